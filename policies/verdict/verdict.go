@@ -1,0 +1,110 @@
+// Package verdict holds what Gatehouse says about an object: problems, each with the field, the value and the way out.
+//
+// The same problem reads the same at admission, in a status condition, in a log line and in a review of files.
+package verdict
+
+import (
+	"cmp"
+	"slices"
+)
+
+// Weight tells how bad a problem is, and with it what admission answers.
+type Weight uint8
+
+const (
+	// Invalid can never work as written, or names content that is there and broken. Admission denies it.
+	Invalid Weight = iota + 1
+	// Unresolved names something that is not there yet and may still come. Admission warns.
+	Unresolved
+	// Conflicted lost against another, older object. Admission warns.
+	Conflicted
+)
+
+// String is the word used for the weight in messages and metrics.
+func (w Weight) String() string {
+	switch w {
+	case Invalid:
+		return "Invalid"
+	case Unresolved:
+		return "Unresolved"
+	case Conflicted:
+		return "Conflicted"
+	}
+	return "Unknown"
+}
+
+// Ref names one Kubernetes object. It is comparable and serves as a key.
+type Ref struct {
+	Group, Kind, Namespace, Name string
+}
+
+// String is kind/namespace/name, or kind/name of a cluster-scoped object.
+func (r Ref) String() string {
+	if r.Namespace == "" {
+		return r.Kind + "/" + r.Name
+	}
+	return r.Kind + "/" + r.Namespace + "/" + r.Name
+}
+
+// Problem is one thing that is wrong with an object.
+type Problem struct {
+	// Field is the path of the field that is at fault, such as spec.rules[0].matches[1].path.value.
+	Field string
+	// Reason is the reason of the condition that tells of it, in Gateway API's words where it has one.
+	Reason string
+	// Condition is the type of the condition that turns False; empty means Accepted.
+	Condition string
+	// Message is one line that names the value and the way out. It does not repeat Field.
+	Message string
+	// Weight tells what admission answers.
+	Weight Weight
+	// Missing names the object whose absence is the problem, for admission to confirm by a live read; nil if none is missing.
+	Missing *Ref
+	// Scope limits the problem to one part of the object's status: the listener's name, the parentRef's or the ancestor's
+	// index in the text form that the translation uses. Empty means the whole object.
+	Scope string
+}
+
+// String is the one line that users read everywhere.
+func (p Problem) String() string {
+	if p.Field == "" {
+		return p.Message
+	}
+	return p.Field + ": " + p.Message
+}
+
+// same is what makes two problems one and the same for the reader; Missing and Scope are only about its handling.
+type same struct {
+	field, reason, message string
+	weight                 Weight
+}
+
+func (p Problem) same() same { return same{p.Field, p.Reason, p.Message, p.Weight} }
+
+// Added lists the problems of now that before did not have, each once, in the order of now.
+func Added(before, now []Problem) []Problem {
+	known := make(map[same]bool, len(before))
+	for _, p := range before {
+		known[p.same()] = true
+	}
+	var added []Problem
+	for _, p := range now {
+		if !known[p.same()] {
+			known[p.same()] = true
+			added = append(added, p)
+		}
+	}
+	return added
+}
+
+// Has reports whether any of the problems has the weight.
+func Has(problems []Problem, w Weight) bool {
+	return slices.ContainsFunc(problems, func(p Problem) bool { return p.Weight == w })
+}
+
+// Sort orders problems by weight, field and message, so that what is derived from them does not depend on who found them first.
+func Sort(problems []Problem) {
+	slices.SortStableFunc(problems, func(a, b Problem) int {
+		return cmp.Or(cmp.Compare(a.Weight, b.Weight), cmp.Compare(a.Field, b.Field), cmp.Compare(a.Message, b.Message))
+	})
+}

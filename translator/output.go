@@ -1,0 +1,95 @@
+package translator
+
+import (
+	appsv1 "k8s.io/api/apps/v1"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/api/v1alpha1"
+	"gatehouse/policies/verdict"
+)
+
+// Resource is one xDS resource as Envoy gets it: encoded once, shared by all proxies that get it, never changed.
+type Resource struct {
+	// Type is the type URL, such as type.googleapis.com/envoy.config.cluster.v3.Cluster.
+	Type string
+	Name string
+	// Version is a hash of Body in hex: equal bytes have equal versions on every replica and after every restart.
+	Version string
+	// Body is the encoded message, the value of the Any.
+	Body []byte
+	// Needs names the resources that Envoy asks for because of this one: a cluster's load assignment, a listener's route
+	// configurations and secrets, a route configuration's clusters. Delivery orders changes by it.
+	Needs []Name
+}
+
+// Name identifies a resource.
+type Name struct {
+	Type, Name string
+}
+
+// Delta is what one batch changes for one fleet: the proxies of one Gateway.
+type Delta struct {
+	// Fleet is the key of the Gateway, namespace/name.
+	Fleet   string
+	Changed []*Resource
+	Removed []Name
+	// Gone tells that the fleet is no more: its Gateway went, or is no longer ours.
+	Gone bool
+}
+
+// Proxy is what one connected Envoy is known to have. It is an input of the translation, so that Programmed is only a function of it.
+type Proxy struct {
+	// Fleet is the Gateway's namespace/name; Node is Envoy's node id, which is the pod's name.
+	Fleet, Node string
+	// Listeners maps each acknowledged listener to its version.
+	Listeners map[string]string
+	// Routes and Secrets are the names of the route configurations and secrets of which some version is acknowledged.
+	Routes, Secrets map[string]bool
+	// Refused are the resources that the proxy refused (NACK), with Envoy's words; they stay until a later version is acknowledged.
+	Refused map[Name]string
+}
+
+// Finding is a problem and the object that has it.
+type Finding struct {
+	Object  verdict.Ref
+	Problem verdict.Problem
+}
+
+// Requirement is what the translation needs from the infrastructure for one Gateway: a fleet of Envoys and a Service in front of them.
+type Requirement struct {
+	Gateway *gwapiv1.Gateway
+	Class   *gwapiv1.GatewayClass
+	// EnvoyProxy holds the fleet's settings; nil means the defaults.
+	EnvoyProxy *v1alpha1.EnvoyProxy
+	// Ports are the listeners' ports, sorted, each once.
+	Ports []Port
+}
+
+// Port is a port of the fleet's Service.
+type Port struct {
+	// Name is <protocol>-<port> in lower case, such as http-80.
+	Name string
+	// Port is the listener's port, Target the port that Envoy binds.
+	Port, Target int32
+}
+
+// Fleet is what the infrastructure reports of a Gateway's proxies: an input of the translation.
+type Fleet struct {
+	// Available and Desired count the proxies; Desired is -1 while nothing exists yet.
+	Available, Desired int32
+	// Addresses are the Service's addresses in the form of Gateway status.
+	Addresses []gwapiv1.GatewayStatusAddress
+}
+
+// ReadyOf counts the available proxies of a Deployment or a DaemonSet; the other is nil.
+func ReadyOf(d *appsv1.Deployment, s *appsv1.DaemonSet) (available, desired int32) {
+	switch {
+	case d != nil && d.Spec.Replicas != nil:
+		return d.Status.AvailableReplicas, *d.Spec.Replicas
+	case d != nil:
+		return d.Status.AvailableReplicas, 1
+	case s != nil:
+		return s.Status.NumberAvailable, s.Status.DesiredNumberScheduled
+	}
+	return 0, -1
+}
