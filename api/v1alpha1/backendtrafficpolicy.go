@@ -1,0 +1,77 @@
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+)
+
+// BackendTrafficPolicy says how Envoy talks to the backends of the Gateways and routes that it attaches to: timeouts,
+// retries and load balancing.
+//
+// The most specific policy wins as a whole: one on a route rule over one on its route, over one on a listener, over
+// one on the Gateway. Among equals the oldest wins.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:categories=envoy-gateway,shortName=btp
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+type BackendTrafficPolicy struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// Spec is what the policy asks for.
+	//
+	// +required
+	Spec BackendTrafficPolicySpec `json:"spec"`
+
+	// Status says for each affected Gateway whether the policy was accepted, and why not.
+	//
+	// +optional
+	Status gwapiv1.PolicyStatus `json:"status,omitempty"`
+}
+
+// BackendTrafficPolicySpec is what a BackendTrafficPolicy asks for.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.targetRef) || self.targetRef.kind in ['Gateway', 'ListenerSet', 'HTTPRoute', 'GRPCRoute', 'TCPRoute', 'UDPRoute', 'TLSRoute']",fieldPath=".targetRef.kind",messageExpression="'a BackendTrafficPolicy cannot target kind \\'' + self.targetRef.kind + '\\': write Gateway, ListenerSet, HTTPRoute, GRPCRoute, TCPRoute, UDPRoute or TLSRoute'",message="a BackendTrafficPolicy cannot target this kind"
+// +kubebuilder:validation:XValidation:rule="!has(self.targetRefs) || self.targetRefs.all(r, r.kind in ['Gateway', 'ListenerSet', 'HTTPRoute', 'GRPCRoute', 'TCPRoute', 'UDPRoute', 'TLSRoute'])",fieldPath=".targetRefs",messageExpression="'a BackendTrafficPolicy cannot target kind \\'' + self.targetRefs.filter(r, !(r.kind in ['Gateway', 'ListenerSet', 'HTTPRoute', 'GRPCRoute', 'TCPRoute', 'UDPRoute', 'TLSRoute']))[0].kind + '\\': write Gateway, ListenerSet, HTTPRoute, GRPCRoute, TCPRoute, UDPRoute or TLSRoute'",message="a BackendTrafficPolicy cannot target this kind"
+type BackendTrafficPolicySpec struct {
+	PolicyTargetReferences `json:",inline"`
+	ClusterSettings        `json:",inline"`
+}
+
+// ClusterSettings is how Envoy talks to a group of endpoints.
+type ClusterSettings struct {
+	// LoadBalancer chooses an endpoint for each request. Default: LeastRequest.
+	//
+	// +optional
+	LoadBalancer *LoadBalancer `json:"loadBalancer,omitempty"`
+
+	// Retry says which failed requests are sent again. Without it none are. The retry of an HTTPRoute rule wins.
+	//
+	// +optional
+	Retry *Retry `json:"retry,omitempty"`
+
+	// Timeout limits how long connections and requests to the backends may take.
+	//
+	// +optional
+	Timeout *Timeout `json:"timeout,omitempty"`
+}
+
+// BackendTrafficPolicyList is a list of BackendTrafficPolicies.
+//
+// +kubebuilder:object:root=true
+type BackendTrafficPolicyList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []BackendTrafficPolicy `json:"items"`
+}
+
+// GetTargets returns the references and selectors of spec.
+func (p *BackendTrafficPolicy) GetTargets() *PolicyTargetReferences {
+	return &p.Spec.PolicyTargetReferences
+}
+
+// GetPolicyStatus returns the status.
+func (p *BackendTrafficPolicy) GetPolicyStatus() *gwapiv1.PolicyStatus {
+	return &p.Status
+}

@@ -1,0 +1,70 @@
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+)
+
+// SecurityPolicy says who may call the Gateways and routes that it attaches to: which web origins (CORS) and which
+// clients (authorization).
+//
+// The most specific policy wins as a whole: one on a route rule over one on its route, over one on a listener, over
+// one on the Gateway. Among equals the oldest wins. A route whose policy is broken answers 500; it is never served
+// without the policy.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:categories=envoy-gateway,shortName=sp
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+type SecurityPolicy struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// Spec is what the policy asks for.
+	//
+	// +required
+	Spec SecurityPolicySpec `json:"spec"`
+
+	// Status says for each affected Gateway whether the policy was accepted, and why not.
+	//
+	// +optional
+	Status gwapiv1.PolicyStatus `json:"status,omitempty"`
+}
+
+// SecurityPolicySpec is what a SecurityPolicy asks for.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.targetRef) || self.targetRef.kind in ['Gateway', 'ListenerSet', 'HTTPRoute', 'GRPCRoute', 'TCPRoute']",fieldPath=".targetRef.kind",messageExpression="'a SecurityPolicy cannot target kind \\'' + self.targetRef.kind + '\\': write Gateway, ListenerSet, HTTPRoute, GRPCRoute or TCPRoute'",message="a SecurityPolicy cannot target this kind"
+// +kubebuilder:validation:XValidation:rule="!has(self.targetRefs) || self.targetRefs.all(r, r.kind in ['Gateway', 'ListenerSet', 'HTTPRoute', 'GRPCRoute', 'TCPRoute'])",fieldPath=".targetRefs",messageExpression="'a SecurityPolicy cannot target kind \\'' + self.targetRefs.filter(r, !(r.kind in ['Gateway', 'ListenerSet', 'HTTPRoute', 'GRPCRoute', 'TCPRoute']))[0].kind + '\\': write Gateway, ListenerSet, HTTPRoute, GRPCRoute or TCPRoute'",message="a SecurityPolicy cannot target this kind"
+type SecurityPolicySpec struct {
+	PolicyTargetReferences `json:",inline"`
+
+	// CORS answers preflight requests of browsers and tells them which web origins may read responses. A CORS filter
+	// in an HTTPRoute wins over it.
+	//
+	// +optional
+	CORS *CORS `json:"cors,omitempty"`
+
+	// Authorization allows or denies requests by who sends them.
+	//
+	// +optional
+	Authorization *Authorization `json:"authorization,omitempty"`
+}
+
+// SecurityPolicyList is a list of SecurityPolicies.
+//
+// +kubebuilder:object:root=true
+type SecurityPolicyList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []SecurityPolicy `json:"items"`
+}
+
+// GetTargets returns the references and selectors of spec.
+func (p *SecurityPolicy) GetTargets() *PolicyTargetReferences {
+	return &p.Spec.PolicyTargetReferences
+}
+
+// GetPolicyStatus returns the status.
+func (p *SecurityPolicy) GetPolicyStatus() *gwapiv1.PolicyStatus {
+	return &p.Status
+}

@@ -1,0 +1,96 @@
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+)
+
+// PolicyTargetReferences says which objects a policy attaches to: by name (targetRefs, or the older targetRef), or by
+// label (targetSelectors).
+//
+// +kubebuilder:validation:XValidation:rule="has(self.targetRef) != has(self.targetRefs) || (has(self.targetSelectors) && size(self.targetSelectors) > 0)",message="a policy needs a target: set targetRefs, or targetSelectors; targetRef and targetRefs exclude each other"
+// +kubebuilder:validation:XValidation:rule="!has(self.targetRef) || self.targetRef.group == 'gateway.networking.k8s.io'",fieldPath=".targetRef.group",messageExpression="'group \\'' + self.targetRef.group + '\\' cannot be targeted: write gateway.networking.k8s.io'",message="the group must be gateway.networking.k8s.io"
+// +kubebuilder:validation:XValidation:rule="!has(self.targetRefs) || self.targetRefs.all(r, r.group == 'gateway.networking.k8s.io')",fieldPath=".targetRefs",messageExpression="'group \\'' + self.targetRefs.filter(r, r.group != 'gateway.networking.k8s.io')[0].group + '\\' cannot be targeted: write gateway.networking.k8s.io'",message="the group must be gateway.networking.k8s.io"
+type PolicyTargetReferences struct {
+	// TargetRef names one object in the policy's namespace. When it is set, targetRefs is not read.
+	//
+	// Deprecated: write targetRefs, which holds any number of references.
+	//
+	// +optional
+	TargetRef *gwapiv1.LocalPolicyTargetReferenceWithSectionName `json:"targetRef,omitempty"`
+
+	// TargetRefs names the objects that the policy attaches to, all in the policy's own namespace. A sectionName narrows
+	// an entry to one listener of a Gateway or one named rule of a route.
+	//
+	// +optional
+	TargetRefs []gwapiv1.LocalPolicyTargetReferenceWithSectionName `json:"targetRefs,omitempty"`
+
+	// TargetSelectors attaches the policy to every object that one of the selectors matches. A selector always means
+	// whole objects, never a section of one.
+	//
+	// +optional
+	TargetSelectors []TargetSelector `json:"targetSelectors,omitempty"`
+}
+
+// TargetSelector matches objects of one kind by their labels.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.group) || self.group == 'gateway.networking.k8s.io'",fieldPath=".group",messageExpression="'group \\'' + self.group + '\\' cannot be selected: write gateway.networking.k8s.io'",message="the group must be gateway.networking.k8s.io"
+type TargetSelector struct {
+	// Group is the API group of the selected kind. Only gateway.networking.k8s.io is allowed.
+	//
+	// +optional
+	// +kubebuilder:default="gateway.networking.k8s.io"
+	Group *gwapiv1.Group `json:"group,omitempty"`
+
+	// Kind is the selected kind, such as HTTPRoute.
+	//
+	// +required
+	Kind gwapiv1.Kind `json:"kind"`
+
+	// Namespaces says where objects are looked for. Objects outside the policy's namespace are only reached when a
+	// ReferenceGrant in theirs allows it: from group gateway.envoyproxy.io, the policy's kind and the policy's
+	// namespace, to the group and kind of the object.
+	//
+	// +optional
+	Namespaces *TargetSelectorNamespaces `json:"namespaces,omitempty"`
+
+	// MatchLabels lists labels which an object must all have, with these values.
+	//
+	// +optional
+	MatchLabels map[string]string `json:"matchLabels,omitempty"`
+
+	// MatchExpressions lists label requirements which an object must all meet, besides matchLabels.
+	//
+	// +optional
+	// +listType=atomic
+	MatchExpressions []metav1.LabelSelectorRequirement `json:"matchExpressions,omitempty"`
+}
+
+// TargetSelectorNamespaces chooses the namespaces of a TargetSelector.
+//
+// +kubebuilder:validation:XValidation:rule="self.from != 'Selector' || has(self.selector)",fieldPath=".selector",message="from is Selector, so selector must say which namespaces: add it, or write from: Same or from: All"
+type TargetSelectorNamespaces struct {
+	// From is Same (the policy's own namespace), All (every watched namespace) or Selector (the watched namespaces
+	// that selector matches).
+	//
+	// +optional
+	// +kubebuilder:default=Same
+	From TargetNamespaces `json:"from,omitempty"`
+
+	// Selector matches the labels of namespaces. It is read only when from is Selector.
+	//
+	// +optional
+	Selector *metav1.LabelSelector `json:"selector,omitempty"`
+}
+
+// TargetNamespaces says which namespaces a TargetSelector looks into.
+//
+// +kubebuilder:validation:Enum=Same;All;Selector
+type TargetNamespaces string
+
+// The namespaces that a TargetSelector can look into.
+const (
+	TargetNamespacesSame     TargetNamespaces = "Same"
+	TargetNamespacesAll      TargetNamespaces = "All"
+	TargetNamespacesSelector TargetNamespaces = "Selector"
+)
