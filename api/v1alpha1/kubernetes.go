@@ -181,14 +181,14 @@ type KubernetesContainerSpec struct {
 	// Image is the Envoy image, with a tag, a digest or both.
 	//
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-zA-Z0-9.:/_-]+(:[a-zA-Z0-9._-]+)?(@sha256:[a-f0-9]{64})?$') && !self.matches('(^|[/:])($|[/:@])')",messageExpression="'\\'' + self + '\\' is not an image: write repository:tag or repository@sha256:digest'",message="write repository:tag or repository@sha256:digest"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-zA-Z0-9.:/_-]+(:[a-zA-Z0-9._-]+)?(@sha256:[a-f0-9]{64})?$') && !self.matches('(^|[/:])($|[/:@])')",messageExpression=`'"' + self + '" is not an image: write repository:tag or repository@sha256:digest'`,message="write repository:tag or repository@sha256:digest"
 	// +kubebuilder:validation:MaxLength=1024
 	Image *string `json:"image,omitempty"`
 
 	// ImageRepository is the Envoy image without tag and digest; the tag stays that of the built-in image.
 	//
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-zA-Z0-9._-]+(:[0-9]+/[a-zA-Z0-9._-]+)?(/[a-zA-Z0-9._-]+)*$')",messageExpression="'\\'' + self + '\\' is not an image repository: write it without tag and digest, such as docker.io/envoyproxy/envoy'",message="write the repository without tag and digest"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-zA-Z0-9._-]+(:[0-9]+/[a-zA-Z0-9._-]+)?(/[a-zA-Z0-9._-]+)*$')",messageExpression=`'"' + self + '" is not an image repository: write it without tag and digest, such as docker.io/envoyproxy/envoy'`,message="write the repository without tag and digest"
 	// +kubebuilder:validation:MaxLength=1024
 	ImageRepository *string `json:"imageRepository,omitempty"`
 
@@ -200,7 +200,7 @@ type KubernetesContainerSpec struct {
 
 // KubernetesServiceSpec holds the settings of the Service that clients connect to.
 //
-// +kubebuilder:validation:XValidation:rule="!has(self.loadBalancerIP) || self.type == 'LoadBalancer'",fieldPath=".loadBalancerIP",messageExpression="'loadBalancerIP works only with type LoadBalancer, not with ' + self.type + ': remove it or change the type'",message="loadBalancerIP works only with type LoadBalancer"
+// +kubebuilder:validation:XValidation:rule="!has(self.loadBalancerIP) || self.type == 'LoadBalancer'",fieldPath=".loadBalancerIP",messageExpression=`'loadBalancerIP works only with type LoadBalancer, not with ' + self.type + ': remove it or change the type'`,message="loadBalancerIP works only with type LoadBalancer"
 type KubernetesServiceSpec struct {
 	// Name of the Service. Default: made of the Gateway's namespace and name.
 	//
@@ -242,7 +242,7 @@ type KubernetesServiceSpec struct {
 	// LoadBalancerIP is the IPv4 address that the load balancer is asked for. Only with type LoadBalancer.
 	//
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="isIP(self) && ip(self).family() == 4",messageExpression="'\\'' + self + '\\' is not an IPv4 address: write one such as 192.0.2.1'",message="write an IPv4 address such as 192.0.2.1"
+	// +kubebuilder:validation:XValidation:rule="isIP(self) && ip(self).family() == 4",messageExpression=`'"' + self + '" is not an IPv4 address: write one such as 192.0.2.1'`,message="write an IPv4 address such as 192.0.2.1"
 	// +kubebuilder:validation:MaxLength=64
 	LoadBalancerIP *string `json:"loadBalancerIP,omitempty"`
 

@@ -6,8 +6,8 @@ import gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 //
 // +union
 //
-// +kubebuilder:validation:XValidation:rule="self.type == 'ConsistentHash' ? has(self.consistentHash) : !has(self.consistentHash)",fieldPath=".consistentHash",messageExpression="self.type == 'ConsistentHash' ? 'type is ConsistentHash, so consistentHash must say what is hashed' : 'consistentHash works only with type ConsistentHash, not with ' + self.type + ': remove it or change the type'",message="consistentHash and type ConsistentHash need each other"
-// +kubebuilder:validation:XValidation:rule="!(self.type in ['Random', 'ConsistentHash']) || !has(self.slowStart)",fieldPath=".slowStart",messageExpression="'slowStart works only with type LeastRequest or RoundRobin, not with ' + self.type + ': remove it or change the type'",message="slowStart works only with type LeastRequest or RoundRobin"
+// +kubebuilder:validation:XValidation:rule="self.type == 'ConsistentHash' ? has(self.consistentHash) : !has(self.consistentHash)",fieldPath=".consistentHash",messageExpression=`self.type == 'ConsistentHash' ? 'type is ConsistentHash, so consistentHash must say what is hashed' : 'consistentHash works only with type ConsistentHash, not with ' + self.type + ': remove it or change the type'`,message="consistentHash and type ConsistentHash need each other"
+// +kubebuilder:validation:XValidation:rule="!(self.type in ['Random', 'ConsistentHash']) || !has(self.slowStart)",fieldPath=".slowStart",messageExpression=`'slowStart works only with type LeastRequest or RoundRobin, not with ' + self.type + ': remove it or change the type'`,message="slowStart works only with type LeastRequest or RoundRobin"
 type LoadBalancer struct {
 	// Type is the algorithm. ConsistentHash sends requests with the same hash to the same endpoint; LeastRequest
 	// chooses the less busy of two random endpoints; Random and RoundRobin are what they say.
@@ -44,10 +44,10 @@ const (
 //
 // +union
 //
-// +kubebuilder:validation:XValidation:rule="self.type == 'Header' ? has(self.header) : !has(self.header)",fieldPath=".header",messageExpression="self.type == 'Header' ? 'type is Header, so header must be set' : 'header works only with type Header, not with ' + self.type + ': remove it or change the type'",message="header and type Header need each other"
-// +kubebuilder:validation:XValidation:rule="self.type == 'Headers' ? has(self.headers) : !has(self.headers)",fieldPath=".headers",messageExpression="self.type == 'Headers' ? 'type is Headers, so headers must be set' : 'headers works only with type Headers, not with ' + self.type + ': remove it or change the type'",message="headers and type Headers need each other"
-// +kubebuilder:validation:XValidation:rule="self.type == 'Cookie' ? has(self.cookie) : !has(self.cookie)",fieldPath=".cookie",messageExpression="self.type == 'Cookie' ? 'type is Cookie, so cookie must be set' : 'cookie works only with type Cookie, not with ' + self.type + ': remove it or change the type'",message="cookie and type Cookie need each other"
-// +kubebuilder:validation:XValidation:rule="self.type == 'QueryParams' ? has(self.queryParams) : !has(self.queryParams)",fieldPath=".queryParams",messageExpression="self.type == 'QueryParams' ? 'type is QueryParams, so queryParams must be set' : 'queryParams works only with type QueryParams, not with ' + self.type + ': remove it or change the type'",message="queryParams and type QueryParams need each other"
+// +kubebuilder:validation:XValidation:rule="self.type == 'Header' ? has(self.header) : !has(self.header)",fieldPath=".header",messageExpression=`self.type == 'Header' ? 'type is Header, so header must be set' : 'header works only with type Header, not with ' + self.type + ': remove it or change the type'`,message="header and type Header need each other"
+// +kubebuilder:validation:XValidation:rule="self.type == 'Headers' ? has(self.headers) : !has(self.headers)",fieldPath=".headers",messageExpression=`self.type == 'Headers' ? 'type is Headers, so headers must be set' : 'headers works only with type Headers, not with ' + self.type + ': remove it or change the type'`,message="headers and type Headers need each other"
+// +kubebuilder:validation:XValidation:rule="self.type == 'Cookie' ? has(self.cookie) : !has(self.cookie)",fieldPath=".cookie",messageExpression=`self.type == 'Cookie' ? 'type is Cookie, so cookie must be set' : 'cookie works only with type Cookie, not with ' + self.type + ': remove it or change the type'`,message="cookie and type Cookie need each other"
+// +kubebuilder:validation:XValidation:rule="self.type == 'QueryParams' ? has(self.queryParams) : !has(self.queryParams)",fieldPath=".queryParams",messageExpression=`self.type == 'QueryParams' ? 'type is QueryParams, so queryParams must be set' : 'queryParams works only with type QueryParams, not with ' + self.type + ': remove it or change the type'`,message="queryParams and type QueryParams need each other"
 type ConsistentHash struct {
 	// Type is what is hashed: the client's address (SourceIP), one header (Header), several headers (Headers), a
 	// cookie (Cookie) or query parameters (QueryParams).

@@ -7,22 +7,20 @@ import (
 
 // PolicyTargetReferences says which objects a policy attaches to: by name (targetRefs, or the older targetRef), or by
 // label (targetSelectors).
-//
-// +kubebuilder:validation:XValidation:rule="has(self.targetRef) != has(self.targetRefs) || (has(self.targetSelectors) && size(self.targetSelectors) > 0)",message="a policy needs a target: set targetRefs, or targetSelectors; targetRef and targetRefs exclude each other"
-// +kubebuilder:validation:XValidation:rule="!has(self.targetRef) || self.targetRef.group == 'gateway.networking.k8s.io'",fieldPath=".targetRef.group",messageExpression="'group \\'' + self.targetRef.group + '\\' cannot be targeted: write gateway.networking.k8s.io'",message="the group must be gateway.networking.k8s.io"
-// +kubebuilder:validation:XValidation:rule="!has(self.targetRefs) || self.targetRefs.all(r, r.group == 'gateway.networking.k8s.io')",fieldPath=".targetRefs",messageExpression="'group \\'' + self.targetRefs.filter(r, r.group != 'gateway.networking.k8s.io')[0].group + '\\' cannot be targeted: write gateway.networking.k8s.io'",message="the group must be gateway.networking.k8s.io"
 type PolicyTargetReferences struct {
 	// TargetRef names one object in the policy's namespace. When it is set, targetRefs is not read.
 	//
 	// Deprecated: write targetRefs, which holds any number of references.
 	//
 	// +optional
+	// +kubebuilder:validation:XValidation:rule="self.group == 'gateway.networking.k8s.io'",fieldPath=".group",messageExpression=`'group "' + self.group + '" cannot be targeted: write gateway.networking.k8s.io'`,message="the group must be gateway.networking.k8s.io"
 	TargetRef *gwapiv1.LocalPolicyTargetReferenceWithSectionName `json:"targetRef,omitempty"`
 
 	// TargetRefs names the objects that the policy attaches to, all in the policy's own namespace. A sectionName narrows
 	// an entry to one listener of a Gateway or one named rule of a route.
 	//
 	// +optional
+	// +kubebuilder:validation:items:XValidation:rule="self.group == 'gateway.networking.k8s.io'",fieldPath=".group",messageExpression=`'group "' + self.group + '" cannot be targeted: write gateway.networking.k8s.io'`,message="the group must be gateway.networking.k8s.io"
 	TargetRefs []gwapiv1.LocalPolicyTargetReferenceWithSectionName `json:"targetRefs,omitempty"`
 
 	// TargetSelectors attaches the policy to every object that one of the selectors matches. A selector always means
@@ -34,7 +32,7 @@ type PolicyTargetReferences struct {
 
 // TargetSelector matches objects of one kind by their labels.
 //
-// +kubebuilder:validation:XValidation:rule="!has(self.group) || self.group == 'gateway.networking.k8s.io'",fieldPath=".group",messageExpression="'group \\'' + self.group + '\\' cannot be selected: write gateway.networking.k8s.io'",message="the group must be gateway.networking.k8s.io"
+// +kubebuilder:validation:XValidation:rule="!has(self.group) || self.group == 'gateway.networking.k8s.io'",fieldPath=".group",messageExpression=`'group "' + self.group + '" cannot be selected: write gateway.networking.k8s.io'`,message="the group must be gateway.networking.k8s.io"
 type TargetSelector struct {
 	// Group is the API group of the selected kind. Only gateway.networking.k8s.io is allowed.
 	//
