@@ -1,0 +1,188 @@
+package flow
+
+import (
+	"fmt"
+	"runtime/debug"
+	"slices"
+	"time"
+)
+
+// Engine holds the rows of a graph and keeps them up to date. See the package comment for who may use it.
+type Engine struct {
+	graph   *Graph
+	nodes   []node    // by table
+	tasks   []*tasks  // by table; nil for inputs
+	sources []*source // by number
+
+	phase phase
+	mode  mode
+	read  Read   // of the row function being called
+	table int32  // the table at work
+	key   string // the row at work
+
+	tries   int      // how many times Try was called
+	journal []func() // what puts back what the Try at hand has done, oldest first
+}
+
+// node is a table in an engine, whatever its rows are.
+type node interface {
+	settle(m mode)
+	waiting() bool
+	drop()
+	sweep()
+	takeBatch() any
+	keys() []string
+	stats() TableStats
+	explain(key string) ([]string, bool)
+}
+
+// phase is what an engine is doing.
+type phase int
+
+const (
+	idle     phase = iota // waiting for Set, Delete, Commit and Try
+	changing              // in the change function of Try: takes Set and Delete
+	settling              // in Commit or Try: calls row functions
+	looking               // in the look function of Try: takes no change
+)
+
+// mode says whether what the engine does is to stay.
+type mode int
+
+const (
+	committing mode = iota
+	trying
+)
+
+// NewEngine returns an engine whose tables are empty.
+func NewEngine(g *Graph) *Engine {
+	g.frozen = true
+	e := &Engine{graph: g, tasks: make([]*tasks, len(g.tables))}
+	e.read = Read{engine: e, tracked: true}
+	for _, t := range g.tables {
+		e.nodes = append(e.nodes, t.newRows(e))
+	}
+	return e
+}
+
+// rowsOf returns a table's rows in an engine.
+func rowsOf[V any](e *Engine, t *Table[V]) *rows[V] {
+	if e.graph != t.graph {
+		panic("flow: table " + t.name + " is not of the engine's graph")
+	}
+	return e.nodes[t.id].(*rows[V])
+}
+
+// Set makes v the value of a key of an input table, from the next Commit on. The last of several calls counts.
+func Set[V any](e *Engine, t *Table[V], key string, v V) {
+	stage(e, t, "Set", step[V]{key: key, now: v, has: true})
+}
+
+// Delete takes away the row of a key of an input table, from the next Commit on. No row is fine too.
+func Delete[V any](e *Engine, t *Table[V], key string) {
+	stage(e, t, "Delete", step[V]{key: key})
+}
+
+func stage[V any](e *Engine, t *Table[V], call string, st step[V]) {
+	e.expect(call, idle, changing)
+	w, ok := rowsOf(e, t).worker.(*staged[V])
+	if !ok {
+		panic(fmt.Sprintf("flow: %s of %q in table %s, which is not an input", call, st.key, t.name))
+	}
+	w.stage(st)
+}
+
+// Commit brings every table up to date with what was set and deleted since the last Commit, and returns what
+// changed. If a row function panics, Commit panics with a [*RowPanic], and the engine is of no more use.
+func (e *Engine) Commit() *Changes {
+	e.expect("Commit", idle)
+	c := e.settle()
+	for _, n := range e.nodes {
+		n.sweep()
+	}
+	e.phase = idle
+	return c
+}
+
+// settle computes the tables in order.
+func (e *Engine) settle() *Changes {
+	e.phase = settling
+	defer e.blame()
+	c := &Changes{engine: e, tables: make([]any, len(e.nodes))}
+	for i, n := range e.nodes {
+		e.table, e.key, e.read.level = int32(i), "", int32(i)
+		n.settle(e.mode)
+		c.tables[i] = n.takeBatch()
+	}
+	return c
+}
+
+// undoing notes how to put back what was just done, if it is not to stay.
+func (e *Engine) undoing(undo func()) {
+	if e.mode == trying {
+		e.journal = append(e.journal, undo)
+	}
+}
+
+// expect panics if a call comes while the engine does something else.
+func (e *Engine) expect(call string, phases ...phase) {
+	if slices.Contains(phases, e.phase) {
+		return
+	}
+	during := map[phase]string{
+		changing: "in the change function of a Try", settling: "in a row function, or after one has panicked",
+		looking: "in the look function of a Try",
+	}
+	panic("flow: " + call + " is called " + during[e.phase])
+}
+
+// RowPanic is what Commit and Try panic with when a function of the graph has panicked.
+type RowPanic struct {
+	Table, Key string
+	Value      any    // what it panicked with
+	Stack      []byte // where
+}
+
+// Error names the table and the key.
+func (p *RowPanic) Error() string {
+	return fmt.Sprintf("flow: table %s, row %q: %v\n%s", p.Table, p.Key, p.Value, p.Stack)
+}
+
+// Unwrap returns the error that the function panicked with, if it was one.
+func (p *RowPanic) Unwrap() error {
+	err, _ := p.Value.(error)
+	return err
+}
+
+func (e *Engine) blame() {
+	if v := recover(); v != nil {
+		panic(&RowPanic{Table: e.graph.tables[e.table].Name(), Key: e.key, Value: v, Stack: debug.Stack()})
+	}
+}
+
+// ran is the work that a table has done.
+type ran struct {
+	last, total int           // calls of the row function
+	took        time.Duration // in the last batch
+}
+
+func (rs *rows[V]) called() {
+	r := &rs.ran[rs.engine.mode]
+	r.last++
+	r.total++
+}
+
+func (rs *rows[V]) waiting() bool { return rs.worker.waiting() }
+
+func (rs *rows[V]) drop() { rs.worker.drop() }
+
+func (rs *rows[V]) settle(m mode) {
+	rs.batch = nil
+	r := &rs.ran[m]
+	r.last, r.took = 0, 0
+	if rs.worker.waiting() {
+		start := time.Now()
+		rs.worker.run()
+		r.took = time.Since(start)
+	}
+}

@@ -1,0 +1,40 @@
+package flow
+
+// Try computes what a change would do, and puts everything back as it was. The change function calls [Set] and
+// [Delete]; look then sees all tables as they would be, and what would have changed. No row is computed again for
+// putting back: each step of the work notes its own undoing. Try panics if inputs are waiting to be committed, or
+// inside another Try. Everything is put back even if change, look or a row function panics.
+func (e *Engine) Try(change func(), look func(c *Changes)) {
+	e.expect("Try", idle)
+	for i, n := range e.nodes {
+		if n.waiting() {
+			panic("flow: Try is called while inputs of " + e.graph.tables[i].Name() + " wait for a Commit")
+		}
+	}
+	e.phase, e.mode = changing, trying
+	e.tries++
+	defer e.restore()
+	change()
+	c := e.settle()
+	e.phase = looking
+	look(c)
+}
+
+// restore puts back what a Try has done.
+func (e *Engine) restore() {
+	for i := len(e.journal) - 1; i >= 0; i-- {
+		e.journal[i]()
+	}
+	e.journal = emptied(e.journal)
+	for _, d := range e.read.deps { // of a row function that panicked
+		s := e.sources[d.source]
+		s.unsure = append(s.unsure, d.cell)
+	}
+	e.read.deps = e.read.deps[:0]
+	for _, n := range e.nodes {
+		n.drop()
+		n.takeBatch()
+		n.sweep()
+	}
+	e.phase, e.mode = idle, committing
+}
