@@ -34,8 +34,8 @@ type SecurityPolicy struct {
 // SecurityPolicySpec is what a SecurityPolicy asks for.
 //
 // +kubebuilder:validation:XValidation:rule="has(self.targetRef) != has(self.targetRefs) || (has(self.targetSelectors) && size(self.targetSelectors) > 0)",message="a policy needs a target: set targetRefs or targetSelectors; targetRef and targetRefs exclude each other"
-// +kubebuilder:validation:XValidation:rule="!has(self.targetRef) || self.targetRef.kind in ['Gateway', 'ListenerSet', 'HTTPRoute', 'GRPCRoute', 'TCPRoute']",fieldPath=".targetRef.kind",messageExpression=`'a SecurityPolicy cannot target kind "' + self.targetRef.kind + '": write Gateway, ListenerSet, HTTPRoute, GRPCRoute or TCPRoute'`,message="a SecurityPolicy cannot target this kind"
-// +kubebuilder:validation:XValidation:rule="!has(self.targetRefs) || self.targetRefs.all(r, r.kind in ['Gateway', 'ListenerSet', 'HTTPRoute', 'GRPCRoute', 'TCPRoute'])",fieldPath=".targetRefs",messageExpression=`'a SecurityPolicy cannot target kind "' + self.targetRefs.filter(r, !(r.kind in ['Gateway', 'ListenerSet', 'HTTPRoute', 'GRPCRoute', 'TCPRoute']))[0].kind + '": write Gateway, ListenerSet, HTTPRoute, GRPCRoute or TCPRoute'`,message="a SecurityPolicy cannot target this kind"
+// +kubebuilder:validation:XValidation:rule="!has(self.targetRef) || self.targetRef.kind in ['Gateway', 'ListenerSet', 'HTTPRoute', 'GRPCRoute', 'TCPRoute']",fieldPath=".targetRef.kind",messageExpression=`'a SecurityPolicy cannot target kind "' + self.targetRef.kind + '": write Gateway, ListenerSet, HTTPRoute, GRPCRoute or TCPRoute'`,message="a SecurityPolicy targets objects of kind Gateway, ListenerSet, HTTPRoute, GRPCRoute or TCPRoute"
+// +kubebuilder:validation:XValidation:rule="!has(self.targetRefs) || self.targetRefs.all(r, r.kind in ['Gateway', 'ListenerSet', 'HTTPRoute', 'GRPCRoute', 'TCPRoute'])",fieldPath=".targetRefs",message="a SecurityPolicy targets objects of kind Gateway, ListenerSet, HTTPRoute, GRPCRoute or TCPRoute: change the kind of the entry that has another"
 type SecurityPolicySpec struct {
 	PolicyTargetReferences `json:",inline"`
 

@@ -1,0 +1,211 @@
+package v1alpha1_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"sort"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/tools/txtar"
+	apiextensions "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	crdvalidation "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/validation"
+	structuralschema "k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/cel"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/defaulting"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/listtype"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/pruning"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/validation"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
+	celconfig "k8s.io/apiserver/pkg/apis/cel"
+	"sigs.k8s.io/yaml"
+
+	"gatehouse/api/v1alpha1"
+)
+
+var update = flag.Bool("update", false, "rewrite the answers in testdata")
+
+const crdFiles = "../../manifests/gatehouse-crds/files/*.yaml"
+
+// TestSchema applies the objects of each testdata/*.txtar to the generated CRDs as the API server does: defaults,
+// unknown fields as kubectl has them refused, schema, and CEL rules. The file holds them in input.yaml and the answers, in the
+// API server's words, in answers.
+func TestSchema(t *testing.T) {
+	servers := loadCRDs(t)
+	files, err := filepath.Glob("testdata/*.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("finding testdata/*.txtar: %d files, error %v", len(files), err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
+			archive, err := txtar.ParseFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(archive.Files) == 0 || archive.Files[0].Name != "input.yaml" {
+				t.Fatalf("%s must begin with file input.yaml", file)
+			}
+			got := answers(t, servers, archive.Files[0].Data)
+			if *update {
+				archive.Files = append(archive.Files[:1], txtar.File{Name: "answers", Data: []byte(got)})
+				if err := os.WriteFile(file, txtar.Format(archive), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			var want string
+			for _, f := range archive.Files[1:] {
+				want += string(f.Data)
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("answers differ; make golden rewrites them (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestCRDsServeEveryKind holds the generated CRDs against the registered kinds.
+func TestCRDsServeEveryKind(t *testing.T) {
+	servers := loadCRDs(t)
+	var got []string
+	for kind := range servers {
+		got = append(got, kind)
+	}
+	sort.Strings(got)
+	want := []string{v1alpha1.KindBackendTrafficPolicy, v1alpha1.KindEnvoyProxy, v1alpha1.KindSecurityPolicy}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("kinds with a CRD (-want +got):\n%s", diff)
+	}
+}
+
+// server is the part of the API server that judges objects of one kind.
+type server struct {
+	structural *structuralschema.Structural
+	schema     validation.SchemaValidator
+	cel        *cel.Validator
+}
+
+// loadCRDs returns a server for each generated CRD. It fails the test when the API server would refuse a CRD, be it
+// because its schema is not structural or because a CEL rule is wrong or may cost too much.
+func loadCRDs(t *testing.T) map[string]server {
+	t.Helper()
+	files, err := filepath.Glob(crdFiles)
+	if err != nil {
+		t.Fatal(err)
+	}
+	servers := map[string]server{}
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var v1 apiextensionsv1.CustomResourceDefinition
+		if err := yaml.UnmarshalStrict(data, &v1); err != nil {
+			t.Fatalf("decoding %s: %v", file, err)
+		}
+		apiextensionsv1.SetDefaults_CustomResourceDefinition(&v1)
+		apiextensionsv1.SetDefaults_CustomResourceDefinitionSpec(&v1.Spec)
+		var crd apiextensions.CustomResourceDefinition
+		if err := apiextensionsv1.Convert_v1_CustomResourceDefinition_To_apiextensions_CustomResourceDefinition(&v1, &crd, nil); err != nil {
+			t.Fatalf("converting %s: %v", file, err)
+		}
+		crd.Status.StoredVersions = []string{v1.Spec.Versions[0].Name}
+		if errs := crdvalidation.ValidateCustomResourceDefinition(context.Background(), &crd); len(errs) > 0 {
+			t.Fatalf("the API server would refuse %s: %v", file, errs.ToAggregate())
+		}
+		servers[v1.Spec.Names.Kind] = newServer(t, &crd)
+	}
+	return servers
+}
+
+func newServer(t *testing.T, crd *apiextensions.CustomResourceDefinition) server {
+	t.Helper()
+	schema := crd.Spec.Validation
+	if schema == nil {
+		schema = crd.Spec.Versions[0].Schema
+	}
+	structural, err := structuralschema.NewStructural(schema.OpenAPIV3Schema)
+	if err != nil {
+		t.Fatalf("reading the schema of %s: %v", crd.Name, err)
+	}
+	schemaValidator, _, err := validation.NewSchemaValidator(schema.OpenAPIV3Schema)
+	if err != nil {
+		t.Fatalf("reading the schema of %s: %v", crd.Name, err)
+	}
+	return server{structural, schemaValidator, cel.NewValidator(structural, true, celconfig.PerCallLimit)}
+}
+
+// judge returns what the API server answers when obj is created; none means that it is stored.
+func (s server) judge(obj *unstructured.Unstructured) []string {
+	var words []string
+	unknown := pruning.PruneWithOptions(obj.Object, s.structural, true,
+		structuralschema.UnknownFieldPathOptions{TrackUnknownFieldPaths: true})
+	for _, path := range unknown {
+		words = append(words, fmt.Sprintf("unknown field %q", path))
+	}
+	defaulting.Default(obj.Object, s.structural)
+
+	errs := validation.ValidateCustomResource(nil, obj.Object, s.schema)
+	errs = append(errs, listtype.ValidateListSetsAndMaps(nil, s.structural, obj.Object)...)
+	if blocking(errs) {
+		errs = append(errs, field.Invalid(nil, nil, "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation"))
+	} else {
+		celErrs, _ := s.cel.Validate(context.Background(), nil, s.structural, obj.Object, nil, celconfig.RuntimeCELCostBudget)
+		errs = append(errs, celErrs...)
+	}
+	for _, err := range errs {
+		words = append(words, err.Error())
+	}
+	return words
+}
+
+// blocking says whether errs keep the API server from evaluating CEL rules.
+func blocking(errs field.ErrorList) bool {
+	return slices.ContainsFunc(errs, func(err *field.Error) bool {
+		return slices.Contains([]field.ErrorType{
+			field.ErrorTypeNotSupported, field.ErrorTypeRequired, field.ErrorTypeTooLong,
+			field.ErrorTypeTooMany, field.ErrorTypeTypeInvalid,
+		}, err.Type)
+	})
+}
+
+// answers returns a paragraph for each document of input: its name, and what the API server answers.
+func answers(t *testing.T, servers map[string]server, input []byte) string {
+	t.Helper()
+	var out strings.Builder
+	decoder := utilyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(input)))
+	for {
+		doc, err := decoder.Read()
+		if errors.Is(err, io.EOF) {
+			return out.String()
+		}
+		if err != nil {
+			t.Fatalf("reading input.yaml: %v", err)
+		}
+		var obj unstructured.Unstructured
+		if err := yaml.Unmarshal(doc, &obj.Object); err != nil {
+			t.Fatalf("decoding input.yaml: %v", err)
+		}
+		s, served := servers[obj.GetKind()]
+		if !served || obj.GetAPIVersion() != v1alpha1.GroupVersion.String() {
+			t.Fatalf("input.yaml: no CRD serves %s of %s", obj.GetKind(), obj.GetAPIVersion())
+		}
+		words := s.judge(&obj)
+		if len(words) == 0 {
+			words = []string{"accepted"}
+		}
+		fmt.Fprintf(&out, "%s: %s\n", obj.GetName(), strings.Join(words, "\n\t"))
+	}
+}
