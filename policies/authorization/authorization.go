@@ -1,0 +1,156 @@
+// Package authorization is the authorization part of a SecurityPolicy: whose requests are allowed and whose are denied.
+package authorization
+
+import (
+	"fmt"
+	"net/netip"
+
+	xdscorev3 "github.com/cncf/xds/go/xds/core/v3"
+	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	rbacconfigv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	networkv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/matching/common_inputs/network/v3"
+	ipv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/matching/input_matchers/ip/v3"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"gatehouse/api/v1alpha1"
+	"gatehouse/policies/feature"
+	"gatehouse/policies/verdict"
+)
+
+// Filter is the name of the HTTP filter.
+const Filter = "envoy.filters.http.rbac"
+
+// Feature is the authorization part.
+var Feature = feature.Feature[v1alpha1.SecurityPolicySpec]{
+	Name:   "authorization",
+	Check:  check,
+	Route:  route,
+	Filter: func() *hcmv3.HttpFilter { return feature.DisabledFilter(Filter, &rbacv3.RBAC{}) },
+}
+
+// actions is what each action is to Envoy.
+var actions = map[v1alpha1.AuthorizationAction]rbacconfigv3.RBAC_Action{
+	v1alpha1.AuthorizationActionAllow: rbacconfigv3.RBAC_ALLOW,
+	v1alpha1.AuthorizationActionDeny:  rbacconfigv3.RBAC_DENY,
+}
+
+func check(spec *v1alpha1.SecurityPolicySpec) []verdict.Problem {
+	if spec.Authorization == nil {
+		return nil
+	}
+	var problems []verdict.Problem
+	for i, rule := range spec.Authorization.Rules {
+		field := fmt.Sprintf("spec.authorization.rules[%d]", i)
+		problems = append(problems, checkAction(field+".action", rule.Action)...)
+		problems = append(problems, checkPrincipal(field+".principal", rule.Principal)...)
+	}
+	if action := spec.Authorization.DefaultAction; action != nil {
+		problems = append(problems, checkAction("spec.authorization.defaultAction", *action)...)
+	}
+	return problems
+}
+
+func checkAction(field string, action v1alpha1.AuthorizationAction) []verdict.Problem {
+	if _, ok := actions[action]; ok {
+		return nil
+	}
+	return []verdict.Problem{feature.Invalid(field, "%q is no action: write Allow or Deny", action)}
+}
+
+func checkPrincipal(field string, principal *v1alpha1.Principal) []verdict.Problem {
+	if principal == nil || len(principal.ClientCIDRs) == 0 {
+		return []verdict.Problem{feature.Invalid(field+".clientCIDRs", "the rule names no client: add the addresses that it is about, such as 10.0.0.0/8")}
+	}
+	var problems []verdict.Problem
+	for i, cidr := range principal.ClientCIDRs {
+		if _, err := parse(cidr); err != nil {
+			problems = append(problems, feature.Invalid(fmt.Sprintf("%s.clientCIDRs[%d]", field, i), "%v", err))
+		}
+	}
+	return problems
+}
+
+// parse reads a range of addresses. Bits after the prefix do not count.
+func parse(cidr v1alpha1.CIDR) (netip.Prefix, error) {
+	prefix, err := netip.ParsePrefix(string(cidr))
+	if err == nil {
+		return prefix.Masked(), nil
+	}
+	if addr, err := netip.ParseAddr(string(cidr)); err == nil && addr.Zone() == "" {
+		return netip.Prefix{}, fmt.Errorf("%q has no prefix length: write %s for this one address", cidr, netip.PrefixFrom(addr, addr.BitLen()))
+	}
+	return netip.Prefix{}, fmt.Errorf("%q is no range of addresses: write an IP address, a slash and a prefix length, such as 10.0.0.0/8 or 2001:db8::/32", cidr)
+}
+
+// route denies everything if the spec did not pass its check: an authorization that is partly understood must not let anybody
+// in.
+func route(spec *v1alpha1.SecurityPolicySpec, policy string, route *routev3.Route) {
+	written := spec.Authorization
+	if written == nil {
+		return
+	}
+	if len(check(spec)) > 0 {
+		written = &v1alpha1.Authorization{}
+	}
+	fallback := v1alpha1.AuthorizationActionDeny
+	if written.DefaultAction != nil {
+		fallback = *written.DefaultAction
+	}
+	tree := &xdsmatcherv3.Matcher{OnNoMatch: decide("default", fallback)}
+	var list []*xdsmatcherv3.Matcher_MatcherList_FieldMatcher
+	for i, rule := range written.Rules {
+		name := fmt.Sprintf("%s/rule/%d", policy, i)
+		if rule.Name != nil {
+			name = *rule.Name
+		}
+		list = append(list, &xdsmatcherv3.Matcher_MatcherList_FieldMatcher{
+			Predicate: client(rule.Principal.ClientCIDRs),
+			OnMatch:   decide(name, rule.Action),
+		})
+	}
+	if len(list) > 0 {
+		tree.MatcherType = &xdsmatcherv3.Matcher_MatcherList_{MatcherList: &xdsmatcherv3.Matcher_MatcherList{Matchers: list}}
+	}
+	feature.PerRoute(route, Filter, &rbacv3.RBACPerRoute{Rbac: &rbacv3.RBAC{Matcher: tree}})
+}
+
+// decide ends the evaluation with an action.
+func decide(name string, action v1alpha1.AuthorizationAction) *xdsmatcherv3.Matcher_OnMatch {
+	return &xdsmatcherv3.Matcher_OnMatch{OnMatch: &xdsmatcherv3.Matcher_OnMatch_Action{
+		Action: &xdscorev3.TypedExtensionConfig{
+			Name:        "envoy.filters.rbac.action",
+			TypedConfig: feature.Any(&rbacconfigv3.Action{Name: name, Action: actions[action]}),
+		},
+	}}
+}
+
+// client matches requests of clients with an address in one of the ranges. It is the address that Envoy found out for the
+// client, which a trusted X-Forwarded-For may have told.
+func client(cidrs []v1alpha1.CIDR) *xdsmatcherv3.Matcher_MatcherList_Predicate {
+	ranges := make([]*corev3.CidrRange, 0, len(cidrs))
+	for _, cidr := range cidrs {
+		if prefix, err := parse(cidr); err == nil {
+			ranges = append(ranges, &corev3.CidrRange{AddressPrefix: prefix.Addr().String(), PrefixLen: wrapperspb.UInt32(uint32(prefix.Bits()))})
+		}
+	}
+	return &xdsmatcherv3.Matcher_MatcherList_Predicate{
+		MatchType: &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate_{
+			SinglePredicate: &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate{
+				Input: &xdscorev3.TypedExtensionConfig{
+					Name:        "envoy.matching.inputs.source_ip",
+					TypedConfig: feature.Any(&networkv3.SourceIPInput{}),
+				},
+				Matcher: &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate_CustomMatch{
+					CustomMatch: &xdscorev3.TypedExtensionConfig{
+						Name:        "envoy.matching.matchers.ip",
+						TypedConfig: feature.Any(&ipv3.Ip{CidrRanges: ranges, StatPrefix: "client"}),
+					},
+				},
+			},
+		},
+	}
+}

@@ -1,0 +1,39 @@
+package cors
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+
+	"gatehouse/api/v1alpha1"
+)
+
+// originForm holds scheme, host and port of an origin.
+var originForm = regexp.MustCompile(`^([a-z][a-z0-9+.-]*)://(\*|(?:\*\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*)(?::([0-9]{1,5}))?$`)
+
+// matcher matches the Origin headers that browsers send for an origin of the policy. Browsers write scheme and host in lower
+// case (RFC 6454 section 6.2), so the policy may write them in any.
+func matcher(origin v1alpha1.Origin) (*matcherv3.StringMatcher, error) {
+	if origin == wildcard {
+		return pattern(".*"), nil
+	}
+	parts := originForm.FindStringSubmatch(strings.ToLower(string(origin)))
+	if parts == nil {
+		return nil, fmt.Errorf("%q is no web origin: write *, or scheme://host[:port] without a path, where the host may be * or begin with *.", origin)
+	}
+	scheme, host, port := parts[1], parts[2], parts[3]
+	if port != "" {
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return nil, fmt.Errorf("%q has no possible port: write one from 1 to 65535, or none for the scheme's own", origin)
+		}
+		port = ":" + port
+	}
+	domain, wild := strings.CutPrefix(host, wildcard)
+	if !wild {
+		return exact(scheme + "://" + host + port), nil
+	}
+	return pattern(regexp.QuoteMeta(scheme+"://") + "[^/]+" + regexp.QuoteMeta(domain+port)), nil
+}

@@ -1,0 +1,78 @@
+// Package feature says what a feature of a policy is: one part of its spec, and everything that this part means.
+//
+// A feature is a value, not an interface: what it does not do is nil. The lists of features in package policies are the
+// only place where features are enumerated.
+package feature
+
+import (
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	upstreamhttpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"gatehouse/policies/verdict"
+)
+
+// Feature is one part of the spec S of a policy, and all that it means.
+type Feature[S any] struct {
+	// Name is the field of the spec that the feature is about, such as timeout.
+	Name string
+	// Check finds what is wrong with the spec. It is pure, and the only place where the feature judges its input: Cluster and Route
+	// may be given a spec that did not pass, in which they leave out what cannot be expressed.
+	Check func(spec *S) []verdict.Problem
+	// Cluster sets what the feature is about on a cluster, its default included if the spec does not say. It is nil if
+	// the feature does not shape clusters.
+	Cluster func(spec *S, upstream *Upstream)
+	// Route sets what the feature is about on a route. Policy is the namespace/name of the policy, for names that Envoy's logs and
+	// statistics show. It is nil if the feature does not shape routes.
+	Route func(spec *S, policy string, route *routev3.Route)
+	// Filter makes the HTTP filter that the feature needs in every connection manager. It is disabled there, so that a connection
+	// manager does not depend on which policies are attached, and Route enables it. It is nil if the feature needs none.
+	Filter func() *hcmv3.HttpFilter
+}
+
+// Upstream is a cluster being built. Features set what they are about and leave the rest alone.
+type Upstream struct {
+	Cluster *clusterv3.Cluster
+	// HTTP ends up in the cluster's typed_extension_protocol_options, which is up to whoever builds the cluster.
+	HTTP *upstreamhttpv3.HttpProtocolOptions
+	// WholeRule tells that the choice of an endpoint must be made among all backends of a rule, so that they need one cluster
+	// together, with a weighted locality for each backend, instead of one cluster for each. Whoever builds the cluster may have
+	// set it for reasons of its own; features only ever set it to true.
+	WholeRule bool
+}
+
+// NewUpstream is an upstream on which nothing is set yet.
+func NewUpstream() *Upstream {
+	return &Upstream{Cluster: &clusterv3.Cluster{}, HTTP: &upstreamhttpv3.HttpProtocolOptions{}}
+}
+
+// DisabledFilter is an HTTP filter that does nothing on a route until PerRoute gives it a configuration there.
+func DisabledFilter(name string, config proto.Message) *hcmv3.HttpFilter {
+	return &hcmv3.HttpFilter{
+		Name:       name,
+		ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: Any(config)},
+		Disabled:   true,
+	}
+}
+
+// PerRoute gives the HTTP filter of that name its configuration on a route. A configuration of the filter's own per-route type
+// also enables a filter that is disabled in the connection manager (Envoy: route based filter chain).
+func PerRoute(route *routev3.Route, filter string, config proto.Message) {
+	if route.TypedPerFilterConfig == nil {
+		route.TypedPerFilterConfig = map[string]*anypb.Any{}
+	}
+	route.TypedPerFilterConfig[filter] = Any(config)
+}
+
+// Any packs a message, always into the same bytes. It panics on a message that cannot be encoded, which only strings that
+// are not UTF-8 can cause; the API server and the YAML decoder let none through.
+func Any(message proto.Message) *anypb.Any {
+	packed := &anypb.Any{}
+	if err := anypb.MarshalFrom(packed, message, proto.MarshalOptions{Deterministic: true}); err != nil {
+		panic("encoding an Envoy message: " + err.Error())
+	}
+	return packed
+}

@@ -1,0 +1,37 @@
+package feature
+
+import (
+	"fmt"
+	"regexp"
+
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/policies/verdict"
+)
+
+// Invalid is a problem that makes the whole policy unusable. Field is the path from spec on; the message, in fmt's form, names
+// the value and the way out.
+func Invalid(field, message string, args ...any) verdict.Problem {
+	return verdict.Problem{
+		Field:   field,
+		Reason:  string(gwapiv1.PolicyReasonInvalid),
+		Message: fmt.Sprintf(message, args...),
+		Weight:  verdict.Invalid,
+	}
+}
+
+// token is what RFC 9110 section 5.6.2 allows in the name of a header field and in a method.
+var token = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")
+
+// CheckToken finds what is no token. What says what it stands for, such as name of a header.
+func CheckToken(field, value, what string) []verdict.Problem {
+	if token.MatchString(value) {
+		return nil
+	}
+	return []verdict.Problem{Invalid(field, "%q cannot be the %s: use letters, digits and any of !#$%%&'*+-.^_`|~ only", value, what)}
+}
+
+// CheckHeaderName finds a name that no HTTP header can have.
+func CheckHeaderName(field, name string) []verdict.Problem {
+	return CheckToken(field, name, "name of a header")
+}

@@ -1,0 +1,104 @@
+// Package loadbalancer is the loadBalancer part of a BackendTrafficPolicy: which endpoint gets a request.
+package loadbalancer
+
+import (
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	commonv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/common/v3"
+	leastrequestv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/least_request/v3"
+	maglevv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/maglev/v3"
+	randomv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/random/v3"
+	roundrobinv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/round_robin/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"gatehouse/api/v1alpha1"
+	"gatehouse/policies/feature"
+)
+
+// Feature is the loadBalancer part.
+var Feature = feature.Feature[v1alpha1.BackendTrafficPolicySpec]{
+	Name:    "loadBalancer",
+	Check:   check,
+	Cluster: cluster,
+	Route:   route,
+}
+
+// balancer makes Envoy's load balancing policy of one type.
+type balancer struct {
+	extension string
+	config    func(lb *v1alpha1.LoadBalancer, wholeRule bool) proto.Message
+}
+
+// balancers is every type of load balancer.
+var balancers = map[v1alpha1.LoadBalancerType]balancer{
+	v1alpha1.LeastRequestLoadBalancerType: {
+		"envoy.load_balancing_policies.least_request",
+		func(lb *v1alpha1.LoadBalancer, wholeRule bool) proto.Message {
+			return &leastrequestv3.LeastRequest{LocalityLbConfig: localities(wholeRule), SlowStartConfig: slowStart(lb)}
+		},
+	},
+	v1alpha1.RoundRobinLoadBalancerType: {
+		"envoy.load_balancing_policies.round_robin",
+		func(lb *v1alpha1.LoadBalancer, wholeRule bool) proto.Message {
+			return &roundrobinv3.RoundRobin{LocalityLbConfig: localities(wholeRule), SlowStartConfig: slowStart(lb)}
+		},
+	},
+	v1alpha1.RandomLoadBalancerType: {
+		"envoy.load_balancing_policies.random",
+		func(_ *v1alpha1.LoadBalancer, wholeRule bool) proto.Message {
+			return &randomv3.Random{LocalityLbConfig: localities(wholeRule)}
+		},
+	},
+	v1alpha1.ConsistentHashLoadBalancerType: {
+		"envoy.load_balancing_policies.maglev",
+		func(lb *v1alpha1.LoadBalancer, wholeRule bool) proto.Message {
+			return &maglevv3.Maglev{
+				TableSize:                wrapperspb.UInt64(tableSize(lb.ConsistentHash)),
+				LocalityWeightedLbConfig: localities(wholeRule).GetLocalityWeightedLbConfig(),
+			}
+		},
+	},
+}
+
+func cluster(spec *v1alpha1.BackendTrafficPolicySpec, upstream *feature.Upstream) {
+	lb := spec.LoadBalancer
+	if lb == nil {
+		lb = &v1alpha1.LoadBalancer{Type: v1alpha1.LeastRequestLoadBalancerType}
+	}
+	b, ok := balancers[lb.Type]
+	if !ok {
+		return
+	}
+	if hashes(lb) {
+		upstream.WholeRule = true
+	}
+	upstream.Cluster.LoadBalancingPolicy = &clusterv3.LoadBalancingPolicy{
+		Policies: []*clusterv3.LoadBalancingPolicy_Policy{{
+			TypedExtensionConfig: &corev3.TypedExtensionConfig{
+				Name:        b.extension,
+				TypedConfig: feature.Any(b.config(lb, upstream.WholeRule)),
+			},
+		}},
+	}
+}
+
+// localities spreads requests over localities by their weights, which stand for the weights of a rule's backends. It is nil
+// if the cluster holds one backend, which has no weight to share.
+func localities(wholeRule bool) *commonv3.LocalityLbConfig {
+	if !wholeRule {
+		return nil
+	}
+	return &commonv3.LocalityLbConfig{
+		LocalityConfigSpecifier: &commonv3.LocalityLbConfig_LocalityWeightedLbConfig_{
+			LocalityWeightedLbConfig: &commonv3.LocalityLbConfig_LocalityWeightedLbConfig{},
+		},
+	}
+}
+
+func slowStart(lb *v1alpha1.LoadBalancer) *commonv3.SlowStartConfig {
+	if lb.SlowStart == nil {
+		return nil
+	}
+	return &commonv3.SlowStartConfig{SlowStartWindow: feature.Duration(&lb.SlowStart.Window)}
+}

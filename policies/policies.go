@@ -1,0 +1,178 @@
+// Package policies says which policies there are and what they mean for Envoy: the one ordered list of features, the
+// one table of policy kinds, and how policies attach to Gateways and routes.
+//
+// Everything here is a pure function of its arguments. A caller loops over Kinds and never asks which kind it holds.
+package policies
+
+import (
+	"bytes"
+
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	"google.golang.org/protobuf/proto"
+
+	"gatehouse/api/v1alpha1"
+	"gatehouse/policies/authorization"
+	"gatehouse/policies/cors"
+	"gatehouse/policies/feature"
+	"gatehouse/policies/loadbalancer"
+	"gatehouse/policies/retry"
+	"gatehouse/policies/timeout"
+	"gatehouse/policies/verdict"
+)
+
+// Object is a policy of any kind.
+type Object = v1alpha1.Policy
+
+// Kind is a kind of policy. Its methods take policies of that kind only, and panic on another.
+type Kind struct {
+	// Kind is the name of the kind, such as BackendTrafficPolicy.
+	Kind string
+	// Targets are the kinds that it can target and that are served.
+	Targets []string
+	// New makes an empty policy, to decode into.
+	New func() Object
+}
+
+// Kinds is every kind of policy.
+var Kinds = []Kind{
+	{
+		Kind:    "BackendTrafficPolicy",
+		Targets: []string{"Gateway", "HTTPRoute"},
+		New:     func() Object { return &v1alpha1.BackendTrafficPolicy{} },
+	},
+	{
+		Kind:    "SecurityPolicy",
+		Targets: []string{"Gateway", "HTTPRoute"},
+		New:     func() Object { return &v1alpha1.SecurityPolicy{} },
+	},
+}
+
+var (
+	backendTraffic = binder("BackendTrafficPolicy", func(p *v1alpha1.BackendTrafficPolicy) *v1alpha1.BackendTrafficPolicySpec { return &p.Spec })
+	security       = binder("SecurityPolicy", func(p *v1alpha1.SecurityPolicy) *v1alpha1.SecurityPolicySpec { return &p.Spec })
+)
+
+// features is every feature of every kind. Its order is the order of the HTTP filters.
+var features = []bound{
+	security(cors.Feature),
+	security(authorization.Feature),
+	backendTraffic(timeout.Feature),
+	backendTraffic(retry.Feature),
+	backendTraffic(loadbalancer.Feature),
+}
+
+// Check finds what is wrong with the spec, its targets apart: References and Selectors tell of those.
+func (k Kind) Check(p Object) []verdict.Problem {
+	var problems []verdict.Problem
+	for f := range k.features {
+		problems = append(problems, f.check(p)...)
+	}
+	return problems
+}
+
+// Cluster sets what the policy says about clusters, defaults included. A nil policy sets the defaults.
+func (k Kind) Cluster(p Object, upstream *feature.Upstream) {
+	for f := range k.features {
+		f.cluster(p, upstream)
+	}
+}
+
+// ShapesCluster reports whether the policy makes a cluster differ from one without a policy. One that spells out the
+// defaults does not.
+func (k Kind) ShapesCluster(p Object) bool {
+	with, without := feature.NewUpstream(), feature.NewUpstream()
+	k.Cluster(p, with)
+	k.Cluster(nil, without)
+	return !bytes.Equal(Settings(with), Settings(without))
+}
+
+// Route sets what the policy says about routes. What an HTTPRoute itself says wins, so it is to be applied afterwards. A nil
+// policy sets nothing.
+func (k Kind) Route(p Object, route *routev3.Route) {
+	for f := range k.features {
+		f.route(p, route)
+	}
+}
+
+// Filters makes the HTTP filters of all features, in order and disabled. Every connection manager holds them all, and
+// the router after them.
+func Filters() []*hcmv3.HttpFilter {
+	var filters []*hcmv3.HttpFilter
+	for _, f := range features {
+		if f.filter != nil {
+			filters = append(filters, f.filter())
+		}
+	}
+	return filters
+}
+
+// Settings encodes what is set on an upstream: equal settings are equal bytes, in every replica and after every restart.
+func Settings(upstream *feature.Upstream) []byte {
+	encode := proto.MarshalOptions{Deterministic: true}
+	encoded, err := encode.Marshal(upstream.Cluster)
+	if err != nil {
+		panic("encoding the settings of a cluster: " + err.Error())
+	}
+	// The mark keeps bytes of one message from being read as the other's.
+	encoded = append(encoded, mark(upstream.WholeRule))
+	encoded, err = encode.MarshalAppend(encoded, upstream.HTTP)
+	if err != nil {
+		panic("encoding the HTTP settings of a cluster: " + err.Error())
+	}
+	return encoded
+}
+
+func mark(wholeRule bool) byte {
+	if wholeRule {
+		return 1
+	}
+	return 0
+}
+
+// features yields the kind's own features, in order.
+func (k Kind) features(yield func(bound) bool) {
+	for _, f := range features {
+		if f.kind == k.Kind && !yield(f) {
+			return
+		}
+	}
+}
+
+// bound is a feature that knows how to find its spec in a policy, so that features of different kinds fit in one list.
+type bound struct {
+	kind    string
+	name    string
+	check   func(Object) []verdict.Problem
+	cluster func(Object, *feature.Upstream)
+	route   func(Object, *routev3.Route)
+	filter  func() *hcmv3.HttpFilter
+}
+
+// binder binds features of spec S to the policies P that hold it.
+func binder[P Object, S any](kind string, spec func(P) *S) func(feature.Feature[S]) bound {
+	of := func(p Object) *S {
+		if p == nil {
+			return new(S)
+		}
+		return spec(p.(P))
+	}
+	return func(f feature.Feature[S]) bound {
+		return bound{
+			kind:  kind,
+			name:  f.Name,
+			check: func(p Object) []verdict.Problem { return f.Check(of(p)) },
+			cluster: func(p Object, upstream *feature.Upstream) {
+				if f.Cluster != nil {
+					f.Cluster(of(p), upstream)
+				}
+			},
+			route: func(p Object, route *routev3.Route) {
+				if f.Route != nil && p != nil {
+					f.Route(of(p), p.GetNamespace()+"/"+p.GetName(), route)
+				}
+			},
+			filter: f.Filter,
+		}
+	}
+}

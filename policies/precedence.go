@@ -1,0 +1,128 @@
+package policies
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/policies/verdict"
+)
+
+// Older orders objects by creation time, then by namespace and name: negative if a comes first. An object that has not been
+// created yet comes after all that have.
+func Older(a, b metav1.Object) int {
+	at, bt := a.GetCreationTimestamp(), b.GetCreationTimestamp()
+	return cmp.Or(
+		compareBool(at.IsZero(), bt.IsZero()),
+		at.Compare(bt.Time),
+		cmp.Compare(a.GetNamespace(), b.GetNamespace()),
+		cmp.Compare(a.GetName(), b.GetName()),
+	)
+}
+
+// compareBool puts false before true.
+func compareBool(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	}
+	return 1
+}
+
+// Winner is the oldest of the policies of one kind that have the same target; the others lose, in order of age. A policy that
+// is among the candidates twice counts once.
+func Winner(candidates []Object) (winner Object, losers []Object) {
+	ordered := slices.Clone(candidates)
+	slices.SortFunc(ordered, func(a, b Object) int { return Older(a, b) })
+	ordered = slices.CompactFunc(ordered, same)
+	if len(ordered) == 0 {
+		return nil, nil
+	}
+	return ordered[0], ordered[1:]
+}
+
+// Conflicted is the problem of a policy that lost its target to an older one of its kind. Field is the path of the reference
+// or of the selector. A winner of another namespace is not named.
+func Conflicted(kind Kind, loser Object, field string, target Target, winner Object) verdict.Problem {
+	name := fmt.Sprintf("%s %q", kind.Kind, winner.GetName())
+	if winner.GetNamespace() != loser.GetNamespace() {
+		name = "a " + kind.Kind + " of another namespace"
+	}
+	return verdict.Problem{
+		Field:   field,
+		Reason:  string(gwapiv1.PolicyReasonConflicted),
+		Message: fmt.Sprintf("%s already has %s, which is older and wins: target something else or delete one of the two", target, name),
+		Weight:  verdict.Conflicted,
+	}
+}
+
+// Chain lists where a policy can be attached to what a rule of a route serves on a listener of a Gateway, the most specific
+// place first. The sections name the rule and the listener; a rule without a name has an empty one.
+func Chain(rule, listener Target) []Target {
+	chain := make([]Target, 0, 4)
+	for _, t := range []Target{rule, listener} {
+		if t.Section != "" {
+			chain = append(chain, t)
+		}
+		chain = append(chain, t.Whole())
+	}
+	return chain
+}
+
+// Effective is the policy that takes effect along a chain: the first one found wins as a whole, nothing is inherited from the
+// others. Those are overridden there. At tells which policy is attached to a target, nil if none is.
+func Effective(at func(Target) Object, chain []Target) (effective Object, overridden []Object) {
+	for _, t := range chain {
+		p := at(t)
+		switch {
+		case p == nil:
+		case effective == nil:
+			effective = p
+		case !same(p, effective) && !slices.ContainsFunc(overridden, func(o Object) bool { return same(o, p) }):
+			overridden = append(overridden, p)
+		}
+	}
+	return effective, overridden
+}
+
+// ReasonOverridden is both type and reason of the condition of a policy that a more specific one replaces somewhere.
+const ReasonOverridden = "Overridden"
+
+// maxNamed is how many targets a message names before it counts the rest.
+const maxNamed = 8
+
+// Overridden is the message of the condition that tells where more specific policies of the kind replace this one. Targets in
+// other namespaces are counted, not named.
+func Overridden(kind Kind, p Object, at []Target) string {
+	var named []string
+	for _, t := range at {
+		if t.Namespace == p.GetNamespace() {
+			named = append(named, t.String())
+		}
+	}
+	slices.Sort(named)
+	named = slices.Compact(named)
+	named = named[:min(len(named), maxNamed)]
+	if rest := countTargets(at) - len(named); rest > 0 {
+		named = append(named, fmt.Sprintf("%d more", rest))
+	}
+	return fmt.Sprintf("a more specific %s takes effect instead on %s", kind.Kind, strings.Join(named, ", "))
+}
+
+func countTargets(targets []Target) int {
+	distinct := map[Target]bool{}
+	for _, t := range targets {
+		distinct[t] = true
+	}
+	return len(distinct)
+}
+
+func same(a, b Object) bool {
+	return a.GetNamespace() == b.GetNamespace() && a.GetName() == b.GetName()
+}

@@ -1,0 +1,175 @@
+// Package retry is the retry part of a BackendTrafficPolicy: which failed requests are sent again, how often and how soon.
+package retry
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	previoushostsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/host/previous_hosts/v3"
+	previousprioritiesv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/priority/previous_priorities/v3"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"gatehouse/api/v1alpha1"
+	"gatehouse/policies/feature"
+	"gatehouse/policies/verdict"
+)
+
+// Feature is the retry part. The retry of an HTTPRoute rule wins over it: it is set on the route afterwards.
+var Feature = feature.Feature[v1alpha1.BackendTrafficPolicySpec]{
+	Name:  "retry",
+	Check: check,
+	Route: route,
+}
+
+// Defaults of the fields, as the API states them.
+const (
+	defaultRetries = 2
+	defaultCode    = 503
+)
+
+var defaultTriggers = []v1alpha1.TriggerEnum{
+	v1alpha1.ConnectFailure, v1alpha1.RefusedStream, v1alpha1.Unavailable, v1alpha1.Cancelled, v1alpha1.RetriableStatusCodes,
+}
+
+// hostAttempts is how often Envoy looks for an endpoint that was not tried before.
+const hostAttempts = 5
+
+func check(spec *v1alpha1.BackendTrafficPolicySpec) []verdict.Problem {
+	if spec.Retry == nil {
+		return nil
+	}
+	var problems []verdict.Problem
+	if n := spec.Retry.NumAttemptsPerPriority; n != nil && *n < 1 {
+		problems = append(problems, feature.Invalid("spec.retry.numAttemptsPerPriority",
+			"%d attempts are too few: write 1 or more, or leave the field out", *n))
+	}
+	problems = append(problems, checkRetryOn(spec.Retry.RetryOn)...)
+	if per := spec.Retry.PerRetry; per != nil {
+		problems = append(problems, feature.CheckDuration("spec.retry.perRetry.timeout", per.Timeout)...)
+		problems = append(problems, checkBackOff(per.BackOff)...)
+	}
+	return problems
+}
+
+func checkRetryOn(on *v1alpha1.RetryOn) []verdict.Problem {
+	if on == nil {
+		return nil
+	}
+	var problems []verdict.Problem
+	for i, code := range on.HTTPStatusCodes {
+		if code < 100 || code > 599 {
+			problems = append(problems, feature.Invalid(fmt.Sprintf("spec.retry.retryOn.httpStatusCodes[%d]", i),
+				"%d is no HTTP status code: write one from 100 to 599", code))
+		}
+	}
+	return problems
+}
+
+// checkBackOff holds Envoy's rules: no interval is zero, and the longest is not under the base.
+func checkBackOff(backOff *v1alpha1.BackOffPolicy) []verdict.Problem {
+	if backOff == nil {
+		return nil
+	}
+	const base, longest = "spec.retry.perRetry.backOff.baseInterval", "spec.retry.perRetry.backOff.maxInterval"
+	problems := slices.Concat(
+		feature.CheckPositive(base, backOff.BaseInterval, "25ms"),
+		feature.CheckPositive(longest, backOff.MaxInterval, "ten times baseInterval"),
+	)
+	if len(problems) > 0 || backOff.MaxInterval == nil {
+		return problems
+	}
+	from, to := baseInterval(backOff), feature.Duration(backOff.MaxInterval).AsDuration()
+	if to >= from {
+		return nil
+	}
+	if backOff.BaseInterval == nil {
+		return []verdict.Problem{feature.Invalid(longest, "%q is less than the default baseInterval of %s: write at least that, or a shorter baseInterval",
+			*backOff.MaxInterval, from)}
+	}
+	return []verdict.Problem{feature.Invalid(longest, "%q is less than baseInterval %q: write at least that, or a shorter baseInterval",
+		*backOff.MaxInterval, *backOff.BaseInterval)}
+}
+
+func route(spec *v1alpha1.BackendTrafficPolicySpec, _ string, route *routev3.Route) {
+	action := route.GetRoute()
+	if spec.Retry == nil || action == nil {
+		return
+	}
+	retries := uint32(defaultRetries)
+	if n := spec.Retry.NumRetries; n != nil {
+		retries = uint32(max(*n, 0))
+	}
+	on, codes := retryOn(spec.Retry.RetryOn)
+	policy := &routev3.RetryPolicy{
+		RetryOn:                       on,
+		RetriableStatusCodes:          codes,
+		NumRetries:                    wrapperspb.UInt32(retries),
+		HostSelectionRetryMaxAttempts: hostAttempts,
+		RetryHostPredicate: []*routev3.RetryPolicy_RetryHostPredicate{{
+			Name:       "envoy.retry_host_predicates.previous_hosts",
+			ConfigType: &routev3.RetryPolicy_RetryHostPredicate_TypedConfig{TypedConfig: feature.Any(&previoushostsv3.PreviousHostsPredicate{})},
+		}},
+	}
+	if n := spec.Retry.NumAttemptsPerPriority; n != nil && *n > 0 {
+		policy.RetryPriority = &routev3.RetryPolicy_RetryPriority{
+			Name: "envoy.retry_priorities.previous_priorities",
+			ConfigType: &routev3.RetryPolicy_RetryPriority_TypedConfig{
+				TypedConfig: feature.Any(&previousprioritiesv3.PreviousPrioritiesConfig{UpdateFrequency: *n}),
+			},
+		}
+	}
+	if per := spec.Retry.PerRetry; per != nil {
+		policy.PerTryTimeout = feature.Duration(per.Timeout)
+		policy.RetryBackOff = retryBackOff(per.BackOff)
+	}
+	action.RetryPolicy = policy
+}
+
+// retryOn is what counts as a failure, in Envoy's terms. The codes of a spec replace the default code even if there are none.
+func retryOn(on *v1alpha1.RetryOn) (string, []uint32) {
+	if on == nil {
+		return join(defaultTriggers), []uint32{defaultCode}
+	}
+	named := on.Triggers
+	if len(named) == 0 {
+		named = defaultTriggers
+	}
+	var codes []uint32
+	for _, code := range on.HTTPStatusCodes {
+		if code > 0 {
+			codes = append(codes, uint32(code))
+		}
+	}
+	return join(named), codes
+}
+
+// retryBackOff is nil if the spec leaves everything to Envoy.
+func retryBackOff(backOff *v1alpha1.BackOffPolicy) *routev3.RetryPolicy_RetryBackOff {
+	if backOff == nil || backOff.BaseInterval == nil && backOff.MaxInterval == nil {
+		return nil
+	}
+	return &routev3.RetryPolicy_RetryBackOff{
+		BaseInterval: durationpb.New(baseInterval(backOff)),
+		MaxInterval:  feature.Duration(backOff.MaxInterval),
+	}
+}
+
+// baseInterval is the base of the back-off, by default Envoy's 25ms.
+func baseInterval(backOff *v1alpha1.BackOffPolicy) time.Duration {
+	if base := feature.Duration(backOff.BaseInterval); base != nil {
+		return base.AsDuration()
+	}
+	return 25 * time.Millisecond
+}
+
+func join(triggers []v1alpha1.TriggerEnum) string {
+	words := make([]string, len(triggers))
+	for i, trigger := range triggers {
+		words[i] = string(trigger)
+	}
+	return strings.Join(words, ",")
+}

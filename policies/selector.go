@@ -1,0 +1,110 @@
+package policies
+
+import (
+	"fmt"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/api/v1alpha1"
+	"gatehouse/policies/feature"
+	"gatehouse/policies/verdict"
+)
+
+// Selector is a compiled targetSelector. It always means whole objects.
+type Selector struct {
+	// Kind is the kind of the objects that it selects.
+	Kind string
+	// Field is the path of the selector, such as spec.targetSelectors[0].
+	Field string
+
+	// namespace is the policy's own.
+	namespace string
+	// namespaces matches the labels of other namespaces; nil means that the selector stays in its own.
+	namespaces labels.Selector
+	// own tells whether the policy's own namespace is in any case among the selected ones.
+	own bool
+	// objects matches the labels of objects.
+	objects labels.Selector
+}
+
+// Selectors compiles the policy's targetSelectors. One that cannot be compiled is left out and told of.
+func Selectors(kind Kind, p Object) ([]Selector, []verdict.Problem) {
+	var selectors []Selector
+	var problems []verdict.Problem
+	for i, written := range p.GetTargets().TargetSelectors {
+		s, found := compile(kind, p.GetNamespace(), fmt.Sprintf("spec.targetSelectors[%d]", i), written)
+		if len(found) > 0 {
+			problems = append(problems, found...)
+			continue
+		}
+		selectors = append(selectors, s)
+	}
+	return selectors, problems
+}
+
+// Matches reports whether the selector selects the object, given its labels and those of its namespace. If NeedsGrant
+// says so, a ReferenceGrant must allow it besides.
+func (s Selector) Matches(kind, namespace string, object, namespaceLabels map[string]string) bool {
+	if kind != s.Kind || !s.objects.Matches(labels.Set(object)) {
+		return false
+	}
+	if s.own && namespace == s.namespace {
+		return true
+	}
+	return s.namespaces != nil && s.namespaces.Matches(labels.Set(namespaceLabels))
+}
+
+// NeedsGrant reports whether objects of the namespace can be selected only if a ReferenceGrant there permits it: from the
+// policy's group, kind and namespace, to the object's group and kind. Without one the object is not selected, and nothing is said
+// about it, since that would tell one tenant about another's objects.
+func (s Selector) NeedsGrant(namespace string) bool {
+	return namespace != s.namespace
+}
+
+func compile(kind Kind, namespace, field string, written v1alpha1.TargetSelector) (Selector, []verdict.Problem) {
+	group := gwapiv1.GroupName
+	if written.Group != nil {
+		group = string(*written.Group)
+	}
+	problems := checkTarget(kind, field, group, string(written.Kind))
+	objects, found := labelSelector(field, &metav1.LabelSelector{MatchLabels: written.MatchLabels, MatchExpressions: written.MatchExpressions})
+	problems = append(problems, found...)
+	s := Selector{Kind: string(written.Kind), Field: field, namespace: namespace, objects: objects}
+	found = s.compileNamespaces(field+".namespaces", written.Namespaces)
+	return s, append(problems, found...)
+}
+
+// compileNamespaces sets where the selector looks.
+func (s *Selector) compileNamespaces(field string, written *v1alpha1.TargetSelectorNamespaces) []verdict.Problem {
+	if written == nil {
+		s.own = true
+		return nil
+	}
+	switch written.From {
+	case "", v1alpha1.TargetNamespacesSame:
+		s.own = true
+		return nil
+	case v1alpha1.TargetNamespacesAll:
+		s.own, s.namespaces = true, labels.Everything()
+		return nil
+	case v1alpha1.TargetNamespacesSelector:
+		if written.Selector == nil {
+			return []verdict.Problem{feature.Invalid(field+".selector",
+				"from is Selector, so selector must say which namespaces: add it, or write from: Same or from: All")}
+		}
+		var problems []verdict.Problem
+		s.namespaces, problems = labelSelector(field+".selector", written.Selector)
+		return problems
+	}
+	return []verdict.Problem{feature.Invalid(field+".from", "%q is not known: write Same, All or Selector", written.From)}
+}
+
+func labelSelector(field string, written *metav1.LabelSelector) (labels.Selector, []verdict.Problem) {
+	compiled, err := metav1.LabelSelectorAsSelector(written)
+	if err != nil {
+		return nil, []verdict.Problem{feature.Invalid(field, "the labels cannot be matched, %v: correct that key, operator or value", err)}
+	}
+	return compiled, nil
+}
