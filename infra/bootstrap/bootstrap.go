@@ -1,0 +1,168 @@
+// Package bootstrap makes what an Envoy is started with: where its configuration comes from, how it proves who it is,
+// and the two listeners of its own for metrics and readiness. Everything else comes by xDS.
+package bootstrap
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+
+	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/structpb"
+)
+
+// The ports that every Envoy of a fleet has besides those of its Gateway. AdminPort is bound on 127.0.0.1 only.
+const (
+	AdminPort   = 19000
+	MetricsPort = 19001
+	ReadyPort   = 19003
+)
+
+// The paths that Envoy answers on these ports.
+const (
+	// MetricsPath has the statistics in Prometheus' format, on MetricsPort.
+	MetricsPath = "/stats/prometheus"
+	// ReadyPath answers 200 while Envoy has its configuration and is not asked to drain, else 503, on ReadyPort.
+	ReadyPath = "/ready"
+	// LivePath answers 200 as long as a worker answers at all, on ReadyPort.
+	LivePath = "/live"
+)
+
+// XDSCluster is the name of the cluster that leads to the control plane.
+const XDSCluster = "xds_cluster"
+
+// adminCluster leads to Envoy's own admin interface.
+const adminCluster = "prometheus_stats"
+
+// maxConnections bounds the downstream connections of one Envoy, before file descriptors run out.
+const maxConnections = 50000
+
+// Settings are what differs from fleet to fleet.
+type Settings struct {
+	// XDSHost is the name of the control plane's Service. Its certificate has to carry it.
+	XDSHost string
+	// XDSPort is the port of the control plane's xDS server.
+	XDSPort uint32
+	// ConfigDir is where the files of Files are mounted.
+	ConfigDir string
+	// TokenFile is the service-account token that is sent with each xDS stream. It may be replaced while Envoy runs, by a
+	// rename in its directory, as kubelet does.
+	TokenFile string
+	// MemoryLimit of the container in bytes; 0 means none. Envoy sheds load before it reaches it.
+	MemoryLimit int64
+}
+
+// JSON is the bootstrap in a form that --config-yaml takes: equal settings give equal bytes.
+func JSON(s Settings) (string, error) {
+	b, err := config(s)
+	if err != nil {
+		return "", fmt.Errorf("making Envoy's bootstrap: %w", err)
+	}
+	return stableJSON(b)
+}
+
+func config(s Settings) (*bootstrapv3.Bootstrap, error) {
+	xds, err := xdsCluster(s)
+	if err != nil {
+		return nil, err
+	}
+	metrics, err := ownListener("metrics", MetricsPort, adminRoute(MetricsPath))
+	if err != nil {
+		return nil, err
+	}
+	ready, err := ownListener("ready", ReadyPort, adminRoute(ReadyPath), directRoute(LivePath))
+	if err != nil {
+		return nil, err
+	}
+	overload, err := overloadManager(s.MemoryLimit)
+	if err != nil {
+		return nil, err
+	}
+	limits, err := runtimeLimits()
+	if err != nil {
+		return nil, err
+	}
+	return &bootstrapv3.Bootstrap{
+		Admin: &bootstrapv3.Admin{Address: address("127.0.0.1", AdminPort), IgnoreGlobalConnLimit: true},
+		StaticResources: &bootstrapv3.Bootstrap_StaticResources{
+			Listeners: []*listenerv3.Listener{metrics, ready},
+			Clusters:  []*clusterv3.Cluster{xds, adminUpstream()},
+		},
+		DynamicResources: dynamicResources(),
+		OverloadManager:  overload,
+		LayeredRuntime: &bootstrapv3.LayeredRuntime{Layers: []*bootstrapv3.RuntimeLayer{{
+			Name:           "limits",
+			LayerSpecifier: &bootstrapv3.RuntimeLayer_StaticLayer{StaticLayer: limits},
+		}}},
+		DeferredStatOptions: &bootstrapv3.Bootstrap_DeferredStatOptions{EnableDeferredCreationStats: true},
+	}, nil
+}
+
+// dynamicResources asks for listeners and clusters by one delta stream. No time limit ends the wait for the first answer: an
+// Envoy without its configuration is never ready, instead of ready and empty.
+func dynamicResources() *bootstrapv3.Bootstrap_DynamicResources {
+	ads := &corev3.ConfigSource{
+		ConfigSourceSpecifier: &corev3.ConfigSource_Ads{Ads: &corev3.AggregatedConfigSource{}},
+		ResourceApiVersion:    corev3.ApiVersion_V3,
+		InitialFetchTimeout:   durationpb.New(0),
+	}
+	return &bootstrapv3.Bootstrap_DynamicResources{
+		LdsConfig: ads,
+		CdsConfig: ads,
+		AdsConfig: &corev3.ApiConfigSource{
+			ApiType:                   corev3.ApiConfigSource_DELTA_GRPC,
+			TransportApiVersion:       corev3.ApiVersion_V3,
+			SetNodeOnFirstMessageOnly: true,
+			GrpcServices: []*corev3.GrpcService{{
+				TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: XDSCluster}},
+			}},
+		},
+	}
+}
+
+// runtimeLimits lifts Envoy's refusal of large regular expressions: the control plane judges them, with the reason in status.
+func runtimeLimits() (*structpb.Struct, error) {
+	limits, err := structpb.NewStruct(map[string]any{
+		"re2.max_program_size.error_level": float64(4294967295),
+		"re2.max_program_size.warn_level":  float64(1000),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("making the runtime layer: %w", err)
+	}
+	return limits, nil
+}
+
+func address(host string, port uint32) *corev3.Address {
+	return &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: &corev3.SocketAddress{
+		Address:       host,
+		PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: port},
+	}}}
+}
+
+func typed(m proto.Message) (*anypb.Any, error) {
+	a, err := anypb.New(m)
+	if err != nil {
+		return nil, fmt.Errorf("encoding %s: %w", m.ProtoReflect().Descriptor().FullName(), err)
+	}
+	return a, nil
+}
+
+// stableJSON undoes the random spaces of protojson, which would otherwise make every build restart every Envoy.
+func stableJSON(m proto.Message) (string, error) {
+	raw, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(m)
+	if err != nil {
+		return "", fmt.Errorf("writing %s as JSON: %w", m.ProtoReflect().Descriptor().FullName(), err)
+	}
+	var out bytes.Buffer
+	if err := json.Compact(&out, raw); err != nil {
+		return "", fmt.Errorf("writing %s as JSON: %w", m.ProtoReflect().Descriptor().FullName(), err)
+	}
+	return out.String(), nil
+}

@@ -1,0 +1,89 @@
+package bootstrap
+
+import (
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	"google.golang.org/protobuf/types/known/durationpb"
+)
+
+// OwnListenerPrefix begins the statistics of the listeners that serve probes and metrics instead of clients:
+// listener.<OwnListenerPrefix>ready.downstream_cx_active, for example.
+const OwnListenerPrefix = "gatehouse_"
+
+// ownListener is a listener of Envoy's own. Neither a full Envoy nor a busy one may fail its probes, or kubelet would restart it
+// when it is needed most: the listener is exempt from the limits of the overload manager.
+func ownListener(name string, port uint32, routes ...*routev3.Route) (*listenerv3.Listener, error) {
+	router, err := typed(&routerv3.Router{})
+	if err != nil {
+		return nil, err
+	}
+	manager, err := typed(&hcmv3.HttpConnectionManager{
+		StatPrefix: OwnListenerPrefix + name,
+		RouteSpecifier: &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: &routev3.RouteConfiguration{
+			Name: name,
+			VirtualHosts: []*routev3.VirtualHost{{
+				Name:    name,
+				Domains: []string{"*"},
+				Routes:  routes,
+			}},
+		}},
+		HttpFilters: []*hcmv3.HttpFilter{{
+			Name:       "envoy.filters.http.router",
+			ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: router},
+		}},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &listenerv3.Listener{
+		Name:                  OwnListenerPrefix + name,
+		StatPrefix:            OwnListenerPrefix + name,
+		Address:               address("0.0.0.0", port),
+		IgnoreGlobalConnLimit: true,
+		BypassOverloadManager: true,
+		FilterChains: []*listenerv3.FilterChain{{Filters: []*listenerv3.Filter{{
+			Name:       "envoy.filters.network.http_connection_manager",
+			ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: manager},
+		}}}},
+	}, nil
+}
+
+// adminRoute lets exactly one path of the admin interface out of the pod.
+func adminRoute(path string) *routev3.Route {
+	return &routev3.Route{
+		Match: &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Path{Path: path}},
+		Action: &routev3.Route_Route{Route: &routev3.RouteAction{
+			ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: adminCluster},
+		}},
+	}
+}
+
+// directRoute answers 200 without asking the main thread.
+func directRoute(path string) *routev3.Route {
+	return &routev3.Route{
+		Match:  &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Path{Path: path}},
+		Action: &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{Status: 200}},
+	}
+}
+
+func adminUpstream() *clusterv3.Cluster {
+	return &clusterv3.Cluster{
+		Name:                 adminCluster,
+		ConnectTimeout:       durationpb.New(connectTimeout),
+		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC},
+		LoadAssignment:       oneEndpoint(adminCluster, "127.0.0.1", AdminPort),
+	}
+}
+
+func oneEndpoint(cluster, host string, port uint32) *endpointv3.ClusterLoadAssignment {
+	return &endpointv3.ClusterLoadAssignment{
+		ClusterName: cluster,
+		Endpoints: []*endpointv3.LocalityLbEndpoints{{LbEndpoints: []*endpointv3.LbEndpoint{{
+			HostIdentifier: &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{Address: address(host, port)}},
+		}}}},
+	}
+}
