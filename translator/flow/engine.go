@@ -33,6 +33,7 @@ type node interface {
 	takeBatch() any
 	keys() []string
 	stats() TableStats
+	value(key string) (any, bool)
 	explain(key string) ([]string, bool)
 }
 
@@ -117,8 +118,8 @@ func (e *Engine) settle() *Changes {
 	return c
 }
 
-// undoing notes how to put back what was just done, if it is not to stay.
-func (e *Engine) undoing(undo func()) {
+// undo notes how to put back what was just done, if it is not to stay.
+func (e *Engine) undo(undo func()) {
 	if e.mode == trying {
 		e.journal = append(e.journal, undo)
 	}

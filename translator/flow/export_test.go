@@ -183,10 +183,16 @@ func (rs *rows[V]) verify() (wrong []string) {
 			wrong = append(wrong, fmt.Sprintf("%s as a whole: %s, should be %s", rs.name, got, want))
 		}
 	}
+	if n := len(rs.whole.list.edits); n > 65+rs.whole.list.size/2 {
+		wrong = append(wrong, fmt.Sprintf("%s as a whole: %d edits wait", rs.name, n))
+	}
 	for _, b := range rs.indexes {
 		entries := 0
 		for c := range b.lists {
 			entries += b.lists[c].size
+			if n := len(b.lists[c].edits); n > 64+b.lists[c].size {
+				wrong = append(wrong, fmt.Sprintf("%s: %d edits wait", b.name, n))
+			}
 			if held := b.lists[c].size > 0; c < len(b.cells) && held != b.cells[c].held {
 				wrong = append(wrong, fmt.Sprintf("%s[%s]: held %v", b.name, b.cells[c].key, !held))
 			}

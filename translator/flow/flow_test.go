@@ -31,7 +31,11 @@ func newShop() *shop {
 	s.resolved = flow.Derive(s.routes, "resolved", flow.Same[string], func(r *flow.Read, key, in string) (string, bool) {
 		var b strings.Builder
 		for _, name := range strings.Fields(in)[1:] {
-			if port, ok := s.services.Get(r, name); ok {
+			port, ok := s.services.Get(r, name)
+			if name == "panic" {
+				panic("name")
+			}
+			if ok {
 				fmt.Fprintf(&b, "%s:%d ", name, port)
 			}
 		}
@@ -174,6 +178,7 @@ func TestMistakesPanicInWords(t *testing.T) {
 		"commit in change": {func() { s.e.Try(func() { s.e.Commit() }, nil) }, "Commit is called in the change function"},
 		"key twice":        {func() { s.e.Try(func() { s.stage("r2", "a x") }, nil) }, `table clusters, row "x": the row "x" is yielded twice, for "r1" and for "r2" of routes`},
 		"key twice in one": {func() { s.e.Try(func() { s.stage("r2", "a z z") }, nil) }, `table clusters, row "z"`},
+		"after reading":    {func() { s.e.Try(func() { s.stage("r2", "a new panic") }, nil) }, `table resolved, row "r2": name`},
 		"row function":     {func() { s.e.Try(func() { s.stage("r2", " ") }, nil) }, `table routes, row "r2": runtime error: slice bounds out of range`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -183,8 +188,16 @@ func TestMistakesPanicInWords(t *testing.T) {
 					t.Errorf("got %v\nwant %s", got, c.want)
 				}
 				want(t, s.e, s.hosts, "a=r1;") // a failed Try has put everything back
+				s.set("r1", "a y")
+				if deps, _ := s.e.Explain("resolved", "r1"); len(deps) != 2 {
+					t.Errorf("the row has taken what another has read: %q", deps)
+				}
+				s.set("r1", "a x")
 				if c := s.e.Commit(); !c.Empty() {
 					t.Error("a commit after a failed Try has changed something")
+				}
+				if wrong := flow.Verify(s.e); wrong != "" {
+					t.Error(wrong)
 				}
 			}()
 			c.do()
@@ -278,5 +291,12 @@ func TestExplain(t *testing.T) {
 	}
 	if keys, ok := s.e.Keys("clusters"); !ok || strings.Join(keys, " ") != "x y" {
 		t.Errorf("keys: %q %v", keys, ok)
+	}
+	for _, c := range []struct{ table, key, want string }{
+		{"clusters", "y", "r1 true"}, {"services", "y", "<nil> false"}, {"nowhere", "y", "<nil> false"},
+	} {
+		if v, ok := s.e.Value(c.table, c.key); fmt.Sprint(v, " ", ok) != c.want {
+			t.Errorf("value of %s[%s]: %v %v", c.table, c.key, v, ok)
+		}
 	}
 }

@@ -70,7 +70,9 @@ func (rs *rows[V]) apply(c int32, st step[V]) {
 	}
 	rs.batch.add(st)
 	rs.assign(c, st.now, st.has)
-	rs.engine.undoing(func() { rs.assign(c, st.was, st.had) })
+	if e := rs.engine; e.mode == trying {
+		e.undo(func() { rs.assign(c, st.was, st.had) })
+	}
 	for _, b := range rs.indexes {
 		b.move(st)
 	}
@@ -157,7 +159,7 @@ func (b *buckets[V]) edit(key string, st step[V], in bool, more int) {
 	list := &b.lists[c]
 	if e := b.engine; list.save(e) {
 		saved := *list
-		e.undoing(func() { b.assign(c, saved) })
+		e.undo(func() { b.assign(c, saved) })
 	}
 	next := *list
 	next.edit(st, in, more)
@@ -201,7 +203,7 @@ func (w *whole[V]) move(st step[V]) {
 func (w *whole[V]) save(e *Engine) {
 	if list, kept := w.list, w.kept; w.list.save(e) {
 		list.edits = slices.Clip(list.edits)
-		e.undoing(func() { w.list, w.kept = list, kept })
+		e.undo(func() { w.list, w.kept = list, kept })
 	}
 }
 

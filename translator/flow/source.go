@@ -178,7 +178,9 @@ func (ts *tasks) replace(c int32, read []dep, live bool) {
 		read = nil
 	}
 	ts.relink(c, read, live)
-	ts.over.engine.undoing(func() { ts.relink(c, was, lived) })
+	if e := ts.over.engine; e.mode == trying {
+		e.undo(func() { ts.relink(c, was, lived) })
+	}
 }
 
 // relink puts deps in the place of those that a task has, at both ends. The slice becomes the task's own.

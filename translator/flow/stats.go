@@ -59,6 +59,15 @@ func (e *Engine) Keys(table string) (keys []string, ok bool) {
 	return n.keys(), true
 }
 
+// Value returns the row of a key, for a debug page; those who know the table use [Table.Get].
+func (e *Engine) Value(table, key string) (v any, ok bool) {
+	n, ok := e.named(table)
+	if !ok {
+		return nil, false
+	}
+	return n.value(key)
+}
+
 // Explain returns what a row read, its own parent first: table[key] for a row, table.index[key] for those found by
 // an index, table[*] for a whole table. What was not there is marked as missing. A key without a row is explained too
 // if the row function was called for it. It is false if the engine knows nothing of the table or the key.
@@ -88,6 +97,14 @@ func (rs *rows[V]) keys() []string {
 	}
 	slices.Sort(keys)
 	return keys
+}
+
+func (rs *rows[V]) value(key string) (any, bool) {
+	c, ok := rs.find[key]
+	if !ok || !rs.cells[c].held {
+		return nil, false
+	}
+	return rs.values[c], true
 }
 
 func (rs *rows[V]) explain(key string) ([]string, bool) {

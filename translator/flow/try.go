@@ -26,11 +26,7 @@ func (e *Engine) restore() {
 		e.journal[i]()
 	}
 	e.journal = emptied(e.journal)
-	for _, d := range e.read.deps { // of a row function that panicked
-		s := e.sources[d.source]
-		s.unsure = append(s.unsure, d.cell)
-	}
-	e.read.deps = e.read.deps[:0]
+	e.read.deps = emptied(e.read.deps) // of a row function that panicked
 	for _, n := range e.nodes {
 		n.drop()
 		n.takeBatch()

@@ -166,7 +166,7 @@ func (w *several[V]) claim(m move[V]) int32 {
 	w.owner = reach(w.owner, c)
 	if was := w.owner[c]; was != m.task {
 		w.owner[c] = m.task
-		w.out.engine.undoing(func() { w.owner[c] = was })
+		w.out.engine.undo(func() { w.owner[c] = was })
 	}
 	return c
 }
@@ -175,7 +175,7 @@ func (w *several[V]) claim(m move[V]) int32 {
 func (w *several[V]) yield(c int32, cells []int32) {
 	if was := w.yields[c]; !slices.Equal(was, cells) {
 		w.yields[c] = slices.Clip(cells)
-		w.out.engine.undoing(func() { w.yields[c] = was })
+		w.out.engine.undo(func() { w.yields[c] = was })
 	}
 }
 
