@@ -1,0 +1,201 @@
+// Package config reads the configuration file of the control plane: a document of kind EnvoyGateway in API version
+// gateway.envoyproxy.io/v1alpha1, with the fields of Envoy Gateway's file of that name. It is a file, not a CRD. A field
+// that is not here is an error, so that no setting is taken for granted which has no effect.
+package config
+
+import (
+	"fmt"
+	"os"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+)
+
+// The defaults of the fields that have one, as Envoy Gateway has them.
+const (
+	DefaultControllerName = "gateway.envoyproxy.io/gatewayclass-controller"
+	DefaultLeaseDuration  = "15s"
+	DefaultRenewDeadline  = "10s"
+	DefaultRetryPeriod    = "2s"
+)
+
+// EnvoyGateway is the configuration of the control plane.
+type EnvoyGateway struct {
+	metav1.TypeMeta `json:",inline"`
+
+	// Gateway says which GatewayClasses are ours.
+	Gateway Gateway `json:"gateway,omitzero"`
+
+	// Provider says where objects come from and where Envoys run.
+	Provider Provider `json:"provider,omitzero"`
+
+	// Logging sets the levels of the control plane's log.
+	Logging Logging `json:"logging,omitzero"`
+
+	// ExtensionAPIs switches kinds on that are off by default.
+	ExtensionAPIs ExtensionAPIs `json:"extensionApis,omitzero"`
+}
+
+// Gateway says which GatewayClasses are ours.
+type Gateway struct {
+	// ControllerName is the spec.controllerName of the GatewayClasses that this control plane serves: a domain, a
+	// slash and a path. Default: gateway.envoyproxy.io/gatewayclass-controller.
+	ControllerName string `json:"controllerName,omitempty"`
+}
+
+// Provider says where objects come from and where Envoys run.
+type Provider struct {
+	// Type is Kubernetes, which is the default.
+	Type ProviderType `json:"type,omitempty"`
+
+	// Kubernetes holds the settings of type Kubernetes.
+	Kubernetes Kubernetes `json:"kubernetes,omitzero"`
+}
+
+// ProviderType is where objects come from and where Envoys run.
+type ProviderType string
+
+// ProviderTypeKubernetes reads objects from a Kubernetes cluster and runs Envoys as its pods.
+const ProviderTypeKubernetes ProviderType = "Kubernetes"
+
+// Kubernetes holds the settings of a control plane that works in a Kubernetes cluster.
+type Kubernetes struct {
+	// Deploy says in which namespace the Envoys of a Gateway run.
+	Deploy Deploy `json:"deploy,omitzero"`
+
+	// LeaderElection chooses the replica that writes status and infrastructure.
+	LeaderElection LeaderElection `json:"leaderElection,omitzero"`
+}
+
+// Deploy says in which namespace the Envoys of a Gateway run.
+type Deploy struct {
+	// Type is ControllerNamespace, which is the default, or GatewayNamespace.
+	Type DeployType `json:"type,omitempty"`
+}
+
+// DeployType is the namespace in which the Envoys of a Gateway run.
+type DeployType string
+
+// The namespaces in which the Envoys of a Gateway can run: that of the control plane, or that of the Gateway.
+const (
+	DeployControllerNamespace DeployType = "ControllerNamespace"
+	DeployGatewayNamespace    DeployType = "GatewayNamespace"
+)
+
+// LeaderElection chooses the replica that writes status and infrastructure. The rules between its durations are those
+// of Kubernetes' leader election: leaseDuration > renewDeadline > 1.2 retryPeriod > 0. They are Gateway API durations
+// (GEP-2257), such as 15s or 1m30s.
+type LeaderElection struct {
+	// Disable lets this replica write without asking. Only for a single replica. Default: false.
+	Disable bool `json:"disable,omitempty"`
+
+	// LeaseDuration is how long the other replicas wait before they take over from a leader that is silent. Default: 15s.
+	LeaseDuration gwapiv1.Duration `json:"leaseDuration,omitempty"`
+
+	// RenewDeadline is how long a leader tries to renew before it gives up and exits. Default: 10s.
+	RenewDeadline gwapiv1.Duration `json:"renewDeadline,omitempty"`
+
+	// RetryPeriod is the time between two tries to acquire or renew. Default: 2s.
+	RetryPeriod gwapiv1.Duration `json:"retryPeriod,omitempty"`
+}
+
+// Logging sets the levels of the control plane's log.
+type Logging struct {
+	// Level maps a component to its level; default stands for the components that are not named. Default: {default: info}.
+	Level map[LogComponent]LogLevel `json:"level,omitempty"`
+}
+
+// LogComponent is a part of the control plane, by the names that Envoy Gateway gives them.
+type LogComponent string
+
+// The parts of the control plane that have a level of their own. LogDefault stands for all that are not named.
+const (
+	LogDefault         LogComponent = "default"
+	LogProvider        LogComponent = "provider"
+	LogGatewayAPI      LogComponent = "gateway-api"
+	LogXDSTranslator   LogComponent = "xds-translator"
+	LogXDSServer       LogComponent = "xds-server"
+	LogXDS             LogComponent = "xds"
+	LogInfrastructure  LogComponent = "infrastructure"
+	LogGlobalRateLimit LogComponent = "global-ratelimit"
+)
+
+// LogLevel is how much is logged; each level includes those after it.
+type LogLevel string
+
+// The levels of the control plane's log.
+const (
+	LogLevelDebug LogLevel = "debug"
+	LogLevelInfo  LogLevel = "info"
+	LogLevelWarn  LogLevel = "warn"
+	LogLevelError LogLevel = "error"
+)
+
+// ExtensionAPIs switches kinds on that are off by default, since they let who may write them reach beyond their namespace.
+type ExtensionAPIs struct {
+	// EnableBackend lets routes refer to kind Backend. Default: false.
+	EnableBackend bool `json:"enableBackend,omitempty"`
+
+	// EnableEnvoyPatchPolicy honours kind EnvoyPatchPolicy. Default: false.
+	EnableEnvoyPatchPolicy bool `json:"enableEnvoyPatchPolicy,omitempty"`
+}
+
+// Default returns the configuration that holds when there is no file.
+func Default() *EnvoyGateway {
+	c := &EnvoyGateway{TypeMeta: metav1.TypeMeta{APIVersion: apiVersion, Kind: kind}}
+	c.setDefaults()
+	return c
+}
+
+// Load reads the configuration from a file, fills in defaults and validates it. The error names the file, the field, its
+// value and what may stand there.
+func Load(file string) (*EnvoyGateway, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("reading the configuration: %w", err)
+	}
+	c, err := Parse(data)
+	if err != nil {
+		return nil, fmt.Errorf("configuration %s: %w", file, err)
+	}
+	return c, nil
+}
+
+// LevelOf returns the log level of a component: its own, or else the default one.
+func (l *Logging) LevelOf(component LogComponent) LogLevel {
+	if level, ok := l.Level[component]; ok {
+		return level
+	}
+	return l.Level[LogDefault]
+}
+
+// Times returns the durations of a validated configuration.
+func (l *LeaderElection) Times() (lease, renew, retry time.Duration) {
+	return duration(l.LeaseDuration), duration(l.RenewDeadline), duration(l.RetryPeriod)
+}
+
+func (c *EnvoyGateway) setDefaults() {
+	setDefault(&c.Gateway.ControllerName, DefaultControllerName)
+	setDefault(&c.Provider.Type, ProviderTypeKubernetes)
+	setDefault(&c.Provider.Kubernetes.Deploy.Type, DeployControllerNamespace)
+
+	election := &c.Provider.Kubernetes.LeaderElection
+	setDefault(&election.LeaseDuration, DefaultLeaseDuration)
+	setDefault(&election.RenewDeadline, DefaultRenewDeadline)
+	setDefault(&election.RetryPeriod, DefaultRetryPeriod)
+
+	if c.Logging.Level == nil {
+		c.Logging.Level = map[LogComponent]LogLevel{}
+	}
+	if _, ok := c.Logging.Level[LogDefault]; !ok {
+		c.Logging.Level[LogDefault] = LogLevelInfo
+	}
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var unset T
+	if *field == unset {
+		*field = value
+	}
+}

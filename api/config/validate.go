@@ -1,0 +1,119 @@
+package config
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+)
+
+// durationPattern is that of Duration in the Gateway API (GEP-2257).
+var durationPattern = regexp.MustCompile(`^([0-9]{1,5}(h|m|s|ms)){1,4}$`)
+
+// controllerNamePattern is that of GatewayController in the Gateway API.
+var controllerNamePattern = regexp.MustCompile(
+	`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/[A-Za-z0-9/\-._~%!$&'()*+,;=:]+$`)
+
+// Validate returns all that is wrong with a configuration of which the defaults are filled in.
+func (c *EnvoyGateway) Validate() error {
+	var errs field.ErrorList
+	errs = append(errs, oneOf(field.NewPath("apiVersion"), c.APIVersion, apiVersion)...)
+	errs = append(errs, oneOf(field.NewPath("kind"), c.Kind, kind)...)
+
+	if name := c.Gateway.ControllerName; len(name) > 253 || !controllerNamePattern.MatchString(name) {
+		errs = append(errs, field.Invalid(field.NewPath("gateway", "controllerName"), name,
+			"write a domain, a slash and a path, at most 253 characters, such as "+DefaultControllerName))
+	}
+
+	provider := field.NewPath("provider")
+	errs = append(errs, oneOf(provider.Child("type"), c.Provider.Type, ProviderTypeKubernetes)...)
+	kubernetes := provider.Child("kubernetes")
+	errs = append(errs, oneOf(kubernetes.Child("deploy", "type"), c.Provider.Kubernetes.Deploy.Type,
+		DeployControllerNamespace, DeployGatewayNamespace)...)
+	errs = append(errs, c.Provider.Kubernetes.LeaderElection.validate(kubernetes.Child("leaderElection"))...)
+	errs = append(errs, c.Logging.validate(field.NewPath("logging"))...)
+	return errs.ToAggregate()
+}
+
+func (l *LeaderElection) validate(path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	for _, d := range []struct {
+		name  string
+		value gwapiv1.Duration
+	}{
+		{"leaseDuration", l.LeaseDuration},
+		{"renewDeadline", l.RenewDeadline},
+		{"retryPeriod", l.RetryPeriod},
+	} {
+		if !durationPattern.MatchString(string(d.value)) || duration(d.value) == 0 {
+			errs = append(errs, field.Invalid(path.Child(d.name), d.value,
+				"write a duration of more than zero in h, m, s or ms, such as 15s or 1m30s"))
+		}
+	}
+	if len(errs) > 0 {
+		return errs
+	}
+	lease, renew, retry := l.Times()
+	if lease <= renew {
+		errs = append(errs, field.Invalid(path.Child("leaseDuration"), l.LeaseDuration,
+			"must be longer than renewDeadline, which is "+string(l.RenewDeadline)))
+	}
+	// 1.2 is how far client-go stretches retryPeriod at random.
+	if least := retry * 12 / 10; renew <= least {
+		errs = append(errs, field.Invalid(path.Child("renewDeadline"), l.RenewDeadline,
+			"must be longer than 1.2 times retryPeriod, which is "+least.String()))
+	}
+	return errs
+}
+
+// duration returns the value of a Gateway API duration, or zero for what is none.
+func duration(text gwapiv1.Duration) time.Duration {
+	d, err := time.ParseDuration(string(text))
+	if err != nil {
+		return 0
+	}
+	return d
+}
+
+func (l *Logging) validate(path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	components := make([]string, 0, len(l.Level))
+	for component := range l.Level {
+		components = append(components, string(component))
+	}
+	slices.Sort(components)
+	for _, component := range components {
+		at := path.Child("level").Key(component)
+		errs = append(errs, oneOf(at, LogComponent(component),
+			LogDefault, LogProvider, LogGatewayAPI, LogXDSTranslator, LogXDSServer, LogXDS, LogInfrastructure, LogGlobalRateLimit)...)
+		errs = append(errs, oneOf(at, l.Level[LogComponent(component)],
+			LogLevelDebug, LogLevelInfo, LogLevelWarn, LogLevelError)...)
+	}
+	return errs
+}
+
+// oneOf returns an error unless value is one of allowed.
+func oneOf[T ~string](path *field.Path, value T, allowed ...T) field.ErrorList {
+	if slices.Contains(allowed, value) {
+		return nil
+	}
+	if strings.TrimSpace(string(value)) == "" {
+		return field.ErrorList{field.Required(path, "write "+join(allowed))}
+	}
+	return field.ErrorList{field.Invalid(path, value, "write "+join(allowed))}
+}
+
+func join[T ~string](values []T) string {
+	var words []string
+	for _, value := range values {
+		words = append(words, string(value))
+	}
+	last := len(words) - 1
+	if last == 0 {
+		return words[0]
+	}
+	return strings.Join(words[:last], ", ") + " or " + words[last]
+}
