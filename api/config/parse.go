@@ -1,6 +1,7 @@
 package config
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"reflect"
@@ -25,6 +26,10 @@ func Parse(data []byte) (*EnvoyGateway, error) {
 	c := &EnvoyGateway{}
 	strict, err := kjson.UnmarshalStrict(document, c)
 	if err != nil {
+		var mismatch *json.UnmarshalTypeError
+		if errors.As(err, &mismatch) {
+			return nil, fmt.Errorf("%s: write a %s in place of the %s", mismatch.Field, mismatch.Type.Kind(), mismatch.Value)
+		}
 		return nil, fmt.Errorf("decoding it: %w", err)
 	}
 	if len(strict) > 0 {
