@@ -1,0 +1,80 @@
+// Package isolated runs a package's tests in network, mount and process namespaces of their own, so that nothing
+// they do to links, routes or mounts touches the machine or outlives them.
+package isolated
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"syscall"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+const marker = "GATEHOUSE_ISOLATED_TEST"
+
+// Gateway is the address that the namespace has on its loopback link, for use as a node's own.
+const Gateway = "10.244.0.1"
+
+// Main runs the tests of m again in a child with namespaces of its own, with Gateway on its loopback link, and exits
+// with its code. Without root it runs them in place; tests then call Need.
+func Main(m *testing.M) {
+	switch {
+	case os.Getenv(marker) != "":
+		if err := prepare(); err != nil {
+			fmt.Fprintln(os.Stderr, "prepare namespaces:", err)
+			os.Exit(1)
+		}
+		os.Exit(m.Run())
+	case os.Getuid() != 0:
+		os.Exit(m.Run())
+	}
+	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	cmd.Env = append(os.Environ(), marker+"=1")
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS | unix.CLONE_NEWPID, Pdeathsig: unix.SIGKILL}
+	err := cmd.Run()
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+		os.Exit(exit.ExitCode())
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "run tests in namespaces of their own:", err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// Need skips a test that cannot run without namespaces of its own.
+func Need(t *testing.T) {
+	t.Helper()
+	if os.Getenv(marker) == "" {
+		t.Skip("needs root, for namespaces of its own")
+	}
+}
+
+func prepare() error {
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("make mounts private: %w", err)
+	}
+	if err := unix.Mount("proc", "/proc", "proc", 0, ""); err != nil {
+		return fmt.Errorf("mount /proc: %w", err)
+	}
+	loopback, err := netlink.LinkByName("lo")
+	if err != nil {
+		return fmt.Errorf("find lo: %w", err)
+	}
+	addr, err := netlink.ParseAddr(Gateway + "/32")
+	if err != nil {
+		return fmt.Errorf("parse address: %w", err)
+	}
+	if err := netlink.AddrAdd(loopback, addr); err != nil {
+		return fmt.Errorf("add address to lo: %w", err)
+	}
+	if err := netlink.LinkSetUp(loopback); err != nil {
+		return fmt.Errorf("set lo up: %w", err)
+	}
+	return nil
+}

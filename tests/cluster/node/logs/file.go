@@ -1,0 +1,109 @@
+// Package logs keeps what containers print and serves it to kubectl logs.
+package logs
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+)
+
+// File is the log of one run of a container, complete once Wait has returned. Each line on disk is a time, the name of
+// the stream, F or P (for a part of a line that goes on), and the text: the format of the container runtimes.
+type File struct {
+	path string
+
+	mu      sync.Mutex
+	out     *os.File
+	changed chan struct{}
+	closed  bool
+	streams sync.WaitGroup
+}
+
+// lineLimit is the most of one line that is kept in one piece, in bytes.
+const lineLimit = 16 << 10
+
+// stamp is the time format of a line.
+const stamp = "2006-01-02T15:04:05.000000000Z07:00"
+
+// Create makes an empty log.
+func Create(path string) (*File, error) {
+	out, err := os.Create(path)
+	if err != nil {
+		return nil, fmt.Errorf("make log: %w", err)
+	}
+	return &File{path: path, out: out, changed: make(chan struct{})}, nil
+}
+
+// Stream returns a pipe, everything written to which is logged under the stream's name. The caller hands it to the
+// container and closes it.
+func (f *File) Stream(name string) (*os.File, error) {
+	read, write, err := os.Pipe()
+	if err != nil {
+		return nil, fmt.Errorf("make pipe for %s: %w", name, err)
+	}
+	f.streams.Go(func() {
+		f.copy(read, name)
+		_ = read.Close() // Nothing is lost by a failure: all has been read.
+	})
+	return write, nil
+}
+
+// Wait returns when every stream has ended, and closes the log.
+func (f *File) Wait() error {
+	f.streams.Wait()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.closed = true
+	close(f.changed)
+	return f.out.Close()
+}
+
+// Path returns where the log is.
+func (f *File) Path() string { return f.path }
+
+func (f *File) copy(from io.Reader, stream string) {
+	in := bufio.NewReaderSize(from, lineLimit)
+	for {
+		text, err := in.ReadSlice('\n')
+		if len(text) > 0 {
+			f.append(stream, text, errors.Is(err, bufio.ErrBufferFull))
+		}
+		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
+			return
+		}
+	}
+}
+
+func (f *File) append(stream string, text []byte, partial bool) {
+	tag := " F "
+	if partial {
+		tag = " P "
+	}
+	line := make([]byte, 0, len(stamp)+len(stream)+len(text)+8)
+	line = time.Now().UTC().AppendFormat(line, stamp)
+	line = append(line, ' ')
+	line = append(line, stream...)
+	line = append(line, tag...)
+	line = append(line, text...)
+	if line[len(line)-1] != '\n' {
+		line = append(line, '\n')
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if _, err := f.out.Write(line); err != nil {
+		return // A full disk must not stop the container: its output is lost from here on.
+	}
+	close(f.changed)
+	f.changed = make(chan struct{})
+}
+
+// state returns a channel that is closed at the next change, and whether there will be none.
+func (f *File) state() (<-chan struct{}, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.changed, f.closed
+}
