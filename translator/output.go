@@ -1,6 +1,9 @@
 package translator
 
 import (
+	"maps"
+	"slices"
+
 	appsv1 "k8s.io/api/apps/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
@@ -63,6 +66,8 @@ type Requirement struct {
 	EnvoyProxy *v1alpha1.EnvoyProxy
 	// Ports are the listeners' ports, sorted, each once.
 	Ports []Port
+	// Hold tells to leave everything as it is, since the Gateway cannot be served as it is written now.
+	Hold bool
 }
 
 // Port is a port of the fleet's Service.
@@ -92,4 +97,15 @@ func ReadyOf(d *appsv1.Deployment, s *appsv1.DaemonSet) (available, desired int3
 		return s.Status.NumberAvailable, s.Status.DesiredNumberScheduled
 	}
 	return 0, -1
+}
+
+func equalFleets(a, b Fleet) bool {
+	return a.Available == b.Available && a.Desired == b.Desired && slices.EqualFunc(a.Addresses, b.Addresses, func(x, y gwapiv1.GatewayStatusAddress) bool {
+		return x.Value == y.Value && deref(x.Type) == deref(y.Type)
+	})
+}
+
+func equalProxies(a, b Proxy) bool {
+	return a.Fleet == b.Fleet && a.Node == b.Node && maps.Equal(a.Listeners, b.Listeners) && maps.Equal(a.Routes, b.Routes) &&
+		maps.Equal(a.Secrets, b.Secrets) && maps.Equal(a.Refused, b.Refused)
 }

@@ -1,0 +1,117 @@
+package translator
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/policies/verdict"
+)
+
+// answer500 is what a rule does that cannot be carried out as written: it fails closed.
+func answer500(route *routev3.Route) {
+	route.Action = &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{Status: 500}}
+}
+
+// forward sends requests to the rule's backends by their weights. Without a usable one the answer is 500, as Gateway API asks
+// (HTTPRouteRule, backendRefs).
+func forward(route *routev3.Route, bound *boundRule, rule *ruleRow) {
+	weighted := weights(bound, rule)
+	if !slices.ContainsFunc(weighted, func(c *routev3.WeightedCluster_ClusterWeight) bool { return c.Name != unusableCluster }) {
+		answer500(route)
+		return
+	}
+	action := &routev3.RouteAction{ClusterNotFoundResponseCode: routev3.RouteAction_INTERNAL_SERVER_ERROR}
+	if only := weighted[0]; len(weighted) == 1 && !changesHeaders(only) {
+		action.ClusterSpecifier = &routev3.RouteAction_Cluster{Cluster: only.Name}
+	} else {
+		action.ClusterSpecifier = &routev3.RouteAction_WeightedClusters{WeightedClusters: &routev3.WeightedCluster{Clusters: weighted}}
+	}
+	route.Action = &routev3.Route_Route{Route: action}
+}
+
+// weights lists the clusters with their shares; backends that share a cluster and have no filters of their own are added up.
+func weights(bound *boundRule, rule *ruleRow) []*routev3.WeightedCluster_ClusterWeight {
+	var weighted []*routev3.WeightedCluster_ClusterWeight
+	for i, b := range rule.Backends {
+		name := unusableCluster
+		if bound.clusters[min(i, len(bound.clusters)-1)] != nil {
+			name = bound.clusters[i].Name
+		}
+		same := slices.IndexFunc(weighted, func(c *routev3.WeightedCluster_ClusterWeight) bool { return c.Name == name && !changesHeaders(c) })
+		if same >= 0 && len(b.Filters) == 0 {
+			weighted[same].Weight.Value += b.Weight
+			continue
+		}
+		c := &routev3.WeightedCluster_ClusterWeight{Name: name, Weight: wrapperspb.UInt32(b.Weight)}
+		for f := range b.Filters {
+			if apply := backendFilters[b.Filters[f].Type]; apply != nil {
+				apply(c, &b.Filters[f])
+			}
+		}
+		weighted = append(weighted, c)
+	}
+	return weighted
+}
+
+func changesHeaders(c *routev3.WeightedCluster_ClusterWeight) bool {
+	return len(c.RequestHeadersToAdd)+len(c.RequestHeadersToRemove)+len(c.ResponseHeadersToAdd)+len(c.ResponseHeadersToRemove) > 0
+}
+
+// streamIdle is Envoy Gateway's bound for streams without traffic where a request time-out is set.
+const streamIdle = time.Hour
+
+// setTimeouts applies the rule's own time-outs, which win over those of a policy.
+func setTimeouts(b *routeBuilder, timeouts *gwapiv1.HTTPRouteTimeouts) {
+	action := b.route.GetRoute()
+	if timeouts == nil || action == nil {
+		return
+	}
+	request, hasRequest := duration(timeouts.Request)
+	backend, hasBackend := duration(timeouts.BackendRequest)
+	if hasRequest {
+		action.Timeout = durationpb.New(request)
+		action.IdleTimeout = durationpb.New(max(streamIdle, request))
+		if request == 0 {
+			action.IdleTimeout = durationpb.New(0)
+		}
+	}
+	switch {
+	case !hasBackend:
+	case action.RetryPolicy != nil:
+		action.RetryPolicy.PerTryTimeout = durationpb.New(backend)
+	case !hasRequest || (backend > 0 && (request == 0 || backend < request)):
+		action.Timeout = durationpb.New(backend)
+	}
+}
+
+// duration parses a Gateway API duration (GEP-2257), which is a subset of Go's.
+func duration(d *gwapiv1.Duration) (time.Duration, bool) {
+	if d == nil {
+		return 0, false
+	}
+	parsed, err := time.ParseDuration(string(*d))
+	return parsed, err == nil
+}
+
+func checkTimeouts(rule *gwapiv1.HTTPRouteRule, field string) []verdict.Problem {
+	if rule.Timeouts == nil {
+		return nil
+	}
+	var problems []verdict.Problem
+	for name, d := range map[string]*gwapiv1.Duration{"request": rule.Timeouts.Request, "backendRequest": rule.Timeouts.BackendRequest} {
+		if _, ok := duration(d); d != nil && !ok {
+			problems = append(problems, verdict.Problem{
+				Field: field + ".timeouts." + name, Reason: string(gwapiv1.RouteReasonUnsupportedValue), Weight: verdict.Invalid,
+				Message: fmt.Sprintf("%q is no duration; write one such as 1m30s or 500ms", *d),
+			})
+		}
+	}
+	verdict.Sort(problems)
+	return problems
+}

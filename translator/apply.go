@@ -1,0 +1,155 @@
+package translator
+
+import (
+	"slices"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/policies"
+)
+
+// Apply is the status that the object shall have, given the one it has: a pure function, of which a second application changes
+// nothing. What other controllers wrote stays, and so do the times of what does not change. It answers with a copy of old to write,
+// and false if there is nothing to write.
+func (s *Status) Apply(controller gwapiv1.GatewayController, old Object, now metav1.Time) (Object, bool) {
+	if s.Desired == nil {
+		return old, false
+	}
+	m := merger{generation: old.GetGeneration(), now: now, controller: controller}
+	next := old.DeepCopyObject().(Object)
+	switch o := next.(type) {
+	case *gwapiv1.GatewayClass:
+		o.Status.Conditions = m.conditions(o.Status.Conditions, s.Desired.(*gwapiv1.GatewayClassStatus).Conditions)
+	case *gwapiv1.Gateway:
+		m.gateway(&o.Status, s.Desired.(*gwapiv1.GatewayStatus))
+	case *gwapiv1.HTTPRoute:
+		o.Status.Parents = m.parents(o.Status.Parents, s.Desired.(*gwapiv1.RouteStatus).Parents)
+	case policies.Object:
+		status := o.GetPolicyStatus()
+		status.Ancestors = m.ancestors(status.Ancestors, s.Desired.(*gwapiv1.PolicyStatus).Ancestors)
+	}
+	return next, m.changed
+}
+
+// own are the conditions that Gatehouse writes; one that is not desired any more is taken away.
+var own = []string{"Accepted", "Programmed", "ResolvedRefs", "Conflicted", "PartiallyInvalid", policies.ReasonOverridden, "Aggregated"}
+
+// merger puts what is desired into what is there.
+type merger struct {
+	generation int64
+	now        metav1.Time
+	controller gwapiv1.GatewayController
+	changed    bool
+}
+
+func (m *merger) conditions(old, desired []metav1.Condition) []metav1.Condition {
+	merged := slices.Clone(old)
+	for _, want := range desired {
+		want.ObservedGeneration = m.generation
+		at := slices.IndexFunc(merged, func(c metav1.Condition) bool { return c.Type == want.Type })
+		if at < 0 {
+			want.LastTransitionTime = m.now
+			merged, m.changed = append(merged, want), true
+			continue
+		}
+		want.LastTransitionTime = merged[at].LastTransitionTime
+		if merged[at].Status != want.Status {
+			want.LastTransitionTime = m.now
+		}
+		if merged[at] != want {
+			merged[at], m.changed = want, true
+		}
+	}
+	return slices.DeleteFunc(merged, func(c metav1.Condition) bool {
+		gone := slices.Contains(own, c.Type) && !slices.ContainsFunc(desired, func(d metav1.Condition) bool { return d.Type == c.Type })
+		m.changed = m.changed || gone
+		return gone
+	})
+}
+
+func (m *merger) gateway(old, desired *gwapiv1.GatewayStatus) {
+	old.Conditions = m.conditions(old.Conditions, desired.Conditions)
+	if !equalFleets(Fleet{Addresses: old.Addresses}, Fleet{Addresses: desired.Addresses}) {
+		old.Addresses, m.changed = desired.Addresses, true
+	}
+	listeners := make([]gwapiv1.ListenerStatus, 0, len(desired.Listeners))
+	for _, want := range desired.Listeners {
+		at := slices.IndexFunc(old.Listeners, func(l gwapiv1.ListenerStatus) bool { return l.Name == want.Name })
+		var had gwapiv1.ListenerStatus
+		if at >= 0 {
+			had = old.Listeners[at]
+		}
+		want.Conditions = m.conditions(had.Conditions, want.Conditions)
+		m.changed = m.changed || at != len(listeners) || had.AttachedRoutes != want.AttachedRoutes || !slices.EqualFunc(had.SupportedKinds, want.SupportedKinds, equalKinds)
+		listeners = append(listeners, want)
+	}
+	m.changed = m.changed || len(listeners) != len(old.Listeners)
+	old.Listeners = listeners
+}
+
+func equalKinds(a, b gwapiv1.RouteGroupKind) bool {
+	return a.Kind == b.Kind && deref(a.Group) == deref(b.Group)
+}
+
+// maxParents is the API's limit for RouteStatus.parents.
+const maxParents = 32
+
+func (m *merger) parents(old, desired []gwapiv1.RouteParentStatus) []gwapiv1.RouteParentStatus {
+	var merged []gwapiv1.RouteParentStatus
+	for _, p := range old {
+		if p.ControllerName != m.controller {
+			merged = append(merged, p)
+			continue
+		}
+		at := slices.IndexFunc(desired, func(d gwapiv1.RouteParentStatus) bool { return equalParents(d.ParentRef, p.ParentRef) })
+		if at < 0 {
+			m.changed = true // The parentRef is gone, or its Gateway is not ours any more.
+			continue
+		}
+		p.Conditions = m.conditions(p.Conditions, desired[at].Conditions)
+		merged = append(merged, p)
+	}
+	for _, d := range desired {
+		known := slices.ContainsFunc(merged, func(p gwapiv1.RouteParentStatus) bool {
+			return p.ControllerName == m.controller && equalParents(p.ParentRef, d.ParentRef)
+		})
+		if !known && len(merged) < maxParents {
+			d.Conditions = m.conditions(nil, d.Conditions)
+			merged, m.changed = append(merged, d), true
+		}
+	}
+	return merged
+}
+
+func (m *merger) ancestors(old, desired []gwapiv1.PolicyAncestorStatus) []gwapiv1.PolicyAncestorStatus {
+	var merged []gwapiv1.PolicyAncestorStatus
+	for _, a := range old {
+		if a.ControllerName != m.controller {
+			merged = append(merged, a)
+			continue
+		}
+		at := slices.IndexFunc(desired, func(d gwapiv1.PolicyAncestorStatus) bool { return equalParents(d.AncestorRef, a.AncestorRef) })
+		if at < 0 {
+			m.changed = true // The policy does not attach there any more.
+			continue
+		}
+		a.Conditions = m.conditions(a.Conditions, desired[at].Conditions)
+		merged = append(merged, a)
+	}
+	for _, d := range desired {
+		known := slices.ContainsFunc(merged, func(a gwapiv1.PolicyAncestorStatus) bool {
+			return a.ControllerName == m.controller && equalParents(a.AncestorRef, d.AncestorRef)
+		})
+		if !known && len(merged) < maxAncestors {
+			d.Conditions = m.conditions(nil, d.Conditions)
+			merged, m.changed = append(merged, d), true
+		}
+	}
+	return merged
+}
+
+func equalParents(a, b gwapiv1.ParentReference) bool {
+	return deref(a.Group) == deref(b.Group) && deref(a.Kind) == deref(b.Kind) && deref(a.Namespace) == deref(b.Namespace) &&
+		a.Name == b.Name && deref(a.SectionName) == deref(b.SectionName) && deref(a.Port) == deref(b.Port)
+}

@@ -1,0 +1,174 @@
+package translator
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/policies/verdict"
+	"gatehouse/translator/flow"
+)
+
+// rulesRow is what a route's rules come to whatever it is attached to.
+type rulesRow struct {
+	Route *gwapiv1.HTTPRoute
+	Rules []ruleRow
+	// Problems are all of the rules'.
+	Problems []verdict.Problem
+}
+
+// ruleRow is one rule of a route.
+type ruleRow struct {
+	Backends []backend
+	// Broken tells that the rule has a filter that cannot be carried out: its routes answer 500.
+	Broken bool
+	// Skip marks the matches that cannot be translated, such as one with a bad regular expression.
+	Skip []bool
+}
+
+// backend is one backendRef of a rule.
+type backend struct {
+	// Service is nil when the reference cannot be used; its share of the requests is then answered with 500.
+	Service *corev1.Service
+	Port    corev1.ServicePort
+	Weight  uint32
+	// Filters are those of the backendRef itself.
+	Filters []gwapiv1.HTTPRouteFilter
+}
+
+// equal: of a Service only what the backend uses of it counts, so that a change of its status touches no route.
+func (b backend) equal(o backend) bool {
+	if b.Service == nil || o.Service == nil {
+		return b.Service == o.Service && b.Weight == o.Weight
+	}
+	return b.Service.Namespace == o.Service.Namespace && b.Service.Name == o.Service.Name && b.Port.Name == o.Port.Name &&
+		b.Port.Port == o.Port.Port && deref(b.Port.AppProtocol) == deref(o.Port.AppProtocol) && b.Weight == o.Weight
+}
+
+func (row *rulesRow) equal(o *rulesRow) bool {
+	return row.Route == o.Route && equalProblems(row.Problems, o.Problems) && slices.EqualFunc(row.Rules, o.Rules, func(a, b ruleRow) bool {
+		return a.Broken == b.Broken && slices.Equal(a.Skip, b.Skip) && slices.EqualFunc(a.Backends, b.Backends, backend.equal)
+	})
+}
+
+func (t *Tables) routeRules(r *flow.Read, _ string, route *gwapiv1.HTTPRoute) (*rulesRow, bool) {
+	row := &rulesRow{Route: route, Rules: make([]ruleRow, len(route.Spec.Rules)), Problems: t.rules.Check(route)}
+	for _, p := range row.Problems {
+		if i, ok := ruleIndex(p.Field); ok && i < len(row.Rules) {
+			row.Rules[i].Broken = true
+		}
+	}
+	for i := range route.Spec.Rules {
+		rule, out := &route.Spec.Rules[i], &row.Rules[i]
+		field := fmt.Sprintf("spec.rules[%d]", i)
+		out.Skip = make([]bool, len(rule.Matches))
+		for m := range rule.Matches {
+			problems := checkMatch(&rule.Matches[m], fmt.Sprintf("%s.matches[%d]", field, m))
+			out.Skip[m] = len(problems) > 0
+			row.Problems = append(row.Problems, problems...)
+		}
+		broken := checkRule(rule, field)
+		out.Broken = out.Broken || len(broken) > 0
+		row.Problems = append(row.Problems, broken...)
+		for b := range rule.BackendRefs {
+			backend, problem := t.backend(r, route, &rule.BackendRefs[b])
+			if problem != nil {
+				problem.Field = fmt.Sprintf("%s.backendRefs[%d]%s", field, b, problem.Field)
+				problem.Condition = string(gwapiv1.RouteConditionResolvedRefs)
+				row.Problems = append(row.Problems, *problem)
+			}
+			if backend.Weight > 0 {
+				out.Backends = append(out.Backends, backend)
+			}
+		}
+	}
+	return row, true
+}
+
+// ruleIndex finds the rule that a field path points into.
+func ruleIndex(field string) (int, bool) {
+	rest, ok := strings.CutPrefix(field, "spec.rules[")
+	if !ok {
+		return 0, false
+	}
+	number, _, _ := strings.Cut(rest, "]")
+	i, err := strconv.Atoi(number)
+	return i, err == nil
+}
+
+// backend resolves a backendRef. A problem leaves Service nil.
+func (t *Tables) backend(r *flow.Read, route *gwapiv1.HTTPRoute, ref *gwapiv1.HTTPBackendRef) (backend, *verdict.Problem) {
+	b := backend{Weight: 1, Filters: ref.Filters}
+	if ref.Weight != nil {
+		b.Weight = uint32(max(*ref.Weight, 0))
+	}
+	if (ref.Group != nil && *ref.Group != "") || (ref.Kind != nil && *ref.Kind != "Service") {
+		return b, &verdict.Problem{
+			Field: ".kind", Reason: string(gwapiv1.RouteReasonInvalidKind), Weight: verdict.Unresolved,
+			Message: fmt.Sprintf("%q of group %q cannot be a backend; refer to a Service", deref(ref.Kind), deref(ref.Group)),
+		}
+	}
+	to := verdict.Ref{Kind: "Service", Namespace: route.Namespace, Name: string(ref.Name)}
+	if ref.Namespace != nil && *ref.Namespace != "" {
+		to.Namespace = string(*ref.Namespace)
+	}
+	from := verdict.Ref{Group: gwapiv1.GroupName, Kind: "HTTPRoute", Namespace: route.Namespace, Name: route.Name}
+	if !t.permitted(r, from, to) {
+		return b, &verdict.Problem{
+			Reason: string(gwapiv1.RouteReasonRefNotPermitted), Weight: verdict.Unresolved,
+			Message: fmt.Sprintf("Service %s/%s may not be used from namespace %q; create a ReferenceGrant in namespace %q from HTTPRoute to Service",
+				to.Namespace, to.Name, from.Namespace, to.Namespace),
+		}
+	}
+	service, ok := t.in.services.Get(r, Key(to.Namespace, to.Name))
+	if !ok {
+		return b, &verdict.Problem{
+			Field: ".name", Reason: string(gwapiv1.RouteReasonBackendNotFound), Weight: verdict.Unresolved, Missing: &to,
+			Message: fmt.Sprintf("no Service %q in namespace %q; create it or correct the name", to.Name, to.Namespace),
+		}
+	}
+	return resolvePort(b, service, ref.Port)
+}
+
+func resolvePort(b backend, service *corev1.Service, port *gwapiv1.PortNumber) (backend, *verdict.Problem) {
+	if service.Spec.Type == corev1.ServiceTypeExternalName {
+		return b, &verdict.Problem{
+			Field: ".name", Reason: string(gwapiv1.RouteReasonUnsupportedValue), Weight: verdict.Unresolved,
+			Message: fmt.Sprintf("Service %s/%s is of type ExternalName, which is not served; refer to a Service with endpoints", service.Namespace, service.Name),
+		}
+	}
+	if port == nil {
+		return b, &verdict.Problem{
+			Field: ".port", Reason: "PortNotSpecified", Weight: verdict.Invalid,
+			Message: fmt.Sprintf("a Service needs a port; Service %s/%s has %s", service.Namespace, service.Name, servicePorts(service)),
+		}
+	}
+	for _, p := range service.Spec.Ports {
+		if p.Port == *port && (p.Protocol == corev1.ProtocolTCP || p.Protocol == "") {
+			b.Service, b.Port = service, p
+			return b, nil
+		}
+	}
+	return b, &verdict.Problem{
+		Field: ".port", Reason: "PortNotFound", Weight: verdict.Unresolved,
+		Message: fmt.Sprintf("Service %s/%s has no TCP port %d; it has %s", service.Namespace, service.Name, *port, servicePorts(service)),
+	}
+}
+
+func servicePorts(s *corev1.Service) string {
+	if len(s.Spec.Ports) == 0 {
+		return "no ports"
+	}
+	text := "ports"
+	for i, p := range s.Spec.Ports {
+		if i > 0 {
+			text += ","
+		}
+		text += fmt.Sprintf(" %d", p.Port)
+	}
+	return text
+}

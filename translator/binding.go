@@ -1,0 +1,156 @@
+package translator
+
+import (
+	"fmt"
+	"slices"
+
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/policies"
+	"gatehouse/translator/flow"
+)
+
+// bindingRow is a route on a listener: what it adds to the listener's virtual hosts, and the clusters that this needs.
+type bindingRow struct {
+	Fleet string
+	// Config is the key of the listener's route configuration, ConfigName its name.
+	Config, ConfigName string
+
+	Hosts    []hostRoutes
+	Clusters []*clusterUse
+}
+
+// hostRoutes are a route's entries in one virtual host.
+type hostRoutes struct {
+	Host   string
+	Routes []routeEntry
+}
+
+// routeEntry is one encoded route and its place among the others.
+type routeEntry struct {
+	Order precedence
+	Body  []byte
+}
+
+func (b *bindingRow) equal(o *bindingRow) bool {
+	return b.Fleet == o.Fleet && b.Config == o.Config && b.ConfigName == o.ConfigName &&
+		slices.EqualFunc(b.Clusters, o.Clusters, (*clusterUse).equal) &&
+		slices.EqualFunc(b.Hosts, o.Hosts, func(a, b hostRoutes) bool {
+			return a.Host == b.Host && slices.EqualFunc(a.Routes, b.Routes, func(a, b routeEntry) bool {
+				return a.Order == b.Order && slices.Equal(a.Body, b.Body)
+			})
+		})
+}
+
+func (t *Tables) binding(r *flow.Read, key string, p *parentRow) []flow.Row[*bindingRow] {
+	rules, ok := t.rulesOf.Get(r, keyOf(p.Route))
+	if !ok {
+		return nil // Unreachable: every HTTPRoute has its row.
+	}
+	var rows []flow.Row[*bindingRow]
+	for _, a := range p.Listeners {
+		if !a.Listener.Serves || len(a.Hosts) == 0 {
+			continue // The listener's own problems, or its more specific sibling, say why.
+		}
+		b := &bindingRow{Fleet: a.Listener.fleet(), Config: configKey(a.Listener), ConfigName: t.routeConfigName(r, a.Listener)}
+		for _, host := range a.Hosts {
+			b.Hosts = append(b.Hosts, hostRoutes{Host: host})
+		}
+		for i := range rules.Rules {
+			t.bindRule(r, b, &boundRule{rules: rules, rule: i, listener: a.Listener})
+		}
+		rows = append(rows, flow.Row[*bindingRow]{Key: key + "|" + a.Listener.Key, Value: b})
+	}
+	return rows
+}
+
+// boundRule is a rule of a route on a listener.
+type boundRule struct {
+	rules    *rulesRow
+	rule     int
+	listener *listenerRow
+	// policies are the effective ones, by the index of their kind; nil where there is none.
+	policies []*policyRow
+	clusters []*clusterUse
+}
+
+func (t *Tables) bindRule(r *flow.Read, b *bindingRow, bound *boundRule) {
+	route := bound.rules.Route
+	targets := chain(route, bound.rule, bound.listener)
+	for _, kind := range policies.Kinds {
+		bound.policies = append(bound.policies, t.effective(r, kind, targets))
+	}
+	bound.clusters = t.clusterUses(bound)
+	for _, c := range bound.clusters {
+		if c != nil && !slices.ContainsFunc(b.Clusters, func(known *clusterUse) bool { return known.Name == c.Name }) {
+			b.Clusters = append(b.Clusters, c)
+		}
+	}
+	spec := &route.Spec.Rules[bound.rule]
+	if len(spec.Matches) == 0 {
+		t.addRoutes(b, bound, nil, -1)
+	}
+	for m := range spec.Matches {
+		if !bound.rules.Rules[bound.rule].Skip[m] {
+			t.addRoutes(b, bound, &spec.Matches[m], m)
+		}
+	}
+}
+
+// addRoutes adds the route of one match to each host.
+func (t *Tables) addRoutes(b *bindingRow, bound *boundRule, match *gwapiv1.HTTPRouteMatch, m int) {
+	route := bound.rules.Route
+	order := precedenceOf(match)
+	order.created, order.route, order.rule, order.match = route.CreationTimestamp.Unix(), keyOf(route), bound.rule, m
+	if route.CreationTimestamp.IsZero() {
+		order.created = 1 << 62 // Not stored yet: younger than all that is.
+	}
+	message := t.envoyRoute(bound, match)
+	for h := range b.Hosts {
+		message.Name = fmt.Sprintf("httproute/%s/%s/rule/%d/match/%d/%s", route.Namespace, route.Name, bound.rule, m, hostInName(b.Hosts[h].Host))
+		b.Hosts[h].Routes = append(b.Hosts[h].Routes, routeEntry{Order: order, Body: encode(message)})
+	}
+}
+
+// routeBuilder is a route under construction.
+type routeBuilder struct {
+	route    *routev3.Route
+	match    *gwapiv1.HTTPRouteMatch
+	listener *listenerRow
+}
+
+// action is the action that forwards; once something else answers, what is set on it has no effect.
+func (b *routeBuilder) action() *routev3.RouteAction {
+	if b.route.GetRoute() == nil {
+		return &routev3.RouteAction{}
+	}
+	return b.route.GetRoute()
+}
+
+func (t *Tables) envoyRoute(bound *boundRule, match *gwapiv1.HTTPRouteMatch) *routev3.Route {
+	rule := &bound.rules.Rules[bound.rule]
+	spec := &bound.rules.Route.Spec.Rules[bound.rule]
+	b := &routeBuilder{route: &routev3.Route{Match: envoyMatch(match)}, match: match, listener: bound.listener}
+	if rule.Broken || bound.brokenPolicy() {
+		answer500(b.route)
+		return b.route
+	}
+	forward(b.route, bound, rule)
+	for i, p := range bound.policies {
+		if p != nil {
+			policies.Kinds[i].Route(p.Policy, b.route)
+		}
+	}
+	for i := range spec.Filters {
+		if apply := routeFilters[spec.Filters[i].Type]; apply != nil {
+			apply(b, &spec.Filters[i])
+		}
+	}
+	setTimeouts(b, spec.Timeouts)
+	return b.route
+}
+
+func (b *boundRule) brokenPolicy() bool {
+	return slices.ContainsFunc(b.policies, func(p *policyRow) bool { return p != nil && p.broken() })
+}

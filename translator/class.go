@@ -1,0 +1,91 @@
+package translator
+
+import (
+	"fmt"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/api/v1alpha1"
+	"gatehouse/policies/envoyproxy"
+	"gatehouse/policies/verdict"
+	"gatehouse/translator/flow"
+)
+
+const reasonInvalidParameters = "InvalidParameters"
+
+// classRow is a GatewayClass that names this controller.
+type classRow struct {
+	Class      *gwapiv1.GatewayClass
+	EnvoyProxy *v1alpha1.EnvoyProxy
+	Problems   []verdict.Problem
+}
+
+func (c *classRow) equal(o *classRow) bool {
+	return c.Class == o.Class && c.EnvoyProxy == o.EnvoyProxy && equalProblems(c.Problems, o.Problems)
+}
+
+func (t *Tables) class(r *flow.Read, _ string, c *gwapiv1.GatewayClass) (*classRow, bool) {
+	if string(c.Spec.ControllerName) != t.settings.ControllerName {
+		return nil, false
+	}
+	row := &classRow{Class: c}
+	ref := c.Spec.ParametersRef
+	if ref == nil {
+		return row, true
+	}
+	p := parameters{Field: "spec.parametersRef", Group: string(ref.Group), Kind: string(ref.Kind), Name: ref.Name}
+	if ref.Namespace != nil {
+		p.Namespace = string(*ref.Namespace)
+	}
+	if p.Namespace == "" {
+		row.Problems = append(row.Problems, verdict.Problem{
+			Field: "spec.parametersRef.namespace", Reason: reasonInvalidParameters, Weight: verdict.Invalid,
+			Message: fmt.Sprintf("EnvoyProxy %q has no namespace; name the one it lives in", ref.Name),
+		})
+		return row, true
+	}
+	row.EnvoyProxy, row.Problems = t.envoyProxy(r, p)
+	return row, true
+}
+
+// parameters is a parametersRef of a GatewayClass or of a Gateway.
+type parameters struct {
+	Field, Group, Kind, Namespace, Name string
+}
+
+// envoyProxy resolves parameters. A found EnvoyProxy with problems is not returned: it is not used.
+func (t *Tables) envoyProxy(r *flow.Read, p parameters) (*v1alpha1.EnvoyProxy, []verdict.Problem) {
+	if p.Group != v1alpha1.GroupVersion.Group || p.Kind != v1alpha1.KindEnvoyProxy {
+		return nil, []verdict.Problem{{
+			Field: p.Field, Reason: reasonInvalidParameters, Weight: verdict.Unresolved,
+			Message: fmt.Sprintf("%s of group %q cannot hold parameters; refer to an EnvoyProxy of group %q", p.Kind, p.Group, v1alpha1.GroupVersion.Group),
+		}}
+	}
+	spec, ok := t.in.proxySpecs.Get(r, Key(p.Namespace, p.Name))
+	if !ok {
+		missing := verdict.Ref{Group: p.Group, Kind: p.Kind, Namespace: p.Namespace, Name: p.Name}
+		return nil, []verdict.Problem{{
+			Field: p.Field + ".name", Reason: reasonInvalidParameters, Weight: verdict.Unresolved, Missing: &missing,
+			Message: fmt.Sprintf("no EnvoyProxy %q in namespace %q; create it or correct the name", p.Name, p.Namespace),
+		}}
+	}
+	broken := envoyproxy.Problems(spec)
+	if len(broken) == 0 {
+		return spec, nil
+	}
+	return nil, []verdict.Problem{{
+		Field: p.Field, Reason: reasonInvalidParameters, Weight: verdict.Invalid,
+		Message: fmt.Sprintf("EnvoyProxy %s/%s is not valid: %s", p.Namespace, p.Name, broken[0]),
+	}}
+}
+
+func (t *Tables) classStatus(r *flow.Read, key string, c *gwapiv1.GatewayClass) (*Status, bool) {
+	row, ok := t.classes.Get(r, key)
+	if !ok {
+		return nil, false
+	}
+	accepted := conditionOf(string(gwapiv1.GatewayClassConditionStatusAccepted), string(gwapiv1.GatewayClassReasonAccepted),
+		"This GatewayClass is served by Gatehouse.", row.Problems)
+	return newStatus(c, row.Problems, &gwapiv1.GatewayClassStatus{Conditions: []metav1.Condition{accepted}}), true
+}

@@ -1,0 +1,177 @@
+package translator
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	upstreamhttpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"gatehouse/policies"
+	"gatehouse/policies/feature"
+	"gatehouse/translator/flow"
+)
+
+// unusableCluster is the name of a cluster that never exists: the share of backends that cannot be used goes there and is answered
+// with 500 by cluster_not_found_response_code.
+const unusableCluster = "invalid-backend-cluster"
+
+const (
+	typeCluster   = typePrefix + "envoy.config.cluster.v3.Cluster"
+	typeEndpoints = typePrefix + "envoy.config.endpoint.v3.ClusterLoadAssignment"
+	httpOptions   = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+)
+
+// clusterUse is what a cluster is made of. Its name says it all: two uses of one name are equal. It is shared by all rules that use
+// the backend in the same way, so reordering or inserting rules renames nothing.
+type clusterUse struct {
+	Name     string
+	Backends []backend
+	// Policies shape the cluster, by the index of their kind; nil where there is none.
+	Policies []*policyRow
+}
+
+func (c *clusterUse) equal(o *clusterUse) bool {
+	if c == nil || o == nil {
+		return c == o
+	}
+	return c.Name == o.Name && slices.EqualFunc(c.Backends, o.Backends, backend.equal) &&
+		slices.EqualFunc(c.Policies, o.Policies, func(a, b *policyRow) bool { return a == b || (a != nil && b != nil && a.equal(b)) })
+}
+
+// clusterUses answers with the cluster of each backend of the rule, nil for one that cannot be used.
+func (t *Tables) clusterUses(bound *boundRule) []*clusterUse {
+	shaping := make([]*policyRow, len(bound.policies))
+	shaped := false
+	for i, p := range bound.policies {
+		if p != nil && p.ShapesCluster && !p.broken() {
+			shaping[i], shaped = p, true
+		}
+	}
+	suffix, whole := "", false
+	if shaped {
+		u := upstream(shaping)
+		suffix, whole = "/"+hash(policies.Settings(u), 4), u.WholeRule
+	}
+	backends := bound.rules.Rules[bound.rule].Backends
+	if whole && len(backends) > 1 {
+		return ruleCluster(backends, shaping, suffix)
+	}
+	uses := make([]*clusterUse, len(backends))
+	for i, b := range backends {
+		if b.Service != nil {
+			uses[i] = &clusterUse{Name: clusterName(b) + suffix, Backends: []backend{b.alone()}, Policies: shaping}
+		}
+	}
+	return uses
+}
+
+// alone is the backend without its weight, which is the route's matter when the cluster has no other.
+func (b backend) alone() backend {
+	b.Weight, b.Filters = 1, nil
+	return b
+}
+
+// ruleCluster puts all usable backends into one cluster, named by its content; the unusable ones keep their share.
+func ruleCluster(backends []backend, shaping []*policyRow, suffix string) []*clusterUse {
+	use := &clusterUse{Policies: shaping}
+	var content strings.Builder
+	for _, b := range backends {
+		if b.Service != nil {
+			use.Backends = append(use.Backends, b)
+			fmt.Fprintf(&content, "%s=%d;", clusterName(b), b.Weight)
+		}
+	}
+	use.Name = "rule/" + hash([]byte(content.String()), 8) + suffix
+	uses := make([]*clusterUse, len(backends))
+	for i, b := range backends {
+		if b.Service != nil {
+			uses[i] = use
+		}
+	}
+	return uses
+}
+
+func clusterName(b backend) string {
+	return fmt.Sprintf("service/%s/%s/%d", b.Service.Namespace, b.Service.Name, b.Port.Port)
+}
+
+// upstream is what policies, or the defaults where there is none, make of a cluster.
+func upstream(shaping []*policyRow) *feature.Upstream {
+	u := feature.NewUpstream()
+	for i, kind := range policies.Kinds {
+		var p policies.Object
+		if i < len(shaping) && shaping[i] != nil {
+			p = shaping[i].Policy
+		}
+		kind.Cluster(p, u)
+	}
+	return u
+}
+
+// clusterRow is a cluster of a fleet.
+type clusterRow struct {
+	Use      *clusterUse
+	Resource *Resource
+}
+
+func (c *clusterRow) equal(o *clusterRow) bool {
+	return equalResources(c.Resource, o.Resource) && c.Use.equal(o.Use)
+}
+
+func (t *Tables) cluster(_ *flow.Read, key string, members []flow.Row[*bindingRow]) (*clusterRow, bool) {
+	_, name := splitKey(key)
+	uses := members[0].Value.Clusters
+	use := uses[slices.IndexFunc(uses, func(c *clusterUse) bool { return c.Name == name })]
+	return &clusterRow{Use: use, Resource: resource(envoyCluster(use), name, Name{typeEndpoints, name})}, true
+}
+
+func envoyCluster(use *clusterUse) *clusterv3.Cluster {
+	u := upstream(use.Policies)
+	c := u.Cluster
+	c.Name = use.Name
+	c.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_EDS}
+	c.EdsClusterConfig = &clusterv3.Cluster_EdsClusterConfig{EdsConfig: overADS()}
+	c.IgnoreHealthOnHostRemoval = true
+	if c.ConnectTimeout == nil {
+		c.ConnectTimeout = durationpb.New(10 * time.Second)
+	}
+	if c.PerConnectionBufferLimitBytes == nil {
+		c.PerConnectionBufferLimitBytes = wrapperspb.UInt32(32 * 1024)
+	}
+	if c.CircuitBreakers == nil {
+		c.CircuitBreakers = &clusterv3.CircuitBreakers{Thresholds: []*clusterv3.CircuitBreakers_Thresholds{{MaxRetries: wrapperspb.UInt32(1024)}}}
+	}
+	setProtocol(u.HTTP, use.Backends[0])
+	if c.TypedExtensionProtocolOptions == nil {
+		c.TypedExtensionProtocolOptions = map[string]*anypb.Any{}
+	}
+	c.TypedExtensionProtocolOptions[httpOptions] = packed(u.HTTP)
+	return c
+}
+
+// setProtocol chooses what is spoken to the backend, by the Service port's appProtocol.
+func setProtocol(options *upstreamhttpv3.HttpProtocolOptions, b backend) {
+	explicit := &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig{
+		ProtocolConfig: &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig_HttpProtocolOptions{HttpProtocolOptions: &corev3.Http1ProtocolOptions{}},
+	}
+	switch deref(b.Port.AppProtocol) {
+	case "kubernetes.io/h2c", "grpc":
+		explicit.ProtocolConfig = &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{Http2ProtocolOptions: &corev3.Http2ProtocolOptions{}}
+	}
+	options.UpstreamProtocolOptions = &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig_{ExplicitHttpConfig: explicit}
+}
+
+func overADS() *corev3.ConfigSource {
+	return &corev3.ConfigSource{
+		ResourceApiVersion:    corev3.ApiVersion_V3,
+		ConfigSourceSpecifier: &corev3.ConfigSource_Ads{Ads: &corev3.AggregatedConfigSource{}},
+		InitialFetchTimeout:   durationpb.New(0),
+	}
+}

@@ -1,0 +1,271 @@
+package translator
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/policies/verdict"
+)
+
+// routeFilter is how one type of HTTPRoute filter is carried out on Envoy's route.
+type routeFilter func(b *routeBuilder, f *gwapiv1.HTTPRouteFilter)
+
+// routeFilters are the served types.
+var routeFilters = map[gwapiv1.HTTPRouteFilterType]routeFilter{
+	gwapiv1.HTTPRouteFilterRequestHeaderModifier:  requestHeaders,
+	gwapiv1.HTTPRouteFilterResponseHeaderModifier: responseHeaders,
+	gwapiv1.HTTPRouteFilterRequestRedirect:        redirect,
+	gwapiv1.HTTPRouteFilterURLRewrite:             rewrite,
+}
+
+// backendFilters are the types that a backendRef may carry.
+var backendFilters = map[gwapiv1.HTTPRouteFilterType]func(*routev3.WeightedCluster_ClusterWeight, *gwapiv1.HTTPRouteFilter){
+	gwapiv1.HTTPRouteFilterRequestHeaderModifier: func(c *routev3.WeightedCluster_ClusterWeight, f *gwapiv1.HTTPRouteFilter) {
+		c.RequestHeadersToAdd, c.RequestHeadersToRemove = modifiers(f.RequestHeaderModifier)
+	},
+	gwapiv1.HTTPRouteFilterResponseHeaderModifier: func(c *routev3.WeightedCluster_ClusterWeight, f *gwapiv1.HTTPRouteFilter) {
+		c.ResponseHeadersToAdd, c.ResponseHeadersToRemove = modifiers(f.ResponseHeaderModifier)
+	},
+}
+
+// checkRule finds what keeps a rule from being carried out as written. Leaving a filter out is not an option (Gateway API,
+// HTTPRouteFilter): such a rule answers 500.
+func checkRule(rule *gwapiv1.HTTPRouteRule, field string) []verdict.Problem {
+	var problems []verdict.Problem
+	for i := range rule.Filters {
+		path := fmt.Sprintf("%s.filters[%d]", field, i)
+		problems = append(problems, checkFilter(&rule.Filters[i], path)...)
+		if rule.Filters[i].Type == gwapiv1.HTTPRouteFilterURLRewrite || rule.Filters[i].Type == gwapiv1.HTTPRouteFilterRequestRedirect {
+			problems = append(problems, checkPrefixReplacement(rule, &rule.Filters[i], path)...)
+		}
+	}
+	for b := range rule.BackendRefs {
+		for i := range rule.BackendRefs[b].Filters {
+			f := &rule.BackendRefs[b].Filters[i]
+			if backendFilters[f.Type] == nil {
+				problems = append(problems, unservedFilter(fmt.Sprintf("%s.backendRefs[%d].filters[%d].type", field, b, i), f.Type,
+					"RequestHeaderModifier or ResponseHeaderModifier"))
+			}
+		}
+	}
+	return append(problems, checkTimeouts(rule, field)...)
+}
+
+func checkFilter(f *gwapiv1.HTTPRouteFilter, field string) []verdict.Problem {
+	if routeFilters[f.Type] == nil {
+		return []verdict.Problem{unservedFilter(field+".type", f.Type, "RequestHeaderModifier, ResponseHeaderModifier, RequestRedirect or URLRewrite")}
+	}
+	return nil
+}
+
+func unservedFilter(field string, t gwapiv1.HTTPRouteFilterType, served string) verdict.Problem {
+	return verdict.Problem{
+		Field: field, Reason: string(gwapiv1.RouteReasonUnsupportedValue), Weight: verdict.Unresolved,
+		Message: fmt.Sprintf("filter %q is not served, so the rule answers 500; use %s", t, served),
+	}
+}
+
+// checkPrefixReplacement: a replaced prefix needs a prefix to replace, in every match.
+func checkPrefixReplacement(rule *gwapiv1.HTTPRouteRule, f *gwapiv1.HTTPRouteFilter, field string) []verdict.Problem {
+	path, name := filterPath(f)
+	if path == nil || path.Type != gwapiv1.PrefixMatchHTTPPathModifier {
+		return nil
+	}
+	for m := range rule.Matches {
+		p := rule.Matches[m].Path
+		if p != nil && deref(p.Type) != gwapiv1.PathMatchPathPrefix && deref(p.Type) != "" {
+			return []verdict.Problem{{
+				Field: field + "." + name + ".path.type", Reason: string(gwapiv1.RouteReasonIncompatibleFilters), Weight: verdict.Invalid,
+				Message: fmt.Sprintf("%s needs matches of type PathPrefix, but match %d is of type %s; use ReplaceFullPath or change the match",
+					path.Type, m, deref(p.Type)),
+			}}
+		}
+	}
+	return nil
+}
+
+func filterPath(f *gwapiv1.HTTPRouteFilter) (path *gwapiv1.HTTPPathModifier, name string) {
+	switch {
+	case f.URLRewrite != nil:
+		return f.URLRewrite.Path, "urlRewrite"
+	case f.RequestRedirect != nil:
+		return f.RequestRedirect.Path, "requestRedirect"
+	}
+	return nil, ""
+}
+
+func requestHeaders(b *routeBuilder, f *gwapiv1.HTTPRouteFilter) {
+	add, remove := modifiers(f.RequestHeaderModifier)
+	b.route.RequestHeadersToAdd = append(b.route.RequestHeadersToAdd, add...)
+	b.route.RequestHeadersToRemove = append(b.route.RequestHeadersToRemove, remove...)
+}
+
+func responseHeaders(b *routeBuilder, f *gwapiv1.HTTPRouteFilter) {
+	add, remove := modifiers(f.ResponseHeaderModifier)
+	b.route.ResponseHeadersToAdd = append(b.route.ResponseHeadersToAdd, add...)
+	b.route.ResponseHeadersToRemove = append(b.route.ResponseHeadersToRemove, remove...)
+}
+
+func modifiers(f *gwapiv1.HTTPHeaderFilter) (add []*corev3.HeaderValueOption, remove []string) {
+	if f == nil {
+		return nil, nil
+	}
+	option := func(h gwapiv1.HTTPHeader, action corev3.HeaderValueOption_HeaderAppendAction) {
+		// Envoy reads % as the start of a command, Gateway API knows no commands.
+		value := strings.ReplaceAll(h.Value, "%", "%%")
+		add = append(add, &corev3.HeaderValueOption{
+			Header:         &corev3.HeaderValue{Key: string(h.Name), Value: value},
+			AppendAction:   action,
+			KeepEmptyValue: value == "",
+		})
+	}
+	for _, h := range f.Add {
+		option(h, corev3.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD)
+	}
+	for _, h := range f.Set {
+		option(h, corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD)
+	}
+	return add, f.Remove
+}
+
+var redirectCodes = map[int]routev3.RedirectAction_RedirectResponseCode{
+	301: routev3.RedirectAction_MOVED_PERMANENTLY,
+	302: routev3.RedirectAction_FOUND,
+	303: routev3.RedirectAction_SEE_OTHER,
+	307: routev3.RedirectAction_TEMPORARY_REDIRECT,
+	308: routev3.RedirectAction_PERMANENT_REDIRECT,
+}
+
+func redirect(b *routeBuilder, f *gwapiv1.HTTPRouteFilter) {
+	spec := f.RequestRedirect
+	if spec == nil {
+		return
+	}
+	action := &routev3.RedirectAction{ResponseCode: redirectCodes[302]}
+	if spec.StatusCode != nil {
+		action.ResponseCode = redirectCodes[*spec.StatusCode]
+	}
+	if spec.Scheme != nil {
+		action.SchemeRewriteSpecifier = &routev3.RedirectAction_SchemeRedirect{SchemeRedirect: *spec.Scheme}
+	}
+	action.HostRedirect = string(deref(spec.Hostname))
+	action.PortRedirect = redirectPort(spec, b.listener)
+	setRedirectPath(action, spec.Path, b.match)
+	b.route.Action = &routev3.Route_Redirect{Redirect: action}
+}
+
+// redirectPort is the port of the Location: the given one, else the well-known one of the given scheme, else the listener's; a
+// scheme's well-known port is not written (Gateway API, HTTPRequestRedirectFilter port).
+func redirectPort(spec *gwapiv1.HTTPRequestRedirectFilter, l *listenerRow) uint32 {
+	wellKnown := map[string]int32{"http": 80, "https": 443}
+	scheme := strings.ToLower(deref(spec.Scheme))
+	port := l.Spec.Port
+	switch {
+	case spec.Port != nil:
+		port = *spec.Port
+	case scheme != "":
+		port = wellKnown[scheme]
+	}
+	if scheme == "" {
+		scheme = "http"
+		if protocols[l.Spec.Protocol].tls {
+			scheme = "https"
+		}
+	}
+	if port == wellKnown[scheme] {
+		// Envoy keeps the port of the request unless another is given or the scheme changes.
+		if spec.Scheme == nil {
+			return uint32(port)
+		}
+		return 0
+	}
+	return uint32(port)
+}
+
+func setRedirectPath(action *routev3.RedirectAction, path *gwapiv1.HTTPPathModifier, match *gwapiv1.HTTPRouteMatch) {
+	if path == nil {
+		return
+	}
+	switch path.Type {
+	case gwapiv1.FullPathHTTPPathModifier:
+		action.PathRewriteSpecifier = &routev3.RedirectAction_PathRedirect{PathRedirect: cmp.Or(deref(path.ReplaceFullPath), "/")}
+	case gwapiv1.PrefixMatchHTTPPathModifier:
+		if pattern, substitution := prefixRemoval(match, path); pattern != nil {
+			action.PathRewriteSpecifier = &routev3.RedirectAction_RegexRewrite{
+				RegexRewrite: &matcherv3.RegexMatchAndSubstitute{Pattern: pattern, Substitution: substitution},
+			}
+			return
+		}
+		action.PathRewriteSpecifier = &routev3.RedirectAction_PrefixRewrite{PrefixRewrite: prefixReplacement(path)}
+	}
+}
+
+func rewrite(b *routeBuilder, f *gwapiv1.HTTPRouteFilter) {
+	if f.URLRewrite == nil {
+		return
+	}
+	action := b.action()
+	if f.URLRewrite.Hostname != nil {
+		action.HostRewriteSpecifier = &routev3.RouteAction_HostRewriteLiteral{HostRewriteLiteral: string(*f.URLRewrite.Hostname)}
+		action.AppendXForwardedHost = true
+	}
+	path := f.URLRewrite.Path
+	if path == nil {
+		return
+	}
+	switch path.Type {
+	case gwapiv1.FullPathHTTPPathModifier:
+		action.RegexRewrite = &matcherv3.RegexMatchAndSubstitute{
+			Pattern:      &matcherv3.RegexMatcher{Regex: "^/.*$"},
+			Substitution: escapeSubstitution(cmp.Or(deref(path.ReplaceFullPath), "/")),
+		}
+	case gwapiv1.PrefixMatchHTTPPathModifier:
+		if pattern, substitution := prefixRemoval(b.match, path); pattern != nil {
+			action.RegexRewrite = &matcherv3.RegexMatchAndSubstitute{Pattern: pattern, Substitution: substitution}
+			return
+		}
+		action.PrefixRewrite = prefixReplacement(path)
+	}
+}
+
+// prefixReplacement is what takes the prefix's place, without a trailing slash, since the matched prefix has none either.
+func prefixReplacement(path *gwapiv1.HTTPPathModifier) string {
+	return cmp.Or(strings.TrimRight(deref(path.ReplacePrefixMatch), "/"), "/")
+}
+
+// prefixRemoval: where a prefix is replaced by the root, or the root by a prefix, the slash in between must be neither doubled
+// nor lost, which only a regular expression can say.
+func prefixRemoval(match *gwapiv1.HTTPRouteMatch, path *gwapiv1.HTTPPathModifier) (*matcherv3.RegexMatcher, string) {
+	prefix := "/"
+	if match != nil && match.Path != nil {
+		prefix = pathValue(match.Path)
+	}
+	replacement := prefixReplacement(path)
+	switch {
+	case prefix == "/" && replacement != "/":
+		return &matcherv3.RegexMatcher{Regex: "^/"}, escapeSubstitution(replacement + "/")
+	case replacement == "/":
+		return &matcherv3.RegexMatcher{Regex: "^" + quoteRegex(strings.TrimRight(prefix, "/")) + `/*`}, "/"
+	}
+	return nil, ""
+}
+
+func quoteRegex(s string) string {
+	var b strings.Builder
+	for _, r := range s {
+		if strings.ContainsRune(`\.+*?()|[]{}^$`, r) {
+			b.WriteByte('\\')
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
+
+// escapeSubstitution protects what RE2 would read as a reference to a group.
+func escapeSubstitution(s string) string { return strings.ReplaceAll(s, `\`, `\\`) }

@@ -1,0 +1,77 @@
+package translator
+
+import (
+	"fmt"
+
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/api/v1alpha1"
+	"gatehouse/policies/verdict"
+	"gatehouse/translator/flow"
+)
+
+// gatewayRow is a Gateway of one of our classes, with the settings of its fleet.
+type gatewayRow struct {
+	Gateway    *gwapiv1.Gateway
+	Class      *gwapiv1.GatewayClass
+	EnvoyProxy *v1alpha1.EnvoyProxy
+	// Problems are of the Gateway as a whole; those of its listeners are in their own rows.
+	Problems []verdict.Problem
+	// ListenerProblems were found on the Gateway alone but belong to the listener that is their Scope.
+	ListenerProblems []verdict.Problem
+}
+
+func (g *gatewayRow) equal(o *gatewayRow) bool {
+	return g.Gateway == o.Gateway && g.Class == o.Class && g.EnvoyProxy == o.EnvoyProxy &&
+		equalProblems(g.Problems, o.Problems) && equalProblems(g.ListenerProblems, o.ListenerProblems)
+}
+
+func (t *Tables) gateway(r *flow.Read, _ string, g *gwapiv1.Gateway) (*gatewayRow, bool) {
+	class, ok := t.classes.Get(r, string(g.Spec.GatewayClassName))
+	if !ok {
+		return nil, false
+	}
+	row := &gatewayRow{Gateway: g, Class: class.Class, EnvoyProxy: class.EnvoyProxy}
+	for _, p := range t.rules.Check(g) {
+		if p.Scope == "" {
+			row.Problems = append(row.Problems, p)
+		} else {
+			row.ListenerProblems = append(row.ListenerProblems, p)
+		}
+	}
+	if verdict.Has(class.Problems, verdict.Invalid) || len(class.Problems) > 0 {
+		row.Problems = append(row.Problems, verdict.Problem{
+			Field: "spec.gatewayClassName", Reason: reasonInvalidParameters, Weight: verdict.Unresolved,
+			Message: fmt.Sprintf("GatewayClass %q is not accepted: %s", class.Class.Name, class.Problems[0]),
+		})
+	}
+	if inf := g.Spec.Infrastructure; inf != nil && inf.ParametersRef != nil {
+		ref := inf.ParametersRef
+		spec, problems := t.envoyProxy(r, parameters{
+			Field: "spec.infrastructure.parametersRef", Group: string(ref.Group), Kind: string(ref.Kind), Namespace: g.Namespace, Name: ref.Name,
+		})
+		row.EnvoyProxy, row.Problems = spec, append(row.Problems, problems...)
+	}
+	row.Problems = append(row.Problems, addressProblems(g)...)
+	return row, true
+}
+
+func addressProblems(g *gwapiv1.Gateway) []verdict.Problem {
+	var problems []verdict.Problem
+	for i, a := range g.Spec.Addresses {
+		if a.Type != nil && *a.Type != gwapiv1.IPAddressType && *a.Type != gwapiv1.HostnameAddressType {
+			problems = append(problems, verdict.Problem{
+				Field: fmt.Sprintf("spec.addresses[%d].type", i), Reason: string(gwapiv1.GatewayReasonUnsupportedAddress), Weight: verdict.Unresolved,
+				Message: fmt.Sprintf("addresses of type %q are not served; use IPAddress or Hostname", *a.Type),
+			})
+		}
+	}
+	return problems
+}
+
+// accepted reports whether the Gateway as a whole can be served; its listeners may still be wrong.
+func (g *gatewayRow) accepted() bool { return len(g.Problems) == 0 }
+
+func gatewayRef(g *gwapiv1.Gateway) verdict.Ref {
+	return verdict.Ref{Group: gwapiv1.GroupName, Kind: "Gateway", Namespace: g.Namespace, Name: g.Name}
+}

@@ -1,0 +1,111 @@
+package translator
+
+import (
+	"maps"
+	"reflect"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/api/v1alpha1"
+	"gatehouse/policies"
+	"gatehouse/translator/flow"
+)
+
+// Object is a Kubernetes object as the translation takes it: the informer's own, never copied and never written to.
+type Object interface {
+	metav1.Object
+	runtime.Object
+}
+
+// Key is how rows of namespaced objects are found: namespace/name, or the name alone of a cluster-scoped object.
+func Key(namespace, name string) string {
+	if namespace == "" {
+		return name
+	}
+	return namespace + "/" + name
+}
+
+func keyOf(o Object) string { return Key(o.GetNamespace(), o.GetName()) }
+
+// inputs are the tables that are written from outside.
+type inputs struct {
+	classes    *flow.Table[*gwapiv1.GatewayClass]
+	gateways   *flow.Table[*gwapiv1.Gateway]
+	httpRoutes *flow.Table[*gwapiv1.HTTPRoute]
+	grants     *flow.Table[*gwapiv1.ReferenceGrant]
+	namespaces *flow.Table[*corev1.Namespace]
+	services   *flow.Table[*corev1.Service]
+	slices     *flow.Table[*discoveryv1.EndpointSlice]
+	secrets    *flow.Table[*corev1.Secret]
+	proxySpecs *flow.Table[*v1alpha1.EnvoyProxy]
+	policies   *flow.Table[policies.Object]
+	// fleets is keyed by the Gateway, proxies by the Gateway and the node, see ProxyKey.
+	fleets  *flow.Table[Fleet]
+	proxies *flow.Table[Proxy]
+
+	byType map[reflect.Type]objectInput
+}
+
+// objectInput is the table of one Go type of Kubernetes object, with the type forgotten.
+type objectInput struct {
+	group, kind string
+
+	key func(Object) string
+	set func(e *flow.Engine, key string, o Object)
+	del func(e *flow.Engine, key string)
+	put func(o *flow.Oracle, key string, obj Object)
+}
+
+func declareInputs(g *flow.Graph) inputs {
+	in := inputs{byType: map[reflect.Type]objectInput{}}
+	in.classes = declare[*gwapiv1.GatewayClass](&in, g, gwapiv1.GroupName, "GatewayClass")
+	in.gateways = declare[*gwapiv1.Gateway](&in, g, gwapiv1.GroupName, "Gateway")
+	in.httpRoutes = declare[*gwapiv1.HTTPRoute](&in, g, gwapiv1.GroupName, "HTTPRoute")
+	in.grants = declare[*gwapiv1.ReferenceGrant](&in, g, gwapiv1.GroupName, "ReferenceGrant")
+	in.namespaces = declare[*corev1.Namespace](&in, g, "", "Namespace")
+	in.services = declare[*corev1.Service](&in, g, "", "Service")
+	in.slices = declare[*discoveryv1.EndpointSlice](&in, g, discoveryv1.GroupName, "EndpointSlice")
+	in.secrets = declare[*corev1.Secret](&in, g, "", "Secret")
+	in.proxySpecs = declare[*v1alpha1.EnvoyProxy](&in, g, v1alpha1.GroupName, "EnvoyProxy")
+	in.policies = flow.Input(g, "Policy", sameObject[policies.Object])
+	for _, kind := range policies.Kinds {
+		in.byType[reflect.TypeOf(kind.New())] = inputOf(in.policies, v1alpha1.GroupName, kind.Kind, func(o Object) string {
+			return kind.Kind + "/" + keyOf(o)
+		})
+	}
+	in.fleets = flow.Input(g, "Fleet", equalFleets)
+	in.proxies = flow.Input(g, "Proxy", equalProxies)
+	return in
+}
+
+func declare[T Object](in *inputs, g *flow.Graph, group, kind string) *flow.Table[T] {
+	table := flow.Input(g, kind, sameObject[T])
+	in.byType[reflect.TypeFor[T]()] = inputOf(table, group, kind, keyOf)
+	return table
+}
+
+func inputOf[T Object](table *flow.Table[T], group, kind string, key func(Object) string) objectInput {
+	return objectInput{
+		group: group,
+		kind:  kind,
+		key:   key,
+		set:   func(e *flow.Engine, key string, o Object) { flow.Set(e, table, key, o.(T)) },
+		del:   func(e *flow.Engine, key string) { flow.Delete(e, table, key) },
+		put:   func(o *flow.Oracle, key string, obj Object) { flow.SetOracle(o, table, key, obj.(T)) },
+	}
+}
+
+// sameObject reports whether the translation would read the same out of both. An object with a generation is the same as long
+// as its spec and metadata are: what Gatehouse itself writes into a status must not start another round.
+func sameObject[T Object](a, b T) bool {
+	if any(a) == any(b) {
+		return true
+	}
+	return a.GetGeneration() != 0 && a.GetGeneration() == b.GetGeneration() && a.GetUID() == b.GetUID() &&
+		a.GetDeletionTimestamp().Equal(b.GetDeletionTimestamp()) &&
+		maps.Equal(a.GetLabels(), b.GetLabels()) && maps.Equal(a.GetAnnotations(), b.GetAnnotations())
+}

@@ -1,0 +1,185 @@
+package translator
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	xdslistenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	filelogv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/file/v3"
+	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
+	inspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	"google.golang.org/protobuf/types/known/structpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"gatehouse/policies"
+	"gatehouse/translator/flow"
+)
+
+const (
+	typeListener = typePrefix + "envoy.config.listener.v3.Listener"
+	typeSecret   = typePrefix + "envoy.extensions.transport_sockets.tls.v3.Secret"
+)
+
+// configKey finds a listener's route configuration: its own where it has a filter chain of its own, else that of the port, which all
+// its plain HTTP listeners share and which is named after the first of them.
+func configKey(l *listenerRow) string {
+	if protocols[l.Spec.Protocol].tls {
+		return l.fleet() + "|" + l.Key
+	}
+	return portKey(l)
+}
+
+func (t *Tables) routeConfigName(r *flow.Read, l *listenerRow) string {
+	if protocols[l.Spec.Protocol].tls {
+		return l.Key
+	}
+	return firstListener(t.listenersByPort.Lookup(r, portKey(l))).Key
+}
+
+func portKey(l *listenerRow) string { return fmt.Sprintf("%s|%d", l.fleet(), l.Spec.Port) }
+
+// firstListener is the first of the port in the Gateway's order that is served.
+func firstListener(members []flow.Row[*listenerRow]) *listenerRow {
+	first := slices.MinFunc(members, func(a, b flow.Row[*listenerRow]) int { return cmp.Compare(a.Value.Index, b.Value.Index) })
+	return first.Value
+}
+
+// portListener is Envoy's listener of one port of a fleet. Members are the port's listeners that are served.
+func (t *Tables) portListener(r *flow.Read, _ string, members []flow.Row[*listenerRow]) (*Resource, bool) {
+	first := firstListener(members)
+	port := uint32(first.bindPort())
+	out := &xdslistenerv3.Listener{
+		Name:                          first.Key,
+		Address:                       socketAddress("0.0.0.0", port),
+		PerConnectionBufferLimitBytes: wrapperspb.UInt32(32 * 1024),
+	}
+	var needs []Name
+	if !protocols[first.Spec.Protocol].tls {
+		out.DefaultFilterChain = &xdslistenerv3.FilterChain{Name: first.Key, Filters: []*xdslistenerv3.Filter{connectionManager(first.Key, fmt.Sprintf("http-%d", port))}}
+		needs = append(needs, Name{typeRoutes, first.Key})
+	} else {
+		out.ListenerFilters = []*xdslistenerv3.ListenerFilter{{
+			Name:       "envoy.filters.listener.tls_inspector",
+			ConfigType: &xdslistenerv3.ListenerFilter_TypedConfig{TypedConfig: packed(&inspectorv3.TlsInspector{})},
+		}}
+		ordered := slices.SortedFunc(slices.Values(members), func(a, b flow.Row[*listenerRow]) int { return cmp.Compare(a.Value.Index, b.Value.Index) })
+		for _, m := range ordered {
+			out.FilterChains = append(out.FilterChains, tlsChain(m.Value, port))
+			needs = append(needs, Name{typeRoutes, m.Value.Key})
+			for _, secret := range m.Value.Secrets {
+				needs = append(needs, Name{typeSecret, secret})
+			}
+		}
+	}
+	out.AccessLog = notFoundLog()
+	slices.SortFunc(needs, compareNames)
+	return resource(out, out.Name, slices.Compact(needs)...), true
+}
+
+// tlsChain is the filter chain of a listener that terminates TLS, chosen by SNI.
+func tlsChain(l *listenerRow, port uint32) *xdslistenerv3.FilterChain {
+	common := &tlsv3.CommonTlsContext{AlpnProtocols: []string{"h2", "http/1.1"}}
+	for _, secret := range l.Secrets {
+		common.TlsCertificateSdsSecretConfigs = append(common.TlsCertificateSdsSecretConfigs, &tlsv3.SdsSecretConfig{Name: secret, SdsConfig: overADS()})
+	}
+	chain := &xdslistenerv3.FilterChain{
+		Name:    l.Key,
+		Filters: []*xdslistenerv3.Filter{connectionManager(l.Key, fmt.Sprintf("https-%d", port))},
+		TransportSocket: &corev3.TransportSocket{
+			Name:       "envoy.transport_sockets.tls",
+			ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: packed(&tlsv3.DownstreamTlsContext{CommonTlsContext: common, DisableStatefulSessionResumption: true, SessionTicketKeysType: &tlsv3.DownstreamTlsContext_DisableStatelessSessionResumption{DisableStatelessSessionResumption: true}})},
+		},
+	}
+	if host := l.hostname(); host != anyHost {
+		chain.FilterChainMatch = &xdslistenerv3.FilterChainMatch{ServerNames: []string{host}}
+	}
+	return chain
+}
+
+// connectionManager is the same whatever policies are attached: a change of it would drain its filter chain.
+func connectionManager(routes, statPrefix string) *xdslistenerv3.Filter {
+	filters := append(policies.Filters(), &hcmv3.HttpFilter{
+		Name:       "envoy.filters.http.router",
+		ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: packed(&routerv3.Router{SuppressEnvoyHeaders: true})},
+	})
+	return &xdslistenerv3.Filter{
+		Name: "envoy.filters.network.http_connection_manager",
+		ConfigType: &xdslistenerv3.Filter_TypedConfig{TypedConfig: packed(&hcmv3.HttpConnectionManager{
+			StatPrefix:     statPrefix,
+			RouteSpecifier: &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{ConfigSource: overADS(), RouteConfigName: routes}},
+			HttpFilters:    filters,
+			Http2ProtocolOptions: &corev3.Http2ProtocolOptions{
+				MaxConcurrentStreams:        wrapperspb.UInt32(100),
+				InitialStreamWindowSize:     wrapperspb.UInt32(64 * 1024),
+				InitialConnectionWindowSize: wrapperspb.UInt32(1024 * 1024),
+			},
+			UseRemoteAddress:             wrapperspb.Bool(true),
+			ServerHeaderTransformation:   hcmv3.HttpConnectionManager_PASS_THROUGH,
+			NormalizePath:                wrapperspb.Bool(true),
+			MergeSlashes:                 true,
+			PathWithEscapedSlashesAction: hcmv3.HttpConnectionManager_UNESCAPE_AND_REDIRECT,
+			CommonHttpProtocolOptions:    &corev3.HttpProtocolOptions{HeadersWithUnderscoresAction: corev3.HttpProtocolOptions_REJECT_REQUEST},
+			UpgradeConfigs:               []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}},
+			AccessLog:                    requestLog(),
+		})},
+	}
+}
+
+// logFields are the fields of the access log, as Envoy Gateway's users know them, with the command that fills each.
+var logFields = map[string]string{
+	"start_time": "%START_TIME%", "method": "%REQ(:METHOD)%", "x-envoy-origin-path": "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%",
+	"protocol": "%PROTOCOL%", "response_code": "%RESPONSE_CODE%", "response_flags": "%RESPONSE_FLAGS%",
+	"response_code_details": "%RESPONSE_CODE_DETAILS%", "connection_termination_details": "%CONNECTION_TERMINATION_DETAILS%",
+	"upstream_transport_failure_reason": "%UPSTREAM_TRANSPORT_FAILURE_REASON%", "bytes_received": "%BYTES_RECEIVED%",
+	"bytes_sent": "%BYTES_SENT%", "duration": "%DURATION%", "x-envoy-upstream-service-time": "%RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)%",
+	"x-forwarded-for": "%REQ(X-FORWARDED-FOR)%", "user-agent": "%REQ(USER-AGENT)%", "x-request-id": "%REQ(X-REQUEST-ID)%",
+	":authority": "%REQ(:AUTHORITY)%", "upstream_host": "%UPSTREAM_HOST%", "upstream_cluster": "%UPSTREAM_CLUSTER%",
+	"upstream_local_address": "%UPSTREAM_LOCAL_ADDRESS%", "downstream_local_address": "%DOWNSTREAM_LOCAL_ADDRESS%",
+	"downstream_remote_address": "%DOWNSTREAM_REMOTE_ADDRESS%", "requested_server_name": "%REQUESTED_SERVER_NAME%", "route_name": "%ROUTE_NAME%",
+}
+
+func requestLog() []*accesslogv3.AccessLog {
+	fields := make(map[string]*structpb.Value, len(logFields))
+	for name, command := range logFields {
+		fields[name] = structpb.NewStringValue(command)
+	}
+	return []*accesslogv3.AccessLog{{
+		Name: "envoy.access_loggers.file",
+		ConfigType: &accesslogv3.AccessLog_TypedConfig{TypedConfig: packed(&filelogv3.FileAccessLog{
+			Path: "/dev/stdout",
+			AccessLogFormat: &filelogv3.FileAccessLog_LogFormat{LogFormat: &corev3.SubstitutionFormatString{
+				Format: &corev3.SubstitutionFormatString_JsonFormat{JsonFormat: &structpb.Struct{Fields: fields}},
+			}},
+		})},
+	}}
+}
+
+// notFoundLog logs connections for which no filter chain was found; all others are logged by their connection manager.
+func notFoundLog() []*accesslogv3.AccessLog {
+	log := requestLog()
+	log[0].Filter = &accesslogv3.AccessLogFilter{FilterSpecifier: &accesslogv3.AccessLogFilter_ResponseFlagFilter{
+		ResponseFlagFilter: &accesslogv3.ResponseFlagFilter{Flags: []string{"NR"}},
+	}}
+	return log
+}
+
+// secretResource is what SDS serves under the name of a Secret; a broken Secret serves nothing, and running proxies keep
+// what they have.
+func (t *Tables) secretResource(r *flow.Read, key string, _ []flow.Row[*listenerRow]) (*Resource, bool) {
+	_, name := splitKey(key)
+	row, ok := t.certs.Get(r, name)
+	if !ok || row.Resource == nil {
+		return nil, false
+	}
+	return row.Resource, true
+}
+
+func compareNames(a, b Name) int {
+	return cmp.Or(strings.Compare(a.Type, b.Type), strings.Compare(a.Name, b.Name))
+}

@@ -1,0 +1,180 @@
+package translator
+
+import (
+	"cmp"
+	"fmt"
+	"regexp"
+	"strings"
+
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/policies/verdict"
+)
+
+// checkMatch finds what keeps a match from being translated.
+func checkMatch(m *gwapiv1.HTTPRouteMatch, field string) []verdict.Problem {
+	var problems []verdict.Problem
+	if m.Path != nil && deref(m.Path.Type) == gwapiv1.PathMatchRegularExpression {
+		problems = appendRegex(problems, field+".path.value", deref(m.Path.Value))
+	}
+	for i, h := range m.Headers {
+		if deref(h.Type) == gwapiv1.HeaderMatchRegularExpression {
+			problems = appendRegex(problems, fmt.Sprintf("%s.headers[%d].value", field, i), h.Value)
+		}
+	}
+	for i, q := range m.QueryParams {
+		if deref(q.Type) == gwapiv1.QueryParamMatchRegularExpression {
+			problems = appendRegex(problems, fmt.Sprintf("%s.queryParams[%d].value", field, i), q.Value)
+		}
+	}
+	return problems
+}
+
+// appendRegex checks a regular expression in RE2's syntax, which Go's is (both say so of themselves).
+func appendRegex(problems []verdict.Problem, field, value string) []verdict.Problem {
+	if _, err := regexp.Compile(value); err != nil {
+		return append(problems, verdict.Problem{
+			Field: field, Reason: string(gwapiv1.RouteReasonUnsupportedValue), Weight: verdict.Invalid,
+			Message: fmt.Sprintf("regular expression %q is not valid RE2: %s; correct it (RE2 has no look-around and no back-references)",
+				value, strings.TrimPrefix(err.Error(), "error parsing regexp: ")),
+		})
+	}
+	return problems
+}
+
+// envoyMatch translates a match; a nil one matches everything.
+func envoyMatch(m *gwapiv1.HTTPRouteMatch) *routev3.RouteMatch {
+	out := &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"}}
+	if m == nil {
+		return out
+	}
+	if m.Path != nil {
+		setPath(out, m.Path)
+	}
+	if m.Method != nil {
+		out.Headers = append(out.Headers, headerMatch(":method", exactly(string(*m.Method))))
+	}
+	seen := map[string]bool{}
+	for _, h := range m.Headers {
+		name := strings.ToLower(string(h.Name))
+		if seen[name] {
+			continue // Gateway API: of equal names only the first counts.
+		}
+		seen[name] = true
+		value := exactly(h.Value)
+		if deref(h.Type) == gwapiv1.HeaderMatchRegularExpression {
+			value = matching(h.Value)
+		}
+		out.Headers = append(out.Headers, headerMatch(name, value))
+	}
+	seen = map[string]bool{}
+	for _, q := range m.QueryParams {
+		if seen[string(q.Name)] {
+			continue // As for headers.
+		}
+		seen[string(q.Name)] = true
+		value := exactly(q.Value)
+		if deref(q.Type) == gwapiv1.QueryParamMatchRegularExpression {
+			value = matching(q.Value)
+		}
+		out.QueryParameters = append(out.QueryParameters, &routev3.QueryParameterMatcher{
+			Name:                         string(q.Name),
+			QueryParameterMatchSpecifier: &routev3.QueryParameterMatcher_StringMatch{StringMatch: value},
+		})
+	}
+	return out
+}
+
+func setPath(out *routev3.RouteMatch, path *gwapiv1.HTTPPathMatch) {
+	value := pathValue(path)
+	switch deref(path.Type) {
+	case gwapiv1.PathMatchExact:
+		out.PathSpecifier = &routev3.RouteMatch_Path{Path: value}
+	case gwapiv1.PathMatchRegularExpression:
+		out.PathSpecifier = &routev3.RouteMatch_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{Regex: value}}
+	default:
+		if value != "/" {
+			out.PathSpecifier = &routev3.RouteMatch_PathSeparatedPrefix{PathSeparatedPrefix: value}
+		}
+	}
+}
+
+// pathValue is the path to match; a prefix has no trailing slash, but for the root.
+func pathValue(path *gwapiv1.HTTPPathMatch) string {
+	value := deref(path.Value)
+	if t := deref(path.Type); t == gwapiv1.PathMatchPathPrefix || t == "" {
+		value = strings.TrimRight(value, "/")
+	}
+	return cmp.Or(value, "/")
+}
+
+func exactly(value string) *matcherv3.StringMatcher {
+	return &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: value}}
+}
+
+func matching(regex string) *matcherv3.StringMatcher {
+	return &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{Regex: regex}}}
+}
+
+func headerMatch(name string, value *matcherv3.StringMatcher) *routev3.HeaderMatcher {
+	return &routev3.HeaderMatcher{Name: name, HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: value}}
+}
+
+// precedence orders the routes of a virtual host, the first to be tried first. The order of the fields is Gateway API's
+// (HTTPRouteRule, matches), with regular expressions, which it leaves open, between exact paths and prefixes as in Envoy Gateway.
+type precedence struct {
+	path        int // 0 exact, 1 regular expression, 2 prefix
+	pathLength  int
+	method      bool
+	headers     int
+	queryParams int
+	created     int64 // Seconds since 1970, as exact as the API server has it.
+	route       string
+	rule, match int
+}
+
+func precedenceOf(m *gwapiv1.HTTPRouteMatch) precedence {
+	p := precedence{path: 2}
+	if m == nil {
+		return p
+	}
+	if m.Path != nil {
+		switch deref(m.Path.Type) {
+		case gwapiv1.PathMatchExact:
+			p.path = 0
+		case gwapiv1.PathMatchRegularExpression:
+			p.path = 1
+		}
+		if value := pathValue(m.Path); value != "/" || p.path != 2 {
+			p.pathLength = len(value)
+		}
+	}
+	p.method, p.headers, p.queryParams = m.Method != nil, len(m.Headers), len(m.QueryParams)
+	return p
+}
+
+func comparePrecedence(a, b precedence) int {
+	return cmp.Or(
+		cmp.Compare(a.path, b.path),
+		cmp.Compare(b.pathLength, a.pathLength),
+		compareBool(b.method, a.method),
+		cmp.Compare(b.headers, a.headers),
+		cmp.Compare(b.queryParams, a.queryParams),
+		cmp.Compare(a.created, b.created),
+		cmp.Compare(a.route, b.route),
+		cmp.Compare(a.rule, b.rule),
+		cmp.Compare(a.match, b.match),
+	)
+}
+
+func compareBool(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return 1
+	}
+	return -1
+}

@@ -1,0 +1,221 @@
+package translator
+
+import (
+	"slices"
+	"strings"
+
+	"gatehouse/api/v1alpha1"
+	"gatehouse/policies"
+	"gatehouse/policies/verdict"
+	"gatehouse/translator/flow"
+
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+)
+
+// policyRow is a policy that was judged on its own.
+type policyRow struct {
+	Kind   policies.Kind
+	Policy policies.Object
+	// Problems are of the policy alone; what its targets come to is in its attachments and its status.
+	Problems []verdict.Problem
+	// ShapesCluster tells that clusters differ by this policy.
+	ShapesCluster bool
+}
+
+func (p *policyRow) equal(o *policyRow) bool { return p.Policy == o.Policy }
+
+// broken: what the policy covers answers 500, it is never served without the policy.
+func (p *policyRow) broken() bool { return verdict.Has(p.Problems, verdict.Invalid) }
+
+func (p *policyRow) ref() verdict.Ref {
+	return verdict.Ref{Group: v1alpha1.GroupName, Kind: p.Kind.Kind, Namespace: p.Policy.GetNamespace(), Name: p.Policy.GetName()}
+}
+
+// kindOf finds the kind of a policy by the key of its input row.
+func kindOf(key string) policies.Kind {
+	name, _, _ := strings.Cut(key, "/")
+	i := slices.IndexFunc(policies.Kinds, func(k policies.Kind) bool { return k.Kind == name })
+	return policies.Kinds[i]
+}
+
+func (t *Tables) policy(_ *flow.Read, key string, p policies.Object) (*policyRow, bool) {
+	kind := kindOf(key)
+	row := &policyRow{Kind: kind, Policy: p, Problems: append(t.rules.Check(p), kind.Check(p)...), ShapesCluster: kind.ShapesCluster(p)}
+	_, unselectable := policies.Selectors(kind, p)
+	row.Problems = append(row.Problems, unselectable...)
+	for _, ref := range policies.References(kind, p) {
+		row.Problems = append(row.Problems, ref.Problems...)
+	}
+	return row, true
+}
+
+// attachmentRow is one target of a policy.
+type attachmentRow struct {
+	Policy *policyRow
+	Target policies.Target
+	// Reference is the targetRef that names the target; its Field is that of the selector if a selector found it.
+	Reference policies.Reference
+	// Unmet says why the target cannot be attached to, nil if it can.
+	Unmet *verdict.Problem
+}
+
+func (a *attachmentRow) equal(o *attachmentRow) bool {
+	return a.Policy.equal(o.Policy) && a.Target == o.Target && a.Reference.Field == o.Reference.Field && equalProblem(a.Unmet, o.Unmet)
+}
+
+func targetKey(kind string, t policies.Target) string {
+	return kind + "|" + t.Kind + "/" + t.Namespace + "/" + t.Name + "/" + t.Section
+}
+
+// attachments finds the targets of a policy.
+func (t *Tables) attachments(r *flow.Read, _ string, p *policyRow) []flow.Row[*attachmentRow] {
+	var rows []flow.Row[*attachmentRow]
+	seen := map[policies.Target]bool{}
+	add := func(a *attachmentRow) {
+		if !seen[a.Target] {
+			seen[a.Target] = true
+			rows = append(rows, flow.Row[*attachmentRow]{Key: p.ref().String() + "|" + targetKey(p.Kind.Kind, a.Target), Value: a})
+		}
+	}
+	for _, ref := range policies.References(p.Kind, p.Policy) {
+		if len(ref.Problems) == 0 {
+			add(&attachmentRow{Policy: p, Target: ref.Target, Reference: ref, Unmet: t.unmet(r, ref)})
+		}
+	}
+	selectors, _ := policies.Selectors(p.Kind, p.Policy)
+	for _, s := range selectors {
+		for _, target := range t.selectTargets(r, p, s) {
+			add(&attachmentRow{Policy: p, Target: target, Reference: policies.Reference{Target: target, Field: s.Field}})
+		}
+	}
+	return rows
+}
+
+// unmet says what is missing of a reference's target.
+func (t *Tables) unmet(r *flow.Read, ref policies.Reference) *verdict.Problem {
+	kind := t.targetKinds[ref.Kind]
+	sections, ok := kind.sections(r, Key(ref.Namespace, ref.Name))
+	if !ok {
+		p := policies.TargetNotFound(ref)
+		return &p
+	}
+	if ref.Section != "" && !slices.Contains(sections, ref.Section) {
+		p := policies.SectionNotFound(ref, sections)
+		return &p
+	}
+	return nil
+}
+
+// targetKind is how objects that policies can target are found.
+type targetKind struct {
+	// sections answers with the names of the object's sections, and whether the object is there.
+	sections func(r *flow.Read, key string) ([]string, bool)
+	// all lists the objects, for selectors.
+	all func(r *flow.Read) []Object
+}
+
+func (t *Tables) declareTargetKinds() {
+	t.targetKinds = map[string]targetKind{
+		"Gateway": {
+			sections: func(r *flow.Read, key string) ([]string, bool) {
+				g, ok := t.in.gateways.Get(r, key)
+				if !ok {
+					return nil, false
+				}
+				return sectionNames(g.Spec.Listeners, func(l gwapiv1.Listener) string { return string(l.Name) }), true
+			},
+			all: func(r *flow.Read) []Object { return objects(t.in.gateways.All(r)) },
+		},
+		"HTTPRoute": {
+			sections: func(r *flow.Read, key string) ([]string, bool) {
+				route, ok := t.in.httpRoutes.Get(r, key)
+				if !ok {
+					return nil, false
+				}
+				return sectionNames(route.Spec.Rules, func(rule gwapiv1.HTTPRouteRule) string { return string(deref(rule.Name)) }), true
+			},
+			all: func(r *flow.Read) []Object { return objects(t.in.httpRoutes.All(r)) },
+		},
+	}
+}
+
+func sectionNames[T any](sections []T, name func(T) string) []string {
+	names := make([]string, len(sections))
+	for i, s := range sections {
+		names[i] = name(s)
+	}
+	return names
+}
+
+func objects[T Object](rows []flow.Row[T]) []Object {
+	list := make([]Object, len(rows))
+	for i, row := range rows {
+		list[i] = row.Value
+	}
+	return list
+}
+
+func (t *Tables) selectTargets(r *flow.Read, p *policyRow, s policies.Selector) []policies.Target {
+	var targets []policies.Target
+	for _, o := range t.targetKinds[s.Kind].all(r) {
+		var namespaceLabels map[string]string
+		if ns, ok := t.in.namespaces.Get(r, o.GetNamespace()); ok {
+			namespaceLabels = ns.Labels
+		}
+		if !s.Matches(s.Kind, o.GetNamespace(), o.GetLabels(), namespaceLabels) {
+			continue // Not selected is no mistake.
+		}
+		to := verdict.Ref{Group: gwapiv1.GroupName, Kind: s.Kind, Namespace: o.GetNamespace(), Name: o.GetName()}
+		if s.NeedsGrant(o.GetNamespace()) && !t.permitted(r, p.ref(), to) {
+			continue // Saying so would tell one tenant of another's objects, see Selector.NeedsGrant.
+		}
+		targets = append(targets, policies.Target{Kind: s.Kind, Namespace: o.GetNamespace(), Name: o.GetName()})
+	}
+	return targets
+}
+
+// targetRow says which policy of a kind a target has.
+type targetRow struct {
+	Winner *policyRow
+}
+
+func (a *targetRow) equal(o *targetRow) bool { return a.Winner.equal(o.Winner) }
+
+func (t *Tables) target(_ *flow.Read, _ string, members []flow.Row[*attachmentRow]) (*targetRow, bool) {
+	rows := map[policies.Object]*policyRow{}
+	var candidates []policies.Object
+	for _, m := range members {
+		if m.Value.Unmet == nil {
+			rows[m.Value.Policy.Policy] = m.Value.Policy
+			candidates = append(candidates, m.Value.Policy.Policy)
+		}
+	}
+	winner, _ := policies.Winner(candidates)
+	if winner == nil {
+		return nil, false
+	}
+	return &targetRow{Winner: rows[winner]}, true
+}
+
+// effective is the policy of a kind that takes effect along a chain of targets, nil if there is none.
+func (t *Tables) effective(r *flow.Read, kind policies.Kind, chain []policies.Target) *policyRow {
+	rows := map[policies.Object]*policyRow{}
+	p, _ := policies.Effective(func(target policies.Target) policies.Object {
+		row, ok := t.targets.Get(r, targetKey(kind.Kind, target))
+		if !ok {
+			return nil
+		}
+		rows[row.Winner.Policy] = row.Winner
+		return row.Winner.Policy
+	}, chain)
+	return rows[p]
+}
+
+// chain is where policies can be attached to a rule of a route on a listener.
+func chain(route *gwapiv1.HTTPRoute, rule int, l *listenerRow) []policies.Target {
+	gw := l.Gateway.Gateway
+	return policies.Chain(
+		policies.Target{Kind: "HTTPRoute", Namespace: route.Namespace, Name: route.Name, Section: string(deref(route.Spec.Rules[rule].Name))},
+		policies.Target{Kind: "Gateway", Namespace: gw.Namespace, Name: gw.Name, Section: string(l.Spec.Name)},
+	)
+}

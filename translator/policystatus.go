@@ -1,0 +1,151 @@
+package translator
+
+import (
+	"slices"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/policies"
+	"gatehouse/policies/verdict"
+	"gatehouse/translator/flow"
+)
+
+// overrideRow tells which broader targets a policy of the same kind is replaced on, because of a more specific attachment.
+type overrideRow struct {
+	Target policies.Target
+	// Broader are the keys of those targets, see targetKey.
+	Broader []string
+}
+
+func (o *overrideRow) equal(other *overrideRow) bool {
+	return o.Target == other.Target && slices.Equal(o.Broader, other.Broader)
+}
+
+func (t *Tables) override(r *flow.Read, _ string, a *attachmentRow) (*overrideRow, bool) {
+	if a.Unmet != nil {
+		return nil, false
+	}
+	kind := a.Policy.Kind.Kind
+	row := &overrideRow{Target: a.Target}
+	if a.Target.Section != "" {
+		row.Broader = append(row.Broader, targetKey(kind, a.Target.Whole()))
+	}
+	if a.Target.Kind == "HTTPRoute" {
+		for _, p := range t.parentsByRoute.Lookup(r, Key(a.Target.Namespace, a.Target.Name)) {
+			for _, l := range p.Value.Listeners {
+				gw := l.Listener.Gateway.Gateway
+				whole := policies.Target{Kind: "Gateway", Namespace: gw.Namespace, Name: gw.Name}
+				section := whole
+				section.Section = string(l.Listener.Spec.Name)
+				row.Broader = append(row.Broader, targetKey(kind, whole), targetKey(kind, section))
+			}
+		}
+	}
+	slices.Sort(row.Broader)
+	row.Broader = slices.Compact(row.Broader)
+	return row, len(row.Broader) > 0
+}
+
+// maxAncestors is the API's limit for PolicyStatus.ancestors.
+const maxAncestors = 16
+
+func (t *Tables) policyStatus(r *flow.Read, _ string, p *policyRow) (*Status, bool) {
+	problems := slices.Clone(p.Problems)
+	desired := &gwapiv1.PolicyStatus{}
+	for _, a := range t.attachmentsByPolicy.Lookup(r, p.ref().String()) {
+		found := t.attachmentProblems(r, a.Value)
+		problems = append(problems, found...)
+		conditions := t.ancestorConditions(r, a.Value, append(slices.Clone(p.Problems), found...))
+		for _, ref := range t.ancestors(r, a.Value) {
+			if slices.ContainsFunc(desired.Ancestors, func(s gwapiv1.PolicyAncestorStatus) bool { return equalParents(s.AncestorRef, ref) }) {
+				continue // Two targets of the policy hang on one parent; the first speaks for it.
+			}
+			desired.Ancestors = append(desired.Ancestors, gwapiv1.PolicyAncestorStatus{
+				AncestorRef: ref, ControllerName: gwapiv1.GatewayController(t.settings.ControllerName), Conditions: conditions,
+			})
+		}
+	}
+	desired.Ancestors = limitAncestors(desired.Ancestors)
+	return newStatus(p.Policy, problems, desired), true
+}
+
+// attachmentProblems are those of a policy with one of its targets: it is not there, or an older policy has it.
+func (t *Tables) attachmentProblems(r *flow.Read, a *attachmentRow) []verdict.Problem {
+	if a.Unmet != nil {
+		return []verdict.Problem{*a.Unmet}
+	}
+	row, ok := t.targets.Get(r, targetKey(a.Policy.Kind.Kind, a.Target))
+	if !ok || row.Winner.Policy == a.Policy.Policy {
+		return nil
+	}
+	return []verdict.Problem{policies.Conflicted(a.Policy.Kind, a.Policy.Policy, a.Reference.Field, a.Target, row.Winner.Policy)}
+}
+
+func (t *Tables) ancestorConditions(r *flow.Read, a *attachmentRow, problems []verdict.Problem) []metav1.Condition {
+	accepted := conditionOf(string(gwapiv1.PolicyConditionAccepted), string(gwapiv1.PolicyReasonAccepted), "The policy is accepted.", problems)
+	conditions := []metav1.Condition{accepted}
+	if accepted.Status != metav1.ConditionTrue {
+		return conditions
+	}
+	var at []policies.Target
+	for _, o := range t.overridesByBroader.Lookup(r, targetKey(a.Policy.Kind.Kind, a.Target)) {
+		at = append(at, o.Value.Target)
+	}
+	if len(at) > 0 {
+		conditions = append(conditions, metav1.Condition{
+			Type: policies.ReasonOverridden, Status: metav1.ConditionTrue, Reason: policies.ReasonOverridden,
+			Message: policies.Overridden(a.Policy.Kind, a.Policy.Policy, at),
+		})
+	}
+	return conditions
+}
+
+// ancestors are what the policy's status speaks about: the Gateway that is targeted, each parent of a route that is, and for a
+// target that is not there the target itself, since a status without any entry would hide the problem.
+func (t *Tables) ancestors(r *flow.Read, a *attachmentRow) []gwapiv1.ParentReference {
+	group, kind := gwapiv1.Group(gwapiv1.GroupName), gwapiv1.Kind(a.Target.Kind)
+	namespace := gwapiv1.Namespace(a.Target.Namespace)
+	itself := gwapiv1.ParentReference{Group: &group, Kind: &kind, Namespace: &namespace, Name: gwapiv1.ObjectName(a.Target.Name)}
+	if a.Target.Section != "" && a.Target.Kind == "Gateway" {
+		section := gwapiv1.SectionName(a.Target.Section)
+		itself.SectionName = &section
+	}
+	key := Key(a.Target.Namespace, a.Target.Name)
+	switch {
+	case a.Unmet != nil && a.Unmet.Missing != nil:
+		return []gwapiv1.ParentReference{itself}
+	case a.Target.Kind == "Gateway":
+		if _, ours := t.gateways.Get(r, key); !ours {
+			return nil
+		}
+		return []gwapiv1.ParentReference{itself}
+	}
+	var refs []gwapiv1.ParentReference
+	gateway := gwapiv1.Kind("Gateway")
+	for _, p := range t.parentsByRoute.Lookup(r, key) {
+		gw := p.Value.Gateway.Gateway
+		ns := gwapiv1.Namespace(gw.Namespace)
+		refs = append(refs, gwapiv1.ParentReference{
+			Group: &group, Kind: &gateway, Namespace: &ns, Name: gwapiv1.ObjectName(gw.Name), SectionName: p.Value.ref().SectionName,
+		})
+	}
+	return refs
+}
+
+// limitAncestors keeps to the API's limit: those with problems first, and a note on the last one that more were left out.
+func limitAncestors(all []gwapiv1.PolicyAncestorStatus) []gwapiv1.PolicyAncestorStatus {
+	if len(all) <= maxAncestors {
+		return all
+	}
+	slices.SortStableFunc(all, func(a, b gwapiv1.PolicyAncestorStatus) int {
+		return compareBool(trueIn(a.Conditions, "Accepted"), trueIn(b.Conditions, "Accepted"))
+	})
+	kept := all[:maxAncestors]
+	last := &kept[maxAncestors-1]
+	last.Conditions = append(slices.Clone(last.Conditions), metav1.Condition{
+		Type: "Aggregated", Status: metav1.ConditionTrue, Reason: "Aggregated",
+		Message: "more ancestors than a status can hold; those with problems are shown first",
+	})
+	return kept
+}

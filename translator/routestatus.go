@@ -1,0 +1,97 @@
+package translator
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/policies/verdict"
+	"gatehouse/translator/flow"
+)
+
+func (t *Tables) routeStatus(r *flow.Read, key string, route *gwapiv1.HTTPRoute) (*Status, bool) {
+	problems := t.absentParents(r, route)
+	rules, _ := t.rulesOf.Get(r, key)
+	var parents []*parentRow
+	for i := range route.Spec.ParentRefs {
+		if p, ok := t.parents.Get(r, parentKey(key, i)); ok {
+			parents = append(parents, p)
+			problems = append(problems, p.Problems...)
+		}
+	}
+	if len(parents) == 0 {
+		// No parent is ours: the rest of the route is for another controller to judge. What we once said is taken back.
+		return newStatus(route, problems, &gwapiv1.RouteStatus{}), true
+	}
+	problems = append(problems, rules.Problems...)
+	desired := &gwapiv1.RouteStatus{}
+	for _, p := range parents {
+		desired.Parents = append(desired.Parents, gwapiv1.RouteParentStatus{
+			ParentRef:      *p.ref(),
+			ControllerName: gwapiv1.GatewayController(t.settings.ControllerName),
+			Conditions:     t.parentConditions(p, rules),
+		})
+	}
+	return newStatus(route, problems, desired), true
+}
+
+// absentParents warns of parentRefs to Gateways that are not there.
+func (t *Tables) absentParents(r *flow.Read, route *gwapiv1.HTTPRoute) []verdict.Problem {
+	var problems []verdict.Problem
+	for i := range route.Spec.ParentRefs {
+		ref := &route.Spec.ParentRefs[i]
+		if (ref.Group != nil && *ref.Group != gwapiv1.GroupName) || (ref.Kind != nil && *ref.Kind != "Gateway") {
+			continue // Another kind of parent is another controller's.
+		}
+		key := parentGatewayKey(route, ref)
+		if _, ok := t.in.gateways.Get(r, key); ok {
+			continue
+		}
+		namespace, name := splitNamespace(key)
+		problems = append(problems, verdict.Problem{
+			Field: fmt.Sprintf("spec.parentRefs[%d].name", i), Reason: string(gwapiv1.RouteReasonNoMatchingParent), Weight: verdict.Unresolved,
+			Message: fmt.Sprintf("no Gateway %q in namespace %q; create it or correct the name", name, namespace),
+			Missing: &verdict.Ref{Group: gwapiv1.GroupName, Kind: "Gateway", Namespace: namespace, Name: name},
+			Scope:   fmt.Sprint(i),
+		})
+	}
+	return problems
+}
+
+func (t *Tables) parentConditions(p *parentRow, rules *rulesRow) []metav1.Condition {
+	accepted := conditionOf(string(gwapiv1.RouteConditionAccepted), string(gwapiv1.RouteReasonAccepted), "The route is accepted.", p.Problems)
+	resolved := conditionOf(string(gwapiv1.RouteConditionResolvedRefs), string(gwapiv1.RouteReasonResolvedRefs), "All references are resolved.",
+		about(rules.Problems, string(gwapiv1.RouteConditionResolvedRefs), ""))
+	conditions := []metav1.Condition{accepted, resolved}
+	unusable := about(rules.Problems, string(gwapiv1.RouteConditionAccepted), "")
+	if len(unusable) == 0 || len(p.Problems) > 0 {
+		return conditions
+	}
+	if dropped, all := rules.dropped(); all {
+		conditions[0] = conditionOf(string(gwapiv1.RouteConditionAccepted), "", "", unusable)
+	} else {
+		conditions = append(conditions, metav1.Condition{
+			Type: string(gwapiv1.RouteConditionPartiallyInvalid), Status: metav1.ConditionTrue, Reason: gravest(unusable).Reason,
+			Message: fmt.Sprintf("Dropped Rule(s) [%s]: %s", strings.Join(dropped, " "), joinProblems(unusable)),
+		})
+	}
+	return conditions
+}
+
+// dropped lists the rules of which a part is not carried out, and tells whether no rule is left whole.
+func (row *rulesRow) dropped() (rules []string, all bool) {
+	for i, rule := range row.Rules {
+		if rule.Broken || slices.Contains(rule.Skip, true) {
+			rules = append(rules, fmt.Sprint(i))
+		}
+	}
+	return rules, len(rules) == len(row.Rules)
+}
+
+func splitNamespace(key string) (namespace, name string) {
+	namespace, name, _ = strings.Cut(key, "/")
+	return namespace, name
+}

@@ -1,0 +1,204 @@
+// Package translator turns Kubernetes objects into what Envoy gets, what the objects' status says, and what the
+// infrastructure must provide: tables of rows, each row computed by a pure function from rows of tables before it.
+package translator
+
+import (
+	"strings"
+
+	discoveryv1 "k8s.io/api/discovery/v1"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/policies/rules"
+	"gatehouse/translator/flow"
+)
+
+// Settings are what the translation must know of the installation. They do not change while it lives.
+type Settings struct {
+	// ControllerName is the GatewayClasses' controllerName that is served.
+	ControllerName string
+}
+
+// Tables is every table of the system, in the order in which they are computed: this file is its map.
+type Tables struct {
+	settings    Settings
+	rules       *rules.Engine
+	graph       *flow.Graph
+	in          inputs
+	targetKinds map[string]targetKind
+
+	grantsByNamespace *flow.Index[*gwapiv1.ReferenceGrant]
+	slicesByService   *flow.Index[*discoveryv1.EndpointSlice]
+	proxiesByFleet    *flow.Index[Proxy]
+
+	classes           *flow.Table[*classRow]
+	certs             *flow.Table[*certificateRow]
+	gateways          *flow.Table[*gatewayRow]
+	listeners         *flow.Table[*listenerRow]
+	listenersByFleet  *flow.Index[*listenerRow]
+	listenersByPort   *flow.Index[*listenerRow]
+	listenersBySecret *flow.Index[*listenerRow]
+
+	policies            *flow.Table[*policyRow]
+	attached            *flow.Table[*attachmentRow]
+	attachmentsByPolicy *flow.Index[*attachmentRow]
+	targets             *flow.Table[*targetRow]
+
+	rulesOf        *flow.Table[*rulesRow]
+	parents        *flow.Table[*parentRow]
+	parentsByRoute *flow.Index[*parentRow]
+	bindings       *flow.Table[*bindingRow]
+
+	virtualHosts         *flow.Table[*virtualHostRow]
+	hostsByConfig        *flow.Index[*virtualHostRow]
+	routeConfigs         *flow.Table[*Resource]
+	clusters             *flow.Table[*clusterRow]
+	assignments          *flow.Table[*Resource]
+	secrets              *flow.Table[*Resource]
+	portListeners        *flow.Table[*Resource]
+	portListenersByFleet *flow.Index[*Resource]
+
+	attachedRoutes     *flow.Table[int32]
+	overrides          *flow.Table[*overrideRow]
+	overridesByBroader *flow.Index[*overrideRow]
+	classStatuses      *flow.Table[*Status]
+	gatewayStatuses    *flow.Table[*Status]
+	routeStatuses      *flow.Table[*Status]
+	policyStatuses     *flow.Table[*Status]
+	requirements       *flow.Table[*Requirement]
+}
+
+// NewTables declares the tables. The rules are evaluated on each object that they are about.
+func NewTables(s Settings, engine *rules.Engine) *Tables {
+	t := &Tables{settings: s, rules: engine, graph: flow.NewGraph()}
+	t.in = declareInputs(t.graph)
+	t.declareTargetKinds()
+	t.declareRelations()
+	t.declareResources()
+	t.declareOutcomes()
+	return t
+}
+
+// declareRelations: who refers to whom, and what is wrong with it.
+func (t *Tables) declareRelations() {
+	t.grantsByNamespace = flow.NewIndex(t.in.grants, "grants by namespace", func(_ string, g *gwapiv1.ReferenceGrant) []string { return []string{g.Namespace} })
+	t.slicesByService = flow.NewIndex(t.in.slices, "slices by Service", serviceOf)
+	t.proxiesByFleet = flow.NewIndex(t.in.proxies, "proxies by fleet", func(_ string, p Proxy) []string { return []string{p.Fleet} })
+
+	t.classes = flow.Derive(t.in.classes, "classes", (*classRow).equal, t.class)
+	t.certs = flow.Derive(t.in.secrets, "certificates", (*certificateRow).equal, t.certificate)
+	t.gateways = flow.Derive(t.in.gateways, "gateways", (*gatewayRow).equal, t.gateway)
+	t.listeners = flow.Expand(t.gateways, "listeners", (*listenerRow).equal, t.listener)
+	t.listenersByFleet = flow.NewIndex(t.listeners, "listeners by fleet", func(_ string, l *listenerRow) []string { return []string{l.fleet()} })
+	t.listenersByPort = flow.NewIndex(t.listeners, "served listeners by port", servedPort)
+
+	t.policies = flow.Derive(t.in.policies, "policies", (*policyRow).equal, t.policy)
+	t.attached = flow.Expand(t.policies, "attachments", (*attachmentRow).equal, t.attachments)
+	t.attachmentsByPolicy = flow.NewIndex(t.attached, "attachments by policy", func(_ string, a *attachmentRow) []string { return []string{a.Policy.ref().String()} })
+	t.targets = flow.Group(flow.NewIndex(t.attached, "attachments by target", func(_ string, a *attachmentRow) []string {
+		return []string{targetKey(a.Policy.Kind.Kind, a.Target)}
+	}), "targets", (*targetRow).equal, t.target)
+
+	t.rulesOf = flow.Derive(t.in.httpRoutes, "rules", (*rulesRow).equal, t.routeRules)
+	t.parents = flow.Expand(t.in.httpRoutes, "parents", (*parentRow).equal, t.parent)
+	t.parentsByRoute = flow.NewIndex(t.parents, "parents by route", func(_ string, p *parentRow) []string { return []string{keyOf(p.Route)} })
+	t.bindings = flow.Expand(t.parents, "bindings", (*bindingRow).equal, t.binding)
+}
+
+// declareResources: what Envoy gets. Keys begin with the fleet, see splitKey.
+func (t *Tables) declareResources() {
+	t.virtualHosts = flow.Group(flow.NewIndex(t.bindings, "bindings by host", boundHosts), "virtual hosts", (*virtualHostRow).equal, t.virtualHost)
+	t.hostsByConfig = flow.NewIndex(t.virtualHosts, "hosts by route configuration", func(key string, _ *virtualHostRow) []string {
+		config, _ := splitLast(key)
+		return []string{config}
+	})
+	t.routeConfigs = flow.Group(flow.NewIndex(t.listeners, "listeners by route configuration", servedConfig), "route configurations", equalResources, t.routeConfig)
+	t.clusters = flow.Group(flow.NewIndex(t.bindings, "bindings by cluster", boundClusters), "clusters", (*clusterRow).equal, t.cluster)
+	t.assignments = flow.Derive(t.clusters, "endpoints", equalResources, t.endpoints)
+	t.listenersBySecret = flow.NewIndex(t.listeners, "listeners by Secret", servedSecrets)
+	t.secrets = flow.Group(t.listenersBySecret, "secrets", equalResources, t.secretResource)
+	t.portListeners = flow.Group(t.listenersByPort, "Envoy listeners", equalResources, t.portListener)
+	t.portListenersByFleet = flow.NewIndex(t.portListeners, "Envoy listeners by fleet", func(key string, _ *Resource) []string {
+		fleet, _ := splitKey(key)
+		return []string{fleet}
+	})
+}
+
+// declareOutcomes: what is said and asked for.
+func (t *Tables) declareOutcomes() {
+	t.attachedRoutes = flow.Group(flow.NewIndex(t.parents, "parents by listener", attachedTo), "attached routes", flow.Same[int32], t.countRoutes)
+	t.overrides = flow.Derive(t.attached, "overrides", (*overrideRow).equal, t.override)
+	t.overridesByBroader = flow.NewIndex(t.overrides, "overrides by broader target", func(_ string, o *overrideRow) []string { return o.Broader })
+	t.classStatuses = flow.Derive(t.in.classes, "class statuses", (*Status).equal, t.classStatus)
+	t.gatewayStatuses = flow.Derive(t.gateways, "gateway statuses", (*Status).equal, t.gatewayStatus)
+	t.routeStatuses = flow.Derive(t.in.httpRoutes, "route statuses", (*Status).equal, t.routeStatus)
+	t.policyStatuses = flow.Derive(t.policies, "policy statuses", (*Status).equal, t.policyStatus)
+	t.requirements = flow.Derive(t.gateways, "requirements", (*Requirement).equal, t.requirement)
+}
+
+func serviceOf(_ string, s *discoveryv1.EndpointSlice) []string {
+	if name := s.Labels[discoveryv1.LabelServiceName]; name != "" {
+		return []string{Key(s.Namespace, name)}
+	}
+	return nil
+}
+
+func servedPort(_ string, l *listenerRow) []string {
+	if !l.Serves {
+		return nil
+	}
+	return []string{portKey(l)}
+}
+
+func servedConfig(_ string, l *listenerRow) []string {
+	if !l.Serves {
+		return nil
+	}
+	return []string{configKey(l)}
+}
+
+func servedSecrets(_ string, l *listenerRow) []string {
+	if !l.Serves {
+		return nil
+	}
+	keys := make([]string, len(l.Secrets))
+	for i, s := range l.Secrets {
+		keys[i] = l.fleet() + "|" + s
+	}
+	return keys
+}
+
+func boundHosts(_ string, b *bindingRow) []string {
+	keys := make([]string, len(b.Hosts))
+	for i, h := range b.Hosts {
+		keys[i] = b.Config + "|" + h.Host
+	}
+	return keys
+}
+
+func boundClusters(_ string, b *bindingRow) []string {
+	keys := make([]string, len(b.Clusters))
+	for i, c := range b.Clusters {
+		keys[i] = b.Fleet + "|" + c.Name
+	}
+	return keys
+}
+
+func attachedTo(_ string, p *parentRow) []string {
+	keys := make([]string, len(p.Listeners))
+	for i, l := range p.Listeners {
+		keys[i] = l.Listener.Key
+	}
+	return keys
+}
+
+// splitKey parts the key of a resource's row into the fleet and the rest.
+func splitKey(key string) (fleet, rest string) {
+	fleet, rest, _ = strings.Cut(key, "|")
+	return fleet, rest
+}
+
+// splitLast parts the key of a virtual host's row into that of its route configuration and the host.
+func splitLast(key string) (config, host string) {
+	i := strings.LastIndexByte(key, '|')
+	return key[:i], key[i+1:]
+}

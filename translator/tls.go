@@ -1,0 +1,156 @@
+package translator
+
+import (
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	corev1 "k8s.io/api/core/v1"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/policies/verdict"
+	"gatehouse/translator/flow"
+)
+
+// certificateRow is a Secret of type kubernetes.io/tls, parsed once for all listeners that use it.
+type certificateRow struct {
+	// Resource is nil when the Secret is broken.
+	Resource *Resource
+	// Broken says what is wrong with the Secret's content, in words that fit behind "Secret x/y ".
+	Broken string
+}
+
+func (c *certificateRow) equal(o *certificateRow) bool {
+	return c.Broken == o.Broken && equalResources(c.Resource, o.Resource)
+}
+
+func (t *Tables) certificate(_ *flow.Read, key string, s *corev1.Secret) (*certificateRow, bool) {
+	if s.Type != corev1.SecretTypeTLS {
+		return &certificateRow{Broken: fmt.Sprintf("is of type %q; only %q can be served", s.Type, corev1.SecretTypeTLS)}, true
+	}
+	chain, private := s.Data[corev1.TLSCertKey], s.Data[corev1.TLSPrivateKeyKey]
+	if err := checkKeyPair(chain, private); err != nil {
+		return &certificateRow{Broken: err.Error()}, true
+	}
+	return &certificateRow{Resource: resource(&tlsv3.Secret{
+		Name: key,
+		Type: &tlsv3.Secret_TlsCertificate{TlsCertificate: &tlsv3.TlsCertificate{
+			CertificateChain: inlineBytes(chain),
+			PrivateKey:       inlineBytes(private),
+		}},
+	}, key)}, true
+}
+
+func inlineBytes(b []byte) *corev3.DataSource {
+	return &corev3.DataSource{Specifier: &corev3.DataSource_InlineBytes{InlineBytes: b}}
+}
+
+// checkKeyPair says what is wrong with a certificate chain and its key, with the way out.
+func checkKeyPair(chain, private []byte) error {
+	if len(bytes.TrimSpace(chain)) == 0 {
+		return errors.New("has no tls.crt; put the PEM certificate chain there")
+	}
+	if len(bytes.TrimSpace(private)) == 0 {
+		return errors.New("has no tls.key; put the PEM private key there")
+	}
+	for rest := chain; ; {
+		block, next := pem.Decode(rest)
+		if block == nil {
+			if len(bytes.TrimSpace(rest)) > 0 {
+				return errors.New("has a tls.crt that is not PEM throughout; remove what stands outside of the CERTIFICATE blocks")
+			}
+			break
+		}
+		if block.Type != "CERTIFICATE" {
+			return fmt.Errorf("has a PEM block %q in tls.crt; only CERTIFICATE blocks belong there", block.Type)
+		}
+		if _, err := x509.ParseCertificate(block.Bytes); err != nil {
+			return fmt.Errorf("has a certificate in tls.crt that cannot be parsed (%w); issue it anew", err)
+		}
+		rest = next
+	}
+	if block, _ := pem.Decode(private); block == nil {
+		return errors.New("has a tls.key that is not PEM; put a PEM private key there")
+	}
+	if _, err := tls.X509KeyPair(chain, private); err != nil {
+		return fmt.Errorf("has a tls.key that does not belong to the certificate in tls.crt (%w); store the two of one issuance", err)
+	}
+	return nil
+}
+
+// certificates resolves the listener's certificateRefs. A reference without a grant is never served. Of the permitted ones those
+// that are there and whole are; if none is, all stay named, so that a running proxy keeps the last certificate it got while a
+// fresh one opens the port without being able to complete a handshake for this listener.
+func (t *Tables) certificates(r *flow.Read, l *listenerRow) {
+	if l.Spec.TLS == nil {
+		return
+	}
+	var whole, permitted []string
+	for i, ref := range l.Spec.TLS.CertificateRefs {
+		key, p := t.certificateRef(r, l, ref)
+		if p != nil {
+			p.Field = l.field(fmt.Sprintf("tls.certificateRefs[%d]", i))
+			p.Condition = string(gwapiv1.ListenerConditionResolvedRefs)
+			l.problem(*p)
+		}
+		if key != "" {
+			permitted = append(permitted, key)
+		}
+		if key != "" && p == nil {
+			whole = append(whole, key)
+		}
+	}
+	l.Secrets = whole
+	if len(whole) == 0 {
+		l.Secrets = permitted
+	}
+}
+
+// certificateRef answers with the Secret's key, empty if the reference may not be followed, and with what is wrong.
+func (t *Tables) certificateRef(r *flow.Read, l *listenerRow, ref gwapiv1.SecretObjectReference) (string, *verdict.Problem) {
+	gw := l.Gateway.Gateway
+	secret := verdict.Ref{Kind: "Secret", Namespace: gw.Namespace, Name: string(ref.Name)}
+	if ref.Namespace != nil && *ref.Namespace != "" {
+		secret.Namespace = string(*ref.Namespace)
+	}
+	if (ref.Group != nil && *ref.Group != "") || (ref.Kind != nil && *ref.Kind != "Secret") {
+		return "", &verdict.Problem{
+			Reason: string(gwapiv1.ListenerReasonInvalidCertificateRef), Weight: verdict.Unresolved,
+			Message: fmt.Sprintf("%q is not a Secret; refer to a Secret of type %s", deref(ref.Kind), corev1.SecretTypeTLS),
+		}
+	}
+	if !t.permitted(r, gatewayRef(gw), secret) {
+		return "", &verdict.Problem{
+			Reason: string(gwapiv1.ListenerReasonRefNotPermitted), Weight: verdict.Unresolved,
+			Message: fmt.Sprintf("Secret %s/%s may not be used from namespace %q; create a ReferenceGrant in namespace %q from Gateway to Secret",
+				secret.Namespace, secret.Name, gw.Namespace, secret.Namespace),
+		}
+	}
+	key := Key(secret.Namespace, secret.Name)
+	row, ok := t.certs.Get(r, key)
+	switch {
+	case !ok:
+		return key, &verdict.Problem{
+			Reason: string(gwapiv1.ListenerReasonInvalidCertificateRef), Weight: verdict.Unresolved, Missing: &secret,
+			Message: fmt.Sprintf("no Secret %q in namespace %q; create it or correct the name", secret.Name, secret.Namespace),
+		}
+	case row.Broken != "":
+		return key, &verdict.Problem{
+			Reason: string(gwapiv1.ListenerReasonInvalidCertificateRef), Weight: verdict.Invalid,
+			Message: fmt.Sprintf("Secret %s/%s %s", secret.Namespace, secret.Name, row.Broken),
+		}
+	}
+	return key, nil
+}
+
+func deref[T any](p *T) (v T) {
+	if p != nil {
+		v = *p
+	}
+	return v
+}

@@ -1,0 +1,213 @@
+package translator
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+
+	"gatehouse/policies/verdict"
+	"gatehouse/translator/flow"
+)
+
+// World holds the live tables. Its methods may be called from any goroutine; they take turns.
+type World struct {
+	mu     sync.Mutex
+	tables *Tables
+	engine *flow.Engine
+}
+
+// NewWorld returns empty tables.
+func NewWorld(t *Tables) *World { return &World{tables: t, engine: flow.NewEngine(t.graph)} }
+
+// Event is a change of an input: of a Kubernetes object, or of what infrastructure and proxies report.
+type Event struct {
+	// Object is the object as it is now, or was before it was deleted.
+	Object  Object
+	Deleted bool
+
+	// Fleet and Proxy are reports; of an Event one of Object, Fleet and Proxy is set.
+	Fleet *FleetReport
+	Proxy *Proxy
+}
+
+// FleetReport is what the infrastructure reports of the Gateway with that key.
+type FleetReport struct {
+	Key   string
+	Fleet Fleet
+}
+
+// Outcome is what a batch of events changed.
+type Outcome struct {
+	Deltas []Delta
+	// Statuses are those that may have to be written.
+	Statuses []*Status
+	// Requirements are the changed ones by Gateway; nil means that the Gateway is gone or not ours any more.
+	Requirements map[string]*Requirement
+}
+
+// Apply takes a batch of events and answers with what changed. It returns an error that names the objects of types that the
+// translation does not know; all others are taken.
+func (w *World) Apply(events []Event) (Outcome, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var unknown []string
+	for _, e := range events {
+		if err := w.set(e); err != nil {
+			unknown = append(unknown, err.Error())
+		}
+	}
+	outcome := w.tables.outcome(w.engine, w.engine.Commit())
+	if len(unknown) > 0 {
+		return outcome, fmt.Errorf("apply events: %s", strings.Join(unknown, "; "))
+	}
+	return outcome, nil
+}
+
+func (w *World) set(e Event) error {
+	in := &w.tables.in
+	switch {
+	case e.Fleet != nil && e.Deleted:
+		flow.Delete(w.engine, in.fleets, e.Fleet.Key)
+	case e.Fleet != nil:
+		flow.Set(w.engine, in.fleets, e.Fleet.Key, e.Fleet.Fleet)
+	case e.Proxy != nil && e.Deleted:
+		flow.Delete(w.engine, in.proxies, e.Proxy.key())
+	case e.Proxy != nil:
+		flow.Set(w.engine, in.proxies, e.Proxy.key(), *e.Proxy)
+	default:
+		input, ok := in.byType[reflect.TypeOf(e.Object)]
+		if !ok {
+			return fmt.Errorf("no table for %T %s", e.Object, keyOf(e.Object))
+		}
+		if e.Deleted {
+			input.del(w.engine, input.key(e.Object))
+		} else {
+			input.set(w.engine, input.key(e.Object), e.Object)
+		}
+	}
+	return nil
+}
+
+func (p *Proxy) key() string { return p.Fleet + "|" + p.Node }
+
+// Try answers with the problems that storing the object would add, on itself and on others, and leaves no trace.
+func (w *World) Try(o Object) ([]Finding, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if _, ok := w.tables.in.byType[reflect.TypeOf(o)]; !ok {
+		return nil, fmt.Errorf("try %T %s: the translation does not know this type", o, keyOf(o))
+	}
+	var findings []Finding
+	w.engine.Try(
+		func() { _ = w.set(Event{Object: o}) }, // The type was just looked up.
+		func(c *flow.Changes) { findings = w.tables.added(w.engine.Read(), c) },
+	)
+	return findings, nil
+}
+
+// statusTables are the tables of verdicts, of all kinds.
+func (t *Tables) statusTables() []*flow.Table[*Status] {
+	return []*flow.Table[*Status]{t.classStatuses, t.gatewayStatuses, t.routeStatuses, t.policyStatuses}
+}
+
+// added collects the problems that changed rows have and had not before.
+func (t *Tables) added(r *flow.Read, c *flow.Changes) []Finding {
+	var findings []Finding
+	for _, table := range t.statusTables() {
+		for _, key := range flow.Changed(c, table) {
+			now, ok := table.Get(r, key)
+			if !ok {
+				continue // The object lost its verdict, and with it its problems.
+			}
+			var before []verdict.Problem
+			if old, had := flow.Before(c, table, key); had {
+				before = old.Problems
+			}
+			for _, p := range verdict.Added(before, now.Problems) {
+				findings = append(findings, Finding{Object: t.refOf(now.Object), Problem: p})
+			}
+		}
+	}
+	return findings
+}
+
+func (t *Tables) refOf(o Object) verdict.Ref {
+	in := t.in.byType[reflect.TypeOf(o)]
+	return verdict.Ref{Group: in.group, Kind: in.kind, Namespace: o.GetNamespace(), Name: o.GetName()}
+}
+
+// outcome reads what a batch changed for those outside.
+func (t *Tables) outcome(e *flow.Engine, c *flow.Changes) Outcome {
+	r := e.Read()
+	out := Outcome{Deltas: t.deltas(r, c), Requirements: map[string]*Requirement{}}
+	for _, table := range t.statusTables() {
+		for _, key := range flow.Changed(c, table) {
+			if s, ok := table.Get(r, key); ok {
+				out.Statuses = append(out.Statuses, s)
+			}
+		}
+	}
+	for _, key := range flow.Changed(c, t.requirements) {
+		out.Requirements[key], _ = t.requirements.Get(r, key)
+	}
+	return out
+}
+
+// deltas sorts the changed resources by fleet.
+func (t *Tables) deltas(r *flow.Read, c *flow.Changes) []Delta {
+	byFleet := map[string]*Delta{}
+	of := func(fleet string) *Delta {
+		if byFleet[fleet] == nil {
+			byFleet[fleet] = &Delta{Fleet: fleet}
+		}
+		return byFleet[fleet]
+	}
+	for _, key := range flow.Changed(c, t.gateways) {
+		if _, ok := t.gateways.Get(r, key); !ok {
+			of(key).Gone = true
+		}
+	}
+	for _, table := range []*flow.Table[*Resource]{t.assignments, t.secrets, t.portListeners, t.routeConfigs} {
+		changedResources(r, c, table, of, func(res *Resource) *Resource { return res }, t.stillNamed)
+	}
+	changedResources(r, c, t.clusters, of, func(row *clusterRow) *Resource { return row.Resource }, t.stillNamed)
+	deltas := make([]Delta, 0, len(byFleet))
+	for _, d := range byFleet {
+		deltas = append(deltas, *d)
+	}
+	slices.SortFunc(deltas, func(a, b Delta) int { return strings.Compare(a.Fleet, b.Fleet) })
+	return deltas
+}
+
+func changedResources[V any](r *flow.Read, c *flow.Changes, table *flow.Table[V], of func(string) *Delta,
+	resource func(V) *Resource, keep func(*flow.Read, string, *Resource) bool,
+) {
+	for _, key := range flow.Changed(c, table) {
+		fleet, _ := splitKey(key)
+		now, ok := table.Get(r, key)
+		var was *Resource
+		if old, had := flow.Before(c, table, key); had {
+			was = resource(old)
+		}
+		if ok {
+			next := resource(now)
+			if !equalResources(was, next) {
+				of(fleet).Changed = append(of(fleet).Changed, next)
+			}
+			if was != nil && was.Name != next.Name {
+				of(fleet).Removed = append(of(fleet).Removed, Name{was.Type, was.Name})
+			}
+			continue
+		}
+		if was != nil && !keep(r, key, was) {
+			of(fleet).Removed = append(of(fleet).Removed, Name{was.Type, was.Name})
+		}
+	}
+}
+
+// stillNamed: a certificate whose Secret broke or went stays with the proxies as long as a listener may serve it.
+func (t *Tables) stillNamed(r *flow.Read, key string, was *Resource) bool {
+	return was.Type == typeSecret && len(t.listenersBySecret.Lookup(r, key)) > 0
+}
