@@ -1,0 +1,156 @@
+// Package rules checks one object at a time by rules that are data: YAML files that hold CEL expressions.
+//
+// A rule says what neither the schema of a kind nor its CEL markers say, and what needs no other object and no parser. The
+// expressions are those of the API server: same function libraries, same cost limits. Admission, the controller and the review
+// of files call the same engine, so that all three say the same.
+package rules
+
+import (
+	"embed"
+	"fmt"
+	"io/fs"
+	"path"
+	"reflect"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/api/v1alpha1"
+	"gatehouse/policies/verdict"
+)
+
+//go:embed builtin/*.yaml
+var builtin embed.FS
+
+// Engine holds compiled rules. It may be used by many goroutines at once.
+type Engine struct {
+	rules map[schema.GroupKind][]*compiled
+	// kinds tells the kind of objects that do not say it themselves, as those of informers do not.
+	kinds *runtime.Scheme
+}
+
+// Builtin is the engine with the rules that are part of Gatehouse.
+func Builtin() (*Engine, error) {
+	files, err := fs.Sub(builtin, "builtin")
+	if err != nil {
+		return nil, fmt.Errorf("opening the built-in rules: %w", err)
+	}
+	return New(files)
+}
+
+// New compiles every *.yaml file of a directory, one rule each. One rule that does not compile is an error, which names the
+// file, the field and what is wrong with it.
+func New(files fs.FS) (*Engine, error) {
+	kinds := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{gwapiv1.Install, v1alpha1.AddToScheme} {
+		if err := add(kinds); err != nil {
+			return nil, fmt.Errorf("registering the kinds that rules check: %w", err)
+		}
+	}
+	env, err := newEnv()
+	if err != nil {
+		return nil, err
+	}
+	names, err := fs.Glob(files, "*.yaml")
+	if err != nil {
+		return nil, fmt.Errorf("listing rules: %w", err)
+	}
+	e := &Engine{rules: map[schema.GroupKind][]*compiled{}, kinds: kinds}
+	for _, name := range names {
+		text, err := fs.ReadFile(files, name)
+		if err != nil {
+			return nil, fmt.Errorf("reading rule %s: %w", name, err)
+		}
+		rule, err := parse(text)
+		if err != nil {
+			return nil, fmt.Errorf("rule %s: %w", name, err)
+		}
+		if want := rule.Name + ".yaml"; path.Base(name) != want {
+			return nil, fmt.Errorf("rule %s: name: %q is not the name of the file; name the file %s", name, rule.Name, want)
+		}
+		c, err := compile(env, rule)
+		if err != nil {
+			return nil, fmt.Errorf("rule %s: %w", name, err)
+		}
+		for _, k := range rule.Kinds {
+			gk := schema.GroupKind{Group: k.Group, Kind: k.Kind}
+			e.rules[gk] = append(e.rules[gk], c)
+		}
+	}
+	return e, nil
+}
+
+// Check finds what the rules have against the object, in the order of the rules' names and of the object's own lists. It is
+// pure and does not change the object. Rules see the metadata (name, namespace, labels, annotations) and the spec, or the whole object if it has no spec;
+// never the status, which is not the user's to write.
+func (e *Engine) Check(obj runtime.Object) []verdict.Problem {
+	rules := e.rules[e.kindOf(obj)]
+	if len(rules) == 0 {
+		return nil
+	}
+	self, err := visible(obj)
+	if err != nil {
+		return []verdict.Problem{broken("", "the object cannot be read by rules: %v; correct its form", err)}
+	}
+	budget := newBudget()
+	var problems []verdict.Problem
+	for _, r := range rules {
+		problems = append(problems, r.check(self, budget)...)
+	}
+	return problems
+}
+
+func (e *Engine) kindOf(obj runtime.Object) schema.GroupKind {
+	if gk := obj.GetObjectKind().GroupVersionKind().GroupKind(); gk.Kind != "" {
+		return gk
+	}
+	gvks, _, err := e.kinds.ObjectKinds(obj)
+	if err != nil || len(gvks) == 0 {
+		return schema.GroupKind{} // No rule can be about a kind that is not served.
+	}
+	return gvks[0].GroupKind()
+}
+
+// visible is what rules see of an object. Converting the spec alone spares most of the work: managedFields and status are often
+// larger than what the user wrote.
+func visible(obj runtime.Object) (map[string]any, error) {
+	if u, ok := obj.(*unstructured.Unstructured); ok {
+		self := make(map[string]any, len(u.Object))
+		for field, value := range u.Object {
+			if field != "status" {
+				self[field] = value
+			}
+		}
+		return self, nil
+	}
+	value := reflect.ValueOf(obj)
+	if value.Kind() != reflect.Pointer || value.IsNil() {
+		return nil, fmt.Errorf("%T is no pointer to an object", obj)
+	}
+	spec := value.Elem().FieldByName("Spec")
+	if !spec.IsValid() || spec.Kind() != reflect.Struct {
+		return runtime.DefaultUnstructuredConverter.ToUnstructured(obj)
+	}
+	converted, err := runtime.DefaultUnstructuredConverter.ToUnstructured(spec.Addr().Interface())
+	if err != nil {
+		return nil, fmt.Errorf("converting the spec of a %T: %w", obj, err)
+	}
+	accessor, err := meta.Accessor(obj)
+	if err != nil {
+		return nil, fmt.Errorf("reading the metadata of a %T: %w", obj, err)
+	}
+	metadata := map[string]any{"name": accessor.GetName()}
+	if namespace := accessor.GetNamespace(); namespace != "" {
+		metadata["namespace"] = namespace
+	}
+	if labels := accessor.GetLabels(); len(labels) > 0 {
+		metadata["labels"] = labels
+	}
+	if annotations := accessor.GetAnnotations(); len(annotations) > 0 {
+		metadata["annotations"] = annotations
+	}
+	return map[string]any{"metadata": metadata, "spec": converted}, nil
+}
