@@ -175,7 +175,10 @@ func (rs *rows[V]) called() {
 
 func (rs *rows[V]) waiting() bool { return rs.worker.waiting() }
 
-func (rs *rows[V]) drop() { rs.worker.drop() }
+func (rs *rows[V]) drop() {
+	rs.worker.drop()
+	rs.calm(false)
+}
 
 func (rs *rows[V]) settle(m mode) {
 	rs.batch = nil
@@ -184,6 +187,7 @@ func (rs *rows[V]) settle(m mode) {
 	if rs.worker.waiting() {
 		start := time.Now()
 		rs.worker.run()
+		rs.calm(true)
 		r.took = time.Since(start)
 	}
 }

@@ -28,7 +28,7 @@ func newShop() *shop {
 	s.services = flow.Input(g, "services", flow.Same[int])
 	s.routes = flow.Input(g, "routes", flow.Same[string])
 	s.byHost = flow.NewIndex(s.routes, "byHost", func(_, v string) []string { return strings.Fields(v)[:1] })
-	s.resolved = flow.Derive(s.routes, "resolved", flow.Same[string], func(r *flow.Read, key, in string) (string, bool) {
+	s.resolved = flow.Derive(s.routes, "resolved", flow.Same[string], func(r *flow.Read, _, in string) (string, bool) {
 		var b strings.Builder
 		for _, name := range strings.Fields(in)[1:] {
 			port, ok := s.services.Get(r, name)
@@ -49,7 +49,7 @@ func newShop() *shop {
 		return out
 	})
 	s.hosts = flow.Group(s.byHost, "hosts", flow.Same[string],
-		func(r *flow.Read, key string, members []flow.Row[string]) (string, bool) {
+		func(_ *flow.Read, key string, members []flow.Row[string]) (string, bool) {
 			var keys []string
 			for _, m := range members {
 				keys = append(keys, m.Key)
@@ -177,6 +177,7 @@ func TestMistakesPanicInWords(t *testing.T) {
 		"set in look":      {func() { s.e.Try(func() {}, func(*flow.Changes) { s.stage("r", "a") }) }, "Set is called in the look function"},
 		"commit in change": {func() { s.e.Try(func() { s.e.Commit() }, nil) }, "Commit is called in the change function"},
 		"key twice":        {func() { s.e.Try(func() { s.stage("r2", "a x") }, nil) }, `table clusters, row "x": the row "x" is yielded twice, for "r1" and for "r2" of routes`},
+		"after a good key": {func() { s.e.Try(func() { s.stage("r2", "a new x") }, nil) }, `table clusters, row "x"`},
 		"key twice in one": {func() { s.e.Try(func() { s.stage("r2", "a z z") }, nil) }, `table clusters, row "z"`},
 		"after reading":    {func() { s.e.Try(func() { s.stage("r2", "a new panic") }, nil) }, `table resolved, row "r2": name`},
 		"row function":     {func() { s.e.Try(func() { s.stage("r2", " ") }, nil) }, `table routes, row "r2": runtime error: slice bounds out of range`},
@@ -188,8 +189,9 @@ func TestMistakesPanicInWords(t *testing.T) {
 					t.Errorf("got %v\nwant %s", got, c.want)
 				}
 				want(t, s.e, s.hosts, "a=r1;") // a failed Try has put everything back
-				s.set("r1", "a y")
-				if deps, _ := s.e.Explain("resolved", "r1"); len(deps) != 2 {
+				s.set("r1", "a y z")
+				want(t, s.e, s.total, "a=2;")
+				if deps, _ := s.e.Explain("resolved", "r1"); len(deps) != 3 {
 					t.Errorf("the row has taken what another has read: %q", deps)
 				}
 				s.set("r1", "a x")

@@ -25,7 +25,7 @@ const mazeKeys = "abcdefgh"
 // mix makes a number of at most n out of anything; few numbers make for many equal rows.
 func mix(n uint32, parts ...any) int {
 	h := fnv.New32a()
-	fmt.Fprint(h, parts...)
+	_, _ = fmt.Fprint(h, parts...)
 	return int(h.Sum32() % n)
 }
 
@@ -80,7 +80,7 @@ func newMaze() *maze {
 		n, ok := gather.Get(r, k)
 		return n + v, ok
 	})
-	knots := flow.Group(bySpread, "knots", flow.Same[int], func(r *flow.Read, k string, members []flow.Row[int]) (int, bool) {
+	knots := flow.Group(bySpread, "knots", flow.Same[int], func(r *flow.Read, _ string, members []flow.Row[int]) (int, bool) {
 		sum := 0
 		for _, row := range members {
 			n, _ := wide.Get(r, row.Key)

@@ -95,12 +95,20 @@ func (rs *rows[V]) sweep() {
 	}
 	rs.whole.sweep()
 	for _, b := range rs.indexes {
-		b.source.sweep()
+		b.sweep()
 		if len(b.cells) == 0 {
 			b.lists = nil
 		}
 	}
 	rs.worker.sweep()
+}
+
+// calm ends the settling of the table: who reads its lists is woken, or is not, after a Try that failed.
+func (rs *rows[V]) calm(wake bool) {
+	rs.whole.calm(wake)
+	for _, b := range rs.indexes {
+		b.calm(wake)
+	}
 }
 
 // all returns the rows sorted by key.
@@ -164,7 +172,7 @@ func (b *buckets[V]) edit(key string, st step[V], in bool, more int) {
 	next := *list
 	next.edit(st, in, more)
 	b.assign(c, next)
-	b.wake(c)
+	b.stir(c)
 }
 
 // assign sets the list of a cell and nothing else.
@@ -187,7 +195,7 @@ type whole[V any] struct {
 // move follows the change of a row.
 func (w *whole[V]) move(st step[V]) {
 	if c, ok := w.find[""]; ok {
-		w.wake(c)
+		w.stir(c)
 	}
 	if !w.kept {
 		return

@@ -15,10 +15,11 @@ type source struct {
 	name     string
 	children []*tasks // those with one task per thing that is there
 
-	find   map[string]int32
-	cells  []cell
-	free   []int32
-	unsure []int32 // cells that may be of no more use; looked at when a batch is over
+	find    map[string]int32
+	cells   []cell
+	free    []int32
+	unsure  []int32 // cells that may be of no more use; looked at when a batch is over
+	stirred []int32 // cells to wake when the table has settled
 
 	links int // how many readers all cells have
 }
@@ -29,6 +30,7 @@ type cell struct {
 	readers []reader
 	held    bool // the thing is there
 	used    bool // the cell is not in the free list
+	stirred bool // the cell is to be woken when the table has settled
 }
 
 // reader is a task that read a cell, and the place in the task's deps that says so.
@@ -72,6 +74,25 @@ func (s *source) hold(c int32, held bool) {
 	if !held {
 		s.unsure = append(s.unsure, c)
 	}
+}
+
+// stir has a cell woken once the table has settled; a list changes many times in a batch.
+func (s *source) stir(c int32) {
+	if !s.cells[c].stirred {
+		s.cells[c].stirred = true
+		s.stirred = append(s.stirred, c)
+	}
+}
+
+// calm wakes the cells that were stirred, or drops them if wake is false.
+func (s *source) calm(wake bool) {
+	for _, c := range s.stirred {
+		s.cells[c].stirred = false
+		if wake {
+			s.wake(c)
+		}
+	}
+	s.stirred = emptied(s.stirred)
 }
 
 // wake marks all that depends on a cell as in need of work.
