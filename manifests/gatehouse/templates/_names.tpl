@@ -1,0 +1,76 @@
+{{/* The namespace of every object of the chart. */}}
+{{- define "gatehouse.namespace" -}}
+{{ .Values.namespaceOverride | default .Release.Namespace }}
+{{- end }}
+
+{{/* The labels that select the pods of the control plane; they never change. */}}
+{{- define "gatehouse.selector" -}}
+app.kubernetes.io/name: gatehouse
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{/* The labels of every object. */}}
+{{- define "gatehouse.labels" -}}
+{{ include "gatehouse.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version | replace "+" "_" }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* An image with the registry of the chart before it: (list image $) */}}
+{{- define "gatehouse.image" -}}
+{{- $image := index . 0 -}}
+{{- with (index . 1).Values.global.imageRegistry }}{{ trimSuffix "/" . }}/{{ end }}{{ $image }}
+{{- end }}
+
+{{/* The pull secrets of the control plane. */}}
+{{- define "gatehouse.pullSecrets" -}}
+{{- with (concat .Values.global.imagePullSecrets .Values.global.images.gatehouse.pullSecrets) }}
+imagePullSecrets:
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* The user that the control plane is to the API server. */}}
+{{- define "gatehouse.user" -}}
+system:serviceaccount:{{ include "gatehouse.namespace" . }}:gatehouse
+{{- end }}
+
+{{/* Where a webhook is called: (list namespace path) */}}
+{{- define "gatehouse.client" }}
+    clientConfig:
+      service:
+        name: gatehouse
+        namespace: {{ index . 0 }}
+        path: {{ index . 1 }}
+        port: 9443
+{{- end }}
+
+{{/* How a webhook is called. */}}
+{{- define "gatehouse.call" }}
+    matchPolicy: Equivalent
+    sideEffects: None
+    timeoutSeconds: {{ .Values.admission.timeoutSeconds }}
+    admissionReviewVersions: [v1]
+{{- end }}
+
+{{/* Keeps what the control plane itself writes from being judged. */}}
+{{- define "gatehouse.notOurs" }}
+      - name: not-the-control-plane
+        expression: request.userInfo.username != {{ include "gatehouse.user" . | squote }}
+{{- end }}
+
+{{/* The metadata of an object of the certgen hook: (list $ weight) */}}
+{{- define "gatehouse.certgen.metadata" }}
+metadata:
+  name: gatehouse-certgen
+  namespace: {{ include "gatehouse.namespace" (index . 0) }}
+  labels: {{- include "gatehouse.labels" (index . 0) | nindent 4 }}
+  annotations:
+    helm.sh/hook: pre-install, pre-upgrade
+    helm.sh/hook-delete-policy: before-hook-creation, hook-succeeded
+    helm.sh/hook-weight: {{ index . 1 | quote }}
+{{- end }}
