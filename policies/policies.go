@@ -6,6 +6,8 @@ package policies
 
 import (
 	"bytes"
+	"encoding/binary"
+	"slices"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
@@ -87,6 +89,13 @@ func (k Kind) ShapesCluster(p Object) bool {
 	return !bytes.Equal(Settings(with), Settings(without))
 }
 
+// Together reports whether the policy needs all backends of a rule in one cluster, as consistent hashing does.
+func (k Kind) Together(p Object) bool {
+	upstream := feature.NewUpstream()
+	k.Cluster(p, upstream)
+	return upstream.Together
+}
+
 // Route sets what the policy says about routes. What an HTTPRoute itself says wins, so it is to be applied afterwards. A nil
 // policy sets nothing.
 func (k Kind) Route(p Object, route *routev3.Route) {
@@ -109,25 +118,17 @@ func Filters() []*hcmv3.HttpFilter {
 
 // Settings encodes what is set on an upstream: equal settings are equal bytes, in every replica and after every restart.
 func Settings(upstream *feature.Upstream) []byte {
-	encode := proto.MarshalOptions{Deterministic: true}
-	encoded, err := encode.Marshal(upstream.Cluster)
+	cluster, http := encode(upstream.Cluster), encode(upstream.HTTP)
+	// The length keeps bytes of one message from being taken for the other's.
+	return slices.Concat(binary.AppendUvarint(nil, uint64(len(cluster))), cluster, http)
+}
+
+func encode(message proto.Message) []byte {
+	encoded, err := proto.MarshalOptions{Deterministic: true}.Marshal(message)
 	if err != nil {
 		panic("encoding the settings of a cluster: " + err.Error())
 	}
-	// The mark keeps bytes of one message from being read as the other's.
-	encoded = append(encoded, mark(upstream.WholeRule))
-	encoded, err = encode.MarshalAppend(encoded, upstream.HTTP)
-	if err != nil {
-		panic("encoding the HTTP settings of a cluster: " + err.Error())
-	}
 	return encoded
-}
-
-func mark(wholeRule bool) byte {
-	if wholeRule {
-		return 1
-	}
-	return 0
 }
 
 // features yields the kind's own features, in order.

@@ -22,7 +22,7 @@ func matcher(origin v1alpha1.Origin) (*matcherv3.StringMatcher, error) {
 	}
 	parts := originForm.FindStringSubmatch(strings.ToLower(string(origin)))
 	if parts == nil {
-		return nil, fmt.Errorf("%q is no web origin: write *, or scheme://host[:port] without a path, where the host may be * or begin with *.", origin)
+		return nil, fmt.Errorf("%q is no web origin: write *, or scheme://host[:port] without a path, where the host may be * or *.domain", origin)
 	}
 	scheme, host, port := parts[1], parts[2], parts[3]
 	if port != "" {

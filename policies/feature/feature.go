@@ -38,10 +38,12 @@ type Upstream struct {
 	Cluster *clusterv3.Cluster
 	// HTTP ends up in the cluster's typed_extension_protocol_options, which is up to whoever builds the cluster.
 	HTTP *upstreamhttpv3.HttpProtocolOptions
-	// WholeRule tells that the choice of an endpoint must be made among all backends of a rule, so that they need one cluster
-	// together, with a weighted locality for each backend, instead of one cluster for each. Whoever builds the cluster may have
-	// set it for reasons of its own; features only ever set it to true.
-	WholeRule bool
+	// Localities tells that the cluster holds several backends, each as a locality of its own. Whoever builds the cluster says so
+	// beforehand, and gives every locality a name and a weight: Envoy sends nothing to one that lacks either.
+	Localities bool
+	// Together is set by a feature that needs all backends of a rule in one cluster, since it chooses among all their
+	// endpoints. Otherwise each backend may have a cluster of its own.
+	Together bool
 }
 
 // NewUpstream is an upstream on which nothing is set yet.

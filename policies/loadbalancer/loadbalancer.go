@@ -24,38 +24,38 @@ var Feature = feature.Feature[v1alpha1.BackendTrafficPolicySpec]{
 	Route:   route,
 }
 
-// balancer makes Envoy's load balancing policy of one type.
+// balancer makes Envoy's load balancing policy of one type, weighted by locality or not.
 type balancer struct {
 	extension string
-	config    func(lb *v1alpha1.LoadBalancer, wholeRule bool) proto.Message
+	config    func(lb *v1alpha1.LoadBalancer, weighted bool) proto.Message
 }
 
 // balancers is every type of load balancer.
 var balancers = map[v1alpha1.LoadBalancerType]balancer{
 	v1alpha1.LeastRequestLoadBalancerType: {
 		"envoy.load_balancing_policies.least_request",
-		func(lb *v1alpha1.LoadBalancer, wholeRule bool) proto.Message {
-			return &leastrequestv3.LeastRequest{LocalityLbConfig: localities(wholeRule), SlowStartConfig: slowStart(lb)}
+		func(lb *v1alpha1.LoadBalancer, weighted bool) proto.Message {
+			return &leastrequestv3.LeastRequest{LocalityLbConfig: localities(weighted), SlowStartConfig: slowStart(lb)}
 		},
 	},
 	v1alpha1.RoundRobinLoadBalancerType: {
 		"envoy.load_balancing_policies.round_robin",
-		func(lb *v1alpha1.LoadBalancer, wholeRule bool) proto.Message {
-			return &roundrobinv3.RoundRobin{LocalityLbConfig: localities(wholeRule), SlowStartConfig: slowStart(lb)}
+		func(lb *v1alpha1.LoadBalancer, weighted bool) proto.Message {
+			return &roundrobinv3.RoundRobin{LocalityLbConfig: localities(weighted), SlowStartConfig: slowStart(lb)}
 		},
 	},
 	v1alpha1.RandomLoadBalancerType: {
 		"envoy.load_balancing_policies.random",
-		func(_ *v1alpha1.LoadBalancer, wholeRule bool) proto.Message {
-			return &randomv3.Random{LocalityLbConfig: localities(wholeRule)}
+		func(_ *v1alpha1.LoadBalancer, weighted bool) proto.Message {
+			return &randomv3.Random{LocalityLbConfig: localities(weighted)}
 		},
 	},
 	v1alpha1.ConsistentHashLoadBalancerType: {
 		"envoy.load_balancing_policies.maglev",
-		func(lb *v1alpha1.LoadBalancer, wholeRule bool) proto.Message {
+		func(lb *v1alpha1.LoadBalancer, weighted bool) proto.Message {
 			return &maglevv3.Maglev{
 				TableSize:                wrapperspb.UInt64(tableSize(lb.ConsistentHash)),
-				LocalityWeightedLbConfig: localities(wholeRule).GetLocalityWeightedLbConfig(),
+				LocalityWeightedLbConfig: localities(weighted).GetLocalityWeightedLbConfig(),
 			}
 		},
 	},
@@ -71,22 +71,22 @@ func cluster(spec *v1alpha1.BackendTrafficPolicySpec, upstream *feature.Upstream
 		return
 	}
 	if hashes(lb) {
-		upstream.WholeRule = true
+		upstream.Together = true
 	}
 	upstream.Cluster.LoadBalancingPolicy = &clusterv3.LoadBalancingPolicy{
 		Policies: []*clusterv3.LoadBalancingPolicy_Policy{{
 			TypedExtensionConfig: &corev3.TypedExtensionConfig{
 				Name:        b.extension,
-				TypedConfig: feature.Any(b.config(lb, upstream.WholeRule)),
+				TypedConfig: feature.Any(b.config(lb, upstream.Localities)),
 			},
 		}},
 	}
 }
 
 // localities spreads requests over localities by their weights, which stand for the weights of a rule's backends. It is nil
-// if the cluster holds one backend, which has no weight to share.
-func localities(wholeRule bool) *commonv3.LocalityLbConfig {
-	if !wholeRule {
+// for a cluster of one backend, whose endpoints have no locality.
+func localities(weighted bool) *commonv3.LocalityLbConfig {
+	if !weighted {
 		return nil
 	}
 	return &commonv3.LocalityLbConfig{

@@ -7,7 +7,9 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/api/v1alpha1"
 	"gatehouse/policies/feature"
@@ -47,18 +49,26 @@ func cluster(spec *v1alpha1.BackendTrafficPolicySpec, upstream *feature.Upstream
 	if upstream.Cluster.ConnectTimeout == nil {
 		upstream.Cluster.ConnectTimeout = durationpb.New(defaultConnect)
 	}
-	idle, longest := feature.Duration(http.ConnectionIdleTimeout), feature.Duration(http.MaxConnectionDuration)
-	if longest.AsDuration() == 0 {
-		longest = nil // No limit, like the other timeouts of 0s; Envoy has no such value.
+	options := &corev3.HttpProtocolOptions{
+		IdleTimeout:           feature.Duration(http.ConnectionIdleTimeout),
+		MaxConnectionDuration: limit(http.MaxConnectionDuration),
+		MaxStreamDuration:     limit(http.MaxStreamDuration),
 	}
-	if idle == nil && longest == nil {
+	if proto.Size(options) == 0 {
 		return
 	}
 	if upstream.HTTP.CommonHttpProtocolOptions == nil {
 		upstream.HTTP.CommonHttpProtocolOptions = &corev3.HttpProtocolOptions{}
 	}
-	upstream.HTTP.CommonHttpProtocolOptions.IdleTimeout = idle
-	upstream.HTTP.CommonHttpProtocolOptions.MaxConnectionDuration = longest
+	proto.Merge(upstream.HTTP.CommonHttpProtocolOptions, options)
+}
+
+// limit is a duration that Envoy takes for a limit even if it is zero. In a policy 0s means no limit.
+func limit(d *gwapiv1.Duration) *durationpb.Duration {
+	if length := feature.Duration(d); length.AsDuration() > 0 {
+		return length
+	}
+	return nil
 }
 
 func route(spec *v1alpha1.BackendTrafficPolicySpec, _ string, route *routev3.Route) {
@@ -76,12 +86,15 @@ func route(spec *v1alpha1.BackendTrafficPolicySpec, _ string, route *routev3.Rou
 	if longest := feature.Duration(http.MaxStreamDuration); longest != nil {
 		action.MaxStreamDuration = &routev3.RouteAction_MaxStreamDuration{MaxStreamDuration: longest}
 	}
+	withRequestTimeout(action)
 }
 
-// SettleIdle gives a route that has a request timeout, but no idle timeout, one that does not cut the request short: the request
-// timeout itself, at least 1h, and none if the request timeout is 0s. It is to be called when the policy and the HTTPRoute have
-// both had their say.
-func SettleIdle(action *routev3.RouteAction) {
+// Settle makes the timeouts of a route work together. It is to be called when the HTTPRoute has had its say after the policy.
+//
+// A route with a request timeout, but no idle timeout, gets one that does not cut the request short: the request timeout itself,
+// at least 1h, and none if the request timeout is 0s.
+func Settle(action *routev3.RouteAction) {
+	withRequestTimeout(action)
 	if action.GetTimeout() == nil || action.IdleTimeout != nil {
 		return
 	}
@@ -90,6 +103,14 @@ func SettleIdle(action *routev3.RouteAction) {
 		idle = max(idle, minIdle)
 	}
 	action.IdleTimeout = durationpb.New(idle)
+}
+
+// withRequestTimeout drops the route's longest stream duration if there is a request timeout, which Envoy would ignore beside it. The
+// cluster limits the duration of streams in any case.
+func withRequestTimeout(action *routev3.RouteAction) {
+	if action.GetTimeout() != nil {
+		action.MaxStreamDuration = nil
+	}
 }
 
 // parts are both halves of the spec, empty where they are not set.

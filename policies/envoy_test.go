@@ -1,0 +1,313 @@
+package policies
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	"google.golang.org/protobuf/encoding/protojson"
+
+	"gatehouse/policies/feature"
+	"gatehouse/policies/verdict"
+)
+
+// envoyBinary is Envoy as the repository's Makefile installs it. Without it, tests that need it are skipped.
+func envoyBinary(t *testing.T) string {
+	t.Helper()
+	path, err := filepath.Abs("../bin/envoy")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Skipf("no Envoy to test with: %v", err)
+	}
+	return path
+}
+
+// bootstrap is one Envoy with every golden that is not denied: a host name and a cluster for each, such as cors-any. The host
+// name plain has no policy. The connection manager is the same for all of them, with the filters disabled.
+func bootstrap(t *testing.T, backends ...*corev3.Address) []byte {
+	t.Helper()
+	plain := golden{path: "plain.txtar", kind: Kinds[0]}
+	config := &bootstrapv3.Bootstrap{
+		Admin:           &bootstrapv3.Admin{Address: loopback(0)},
+		StaticResources: &bootstrapv3.Bootstrap_StaticResources{},
+	}
+	routes := &routev3.RouteConfiguration{Name: "routes"}
+	for _, g := range append(goldens(t), plain) {
+		if g.policy != nil && verdict.Has(g.kind.Check(g.policy), verdict.Invalid) {
+			continue
+		}
+		name := strings.ReplaceAll(strings.TrimSuffix(g.path, ".txtar"), "/", "-")
+		config.StaticResources.Clusters = append(config.StaticResources.Clusters, buildCluster(g.kind, g.policy, name, backends...))
+		routes.VirtualHosts = append(routes.VirtualHosts, &routev3.VirtualHost{
+			Name: name, Domains: []string{name}, Routes: []*routev3.Route{buildRoute(g.kind, g.policy, name)},
+		})
+	}
+	manager := &hcmv3.HttpConnectionManager{
+		StatPrefix:     "test",
+		RouteSpecifier: &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: routes},
+		HttpFilters: append(Filters(), &hcmv3.HttpFilter{
+			Name:       "envoy.filters.http.router",
+			ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: feature.Any(&routerv3.Router{})},
+		}),
+	}
+	config.StaticResources.Listeners = []*listenerv3.Listener{{
+		Name:    "test",
+		Address: loopback(0),
+		FilterChains: []*listenerv3.FilterChain{{Filters: []*listenerv3.Filter{{
+			Name:       "envoy.filters.network.http_connection_manager",
+			ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: feature.Any(manager)},
+		}}}},
+	}}
+	encoded, err := protojson.Marshal(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return encoded
+}
+
+func loopback(port uint32) *corev3.Address {
+	return &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: &corev3.SocketAddress{
+		Address: "127.0.0.1", PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: port},
+	}}}
+}
+
+// TestEnvoyAcceptsGoldens gives Envoy everything that the goldens promise.
+func TestEnvoyAcceptsGoldens(t *testing.T) {
+	envoy := envoyBinary(t)
+	config := filepath.Join(t.TempDir(), "envoy.json")
+	if err := os.WriteFile(config, bootstrap(t, loopback(1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.CommandContext(t.Context(), envoy, "--mode", "validate", "-l", "error", "-c", config).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+}
+
+// TestTraffic sends requests through Envoy to the hosts of the goldens.
+func TestTraffic(t *testing.T) {
+	envoy := envoyBinary(t)
+	one, two := newBackend(t, "one"), newBackend(t, "two")
+	send := startEnvoy(t, envoy, bootstrap(t, one.address(t), two.address(t)))
+
+	authorized := func(host, client string, want int) {
+		t.Helper()
+		if got := send(http.MethodGet, host, "/", "X-Forwarded-For", client).StatusCode; got != want {
+			t.Errorf("%s, client %s: got %d, want %d", host, client, got, want)
+		}
+	}
+	authorized("plain", "10.0.66.3", 200)
+	authorized("authorization-deny_all", "10.1.2.3", 403)
+	authorized("authorization-first_match", "10.0.66.3", 403)
+	authorized("authorization-first_match", "10.1.2.3", 200)
+	authorized("authorization-first_match", "2001:db8::1", 200)
+	authorized("authorization-first_match", "192.0.2.1", 403)
+	authorized("authorization-default_allow", "192.0.2.1", 403)
+	authorized("authorization-default_allow", "192.0.3.1", 200)
+
+	preflight := func(host, origin string, want map[string]string) {
+		t.Helper()
+		response := send(http.MethodOptions, host, "/", "Origin", origin, "Access-Control-Request-Method", "PUT")
+		for name, value := range want {
+			if got := response.Header.Get(name); got != value {
+				t.Errorf("%s, origin %s: header %s is %q, want %q", host, origin, name, got, value)
+			}
+		}
+		if response.Header.Get("Backend") != "" {
+			t.Errorf("%s, origin %s: the preflight request went to the backend", host, origin)
+		}
+	}
+	allowed := func(origin string) map[string]string {
+		return map[string]string{
+			"Access-Control-Allow-Origin": origin, "Access-Control-Allow-Methods": "GET,PUT",
+			"Access-Control-Allow-Credentials": "true", "Access-Control-Max-Age": "600",
+		}
+	}
+	refused := map[string]string{"Access-Control-Allow-Origin": ""}
+	preflight("cors-cors", "https://shop.example.com", allowed("https://shop.example.com"))
+	preflight("cors-cors", "https://a.b.example.org:8443", allowed("https://a.b.example.org:8443"))
+	preflight("cors-cors", "http://localhost:3000", allowed("http://localhost:3000"))
+	preflight("cors-cors", "https://a.b.example.org", refused)
+	preflight("cors-cors", "https://shop.example.com.evil.test", refused)
+	preflight("cors-cors", "https://evil.test", refused)
+	preflight("cors-any", "https://evil.test", map[string]string{"Access-Control-Allow-Origin": "https://evil.test"})
+
+	if response := send(http.MethodGet, "plain", "/flaky"); response.StatusCode != 503 {
+		t.Errorf("without retry: got %d, want 503", response.StatusCode)
+	}
+	if response := send(http.MethodGet, "retry-default", "/flaky"); response.StatusCode != 200 {
+		t.Errorf("with retry: got %d, want 200", response.StatusCode)
+	}
+
+	slow := func(host string, want ...int) {
+		t.Helper()
+		start := time.Now()
+		if got := send(http.MethodGet, host, "/slow").StatusCode; !slices.Contains(want, got) || time.Since(start) > slowness/2 {
+			t.Errorf("%s: slow backend: got %d after %s, want one of %v in time", host, got, time.Since(start), want)
+		}
+	}
+	slow("timeout-request", http.StatusGatewayTimeout)
+	slow("timeout-stream", http.StatusGatewayTimeout, http.StatusRequestTimeout)
+	slow("timeout-stream_with_request", http.StatusGatewayTimeout)
+	slow("timeout-request_with_stream", http.StatusGatewayTimeout)
+
+	chosen := map[string]bool{}
+	for user := range 16 {
+		by := map[string]bool{}
+		for range 4 {
+			by[send(http.MethodGet, "loadbalancer-hash_header", "/", "X-User", strconv.Itoa(user)).Header.Get("Backend")] = true
+		}
+		if len(by) != 1 {
+			t.Errorf("user %d was served by %v, want one backend", user, by)
+		}
+		for name := range by {
+			chosen[name] = true
+		}
+	}
+	if len(chosen) != 2 {
+		t.Errorf("all users were served by %v, want both backends", chosen)
+	}
+}
+
+// backend answers with its name. On /flaky, all backends together answer each fourth request with 200 and the others with 503;
+// on /slow it takes longer than any timeout under test.
+type backend struct{ *httptest.Server }
+
+func newBackend(t *testing.T, name string) backend {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Backend", name)
+		switch r.URL.Path {
+		case "/flaky":
+			if attempts.Add(1)%4 != 0 {
+				w.WriteHeader(http.StatusServiceUnavailable)
+			}
+		case "/slow":
+			select {
+			case <-r.Context().Done():
+			case <-time.After(slowness):
+			}
+		}
+	}))
+	t.Cleanup(server.Close)
+	return backend{server}
+}
+
+// attempts counts the requests to /flaky.
+var attempts atomic.Int32
+
+// slowness is how long /slow takes.
+const slowness = 5 * time.Second
+
+func (b backend) address(t *testing.T) *corev3.Address {
+	t.Helper()
+	return loopback(uint32(b.Listener.Addr().(*net.TCPAddr).Port))
+}
+
+// startEnvoy runs Envoy until the test ends. It returns a function that sends a request with headers, given as names and values in
+// turn.
+func startEnvoy(t *testing.T, envoy string, config []byte) func(method, host, path string, headers ...string) *http.Response {
+	t.Helper()
+	dir := t.TempDir()
+	file, admin := filepath.Join(dir, "envoy.json"), filepath.Join(dir, "admin")
+	if err := os.WriteFile(file, config, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var log strings.Builder
+	process := exec.CommandContext(t.Context(), envoy, "-c", file, "-l", "error", "--concurrency", "1",
+		"--disable-hot-restart", "--admin-address-path", admin)
+	process.Stdout, process.Stderr = &log, &log
+	if err := process.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = process.Process.Kill()
+		_ = process.Wait()
+		if t.Failed() {
+			t.Log(log.String())
+		}
+	})
+	address := listenerAddress(t, admin)
+	return func(method, host, path string, headers ...string) *http.Response {
+		t.Helper()
+		request, err := http.NewRequestWithContext(t.Context(), method, "http://"+address+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Host = host
+		for i := 0; i < len(headers); i += 2 {
+			request.Header.Set(headers[i], headers[i+1])
+		}
+		response, err := http.DefaultTransport.RoundTrip(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, response.Body)
+		_ = response.Body.Close()
+		return response
+	}
+}
+
+// listenerAddress waits for Envoy's listener and tells its address. The file at path tells Envoy's admin address.
+func listenerAddress(t *testing.T, path string) string {
+	t.Helper()
+	var last error
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		admin, err := os.ReadFile(path)
+		if err != nil {
+			last = err
+			continue
+		}
+		address, err := askListener(string(admin))
+		if err == nil {
+			return address
+		}
+		last = err
+	}
+	t.Fatalf("Envoy did not come up: %v", last)
+	return ""
+}
+
+func askListener(admin string) (string, error) {
+	response, err := http.Get("http://" + admin + "/listeners?format=json")
+	if err != nil {
+		return "", err
+	}
+	defer response.Body.Close()
+	var listeners struct {
+		Statuses []struct {
+			Address struct {
+				Socket struct {
+					Port int `json:"port_value"`
+				} `json:"socket_address"`
+			} `json:"local_address"`
+		} `json:"listener_statuses"`
+	}
+	if err := json.NewDecoder(response.Body).Decode(&listeners); err != nil {
+		return "", err
+	}
+	if len(listeners.Statuses) != 1 {
+		return "", fmt.Errorf("%d listeners", len(listeners.Statuses))
+	}
+	return fmt.Sprintf("127.0.0.1:%d", listeners.Statuses[0].Address.Socket.Port), nil
+}

@@ -1,0 +1,159 @@
+package policies
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/tools/txtar"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
+
+	"gatehouse/policies/feature"
+	"gatehouse/policies/verdict"
+)
+
+// update rewrites what the goldens expect: go test ./policies -run TestGolden -update.
+var update = flag.Bool("update", false, "rewrite the expected parts of the goldens")
+
+// golden is one file: a paragraph that promises something to a user, a policy, and what comes of it.
+type golden struct {
+	path    string
+	archive *txtar.Archive
+	kind    Kind
+	policy  Object
+	// feature is the one that the file's folder is named after.
+	feature bound
+}
+
+// TestGolden compares what each feature makes of the policies in its folder: the parts of Envoy's configuration that the
+// feature sets, or the words of the denial. All of it must pass Envoy's own validation rules.
+func TestGolden(t *testing.T) {
+	for _, g := range goldens(t) {
+		t.Run(strings.TrimSuffix(g.path, ".txtar"), func(t *testing.T) {
+			if len(bytes.TrimSpace(g.archive.Comment)) == 0 {
+				t.Fatal("the file does not begin with a paragraph that says what is promised")
+			}
+			want := g.archive.Files
+			g.archive.Files = append([]txtar.File{want[0]}, g.outcome(t)...)
+			if *update {
+				if err := os.WriteFile(g.path, txtar.Format(g.archive), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			if diff := cmp.Diff(files(want), files(g.archive.Files)); diff != "" {
+				t.Errorf("not what the file says (-file +now); make golden rewrites it:\n%s", diff)
+			}
+		})
+	}
+}
+
+// goldens reads all files, in the order of their names.
+func goldens(t *testing.T) []golden {
+	t.Helper()
+	paths, err := filepath.Glob("*/*.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var read []golden
+	for _, path := range paths {
+		for _, f := range features {
+			if strings.ToLower(f.name) == filepath.Dir(path) {
+				read = append(read, readGolden(t, path, f))
+			}
+		}
+	}
+	if len(read) == 0 {
+		t.Fatal("no golden found")
+	}
+	return read
+}
+
+func readGolden(t *testing.T, path string, f bound) golden {
+	t.Helper()
+	archive, err := txtar.ParseFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(archive.Files) == 0 || archive.Files[0].Name != "policy.yaml" {
+		t.Fatalf("%s: the first file is not policy.yaml", path)
+	}
+	var head metav1.TypeMeta
+	if err := yaml.Unmarshal(archive.Files[0].Data, &head); err != nil {
+		t.Fatalf("%s: %v", path, err)
+	}
+	for _, kind := range Kinds {
+		if kind.Kind == head.Kind {
+			policy := kind.New()
+			if err := yaml.UnmarshalStrict(archive.Files[0].Data, policy); err != nil {
+				t.Fatalf("%s: %v", path, err)
+			}
+			return golden{path, archive, kind, policy, f}
+		}
+	}
+	t.Fatalf("%s: kind %q is no policy", path, head.Kind)
+	return golden{}
+}
+
+// outcome is what comes of the policy, as files of the archive.
+func (g golden) outcome(t *testing.T) []txtar.File {
+	t.Helper()
+	if problems := g.feature.check(g.policy); verdict.Has(problems, verdict.Invalid) {
+		var words strings.Builder
+		for _, p := range problems {
+			words.WriteString(p.String() + "\n")
+		}
+		return []txtar.File{{Name: "denied.txt", Data: []byte(words.String())}}
+	}
+	validate(t, buildCluster(g.kind, g.policy, "backend"))
+	validate(t, buildRoute(g.kind, g.policy, "backend"))
+	var parts []txtar.File
+	with, without := feature.NewUpstream(), feature.NewUpstream()
+	g.feature.cluster(g.policy, with)
+	g.feature.cluster(nil, without)
+	if !proto.Equal(with.Cluster, without.Cluster) {
+		parts = append(parts, part(t, "cluster.yaml", with.Cluster))
+	}
+	if !proto.Equal(with.HTTP, without.HTTP) {
+		parts = append(parts, part(t, "upstream_http.yaml", with.HTTP))
+	}
+	route := &routev3.Route{Action: &routev3.Route_Route{Route: &routev3.RouteAction{}}}
+	g.feature.route(g.policy, route)
+	if proto.Size(route.GetRoute()) == 0 {
+		route.Action = nil
+	}
+	if proto.Size(route) > 0 {
+		parts = append(parts, part(t, "route.yaml", route))
+	}
+	return parts
+}
+
+// part is a message in YAML.
+func part(t *testing.T, name string, message proto.Message) txtar.File {
+	t.Helper()
+	encoded, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(message)
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	text, err := yaml.JSONToYAML(encoded)
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return txtar.File{Name: name, Data: text}
+}
+
+func files(list []txtar.File) map[string]string {
+	text := map[string]string{}
+	for _, f := range list {
+		text[f.Name] = string(f.Data)
+	}
+	return text
+}

@@ -1,0 +1,102 @@
+package policies
+
+import (
+	"testing"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	upstreamhttpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"gatehouse/policies/feature"
+	"gatehouse/policies/timeout"
+)
+
+// buildCluster is a whole cluster as the policy shapes it, with the addresses as endpoints.
+func buildCluster(kind Kind, policy Object, name string, endpoints ...*corev3.Address) *clusterv3.Cluster {
+	upstream := feature.NewUpstream()
+	upstream.Localities = true
+	kind.Cluster(policy, upstream)
+	upstream.HTTP.UpstreamProtocolOptions = &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig_{
+		ExplicitHttpConfig: &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig{
+			ProtocolConfig: &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig_HttpProtocolOptions{},
+		},
+	}
+	locality := &endpointv3.LocalityLbEndpoints{
+		Locality:            &corev3.Locality{Region: "backend"},
+		LoadBalancingWeight: wrapperspb.UInt32(1),
+	}
+	for _, address := range endpoints {
+		locality.LbEndpoints = append(locality.LbEndpoints, &endpointv3.LbEndpoint{
+			HostIdentifier: &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{Address: address}},
+		})
+	}
+	cluster := upstream.Cluster
+	cluster.Name = name
+	cluster.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC}
+	cluster.LoadAssignment = &endpointv3.ClusterLoadAssignment{ClusterName: name, Endpoints: []*endpointv3.LocalityLbEndpoints{locality}}
+	cluster.TypedExtensionProtocolOptions = map[string]*anypb.Any{
+		"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": feature.Any(upstream.HTTP),
+	}
+	return cluster
+}
+
+// buildRoute is a whole route to a cluster as the policy shapes it.
+func buildRoute(kind Kind, policy Object, cluster string) *routev3.Route {
+	route := &routev3.Route{
+		Match: &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"}},
+		Action: &routev3.Route_Route{Route: &routev3.RouteAction{
+			ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: cluster},
+		}},
+	}
+	kind.Route(policy, route)
+	timeout.Settle(route.GetRoute())
+	return route
+}
+
+// validate holds a message, and every message that is packed into it, against the rules that Envoy states in its API.
+func validate(t *testing.T, message proto.Message) {
+	t.Helper()
+	if v, ok := message.(interface{ ValidateAll() error }); ok {
+		if err := v.ValidateAll(); err != nil {
+			t.Errorf("Envoy would refuse %s: %v", message.ProtoReflect().Descriptor().FullName(), err)
+		}
+	}
+	visitPacked(message.ProtoReflect(), func(packed *anypb.Any) {
+		inner, err := packed.UnmarshalNew()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		validate(t, inner)
+	})
+}
+
+// visitPacked visits every Any in a message: validation rules do not look into them.
+func visitPacked(message protoreflect.Message, visit func(*anypb.Any)) {
+	if packed, ok := message.Interface().(*anypb.Any); ok {
+		visit(packed)
+		return
+	}
+	message.Range(func(field protoreflect.FieldDescriptor, value protoreflect.Value) bool {
+		switch {
+		case field.IsMap() && field.MapValue().Message() != nil:
+			value.Map().Range(func(_ protoreflect.MapKey, v protoreflect.Value) bool {
+				visitPacked(v.Message(), visit)
+				return true
+			})
+		case field.IsList() && field.Message() != nil:
+			for i := range value.List().Len() {
+				visitPacked(value.List().Get(i).Message(), visit)
+			}
+		case field.Message() != nil && !field.IsMap():
+			visitPacked(value.Message(), visit)
+		}
+		return true
+	})
+}
