@@ -56,8 +56,8 @@ func (t *Tables) clusterUses(bound *boundRule) []*clusterUse {
 	}
 	suffix, whole := "", false
 	if shaped {
-		u := upstream(shaping)
-		suffix, whole = "/"+hash(policies.Settings(u), 4), u.WholeRule
+		u := upstream(shaping, false)
+		suffix, whole = "/"+hash(policies.Settings(u), 4), u.Together
 	}
 	backends := bound.rules.Rules[bound.rule].Backends
 	if whole && len(backends) > 1 {
@@ -102,9 +102,10 @@ func clusterName(b backend) string {
 	return fmt.Sprintf("service/%s/%s/%d", b.Service.Namespace, b.Service.Name, b.Port.Port)
 }
 
-// upstream is what policies, or the defaults where there is none, make of a cluster.
-func upstream(shaping []*policyRow) *feature.Upstream {
+// upstream is what policies, or the defaults where there is none, make of a cluster. Localities tells that it holds several backends.
+func upstream(shaping []*policyRow, localities bool) *feature.Upstream {
 	u := feature.NewUpstream()
+	u.Localities = localities
 	for i, kind := range policies.Kinds {
 		var p policies.Object
 		if i < len(shaping) && shaping[i] != nil {
@@ -133,7 +134,7 @@ func (t *Tables) cluster(_ *flow.Read, key string, members []flow.Row[*bindingRo
 }
 
 func envoyCluster(use *clusterUse) *clusterv3.Cluster {
-	u := upstream(use.Policies)
+	u := upstream(use.Policies, len(use.Backends) > 1)
 	c := u.Cluster
 	c.Name = use.Name
 	c.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_EDS}

@@ -1,0 +1,108 @@
+// Package controller runs the system: one goroutine takes events in batches, translates them, and hands out what changed to
+// delivery, infrastructure and the status writer.
+package controller
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"gatehouse/translator"
+)
+
+// Outlets take what a batch changed. None of them may block.
+type Outlets struct {
+	// Publish delivers resources to the proxies; Synced says that the first complete set has been published.
+	Publish func([]translator.Delta)
+	Synced  func()
+	// Infrastructure takes the requirement of a Gateway; nil means that there is none any more.
+	Infrastructure func(gateway string, r *translator.Requirement)
+	// Status takes what an object's status shall say.
+	Status func(*translator.Status)
+}
+
+// Controller turns events into outcomes, one batch at a time. What arrives during a batch is the next one.
+type Controller struct {
+	world   *translator.World
+	outlets Outlets
+	queue   *queue
+	log     logr.Logger
+	batches prometheus.Histogram
+
+	mu     sync.Mutex
+	synced bool
+	done   chan struct{}
+}
+
+// New returns a controller over a world. Metrics may be nil.
+func New(world *translator.World, outlets Outlets, metrics prometheus.Registerer, log logr.Logger) *Controller {
+	c := &Controller{
+		world: world, outlets: outlets, queue: newQueue(), log: log, done: make(chan struct{}),
+		batches: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "gatehouse_batch_duration_seconds", Help: "Time from taking a batch of events to having handed out what it changed.",
+			Buckets: prometheus.ExponentialBuckets(0.0001, 4, 9),
+		}),
+	}
+	if metrics != nil {
+		metrics.MustRegister(c.batches)
+	}
+	return c
+}
+
+// Put adds events; they are part of the next batch.
+func (c *Controller) Put(events ...translator.Event) { c.queue.put(events...) }
+
+// Run translates until the context ends. First holds the events of all objects that exist: they make one batch, and only
+// then does anything go out, so that a restart changes nothing that proxies have.
+func (c *Controller) Run(ctx context.Context, first []translator.Event) {
+	c.batch(append(first, c.queue.drain()...))
+	c.outlets.Synced()
+	c.mu.Lock()
+	c.synced = true
+	c.mu.Unlock()
+	close(c.done)
+	for {
+		events := c.queue.take(ctx)
+		if events == nil {
+			return
+		}
+		c.batch(events)
+	}
+}
+
+// Synced reports whether everything that existed at the start has been translated.
+func (c *Controller) Synced() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.synced
+}
+
+// WaitSynced waits for Synced. It returns false if the context ends before.
+func (c *Controller) WaitSynced(ctx context.Context) bool {
+	select {
+	case <-c.done:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func (c *Controller) batch(events []translator.Event) {
+	start := time.Now()
+	outcome, err := c.world.Apply(events)
+	if err != nil {
+		c.log.Error(err, "some events were not understood")
+	}
+	c.outlets.Publish(outcome.Deltas)
+	for gateway, r := range outcome.Requirements {
+		c.outlets.Infrastructure(gateway, r)
+	}
+	for _, s := range outcome.Statuses {
+		c.outlets.Status(s)
+	}
+	c.batches.Observe(time.Since(start).Seconds())
+	c.log.V(1).Info("translated a batch", "events", len(events), "fleets", len(outcome.Deltas), "statuses", len(outcome.Statuses), "took", time.Since(start))
+}

@@ -1,0 +1,129 @@
+package kube
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	toolscache "k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/translator"
+)
+
+// The labels by which a fleet's objects name their Gateway.
+const (
+	LabelGatewayNamespace = "gateway.envoyproxy.io/owning-gateway-namespace"
+	LabelGatewayName      = "gateway.envoyproxy.io/owning-gateway-name"
+)
+
+// Fleets watches the objects of the Gateways' fleets. It reports each fleet's state to put, and to changed that objects of a
+// Gateway changed, so that drift can be repaired.
+type Fleets struct {
+	Reader  client.Reader
+	Put     func(...translator.Event)
+	Changed func(gateway string)
+}
+
+// Watch returns once the fleets that exist have been reported.
+func (f *Fleets) Watch(ctx context.Context, c cache.Cache) error {
+	var synced []toolscache.InformerSynced
+	for _, kind := range []client.Object{&appsv1.Deployment{}, &appsv1.DaemonSet{}, &corev1.Service{}, &corev1.ConfigMap{}, &corev1.ServiceAccount{}} {
+		informer, err := c.GetInformer(ctx, kind, cache.BlockUntilSynced(false))
+		if err != nil {
+			return fmt.Errorf("watch %T: %w", kind, err)
+		}
+		registration, err := informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
+			AddFunc:    func(o any) { f.event(ctx, o) },
+			UpdateFunc: func(_, o any) { f.event(ctx, o) },
+			DeleteFunc: func(o any) {
+				if unseen, ok := o.(toolscache.DeletedFinalStateUnknown); ok {
+					o = unseen.Obj
+				}
+				f.event(ctx, o)
+			},
+		})
+		if err != nil {
+			return fmt.Errorf("watch %T: %w", kind, err)
+		}
+		synced = append(synced, registration.HasSynced)
+	}
+	if !toolscache.WaitForCacheSync(ctx.Done(), synced...) {
+		return fmt.Errorf("wait for the first complete list of the fleets' objects: %w", ctx.Err())
+	}
+	return nil
+}
+
+func (f *Fleets) event(ctx context.Context, o any) {
+	object, ok := o.(client.Object)
+	if !ok {
+		return
+	}
+	labels := object.GetLabels()
+	if labels[LabelGatewayName] == "" {
+		return // Not an object of a fleet.
+	}
+	gateway := translator.Key(labels[LabelGatewayNamespace], labels[LabelGatewayName])
+	f.Changed(gateway)
+	report, err := f.report(ctx, labels[LabelGatewayNamespace], labels[LabelGatewayName])
+	if err == nil { // The cache answers always; once it is closed nothing needs a report.
+		f.Put(translator.Event{Fleet: &translator.FleetReport{Key: gateway, Fleet: report}})
+	}
+}
+
+// report reads a fleet's state from the caches.
+func (f *Fleets) report(ctx context.Context, namespace, name string) (translator.Fleet, error) {
+	of := client.MatchingLabels{LabelGatewayNamespace: namespace, LabelGatewayName: name}
+	var (
+		fleet       = translator.Fleet{Desired: -1}
+		deployments appsv1.DeploymentList
+		daemons     appsv1.DaemonSetList
+		services    corev1.ServiceList
+	)
+	for _, list := range []client.ObjectList{&deployments, &daemons, &services} {
+		if err := f.Reader.List(ctx, list, of); err != nil {
+			return fleet, fmt.Errorf("list the fleet of Gateway %s/%s: %w", namespace, name, err)
+		}
+	}
+	if len(deployments.Items) > 0 {
+		fleet.Available, fleet.Desired = translator.ReadyOf(&deployments.Items[0], nil)
+	} else if len(daemons.Items) > 0 {
+		fleet.Available, fleet.Desired = translator.ReadyOf(nil, &daemons.Items[0])
+	}
+	for i := range services.Items {
+		fleet.Addresses = append(fleet.Addresses, addresses(&services.Items[i])...)
+	}
+	return fleet, nil
+}
+
+// addresses are where a Service is reached, in the form of a Gateway's status.
+func addresses(s *corev1.Service) []gwapiv1.GatewayStatusAddress {
+	var found []gwapiv1.GatewayStatusAddress
+	add := func(kind gwapiv1.AddressType, value string) {
+		if value == "" || value == corev1.ClusterIPNone || slices.ContainsFunc(found, func(a gwapiv1.GatewayStatusAddress) bool { return a.Value == value }) {
+			return
+		}
+		found = append(found, gwapiv1.GatewayStatusAddress{Type: &kind, Value: value})
+	}
+	if s.Spec.Type == corev1.ServiceTypeLoadBalancer {
+		for _, in := range s.Status.LoadBalancer.Ingress {
+			add(gwapiv1.IPAddressType, in.IP)
+			add(gwapiv1.HostnameAddressType, in.Hostname)
+		}
+	}
+	if len(found) == 0 {
+		for _, ip := range s.Spec.ExternalIPs {
+			add(gwapiv1.IPAddressType, ip)
+		}
+	}
+	if len(found) == 0 && s.Spec.Type == corev1.ServiceTypeClusterIP {
+		for _, ip := range s.Spec.ClusterIPs {
+			add(gwapiv1.IPAddressType, ip)
+		}
+	}
+	return found
+}

@@ -1,0 +1,50 @@
+package controller
+
+import (
+	"context"
+	"sync"
+
+	"gatehouse/translator"
+)
+
+// queue holds the events that wait for the next batch. Putting never blocks, so an informer is never held up by a batch.
+type queue struct {
+	mu     sync.Mutex
+	events []translator.Event
+	// wake has room for one: a batch takes all that wait.
+	wake chan struct{}
+}
+
+func newQueue() *queue { return &queue{wake: make(chan struct{}, 1)} }
+
+func (q *queue) put(events ...translator.Event) {
+	q.mu.Lock()
+	q.events = append(q.events, events...)
+	q.mu.Unlock()
+	select {
+	case q.wake <- struct{}{}:
+	default: // It is awake already.
+	}
+}
+
+// take waits for events and takes all of them. It returns nothing once the context ends.
+func (q *queue) take(ctx context.Context) []translator.Event {
+	for ctx.Err() == nil {
+		if events := q.drain(); len(events) > 0 {
+			return events
+		}
+		select {
+		case <-q.wake:
+		case <-ctx.Done():
+		}
+	}
+	return nil
+}
+
+func (q *queue) drain() []translator.Event {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	events := q.events
+	q.events = nil
+	return events
+}
