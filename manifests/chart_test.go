@@ -1,0 +1,272 @@
+// Package manifests holds the tests of the Helm charts and of the quickstart.
+package manifests
+
+import (
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/api/config"
+	"gatehouse/api/v1alpha1"
+)
+
+// renderings are the values that the chart is tested with.
+var renderings = map[string][]string{
+	"default": nil,
+	"everything": {
+		"--set=createNamespace=true,certgen.job.enabled=true,hpa.enabled=true,podDisruptionBudget.minAvailable=1",
+		"--set=global.imageRegistry=registry.example.com,global.imagePullSecrets[0].name=pull,global.images.envoyProxy.image=envoy:v1.40.0",
+		"--set=commonLabels.team=edge,deployment.pod.labels.tier=control,deployment.annotations.note=x,service.annotations.note=x",
+		"--set=deployment.pod.nodeSelector.zone=a,deployment.pod.securityContext.fsGroup=65532,deployment.priorityClassName=high",
+		"--set=deployment.strategy.type=Recreate,service.trafficDistribution=PreferClose,certgen.job.annotations.note=x",
+		"--set=admission.excludedNamespaces={infra,ci},deployment.gatehouse.extraArgs={--v=1}",
+	},
+	"gateway-namespace": {"--set=config.envoyGateway.provider.kubernetes.deploy.type=GatewayNamespace"},
+	"no-admission":      {"--set=admission.enabled=false,podDisruptionBudget.maxUnavailable=50%"},
+}
+
+// TestChart decodes every object of the chart as the API server does, unknown fields refused, and holds them to what
+// the installation promises.
+func TestChart(t *testing.T) {
+	for name, values := range renderings {
+		t.Run(name, func(t *testing.T) {
+			var configured bool
+			for _, obj := range decode(t, helmTemplate(t, "gatehouse", values...)) {
+				switch obj := obj.(type) {
+				case *corev1.ConfigMap:
+					configured = true
+					if _, err := config.Parse([]byte(obj.Data["gatehouse.yaml"])); err != nil {
+						t.Errorf("the control plane would refuse its configuration: %v", err)
+					}
+				case *rbacv1.ClusterRole:
+					checkClusterRole(t, obj, name == "gateway-namespace")
+				case *rbacv1.Role:
+					checkNoWildcard(t, obj.Name, obj.Rules)
+				case *admissionv1.ValidatingWebhookConfiguration:
+					for _, hook := range obj.Webhooks {
+						checkWebhook(t, hook.Name, hook.Rules, hook.FailurePolicy, hook.SideEffects)
+					}
+				case *admissionv1.MutatingWebhookConfiguration:
+					for _, hook := range obj.Webhooks {
+						checkWebhook(t, hook.Name, hook.Rules, hook.FailurePolicy, hook.SideEffects)
+					}
+				}
+			}
+			if !configured {
+				t.Error("the chart has no ConfigMap")
+			}
+		})
+	}
+}
+
+// TestCRDChart holds the chart of the CRDs to one CRD for each kind, kept on uninstall.
+func TestCRDChart(t *testing.T) {
+	var kinds []string
+	for _, obj := range decode(t, helmTemplate(t, "gatehouse-crds", "--set=commonLabels.team=edge")) {
+		crd, ok := obj.(*apiextensionsv1.CustomResourceDefinition)
+		if !ok {
+			t.Fatalf("the chart has a %T", obj)
+		}
+		kinds = append(kinds, crd.Spec.Names.Kind)
+		if crd.Annotations["helm.sh/resource-policy"] != "keep" {
+			t.Errorf("uninstalling the chart would delete every %s", crd.Spec.Names.Kind)
+		}
+	}
+	slices.Sort(kinds)
+	want := []string{v1alpha1.KindBackendTrafficPolicy, v1alpha1.KindEnvoyProxy, v1alpha1.KindSecurityPolicy}
+	if !slices.Equal(kinds, want) {
+		t.Errorf("CRDs of kinds %v, want %v", kinds, want)
+	}
+}
+
+// TestChartFitsIntoARelease holds each chart, with all that it renders, under the 1 MiB that a Secret can hold, since
+// Helm keeps both in one.
+func TestChartFitsIntoARelease(t *testing.T) {
+	for _, chart := range []string{"gatehouse", "gatehouse-crds"} {
+		var packed bytes.Buffer
+		w := gzip.NewWriter(&packed)
+		parts := []io.Reader{bytes.NewReader(helmTemplate(t, chart))}
+		err := filepath.WalkDir(chart, func(path string, entry os.DirEntry, err error) error {
+			if err != nil || entry.IsDir() {
+				return err
+			}
+			data, err := os.ReadFile(path)
+			parts = append(parts, bytes.NewReader(data))
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.Copy(w, io.MultiReader(parts...)); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		// Helm encodes its record in base64, and so does the API of Secrets; only the first counts.
+		if size := packed.Len() * 4 / 3; size >= 1<<20 {
+			t.Errorf("a release of chart %s needs %d bytes", chart, size)
+		}
+	}
+}
+
+// TestMisspeltValue expects a value that the chart does not have to be refused by name.
+func TestMisspeltValue(t *testing.T) {
+	out, err := exec.Command(helm(t), "template", "gatehouse", "gatehouse", "--set=deployment.replica=2").CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "replica") {
+		t.Errorf("helm template with a misspelt value: error %v, output %s", err, out)
+	}
+}
+
+// TestQuickstart decodes the quickstart strictly, and expects the Service to come before the route that needs it, so
+// that applying the file warns of nothing.
+func TestQuickstart(t *testing.T) {
+	data, err := os.ReadFile("quickstart.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	service, route := -1, -1
+	for i, obj := range decode(t, data) {
+		switch obj.(type) {
+		case *corev1.Service:
+			service = i
+		case *gwapiv1.HTTPRoute:
+			route = i
+		}
+	}
+	if service < 0 || route < service {
+		t.Errorf("the Service is object %d and the HTTPRoute object %d", service, route)
+	}
+}
+
+// checkClusterRole expects a role to write nothing in foreign namespaces but status, events and what names itself. In
+// GatewayNamespace mode a role of its own may write the objects that run Envoys.
+func checkClusterRole(t *testing.T, role *rbacv1.ClusterRole, infraEverywhere bool) {
+	t.Helper()
+	checkNoWildcard(t, role.Name, role.Rules)
+	if infraEverywhere && role.Name == "gatehouse-infra" {
+		return
+	}
+	harmless := []string{"events", "tokenreviews"}
+	for _, rule := range role.Rules {
+		reads := !slices.ContainsFunc(rule.Verbs, func(verb string) bool {
+			return !slices.Contains([]string{"get", "list", "watch"}, verb)
+		})
+		if reads || len(rule.ResourceNames) > 0 {
+			continue
+		}
+		for _, resource := range rule.Resources {
+			if !strings.Contains(resource, "/") && !slices.Contains(harmless, resource) {
+				t.Errorf("ClusterRole %s may %v all %s", role.Name, rule.Verbs, resource)
+			}
+		}
+	}
+}
+
+func checkNoWildcard(t *testing.T, role string, rules []rbacv1.PolicyRule) {
+	t.Helper()
+	for _, rule := range rules {
+		if slices.Contains(slices.Concat(rule.APIGroups, rule.Resources, rule.Verbs), "*") {
+			t.Errorf("role %s has a wildcard: %v", role, rule)
+		}
+	}
+}
+
+// checkWebhook expects a webhook never to see deletes or status updates, and to begin open.
+func checkWebhook(t *testing.T, name string, rules []admissionv1.RuleWithOperations, policy *admissionv1.FailurePolicyType, effects *admissionv1.SideEffectClass) {
+	t.Helper()
+	for _, rule := range rules {
+		for _, operation := range rule.Operations {
+			if operation != admissionv1.Create && operation != admissionv1.Update {
+				t.Errorf("webhook %s is called on %s", name, operation)
+			}
+		}
+		for _, resource := range rule.Resources {
+			if strings.Contains(resource, "/") {
+				t.Errorf("webhook %s is called for subresource %s", name, resource)
+			}
+		}
+	}
+	if policy == nil || *policy != admissionv1.Ignore {
+		t.Errorf("webhook %s does not begin with failurePolicy Ignore", name)
+	}
+	if effects == nil || *effects != admissionv1.SideEffectClassNone {
+		t.Errorf("webhook %s does not say that it has no side effects", name)
+	}
+}
+
+// helm returns the path of the pinned Helm, or skips the test when it has not been built.
+func helm(t *testing.T) string {
+	t.Helper()
+	path, err := filepath.Abs("../bin/helm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Skip("bin/helm is missing: tests/tools/build.sh helm builds it")
+	}
+	return path
+}
+
+func helmTemplate(t *testing.T, chart string, args ...string) []byte {
+	t.Helper()
+	cmd := exec.Command(helm(t), append([]string{"template", "gatehouse", chart, "--namespace=gatehouse-system"}, args...)...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("helm template %s: %v\n%s", chart, err, stderr.String())
+	}
+	return out
+}
+
+// decode returns the objects of a YAML stream. It fails the test for a kind or field that does not exist.
+func decode(t *testing.T, stream []byte) []runtime.Object {
+	t.Helper()
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{
+		clientgoscheme.AddToScheme, apiextensionsv1.AddToScheme, gwapiv1.Install, v1alpha1.AddToScheme,
+	} {
+		if err := add(scheme); err != nil {
+			t.Fatal(err)
+		}
+	}
+	decoder := serializer.NewCodecFactory(scheme, serializer.EnableStrict).UniversalDeserializer()
+	var objs []runtime.Object
+	docs := utilyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(stream)))
+	for {
+		doc, err := docs.Read()
+		if errors.Is(err, io.EOF) {
+			return objs
+		}
+		if err != nil {
+			t.Fatalf("splitting the stream: %v", err)
+		}
+		if len(bytes.TrimSpace(doc)) == 0 {
+			continue
+		}
+		obj, _, err := decoder.Decode(doc, nil, nil)
+		if err != nil {
+			t.Fatalf("decoding: %v\n%s", err, doc)
+		}
+		objs = append(objs, obj)
+	}
+}
