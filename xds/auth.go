@@ -1,0 +1,91 @@
+package xds
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+)
+
+// Identity is what a bearer token proves.
+type Identity struct {
+	// Subject names the holder, such as system:serviceaccount:ns:name.
+	Subject string
+	// Fleets are the Gateways (namespace/name) of which the holder may have the resources.
+	Fleets []string
+	// Expires is when the proof ends; zero means that it does not.
+	Expires time.Time
+}
+
+// Mine tells whether the holder may have the resources of a fleet.
+func (i Identity) Mine(fleet string) bool {
+	return slices.Contains(i.Fleets, fleet)
+}
+
+type identityKey struct{}
+
+// identify checks the bearer token of a call. It returns a context that carries the identity, or a gRPC status: Unauthenticated
+// if there is no valid token, Unavailable if it could not be checked.
+func (s *Server) identify(ctx context.Context) (context.Context, error) {
+	md, _ := metadata.FromIncomingContext(ctx)
+	values := md.Get("authorization")
+	if len(values) != 1 {
+		s.metrics.denied.Inc()
+		return nil, status.Errorf(codes.Unauthenticated, "the call has %d authorization headers; send one, Bearer and the service account's token", len(values))
+	}
+	scheme, token, ok := strings.Cut(values[0], " ")
+	token = strings.TrimSpace(token)
+	if !ok || !strings.EqualFold(scheme, "Bearer") || token == "" {
+		s.metrics.denied.Inc()
+		return nil, status.Error(codes.Unauthenticated, "the authorization header is not a bearer token; send Bearer and the service account's token")
+	}
+	id, err := s.config.Authenticate(ctx, token)
+	if err == nil && !id.Expires.IsZero() && !time.Now().Before(id.Expires) {
+		err = errors.New("the token has expired")
+	}
+	if err != nil {
+		s.metrics.denied.Inc()
+		s.log.Info("refused a proxy's token", "error", err.Error())
+		if c := status.Code(err); c == codes.Unavailable || errors.Is(err, context.DeadlineExceeded) {
+			return nil, status.Error(codes.Unavailable, "the token cannot be checked at the moment; try again")
+		}
+		return nil, status.Error(codes.Unauthenticated, "the token was not accepted; send a valid token of the proxy's service account")
+	}
+	return context.WithValue(ctx, identityKey{}, id), nil
+}
+
+// unary authenticates calls that are not streams.
+func (s *Server) unary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+	ctx, err := s.identify(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return next(ctx, req)
+}
+
+// streaming authenticates streams, and calls of methods that are not served (they come to unserved as streams).
+func (s *Server) streaming(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+	ctx, err := s.identify(stream.Context())
+	if err != nil {
+		return err
+	}
+	return next(srv, &identifiedStream{ServerStream: stream, ctx: ctx})
+}
+
+type identifiedStream struct {
+	grpc.ServerStream
+	ctx context.Context
+}
+
+func (s *identifiedStream) Context() context.Context { return s.ctx }
+
+// unserved answers every method that is not delta ADS.
+func unserved(any, grpc.ServerStream) error {
+	return status.Error(codes.Unimplemented, "only AggregatedDiscoveryService/DeltaAggregatedResources is served; set api_type: DELTA_GRPC in ads_config")
+}

@@ -1,0 +1,82 @@
+package xds
+
+import (
+	"sync"
+	"time"
+
+	"gatehouse/translator"
+)
+
+// inboxLimit is the number of published batches a session keeps apart; a proxy that is further behind compares everything once instead.
+const inboxLimit = 256
+
+// fleet is the proxies of one Gateway and what they are to have. Its mutex guards the resources and all sessions; it is held for
+// thinking only, never while something is sent or received.
+type fleet struct {
+	key string
+
+	mu sync.Mutex
+	// known tells that the translation has published this fleet and has not said since that it is gone.
+	known     bool
+	resources map[string]map[string]*translator.Resource
+	streams   map[*stream]struct{}
+}
+
+// batch is what one publication changed.
+type batch struct {
+	names []translator.Name
+	at    time.Time
+}
+
+func newFleet(key string) *fleet {
+	return &fleet{key: key, resources: map[string]map[string]*translator.Resource{}, streams: map[*stream]struct{}{}}
+}
+
+// publish takes over a change and wakes the proxies' streams. Its cost grows with the change and, by a constant per proxy, with the
+// number of proxies.
+func (f *fleet) publish(d translator.Delta, now time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if d.Gone {
+		f.known = false
+		clear(f.resources)
+		return
+	}
+	appeared := !f.known
+	f.known = true
+	b := &batch{names: make([]translator.Name, 0, len(d.Changed)+len(d.Removed)), at: now}
+	for _, n := range d.Removed {
+		delete(f.resources[n.Type], n.Name)
+		b.names = append(b.names, n)
+	}
+	for _, r := range d.Changed {
+		byName := f.resources[r.Type]
+		if byName == nil {
+			byName = map[string]*translator.Resource{}
+			f.resources[r.Type] = byName
+		}
+		byName[r.Name] = r
+		b.names = append(b.names, translator.Name{Type: r.Type, Name: r.Name})
+	}
+	for s := range f.streams {
+		if appeared {
+			s.session.compareAll()
+		} else {
+			s.session.post(b)
+		}
+		s.wake()
+	}
+}
+
+// get returns the resource that proxies are to have under the name, or nil.
+func (f *fleet) get(n translator.Name) *translator.Resource {
+	return f.resources[n.Type][n.Name]
+}
+
+func (f *fleet) wakeAll() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for s := range f.streams {
+		s.wake()
+	}
+}

@@ -1,0 +1,111 @@
+package xds
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/envoyproxy/go-control-plane/pkg/resource/v3"
+
+	"gatehouse/translator"
+)
+
+// uses is what is named by anything on the proxy.
+type uses struct {
+	names map[translator.Name]bool
+	// all tells that the proxy has a resource of which the content is not known, so that anything may be in use; clusters that it
+	// may name are in use only if something other than a cluster is not known.
+	all, allClusters bool
+}
+
+// vanished notes that a name is not, or no longer, among the fleet's resources.
+func (s *session) vanished(r *response, name string, m *mark) {
+	k := r.kind
+	if k.url == resource.ClusterType {
+		s.warmth.drop(name)
+	}
+	if m.candidate != nil {
+		s.needed = nil
+	}
+	switch h := k.have[name]; {
+	case h == nil && m.asked:
+		r.removed = append(r.removed, name)
+	case h == nil || h.sent == nil:
+		return
+	default:
+		if _, leaving := k.leaving[name]; !leaving {
+			k.leaving[name] = time.Time{}
+		}
+	}
+}
+
+// release adds to the response the removals that are due: what has gone, is in use by nothing on the proxy, and has not been for the grace.
+// What Envoy still works off with the earlier configuration ends in that time.
+func (s *session) release(r *response, now time.Time) {
+	k := r.kind
+	for _, name := range slices.Sorted(maps.Keys(k.leaving)) {
+		since := k.leaving[name]
+		if s.fleet.resources[k.url][name] != nil {
+			delete(k.leaving, name)
+			continue
+		}
+		if k.atOnce {
+			r.removed = append(r.removed, name)
+			continue
+		}
+		if s.inUse(translator.Name{Type: k.url, Name: name}) {
+			k.leaving[name] = time.Time{}
+			continue
+		}
+		if since.IsZero() {
+			since = now
+			k.leaving[name] = now
+		}
+		if due := since.Add(s.limits.grace); now.Before(due) {
+			s.wakeBy(due)
+			continue
+		}
+		r.removed = append(r.removed, name)
+	}
+}
+
+// inUse tells whether anything that the proxy has, or will have after its next ACK, names the resource.
+func (s *session) inUse(n translator.Name) bool {
+	if s.needed == nil {
+		s.needed = s.gather()
+	}
+	if n.Type == resource.ClusterType {
+		return s.needed.allClusters || s.needed.names[n]
+	}
+	return s.needed.all || s.needed.names[n]
+}
+
+func (s *session) gather() *uses {
+	u := &uses{names: map[translator.Name]bool{}}
+	add := func(r *translator.Resource) {
+		if r != nil {
+			for _, n := range r.Needs {
+				u.names[n] = true
+			}
+		}
+	}
+	for _, k := range s.kinds {
+		if k.url == resource.EndpointType || k.url == resource.SecretType {
+			continue
+		}
+		for _, h := range k.have {
+			if h.unknown {
+				u.all = true
+				u.allClusters = u.allClusters || k.url != resource.ClusterType
+			}
+			add(h.acked)
+			if h.sent != h.acked {
+				add(h.sent)
+			}
+		}
+		for _, m := range k.pending {
+			add(m.candidate)
+		}
+	}
+	return u
+}

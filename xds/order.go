@@ -1,0 +1,55 @@
+package xds
+
+import (
+	"slices"
+
+	"github.com/envoyproxy/go-control-plane/pkg/resource/v3"
+)
+
+// trait says how resources of one type are delivered.
+type trait struct {
+	url string
+	// wildcard: a first request that names nothing asks for everything (the protocol allows it for these types only).
+	wildcard bool
+	// gated: a resource waits until the clusters that it needs are warm.
+	gated bool
+	// afterListeners: a changed resource waits until listeners that were sent are answered for, as it may rely on their filters.
+	afterListeners bool
+	// atOnce: a vanished resource is removed without a grace, since nothing can hang on it.
+	atOnce bool
+	// brings: what is sent is followed by the resources that it needs, changed or not. Envoy builds a changed cluster or listener anew and
+	// then waits for these, but does not ask for names that it has asked for before.
+	brings bool
+	// reported is what the translation is told of what a proxy has.
+	reported reporting
+}
+
+// reporting is how much of a type's state is reported.
+type reporting int
+
+const (
+	unreported reporting = iota
+	byName
+	byVersion
+)
+
+// traits lists the types in the order in which they are sent: what is needed comes before what needs it.
+var traits = []trait{
+	{url: resource.ClusterType, wildcard: true, brings: true},
+	{url: resource.EndpointType},
+	{url: resource.SecretType, reported: byName},
+	{url: resource.ExtensionConfigType, gated: true},
+	{url: resource.ListenerType, wildcard: true, gated: true, atOnce: true, brings: true, reported: byVersion},
+	{url: resource.ScopedRouteType, wildcard: true, gated: true, afterListeners: true, atOnce: true},
+	{url: resource.RouteType, gated: true, afterListeners: true, reported: byName},
+	{url: resource.VirtualHostType, gated: true, afterListeners: true},
+}
+
+// traitOf returns the trait of a type and its place in the order; an unknown type comes last and has no special treatment.
+func traitOf(url string) (trait, int) {
+	i := slices.IndexFunc(traits, func(t trait) bool { return t.url == url })
+	if i < 0 {
+		return trait{url: url}, len(traits)
+	}
+	return traits[i], i
+}

@@ -1,0 +1,316 @@
+package xds
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/envoyproxy/go-control-plane/pkg/resource/v3"
+
+	"gatehouse/translator"
+)
+
+// next returns what is to be sent now, or nil; wakeAt then says when to ask again although nothing happened. Of each type
+// one response is under way at a time, so whatever changes meanwhile is sent once, in its latest version.
+func (s *session) next(now time.Time) *response {
+	s.wakeAt = time.Time{}
+	if !s.fleet.known {
+		return nil
+	}
+	for _, k := range s.kinds {
+		if k.compare {
+			s.compare(k)
+		}
+	}
+	s.absorb()
+	for _, k := range s.kinds {
+		if r := s.compose(k, now); r != nil {
+			return s.dispatch(r, now)
+		}
+	}
+	return nil
+}
+
+// absorb looks at what was published since the last time.
+func (s *session) absorb() {
+	for _, b := range s.inbox {
+		for _, n := range b.names {
+			k := s.kind(n.Type)
+			if k == nil || !k.subscribed(n.Name) {
+				continue
+			}
+			if m := k.mark(n.Name); m.since.IsZero() {
+				m.since = b.at
+			}
+			s.foresee(k, n.Name)
+		}
+	}
+	s.inbox = nil
+}
+
+// compare marks all that the proxy subscribes to and does not have as the fleet has it.
+func (s *session) compare(k *kind) {
+	k.compare = false
+	s.needed = nil
+	for name, h := range k.have {
+		r := s.fleet.resources[k.url][name]
+		switch {
+		case r == nil || !h.current(r):
+			k.mark(name)
+		case h.unknown:
+			h.acked, h.sent, h.unknown = r, r, false
+			s.expectSecrets(r)
+		}
+	}
+	if !k.wildcard {
+		for name := range k.names {
+			if k.have[name] == nil {
+				k.mark(name)
+			}
+		}
+		return
+	}
+	for name := range s.fleet.resources[k.url] {
+		if k.have[name] == nil {
+			k.mark(name)
+			s.foresee(k, name)
+		}
+	}
+}
+
+// foresee keeps the list of cold clusters: one that is to be sent and that the proxy does not have, until it is there.
+func (s *session) foresee(k *kind, name string) {
+	if k.url != resource.ClusterType {
+		return
+	}
+	r := s.fleet.resources[k.url][name]
+	switch {
+	case r == nil:
+		s.warmth.drop(name)
+	case k.have[name].gone() && s.refused[nameOf(r)].version != r.Version:
+		s.warmth.expect(name)
+	}
+}
+
+// compose gathers what is to be sent of one type.
+func (s *session) compose(k *kind, now time.Time) *response {
+	k.blocked = false
+	if !s.turn(k, now) {
+		return nil
+	}
+	if r := s.group(k); r != nil {
+		return r
+	}
+	r := &response{kind: k}
+	settled := !k.afterListeners || s.listenersAnswered(now)
+	for _, name := range slices.Sorted(maps.Keys(k.pending)) {
+		s.consider(r, name, settled, now)
+	}
+	if k.owed && k.blocked {
+		k.putBack(r)
+		return nil
+	}
+	s.release(r, now)
+	if len(r.resources) == 0 && len(r.removed) == 0 && !k.owed {
+		return s.group(k)
+	}
+	return r
+}
+
+// putBack takes back what was chosen for a response that must wait, as the first one is never split.
+func (k *kind) putBack(r *response) {
+	for _, res := range r.resources {
+		k.mark(res.Name).since = r.since
+	}
+	for _, name := range r.removed {
+		k.mark(name).asked = true
+	}
+}
+
+// turn tells whether a type may be sent: when everything before it is answered, or the proxy takes its time to answer.
+// (Envoy acknowledges no cluster while any is warming, which takes seconds if a host name does not resolve.)
+func (s *session) turn(k *kind, now time.Time) bool {
+	if len(k.flight) == 0 {
+		return true
+	}
+	until := k.flight[len(k.flight)-1].sentAt.Add(s.limits.warm)
+	if now.Before(until) {
+		s.wakeBy(until)
+		return false
+	}
+	return true
+}
+
+// consider decides on one name: into the response, later, or not at all.
+func (s *session) consider(r *response, name string, settled bool, now time.Time) {
+	k := r.kind
+	m, h, latest := k.pending[name], k.have[name], s.fleet.resources[k.url][name]
+	if latest == nil {
+		delete(k.pending, name)
+		s.vanished(r, name, m)
+		return
+	}
+	delete(k.leaving, name)
+	refusedNow := s.refused[nameOf(latest)].version == latest.Version
+	switch {
+	case m.asked && refusedNow:
+		k.groups = append(k.groups, []string{name})
+		delete(k.pending, name)
+		return
+	case !m.asked && (refusedNow || !m.follow && h.current(latest)):
+		delete(k.pending, name)
+		return
+	case !settled && h != nil:
+		k.blocked = true
+		return
+	}
+	send := s.pass(k, m, latest, now)
+	if send == nil {
+		k.blocked = true
+		return
+	}
+	r.resources = append(r.resources, send)
+	r.since = earlier(r.since, m.since)
+	if send == latest {
+		delete(k.pending, name)
+		return
+	}
+	m.asked, m.follow = false, false
+}
+
+// pass returns the version that may be sent as far as clusters go, nil if none may yet. A version that has begun to wait is sent when its own
+// clusters are warm, even if a later version must wait for others.
+func (s *session) pass(k *kind, m *mark, latest *translator.Resource, now time.Time) *translator.Resource {
+	if !k.gated {
+		return latest
+	}
+	until, blocked := s.warmth.block(latest, s.limits, now)
+	if !blocked {
+		m.candidate = nil
+		return latest
+	}
+	if m.candidate == nil || s.impossible(m.candidate) {
+		m.candidate, s.needed = latest, nil
+	}
+	if m.candidate != latest {
+		if until, blocked = s.warmth.block(m.candidate, s.limits, now); !blocked {
+			send := m.candidate
+			m.candidate = nil
+			return send
+		}
+	}
+	s.wakeBy(until)
+	return nil
+}
+
+// impossible tells that a version needs a cluster that the proxy neither has nor will get.
+func (s *session) impossible(r *translator.Resource) bool {
+	clusters := s.kind(resource.ClusterType)
+	for _, n := range r.Needs {
+		if n.Type == resource.ClusterType && s.fleet.get(n) == nil && (clusters == nil || clusters.have[n.Name] == nil) {
+			return true
+		}
+	}
+	return false
+}
+
+// listenersAnswered tells whether the proxy has all listeners that it is to have, or has had its time to take them.
+func (s *session) listenersAnswered(now time.Time) bool {
+	k := s.kind(resource.ListenerType)
+	return k == nil || s.turn(k, now) && !k.blocked && len(k.groups) == 0
+}
+
+// dispatch numbers a response and notes what it does to the proxy.
+func (s *session) dispatch(r *response, now time.Time) *response {
+	k := r.kind
+	s.sent++
+	r.seq, r.sentAt = s.sent, now
+	k.owed = false
+	k.flight = append(k.flight, r)
+	s.needed = nil
+	for _, res := range r.resources {
+		h := k.have[res.Name]
+		if h == nil {
+			h = &held{}
+			k.have[res.Name] = h
+		}
+		h.sent = res
+		if k.url == resource.ClusterType {
+			s.warmth.sent(res, r.seq, now)
+		}
+		s.bring(k, res)
+	}
+	for _, name := range r.removed {
+		if h := k.have[name]; h != nil {
+			h.sent = nil
+		}
+		delete(k.leaving, name)
+		if k.url == resource.ClusterType {
+			s.warmth.drop(name)
+		}
+	}
+	return r
+}
+
+// bring has the resources follow that the proxy waits for because of the one that is sent.
+func (s *session) bring(k *kind, res *translator.Resource) {
+	for _, secret := range s.after[nameOf(res)] {
+		s.follow(secret)
+	}
+	delete(s.after, nameOf(res))
+	if !k.brings {
+		return
+	}
+	late := s.expectSecrets(res)
+	for _, n := range res.Needs {
+		if !late || n.Type != resource.SecretType {
+			s.follow(n)
+		}
+	}
+}
+
+// expectSecrets notes that a cluster with endpoints begins to wait for its secrets when it has its endpoints. It tells whether it is so.
+func (s *session) expectSecrets(res *translator.Resource) bool {
+	if res.Type != resource.ClusterType {
+		return false
+	}
+	i := slices.IndexFunc(res.Needs, func(n translator.Name) bool { return n.Type == resource.EndpointType })
+	if i < 0 {
+		return false
+	}
+	var secrets []translator.Name
+	for _, n := range res.Needs {
+		if n.Type == resource.SecretType {
+			secrets = append(secrets, n)
+		}
+	}
+	if len(secrets) > 0 {
+		s.after[res.Needs[i]] = secrets
+	}
+	return len(secrets) > 0
+}
+
+// follow sends a resource again if the proxy subscribes to it; if it does not, it is going to ask.
+func (s *session) follow(n translator.Name) {
+	if k := s.kind(n.Type); k != nil && k.names[n.Name] && s.fleet.get(n) != nil {
+		k.mark(n.Name).follow = true
+	}
+}
+
+func (s *session) wakeBy(t time.Time) {
+	if !t.IsZero() {
+		s.wakeAt = earlier(s.wakeAt, t)
+	}
+}
+
+// earlier returns the earlier of two times, where zero stands for never.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+func nameOf(r *translator.Resource) translator.Name {
+	return translator.Name{Type: r.Type, Name: r.Name}
+}

@@ -1,0 +1,164 @@
+package xds
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/envoyproxy/go-control-plane/pkg/resource/v3"
+
+	"gatehouse/translator"
+)
+
+// refusal is a version that the proxy refused, and why in its own words.
+type refusal struct {
+	version, words string
+}
+
+// refuse takes a NACK. Envoy answers for a whole response: the resources that its message names are refused, the others are sent
+// again without them. A message that names none is traced by halves. A refused version is not sent again unless the proxy asks for it.
+func (s *session) refuse(r *response, message string) {
+	k := r.kind
+	s.retryRemovals(r)
+	var names []string
+	for _, res := range r.resources {
+		h := k.have[res.Name]
+		if h == nil || h.sent != res {
+			continue
+		}
+		h.sent = h.acked
+		if h.acked == nil {
+			delete(k.have, res.Name)
+		}
+		names = append(names, res.Name)
+	}
+	blamed := blame(message, names)
+	if len(names) == 1 {
+		blamed = map[string]string{names[0]: message}
+	}
+	for _, res := range r.resources {
+		if words, ok := blamed[res.Name]; ok {
+			s.quarantine(res, words, r.seq)
+		}
+	}
+	names = slices.DeleteFunc(names, func(name string) bool { _, ok := blamed[name]; return ok })
+	switch {
+	case len(names) == 0:
+	case len(blamed) > 0:
+		k.groups = append(k.groups, names)
+	default:
+		half := len(names) / 2
+		k.groups = append(k.groups, names[:half:half], names[half:])
+	}
+}
+
+func (s *session) quarantine(res *translator.Resource, words string, seq uint64) {
+	n := nameOf(res)
+	s.refused[n] = refusal{version: res.Version, words: words}
+	s.news = true
+	if n.Type == resource.ClusterType {
+		s.warmth.drop(n.Name)
+	} else {
+		s.warmth.settled(n, seq)
+	}
+}
+
+// retryRemovals has the removals of a refused response sent again, on their own as they are due. Removals that are refused on their own
+// cannot be had and are given up.
+func (s *session) retryRemovals(r *response) {
+	for _, name := range r.removed {
+		h := r.kind.have[name]
+		switch {
+		case h == nil:
+		case len(r.resources) == 0:
+			delete(r.kind.have, name)
+			s.news = true
+		case h.sent == nil:
+			h.sent = h.acked
+			r.kind.leaving[name] = time.Unix(0, 0)
+		}
+	}
+}
+
+// group returns a response of the next names that must be sent apart, nil if there are none.
+func (s *session) group(k *kind) *response {
+	for len(k.groups) > 0 {
+		r := &response{kind: k}
+		for _, name := range k.groups[0] {
+			res := s.fleet.resources[k.url][name]
+			if res == nil || !k.subscribed(name) {
+				continue
+			}
+			if m := k.pending[name]; m != nil {
+				r.since = earlier(r.since, m.since)
+				delete(k.pending, name)
+			}
+			r.resources = append(r.resources, res)
+		}
+		k.groups = k.groups[1:]
+		if len(r.resources) > 0 {
+			return r
+		}
+	}
+	return nil
+}
+
+// blame finds which of the names a message of Envoy is about, with the part of the message that is about each.
+func blame(message string, names []string) map[string]string {
+	type place struct {
+		at   int
+		name string
+	}
+	var places []place
+	for _, name := range names {
+		if at := mention(message, name); at >= 0 {
+			places = append(places, place{at, name})
+		}
+	}
+	if len(places) == 0 {
+		return nil
+	}
+	slices.SortFunc(places, func(a, b place) int { return a.at - b.at })
+	blamed := make(map[string]string, len(places))
+	for i, p := range places {
+		if len(places) == 1 {
+			blamed[p.name] = message
+			break
+		}
+		end := len(message)
+		if i+1 < len(places) {
+			end = places[i+1].at
+		}
+		blamed[p.name] = strings.TrimRight(message[p.at:end], ", \n\t'\"")
+	}
+	return blamed
+}
+
+// mention returns where a message has the name as a word of its own, or -1.
+func mention(message, name string) int {
+	if name == "" {
+		return -1
+	}
+	for from := 0; ; {
+		at := strings.Index(message[from:], name)
+		if at < 0 {
+			return -1
+		}
+		at += from
+		end := at + len(name)
+		if (at == 0 || !inName(message[at-1])) && (end == len(message) || !inName(message[end]) || endsSentence(message[end:])) {
+			return at
+		}
+		from = at + 1
+	}
+}
+
+// inName tells whether a byte can be part of a resource's name.
+func inName(b byte) bool {
+	return b == '/' || b == '-' || b == '_' || b == '.' ||
+		'0' <= b && b <= '9' || 'a' <= b && b <= 'z' || 'A' <= b && b <= 'Z'
+}
+
+func endsSentence(rest string) bool {
+	return rest[0] == '.' && (len(rest) == 1 || rest[1] == ' ' || rest[1] == '\n')
+}

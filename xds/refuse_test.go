@@ -1,0 +1,164 @@
+package xds
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func (p *script) wantRefused(want map[string]string) {
+	p.t.Helper()
+	got := map[string]string{}
+	for n, words := range p.s.snapshot("pod").Refused {
+		got[letters(n.Type)+" "+n.Name] = words
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		p.t.Fatalf("refusals other than wanted (-want +got):\n%s", diff)
+	}
+}
+
+func TestRefusedResourceIsNamedByEnvoy(t *testing.T) {
+	p := serving(t)
+	p.publish("CDS b@1", "CDS c@1", "CDS d@1")
+	p.want("CDS b@1 c@1 d@1")
+	p.nack("CDS", "Error adding/updating cluster(s) c: no such extension")
+	p.want("CDS b@1 d@1")
+	p.ack("CDS")
+	p.want()
+	p.wantRefused(map[string]string{"CDS c": "Error adding/updating cluster(s) c: no such extension"})
+	p.publish("CDS c@1", "CDS b@2")
+	p.want("CDS b@2")
+	p.ack("CDS")
+	p.publish("CDS c@2")
+	p.want("CDS c@2")
+	p.wantRefused(map[string]string{"CDS c": "Error adding/updating cluster(s) c: no such extension"})
+	p.ack("CDS")
+	p.wantRefused(map[string]string{})
+}
+
+func TestSeveralRefusedResourcesGetTheirOwnWords(t *testing.T) {
+	p := serving(t)
+	p.publish("CDS ns/b@1", "CDS ns/b/2@1", "CDS ns/c@1")
+	p.want("CDS ns/b@1 ns/b/2@1 ns/c@1")
+	p.nack("CDS", "Error adding/updating cluster(s) ns/b/2: bad address, ns/c: bad port")
+	p.want("CDS ns/b@1")
+	p.wantRefused(map[string]string{"CDS ns/b/2": "ns/b/2: bad address", "CDS ns/c": "ns/c: bad port"})
+}
+
+func TestRefusalThatNamesNothingIsBisected(t *testing.T) {
+	p := serving(t)
+	p.publish("EDS a@2")
+	p.ask("EDS", "b", "c", "d", "e")
+	p.want("EDS a@2 -b -c -d -e")
+	p.ack("EDS")
+	p.publish("EDS b@1", "EDS c@1", "EDS d@1", "EDS e@1")
+	bad := map[string]bool{"c": true}
+	var log []string
+	for range 20 {
+		lines := p.take()
+		log = append(log, lines...)
+		if len(lines) == 0 {
+			break
+		}
+		refused := false
+		for _, r := range p.open["EDS"][0].resources {
+			refused = refused || bad[r.Name]
+		}
+		if refused {
+			p.nack("EDS", "Proto constraint validation failed")
+		} else {
+			p.ack("EDS")
+		}
+	}
+	want := "EDS b@1 c@1 d@1 e@1|EDS b@1 c@1|EDS d@1 e@1|EDS b@1|EDS c@1"
+	if got := strings.Join(log, "|"); got != want {
+		t.Fatalf("sent %q, want %q", got, want)
+	}
+	p.wantRefused(map[string]string{"EDS c": "Proto constraint validation failed"})
+}
+
+func TestRefusedAnswerIsSentAgainAloneWhenAskedFor(t *testing.T) {
+	p := serving(t)
+	p.publish("EDS a@2")
+	p.want("EDS a@2")
+	p.nack("EDS", "no")
+	p.want()
+	p.ask("EDS", "a")
+	p.want("EDS a@2")
+	p.nack("EDS", "no")
+	p.want()
+}
+
+func TestRefusedClusterDoesNotHoldUpRoutes(t *testing.T) {
+	p := serving(t)
+	p.publish("CDS b@1 EDS:b", "EDS b@1", "RDS r@2 CDS:a CDS:b")
+	p.want("CDS b@1")
+	p.nack("CDS", "no")
+	p.want("RDS r@2")
+}
+
+func TestRemovalInARefusedResponseIsSentAgain(t *testing.T) {
+	p := serving(t)
+	p.publish("LDS m@1", "-LDS:l")
+	p.want("LDS m@1 -l")
+	p.nack("LDS", "Error adding/updating listener(s) m: no such filter")
+	p.want("LDS -l")
+	p.ack("LDS")
+	p.want()
+	if got := p.s.snapshot("pod").Listeners; len(got) != 0 {
+		t.Fatalf("the proxy is said to have listeners %v, want none", got)
+	}
+}
+
+func TestAnswerToAnOlderResponseSaysNothingOfTheNewer(t *testing.T) {
+	p := serving(t)
+	p.publish("CDS b@1")
+	p.want("CDS b@1")
+	p.after(time.Second)
+	p.publish("CDS b@2")
+	p.want("CDS b@2")
+	p.nack("CDS", "b is bad")
+	p.want()
+	p.wantRefused(map[string]string{})
+	p.ack("CDS")
+	p.want()
+}
+
+func TestMention(t *testing.T) {
+	tests := map[string]struct {
+		message, name string
+		want          int
+	}{
+		"alone":                  {"foo", "foo", 0},
+		"before a colon":         {"cluster(s) ns/a: bad", "ns/a", 11},
+		"in quotes":              {"listener 'http' is bad", "http", 10},
+		"at the end":             {"cannot add a/b.", "a/b", 11},
+		"part of a longer path":  {"cluster ns/a/b: bad", "ns/a", -1},
+		"tail of a longer path":  {"cluster x/ns/a: bad", "ns/a", -1},
+		"longer first":           {"ns/a/b: bad, ns/a: bad", "ns/a", 13},
+		"host with a dot after":  {"a.b.c", "a.b", -1},
+		"no mention":             {"bad", "ns/a", -1},
+		"an empty name is never": {"bad", "", -1},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got := mention(tc.message, tc.name); got != tc.want {
+				t.Errorf("mention(%q, %q) = %d, want %d", tc.message, tc.name, got, tc.want)
+			}
+		})
+	}
+}
+
+func FuzzBlame(f *testing.F) {
+	f.Add("Error adding/updating cluster(s) ns/a: bad, ns/a/b: worse.", "ns/a", "ns/a/b")
+	f.Add("", "", "x")
+	f.Fuzz(func(t *testing.T, message, a, b string) {
+		for name, words := range blame(message, []string{a, b}) {
+			if !strings.Contains(message, words) || !strings.Contains(message, name) {
+				t.Errorf("blame(%q) says %q of %q, which the message does not", message, words, name)
+			}
+		}
+	})
+}

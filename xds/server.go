@@ -1,0 +1,199 @@
+package xds
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"gatehouse/translator"
+)
+
+// Config is what a Server needs. Authenticate is required.
+type Config struct {
+	// Authenticate tells who holds a bearer token. An error with the gRPC code Unavailable says that it cannot be told now; any other
+	// error refuses the token.
+	Authenticate func(ctx context.Context, token string) (Identity, error)
+	// Report, if set, is called when what a proxy has acknowledged or refused changes, with the latest state, and with connected false
+	// when the proxy's last stream has ended. Calls for one proxy come one after the other; those for different proxies may overlap.
+	Report func(p translator.Proxy, connected bool)
+	// Grace is how long a cluster or secret stays on a proxy after its last use, 5 s if zero. It is also how long
+	// a proxy that shows no sign of having read a new cluster holds up the routes to it.
+	Grace time.Duration
+	// WarmLimit is how long a route waits for a new cluster's endpoints and secrets to be acknowledged, and a response for the
+	// answer to the one before it, 1 s if zero.
+	WarmLimit time.Duration
+	// Metrics registers the server's metrics, if set.
+	Metrics prometheus.Registerer
+	Log     logr.Logger
+}
+
+// Server delivers what is published to the proxies. All its methods may be called from any goroutine.
+type Server struct {
+	discovery.UnimplementedAggregatedDiscoveryServiceServer
+
+	config  Config
+	limits  limits
+	log     logr.Logger
+	metrics *metrics
+	synced  atomic.Bool
+	closed  context.Context
+	end     context.CancelFunc
+
+	mu        sync.Mutex
+	fleets    map[string]*fleet
+	reporters map[proxyKey]*reporter
+}
+
+type proxyKey struct{ fleet, node string }
+
+// New returns a server that knows no fleet yet.
+func New(c Config) *Server {
+	s := &Server{
+		config: c, log: c.Log, metrics: newMetrics(c.Metrics),
+		limits: limits{grace: c.Grace, warm: c.WarmLimit},
+		fleets: map[string]*fleet{}, reporters: map[proxyKey]*reporter{},
+	}
+	if s.limits.grace == 0 {
+		s.limits.grace = 5 * time.Second
+	}
+	if s.limits.warm == 0 {
+		s.limits.warm = time.Second
+	}
+	s.closed, s.end = context.WithCancel(context.Background())
+	return s
+}
+
+// Register makes the server part of g, which must authenticate calls as Serve does.
+func (s *Server) Register(g *grpc.Server) {
+	discovery.RegisterAggregatedDiscoveryServiceServer(g, s)
+}
+
+// Publish takes over changes; what it is given must not be changed afterwards. It waits for no proxy. The first delta of a fleet, and the first one
+// after Gone, holds all that the fleet has.
+func (s *Server) Publish(deltas []translator.Delta) {
+	now := time.Now()
+	for _, d := range deltas {
+		s.fleet(d.Fleet).publish(d, now)
+		if d.Gone {
+			s.drop(d.Fleet)
+		}
+	}
+}
+
+// Synced lets the proxies have what is published. Before it nothing is sent, since what is not known yet would look like removed.
+func (s *Server) Synced() {
+	s.synced.Store(true)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range s.fleets {
+		f.wakeAll()
+	}
+}
+
+// Close ends all streams, so that the proxies connect to another replica, and refuses new ones. They keep what they have.
+func (s *Server) Close() {
+	s.end()
+}
+
+// StreamAggregatedResources says that the state-of-the-world variant is not served.
+func (s *Server) StreamAggregatedResources(stream discovery.AggregatedDiscoveryService_StreamAggregatedResourcesServer) error {
+	return unserved(nil, stream)
+}
+
+// DeltaAggregatedResources serves one proxy until it leaves, its token expires or the server is closed.
+func (s *Server) DeltaAggregatedResources(stream discovery.AggregatedDiscoveryService_DeltaAggregatedResourcesServer) error {
+	id, ok := stream.Context().Value(identityKey{}).(Identity)
+	if !ok {
+		return status.Error(codes.Unauthenticated, "the call was not authenticated")
+	}
+	first, err := stream.Recv()
+	if err != nil {
+		return err
+	}
+	node := first.GetNode()
+	if node.GetId() == "" {
+		return status.Error(codes.InvalidArgument, "the first request has no node.id; set it to the name of the pod")
+	}
+	if !id.Mine(node.GetCluster()) {
+		s.metrics.denied.Inc()
+		s.log.Info("refused a proxy", "subject", id.Subject, "node", node.GetId(), "cluster", node.GetCluster())
+		return status.Errorf(codes.PermissionDenied, "node.cluster %q is not a Gateway of %s; set it to namespace/name of the Gateway that the service account is for", node.GetCluster(), id.Subject)
+	}
+	return s.run(newStream(stream, node, id), first)
+}
+
+// fleet returns the fleet with the key, making it if need be.
+func (s *Server) fleet(key string) *fleet {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.fleetLocked(key)
+}
+
+func (s *Server) fleetLocked(key string) *fleet {
+	f := s.fleets[key]
+	if f == nil {
+		f = newFleet(key)
+		s.fleets[key] = f
+	}
+	return f
+}
+
+// drop forgets a fleet that has neither resources nor proxies.
+func (s *Server) drop(key string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := s.fleets[key]
+	if f == nil {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.known && len(f.streams) == 0 {
+		delete(s.fleets, key)
+	}
+}
+
+// enter adds a stream to its fleet, leave takes it out.
+func (s *Server) enter(st *stream, key string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := s.fleetLocked(key)
+	st.session = newSession(f, s.limits)
+	f.mu.Lock()
+	f.streams[st] = struct{}{}
+	f.mu.Unlock()
+	proxy := proxyKey{key, st.node}
+	st.reporter = s.reporters[proxy]
+	if st.reporter == nil {
+		st.reporter = newReporter(s.config.Report, func() { s.dropReporter(proxy) })
+		s.reporters[proxy] = st.reporter
+	}
+	st.reporter.join(st)
+	s.metrics.streams.Inc()
+}
+
+func (s *Server) leave(st *stream) {
+	s.metrics.streams.Dec()
+	f := st.session.fleet
+	f.mu.Lock()
+	delete(f.streams, st)
+	f.mu.Unlock()
+	s.drop(f.key)
+}
+
+// dropReporter forgets the reporter of a proxy that has left, once its leaving is reported.
+func (s *Server) dropReporter(proxy proxyKey) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r := s.reporters[proxy]; r != nil && r.spent() {
+		delete(s.reporters, proxy)
+	}
+}

@@ -1,0 +1,44 @@
+package xds
+
+import (
+	"crypto/tls"
+	"errors"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
+)
+
+// requestLimit is the largest request that is accepted, in bytes: a proxy that reconnects names all that it has.
+const requestLimit = 64 << 20
+
+// Serve returns a gRPC server that serves s, and nothing else, over TLS with the certificate that certificate returns at each handshake, so that
+// a renewed one is used from the next connection on. Every call of every method is authenticated. Peers that do not answer for 30 s are
+// given up.
+func (s *Server) Serve(certificate func() *tls.Certificate) *grpc.Server {
+	config := &tls.Config{
+		MinVersion: tls.VersionTLS12,
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			if c := certificate(); c != nil {
+				return c, nil
+			}
+			return nil, errors.New("the xDS server has no serving certificate yet")
+		},
+	}
+	return s.serve(grpc.Creds(credentials.NewTLS(config)))
+}
+
+// serve returns a server with what does not depend on the transport.
+func (s *Server) serve(options ...grpc.ServerOption) *grpc.Server {
+	g := grpc.NewServer(append(options,
+		grpc.MaxRecvMsgSize(requestLimit),
+		grpc.UnaryInterceptor(s.unary),
+		grpc.StreamInterceptor(s.streaming),
+		grpc.UnknownServiceHandler(unserved),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 20 * time.Second, Timeout: 10 * time.Second}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
+	)...)
+	s.Register(g)
+	return g
+}

@@ -1,0 +1,281 @@
+package xds
+
+import (
+	"strconv"
+	"time"
+
+	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+
+	"gatehouse/translator"
+)
+
+// everything is the name by which a proxy asks for all resources of a type.
+const everything = "*"
+
+// limits are the times that a session goes by.
+type limits struct {
+	// grace is how long a resource outlives its last use, and how long an unanswered proxy is waited for.
+	grace time.Duration
+	// warm is how long a resource waits for a cluster that it needs, and for an answer to what was sent before.
+	warm time.Duration
+}
+
+// session is what is known of one proxy on one stream: its subscriptions, what it has, what it was sent. It does no I/O and asks
+// no clock. The fleet's mutex guards it.
+type session struct {
+	fleet  *fleet
+	limits limits
+
+	kinds []*kind
+	inbox []*batch
+	// sent numbers the responses; the number is also the nonce. answered is the highest that the proxy has answered.
+	sent, answered uint64
+	// wakeAt is the time at which next may have more to send although nothing happens; zero means never.
+	wakeAt time.Time
+
+	warmth  warmth
+	refused map[translator.Name]refusal
+	// after lists the secrets that a cluster waits for only once it has its endpoints, by the name of these endpoints.
+	after map[translator.Name][]translator.Name
+	// needed holds what anything on the proxy names; nil means that it must be gathered again.
+	needed *uses
+	// news tells that the report to the translation has changed.
+	news bool
+}
+
+// kind is a proxy's subscription to one type.
+type kind struct {
+	trait
+	rank     int
+	wildcard bool
+	names    map[string]bool
+	have     map[string]*held
+	pending  map[string]*mark
+	leaving  map[string]time.Time
+	// groups are the names that are to be sent apart from all others, to find out which of them the proxy refuses.
+	groups [][]string
+	// flight holds the responses that the proxy has not answered, oldest first.
+	flight []*response
+	// compare tells that the subscription must be compared with the whole fleet; owed, that an answer is due even if it is empty.
+	compare, owed bool
+	// blocked tells that something of this type waits for a cluster.
+	blocked bool
+}
+
+// held is a resource that the proxy has or was sent.
+type held struct {
+	// acked is what the proxy runs, nil if it runs nothing under the name; sent is what it was sent last, nil after a removal.
+	acked, sent *translator.Resource
+	// unknown tells that acked is from the proxy's own words on reconnecting: only the version is known, not what it needs.
+	unknown bool
+}
+
+// mark tells why a name is looked at.
+type mark struct {
+	// since is when the oldest unsent change was published; zero if nothing was published.
+	since time.Time
+	// asked: the proxy named it and waits for an answer. follow: something that needs it was sent.
+	asked, follow bool
+	// candidate is the version that waits for its clusters. Later versions must not put it off for ever.
+	candidate *translator.Resource
+}
+
+// response is a message to the proxy.
+type response struct {
+	kind      *kind
+	seq       uint64
+	resources []*translator.Resource
+	removed   []string
+	sentAt    time.Time
+	// since is when the oldest change in it was published; zero if it has none.
+	since time.Time
+}
+
+func newSession(f *fleet, l limits) *session {
+	return &session{
+		fleet: f, limits: l, warmth: newWarmth(), news: true,
+		refused: map[translator.Name]refusal{}, after: map[translator.Name][]translator.Name{},
+	}
+}
+
+// request takes a message of the proxy: subscriptions, and the answer to a response.
+func (s *session) request(req *discovery.DeltaDiscoveryRequest, now time.Time) (answered *response) {
+	k := s.kind(req.GetTypeUrl())
+	first := k == nil
+	if first {
+		k = s.subscribe(req)
+	}
+	if nonce := req.GetResponseNonce(); nonce != "" {
+		answered = s.answer(k, req, now)
+	}
+	for _, name := range req.GetResourceNamesUnsubscribe() {
+		s.unsubscribe(k, name)
+	}
+	for _, name := range req.GetResourceNamesSubscribe() {
+		if name == everything {
+			k.wildcard, k.compare, k.owed = true, true, true
+			continue
+		}
+		k.names[name] = true
+		k.mark(name).asked = true
+		s.warmth.seen(translator.Name{Type: k.url, Name: name}, now)
+	}
+	if first && k.trait.wildcard && len(req.GetResourceNamesSubscribe()) == 0 {
+		k.wildcard = true
+	}
+	if first && k.wildcard {
+		k.compare, k.owed = true, len(req.GetInitialResourceVersions()) == 0
+	}
+	return answered
+}
+
+// post hands a publication to the session, to be looked at when the proxy can take something.
+func (s *session) post(b *batch) {
+	if len(s.inbox) >= inboxLimit {
+		s.compareAll()
+		return
+	}
+	s.inbox = append(s.inbox, b)
+}
+
+// compareAll makes the session compare all that the proxy has with all that it is to have.
+func (s *session) compareAll() {
+	s.inbox = nil
+	for _, k := range s.kinds {
+		k.compare = true
+	}
+}
+
+func (s *session) kind(url string) *kind {
+	for _, k := range s.kinds {
+		if k.url == url {
+			return k
+		}
+	}
+	return nil
+}
+
+// subscribe starts a type. What the proxy says it has from earlier streams is taken as acknowledged.
+func (s *session) subscribe(req *discovery.DeltaDiscoveryRequest) *kind {
+	t, rank := traitOf(req.GetTypeUrl())
+	k := &kind{
+		trait: t, rank: rank, compare: true, names: map[string]bool{}, have: map[string]*held{},
+		pending: map[string]*mark{}, leaving: map[string]time.Time{},
+	}
+	for name, version := range req.GetInitialResourceVersions() {
+		r := &translator.Resource{Type: k.url, Name: name, Version: version}
+		k.have[name] = &held{acked: r, sent: r, unknown: true}
+	}
+	s.news, s.needed = true, nil
+	at := len(s.kinds)
+	for at > 0 && s.kinds[at-1].rank > rank {
+		at--
+	}
+	s.kinds = append(s.kinds, nil)
+	copy(s.kinds[at+1:], s.kinds[at:])
+	s.kinds[at] = k
+	return k
+}
+
+func (s *session) unsubscribe(k *kind, name string) {
+	if name == everything {
+		k.wildcard = false
+		for n := range k.have {
+			if !k.names[n] {
+				s.forget(k, n)
+			}
+		}
+		return
+	}
+	delete(k.names, name)
+	if !k.wildcard {
+		s.forget(k, name)
+	}
+}
+
+// forget drops what is known of a name that the proxy no longer subscribes to.
+func (s *session) forget(k *kind, name string) {
+	delete(k.have, name)
+	delete(k.pending, name)
+	delete(k.leaving, name)
+	delete(s.after, translator.Name{Type: k.url, Name: name})
+	s.needed, s.news = nil, s.news || k.reported != unreported
+}
+
+// answer takes an ACK or NACK. An answer to a response of which nothing is known says nothing and is passed over.
+func (s *session) answer(k *kind, req *discovery.DeltaDiscoveryRequest, now time.Time) *response {
+	seq, err := strconv.ParseUint(req.GetResponseNonce(), 10, 64)
+	if err != nil {
+		return nil
+	}
+	var r *response
+	for i, f := range k.flight {
+		if f.seq == seq {
+			r = f
+			k.flight = append(k.flight[:i], k.flight[i+1:]...)
+			break
+		}
+	}
+	if r == nil {
+		return nil
+	}
+	s.answered = max(s.answered, seq)
+	s.warmth.answered(s.answered, now)
+	s.needed = nil
+	if e := req.GetErrorDetail(); e != nil {
+		s.refuse(r, e.GetMessage())
+	} else {
+		s.accept(r)
+	}
+	return r
+}
+
+func (s *session) accept(r *response) {
+	k := r.kind
+	for _, res := range r.resources {
+		n := translator.Name{Type: res.Type, Name: res.Name}
+		s.warmth.settled(n, r.seq)
+		if _, was := s.refused[n]; was {
+			delete(s.refused, n)
+			s.news = true
+		}
+		h := k.have[res.Name]
+		if h == nil {
+			continue
+		}
+		if k.reported == byName && h.acked == nil || k.reported == byVersion && (h.acked == nil || h.acked.Version != res.Version) {
+			s.news = true
+		}
+		h.acked, h.unknown = res, false
+	}
+	for _, name := range r.removed {
+		s.warmth.settled(translator.Name{Type: k.url, Name: name}, r.seq)
+		if h := k.have[name]; h != nil && h.sent == nil {
+			delete(k.have, name)
+			s.news = s.news || k.reported != unreported
+		}
+	}
+}
+
+func (k *kind) subscribed(name string) bool {
+	return k.wildcard || k.names[name]
+}
+
+func (k *kind) mark(name string) *mark {
+	m := k.pending[name]
+	if m == nil {
+		m = &mark{}
+		k.pending[name] = m
+	}
+	return m
+}
+
+// gone tells that the proxy has nothing under the name, or was told to remove it.
+func (h *held) gone() bool {
+	return h == nil || h.sent == nil
+}
+
+// current tells that the proxy has or is being sent these bytes.
+func (h *held) current(r *translator.Resource) bool {
+	return h != nil && h.sent != nil && h.sent.Version == r.Version
+}

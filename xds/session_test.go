@@ -1,0 +1,531 @@
+package xds
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"github.com/envoyproxy/go-control-plane/pkg/resource/v3"
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/genproto/googleapis/rpc/status"
+
+	"gatehouse/translator"
+)
+
+// short maps the letters that the tests use to types, as Envoy's documentation does.
+var short = map[string]string{
+	"CDS": resource.ClusterType, "EDS": resource.EndpointType, "SDS": resource.SecretType,
+	"LDS": resource.ListenerType, "RDS": resource.RouteType,
+}
+
+func letters(url string) string {
+	for s, u := range short {
+		if u == url {
+			return s
+		}
+	}
+	return url
+}
+
+// res parses a resource such as "CDS a@1 EDS:a SDS:ca": a version and what it needs.
+func res(text string) *translator.Resource {
+	words := strings.Fields(text)
+	name, version, _ := strings.Cut(words[1], "@")
+	r := &translator.Resource{Type: short[words[0]], Name: name, Version: version, Body: []byte(text)}
+	for _, w := range words[2:] {
+		r.Needs = append(r.Needs, named(w))
+	}
+	return r
+}
+
+func named(text string) translator.Name {
+	typ, name, _ := strings.Cut(text, ":")
+	return translator.Name{Type: short[typ], Name: name}
+}
+
+// script plays a proxy against a session, with a clock of its own.
+type script struct {
+	t    *testing.T
+	f    *fleet
+	s    *session
+	now  time.Time
+	open map[string][]*response
+}
+
+func newScript(t *testing.T) *script {
+	p := &script{t: t, f: newFleet("ns/gw"), now: time.Unix(1000, 0)}
+	p.reconnect()
+	return p
+}
+
+// reconnect starts a new stream.
+func (p *script) reconnect() {
+	p.f.streams = map[*stream]struct{}{}
+	st := &stream{awake: make(chan struct{}, 1)}
+	st.session = newSession(p.f, limits{grace: 5 * time.Second, warm: time.Second})
+	p.s = st.session
+	p.f.streams[st] = struct{}{}
+	p.open = map[string][]*response{}
+}
+
+// publish changes the fleet: resources as res reads them, and removals such as "-CDS:a".
+func (p *script) publish(texts ...string) {
+	d := translator.Delta{Fleet: "ns/gw"}
+	for _, text := range texts {
+		if gone, ok := strings.CutPrefix(text, "-"); ok {
+			d.Removed = append(d.Removed, named(gone))
+		} else {
+			d.Changed = append(d.Changed, res(text))
+		}
+	}
+	p.f.publish(d, p.now)
+}
+
+// ask sends a request: names to subscribe to, "-name" to unsubscribe, "name=version" what it has from earlier.
+func (p *script) ask(typ string, names ...string) {
+	req := &discovery.DeltaDiscoveryRequest{TypeUrl: short[typ], InitialResourceVersions: map[string]string{}}
+	for _, n := range names {
+		if gone, ok := strings.CutPrefix(n, "-"); ok {
+			req.ResourceNamesUnsubscribe = append(req.ResourceNamesUnsubscribe, gone)
+			continue
+		}
+		name, version, has := strings.Cut(n, "=")
+		if has {
+			req.InitialResourceVersions[name] = version
+		}
+		if !has || typ != "CDS" && typ != "LDS" {
+			req.ResourceNamesSubscribe = append(req.ResourceNamesSubscribe, name)
+		}
+	}
+	p.s.request(req, p.now)
+}
+
+// ack answers the oldest open response of a type; nack refuses it.
+func (p *script) ack(typ string) { p.t.Helper(); p.answer(typ, nil) }
+
+func (p *script) nack(typ, message string) {
+	p.t.Helper()
+	p.answer(typ, &status.Status{Code: 13, Message: message})
+}
+
+func (p *script) answer(typ string, detail *status.Status) {
+	p.t.Helper()
+	open := p.open[typ]
+	if len(open) == 0 {
+		p.t.Fatalf("the proxy has no %s response to answer", typ)
+	}
+	p.open[typ] = open[1:]
+	p.s.request(&discovery.DeltaDiscoveryRequest{
+		TypeUrl: short[typ], ResponseNonce: strconv.FormatUint(open[0].seq, 10), ErrorDetail: detail,
+	}, p.now)
+}
+
+// after lets time pass.
+func (p *script) after(d time.Duration) { p.now = p.now.Add(d) }
+
+// want checks what is sent now, one line for each response such as "CDS a@1 b@1 -c".
+func (p *script) want(lines ...string) {
+	p.t.Helper()
+	if diff := cmp.Diff(lines, p.take()); diff != "" {
+		p.t.Fatalf("sent other than wanted (-want +got):\n%s", diff)
+	}
+}
+
+func (p *script) take() (lines []string) {
+	for r := p.s.next(p.now); r != nil; r = p.s.next(p.now) {
+		typ := letters(r.kind.url)
+		line := typ
+		for _, x := range r.resources {
+			line += fmt.Sprintf(" %s@%s", x.Name, x.Version)
+		}
+		for _, name := range r.removed {
+			line += " -" + name
+		}
+		lines = append(lines, line)
+		p.open[typ] = append(p.open[typ], r)
+	}
+	return lines
+}
+
+// settle answers all until nothing more is sent, as a proxy does that likes everything.
+func (p *script) settle() {
+	p.t.Helper()
+	for range 100 {
+		p.take()
+		idle := true
+		for typ := range short {
+			for len(p.open[typ]) > 0 {
+				p.ack(typ)
+				idle = false
+			}
+		}
+		if idle {
+			return
+		}
+	}
+	p.t.Fatal("the session does not come to rest")
+}
+
+// serving brings up a proxy with a listener, its routes to cluster a, and the cluster's endpoints.
+func serving(t *testing.T) *script {
+	p := newScript(t)
+	p.publish("CDS a@1 EDS:a", "EDS a@1", "LDS l@1 RDS:r", "RDS r@1 CDS:a")
+	p.ask("CDS")
+	p.want("CDS a@1")
+	p.ask("EDS", "a")
+	p.want("EDS a@1")
+	p.ack("EDS")
+	p.ack("CDS")
+	p.ask("LDS")
+	p.want("LDS l@1")
+	p.ask("RDS", "r")
+	p.want("RDS r@1")
+	p.ack("LDS")
+	p.ack("RDS")
+	p.want()
+	return p
+}
+
+func TestNothingBeforeThePublication(t *testing.T) {
+	p := newScript(t)
+	p.ask("CDS")
+	p.ask("EDS", "a")
+	p.want()
+	p.publish()
+	p.want("CDS", "EDS -a")
+}
+
+func TestEmptyAnswerToAFreshProxy(t *testing.T) {
+	p := newScript(t)
+	p.publish()
+	p.ask("CDS", "*")
+	p.want("CDS")
+	p.ask("LDS")
+	p.want("LDS")
+	p.ack("CDS")
+	p.ack("LDS")
+	p.want()
+}
+
+func TestRouteWaitsForItsNewCluster(t *testing.T) {
+	p := serving(t)
+	p.publish("CDS b@1 EDS:b", "EDS b@1", "RDS r@2 CDS:a CDS:b")
+	p.want("CDS b@1")
+	p.ack("CDS")
+	p.want()
+	p.ask("EDS", "b")
+	p.want("EDS b@1")
+	p.ack("EDS")
+	p.want("RDS r@2")
+}
+
+// Envoy holds back its acknowledgement of clusters while any of them warms; endpoints that it took say enough.
+func TestEndpointsSayMoreThanTheClusterAck(t *testing.T) {
+	p := serving(t)
+	p.publish("CDS b@1 EDS:b", "EDS b@1", "RDS r@2 CDS:b")
+	p.want("CDS b@1")
+	p.ask("EDS", "b")
+	p.want("EDS b@1")
+	p.ack("EDS")
+	p.want("RDS r@2")
+}
+
+func TestWarmLimitIsPaidOnce(t *testing.T) {
+	p := serving(t)
+	p.publish("CDS b@1 EDS:b", "RDS r@2 CDS:a CDS:b")
+	p.want("CDS b@1")
+	p.ack("CDS")
+	p.want()
+	if want := p.now.Add(time.Second); !p.s.wakeAt.Equal(want) {
+		t.Fatalf("the session wakes at %v, want %v", p.s.wakeAt, want)
+	}
+	p.after(999 * time.Millisecond)
+	p.want()
+	p.after(time.Millisecond)
+	p.want("RDS r@2")
+	p.ack("RDS")
+	p.publish("CDS b@2 EDS:b", "RDS r@3 CDS:b")
+	p.want("CDS b@2", "RDS r@3")
+}
+
+func TestSilentProxyHoldsRoutesForTheGraceOnly(t *testing.T) {
+	p := serving(t)
+	p.publish("CDS b@1 EDS:b", "RDS r@2 CDS:b")
+	p.want("CDS b@1")
+	p.after(5*time.Second - 1)
+	p.want()
+	p.after(1)
+	p.want("RDS r@2")
+}
+
+func TestLaterVersionsDoNotPutARouteOff(t *testing.T) {
+	p := serving(t)
+	p.publish("CDS b@1 EDS:b", "EDS b@1", "RDS r@2 CDS:a CDS:b")
+	p.want("CDS b@1")
+	p.ack("CDS")
+	p.ask("EDS", "b")
+	p.want("EDS b@1")
+	p.publish("CDS c@1 EDS:c", "EDS c@1", "RDS r@3 CDS:a CDS:b CDS:c")
+	p.want("CDS c@1")
+	p.ack("EDS")
+	p.want("RDS r@2")
+	p.ask("EDS", "c")
+	p.want("EDS c@1")
+	p.ack("EDS")
+	p.ack("CDS")
+	p.want()
+	p.ack("RDS")
+	p.want("RDS r@3")
+}
+
+func TestWaitingVersionOfWhichTheClusterVanishes(t *testing.T) {
+	p := serving(t)
+	p.publish("CDS b@1 EDS:b", "EDS b@1")
+	p.want("CDS b@1")
+	p.publish("CDS c@1 EDS:c", "RDS r@2 CDS:c")
+	p.want()
+	p.publish("-CDS:c", "RDS r@3 CDS:a")
+	p.want("RDS r@3")
+}
+
+func TestClusterLeavesAfterItsRoutesAndAGrace(t *testing.T) {
+	p := serving(t)
+	p.publish("CDS b@1 EDS:b", "EDS b@1")
+	p.want("CDS b@1")
+	p.ask("EDS", "b")
+	p.settle()
+	p.publish("-CDS:a", "-EDS:a", "RDS r@2 CDS:b")
+	p.want("RDS r@2")
+	p.after(time.Minute)
+	p.want()
+	p.ack("RDS")
+	p.want()
+	p.after(5 * time.Second)
+	p.want("CDS -a")
+	p.ack("CDS")
+	p.ask("EDS", "-a")
+	p.after(time.Minute)
+	p.want()
+}
+
+func TestClusterThatComesBackInTheGraceStays(t *testing.T) {
+	p := serving(t)
+	p.publish("-CDS:a", "RDS r@2")
+	p.want("RDS r@2")
+	p.ack("RDS")
+	p.want()
+	p.publish("CDS a@1 EDS:a")
+	p.after(time.Minute)
+	p.want()
+}
+
+func TestRefusedRouteKeepsTheClusterOfTheOneInUse(t *testing.T) {
+	p := serving(t)
+	p.publish("-CDS:a", "RDS r@2")
+	p.want("RDS r@2")
+	p.nack("RDS", "no")
+	p.after(time.Minute)
+	p.want()
+	p.publish("RDS r@3")
+	p.want("RDS r@3")
+	p.ack("RDS")
+	p.want()
+	p.after(5 * time.Second)
+	p.want("CDS -a")
+}
+
+func TestListenerBeforeRoutes(t *testing.T) {
+	p := serving(t)
+	p.publish("LDS l@2 RDS:r", "RDS r@2 CDS:a")
+	p.want("LDS l@2")
+	p.ack("LDS")
+	p.want("RDS r@2")
+}
+
+func TestNewListenerGetsItsRoutesAtOnce(t *testing.T) {
+	p := serving(t)
+	p.publish("LDS m@1 RDS:s", "RDS s@1 CDS:a")
+	p.want("LDS m@1")
+	p.ask("RDS", "s")
+	p.want("RDS s@1")
+}
+
+func TestListenerIsReplacedInOneResponse(t *testing.T) {
+	p := serving(t)
+	p.publish("LDS m@1 RDS:r", "-LDS:l")
+	p.want("LDS m@1 -l")
+}
+
+func TestFirstListenersAreNotSplit(t *testing.T) {
+	p := newScript(t)
+	p.publish("CDS a@1 EDS:a", "EDS a@1", "LDS l@1", "LDS m@1 CDS:a")
+	p.ask("CDS")
+	p.ask("LDS")
+	p.want("CDS a@1")
+	p.ack("CDS")
+	p.ask("EDS", "a")
+	p.want("EDS a@1")
+	p.ack("EDS")
+	p.want("LDS l@1 m@1")
+}
+
+// What is sent anew waits in Envoy for its endpoints and secrets, which Envoy does not ask for again.
+func TestChangedClusterIsFollowedByWhatItNeeds(t *testing.T) {
+	p := newScript(t)
+	p.publish("CDS a@1 EDS:a SDS:ca", "EDS a@1", "SDS ca@1", "LDS l@1 SDS:cert RDS:r", "SDS cert@1", "RDS r@1")
+	p.ask("CDS")
+	p.ask("EDS", "a")
+	p.ask("SDS", "ca")
+	p.ask("LDS")
+	p.ask("SDS", "cert")
+	p.ask("RDS", "r")
+	p.settle()
+	p.publish("CDS a@2 EDS:a SDS:ca")
+	p.want("CDS a@2", "EDS a@1", "SDS ca@1")
+	p.settle()
+	p.publish("LDS l@2 SDS:cert RDS:r")
+	p.want("LDS l@2", "SDS cert@1")
+	p.ack("LDS")
+	p.want("RDS r@1")
+}
+
+func TestSubscriptionsAreAlwaysAnswered(t *testing.T) {
+	p := serving(t)
+	p.ask("EDS", "a")
+	p.want("EDS a@1")
+	p.ack("EDS")
+	p.ask("EDS", "later", "a")
+	p.want("EDS a@1 -later")
+	p.ack("EDS")
+	p.publish("EDS later@1")
+	p.want("EDS later@1")
+	p.ack("EDS")
+	p.ask("EDS", "-later")
+	p.publish("EDS later@2", "EDS a@2")
+	p.want("EDS a@2")
+}
+
+func TestWildcardAndNames(t *testing.T) {
+	p := newScript(t)
+	p.publish("CDS a@1", "CDS b@1")
+	p.ask("CDS", "a")
+	p.want("CDS a@1")
+	p.ack("CDS")
+	p.ask("CDS", "*")
+	p.want("CDS b@1")
+	p.ack("CDS")
+	p.ask("CDS", "-*")
+	p.publish("CDS a@2", "CDS b@2")
+	p.want("CDS a@2")
+	p.ack("CDS")
+	p.ask("CDS", "*", "-a")
+	p.want("CDS a@2 b@2")
+}
+
+func TestReconnectSendsOnlyWhatChanged(t *testing.T) {
+	p := serving(t)
+	p.publish("CDS a@1 EDS:a", "CDS b@1 EDS:b", "EDS b@1", "LDS l@2 RDS:r")
+	p.reconnect()
+	p.ask("CDS", "a=1", "old=1")
+	p.ask("EDS", "a=1")
+	p.ask("LDS", "l=2")
+	p.ask("RDS", "r=1")
+	p.want("CDS b@1", "EDS a@1", "RDS r@1")
+	p.ack("CDS")
+	p.ask("EDS", "b")
+	p.ack("EDS")
+	p.want("EDS b@1")
+	p.ack("EDS")
+	p.ack("RDS")
+	p.want()
+	p.after(5 * time.Second)
+	p.want("CDS -old")
+}
+
+// Until the proxy has taken routes that are known here, nobody knows which clusters it uses.
+func TestReconnectKeepsClustersOfUnknownRoutes(t *testing.T) {
+	p := serving(t)
+	p.publish("CDS b@1", "RDS r@2 CDS:b", "-CDS:a")
+	p.reconnect()
+	p.ask("CDS", "a=1", "b=1")
+	p.ask("LDS", "l=1")
+	p.ask("RDS", "r=1")
+	p.want("RDS r@2")
+	p.after(time.Minute)
+	p.want()
+	p.ack("RDS")
+	p.want()
+	p.after(5 * time.Second)
+	p.want("CDS -a")
+}
+
+func TestReconnectWithoutEarlierVersions(t *testing.T) {
+	p := serving(t)
+	p.reconnect()
+	p.ask("CDS")
+	p.ask("LDS")
+	p.ask("RDS", "r")
+	p.want("CDS a@1", "LDS l@1")
+	p.ask("EDS", "a")
+	p.want("EDS a@1")
+	p.ack("LDS")
+	p.want()
+	p.ack("EDS")
+	p.want("RDS r@1")
+}
+
+func TestRestartThenChangeLeavesNothingWaiting(t *testing.T) {
+	p := serving(t)
+	p.reconnect()
+	p.ask("CDS", "a=1")
+	p.ask("EDS", "a=1")
+	p.ask("LDS", "l=1")
+	p.ask("RDS", "r=1")
+	p.settle()
+	p.publish("CDS a@2 EDS:a", "LDS l@2 RDS:r")
+	p.want("CDS a@2", "EDS a@1", "LDS l@2")
+	p.ack("LDS")
+	p.want("RDS r@1")
+}
+
+func TestUnansweredClustersDoNotHoldUpTheNext(t *testing.T) {
+	p := serving(t)
+	p.publish("CDS b@1")
+	p.want("CDS b@1")
+	p.publish("CDS c@1")
+	p.want()
+	p.after(time.Second)
+	p.want("CDS c@1")
+	p.ack("CDS")
+	p.ack("CDS")
+	p.want()
+}
+
+func TestChangesCoalesceWhileAProxyIsBusy(t *testing.T) {
+	p := serving(t)
+	p.publish("EDS a@2")
+	p.want("EDS a@2")
+	for v := range 1000 {
+		p.publish(fmt.Sprintf("EDS a@%d", v+3))
+		if len(p.s.inbox) > inboxLimit {
+			t.Fatalf("%d batches wait for a busy proxy, want at most %d", len(p.s.inbox), inboxLimit)
+		}
+	}
+	p.want()
+	p.ack("EDS")
+	p.want("EDS a@1002")
+}
+
+func TestFleetThatIsGoneAndComesBack(t *testing.T) {
+	p := serving(t)
+	p.f.publish(translator.Delta{Fleet: "ns/gw", Gone: true}, p.now)
+	p.after(time.Hour)
+	p.want()
+	p.publish("CDS a@1 EDS:a", "EDS a@1", "LDS l@2 RDS:r", "RDS r@1 CDS:a")
+	p.want("LDS l@2")
+	p.ack("LDS")
+	p.want("RDS r@1")
+}

@@ -1,0 +1,191 @@
+package xds
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strconv"
+	"time"
+
+	"github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"gatehouse/translator"
+)
+
+// stream is one proxy's connection. Two goroutines serve it: one receives, the other thinks and sends, so that a proxy that does not read
+// holds up nobody else.
+type stream struct {
+	grpc      discovery.AggregatedDiscoveryService_DeltaAggregatedResourcesServer
+	node      string
+	identity  Identity
+	since     time.Time
+	session   *session
+	reporter  *reporter
+	awake     chan struct{}
+	requests  chan *discovery.DeltaDiscoveryRequest
+	receiving chan error
+}
+
+func newStream(g discovery.AggregatedDiscoveryService_DeltaAggregatedResourcesServer, node *corev3.Node, id Identity) *stream {
+	return &stream{
+		grpc: g, node: node.GetId(), identity: id, since: time.Now(),
+		awake: make(chan struct{}, 1), requests: make(chan *discovery.DeltaDiscoveryRequest), receiving: make(chan error, 1),
+	}
+}
+
+// wake has the stream look for something to send. It never waits.
+func (st *stream) wake() {
+	select {
+	case st.awake <- struct{}{}:
+	default:
+	}
+}
+
+// run serves a stream of which the first request was read.
+func (s *Server) run(st *stream, first *discovery.DeltaDiscoveryRequest) error {
+	s.enter(st, first.GetNode().GetCluster())
+	defer s.retire(st)
+	log := s.log.WithValues("fleet", st.session.fleet.key, "node", st.node)
+	log.Info("proxy connected")
+	defer log.Info("proxy disconnected")
+
+	ctx := st.grpc.Context()
+	go st.receive(ctx)
+	expired, stop := st.expiry()
+	defer stop()
+	if err := s.take(st, first); err != nil {
+		return err
+	}
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		wakeAt, err := s.send(st)
+		if err != nil {
+			return err
+		}
+		timer.Stop()
+		if !wakeAt.IsZero() {
+			timer.Reset(time.Until(wakeAt))
+		}
+		select {
+		case req := <-st.requests:
+			err = s.take(st, req)
+		case err = <-st.receiving:
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+		case <-st.awake:
+		case <-timer.C:
+		case <-expired:
+			// A normal end: Envoy logs nothing alarming and connects again with the token that it then has.
+			return nil
+		case <-s.closed.Done():
+			return status.Error(codes.Unavailable, "this replica of the control plane is stopping; connect to another")
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// retire ends a stream for the fleet and for the translation.
+func (s *Server) retire(st *stream) {
+	s.leave(st)
+	st.reporter.leave(st)
+	s.dropReporter(proxyKey{st.session.fleet.key, st.node})
+}
+
+// receive reads requests until the stream ends.
+func (st *stream) receive(ctx context.Context) {
+	for {
+		req, err := st.grpc.Recv()
+		if err != nil {
+			st.receiving <- err
+			return
+		}
+		select {
+		case st.requests <- req:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// expiry returns a channel that tells when the token has expired.
+func (st *stream) expiry() (expired <-chan time.Time, stop func() bool) {
+	if st.identity.Expires.IsZero() {
+		return nil, func() bool { return false }
+	}
+	t := time.NewTimer(time.Until(st.identity.Expires))
+	return t.C, t.Stop
+}
+
+// take handles one request.
+func (s *Server) take(st *stream, req *discovery.DeltaDiscoveryRequest) error {
+	f := st.session.fleet
+	if n := req.GetNode(); n != nil && n.GetCluster() != f.key {
+		return status.Errorf(codes.PermissionDenied, "node.cluster changed from %q to %q on one stream", f.key, n.GetCluster())
+	}
+	if req.GetTypeUrl() == "" {
+		return status.Error(codes.InvalidArgument, "the request has no type_url")
+	}
+	now := time.Now()
+	f.mu.Lock()
+	answered := st.session.request(req, now)
+	news := st.session.news
+	st.session.news = false
+	var p translator.Proxy
+	if news {
+		p = st.session.snapshot(st.node)
+	}
+	f.mu.Unlock()
+	if news {
+		st.reporter.tell(st, p)
+	}
+	if answered != nil {
+		s.metrics.answer(answered, req.GetErrorDetail() != nil, now)
+	}
+	if e := req.GetErrorDetail(); e != nil {
+		s.log.Info("proxy refused resources", "fleet", f.key, "node", st.node, "type", req.GetTypeUrl(), "message", e.GetMessage())
+	}
+	return nil
+}
+
+// send sends all that can be sent now. It returns when to look again, zero for not before something happens.
+func (s *Server) send(st *stream) (wakeAt time.Time, err error) {
+	if !s.synced.Load() {
+		return time.Time{}, nil
+	}
+	f := st.session.fleet
+	for {
+		f.mu.Lock()
+		r := st.session.next(time.Now())
+		wakeAt = st.session.wakeAt
+		f.mu.Unlock()
+		if r == nil {
+			return wakeAt, nil
+		}
+		s.metrics.send(r)
+		if err := st.grpc.Send(r.message()); err != nil {
+			return time.Time{}, err
+		}
+	}
+}
+
+// message returns the response as it is sent. The resources' bytes are not copied.
+func (r *response) message() *discovery.DeltaDiscoveryResponse {
+	m := &discovery.DeltaDiscoveryResponse{
+		TypeUrl: r.kind.url, Nonce: strconv.FormatUint(r.seq, 10), RemovedResources: r.removed,
+		Resources: make([]*discovery.Resource, len(r.resources)),
+	}
+	for i, res := range r.resources {
+		m.Resources[i] = &discovery.Resource{
+			Name: res.Name, Version: res.Version, Resource: &anypb.Any{TypeUrl: res.Type, Value: res.Body},
+		}
+	}
+	return m
+}

@@ -1,0 +1,158 @@
+package xds
+
+import (
+	"slices"
+	"time"
+
+	"github.com/envoyproxy/go-control-plane/pkg/resource/v3"
+
+	"gatehouse/translator"
+)
+
+// warmth knows the clusters that the proxy does not have yet. A route that names such a cluster would answer 503, so it waits until the
+// cluster is warm: until the proxy has acknowledged its endpoints and secrets, as the acknowledgement of the cluster itself says
+// only that it was accepted (and comes late, while Envoy warms any other cluster). A cluster is waited for once: when it is warm, refused or
+// out of time it leaves this list and does not come back while the proxy has it.
+type warmth struct {
+	cold map[string]*warming
+	// by lists the cold clusters that wait for a resource.
+	by map[translator.Name][]string
+	// unseen counts the clusters that were sent and of which the proxy has shown no sign.
+	unseen int
+}
+
+// warming is a cluster on its way.
+type warming struct {
+	// seq is the response that holds it, 0 while it is not sent.
+	seq    uint64
+	sentAt time.Time
+	// seenAt is when the proxy was known to have read it: the time limit counts from here.
+	seenAt  time.Time
+	waiting []translator.Name
+}
+
+func newWarmth() warmth {
+	return warmth{cold: map[string]*warming{}, by: map[translator.Name][]string{}}
+}
+
+// expect notes that a cluster is going to be sent that the proxy does not have.
+func (w *warmth) expect(cluster string) {
+	if w.cold[cluster] == nil {
+		w.cold[cluster] = &warming{}
+	}
+}
+
+// drop ends the waiting for a cluster.
+func (w *warmth) drop(cluster string) {
+	c := w.cold[cluster]
+	if c == nil {
+		return
+	}
+	delete(w.cold, cluster)
+	if c.seq != 0 && c.seenAt.IsZero() {
+		w.unseen--
+	}
+	for _, n := range c.waiting {
+		w.by[n] = slices.DeleteFunc(w.by[n], func(name string) bool { return name == cluster })
+		if len(w.by[n]) == 0 {
+			delete(w.by, n)
+		}
+	}
+}
+
+// sent notes that a cluster goes out with the response seq. Nothing happens if it is not cold.
+func (w *warmth) sent(r *translator.Resource, seq uint64, now time.Time) {
+	c := w.cold[r.Name]
+	if c == nil || c.seq != 0 {
+		return
+	}
+	c.seq, c.sentAt = seq, now
+	w.unseen++
+	for _, n := range r.Needs {
+		if n.Type == resource.EndpointType || n.Type == resource.SecretType {
+			c.waiting = append(c.waiting, n)
+			w.by[n] = append(w.by[n], r.Name)
+		}
+	}
+}
+
+// seen notes that the proxy asks for a resource, which shows that it has read the clusters that need it.
+func (w *warmth) seen(n translator.Name, now time.Time) {
+	for _, cluster := range w.by[n] {
+		w.see(w.cold[cluster], now)
+	}
+}
+
+// answered notes that the proxy has answered the response seq, and so has read all before it.
+func (w *warmth) answered(seq uint64, now time.Time) {
+	if w.unseen == 0 {
+		return
+	}
+	for _, c := range w.cold {
+		if c.seq != 0 && c.seq <= seq {
+			w.see(c, now)
+		}
+	}
+}
+
+func (w *warmth) see(c *warming, now time.Time) {
+	if c.seenAt.IsZero() {
+		c.seenAt = now
+		w.unseen--
+	}
+}
+
+// settled notes that a resource of the response seq is acknowledged, refused or known to be missing.
+func (w *warmth) settled(n translator.Name, seq uint64) {
+	if n.Type == resource.ClusterType {
+		if c := w.cold[n.Name]; c != nil && c.seq != 0 && c.seq <= seq && len(c.waiting) == 0 {
+			w.drop(n.Name)
+		}
+		return
+	}
+	for _, cluster := range slices.Clone(w.by[n]) {
+		c := w.cold[cluster]
+		if c.seq > seq {
+			continue
+		}
+		c.waiting = slices.DeleteFunc(c.waiting, func(m translator.Name) bool { return m == n })
+		w.by[n] = slices.DeleteFunc(w.by[n], func(name string) bool { return name == cluster })
+		if len(c.waiting) == 0 {
+			w.drop(cluster)
+		}
+	}
+	if len(w.by[n]) == 0 {
+		delete(w.by, n)
+	}
+}
+
+// block tells whether the resource needs a cluster that is cold, and if so when its time is up (zero if it is not even sent).
+func (w *warmth) block(r *translator.Resource, l limits, now time.Time) (until time.Time, blocked bool) {
+	if len(w.cold) == 0 {
+		return time.Time{}, false
+	}
+	for _, n := range r.Needs {
+		if n.Type != resource.ClusterType {
+			continue
+		}
+		c := w.cold[n.Name]
+		switch {
+		case c == nil:
+		case c.seq == 0:
+			return time.Time{}, true
+		case !now.Before(c.deadline(l)):
+			w.drop(n.Name)
+		default:
+			return c.deadline(l), true
+		}
+	}
+	return time.Time{}, false
+}
+
+// deadline is when a sent cluster is no longer waited for.
+func (c *warming) deadline(l limits) time.Time {
+	if c.seenAt.IsZero() {
+		return c.sentAt.Add(l.grace)
+	}
+	return c.seenAt.Add(l.warm)
+}
