@@ -65,7 +65,9 @@ func (p *Publisher) Set(ctx context.Context, services []Service) {
 	wanted := map[netip.AddrPort]bool{}
 	for i := range services {
 		service := &services[i]
-		service.Loopback, _ = p.Loopback(service.Address)
+		if loopback, ok := p.Loopback(service.Address); ok {
+			service.Loopback = loopback
+		}
 		for _, port := range service.Ports {
 			wanted[netip.AddrPortFrom(service.Address, port.Number)] = service.Loopback.IsValid()
 		}
@@ -81,7 +83,8 @@ func (p *Publisher) Set(ctx context.Context, services []Service) {
 	}
 	for inside, publishable := range wanted {
 		if p.doors[inside] == nil && publishable {
-			p.doors[inside] = p.newDoor(ctx, inside)
+			loopback, _ := p.Loopback(inside.Addr())
+			p.doors[inside] = p.newDoor(ctx, inside, netip.AddrPortFrom(loopback, inside.Port()))
 		}
 	}
 	p.services = services
@@ -131,11 +134,10 @@ type door struct {
 	problem string
 }
 
-func (p *Publisher) newDoor(ctx context.Context, inside netip.AddrPort) *door {
+func (p *Publisher) newDoor(ctx context.Context, inside, outside netip.AddrPort) *door {
 	ctx, cancel := context.WithCancel(ctx)
 	d := &door{close: cancel}
-	loopback, _ := p.Loopback(inside.Addr())
-	go p.tend(ctx, d, inside, netip.AddrPortFrom(loopback, inside.Port()).String())
+	go p.tend(ctx, d, inside, outside.String())
 	return d
 }
 
