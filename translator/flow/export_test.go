@@ -145,9 +145,9 @@ func (s *source) verify() (wrong []string) {
 			}
 		}
 	}
-	if links != s.links || used != len(s.find) || len(s.unsure) > 0 {
-		wrong = append(wrong, fmt.Sprintf("%s: %d links, counted %d; %d keys, counted %d; %d unsure",
-			s.name, s.links, links, len(s.find), used, len(s.unsure)))
+	if links != s.links || used != len(s.find) || len(s.unsure)+len(s.stirred) > 0 {
+		wrong = append(wrong, fmt.Sprintf("%s: %d links, counted %d; %d keys, counted %d; %d unsure, %d stirred",
+			s.name, s.links, links, len(s.find), used, len(s.unsure), len(s.stirred)))
 	}
 	return wrong
 }
