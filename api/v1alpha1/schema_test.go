@@ -27,6 +27,7 @@ import (
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/pruning"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/validation"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/json"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	celconfig "k8s.io/apiserver/pkg/apis/cel"
@@ -194,8 +195,12 @@ func answers(t *testing.T, servers map[string]server, input []byte) string {
 		if err != nil {
 			t.Fatalf("reading input.yaml: %v", err)
 		}
+		document, err := yaml.YAMLToJSON(doc)
+		if err != nil {
+			t.Fatalf("decoding input.yaml: %v", err)
+		}
 		var obj unstructured.Unstructured
-		if err := yaml.Unmarshal(doc, &obj.Object); err != nil {
+		if err := json.Unmarshal(document, &obj.Object); err != nil {
 			t.Fatalf("decoding input.yaml: %v", err)
 		}
 		s, served := servers[obj.GetKind()]
