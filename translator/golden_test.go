@@ -1,0 +1,221 @@
+package translator
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/tools/txtar"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoregistry"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/apimachinery/pkg/types"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+	"sigs.k8s.io/yaml"
+
+	"gatehouse/api/v1alpha1"
+	"gatehouse/policies/rules"
+)
+
+var update = flag.Bool("update", false, "rewrite the goldens")
+
+const controllerName = "gateway.envoyproxy.io/gatewayclass-controller"
+
+// newWorld returns empty tables with the built-in rules.
+func newWorld(tb testing.TB) *World {
+	tb.Helper()
+	engine, err := rules.Builtin()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return NewWorld(NewTables(Settings{ControllerName: controllerName}, engine))
+}
+
+// decode reads the objects of a YAML stream, as the API server stores them: with a UID and generation 1.
+func decode(tb testing.TB, stream []byte) []Object {
+	tb.Helper()
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{gwapiv1.Install, corev1.AddToScheme, discoveryv1.AddToScheme, v1alpha1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	decoder := serializer.NewCodecFactory(scheme, serializer.EnableStrict).UniversalDeserializer()
+	var objects []Object
+	for _, document := range strings.Split(string(stream), "\n---\n") {
+		o, _, err := decoder.Decode([]byte(document), nil, nil)
+		if err != nil {
+			tb.Fatalf("decode %s: %v", document, err)
+		}
+		object := o.(Object)
+		if object.GetUID() == "" {
+			object.SetUID(types.UID(fmt.Sprintf("%T/%s", object, keyOf(object))))
+		}
+		if object.GetGeneration() == 0 {
+			object.SetGeneration(1)
+		}
+		objects = append(objects, object)
+	}
+	return objects
+}
+
+// TestGoldens runs every testdata/*.txtar. The first paragraph says what users are promised; input.yaml holds the objects; each
+// other file is a part of the outcome, and only the parts that a golden is about are in it.
+func TestGoldens(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no goldens: %v", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) { golden(t, file) })
+	}
+}
+
+func golden(t *testing.T, file string) {
+	archive, err := txtar.ParseFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	world := newWorld(t)
+	var events []Event
+	for _, o := range decode(t, archive.Files[0].Data) {
+		events = append(events, Event{Object: o})
+	}
+	outcome, err := world.Apply(events)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range archive.Files[1:] {
+		part := &archive.Files[i+1]
+		got := render(t, part.Name, outcome)
+		if *update {
+			part.Data = got
+		} else if diff := cmp.Diff(string(part.Data), string(got)); diff != "" {
+			t.Errorf("%s (-want +got, rewrite with -update):\n%s", part.Name, diff)
+		}
+	}
+	if *update {
+		if err := os.WriteFile(file, txtar.Format(archive), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// parts of an outcome, by the name of the golden's file.
+var parts = map[string]string{
+	"listeners.yaml": typeListener,
+	"routes.yaml":    typeRoutes,
+	"clusters.yaml":  typeCluster,
+	"endpoints.yaml": typeEndpoints,
+}
+
+func render(t *testing.T, name string, outcome Outcome) []byte {
+	var out bytes.Buffer
+	switch name {
+	case "problems.txt":
+		for _, s := range outcome.Statuses {
+			for _, p := range s.Problems {
+				fmt.Fprintf(&out, "%T %s %s\n  %s\n", s.Object, s.Object.GetName(), p.Weight, p)
+			}
+		}
+	case "status.yaml":
+		for _, s := range outcome.Statuses {
+			writeDocument(t, &out, fmt.Sprintf("%s %s", reflect.TypeOf(s.Object).Elem().Name(), keyOf(s.Object)), []byte(s.encoded))
+		}
+	case "names.txt":
+		for _, d := range outcome.Deltas {
+			for _, r := range d.Changed {
+				fmt.Fprintf(&out, "%s %s %s\n", d.Fleet, r.Type[strings.LastIndex(r.Type, ".")+1:], r.Name)
+			}
+		}
+	default:
+		for _, d := range outcome.Deltas {
+			for _, r := range d.Changed {
+				if r.Type == parts[name] {
+					writeDocument(t, &out, "", asJSON(t, r))
+				}
+			}
+		}
+	}
+	return out.Bytes()
+}
+
+func writeDocument(t *testing.T, out *bytes.Buffer, title string, document []byte) {
+	text, err := yaml.JSONToYAML(document)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out.Len() > 0 {
+		out.WriteString("---\n")
+	}
+	if title != "" {
+		fmt.Fprintf(out, "# %s\n", title)
+	}
+	out.Write(text)
+}
+
+// asJSON decodes a resource and checks it with Envoy's own validation rules. What every connection manager holds is left out.
+func asJSON(t *testing.T, r *Resource) []byte {
+	m, err := unmarshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v, ok := m.(interface{ ValidateAll() error }); ok {
+		if err := v.ValidateAll(); err != nil {
+			t.Errorf("%s is not valid for Envoy: %v", r.Name, err)
+		}
+	}
+	text, err := protojson.Marshal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var tree any
+	if err := json.Unmarshal(text, &tree); err != nil {
+		t.Fatal(err)
+	}
+	dropFields(tree, "accessLog", "httpFilters")
+	text, err = json.Marshal(tree)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+func unmarshal(r *Resource) (proto.Message, error) {
+	mt, err := protoregistry.GlobalTypes.FindMessageByURL(r.Type)
+	if err != nil {
+		return nil, fmt.Errorf("find %s: %w", r.Type, err)
+	}
+	m := mt.New().Interface()
+	if err := proto.Unmarshal(r.Body, m); err != nil {
+		return nil, fmt.Errorf("unmarshal %s: %w", r.Name, err)
+	}
+	return m, nil
+}
+
+func dropFields(tree any, names ...string) {
+	switch node := tree.(type) {
+	case map[string]any:
+		for _, n := range names {
+			delete(node, n)
+		}
+		for _, child := range node {
+			dropFields(child, names...)
+		}
+	case []any:
+		for _, child := range node {
+			dropFields(child, names...)
+		}
+	}
+}
