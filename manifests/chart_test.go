@@ -18,6 +18,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
@@ -26,6 +27,7 @@ import (
 
 	"gatehouse/api/config"
 	"gatehouse/api/v1alpha1"
+	"gatehouse/controller/kube"
 )
 
 // renderings are the values that the chart is tested with.
@@ -157,7 +159,36 @@ func TestQuickstart(t *testing.T) {
 	}
 }
 
-// checkClusterRole expects a role to write nothing in foreign namespaces but status, events and what names itself. In
+// TestRoleCoversWhatIsWatched expects the right to read every kind that the translation reads, without which the control
+// plane would wait for ever.
+func TestRoleCoversWhatIsWatched(t *testing.T) {
+	var watched []rbacv1.PolicyRule
+	for _, obj := range decode(t, helmTemplate(t, "gatehouse")) {
+		if role, ok := obj.(*rbacv1.ClusterRole); ok && role.Name == "gatehouse" {
+			watched = role.Rules
+		}
+	}
+	scheme := newScheme(t)
+	for _, kind := range kube.Kinds() {
+		gvks, _, err := scheme.ObjectKinds(kind)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resource, singular := meta.UnsafeGuessKindToResource(gvks[0])
+		if singular.Resource == "gateway" { // The guess is gatewaies.
+			resource.Resource = "gateways"
+		}
+		granted := slices.ContainsFunc(watched, func(rule rbacv1.PolicyRule) bool {
+			return slices.Contains(rule.APIGroups, resource.Group) && slices.Contains(rule.Resources, resource.Resource) &&
+				slices.Contains(rule.Verbs, "list") && slices.Contains(rule.Verbs, "watch")
+		})
+		if !granted {
+			t.Errorf("the control plane may not list and watch %s", resource.GroupResource())
+		}
+	}
+}
+
+// checkClusterRole expects a role to write nothing in foreign namespaces but status and what names itself. In
 // GatewayNamespace mode a role of its own may write the objects that run Envoys.
 func checkClusterRole(t *testing.T, role *rbacv1.ClusterRole, infraEverywhere bool) {
 	t.Helper()
@@ -165,7 +196,7 @@ func checkClusterRole(t *testing.T, role *rbacv1.ClusterRole, infraEverywhere bo
 	if infraEverywhere && role.Name == "gatehouse-infra" {
 		return
 	}
-	harmless := []string{"events", "tokenreviews"}
+	harmless := []string{"tokenreviews"}
 	for _, rule := range role.Rules {
 		reads := !slices.ContainsFunc(rule.Verbs, func(verb string) bool {
 			return !slices.Contains([]string{"get", "list", "watch"}, verb)
@@ -241,15 +272,7 @@ func helmTemplate(t *testing.T, chart string, args ...string) []byte {
 // decode returns the objects of a YAML stream. It fails the test for a kind or field that does not exist.
 func decode(t *testing.T, stream []byte) []runtime.Object {
 	t.Helper()
-	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{
-		clientgoscheme.AddToScheme, apiextensionsv1.AddToScheme, gwapiv1.Install, v1alpha1.AddToScheme,
-	} {
-		if err := add(scheme); err != nil {
-			t.Fatal(err)
-		}
-	}
-	decoder := serializer.NewCodecFactory(scheme, serializer.EnableStrict).UniversalDeserializer()
+	decoder := serializer.NewCodecFactory(newScheme(t), serializer.EnableStrict).UniversalDeserializer()
 	var objs []runtime.Object
 	docs := utilyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(stream)))
 	for {
@@ -269,4 +292,17 @@ func decode(t *testing.T, stream []byte) []runtime.Object {
 		}
 		objs = append(objs, obj)
 	}
+}
+
+func newScheme(t *testing.T) *runtime.Scheme {
+	t.Helper()
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{
+		clientgoscheme.AddToScheme, apiextensionsv1.AddToScheme, gwapiv1.Install, v1alpha1.AddToScheme,
+	} {
+		if err := add(scheme); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return scheme
 }
