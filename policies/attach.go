@@ -3,6 +3,7 @@ package policies
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -122,7 +123,12 @@ func TargetNotFound(ref Reference) verdict.Problem {
 // the sections that it has; unnamed ones may be among them, as empty strings.
 func SectionNotFound(ref Reference, have []string) verdict.Problem {
 	word := sectionWord(ref.Kind)
-	named := slices.DeleteFunc(slices.Clone(have), func(name string) bool { return name == "" })
+	var named []string
+	for _, name := range have {
+		if name != "" {
+			named = append(named, strconv.Quote(name))
+		}
+	}
 	way := fmt.Sprintf("name a %s so", word)
 	if len(named) > 0 {
 		way = "write " + strings.Join(named, " or ")

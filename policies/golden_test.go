@@ -57,7 +57,7 @@ func TestGolden(t *testing.T) {
 }
 
 // goldens reads all files, in the order of their names.
-func goldens(t *testing.T) []golden {
+func goldens(t testing.TB) []golden {
 	t.Helper()
 	paths, err := filepath.Glob("*/*.txtar")
 	if err != nil {
@@ -77,7 +77,7 @@ func goldens(t *testing.T) []golden {
 	return read
 }
 
-func readGolden(t *testing.T, path string, f bound) golden {
+func readGolden(t testing.TB, path string, f bound) golden {
 	t.Helper()
 	archive, err := txtar.ParseFile(path)
 	if err != nil {

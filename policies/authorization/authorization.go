@@ -77,6 +77,9 @@ func checkPrincipal(field string, principal *v1alpha1.Principal) []verdict.Probl
 // parse reads a range of addresses. Bits after the prefix do not count.
 func parse(cidr v1alpha1.CIDR) (netip.Prefix, error) {
 	prefix, err := netip.ParsePrefix(string(cidr))
+	if err == nil && prefix.Addr().Is4In6() {
+		return netip.Prefix{}, fmt.Errorf("%q is an IPv4 range in the form of IPv6, which no client's address has: write the IPv4 range, such as 10.0.0.0/8", cidr)
+	}
 	if err == nil {
 		return prefix.Masked(), nil
 	}
@@ -104,7 +107,7 @@ func route(spec *v1alpha1.SecurityPolicySpec, policy string, route *routev3.Rout
 	var list []*xdsmatcherv3.Matcher_MatcherList_FieldMatcher
 	for i, rule := range written.Rules {
 		name := fmt.Sprintf("%s/rule/%d", policy, i)
-		if rule.Name != nil {
+		if rule.Name != nil && *rule.Name != "" {
 			name = *rule.Name
 		}
 		list = append(list, &xdsmatcherv3.Matcher_MatcherList_FieldMatcher{

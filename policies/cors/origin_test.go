@@ -1,0 +1,39 @@
+package cors
+
+import (
+	"regexp"
+	"strings"
+	"testing"
+
+	"gatehouse/api/v1alpha1"
+)
+
+// FuzzOrigin checks that an origin without a wildcard matches itself and nothing else, and that one with a wildcard becomes an
+// expression that matches some origin, and none of another domain.
+func FuzzOrigin(f *testing.F) {
+	for _, seed := range []string{"*", "https://*", "https://*.example.com", "http://localhost:8080", "HTTPS://A.B", "https://a/", "a.b", "https://a:99999", "https://*.com:1"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, origin string) {
+		m, err := matcher(v1alpha1.Origin(origin))
+		if err != nil || origin == wildcard {
+			return
+		}
+		if !strings.Contains(origin, wildcard) {
+			if m.GetExact() != strings.ToLower(origin) {
+				t.Errorf("%q matches %q", origin, m.GetExact())
+			}
+			return
+		}
+		expression, err := regexp.Compile("^(?:" + m.GetSafeRegex().GetRegex() + ")$")
+		if err != nil {
+			t.Fatalf("%q became an expression that does not compile: %v", origin, err)
+		}
+		if some := strings.Replace(strings.ToLower(origin), wildcard, "x", 1); !expression.MatchString(some) {
+			t.Errorf("%q does not match %q", origin, some)
+		}
+		if expression.MatchString("https://evil.test/") || expression.MatchString("x"+strings.ToLower(origin)+"/") {
+			t.Errorf("%q matches too much: %s", origin, expression)
+		}
+	})
+}

@@ -1,0 +1,128 @@
+package policies
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/proto"
+
+	"gatehouse/policies/feature"
+	"gatehouse/policies/verdict"
+)
+
+func TestFiltersAreDisabledAndInOrder(t *testing.T) {
+	var got []string
+	for _, filter := range Filters() {
+		got = append(got, filter.GetName())
+		if !filter.GetDisabled() {
+			t.Errorf("%s is enabled, so that the connection manager would depend on the policies", filter.GetName())
+		}
+		validate(t, filter)
+	}
+	if diff := cmp.Diff([]string{"envoy.filters.http.cors", "envoy.filters.http.rbac"}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// TestKindsAndFeaturesAgree holds the two lists against each other.
+func TestKindsAndFeaturesAgree(t *testing.T) {
+	for _, f := range features {
+		found := false
+		for _, kind := range Kinds {
+			found = found || kind.Kind == f.kind
+		}
+		if !found {
+			t.Errorf("feature %s belongs to kind %s, which is not in the table", f.name, f.kind)
+		}
+	}
+	for _, kind := range Kinds {
+		if problems := kind.Check(kind.New()); len(problems) > 0 {
+			t.Errorf("an empty %s has problems: %v", kind.Kind, problems)
+		}
+	}
+}
+
+func TestWithoutPolicies(t *testing.T) {
+	upstream, route := feature.NewUpstream(), &routev3.Route{Action: &routev3.Route_Route{Route: &routev3.RouteAction{}}}
+	for _, kind := range Kinds {
+		kind.Cluster(nil, upstream)
+		kind.Route(nil, route)
+		kind.Route(kind.New(), route)
+	}
+	if got := upstream.Cluster.GetConnectTimeout().AsDuration().String(); got != "10s" {
+		t.Errorf("connections may take %s, want 10s", got)
+	}
+	lb := upstream.Cluster.GetLoadBalancingPolicy().GetPolicies()
+	if len(lb) != 1 || lb[0].GetTypedExtensionConfig().GetName() != "envoy.load_balancing_policies.least_request" {
+		t.Errorf("got load balancing %v, want least_request", lb)
+	}
+	if upstream.Together {
+		t.Error("backends need one cluster together, want one each")
+	}
+	if n := proto.Size(route.GetRoute()); n > 0 || len(route.GetTypedPerFilterConfig()) > 0 {
+		t.Errorf("something is set on the route: %v", route)
+	}
+}
+
+func TestShapesCluster(t *testing.T) {
+	tests := map[string]struct {
+		spec             string
+		shapes, together bool
+	}{
+		"nothing":              {"{}", false, false},
+		"route settings":       {"{retry: {}, timeout: {http: {requestTimeout: 5s, streamIdleTimeout: 1m}}}", false, false},
+		"the defaults":         {"{timeout: {tcp: {connectTimeout: 10000ms}}, loadBalancer: {type: LeastRequest}}", false, false},
+		"connect timeout":      {"{timeout: {tcp: {connectTimeout: 3s}}}", true, false},
+		"idle connections":     {"{timeout: {http: {connectionIdleTimeout: 3s}}}", true, false},
+		"another algorithm":    {"{loadBalancer: {type: Random}}", true, false},
+		"hashing":              {"{loadBalancer: {type: ConsistentHash, consistentHash: {type: SourceIP}}}", true, true},
+		"what does not parse":  {"{timeout: {tcp: {connectTimeout: soon}}}", false, false},
+		"an unknown algorithm": {"{loadBalancer: {type: Guess}}", true, false},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			p := policy(t, tc.spec)
+			if got := Kinds[0].ShapesCluster(p); got != tc.shapes {
+				t.Errorf("shapes clusters: %t, want %t", got, tc.shapes)
+			}
+			if got := Kinds[0].Together(p); got != tc.together {
+				t.Errorf("needs backends together: %t, want %t", got, tc.together)
+			}
+		})
+	}
+}
+
+// TestSettingsAreDeterministic encodes a cookie's attributes, which are a map, and all else often enough to see a random order.
+func TestSettingsAreDeterministic(t *testing.T) {
+	for _, g := range goldens(t) {
+		var cluster, route []byte
+		for range 20 {
+			upstream := feature.NewUpstream()
+			g.kind.Cluster(g.policy, upstream)
+			encodedRoute := encode(buildRoute(g.kind, g.policy, "backend"))
+			if cluster != nil && (!bytes.Equal(cluster, Settings(upstream)) || !bytes.Equal(route, encodedRoute)) {
+				t.Fatalf("%s: equal policies give different bytes", g.path)
+			}
+			cluster, route = Settings(upstream), encodedRoute
+		}
+	}
+}
+
+// TestProblemsAreOneLine holds the words of every denial to the form that all messages have.
+func TestProblemsAreOneLine(t *testing.T) {
+	for _, g := range goldens(t) {
+		for _, p := range g.kind.Check(g.policy) {
+			switch {
+			case !strings.HasPrefix(p.Field, "spec."):
+				t.Errorf("%s: field %q does not begin at spec", g.path, p.Field)
+			case strings.Contains(p.Message, "\n") || p.Message == "":
+				t.Errorf("%s: message %q is not one line", g.path, p.Message)
+			case p.Weight != verdict.Invalid || p.Reason != "Invalid":
+				t.Errorf("%s: %s has weight %s and reason %q", g.path, p.Field, p.Weight, p.Reason)
+			}
+		}
+	}
+}
