@@ -1,13 +1,17 @@
 package config
 
 import (
+	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"reflect"
 	"slices"
 	"strings"
 
+	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	kjson "sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
 )
@@ -17,18 +21,26 @@ const (
 	kind       = "EnvoyGateway"
 )
 
+// words are what an operator calls the kinds of value that a configuration is made of.
+var words = map[reflect.Kind]string{
+	reflect.Struct: "fields",
+	reflect.Map:    "keys with values",
+	reflect.Bool:   "true or false",
+	reflect.String: "a text",
+}
+
 // Parse reads the configuration from YAML or JSON, fills in defaults and validates it.
 func Parse(data []byte) (*EnvoyGateway, error) {
-	document, err := yaml.YAMLToJSONStrict(data)
+	document, err := onlyDocument(data)
 	if err != nil {
-		return nil, fmt.Errorf("reading it as YAML: %w", err)
+		return nil, err
 	}
 	c := &EnvoyGateway{}
 	strict, err := kjson.UnmarshalStrict(document, c)
 	if err != nil {
 		var mismatch *json.UnmarshalTypeError
 		if errors.As(err, &mismatch) {
-			return nil, fmt.Errorf("%s: write a %s in place of the %s", mismatch.Field, mismatch.Type.Kind(), mismatch.Value)
+			return nil, fmt.Errorf("%s: write %s in place of the %s", mismatch.Field, words[mismatch.Type.Kind()], mismatch.Value)
 		}
 		return nil, fmt.Errorf("decoding it: %w", err)
 	}
@@ -40,6 +52,34 @@ func Parse(data []byte) (*EnvoyGateway, error) {
 		return nil, err
 	}
 	return c, nil
+}
+
+// onlyDocument returns the one document of a YAML stream as JSON.
+func onlyDocument(stream []byte) ([]byte, error) {
+	only := []byte("{}")
+	found := 0
+	for docs := utilyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(stream))); ; {
+		doc, err := docs.Read()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading it as YAML: %w", err)
+		}
+		document, err := yaml.YAMLToJSONStrict(doc)
+		if err != nil {
+			return nil, fmt.Errorf("reading it as YAML: %w", err)
+		}
+		if string(document) == "null" {
+			continue // A document that holds comments alone says nothing.
+		}
+		only = document
+		found++
+	}
+	if found > 1 {
+		return nil, fmt.Errorf("it holds %d documents: keep the one of kind %s", found, kind)
+	}
+	return only, nil
 }
 
 // withKnownFields adds to each error about an unknown field which fields there are at its place.
