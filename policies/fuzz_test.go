@@ -21,6 +21,25 @@ func FuzzPolicies(f *testing.F) {
 		}
 		f.Add(slices.IndexFunc(Kinds, func(k Kind) bool { return k.Kind == g.kind.Kind }), seed)
 	}
+	for _, spec := range []string{
+		`{"loadBalancer":{"type":"ConsistentHash","consistentHash":{"type":"Headers","headers":[null,{"name":":"}],"tableSize":18446744073709551615}}}`,
+		`{"loadBalancer":{"type":"ConsistentHash","consistentHash":{"type":"Cookie","cookie":{"name":"","attributes":{"":"\u0000"}}}}}`,
+		`{"loadBalancer":{"type":"ConsistentHash","consistentHash":{"type":"QueryParams","queryParams":[null,{"name":""}]}}}`,
+		`{"loadBalancer":{"type":"ConsistentHash","consistentHash":{"type":"Header"}}}`,
+		`{"loadBalancer":{"type":"ConsistentHash","consistentHash":{"type":"Body"}}}`,
+		`{"loadBalancer":{"type":"ConsistentHash"}}`,
+		`{"loadBalancer":{"type":"Random","slowStart":{"window":"1s"}}}`,
+		`{"loadBalancer":{"type":"RoundRobin","slowStart":{}}}`,
+		`{"retry":{"numRetries":-5,"numAttemptsPerPriority":-1,"retryOn":{"triggers":["",","],"httpStatusCodes":[-1]},"perRetry":{"backOff":{}}}}`,
+		`{"authorization":{"defaultAction":"","rules":[{"name":"","action":"Allow","principal":{"clientCIDRs":["0.0.0.0/0"]}},{}]}}`,
+		`{"authorization":{"rules":[{"name":"","action":"Allow","principal":{"clientCIDRs":["0.0.0.0/0"]}}]}}`,
+		`{"cors":{"allowOrigins":[""],"allowMethods":[""],"maxAge":""}}`,
+		`{"targetRef":{},"targetSelectors":[{}]}`,
+	} {
+		for i := range Kinds {
+			f.Add(i, []byte(`{"spec":`+spec+`}`))
+		}
+	}
 	f.Fuzz(func(t *testing.T, i int, document []byte) {
 		if i < 0 || i >= len(Kinds) {
 			return
