@@ -12,7 +12,7 @@ import (
 )
 
 // File is the log of one run of a container, complete once Wait has returned. Each line on disk is a time, the name of
-// the stream, F or P (for a part of a line that goes on), and the text: the format of the container runtimes.
+// the stream, F or P (for a text that does not end the line), and the text: the format of the container runtimes.
 type File struct {
 	path string
 
@@ -70,7 +70,7 @@ func (f *File) copy(from io.Reader, stream string) {
 	for {
 		text, err := in.ReadSlice('\n')
 		if len(text) > 0 {
-			f.append(stream, text, errors.Is(err, bufio.ErrBufferFull))
+			f.append(stream, text, text[len(text)-1] != '\n')
 		}
 		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
 			return

@@ -47,6 +47,9 @@ func (h *Host) Close() error {
 	return h.own.Close()
 }
 
+// Network returns the host's own namespace, for pods that want no other.
+func (h *Host) Network() *Network { return &Network{Addr: h.gateway, host: h, ns: h.own} }
+
 // loop runs calls on one thread that lives as long as the Host. Containers are children of that thread and are
 // killed when it ends, so that none can outlive the agent. The thread is not given back to the runtime: it ends.
 func (h *Host) loop() {

@@ -1,0 +1,145 @@
+package node
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
+	"fmt"
+	"math/big"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"gatehouse/tests/cluster/node/logs"
+)
+
+// kubeletPort is where the API server asks for logs.
+const kubeletPort = 10250
+
+// serve answers the API server until ctx ends.
+func (a *agent) serve(ctx context.Context) error {
+	certificate, err := selfSigned(a.Gateway.AsSlice())
+	if err != nil {
+		return err
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok")) })
+	mux.HandleFunc("GET /containerLogs/{namespace}/{pod}/{container}", a.containerLogs)
+	server := &http.Server{
+		Addr:    net.JoinHostPort(a.Gateway.String(), strconv.Itoa(kubeletPort)),
+		Handler: mux, ReadHeaderTimeout: 10 * time.Second,
+		TLSConfig:   &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12},
+		BaseContext: func(net.Listener) context.Context { return ctx }, // Ends logs that are followed.
+	}
+	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
+	defer stop()
+	if err := server.ListenAndServeTLS("", ""); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve logs on %s: %w", server.Addr, err)
+	}
+	return nil
+}
+
+// containerLogs serves what kubectl logs asks for, by the kubelet's protocol.
+func (a *agent) containerLogs(w http.ResponseWriter, r *http.Request) {
+	query := r.URL.Query()
+	options, err := logOptions(query)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	log, err := a.findLog(r.PathValue("namespace"), r.PathValue("pod"), r.PathValue("container"), query.Get("previous") == "true")
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusNotFound)
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	if err := log.Read(r.Context(), w, options); err != nil && r.Context().Err() == nil {
+		a.Log.Warn("Serving a log failed", "log", log.Path(), "error", err)
+	}
+}
+
+func logOptions(q url.Values) (logs.Options, error) {
+	o := logs.Options{Tail: -1, Follow: q.Get("follow") == "true", Timestamps: q.Get("timestamps") == "true"}
+	if s := q.Get("stream"); s == "Stdout" || s == "Stderr" {
+		o.Stream = map[string]string{"Stdout": "stdout", "Stderr": "stderr"}[s]
+	}
+	var seconds int64
+	for name, to := range map[string]*int64{"tailLines": &o.Tail, "limitBytes": &o.Limit, "sinceSeconds": &seconds} {
+		text := q.Get(name)
+		if text == "" {
+			continue
+		}
+		n, err := strconv.ParseInt(text, 10, 64)
+		if err != nil || n < 0 {
+			return o, fmt.Errorf("%s=%q is not a number of zero or more", name, text)
+		}
+		*to = n
+	}
+	if seconds > 0 {
+		o.Since = time.Now().Add(-time.Duration(seconds) * time.Second)
+	}
+	if text := q.Get("sinceTime"); text != "" {
+		var err error
+		if o.Since, err = time.Parse(time.RFC3339, text); err != nil {
+			return o, fmt.Errorf("sinceTime=%q is not an RFC 3339 time", text)
+		}
+	}
+	return o, nil
+}
+
+func (a *agent) findLog(namespace, name, container string, previous bool) (*logs.File, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, p := range a.pods {
+		if object := p.current(); object.Namespace == namespace && object.Name == name {
+			return p.findLog(container, previous)
+		}
+	}
+	return nil, fmt.Errorf("pod %q does not exist", namespace+"/"+name)
+}
+
+func (p *pod) findLog(name string, previous bool) (*logs.File, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, all := range [][]*container{p.init, p.main} {
+		for _, c := range all {
+			if c.spec.Name != name {
+				continue
+			}
+			found := c.logs[0]
+			if previous {
+				found = c.logs[1]
+			}
+			if found == nil {
+				return nil, fmt.Errorf("container %q has no such log", name)
+			}
+			return found, nil
+		}
+	}
+	return nil, fmt.Errorf("container %q not found", name)
+}
+
+// selfSigned makes a serving certificate for the address. The API server does not verify it.
+func selfSigned(addr net.IP) (tls.Certificate, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("generate serving key: %w", err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: Name}, IPAddresses: []net.IP{addr},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(10, 0, 0),
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("make serving certificate: %w", err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, nil
+}
