@@ -19,6 +19,7 @@ type refusal struct {
 // again without them. A message that names none is traced by halves. A refused version is not sent again unless the proxy asks for it.
 func (s *session) refuse(r *response, message string) {
 	k := r.kind
+	message = words(message)
 	s.retryRemovals(r)
 	var names []string
 	for _, res := range r.resources {
@@ -101,6 +102,15 @@ func (s *session) group(k *kind) *response {
 		}
 	}
 	return nil
+}
+
+// words is what a message of Envoy says without the dump of the resource that it may end with: a dump may hold keys, differs from
+// build to build on purpose, and mentions other resources.
+func words(message string) string {
+	for _, dump := range []string{"goo.gle/debug", "\ntype_url:", "\nvalue:"} {
+		message, _, _ = strings.Cut(message, dump)
+	}
+	return strings.TrimRight(message, ": \n\t")
 }
 
 // blame finds which of the names a message of Envoy is about, with the part of the message that is about each.

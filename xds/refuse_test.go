@@ -151,6 +151,18 @@ func TestMention(t *testing.T) {
 	}
 }
 
+func TestWordsHaveNoDump(t *testing.T) {
+	for message, want := range map[string]string{
+		"Error adding/updating listener(s) l: no such filter\n":                               "Error adding/updating listener(s) l: no such filter",
+		"Unable to unpack as Secret: goo.gle/debugproto  \ntype_url: \"x\"\nvalue: \"key\"\n": "Unable to unpack as Secret",
+		"Unable to unpack as Secret: \ntype_url: \"x\"\nvalue: \"key\"":                       "Unable to unpack as Secret",
+	} {
+		if got := words(message); got != want {
+			t.Errorf("words(%q) = %q, want %q", message, got, want)
+		}
+	}
+}
+
 func FuzzBlame(f *testing.F) {
 	f.Add("Error adding/updating cluster(s) ns/a: bad, ns/a/b: worse.", "ns/a", "ns/a/b")
 	f.Add("", "", "x")

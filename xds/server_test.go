@@ -299,7 +299,7 @@ func TestDeadProxyDelaysNobody(t *testing.T) {
 	dead.ask("CDS")
 	alive.ask("CDS")
 	alive.want("CDS a@1")
-	for i := range 200 {
+	for i := range 50 {
 		r := res(fmt.Sprintf("CDS a@%d", i+2))
 		r.Body = make([]byte, 1<<20)
 		s.Publish([]translator.Delta{{Fleet: "ns/gw", Changed: []*translator.Resource{r}}})

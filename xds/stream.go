@@ -78,6 +78,8 @@ func (s *Server) run(st *stream, first *discovery.DeltaDiscoveryRequest) error {
 			if errors.Is(err, io.EOF) {
 				return nil
 			}
+		case <-ctx.Done():
+			err = status.FromContextError(ctx.Err()).Err()
 		case <-st.awake:
 		case <-timer.C:
 		case <-expired:
@@ -150,7 +152,7 @@ func (s *Server) take(st *stream, req *discovery.DeltaDiscoveryRequest) error {
 		s.metrics.answer(answered, req.GetErrorDetail() != nil, now)
 	}
 	if e := req.GetErrorDetail(); e != nil {
-		s.log.Info("proxy refused resources", "fleet", f.key, "node", st.node, "type", req.GetTypeUrl(), "message", e.GetMessage())
+		s.log.Info("proxy refused resources", "fleet", f.key, "node", st.node, "type", req.GetTypeUrl(), "message", words(e.GetMessage()))
 	}
 	return nil
 }

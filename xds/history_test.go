@@ -1,0 +1,314 @@
+package xds
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"github.com/envoyproxy/go-control-plane/pkg/resource/v3"
+	"google.golang.org/genproto/googleapis/rpc/status"
+
+	"gatehouse/translator"
+)
+
+// model is an Envoy that reads and answers when it likes, refuses what is marked bad, and loses its connection. It breaks the test
+// when it gets something in an order that would fail requests.
+type model struct {
+	*script
+	random *rand.Rand
+	// unread are responses on their way; has is what the model runs by type and name; asked what it subscribes to by name.
+	unread []*response
+	has    map[string]map[string]*translator.Resource
+	asked  map[string]map[string]bool
+	// warming are the clusters and listeners that wait for resources, with these.
+	warming map[translator.Name]map[translator.Name]bool
+}
+
+func bad(r *translator.Resource) bool { return strings.HasSuffix(r.Version, "!") }
+
+// subscriptions is the order in which Envoy subscribes.
+var subscriptions = []string{resource.ClusterType, resource.EndpointType, resource.SecretType, resource.ListenerType, resource.RouteType}
+
+func newModel(t *testing.T, seed uint64) *model {
+	m := &model{
+		script: newScript(t), random: rand.New(rand.NewPCG(seed, 1)), has: map[string]map[string]*translator.Resource{},
+		asked: map[string]map[string]bool{}, warming: map[translator.Name]map[translator.Name]bool{},
+	}
+	for _, typ := range subscriptions {
+		m.has[typ], m.asked[typ] = map[string]*translator.Resource{}, map[string]bool{}
+	}
+	m.connect()
+	return m
+}
+
+// connect starts a new stream and tells what the model has from earlier ones.
+func (m *model) connect() {
+	m.unread = nil
+	m.reconnect()
+	for _, typ := range subscriptions {
+		req := &discovery.DeltaDiscoveryRequest{TypeUrl: typ, InitialResourceVersions: map[string]string{}}
+		for name, r := range m.has[typ] {
+			req.InitialResourceVersions[name] = r.Version
+		}
+		req.ResourceNamesSubscribe = slices.Sorted(maps.Keys(m.asked[typ]))
+		if typ == resource.ClusterType || typ == resource.ListenerType || len(req.ResourceNamesSubscribe) > 0 {
+			m.s.request(req, m.now)
+		}
+	}
+}
+
+func (m *model) receive() {
+	for r := m.s.next(m.now); r != nil; r = m.s.next(m.now) {
+		m.unread = append(m.unread, r)
+	}
+}
+
+// read takes the oldest response, as Envoy does: clusters and listeners one by one, of other types all or nothing.
+func (m *model) read() {
+	if len(m.unread) == 0 {
+		return
+	}
+	r := m.unread[0]
+	m.unread = m.unread[1:]
+	typ := r.kind.url
+	var refused []string
+	for _, x := range r.resources {
+		if bad(x) {
+			refused = append(refused, x.Name)
+		}
+	}
+	if len(refused) == 0 || r.kind.brings {
+		for _, name := range r.removed {
+			m.remove(typ, name)
+		}
+		for _, x := range r.resources {
+			if !bad(x) {
+				m.apply(x)
+			}
+		}
+	}
+	answer := &discovery.DeltaDiscoveryRequest{TypeUrl: typ, ResponseNonce: fmt.Sprint(r.seq)}
+	if len(refused) > 0 {
+		answer.ErrorDetail = &status.Status{Message: "something is wrong"}
+		if r.kind.brings && m.random.IntN(2) == 0 {
+			answer.ErrorDetail.Message = "Error adding: " + strings.Join(refused, ": no, ") + ": no"
+		}
+	}
+	m.s.request(answer, m.now)
+	m.resubscribe()
+}
+
+func (m *model) apply(r *translator.Resource) {
+	m.t.Helper()
+	if r.Type == resource.RouteType {
+		for _, n := range r.Needs {
+			if c := m.f.get(n); m.has[n.Type][n.Name] == nil && (c == nil || !bad(c)) {
+				m.t.Fatalf("routes %s@%s name cluster %s, which the proxy does not have", r.Name, r.Version, n.Name)
+			}
+		}
+	}
+	was := m.has[r.Type][r.Name]
+	m.has[r.Type][r.Name] = r
+	if k, _ := traitOf(r.Type); k.brings {
+		if was != nil && was.Version == r.Version {
+			return
+		}
+		waits := map[translator.Name]bool{}
+		for _, n := range r.Needs {
+			if n.Type == resource.EndpointType || n.Type == resource.RouteType {
+				waits[n] = true
+			}
+		}
+		m.warming[nameOf(r)] = waits
+		return
+	}
+	for _, waits := range m.warming {
+		delete(waits, nameOf(r))
+	}
+}
+
+func (m *model) remove(typ, name string) {
+	m.t.Helper()
+	if typ == resource.ClusterType {
+		for _, r := range m.has[resource.RouteType] {
+			if slices.Contains(r.Needs, translator.Name{Type: typ, Name: name}) {
+				m.t.Fatalf("cluster %s is removed while routes %s@%s name it", name, r.Name, r.Version)
+			}
+		}
+	}
+	delete(m.has[typ], name)
+	delete(m.warming, translator.Name{Type: typ, Name: name})
+	for _, waits := range m.warming {
+		delete(waits, translator.Name{Type: typ, Name: name})
+	}
+}
+
+// resubscribe asks for what the model's clusters and listeners need, and for nothing else.
+func (m *model) resubscribe() {
+	needs := map[string]map[string]bool{resource.EndpointType: {}, resource.SecretType: {}, resource.RouteType: {}}
+	for _, typ := range []string{resource.ClusterType, resource.ListenerType} {
+		for _, r := range m.has[typ] {
+			for _, n := range r.Needs {
+				needs[n.Type][n.Name] = true
+			}
+		}
+	}
+	for _, typ := range subscriptions {
+		want, ok := needs[typ]
+		if !ok || maps.Equal(want, m.asked[typ]) {
+			continue
+		}
+		req := &discovery.DeltaDiscoveryRequest{TypeUrl: typ}
+		for _, name := range slices.Sorted(maps.Keys(want)) {
+			if !m.asked[typ][name] {
+				req.ResourceNamesSubscribe = append(req.ResourceNamesSubscribe, name)
+			}
+		}
+		for name := range m.asked[typ] {
+			if !want[name] {
+				req.ResourceNamesUnsubscribe = append(req.ResourceNamesUnsubscribe, name)
+				delete(m.has[typ], name)
+			}
+		}
+		m.asked[typ] = want
+		m.s.request(req, m.now)
+	}
+}
+
+// mutate publishes a random change that is consistent in itself: routes name clusters that exist.
+func (m *model) mutate(version int) {
+	cluster := func() string { return fmt.Sprintf("c%d", m.random.IntN(5)) }
+	at := fmt.Sprint(version)
+	if m.random.IntN(6) == 0 {
+		at += "!"
+	}
+	switch m.random.IntN(6) {
+	case 0, 1:
+		c := cluster()
+		texts := []string{fmt.Sprintf("CDS %s@%s EDS:%s SDS:s", c, at, c)}
+		if m.f.get(named("EDS:"+c)) == nil {
+			texts = append(texts, fmt.Sprintf("EDS %s@%d", c, version))
+		}
+		m.publish(texts...)
+	case 2:
+		if c := cluster(); m.f.get(named("CDS:"+c)) != nil {
+			m.publish(fmt.Sprintf("EDS %s@%s", c, at))
+		}
+	case 3:
+		m.publish(fmt.Sprintf("LDS l%d@%s RDS:r0 SDS:s", m.random.IntN(2), at))
+	case 4:
+		m.publish(fmt.Sprintf("SDS s@%s", at))
+	default:
+		m.routes(at)
+	}
+}
+
+// routes publishes routes to some of the clusters, perhaps taking away one that no routes name any longer.
+func (m *model) routes(at string) {
+	all := slices.Sorted(maps.Keys(m.f.resources[resource.ClusterType]))
+	m.random.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+	used := all[:m.random.IntN(len(all)+1)]
+	text := "RDS r0@" + at
+	for _, c := range used {
+		text += " CDS:" + c
+	}
+	texts := []string{text}
+	if len(used) < len(all) && m.random.IntN(2) == 0 {
+		gone := all[len(all)-1]
+		texts = append(texts, "-CDS:"+gone, "-EDS:"+gone)
+	}
+	m.publish(texts...)
+}
+
+// rest lets everything come to an end, and checks that the proxy has what the fleet has as far as it takes it, and waits for nothing.
+func (m *model) rest() {
+	for range 60 {
+		for range 60 {
+			m.receive()
+			m.read()
+		}
+		m.after(time.Second)
+	}
+	for _, typ := range []string{resource.ClusterType, resource.ListenerType} {
+		for name, r := range m.f.resources[typ] {
+			if has := m.has[typ][name]; !bad(r) && (has == nil || has.Version != r.Version) {
+				m.t.Fatalf("the proxy has %v of %s %s, want version %s", has, typ, name, r.Version)
+			}
+		}
+		for name := range m.has[typ] {
+			if m.f.resources[typ][name] == nil && !m.everBad() {
+				m.t.Fatalf("the proxy still has %s %s", typ, name)
+			}
+		}
+	}
+	for typ, names := range m.asked {
+		for name := range names {
+			r, has := m.f.resources[typ][name], m.has[typ][name]
+			if r != nil && !bad(r) && (has == nil || has.Version != r.Version) {
+				m.t.Fatalf("the proxy has %v of %s %s, want version %s", has, typ, name, r.Version)
+			}
+		}
+	}
+	for n, waits := range m.warming {
+		for w := range waits {
+			if r := m.f.get(w); r != nil && !bad(r) {
+				m.t.Fatalf("%v waits for %v for ever", n, w)
+			}
+		}
+	}
+	if len(m.s.warmth.by) > 0 && len(m.s.warmth.cold) == 0 || m.s.warmth.unseen != 0 {
+		m.t.Fatalf("the list of cold clusters is out of step: %+v", m.s.warmth)
+	}
+}
+
+// everBad tells that the proxy refuses something now, and so may use for ever what it has.
+func (m *model) everBad() bool {
+	for _, byName := range m.f.resources {
+		for _, r := range byName {
+			if bad(r) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func playHistory(t *testing.T, seed uint64, steps int) {
+	m := newModel(t, seed)
+	m.publish("SDS s@1", "LDS l0@1 RDS:r0", "RDS r0@1")
+	for step := range steps {
+		switch m.random.IntN(8) {
+		case 0, 1:
+			m.mutate(step + 2)
+		case 2, 3:
+			m.receive()
+		case 4, 5, 6:
+			m.read()
+		default:
+			switch m.random.IntN(6) {
+			case 0:
+				m.connect()
+			default:
+				m.after(time.Duration(m.random.IntN(2500)) * time.Millisecond)
+			}
+		}
+	}
+	m.rest()
+}
+
+// Whatever happens in whatever order, no route names a cluster that is not there, and in the end the proxy has everything.
+func TestAnyHistory(t *testing.T) {
+	for seed := range uint64(400) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) { playHistory(t, seed, 150) })
+	}
+}
+
+func FuzzHistory(f *testing.F) {
+	f.Add(uint64(1), uint16(50))
+	f.Fuzz(func(t *testing.T, seed uint64, steps uint16) { playHistory(t, seed, int(steps)%500) })
+}
