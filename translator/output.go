@@ -1,8 +1,10 @@
 package translator
 
 import (
+	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -28,6 +30,18 @@ type Resource struct {
 // Name identifies a resource.
 type Name struct {
 	Type, Name string
+}
+
+// MarshalText lets names be keys in JSON: the type, a blank, the name.
+func (n Name) MarshalText() ([]byte, error) { return []byte(n.Type + " " + n.Name), nil }
+
+// UnmarshalText reads what MarshalText wrote.
+func (n *Name) UnmarshalText(text []byte) error {
+	var ok bool
+	if n.Type, n.Name, ok = strings.Cut(string(text), " "); !ok {
+		return fmt.Errorf("%q is no name of a resource: write its type, a blank, its name", text)
+	}
+	return nil
 }
 
 // Delta is what one batch changes for one fleet: the proxies of one Gateway.
