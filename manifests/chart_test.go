@@ -231,8 +231,8 @@ func checkWebhook(t *testing.T, name string, rules []admissionv1.RuleWithOperati
 			}
 		}
 		for _, resource := range rule.Resources {
-			if strings.Contains(resource, "/") {
-				t.Errorf("webhook %s is called for subresource %s", name, resource)
+			if strings.ContainsAny(resource, "/*") {
+				t.Errorf("webhook %s is called for %s: name the resources, and no subresource", name, resource)
 			}
 		}
 	}
