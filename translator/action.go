@@ -63,23 +63,15 @@ func changesHeaders(c *routev3.WeightedCluster_ClusterWeight) bool {
 	return len(c.RequestHeadersToAdd)+len(c.RequestHeadersToRemove)+len(c.ResponseHeadersToAdd)+len(c.ResponseHeadersToRemove) > 0
 }
 
-// streamIdle is Envoy Gateway's bound for streams without traffic where a request time-out is set.
-const streamIdle = time.Hour
-
-// setTimeouts applies the rule's own time-outs, which win over those of a policy.
-func setTimeouts(b *routeBuilder, timeouts *gwapiv1.HTTPRouteTimeouts) {
-	action := b.route.GetRoute()
-	if timeouts == nil || action == nil {
+// setTimeouts applies the rule's own timeouts, which win over those of a policy.
+func setTimeouts(action *routev3.RouteAction, timeouts *gwapiv1.HTTPRouteTimeouts) {
+	if timeouts == nil {
 		return
 	}
 	request, hasRequest := duration(timeouts.Request)
 	backend, hasBackend := duration(timeouts.BackendRequest)
 	if hasRequest {
 		action.Timeout = durationpb.New(request)
-		action.IdleTimeout = durationpb.New(max(streamIdle, request))
-		if request == 0 {
-			action.IdleTimeout = durationpb.New(0)
-		}
 	}
 	switch {
 	case !hasBackend:

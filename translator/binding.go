@@ -8,6 +8,7 @@ import (
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/policies"
+	"gatehouse/policies/timeout"
 	"gatehouse/translator/flow"
 )
 
@@ -147,7 +148,10 @@ func (t *Tables) envoyRoute(bound *boundRule, match *gwapiv1.HTTPRouteMatch) *ro
 			apply(b, &spec.Filters[i])
 		}
 	}
-	setTimeouts(b, spec.Timeouts)
+	if action := b.route.GetRoute(); action != nil {
+		setTimeouts(action, spec.Timeouts)
+		timeout.Settle(action)
+	}
 	return b.route
 }
 

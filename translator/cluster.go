@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -57,7 +56,7 @@ func (t *Tables) clusterUses(bound *boundRule) []*clusterUse {
 	suffix, whole := "", false
 	if shaped {
 		u := upstream(shaping, false)
-		suffix, whole = "/"+hash(policies.Settings(u), 4), u.Together
+		suffix, whole = "/"+hash(policies.Settings(u), 8), u.Together
 	}
 	backends := bound.rules.Rules[bound.rule].Backends
 	if whole && len(backends) > 1 {
@@ -140,9 +139,6 @@ func envoyCluster(use *clusterUse) *clusterv3.Cluster {
 	c.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_EDS}
 	c.EdsClusterConfig = &clusterv3.Cluster_EdsClusterConfig{EdsConfig: overADS()}
 	c.IgnoreHealthOnHostRemoval = true
-	if c.ConnectTimeout == nil {
-		c.ConnectTimeout = durationpb.New(10 * time.Second)
-	}
 	if c.PerConnectionBufferLimitBytes == nil {
 		c.PerConnectionBufferLimitBytes = wrapperspb.UInt32(32 * 1024)
 	}
