@@ -55,10 +55,10 @@ func New(world *translator.World, outlets Outlets, metrics prometheus.Registerer
 // Put adds events; they are part of the next batch.
 func (c *Controller) Put(events ...translator.Event) { c.queue.put(events...) }
 
-// Run translates until the context ends. First holds the events of all objects that exist: they make one batch, and only
-// then does anything go out, so that a restart changes nothing that proxies have.
-func (c *Controller) Run(ctx context.Context, first []translator.Event) {
-	c.batch(append(first, c.queue.drain()...))
+// Run translates until the context ends. By the time it is called, the events of all objects that exist have been put: they make
+// one batch, and only then does anything go out, so that a restart changes nothing that proxies have.
+func (c *Controller) Run(ctx context.Context) {
+	c.batch(c.queue.drain())
 	c.outlets.Synced()
 	c.mu.Lock()
 	c.synced = true

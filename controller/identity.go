@@ -37,7 +37,7 @@ type review struct {
 	until   time.Time
 }
 
-// NewIdentities returns identities of tokens for an audience.
+// NewIdentities returns identities of tokens for an audience; the empty one stands for the API server's own.
 func NewIdentities(c client.Client, audience string) *Identities {
 	return &Identities{client: c, audience: audience, fleets: map[string][]string{}, known: map[[sha256.Size]byte]review{}}
 }
@@ -77,12 +77,15 @@ func (i *Identities) Account(ctx context.Context, token string) (string, error) 
 	if ok && time.Now().Before(known.until) {
 		return known.account, nil
 	}
-	ask := &authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{Token: token, Audiences: []string{i.audience}}}
+	ask := &authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{Token: token}}
+	if i.audience != "" {
+		ask.Spec.Audiences = []string{i.audience}
+	}
 	if err := i.client.Create(ctx, ask); err != nil {
 		return "", fmt.Errorf("ask the API server about a token: %w", err)
 	}
 	user, isAccount := strings.CutPrefix(ask.Status.User.Username, serviceAccountPrefix)
-	if !ask.Status.Authenticated || !isAccount || !slices.Contains(ask.Status.Audiences, i.audience) {
+	if !ask.Status.Authenticated || !isAccount || (i.audience != "" && !slices.Contains(ask.Status.Audiences, i.audience)) {
 		return "", fmt.Errorf("the token is not one of a service account for audience %q: %s", i.audience, ask.Status.Error)
 	}
 	account := strings.Replace(user, ":", "/", 1)

@@ -30,15 +30,4 @@ for crd in "$raw"/*.yaml; do
   ' "$crd" >"$out/${crd##*/}"
 done
 
-channel=${GATEWAY_API_CHANNEL:-experimental}
-crds=$(go list -m -f '{{.Dir}}' sigs.k8s.io/gateway-api)/config/crd/$channel
-if [ ! -d "$crds" ]; then
-  echo "generate.sh: GATEWAY_API_CHANNEL=$channel is no channel of the Gateway API module: use standard or experimental" >&2
-  exit 2
-fi
-mkdir -p bin
-for file in "$crds"/gateway.networking.*.yaml; do
-  printf -- '---\n'
-  cat "$file"
-done >bin/gateway-api-crds.yaml.new
-mv bin/gateway-api-crds.yaml.new bin/gateway-api-crds.yaml
+manifests/gateway-api.sh

@@ -1,0 +1,59 @@
+# Gatehouse: everything that is built, run and tested starts here. `make help` lists the targets.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+GO ?= go
+FUZZTIME ?= 30s
+export CGO_ENABLED := 0
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build gatehouse and all that the local Kubernetes needs into bin/
+	@tests/cluster/build.sh
+	@tests/tools/build.sh helm
+	@manifests/gateway-api.sh
+	@echo "building gatehouse" && $(GO) build -trimpath -o bin/gatehouse ./cmd/gatehouse
+
+.PHONY: run
+run: build ## Start the local Kubernetes with Gatehouse, show the quickstart and a refused policy, stay up until Ctrl-C
+	@tests/run.sh
+
+.PHONY: test
+test: build lint unit e2e ## Everything that must pass
+
+.PHONY: lint
+lint: ## Formatting, linters, and generated files as they should be
+	@tests/tools/build.sh golangci-lint gofumpt controller-gen
+	@tests/lint.sh
+
+.PHONY: unit
+unit: ## Unit tests, goldens, fuzz seeds and the oracle's property tests
+	$(GO) test ./...
+
+.PHONY: e2e
+e2e: build ## The local Kubernetes, and real traffic through real Envoy
+	cd tests && $(GO) test -count=1 -timeout 40m ./...
+
+.PHONY: golden
+golden: ## Rewrite the goldens from what the code does now
+	$(GO) test ./translator -run TestGoldens -update
+	$(GO) test ./policies -run TestGolden -update
+
+.PHONY: generate
+generate: ## Generate deep copies and CRDs from the API types
+	@manifests/generate.sh
+
+.PHONY: fuzz
+fuzz: ## Run each fuzz target for FUZZTIME (30s)
+	@tests/fuzz.sh $(FUZZTIME)
+
+.PHONY: bench
+bench: build ## Measure on the local Kubernetes, print a table
+	cd tests && $(GO) run ./bench
+
+.PHONY: clean
+clean: ## Stop the local Kubernetes and remove what was built
+	@if [ -x bin/cluster ]; then bin/cluster down; fi
+	rm -rf bin

@@ -1,0 +1,35 @@
+package kube
+
+import (
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/selection"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"gatehouse/api/config"
+)
+
+// CacheOptions keep the caches small: managed fields are dropped, and of the kinds that fleets are made of only the objects of fleets
+// are held, where the control plane may read them.
+func CacheOptions(namespace string, deploy config.DeployType) cache.Options {
+	ofFleets := cache.ByObject{Label: ownedByGateways()}
+	if deploy != config.DeployGatewayNamespace {
+		ofFleets.Namespaces = map[string]cache.Config{namespace: {}}
+	}
+	return cache.Options{
+		DefaultTransform: cache.TransformStripManagedFields(),
+		ByObject: map[client.Object]cache.ByObject{
+			&appsv1.Deployment{}: ofFleets, &appsv1.DaemonSet{}: ofFleets, &corev1.ConfigMap{}: ofFleets, &corev1.ServiceAccount{}: ofFleets,
+		},
+	}
+}
+
+func ownedByGateways() labels.Selector {
+	owned, err := labels.NewRequirement(LabelGatewayName, selection.Exists, nil)
+	if err != nil {
+		panic(err) // The label is a constant.
+	}
+	return labels.NewSelector().Add(*owned)
+}

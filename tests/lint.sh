@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Linters over all modules, and no difference after generating.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+for module in . tests; do
+  echo "linting module $module"
+  (cd "$module" && "$OLDPWD/bin/golangci-lint" run --config "$OLDPWD/.golangci.yml" --concurrency 2 ./...)
+done
+unformatted=$(git ls-files '*.go' | xargs bin/gofumpt -l)
+if [ -n "$unformatted" ]; then
+  echo "not formatted; run bin/gofumpt -w on:" "$unformatted" >&2
+  exit 1
+fi
+before=$(git ls-files -m api manifests | xargs -r sha256sum)
+manifests/generate.sh
+if [ "$before" != "$(git ls-files -m api manifests | xargs -r sha256sum)" ]; then
+  echo "generated files are not up to date; run make generate and commit:" >&2
+  git ls-files -m api manifests >&2
+  exit 1
+fi

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Starts a local Kubernetes and installs Gatehouse into it from its Helm charts, as a user would.
+#   tests/up.sh DIR [HELM ARGUMENT...]
+# DIR is the cluster's directory; helm arguments such as --set go to the chart gatehouse. What the charts need is in bin/ (make build).
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+dir=$1
+shift
+
+bin/cluster --dir "$dir" up --image "gatehouse*=$PWD/bin/gatehouse"
+export KUBECONFIG=$dir/kubeconfig
+
+say() { printf '%4ss  %s\n' "$SECONDS" "$*"; }
+
+say "installing the CRDs of Gateway API and of Gatehouse"
+bin/kubectl apply --server-side -f bin/gateway-api-crds.yaml >/dev/null
+bin/helm template manifests/gatehouse-crds | bin/kubectl apply --server-side -f - >/dev/null
+bin/kubectl wait --for=condition=Established --timeout=30s crd --all >/dev/null
+
+say "installing Gatehouse by Helm"
+bin/helm upgrade --install gatehouse manifests/gatehouse --namespace gatehouse-system --create-namespace \
+  --wait --timeout 60s "$@" >/dev/null
+say "Gatehouse is ready"
