@@ -1,0 +1,167 @@
+// Package certs gives the control plane its serving certificate: a CA of its own, a certificate for its Service, both kept in one
+// Secret that all replicas share, and renewed long before they expire while everybody keeps trusting each other.
+package certs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// The defaults of the settings.
+const (
+	DefaultSecret       = "gatehouse"
+	DefaultLeafLifetime = 90 * 24 * time.Hour
+	DefaultCALifetime   = 5 * 365 * 24 * time.Hour
+)
+
+// Settings say what is kept and where.
+type Settings struct {
+	// Namespace and Secret name the Secret; an empty Secret means DefaultSecret.
+	Namespace, Secret string
+	// DNSNames are the names that the certificate is for.
+	DNSNames []string
+	// LeafLifetime and CALifetime are how long a new certificate is valid; it is renewed after two thirds of it. Zero means the
+	// default.
+	LeafLifetime, CALifetime time.Duration
+}
+
+// ServiceNames are the names under which a Service is reached from inside the cluster.
+func ServiceNames(service, namespace, clusterDomain string) []string {
+	return []string{
+		service,
+		service + "." + namespace,
+		service + "." + namespace + ".svc",
+		service + "." + namespace + ".svc." + clusterDomain,
+	}
+}
+
+func (s Settings) withDefaults() Settings {
+	if s.Secret == "" {
+		s.Secret = DefaultSecret
+	}
+	if s.LeafLifetime == 0 {
+		s.LeafLifetime = DefaultLeafLifetime
+	}
+	if s.CALifetime == 0 {
+		s.CALifetime = DefaultCALifetime
+	}
+	return s
+}
+
+func (s Settings) key() client.ObjectKey {
+	return client.ObjectKey{Namespace: s.Namespace, Name: s.Secret}
+}
+
+// The keys of the Secret. ca.crt may hold several certificates: the one that signs comes first, then those that signed before and
+// are still valid.
+const (
+	caCertKey = "ca.crt"
+	caKeyKey  = "ca.key"
+)
+
+// annotationCertManager is on Secrets that cert-manager fills. They are used, but never written to.
+const annotationCertManager = "cert-manager.io/certificate-name"
+
+// attempts is how often a write is tried that other replicas get in the way of.
+const attempts = 5
+
+// EnsureServing makes or renews the Secret if that is due, and returns what it holds. Replicas may do it at the same time: one of
+// them writes, the others read what it wrote. A Secret without the CA's key is kept by somebody else, and used as it is.
+func EnsureServing(ctx context.Context, c client.Client, s Settings) (*Serving, error) {
+	return ensure(ctx, c, s.withDefaults(), nil, false)
+}
+
+// Replace makes a new CA and a new certificate, whatever is there. Those who trust the old CA trust the new one, unless the old
+// Secret is broken or gone.
+func Replace(ctx context.Context, c client.Client, s Settings) (*Serving, error) {
+	return ensure(ctx, c, s.withDefaults(), nil, true)
+}
+
+// ensure restores known if the Secret is gone or broken; known is nil if nothing is known.
+func ensure(ctx context.Context, c client.Client, s Settings, known *Serving, replace bool) (*Serving, error) {
+	var last error
+	for range attempts {
+		current, err := tryEnsure(ctx, c, s, known, replace)
+		if err == nil {
+			return current, nil
+		}
+		if !apierrors.IsConflict(err) && !apierrors.IsAlreadyExists(err) {
+			return nil, err
+		}
+		last = err
+	}
+	return nil, fmt.Errorf("others keep writing to Secret %s: %w", s.key(), last)
+}
+
+func tryEnsure(ctx context.Context, c client.Client, s Settings, known *Serving, replace bool) (*Serving, error) {
+	secret := &corev1.Secret{}
+	err := c.Get(ctx, s.key(), secret)
+	absent := apierrors.IsNotFound(err)
+	if err != nil && !absent {
+		return nil, fmt.Errorf("reading Secret %s: %w", s.key(), err)
+	}
+	stored, broken := parse(secret.Data)
+	if secret.Annotations[annotationCertManager] != "" {
+		if broken != nil {
+			return nil, fmt.Errorf("reading Secret %s, which cert-manager fills: %w", s.key(), broken)
+		}
+		return stored, nil
+	}
+	if broken != nil {
+		stored = known
+	}
+	if stored != nil && stored.caKey == nil && !replace {
+		return stored, nil
+	}
+	wanted, err := renew(stored, s, time.Now(), replace)
+	if err != nil {
+		return nil, fmt.Errorf("renewing the certificates of Secret %s: %w", s.key(), err)
+	}
+	if wanted == stored && broken == nil {
+		return wanted, nil
+	}
+	return wanted, write(ctx, c, s, secret, absent, wanted)
+}
+
+// write stores the certificates. It fails with a conflict if the Secret was written since it was read.
+func write(ctx context.Context, c client.Client, s Settings, secret *corev1.Secret, absent bool, wanted *Serving) error {
+	data, err := wanted.data()
+	if err != nil {
+		return fmt.Errorf("encoding the certificates of Secret %s: %w", s.key(), err)
+	}
+	if absent {
+		fresh := &corev1.Secret{
+			ObjectMeta: metav1.ObjectMeta{
+				Namespace: s.Namespace, Name: s.Secret,
+				Labels: map[string]string{"app.kubernetes.io/name": "gatehouse", "app.kubernetes.io/managed-by": "gatehouse"},
+			},
+			Type: corev1.SecretTypeTLS,
+			Data: data,
+		}
+		if err := c.Create(ctx, fresh); err != nil {
+			return fmt.Errorf("creating Secret %s: %w", s.key(), err)
+		}
+		return nil
+	}
+	changed := secret.DeepCopy()
+	changed.Data = maps.Clone(changed.Data)
+	if changed.Data == nil {
+		changed.Data = map[string][]byte{}
+	}
+	maps.Copy(changed.Data, data)
+	if err := c.Update(ctx, changed); err != nil {
+		return fmt.Errorf("updating Secret %s: %w", s.key(), err)
+	}
+	return nil
+}
+
+// errNothing is why an empty Secret cannot be used.
+var errNothing = errors.New("there is no certificate in it")

@@ -1,0 +1,119 @@
+package certs
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// DefaultInterval is the time between two looks at the Secret.
+const DefaultInterval = time.Minute
+
+// Keeper serves the certificate of the Secret to this process, renews it in time, and tells the webhook configurations which CA to
+// trust. Every replica has one.
+type Keeper struct {
+	client   client.Client
+	settings Settings
+	log      logr.Logger
+	// Interval is the time between two looks at the Secret; it may be set before Start.
+	Interval time.Duration
+	// Webhooks is the name of the ValidatingWebhookConfiguration and of the MutatingWebhookConfiguration that are told the CA; empty
+	// means none. It may be set before Start.
+	Webhooks string
+
+	mu       sync.RWMutex
+	current  *Serving
+	onChange []func()
+}
+
+// NewKeeper returns a keeper that has nothing yet: Load it before it is to serve.
+func NewKeeper(c client.Client, s Settings, log logr.Logger) *Keeper {
+	return &Keeper{client: c, settings: s.withDefaults(), log: log, Interval: DefaultInterval}
+}
+
+// Load reads, and if need be makes or renews the Secret, and tells the webhook configurations.
+func (k *Keeper) Load(ctx context.Context) error {
+	k.mu.RLock()
+	known := k.current
+	k.mu.RUnlock()
+	serving, err := ensure(ctx, k.client, k.settings, known, false)
+	if err != nil {
+		return err
+	}
+	k.take(serving)
+	return inject(ctx, k.client, k.Webhooks, serving.caBundle)
+}
+
+// Start looks after the certificate until ctx ends. A failure is logged and tried again; what was served is served on.
+func (k *Keeper) Start(ctx context.Context) error {
+	ticker := time.NewTicker(k.Interval)
+	defer ticker.Stop()
+	for {
+		if err := k.Load(ctx); err != nil && ctx.Err() == nil {
+			k.log.Error(err, "could not look after the serving certificate; trying again", "after", k.Interval.String())
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// NeedLeaderElection is false: every replica serves.
+func (k *Keeper) NeedLeaderElection() bool { return false }
+
+// GetCertificate is for tls.Config.
+func (k *Keeper) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	if k.current == nil {
+		return nil, errors.New("there is no serving certificate yet")
+	}
+	return &k.current.Leaf, nil
+}
+
+// CABundle are the certificates (PEM) that clients of this process are to trust; nil before Load.
+func (k *Keeper) CABundle() []byte {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	if k.current == nil {
+		return nil
+	}
+	return k.current.CABundle()
+}
+
+// OnChange calls f after each change of the CA bundle, the first one included, and once at once if there is one already.
+func (k *Keeper) OnChange(f func()) {
+	k.mu.Lock()
+	k.onChange = append(k.onChange, f)
+	loaded := k.current != nil
+	k.mu.Unlock()
+	if loaded {
+		f()
+	}
+}
+
+func (k *Keeper) take(serving *Serving) {
+	k.mu.Lock()
+	old := k.current
+	k.current = serving
+	var calls []func()
+	if old == nil || !bytes.Equal(old.caBundle, serving.caBundle) {
+		calls = append(calls, k.onChange...)
+	}
+	k.mu.Unlock()
+	if old == nil || !bytes.Equal(old.Leaf.Certificate[0], serving.Leaf.Certificate[0]) {
+		k.log.Info("serving with a new certificate", "expires", fmt.Sprint(serving.Leaf.Leaf.NotAfter))
+	}
+	for _, f := range calls {
+		f()
+	}
+}

@@ -1,0 +1,222 @@
+package infra
+
+import (
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"gatehouse/api/v1alpha1"
+	"gatehouse/infra/bootstrap"
+	"gatehouse/infra/shutdown"
+	"gatehouse/policies/envoyproxy"
+)
+
+// The probes. Until Envoy is ready for the first time it is asked every second, for startTries seconds, which a control plane may
+// take to come back; from then on readiness and life are asked for apart, so that draining kills nobody.
+const (
+	startTries  = 300
+	readyTries  = 3
+	livePeriod  = 10
+	liveTries   = 3
+	liveTimeout = 5
+)
+
+// nonRoot is the user of distroless images.
+const nonRoot = 65532
+
+func (f *fleet) envoyContainer(given *v1alpha1.KubernetesContainerSpec) (corev1.Container, error) {
+	args, err := f.envoyArgs(given)
+	if err != nil {
+		return corev1.Container{}, err
+	}
+	mounts := []corev1.VolumeMount{
+		{Name: envoyproxy.XDSConfigVolume, MountPath: configDir, ReadOnly: true},
+		{Name: envoyproxy.XDSTokenVolume, MountPath: tokenDir, ReadOnly: true},
+	}
+	security := or(given.SecurityContext, unprivileged())
+	return corev1.Container{
+		Name:            envoyproxy.EnvoyContainer,
+		Image:           f.envoyImage(given),
+		Command:         []string{"envoy"},
+		Args:            args,
+		Env:             slices.Concat(podEnv(), given.Env),
+		Ports:           f.containerPorts(),
+		Resources:       or(given.Resources, requests("100m", "512Mi")),
+		SecurityContext: &security,
+		VolumeMounts:    slices.Concat(mounts, given.VolumeMounts),
+		StartupProbe: probe(bootstrap.ReadyPath, bootstrap.ReadyPort, corev1.Probe{
+			PeriodSeconds: 1, FailureThreshold: startTries, TimeoutSeconds: 1, TerminationGracePeriodSeconds: hungGrace(),
+		}),
+		ReadinessProbe: probe(bootstrap.ReadyPath, bootstrap.ReadyPort, corev1.Probe{
+			PeriodSeconds: 1, FailureThreshold: readyTries, TimeoutSeconds: 1,
+		}),
+		LivenessProbe: probe(bootstrap.LivePath, bootstrap.ReadyPort, corev1.Probe{
+			PeriodSeconds: livePeriod, FailureThreshold: liveTries, TimeoutSeconds: liveTimeout, TerminationGracePeriodSeconds: hungGrace(),
+		}),
+		Lifecycle: &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{
+			HTTPGet: &corev1.HTTPGetAction{Path: shutdown.ReadyPath, Port: intstr.FromInt32(shutdown.Port), Scheme: corev1.URISchemeHTTP},
+		}},
+	}, nil
+}
+
+// shutdownContainer waits beside Envoy for the end: Kubernetes stops Envoy only after it has answered. It has no liveness probe,
+// since a restart by kubelet runs its hook, which would drain an Envoy that is to go on.
+func (f *fleet) shutdownContainer() corev1.Container {
+	security := unprivileged()
+	readOnly := true
+	security.ReadOnlyRootFilesystem = &readOnly
+	return corev1.Container{
+		Name:            envoyproxy.ShutdownContainer,
+		Image:           f.settings.GatehouseImage,
+		Command:         []string{"gatehouse"},
+		Args:            f.drain.managerArgs(),
+		Resources:       requests("10m", "32Mi"),
+		SecurityContext: &security,
+		VolumeMounts:    []corev1.VolumeMount{{Name: envoyproxy.TempVolume, MountPath: tempDir}},
+		StartupProbe:    probe(shutdown.HealthPath, shutdown.Port, corev1.Probe{PeriodSeconds: 1, FailureThreshold: startTries, TimeoutSeconds: 1}),
+		Lifecycle: &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{
+			Exec: &corev1.ExecAction{Command: f.drain.commandArgs()},
+		}},
+	}
+}
+
+// bootstrap is how Envoys of this fleet reach the control plane.
+func (f *fleet) bootstrap() bootstrap.Settings {
+	return bootstrap.Settings{
+		XDSHost:   f.settings.XDSHost,
+		XDSPort:   f.settings.XDSPort,
+		ConfigDir: configDir,
+		TokenFile: path.Join(tokenDir, tokenFile),
+	}
+}
+
+// envoyArgs has the bootstrap as an argument, not as a file of the ConfigMap: Envoy reads it once, at its start, so a change of it
+// has to replace the pods, which a change of the template does.
+func (f *fleet) envoyArgs(given *v1alpha1.KubernetesContainerSpec) ([]string, error) {
+	settings := f.bootstrap()
+	if given.Resources != nil {
+		settings.MemoryLimit = given.Resources.Limits.Memory().Value()
+	}
+	config, err := bootstrap.JSON(settings)
+	if err != nil {
+		return nil, fmt.Errorf("fleet of Gateway %s: %w", f.key, err)
+	}
+	args := []string{
+		"--service-cluster", f.key,
+		"--service-node", "$(" + envoyproxy.EnvPodName + ")",
+		"--service-zone", "$(" + envoyproxy.EnvZone + ")",
+		// Kubernetes reads $( as the start of a variable, so it is escaped.
+		"--config-yaml", strings.ReplaceAll(config, "$(", "$$("),
+		"--log-level", string(f.logLevel()),
+		"--component-log-level", f.componentLogLevels(),
+		"--drain-strategy", "immediate",
+		"--drain-time-s", strconv.Itoa(int(f.drain.drainTime().Seconds())),
+	}
+	if f.spec.Concurrency != nil {
+		args = append(args, "--concurrency", strconv.Itoa(int(*f.spec.Concurrency)))
+	}
+	return append(args, f.spec.ExtraArgs...), nil
+}
+
+func (f *fleet) logLevel() v1alpha1.LogLevel {
+	if level, ok := f.spec.Logging.Level[v1alpha1.LogComponentDefault]; ok {
+		return level
+	}
+	return v1alpha1.LogLevelWarn
+}
+
+func (f *fleet) componentLogLevels() string {
+	levels := map[v1alpha1.ProxyLogComponent]v1alpha1.LogLevel{"misc": v1alpha1.LogLevelError}
+	maps.Copy(levels, f.spec.Logging.Level)
+	delete(levels, v1alpha1.LogComponentDefault)
+	list := make([]string, 0, len(levels))
+	for _, component := range slices.Sorted(maps.Keys(levels)) {
+		list = append(list, string(component)+":"+string(levels[component]))
+	}
+	return strings.Join(list, ",")
+}
+
+// envoyImage is the image that is asked for; a repository alone gets the tag and digest of the built-in image.
+func (f *fleet) envoyImage(given *v1alpha1.KubernetesContainerSpec) string {
+	if given.Image != nil {
+		return *given.Image
+	}
+	if given.ImageRepository == nil {
+		return f.settings.EnvoyImage
+	}
+	folder, name := path.Split(f.settings.EnvoyImage)
+	if i := strings.IndexAny(name, ":@"); i >= 0 {
+		return *given.ImageRepository + f.settings.EnvoyImage[len(folder)+i:]
+	}
+	return *given.ImageRepository
+}
+
+// hungGrace is the time in seconds that an Envoy gets which failed its probes: its hook would wait for a drain that nobody began.
+func hungGrace() *int64 {
+	seconds := int64(10)
+	return &seconds
+}
+
+// containerPorts lists each port that Envoy binds once, even if several ports of the Service lead there.
+func (f *fleet) containerPorts() []corev1.ContainerPort {
+	ports := make([]corev1.ContainerPort, 0, len(f.Ports)+2)
+	for _, p := range f.Ports {
+		port := corev1.ContainerPort{Name: p.Name, ContainerPort: p.Target, Protocol: protocolOf(p.Name)}
+		same := func(o corev1.ContainerPort) bool {
+			return o.ContainerPort == port.ContainerPort && o.Protocol == port.Protocol
+		}
+		if !slices.ContainsFunc(ports, same) {
+			ports = append(ports, port)
+		}
+	}
+	return append(ports,
+		corev1.ContainerPort{Name: "metrics", ContainerPort: bootstrap.MetricsPort, Protocol: corev1.ProtocolTCP},
+		corev1.ContainerPort{Name: "readiness", ContainerPort: bootstrap.ReadyPort, Protocol: corev1.ProtocolTCP},
+	)
+}
+
+// podEnv tells a container where it runs. The zone is a label that the API server copies from the node to the pod, from
+// Kubernetes 1.35 on (KEP-4742); before, and without zones, it is empty.
+func podEnv() []corev1.EnvVar {
+	return []corev1.EnvVar{
+		fieldEnv(envoyproxy.EnvPodNamespace, "metadata.namespace"),
+		fieldEnv(envoyproxy.EnvPodName, "metadata.name"),
+		fieldEnv(envoyproxy.EnvZone, "metadata.labels['"+corev1.LabelTopologyZone+"']"),
+	}
+}
+
+func fieldEnv(name, field string) corev1.EnvVar {
+	return corev1.EnvVar{Name: name, ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: field}}}
+}
+
+func requests(cpu, memory string) corev1.ResourceRequirements {
+	return corev1.ResourceRequirements{Requests: corev1.ResourceList{
+		corev1.ResourceCPU:    resource.MustParse(cpu),
+		corev1.ResourceMemory: resource.MustParse(memory),
+	}}
+}
+
+func unprivileged() corev1.SecurityContext {
+	no, yes, user := false, true, int64(nonRoot)
+	return corev1.SecurityContext{
+		AllowPrivilegeEscalation: &no,
+		Capabilities:             &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+		RunAsNonRoot:             &yes,
+		RunAsUser:                &user,
+		RunAsGroup:               &user,
+		SeccompProfile:           &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+	}
+}
+
+// probe asks a path of a port as often as p says.
+func probe(path string, port int32, p corev1.Probe) *corev1.Probe {
+	p.HTTPGet = &corev1.HTTPGetAction{Path: path, Port: intstr.FromInt32(port), Scheme: corev1.URISchemeHTTP}
+	return &p
+}

@@ -1,0 +1,73 @@
+package infra
+
+import (
+	"time"
+
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/api/v1alpha1"
+	"gatehouse/infra/shutdown"
+)
+
+// The margins around the time that connections are waited for: what the sidecar waits longer than the drain that it reports, and
+// what the pod may take on top of it before it is killed.
+const (
+	readyMargin = 10 * time.Second
+	graceMargin = 300 * time.Second
+)
+
+// drain is how a fleet lets go of its connections.
+type drain struct {
+	delay, timeout, min *time.Duration
+}
+
+// drainOf reads the settings. A duration that does not parse counts as not given; envoyproxy.Problems tells of it.
+func drainOf(s *v1alpha1.ShutdownConfig) drain {
+	if s == nil {
+		return drain{}
+	}
+	return drain{delay: duration(s.HealthCheckFailureDelay), timeout: duration(s.DrainTimeout), min: duration(s.MinDrainDuration)}
+}
+
+func duration(d *gwapiv1.Duration) *time.Duration {
+	if d == nil {
+		return nil
+	}
+	parsed, err := time.ParseDuration(string(*d))
+	if err != nil {
+		return nil
+	}
+	return &parsed
+}
+
+// drainTime is how long Envoy itself takes to ask clients to leave.
+func (d drain) drainTime() time.Duration { return or(d.timeout, shutdown.DefaultDrainTimeout) }
+
+// grace is what the pod may take to end.
+func (d drain) grace() time.Duration { return or(d.delay, 0) + d.drainTime() + graceMargin }
+
+// managerArgs are the arguments of the sidecar, commandArgs those of the command that drains.
+func (d drain) managerArgs() []string {
+	args := []string{"envoy", "shutdown-manager"}
+	if d.timeout != nil {
+		args = append(args, "--ready-timeout", (or(d.delay, 0) + *d.timeout + readyMargin).String())
+	}
+	return args
+}
+
+func (d drain) commandArgs() []string {
+	args := []string{"gatehouse", "envoy", "shutdown"}
+	for _, flag := range []struct {
+		name  string
+		value *time.Duration
+	}{
+		{"--health-check-failure-delay", d.delay},
+		{"--drain-timeout", d.timeout},
+		{"--min-drain-duration", d.min},
+	} {
+		if flag.value != nil {
+			args = append(args, flag.name, flag.value.String())
+		}
+	}
+	return args
+}

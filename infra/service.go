@@ -1,0 +1,87 @@
+package infra
+
+import (
+	"fmt"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/api/v1alpha1"
+	"gatehouse/policies/envoyproxy"
+)
+
+// service is what clients connect to.
+func (f *fleet) service() (*corev1.Service, error) {
+	given := f.kubernetes.EnvoyService
+	if given == nil {
+		given = &v1alpha1.KubernetesServiceSpec{}
+	}
+	service := &corev1.Service{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Service"},
+		ObjectMeta: f.meta(or(given.Name, f.name), given.Labels, given.Annotations),
+		Spec: corev1.ServiceSpec{
+			Type:     corev1.ServiceType(or(given.Type, v1alpha1.ServiceTypeLoadBalancer)),
+			Selector: f.ownerLabels(),
+			Ports:    f.servicePorts(),
+		},
+	}
+	exposure(&service.Spec, given)
+	f.addresses(&service.Spec)
+	patched, err := envoyproxy.Patch(*service, given.Patch)
+	if err != nil {
+		return nil, fmt.Errorf("patching the Service of Gateway %s: %w", f.key, err)
+	}
+	return &patched, nil
+}
+
+func (f *fleet) servicePorts() []corev1.ServicePort {
+	ports := make([]corev1.ServicePort, 0, len(f.Ports))
+	for _, p := range f.Ports {
+		ports = append(ports, corev1.ServicePort{
+			Name:       p.Name,
+			Protocol:   protocolOf(p.Name),
+			Port:       p.Port,
+			TargetPort: intstr.FromInt32(p.Target),
+		})
+	}
+	return ports
+}
+
+// protocolOf reads the transport protocol off a port's name, <protocol>-<port>.
+func protocolOf(name string) corev1.Protocol {
+	if strings.HasPrefix(name, "udp-") {
+		return corev1.ProtocolUDP
+	}
+	return corev1.ProtocolTCP
+}
+
+// exposure sets what applies only to some types of Service; the API server refuses it on others.
+func exposure(spec *corev1.ServiceSpec, given *v1alpha1.KubernetesServiceSpec) {
+	if spec.Type == corev1.ServiceTypeClusterIP {
+		return
+	}
+	spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicy(or(given.ExternalTrafficPolicy, v1alpha1.ServiceExternalTrafficPolicyLocal))
+	if spec.Type != corev1.ServiceTypeLoadBalancer {
+		return
+	}
+	spec.LoadBalancerClass = given.LoadBalancerClass
+	spec.AllocateLoadBalancerNodePorts = given.AllocateLoadBalancerNodePorts
+	spec.LoadBalancerSourceRanges = given.LoadBalancerSourceRanges
+	spec.LoadBalancerIP = or(given.LoadBalancerIP, "")
+}
+
+// addresses asks for the IP addresses of the Gateway's spec.addresses. A ClusterIP Service can have one only.
+func (f *fleet) addresses(spec *corev1.ServiceSpec) {
+	for _, address := range f.Gateway.Spec.Addresses {
+		switch {
+		case or(address.Type, gwapiv1.IPAddressType) != gwapiv1.IPAddressType || address.Value == "":
+		case spec.Type != corev1.ServiceTypeClusterIP:
+			spec.ExternalIPs = append(spec.ExternalIPs, address.Value)
+		case spec.ClusterIP == "":
+			spec.ClusterIP = address.Value
+		}
+	}
+}

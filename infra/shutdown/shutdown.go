@@ -1,0 +1,120 @@
+// Package shutdown lets an Envoy of a pod end without cutting a request.
+//
+// Kubernetes stops the containers of a pod side by side. The command (Drain) is the preStop hook of the sidecar: it makes Envoy
+// leave and waits for its connections. The server (Manager) is asked by the preStop hook of Envoy and answers when the command is
+// done, so that Envoy gets its signal only then. The two meet in a file.
+package shutdown
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"syscall"
+	"time"
+)
+
+// The manager's port and paths.
+const (
+	Port = 19002
+	// HealthPath answers 200 always.
+	HealthPath = "/healthz"
+	// ReadyPath answers as soon as Envoy may be stopped.
+	ReadyPath = "/shutdown/ready"
+)
+
+// The defaults of the settings.
+const (
+	DefaultDrainTimeout     = 60 * time.Second
+	DefaultMinDrainDuration = 10 * time.Second
+	DefaultReadyTimeout     = 610 * time.Second
+	DefaultReadyFile        = "/tmp/shutdown-ready"
+	DefaultAdmin            = "127.0.0.1:19000"
+)
+
+// Options say how Envoy is to let go of its connections.
+type Options struct {
+	// HealthCheckFailureDelay is the time between failing the health check and draining.
+	HealthCheckFailureDelay time.Duration
+	// DrainTimeout is the longest wait for connections, MinDrainDuration the shortest, both from the start of draining.
+	DrainTimeout, MinDrainDuration time.Duration
+	// ExitAtConnections is how few connections need not be waited for.
+	ExitAtConnections int
+	// ReadyFile is written when Envoy may be stopped.
+	ReadyFile string
+	// Admin is the address of Envoy's admin interface.
+	Admin string
+	// Poll is the time between two looks at the connections; 0 means a second.
+	Poll time.Duration
+}
+
+// Drain fails Envoy's health check, makes it ask its clients to leave, waits for its connections and writes the ready file. The
+// file is written in any case, since nothing is gained by holding up the end of an Envoy that does not answer; the error tells what
+// went wrong on the way. It returns early if ctx ends.
+func Drain(ctx context.Context, o Options, log *slog.Logger) error {
+	drained := drain(ctx, o, log)
+	if err := os.WriteFile(o.ReadyFile, []byte("drained\n"), 0o600); err != nil {
+		return errors.Join(drained, fmt.Errorf("telling the manager that Envoy may be stopped: %w", err))
+	}
+	return drained
+}
+
+func drain(ctx context.Context, o Options, log *slog.Logger) error {
+	envoy := admin{address: o.Admin}
+	if err := envoy.post(ctx, "/healthcheck/fail"); err != nil {
+		return fmt.Errorf("failing Envoy's health check: %w", err)
+	}
+	log.Info("Envoy fails its health check", "delay", o.HealthCheckFailureDelay)
+	if err := sleep(ctx, o.HealthCheckFailureDelay); err != nil {
+		return err
+	}
+	if err := envoy.post(ctx, "/drain_listeners?graceful&skip_exit"); err != nil {
+		return fmt.Errorf("draining Envoy's listeners: %w", err)
+	}
+	return await(ctx, envoy, o, log)
+}
+
+// await waits until few enough connections are left, but not before the shortest and not after the longest time.
+func await(ctx context.Context, envoy admin, o Options, log *slog.Logger) error {
+	if o.Poll <= 0 {
+		o.Poll = time.Second
+	}
+	start := time.Now()
+	for {
+		open, err := envoy.connections(ctx)
+		waited := time.Since(start)
+		switch {
+		case errors.Is(err, syscall.ECONNREFUSED):
+			return fmt.Errorf("waiting for connections: Envoy has ended: %w", err)
+		case err != nil:
+			log.Warn("cannot count Envoy's connections", "error", err)
+		case open <= o.ExitAtConnections && waited >= o.MinDrainDuration:
+			log.Info("Envoy is drained", "connections", open, "after", waited.Round(time.Millisecond))
+			return nil
+		default:
+			log.Info("waiting for connections", "connections", open, "after", waited.Round(time.Millisecond))
+		}
+		if waited >= o.DrainTimeout {
+			log.Warn("connections are cut, since the time to drain is over", "connections", open, "timeout", o.DrainTimeout)
+			return nil
+		}
+		if err := sleep(ctx, min(o.Poll, max(o.DrainTimeout-waited, time.Millisecond))); err != nil {
+			return err
+		}
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return nil
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("waiting for Envoy: %w", ctx.Err())
+	}
+}
