@@ -22,30 +22,28 @@ func (s *session) refuse(r *response, message string) {
 	message = words(message)
 	s.retryRemovals(r)
 	var names []string
+	standing := map[string]bool{}
 	for _, res := range r.resources {
-		h := k.have[res.Name]
-		if h == nil || h.sent != res {
-			continue
-		}
-		h.sent = h.acked
-		if h.acked == nil {
-			delete(k.have, res.Name)
-		}
 		names = append(names, res.Name)
+		h := k.have[res.Name]
+		standing[res.Name] = h != nil && h.sent == res
 	}
 	blamed := blame(message, names)
 	if len(names) == 1 {
 		blamed = map[string]string{names[0]: message}
 	}
 	for _, res := range r.resources {
-		if words, ok := blamed[res.Name]; ok {
-			s.quarantine(res, words, r.seq)
+		if words, ok := blamed[res.Name]; ok && standing[res.Name] {
+			s.quarantine(k, res, words, r.seq)
+			standing[res.Name] = false
 		}
 	}
-	names = slices.DeleteFunc(names, func(name string) bool { _, ok := blamed[name]; return ok })
+	// What a later response has overtaken, or an earlier answer has judged, needs no further trial. The others count as being on
+	// the proxy, since Envoy takes the good clusters and listeners of a response that it refuses.
+	names = slices.DeleteFunc(names, func(name string) bool { return !standing[name] })
 	switch {
 	case len(names) == 0:
-	case len(blamed) > 0:
+	case len(blamed) > 0, len(names) == 1:
 		k.groups = append(k.groups, names)
 	default:
 		half := len(names) / 2
@@ -53,8 +51,13 @@ func (s *session) refuse(r *response, message string) {
 	}
 }
 
-func (s *session) quarantine(res *translator.Resource, words string, seq uint64) {
+func (s *session) quarantine(k *kind, res *translator.Resource, words string, seq uint64) {
 	n := nameOf(res)
+	if h := k.have[res.Name]; h.acked == nil {
+		delete(k.have, res.Name)
+	} else {
+		h.sent = h.acked
+	}
 	s.refused[n] = refusal{version: res.Version, words: words}
 	s.news = true
 	if n.Type == resource.ClusterType {

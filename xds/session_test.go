@@ -73,6 +73,7 @@ func (p *script) reconnect() {
 
 // publish changes the fleet: resources as res reads them, and removals such as "-CDS:a".
 func (p *script) publish(texts ...string) {
+	p.t.Log("publish", texts)
 	d := translator.Delta{Fleet: "ns/gw"}
 	for _, text := range texts {
 		if gone, ok := strings.CutPrefix(text, "-"); ok {
@@ -124,7 +125,10 @@ func (p *script) answer(typ string, detail *status.Status) {
 }
 
 // after lets time pass.
-func (p *script) after(d time.Duration) { p.now = p.now.Add(d) }
+func (p *script) after(d time.Duration) {
+	p.t.Log("after", d)
+	p.now = p.now.Add(d)
+}
 
 // want checks what is sent now, one line for each response such as "CDS a@1 b@1 -c".
 func (p *script) want(lines ...string) {
@@ -137,17 +141,22 @@ func (p *script) want(lines ...string) {
 func (p *script) take() (lines []string) {
 	for r := p.s.next(p.now); r != nil; r = p.s.next(p.now) {
 		typ := letters(r.kind.url)
-		line := typ
-		for _, x := range r.resources {
-			line += fmt.Sprintf(" %s@%s", x.Name, x.Version)
-		}
-		for _, name := range r.removed {
-			line += " -" + name
-		}
-		lines = append(lines, line)
+		lines = append(lines, r.String())
 		p.open[typ] = append(p.open[typ], r)
 	}
 	return lines
+}
+
+// String is the type and what is in it, such as "CDS a@1 b@1 -c".
+func (r *response) String() string {
+	line := letters(r.kind.url)
+	for _, x := range r.resources {
+		line += fmt.Sprintf(" %s@%s", x.Name, x.Version)
+	}
+	for _, name := range r.removed {
+		line += " -" + name
+	}
+	return line
 }
 
 // settle answers all until nothing more is sent, as a proxy does that likes everything.
