@@ -50,6 +50,8 @@ type Tables struct {
 
 	virtualHosts         *flow.Table[*virtualHostRow]
 	hostsByConfig        *flow.Index[*virtualHostRow]
+	clustersOfConfigs    *flow.Table[string]
+	clustersByConfig     *flow.Index[string]
 	routeConfigs         *flow.Table[*Resource]
 	clusters             *flow.Table[*clusterRow]
 	assignments          *flow.Table[*Resource]
@@ -108,6 +110,15 @@ func (t *Tables) declareRelations() {
 func (t *Tables) declareResources() {
 	t.virtualHosts = flow.Group(flow.NewIndex(t.bindings, "bindings by host", boundHosts), "virtual hosts", (*virtualHostRow).equal, t.virtualHost)
 	t.hostsByConfig = flow.NewIndex(t.virtualHosts, "hosts by route configuration", func(key string, _ *virtualHostRow) []string {
+		config, _ := splitLast(key)
+		return []string{config}
+	})
+	t.clustersOfConfigs = flow.Group(flow.NewIndex(t.virtualHosts, "hosts by cluster", hostClusters), "clusters of route configurations", flow.Same[string],
+		func(_ *flow.Read, key string, _ []flow.Row[*virtualHostRow]) (string, bool) {
+			_, cluster := splitLast(key)
+			return cluster, true
+		})
+	t.clustersByConfig = flow.NewIndex(t.clustersOfConfigs, "clusters by route configuration", func(key string, _ string) []string {
 		config, _ := splitLast(key)
 		return []string{config}
 	})
@@ -171,6 +182,15 @@ func boundHosts(_ string, b *bindingRow) []string {
 	keys := make([]string, len(b.Hosts))
 	for i, h := range b.Hosts {
 		keys[i] = b.Config + "|" + h.Host
+	}
+	return keys
+}
+
+func hostClusters(key string, v *virtualHostRow) []string {
+	config, _ := splitLast(key)
+	keys := make([]string, len(v.Clusters))
+	for i, c := range v.Clusters {
+		keys[i] = config + "|" + c
 	}
 	return keys
 }

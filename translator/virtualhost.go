@@ -1,6 +1,8 @@
 package translator
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"slices"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
@@ -22,11 +24,13 @@ const (
 type virtualHostRow struct {
 	Host string
 	Body []byte
+	// Sum is a hash of Body, so that the whole need not be hashed again when one host changes.
+	Sum [sha256.Size]byte
 	// Clusters are the names that its routes use, sorted.
 	Clusters []string
 }
 
-func (v *virtualHostRow) equal(o *virtualHostRow) bool { return slices.Equal(v.Body, o.Body) }
+func (v *virtualHostRow) equal(o *virtualHostRow) bool { return v.Sum == o.Sum }
 
 func (t *Tables) virtualHost(_ *flow.Read, key string, members []flow.Row[*bindingRow]) (*virtualHostRow, bool) {
 	_, host := splitLast(key)
@@ -52,6 +56,7 @@ func (t *Tables) virtualHost(_ *flow.Read, key string, members []flow.Row[*bindi
 		body = appendMessage(body, fieldRoutes, e.Body)
 	}
 	row.Body = appendMessage(nil, fieldVirtualHosts, body)
+	row.Sum = sha256.Sum256(row.Body)
 	return row, true
 }
 
@@ -63,36 +68,45 @@ func virtualHostHead(config, host string) []byte {
 func (t *Tables) routeConfig(r *flow.Read, key string, members []flow.Row[*listenerRow]) (*Resource, bool) {
 	name := firstListener(members).Key
 	body := encode(&routev3.RouteConfiguration{Name: name, IgnorePortInHostMatching: true, ValidateClusters: wrapperspb.Bool(false)})
+	digest := sha256.New()
+	digest.Write(body)
 	hosts := t.hostsByConfig.Lookup(r, key)
-	size := len(body)
+	size := len(body) + 64*len(members)
 	for _, h := range hosts {
 		size += len(h.Value.Body)
 	}
-	body = slices.Grow(body, size-len(body)+64*len(members))
-	known := make(map[string]bool, len(hosts))
-	clusters := map[string]bool{}
+	body = slices.Grow(body, size)
 	for _, h := range hosts {
 		body = append(body, h.Value.Body...)
-		known[h.Value.Host] = true
-		for _, c := range h.Value.Clusters {
-			clusters[c] = true
-		}
+		digest.Write(h.Value.Sum[:])
 	}
-	// A listener without routes for its own hostname answers 404 there; without this a wider listener of the port would answer.
-	for _, m := range members {
-		if host := m.Value.hostname(); !known[host] && len(members) > 1 && host != anyHost {
-			known[host] = true
-			body = appendMessage(body, fieldVirtualHosts, virtualHostHead(name, host))
-		}
+	for _, host := range unserved(members, hosts) {
+		body = appendMessage(body, fieldVirtualHosts, virtualHostHead(name, host))
+		digest.Write([]byte(host))
 	}
-	return encodedResource(typeRoutes, name, body, clusterNames(clusters)), true
+	var needs []Name
+	for _, c := range t.clustersByConfig.Lookup(r, key) {
+		needs = append(needs, Name{typeCluster, c.Value})
+	}
+	return &Resource{Type: typeRoutes, Name: name, Version: hex.EncodeToString(digest.Sum(nil)[:16]), Body: body, Needs: needs}, true
 }
 
-func clusterNames(set map[string]bool) []Name {
-	names := make([]Name, 0, len(set))
-	for c := range set {
-		names = append(names, Name{typeCluster, c})
+// unserved are the hostnames of listeners to which no route of theirs is attached. They answer 404; without a virtual host of
+// their own a wider listener of the port would answer.
+func unserved(members []flow.Row[*listenerRow], hosts []flow.Row[*virtualHostRow]) []string {
+	if len(members) < 2 {
+		return nil
 	}
-	slices.SortFunc(names, compareNames)
-	return names
+	served := make(map[string]bool, len(hosts))
+	for _, h := range hosts {
+		served[h.Value.Host] = true
+	}
+	var missing []string
+	for _, m := range members {
+		if host := m.Value.hostname(); !served[host] && host != anyHost {
+			served[host] = true
+			missing = append(missing, host)
+		}
+	}
+	return missing
 }

@@ -1,0 +1,103 @@
+package translator
+
+import (
+	"fmt"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+)
+
+// benchRoute is a route of its own host to one of 500 Services.
+func benchRoute(i int, generation int64) *gwapiv1.HTTPRoute {
+	name := fmt.Sprintf("r%d", i)
+	r := &gwapiv1.HTTPRoute{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: name, UID: types.UID(name), Generation: generation, CreationTimestamp: metav1.Unix(int64(i), 0)}}
+	r.Spec.ParentRefs = []gwapiv1.ParentReference{{Name: "g"}}
+	r.Spec.Hostnames = []gwapiv1.Hostname{gwapiv1.Hostname(name + ".example.com")}
+	ref := gwapiv1.HTTPBackendRef{}
+	ref.Name, ref.Port = gwapiv1.ObjectName(fmt.Sprintf("s%d", i%500)), ptr[int32](80)
+	r.Spec.Rules = []gwapiv1.HTTPRouteRule{{
+		Matches:     []gwapiv1.HTTPRouteMatch{{Path: &gwapiv1.HTTPPathMatch{Type: ptr(gwapiv1.PathMatchPathPrefix), Value: ptr(fmt.Sprintf("/v%d", generation))}}},
+		BackendRefs: []gwapiv1.HTTPBackendRef{ref},
+	}}
+	return r
+}
+
+func benchSlice(i, last int) *discoveryv1.EndpointSlice {
+	return &discoveryv1.EndpointSlice{
+		ObjectMeta:  metav1.ObjectMeta{Namespace: "n", Name: fmt.Sprintf("s%d", i), Labels: map[string]string{discoveryv1.LabelServiceName: fmt.Sprintf("s%d", i)}},
+		AddressType: discoveryv1.AddressTypeIPv4,
+		Ports:       []discoveryv1.EndpointPort{{Name: ptr("http"), Port: ptr[int32](8080)}},
+		Endpoints:   []discoveryv1.Endpoint{{Addresses: []string{fmt.Sprintf("10.1.%d.%d", i%250, last%250)}, Conditions: discoveryv1.EndpointConditions{Ready: ptr(true)}}},
+	}
+}
+
+// benchWorld holds a Gateway with n routes.
+func benchWorld(b *testing.B, n int) *World {
+	b.Helper()
+	w := newWorld(b)
+	events := []Event{
+		{Object: &gwapiv1.GatewayClass{ObjectMeta: metav1.ObjectMeta{Name: "c", Generation: 1}, Spec: gwapiv1.GatewayClassSpec{ControllerName: controllerName}}},
+		{Object: &gwapiv1.Gateway{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "g", Generation: 1},
+			Spec:       gwapiv1.GatewaySpec{GatewayClassName: "c", Listeners: []gwapiv1.Listener{{Name: "http", Protocol: gwapiv1.HTTPProtocolType, Port: 80}}},
+		}},
+	}
+	for i := range 500 {
+		events = append(events, Event{Object: benchSlice(i, 1)}, Event{Object: &corev1.Service{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: fmt.Sprintf("s%d", i)}, Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Name: "http", Port: 80}}},
+		}})
+	}
+	for i := range n {
+		events = append(events, Event{Object: benchRoute(i, 1)})
+	}
+	if _, err := w.Apply(events); err != nil {
+		b.Fatal(err)
+	}
+	return w
+}
+
+// atScale runs a change at growing sizes: its cost must not grow but for the concatenation of the route configuration.
+func atScale(b *testing.B, change func(b *testing.B, w *World, i int)) {
+	for _, n := range []int{1000, 10000} {
+		b.Run(fmt.Sprintf("routes=%d", n), func(b *testing.B) {
+			w := benchWorld(b, n)
+			b.ReportAllocs()
+			b.ResetTimer()
+			for i := range b.N {
+				change(b, w, i)
+			}
+		})
+	}
+}
+
+func apply(b *testing.B, w *World, o Object) {
+	if _, err := w.Apply([]Event{{Object: o}}); err != nil {
+		b.Fatal(err)
+	}
+}
+
+func BenchmarkRoute(b *testing.B) {
+	atScale(b, func(b *testing.B, w *World, i int) { apply(b, w, benchRoute(7, int64(i+2))) })
+}
+
+func BenchmarkEndpointSlice(b *testing.B) {
+	atScale(b, func(b *testing.B, w *World, i int) { apply(b, w, benchSlice(7, i+2)) })
+}
+
+func BenchmarkTryRoute(b *testing.B) {
+	atScale(b, func(b *testing.B, w *World, i int) {
+		if _, err := w.Try(benchRoute(7, int64(i+2))); err != nil {
+			b.Fatal(err)
+		}
+	})
+}
+
+func BenchmarkFill(b *testing.B) {
+	for range b.N {
+		benchWorld(b, 5000)
+	}
+}
