@@ -4,60 +4,53 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"errors"
-	"fmt"
 	"sync"
 	"time"
 
-	"github.com/go-logr/logr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
-
-// DefaultInterval is the time between two looks at the Secret.
-const DefaultInterval = time.Minute
 
 // Keeper serves the certificate of the Secret to this process, renews it in time, and tells the webhook configurations which CA to
 // trust. Every replica has one.
 type Keeper struct {
-	client   client.Client
-	settings Settings
-	log      logr.Logger
-	// Interval is the time between two looks at the Secret; it may be set before Start.
-	Interval time.Duration
-	// Webhooks is the name of the ValidatingWebhookConfiguration and of the MutatingWebhookConfiguration that are told the CA; empty
-	// means none. It may be set before Start.
-	Webhooks string
+	client  client.Client
+	options Options
 
 	mu       sync.RWMutex
 	current  *Serving
 	onChange []func()
 }
 
-// NewKeeper returns a keeper that has nothing yet: Load it before it is to serve.
-func NewKeeper(c client.Client, s Settings, log logr.Logger) *Keeper {
-	return &Keeper{client: c, settings: s.withDefaults(), log: log, Interval: DefaultInterval}
+// NewKeeper makes or reads the Secret, so that there is a certificate to serve from the start.
+func NewKeeper(ctx context.Context, c client.Client, o Options) (*Keeper, error) {
+	k := &Keeper{client: c, options: o.withDefaults()}
+	return k, k.load(ctx)
 }
 
-// Load reads, and if need be makes or renews the Secret, and tells the webhook configurations.
-func (k *Keeper) Load(ctx context.Context) error {
+// load reads, and if need be makes or renews the Secret.
+func (k *Keeper) load(ctx context.Context) error {
 	k.mu.RLock()
 	known := k.current
 	k.mu.RUnlock()
-	serving, err := ensure(ctx, k.client, k.settings, known, false)
+	serving, err := ensure(ctx, k.client, k.options, known, false)
 	if err != nil {
 		return err
 	}
 	k.take(serving)
-	return inject(ctx, k.client, k.Webhooks, serving.caBundle)
+	return nil
 }
 
 // Start looks after the certificate until ctx ends. A failure is logged and tried again; what was served is served on.
 func (k *Keeper) Start(ctx context.Context) error {
-	ticker := time.NewTicker(k.Interval)
+	ticker := time.NewTicker(k.options.Interval)
 	defer ticker.Stop()
 	for {
-		if err := k.Load(ctx); err != nil && ctx.Err() == nil {
-			k.log.Error(err, "could not look after the serving certificate; trying again", "after", k.Interval.String())
+		err := k.load(ctx)
+		if err == nil {
+			err = inject(ctx, k.client, k.options.WebhookConfiguration, k.CABundle())
+		}
+		if err != nil && ctx.Err() == nil {
+			k.options.Log.Error(err, "could not look after the serving certificate; trying again", "after", k.options.Interval.String())
 		}
 		select {
 		case <-ticker.C:
@@ -70,35 +63,25 @@ func (k *Keeper) Start(ctx context.Context) error {
 // NeedLeaderElection is false: every replica serves.
 func (k *Keeper) NeedLeaderElection() bool { return false }
 
-// GetCertificate is for tls.Config.
-func (k *Keeper) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+// Certificate is what to serve with now.
+func (k *Keeper) Certificate() *tls.Certificate {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
-	if k.current == nil {
-		return nil, errors.New("there is no serving certificate yet")
-	}
-	return &k.current.Leaf, nil
+	return &k.current.Leaf
 }
 
-// CABundle are the certificates (PEM) that clients of this process are to trust; nil before Load.
+// CABundle are the certificates (PEM) that clients of this process are to trust.
 func (k *Keeper) CABundle() []byte {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
-	if k.current == nil {
-		return nil
-	}
 	return k.current.CABundle()
 }
 
-// OnChange calls f after each change of the CA bundle, the first one included, and once at once if there is one already.
+// OnChange calls f after each change of the CA bundle from now on. It may be called from any goroutine.
 func (k *Keeper) OnChange(f func()) {
 	k.mu.Lock()
+	defer k.mu.Unlock()
 	k.onChange = append(k.onChange, f)
-	loaded := k.current != nil
-	k.mu.Unlock()
-	if loaded {
-		f()
-	}
 }
 
 func (k *Keeper) take(serving *Serving) {
@@ -106,12 +89,12 @@ func (k *Keeper) take(serving *Serving) {
 	old := k.current
 	k.current = serving
 	var calls []func()
-	if old == nil || !bytes.Equal(old.caBundle, serving.caBundle) {
+	if old != nil && !bytes.Equal(old.caBundle, serving.caBundle) {
 		calls = append(calls, k.onChange...)
 	}
 	k.mu.Unlock()
 	if old == nil || !bytes.Equal(old.Leaf.Certificate[0], serving.Leaf.Certificate[0]) {
-		k.log.Info("serving with a new certificate", "expires", fmt.Sprint(serving.Leaf.Leaf.NotAfter))
+		k.options.Log.Info("serving with a new certificate", "expires", serving.Leaf.Leaf.NotAfter)
 	}
 	for _, f := range calls {
 		f()
