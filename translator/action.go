@@ -91,19 +91,45 @@ func duration(d *gwapiv1.Duration) (time.Duration, bool) {
 	return parsed, err == nil
 }
 
-func checkTimeouts(rule *gwapiv1.HTTPRouteRule, field string) []verdict.Problem {
-	if rule.Timeouts == nil {
-		return nil
+// checkTimes finds durations that cannot be parsed.
+func checkTimes(rule *gwapiv1.HTTPRouteRule, field string) []verdict.Problem {
+	times := map[string]*gwapiv1.Duration{}
+	if rule.Timeouts != nil {
+		times["timeouts.request"], times["timeouts.backendRequest"] = rule.Timeouts.Request, rule.Timeouts.BackendRequest
+	}
+	if rule.Retry != nil {
+		times["retry.backoff"] = rule.Retry.Backoff
 	}
 	var problems []verdict.Problem
-	for name, d := range map[string]*gwapiv1.Duration{"request": rule.Timeouts.Request, "backendRequest": rule.Timeouts.BackendRequest} {
+	for path, d := range times {
 		if _, ok := duration(d); d != nil && !ok {
 			problems = append(problems, verdict.Problem{
-				Field: field + ".timeouts." + name, Reason: string(gwapiv1.RouteReasonUnsupportedValue), Weight: verdict.Invalid,
+				Field: field + "." + path, Reason: string(gwapiv1.RouteReasonUnsupportedValue), Weight: verdict.Invalid,
 				Message: fmt.Sprintf("%q is no duration; write one such as 1m30s or 500ms", *d),
 			})
 		}
 	}
 	verdict.Sort(problems)
 	return problems
+}
+
+// setRetry applies the rule's own retry, which wins over that of a policy (Gateway API, HTTPRouteRetry).
+func setRetry(action *routev3.RouteAction, retry *gwapiv1.HTTPRouteRetry) {
+	if retry == nil {
+		return
+	}
+	policy := &routev3.RetryPolicy{RetryOn: "connect-failure,refused-stream,unavailable,cancelled", NumRetries: wrapperspb.UInt32(1)}
+	if len(retry.Codes) > 0 {
+		policy.RetryOn += ",retriable-status-codes"
+		for _, code := range retry.Codes {
+			policy.RetriableStatusCodes = append(policy.RetriableStatusCodes, uint32(code))
+		}
+	}
+	if retry.Attempts != nil {
+		policy.NumRetries = wrapperspb.UInt32(uint32(max(*retry.Attempts, 0)))
+	}
+	if backoff, ok := duration(retry.Backoff); ok && backoff > 0 {
+		policy.RetryBackOff = &routev3.RetryPolicy_RetryBackOff{BaseInterval: durationpb.New(backoff)}
+	}
+	action.RetryPolicy = policy
 }

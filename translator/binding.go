@@ -149,6 +149,7 @@ func (t *Tables) envoyRoute(bound *boundRule, match *gwapiv1.HTTPRouteMatch) *ro
 		}
 	}
 	if action := b.route.GetRoute(); action != nil {
+		setRetry(action, spec.Retry)
 		setTimeouts(action, spec.Timeouts)
 		timeout.Settle(action)
 	}

@@ -62,7 +62,7 @@ func (t *Tables) envoyProxy(r *flow.Read, p parameters) (*v1alpha1.EnvoyProxy, [
 			Message: fmt.Sprintf("%s of group %q cannot hold parameters; refer to an EnvoyProxy of group %q", p.Kind, p.Group, v1alpha1.GroupVersion.Group),
 		}}
 	}
-	spec, ok := t.in.proxySpecs.Get(r, Key(p.Namespace, p.Name))
+	row, ok := t.fleetSpecs.Get(r, Key(p.Namespace, p.Name))
 	if !ok {
 		missing := verdict.Ref{Group: p.Group, Kind: p.Kind, Namespace: p.Namespace, Name: p.Name}
 		return nil, []verdict.Problem{{
@@ -70,14 +70,30 @@ func (t *Tables) envoyProxy(r *flow.Read, p parameters) (*v1alpha1.EnvoyProxy, [
 			Message: fmt.Sprintf("no EnvoyProxy %q in namespace %q; create it or correct the name", p.Name, p.Namespace),
 		}}
 	}
-	broken := envoyproxy.Problems(spec)
-	if len(broken) == 0 {
-		return spec, nil
+	if len(row.Problems) == 0 {
+		return row.EnvoyProxy, nil
 	}
 	return nil, []verdict.Problem{{
 		Field: p.Field, Reason: reasonInvalidParameters, Weight: verdict.Invalid,
-		Message: fmt.Sprintf("EnvoyProxy %s/%s is not valid: %s", p.Namespace, p.Name, broken[0]),
+		Message: fmt.Sprintf("EnvoyProxy %s/%s is not valid: %s", p.Namespace, p.Name, row.Problems[0]),
 	}}
+}
+
+// fleetSpecRow is an EnvoyProxy that was judged on its own.
+type fleetSpecRow struct {
+	EnvoyProxy *v1alpha1.EnvoyProxy
+	Problems   []verdict.Problem
+}
+
+func (f *fleetSpecRow) equal(o *fleetSpecRow) bool { return f.EnvoyProxy == o.EnvoyProxy }
+
+func (t *Tables) fleetSpec(_ *flow.Read, _ string, ep *v1alpha1.EnvoyProxy) (*fleetSpecRow, bool) {
+	return &fleetSpecRow{EnvoyProxy: ep, Problems: append(t.rules.Check(ep), envoyproxy.Problems(ep)...)}, true
+}
+
+// fleetSpecStatus is for admission: the status of an EnvoyProxy is not written.
+func (t *Tables) fleetSpecStatus(_ *flow.Read, _ string, f *fleetSpecRow) (*Status, bool) {
+	return newStatus(f.EnvoyProxy, f.Problems, nil), true
 }
 
 func (t *Tables) classStatus(r *flow.Read, key string, c *gwapiv1.GatewayClass) (*Status, bool) {

@@ -54,7 +54,13 @@ func checkRule(rule *gwapiv1.HTTPRouteRule, field string) []verdict.Problem {
 			}
 		}
 	}
-	return append(problems, checkTimeouts(rule, field)...)
+	if rule.SessionPersistence != nil {
+		problems = append(problems, verdict.Problem{
+			Field: field + ".sessionPersistence", Reason: string(gwapiv1.RouteReasonUnsupportedValue), Weight: verdict.Unresolved,
+			Message: "session persistence is not served, so the rule answers 500; remove it, or hash requests by a BackendTrafficPolicy with loadBalancer type ConsistentHash",
+		})
+	}
+	return append(problems, checkTimes(rule, field)...)
 }
 
 func checkFilter(f *gwapiv1.HTTPRouteFilter, field string) []verdict.Problem {

@@ -39,7 +39,7 @@ func (t *Tables) gateway(r *flow.Read, _ string, g *gwapiv1.Gateway) (*gatewayRo
 			row.ListenerProblems = append(row.ListenerProblems, p)
 		}
 	}
-	if verdict.Has(class.Problems, verdict.Invalid) || len(class.Problems) > 0 {
+	if len(class.Problems) > 0 {
 		row.Problems = append(row.Problems, verdict.Problem{
 			Field: "spec.gatewayClassName", Reason: reasonInvalidParameters, Weight: verdict.Unresolved,
 			Message: fmt.Sprintf("GatewayClass %q is not accepted: %s", class.Class.Name, class.Problems[0]),
@@ -56,21 +56,31 @@ func (t *Tables) gateway(r *flow.Read, _ string, g *gwapiv1.Gateway) (*gatewayRo
 	return row, true
 }
 
+// addressProblems tells of addresses, which are not served: the Gateway gets the addresses of its Service.
 func addressProblems(g *gwapiv1.Gateway) []verdict.Problem {
 	var problems []verdict.Problem
 	for i, a := range g.Spec.Addresses {
+		field := fmt.Sprintf("spec.addresses[%d]", i)
 		if a.Type != nil && *a.Type != gwapiv1.IPAddressType && *a.Type != gwapiv1.HostnameAddressType {
 			problems = append(problems, verdict.Problem{
-				Field: fmt.Sprintf("spec.addresses[%d].type", i), Reason: string(gwapiv1.GatewayReasonUnsupportedAddress), Weight: verdict.Unresolved,
-				Message: fmt.Sprintf("addresses of type %q are not served; use IPAddress or Hostname", *a.Type),
+				Field: field + ".type", Reason: string(gwapiv1.GatewayReasonUnsupportedAddress), Weight: verdict.Unresolved,
+				Message: fmt.Sprintf("addresses of type %q are not served; leave addresses out", *a.Type),
 			})
+			continue
 		}
+		problems = append(problems, verdict.Problem{
+			Field: field, Reason: string(gwapiv1.GatewayReasonAddressNotUsable), Weight: verdict.Unresolved,
+			Condition: string(gwapiv1.GatewayConditionProgrammed),
+			Message:   fmt.Sprintf("address %q cannot be requested; leave addresses out, the Gateway gets those of its Service", a.Value),
+		})
 	}
 	return problems
 }
 
 // accepted reports whether the Gateway as a whole can be served; its listeners may still be wrong.
-func (g *gatewayRow) accepted() bool { return len(g.Problems) == 0 }
+func (g *gatewayRow) accepted() bool {
+	return len(about(g.Problems, string(gwapiv1.GatewayConditionAccepted), "")) == 0
+}
 
 func gatewayRef(g *gwapiv1.Gateway) verdict.Ref {
 	return verdict.Ref{Group: gwapiv1.GroupName, Kind: "Gateway", Namespace: g.Namespace, Name: g.Name}

@@ -7,13 +7,18 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"gatehouse/policies/verdict"
 	"gatehouse/translator/flow"
 )
 
 // maxAddresses is the API's limit for Gateway.status.addresses.
 const maxAddresses = 16
 
-func (t *Tables) gatewayStatus(r *flow.Read, key string, g *gatewayRow) (*Status, bool) {
+func (t *Tables) gatewayStatus(r *flow.Read, key string, object *gwapiv1.Gateway) (*Status, bool) {
+	g, ours := t.gateways.Get(r, key)
+	if !ours {
+		return t.unclassed(r, object)
+	}
 	rows := t.listenersByFleet.Lookup(r, key)
 	problems := slices.Clone(g.Problems)
 	fleet, _ := t.in.fleets.Get(r, key)
@@ -30,7 +35,8 @@ func (t *Tables) gatewayStatus(r *flow.Read, key string, g *gatewayRow) (*Status
 		problems = append(problems, l.Problems...)
 		desired.Listeners = append(desired.Listeners, status)
 	}
-	accepted := conditionOf(string(gwapiv1.GatewayConditionAccepted), string(gwapiv1.GatewayReasonAccepted), "The Gateway is accepted.", g.Problems)
+	accepted := conditionOf(string(gwapiv1.GatewayConditionAccepted), string(gwapiv1.GatewayReasonAccepted), "The Gateway is accepted.",
+		about(g.Problems, string(gwapiv1.GatewayConditionAccepted), ""))
 	if g.accepted() && len(refused) > 0 {
 		accepted.Reason = string(gwapiv1.GatewayReasonListenersNotValid)
 		accepted.Message = fmt.Sprintf("listeners that are not valid: %v; see their conditions", refused)
@@ -38,8 +44,22 @@ func (t *Tables) gatewayStatus(r *flow.Read, key string, g *gatewayRow) (*Status
 			accepted.Status = metav1.ConditionFalse
 		}
 	}
-	desired.Conditions = []metav1.Condition{accepted, programmed(accepted, fleet, missing)}
+	desired.Conditions = []metav1.Condition{accepted, g.programmed(accepted, fleet, missing)}
 	return newStatus(g.Gateway, problems, desired), true
+}
+
+// unclassed judges a Gateway whose class is not there: it may become ours. Nothing is written to it.
+func (t *Tables) unclassed(r *flow.Read, g *gwapiv1.Gateway) (*Status, bool) {
+	class := string(g.Spec.GatewayClassName)
+	if _, ok := t.in.classes.Get(r, class); ok {
+		return nil, false // It is another controller's.
+	}
+	missing := verdict.Problem{
+		Field: "spec.gatewayClassName", Reason: string(gwapiv1.GatewayReasonPending), Weight: verdict.Unresolved,
+		Message: fmt.Sprintf("no GatewayClass %q; create it or correct the name", class),
+		Missing: &verdict.Ref{Group: gwapiv1.GroupName, Kind: "GatewayClass", Name: class},
+	}
+	return newStatus(g, append(t.rules.Check(g), missing), nil), true
 }
 
 func trueIn(conditions []metav1.Condition, kind string) bool {
@@ -47,8 +67,11 @@ func trueIn(conditions []metav1.Condition, kind string) bool {
 }
 
 // programmed says whether traffic of the accepted Gateway is served as it is written now.
-func programmed(accepted metav1.Condition, fleet Fleet, missing map[Name]string) metav1.Condition {
+func (g *gatewayRow) programmed(accepted metav1.Condition, fleet Fleet, missing map[Name]string) metav1.Condition {
 	c := metav1.Condition{Type: string(gwapiv1.GatewayConditionProgrammed), Status: metav1.ConditionFalse}
+	if unusable := about(g.Problems, c.Type, ""); len(unusable) > 0 {
+		return conditionOf(c.Type, "", "", unusable)
+	}
 	switch {
 	case accepted.Status != metav1.ConditionTrue:
 		c.Reason, c.Message = string(gwapiv1.GatewayReasonInvalid), "the Gateway is not accepted, see its condition Accepted"

@@ -30,6 +30,7 @@ type Tables struct {
 	slicesByService   *flow.Index[*discoveryv1.EndpointSlice]
 	proxiesByFleet    *flow.Index[Proxy]
 
+	fleetSpecs        *flow.Table[*fleetSpecRow]
 	classes           *flow.Table[*classRow]
 	certs             *flow.Table[*certificateRow]
 	gateways          *flow.Table[*gatewayRow]
@@ -62,6 +63,7 @@ type Tables struct {
 	attachedRoutes     *flow.Table[int32]
 	overrides          *flow.Table[*overrideRow]
 	overridesByBroader *flow.Index[*overrideRow]
+	fleetSpecStatuses  *flow.Table[*Status]
 	classStatuses      *flow.Table[*Status]
 	gatewayStatuses    *flow.Table[*Status]
 	routeStatuses      *flow.Table[*Status]
@@ -86,6 +88,7 @@ func (t *Tables) declareRelations() {
 	t.slicesByService = flow.NewIndex(t.in.slices, "slices by Service", serviceOf)
 	t.proxiesByFleet = flow.NewIndex(t.in.proxies, "proxies by fleet", func(_ string, p Proxy) []string { return []string{p.Fleet} })
 
+	t.fleetSpecs = flow.Derive(t.in.proxySpecs, "fleet settings", (*fleetSpecRow).equal, t.fleetSpec)
 	t.classes = flow.Derive(t.in.classes, "classes", (*classRow).equal, t.class)
 	t.certs = flow.Derive(t.in.secrets, "certificates", (*certificateRow).equal, t.certificate)
 	t.gateways = flow.Derive(t.in.gateways, "gateways", (*gatewayRow).equal, t.gateway)
@@ -139,8 +142,9 @@ func (t *Tables) declareOutcomes() {
 	t.attachedRoutes = flow.Group(flow.NewIndex(t.parents, "parents by listener", attachedTo), "attached routes", flow.Same[int32], t.countRoutes)
 	t.overrides = flow.Derive(t.attached, "overrides", (*overrideRow).equal, t.override)
 	t.overridesByBroader = flow.NewIndex(t.overrides, "overrides by broader target", func(_ string, o *overrideRow) []string { return o.Broader })
+	t.fleetSpecStatuses = flow.Derive(t.fleetSpecs, "fleet settings statuses", (*Status).equal, t.fleetSpecStatus)
 	t.classStatuses = flow.Derive(t.in.classes, "class statuses", (*Status).equal, t.classStatus)
-	t.gatewayStatuses = flow.Derive(t.gateways, "gateway statuses", (*Status).equal, t.gatewayStatus)
+	t.gatewayStatuses = flow.Derive(t.in.gateways, "gateway statuses", (*Status).equal, t.gatewayStatus)
 	t.routeStatuses = flow.Derive(t.in.httpRoutes, "route statuses", (*Status).equal, t.routeStatus)
 	t.policyStatuses = flow.Derive(t.policies, "policy statuses", (*Status).equal, t.policyStatus)
 	t.requirements = flow.Derive(t.gateways, "requirements", (*Requirement).equal, t.requirement)

@@ -88,7 +88,13 @@ func checkKeyPair(chain, private []byte) error {
 // fresh one opens the port without being able to complete a handshake for this listener.
 func (t *Tables) certificates(r *flow.Read, l *listenerRow) {
 	if l.Spec.TLS == nil {
-		return
+		return // A rule tells of it.
+	}
+	if g := l.Gateway.Gateway; g.Spec.TLS != nil && g.Spec.TLS.Frontend != nil {
+		l.problem(verdict.Problem{
+			Field: "spec.tls.frontend", Reason: string(gwapiv1.ListenerReasonUnsupportedValue), Weight: verdict.Unresolved,
+			Message: "client certificates are not validated by this version, so no listener with TLS is served; remove the field to serve without validation",
+		})
 	}
 	var whole, permitted []string
 	for i, ref := range l.Spec.TLS.CertificateRefs {
