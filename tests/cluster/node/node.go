@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
@@ -22,7 +23,9 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/tools/record"
 
+	"gatehouse/tests/cluster/node/dns"
 	"gatehouse/tests/cluster/node/sandbox"
+	"gatehouse/tests/cluster/node/service"
 )
 
 // Name is the name of the cluster's only node.
@@ -39,6 +42,8 @@ type agent struct {
 	sources   *sources
 	host      *sandbox.Host
 	addresses *addresses
+	services  *service.Proxy
+	names     *dns.Server
 	events    record.EventRecorder
 	started   metav1.Time
 
@@ -97,14 +102,24 @@ func newAgent(c Config) (*agent, error) {
 	if err := prepareDir(c.Dir); err != nil {
 		return nil, err
 	}
-	host, err := sandbox.NewHost(c.Gateway)
+	host, err := sandbox.NewHost(c.Gateway, c.PodCIDR)
 	if err != nil {
 		return nil, err
 	}
 	factory := informers.NewSharedInformerFactory(client, 0)
+	services, err := service.New(service.Config{
+		Client: client, Informers: factory, Log: c.Log, Gateway: c.Gateway, Services: c.ServiceCIDR, LoadBalancers: c.LoadBalancerCIDR,
+	})
+	if err != nil {
+		return nil, errors.Join(err, host.Close())
+	}
+	names, err := dns.New(c.ClusterDomain, factory)
+	if err != nil {
+		return nil, errors.Join(err, host.Close())
+	}
 	return &agent{
 		Config: c, client: client, informers: factory, sources: newSources(client, factory),
-		host: host, addresses: newAddresses(c.PodCIDR, c.Gateway), pods: map[types.UID]*pod{}, started: metav1.Now(),
+		host: host, services: services, names: names, addresses: newAddresses(c.PodCIDR, c.Gateway), pods: map[types.UID]*pod{}, started: metav1.Now(),
 	}, nil
 }
 
@@ -134,10 +149,15 @@ func (a *agent) runPods(ctx context.Context) error {
 	if err := a.watchPods(ctx); err != nil {
 		return err
 	}
-	<-ctx.Done()
-	a.stopPods()
-	return nil
+	defer a.stopPods()
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return a.services.Run(ctx) })
+	group.Go(func() error { return a.names.Run(ctx, netip.AddrPortFrom(a.Gateway, dnsPort)) })
+	return group.Wait()
 }
+
+// dnsPort is where pods ask for names.
+const dnsPort = 53
 
 func (a *agent) stopPods() {
 	a.mu.Lock()

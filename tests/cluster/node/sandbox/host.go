@@ -3,10 +3,12 @@ package sandbox
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"runtime"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -20,8 +22,9 @@ type Host struct {
 }
 
 // NewHost makes the calling goroutine's network namespace the one that pods are connected to. Gateway must be an
-// address of that namespace; it is the next hop of every pod. Close ends every container that still runs.
-func NewHost(gateway netip.Addr) (*Host, error) {
+// address of that namespace; it is the next hop of every pod. Pods must have addresses of the range; whatever is sent to one
+// that no pod has is refused. Close ends every container that still runs.
+func NewHost(gateway netip.Addr, pods netip.Prefix) (*Host, error) {
 	own, err := os.Open("/proc/thread-self/ns/net")
 	if err != nil {
 		return nil, fmt.Errorf("open the node's network namespace: %w", err)
@@ -34,6 +37,10 @@ func NewHost(gateway netip.Addr) (*Host, error) {
 		if err := os.WriteFile("/proc/sys/net/ipv4/"+name, []byte(value), 0o644); err != nil {
 			return nil, errors.Join(fmt.Errorf("set net.ipv4.%s: %w", name, err), own.Close())
 		}
+	}
+	refuse := &netlink.Route{Type: unix.RTN_UNREACHABLE, Dst: &net.IPNet{IP: pods.Masked().Addr().AsSlice(), Mask: net.CIDRMask(pods.Bits(), 32)}}
+	if err := netlink.RouteReplace(refuse); err != nil {
+		return nil, errors.Join(fmt.Errorf("add route for pods that are gone: %w", err), own.Close())
 	}
 	h := &Host{gateway: gateway, calls: make(chan func()), done: make(chan struct{}), own: own}
 	go h.loop()

@@ -28,7 +28,7 @@ type started struct {
 func newHost(t *testing.T) *Host {
 	t.Helper()
 	isolated.Need(t)
-	h, err := NewHost(netip.MustParseAddr(isolated.Gateway))
+	h, err := NewHost(netip.MustParseAddr(isolated.Gateway), netip.MustParsePrefix("10.244.0.0/16"))
 	if err != nil {
 		t.Fatal(err)
 	}
