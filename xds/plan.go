@@ -159,6 +159,7 @@ func (s *session) consider(r *response, name string, settled bool, now time.Time
 		return
 	case !m.asked && (refusedNow || !m.follow && h.current(latest)):
 		delete(k.pending, name)
+		s.pardon(h, latest)
 		return
 	case !settled && h != nil:
 		k.blocked = true
@@ -176,6 +177,15 @@ func (s *session) consider(r *response, name string, settled bool, now time.Time
 		return
 	}
 	m.asked, m.follow = false, false
+}
+
+// pardon forgets a refusal when the fleet has gone back to what the proxy runs, as no acknowledgement will come of it.
+func (s *session) pardon(h *held, latest *translator.Resource) {
+	n := nameOf(latest)
+	if _, was := s.refused[n]; was && h != nil && h.acked != nil && h.acked.Version == latest.Version {
+		delete(s.refused, n)
+		s.news = true
+	}
 }
 
 // pass returns the version that may be sent as far as clusters go, nil if none may yet. A version that has begun to wait is sent when its own

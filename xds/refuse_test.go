@@ -38,6 +38,21 @@ func TestRefusedResourceIsNamedByEnvoy(t *testing.T) {
 	p.wantRefused(map[string]string{})
 }
 
+func TestRefusalEndsWhenTheFleetGoesBack(t *testing.T) {
+	p := serving(t)
+	p.publish("RDS r@2")
+	p.want("RDS r@2")
+	p.nack("RDS", "no")
+	p.wantRefused(map[string]string{"RDS r": "no"})
+	p.s.news = false
+	p.publish("RDS r@1 CDS:a")
+	p.want()
+	p.wantRefused(map[string]string{})
+	if !p.s.news {
+		t.Error("the end of the refusal is not reported")
+	}
+}
+
 func TestSeveralRefusedResourcesGetTheirOwnWords(t *testing.T) {
 	p := serving(t)
 	p.publish("CDS ns/b@1", "CDS ns/b/2@1", "CDS ns/c@1")

@@ -291,6 +291,18 @@ func TestFirstRequestOfManyMegabytes(t *testing.T) {
 	e.want("EDS a@1")
 }
 
+func TestGreedyProxyIsTurnedAway(t *testing.T) {
+	s := serveInMemory(t, Config{})
+	s.Synced()
+	e := s.connect("token-gw", "ns/gw", "pod")
+	for i := range typesLimit + 1 {
+		if err := e.Send(&discovery.DeltaDiscoveryRequest{Node: e.node, TypeUrl: fmt.Sprintf("made.up/Type%d", i)}); err != nil {
+			break
+		}
+	}
+	e.wantEnd(codes.ResourceExhausted)
+}
+
 func TestDeadProxyDelaysNobody(t *testing.T) {
 	s := serveInMemory(t, Config{WarmLimit: time.Millisecond})
 	s.Publish(delta("ns/gw", "CDS a@1"))

@@ -12,6 +12,13 @@ import (
 // everything is the name by which a proxy asks for all resources of a type.
 const everything = "*"
 
+// A stream may subscribe to so many types, and to so many names of each. No Envoy comes near; a proxy that was taken over must not be
+// able to fill the memory that all tenants share.
+const (
+	typesLimit = 64
+	namesLimit = 1 << 18
+)
+
 // limits are the times that a session goes by.
 type limits struct {
 	// grace is how long a resource outlives its last use, and how long an unanswered proxy is waited for.
@@ -255,6 +262,16 @@ func (s *session) accept(r *response) {
 			s.news = s.news || k.reported != unreported
 		}
 	}
+}
+
+// greedy tells that the proxy asks for more than a stream may.
+func (s *session) greedy() bool {
+	for _, k := range s.kinds {
+		if len(k.names) > namesLimit {
+			return true
+		}
+	}
+	return len(s.kinds) > typesLimit
 }
 
 func (k *kind) subscribed(name string) bool {

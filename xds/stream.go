@@ -12,8 +12,6 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/anypb"
-
-	"gatehouse/translator"
 )
 
 // stream is one proxy's connection. Two goroutines serve it: one receives, the other thinks and sends, so that a proxy that does not read
@@ -138,15 +136,11 @@ func (s *Server) take(st *stream, req *discovery.DeltaDiscoveryRequest) error {
 	now := time.Now()
 	f.mu.Lock()
 	answered := st.session.request(req, now)
-	news := st.session.news
-	st.session.news = false
-	var p translator.Proxy
-	if news {
-		p = st.session.snapshot(st.node)
-	}
+	st.tellNews()
+	greedy := st.session.greedy()
 	f.mu.Unlock()
-	if news {
-		st.reporter.tell(st, p)
+	if greedy {
+		return status.Errorf(codes.ResourceExhausted, "the stream subscribes to more than %d names of a type, or to more than %d types", namesLimit, typesLimit)
 	}
 	if answered != nil {
 		s.metrics.answer(answered, req.GetErrorDetail() != nil, now)
@@ -167,6 +161,7 @@ func (s *Server) send(st *stream) (wakeAt time.Time, err error) {
 		f.mu.Lock()
 		r := st.session.next(time.Now())
 		wakeAt = st.session.wakeAt
+		st.tellNews()
 		f.mu.Unlock()
 		if r == nil {
 			return wakeAt, nil
@@ -175,6 +170,14 @@ func (s *Server) send(st *stream) (wakeAt time.Time, err error) {
 		if err := st.grpc.Send(r.message()); err != nil {
 			return time.Time{}, err
 		}
+	}
+}
+
+// tellNews reports what is new. The fleet's mutex is held.
+func (st *stream) tellNews() {
+	if st.session.news {
+		st.session.news = false
+		st.reporter.tell(st, st.session.snapshot(st.node))
 	}
 }
 

@@ -112,6 +112,28 @@ func TestNoRequestFailsWhileClustersAreSwitched(t *testing.T) {
 	stop()
 }
 
+func TestNewRouteAnswers404And200Only(t *testing.T) {
+	a := backend(t, "a")
+	c := start(t, cluster("a", ""), endpoints("a", a), listener("http", proxyPort, "web", ""), routes("web", "/a", "a"))
+	c.wantBody("/a", "a")
+	pairs := []string{"/a", "a"}
+	for i := range 20 {
+		name := fmt.Sprintf("new-%d", i)
+		port := backend(t, name)
+		pairs = append(pairs, "/"+name+"/", name)
+		c.publish(cluster(name, ""), endpoints(name, port), routes("web", pairs...))
+		seen := map[int]int{}
+		for deadline := time.Now().Add(10 * time.Second); seen[http.StatusOK] == 0 && time.Now().Before(deadline); {
+			code, _ := envoytest.Get(proxyPort, "/"+name+"/")
+			seen[code]++
+		}
+		delete(seen, http.StatusNotFound)
+		if diff := cmp.Diff(map[int]int{http.StatusOK: 1}, seen); diff != "" {
+			t.Fatalf("route %d came up with other answers than 404 and 200 (-want +got):\n%s", i, diff)
+		}
+	}
+}
+
 func TestNoRequestFailsWhileTheControlPlaneRestarts(t *testing.T) {
 	c := start(t, simple(t)...)
 	c.wantBody("/", "a")
