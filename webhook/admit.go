@@ -1,0 +1,152 @@
+package webhook
+
+import (
+	"context"
+	"fmt"
+
+	admissionv1 "k8s.io/api/admission/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"gatehouse/policies/verdict"
+	"gatehouse/translator"
+)
+
+// Trier answers what a change would do, on the live tables.
+type Trier interface {
+	// Try returns the problems that storing obj would add, on any object: its own, and those of objects that use it, such as the
+	// listeners that use a Secret. It ends when ctx does.
+	Try(ctx context.Context, obj client.Object) ([]translator.Finding, error)
+}
+
+// TrierFunc is a function as a Trier.
+type TrierFunc func(context.Context, client.Object) ([]translator.Finding, error)
+
+// Try calls the function.
+func (f TrierFunc) Try(ctx context.Context, obj client.Object) ([]translator.Finding, error) {
+	return f(ctx, obj)
+}
+
+// validator answers whether objects may be stored.
+type validator struct {
+	trier  Trier
+	decode runtime.Decoder
+	levels levels
+	exists Exists
+}
+
+func decoder(scheme *runtime.Scheme) runtime.Decoder {
+	return serializer.NewCodecFactory(scheme).UniversalDeserializer()
+}
+
+// answer denies what the change adds and the namespace's level does not allow, and warns of what else it adds.
+func (v *validator) answer(ctx context.Context, request *admissionv1.AdmissionRequest) (*admissionv1.AdmissionResponse, error) {
+	pass, err := passes(request)
+	if err != nil {
+		return nil, err
+	}
+	if pass {
+		return &admissionv1.AdmissionResponse{Allowed: true}, nil
+	}
+	level, strange := v.levels.of(ctx, request.Namespace)
+	var warnings []string
+	if strange != "" {
+		warnings = append(warnings, strange)
+	}
+	if level == LevelOff {
+		return &admissionv1.AdmissionResponse{Allowed: true, Warnings: warnings}, nil
+	}
+	obj, err := v.object(request)
+	if err != nil {
+		return nil, err
+	}
+	findings, err := v.trier.Try(ctx, obj)
+	if err != nil {
+		return nil, fmt.Errorf("trying the change: %w", err)
+	}
+	findings, err = v.confirmed(ctx, findings)
+	if err != nil {
+		return nil, err
+	}
+	lines, err := phrase(obj, request, findings)
+	if err != nil {
+		return nil, err
+	}
+	return respond(request, level, lines, warnings), nil
+}
+
+// object decodes what is to be stored. Whether it has the right form is the API server's business, which has judged it already.
+func (v *validator) object(request *admissionv1.AdmissionRequest) (client.Object, error) {
+	gvk := schema.GroupVersionKind(request.Kind)
+	decoded, _, err := v.decode.Decode(request.Object.Raw, &gvk, nil)
+	if err != nil {
+		return nil, fmt.Errorf("decoding the object: %w", err)
+	}
+	obj, ok := decoded.(client.Object)
+	if !ok {
+		return nil, fmt.Errorf("a %s is no object with metadata; remove it from the webhook configuration", gvk.Kind)
+	}
+	if obj.GetNamespace() == "" {
+		obj.SetNamespace(request.Namespace)
+	}
+	return obj, nil
+}
+
+// passes reports whether a request needs no verdict: nothing is ever in the way of a deletion, a status, or a change that changes
+// nothing that Gatehouse reads.
+func passes(request *admissionv1.AdmissionRequest) (bool, error) {
+	if request.Operation != admissionv1.Create && request.Operation != admissionv1.Update || request.SubResource != "" {
+		return true, nil
+	}
+	now, err := fields(request.Object.Raw)
+	if err != nil {
+		return false, fmt.Errorf("reading the object: %w", err)
+	}
+	if leaving(now) || !concerns(request, now) {
+		return true, nil
+	}
+	if request.Operation == admissionv1.Create || len(request.OldObject.Raw) == 0 {
+		return false, nil
+	}
+	old, err := fields(request.OldObject.Raw)
+	if err != nil {
+		return false, fmt.Errorf("reading the object as it is stored: %w", err)
+	}
+	return sameInput(old, now), nil
+}
+
+// concerns leaves out the Secrets that no listener can serve, in case that the webhook configuration sends them.
+func concerns(request *admissionv1.AdmissionRequest, object map[string]any) bool {
+	return request.Kind.Group != "" || request.Kind.Kind != "Secret" || object["type"] == string(corev1.SecretTypeTLS)
+}
+
+// confirmed drops findings about missing objects that a live read finds: caches lag behind, and whoever applies a folder of objects
+// is not to be warned of what it has just stored. What cannot be read counts as missing.
+func (v *validator) confirmed(ctx context.Context, findings []translator.Finding) ([]translator.Finding, error) {
+	if v.exists == nil {
+		return findings, nil
+	}
+	found := map[verdict.Ref]bool{}
+	kept := make([]translator.Finding, 0, len(findings))
+	for _, f := range findings {
+		if f.Problem.Weight != verdict.Unresolved || f.Problem.Missing == nil {
+			kept = append(kept, f)
+			continue
+		}
+		ref := *f.Problem.Missing
+		if _, asked := found[ref]; !asked {
+			there, err := v.exists(ctx, ref)
+			if ctx.Err() != nil {
+				return nil, fmt.Errorf("looking for %s: %w", ref, ctx.Err())
+			}
+			found[ref] = there && err == nil
+		}
+		if !found[ref] {
+			kept = append(kept, f)
+		}
+	}
+	return kept, nil
+}

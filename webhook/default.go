@@ -1,0 +1,73 @@
+package webhook
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	admissionv1 "k8s.io/api/admission/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+)
+
+// Mutation fills in what a default in a CRD cannot express and what needs no other object.
+type Mutation struct {
+	// Name says what is filled in.
+	Name string
+	// Kinds are the kinds that it fills in, whatever their version.
+	Kinds []schema.GroupKind
+	// Apply fills in what is missing, and reports whether anything was. It must be idempotent, since every mutated field is drift
+	// to whoever keeps the object in a repository, and leave alone what does not have the right form. Notes are warnings that
+	// the user gets about what was chosen.
+	Apply func(object map[string]any) (changed bool, notes []string)
+}
+
+// Mutations are applied in order. A new one is one more entry.
+var Mutations = []Mutation{
+	targetReferences,
+}
+
+// mutator answers with what is to be filled in.
+type mutator struct {
+	mutations []Mutation
+}
+
+// answer admits everything. What cannot be decoded passes as it is, for the schema to refuse.
+func (m *mutator) answer(_ context.Context, request *admissionv1.AdmissionRequest) (*admissionv1.AdmissionResponse, error) {
+	response := &admissionv1.AdmissionResponse{Allowed: true}
+	if request.Operation != admissionv1.Create && request.Operation != admissionv1.Update || request.SubResource != "" {
+		return response, nil
+	}
+	object, err := fields(request.Object.Raw)
+	if err != nil || leaving(object) {
+		return response, nil //nolint:nilerr // The API server words what is wrong with the form of an object.
+	}
+	notes, changed := m.apply(schema.GroupKind{Group: request.Kind.Group, Kind: request.Kind.Kind}, object)
+	if !changed {
+		return response, nil
+	}
+	mutated, err := json.Marshal(object)
+	if err != nil {
+		return nil, fmt.Errorf("encoding the mutated object: %w", err)
+	}
+	patch := admission.PatchResponseFromRaw(request.Object.Raw, mutated)
+	if response.Patch, err = json.Marshal(patch.Patches); err != nil {
+		return nil, fmt.Errorf("encoding the patch: %w", err)
+	}
+	response.PatchType = patch.PatchType
+	response.Warnings = fit(notes)
+	return response, nil
+}
+
+func (m *mutator) apply(kind schema.GroupKind, object map[string]any) (notes []string, changed bool) {
+	for _, mutation := range m.mutations {
+		if !slices.Contains(mutation.Kinds, kind) {
+			continue
+		}
+		did, said := mutation.Apply(object)
+		changed = changed || did
+		notes = append(notes, said...)
+	}
+	return notes, changed
+}

@@ -1,0 +1,143 @@
+package webhook
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/go-logr/logr"
+	admissionv1 "k8s.io/api/admission/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+const (
+	// maxRequest is the largest review in bytes: an old and a new object of 3 MiB each, and the rest.
+	maxRequest = 7 << 20
+	// defaultTimeLimit is below the timeoutSeconds of 5 in the webhook configuration, so that the answer says what happened.
+	defaultTimeLimit = 4 * time.Second
+	// margin is what is left of the API server's time limit for the answer's way back.
+	margin = 200 * time.Millisecond
+)
+
+// answerer answers one request. An error is no verdict: it leaves the decision to the webhook's failurePolicy.
+type answerer func(context.Context, *admissionv1.AdmissionRequest) (*admissionv1.AdmissionResponse, error)
+
+// endpoint speaks HTTP with the API server for an answerer.
+type endpoint struct {
+	name   string
+	answer answerer
+	limit  time.Duration
+	counts *counts
+	knows  func(schema.GroupVersionKind) bool
+	log    logr.Logger
+}
+
+// ServeHTTP answers a review with status 200. Any other status makes the API server do what the webhook's failurePolicy says, and
+// show the user the text.
+func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	start := time.Now()
+	request, err := readReview(w, r)
+	if err != nil {
+		e.counts.observe(e.name, "other", failed, start)
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	kind := "other"
+	if gvk := schema.GroupVersionKind(request.Kind); e.knows(gvk) {
+		kind = gvk.Kind
+	}
+	response, err := e.within(r, request)
+	if err != nil {
+		e.counts.observe(e.name, kind, failed, start)
+		e.log.Error(err, "no admission verdict", "kind", kind, "namespace", request.Namespace, "name", request.Name)
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	e.counts.observe(e.name, kind, outcomeOf(response), start)
+	response.UID = request.UID
+	w.Header().Set("Content-Type", "application/json")
+	if err := json.NewEncoder(w).Encode(review(response)); err != nil {
+		e.log.Error(err, "sending an admission verdict", "kind", kind, "namespace", request.Namespace, "name", request.Name)
+	}
+}
+
+func readReview(w http.ResponseWriter, r *http.Request) (*admissionv1.AdmissionRequest, error) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
+	if err != nil {
+		return nil, fmt.Errorf("reading the AdmissionReview, of which at most %d bytes are taken: %w", maxRequest, err)
+	}
+	in := &admissionv1.AdmissionReview{}
+	if err := json.Unmarshal(body, in); err != nil {
+		return nil, fmt.Errorf("the request is not an AdmissionReview: %w", err)
+	}
+	if in.APIVersion != admissionv1.SchemeGroupVersion.String() || in.Request == nil {
+		return nil, fmt.Errorf("apiVersion %q with a request expected, got %q; set admissionReviewVersions: [v1] in the webhook configuration",
+			admissionv1.SchemeGroupVersion, in.APIVersion)
+	}
+	return in.Request, nil
+}
+
+func review(response *admissionv1.AdmissionResponse) *admissionv1.AdmissionReview {
+	return &admissionv1.AdmissionReview{
+		TypeMeta: metav1.TypeMeta{APIVersion: admissionv1.SchemeGroupVersion.String(), Kind: "AdmissionReview"},
+		Response: response,
+	}
+}
+
+// within answers in time: what the answerer still does after that is lost.
+func (e *endpoint) within(r *http.Request, request *admissionv1.AdmissionRequest) (*admissionv1.AdmissionResponse, error) {
+	limit := e.timeLimit(r)
+	// The server's own context ends as soon as it is told to stop, but what has begun is completed.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), limit)
+	defer cancel()
+	type result struct {
+		response *admissionv1.AdmissionResponse
+		err      error
+	}
+	done := make(chan result, 1)
+	go func() {
+		defer func() {
+			if p := recover(); p != nil {
+				done <- result{err: fmt.Errorf("a mistake in Gatehouse stopped it: %v", p)}
+			}
+		}()
+		response, err := e.answer(ctx, request)
+		done <- result{response, err}
+	}()
+	select {
+	case got := <-done:
+		if got.err != nil {
+			return nil, unanswered(request, got.err)
+		}
+		return got.response, nil
+	case <-ctx.Done():
+		return nil, unanswered(request, fmt.Errorf("no answer within %s", limit))
+	}
+}
+
+// timeLimit is the shorter one of our limit and the API server's, which it tells in the query as "timeout".
+func (e *endpoint) timeLimit(r *http.Request) time.Duration {
+	limit := e.limit
+	if limit <= 0 {
+		limit = defaultTimeLimit
+	}
+	theirs, err := time.ParseDuration(r.URL.Query().Get("timeout"))
+	if err != nil || theirs <= margin {
+		return limit
+	}
+	return min(limit, theirs-margin)
+}
+
+// unanswered are the words for the user when there is no verdict.
+func unanswered(request *admissionv1.AdmissionRequest, err error) error {
+	where := "on it"
+	if request.Namespace != "" {
+		where = "on namespace " + request.Namespace
+	}
+	return fmt.Errorf("Gatehouse cannot judge this %s now: %w; try again, and if that does not help, set label %s=%s %s to write without its verdict",
+		request.Kind.Kind, err, LevelLabel, LevelOff, where)
+}

@@ -1,0 +1,172 @@
+package webhook
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"slices"
+	"time"
+
+	"github.com/go-logr/logr"
+	admissionregv1 "k8s.io/api/admissionregistration/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// FailurePolicy says what the webhook configuration's failurePolicy is to be.
+type FailurePolicy string
+
+const (
+	// FailurePolicyAuto is Ignore until the webhook has denied a known-bad object over the network, and two replicas are
+	// ready; Fail while both hold.
+	FailurePolicyAuto FailurePolicy = "Auto"
+	// FailurePolicyIgnore lets everything pass that no replica judges.
+	FailurePolicyIgnore FailurePolicy = "Ignore"
+	// FailurePolicyFail lets nothing pass that no replica judges.
+	FailurePolicyFail FailurePolicy = "Fail"
+)
+
+// ParseFailurePolicy reads a flag or a field of a configuration file.
+func ParseFailurePolicy(s string) (FailurePolicy, error) {
+	switch p := FailurePolicy(s); p {
+	case FailurePolicyAuto, FailurePolicyIgnore, FailurePolicyFail:
+		return p, nil
+	}
+	return "", fmt.Errorf("failure policy %q is not known; use Auto, Ignore or Fail", s)
+}
+
+const (
+	// enoughReplicas must be ready before anything fails closed, so that a restart of one of them blocks nobody.
+	enoughReplicas = 2
+	gateInterval   = 10 * time.Second
+)
+
+// Gate keeps the failurePolicy of the ValidatingWebhookConfiguration. It is a Runnable for the leader alone.
+type Gate struct {
+	// Reader reads past caches; Writer patches.
+	Reader client.Reader
+	Writer client.Writer
+	// Configuration is the name of the ValidatingWebhookConfiguration.
+	Configuration string
+	Policy        FailurePolicy
+	// Interval is the time between two looks, 10s by default.
+	Interval time.Duration
+	// Dial reaches the webhook's Service; nil dials the address as it is.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	Log  logr.Logger
+}
+
+// NeedLeaderElection is true: two gates would be of two opinions.
+func (g *Gate) NeedLeaderElection() bool { return true }
+
+// Start looks at once and then again and again until ctx ends. What fails is tried again at the next look.
+func (g *Gate) Start(ctx context.Context) error {
+	interval := g.Interval
+	if interval <= 0 {
+		interval = gateInterval
+	}
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for {
+		if err := g.Keep(ctx); err != nil && ctx.Err() == nil {
+			g.Log.Error(err, "keeping the failurePolicy of admission")
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+	}
+}
+
+// Keep looks once, and patches the webhooks whose failurePolicy is not what it is to be.
+func (g *Gate) Keep(ctx context.Context) error {
+	config := &admissionregv1.ValidatingWebhookConfiguration{}
+	if err := g.Reader.Get(ctx, client.ObjectKey{Name: g.Configuration}, config); err != nil {
+		return fmt.Errorf("reading ValidatingWebhookConfiguration %s: %w", g.Configuration, err)
+	}
+	judging := slices.DeleteFunc(slices.Clone(config.Webhooks), readsSecrets)
+	if len(judging) == 0 {
+		return nil
+	}
+	want, why := g.want(ctx, judging[0].ClientConfig)
+	var webhooks []any
+	for _, w := range judging {
+		if w.FailurePolicy == nil || *w.FailurePolicy != want {
+			webhooks = append(webhooks, map[string]any{"name": w.Name, "failurePolicy": want})
+		}
+	}
+	if len(webhooks) == 0 {
+		return nil
+	}
+	raw, err := json.Marshal(map[string]any{"webhooks": webhooks})
+	if err != nil {
+		return fmt.Errorf("encoding the failurePolicy: %w", err)
+	}
+	if err := g.Writer.Patch(ctx, config, client.RawPatch(types.StrategicMergePatchType, raw)); err != nil {
+		return fmt.Errorf("setting failurePolicy %s in ValidatingWebhookConfiguration %s: %w", want, g.Configuration, err)
+	}
+	g.Log.Info("admission's failurePolicy changes", "failurePolicy", want, "why", why)
+	return nil
+}
+
+// readsSecrets tells webhooks for Secrets and ConfigMaps: they keep Ignore, since a cluster that cannot write Secrets cannot heal.
+func readsSecrets(w admissionregv1.ValidatingWebhook) bool {
+	return slices.ContainsFunc(w.Rules, func(r admissionregv1.RuleWithOperations) bool {
+		return slices.ContainsFunc(r.Resources, func(resource string) bool {
+			return resource == "secrets" || resource == "configmaps" || resource == "*"
+		})
+	})
+}
+
+// want is the failurePolicy that is to be, and the reason for it.
+func (g *Gate) want(ctx context.Context, at admissionregv1.WebhookClientConfig) (admissionregv1.FailurePolicyType, string) {
+	switch g.Policy {
+	case FailurePolicyIgnore:
+		return admissionregv1.Ignore, "it is configured so"
+	case FailurePolicyFail:
+		return admissionregv1.Fail, "it is configured so"
+	}
+	ready, err := g.ready(ctx, at.Service)
+	if err != nil {
+		return admissionregv1.Ignore, err.Error()
+	}
+	if ready < enoughReplicas {
+		return admissionregv1.Ignore, fmt.Sprintf("%d of at least %d replicas ready", ready, enoughReplicas)
+	}
+	if err := g.selfTest(ctx, at); err != nil {
+		return admissionregv1.Ignore, err.Error()
+	}
+	return admissionregv1.Fail, fmt.Sprintf("the self-test passed and %d replicas are ready", ready)
+}
+
+// ready counts the replicas that stand behind the Service.
+func (g *Gate) ready(ctx context.Context, service *admissionregv1.ServiceReference) (int, error) {
+	if service == nil {
+		return 0, fmt.Errorf("the webhook is given by url, so replicas cannot be counted; set the failure policy to Fail if they are enough")
+	}
+	list := &discoveryv1.EndpointSliceList{}
+	err := g.Reader.List(ctx, list, client.InNamespace(service.Namespace), client.MatchingLabels{discoveryv1.LabelServiceName: service.Name})
+	if err != nil {
+		return 0, fmt.Errorf("counting the replicas behind Service %s/%s: %w", service.Namespace, service.Name, err)
+	}
+	ready := map[string]bool{}
+	for _, slice := range list.Items {
+		for _, e := range slice.Endpoints {
+			if e.Conditions.Ready != nil && *e.Conditions.Ready {
+				ready[replica(e)] = true
+			}
+		}
+	}
+	return len(ready), nil
+}
+
+// replica tells endpoints apart by their pod, which has one address of each IP family.
+func replica(e discoveryv1.Endpoint) string {
+	if e.TargetRef != nil {
+		return e.TargetRef.Name
+	}
+	return fmt.Sprint(e.Addresses)
+}

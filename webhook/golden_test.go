@@ -1,0 +1,168 @@
+package webhook
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/tools/txtar"
+	admissionv1 "k8s.io/api/admission/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	"gatehouse/policies/verdict"
+	"gatehouse/translator"
+)
+
+var update = flag.Bool("update", false, "rewrite the goldens")
+
+// TestGoldens asks the server over TLS, with real tables behind it. A golden holds stored.yaml (what is stored and in the tables),
+// perhaps unseen.yaml (what is stored, but not yet in the tables), requests as *.yaml, and answers.txt.
+func TestGoldens(t *testing.T) {
+	names, err := filepath.Glob("testdata/*.txtar")
+	if err != nil || len(names) == 0 {
+		t.Fatalf("no goldens found: %v", err)
+	}
+	for _, name := range names {
+		t.Run(strings.TrimSuffix(filepath.Base(name), ".txtar"), func(t *testing.T) { golden(t, name) })
+	}
+}
+
+func golden(t *testing.T, name string) {
+	archive, err := txtar.ParseFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(bytes.TrimSpace(archive.Comment)) == 0 {
+		t.Error("the golden begins without a paragraph that tells users what is promised")
+	}
+	stored, unseen := part(archive, "stored.yaml"), part(archive, "unseen.yaml")
+	world := newWorld(t, stored)
+	there := append(decode(t, stored), decode(t, unseen)...)
+	s := serve(t, Options{Trier: world, Labels: labelsOf(there), Exists: existsIn(there)})
+	var got strings.Builder
+	for _, f := range archive.Files {
+		if filepath.Ext(f.Name) != ".yaml" || f.Name == "stored.yaml" || f.Name == "unseen.yaml" {
+			continue
+		}
+		fmt.Fprintf(&got, "# %s\n%s", strings.TrimSuffix(f.Name, ".yaml"), told(s.ask(t, f.Data)))
+	}
+	at := slices.IndexFunc(archive.Files, func(f txtar.File) bool { return f.Name == "answers.txt" })
+	if at < 0 {
+		t.Fatal("the golden holds no answers.txt")
+	}
+	if *update {
+		archive.Files[at].Data = []byte(got.String())
+		if err := os.WriteFile(name, txtar.Format(archive), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if diff := cmp.Diff(string(archive.Files[at].Data), got.String()); diff != "" {
+		t.Errorf("the answers are others (-want +got):\n%s", diff)
+	}
+}
+
+func part(archive *txtar.Archive, name string) []byte {
+	for _, f := range archive.Files {
+		if f.Name == name {
+			return f.Data
+		}
+	}
+	return nil
+}
+
+// wish is a request as a golden writes it.
+type wish struct {
+	Operation   admissionv1.Operation `json:"operation"`
+	SubResource string                `json:"subResource"`
+	Path        string                `json:"path"`
+	Object      json.RawMessage       `json:"object"`
+	OldObject   json.RawMessage       `json:"oldObject"`
+}
+
+// ask sends the wish, to ValidatePath unless it says otherwise.
+func (s *served) ask(t *testing.T, text []byte) *admissionv1.AdmissionResponse {
+	t.Helper()
+	w := wish{Operation: admissionv1.Create, Path: ValidatePath}
+	if err := yaml.Unmarshal(text, &w); err != nil {
+		t.Fatal(err)
+	}
+	named := w.Object
+	if len(named) == 0 {
+		named = w.OldObject
+	}
+	object := &metav1.PartialObjectMetadata{}
+	if err := json.Unmarshal(named, object); err != nil {
+		t.Fatal(err)
+	}
+	request := &admissionv1.AdmissionRequest{
+		UID: "u1", Kind: metav1.GroupVersionKind(object.GroupVersionKind()), Namespace: object.Namespace, Name: object.Name,
+		Operation: w.Operation, SubResource: w.SubResource,
+	}
+	request.Object.Raw, request.OldObject.Raw = w.Object, w.OldObject
+	return s.post(t, w.Path, request)
+}
+
+// told is an answer as a user reads it.
+func told(r *admissionv1.AdmissionResponse) string {
+	var b strings.Builder
+	if r.Allowed {
+		b.WriteString("admitted\n")
+	} else {
+		fmt.Fprintf(&b, "denied, %d %s\n", r.Result.Code, r.Result.Reason)
+		for _, line := range strings.Split(r.Result.Message, "\n") {
+			fmt.Fprintf(&b, "  %s\n", line)
+		}
+	}
+	for _, w := range r.Warnings {
+		fmt.Fprintf(&b, "Warning: %s\n", w)
+	}
+	var patch []json.RawMessage
+	if err := json.Unmarshal(r.Patch, &patch); err == nil {
+		// The operations add fields, in no order.
+		slices.SortFunc(patch, func(a, b json.RawMessage) int { return bytes.Compare(a, b) })
+		for _, operation := range patch {
+			fmt.Fprintf(&b, "%s: %s\n", *r.PatchType, operation)
+		}
+	}
+	return b.String()
+}
+
+func labelsOf(objects []translator.Object) Labels {
+	return func(_ context.Context, namespace string) (map[string]string, error) {
+		for _, o := range objects {
+			if gvkOf(o).Kind == "Namespace" && o.GetName() == namespace {
+				return o.GetLabels(), nil
+			}
+		}
+		return nil, nil
+	}
+}
+
+func existsIn(objects []translator.Object) Exists {
+	return func(_ context.Context, ref verdict.Ref) (bool, error) {
+		return slices.ContainsFunc(objects, func(o translator.Object) bool {
+			gvk := gvkOf(o)
+			return ref == verdict.Ref{Group: gvk.Group, Kind: gvk.Kind, Namespace: o.GetNamespace(), Name: o.GetName()}
+		}), nil
+	}
+}
+
+func gvkOf(o client.Object) schema.GroupVersionKind {
+	gvks, _, err := scheme.ObjectKinds(o)
+	if err != nil {
+		panic(err)
+	}
+	return gvks[0]
+}

@@ -1,0 +1,83 @@
+package webhook
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"gatehouse/policies/verdict"
+)
+
+// LevelLabel on a Namespace sets how strict admission is there.
+const LevelLabel = "gatehouse.dev/admission"
+
+// Level is how strict admission is.
+type Level string
+
+const (
+	// LevelOff admits everything without looking.
+	LevelOff Level = "off"
+	// LevelWarn denies nothing and warns of everything.
+	LevelWarn Level = "warn"
+	// LevelEnforce denies what is Invalid and warns of the rest. It is the default.
+	LevelEnforce Level = "enforce"
+	// LevelStrict denies what is Invalid, Unresolved or Conflicted.
+	LevelStrict Level = "strict"
+)
+
+// deniedAt says which weights each level denies.
+var deniedAt = map[Level][]verdict.Weight{
+	LevelOff:     nil,
+	LevelWarn:    nil,
+	LevelEnforce: {verdict.Invalid},
+	LevelStrict:  {verdict.Invalid, verdict.Unresolved, verdict.Conflicted},
+}
+
+func (l Level) denies(w verdict.Weight) bool { return slices.Contains(deniedAt[l], w) }
+
+// Labels are those of a namespace; none if there is no such namespace.
+type Labels func(ctx context.Context, namespace string) (map[string]string, error)
+
+// NamespaceLabels reads labels from a cache of Namespaces.
+func NamespaceLabels(namespaces client.Reader) Labels {
+	return func(ctx context.Context, namespace string) (map[string]string, error) {
+		ns := &corev1.Namespace{}
+		if err := namespaces.Get(ctx, client.ObjectKey{Name: namespace}, ns); client.IgnoreNotFound(err) != nil {
+			return nil, fmt.Errorf("reading namespace %s: %w", namespace, err)
+		}
+		return ns.Labels, nil
+	}
+}
+
+// levels tells the levels of namespaces.
+type levels struct {
+	labels Labels
+	log    logr.Logger
+}
+
+// of is the level of a namespace, and a warning if its label is not a level. Cluster-scoped objects, and namespaces that cannot be
+// read, have the default.
+func (l levels) of(ctx context.Context, namespace string) (Level, string) {
+	if namespace == "" {
+		return LevelEnforce, ""
+	}
+	labels, err := l.labels(ctx, namespace)
+	if err != nil {
+		l.log.Error(err, "the admission level is unknown, so the default is used", "namespace", namespace)
+		return LevelEnforce, ""
+	}
+	value, ok := labels[LevelLabel]
+	if !ok {
+		return LevelEnforce, ""
+	}
+	if _, known := deniedAt[Level(value)]; !known {
+		return LevelEnforce, fmt.Sprintf("namespace %s has label %s=%q, which is no level, so %s holds; use %s",
+			namespace, LevelLabel, value, LevelEnforce, strings.Join([]string{string(LevelOff), string(LevelWarn), string(LevelEnforce), string(LevelStrict)}, ", "))
+	}
+	return Level(value), ""
+}

@@ -1,0 +1,221 @@
+package webhook
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/json"
+	"encoding/pem"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/go-logr/logr/testr"
+	admissionv1 "k8s.io/api/admission/v1"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/api/v1alpha1"
+	"gatehouse/policies/rules"
+	"gatehouse/translator"
+)
+
+var scheme = newScheme()
+
+func newScheme() *runtime.Scheme {
+	s := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, discoveryv1.AddToScheme, gwapiv1.Install, v1alpha1.AddToScheme} {
+		if err := add(s); err != nil {
+			panic(err)
+		}
+	}
+	return s
+}
+
+func TestMain(m *testing.M) {
+	ctrllog.SetLogger(logr.Discard())
+	m.Run()
+}
+
+// newWorld is the live tables with the objects in them, as a Trier.
+func newWorld(tb testing.TB, stored []byte) Trier {
+	tb.Helper()
+	engine, err := rules.Builtin()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	world := translator.NewWorld(translator.NewTables(translator.Settings{ControllerName: "gateway.envoyproxy.io/gatewayclass-controller"}, engine))
+	var events []translator.Event
+	for _, o := range decode(tb, stored) {
+		events = append(events, translator.Event{Object: o})
+	}
+	if _, err := world.Apply(events); err != nil {
+		tb.Fatal(err)
+	}
+	return TrierFunc(func(_ context.Context, obj client.Object) ([]translator.Finding, error) { return world.Try(obj) })
+}
+
+// decode reads the objects of a YAML stream.
+func decode(tb testing.TB, stream []byte) []translator.Object {
+	tb.Helper()
+	decoder := serializer.NewCodecFactory(scheme, serializer.EnableStrict).UniversalDeserializer()
+	var objects []translator.Object
+	for _, document := range strings.Split(string(stream), "\n---\n") {
+		if strings.TrimSpace(document) == "" {
+			continue
+		}
+		o, _, err := decoder.Decode([]byte(document), nil, nil)
+		if err != nil {
+			tb.Fatalf("decode %s: %v", document, err)
+		}
+		object := o.(translator.Object)
+		object.SetUID(types.UID(gvkOf(object).Kind + "/" + object.GetNamespace() + "/" + object.GetName()))
+		object.SetGeneration(1)
+		objects = append(objects, object)
+	}
+	return objects
+}
+
+// served is a running server and how to reach it.
+type served struct {
+	address string
+	ca      []byte
+	client  *http.Client
+	cancel  context.CancelFunc
+	done    chan error
+}
+
+// serve runs the server on loopback until the test ends.
+func serve(t *testing.T, o Options) *served {
+	t.Helper()
+	certificate, ca := issue(t)
+	s := &served{ca: ca, done: make(chan error, 1)}
+	o.Scheme, o.Host, o.Port = scheme, "127.0.0.1", freePort(t)
+	o.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return certificate, nil }
+	if o.Labels == nil {
+		o.Labels = labelsOf(nil)
+	}
+	if o.Log.GetSink() == nil {
+		o.Log = testr.New(t)
+	}
+	server, err := NewServer(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ctx context.Context
+	ctx, s.cancel = context.WithCancel(context.Background())
+	go func() { s.done <- server.Start(ctx) }()
+	t.Cleanup(func() {
+		s.client.CloseIdleConnections()
+		s.cancel()
+		if err := <-s.done; err != nil {
+			t.Errorf("the server ended: %v", err)
+		}
+	})
+	s.address = net.JoinHostPort(o.Host, strconv.Itoa(o.Port))
+	s.client = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool(ca)}, ForceAttemptHTTP2: true}}
+	for range 100 {
+		if conn, err := tls.Dial("tcp", s.address, &tls.Config{RootCAs: pool(ca)}); err == nil {
+			conn.Close()
+			return s
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	t.Fatal("the server does not listen")
+	return nil
+}
+
+// post sends a review and reads the answer, which must be a verdict.
+func (s *served) post(t *testing.T, path string, request *admissionv1.AdmissionRequest) *admissionv1.AdmissionResponse {
+	t.Helper()
+	in := review(nil)
+	in.Request = request
+	status, body := s.send(t, path, in)
+	if status != http.StatusOK {
+		t.Fatalf("status %d: %s", status, body)
+	}
+	out := &admissionv1.AdmissionReview{}
+	if err := json.Unmarshal(body, out); err != nil {
+		t.Fatal(err)
+	}
+	if out.Response == nil || out.Response.UID != request.UID || out.Kind != "AdmissionReview" || out.APIVersion != "admission.k8s.io/v1" {
+		t.Fatalf("the API server would not take %s", body)
+	}
+	return out.Response
+}
+
+// send posts anything.
+func (s *served) send(t *testing.T, path string, body any) (int, []byte) {
+	t.Helper()
+	text, ok := body.([]byte)
+	if !ok {
+		var err error
+		if text, err = json.Marshal(body); err != nil {
+			t.Fatal(err)
+		}
+	}
+	response, err := s.client.Post("https://"+s.address+path, "application/json", bytes.NewReader(text))
+	if err != nil {
+		t.Error(err)
+		return 0, nil
+	}
+	defer response.Body.Close()
+	answer, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Error(err)
+	}
+	return response.StatusCode, answer
+}
+
+// issue makes a certificate for 127.0.0.1 and the webhook's Service, which is its own CA.
+func issue(tb testing.TB) (*tls.Certificate, []byte) {
+	tb.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "gatehouse"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: []string{"gatehouse.gatehouse-system.svc"},
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+}
+
+func pool(ca []byte) *x509.CertPool {
+	p := x509.NewCertPool()
+	p.AppendCertsFromPEM(ca)
+	return p
+}
+
+func freePort(tb testing.TB) int {
+	tb.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}

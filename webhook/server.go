@@ -1,0 +1,78 @@
+// Package webhook answers the API server's admission requests: whether an object may be stored (validate), and what is
+// filled in before that (mutate).
+//
+// The verdict is that of the controller itself: the change is tried on the live tables and thrown away. What it would break is
+// denied, what is missing or contested is warned of, and what was already wrong is nobody's fault today.
+package webhook
+
+import (
+	"crypto/tls"
+	"errors"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/webhook"
+)
+
+// The paths that the webhook configurations name.
+const (
+	ValidatePath = "/validate"
+	MutatePath   = "/mutate"
+)
+
+// Options are what the server needs.
+type Options struct {
+	// Trier answers what a change would do.
+	Trier Trier
+	// Scheme knows the kinds that the webhook configuration sends.
+	Scheme *runtime.Scheme
+	// Labels are those of namespaces, for their admission level.
+	Labels Labels
+	// Exists confirms by a live read that an object is missing. Nil confirms nothing: caches are believed.
+	Exists Exists
+	// GetCertificate is the serving certificate, asked for at every handshake so that a renewed one is served at once.
+	GetCertificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	// Host and Port are listened on; the defaults are every address and 9443.
+	Host string
+	Port int
+	// TimeLimit is what one answer may take, 4s by default. The API server's own limit, if shorter, wins.
+	TimeLimit time.Duration
+	// Metrics takes the counters; nil counts nothing that anybody sees.
+	Metrics prometheus.Registerer
+	Log     logr.Logger
+}
+
+// NewServer makes the server. It is a Runnable that every replica runs; when its context ends, it completes the requests that it
+// has begun. It is an error if an option is missing that it cannot do without.
+func NewServer(o Options) (webhook.Server, error) {
+	switch {
+	case o.Trier == nil:
+		return nil, errors.New("the admission webhook has no Trier; give it the live tables")
+	case o.Scheme == nil:
+		return nil, errors.New("the admission webhook has no Scheme; give it the one of the controller")
+	case o.Labels == nil:
+		return nil, errors.New("the admission webhook has no Labels; give it those of the cached Namespaces")
+	case o.GetCertificate == nil:
+		return nil, errors.New("the admission webhook has no GetCertificate; give it the keeper of the serving certificate")
+	}
+	validator := &validator{
+		trier: o.Trier, decode: decoder(o.Scheme), levels: levels{labels: o.Labels, log: o.Log}, exists: o.Exists,
+	}
+	mutator := &mutator{mutations: Mutations}
+	counts := newCounts(o.Metrics)
+	server := webhook.NewServer(webhook.Options{
+		Host: o.Host, Port: o.Port,
+		TLSOpts: []func(*tls.Config){func(c *tls.Config) {
+			c.MinVersion = tls.VersionTLS12
+			c.GetCertificate = o.GetCertificate
+		}},
+	})
+	for path, answer := range map[string]answerer{ValidatePath: validator.answer, MutatePath: mutator.answer} {
+		server.Register(path, &endpoint{
+			name: path[1:], answer: answer, limit: o.TimeLimit, counts: counts, knows: o.Scheme.Recognizes, log: o.Log,
+		})
+	}
+	return server, nil
+}

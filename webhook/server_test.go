@@ -1,0 +1,318 @@
+package webhook
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	admissionv1 "k8s.io/api/admission/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/api/v1alpha1"
+	"gatehouse/policies/verdict"
+	"gatehouse/translator"
+)
+
+func create(kind metav1.GroupVersionKind, namespace, name, object string) *admissionv1.AdmissionRequest {
+	r := &admissionv1.AdmissionRequest{UID: "u1", Kind: kind, Namespace: namespace, Name: name, Operation: admissionv1.Create}
+	r.Object.Raw = []byte(object)
+	return r
+}
+
+func httpRoute(namespace string) *admissionv1.AdmissionRequest {
+	return create(metav1.GroupVersionKind{Group: gwapiv1.GroupName, Version: "v1", Kind: "HTTPRoute"}, namespace, "r",
+		`{"apiVersion":"gateway.networking.k8s.io/v1","kind":"HTTPRoute","metadata":{"name":"r"},"spec":{}}`)
+}
+
+// says is a Trier that found something.
+func says(findings ...translator.Finding) TrierFunc {
+	return func(context.Context, client.Object) ([]translator.Finding, error) { return findings, nil }
+}
+
+var own = verdict.Ref{Group: gwapiv1.GroupName, Kind: "HTTPRoute", Namespace: "default", Name: "r"}
+
+// TestNoVerdict holds that whatever keeps the webhook from judging leaves the decision to failurePolicy, which asks for a status
+// other than 200, in words that say what to do.
+func TestNoVerdict(t *testing.T) {
+	fine := review(nil)
+	fine.Request = httpRoute("default")
+	unknown := review(nil)
+	unknown.Request = create(metav1.GroupVersionKind{Group: "example.com", Version: "v1", Kind: "Room"}, "", "r", `{"apiVersion":"example.com/v1","kind":"Room"}`)
+	nonsense := review(nil)
+	nonsense.Request = create(fine.Request.Kind, "default", "r", `"text"`)
+	tests := map[string]struct {
+		trier TrierFunc
+		path  string
+		body  any
+		code  int
+		want  string
+	}{
+		"no JSON":         {says(), ValidatePath, []byte("{"), 400, "the request is not an AdmissionReview"},
+		"another version": {says(), ValidatePath, []byte(`{"apiVersion":"admission.k8s.io/v1beta1"}`), 400, "set admissionReviewVersions: [v1]"},
+		"no request":      {says(), MutatePath, []byte(`{"apiVersion":"admission.k8s.io/v1"}`), 400, "with a request expected"},
+		"too long":        {says(), ValidatePath, make([]byte, maxRequest+1), 400, "of which at most 7340032 bytes are taken"},
+		"unknown kind":    {says(), ValidatePath, unknown, 500, "decoding the object: no kind \"Room\""},
+		"no object":       {says(), ValidatePath, nonsense, 500, "reading the object"},
+		"error": {
+			func(context.Context, client.Object) ([]translator.Finding, error) {
+				return nil, errors.New("tables are not filled yet")
+			},
+			ValidatePath, fine, 500, "Gatehouse cannot judge this HTTPRoute now: trying the change: tables are not filled yet; try again, and if that does not help, set label gatehouse.dev/admission=off on namespace default to write without its verdict",
+		},
+		"panic": {
+			func(context.Context, client.Object) ([]translator.Finding, error) { panic("index out of range") },
+			ValidatePath, fine, 500, "a mistake in Gatehouse stopped it: index out of range",
+		},
+		"own time limit": {
+			func(context.Context, client.Object) ([]translator.Finding, error) { select {} },
+			ValidatePath, fine, 500, "no answer within 300ms",
+		},
+		"time limit of the API server": {
+			func(context.Context, client.Object) ([]translator.Finding, error) { select {} },
+			ValidatePath + "?timeout=250ms", fine, 500, "no answer within 50ms",
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := serve(t, Options{Trier: tt.trier, TimeLimit: 300 * time.Millisecond})
+			code, body := s.send(t, tt.path, tt.body)
+			if code != tt.code || !strings.Contains(string(body), tt.want) {
+				t.Errorf("got %d %s, want %d with %q", code, body, tt.code, tt.want)
+			}
+		})
+	}
+}
+
+// TestNewServerRefuses holds that a server that could not answer does not start.
+func TestNewServerRefuses(t *testing.T) {
+	for _, o := range []Options{{}, {Trier: says()}, {Trier: says(), Scheme: scheme}, {Trier: says(), Scheme: scheme, Labels: labelsOf(nil)}} {
+		if _, err := NewServer(o); err == nil || !strings.Contains(err.Error(), "; give it ") {
+			t.Errorf("NewServer(%+v) = %v, want an error with the way out", o, err)
+		}
+	}
+}
+
+// TestDrain holds that a server that is told to end completes what it has begun.
+func TestDrain(t *testing.T) {
+	begun, proceed := make(chan struct{}), make(chan struct{})
+	s := serve(t, Options{Trier: TrierFunc(func(context.Context, client.Object) ([]translator.Finding, error) {
+		close(begun)
+		<-proceed
+		return nil, nil
+	})})
+	answer := make(chan int, 1)
+	go func() {
+		in := review(nil)
+		in.Request = httpRoute("default")
+		code, _ := s.send(t, ValidatePath, in)
+		answer <- code
+	}()
+	<-begun
+	s.cancel()
+	time.Sleep(50 * time.Millisecond)
+	close(proceed)
+	if code := <-answer; code != http.StatusOK {
+		t.Errorf("got status %d, want the verdict", code)
+	}
+}
+
+// TestUnconfirmed holds that a missing object that cannot be looked up is warned of, and that each is looked up once.
+func TestUnconfirmed(t *testing.T) {
+	asked := 0
+	exists := func(context.Context, verdict.Ref) (bool, error) { asked++; return true, errors.New("forbidden") }
+	missing := func(field string) translator.Finding {
+		return translator.Finding{Object: own, Problem: verdict.Problem{
+			Field: field, Message: "no Service x; create it", Weight: verdict.Unresolved, Missing: &verdict.Ref{Kind: "Service", Namespace: "default", Name: "x"},
+		}}
+	}
+	s := serve(t, Options{Trier: says(missing("a"), missing("b"), missing("a")), Exists: exists})
+	got := s.post(t, ValidatePath, httpRoute("default"))
+	want := []string{"a: no Service x; create it", "b: no Service x; create it"}
+	if diff := cmp.Diff(want, got.Warnings); diff != "" || asked != 1 {
+		t.Errorf("asked %d times (-want +got):\n%s", asked, diff)
+	}
+}
+
+// TestOthers holds what is told of the problems of other objects.
+func TestOthers(t *testing.T) {
+	obj := &gwapiv1.HTTPRoute{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "r"}}
+	infra := gwapiv1.Namespace("infra")
+	obj.Spec.ParentRefs = []gwapiv1.ParentReference{{Name: "edge", Namespace: &infra}}
+	tests := map[string]struct {
+		ref     verdict.Ref
+		message string
+		want    string
+	}{
+		"same namespace":   {verdict.Ref{Kind: "HTTPRoute", Namespace: "default", Name: "other"}, "bad; mend it", "HTTPRoute/default/other spec: bad; mend it"},
+		"referred to":      {verdict.Ref{Kind: "Gateway", Namespace: "infra", Name: "edge"}, "bad; mend it", "Gateway/infra/edge spec: bad; mend it"},
+		"other tenant":     {verdict.Ref{Kind: "Gateway", Namespace: "tenant", Name: "edge"}, "bad; mend it", "spec: with this, a Gateway of another namespace that uses this HTTPRoute would be Invalid (R); keep what it relies on, or agree with its owners first"},
+		"about own object": {verdict.Ref{Kind: "Gateway", Namespace: "tenant", Name: "edge"}, "HTTPRoute default/r is bad; mend it", "spec: HTTPRoute default/r is bad; mend it (a Gateway of another namespace uses it)"},
+		"names the tenant": {verdict.Ref{Kind: "Gateway", Namespace: "tenant", Name: "edge"}, "HTTPRoute default/r is bad for tenant/edge; mend it", "spec: with this, a Gateway of another namespace that uses this HTTPRoute would be Invalid (R); keep what it relies on, or agree with its owners first"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			lines, err := phrase(obj, httpRoute("default"), []translator.Finding{{
+				Object: tt.ref, Problem: verdict.Problem{Field: "spec", Message: tt.message, Reason: "R", Weight: verdict.Invalid},
+			}})
+			if err != nil || len(lines) != 1 || lines[0].String() != tt.want {
+				t.Errorf("phrase() = %v, %v, want %s", lines, err, tt.want)
+			}
+		})
+	}
+}
+
+// TestCauses holds that clients can read a denial field by field.
+func TestCauses(t *testing.T) {
+	var lines []line
+	for i := range maxDenials + 2 {
+		lines = append(lines, line{fmt.Sprintf("spec.a[%d]", i), "bad; mend it", verdict.Invalid})
+	}
+	status := denial(httpRoute("default"), lines)
+	if len(status.Details.Causes) != maxDenials || !strings.HasSuffix(status.Message, "\nand 2 more") {
+		t.Errorf("%d causes, message %s", len(status.Details.Causes), status.Message)
+	}
+	want := metav1.StatusCause{Type: metav1.CauseTypeFieldValueInvalid, Field: "spec.a[1]", Message: "bad; mend it"}
+	if diff := cmp.Diff(want, status.Details.Causes[1]); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestFit holds that warnings stay within what the API server passes on, and keep their ends.
+func TestFit(t *testing.T) {
+	long := "spec.rules[0]: " + strings.Repeat("ü", 300) + "; create it"
+	var all []string
+	for range 40 {
+		all = append(all, long)
+	}
+	got := fit(all)
+	for _, w := range got[:len(got)-1] {
+		if utf8.RuneCountInString(w) != maxWarning || !strings.HasPrefix(w, "spec.rules[0]: ü") || !strings.HasSuffix(w, "; create it") {
+			t.Errorf("%q is not cut well", w)
+		}
+	}
+	if last := got[len(got)-1]; len(got) != 13 || last != "28 more warnings; see the object's status" {
+		t.Errorf("%d warnings, the last is %q", len(got), last)
+	}
+}
+
+// TestMetrics holds the number of series: kinds that are not ours are one.
+func TestMetrics(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	bad := translator.Finding{Object: own, Problem: verdict.Problem{Field: "spec", Message: "bad", Weight: verdict.Invalid}}
+	s := serve(t, Options{Trier: says(bad), Metrics: registry})
+	for range 2 {
+		s.post(t, ValidatePath, httpRoute("default"))
+	}
+	s.post(t, MutatePath, httpRoute("default"))
+	for _, kind := range []string{"Room", "House"} {
+		in := review(nil)
+		in.Request = create(metav1.GroupVersionKind{Group: "example.com", Version: "v1", Kind: kind}, "", "r", `{"apiVersion":"example.com/v1","kind":"Room"}`)
+		s.send(t, ValidatePath, in)
+	}
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]float64{}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			var labels []string
+			for _, l := range m.GetLabel() {
+				labels = append(labels, l.GetValue())
+			}
+			got[f.GetName()+" "+strings.Join(labels, " ")] = m.GetCounter().GetValue() + float64(m.GetHistogram().GetSampleCount())
+		}
+	}
+	want := map[string]float64{
+		"gatehouse_admission_answers_total denied HTTPRoute validate": 2,
+		"gatehouse_admission_answers_total admitted HTTPRoute mutate": 1,
+		"gatehouse_admission_answers_total failed other validate":     2,
+		"gatehouse_admission_duration_seconds validate":               4,
+		"gatehouse_admission_duration_seconds mutate":                 1,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// FuzzMutations holds f(f(x)) = f(x) of all mutations, that what was given stays, and that nothing stops them.
+func FuzzMutations(f *testing.F) {
+	for _, spec := range []string{
+		`{"spec":{"targetRefs":[{"name":"eg"},{"name":"r","kind":"HTTPRoute"},{"name":"x","group":"example.com"},{}]}}`,
+		`{"spec":{"targetRef":{"name":"eg","sectionName":"s"}}}`, `{"spec":{"targetRef":[1],"targetRefs":{"name":1}}}`, `{"spec":[]}`, `{}`, `null`,
+	} {
+		f.Add([]byte(spec))
+	}
+	m := &mutator{mutations: Mutations}
+	kind := schema.GroupKind{Group: v1alpha1.GroupName, Kind: v1alpha1.KindSecurityPolicy}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		object, err := fields(raw)
+		if err != nil {
+			t.Skip()
+		}
+		before, _ := fields(raw)
+		notes, changed := m.apply(kind, object)
+		if !changed && (!reflect.DeepEqual(before, object) || len(notes) > 0) {
+			t.Errorf("%v became %v, which is said to be no change", before, object)
+		}
+		if !contains(object, before) {
+			t.Errorf("%v lost what was given: %v", before, object)
+		}
+		once, err := json.Marshal(object)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if notes, changed := m.apply(kind, object); changed || len(notes) > 0 {
+			t.Errorf("%s is changed again: %v", once, notes)
+		}
+	})
+}
+
+// contains reports whether all that b has is in a.
+func contains(a, b any) bool {
+	switch b := b.(type) {
+	case map[string]any:
+		object, ok := a.(map[string]any)
+		for key, value := range b {
+			ok = ok && contains(object[key], value)
+		}
+		return ok || b == nil
+	case []any:
+		list, ok := a.([]any)
+		ok = ok && len(list) == len(b)
+		for i := range b {
+			ok = ok && contains(list[i], b[i])
+		}
+		return ok
+	}
+	return reflect.DeepEqual(a, b)
+}
+
+// FuzzValidate holds that no request stops the server or gets an answer that the API server would not take.
+func FuzzValidate(f *testing.F) {
+	trier := newWorld(f, nil)
+	v := &validator{trier: trier, decode: decoder(scheme), levels: levels{labels: labelsOf(nil)}}
+	f.Add("CREATE", "HTTPRoute", []byte(`{"apiVersion":"gateway.networking.k8s.io/v1","kind":"HTTPRoute","metadata":{"name":"r"},"spec":{"rules":[{"matches":[{"path":{"type":"RegularExpression","value":"("}}]}]}}`), []byte(`{}`))
+	f.Add("UPDATE", "SecurityPolicy", []byte(knownBad), []byte(`{"metadata":{"labels":{"a":"b"}}}`))
+	f.Fuzz(func(t *testing.T, operation, kind string, object, old []byte) {
+		request := httpRoute("default")
+		request.Operation, request.Kind.Kind = admissionv1.Operation(operation), kind
+		request.Object.Raw, request.OldObject.Raw = object, old
+		response, err := v.answer(t.Context(), request)
+		if err == nil && !response.Allowed && (response.Result == nil || response.Result.Message == "" || response.Result.Code < http.StatusBadRequest) {
+			t.Errorf("%+v is no denial", response)
+		}
+	})
+}
