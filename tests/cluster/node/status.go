@@ -75,7 +75,7 @@ func statusOf(pod *corev1.Pod, f *facts, before []corev1.PodCondition, now metav
 
 // phase follows the Kubernetes documentation of the pod life cycle.
 func phase(pod *corev1.Pod, f *facts) corev1.PodPhase {
-	if f.over {
+	if f.over || ranOut(pod, f) {
 		if slices.ContainsFunc(f.main, failed) || slices.ContainsFunc(f.init, failedInit(pod)) {
 			return corev1.PodFailed
 		}
@@ -84,12 +84,27 @@ func phase(pod *corev1.Pod, f *facts) corev1.PodPhase {
 		}
 		return corev1.PodSucceeded
 	}
-	if slices.ContainsFunc(f.main, func(c corev1.ContainerStatus) bool {
-		return c.State.Running != nil || c.State.Terminated != nil || c.LastTerminationState.Terminated != nil
-	}) {
+	if begun(f) {
 		return corev1.PodRunning
 	}
 	return corev1.PodPending
+}
+
+// begun returns whether a main container has ever run.
+func begun(f *facts) bool {
+	return slices.ContainsFunc(f.main, func(c corev1.ContainerStatus) bool {
+		return c.State.Running != nil || c.State.Terminated != nil || c.LastTerminationState.Terminated != nil
+	})
+}
+
+// ranOut returns whether every container has ended and none will run again.
+func ranOut(pod *corev1.Pod, f *facts) bool {
+	running := func(c corev1.ContainerStatus) bool { return c.State.Running != nil }
+	again := func(c corev1.ContainerStatus) bool {
+		return c.State.Terminated == nil || pod.Spec.RestartPolicy != corev1.RestartPolicyNever && failed(c)
+	}
+	return pod.Spec.RestartPolicy != corev1.RestartPolicyAlways &&
+		!slices.ContainsFunc(f.init, running) && !slices.ContainsFunc(f.main, again)
 }
 
 func failed(c corev1.ContainerStatus) bool {
@@ -121,7 +136,7 @@ func notInitialized(pod *corev1.Pod) func(corev1.ContainerStatus) bool {
 
 // initialized returns whether the main containers may run. Once they have, a restart of a sidecar changes nothing.
 func initialized(pod *corev1.Pod, f *facts) bool {
-	return phase(pod, f) == corev1.PodRunning || !slices.ContainsFunc(f.init, notInitialized(pod))
+	return begun(f) || !slices.ContainsFunc(f.init, notInitialized(pod))
 }
 
 // unready lists the containers that keep the pod from being ready.
