@@ -3,6 +3,8 @@ package controller
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -34,12 +36,25 @@ type Identities struct {
 // review is the API server's answer about one token.
 type review struct {
 	account string
-	until   time.Time
+	// until is how long the answer holds, expires when the token ends.
+	until, expires time.Time
 }
 
 // NewIdentities returns identities of tokens for an audience; the empty one stands for the API server's own.
 func NewIdentities(c client.Client, audience string) *Identities {
 	return &Identities{client: c, audience: audience, fleets: map[string][]string{}, known: map[[sha256.Size]byte]review{}}
+}
+
+// Knows tells whether a service account is known for the fleet.
+func (i *Identities) Knows(fleet string) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for _, fleets := range i.fleets {
+		if slices.Contains(fleets, fleet) {
+			return true
+		}
+	}
+	return false
 }
 
 // Set tells the service account (namespace/name) of a fleet; empty means that the fleet is gone.
@@ -59,36 +74,44 @@ func (i *Identities) Set(fleet, account string) {
 
 // Authenticate answers with the fleets of the token's service account.
 func (i *Identities) Authenticate(ctx context.Context, token string) (xds.Identity, error) {
-	account, err := i.Account(ctx, token)
+	r, err := i.review(ctx, token)
 	if err != nil {
 		return xds.Identity{}, err
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	return xds.Identity{Subject: account, Fleets: slices.Clone(i.fleets[account])}, nil
+	return xds.Identity{Subject: r.account, Fleets: slices.Clone(i.fleets[r.account]), Expires: r.expires}, nil
 }
 
 // Account answers with the namespace/name of the token's service account, if the token is valid for the audience.
 func (i *Identities) Account(ctx context.Context, token string) (string, error) {
+	r, err := i.review(ctx, token)
+	return r.account, err
+}
+
+func (i *Identities) review(ctx context.Context, token string) (review, error) {
 	sum := sha256.Sum256([]byte(token))
 	i.mu.Lock()
 	known, ok := i.known[sum]
 	i.mu.Unlock()
 	if ok && time.Now().Before(known.until) {
-		return known.account, nil
+		return known, nil
 	}
 	ask := &authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{Token: token}}
 	if i.audience != "" {
 		ask.Spec.Audiences = []string{i.audience}
 	}
 	if err := i.client.Create(ctx, ask); err != nil {
-		return "", fmt.Errorf("ask the API server about a token: %w", err)
+		return review{}, fmt.Errorf("ask the API server about a token: %w", err)
 	}
 	user, isAccount := strings.CutPrefix(ask.Status.User.Username, serviceAccountPrefix)
 	if !ask.Status.Authenticated || !isAccount || (i.audience != "" && !slices.Contains(ask.Status.Audiences, i.audience)) {
-		return "", fmt.Errorf("the token is not one of a service account for audience %q: %s", i.audience, ask.Status.Error)
+		return review{}, fmt.Errorf("the token is not one of a service account for audience %q: %s", i.audience, ask.Status.Error)
 	}
-	account := strings.Replace(user, ":", "/", 1)
+	answer := review{account: strings.Replace(user, ":", "/", 1), until: time.Now().Add(reviewed), expires: expiry(token)}
+	if !answer.expires.IsZero() && answer.expires.Before(answer.until) {
+		answer.until = answer.expires
+	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	for s, r := range i.known {
@@ -96,6 +119,22 @@ func (i *Identities) Account(ctx context.Context, token string) (string, error) 
 			delete(i.known, s)
 		}
 	}
-	i.known[sum] = review{account, time.Now().Add(reviewed)}
-	return account, nil
+	i.known[sum] = answer
+	return answer, nil
+}
+
+// expiry reads when a token ends out of the token itself, which the API server has just found genuine. Zero means that it does not say.
+func expiry(token string) time.Time {
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 {
+		return time.Time{}
+	}
+	var claims struct {
+		Exp int64 `json:"exp"`
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil || json.Unmarshal(payload, &claims) != nil || claims.Exp == 0 {
+		return time.Time{}
+	}
+	return time.Unix(claims.Exp, 0)
 }

@@ -1,0 +1,37 @@
+package controller
+
+import (
+	"encoding/base64"
+	"testing"
+	"time"
+)
+
+func TestExpiry(t *testing.T) {
+	token := func(payload string) string { return "h." + base64.RawURLEncoding.EncodeToString([]byte(payload)) + ".s" }
+	for name, c := range map[string]struct {
+		token string
+		want  time.Time
+	}{
+		"a service account's": {token(`{"exp":1800000000,"sub":"x"}`), time.Unix(1800000000, 0)},
+		"without an end":      {token(`{"sub":"x"}`), time.Time{}},
+		"not JSON":            {token(`hello`), time.Time{}},
+		"not a JWT":           {"opaque", time.Time{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := expiry(c.token); !got.Equal(c.want) {
+				t.Errorf("expiry: %v, want %v", got, c.want)
+			}
+		})
+	}
+}
+
+func TestIdentitiesForgetFleets(t *testing.T) {
+	i := NewIdentities(nil, "xds")
+	i.Set("n/a", "ns/shared")
+	i.Set("n/b", "ns/shared")
+	i.Set("n/a", "ns/own")
+	i.Set("n/b", "")
+	if len(i.fleets["ns/shared"]) != 0 || !i.Knows("n/a") || i.Knows("n/b") {
+		t.Errorf("fleets by account: %v, want n/a of ns/own only", i.fleets)
+	}
+}
