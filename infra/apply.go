@@ -1,0 +1,216 @@
+package infra
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"gatehouse/translator"
+)
+
+// FieldManager is the name under which the Applier owns the fields that it sets.
+const FieldManager = "gatehouse"
+
+// workers is how many Gateways are worked on at once; a failed one is tried again after firstRetry, then less and less often.
+const (
+	workers    = 4
+	firstRetry = 250 * time.Millisecond
+	lastRetry  = time.Minute
+)
+
+// Applier keeps the objects of the Gateways' fleets equal to what is desired: it applies them server-side, repairs them when
+// somebody else changed them, and deletes those that are no longer desired. It runs on the leader only. One Gateway's failure is
+// logged and tried again, and holds up no other Gateway.
+type Applier struct {
+	client client.Client
+	log    logr.Logger
+	queue  workqueue.TypedRateLimitingInterface[string]
+	// Known, if set before Start, returns when every Gateway that exists has been Set, or false if ctx ends before. The fleets of
+	// Gateways that were deleted while nobody watched are then removed.
+	Known func(ctx context.Context) bool
+
+	mu       sync.Mutex
+	settings Settings
+	fleets   map[string]*state
+}
+
+// state is what the Applier knows of one fleet. All but req belongs to the worker that has the fleet's key.
+type state struct {
+	// req is what is required; nil means nothing, so that the fleet is to go.
+	req *translator.Requirement
+	// applied is what was last applied, by object.
+	applied map[object]mark
+	// tidy tells that nothing but the objects of applied exists.
+	tidy bool
+}
+
+// object names an object of a fleet.
+type object struct {
+	kind, namespace, name string
+}
+
+// New returns an Applier that does nothing before Start.
+func New(c client.Client, s Settings, log logr.Logger) *Applier {
+	return &Applier{
+		client:   c,
+		log:      log,
+		settings: s,
+		fleets:   map[string]*state{},
+		queue: workqueue.NewTypedRateLimitingQueue(
+			workqueue.NewTypedItemExponentialFailureRateLimiter[string](firstRetry, lastRetry)),
+	}
+}
+
+// Set says what a Gateway (namespace/name) requires: nil to remove its fleet. A requirement on hold, or without a port, leaves what
+// exists as it is. Set does not wait.
+func (a *Applier) Set(key string, req *translator.Requirement) {
+	a.mu.Lock()
+	s := a.fleets[key]
+	if s == nil {
+		s = &state{applied: map[object]mark{}}
+		a.fleets[key] = s
+	}
+	s.req = req
+	a.mu.Unlock()
+	a.queue.Add(key)
+}
+
+// SetCA replaces the certificates that vouch for the control plane, in all fleets.
+func (a *Applier) SetCA(ca []byte) {
+	a.mu.Lock()
+	a.settings.CA = slices.Clone(ca)
+	keys := slices.Sorted(maps.Keys(a.fleets))
+	a.mu.Unlock()
+	for _, key := range keys {
+		a.queue.Add(key)
+	}
+}
+
+// Changed says that an object of the Gateway's fleet was changed or deleted by somebody. The key is that of KeyOf, or made of the
+// labels of the object.
+func (a *Applier) Changed(key string) {
+	a.mu.Lock()
+	known := a.fleets[key] != nil
+	for long := range a.fleets {
+		if !known && byLabels(long) == key {
+			key, known = long, true
+		}
+	}
+	a.mu.Unlock()
+	if known {
+		a.queue.Add(key)
+	}
+}
+
+// byLabels is the key as the labels of the fleet's objects have it, which is another one if the name is too long for a label.
+func byLabels(key string) string {
+	namespace, name, _ := strings.Cut(key, "/")
+	return namespace + "/" + labelValue(name)
+}
+
+// NeedLeaderElection is true: two writers would undo each other's work while they are of different versions.
+func (a *Applier) NeedLeaderElection() bool { return true }
+
+// Start works until ctx ends.
+func (a *Applier) Start(ctx context.Context) error {
+	var running sync.WaitGroup
+	for range workers {
+		running.Go(func() { a.work(ctx) })
+	}
+	if a.Known != nil && a.Known(ctx) {
+		if err := a.sweep(ctx); err != nil && ctx.Err() == nil {
+			a.log.Error(err, "could not remove fleets of Gateways that are gone")
+		}
+	}
+	<-ctx.Done()
+	a.queue.ShutDown()
+	running.Wait()
+	return nil
+}
+
+func (a *Applier) work(ctx context.Context) {
+	for {
+		key, stopped := a.queue.Get()
+		if stopped {
+			return
+		}
+		err := a.Reconcile(ctx, key)
+		switch {
+		case err == nil:
+			a.queue.Forget(key)
+		case ctx.Err() == nil:
+			a.log.Error(err, "could not bring a fleet up to date; trying again", "gateway", key, "failures", a.queue.NumRequeues(key)+1)
+			a.queue.AddRateLimited(key)
+		}
+		a.queue.Done(key)
+	}
+}
+
+// Reconcile brings the fleet of one Gateway up to date. Everything that can be done is done, even if a part fails. It must not run
+// twice at once for the same key.
+func (a *Applier) Reconcile(ctx context.Context, key string) error {
+	a.mu.Lock()
+	s, settings := a.fleets[key], a.settings
+	var req *translator.Requirement
+	if s != nil {
+		req = s.req
+	}
+	a.mu.Unlock()
+	switch {
+	case s == nil:
+		return nil
+	case req == nil:
+		return a.remove(ctx, key, s)
+	case req.Hold || len(req.Ports) == 0:
+		return nil
+	}
+	objects, err := Desired(*req, settings)
+	if err != nil {
+		return err
+	}
+	wanted := map[object]bool{}
+	var failed []error
+	for _, o := range objects {
+		wanted[nameOf(o)] = true
+		if err := a.apply(ctx, key, s, o); err != nil {
+			failed = append(failed, err)
+		}
+	}
+	for old := range s.applied {
+		if !wanted[old] {
+			s.tidy = false
+		}
+	}
+	if !s.tidy && len(failed) == 0 {
+		failed = append(failed, a.prune(ctx, key, s, wanted))
+	}
+	return errors.Join(failed...)
+}
+
+// remove deletes the whole fleet.
+func (a *Applier) remove(ctx context.Context, key string, s *state) error {
+	if err := a.prune(ctx, key, s, nil); err != nil {
+		return err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if s.req == nil {
+		delete(a.fleets, key)
+	}
+	return nil
+}
+
+func nameOf(o client.Object) object {
+	return object{o.GetObjectKind().GroupVersionKind().Kind, o.GetNamespace(), o.GetName()}
+}
+
+func (o object) String() string { return fmt.Sprintf("%s %s/%s", o.kind, o.namespace, o.name) }

@@ -1,0 +1,201 @@
+package infra
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// mark remembers an apply: what was wanted, and what the API server made of it.
+type mark struct {
+	wanted, live [sha256.Size]byte
+}
+
+// apply makes one object as it is desired, unless it is known to be so.
+func (a *Applier) apply(ctx context.Context, key string, s *state, desired client.Object) error {
+	name := nameOf(desired)
+	wanted, err := fingerprint(desired)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	live := blank(desired)
+	err = a.client.Get(ctx, client.ObjectKeyFromObject(desired), live)
+	switch {
+	case apierrors.IsNotFound(err):
+		// A cache may hold the objects of fleets only.
+		if owned, err := a.free(ctx, key, desired); err != nil || !owned {
+			return err
+		}
+	case err != nil:
+		return fmt.Errorf("reading %s: %w", name, err)
+	default:
+		if owned, err := mayTake(key, live, name); err != nil || !owned {
+			return err
+		}
+		is, err := fingerprint(live)
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		if s.applied[name] == (mark{wanted, is}) {
+			return nil
+		}
+	}
+	applied, err := a.send(ctx, desired)
+	if err != nil {
+		return fmt.Errorf("applying %s: %w", name, err)
+	}
+	is, err := fingerprint(applied)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	if s.applied[name] != (mark{wanted, is}) {
+		a.log.Info("applied", "gateway", key, "object", name.String())
+	}
+	s.applied[name] = mark{wanted, is}
+	return nil
+}
+
+// free asks the API server itself whether the object's name may be taken.
+func (a *Applier) free(ctx context.Context, key string, desired client.Object) (bool, error) {
+	live := &unstructured.Unstructured{}
+	live.SetGroupVersionKind(desired.GetObjectKind().GroupVersionKind())
+	err := a.client.Get(ctx, client.ObjectKeyFromObject(desired), live)
+	switch {
+	case apierrors.IsNotFound(err):
+		return true, nil
+	case err != nil:
+		return false, fmt.Errorf("reading %s: %w", nameOf(desired), err)
+	}
+	return mayTake(key, live, nameOf(desired))
+}
+
+// mayTake tells whether the existing object is of the Gateway's fleet. A ServiceAccount that somebody else made is used as it is;
+// any other object of somebody else's is an error.
+func mayTake(key string, live client.Object, name object) (bool, error) {
+	switch owner, owned := KeyOf(live); {
+	case owned && byLabels(owner) == byLabels(key):
+		return true, nil
+	case owned:
+		return false, fmt.Errorf("%s belongs to Gateway %s already: give one of the two another name in its EnvoyProxy", name, owner)
+	case name.kind == "ServiceAccount":
+		return false, nil
+	}
+	return false, fmt.Errorf("%s exists, and was not made for a Gateway: delete it, or choose another name in the EnvoyProxy", name)
+}
+
+// send applies the object server-side and returns what is stored now.
+func (a *Applier) send(ctx context.Context, desired client.Object) (client.Object, error) {
+	fields, err := fieldsOf(desired)
+	if err != nil {
+		return nil, err
+	}
+	u := &unstructured.Unstructured{Object: fields}
+	if err := a.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(FieldManager), client.ForceOwnership); err != nil {
+		return nil, err
+	}
+	applied := blank(desired)
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, applied); err != nil {
+		return nil, fmt.Errorf("reading the answer: %w", err)
+	}
+	return applied, nil
+}
+
+// blank is an empty object of the same type.
+func blank(o client.Object) client.Object {
+	fresh, ok := reflect.New(reflect.TypeOf(o).Elem()).Interface().(client.Object)
+	if !ok {
+		panic(fmt.Sprintf("%T is an object, but its type is not", o))
+	}
+	fresh.GetObjectKind().SetGroupVersionKind(o.GetObjectKind().GroupVersionKind())
+	return fresh
+}
+
+// fieldsOf are the fields that the Applier means: the status is not its own, and an empty value is no wish.
+func fieldsOf(o client.Object) (map[string]any, error) {
+	fields, err := runtime.DefaultUnstructuredConverter.ToUnstructured(o)
+	if err != nil {
+		return nil, fmt.Errorf("encoding: %w", err)
+	}
+	delete(fields, "status")
+	unstructured.RemoveNestedField(fields, "metadata", "creationTimestamp")
+	unstructured.RemoveNestedField(fields, "spec", "template", "metadata", "creationTimestamp")
+	return fields, nil
+}
+
+// fingerprint tells apart objects that differ in more than their status and the API server's bookkeeping.
+func fingerprint(o client.Object) ([sha256.Size]byte, error) {
+	fields, err := fieldsOf(o)
+	if err != nil {
+		return [sha256.Size]byte{}, err
+	}
+	for _, name := range []string{"managedFields", "resourceVersion", "generation"} {
+		unstructured.RemoveNestedField(fields, "metadata", name)
+	}
+	delete(fields, "apiVersion")
+	delete(fields, "kind")
+	text, err := json.Marshal(fields)
+	if err != nil {
+		return [sha256.Size]byte{}, fmt.Errorf("encoding: %w", err)
+	}
+	return sha256.Sum256(text), nil
+}
+
+// kinds are lists of every kind that a fleet has objects of, in the order in which they are deleted: first what clients connect to.
+func kinds() []client.ObjectList {
+	return []client.ObjectList{
+		&corev1.ServiceList{}, &appsv1.DeploymentList{}, &appsv1.DaemonSetList{}, &corev1.ConfigMapList{}, &corev1.ServiceAccountList{},
+	}
+}
+
+// prune deletes the objects of the fleet that are not wanted.
+func (a *Applier) prune(ctx context.Context, key string, s *state, wanted map[object]bool) error {
+	var failed []error
+	found, err := a.list(ctx, client.MatchingLabels(ownerLabelsOf(key)))
+	if err != nil {
+		failed = append(failed, err)
+	}
+	for _, o := range found {
+		name := nameOf(o)
+		if wanted[name] {
+			continue
+		}
+		uid := o.GetUID()
+		err := a.client.Delete(ctx, o, client.Preconditions{UID: &uid}, client.PropagationPolicy("Background"))
+		if err != nil && !apierrors.IsNotFound(err) {
+			failed = append(failed, fmt.Errorf("deleting %s: %w", name, err))
+			continue
+		}
+		delete(s.applied, name)
+		a.log.Info("deleted", "gateway", key, "object", name.String())
+	}
+	s.tidy = len(failed) == 0
+	return errors.Join(failed...)
+}
+
+// list finds objects of fleets.
+func (a *Applier) list(ctx context.Context, of client.MatchingLabels) ([]client.Object, error) {
+	var found []client.Object
+	var failed []error
+	for _, list := range kinds() {
+		if err := a.client.List(ctx, list, of, client.InNamespace(a.namespace())); err != nil {
+			failed = append(failed, fmt.Errorf("listing %T: %w", list, err))
+			continue
+		}
+		objects, err := a.items(list)
+		if err != nil {
+			failed = append(failed, err)
+		}
+		found = append(found, objects...)
+	}
+	return found, errors.Join(failed...)
+}

@@ -1,0 +1,88 @@
+package infra
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/api/config"
+)
+
+// sweep removes the fleets of Gateways that do not exist any more. A Gateway that exists keeps its fleet, whatever is wrong with it.
+func (a *Applier) sweep(ctx context.Context) error {
+	found, err := a.list(ctx, ManagedLabels())
+	if err != nil {
+		return err
+	}
+	seen := map[string]bool{}
+	for _, o := range found {
+		key, owned := KeyOf(o)
+		if !owned || seen[key] {
+			continue
+		}
+		seen[key] = true
+		if err := a.sweepOne(ctx, key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *Applier) sweepOne(ctx context.Context, key string) error {
+	a.mu.Lock()
+	known := a.fleets[key] != nil
+	a.mu.Unlock()
+	if known {
+		return nil
+	}
+	namespace, name, _ := strings.Cut(key, "/")
+	err := a.client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, &gwapiv1.Gateway{})
+	switch {
+	case apierrors.IsNotFound(err):
+		a.Set(key, nil)
+		return nil
+	case err != nil:
+		return fmt.Errorf("looking for Gateway %s: %w", key, err)
+	}
+	return nil
+}
+
+// namespace is where fleets are; empty means that they are in many namespaces.
+func (a *Applier) namespace() string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.settings.DeployMode == config.DeployGatewayNamespace {
+		return ""
+	}
+	return a.settings.ControllerNamespace
+}
+
+func ownerLabelsOf(key string) map[string]string {
+	namespace, name, _ := strings.Cut(key, "/")
+	return OwnerLabels(namespace, name)
+}
+
+// items are the objects of a list, each with its kind, which lists do not tell.
+func (a *Applier) items(list client.ObjectList) ([]client.Object, error) {
+	var objects []client.Object
+	err := meta.EachListItem(list, func(item runtime.Object) error {
+		o, ok := item.(client.Object)
+		if !ok {
+			return fmt.Errorf("%T is no object", item)
+		}
+		kind, err := a.client.GroupVersionKindFor(o)
+		if err != nil {
+			return fmt.Errorf("finding the kind of %T: %w", o, err)
+		}
+		o.GetObjectKind().SetGroupVersionKind(kind)
+		objects = append(objects, o)
+		return nil
+	})
+	return objects, err
+}
