@@ -71,8 +71,8 @@ func (o certgenOptions) run(ctx context.Context, c client.Client, out io.Writer)
 	if o.overwrite {
 		ensure = certs.Replace
 	}
-	serving, err := ensure(ctx, c, certs.Options{
-		Namespace: o.namespace, Name: o.secret, DNSNames: certs.ServiceNames(o.service, o.namespace, o.domain),
+	serving, err := ensure(ctx, c, certs.Settings{
+		Namespace: o.namespace, Secret: o.secret, DNSNames: certs.ServiceNames(o.service, o.namespace, o.domain),
 	})
 	if err != nil {
 		return err

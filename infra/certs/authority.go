@@ -49,15 +49,15 @@ func crossSign(ca, older *x509.Certificate, olderKey crypto.Signer, now time.Tim
 }
 
 // newLeaf makes a serving certificate. It never outlives its CA.
-func newLeaf(o Options, ca *x509.Certificate, caKey crypto.Signer, now time.Time) (*x509.Certificate, crypto.Signer, error) {
-	template, err := template(min(o.LeafLifetime, ca.NotAfter.Sub(now)), now)
+func newLeaf(s Settings, ca *x509.Certificate, caKey crypto.Signer, now time.Time) (*x509.Certificate, crypto.Signer, error) {
+	template, err := template(min(s.LeafLifetime, ca.NotAfter.Sub(now)), now)
 	if err != nil {
 		return nil, nil, err
 	}
-	if len(o.DNSNames) > 0 {
-		template.Subject = pkix.Name{CommonName: o.DNSNames[0]}
+	if len(s.DNSNames) > 0 {
+		template.Subject = pkix.Name{CommonName: s.DNSNames[0]}
 	}
-	template.DNSNames = o.DNSNames
+	template.DNSNames = s.DNSNames
 	template.KeyUsage = x509.KeyUsageDigitalSignature
 	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 	key, err := newKey()

@@ -3,44 +3,34 @@
 package certs
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"time"
 
-	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// The defaults of the options.
+// The defaults of the settings.
 const (
 	DefaultSecret       = "gatehouse"
 	DefaultLeafLifetime = 90 * 24 * time.Hour
 	DefaultCALifetime   = 5 * 365 * 24 * time.Hour
-	DefaultInterval     = time.Minute
 )
 
-// Options say what is kept and where.
-type Options struct {
-	// Namespace and Name are those of the Secret; an empty Name means DefaultSecret.
-	Namespace, Name string
+// Settings say what is kept and where.
+type Settings struct {
+	// Namespace and Secret name the Secret; an empty Secret means DefaultSecret.
+	Namespace, Secret string
 	// DNSNames are the names that the certificate is for.
 	DNSNames []string
 	// LeafLifetime and CALifetime are how long a new certificate is valid; it is renewed after two thirds of it. Zero means the
 	// default.
 	LeafLifetime, CALifetime time.Duration
-	// Interval is the time between two looks of a Keeper at the Secret. Zero means the default.
-	Interval time.Duration
-	// WebhookConfiguration is the name of the ValidatingWebhookConfiguration and of the MutatingWebhookConfiguration that a Keeper
-	// tells the CA; empty means none.
-	WebhookConfiguration string
-	// Log gets what a Keeper does.
-	Log logr.Logger
 }
 
 // ServiceNames are the names under which a Service is reached from inside the cluster.
@@ -53,16 +43,21 @@ func ServiceNames(service, namespace, clusterDomain string) []string {
 	}
 }
 
-func (o Options) withDefaults() Options {
-	o.Name = cmp.Or(o.Name, DefaultSecret)
-	o.LeafLifetime = cmp.Or(o.LeafLifetime, DefaultLeafLifetime)
-	o.CALifetime = cmp.Or(o.CALifetime, DefaultCALifetime)
-	o.Interval = cmp.Or(o.Interval, DefaultInterval)
-	return o
+func (s Settings) withDefaults() Settings {
+	if s.Secret == "" {
+		s.Secret = DefaultSecret
+	}
+	if s.LeafLifetime == 0 {
+		s.LeafLifetime = DefaultLeafLifetime
+	}
+	if s.CALifetime == 0 {
+		s.CALifetime = DefaultCALifetime
+	}
+	return s
 }
 
-func (o Options) key() client.ObjectKey {
-	return client.ObjectKey{Namespace: o.Namespace, Name: o.Name}
+func (s Settings) key() client.ObjectKey {
+	return client.ObjectKey{Namespace: s.Namespace, Name: s.Secret}
 }
 
 // The keys of the Secret. ca.crt may hold several certificates: the one that signs comes first, then those that signed before and
@@ -80,21 +75,21 @@ const attempts = 5
 
 // EnsureServing makes or renews the Secret if that is due, and returns what it holds. Replicas may do it at the same time: one of
 // them writes, the others read what it wrote. A Secret without the CA's key is kept by somebody else, and used as it is.
-func EnsureServing(ctx context.Context, c client.Client, o Options) (*Serving, error) {
-	return ensure(ctx, c, o.withDefaults(), nil, false)
+func EnsureServing(ctx context.Context, c client.Client, s Settings) (*Serving, error) {
+	return ensure(ctx, c, s.withDefaults(), nil, false)
 }
 
 // Replace makes a new CA and a new certificate, whatever is there. Those who trust the old CA trust the new one, unless the old
 // Secret is broken or gone.
-func Replace(ctx context.Context, c client.Client, o Options) (*Serving, error) {
-	return ensure(ctx, c, o.withDefaults(), nil, true)
+func Replace(ctx context.Context, c client.Client, s Settings) (*Serving, error) {
+	return ensure(ctx, c, s.withDefaults(), nil, true)
 }
 
 // ensure restores known if the Secret is gone or broken; known is nil if nothing is known.
-func ensure(ctx context.Context, c client.Client, o Options, known *Serving, replace bool) (*Serving, error) {
+func ensure(ctx context.Context, c client.Client, s Settings, known *Serving, replace bool) (*Serving, error) {
 	var last error
 	for range attempts {
-		current, err := tryEnsure(ctx, c, o, known, replace)
+		current, err := tryEnsure(ctx, c, s, known, replace)
 		if err == nil {
 			return current, nil
 		}
@@ -103,20 +98,20 @@ func ensure(ctx context.Context, c client.Client, o Options, known *Serving, rep
 		}
 		last = err
 	}
-	return nil, fmt.Errorf("others keep writing to Secret %s: %w", o.key(), last)
+	return nil, fmt.Errorf("others keep writing to Secret %s: %w", s.key(), last)
 }
 
-func tryEnsure(ctx context.Context, c client.Client, o Options, known *Serving, replace bool) (*Serving, error) {
+func tryEnsure(ctx context.Context, c client.Client, s Settings, known *Serving, replace bool) (*Serving, error) {
 	secret := &corev1.Secret{}
-	err := c.Get(ctx, o.key(), secret)
+	err := c.Get(ctx, s.key(), secret)
 	absent := apierrors.IsNotFound(err)
 	if err != nil && !absent {
-		return nil, fmt.Errorf("reading Secret %s: %w", o.key(), err)
+		return nil, fmt.Errorf("reading Secret %s: %w", s.key(), err)
 	}
 	stored, broken := parse(secret.Data)
 	if secret.Annotations[annotationCertManager] != "" {
 		if broken != nil {
-			return nil, fmt.Errorf("reading Secret %s, which cert-manager fills: %w", o.key(), broken)
+			return nil, fmt.Errorf("reading Secret %s, which cert-manager fills: %w", s.key(), broken)
 		}
 		return stored, nil
 	}
@@ -126,33 +121,33 @@ func tryEnsure(ctx context.Context, c client.Client, o Options, known *Serving, 
 	if stored != nil && stored.caKey == nil && !replace {
 		return stored, nil
 	}
-	wanted, err := renew(stored, o, time.Now(), replace)
+	wanted, err := renew(stored, s, time.Now(), replace)
 	if err != nil {
-		return nil, fmt.Errorf("renewing the certificates of Secret %s: %w", o.key(), err)
+		return nil, fmt.Errorf("renewing the certificates of Secret %s: %w", s.key(), err)
 	}
 	if wanted == stored && broken == nil {
 		return wanted, nil
 	}
-	return wanted, write(ctx, c, o, secret, absent, wanted)
+	return wanted, write(ctx, c, s, secret, absent, wanted)
 }
 
 // write stores the certificates. It fails with a conflict if the Secret was written since it was read.
-func write(ctx context.Context, c client.Client, o Options, secret *corev1.Secret, absent bool, wanted *Serving) error {
+func write(ctx context.Context, c client.Client, s Settings, secret *corev1.Secret, absent bool, wanted *Serving) error {
 	data, err := wanted.data()
 	if err != nil {
-		return fmt.Errorf("encoding the certificates of Secret %s: %w", o.key(), err)
+		return fmt.Errorf("encoding the certificates of Secret %s: %w", s.key(), err)
 	}
 	if absent {
 		fresh := &corev1.Secret{
 			ObjectMeta: metav1.ObjectMeta{
-				Namespace: o.Namespace, Name: o.Name,
+				Namespace: s.Namespace, Name: s.Secret,
 				Labels: map[string]string{"app.kubernetes.io/name": "gatehouse", "app.kubernetes.io/managed-by": "gatehouse"},
 			},
 			Type: corev1.SecretTypeTLS,
 			Data: data,
 		}
 		if err := c.Create(ctx, fresh); err != nil {
-			return fmt.Errorf("creating Secret %s: %w", o.key(), err)
+			return fmt.Errorf("creating Secret %s: %w", s.key(), err)
 		}
 		return nil
 	}
@@ -163,7 +158,7 @@ func write(ctx context.Context, c client.Client, o Options, secret *corev1.Secre
 	}
 	maps.Copy(changed.Data, data)
 	if err := c.Update(ctx, changed); err != nil {
-		return fmt.Errorf("updating Secret %s: %w", o.key(), err)
+		return fmt.Errorf("updating Secret %s: %w", s.key(), err)
 	}
 	return nil
 }

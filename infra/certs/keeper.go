@@ -4,35 +4,46 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
 	"sync"
 	"time"
 
+	"github.com/go-logr/logr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
+
+// DefaultInterval is the time between two looks at the Secret and at the webhook configurations. It is short, since the API server
+// refuses what it should ask a webhook about as long as somebody else's upgrade has taken the CA away.
+const DefaultInterval = 10 * time.Second
 
 // Keeper serves the certificate of the Secret to this process, renews it in time, and tells the webhook configurations which CA to
 // trust. Every replica has one.
 type Keeper struct {
-	client  client.Client
-	options Options
+	client   client.Client
+	settings Settings
+	log      logr.Logger
+	// Interval is the time between two looks at the Secret; it may be set before Start.
+	Interval time.Duration
+	// Webhooks is the name of the ValidatingWebhookConfiguration and of the MutatingWebhookConfiguration that are told the CA; empty
+	// means none. It may be set before Start.
+	Webhooks string
 
 	mu       sync.RWMutex
 	current  *Serving
 	onChange []func()
 }
 
-// NewKeeper makes or reads the Secret, so that there is a certificate to serve from the start.
-func NewKeeper(ctx context.Context, c client.Client, o Options) (*Keeper, error) {
-	k := &Keeper{client: c, options: o.withDefaults()}
-	return k, k.load(ctx)
+// NewKeeper returns a keeper that has nothing yet: Load it before it is to serve.
+func NewKeeper(c client.Client, s Settings, log logr.Logger) *Keeper {
+	return &Keeper{client: c, settings: s.withDefaults(), log: log, Interval: DefaultInterval}
 }
 
-// load reads, and if need be makes or renews the Secret.
-func (k *Keeper) load(ctx context.Context) error {
+// Load reads, and if need be makes or renews the Secret.
+func (k *Keeper) Load(ctx context.Context) error {
 	k.mu.RLock()
 	known := k.current
 	k.mu.RUnlock()
-	serving, err := ensure(ctx, k.client, k.options, known, false)
+	serving, err := ensure(ctx, k.client, k.settings, known, false)
 	if err != nil {
 		return err
 	}
@@ -42,15 +53,15 @@ func (k *Keeper) load(ctx context.Context) error {
 
 // Start looks after the certificate until ctx ends. A failure is logged and tried again; what was served is served on.
 func (k *Keeper) Start(ctx context.Context) error {
-	ticker := time.NewTicker(k.options.Interval)
+	ticker := time.NewTicker(k.Interval)
 	defer ticker.Stop()
 	for {
-		err := k.load(ctx)
+		err := k.Load(ctx)
 		if err == nil {
-			err = inject(ctx, k.client, k.options.WebhookConfiguration, k.CABundle())
+			err = inject(ctx, k.client, k.Webhooks, k.CABundle())
 		}
 		if err != nil && ctx.Err() == nil {
-			k.options.Log.Error(err, "could not look after the serving certificate; trying again", "after", k.options.Interval.String())
+			k.log.Error(err, "could not look after the serving certificate; trying again", "after", k.Interval.String())
 		}
 		select {
 		case <-ticker.C:
@@ -63,25 +74,35 @@ func (k *Keeper) Start(ctx context.Context) error {
 // NeedLeaderElection is false: every replica serves.
 func (k *Keeper) NeedLeaderElection() bool { return false }
 
-// Certificate is what to serve with now.
-func (k *Keeper) Certificate() *tls.Certificate {
+// GetCertificate is for tls.Config.
+func (k *Keeper) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
-	return &k.current.Leaf
+	if k.current == nil {
+		return nil, errors.New("there is no serving certificate yet")
+	}
+	return &k.current.Leaf, nil
 }
 
-// CABundle are the certificates (PEM) that clients of this process are to trust.
+// CABundle are the certificates (PEM) that clients of this process are to trust; nil before Load.
 func (k *Keeper) CABundle() []byte {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
+	if k.current == nil {
+		return nil
+	}
 	return k.current.CABundle()
 }
 
-// OnChange calls f after each change of the CA bundle from now on. It may be called from any goroutine.
+// OnChange calls f after each change of the CA bundle, the first one included, and once at once if there is one already.
 func (k *Keeper) OnChange(f func()) {
 	k.mu.Lock()
-	defer k.mu.Unlock()
 	k.onChange = append(k.onChange, f)
+	loaded := k.current != nil
+	k.mu.Unlock()
+	if loaded {
+		f()
+	}
 }
 
 func (k *Keeper) take(serving *Serving) {
@@ -89,12 +110,12 @@ func (k *Keeper) take(serving *Serving) {
 	old := k.current
 	k.current = serving
 	var calls []func()
-	if old != nil && !bytes.Equal(old.caBundle, serving.caBundle) {
+	if old == nil || !bytes.Equal(old.caBundle, serving.caBundle) {
 		calls = append(calls, k.onChange...)
 	}
 	k.mu.Unlock()
 	if old == nil || !bytes.Equal(old.Leaf.Certificate[0], serving.Leaf.Certificate[0]) {
-		k.options.Log.Info("serving with a new certificate", "expires", serving.Leaf.Leaf.NotAfter)
+		k.log.Info("serving with a new certificate", "expires", serving.Leaf.Leaf.NotAfter)
 	}
 	for _, f := range calls {
 		f()

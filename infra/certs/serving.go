@@ -77,22 +77,22 @@ func (s *Serving) data() (map[string][]byte, error) {
 // renew returns the certificates to use from now on: the given ones, unless renewal is due or replace asks for it. A CA is
 // renewed after two thirds of its life; the old one stays in the bundle until it expires, and signs its successor, so that
 // certificates of the new one are trusted by everybody who has not heard of it yet.
-func renew(old *Serving, o Options, now time.Time, replace bool) (*Serving, error) {
+func renew(old *Serving, s Settings, now time.Time, replace bool) (*Serving, error) {
 	if old == nil || old.caKey == nil {
-		return first(old, o, now)
+		return first(old, s, now)
 	}
 	if replace || due(old.cas[0], now) {
-		return succeed(old, o, now)
+		return succeed(old, s, now)
 	}
-	if fits(old, o.DNSNames, now) {
+	if fits(old, s.DNSNames, now) {
 		return old, nil
 	}
-	return issue(&Serving{cas: old.cas, caKey: old.caKey, caBundle: old.caBundle}, crossSigned(old, now), o, now)
+	return issue(&Serving{cas: old.cas, caKey: old.caKey, caBundle: old.caBundle}, crossSigned(old, now), s, now)
 }
 
 // first makes a CA and a certificate. What was trusted before, if anything, stays trusted.
-func first(old *Serving, o Options, now time.Time) (*Serving, error) {
-	ca, key, err := newCA(o.CALifetime, now)
+func first(old *Serving, s Settings, now time.Time) (*Serving, error) {
+	ca, key, err := newCA(s.CALifetime, now)
 	if err != nil {
 		return nil, err
 	}
@@ -101,12 +101,12 @@ func first(old *Serving, o Options, now time.Time) (*Serving, error) {
 		next.cas = append(next.cas, valid(old.cas, now)...)
 	}
 	next.caBundle = encodeCertificates(raw(next.cas)...)
-	return issue(next, nil, o, now)
+	return issue(next, nil, s, now)
 }
 
 // succeed makes a CA that the old one vouches for.
-func succeed(old *Serving, o Options, now time.Time) (*Serving, error) {
-	next, err := first(old, o, now)
+func succeed(old *Serving, s Settings, now time.Time) (*Serving, error) {
+	next, err := first(old, s, now)
 	if err != nil {
 		return nil, err
 	}
@@ -122,8 +122,8 @@ func succeed(old *Serving, o Options, now time.Time) (*Serving, error) {
 }
 
 // issue adds a new leaf, followed by the certificates by which older CAs vouch for the one that signs.
-func issue(next *Serving, cross [][]byte, o Options, now time.Time) (*Serving, error) {
-	leaf, key, err := newLeaf(o, next.cas[0], next.caKey, now)
+func issue(next *Serving, cross [][]byte, s Settings, now time.Time) (*Serving, error) {
+	leaf, key, err := newLeaf(s, next.cas[0], next.caKey, now)
 	if err != nil {
 		return nil, err
 	}

@@ -8,8 +8,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-func testOptions() Options {
-	return Options{
+func testSettings() Settings {
+	return Settings{
 		Namespace: "gatehouse-system",
 		DNSNames:  ServiceNames("gatehouse", "gatehouse-system", "cluster.local"),
 	}.withDefaults()
@@ -29,7 +29,7 @@ func accepts(t *testing.T, bundle []byte, server *Serving, at time.Time) error {
 		}
 		between.AddCert(cert)
 	}
-	for _, name := range testOptions().DNSNames {
+	for _, name := range testSettings().DNSNames {
 		if err := server.Leaf.Leaf.VerifyHostname(name); err != nil {
 			return err
 		}
@@ -56,7 +56,7 @@ func reread(t *testing.T, s *Serving) *Serving {
 // half a year ago must accept what is served now.
 func TestEverybodyKeepsTrustingEverybody(t *testing.T) {
 	const week = 7 * 24 * time.Hour
-	s := testOptions()
+	s := testSettings()
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	var current *Serving
 	var bundles [][]byte
@@ -95,7 +95,7 @@ func TestEverybodyKeepsTrustingEverybody(t *testing.T) {
 
 func TestRenew(t *testing.T) {
 	now := time.Now()
-	s := testOptions()
+	s := testSettings()
 	first, err := renew(nil, s, now, false)
 	if err != nil {
 		t.Fatal(err)
@@ -105,7 +105,7 @@ func TestRenew(t *testing.T) {
 	more.DNSNames = append([]string{"other.example.com"}, s.DNSNames...)
 	for _, c := range []struct {
 		name          string
-		options       Options
+		settings      Settings
 		at            time.Time
 		replace       bool
 		leaf, ca      bool
@@ -120,7 +120,7 @@ func TestRenew(t *testing.T) {
 		{"the clock went back", s, now.Add(-24 * time.Hour), false, true, true, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			next, err := renew(first, c.options, c.at, c.replace)
+			next, err := renew(first, c.settings, c.at, c.replace)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -141,8 +141,8 @@ func TestRenew(t *testing.T) {
 }
 
 func TestParseRefusesWhatDoesNotBelongTogether(t *testing.T) {
-	a, errA := renew(nil, testOptions(), time.Now(), false)
-	b, errB := renew(nil, testOptions(), time.Now(), false)
+	a, errA := renew(nil, testSettings(), time.Now(), false)
+	b, errB := renew(nil, testSettings(), time.Now(), false)
 	if errA != nil || errB != nil {
 		t.Fatal(errA, errB)
 	}
@@ -172,7 +172,7 @@ func TestParseRefusesWhatDoesNotBelongTogether(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	serving, err := renew(nil, testOptions(), time.Now(), false)
+	serving, err := renew(nil, testSettings(), time.Now(), false)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -186,7 +186,7 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			return
 		}
-		next, err := renew(s, testOptions(), time.Now(), false)
+		next, err := renew(s, testSettings(), time.Now(), false)
 		if err != nil {
 			t.Fatalf("what was read cannot be renewed: %v", err)
 		}

@@ -130,13 +130,17 @@ func TestPatch(t *testing.T) {
 		patch string
 		want  func(*appsv1.Deployment)
 	}{
-		{"a strategic merge changes what it names", v1alpha1.StrategicMerge, `{"spec":{"template":{"spec":{"nodeSelector":{"zone":"b"}}}}}`,
-			func(d *appsv1.Deployment) { d.Spec.Template.Spec.NodeSelector["zone"] = "b" }},
-		{"null removes a field", v1alpha1.JSONMerge, `{"spec":{"replicas":null,"template":{"spec":{"nodeSelector":{"zone":null}}}}}`,
+		{
+			"a strategic merge changes what it names", v1alpha1.StrategicMerge, `{"spec":{"template":{"spec":{"nodeSelector":{"zone":"b"}}}}}`,
+			func(d *appsv1.Deployment) { d.Spec.Template.Spec.NodeSelector["zone"] = "b" },
+		},
+		{
+			"null removes a field", v1alpha1.JSONMerge, `{"spec":{"replicas":null,"template":{"spec":{"nodeSelector":{"zone":null}}}}}`,
 			func(d *appsv1.Deployment) {
 				d.Spec.Replicas = nil
 				delete(d.Spec.Template.Spec.NodeSelector, "zone")
-			}},
+			},
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got, err := Patch(object, &v1alpha1.KubernetesPatchSpec{Type: &c.merge, Value: apiextensionsv1.JSON{Raw: []byte(c.patch)}})
