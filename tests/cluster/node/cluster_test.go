@@ -33,10 +33,7 @@ import (
 // The tests of this package run pods on a node with a real API server. All share one cluster, which is started by the
 // first that needs it; each has a Kubernetes namespace of its own.
 
-func TestMain(m *testing.M) {
-	InitIfPod()
-	isolated.Main(m)
-}
+func TestMain(m *testing.M) { isolated.Main(m) }
 
 // testCluster is a running API server, controller manager and node.
 type testCluster struct {

@@ -139,7 +139,7 @@ func retire(s *corev1.ContainerStatus) {
 
 // start starts the container. While something that it needs is missing it waits, until life ends: then it returns nil.
 func (c *container) start(life context.Context) (*run, error) {
-	for life.Err() == nil {
+	for told := ""; life.Err() == nil; {
 		changed := c.pod.changes()
 		spec, err := c.sandboxSpec()
 		if err == nil {
@@ -149,7 +149,10 @@ func (c *container) start(life context.Context) (*run, error) {
 		if errors.As(err, new(imageError)) {
 			reason = "ErrImagePull"
 		}
-		c.pod.warn(reason, err)
+		if told != err.Error() {
+			told = err.Error()
+			c.pod.warn(reason, err)
+		}
 		c.setWaiting(reason, err)
 		select {
 		case <-changed:

@@ -25,6 +25,7 @@ import (
 
 	"gatehouse/tests/cluster/node/dns"
 	"gatehouse/tests/cluster/node/sandbox"
+	"gatehouse/tests/cluster/node/sandbox/inside"
 	"gatehouse/tests/cluster/node/service"
 )
 
@@ -53,9 +54,9 @@ type agent struct {
 	closed  bool
 }
 
-// InitIfPod must be called first thing in main of a program that calls Run: containers are started as the program
-// itself under another name, and InitIfPod then does a container's work and does not return.
-func InitIfPod() { sandbox.Init() }
+// InitIfPod does a container's work, and does not return, if the program was started as the init of a container: these
+// are the program itself under another name. It belongs first in main of a program that calls Run.
+func InitIfPod() { inside.Init() }
 
 // Run makes this network namespace a Kubernetes node until ctx ends; it then stops every pod in order.
 //

@@ -112,7 +112,7 @@ func (p *pod) run() {
 
 // prepare makes the volumes and the network. It waits for what is missing, and returns false if the pod is to stop.
 func (p *pod) prepare() bool {
-	for p.life.Err() == nil {
+	for told := ""; p.life.Err() == nil; {
 		changed := p.changes()
 		err := p.volumes.Update(p.current(), p.sources)
 		if err == nil {
@@ -121,7 +121,10 @@ func (p *pod) prepare() bool {
 		if err == nil {
 			return true
 		}
-		p.warn("FailedMount", err)
+		if told != err.Error() {
+			told = err.Error()
+			p.warn("FailedMount", err)
+		}
 		p.change(func(f *facts) {
 			for i := range f.main {
 				if w := f.main[i].State.Waiting; w != nil {

@@ -32,19 +32,31 @@ func Main(m *testing.M) {
 	case os.Getuid() != 0:
 		os.Exit(m.Run())
 	}
+	os.Exit(again())
+}
+
+// again runs the program in new namespaces and returns its exit code. Temporary files of tests go where they can be
+// removed when all that used them has ended.
+func again() int {
+	dir, err := os.MkdirTemp("", "isolated-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "make a temporary directory:", err)
+		return 1
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
 	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
-	cmd.Env = append(os.Environ(), marker+"=1")
+	cmd.Env = append(os.Environ(), marker+"=1", "TMPDIR="+dir)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS | unix.CLONE_NEWPID, Pdeathsig: unix.SIGKILL}
-	err := cmd.Run()
+	err = cmd.Run()
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
-		os.Exit(exit.ExitCode())
+		return exit.ExitCode()
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "run tests in namespaces of their own:", err)
-		os.Exit(1)
+		return 1
 	}
-	os.Exit(0)
+	return 0
 }
 
 // Need skips a test that cannot run without namespaces of its own.

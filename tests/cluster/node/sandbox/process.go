@@ -13,6 +13,8 @@ import (
 
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"gatehouse/tests/cluster/node/sandbox/inside"
 )
 
 // Process is a container that runs or has run.
@@ -25,7 +27,7 @@ type Process struct {
 	mu      sync.Mutex
 	send    *json.Encoder
 	last    int
-	waiting map[int]chan reply
+	waiting map[int]chan inside.Reply
 }
 
 // Output is where a container's standard streams go. Both files may be the same.
@@ -41,7 +43,7 @@ func (h *Host) Start(n *Network, s Spec, out Output) (*Process, error) {
 		return nil, err
 	}
 	cmd := &exec.Cmd{
-		Path: "/proc/self/exe", Args: []string{initName}, Env: []string{},
+		Path: "/proc/self/exe", Args: []string{inside.Name}, Env: []string{},
 		Stdout: out.Stdout, Stderr: out.Stderr, ExtraFiles: []*os.File{theirs},
 		SysProcAttr: &syscall.SysProcAttr{
 			Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC,
@@ -54,7 +56,7 @@ func (h *Host) Start(n *Network, s Spec, out Output) (*Process, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start the container's init: %w", err), ours.Close())
 	}
-	p := &Process{cmd: cmd, control: ours, done: make(chan struct{}), send: json.NewEncoder(ours), waiting: map[int]chan reply{}}
+	p := &Process{cmd: cmd, control: ours, done: make(chan struct{}), send: json.NewEncoder(ours), waiting: map[int]chan inside.Reply{}}
 	return p, p.begin(s)
 }
 
@@ -89,14 +91,14 @@ func (p *Process) Exec(ctx context.Context, command []string) (int, string, erro
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		delete(p.waiting, id)
-		return 0, "", errors.Join(fmt.Errorf("run %q in the container: %w", command, ctx.Err()), p.send.Encode(request{ID: id, Cancel: true}))
+		return 0, "", errors.Join(fmt.Errorf("run %q in the container: %w", command, ctx.Err()), p.send.Encode(inside.Request{ID: id, Cancel: true}))
 	}
 }
 
 // begin hands the Spec to the init, waits for its answer and then serves the connection in the background.
 func (p *Process) begin(s Spec) error {
 	receive := json.NewDecoder(p.control)
-	var first reply
+	var first inside.Reply
 	err := p.send.Encode(s)
 	if err == nil {
 		err = receive.Decode(&first)
@@ -114,19 +116,19 @@ func (p *Process) begin(s Spec) error {
 	return nil
 }
 
-func (p *Process) ask(command []string) (int, chan reply, error) {
+func (p *Process) ask(command []string) (int, chan inside.Reply, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.last++
-	answer := make(chan reply, 1)
+	answer := make(chan inside.Reply, 1)
 	p.waiting[p.last] = answer
-	return p.last, answer, p.send.Encode(request{ID: p.last, Command: command})
+	return p.last, answer, p.send.Encode(inside.Request{ID: p.last, Command: command})
 }
 
 // receive hands each answer to the caller that waits for it, until the container ends.
 func (p *Process) receive(from *json.Decoder) {
 	for {
-		var r reply
+		var r inside.Reply
 		if from.Decode(&r) != nil {
 			return // The init has ended; Done says so to every caller.
 		}

@@ -14,10 +14,7 @@ import (
 	"gatehouse/tests/cluster/node/isolated"
 )
 
-func TestMain(m *testing.M) {
-	Init()
-	isolated.Main(m)
-}
+func TestMain(m *testing.M) { isolated.Main(m) }
 
 // started is a container with its output so far.
 type started struct {

@@ -1,4 +1,4 @@
-package sandbox
+package inside
 
 import (
 	"encoding/json"
@@ -15,19 +15,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// initName is the name by which the program knows that it is to be a container's init.
-const initName = "gatehouse-container-init"
+// Name is the name by which the program knows that it is to be a container's init.
+const Name = "gatehouse-container-init"
 
 // outputLimit is how much output of a command run by Exec is kept, in bytes.
 const outputLimit = 10 << 10
 
-// Init turns the process into the init of a container if it was started as one, and then does not return. It must be
-// called first thing in main, and in TestMain of tests that start containers.
+func init() { Init() }
+
+// Init does a container's work if the process was started for that, and then does not return. The package calls it
+// itself, before packages that sort after it are initialised; a program may call it again to show what it does.
 func Init() {
-	if len(os.Args) == 0 || os.Args[0] != initName {
-		return
+	if len(os.Args) > 0 && os.Args[0] == Name {
+		os.Exit(serveContainer(os.NewFile(3, "control")))
 	}
-	os.Exit(serveContainer(os.NewFile(3, "control")))
 }
 
 // reaper is what a container's PID 1 knows of its children.
@@ -50,11 +51,11 @@ func serveContainer(control *os.File) int {
 	r := &reaper{exits: map[int]chan int{}}
 	pid, exited, err := r.begin(&s)
 	if err != nil {
-		send.put(reply{Error: err.Error()})
+		send.put(Reply{Error: err.Error()})
 		time.Sleep(time.Second) // The agent kills this process once it has read the reason.
 		return 128
 	}
-	send.put(reply{})
+	send.put(Reply{})
 	go r.reap()
 	go r.serve(&s, receive, send)
 	for {
@@ -146,7 +147,7 @@ func (r *reaper) reap() {
 func (r *reaper) serve(s *Spec, receive *json.Decoder, send *replies) {
 	running := map[int]chan struct{}{}
 	for {
-		var q request
+		var q Request
 		if receive.Decode(&q) != nil {
 			return // The agent is gone, and its parent-death signal is on the way.
 		}
@@ -163,16 +164,16 @@ func (r *reaper) serve(s *Spec, receive *json.Decoder, send *replies) {
 	}
 }
 
-func (r *reaper) execute(s *Spec, q request, cancel <-chan struct{}) reply {
+func (r *reaper) execute(s *Spec, q Request, cancel <-chan struct{}) Reply {
 	read, write, err := os.Pipe()
 	if err != nil {
-		return reply{ID: q.ID, Error: err.Error()}
+		return Reply{ID: q.ID, Error: err.Error()}
 	}
 	defer func() { _ = read.Close() }()
 	pid, exited, err := r.run(s, q.Command, write, write)
 	_ = write.Close() // The command has its own copy.
 	if err != nil {
-		return reply{ID: q.ID, Error: err.Error()}
+		return Reply{ID: q.ID, Error: err.Error()}
 	}
 	output := make(chan string, 1)
 	go func() {
@@ -189,9 +190,9 @@ func (r *reaper) execute(s *Spec, q request, cancel <-chan struct{}) reply {
 	}
 	select {
 	case kept := <-output:
-		return reply{ID: q.ID, Exit: code, Output: kept}
+		return Reply{ID: q.ID, Exit: code, Output: kept}
 	case <-time.After(100 * time.Millisecond): // A child of the command keeps the pipe open.
-		return reply{ID: q.ID, Exit: code}
+		return Reply{ID: q.ID, Exit: code}
 	}
 }
 
@@ -201,7 +202,7 @@ type replies struct {
 	to *json.Encoder
 }
 
-func (r *replies) put(answer reply) {
+func (r *replies) put(answer Reply) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	_ = r.to.Encode(answer) // Fails only when the agent has gone, which kills this process.
