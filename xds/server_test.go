@@ -321,9 +321,8 @@ func TestDeadProxyDelaysNobody(t *testing.T) {
 
 // reports collects what a server reports.
 type reports struct {
-	mu   sync.Mutex
-	got  []string
-	more chan struct{}
+	mu  sync.Mutex
+	got []string
 }
 
 func (r *reports) report(p translator.Proxy, connected bool) {

@@ -24,7 +24,7 @@ import (
 // simple is a Gateway with one listener and one route to a backend that says "a".
 func simple(t *testing.T) []*translator.Resource {
 	return []*translator.Resource{
-		cluster("a", ""), endpoints("a", backend(t, "a")), listener("http", proxyPort, "web", ""), routes("web", "/", "a"),
+		cluster("a", ""), endpoints("a", backend(t, "a")), listener("http", proxyPort, ""), routes("/", "a"),
 	}
 }
 
@@ -43,7 +43,7 @@ func TestEnvoyServes(t *testing.T) {
 	}
 	c.publish(endpoints("a", backend(t, "a, elsewhere")))
 	c.wantBody("/", "a, elsewhere")
-	c.publish(cluster("b", ""), endpoints("b", backend(t, "b")), routes("web", "/b", "b", "/", "a"))
+	c.publish(cluster("b", ""), endpoints("b", backend(t, "b")), routes("/b", "b", "/", "a"))
 	c.wantBody("/b", "b")
 }
 
@@ -98,7 +98,7 @@ func TestNoRequestFailsWhileClustersAreSwitched(t *testing.T) {
 	for i := range 20 {
 		name := fmt.Sprintf("next-%d", i)
 		port := backend(t, name)
-		c.change([]*translator.Resource{cluster(name, ""), endpoints(name, port), routes("web", "/", name)},
+		c.change([]*translator.Resource{cluster(name, ""), endpoints(name, port), routes("/", name)},
 			[]translator.Name{clusterName(before), endpointName(before)})
 		c.wantBody("/", name)
 		before = name
@@ -114,14 +114,14 @@ func TestNoRequestFailsWhileClustersAreSwitched(t *testing.T) {
 
 func TestNewRouteAnswers404And200Only(t *testing.T) {
 	a := backend(t, "a")
-	c := start(t, cluster("a", ""), endpoints("a", a), listener("http", proxyPort, "web", ""), routes("web", "/a", "a"))
+	c := start(t, cluster("a", ""), endpoints("a", a), listener("http", proxyPort, ""), routes("/a", "a"))
 	c.wantBody("/a", "a")
 	pairs := []string{"/a", "a"}
 	for i := range 20 {
 		name := fmt.Sprintf("new-%d", i)
 		port := backend(t, name)
 		pairs = append(pairs, "/"+name+"/", name)
-		c.publish(cluster(name, ""), endpoints(name, port), routes("web", pairs...))
+		c.publish(cluster(name, ""), endpoints(name, port), routes(pairs...))
 		seen := map[int]int{}
 		for deadline := time.Now().Add(10 * time.Second); seen[http.StatusOK] == 0 && time.Now().Before(deadline); {
 			code, _ := envoytest.Get(proxyPort, "/"+name+"/")
@@ -174,7 +174,7 @@ func TestRestartChangesNothing(t *testing.T) {
 
 	// What is changed now waits for endpoints and routes that Envoy has asked for before the restart.
 	begin := time.Now()
-	c.publish(cluster("a", "connect_timeout: 7s"), listener("http", proxyPort, "web", "name: renamed"))
+	c.publish(cluster("a", "connect_timeout: 7s"), listener("http", proxyPort, "name: renamed"))
 	c.settled()
 	after := c.updates()
 	if after["cluster_manager.cluster_modified"] == before["cluster_manager.cluster_modified"] ||
@@ -194,7 +194,7 @@ func TestRefusedClusterLeavesTheRestServing(t *testing.T) {
 	c.publish(
 		cluster("bad", "transport_socket: {name: nobody.has.this}"),
 		cluster("good-1", ""), endpoints("good-1", good), cluster("good-2", ""), endpoints("good-2", good),
-		endpoints("bad", good), routes("web", "/1", "good-1", "/2", "good-2", "/bad", "bad", "/", "a"),
+		endpoints("bad", good), routes("/1", "good-1", "/2", "good-2", "/bad", "bad", "/", "a"),
 	)
 	c.wantBody("/1", "good")
 	c.wantBody("/2", "good")
@@ -213,7 +213,7 @@ func TestRefusalWithoutANameIsTraced(t *testing.T) {
 		resources = append(resources, cluster(name, ""), endpoints(name, backend(t, name)))
 		pairs = append(pairs, "/"+name, name)
 	}
-	resources = append(resources, routes("web", append(pairs, "/", "a")...))
+	resources = append(resources, routes(append(pairs, "/", "a")...))
 	c := start(t, resources...)
 	c.wantBody("/e5", "e5")
 	changed := []*translator.Resource{}
@@ -235,8 +235,8 @@ func TestRefusedListenerAndRoutes(t *testing.T) {
 	c := start(t, simple(t)...)
 	c.wantBody("/", "a")
 	c.publish(
-		listener("bad", proxyPort+1, "web", "transport_socket: {name: nobody.has.this}"),
-		listener("good", proxyPort+2, "web", ""),
+		listener("bad", proxyPort+1, "transport_socket: {name: nobody.has.this}"),
+		listener("good", proxyPort+2, ""),
 	)
 	c.wantRefused(map[translator.Name]string{listenerName("bad"): "nobody.has.this"})
 	envoytest.WaitFor(t, "the good listener", func() bool {
@@ -244,19 +244,19 @@ func TestRefusedListenerAndRoutes(t *testing.T) {
 		return code == http.StatusOK
 	})
 	c.change(nil, []translator.Name{listenerName("bad")})
-	broken := routes("web", "/", "a")
-	broken.Body = append(broken.Body, broken.Body[2+len("web"):]...) // The virtual host twice, which Envoy refuses.
+	broken := routes("/", "a")
+	broken.Body = append(broken.Body, broken.Body[2+len(web):]...) // The virtual host twice, which Envoy refuses.
 	broken.Version = "broken"
 	c.publish(broken)
 	envoytest.WaitFor(t, "Envoy to refuse the routes", func() bool {
 		p, _ := c.reported()
-		return strings.Contains(p.Refused[routesName("web")], "wildcard domain")
+		return strings.Contains(p.Refused[routesName], "wildcard domain")
 	})
 	c.wantBody("/", "a")
-	c.publish(routes("web", "/", "a", "/later", "a"))
+	c.publish(routes("/", "a", "/later", "a"))
 	c.settled()
-	if p, _ := c.reported(); p.Refused[routesName("web")] != "" {
-		t.Errorf("the routes are still said to be refused: %q", p.Refused[routesName("web")])
+	if p, _ := c.reported(); p.Refused[routesName] != "" {
+		t.Errorf("the routes are still said to be refused: %q", p.Refused[routesName])
 	}
 }
 
@@ -282,7 +282,7 @@ typed_dns_resolver_config:
     resolvers: [{socket_address: {protocol: UDP, address: 127.0.0.1, port_value: %d}}]
 `, silent.LocalAddr().(*net.UDPAddr).Port)))
 	for _, name := range []string{"b", "c", "d"} {
-		c.publish(cluster(name, ""), endpoints(name, backend(t, name)), routes("web", "/"+name, name, "/silent", "silent", "/", "a"))
+		c.publish(cluster(name, ""), endpoints(name, backend(t, name)), routes("/"+name, name, "/silent", "silent", "/", "a"))
 		c.wantBody("/"+name, name)
 		if got := c.stat("cluster_manager.warming_clusters"); got != 1 {
 			t.Fatalf("%d clusters are warming when %s serves, want the silent one", got, name)
@@ -330,13 +330,13 @@ func TestSharedSecretsWarmWhatIsChanged(t *testing.T) {
 	}
 	c := start(t, append(simple(t),
 		dns("tls-1", 1), endpoints("tls-1", 1), secretOf(t, "shared", leaf),
-		listener("https", proxyPort+1, "web", transport("DownstreamTlsContext"), secretName("shared")),
+		listener("https", proxyPort+1, transport("DownstreamTlsContext"), secretName("shared")),
 	)...)
 	c.wantBody("/", "a")
 	c.settled()
 	for i := range 3 {
 		c.publish(dns("tls-1", i+2), dns(fmt.Sprintf("more-%d", i), 1), endpoints(fmt.Sprintf("more-%d", i), 1),
-			listener("https", proxyPort+1, "web", fmt.Sprintf("name: change-%d\n  %s", i, transport("DownstreamTlsContext")), secretName("shared")))
+			listener("https", proxyPort+1, fmt.Sprintf("name: change-%d\n  %s", i, transport("DownstreamTlsContext")), secretName("shared")))
 		c.settled()
 		if i == 1 {
 			c.restart()
@@ -364,7 +364,7 @@ func TestTokenExpires(t *testing.T) {
 	c.restart()
 	c.token.Write(t, map[string]string{"token": "second"})
 	time.Sleep(2500 * time.Millisecond)
-	c.publish(cluster("b", ""), endpoints("b", backend(t, "b")), routes("web", "/b", "b", "/", "a"))
+	c.publish(cluster("b", ""), endpoints("b", backend(t, "b")), routes("/b", "b", "/", "a"))
 	c.wantBody("/b", "b")
 	if got := c.stat("control_plane.connected_state"); got != 1 {
 		t.Errorf("Envoy's connected_state is %d on port %d, want 1", got, bootstrap.AdminPort)

@@ -14,6 +14,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"math/big"
 	"net"
 	"net/http"
@@ -193,19 +194,20 @@ func (c *controlled) wantBody(path, body string) {
 func (c *controlled) settled() {
 	c.t.Helper()
 	envoytest.WaitFor(c.t, "the proxy to have everything", func() bool {
-		for _, f := range c.server.Debug() {
-			for _, p := range f.Proxies {
-				for _, typ := range p.Types {
-					if len(typ.Pending)+len(typ.Unanswered)+len(typ.Leaving) > 0 {
-						return false
-					}
-				}
-				return len(p.Types) >= 4 && c.stat("cluster_manager.warming_clusters") == 0 &&
-					c.stat("listener_manager.total_listeners_warming") == 0
-			}
-		}
-		return false
+		fleets := c.server.Debug()
+		return len(fleets) == 1 && len(fleets[0].Proxies) == 1 && idle(fleets[0].Proxies[0]) &&
+			c.stat("cluster_manager.warming_clusters") == 0 && c.stat("listener_manager.total_listeners_warming") == 0
 	})
+}
+
+// idle tells that a proxy subscribes to all that a listener with routes takes, and that nothing is to be sent or answered.
+func idle(p xds.ProxyState) bool {
+	for _, typ := range p.Types {
+		if len(typ.Pending)+len(typ.Unanswered)+len(typ.Leaving) > 0 {
+			return false
+		}
+	}
+	return len(p.Types) >= 4
 }
 
 // stat returns one of Envoy's figures, 0 while it has none.
@@ -227,7 +229,7 @@ func (c *controlled) stat(name string) int {
 
 // backend answers every request with its name. It returns its port.
 func backend(t *testing.T, name string) int {
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, name) }))
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, name) }))
 	t.Cleanup(s.Close)
 	return s.Listener.Addr().(*net.TCPAddr).Port
 }
@@ -256,15 +258,15 @@ func url(m proto.Message) string {
 func clusterName(name string) translator.Name {
 	return translator.Name{Type: url(&clusterv3.Cluster{}), Name: name}
 }
+
 func endpointName(name string) translator.Name {
 	return translator.Name{Type: url(&endpointv3.ClusterLoadAssignment{}), Name: name}
 }
-func routesName(name string) translator.Name {
-	return translator.Name{Type: url(&routev3.RouteConfiguration{}), Name: name}
-}
+
 func listenerName(name string) translator.Name {
 	return translator.Name{Type: url(&listenerv3.Listener{}), Name: name}
 }
+
 func secretName(name string) translator.Name {
 	return translator.Name{Type: url(&tlsv3.Secret{}), Name: name}
 }
@@ -288,19 +290,24 @@ func endpoints(name string, ports ...int) *translator.Resource {
 	return made(&endpointv3.ClusterLoadAssignment{}, name, text)
 }
 
+// web is the name of the RouteConfiguration of all tests.
+const web = "web"
+
+var routesName = translator.Name{Type: url(&routev3.RouteConfiguration{}), Name: web}
+
 // routes sends each path prefix to a cluster: pairs of both.
-func routes(name string, pairs ...string) *translator.Resource {
-	text := fmt.Sprintf("name: %s\nvirtual_hosts:\n- name: all\n  domains: ['*']\n  routes:\n", name)
+func routes(pairs ...string) *translator.Resource {
+	text := fmt.Sprintf("name: %s\nvirtual_hosts:\n- name: all\n  domains: ['*']\n  routes:\n", web)
 	var needs []translator.Name
 	for i := 0; i < len(pairs); i += 2 {
 		text += fmt.Sprintf("  - {match: {prefix: %s}, route: {cluster: %s}}\n", pairs[i], pairs[i+1])
 		needs = append(needs, clusterName(pairs[i+1]))
 	}
-	return made(&routev3.RouteConfiguration{}, name, text, needs...)
+	return made(&routev3.RouteConfiguration{}, web, text, needs...)
 }
 
-// listener serves a RouteConfiguration on a port; more is further fields of the filter chain.
-func listener(name string, port int, routes, more string, needs ...translator.Name) *translator.Resource {
+// listener serves the routes on a port; more is further fields of the filter chain.
+func listener(name string, port int, more string, needs ...translator.Name) *translator.Resource {
 	return made(&listenerv3.Listener{}, name, fmt.Sprintf(`
 name: %s
 address: {socket_address: {address: 127.0.0.1, port_value: %d}}
@@ -314,7 +321,7 @@ filter_chains:
       http_filters:
       - name: envoy.filters.http.router
         typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}
-  %s`, name, port, name, routes, ads, more), append([]translator.Name{routesName(routes)}, needs...)...)
+  %s`, name, port, name, web, ads, more), append([]translator.Name{routesName}, needs...)...)
 }
 
 // certificates makes a CA (PEM) and a certificate of it for a name.
