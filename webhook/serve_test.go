@@ -52,6 +52,9 @@ func newScheme() *runtime.Scheme {
 func TestMain(m *testing.M) {
 	ctrllog.SetLogger(logr.Discard())
 	m.Run()
+	if shared != nil {
+		shared.stop()
+	}
 }
 
 // newWorld is the live tables with the objects in them, as a Trier.
@@ -140,6 +143,11 @@ func serve(t *testing.T, o Options) *served {
 	}
 	t.Fatal("the server does not listen")
 	return nil
+}
+
+// dial reaches the server whatever the address, as cluster DNS and a Service would.
+func (s *served) dial(ctx context.Context, network, _ string) (net.Conn, error) {
+	return (&net.Dialer{}).DialContext(ctx, network, s.address)
 }
 
 // post sends a review and reads the answer, which must be a verdict.
