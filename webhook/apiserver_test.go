@@ -141,7 +141,7 @@ func TestAPIServer(t *testing.T) {
 		Trier: TrierFunc(func(ctx context.Context, o client.Object) ([]translator.Finding, error) {
 			return (*trier.Load())(ctx, o)
 		}),
-		Labels: NamespaceLabels(c.client), Exists: Live(c.client, c.client.RESTMapper()),
+		Namespaces: c.client, Exists: Live(c.client, c.client.RESTMapper()),
 	})
 	c.register(t, s, admissionregv1.Fail)
 	user, warnings := c.user(t)

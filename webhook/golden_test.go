@@ -15,6 +15,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/tools/txtar"
 	admissionv1 "k8s.io/api/admission/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -46,10 +48,9 @@ func golden(t *testing.T, name string) {
 	if len(bytes.TrimSpace(archive.Comment)) == 0 {
 		t.Error("the golden begins without a paragraph that tells users what is promised")
 	}
-	stored, unseen := part(archive, "stored.yaml"), part(archive, "unseen.yaml")
-	world := newWorld(t, stored)
-	there := append(decode(t, stored), decode(t, unseen)...)
-	s := serve(t, Options{Trier: world, Labels: labelsOf(there), Exists: existsIn(there)})
+	world := newWorld(t, part(archive, "stored.yaml"))
+	there := append(decode(t, part(archive, "stored.yaml")), decode(t, part(archive, "unseen.yaml"))...)
+	s := serve(t, Options{Trier: world, Namespaces: stored(there), Exists: existsIn(there)})
 	var got strings.Builder
 	for _, f := range archive.Files {
 		if filepath.Ext(f.Name) != ".yaml" || f.Name == "stored.yaml" || f.Name == "unseen.yaml" {
@@ -139,15 +140,22 @@ func told(r *admissionv1.AdmissionResponse) string {
 	return b.String()
 }
 
-func labelsOf(objects []translator.Object) Labels {
-	return func(_ context.Context, namespace string) (map[string]string, error) {
-		for _, o := range objects {
-			if gvkOf(o).Kind == "Namespace" && o.GetName() == namespace {
-				return o.GetLabels(), nil
-			}
+// stored reads objects that are held in memory, as a cache does.
+func stored(objects []translator.Object) client.Reader { return memory{objects: objects} }
+
+type memory struct {
+	client.Reader
+	objects []translator.Object
+}
+
+func (m memory) Get(_ context.Context, key client.ObjectKey, into client.Object, _ ...client.GetOption) error {
+	for _, o := range m.objects {
+		if ns, ok := o.(*corev1.Namespace); ok && o.GetName() == key.Name {
+			ns.DeepCopyInto(into.(*corev1.Namespace))
+			return nil
 		}
-		return nil, nil
 	}
+	return apierrors.NewNotFound(corev1.Resource("namespaces"), key.Name)
 }
 
 func existsIn(objects []translator.Object) Exists {

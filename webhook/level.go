@@ -40,24 +40,10 @@ var deniedAt = map[Level][]verdict.Weight{
 
 func (l Level) denies(w verdict.Weight) bool { return slices.Contains(deniedAt[l], w) }
 
-// Labels are those of a namespace; none if there is no such namespace.
-type Labels func(ctx context.Context, namespace string) (map[string]string, error)
-
-// NamespaceLabels reads labels from a cache of Namespaces.
-func NamespaceLabels(namespaces client.Reader) Labels {
-	return func(ctx context.Context, namespace string) (map[string]string, error) {
-		ns := &corev1.Namespace{}
-		if err := namespaces.Get(ctx, client.ObjectKey{Name: namespace}, ns); client.IgnoreNotFound(err) != nil {
-			return nil, fmt.Errorf("reading namespace %s: %w", namespace, err)
-		}
-		return ns.Labels, nil
-	}
-}
-
-// levels tells the levels of namespaces.
+// levels reads the levels of namespaces.
 type levels struct {
-	labels Labels
-	log    logr.Logger
+	namespaces client.Reader
+	log        logr.Logger
 }
 
 // of is the level of a namespace, and a warning if its label is not a level. Cluster-scoped objects, and namespaces that cannot be
@@ -66,12 +52,12 @@ func (l levels) of(ctx context.Context, namespace string) (Level, string) {
 	if namespace == "" {
 		return LevelEnforce, ""
 	}
-	labels, err := l.labels(ctx, namespace)
-	if err != nil {
+	ns := &corev1.Namespace{}
+	if err := l.namespaces.Get(ctx, client.ObjectKey{Name: namespace}, ns); client.IgnoreNotFound(err) != nil {
 		l.log.Error(err, "the admission level is unknown, so the default is used", "namespace", namespace)
 		return LevelEnforce, ""
 	}
-	value, ok := labels[LevelLabel]
+	value, ok := ns.Labels[LevelLabel]
 	if !ok {
 		return LevelEnforce, ""
 	}

@@ -112,8 +112,8 @@ func serve(t *testing.T, o Options) *served {
 	s := &served{ca: ca, done: make(chan error, 1)}
 	o.Scheme, o.Host, o.Port = scheme, "127.0.0.1", freePort(t)
 	o.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return certificate, nil }
-	if o.Labels == nil {
-		o.Labels = labelsOf(nil)
+	if o.Namespaces == nil {
+		o.Namespaces = stored(nil)
 	}
 	if o.Log.GetSink() == nil {
 		o.Log = testr.New(t)

@@ -13,6 +13,7 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/webhook"
 )
 
@@ -28,8 +29,8 @@ type Options struct {
 	Trier Trier
 	// Scheme knows the kinds that the webhook configuration sends.
 	Scheme *runtime.Scheme
-	// Labels are those of namespaces, for their admission level.
-	Labels Labels
+	// Namespaces reads Namespaces from a cache, for their admission level.
+	Namespaces client.Reader
 	// Exists confirms by a live read that an object is missing. Nil confirms nothing: caches are believed.
 	Exists Exists
 	// GetCertificate is the serving certificate, asked for at every handshake so that a renewed one is served at once.
@@ -52,13 +53,13 @@ func NewServer(o Options) (webhook.Server, error) {
 		return nil, errors.New("the admission webhook has no Trier; give it the live tables")
 	case o.Scheme == nil:
 		return nil, errors.New("the admission webhook has no Scheme; give it the one of the controller")
-	case o.Labels == nil:
-		return nil, errors.New("the admission webhook has no Labels; give it those of the cached Namespaces")
+	case o.Namespaces == nil:
+		return nil, errors.New("the admission webhook has no Namespaces; give it the reader of the cache")
 	case o.GetCertificate == nil:
 		return nil, errors.New("the admission webhook has no GetCertificate; give it the keeper of the serving certificate")
 	}
 	validator := &validator{
-		trier: o.Trier, decode: decoder(o.Scheme), levels: levels{labels: o.Labels, log: o.Log}, exists: o.Exists,
+		trier: o.Trier, decode: decoder(o.Scheme), levels: levels{namespaces: o.Namespaces, log: o.Log}, exists: o.Exists,
 	}
 	mutator := &mutator{mutations: Mutations}
 	counts := newCounts(o.Metrics)

@@ -97,7 +97,7 @@ func TestNoVerdict(t *testing.T) {
 
 // TestNewServerRefuses holds that a server that could not answer does not start.
 func TestNewServerRefuses(t *testing.T) {
-	for _, o := range []Options{{}, {Trier: says()}, {Trier: says(), Scheme: scheme}, {Trier: says(), Scheme: scheme, Labels: labelsOf(nil)}} {
+	for _, o := range []Options{{}, {Trier: says()}, {Trier: says(), Scheme: scheme}, {Trier: says(), Scheme: scheme, Namespaces: stored(nil)}} {
 		if _, err := NewServer(o); err == nil || !strings.Contains(err.Error(), "; give it ") {
 			t.Errorf("NewServer(%+v) = %v, want an error with the way out", o, err)
 		}
@@ -303,7 +303,7 @@ func contains(a, b any) bool {
 // FuzzValidate holds that no request stops the server or gets an answer that the API server would not take.
 func FuzzValidate(f *testing.F) {
 	trier := newWorld(f, nil)
-	v := &validator{trier: trier, decode: decoder(scheme), levels: levels{labels: labelsOf(nil)}}
+	v := &validator{trier: trier, decode: decoder(scheme), levels: levels{namespaces: stored(nil)}}
 	f.Add("CREATE", "HTTPRoute", []byte(`{"apiVersion":"gateway.networking.k8s.io/v1","kind":"HTTPRoute","metadata":{"name":"r"},"spec":{"rules":[{"matches":[{"path":{"type":"RegularExpression","value":"("}}]}]}}`), []byte(`{}`))
 	f.Add("UPDATE", "SecurityPolicy", []byte(knownBad), []byte(`{"metadata":{"labels":{"a":"b"}}}`))
 	f.Fuzz(func(t *testing.T, operation, kind string, object, old []byte) {
