@@ -14,7 +14,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/cluster"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/api/v1alpha1"
@@ -213,6 +216,20 @@ func TestObjectsOfOthersAreNotTaken(t *testing.T) {
 	}
 }
 
+// TestObjectsOfOthersAreNotTakenThroughACache: a cache that holds the objects of fleets only does not know what else has the name.
+func TestObjectsOfOthersAreNotTakenThroughACache(t *testing.T) {
+	f := newFixture(t)
+	config := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: f.settings.ControllerNamespace, Name: Name("shop", "web")}}
+	if err := f.Create(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
+	a := New(f.cached(t), f.settings, logr.Discard())
+	a.Set("shop/web", requirement("web"))
+	if err := a.Reconcile(t.Context(), "shop/web"); err == nil || !strings.Contains(err.Error(), "was not made for a Gateway") {
+		t.Errorf("a ConfigMap of somebody else's: %v", err)
+	}
+}
+
 // TestStart runs the Applier as the manager does: fleets of deleted Gateways go, those of Gateways that merely have no requirement
 // stay, one failing Gateway holds up no other, and a new CA reaches all.
 func TestStart(t *testing.T) {
@@ -233,7 +250,7 @@ func TestStart(t *testing.T) {
 	}
 	f.bring(t, "shop/kept", requirement("kept"))
 
-	a := New(f.Client, f.settings, logr.Discard())
+	a := New(f.cached(t), f.settings, logr.Discard())
 	bad := withProvider(requirement("bad"), v1alpha1.EnvoyProxyKubernetesProvider{EnvoyService: &v1alpha1.KubernetesServiceSpec{
 		LoadBalancerSourceRanges: []string{"nonsense"},
 	}})
@@ -276,6 +293,34 @@ func TestStart(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Error("the Applier does not end")
 	}
+}
+
+// cached is a client as the control plane has it: it reads from caches, which hold the objects of fleets only.
+func (f *fixture) cached(t *testing.T) client.Client {
+	t.Helper()
+	fleets := cache.ByObject{Label: labels.SelectorFromSet(ManagedLabels())}
+	c, err := cluster.New(server.Config(t), func(o *cluster.Options) {
+		o.Scheme = f.Client.Scheme()
+		o.Cache.ByObject = map[client.Object]cache.ByObject{
+			&appsv1.Deployment{}: fleets, &appsv1.DaemonSet{}: fleets, &corev1.ConfigMap{}: fleets, &corev1.ServiceAccount{}: fleets,
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- c.Start(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	if !c.GetCache().WaitForCacheSync(t.Context()) {
+		t.Fatal("the caches do not fill")
+	}
+	return c.GetClient()
 }
 
 // eventually waits until there is no difference, for at most 10 s.

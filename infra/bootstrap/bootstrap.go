@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -43,6 +44,13 @@ const adminCluster = "prometheus_stats"
 
 // maxConnections bounds the downstream connections of one Envoy, before file descriptors run out.
 const maxConnections = 50000
+
+// A lost control plane is looked for again after about firstReconnect, then less and less often. Envoy's own limit of 30 s would
+// have a proxy serve an old configuration for half a minute after the control plane is back.
+const (
+	firstReconnect = 500 * time.Millisecond
+	lastReconnect  = 5 * time.Second
+)
 
 // Settings are what differs from fleet to fleet.
 type Settings struct {
@@ -121,7 +129,13 @@ func dynamicResources() *bootstrapv3.Bootstrap_DynamicResources {
 			TransportApiVersion:       corev3.ApiVersion_V3,
 			SetNodeOnFirstMessageOnly: true,
 			GrpcServices: []*corev3.GrpcService{{
-				TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: XDSCluster}},
+				TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{
+					ClusterName: XDSCluster,
+					RetryPolicy: &corev3.RetryPolicy{RetryBackOff: &corev3.BackoffStrategy{
+						BaseInterval: durationpb.New(firstReconnect),
+						MaxInterval:  durationpb.New(lastReconnect),
+					}},
+				}},
 			}},
 		},
 	}
