@@ -20,6 +20,8 @@ type trait struct {
 	// brings: what is sent is followed by the resources that it needs, changed or not. Envoy builds a changed cluster or listener anew and
 	// then waits for these, but does not ask for names that it has asked for before.
 	brings bool
+	// lateAnswer: Envoy acknowledges no resource of the type while any is warming, which takes seconds if a host name does not resolve.
+	lateAnswer bool
 	// reported is what the translation is told of what a proxy has.
 	reported reporting
 }
@@ -35,7 +37,7 @@ const (
 
 // traits lists the types in the order in which they are sent: what is needed comes before what needs it.
 var traits = []trait{
-	{url: resource.ClusterType, wildcard: true, brings: true},
+	{url: resource.ClusterType, wildcard: true, brings: true, lateAnswer: true},
 	{url: resource.EndpointType},
 	{url: resource.SecretType, reported: byName},
 	{url: resource.ExtensionConfigType, gated: true},

@@ -127,13 +127,17 @@ func (k *kind) putBack(r *response) {
 	}
 }
 
-// turn tells whether a type may be sent: when everything before it is answered, or the proxy takes its time to answer.
-// (Envoy acknowledges no cluster while any is warming, which takes seconds if a host name does not resolve.)
+// turn tells whether a type may be sent: when everything before it is answered, or the proxy takes its time to answer. Clusters may also
+// be sent when the proxy is known to have read those before, as it has answered something later.
 func (s *session) turn(k *kind, now time.Time) bool {
 	if len(k.flight) == 0 {
 		return true
 	}
-	until := k.flight[len(k.flight)-1].sentAt.Add(s.limits.warm)
+	last := k.flight[len(k.flight)-1]
+	if k.lateAnswer && last.seq < s.answered {
+		return true
+	}
+	until := last.sentAt.Add(s.limits.warm)
 	if now.Before(until) {
 		s.wakeBy(until)
 		return false

@@ -513,6 +513,21 @@ func TestUnansweredClustersDoNotHoldUpTheNext(t *testing.T) {
 	p.want()
 }
 
+func TestClustersThatAreReadDoNotHoldUpTheNext(t *testing.T) {
+	p := serving(t)
+	p.publish("CDS b@1")
+	p.want("CDS b@1")
+	p.publish("EDS a@2", "CDS c@1")
+	p.want("EDS a@2")
+	p.ack("EDS")
+	p.want("CDS c@1")
+	p.nack("CDS", "b: no")
+	p.want()
+	p.wantRefused(map[string]string{"CDS b": "b: no"})
+	p.ack("CDS")
+	p.want()
+}
+
 func TestChangesCoalesceWhileAProxyIsBusy(t *testing.T) {
 	p := serving(t)
 	p.publish("EDS a@2")
