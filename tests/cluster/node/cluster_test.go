@@ -69,11 +69,12 @@ func cluster(t *testing.T) *testCluster {
 	if shared.err != nil {
 		t.Fatal(shared.err)
 	}
-	c := &testCluster{T: t, client: shared.client, namespace: strings.ToLower(strings.ReplaceAll(t.Name(), "/", "-"))}
-	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: c.namespace}}
-	if _, err := c.client.CoreV1().Namespaces().Create(t.Context(), namespace, metav1.CreateOptions{}); err != nil {
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: strings.ToLower(t.Name()) + "-"}}
+	namespace, err = shared.client.CoreV1().Namespaces().Create(t.Context(), namespace, metav1.CreateOptions{})
+	if err != nil {
 		t.Fatal(err)
 	}
+	c := &testCluster{T: t, client: shared.client, namespace: namespace.Name}
 	c.eventually("the default service account", func() bool {
 		_, err := c.client.CoreV1().ServiceAccounts(c.namespace).Get(t.Context(), "default", metav1.GetOptions{})
 		return err == nil
@@ -125,7 +126,7 @@ func startCluster(bin string) (kubernetes.Interface, error) {
 		return nil, fmt.Errorf("%w; see %s", err, path("kube-apiserver.log"))
 	}
 	if err := start("kube-controller-manager", "--kubeconfig="+kubeconfig, "--root-ca-file=apiserver.crt", "--service-account-private-key-file=sa.key", "--leader-elect=false", "--kube-api-qps=200", "--kube-api-burst=400", "--secure-port=0",
-		"--controllers=deployment-controller,replicaset-controller,endpointslice-controller,namespace-controller,serviceaccount-controller,garbage-collector-controller,root-ca-certificate-publisher-controller"); err != nil {
+		"--controllers=deployment-controller,replicaset-controller,daemonset-controller,endpointslice-controller,namespace-controller,serviceaccount-controller,garbage-collector-controller,root-ca-certificate-publisher-controller"); err != nil {
 		return nil, err
 	}
 	go runNode(kubeconfig, dir, bin)

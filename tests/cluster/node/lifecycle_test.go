@@ -66,7 +66,7 @@ func TestContainersStartAndStopInOrder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer follow.Close()
+	defer func() { _ = follow.Close() }()
 	c.delete("ordered")
 	var got []string
 	for lines := bufio.NewScanner(follow); lines.Scan(); {

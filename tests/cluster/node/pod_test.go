@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -65,4 +66,20 @@ func TestMissingSecretIsWaitedFor(t *testing.T) {
 	if got := c.logs("waiting", corev1.PodLogOptions{}); got != "old\nrenewed\n" {
 		t.Errorf("logs %q", got)
 	}
+}
+
+func TestDaemonSetRunsOnTheNode(t *testing.T) {
+	c := cluster(t)
+	pod := shell("daemon", "sleep 1000")
+	set := &appsv1.DaemonSet{ObjectMeta: metav1.ObjectMeta{Name: "daemon"}, Spec: appsv1.DaemonSetSpec{
+		Selector: &metav1.LabelSelector{MatchLabels: pod.Labels},
+		Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: pod.Labels}, Spec: corev1.PodSpec{Containers: pod.Spec.Containers}},
+	}}
+	if _, err := c.client.AppsV1().DaemonSets(c.namespace).Create(t.Context(), set, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	c.eventually("the daemon", func() bool {
+		set, err := c.client.AppsV1().DaemonSets(c.namespace).Get(t.Context(), "daemon", metav1.GetOptions{})
+		return err == nil && set.Status.NumberReady == 1
+	})
 }

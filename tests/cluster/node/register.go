@@ -38,6 +38,9 @@ func (a *agent) register(ctx context.Context) error {
 			err = a.writeNodeStatus(ctx)
 		}
 		if err == nil {
+			err = a.removeTaints(ctx)
+		}
+		if err == nil {
 			return nil
 		}
 		a.Log.Debug("Registering the node failed and is tried again", "error", err)
@@ -47,6 +50,13 @@ func (a *agent) register(ctx context.Context) error {
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
+}
+
+// removeTaints lets daemon sets use the node: the API server creates every node as not ready, and leaves it to a
+// controller that this cluster does not run to say otherwise.
+func (a *agent) removeTaints(ctx context.Context) error {
+	_, err := a.client.CoreV1().Nodes().Patch(ctx, Name, types.MergePatchType, []byte(`{"spec":{"taints":null}}`), metav1.PatchOptions{})
+	return err
 }
 
 // heartbeat renews the node's lease and status until ctx ends.

@@ -120,6 +120,9 @@ for url in sys.argv[1:]:
             if isinstance(e.reason, socket.gaierror):
                 print("no such name", flush=True)
                 break
+            if url.endswith(":81") and isinstance(e.reason, ConnectionRefusedError):
+                print("refused", flush=True)
+                break
             reason = e.reason
             time.sleep(0.05)
     else:
@@ -145,24 +148,18 @@ func TestPodsReachServicesByName(t *testing.T) {
 	c.service("site", corev1.ServiceSpec{Selector: map[string]string{"app": "web"}, Ports: []corev1.ServicePort{{Name: "http", Port: 80}}})
 	c.service("site-headless", corev1.ServiceSpec{ClusterIP: corev1.ClusterIPNone, Selector: map[string]string{"app": "web"}, Ports: []corev1.ServicePort{{Name: "http", Port: 80}}})
 	server := shell("web", "")
-	server.Spec.Containers = []corev1.Container{python("server", serve), python("self", fetch, "http://site")}
+	server.Spec.Containers = []corev1.Container{python("server", serve), python("self", fetch+"time.sleep(1000)", "http://site")}
 	server.Spec.Containers[0].ReadinessProbe = &corev1.Probe{PeriodSeconds: 1, ProbeHandler: corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{Port: intstr.FromInt32(80)}}}
-	server.Spec.RestartPolicy = corev1.RestartPolicyAlways
-	server.Spec.Containers[1].Lifecycle = &corev1.Lifecycle{PostStart: &corev1.LifecycleHandler{Exec: &corev1.ExecAction{Command: []string{"true"}}}}
 	c.create(server)
+	c.await("web", "ready", isReady)
 	c.eventually("the pod to reach itself through its Service", func() bool {
-		pod := c.await("web", "running", func(p *corev1.Pod) bool { return p.Status.PodIP != "" })
-		got := ""
-		if pod.Status.ContainerStatuses[1].State.Running == nil || pod.Status.ContainerStatuses[1].RestartCount > 0 {
-			got = c.logs("web", corev1.PodLogOptions{Container: "self"})
-		}
-		return got == "10.244.0.1\n"
+		return c.logs("web", corev1.PodLogOptions{Container: "self"}) == "10.244.0.1\n"
 	})
 	client := shell("client", "")
-	client.Spec.Containers[0] = python("main", fetch, "http://site", "http://site."+c.namespace, "http://web.absent", "http://site-headless."+c.namespace+".svc.cluster.local", "https://kubernetes.default.svc/version")
+	client.Spec.Containers[0] = python("main", fetch, "http://site", "http://site."+c.namespace, "http://site.absent", "http://site:81", "http://site-headless."+c.namespace+".svc.cluster.local", "https://kubernetes.default.svc/version")
 	c.create(client)
 	address := c.await("client", "over", isOver).Status.PodIP + "\n"
-	if got := c.logs("client", corev1.PodLogOptions{}); !strings.HasPrefix(got, address+address+"no such name\n"+address) || !strings.Contains(got, `"major": "1"`) {
+	if got := c.logs("client", corev1.PodLogOptions{}); !strings.HasPrefix(got, address+address+"no such name\nrefused\n"+address) || !strings.Contains(got, `"major": "1"`) {
 		t.Errorf("the client got %s", got)
 	}
 }
@@ -174,7 +171,7 @@ func TestUDP(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	ask := func() (string, error) {
 		if err := conn.SetDeadline(time.Now().Add(time.Second)); err != nil {
 			return "", err

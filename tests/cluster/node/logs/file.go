@@ -11,13 +11,15 @@ import (
 	"time"
 )
 
-// File is the log of one run of a container, complete once Wait has returned. Each line on disk is a time, the name of
-// the stream, F or P (for a text that does not end the line), and the text: the format of the container runtimes.
+// File is the log of one run of a container, complete once Wait has returned. When it has grown beyond a limit it begins
+// anew, and of what was before only the last part is kept. Each line on disk is a time, the name of the stream, F or P (for a text that does not end the line), and the text: the format of the container runtimes.
 type File struct {
 	path string
 
 	mu      sync.Mutex
 	out     *os.File
+	size    int64
+	part    int // how often the file has begun anew
 	changed chan struct{}
 	closed  bool
 	streams sync.WaitGroup
@@ -25,6 +27,9 @@ type File struct {
 
 // lineLimit is the most of one line that is kept in one piece, in bytes.
 const lineLimit = 16 << 10
+
+// partLimit is how large a log grows before it begins anew, in bytes.
+var partLimit int64 = 64 << 20
 
 // stamp is the time format of a line.
 const stamp = "2006-01-02T15:04:05.000000000Z07:00"
@@ -94,16 +99,44 @@ func (f *File) append(stream string, text []byte, partial bool) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if _, err := f.out.Write(line); err != nil {
+	if f.size+int64(len(line)) > partLimit {
+		f.beginAnew()
+	}
+	n, err := f.out.Write(line)
+	f.size += int64(n)
+	if err != nil {
 		return // A full disk must not stop the container: its output is lost from here on.
 	}
 	close(f.changed)
 	f.changed = make(chan struct{})
 }
 
-// state returns a channel that is closed at the next change, and whether there will be none.
-func (f *File) state() (<-chan struct{}, bool) {
+// beginAnew moves what there is aside. If the file system refuses, the log goes on where it is.
+func (f *File) beginAnew() {
+	if os.Rename(f.path, f.before()) != nil {
+		return
+	}
+	out, err := os.Create(f.path)
+	if err != nil {
+		_ = os.Rename(f.before(), f.path)
+		return
+	}
+	_ = f.out.Close() // All that was written is in the file.
+	f.out, f.size, f.part = out, 0, f.part+1
+}
+
+// before is where the part before the current one is.
+func (f *File) before() string { return f.path + ".before" }
+
+// state is what a reader has to know before it reads.
+type state struct {
+	changed <-chan struct{} // closed at the next change
+	closed  bool            // whether there will be none
+	part    int
+}
+
+func (f *File) state() state {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.changed, f.closed
+	return state{f.changed, f.closed, f.part}
 }

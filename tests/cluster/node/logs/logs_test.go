@@ -27,7 +27,9 @@ func written(t *testing.T, n int) *File {
 			n = 1
 		}
 		for i := range n {
-			fmt.Fprintln(w, stream, i)
+			if _, err := fmt.Fprintln(w, stream, i); err != nil {
+				t.Fatal(err)
+			}
 		}
 		if err := w.Close(); err != nil {
 			t.Fatal(err)
@@ -115,5 +117,19 @@ func TestFollow(t *testing.T) {
 	}
 	if err := <-done; err != nil || ctx.Err() != nil {
 		t.Errorf("the reading does not end with the log: %v %v", err, ctx.Err())
+	}
+}
+
+func TestLogBeginsAnew(t *testing.T) {
+	defer func(limit int64) { partLimit = limit }(partLimit)
+	partLimit = 400
+	f := written(t, 25)
+	var got bytes.Buffer
+	if err := f.Read(t.Context(), &got, Options{Tail: -1}); err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(got.String(), "\n")
+	if n := len(lines); n < 9 || n > 20 || lines[n-2] != "stderr 0" || lines[n-3] != "stdout 24" || lines[n-4] != "stdout 23" {
+		t.Errorf("%d lines: %q", n, lines)
 	}
 }

@@ -32,47 +32,80 @@ var errLimit = errors.New("the limit of bytes is reached")
 
 // Read writes the chosen part of the log to w. If w can be flushed, it is after each batch of lines.
 func (f *File) Read(ctx context.Context, w io.Writer, o Options) error {
-	in, err := os.Open(f.path)
-	if err != nil {
-		return fmt.Errorf("open log: %w", err)
-	}
-	defer func() { _ = in.Close() }()
-	if o.Tail >= 0 {
-		if err := seekTail(in, o.Tail); err != nil {
-			return fmt.Errorf("find the last %d lines: %w", o.Tail, err)
+	lines := &reader{out: w, o: o}
+	defer lines.close()
+	err := lines.begin(f)
+	for err == nil {
+		now := f.state() // Asked before reading, so that no change is missed.
+		if err = lines.drain(); err != nil {
+			break
 		}
-	}
-	lines := &reader{in: bufio.NewReader(in), out: w, o: o}
-	for {
-		changed, closed := f.state() // Asked before reading, so that no change is missed.
-		if err := lines.drain(); err != nil {
-			if errors.Is(err, errLimit) {
-				return nil
-			}
-			return fmt.Errorf("copy log: %w", err)
+		if now.part != lines.part {
+			lines.part = now.part
+			err = lines.open(f.path)
+			continue
 		}
 		if flusher, ok := w.(interface{ Flush() }); ok {
 			flusher.Flush()
 		}
-		if !o.Follow || closed {
+		if !o.Follow || now.closed {
 			return nil
 		}
 		select {
-		case <-changed:
+		case <-now.changed:
 		case <-ctx.Done():
 			return nil
 		}
 	}
+	if errors.Is(err, errLimit) {
+		return nil
+	}
+	return fmt.Errorf("copy log: %w", err)
 }
 
 // reader turns stored lines into what was asked for.
 type reader struct {
+	file    *os.File
 	in      *bufio.Reader
+	part    int
 	out     io.Writer
 	o       Options
 	half    []byte
 	within  bool // the line before was a part of one that goes on
 	written int64
+}
+
+// begin opens the log where the reading begins: at the last lines, or with the oldest that is kept.
+func (r *reader) begin(f *File) error {
+	now := f.state()
+	r.part = now.part
+	if r.o.Tail < 0 && now.part > 0 && r.open(f.before()) == nil {
+		r.part-- // The current part is next.
+		return nil
+	}
+	if err := r.open(f.path); err != nil || r.o.Tail < 0 {
+		return err
+	}
+	if err := seekTail(r.file, r.o.Tail); err != nil {
+		return fmt.Errorf("find the last %d lines: %w", r.o.Tail, err)
+	}
+	return nil
+}
+
+func (r *reader) open(path string) error {
+	r.close()
+	file, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("open log: %w", err)
+	}
+	r.file, r.in = file, bufio.NewReader(file)
+	return nil
+}
+
+func (r *reader) close() {
+	if r.file != nil {
+		_ = r.file.Close() // It was only read.
+	}
 }
 
 // drain copies all complete lines that are there.

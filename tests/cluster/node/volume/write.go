@@ -63,7 +63,7 @@ func (files Files) version() string {
 	h := sha256.New()
 	for _, path := range slices.Sorted(maps.Keys(files)) {
 		f := files[path]
-		fmt.Fprintf(h, "%q %o %d ", path, f.Mode, len(f.Data))
+		_, _ = fmt.Fprintf(h, "%q %o %d ", path, f.Mode, len(f.Data)) // A hash takes everything.
 		h.Write(f.Data)
 	}
 	return digest(h.Sum(nil)[:12])
