@@ -129,7 +129,7 @@ func (c *cluster) ready() error {
 		response, err := transport.Get(c.config.Host + "/readyz")
 		if err == nil {
 			_, _ = io.Copy(io.Discard, response.Body)
-			response.Body.Close()
+			_ = response.Body.Close()
 			if response.StatusCode == http.StatusOK {
 				break
 			}

@@ -138,6 +138,6 @@ func unanswered(request *admissionv1.AdmissionRequest, err error) error {
 	if request.Namespace != "" {
 		where = "on namespace " + request.Namespace
 	}
-	return fmt.Errorf("Gatehouse cannot judge this %s now: %w; try again, and if that does not help, set label %s=%s %s to write without its verdict",
+	return fmt.Errorf("this %s cannot be judged by Gatehouse now: %w; try again, and if that does not help, set label %s=%s %s to write without its verdict",
 		request.Kind.Kind, err, LevelLabel, LevelOff, where)
 }

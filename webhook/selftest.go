@@ -66,7 +66,7 @@ func (g *Gate) selfTest(ctx context.Context, at admissionregv1.WebhookClientConf
 	if err != nil {
 		return fmt.Errorf("the self-test does not reach the webhook: %w", err)
 	}
-	defer response.Body.Close()
+	defer func() { _ = response.Body.Close() }()
 	return judgeSelfTest(response)
 }
 

@@ -136,7 +136,7 @@ func serve(t *testing.T, o Options) *served {
 	s.client = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool(ca)}, ForceAttemptHTTP2: true}}
 	for range 100 {
 		if conn, err := tls.Dial("tcp", s.address, &tls.Config{RootCAs: pool(ca)}); err == nil {
-			conn.Close()
+			_ = conn.Close()
 			return s
 		}
 		time.Sleep(20 * time.Millisecond)
@@ -184,7 +184,7 @@ func (s *served) send(t *testing.T, path string, body any) (int, []byte) {
 		t.Error(err)
 		return 0, nil
 	}
-	defer response.Body.Close()
+	defer func() { _ = response.Body.Close() }()
 	answer, err := io.ReadAll(response.Body)
 	if err != nil {
 		t.Error(err)
@@ -224,6 +224,6 @@ func freePort(tb testing.TB) int {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	return l.Addr().(*net.TCPAddr).Port
 }

@@ -25,14 +25,14 @@ import (
 	"gatehouse/translator"
 )
 
-func create(kind metav1.GroupVersionKind, namespace, name, object string) *admissionv1.AdmissionRequest {
-	r := &admissionv1.AdmissionRequest{UID: "u1", Kind: kind, Namespace: namespace, Name: name, Operation: admissionv1.Create}
+func create(kind metav1.GroupVersionKind, namespace, object string) *admissionv1.AdmissionRequest {
+	r := &admissionv1.AdmissionRequest{UID: "u1", Kind: kind, Namespace: namespace, Name: "r", Operation: admissionv1.Create}
 	r.Object.Raw = []byte(object)
 	return r
 }
 
-func httpRoute(namespace string) *admissionv1.AdmissionRequest {
-	return create(metav1.GroupVersionKind{Group: gwapiv1.GroupName, Version: "v1", Kind: "HTTPRoute"}, namespace, "r",
+func httpRoute() *admissionv1.AdmissionRequest {
+	return create(metav1.GroupVersionKind{Group: gwapiv1.GroupName, Version: "v1", Kind: "HTTPRoute"}, "default",
 		`{"apiVersion":"gateway.networking.k8s.io/v1","kind":"HTTPRoute","metadata":{"name":"r"},"spec":{}}`)
 }
 
@@ -47,11 +47,11 @@ var own = verdict.Ref{Group: gwapiv1.GroupName, Kind: "HTTPRoute", Namespace: "d
 // other than 200, in words that say what to do.
 func TestNoVerdict(t *testing.T) {
 	fine := review(nil)
-	fine.Request = httpRoute("default")
+	fine.Request = httpRoute()
 	unknown := review(nil)
-	unknown.Request = create(metav1.GroupVersionKind{Group: "example.com", Version: "v1", Kind: "Room"}, "", "r", `{"apiVersion":"example.com/v1","kind":"Room"}`)
+	unknown.Request = create(metav1.GroupVersionKind{Group: "example.com", Version: "v1", Kind: "Room"}, "", `{"apiVersion":"example.com/v1","kind":"Room"}`)
 	nonsense := review(nil)
-	nonsense.Request = create(fine.Request.Kind, "default", "r", `"text"`)
+	nonsense.Request = create(fine.Request.Kind, "default", `"text"`)
 	tests := map[string]struct {
 		trier TrierFunc
 		path  string
@@ -69,7 +69,7 @@ func TestNoVerdict(t *testing.T) {
 			func(context.Context, client.Object) ([]translator.Finding, error) {
 				return nil, errors.New("tables are not filled yet")
 			},
-			ValidatePath, fine, 500, "Gatehouse cannot judge this HTTPRoute now: trying the change: tables are not filled yet; try again, and if that does not help, set label gatehouse.dev/admission=off on namespace default to write without its verdict",
+			ValidatePath, fine, 500, "this HTTPRoute cannot be judged by Gatehouse now: trying the change: tables are not filled yet; try again, and if that does not help, set label gatehouse.dev/admission=off on namespace default to write without its verdict",
 		},
 		"panic": {
 			func(context.Context, client.Object) ([]translator.Finding, error) { panic("index out of range") },
@@ -115,7 +115,7 @@ func TestDrain(t *testing.T) {
 	answer := make(chan int, 1)
 	go func() {
 		in := review(nil)
-		in.Request = httpRoute("default")
+		in.Request = httpRoute()
 		code, _ := s.send(t, ValidatePath, in)
 		answer <- code
 	}()
@@ -138,7 +138,7 @@ func TestUnconfirmed(t *testing.T) {
 		}}
 	}
 	s := serve(t, Options{Trier: says(missing("a"), missing("b"), missing("a")), Exists: exists})
-	got := s.post(t, ValidatePath, httpRoute("default"))
+	got := s.post(t, ValidatePath, httpRoute())
 	want := []string{"a: no Service x; create it", "b: no Service x; create it"}
 	if diff := cmp.Diff(want, got.Warnings); diff != "" || asked != 1 {
 		t.Errorf("asked %d times (-want +got):\n%s", asked, diff)
@@ -163,7 +163,7 @@ func TestOthers(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			lines, err := phrase(obj, httpRoute("default"), []translator.Finding{{
+			lines, err := phrase(obj, httpRoute(), []translator.Finding{{
 				Object: tt.ref, Problem: verdict.Problem{Field: "spec", Message: tt.message, Reason: "R", Weight: verdict.Invalid},
 			}})
 			if err != nil || len(lines) != 1 || lines[0].String() != tt.want {
@@ -179,7 +179,7 @@ func TestCauses(t *testing.T) {
 	for i := range maxDenials + 2 {
 		lines = append(lines, line{fmt.Sprintf("spec.a[%d]", i), "bad; mend it", verdict.Invalid})
 	}
-	status := denial(httpRoute("default"), lines)
+	status := denial(httpRoute(), lines)
 	if len(status.Details.Causes) != maxDenials || !strings.HasSuffix(status.Message, "\nand 2 more") {
 		t.Errorf("%d causes, message %s", len(status.Details.Causes), status.Message)
 	}
@@ -213,12 +213,12 @@ func TestMetrics(t *testing.T) {
 	bad := translator.Finding{Object: own, Problem: verdict.Problem{Field: "spec", Message: "bad", Weight: verdict.Invalid}}
 	s := serve(t, Options{Trier: says(bad), Metrics: registry})
 	for range 2 {
-		s.post(t, ValidatePath, httpRoute("default"))
+		s.post(t, ValidatePath, httpRoute())
 	}
-	s.post(t, MutatePath, httpRoute("default"))
+	s.post(t, MutatePath, httpRoute())
 	for _, kind := range []string{"Room", "House"} {
 		in := review(nil)
-		in.Request = create(metav1.GroupVersionKind{Group: "example.com", Version: "v1", Kind: kind}, "", "r", `{"apiVersion":"example.com/v1","kind":"Room"}`)
+		in.Request = create(metav1.GroupVersionKind{Group: "example.com", Version: "v1", Kind: kind}, "", `{"apiVersion":"example.com/v1","kind":"Room"}`)
 		s.send(t, ValidatePath, in)
 	}
 	families, err := registry.Gather()
@@ -307,7 +307,7 @@ func FuzzValidate(f *testing.F) {
 	f.Add("CREATE", "HTTPRoute", []byte(`{"apiVersion":"gateway.networking.k8s.io/v1","kind":"HTTPRoute","metadata":{"name":"r"},"spec":{"rules":[{"matches":[{"path":{"type":"RegularExpression","value":"("}}]}]}}`), []byte(`{}`))
 	f.Add("UPDATE", "SecurityPolicy", []byte(knownBad), []byte(`{"metadata":{"labels":{"a":"b"}}}`))
 	f.Fuzz(func(t *testing.T, operation, kind string, object, old []byte) {
-		request := httpRoute("default")
+		request := httpRoute()
 		request.Operation, request.Kind.Kind = admissionv1.Operation(operation), kind
 		request.Object.Raw, request.OldObject.Raw = object, old
 		response, err := v.answer(t.Context(), request)
