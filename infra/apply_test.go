@@ -300,7 +300,7 @@ func (f *fixture) cached(t *testing.T) client.Client {
 	t.Helper()
 	fleets := cache.ByObject{Label: labels.SelectorFromSet(ManagedLabels())}
 	c, err := cluster.New(server.Config(t), func(o *cluster.Options) {
-		o.Scheme = f.Client.Scheme()
+		o.Scheme = f.Scheme()
 		o.Cache.ByObject = map[client.Object]cache.ByObject{
 			&appsv1.Deployment{}: fleets, &appsv1.DaemonSet{}: fleets, &corev1.ConfigMap{}: fleets, &corev1.ServiceAccount{}: fleets,
 		}

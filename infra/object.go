@@ -52,7 +52,7 @@ func (a *Applier) apply(ctx context.Context, key string, s *state, desired clien
 	}
 	applied, err := a.send(ctx, desired)
 	if err != nil {
-		return fmt.Errorf("applying %s: %w", name, err)
+		return err
 	}
 	is, err := fingerprint(applied)
 	if err != nil {
@@ -97,15 +97,15 @@ func mayTake(key string, live client.Object, name object) (bool, error) {
 func (a *Applier) send(ctx context.Context, desired client.Object) (client.Object, error) {
 	fields, err := fieldsOf(desired)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", nameOf(desired), err)
 	}
 	u := &unstructured.Unstructured{Object: fields}
 	if err := a.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(FieldManager), client.ForceOwnership); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("applying %s: %w", nameOf(desired), err)
 	}
 	applied := blank(desired)
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, applied); err != nil {
-		return nil, fmt.Errorf("reading the answer: %w", err)
+		return nil, fmt.Errorf("reading what was stored of %s: %w", nameOf(desired), err)
 	}
 	return applied, nil
 }

@@ -84,5 +84,8 @@ func (a *Applier) items(list client.ObjectList) ([]client.Object, error) {
 		objects = append(objects, o)
 		return nil
 	})
-	return objects, err
+	if err != nil {
+		return nil, fmt.Errorf("reading %T: %w", list, err)
+	}
+	return objects, nil
 }

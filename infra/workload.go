@@ -85,7 +85,9 @@ const (
 const tokenSeconds = 3600
 
 // pods is the template of the pods.
-func (f *fleet) pods(pod *v1alpha1.KubernetesPodSpec, container *v1alpha1.KubernetesContainerSpec, inits []corev1.Container) (corev1.PodTemplateSpec, error) {
+func (f *fleet) pods(
+	pod *v1alpha1.KubernetesPodSpec, container *v1alpha1.KubernetesContainerSpec, inits []corev1.Container,
+) (corev1.PodTemplateSpec, error) {
 	if pod == nil {
 		pod = &v1alpha1.KubernetesPodSpec{}
 	}

@@ -57,7 +57,7 @@ func loopbackUp() error {
 	if err != nil {
 		return fmt.Errorf("opening a socket: %w", err)
 	}
-	defer syscall.Close(fd)
+	defer func() { _ = syscall.Close(fd) }()
 	request := struct {
 		name  [syscall.IFNAMSIZ]byte
 		flags uint16
@@ -105,7 +105,7 @@ func inRepository(t *testing.T, path string) string {
 // Envoy is a running Envoy.
 type Envoy struct {
 	cmd  *exec.Cmd
-	done chan error
+	done chan struct{}
 }
 
 // Start runs Envoy with the configuration (--config-yaml) and arguments until the test ends. A failed test prints its log.
@@ -125,8 +125,8 @@ func Start(t *testing.T, config string, args ...string) *Envoy {
 		cancel()
 		t.Fatal(err)
 	}
-	e := &Envoy{cmd: cmd, done: make(chan error, 1)}
-	go func() { e.done <- cmd.Wait(); close(e.done) }()
+	e := &Envoy{cmd: cmd, done: make(chan struct{})}
+	go func() { _ = cmd.Wait(); close(e.done) }()
 	t.Cleanup(func() {
 		cancel()
 		<-e.done
@@ -159,7 +159,7 @@ func Get(port int, path string) (code int, body string) {
 	if err != nil {
 		return 0, err.Error()
 	}
-	defer response.Body.Close()
+	defer func() { _ = response.Body.Close() }()
 	content, err := io.ReadAll(response.Body)
 	if err != nil {
 		return 0, err.Error()

@@ -27,7 +27,10 @@ func (a admin) post(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	return body.Close()
+	if err := body.Close(); err != nil {
+		return fmt.Errorf("reading the answer to %s: %w", path, err)
+	}
+	return nil
 }
 
 // ask returns the body of an answer 200.
@@ -55,7 +58,7 @@ func (a admin) connections(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer body.Close()
+	defer func() { _ = body.Close() }()
 	return count(body)
 }
 

@@ -101,7 +101,7 @@ func (c *connection) ask(t *testing.T) (closes bool) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer response.Body.Close()
+	defer func() { _ = response.Body.Close() }()
 	if response.StatusCode != http.StatusOK {
 		t.Fatalf("Envoy answers %s", response.Status)
 	}

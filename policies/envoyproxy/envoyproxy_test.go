@@ -14,13 +14,13 @@ import (
 	"gatehouse/api/v1alpha1"
 )
 
-func TestProblems(t *testing.T) {
-	for _, c := range []struct {
-		name, spec string
-		want       []string
-	}{
-		{"nothing set", "{}", nil},
-		{"all in order", `
+// problemCases are settings, and what is said of them.
+var problemCases = []struct {
+	name, spec string
+	want       []string
+}{
+	{"nothing set", "{}", nil},
+	{"all in order", `
 logging: {level: {default: info, upstream: debug}}
 concurrency: 2
 extraArgs: [--enable-core-dump]
@@ -36,52 +36,55 @@ provider:
       patch: {value: {spec: {template: {spec: {hostNetwork: true}}}}}
     envoyService: {name: edge, patch: {type: JSONMerge, value: {spec: {internalTrafficPolicy: Local}}}}
 `, nil},
-		{"a logger that Envoy lacks", "logging: {level: {default: info, system: debug}}", []string{
-			`spec.logging.level[system]: Envoy has no logger "system": use default, or one of Envoy's, such as upstream, http, connection, filter, router or config`,
-		}},
-		{"arguments given twice", "{extraArgs: [--log-level=debug, --concurrency, '2'], concurrency: 1}", []string{
-			`spec.extraArgs[0]: "--log-level=debug" is given to Envoy already: set spec.logging.level.default instead`,
-			`spec.extraArgs[1]: "--concurrency" is given to Envoy already: keep spec.concurrency only`,
-		}},
-		{"concurrency as an argument", "{extraArgs: [--concurrency, '2']}", nil},
-		{"a time that is none", "{shutdown: {drainTimeout: 1 minute}}", []string{
-			`spec.shutdown.drainTimeout: "1 minute" is no duration: write one to four numbers of up to five digits, each with h, m, s or ms, such as 1m30s`,
-		}},
-		{"names that the API server refuses", `
+	{"a logger that Envoy lacks", "logging: {level: {default: info, system: debug}}", []string{
+		`spec.logging.level[system]: Envoy has no logger "system": use default, or one of Envoy's, such as upstream, http, connection, filter, router or config`,
+	}},
+	{"arguments given twice", "{extraArgs: [--log-level=debug, --concurrency, '2'], concurrency: 1}", []string{
+		`spec.extraArgs[0]: "--log-level=debug" is given to Envoy already: set spec.logging.level.default instead`,
+		`spec.extraArgs[1]: "--concurrency" is given to Envoy already: keep spec.concurrency only`,
+	}},
+	{"concurrency as an argument", "{extraArgs: [--concurrency, '2']}", nil},
+	{"a time that is none", "{shutdown: {drainTimeout: 1 minute}}", []string{
+		`spec.shutdown.drainTimeout: "1 minute" is no duration: write one to four numbers of up to five digits, each with h, m, s or ms, such as 1m30s`,
+	}},
+	{"names that the API server refuses", `
 provider: {type: Kubernetes, kubernetes: {envoyService: {name: 1st}, envoyServiceAccount: {name: Edge}}}`, []string{
-			`spec.provider.kubernetes.envoyService.name: "1st" cannot be the name of the object: a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')`,
-			`spec.provider.kubernetes.envoyServiceAccount.name: "Edge" cannot be the name of the object: a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')`,
-		}},
-		{"names used twice and a mount of nothing", `
+		`spec.provider.kubernetes.envoyService.name: "1st" cannot be the name of the object: a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')`,
+		`spec.provider.kubernetes.envoyServiceAccount.name: "Edge" cannot be the name of the object: a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')`,
+	}},
+	{"names used twice and a mount of nothing", `
 provider: {type: Kubernetes, kubernetes: {envoyDaemonSet: {
   pod: {labels: {app.kubernetes.io/name: mine}, volumes: [{name: tmp}, {name: a}, {name: a}]},
   container: {env: [{name: ENVOY_POD_NAME, value: x}], volumeMounts: [{name: b, mountPath: /b}]}}}}`, []string{
-			`spec.provider.kubernetes.envoyDaemonSet.pod.labels[app.kubernetes.io/name]: the label cannot be set to "mine", since the fleet's objects are found by it: remove it`,
-			`spec.provider.kubernetes.envoyDaemonSet.pod.volumes[0].name: the name "tmp" belongs to a volume that every Envoy pod has: choose another`,
-			`spec.provider.kubernetes.envoyDaemonSet.pod.volumes[2].name: volume "a" is listed twice: remove one`,
-			`spec.provider.kubernetes.envoyDaemonSet.container.env[0].name: the name "ENVOY_POD_NAME" belongs to a variable that every Envoy pod has: choose another`,
-			`spec.provider.kubernetes.envoyDaemonSet.container.volumeMounts[0].name: there is no volume "b": add it to spec.provider.kubernetes.envoyDaemonSet.pod.volumes or correct the name`,
-		}},
-		{"an empty patch", "provider: {type: Kubernetes, kubernetes: {envoyService: {patch: {value: {}}}}}", []string{
-			`spec.provider.kubernetes.envoyService.patch.value: the value is empty: write the part of the object that is to change, or leave the patch out`,
-		}},
-		{"a patch in a string", "provider: {type: Kubernetes, kubernetes: {envoyService: {patch: {value: '{}'}}}}", []string{
-			`spec.provider.kubernetes.envoyService.patch.value: the value is not an object: json: cannot unmarshal string into Go value of type map[string]interface {}: write the part of the object that is to change, or leave the patch out`,
-		}},
-		{"a type of patch that does not exist", "provider: {type: Kubernetes, kubernetes: {envoyService: {patch: {type: Replace, value: {spec: {type: ClusterIP}}}}}}", []string{
-			`spec.provider.kubernetes.envoyService.patch.value: the patch cannot be applied: there is no type "Replace" of patch; correct the field or remove it`,
-		}},
-		{"a patch of a field that the kind lacks", `
+		`spec.provider.kubernetes.envoyDaemonSet.pod.labels[app.kubernetes.io/name]: the label cannot be set to "mine", since the fleet's objects are found by it: remove it`,
+		`spec.provider.kubernetes.envoyDaemonSet.pod.volumes[0].name: the name "tmp" belongs to a volume that every Envoy pod has: choose another`,
+		`spec.provider.kubernetes.envoyDaemonSet.pod.volumes[2].name: volume "a" is listed twice: remove one`,
+		`spec.provider.kubernetes.envoyDaemonSet.container.env[0].name: the name "ENVOY_POD_NAME" belongs to a variable that every Envoy pod has: choose another`,
+		`spec.provider.kubernetes.envoyDaemonSet.container.volumeMounts[0].name: there is no volume "b": add it to spec.provider.kubernetes.envoyDaemonSet.pod.volumes or correct the name`,
+	}},
+	{"an empty patch", "provider: {type: Kubernetes, kubernetes: {envoyService: {patch: {value: {}}}}}", []string{
+		`spec.provider.kubernetes.envoyService.patch.value: the value is empty: write the part of the object that is to change, or leave the patch out`,
+	}},
+	{"a patch in a string", "provider: {type: Kubernetes, kubernetes: {envoyService: {patch: {value: '{}'}}}}", []string{
+		`spec.provider.kubernetes.envoyService.patch.value: the value is not an object: json: cannot unmarshal string into Go value of type map[string]interface {}: write the part of the object that is to change, or leave the patch out`,
+	}},
+	{"a type of patch that does not exist", "provider: {type: Kubernetes, kubernetes: {envoyService: {patch: {type: Replace, value: {spec: {type: ClusterIP}}}}}}", []string{
+		`spec.provider.kubernetes.envoyService.patch.value: the patch cannot be applied: there is no type "Replace" of patch; correct the field or remove it`,
+	}},
+	{"a patch of a field that the kind lacks", `
 provider: {type: Kubernetes, kubernetes: {envoyDeployment: {patch: {type: JSONMerge, value: {spec: {template: {spec: {hostNetwrok: true}}}}}}}}`, []string{
-			`spec.provider.kubernetes.envoyDeployment.patch.value: the patch cannot be applied: the patched object is broken: unknown field "spec.template.spec.hostNetwrok"; correct the field or remove it`,
-		}},
-		{"a patch of what identifies the object", `
+		`spec.provider.kubernetes.envoyDeployment.patch.value: the patch cannot be applied: the patched object is broken: unknown field "spec.template.spec.hostNetwrok"; correct the field or remove it`,
+	}},
+	{"a patch of what identifies the object", `
 provider: {type: Kubernetes, kubernetes: {envoyDeployment: {patch: {value: {
   metadata: {name: mine}, spec: {template: {metadata: {labels: {app.kubernetes.io/name: x}}}}}}}}}`, []string{
-			`spec.provider.kubernetes.envoyDeployment.patch.value.metadata.name: a patch cannot set it to mine: use the field name beside patch`,
-			`spec.provider.kubernetes.envoyDeployment.patch.value.spec.template.metadata.labels[app.kubernetes.io/name]: a patch cannot set it to x: remove it, since the fleet's objects are found by it`,
-		}},
-	} {
+		`spec.provider.kubernetes.envoyDeployment.patch.value.metadata.name: a patch cannot set it to mine: use the field name beside patch`,
+		`spec.provider.kubernetes.envoyDeployment.patch.value.spec.template.metadata.labels[app.kubernetes.io/name]: a patch cannot set it to x: remove it, since the fleet's objects are found by it`,
+	}},
+}
+
+func TestProblems(t *testing.T) {
+	for _, c := range problemCases {
 		t.Run(c.name, func(t *testing.T) {
 			ep := &v1alpha1.EnvoyProxy{}
 			if err := yaml.UnmarshalStrict([]byte(c.spec), &ep.Spec); err != nil {
