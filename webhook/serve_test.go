@@ -106,7 +106,7 @@ type served struct {
 }
 
 // serve runs the server on loopback until the test ends.
-func serve(t *testing.T, o Options) *served {
+func serve(t testing.TB, o Options) *served {
 	t.Helper()
 	certificate, ca := issue(t)
 	s := &served{ca: ca, done: make(chan error, 1)}
@@ -116,7 +116,7 @@ func serve(t *testing.T, o Options) *served {
 		o.Namespaces = stored(nil)
 	}
 	if o.Log.GetSink() == nil {
-		o.Log = testr.New(t)
+		o.Log = testr.NewWithInterface(t, testr.Options{})
 	}
 	server, err := NewServer(o)
 	if err != nil {
@@ -170,7 +170,7 @@ func (s *served) post(t *testing.T, path string, request *admissionv1.AdmissionR
 }
 
 // send posts anything.
-func (s *served) send(t *testing.T, path string, body any) (int, []byte) {
+func (s *served) send(t testing.TB, path string, body any) (int, []byte) {
 	t.Helper()
 	text, ok := body.([]byte)
 	if !ok {
