@@ -1,17 +1,21 @@
 package node
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
@@ -199,5 +203,58 @@ func TestUDP(t *testing.T) {
 			return err == nil && strings.Contains(answer, name)
 		})
 		c.delete(name)
+	}
+}
+
+func TestUpdatesLoseNoConnection(t *testing.T) {
+	c := cluster(t)
+	var endpoints []discoveryv1.Endpoint
+	for i := range 3 {
+		name := fmt.Sprintf("web-%d", i)
+		c.create(echo(name, "web"))
+		pod := c.await(name, "ready", isReady)
+		endpoints = append(endpoints, discoveryv1.Endpoint{Addresses: []string{pod.Status.PodIP}})
+	}
+	port := corev1.ServicePort{Name: "http", Port: 80}
+	s := c.service("web", corev1.ServiceSpec{Ports: []corev1.ServicePort{port}})
+	slices := c.client.DiscoveryV1().EndpointSlices(c.namespace)
+	slice, err := slices.Create(t.Context(), &discoveryv1.EndpointSlice{
+		ObjectMeta:  metav1.ObjectMeta{Name: "web", Labels: map[string]string{discoveryv1.LabelServiceName: "web"}},
+		AddressType: discoveryv1.AddressTypeIPv4, Endpoints: endpoints,
+		Ports: []discoveryv1.EndpointPort{{Name: &port.Name, Port: ptr(int32(3000))}},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	url := "http://" + s.Spec.ClusterIP
+	c.eventually("an answer", func() bool { _, err := get(url); return err == nil })
+	var asked, failed atomic.Int64
+	ctx, stop := context.WithCancel(t.Context())
+	var clients sync.WaitGroup
+	for range 4 {
+		clients.Go(func() {
+			for ctx.Err() == nil {
+				asked.Add(1)
+				if _, err := get(url); err != nil {
+					failed.Add(1)
+					t.Log(err)
+				}
+			}
+		})
+	}
+	for i := range 200 { // One, two or all three endpoints, each time others.
+		slice.Endpoints = endpoints[i%2 : 1+i%3]
+		if len(slice.Endpoints) == 0 {
+			slice.Endpoints = endpoints[:1]
+		}
+		if slice, err = slices.Update(t.Context(), slice, metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stop()
+	clients.Wait()
+	t.Logf("%d requests during 200 updates", asked.Load())
+	if failed.Load() > 0 {
+		t.Errorf("%d of %d requests failed", failed.Load(), asked.Load())
 	}
 }
