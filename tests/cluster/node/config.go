@@ -1,5 +1,23 @@
 // Package node makes a network namespace a Kubernetes node: it binds pods, runs each of them as processes
 // in a network namespace of its own, and serves cluster DNS, Services and logs.
+//
+// It does what a scheduler, a kubelet, a network plugin, kube-proxy and a cloud's load balancers do, as far as pods and
+// their clients can tell, on one node. Everything follows watches; nothing is polled but what probes say.
+//
+//	watch.go, node.go   what comes from the API server, and to which part it goes
+//	pod.go              the life of a pod: volumes, network, containers in order, the end
+//	container.go        the runs of a container, restarts and back-off; attend.go: hooks and probes; spec.go: what is run
+//	status.go           the status of a pod, computed; report.go writes it
+//	register.go         the Node object and its heartbeats; server.go: logs
+//	sandbox             namespaces, the container's root, its init; inside: what runs in the container
+//	volume, env, field  what pods are given of the API's objects
+//	probe, logs, dns    one each
+//	service             netfilter rules of Services, addresses of load balancers
+//
+// What a real node has and this one has not: scheduling constraints (every pod fits), resource limits (they are only
+// told to containers), images (all share the machine's files, see Config.Images), capabilities and seccomp, persistent
+// volumes, host ports and node ports, IPv6, session affinity, kubectl exec and port-forward. A Service that names a
+// loadBalancerClass is left to others.
 package node
 
 import (

@@ -172,3 +172,19 @@ func TestSecurityContextAndSubPath(t *testing.T) {
 		t.Errorf("logs %q, want %q", got, want)
 	}
 }
+
+func TestHostNetwork(t *testing.T) {
+	c := cluster(t)
+	pod := shell("host", "exec 3<>/dev/tcp/10.244.0.1/10250 && echo connected")
+	pod.Spec.HostNetwork = true
+	c.create(pod)
+	if over := c.await("host", "over", isOver); over.Status.PodIP != "10.244.0.1" {
+		t.Errorf("address %s, want the node's", over.Status.PodIP)
+	}
+	if got := c.logs("host", corev1.PodLogOptions{}); got != "connected\n" {
+		t.Errorf("logs %q", got)
+	}
+	c.delete("host")
+	c.create(shell("other", "true")) // The node still has its network.
+	c.await("other", "over", isOver)
+}

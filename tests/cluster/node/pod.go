@@ -211,11 +211,15 @@ func (p *pod) runContainers() {
 
 // refreshVolumes brings the volumes up to date whenever something has changed, and tokens in time, until the pod stops.
 func (p *pod) refreshVolumes() {
-	for p.life.Err() == nil {
+	for told := ""; p.life.Err() == nil; {
 		changed := p.changes()
-		if err := p.volumes.Update(p.current(), p.sources); err != nil && p.life.Err() == nil {
-			p.warn("FailedMount", err)
+		problem := ""
+		if err := p.volumes.Update(p.current(), p.sources); err != nil {
+			if problem = err.Error(); problem != told {
+				p.warn("FailedMount", err)
+			}
 		}
+		told = problem
 		p.wait(changed, time.Minute)
 	}
 }

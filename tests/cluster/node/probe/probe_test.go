@@ -12,6 +12,9 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
@@ -100,6 +103,19 @@ func TestActions(t *testing.T) {
 	tcp := func(port intstr.IntOrString) error {
 		return TCPSocket(t.Context(), host, c, &corev1.TCPSocketAction{Port: port})
 	}
+	checked := health.NewServer()
+	checked.SetServingStatus("idle", healthpb.HealthCheckResponse_NOT_SERVING)
+	checks := grpc.NewServer()
+	healthpb.RegisterHealthServer(checks, checked)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = checks.Serve(listener) }()
+	defer checks.Stop()
+	rpc := func(service string) error {
+		return GRPC(t.Context(), host, &corev1.GRPCAction{Port: int32(listener.Addr().(*net.TCPAddr).Port), Service: &service})
+	}
 	for name, tc := range map[string]struct {
 		err error
 		ok  bool
@@ -110,6 +126,9 @@ func TestActions(t *testing.T) {
 		"httpGet, no such port":  {get("/", intstr.FromString("admin")), false},
 		"tcpSocket":              {tcp(intstr.FromString("web")), true},
 		"tcpSocket, closed port": {tcp(intstr.FromInt32(1)), false},
+		"grpc":                   {rpc(""), true},
+		"grpc, not serving":      {rpc("idle"), false},
+		"grpc, no such service":  {rpc("absent"), false},
 		"grpc, no such server":   {GRPC(t.Context(), host, &corev1.GRPCAction{Port: 1}), false},
 	} {
 		if (tc.err == nil) != tc.ok {
