@@ -25,6 +25,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
 	"gatehouse/tests/cluster/node/isolated"
@@ -45,6 +46,7 @@ type testCluster struct {
 var shared struct {
 	sync.Mutex
 	client kubernetes.Interface
+	config *rest.Config
 	err    error
 }
 
@@ -164,6 +166,7 @@ func waitForServer(kubeconfig string) (kubernetes.Interface, error) {
 		if err != nil {
 			return nil, err
 		}
+		shared.config = config
 		if _, last = client.Discovery().RESTClient().Get().AbsPath("/readyz").DoRaw(context.Background()); last == nil {
 			return client, nil
 		}

@@ -17,6 +17,9 @@ import (
 	"strconv"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
+	"gatehouse/tests/cluster/node/forward"
 	"gatehouse/tests/cluster/node/logs"
 )
 
@@ -32,6 +35,7 @@ func (a *agent) serve(ctx context.Context) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok")) })
 	mux.HandleFunc("GET /containerLogs/{namespace}/{pod}/{container}", a.containerLogs)
+	mux.HandleFunc("POST /portForward/{namespace}/{pod}", a.portForward)
 	server := &http.Server{
 		Addr:    net.JoinHostPort(a.Gateway.String(), strconv.Itoa(kubeletPort)),
 		Handler: mux, ReadHeaderTimeout: 10 * time.Second,
@@ -54,7 +58,11 @@ func (a *agent) containerLogs(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	log, err := a.findLog(r.PathValue("namespace"), r.PathValue("pod"), r.PathValue("container"), query.Get("previous") == "true")
+	var log *logs.File
+	p, err := a.findPod(r.PathValue("namespace"), r.PathValue("pod"))
+	if err == nil {
+		log, err = p.findLog(r.PathValue("container"), query.Get("previous") == "true")
+	}
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusNotFound)
 		return
@@ -94,12 +102,25 @@ func logOptions(q url.Values) (logs.Options, error) {
 	return o, nil
 }
 
-func (a *agent) findLog(namespace, name, container string, previous bool) (*logs.File, error) {
+// portForward serves kubectl port-forward, which reaches ports on a pod's loopback address.
+func (a *agent) portForward(w http.ResponseWriter, r *http.Request) {
+	p, err := a.findPod(r.PathValue("namespace"), r.PathValue("pod"))
+	if err == nil && p.current().Status.Phase != corev1.PodRunning {
+		err = fmt.Errorf("pod %q does not run", p.name())
+	}
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusNotFound)
+		return
+	}
+	forward.Serve(w, r, p.network.Dial)
+}
+
+func (a *agent) findPod(namespace, name string) (*pod, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, p := range a.pods {
 		if object := p.current(); object.Namespace == namespace && object.Name == name {
-			return p.findLog(container, previous)
+			return p, nil
 		}
 	}
 	return nil, fmt.Errorf("pod %q does not exist", namespace+"/"+name)
