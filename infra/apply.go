@@ -177,20 +177,28 @@ func (a *Applier) Reconcile(ctx context.Context, key string) error {
 	if err != nil {
 		return err
 	}
-	wanted := map[object]bool{}
+	return a.replace(ctx, key, s, objects)
+}
+
+// replace applies the objects, and deletes what was there instead of them. The old is deleted only when the new Envoys are there:
+// until then both serve. Whoever watches the objects tells of it by Changed.
+func (a *Applier) replace(ctx context.Context, key string, s *state, objects []client.Object) error {
+	wanted, ready := map[object]bool{}, true
 	var failed []error
 	for _, o := range objects {
 		wanted[nameOf(o)] = true
-		if err := a.apply(ctx, key, s, o); err != nil {
+		now, err := a.apply(ctx, key, s, o)
+		if err != nil {
 			failed = append(failed, err)
 		}
+		ready = ready && err == nil && available(now)
 	}
 	for old := range s.applied {
 		if !wanted[old] {
 			s.tidy = false
 		}
 	}
-	if !s.tidy && len(failed) == 0 {
+	if !s.tidy && ready {
 		failed = append(failed, a.prune(ctx, key, s, wanted))
 	}
 	return errors.Join(failed...)

@@ -164,6 +164,20 @@ func TestWhatIsNoLongerDesiredGoes(t *testing.T) {
 	f.bring(t, "shop/web", withProvider(requirement("web"), v1alpha1.EnvoyProxyKubernetesProvider{
 		EnvoyDaemonSet: &v1alpha1.KubernetesDaemonSetSpec{}, EnvoyService: &v1alpha1.KubernetesServiceSpec{Name: &front},
 	}))
+	all := slices.Concat(of(own, "ServiceAccount", "ConfigMap", "Deployment", "DaemonSet", "Service"), of(front, "Service"))
+	f.expect(t, append(others, all...)...) // The old Envoys serve until there are new ones.
+
+	set := &appsv1.DaemonSet{}
+	if err := f.Get(t.Context(), client.ObjectKey{Namespace: f.settings.ControllerNamespace, Name: own}, set); err != nil {
+		t.Fatal(err)
+	}
+	set.Status = appsv1.DaemonSetStatus{ObservedGeneration: set.Generation, DesiredNumberScheduled: 2, NumberAvailable: 2}
+	if err := f.Status().Update(t.Context(), set); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Reconcile(t.Context(), "shop/web"); err != nil {
+		t.Fatal(err)
+	}
 	f.expect(t, append(others, slices.Concat(of(own, "ServiceAccount", "ConfigMap", "DaemonSet"), of(front, "Service"))...)...)
 
 	held := requirement("web")

@@ -21,12 +21,13 @@ type mark struct {
 	wanted, live [sha256.Size]byte
 }
 
-// apply makes one object as it is desired, unless it is known to be so.
-func (a *Applier) apply(ctx context.Context, key string, s *state, desired client.Object) error {
+// apply makes one object as it is desired, unless it is known to be so. It returns the object as it is now; nil if it is left to
+// somebody else.
+func (a *Applier) apply(ctx context.Context, key string, s *state, desired client.Object) (client.Object, error) {
 	name := nameOf(desired)
 	wanted, err := fingerprint(desired)
 	if err != nil {
-		return fmt.Errorf("%s: %w", name, err)
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	live := blank(desired)
 	err = a.client.Get(ctx, client.ObjectKeyFromObject(desired), live)
@@ -34,35 +35,47 @@ func (a *Applier) apply(ctx context.Context, key string, s *state, desired clien
 	case apierrors.IsNotFound(err):
 		// A cache may hold the objects of fleets only.
 		if owned, err := a.free(ctx, key, desired); err != nil || !owned {
-			return err
+			return nil, err
 		}
 	case err != nil:
-		return fmt.Errorf("reading %s: %w", name, err)
+		return nil, fmt.Errorf("reading %s: %w", name, err)
 	default:
 		if owned, err := mayTake(key, live, name); err != nil || !owned {
-			return err
+			return nil, err
 		}
 		is, err := fingerprint(live)
 		if err != nil {
-			return fmt.Errorf("%s: %w", name, err)
+			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 		if s.applied[name] == (mark{wanted, is}) {
-			return nil
+			return live, nil
 		}
 	}
 	applied, err := a.send(ctx, desired)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	is, err := fingerprint(applied)
 	if err != nil {
-		return fmt.Errorf("%s: %w", name, err)
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	if s.applied[name] != (mark{wanted, is}) {
+	if applied.GetResourceVersion() != live.GetResourceVersion() {
 		a.log.Info("applied", "gateway", key, "object", name.String())
 	}
 	s.applied[name] = mark{wanted, is}
-	return nil
+	return applied, nil
+}
+
+// available tells whether the object, if it runs Envoys, runs all that it should.
+func available(o client.Object) bool {
+	switch w := o.(type) {
+	case *appsv1.Deployment:
+		return w.Status.ObservedGeneration >= w.Generation && w.Status.AvailableReplicas >= or(w.Spec.Replicas, 1)
+	case *appsv1.DaemonSet:
+		return w.Status.ObservedGeneration >= w.Generation && w.Status.NumberAvailable > 0 &&
+			w.Status.NumberAvailable >= w.Status.DesiredNumberScheduled
+	}
+	return true
 }
 
 // free asks the API server itself whether the object's name may be taken.

@@ -123,6 +123,12 @@ func TestEnvoyProvesWhoItIsAndFollowsRotation(t *testing.T) {
 		t.Errorf("authorization under the new CA is %s, want %s", got, want)
 	}
 
+	third := newAuthority(t, "localhost")
+	second.vouchFor(t, &third)
+	f.server.leaf.Store(&third.leaf)
+	f.server.restart(t)
+	f.server.next(t) // It still knows the second CA only, which vouches for the third.
+
 	f.changeCA(t, newAuthority(t, "somebody.else"), "3")
 	select {
 	case <-f.server.streams:
@@ -203,35 +209,53 @@ func (f *fleet) waitReady(t *testing.T) {
 type authority struct {
 	pem  []byte
 	leaf tls.Certificate
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
 }
 
 func newAuthority(t *testing.T, dns string) authority {
 	t.Helper()
-	caKey, caCert := newCertificate(t, &x509.Certificate{
-		Subject: pkix.Name{CommonName: "test CA"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	}, nil, nil)
-	leafKey, leaf := newCertificate(t, &x509.Certificate{
+	a := authority{key: newKey(t)}
+	a.cert = newCertificate(t, authorityTemplate(rand.Text()), nil, a.key, &a.key.PublicKey)
+	key := newKey(t)
+	leaf := newCertificate(t, &x509.Certificate{
 		Subject: pkix.Name{CommonName: dns}, DNSNames: []string{dns}, KeyUsage: x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	}, caCert, caKey)
-	return authority{
-		pem:  pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: caCert.Raw}),
-		leaf: tls.Certificate{Certificate: [][]byte{leaf.Raw}, PrivateKey: leafKey},
-	}
+	}, a.cert, a.key, &key.PublicKey)
+	a.pem = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.cert.Raw})
+	a.leaf = tls.Certificate{Certificate: [][]byte{leaf.Raw}, PrivateKey: key}
+	return a
 }
 
-func newCertificate(t *testing.T, template, parent *x509.Certificate, parentKey *ecdsa.PrivateKey) (*ecdsa.PrivateKey, *x509.Certificate) {
+// vouchFor adds to the other's chain a certificate by which a signs the other's CA.
+func (a authority) vouchFor(t *testing.T, other *authority) {
+	t.Helper()
+	cross := newCertificate(t, authorityTemplate(other.cert.Subject.CommonName), a.cert, a.key, &other.key.PublicKey)
+	other.leaf.Certificate = append(other.leaf.Certificate, cross.Raw)
+}
+
+func authorityTemplate(name string) *x509.Certificate {
+	return &x509.Certificate{Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
+}
+
+func newKey(t *testing.T) *ecdsa.PrivateKey {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return key
+}
+
+// newCertificate signs a certificate for a public key. Without a parent it signs itself.
+func newCertificate(t *testing.T, template, parent *x509.Certificate, signer *ecdsa.PrivateKey, public *ecdsa.PublicKey) *x509.Certificate {
+	t.Helper()
 	template.SerialNumber = big.NewInt(time.Now().UnixNano())
 	template.NotBefore, template.NotAfter = time.Now().Add(-time.Minute), time.Now().Add(time.Hour)
 	if parent == nil {
-		parent, parentKey = template, key
+		parent = template
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, parentKey)
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, public, signer)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -239,7 +263,7 @@ func newCertificate(t *testing.T, template, parent *x509.Certificate, parentKey 
 	if err != nil {
 		t.Fatal(err)
 	}
-	return key, cert
+	return cert
 }
 
 // controlPlane is a delta ADS server that reports the token of each stream, and has nothing to answer with once answer is closed.
