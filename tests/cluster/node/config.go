@@ -11,12 +11,12 @@
 //	register.go         the Node object and its heartbeats; server.go: logs
 //	sandbox             namespaces, the container's root, its init; inside: what runs in the container
 //	volume, env, field  what pods are given of the API's objects
-//	probe, logs, dns    one each; forward: kubectl port-forward
+//	probe, logs, dns    one each; remote: kubectl exec and port-forward
 //	service             netfilter rules of Services, addresses of load balancers
 //
 // What a real node has and this one has not: scheduling constraints (every pod fits), resource limits (they are only
 // told to containers), images (all share the machine's files, see Config.Images), capabilities and seccomp, persistent
-// volumes, host ports and node ports, IPv6, session affinity, kubectl exec. A Service that names a
+// volumes, host ports and node ports, IPv6, session affinity. A Service that names a
 // loadBalancerClass is left to others.
 package node
 

@@ -22,8 +22,9 @@ type container struct {
 	status *corev1.ContainerStatus // guarded by the pod
 	up     chan struct{}           // closed when the container has started for the first time, as its startup probe says
 
-	runs int
-	logs [2]*logs.File // of the current or last run, and of the one before; guarded by the pod
+	runs    int
+	process *sandbox.Process // while it runs; guarded by the pod
+	logs    [2]*logs.File    // of the current or last run, and of the one before; guarded by the pod
 }
 
 // run is one run of a container.
@@ -119,6 +120,7 @@ func (c *container) once(life context.Context) int {
 	}
 	c.change(func(s *corev1.ContainerStatus) {
 		retire(s)
+		c.process = r.process
 		s.ContainerID, s.ImageID = r.id, c.spec.Image
 		s.State = corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: r.began}}
 	})
@@ -239,6 +241,7 @@ func (c *container) ended(r *run) {
 	}
 	c.change(func(s *corev1.ContainerStatus) {
 		no := false
+		c.process = nil
 		s.Started, s.Ready = &no, false
 		s.State = corev1.ContainerState{Terminated: state}
 	})

@@ -10,17 +10,20 @@ import (
 	"crypto/x509/pkix"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/big"
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
-	"gatehouse/tests/cluster/node/forward"
 	"gatehouse/tests/cluster/node/logs"
+	"gatehouse/tests/cluster/node/remote"
+	"gatehouse/tests/cluster/node/sandbox"
 )
 
 // kubeletPort is where the API server asks for logs.
@@ -35,10 +38,12 @@ func (a *agent) serve(ctx context.Context) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok")) })
 	mux.HandleFunc("GET /containerLogs/{namespace}/{pod}/{container}", a.containerLogs)
+	mux.HandleFunc("POST /exec/{namespace}/{pod}/{container}", a.exec)
 	mux.HandleFunc("POST /portForward/{namespace}/{pod}", a.portForward)
 	server := &http.Server{
 		Addr:    net.JoinHostPort(a.Gateway.String(), strconv.Itoa(kubeletPort)),
 		Handler: mux, ReadHeaderTimeout: 10 * time.Second,
+		ErrorLog:    slog.NewLogLogger(a.Log.Handler(), slog.LevelDebug), // Clients that leave early are no news.
 		TLSConfig:   &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12},
 		BaseContext: func(net.Listener) context.Context { return ctx }, // Ends logs that are followed.
 	}
@@ -102,6 +107,31 @@ func logOptions(q url.Values) (logs.Options, error) {
 	return o, nil
 }
 
+// exec serves kubectl exec.
+func (a *agent) exec(w http.ResponseWriter, r *http.Request) {
+	var process *sandbox.Process
+	p, err := a.findPod(r.PathValue("namespace"), r.PathValue("pod"))
+	if err == nil {
+		process, err = p.findProcess(r.PathValue("container"))
+	}
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusNotFound)
+		return
+	}
+	remote.Exec(w, r, process.Run)
+}
+
+func (p *pod) findProcess(name string) (*sandbox.Process, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range slices.Concat(p.init, p.main) {
+		if c.spec.Name == name && c.process != nil {
+			return c.process, nil
+		}
+	}
+	return nil, fmt.Errorf("container %q does not run", name)
+}
+
 // portForward serves kubectl port-forward, which reaches ports on a pod's loopback address.
 func (a *agent) portForward(w http.ResponseWriter, r *http.Request) {
 	p, err := a.findPod(r.PathValue("namespace"), r.PathValue("pod"))
@@ -112,7 +142,7 @@ func (a *agent) portForward(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusNotFound)
 		return
 	}
-	forward.Serve(w, r, p.network.Dial)
+	remote.PortForward(w, r, p.network.Dial)
 }
 
 func (a *agent) findPod(namespace, name string) (*pod, error) {
@@ -129,22 +159,19 @@ func (a *agent) findPod(namespace, name string) (*pod, error) {
 func (p *pod) findLog(name string, previous bool) (*logs.File, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, all := range [][]*container{p.init, p.main} {
-		for _, c := range all {
-			if c.spec.Name != name {
-				continue
-			}
-			found := c.logs[0]
-			if previous {
-				found = c.logs[1]
-			}
-			if found == nil {
-				return nil, fmt.Errorf("container %q has no such log", name)
-			}
-			return found, nil
-		}
+	all := slices.Concat(p.init, p.main)
+	i := slices.IndexFunc(all, func(c *container) bool { return c.spec.Name == name })
+	if i < 0 {
+		return nil, fmt.Errorf("container %q not found", name)
 	}
-	return nil, fmt.Errorf("container %q not found", name)
+	found := all[i].logs[0]
+	if previous {
+		found = all[i].logs[1]
+	}
+	if found == nil {
+		return nil, fmt.Errorf("container %q has no such log", name)
+	}
+	return found, nil
 }
 
 // selfSigned makes a serving certificate for the address. The API server does not verify it.

@@ -18,7 +18,6 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
-	"k8s.io/client-go/tools/portforward"
 )
 
 // echo returns a pod that runs the conformance suite's echo server on port 3000.
@@ -257,40 +256,5 @@ func TestUpdatesLoseNoConnection(t *testing.T) {
 	t.Logf("%d requests during 200 updates", asked.Load())
 	if failed.Load() > 0 {
 		t.Errorf("%d of %d requests failed", failed.Load(), asked.Load())
-	}
-}
-
-func TestPortForward(t *testing.T) {
-	c := cluster(t)
-	local := shell("local", "")
-	local.Spec.Containers[0] = python("main", strings.ReplaceAll(serve, `("", 80)`, `("127.0.0.1", 80)`))
-	local.Spec.Containers[0].ReadinessProbe = &corev1.Probe{PeriodSeconds: 1, ProbeHandler: corev1.ProbeHandler{Exec: execute("exec 3<>/dev/tcp/127.0.0.1/80")}}
-	c.create(local)
-	c.await("local", "ready", isReady)
-	request := c.client.CoreV1().RESTClient().Post().Resource("pods").Namespace(c.namespace).Name("local").SubResource("portforward")
-	dialer, err := portforward.NewSPDYOverWebsocketDialer(request.URL(), shared.config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	stop, ready := make(chan struct{}), make(chan struct{})
-	forwarder, err := portforward.NewOnAddresses(dialer, []string{"127.0.0.1"}, []string{"8080:80"}, stop, ready, io.Discard, io.Discard)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- forwarder.ForwardPorts() }()
-	select {
-	case <-ready:
-	case err := <-ended:
-		t.Fatal(err)
-	}
-	for range 3 {
-		if got, err := get("http://127.0.0.1:8080"); err != nil || got != "127.0.0.1" {
-			t.Errorf("got %q, %v", got, err)
-		}
-	}
-	close(stop)
-	if err := <-ended; err != nil {
-		t.Error(err)
 	}
 }

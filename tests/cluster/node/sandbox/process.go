@@ -1,7 +1,6 @@
 package sandbox
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,7 +19,7 @@ import (
 // Process is a container that runs or has run.
 type Process struct {
 	cmd     *exec.Cmd
-	control net.Conn
+	control *net.UnixConn
 	done    chan struct{}
 	exit    int
 
@@ -72,29 +71,6 @@ func (p *Process) Terminate() error { return p.signal(unix.SIGTERM) }
 // Kill ends every process of the container at once.
 func (p *Process) Kill() error { return p.signal(unix.SIGKILL) }
 
-// Exec runs another command in the container and returns its exit code and the beginning of its output. It is killed
-// when ctx ends. An error means that the command could not be run to its end.
-func (p *Process) Exec(ctx context.Context, command []string) (int, string, error) {
-	id, answer, err := p.ask(command)
-	if err != nil {
-		return 0, "", fmt.Errorf("run %q in the container: %w", command, err)
-	}
-	select {
-	case r := <-answer:
-		if r.Error != "" {
-			return 0, r.Output, fmt.Errorf("run %q in the container: %s", command, r.Error)
-		}
-		return r.Exit, r.Output, nil
-	case <-p.done:
-		return 0, "", fmt.Errorf("run %q in the container: the container ended", command)
-	case <-ctx.Done():
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		delete(p.waiting, id)
-		return 0, "", errors.Join(fmt.Errorf("run %q in the container: %w", command, ctx.Err()), p.send.Encode(inside.Request{ID: id, Cancel: true}))
-	}
-}
-
 // begin hands the Spec to the init, waits for its answer and then serves the connection in the background.
 func (p *Process) begin(s Spec) error {
 	receive := json.NewDecoder(p.control)
@@ -114,15 +90,6 @@ func (p *Process) begin(s Spec) error {
 	}
 	go p.receive(receive)
 	return nil
-}
-
-func (p *Process) ask(command []string) (int, chan inside.Reply, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.last++
-	answer := make(chan inside.Reply, 1)
-	p.waiting[p.last] = answer
-	return p.last, answer, p.send.Encode(inside.Request{ID: p.last, Command: command})
 }
 
 // receive hands each answer to the caller that waits for it, until the container ends.
@@ -162,7 +129,7 @@ func (p *Process) signal(s os.Signal) error {
 }
 
 // socketPair returns a connection and the file of its other end, neither of which other children inherit.
-func socketPair() (net.Conn, *os.File, error) {
+func socketPair() (*net.UnixConn, *os.File, error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, nil, fmt.Errorf("make a socket pair: %w", err)
@@ -173,7 +140,7 @@ func socketPair() (net.Conn, *os.File, error) {
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("use a socket pair: %w", err), theirs.Close())
 	}
-	return conn, theirs, nil
+	return conn.(*net.UnixConn), theirs, nil //nolint:forcetypeassert // That is what a Unix socket is.
 }
 
 // nsHandle is the form in which the netlink library takes a namespace.

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -18,9 +17,6 @@ import (
 // Name is the name by which the program knows that it is to be a container's init.
 const Name = "gatehouse-container-init"
 
-// outputLimit is how much output of a command run by Exec is kept, in bytes.
-const outputLimit = 10 << 10
-
 func init() { Init() }
 
 // Init does a container's work if the process was started for that, and then does not return. The package calls it
@@ -33,22 +29,24 @@ func Init() {
 
 // reaper is what a container's PID 1 knows of its children.
 type reaper struct {
-	mu    sync.Mutex
-	exits map[int]chan int
+	mu       sync.Mutex
+	exits    map[int]chan int
+	requests map[int]int // PIDs by the ID of the request
 }
 
 // serveContainer builds the root, starts the command and serves requests until the command ends. It returns its exit
 // code; all other processes end with this one.
 func serveContainer(control *os.File) int {
 	unix.CloseOnExec(int(control.Fd()))
-	receive, send := json.NewDecoder(control), &replies{to: json.NewEncoder(control)}
+	from := &receiver{fd: int(control.Fd())}
+	receive, send := json.NewDecoder(from), &replies{to: json.NewEncoder(control)}
 	var s Spec
 	if err := receive.Decode(&s); err != nil {
 		return 255 // The agent is gone: there is nobody to tell.
 	}
 	terminate := make(chan os.Signal, 4)
 	signal.Notify(terminate, unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2)
-	r := &reaper{exits: map[int]chan int{}}
+	r := &reaper{exits: map[int]chan int{}, requests: map[int]int{}}
 	pid, exited, err := r.begin(&s)
 	if err != nil {
 		send.put(Reply{Error: err.Error()})
@@ -57,7 +55,7 @@ func serveContainer(control *os.File) int {
 	}
 	send.put(Reply{})
 	go r.reap()
-	go r.serve(&s, receive, send)
+	go r.serve(&s, from, receive, send)
 	for {
 		select {
 		case sig := <-terminate:
@@ -77,31 +75,35 @@ func (r *reaper) begin(s *Spec) (int, chan int, error) {
 	if err := unix.Sethostname([]byte(s.Hostname)); err != nil {
 		return 0, nil, fmt.Errorf("set host name %q: %w", s.Hostname, err)
 	}
-	for _, stream := range []int{1, 2} {
-		// The command may open /dev/stdout anew, which asks for the owner's permission also on a pipe.
-		if err := unix.Fchown(stream, int(s.UID), int(s.GID)); err != nil {
-			return 0, nil, fmt.Errorf("give standard stream %d to user %d: %w", stream, s.UID, err)
-		}
-	}
-	return r.run(s, s.Command, os.Stdout, os.Stderr)
+	return r.run(s, program{command: s.Command, files: []uintptr{0, 1, 2}})
 }
 
-// run starts a command and returns its PID and where its exit code will come.
-func (r *reaper) run(s *Spec, command []string, stdout, stderr *os.File) (int, chan int, error) {
+// program is what is to be run, with its standard streams.
+type program struct {
+	command  []string
+	files    []uintptr
+	terminal bool
+}
+
+// run starts a program and returns its PID and where its exit code will come.
+func (r *reaper) run(s *Spec, p program) (int, chan int, error) {
+	if len(p.files) != 3 {
+		return 0, nil, fmt.Errorf("start program %q: it came with %d streams, want 3", p.command, len(p.files))
+	}
 	env := s.environ()
 	if err := os.Setenv("PATH", lookup(env, "PATH")); err != nil {
 		return 0, nil, fmt.Errorf("set PATH: %w", err)
 	}
-	path, err := exec.LookPath(command[0])
+	path, err := exec.LookPath(p.command[0])
 	if err != nil && !errors.Is(err, exec.ErrDot) {
-		return 0, nil, fmt.Errorf("find program %q: %w", command[0], err)
+		return 0, nil, fmt.Errorf("find program %q: %w", p.command[0], err)
 	}
-	null, err := os.Open("/dev/null")
-	if err != nil {
-		return 0, nil, fmt.Errorf("open standard input: %w", err)
+	for _, f := range p.files {
+		if err := give(f, s); err != nil {
+			return 0, nil, err
+		}
 	}
-	defer func() { _ = null.Close() }()
-	attr := &syscall.ProcAttr{Dir: "/", Env: env, Files: []uintptr{null.Fd(), stdout.Fd(), stderr.Fd()}, Sys: &syscall.SysProcAttr{Setsid: true}}
+	attr := &syscall.ProcAttr{Dir: "/", Env: env, Files: p.files, Sys: &syscall.SysProcAttr{Setsid: true, Setctty: p.terminal}}
 	if s.WorkingDir != "" {
 		attr.Dir = s.WorkingDir
 	}
@@ -110,7 +112,7 @@ func (r *reaper) run(s *Spec, command []string, stdout, stderr *os.File) (int, c
 	}
 	r.mu.Lock() // The reaper must find the entry even if the command ends at once.
 	defer r.mu.Unlock()
-	pid, err := syscall.ForkExec(path, command, attr)
+	pid, err := syscall.ForkExec(path, p.command, attr)
 	if err != nil {
 		return 0, nil, fmt.Errorf("start program %s: %w", path, err)
 	}
@@ -118,6 +120,25 @@ func (r *reaper) run(s *Spec, command []string, stdout, stderr *os.File) (int, c
 	r.exits[pid] = exited
 	return pid, exited, nil
 }
+
+// give makes a pipe or terminal the user's own. The program may open /dev/stdout anew, which asks for permission also on
+// a pipe.
+func give(file uintptr, s *Spec) error {
+	var info unix.Stat_t
+	if err := unix.Fstat(int(file), &info); err != nil {
+		return fmt.Errorf("look at a standard stream: %w", err)
+	}
+	if kind := info.Mode & unix.S_IFMT; kind == unix.S_IFCHR && unix.Major(info.Rdev) == memoryDevices || kind != unix.S_IFCHR && kind != unix.S_IFIFO {
+		return nil // /dev/null is everybody's, and a file is whose it is.
+	}
+	if err := unix.Fchown(int(file), int(s.UID), int(s.GID)); err != nil {
+		return fmt.Errorf("give a standard stream to user %d: %w", s.UID, err)
+	}
+	return nil
+}
+
+// memoryDevices is the kernel's major number of /dev/null and its like.
+const memoryDevices = 1
 
 // reap collects every child, also those that were orphaned into this namespace, until none is left.
 func (r *reaper) reap() {
@@ -144,55 +165,51 @@ func (r *reaper) reap() {
 }
 
 // serve runs the commands that the agent asks for.
-func (r *reaper) serve(s *Spec, receive *json.Decoder, send *replies) {
-	running := map[int]chan struct{}{}
+func (r *reaper) serve(s *Spec, from *receiver, receive *json.Decoder, send *replies) {
 	for {
 		var q Request
 		if receive.Decode(&q) != nil {
 			return // The agent is gone, and its parent-death signal is on the way.
 		}
 		if q.Cancel {
-			if cancel, ok := running[q.ID]; ok {
-				delete(running, q.ID)
-				close(cancel)
-			}
+			r.cancel(q.ID)
 			continue
 		}
-		cancel := make(chan struct{})
-		running[q.ID] = cancel
-		go func() { send.put(r.execute(s, q, cancel)) }()
+		files := from.take(3)
+		pid, exited, err := r.run(s, program{command: q.Command, files: files, terminal: q.Terminal})
+		for _, f := range files {
+			_ = unix.Close(int(f)) // The program has its own copies.
+		}
+		if err != nil {
+			send.put(Reply{ID: q.ID, Error: err.Error()})
+			continue
+		}
+		r.note(q.ID, pid)
+		go func() {
+			code := <-exited
+			r.note(q.ID, 0)
+			send.put(Reply{ID: q.ID, Exit: code})
+		}()
 	}
 }
 
-func (r *reaper) execute(s *Spec, q Request, cancel <-chan struct{}) Reply {
-	read, write, err := os.Pipe()
-	if err != nil {
-		return Reply{ID: q.ID, Error: err.Error()}
+// note remembers the PID of the program that runs for a request; 0 forgets it.
+func (r *reaper) note(id, pid int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if pid == 0 {
+		delete(r.requests, id)
+	} else {
+		r.requests[id] = pid
 	}
-	defer func() { _ = read.Close() }()
-	pid, exited, err := r.run(s, q.Command, write, write)
-	_ = write.Close() // The command has its own copy.
-	if err != nil {
-		return Reply{ID: q.ID, Error: err.Error()}
-	}
-	output := make(chan string, 1)
-	go func() {
-		kept, _ := io.ReadAll(io.LimitReader(read, outputLimit))
-		output <- string(kept)
-		_, _ = io.Copy(io.Discard, read)
-	}()
-	var code int
-	select {
-	case code = <-exited:
-	case <-cancel:
-		_ = unix.Kill(-pid, unix.SIGKILL) // The whole session of the command; it fails if that has just ended.
-		code = <-exited
-	}
-	select {
-	case kept := <-output:
-		return Reply{ID: q.ID, Exit: code, Output: kept}
-	case <-time.After(100 * time.Millisecond): // A child of the command keeps the pipe open.
-		return Reply{ID: q.ID, Exit: code}
+}
+
+// cancel kills the whole session of a request's program, if it still runs.
+func (r *reaper) cancel(id int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if pid, ok := r.requests[id]; ok {
+		_ = unix.Kill(-pid, unix.SIGKILL) // It may just have ended.
 	}
 }
 

@@ -65,16 +65,17 @@ func lookup(env []string, name string) string {
 // Request is what the agent sends to a container's init after the Spec.
 type Request struct {
 	ID int `json:"id"`
-	// Command is a program to run beside the container's own.
+	// Command is a program to run beside the container's own. With the message come its three standard streams.
 	Command []string `json:"command,omitempty"`
+	// Terminal makes the first stream, a terminal, the one that controls the program.
+	Terminal bool `json:"terminal,omitempty"`
 	// Cancel asks that the command of this ID be killed.
 	Cancel bool `json:"cancel,omitempty"`
 }
 
 // Reply is what a container's init answers: with ID 0 to the Spec, else to the request of that ID.
 type Reply struct {
-	ID     int    `json:"id"`
-	Error  string `json:"error,omitempty"`
-	Exit   int    `json:"exit,omitempty"`
-	Output string `json:"output,omitempty"`
+	ID    int    `json:"id"`
+	Error string `json:"error,omitempty"`
+	Exit  int    `json:"exit,omitempty"`
 }

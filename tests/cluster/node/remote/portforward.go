@@ -1,6 +1,4 @@
-// Package forward serves kubectl port-forward, by the kubelet's protocol: on one SPDY connection, each forwarded
-// connection is a pair of streams with the same request ID, one for data and one for an error.
-package forward
+package remote
 
 import (
 	"context"
@@ -17,15 +15,16 @@ import (
 	"k8s.io/streaming/pkg/httpstream/spdy"
 )
 
-// protocol is the only version of the protocol that there is.
-const protocol = "portforward.k8s.io"
+// portForwardProtocol is the only version of the protocol that there is.
+const portForwardProtocol = "portforward.k8s.io"
 
 // Dial connects to a port of a pod.
 type Dial func(ctx context.Context, port uint16) (net.Conn, error)
 
-// Serve forwards the connections of one request until the client ends it. Errors of the request are answered.
-func Serve(w http.ResponseWriter, r *http.Request, dial Dial) {
-	if _, err := httpstream.Handshake(r, w, []string{protocol}); err != nil {
+// PortForward forwards the connections of one request until the client ends it. Each is a pair of streams with the same
+// request ID, one for data and one for an error. Errors of the request are answered.
+func PortForward(w http.ResponseWriter, r *http.Request, dial Dial) {
+	if _, err := httpstream.Handshake(r, w, []string{portForwardProtocol}); err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
