@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -236,9 +237,7 @@ func (c *container) ended(r *run) {
 	if exit != 0 {
 		state.Reason = "Error"
 	}
-	if message, err := os.ReadFile(r.message()); err == nil {
-		state.Message = string(message[:min(len(message), 4096)])
-	}
+	state.Message = c.lastWords(r)
 	c.change(func(s *corev1.ContainerStatus) {
 		no := false
 		c.process = nil
@@ -248,6 +247,23 @@ func (c *container) ended(r *run) {
 	if err := os.RemoveAll(r.dir); err != nil {
 		c.pod.Log.Warn("Removing a container's directory failed", "pod", c.pod.name(), "container", c.spec.Name, "error", err)
 	}
+}
+
+// lastWords returns what the container has left as its reason to end: what it wrote for that, or, if its spec says so
+// and it failed, the end of its log.
+func (c *container) lastWords(r *run) string {
+	const most, mostOfLog, lines = 4096, 2048, 80 // as a kubelet has them
+	if message, err := os.ReadFile(r.message()); err == nil && len(message) > 0 {
+		return string(message[:min(len(message), most)])
+	}
+	if c.spec.TerminationMessagePolicy != corev1.TerminationMessageFallbackToLogsOnError || r.process.Exit() == 0 {
+		return ""
+	}
+	var end strings.Builder
+	if err := r.log.Read(context.Background(), &end, logs.Options{Tail: lines}); err != nil {
+		return ""
+	}
+	return end.String()[max(0, end.Len()-mostOfLog):]
 }
 
 func (c *container) setWaiting(reason string, why error) {

@@ -24,6 +24,12 @@ func TestPodRunsToItsEnd(t *testing.T) {
 		t.Errorf("logs %q, want %q", got, want)
 	}
 	c.delete("job")
+	silent := shell("silent", "echo the reason; exit 1")
+	silent.Spec.Containers[0].TerminationMessagePolicy = corev1.TerminationMessageFallbackToLogsOnError
+	c.create(silent)
+	if state := c.await("silent", "over", isOver).Status.ContainerStatuses[0].State.Terminated; state.Message != "the reason\n" {
+		t.Errorf("message from the log: %v", state)
+	}
 }
 
 func TestPodIsReadyAtOnce(t *testing.T) {

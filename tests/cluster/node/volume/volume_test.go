@@ -36,50 +36,54 @@ func (objects) Token(_ *corev1.Pod, t *corev1.ServiceAccountTokenProjection) (st
 
 func ptr[T any](v T) *T { return &v }
 
+func ref(name string) corev1.LocalObjectReference { return corev1.LocalObjectReference{Name: name} }
+
+// contentsCases are volumes with the files or the error that they give.
+var contentsCases = map[string]struct {
+	source corev1.VolumeSource
+	want   map[string]string
+	err    string
+}{
+	"all keys of a config map": {
+		source: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: ref("settings")}},
+		want:   map[string]string{"level": "debug", "raw": "\x01"},
+	},
+	"chosen keys of a secret": {
+		source: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "keys", Items: []corev1.KeyToPath{{Key: "tls.crt", Path: "a/b/crt"}}}},
+		want:   map[string]string{"a/b/crt": "certificate"},
+	},
+	"a missing secret": {
+		source: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "absent"}},
+		err:    `secret "absent" not found`,
+	},
+	"an optional missing secret": {
+		source: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "absent", Optional: ptr(true)}},
+		want:   map[string]string{},
+	},
+	"a missing key": {
+		source: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: ref("settings"), Items: []corev1.KeyToPath{{Key: "size", Path: "s"}}}},
+		err:    `configmap "settings" has no key "size"`,
+	},
+	"what a pod gets by default": {
+		source: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{
+			{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Path: "token", Audience: "api"}},
+			{ConfigMap: &corev1.ConfigMapProjection{LocalObjectReference: ref("settings"), Items: []corev1.KeyToPath{{Key: "level", Path: "ca.crt"}}}},
+			{DownwardAPI: &corev1.DownwardAPIProjection{Items: []corev1.DownwardAPIVolumeFile{{Path: "namespace", FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.namespace"}}}}},
+		}}},
+		want: map[string]string{"token": "token for api", "ca.crt": "debug", "namespace": "ns"},
+	},
+	"labels": {
+		source: corev1.VolumeSource{DownwardAPI: &corev1.DownwardAPIVolumeSource{Items: []corev1.DownwardAPIVolumeFile{{Path: "labels", FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.labels"}}}}},
+		want:   map[string]string{"labels": "app=\"x\"\nzone=\"\\\"y\\\"\""},
+	},
+	"another kind": {
+		source: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "c"}},
+		err:    ErrUnsupported.Error(),
+	},
+}
+
 func TestContents(t *testing.T) {
-	ref := func(name string) corev1.LocalObjectReference { return corev1.LocalObjectReference{Name: name} }
-	for name, tc := range map[string]struct {
-		source corev1.VolumeSource
-		want   map[string]string
-		err    string
-	}{
-		"all keys of a config map": {
-			source: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: ref("settings")}},
-			want:   map[string]string{"level": "debug", "raw": "\x01"},
-		},
-		"chosen keys of a secret": {
-			source: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "keys", Items: []corev1.KeyToPath{{Key: "tls.crt", Path: "a/b/crt"}}}},
-			want:   map[string]string{"a/b/crt": "certificate"},
-		},
-		"a missing secret": {
-			source: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "absent"}},
-			err:    `secret "absent" not found`,
-		},
-		"an optional missing secret": {
-			source: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "absent", Optional: ptr(true)}},
-			want:   map[string]string{},
-		},
-		"a missing key": {
-			source: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: ref("settings"), Items: []corev1.KeyToPath{{Key: "size", Path: "s"}}}},
-			err:    `configmap "settings" has no key "size"`,
-		},
-		"what a pod gets by default": {
-			source: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{
-				{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Path: "token", Audience: "api"}},
-				{ConfigMap: &corev1.ConfigMapProjection{LocalObjectReference: ref("settings"), Items: []corev1.KeyToPath{{Key: "level", Path: "ca.crt"}}}},
-				{DownwardAPI: &corev1.DownwardAPIProjection{Items: []corev1.DownwardAPIVolumeFile{{Path: "namespace", FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.namespace"}}}}},
-			}}},
-			want: map[string]string{"token": "token for api", "ca.crt": "debug", "namespace": "ns"},
-		},
-		"labels": {
-			source: corev1.VolumeSource{DownwardAPI: &corev1.DownwardAPIVolumeSource{Items: []corev1.DownwardAPIVolumeFile{{Path: "labels", FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.labels"}}}}},
-			want:   map[string]string{"labels": "app=\"x\"\nzone=\"\\\"y\\\"\""},
-		},
-		"another kind": {
-			source: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "c"}},
-			err:    ErrUnsupported.Error(),
-		},
-	} {
+	for name, tc := range contentsCases {
 		t.Run(name, func(t *testing.T) {
 			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Labels: map[string]string{"zone": `"y"`, "app": "x"}}}
 			pod.Spec.Volumes = []corev1.Volume{{Name: "v", VolumeSource: tc.source}}
