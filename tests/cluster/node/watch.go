@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -127,10 +128,17 @@ func (a *agent) bind(ctx context.Context, object *corev1.Pod) {
 		ObjectMeta: metav1.ObjectMeta{Namespace: object.Namespace, Name: object.Name, UID: object.UID},
 		Target:     corev1.ObjectReference{Kind: "Node", Name: Name},
 	}
-	err := a.client.CoreV1().Pods(object.Namespace).Bind(ctx, binding, metav1.CreateOptions{})
-	// A conflict says that it is bound, by an earlier call, since events of unbound pods can come twice.
-	if err != nil && ctx.Err() == nil && !apierrors.IsConflict(err) && !apierrors.IsNotFound(err) {
-		a.Log.Error("Binding a pod failed", "pod", object.Namespace+"/"+object.Name, "error", err)
+	for ctx.Err() == nil {
+		// A conflict says that it is bound, by an earlier call, since events of unbound pods can come twice.
+		err := ignoreGone(a.client.CoreV1().Pods(object.Namespace).Bind(ctx, binding, metav1.CreateOptions{}))
+		if err == nil {
+			return
+		}
+		a.Log.Warn("Binding a pod failed and is tried again", "pod", object.Namespace+"/"+object.Name, "error", err)
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+		}
 	}
 }
 

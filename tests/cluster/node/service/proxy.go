@@ -95,7 +95,7 @@ func New(c Config) (*Proxy, error) {
 		dirty:    map[types.NamespacedName]bool{}, wake: make(chan struct{}, 1),
 		chains: map[types.NamespacedName][]string{}, routed: map[netip.Addr]bool{},
 	}
-	if err := p.addDevice(c.Services, c.LoadBalancers); err != nil {
+	if err := errors.Join(p.addDevice(c.Services, c.LoadBalancers), shortenTimeWait()); err != nil {
 		return nil, err
 	}
 	for _, informer := range []cache.SharedIndexInformer{services, slices} {
