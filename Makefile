@@ -39,7 +39,8 @@ e2e: build ## The local Kubernetes, and real traffic through real Envoy
 .PHONY: golden
 golden: ## Rewrite the goldens from what the code does now
 	$(GO) test ./translator -run TestGoldens -update
-	$(GO) test ./policies -run TestGolden -update
+	$(GO) test ./policies ./infra ./infra/bootstrap -run TestGolden -update
+	$(GO) test ./policies/rules ./webhook -run TestGoldens -update
 
 .PHONY: generate
 generate: ## Generate deep copies and CRDs from the API types

@@ -1,0 +1,364 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/go-logr/logr"
+	"google.golang.org/grpc"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+
+	"gatehouse/api/config"
+	"gatehouse/controller"
+	"gatehouse/controller/kube"
+	"gatehouse/infra"
+	"gatehouse/infra/certs"
+	"gatehouse/policies/rules"
+	"gatehouse/translator"
+	"gatehouse/webhook"
+	"gatehouse/xds"
+)
+
+const (
+	xdsPort     = 18000
+	webhookPort = 9443
+	leaseName   = "gatehouse-leader"
+	// tokenFile is this pod's own token, with which it proves itself to the leader.
+	tokenFile = "/var/run/secrets/kubernetes.io/serviceaccount/token"
+)
+
+// plane is a running control plane: every replica serves admission and xDS, the leader alone writes status and infrastructure.
+type plane struct {
+	installation
+	log        logr.Logger
+	manager    manager.Manager
+	world      *translator.World
+	controller *controller.Controller
+	xds        *xds.Server
+	keeper     *certs.Keeper
+	identities *controller.Identities
+	replicas   *controller.Replicas
+	infra      *infra.Applier
+	settings   infra.Settings
+}
+
+func newPlane(ctx context.Context, c *config.EnvoyGateway, in installation, o serveOptions) (*plane, error) {
+	log := newLogger(&c.Logging)
+	ctrl.SetLogger(log)
+	restConfig, err := ctrl.GetConfig()
+	if err != nil {
+		return nil, fmt.Errorf("find the API server: %w", err)
+	}
+	restConfig.QPS, restConfig.Burst = 200, 400
+	p := &plane{installation: in, log: log}
+	if p.manager, err = newManager(restConfig, c, in); err != nil {
+		return nil, err
+	}
+	engine, err := rules.Builtin()
+	if err != nil {
+		return nil, fmt.Errorf("compile the built-in rules: %w", err)
+	}
+	p.world = translator.NewWorld(translator.NewTables(translator.Settings{ControllerName: c.Gateway.ControllerName}, engine))
+	if err := p.addCertificates(ctx, o); err != nil {
+		return nil, err
+	}
+	p.addDelivery()
+	p.addInfrastructure(c)
+	if err := p.addReplicas(restConfig); err != nil {
+		return nil, err
+	}
+	p.addController(c)
+	if o.webhook {
+		if err := p.addWebhook(o); err != nil {
+			return nil, err
+		}
+	}
+	return p, p.addProbes()
+}
+
+func newManager(restConfig *rest.Config, c *config.EnvoyGateway, in installation) (manager.Manager, error) {
+	lease, renew, retry := c.Provider.Kubernetes.LeaderElection.Times()
+	clientset, err := kubernetes.NewForConfig(restConfig)
+	if err != nil {
+		return nil, fmt.Errorf("make a client for the lease: %w", err)
+	}
+	lock, err := resourcelock.New(resourcelock.LeasesResourceLock, in.namespace, leaseName, clientset.CoreV1(), clientset.CoordinationV1(),
+		resourcelock.ResourceLockConfig{Identity: in.identity()})
+	if err != nil {
+		return nil, fmt.Errorf("make the lease: %w", err)
+	}
+	m, err := manager.New(restConfig, manager.Options{
+		Scheme:                              newScheme(),
+		Cache:                               kube.CacheOptions(in.namespace, c.Provider.Kubernetes.Deploy.Type),
+		Metrics:                             metricsOptions(),
+		HealthProbeBindAddress:              ":8081",
+		LeaderElection:                      !c.Provider.Kubernetes.LeaderElection.Disable,
+		LeaderElectionResourceLockInterface: lock,
+		LeaderElectionReleaseOnCancel:       true,
+		LeaseDuration:                       &lease,
+		RenewDeadline:                       &renew,
+		RetryPeriod:                         &retry,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make the manager: %w", err)
+	}
+	return m, nil
+}
+
+// identity is this replica's name in the lease: the pod and where it is reached.
+func (in installation) identity() string { return in.pod + "_" + in.address }
+
+// serviceName is how the API server reaches the webhook, and replicas the leader's certificate.
+func (in installation) serviceName() string { return "gatehouse." + in.namespace + ".svc" }
+
+func (p *plane) addCertificates(ctx context.Context, o serveOptions) error {
+	direct, err := client.New(p.manager.GetConfig(), client.Options{Scheme: p.manager.GetScheme()})
+	if err != nil {
+		return fmt.Errorf("make a client for certificates: %w", err)
+	}
+	p.keeper = certs.NewKeeper(direct, certs.Settings{
+		Namespace: p.namespace, DNSNames: certs.ServiceNames("gatehouse", p.namespace, p.domain),
+	}, p.log.WithName("certs"))
+	if o.webhook {
+		p.keeper.Webhooks = "gatehouse"
+	}
+	if err := p.keeper.Load(ctx); err != nil {
+		return fmt.Errorf("load the serving certificate: %w", err)
+	}
+	return p.manager.Add(p.keeper)
+}
+
+func (p *plane) addDelivery() {
+	p.identities = controller.NewIdentities(p.manager.GetClient(), infra.XDSHost(p.namespace, p.domain))
+	p.xds = xds.New(xds.Config{
+		Authenticate: p.identities.Authenticate,
+		Report:       func(proxy translator.Proxy, connected bool) { p.replicas.Report(proxy, connected) },
+		Metrics:      metrics.Registry,
+		Log:          p.log.WithName("xds"),
+	})
+}
+
+func (p *plane) addInfrastructure(c *config.EnvoyGateway) {
+	p.settings = infra.Settings{
+		ControllerNamespace: p.namespace, EnvoyImage: p.envoyImage, GatehouseImage: p.gatehouseImage,
+		XDSHost: infra.XDSHost(p.namespace, p.domain), XDSPort: xdsPort, CA: p.keeper.CABundle(),
+		DeployMode: c.Provider.Kubernetes.Deploy.Type,
+	}
+	p.infra = infra.New(p.manager.GetClient(), p.settings, p.log.WithName("infrastructure"))
+	p.infra.Known = func(ctx context.Context) bool { return p.controller.WaitSynced(ctx) }
+	p.keeper.OnChange(func() { p.infra.SetCA(p.keeper.CABundle()) })
+}
+
+func (p *plane) addReplicas(restConfig *rest.Config) error {
+	// Another replica proves itself with its own API token, so the audience is the API server's own.
+	admission := controller.NewIdentities(p.manager.GetClient(), "")
+	own := p.namespace + "/gatehouse"
+	direct, err := client.New(restConfig, client.Options{Scheme: p.manager.GetScheme()})
+	if err != nil {
+		return fmt.Errorf("make a client for the lease: %w", err)
+	}
+	p.replicas = controller.NewReplicas(controller.ReplicaOptions{
+		Self: p.identity(),
+		Put:  func(events ...translator.Event) { p.controller.Put(events...) },
+		Leader: func(ctx context.Context) (string, error) {
+			return p.leaderURL(ctx, direct)
+		},
+		Client: &http.Client{Transport: &http.Transport{DialTLSContext: p.dialReplica}},
+		Token: func() (string, error) {
+			token, err := os.ReadFile(tokenFile)
+			return strings.TrimSpace(string(token)), err
+		},
+		Admit: func(ctx context.Context, token string) error {
+			account, err := admission.Account(ctx, token)
+			if err == nil && account != own {
+				err = fmt.Errorf("%s is no replica of the control plane; only %s is", account, own)
+			}
+			return err
+		},
+		Log: p.log.WithName("replicas"),
+	})
+	return nil
+}
+
+// leaderURL finds the leader by its lease.
+func (p *plane) leaderURL(ctx context.Context, reader client.Reader) (string, error) {
+	lease := &coordinationv1.Lease{}
+	if err := reader.Get(ctx, client.ObjectKey{Namespace: p.namespace, Name: leaseName}, lease); err != nil {
+		return "", fmt.Errorf("read the leader's lease: %w", client.IgnoreNotFound(err))
+	}
+	holder := lease.Spec.HolderIdentity
+	if holder == nil || *holder == "" || *holder == p.identity() {
+		return "", nil
+	}
+	address := (*holder)[strings.LastIndexByte(*holder, '_')+1:]
+	return "https://" + net.JoinHostPort(address, fmt.Sprint(webhookPort)), nil
+}
+
+// dialReplica connects to another replica, whose certificate must be the control plane's.
+func (p *plane) dialReplica(ctx context.Context, network, address string) (net.Conn, error) {
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(p.keeper.CABundle()) {
+		return nil, errors.New("no CA of the control plane yet")
+	}
+	dialer := &tls.Dialer{Config: &tls.Config{ServerName: p.serviceName(), RootCAs: roots, MinVersion: tls.VersionTLS12}}
+	return dialer.DialContext(ctx, network, address)
+}
+
+func (p *plane) addController(c *config.EnvoyGateway) {
+	statuses := controller.NewStatusWriter(p.manager.GetClient(), c.Gateway.ControllerName, metrics.Registry, p.log.WithName("status"))
+	p.controller = controller.New(p.world, controller.Outlets{
+		Publish:        p.xds.Publish,
+		Synced:         p.xds.Synced,
+		Infrastructure: p.require,
+		Status:         statuses.Set,
+	}, metrics.Registry, p.log.WithName("controller"))
+	for _, r := range []manager.Runnable{statuses, p.infra, everywhere(p.replicas.Start), everywhere(p.translate), everywhere(p.deliver)} {
+		p.must(p.manager.Add(r))
+	}
+}
+
+// must: adding a Runnable to a manager that has not started cannot fail.
+func (p *plane) must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}
+
+// everywhere is a Runnable of every replica, not of the leader alone.
+type everywhere func(context.Context) error
+
+func (e everywhere) Start(ctx context.Context) error { return e(ctx) }
+
+// NeedLeaderElection is false.
+func (everywhere) NeedLeaderElection() bool { return false }
+
+// require hands a Gateway's requirement on. While it is held, what exists stays as it is.
+func (p *plane) require(gateway string, r *translator.Requirement) {
+	switch {
+	case r == nil:
+		p.identities.Set(gateway, "")
+		p.infra.Set(gateway, nil)
+	case r.Hold && p.identities.Knows(gateway):
+		p.infra.Set(gateway, r) // What exists stays as it is, its service account too.
+	default:
+		p.identities.Set(gateway, infra.Account(*r, p.settings))
+		p.infra.Set(gateway, r)
+	}
+}
+
+// translate watches, waits until all that exists is known, and then runs the tables.
+func (p *plane) translate(ctx context.Context) error {
+	c := p.manager.GetCache()
+	if err := kube.Watch(ctx, c, p.controller.Put); err != nil {
+		return err
+	}
+	fleets := &kube.Fleets{Reader: p.manager.GetClient(), Put: p.controller.Put, Changed: p.infra.Changed}
+	if err := fleets.Watch(ctx, c); err != nil {
+		return err
+	}
+	p.controller.Run(ctx)
+	return nil
+}
+
+// deliver serves xDS until the context ends, and then ends the streams, so that proxies turn to another replica.
+func (p *plane) deliver(ctx context.Context) error {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", fmt.Sprintf(":%d", xdsPort))
+	if err != nil {
+		return fmt.Errorf("listen for proxies: %w", err)
+	}
+	if !p.controller.WaitSynced(ctx) {
+		return listener.Close()
+	}
+	server := p.xds.Serve(func() *tls.Certificate {
+		certificate, err := p.keeper.GetCertificate(nil)
+		if err != nil {
+			return nil // The server says so to whoever connects.
+		}
+		return certificate
+	})
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(listener) }()
+	select {
+	case err := <-failed:
+		return fmt.Errorf("serve proxies: %w", err)
+	case <-ctx.Done():
+	}
+	p.stopServing(server)
+	return nil
+}
+
+func (p *plane) stopServing(server *grpc.Server) {
+	p.xds.Close()
+	force := time.AfterFunc(drain, server.Stop)
+	server.GracefulStop()
+	force.Stop()
+}
+
+func (p *plane) addWebhook(o serveOptions) error {
+	server, err := webhook.NewServer(webhook.Options{
+		Trier: webhook.TrierFunc(func(_ context.Context, obj client.Object) ([]translator.Finding, error) {
+			if !p.controller.Synced() {
+				return nil, errors.New("the control plane has not read all objects yet; try again in a moment")
+			}
+			return p.world.Try(obj)
+		}),
+		Scheme:         p.manager.GetScheme(),
+		Namespaces:     p.manager.GetClient(),
+		Exists:         webhook.Live(p.manager.GetAPIReader(), p.manager.GetRESTMapper()),
+		GetCertificate: p.keeper.GetCertificate,
+		Port:           webhookPort,
+		Metrics:        metrics.Registry,
+		Log:            p.log.WithName("webhook"),
+	})
+	if err != nil {
+		return err
+	}
+	server.Register(controller.ReplicasPath, p.replicas)
+	policy, err := webhook.ParseFailurePolicy(o.failurePolicy)
+	if err != nil {
+		return fmt.Errorf("--webhook-failure-policy: %w", err)
+	}
+	gate := &webhook.Gate{
+		Reader: p.manager.GetAPIReader(), Writer: p.manager.GetClient(), Configuration: "gatehouse", Policy: policy, Log: p.log.WithName("webhook"),
+	}
+	return errors.Join(p.manager.Add(server), p.manager.Add(gate))
+}
+
+// addProbes: ready is a replica that has translated everything and can serve it.
+func (p *plane) addProbes() error {
+	if err := p.manager.AddHealthzCheck("alive", func(*http.Request) error { return nil }); err != nil {
+		return fmt.Errorf("add the health probe: %w", err)
+	}
+	err := p.manager.AddReadyzCheck("synced", func(*http.Request) error {
+		if !p.controller.Synced() {
+			return errors.New("not all objects have been read yet")
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("add the readiness probe: %w", err)
+	}
+	return nil
+}
+
+func (p *plane) run(ctx context.Context) error {
+	if err := p.manager.Start(ctx); err != nil {
+		return fmt.Errorf("run the control plane: %w", err)
+	}
+	return nil
+}

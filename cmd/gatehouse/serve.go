@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"gatehouse/api/config"
+)
+
+// installation is what the pod's environment says about where the control plane runs. The chart sets all of it.
+type installation struct {
+	namespace, pod, address, domain string
+	envoyImage, gatehouseImage      string
+}
+
+// defaultEnvoyImage is the Envoy that this version is tested with.
+const defaultEnvoyImage = "docker.io/envoyproxy/envoy:distroless-v1.40.0"
+
+func readInstallation(getenv func(string) string) (installation, error) {
+	in := installation{
+		namespace: getenv("POD_NAMESPACE"), pod: getenv("POD_NAME"), address: getenv("POD_IP"), domain: getenv("KUBERNETES_CLUSTER_DOMAIN"),
+		envoyImage: getenv("ENVOY_IMAGE"), gatehouseImage: getenv("GATEHOUSE_IMAGE"),
+	}
+	if in.domain == "" {
+		in.domain = "cluster.local"
+	}
+	if in.envoyImage == "" {
+		in.envoyImage = defaultEnvoyImage
+	}
+	var missing []error
+	for name, value := range map[string]string{"POD_NAMESPACE": in.namespace, "POD_NAME": in.pod, "POD_IP": in.address, "GATEHOUSE_IMAGE": in.gatehouseImage} {
+		if value == "" {
+			missing = append(missing, fmt.Errorf("environment variable %s is not set; set it as the Helm chart does", name))
+		}
+	}
+	return in, errors.Join(missing...)
+}
+
+// serveOptions are the flags of serve.
+type serveOptions struct {
+	config        string
+	failurePolicy string
+	webhook       bool
+}
+
+func serveCommand() *cobra.Command {
+	o := serveOptions{}
+	cmd := &cobra.Command{
+		Use:     "serve",
+		Aliases: []string{"server"},
+		Short:   "Run the control plane: admission webhook, xDS server and controllers",
+		Example: "  gatehouse serve --config /config/gatehouse.yaml",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := o.load()
+			if err != nil {
+				return err
+			}
+			in, err := readInstallation(os.Getenv)
+			if err != nil {
+				return err
+			}
+			return serve(cmd.Context(), c, in, o)
+		},
+	}
+	cmd.Flags().StringVarP(&o.config, "config", "c", "", "file of kind EnvoyGateway; without it the defaults hold")
+	cmd.Flags().StringVar(&o.failurePolicy, "webhook-failure-policy", "Auto",
+		"what the API server does when no replica answers: Ignore, Fail, or Auto: Fail once a self-test has passed and two replicas are ready")
+	cmd.Flags().BoolVar(&o.webhook, "webhook", true, "serve the admission webhook")
+	return cmd
+}
+
+func (o *serveOptions) load() (*config.EnvoyGateway, error) {
+	if o.config == "" {
+		return config.Default(), nil
+	}
+	return config.Load(o.config)
+}
+
+func serve(ctx context.Context, c *config.EnvoyGateway, in installation, o serveOptions) error {
+	p, err := newPlane(ctx, c, in, o)
+	if err != nil {
+		return err
+	}
+	return p.run(ctx)
+}
+
+// drain is how long open connections may go on after the end has been asked for.
+const drain = 10 * time.Second
