@@ -12,8 +12,7 @@ here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 root=$(CDPATH='' cd -- "$here/../.." && pwd)
 bin=${BIN:-$root/bin}
 all='etcd kube-apiserver kube-controller-manager kubectl echo-basic envoy cluster'
-kubernetes=$(sed -n 's/^require k8s.io\/kubernetes //p' "$here/kubernetes/go.mod")
-export CGO_ENABLED=0 GOWORK=off
+export GOWORK=off
 
 fail() {
 	echo "build.sh: $*" >&2
@@ -23,15 +22,22 @@ fail() {
 # go_build MODULE_DIR PACKAGE NAME [LDFLAGS] builds one command beside its final place, so that a running
 # binary is replaced and never written to.
 go_build() {
-	(cd "$1" && go build -trimpath -ldflags "-s -w ${4:-}" -o "$bin/.new/$3" "$2")
+	(cd "$1" && go build -ldflags "-s -w ${4:-}" -o "$bin/.new/$3" "$2")
 }
 
-# kubernetes_build NAME stamps the version in: clients parse it, and an empty one makes kubectl complain.
+# static makes what no test links the same everywhere. The rest is built with the flags of the tests, whose
+# compiled packages it shares.
+static() {
+	export CGO_ENABLED=0 GOFLAGS="${GOFLAGS:-} -trimpath"
+}
+
+# kubernetes_build NAME stamps the version in, without which Kubernetes' programs do not start.
 kubernetes_build() {
-	minor=${kubernetes#v1.}
-	stamp=k8s.io/component-base/version
+	version=$(cd "$here/kubernetes" && go list -m -f '{{.Version}}' k8s.io/kubernetes)
+	minor=${version#v1.}
+	into=k8s.io/component-base/version
 	go_build "$here/kubernetes" "k8s.io/kubernetes/cmd/$1" "$1" \
-		"-X $stamp.gitVersion=$kubernetes -X $stamp.gitMajor=1 -X $stamp.gitMinor=${minor%%.*} -X $stamp.gitTreeState=archive"
+		"-X $into.gitVersion=$version -X $into.gitMajor=1 -X $into.gitMinor=${minor%%.*} -X $into.gitTreeState=archive"
 }
 
 envoy_build() {
@@ -52,8 +58,8 @@ PY
 
 build() {
 	case $1 in
-	etcd) go_build "$here/etcd" . etcd ;;
-	kube-apiserver | kube-controller-manager | kubectl) kubernetes_build "$1" ;;
+	etcd) (static && go_build "$here/etcd" . etcd) ;;
+	kube-apiserver | kube-controller-manager | kubectl) (static && kubernetes_build "$1") ;;
 	echo-basic) go_build "$root/tests" sigs.k8s.io/gateway-api/conformance/echo-basic echo-basic ;;
 	envoy) envoy_build ;;
 	cluster) go_build "$root/tests" ./cluster cluster ;;
@@ -63,18 +69,17 @@ build() {
 # inputs NAME prints all that the binary depends on.
 inputs() {
 	case $1 in
-	etcd) cat "$here/build.sh" "$here"/etcd/* && go version ;;
-	kube-apiserver | kube-controller-manager | kubectl) cat "$here/build.sh" "$here"/kubernetes/* && go version ;;
-	echo-basic) cat "$here/build.sh" "$root/tests/go.mod" "$root/tests/go.sum" && go version ;;
+	etcd) cat "$here"/etcd/* && go version ;;
+	kube-apiserver | kube-controller-manager | kubectl) cat "$here"/kubernetes/* && go version ;;
+	echo-basic) cat "$root/tests/go.mod" "$root/tests/go.sum" && go version ;;
 	envoy) cat "$here/envoy.txt" && uname -m ;;
-	cluster) date +%s.%N ;; # Go itself knows best what changed here, and is quick to say so.
 	esac
 }
 
-# watch_time NAME tells every 15 seconds that NAME is still being built.
+# watch_time NAME tells every 15 seconds that NAME is still being built, as long as this script lives.
 watch_time() {
 	seconds=0
-	while sleep 15 >/dev/null 2>&1; do
+	while sleep 15 >/dev/null 2>&1 && kill -0 $$ 2>/dev/null; do
 		seconds=$((seconds + 15))
 		echo "  $1: still building, ${seconds} s"
 	done
@@ -99,7 +104,8 @@ count=0
 for name; do
 	count=$((count + 1))
 	stamp=$(inputs "$name" | sha256sum)
-	if [ -x "$bin/$name" ] && [ "$(cat "$bin/.stamps/$name" 2>/dev/null)" = "$stamp" ]; then
+	[ "$name" != cluster ] || stamp= # Go itself knows best what changed here, and is quick to say so.
+	if [ -n "$stamp" ] && [ -x "$bin/$name" ] && [ "$(cat "$bin/.stamps/$name" 2>/dev/null)" = "$stamp" ]; then
 		echo "[$count/$#] $name: up to date"
 		continue
 	fi

@@ -18,15 +18,23 @@ type component struct {
 	args []string
 }
 
+// A process that ends this early, so often in a row, is given up.
+const (
+	shortLife  = 3 * time.Second
+	shortLives = 5
+)
+
 // run keeps the process running until ctx ends, then kills it: a cluster's data does not outlive it, so there is
-// nothing to save. Output goes to the component's log. One that ends by itself is started again after a second.
+// nothing to save. Output goes to the component's log. One that ends by itself is started again after a second,
+// and is an error when it does not get to work at all.
 func (c component) run(ctx context.Context, l layout, o options, restarted func()) error {
 	log, err := os.Create(l.log(c.name))
 	if err != nil {
 		return fmt.Errorf("creating the log of %s: %w", c.name, err)
 	}
 	defer log.Close()
-	for {
+	for short := 0; ; {
+		begin := time.Now()
 		cmd := exec.CommandContext(ctx, filepath.Join(o.Binaries, c.name), c.args...)
 		cmd.Stdout, cmd.Stderr = log, log
 		cmd.Dir = l.dir
@@ -36,6 +44,12 @@ func (c component) run(ctx context.Context, l layout, o options, restarted func(
 		}
 		if ctx.Err() != nil {
 			return nil
+		}
+		if time.Since(begin) > shortLife {
+			short = 0
+		}
+		if short++; short == shortLives {
+			return fmt.Errorf("%s keeps ending: %w%s", c.name, err, lastWords(l, c.name))
 		}
 		fmt.Fprintf(log, "%s ended by itself (%v) and is started again\n", c.name, err)
 		restarted()

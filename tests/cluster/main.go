@@ -8,9 +8,12 @@ import (
 	"path/filepath"
 
 	"github.com/spf13/cobra"
+
+	"gatehouse/tests/cluster/node"
 )
 
 func main() {
+	node.InitIfPod() // The node agent starts pods as this program.
 	if err := command().Execute(); err != nil {
 		fmt.Fprintln(os.Stderr, "cluster:", err)
 		os.Exit(1)

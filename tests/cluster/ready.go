@@ -17,7 +17,7 @@ func awaitStep(ctx context.Context, reached condition) error {
 	for !reached(ctx) {
 		select {
 		case <-ctx.Done():
-			return nil // The cluster goes down while it comes up.
+			return context.Cause(ctx) // The cluster goes down while it comes up.
 		case <-time.After(50 * time.Millisecond):
 		}
 	}

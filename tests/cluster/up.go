@@ -125,7 +125,7 @@ func awaitCluster(l layout, flags upFlags) error {
 		}
 		switch {
 		case now.Failure != "":
-			return fmt.Errorf("the cluster ended: %s%s", now.Failure, lastWords(l, "supervisor"))
+			return fmt.Errorf("the cluster ended: %s", now.Failure)
 		case !alive:
 			return fmt.Errorf("the cluster ended without a word%s", lastWords(l, "supervisor"))
 		case now.Ready:
