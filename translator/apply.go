@@ -96,7 +96,7 @@ func equalKinds(a, b gwapiv1.RouteGroupKind) bool {
 const maxParents = 32
 
 func (m *merger) parents(old, desired []gwapiv1.RouteParentStatus) []gwapiv1.RouteParentStatus {
-	var merged []gwapiv1.RouteParentStatus
+	merged := []gwapiv1.RouteParentStatus{} // The API wants a list, even if it is empty.
 	for _, p := range old {
 		if p.ControllerName != m.controller {
 			merged = append(merged, p)
@@ -123,7 +123,7 @@ func (m *merger) parents(old, desired []gwapiv1.RouteParentStatus) []gwapiv1.Rou
 }
 
 func (m *merger) ancestors(old, desired []gwapiv1.PolicyAncestorStatus) []gwapiv1.PolicyAncestorStatus {
-	var merged []gwapiv1.PolicyAncestorStatus
+	merged := []gwapiv1.PolicyAncestorStatus{} // The API wants a list, even if it is empty.
 	for _, a := range old {
 		if a.ControllerName != m.controller {
 			merged = append(merged, a)
