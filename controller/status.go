@@ -71,7 +71,7 @@ func (w *StatusWriter) Set(s *translator.Status) {
 	}
 }
 
-// NeedLeaderElection: the leader alone writes.
+// NeedLeaderElection is true: the leader alone writes.
 func (w *StatusWriter) NeedLeaderElection() bool { return true }
 
 // Start writes until the context ends.

@@ -157,52 +157,60 @@ func (t *Tables) outcome(e *flow.Engine, c *flow.Changes) Outcome {
 
 // deltas sorts the changed resources by fleet.
 func (t *Tables) deltas(r *flow.Read, c *flow.Changes) []Delta {
-	byFleet := map[string]*Delta{}
-	of := func(fleet string) *Delta {
-		if byFleet[fleet] == nil {
-			byFleet[fleet] = &Delta{Fleet: fleet}
-		}
-		return byFleet[fleet]
-	}
+	f := fleetDeltas{t: t, read: r, changes: c, byFleet: map[string]*Delta{}}
 	for _, key := range flow.Changed(c, t.gateways) {
 		if _, ok := t.gateways.Get(r, key); !ok {
-			of(key).Gone = true
+			f.of(key).Gone = true
 		}
 	}
 	for _, table := range []*flow.Table[*Resource]{t.assignments, t.secrets, t.portListeners, t.routeConfigs} {
-		changedResources(r, c, table, of, func(res *Resource) *Resource { return res }, t.stillNamed)
+		collect(f, table, func(res *Resource) *Resource { return res })
 	}
-	changedResources(r, c, t.clusters, of, func(row *clusterRow) *Resource { return row.Resource }, t.stillNamed)
-	deltas := make([]Delta, 0, len(byFleet))
-	for _, d := range byFleet {
+	collect(f, t.clusters, func(row *clusterRow) *Resource { return row.Resource })
+	deltas := make([]Delta, 0, len(f.byFleet))
+	for _, d := range f.byFleet {
 		deltas = append(deltas, *d)
 	}
 	slices.SortFunc(deltas, func(a, b Delta) int { return strings.Compare(a.Fleet, b.Fleet) })
 	return deltas
 }
 
-func changedResources[V any](r *flow.Read, c *flow.Changes, table *flow.Table[V], of func(string) *Delta,
-	resource func(V) *Resource, keep func(*flow.Read, string, *Resource) bool,
-) {
-	for _, key := range flow.Changed(c, table) {
+// fleetDeltas gathers what a batch changed.
+type fleetDeltas struct {
+	t       *Tables
+	read    *flow.Read
+	changes *flow.Changes
+	byFleet map[string]*Delta
+}
+
+func (f fleetDeltas) of(fleet string) *Delta {
+	if f.byFleet[fleet] == nil {
+		f.byFleet[fleet] = &Delta{Fleet: fleet}
+	}
+	return f.byFleet[fleet]
+}
+
+// collect adds the resources of a table's changed rows.
+func collect[V any](f fleetDeltas, table *flow.Table[V], resource func(V) *Resource) {
+	for _, key := range flow.Changed(f.changes, table) {
 		fleet, _ := splitKey(key)
-		now, ok := table.Get(r, key)
+		now, ok := table.Get(f.read, key)
 		var was *Resource
-		if old, had := flow.Before(c, table, key); had {
+		if old, had := flow.Before(f.changes, table, key); had {
 			was = resource(old)
 		}
 		if ok {
 			next := resource(now)
 			if !equalResources(was, next) {
-				of(fleet).Changed = append(of(fleet).Changed, next)
+				f.of(fleet).Changed = append(f.of(fleet).Changed, next)
 			}
 			if was != nil && was.Name != next.Name {
-				of(fleet).Removed = append(of(fleet).Removed, Name{was.Type, was.Name})
+				f.of(fleet).Removed = append(f.of(fleet).Removed, Name{was.Type, was.Name})
 			}
 			continue
 		}
-		if was != nil && !keep(r, key, was) {
-			of(fleet).Removed = append(of(fleet).Removed, Name{was.Type, was.Name})
+		if was != nil && !f.t.stillNamed(f.read, key, was) {
+			f.of(fleet).Removed = append(f.of(fleet).Removed, Name{was.Type, was.Name})
 		}
 	}
 }

@@ -128,16 +128,16 @@ func tryEnsure(ctx context.Context, c client.Client, s Settings, known *Serving,
 	if wanted == stored && broken == nil {
 		return wanted, nil
 	}
-	return wanted, write(ctx, c, s, secret, absent, wanted)
+	return wanted, write(ctx, c, s, secret, wanted)
 }
 
-// write stores the certificates. It fails with a conflict if the Secret was written since it was read.
-func write(ctx context.Context, c client.Client, s Settings, secret *corev1.Secret, absent bool, wanted *Serving) error {
+// write stores the certificates, in a new Secret if the one that was read is not there. It fails with a conflict if the Secret was written since it was read.
+func write(ctx context.Context, c client.Client, s Settings, secret *corev1.Secret, wanted *Serving) error {
 	data, err := wanted.data()
 	if err != nil {
 		return fmt.Errorf("encoding the certificates of Secret %s: %w", s.key(), err)
 	}
-	if absent {
+	if secret.ResourceVersion == "" {
 		fresh := &corev1.Secret{
 			ObjectMeta: metav1.ObjectMeta{
 				Namespace: s.Namespace, Name: s.Secret,
