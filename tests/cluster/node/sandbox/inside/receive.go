@@ -17,7 +17,7 @@ type receiver struct {
 func (r *receiver) Read(p []byte) (int, error) {
 	rights := make([]byte, unix.CmsgSpace(3*4))
 	n, m, _, _, err := unix.Recvmsg(r.fd, p, rights, unix.MSG_CMSG_CLOEXEC)
-	for err == unix.EINTR { //nolint:errorlint // It is the kernel's own value.
+	for err == unix.EINTR {
 		n, m, _, _, err = unix.Recvmsg(r.fd, p, rights, unix.MSG_CMSG_CLOEXEC)
 	}
 	if err != nil {

@@ -1,0 +1,179 @@
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// TestQuickstart: the quickstart, applied as one file without a warning (see run), is answered by the echo server through Envoy, and
+// its status tells of the generation that is served.
+func TestQuickstart(t *testing.T) {
+	at := address(t, "default", "eg")
+	answers(t, at, "www.example.com", "/", http.StatusOK)
+	answers(t, at, "other.example.com", "/", http.StatusNotFound)
+	eventually(t, "the Gateway is Programmed", func() error {
+		out, err := kubectl("get", "gateway", "eg", "-o",
+			`jsonpath={.metadata.generation} {.status.conditions[?(@.type=="Programmed")].observedGeneration} {.status.conditions[?(@.type=="Programmed")].status}`)
+		if out != "1 1 True" {
+			return fmt.Errorf("generation, observedGeneration, status: %s %w", out, err)
+		}
+		return nil
+	})
+	out, err := kubectl("get", "httproute", "backend", "-o", `jsonpath={range .status.parents[0].conditions[*]}{.type}={.status} {end}`)
+	if must(t, out, err); strings.TrimSpace(out) != "Accepted=True ResolvedRefs=True" {
+		t.Errorf("conditions of the route: %s", out)
+	}
+}
+
+// refusals are the words that each example of manifests/examples/refused must be denied with: field, value and way out.
+var refusals = map[string][]string{
+	"1-regex.yaml": {"spec.rules[0].matches[0].path.value", `"/v(?=1)"`, "correct it"},
+	"2-ports.yaml": {"spec.listeners[0].protocol", "port 80", "give one of them another port"},
+	"3-retry.yaml": {"spec.retry.retryOn.httpStatusCodes[1]", "5003", "less than or equal to 599"},
+	"4-cidr.yaml":  {"spec.authorization.rules[0].principal.clientCIDRs[0]", `"10.0.0.0/33"`, "write an IP address"},
+}
+
+// TestRefused: what can never work is not stored, and kubectl says which field, which value, and what to do.
+func TestRefused(t *testing.T) {
+	for name, words := range refusals {
+		t.Run(name, func(t *testing.T) {
+			out, err := kubectl("apply", "-f", filepath.Join(root, "manifests/examples/refused", name))
+			if err == nil {
+				t.Fatalf("it was stored: %s", out)
+			}
+			for _, w := range words {
+				if !strings.Contains(out, w) {
+					t.Errorf("%s\nlacks %q", out, w)
+				}
+			}
+		})
+	}
+}
+
+// TestWarned: what may still come right is stored, and kubectl prints a warning.
+func TestWarned(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join(root, "manifests/examples/warned/*.yaml"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no examples: %v", err)
+	}
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			out, err := kubectl("apply", "-f", file)
+			t.Cleanup(func() { _, _ = kubectl("delete", "-f", file) }) // The cluster goes anyway.
+			if must(t, out, err); !strings.Contains(out, "Warning: spec.") {
+				t.Errorf("no warning: %s", out)
+			}
+		})
+	}
+}
+
+// load sends requests until it is stopped and counts those that were not answered 200.
+func load(at, host string) (stop func() (sent, failed int64, last error)) {
+	var sent, failed atomic.Int64
+	var last atomic.Value
+	end, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		client := &http.Client{Timeout: 5 * time.Second}
+		for {
+			select {
+			case <-end:
+				return
+			case <-time.After(2 * time.Millisecond):
+			}
+			sent.Add(1)
+			if code, body, err := get(client, at, host, "/"); err != nil || code != http.StatusOK {
+				failed.Add(1)
+				last.Store(fmt.Errorf("%d %s %w", code, body, err))
+			}
+		}
+	}()
+	return func() (int64, int64, error) {
+		close(end)
+		<-done
+		err, _ := last.Load().(error)
+		return sent.Load(), failed.Load(), err
+	}
+}
+
+// noneFailed ends the load.
+func noneFailed(t *testing.T, stop func() (int64, int64, error)) {
+	t.Helper()
+	sent, failed, last := stop()
+	if failed > 0 || sent < 20 {
+		t.Errorf("%d of %d requests failed, the last with %v", failed, sent, last)
+	}
+}
+
+// TestControlPlaneKilled: while nobody leads, Envoys go on serving, and the next control plane sends them nothing new.
+func TestControlPlaneKilled(t *testing.T) {
+	at := address(t, "default", "eg")
+	answers(t, at, "www.example.com", "/", http.StatusOK)
+	before := envoyUpdates(t)
+	stop := load(at, "www.example.com")
+	out, err := kubectl("delete", "pod", "-n", "gatehouse-system", "-l", "app.kubernetes.io/name=gatehouse", "--grace-period=0", "--force")
+	must(t, out, err)
+	out, err = kubectl("rollout", "status", "-n", "gatehouse-system", "deployment/gatehouse", "--timeout=60s")
+	must(t, out, err)
+	eventually(t, "the Envoy is connected again", func() error {
+		if got := envoyStat(t, "envoy_control_plane_connected_state"); got != "1" {
+			return fmt.Errorf("connected_state %q", got)
+		}
+		return nil
+	})
+	time.Sleep(time.Second) // Whatever the new control plane sends comes right after the connection.
+	noneFailed(t, stop)
+	if after := envoyUpdates(t); after != before {
+		t.Errorf("the restart changed Envoy's configuration: updates before %s, after %s", before, after)
+	}
+}
+
+// envoyUpdates counts the updates of listeners and clusters that the quickstart's Envoy has taken.
+func envoyUpdates(t *testing.T) string {
+	t.Helper()
+	return envoyStat(t, "envoy_listener_manager_lds_update_success") + " " + envoyStat(t, "envoy_cluster_manager_cds_update_success")
+}
+
+// envoyStat reads a counter of the quickstart's Envoy.
+func envoyStat(t *testing.T, name string) string {
+	t.Helper()
+	ip, err := kubectl("get", "pod", "-n", "gatehouse-system", "-l", "gateway.envoyproxy.io/owning-gateway-name=eg", "-o", "jsonpath={.items[0].status.podIP}")
+	must(t, ip, err)
+	out, err := inside("curl", "-s", "http://"+ip+":19001/stats/prometheus")
+	must(t, out, err)
+	for line := range strings.Lines(out) {
+		if strings.HasPrefix(line, name+"{") || strings.HasPrefix(line, name+" ") {
+			return strings.TrimSpace(line[strings.LastIndexByte(strings.TrimSpace(line), ' ')+1:])
+		}
+	}
+	t.Fatalf("Envoy has no counter %s", name)
+	return ""
+}
+
+// TestBlastRadiusOfOne: a policy that cannot be honoured, stored where admission is off, shuts its own route and no other.
+func TestBlastRadiusOfOne(t *testing.T) {
+	manifest, err := os.ReadFile("testdata/blast.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := apply(string(manifest))
+	must(t, out, err)
+	t.Cleanup(func() { _, _ = kubectl("delete", "namespace", "blast", "--wait=false") }) // The cluster goes anyway.
+	at := address(t, "blast", "good")
+	answers(t, at, "open.example.com", "/", http.StatusOK)
+	answers(t, at, "shut.example.com", "/", http.StatusInternalServerError)
+	answers(t, address(t, "default", "eg"), "www.example.com", "/", http.StatusOK)
+	eventually(t, "the broken Gateway says so", func() error {
+		out, err := kubectl("get", "gateway", "-n", "blast", "broken", "-o", `jsonpath={.status.conditions[?(@.type=="Accepted")].status}`)
+		if out != "False" {
+			return fmt.Errorf("Accepted: %q %w", out, err)
+		}
+		return nil
+	})
+}
