@@ -7,7 +7,9 @@ import (
 )
 
 func TestExpiry(t *testing.T) {
-	token := func(payload string) string { return "h." + base64.RawURLEncoding.EncodeToString([]byte(payload)) + ".s" }
+	token := func(payload string) string {
+		return "h." + base64.RawURLEncoding.EncodeToString([]byte(payload)) + ".s"
+	}
 	for name, c := range map[string]struct {
 		token string
 		want  time.Time
