@@ -29,6 +29,12 @@ for _ in $(seq 300); do
   [ -n "$address" ] && curl -sf -o /dev/null -m 2 -H 'Host: www.example.com' "http://${address%:*}/" && break
   sleep 0.1
 done
+if ! curl -sf -o /dev/null -m 5 -H 'Host: www.example.com' "http://${address%:*}/"; then
+  echo "run.sh: the quickstart does not answer at '${address%:*}'; what its Gateway and pods say:" >&2
+  $kubectl describe gateway eg >&2
+  $kubectl get pods -A >&2
+  exit 1
+fi
 say "curl -H 'Host: www.example.com' http://${address%:*}/"
 curl -sf -m 5 -H 'Host: www.example.com' "http://${address%:*}/"
 echo

@@ -31,12 +31,12 @@ func down(l layout) error {
 		return err
 	}
 	defer unlock()
-	s, alive, err := findSupervisor(l)
+	s, _, err := findSupervisor(l)
 	if err != nil {
 		return err
 	}
 	begin := time.Now()
-	if alive {
+	if s.PID != 0 {
 		if err := s.stop(downGrace); err != nil {
 			return err
 		}

@@ -60,7 +60,7 @@ func startSupervisor(l layout, o options) error {
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("starting the supervisor in namespaces of its own: %w", err)
 	}
-	started, err := startTime(cmd.Process.Pid)
+	started, _, err := startTime(cmd.Process.Pid)
 	if err != nil {
 		return err
 	}
@@ -95,9 +95,16 @@ func findSupervisor(l layout) (supervisor, bool, error) {
 	return s, s.alive(), nil
 }
 
+// alive tells whether the supervisor works; one that is ending already does not.
 func (s supervisor) alive() bool {
-	started, err := startTime(s.PID)
-	return err == nil && started == s.Started
+	started, exiting, err := startTime(s.PID)
+	return err == nil && started == s.Started && !exiting
+}
+
+// gone tells whether the supervisor has ended, and with it all processes of its namespace, for which it waits.
+func (s supervisor) gone() bool {
+	started, _, err := startTime(s.PID)
+	return err != nil || started != s.Started
 }
 
 // stop asks the supervisor to end, and kills it when it has not after the grace; nothing of its namespaces outlives it.
@@ -106,7 +113,7 @@ func (s supervisor) stop(grace time.Duration) error {
 	if err != nil {
 		return fmt.Errorf("finding the supervisor: %w", err)
 	}
-	if !s.alive() {
+	if s.gone() {
 		return nil
 	}
 	if err := process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
@@ -125,7 +132,7 @@ func (s supervisor) stop(grace time.Duration) error {
 }
 
 func (s supervisor) waitGone(limit time.Duration) bool {
-	for deadline := time.Now().Add(limit); s.alive(); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(limit); !s.gone(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			return false
 		}
@@ -176,21 +183,27 @@ func sameNetwork(pid int) bool {
 	return err != nil || mine == theirs
 }
 
-// startTime returns when a living process started, in clock ticks since boot. An ended one that nobody has waited
-// for counts as gone.
-func startTime(pid int) (uint64, error) {
+// startTime returns when a process started, in clock ticks since boot, and whether it is on its way out. One that has
+// ended and that nobody has waited for counts as gone.
+func startTime(pid int) (ticks uint64, exiting bool, err error) {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		return 0, fmt.Errorf("reading the state of process %d: %w", pid, err)
+		return 0, false, fmt.Errorf("reading the state of process %d: %w", pid, err)
 	}
 	// The second field is the program's name in parentheses, and may hold anything.
 	fields := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:]))
-	const stateField, startField = 0, 19 // fields 3 and 22 of proc_pid_stat(5)
+	const stateField, flagsField, startField = 0, 6, 19 // fields 3, 9 and 22 of proc_pid_stat(5)
 	if len(fields) <= startField {
-		return 0, fmt.Errorf("reading the state of process %d: only %d fields", pid, len(fields))
+		return 0, false, fmt.Errorf("reading the state of process %d: only %d fields", pid, len(fields))
 	}
 	if fields[stateField] == "Z" || fields[stateField] == "X" {
-		return 0, fmt.Errorf("process %d has ended", pid)
+		return 0, false, fmt.Errorf("process %d has ended", pid)
 	}
-	return strconv.ParseUint(fields[startField], 10, 64)
+	flags, flagsErr := strconv.ParseUint(fields[flagsField], 10, 64)
+	ticks, startErr := strconv.ParseUint(fields[startField], 10, 64)
+	if err := errors.Join(flagsErr, startErr); err != nil {
+		return 0, false, fmt.Errorf("reading the state of process %d: %w", pid, err)
+	}
+	const exitingFlag = 0x4 // PF_EXITING of linux/sched.h
+	return ticks, flags&exitingFlag != 0, nil
 }

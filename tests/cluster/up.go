@@ -93,6 +93,9 @@ func ensureSupervisor(l layout, o options, flags upFlags) error {
 	}
 	if s.PID != 0 {
 		flags.say("cleaning up after an earlier cluster that crashed")
+		if err := s.stop(0); err != nil {
+			return err
+		}
 	}
 	if err := endVisitors(l); err != nil {
 		return err
