@@ -185,8 +185,8 @@ func redirectPort(spec *gwapiv1.HTTPRequestRedirectFilter, l *listenerRow) uint3
 		}
 	}
 	if port == wellKnown[scheme] {
-		// Envoy keeps the port of the request unless another is given or the scheme changes.
-		if spec.Scheme == nil {
+		// Envoy keeps the port of the request unless another port or host is given or the scheme changes.
+		if spec.Scheme == nil && deref(spec.Hostname) == "" {
 			return uint32(port)
 		}
 		return 0
