@@ -1,0 +1,170 @@
+package e2e
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// warnings are the words that kubectl prints for each example of manifests/examples/warned.
+var warnings = map[string][]string{
+	"1-absent-service.yaml": {`spec.rules[0].backendRefs[0].name: no Service "not-yet" in namespace "default"; create it or correct the name`},
+	"2-absent-target.yaml": {
+		`spec.targetRefs[0].name: no HTTPRoute "absent" in namespace "default": create it or correct the name`,
+		`spec.targetRefs[1].sectionName: Gateway "eg" has no listener "absent": write "http", or leave sectionName out for the whole Gateway`,
+	},
+	"3-second-policy.yaml": {`spec.targetRefs[0]: HTTPRoute "default/backend" already has BackendTrafficPolicy "first", which is older and wins`},
+}
+
+// TestWarningsSayWhatToDo: each warning names the field, the value and the way out, and the object is stored.
+func TestWarningsSayWhatToDo(t *testing.T) {
+	for name, words := range warnings {
+		t.Run(name, func(t *testing.T) {
+			file := filepath.Join(root, "manifests/examples/warned", name)
+			out, err := kubectl("apply", "-f", file)
+			t.Cleanup(func() { _, _ = kubectl("delete", "-f", file) }) // The cluster goes anyway.
+			must(t, out, err)
+			for _, w := range words {
+				if !strings.Contains(out, "Warning: "+w) {
+					t.Errorf("%s\nlacks the warning %q", out, w)
+				}
+			}
+		})
+	}
+}
+
+// What the levels differ about: one can never work, the other may come right.
+const (
+	hopeless = `
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: hopeless}
+spec:
+  parentRefs: [{name: eg, namespace: default}]
+  rules: [{matches: [{path: {type: RegularExpression, value: "/v(?=1)"}}]}]
+`
+	early = `
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: early}
+spec:
+  parentRefs: [{name: gw}]
+  rules: [{backendRefs: [{name: later, port: 80}]}]
+`
+)
+
+// TestAdmissionLevels: a namespace's label says how strict admission is there: off looks at nothing, warn refuses nothing, enforce
+// refuses what can never work, and strict refuses what is not there yet as well.
+func TestAdmissionLevels(t *testing.T) {
+	t.Parallel()
+	const stored, warned, refused = "stored", "warned", "refused"
+	for _, c := range []struct{ level, hopeless, early string }{
+		{"", refused, warned},
+		{"enforce", refused, warned},
+		{"warn", warned, warned},
+		{"off", stored, stored},
+		{"strict", refused, refused},
+		{"stritc", refused, warned}, // What is no level is warned of, and the default holds.
+	} {
+		t.Run("level "+c.level, func(t *testing.T) {
+			s := newScene(t, "level")
+			if c.level != "" {
+				s.kubectl(t, "label", "namespace", s.namespace, "gatehouse.dev/admission="+c.level)
+			}
+			// What kubectl printed, once the label is known: the control plane hears of it by a watch.
+			verdict := func(manifest, want string) (printed string) {
+				eventually(t, "it is "+want, func() error {
+					out, err := s.tryApply(manifest)
+					got := stored
+					switch {
+					case err != nil:
+						got = refused
+					case strings.Contains(out, "Warning: spec."):
+						got = warned
+					}
+					if printed = out; got == want {
+						return nil
+					}
+					_, _ = kubectl("delete", "httproutes", "--all", "-n", s.namespace) // It is tried again from nothing.
+					return fmt.Errorf("%s: %s", got, out)
+				})
+				return printed
+			}
+			if out := verdict(hopeless, c.hopeless); c.hopeless != stored && !strings.Contains(out, "spec.rules[0].matches[0].path.value") {
+				t.Errorf("it names no field: %s", out)
+			}
+			out := verdict(early, c.early)
+			if c.level == "stritc" && !strings.Contains(out, `gatehouse.dev/admission="stritc", which is no level, so enforce holds; use off, warn, enforce, strict`) {
+				t.Errorf("the label is not warned of: %s", out)
+			}
+		})
+	}
+}
+
+// TestOldSinsAreNoBar: an object that was wrong before may be labelled, have its finalizers changed, be applied once more and be
+// deleted; only a change that adds something wrong is refused.
+func TestOldSinsAreNoBar(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, "sins", "gatehouse.dev/admission=off")
+	s.apply(t, hopeless)
+	s.kubectl(t, "label", "namespace", s.namespace, "gatehouse.dev/admission-")
+	eventually(t, "admission is on again", func() error {
+		if out, err := s.tryApply(strings.Replace(hopeless, "name: hopeless", "name: second", 1)); err == nil {
+			_, _ = kubectl("delete", "httproute", "second", "-n", s.namespace) // It is tried again.
+			return fmt.Errorf("a broken route was stored: %s", out)
+		}
+		return nil
+	})
+	s.apply(t, hopeless)
+	s.kubectl(t, "label", "httproute", "hopeless", "team=a")
+	s.kubectl(t, "patch", "httproute", "hopeless", "--type=merge", "-p", `{"metadata":{"finalizers":["example.com/kept"]}}`)
+	s.kubectl(t, "patch", "httproute", "hopeless", "--type=merge", "-p", `{"spec":{"hostnames":["late.example.com"]}}`)
+	s.kubectl(t, "delete", "httproute", "hopeless", "--wait=false")
+	s.kubectl(t, "patch", "httproute", "hopeless", "--type=merge", "-p", `{"metadata":{"finalizers":null}}`)
+	eventually(t, "the route is gone", func() error {
+		if out, err := kubectl("get", "httproutes", "-n", s.namespace, "-o", "name"); err != nil || strings.Contains(out, "hopeless") {
+			return fmt.Errorf("%s %w", out, err)
+		}
+		return nil
+	})
+}
+
+// TestRefusedByTheSchema: a field that does not work is not in the schema, so that kubectl refuses it instead of storing a policy that
+// is honoured in part.
+func TestRefusedByTheSchema(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, "schema")
+	out, err := s.tryApply(`
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: BackendTrafficPolicy
+metadata: {name: typo}
+spec:
+  targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: gw}]
+  retry: {numRetires: 3}
+`)
+	if err == nil || !strings.Contains(out, `unknown field "spec.retry.numRetires"`) {
+		t.Errorf("a field that nobody knows: %v: %s", err, out)
+	}
+}
+
+// TestTargetKindMayBeLeftOut: a policy that gives no more than the name of its target is completed, and kubectl says what was assumed.
+func TestTargetKindMayBeLeftOut(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, "short")
+	s.apply(t, plainGateway)
+	const short = `
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: BackendTrafficPolicy
+metadata: {name: short}
+spec:
+  targetRefs: [{name: gw}]
+  timeout: {http: {requestTimeout: 5s}}
+`
+	out, err := s.tryApply(short)
+	if must(t, out, err); !strings.Contains(out, `spec.targetRefs[0].kind: not given for "gw", so it is Gateway`) {
+		t.Errorf("it is not said what was assumed: %s", out)
+	}
+	s.becomes(t, "backendtrafficpolicy/short", "{.spec.targetRefs[0].group} {.spec.targetRefs[0].kind}", "gateway.networking.k8s.io Gateway")
+	s.becomes(t, "backendtrafficpolicy/short", condition(".status.ancestors[0]", "Accepted"), "True")
+}
