@@ -11,6 +11,11 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
 // pairs are the contents of two good TLS Secrets, made anew in each run.
@@ -56,6 +61,55 @@ func TestCheckKeyPair(t *testing.T) {
 				t.Errorf("checkKeyPair: %v, want %q", err, c.want)
 			}
 		})
+	}
+}
+
+// TestLostCertificateIsNotHandedOn: when a Secret in use breaks, its certificate is no longer among what a fresh proxy gets. What running
+// proxies keep is delivery's business. The Gateway does not wait for an acknowledgement that cannot come.
+func TestLostCertificateIsNotHandedOn(t *testing.T) {
+	w := newWorld(t)
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "s"}, Type: corev1.SecretTypeTLS, Data: pairs[0]}
+	gateway := &gwapiv1.Gateway{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "g"}, Spec: gwapiv1.GatewaySpec{
+		GatewayClassName: "c",
+		Listeners: []gwapiv1.Listener{
+			{Name: "http", Protocol: gwapiv1.HTTPProtocolType, Port: 80},
+			{Name: "https", Protocol: gwapiv1.HTTPSProtocolType, Port: 443, TLS: &gwapiv1.ListenerTLSConfig{CertificateRefs: []gwapiv1.SecretObjectReference{{Name: "s"}}}},
+		},
+	}}
+	class := &gwapiv1.GatewayClass{ObjectMeta: metav1.ObjectMeta{Name: "c"}, Spec: gwapiv1.GatewayClassSpec{ControllerName: controllerName}}
+	outcome, err := w.Apply([]Event{{Object: class}, {Object: secret}, {Object: gateway}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := Proxy{Fleet: "n/g", Node: "fresh", Listeners: map[string]string{}, Routes: map[string]bool{}}
+	for _, r := range outcome.Deltas[0].Changed {
+		switch r.Type {
+		case typeListener:
+			proxy.Listeners[r.Name] = r.Version
+		case typeRoutes:
+			proxy.Routes[r.Name] = true
+		}
+	}
+	broken := secret.DeepCopy()
+	broken.Data = map[string][]byte{"tls.crt": pairs[0]["tls.crt"], "tls.key": pairs[1]["tls.key"]}
+	outcome, err = w.Apply([]Event{{Object: broken}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Delta{{Fleet: "n/g", Removed: []Name{{typeSecret, "n/s"}}}}
+	if diff := cmp.Diff(want, outcome.Deltas); diff != "" {
+		t.Errorf("deltas (-want +got):\n%s", diff)
+	}
+	outcome, err = w.Apply([]Event{
+		{Proxy: &proxy},
+		{Fleet: &FleetReport{Key: "n/g", Fleet: Fleet{Available: 1, Desired: 1, Addresses: []gwapiv1.GatewayStatusAddress{{Value: "10.0.0.1"}}}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	next, _ := outcome.Statuses[0].Apply(controllerName, gateway, metav1.Unix(1, 0))
+	if conditions := next.(*gwapiv1.Gateway).Status.Conditions; !trueIn(conditions, string(gwapiv1.GatewayConditionProgrammed)) {
+		t.Errorf("the Gateway is not Programmed for the sake of its other listener: %v", conditions)
 	}
 }
 

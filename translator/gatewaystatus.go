@@ -44,7 +44,12 @@ func (t *Tables) gatewayStatus(r *flow.Read, key string, object *gwapiv1.Gateway
 			accepted.Status = metav1.ConditionFalse
 		}
 	}
-	desired.Conditions = []metav1.Condition{accepted, g.programmed(accepted, fleet, missing)}
+	programmed := g.programmed(accepted, fleet, missing)
+	if programmed.Status == metav1.ConditionTrue && !slices.ContainsFunc(rows, func(row flow.Row[*listenerRow]) bool { return row.Value.able() }) {
+		programmed.Status, programmed.Reason = metav1.ConditionFalse, string(gwapiv1.GatewayReasonInvalid)
+		programmed.Message = "no listener can be served, see their conditions"
+	}
+	desired.Conditions = []metav1.Condition{accepted, programmed}
 	return newStatus(g.Gateway, problems, desired), true
 }
 
@@ -127,12 +132,18 @@ func (t *Tables) lacks(r *flow.Read, fleet string, p Proxy) map[Name]string {
 			lacks[n] = p.Refused[n]
 		}
 		for _, need := range res.Needs {
-			if need.Type == typeRoutes && !p.Routes[need.Name] || need.Type == typeSecret && !p.Secrets[need.Name] {
+			if need.Type == typeRoutes && !p.Routes[need.Name] || need.Type == typeSecret && !p.Secrets[need.Name] && t.serves(r, fleet, need) {
 				lacks[need] = p.Refused[need]
 			}
 		}
 	}
 	return lacks
+}
+
+// serves tells that a certificate can be acknowledged at all: one that is absent or broken is told of by its listener.
+func (t *Tables) serves(r *flow.Read, fleet string, certificate Name) bool {
+	_, ok := t.secrets.Get(r, fleet+"|"+certificate.Name)
+	return ok
 }
 
 func (t *Tables) listenerStatus(r *flow.Read, l *listenerRow, missing map[Name]string) gwapiv1.ListenerStatus {
@@ -160,7 +171,7 @@ func (t *Tables) listenerStatus(r *flow.Read, l *listenerRow, missing map[Name]s
 
 func listenerProgrammed(r *flow.Read, t *Tables, l *listenerRow, missing map[Name]string) metav1.Condition {
 	c := metav1.Condition{Type: string(gwapiv1.ListenerConditionProgrammed), Status: metav1.ConditionFalse}
-	if !l.Serves || !l.hasWholeCertificate() {
+	if !l.able() {
 		c.Reason, c.Message = string(gwapiv1.ListenerReasonInvalid), "the listener is not valid, see its other conditions"
 		return c
 	}
@@ -178,6 +189,9 @@ func listenerProgrammed(r *flow.Read, t *Tables, l *listenerRow, missing map[Nam
 	c.Status, c.Reason, c.Message = metav1.ConditionTrue, string(gwapiv1.ListenerReasonProgrammed), "The listener is served."
 	return c
 }
+
+// able tells that a new Envoy can serve the listener.
+func (l *listenerRow) able() bool { return l.Serves && l.hasWholeCertificate() }
 
 // hasWholeCertificate: a listener of which all certificates are broken is not programmed, although running proxies still serve it.
 func (l *listenerRow) hasWholeCertificate() bool {

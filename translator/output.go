@@ -49,6 +49,8 @@ type Delta struct {
 	// Fleet is the key of the Gateway, namespace/name.
 	Fleet   string
 	Changed []*Resource
+	// Removed are those that a fresh proxy does not get. A proxy that has one keeps it as long as anything else on it names it: so the
+	// certificate of a lost Secret stays with the proxies that serve it.
 	Removed []Name
 	// Gone tells that the fleet is no more: its Gateway went, or is no longer ours.
 	Gone bool

@@ -209,13 +209,8 @@ func collect[V any](f fleetDeltas, table *flow.Table[V], resource func(V) *Resou
 			}
 			continue
 		}
-		if was != nil && !f.t.stillNamed(f.read, key, was) {
+		if was != nil {
 			f.of(fleet).Removed = append(f.of(fleet).Removed, Name{was.Type, was.Name})
 		}
 	}
-}
-
-// stillNamed: a certificate whose Secret broke or went stays with the proxies as long as a listener may serve it.
-func (t *Tables) stillNamed(r *flow.Read, key string, was *Resource) bool {
-	return was.Type == typeSecret && len(t.listenersBySecret.Lookup(r, key)) > 0
 }
