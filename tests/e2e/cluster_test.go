@@ -65,6 +65,9 @@ func run(m *testing.M) (code int, err error) {
 	go func() { done <- m.Run() }()
 	select {
 	case code := <-done:
+		if code != 0 {
+			keepLogs()
+		}
 		return code, nil
 	case <-ctx.Done():
 		return 1, ctx.Err()

@@ -73,14 +73,18 @@ func TestWarned(t *testing.T) {
 	}
 }
 
-// load sends requests until it is stopped and counts those that were not answered 200.
+// load sends requests over one connection until it is stopped and counts those that were not answered 200.
 func load(at, host string) (stop func() (sent, failed int64, last error)) {
+	return loadBy(&http.Client{Timeout: 5 * time.Second}, at, host)
+}
+
+// loadBy is load by a client of one's own.
+func loadBy(client *http.Client, at, host string) (stop func() (sent, failed int64, last error)) {
 	var sent, failed atomic.Int64
 	var last atomic.Value
 	end, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
-		client := &http.Client{Timeout: 5 * time.Second}
 		for {
 			select {
 			case <-end:

@@ -1,0 +1,39 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// keepLogs writes what the control plane, the Envoys and the cluster's own processes said, with the objects they spoke of, to a file
+// that outlives the cluster.
+func keepLogs() {
+	file, err := os.CreateTemp("", "gatehouse-e2e-*.log")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "e2e: keep the logs:", err)
+		return
+	}
+	defer file.Close()
+	section := func(title, text string) { fmt.Fprintf(file, "======== %s\n%s\n", title, text) }
+	for _, args := range [][]string{
+		{"get", "gateways,httproutes,backendtrafficpolicies,securitypolicies,envoyproxies", "-A", "-o", "yaml"},
+		{"get", "pods,services,endpointslices", "-A", "-o", "wide"},
+		{"get", "events", "-A"},
+	} {
+		out, _ := kubectl(args...) // An error is in what kubectl printed.
+		section("kubectl "+strings.Join(args, " "), out)
+	}
+	pods, _ := kubectl("get", "pods", "-n", "gatehouse-system", "-o", "name")
+	for pod := range strings.FieldsSeq(pods) {
+		out, _ := kubectl("logs", "-n", "gatehouse-system", pod, "--all-containers", "--tail=500")
+		section(pod, out)
+	}
+	logs, _ := filepath.Glob(filepath.Join(dir, "logs", "supervisor.log"))
+	for _, log := range logs {
+		text, _ := os.ReadFile(log)
+		section(log, string(text))
+	}
+	fmt.Fprintln(os.Stderr, "e2e: the logs are in", file.Name())
+}
