@@ -7,6 +7,8 @@ import (
 	"go/token"
 	"io/fs"
 	"os"
+	"os/exec"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -52,46 +54,86 @@ func sources(t *testing.T) []source {
 	return all
 }
 
-// arrows lists what the packages under a folder may import of this module; a folder may always import itself.
+// arrows lists what the packages under a folder may import of this module; beside that, a folder may import itself. A name that ends
+// in a star stands for each folder there that is not listed by its own name, and may then only import what it names.
 var arrows = map[string][]string{
 	"api":              {},
 	"policies/verdict": {},
 	"policies/feature": {"policies/verdict", "api"},
-	"policies":         {"api"},
-	"translator":       {"policies", "api"},
-	"xds":              {"translator", "policies", "api"},
-	"webhook":          {"translator", "policies", "api"},
-	"infra":            {"translator", "policies", "api"},
-	"controller":       {"translator", "policies", "api", "xds"},
-	"cmd":              {"controller", "webhook", "xds", "infra", "translator", "policies", "api"},
+	"policies/*":       {"policies/feature", "policies/verdict", "api"},
+	"policies":         {"policies/*", "policies/feature", "policies/verdict", "api"},
+	"translator/flow":  {},
+	"translator":       {"translator/flow", "policies", "policies/*", "policies/feature", "policies/verdict", "api"},
+	"xds":              {"translator", "policies", "policies/*", "policies/verdict", "api"},
+	"webhook":          {"translator", "policies", "policies/*", "policies/verdict", "api"},
+	"infra":            {"translator", "policies", "policies/*", "policies/verdict", "api"},
+	"controller":       {"translator", "policies", "policies/*", "policies/verdict", "api", "xds"},
+	"cmd":              {"controller", "webhook", "xds", "infra", "translator", "policies", "policies/*", "policies/verdict", "api"},
 	"manifests":        {},
 }
 
-// folder is the longest entry of arrows that holds the path.
-func folder(path string) string {
-	best := ""
-	for name := range arrows {
-		if (path == name || strings.HasPrefix(path, name+"/")) && len(name) > len(best) {
-			best = name
+// folder answers with the entry of arrows that a package's path belongs to, empty if there is none, and with the part of the
+// path that makes up the folder.
+func folder(path string) (entry, own string) {
+	parts := strings.Split(path, "/")
+	if len(parts) > 1 {
+		own = parts[0] + "/" + parts[1]
+		for _, name := range []string{own, parts[0] + "/*"} {
+			if _, ok := arrows[name]; ok {
+				return name, own
+			}
 		}
 	}
-	return best
+	if _, ok := arrows[parts[0]]; ok {
+		return parts[0], parts[0]
+	}
+	return "", ""
 }
 
-// TestImportArrows: imports go one way, from the command down to the API types.
+// TestImportArrows: imports go one way, from the command down to the API types, and features do not know each other.
 func TestImportArrows(t *testing.T) {
 	for _, s := range sources(t) {
-		from := folder(s.path)
+		if strings.HasPrefix(s.path, "tests/") {
+			continue // A module of its own, which sees the control plane only from outside.
+		}
+		from, own := folder(path.Dir(s.path))
 		if from == "" {
-			continue // The tests' module.
+			t.Errorf("%s lies in a folder without arrows; say in arrows what it may import", s.path)
+			continue
 		}
 		for _, i := range s.file.Imports {
 			target, ours := strings.CutPrefix(strings.Trim(i.Path.Value, `"`), "gatehouse/")
-			if !ours || target == from || strings.HasPrefix(target, from+"/") {
+			if !ours {
 				continue
 			}
-			if !slices.ContainsFunc(arrows[from], func(allowed string) bool { return target == allowed || strings.HasPrefix(target, allowed+"/") }) {
+			to, toOwn := folder(target)
+			if toOwn != own && !slices.Contains(arrows[from], to) {
 				t.Errorf("%s imports %s, but %s may import only %v", s.path, target, from, arrows[from])
+			}
+		}
+	}
+}
+
+// list runs go list in the control plane's module and answers with what it prints.
+func list(t *testing.T, arguments ...string) []string {
+	t.Helper()
+	cmd := exec.Command("go", append([]string{"list"}, arguments...)...)
+	cmd.Dir = ".."
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list %v: %v\n%s", arguments, err, stderr.String())
+	}
+	return strings.Fields(string(out))
+}
+
+// TestTranslationIsPure: the translation reaches no network, not even through what it imports. A linter sees only the first step.
+func TestTranslationIsPure(t *testing.T) {
+	for _, dep := range list(t, "-deps", "./translator/...", "./policies/...") {
+		for _, banned := range []string{"k8s.io/client-go", "google.golang.org/grpc", "github.com/envoyproxy/go-control-plane/envoy/service"} {
+			if dep == banned || strings.HasPrefix(dep, banned+"/") {
+				t.Errorf("translator or policies depend on %s; `go list -deps` and `go mod why` tell by which way", dep)
 			}
 		}
 	}
@@ -124,32 +166,59 @@ func TestPackagesAreNouns(t *testing.T) {
 	}
 }
 
-// TestNoThirdForm: the translation has no struct of its own for what the API already has one for.
+// TestNoThirdForm: the translation has no struct of its own for what the API, ours or Gateway API's, already has one for.
 func TestNoThirdForm(t *testing.T) {
-	api := map[string]bool{}
-	structs := func(s source, yield func(name string)) {
-		ast.Inspect(s.file, func(n ast.Node) bool {
-			if spec, ok := n.(*ast.TypeSpec); ok {
-				if _, is := spec.Type.(*ast.StructType); is {
-					yield(spec.Name.Name)
-				}
-			}
-			return true
-		})
-	}
+	api := map[string]string{}
 	all := sources(t)
 	for _, s := range all {
 		if strings.HasPrefix(s.path, "api/") {
-			structs(s, func(name string) { api[name] = true })
+			for _, name := range structs(s.file) {
+				api[name] = s.path
+			}
 		}
+	}
+	gateway := 0
+	for _, dir := range list(t, "-f", "{{.Dir}}", "sigs.k8s.io/gateway-api/apis/v1") {
+		files, err := filepath.Glob(filepath.Join(dir, "*.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range files {
+			file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, name := range structs(file) {
+				api[name] = "Gateway API"
+				gateway++
+			}
+		}
+	}
+	if gateway < 50 {
+		t.Fatalf("found only %d structs in Gateway API", gateway)
 	}
 	for _, s := range all {
-		if strings.HasPrefix(s.path, "translator/") {
-			structs(s, func(name string) {
-				if api[name] {
-					t.Errorf("%s: struct %s is also one of the API; hold a pointer to that one", s.path, name)
-				}
-			})
+		if !strings.HasPrefix(s.path, "translator/") {
+			continue
+		}
+		for _, name := range structs(s.file) {
+			if where, ok := api[name]; ok {
+				t.Errorf("%s: struct %s is also one of %s; hold a pointer to that one", s.path, name, where)
+			}
 		}
 	}
+}
+
+// structs lists the names of a file's struct types.
+func structs(file *ast.File) []string {
+	var names []string
+	ast.Inspect(file, func(n ast.Node) bool {
+		if spec, ok := n.(*ast.TypeSpec); ok {
+			if _, is := spec.Type.(*ast.StructType); is {
+				names = append(names, spec.Name.Name)
+			}
+		}
+		return true
+	})
+	return names
 }
