@@ -8,7 +8,7 @@ import (
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	xdslistenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	filelogv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/file/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	inspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
@@ -54,19 +54,19 @@ func firstListener(members []flow.Row[*listenerRow]) *listenerRow {
 func (t *Tables) portListener(r *flow.Read, _ string, members []flow.Row[*listenerRow]) (*Resource, bool) {
 	first := firstListener(members)
 	port := uint32(first.bindPort())
-	out := &xdslistenerv3.Listener{
+	out := &listenerv3.Listener{
 		Name:                          first.Key,
 		Address:                       socketAddress("0.0.0.0", port),
 		PerConnectionBufferLimitBytes: wrapperspb.UInt32(32 * 1024),
 	}
 	var needs []Name
 	if !protocols[first.Spec.Protocol].tls {
-		out.DefaultFilterChain = &xdslistenerv3.FilterChain{Name: first.Key, Filters: []*xdslistenerv3.Filter{connectionManager(first.Key, fmt.Sprintf("http-%d", port))}}
+		out.DefaultFilterChain = &listenerv3.FilterChain{Name: first.Key, Filters: []*listenerv3.Filter{connectionManager(first.Key, fmt.Sprintf("http-%d", port))}}
 		needs = append(needs, Name{typeRoutes, first.Key})
 	} else {
-		out.ListenerFilters = []*xdslistenerv3.ListenerFilter{{
+		out.ListenerFilters = []*listenerv3.ListenerFilter{{
 			Name:       "envoy.filters.listener.tls_inspector",
-			ConfigType: &xdslistenerv3.ListenerFilter_TypedConfig{TypedConfig: packed(&inspectorv3.TlsInspector{})},
+			ConfigType: &listenerv3.ListenerFilter_TypedConfig{TypedConfig: packed(&inspectorv3.TlsInspector{})},
 		}}
 		ordered := slices.SortedFunc(slices.Values(members), func(a, b flow.Row[*listenerRow]) int { return cmp.Compare(a.Value.Index, b.Value.Index) })
 		for _, m := range ordered {
@@ -83,34 +83,34 @@ func (t *Tables) portListener(r *flow.Read, _ string, members []flow.Row[*listen
 }
 
 // tlsChain is the filter chain of a listener that terminates TLS, chosen by SNI.
-func tlsChain(l *listenerRow, port uint32) *xdslistenerv3.FilterChain {
+func tlsChain(l *listenerRow, port uint32) *listenerv3.FilterChain {
 	common := &tlsv3.CommonTlsContext{AlpnProtocols: []string{"h2", "http/1.1"}}
 	for _, secret := range l.Secrets {
 		common.TlsCertificateSdsSecretConfigs = append(common.TlsCertificateSdsSecretConfigs, &tlsv3.SdsSecretConfig{Name: secret, SdsConfig: overADS()})
 	}
-	chain := &xdslistenerv3.FilterChain{
+	chain := &listenerv3.FilterChain{
 		Name:    l.Key,
-		Filters: []*xdslistenerv3.Filter{connectionManager(l.Key, fmt.Sprintf("https-%d", port))},
+		Filters: []*listenerv3.Filter{connectionManager(l.Key, fmt.Sprintf("https-%d", port))},
 		TransportSocket: &corev3.TransportSocket{
 			Name:       "envoy.transport_sockets.tls",
 			ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: packed(&tlsv3.DownstreamTlsContext{CommonTlsContext: common, DisableStatefulSessionResumption: true, SessionTicketKeysType: &tlsv3.DownstreamTlsContext_DisableStatelessSessionResumption{DisableStatelessSessionResumption: true}})},
 		},
 	}
 	if host := l.hostname(); host != anyHost {
-		chain.FilterChainMatch = &xdslistenerv3.FilterChainMatch{ServerNames: []string{host}}
+		chain.FilterChainMatch = &listenerv3.FilterChainMatch{ServerNames: []string{host}}
 	}
 	return chain
 }
 
 // connectionManager is the same whatever policies are attached: a change of it would drain its filter chain.
-func connectionManager(routes, statPrefix string) *xdslistenerv3.Filter {
+func connectionManager(routes, statPrefix string) *listenerv3.Filter {
 	filters := append(policies.Filters(), &hcmv3.HttpFilter{
 		Name:       "envoy.filters.http.router",
 		ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: packed(&routerv3.Router{SuppressEnvoyHeaders: true})},
 	})
-	return &xdslistenerv3.Filter{
+	return &listenerv3.Filter{
 		Name: "envoy.filters.network.http_connection_manager",
-		ConfigType: &xdslistenerv3.Filter_TypedConfig{TypedConfig: packed(&hcmv3.HttpConnectionManager{
+		ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: packed(&hcmv3.HttpConnectionManager{
 			StatPrefix:     statPrefix,
 			RouteSpecifier: &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{ConfigSource: overADS(), RouteConfigName: routes}},
 			HttpFilters:    filters,
