@@ -56,7 +56,9 @@ func TestOneBrokenCertificateOfTwo(t *testing.T) {
 	serves(t, at, "one.example.com", 1)
 	serves(t, at, "two.example.com", 2)
 	serves(t, at, "three.example.com", 0)
-	both := func(name, kind string) string { return condition(fmt.Sprintf(`.status.listeners[?(@.name==%q)]`, name), kind) }
+	both := func(name, kind string) string {
+		return condition(fmt.Sprintf(`.status.listeners[?(@.name==%q)]`, name), kind)
+	}
 	s.becomes(t, "gateway/gw", both("one", "Programmed")+both("two", "Programmed"), "TrueTrue")
 
 	out, err := s.tryApply(local("two", two, oneKey)) // The API server itself warns of the key.

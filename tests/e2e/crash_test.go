@@ -1,0 +1,88 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// envoyConfig is all that the quickstart's Envoy runs, with the time at which it took each part.
+func envoyConfig(t *testing.T) (config map[string]any) {
+	t.Helper()
+	pod, err := kubectl("get", "pod", "-n", "gatehouse-system", "-l", "gateway.envoyproxy.io/owning-gateway-name=eg", "-o", "jsonpath={.items[0].metadata.name}")
+	must(t, pod, err)
+	out, err := kubectl("exec", "-n", "gatehouse-system", pod, "-c", "envoy", "--", "curl", "-s", "http://127.0.0.1:19000/config_dump?include_eds")
+	must(t, out, err)
+	if err := json.Unmarshal([]byte(out), &config); err != nil || !strings.Contains(out, "last_updated") {
+		t.Fatalf("Envoy's configuration: %v: %.300s", err, out)
+	}
+	return config
+}
+
+// TestControlPlaneCrashes: a control plane that is killed without a word leaves its Envoys serving, and its successor changes nothing:
+// Envoy runs the same versions of everything, taken at the same times.
+func TestControlPlaneCrashes(t *testing.T) {
+	at := address(t, "default", "eg")
+	answers(t, at, "www.example.com", "/", http.StatusOK)
+	restarts := func() string {
+		out, err := kubectl("get", "pods", "-n", "gatehouse-system", "-l", "app.kubernetes.io/name=gatehouse", "-o", "jsonpath={.items[0].status.containerStatuses[0].restartCount}")
+		return must(t, out, err)
+	}
+	out, err := kubectl("rollout", "status", "-n", "gatehouse-system", "deployment/gatehouse", "--timeout=60s")
+	must(t, out, err)
+	time.Sleep(time.Second) // What earlier tests changed has arrived.
+	before, count := envoyConfig(t), restarts()
+	end := loads(t, at, "www.example.com")
+	out, err = kubectl("exec", "-n", "gatehouse-system", "deployment/gatehouse", "--", "sh", "-c", `for p in /proc/[0-9]*; do if tr '\0' ' ' <$p/cmdline | grep -q '^[^ ]*gatehouse serve'; then kill -9 ${p#/proc/}; fi; done`)
+	if err != nil {
+		t.Log(out, err) // The command may end with its container.
+	}
+	eventually(t, "the control plane has been started again", func() error {
+		if now := restarts(); now == count {
+			return fmt.Errorf("%s restarts, as before", now)
+		}
+		_, err := kubectl("rollout", "status", "-n", "gatehouse-system", "deployment/gatehouse", "--timeout=5s")
+		return err
+	})
+	eventually(t, "the Envoy is connected again", func() error {
+		if got := envoyStat(t, "envoy_control_plane_connected_state"); got != "1" {
+			return fmt.Errorf("connected_state %q", got)
+		}
+		return nil
+	})
+	time.Sleep(time.Second) // Whatever the new control plane sends comes right after the connection.
+	end()
+	if diff := cmp.Diff(before, envoyConfig(t)); diff != "" {
+		t.Errorf("Envoy's configuration changed (-before +after):\n%s", diff)
+	}
+}
+
+// TestBrokenConfigurationFile: a control plane that is given a configuration file with a mistake says where the mistake is and does not
+// start, rather than run with half of it.
+func TestBrokenConfigurationFile(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "gatehouse.yaml")
+	for text, words := range map[string]string{
+		"apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: EnvoyGateway\ngatway: {}\n":                       "gatway",
+		"apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: EnvoyGateway\nprovider: {type: Kubernets}\n":      "Kubernets",
+		"apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: EnvoyGateway\nlogging: {level: {default: lod}}\n": "lod",
+		"kind: [":                     "gatehouse.yaml",
+		"apiVersion: v1\nkind: Pod\n": "EnvoyGateway",
+	} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		out, err := exec.Command(filepath.Join(bin, "gatehouse"), "serve", "--config", file).CombinedOutput()
+		if err == nil || !strings.Contains(string(out), words) || strings.Contains(string(out), "Usage:") {
+			t.Errorf("%q: %v: %s", text, err, out)
+		}
+	}
+}
