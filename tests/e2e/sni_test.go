@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -25,7 +26,7 @@ func serves(t *testing.T, at, serverName string, want int64) {
 		if got == want {
 			return nil
 		}
-		return fmt.Errorf("certificate %d (%v)", got, err)
+		return errors.Join(fmt.Errorf("certificate %d", got), err)
 	})
 }
 
