@@ -4,6 +4,7 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -20,6 +21,9 @@ import (
 
 // root is the repository, bin its binaries, dir the cluster's directory.
 var root, bin, dir string
+
+// teardown is how long before the time limit of go test the cluster is removed.
+const teardown = 30 * time.Second
 
 func TestMain(m *testing.M) {
 	code, err := run(m)
@@ -46,6 +50,12 @@ func run(m *testing.M) (code int, err error) {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
+	flag.Parse()
+	if limit := flag.Lookup("test.timeout").Value.(flag.Getter).Get().(time.Duration); limit > 0 {
+		var cancel context.CancelFunc // The end by go test's own time limit would leave the cluster behind.
+		ctx, cancel = context.WithTimeout(ctx, max(limit-teardown, limit/2))
+		defer cancel()
+	}
 	defer func() {
 		down := exec.Command(filepath.Join(bin, "cluster"), "--dir", dir, "down")
 		if out, failed := down.CombinedOutput(); failed != nil && err == nil {
@@ -70,6 +80,7 @@ func run(m *testing.M) (code int, err error) {
 		}
 		return code, nil
 	case <-ctx.Done():
+		keepLogs()
 		return 1, ctx.Err()
 	}
 }
