@@ -276,14 +276,21 @@ func (c testCluster) state() state {
 	return s
 }
 
-// namespace names the cluster's network namespace.
+// namespace names the cluster's network namespace. It holds the namespace until the test ends: the name is a number that the kernel
+// gives to another one as soon as this one is gone, such as to a pod of a test that runs beside this one.
 func (c testCluster) namespace() string {
 	c.Helper()
 	s, _, err := findSupervisor(layout{dir: c.dir})
 	if err != nil {
 		c.Fatal(err)
 	}
-	name, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", s.PID))
+	link := fmt.Sprintf("/proc/%d/ns/net", s.PID)
+	held, err := os.Open(link)
+	if err != nil {
+		c.Fatal(err)
+	}
+	c.Cleanup(func() { held.Close() })
+	name, err := os.Readlink(link)
 	if err != nil {
 		c.Fatal(err)
 	}
