@@ -294,6 +294,9 @@ func (c testCluster) namespace() string {
 	if err != nil {
 		c.Fatal(err)
 	}
+	if ours, err := os.Readlink("/proc/self/ns/net"); err != nil || ours == name {
+		c.Fatalf("the supervisor shows the network namespace of this machine, %s: %v", ours, err)
+	}
 	return name
 }
 

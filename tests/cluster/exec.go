@@ -42,6 +42,9 @@ func execInside(l layout, args []string) error {
 		return fmt.Errorf("opening the cluster's network namespace: %w", err)
 	}
 	defer network.Close()
+	if err := notOurs(network); err != nil {
+		return err
+	}
 
 	runtime.LockOSThread() // execve keeps the namespaces of the thread that calls it.
 	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
@@ -89,4 +92,19 @@ func insideEnvironment(l layout) []string {
 		}
 	}
 	return append(env, "KUBECONFIG="+l.insideKubeconfig(), dirVariable+"="+l.dir)
+}
+
+// notOurs makes sure that a command for the cluster can never run in the network of this machine.
+func notOurs(network *os.File) error {
+	var theirs, ours unix.Stat_t
+	if err := unix.Fstat(int(network.Fd()), &theirs); err != nil {
+		return fmt.Errorf("looking at the cluster's network namespace: %w", err)
+	}
+	if err := unix.Stat("/proc/self/ns/net", &ours); err != nil {
+		return fmt.Errorf("looking at this process's network namespace: %w", err)
+	}
+	if theirs.Ino == ours.Ino && theirs.Dev == ours.Dev {
+		return errors.New("the cluster's network namespace is this machine's own, so the command is not run; start the cluster anew with down and up")
+	}
+	return nil
 }

@@ -6,11 +6,16 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 
 	"github.com/spf13/cobra"
 
 	"gatehouse/tests/cluster/node"
 )
+
+// init keeps the first thread for main alone. It is the one that /proc/PID/ns shows, by which exec finds the cluster's network; a
+// goroutine that went to the host's namespace on it would send there what is meant for the cluster.
+func init() { runtime.LockOSThread() }
 
 func main() {
 	node.InitIfPod() // The node agent starts pods as this program.
