@@ -40,16 +40,54 @@ curl -sf -m 5 -H 'Host: www.example.com' "http://${address%:*}/"
 echo
 $kubectl get gateways,httproutes
 
-for broken in manifests/examples/refused/*.yaml; do
-  say "kubectl apply -f $broken"
-  if $kubectl apply -f "$broken" 2>&1; then
-    echo "run.sh: $broken was stored, but must be refused" >&2
+# Shows a command and what it prints, and ends the run unless it fails or succeeds as wanted and prints each of the words given.
+shows() {
+  local want=$1 words=$2 out got=stored word
+  shift 2
+  say "${*//$kubectl/kubectl}"
+  out=$("$@" 2>&1) || got=refused
+  echo "$out"
+  if [ $got != "$want" ]; then
+    echo "run.sh: it was $got, but must be $want" >&2
     exit 1
   fi
+  while read -r word; do
+    grep -qF -- "$word" <<<"$out" || { echo "run.sh: kubectl must say: $word" >&2; exit 1; }
+  done <<<"$words"
+}
+
+promised() { sed -n 's/^# kubectl says: //p' "$1"; }
+
+for broken in manifests/examples/refused/*.yaml; do
+  shows refused "$(promised "$broken")" $kubectl apply -f "$broken"
 done
+
+# Two certificates of different keys. Secret mixed has the certificate of one and the key of the other.
+for name in shop other; do bin/gatehouse certgen --namespace default --secret $name --service $name >/dev/null; done
+certificate=$($kubectl get secret shop -o 'jsonpath={.data.tls\.crt}') key=$($kubectl get secret other -o 'jsonpath={.data.tls\.key}')
+cat >"$dir/tls.yaml" <<END
+apiVersion: v1
+kind: Secret
+metadata: {name: mixed, namespace: default}
+type: kubernetes.io/tls
+data: {tls.crt: $certificate, tls.key: $key}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: shop, namespace: default}
+spec:
+  gatewayClassName: eg
+  listeners: [{name: https, protocol: HTTPS, port: 443, tls: {certificateRefs: [{name: shop}]}}]
+END
+echo "data: {tls.key: $key}" >"$dir/key.yaml"
+say "a Secret whose key does not belong to its certificate: refused where a Gateway names it, and where a listener uses it already"
+$kubectl apply -f "$dir/tls.yaml"
+shows refused "spec.listeners[0].tls.certificateRefs[0]: Secret default/mixed has a tls.key that does not belong to the certificate" \
+  $kubectl patch gateway shop --type=json -p '[{"op":"replace","path":"/spec/listeners/0/tls/certificateRefs/0/name","value":"mixed"}]'
+shows refused "does not belong to the certificate" $kubectl patch secret shop --patch-file "$dir/key.yaml"
+
 for doubtful in manifests/examples/warned/*.yaml; do
-  say "kubectl apply -f $doubtful"
-  $kubectl apply -f "$doubtful" 2>&1
+  shows stored "$(promised "$doubtful" | sed 's/^/Warning: /')" $kubectl apply -f "$doubtful"
 done
 [ -z "${ONCE:-}" ] || exit 0
 

@@ -2,36 +2,69 @@ package e2e
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 )
 
-// warnings are the words that kubectl prints for each example of manifests/examples/warned.
-var warnings = map[string][]string{
-	"1-absent-service.yaml": {`spec.rules[0].backendRefs[0].name: no Service "not-yet" in namespace "default"; create it or correct the name`},
-	"2-absent-target.yaml": {
-		`spec.targetRefs[0].name: no HTTPRoute "absent" in namespace "default": create it or correct the name`,
-		`spec.targetRefs[1].sectionName: Gateway "eg" has no listener "absent": write "http", or leave sectionName out for the whole Gateway`,
-	},
-	"3-second-policy.yaml": {`spec.targetRefs[0]: HTTPRoute "default/backend" already has BackendTrafficPolicy "first", which is older and wins`},
+// promised is what kubectl says of an example, by its own comment lines: field, value and way out.
+func promised(t *testing.T, file string) (words []string) {
+	t.Helper()
+	manifest, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(manifest)) {
+		if w, ok := strings.CutPrefix(line, "# kubectl says: "); ok {
+			words = append(words, strings.TrimSpace(w))
+		}
+	}
+	if len(words) == 0 {
+		t.Fatalf("%s does not tell what kubectl says of it", file)
+	}
+	return words
 }
 
-// TestWarningsSayWhatToDo: each warning names the field, the value and the way out, and the object is stored.
-func TestWarningsSayWhatToDo(t *testing.T) {
-	for name, words := range warnings {
-		t.Run(name, func(t *testing.T) {
-			file := filepath.Join(root, "manifests/examples/warned", name)
-			out, err := kubectl("apply", "-f", file)
-			t.Cleanup(func() { _, _ = kubectl("delete", "-f", file) }) // The cluster goes anyway.
-			must(t, out, err)
-			for _, w := range words {
-				if !strings.Contains(out, "Warning: "+w) {
-					t.Errorf("%s\nlacks the warning %q", out, w)
-				}
-			}
-		})
+// examples runs a test for each manifest in a folder of manifests/examples.
+func examples(t *testing.T, folder string, check func(t *testing.T, file string)) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(root, "manifests/examples", folder, "*.yaml"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no examples: %v", err)
 	}
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) { check(t, file) })
+	}
+}
+
+// TestRefused: what can never work is not stored, and kubectl says which field, which value, and what to do.
+func TestRefused(t *testing.T) {
+	examples(t, "refused", func(t *testing.T, file string) {
+		out, err := kubectl("apply", "-f", file)
+		if err == nil {
+			t.Fatalf("it was stored: %s", out)
+		}
+		for _, w := range promised(t, file) {
+			if !strings.Contains(out, w) {
+				t.Errorf("%s\nlacks %q", out, w)
+			}
+		}
+	})
+}
+
+// TestWarned: what may still come right is stored, and kubectl prints warnings that say what to do.
+func TestWarned(t *testing.T) {
+	examples(t, "warned", func(t *testing.T, file string) {
+		out, err := kubectl("apply", "-f", file)
+		t.Cleanup(func() { _, _ = kubectl("delete", "-f", file) }) // The cluster goes anyway.
+		must(t, out, err)
+		for _, w := range promised(t, file) {
+			if !strings.Contains(out, "Warning: "+w) {
+				t.Errorf("%s\nlacks the warning %q", out, w)
+			}
+		}
+	})
 }
 
 // What the levels differ about: one can never work, the other may come right.

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -28,48 +27,6 @@ func TestQuickstart(t *testing.T) {
 	out, err := kubectl("get", "httproute", "backend", "-o", `jsonpath={range .status.parents[0].conditions[*]}{.type}={.status} {end}`)
 	if must(t, out, err); strings.TrimSpace(out) != "Accepted=True ResolvedRefs=True" {
 		t.Errorf("conditions of the route: %s", out)
-	}
-}
-
-// refusals are the words that each example of manifests/examples/refused must be denied with: field, value and way out.
-var refusals = map[string][]string{
-	"1-regex.yaml": {"spec.rules[0].matches[0].path.value", `"/v(?=1)"`, "correct it"},
-	"2-ports.yaml": {"spec.listeners[0].protocol", "port 80", "give one of them another port"},
-	"3-retry.yaml": {"spec.retry.retryOn.httpStatusCodes[1]", "5003", "less than or equal to 599"},
-	"4-cidr.yaml":  {"spec.authorization.rules[0].principal.clientCIDRs[0]", `"10.0.0.0/33"`, "write an IP address"},
-}
-
-// TestRefused: what can never work is not stored, and kubectl says which field, which value, and what to do.
-func TestRefused(t *testing.T) {
-	for name, words := range refusals {
-		t.Run(name, func(t *testing.T) {
-			out, err := kubectl("apply", "-f", filepath.Join(root, "manifests/examples/refused", name))
-			if err == nil {
-				t.Fatalf("it was stored: %s", out)
-			}
-			for _, w := range words {
-				if !strings.Contains(out, w) {
-					t.Errorf("%s\nlacks %q", out, w)
-				}
-			}
-		})
-	}
-}
-
-// TestWarned: what may still come right is stored, and kubectl prints a warning.
-func TestWarned(t *testing.T) {
-	files, err := filepath.Glob(filepath.Join(root, "manifests/examples/warned/*.yaml"))
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no examples: %v", err)
-	}
-	for _, file := range files {
-		t.Run(filepath.Base(file), func(t *testing.T) {
-			out, err := kubectl("apply", "-f", file)
-			t.Cleanup(func() { _, _ = kubectl("delete", "-f", file) }) // The cluster goes anyway.
-			if must(t, out, err); !strings.Contains(out, "Warning: spec.") {
-				t.Errorf("no warning: %s", out)
-			}
-		})
 	}
 }
 
