@@ -22,6 +22,41 @@ func TestRulesInsertedUnderLoad(t *testing.T) {
 	noneFailed(t, stop)
 }
 
+// TestRulesReorderedUnderLoad: rules that change places, ten times over, fail no request, and each goes on answering for its own path.
+func TestRulesReorderedUnderLoad(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, "reorder")
+	const reordered = `
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: r}
+spec:
+  parentRefs: [{name: gw}]
+  hostnames: [reorder.example.com]
+  rules: [%s, %s, %s]
+`
+	one := `{matches: [{path: {value: /one}}], backendRefs: [{name: a, port: 80}]}`
+	two := `{matches: [{path: {value: /two}}], backendRefs: [{name: b, port: 80}]}`
+	all := `{backendRefs: [{name: a, port: 80, weight: 1}, {name: b, port: 80, weight: 2}]}`
+	s.apply(t, fmt.Sprintf(echoServer, "a", 1), fmt.Sprintf(echoServer, "b", 1), plainGateway, fmt.Sprintf(reordered, one, two, all))
+	at := address(t, s.namespace, "gw")
+	for _, path := range []string{"one", "two", ""} {
+		settles(t, at, "GET reorder.example.com/"+path, http.StatusOK)
+	}
+	stop := load(at, "reorder.example.com")
+	for range 5 {
+		for _, rules := range [][]any{{all, two, one}, {two, one, all}} {
+			s.apply(t, fmt.Sprintf(reordered, rules...))
+			for path, app := range map[string]string{"one": "a", "two": "b"} {
+				if a := asked(t, at, "GET reorder.example.com/"+path); a.code != http.StatusOK || a.app() != app {
+					t.Errorf("/%s is answered %d by %q", path, a.code, a.app())
+				}
+			}
+		}
+	}
+	noneFailed(t, stop)
+}
+
 // TestFleetFollowsItsGateway: what somebody deletes of a Gateway's fleet comes back, and all of it goes with the Gateway.
 func TestFleetFollowsItsGateway(t *testing.T) {
 	out, err := apply(`apiVersion: gateway.networking.k8s.io/v1

@@ -86,3 +86,33 @@ func TestBrokenConfigurationFile(t *testing.T) {
 		}
 	}
 }
+
+// TestUpgradeToABrokenConfiguration: an upgrade to a configuration file that is wrong says which field and what to write, and the control plane
+// that runs stays: Gateways go on being served and changed.
+func TestUpgradeToABrokenConfiguration(t *testing.T) {
+	helm := func(args ...string) {
+		t.Helper()
+		cmd := exec.Command(filepath.Join(bin, "helm"), append([]string{"-n", "gatehouse-system"}, args...)...)
+		cmd.Env = append(os.Environ(), "KUBECONFIG="+filepath.Join(dir, "kubeconfig"))
+		out, err := cmd.CombinedOutput()
+		must(t, string(out), err)
+	}
+	end := loads(t, address(t, "default", "eg"), "www.example.com")
+	helm("upgrade", "gatehouse", filepath.Join(root, "manifests/gatehouse"), "--reuse-values", "--set", "config.envoyGateway.gateway.controllerNaem=example.com/x")
+	t.Cleanup(func() { helm("rollback", "gatehouse", "--wait", "--timeout", "60s") })
+	eventually(t, "the new pod says what is wrong", func() error {
+		pods, err := kubectl("get", "pods", "-n", "gatehouse-system", "-l", "app.kubernetes.io/name=gatehouse", "-o", `jsonpath={.items[?(@.status.containerStatuses[0].ready==false)].metadata.name}`)
+		if err != nil || pods == "" {
+			return fmt.Errorf("no pod that is not ready: %w", err)
+		}
+		out, err := kubectl("logs", "-n", "gatehouse-system", pods)
+		if err != nil || !strings.Contains(out, `gateway.controllerNaem`) || !strings.Contains(out, "controllerName") {
+			return fmt.Errorf("its log names neither the field nor those there are: %s %w", out, err)
+		}
+		return nil
+	})
+	s := newScene(t, "meanwhile")
+	s.apply(t, fmt.Sprintf(echoServer, "a", 1), plainGateway, route("r", "meanwhile.example.com"))
+	settles(t, address(t, s.namespace, "gw"), "GET meanwhile.example.com/", http.StatusOK)
+	end()
+}

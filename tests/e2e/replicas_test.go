@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -34,11 +35,41 @@ spec:
 			must(t, out, err)
 		}
 	}
-	programmed("replica-a", "replica-b", "replica-c", "replica-d")
 	holder, err := kubectl("get", "lease", "gatehouse-leader", "-n", "gatehouse-system", "-o", "jsonpath={.spec.holderIdentity}")
 	must(t, holder, err)
 	leader, _, _ := strings.Cut(holder, "_") // The pod, then where it is reached.
+	// A proxy connects to either replica by chance, so there are new ones until the follower has one at least.
+	for i := 0; i == 0 || servedByFollowers(t, leader) == 0; i++ {
+		if i == 20 {
+			t.Fatal("20 new Envoys in a row have connected to the leader")
+		}
+		programmed(fmt.Sprintf("replica-%d", i))
+	}
 	out, err := kubectl("delete", "pod", "-n", "gatehouse-system", leader)
 	must(t, out, err)
-	programmed("replica-e")
+	programmed("replica-after")
+}
+
+// servedByFollowers counts the Envoys that get their configuration from a replica which is not the leader.
+func servedByFollowers(t *testing.T, leader string) (streams int) {
+	t.Helper()
+	pods, err := kubectl("get", "pods", "-n", "gatehouse-system", "-l", "app.kubernetes.io/name=gatehouse", "-o",
+		`jsonpath={range .items[*]}{.metadata.name} {.status.podIP}{"\n"}{end}`)
+	must(t, pods, err)
+	for line := range strings.Lines(pods) {
+		name, ip, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if name == leader || ip == "" {
+			continue
+		}
+		out, err := inside("curl", "-s", "http://"+ip+":19001/metrics")
+		must(t, out, err)
+		for line := range strings.Lines(out) {
+			if n, ok := strings.CutPrefix(line, "gatehouse_xds_streams "); ok {
+				if count, err := strconv.Atoi(strings.TrimSpace(n)); err == nil {
+					streams += count
+				}
+			}
+		}
+	}
+	return streams
 }
