@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"gatehouse/policies/envoyproxy"
 	"gatehouse/translator"
 )
 
@@ -114,7 +115,7 @@ func (a *Applier) Changed(key string) {
 // byLabels is the key as the labels of the fleet's objects have it, which is another one if the name is too long for a label.
 func byLabels(key string) string {
 	namespace, name, _ := strings.Cut(key, "/")
-	return namespace + "/" + labelValue(name)
+	return namespace + "/" + envoyproxy.LabelValue(name)
 }
 
 // NeedLeaderElection is true: two writers would undo each other's work while they are of different versions.

@@ -22,6 +22,7 @@ import (
 
 	"gatehouse/api/v1alpha1"
 	"gatehouse/infra/kubetest"
+	"gatehouse/policies/envoyproxy"
 	"gatehouse/translator"
 )
 
@@ -74,7 +75,7 @@ func (f *fixture) bring(t *testing.T, key string, req *translator.Requirement) {
 // fleet lists the objects of all fleets as kind/name, and their versions.
 func (f *fixture) fleet(t *testing.T) (names, versions []string) {
 	t.Helper()
-	found, err := f.list(t.Context(), ManagedLabels())
+	found, err := f.list(t.Context(), envoyproxy.ManagedLabels())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -312,7 +313,7 @@ func TestStart(t *testing.T) {
 // cached is a client as the control plane has it: it reads from caches, which hold the objects of fleets only.
 func (f *fixture) cached(t *testing.T) client.Client {
 	t.Helper()
-	fleets := cache.ByObject{Label: labels.SelectorFromSet(ManagedLabels())}
+	fleets := cache.ByObject{Label: labels.SelectorFromSet(envoyproxy.ManagedLabels())}
 	c, err := cluster.New(server.Config(t), func(o *cluster.Options) {
 		o.Scheme = f.Scheme()
 		o.Cache.ByObject = map[client.Object]cache.ByObject{

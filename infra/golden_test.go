@@ -222,7 +222,7 @@ func TestKeyOfFindsTheGatewayOfEveryObject(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, o := range objects {
-			if got, ok := KeyOf(o); !ok || got != "shop/"+name {
+			if got, ok := envoyproxy.KeyOf(o); !ok || got != "shop/"+name {
 				t.Errorf("KeyOf the %T is %q, %t", o, got, ok)
 			}
 			for label, value := range o.GetLabels() {
@@ -232,7 +232,7 @@ func TestKeyOfFindsTheGatewayOfEveryObject(t *testing.T) {
 			}
 		}
 	}
-	if key, ok := KeyOf(&gwapiv1.Gateway{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "x"}}}); ok {
+	if key, ok := envoyproxy.KeyOf(&gwapiv1.Gateway{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "x"}}}); ok {
 		t.Errorf("KeyOf an object of somebody else's is %q", key)
 	}
 }

@@ -14,6 +14,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"gatehouse/policies/envoyproxy"
 )
 
 // mark remembers an apply: what was wanted, and what the API server made of it.
@@ -95,7 +97,7 @@ func (a *Applier) free(ctx context.Context, key string, desired client.Object) (
 // mayTake tells whether the existing object is of the Gateway's fleet. A ServiceAccount that somebody else made is used as it is;
 // any other object of somebody else's is an error.
 func mayTake(key string, live client.Object, name object) (bool, error) {
-	switch owner, owned := KeyOf(live); {
+	switch owner, owned := envoyproxy.KeyOf(live); {
 	case owned && byLabels(owner) == byLabels(key):
 		return true, nil
 	case owned:

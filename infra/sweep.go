@@ -12,17 +12,18 @@ import (
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/api/config"
+	"gatehouse/policies/envoyproxy"
 )
 
 // sweep removes the fleets of Gateways that do not exist any more. A Gateway that exists keeps its fleet, whatever is wrong with it.
 func (a *Applier) sweep(ctx context.Context) error {
-	found, err := a.list(ctx, ManagedLabels())
+	found, err := a.list(ctx, envoyproxy.ManagedLabels())
 	if err != nil {
 		return err
 	}
 	seen := map[string]bool{}
 	for _, o := range found {
-		key, owned := KeyOf(o)
+		key, owned := envoyproxy.KeyOf(o)
 		if !owned || seen[key] {
 			continue
 		}
@@ -65,7 +66,7 @@ func (a *Applier) namespace() string {
 
 func ownerLabelsOf(key string) map[string]string {
 	namespace, name, _ := strings.Cut(key, "/")
-	return OwnerLabels(namespace, name)
+	return envoyproxy.OwnerLabels(namespace, name)
 }
 
 // items are the objects of a list, each with its kind, which lists do not tell.

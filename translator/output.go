@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	appsv1 "k8s.io/api/apps/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/api/v1alpha1"
@@ -96,23 +95,10 @@ type Port struct {
 
 // Fleet is what the infrastructure reports of a Gateway's proxies: an input of the translation.
 type Fleet struct {
-	// Available and Desired count the proxies; Desired is -1 while nothing exists yet.
+	// Available and Desired count the proxies.
 	Available, Desired int32
 	// Addresses are the Service's addresses in the form of Gateway status.
 	Addresses []gwapiv1.GatewayStatusAddress
-}
-
-// ReadyOf counts the available proxies of a Deployment or a DaemonSet; the other is nil.
-func ReadyOf(d *appsv1.Deployment, s *appsv1.DaemonSet) (available, desired int32) {
-	switch {
-	case d != nil && d.Spec.Replicas != nil:
-		return d.Status.AvailableReplicas, *d.Spec.Replicas
-	case d != nil:
-		return d.Status.AvailableReplicas, 1
-	case s != nil:
-		return s.Status.NumberAvailable, s.Status.DesiredNumberScheduled
-	}
-	return 0, -1
 }
 
 func equalFleets(a, b Fleet) bool {

@@ -9,6 +9,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"gatehouse/api/config"
+	"gatehouse/policies/envoyproxy"
 )
 
 // CacheOptions keep the caches small: managed fields are dropped, and of the kinds that fleets are made of only the objects of fleets
@@ -27,7 +28,7 @@ func CacheOptions(namespace string, deploy config.DeployType) cache.Options {
 }
 
 func ownedByGateways() labels.Selector {
-	owned, err := labels.NewRequirement(LabelGatewayName, selection.Exists, nil)
+	owned, err := labels.NewRequirement(envoyproxy.LabelGatewayName, selection.Exists, nil)
 	if err != nil {
 		panic(err) // The label is a constant.
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -12,13 +13,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"gatehouse/policies/envoyproxy"
 	"gatehouse/translator"
-)
-
-// The labels by which a fleet's objects name their Gateway.
-const (
-	LabelGatewayNamespace = "gateway.envoyproxy.io/owning-gateway-namespace"
-	LabelGatewayName      = "gateway.envoyproxy.io/owning-gateway-name"
 )
 
 // Fleets watches the objects of the Gateways' fleets. It reports each fleet's state to put, and to changed that objects of a
@@ -63,36 +59,40 @@ func (f *Fleets) event(ctx context.Context, o any) {
 	if !ok {
 		return
 	}
-	labels := object.GetLabels()
-	if labels[LabelGatewayName] == "" {
-		return // Not an object of a fleet.
+	gateway, owned := envoyproxy.KeyOf(object)
+	if !owned {
+		return
 	}
-	gateway := translator.Key(labels[LabelGatewayNamespace], labels[LabelGatewayName])
 	f.Changed(gateway)
-	report, err := f.report(ctx, labels[LabelGatewayNamespace], labels[LabelGatewayName])
+	report, err := f.report(ctx, gateway)
 	if err == nil { // The cache answers always; once it is closed nothing needs a report.
 		f.Put(translator.Event{Fleet: &translator.FleetReport{Key: gateway, Fleet: report}})
 	}
 }
 
-// report reads a fleet's state from the caches.
-func (f *Fleets) report(ctx context.Context, namespace, name string) (translator.Fleet, error) {
-	of := client.MatchingLabels{LabelGatewayNamespace: namespace, LabelGatewayName: name}
+// report reads a fleet's state from the caches. While a fleet moves from one Deployment or DaemonSet to another, the proxies of both
+// count.
+func (f *Fleets) report(ctx context.Context, gateway string) (translator.Fleet, error) {
+	namespace, name, _ := strings.Cut(gateway, "/")
+	of := client.MatchingLabels(envoyproxy.OwnerLabels(namespace, name))
 	var (
-		fleet       = translator.Fleet{Desired: -1}
+		fleet       translator.Fleet
 		deployments appsv1.DeploymentList
 		daemons     appsv1.DaemonSetList
 		services    corev1.ServiceList
 	)
 	for _, list := range []client.ObjectList{&deployments, &daemons, &services} {
 		if err := f.Reader.List(ctx, list, of); err != nil {
-			return fleet, fmt.Errorf("list the fleet of Gateway %s/%s: %w", namespace, name, err)
+			return fleet, fmt.Errorf("list the fleet of Gateway %s: %w", gateway, err)
 		}
 	}
-	if len(deployments.Items) > 0 {
-		fleet.Available, fleet.Desired = translator.ReadyOf(&deployments.Items[0], nil)
-	} else if len(daemons.Items) > 0 {
-		fleet.Available, fleet.Desired = translator.ReadyOf(nil, &daemons.Items[0])
+	for _, d := range deployments.Items {
+		fleet.Available += d.Status.AvailableReplicas
+		fleet.Desired += *d.Spec.Replicas // The API server sets what is left out.
+	}
+	for _, d := range daemons.Items {
+		fleet.Available += d.Status.NumberAvailable
+		fleet.Desired += d.Status.DesiredNumberScheduled
 	}
 	for i := range services.Items {
 		fleet.Addresses = append(fleet.Addresses, addresses(&services.Items[i])...)

@@ -109,3 +109,16 @@ func TestDeletedServiceComesBack(t *testing.T) {
 		return err
 	})
 }
+
+// TestLongNames: Gateways whose names are too long for a label, and alike as far as a label goes, each have a fleet of their own.
+func TestLongNames(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, "long")
+	s.apply(t, fmt.Sprintf(echoServer, "a", 1))
+	for _, end := range []string{"one", "two"} {
+		name, host := strings.Repeat("g", 70)+"."+end, end+".long.example.com"
+		s.apply(t, strings.ReplaceAll(plainGateway, "name: gw", "name: "+name), strings.ReplaceAll(route(end, host), "name: gw", "name: "+name))
+		s.becomes(t, "gateway/"+name, condition(".status", "Programmed"), "True")
+		settles(t, address(t, s.namespace, name), "GET "+host+"/", http.StatusOK)
+	}
+}

@@ -1,0 +1,68 @@
+package envoyproxy
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+)
+
+// Short is the text as a DNS label of at most 57 characters, made unique by a hash of the key.
+func Short(text, key string) string {
+	const room = 48
+	readable := strings.NewReplacer("/", "-", ".", "-").Replace(text)
+	if len(readable) > room {
+		readable = strings.TrimRight(readable[:room], "-")
+	}
+	sum := sha256.Sum256([]byte(key))
+	return readable + "-" + hex.EncodeToString(sum[:4])
+}
+
+// LabelValue is a name as the value of a label, which has less room.
+func LabelValue(name string) string {
+	if len(name) <= validation.LabelValueMaxLength {
+		return name
+	}
+	return Short(name, name)
+}
+
+// managedBy is Envoy Gateway's value, so that its users' selectors and dashboards find the fleet, and a fleet of Envoy Gateway's is
+// taken over in place, with the address of its load balancer.
+const managedBy = "envoy-gateway"
+
+// OwnerLabels are the labels by which the objects of a Gateway are found. They never change.
+func OwnerLabels(gatewayNamespace, gatewayName string) map[string]string {
+	labels := ManagedLabels()
+	labels[LabelGatewayNamespace] = gatewayNamespace
+	labels[LabelGatewayName] = LabelValue(gatewayName)
+	return labels
+}
+
+// ManagedLabels are the labels of the objects of all fleets.
+func ManagedLabels() map[string]string {
+	return map[string]string{
+		LabelName:      "envoy",
+		LabelComponent: "proxy",
+		LabelManagedBy: managedBy,
+	}
+}
+
+// AnnotationGatewayName has the name of a Gateway that is too long for a label.
+const AnnotationGatewayName = "gatehouse.dev/owning-gateway-name"
+
+// KeyOf is the namespace/name of the Gateway whose fleet the object belongs to; false if it belongs to none.
+func KeyOf(o metav1.Object) (string, bool) {
+	labels := o.GetLabels()
+	for label, value := range ManagedLabels() {
+		if labels[label] != value {
+			return "", false
+		}
+	}
+	namespace, name := labels[LabelGatewayNamespace], labels[LabelGatewayName]
+	if long, ok := o.GetAnnotations()[AnnotationGatewayName]; ok {
+		name = long
+	}
+	return namespace + "/" + name, namespace != "" && name != ""
+}
