@@ -6,11 +6,13 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 dir=$PWD/.cluster
 kubectl=$PWD/bin/kubectl
 export KUBECONFIG=$dir/kubeconfig
+show=$(mktemp -d) # What is shown and made at run time.
 
 cleanup() {
   trap - EXIT INT TERM
   echo
   echo "stopping the local Kubernetes"
+  rm -rf "$show"
   bin/cluster --dir "$dir" down
 }
 trap cleanup EXIT
@@ -65,7 +67,7 @@ done
 # Two certificates of different keys. Secret mixed has the certificate of one and the key of the other.
 for name in shop other; do bin/gatehouse certgen --namespace default --secret $name --service $name >/dev/null; done
 certificate=$($kubectl get secret shop -o 'jsonpath={.data.tls\.crt}') key=$($kubectl get secret other -o 'jsonpath={.data.tls\.key}')
-cat >"$dir/tls.yaml" <<END
+cat >"$show/tls.yaml" <<END
 apiVersion: v1
 kind: Secret
 metadata: {name: mixed, namespace: default}
@@ -79,12 +81,12 @@ spec:
   gatewayClassName: eg
   listeners: [{name: https, protocol: HTTPS, port: 443, tls: {certificateRefs: [{name: shop}]}}]
 END
-echo "data: {tls.key: $key}" >"$dir/key.yaml"
+echo "data: {tls.key: $key}" >"$show/key.yaml"
 say "a Secret whose key does not belong to its certificate: refused where a Gateway names it, and where a listener uses it already"
-$kubectl apply -f "$dir/tls.yaml"
+$kubectl apply -f "$show/tls.yaml"
 shows refused "spec.listeners[0].tls.certificateRefs[0]: Secret default/mixed has a tls.key that does not belong to the certificate" \
   $kubectl patch gateway shop --type=json -p '[{"op":"replace","path":"/spec/listeners/0/tls/certificateRefs/0/name","value":"mixed"}]'
-shows refused "does not belong to the certificate" $kubectl patch secret shop --patch-file "$dir/key.yaml"
+shows refused "does not belong to the certificate" $kubectl patch secret shop --patch-file "$show/key.yaml"
 
 for doubtful in manifests/examples/warned/*.yaml; do
   shows stored "$(promised "$doubtful" | sed 's/^/Warning: /')" $kubectl apply -f "$doubtful"
