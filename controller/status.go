@@ -34,8 +34,8 @@ type StatusWriter struct {
 	controller gwapiv1.GatewayController
 	log        logr.Logger
 	writes     *prometheus.CounterVec
-	// interval is the least time between two writes of one object, so that counts which move with every route are written in steps.
-	interval time.Duration
+	// The least times between two writes of one object: of a verdict, and of counts alone, which move with every route.
+	interval, countInterval time.Duration
 
 	mu      sync.Mutex
 	latest  map[statusKey]*translator.Status
@@ -47,7 +47,7 @@ type StatusWriter struct {
 // NewStatusWriter returns a writer that uses c. It reads objects where c does: from the informers' caches.
 func NewStatusWriter(c client.Client, controller string, metrics prometheus.Registerer, log logr.Logger) *StatusWriter {
 	w := &StatusWriter{
-		client: c, controller: gwapiv1.GatewayController(controller), log: log, interval: 500 * time.Millisecond,
+		client: c, controller: gwapiv1.GatewayController(controller), log: log, interval: 500 * time.Millisecond, countInterval: 1500 * time.Millisecond,
 		latest: map[statusKey]*translator.Status{}, written: map[statusKey]time.Time{},
 		queue: workqueue.NewTypedRateLimitingQueue(workqueue.NewTypedItemExponentialFailureRateLimiter[statusKey](50*time.Millisecond, 30*time.Second)),
 		writes: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -105,13 +105,13 @@ func (w *StatusWriter) work(ctx context.Context) {
 
 func (w *StatusWriter) handle(ctx context.Context, key statusKey) {
 	w.mu.Lock()
-	status, wait := w.latest[key], w.interval-time.Since(w.written[key])
+	status, rested := w.latest[key], time.Since(w.written[key])
 	w.mu.Unlock()
-	if wait > 0 {
-		w.queue.AddAfter(key, wait)
+	if rested < w.interval {
+		w.queue.AddAfter(key, w.interval-rested)
 		return
 	}
-	wrote, err := w.write(ctx, key, status)
+	wrote, err := w.write(ctx, key, status, rested)
 	kind := key.kind.Elem().Name()
 	switch {
 	case apierrors.IsConflict(err):
@@ -133,8 +133,8 @@ func (w *StatusWriter) handle(ctx context.Context, key statusKey) {
 	}
 }
 
-// write brings the object's status up to date, if it is the object that was judged.
-func (w *StatusWriter) write(ctx context.Context, key statusKey, s *translator.Status) (bool, error) {
+// write brings the object's status up to date, if it is the object that was judged. The last write was so long ago as rested says.
+func (w *StatusWriter) write(ctx context.Context, key statusKey, s *translator.Status, rested time.Duration) (bool, error) {
 	current := reflect.New(key.kind.Elem()).Interface().(client.Object)
 	if err := w.client.Get(ctx, key.name, current); err != nil {
 		if apierrors.IsNotFound(err) {
@@ -146,8 +146,12 @@ func (w *StatusWriter) write(ctx context.Context, key statusKey, s *translator.S
 	if current.GetUID() != s.Object.GetUID() || current.GetGeneration() != s.Object.GetGeneration() {
 		return false, nil // A newer one is being judged; its own status follows.
 	}
-	next, changed := s.Apply(w.controller, current, metav1.Now().Rfc3339Copy())
-	if !changed {
+	next, change := s.Apply(w.controller, current, metav1.Now().Rfc3339Copy())
+	switch {
+	case change == translator.Nothing:
+		return false, nil
+	case change == translator.Counts && rested < w.countInterval:
+		w.queue.AddAfter(key, w.countInterval-rested)
 		return false, nil
 	}
 	if err := w.client.Status().Update(ctx, next.(client.Object)); err != nil {

@@ -9,12 +9,24 @@ import (
 	"gatehouse/policies"
 )
 
+// Change is what is new in a status; the more urgent, the greater.
+type Change int
+
+const (
+	// Nothing is to be written.
+	Nothing Change = iota
+	// Counts alone are new: attachedRoutes moves with every route, and may be written in steps.
+	Counts
+	// Verdicts are new: conditions, addresses, or which entries there are.
+	Verdicts
+)
+
 // Apply is the status that the object shall have, given the one it has: a pure function, of which a second application changes
 // nothing. What other controllers wrote stays, and so do the times of what does not change. It answers with a copy of old to write,
-// and false if there is nothing to write.
-func (s *Status) Apply(controller gwapiv1.GatewayController, old Object, now metav1.Time) (Object, bool) {
+// and with what is new in it.
+func (s *Status) Apply(controller gwapiv1.GatewayController, old Object, now metav1.Time) (Object, Change) {
 	if s.Desired == nil {
-		return old, false
+		return old, Nothing
 	}
 	m := merger{generation: old.GetGeneration(), now: now, controller: controller}
 	next := old.DeepCopyObject().(Object)
@@ -29,7 +41,7 @@ func (s *Status) Apply(controller gwapiv1.GatewayController, old Object, now met
 		status := o.GetPolicyStatus()
 		status.Ancestors = m.ancestors(status.Ancestors, s.Desired.(*gwapiv1.PolicyStatus).Ancestors)
 	}
-	return next, m.changed
+	return next, m.change
 }
 
 // own are the conditions that Gatehouse writes; one that is not desired any more is taken away.
@@ -40,8 +52,10 @@ type merger struct {
 	generation int64
 	now        metav1.Time
 	controller gwapiv1.GatewayController
-	changed    bool
+	change     Change
 }
+
+func (m *merger) note(c Change) { m.change = max(m.change, c) }
 
 func (m *merger) conditions(old, desired []metav1.Condition) []metav1.Condition {
 	merged := slices.Clone(old)
@@ -50,7 +64,8 @@ func (m *merger) conditions(old, desired []metav1.Condition) []metav1.Condition 
 		at := slices.IndexFunc(merged, func(c metav1.Condition) bool { return c.Type == want.Type })
 		if at < 0 {
 			want.LastTransitionTime = m.now
-			merged, m.changed = append(merged, want), true
+			merged = append(merged, want)
+			m.note(Verdicts)
 			continue
 		}
 		want.LastTransitionTime = merged[at].LastTransitionTime
@@ -58,12 +73,15 @@ func (m *merger) conditions(old, desired []metav1.Condition) []metav1.Condition 
 			want.LastTransitionTime = m.now
 		}
 		if merged[at] != want {
-			merged[at], m.changed = want, true
+			merged[at] = want
+			m.note(Verdicts)
 		}
 	}
 	return slices.DeleteFunc(merged, func(c metav1.Condition) bool {
 		gone := slices.Contains(own, c.Type) && !slices.ContainsFunc(desired, func(d metav1.Condition) bool { return d.Type == c.Type })
-		m.changed = m.changed || gone
+		if gone {
+			m.note(Verdicts)
+		}
 		return gone
 	})
 }
@@ -71,7 +89,8 @@ func (m *merger) conditions(old, desired []metav1.Condition) []metav1.Condition 
 func (m *merger) gateway(old, desired *gwapiv1.GatewayStatus) {
 	old.Conditions = m.conditions(old.Conditions, desired.Conditions)
 	if !equalFleets(Fleet{Addresses: old.Addresses}, Fleet{Addresses: desired.Addresses}) {
-		old.Addresses, m.changed = desired.Addresses, true
+		old.Addresses = desired.Addresses
+		m.note(Verdicts)
 	}
 	listeners := make([]gwapiv1.ListenerStatus, 0, len(desired.Listeners))
 	for _, want := range desired.Listeners {
@@ -81,10 +100,17 @@ func (m *merger) gateway(old, desired *gwapiv1.GatewayStatus) {
 			had = old.Listeners[at]
 		}
 		want.Conditions = m.conditions(had.Conditions, want.Conditions)
-		m.changed = m.changed || at != len(listeners) || had.AttachedRoutes != want.AttachedRoutes || !slices.EqualFunc(had.SupportedKinds, want.SupportedKinds, equalKinds)
+		if had.AttachedRoutes != want.AttachedRoutes {
+			m.note(Counts)
+		}
+		if at != len(listeners) || !slices.EqualFunc(had.SupportedKinds, want.SupportedKinds, equalKinds) {
+			m.note(Verdicts)
+		}
 		listeners = append(listeners, want)
 	}
-	m.changed = m.changed || len(listeners) != len(old.Listeners)
+	if len(listeners) != len(old.Listeners) {
+		m.note(Verdicts)
+	}
 	old.Listeners = listeners
 }
 
@@ -104,7 +130,7 @@ func (m *merger) parents(old, desired []gwapiv1.RouteParentStatus) []gwapiv1.Rou
 		}
 		at := slices.IndexFunc(desired, func(d gwapiv1.RouteParentStatus) bool { return equalParents(d.ParentRef, p.ParentRef) })
 		if at < 0 {
-			m.changed = true // The parentRef is gone, or its Gateway is not ours any more.
+			m.note(Verdicts) // The parentRef is gone, or its Gateway is not ours any more.
 			continue
 		}
 		p.Conditions = m.conditions(p.Conditions, desired[at].Conditions)
@@ -116,7 +142,8 @@ func (m *merger) parents(old, desired []gwapiv1.RouteParentStatus) []gwapiv1.Rou
 		})
 		if !known && len(merged) < maxParents {
 			d.Conditions = m.conditions(nil, d.Conditions)
-			merged, m.changed = append(merged, d), true
+			merged = append(merged, d)
+			m.note(Verdicts)
 		}
 	}
 	return merged
@@ -131,7 +158,7 @@ func (m *merger) ancestors(old, desired []gwapiv1.PolicyAncestorStatus) []gwapiv
 		}
 		at := slices.IndexFunc(desired, func(d gwapiv1.PolicyAncestorStatus) bool { return equalParents(d.AncestorRef, a.AncestorRef) })
 		if at < 0 {
-			m.changed = true // The policy does not attach there any more.
+			m.note(Verdicts) // The policy does not attach there any more.
 			continue
 		}
 		a.Conditions = m.conditions(a.Conditions, desired[at].Conditions)
@@ -143,7 +170,8 @@ func (m *merger) ancestors(old, desired []gwapiv1.PolicyAncestorStatus) []gwapiv
 		})
 		if !known && len(merged) < maxAncestors {
 			d.Conditions = m.conditions(nil, d.Conditions)
-			merged, m.changed = append(merged, d), true
+			merged = append(merged, d)
+			m.note(Verdicts)
 		}
 	}
 	return merged

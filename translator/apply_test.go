@@ -27,7 +27,7 @@ func TestApplyTwiceIsOnce(t *testing.T) {
 		for _, s := range outcome.Statuses {
 			once, _ := s.Apply(controllerName, s.Object, metav1.Unix(100, 0))
 			twice, changed := s.Apply(controllerName, once, metav1.Unix(200, 0))
-			if changed {
+			if changed != Nothing {
 				t.Fatalf("seed %d: the second application changed %T %s:\n%s", seed, once, keyOf(once), cmp.Diff(once, twice))
 			}
 		}
@@ -49,7 +49,7 @@ func TestApplyLeavesOthersAlone(t *testing.T) {
 	route := &gwapiv1.HTTPRoute{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "r", Generation: 2}}
 	route.Status.Parents = []gwapiv1.RouteParentStatus{ours, foreign()}
 	next, changed := newStatus(route, nil, &gwapiv1.RouteStatus{}).Apply(controllerName, route, metav1.NewTime(time.Unix(9, 0)))
-	if !changed {
+	if changed != Verdicts {
 		t.Error("our entry for a parent that is gone was kept")
 	}
 	if diff := cmp.Diff([]gwapiv1.RouteParentStatus{foreign()}, next.(*gwapiv1.HTTPRoute).Status.Parents); diff != "" {
@@ -89,7 +89,7 @@ func FuzzConditions(f *testing.F) {
 		once := m.conditions(old, desired)
 		again := merger{generation: 3, now: metav1.Unix(6, 0)}
 		twice := again.conditions(once, desired)
-		if again.changed || !cmp.Equal(once, twice) {
+		if again.change != Nothing || !cmp.Equal(once, twice) {
 			t.Errorf("a second merge changed %v to %v", once, twice)
 		}
 		for _, c := range old {

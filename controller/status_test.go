@@ -1,0 +1,260 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/infra/kubetest"
+	"gatehouse/policies/rules"
+	"gatehouse/translator"
+)
+
+var server kubetest.Server
+
+func TestMain(m *testing.M) { kubetest.Run(m, &server, "bin/gateway-api-crds.yaml") }
+
+const controllerName = "gateway.envoyproxy.io/gatewayclass-controller"
+
+// desk is a StatusWriter at work on a real API server, fed by the real translation.
+type desk struct {
+	client.Client
+	writer    *StatusWriter
+	metrics   *prometheus.Registry
+	world     *translator.World
+	namespace string
+}
+
+func newDesk(t *testing.T, interval, countInterval time.Duration) *desk {
+	t.Helper()
+	d := &desk{Client: server.Client(t), metrics: prometheus.NewRegistry()}
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "status-"}}
+	if err := d.Create(t.Context(), namespace); err != nil {
+		t.Fatal(err)
+	}
+	d.namespace = namespace.Name
+	engine, err := rules.Builtin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.world = translator.NewWorld(translator.NewTables(translator.Settings{ControllerName: controllerName}, engine))
+	d.writer = NewStatusWriter(d.Client, controllerName, d.metrics, logr.Discard())
+	d.writer.interval, d.writer.countInterval = interval, countInterval
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- d.writer.Start(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	class := &gwapiv1.GatewayClass{ObjectMeta: metav1.ObjectMeta{Name: d.namespace}, Spec: gwapiv1.GatewayClassSpec{ControllerName: controllerName}}
+	d.store(t, class)
+	d.store(t, &gwapiv1.Gateway{ObjectMeta: metav1.ObjectMeta{Name: "gw", Namespace: d.namespace}, Spec: gwapiv1.GatewaySpec{
+		GatewayClassName: gwapiv1.ObjectName(class.Name),
+		Listeners:        []gwapiv1.Listener{{Name: "http", Protocol: gwapiv1.HTTPProtocolType, Port: 80}},
+	}})
+	return d
+}
+
+// store creates or updates an object and translates it.
+func (d *desk) store(t *testing.T, o client.Object) {
+	t.Helper()
+	write := func() error { return d.Update(t.Context(), o) }
+	if o.GetResourceVersion() == "" {
+		write = func() error { return d.Create(t.Context(), o) }
+	}
+	if err := write(); err != nil {
+		t.Fatal(err)
+	}
+	outcome, err := d.world.Apply([]translator.Event{{Object: o.DeepCopyObject().(translator.Object)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range outcome.Statuses {
+		d.writer.Set(s)
+	}
+}
+
+func (d *desk) route(name string) *gwapiv1.HTTPRoute {
+	return &gwapiv1.HTTPRoute{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: d.namespace}, Spec: gwapiv1.HTTPRouteSpec{
+		CommonRouteSpec: gwapiv1.CommonRouteSpec{ParentRefs: []gwapiv1.ParentReference{{Name: "gw"}}},
+	}}
+}
+
+func (d *desk) get(t *testing.T, name string, o client.Object) {
+	t.Helper()
+	if err := d.Get(t.Context(), client.ObjectKey{Namespace: d.namespace, Name: name}, o); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// writes counts the statuses of a kind that were written.
+func (d *desk) writes(t *testing.T, kind string) (n int) {
+	t.Helper()
+	families, err := d.metrics.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		for _, m := range family.GetMetric() {
+			labels := map[string]string{}
+			for _, l := range m.GetLabel() {
+				labels[l.GetName()] = l.GetValue()
+			}
+			if labels["kind"] == kind && labels["result"] == "success" {
+				n += int(m.GetCounter().GetValue())
+			}
+		}
+	}
+	return n
+}
+
+// becomes waits until what answers without an error.
+func becomes(t *testing.T, try func() error) {
+	t.Helper()
+	var err error
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		if err = try(); err == nil {
+			return
+		}
+	}
+	t.Fatal(err)
+}
+
+// TestCountsAreWrittenInSteps: while routes stream in, each gets one write, and the Gateway's count is written now and then, not with every
+// route; it is right soon after the last.
+func TestCountsAreWrittenInSteps(t *testing.T) {
+	const step = 200 * time.Millisecond
+	d := newDesk(t, 10*time.Millisecond, step)
+	const routes = 150
+	start := time.Now()
+	for i := range routes {
+		d.store(t, d.route(fmt.Sprintf("r%d", i)))
+	}
+	becomes(t, func() error {
+		gateway := &gwapiv1.Gateway{}
+		d.get(t, "gw", gateway)
+		if len(gateway.Status.Listeners) != 1 || gateway.Status.Listeners[0].AttachedRoutes != routes {
+			return fmt.Errorf("listeners: %v", gateway.Status.Listeners)
+		}
+		return nil
+	})
+	const first = 2 // The first verdict, and a count that comes before the first step.
+	most := first + int(time.Since(start)/step)
+	if got := d.writes(t, "Gateway"); got > most || got < 2 {
+		t.Errorf("%d writes on the Gateway in %v, want at most %d", got, time.Since(start), most)
+	}
+	becomes(t, func() error {
+		if got := d.writes(t, "HTTPRoute"); got < routes {
+			return fmt.Errorf("%d writes on %d routes", got, routes)
+		}
+		return nil
+	})
+	if got := d.writes(t, "HTTPRoute"); got != routes {
+		t.Errorf("%d writes on %d routes", got, routes)
+	}
+}
+
+// TestVerdictsDoNotWaitForCounts: a condition that changes is written although a count was written just before.
+func TestVerdictsDoNotWaitForCounts(t *testing.T) {
+	d := newDesk(t, 10*time.Millisecond, time.Hour)
+	gateway := &gwapiv1.Gateway{}
+	becomes(t, func() error {
+		if d.get(t, "gw", gateway); len(gateway.Status.Listeners) == 0 {
+			return fmt.Errorf("no status yet")
+		}
+		return nil
+	})
+	d.store(t, d.route("r"))
+	gateway.Spec.Listeners = append(gateway.Spec.Listeners, gwapiv1.Listener{Name: "more", Protocol: gwapiv1.HTTPProtocolType, Port: 81})
+	d.store(t, gateway)
+	becomes(t, func() error {
+		now := &gwapiv1.Gateway{}
+		if d.get(t, "gw", now); len(now.Status.Listeners) != 2 || now.Status.Listeners[0].AttachedRoutes != 1 {
+			return fmt.Errorf("listeners: %v", now.Status.Listeners)
+		}
+		return nil
+	})
+}
+
+// TestStatusUnderChurn: a route that changes faster than it is written has, whenever somebody looks, conditions that are true of the
+// generation they name; those of another controller stay to the letter; and in the end the last generation is judged.
+func TestStatusUnderChurn(t *testing.T) {
+	d := newDesk(t, 20*time.Millisecond, 20*time.Millisecond)
+	route := d.route("r")
+	d.store(t, route)
+	theirs := gwapiv1.RouteParentStatus{
+		ParentRef: gwapiv1.ParentReference{Name: "theirs"}, ControllerName: "example.com/other",
+		Conditions: []metav1.Condition{{Type: "Accepted", Status: "False", Reason: "Theirs", Message: "not ours", ObservedGeneration: 1, LastTransitionTime: metav1.Unix(1e9, 0)}},
+	}
+	becomes(t, func() error { // Our writer writes at the same time.
+		d.get(t, "r", route)
+		route.Status.Parents = append(route.Status.Parents, theirs)
+		return d.Status().Update(t.Context(), route)
+	})
+	theirs = route.Status.Parents[len(route.Status.Parents)-1] // With the API server's defaults.
+	// A rule of an odd generation has a regular expression that is none.
+	odd := gwapiv1.PathMatchRegularExpression
+	judge := func() (observed int64) {
+		d.get(t, "r", route)
+		for _, p := range route.Status.Parents {
+			if p.ControllerName != controllerName {
+				if diff := cmp.Diff(theirs, p); diff != "" {
+					t.Errorf("another controller's entry (-want +got):\n%s", diff)
+				}
+				continue
+			}
+			accepted := meta.FindStatusCondition(p.Conditions, "Accepted")
+			want := metav1.ConditionTrue
+			if observed = accepted.ObservedGeneration; observed%2 == 1 && observed > 1 {
+				want = metav1.ConditionFalse
+			}
+			if accepted.Status != want || observed > route.Generation {
+				t.Errorf("Accepted is %s of generation %d, the route is of generation %d", accepted.Status, observed, route.Generation)
+			}
+			if slices.ContainsFunc(p.Conditions, func(c metav1.Condition) bool { return c.ObservedGeneration != observed }) {
+				t.Errorf("conditions of several generations: %v", p.Conditions)
+			}
+		}
+		return observed
+	}
+	for i := range 60 {
+		becomes(t, func() error { // The writer may have written since.
+			judge()
+			route.Spec.Rules = []gwapiv1.HTTPRouteRule{{}}
+			if (route.Generation+1)%2 == 1 {
+				value := fmt.Sprintf("/(%d", i)
+				route.Spec.Rules[0].Matches = []gwapiv1.HTTPRouteMatch{{Path: &gwapiv1.HTTPPathMatch{Type: &odd, Value: &value}}}
+			}
+			return d.Update(t.Context(), route)
+		})
+		d.store(t, route)
+	}
+	becomes(t, func() error {
+		if observed := judge(); observed != route.Generation || len(route.Status.Parents) != 2 {
+			return fmt.Errorf("generation %d is judged of %d; entries %v", observed, route.Generation, route.Status.Parents)
+		}
+		return nil
+	})
+	route.Spec.ParentRefs = nil
+	d.store(t, route)
+	becomes(t, func() error {
+		if d.get(t, "r", route); len(route.Status.Parents) != 1 || route.Status.Parents[0].ControllerName == controllerName {
+			return fmt.Errorf("without parentRefs there are still %v", route.Status.Parents)
+		}
+		return nil
+	})
+}
