@@ -35,21 +35,32 @@ func benchSlice(i, last int) *discoveryv1.EndpointSlice {
 	}
 }
 
-// benchWorld holds a Gateway with n routes.
-func benchWorld(b *testing.B, n int) *World {
+func benchService(i int, port int32) *corev1.Service {
+	return &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: fmt.Sprintf("s%d", i)}, Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Name: "http", Port: port}}},
+	}
+}
+
+// benchWorld holds a Gateway with n routes of 500 Services, and a listener with a certificate.
+func benchWorld(b testing.TB, n int) *World {
 	b.Helper()
 	w := newWorld(b)
 	events := []Event{
 		{Object: &gwapiv1.GatewayClass{ObjectMeta: metav1.ObjectMeta{Name: "c", Generation: 1}, Spec: gwapiv1.GatewayClassSpec{ControllerName: controllerName}}},
 		{Object: &gwapiv1.Gateway{
 			ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "g", Generation: 1},
-			Spec:       gwapiv1.GatewaySpec{GatewayClassName: "c", Listeners: []gwapiv1.Listener{{Name: "http", Protocol: gwapiv1.HTTPProtocolType, Port: 80}}},
+			Spec: gwapiv1.GatewaySpec{GatewayClassName: "c", Listeners: []gwapiv1.Listener{
+				{Name: "http", Protocol: gwapiv1.HTTPProtocolType, Port: 80},
+				{
+					Name: "https", Protocol: gwapiv1.HTTPSProtocolType, Port: 443, Hostname: ptr(gwapiv1.Hostname("secure.example.org")),
+					TLS: &gwapiv1.ListenerTLSConfig{CertificateRefs: []gwapiv1.SecretObjectReference{{Name: "tls"}}},
+				},
+			}},
 		}},
+		{Object: benchSecret(0)},
 	}
 	for i := range 500 {
-		events = append(events, Event{Object: benchSlice(i, 1)}, Event{Object: &corev1.Service{
-			ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: fmt.Sprintf("s%d", i)}, Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Name: "http", Port: 80}}},
-		}})
+		events = append(events, Event{Object: benchSlice(i, 1)}, Event{Object: benchService(i, 80)})
 	}
 	for i := range n {
 		events = append(events, Event{Object: benchRoute(i, 1)})
@@ -86,6 +97,15 @@ func BenchmarkRoute(b *testing.B) {
 
 func BenchmarkEndpointSlice(b *testing.B) {
 	atScale(b, func(b *testing.B, w *World, i int) { apply(b, w, benchSlice(7, i+2)) })
+}
+
+func BenchmarkSecret(b *testing.B) {
+	atScale(b, func(b *testing.B, w *World, i int) { apply(b, w, benchSecret(i+1)) })
+}
+
+// BenchmarkGatewayPolicy is about every route, so it does grow with their number.
+func BenchmarkGatewayPolicy(b *testing.B) {
+	atScale(b, func(b *testing.B, w *World, i int) { apply(b, w, gatewayPolicy(int64(i+1))) })
 }
 
 func BenchmarkTryRoute(b *testing.B) {

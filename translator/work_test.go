@@ -1,0 +1,136 @@
+package translator
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/api/v1alpha1"
+	"gatehouse/translator/flow"
+)
+
+// computed counts the rows of each table that the last batch computed.
+func computed(w *World) map[string]int {
+	work := map[string]int{}
+	for _, s := range w.engine.Stats() {
+		if s.Computed > 0 {
+			work[s.Name] = s.Computed
+		}
+	}
+	return work
+}
+
+// gatewayPolicy is a policy on the Gateway of benchWorld.
+func gatewayPolicy(generation int64) *v1alpha1.BackendTrafficPolicy {
+	p := &v1alpha1.BackendTrafficPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "p", UID: "p", Generation: generation}}
+	target := gwapiv1.LocalPolicyTargetReferenceWithSectionName{}
+	target.Group, target.Kind, target.Name = gwapiv1.GroupName, "Gateway", "g"
+	p.Spec.TargetRefs = []gwapiv1.LocalPolicyTargetReferenceWithSectionName{target}
+	p.Spec.Timeout = &v1alpha1.Timeout{HTTP: &v1alpha1.HTTPTimeout{RequestTimeout: ptr(gwapiv1.Duration(fmt.Sprintf("%ds", generation)))}}
+	return p
+}
+
+// benchSecret is the certificate of listener https of benchWorld, one of two in turn.
+func benchSecret(i int) *corev1.Secret {
+	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "tls", UID: "tls"}, Type: corev1.SecretTypeTLS, Data: pairs[i%2]}
+}
+
+// TestWorkDoesNotGrowWithTheTables: what is computed for one object is the same with a hundred routes and with a thousand, but for a policy
+// on the Gateway, which is about every route. An EndpointSlice touches one load assignment and nothing else.
+func TestWorkDoesNotGrowWithTheTables(t *testing.T) {
+	small, large := benchWorld(t, 100), benchWorld(t, 1000)
+	for name, c := range map[string]struct {
+		event Event
+		want  map[string]int // Nil: what the small world does is right.
+	}{
+		"EndpointSlice": {Event{Object: benchSlice(7, 9)}, map[string]int{"endpoints": 1}},
+		"Secret":        {Event{Object: benchSecret(1)}, nil},
+		"route":         {Event{Object: benchRoute(7, 2)}, nil},
+		"new route":     {Event{Object: benchRoute(5000, 1)}, nil},
+		"Service":       {Event{Object: benchService(7, 8081)}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, w := range []*World{small, large} {
+				outcome, err := w.Apply([]Event{c.event})
+				if err != nil || len(outcome.Deltas) == 0 {
+					t.Fatalf("nothing changed: %v", err)
+				}
+			}
+			few, many := computed(small), computed(large)
+			if c.want == nil {
+				c.want = few
+			}
+			if name == "Service" { // Each Service has more routes in the larger world.
+				few, many = tables(few), tables(many)
+				c.want = few
+			}
+			if diff := cmp.Diff(c.want, many); diff != "" || len(many) == 0 {
+				t.Errorf("rows computed by table (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// tables forgets how much was computed.
+func tables(work map[string]int) map[string]int {
+	for name := range work {
+		work[name] = 1
+	}
+	return work
+}
+
+// TestNothingIsLeftOfRoutes: routes that came and went leave no rows, readers, keys or entries behind, and neither does what was only tried.
+func TestNothingIsLeftOfRoutes(t *testing.T) {
+	w := benchWorld(t, 100)
+	held := func() []flow.TableStats {
+		stats := w.engine.Stats()
+		for i, s := range stats {
+			stats[i] = flow.TableStats{Name: s.Name, Rows: s.Rows, Deps: s.Deps, Readers: s.Readers, Keys: s.Keys, Entries: s.Entries}
+		}
+		return stats
+	}
+	before := held()
+	var come, gone []Event
+	for i := range 1000 {
+		r := benchRoute(1000+i, 1)
+		come, gone = append(come, Event{Object: r}), append(gone, Event{Object: r, Deleted: true})
+	}
+	for _, events := range [][]Event{come, {{Object: gatewayPolicy(1)}}, {{Object: gatewayPolicy(1), Deleted: true}}, gone} {
+		if _, err := w.Apply(events); err != nil {
+			t.Fatal(err)
+		}
+		for i := range 20 {
+			if _, err := w.Try(benchRoute(3000+i, 1)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if diff := cmp.Diff(before, held()); diff != "" {
+		t.Errorf("what the tables hold (-before +after):\n%s", diff)
+	}
+}
+
+// TestHistoriesReachEveryTable: the random histories that the tables are checked with leave no table without rows.
+func TestHistoriesReachEveryTable(t *testing.T) {
+	most := map[string]int{}
+	for seed := range uint64(60) {
+		h, w := newHistory(seed), newWorld(t)
+		for range 40 {
+			if _, err := w.Apply([]Event{h.event()}); err != nil {
+				t.Fatal(err)
+			}
+			for _, s := range w.engine.Stats() {
+				most[s.Name] = max(most[s.Name], s.Rows)
+			}
+		}
+	}
+	for name, rows := range most {
+		if rows == 0 {
+			t.Errorf("no history gave table %q a row", name)
+		}
+	}
+}
