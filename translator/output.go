@@ -63,6 +63,8 @@ type Proxy struct {
 	Listeners map[string]string
 	// Routes and Secrets are the names of the route configurations and secrets of which some version is acknowledged.
 	Routes, Secrets map[string]bool
+	// Scopes tells that scoped routes are acknowledged, in whatever version and number.
+	Scopes bool
 	// Refused are the resources that the proxy refused (NACK), with Envoy's words; they stay until a later version is acknowledged.
 	Refused map[Name]string
 }
@@ -108,6 +110,6 @@ func equalFleets(a, b Fleet) bool {
 }
 
 func equalProxies(a, b Proxy) bool {
-	return a.Fleet == b.Fleet && a.Node == b.Node && maps.Equal(a.Listeners, b.Listeners) && maps.Equal(a.Routes, b.Routes) &&
+	return a.Fleet == b.Fleet && a.Node == b.Node && a.Scopes == b.Scopes && maps.Equal(a.Listeners, b.Listeners) && maps.Equal(a.Routes, b.Routes) &&
 		maps.Equal(a.Secrets, b.Secrets) && maps.Equal(a.Refused, b.Refused)
 }

@@ -1,8 +1,11 @@
 package xds
 
 import (
+	"slices"
 	"sync"
 	"time"
+
+	"github.com/envoyproxy/go-control-plane/pkg/resource/v3"
 
 	"gatehouse/translator"
 )
@@ -71,6 +74,16 @@ func (f *fleet) publish(d translator.Delta, now time.Time) {
 // get returns the resource that proxies are to have under the name, or nil.
 func (f *fleet) get(n translator.Name) *translator.Resource {
 	return f.resources[n.Type][n.Name]
+}
+
+// listenersNeed tells whether a listener that proxies are to have names the resource.
+func (f *fleet) listenersNeed(n translator.Name) bool {
+	for _, l := range f.resources[resource.ListenerType] {
+		if slices.Contains(l.Needs, n) {
+			return true
+		}
+	}
+	return false
 }
 
 func (f *fleet) wakeAll() {

@@ -3,6 +3,7 @@ package xds
 import (
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/envoyproxy/go-control-plane/pkg/resource/v3"
@@ -49,11 +50,15 @@ func (s *session) release(r *response, now time.Time) {
 			delete(k.leaving, name)
 			continue
 		}
-		if k.atOnce {
+		user := translator.Name{Type: k.url, Name: name}
+		if k.owned {
+			user.Name = name[:max(0, strings.LastIndexByte(name, '/'))]
+		}
+		if k.atOnce && (!k.owned || s.fleet.listenersNeed(user)) {
 			r.removed = append(r.removed, name)
 			continue
 		}
-		if s.inUse(translator.Name{Type: k.url, Name: name}) {
+		if s.inUse(user) {
 			k.leaving[name] = time.Time{}
 			continue
 		}

@@ -17,6 +17,9 @@ type trait struct {
 	afterListeners bool
 	// atOnce: a vanished resource is removed without a grace, since nothing can hang on it.
 	atOnce bool
+	// owned: a resource is named <owner>/<name>, and a listener needs the type under the owner's name instead of each resource. It outlives
+	// a listener that stops taking the type, as others do. With a listener that goes on it leaves at once.
+	owned bool
 	// brings: what is sent is followed by the resources that it needs, changed or not. Envoy builds a changed cluster or listener anew and
 	// then waits for these, but does not ask for names that it has asked for before.
 	brings bool
@@ -42,7 +45,7 @@ var traits = []trait{
 	{url: resource.SecretType, reported: byName},
 	{url: resource.ExtensionConfigType, gated: true},
 	{url: resource.ListenerType, wildcard: true, gated: true, atOnce: true, brings: true, reported: byVersion},
-	{url: resource.ScopedRouteType, wildcard: true, gated: true, afterListeners: true, atOnce: true},
+	{url: resource.ScopedRouteType, wildcard: true, gated: true, afterListeners: true, atOnce: true, owned: true},
 	{url: resource.RouteType, gated: true, afterListeners: true, reported: byName},
 	{url: resource.VirtualHostType, gated: true, afterListeners: true},
 }

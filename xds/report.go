@@ -33,6 +33,9 @@ func (s *session) snapshot(node string) translator.Proxy {
 	}
 	names(resource.RouteType, p.Routes)
 	names(resource.SecretType, p.Secrets)
+	if k := s.kind(resource.ScopedRouteType); k != nil {
+		p.Scopes = k.taken
+	}
 	for n, r := range s.refused {
 		p.Refused[n] = r.words
 	}
@@ -41,7 +44,7 @@ func (s *session) snapshot(node string) translator.Proxy {
 
 // sameReport tells whether two snapshots of one proxy say the same.
 func sameReport(a, b translator.Proxy) bool {
-	return maps.Equal(a.Listeners, b.Listeners) && maps.Equal(a.Routes, b.Routes) && maps.Equal(a.Secrets, b.Secrets) &&
+	return a.Scopes == b.Scopes && maps.Equal(a.Listeners, b.Listeners) && maps.Equal(a.Routes, b.Routes) && maps.Equal(a.Secrets, b.Secrets) &&
 		maps.Equal(a.Refused, b.Refused)
 }
 

@@ -67,6 +67,8 @@ type kind struct {
 	compare, owed bool
 	// blocked tells that something of this type waits for a cluster.
 	blocked bool
+	// taken tells that the proxy has acknowledged something of this type, on this stream or on one before, if only that there is nothing.
+	taken bool
 }
 
 // held is a resource that the proxy has or was sent.
@@ -173,6 +175,7 @@ func (s *session) subscribe(req *discovery.DeltaDiscoveryRequest) *kind {
 		r := &translator.Resource{Type: k.url, Name: name, Version: version}
 		k.have[name] = &held{acked: r, sent: r, unknown: true}
 	}
+	k.taken = len(k.have) > 0
 	s.news, s.needed = true, nil
 	at := len(s.kinds)
 	for at > 0 && s.kinds[at-1].rank > rank {
@@ -186,7 +189,7 @@ func (s *session) subscribe(req *discovery.DeltaDiscoveryRequest) *kind {
 
 func (s *session) unsubscribe(k *kind, name string) {
 	if name == everything {
-		k.wildcard = false
+		k.wildcard, k.taken = false, false
 		for n := range k.have {
 			if !k.names[n] {
 				s.forget(k, n)
@@ -239,6 +242,8 @@ func (s *session) answer(k *kind, req *discovery.DeltaDiscoveryRequest, now time
 
 func (s *session) accept(r *response) {
 	k := r.kind
+	s.news = s.news || !k.taken
+	k.taken = true
 	for _, res := range r.resources {
 		n := translator.Name{Type: res.Type, Name: res.Name}
 		s.warmth.settled(n, r.seq)

@@ -18,7 +18,7 @@ import (
 // short maps the letters that the tests use to types, as Envoy's documentation does.
 var short = map[string]string{
 	"CDS": resource.ClusterType, "EDS": resource.EndpointType, "SDS": resource.SecretType,
-	"LDS": resource.ListenerType, "RDS": resource.RouteType,
+	"LDS": resource.ListenerType, "RDS": resource.RouteType, "SRDS": resource.ScopedRouteType,
 }
 
 func letters(url string) string {
@@ -97,7 +97,7 @@ func (p *script) ask(typ string, names ...string) {
 		if has {
 			req.InitialResourceVersions[name] = version
 		}
-		if !has || typ != "CDS" && typ != "LDS" {
+		if !has || typ != "CDS" && typ != "LDS" && typ != "SRDS" {
 			req.ResourceNamesSubscribe = append(req.ResourceNamesSubscribe, name)
 		}
 	}
