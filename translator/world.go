@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"gatehouse/policies/verdict"
 	"gatehouse/translator/flow"
@@ -13,9 +14,10 @@ import (
 
 // World holds the live tables. Its methods may be called from any goroutine; they take turns.
 type World struct {
-	mu     sync.Mutex
-	tables *Tables
-	engine *flow.Engine
+	mu      sync.Mutex
+	tables  *Tables
+	engine  *flow.Engine
+	batches []Batch // The last ones, the oldest first.
 }
 
 // NewWorld returns empty tables.
@@ -52,6 +54,7 @@ type Outcome struct {
 func (w *World) Apply(events []Event) (Outcome, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	start := time.Now()
 	var unknown []string
 	for _, e := range events {
 		if err := w.set(e); err != nil {
@@ -59,6 +62,7 @@ func (w *World) Apply(events []Event) (Outcome, error) {
 		}
 	}
 	outcome := w.tables.outcome(w.engine, w.engine.Commit())
+	w.batch(start, len(events))
 	if len(unknown) > 0 {
 		return outcome, fmt.Errorf("apply events: %s", strings.Join(unknown, "; "))
 	}

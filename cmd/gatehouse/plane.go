@@ -25,6 +25,7 @@ import (
 
 	"gatehouse/api/config"
 	"gatehouse/controller"
+	"gatehouse/controller/debug"
 	"gatehouse/controller/kube"
 	"gatehouse/infra"
 	"gatehouse/infra/certs"
@@ -87,6 +88,9 @@ func newPlane(ctx context.Context, c *config.EnvoyGateway, in installation, o se
 		if err := p.addWebhook(o); err != nil {
 			return nil, err
 		}
+	}
+	if o.debugAddress != "" {
+		p.must(p.manager.Add(&debug.Server{Address: o.debugAddress, World: p.world, Proxies: p.xds.Debug}))
 	}
 	return p, p.addProbes()
 }

@@ -46,6 +46,7 @@ type serveOptions struct {
 	config        string
 	failurePolicy string
 	webhook       bool
+	debugAddress  string
 }
 
 func serveCommand() *cobra.Command {
@@ -72,6 +73,8 @@ func serveCommand() *cobra.Command {
 	cmd.Flags().StringVar(&o.failurePolicy, "webhook-failure-policy", "Auto",
 		"what the API server does when no replica answers: Ignore, Fail, or Auto: Fail once a self-test has passed and two replicas are ready")
 	cmd.Flags().BoolVar(&o.webhook, "webhook", true, "serve the admission webhook")
+	cmd.Flags().StringVar(&o.debugAddress, "debug-address", "127.0.0.1:19000",
+		"where to serve pages that show tables, rows, batches, proxies and profiles, without authentication; empty for nowhere")
 	return cmd
 }
 

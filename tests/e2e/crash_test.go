@@ -116,3 +116,19 @@ func TestUpgradeToABrokenConfiguration(t *testing.T) {
 	settles(t, address(t, s.namespace, "gw"), "GET meanwhile.example.com/", http.StatusOK)
 	end()
 }
+
+// TestDebugPages: a person at night finds out what the control plane made of an object, and what the Envoys have.
+func TestDebugPages(t *testing.T) {
+	t.Parallel()
+	answers(t, address(t, "default", "eg"), "www.example.com", "/", http.StatusOK)
+	for path, want := range map[string]string{
+		"tables/route%20statuses/default/backend": "HTTPRoute[default/backend]",
+		"batches": "route statuses",
+		"proxies": "RouteConfiguration",
+	} {
+		out, err := kubectl("exec", "-n", "gatehouse-system", "deployment/gatehouse", "--", "curl", "-s", "http://127.0.0.1:19000/"+path)
+		if must(t, out, err); !strings.Contains(out, want) {
+			t.Errorf("%s lacks %q:\n%s", path, want, out)
+		}
+	}
+}
