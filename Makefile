@@ -31,6 +31,7 @@ lint: ## Formatting, linters, and generated files as they should be
 .PHONY: unit
 unit: ## Unit tests, goldens, fuzz seeds and the oracle's property tests
 	$(GO) test ./...
+	$(GO) test -tags gatehousedebug -run TestQuarantine ./xds/withenvoy
 
 .PHONY: e2e
 e2e: build ## The local Kubernetes, and real traffic through real Envoy

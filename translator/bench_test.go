@@ -41,10 +41,8 @@ func benchService(i int, port int32) *corev1.Service {
 	}
 }
 
-// benchWorld holds a Gateway with n routes of 500 Services, and a listener with a certificate.
-func benchWorld(b testing.TB, n int) *World {
-	b.Helper()
-	w := newWorld(b)
+// benchEvents make a Gateway with n routes of 500 Services, and a listener with a certificate.
+func benchEvents(n int) []Event {
 	events := []Event{
 		{Object: &gwapiv1.GatewayClass{ObjectMeta: metav1.ObjectMeta{Name: "c", Generation: 1}, Spec: gwapiv1.GatewayClassSpec{ControllerName: controllerName}}},
 		{Object: &gwapiv1.Gateway{
@@ -65,7 +63,13 @@ func benchWorld(b testing.TB, n int) *World {
 	for i := range n {
 		events = append(events, Event{Object: benchRoute(i, 1)})
 	}
-	if _, err := w.Apply(events); err != nil {
+	return events
+}
+
+func benchWorld(b testing.TB, n int) *World {
+	b.Helper()
+	w := newWorld(b)
+	if _, err := w.Apply(benchEvents(n)); err != nil {
 		b.Fatal(err)
 	}
 	return w

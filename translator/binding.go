@@ -20,6 +20,8 @@ type bindingRow struct {
 
 	Hosts    []hostRoutes
 	Clusters []*clusterUse
+	// Refused are the rules of which Envoy refused a part.
+	Refused []refusedRule
 }
 
 // hostRoutes are a route's entries in one virtual host.
@@ -36,7 +38,7 @@ type routeEntry struct {
 
 func (b *bindingRow) equal(o *bindingRow) bool {
 	return b.Fleet == o.Fleet && b.Config == o.Config && b.ConfigName == o.ConfigName &&
-		slices.EqualFunc(b.Clusters, o.Clusters, (*clusterUse).equal) &&
+		slices.Equal(b.Refused, o.Refused) && slices.EqualFunc(b.Clusters, o.Clusters, (*clusterUse).equal) &&
 		slices.EqualFunc(b.Hosts, o.Hosts, func(a, b hostRoutes) bool {
 			return a.Host == b.Host && slices.EqualFunc(a.Routes, b.Routes, func(a, b routeEntry) bool {
 				return a.Order == b.Order && slices.Equal(a.Body, b.Body)
@@ -58,8 +60,9 @@ func (t *Tables) binding(r *flow.Read, key string, p *parentRow) []flow.Row[*bin
 		for _, host := range a.Hosts {
 			b.Hosts = append(b.Hosts, hostRoutes{Host: host})
 		}
+		q, _ := t.quarantines.Get(r, b.Fleet)
 		for i := range rules.Rules {
-			t.bindRule(r, b, &boundRule{rules: rules, rule: i, listener: a.Listener})
+			t.bindRule(r, b, &boundRule{rules: rules, rule: i, listener: a.Listener}, q)
 		}
 		rows = append(rows, flow.Row[*bindingRow]{Key: key + "|" + a.Listener.Key, Value: b})
 	}
@@ -74,33 +77,69 @@ type boundRule struct {
 	// policies are the effective ones, by the index of their kind; nil where there is none.
 	policies []*policyRow
 	clusters []*clusterUse
+	// refused tells that Envoy refused a part of the rule: it answers 500.
+	refused bool
 }
 
-func (t *Tables) bindRule(r *flow.Read, b *bindingRow, bound *boundRule) {
+func (t *Tables) bindRule(r *flow.Read, b *bindingRow, bound *boundRule, q quarantineRow) {
 	route := bound.rules.Route
 	targets := chain(route, bound.rule, bound.listener)
 	for _, kind := range policies.Kinds {
 		bound.policies = append(bound.policies, t.effective(r, kind, targets))
 	}
 	bound.clusters = t.clusterUses(bound)
+	q.withoutRefused(b, bound)
 	for _, c := range bound.clusters {
 		if c != nil && !slices.ContainsFunc(b.Clusters, func(known *clusterUse) bool { return known.Name == c.Name }) {
 			b.Clusters = append(b.Clusters, c)
 		}
 	}
-	spec := &route.Spec.Rules[bound.rule]
-	if len(spec.Matches) == 0 {
-		t.addRoutes(b, bound, nil, -1)
+	routes := t.ruleRoutes(b, bound)
+	for _, entry := range routes {
+		if words, refused := q[entry.hash(q)]; refused {
+			b.refuse(bound, words)
+			routes = t.ruleRoutes(b, bound)
+			break
+		}
 	}
-	for m := range spec.Matches {
-		if !bound.rules.Rules[bound.rule].Skip[m] {
-			t.addRoutes(b, bound, &spec.Matches[m], m)
+	for _, entry := range routes {
+		if _, refused := q[entry.hash(q)]; !refused { // Envoy refuses the match itself if it does.
+			b.Hosts[entry.host].Routes = append(b.Hosts[entry.host].Routes, entry.routeEntry)
 		}
 	}
 }
 
-// addRoutes adds the route of one match to each host.
-func (t *Tables) addRoutes(b *bindingRow, bound *boundRule, match *gwapiv1.HTTPRouteMatch, m int) {
+// ruleEntry is a route of a rule for one of the binding's hosts.
+type ruleEntry struct {
+	host int
+	routeEntry
+}
+
+// hash is how Envoy's refusal of the route would be known; while nothing is refused it is not needed.
+func (e *ruleEntry) hash(q quarantineRow) string {
+	if len(q) == 0 {
+		return ""
+	}
+	return partHash(e.Body)
+}
+
+// ruleRoutes are the routes of a rule: one for each match and host.
+func (t *Tables) ruleRoutes(b *bindingRow, bound *boundRule) []ruleEntry {
+	spec := &bound.rules.Route.Spec.Rules[bound.rule]
+	if len(spec.Matches) == 0 {
+		return t.matchRoutes(b, bound, nil, -1)
+	}
+	var entries []ruleEntry
+	for m := range spec.Matches {
+		if !bound.rules.Rules[bound.rule].Skip[m] {
+			entries = append(entries, t.matchRoutes(b, bound, &spec.Matches[m], m)...)
+		}
+	}
+	return entries
+}
+
+// matchRoutes are the routes of one match, one for each host.
+func (t *Tables) matchRoutes(b *bindingRow, bound *boundRule, match *gwapiv1.HTTPRouteMatch, m int) []ruleEntry {
 	route := bound.rules.Route
 	order := precedenceOf(match)
 	order.created, order.route, order.rule, order.match = route.CreationTimestamp.Unix(), keyOf(route), bound.rule, m
@@ -108,10 +147,13 @@ func (t *Tables) addRoutes(b *bindingRow, bound *boundRule, match *gwapiv1.HTTPR
 		order.created = 1 << 62 // Not stored yet: younger than all that is.
 	}
 	message := t.envoyRoute(bound, match)
+	breakRoute(route, message)
+	entries := make([]ruleEntry, len(b.Hosts))
 	for h := range b.Hosts {
 		message.Name = fmt.Sprintf("httproute/%s/%s/rule/%d/match/%d/%s", route.Namespace, route.Name, bound.rule, m, hostInName(b.Hosts[h].Host))
-		b.Hosts[h].Routes = append(b.Hosts[h].Routes, routeEntry{Order: order, Body: encode(message)})
+		entries[h] = ruleEntry{host: h, routeEntry: routeEntry{Order: order, Body: encode(message)}}
 	}
+	return entries
 }
 
 // routeBuilder is a route under construction.
@@ -133,7 +175,7 @@ func (t *Tables) envoyRoute(bound *boundRule, match *gwapiv1.HTTPRouteMatch) *ro
 	rule := &bound.rules.Rules[bound.rule]
 	spec := &bound.rules.Route.Spec.Rules[bound.rule]
 	b := &routeBuilder{route: &routev3.Route{Match: envoyMatch(match)}, match: match, listener: bound.listener}
-	if rule.Broken || bound.brokenPolicy() {
+	if rule.Broken || bound.refused || bound.brokenPolicy() {
 		answer500(b.route)
 		return b.route
 	}

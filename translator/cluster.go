@@ -129,7 +129,11 @@ func (t *Tables) cluster(_ *flow.Read, key string, members []flow.Row[*bindingRo
 	_, name := splitKey(key)
 	uses := members[0].Value.Clusters
 	use := uses[slices.IndexFunc(uses, func(c *clusterUse) bool { return c.Name == name })]
-	return &clusterRow{Use: use, Resource: resource(envoyCluster(use), name, Name{typeEndpoints, name})}, true
+	return &clusterRow{Use: use, Resource: clusterResource(use)}, true
+}
+
+func clusterResource(use *clusterUse) *Resource {
+	return resource(envoyCluster(use), use.Name, Name{typeEndpoints, use.Name})
 }
 
 func envoyCluster(use *clusterUse) *clusterv3.Cluster {
@@ -150,6 +154,11 @@ func envoyCluster(use *clusterUse) *clusterv3.Cluster {
 		c.TypedExtensionProtocolOptions = map[string]*anypb.Any{}
 	}
 	c.TypedExtensionProtocolOptions[httpOptions] = packed(u.HTTP)
+	for _, p := range use.Policies {
+		if p != nil {
+			breakCluster(p.Policy, c)
+		}
+	}
 	return c
 }
 

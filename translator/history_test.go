@@ -26,6 +26,8 @@ type history struct {
 	objects    map[string]Object
 	fleets     map[string]Fleet
 	proxies    map[string]Proxy
+	// parts are hashes of what was sent to Envoys, which may refuse it.
+	parts []string
 }
 
 func newHistory(seed uint64) *history {
@@ -213,6 +215,9 @@ func (h *history) event() Event {
 		return Event{Fleet: &r}
 	case 1:
 		p := Proxy{Fleet: h.namespace() + "/g1", Node: pick(h, "x", "y"), Listeners: map[string]string{"l": "1"}, Routes: map[string]bool{h.namespace() + "/g1/l0": true}}
+		if len(h.parts) > 0 && h.IntN(2) == 0 {
+			p.Guilty = map[string]string{pick(h, h.parts...): "no", pick(h, h.parts...): pick(h, "never", "no")}
+		}
 		if h.IntN(3) == 0 {
 			delete(h.proxies, p.key())
 			return Event{Proxy: &p, Deleted: true}
@@ -227,9 +232,31 @@ func (h *history) event() Event {
 			return Event{Object: o, Deleted: true}
 		}
 	}
-	o := h.object()
+	return h.store(h.object())
+}
+
+func (h *history) store(o Object) Event {
 	h.objects[fmt.Sprintf("%T/%s", o, keyOf(o))] = o
 	return Event{Object: o}
+}
+
+// opening is what most histories need to get anywhere: a class, Gateways and Services, as random as all others.
+func (h *history) opening() (events []Event) {
+	for _, make := range []func() Object{h.class, h.gateway, h.gateway, h.gateway, h.service, h.service, h.service, h.service, h.secret, h.secret, h.slice} {
+		events = append(events, h.store(make()))
+	}
+	return events
+}
+
+// sent remembers the parts of what a batch sends.
+func (h *history) sent(o Outcome) {
+	for _, d := range o.Deltas {
+		for _, r := range d.Changed {
+			for _, p := range r.Parts() {
+				h.parts = append(h.parts, p.Hash)
+			}
+		}
+	}
 }
 
 // fresh computes everything from nothing with the plain loop.
@@ -253,14 +280,17 @@ func (h *history) fresh(t *Tables) *flow.Oracle {
 func play(t *testing.T, seed uint64, batches int) {
 	t.Helper()
 	h, w := newHistory(seed), newWorld(t)
+	events := h.opening()
 	for range batches {
-		var events []Event
 		for range 1 + h.IntN(6) {
 			events = append(events, h.event())
 		}
-		if _, err := w.Apply(events); err != nil {
+		outcome, err := w.Apply(events)
+		if err != nil {
 			t.Fatal(err)
 		}
+		h.sent(outcome)
+		events = nil
 		if _, err := w.Try(h.object()); err != nil {
 			t.Fatal(err)
 		}

@@ -88,6 +88,7 @@ func (t *Tables) listener(r *flow.Read, key string, g *gatewayRow) []flow.Row[*l
 		l.Serves = l.serves()
 		rows = append(rows, flow.Row[*listenerRow]{Key: l.Key, Value: l})
 	}
+	t.withhold(r, key, rows)
 	return rows
 }
 

@@ -61,7 +61,7 @@ func (t *Tables) portListener(r *flow.Read, _ string, members []flow.Row[*listen
 	}
 	var needs []Name
 	if !protocols[first.Spec.Protocol].tls {
-		out.DefaultFilterChain = &listenerv3.FilterChain{Name: first.Key, Filters: []*listenerv3.Filter{connectionManager(first.Key, fmt.Sprintf("http-%d", port))}}
+		out.DefaultFilterChain = filterChain(first, first)
 		needs = append(needs, Name{typeRoutes, first.Key})
 	} else {
 		out.ListenerFilters = []*listenerv3.ListenerFilter{{
@@ -70,7 +70,7 @@ func (t *Tables) portListener(r *flow.Read, _ string, members []flow.Row[*listen
 		}}
 		ordered := slices.SortedFunc(slices.Values(members), func(a, b flow.Row[*listenerRow]) int { return cmp.Compare(a.Value.Index, b.Value.Index) })
 		for _, m := range ordered {
-			out.FilterChains = append(out.FilterChains, tlsChain(m.Value, port))
+			out.FilterChains = append(out.FilterChains, filterChain(first, m.Value))
 			needs = append(needs, Name{typeRoutes, m.Value.Key})
 			for _, secret := range m.Value.Secrets {
 				needs = append(needs, Name{typeSecret, secret})
@@ -172,9 +172,13 @@ func notFoundLog() []*accesslogv3.AccessLog {
 // secretResource is what SDS serves under the name of a Secret; a broken Secret serves nothing, and running proxies keep
 // what they have.
 func (t *Tables) secretResource(r *flow.Read, key string, _ []flow.Row[*listenerRow]) (*Resource, bool) {
-	_, name := splitKey(key)
+	fleet, name := splitKey(key)
 	row, ok := t.certs.Get(r, name)
 	if !ok || row.Resource == nil {
+		return nil, false
+	}
+	q, _ := t.quarantines.Get(r, fleet)
+	if _, refused := q[row.Resource.Version]; refused {
 		return nil, false
 	}
 	return row.Resource, true

@@ -67,6 +67,9 @@ type Proxy struct {
 	Scopes bool
 	// Refused are the resources that the proxy refused (NACK), with Envoy's words; they stay until a later version is acknowledged.
 	Refused map[Name]string
+	// Guilty are the parts of resources that proxies of the fleet have refused, by hash (see Part), with Envoy's words. They stay as long as
+	// the fleet does: what their owners are changed to has other hashes.
+	Guilty map[string]string
 }
 
 // Finding is a problem and the object that has it.
@@ -111,5 +114,5 @@ func equalFleets(a, b Fleet) bool {
 
 func equalProxies(a, b Proxy) bool {
 	return a.Fleet == b.Fleet && a.Node == b.Node && a.Scopes == b.Scopes && maps.Equal(a.Listeners, b.Listeners) && maps.Equal(a.Routes, b.Routes) &&
-		maps.Equal(a.Secrets, b.Secrets) && maps.Equal(a.Refused, b.Refused)
+		maps.Equal(a.Secrets, b.Secrets) && maps.Equal(a.Refused, b.Refused) && maps.Equal(a.Guilty, b.Guilty)
 }

@@ -26,6 +26,7 @@ func (t *Tables) routeStatus(r *flow.Read, key string, route *gwapiv1.HTTPRoute)
 		// No parent is ours: the rest of the route is for another controller to judge. What we once said is taken back.
 		return newStatus(route, problems, &gwapiv1.RouteStatus{}), true
 	}
+	rules = rules.with(t.refusedProblems(r, key))
 	problems = append(problems, rules.Problems...)
 	desired := &gwapiv1.RouteStatus{}
 	for _, p := range parents {
@@ -79,6 +80,20 @@ func (t *Tables) parentConditions(p *parentRow, rules *rulesRow) []metav1.Condit
 		})
 	}
 	return conditions
+}
+
+// with is the row with problems that were found later, of rules that are thereby broken.
+func (row *rulesRow) with(problems []verdict.Problem) *rulesRow {
+	if len(problems) == 0 {
+		return row
+	}
+	more := &rulesRow{Route: row.Route, Rules: slices.Clone(row.Rules), Problems: slices.Concat(row.Problems, problems)}
+	for _, p := range problems {
+		if i, ok := ruleIndex(p.Field); ok && i < len(more.Rules) {
+			more.Rules[i].Broken = true
+		}
+	}
+	return more
 }
 
 // dropped lists the rules of which a part is not carried out, and tells whether no rule is left whole.

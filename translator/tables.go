@@ -3,6 +3,7 @@
 package translator
 
 import (
+	"maps"
 	"strings"
 
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -29,6 +30,7 @@ type Tables struct {
 	grantsByNamespace *flow.Index[*gwapiv1.ReferenceGrant]
 	slicesByService   *flow.Index[*discoveryv1.EndpointSlice]
 	proxiesByFleet    *flow.Index[Proxy]
+	quarantines       *flow.Table[quarantineRow]
 
 	fleetSpecs        *flow.Table[*fleetSpecRow]
 	classes           *flow.Table[*classRow]
@@ -48,6 +50,7 @@ type Tables struct {
 	parents        *flow.Table[*parentRow]
 	parentsByRoute *flow.Index[*parentRow]
 	bindings       *flow.Table[*bindingRow]
+	refusedByRoute *flow.Index[*bindingRow]
 
 	virtualHosts         *flow.Table[*virtualHostRow]
 	hostsByConfig        *flow.Index[*virtualHostRow]
@@ -87,6 +90,7 @@ func (t *Tables) declareRelations() {
 	t.grantsByNamespace = flow.NewIndex(t.in.grants, "grants by namespace", func(_ string, g *gwapiv1.ReferenceGrant) []string { return []string{g.Namespace} })
 	t.slicesByService = flow.NewIndex(t.in.slices, "slices by Service", serviceOf)
 	t.proxiesByFleet = flow.NewIndex(t.in.proxies, "proxies by fleet", func(_ string, p Proxy) []string { return []string{p.Fleet} })
+	t.quarantines = flow.Group(t.proxiesByFleet, "quarantines", maps.Equal[quarantineRow, quarantineRow], t.quarantine)
 
 	t.fleetSpecs = flow.Derive(t.in.proxySpecs, "fleet settings", (*fleetSpecRow).equal, t.fleetSpec)
 	t.classes = flow.Derive(t.in.classes, "classes", (*classRow).equal, t.class)
@@ -107,6 +111,7 @@ func (t *Tables) declareRelations() {
 	t.parents = flow.Expand(t.in.httpRoutes, "parents", (*parentRow).equal, t.parent)
 	t.parentsByRoute = flow.NewIndex(t.parents, "parents by route", func(_ string, p *parentRow) []string { return []string{keyOf(p.Route)} })
 	t.bindings = flow.Expand(t.parents, "bindings", (*bindingRow).equal, t.binding)
+	t.refusedByRoute = flow.NewIndex(t.bindings, "refused bindings by route", refusedRoutes)
 }
 
 // declareResources: what Envoy gets. Keys begin with the fleet, see splitKey.

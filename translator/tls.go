@@ -37,12 +37,10 @@ func (t *Tables) certificate(_ *flow.Read, key string, s *corev1.Secret) (*certi
 	if err := checkKeyPair(chain, private); err != nil {
 		return &certificateRow{Broken: err.Error()}, true
 	}
+	certificate := &tlsv3.TlsCertificate{CertificateChain: inlineBytes(chain), PrivateKey: inlineBytes(private)}
+	breakCertificate(s, certificate)
 	return &certificateRow{Resource: resource(&tlsv3.Secret{
-		Name: key,
-		Type: &tlsv3.Secret_TlsCertificate{TlsCertificate: &tlsv3.TlsCertificate{
-			CertificateChain: inlineBytes(chain),
-			PrivateKey:       inlineBytes(private),
-		}},
+		Name: key, Type: &tlsv3.Secret_TlsCertificate{TlsCertificate: certificate},
 	}, key)}, true
 }
 
@@ -149,6 +147,13 @@ func (t *Tables) certificateRef(r *flow.Read, l *listenerRow, ref gwapiv1.Secret
 		return key, &verdict.Problem{
 			Reason: string(gwapiv1.ListenerReasonInvalidCertificateRef), Weight: verdict.Invalid,
 			Message: fmt.Sprintf("Secret %s/%s %s", secret.Namespace, secret.Name, row.Broken),
+		}
+	}
+	q, _ := t.quarantines.Get(r, l.fleet())
+	if words, refused := q[row.Resource.Version]; refused {
+		return key, &verdict.Problem{
+			Reason: string(gwapiv1.ListenerReasonInvalidCertificateRef), Weight: verdict.Invalid,
+			Message: fmt.Sprintf("Secret %s/%s is refused by Envoy: %s; issue it anew", secret.Namespace, secret.Name, words),
 		}
 	}
 	return key, nil

@@ -23,6 +23,8 @@ type fleet struct {
 	known     bool
 	resources map[string]map[string]*translator.Resource
 	streams   map[*stream]struct{}
+	// guilty are the parts of resources that proxies of the fleet have refused, by hash, with Envoy's words.
+	guilty map[string]string
 }
 
 // batch is what one publication changed.

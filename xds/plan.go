@@ -154,6 +154,10 @@ func (s *session) consider(r *response, name string, settled bool, now time.Time
 		s.vanished(r, name, m)
 		return
 	}
+	if latest = s.offered(k, latest); latest == nil {
+		delete(k.pending, name)
+		return
+	}
 	delete(k.leaving, name)
 	refusedNow := s.refused[nameOf(latest)].version == latest.Version
 	switch {

@@ -65,6 +65,7 @@ func (s *session) quarantine(k *kind, res *translator.Resource, words string, se
 	} else {
 		s.warmth.settled(n, seq)
 	}
+	s.judge(k, res, words)
 }
 
 // retryRemovals has the removals of a refused response sent again, on their own as they are due. Removals that are refused on their own
@@ -91,6 +92,9 @@ func (s *session) group(k *kind) *response {
 		for _, name := range k.groups[0] {
 			res := s.fleet.resources[k.url][name]
 			if res == nil || !k.subscribed(name) {
+				continue
+			}
+			if res = s.offered(k, res); res == nil {
 				continue
 			}
 			if m := k.pending[name]; m != nil {

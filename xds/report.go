@@ -14,6 +14,7 @@ func (s *session) snapshot(node string) translator.Proxy {
 	p := translator.Proxy{
 		Fleet: s.fleet.key, Node: node,
 		Listeners: map[string]string{}, Routes: map[string]bool{}, Secrets: map[string]bool{}, Refused: map[translator.Name]string{},
+		Guilty: s.fleet.guilty,
 	}
 	if k := s.kind(resource.ListenerType); k != nil {
 		for name, h := range k.have {
@@ -45,7 +46,7 @@ func (s *session) snapshot(node string) translator.Proxy {
 // sameReport tells whether two snapshots of one proxy say the same.
 func sameReport(a, b translator.Proxy) bool {
 	return a.Scopes == b.Scopes && maps.Equal(a.Listeners, b.Listeners) && maps.Equal(a.Routes, b.Routes) && maps.Equal(a.Secrets, b.Secrets) &&
-		maps.Equal(a.Refused, b.Refused)
+		maps.Equal(a.Refused, b.Refused) && maps.Equal(a.Guilty, b.Guilty)
 }
 
 // reporter hands the state of one proxy to Config.Report, one call at a time, the latest state only. A proxy that connects anew before its

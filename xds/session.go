@@ -42,6 +42,10 @@ type session struct {
 
 	warmth  warmth
 	refused map[translator.Name]refusal
+	// trials are under way of resources of which a part was refused; tried counts their steps. offers remembers what is sent instead of them.
+	trials map[translator.Name]*trial
+	tried  int
+	offers map[translator.Name]offer
 	// after lists the secrets that a cluster waits for only once it has its endpoints, by the name of these endpoints.
 	after map[translator.Name][]translator.Name
 	// needed holds what anything on the proxy names; nil means that it must be gathered again.
@@ -103,7 +107,7 @@ type response struct {
 func newSession(f *fleet, l limits) *session {
 	return &session{
 		fleet: f, limits: l, warmth: newWarmth(), news: true,
-		refused: map[translator.Name]refusal{}, after: map[translator.Name][]translator.Name{},
+		refused: map[translator.Name]refusal{}, trials: map[translator.Name]*trial{}, offers: map[translator.Name]offer{}, after: map[translator.Name][]translator.Name{},
 	}
 }
 
@@ -209,6 +213,8 @@ func (s *session) forget(k *kind, name string) {
 	delete(k.pending, name)
 	delete(k.leaving, name)
 	delete(s.after, translator.Name{Type: k.url, Name: name})
+	delete(s.trials, translator.Name{Type: k.url, Name: name})
+	delete(s.offers, translator.Name{Type: k.url, Name: name})
 	s.needed, s.news = nil, s.news || k.reported != unreported
 }
 
@@ -259,6 +265,7 @@ func (s *session) accept(r *response) {
 			s.news = true
 		}
 		h.acked, h.unknown = res, false
+		s.passed(k, res)
 	}
 	for _, name := range r.removed {
 		s.warmth.settled(translator.Name{Type: k.url, Name: name}, r.seq)

@@ -117,6 +117,18 @@ func TestUpgradeToABrokenConfiguration(t *testing.T) {
 	end()
 }
 
+// TestReleaseCannotBeBroken: what tests use to break things on purpose is not in the program that is installed.
+func TestReleaseCannotBeBroken(t *testing.T) {
+	t.Parallel()
+	program, err := os.ReadFile(filepath.Join(bin, "gatehouse"))
+	if err != nil || !strings.Contains(string(program), "gatehouse.dev/admission") {
+		t.Fatalf("bin/gatehouse cannot be searched: %v", err)
+	}
+	if strings.Contains(string(program), "debug.gatehouse.dev") {
+		t.Error("bin/gatehouse was built with the tag gatehousedebug")
+	}
+}
+
 // TestDebugPages: a person at night finds out what the control plane made of an object, and what the Envoys have.
 func TestDebugPages(t *testing.T) {
 	t.Parallel()

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/network/dns_resolver/cares/v3"
 	"github.com/google/go-cmp/cmp"
 
@@ -368,6 +369,39 @@ func TestTokenExpires(t *testing.T) {
 	c.wantBody("/b", "b")
 	if got := c.stat("control_plane.connected_state"); got != 1 {
 		t.Errorf("Envoy's connected_state is %d on port %d, want 1", got, bootstrap.AdminPort)
+	}
+	stop()
+}
+
+// TestRefusedRouteIsTriedOut: a route that only Envoy refuses is told apart from those that were changed together with it: they serve, and
+// what served before goes on.
+func TestRefusedRouteIsTriedOut(t *testing.T) {
+	c := start(t, simple(t)...)
+	c.wantBody("/", "a")
+	stop := load(t, 2)
+	bad := `{match: {safe_regex: {regex: "/(?=x)"}}, route: {cluster: a}, name: bad}`
+	good := func(path string) string {
+		return fmt.Sprintf(`{match: {path: %s}, route: {cluster: a}, name: %s}`, path, path[1:])
+	}
+	last := "{match: {prefix: /}, route: {cluster: a}}"
+	c.publish(made(&routev3.RouteConfiguration{}, web, fmt.Sprintf("name: %s\nvirtual_hosts:\n- name: all\n  domains: ['*']\n  routes: [%s]\n", web,
+		strings.Join([]string{good("/one"), good("/two"), bad, good("/three"), last}, ", ")), clusterName("a")))
+	envoytest.WaitFor(t, "the refused route to be found", func() bool {
+		p, _ := c.reported()
+		return len(p.Guilty) == 1
+	})
+	c.settled()
+	code, dump := envoytest.Get(bootstrap.AdminPort, "/config_dump?resource=dynamic_route_configs")
+	for name, want := range map[string]bool{"one": true, "two": true, "three": true, "bad": false} {
+		if got := strings.Contains(dump, fmt.Sprintf(`"name": %q`, name)); code != http.StatusOK || got != want {
+			t.Errorf("Envoy has route %s: %t, want %t", name, got, want)
+		}
+	}
+	p, _ := c.reported()
+	for _, words := range p.Guilty {
+		if !strings.Contains(words, "(?=") && !strings.Contains(words, "regex") {
+			t.Errorf("Envoy's words do not tell of the expression: %s", words)
+		}
 	}
 	stop()
 }

@@ -71,6 +71,8 @@ type controlled struct {
 	tokens map[string]xds.Identity
 	proxy  translator.Proxy
 	up     bool
+	// hear, if set, gets each report.
+	hear func(p translator.Proxy, connected bool)
 }
 
 // start brings up a control plane with the resources and an Envoy.
@@ -154,8 +156,12 @@ func (c *controlled) authenticate(_ context.Context, token string) (xds.Identity
 
 func (c *controlled) report(p translator.Proxy, connected bool) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.proxy, c.up = p, connected
+	hear := c.hear
+	c.mu.Unlock()
+	if hear != nil {
+		hear(p, connected)
+	}
 }
 
 func (c *controlled) reported() (translator.Proxy, bool) {

@@ -1,0 +1,166 @@
+package translator
+
+import (
+	"bytes"
+
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// A proxy refuses a resource as a whole, but what it refuses is one part: a route of a route configuration, a filter chain of a listener. A
+// part is known by a hash of its bytes, so that it is another one as soon as the object that it was made of changes.
+
+// partsOf says where the parts of a type are: the fields that lead to them, and the field of the part that has its name.
+type partsOf struct {
+	// groups is the field of the messages in which the parts are, zero if they are in the resource itself.
+	groups protowire.Number
+	parts  []protowire.Number
+	name   protowire.Number
+	// alone tells that the resource is of use without any part.
+	alone bool
+}
+
+var partTypes = map[string]partsOf{
+	typeRoutes:   {groups: fieldVirtualHosts, parts: []protowire.Number{fieldRoutes}, name: 14, alone: true},
+	typeListener: {parts: []protowire.Number{3, 25}, name: 7}, // filter_chains and default_filter_chain.
+}
+
+// Part is a piece of a resource that a proxy may refuse on its own account.
+type Part struct {
+	// Name is Envoy's name of it, Hash a hash of its bytes.
+	Name, Hash string
+	// Group is the place of its virtual host among those of the resource, Index its own place there.
+	Group, Index int
+	body         []byte
+}
+
+// partHash is how a part is known.
+func partHash(body []byte) string { return hash(body, 16) }
+
+// Parts returns the parts of a resource in their order. A resource of a type without parts is its only part, known by its version.
+func (r *Resource) Parts() []Part {
+	form, ok := partTypes[r.Type]
+	if !ok {
+		return []Part{{Name: r.Name, Hash: r.Version, body: r.Body}}
+	}
+	var parts []Part
+	r.walk(form, func(p Part) []byte {
+		parts = append(parts, p)
+		return p.body
+	})
+	return parts
+}
+
+// Trim returns the resource without the parts that are not kept. Where old has a part of the same name, that takes the place of one that is not
+// kept. A virtual host that loses all its routes goes with them. It is nil if it is of no use without any.
+func (r *Resource) Trim(keep func(hash string) bool, old *Resource) *Resource {
+	form, ok := partTypes[r.Type]
+	if !ok {
+		return r
+	}
+	instead := map[string][]byte{}
+	if old != nil {
+		for _, p := range old.Parts() {
+			instead[p.Name] = p.body
+		}
+	}
+	kept, same := 0, true
+	body := r.walk(form, func(p Part) []byte {
+		if keep(p.Hash) {
+			kept++
+			return p.body
+		}
+		same = false
+		if body := instead[p.Name]; body != nil {
+			kept++
+			return body
+		}
+		return nil
+	})
+	switch {
+	case same:
+		return r
+	case kept == 0 && !form.alone:
+		return nil
+	case old != nil && bytes.Equal(body, old.Body):
+		return old
+	}
+	return encodedResource(r.Type, r.Name, body, r.Needs)
+}
+
+// walk visits the parts and returns the bytes of the resource with each part as visit answers; nil leaves it out.
+func (r *Resource) walk(form partsOf, visit func(Part) []byte) []byte {
+	if form.groups == 0 {
+		body, _ := form.rewrite(r.Body, 0, visit)
+		return body
+	}
+	var out []byte
+	group := 0
+	each(r.Body, func(field protowire.Number, whole, value []byte) {
+		if field != form.groups {
+			out = append(out, whole...)
+			return
+		}
+		if body, left := form.rewrite(value, group, visit); left {
+			out = appendMessage(out, field, body)
+		}
+		group++
+	})
+	return out
+}
+
+// rewrite is walk in one group. It is false if the group had parts and all of them are left out.
+func (form partsOf) rewrite(body []byte, group int, visit func(Part) []byte) (out []byte, left bool) {
+	index, kept := 0, 0
+	each(body, func(field protowire.Number, whole, value []byte) {
+		if !form.isPart(field) {
+			out = append(out, whole...)
+			return
+		}
+		p := Part{Name: textField(value, form.name), Hash: partHash(value), Group: group, Index: index, body: value}
+		if part := visit(p); part != nil {
+			out = appendMessage(out, field, part)
+			kept++
+		}
+		index++
+	})
+	return out, index == 0 || kept > 0
+}
+
+func (form partsOf) isPart(field protowire.Number) bool {
+	for _, n := range form.parts {
+		if n == field {
+			return true
+		}
+	}
+	return false
+}
+
+// each visits the fields of an encoded message: each as a whole, and its value if that is bytes. The bytes are ours, so they are well-formed;
+// what is not ends the visit.
+func each(message []byte, visit func(field protowire.Number, whole, value []byte)) {
+	for len(message) > 0 {
+		field, kind, n := protowire.ConsumeTag(message)
+		if n < 0 {
+			return
+		}
+		size := protowire.ConsumeFieldValue(field, kind, message[n:])
+		if size < 0 {
+			return
+		}
+		var value []byte
+		if kind == protowire.BytesType {
+			value, _ = protowire.ConsumeBytes(message[n:])
+		}
+		visit(field, message[:n+size], value)
+		message = message[n+size:]
+	}
+}
+
+func textField(message []byte, wanted protowire.Number) (text string) {
+	each(message, func(field protowire.Number, _, value []byte) {
+		if field == wanted {
+			text = string(value)
+		}
+	})
+	return text
+}

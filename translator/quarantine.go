@@ -1,0 +1,143 @@
+package translator
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/policies/verdict"
+	"gatehouse/translator/flow"
+)
+
+// quarantineRow is what proxies of a fleet have refused: the hashes of parts, with Envoy's words. What was made of an object and is in here
+// fails closed, and the object says so, until it changes.
+type quarantineRow map[string]string
+
+func (t *Tables) quarantine(_ *flow.Read, _ string, proxies []flow.Row[Proxy]) (quarantineRow, bool) {
+	all := quarantineRow{}
+	for _, p := range proxies {
+		for hash, words := range p.Value.Guilty {
+			if known, ok := all[hash]; !ok || words < known {
+				all[hash] = words
+			}
+		}
+	}
+	return all, len(all) > 0
+}
+
+// refusedRule is a rule of a route of which Envoy refused a part.
+type refusedRule struct {
+	Route string
+	Rule  int
+	Words string
+	// Policies are those that take effect on the rule, and may be the cause.
+	Policies string
+}
+
+func refusedRoutes(_ string, b *bindingRow) []string {
+	var keys []string
+	for _, refused := range b.Refused {
+		if !slices.Contains(keys, refused.Route) {
+			keys = append(keys, refused.Route)
+		}
+	}
+	return keys
+}
+
+// refuse notes that a part of the rule was refused.
+func (b *bindingRow) refuse(bound *boundRule, words string) {
+	bound.refused = true
+	refused := refusedRule{Route: keyOf(bound.rules.Route), Rule: bound.rule, Words: words}
+	var names []string
+	for _, p := range bound.policies {
+		if p != nil {
+			names = append(names, p.ref().String())
+		}
+	}
+	refused.Policies = strings.Join(names, ", ")
+	b.Refused = append(b.Refused, refused)
+}
+
+// withoutRefused takes away the clusters of the rule that Envoy refused: their share is answered with 500.
+func (q quarantineRow) withoutRefused(b *bindingRow, bound *boundRule) {
+	if len(q) == 0 {
+		return
+	}
+	for i, use := range bound.clusters {
+		if use == nil {
+			continue
+		}
+		if words, refused := q[clusterResource(use).Version]; refused {
+			bound.clusters[i] = nil
+			b.refuse(bound, words)
+		}
+	}
+}
+
+// refusedProblems are what a route has to say of its refused rules, each once.
+func (t *Tables) refusedProblems(r *flow.Read, key string) []verdict.Problem {
+	var problems []verdict.Problem
+	for _, b := range t.refusedByRoute.Lookup(r, key) {
+		for _, refused := range b.Value.Refused {
+			if refused.Route != key {
+				continue
+			}
+			also := ""
+			if refused.Policies != "" {
+				also = " or what takes effect on it: " + refused.Policies
+			}
+			p := verdict.Problem{
+				Field: fmt.Sprintf("spec.rules[%d]", refused.Rule), Reason: string(gwapiv1.RouteReasonUnsupportedValue), Weight: verdict.Invalid,
+				Message: fmt.Sprintf("Envoy refused it, so it answers 500: %s; change the rule%s", refused.Words, also),
+			}
+			if !slices.ContainsFunc(problems, func(known verdict.Problem) bool { return equalProblem(&known, &p) }) {
+				problems = append(problems, p)
+			}
+		}
+	}
+	return problems
+}
+
+// withhold takes listeners out of Envoy's configuration whose filter chain Envoy refused. The plain HTTP listeners of a port share one.
+func (t *Tables) withhold(r *flow.Read, gateway string, listeners []flow.Row[*listenerRow]) {
+	q, _ := t.quarantines.Get(r, gateway)
+	if len(q) == 0 {
+		return
+	}
+	ports := map[int32][]flow.Row[*listenerRow]{}
+	for _, l := range listeners {
+		if l.Value.Serves {
+			ports[l.Value.Spec.Port] = append(ports[l.Value.Spec.Port], l)
+		}
+	}
+	for _, members := range ports {
+		first := firstListener(members)
+		for _, m := range members {
+			l := m.Value
+			words, refused := q[partHash(encode(filterChain(first, l)))]
+			if !refused {
+				continue
+			}
+			l.Serves = false
+			l.problem(verdict.Problem{
+				Field: fmt.Sprintf("spec.listeners[%d]", l.Index), Reason: string(gwapiv1.ListenerReasonInvalid), Weight: verdict.Invalid,
+				Message: fmt.Sprintf("Envoy refused it, so it is not served: %s; change the listener or what its Gateway refers to", words),
+			})
+		}
+	}
+}
+
+// filterChain is what serves a listener; the plain HTTP listeners of a port share the first one's.
+func filterChain(first, l *listenerRow) *listenerv3.FilterChain {
+	chain := &listenerv3.FilterChain{
+		Name: first.Key, Filters: []*listenerv3.Filter{connectionManager(first.Key, fmt.Sprintf("http-%d", first.bindPort()))},
+	}
+	if protocols[l.Spec.Protocol].tls {
+		chain = tlsChain(l, uint32(l.bindPort()))
+	}
+	breakChain(l.Gateway.Gateway, chain)
+	return chain
+}
