@@ -45,7 +45,7 @@ func (s *Status) Apply(controller gwapiv1.GatewayController, old Object, now met
 }
 
 // own are the conditions that Gatehouse writes; one that is not desired any more is taken away.
-var own = []string{"Accepted", "Programmed", "ResolvedRefs", "Conflicted", "PartiallyInvalid", policies.ReasonOverridden, "Aggregated"}
+var own = []string{"Accepted", "Programmed", "ResolvedRefs", "Conflicted", "PartiallyInvalid", conditionHostnames, policies.ReasonOverridden, "Aggregated"}
 
 // merger puts what is desired into what is there.
 type merger struct {

@@ -17,6 +17,8 @@ type bindingRow struct {
 	Fleet string
 	// Config is the key of the listener's route configuration, ConfigName its name.
 	Config, ConfigName string
+	// Scoped tells that the hosts are scopes.
+	Scoped bool
 
 	Hosts    []hostRoutes
 	Clusters []*clusterUse
@@ -37,7 +39,7 @@ type routeEntry struct {
 }
 
 func (b *bindingRow) equal(o *bindingRow) bool {
-	return b.Fleet == o.Fleet && b.Config == o.Config && b.ConfigName == o.ConfigName &&
+	return b.Fleet == o.Fleet && b.Config == o.Config && b.ConfigName == o.ConfigName && b.Scoped == o.Scoped &&
 		slices.Equal(b.Refused, o.Refused) && slices.EqualFunc(b.Clusters, o.Clusters, (*clusterUse).equal) &&
 		slices.EqualFunc(b.Hosts, o.Hosts, func(a, b hostRoutes) bool {
 			return a.Host == b.Host && slices.EqualFunc(a.Routes, b.Routes, func(a, b routeEntry) bool {
@@ -56,7 +58,7 @@ func (t *Tables) binding(r *flow.Read, key string, p *parentRow) []flow.Row[*bin
 		if !a.Listener.Serves || len(a.Hosts) == 0 {
 			continue // The listener's own problems, or its more specific sibling, say why.
 		}
-		b := &bindingRow{Fleet: a.Listener.fleet(), Config: configKey(a.Listener), ConfigName: t.routeConfigName(r, a.Listener)}
+		b := &bindingRow{Fleet: a.Listener.fleet(), Config: configKey(a.Listener), ConfigName: t.routeConfigName(r, a.Listener), Scoped: p.Gateway.Scoped}
 		for _, host := range a.Hosts {
 			b.Hosts = append(b.Hosts, hostRoutes{Host: host})
 		}

@@ -15,6 +15,8 @@ type gatewayRow struct {
 	Gateway    *gwapiv1.Gateway
 	Class      *gwapiv1.GatewayClass
 	EnvoyProxy *v1alpha1.EnvoyProxy
+	// Scoped tells that its routes are delivered as scopes, see ScopedRoutesAnnotation.
+	Scoped bool
 	// Problems are of the Gateway as a whole; those of its listeners are in their own rows.
 	Problems []verdict.Problem
 	// ListenerProblems were found on the Gateway alone but belong to the listener that is their Scope.
@@ -31,7 +33,7 @@ func (t *Tables) gateway(r *flow.Read, _ string, g *gwapiv1.Gateway) (*gatewayRo
 	if !ok {
 		return nil, false
 	}
-	row := &gatewayRow{Gateway: g, Class: class.Class, EnvoyProxy: class.EnvoyProxy}
+	row := &gatewayRow{Gateway: g, Class: class.Class, EnvoyProxy: class.EnvoyProxy, Scoped: scopedRoutes(g)}
 	for _, p := range t.rules.Check(g) {
 		if p.Scope == "" {
 			row.Problems = append(row.Problems, p)

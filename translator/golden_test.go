@@ -116,6 +116,7 @@ func golden(t *testing.T, file string) {
 var parts = map[string]string{
 	"listeners.yaml": typeListener,
 	"routes.yaml":    typeRoutes,
+	"scopes.yaml":    typeScopes,
 	"clusters.yaml":  typeCluster,
 	"endpoints.yaml": typeEndpoints,
 }

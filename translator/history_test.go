@@ -80,6 +80,9 @@ func (h *history) hostname() string {
 
 func (h *history) gateway() Object {
 	g := &gwapiv1.Gateway{ObjectMeta: h.meta(h.namespace(), pick(h, "g1", "g2")), Spec: gwapiv1.GatewaySpec{GatewayClassName: "c"}}
+	if h.IntN(3) == 0 {
+		g.Annotations = map[string]string{ScopedRoutesAnnotation: "true"}
+	}
 	for i := range 1 + h.IntN(3) {
 		l := gwapiv1.Listener{Name: gwapiv1.SectionName(fmt.Sprintf("l%d", i)), Port: pick[int32](h, 80, 80, 443, 8080), Protocol: pick(h, gwapiv1.HTTPProtocolType, gwapiv1.HTTPProtocolType, gwapiv1.HTTPSProtocolType, gwapiv1.TCPProtocolType)}
 		l.Hostname = maybe(h, gwapiv1.Hostname(h.hostname()))

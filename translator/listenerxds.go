@@ -62,7 +62,7 @@ func (t *Tables) portListener(r *flow.Read, _ string, members []flow.Row[*listen
 	var needs []Name
 	if !protocols[first.Spec.Protocol].tls {
 		out.DefaultFilterChain = filterChain(first, first)
-		needs = append(needs, Name{typeRoutes, first.Key})
+		needs = append(needs, first.Gateway.routesOf(first.Key))
 	} else {
 		out.ListenerFilters = []*listenerv3.ListenerFilter{{
 			Name:       "envoy.filters.listener.tls_inspector",
@@ -71,7 +71,7 @@ func (t *Tables) portListener(r *flow.Read, _ string, members []flow.Row[*listen
 		ordered := slices.SortedFunc(slices.Values(members), func(a, b flow.Row[*listenerRow]) int { return cmp.Compare(a.Value.Index, b.Value.Index) })
 		for _, m := range ordered {
 			out.FilterChains = append(out.FilterChains, filterChain(first, m.Value))
-			needs = append(needs, Name{typeRoutes, m.Value.Key})
+			needs = append(needs, m.Value.Gateway.routesOf(m.Value.Key))
 			for _, secret := range m.Value.Secrets {
 				needs = append(needs, Name{typeSecret, secret})
 			}
@@ -90,7 +90,7 @@ func tlsChain(l *listenerRow, port uint32) *listenerv3.FilterChain {
 	}
 	chain := &listenerv3.FilterChain{
 		Name:    l.Key,
-		Filters: []*listenerv3.Filter{connectionManager(l.Key, fmt.Sprintf("https-%d", port))},
+		Filters: []*listenerv3.Filter{connectionManager(l.Gateway.routesOf(l.Key), fmt.Sprintf("https-%d", port))},
 		TransportSocket: &corev3.TransportSocket{
 			Name:       "envoy.transport_sockets.tls",
 			ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: packed(&tlsv3.DownstreamTlsContext{CommonTlsContext: common, DisableStatefulSessionResumption: true, SessionTicketKeysType: &tlsv3.DownstreamTlsContext_DisableStatelessSessionResumption{DisableStatelessSessionResumption: true}})},
@@ -103,31 +103,32 @@ func tlsChain(l *listenerRow, port uint32) *listenerv3.FilterChain {
 }
 
 // connectionManager is the same whatever policies are attached: a change of it would drain its filter chain.
-func connectionManager(routes, statPrefix string) *listenerv3.Filter {
+func connectionManager(routes Name, statPrefix string) *listenerv3.Filter {
 	filters := append(policies.Filters(), &hcmv3.HttpFilter{
 		Name:       "envoy.filters.http.router",
 		ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: packed(&routerv3.Router{SuppressEnvoyHeaders: true})},
 	})
+	manager := &hcmv3.HttpConnectionManager{
+		StatPrefix:  statPrefix,
+		HttpFilters: filters,
+		Http2ProtocolOptions: &corev3.Http2ProtocolOptions{
+			MaxConcurrentStreams:        wrapperspb.UInt32(100),
+			InitialStreamWindowSize:     wrapperspb.UInt32(64 * 1024),
+			InitialConnectionWindowSize: wrapperspb.UInt32(1024 * 1024),
+		},
+		UseRemoteAddress:             wrapperspb.Bool(true),
+		ServerHeaderTransformation:   hcmv3.HttpConnectionManager_PASS_THROUGH,
+		NormalizePath:                wrapperspb.Bool(true),
+		MergeSlashes:                 true,
+		PathWithEscapedSlashesAction: hcmv3.HttpConnectionManager_UNESCAPE_AND_REDIRECT,
+		CommonHttpProtocolOptions:    &corev3.HttpProtocolOptions{HeadersWithUnderscoresAction: corev3.HttpProtocolOptions_REJECT_REQUEST},
+		UpgradeConfigs:               []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}},
+		AccessLog:                    requestLog(),
+	}
+	setRoutes(manager, routes)
 	return &listenerv3.Filter{
-		Name: "envoy.filters.network.http_connection_manager",
-		ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: packed(&hcmv3.HttpConnectionManager{
-			StatPrefix:     statPrefix,
-			RouteSpecifier: &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{ConfigSource: overADS(), RouteConfigName: routes}},
-			HttpFilters:    filters,
-			Http2ProtocolOptions: &corev3.Http2ProtocolOptions{
-				MaxConcurrentStreams:        wrapperspb.UInt32(100),
-				InitialStreamWindowSize:     wrapperspb.UInt32(64 * 1024),
-				InitialConnectionWindowSize: wrapperspb.UInt32(1024 * 1024),
-			},
-			UseRemoteAddress:             wrapperspb.Bool(true),
-			ServerHeaderTransformation:   hcmv3.HttpConnectionManager_PASS_THROUGH,
-			NormalizePath:                wrapperspb.Bool(true),
-			MergeSlashes:                 true,
-			PathWithEscapedSlashesAction: hcmv3.HttpConnectionManager_UNESCAPE_AND_REDIRECT,
-			CommonHttpProtocolOptions:    &corev3.HttpProtocolOptions{HeadersWithUnderscoresAction: corev3.HttpProtocolOptions_REJECT_REQUEST},
-			UpgradeConfigs:               []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}},
-			AccessLog:                    requestLog(),
-		})},
+		Name:       "envoy.filters.network.http_connection_manager",
+		ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: packed(manager)},
 	}
 }
 

@@ -20,7 +20,7 @@ type parentRow struct {
 	Gateway *gatewayRow
 	// Listeners are those that the route is attached to, with the hosts it serves there.
 	Listeners []attachedListener
-	// Problems say why the route is not attached at all.
+	// Problems say why the route is not attached at all, or, with a condition of their own, what of it is not served.
 	Problems []verdict.Problem
 }
 
@@ -87,13 +87,25 @@ func (t *Tables) attach(r *flow.Read, p *parentRow) {
 				keyOf(p.Gateway.Gateway), p.Route.Namespace))
 		return
 	}
+	var wildcards []string
 	for _, l := range allowed {
 		hosts := intersect(l.hostname(), p.Route.Spec.Hostnames)
-		if len(hosts) > 0 {
-			p.Listeners = append(p.Listeners, attachedListener{l, t.isolate(r, l, hosts)})
+		if len(hosts) == 0 {
+			continue
 		}
+		hosts = t.isolate(r, l, hosts)
+		if p.Gateway.Scoped {
+			exact, wild := scopable(hosts)
+			if wildcards = append(wildcards, wild...); len(exact) == 0 && len(wild) > 0 {
+				continue
+			}
+			hosts = exact
+		}
+		p.Listeners = append(p.Listeners, attachedListener{l, hosts})
 	}
-	if len(p.Listeners) == 0 {
+	if len(wildcards) > 0 {
+		p.tellWildcards(wildcards)
+	} else if len(p.Listeners) == 0 {
 		p.refuse("", gwapiv1.RouteReasonNoMatchingListenerHostname, verdict.Unresolved,
 			fmt.Sprintf("none of the hostnames %s fits the hostname of a listener of Gateway %s", joinHosts(p.Route.Spec.Hostnames), keyOf(p.Gateway.Gateway)))
 	}

@@ -133,7 +133,7 @@ func (t *Tables) withhold(r *flow.Read, gateway string, listeners []flow.Row[*li
 // filterChain is what serves a listener; the plain HTTP listeners of a port share the first one's.
 func filterChain(first, l *listenerRow) *listenerv3.FilterChain {
 	chain := &listenerv3.FilterChain{
-		Name: first.Key, Filters: []*listenerv3.Filter{connectionManager(first.Key, fmt.Sprintf("http-%d", first.bindPort()))},
+		Name: first.Key, Filters: []*listenerv3.Filter{connectionManager(first.Gateway.routesOf(first.Key), fmt.Sprintf("http-%d", first.bindPort()))},
 	}
 	if protocols[l.Spec.Protocol].tls {
 		chain = tlsChain(l, uint32(l.bindPort()))

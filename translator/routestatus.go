@@ -63,12 +63,16 @@ func (t *Tables) absentParents(r *flow.Read, route *gwapiv1.HTTPRoute) []verdict
 }
 
 func (t *Tables) parentConditions(p *parentRow, rules *rulesRow) []metav1.Condition {
-	accepted := conditionOf(string(gwapiv1.RouteConditionAccepted), string(gwapiv1.RouteReasonAccepted), "The route is accepted.", p.Problems)
+	detached := about(p.Problems, string(gwapiv1.RouteConditionAccepted), fmt.Sprint(p.Index))
+	accepted := conditionOf(string(gwapiv1.RouteConditionAccepted), string(gwapiv1.RouteReasonAccepted), "The route is accepted.", detached)
 	resolved := conditionOf(string(gwapiv1.RouteConditionResolvedRefs), string(gwapiv1.RouteReasonResolvedRefs), "All references are resolved.",
 		about(rules.Problems, string(gwapiv1.RouteConditionResolvedRefs), ""))
 	conditions := []metav1.Condition{accepted, resolved}
+	if unserved := about(p.Problems, conditionHostnames, fmt.Sprint(p.Index)); len(unserved) > 0 {
+		conditions = append(conditions, conditionOf(conditionHostnames, "", "", unserved))
+	}
 	unusable := about(rules.Problems, string(gwapiv1.RouteConditionAccepted), "")
-	if len(unusable) == 0 || len(p.Problems) > 0 {
+	if len(unusable) == 0 || len(detached) > 0 {
 		return conditions
 	}
 	if dropped, all := rules.dropped(); all {

@@ -56,6 +56,7 @@ type Tables struct {
 	hostsByConfig        *flow.Index[*virtualHostRow]
 	clustersOfConfigs    *flow.Table[string]
 	clustersByConfig     *flow.Index[string]
+	scopes               *flow.Table[*Resource]
 	routeConfigs         *flow.Table[*Resource]
 	clusters             *flow.Table[*clusterRow]
 	assignments          *flow.Table[*Resource]
@@ -117,10 +118,8 @@ func (t *Tables) declareRelations() {
 // declareResources: what Envoy gets. Keys begin with the fleet, see splitKey.
 func (t *Tables) declareResources() {
 	t.virtualHosts = flow.Group(flow.NewIndex(t.bindings, "bindings by host", boundHosts), "virtual hosts", (*virtualHostRow).equal, t.virtualHost)
-	t.hostsByConfig = flow.NewIndex(t.virtualHosts, "hosts by route configuration", func(key string, _ *virtualHostRow) []string {
-		config, _ := splitLast(key)
-		return []string{config}
-	})
+	t.scopes = flow.Derive(t.virtualHosts, "scopes", equalResources, t.scope)
+	t.hostsByConfig = flow.NewIndex(t.virtualHosts, "hosts by route configuration", hostConfig)
 	t.clustersOfConfigs = flow.Group(flow.NewIndex(t.virtualHosts, "hosts by cluster", hostClusters), "clusters of route configurations", flow.Same[string],
 		func(_ *flow.Read, key string, _ []flow.Row[*virtualHostRow]) (string, bool) {
 			_, cluster := splitLast(key)
@@ -195,7 +194,18 @@ func boundHosts(_ string, b *bindingRow) []string {
 	return keys
 }
 
+func hostConfig(key string, v *virtualHostRow) []string {
+	if v.Scoped {
+		return nil
+	}
+	config, _ := splitLast(key)
+	return []string{config}
+}
+
 func hostClusters(key string, v *virtualHostRow) []string {
+	if v.Scoped {
+		return nil
+	}
 	config, _ := splitLast(key)
 	keys := make([]string, len(v.Clusters))
 	for i, c := range v.Clusters {

@@ -23,18 +23,21 @@ const (
 // virtualHostRow is one host of a route configuration, encoded as a field of it.
 type virtualHostRow struct {
 	Host string
-	Body []byte
+	// Config names the route configuration, or the owner of the scopes if the host is Scoped.
+	Config string
+	Scoped bool
+	Body   []byte
 	// Sum is a hash of Body, so that the whole need not be hashed again when one host changes.
 	Sum [sha256.Size]byte
 	// Clusters are the names that its routes use, sorted.
 	Clusters []string
 }
 
-func (v *virtualHostRow) equal(o *virtualHostRow) bool { return v.Sum == o.Sum }
+func (v *virtualHostRow) equal(o *virtualHostRow) bool { return v.Sum == o.Sum && v.Scoped == o.Scoped }
 
 func (t *Tables) virtualHost(_ *flow.Read, key string, members []flow.Row[*bindingRow]) (*virtualHostRow, bool) {
 	_, host := splitLast(key)
-	row := &virtualHostRow{Host: host}
+	row := &virtualHostRow{Host: host, Config: members[0].Value.ConfigName, Scoped: members[0].Value.Scoped}
 	var entries []routeEntry
 	for _, m := range members {
 		for _, h := range m.Value.Hosts {
@@ -51,7 +54,7 @@ func (t *Tables) virtualHost(_ *flow.Read, key string, members []flow.Row[*bindi
 	entries = slices.CompactFunc(entries, func(a, b routeEntry) bool { return a.Order == b.Order })
 	slices.Sort(row.Clusters)
 	row.Clusters = slices.Compact(row.Clusters)
-	body := virtualHostHead(members[0].Value.ConfigName, host)
+	body := virtualHostHead(row.Config, host)
 	for _, e := range entries {
 		body = appendMessage(body, fieldRoutes, e.Body)
 	}
@@ -64,10 +67,17 @@ func virtualHostHead(config, host string) []byte {
 	return encode(&routev3.VirtualHost{Name: config + "/" + hostInName(host), Domains: []string{host}})
 }
 
-// routeConfig is a route configuration: its virtual hosts' bytes, one after the other.
+func routeConfigHead(name string) *routev3.RouteConfiguration {
+	return &routev3.RouteConfiguration{Name: name, IgnorePortInHostMatching: true, ValidateClusters: wrapperspb.Bool(false)}
+}
+
+// routeConfig is a route configuration: its virtual hosts' bytes, one after the other. Scopes stand for it where there are some.
 func (t *Tables) routeConfig(r *flow.Read, key string, members []flow.Row[*listenerRow]) (*Resource, bool) {
+	if members[0].Value.Gateway.Scoped {
+		return nil, false
+	}
 	name := firstListener(members).Key
-	body := encode(&routev3.RouteConfiguration{Name: name, IgnorePortInHostMatching: true, ValidateClusters: wrapperspb.Bool(false)})
+	body := encode(routeConfigHead(name))
 	digest := sha256.New()
 	digest.Write(body)
 	hosts := t.hostsByConfig.Lookup(r, key)

@@ -134,7 +134,7 @@ func (t *Tables) added(r *flow.Read, c *flow.Changes) []Finding {
 			}
 		}
 	}
-	return findings
+	return append(findings, t.switched(r, c)...)
 }
 
 func (t *Tables) refOf(o Object) verdict.Ref {
@@ -167,7 +167,7 @@ func (t *Tables) deltas(r *flow.Read, c *flow.Changes) []Delta {
 			f.of(key).Gone = true
 		}
 	}
-	for _, table := range []*flow.Table[*Resource]{t.assignments, t.secrets, t.portListeners, t.routeConfigs} {
+	for _, table := range []*flow.Table[*Resource]{t.assignments, t.secrets, t.portListeners, t.scopes, t.routeConfigs} {
 		collect(f, table, func(res *Resource) *Resource { return res })
 	}
 	collect(f, t.clusters, func(row *clusterRow) *Resource { return row.Resource })

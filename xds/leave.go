@@ -11,6 +11,10 @@ import (
 	"gatehouse/translator"
 )
 
+// drainGraces is the number of graces, one minute by default, that connections of an earlier listener have to end: what belongs to such a
+// listener is looked up anew for each request, while of other types Envoy keeps what is in use.
+const drainGraces = 12
+
 // uses is what is named by anything on the proxy.
 type uses struct {
 	names map[translator.Name]bool
@@ -50,9 +54,9 @@ func (s *session) release(r *response, now time.Time) {
 			delete(k.leaving, name)
 			continue
 		}
-		user := translator.Name{Type: k.url, Name: name}
+		user, grace := translator.Name{Type: k.url, Name: name}, s.limits.grace
 		if k.owned {
-			user.Name = name[:max(0, strings.LastIndexByte(name, '/'))]
+			user.Name, grace = name[:max(0, strings.LastIndexByte(name, '/'))], drainGraces*grace
 		}
 		if k.atOnce && (!k.owned || s.fleet.listenersNeed(user)) {
 			r.removed = append(r.removed, name)
@@ -66,7 +70,7 @@ func (s *session) release(r *response, now time.Time) {
 			since = now
 			k.leaving[name] = now
 		}
-		if due := since.Add(s.limits.grace); now.Before(due) {
+		if due := since.Add(grace); now.Before(due) {
 			s.wakeBy(due)
 			continue
 		}

@@ -56,7 +56,7 @@ func TestNoScopesAreAnAnswer(t *testing.T) {
 	}
 }
 
-// What the proxy still works off with a listener that takes scopes no more finds them until a grace after its last use.
+// What the proxy still works off with a listener that takes scopes no more finds them for a minute after its last use.
 func TestScopesOutliveTheirListener(t *testing.T) {
 	for name, change := range map[string][]string{
 		"switched": {"LDS l@2 RDS:l", "RDS l@1 CDS:a", "-SRDS:l/x"},
@@ -70,7 +70,7 @@ func TestScopesOutliveTheirListener(t *testing.T) {
 			}
 			p.ask("RDS", "l")
 			p.settle()
-			p.after(4 * time.Second)
+			p.after(59 * time.Second)
 			p.want()
 			p.after(time.Second)
 			p.want("SRDS -l/x")

@@ -1,0 +1,104 @@
+package translator
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+)
+
+// scopedWorld is benchWorld with scoped routes.
+func scopedWorld(t *testing.T, n int) *World {
+	t.Helper()
+	w := benchWorld(t, n)
+	g, ok := w.tables.in.gateways.Get(w.engine.Read(), "n/g")
+	if !ok {
+		t.Fatal("benchWorld has no Gateway n/g")
+	}
+	g = g.DeepCopy()
+	g.Annotations = map[string]string{ScopedRoutesAnnotation: "true"}
+	if _, err := w.Apply([]Event{{Object: g}}); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+// sent lists what a batch has Envoy get and lose.
+func sent(t *testing.T, w *World, e Event) []string {
+	t.Helper()
+	outcome, err := w.Apply([]Event{e})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, d := range outcome.Deltas {
+		for _, r := range d.Changed {
+			names = append(names, "+"+r.Name)
+		}
+		for _, n := range d.Removed {
+			names = append(names, "-"+n.Name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// TestScopedWorkDoesNotGrow: a host that comes, changes and goes is one scope to Envoy, and the same work with a hundred hosts and with a
+// thousand.
+func TestScopedWorkDoesNotGrow(t *testing.T) {
+	small, large := scopedWorld(t, 100), scopedWorld(t, 1000)
+	const host = "n/g/http/r5000.example.com"
+	for _, step := range []struct {
+		name  string
+		event Event
+		want  string
+	}{
+		{"comes", Event{Object: benchRoute(5000, 1)}, "+" + host},
+		{"changes", Event{Object: benchRoute(5000, 2)}, "+" + host},
+		{"goes", Event{Object: benchRoute(5000, 2), Deleted: true}, "-" + host},
+	} {
+		for _, w := range []*World{small, large} {
+			if diff := cmp.Diff([]string{step.want}, sent(t, w, step.event)); diff != "" {
+				t.Errorf("a host %s: resources (-want +got):\n%s", step.name, diff)
+			}
+		}
+		few, many := computed(small), computed(large)
+		if diff := cmp.Diff(few, many); diff != "" || len(few) == 0 {
+			t.Errorf("a host %s: rows computed by table with 100 hosts and with 1,000 (-want +got):\n%s", step.name, diff)
+		}
+	}
+}
+
+// TestScopesAreAcknowledged: a listener with scoped routes is programmed once a proxy has acknowledged scopes, not before.
+func TestScopesAreAcknowledged(t *testing.T) {
+	w := scopedWorld(t, 2)
+	r := w.engine.Read()
+	proxy := Proxy{Fleet: "n/g", Node: "x", Listeners: map[string]string{}, Secrets: map[string]bool{"n/tls": true}}
+	for _, l := range w.tables.portListenersByFleet.Lookup(r, "n/g") {
+		proxy.Listeners[l.Value.Name] = l.Value.Version
+		for _, n := range l.Value.Needs {
+			if n.Type == typeSecret {
+				proxy.Secrets[n.Name] = true
+			}
+		}
+	}
+	missing := w.tables.lacks(r, "n/g", proxy)
+	want := map[Name]string{{typeScopes, "n/g/http"}: "", {typeScopes, "n/g/https"}: ""}
+	if diff := cmp.Diff(want, missing); diff != "" {
+		t.Errorf("a proxy without scopes lacks (-want +got):\n%s", diff)
+	}
+	proxy.Scopes = true
+	if missing := w.tables.lacks(r, "n/g", proxy); len(missing) > 0 {
+		t.Errorf("a proxy with scopes lacks %v, want nothing", slices.Collect(maps.Keys(missing)))
+	}
+}
+
+func TestScopable(t *testing.T) {
+	exact, wild := scopable(intersect("*.example.com", []gwapiv1.Hostname{"A.example.com", "*", "*.b.example.com", "example.com"}))
+	if diff := cmp.Diff("[a.example.com] [*.example.com *.b.example.com]", fmt.Sprint(exact, " ", wild)); diff != "" {
+		t.Errorf("hosts (-want +got):\n%s", diff)
+	}
+}
