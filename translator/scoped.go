@@ -94,6 +94,15 @@ func (t *Tables) scope(_ *flow.Read, _ string, v *virtualHostRow) (*Resource, bo
 	return encodedResource(typeScopes, name, body, needs), true
 }
 
+// Again is a scope in other bytes that mean the same, by a suffix to the name of its route configuration. Envoy that refuses a response has
+// noted the scopes before the refused one without using them, and passes over what it has noted when it gets the same bytes again.
+func (r *Resource) Again(attempt int) *Resource {
+	again := *r
+	name := protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), fmt.Sprintf("%s#%d", r.Name, attempt))
+	again.Body = appendMessage(slices.Clone(r.Body), fieldInlineRoutes, name) // Messages that are given twice are merged.
+	return &again
+}
+
 func scopeKey(fragment string) *routev3.ScopedRouteConfiguration_Key_Fragment {
 	return &routev3.ScopedRouteConfiguration_Key_Fragment{
 		Type: &routev3.ScopedRouteConfiguration_Key_Fragment_StringKey{StringKey: fragment},

@@ -6,7 +6,9 @@ import (
 	"slices"
 	"testing"
 
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/testing/protocmp"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
@@ -93,6 +95,27 @@ func TestScopesAreAcknowledged(t *testing.T) {
 	proxy.Scopes = true
 	if missing := w.tables.lacks(r, "n/g", proxy); len(missing) > 0 {
 		t.Errorf("a proxy with scopes lacks %v, want nothing", slices.Collect(maps.Keys(missing)))
+	}
+}
+
+// TestScopeAgain: a scope that is sent again differs in the name of its route configuration and in nothing else.
+func TestScopeAgain(t *testing.T) {
+	w := scopedWorld(t, 1)
+	res, ok := w.tables.scopes.Get(w.engine.Read(), "n/g|80|r0.example.com")
+	if !ok {
+		t.Fatal("there is no scope of r0.example.com")
+	}
+	decode := func(r *Resource) *routev3.ScopedRouteConfiguration {
+		m, err := unmarshal(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m.(*routev3.ScopedRouteConfiguration)
+	}
+	want, got := decode(res), decode(res.Again(2))
+	want.RouteConfiguration.Name += "#2"
+	if diff := cmp.Diff(want, got, protocmp.Transform()); diff != "" || res.Again(2).Version != res.Version {
+		t.Errorf("the scope again (-want +got):\n%s", diff)
 	}
 }
 

@@ -18,7 +18,8 @@ type trait struct {
 	// atOnce: a vanished resource is removed without a grace, since nothing can hang on it.
 	atOnce bool
 	// owned: a resource is named <owner>/<name>, and a listener needs the type under the owner's name instead of each resource. It outlives
-	// a listener that vanishes or stops taking the type. With a listener that goes on it leaves at once.
+	// a listener that vanishes or stops taking the type. With a listener that goes on it leaves at once. After a refusal it is sent in
+	// other bytes, see translator.Resource.Again.
 	owned bool
 	// brings: what is sent is followed by the resources that it needs, changed or not. Envoy builds a changed cluster or listener anew and
 	// then waits for these, but does not ask for names that it has asked for before.

@@ -246,11 +246,15 @@ func (s *session) dispatch(r *response, now time.Time) *response {
 	k.owed = false
 	k.flight = append(k.flight, r)
 	s.needed = nil
-	for _, res := range r.resources {
+	for i, res := range r.resources {
 		h := k.have[res.Name]
 		if h == nil {
 			h = &held{}
 			k.have[res.Name] = h
+		}
+		if k.owned && h.refusals > 0 {
+			res = res.Again(h.refusals)
+			r.resources[i] = res
 		}
 		h.sent = res
 		if k.url == resource.ClusterType {

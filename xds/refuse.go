@@ -27,6 +27,9 @@ func (s *session) refuse(r *response, message string) {
 		names = append(names, res.Name)
 		h := k.have[res.Name]
 		standing[res.Name] = h != nil && h.sent == res
+		if h != nil {
+			h.refusals++
+		}
 	}
 	blamed := blame(message, names)
 	if len(names) == 1 {

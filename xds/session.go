@@ -79,6 +79,8 @@ type kind struct {
 type held struct {
 	// acked is what the proxy runs, nil if it runs nothing under the name; sent is what it was sent last, nil after a removal.
 	acked, sent *translator.Resource
+	// refusals counts the responses with it that were refused since it was last accepted.
+	refusals int
 	// unknown tells that acked is from the proxy's own words on reconnecting: only the version is known, not what it needs.
 	unknown bool
 }
@@ -264,7 +266,7 @@ func (s *session) accept(r *response) {
 		if k.reported == byName && h.acked == nil || k.reported == byVersion && (h.acked == nil || h.acked.Version != res.Version) {
 			s.news = true
 		}
-		h.acked, h.unknown = res, false
+		h.acked, h.unknown, h.refusals = res, false, 0
 		s.passed(k, res)
 	}
 	for _, name := range r.removed {

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -257,4 +258,30 @@ func TestSwitchToScopesAndBackLosesNothing(t *testing.T) {
 	c.settled() // What is not used any more has been removed.
 	c.serves(proxyPort, asked)
 	stop()
+}
+
+// TestRefusedScopeLeavesTheRestServing: scopes are refused one by one, also where Envoy's words name none.
+func TestRefusedScopeLeavesTheRestServing(t *testing.T) {
+	c := startTranslated(t, true)
+	c.apply(c.route("a.example.com", nil))
+	c.serves(proxyPort, "a.example.com")
+	name := func(host string) string { return "shop/web/on-80/" + host }
+	scope := func(host, match string) *translator.Resource {
+		return made(&routev3.ScopedRouteConfiguration{}, name(host), fmt.Sprintf(`
+name: %s
+key: {fragments: [{string_key: %s}, {string_key: shop/web/on-80}]}
+route_configuration:
+  name: %s
+  request_headers_to_remove: [x-gatehouse-listener]
+  virtual_hosts: [{name: all, domains: ["*"], routes: [{match: {%s}, route: {cluster: service/shop/echo/80}}]}]
+`, name(host), host, name(host), match))
+	}
+	c.publish(scope("b.example.com", "prefix: /"), scope("bad.example.com", `safe_regex: {regex: "(?=x)"}`), scope("c.example.com", "prefix: /"))
+	c.serves(proxyPort, "b.example.com")
+	c.serves(proxyPort, "c.example.com")
+	c.serves(proxyPort, "a.example.com")
+	c.wantRefused(map[translator.Name]string{{Type: url(&routev3.ScopedRouteConfiguration{}), Name: name("bad.example.com")}: "(?="})
+	c.publish(scope("bad.example.com", "prefix: /"))
+	c.serves(proxyPort, "bad.example.com")
+	c.wantRefused(nil)
 }
