@@ -11,16 +11,18 @@ import (
 
 // partsOf says where the parts of a type are: the fields that lead to them, and the field of the part that has its name.
 type partsOf struct {
-	// groups is the field of the messages in which the parts are, zero if they are in the resource itself.
-	groups protowire.Number
-	parts  []protowire.Number
-	name   protowire.Number
+	// way are the fields of the messages in which the parts are, outermost first; the last is that of their groups. It is empty if they are in the
+	// resource itself.
+	way   []protowire.Number
+	parts []protowire.Number
+	name  protowire.Number
 	// alone tells that the resource is of use without any part.
 	alone bool
 }
 
 var partTypes = map[string]partsOf{
-	typeRoutes:   {groups: fieldVirtualHosts, parts: []protowire.Number{fieldRoutes}, name: 14, alone: true},
+	typeRoutes:   {way: []protowire.Number{fieldVirtualHosts}, parts: []protowire.Number{fieldRoutes}, name: 14, alone: true},
+	typeScopes:   {way: []protowire.Number{fieldInlineRoutes, fieldVirtualHosts}, parts: []protowire.Number{fieldRoutes}, name: 14, alone: true},
 	typeListener: {parts: []protowire.Number{3, 25}, name: 7}, // filter_chains and default_filter_chain.
 }
 
@@ -89,35 +91,47 @@ func (r *Resource) Trim(keep func(hash string) bool, old *Resource) *Resource {
 
 // walk visits the parts and returns the bytes of the resource with each part as visit answers; nil leaves it out.
 func (r *Resource) walk(form partsOf, visit func(Part) []byte) []byte {
-	if form.groups == 0 {
-		body, _ := form.rewrite(r.Body, 0, visit)
-		return body
-	}
-	var out []byte
-	group := 0
-	each(r.Body, func(field protowire.Number, whole, value []byte) {
-		if field != form.groups {
-			out = append(out, whole...)
-			return
-		}
-		if body, left := form.rewrite(value, group, visit); left {
-			out = appendMessage(out, field, body)
-		}
-		group++
-	})
-	return out
+	w := walker{form: form, visit: visit}
+	body, _ := w.message(r.Body, form.way)
+	return body
 }
 
-// rewrite is walk in one group. It is false if the group had parts and all of them are left out.
-func (form partsOf) rewrite(body []byte, group int, visit func(Part) []byte) (out []byte, left bool) {
-	index, kept := 0, 0
+type walker struct {
+	form  partsOf
+	visit func(Part) []byte
+	// group counts the groups that were walked.
+	group int
+}
+
+// message walks a message from which a way leads to the parts. It is false if that is a group which had parts, and all of them are left out.
+func (w *walker) message(body []byte, way []protowire.Number) (out []byte, left bool) {
+	if len(way) == 0 {
+		return w.parts(body)
+	}
 	each(body, func(field protowire.Number, whole, value []byte) {
-		if !form.isPart(field) {
+		if field != way[0] {
 			out = append(out, whole...)
 			return
 		}
-		p := Part{Name: textField(value, form.name), Hash: partHash(value), Group: group, Index: index, body: value}
-		if part := visit(p); part != nil {
+		if inner, left := w.message(value, way[1:]); left {
+			out = appendMessage(out, field, inner)
+		}
+		if len(way) == 1 {
+			w.group++
+		}
+	})
+	return out, true
+}
+
+func (w *walker) parts(body []byte) (out []byte, left bool) {
+	index, kept := 0, 0
+	each(body, func(field protowire.Number, whole, value []byte) {
+		if !w.form.isPart(field) {
+			out = append(out, whole...)
+			return
+		}
+		p := Part{Name: textField(value, w.form.name), Hash: partHash(value), Group: w.group, Index: index, body: value}
+		if part := w.visit(p); part != nil {
 			out = appendMessage(out, field, part)
 			kept++
 		}

@@ -98,24 +98,52 @@ func TestScopesAreAcknowledged(t *testing.T) {
 	}
 }
 
+// scopeOf is a scope of scopedWorld, and decoded a scope as Envoy reads it.
+func scopeOf(t *testing.T, host string) *Resource {
+	t.Helper()
+	w := scopedWorld(t, 1)
+	res, ok := w.tables.scopes.Get(w.engine.Read(), "n/g|80|"+host)
+	if !ok {
+		t.Fatalf("there is no scope of %s", host)
+	}
+	return res
+}
+
+func decoded(t *testing.T, r *Resource) *routev3.ScopedRouteConfiguration {
+	t.Helper()
+	m, err := unmarshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m.(*routev3.ScopedRouteConfiguration)
+}
+
 // TestScopeAgain: a scope that is sent again differs in the name of its route configuration and in nothing else.
 func TestScopeAgain(t *testing.T) {
-	w := scopedWorld(t, 1)
-	res, ok := w.tables.scopes.Get(w.engine.Read(), "n/g|80|r0.example.com")
-	if !ok {
-		t.Fatal("there is no scope of r0.example.com")
-	}
-	decode := func(r *Resource) *routev3.ScopedRouteConfiguration {
-		m, err := unmarshal(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return m.(*routev3.ScopedRouteConfiguration)
-	}
-	want, got := decode(res), decode(res.Again(2))
+	res := scopeOf(t, "r0.example.com")
+	want, got := decoded(t, res), decoded(t, res.Again(2))
 	want.RouteConfiguration.Name += "#2"
 	if diff := cmp.Diff(want, got, protocmp.Transform()); diff != "" || res.Again(2).Version != res.Version {
 		t.Errorf("the scope again (-want +got):\n%s", diff)
+	}
+}
+
+// TestPartsOfScopes: Envoy may refuse a route of a scope, as one of a route configuration.
+func TestPartsOfScopes(t *testing.T) {
+	res := scopeOf(t, "r0.example.com")
+	for _, r := range []*Resource{res, res.Again(1)} {
+		parts := r.Parts()
+		if len(parts) != 1 || parts[0].Name != "httproute/n/r0/rule/0/match/0/r0_example_com" {
+			t.Fatalf("the parts are %+v, want the one route", parts)
+		}
+		if trimmed := r.Trim(func(string) bool { return true }, nil); trimmed != r {
+			t.Errorf("a scope of which all is kept has become %+v", decoded(t, trimmed))
+		}
+		got, want := decoded(t, r.Trim(func(string) bool { return false }, nil)), decoded(t, r)
+		want.RouteConfiguration.VirtualHosts = nil
+		if diff := cmp.Diff(want, got, protocmp.Transform()); diff != "" {
+			t.Errorf("the scope without its route (-want +got):\n%s", diff)
+		}
 	}
 }
 

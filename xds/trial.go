@@ -53,7 +53,7 @@ func (s *session) judge(k *kind, res *translator.Resource, words string) {
 	case resource.ClusterType, resource.SecretType:
 		s.fleet.convict(res.Version, words)
 		return
-	case resource.RouteType, resource.ListenerType:
+	case resource.RouteType, resource.ScopedRouteType, resource.ListenerType:
 	default:
 		return
 	}
@@ -168,7 +168,7 @@ func (s *session) step(n translator.Name, t *trial) {
 // group of the untried ones. It is nil if nothing is left to send.
 func (s *session) offered(k *kind, raw *translator.Resource) *translator.Resource {
 	n := nameOf(raw)
-	if len(s.fleet.guilty) == 0 && s.trials[n] == nil || n.Type != resource.RouteType && n.Type != resource.ListenerType {
+	if len(s.fleet.guilty) == 0 && s.trials[n] == nil || n.Type != resource.RouteType && n.Type != resource.ScopedRouteType && n.Type != resource.ListenerType {
 		return raw
 	}
 	h := k.have[n.Name]
