@@ -1,210 +1,171 @@
-// Command bench measures Gatehouse on the local Kubernetes: what one more route and one refused route cost beside many others.
+// Command bench measures Gatehouse on the local Kubernetes and prints one table: what changes cost beside many routes, next to what Envoy
+// itself needs for them, and what fails while things change under load.
 package main
 
 import (
+	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
-
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/client-go/tools/clientcmd"
-	"sigs.k8s.io/controller-runtime/pkg/client"
-	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
+// options are what to measure.
+type options struct {
+	sizes   string
+	tries   int
+	changes int
+	churn   time.Duration
+	scoped  bool
+	// inside is the number of routes to measure with, in the process that runs in the cluster's network.
+	inside int
+	// webhookOff tells that only the cost of creating is measured, without admission.
+	webhookOff bool
+	root, dir  string
+}
+
 func main() {
-	routes := flag.Int("routes", 1000, "HTTPRoutes on the Gateway")
-	tries := flag.Int("tries", 20, "how often each figure is taken")
+	var o options
+	flag.StringVar(&o.sizes, "n", "100,1000,5000,10000", "numbers of HTTPRoutes on the Gateway, a column of the table for each")
+	flag.IntVar(&o.tries, "tries", 20, "how often each latency is taken")
+	flag.IntVar(&o.changes, "changes", 1000, "number of routes at which changes are made under load; 0 for none")
+	flag.DurationVar(&o.churn, "churn", 0, "how long to change things without pause and watch memory, such as 30m; 0 for not at all")
+	flag.IntVar(&o.inside, "inside", 0, "used by bench itself")
+	flag.BoolVar(&o.webhookOff, "webhook-off", false, "used by bench itself")
+	flag.BoolVar(&o.scoped, "scoped", false, "used by bench itself")
+	flag.StringVar(&o.root, "root", "", "used by bench itself")
+	flag.StringVar(&o.dir, "dir", "", "used by bench itself")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *routes, *tries); err != nil {
+	run := o.run
+	if o.inside > 0 {
+		run = o.measure
+	}
+	if err := run(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		stop()
 		os.Exit(1)
 	}
 }
 
-// bench is a running cluster with a Gateway.
-type bench struct {
-	client  client.Client
-	http    *http.Client
-	address string
+// row is a measured value, as the inner process hands it out.
+type row struct{ What, Value string }
+
+// table holds the values of each row by column; rows stand in the order in which they came.
+type table struct {
+	columns []string
+	rows    []string
+	values  map[string]map[string]string
 }
 
-func run(ctx context.Context, routes, tries int) (err error) {
-	root, err := filepath.Abs("..")
-	if err != nil {
+func (t *table) set(column string, r row) {
+	if t.values[r.What] == nil {
+		t.rows = append(t.rows, r.What)
+		t.values[r.What] = map[string]string{}
+	}
+	t.values[r.What][column] = r.Value
+}
+
+func (t *table) print(w io.Writer) {
+	fmt.Fprintf(w, "| | %s |\n|---|%s\n", strings.Join(t.columns, " | "), strings.Repeat("---|", len(t.columns)))
+	for _, what := range t.rows {
+		fmt.Fprintf(w, "| %s |", what)
+		for _, column := range t.columns {
+			fmt.Fprintf(w, " %s |", t.values[what][column])
+		}
+		fmt.Fprintln(w)
+	}
+}
+
+// run measures at each size in a cluster of its own, and prints the table.
+func (o options) run(ctx context.Context) error {
+	var err error
+	if o.root, err = filepath.Abs(".."); err != nil {
 		return err
 	}
+	t := &table{values: map[string]map[string]string{}}
+	for text := range strings.SplitSeq(o.sizes, ",") {
+		n, err := strconv.Atoi(strings.TrimSpace(text))
+		if err != nil || n < 1 {
+			return fmt.Errorf("-n: %q is no number of routes; write for example 100,1000", text)
+		}
+		column := fmt.Sprintf("%d routes", n)
+		t.columns = append(t.columns, column)
+		for _, mode := range [][]string{nil, {"-scoped"}, {"-webhook-off"}} {
+			if err := o.column(ctx, t, column, n, mode); err != nil {
+				t.print(os.Stdout) // What has been measured is not lost.
+				return err
+			}
+		}
+	}
+	t.print(os.Stdout)
+	return nil
+}
+
+// column starts a cluster, measures in it, and removes it.
+func (o options) column(ctx context.Context, t *table, column string, n int, mode []string) (err error) {
 	dir, err := os.MkdirTemp("", "gatehouse-bench")
 	if err != nil {
 		return err
 	}
+	cluster := func(args ...string) *exec.Cmd {
+		cmd := exec.CommandContext(ctx, filepath.Join(o.root, "bin/cluster"), append([]string{"--dir", dir}, args...)...)
+		cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+		cmd.Stderr = os.Stderr
+		return cmd
+	}
 	defer func() {
-		out, failed := exec.Command(filepath.Join(root, "bin/cluster"), "--dir", dir, "down").CombinedOutput()
-		if failed != nil {
+		down := exec.Command(filepath.Join(o.root, "bin/cluster"), "--dir", dir, "down")
+		if out, failed := down.CombinedOutput(); failed != nil {
 			err = errors.Join(err, fmt.Errorf("cluster down: %w: %s", failed, out))
 		}
 		err = errors.Join(err, os.RemoveAll(dir))
 	}()
-	up := exec.CommandContext(ctx, filepath.Join(root, "tests/up.sh"), dir)
+	fmt.Fprintf(os.Stderr, "\n%s %v\n", column, mode)
+	args := []string{dir}
+	if len(mode) > 0 && mode[0] == "-webhook-off" {
+		args = append(args, "--set", "admission.enabled=false")
+	}
+	up := exec.CommandContext(ctx, filepath.Join(o.root, "tests/up.sh"), args...)
 	up.Stdout, up.Stderr = os.Stderr, os.Stderr
 	if err := up.Run(); err != nil {
 		return fmt.Errorf("start the cluster: %w", err)
 	}
-	apply := exec.CommandContext(ctx, filepath.Join(root, "bin/kubectl"), "--kubeconfig", filepath.Join(dir, "kubeconfig"), "apply",
-		"-f", filepath.Join(root, "manifests/quickstart.yaml"), "-f", filepath.Join(root, "tests/bench/one-worker.yaml"))
-	if out, err := apply.CombinedOutput(); err != nil {
-		return fmt.Errorf("apply the quickstart: %w: %s", err, out)
-	}
-	b, err := connect(ctx, dir)
+	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
-	return b.measure(ctx, routes, tries)
-}
-
-func connect(ctx context.Context, dir string) (*bench, error) {
-	config, err := clientcmd.BuildConfigFromFlags("", filepath.Join(dir, "kubeconfig"))
+	inner := []string{
+		"exec", "--", self, "-inside", strconv.Itoa(n), "-tries", strconv.Itoa(o.tries), "-root", o.root, "-dir", dir, "-churn", o.churn.String(),
+		"-changes", strconv.Itoa(o.changes),
+	}
+	measure := cluster(append(inner, mode...)...)
+	out, err := measure.StdoutPipe()
 	if err != nil {
-		return nil, fmt.Errorf("read the kubeconfig: %w", err)
-	}
-	config.QPS, config.Burst = 1000, 1000
-	scheme := runtime.NewScheme()
-	if err := gwapiv1.Install(scheme); err != nil {
-		return nil, err
-	}
-	c, err := client.New(config, client.Options{Scheme: scheme})
-	if err != nil {
-		return nil, fmt.Errorf("make a client: %w", err)
-	}
-	b := &bench{client: c, http: &http.Client{Timeout: 5 * time.Second}}
-	// A load balancer at 10.98.x.y is published at 127.N.x.y, N being that of the API server's loopback address.
-	network := strings.Split(strings.TrimPrefix(config.Host, "https://"), ".")[1]
-	return b, wait(ctx, 40*time.Second, func() error {
-		gw := &gwapiv1.Gateway{}
-		if err := c.Get(ctx, client.ObjectKey{Namespace: "default", Name: "eg"}, gw); err != nil {
-			return err
-		}
-		if len(gw.Status.Addresses) == 0 {
-			return errors.New("the Gateway has no address")
-		}
-		ip := strings.Split(gw.Status.Addresses[0].Value, ".")
-		b.address = fmt.Sprintf("127.%s.%s.%s", network, ip[2], ip[3])
-		_, err := b.until200("www.example.com")
 		return err
-	})
-}
-
-// wait tries until there is no error or the limit is over.
-func wait(ctx context.Context, limit time.Duration, try func() error) error {
-	var err error
-	for end := time.Now().Add(limit); time.Now().Before(end) && ctx.Err() == nil; time.Sleep(50 * time.Millisecond) {
-		if err = try(); err == nil {
-			return nil
-		}
 	}
-	return errors.Join(err, ctx.Err())
-}
-
-func route(name, path string) *gwapiv1.HTTPRoute {
-	r := &gwapiv1.HTTPRoute{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}}
-	r.Spec.ParentRefs = []gwapiv1.ParentReference{{Name: "eg"}}
-	r.Spec.Hostnames = []gwapiv1.Hostname{gwapiv1.Hostname(name + ".example.com")}
-	port, kind := gwapiv1.PortNumber(3000), gwapiv1.PathMatchPathPrefix
-	if path != "/" {
-		kind = gwapiv1.PathMatchRegularExpression
+	if err := measure.Start(); err != nil {
+		return err
 	}
-	ref := gwapiv1.HTTPBackendRef{}
-	ref.Name, ref.Port = "backend", &port
-	r.Spec.Rules = []gwapiv1.HTTPRouteRule{{
-		Matches:     []gwapiv1.HTTPRouteMatch{{Path: &gwapiv1.HTTPPathMatch{Type: &kind, Value: &path}}},
-		BackendRefs: []gwapiv1.HTTPBackendRef{ref},
-	}}
-	return r
-}
-
-// until200 asks each millisecond, for at most 5 s, and answers with the other statuses seen.
-func (b *bench) until200(host string) (others map[int]int, err error) {
-	others = map[int]int{}
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
-		request, err := http.NewRequest(http.MethodGet, "http://"+b.address+"/", nil)
-		if err != nil {
-			return nil, err
-		}
-		request.Host = host
-		response, err := b.http.Do(request)
-		if err != nil {
-			others[0]++ // No answer at all, such as while the port is not open yet.
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		var r row
+		if json.Unmarshal(lines.Bytes(), &r) != nil {
+			fmt.Fprintln(os.Stderr, lines.Text())
 			continue
 		}
-		_, _ = io.Copy(io.Discard, response.Body) // Read to keep the connection.
-		_ = response.Body.Close()                 // As above.
-		if response.StatusCode == http.StatusOK {
-			return others, nil
-		}
-		others[response.StatusCode]++
+		fmt.Fprintf(os.Stderr, "  %s: %s\n", r.What, r.Value)
+		t.set(column, r)
 	}
-	return others, fmt.Errorf("%s did not answer 200 within 5 s; statuses seen: %v", host, others)
-}
-
-func (b *bench) measure(ctx context.Context, routes, tries int) error {
-	fmt.Fprintf(os.Stderr, "creating %d routes\n", routes)
-	start := time.Now()
-	for i := range routes {
-		if err := b.client.Create(ctx, route(fmt.Sprintf("r%d", i), "/")); err != nil {
-			return fmt.Errorf("create route %d: %w", i, err)
-		}
-	}
-	created := time.Since(start)
-	if _, err := b.until200(fmt.Sprintf("r%d.example.com", routes-1)); err != nil {
-		return err
-	}
-	serves := time.Since(start)
-	var accepted, first, refused []time.Duration
-	others := map[int]int{}
-	for i := range tries {
-		start := time.Now()
-		if err := b.client.Create(ctx, route(fmt.Sprintf("one-more-%d", i), "/")); err != nil {
-			return fmt.Errorf("create one more route: %w", err)
-		}
-		stored := time.Now()
-		seen, err := b.until200(fmt.Sprintf("one-more-%d.example.com", i))
-		if err != nil {
-			return err
-		}
-		accepted, first = append(accepted, stored.Sub(start)), append(first, time.Since(stored))
-		for code, n := range seen {
-			others[code] += n
-		}
-		start = time.Now()
-		if err := b.client.Create(ctx, route(fmt.Sprintf("bad-%d", i), "/(")); err == nil {
-			return errors.New("a route with a bad regular expression was stored")
-		}
-		refused = append(refused, time.Since(start))
-	}
-	fmt.Printf("| %d routes | p50 | p90 |\n|---|---|---|\n", routes)
-	fmt.Printf("| creating them all / last one serves | %s / %s | |\n", created.Round(time.Millisecond), serves.Round(time.Millisecond))
-	for _, row := range []struct {
-		what  string
-		times []time.Duration
-	}{{"one more route: created to first 200", first}, {"create that is accepted: answer", accepted}, {"create that is refused: answer", refused}} {
-		slices.Sort(row.times)
-		fmt.Printf("| %s | %s | %s |\n", row.what, row.times[len(row.times)/2].Round(100*time.Microsecond), row.times[len(row.times)*9/10].Round(100*time.Microsecond))
-	}
-	fmt.Printf("\nother statuses seen by new routes while they came up: %v\n", others)
-	return nil
+	return measure.Wait()
 }

@@ -1,0 +1,309 @@
+package main
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/util/retry"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+)
+
+// pause lets a change reach Envoy before the next.
+const pause = 150 * time.Millisecond
+
+// change is something done to what serves the load.
+type change struct {
+	what string
+	do   func(ctx context.Context) error
+}
+
+// underLoad makes every kind of change while requests and streams go on, and counts what fails.
+func (b *bench) underLoad(ctx context.Context) error {
+	if b.changes != b.inside {
+		return nil
+	}
+	progress("changes under load")
+	if err := b.stage(ctx); err != nil {
+		return fmt.Errorf("prepare the changes: %w", err)
+	}
+	l, err := startLoad(ctx, b.address)
+	if err != nil {
+		return err
+	}
+	defer l.end()
+	start := time.Now()
+	for _, c := range b.allChanges() {
+		sent, failed, broken := l.sent.Load(), l.failed.Load(), l.broken.Load()
+		if err := c.do(ctx); err != nil {
+			return fmt.Errorf("%s: %w", c.what, err)
+		}
+		time.Sleep(time.Second) // What a change breaks may show later.
+		say("failed requests, broken streams: "+c.what, "%d of %d, %d of %d", l.failed.Load()-failed, l.sent.Load()-sent, l.broken.Load()-broken, webSockets+gRPCStreams)
+	}
+	say("load while changes were made", "%.0f requests/s, %.0f messages/s over %d streams", float64(l.sent.Load())/time.Since(start).Seconds(),
+		float64(l.passed.Load())/time.Since(start).Seconds(), webSockets+gRPCStreams)
+	return nil
+}
+
+// stage creates what the load needs: a route for requests, one for gRPC, and a TLS listener.
+func (b *bench) stage(ctx context.Context) error {
+	streaming := route("grpc", "grpc", "/")
+	streaming.Spec.Rules[0].Timeouts = &gwapiv1.HTTPRouteTimeouts{Request: ptr(gwapiv1.Duration("0s"))} // Envoy ends a stream after 15 s otherwise.
+	objects := slices.Concat(service("web", 80, "", b.back.web[:3]...), service("other", 80, "", b.back.web[3:5]...),
+		service("grpc", 80, "kubernetes.io/h2c", b.back.streaming...),
+		[]client.Object{route("web", "web", "/"), streaming, route("secure", "web", "/"), certificate(1)})
+	for _, o := range objects {
+		if err := b.client.Create(ctx, o); err != nil {
+			return fmt.Errorf("create %T %s: %w", o, o.GetName(), err)
+		}
+	}
+	err := b.editGateway(ctx, func(g *gwapiv1.Gateway) {
+		g.Spec.Listeners = append(g.Spec.Listeners, gwapiv1.Listener{
+			Name: "https", Protocol: gwapiv1.HTTPSProtocolType, Port: 443,
+			TLS: &gwapiv1.ListenerTLSConfig{CertificateRefs: []gwapiv1.SecretObjectReference{{Name: "cert"}}},
+		})
+	})
+	if err != nil {
+		return err
+	}
+	for _, host := range []string{webHost, secureHost} {
+		if _, err := b.until(host, ""); err != nil {
+			return err
+		}
+	}
+	time.Sleep(2 * time.Second) // The new port is opened.
+	return nil
+}
+
+func (b *bench) allChanges() []change {
+	return []change{
+		{"20 endpoints replaced", b.rollout},
+		{"scaled from 3 to 10 and back", b.scale},
+		{"a rule inserted before the serving one and removed, 20 times", b.insert},
+		{"rules reordered, 20 times", b.reorder},
+		{"the rule renamed, 20 times", func(ctx context.Context) error {
+			return b.editRoute(ctx, 20, func(i int, r *gwapiv1.HTTPRoute) {
+				r.Spec.Rules[0].Name = ptr(gwapiv1.SectionName(fmt.Sprintf("rule-%d", i)))
+			})
+		}},
+		{"weights shifted to another Service, 20 steps", func(ctx context.Context) error {
+			return b.editRoute(ctx, 21, func(i int, r *gwapiv1.HTTPRoute) {
+				r.Spec.Rules[0].BackendRefs = []gwapiv1.HTTPBackendRef{to("web", int32(100-5*i)), to("other", int32(5*i))}
+			})
+		}},
+		{"certificate rotated, 10 times", b.rotate},
+		{"policies attached and detached, 10 times", b.attach},
+		{"a listener added and removed, 10 times", b.listener},
+	}
+}
+
+func (b *bench) rollout(ctx context.Context) error {
+	for i := range 20 {
+		if err := b.client.Update(ctx, slice("web", i%3, b.back.web[(i+3)%12])); err != nil {
+			return err
+		}
+		time.Sleep(pause)
+	}
+	return nil
+}
+
+func (b *bench) scale(ctx context.Context) error {
+	for i := 3; i < 10; i++ {
+		if err := b.client.Create(ctx, slice("web", i, b.back.web[i])); err != nil {
+			return err
+		}
+		time.Sleep(pause)
+	}
+	for i := 9; i >= 3; i-- {
+		if err := b.client.Delete(ctx, slice("web", i, 0)); err != nil {
+			return err
+		}
+		time.Sleep(pause)
+	}
+	return nil
+}
+
+func (b *bench) insert(ctx context.Context) error {
+	return b.editRoute(ctx, 40, func(i int, r *gwapiv1.HTTPRoute) {
+		if i%2 == 0 {
+			r.Spec.Rules = slices.Insert(r.Spec.Rules, 0, rule(fmt.Sprintf("/inserted-%d", i), to("other", 1)))
+		} else {
+			r.Spec.Rules = r.Spec.Rules[1:]
+		}
+	})
+}
+
+func (b *bench) reorder(ctx context.Context) error {
+	return b.editRoute(ctx, 21, func(i int, r *gwapiv1.HTTPRoute) {
+		switch i {
+		case 0:
+			r.Spec.Rules = append(r.Spec.Rules, rule("/other", to("other", 1)))
+		case 20:
+			r.Spec.Rules = []gwapiv1.HTTPRouteRule{rule("/", to("web", 1))}
+		default:
+			slices.Reverse(r.Spec.Rules)
+		}
+	})
+}
+
+func (b *bench) rotate(ctx context.Context) error {
+	for i := range 10 {
+		if err := b.client.Update(ctx, certificate(int64(i+2))); err != nil {
+			return err
+		}
+		time.Sleep(pause)
+	}
+	return nil
+}
+
+// attach puts policies on the Gateway and on a route and takes them away.
+func (b *bench) attach(ctx context.Context) error {
+	policy := func(kind, target, name string, spec map[string]any) *unstructured.Unstructured {
+		spec["targetRefs"] = []any{map[string]any{"group": gwapiv1.GroupName, "kind": target, "name": name}}
+		return &unstructured.Unstructured{Object: map[string]any{
+			"apiVersion": "gateway.envoyproxy.io/v1alpha1", "kind": kind, "metadata": map[string]any{"namespace": "default", "name": "on-" + name}, "spec": spec,
+		}}
+	}
+	for range 10 {
+		policies := []client.Object{
+			policy("BackendTrafficPolicy", "HTTPRoute", "web", map[string]any{"loadBalancer": map[string]any{"type": "Random"}, "retry": map[string]any{"numRetries": int64(2)}}),
+			policy("SecurityPolicy", "Gateway", "eg", map[string]any{"cors": map[string]any{"allowOrigins": []any{"https://example.org"}}}),
+		}
+		for _, p := range policies {
+			if err := b.client.Create(ctx, p); err != nil {
+				return err
+			}
+			time.Sleep(pause)
+		}
+		for _, p := range policies {
+			if err := b.client.Delete(ctx, p); err != nil {
+				return err
+			}
+			time.Sleep(pause)
+		}
+	}
+	return nil
+}
+
+func (b *bench) listener(ctx context.Context) error {
+	for range 10 {
+		err := b.editGateway(ctx, func(g *gwapiv1.Gateway) {
+			g.Spec.Listeners = append(g.Spec.Listeners, gwapiv1.Listener{Name: "more", Protocol: gwapiv1.HTTPProtocolType, Port: 8081})
+		})
+		if err != nil {
+			return err
+		}
+		time.Sleep(pause)
+		if err := b.editGateway(ctx, func(g *gwapiv1.Gateway) { g.Spec.Listeners = g.Spec.Listeners[:len(g.Spec.Listeners)-1] }); err != nil {
+			return err
+		}
+		time.Sleep(pause)
+	}
+	return nil
+}
+
+// editRoute changes the route that serves the load, a number of times.
+func (b *bench) editRoute(ctx context.Context, times int, edit func(i int, r *gwapiv1.HTTPRoute)) error {
+	for i := range times {
+		err := retry.RetryOnConflict(retry.DefaultBackoff, func() error { // Its status is written at the same time.
+			r := &gwapiv1.HTTPRoute{}
+			if err := b.client.Get(ctx, client.ObjectKey{Namespace: "default", Name: "web"}, r); err != nil {
+				return err
+			}
+			edit(i, r)
+			return b.client.Update(ctx, r)
+		})
+		if err != nil {
+			return err
+		}
+		time.Sleep(pause)
+	}
+	return nil
+}
+
+func (b *bench) editGateway(ctx context.Context, edit func(*gwapiv1.Gateway)) error {
+	return retry.RetryOnConflict(retry.DefaultBackoff, func() error { // As for routes.
+		g := &gwapiv1.Gateway{}
+		if err := b.client.Get(ctx, client.ObjectKey{Namespace: "default", Name: "eg"}, g); err != nil {
+			return err
+		}
+		edit(g)
+		return b.client.Update(ctx, g)
+	})
+}
+
+// certificate is a self-signed one with a serial number.
+func certificate(serial int64) *corev1.Secret {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		panic(err) // There is always randomness.
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(serial), DNSNames: []string{secureHost}, NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		panic(err) // As above.
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		panic(err) // As above.
+	}
+	return &corev1.Secret{ObjectMeta: named("cert"), Type: corev1.SecretTypeTLS, Data: map[string][]byte{
+		"tls.crt": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+		"tls.key": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}),
+	}}
+}
+
+// churning changes things without pause for a while and watches what memory does.
+func (b *bench) churning(ctx context.Context) error {
+	if b.churn == 0 {
+		return nil
+	}
+	progress("churn for %s", b.churn)
+	const samples = 6
+	var text string
+	for i := range samples + 1 {
+		u, err := b.controlPlane(ctx)
+		if err != nil {
+			return err
+		}
+		envoy, err := b.envoyRSS()
+		if err != nil {
+			return err
+		}
+		text += fmt.Sprintf("%d + %d MiB ", u.rss>>20, envoy>>20)
+		progress("control plane and Envoy: %s", text)
+		if i == samples {
+			break
+		}
+		for end := time.Now().Add(b.churn / samples); time.Now().Before(end); {
+			for j := range 50 {
+				r := route(fmt.Sprintf("churn-%d", j), fmt.Sprintf("s%d", j%b.services()), "/")
+				if err := b.client.Create(ctx, r); err != nil && !apierrors.IsAlreadyExists(err) {
+					return err
+				}
+				if err := b.client.Update(ctx, slice(fmt.Sprintf("s%d", j%b.services()), 0, b.back.web[j%12])); err != nil {
+					return err
+				}
+			}
+			for j := range 50 {
+				if err := b.client.Delete(ctx, route(fmt.Sprintf("churn-%d", j), "", "/")); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	say(fmt.Sprintf("RSS of control plane + Envoy over %s of churn", b.churn), "%s", text)
+	return nil
+}
