@@ -102,3 +102,42 @@ func TestCertificates(t *testing.T) {
 	})
 	served(t, at, 2)
 }
+
+// TestRevokedGrantEndsACertificate: a certificate of another namespace is served as long as its owner permits it, and by running Envoys no longer
+// either.
+func TestRevokedGrantEndsACertificate(t *testing.T) {
+	t.Parallel()
+	owner, s := newScene(t, "cert-owner"), newScene(t, "cert-user")
+	certificate, key := newPair(t, 7)
+	owner.apply(t, strings.ReplaceAll(secret("lent", certificate, key), "namespace: default", "namespace: "+owner.namespace), fmt.Sprintf(`
+apiVersion: gateway.networking.k8s.io/v1
+kind: ReferenceGrant
+metadata: {name: lend}
+spec:
+  from: [{group: gateway.networking.k8s.io, kind: Gateway, namespace: %s}]
+  to: [{group: "", kind: Secret}]
+`, s.namespace))
+	s.apply(t, fmt.Sprintf(`
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: gw}
+spec:
+  gatewayClassName: eg
+  listeners:
+  - {name: http, protocol: HTTP, port: 80}
+  - {name: https, protocol: HTTPS, port: 443, tls: {certificateRefs: [{name: lent, namespace: %s}]}}
+`, owner.namespace))
+	at := address(t, s.namespace, "gw")
+	served(t, at, 7)
+	owner.kubectl(t, "delete", "referencegrant", "lend")
+	eventually(t, "the certificate is not served any more", func() error {
+		conn, err := tls.Dial("tcp", at+":443", &tls.Config{ServerName: "tls.example.com", InsecureSkipVerify: true})
+		if err == nil {
+			_ = conn.Close() // It should not be there.
+			return fmt.Errorf("it still is")
+		}
+		return nil
+	})
+	s.becomes(t, "gateway/gw", reason(".status.listeners[1]", "ResolvedRefs"), "RefNotPermitted")
+	s.becomes(t, "gateway/gw", condition(".status.listeners[0]", "Programmed"), "True")
+}
