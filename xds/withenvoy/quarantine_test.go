@@ -29,8 +29,8 @@ import (
 
 const controllerName = "gateway.envoyproxy.io/gatewayclass-controller"
 
-// translated is an Envoy whose configuration is translated from objects, and that tells the translation what it refuses.
-type translated struct {
+// judged is an Envoy whose configuration is translated from objects, and that tells the translation what it refuses.
+type judged struct {
 	*controlled
 	loop       *controller.Controller
 	generation int64
@@ -39,14 +39,14 @@ type translated struct {
 	statuses map[string]*translator.Status
 }
 
-// translate brings up a Gateway with a plain and a TLS listener, a Service, and routes "good" and "victim" with hosts of their own.
-func translate(t *testing.T) *translated {
+// judge brings up a Gateway with a plain and a TLS listener, a Service, and routes "good" and "victim" with hosts of their own.
+func judge(t *testing.T) *judged {
 	t.Helper()
 	engine, err := rules.Builtin()
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &translated{controlled: start(t), statuses: map[string]*translator.Status{}}
+	s := &judged{controlled: start(t), statuses: map[string]*translator.Status{}}
 	s.loop = controller.New(translator.NewWorld(translator.NewTables(translator.Settings{ControllerName: controllerName}, engine)), controller.Outlets{
 		Publish: s.server.Publish, Synced: s.server.Synced, Infrastructure: func(string, *translator.Requirement) {},
 		Status: func(status *translator.Status) {
@@ -78,7 +78,7 @@ func translate(t *testing.T) *translated {
 }
 
 // put stores objects as the API server does: with a new generation.
-func (s *translated) put(objects ...translator.Object) {
+func (s *judged) put(objects ...translator.Object) {
 	for _, o := range objects {
 		s.generation++
 		o.SetGeneration(s.generation)
@@ -96,7 +96,7 @@ func meta(name, sabotage string) metav1.ObjectMeta {
 
 func ptr[T any](v T) *T { return &v }
 
-func (s *translated) gateway(sabotage string) *gwapiv1.Gateway {
+func (s *judged) gateway(sabotage string) *gwapiv1.Gateway {
 	return &gwapiv1.Gateway{ObjectMeta: meta("web", sabotage), Spec: gwapiv1.GatewaySpec{GatewayClassName: "c", Listeners: []gwapiv1.Listener{
 		{Name: "http", Protocol: gwapiv1.HTTPProtocolType, Port: 80},
 		{Name: "one", Protocol: gwapiv1.HTTPSProtocolType, Port: 443, Hostname: ptr(gwapiv1.Hostname("victim.example.com")), TLS: certificateOf("tls")},
@@ -109,7 +109,7 @@ func certificateOf(secret gwapiv1.ObjectName) *gwapiv1.ListenerTLSConfig {
 }
 
 // secret puts the same certificate into two Secrets, of which the one is broken on demand.
-func (s *translated) secret(sabotage string) *corev1.Secret {
+func (s *judged) secret(sabotage string) *corev1.Secret {
 	_, leaf := certificates(s.t, "victim.example.com")
 	key, err := x509.MarshalPKCS8PrivateKey(leaf.PrivateKey)
 	if err != nil {
@@ -131,7 +131,7 @@ func service(name string) *corev1.Service {
 	return &corev1.Service{ObjectMeta: meta(name, ""), Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Name: "http", Port: 80}}}}
 }
 
-func (s *translated) slice(name string) *discoveryv1.EndpointSlice {
+func (s *judged) slice(name string) *discoveryv1.EndpointSlice {
 	slice := &discoveryv1.EndpointSlice{
 		ObjectMeta: meta(name, ""), AddressType: discoveryv1.AddressTypeIPv4,
 		Ports:     []discoveryv1.EndpointPort{{Name: ptr("http"), Port: ptr(int32(backend(s.t, name)))}},
@@ -141,7 +141,7 @@ func (s *translated) slice(name string) *discoveryv1.EndpointSlice {
 	return slice
 }
 
-func (s *translated) route(name, service, sabotage string) *gwapiv1.HTTPRoute {
+func (s *judged) route(name, service, sabotage string) *gwapiv1.HTTPRoute {
 	route := &gwapiv1.HTTPRoute{ObjectMeta: meta(name, sabotage)}
 	route.Spec.ParentRefs = []gwapiv1.ParentReference{{Name: "web"}}
 	route.Spec.Hostnames = []gwapiv1.Hostname{gwapiv1.Hostname(name + ".example.com")}
@@ -152,7 +152,7 @@ func (s *translated) route(name, service, sabotage string) *gwapiv1.HTTPRoute {
 }
 
 // policy shapes the cluster of route victim.
-func (s *translated) policy(sabotage string) *v1alpha1.BackendTrafficPolicy {
+func (s *judged) policy(sabotage string) *v1alpha1.BackendTrafficPolicy {
 	p := &v1alpha1.BackendTrafficPolicy{ObjectMeta: meta("p", sabotage)}
 	target := gwapiv1.LocalPolicyTargetReferenceWithSectionName{}
 	target.Group, target.Kind, target.Name = gwapiv1.GroupName, "HTTPRoute", "victim"
@@ -161,8 +161,8 @@ func (s *translated) policy(sabotage string) *v1alpha1.BackendTrafficPolicy {
 	return p
 }
 
-// ask sends a request for a route's host.
-func ask(name string) int {
+// statusOf sends a request for a route's host.
+func statusOf(name string) int {
 	request, err := http.NewRequest(http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d/", proxyPort), nil)
 	if err != nil {
 		return 0
@@ -177,11 +177,11 @@ func ask(name string) int {
 	return response.StatusCode
 }
 
-func (s *translated) answers(name string, want int) {
+func (s *judged) answers(name string, want int) {
 	s.t.Helper()
 	got := 0
 	envoytest.WaitFor(s.t, fmt.Sprintf("%s to answer %d", name, want), func() bool {
-		got = ask(name)
+		got = statusOf(name)
 		return got == want
 	})
 }
@@ -196,7 +196,7 @@ func secured(name string) bool {
 }
 
 // says waits until an object's problems tell what Envoy said of a field; with no words, until it has none.
-func (s *translated) says(object, field, words string) {
+func (s *judged) says(object, field, words string) {
 	s.t.Helper()
 	envoytest.WaitFor(s.t, object+" to say at "+field+" "+words, func() bool {
 		s.mu.Lock()
@@ -215,7 +215,7 @@ func (s *translated) says(object, field, words string) {
 }
 
 // unharmed keeps asking for the good route until the end, and in the end has a new route served.
-func (s *translated) unharmed() (end func()) {
+func (s *judged) unharmed() (end func()) {
 	stop, failed := make(chan struct{}), make(chan int, 1)
 	go func() {
 		bad := 0
@@ -225,7 +225,7 @@ func (s *translated) unharmed() (end func()) {
 				failed <- bad
 				return
 			default:
-				if ask("good") != http.StatusOK {
+				if statusOf("good") != http.StatusOK {
 					bad++
 				}
 			}
@@ -246,7 +246,7 @@ func (s *translated) unharmed() (end func()) {
 // changed; and once its owner is changed it is tried again.
 func TestQuarantine(t *testing.T) {
 	t.Run("route", func(t *testing.T) {
-		s := translate(t)
+		s := judge(t)
 		end := s.unharmed()
 		s.put(s.route("victim", "b", "true"))
 		s.says("*v1.HTTPRoute victim", "spec.rules[0]", "invalid perl operator")
@@ -257,7 +257,7 @@ func TestQuarantine(t *testing.T) {
 		s.says("*v1.HTTPRoute victim", "", "")
 	})
 	t.Run("match", func(t *testing.T) {
-		s := translate(t)
+		s := judge(t)
 		end := s.unharmed()
 		s.put(s.route("victim", "b", "match"), s.route("third", "b", ""))
 		s.says("*v1.HTTPRoute victim", "spec.rules[0]", "invalid perl operator")
@@ -268,7 +268,7 @@ func TestQuarantine(t *testing.T) {
 		s.answers("victim", http.StatusOK)
 	})
 	t.Run("cluster", func(t *testing.T) {
-		s := translate(t)
+		s := judge(t)
 		end := s.unharmed()
 		s.put(s.policy("true"))
 		s.says("*v1.HTTPRoute victim", "spec.rules[0]", "nobody.has.this")
@@ -278,7 +278,7 @@ func TestQuarantine(t *testing.T) {
 		s.answers("victim", http.StatusOK)
 	})
 	t.Run("listener", func(t *testing.T) {
-		s := translate(t)
+		s := judge(t)
 		envoytest.WaitFor(t, "both TLS listeners", func() bool { return secured("victim") && secured("good") })
 		end := s.unharmed()
 		s.put(s.gateway("one"))
@@ -289,7 +289,7 @@ func TestQuarantine(t *testing.T) {
 		envoytest.WaitFor(t, "both TLS listeners again", func() bool { return secured("victim") && secured("good") })
 	})
 	t.Run("certificate", func(t *testing.T) {
-		s := translate(t)
+		s := judge(t)
 		envoytest.WaitFor(t, "both TLS listeners", func() bool { return secured("victim") && secured("good") })
 		end := s.unharmed()
 		s.put(s.secret("true"))
