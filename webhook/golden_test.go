@@ -29,7 +29,7 @@ import (
 var update = flag.Bool("update", false, "rewrite the goldens")
 
 // TestGoldens asks the server over TLS, with real tables behind it. A golden holds stored.yaml (what is stored and in the tables),
-// perhaps unseen.yaml (what is stored, but not yet in the tables), requests as *.yaml, and answers.txt.
+// perhaps unseen.yaml (what is stored, but not yet in the tables) and level.txt (the installation's), requests as *.yaml, and answers.txt.
 func TestGoldens(t *testing.T) {
 	names, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(names) == 0 {
@@ -50,7 +50,7 @@ func golden(t *testing.T, name string) {
 	}
 	world := newWorld(t, part(archive, "stored.yaml"))
 	there := append(decode(t, part(archive, "stored.yaml")), decode(t, part(archive, "unseen.yaml"))...)
-	s := serve(t, Options{Trier: world, Namespaces: stored(there), Exists: existsIn(there)})
+	s := serve(t, Options{Trier: world, Namespaces: stored(there), Exists: existsIn(there), Level: Level(bytes.TrimSpace(part(archive, "level.txt")))})
 	var got strings.Builder
 	for _, f := range archive.Files {
 		if filepath.Ext(f.Name) != ".yaml" || f.Name == "stored.yaml" || f.Name == "unseen.yaml" {

@@ -13,7 +13,7 @@ import (
 	"gatehouse/policies/verdict"
 )
 
-// LevelLabel on a Namespace sets how strict admission is there.
+// LevelLabel on a Namespace sets how strict admission is there, over the level of the installation.
 const LevelLabel = "gatehouse.dev/admission"
 
 // Level is how strict admission is.
@@ -38,32 +38,46 @@ var deniedAt = map[Level][]verdict.Weight{
 	LevelStrict:  {verdict.Invalid, verdict.Unresolved, verdict.Conflicted},
 }
 
+// ParseLevel reads a level. It is an error, which names the levels, if there is none of that name.
+func ParseLevel(name string) (Level, error) {
+	if _, known := deniedAt[Level(name)]; !known {
+		return "", fmt.Errorf("%q is no level; use %s", name, levelNames())
+	}
+	return Level(name), nil
+}
+
+func levelNames() string {
+	return strings.Join([]string{string(LevelOff), string(LevelWarn), string(LevelEnforce), string(LevelStrict)}, ", ")
+}
+
 func (l Level) denies(w verdict.Weight) bool { return slices.Contains(deniedAt[l], w) }
 
 // levels reads the levels of namespaces.
 type levels struct {
 	namespaces client.Reader
-	log        logr.Logger
+	// fallback is the level of whatever has none of its own.
+	fallback Level
+	log      logr.Logger
 }
 
 // of is the level of a namespace, and a warning if its label is not a level. Cluster-scoped objects, and namespaces that cannot be
-// read, have the default.
+// read, have the level of the installation.
 func (l levels) of(ctx context.Context, namespace string) (Level, string) {
 	if namespace == "" {
-		return LevelEnforce, ""
+		return l.fallback, ""
 	}
 	ns := &corev1.Namespace{}
 	if err := l.namespaces.Get(ctx, client.ObjectKey{Name: namespace}, ns); client.IgnoreNotFound(err) != nil {
-		l.log.Error(err, "the admission level is unknown, so the default is used", "namespace", namespace)
-		return LevelEnforce, ""
+		l.log.Error(err, "the admission level is unknown, so that of the installation is used", "namespace", namespace)
+		return l.fallback, ""
 	}
 	value, ok := ns.Labels[LevelLabel]
 	if !ok {
-		return LevelEnforce, ""
+		return l.fallback, ""
 	}
 	if _, known := deniedAt[Level(value)]; !known {
-		return LevelEnforce, fmt.Sprintf("namespace %s has label %s=%q, which is no level, so %s holds; use %s",
-			namespace, LevelLabel, value, LevelEnforce, strings.Join([]string{string(LevelOff), string(LevelWarn), string(LevelEnforce), string(LevelStrict)}, ", "))
+		return l.fallback, fmt.Sprintf("namespace %s has label %s=%q, which is no level, so %s holds; use %s",
+			namespace, LevelLabel, value, l.fallback, levelNames())
 	}
 	return Level(value), ""
 }

@@ -6,6 +6,7 @@
 package webhook
 
 import (
+	"cmp"
 	"crypto/tls"
 	"errors"
 	"time"
@@ -31,6 +32,8 @@ type Options struct {
 	Scheme *runtime.Scheme
 	// Namespaces reads Namespaces from a cache, for their admission level.
 	Namespaces client.Reader
+	// Level is how strict admission is where a Namespace does not say so itself; the default is LevelEnforce.
+	Level Level
 	// Exists confirms by a live read that an object is missing. Nil confirms nothing: caches are believed.
 	Exists Exists
 	// GetCertificate is the serving certificate, asked for at every handshake so that a renewed one is served at once.
@@ -59,7 +62,7 @@ func NewServer(o Options) (webhook.Server, error) {
 		return nil, errors.New("the admission webhook has no GetCertificate; give it the keeper of the serving certificate")
 	}
 	validator := &validator{
-		trier: o.Trier, decode: decoder(o.Scheme), levels: levels{namespaces: o.Namespaces, log: o.Log}, exists: o.Exists,
+		trier: o.Trier, decode: decoder(o.Scheme), levels: levels{namespaces: o.Namespaces, fallback: cmp.Or(o.Level, LevelEnforce), log: o.Log}, exists: o.Exists,
 	}
 	mutator := &mutator{mutations: Mutations}
 	counts := newCounts(o.Metrics)

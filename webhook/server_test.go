@@ -316,3 +316,14 @@ func FuzzValidate(f *testing.F) {
 		}
 	})
 }
+
+func TestParseLevel(t *testing.T) {
+	for _, name := range []string{"off", "warn", "enforce", "strict"} {
+		if level, err := ParseLevel(name); err != nil || string(level) != name {
+			t.Errorf("ParseLevel(%q) is %q, %v", name, level, err)
+		}
+	}
+	if _, err := ParseLevel("harsh"); err == nil || !strings.Contains(err.Error(), `"harsh" is no level; use off, warn, enforce, strict`) {
+		t.Errorf("a level that there is not: %v", err)
+	}
+}

@@ -314,6 +314,10 @@ func (p *plane) stopServing(server *grpc.Server) {
 }
 
 func (p *plane) addWebhook(o serveOptions) error {
+	level, err := webhook.ParseLevel(o.admissionLevel)
+	if err != nil {
+		return fmt.Errorf("--admission-level: %w", err)
+	}
 	server, err := webhook.NewServer(webhook.Options{
 		Trier: webhook.TrierFunc(func(_ context.Context, obj client.Object) ([]translator.Finding, error) {
 			if !p.controller.Synced() {
@@ -323,6 +327,7 @@ func (p *plane) addWebhook(o serveOptions) error {
 		}),
 		Scheme:         p.manager.GetScheme(),
 		Namespaces:     p.manager.GetClient(),
+		Level:          level,
 		Exists:         webhook.Live(p.manager.GetAPIReader(), p.manager.GetRESTMapper()),
 		GetCertificate: p.keeper.GetCertificate,
 		Port:           webhookPort,

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"gatehouse/api/config"
+	"gatehouse/webhook"
 )
 
 // installation is what the pod's environment says about where the control plane runs. The chart sets all of it.
@@ -46,7 +47,9 @@ type serveOptions struct {
 	config        string
 	failurePolicy string
 	webhook       bool
-	debugAddress  string
+	// admissionLevel is how strict admission is where a Namespace does not say so itself.
+	admissionLevel string
+	debugAddress   string
 }
 
 func serveCommand() *cobra.Command {
@@ -73,6 +76,8 @@ func serveCommand() *cobra.Command {
 	cmd.Flags().StringVar(&o.failurePolicy, "webhook-failure-policy", "Auto",
 		"what the API server does when no replica answers: Ignore, Fail, or Auto: Fail once a self-test has passed and two replicas are ready")
 	cmd.Flags().BoolVar(&o.webhook, "webhook", true, "serve the admission webhook")
+	cmd.Flags().StringVar(&o.admissionLevel, "admission-level", string(webhook.LevelEnforce),
+		"how strict admission is in namespaces without label "+webhook.LevelLabel+": off, warn (deny nothing), enforce, or strict (deny what is missing too)")
 	cmd.Flags().StringVar(&o.debugAddress, "debug-address", "127.0.0.1:19000",
 		"where to serve pages that show tables, rows, batches, proxies and profiles, without authentication; empty for nowhere")
 	return cmd
