@@ -32,7 +32,7 @@ func (s *Status) Apply(controller gwapiv1.GatewayController, old Object, now met
 	next := old.DeepCopyObject().(Object)
 	switch o := next.(type) {
 	case *gwapiv1.GatewayClass:
-		o.Status.Conditions = m.conditions(o.Status.Conditions, s.Desired.(*gwapiv1.GatewayClassStatus).Conditions)
+		m.class(&o.Status, s.Desired.(*gwapiv1.GatewayClassStatus))
 	case *gwapiv1.Gateway:
 		m.gateway(&o.Status, s.Desired.(*gwapiv1.GatewayStatus))
 	case *gwapiv1.HTTPRoute:
@@ -84,6 +84,14 @@ func (m *merger) conditions(old, desired []metav1.Condition) []metav1.Condition 
 		}
 		return gone
 	})
+}
+
+func (m *merger) class(old, desired *gwapiv1.GatewayClassStatus) {
+	old.Conditions = m.conditions(old.Conditions, desired.Conditions)
+	if !slices.Equal(old.SupportedFeatures, desired.SupportedFeatures) {
+		old.SupportedFeatures = desired.SupportedFeatures
+		m.note(Verdicts)
+	}
 }
 
 func (m *merger) gateway(old, desired *gwapiv1.GatewayStatus) {

@@ -1,0 +1,53 @@
+package translator
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+	"sigs.k8s.io/gateway-api/pkg/features"
+)
+
+// TestFeaturesAreGatewayAPIs: each name is one of Gateway API's own, once, and in the order that the API asks for.
+func TestFeaturesAreGatewayAPIs(t *testing.T) {
+	known := features.SetsToNamesSet(features.AllFeatures)
+	names := Features()
+	for i, name := range names {
+		if !known.Has(name) {
+			t.Errorf("%q is no feature of Gateway API", name)
+		}
+		if i > 0 && names[i-1] >= name {
+			t.Errorf("%q is listed after %q; want ascending names, each once", name, names[i-1])
+		}
+	}
+}
+
+// TestClassesShowFeatures: a GatewayClass gets the list, whatever was there before, and one that has it is not written again.
+func TestClassesShowFeatures(t *testing.T) {
+	stale := []gwapiv1.SupportedFeature{{Name: "HTTPRoute"}, {Name: "Retired"}}
+	class := &gwapiv1.GatewayClass{ObjectMeta: metav1.ObjectMeta{Name: "c", UID: "c", Generation: 1}}
+	class.Spec.ControllerName, class.Status.SupportedFeatures = controllerName, stale
+	outcome, err := newWorld(t).Apply([]Event{{Object: class}})
+	if err != nil || len(outcome.Statuses) != 1 {
+		t.Fatalf("statuses %v, %v; want that of the class", outcome.Statuses, err)
+	}
+	written, change := outcome.Statuses[0].Apply(controllerName, class, metav1.Unix(1, 0))
+	if change != Verdicts {
+		t.Errorf("change %v; want the status to be written", change)
+	}
+	var got []features.FeatureName
+	for _, f := range written.(*gwapiv1.GatewayClass).Status.SupportedFeatures {
+		got = append(got, features.FeatureName(f.Name))
+	}
+	if diff := cmp.Diff(Features(), got); diff != "" {
+		t.Errorf("supportedFeatures (-want +got):\n%s", diff)
+	}
+	if !slices.Equal(class.Status.SupportedFeatures, stale) {
+		t.Error("the object itself was changed")
+	}
+	if _, change := outcome.Statuses[0].Apply(controllerName, written, metav1.Unix(2, 0)); change != Nothing {
+		t.Errorf("change %v of a status that is as wanted; want nothing", change)
+	}
+}
