@@ -302,3 +302,29 @@ func TestExplain(t *testing.T) {
 		}
 	}
 }
+
+// TestConcat: a row of either parent is a row, and explained by it; a key in both parents is a mistake that Commit names.
+func TestConcat(t *testing.T) {
+	g := flow.NewGraph()
+	a, b := flow.Input(g, "a", flow.Same[int]), flow.Input(g, "b", flow.Same[int])
+	both := flow.Concat("both", flow.Same[int], a, b)
+	e := flow.NewEngine(g)
+	flow.Set(e, a, "x", 1)
+	flow.Set(e, b, "y", 2)
+	e.Commit()
+	want(t, e, both, "x=1;y=2;")
+	if deps, ok := e.Explain("both", "y"); !ok || strings.Join(deps, " ") != "b[y]" {
+		t.Errorf("y is explained by %q, %v", deps, ok)
+	}
+	flow.Delete(e, a, "x")
+	flow.Set(e, b, "x", 3)
+	e.Commit()
+	want(t, e, both, "x=3;y=2;")
+	defer func() {
+		if got := fmt.Sprint(recover()); !strings.Contains(got, `table both, row "y": the row "y" is in both a and b`) {
+			t.Error(got)
+		}
+	}()
+	flow.Set(e, a, "y", 4)
+	e.Commit()
+}

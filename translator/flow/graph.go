@@ -98,6 +98,28 @@ func Expand[I, O any](parent *Table[I], name string, equal func(a, b O) bool,
 	return t
 }
 
+// Concat declares a table with the rows of several parents, under the same keys. A key must be of one parent alone: the same
+// key in two is a programmer's mistake, and Commit panics with the table and the key. It may pass from one parent to another
+// within a batch.
+func Concat[V any](name string, equal func(a, b V) bool, parents ...*Table[V]) *Table[V] {
+	t := declare(parents[0].graph, name, equal)
+	t.work = func(e *Engine, out *rows[V]) worker {
+		w := &joined[V]{out: out}
+		for _, p := range parents {
+			w.parts = append(w.parts, newPart(rowsOf(e, p), t.id))
+		}
+		return w
+	}
+	t.loop = func(r *Read, yield func(string, V)) {
+		for _, p := range parents {
+			for _, row := range p.All(r) {
+				yield(row.Key, row.Value)
+			}
+		}
+	}
+	return t
+}
+
 // Index lets the rows of a table be found by keys other than their own.
 type Index[V any] struct {
 	table *Table[V]

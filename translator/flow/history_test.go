@@ -80,6 +80,27 @@ func newMaze() *maze {
 		n, ok := gather.Get(r, k)
 		return n + v, ok
 	})
+	// A key of both parents goes from one to the other and back.
+	left := flow.Expand(chain, "left", flow.Same[int], func(_ *flow.Read, k string, v int) []flow.Row[int] {
+		if v%2 == 0 {
+			return []flow.Row[int]{{Key: "both " + k, Value: v}}
+		}
+		return []flow.Row[int]{{Key: "left " + k, Value: v}}
+	})
+	right := flow.Derive(flow.Expand(a, "right keys", flow.Same[int], func(_ *flow.Read, k string, v int) []flow.Row[int] {
+		return []flow.Row[int]{{Key: "both " + k, Value: v}}
+	}), "right", flow.Same[int], func(r *flow.Read, k string, v int) (int, bool) {
+		_, taken := left.Get(r, k)
+		return v, !taken
+	})
+	both := flow.Concat("both", flow.Same[int], left, right)
+	flow.Derive(both, "each of both", flow.Same[int], func(r *flow.Read, k string, v int) (int, bool) {
+		n, ok := both.Get(r, "both "+key(v))
+		return mix(5, k, v, n, ok), true
+	})
+	flow.Group(flow.NewIndex(both, "some", someKeys), "groups of both", flow.Same[int], func(_ *flow.Read, k string, members []flow.Row[int]) (int, bool) {
+		return mix(5, k, members), true
+	})
 	knots := flow.Group(bySpread, "knots", flow.Same[int], func(r *flow.Read, _ string, members []flow.Row[int]) (int, bool) {
 		sum := 0
 		for _, row := range members {
