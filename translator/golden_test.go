@@ -42,16 +42,23 @@ func newWorld(tb testing.TB) *World {
 	return NewWorld(NewTables(Settings{ControllerName: controllerName}, engine))
 }
 
-// decode reads the objects of a YAML stream, as the API server stores them: with a UID and generation 1.
-func decode(tb testing.TB, stream []byte) []Object {
-	tb.Helper()
+// testScheme knows every kind that the translation reads.
+var testScheme = newTestScheme()
+
+func newTestScheme() *runtime.Scheme {
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{gwapiv1.Install, corev1.AddToScheme, discoveryv1.AddToScheme, v1alpha1.AddToScheme} {
 		if err := add(scheme); err != nil {
-			tb.Fatal(err)
+			panic(err) // Two types under one kind: a programmer's mistake.
 		}
 	}
-	decoder := serializer.NewCodecFactory(scheme, serializer.EnableStrict).UniversalDeserializer()
+	return scheme
+}
+
+// decode reads the objects of a YAML stream, as the API server stores them: with a UID and generation 1.
+func decode(tb testing.TB, stream []byte) []Object {
+	tb.Helper()
+	decoder := serializer.NewCodecFactory(testScheme, serializer.EnableStrict).UniversalDeserializer()
 	var objects []Object
 	for _, document := range strings.Split(string(stream), "\n---\n") {
 		o, _, err := decoder.Decode([]byte(document), nil, nil)
