@@ -48,6 +48,7 @@ type Reference struct {
 var sections = map[string]string{
 	"Gateway":   "listener",
 	"HTTPRoute": "rule",
+	"GRPCRoute": "rule",
 }
 
 func sectionWord(kind string) string {
@@ -103,7 +104,7 @@ func checkTarget(kind Kind, field, group, target string) []verdict.Problem {
 		Field:  field + ".kind",
 		Reason: string(gwapiv1.PolicyReasonTargetNotFound),
 		Message: fmt.Sprintf("kind %q is not served as a target of a %s, so it has no effect there: write %s",
-			target, kind.Kind, strings.Join(kind.Targets, " or ")),
+			target, kind.Kind, listed(kind.Targets)),
 		Weight: verdict.Unresolved,
 	}}
 }
@@ -140,4 +141,13 @@ func SectionNotFound(ref Reference, have []string) verdict.Problem {
 			ref.Kind, ref.Name, word, ref.Section, way, ref.Kind),
 		Weight: verdict.Unresolved,
 	}
+}
+
+// listed joins words to a list that ends in "or".
+func listed(words []string) string {
+	last := len(words) - 1
+	if last < 1 {
+		return strings.Join(words, "")
+	}
+	return strings.Join(words[:last], ", ") + " or " + words[last]
 }

@@ -40,12 +40,12 @@ type Kind struct {
 var Kinds = []Kind{
 	{
 		Kind:    "BackendTrafficPolicy",
-		Targets: []string{"Gateway", "HTTPRoute"},
+		Targets: []string{"Gateway", "HTTPRoute", "GRPCRoute"},
 		New:     func() Object { return &v1alpha1.BackendTrafficPolicy{} },
 	},
 	{
 		Kind:    "SecurityPolicy",
-		Targets: []string{"Gateway", "HTTPRoute"},
+		Targets: []string{"Gateway", "HTTPRoute", "GRPCRoute"},
 		New:     func() Object { return &v1alpha1.SecurityPolicy{} },
 	},
 }

@@ -13,20 +13,30 @@ import (
 	"gatehouse/policies/verdict"
 )
 
-// answer500 is what a rule does that cannot be carried out as written: it fails closed.
-func answer500(route *routev3.Route) {
-	route.Action = &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{Status: 500}}
+// fail is what a rule does that cannot be carried out as written: it fails closed.
+func fail(route *routev3.Route, of *routeRow) {
+	route.Action = &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{Status: of.Kind.failure}}
 }
 
-// forward sends requests to the rule's backends by their weights. Without a usable one the answer is 500, as Gateway API asks
-// (HTTPRouteRule, backendRefs).
+// unusableCodes are Envoy's names of what answers for the share of backends that cannot be used.
+var unusableCodes = map[uint32]routev3.RouteAction_ClusterNotFoundResponseCode{
+	500: routev3.RouteAction_INTERNAL_SERVER_ERROR,
+	503: routev3.RouteAction_SERVICE_UNAVAILABLE,
+}
+
+// forward sends requests to the rule's backends by their weights. Without a usable one it fails, as Gateway API asks
+// (HTTPRouteRule and GRPCRouteRule, backendRefs).
 func forward(route *routev3.Route, bound *boundRule, rule *ruleRow) {
 	weighted := weights(bound, rule)
 	if !slices.ContainsFunc(weighted, func(c *routev3.WeightedCluster_ClusterWeight) bool { return c.Name != unusableCluster }) {
-		answer500(route)
+		fail(route, bound.rules.Route)
 		return
 	}
-	action := &routev3.RouteAction{ClusterNotFoundResponseCode: routev3.RouteAction_INTERNAL_SERVER_ERROR}
+	action := &routev3.RouteAction{ClusterNotFoundResponseCode: unusableCodes[bound.rules.Route.Kind.failure]}
+	if bound.rules.Route.Kind.http2 {
+		// A stream lasts as long as client and server want; Envoy would end it after 15 s.
+		action.Timeout = durationpb.New(0)
+	}
 	if only := weighted[0]; len(weighted) == 1 && !changesHeaders(only) {
 		action.ClusterSpecifier = &routev3.RouteAction_Cluster{Cluster: only.Name}
 	} else {

@@ -30,13 +30,16 @@ func (s *Status) Apply(controller gwapiv1.GatewayController, old Object, now met
 	}
 	m := merger{generation: old.GetGeneration(), now: now, controller: controller}
 	next := old.DeepCopyObject().(Object)
+	if desired, ok := s.Desired.(*gwapiv1.RouteStatus); ok {
+		status := routeKindOf(next).status(next)
+		status.Parents = m.parents(status.Parents, desired.Parents)
+		return next, m.change
+	}
 	switch o := next.(type) {
 	case *gwapiv1.GatewayClass:
 		m.class(&o.Status, s.Desired.(*gwapiv1.GatewayClassStatus))
 	case *gwapiv1.Gateway:
 		m.gateway(&o.Status, s.Desired.(*gwapiv1.GatewayStatus))
-	case *gwapiv1.HTTPRoute:
-		o.Status.Parents = m.parents(o.Status.Parents, s.Desired.(*gwapiv1.RouteStatus).Parents)
 	case policies.Object:
 		status := o.GetPolicyStatus()
 		status.Ancestors = m.ancestors(status.Ancestors, s.Desired.(*gwapiv1.PolicyStatus).Ancestors)

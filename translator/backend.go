@@ -15,7 +15,7 @@ import (
 
 // rulesRow is what a route's rules come to whatever it is attached to.
 type rulesRow struct {
-	Route *gwapiv1.HTTPRoute
+	Route *routeRow
 	Rules []ruleRow
 	// Problems are all of the rules'.
 	Problems []verdict.Problem
@@ -38,6 +38,8 @@ type backend struct {
 	Weight  uint32
 	// Filters are those of the backendRef itself.
 	Filters []gwapiv1.HTTPRouteFilter
+	// HTTP2 tells that HTTP/2 is spoken although the Service does not say so: gRPC is nothing else.
+	HTTP2 bool
 }
 
 // equal: of a Service only what the backend uses of it counts, so that a change of its status touches no route.
@@ -46,28 +48,28 @@ func (b backend) equal(o backend) bool {
 		return b.Service == o.Service && b.Weight == o.Weight
 	}
 	return b.Service.Namespace == o.Service.Namespace && b.Service.Name == o.Service.Name && b.Port.Name == o.Port.Name &&
-		b.Port.Port == o.Port.Port && deref(b.Port.AppProtocol) == deref(o.Port.AppProtocol) && b.Weight == o.Weight
+		b.HTTP2 == o.HTTP2 && b.Port.Port == o.Port.Port && deref(b.Port.AppProtocol) == deref(o.Port.AppProtocol) && b.Weight == o.Weight
 }
 
 func (row *rulesRow) equal(o *rulesRow) bool {
-	return row.Route == o.Route && equalProblems(row.Problems, o.Problems) && slices.EqualFunc(row.Rules, o.Rules, func(a, b ruleRow) bool {
+	return row.Route.equal(o.Route) && equalProblems(row.Problems, o.Problems) && slices.EqualFunc(row.Rules, o.Rules, func(a, b ruleRow) bool {
 		return a.Broken == b.Broken && slices.Equal(a.Skip, b.Skip) && slices.EqualFunc(a.Backends, b.Backends, backend.equal)
 	})
 }
 
-func (t *Tables) routeRules(r *flow.Read, _ string, route *gwapiv1.HTTPRoute) (*rulesRow, bool) {
-	row := &rulesRow{Route: route, Rules: make([]ruleRow, len(route.Spec.Rules)), Problems: t.rules.Check(route)}
+func (t *Tables) routeRules(r *flow.Read, _ string, route *routeRow) (*rulesRow, bool) {
+	row := &rulesRow{Route: route, Rules: make([]ruleRow, len(route.Rules)), Problems: t.rules.Check(route.Object)}
 	for _, p := range row.Problems {
 		if i, ok := ruleIndex(p.Field); ok && i < len(row.Rules) {
 			row.Rules[i].Broken = true
 		}
 	}
-	for i := range route.Spec.Rules {
-		rule, out := &route.Spec.Rules[i], &row.Rules[i]
+	for i := range route.Rules {
+		rule, out := &route.Rules[i], &row.Rules[i]
 		field := fmt.Sprintf("spec.rules[%d]", i)
 		out.Skip = make([]bool, len(rule.Matches))
 		for m := range rule.Matches {
-			problems := checkMatch(&rule.Matches[m], fmt.Sprintf("%s.matches[%d]", field, m))
+			problems := route.Kind.checkMatch(route, i, m, fmt.Sprintf("%s.matches[%d]", field, m))
 			out.Skip[m] = len(problems) > 0
 			row.Problems = append(row.Problems, problems...)
 		}
@@ -101,8 +103,8 @@ func ruleIndex(field string) (int, bool) {
 }
 
 // backend resolves a backendRef. A problem leaves Service nil.
-func (t *Tables) backend(r *flow.Read, route *gwapiv1.HTTPRoute, ref *gwapiv1.HTTPBackendRef) (backend, *verdict.Problem) {
-	b := backend{Weight: 1, Filters: ref.Filters}
+func (t *Tables) backend(r *flow.Read, route *routeRow, ref *gwapiv1.HTTPBackendRef) (backend, *verdict.Problem) {
+	b := backend{Weight: 1, Filters: ref.Filters, HTTP2: route.Kind.http2}
 	if ref.Weight != nil {
 		b.Weight = uint32(max(*ref.Weight, 0))
 	}
@@ -112,16 +114,16 @@ func (t *Tables) backend(r *flow.Read, route *gwapiv1.HTTPRoute, ref *gwapiv1.HT
 			Message: fmt.Sprintf("%q of group %q cannot be a backend; refer to a Service", deref(ref.Kind), deref(ref.Group)),
 		}
 	}
-	to := verdict.Ref{Kind: "Service", Namespace: route.Namespace, Name: string(ref.Name)}
+	to := verdict.Ref{Kind: "Service", Namespace: route.Object.GetNamespace(), Name: string(ref.Name)}
 	if ref.Namespace != nil && *ref.Namespace != "" {
 		to.Namespace = string(*ref.Namespace)
 	}
-	from := verdict.Ref{Group: gwapiv1.GroupName, Kind: "HTTPRoute", Namespace: route.Namespace, Name: route.Name}
+	from := route.ref()
 	if !t.permitted(r, from, to) {
 		return b, &verdict.Problem{
 			Reason: string(gwapiv1.RouteReasonRefNotPermitted), Weight: verdict.Unresolved,
-			Message: fmt.Sprintf("Service %s/%s may not be used from namespace %q; create a ReferenceGrant in namespace %q from HTTPRoute to Service",
-				to.Namespace, to.Name, from.Namespace, to.Namespace),
+			Message: fmt.Sprintf("Service %s/%s may not be used from namespace %q; create a ReferenceGrant in namespace %q from %s to Service",
+				to.Namespace, to.Name, from.Namespace, to.Namespace, from.Kind),
 		}
 	}
 	service, ok := t.in.services.Get(r, Key(to.Namespace, to.Name))

@@ -49,9 +49,9 @@ func (b *bindingRow) equal(o *bindingRow) bool {
 }
 
 func (t *Tables) binding(r *flow.Read, key string, p *parentRow) []flow.Row[*bindingRow] {
-	rules, ok := t.rulesOf.Get(r, keyOf(p.Route))
+	rules, ok := t.rulesOf.Get(r, p.Route.key())
 	if !ok {
-		return nil // Unreachable: every HTTPRoute has its row.
+		return nil // Unreachable: every route has its row.
 	}
 	var rows []flow.Row[*bindingRow]
 	for _, a := range p.Listeners {
@@ -127,7 +127,7 @@ func (e *ruleEntry) hash(q quarantineRow) string {
 
 // ruleRoutes are the routes of a rule: one for each match and host.
 func (t *Tables) ruleRoutes(b *bindingRow, bound *boundRule) []ruleEntry {
-	spec := &bound.rules.Route.Spec.Rules[bound.rule]
+	spec := &bound.rules.Route.Rules[bound.rule]
 	if len(spec.Matches) == 0 {
 		return t.matchRoutes(b, bound, nil, -1)
 	}
@@ -143,16 +143,17 @@ func (t *Tables) ruleRoutes(b *bindingRow, bound *boundRule) []ruleEntry {
 // matchRoutes are the routes of one match, one for each host.
 func (t *Tables) matchRoutes(b *bindingRow, bound *boundRule, match *gwapiv1.HTTPRouteMatch, m int) []ruleEntry {
 	route := bound.rules.Route
-	order := precedenceOf(match)
-	order.created, order.route, order.rule, order.match = route.CreationTimestamp.Unix(), keyOf(route), bound.rule, m
-	if route.CreationTimestamp.IsZero() {
+	order := route.Kind.precedence(route, bound.rule, m)
+	created := route.Object.GetCreationTimestamp()
+	order.created, order.route, order.rule, order.match = created.Unix(), route.key(), bound.rule, m
+	if created.IsZero() {
 		order.created = 1 << 62 // Not stored yet: younger than all that is.
 	}
 	message := t.envoyRoute(bound, match)
-	breakRoute(route, message)
+	breakRoute(route.Object, message)
 	entries := make([]ruleEntry, len(b.Hosts))
 	for h := range b.Hosts {
-		message.Name = fmt.Sprintf("httproute/%s/%s/rule/%d/match/%d/%s", route.Namespace, route.Name, bound.rule, m, hostInName(b.Hosts[h].Host))
+		message.Name = fmt.Sprintf("%s/rule/%d/match/%d/%s", route.name(), bound.rule, m, hostInName(b.Hosts[h].Host))
 		entries[h] = ruleEntry{host: h, routeEntry: routeEntry{Order: order, Body: encode(message)}}
 	}
 	return entries
@@ -175,10 +176,10 @@ func (b *routeBuilder) action() *routev3.RouteAction {
 
 func (t *Tables) envoyRoute(bound *boundRule, match *gwapiv1.HTTPRouteMatch) *routev3.Route {
 	rule := &bound.rules.Rules[bound.rule]
-	spec := &bound.rules.Route.Spec.Rules[bound.rule]
+	spec := &bound.rules.Route.Rules[bound.rule]
 	b := &routeBuilder{route: &routev3.Route{Match: envoyMatch(match)}, match: match, listener: bound.listener}
 	if rule.Broken || bound.refused || bound.brokenPolicy() {
-		answer500(b.route)
+		fail(b.route, bound.rules.Route)
 		return b.route
 	}
 	forward(b.route, bound, rule)

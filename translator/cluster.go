@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+	corev1 "k8s.io/api/core/v1"
 
 	"gatehouse/policies"
 	"gatehouse/policies/feature"
@@ -98,7 +99,11 @@ func ruleCluster(backends []backend, shaping []*policyRow, suffix string) []*clu
 }
 
 func clusterName(b backend) string {
-	return fmt.Sprintf("service/%s/%s/%d", b.Service.Namespace, b.Service.Name, b.Port.Port)
+	name := fmt.Sprintf("service/%s/%s/%d", b.Service.Namespace, b.Service.Name, b.Port.Port)
+	if b.HTTP2 && !sayHTTP2(b.Port) {
+		name += "/http2"
+	}
+	return name
 }
 
 // upstream is what policies, or the defaults where there is none, make of a cluster. Localities tells that it holds several backends.
@@ -167,11 +172,15 @@ func setProtocol(options *upstreamhttpv3.HttpProtocolOptions, b backend) {
 	explicit := &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig{
 		ProtocolConfig: &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig_HttpProtocolOptions{HttpProtocolOptions: &corev3.Http1ProtocolOptions{}},
 	}
-	switch deref(b.Port.AppProtocol) {
-	case "kubernetes.io/h2c", "grpc":
+	if b.HTTP2 || sayHTTP2(b.Port) {
 		explicit.ProtocolConfig = &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{Http2ProtocolOptions: &corev3.Http2ProtocolOptions{}}
 	}
 	options.UpstreamProtocolOptions = &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig_{ExplicitHttpConfig: explicit}
+}
+
+// sayHTTP2 tells that the Service's port is one of HTTP/2 (Kubernetes, appProtocol).
+func sayHTTP2(port corev1.ServicePort) bool {
+	return slices.Contains([]string{"kubernetes.io/h2c", "grpc"}, deref(port.AppProtocol))
 }
 
 func overADS() *corev3.ConfigSource {

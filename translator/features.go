@@ -18,6 +18,9 @@ var served = []features.FeatureName{
 
 	features.SupportReferenceGrant,
 
+	features.SupportGRPCRoute,
+	features.SupportGRPCRouteNamedRouteRule,
+
 	features.SupportHTTPRoute,
 	features.SupportHTTPRoute303RedirectStatusCode,
 	features.SupportHTTPRoute307RedirectStatusCode,

@@ -210,10 +210,10 @@ func (l *listenerRow) hasWholeCertificate() bool {
 // countRoutes counts the routes attached to a listener, each once however many of its parentRefs select it.
 func (t *Tables) countRoutes(_ *flow.Read, _ string, members []flow.Row[*parentRow]) (int32, bool) {
 	routes := int32(0)
-	var last *gwapiv1.HTTPRoute
+	last := ""
 	for _, m := range members { // Sorted by key, so a route's parentRefs stand together.
-		if m.Value.Route != last {
-			last, routes = m.Value.Route, routes+1
+		if key := m.Value.Route.key(); key != last {
+			last, routes = key, routes+1
 		}
 	}
 	return routes, true

@@ -65,7 +65,7 @@ func (h *history) object() Object {
 			return o
 		}
 	}
-	return pick(h, h.class, h.gateway, h.gateway, h.route, h.route, h.route, h.service, h.slice, h.secret, h.labelled, h.grant,
+	return pick(h, h.class, h.gateway, h.gateway, h.route, h.route, h.route, h.grpcRoute, h.service, h.slice, h.secret, h.labelled, h.grant,
 		h.envoyProxy, h.backendTraffic, h.security)()
 }
 
@@ -113,16 +113,49 @@ func (h *history) gateway() Object {
 
 func ptr[T any](v T) *T { return &v }
 
-func (h *history) route() Object {
-	r := &gwapiv1.HTTPRoute{ObjectMeta: h.meta(h.namespace(), pick(h, "r1", "r2", "r3"))}
+func (h *history) parents() (refs []gwapiv1.ParentReference) {
 	for range 1 + h.IntN(2) {
-		r.Spec.ParentRefs = append(r.Spec.ParentRefs, gwapiv1.ParentReference{
+		refs = append(refs, gwapiv1.ParentReference{
 			Name: gwapiv1.ObjectName(pick(h, "g1", "g2", "g3")), Namespace: maybe(h, gwapiv1.Namespace(h.namespace())), SectionName: maybe(h, gwapiv1.SectionName("l1")),
 		})
 	}
+	return refs
+}
+
+func (h *history) hostnames() (hosts []gwapiv1.Hostname) {
 	for range h.IntN(3) {
-		r.Spec.Hostnames = append(r.Spec.Hostnames, gwapiv1.Hostname(h.hostname()))
+		hosts = append(hosts, gwapiv1.Hostname(h.hostname()))
 	}
+	return hosts
+}
+
+func (h *history) backend() (ref gwapiv1.BackendRef) {
+	ref.Name, ref.Port, ref.Namespace = gwapiv1.ObjectName(pick(h, "s1", "s2")), ptr[int32](80), maybe(h, gwapiv1.Namespace(h.namespace()))
+	ref.Weight = maybe(h, int32(h.IntN(3)))
+	return ref
+}
+
+func (h *history) grpcRoute() Object {
+	r := &gwapiv1.GRPCRoute{ObjectMeta: h.meta(h.namespace(), pick(h, "r1", "r2"))}
+	r.Spec.ParentRefs, r.Spec.Hostnames = h.parents(), h.hostnames()
+	for range 1 + h.IntN(2) {
+		rule := gwapiv1.GRPCRouteRule{Name: maybe(h, gwapiv1.SectionName("rule"))}
+		for range h.IntN(3) {
+			rule.Matches = append(rule.Matches, gwapiv1.GRPCRouteMatch{Method: &gwapiv1.GRPCMethodMatch{
+				Type: pick(h, ptr(gwapiv1.GRPCMethodMatchExact), ptr(gwapiv1.GRPCMethodMatchRegularExpression)), Service: maybe(h, "a.b"), Method: maybe(h, pick(h, "M", "(")),
+			}})
+		}
+		for range h.IntN(3) {
+			rule.BackendRefs = append(rule.BackendRefs, gwapiv1.GRPCBackendRef{BackendRef: h.backend()})
+		}
+		r.Spec.Rules = append(r.Spec.Rules, rule)
+	}
+	return r
+}
+
+func (h *history) route() Object {
+	r := &gwapiv1.HTTPRoute{ObjectMeta: h.meta(h.namespace(), pick(h, "r1", "r2", "r3"))}
+	r.Spec.ParentRefs, r.Spec.Hostnames = h.parents(), h.hostnames()
 	for range 1 + h.IntN(2) {
 		rule := gwapiv1.HTTPRouteRule{Name: maybe(h, gwapiv1.SectionName("rule"))}
 		for range h.IntN(3) {
@@ -131,10 +164,7 @@ func (h *history) route() Object {
 			}})
 		}
 		for range h.IntN(3) {
-			ref := gwapiv1.HTTPBackendRef{}
-			ref.Name, ref.Port, ref.Namespace = gwapiv1.ObjectName(pick(h, "s1", "s2")), ptr[int32](80), maybe(h, gwapiv1.Namespace(h.namespace()))
-			ref.Weight = maybe(h, int32(h.IntN(3)))
-			rule.BackendRefs = append(rule.BackendRefs, ref)
+			rule.BackendRefs = append(rule.BackendRefs, gwapiv1.HTTPBackendRef{BackendRef: h.backend()})
 		}
 		r.Spec.Rules = append(r.Spec.Rules, rule)
 	}
@@ -177,7 +207,7 @@ func (h *history) labelled() Object {
 func (h *history) grant() Object {
 	return &gwapiv1.ReferenceGrant{ObjectMeta: h.meta(h.namespace(), "grant"), Spec: gwapiv1.ReferenceGrantSpec{
 		From: []gwapiv1.ReferenceGrantFrom{
-			{Group: gwapiv1.GroupName, Kind: pick[gwapiv1.Kind](h, "HTTPRoute", "Gateway"), Namespace: gwapiv1.Namespace(h.namespace())},
+			{Group: gwapiv1.GroupName, Kind: pick[gwapiv1.Kind](h, "HTTPRoute", "GRPCRoute", "Gateway"), Namespace: gwapiv1.Namespace(h.namespace())},
 			{Group: v1alpha1.GroupName, Kind: "BackendTrafficPolicy", Namespace: "n1"},
 		},
 		To: []gwapiv1.ReferenceGrantTo{{Kind: "Service"}, {Kind: "Secret"}, {Group: gwapiv1.GroupName, Kind: "HTTPRoute"}},
@@ -187,7 +217,7 @@ func (h *history) grant() Object {
 func (h *history) targets() v1alpha1.PolicyTargetReferences {
 	if h.IntN(4) == 0 {
 		return v1alpha1.PolicyTargetReferences{TargetSelectors: []v1alpha1.TargetSelector{{
-			Kind: pick[gwapiv1.Kind](h, "HTTPRoute", "Gateway"), MatchLabels: map[string]string{"team": "a"},
+			Kind: pick[gwapiv1.Kind](h, "HTTPRoute", "GRPCRoute", "Gateway"), MatchLabels: map[string]string{"team": "a"},
 			Namespaces: &v1alpha1.TargetSelectorNamespaces{From: pick(h, v1alpha1.TargetNamespacesSame, v1alpha1.TargetNamespacesAll)},
 		}}}
 	}
@@ -196,7 +226,7 @@ func (h *history) targets() v1alpha1.PolicyTargetReferences {
 	if h.IntN(2) == 0 {
 		target.Kind, target.Name = "Gateway", "g1"
 	} else {
-		target.Kind, target.Name = "HTTPRoute", "r1"
+		target.Kind, target.Name = pick[gwapiv1.Kind](h, "HTTPRoute", "GRPCRoute"), "r1"
 	}
 	return v1alpha1.PolicyTargetReferences{TargetRefs: []gwapiv1.LocalPolicyTargetReferenceWithSectionName{target}}
 }

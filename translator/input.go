@@ -33,9 +33,10 @@ func keyOf(o Object) string { return Key(o.GetNamespace(), o.GetName()) }
 
 // inputs are the tables that are written from outside.
 type inputs struct {
-	classes    *flow.Table[*gwapiv1.GatewayClass]
-	gateways   *flow.Table[*gwapiv1.Gateway]
-	httpRoutes *flow.Table[*gwapiv1.HTTPRoute]
+	classes  *flow.Table[*gwapiv1.GatewayClass]
+	gateways *flow.Table[*gwapiv1.Gateway]
+	// routes holds all kinds of routes, keyed by routeKey.
+	routes     *flow.Table[Object]
 	grants     *flow.Table[*gwapiv1.ReferenceGrant]
 	namespaces *flow.Table[*corev1.Namespace]
 	services   *flow.Table[*corev1.Service]
@@ -64,7 +65,12 @@ func declareInputs(g *flow.Graph) inputs {
 	in := inputs{byType: map[reflect.Type]objectInput{}}
 	in.classes = declare[*gwapiv1.GatewayClass](&in, g, gwapiv1.GroupName, "GatewayClass")
 	in.gateways = declare[*gwapiv1.Gateway](&in, g, gwapiv1.GroupName, "Gateway")
-	in.httpRoutes = declare[*gwapiv1.HTTPRoute](&in, g, gwapiv1.GroupName, "HTTPRoute")
+	in.routes = flow.Input(g, "Route", sameObject[Object])
+	for _, kind := range routeKinds {
+		in.byType[reflect.TypeOf(kind.New())] = inputOf(in.routes, gwapiv1.GroupName, string(kind.Name), func(o Object) string {
+			return routeKey(string(kind.Name), keyOf(o))
+		})
+	}
 	in.grants = declare[*gwapiv1.ReferenceGrant](&in, g, gwapiv1.GroupName, "ReferenceGrant")
 	in.namespaces = declare[*corev1.Namespace](&in, g, "", "Namespace")
 	in.services = declare[*corev1.Service](&in, g, "", "Service")

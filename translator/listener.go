@@ -66,8 +66,8 @@ type protocol struct {
 
 // protocols are the served ones.
 var protocols = map[gwapiv1.ProtocolType]protocol{
-	gwapiv1.HTTPProtocolType:  {kinds: []gwapiv1.Kind{"HTTPRoute"}},
-	gwapiv1.HTTPSProtocolType: {kinds: []gwapiv1.Kind{"HTTPRoute"}, tls: true},
+	gwapiv1.HTTPProtocolType:  {kinds: []gwapiv1.Kind{"HTTPRoute", "GRPCRoute"}},
+	gwapiv1.HTTPSProtocolType: {kinds: []gwapiv1.Kind{"HTTPRoute", "GRPCRoute"}, tls: true},
 }
 
 func (t *Tables) listener(r *flow.Read, key string, g *gatewayRow) []flow.Row[*listenerRow] {

@@ -15,7 +15,7 @@ import (
 
 // parentRow is one parentRef of a route that names a Gateway of ours.
 type parentRow struct {
-	Route   *gwapiv1.HTTPRoute
+	Route   *routeRow
 	Index   int
 	Gateway *gatewayRow
 	// Listeners are those that the route is attached to, with the hosts it serves there.
@@ -30,20 +30,20 @@ type attachedListener struct {
 }
 
 func (p *parentRow) equal(o *parentRow) bool {
-	return p.Route == o.Route && p.Index == o.Index && p.Gateway.equal(o.Gateway) && equalProblems(p.Problems, o.Problems) &&
+	return p.Route.equal(o.Route) && p.Index == o.Index && p.Gateway.equal(o.Gateway) && equalProblems(p.Problems, o.Problems) &&
 		slices.EqualFunc(p.Listeners, o.Listeners, func(a, b attachedListener) bool {
 			return a.Listener.equal(b.Listener) && slices.Equal(a.Hosts, b.Hosts)
 		})
 }
 
-func (p *parentRow) ref() *gwapiv1.ParentReference { return &p.Route.Spec.ParentRefs[p.Index] }
+func (p *parentRow) ref() *gwapiv1.ParentReference { return &p.Route.Parents[p.Index] }
 
 func parentKey(route string, index int) string { return fmt.Sprintf("%s|%d", route, index) }
 
-func (t *Tables) parent(r *flow.Read, key string, route *gwapiv1.HTTPRoute) []flow.Row[*parentRow] {
+func (t *Tables) parent(r *flow.Read, key string, route *routeRow) []flow.Row[*parentRow] {
 	var rows []flow.Row[*parentRow]
-	for i := range route.Spec.ParentRefs {
-		gw, ok := t.parentGateway(r, route, &route.Spec.ParentRefs[i])
+	for i := range route.Parents {
+		gw, ok := t.parentGateway(r, route, &route.Parents[i])
 		if !ok {
 			continue // The Gateway is another controller's, or not there; routeProblems tells of the latter.
 		}
@@ -54,15 +54,15 @@ func (t *Tables) parent(r *flow.Read, key string, route *gwapiv1.HTTPRoute) []fl
 	return rows
 }
 
-func (t *Tables) parentGateway(r *flow.Read, route *gwapiv1.HTTPRoute, ref *gwapiv1.ParentReference) (*gatewayRow, bool) {
+func (t *Tables) parentGateway(r *flow.Read, route *routeRow, ref *gwapiv1.ParentReference) (*gatewayRow, bool) {
 	if (ref.Group != nil && *ref.Group != gwapiv1.GroupName) || (ref.Kind != nil && *ref.Kind != "Gateway") {
 		return nil, false
 	}
 	return t.gateways.Get(r, parentGatewayKey(route, ref))
 }
 
-func parentGatewayKey(route *gwapiv1.HTTPRoute, ref *gwapiv1.ParentReference) string {
-	namespace := route.Namespace
+func parentGatewayKey(route *routeRow, ref *gwapiv1.ParentReference) string {
+	namespace := route.Object.GetNamespace()
 	if ref.Namespace != nil && *ref.Namespace != "" {
 		namespace = string(*ref.Namespace)
 	}
@@ -79,17 +79,17 @@ func (t *Tables) attach(r *flow.Read, p *parentRow) {
 		return
 	}
 	allowed := slices.DeleteFunc(selected, func(l *listenerRow) bool {
-		return !l.allowsKind("HTTPRoute") || !t.allowsNamespace(r, l, p.Route.Namespace)
+		return !l.allowsKind(p.Route.Kind.Name) || !t.allowsNamespace(r, l, p.Route.Object.GetNamespace())
 	})
 	if len(allowed) == 0 {
 		p.refuse("", gwapiv1.RouteReasonNotAllowedByListeners, verdict.Unresolved,
-			fmt.Sprintf("no listener of Gateway %s that is meant here allows HTTPRoutes of namespace %q; see allowedRoutes of its listeners",
-				keyOf(p.Gateway.Gateway), p.Route.Namespace))
+			fmt.Sprintf("no listener of Gateway %s that is meant here allows %ss of namespace %q; see allowedRoutes of its listeners",
+				keyOf(p.Gateway.Gateway), p.Route.Kind.Name, p.Route.Object.GetNamespace()))
 		return
 	}
 	var wildcards []string
 	for _, l := range allowed {
-		hosts := intersect(l.hostname(), p.Route.Spec.Hostnames)
+		hosts := intersect(l.hostname(), p.Route.Hostnames)
 		if len(hosts) == 0 {
 			continue
 		}
@@ -107,7 +107,7 @@ func (t *Tables) attach(r *flow.Read, p *parentRow) {
 		p.tellWildcards(wildcards)
 	} else if len(p.Listeners) == 0 {
 		p.refuse("", gwapiv1.RouteReasonNoMatchingListenerHostname, verdict.Unresolved,
-			fmt.Sprintf("none of the hostnames %s fits the hostname of a listener of Gateway %s", joinHosts(p.Route.Spec.Hostnames), keyOf(p.Gateway.Gateway)))
+			fmt.Sprintf("none of the hostnames %s fits the hostname of a listener of Gateway %s", joinHosts(p.Route.Hostnames), keyOf(p.Gateway.Gateway)))
 	}
 }
 

@@ -126,15 +126,30 @@ func (t *Tables) declareTargetKinds() {
 			},
 			all: func(r *flow.Read) []Object { return objects(t.in.gateways.All(r)) },
 		},
-		"HTTPRoute": {
-			sections: func(r *flow.Read, key string) ([]string, bool) {
-				route, ok := t.in.httpRoutes.Get(r, key)
-				if !ok {
-					return nil, false
+	}
+	for _, kind := range routeKinds {
+		t.targetKinds[string(kind.Name)] = t.routeTargets(kind)
+	}
+}
+
+// routeTargets finds the routes of a kind.
+func (t *Tables) routeTargets(kind *routeKind) targetKind {
+	return targetKind{
+		sections: func(r *flow.Read, key string) ([]string, bool) {
+			route, ok := t.routes.Get(r, routeKey(string(kind.Name), key))
+			if !ok {
+				return nil, false
+			}
+			return sectionNames(route.Rules, func(rule gwapiv1.HTTPRouteRule) string { return string(deref(rule.Name)) }), true
+		},
+		all: func(r *flow.Read) []Object {
+			var found []Object
+			for _, row := range t.routes.All(r) {
+				if row.Value.Kind == kind {
+					found = append(found, row.Value.Object)
 				}
-				return sectionNames(route.Spec.Rules, func(rule gwapiv1.HTTPRouteRule) string { return string(deref(rule.Name)) }), true
-			},
-			all: func(r *flow.Read) []Object { return objects(t.in.httpRoutes.All(r)) },
+			}
+			return found
 		},
 	}
 }
@@ -212,10 +227,10 @@ func (t *Tables) effective(r *flow.Read, kind policies.Kind, chain []policies.Ta
 }
 
 // chain is where policies can be attached to a rule of a route on a listener.
-func chain(route *gwapiv1.HTTPRoute, rule int, l *listenerRow) []policies.Target {
+func chain(route *routeRow, rule int, l *listenerRow) []policies.Target {
 	gw := l.Gateway.Gateway
 	return policies.Chain(
-		policies.Target{Kind: "HTTPRoute", Namespace: route.Namespace, Name: route.Name, Section: string(deref(route.Spec.Rules[rule].Name))},
+		policies.Target{Kind: string(route.Kind.Name), Namespace: route.Object.GetNamespace(), Name: route.Object.GetName(), Section: string(deref(route.Rules[rule].Name))},
 		policies.Target{Kind: "Gateway", Namespace: gw.Namespace, Name: gw.Name, Section: string(l.Spec.Name)},
 	)
 }

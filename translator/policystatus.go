@@ -31,20 +31,23 @@ func (t *Tables) override(r *flow.Read, _ string, a *attachmentRow) (*overrideRo
 	if a.Target.Section != "" {
 		row.Broader = append(row.Broader, targetKey(kind, a.Target.Whole()))
 	}
-	if a.Target.Kind == "HTTPRoute" {
-		for _, p := range t.parentsByRoute.Lookup(r, Key(a.Target.Namespace, a.Target.Name)) {
-			for _, l := range p.Value.Listeners {
-				gw := l.Listener.Gateway.Gateway
-				whole := policies.Target{Kind: "Gateway", Namespace: gw.Namespace, Name: gw.Name}
-				section := whole
-				section.Section = string(l.Listener.Spec.Name)
-				row.Broader = append(row.Broader, targetKey(kind, whole), targetKey(kind, section))
-			}
+	for _, p := range t.parentsByRoute.Lookup(r, targetedRoute(a.Target)) {
+		for _, l := range p.Value.Listeners {
+			gw := l.Listener.Gateway.Gateway
+			whole := policies.Target{Kind: "Gateway", Namespace: gw.Namespace, Name: gw.Name}
+			section := whole
+			section.Section = string(l.Listener.Spec.Name)
+			row.Broader = append(row.Broader, targetKey(kind, whole), targetKey(kind, section))
 		}
 	}
 	slices.Sort(row.Broader)
 	row.Broader = slices.Compact(row.Broader)
 	return row, len(row.Broader) > 0
+}
+
+// targetedRoute is the key of the route that is targeted; no route has it if the target is none.
+func targetedRoute(target policies.Target) string {
+	return routeKey(target.Kind, Key(target.Namespace, target.Name))
 }
 
 // maxAncestors is the API's limit for PolicyStatus.ancestors.
@@ -111,19 +114,18 @@ func (t *Tables) ancestors(r *flow.Read, a *attachmentRow) []gwapiv1.ParentRefer
 		section := gwapiv1.SectionName(a.Target.Section)
 		itself.SectionName = &section
 	}
-	key := Key(a.Target.Namespace, a.Target.Name)
 	switch {
 	case a.Unmet != nil && a.Unmet.Missing != nil:
 		return []gwapiv1.ParentReference{itself}
 	case a.Target.Kind == "Gateway":
-		if _, ours := t.gateways.Get(r, key); !ours {
+		if _, ours := t.gateways.Get(r, Key(a.Target.Namespace, a.Target.Name)); !ours {
 			return nil
 		}
 		return []gwapiv1.ParentReference{itself}
 	}
 	var refs []gwapiv1.ParentReference
 	gateway := gwapiv1.Kind("Gateway")
-	for _, p := range t.parentsByRoute.Lookup(r, key) {
+	for _, p := range t.parentsByRoute.Lookup(r, targetedRoute(a.Target)) {
 		gw := p.Value.Gateway.Gateway
 		ns := gwapiv1.Namespace(gw.Namespace)
 		refs = append(refs, gwapiv1.ParentReference{

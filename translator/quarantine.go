@@ -33,6 +33,8 @@ type refusedRule struct {
 	Route string
 	Rule  int
 	Words string
+	// Status is what the rule answers instead.
+	Status uint32
 	// Policies are those that take effect on the rule, and may be the cause.
 	Policies string
 }
@@ -50,7 +52,7 @@ func refusedRoutes(_ string, b *bindingRow) []string {
 // refuse notes that a part of the rule was refused.
 func (b *bindingRow) refuse(bound *boundRule, words string) {
 	bound.refused = true
-	refused := refusedRule{Route: keyOf(bound.rules.Route), Rule: bound.rule, Words: words}
+	refused := refusedRule{Route: bound.rules.Route.key(), Rule: bound.rule, Words: words, Status: bound.rules.Route.Kind.failure}
 	var names []string
 	for _, p := range bound.policies {
 		if p != nil {
@@ -91,7 +93,7 @@ func (t *Tables) refusedProblems(r *flow.Read, key string) []verdict.Problem {
 			}
 			p := verdict.Problem{
 				Field: fmt.Sprintf("spec.rules[%d]", refused.Rule), Reason: string(gwapiv1.RouteReasonUnsupportedValue), Weight: verdict.Invalid,
-				Message: fmt.Sprintf("Envoy refused it, so it answers 500: %s; change the rule%s", refused.Words, also),
+				Message: fmt.Sprintf("Envoy refused it, so it answers %d: %s; change the rule%s", refused.Status, refused.Words, also),
 			}
 			if !slices.ContainsFunc(problems, func(known verdict.Problem) bool { return equalProblem(&known, &p) }) {
 				problems = append(problems, p)

@@ -12,11 +12,11 @@ import (
 	"gatehouse/translator/flow"
 )
 
-func (t *Tables) routeStatus(r *flow.Read, key string, route *gwapiv1.HTTPRoute) (*Status, bool) {
+func (t *Tables) routeStatus(r *flow.Read, key string, route *routeRow) (*Status, bool) {
 	problems := t.absentParents(r, route)
 	rules, _ := t.rulesOf.Get(r, key)
 	var parents []*parentRow
-	for i := range route.Spec.ParentRefs {
+	for i := range route.Parents {
 		if p, ok := t.parents.Get(r, parentKey(key, i)); ok {
 			parents = append(parents, p)
 			problems = append(problems, p.Problems...)
@@ -24,7 +24,7 @@ func (t *Tables) routeStatus(r *flow.Read, key string, route *gwapiv1.HTTPRoute)
 	}
 	if len(parents) == 0 {
 		// No parent is ours: the rest of the route is for another controller to judge. What we once said is taken back.
-		return newStatus(route, problems, &gwapiv1.RouteStatus{}), true
+		return newStatus(route.Object, problems, &gwapiv1.RouteStatus{}), true
 	}
 	rules = rules.with(t.refusedProblems(r, key))
 	problems = append(problems, rules.Problems...)
@@ -36,14 +36,14 @@ func (t *Tables) routeStatus(r *flow.Read, key string, route *gwapiv1.HTTPRoute)
 			Conditions:     t.parentConditions(p, rules),
 		})
 	}
-	return newStatus(route, problems, desired), true
+	return newStatus(route.Object, problems, desired), true
 }
 
 // absentParents warns of parentRefs to Gateways that are not there.
-func (t *Tables) absentParents(r *flow.Read, route *gwapiv1.HTTPRoute) []verdict.Problem {
+func (t *Tables) absentParents(r *flow.Read, route *routeRow) []verdict.Problem {
 	var problems []verdict.Problem
-	for i := range route.Spec.ParentRefs {
-		ref := &route.Spec.ParentRefs[i]
+	for i := range route.Parents {
+		ref := &route.Parents[i]
 		if (ref.Group != nil && *ref.Group != gwapiv1.GroupName) || (ref.Kind != nil && *ref.Kind != "Gateway") {
 			continue // Another kind of parent is another controller's.
 		}

@@ -41,6 +41,7 @@ type Tables struct {
 	listenersByPort   *flow.Index[*listenerRow]
 	listenersBySecret *flow.Index[*listenerRow]
 
+	routes              *flow.Table[*routeRow]
 	policies            *flow.Table[*policyRow]
 	attached            *flow.Table[*attachmentRow]
 	attachmentsByPolicy *flow.Index[*attachmentRow]
@@ -101,6 +102,8 @@ func (t *Tables) declareRelations() {
 	t.listenersByFleet = flow.NewIndex(t.listeners, "listeners by fleet", func(_ string, l *listenerRow) []string { return []string{l.fleet()} })
 	t.listenersByPort = flow.NewIndex(t.listeners, "served listeners by port", servedPort)
 
+	t.routes = flow.Derive(t.in.routes, "routes", (*routeRow).equal, t.route)
+
 	t.policies = flow.Derive(t.in.policies, "policies", (*policyRow).equal, t.policy)
 	t.attached = flow.Expand(t.policies, "attachments", (*attachmentRow).equal, t.attachments)
 	t.attachmentsByPolicy = flow.NewIndex(t.attached, "attachments by policy", func(_ string, a *attachmentRow) []string { return []string{a.Policy.ref().String()} })
@@ -108,9 +111,9 @@ func (t *Tables) declareRelations() {
 		return []string{targetKey(a.Policy.Kind.Kind, a.Target)}
 	}), "targets", (*targetRow).equal, t.target)
 
-	t.rulesOf = flow.Derive(t.in.httpRoutes, "rules", (*rulesRow).equal, t.routeRules)
-	t.parents = flow.Expand(t.in.httpRoutes, "parents", (*parentRow).equal, t.parent)
-	t.parentsByRoute = flow.NewIndex(t.parents, "parents by route", func(_ string, p *parentRow) []string { return []string{keyOf(p.Route)} })
+	t.rulesOf = flow.Derive(t.routes, "rules", (*rulesRow).equal, t.routeRules)
+	t.parents = flow.Expand(t.routes, "parents", (*parentRow).equal, t.parent)
+	t.parentsByRoute = flow.NewIndex(t.parents, "parents by route", func(_ string, p *parentRow) []string { return []string{p.Route.key()} })
 	t.bindings = flow.Expand(t.parents, "bindings", (*bindingRow).equal, t.binding)
 	t.refusedByRoute = flow.NewIndex(t.bindings, "refused bindings by route", refusedRoutes)
 }
@@ -149,7 +152,7 @@ func (t *Tables) declareOutcomes() {
 	t.fleetSpecStatuses = flow.Derive(t.fleetSpecs, "fleet settings statuses", (*Status).equal, t.fleetSpecStatus)
 	t.classStatuses = flow.Derive(t.in.classes, "class statuses", (*Status).equal, t.classStatus)
 	t.gatewayStatuses = flow.Derive(t.in.gateways, "gateway statuses", (*Status).equal, t.gatewayStatus)
-	t.routeStatuses = flow.Derive(t.in.httpRoutes, "route statuses", (*Status).equal, t.routeStatus)
+	t.routeStatuses = flow.Derive(t.routes, "route statuses", (*Status).equal, t.routeStatus)
 	t.policyStatuses = flow.Derive(t.policies, "policy statuses", (*Status).equal, t.policyStatus)
 	t.requirements = flow.Derive(t.gateways, "requirements", (*Requirement).equal, t.requirement)
 }

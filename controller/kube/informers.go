@@ -20,8 +20,11 @@ import (
 // Kinds are the objects that the translation reads.
 func Kinds() []client.Object {
 	kinds := []client.Object{
-		&gwapiv1.GatewayClass{}, &gwapiv1.Gateway{}, &gwapiv1.HTTPRoute{}, &gwapiv1.ReferenceGrant{},
+		&gwapiv1.GatewayClass{}, &gwapiv1.Gateway{}, &gwapiv1.ReferenceGrant{},
 		&corev1.Namespace{}, &corev1.Service{}, &corev1.Secret{}, &discoveryv1.EndpointSlice{}, &v1alpha1.EnvoyProxy{},
+	}
+	for _, route := range translator.RouteTypes() {
+		kinds = append(kinds, route.(client.Object))
 	}
 	for _, k := range policies.Kinds {
 		kinds = append(kinds, k.New().(client.Object))

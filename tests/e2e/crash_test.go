@@ -134,7 +134,7 @@ func TestDebugPages(t *testing.T) {
 	t.Parallel()
 	answers(t, address(t, "default", "eg"), "www.example.com", "/", http.StatusOK)
 	for path, want := range map[string]string{
-		"tables/route%20statuses/default/backend": "HTTPRoute[default/backend]",
+		"tables/route%20statuses/HTTPRoute/default/backend": "routes[HTTPRoute/default/backend]",
 		"batches": "route statuses",
 		"proxies": "RouteConfiguration",
 	} {

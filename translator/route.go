@@ -1,0 +1,104 @@
+package translator
+
+import (
+	"reflect"
+	"slices"
+	"strings"
+
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/policies/verdict"
+	"gatehouse/translator/flow"
+)
+
+// routeKind is what the translation must know of a kind of route.
+type routeKind struct {
+	Name gwapiv1.Kind
+	// New makes an empty route of the kind.
+	New func() Object
+	// read brings a route into the form of all kinds.
+	read func(Object, *routeRow)
+	// status is where a route has its status.
+	status func(Object) *gwapiv1.RouteStatus
+
+	// failure is the status of what cannot be carried out as written.
+	failure uint32
+	// http2 tells that backends are spoken to in HTTP/2 even if their Service does not ask for it.
+	http2 bool
+	// checkMatch finds what keeps a match of a rule from being translated.
+	checkMatch func(route *routeRow, rule, match int, field string) []verdict.Problem
+	// precedence is the place of a match of a rule among others; -1 is the match of a rule that has none, which is everything.
+	precedence func(route *routeRow, rule, match int) precedence
+}
+
+// routeKinds are the served ones: the only place where they are listed.
+var routeKinds = []*routeKind{&httpRoutes, &grpcRoutes}
+
+// RouteTypes makes an empty object of each kind of route that is served.
+func RouteTypes() []Object {
+	types := make([]Object, len(routeKinds))
+	for i, k := range routeKinds {
+		types[i] = k.New()
+	}
+	return types
+}
+
+// Gateway API asks for 500 where an HTTPRoute cannot be carried out (HTTPBackendRef).
+var httpRoutes = routeKind{
+	Name: "HTTPRoute",
+	New:  func() Object { return &gwapiv1.HTTPRoute{} },
+	read: func(o Object, row *routeRow) {
+		spec := &o.(*gwapiv1.HTTPRoute).Spec
+		row.Parents, row.Hostnames, row.Rules = spec.ParentRefs, spec.Hostnames, spec.Rules
+	},
+	status:  func(o Object) *gwapiv1.RouteStatus { return &o.(*gwapiv1.HTTPRoute).Status.RouteStatus },
+	failure: 500,
+	checkMatch: func(route *routeRow, rule, match int, field string) []verdict.Problem {
+		return checkMatch(&route.Rules[rule].Matches[match], field)
+	},
+	precedence: func(route *routeRow, rule, match int) precedence {
+		if match < 0 {
+			return precedenceOf(nil)
+		}
+		return precedenceOf(&route.Rules[rule].Matches[match])
+	},
+}
+
+// routeRow is a route of any kind, with what all kinds have in one form.
+type routeRow struct {
+	Object    Object
+	Kind      *routeKind
+	Parents   []gwapiv1.ParentReference
+	Hostnames []gwapiv1.Hostname
+	// Rules are those of an HTTPRoute, or of another kind in the same terms.
+	Rules []gwapiv1.HTTPRouteRule
+}
+
+func (row *routeRow) equal(o *routeRow) bool { return row.Object == o.Object }
+
+// key is that of the route's row: routes of different kinds may have the same name.
+func (row *routeRow) key() string { return routeKey(string(row.Kind.Name), keyOf(row.Object)) }
+
+// name is the route as it stands in the names of what is made of it.
+func (row *routeRow) name() string {
+	return routeKey(strings.ToLower(string(row.Kind.Name)), keyOf(row.Object))
+}
+
+func (row *routeRow) ref() verdict.Ref {
+	return verdict.Ref{Group: gwapiv1.GroupName, Kind: string(row.Kind.Name), Namespace: row.Object.GetNamespace(), Name: row.Object.GetName()}
+}
+
+func routeKey(kind, key string) string { return kind + "/" + key }
+
+// routeKindOf finds the kind of a route by its Go type.
+func routeKindOf(o Object) *routeKind {
+	i := slices.IndexFunc(routeKinds, func(k *routeKind) bool { return reflect.TypeOf(k.New()) == reflect.TypeOf(o) })
+	return routeKinds[i]
+}
+
+// route brings a route into the form of all kinds.
+func (t *Tables) route(_ *flow.Read, _ string, o Object) (*routeRow, bool) {
+	row := &routeRow{Object: o, Kind: routeKindOf(o)}
+	row.Kind.read(o, row)
+	return row, true
+}
