@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"reflect"
 	"sync"
@@ -12,6 +13,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
@@ -137,7 +139,8 @@ func (w *StatusWriter) handle(ctx context.Context, key statusKey) {
 func (w *StatusWriter) write(ctx context.Context, key statusKey, s *translator.Status, rested time.Duration) (bool, error) {
 	current := reflect.New(key.kind.Elem()).Interface().(client.Object)
 	if err := w.client.Get(ctx, key.name, current); err != nil {
-		if apierrors.IsNotFound(err) {
+		// A kind that is not watched any more has no objects.
+		if unwatched := new(cache.ErrResourceNotCached); apierrors.IsNotFound(err) || errors.As(err, &unwatched) {
 			w.forget(key, s)
 			return false, nil
 		}

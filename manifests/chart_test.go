@@ -170,7 +170,7 @@ func TestRoleCoversWhatIsWatched(t *testing.T) {
 	}
 	scheme := newScheme(t)
 	for _, kind := range kube.Kinds() {
-		gvks, _, err := scheme.ObjectKinds(kind)
+		gvks, _, err := scheme.ObjectKinds(kind.Object)
 		if err != nil {
 			t.Fatal(err)
 		}

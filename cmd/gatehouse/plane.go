@@ -268,7 +268,12 @@ func (p *plane) require(gateway string, r *translator.Requirement) {
 // translate watches, waits until all that exists is known, and then runs the tables.
 func (p *plane) translate(ctx context.Context) error {
 	c := p.manager.GetCache()
-	if err := kube.Watch(ctx, c, p.controller.Put); err != nil {
+	direct, err := client.New(p.manager.GetConfig(), client.Options{Scheme: p.manager.GetScheme()})
+	if err != nil {
+		return fmt.Errorf("make a client for CRDs: %w", err)
+	}
+	objects := &kube.Watcher{Cache: c, Reader: direct, Put: p.controller.Put, Log: p.log.WithName("kinds")}
+	if err := objects.Watch(ctx); err != nil {
 		return err
 	}
 	fleets := &kube.Fleets{Reader: p.manager.GetClient(), Put: p.controller.Put, Changed: p.infra.Changed}

@@ -3,6 +3,7 @@ package kube
 import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/selection"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -13,7 +14,7 @@ import (
 )
 
 // CacheOptions keep the caches small: managed fields are dropped, and of the kinds that fleets are made of only the objects of fleets
-// are held, where the control plane may read them.
+// are held, where the control plane may read them. Of CRDs the names alone are held.
 func CacheOptions(namespace string, deploy config.DeployType) cache.Options {
 	ofFleets := cache.ByObject{Label: ownedByGateways()}
 	if deploy != config.DeployGatewayNamespace {
@@ -21,10 +22,23 @@ func CacheOptions(namespace string, deploy config.DeployType) cache.Options {
 	}
 	return cache.Options{
 		DefaultTransform: cache.TransformStripManagedFields(),
+		// Reading must not begin a watch: the kind may be gone, and the reader would wait for its return.
+		ReaderFailOnMissingInformer: true,
 		ByObject: map[client.Object]cache.ByObject{
+			definitions():        {Transform: nameOnly},
 			&appsv1.Deployment{}: ofFleets, &appsv1.DaemonSet{}: ofFleets, &corev1.ConfigMap{}: ofFleets, &corev1.ServiceAccount{}: ofFleets,
 		},
 	}
+}
+
+// nameOnly drops all but the name and version of CRDs, whose annotations may hold the whole definition once more.
+func nameOnly(o any) (any, error) {
+	crd, ok := o.(*metav1.PartialObjectMetadata)
+	if !ok {
+		return o, nil
+	}
+	crd.ObjectMeta = metav1.ObjectMeta{Name: crd.Name, UID: crd.UID, ResourceVersion: crd.ResourceVersion}
+	return crd, nil
 }
 
 func ownedByGateways() labels.Selector {

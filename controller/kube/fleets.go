@@ -28,11 +28,15 @@ type Fleets struct {
 // Watch returns once the fleets that exist have been reported.
 func (f *Fleets) Watch(ctx context.Context, c cache.Cache) error {
 	var synced []toolscache.InformerSynced
+	var informers []cache.Informer // All of them first, since an event of one kind reads the objects of others.
 	for _, kind := range []client.Object{&appsv1.Deployment{}, &appsv1.DaemonSet{}, &corev1.Service{}, &corev1.ConfigMap{}, &corev1.ServiceAccount{}} {
 		informer, err := c.GetInformer(ctx, kind, cache.BlockUntilSynced(false))
 		if err != nil {
 			return fmt.Errorf("watch %T: %w", kind, err)
 		}
+		informers = append(informers, informer)
+	}
+	for _, informer := range informers {
 		registration, err := informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
 			AddFunc:    func(o any) { f.event(ctx, o) },
 			UpdateFunc: func(_, o any) { f.event(ctx, o) },
@@ -44,7 +48,7 @@ func (f *Fleets) Watch(ctx context.Context, c cache.Cache) error {
 			},
 		})
 		if err != nil {
-			return fmt.Errorf("watch %T: %w", kind, err)
+			return fmt.Errorf("watch the fleets' objects: %w", err)
 		}
 		synced = append(synced, registration.HasSynced)
 	}

@@ -4,6 +4,7 @@ package kube
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -17,58 +18,101 @@ import (
 	"gatehouse/translator"
 )
 
-// Kinds are the objects that the translation reads.
-func Kinds() []client.Object {
-	kinds := []client.Object{
-		&gwapiv1.GatewayClass{}, &gwapiv1.Gateway{}, &gwapiv1.ReferenceGrant{},
-		&corev1.Namespace{}, &corev1.Service{}, &corev1.Secret{}, &discoveryv1.EndpointSlice{}, &v1alpha1.EnvoyProxy{},
+// Kind is a kind of objects that the translation reads.
+type Kind struct {
+	// Object is an empty object of the kind.
+	Object client.Object
+	// Optional tells that the cluster may lack the kind's CRD, or get and lose it while the control plane runs.
+	Optional bool
+}
+
+// Kinds are the kinds of objects that the translation reads.
+func Kinds() []Kind {
+	kinds := []Kind{
+		{Object: &gwapiv1.GatewayClass{}},
+		{Object: &gwapiv1.Gateway{}},
+		{Object: &gwapiv1.ReferenceGrant{}},
+		{Object: &corev1.Namespace{}},
+		{Object: &corev1.Service{}},
+		{Object: &corev1.Secret{}},
+		{Object: &discoveryv1.EndpointSlice{}},
+		{Object: &v1alpha1.EnvoyProxy{}, Optional: true},
 	}
 	for _, route := range translator.RouteTypes() {
-		kinds = append(kinds, route.(client.Object))
+		kinds = append(kinds, Kind{Object: route.(client.Object), Optional: true})
 	}
 	for _, k := range policies.Kinds {
-		kinds = append(kinds, k.New().(client.Object))
+		kinds = append(kinds, Kind{Object: k.New().(client.Object), Optional: true})
 	}
 	return kinds
 }
 
-// Watch sends every change of the objects to put and returns once all that exist have been sent. Every object is the informer's
-// own and must not be written to.
-func Watch(ctx context.Context, c cache.Cache, put func(...translator.Event)) error {
-	var synced []toolscache.InformerSynced
-	for _, kind := range Kinds() {
-		informer, err := c.GetInformer(ctx, kind, cache.BlockUntilSynced(false))
-		if err != nil {
-			return fmt.Errorf("watch %T: %w", kind, err)
-		}
-		registration, err := informer.AddEventHandler(handler(put))
-		if err != nil {
-			return fmt.Errorf("watch %T: %w", kind, err)
-		}
-		synced = append(synced, registration.HasSynced)
-	}
-	if !toolscache.WaitForCacheSync(ctx.Done(), synced...) {
-		return fmt.Errorf("wait for the first complete list of objects: %w", ctx.Err())
-	}
-	return nil
+// watch sends every change of the objects of one kind, until it is ended.
+type watch struct {
+	put func(...translator.Event)
+
+	mu sync.Mutex
+	// objects are those that exist, kept if the watch may be ended.
+	objects map[client.ObjectKey]translator.Object
+	ended   bool
+	// sent reports whether all that existed at the start has been sent.
+	sent toolscache.InformerSynced
 }
 
-func handler(put func(...translator.Event)) toolscache.ResourceEventHandler {
-	set := func(o any) {
-		if object, ok := o.(translator.Object); ok {
-			put(translator.Event{Object: object})
-		}
+// begin starts a watch without waiting for anything. Every object that is put is the informer's own and must not be written to.
+func begin(ctx context.Context, c cache.Cache, kind Kind, put func(...translator.Event)) (*watch, error) {
+	w := &watch{put: put}
+	if kind.Optional {
+		w.objects = map[client.ObjectKey]translator.Object{}
 	}
-	return toolscache.ResourceEventHandlerFuncs{
-		AddFunc:    set,
-		UpdateFunc: func(_, now any) { set(now) },
+	informer, err := c.GetInformer(ctx, kind.Object, cache.BlockUntilSynced(false))
+	if err != nil {
+		return nil, fmt.Errorf("watch %T: %w", kind.Object, err)
+	}
+	registration, err := informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
+		AddFunc:    func(o any) { w.changed(o, false) },
+		UpdateFunc: func(_, o any) { w.changed(o, false) },
 		DeleteFunc: func(o any) {
 			if unseen, ok := o.(toolscache.DeletedFinalStateUnknown); ok {
 				o = unseen.Obj
 			}
-			if object, ok := o.(translator.Object); ok {
-				put(translator.Event{Object: object, Deleted: true})
-			}
+			w.changed(o, true)
 		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("watch %T: %w", kind.Object, err)
 	}
+	w.sent = registration.HasSynced
+	return w, nil
+}
+
+func (w *watch) changed(o any, deleted bool) {
+	object, ok := o.(translator.Object)
+	if !ok {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	key := client.ObjectKey{Namespace: object.GetNamespace(), Name: object.GetName()}
+	switch {
+	case w.ended:
+		return // It has been reported as deleted already.
+	case w.objects == nil:
+	case deleted:
+		delete(w.objects, key)
+	default:
+		w.objects[key] = object
+	}
+	w.put(translator.Event{Object: object, Deleted: deleted})
+}
+
+// end reports all objects as deleted; nothing is sent afterwards.
+func (w *watch) end() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ended = true
+	for _, object := range w.objects {
+		w.put(translator.Event{Object: object, Deleted: true})
+	}
+	w.objects = nil
 }

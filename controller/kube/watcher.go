@@ -1,0 +1,208 @@
+package kube
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	toolscache "k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"gatehouse/translator"
+)
+
+// A kind that is served, but cannot be watched yet, is tried again after firstRetry, then less and less often.
+const (
+	firstRetry = 100 * time.Millisecond
+	lastRetry  = 10 * time.Second
+)
+
+// Watcher sends every change of the objects that the translation reads. An optional kind is watched while the cluster serves it:
+// its objects come when its CRD does, and are reported as deleted when the CRD is deleted.
+type Watcher struct {
+	Cache cache.Cache
+	// Reader reads CRDs, and knows the kinds of the objects. It does so from the API server itself: the cache has no more than the
+	// names of CRDs.
+	Reader client.Client
+	Put    func(...translator.Event)
+	Log    logr.Logger
+
+	queue workqueue.TypedRateLimitingInterface[string]
+	mu    sync.Mutex
+	// optional has the optional kinds by the names of their CRDs.
+	optional map[string]*optional
+}
+
+// optional is what is known of an optional kind.
+type optional struct {
+	kind Kind
+	gvk  schema.GroupVersionKind
+	// settled tells that it has been found out whether the cluster serves the kind.
+	settled bool
+	// watch is nil while the cluster does not serve the kind.
+	watch *watch
+}
+
+// Watch returns once all objects that exist have been sent. An optional kind that the cluster does not serve keeps nobody waiting;
+// one that it serves is waited for, lest routes be served without the policies that exist. The watches go on until ctx ends.
+func (w *Watcher) Watch(ctx context.Context) error {
+	w.optional = map[string]*optional{}
+	w.queue = workqueue.NewTypedRateLimitingQueue(workqueue.NewTypedItemExponentialFailureRateLimiter[string](firstRetry, lastRetry))
+	synced := []toolscache.InformerSynced{w.settled}
+	for _, kind := range Kinds() {
+		if kind.Optional {
+			if err := w.add(kind); err != nil {
+				return err
+			}
+			continue
+		}
+		required, err := begin(ctx, w.Cache, kind, w.Put)
+		if err != nil {
+			return err
+		}
+		synced = append(synced, required.sent)
+	}
+	if err := w.followDefinitions(ctx); err != nil {
+		return err
+	}
+	if !toolscache.WaitForCacheSync(ctx.Done(), synced...) {
+		return fmt.Errorf("wait for the first complete list of objects: %w", ctx.Err())
+	}
+	return nil
+}
+
+func (w *Watcher) add(kind Kind) error {
+	gvk, err := w.Reader.GroupVersionKindFor(kind.Object)
+	if err != nil {
+		return fmt.Errorf("find the kind of %T: %w", kind.Object, err)
+	}
+	w.optional[DefinitionOf(gvk)] = &optional{kind: kind, gvk: gvk}
+	return nil
+}
+
+// DefinitionOf is the name of the CRD of a kind, if its plural follows English.
+func DefinitionOf(gvk schema.GroupVersionKind) string {
+	plural, _ := meta.UnsafeGuessKindToResource(gvk)
+	return plural.GroupResource().String()
+}
+
+// followDefinitions looks at every optional kind now, and again whenever its CRD changes.
+func (w *Watcher) followDefinitions(ctx context.Context) error {
+	informer, err := w.Cache.GetInformer(ctx, definitions(), cache.BlockUntilSynced(false))
+	if err != nil {
+		return fmt.Errorf("watch CRDs: %w", err)
+	}
+	changed := func(o any) {
+		name, err := toolscache.DeletionHandlingMetaNamespaceKeyFunc(o)
+		if _, known := w.optional[name]; err == nil && known {
+			w.queue.Add(name)
+		}
+	}
+	_, err = informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
+		AddFunc: changed, UpdateFunc: func(_, o any) { changed(o) }, DeleteFunc: changed,
+	})
+	if err != nil {
+		return fmt.Errorf("watch CRDs: %w", err)
+	}
+	for name := range w.optional {
+		w.queue.Add(name)
+	}
+	context.AfterFunc(ctx, w.queue.ShutDown)
+	go w.work(ctx)
+	return nil
+}
+
+// definitions stand for CRDs of which only the metadata is read: the schemas of a cluster's CRDs can be large.
+func definitions() *metav1.PartialObjectMetadata {
+	crd := &metav1.PartialObjectMetadata{}
+	crd.SetGroupVersionKind(apiextensionsv1.SchemeGroupVersion.WithKind("CustomResourceDefinition"))
+	return crd
+}
+
+func (w *Watcher) work(ctx context.Context) {
+	for {
+		name, stopped := w.queue.Get()
+		if stopped {
+			return
+		}
+		if err := w.look(ctx, name); err != nil && ctx.Err() == nil {
+			w.Log.Error(err, "could not watch a kind; trying again", "crd", name)
+			w.queue.AddRateLimited(name)
+		} else {
+			w.queue.Forget(name)
+		}
+		w.queue.Done(name)
+	}
+}
+
+// look begins or ends the watch of a kind, as the cluster serves it or not.
+func (w *Watcher) look(ctx context.Context, name string) error {
+	o := w.optional[name]
+	served, err := w.served(ctx, name, o.gvk.Version)
+	if err != nil {
+		return err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case served && o.watch == nil:
+		// It fails while the API server has not put the new kind into its discovery.
+		if o.watch, err = begin(ctx, w.Cache, o.kind, w.Put); err != nil {
+			return err
+		}
+		if o.settled {
+			w.Log.Info("a kind has appeared; watching its objects", "crd", name)
+		}
+	case !served && o.watch != nil:
+		w.Log.Info("a kind is gone, and its objects with it", "crd", name)
+		o.watch.end()
+		o.watch = nil
+		if err := w.Cache.RemoveInformer(ctx, o.kind.Object); err != nil {
+			return fmt.Errorf("stop watching %T: %w", o.kind.Object, err)
+		}
+	case !served && !o.settled:
+		w.Log.Info("a kind is not installed; its objects are watched once it is", "crd", name, "version", o.gvk.Version)
+	}
+	o.settled = true
+	return nil
+}
+
+// served reports whether the API server serves the kind in the version that is read.
+func (w *Watcher) served(ctx context.Context, name, version string) (bool, error) {
+	crd := &apiextensionsv1.CustomResourceDefinition{}
+	err := w.Reader.Get(ctx, client.ObjectKey{Name: name}, crd)
+	switch {
+	case apierrors.IsNotFound(err):
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("read CRD %s: %w", name, err)
+	}
+	established := slices.ContainsFunc(crd.Status.Conditions, func(c apiextensionsv1.CustomResourceDefinitionCondition) bool {
+		return c.Type == apiextensionsv1.Established && c.Status == apiextensionsv1.ConditionTrue
+	})
+	return established && slices.ContainsFunc(crd.Spec.Versions, func(v apiextensionsv1.CustomResourceDefinitionVersion) bool {
+		return v.Name == version && v.Served
+	}), nil
+}
+
+// settled reports whether every optional kind has been looked at, and the objects of those that are served have been sent.
+func (w *Watcher) settled() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, o := range w.optional {
+		if !o.settled || o.watch != nil && !o.watch.sent() {
+			return false
+		}
+	}
+	return true
+}
