@@ -7,10 +7,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
-	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/api/v1alpha1"
 	"gatehouse/policies/envoyproxy"
+	"gatehouse/translator"
 )
 
 // service is what clients connect to.
@@ -75,13 +75,11 @@ func exposure(spec *corev1.ServiceSpec, given *v1alpha1.KubernetesServiceSpec) {
 
 // addresses asks for the IP addresses of the Gateway's spec.addresses. A ClusterIP Service can have one only.
 func (f *fleet) addresses(spec *corev1.ServiceSpec) {
-	for _, address := range f.Gateway.Spec.Addresses {
-		switch {
-		case or(address.Type, gwapiv1.IPAddressType) != gwapiv1.IPAddressType || address.Value == "":
-		case spec.Type != corev1.ServiceTypeClusterIP:
-			spec.ExternalIPs = append(spec.ExternalIPs, address.Value)
-		case spec.ClusterIP == "":
-			spec.ClusterIP = address.Value
+	for _, ip := range translator.StaticAddresses(f.Gateway) {
+		if spec.Type != corev1.ServiceTypeClusterIP {
+			spec.ExternalIPs = append(spec.ExternalIPs, ip.String())
+		} else if spec.ClusterIP == "" {
+			spec.ClusterIP = ip.String()
 		}
 	}
 }

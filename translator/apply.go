@@ -99,7 +99,7 @@ func (m *merger) class(old, desired *gwapiv1.GatewayClassStatus) {
 
 func (m *merger) gateway(old, desired *gwapiv1.GatewayStatus) {
 	old.Conditions = m.conditions(old.Conditions, desired.Conditions)
-	if !equalFleets(Fleet{Addresses: old.Addresses}, Fleet{Addresses: desired.Addresses}) {
+	if !equalAddresses(old.Addresses, desired.Addresses) {
 		old.Addresses = desired.Addresses
 		m.note(Verdicts)
 	}

@@ -58,27 +58,6 @@ func (t *Tables) gateway(r *flow.Read, _ string, g *gwapiv1.Gateway) (*gatewayRo
 	return row, true
 }
 
-// addressProblems tells of addresses, which are not served: the Gateway gets the addresses of its Service.
-func addressProblems(g *gwapiv1.Gateway) []verdict.Problem {
-	var problems []verdict.Problem
-	for i, a := range g.Spec.Addresses {
-		field := fmt.Sprintf("spec.addresses[%d]", i)
-		if a.Type != nil && *a.Type != gwapiv1.IPAddressType && *a.Type != gwapiv1.HostnameAddressType {
-			problems = append(problems, verdict.Problem{
-				Field: field + ".type", Reason: string(gwapiv1.GatewayReasonUnsupportedAddress), Weight: verdict.Unresolved,
-				Message: fmt.Sprintf("addresses of type %q are not served; leave addresses out", *a.Type),
-			})
-			continue
-		}
-		problems = append(problems, verdict.Problem{
-			Field: field, Reason: string(gwapiv1.GatewayReasonAddressNotUsable), Weight: verdict.Unresolved,
-			Condition: string(gwapiv1.GatewayConditionProgrammed),
-			Message:   fmt.Sprintf("address %q cannot be requested; leave addresses out, the Gateway gets those of its Service", a.Value),
-		})
-	}
-	return problems
-}
-
 // accepted reports whether the Gateway as a whole can be served; its listeners may still be wrong.
 func (g *gatewayRow) accepted() bool {
 	return len(about(g.Problems, string(gwapiv1.GatewayConditionAccepted), "")) == 0

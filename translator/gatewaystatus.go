@@ -11,9 +11,6 @@ import (
 	"gatehouse/translator/flow"
 )
 
-// maxAddresses is the API's limit for Gateway.status.addresses.
-const maxAddresses = 16
-
 func (t *Tables) gatewayStatus(r *flow.Read, key string, object *gwapiv1.Gateway) (*Status, bool) {
 	g, ours := t.gateways.Get(r, key)
 	if !ours {
@@ -23,7 +20,7 @@ func (t *Tables) gatewayStatus(r *flow.Read, key string, object *gwapiv1.Gateway
 	problems := slices.Clone(g.Problems)
 	fleet, _ := t.in.fleets.Get(r, key)
 	missing := t.missing(r, key)
-	desired := &gwapiv1.GatewayStatus{Addresses: fleet.Addresses[:min(len(fleet.Addresses), maxAddresses)]}
+	desired := &gwapiv1.GatewayStatus{}
 	var refused []string
 	for i := range g.Gateway.Spec.Listeners {
 		at := slices.IndexFunc(rows, func(row flow.Row[*listenerRow]) bool { return row.Value.Index == i })
@@ -49,6 +46,7 @@ func (t *Tables) gatewayStatus(r *flow.Read, key string, object *gwapiv1.Gateway
 		programmed.Status, programmed.Reason = metav1.ConditionFalse, string(gwapiv1.GatewayReasonInvalid)
 		programmed.Message = "no listener can be served, see their conditions"
 	}
+	setAddresses(g.Gateway, fleet, desired, &programmed)
 	desired.Conditions = []metav1.Condition{accepted, programmed}
 	return newStatus(g.Gateway, problems, desired), true
 }
@@ -80,7 +78,11 @@ func (g *gatewayRow) programmed(accepted metav1.Condition, fleet Fleet, missing 
 	switch {
 	case accepted.Status != metav1.ConditionTrue:
 		c.Reason, c.Message = string(gwapiv1.GatewayReasonInvalid), "the Gateway is not accepted, see its condition Accepted"
-	case len(fleet.Addresses) == 0:
+	case fleet.Failure != "":
+		c.Reason, c.Message = string(gwapiv1.GatewayReasonNoResources), fleet.Failure
+	case len(unassigned(g.Gateway, fleet)) > 0:
+		c.Reason, c.Message = string(gwapiv1.GatewayReasonAddressNotUsable), notOfService(unassigned(g.Gateway, fleet))
+	case len(addressesOf(g.Gateway, fleet)) == 0:
 		c.Reason, c.Message = string(gwapiv1.GatewayReasonAddressNotAssigned), "no address has been assigned to the Gateway's Service yet"
 	case fleet.Available <= 0:
 		c.Reason, c.Message = string(gwapiv1.GatewayReasonNoResources), "no Envoy of this Gateway is ready yet"

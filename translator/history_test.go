@@ -94,6 +94,11 @@ func (h *history) gateway() Object {
 	if h.IntN(3) == 0 {
 		g.Annotations = map[string]string{ScopedRoutesAnnotation: "true"}
 	}
+	for range h.IntN(2) * h.IntN(3) {
+		g.Spec.Addresses = append(g.Spec.Addresses, gwapiv1.GatewaySpecAddress{
+			Type: maybe(h, pick(h, gwapiv1.IPAddressType, gwapiv1.HostnameAddressType, "example.com/other")), Value: pick(h, "", "10.2.2.2", "10.3.3.3", "127.0.0.1"),
+		})
+	}
 	for i := range 1 + h.IntN(3) {
 		l := gwapiv1.Listener{Name: gwapiv1.SectionName(fmt.Sprintf("l%d", i)), Port: pick[int32](h, 80, 80, 443, 8080), Protocol: pick(h, gwapiv1.HTTPProtocolType, gwapiv1.HTTPProtocolType, gwapiv1.HTTPSProtocolType, gwapiv1.TCPProtocolType)}
 		l.Hostname = maybe(h, gwapiv1.Hostname(h.hostname()))
@@ -254,7 +259,10 @@ func (h *history) security() Object {
 func (h *history) event() Event {
 	switch h.IntN(12) {
 	case 0:
-		r := FleetReport{Key: h.namespace() + "/" + pick(h, "g1", "g2"), Fleet: Fleet{Available: int32(h.IntN(2)), Desired: 1, Addresses: []gwapiv1.GatewayStatusAddress{{Value: "10.1.1.1"}}}}
+		r := FleetReport{Key: h.namespace() + "/" + pick(h, "g1", "g2"), Fleet: Fleet{Available: int32(h.IntN(2)), Desired: 1, Failure: pick(h, "", "", "the name is taken"), Addresses: []gwapiv1.GatewayStatusAddress{{Value: "10.1.1.1"}}}}
+		if h.IntN(2) == 0 {
+			r.Fleet.Static = []gwapiv1.GatewayStatusAddress{{Value: pick(h, "10.2.2.2", "10.3.3.3")}}
+		}
 		h.fleets[r.Key] = r.Fleet
 		return Event{Fleet: &r}
 	case 1:

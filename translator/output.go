@@ -104,10 +104,19 @@ type Fleet struct {
 	Available, Desired int32
 	// Addresses are the Service's addresses in the form of Gateway status.
 	Addresses []gwapiv1.GatewayStatusAddress
+	// Static are those addresses that the Service was made to ask for: its external IPs, or cluster IPs if it has no others.
+	Static []gwapiv1.GatewayStatusAddress
+	// Failure is why its objects cannot be made as they should be; empty if they can.
+	Failure string
 }
 
 func equalFleets(a, b Fleet) bool {
-	return a.Available == b.Available && a.Desired == b.Desired && slices.EqualFunc(a.Addresses, b.Addresses, func(x, y gwapiv1.GatewayStatusAddress) bool {
+	return a.Available == b.Available && a.Desired == b.Desired && a.Failure == b.Failure &&
+		equalAddresses(a.Addresses, b.Addresses) && equalAddresses(a.Static, b.Static)
+}
+
+func equalAddresses(a, b []gwapiv1.GatewayStatusAddress) bool {
+	return slices.EqualFunc(a, b, func(x, y gwapiv1.GatewayStatusAddress) bool {
 		return x.Value == y.Value && deref(x.Type) == deref(y.Type)
 	})
 }

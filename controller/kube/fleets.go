@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -23,6 +24,10 @@ type Fleets struct {
 	Reader  client.Reader
 	Put     func(...translator.Event)
 	Changed func(gateway string)
+
+	mu sync.Mutex
+	// failures tell why the objects of a fleet cannot be made, by Gateway.
+	failures map[string]string
 }
 
 // Watch returns once the fleets that exist have been reported.
@@ -68,8 +73,33 @@ func (f *Fleets) event(ctx context.Context, o any) {
 		return
 	}
 	f.Changed(gateway)
+	f.put(ctx, gateway)
+}
+
+// Failed reports why the objects of a Gateway's fleet cannot be made; empty when they can.
+func (f *Fleets) Failed(ctx context.Context, gateway, why string) {
+	f.mu.Lock()
+	if f.failures == nil {
+		f.failures = map[string]string{}
+	}
+	same := f.failures[gateway] == why
+	f.failures[gateway] = why
+	if why == "" {
+		delete(f.failures, gateway)
+	}
+	f.mu.Unlock()
+	if !same {
+		f.put(ctx, gateway)
+	}
+}
+
+func (f *Fleets) put(ctx context.Context, gateway string) {
+	// One at a time, so that the newest report is put last.
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	report, err := f.report(ctx, gateway)
 	if err == nil { // The cache answers always; once it is closed nothing needs a report.
+		report.Failure = f.failures[gateway]
 		f.Put(translator.Event{Fleet: &translator.FleetReport{Key: gateway, Fleet: report}})
 	}
 }
@@ -100,6 +130,7 @@ func (f *Fleets) report(ctx context.Context, gateway string) (translator.Fleet, 
 	}
 	for i := range services.Items {
 		fleet.Addresses = append(fleet.Addresses, addresses(&services.Items[i])...)
+		fleet.Static = append(fleet.Static, static(&services.Items[i])...)
 	}
 	return fleet, nil
 }
@@ -107,27 +138,35 @@ func (f *Fleets) report(ctx context.Context, gateway string) (translator.Fleet, 
 // addresses are where a Service is reached, in the form of a Gateway's status.
 func addresses(s *corev1.Service) []gwapiv1.GatewayStatusAddress {
 	var found []gwapiv1.GatewayStatusAddress
-	add := func(kind gwapiv1.AddressType, value string) {
-		if value == "" || value == corev1.ClusterIPNone || slices.ContainsFunc(found, func(a gwapiv1.GatewayStatusAddress) bool { return a.Value == value }) {
-			return
-		}
-		found = append(found, gwapiv1.GatewayStatusAddress{Type: &kind, Value: value})
-	}
 	if s.Spec.Type == corev1.ServiceTypeLoadBalancer {
 		for _, in := range s.Status.LoadBalancer.Ingress {
-			add(gwapiv1.IPAddressType, in.IP)
-			add(gwapiv1.HostnameAddressType, in.Hostname)
+			found = add(found, gwapiv1.IPAddressType, in.IP)
+			found = add(found, gwapiv1.HostnameAddressType, in.Hostname)
 		}
 	}
 	if len(found) == 0 {
-		for _, ip := range s.Spec.ExternalIPs {
-			add(gwapiv1.IPAddressType, ip)
-		}
-	}
-	if len(found) == 0 && s.Spec.Type == corev1.ServiceTypeClusterIP {
-		for _, ip := range s.Spec.ClusterIPs {
-			add(gwapiv1.IPAddressType, ip)
-		}
+		return static(s)
 	}
 	return found
+}
+
+// static are the addresses of a Service that its spec names.
+func static(s *corev1.Service) []gwapiv1.GatewayStatusAddress {
+	ips := s.Spec.ExternalIPs
+	if len(ips) == 0 && s.Spec.Type == corev1.ServiceTypeClusterIP {
+		ips = s.Spec.ClusterIPs
+	}
+	var found []gwapiv1.GatewayStatusAddress
+	for _, ip := range ips {
+		found = add(found, gwapiv1.IPAddressType, ip)
+	}
+	return found
+}
+
+// add appends an address, each once.
+func add(to []gwapiv1.GatewayStatusAddress, kind gwapiv1.AddressType, value string) []gwapiv1.GatewayStatusAddress {
+	if value == "" || value == corev1.ClusterIPNone || slices.ContainsFunc(to, func(a gwapiv1.GatewayStatusAddress) bool { return a.Value == value }) {
+		return to
+	}
+	return append(to, gwapiv1.GatewayStatusAddress{Type: &kind, Value: value})
 }
