@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -38,6 +39,9 @@ type Applier struct {
 	// Known, if set before Start, returns when every Gateway that exists has been Set, or false if ctx ends before. The fleets of
 	// Gateways that were deleted while nobody watched are then removed.
 	Known func(ctx context.Context) bool
+	// Failed, if set before Start, is told why a Gateway's fleet cannot be made as it is required, until somebody changes something;
+	// and of the empty reason when it can.
+	Failed func(ctx context.Context, key, why string)
 
 	mu       sync.Mutex
 	settings Settings
@@ -145,6 +149,7 @@ func (a *Applier) work(ctx context.Context) {
 			return
 		}
 		err := a.Reconcile(ctx, key)
+		a.report(ctx, key, err)
 		switch {
 		case err == nil:
 			a.queue.Forget(key)
@@ -154,6 +159,22 @@ func (a *Applier) work(ctx context.Context) {
 		}
 		a.queue.Done(key)
 	}
+}
+
+// report tells of a failure that does not pass by itself.
+func (a *Applier) report(ctx context.Context, key string, err error) {
+	switch {
+	case a.Failed == nil || ctx.Err() != nil:
+	case err == nil:
+		a.Failed(ctx, key, "")
+	case stays(err):
+		a.Failed(ctx, key, err.Error())
+	}
+}
+
+// stays tells that an error comes from what is in the cluster: a name that is taken, or what the API server refuses.
+func stays(err error) bool {
+	return errors.Is(err, errTaken) || apierrors.IsInvalid(err) || apierrors.IsForbidden(err) || apierrors.IsBadRequest(err)
 }
 
 // Reconcile brings the fleet of one Gateway up to date. Everything that can be done is done, even if a part fails. It must not run

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -213,7 +214,7 @@ func TestObjectsOfOthersAreNotTaken(t *testing.T) {
 
 	f.Set("shop/api", withProvider(requirement("api"), provider))
 	err := f.Reconcile(t.Context(), "shop/api")
-	if want := fmt.Sprintf("Deployment %s/edge belongs to Gateway shop/web already: give one of the two another name in its EnvoyProxy", namespace); err == nil || err.Error() != want {
+	if want := fmt.Sprintf("the name is taken: Deployment %s/edge belongs to Gateway shop/web; give one of the two another name in its EnvoyProxy", namespace); err == nil || err.Error() != want {
 		t.Errorf("a Deployment of another Gateway: %v, want %s", err, want)
 	}
 
@@ -269,6 +270,8 @@ func TestStart(t *testing.T) {
 	bad := withProvider(requirement("bad"), v1alpha1.EnvoyProxyKubernetesProvider{EnvoyService: &v1alpha1.KubernetesServiceSpec{
 		LoadBalancerSourceRanges: []string{"nonsense"},
 	}})
+	var failures sync.Map
+	a.Failed = func(_ context.Context, key, why string) { failures.Store(key, why) }
 	a.Known = func(context.Context) bool {
 		a.Set("shop/bad", bad)
 		a.Set("shop/web", requirement("web"))
@@ -284,6 +287,14 @@ func TestStart(t *testing.T) {
 	)
 	slices.Sort(want)
 	f.eventually(t, func() string { names, _ := f.fleet(t); return cmp.Diff(want, names) })
+	f.eventually(t, func() string {
+		why, _ := failures.Load("shop/bad")
+		if text, _ := why.(string); !strings.Contains(text, "nonsense") {
+			return fmt.Sprintf("the failure of shop/bad is told as %q", text)
+		}
+		fine, told := failures.Load("shop/web")
+		return map[bool]string{false: fmt.Sprintf("shop/web: %v", fine)}[told && fine == ""]
+	})
 
 	a.SetCA([]byte("another CA\n"))
 	config := &corev1.ConfigMap{}

@@ -94,6 +94,9 @@ func (a *Applier) free(ctx context.Context, key string, desired client.Object) (
 	return mayTake(key, live, nameOf(desired))
 }
 
+// errTaken is of an object whose name the fleet needs, and that is another's.
+var errTaken = errors.New("the name is taken")
+
 // mayTake tells whether the existing object is of the Gateway's fleet. A ServiceAccount that somebody else made is used as it is;
 // any other object of somebody else's is an error.
 func mayTake(key string, live client.Object, name object) (bool, error) {
@@ -101,11 +104,11 @@ func mayTake(key string, live client.Object, name object) (bool, error) {
 	case owned && byLabels(owner) == byLabels(key):
 		return true, nil
 	case owned:
-		return false, fmt.Errorf("%s belongs to Gateway %s already: give one of the two another name in its EnvoyProxy", name, owner)
+		return false, fmt.Errorf("%w: %s belongs to Gateway %s; give one of the two another name in its EnvoyProxy", errTaken, name, owner)
 	case name.kind == "ServiceAccount":
 		return false, nil
 	}
-	return false, fmt.Errorf("%s exists, and was not made for a Gateway: delete it, or choose another name in the EnvoyProxy", name)
+	return false, fmt.Errorf("%w: %s exists, and was not made for a Gateway; delete it, or choose another name in the EnvoyProxy", errTaken, name)
 }
 
 // send applies the object server-side and returns what is stored now.

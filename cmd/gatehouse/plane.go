@@ -55,6 +55,7 @@ type plane struct {
 	identities *controller.Identities
 	replicas   *controller.Replicas
 	infra      *infra.Applier
+	fleets     *kube.Fleets
 	settings   infra.Settings
 }
 
@@ -165,6 +166,11 @@ func (p *plane) addInfrastructure(c *config.EnvoyGateway) {
 	}
 	p.infra = infra.New(p.manager.GetClient(), p.settings, p.log.WithName("infrastructure"))
 	p.infra.Known = func(ctx context.Context) bool { return p.controller.WaitSynced(ctx) }
+	p.fleets = &kube.Fleets{
+		Reader: p.manager.GetClient(), Changed: p.infra.Changed,
+		Put: func(events ...translator.Event) { p.controller.Put(events...) },
+	}
+	p.infra.Failed = p.fleets.Failed
 	p.keeper.OnChange(func() { p.infra.SetCA(p.keeper.CABundle()) })
 }
 
@@ -276,8 +282,7 @@ func (p *plane) translate(ctx context.Context) error {
 	if err := objects.Watch(ctx); err != nil {
 		return err
 	}
-	fleets := &kube.Fleets{Reader: p.manager.GetClient(), Put: p.controller.Put, Changed: p.infra.Changed}
-	if err := fleets.Watch(ctx, c); err != nil {
+	if err := p.fleets.Watch(ctx, c); err != nil {
 		return err
 	}
 	p.controller.Run(ctx)
