@@ -57,8 +57,8 @@ func (i *Identities) Knows(fleet string) bool {
 	return false
 }
 
-// Set tells the service account (namespace/name) of a fleet; empty means that the fleet is gone.
-func (i *Identities) Set(fleet, account string) {
+// Set tells the service accounts (namespace/name) of a fleet; none means that the fleet is gone.
+func (i *Identities) Set(fleet string, accounts ...string) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	for a, fleets := range i.fleets {
@@ -67,7 +67,7 @@ func (i *Identities) Set(fleet, account string) {
 			delete(i.fleets, a)
 		}
 	}
-	if account != "" {
+	for _, account := range accounts {
 		i.fleets[account] = append(i.fleets[account], fleet)
 	}
 }

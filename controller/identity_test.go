@@ -2,6 +2,7 @@ package controller
 
 import (
 	"encoding/base64"
+	"slices"
 	"testing"
 	"time"
 )
@@ -32,8 +33,21 @@ func TestIdentitiesForgetFleets(t *testing.T) {
 	i.Set("n/a", "ns/shared")
 	i.Set("n/b", "ns/shared")
 	i.Set("n/a", "ns/own")
-	i.Set("n/b", "")
+	i.Set("n/b")
 	if len(i.fleets["ns/shared"]) != 0 || !i.Knows("n/a") || i.Knows("n/b") {
 		t.Errorf("fleets by account: %v, want n/a of ns/own only", i.fleets)
+	}
+}
+
+// TestFleetWithTwoAccounts: while a fleet moves, its proxies prove themselves by either of two accounts, and in the end by one.
+func TestFleetWithTwoAccounts(t *testing.T) {
+	i := NewIdentities(nil, "xds")
+	i.Set("n/a", "n/a", "system/a")
+	if !slices.Equal(i.fleets["n/a"], []string{"n/a"}) || !slices.Equal(i.fleets["system/a"], []string{"n/a"}) {
+		t.Errorf("fleets by account: %v, want n/a by both", i.fleets)
+	}
+	i.Set("n/a", "n/a")
+	if len(i.fleets) != 1 {
+		t.Errorf("fleets by account: %v, want n/a by n/a alone", i.fleets)
 	}
 }

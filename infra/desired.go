@@ -58,10 +58,17 @@ func Desired(req translator.Requirement, s Settings) ([]client.Object, error) {
 	return []client.Object{f.serviceAccount(), config, workload, service}, nil
 }
 
-// Account is the namespace/name of the ServiceAccount whose token the Gateway's Envoys prove themselves with.
-func Account(req translator.Requirement, s Settings) string {
+// Accounts are the namespace/name of the ServiceAccounts whose tokens the Gateway's Envoys prove themselves with. A fleet that moves to
+// its Gateway's namespace is served in the control plane's until it has gone from there.
+func Accounts(req translator.Requirement, s Settings) []string {
 	f := newFleet(req, s)
-	return f.namespace + "/" + f.accountName()
+	own := f.namespace + "/" + f.accountName()
+	if !f.besideGateway() {
+		return []string{own}
+	}
+	s.DeployMode = config.DeployControllerNamespace
+	before := newFleet(req, s)
+	return []string{own, before.namespace + "/" + before.accountName()}
 }
 
 // fleet is a requirement with what follows from it for every object.

@@ -249,24 +249,48 @@ func label(text string) bool {
 	return strings.Trim(text, "abcdefghijklmnopqrstuvwxyz0123456789-") == ""
 }
 
-func TestAccountIsTheOneOfThePods(t *testing.T) {
+func TestAccountsAreThoseOfThePods(t *testing.T) {
 	name := "edge"
 	ep := &v1alpha1.EnvoyProxy{Spec: v1alpha1.EnvoyProxySpec{Provider: &v1alpha1.EnvoyProxyProvider{
 		Kubernetes: &v1alpha1.EnvoyProxyKubernetesProvider{EnvoyServiceAccount: &v1alpha1.KubernetesServiceAccountSpec{Name: &name}},
 	}}}
 	gateway := &gwapiv1.Gateway{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"}}
-	for want, c := range map[string]struct {
+	for _, c := range []struct {
 		ep   *v1alpha1.EnvoyProxy
 		mode config.DeployType
+		want []string
 	}{
-		"gatehouse-system/" + Name("shop", "web"): {nil, config.DeployControllerNamespace},
-		"gatehouse-system/edge":                   {ep, ""},
-		"shop/web":                                {nil, config.DeployGatewayNamespace},
+		{nil, config.DeployControllerNamespace, []string{"gatehouse-system/" + Name("shop", "web")}},
+		{ep, "", []string{"gatehouse-system/edge"}},
+		{nil, config.DeployGatewayNamespace, []string{"shop/web", "gatehouse-system/" + Name("shop", "web")}},
+		{ep, config.DeployGatewayNamespace, []string{"shop/edge", "gatehouse-system/edge"}},
 	} {
 		s := testSettings()
 		s.DeployMode = c.mode
-		if got := Account(translator.Requirement{Gateway: gateway, EnvoyProxy: c.ep}, s); got != want {
-			t.Errorf("Account is %q, want %q", got, want)
+		if got := Accounts(translator.Requirement{Gateway: gateway, EnvoyProxy: c.ep}, s); !slices.Equal(got, c.want) {
+			t.Errorf("Accounts are %q, want %q", got, c.want)
+		}
+	}
+}
+
+// TestLabelsAloneProveNothing: anybody may label objects of a namespace of their own as if they were a Gateway's fleet.
+func TestLabelsAloneProveNothing(t *testing.T) {
+	for _, c := range []struct {
+		mode      config.DeployType
+		namespace string
+		want      bool
+	}{
+		{config.DeployControllerNamespace, "gatehouse-system", true},
+		{config.DeployControllerNamespace, "shop", false},
+		{config.DeployGatewayNamespace, "shop", true},
+		{config.DeployGatewayNamespace, "gatehouse-system", true}, // It may be on the way from there.
+		{config.DeployGatewayNamespace, "evil", false},
+	} {
+		s := testSettings()
+		s.DeployMode = c.mode
+		o := &metav1.ObjectMeta{Namespace: c.namespace, Labels: envoyproxy.OwnerLabels("shop", "web")}
+		if key, owned := s.KeyOf(o); key != "shop/web" || owned != c.want {
+			t.Errorf("mode %s, an object in %s: %s %t, want %t", c.mode, c.namespace, key, owned, c.want)
 		}
 	}
 }

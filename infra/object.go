@@ -202,10 +202,11 @@ func (a *Applier) prune(ctx context.Context, key string, s *state, wanted map[ob
 
 // list finds objects of fleets.
 func (a *Applier) list(ctx context.Context, of client.MatchingLabels) ([]client.Object, error) {
+	settings, namespace := a.scope()
 	var found []client.Object
 	var failed []error
 	for _, list := range kinds() {
-		if err := a.client.List(ctx, list, of, client.InNamespace(a.namespace())); err != nil {
+		if err := a.client.List(ctx, list, of, client.InNamespace(namespace)); err != nil {
 			failed = append(failed, fmt.Errorf("listing %T: %w", list, err))
 			continue
 		}
@@ -213,7 +214,11 @@ func (a *Applier) list(ctx context.Context, of client.MatchingLabels) ([]client.
 		if err != nil {
 			failed = append(failed, err)
 		}
-		found = append(found, objects...)
+		for _, o := range objects {
+			if _, owned := settings.KeyOf(o); owned {
+				found = append(found, o)
+			}
+		}
 	}
 	return found, errors.Join(failed...)
 }

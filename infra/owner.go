@@ -2,10 +2,12 @@ package infra
 
 import (
 	"maps"
+	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"gatehouse/api/config"
 	"gatehouse/policies/envoyproxy"
 )
 
@@ -14,6 +16,16 @@ import (
 func Name(gatewayNamespace, gatewayName string) string {
 	key := gatewayNamespace + "/" + gatewayName
 	return "envoy-" + envoyproxy.Short(key, key)
+}
+
+// KeyOf is the namespace/name of the Gateway whose fleet the object belongs to; false if it belongs to none. Labels alone prove
+// nothing, since anybody may set them in a namespace of their own: an object of a fleet is in the control plane's namespace, or, where
+// fleets run beside their Gateways, in its Gateway's.
+func (s Settings) KeyOf(o metav1.Object) (string, bool) {
+	key, owned := envoyproxy.KeyOf(o)
+	home, _, _ := strings.Cut(key, "/")
+	beside := s.DeployMode == config.DeployGatewayNamespace && o.GetNamespace() == home
+	return key, owned && (beside || o.GetNamespace() == s.ControllerNamespace)
 }
 
 func (f *fleet) ownerLabels() map[string]string {
@@ -54,6 +66,7 @@ func (f *fleet) annotations(more map[string]string) map[string]string {
 		}
 	}
 	maps.Copy(annotations, more)
+	delete(annotations, envoyproxy.AnnotationGatewayName) // It is not for users to say whose the object is.
 	if envoyproxy.LabelValue(f.Gateway.Name) != f.Gateway.Name {
 		annotations[envoyproxy.AnnotationGatewayName] = f.Gateway.Name
 	}

@@ -54,14 +54,14 @@ func (a *Applier) sweepOne(ctx context.Context, key string) error {
 	return nil
 }
 
-// namespace is where fleets are; empty means that they are in many namespaces.
-func (a *Applier) namespace() string {
+// scope is where fleets are: a namespace, which is empty if they are in many.
+func (a *Applier) scope() (Settings, string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.settings.DeployMode == config.DeployGatewayNamespace {
-		return ""
+		return a.settings, ""
 	}
-	return a.settings.ControllerNamespace
+	return a.settings, a.settings.ControllerNamespace
 }
 
 func ownerLabelsOf(key string) map[string]string {

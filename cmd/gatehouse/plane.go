@@ -167,7 +167,7 @@ func (p *plane) addInfrastructure(c *config.EnvoyGateway) {
 	p.infra = infra.New(p.manager.GetClient(), p.settings, p.log.WithName("infrastructure"))
 	p.infra.Known = func(ctx context.Context) bool { return p.controller.WaitSynced(ctx) }
 	p.fleets = &kube.Fleets{
-		Reader: p.manager.GetClient(), Changed: p.infra.Changed,
+		Reader: p.manager.GetClient(), KeyOf: p.settings.KeyOf, Changed: p.infra.Changed,
 		Put: func(events ...translator.Event) { p.controller.Put(events...) },
 	}
 	p.infra.Failed = p.fleets.Failed
@@ -261,12 +261,12 @@ func (everywhere) NeedLeaderElection() bool { return false }
 func (p *plane) require(gateway string, r *translator.Requirement) {
 	switch {
 	case r == nil:
-		p.identities.Set(gateway, "")
+		p.identities.Set(gateway)
 		p.infra.Set(gateway, nil)
 	case r.Hold && p.identities.Knows(gateway):
 		p.infra.Set(gateway, r) // What exists stays as it is, its service account too.
 	default:
-		p.identities.Set(gateway, infra.Account(*r, p.settings))
+		p.identities.Set(gateway, infra.Accounts(*r, p.settings)...)
 		p.infra.Set(gateway, r)
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -21,7 +22,9 @@ import (
 // Fleets watches the objects of the Gateways' fleets. It reports each fleet's state to put, and to changed that objects of a
 // Gateway changed, so that drift can be repaired.
 type Fleets struct {
-	Reader  client.Reader
+	Reader client.Reader
+	// KeyOf is the Gateway of an object; false if it belongs to no fleet.
+	KeyOf   func(metav1.Object) (string, bool)
 	Put     func(...translator.Event)
 	Changed func(gateway string)
 
@@ -68,7 +71,7 @@ func (f *Fleets) event(ctx context.Context, o any) {
 	if !ok {
 		return
 	}
-	gateway, owned := envoyproxy.KeyOf(object)
+	gateway, owned := f.KeyOf(object)
 	if !owned {
 		return
 	}
@@ -120,19 +123,30 @@ func (f *Fleets) report(ctx context.Context, gateway string) (translator.Fleet, 
 			return fleet, fmt.Errorf("list the fleet of Gateway %s: %w", gateway, err)
 		}
 	}
-	for _, d := range deployments.Items {
-		fleet.Available += d.Status.AvailableReplicas
-		fleet.Desired += *d.Spec.Replicas // The API server sets what is left out.
+	for i := range deployments.Items {
+		if d := &deployments.Items[i]; f.owned(d) {
+			fleet.Available += d.Status.AvailableReplicas
+			fleet.Desired += *d.Spec.Replicas // The API server sets what is left out.
+		}
 	}
-	for _, d := range daemons.Items {
-		fleet.Available += d.Status.NumberAvailable
-		fleet.Desired += d.Status.DesiredNumberScheduled
+	for i := range daemons.Items {
+		if d := &daemons.Items[i]; f.owned(d) {
+			fleet.Available += d.Status.NumberAvailable
+			fleet.Desired += d.Status.DesiredNumberScheduled
+		}
 	}
 	for i := range services.Items {
-		fleet.Addresses = append(fleet.Addresses, addresses(&services.Items[i])...)
-		fleet.Static = append(fleet.Static, static(&services.Items[i])...)
+		if s := &services.Items[i]; f.owned(s) {
+			fleet.Addresses = append(fleet.Addresses, addresses(s)...)
+			fleet.Static = append(fleet.Static, static(s)...)
+		}
 	}
 	return fleet, nil
+}
+
+func (f *Fleets) owned(o metav1.Object) bool {
+	_, owned := f.KeyOf(o)
+	return owned
 }
 
 // addresses are where a Service is reached, in the form of a Gateway's status.
