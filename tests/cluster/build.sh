@@ -11,7 +11,7 @@ set -eu
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 root=$(CDPATH='' cd -- "$here/../.." && pwd)
 bin=${BIN:-$root/bin}
-all='etcd kube-apiserver kube-controller-manager kubectl echo-basic envoy cluster'
+all='etcd kube-apiserver kube-controller-manager kubectl echo-basic dns envoy cluster'
 export GOWORK=off
 
 fail() {
@@ -61,6 +61,7 @@ build() {
 	etcd) (static && go_build "$here/etcd" . etcd) ;;
 	kube-apiserver | kube-controller-manager | kubectl) (static && kubernetes_build "$1") ;;
 	echo-basic) go_build "$root/tests" sigs.k8s.io/gateway-api/conformance/echo-basic echo-basic ;;
+	dns) go_build "$root/tests" ./conformance/dns dns ;;
 	envoy) envoy_build ;;
 	cluster) go_build "$root/tests" ./cluster cluster ;;
 	esac
@@ -104,7 +105,7 @@ count=0
 for name; do
 	count=$((count + 1))
 	stamp=$(inputs "$name" | sha256sum)
-	[ "$name" != cluster ] || stamp= # Go itself knows best what changed here, and is quick to say so.
+	case $name in cluster | dns) stamp= ;; esac # Go itself knows best what changed here, and is quick to say so.
 	if [ -n "$stamp" ] && [ -x "$bin/$name" ] && [ "$(cat "$bin/.stamps/$name" 2>/dev/null)" = "$stamp" ]; then
 		echo "[$count/$#] $name: up to date"
 		continue

@@ -1,0 +1,121 @@
+package conformance
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	confv1 "sigs.k8s.io/gateway-api/conformance/apis/v1"
+	"sigs.k8s.io/gateway-api/conformance/tests"
+	"sigs.k8s.io/gateway-api/conformance/utils/suite"
+	"sigs.k8s.io/gateway-api/pkg/features"
+	"sigs.k8s.io/yaml"
+)
+
+// counts keeps what the suite says of each test.
+type counts struct {
+	out   io.Writer
+	start time.Time
+
+	mu      sync.Mutex
+	outcome map[string]outcome
+}
+
+type outcome string
+
+const (
+	passed  outcome = "passed"
+	failed  outcome = "failed"
+	skipped outcome = "skipped"
+)
+
+func newCounts(out io.Writer) *counts {
+	return &counts{out: out, start: time.Now(), outcome: map[string]outcome{}}
+}
+
+// record is the suite's hook, called at the end of each test, also of those that run beside others.
+func (c *counts) record(t *testing.T, test suite.ConformanceTest, _ *suite.ConformanceTestSuite) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	result := passed
+	switch {
+	case t.Failed():
+		result = failed
+	case t.Skipped():
+		result = skipped
+	}
+	c.outcome[test.ShortName] = result
+	if result != skipped {
+		fmt.Fprintf(c.out, "%5.0fs  %s  %s\n", time.Since(c.start).Seconds(), result, test.ShortName)
+	}
+}
+
+func (c *counts) names(of outcome) []string {
+	var names []string
+	for name, result := range c.outcome {
+		if result == of {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// print tells how many tests passed, failed and were skipped, and the names of the latter two.
+func (c *counts) print() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	fmt.Fprintf(c.out, "\n%d tests passed in %.0f s\n", len(c.names(passed)), time.Since(c.start).Seconds())
+	for _, result := range []outcome{failed, skipped} {
+		names := c.names(result)
+		fmt.Fprintf(c.out, "%d %s", len(names), result)
+		if len(names) > 0 {
+			fmt.Fprintf(c.out, ": %s", strings.Join(names, ", "))
+		}
+		fmt.Fprintln(c.out)
+	}
+}
+
+// mustBeAll fails unless every test passed that needs no feature of a mesh and none that may be missing.
+func (c *counts) mustBeAll(t *testing.T, without []features.FeatureName) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	wanted := gatewayFeatures().Delete(without...)
+	var absent []string
+	for _, test := range tests.ConformanceTests {
+		if wanted.HasAll(test.Features...) && c.outcome[test.ShortName] != passed {
+			absent = append(absent, fmt.Sprintf("%s (%s)", test.ShortName, cmp.Or(c.outcome[test.ShortName], "not run")))
+		}
+	}
+	if len(absent) > 0 {
+		t.Errorf("%d tests for Gateways did not pass: %s", len(absent), strings.Join(absent, ", "))
+	}
+}
+
+// sortReport puts the profiles of a report in the order of their names. The suite writes them in any order, so that two reports
+// could not be compared.
+func sortReport(t *testing.T, path string) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Errorf("read the report: %v", err)
+		return
+	}
+	var report confv1.ConformanceReport
+	if err := yaml.UnmarshalStrict(text, &report); err != nil {
+		t.Errorf("decode the report: %v", err)
+		return
+	}
+	slices.SortFunc(report.ProfileReports, func(a, b confv1.ProfileReport) int { return strings.Compare(a.Name, b.Name) })
+	if text, err = yaml.Marshal(report); err == nil {
+		err = os.WriteFile(path, text, 0o644)
+	}
+	if err != nil {
+		t.Errorf("write the report: %v", err)
+	}
+}
