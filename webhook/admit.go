@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/go-logr/logr"
 	admissionv1 "k8s.io/api/admission/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -36,6 +37,7 @@ type validator struct {
 	decode runtime.Decoder
 	levels levels
 	exists Exists
+	log    logr.Logger
 }
 
 func decoder(scheme *runtime.Scheme) runtime.Decoder {
@@ -75,8 +77,29 @@ func (v *validator) answer(ctx context.Context, request *admissionv1.AdmissionRe
 	if err != nil {
 		return nil, err
 	}
+	if level == LevelWarn {
+		v.tell(request, lines)
+	}
 	return respond(request, level, lines, warnings), nil
 }
+
+// tell logs what level enforce would have denied, so that whoever introduces admission with warnings sees what is in the way of the
+// next level, and who has to be talked to.
+func (v *validator) tell(request *admissionv1.AdmissionRequest, lines []line) {
+	var problems []string
+	for _, l := range lines {
+		if LevelEnforce.denies(l.weight) {
+			problems = append(problems, l.String())
+		}
+	}
+	if len(problems) > 0 {
+		v.log.Info(wouldDeny, "operation", request.Operation, "group", request.Kind.Group, "kind", request.Kind.Kind,
+			"namespace", request.Namespace, "name", request.Name, "user", request.UserInfo.Username, "problems", problems)
+	}
+}
+
+// wouldDeny is what the log says of an object that got in only because of its namespace's level.
+const wouldDeny = "level enforce would have denied what level warn let in"
 
 // object decodes what is to be stored. Whether it has the right form is the API server's business, which has judged it already.
 func (v *validator) object(request *admissionv1.AdmissionRequest) (client.Object, error) {

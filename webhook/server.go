@@ -62,7 +62,7 @@ func NewServer(o Options) (webhook.Server, error) {
 		return nil, errors.New("the admission webhook has no GetCertificate; give it the keeper of the serving certificate")
 	}
 	validator := &validator{
-		trier: o.Trier, decode: decoder(o.Scheme), levels: levels{namespaces: o.Namespaces, fallback: cmp.Or(o.Level, LevelEnforce), log: o.Log}, exists: o.Exists,
+		trier: o.Trier, decode: decoder(o.Scheme), levels: levels{namespaces: o.Namespaces, fallback: cmp.Or(o.Level, LevelEnforce), log: o.Log}, exists: o.Exists, log: o.Log,
 	}
 	mutator := &mutator{mutations: Mutations}
 	counts := newCounts(o.Metrics)
