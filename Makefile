@@ -7,7 +7,7 @@ export CGO_ENABLED := 0
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## Build gatehouse and all that the local Kubernetes needs into bin/
@@ -21,7 +21,7 @@ run: build ## Start the local Kubernetes with Gatehouse, show the quickstart and
 	@tests/run.sh
 
 .PHONY: test
-test: build lint unit e2e ## Everything that must pass
+test: build lint unit e2e conformance ## Everything that must pass
 
 .PHONY: lint
 lint: ## Formatting, linters, and generated files as they should be
@@ -36,6 +36,10 @@ unit: ## Unit tests, goldens, fuzz seeds and the oracle's property tests
 .PHONY: e2e
 e2e: build ## The local Kubernetes, and real traffic through real Envoy
 	cd tests && $(GO) test -count=1 -timeout 40m ./...
+
+.PHONY: conformance
+conformance: build ## The official Gateway API conformance suite; MODE=controller runs it in the default deploy mode, RUN=NAME one test
+	@tests/conformance/run.sh $(or $(MODE),namespace) $(if $(RUN),-run-test $(RUN))
 
 .PHONY: golden
 golden: ## Rewrite the goldens from what the code does now

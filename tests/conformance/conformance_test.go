@@ -3,6 +3,7 @@
 package conformance
 
 import (
+	"flag"
 	"os"
 	"testing"
 
@@ -12,6 +13,8 @@ import (
 
 	confv1 "sigs.k8s.io/gateway-api/conformance/apis/v1"
 )
+
+var refusedOutput = flag.String("refused-output", "", "the file to write what admission at level enforce would have denied to")
 
 // clusterVariable is set for what runs inside a local cluster's network (cluster exec).
 const clusterVariable = "GATEHOUSE_CLUSTER_DIR"
@@ -62,6 +65,9 @@ func TestConformance(t *testing.T) {
 		}
 		if options.ReportOutputPath != "" {
 			sortReport(t, options.ReportOutputPath)
+		}
+		if *refusedOutput != "" {
+			writeRefusals(t, options.Clientset, *refusedOutput)
 		}
 	})
 	conformance.RunConformanceWithOptions(t, options)

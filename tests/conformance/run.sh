@@ -2,7 +2,8 @@
 # Runs the official conformance suite of Gateway API against Gatehouse, installed from its Helm chart into a local Kubernetes.
 #   tests/conformance/run.sh MODE [FLAG OF THE SUITE...]
 # MODE is namespace (Envoys in their Gateway's namespace) or controller (in that of the control plane, the default of the chart). A
-# run of everything writes docs/conformance/MODE.yaml, the official report. All that is said is in bin/conformance-MODE.log.
+# run of everything, without flags, writes docs/conformance/MODE.yaml, the official report, and in MODE namespace what level enforce
+# would have denied. All that the suite says is in bin/conformance-MODE.log.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 mode=${1:-namespace}
@@ -19,7 +20,10 @@ esac
 root=$PWD
 log=$root/bin/conformance-$mode.log
 report=()
-[ $# -gt 0 ] || report=(-report-output "$root/docs/conformance/$mode.yaml")
+if [ $# -eq 0 ]; then
+  report=(-report-output "$root/docs/conformance/$mode.yaml")
+  [ "$mode" != namespace ] || report+=(-refused-output "$root/docs/conformance/refused-at-enforce.md")
+fi
 dir=$(mktemp -d)
 cleanup() {
   trap - EXIT INT TERM
@@ -30,7 +34,6 @@ trap cleanup EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-echo "building the suite"
 (cd tests && go test -c -o "$root/bin/conformance.test" ./conformance)
 tests/up.sh "$dir" "${values[@]}"
 export KUBECONFIG=$dir/kubeconfig
