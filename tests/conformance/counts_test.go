@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -98,24 +100,62 @@ func (c *counts) mustBeAll(t *testing.T, without []features.FeatureName) {
 	}
 }
 
-// sortReport puts the profiles of a report in the order of their names. The suite writes them in any order, so that two reports
-// could not be compared.
-func sortReport(t *testing.T, path string) {
-	text, err := os.ReadFile(path)
+// keepReport stores a report that the suite has just written where the last one is. The profiles are put in the order of their names,
+// since the suite writes them in any order; and a report of the same results stays as it is, so that a run changes no file by its
+// date alone.
+func keepReport(t *testing.T, written, path string) {
+	report, err := readReport(written)
 	if err != nil {
-		t.Errorf("read the report: %v", err)
-		return
-	}
-	var report confv1.ConformanceReport
-	if err := yaml.UnmarshalStrict(text, &report); err != nil {
-		t.Errorf("decode the report: %v", err)
+		t.Errorf("read the suite's report: %v", err)
 		return
 	}
 	slices.SortFunc(report.ProfileReports, func(a, b confv1.ProfileReport) int { return strings.Compare(a.Name, b.Name) })
-	if text, err = yaml.Marshal(report); err == nil {
+	if last, err := readReport(path); err == nil {
+		last.Date, last.Version = report.Date, report.Version
+		if reflect.DeepEqual(last, report) {
+			return
+		}
+	}
+	text, err := yaml.Marshal(report)
+	if err == nil {
 		err = os.WriteFile(path, text, 0o644)
 	}
 	if err != nil {
 		t.Errorf("write the report: %v", err)
+	}
+}
+
+func readReport(path string) (confv1.ConformanceReport, error) {
+	var report confv1.ConformanceReport
+	text, err := os.ReadFile(path)
+	if err == nil {
+		err = yaml.UnmarshalStrict(text, &report)
+	}
+	return report, err
+}
+
+// TestKeepReport: a report is stored with its profiles in order, and stays to the letter until a result is another one.
+func TestKeepReport(t *testing.T) {
+	written, path := filepath.Join(t.TempDir(), "written"), filepath.Join(t.TempDir(), "kept")
+	keep := func(text string) string {
+		if err := os.WriteFile(written, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		keepReport(t, written, path)
+		kept, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(kept)
+	}
+	first := keep("date: one\nprofiles:\n- {name: B}\n- {name: A, core: {statistics: {Passed: 1}}}\n")
+	if strings.Index(first, "name: A") > strings.Index(first, "name: B") {
+		t.Errorf("the profiles are not in order:\n%s", first)
+	}
+	if second := keep("date: two\nprofiles:\n- {name: A, core: {statistics: {Passed: 1}}}\n- {name: B}\n"); second != first {
+		t.Errorf("the same results were stored again:\n%s", second)
+	}
+	if third := keep("date: three\nprofiles:\n- {name: A, core: {statistics: {Passed: 2}}}\n- {name: B}\n"); !strings.Contains(third, "date: three") {
+		t.Errorf("another result was not stored:\n%s", third)
 	}
 }

@@ -89,8 +89,8 @@ func render(all []refusal) ([]byte, error) {
 	fmt.Fprintf(&page, `# What level enforce would have denied of the conformance suite
 
 Written by `+"`make conformance`"+` from the control plane's log. The suite stores objects that must end in a condition that is False, so its
-namespaces have the label `+"`gatehouse.dev/admission: warn`"+`. At level enforce, the default, these %d writes would have been denied, for the
-reasons given; every other object of the suite is stored at that level too.
+namespaces have the label `+"`gatehouse.dev/admission: warn`"+`. At level enforce, the default, it would have denied these (%d), for the reasons
+given; every other object of the suite is stored at that level too.
 
 | object | from | written | denied because |
 |---|---|---|---|
