@@ -20,6 +20,7 @@ import (
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
@@ -186,6 +187,54 @@ func TestRoleCoversWhatIsWatched(t *testing.T) {
 			t.Errorf("the control plane may not list and watch %s", resource.GroupResource())
 		}
 	}
+}
+
+// TestRoleFitsTheDeployMode expects the right to write what fleets are made of in the control plane's namespace alone, or everywhere
+// when fleets run beside their Gateways; and in both modes to ask about the tokens that Envoys show, and to follow CRDs.
+func TestRoleFitsTheDeployMode(t *testing.T) {
+	for rendering, cluster := range map[string]bool{"default": false, "gateway-namespace": true} {
+		var writes, watches []rbacv1.PolicyRule
+		bound := map[string]bool{}
+		for _, obj := range decode(t, helmTemplate(t, "gatehouse", renderings[rendering]...)) {
+			switch obj := obj.(type) {
+			case *rbacv1.ClusterRole:
+				if obj.Name == "gatehouse" {
+					watches = obj.Rules
+				} else if cluster {
+					writes = obj.Rules
+				}
+			case *rbacv1.Role:
+				if obj.Name == "gatehouse-infra" && !cluster {
+					writes = obj.Rules
+				}
+			case *rbacv1.ClusterRoleBinding:
+				bound[obj.RoleRef.Kind+" "+obj.RoleRef.Name] = true
+			case *rbacv1.RoleBinding:
+				bound[obj.RoleRef.Kind+" "+obj.RoleRef.Name] = true
+			}
+		}
+		if role := map[bool]string{true: "ClusterRole", false: "Role"}[cluster] + " gatehouse-infra"; !bound[role] {
+			t.Errorf("%s: the control plane does not have %s, but %v", rendering, role, bound)
+		}
+		for _, verb := range []string{"list", "watch", "create", "patch", "delete"} {
+			for _, resource := range []string{"deployments.apps", "daemonsets.apps", "services", "serviceaccounts", "configmaps"} {
+				if !grants(writes, resource, verb) {
+					t.Errorf("%s: the control plane may not %s %s", rendering, verb, resource)
+				}
+			}
+		}
+		if !grants(watches, "tokenreviews.authentication.k8s.io", "create") || !grants(watches, "customresourcedefinitions.apiextensions.k8s.io", "watch") {
+			t.Errorf("%s: the control plane may not review tokens or not watch CRDs: %v", rendering, watches)
+		}
+	}
+}
+
+// grants tells whether the rules allow a verb on a resource, which is named with its group.
+func grants(rules []rbacv1.PolicyRule, resource, verb string) bool {
+	wanted := schema.ParseGroupResource(resource)
+	return slices.ContainsFunc(rules, func(rule rbacv1.PolicyRule) bool {
+		return slices.Contains(rule.APIGroups, wanted.Group) && slices.Contains(rule.Resources, wanted.Resource) && slices.Contains(rule.Verbs, verb)
+	})
 }
 
 // checkClusterRole expects a role to write nothing in foreign namespaces but status and what names itself. In
