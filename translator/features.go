@@ -13,8 +13,11 @@ import (
 // code that serves it.
 var served = []features.FeatureName{
 	features.SupportGateway,
+	features.SupportGatewayAddressEmpty,
 	features.SupportGatewayHTTPListenerIsolation,
+	features.SupportGatewayInfrastructure,
 	features.SupportGatewayPort8080,
+	features.SupportGatewayStaticAddresses,
 
 	features.SupportReferenceGrant,
 
