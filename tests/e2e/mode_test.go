@@ -1,0 +1,110 @@
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// deployMode upgrades the release, as a user does who wants fleets in another namespace.
+func deployMode(t *testing.T, mode string) {
+	t.Helper()
+	upgrade := exec.Command(filepath.Join(bin, "helm"), "upgrade", "gatehouse", filepath.Join(root, "manifests/gatehouse"),
+		"--namespace", "gatehouse-system", "--reuse-values", "--set", "config.envoyGateway.provider.kubernetes.deploy.type="+mode, "--wait", "--timeout", "60s")
+	upgrade.Env = append(os.Environ(), "KUBECONFIG="+filepath.Join(dir, "kubeconfig"))
+	out, err := upgrade.CombinedOutput()
+	must(t, string(out), err)
+}
+
+// fleetObjects lists the objects of the scene's Gateway in a namespace.
+func fleetObjects(s scene, gateway, namespace string) (string, error) {
+	out, err := kubectl("get", "deployments,services,serviceaccounts,configmaps", "-n", namespace, "-o", "name", "-l",
+		"gateway.envoyproxy.io/owning-gateway-namespace="+s.namespace+",gateway.envoyproxy.io/owning-gateway-name="+gateway)
+	return strings.Join(strings.Fields(out), " "), err
+}
+
+// has waits until the objects of the scene's Gateway in a namespace are these.
+func (s scene) has(t *testing.T, gateway, namespace, want string) {
+	t.Helper()
+	eventually(t, fmt.Sprintf("the fleet of Gateway %s in %s", gateway, namespace), func() error {
+		got, err := fleetObjects(s, gateway, namespace)
+		if err == nil && got != want {
+			err = fmt.Errorf("it has %q, want %q", got, want)
+		}
+		return err
+	})
+}
+
+// TestFleetsBesideTheirGateways: after a change of the deploy mode the fleet of each Gateway is in the Gateway's namespace and has its name,
+// and nothing of it is left where it was. It is repaired there, goes with its Gateway, and takes no name that is another's.
+func TestFleetsBesideTheirGateways(t *testing.T) {
+	s := newScene(t, "beside")
+	s.apply(t, fmt.Sprintf(echoServer, "a", 1), plainGateway, route("r", "beside.example.com"))
+	settles(t, address(t, s.namespace, "gw"), "GET beside.example.com/", http.StatusOK)
+
+	t.Cleanup(func() {
+		deployMode(t, "ControllerNamespace")
+		// The control plane may not touch other namespaces any more, as docs/operations.md tells.
+		out, err := kubectl("delete", "deployments,services,serviceaccounts,configmaps", "-A", "-l",
+			"app.kubernetes.io/managed-by=envoy-gateway,gateway.networking.k8s.io/gateway-name")
+		must(t, out, err)
+		s.becomes(t, "gateway/gw", condition(".status", "Programmed"), "True")
+	})
+	deployMode(t, "GatewayNamespace")
+	s.has(t, "gw", "gatehouse-system", "")
+	whole := "deployment.apps/gw service/gw serviceaccount/gw configmap/gw"
+	s.has(t, "gw", s.namespace, whole)
+	settles(t, address(t, s.namespace, "gw"), "GET beside.example.com/", http.StatusOK)
+	s.becomes(t, "gateway/gw", message(".status", "Programmed"), "1/1 envoy replicas available")
+	if pods := s.kubectl(t, "get", "pods", "-l", "gateway.networking.k8s.io/gateway-name=gw", "-o", "name"); !strings.HasPrefix(pods, "pod/gw-") {
+		t.Errorf("pods with the label of the Gateway: %q", pods)
+	}
+
+	s.kubectl(t, "delete", "service", "gw")
+	s.has(t, "gw", s.namespace, whole)
+	settles(t, address(t, s.namespace, "gw"), "GET beside.example.com/", http.StatusOK)
+
+	s.apply(t, strings.Replace(plainGateway, "name: gw", "name: a", 1))
+	s.becomes(t, "gateway/a", reason(".status", "Programmed"), "NoResources")
+	if why := s.kubectl(t, "get", "gateway", "a", "-o", "jsonpath="+message(".status", "Programmed")); !strings.Contains(why, "Service "+s.namespace+"/a exists") {
+		t.Errorf("Gateway a, whose name a Service has: %s", why)
+	}
+	settles(t, address(t, s.namespace, "gw"), "GET beside.example.com/", http.StatusOK) // The Service still leads to its pods.
+
+	s.kubectl(t, "delete", "gateway", "gw", "a")
+	s.has(t, "gw", s.namespace, "")
+	s.has(t, "a", s.namespace, "")
+	s.kubectl(t, "get", "service/a", "deployment/a")
+	s.apply(t, plainGateway)
+}
+
+// TestStaticAddress: a Gateway is served at the IP address that it asks for, and says no other. A name that it asks for besides keeps it
+// from being programmed, and nothing else.
+func TestStaticAddress(t *testing.T) {
+	t.Parallel()
+	const asked = "10.98.250.7"
+	s := newScene(t, "static")
+	gateway := strings.Replace(plainGateway, "gatewayClassName: eg", "gatewayClassName: eg\n  addresses: [{value: "+asked+"}%s]", 1)
+	s.apply(t, fmt.Sprintf(echoServer, "a", 1), fmt.Sprintf(gateway, ""), route("r", "static.example.com"))
+	s.becomes(t, "gateway/gw", condition(".status", "Programmed"), "True")
+	s.becomes(t, "gateway/gw", "{.status.addresses[*].value}", asked)
+	eventually(t, "the address answers", func() error {
+		code, err := inside("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-H", "Host: static.example.com", "http://"+asked+"/")
+		if err == nil && code != "200" {
+			err = fmt.Errorf("answered %s", code)
+		}
+		return err
+	})
+
+	out, err := s.tryApply(fmt.Sprintf(gateway, ", {type: Hostname, value: static.example.com}"))
+	if must(t, out, err); !strings.Contains(out, "Warning: spec.addresses[1].value") {
+		t.Errorf("a name among the addresses is not warned of: %s", out)
+	}
+	s.becomes(t, "gateway/gw", reason(".status", "Programmed"), "AddressNotUsable")
+	s.becomes(t, "gateway/gw", condition(".status", "Accepted"), "True")
+	s.becomes(t, "gateway/gw", "{.status.addresses[*].value}", asked)
+}
