@@ -79,6 +79,12 @@ func (d *desk) store(t *testing.T, o client.Object) {
 	if err := write(); err != nil {
 		t.Fatal(err)
 	}
+	d.judge(t, o)
+}
+
+// judge gives the writer what the translation says of an object as it is stored.
+func (d *desk) judge(t *testing.T, o client.Object) {
+	t.Helper()
 	outcome, err := d.world.Apply([]translator.Event{{Object: o.DeepCopyObject().(translator.Object)}})
 	if err != nil {
 		t.Fatal(err)
@@ -241,7 +247,7 @@ func TestStatusUnderChurn(t *testing.T) {
 			}
 			return d.Update(t.Context(), route)
 		})
-		d.store(t, route)
+		d.judge(t, route)
 	}
 	becomes(t, func() error {
 		if observed := judge(); observed != route.Generation || len(route.Status.Parents) != 2 {
