@@ -48,17 +48,26 @@ var served = []features.FeatureName{
 	features.SupportHTTPRouteSchemeRedirect,
 }
 
+// servedBeside are served too where Envoys run in their Gateway's namespace: Gateway API wants to see there what
+// spec.infrastructure is about.
+var servedBeside = []features.FeatureName{
+	features.SupportGatewayInfrastructure,
+}
+
 // Features lists the features of Gateway API that the translation carries out, in the order of their names.
-func Features() []features.FeatureName {
-	return slices.SortedFunc(slices.Values(served), func(a, b features.FeatureName) int {
-		return strings.Compare(string(a), string(b))
-	})
+func (s Settings) Features() []features.FeatureName {
+	all := slices.Clone(served)
+	if s.InGatewayNamespace {
+		all = append(all, servedBeside...)
+	}
+	slices.SortFunc(all, func(a, b features.FeatureName) int { return strings.Compare(string(a), string(b)) })
+	return all
 }
 
 // supportedFeatures is the list as GatewayClasses show it, sorted by name as the API asks (GatewayClassStatus.supportedFeatures).
-func supportedFeatures() []gwapiv1.SupportedFeature {
+func (s Settings) supportedFeatures() []gwapiv1.SupportedFeature {
 	var shown []gwapiv1.SupportedFeature
-	for _, name := range Features() {
+	for _, name := range s.Features() {
 		shown = append(shown, gwapiv1.SupportedFeature{Name: gwapiv1.FeatureName(name)})
 	}
 	return shown

@@ -13,13 +13,18 @@ import (
 // TestFeaturesAreGatewayAPIs: each name is one of Gateway API's own, once, and in the order that the API asks for.
 func TestFeaturesAreGatewayAPIs(t *testing.T) {
 	known := features.SetsToNamesSet(features.AllFeatures)
-	names := Features()
-	for i, name := range names {
-		if !known.Has(name) {
-			t.Errorf("%q is no feature of Gateway API", name)
+	for _, s := range []Settings{{}, {InGatewayNamespace: true}} {
+		names := s.Features()
+		for i, name := range names {
+			if !known.Has(name) {
+				t.Errorf("%q is no feature of Gateway API", name)
+			}
+			if i > 0 && names[i-1] >= name {
+				t.Errorf("%q is listed after %q; want ascending names, each once", name, names[i-1])
+			}
 		}
-		if i > 0 && names[i-1] >= name {
-			t.Errorf("%q is listed after %q; want ascending names, each once", name, names[i-1])
+		if got := slices.Contains(names, features.SupportGatewayInfrastructure); got != s.InGatewayNamespace {
+			t.Errorf("%+v: GatewayInfrastructure listed: %v", s, got)
 		}
 	}
 }
@@ -41,7 +46,7 @@ func TestClassesShowFeatures(t *testing.T) {
 	for _, f := range written.(*gwapiv1.GatewayClass).Status.SupportedFeatures {
 		got = append(got, features.FeatureName(f.Name))
 	}
-	if diff := cmp.Diff(Features(), got); diff != "" {
+	if diff := cmp.Diff(Settings{}.Features(), got); diff != "" {
 		t.Errorf("supportedFeatures (-want +got):\n%s", diff)
 	}
 	if !slices.Equal(class.Status.SupportedFeatures, stale) {

@@ -17,6 +17,8 @@ import (
 type Settings struct {
 	// ControllerName is the GatewayClasses' controllerName that is served.
 	ControllerName string
+	// InGatewayNamespace tells that Envoys run in the namespace of their Gateway rather than in that of the control plane.
+	InGatewayNamespace bool
 }
 
 // Tables is every table of the system, in the order in which they are computed: this file is its map.

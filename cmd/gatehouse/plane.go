@@ -75,7 +75,10 @@ func newPlane(ctx context.Context, c *config.EnvoyGateway, in installation, o se
 	if err != nil {
 		return nil, fmt.Errorf("compile the built-in rules: %w", err)
 	}
-	p.world = translator.NewWorld(translator.NewTables(translator.Settings{ControllerName: c.Gateway.ControllerName}, engine))
+	p.world = translator.NewWorld(translator.NewTables(translator.Settings{
+		ControllerName:     c.Gateway.ControllerName,
+		InGatewayNamespace: c.Provider.Kubernetes.Deploy.Type == config.DeployGatewayNamespace,
+	}, engine))
 	if err := p.addCertificates(ctx, o); err != nil {
 		return nil, err
 	}
