@@ -15,7 +15,7 @@ import (
 	confv1 "sigs.k8s.io/gateway-api/conformance/apis/v1"
 )
 
-var refusedOutput = flag.String("refused-output", "", "the file to write what admission at level enforce would have denied to")
+var refusedOutput = flag.String("refused-output", "", "the file to write what admission at level enforce denies to; the base resources must stay")
 
 // clusterVariable is set for what runs inside a local cluster's network (cluster exec).
 const clusterVariable = "GATEHOUSE_CLUSTER_DIR"
@@ -72,7 +72,7 @@ func TestConformance(t *testing.T) {
 			keepReport(t, options.ReportOutputPath, report)
 		}
 		if *refusedOutput != "" {
-			writeRefusals(t, options.Clientset, *refusedOutput)
+			writeRefusals(t, &options, *refusedOutput)
 		}
 	})
 	conformance.RunConformanceWithOptions(t, options)

@@ -1,148 +1,231 @@
 package conformance
 
 import (
-	"bufio"
 	"bytes"
-	"cmp"
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
 
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/client-go/kubernetes"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 	"sigs.k8s.io/gateway-api/conformance"
+	"sigs.k8s.io/gateway-api/conformance/tests"
+	"sigs.k8s.io/gateway-api/conformance/utils/suite"
 	"sigs.k8s.io/yaml"
 )
 
-const (
-	controlPlane = "gatehouse-system"
-	// wouldDeny is the control plane's log message for an object that only level warn let in.
-	wouldDeny = "level enforce would have denied what level warn let in"
-)
+// manifest is an object of the suite and the file it comes from.
+type manifest struct {
+	from   string
+	object *unstructured.Unstructured
+}
 
-// refusal is an object of the suite that level enforce would have kept out, and why.
+func (m manifest) String() string {
+	return fmt.Sprintf("%s %s", m.object.GetKind(), client.ObjectKeyFromObject(m.object))
+}
+
+// refusal is an object that level enforce denies, and why.
 type refusal struct {
-	Msg, Operation, Kind, Namespace, Name string
-	Problems                              []string
+	object, from string
+	problems     []string
 }
 
-func (r refusal) compare(o refusal) int {
-	return cmp.Or(cmp.Compare(r.Kind, o.Kind), cmp.Compare(r.Namespace, o.Namespace), cmp.Compare(r.Name, o.Name),
-		cmp.Compare(r.Operation, o.Operation), slices.Compare(r.Problems, o.Problems))
-}
+// foundation are the kinds that others refer to, and that are stored before any of these is judged.
+var foundation = []string{"Namespace", "Secret", "ConfigMap", "Service", "ReferenceGrant"}
 
-// writeRefusals puts what the control plane's replicas logged of the suite's objects into a page.
-func writeRefusals(t *testing.T, client kubernetes.Interface, path string) {
-	pods, err := client.CoreV1().Pods(controlPlane).List(context.Background(), metav1.ListOptions{LabelSelector: "app.kubernetes.io/name=gatehouse"})
-	if err != nil || len(pods.Items) == 0 {
-		t.Errorf("find the control plane's pods in namespace %s: %d found, %v", controlPlane, len(pods.Items), err)
-		return
-	}
-	var all []refusal
-	for _, pod := range pods.Items {
-		text, err := client.CoreV1().Pods(controlPlane).GetLogs(pod.Name, &corev1.PodLogOptions{}).DoRaw(context.Background())
-		if err != nil {
-			t.Errorf("read the log of %s: %v", pod.Name, err)
-			return
-		}
-		all = append(all, refusals(text)...)
-	}
-	page, err := render(all)
+// writeRefusals sends each object of the suite once more, as a dry run into namespaces of level enforce in which all that it may refer
+// to is stored, and puts what was denied into a page. What was not seen yet can only be missed, so all are sent until two rounds agree.
+func writeRefusals(t *testing.T, options *suite.ConformanceOptions, path string) {
+	ctx := context.Background()
+	all, err := manifests(options)
 	if err == nil {
-		err = os.WriteFile(path, page, 0o644)
+		err = lay(ctx, options.Client, all)
 	}
 	if err != nil {
-		t.Errorf("write what level enforce would have denied: %v", err)
+		t.Errorf("store what the suite's objects refer to: %v", err)
+		return
+	}
+	last, err := judge(ctx, options.Client, all)
+	for err == nil {
+		var again []refusal
+		if again, err = judge(ctx, options.Client, all); err == nil && reflect.DeepEqual(again, last) {
+			break
+		}
+		last = again
+	}
+	if err == nil {
+		err = os.WriteFile(path, page(last), 0o644)
+	}
+	if err != nil {
+		t.Errorf("write what level enforce denies: %v", err)
 	}
 }
 
-// refusals reads them from a log, which holds other lines too.
-func refusals(log []byte) []refusal {
-	var all []refusal
-	lines := bufio.NewScanner(bytes.NewReader(log))
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		var r refusal
-		if json.Unmarshal(lines.Bytes(), &r) == nil && r.Msg == wouldDeny {
-			all = append(all, r)
+// manifests are the objects of the base and of all tests for Gateways, as the suite sends them.
+func manifests(options *suite.ConformanceOptions) ([]manifest, error) {
+	paths := []string{"base/manifests.yaml"}
+	for _, test := range tests.ConformanceTests {
+		if gatewayFeatures().HasAll(test.Features...) {
+			paths = append(paths, test.Manifests...)
 		}
+	}
+	slices.Sort(paths)
+	class := strings.NewReplacer("{GATEWAY_CLASS_NAME}", options.GatewayClassName)
+	var all []manifest
+	for _, path := range slices.Compact(paths) {
+		text, err := fs.ReadFile(conformance.Manifests, path)
+		if err != nil {
+			return nil, fmt.Errorf("read the suite's manifests: %w", err)
+		}
+		for document := range strings.SplitSeq(class.Replace(string(text)), "\n---") {
+			o := &unstructured.Unstructured{}
+			if err := yaml.Unmarshal([]byte(document), &o.Object); err != nil {
+				return nil, fmt.Errorf("decode %s: %w", path, err)
+			}
+			if err := insertAddresses(o, options); err != nil {
+				return nil, fmt.Errorf("insert addresses into %s: %w", path, err)
+			}
+			if o.GetKind() != "" && o.GetKind() != "GatewayClass" {
+				all = append(all, manifest{path, o})
+			}
+		}
+	}
+	return all, nil
+}
+
+// insertAddresses puts the addresses of this run where a Gateway has the suite's words for them.
+func insertAddresses(o *unstructured.Unstructured, options *suite.ConformanceOptions) error {
+	list, found, err := unstructured.NestedSlice(o.Object, "spec", "addresses")
+	if !found || o.GetKind() != "Gateway" {
+		return err
+	}
+	pools := map[any][]gwapiv1.GatewaySpecAddress{
+		"PLACEHOLDER_USABLE_ADDRS": options.UsableNetworkAddresses, "PLACEHOLDER_UNUSABLE_ADDRS": options.UnusableNetworkAddresses,
+	}
+	var inserted []any
+	for _, item := range list {
+		address, _ := item.(map[string]any)
+		pool, ours := pools[address["value"]]
+		if !ours {
+			inserted = append(inserted, item)
+		}
+		for _, a := range pool {
+			inserted = append(inserted, map[string]any{"type": string(*a.Type), "value": a.Value})
+		}
+	}
+	return unstructured.SetNestedSlice(o.Object, inserted, "spec", "addresses")
+}
+
+// lay stores the foundation, in namespaces of level enforce.
+func lay(ctx context.Context, c client.Client, all []manifest) error {
+	for _, kind := range foundation {
+		for _, m := range all {
+			if m.object.GetKind() != kind {
+				continue
+			}
+			err := c.Create(ctx, m.object.DeepCopy())
+			if kind == "Namespace" && (err == nil || apierrors.IsAlreadyExists(err)) {
+				const enforce = `{"metadata":{"labels":{"gatehouse.dev/admission":"enforce"}}}`
+				err = c.Patch(ctx, m.object.DeepCopy(), client.RawPatch(types.MergePatchType, []byte(enforce)))
+			}
+			if err != nil && !apierrors.IsAlreadyExists(err) {
+				return fmt.Errorf("store %s: %w", m, err)
+			}
+		}
+	}
+	return nil
+}
+
+// judge sends each object of Gateway API as a dry run. That it is stored already is found out only after admission.
+func judge(ctx context.Context, c client.Client, all []manifest) ([]refusal, error) {
+	var denied []refusal
+	for _, m := range all {
+		if !strings.HasPrefix(m.object.GroupVersionKind().Group, "gateway.networking.") {
+			continue
+		}
+		err := c.Create(ctx, m.object.DeepCopy(), client.DryRunAll)
+		if err == nil || apierrors.IsAlreadyExists(err) {
+			continue
+		}
+		problems := causes(err)
+		if len(problems) == 0 {
+			return nil, fmt.Errorf("send %s: %w", m, err)
+		}
+		denied = append(denied, refusal{m.String(), m.from, problems})
+	}
+	return denied, nil
+}
+
+// causes are the reasons of a denial by admission; there are none if something else went wrong.
+func causes(err error) []string {
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) || !strings.Contains(err.Error(), "denied the request") || status.Status().Details == nil {
+		return nil
+	}
+	var all []string
+	for _, c := range status.Status().Details.Causes {
+		all = append(all, c.Field+": "+c.Message)
 	}
 	return all
 }
 
-// render makes the page: each object once, in order, so that two runs of one version make the same page.
-func render(all []refusal) ([]byte, error) {
-	slices.SortFunc(all, refusal.compare)
-	all = slices.CompactFunc(all, func(a, b refusal) bool { return a.compare(b) == 0 })
-	where, err := manifests()
-	if err != nil {
-		return nil, err
-	}
-	var page bytes.Buffer
-	fmt.Fprintf(&page, `# What level enforce would have denied of the conformance suite
+func page(denied []refusal) []byte {
+	var out bytes.Buffer
+	fmt.Fprintf(&out, `# What level enforce denies of the conformance suite
 
-Written by `+"`make conformance`"+` from the control plane's log. The suite stores objects that must end in a condition that is False, so its
-namespaces have the label `+"`gatehouse.dev/admission: warn`"+`. At level enforce, the default, it would have denied these (%d), for the reasons
-given; every other object of the suite is stored at that level too.
-
-| object | from | written | denied because |
-|---|---|---|---|
-`, len(all))
-	for _, r := range all {
-		key := r.Kind + " " + r.Namespace + "/" + r.Name
-		fmt.Fprintf(&page, "| %s | %s | %s | %s |\n", key, cmp.Or(where[key], "the test's code"), strings.ToLower(r.Operation),
-			strings.ReplaceAll(strings.Join(r.Problems, "<br>"), "|", `\|`))
+Written by `+"`make conformance`"+`. The suite stores objects that must end in a condition that is False, so it runs with the label
+`+"`gatehouse.dev/admission: warn`"+` on its namespaces. Afterwards each object of its manifests is sent once more, as a dry run at level
+enforce, which is the default, with everything stored that it may refer to. Denied is only what can never work as it is
+written, or what names content that is there and broken. Objects denied: %d; every other one of the suite may be stored at level enforce.
+`, len(denied))
+	if len(denied) > 0 {
+		fmt.Fprint(&out, "\n| object | from | denied because |\n|---|---|---|\n")
 	}
-	return page.Bytes(), nil
+	for _, r := range denied {
+		fmt.Fprintf(&out, "| %s | %s | %s |\n", r.object, r.from, strings.ReplaceAll(strings.Join(r.problems, "<br>"), "|", `\|`))
+	}
+	return out.Bytes()
 }
 
-// manifests tells which of the suite's files each object comes from.
-func manifests() (map[string]string, error) {
-	where := map[string]string{}
-	err := fs.WalkDir(conformance.Manifests, ".", func(path string, d fs.DirEntry, err error) error {
-		if err != nil || !strings.HasSuffix(path, ".yaml") {
-			return err
-		}
-		text, err := fs.ReadFile(conformance.Manifests, path)
-		if err != nil {
-			return err
-		}
-		for document := range strings.SplitSeq(string(text), "\n---") {
-			var o unstructured.Unstructured
-			if err := yaml.Unmarshal([]byte(document), &o.Object); err != nil {
-				return fmt.Errorf("decode %s: %w", path, err)
-			}
-			where[o.GetKind()+" "+o.GetNamespace()+"/"+o.GetName()] = path
-		}
-		return nil
-	})
-	return where, err
-}
-
-// TestRefusalsOnAPage: each refusal is told once, with its file, in an order of its own, and nothing else of the log is.
-func TestRefusalsOnAPage(t *testing.T) {
-	const log = `{"msg":"level enforce would have denied what level warn let in","operation":"UPDATE","kind":"Gateway","namespace":"x","name":"y","problems":["a|b: bad; mend it","c"]}
-not JSON
-{"msg":"started"}
-{"msg":"level enforce would have denied what level warn let in","operation":"CREATE","kind":"Gateway","namespace":"gateway-conformance-infra","name":"same-namespace","problems":["a: bad; mend it"]}
-{"msg":"level enforce would have denied what level warn let in","operation":"UPDATE","kind":"Gateway","namespace":"x","name":"y","problems":["a|b: bad; mend it","c"]}
-`
-	page, err := render(refusals([]byte(log)))
+// TestManifestsAreTheSuites: all files of the tests for Gateways are read, as the suite sends them, and none of those for meshes.
+func TestManifestsAreTheSuites(t *testing.T) {
+	options := &suite.ConformanceOptions{}
+	options.GatewayClassName = "some-class"
+	all, err := manifests(options)
 	if err != nil {
 		t.Fatal(err)
 	}
-	const want = `|---|---|---|---|
-| Gateway gateway-conformance-infra/same-namespace | base/manifests.yaml | create | a: bad; mend it |
-| Gateway x/y | the test's code | update | a\|b: bad; mend it<br>c |
-`
-	if _, rows, _ := strings.Cut(string(page), "written | denied because |\n"); rows != want {
+	gateways := 0
+	for _, m := range all {
+		if strings.Contains(m.from, "mesh") {
+			t.Errorf("%s is of %s", m, m.from)
+		}
+		if m.object.GetKind() != "Gateway" {
+			continue
+		}
+		gateways++
+		if class, _, _ := unstructured.NestedString(m.object.Object, "spec", "gatewayClassName"); class != "some-class" {
+			t.Errorf("%s has class %q", m, class)
+		}
+	}
+	if gateways < 50 {
+		t.Errorf("%d Gateways of %d objects were found", gateways, len(all))
+	}
+}
+
+// TestPage: each denial is a row of the table, whatever its words.
+func TestPage(t *testing.T) {
+	_, rows, _ := strings.Cut(string(page([]refusal{{"Gateway x/y", "tests/z.yaml", []string{"a|b: bad; mend it", "c"}}})), "|---|---|---|\n")
+	if want := "| Gateway x/y | tests/z.yaml | a\\|b: bad; mend it<br>c |\n"; rows != want {
 		t.Errorf("rows:\n%s\nwant:\n%s", rows, want)
 	}
 }

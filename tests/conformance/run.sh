@@ -3,7 +3,7 @@
 #   tests/conformance/run.sh MODE [FLAG OF THE SUITE...]
 # MODE is namespace (Envoys in their Gateway's namespace) or controller (in that of the control plane, the default of the chart). A
 # run of everything, without flags, writes docs/conformance/MODE.yaml, the official report, and in MODE namespace what level enforce
-# would have denied. All that the suite says is in bin/conformance-MODE.log.
+# denies. All that the suite says is in bin/conformance-MODE.log.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 mode=${1:-namespace}
@@ -48,12 +48,12 @@ bin/kubectl wait --for=condition=Accepted --timeout=30s gatewayclass/gateway-con
 status=0
 bin/cluster --dir "$dir" exec -- bin/conformance.test -test.v -test.timeout 40m -test.run '^TestConformance$' \
   -gateway-class gateway-conformance -mode "$name" -version "$(git describe --always 2>/dev/null || echo dev)" \
-  -namespace-labels gatehouse.dev/admission=warn \
+  -cleanup-base-resources=false -namespace-labels gatehouse.dev/admission=warn \
   -usable-address 10.98.255.250 -unusable-address unusable.example.com \
   "${report[@]}" "$@" >"$log" || status=$?
 if [ $status -ne 0 ]; then
   {
-    bin/kubectl get gatewayclasses,gateways,httproutes,pods,services -A -o yaml
+    bin/kubectl get gatewayclasses,gateways,listenersets,httproutes,grpcroutes,tlsroutes,tcproutes,udproutes,backendtlspolicies,pods,services -A -o yaml
     bin/kubectl logs -n gatehouse-system deployment/gatehouse --tail=2000
   } >"$log.objects" 2>&1 || true
   grep -E '^ *--- FAIL' "$log" >&2 || tail -20 "$log" >&2
