@@ -12,11 +12,11 @@ import (
 	"gatehouse/policies/verdict"
 )
 
-// Target is what a policy attaches to: an object of Gateway API's group, or one section of it. It is comparable and serves
+// Target is what a policy attaches to: an object of Gateway API's group or a Service, or one section of it. It is comparable and serves
 // as a key.
 type Target struct {
 	Kind, Namespace, Name string
-	// Section is the name of a Gateway's listener or of a route's rule; empty means the whole object.
+	// Section is the name of a Gateway's listener, of a route's rule or of a Service's port; empty means the whole object.
 	Section string
 }
 
@@ -49,6 +49,7 @@ var sections = map[string]string{
 	"Gateway":   "listener",
 	"HTTPRoute": "rule",
 	"GRPCRoute": "rule",
+	"Service":   "port",
 }
 
 func sectionWord(kind string) string {

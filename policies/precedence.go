@@ -49,7 +49,7 @@ func Winner(candidates []Object) (winner Object, losers []Object) {
 
 // Conflicted is the problem of a policy that lost its target to an older one of its kind. Field is the path of the reference
 // or of the selector. A winner of another namespace is not named.
-func Conflicted(kind Kind, loser Object, field string, target Target, winner Object) verdict.Problem {
+func Conflicted(kind Kind, loser metav1.Object, field string, target Target, winner metav1.Object) verdict.Problem {
 	name := fmt.Sprintf("%s %q", kind.Kind, winner.GetName())
 	if winner.GetNamespace() != loser.GetNamespace() {
 		name = "a " + kind.Kind + " of another namespace"

@@ -7,6 +7,7 @@ import (
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/policies"
+	"gatehouse/policies/backendtls"
 )
 
 // Change is what is new in a status; the more urgent, the greater.
@@ -40,6 +41,8 @@ func (s *Status) Apply(controller gwapiv1.GatewayController, old Object, now met
 		m.class(&o.Status, s.Desired.(*gwapiv1.GatewayClassStatus))
 	case *gwapiv1.Gateway:
 		m.gateway(&o.Status, s.Desired.(*gwapiv1.GatewayStatus))
+	case *gwapiv1.BackendTLSPolicy:
+		o.Status.Ancestors = m.ancestors(o.Status.Ancestors, s.Desired.(*gwapiv1.PolicyStatus).Ancestors)
 	case policies.Object:
 		status := o.GetPolicyStatus()
 		status.Ancestors = m.ancestors(status.Ancestors, s.Desired.(*gwapiv1.PolicyStatus).Ancestors)
@@ -48,7 +51,7 @@ func (s *Status) Apply(controller gwapiv1.GatewayController, old Object, now met
 }
 
 // own are the conditions that Gatehouse writes; one that is not desired any more is taken away.
-var own = []string{"Accepted", "Programmed", "ResolvedRefs", "Conflicted", "PartiallyInvalid", conditionHostnames, policies.ReasonOverridden, "Aggregated"}
+var own = []string{"Accepted", "Programmed", "ResolvedRefs", "Conflicted", "PartiallyInvalid", conditionHostnames, policies.ReasonOverridden, "Aggregated", backendtls.ConditionOptions}
 
 // merger puts what is desired into what is there.
 type merger struct {

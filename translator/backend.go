@@ -35,7 +35,9 @@ type backend struct {
 	// Service is nil when the reference cannot be used; its share of the requests is then answered with 500.
 	Service *corev1.Service
 	Port    corev1.ServicePort
-	Weight  uint32
+	// TLS is the policy by which the backend is spoken to, nil for plain text.
+	TLS    *backendTLSRow
+	Weight uint32
 	// Filters are those of the backendRef itself.
 	Filters []gwapiv1.HTTPRouteFilter
 	// HTTP2 tells that HTTP/2 is spoken although the Service does not say so: gRPC is nothing else.
@@ -48,7 +50,7 @@ func (b backend) equal(o backend) bool {
 		return b.Service == o.Service && b.Weight == o.Weight
 	}
 	return b.Service.Namespace == o.Service.Namespace && b.Service.Name == o.Service.Name && b.Port.Name == o.Port.Name &&
-		b.HTTP2 == o.HTTP2 && b.Port.Port == o.Port.Port && deref(b.Port.AppProtocol) == deref(o.Port.AppProtocol) && b.Weight == o.Weight
+		b.HTTP2 == o.HTTP2 && b.Port.Port == o.Port.Port && deref(b.Port.AppProtocol) == deref(o.Port.AppProtocol) && b.Weight == o.Weight && b.TLS.equal(o.TLS)
 }
 
 func (row *rulesRow) equal(o *rulesRow) bool {
@@ -133,7 +135,11 @@ func (t *Tables) backend(r *flow.Read, route *routeRow, ref *gwapiv1.HTTPBackend
 			Message: fmt.Sprintf("no Service %q in namespace %q; create it or correct the name", to.Name, to.Namespace),
 		}
 	}
-	return resolvePort(b, service, ref.Port)
+	b, problem := resolvePort(b, service, ref.Port)
+	if problem == nil {
+		problem = t.secure(r, &b, from.Namespace)
+	}
+	return b, problem
 }
 
 func resolvePort(b backend, service *corev1.Service, port *gwapiv1.PortNumber) (backend, *verdict.Problem) {

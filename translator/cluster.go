@@ -35,13 +35,15 @@ type clusterUse struct {
 	Backends []backend
 	// Policies shape the cluster, by the index of their kind; nil where there is none.
 	Policies []*policyRow
+	// Client is the key of the Secret with the certificate that is presented to backends with TLS, empty for none.
+	Client string
 }
 
 func (c *clusterUse) equal(o *clusterUse) bool {
 	if c == nil || o == nil {
 		return c == o
 	}
-	return c.Name == o.Name && slices.EqualFunc(c.Backends, o.Backends, backend.equal) &&
+	return c.Name == o.Name && c.Client == o.Client && slices.EqualFunc(c.Backends, o.Backends, backend.equal) &&
 		slices.EqualFunc(c.Policies, o.Policies, func(a, b *policyRow) bool { return a == b || (a != nil && b != nil && a.equal(b)) })
 }
 
@@ -54,22 +56,36 @@ func (t *Tables) clusterUses(bound *boundRule) []*clusterUse {
 			shaping[i], shaped = p, true
 		}
 	}
-	suffix, whole := "", false
+	form, whole := clusterUse{Policies: shaping}, false
+	var settings []byte
 	if shaped {
 		u := upstream(shaping, false)
-		suffix, whole = "/"+hash(policies.Settings(u), 8), u.Together
+		settings, whole = policies.Settings(u), u.Together
 	}
-	backends := bound.rules.Rules[bound.rule].Backends
+	backends, refused := bound.rules.Rules[bound.rule].Backends, false
+	form.Client, refused = bound.listener.Gateway.Client, bound.listener.Gateway.ClientRefused
+	reached := func(b backend) bool { return b.usable() && (b.TLS == nil || !refused) }
 	if whole && len(backends) > 1 {
-		return ruleCluster(backends, shaping, suffix)
+		return ruleCluster(form, backends, settings, reached)
 	}
 	uses := make([]*clusterUse, len(backends))
 	for i, b := range backends {
-		if b.Service != nil {
-			uses[i] = &clusterUse{Name: clusterName(b) + suffix, Backends: []backend{b.alone()}, Policies: shaping}
+		if reached(b) {
+			use := form
+			use.Backends = []backend{b.alone()}
+			use.Name = clusterName(b) + settingsSuffix(append(slices.Clone(settings), use.socketBytes(b)...))
+			uses[i] = &use
 		}
 	}
 	return uses
+}
+
+// settingsSuffix makes the name of a cluster say how it is set. Without settings there is none.
+func settingsSuffix(settings []byte) string {
+	if len(settings) == 0 {
+		return ""
+	}
+	return "/" + hash(settings, 8)
 }
 
 // alone is the backend without its weight, which is the route's matter when the cluster has no other.
@@ -79,20 +95,19 @@ func (b backend) alone() backend {
 }
 
 // ruleCluster puts all usable backends into one cluster, named by its content; the unusable ones keep their share.
-func ruleCluster(backends []backend, shaping []*policyRow, suffix string) []*clusterUse {
-	use := &clusterUse{Policies: shaping}
+func ruleCluster(use clusterUse, backends []backend, settings []byte, reached func(backend) bool) []*clusterUse {
 	var content strings.Builder
 	for _, b := range backends {
-		if b.Service != nil {
+		if reached(b) {
 			use.Backends = append(use.Backends, b)
-			fmt.Fprintf(&content, "%s=%d;", clusterName(b), b.Weight)
+			fmt.Fprintf(&content, "%s=%d;%s", clusterName(b), b.Weight, use.socketBytes(b))
 		}
 	}
-	use.Name = "rule/" + hash([]byte(content.String()), 8) + suffix
+	use.Name = "rule/" + hash([]byte(content.String()), 8) + settingsSuffix(settings)
 	uses := make([]*clusterUse, len(backends))
 	for i, b := range backends {
-		if b.Service != nil {
-			uses[i] = use
+		if reached(b) {
+			uses[i] = &use
 		}
 	}
 	return uses
@@ -138,7 +153,11 @@ func (t *Tables) cluster(_ *flow.Read, key string, members []flow.Row[*bindingRo
 }
 
 func clusterResource(use *clusterUse) *Resource {
-	return resource(envoyCluster(use), use.Name, Name{typeEndpoints, use.Name})
+	needs := []Name{{typeEndpoints, use.Name}}
+	for _, secret := range use.secrets() {
+		needs = append(needs, Name{typeSecret, secret})
+	}
+	return resource(envoyCluster(use), use.Name, needs...)
 }
 
 func envoyCluster(use *clusterUse) *clusterv3.Cluster {
@@ -154,7 +173,8 @@ func envoyCluster(use *clusterUse) *clusterv3.Cluster {
 	if c.CircuitBreakers == nil {
 		c.CircuitBreakers = &clusterv3.CircuitBreakers{Thresholds: []*clusterv3.CircuitBreakers_Thresholds{{MaxRetries: wrapperspb.UInt32(1024)}}}
 	}
-	setProtocol(u.HTTP, use.Backends[0])
+	use.secure(c)
+	setProtocol(u.HTTP, use)
 	if c.TypedExtensionProtocolOptions == nil {
 		c.TypedExtensionProtocolOptions = map[string]*anypb.Any{}
 	}
@@ -167,13 +187,20 @@ func envoyCluster(use *clusterUse) *clusterv3.Cluster {
 	return c
 }
 
-// setProtocol chooses what is spoken to the backend, by the Service port's appProtocol.
-func setProtocol(options *upstreamhttpv3.HttpProtocolOptions, b backend) {
+// setProtocol chooses what is spoken to the backend, by the Service port's appProtocol. Where that says nothing, TLS lets the two agree on it.
+func setProtocol(options *upstreamhttpv3.HttpProtocolOptions, use *clusterUse) {
 	explicit := &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig{
 		ProtocolConfig: &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig_HttpProtocolOptions{HttpProtocolOptions: &corev3.Http1ProtocolOptions{}},
 	}
-	if b.HTTP2 || sayHTTP2(b.Port) {
+	b := use.Backends[0]
+	switch {
+	case b.HTTP2 || sayHTTP2(b.Port):
 		explicit.ProtocolConfig = &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{Http2ProtocolOptions: &corev3.Http2ProtocolOptions{}}
+	case use.alwaysTLS() && !sayWebSocket(b.Port):
+		options.UpstreamProtocolOptions = &upstreamhttpv3.HttpProtocolOptions_AutoConfig{AutoConfig: &upstreamhttpv3.HttpProtocolOptions_AutoHttpConfig{
+			HttpProtocolOptions: &corev3.Http1ProtocolOptions{}, Http2ProtocolOptions: &corev3.Http2ProtocolOptions{},
+		}}
+		return
 	}
 	options.UpstreamProtocolOptions = &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig_{ExplicitHttpConfig: explicit}
 }
@@ -181,6 +208,11 @@ func setProtocol(options *upstreamhttpv3.HttpProtocolOptions, b backend) {
 // sayHTTP2 tells that the Service's port is one of HTTP/2 (Kubernetes, appProtocol).
 func sayHTTP2(port corev1.ServicePort) bool {
 	return slices.Contains([]string{"kubernetes.io/h2c", "grpc"}, deref(port.AppProtocol))
+}
+
+// sayWebSocket tells that the Service's port is one of WebSockets, which need HTTP/1.1.
+func sayWebSocket(port corev1.ServicePort) bool {
+	return slices.Contains([]string{"kubernetes.io/ws", "kubernetes.io/wss"}, deref(port.AppProtocol))
 }
 
 func overADS() *corev3.ConfigSource {

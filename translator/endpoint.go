@@ -23,6 +23,7 @@ func (t *Tables) endpoints(r *flow.Read, _ string, c *clusterRow) (*Resource, bo
 			LoadBalancingWeight: wrapperspb.UInt32(max(b.Weight, 1)),
 			LbEndpoints:         loadBalanced(slices, b.Port),
 		}
+		c.Use.choose(b, locality.LbEndpoints)
 		if len(locality.LbEndpoints) > 0 {
 			assignment.Endpoints = append(assignment.Endpoints, locality)
 		}

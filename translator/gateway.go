@@ -17,6 +17,10 @@ type gatewayRow struct {
 	EnvoyProxy *v1alpha1.EnvoyProxy
 	// Scoped tells that its routes are delivered as scopes, see ScopedRoutesAnnotation.
 	Scoped bool
+	// Client is the key of the Secret with the certificate that is presented to backends with TLS, empty for none. ClientRefused tells that
+	// there is to be one and the reference may not be followed: such backends are not reached then.
+	Client        string
+	ClientRefused bool
 	// Problems are of the Gateway as a whole; those of its listeners are in their own rows.
 	Problems []verdict.Problem
 	// ListenerProblems were found on the Gateway alone but belong to the listener that is their Scope.
@@ -25,10 +29,11 @@ type gatewayRow struct {
 
 func (g *gatewayRow) equal(o *gatewayRow) bool {
 	return g.Gateway == o.Gateway && g.Class == o.Class && g.EnvoyProxy == o.EnvoyProxy &&
+		g.Client == o.Client && g.ClientRefused == o.ClientRefused &&
 		equalProblems(g.Problems, o.Problems) && equalProblems(g.ListenerProblems, o.ListenerProblems)
 }
 
-func (t *Tables) gateway(r *flow.Read, _ string, g *gwapiv1.Gateway) (*gatewayRow, bool) {
+func (t *Tables) gateway(r *flow.Read, key string, g *gwapiv1.Gateway) (*gatewayRow, bool) {
 	class, ok := t.classes.Get(r, string(g.Spec.GatewayClassName))
 	if !ok {
 		return nil, false
@@ -55,6 +60,7 @@ func (t *Tables) gateway(r *flow.Read, _ string, g *gwapiv1.Gateway) (*gatewayRo
 		row.EnvoyProxy, row.Problems = spec, append(row.Problems, problems...)
 	}
 	row.Problems = append(row.Problems, addressProblems(g)...)
+	t.clientCertificate(r, key, row)
 	return row, true
 }
 

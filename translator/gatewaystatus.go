@@ -47,8 +47,19 @@ func (t *Tables) gatewayStatus(r *flow.Read, key string, object *gwapiv1.Gateway
 		programmed.Message = "no listener can be served, see their conditions"
 	}
 	setAddresses(g.Gateway, fleet, desired, &programmed)
-	desired.Conditions = []metav1.Condition{accepted, programmed}
+	desired.Conditions = append([]metav1.Condition{accepted, programmed}, g.tlsConditions()...)
 	return newStatus(g.Gateway, problems, desired), true
+}
+
+// tlsConditions are about spec.tls of the Gateway; without it there are none.
+func (g *gatewayRow) tlsConditions() []metav1.Condition {
+	if g.Gateway.Spec.TLS == nil {
+		return nil
+	}
+	kind := string(gwapiv1.GatewayConditionResolvedRefs)
+	return []metav1.Condition{
+		conditionOf(kind, string(gwapiv1.GatewayReasonResolvedRefs), "All references of the Gateway itself are resolved.", about(g.Problems, kind, "")),
+	}
 }
 
 // unclassed judges a Gateway whose class is not there: it may become ours. Nothing is written to it.

@@ -66,7 +66,7 @@ func (h *history) object() Object {
 		}
 	}
 	return pick(h, h.class, h.gateway, h.gateway, h.route, h.route, h.route, h.grpcRoute, h.service, h.slice, h.secret, h.labelled, h.grant,
-		h.envoyProxy, h.backendTraffic, h.security)()
+		h.envoyProxy, h.backendTraffic, h.security, h.configMap, h.backendTLS)()
 }
 
 func (h *history) class() Object {
@@ -99,6 +99,9 @@ func (h *history) gateway() Object {
 			Type: maybe(h, pick(h, gwapiv1.IPAddressType, gwapiv1.HostnameAddressType, "example.com/other")), Value: pick(h, "", "10.2.2.2", "10.3.3.3", "127.0.0.1"),
 		})
 	}
+	if h.IntN(2) == 0 {
+		g.Spec.TLS = h.gatewayTLS()
+	}
 	for i := range 1 + h.IntN(3) {
 		l := gwapiv1.Listener{Name: gwapiv1.SectionName(fmt.Sprintf("l%d", i)), Port: pick[int32](h, 80, 80, 443, 8080), Protocol: pick(h, gwapiv1.HTTPProtocolType, gwapiv1.HTTPProtocolType, gwapiv1.HTTPSProtocolType, gwapiv1.TCPProtocolType)}
 		l.Hostname = maybe(h, gwapiv1.Hostname(h.hostname()))
@@ -114,6 +117,52 @@ func (h *history) gateway() Object {
 		g.Spec.Listeners = append(g.Spec.Listeners, l)
 	}
 	return g
+}
+
+func (h *history) gatewayTLS() *gwapiv1.GatewayTLSConfig {
+	c := &gwapiv1.GatewayTLSConfig{}
+	if h.IntN(2) == 0 {
+		c.Backend = &gwapiv1.GatewayBackendTLS{ClientCertificateRef: &gwapiv1.SecretObjectReference{
+			Name: "s", Namespace: maybe(h, gwapiv1.Namespace(h.namespace())), Kind: maybe(h, pick[gwapiv1.Kind](h, "Secret", "Service")),
+		}}
+	}
+	if h.IntN(2) == 0 {
+		validation := &gwapiv1.FrontendTLSValidation{Mode: pick[gwapiv1.FrontendValidationModeType](h, gwapiv1.AllowValidOnly, gwapiv1.AllowInsecureFallback)}
+		for range 1 + h.IntN(2) {
+			validation.CACertificateRefs = append(validation.CACertificateRefs, gwapiv1.ObjectReference{
+				Kind: pick[gwapiv1.Kind](h, "ConfigMap", "ConfigMap", "Secret", "Service"), Name: "s", Namespace: maybe(h, gwapiv1.Namespace(h.namespace())),
+			})
+		}
+		c.Frontend = &gwapiv1.FrontendTLSConfig{Default: gwapiv1.TLSConfig{Validation: pick(h, nil, validation, validation)}}
+		if h.IntN(3) == 0 {
+			c.Frontend.PerPort = []gwapiv1.TLSPortConfig{{Port: 443, TLS: gwapiv1.TLSConfig{Validation: pick(h, nil, validation)}}}
+		}
+	}
+	return c
+}
+
+func (h *history) configMap() Object {
+	c := &corev1.ConfigMap{ObjectMeta: h.meta(h.namespace(), "s"), Data: map[string]string{AuthoritiesKey: pick(h, string(pairs[0]["tls.crt"]), string(pairs[0]["tls.crt"]), string(pairs[1]["tls.crt"]), "no")}}
+	c.Generation = 0
+	return c
+}
+
+func (h *history) backendTLS() Object {
+	p := &gwapiv1.BackendTLSPolicy{ObjectMeta: h.meta(h.namespace(), pick(h, "t1", "t2"))}
+	target := gwapiv1.LocalPolicyTargetReferenceWithSectionName{SectionName: maybe(h, gwapiv1.SectionName(pick(h, "http", "web")))}
+	target.Kind, target.Name = pick[gwapiv1.Kind](h, "Service", "Service", "Service", "HTTPRoute"), gwapiv1.ObjectName(pick(h, "s1", "s2"))
+	p.Spec.TargetRefs = []gwapiv1.LocalPolicyTargetReferenceWithSectionName{target}
+	p.Spec.Validation.Hostname = gwapiv1.PreciseHostname(pick(h, "a.example.com", "b.example.com"))
+	if h.IntN(4) == 0 {
+		p.Spec.Validation.WellKnownCACertificates = ptr(gwapiv1.WellKnownCACertificatesSystem)
+		return p
+	}
+	for range 1 + h.IntN(2) {
+		p.Spec.Validation.CACertificateRefs = append(p.Spec.Validation.CACertificateRefs, gwapiv1.LocalObjectReference{
+			Kind: pick[gwapiv1.Kind](h, "ConfigMap", "ConfigMap", "ConfigMap", "Secret", "Service"), Name: "s",
+		})
+	}
+	return p
 }
 
 func ptr[T any](v T) *T { return &v }
@@ -198,7 +247,8 @@ func (h *history) secret() Object {
 	s := &corev1.Secret{ObjectMeta: h.meta(h.namespace(), "s"), Type: corev1.SecretTypeTLS, Data: map[string][]byte{"tls.crt": []byte("no"), "tls.key": []byte("no")}}
 	s.Generation = 0
 	if h.IntN(3) > 0 {
-		s.Data = pick(h, pairs...)
+		s.Data = maps.Clone(pick(h, pairs...))
+		s.Data[AuthoritiesKey] = s.Data["tls.crt"]
 	}
 	return s
 }
@@ -215,7 +265,7 @@ func (h *history) grant() Object {
 			{Group: gwapiv1.GroupName, Kind: pick[gwapiv1.Kind](h, "HTTPRoute", "GRPCRoute", "Gateway"), Namespace: gwapiv1.Namespace(h.namespace())},
 			{Group: v1alpha1.GroupName, Kind: "BackendTrafficPolicy", Namespace: "n1"},
 		},
-		To: []gwapiv1.ReferenceGrantTo{{Kind: "Service"}, {Kind: "Secret"}, {Group: gwapiv1.GroupName, Kind: "HTTPRoute"}},
+		To: []gwapiv1.ReferenceGrantTo{{Kind: "Service"}, {Kind: "Secret"}, {Kind: "ConfigMap"}, {Group: gwapiv1.GroupName, Kind: "HTTPRoute"}},
 	}}
 }
 
@@ -294,7 +344,7 @@ func (h *history) store(o Object) Event {
 
 // opening is what most histories need to get anywhere: a class, Gateways and Services, as random as all others.
 func (h *history) opening() (events []Event) {
-	for _, make := range []func() Object{h.class, h.gateway, h.gateway, h.gateway, h.service, h.service, h.service, h.service, h.secret, h.secret, h.slice} {
+	for _, make := range []func() Object{h.class, h.gateway, h.gateway, h.gateway, h.service, h.service, h.service, h.service, h.secret, h.secret, h.slice, h.configMap, h.configMap, h.backendTLS} {
 		events = append(events, h.store(make()))
 	}
 	return events

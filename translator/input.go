@@ -42,6 +42,8 @@ type inputs struct {
 	services   *flow.Table[*corev1.Service]
 	slices     *flow.Table[*discoveryv1.EndpointSlice]
 	secrets    *flow.Table[*corev1.Secret]
+	configMaps *flow.Table[*corev1.ConfigMap]
+	backendTLS *flow.Table[*gwapiv1.BackendTLSPolicy]
 	proxySpecs *flow.Table[*v1alpha1.EnvoyProxy]
 	policies   *flow.Table[policies.Object]
 	// fleets is keyed by the Gateway, proxies by the Gateway and the node, see ProxyKey.
@@ -76,6 +78,8 @@ func declareInputs(g *flow.Graph) inputs {
 	in.services = declare[*corev1.Service](&in, g, "", "Service")
 	in.slices = declare[*discoveryv1.EndpointSlice](&in, g, discoveryv1.GroupName, "EndpointSlice")
 	in.secrets = declare[*corev1.Secret](&in, g, "", "Secret")
+	in.configMaps = declare[*corev1.ConfigMap](&in, g, "", "ConfigMap")
+	in.backendTLS = declare[*gwapiv1.BackendTLSPolicy](&in, g, gwapiv1.GroupName, "BackendTLSPolicy")
 	in.proxySpecs = declare[*v1alpha1.EnvoyProxy](&in, g, v1alpha1.GroupName, "EnvoyProxy")
 	in.policies = flow.Input(g, "Policy", sameObject[policies.Object])
 	for _, kind := range policies.Kinds {

@@ -72,9 +72,12 @@ func (q quarantineRow) withoutRefused(b *bindingRow, bound *boundRule) {
 		if use == nil {
 			continue
 		}
-		if words, refused := q[clusterResource(use).Version]; refused {
-			bound.clusters[i] = nil
-			b.refuse(bound, words)
+		for _, version := range use.versions() {
+			if words, refused := q[version]; refused {
+				bound.clusters[i] = nil
+				b.refuse(bound, words)
+				break
+			}
 		}
 	}
 }

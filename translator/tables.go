@@ -49,7 +49,11 @@ type Tables struct {
 	attachmentsByPolicy *flow.Index[*attachmentRow]
 	targets             *flow.Table[*targetRow]
 
+	backendTLS        *flow.Table[*backendTLSRow]
+	backendTLSTargets *flow.Table[*backendTLSRow]
+
 	rulesOf        *flow.Table[*rulesRow]
+	rulesByService *flow.Index[*rulesRow]
 	parents        *flow.Table[*parentRow]
 	parentsByRoute *flow.Index[*parentRow]
 	bindings       *flow.Table[*bindingRow]
@@ -64,6 +68,7 @@ type Tables struct {
 	clusters             *flow.Table[*clusterRow]
 	assignments          *flow.Table[*Resource]
 	secrets              *flow.Table[*Resource]
+	clusterSecrets       *flow.Table[*Resource]
 	portListeners        *flow.Table[*Resource]
 	portListenersByFleet *flow.Index[*Resource]
 
@@ -75,6 +80,7 @@ type Tables struct {
 	gatewayStatuses    *flow.Table[*Status]
 	routeStatuses      *flow.Table[*Status]
 	policyStatuses     *flow.Table[*Status]
+	backendTLSStatuses *flow.Table[*Status]
 	requirements       *flow.Table[*Requirement]
 }
 
@@ -113,7 +119,11 @@ func (t *Tables) declareRelations() {
 		return []string{targetKey(a.Policy.Kind.Kind, a.Target)}
 	}), "targets", (*targetRow).equal, t.target)
 
+	t.backendTLS = flow.Derive(t.in.backendTLS, "backend TLS policies", (*backendTLSRow).equal, t.backendTLSPolicy)
+	t.backendTLSTargets = flow.Group(flow.NewIndex(t.backendTLS, "backend TLS policies by target", securedTargets), "backend TLS targets", (*backendTLSRow).equal, t.backendTLSWinner)
+
 	t.rulesOf = flow.Derive(t.routes, "rules", (*rulesRow).equal, t.routeRules)
+	t.rulesByService = flow.NewIndex(t.rulesOf, "rules by Service", usedServices)
 	t.parents = flow.Expand(t.routes, "parents", (*parentRow).equal, t.parent)
 	t.parentsByRoute = flow.NewIndex(t.parents, "parents by route", func(_ string, p *parentRow) []string { return []string{p.Route.key()} })
 	t.bindings = flow.Expand(t.parents, "bindings", (*bindingRow).equal, t.binding)
@@ -137,6 +147,7 @@ func (t *Tables) declareResources() {
 	t.routeConfigs = flow.Group(flow.NewIndex(t.listeners, "listeners by route configuration", servedConfig), "route configurations", equalResources, t.routeConfig)
 	t.clusters = flow.Group(flow.NewIndex(t.bindings, "bindings by cluster", boundClusters), "clusters", (*clusterRow).equal, t.cluster)
 	t.assignments = flow.Derive(t.clusters, "endpoints", equalResources, t.endpoints)
+	t.clusterSecrets = flow.Group(flow.NewIndex(t.clusters, "clusters by secret", clusterSecrets), "secrets of clusters", equalResources, t.clusterSecret)
 	t.listenersBySecret = flow.NewIndex(t.listeners, "listeners by Secret", servedSecrets)
 	t.secrets = flow.Group(t.listenersBySecret, "secrets", equalResources, t.secretResource)
 	t.portListeners = flow.Group(t.listenersByPort, "Envoy listeners", equalResources, t.portListener)
@@ -156,6 +167,7 @@ func (t *Tables) declareOutcomes() {
 	t.gatewayStatuses = flow.Derive(t.in.gateways, "gateway statuses", (*Status).equal, t.gatewayStatus)
 	t.routeStatuses = flow.Derive(t.routes, "route statuses", (*Status).equal, t.routeStatus)
 	t.policyStatuses = flow.Derive(t.policies, "policy statuses", (*Status).equal, t.policyStatus)
+	t.backendTLSStatuses = flow.Derive(t.backendTLS, "backend TLS policy statuses", (*Status).equal, t.backendTLSStatus)
 	t.requirements = flow.Derive(t.gateways, "requirements", (*Requirement).equal, t.requirement)
 }
 

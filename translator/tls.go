@@ -10,6 +10,7 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	"google.golang.org/protobuf/types/known/anypb"
 	corev1 "k8s.io/api/core/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
@@ -39,9 +40,11 @@ func (t *Tables) certificate(_ *flow.Read, key string, s *corev1.Secret) (*certi
 	}
 	certificate := &tlsv3.TlsCertificate{CertificateChain: inlineBytes(chain), PrivateKey: inlineBytes(private)}
 	breakCertificate(s, certificate)
-	return &certificateRow{Resource: resource(&tlsv3.Secret{
-		Name: key, Type: &tlsv3.Secret_TlsCertificate{TlsCertificate: certificate},
-	}, key)}, true
+	return &certificateRow{Resource: certificateResource(key, certificate)}, true
+}
+
+func certificateResource(name string, certificate *tlsv3.TlsCertificate) *Resource {
+	return resource(&tlsv3.Secret{Name: name, Type: &tlsv3.Secret_TlsCertificate{TlsCertificate: certificate}}, name)
 }
 
 func inlineBytes(b []byte) *corev3.DataSource {
@@ -94,9 +97,15 @@ func (t *Tables) certificates(r *flow.Read, l *listenerRow) {
 			Message: "client certificates are not validated by this version, so no listener with TLS is served; remove the field to serve without validation",
 		})
 	}
+	user := certificateUser{From: gatewayRef(l.Gateway.Gateway), Invalid: string(gwapiv1.ListenerReasonInvalidCertificateRef)}
+	q, _ := t.quarantines.Get(r, l.fleet())
 	var whole, permitted []string
 	for i, ref := range l.Spec.TLS.CertificateRefs {
-		key, p := t.certificateRef(r, l, ref)
+		key, p := t.certificateRef(r, user, ref)
+		if p == nil {
+			row, _ := t.certs.Get(r, key)
+			p = q.refusedSecret(user.Invalid, "Secret "+key, row.Resource.Version)
+		}
 		if p != nil {
 			p.Field = l.field(fmt.Sprintf("tls.certificateRefs[%d]", i))
 			p.Condition = string(gwapiv1.ListenerConditionResolvedRefs)
@@ -115,24 +124,31 @@ func (t *Tables) certificates(r *flow.Read, l *listenerRow) {
 	}
 }
 
+// certificateUser is who refers to certificates.
+type certificateUser struct {
+	From verdict.Ref
+	// Invalid is the reason for a reference to what cannot be used.
+	Invalid string
+}
+
 // certificateRef answers with the Secret's key, empty if the reference may not be followed, and with what is wrong.
-func (t *Tables) certificateRef(r *flow.Read, l *listenerRow, ref gwapiv1.SecretObjectReference) (string, *verdict.Problem) {
-	gw := l.Gateway.Gateway
-	secret := verdict.Ref{Kind: "Secret", Namespace: gw.Namespace, Name: string(ref.Name)}
+func (t *Tables) certificateRef(r *flow.Read, user certificateUser, ref gwapiv1.SecretObjectReference) (string, *verdict.Problem) {
+	from := user.From
+	secret := verdict.Ref{Kind: "Secret", Namespace: from.Namespace, Name: string(ref.Name)}
 	if ref.Namespace != nil && *ref.Namespace != "" {
 		secret.Namespace = string(*ref.Namespace)
 	}
 	if (ref.Group != nil && *ref.Group != "") || (ref.Kind != nil && *ref.Kind != "Secret") {
 		return "", &verdict.Problem{
-			Reason: string(gwapiv1.ListenerReasonInvalidCertificateRef), Weight: verdict.Unresolved,
-			Message: fmt.Sprintf("%q is not a Secret; refer to a Secret of type %s", deref(ref.Kind), corev1.SecretTypeTLS),
+			Reason: user.Invalid, Weight: verdict.Unresolved,
+			Message: fmt.Sprintf("%q of group %q is not a Secret; refer to a Secret of type %s", deref(ref.Kind), deref(ref.Group), corev1.SecretTypeTLS),
 		}
 	}
-	if !t.permitted(r, gatewayRef(gw), secret) {
+	if !t.permitted(r, from, secret) {
 		return "", &verdict.Problem{
 			Reason: string(gwapiv1.ListenerReasonRefNotPermitted), Weight: verdict.Unresolved,
-			Message: fmt.Sprintf("Secret %s/%s may not be used from namespace %q; create a ReferenceGrant in namespace %q from Gateway to Secret",
-				secret.Namespace, secret.Name, gw.Namespace, secret.Namespace),
+			Message: fmt.Sprintf("Secret %s/%s may not be used from namespace %q; create a ReferenceGrant in namespace %q from %s to Secret",
+				secret.Namespace, secret.Name, from.Namespace, secret.Namespace, from.Kind),
 		}
 	}
 	key := Key(secret.Namespace, secret.Name)
@@ -140,23 +156,54 @@ func (t *Tables) certificateRef(r *flow.Read, l *listenerRow, ref gwapiv1.Secret
 	switch {
 	case !ok:
 		return key, &verdict.Problem{
-			Reason: string(gwapiv1.ListenerReasonInvalidCertificateRef), Weight: verdict.Unresolved, Missing: &secret,
+			Reason: user.Invalid, Weight: verdict.Unresolved, Missing: &secret,
 			Message: fmt.Sprintf("no Secret %q in namespace %q; create it or correct the name", secret.Name, secret.Namespace),
 		}
 	case row.Broken != "":
 		return key, &verdict.Problem{
-			Reason: string(gwapiv1.ListenerReasonInvalidCertificateRef), Weight: verdict.Invalid,
+			Reason: user.Invalid, Weight: verdict.Invalid,
 			Message: fmt.Sprintf("Secret %s/%s %s", secret.Namespace, secret.Name, row.Broken),
 		}
 	}
-	q, _ := t.quarantines.Get(r, l.fleet())
-	if words, refused := q[row.Resource.Version]; refused {
-		return key, &verdict.Problem{
-			Reason: string(gwapiv1.ListenerReasonInvalidCertificateRef), Weight: verdict.Invalid,
-			Message: fmt.Sprintf("Secret %s/%s is refused by Envoy: %s; issue it anew", secret.Namespace, secret.Name, words),
-		}
-	}
 	return key, nil
+}
+
+// refusedSecret is the problem of one who uses what Envoy refused in that version; nil if it did not.
+func (q quarantineRow) refusedSecret(reason, what, version string) *verdict.Problem {
+	words, refused := q[version]
+	if !refused {
+		return nil
+	}
+	return &verdict.Problem{
+		Reason: reason, Weight: verdict.Invalid,
+		Message: fmt.Sprintf("%s is refused by Envoy: %s; issue it anew", what, words),
+	}
+}
+
+// clientCertificate resolves the certificate that the Gateway presents to its backends (Gateway API, GatewayBackendTLS). As with listeners, a
+// lost one stays with running proxies, and one without a grant is never used.
+func (t *Tables) clientCertificate(r *flow.Read, key string, row *gatewayRow) {
+	g := row.Gateway
+	if g.Spec.TLS == nil || g.Spec.TLS.Backend == nil || g.Spec.TLS.Backend.ClientCertificateRef == nil {
+		return
+	}
+	user := certificateUser{From: gatewayRef(g), Invalid: string(gwapiv1.GatewayReasonInvalidClientCertificateRef)}
+	secret, problem := t.certificateRef(r, user, *g.Spec.TLS.Backend.ClientCertificateRef)
+	row.Client, row.ClientRefused = secret, secret == ""
+	if problem == nil {
+		s, _ := t.in.secrets.Get(r, secret)
+		q, _ := t.quarantines.Get(r, key)
+		problem = q.refusedSecret(user.Invalid, "Secret "+secret, clientResource(s).Version)
+	}
+	if problem != nil {
+		problem.Field, problem.Condition = "spec.tls.backend.clientCertificateRef", string(gwapiv1.GatewayConditionResolvedRefs)
+		row.Problems = append(row.Problems, *problem)
+	}
+}
+
+// tlsSocket is the transport socket of either side of TLS.
+func tlsSocket(context *anypb.Any) *corev3.TransportSocket {
+	return &corev3.TransportSocket{Name: "envoy.transport_sockets.tls", ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: context}}
 }
 
 func deref[T any](p *T) (v T) {

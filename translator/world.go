@@ -113,7 +113,7 @@ func (w *World) Try(o Object) ([]Finding, error) {
 
 // statusTables are the tables of verdicts, of all kinds.
 func (t *Tables) statusTables() []*flow.Table[*Status] {
-	return []*flow.Table[*Status]{t.fleetSpecStatuses, t.classStatuses, t.gatewayStatuses, t.routeStatuses, t.policyStatuses}
+	return []*flow.Table[*Status]{t.fleetSpecStatuses, t.classStatuses, t.gatewayStatuses, t.routeStatuses, t.policyStatuses, t.backendTLSStatuses}
 }
 
 // added collects the problems that changed rows have and had not before.
@@ -167,7 +167,7 @@ func (t *Tables) deltas(r *flow.Read, c *flow.Changes) []Delta {
 			f.of(key).Gone = true
 		}
 	}
-	for _, table := range []*flow.Table[*Resource]{t.assignments, t.secrets, t.portListeners, t.scopes, t.routeConfigs} {
+	for _, table := range []*flow.Table[*Resource]{t.assignments, t.secrets, t.clusterSecrets, t.portListeners, t.scopes, t.routeConfigs} {
 		collect(f, table, func(res *Resource) *Resource { return res })
 	}
 	collect(f, t.clusters, func(row *clusterRow) *Resource { return row.Resource })

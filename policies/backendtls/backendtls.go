@@ -1,0 +1,115 @@
+// Package backendtls is BackendTLSPolicy of Gateway API: how Envoy speaks TLS to a backend and by what it knows the backend.
+package backendtls
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/policies/feature"
+	"gatehouse/policies/verdict"
+)
+
+// Kind is the name of the kind.
+const Kind = "BackendTLSPolicy"
+
+// ConditionOptions turns False on a policy with options, of which none is served. All else of the policy takes effect.
+const ConditionOptions = "OptionsServed"
+
+// systemAuthorities is where Envoy's image has the CA certificates of its system.
+const systemAuthorities = "/etc/ssl/certs/ca-certificates.crt"
+
+// Check finds what is wrong with the policy, its targets and the objects that it refers to apart.
+func Check(p *gwapiv1.BackendTLSPolicy) []verdict.Problem {
+	var problems []verdict.Problem
+	v := &p.Spec.Validation
+	known := v.WellKnownCACertificates
+	switch {
+	case len(v.CACertificateRefs) == 0 && (known == nil || *known == ""):
+		problems = append(problems, feature.Invalid("spec.validation", "nothing says which CA certificates are trusted: write caCertificateRefs, or wellKnownCACertificates: System"))
+	case len(v.CACertificateRefs) == 0 && *known != gwapiv1.WellKnownCACertificatesSystem:
+		problems = append(problems, feature.Invalid("spec.validation.wellKnownCACertificates", "%q is not known: write %s, or caCertificateRefs", *known, gwapiv1.WellKnownCACertificatesSystem))
+	}
+	if v.Hostname == "" {
+		problems = append(problems, feature.Invalid("spec.validation.hostname", "the name is empty: write the name that the backend's certificate is for"))
+	}
+	for i, san := range v.SubjectAltNames {
+		if matcher(san) == nil {
+			problems = append(problems, feature.Invalid(fmt.Sprintf("spec.validation.subjectAltNames[%d]", i), "type %q with no value of that type: write type Hostname and hostname, or type URI and uri", san.Type))
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(p.Spec.Options)) {
+		problems = append(problems, verdict.Problem{
+			Field: fmt.Sprintf("spec.options[%s]", key), Reason: string(gwapiv1.PolicyReasonInvalid), Condition: ConditionOptions, Weight: verdict.Unresolved,
+			Message: fmt.Sprintf("%q is not served and has no effect; remove it", p.Spec.Options[key]),
+		})
+	}
+	return problems
+}
+
+// System reports whether the CA certificates of Envoy's system are trusted.
+func System(p *gwapiv1.BackendTLSPolicy) bool { return len(p.Spec.Validation.CACertificateRefs) == 0 }
+
+// Credentials name the secrets that come to Envoy by SDS.
+type Credentials struct {
+	// Authorities are the CA certificates that are trusted; empty for those of Envoy's system.
+	Authorities string
+	// Client is the certificate that Envoy presents, empty for none.
+	Client string
+	// From is where they come from.
+	From *corev3.ConfigSource
+}
+
+// Context is Envoy's side of the TLS connections to the backends of a policy that passed Check. The backend is known by its
+// subject alternative names, by the hostname if the policy lists none.
+func Context(p *gwapiv1.BackendTLSPolicy, c Credentials) *tlsv3.UpstreamTlsContext {
+	v := &p.Spec.Validation
+	validation := &tlsv3.CertificateValidationContext{}
+	for _, san := range v.SubjectAltNames {
+		if m := matcher(san); m != nil {
+			validation.MatchTypedSubjectAltNames = append(validation.MatchTypedSubjectAltNames, m)
+		}
+	}
+	if len(validation.MatchTypedSubjectAltNames) == 0 {
+		validation.MatchTypedSubjectAltNames = []*tlsv3.SubjectAltNameMatcher{exactly(tlsv3.SubjectAltNameMatcher_DNS, string(v.Hostname))}
+	}
+	common := &tlsv3.CommonTlsContext{}
+	if c.Client != "" {
+		common.TlsCertificateSdsSecretConfigs = []*tlsv3.SdsSecretConfig{{Name: c.Client, SdsConfig: c.From}}
+	}
+	if c.Authorities == "" {
+		validation.TrustedCa = &corev3.DataSource{Specifier: &corev3.DataSource_Filename{Filename: systemAuthorities}}
+		common.ValidationContextType = &tlsv3.CommonTlsContext_ValidationContext{ValidationContext: validation}
+	} else {
+		common.ValidationContextType = &tlsv3.CommonTlsContext_CombinedValidationContext{
+			CombinedValidationContext: &tlsv3.CommonTlsContext_CombinedCertificateValidationContext{
+				DefaultValidationContext:         validation,
+				ValidationContextSdsSecretConfig: &tlsv3.SdsSecretConfig{Name: c.Authorities, SdsConfig: c.From},
+			},
+		}
+	}
+	return &tlsv3.UpstreamTlsContext{CommonTlsContext: common, Sni: string(v.Hostname)}
+}
+
+// matcher is nil for a name whose type and value do not fit.
+func matcher(san gwapiv1.SubjectAltName) *tlsv3.SubjectAltNameMatcher {
+	switch {
+	case san.Type == gwapiv1.HostnameSubjectAltNameType && san.Hostname != "":
+		return exactly(tlsv3.SubjectAltNameMatcher_DNS, string(san.Hostname))
+	case san.Type == gwapiv1.URISubjectAltNameType && san.URI != "":
+		return exactly(tlsv3.SubjectAltNameMatcher_URI, string(san.URI))
+	}
+	return nil
+}
+
+func exactly(kind tlsv3.SubjectAltNameMatcher_SanType, name string) *tlsv3.SubjectAltNameMatcher {
+	return &tlsv3.SubjectAltNameMatcher{
+		SanType: kind,
+		Matcher: &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: name}},
+	}
+}

@@ -1,0 +1,234 @@
+package translator
+
+import (
+	"fmt"
+	"slices"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/policies"
+	"gatehouse/policies/backendtls"
+	"gatehouse/policies/verdict"
+	"gatehouse/translator/flow"
+)
+
+// reasonBackendTLS is the reason of a backendRef whose TLS policy cannot be carried out.
+const reasonBackendTLS = "InvalidBackendTLS"
+
+// backendTLSRow is a BackendTLSPolicy that was judged on its own.
+type backendTLSRow struct {
+	Policy *gwapiv1.BackendTLSPolicy
+	// Problems are of the policy alone; what its targets come to is in its status.
+	Problems []verdict.Problem
+	// Trust are the CA certificates, nil for those of Envoy's system.
+	Trust *Resource
+	// Usable tells that backends can be reached by the policy; else they are not reached at all.
+	Usable bool
+}
+
+func (p *backendTLSRow) equal(o *backendTLSRow) bool {
+	if p == nil || o == nil {
+		return p == o
+	}
+	return p.Policy == o.Policy && p.Usable == o.Usable && equalResources(p.Trust, o.Trust) && equalProblems(p.Problems, o.Problems)
+}
+
+func (t *Tables) backendTLSPolicy(r *flow.Read, _ string, p *gwapiv1.BackendTLSPolicy) (*backendTLSRow, bool) {
+	row := &backendTLSRow{Policy: p, Problems: append(t.rules.Check(p), backendtls.Check(p)...)}
+	for i := range p.Spec.TargetRefs {
+		if ref := secured(p, i); len(ref.Problems) > 0 {
+			row.Problems = append(row.Problems, ref.Problems...)
+		}
+	}
+	row.Usable = !verdict.Has(row.Problems, verdict.Invalid)
+	if backendtls.System(p) {
+		return row, true
+	}
+	refs := authorityRefs{
+		Use: "backend", Field: "spec.validation.caCertificateRefs", InvalidKind: string(gwapiv1.BackendTLSPolicyReasonInvalidKind),
+		From: verdict.Ref{Group: gwapiv1.GroupName, Kind: backendtls.Kind, Namespace: p.Namespace, Name: p.Name},
+	}
+	for _, ref := range p.Spec.Validation.CACertificateRefs {
+		refs.Refs = append(refs.Refs, verdict.Ref{Group: string(ref.Group), Kind: string(ref.Kind), Namespace: p.Namespace, Name: string(ref.Name)})
+	}
+	trust, problems := t.trust(r, refs)
+	row.Trust, row.Problems = trust, append(row.Problems, problems...)
+	row.Usable = row.Usable && trust != nil
+	return row, true
+}
+
+// secured is a targetRef as a reference. Services only can be targeted, of the policy's own namespace.
+func secured(p *gwapiv1.BackendTLSPolicy, i int) policies.Reference {
+	ref := &p.Spec.TargetRefs[i]
+	to := policies.Reference{
+		Target: policies.Target{Kind: string(ref.Kind), Namespace: p.Namespace, Name: string(ref.Name), Section: string(deref(ref.SectionName))},
+		Field:  fmt.Sprintf("spec.targetRefs[%d]", i),
+	}
+	if ref.Group != "" || ref.Kind != "Service" {
+		to.Problems = []verdict.Problem{{
+			Field: to.Field + ".kind", Reason: string(gwapiv1.PolicyReasonTargetNotFound), Weight: verdict.Unresolved,
+			Message: fmt.Sprintf("%q of group %q is not served as a target of a %s, so it has no effect there: write Service with an empty group", ref.Kind, ref.Group, backendtls.Kind),
+		}}
+	}
+	return to
+}
+
+// securedTargets are the Services and ports that the policy is about.
+func securedTargets(_ string, p *backendTLSRow) []string {
+	var keys []string
+	for i := range p.Policy.Spec.TargetRefs {
+		if ref := secured(p.Policy, i); len(ref.Problems) == 0 {
+			keys = append(keys, targetKey(backendtls.Kind, ref.Target))
+		}
+	}
+	slices.Sort(keys)
+	return slices.Compact(keys)
+}
+
+// backendTLSWinner is the oldest of the policies that have the same target.
+func (t *Tables) backendTLSWinner(_ *flow.Read, _ string, members []flow.Row[*backendTLSRow]) (*backendTLSRow, bool) {
+	winner := slices.MinFunc(members, func(a, b flow.Row[*backendTLSRow]) int { return policies.Older(a.Value.Policy, b.Value.Policy) })
+	return winner.Value, true
+}
+
+// secureKeys is where policies of a Service's port are found: those of the port come before those of the whole Service.
+func (b backend) secureKeys() []string {
+	whole := policies.Target{Kind: "Service", Namespace: b.Service.Namespace, Name: b.Service.Name}
+	port := whole
+	port.Section = b.Port.Name
+	keys := []string{targetKey(backendtls.Kind, port)}
+	if port != whole {
+		keys = append(keys, targetKey(backendtls.Kind, whole))
+	}
+	return keys
+}
+
+// secure finds how the backend is spoken to. With a policy that cannot be carried out it is not spoken to at all.
+func (t *Tables) secure(r *flow.Read, b *backend, namespace string) *verdict.Problem {
+	for _, key := range b.secureKeys() {
+		if row, ok := t.backendTLSTargets.Get(r, key); ok {
+			b.TLS = row
+			break
+		}
+	}
+	if b.usable() {
+		return nil
+	}
+	name := "its " + backendtls.Kind
+	if b.Service.Namespace == namespace {
+		name = fmt.Sprintf("%s %q", backendtls.Kind, b.TLS.Policy.Name)
+	}
+	return &verdict.Problem{
+		Reason: reasonBackendTLS, Weight: verdict.Unresolved,
+		Message: fmt.Sprintf("Service %s/%s is not reached, since %s cannot be carried out; see the status of the policy", b.Service.Namespace, b.Service.Name, name),
+	}
+}
+
+// usable tells that requests can be sent to the backend.
+func (b backend) usable() bool { return b.Service != nil && (b.TLS == nil || b.TLS.Usable) }
+
+// usedServices are the keys under which a policy finds the routes that use its Services.
+func usedServices(_ string, row *rulesRow) []string {
+	var keys []string
+	for i := range row.Rules {
+		for _, b := range row.Rules[i].Backends {
+			if b.Service != nil {
+				keys = append(keys, b.secureKeys()...)
+			}
+		}
+	}
+	slices.Sort(keys)
+	return slices.Compact(keys)
+}
+
+// backendTLSStatus speaks about each Gateway that reaches a target of the policy.
+func (t *Tables) backendTLSStatus(r *flow.Read, _ string, p *backendTLSRow) (*Status, bool) {
+	problems := slices.Clone(p.Problems)
+	var gateways []*gatewayRow
+	byGateway := map[*gwapiv1.Gateway][]verdict.Problem{}
+	for i := range p.Policy.Spec.TargetRefs {
+		ref := secured(p.Policy, i)
+		if len(ref.Problems) > 0 {
+			continue // Already among those of the policy alone.
+		}
+		found := t.securedProblems(r, p, ref)
+		problems = append(problems, found...)
+		for _, g := range t.securingGateways(r, ref.Target) {
+			if _, known := byGateway[g.Gateway]; !known {
+				gateways = append(gateways, g)
+			}
+			byGateway[g.Gateway] = append(byGateway[g.Gateway], found...)
+		}
+	}
+	slices.SortFunc(gateways, func(a, b *gatewayRow) int { return policies.Older(a.Gateway, b.Gateway) })
+	desired := &gwapiv1.PolicyStatus{}
+	for _, g := range gateways {
+		desired.Ancestors = append(desired.Ancestors, gwapiv1.PolicyAncestorStatus{
+			AncestorRef: gatewayAncestor(g.Gateway), ControllerName: gwapiv1.GatewayController(t.settings.ControllerName),
+			Conditions: p.conditions(byGateway[g.Gateway]),
+		})
+	}
+	desired.Ancestors = limitAncestors(desired.Ancestors)
+	return newStatus(p.Policy, problems, desired), true
+}
+
+// securedProblems are those of the policy with one of its targets: it is not there, or an older policy has it.
+func (t *Tables) securedProblems(r *flow.Read, p *backendTLSRow, ref policies.Reference) []verdict.Problem {
+	service, ok := t.in.services.Get(r, Key(ref.Namespace, ref.Name))
+	if !ok {
+		problem := policies.TargetNotFound(ref)
+		problem.Missing.Group = ""
+		return []verdict.Problem{problem}
+	}
+	var ports []string
+	for _, port := range service.Spec.Ports {
+		ports = append(ports, port.Name)
+	}
+	if ref.Section != "" && !slices.Contains(ports, ref.Section) {
+		return []verdict.Problem{policies.SectionNotFound(ref, ports)}
+	}
+	winner, _ := t.backendTLSTargets.Get(r, targetKey(backendtls.Kind, ref.Target))
+	if winner.Policy == p.Policy {
+		return nil
+	}
+	return []verdict.Problem{policies.Conflicted(policies.Kind{Kind: backendtls.Kind}, p.Policy, ref.Field, ref.Target, winner.Policy)}
+}
+
+// securingGateways are the Gateways whose routes use the target.
+func (t *Tables) securingGateways(r *flow.Read, target policies.Target) []*gatewayRow {
+	var gateways []*gatewayRow
+	for _, rules := range t.rulesByService.Lookup(r, targetKey(backendtls.Kind, target)) {
+		for _, p := range t.parentsByRoute.Lookup(r, rules.Key) {
+			if g := p.Value.Gateway; !slices.ContainsFunc(gateways, func(known *gatewayRow) bool { return known.Gateway == g.Gateway }) {
+				gateways = append(gateways, g)
+			}
+		}
+	}
+	return gateways
+}
+
+func gatewayAncestor(g *gwapiv1.Gateway) gwapiv1.ParentReference {
+	group, kind, namespace := gwapiv1.Group(gwapiv1.GroupName), gwapiv1.Kind("Gateway"), gwapiv1.Namespace(g.Namespace)
+	return gwapiv1.ParentReference{Group: &group, Kind: &kind, Namespace: &namespace, Name: gwapiv1.ObjectName(g.Name)}
+}
+
+// conditions are those of an ancestor, given the problems with the targets there. A policy of which no CA certificate can be used is not
+// accepted, in the words that say why none can.
+func (p *backendTLSRow) conditions(found []verdict.Problem) []metav1.Condition {
+	all := append(slices.Clone(p.Problems), found...)
+	unresolved := about(all, string(gwapiv1.BackendTLSPolicyConditionResolvedRefs), "")
+	accepted := conditionOf(string(gwapiv1.PolicyConditionAccepted), string(gwapiv1.PolicyReasonAccepted), "The policy is accepted.", about(all, string(gwapiv1.PolicyConditionAccepted), ""))
+	if accepted.Status == metav1.ConditionTrue && !p.Usable {
+		accepted = conditionOf(accepted.Type, "", "", unresolved)
+		accepted.Reason = string(gwapiv1.BackendTLSPolicyReasonNoValidCACertificate)
+	}
+	conditions := []metav1.Condition{
+		accepted,
+		conditionOf(string(gwapiv1.BackendTLSPolicyConditionResolvedRefs), string(gwapiv1.BackendTLSPolicyReasonResolvedRefs), "All references are resolved.", unresolved),
+	}
+	if ignored := about(all, backendtls.ConditionOptions, ""); len(ignored) > 0 {
+		conditions = append(conditions, conditionOf(backendtls.ConditionOptions, "", "", ignored))
+	}
+	return conditions
+}

@@ -1,0 +1,159 @@
+package translator
+
+import (
+	"bytes"
+	"slices"
+	"strings"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	rawv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/raw_buffer/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	"google.golang.org/protobuf/types/known/structpb"
+	corev1 "k8s.io/api/core/v1"
+
+	"gatehouse/policies/backendtls"
+	"gatehouse/translator/flow"
+)
+
+// clientPrefix begins the names of client certificates in Envoy, so that a Secret can be one and a listener's certificate as well.
+const clientPrefix = "client/"
+
+// socketMatch is the metadata by which Envoy chooses among the transport sockets of a cluster.
+const socketMatch = "envoy.transport_socket_match"
+
+// socket is how the backend is spoken to, nil for plain text.
+func (c *clusterUse) socket(b backend) *corev3.TransportSocket {
+	if b.TLS == nil {
+		return nil
+	}
+	credentials := backendtls.Credentials{From: overADS()}
+	if b.TLS.Trust != nil {
+		credentials.Authorities = b.TLS.Trust.Name
+	}
+	if c.Client != "" {
+		credentials.Client = clientPrefix + c.Client
+	}
+	return tlsSocket(packed(backendtls.Context(b.TLS.Policy, credentials)))
+}
+
+// socketBytes tell the sockets of backends apart; there are none for plain text.
+func (c *clusterUse) socketBytes(b backend) []byte {
+	if b.TLS == nil {
+		return nil
+	}
+	return encode(c.socket(b))
+}
+
+// alwaysTLS tells that every backend of the cluster is spoken to with TLS.
+func (c *clusterUse) alwaysTLS() bool {
+	return !slices.ContainsFunc(c.Backends, func(b backend) bool { return b.TLS == nil })
+}
+
+// mixed tells that backends of the cluster are spoken to in different ways.
+func (c *clusterUse) mixed() bool {
+	first := c.socketBytes(c.Backends[0])
+	return slices.ContainsFunc(c.Backends, func(b backend) bool { return !bytes.Equal(c.socketBytes(b), first) })
+}
+
+// secure sets the transport socket of the cluster, or, if its backends differ, one for each, which endpoints choose (see choose).
+func (c *clusterUse) secure(cluster *clusterv3.Cluster) {
+	cluster.TransportSocket = c.socket(c.Backends[0])
+	if !c.mixed() {
+		return
+	}
+	for _, b := range c.Backends {
+		socket := c.socket(b)
+		if socket == nil {
+			socket = &corev3.TransportSocket{
+				Name:       "envoy.transport_sockets.raw_buffer",
+				ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: packed(&rawv3.RawBuffer{})},
+			}
+		}
+		if name := clusterName(b); !slices.ContainsFunc(cluster.TransportSocketMatches, func(m *clusterv3.Cluster_TransportSocketMatch) bool { return m.Name == name }) {
+			cluster.TransportSocketMatches = append(cluster.TransportSocketMatches, &clusterv3.Cluster_TransportSocketMatch{
+				Name: name, Match: chooses(b), TransportSocket: socket,
+			})
+		}
+	}
+}
+
+// choose marks a backend's endpoints where the cluster has a transport socket for each backend.
+func (c *clusterUse) choose(b backend, endpoints []*endpointv3.LbEndpoint) {
+	if len(endpoints) == 0 || !c.mixed() {
+		return
+	}
+	metadata := &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{socketMatch: chooses(b)}}
+	for _, e := range endpoints {
+		e.Metadata = metadata
+	}
+}
+
+func chooses(b backend) *structpb.Struct {
+	return &structpb.Struct{Fields: map[string]*structpb.Value{"backend": structpb.NewStringValue(clusterName(b))}}
+}
+
+// secrets names what the cluster gets by SDS, sorted.
+func (c *clusterUse) secrets() []string {
+	var names []string
+	for _, b := range c.Backends {
+		switch {
+		case b.TLS == nil:
+			continue
+		case b.TLS.Trust != nil:
+			names = append(names, b.TLS.Trust.Name)
+		}
+		if c.Client != "" {
+			names = append(names, clientPrefix+c.Client)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// versions are those of the cluster and of the CA certificates that it trusts: if Envoy refuses one of them, the cluster is of no use.
+func (c *clusterUse) versions() []string {
+	versions := []string{clusterResource(c).Version}
+	for _, b := range c.Backends {
+		if b.TLS != nil && b.TLS.Trust != nil {
+			versions = append(versions, b.TLS.Trust.Version)
+		}
+	}
+	return versions
+}
+
+func clusterSecrets(key string, c *clusterRow) []string {
+	fleet, _ := splitKey(key)
+	keys := c.Use.secrets()
+	for i, name := range keys {
+		keys[i] = fleet + "|" + name
+	}
+	return keys
+}
+
+// clusterSecret is what SDS serves to clusters under a name. A lost client certificate is served no more, and running proxies keep what they
+// have.
+func (t *Tables) clusterSecret(r *flow.Read, key string, members []flow.Row[*clusterRow]) (*Resource, bool) {
+	fleet, name := splitKey(key)
+	secret, isClient := strings.CutPrefix(name, clientPrefix)
+	if !isClient {
+		backends := members[0].Value.Use.Backends
+		i := slices.IndexFunc(backends, func(b backend) bool { return b.TLS != nil && b.TLS.Trust != nil && b.TLS.Trust.Name == name })
+		return backends[i].TLS.Trust, true
+	}
+	s, ok := t.in.secrets.Get(r, secret)
+	if row, known := t.certs.Get(r, secret); !ok || !known || row.Broken != "" {
+		return nil, false
+	}
+	res := clientResource(s)
+	q, _ := t.quarantines.Get(r, fleet)
+	_, refused := q[res.Version]
+	return res, !refused
+}
+
+func clientResource(s *corev1.Secret) *Resource {
+	certificate := &tlsv3.TlsCertificate{CertificateChain: inlineBytes(s.Data[corev1.TLSCertKey]), PrivateKey: inlineBytes(s.Data[corev1.TLSPrivateKeyKey])}
+	breakCertificate(s, certificate)
+	return certificateResource(clientPrefix+keyOf(s), certificate)
+}
