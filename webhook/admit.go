@@ -128,22 +128,32 @@ func passes(request *admissionv1.AdmissionRequest) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("reading the object: %w", err)
 	}
-	if leaving(now) || !concerns(request, now) {
+	if leaving(now) {
 		return true, nil
 	}
 	if request.Operation == admissionv1.Create || len(request.OldObject.Raw) == 0 {
-		return false, nil
+		return !concerns(request, now), nil
 	}
 	old, err := fields(request.OldObject.Raw)
 	if err != nil {
 		return false, fmt.Errorf("reading the object as it is stored: %w", err)
 	}
-	return sameInput(old, now), nil
+	return !concerns(request, now) && !concerns(request, old) || sameInput(old, now), nil
 }
 
-// concerns leaves out the Secrets that no listener can serve, in case that the webhook configuration sends them.
+// concerns leaves out Secrets and ConfigMaps that can be neither a certificate with its key nor CA certificates, in case that the webhook
+// configuration sends them.
 func concerns(request *admissionv1.AdmissionRequest, object map[string]any) bool {
-	return request.Kind.Group != "" || request.Kind.Kind != "Secret" || object["type"] == string(corev1.SecretTypeTLS)
+	if request.Kind.Group != "" || request.Kind.Kind != "Secret" && request.Kind.Kind != "ConfigMap" {
+		return true
+	}
+	return object["type"] == string(corev1.SecretTypeTLS) || hasAuthorities(object["data"]) || hasAuthorities(object["binaryData"])
+}
+
+func hasAuthorities(data any) bool {
+	entries, _ := data.(map[string]any)
+	_, ok := entries[translator.AuthoritiesKey]
+	return ok
 }
 
 // confirmed drops findings about missing objects that a live read finds: caches lag behind, and whoever applies a folder of objects

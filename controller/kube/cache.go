@@ -11,10 +11,12 @@ import (
 
 	"gatehouse/api/config"
 	"gatehouse/policies/envoyproxy"
+	"gatehouse/translator"
 )
 
 // CacheOptions keep the caches small: managed fields are dropped, and of the kinds that fleets are made of only the objects of fleets
-// are held, where the control plane may read them. Of CRDs the names alone are held.
+// are held, where the control plane may read them. ConfigMaps are read everywhere, and of those that are of no fleet only what can be referred
+// to is held. Of CRDs the names alone are held.
 func CacheOptions(namespace string, deploy config.DeployType) cache.Options {
 	ofFleets := cache.ByObject{Label: ownedByGateways()}
 	if deploy != config.DeployGatewayNamespace {
@@ -26,7 +28,8 @@ func CacheOptions(namespace string, deploy config.DeployType) cache.Options {
 		ReaderFailOnMissingInformer: true,
 		ByObject: map[client.Object]cache.ByObject{
 			definitions():        {Transform: nameOnly},
-			&appsv1.Deployment{}: ofFleets, &appsv1.DaemonSet{}: ofFleets, &corev1.ConfigMap{}: ofFleets, &corev1.ServiceAccount{}: ofFleets,
+			&appsv1.Deployment{}: ofFleets, &appsv1.DaemonSet{}: ofFleets, &corev1.ServiceAccount{}: ofFleets,
+			&corev1.ConfigMap{}: {Transform: onlyAuthorities},
 		},
 	}
 }
@@ -39,6 +42,28 @@ func nameOnly(o any) (any, error) {
 	}
 	crd.ObjectMeta = metav1.ObjectMeta{Name: crd.Name, UID: crd.UID, ResourceVersion: crd.ResourceVersion}
 	return crd, nil
+}
+
+// onlyAuthorities leaves CA certificates in a ConfigMap and nothing else, unless it is a fleet's.
+func onlyAuthorities(o any) (any, error) {
+	c, ok := o.(*corev1.ConfigMap)
+	if !ok {
+		return o, nil
+	}
+	if _, owned := envoyproxy.KeyOf(c); owned {
+		c.ManagedFields = nil
+		return c, nil
+	}
+	kept := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
+		Namespace: c.Namespace, Name: c.Name, UID: c.UID, ResourceVersion: c.ResourceVersion, CreationTimestamp: c.CreationTimestamp,
+	}}
+	if text, ok := c.Data[translator.AuthoritiesKey]; ok {
+		kept.Data = map[string]string{translator.AuthoritiesKey: text}
+	}
+	if data, ok := c.BinaryData[translator.AuthoritiesKey]; ok {
+		kept.BinaryData = map[string][]byte{translator.AuthoritiesKey: data}
+	}
+	return kept, nil
 }
 
 func ownedByGateways() labels.Selector {

@@ -32,9 +32,11 @@ func Kinds() []Kind {
 		{Object: &gwapiv1.GatewayClass{}},
 		{Object: &gwapiv1.Gateway{}},
 		{Object: &gwapiv1.ReferenceGrant{}},
+		{Object: &gwapiv1.BackendTLSPolicy{}, Optional: true},
 		{Object: &corev1.Namespace{}},
 		{Object: &corev1.Service{}},
 		{Object: &corev1.Secret{}},
+		{Object: &corev1.ConfigMap{}},
 		{Object: &discoveryv1.EndpointSlice{}},
 		{Object: &v1alpha1.EnvoyProxy{}, Optional: true},
 	}
