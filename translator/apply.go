@@ -51,7 +51,10 @@ func (s *Status) Apply(controller gwapiv1.GatewayController, old Object, now met
 }
 
 // own are the conditions that Gatehouse writes; one that is not desired any more is taken away.
-var own = []string{"Accepted", "Programmed", "ResolvedRefs", "Conflicted", "PartiallyInvalid", conditionHostnames, policies.ReasonOverridden, "Aggregated", backendtls.ConditionOptions}
+var own = []string{
+	"Accepted", "Programmed", "ResolvedRefs", "Conflicted", "PartiallyInvalid", conditionHostnames, policies.ReasonOverridden, "Aggregated", backendtls.ConditionOptions,
+	string(gwapiv1.GatewayConditionInsecureFrontendValidationMode),
+}
 
 // merger puts what is desired into what is there.
 type merger struct {

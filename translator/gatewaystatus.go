@@ -57,9 +57,13 @@ func (g *gatewayRow) tlsConditions() []metav1.Condition {
 		return nil
 	}
 	kind := string(gwapiv1.GatewayConditionResolvedRefs)
-	return []metav1.Condition{
+	conditions := []metav1.Condition{
 		conditionOf(kind, string(gwapiv1.GatewayReasonResolvedRefs), "All references of the Gateway itself are resolved.", about(g.Problems, kind, "")),
 	}
+	if insecure := insecureFallback(g.Gateway); insecure != nil {
+		conditions = append(conditions, *insecure)
+	}
+	return conditions
 }
 
 // unclassed judges a Gateway whose class is not there: it may become ours. Nothing is written to it.
@@ -170,7 +174,7 @@ func (t *Tables) listenerStatus(r *flow.Read, l *listenerRow, missing map[Name]s
 	conflicts := about(l.Problems, string(gwapiv1.ListenerConditionConflicted), scope)
 	resolved := about(l.Problems, string(gwapiv1.ListenerConditionResolvedRefs), scope)
 	s.Conditions = []metav1.Condition{
-		conditionOf(string(gwapiv1.ListenerConditionAccepted), string(gwapiv1.ListenerReasonAccepted), "The listener is accepted.", accepted),
+		l.distrusted(conditionOf(string(gwapiv1.ListenerConditionAccepted), string(gwapiv1.ListenerReasonAccepted), "The listener is accepted.", accepted), resolved),
 		conditionOf(string(gwapiv1.ListenerConditionResolvedRefs), string(gwapiv1.ListenerReasonResolvedRefs), "All references are resolved.", resolved),
 		listenerProgrammed(r, t, l, missing),
 	}
@@ -191,7 +195,7 @@ func listenerProgrammed(r *flow.Read, t *Tables, l *listenerRow, missing map[Nam
 	port, _ := t.portListeners.Get(r, portKey(l))
 	lacks := map[Name]string{}
 	for name, words := range missing {
-		if port != nil && (name == Name{port.Type, port.Name} || name.Type != typeListener && name.Name == l.Key) || slices.Contains(l.Secrets, name.Name) {
+		if port != nil && (name == Name{port.Type, port.Name} || name.Type != typeListener && name.Name == l.Key) || slices.Contains(l.sdsSecrets(), name.Name) {
 			lacks[name] = words
 		}
 	}
@@ -208,16 +212,7 @@ func (l *listenerRow) able() bool { return l.Serves && l.hasWholeCertificate() }
 
 // hasWholeCertificate: a listener of which all certificates are broken is not programmed, although running proxies still serve it.
 func (l *listenerRow) hasWholeCertificate() bool {
-	if !protocols[l.Spec.Protocol].tls {
-		return true
-	}
-	broken := 0
-	for _, p := range l.Problems {
-		if p.Condition == string(gwapiv1.ListenerConditionResolvedRefs) && p.Reason != string(gwapiv1.ListenerReasonInvalidRouteKinds) {
-			broken++
-		}
-	}
-	return broken < len(l.Spec.TLS.CertificateRefs)
+	return !protocols[l.Spec.Protocol].tls || l.Certified
 }
 
 // countRoutes counts the routes attached to a listener, each once however many of its parentRefs select it.

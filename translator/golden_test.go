@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/tools/txtar"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -147,6 +148,14 @@ func render(t *testing.T, name string, outcome Outcome) []byte {
 				fmt.Fprintf(&out, "%s %s %s\n", d.Fleet, r.Type[strings.LastIndex(r.Type, ".")+1:], r.Name)
 			}
 		}
+	case "sockets.yaml":
+		for _, d := range outcome.Deltas {
+			for _, r := range d.Changed {
+				if r.Type == typeListener {
+					writeSockets(t, &out, r)
+				}
+			}
+		}
 	default:
 		for _, d := range outcome.Deltas {
 			for _, r := range d.Changed {
@@ -157,6 +166,21 @@ func render(t *testing.T, name string, outcome Outcome) []byte {
 		}
 	}
 	return out.Bytes()
+}
+
+// writeSockets writes how each filter chain of a listener speaks to its clients.
+func writeSockets(t *testing.T, out *bytes.Buffer, r *Resource) {
+	l := &listenerv3.Listener{}
+	if err := proto.Unmarshal(r.Body, l); err != nil {
+		t.Fatal(err)
+	}
+	for _, chain := range l.FilterChains {
+		text, err := protojson.Marshal(chain.TransportSocket)
+		if err != nil {
+			t.Fatal(err)
+		}
+		writeDocument(t, out, chain.Name, text)
+	}
 }
 
 func writeDocument(t *testing.T, out *bytes.Buffer, title string, document []byte) {

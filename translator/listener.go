@@ -21,14 +21,18 @@ type listenerRow struct {
 	// Kinds are the route kinds that may attach.
 	Kinds []gwapiv1.RouteGroupKind
 	// Secrets are the keys of the certificates that the listener serves, in the order of certificateRefs.
-	Secrets  []string
+	Secrets []string
+	// Certified tells that one of the certificates is whole.
+	Certified bool
+	// Clients is how certificates of clients are judged, nil if none are asked for.
+	Clients  *clientValidation
 	Problems []verdict.Problem
 	// Serves tells that the listener is part of what Envoy gets.
 	Serves bool
 }
 
 func (l *listenerRow) equal(o *listenerRow) bool {
-	return l.Gateway.equal(o.Gateway) && l.Spec == o.Spec && l.Serves == o.Serves &&
+	return l.Gateway.equal(o.Gateway) && l.Spec == o.Spec && l.Serves == o.Serves && l.Clients.equal(o.Clients) &&
 		slices.Equal(l.Secrets, o.Secrets) && equalProblems(l.Problems, o.Problems)
 }
 
@@ -84,6 +88,7 @@ func (t *Tables) listener(r *flow.Read, key string, g *gatewayRow) []flow.Row[*l
 		l.chooseKinds()
 		if protocols[spec.Protocol].tls {
 			t.certificates(r, l)
+			t.validateClients(r, l)
 		}
 		l.Serves = l.serves()
 		rows = append(rows, flow.Row[*listenerRow]{Key: l.Key, Value: l})
@@ -101,7 +106,7 @@ func (l *listenerRow) problem(p verdict.Problem) {
 	l.Problems = append(l.Problems, p)
 }
 
-// serves: a listener with an invalid spec, a conflict or no certificate at all is no part of Envoy's configuration. One whose
+// serves: a listener with an invalid spec, a conflict, no certificate or nothing to judge its clients by is no part of Envoy's configuration. One whose
 // certificates are there but broken still is, so that running proxies keep the certificate they have (see certificates).
 func (l *listenerRow) serves() bool {
 	for _, p := range l.Problems {
@@ -110,7 +115,7 @@ func (l *listenerRow) serves() bool {
 			return false
 		}
 	}
-	return !protocols[l.Spec.Protocol].tls || len(l.Secrets) > 0
+	return !protocols[l.Spec.Protocol].tls || len(l.Secrets) > 0 && l.trusts()
 }
 
 func (l *listenerRow) checkProtocol() {

@@ -72,7 +72,7 @@ func (t *Tables) portListener(r *flow.Read, _ string, members []flow.Row[*listen
 		for _, m := range ordered {
 			out.FilterChains = append(out.FilterChains, filterChain(first, m.Value))
 			needs = append(needs, m.Value.Gateway.routesOf(m.Value.Key))
-			for _, secret := range m.Value.Secrets {
+			for _, secret := range m.Value.sdsSecrets() {
 				needs = append(needs, Name{typeSecret, secret})
 			}
 		}
@@ -88,13 +88,15 @@ func tlsChain(l *listenerRow, port uint32) *listenerv3.FilterChain {
 	for _, secret := range l.Secrets {
 		common.TlsCertificateSdsSecretConfigs = append(common.TlsCertificateSdsSecretConfigs, &tlsv3.SdsSecretConfig{Name: secret, SdsConfig: overADS()})
 	}
+	context := &tlsv3.DownstreamTlsContext{
+		CommonTlsContext: common, DisableStatefulSessionResumption: true,
+		SessionTicketKeysType: &tlsv3.DownstreamTlsContext_DisableStatelessSessionResumption{DisableStatelessSessionResumption: true},
+	}
+	l.Clients.judge(context, overADS())
 	chain := &listenerv3.FilterChain{
-		Name:    l.Key,
-		Filters: []*listenerv3.Filter{connectionManager(l.Gateway.routesOf(l.Key), fmt.Sprintf("https-%d", port))},
-		TransportSocket: &corev3.TransportSocket{
-			Name:       "envoy.transport_sockets.tls",
-			ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: packed(&tlsv3.DownstreamTlsContext{CommonTlsContext: common, DisableStatefulSessionResumption: true, SessionTicketKeysType: &tlsv3.DownstreamTlsContext_DisableStatelessSessionResumption{DisableStatelessSessionResumption: true}})},
-		},
+		Name:            l.Key,
+		Filters:         []*listenerv3.Filter{connectionManager(l.Gateway.routesOf(l.Key), fmt.Sprintf("https-%d", port))},
+		TransportSocket: tlsSocket(packed(context)),
 	}
 	if host := l.hostname(); host != anyHost {
 		chain.FilterChainMatch = &listenerv3.FilterChainMatch{ServerNames: []string{host}}
@@ -172,8 +174,11 @@ func notFoundLog() []*accesslogv3.AccessLog {
 
 // secretResource is what SDS serves under the name of a Secret; a broken Secret serves nothing, and running proxies keep
 // what they have.
-func (t *Tables) secretResource(r *flow.Read, key string, _ []flow.Row[*listenerRow]) (*Resource, bool) {
+func (t *Tables) secretResource(r *flow.Read, key string, members []flow.Row[*listenerRow]) (*Resource, bool) {
 	fleet, name := splitKey(key)
+	if c := members[0].Value.Clients; c != nil && c.Trust.Name == name {
+		return c.Trust, true
+	}
 	row, ok := t.certs.Get(r, name)
 	if !ok || row.Resource == nil {
 		return nil, false
@@ -183,6 +188,14 @@ func (t *Tables) secretResource(r *flow.Read, key string, _ []flow.Row[*listener
 		return nil, false
 	}
 	return row.Resource, true
+}
+
+// sdsSecrets names what the listener gets by SDS.
+func (l *listenerRow) sdsSecrets() []string {
+	if l.Clients == nil || l.Clients.Trust == nil {
+		return l.Secrets
+	}
+	return append(slices.Clone(l.Secrets), l.Clients.Trust.Name)
 }
 
 func compareNames(a, b Name) int {

@@ -196,8 +196,9 @@ func servedSecrets(_ string, l *listenerRow) []string {
 	if !l.Serves {
 		return nil
 	}
-	keys := make([]string, len(l.Secrets))
-	for i, s := range l.Secrets {
+	names := l.sdsSecrets()
+	keys := make([]string, len(names))
+	for i, s := range names {
 		keys[i] = l.fleet() + "|" + s
 	}
 	return keys

@@ -91,12 +91,6 @@ func (t *Tables) certificates(r *flow.Read, l *listenerRow) {
 	if l.Spec.TLS == nil {
 		return // A rule tells of it.
 	}
-	if g := l.Gateway.Gateway; g.Spec.TLS != nil && g.Spec.TLS.Frontend != nil {
-		l.problem(verdict.Problem{
-			Field: "spec.tls.frontend", Reason: string(gwapiv1.ListenerReasonUnsupportedValue), Weight: verdict.Unresolved,
-			Message: "client certificates are not validated by this version, so no listener with TLS is served; remove the field to serve without validation",
-		})
-	}
 	user := certificateUser{From: gatewayRef(l.Gateway.Gateway), Invalid: string(gwapiv1.ListenerReasonInvalidCertificateRef)}
 	q, _ := t.quarantines.Get(r, l.fleet())
 	var whole, permitted []string
@@ -118,7 +112,7 @@ func (t *Tables) certificates(r *flow.Read, l *listenerRow) {
 			whole = append(whole, key)
 		}
 	}
-	l.Secrets = whole
+	l.Secrets, l.Certified = whole, len(whole) > 0
 	if len(whole) == 0 {
 		l.Secrets = permitted
 	}

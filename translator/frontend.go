@@ -1,0 +1,132 @@
+package translator
+
+import (
+	"fmt"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/policies/verdict"
+	"gatehouse/translator/flow"
+)
+
+// clientValidation is how a listener judges the certificates of its clients.
+type clientValidation struct {
+	// Trust are the CA certificates, nil if none can be used: then the listener is not served.
+	Trust *Resource
+	// Fallback lets clients in that have no certificate, or one that is not valid.
+	Fallback bool
+}
+
+func (c *clientValidation) equal(o *clientValidation) bool {
+	if c == nil || o == nil {
+		return c == o
+	}
+	return c.Fallback == o.Fallback && equalResources(c.Trust, o.Trust)
+}
+
+// validationOf finds the Gateway's setting for a port, with its field: that of the port replaces the default as a whole
+// (Gateway API, FrontendTLSConfig).
+func validationOf(g *gwapiv1.Gateway, port gwapiv1.PortNumber) (*gwapiv1.FrontendTLSValidation, string) {
+	if g.Spec.TLS == nil || g.Spec.TLS.Frontend == nil {
+		return nil, ""
+	}
+	for i, p := range g.Spec.TLS.Frontend.PerPort {
+		if p.Port == port {
+			return p.TLS.Validation, fmt.Sprintf("spec.tls.frontend.perPort[%d].tls.validation", i)
+		}
+	}
+	return g.Spec.TLS.Frontend.Default.Validation, "spec.tls.frontend.default.validation"
+}
+
+// validateClients resolves how the listener, which terminates TLS, judges its clients.
+func (t *Tables) validateClients(r *flow.Read, l *listenerRow) {
+	g := l.Gateway.Gateway
+	validation, field := validationOf(g, l.Spec.Port)
+	if validation == nil {
+		return
+	}
+	refs := authorityRefs{
+		Use: "frontend", Field: field + ".caCertificateRefs", From: gatewayRef(g), InvalidKind: string(gwapiv1.ListenerReasonInvalidCACertificateKind),
+	}
+	for _, ref := range validation.CACertificateRefs {
+		to := verdict.Ref{Group: string(ref.Group), Kind: string(ref.Kind), Namespace: g.Namespace, Name: string(ref.Name)}
+		if ref.Namespace != nil && *ref.Namespace != "" {
+			to.Namespace = string(*ref.Namespace)
+		}
+		refs.Refs = append(refs.Refs, to)
+	}
+	trust, problems := t.trust(r, refs)
+	if trust != nil {
+		q, _ := t.quarantines.Get(r, l.fleet())
+		if p := q.refusedSecret(string(gwapiv1.ListenerReasonInvalidCACertificateRef), "the list", trust.Version); p != nil {
+			p.Field, p.Condition = refs.Field, string(gwapiv1.ListenerConditionResolvedRefs)
+			trust, problems = nil, append(problems, *p)
+		}
+	}
+	for _, p := range problems {
+		l.problem(p)
+	}
+	l.Clients = &clientValidation{Trust: trust, Fallback: validation.Mode == gwapiv1.AllowInsecureFallback}
+}
+
+// trusts tells that the listener can judge its clients as it is to.
+func (l *listenerRow) trusts() bool { return l.Clients == nil || l.Clients.Trust != nil }
+
+// distrusted is the condition Accepted of a listener without any CA certificate: False, in the words that say why there is none.
+func (l *listenerRow) distrusted(accepted metav1.Condition, unresolved []verdict.Problem) metav1.Condition {
+	if l.trusts() || accepted.Status != metav1.ConditionTrue {
+		return accepted
+	}
+	accepted = conditionOf(accepted.Type, "", "", unresolved)
+	accepted.Reason = string(gwapiv1.ListenerReasonNoValidCACertificate)
+	return accepted
+}
+
+// judge sets what the TLS context asks of clients.
+func (c *clientValidation) judge(context *tlsv3.DownstreamTlsContext, from *corev3.ConfigSource) {
+	if c == nil {
+		return
+	}
+	validation := &tlsv3.CertificateValidationContext{}
+	if c.Fallback {
+		validation.TrustChainVerification = tlsv3.CertificateValidationContext_ACCEPT_UNTRUSTED
+	}
+	context.RequireClientCertificate = wrapperspb.Bool(!c.Fallback)
+	context.CommonTlsContext.ValidationContextType = &tlsv3.CommonTlsContext_CombinedValidationContext{
+		CombinedValidationContext: &tlsv3.CommonTlsContext_CombinedCertificateValidationContext{
+			DefaultValidationContext:         validation,
+			ValidationContextSdsSecretConfig: &tlsv3.SdsSecretConfig{Name: c.Trust.Name, SdsConfig: from},
+		},
+	}
+}
+
+// insecureFallback is the condition of a Gateway that lets clients in without a valid certificate on some port, nil if it does not.
+func insecureFallback(g *gwapiv1.Gateway) *metav1.Condition {
+	if g.Spec.TLS == nil || g.Spec.TLS.Frontend == nil {
+		return nil
+	}
+	frontend := g.Spec.TLS.Frontend
+	lax := func(v *gwapiv1.FrontendTLSValidation) bool {
+		return v != nil && v.Mode == gwapiv1.AllowInsecureFallback
+	}
+	field := ""
+	if lax(frontend.Default.Validation) {
+		field = "spec.tls.frontend.default.validation.mode"
+	}
+	for i := range frontend.PerPort {
+		if field == "" && lax(frontend.PerPort[i].TLS.Validation) {
+			field = fmt.Sprintf("spec.tls.frontend.perPort[%d].tls.validation.mode", i)
+		}
+	}
+	if field == "" {
+		return nil
+	}
+	return &metav1.Condition{
+		Type: string(gwapiv1.GatewayConditionInsecureFrontendValidationMode), Status: metav1.ConditionTrue, Reason: string(gwapiv1.GatewayReasonConfigurationChanged),
+		Message: field + ": clients are let in without a valid certificate; write AllowValidOnly to ask for one",
+	}
+}
