@@ -183,6 +183,9 @@ func (t *Tables) listenerStatus(r *flow.Read, l *listenerRow, missing map[Name]s
 		c.Status = metav1.ConditionTrue
 		s.Conditions = append(s.Conditions, c)
 	}
+	if overlap := t.overlapping(r, l); overlap != nil {
+		s.Conditions = append(s.Conditions, *overlap)
+	}
 	return s
 }
 

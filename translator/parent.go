@@ -135,17 +135,12 @@ func (t *Tables) selected(r *flow.Read, p *parentRow) []*listenerRow {
 }
 
 // isolate takes away the hosts that a more specific listener of the same port owns: a request belongs to one listener only
-// (Gateway API, listener isolation). Listeners with a filter chain of their own are told apart by SNI before.
+// (Gateway API, listener isolation).
 func (t *Tables) isolate(r *flow.Read, l *listenerRow, hosts []string) []string {
-	if protocols[l.Spec.Protocol].tls {
-		return hosts
-	}
-	owners := t.listenersByFleet.Lookup(r, l.fleet())
+	rivals := t.rivals(r, l)
 	return slices.DeleteFunc(slices.Clone(hosts), func(host string) bool {
-		return slices.ContainsFunc(owners, func(o flow.Row[*listenerRow]) bool {
-			other := o.Value
-			return other.Spec.Port == l.Spec.Port && other.Key != l.Key && other.Serves &&
-				covers(other.hostname(), host) && moreSpecific(other.hostname(), l.hostname())
+		return slices.ContainsFunc(rivals, func(o *listenerRow) bool {
+			return covers(o.hostname(), host) && moreSpecific(o.hostname(), l.hostname())
 		})
 	})
 }

@@ -94,6 +94,10 @@ func (t *Tables) routeConfig(r *flow.Read, key string, members []flow.Row[*liste
 		body = appendMessage(body, fieldVirtualHosts, virtualHostHead(name, host))
 		digest.Write([]byte(host))
 	}
+	for _, foreign := range t.misdirected(r, members[0].Value, hosts) {
+		body = appendMessage(body, fieldVirtualHosts, foreign)
+		digest.Write(foreign)
+	}
 	var needs []Name
 	for _, c := range t.clustersByConfig.Lookup(r, key) {
 		needs = append(needs, Name{typeCluster, c.Value})

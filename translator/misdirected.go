@@ -1,0 +1,104 @@
+package translator
+
+import (
+	"fmt"
+	"slices"
+
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/translator/flow"
+)
+
+// A client may send requests for several hosts over one connection, as browsers do with HTTP/2 where a certificate covers them. The listener was
+// chosen by the server name of the handshake, so a request for a host of another listener would get by that one's routes and by what it asks of
+// clients. It is answered with 421, upon which the client sends it over a connection of its own (RFC 9110, section 15.5.20). Gateways with
+// scoped routes cannot tell, and answer 404.
+
+// rival tells that another listener has a claim on hosts of this one: the two have the same port, and the other is served or would be if
+// nothing were missing. What belongs to a listener that is not served is left to nobody: it may ask more of its clients.
+func (l *listenerRow) rival(o *listenerRow) bool {
+	if o.Key == l.Key || o.Spec.Port != l.Spec.Port {
+		return false
+	}
+	if l.Spec.Protocol != gwapiv1.HTTPSProtocolType {
+		return o.Serves
+	}
+	conflicts := about(o.Problems, string(gwapiv1.ListenerConditionConflicted), string(o.Spec.Name))
+	return o.Spec.Protocol == gwapiv1.HTTPSProtocolType && len(conflicts) == 0
+}
+
+func (t *Tables) rivals(r *flow.Read, l *listenerRow) []*listenerRow {
+	var rivals []*listenerRow
+	for _, row := range t.listenersByFleet.Lookup(r, l.fleet()) {
+		if l.rival(row.Value) {
+			rivals = append(rivals, row.Value)
+		}
+	}
+	return rivals
+}
+
+// misdirected are the virtual hosts that answer 421 on a listener with TLS, encoded: one for all hosts of its rivals. If one of those covers the
+// listener's own hostname, what no route of the listener serves still has to answer 404, by a virtual host without routes.
+func (t *Tables) misdirected(r *flow.Read, l *listenerRow, hosts []flow.Row[*virtualHostRow]) [][]byte {
+	if l.Spec.Protocol != gwapiv1.HTTPSProtocolType {
+		return nil
+	}
+	own := l.hostname()
+	foreign := foreignHosts(own, t.rivals(r, l))
+	if len(foreign) == 0 {
+		return nil
+	}
+	bodies := [][]byte{encode(&routev3.VirtualHost{
+		Name: l.Key + "/:misdirected", Domains: foreign, // No hostname has a colon.
+		Routes: []*routev3.Route{{
+			Name:   "misdirected",
+			Match:  &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"}},
+			Action: &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{Status: 421}},
+		}},
+	})}
+	covered := slices.ContainsFunc(foreign, func(host string) bool { return covers(host, own) })
+	if covered && !slices.ContainsFunc(hosts, func(h flow.Row[*virtualHostRow]) bool { return h.Value.Host == own }) {
+		bodies = append(bodies, virtualHostHead(l.Key, own))
+	}
+	return bodies
+}
+
+// foreignHosts are the hostnames of the rivals of a listener with that hostname. One that says nothing beside a wider one is left out, so that
+// the list stays short where many listeners stand beside one for all other hosts.
+func foreignHosts(own string, rivals []*listenerRow) []string {
+	var all []string
+	for _, l := range rivals {
+		if host := l.hostname(); host != own {
+			all = append(all, host)
+		}
+	}
+	slices.Sort(all)
+	all = slices.Compact(all)
+	return slices.DeleteFunc(slices.Clone(all), func(host string) bool {
+		return !covers(own, host) && slices.ContainsFunc(all, func(wider string) bool { return wider != host && covers(wider, host) })
+	})
+}
+
+// overlapping is the condition of a listener with TLS whose hostname overlaps with a rival's, nil if none does.
+func (t *Tables) overlapping(r *flow.Read, l *listenerRow) *metav1.Condition {
+	if l.Spec.Protocol != gwapiv1.HTTPSProtocolType {
+		return nil
+	}
+	var names []string
+	for _, o := range t.rivals(r, l) {
+		if covers(l.hostname(), o.hostname()) || covers(o.hostname(), l.hostname()) {
+			names = append(names, string(o.Spec.Name))
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	slices.Sort(names)
+	return &metav1.Condition{
+		Type: string(gwapiv1.ListenerConditionOverlappingTLSConfig), Status: metav1.ConditionTrue, Reason: string(gwapiv1.ListenerReasonOverlappingHostnames),
+		Message: fmt.Sprintf("hostname %q overlaps with those of listeners %q on port %d; over a connection of this listener no request for a host of theirs is served",
+			l.hostname(), names, l.Spec.Port),
+	}
+}
