@@ -54,7 +54,7 @@ func requirement(name string) *translator.Requirement {
 	return &translator.Requirement{
 		Gateway: &gwapiv1.Gateway{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, UID: "gateway-uid"}},
 		Class:   &gwapiv1.GatewayClass{ObjectMeta: metav1.ObjectMeta{Name: "eg", UID: "class-uid"}},
-		Ports:   []translator.Port{{Name: "http-80", Port: 80, Target: 10080}},
+		Ports:   []translator.Port{{Name: "http-80", Port: 80, Target: 10080, Protocol: corev1.ProtocolTCP}},
 	}
 }
 

@@ -168,7 +168,7 @@ func hungGrace() *int64 {
 func (f *fleet) containerPorts() []corev1.ContainerPort {
 	ports := make([]corev1.ContainerPort, 0, len(f.Ports)+2)
 	for _, p := range f.Ports {
-		port := corev1.ContainerPort{Name: p.Name, ContainerPort: p.Target, Protocol: protocolOf(p.Name)}
+		port := corev1.ContainerPort{Name: p.Name, ContainerPort: p.Target, Protocol: p.Protocol}
 		same := func(o corev1.ContainerPort) bool {
 			return o.ContainerPort == port.ContainerPort && o.Protocol == port.Protocol
 		}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/tools/txtar"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -96,6 +97,10 @@ func golden(t *testing.T, archive *txtar.Archive) (translator.Requirement, Setti
 				var p translator.Port
 				if _, err = fmt.Sscan(line, &p.Name, &p.Port, &p.Target); err != nil {
 					break
+				}
+				p.Protocol = corev1.ProtocolTCP
+				if strings.HasPrefix(p.Name, "udp-") {
+					p.Protocol = corev1.ProtocolUDP
 				}
 				req.Ports = append(req.Ports, p)
 			}

@@ -2,7 +2,6 @@ package infra
 
 import (
 	"fmt"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -42,20 +41,12 @@ func (f *fleet) servicePorts() []corev1.ServicePort {
 	for _, p := range f.Ports {
 		ports = append(ports, corev1.ServicePort{
 			Name:       p.Name,
-			Protocol:   protocolOf(p.Name),
+			Protocol:   p.Protocol,
 			Port:       p.Port,
 			TargetPort: intstr.FromInt32(p.Target),
 		})
 	}
 	return ports
-}
-
-// protocolOf reads the transport protocol off a port's name, <protocol>-<port>.
-func protocolOf(name string) corev1.Protocol {
-	if strings.HasPrefix(name, "udp-") {
-		return corev1.ProtocolUDP
-	}
-	return corev1.ProtocolTCP
 }
 
 // exposure sets what applies only to some types of Service; the API server refuses it on others.

@@ -50,6 +50,9 @@ var sections = map[string]string{
 	"HTTPRoute": "rule",
 	"GRPCRoute": "rule",
 	"Service":   "port",
+	"TLSRoute":  "rule",
+	"TCPRoute":  "rule",
+	"UDPRoute":  "rule",
 }
 
 func sectionWord(kind string) string {

@@ -133,6 +133,9 @@ func (g golden) outcome(t *testing.T) []txtar.File {
 	if proto.Size(route) > 0 {
 		parts = append(parts, part(t, "route.yaml", route))
 	}
+	if filter := g.feature.connection(g.policy); filter != nil {
+		parts = append(parts, part(t, "connection.yaml", filter))
+	}
 	return parts
 }
 

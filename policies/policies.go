@@ -9,6 +9,7 @@ import (
 	"encoding/binary"
 	"slices"
 
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"google.golang.org/protobuf/proto"
@@ -40,12 +41,12 @@ type Kind struct {
 var Kinds = []Kind{
 	{
 		Kind:    "BackendTrafficPolicy",
-		Targets: []string{"Gateway", "HTTPRoute", "GRPCRoute"},
+		Targets: []string{"Gateway", "HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute"},
 		New:     func() Object { return &v1alpha1.BackendTrafficPolicy{} },
 	},
 	{
 		Kind:    "SecurityPolicy",
-		Targets: []string{"Gateway", "HTTPRoute", "GRPCRoute"},
+		Targets: []string{"Gateway", "HTTPRoute", "GRPCRoute", "TCPRoute"},
 		New:     func() Object { return &v1alpha1.SecurityPolicy{} },
 	},
 }
@@ -104,6 +105,17 @@ func (k Kind) Route(p Object, route *routev3.Route) {
 	}
 }
 
+// Connection makes the filters by which the policy judges connections that are forwarded without looking into them. A nil policy makes none.
+func (k Kind) Connection(p Object) []*listenerv3.Filter {
+	var filters []*listenerv3.Filter
+	for f := range k.features {
+		if filter := f.connection(p); filter != nil {
+			filters = append(filters, filter)
+		}
+	}
+	return filters
+}
+
 // Filters makes the HTTP filters of all features, in order and disabled. Every connection manager holds them all, and
 // the router after them.
 func Filters() []*hcmv3.HttpFilter {
@@ -142,12 +154,13 @@ func (k Kind) features(yield func(bound) bool) {
 
 // bound is a feature that knows how to find its spec in a policy, so that features of different kinds fit in one list.
 type bound struct {
-	kind    string
-	name    string
-	check   func(Object) []verdict.Problem
-	cluster func(Object, *feature.Upstream)
-	route   func(Object, *routev3.Route)
-	filter  func() *hcmv3.HttpFilter
+	kind       string
+	name       string
+	check      func(Object) []verdict.Problem
+	cluster    func(Object, *feature.Upstream)
+	route      func(Object, *routev3.Route)
+	connection func(Object) *listenerv3.Filter
+	filter     func() *hcmv3.HttpFilter
 }
 
 // binder binds features of spec S to the policies P that hold it.
@@ -172,6 +185,12 @@ func binder[P Object, S any](kind string, spec func(P) *S) func(feature.Feature[
 				if f.Route != nil && p != nil {
 					f.Route(of(p), p.GetNamespace()+"/"+p.GetName(), route)
 				}
+			},
+			connection: func(p Object) *listenerv3.Filter {
+				if f.Connection == nil || p == nil {
+					return nil
+				}
+				return f.Connection(of(p), p.GetNamespace()+"/"+p.GetName())
 			},
 			filter: f.Filter,
 		}

@@ -1,6 +1,7 @@
 package translator
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -47,10 +48,10 @@ type backend struct {
 // equal: of a Service only what the backend uses of it counts, so that a change of its status touches no route.
 func (b backend) equal(o backend) bool {
 	if b.Service == nil || o.Service == nil {
-		return b.Service == o.Service && b.Weight == o.Weight
+		return b.Service == o.Service && b.Weight == o.Weight && b.Port.Protocol == o.Port.Protocol
 	}
 	return b.Service.Namespace == o.Service.Namespace && b.Service.Name == o.Service.Name && b.Port.Name == o.Port.Name &&
-		b.HTTP2 == o.HTTP2 && b.Port.Port == o.Port.Port && deref(b.Port.AppProtocol) == deref(o.Port.AppProtocol) && b.Weight == o.Weight && b.TLS.equal(o.TLS)
+		b.HTTP2 == o.HTTP2 && b.Port.Protocol == o.Port.Protocol && b.Port.Port == o.Port.Port && deref(b.Port.AppProtocol) == deref(o.Port.AppProtocol) && b.Weight == o.Weight && b.TLS.equal(o.TLS)
 }
 
 func (row *rulesRow) equal(o *rulesRow) bool {
@@ -107,6 +108,7 @@ func ruleIndex(field string) (int, bool) {
 // backend resolves a backendRef. A problem leaves Service nil.
 func (t *Tables) backend(r *flow.Read, route *routeRow, ref *gwapiv1.HTTPBackendRef) (backend, *verdict.Problem) {
 	b := backend{Weight: 1, Filters: ref.Filters, HTTP2: route.Kind.http2}
+	b.Port.Protocol = route.Kind.transport
 	if ref.Weight != nil {
 		b.Weight = uint32(max(*ref.Weight, 0))
 	}
@@ -136,7 +138,7 @@ func (t *Tables) backend(r *flow.Read, route *routeRow, ref *gwapiv1.HTTPBackend
 		}
 	}
 	b, problem := resolvePort(b, service, ref.Port)
-	if problem == nil {
+	if problem == nil && !b.datagrams() {
 		problem = t.secure(r, &b, from.Namespace)
 	}
 	return b, problem
@@ -156,14 +158,15 @@ func resolvePort(b backend, service *corev1.Service, port *gwapiv1.PortNumber) (
 		}
 	}
 	for _, p := range service.Spec.Ports {
-		if p.Port == *port && (p.Protocol == corev1.ProtocolTCP || p.Protocol == "") {
-			b.Service, b.Port = service, p
+		if p.Port == *port && cmp.Or(p.Protocol, corev1.ProtocolTCP) == b.Port.Protocol {
+			b.Service, p.Protocol = service, b.Port.Protocol
+			b.Port = p
 			return b, nil
 		}
 	}
 	return b, &verdict.Problem{
 		Field: ".port", Reason: "PortNotFound", Weight: verdict.Unresolved,
-		Message: fmt.Sprintf("Service %s/%s has no TCP port %d; it has %s", service.Namespace, service.Name, *port, servicePorts(service)),
+		Message: fmt.Sprintf("Service %s/%s has no %s port %d; it has %s", service.Namespace, service.Name, b.Port.Protocol, *port, servicePorts(service)),
 	}
 }
 
@@ -177,6 +180,9 @@ func servicePorts(s *corev1.Service) string {
 			text += ","
 		}
 		text += fmt.Sprintf(" %d", p.Port)
+		if p.Protocol == corev1.ProtocolUDP {
+			text += "/UDP"
+		}
 	}
 	return text
 }

@@ -20,7 +20,9 @@ type bindingRow struct {
 	// Scoped tells that the hosts are scopes.
 	Scoped bool
 
-	Hosts    []hostRoutes
+	Hosts []hostRoutes
+	// Forward is set instead of all that has to do with hosts if the listener is of layer 4.
+	Forward  *forwarding
 	Clusters []*clusterUse
 	// Refused are the rules of which Envoy refused a part.
 	Refused []refusedRule
@@ -39,7 +41,7 @@ type routeEntry struct {
 }
 
 func (b *bindingRow) equal(o *bindingRow) bool {
-	return b.Fleet == o.Fleet && b.Config == o.Config && b.ConfigName == o.ConfigName && b.Scoped == o.Scoped &&
+	return b.Fleet == o.Fleet && b.Config == o.Config && b.ConfigName == o.ConfigName && b.Scoped == o.Scoped && b.Forward.equal(o.Forward) &&
 		slices.Equal(b.Refused, o.Refused) && slices.EqualFunc(b.Clusters, o.Clusters, (*clusterUse).equal) &&
 		slices.EqualFunc(b.Hosts, o.Hosts, func(a, b hostRoutes) bool {
 			return a.Host == b.Host && slices.EqualFunc(a.Routes, b.Routes, func(a, b routeEntry) bool {
@@ -58,17 +60,27 @@ func (t *Tables) binding(r *flow.Read, key string, p *parentRow) []flow.Row[*bin
 		if !a.Listener.Serves || len(a.Hosts) == 0 {
 			continue // The listener's own problems, or its more specific sibling, say why.
 		}
-		b := &bindingRow{Fleet: a.Listener.fleet(), Config: configKey(a.Listener), ConfigName: t.routeConfigName(r, a.Listener), Scoped: p.Gateway.Scoped}
-		for _, host := range a.Hosts {
-			b.Hosts = append(b.Hosts, hostRoutes{Host: host})
-		}
+		b := &bindingRow{Fleet: a.Listener.fleet()}
 		q, _ := t.quarantines.Get(r, b.Fleet)
-		for i := range rules.Rules {
-			t.bindRule(r, b, &boundRule{rules: rules, rule: i, listener: a.Listener}, q)
+		if a.Listener.protocol().layer4 {
+			t.forward(r, b, rules, a, q)
+		} else {
+			t.bind(r, b, rules, a, q)
 		}
 		rows = append(rows, flow.Row[*bindingRow]{Key: key + "|" + a.Listener.Key, Value: b})
 	}
 	return rows
+}
+
+// bind adds the route's rules to the listener's virtual hosts.
+func (t *Tables) bind(r *flow.Read, b *bindingRow, rules *rulesRow, a attachedListener, q quarantineRow) {
+	b.Config, b.ConfigName, b.Scoped = configKey(a.Listener), t.routeConfigName(r, a.Listener), a.Listener.Gateway.Scoped
+	for _, host := range a.Hosts {
+		b.Hosts = append(b.Hosts, hostRoutes{Host: host})
+	}
+	for i := range rules.Rules {
+		t.bindRule(r, b, &boundRule{rules: rules, rule: i, listener: a.Listener}, q)
+	}
 }
 
 // boundRule is a rule of a route on a listener.
@@ -83,7 +95,8 @@ type boundRule struct {
 	refused bool
 }
 
-func (t *Tables) bindRule(r *flow.Read, b *bindingRow, bound *boundRule, q quarantineRow) {
+// resolve finds the policies and clusters of a rule.
+func (t *Tables) resolve(r *flow.Read, b *bindingRow, bound *boundRule, q quarantineRow) {
 	route := bound.rules.Route
 	targets := chain(route, bound.rule, bound.listener)
 	for _, kind := range policies.Kinds {
@@ -96,6 +109,10 @@ func (t *Tables) bindRule(r *flow.Read, b *bindingRow, bound *boundRule, q quara
 			b.Clusters = append(b.Clusters, c)
 		}
 	}
+}
+
+func (t *Tables) bindRule(r *flow.Read, b *bindingRow, bound *boundRule, q quarantineRow) {
+	t.resolve(r, b, bound, q)
 	routes := t.ruleRoutes(b, bound)
 	for _, entry := range routes {
 		if words, refused := q[entry.hash(q)]; refused {
@@ -144,11 +161,7 @@ func (t *Tables) ruleRoutes(b *bindingRow, bound *boundRule) []ruleEntry {
 func (t *Tables) matchRoutes(b *bindingRow, bound *boundRule, match *gwapiv1.HTTPRouteMatch, m int) []ruleEntry {
 	route := bound.rules.Route
 	order := route.Kind.precedence(route, bound.rule, m)
-	created := route.Object.GetCreationTimestamp()
-	order.created, order.route, order.rule, order.match = created.Unix(), route.key(), bound.rule, m
-	if created.IsZero() {
-		order.created = 1 << 62 // Not stored yet: younger than all that is.
-	}
+	order.created, order.route, order.rule, order.match = age(route.Object), route.key(), bound.rule, m
 	message := t.envoyRoute(bound, match)
 	breakRoute(route.Object, message)
 	entries := make([]ruleEntry, len(b.Hosts))
@@ -157,6 +170,15 @@ func (t *Tables) matchRoutes(b *bindingRow, bound *boundRule, match *gwapiv1.HTT
 		entries[h] = ruleEntry{host: h, routeEntry: routeEntry{Order: order, Body: encode(message)}}
 	}
 	return entries
+}
+
+// age is when an object was created, in seconds since 1970 as the API server has it. One that is not stored yet is younger than all that are.
+func age(o Object) int64 {
+	created := o.GetCreationTimestamp()
+	if created.IsZero() {
+		return 1 << 62
+	}
+	return created.Unix()
 }
 
 // routeBuilder is a route under construction.

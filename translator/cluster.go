@@ -65,7 +65,11 @@ func (t *Tables) clusterUses(bound *boundRule) []*clusterUse {
 	backends, refused := bound.rules.Rules[bound.rule].Backends, false
 	form.Client, refused = bound.listener.Gateway.Client, bound.listener.Gateway.ClientRefused
 	reached := func(b backend) bool { return b.usable() && (b.TLS == nil || !refused) }
-	if whole && len(backends) > 1 {
+	datagrams := bound.rules.Route.Kind.transport == corev1.ProtocolUDP
+	if bound.listener.protocol().passed() {
+		backends = plain(backends)
+	}
+	if (whole || datagrams) && len(backends) > 1 {
 		return ruleCluster(form, backends, settings, reached)
 	}
 	uses := make([]*clusterUse, len(backends))
@@ -94,27 +98,45 @@ func (b backend) alone() backend {
 	return b
 }
 
-// ruleCluster puts all usable backends into one cluster, named by its content; the unusable ones keep their share.
+// plain are the backends without policies for TLS: what is passed through is encrypted already.
+func plain(backends []backend) []backend {
+	backends = slices.Clone(backends)
+	for i := range backends {
+		backends[i].TLS = nil
+	}
+	return backends
+}
+
+// ruleCluster puts all usable backends into one cluster, named by its content; the unusable ones keep their share. Envoy has no other way
+// to share out datagrams, so there the unusable ones are part of the cluster, see discarded.
 func ruleCluster(use clusterUse, backends []backend, settings []byte, reached func(backend) bool) []*clusterUse {
+	uses := make([]*clusterUse, len(backends))
+	if !slices.ContainsFunc(backends, reached) {
+		return uses
+	}
 	var content strings.Builder
-	for _, b := range backends {
-		if reached(b) {
+	for i, b := range backends {
+		if reached(b) || b.datagrams() {
+			uses[i] = &use
 			use.Backends = append(use.Backends, b)
 			fmt.Fprintf(&content, "%s=%d;%s", clusterName(b), b.Weight, use.socketBytes(b))
 		}
 	}
 	use.Name = "rule/" + hash([]byte(content.String()), 8) + settingsSuffix(settings)
-	uses := make([]*clusterUse, len(backends))
-	for i, b := range backends {
-		if reached(b) {
-			uses[i] = &use
-		}
-	}
 	return uses
 }
 
+// datagrams tells that the backend is one of UDP.
+func (b backend) datagrams() bool { return b.Port.Protocol == corev1.ProtocolUDP }
+
 func clusterName(b backend) string {
+	if b.Service == nil {
+		return unusableCluster
+	}
 	name := fmt.Sprintf("service/%s/%s/%d", b.Service.Namespace, b.Service.Name, b.Port.Port)
+	if b.datagrams() {
+		name += "/udp" // A Service may have ports of both protocols under one number.
+	}
 	if b.HTTP2 && !sayHTTP2(b.Port) {
 		name += "/http2"
 	}
@@ -174,11 +196,13 @@ func envoyCluster(use *clusterUse) *clusterv3.Cluster {
 		c.CircuitBreakers = &clusterv3.CircuitBreakers{Thresholds: []*clusterv3.CircuitBreakers_Thresholds{{MaxRetries: wrapperspb.UInt32(1024)}}}
 	}
 	use.secure(c)
-	setProtocol(u.HTTP, use)
 	if c.TypedExtensionProtocolOptions == nil {
 		c.TypedExtensionProtocolOptions = map[string]*anypb.Any{}
 	}
-	c.TypedExtensionProtocolOptions[httpOptions] = packed(u.HTTP)
+	if !use.Backends[0].datagrams() {
+		setProtocol(u.HTTP, use)
+		c.TypedExtensionProtocolOptions[httpOptions] = packed(u.HTTP)
+	}
 	for _, p := range use.Policies {
 		if p != nil {
 			breakCluster(p.Policy, c)

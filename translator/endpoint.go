@@ -17,11 +17,15 @@ import (
 func (t *Tables) endpoints(r *flow.Read, _ string, c *clusterRow) (*Resource, bool) {
 	assignment := &endpointv3.ClusterLoadAssignment{ClusterName: c.Use.Name}
 	for _, b := range c.Use.Backends {
-		slices := t.slicesByService.Lookup(r, Key(b.Service.Namespace, b.Service.Name))
 		locality := &endpointv3.LocalityLbEndpoints{
 			Locality:            &corev3.Locality{Region: clusterName(b)},
 			LoadBalancingWeight: wrapperspb.UInt32(max(b.Weight, 1)),
-			LbEndpoints:         loadBalanced(slices, b.Port),
+		}
+		if b.Service != nil {
+			locality.LbEndpoints = loadBalanced(t.slicesByService.Lookup(r, Key(b.Service.Namespace, b.Service.Name)), b.Port)
+		}
+		if len(locality.LbEndpoints) == 0 && b.datagrams() && len(c.Use.Backends) > 1 {
+			locality.LbEndpoints = discarded()
 		}
 		c.Use.choose(b, locality.LbEndpoints)
 		if len(locality.LbEndpoints) > 0 {
@@ -66,12 +70,26 @@ func loadBalanced(rows []flow.Row[*discoveryv1.EndpointSlice], port corev1.Servi
 	ready = slices.Compact(ready)
 	lb := make([]*endpointv3.LbEndpoint, len(ready))
 	for i, e := range ready {
-		lb[i] = &endpointv3.LbEndpoint{
-			HostIdentifier:      &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{Address: socketAddress(e.address, uint32(e.port))}},
-			LoadBalancingWeight: wrapperspb.UInt32(1),
-		}
+		lb[i] = e.balanced(port.Protocol)
 	}
 	return lb
+}
+
+func (e endpoint) balanced(p corev1.Protocol) *endpointv3.LbEndpoint {
+	address := socketAddress(e.address, uint32(e.port))
+	if p == corev1.ProtocolUDP {
+		address.GetSocketAddress().Protocol = corev3.SocketAddress_UDP
+	}
+	return &endpointv3.LbEndpoint{
+		HostIdentifier:      &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{Address: address}},
+		LoadBalancingWeight: wrapperspb.UInt32(1),
+	}
+}
+
+// discarded takes the datagrams of a backend that cannot be used, which must not go to others (UDPRouteRule, backendRefs): nobody listens to
+// the port of the protocol Discard (RFC 863) beside an Envoy.
+func discarded() []*endpointv3.LbEndpoint {
+	return []*endpointv3.LbEndpoint{endpoint{"127.0.0.1", 9}.balanced(corev1.ProtocolUDP)}
 }
 
 func slicePort(s *discoveryv1.EndpointSlice, port corev1.ServicePort) (int32, bool) {
@@ -79,7 +97,7 @@ func slicePort(s *discoveryv1.EndpointSlice, port corev1.ServicePort) (int32, bo
 		return 0, false
 	}
 	for _, p := range s.Ports {
-		if deref(p.Name) == port.Name && p.Port != nil && *p.Port > 0 && cmp.Or(deref(p.Protocol), corev1.ProtocolTCP) == corev1.ProtocolTCP {
+		if deref(p.Name) == port.Name && p.Port != nil && *p.Port > 0 && cmp.Or(deref(p.Protocol), corev1.ProtocolTCP) == cmp.Or(port.Protocol, corev1.ProtocolTCP) {
 			return *p.Port, true
 		}
 	}

@@ -52,6 +52,12 @@ var served = []features.FeatureName{
 	features.SupportHTTPRouteRetry,
 	features.SupportHTTPRouteRetryConnectionError,
 	features.SupportHTTPRouteSchemeRedirect,
+
+	features.SupportTCPRoute,
+	features.SupportTLSRoute,
+	features.SupportTLSRouteModeMixed,
+	features.SupportTLSRouteModeTerminate,
+	features.SupportUDPRoute,
 }
 
 // servedBeside are served too where Envoys run in their Gateway's namespace: Gateway API wants to see there what

@@ -180,7 +180,7 @@ func redirectPort(spec *gwapiv1.HTTPRequestRedirectFilter, l *listenerRow) uint3
 	}
 	if scheme == "" {
 		scheme = "http"
-		if protocols[l.Spec.Protocol].tls {
+		if l.protocol().tls {
 			scheme = "https"
 		}
 	}

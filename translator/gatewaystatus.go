@@ -215,7 +215,7 @@ func (l *listenerRow) able() bool { return l.Serves && l.hasWholeCertificate() }
 
 // hasWholeCertificate: a listener of which all certificates are broken is not programmed, although running proxies still serve it.
 func (l *listenerRow) hasWholeCertificate() bool {
-	return !protocols[l.Spec.Protocol].tls || l.Certified
+	return !l.protocol().tls || l.Certified
 }
 
 // countRoutes counts the routes attached to a listener, each once however many of its parentRefs select it.

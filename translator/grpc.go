@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 
+	corev1 "k8s.io/api/core/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/policies/verdict"
@@ -21,9 +22,10 @@ var grpcRoutes = routeKind{
 		spec := &o.(*gwapiv1.GRPCRoute).Spec
 		row.Parents, row.Hostnames, row.Rules = spec.ParentRefs, spec.Hostnames, httpRules(spec.Rules)
 	},
-	status:  func(o Object) *gwapiv1.RouteStatus { return &o.(*gwapiv1.GRPCRoute).Status.RouteStatus },
-	failure: 503,
-	http2:   true,
+	status:    func(o Object) *gwapiv1.RouteStatus { return &o.(*gwapiv1.GRPCRoute).Status.RouteStatus },
+	transport: corev1.ProtocolTCP,
+	failure:   503,
+	http2:     true,
 	checkMatch: func(route *routeRow, rule, match int, field string) []verdict.Problem {
 		return checkMethodMatch(&route.Object.(*gwapiv1.GRPCRoute).Spec.Rules[rule].Matches[match], field)
 	},

@@ -65,7 +65,7 @@ func (h *history) object() Object {
 			return o
 		}
 	}
-	return pick(h, h.class, h.gateway, h.gateway, h.route, h.route, h.route, h.grpcRoute, h.service, h.slice, h.secret, h.labelled, h.grant,
+	return pick(h, h.class, h.gateway, h.gateway, h.route, h.route, h.route, h.grpcRoute, h.layer4Route, h.service, h.slice, h.secret, h.labelled, h.grant,
 		h.envoyProxy, h.backendTraffic, h.security, h.configMap, h.backendTLS)()
 }
 
@@ -103,10 +103,13 @@ func (h *history) gateway() Object {
 		g.Spec.TLS = h.gatewayTLS()
 	}
 	for i := range 1 + h.IntN(3) {
-		l := gwapiv1.Listener{Name: gwapiv1.SectionName(fmt.Sprintf("l%d", i)), Port: pick[int32](h, 80, 80, 443, 8080), Protocol: pick(h, gwapiv1.HTTPProtocolType, gwapiv1.HTTPProtocolType, gwapiv1.HTTPSProtocolType, gwapiv1.TCPProtocolType)}
+		l := gwapiv1.Listener{Name: gwapiv1.SectionName(fmt.Sprintf("l%d", i)), Port: pick[int32](h, 80, 80, 443, 8080), Protocol: pick(h, gwapiv1.HTTPProtocolType, gwapiv1.HTTPProtocolType, gwapiv1.HTTPSProtocolType, gwapiv1.TLSProtocolType, gwapiv1.TCPProtocolType, gwapiv1.UDPProtocolType, "SCTP")}
 		l.Hostname = maybe(h, gwapiv1.Hostname(h.hostname()))
-		if l.Protocol == gwapiv1.HTTPSProtocolType {
+		if l.Protocol == gwapiv1.HTTPSProtocolType || l.Protocol == gwapiv1.TLSProtocolType {
 			l.TLS = &gwapiv1.ListenerTLSConfig{CertificateRefs: []gwapiv1.SecretObjectReference{{Name: "s", Namespace: maybe(h, gwapiv1.Namespace(h.namespace()))}}}
+		}
+		if l.Protocol == gwapiv1.TLSProtocolType {
+			l.TLS.Mode = pick(h, ptr(gwapiv1.TLSModeTerminate), ptr(gwapiv1.TLSModePassthrough))
 		}
 		if h.IntN(2) == 0 {
 			l.AllowedRoutes = &gwapiv1.AllowedRoutes{Namespaces: &gwapiv1.RouteNamespaces{
@@ -141,6 +144,27 @@ func (h *history) backend() (ref gwapiv1.BackendRef) {
 	ref.Name, ref.Port, ref.Namespace = gwapiv1.ObjectName(pick(h, "s1", "s2")), ptr[int32](80), maybe(h, gwapiv1.Namespace(h.namespace()))
 	ref.Weight = maybe(h, int32(h.IntN(3)))
 	return ref
+}
+
+func (h *history) layer4Route() Object {
+	meta, refs := h.meta(h.namespace(), pick(h, "r1", "r2")), h.parents()
+	name, backends := maybe(h, gwapiv1.SectionName("rule")), []gwapiv1.BackendRef{}
+	for range h.IntN(3) {
+		backends = append(backends, h.backend())
+	}
+	switch h.IntN(3) {
+	case 0:
+		return &gwapiv1.TLSRoute{ObjectMeta: meta, Spec: gwapiv1.TLSRouteSpec{
+			CommonRouteSpec: gwapiv1.CommonRouteSpec{ParentRefs: refs}, Hostnames: h.hostnames(), Rules: []gwapiv1.TLSRouteRule{{Name: name, BackendRefs: backends}},
+		}}
+	case 1:
+		return &gwapiv1.TCPRoute{ObjectMeta: meta, Spec: gwapiv1.TCPRouteSpec{
+			CommonRouteSpec: gwapiv1.CommonRouteSpec{ParentRefs: refs}, Rules: []gwapiv1.TCPRouteRule{{Name: name, BackendRefs: backends}},
+		}}
+	}
+	return &gwapiv1.UDPRoute{ObjectMeta: meta, Spec: gwapiv1.UDPRouteSpec{
+		CommonRouteSpec: gwapiv1.CommonRouteSpec{ParentRefs: refs}, Rules: []gwapiv1.UDPRouteRule{{Name: name, BackendRefs: backends}},
+	}}
 }
 
 func (h *history) grpcRoute() Object {
@@ -181,6 +205,7 @@ func (h *history) route() Object {
 
 func (h *history) service() Object {
 	s := &corev1.Service{ObjectMeta: h.meta(h.namespace(), pick(h, "s1", "s2")), Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Name: pick(h, "http", "web"), Port: pick[int32](h, 80, 80, 81)}}}}
+	s.Spec.Ports = append(s.Spec.Ports, corev1.ServicePort{Name: "udp", Port: 80, Protocol: corev1.ProtocolUDP})
 	s.Generation = 0 // As the API server has it.
 	return s
 }
@@ -188,7 +213,7 @@ func (h *history) service() Object {
 func (h *history) slice() Object {
 	s := &discoveryv1.EndpointSlice{ObjectMeta: h.meta(h.namespace(), pick(h, "e1", "e2")), AddressType: discoveryv1.AddressTypeIPv4}
 	s.Labels = map[string]string{discoveryv1.LabelServiceName: pick(h, "s1", "s2")}
-	s.Ports = []discoveryv1.EndpointPort{{Name: ptr(pick(h, "http", "web")), Port: ptr(pick[int32](h, 8080, 9090))}}
+	s.Ports = []discoveryv1.EndpointPort{{Name: ptr(pick(h, "http", "web")), Port: ptr(pick[int32](h, 8080, 9090))}, {Name: ptr("udp"), Port: ptr[int32](8080), Protocol: ptr(corev1.ProtocolUDP)}}
 	for range h.IntN(3) {
 		s.Endpoints = append(s.Endpoints, discoveryv1.Endpoint{
 			Addresses: []string{fmt.Sprintf("10.0.0.%d", h.IntN(4))}, Conditions: discoveryv1.EndpointConditions{Ready: maybe(h, h.IntN(2) == 0), Serving: maybe(h, true)},
@@ -216,7 +241,7 @@ func (h *history) labelled() Object {
 func (h *history) grant() Object {
 	return &gwapiv1.ReferenceGrant{ObjectMeta: h.meta(h.namespace(), "grant"), Spec: gwapiv1.ReferenceGrantSpec{
 		From: []gwapiv1.ReferenceGrantFrom{
-			{Group: gwapiv1.GroupName, Kind: pick[gwapiv1.Kind](h, "HTTPRoute", "GRPCRoute", "Gateway"), Namespace: gwapiv1.Namespace(h.namespace())},
+			{Group: gwapiv1.GroupName, Kind: pick[gwapiv1.Kind](h, "HTTPRoute", "GRPCRoute", "TLSRoute", "UDPRoute", "Gateway"), Namespace: gwapiv1.Namespace(h.namespace())},
 			{Group: v1alpha1.GroupName, Kind: "BackendTrafficPolicy", Namespace: "n1"},
 		},
 		To: []gwapiv1.ReferenceGrantTo{{Kind: "Service"}, {Kind: "Secret"}, {Kind: "ConfigMap"}, {Group: gwapiv1.GroupName, Kind: "HTTPRoute"}},
@@ -235,7 +260,7 @@ func (h *history) targets() v1alpha1.PolicyTargetReferences {
 	if h.IntN(2) == 0 {
 		target.Kind, target.Name = "Gateway", "g1"
 	} else {
-		target.Kind, target.Name = pick[gwapiv1.Kind](h, "HTTPRoute", "GRPCRoute"), "r1"
+		target.Kind, target.Name = pick[gwapiv1.Kind](h, "HTTPRoute", "GRPCRoute", "TCPRoute"), "r1"
 	}
 	return v1alpha1.PolicyTargetReferences{TargetRefs: []gwapiv1.LocalPolicyTargetReferenceWithSectionName{target}}
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/policies/verdict"
@@ -64,14 +65,40 @@ func (l *listenerRow) bindPort() int32 {
 type protocol struct {
 	// kinds are the route kinds that may attach.
 	kinds []gwapiv1.Kind
-	// tls tells that the listener terminates TLS, and has route configurations and a filter chain of its own.
+	// tls tells that the listener terminates TLS.
 	tls bool
+	// sni tells that the listener shares its port with others by the server name of the TLS handshake, and so has filter chains of its
+	// own, and a route configuration of its own if it has any.
+	sni bool
+	// layer4 tells that connections or datagrams are forwarded without looking into them.
+	layer4 bool
+	// transport is that of the port: the ports of TCP and UDP are apart.
+	transport corev1.Protocol
+	// statPrefix begins the name under which Envoy counts.
+	statPrefix string
 }
 
 // protocols are the served ones.
 var protocols = map[gwapiv1.ProtocolType]protocol{
-	gwapiv1.HTTPProtocolType:  {kinds: []gwapiv1.Kind{"HTTPRoute", "GRPCRoute"}},
-	gwapiv1.HTTPSProtocolType: {kinds: []gwapiv1.Kind{"HTTPRoute", "GRPCRoute"}, tls: true},
+	gwapiv1.HTTPProtocolType:  {kinds: []gwapiv1.Kind{"HTTPRoute", "GRPCRoute"}, transport: corev1.ProtocolTCP, statPrefix: "http"},
+	gwapiv1.HTTPSProtocolType: {kinds: []gwapiv1.Kind{"HTTPRoute", "GRPCRoute"}, tls: true, sni: true, transport: corev1.ProtocolTCP, statPrefix: "https"},
+	gwapiv1.TLSProtocolType:   {kinds: []gwapiv1.Kind{"TLSRoute", "TCPRoute"}, tls: true, sni: true, layer4: true, transport: corev1.ProtocolTCP, statPrefix: "tls-terminate"},
+	gwapiv1.TCPProtocolType:   {kinds: []gwapiv1.Kind{"TCPRoute"}, layer4: true, transport: corev1.ProtocolTCP, statPrefix: "tcp"},
+	gwapiv1.UDPProtocolType:   {kinds: []gwapiv1.Kind{"UDPRoute"}, layer4: true, transport: corev1.ProtocolUDP, statPrefix: "udp"},
+}
+
+// passthrough is protocol TLS where the listener does not terminate it.
+var passthrough = protocol{kinds: []gwapiv1.Kind{"TLSRoute"}, sni: true, layer4: true, transport: corev1.ProtocolTCP, statPrefix: "tls-passthrough"}
+
+// passed tells that the listener passes on what is encrypted.
+func (p protocol) passed() bool { return p.sni && !p.tls }
+
+// protocol is the listener's; of one that is not served nothing is true.
+func (l *listenerRow) protocol() protocol {
+	if l.Spec.Protocol == gwapiv1.TLSProtocolType && l.Spec.TLS != nil && deref(l.Spec.TLS.Mode) == gwapiv1.TLSModePassthrough {
+		return passthrough
+	}
+	return protocols[l.Spec.Protocol]
 }
 
 func (t *Tables) listener(r *flow.Read, key string, g *gatewayRow) []flow.Row[*listenerRow] {
@@ -86,8 +113,10 @@ func (t *Tables) listener(r *flow.Read, key string, g *gatewayRow) []flow.Row[*l
 		}
 		l.checkProtocol()
 		l.chooseKinds()
-		if protocols[spec.Protocol].tls {
+		if l.protocol().tls {
 			t.certificates(r, l)
+		}
+		if p := l.protocol(); p.tls && !p.layer4 {
 			t.validateClients(r, l)
 		}
 		l.Serves = l.serves()
@@ -115,14 +144,14 @@ func (l *listenerRow) serves() bool {
 			return false
 		}
 	}
-	return !protocols[l.Spec.Protocol].tls || len(l.Secrets) > 0 && l.trusts()
+	return !l.protocol().tls || len(l.Secrets) > 0 && l.trusts()
 }
 
 func (l *listenerRow) checkProtocol() {
 	if _, served := protocols[l.Spec.Protocol]; !served {
 		l.problem(verdict.Problem{
 			Field: l.field("protocol"), Reason: string(gwapiv1.ListenerReasonUnsupportedProtocol), Weight: verdict.Unresolved,
-			Message: fmt.Sprintf("protocol %q is not served; use HTTP or HTTPS", l.Spec.Protocol),
+			Message: fmt.Sprintf("protocol %q is not served; use HTTP, HTTPS, TLS, TCP or UDP", l.Spec.Protocol),
 		})
 	}
 }
@@ -130,7 +159,7 @@ func (l *listenerRow) checkProtocol() {
 // chooseKinds intersects the kinds that the protocol serves with allowedRoutes.kinds.
 func (l *listenerRow) chooseKinds() {
 	group := gwapiv1.Group(gwapiv1.GroupName)
-	served := protocols[l.Spec.Protocol].kinds
+	served := l.protocol().kinds
 	if l.Spec.AllowedRoutes == nil || len(l.Spec.AllowedRoutes.Kinds) == 0 {
 		for _, k := range served {
 			l.Kinds = append(l.Kinds, gwapiv1.RouteGroupKind{Group: &group, Kind: k})

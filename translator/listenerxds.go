@@ -16,6 +16,7 @@ import (
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+	corev1 "k8s.io/api/core/v1"
 
 	"gatehouse/policies"
 	"gatehouse/translator/flow"
@@ -29,20 +30,23 @@ const (
 // configKey finds a listener's route configuration: its own where it has a filter chain of its own, else that of the port, which all
 // its plain HTTP listeners share and which is named after the first of them.
 func configKey(l *listenerRow) string {
-	if protocols[l.Spec.Protocol].tls {
+	if l.protocol().sni {
 		return l.fleet() + "|" + l.Key
 	}
 	return portKey(l)
 }
 
 func (t *Tables) routeConfigName(r *flow.Read, l *listenerRow) string {
-	if protocols[l.Spec.Protocol].tls {
+	if l.protocol().sni {
 		return l.Key
 	}
 	return firstListener(t.listenersByPort.Lookup(r, portKey(l))).Key
 }
 
-func portKey(l *listenerRow) string { return fmt.Sprintf("%s|%d", l.fleet(), l.Spec.Port) }
+// portKey finds Envoy's listener.
+func portKey(l *listenerRow) string {
+	return fmt.Sprintf("%s|%s/%d", l.fleet(), l.protocol().transport, l.Spec.Port)
+}
 
 // firstListener is the first of the port in the Gateway's order that is served.
 func firstListener(members []flow.Row[*listenerRow]) *listenerRow {
@@ -53,38 +57,77 @@ func firstListener(members []flow.Row[*listenerRow]) *listenerRow {
 // portListener is Envoy's listener of one port of a fleet. Members are the port's listeners that are served.
 func (t *Tables) portListener(r *flow.Read, _ string, members []flow.Row[*listenerRow]) (*Resource, bool) {
 	first := firstListener(members)
-	port := uint32(first.bindPort())
 	out := &listenerv3.Listener{
 		Name:                          first.Key,
-		Address:                       socketAddress("0.0.0.0", port),
+		Address:                       socketAddress("0.0.0.0", uint32(first.bindPort())),
 		PerConnectionBufferLimitBytes: wrapperspb.UInt32(32 * 1024),
+		AccessLog:                     notFoundLog(),
 	}
 	var needs []Name
-	if !protocols[first.Spec.Protocol].tls {
-		out.DefaultFilterChain = filterChain(first, first)
-		needs = append(needs, first.Gateway.routesOf(first.Key))
-	} else {
-		out.ListenerFilters = []*listenerv3.ListenerFilter{{
-			Name:       "envoy.filters.listener.tls_inspector",
-			ConfigType: &listenerv3.ListenerFilter_TypedConfig{TypedConfig: packed(&inspectorv3.TlsInspector{})},
-		}}
-		ordered := slices.SortedFunc(slices.Values(members), func(a, b flow.Row[*listenerRow]) int { return cmp.Compare(a.Value.Index, b.Value.Index) })
-		for _, m := range ordered {
-			out.FilterChains = append(out.FilterChains, filterChain(first, m.Value))
-			needs = append(needs, m.Value.Gateway.routesOf(m.Value.Key))
-			for _, secret := range m.Value.sdsSecrets() {
-				needs = append(needs, Name{typeSecret, secret})
-			}
-		}
+	switch p := first.protocol(); {
+	case p.transport == corev1.ProtocolUDP:
+		needs = t.datagrams(r, out, first)
+	case p.sni:
+		needs = t.chainsBySNI(r, out, members)
+	case p.layer4:
+		chains, clusters := t.layer4Chains(r, first, map[string]bool{})
+		out.DefaultFilterChain, needs = chains[0], clusters
+	default:
+		out.DefaultFilterChain, needs = filterChain(first, first), []Name{first.Gateway.routesOf(first.Key)}
 	}
-	out.AccessLog = notFoundLog()
 	slices.SortFunc(needs, compareNames)
 	return resource(out, out.Name, slices.Compact(needs)...), true
 }
 
-// tlsChain is the filter chain of a listener that terminates TLS, chosen by SNI.
-func tlsChain(l *listenerRow, port uint32) *listenerv3.FilterChain {
-	common := &tlsv3.CommonTlsContext{AlpnProtocols: []string{"h2", "http/1.1"}}
+// chainsBySNI gives each listener of a port its filter chains, which Envoy chooses among by the server name of the TLS handshake.
+func (t *Tables) chainsBySNI(r *flow.Read, out *listenerv3.Listener, members []flow.Row[*listenerRow]) (needs []Name) {
+	out.ListenerFilters = []*listenerv3.ListenerFilter{{
+		Name:       "envoy.filters.listener.tls_inspector",
+		ConfigType: &listenerv3.ListenerFilter_TypedConfig{TypedConfig: packed(&inspectorv3.TlsInspector{})},
+	}}
+	ordered := slices.SortedFunc(slices.Values(members), func(a, b flow.Row[*listenerRow]) int { return cmp.Compare(a.Value.Index, b.Value.Index) })
+	named := map[string]bool{}
+	for _, m := range ordered {
+		l := m.Value
+		if l.protocol().layer4 {
+			chains, clusters := t.layer4Chains(r, l, named)
+			out.FilterChains, needs = append(out.FilterChains, chains...), append(needs, clusters...)
+		} else {
+			out.FilterChains, needs = append(out.FilterChains, filterChain(l, l)), append(needs, l.Gateway.routesOf(l.Key))
+		}
+		for _, secret := range l.sdsSecrets() {
+			needs = append(needs, Name{typeSecret, secret})
+		}
+	}
+	return needs
+}
+
+// statPrefix is the name under which Envoy counts what the listener does.
+func (l *listenerRow) statPrefix() string {
+	return fmt.Sprintf("%s-%d", l.protocol().statPrefix, l.bindPort())
+}
+
+// tlsChain is the filter chain of a listener for HTTPS.
+func tlsChain(l *listenerRow) *listenerv3.FilterChain {
+	chain := &listenerv3.FilterChain{
+		Name:            l.Key,
+		Filters:         []*listenerv3.Filter{connectionManager(l.Gateway.routesOf(l.Key), l.statPrefix())},
+		TransportSocket: terminate(l, "h2", "http/1.1"),
+	}
+	matchSNI(chain, []string{l.hostname()})
+	return chain
+}
+
+// matchSNI has a filter chain chosen for the hosts; for any one of them that is every host, for everything that no other chain takes.
+func matchSNI(chain *listenerv3.FilterChain, hosts []string) {
+	if !slices.Contains(hosts, anyHost) {
+		chain.FilterChainMatch = &listenerv3.FilterChainMatch{ServerNames: hosts}
+	}
+}
+
+// terminate ends TLS with the listener's certificates.
+func terminate(l *listenerRow, alpn ...string) *corev3.TransportSocket {
+	common := &tlsv3.CommonTlsContext{AlpnProtocols: alpn}
 	for _, secret := range l.Secrets {
 		common.TlsCertificateSdsSecretConfigs = append(common.TlsCertificateSdsSecretConfigs, &tlsv3.SdsSecretConfig{Name: secret, SdsConfig: overADS()})
 	}
@@ -93,15 +136,7 @@ func tlsChain(l *listenerRow, port uint32) *listenerv3.FilterChain {
 		SessionTicketKeysType: &tlsv3.DownstreamTlsContext_DisableStatelessSessionResumption{DisableStatelessSessionResumption: true},
 	}
 	l.Clients.judge(context, overADS())
-	chain := &listenerv3.FilterChain{
-		Name:            l.Key,
-		Filters:         []*listenerv3.Filter{connectionManager(l.Gateway.routesOf(l.Key), fmt.Sprintf("https-%d", port))},
-		TransportSocket: tlsSocket(packed(context)),
-	}
-	if host := l.hostname(); host != anyHost {
-		chain.FilterChainMatch = &listenerv3.FilterChainMatch{ServerNames: []string{host}}
-	}
-	return chain
+	return tlsSocket(packed(context))
 }
 
 // connectionManager is the same whatever policies are attached: a change of it would drain its filter chain.

@@ -19,14 +19,14 @@ import (
 // rival tells that another listener has a claim on hosts of this one: the two have the same port, and the other is served or would be if
 // nothing were missing. What belongs to a listener that is not served is left to nobody: it may ask more of its clients.
 func (l *listenerRow) rival(o *listenerRow) bool {
-	if o.Key == l.Key || o.Spec.Port != l.Spec.Port {
+	if o.Key == l.Key || portKey(o) != portKey(l) {
 		return false
 	}
-	if l.Spec.Protocol != gwapiv1.HTTPSProtocolType {
+	if !l.protocol().sni {
 		return o.Serves
 	}
 	conflicts := about(o.Problems, string(gwapiv1.ListenerConditionConflicted), string(o.Spec.Name))
-	return o.Spec.Protocol == gwapiv1.HTTPSProtocolType && len(conflicts) == 0
+	return o.protocol().sni && len(conflicts) == 0
 }
 
 func (t *Tables) rivals(r *flow.Read, l *listenerRow) []*listenerRow {
@@ -88,6 +88,9 @@ func (t *Tables) overlapping(r *flow.Read, l *listenerRow) *metav1.Condition {
 	}
 	var names []string
 	for _, o := range t.rivals(r, l) {
+		if o.Spec.Protocol != gwapiv1.HTTPSProtocolType {
+			continue // Of protocol TLS, which has no requests.
+		}
 		if covers(l.hostname(), o.hostname()) || covers(o.hostname(), l.hostname()) {
 			names = append(names, string(o.Spec.Name))
 		}

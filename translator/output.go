@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/api/v1alpha1"
@@ -96,6 +97,8 @@ type Port struct {
 	Name string
 	// Port is the listener's port, Target the port that Envoy binds.
 	Port, Target int32
+	// Protocol is TCP or UDP.
+	Protocol corev1.Protocol
 }
 
 // Fleet is what the infrastructure reports of a Gateway's proxies: an input of the translation.

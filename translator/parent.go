@@ -94,7 +94,7 @@ func (t *Tables) attach(r *flow.Read, p *parentRow) {
 			continue
 		}
 		hosts = t.isolate(r, l, hosts)
-		if p.Gateway.Scoped {
+		if p.Gateway.Scoped && !l.protocol().layer4 {
 			exact, wild := scopable(hosts)
 			if wildcards = append(wildcards, wild...); len(exact) == 0 && len(wild) > 0 {
 				continue

@@ -38,7 +38,8 @@ type Part struct {
 // partHash is how a part is known.
 func partHash(body []byte) string { return hash(body, 16) }
 
-// Parts returns the parts of a resource in their order. A resource of a type without parts is its only part, known by its version.
+// Parts returns the parts of a resource in their order. A resource without parts, such as a listener
+// of UDP, is its only part, known by its version.
 func (r *Resource) Parts() []Part {
 	form, ok := partTypes[r.Type]
 	if !ok {
@@ -49,6 +50,9 @@ func (r *Resource) Parts() []Part {
 		parts = append(parts, p)
 		return p.body
 	})
+	if len(parts) == 0 && !form.alone {
+		return []Part{{Name: r.Name, Hash: r.Version, body: r.Body}}
+	}
 	return parts
 }
 
@@ -65,8 +69,9 @@ func (r *Resource) Trim(keep func(hash string) bool, old *Resource) *Resource {
 			instead[p.Name] = p.body
 		}
 	}
-	kept, same := 0, true
+	kept, same, parts := 0, true, 0
 	body := r.walk(form, func(p Part) []byte {
+		parts++
 		if keep(p.Hash) {
 			kept++
 			return p.body
@@ -79,6 +84,8 @@ func (r *Resource) Trim(keep func(hash string) bool, old *Resource) *Resource {
 		return nil
 	})
 	switch {
+	case parts == 0 && !form.alone && !keep(r.Version):
+		return nil
 	case same:
 		return r
 	case kept == 0 && !form.alone:

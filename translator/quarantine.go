@@ -32,11 +32,8 @@ func (t *Tables) quarantine(_ *flow.Read, _ string, proxies []flow.Row[Proxy]) (
 type refusedRule struct {
 	Route string
 	Rule  int
-	Words string
-	// Status is what the rule answers instead.
-	Status uint32
-	// Policies are those that take effect on the rule, and may be the cause.
-	Policies string
+	// Message says why, and the way out.
+	Message string
 }
 
 func refusedRoutes(_ string, b *bindingRow) []string {
@@ -51,16 +48,23 @@ func refusedRoutes(_ string, b *bindingRow) []string {
 
 // refuse notes that a part of the rule was refused.
 func (b *bindingRow) refuse(bound *boundRule, words string) {
-	bound.refused = true
-	refused := refusedRule{Route: bound.rules.Route.key(), Rule: bound.rule, Words: words, Status: bound.rules.Route.Kind.failure}
+	message := fmt.Sprintf("Envoy refused it, so it %s: %s; change the rule", bound.rules.Route.Kind.fails(), words)
 	var names []string
 	for _, p := range bound.policies {
 		if p != nil {
 			names = append(names, p.ref().String())
 		}
 	}
-	refused.Policies = strings.Join(names, ", ")
-	b.Refused = append(b.Refused, refused)
+	if len(names) > 0 {
+		message += " or what takes effect on it: " + strings.Join(names, ", ")
+	}
+	b.withdraw(bound, message)
+}
+
+// withdraw notes why a rule does not forward.
+func (b *bindingRow) withdraw(bound *boundRule, message string) {
+	bound.refused = true
+	b.Refused = append(b.Refused, refusedRule{Route: bound.rules.Route.key(), Rule: bound.rule, Message: message})
 }
 
 // withoutRefused takes away the clusters of the rule that Envoy refused: their share is answered with 500.
@@ -90,13 +94,9 @@ func (t *Tables) refusedProblems(r *flow.Read, key string) []verdict.Problem {
 			if refused.Route != key {
 				continue
 			}
-			also := ""
-			if refused.Policies != "" {
-				also = " or what takes effect on it: " + refused.Policies
-			}
 			p := verdict.Problem{
 				Field: fmt.Sprintf("spec.rules[%d]", refused.Rule), Reason: string(gwapiv1.RouteReasonUnsupportedValue), Weight: verdict.Invalid,
-				Message: fmt.Sprintf("Envoy refused it, so it answers %d: %s; change the rule%s", refused.Status, refused.Words, also),
+				Message: refused.Message,
 			}
 			if !slices.ContainsFunc(problems, func(known verdict.Problem) bool { return equalProblem(&known, &p) }) {
 				problems = append(problems, p)
@@ -106,16 +106,16 @@ func (t *Tables) refusedProblems(r *flow.Read, key string) []verdict.Problem {
 	return problems
 }
 
-// withhold takes listeners out of Envoy's configuration whose filter chain Envoy refused. The plain HTTP listeners of a port share one.
+// withhold takes listeners for HTTP out of Envoy's configuration whose filter chain Envoy refused. The plain HTTP listeners of a port share one.
 func (t *Tables) withhold(r *flow.Read, gateway string, listeners []flow.Row[*listenerRow]) {
 	q, _ := t.quarantines.Get(r, gateway)
 	if len(q) == 0 {
 		return
 	}
-	ports := map[int32][]flow.Row[*listenerRow]{}
+	ports := map[string][]flow.Row[*listenerRow]{}
 	for _, l := range listeners {
-		if l.Value.Serves {
-			ports[l.Value.Spec.Port] = append(ports[l.Value.Spec.Port], l)
+		if l.Value.Serves && !l.Value.protocol().layer4 {
+			ports[portKey(l.Value)] = append(ports[portKey(l.Value)], l)
 		}
 	}
 	for _, members := range ports {
@@ -137,11 +137,9 @@ func (t *Tables) withhold(r *flow.Read, gateway string, listeners []flow.Row[*li
 
 // filterChain is what serves a listener; the plain HTTP listeners of a port share the first one's.
 func filterChain(first, l *listenerRow) *listenerv3.FilterChain {
-	chain := &listenerv3.FilterChain{
-		Name: first.Key, Filters: []*listenerv3.Filter{connectionManager(first.Gateway.routesOf(first.Key), fmt.Sprintf("http-%d", first.bindPort()))},
-	}
-	if protocols[l.Spec.Protocol].tls {
-		chain = tlsChain(l, uint32(l.bindPort()))
+	chain := &listenerv3.FilterChain{Name: first.Key, Filters: []*listenerv3.Filter{connectionManager(first.Gateway.routesOf(first.Key), first.statPrefix())}}
+	if l.protocol().sni {
+		chain = tlsChain(l)
 	}
 	breakChain(l.Gateway.Gateway, chain)
 	return chain

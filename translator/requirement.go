@@ -21,14 +21,18 @@ func (t *Tables) requirement(r *flow.Read, key string, g *gatewayRow) (*Requirem
 		l := row.Value
 		if l.Serves {
 			q.Ports = append(q.Ports, Port{
-				Name:   fmt.Sprintf("%s-%d", strings.ToLower(string(l.Spec.Protocol)), l.Spec.Port),
-				Port:   l.Spec.Port,
-				Target: l.bindPort(),
+				Name:     fmt.Sprintf("%s-%d", strings.ToLower(string(l.Spec.Protocol)), l.Spec.Port),
+				Port:     l.Spec.Port,
+				Target:   l.bindPort(),
+				Protocol: l.protocol().transport,
 			})
 		}
 	}
-	slices.SortFunc(q.Ports, func(a, b Port) int { return cmp.Compare(a.Port, b.Port) })
-	q.Ports = slices.Compact(q.Ports)
+	slices.SortFunc(q.Ports, func(a, b Port) int {
+		return cmp.Or(cmp.Compare(a.Port, b.Port), cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Name, b.Name))
+	})
+	// Listeners for HTTPS and TLS may share a port, which has one name.
+	q.Ports = slices.CompactFunc(q.Ports, func(a, b Port) bool { return a.Port == b.Port && a.Protocol == b.Protocol })
 	q.Hold = !g.accepted() || len(q.Ports) == 0
 	return q, true
 }

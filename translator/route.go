@@ -1,10 +1,12 @@
 package translator
 
 import (
+	"fmt"
 	"reflect"
 	"slices"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/policies/verdict"
@@ -21,7 +23,9 @@ type routeKind struct {
 	// status is where a route has its status.
 	status func(Object) *gwapiv1.RouteStatus
 
-	// failure is the status of what cannot be carried out as written.
+	// transport is the protocol of the Service ports that its backendRefs mean.
+	transport corev1.Protocol
+	// failure is the status of what cannot be carried out as written; layer 4 knows none.
 	failure uint32
 	// http2 tells that backends are spoken to in HTTP/2 even if their Service does not ask for it.
 	http2 bool
@@ -32,7 +36,15 @@ type routeKind struct {
 }
 
 // routeKinds are the served ones: the only place where they are listed.
-var routeKinds = []*routeKind{&httpRoutes, &grpcRoutes}
+var routeKinds = []*routeKind{&httpRoutes, &grpcRoutes, &tlsRoutes, &tcpRoutes, &udpRoutes}
+
+// fails says what happens where a route cannot be carried out as written.
+func (k *routeKind) fails() string {
+	if k.failure == 0 {
+		return "forwards nothing"
+	}
+	return fmt.Sprintf("answers %d", k.failure)
+}
 
 // RouteTypes makes an empty object of each kind of route that is served.
 func RouteTypes() []Object {
@@ -51,8 +63,9 @@ var httpRoutes = routeKind{
 		spec := &o.(*gwapiv1.HTTPRoute).Spec
 		row.Parents, row.Hostnames, row.Rules = spec.ParentRefs, spec.Hostnames, spec.Rules
 	},
-	status:  func(o Object) *gwapiv1.RouteStatus { return &o.(*gwapiv1.HTTPRoute).Status.RouteStatus },
-	failure: 500,
+	status:    func(o Object) *gwapiv1.RouteStatus { return &o.(*gwapiv1.HTTPRoute).Status.RouteStatus },
+	transport: corev1.ProtocolTCP,
+	failure:   500,
 	checkMatch: func(route *routeRow, rule, match int, field string) []verdict.Problem {
 		return checkMatch(&route.Rules[rule].Matches[match], field)
 	},

@@ -57,6 +57,7 @@ type Tables struct {
 	parents        *flow.Table[*parentRow]
 	parentsByRoute *flow.Index[*parentRow]
 	bindings       *flow.Table[*bindingRow]
+	forwardings    *flow.Index[*bindingRow]
 	refusedByRoute *flow.Index[*bindingRow]
 
 	virtualHosts         *flow.Table[*virtualHostRow]
@@ -127,6 +128,7 @@ func (t *Tables) declareRelations() {
 	t.parents = flow.Expand(t.routes, "parents", (*parentRow).equal, t.parent)
 	t.parentsByRoute = flow.NewIndex(t.parents, "parents by route", func(_ string, p *parentRow) []string { return []string{p.Route.key()} })
 	t.bindings = flow.Expand(t.parents, "bindings", (*bindingRow).equal, t.binding)
+	t.forwardings = flow.NewIndex(t.bindings, "bindings of layer 4 by listener", forwardingListener)
 	t.refusedByRoute = flow.NewIndex(t.bindings, "refused bindings by route", refusedRoutes)
 }
 
@@ -186,7 +188,7 @@ func servedPort(_ string, l *listenerRow) []string {
 }
 
 func servedConfig(_ string, l *listenerRow) []string {
-	if !l.Serves {
+	if !l.Serves || l.protocol().layer4 {
 		return nil
 	}
 	return []string{configKey(l)}

@@ -8,10 +8,12 @@ import (
 	xdscorev3 "github.com/cncf/xds/go/xds/core/v3"
 	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	rbacconfigv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	networkrbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/rbac/v3"
 	networkv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/matching/common_inputs/network/v3"
 	ipv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/matching/input_matchers/ip/v3"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -26,10 +28,11 @@ const Filter = "envoy.filters.http.rbac"
 
 // Feature is the authorization part.
 var Feature = feature.Feature[v1alpha1.SecurityPolicySpec]{
-	Name:   "authorization",
-	Check:  check,
-	Route:  route,
-	Filter: func() *hcmv3.HttpFilter { return feature.DisabledFilter(Filter, &rbacv3.RBAC{}) },
+	Name:       "authorization",
+	Check:      check,
+	Route:      route,
+	Connection: connection,
+	Filter:     func() *hcmv3.HttpFilter { return feature.DisabledFilter(Filter, &rbacv3.RBAC{}) },
 }
 
 // actions is what each action is to Envoy.
@@ -89,12 +92,30 @@ func parse(cidr v1alpha1.CIDR) (netip.Prefix, error) {
 	return netip.Prefix{}, fmt.Errorf("%q is no range of addresses: write an IP address, a slash and a prefix length, such as 10.0.0.0/8 or 2001:db8::/32", cidr)
 }
 
-// route denies everything if the spec did not pass its check: an authorization that is partly understood must not let anybody
-// in.
 func route(spec *v1alpha1.SecurityPolicySpec, policy string, route *routev3.Route) {
+	if tree := decisions(spec, policy); tree != nil {
+		feature.PerRoute(route, Filter, &rbacv3.RBACPerRoute{Rbac: &rbacv3.RBAC{Matcher: tree}})
+	}
+}
+
+// connection judges a connection by the address that it comes from.
+func connection(spec *v1alpha1.SecurityPolicySpec, policy string) *listenerv3.Filter {
+	tree := decisions(spec, policy)
+	if tree == nil {
+		return nil
+	}
+	return &listenerv3.Filter{
+		Name:       "envoy.filters.network.rbac",
+		ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: feature.Any(&networkrbacv3.RBAC{StatPrefix: "authorization", Matcher: tree})},
+	}
+}
+
+// decisions are nil without an authorization. They deny everything if the spec did not pass its check: an authorization that is partly
+// understood must not let anybody in.
+func decisions(spec *v1alpha1.SecurityPolicySpec, policy string) *xdsmatcherv3.Matcher {
 	written := spec.Authorization
 	if written == nil {
-		return
+		return nil
 	}
 	if len(check(spec)) > 0 {
 		written = &v1alpha1.Authorization{}
@@ -118,7 +139,7 @@ func route(spec *v1alpha1.SecurityPolicySpec, policy string, route *routev3.Rout
 	if len(list) > 0 {
 		tree.MatcherType = &xdsmatcherv3.Matcher_MatcherList_{MatcherList: &xdsmatcherv3.Matcher_MatcherList{Matchers: list}}
 	}
-	feature.PerRoute(route, Filter, &rbacv3.RBACPerRoute{Rbac: &rbacv3.RBAC{Matcher: tree}})
+	return tree
 }
 
 // decide ends the evaluation with an action.

@@ -1,0 +1,289 @@
+package translator
+
+import (
+	"cmp"
+	"slices"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	tcpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
+	udpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/udp/udp_proxy/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	corev1 "k8s.io/api/core/v1"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/policies"
+	"gatehouse/translator/flow"
+)
+
+var tlsRoutes = routeKind{
+	Name: "TLSRoute",
+	New:  func() Object { return &gwapiv1.TLSRoute{} },
+	read: func(o Object, row *routeRow) {
+		spec := &o.(*gwapiv1.TLSRoute).Spec
+		row.Parents, row.Hostnames = spec.ParentRefs, spec.Hostnames
+		for _, rule := range spec.Rules {
+			row.Rules = append(row.Rules, layer4Rule(rule.Name, rule.BackendRefs))
+		}
+	},
+	status:    func(o Object) *gwapiv1.RouteStatus { return &o.(*gwapiv1.TLSRoute).Status.RouteStatus },
+	transport: corev1.ProtocolTCP,
+}
+
+var tcpRoutes = routeKind{
+	Name: "TCPRoute",
+	New:  func() Object { return &gwapiv1.TCPRoute{} },
+	read: func(o Object, row *routeRow) {
+		spec := &o.(*gwapiv1.TCPRoute).Spec
+		row.Parents = spec.ParentRefs
+		for _, rule := range spec.Rules {
+			row.Rules = append(row.Rules, layer4Rule(rule.Name, rule.BackendRefs))
+		}
+	},
+	status:    func(o Object) *gwapiv1.RouteStatus { return &o.(*gwapiv1.TCPRoute).Status.RouteStatus },
+	transport: corev1.ProtocolTCP,
+}
+
+var udpRoutes = routeKind{
+	Name: "UDPRoute",
+	New:  func() Object { return &gwapiv1.UDPRoute{} },
+	read: func(o Object, row *routeRow) {
+		spec := &o.(*gwapiv1.UDPRoute).Spec
+		row.Parents = spec.ParentRefs
+		for _, rule := range spec.Rules {
+			row.Rules = append(row.Rules, layer4Rule(rule.Name, rule.BackendRefs))
+		}
+	},
+	status:    func(o Object) *gwapiv1.RouteStatus { return &o.(*gwapiv1.UDPRoute).Status.RouteStatus },
+	transport: corev1.ProtocolUDP,
+}
+
+// layer4Rule puts a rule into HTTPRoute's terms: it has backends and nothing else.
+func layer4Rule(name *gwapiv1.SectionName, refs []gwapiv1.BackendRef) gwapiv1.HTTPRouteRule {
+	rule := gwapiv1.HTTPRouteRule{Name: name}
+	for _, ref := range refs {
+		rule.BackendRefs = append(rule.BackendRefs, gwapiv1.HTTPBackendRef{BackendRef: ref})
+	}
+	return rule
+}
+
+// forwarding is a route of layer 4 on a listener.
+type forwarding struct {
+	// Listener is the listener's key, Route the route's.
+	Listener, Route string
+	// Name names the filter chain.
+	Name    string
+	Created int64
+	// Hosts are the server names of TLS that it takes; any host stands for all connections.
+	Hosts []string
+	// Clusters share the connections. Without any, connections are closed and datagrams dropped.
+	Clusters []share
+	// Filters judge a connection before it is forwarded.
+	Filters []*listenerv3.Filter
+	// BySource sends all connections of an address to one endpoint.
+	BySource bool
+}
+
+// share is a cluster's part of the connections.
+type share struct {
+	Cluster string
+	Weight  uint32
+}
+
+func (f *forwarding) equal(o *forwarding) bool {
+	if f == nil || o == nil {
+		return f == o
+	}
+	return f.Listener == o.Listener && f.Route == o.Route && f.Name == o.Name && f.Created == o.Created && f.BySource == o.BySource &&
+		slices.Equal(f.Hosts, o.Hosts) && slices.Equal(f.Clusters, o.Clusters) &&
+		slices.EqualFunc(f.Filters, o.Filters, func(a, b *listenerv3.Filter) bool { return slices.Equal(encode(a), encode(b)) })
+}
+
+func forwardingListener(_ string, b *bindingRow) []string {
+	if b.Forward == nil {
+		return nil
+	}
+	return []string{b.Forward.Listener}
+}
+
+// forward binds a route to a listener of layer 4. The API allows one rule; of several in a file all backends are taken together.
+func (t *Tables) forward(r *flow.Read, b *bindingRow, rules *rulesRow, a attachedListener, q quarantineRow) {
+	route := rules.Route
+	f := &forwarding{Listener: a.Listener.Key, Route: route.key(), Name: route.name(), Created: age(route.Object), Hosts: a.Hosts}
+	b.Forward = f
+	for i := range rules.Rules {
+		bound := &boundRule{rules: rules, rule: i, listener: a.Listener}
+		t.resolve(r, b, bound, q)
+		f.add(b, bound)
+		if words, refused := q[partHash(encode(f.chain(a.Listener, f.Hosts)))]; refused && len(q) > 0 {
+			b.refuse(bound, words)
+			f.Clusters = nil
+		}
+	}
+}
+
+// add takes in the backends of a rule and what its policies say.
+func (f *forwarding) add(b *bindingRow, bound *boundRule) {
+	rule := &bound.rules.Rules[bound.rule]
+	scratch := &routev3.Route{Action: &routev3.Route_Route{Route: &routev3.RouteAction{}}}
+	for i, p := range bound.policies {
+		if p != nil {
+			policies.Kinds[i].Route(p.Policy, scratch)
+			f.Filters = append(f.Filters, policies.Kinds[i].Connection(p.Policy)...)
+		}
+	}
+	f.BySource = f.BySource || slices.ContainsFunc(scratch.GetRoute().HashPolicy, func(h *routev3.RouteAction_HashPolicy) bool {
+		return h.GetConnectionProperties().GetSourceIp()
+	})
+	datagrams := bound.listener.protocol().transport == corev1.ProtocolUDP
+	if datagrams && len(f.Filters) > 0 {
+		f.Filters = nil
+		b.withdraw(bound, "Envoy cannot authorize datagrams, so they are dropped; take the SecurityPolicy away from the listener")
+		return
+	}
+	if rule.Broken || bound.refused || bound.brokenPolicy() {
+		return
+	}
+	usable := false
+	var shares []share
+	for i, backend := range rule.Backends {
+		s := share{Cluster: unusableCluster, Weight: backend.Weight}
+		if use := bound.clusters[i]; use != nil {
+			s.Cluster, usable = use.Name, true
+		}
+		if same := slices.IndexFunc(shares, func(o share) bool { return o.Cluster == s.Cluster }); same >= 0 {
+			shares[same].Weight += s.Weight
+		} else {
+			shares = append(shares, s)
+		}
+	}
+	if usable {
+		f.Clusters = append(f.Clusters, shares...)
+	}
+}
+
+// layer4Chains are the filter chains of a listener that forwards connections: one for each route, and one for the server names that no route
+// takes. Of routes that want the same server name the oldest has it (Gateway API, conflicts).
+//
+// A chain has the route's name, and where another listener of the port has taken that, its listener's as well; named are those that are taken.
+func (t *Tables) layer4Chains(r *flow.Read, l *listenerRow, named map[string]bool) (chains []*listenerv3.FilterChain, needs []Name) {
+	q, _ := t.quarantines.Get(r, l.fleet())
+	taken := map[string]bool{}
+	add := func(f forwarding, hosts []string) {
+		if named[f.Name] {
+			f.Name += "/" + string(l.Spec.Name)
+		}
+		named[f.Name] = true
+		chain := f.chain(l, hosts)
+		if _, refused := q[partHash(encode(chain))]; refused && len(q) > 0 {
+			f.Clusters, f.Filters = nil, nil
+			chain = f.chain(l, hosts)
+		}
+		chains = append(chains, chain)
+		needs = append(needs, f.needs()...)
+	}
+	for _, f := range t.forwarded(r, l) {
+		var hosts []string
+		for _, host := range f.Hosts {
+			if !taken[host] {
+				taken[host] = true
+				hosts = append(hosts, host)
+			}
+		}
+		if len(hosts) > 0 {
+			add(*f, hosts)
+		}
+	}
+	if host := l.hostname(); !taken[host] {
+		add(forwarding{Name: l.Key}, []string{host})
+	}
+	return chains, needs
+}
+
+// forwarded are the routes of layer 4 on a listener, the oldest first.
+func (t *Tables) forwarded(r *flow.Read, l *listenerRow) []*forwarding {
+	var all []*forwarding
+	for _, b := range t.forwardings.Lookup(r, l.Key) {
+		all = append(all, b.Value.Forward)
+	}
+	slices.SortStableFunc(all, func(a, b *forwarding) int {
+		return cmp.Or(cmp.Compare(a.Created, b.Created), cmp.Compare(a.Route, b.Route))
+	})
+	return all
+}
+
+// needs are the clusters that are forwarded to.
+func (f *forwarding) needs() []Name {
+	var needs []Name
+	for _, s := range f.Clusters {
+		if s.Cluster != unusableCluster {
+			needs = append(needs, Name{typeCluster, s.Cluster})
+		}
+	}
+	return needs
+}
+
+// chain forwards connections. To a cluster that does not exist means that they are accepted and closed.
+func (f *forwarding) chain(l *listenerRow, hosts []string) *listenerv3.FilterChain {
+	proxy := &tcpv3.TcpProxy{StatPrefix: l.statPrefix(), AccessLog: requestLog()}
+	switch len(f.Clusters) {
+	case 0:
+		proxy.ClusterSpecifier = &tcpv3.TcpProxy_Cluster{Cluster: unusableCluster}
+	case 1:
+		proxy.ClusterSpecifier = &tcpv3.TcpProxy_Cluster{Cluster: f.Clusters[0].Cluster}
+	default:
+		weighted := &tcpv3.TcpProxy_WeightedCluster{}
+		for _, s := range f.Clusters {
+			weighted.Clusters = append(weighted.Clusters, &tcpv3.TcpProxy_WeightedCluster_ClusterWeight{Name: s.Cluster, Weight: s.Weight})
+		}
+		proxy.ClusterSpecifier = &tcpv3.TcpProxy_WeightedClusters{WeightedClusters: weighted}
+	}
+	if f.BySource {
+		proxy.HashPolicy = []*typev3.HashPolicy{{PolicySpecifier: &typev3.HashPolicy_SourceIp_{SourceIp: &typev3.HashPolicy_SourceIp{}}}}
+	}
+	chain := &listenerv3.FilterChain{Name: f.Name, Filters: append(slices.Clone(f.Filters), &listenerv3.Filter{
+		Name:       "envoy.filters.network.tcp_proxy",
+		ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: packed(proxy)},
+	})}
+	if l.protocol().sni {
+		matchSNI(chain, hosts)
+	}
+	if l.protocol().tls {
+		chain.TransportSocket = terminate(l)
+	}
+	breakChain(l.Gateway.Gateway, chain)
+	return chain
+}
+
+// datagrams makes Envoy's listener of UDP. Each client's datagrams go to one endpoint until a minute has passed without any.
+func (t *Tables) datagrams(r *flow.Read, out *listenerv3.Listener, l *listenerRow) []Name {
+	f := &forwarding{}
+	if all := t.forwarded(r, l); len(all) > 0 {
+		f = all[0]
+	}
+	f.datagrams(out, l)
+	q, _ := t.quarantines.Get(r, l.fleet())
+	if _, refused := q[partHash(encode(out))]; refused && len(q) > 0 {
+		f = &forwarding{}
+		f.datagrams(out, l)
+	}
+	return f.needs()
+}
+
+func (f *forwarding) datagrams(out *listenerv3.Listener, l *listenerRow) {
+	cluster := unusableCluster
+	if len(f.Clusters) > 0 {
+		cluster = f.Clusters[0].Cluster
+	}
+	proxy := &udpv3.UdpProxyConfig{StatPrefix: l.statPrefix(), RouteSpecifier: &udpv3.UdpProxyConfig_Cluster{Cluster: cluster}}
+	if f.BySource {
+		proxy.HashPolicies = []*udpv3.UdpProxyConfig_HashPolicy{{PolicySpecifier: &udpv3.UdpProxyConfig_HashPolicy_SourceIp{SourceIp: true}}}
+	}
+	out.Address.GetSocketAddress().Protocol = corev3.SocketAddress_UDP
+	out.PerConnectionBufferLimitBytes, out.AccessLog = nil, nil
+	out.ListenerFilters = []*listenerv3.ListenerFilter{{
+		Name:       "envoy.filters.udp_listener.udp_proxy",
+		ConfigType: &listenerv3.ListenerFilter_TypedConfig{TypedConfig: packed(proxy)},
+	}}
+}
