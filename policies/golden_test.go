@@ -3,6 +3,7 @@ package policies
 import (
 	"bytes"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -133,8 +134,8 @@ func (g golden) outcome(t *testing.T) []txtar.File {
 	if proto.Size(route) > 0 {
 		parts = append(parts, part(t, "route.yaml", route))
 	}
-	if filter := g.feature.connection(g.policy); filter != nil {
-		parts = append(parts, part(t, "connection.yaml", filter))
+	if sources := g.feature.sources(g.policy); sources != nil {
+		parts = append(parts, txtar.File{Name: "sources.txt", Data: fmt.Appendf(nil, "allowed %v\ndenied %v\n", sources.Allowed, sources.Denied)})
 	}
 	return parts
 }

@@ -9,7 +9,6 @@ import (
 	"encoding/binary"
 	"slices"
 
-	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"google.golang.org/protobuf/proto"
@@ -105,15 +104,15 @@ func (k Kind) Route(p Object, route *routev3.Route) {
 	}
 }
 
-// Connection makes the filters by which the policy judges connections that are forwarded without looking into them. A nil policy makes none.
-func (k Kind) Connection(p Object) []*listenerv3.Filter {
-	var filters []*listenerv3.Filter
+// Sources tells from where connections may come that are forwarded without looking into them, nil if the policy does not care. At most one
+// feature of a kind does.
+func (k Kind) Sources(p Object) *feature.Sources {
 	for f := range k.features {
-		if filter := f.connection(p); filter != nil {
-			filters = append(filters, filter)
+		if sources := f.sources(p); sources != nil {
+			return sources
 		}
 	}
-	return filters
+	return nil
 }
 
 // Filters makes the HTTP filters of all features, in order and disabled. Every connection manager holds them all, and
@@ -154,13 +153,13 @@ func (k Kind) features(yield func(bound) bool) {
 
 // bound is a feature that knows how to find its spec in a policy, so that features of different kinds fit in one list.
 type bound struct {
-	kind       string
-	name       string
-	check      func(Object) []verdict.Problem
-	cluster    func(Object, *feature.Upstream)
-	route      func(Object, *routev3.Route)
-	connection func(Object) *listenerv3.Filter
-	filter     func() *hcmv3.HttpFilter
+	kind    string
+	name    string
+	check   func(Object) []verdict.Problem
+	cluster func(Object, *feature.Upstream)
+	route   func(Object, *routev3.Route)
+	sources func(Object) *feature.Sources
+	filter  func() *hcmv3.HttpFilter
 }
 
 // binder binds features of spec S to the policies P that hold it.
@@ -186,11 +185,11 @@ func binder[P Object, S any](kind string, spec func(P) *S) func(feature.Feature[
 					f.Route(of(p), p.GetNamespace()+"/"+p.GetName(), route)
 				}
 			},
-			connection: func(p Object) *listenerv3.Filter {
-				if f.Connection == nil || p == nil {
+			sources: func(p Object) *feature.Sources {
+				if f.Sources == nil || p == nil {
 					return nil
 				}
-				return f.Connection(of(p), p.GetNamespace()+"/"+p.GetName())
+				return f.Sources(of(p))
 			},
 			filter: f.Filter,
 		}

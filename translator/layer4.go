@@ -2,6 +2,7 @@ package translator
 
 import (
 	"cmp"
+	"net/netip"
 	"slices"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -10,10 +11,12 @@ import (
 	tcpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 	udpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/udp/udp_proxy/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 	corev1 "k8s.io/api/core/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/policies"
+	"gatehouse/policies/feature"
 	"gatehouse/translator/flow"
 )
 
@@ -79,8 +82,8 @@ type forwarding struct {
 	Hosts []string
 	// Clusters share the connections. Without any, connections are closed and datagrams dropped.
 	Clusters []share
-	// Filters judge a connection before it is forwarded.
-	Filters []*listenerv3.Filter
+	// Sources are from where connections may come, nil if from everywhere.
+	Sources *feature.Sources
 	// BySource sends all connections of an address to one endpoint.
 	BySource bool
 }
@@ -96,8 +99,7 @@ func (f *forwarding) equal(o *forwarding) bool {
 		return f == o
 	}
 	return f.Listener == o.Listener && f.Route == o.Route && f.Name == o.Name && f.Created == o.Created && f.BySource == o.BySource &&
-		slices.Equal(f.Hosts, o.Hosts) && slices.Equal(f.Clusters, o.Clusters) &&
-		slices.EqualFunc(f.Filters, o.Filters, func(a, b *listenerv3.Filter) bool { return slices.Equal(encode(a), encode(b)) })
+		slices.Equal(f.Hosts, o.Hosts) && slices.Equal(f.Clusters, o.Clusters) && f.Sources.Equal(o.Sources)
 }
 
 func forwardingListener(_ string, b *bindingRow) []string {
@@ -130,15 +132,16 @@ func (f *forwarding) add(b *bindingRow, bound *boundRule) {
 	for i, p := range bound.policies {
 		if p != nil {
 			policies.Kinds[i].Route(p.Policy, scratch)
-			f.Filters = append(f.Filters, policies.Kinds[i].Connection(p.Policy)...)
+			if sources := policies.Kinds[i].Sources(p.Policy); sources != nil {
+				f.Sources = sources
+			}
 		}
 	}
 	f.BySource = f.BySource || slices.ContainsFunc(scratch.GetRoute().HashPolicy, func(h *routev3.RouteAction_HashPolicy) bool {
 		return h.GetConnectionProperties().GetSourceIp()
 	})
 	datagrams := bound.listener.protocol().transport == corev1.ProtocolUDP
-	if datagrams && len(f.Filters) > 0 {
-		f.Filters = nil
+	if datagrams && f.Sources != nil {
 		b.withdraw(bound, "Envoy cannot authorize datagrams, so they are dropped; take the SecurityPolicy away from the listener")
 		return
 	}
@@ -177,10 +180,16 @@ func (t *Tables) layer4Chains(r *flow.Read, l *listenerRow, named map[string]boo
 		named[f.Name] = true
 		chain := f.chain(l, hosts)
 		if _, refused := q[partHash(encode(chain))]; refused && len(q) > 0 {
-			f.Clusters, f.Filters = nil, nil
+			f.Clusters, f.Sources = nil, nil
 			chain = f.chain(l, hosts)
 		}
-		chains = append(chains, chain)
+		if f.Sources == nil || len(f.Sources.Allowed) > 0 { // No range at all would be every address to Envoy.
+			chains = append(chains, chain)
+		}
+		if f.Sources != nil && len(f.Sources.Denied) > 0 {
+			denied := forwarding{Name: f.Name + "/denied", Sources: &feature.Sources{Allowed: f.Sources.Denied}}
+			chains = append(chains, denied.chain(l, hosts))
+		}
 		needs = append(needs, f.needs()...)
 	}
 	for _, f := range t.forwarded(r, l) {
@@ -242,18 +251,32 @@ func (f *forwarding) chain(l *listenerRow, hosts []string) *listenerv3.FilterCha
 	if f.BySource {
 		proxy.HashPolicy = []*typev3.HashPolicy{{PolicySpecifier: &typev3.HashPolicy_SourceIp_{SourceIp: &typev3.HashPolicy_SourceIp{}}}}
 	}
-	chain := &listenerv3.FilterChain{Name: f.Name, Filters: append(slices.Clone(f.Filters), &listenerv3.Filter{
+	chain := &listenerv3.FilterChain{Name: f.Name, Filters: []*listenerv3.Filter{{
 		Name:       "envoy.filters.network.tcp_proxy",
 		ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: packed(proxy)},
-	})}
+	}}}
 	if l.protocol().sni {
 		matchSNI(chain, hosts)
+	}
+	if f.Sources != nil {
+		if chain.FilterChainMatch == nil {
+			chain.FilterChainMatch = &listenerv3.FilterChainMatch{}
+		}
+		chain.FilterChainMatch.SourcePrefixRanges = ranges(f.Sources.Allowed)
 	}
 	if l.protocol().tls {
 		chain.TransportSocket = terminate(l)
 	}
 	breakChain(l.Gateway.Gateway, chain)
 	return chain
+}
+
+func ranges(prefixes []netip.Prefix) []*corev3.CidrRange {
+	out := make([]*corev3.CidrRange, len(prefixes))
+	for i, p := range prefixes {
+		out[i] = &corev3.CidrRange{AddressPrefix: p.Addr().String(), PrefixLen: wrapperspb.UInt32(uint32(p.Bits()))}
+	}
+	return out
 }
 
 // datagrams makes Envoy's listener of UDP. Each client's datagrams go to one endpoint until a minute has passed without any.

@@ -70,8 +70,7 @@ func (t *Tables) portListener(r *flow.Read, _ string, members []flow.Row[*listen
 	case p.sni:
 		needs = t.chainsBySNI(r, out, members)
 	case p.layer4:
-		chains, clusters := t.layer4Chains(r, first, map[string]bool{})
-		out.DefaultFilterChain, needs = chains[0], clusters
+		out.FilterChains, needs = t.layer4Chains(r, first, map[string]bool{})
 	default:
 		out.DefaultFilterChain, needs = filterChain(first, first), []Name{first.Gateway.routesOf(first.Key)}
 	}

@@ -3,17 +3,17 @@ package authorization
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 
 	xdscorev3 "github.com/cncf/xds/go/xds/core/v3"
 	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	rbacconfigv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
-	networkrbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/rbac/v3"
 	networkv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/matching/common_inputs/network/v3"
 	ipv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/matching/input_matchers/ip/v3"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -28,11 +28,11 @@ const Filter = "envoy.filters.http.rbac"
 
 // Feature is the authorization part.
 var Feature = feature.Feature[v1alpha1.SecurityPolicySpec]{
-	Name:       "authorization",
-	Check:      check,
-	Route:      route,
-	Connection: connection,
-	Filter:     func() *hcmv3.HttpFilter { return feature.DisabledFilter(Filter, &rbacv3.RBAC{}) },
+	Name:    "authorization",
+	Check:   check,
+	Route:   route,
+	Sources: sources,
+	Filter:  func() *hcmv3.HttpFilter { return feature.DisabledFilter(Filter, &rbacv3.RBAC{}) },
 }
 
 // actions is what each action is to Envoy.
@@ -98,31 +98,66 @@ func route(spec *v1alpha1.SecurityPolicySpec, policy string, route *routev3.Rout
 	}
 }
 
-// connection judges a connection by the address that it comes from.
-func connection(spec *v1alpha1.SecurityPolicySpec, policy string) *listenerv3.Filter {
-	tree := decisions(spec, policy)
-	if tree == nil {
-		return nil
-	}
-	return &listenerv3.Filter{
-		Name:       "envoy.filters.network.rbac",
-		ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: feature.Any(&networkrbacv3.RBAC{StatPrefix: "authorization", Matcher: tree})},
-	}
-}
-
-// decisions are nil without an authorization. They deny everything if the spec did not pass its check: an authorization that is partly
-// understood must not let anybody in.
-func decisions(spec *v1alpha1.SecurityPolicySpec, policy string) *xdsmatcherv3.Matcher {
-	written := spec.Authorization
+// understood is the authorization, and what becomes of those about whom no rule is. It denies everything if the spec did not pass its
+// check: an authorization that is partly understood must not let anybody in.
+func understood(spec *v1alpha1.SecurityPolicySpec) (written *v1alpha1.Authorization, fallback v1alpha1.AuthorizationAction) {
+	written = spec.Authorization
 	if written == nil {
-		return nil
+		return nil, ""
 	}
 	if len(check(spec)) > 0 {
 		written = &v1alpha1.Authorization{}
 	}
-	fallback := v1alpha1.AuthorizationActionDeny
 	if written.DefaultAction != nil {
-		fallback = *written.DefaultAction
+		return written, *written.DefaultAction
+	}
+	return written, v1alpha1.AuthorizationActionDeny
+}
+
+// sources puts the rules into ranges of which the longest counts: within a range, and outside of the longer ones in it, it is always the
+// same rule that comes first. Envoy chooses by them when it accepts a connection. Its filter for authorization would be too late: it judges a
+// connection when the client says something, and by then the server may have spoken.
+func sources(spec *v1alpha1.SecurityPolicySpec) *feature.Sources {
+	written, fallback := understood(spec)
+	if written == nil {
+		return nil
+	}
+	decided := map[netip.Prefix]v1alpha1.AuthorizationAction{netip.MustParsePrefix("0.0.0.0/0"): fallback, netip.MustParsePrefix("::/0"): fallback}
+	for _, rule := range written.Rules {
+		for _, cidr := range rule.Principal.ClientCIDRs {
+			if prefix, err := parse(cidr); err == nil {
+				decided[prefix] = fallback
+			}
+		}
+	}
+	out := &feature.Sources{}
+	for _, prefix := range slices.SortedFunc(maps.Keys(decided), netip.Prefix.Compare) {
+		action := fallback
+		if i := slices.IndexFunc(written.Rules, func(r v1alpha1.AuthorizationRule) bool { return contains(r.Principal.ClientCIDRs, prefix) }); i >= 0 {
+			action = written.Rules[i].Action
+		}
+		if action == v1alpha1.AuthorizationActionAllow {
+			out.Allowed = append(out.Allowed, prefix)
+		} else {
+			out.Denied = append(out.Denied, prefix)
+		}
+	}
+	return out
+}
+
+// contains reports whether one of the ranges holds all of another.
+func contains(cidrs []v1alpha1.CIDR, all netip.Prefix) bool {
+	return slices.ContainsFunc(cidrs, func(cidr v1alpha1.CIDR) bool {
+		prefix, err := parse(cidr)
+		return err == nil && prefix.Bits() <= all.Bits() && prefix.Contains(all.Addr())
+	})
+}
+
+// decisions are nil without an authorization.
+func decisions(spec *v1alpha1.SecurityPolicySpec, policy string) *xdsmatcherv3.Matcher {
+	written, fallback := understood(spec)
+	if written == nil {
+		return nil
 	}
 	tree := &xdsmatcherv3.Matcher{OnNoMatch: decide("default", fallback)}
 	var list []*xdsmatcherv3.Matcher_MatcherList_FieldMatcher

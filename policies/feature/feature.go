@@ -5,8 +5,10 @@
 package feature
 
 import (
+	"net/netip"
+	"slices"
+
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
-	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	upstreamhttpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
@@ -29,12 +31,26 @@ type Feature[S any] struct {
 	// Route sets what the feature is about on a route. Policy is the namespace/name of the policy, for names that Envoy's logs and
 	// statistics show. It is nil if the feature does not shape routes.
 	Route func(spec *S, policy string, route *routev3.Route)
-	// Connection makes the filter by which the feature judges a connection that is forwarded without looking into it, nil if the spec does
-	// not ask for one. It is nil if the feature is about requests only.
-	Connection func(spec *S, policy string) *listenerv3.Filter
+	// Sources tells from where connections may come that are forwarded without looking into them, nil if the spec does not care. It is nil
+	// if the feature is about requests only.
+	Sources func(spec *S) *Sources
 	// Filter makes the HTTP filter that the feature needs in every connection manager. It is disabled there, so that a connection
 	// manager does not depend on which policies are attached, and Route enables it. It is nil if the feature needs none.
 	Filter func() *hcmv3.HttpFilter
+}
+
+// Sources are the addresses from which connections may come, and those from which they may not. Of ranges that contain an address the
+// longest counts; what is in none may not. Both are sorted.
+type Sources struct {
+	Allowed, Denied []netip.Prefix
+}
+
+// Equal compares what the ranges say.
+func (s *Sources) Equal(o *Sources) bool {
+	if s == nil || o == nil {
+		return s == o
+	}
+	return slices.Equal(s.Allowed, o.Allowed) && slices.Equal(s.Denied, o.Denied)
 }
 
 // Upstream is a cluster being built. Features set what they are about and leave the rest alone.

@@ -1,0 +1,59 @@
+package authorization
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+
+	"gatehouse/api/v1alpha1"
+)
+
+// TestSourcesDecideAsRules: the range of which the longest counts decides about every address as the first rule that is about it.
+func TestSourcesDecideAsRules(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 1))
+	address := func() netip.Addr {
+		return netip.AddrFrom4([4]byte{10, byte(random.IntN(2)), byte(random.IntN(2)), byte(random.IntN(4))})
+	}
+	for range 2000 {
+		spec := &v1alpha1.SecurityPolicySpec{Authorization: &v1alpha1.Authorization{}}
+		action := func() v1alpha1.AuthorizationAction {
+			return []v1alpha1.AuthorizationAction{v1alpha1.AuthorizationActionAllow, v1alpha1.AuthorizationActionDeny}[random.IntN(2)]
+		}
+		if random.IntN(2) == 0 {
+			spec.Authorization.DefaultAction = new(action())
+		}
+		for range random.IntN(5) {
+			rule := v1alpha1.AuthorizationRule{Action: action(), Principal: &v1alpha1.Principal{}}
+			for range 1 + random.IntN(3) {
+				rule.Principal.ClientCIDRs = append(rule.Principal.ClientCIDRs, v1alpha1.CIDR(netip.PrefixFrom(address(), random.IntN(33)).String()))
+			}
+			spec.Authorization.Rules = append(spec.Authorization.Rules, rule)
+		}
+		decided := sources(spec)
+		for range 20 {
+			client := address()
+			_, want := understood(spec)
+			for _, rule := range spec.Authorization.Rules {
+				if contains(rule.Principal.ClientCIDRs, netip.PrefixFrom(client, 32)) {
+					want = rule.Action
+					break
+				}
+			}
+			allowed, denied := longest(decided.Allowed, client), longest(decided.Denied, client)
+			if got := allowed > denied; allowed == denied || got != (want == v1alpha1.AuthorizationActionAllow) {
+				t.Fatalf("%s of %+v: allowed by /%d, denied by /%d, want %s", client, spec.Authorization, allowed, denied, want)
+			}
+		}
+	}
+}
+
+// longest is the length of the longest range that contains the address, -1 if none does.
+func longest(ranges []netip.Prefix, address netip.Addr) int {
+	most := -1
+	for _, r := range ranges {
+		if r.Contains(address) {
+			most = max(most, r.Bits())
+		}
+	}
+	return most
+}
