@@ -5,12 +5,15 @@ import (
 	"net/netip"
 	"slices"
 
+	xdscorev3 "github.com/cncf/xds/go/xds/core/v3"
+	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	tcpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 	udpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/udp/udp_proxy/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 	corev1 "k8s.io/api/core/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -271,6 +274,13 @@ func (f *forwarding) chain(l *listenerRow, hosts []string) *listenerv3.FilterCha
 	return chain
 }
 
+// always is a matcher that has one answer.
+func always(action proto.Message) *xdsmatcherv3.Matcher {
+	return &xdsmatcherv3.Matcher{OnNoMatch: &xdsmatcherv3.Matcher_OnMatch{OnMatch: &xdsmatcherv3.Matcher_OnMatch_Action{
+		Action: &xdscorev3.TypedExtensionConfig{Name: "route", TypedConfig: packed(action)},
+	}}}
+}
+
 func ranges(prefixes []netip.Prefix) []*corev3.CidrRange {
 	out := make([]*corev3.CidrRange, len(prefixes))
 	for i, p := range prefixes {
@@ -299,7 +309,7 @@ func (f *forwarding) datagrams(out *listenerv3.Listener, l *listenerRow) {
 	if len(f.Clusters) > 0 {
 		cluster = f.Clusters[0].Cluster
 	}
-	proxy := &udpv3.UdpProxyConfig{StatPrefix: l.statPrefix(), RouteSpecifier: &udpv3.UdpProxyConfig_Cluster{Cluster: cluster}}
+	proxy := &udpv3.UdpProxyConfig{StatPrefix: l.statPrefix(), RouteSpecifier: &udpv3.UdpProxyConfig_Matcher{Matcher: always(&udpv3.Route{Cluster: cluster})}}
 	if f.BySource {
 		proxy.HashPolicies = []*udpv3.UdpProxyConfig_HashPolicy{{PolicySpecifier: &udpv3.UdpProxyConfig_HashPolicy_SourceIp{SourceIp: true}}}
 	}

@@ -54,6 +54,8 @@ type Tables struct {
 
 	rulesOf        *flow.Table[*rulesRow]
 	rulesByService *flow.Index[*rulesRow]
+	claims         *flow.Table[*parentRow]
+	contests       *flow.Table[contestRow]
 	parents        *flow.Table[*parentRow]
 	parentsByRoute *flow.Index[*parentRow]
 	bindings       *flow.Table[*bindingRow]
@@ -125,7 +127,9 @@ func (t *Tables) declareRelations() {
 
 	t.rulesOf = flow.Derive(t.routes, "rules", (*rulesRow).equal, t.routeRules)
 	t.rulesByService = flow.NewIndex(t.rulesOf, "rules by Service", usedServices)
-	t.parents = flow.Expand(t.routes, "parents", (*parentRow).equal, t.parent)
+	t.claims = flow.Expand(t.routes, "claims", (*parentRow).equal, t.parent)
+	t.contests = flow.Group(flow.NewIndex(t.claims, "claims by listener", contested), "contests", equalContests, t.contest)
+	t.parents = flow.Derive(t.claims, "parents", (*parentRow).equal, t.settle)
 	t.parentsByRoute = flow.NewIndex(t.parents, "parents by route", func(_ string, p *parentRow) []string { return []string{p.Route.key()} })
 	t.bindings = flow.Expand(t.parents, "bindings", (*bindingRow).equal, t.binding)
 	t.forwardings = flow.NewIndex(t.bindings, "bindings of layer 4 by listener", forwardingListener)

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -78,7 +79,7 @@ func heard(port int, server string, ca *x509.CertPool) string {
 		connection = tls.Client(connection, &tls.Config{ServerName: server, RootCAs: ca, MinVersion: tls.VersionTLS12})
 	}
 	said, err := io.ReadAll(connection)
-	if timeout, ok := err.(net.Error); ok && timeout.Timeout() {
+	if timeout := net.Error(nil); errors.As(err, &timeout) && timeout.Timeout() {
 		return "nothing in time"
 	}
 	return string(said)

@@ -1,0 +1,115 @@
+package translator
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/policies/verdict"
+	"gatehouse/translator/flow"
+)
+
+// contestRow tells which routes lose a listener to a route of another kind. Gateway API lets a host of a listener have HTTPRoutes or GRPCRoutes,
+// not both; the oldest route decides (GRPCRoute, hostnames).
+type contestRow map[string]*routeRow // The winner by the key of the loser.
+
+// contested are the listeners on which a route may meet routes of another kind over hosts.
+func contested(_ string, p *parentRow) []string {
+	if p.Route.Kind.failure == 0 {
+		return nil // Of layer 4.
+	}
+	return attachedTo("", p)
+}
+
+func (t *Tables) contest(_ *flow.Read, listener string, members []flow.Row[*parentRow]) (contestRow, bool) {
+	first := members[0].Value.Route.Kind
+	if !slices.ContainsFunc(members, func(m flow.Row[*parentRow]) bool { return m.Value.Route.Kind != first }) {
+		return nil, false
+	}
+	members = slices.SortedFunc(slices.Values(members), func(a, b flow.Row[*parentRow]) int {
+		x, y := a.Value.Route, b.Value.Route
+		return cmp.Or(cmp.Compare(age(x.Object), age(y.Object)), cmp.Compare(keyOf(x.Object), keyOf(y.Object)), cmp.Compare(x.Kind.Name, y.Kind.Name))
+	})
+	lost := contestRow{}
+	accepted := map[*routeKind][]*parentRow{}
+	for _, m := range members {
+		p := m.Value
+		if winner := rival(accepted, p, listener); winner != nil {
+			lost[p.Route.key()] = winner.Route
+		} else {
+			accepted[p.Route.Kind] = append(accepted[p.Route.Kind], p)
+		}
+	}
+	return lost, len(lost) > 0
+}
+
+// rival is the first accepted route of another kind that shares a host of the listener.
+func rival(accepted map[*routeKind][]*parentRow, p *parentRow, listener string) *parentRow {
+	for kind, others := range accepted {
+		if kind == p.Route.Kind {
+			continue
+		}
+		i := slices.IndexFunc(others, func(o *parentRow) bool { return overlap(o.hosts(listener), p.hosts(listener)) })
+		if i >= 0 {
+			return others[i]
+		}
+	}
+	return nil
+}
+
+// hosts are those that the route has on a listener.
+func (p *parentRow) hosts(listener string) []string {
+	for _, a := range p.Listeners {
+		if a.Listener.Key == listener {
+			return a.Hosts
+		}
+	}
+	return nil
+}
+
+// overlap reports whether some host matches a pattern of both.
+func overlap(a, b []string) bool {
+	return slices.ContainsFunc(a, func(x string) bool {
+		return slices.ContainsFunc(b, func(y string) bool { return covers(x, y) || covers(y, x) })
+	})
+}
+
+func equalContests(a, b contestRow) bool { return maps.EqualFunc(a, b, (*routeRow).equal) }
+
+// settle takes from a route the listeners that it loses.
+func (t *Tables) settle(r *flow.Read, _ string, claim *parentRow) (*parentRow, bool) {
+	key := claim.Route.key()
+	var lost []string
+	var winner *routeRow
+	settled := *claim
+	settled.Listeners = nil
+	for _, a := range claim.Listeners {
+		contest, _ := t.contests.Get(r, a.Listener.Key)
+		if w := contest[key]; w != nil {
+			lost, winner = append(lost, string(a.Listener.Spec.Name)), cmp.Or(winner, w)
+			continue
+		}
+		settled.Listeners = append(settled.Listeners, a)
+	}
+	if len(lost) == 0 {
+		return claim, true
+	}
+	name := string(winner.Kind.Name)
+	if winner.Object.GetNamespace() == claim.Route.Object.GetNamespace() {
+		name = fmt.Sprintf("%s %q", winner.Kind.Name, winner.Object.GetName())
+	}
+	problem := verdict.Problem{
+		Field: "spec.hostnames", Reason: string(gwapiv1.ListenerReasonHostnameConflict), Weight: verdict.Conflicted, Scope: fmt.Sprint(claim.Index),
+		Message: fmt.Sprintf("on listener %q an earlier %s has a hostname of these, and a hostname takes routes of one kind: use other hostnames or another listener",
+			strings.Join(lost, ", "), name),
+	}
+	if len(settled.Listeners) > 0 {
+		problem.Condition = conditionHostnames
+	}
+	settled.Problems = append(slices.Clone(claim.Problems), problem)
+	return &settled, true
+}
