@@ -122,12 +122,17 @@ func (h *history) gateway() Object {
 	return g
 }
 
+// elsewhere is a namespace for a reference; half as often as none, since few references across namespaces lead anywhere.
+func (h *history) elsewhere() *gwapiv1.Namespace {
+	return pick(h, nil, nil, ptr(gwapiv1.Namespace(h.namespace())))
+}
+
 func ptr[T any](v T) *T { return &v }
 
 func (h *history) parents() (refs []gwapiv1.ParentReference) {
 	for range 1 + h.IntN(2) {
 		refs = append(refs, gwapiv1.ParentReference{
-			Name: gwapiv1.ObjectName(pick(h, "g1", "g2", "g3")), Namespace: maybe(h, gwapiv1.Namespace(h.namespace())), SectionName: maybe(h, gwapiv1.SectionName("l1")),
+			Name: gwapiv1.ObjectName(pick(h, "g1", "g1", "g2", "g2", "g3")), Namespace: h.elsewhere(), SectionName: maybe(h, gwapiv1.SectionName("l1")),
 		})
 	}
 	return refs
@@ -141,7 +146,7 @@ func (h *history) hostnames() (hosts []gwapiv1.Hostname) {
 }
 
 func (h *history) backend() (ref gwapiv1.BackendRef) {
-	ref.Name, ref.Port, ref.Namespace = gwapiv1.ObjectName(pick(h, "s1", "s2")), ptr[int32](80), maybe(h, gwapiv1.Namespace(h.namespace()))
+	ref.Name, ref.Port, ref.Namespace = gwapiv1.ObjectName(pick(h, "s1", "s2")), ptr[int32](80), h.elsewhere()
 	ref.Weight = maybe(h, int32(h.IntN(3)))
 	return ref
 }
@@ -321,9 +326,9 @@ func (h *history) store(o Object) Event {
 	return Event{Object: o}
 }
 
-// opening is what most histories need to get anywhere: a class, Gateways and Services, as random as all others.
+// opening is what most histories need to get anywhere: a class, Gateways, routes and Services, as random as all others.
 func (h *history) opening() (events []Event) {
-	for _, make := range []func() Object{h.class, h.gateway, h.gateway, h.gateway, h.service, h.service, h.service, h.service, h.secret, h.secret, h.slice, h.configMap, h.configMap, h.backendTLS} {
+	for _, make := range []func() Object{h.class, h.gateway, h.gateway, h.gateway, h.service, h.service, h.service, h.service, h.secret, h.secret, h.slice, h.configMap, h.configMap, h.configMap, h.backendTLS, h.backendTLS, h.backendTLS, h.backendTLS, h.route, h.route, h.route, h.route, h.route} {
 		events = append(events, h.store(make()))
 	}
 	return events

@@ -35,8 +35,8 @@ func (h *history) configMap() Object {
 
 func (h *history) backendTLS() Object {
 	p := &gwapiv1.BackendTLSPolicy{ObjectMeta: h.meta(h.namespace(), pick(h, "t1", "t2"))}
-	target := gwapiv1.LocalPolicyTargetReferenceWithSectionName{SectionName: maybe(h, gwapiv1.SectionName(pick(h, "http", "web")))}
-	target.Kind, target.Name = pick[gwapiv1.Kind](h, "Service", "Service", "Service", "HTTPRoute"), gwapiv1.ObjectName(pick(h, "s1", "s2"))
+	target := gwapiv1.LocalPolicyTargetReferenceWithSectionName{SectionName: pick(h, nil, nil, ptr(gwapiv1.SectionName(pick(h, "http", "web"))))}
+	target.Kind, target.Name = pick[gwapiv1.Kind](h, "Service", "Service", "Service", "Service", "Service", "HTTPRoute"), gwapiv1.ObjectName(pick(h, "s1", "s2"))
 	p.Spec.TargetRefs = []gwapiv1.LocalPolicyTargetReferenceWithSectionName{target}
 	p.Spec.Validation.Hostname = gwapiv1.PreciseHostname(pick(h, "a.example.com", "b.example.com"))
 	if h.IntN(4) == 0 {
