@@ -3,7 +3,6 @@ package withenvoy
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -111,18 +110,6 @@ func (c *translated) service(name string, protocol corev1.Protocol, port int) []
 	return []translator.Object{service, slice}
 }
 
-func (c *translated) secret(t *testing.T, name string, certificate tls.Certificate) *corev1.Secret {
-	t.Helper()
-	key, err := x509.MarshalPKCS8PrivateKey(certificate.PrivateKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &corev1.Secret{ObjectMeta: c.meta(name), Type: corev1.SecretTypeTLS, Data: map[string][]byte{
-		"tls.crt": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate.Certificate[0]}),
-		"tls.key": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}),
-	}}
-}
-
 func (c *translated) parents(listener gwapiv1.SectionName) gwapiv1.CommonRouteSpec {
 	return gwapiv1.CommonRouteSpec{ParentRefs: []gwapiv1.ParentReference{{Name: "web", SectionName: &listener}}}
 }
@@ -173,7 +160,7 @@ func TestLayer4(t *testing.T) {
 		{Name: "end", Protocol: gwapiv1.TLSProtocolType, Port: 443, Hostname: hostname("end.example.com"), TLS: &gwapiv1.ListenerTLSConfig{CertificateRefs: certificate}},
 	}
 	objects := []translator.Object{
-		gateway, m.secret(t, "end", ended),
+		gateway, keyPair(t, m.meta("end"), ended),
 		m.tcpRoute("tcp", toService("tcp", 1)), m.udpRoute("udp", toService("udp", 3), toService("udp-2", 1)),
 		m.tlsRoute("through", "a.through.example.com", "tls"), m.tlsRoute("through", "b.through.example.com", "gone"),
 		m.tlsRoute("end", "end.example.com", "tcp"),

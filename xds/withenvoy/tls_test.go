@@ -19,6 +19,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/infra/envoytest"
@@ -70,11 +71,17 @@ func (a *authority) issue(names ...string) tls.Certificate {
 // secret is a Secret with a certificate.
 func (c *translated) secret(name string, certificate tls.Certificate) *corev1.Secret {
 	c.t.Helper()
+	return keyPair(c.t, c.meta(name), certificate)
+}
+
+// keyPair puts a certificate and its key into a Secret.
+func keyPair(t *testing.T, meta metav1.ObjectMeta, certificate tls.Certificate) *corev1.Secret {
+	t.Helper()
 	key, err := x509.MarshalPKCS8PrivateKey(certificate.PrivateKey)
 	if err != nil {
-		c.t.Fatal(err)
+		t.Fatal(err)
 	}
-	return &corev1.Secret{ObjectMeta: c.meta(name), Type: corev1.SecretTypeTLS, Data: map[string][]byte{
+	return &corev1.Secret{ObjectMeta: meta, Type: corev1.SecretTypeTLS, Data: map[string][]byte{
 		corev1.TLSCertKey:       pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate.Certificate[0]}),
 		corev1.TLSPrivateKeyKey: pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}),
 	}}
