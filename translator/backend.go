@@ -25,6 +25,8 @@ type rulesRow struct {
 // ruleRow is one rule of a route.
 type ruleRow struct {
 	Backends []backend
+	// Mirrors are the backends of the RequestMirror filters, in their order.
+	Mirrors []backend
 	// Broken tells that the rule has a filter that cannot be carried out: its routes answer 500.
 	Broken bool
 	// Skip marks the matches that cannot be translated, such as one with a bad regular expression.
@@ -56,7 +58,8 @@ func (b backend) equal(o backend) bool {
 
 func (row *rulesRow) equal(o *rulesRow) bool {
 	return row.Route.equal(o.Route) && equalProblems(row.Problems, o.Problems) && slices.EqualFunc(row.Rules, o.Rules, func(a, b ruleRow) bool {
-		return a.Broken == b.Broken && slices.Equal(a.Skip, b.Skip) && slices.EqualFunc(a.Backends, b.Backends, backend.equal)
+		return a.Broken == b.Broken && slices.Equal(a.Skip, b.Skip) && slices.EqualFunc(a.Backends, b.Backends, backend.equal) &&
+			slices.EqualFunc(a.Mirrors, b.Mirrors, backend.equal)
 	})
 }
 
@@ -79,6 +82,9 @@ func (t *Tables) routeRules(r *flow.Read, _ string, route *routeRow) (*rulesRow,
 		broken := checkRule(rule, field)
 		out.Broken = out.Broken || len(broken) > 0
 		row.Problems = append(row.Problems, broken...)
+		mirrors, unresolved := t.mirrors(r, route, rule, field)
+		out.Mirrors = mirrors
+		row.Problems = append(row.Problems, unresolved...)
 		for b := range rule.BackendRefs {
 			backend, problem := t.backend(r, route, &rule.BackendRefs[b])
 			if problem != nil {

@@ -91,6 +91,8 @@ type boundRule struct {
 	// policies are the effective ones, by the index of their kind; nil where there is none.
 	policies []*policyRow
 	clusters []*clusterUse
+	// mirrors are the clusters of the RequestMirror filters, nil for one that cannot be used.
+	mirrors []*clusterUse
 	// refused tells that Envoy refused a part of the rule: it answers 500.
 	refused bool
 }
@@ -102,9 +104,9 @@ func (t *Tables) resolve(r *flow.Read, b *bindingRow, bound *boundRule, q quaran
 	for _, kind := range policies.Kinds {
 		bound.policies = append(bound.policies, t.effective(r, kind, targets))
 	}
-	bound.clusters = t.clusterUses(bound)
+	bound.clusters, bound.mirrors = t.clusterUses(bound)
 	q.withoutRefused(b, bound)
-	for _, c := range bound.clusters {
+	for _, c := range slices.Concat(bound.clusters, bound.mirrors) {
 		if c != nil && !slices.ContainsFunc(b.Clusters, func(known *clusterUse) bool { return known.Name == c.Name }) {
 			b.Clusters = append(b.Clusters, c)
 		}
@@ -186,6 +188,8 @@ type routeBuilder struct {
 	route    *routev3.Route
 	match    *gwapiv1.HTTPRouteMatch
 	listener *listenerRow
+	// mirrors are those of the RequestMirror filters that are still to be applied.
+	mirrors []*clusterUse
 }
 
 // action is the action that forwards; once something else answers, what is set on it has no effect.
@@ -199,7 +203,7 @@ func (b *routeBuilder) action() *routev3.RouteAction {
 func (t *Tables) envoyRoute(bound *boundRule, match *gwapiv1.HTTPRouteMatch) *routev3.Route {
 	rule := &bound.rules.Rules[bound.rule]
 	spec := &bound.rules.Route.Rules[bound.rule]
-	b := &routeBuilder{route: &routev3.Route{Match: envoyMatch(match)}, match: match, listener: bound.listener}
+	b := &routeBuilder{route: &routev3.Route{Match: envoyMatch(match)}, match: match, listener: bound.listener, mirrors: bound.mirrors}
 	if rule.Broken || bound.refused || bound.brokenPolicy() {
 		fail(b.route, bound.rules.Route)
 		return b.route

@@ -47,8 +47,8 @@ func (c *clusterUse) equal(o *clusterUse) bool {
 		slices.EqualFunc(c.Policies, o.Policies, func(a, b *policyRow) bool { return a == b || (a != nil && b != nil && a.equal(b)) })
 }
 
-// clusterUses answers with the cluster of each backend of the rule, nil for one that cannot be used.
-func (t *Tables) clusterUses(bound *boundRule) []*clusterUse {
+// clusterUses answers with the cluster of each backend of the rule and of each of its mirrors, nil for one that cannot be used.
+func (t *Tables) clusterUses(bound *boundRule) (backends, mirrors []*clusterUse) {
 	shaping := make([]*policyRow, len(bound.policies))
 	shaped := false
 	for i, p := range bound.policies {
@@ -56,28 +56,46 @@ func (t *Tables) clusterUses(bound *boundRule) []*clusterUse {
 			shaping[i], shaped = p, true
 		}
 	}
-	form, whole := clusterUse{Policies: shaping}, false
-	var settings []byte
+	gateway := bound.listener.Gateway
+	form, whole := clusterForm{use: clusterUse{Policies: shaping, Client: gateway.Client}, clientRefused: gateway.ClientRefused}, false
 	if shaped {
 		u := upstream(shaping, false)
-		settings, whole = policies.Settings(u), u.Together
+		form.settings, whole = policies.Settings(u), u.Together
 	}
-	backends, refused := bound.rules.Rules[bound.rule].Backends, false
-	form.Client, refused = bound.listener.Gateway.Client, bound.listener.Gateway.ClientRefused
-	reached := func(b backend) bool { return b.usable() && (b.TLS == nil || !refused) }
+	rule := &bound.rules.Rules[bound.rule]
+	targets := rule.Backends
 	datagrams := bound.rules.Route.Kind.transport == corev1.ProtocolUDP
 	if bound.listener.protocol().passed() {
-		backends = plain(backends)
+		targets = plain(targets)
 	}
-	if (whole || datagrams) && len(backends) > 1 {
-		return ruleCluster(form, backends, settings, reached)
+	mirrors = form.apart(rule.Mirrors)
+	if (whole || datagrams) && len(targets) > 1 {
+		return form.together(targets), mirrors
 	}
+	return form.apart(targets), mirrors
+}
+
+// clusterForm is what the clusters of a rule have in common.
+type clusterForm struct {
+	use clusterUse
+	// settings are what policies make of a cluster, encoded.
+	settings []byte
+	// clientRefused tells that no backend with TLS can be spoken to.
+	clientRefused bool
+}
+
+func (f *clusterForm) reaches(b backend) bool {
+	return b.usable() && (b.TLS == nil || !f.clientRefused)
+}
+
+// apart gives each backend a cluster of its own.
+func (f *clusterForm) apart(backends []backend) []*clusterUse {
 	uses := make([]*clusterUse, len(backends))
 	for i, b := range backends {
-		if reached(b) {
-			use := form
+		if f.reaches(b) {
+			use := f.use
 			use.Backends = []backend{b.alone()}
-			use.Name = clusterName(b) + settingsSuffix(append(slices.Clone(settings), use.socketBytes(b)...))
+			use.Name = clusterName(b) + settingsSuffix(append(slices.Clone(f.settings), use.socketBytes(b)...))
 			uses[i] = &use
 		}
 	}
@@ -107,22 +125,23 @@ func plain(backends []backend) []backend {
 	return backends
 }
 
-// ruleCluster puts all usable backends into one cluster, named by its content; the unusable ones keep their share. Envoy has no other way
+// together puts all usable backends into one cluster, named by its content; the unusable ones keep their share. Envoy has no other way
 // to share out datagrams, so there the unusable ones are part of the cluster, see discarded.
-func ruleCluster(use clusterUse, backends []backend, settings []byte, reached func(backend) bool) []*clusterUse {
+func (f *clusterForm) together(backends []backend) []*clusterUse {
+	use := f.use
 	uses := make([]*clusterUse, len(backends))
-	if !slices.ContainsFunc(backends, reached) {
+	if !slices.ContainsFunc(backends, f.reaches) {
 		return uses
 	}
 	var content strings.Builder
 	for i, b := range backends {
-		if reached(b) || b.datagrams() {
+		if f.reaches(b) || b.datagrams() {
 			uses[i] = &use
 			use.Backends = append(use.Backends, b)
 			fmt.Fprintf(&content, "%s=%d;%s", clusterName(b), b.Weight, use.socketBytes(b))
 		}
 	}
-	use.Name = "rule/" + hash([]byte(content.String()), 8) + settingsSuffix(settings)
+	use.Name = "rule/" + hash([]byte(content.String()), 8) + settingsSuffix(f.settings)
 	return uses
 }
 

@@ -22,6 +22,7 @@ var routeFilters = map[gwapiv1.HTTPRouteFilterType]routeFilter{
 	gwapiv1.HTTPRouteFilterResponseHeaderModifier: responseHeaders,
 	gwapiv1.HTTPRouteFilterRequestRedirect:        redirect,
 	gwapiv1.HTTPRouteFilterURLRewrite:             rewrite,
+	gwapiv1.HTTPRouteFilterRequestMirror:          mirror,
 }
 
 // backendFilters are the types that a backendRef may carry.
@@ -41,6 +42,7 @@ func checkRule(rule *gwapiv1.HTTPRouteRule, field string) []verdict.Problem {
 	for i := range rule.Filters {
 		path := fmt.Sprintf("%s.filters[%d]", field, i)
 		problems = append(problems, checkFilter(&rule.Filters[i], path)...)
+		problems = append(problems, checkMirror(rule, &rule.Filters[i], path)...)
 		if rule.Filters[i].Type == gwapiv1.HTTPRouteFilterURLRewrite || rule.Filters[i].Type == gwapiv1.HTTPRouteFilterRequestRedirect {
 			problems = append(problems, checkPrefixReplacement(rule, &rule.Filters[i], path)...)
 		}
@@ -65,7 +67,7 @@ func checkRule(rule *gwapiv1.HTTPRouteRule, field string) []verdict.Problem {
 
 func checkFilter(f *gwapiv1.HTTPRouteFilter, field string) []verdict.Problem {
 	if routeFilters[f.Type] == nil {
-		return []verdict.Problem{unservedFilter(field+".type", f.Type, "RequestHeaderModifier, ResponseHeaderModifier, RequestRedirect or URLRewrite")}
+		return []verdict.Problem{unservedFilter(field+".type", f.Type, "RequestHeaderModifier, ResponseHeaderModifier, RequestRedirect, URLRewrite or RequestMirror")}
 	}
 	return nil
 }

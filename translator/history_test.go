@@ -203,6 +203,7 @@ func (h *history) route() Object {
 		for range h.IntN(3) {
 			rule.BackendRefs = append(rule.BackendRefs, gwapiv1.HTTPBackendRef{BackendRef: h.backend()})
 		}
+		h.filters(&rule)
 		r.Spec.Rules = append(r.Spec.Rules, rule)
 	}
 	return r

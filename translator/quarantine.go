@@ -72,18 +72,27 @@ func (q quarantineRow) withoutRefused(b *bindingRow, bound *boundRule) {
 	if len(q) == 0 {
 		return
 	}
-	for i, use := range bound.clusters {
-		if use == nil {
-			continue
-		}
-		for _, version := range use.versions() {
-			if words, refused := q[version]; refused {
-				bound.clusters[i] = nil
+	for _, uses := range [][]*clusterUse{bound.clusters, bound.mirrors} {
+		for i, use := range uses {
+			if words, refused := q.anyVersion(use); refused {
+				uses[i] = nil
 				b.refuse(bound, words)
-				break
 			}
 		}
 	}
+}
+
+// anyVersion answers with Envoy's words if it refused the cluster or what it needs; nil is never refused.
+func (q quarantineRow) anyVersion(use *clusterUse) (words string, refused bool) {
+	if use == nil {
+		return "", false
+	}
+	for _, version := range use.versions() {
+		if words, refused := q[version]; refused {
+			return words, true
+		}
+	}
+	return "", false
 }
 
 // refusedProblems are what a route has to say of its refused rules, each once.

@@ -33,7 +33,10 @@ type virtualHostRow struct {
 	Clusters []string
 }
 
-func (v *virtualHostRow) equal(o *virtualHostRow) bool { return v.Sum == o.Sum && v.Scoped == o.Scoped }
+// equal: a rule that answers 500 may need other clusters than before while its bytes are the same.
+func (v *virtualHostRow) equal(o *virtualHostRow) bool {
+	return v.Sum == o.Sum && v.Scoped == o.Scoped && slices.Equal(v.Clusters, o.Clusters)
+}
 
 func (t *Tables) virtualHost(_ *flow.Read, key string, members []flow.Row[*bindingRow]) (*virtualHostRow, bool) {
 	_, host := splitLast(key)

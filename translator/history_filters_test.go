@@ -1,0 +1,15 @@
+package translator
+
+import (
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+)
+
+// filters gives a rule what reads other objects or changes what clusters it needs.
+func (h *history) filters(rule *gwapiv1.HTTPRouteRule) {
+	for range h.IntN(3) {
+		mirror := &gwapiv1.HTTPRequestMirrorFilter{Percent: maybe(h, int32(h.IntN(100)))}
+		mirror.BackendRef.Name, mirror.BackendRef.Port = gwapiv1.ObjectName(pick(h, "s1", "s2")), ptr[int32](80)
+		mirror.BackendRef.Namespace = maybe(h, gwapiv1.Namespace(h.namespace()))
+		rule.Filters = append(rule.Filters, gwapiv1.HTTPRouteFilter{Type: gwapiv1.HTTPRouteFilterRequestMirror, RequestMirror: mirror})
+	}
+}
