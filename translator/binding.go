@@ -159,16 +159,26 @@ func (t *Tables) ruleRoutes(b *bindingRow, bound *boundRule) []ruleEntry {
 	return entries
 }
 
-// matchRoutes are the routes of one match, one for each host.
+// matchRoutes are the routes of one match, and of its preflights.
 func (t *Tables) matchRoutes(b *bindingRow, bound *boundRule, match *gwapiv1.HTTPRouteMatch, m int) []ruleEntry {
 	route := bound.rules.Route
 	order := route.Kind.precedence(route, bound.rule, m)
 	order.created, order.route, order.rule, order.match = age(route.Object), route.key(), bound.rule, m
 	message := t.envoyRoute(bound, match)
 	breakRoute(route.Object, message)
+	entries := b.onHosts(bound, message, order, "")
+	if preflighted(bound, match) {
+		message = asPreflight(message, &order)
+		entries = append(entries, b.onHosts(bound, message, order, "/cors-preflight")...)
+	}
+	return entries
+}
+
+// onHosts are the routes of one match, one for each host.
+func (b *bindingRow) onHosts(bound *boundRule, message *routev3.Route, order precedence, suffix string) []ruleEntry {
 	entries := make([]ruleEntry, len(b.Hosts))
 	for h := range b.Hosts {
-		message.Name = fmt.Sprintf("%s/rule/%d/match/%d/%s", route.name(), bound.rule, m, hostInName(b.Hosts[h].Host))
+		message.Name = fmt.Sprintf("%s/rule/%d/match/%d/%s%s", bound.rules.Route.name(), bound.rule, order.match, hostInName(b.Hosts[h].Host), suffix)
 		entries[h] = ruleEntry{host: h, routeEntry: routeEntry{Order: order, Body: encode(message)}}
 	}
 	return entries

@@ -23,6 +23,7 @@ var routeFilters = map[gwapiv1.HTTPRouteFilterType]routeFilter{
 	gwapiv1.HTTPRouteFilterRequestRedirect:        redirect,
 	gwapiv1.HTTPRouteFilterURLRewrite:             rewrite,
 	gwapiv1.HTTPRouteFilterRequestMirror:          mirror,
+	gwapiv1.HTTPRouteFilterCORS:                   setCORS,
 }
 
 // backendFilters are the types that a backendRef may carry.
@@ -42,7 +43,8 @@ func checkRule(rule *gwapiv1.HTTPRouteRule, field string) []verdict.Problem {
 	for i := range rule.Filters {
 		path := fmt.Sprintf("%s.filters[%d]", field, i)
 		problems = append(problems, checkFilter(&rule.Filters[i], path)...)
-		problems = append(problems, checkMirror(rule, &rule.Filters[i], path)...)
+		problems = append(problems, checkForwarding(rule, &rule.Filters[i], path)...)
+		problems = append(problems, checkCORS(&rule.Filters[i], path)...)
 		if rule.Filters[i].Type == gwapiv1.HTTPRouteFilterURLRewrite || rule.Filters[i].Type == gwapiv1.HTTPRouteFilterRequestRedirect {
 			problems = append(problems, checkPrefixReplacement(rule, &rule.Filters[i], path)...)
 		}
@@ -67,7 +69,7 @@ func checkRule(rule *gwapiv1.HTTPRouteRule, field string) []verdict.Problem {
 
 func checkFilter(f *gwapiv1.HTTPRouteFilter, field string) []verdict.Problem {
 	if routeFilters[f.Type] == nil {
-		return []verdict.Problem{unservedFilter(field+".type", f.Type, "RequestHeaderModifier, ResponseHeaderModifier, RequestRedirect, URLRewrite or RequestMirror")}
+		return []verdict.Problem{unservedFilter(field+".type", f.Type, "RequestHeaderModifier, ResponseHeaderModifier, RequestRedirect, URLRewrite, RequestMirror or CORS")}
 	}
 	return nil
 }
@@ -77,6 +79,29 @@ func unservedFilter(field string, t gwapiv1.HTTPRouteFilterType, served string) 
 		Field: field, Reason: string(gwapiv1.RouteReasonUnsupportedValue), Weight: verdict.Unresolved,
 		Message: fmt.Sprintf("filter %q is not served, so the rule answers 500; use %s", t, served),
 	}
+}
+
+// forwarding are the types of filters that mean nothing where requests are not forwarded, with the way out.
+var forwarding = map[gwapiv1.HTTPRouteFilterType]string{
+	gwapiv1.HTTPRouteFilterRequestMirror: "has no requests to mirror; mirror them in the rule that serves the new location",
+	gwapiv1.HTTPRouteFilterCORS:          "answers browsers of other origins with nothing else; let them call the new location, and set CORS in the rule that serves it",
+}
+
+// checkForwarding: Envoy redirects before it mirrors requests or answers preflights.
+func checkForwarding(rule *gwapiv1.HTTPRouteRule, f *gwapiv1.HTTPRouteFilter, field string) []verdict.Problem {
+	words, ok := forwarding[f.Type]
+	if !ok {
+		return nil
+	}
+	for i := range rule.Filters {
+		if rule.Filters[i].Type == gwapiv1.HTTPRouteFilterRequestRedirect {
+			return []verdict.Problem{{
+				Field: field + ".type", Reason: string(gwapiv1.RouteReasonIncompatibleFilters), Weight: verdict.Invalid,
+				Message: fmt.Sprintf("a rule that redirects (filters[%d]) %s", i, words),
+			}}
+		}
+	}
+	return nil
 }
 
 // checkPrefixReplacement: a replaced prefix needs a prefix to replace, in every match.

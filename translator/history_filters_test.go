@@ -12,4 +12,11 @@ func (h *history) filters(rule *gwapiv1.HTTPRouteRule) {
 		mirror.BackendRef.Namespace = maybe(h, gwapiv1.Namespace(h.namespace()))
 		rule.Filters = append(rule.Filters, gwapiv1.HTTPRouteFilter{Type: gwapiv1.HTTPRouteFilterRequestMirror, RequestMirror: mirror})
 	}
+	if h.IntN(4) == 0 {
+		origin := pick[gwapiv1.CORSOrigin](h, "*", "https://a.example.com", "https://a.example.com:0")
+		rule.Filters = append(rule.Filters, gwapiv1.HTTPRouteFilter{Type: gwapiv1.HTTPRouteFilterCORS, CORS: &gwapiv1.HTTPCORSFilter{AllowOrigins: []gwapiv1.CORSOrigin{origin}}})
+	}
+	for i := range rule.Matches {
+		rule.Matches[i].Method = maybe(h, pick(h, gwapiv1.HTTPMethodGet, gwapiv1.HTTPMethodOptions))
+	}
 }

@@ -54,7 +54,7 @@ func envoyMatch(m *gwapiv1.HTTPRouteMatch) *routev3.RouteMatch {
 		setPath(out, m.Path)
 	}
 	if m.Method != nil {
-		out.Headers = append(out.Headers, headerMatch(":method", exactly(string(*m.Method))))
+		out.Headers = append(out.Headers, headerMatch(methodHeader, exactly(string(*m.Method))))
 	}
 	seen := map[string]bool{}
 	for _, h := range m.Headers {
@@ -121,6 +121,9 @@ func matching(regex string) *matcherv3.StringMatcher {
 func headerMatch(name string, value *matcherv3.StringMatcher) *routev3.HeaderMatcher {
 	return &routev3.HeaderMatcher{Name: name, HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: value}}
 }
+
+// methodHeader is where HTTP/2, and Envoy for any HTTP, has the method.
+const methodHeader = ":method"
 
 // precedence orders the routes of a virtual host, the first to be tried first. The order of the fields is Gateway API's
 // (HTTPRouteRule, matches), with regular expressions, which it leaves open, between exact paths and prefixes as in Envoy Gateway.

@@ -31,22 +31,6 @@ func (t *Tables) mirrors(r *flow.Read, route *routeRow, rule *gwapiv1.HTTPRouteR
 	return backends, problems
 }
 
-// checkMirror: Envoy mirrors what it forwards, and a redirect forwards nothing.
-func checkMirror(rule *gwapiv1.HTTPRouteRule, f *gwapiv1.HTTPRouteFilter, field string) []verdict.Problem {
-	if f.Type != gwapiv1.HTTPRouteFilterRequestMirror {
-		return nil
-	}
-	for i := range rule.Filters {
-		if rule.Filters[i].Type == gwapiv1.HTTPRouteFilterRequestRedirect {
-			return []verdict.Problem{{
-				Field: field + ".type", Reason: string(gwapiv1.RouteReasonIncompatibleFilters), Weight: verdict.Invalid,
-				Message: fmt.Sprintf("a rule that redirects (filters[%d]) has no requests to mirror; mirror them in the rule that serves the new location", i),
-			}}
-		}
-	}
-	return nil
-}
-
 // mirror sends a share of the requests to the next mirror's cluster too. Its answers are thrown away.
 func mirror(b *routeBuilder, f *gwapiv1.HTTPRouteFilter) {
 	if f.RequestMirror == nil || len(b.mirrors) == 0 {

@@ -1,4 +1,4 @@
-// Package cors is the cors part of a SecurityPolicy: which web origins may call from a browser.
+// Package cors is the cors part of a SecurityPolicy, and the CORS filter of an HTTPRoute: which web origins may call from a browser.
 package cors
 
 import (
@@ -34,17 +34,13 @@ var Feature = feature.Feature[v1alpha1.SecurityPolicySpec]{
 // wildcard stands for any method or header.
 const wildcard = "*"
 
-// methods is what a wildcard among the methods stands for when credentials are allowed: browsers take * literally then (Fetch
-// standard, section 3.3.5). They send no other method from a page.
-var methods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
-
 func check(spec *v1alpha1.SecurityPolicySpec) []verdict.Problem {
 	if spec.CORS == nil {
 		return nil
 	}
 	var problems []verdict.Problem
 	for i, origin := range spec.CORS.AllowOrigins {
-		if _, err := matcher(origin); err != nil {
+		if _, err := matcher(string(origin)); err != nil {
 			problems = append(problems, feature.Invalid(fmt.Sprintf("spec.cors.allowOrigins[%d]", i), "%v", err))
 		}
 	}
@@ -66,31 +62,63 @@ func route(spec *v1alpha1.SecurityPolicySpec, _ string, route *routev3.Route) {
 	if spec.CORS == nil {
 		return
 	}
+	s := settings{
+		origins: textsOf(spec.CORS.AllowOrigins), methods: spec.CORS.AllowMethods, headers: spec.CORS.AllowHeaders,
+		exposed: spec.CORS.ExposeHeaders, credentials: spec.CORS.AllowCredentials,
+	}
+	if age := feature.Duration(spec.CORS.MaxAge); age != nil {
+		s.maxAge = strconv.FormatInt(int64(age.AsDuration()/time.Second), 10)
+	}
+	feature.PerRoute(route, Filter, s.envoy())
+}
+
+// settings are what a SecurityPolicy and an HTTPRoute filter can both say.
+type settings struct {
+	origins, methods, headers, exposed []string
+	// maxAge is in seconds; none is said if it is empty.
+	maxAge      string
+	credentials *bool
+}
+
+func (s *settings) envoy() *corsv3.CorsPolicy {
+	exposed := s.exposed
+	if s.credentials != nil && *s.credentials {
+		// With credentials, browsers take * for the name of a header (Fetch standard, section 3.3.5).
+		exposed = slices.DeleteFunc(slices.Clone(exposed), func(name string) bool { return name == wildcard })
+	}
 	config := &corsv3.CorsPolicy{
-		AllowMethods:                 strings.Join(allowMethods(spec.CORS), ","),
-		AllowHeaders:                 strings.Join(spec.CORS.AllowHeaders, ","),
-		ExposeHeaders:                strings.Join(spec.CORS.ExposeHeaders, ","),
+		AllowMethods:                 list(s.methods),
+		AllowHeaders:                 list(s.headers),
+		ExposeHeaders:                strings.Join(exposed, ","),
+		MaxAge:                       s.maxAge,
 		ForwardNotMatchingPreflights: wrapperspb.Bool(false),
 	}
-	for _, origin := range spec.CORS.AllowOrigins {
+	for _, origin := range s.origins {
 		if m, err := matcher(origin); err == nil {
 			config.AllowOriginStringMatch = append(config.AllowOriginStringMatch, m)
 		}
 	}
-	if age := feature.Duration(spec.CORS.MaxAge); age != nil {
-		config.MaxAge = strconv.FormatInt(int64(age.AsDuration()/time.Second), 10)
+	if s.credentials != nil {
+		config.AllowCredentials = wrapperspb.Bool(*s.credentials)
 	}
-	if credentials := spec.CORS.AllowCredentials; credentials != nil {
-		config.AllowCredentials = wrapperspb.Bool(*credentials)
-	}
-	feature.PerRoute(route, Filter, config)
+	return config
 }
 
-func allowMethods(cors *v1alpha1.CORS) []string {
-	if cors.AllowCredentials != nil && *cors.AllowCredentials && slices.Contains(cors.AllowMethods, wildcard) {
-		return methods
+// list joins values. Envoy answers a lone wildcard with what the browser asks for, which is right with credentials too, when browsers
+// would take * literally.
+func list(values []string) string {
+	if slices.Contains(values, wildcard) {
+		return wildcard
 	}
-	return cors.AllowMethods
+	return strings.Join(values, ",")
+}
+
+func textsOf[T ~string](values []T) []string {
+	texts := make([]string, len(values))
+	for i, v := range values {
+		texts[i] = string(v)
+	}
+	return texts
 }
 
 // exact matches one origin, as browsers write it.

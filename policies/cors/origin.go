@@ -7,20 +7,21 @@ import (
 	"strings"
 
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
-
-	"gatehouse/api/v1alpha1"
 )
 
 // originForm holds scheme, host and port of an origin.
 var originForm = regexp.MustCompile(`^([a-z][a-z0-9+.-]*)://(\*|(?:\*\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*)(?::([0-9]{1,5}))?$`)
 
-// matcher matches the Origin headers that browsers send for an origin of the policy. Browsers write scheme and host in lower
-// case (RFC 6454 section 6.2), so the policy may write them in any.
-func matcher(origin v1alpha1.Origin) (*matcherv3.StringMatcher, error) {
+// implied are the ports that browsers do not write into an origin.
+var implied = map[string]string{"http": ":80", "https": ":443"}
+
+// matcher matches the Origin headers that browsers send for an origin. Browsers write scheme and host in lower
+// case (RFC 6454 section 6.2), so they may be written in any.
+func matcher(origin string) (*matcherv3.StringMatcher, error) {
 	if origin == wildcard {
 		return pattern(".*"), nil
 	}
-	parts := originForm.FindStringSubmatch(strings.ToLower(string(origin)))
+	parts := originForm.FindStringSubmatch(strings.ToLower(origin))
 	if parts == nil {
 		return nil, fmt.Errorf("%q is no web origin: write *, or scheme://host[:port] without a path, where the host may be * or *.domain", origin)
 	}
@@ -29,7 +30,9 @@ func matcher(origin v1alpha1.Origin) (*matcherv3.StringMatcher, error) {
 		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
 			return nil, fmt.Errorf("%q has no possible port: write one from 1 to 65535, or none for the scheme's own", origin)
 		}
-		port = ":" + port
+		if port = ":" + port; port == implied[scheme] {
+			port = "" // Browsers leave it out.
+		}
 	}
 	domain, wild := strings.CutPrefix(host, wildcard)
 	if !wild {

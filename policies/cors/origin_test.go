@@ -4,8 +4,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-
-	"gatehouse/api/v1alpha1"
 )
 
 // FuzzOrigin checks that an origin without a wildcard matches itself and nothing else, and that one with a wildcard becomes an
@@ -15,7 +13,7 @@ func FuzzOrigin(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, origin string) {
-		m, err := matcher(v1alpha1.Origin(origin))
+		m, err := matcher(origin)
 		if err != nil || origin == wildcard {
 			return
 		}

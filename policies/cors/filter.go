@@ -1,0 +1,49 @@
+package cors
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/policies/feature"
+	"gatehouse/policies/verdict"
+)
+
+// defaultMaxAge is how many seconds a browser may remember a preflight if the filter does not say (Gateway API, HTTPCORSFilter maxAge).
+const defaultMaxAge = 5
+
+// CheckFilter finds what is wrong with the CORS filter of an HTTPRoute. Field is the path of the filter's cors field.
+func CheckFilter(field string, spec *gwapiv1.HTTPCORSFilter) []verdict.Problem {
+	var problems []verdict.Problem
+	for i, origin := range spec.AllowOrigins {
+		if _, err := matcher(string(origin)); err != nil {
+			problems = append(problems, feature.Invalid(fmt.Sprintf("%s.allowOrigins[%d]", field, i), "%v", err))
+		}
+	}
+	problems = slices.Concat(problems,
+		checkTokens(field+".allowMethods", textsOf(spec.AllowMethods), "name of a method"),
+		checkTokens(field+".allowHeaders", textsOf(spec.AllowHeaders), "name of a header"),
+		checkTokens(field+".exposeHeaders", textsOf(spec.ExposeHeaders), "name of a header"),
+	)
+	for i := range problems {
+		problems[i].Reason = string(gwapiv1.RouteReasonUnsupportedValue)
+	}
+	return problems
+}
+
+// SetFilter sets the CORS filter of an HTTPRoute on a route, in place of that of a policy.
+func SetFilter(spec *gwapiv1.HTTPCORSFilter, route *routev3.Route) {
+	s := settings{
+		origins: textsOf(spec.AllowOrigins), methods: textsOf(spec.AllowMethods), headers: textsOf(spec.AllowHeaders),
+		exposed: textsOf(spec.ExposeHeaders), credentials: spec.AllowCredentials,
+		maxAge: strconv.Itoa(int(cmp.Or(spec.MaxAge, defaultMaxAge))),
+	}
+	feature.PerRoute(route, Filter, s.envoy())
+}
+
+// Preflighted reports whether CORS is enabled on the route, so that browsers ask before they send a request there.
+func Preflighted(route *routev3.Route) bool { return route.GetTypedPerFilterConfig()[Filter] != nil }
