@@ -1,6 +1,7 @@
 package translator
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -228,6 +229,10 @@ func (t *Tables) envoyRoute(bound *boundRule, match *gwapiv1.HTTPRouteMatch) *ro
 		if apply := routeFilters[spec.Filters[i].Type]; apply != nil {
 			apply(b, &spec.Filters[i])
 		}
+	}
+	if spec.SessionPersistence != nil {
+		rule := cmp.Or(string(deref(spec.Name)), fmt.Sprint(bound.rule))
+		persistSessions(b, spec.SessionPersistence, fmt.Sprintf("%s/rule/%s", bound.rules.Route.name(), rule))
 	}
 	if action := b.route.GetRoute(); action != nil {
 		setRetry(action, spec.Retry)

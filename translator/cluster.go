@@ -63,13 +63,14 @@ func (t *Tables) clusterUses(bound *boundRule) (backends, mirrors []*clusterUse)
 		form.settings, whole = policies.Settings(u), u.Together
 	}
 	rule := &bound.rules.Rules[bound.rule]
+	// A session stays with an endpoint, so its backend must not be drawn anew for each request; and Envoy shares out datagrams in one cluster only.
+	whole = whole || bound.rules.Route.Rules[bound.rule].SessionPersistence != nil || bound.rules.Route.Kind.transport == corev1.ProtocolUDP
 	targets := rule.Backends
-	datagrams := bound.rules.Route.Kind.transport == corev1.ProtocolUDP
 	if bound.listener.protocol().passed() {
 		targets = plain(targets)
 	}
 	mirrors = form.apart(rule.Mirrors)
-	if (whole || datagrams) && len(targets) > 1 {
+	if whole && len(targets) > 1 {
 		return form.together(targets), mirrors
 	}
 	return form.apart(targets), mirrors

@@ -58,12 +58,7 @@ func checkRule(rule *gwapiv1.HTTPRouteRule, field string) []verdict.Problem {
 			}
 		}
 	}
-	if rule.SessionPersistence != nil {
-		problems = append(problems, verdict.Problem{
-			Field: field + ".sessionPersistence", Reason: string(gwapiv1.RouteReasonUnsupportedValue), Weight: verdict.Unresolved,
-			Message: "session persistence is not served, so the rule answers 500; remove it, or hash requests by a BackendTrafficPolicy with loadBalancer type ConsistentHash",
-		})
-	}
+	problems = append(problems, checkSession(rule, field)...)
 	return append(problems, checkTimes(rule, field)...)
 }
 
@@ -81,15 +76,15 @@ func unservedFilter(field string, t gwapiv1.HTTPRouteFilterType, served string) 
 	}
 }
 
-// forwarding are the types of filters that mean nothing where requests are not forwarded, with the way out.
-var forwarding = map[gwapiv1.HTTPRouteFilterType]string{
+// unredirected are the types of filters that mean nothing where requests are not forwarded, with the way out.
+var unredirected = map[gwapiv1.HTTPRouteFilterType]string{
 	gwapiv1.HTTPRouteFilterRequestMirror: "has no requests to mirror; mirror them in the rule that serves the new location",
 	gwapiv1.HTTPRouteFilterCORS:          "answers browsers of other origins with nothing else; let them call the new location, and set CORS in the rule that serves it",
 }
 
 // checkForwarding: Envoy redirects before it mirrors requests or answers preflights.
 func checkForwarding(rule *gwapiv1.HTTPRouteRule, f *gwapiv1.HTTPRouteFilter, field string) []verdict.Problem {
-	words, ok := forwarding[f.Type]
+	words, ok := unredirected[f.Type]
 	if !ok {
 		return nil
 	}

@@ -16,6 +16,9 @@ func (h *history) filters(rule *gwapiv1.HTTPRouteRule) {
 		origin := pick[gwapiv1.CORSOrigin](h, "*", "https://a.example.com", "https://a.example.com:0")
 		rule.Filters = append(rule.Filters, gwapiv1.HTTPRouteFilter{Type: gwapiv1.HTTPRouteFilterCORS, CORS: &gwapiv1.HTTPCORSFilter{AllowOrigins: []gwapiv1.CORSOrigin{origin}}})
 	}
+	if h.IntN(4) == 0 {
+		rule.SessionPersistence = &gwapiv1.SessionPersistence{Type: maybe(h, gwapiv1.HeaderBasedSessionPersistence), AbsoluteTimeout: maybe[gwapiv1.Duration](h, "1h")}
+	}
 	for i := range rule.Matches {
 		rule.Matches[i].Method = maybe(h, pick(h, gwapiv1.HTTPMethodGet, gwapiv1.HTTPMethodOptions))
 	}

@@ -1,0 +1,110 @@
+package translator
+
+import (
+	"fmt"
+	"math"
+	"strings"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	statefulv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/stateful_session/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	cookiev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/stateful_session/cookie/v3"
+	headerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/stateful_session/header/v3"
+	httpv3 "github.com/envoyproxy/go-control-plane/envoy/type/http/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/policies/feature"
+	"gatehouse/policies/verdict"
+)
+
+// sessionFilter is the HTTP filter that sends requests of a session to the endpoint that answered the first one.
+const sessionFilter = "envoy.filters.http.stateful_session"
+
+// sessions is the filter as every connection manager has it: disabled, so that a rule's session persistence changes its route alone.
+func sessions() *hcmv3.HttpFilter {
+	return feature.DisabledFilter(sessionFilter, &statefulv3.StatefulSession{})
+}
+
+func isHeader(s *gwapiv1.SessionPersistence) bool {
+	return deref(s.Type) == gwapiv1.HeaderBasedSessionPersistence
+}
+
+// checkSession finds what keeps sessions from lasting as the rule says.
+func checkSession(rule *gwapiv1.HTTPRouteRule, field string) []verdict.Problem {
+	s := rule.SessionPersistence
+	if s == nil {
+		return nil
+	}
+	field += ".sessionPersistence"
+	var problems []verdict.Problem
+	problem := func(field string, weight verdict.Weight, message string, args ...any) {
+		problems = append(problems, verdict.Problem{
+			Field: field, Reason: string(gwapiv1.RouteReasonUnsupportedValue), Weight: weight, Message: fmt.Sprintf(message, args...),
+		})
+	}
+	what := "name of a cookie"
+	if isHeader(s) {
+		what = "name of a header"
+	}
+	for _, p := range feature.CheckToken(field+".sessionName", deref(s.SessionName), what) {
+		if s.SessionName != nil && *s.SessionName != "" {
+			problem(p.Field, p.Weight, "%s", p.Message)
+		}
+	}
+	length, ok := duration(s.AbsoluteTimeout)
+	switch {
+	case s.AbsoluteTimeout == nil:
+		if s.CookieConfig != nil && deref(s.CookieConfig.LifetimeType) == gwapiv1.PermanentCookieLifetimeType {
+			problem(field+".absoluteTimeout", verdict.Invalid, "a cookie of lifetimeType Permanent needs one; write when it expires, such as 24h")
+		}
+	case !ok || length <= 0:
+		problem(field+".absoluteTimeout", verdict.Invalid, "%q is no duration above 0s; write one such as 24h or 30m", *s.AbsoluteTimeout)
+	case isHeader(s):
+		problem(field+".absoluteTimeout", verdict.Unresolved, "Envoy ends no session that is kept in a header, so the rule answers 500; remove the timeout, or use type Cookie")
+	}
+	for i := range rule.BackendRefs {
+		if len(rule.BackendRefs) > 1 && len(rule.BackendRefs[i].Filters) > 0 {
+			problem(field, verdict.Invalid, "sessions need all backends in one cluster, where backendRefs[%d] cannot have filters of its own; move them to the rule or remove one of the two", i)
+		}
+	}
+	return problems
+}
+
+// persistSessions keeps the sessions of a rule. A name that the rule does not give is made of where the rule stands.
+func persistSessions(b *routeBuilder, s *gwapiv1.SessionPersistence, standing string) {
+	name := deref(s.SessionName)
+	if name == "" {
+		name = strings.ReplaceAll(standing, "/", "-")
+	}
+	var state proto.Message = &cookiev3.CookieBasedSessionState{Cookie: &httpv3.Cookie{Name: name, Path: cookiePath(b.match), Ttl: cookieLife(s)}}
+	kind := "cookie"
+	if isHeader(s) {
+		state, kind = &headerv3.HeaderBasedSessionState{Name: name}, "header"
+	}
+	feature.PerRoute(b.route, sessionFilter, &statefulv3.StatefulSessionPerRoute{
+		Override: &statefulv3.StatefulSessionPerRoute_StatefulSession{StatefulSession: &statefulv3.StatefulSession{
+			SessionState: &corev3.TypedExtensionConfig{Name: "envoy.http.stateful_session." + kind, TypedConfig: feature.Any(state)},
+		}},
+	})
+}
+
+// cookieLife is nil for a cookie that ends with the browser's session. A timeout is kept by the cookie's own age, of which Envoy knows
+// whole seconds, so it also bounds a cookie of lifetimeType Session.
+func cookieLife(s *gwapiv1.SessionPersistence) *durationpb.Duration {
+	length, ok := duration(s.AbsoluteTimeout)
+	if !ok {
+		return nil
+	}
+	return durationpb.New(time.Duration(math.Ceil(length.Seconds())) * time.Second)
+}
+
+// cookiePath keeps the cookie from requests of other rules. Of a regular expression no path is known, so it goes with all requests.
+func cookiePath(match *gwapiv1.HTTPRouteMatch) string {
+	if match == nil || match.Path == nil || deref(match.Path.Type) == gwapiv1.PathMatchRegularExpression {
+		return "/"
+	}
+	return pathValue(match.Path)
+}

@@ -1,0 +1,252 @@
+package withenvoy
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/infra/envoytest"
+	"gatehouse/translator"
+)
+
+// reaches waits until Envoy serves a path of a.example.com.
+func (c *translated) reaches(path string) {
+	c.t.Helper()
+	envoytest.WaitFor(c.t, path, func() bool {
+		conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", proxyPort))
+		if err != nil {
+			return false
+		}
+		_ = conn.Close()
+		return exchange(c.t, http.MethodGet, path).StatusCode == http.StatusOK
+	})
+}
+
+// exchange sends a request to the Gateway's port 80, with headers given as names and values in turn.
+func exchange(t *testing.T, method, path string, headers ...string) *http.Response {
+	t.Helper()
+	request, err := http.NewRequest(method, fmt.Sprintf("http://127.0.0.1:%d%s", proxyPort, path), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Host = "a.example.com"
+	for i := 0; i < len(headers); i += 2 {
+		request.Header.Set(headers[i], headers[i+1])
+	}
+	response, err := (&http.Client{Timeout: 5 * time.Second}).Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := io.ReadAll(response.Body)
+	_ = response.Body.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body = io.NopCloser(strings.NewReader(string(body)))
+	return response
+}
+
+// content is the body of an answer of exchange.
+func content(r *http.Response) string {
+	body, _ := io.ReadAll(r.Body)
+	return string(body)
+}
+
+// matched gives the rule of a route one match, of a path and, if it is not empty, a method.
+func matched(rule *gwapiv1.HTTPRouteRule, path string, method gwapiv1.HTTPMethod) {
+	match := gwapiv1.HTTPRouteMatch{Path: &gwapiv1.HTTPPathMatch{Type: new(gwapiv1.PathMatchPathPrefix), Value: &path}}
+	if method != "" {
+		match.Method = &method
+	}
+	rule.Matches = []gwapiv1.HTTPRouteMatch{match}
+}
+
+// TestCORS asks as browsers do, and as the conformance suite's HTTPRouteCORS does.
+func TestCORS(t *testing.T) {
+	c := startTranslated(t, false)
+	route := c.route("a.example.com", nil)
+	rule := route.Spec.Rules[0]
+	rule.Filters = []gwapiv1.HTTPRouteFilter{{Type: gwapiv1.HTTPRouteFilterCORS, CORS: &gwapiv1.HTTPCORSFilter{
+		AllowOrigins: []gwapiv1.CORSOrigin{"*"}, AllowMethods: []gwapiv1.HTTPMethodWithWildcard{"*"}, AllowHeaders: []gwapiv1.HTTPHeaderName{"*"},
+		ExposeHeaders: []gwapiv1.HTTPHeaderName{"*", "x-seen"}, AllowCredentials: new(true),
+	}}}
+	matched(&rule, "/all", "")
+	put := *rule.DeepCopy()
+	put.Filters[0].CORS = &gwapiv1.HTTPCORSFilter{AllowOrigins: []gwapiv1.CORSOrigin{"https://*.example.org"}, AllowMethods: []gwapiv1.HTTPMethodWithWildcard{"PUT"}}
+	matched(&put, "/put", gwapiv1.HTTPMethodPut)
+	route.Spec.Rules = []gwapiv1.HTTPRouteRule{rule, put}
+	c.apply(route)
+	c.reaches("/all")
+
+	asks := func(path, origin, method, wantHeaders string) map[string]string {
+		t.Helper()
+		response := exchange(t, http.MethodOptions, path, "Origin", origin, "Access-Control-Request-Method", method, "Access-Control-Request-Headers", wantHeaders)
+		got := map[string]string{"status": fmt.Sprint(response.StatusCode), "body": content(response)}
+		for name := range response.Header {
+			if short, ok := strings.CutPrefix(name, "Access-Control-"); ok {
+				got[short] = response.Header.Get(name)
+			}
+		}
+		return got
+	}
+	for _, tc := range []struct {
+		path, origin, method string
+		want                 map[string]string
+	}{
+		{"/all", "https://evil.test:12345", "PUT", map[string]string{
+			"status": "200", "body": "", "Allow-Origin": "https://evil.test:12345", "Allow-Methods": "PUT", "Allow-Headers": "x-1, x-2",
+			"Allow-Credentials": "true", "Expose-Headers": "x-seen", "Max-Age": "5",
+		}},
+		{"/put", "https://a.b.example.org", "PUT", map[string]string{
+			"status": "200", "body": "", "Allow-Origin": "https://a.b.example.org", "Allow-Methods": "PUT", "Max-Age": "5",
+		}},
+		{"/put", "https://evil.test", "PUT", map[string]string{"status": "200", "body": "", "Allow-Methods": "PUT", "Max-Age": "5"}},
+		{"/put", "https://a.b.example.org", "GET", map[string]string{"status": "404", "body": ""}},
+	} {
+		if diff := cmp.Diff(tc.want, asks(tc.path, tc.origin, tc.method, "x-1, x-2")); diff != "" {
+			t.Errorf("%s from %s for %s (-want +got):\n%s", tc.path, tc.origin, tc.method, diff)
+		}
+	}
+	response := exchange(t, http.MethodGet, "/all", "Origin", "https://evil.test")
+	if got := response.Header.Get("Access-Control-Allow-Origin") + " " + response.Header.Get("Access-Control-Expose-Headers"); got != "https://evil.test x-seen" {
+		t.Errorf("a simple request: got %q", got)
+	}
+	if got := exchange(t, http.MethodOptions, "/put").StatusCode; got != http.StatusNotFound {
+		t.Errorf("OPTIONS that is no preflight: got %d, want 404", got)
+	}
+}
+
+// recorder is a backend that remembers the requests it got.
+type recorder struct {
+	mu   sync.Mutex
+	seen []string
+}
+
+func (r *recorder) ServeHTTP(_ http.ResponseWriter, q *http.Request) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.seen = append(r.seen, q.Host+q.URL.Path+" "+q.Header.Get("X-Set"))
+}
+
+func (r *recorder) count(request string) (n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, seen := range r.seen {
+		if seen == request {
+			n++
+		}
+	}
+	return n
+}
+
+// behind makes a Service with an endpoint for each handler.
+func (c *translated) behind(name string, handlers ...http.Handler) []translator.Object {
+	service := &corev1.Service{ObjectMeta: c.meta(name), Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Name: "http", Port: 80}}}}
+	objects := []translator.Object{service}
+	for i, h := range handlers {
+		s := httptest.NewServer(h)
+		c.t.Cleanup(s.Close)
+		var port int32
+		_, _ = fmt.Sscanf(s.URL, "http://127.0.0.1:%d", &port)
+		slice := &discoveryv1.EndpointSlice{
+			ObjectMeta: c.meta(fmt.Sprintf("%s-%d", name, i)), AddressType: discoveryv1.AddressTypeIPv4,
+			Ports:     []discoveryv1.EndpointPort{{Name: new("http"), Port: &port}},
+			Endpoints: []discoveryv1.Endpoint{{Addresses: []string{"127.0.0.1"}}},
+		}
+		slice.Labels = map[string]string{discoveryv1.LabelServiceName: name}
+		objects = append(objects, slice)
+	}
+	return objects
+}
+
+func TestMirrors(t *testing.T) {
+	c := startTranslated(t, false)
+	all, half := &recorder{}, &recorder{}
+	c.apply(append(c.behind("all", all), c.behind("half", half)...)...)
+	route := c.route("a.example.com", nil)
+	to := func(service gwapiv1.ObjectName, fraction *gwapiv1.Fraction) gwapiv1.HTTPRouteFilter {
+		mirror := &gwapiv1.HTTPRequestMirrorFilter{Fraction: fraction}
+		mirror.BackendRef.Name, mirror.BackendRef.Port = service, new(int32(80))
+		return gwapiv1.HTTPRouteFilter{Type: gwapiv1.HTTPRouteFilterRequestMirror, RequestMirror: mirror}
+	}
+	route.Spec.Rules[0].Filters = []gwapiv1.HTTPRouteFilter{
+		{Type: gwapiv1.HTTPRouteFilterRequestHeaderModifier, RequestHeaderModifier: &gwapiv1.HTTPHeaderFilter{Set: []gwapiv1.HTTPHeader{{Name: "X-Set", Value: "set"}}}},
+		to("all", nil), to("half", &gwapiv1.Fraction{Numerator: 25, Denominator: new(int32(50))}),
+	}
+	c.apply(route)
+	c.serves(proxyPort, "a.example.com")
+	const requests, mirrored = 400, "a.example.com/m set"
+	for range requests {
+		if got := content(exchange(t, http.MethodGet, "/m")); got != "a.example.com" {
+			t.Fatalf("the client got %q", got)
+		}
+	}
+	envoytest.WaitFor(t, "the mirror of all requests", func() bool { return all.count(mirrored) == requests })
+	// Six standard deviations of a binomial distribution: one in a billion runs is further off.
+	if got := half.count(mirrored); got < requests/2-60 || got > requests/2+60 {
+		t.Errorf("%d of %d requests were mirrored by half", got, requests)
+	}
+}
+
+func TestSessionsStay(t *testing.T) {
+	c := startTranslated(t, false)
+	var handlers []http.Handler
+	for i := range 4 {
+		handlers = append(handlers, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(w, i) }))
+	}
+	c.apply(append(c.behind("one", handlers[:2]...), c.behind("two", handlers[2:]...)...)...)
+	route := c.route("a.example.com", nil)
+	rule := &route.Spec.Rules[0]
+	rule.BackendRefs = append(rule.BackendRefs, *rule.BackendRefs[0].DeepCopy())
+	rule.BackendRefs[0].Name, rule.BackendRefs[1].Name = "one", "two"
+	rule.SessionPersistence = &gwapiv1.SessionPersistence{SessionName: new("cart"), AbsoluteTimeout: new(gwapiv1.Duration("1h"))}
+	matched(rule, "/cookie", "")
+	second := *rule.DeepCopy()
+	second.SessionPersistence = &gwapiv1.SessionPersistence{SessionName: new("x-cart"), Type: new(gwapiv1.HeaderBasedSessionPersistence)}
+	matched(&second, "/header", "")
+	route.Spec.Rules = append(route.Spec.Rules, second)
+	c.apply(route)
+	c.reaches("/header")
+
+	// token is what keeps the session: the name and the value of a header of its requests.
+	stay := func(path string, token func(*http.Response) (string, string)) {
+		endpoints := map[string]bool{}
+		for range 20 {
+			first := exchange(t, http.MethodGet, path)
+			name, value := token(first)
+			if value == "" {
+				t.Fatalf("%s: the first answer starts no session: %v", path, first.Header)
+			}
+			endpoint := content(first)
+			endpoints[endpoint] = true
+			for range 10 {
+				if got := content(exchange(t, http.MethodGet, path, name, value)); got != endpoint {
+					t.Fatalf("%s: the session of endpoint %s went to %s", path, endpoint, got)
+				}
+			}
+		}
+		if len(endpoints) < 2 {
+			t.Errorf("%s: all sessions went to %v", path, endpoints)
+		}
+	}
+	stay("/cookie", func(r *http.Response) (string, string) {
+		for _, cookie := range r.Cookies() {
+			if cookie.Name == "cart" && cookie.MaxAge == 3600 && cookie.Path == "/cookie" {
+				return "Cookie", cookie.Name + "=" + cookie.Value
+			}
+		}
+		return "", ""
+	})
+	stay("/header", func(r *http.Response) (string, string) { return "X-Cart", r.Header.Get("X-Cart") })
+}
