@@ -99,20 +99,10 @@ func route(spec *v1alpha1.BackendTrafficPolicySpec, _ string, route *routev3.Rou
 	if spec.Retry == nil || action == nil {
 		return
 	}
-	retries := uint32(defaultRetries)
+	policy := Elsewhere()
+	policy.RetryOn, policy.RetriableStatusCodes = retryOn(spec.Retry.RetryOn)
 	if n := spec.Retry.NumRetries; n != nil {
-		retries = uint32(max(*n, 0))
-	}
-	on, codes := retryOn(spec.Retry.RetryOn)
-	policy := &routev3.RetryPolicy{
-		RetryOn:                       on,
-		RetriableStatusCodes:          codes,
-		NumRetries:                    wrapperspb.UInt32(retries),
-		HostSelectionRetryMaxAttempts: hostAttempts,
-		RetryHostPredicate: []*routev3.RetryPolicy_RetryHostPredicate{{
-			Name:       "envoy.retry_host_predicates.previous_hosts",
-			ConfigType: &routev3.RetryPolicy_RetryHostPredicate_TypedConfig{TypedConfig: feature.Any(&previoushostsv3.PreviousHostsPredicate{})},
-		}},
+		policy.NumRetries = wrapperspb.UInt32(uint32(max(*n, 0)))
 	}
 	if n := spec.Retry.NumAttemptsPerPriority; n != nil && *n > 0 {
 		policy.RetryPriority = &routev3.RetryPolicy_RetryPriority{
@@ -127,6 +117,19 @@ func route(spec *v1alpha1.BackendTrafficPolicySpec, _ string, route *routev3.Rou
 		policy.RetryBackOff = retryBackOff(per.BackOff)
 	}
 	action.RetryPolicy = policy
+}
+
+// Elsewhere is a retry policy of the default number of retries, which looks for an endpoint that was not tried before. When to retry is
+// not said yet.
+func Elsewhere() *routev3.RetryPolicy {
+	return &routev3.RetryPolicy{
+		NumRetries:                    wrapperspb.UInt32(defaultRetries),
+		HostSelectionRetryMaxAttempts: hostAttempts,
+		RetryHostPredicate: []*routev3.RetryPolicy_RetryHostPredicate{{
+			Name:       "envoy.retry_host_predicates.previous_hosts",
+			ConfigType: &routev3.RetryPolicy_RetryHostPredicate_TypedConfig{TypedConfig: feature.Any(&previoushostsv3.PreviousHostsPredicate{})},
+		}},
+	}
 }
 
 // retryOn is what counts as a failure, in Envoy's terms. The codes of a spec replace the default code even if there are none.
