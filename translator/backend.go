@@ -29,8 +29,8 @@ type ruleRow struct {
 	Mirrors []backend
 	// Broken tells that the rule has a filter that cannot be carried out: its routes answer 500.
 	Broken bool
-	// Skip marks the matches that cannot be translated, such as one with a bad regular expression.
-	Skip []bool
+	// Loose marks the matches that cannot be translated, such as one with a bad regular expression: what they may mean answers 500.
+	Loose []bool
 }
 
 // backend is one backendRef of a rule.
@@ -58,7 +58,7 @@ func (b backend) equal(o backend) bool {
 
 func (row *rulesRow) equal(o *rulesRow) bool {
 	return row.Route.equal(o.Route) && equalProblems(row.Problems, o.Problems) && slices.EqualFunc(row.Rules, o.Rules, func(a, b ruleRow) bool {
-		return a.Broken == b.Broken && slices.Equal(a.Skip, b.Skip) && slices.EqualFunc(a.Backends, b.Backends, backend.equal) &&
+		return a.Broken == b.Broken && slices.Equal(a.Loose, b.Loose) && slices.EqualFunc(a.Backends, b.Backends, backend.equal) &&
 			slices.EqualFunc(a.Mirrors, b.Mirrors, backend.equal)
 	})
 }
@@ -73,10 +73,10 @@ func (t *Tables) routeRules(r *flow.Read, _ string, route *routeRow) (*rulesRow,
 	for i := range route.Rules {
 		rule, out := &route.Rules[i], &row.Rules[i]
 		field := fmt.Sprintf("spec.rules[%d]", i)
-		out.Skip = make([]bool, len(rule.Matches))
+		out.Loose = make([]bool, len(rule.Matches))
 		for m := range rule.Matches {
 			problems := route.Kind.checkMatch(route, i, m, fmt.Sprintf("%s.matches[%d]", field, m))
-			out.Skip[m] = len(problems) > 0
+			out.Loose[m] = len(problems) > 0
 			row.Problems = append(row.Problems, problems...)
 		}
 		broken := checkRule(rule, field)

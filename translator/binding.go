@@ -96,6 +96,8 @@ type boundRule struct {
 	mirrors []*clusterUse
 	// refused tells that Envoy refused a part of the rule: it answers 500.
 	refused bool
+	// unmatchable tells that Envoy refused a match of the rule.
+	unmatchable bool
 }
 
 // resolve finds the policies and clusters of a rule.
@@ -117,15 +119,15 @@ func (t *Tables) resolve(r *flow.Read, b *bindingRow, bound *boundRule, q quaran
 func (t *Tables) bindRule(r *flow.Read, b *bindingRow, bound *boundRule, q quarantineRow) {
 	t.resolve(r, b, bound, q)
 	routes := t.ruleRoutes(b, bound)
-	for _, entry := range routes {
-		if words, refused := q[entry.hash(q)]; refused {
-			b.refuse(bound, words)
+	if words, refused := q.anyOf(routes); refused {
+		b.refuse(bound, words)
+		routes = t.ruleRoutes(b, bound)
+		if _, bound.unmatchable = q.anyOf(routes); bound.unmatchable {
 			routes = t.ruleRoutes(b, bound)
-			break
 		}
 	}
 	for _, entry := range routes {
-		if _, refused := q[entry.hash(q)]; !refused { // Envoy refuses the match itself if it does.
+		if _, refused := q[entry.hash(q)]; !refused { // Nothing is left to try if it is.
 			b.Hosts[entry.host].Routes = append(b.Hosts[entry.host].Routes, entry.routeEntry)
 		}
 	}
@@ -145,6 +147,16 @@ func (e *ruleEntry) hash(q quarantineRow) string {
 	return partHash(e.Body)
 }
 
+// anyOf answers with Envoy's words if it refused one of the routes.
+func (q quarantineRow) anyOf(routes []ruleEntry) (words string, refused bool) {
+	for _, entry := range routes {
+		if words, refused := q[entry.hash(q)]; refused {
+			return words, true
+		}
+	}
+	return "", false
+}
+
 // ruleRoutes are the routes of a rule: one for each match and host.
 func (t *Tables) ruleRoutes(b *bindingRow, bound *boundRule) []ruleEntry {
 	spec := &bound.rules.Route.Rules[bound.rule]
@@ -153,9 +165,7 @@ func (t *Tables) ruleRoutes(b *bindingRow, bound *boundRule) []ruleEntry {
 	}
 	var entries []ruleEntry
 	for m := range spec.Matches {
-		if !bound.rules.Rules[bound.rule].Skip[m] {
-			entries = append(entries, t.matchRoutes(b, bound, &spec.Matches[m], m)...)
-		}
+		entries = append(entries, t.matchRoutes(b, bound, &spec.Matches[m], m)...)
 	}
 	return entries
 }
@@ -165,7 +175,12 @@ func (t *Tables) matchRoutes(b *bindingRow, bound *boundRule, match *gwapiv1.HTT
 	route := bound.rules.Route
 	order := route.Kind.precedence(route, bound.rule, m)
 	order.created, order.route, order.rule, order.match = age(route.Object), route.key(), bound.rule, m
-	message := t.envoyRoute(bound, match)
+	var message *routev3.Route
+	if bound.unmatchable || (m >= 0 && bound.rules.Rules[bound.rule].Loose[m]) {
+		message = looseRoute(route, match, &order, bound.unmatchable)
+	} else {
+		message = t.envoyRoute(bound, match)
+	}
 	breakRoute(route.Object, message)
 	entries := b.onHosts(bound, message, order, "")
 	if preflighted(bound, match) {

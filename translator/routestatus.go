@@ -103,7 +103,7 @@ func (row *rulesRow) with(problems []verdict.Problem) *rulesRow {
 // dropped lists the rules of which a part is not carried out, and tells whether no rule is left whole.
 func (row *rulesRow) dropped() (rules []string, all bool) {
 	for i, rule := range row.Rules {
-		if rule.Broken || slices.Contains(rule.Skip, true) {
+		if rule.Broken || slices.Contains(rule.Loose, true) {
 			rules = append(rules, fmt.Sprint(i))
 		}
 	}

@@ -1,0 +1,65 @@
+package translator
+
+import (
+	"regexp"
+	"strings"
+
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+)
+
+// A match with a regular expression that nobody can read still says something: the beginning of the path, the name of the header. What may
+// have been meant is answered with 500, so that no request meant for the match gets another rule's answer. See decision 009.
+
+// looseRoute fails all that a match may mean of which a part cannot be read; if all is set, no regular expression of it can. It
+// is moved behind all other routes if nothing is known of the path.
+func looseRoute(of *routeRow, match *gwapiv1.HTTPRouteMatch, order *precedence, all bool) *routev3.Route {
+	route := &routev3.Route{Match: envoyMatch(match)}
+	fail(route, of)
+	unreadable := func(m *matcherv3.RegexMatcher) bool {
+		if m == nil {
+			return false
+		}
+		_, err := regexp.Compile(m.Regex)
+		return all || err != nil
+	}
+	for _, h := range route.Match.Headers {
+		if unreadable(h.GetStringMatch().GetSafeRegex()) {
+			h.HeaderMatchSpecifier = &routev3.HeaderMatcher_PresentMatch{PresentMatch: true}
+		}
+	}
+	for _, q := range route.Match.QueryParameters {
+		if unreadable(q.GetStringMatch().GetSafeRegex()) {
+			q.QueryParameterMatchSpecifier = &routev3.QueryParameterMatcher_PresentMatch{PresentMatch: true}
+		}
+	}
+	if path := route.Match.GetSafeRegex(); unreadable(path) {
+		prefix := literalPrefix(path.GetRegex())
+		if prefix == "/" {
+			order.path, order.pathLength = precedenceOf(nil).path, 0
+		}
+		route.Match.PathSpecifier = &routev3.RouteMatch_Prefix{Prefix: prefix}
+	}
+	return route
+}
+
+// literalPrefix is what all paths begin with that an expression may match, be it well-formed or not; at least a slash.
+func literalPrefix(expression string) string {
+	literal := strings.TrimPrefix(expression, "^")
+	if strings.Contains(literal, "|") {
+		return "/" // Nobody knows how far the alternatives reach.
+	}
+	if end := strings.IndexAny(literal, `\.+*?()[]{}^$`); end >= 0 {
+		optional := strings.ContainsRune("*?{", rune(literal[end]))
+		literal = literal[:end]
+		if optional {
+			runes := []rune(literal)
+			literal = string(runes[:max(len(runes)-1, 0)])
+		}
+	}
+	if !strings.HasPrefix(literal, "/") {
+		return "/"
+	}
+	return literal
+}
