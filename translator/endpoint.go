@@ -35,16 +35,29 @@ func (t *Tables) endpoints(r *flow.Read, _ string, c *clusterRow) (*Resource, bo
 	return resource(assignment, c.Use.Name), true
 }
 
-// endpoint is an address that can be sent to.
+// endpoint is what can be sent to.
 type endpoint struct {
-	address string
-	port    int32
+	address
+	// other is its address of the other family, zero if it has none.
+	other address
+}
+
+// address is where an endpoint listens, and what it belongs to: empty if nobody says.
+type address struct {
+	ip   string
+	port int32
+	of   string
+}
+
+func compareAddresses(a, b address) int {
+	return cmp.Or(cmp.Compare(a.ip, b.ip), cmp.Compare(a.port, b.port), cmp.Compare(a.of, b.of))
 }
 
 // loadBalanced lists the endpoints that are ready; if there is none, those that are going but still serve (as kube-proxy does,
-// KEP-1669). The port is found by its name, since its number may differ from pod to pod.
+// KEP-1669). An endpoint that is going and not needed is left out: Envoy sends it nothing new and lets it finish what it has. The port
+// is found by its name, since its number may differ from pod to pod.
 func loadBalanced(rows []flow.Row[*discoveryv1.EndpointSlice], port corev1.ServicePort) []*endpointv3.LbEndpoint {
-	var ready, serving []endpoint
+	var ready, serving families
 	for _, row := range rows {
 		number, ok := slicePort(row.Value, port)
 		if !ok {
@@ -60,28 +73,28 @@ func loadBalanced(rows []flow.Row[*discoveryv1.EndpointSlice], port corev1.Servi
 			case !deref(e.Conditions.Serving):
 				continue // Neither ready nor serving: nothing to send to.
 			}
-			*to = append(*to, endpoint{e.Addresses[0], number})
+			to.add(row.Value.AddressType, address{e.Addresses[0], number, ownerOf(e.TargetRef)})
 		}
 	}
-	if len(ready) == 0 {
-		ready = serving
+	endpoints := ready.endpoints()
+	if len(endpoints) == 0 {
+		endpoints = serving.endpoints()
 	}
-	slices.SortFunc(ready, func(a, b endpoint) int { return cmp.Or(cmp.Compare(a.address, b.address), cmp.Compare(a.port, b.port)) })
-	ready = slices.Compact(ready)
-	lb := make([]*endpointv3.LbEndpoint, len(ready))
-	for i, e := range ready {
+	lb := make([]*endpointv3.LbEndpoint, len(endpoints))
+	for i, e := range endpoints {
 		lb[i] = e.balanced(port.Protocol)
 	}
 	return lb
 }
 
-func (e endpoint) balanced(p corev1.Protocol) *endpointv3.LbEndpoint {
-	address := socketAddress(e.address, uint32(e.port))
-	if p == corev1.ProtocolUDP {
-		address.GetSocketAddress().Protocol = corev3.SocketAddress_UDP
+func (e *endpoint) balanced(p corev1.Protocol) *endpointv3.LbEndpoint {
+	out := e.envoy()
+	if p == corev1.ProtocolUDP { // Nothing is tried out with datagrams, so there is no second address.
+		out.Address.GetSocketAddress().Protocol = corev3.SocketAddress_UDP
+		out.AdditionalAddresses = nil
 	}
 	return &endpointv3.LbEndpoint{
-		HostIdentifier:      &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{Address: address}},
+		HostIdentifier:      &endpointv3.LbEndpoint_Endpoint{Endpoint: out},
 		LoadBalancingWeight: wrapperspb.UInt32(1),
 	}
 }
@@ -89,7 +102,58 @@ func (e endpoint) balanced(p corev1.Protocol) *endpointv3.LbEndpoint {
 // discarded takes the datagrams of a backend that cannot be used, which must not go to others (UDPRouteRule, backendRefs): nobody listens to
 // the port of the protocol Discard (RFC 863) beside an Envoy.
 func discarded() []*endpointv3.LbEndpoint {
-	return []*endpointv3.LbEndpoint{endpoint{"127.0.0.1", 9}.balanced(corev1.ProtocolUDP)}
+	nobody := endpoint{address: address{ip: "127.0.0.1", port: 9}}
+	return []*endpointv3.LbEndpoint{nobody.balanced(corev1.ProtocolUDP)}
+}
+
+func ownerOf(ref *corev1.ObjectReference) string {
+	if ref == nil {
+		return ""
+	}
+	return cmp.Or(string(ref.UID), ref.Kind+"/"+ref.Namespace+"/"+ref.Name)
+}
+
+// families are the addresses of a Service's endpoints. A Service of both families has slices of each, with the same pods.
+type families struct{ v4, v6 []address }
+
+func (f *families) add(family discoveryv1.AddressType, a address) {
+	if family == discoveryv1.AddressTypeIPv6 {
+		f.v6 = append(f.v6, a)
+	} else {
+		f.v4 = append(f.v4, a)
+	}
+}
+
+// endpoints joins both addresses of a pod, so that it gets no more requests than one with a single address. Envoy tries IPv4 first.
+func (f *families) endpoints() []endpoint {
+	for _, family := range []*[]address{&f.v4, &f.v6} {
+		slices.SortFunc(*family, compareAddresses)
+		*family = slices.Compact(*family)
+	}
+	endpoints := make([]endpoint, 0, len(f.v4)+len(f.v6))
+	byOwner := map[string]int{}
+	for _, a := range f.v4 {
+		if a.of != "" && len(f.v6) > 0 {
+			byOwner[a.of] = len(endpoints)
+		}
+		endpoints = append(endpoints, endpoint{address: a})
+	}
+	for _, a := range f.v6 {
+		if i, ok := byOwner[a.of]; ok && endpoints[i].other == (address{}) {
+			endpoints[i].other = a
+			continue
+		}
+		endpoints = append(endpoints, endpoint{address: a})
+	}
+	return endpoints
+}
+
+func (e *endpoint) envoy() *endpointv3.Endpoint {
+	out := &endpointv3.Endpoint{Address: socketAddress(e.ip, uint32(e.port))}
+	if e.other != (address{}) {
+		out.AdditionalAddresses = []*endpointv3.Endpoint_AdditionalAddress{{Address: socketAddress(e.other.ip, uint32(e.other.port))}}
+	}
+	return out
 }
 
 func slicePort(s *discoveryv1.EndpointSlice, port corev1.ServicePort) (int32, bool) {
