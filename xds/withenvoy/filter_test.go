@@ -280,3 +280,45 @@ func TestFailedAttemptsAreRetried(t *testing.T) {
 		t.Errorf("got %q after %d attempts", got, attempts.Load())
 	}
 }
+
+// TestEndpointsThatGoAreDrained marks the endpoint that holds a request as terminating: the request ends well, new ones go elsewhere.
+func TestEndpointsThatGoAreDrained(t *testing.T) {
+	c := startTranslated(t, false)
+	held, release := make(chan int, 1), make(chan struct{})
+	var handlers []http.Handler
+	for i := range 2 {
+		handlers = append(handlers, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/hold" {
+				held <- i
+				<-release
+			}
+			_, _ = fmt.Fprint(w, i)
+		}))
+	}
+	objects := c.behind("pods", handlers...)
+	c.apply(objects...)
+	route := c.route("a.example.com", nil)
+	route.Spec.Rules[0].BackendRefs[0].Name = "pods"
+	c.apply(route)
+	c.reaches("/")
+	answer := make(chan string)
+	go func() { answer <- content(exchange(t, http.MethodGet, "/hold")) }()
+	going := <-held
+	slice := objects[1+going].(*discoveryv1.EndpointSlice).DeepCopy()
+	slice.Generation = c.meta("").Generation
+	slice.Endpoints[0].Conditions = discoveryv1.EndpointConditions{Ready: new(false), Serving: new(true), Terminating: new(true)}
+	c.apply(slice)
+	stays := fmt.Sprint(1 - going)
+	envoytest.WaitFor(t, "requests to go elsewhere", func() bool {
+		for range 20 {
+			if content(exchange(t, http.MethodGet, "/")) != stays {
+				return false
+			}
+		}
+		return true
+	})
+	close(release)
+	if got := <-answer; got != fmt.Sprint(going) {
+		t.Errorf("the request that was under way got %q", got)
+	}
+}
