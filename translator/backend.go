@@ -52,8 +52,10 @@ func (b backend) equal(o backend) bool {
 	if b.Service == nil || o.Service == nil {
 		return b.Service == o.Service && b.Weight == o.Weight && b.Port.Protocol == o.Port.Protocol
 	}
-	return b.Service.Namespace == o.Service.Namespace && b.Service.Name == o.Service.Name && b.Port.Name == o.Port.Name &&
-		b.HTTP2 == o.HTTP2 && b.Port.Protocol == o.Port.Protocol && b.Port.Port == o.Port.Port && deref(b.Port.AppProtocol) == deref(o.Port.AppProtocol) && b.Weight == o.Weight && b.TLS.equal(o.TLS)
+	return b.Service.Spec.Type == o.Service.Spec.Type && b.Service.Spec.ExternalName == o.Service.Spec.ExternalName &&
+		b.Service.Namespace == o.Service.Namespace && b.Service.Name == o.Service.Name && b.Port.Name == o.Port.Name && b.HTTP2 == o.HTTP2 &&
+		b.Port.Protocol == o.Port.Protocol && b.Port.Port == o.Port.Port && deref(b.Port.AppProtocol) == deref(o.Port.AppProtocol) &&
+		b.Weight == o.Weight && b.TLS.equal(o.TLS)
 }
 
 func (row *rulesRow) equal(o *rulesRow) bool {
@@ -143,6 +145,11 @@ func (t *Tables) backend(r *flow.Read, route *routeRow, ref *gwapiv1.HTTPBackend
 			Message: fmt.Sprintf("no Service %q in namespace %q; create it or correct the name", to.Name, to.Namespace),
 		}
 	}
+	if isExternal(service) {
+		if problem := t.checkExternal(service); problem != nil {
+			return b, problem
+		}
+	}
 	b, problem := resolvePort(b, service, ref.Port)
 	if problem == nil && !b.datagrams() {
 		problem = t.secure(r, &b, from.Namespace)
@@ -151,16 +158,15 @@ func (t *Tables) backend(r *flow.Read, route *routeRow, ref *gwapiv1.HTTPBackend
 }
 
 func resolvePort(b backend, service *corev1.Service, port *gwapiv1.PortNumber) (backend, *verdict.Problem) {
-	if service.Spec.Type == corev1.ServiceTypeExternalName {
-		return b, &verdict.Problem{
-			Field: ".name", Reason: string(gwapiv1.RouteReasonUnsupportedValue), Weight: verdict.Unresolved,
-			Message: fmt.Sprintf("Service %s/%s is of type ExternalName, which is not served; refer to a Service with endpoints", service.Namespace, service.Name),
-		}
-	}
 	if port == nil {
 		return b, &verdict.Problem{
 			Field: ".port", Reason: "PortNotSpecified", Weight: verdict.Invalid,
 			Message: fmt.Sprintf("a Service needs a port; Service %s/%s has %s", service.Namespace, service.Name, servicePorts(service)),
+		}
+	}
+	if isExternal(service) {
+		if b, ok := resolveExternal(b, service, *port); ok {
+			return b, nil
 		}
 	}
 	for _, p := range service.Spec.Ports {

@@ -126,17 +126,19 @@ func plain(backends []backend) []backend {
 	return backends
 }
 
-// together puts all usable backends into one cluster, named by its content; the unusable ones keep their share. Envoy has no other way
-// to share out datagrams, so there the unusable ones are part of the cluster, see discarded.
+// together puts all usable backends into one cluster, named by its content; the unusable ones keep their share, and so do those that are
+// only a name, since Envoy does not resolve names beside endpoints. It has no other way to share out datagrams, so there both are part of
+// the cluster, see discarded.
 func (f *clusterForm) together(backends []backend) []*clusterUse {
-	use := f.use
-	uses := make([]*clusterUse, len(backends))
-	if !slices.ContainsFunc(backends, f.reaches) {
+	uses := f.apart(backends)
+	endpoints := func(b backend) bool { return f.reaches(b) && !isExternal(b.Service) }
+	if !slices.ContainsFunc(backends, endpoints) {
 		return uses
 	}
+	use := f.use
 	var content strings.Builder
 	for i, b := range backends {
-		if f.reaches(b) || b.datagrams() {
+		if endpoints(b) || b.datagrams() {
 			uses[i] = &use
 			use.Backends = append(use.Backends, b)
 			fmt.Fprintf(&content, "%s=%d;%s", clusterName(b), b.Weight, use.socketBytes(b))
@@ -195,7 +197,10 @@ func (t *Tables) cluster(_ *flow.Read, key string, members []flow.Row[*bindingRo
 }
 
 func clusterResource(use *clusterUse) *Resource {
-	needs := []Name{{typeEndpoints, use.Name}}
+	var needs []Name
+	if !use.external() {
+		needs = append(needs, Name{typeEndpoints, use.Name})
+	}
 	for _, secret := range use.secrets() {
 		needs = append(needs, Name{typeSecret, secret})
 	}
@@ -206,8 +211,7 @@ func envoyCluster(use *clusterUse) *clusterv3.Cluster {
 	u := upstream(use.Policies, len(use.Backends) > 1)
 	c := u.Cluster
 	c.Name = use.Name
-	c.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_EDS}
-	c.EdsClusterConfig = &clusterv3.Cluster_EdsClusterConfig{EdsConfig: overADS()}
+	setDiscovery(c, use)
 	c.IgnoreHealthOnHostRemoval = true
 	if c.PerConnectionBufferLimitBytes == nil {
 		c.PerConnectionBufferLimitBytes = wrapperspb.UInt32(32 * 1024)

@@ -15,6 +15,9 @@ import (
 
 // endpoints is the load assignment of a cluster. An EndpointSlice event touches these rows only.
 func (t *Tables) endpoints(r *flow.Read, _ string, c *clusterRow) (*Resource, bool) {
+	if c.Use.external() {
+		return nil, false // Envoy asks DNS.
+	}
 	assignment := &endpointv3.ClusterLoadAssignment{ClusterName: c.Use.Name}
 	for _, b := range c.Use.Backends {
 		locality := &endpointv3.LocalityLbEndpoints{

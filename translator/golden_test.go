@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -79,7 +80,7 @@ func decode(tb testing.TB, stream []byte) []Object {
 }
 
 // TestGoldens runs every testdata/*.txtar. The first paragraph says what users are promised; input.yaml holds the objects; each
-// other file is a part of the outcome, and only the parts that a golden is about are in it.
+// other file is a part of the outcome, and only the parts that a golden is about are in it. What settings.yaml holds is set before.
 func TestGoldens(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(files) == 0 {
@@ -96,6 +97,11 @@ func golden(t *testing.T, file string) {
 		t.Fatal(err)
 	}
 	world := newWorld(t)
+	if i := slices.IndexFunc(archive.Files, func(f txtar.File) bool { return f.Name == "settings.yaml" }); i >= 0 {
+		if err := yaml.UnmarshalStrict(archive.Files[i].Data, &world.tables.settings); err != nil {
+			t.Fatal(err)
+		}
+	}
 	var events []Event
 	for _, o := range decode(t, archive.Files[0].Data) {
 		events = append(events, Event{Object: o})
@@ -106,6 +112,9 @@ func golden(t *testing.T, file string) {
 	}
 	for i := range archive.Files[1:] {
 		part := &archive.Files[i+1]
+		if part.Name == "settings.yaml" {
+			continue
+		}
 		got := render(t, part.Name, outcome)
 		if *update {
 			part.Data = got

@@ -213,6 +213,9 @@ func (h *history) service() Object {
 	s := &corev1.Service{ObjectMeta: h.meta(h.namespace(), pick(h, "s1", "s2")), Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Name: pick(h, "http", "web"), Port: pick[int32](h, 80, 80, 81)}}}}
 	s.Spec.Ports = append(s.Spec.Ports, corev1.ServicePort{Name: "udp", Port: 80, Protocol: corev1.ProtocolUDP})
 	s.Generation = 0 // As the API server has it.
+	if h.IntN(5) == 0 {
+		s.Spec = corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: pick(h, "a.example.com", "b.example.com", "localhost")}
+	}
 	return s
 }
 
@@ -367,6 +370,7 @@ func (h *history) fresh(t *Tables) *flow.Oracle {
 func play(t *testing.T, seed uint64, batches int) {
 	t.Helper()
 	h, w := newHistory(seed), newWorld(t)
+	w.tables.settings.ExternalNames = seed%2 == 0
 	events := h.opening()
 	for range batches {
 		for range 1 + h.IntN(6) {

@@ -19,6 +19,8 @@ type Settings struct {
 	ControllerName string
 	// InGatewayNamespace tells that Envoys run in the namespace of their Gateway rather than in that of the control plane.
 	InGatewayNamespace bool
+	// ExternalNames lets Services of type ExternalName be backends.
+	ExternalNames bool
 }
 
 // Tables is every table of the system, in the order in which they are computed: this file is its map.

@@ -139,6 +139,10 @@ type ExtensionAPIs struct {
 
 	// EnableEnvoyPatchPolicy honours kind EnvoyPatchPolicy. Default: false.
 	EnableEnvoyPatchPolicy bool `json:"enableEnvoyPatchPolicy,omitempty"`
+
+	// EnableExternalName lets routes refer to Services of type ExternalName, whose names Envoy resolves. Envoy Gateway has no such
+	// field. Who may write Services can then have Envoy call any host that it can reach. Default: false.
+	EnableExternalName bool `json:"enableExternalName,omitempty"`
 }
 
 // Default returns the configuration that holds when there is no file.

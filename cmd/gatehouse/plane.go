@@ -78,6 +78,7 @@ func newPlane(ctx context.Context, c *config.EnvoyGateway, in installation, o se
 	p.world = translator.NewWorld(translator.NewTables(translator.Settings{
 		ControllerName:     c.Gateway.ControllerName,
 		InGatewayNamespace: c.Provider.Kubernetes.Deploy.Type == config.DeployGatewayNamespace,
+		ExternalNames:      c.ExtensionAPIs.EnableExternalName,
 	}, engine))
 	if err := p.addCertificates(ctx, o); err != nil {
 		return nil, err

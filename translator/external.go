@@ -1,0 +1,76 @@
+package translator
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	dnsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/dns/v3"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+	corev1 "k8s.io/api/core/v1"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/policies/verdict"
+)
+
+// isExternal tells that a Service is only a name, which Envoy resolves.
+func isExternal(s *corev1.Service) bool {
+	return s != nil && s.Spec.Type == corev1.ServiceTypeExternalName
+}
+
+// external tells that a cluster is the name of one Service.
+func (c *clusterUse) external() bool { return len(c.Backends) == 1 && isExternal(c.Backends[0].Service) }
+
+// checkExternal finds why a Service of type ExternalName is not served. Where it may be, who writes Services can have Envoy call any name
+// that it can resolve, so the names of Envoy's own host are refused.
+func (t *Tables) checkExternal(s *corev1.Service) *verdict.Problem {
+	problem := &verdict.Problem{Field: ".name", Reason: string(gwapiv1.RouteReasonUnsupportedValue), Weight: verdict.Unresolved}
+	host := strings.ToLower(strings.TrimSuffix(s.Spec.ExternalName, "."))
+	_, err := netip.ParseAddr(host)
+	switch {
+	case !t.settings.ExternalNames:
+		problem.Message = fmt.Sprintf("Service %s/%s is of type ExternalName, which is not served; refer to a Service with endpoints, or have it allowed by extensionApis.enableExternalName of the control plane's configuration",
+			s.Namespace, s.Name)
+	case err == nil || host == "":
+		problem.Message = fmt.Sprintf("externalName %q of Service %s/%s is no DNS name; write an address into an EndpointSlice of a Service without a selector",
+			s.Spec.ExternalName, s.Namespace, s.Name)
+	case host == "localhost" || strings.HasSuffix(host, ".localhost"):
+		problem.Message = fmt.Sprintf("externalName %q of Service %s/%s is Envoy's own host, which is not served; name another host",
+			s.Spec.ExternalName, s.Namespace, s.Name)
+	default:
+		return nil
+	}
+	return problem
+}
+
+// resolveExternal finds the port of a Service that is only a name: it need not list its ports.
+func resolveExternal(b backend, s *corev1.Service, port gwapiv1.PortNumber) (backend, bool) {
+	if len(s.Spec.Ports) > 0 {
+		return b, false
+	}
+	b.Service, b.Port = s, corev1.ServicePort{Port: port}
+	return b, true
+}
+
+// setDiscovery says where the cluster's endpoints come from: from the control plane, or from DNS.
+func setDiscovery(c *clusterv3.Cluster, use *clusterUse) {
+	if b := use.Backends[0]; use.external() {
+		c.ClusterDiscoveryType = &clusterv3.Cluster_ClusterType{ClusterType: &clusterv3.Cluster_CustomClusterType{
+			Name: "envoy.clusters.dns", TypedConfig: packed(&dnsv3.DnsCluster{RespectDnsTtl: true}),
+		}}
+		c.LoadAssignment = &endpointv3.ClusterLoadAssignment{ClusterName: use.Name, Endpoints: []*endpointv3.LocalityLbEndpoints{{
+			LoadBalancingWeight: wrapperspb.UInt32(1),
+			LbEndpoints: []*endpointv3.LbEndpoint{{
+				LoadBalancingWeight: wrapperspb.UInt32(1),
+				HostIdentifier: &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{
+					Address: socketAddress(b.Service.Spec.ExternalName, uint32(b.Port.Port)), Hostname: b.Service.Spec.ExternalName,
+				}},
+			}},
+		}}}
+		return
+	}
+	c.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_EDS}
+	c.EdsClusterConfig = &clusterv3.Cluster_EdsClusterConfig{EdsConfig: overADS()}
+}
