@@ -35,7 +35,9 @@ type ruleRow struct {
 
 // backend is one backendRef of a rule.
 type backend struct {
-	// Service is nil when the reference cannot be used; its share of the requests is then answered with 500.
+	// Kind is that of the object, which Service stands for. Service is nil when the reference cannot be used; its share of the requests is
+	// then answered with 500.
+	Kind    *backendKind
 	Service *corev1.Service
 	Port    corev1.ServicePort
 	// TLS is the policy by which the backend is spoken to, nil for plain text.
@@ -52,7 +54,7 @@ func (b backend) equal(o backend) bool {
 	if b.Service == nil || o.Service == nil {
 		return b.Service == o.Service && b.Weight == o.Weight && b.Port.Protocol == o.Port.Protocol
 	}
-	return b.Service.Spec.Type == o.Service.Spec.Type && b.Service.Spec.ExternalName == o.Service.Spec.ExternalName &&
+	return b.Kind == o.Kind && b.Service.Spec.Type == o.Service.Spec.Type && b.Service.Spec.ExternalName == o.Service.Spec.ExternalName &&
 		b.Service.Namespace == o.Service.Namespace && b.Service.Name == o.Service.Name && b.Port.Name == o.Port.Name && b.HTTP2 == o.HTTP2 &&
 		b.Port.Protocol == o.Port.Protocol && b.Port.Port == o.Port.Port && deref(b.Port.AppProtocol) == deref(o.Port.AppProtocol) &&
 		b.Weight == o.Weight && b.TLS.equal(o.TLS)
@@ -120,13 +122,15 @@ func (t *Tables) backend(r *flow.Read, route *routeRow, ref *gwapiv1.HTTPBackend
 	if ref.Weight != nil {
 		b.Weight = uint32(max(*ref.Weight, 0))
 	}
-	if (ref.Group != nil && *ref.Group != "") || (ref.Kind != nil && *ref.Kind != "Service") {
+	kind := backendKindOf(&ref.BackendObjectReference)
+	if kind == nil {
 		return b, &verdict.Problem{
 			Field: ".kind", Reason: string(gwapiv1.RouteReasonInvalidKind), Weight: verdict.Unresolved,
-			Message: fmt.Sprintf("%q of group %q cannot be a backend; refer to a Service", deref(ref.Kind), deref(ref.Group)),
+			Message: fmt.Sprintf("%q of group %q cannot be a backend; refer to a Service or a ServiceImport", deref(ref.Kind), deref(ref.Group)),
 		}
 	}
-	to := verdict.Ref{Kind: "Service", Namespace: route.Object.GetNamespace(), Name: string(ref.Name)}
+	b.Kind = kind
+	to := verdict.Ref{Group: kind.group, Kind: kind.name, Namespace: route.Object.GetNamespace(), Name: string(ref.Name)}
 	if ref.Namespace != nil && *ref.Namespace != "" {
 		to.Namespace = string(*ref.Namespace)
 	}
@@ -134,15 +138,15 @@ func (t *Tables) backend(r *flow.Read, route *routeRow, ref *gwapiv1.HTTPBackend
 	if !t.permitted(r, from, to) {
 		return b, &verdict.Problem{
 			Reason: string(gwapiv1.RouteReasonRefNotPermitted), Weight: verdict.Unresolved,
-			Message: fmt.Sprintf("Service %s/%s may not be used from namespace %q; create a ReferenceGrant in namespace %q from %s to Service",
-				to.Namespace, to.Name, from.Namespace, to.Namespace, from.Kind),
+			Message: fmt.Sprintf("%s %s/%s may not be used from namespace %q; create a ReferenceGrant in namespace %q from %s to %s",
+				to.Kind, to.Namespace, to.Name, from.Namespace, to.Namespace, from.Kind, to.Kind),
 		}
 	}
-	service, ok := t.in.services.Get(r, Key(to.Namespace, to.Name))
+	service, ok := kind.find(t, r, Key(to.Namespace, to.Name))
 	if !ok {
 		return b, &verdict.Problem{
 			Field: ".name", Reason: string(gwapiv1.RouteReasonBackendNotFound), Weight: verdict.Unresolved, Missing: &to,
-			Message: fmt.Sprintf("no Service %q in namespace %q; create it or correct the name", to.Name, to.Namespace),
+			Message: fmt.Sprintf("no %s %q in namespace %q; create it or correct the name", to.Kind, to.Name, to.Namespace),
 		}
 	}
 	if isExternal(service) {
@@ -161,7 +165,7 @@ func resolvePort(b backend, service *corev1.Service, port *gwapiv1.PortNumber) (
 	if port == nil {
 		return b, &verdict.Problem{
 			Field: ".port", Reason: "PortNotSpecified", Weight: verdict.Invalid,
-			Message: fmt.Sprintf("a Service needs a port; Service %s/%s has %s", service.Namespace, service.Name, servicePorts(service)),
+			Message: fmt.Sprintf("a %s needs a port; %s/%s has %s", b.Kind.name, service.Namespace, service.Name, servicePorts(service)),
 		}
 	}
 	if isExternal(service) {
@@ -178,7 +182,7 @@ func resolvePort(b backend, service *corev1.Service, port *gwapiv1.PortNumber) (
 	}
 	return b, &verdict.Problem{
 		Field: ".port", Reason: "PortNotFound", Weight: verdict.Unresolved,
-		Message: fmt.Sprintf("Service %s/%s has no %s port %d; it has %s", service.Namespace, service.Name, b.Port.Protocol, *port, servicePorts(service)),
+		Message: fmt.Sprintf("%s %s/%s has no %s port %d; it has %s", b.Kind.name, service.Namespace, service.Name, b.Port.Protocol, *port, servicePorts(service)),
 	}
 }
 

@@ -94,7 +94,7 @@ func (t *Tables) backendTLSWinner(_ *flow.Read, _ string, members []flow.Row[*ba
 
 // secureKeys is where policies of a Service's port are found: those of the port come before those of the whole Service.
 func (b backend) secureKeys() []string {
-	whole := policies.Target{Kind: "Service", Namespace: b.Service.Namespace, Name: b.Service.Name}
+	whole := policies.Target{Kind: b.Kind.name, Namespace: b.Service.Namespace, Name: b.Service.Name}
 	port := whole
 	port.Section = b.Port.Name
 	keys := []string{targetKey(backendtls.Kind, port)}

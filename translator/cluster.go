@@ -155,7 +155,7 @@ func clusterName(b backend) string {
 	if b.Service == nil {
 		return unusableCluster
 	}
-	name := fmt.Sprintf("service/%s/%s/%d", b.Service.Namespace, b.Service.Name, b.Port.Port)
+	name := fmt.Sprintf("%s/%s/%s/%d", b.Kind.prefix, b.Service.Namespace, b.Service.Name, b.Port.Port)
 	if b.datagrams() {
 		name += "/udp" // A Service may have ports of both protocols under one number.
 	}

@@ -25,7 +25,7 @@ func (t *Tables) endpoints(r *flow.Read, _ string, c *clusterRow) (*Resource, bo
 			LoadBalancingWeight: wrapperspb.UInt32(max(b.Weight, 1)),
 		}
 		if b.Service != nil {
-			locality.LbEndpoints = loadBalanced(t.slicesByService.Lookup(r, Key(b.Service.Namespace, b.Service.Name)), b.Port)
+			locality.LbEndpoints = loadBalanced(t.slicesByOwner.Lookup(r, b.Kind.slicesOf(b.Service.Namespace, b.Service.Name)), b.Port)
 		}
 		if len(locality.LbEndpoints) == 0 && b.datagrams() && len(c.Use.Backends) > 1 {
 			locality.LbEndpoints = discarded()

@@ -21,7 +21,9 @@ func isExternal(s *corev1.Service) bool {
 }
 
 // external tells that a cluster is the name of one Service.
-func (c *clusterUse) external() bool { return len(c.Backends) == 1 && isExternal(c.Backends[0].Service) }
+func (c *clusterUse) external() bool {
+	return len(c.Backends) == 1 && isExternal(c.Backends[0].Service)
+}
 
 // checkExternal finds why a Service of type ExternalName is not served. Where it may be, who writes Services can have Envoy call any name
 // that it can resolve, so the names of Envoy's own host are refused.

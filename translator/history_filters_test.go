@@ -2,7 +2,14 @@ package translator
 
 import (
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
 )
+
+func (h *history) serviceImport() Object {
+	return &mcsv1alpha1.ServiceImport{ObjectMeta: h.meta(h.namespace(), pick(h, "s1", "s2")), Spec: mcsv1alpha1.ServiceImportSpec{
+		Ports: []mcsv1alpha1.ServicePort{{Name: pick(h, "http", "web"), Port: pick[int32](h, 80, 80, 81)}},
+	}}
+}
 
 // filters gives a rule what reads other objects or changes what clusters it needs.
 func (h *history) filters(rule *gwapiv1.HTTPRouteRule) {

@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
 
 	"gatehouse/api/v1alpha1"
 	"gatehouse/translator/flow"
@@ -65,7 +66,7 @@ func (h *history) object() Object {
 			return o
 		}
 	}
-	return pick(h, h.class, h.gateway, h.gateway, h.route, h.route, h.route, h.grpcRoute, h.layer4Route, h.service, h.slice, h.secret, h.labelled, h.grant,
+	return pick(h, h.class, h.gateway, h.gateway, h.route, h.route, h.route, h.grpcRoute, h.layer4Route, h.service, h.serviceImport, h.slice, h.secret, h.labelled, h.grant,
 		h.envoyProxy, h.backendTraffic, h.security, h.configMap, h.backendTLS)()
 }
 
@@ -221,7 +222,7 @@ func (h *history) service() Object {
 
 func (h *history) slice() Object {
 	s := &discoveryv1.EndpointSlice{ObjectMeta: h.meta(h.namespace(), pick(h, "e1", "e2")), AddressType: discoveryv1.AddressTypeIPv4}
-	s.Labels = map[string]string{discoveryv1.LabelServiceName: pick(h, "s1", "s2")}
+	s.Labels = map[string]string{pick(h, discoveryv1.LabelServiceName, discoveryv1.LabelServiceName, mcsv1alpha1.LabelServiceName): pick(h, "s1", "s2")}
 	s.Ports = []discoveryv1.EndpointPort{{Name: ptr(pick(h, "http", "web")), Port: ptr(pick[int32](h, 8080, 9090))}, {Name: ptr("udp"), Port: ptr[int32](8080), Protocol: ptr(corev1.ProtocolUDP)}}
 	for range h.IntN(3) {
 		s.Endpoints = append(s.Endpoints, discoveryv1.Endpoint{
@@ -253,7 +254,10 @@ func (h *history) grant() Object {
 			{Group: gwapiv1.GroupName, Kind: pick[gwapiv1.Kind](h, "HTTPRoute", "GRPCRoute", "TLSRoute", "UDPRoute", "Gateway"), Namespace: gwapiv1.Namespace(h.namespace())},
 			{Group: v1alpha1.GroupName, Kind: "BackendTrafficPolicy", Namespace: "n1"},
 		},
-		To: []gwapiv1.ReferenceGrantTo{{Kind: "Service"}, {Kind: "Secret"}, {Kind: "ConfigMap"}, {Group: gwapiv1.GroupName, Kind: "HTTPRoute"}},
+		To: []gwapiv1.ReferenceGrantTo{
+			{Kind: "Service"}, {Group: mcsv1alpha1.GroupName, Kind: "ServiceImport"}, {Kind: "Secret"}, {Kind: "ConfigMap"},
+			{Group: gwapiv1.GroupName, Kind: "HTTPRoute"},
+		},
 	}}
 }
 

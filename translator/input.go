@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
 
 	"gatehouse/api/v1alpha1"
 	"gatehouse/policies"
@@ -36,16 +37,17 @@ type inputs struct {
 	classes  *flow.Table[*gwapiv1.GatewayClass]
 	gateways *flow.Table[*gwapiv1.Gateway]
 	// routes holds all kinds of routes, keyed by routeKey.
-	routes     *flow.Table[Object]
-	grants     *flow.Table[*gwapiv1.ReferenceGrant]
-	namespaces *flow.Table[*corev1.Namespace]
-	services   *flow.Table[*corev1.Service]
-	slices     *flow.Table[*discoveryv1.EndpointSlice]
-	secrets    *flow.Table[*corev1.Secret]
-	configMaps *flow.Table[*corev1.ConfigMap]
-	backendTLS *flow.Table[*gwapiv1.BackendTLSPolicy]
-	proxySpecs *flow.Table[*v1alpha1.EnvoyProxy]
-	policies   *flow.Table[policies.Object]
+	routes         *flow.Table[Object]
+	grants         *flow.Table[*gwapiv1.ReferenceGrant]
+	namespaces     *flow.Table[*corev1.Namespace]
+	services       *flow.Table[*corev1.Service]
+	slices         *flow.Table[*discoveryv1.EndpointSlice]
+	serviceImports *flow.Table[*mcsv1alpha1.ServiceImport]
+	secrets        *flow.Table[*corev1.Secret]
+	configMaps     *flow.Table[*corev1.ConfigMap]
+	backendTLS     *flow.Table[*gwapiv1.BackendTLSPolicy]
+	proxySpecs     *flow.Table[*v1alpha1.EnvoyProxy]
+	policies       *flow.Table[policies.Object]
 	// fleets is keyed by the Gateway, proxies by the Gateway and the node, see ProxyKey.
 	fleets  *flow.Table[Fleet]
 	proxies *flow.Table[Proxy]
@@ -77,6 +79,7 @@ func declareInputs(g *flow.Graph) inputs {
 	in.namespaces = declare[*corev1.Namespace](&in, g, "", "Namespace")
 	in.services = declare[*corev1.Service](&in, g, "", "Service")
 	in.slices = declare[*discoveryv1.EndpointSlice](&in, g, discoveryv1.GroupName, "EndpointSlice")
+	in.serviceImports = declare[*mcsv1alpha1.ServiceImport](&in, g, mcsv1alpha1.GroupName, "ServiceImport")
 	in.secrets = declare[*corev1.Secret](&in, g, "", "Secret")
 	in.configMaps = declare[*corev1.ConfigMap](&in, g, "", "ConfigMap")
 	in.backendTLS = declare[*gwapiv1.BackendTLSPolicy](&in, g, gwapiv1.GroupName, "BackendTLSPolicy")

@@ -32,7 +32,7 @@ type Tables struct {
 	targetKinds map[string]targetKind
 
 	grantsByNamespace *flow.Index[*gwapiv1.ReferenceGrant]
-	slicesByService   *flow.Index[*discoveryv1.EndpointSlice]
+	slicesByOwner     *flow.Index[*discoveryv1.EndpointSlice]
 	proxiesByFleet    *flow.Index[Proxy]
 	quarantines       *flow.Table[quarantineRow]
 
@@ -103,7 +103,7 @@ func NewTables(s Settings, engine *rules.Engine) *Tables {
 // declareRelations: who refers to whom, and what is wrong with it.
 func (t *Tables) declareRelations() {
 	t.grantsByNamespace = flow.NewIndex(t.in.grants, "grants by namespace", func(_ string, g *gwapiv1.ReferenceGrant) []string { return []string{g.Namespace} })
-	t.slicesByService = flow.NewIndex(t.in.slices, "slices by Service", serviceOf)
+	t.slicesByOwner = flow.NewIndex(t.in.slices, "slices by owner", ownersOf)
 	t.proxiesByFleet = flow.NewIndex(t.in.proxies, "proxies by fleet", func(_ string, p Proxy) []string { return []string{p.Fleet} })
 	t.quarantines = flow.Group(t.proxiesByFleet, "quarantines", maps.Equal[quarantineRow, quarantineRow], t.quarantine)
 
@@ -177,13 +177,6 @@ func (t *Tables) declareOutcomes() {
 	t.policyStatuses = flow.Derive(t.policies, "policy statuses", (*Status).equal, t.policyStatus)
 	t.backendTLSStatuses = flow.Derive(t.backendTLS, "backend TLS policy statuses", (*Status).equal, t.backendTLSStatus)
 	t.requirements = flow.Derive(t.gateways, "requirements", (*Requirement).equal, t.requirement)
-}
-
-func serviceOf(_ string, s *discoveryv1.EndpointSlice) []string {
-	if name := s.Labels[discoveryv1.LabelServiceName]; name != "" {
-		return []string{Key(s.Namespace, name)}
-	}
-	return nil
 }
 
 func servedPort(_ string, l *listenerRow) []string {

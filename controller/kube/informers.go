@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
 
 	"gatehouse/api/v1alpha1"
 	"gatehouse/policies"
@@ -38,6 +39,7 @@ func Kinds() []Kind {
 		{Object: &corev1.Secret{}},
 		{Object: &corev1.ConfigMap{}},
 		{Object: &discoveryv1.EndpointSlice{}},
+		{Object: &mcsv1alpha1.ServiceImport{}, Optional: true},
 		{Object: &v1alpha1.EnvoyProxy{}, Optional: true},
 	}
 	for _, route := range translator.RouteTypes() {
