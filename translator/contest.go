@@ -78,6 +78,48 @@ func overlap(a, b []string) bool {
 	})
 }
 
+// outranked tells a route of layer 4 where older ones take its connections. It is accepted and attached all the same, as the official conformance
+// tests want it.
+func (t *Tables) outranked(r *flow.Read, p *parentRow) *parentRow {
+	told := *p
+	for _, a := range p.Listeners {
+		if !a.Listener.protocol().layer4 {
+			continue
+		}
+		lost := t.taken(r, a, p.Route.key())
+		if len(lost) == 0 {
+			continue
+		}
+		what := "all that it accepts"
+		if a.Listener.protocol().sni {
+			what = strings.Join(lost, ", ")
+		}
+		told.Problems = append(slices.Clone(told.Problems), verdict.Problem{
+			Field: fmt.Sprintf("spec.parentRefs[%d]", p.Index), Reason: string(gwapiv1.ListenerReasonHostnameConflict), Weight: verdict.Conflicted,
+			Condition: conditionHostnames, Scope: fmt.Sprint(p.Index),
+			Message: fmt.Sprintf("listener %q forwards %s by an older route, so this one gets nothing of it: use another listener, or delete the older route",
+				a.Listener.Spec.Name, what),
+		})
+	}
+	return &told
+}
+
+// taken are the hosts of a route on a listener of layer 4 that older routes have.
+func (t *Tables) taken(r *flow.Read, a attachedListener, route string) []string {
+	var lost []string
+	for _, f := range t.forwarded(r, a.Listener) {
+		if f.Route == route {
+			break
+		}
+		for _, host := range f.Hosts {
+			if slices.Contains(a.Hosts, host) && !slices.Contains(lost, host) {
+				lost = append(lost, host)
+			}
+		}
+	}
+	return lost
+}
+
 func equalContests(a, b contestRow) bool { return maps.EqualFunc(a, b, (*routeRow).equal) }
 
 // settle takes from a route the listeners that it loses.

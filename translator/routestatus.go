@@ -18,6 +18,7 @@ func (t *Tables) routeStatus(r *flow.Read, key string, route *routeRow) (*Status
 	var parents []*parentRow
 	for i := range route.Parents {
 		if p, ok := t.parents.Get(r, parentKey(key, i)); ok {
+			p = t.outranked(r, p)
 			parents = append(parents, p)
 			problems = append(problems, p.Problems...)
 		}

@@ -144,3 +144,41 @@ func TestHistoriesReachEveryTable(t *testing.T) {
 		}
 	}
 }
+
+// TestRouteOfLayer4TouchesItsListenerOnly: what a TCPRoute changes is the one listener that it is attached to, and the cluster that it brings.
+func TestRouteOfLayer4TouchesItsListenerOnly(t *testing.T) {
+	w := benchWorld(t, 10)
+	gateway := benchEvents(0)[1].Object.(*gwapiv1.Gateway)
+	gateway.Generation++
+	for i := range 3 {
+		gateway.Spec.Listeners = append(gateway.Spec.Listeners, gwapiv1.Listener{
+			Name: gwapiv1.SectionName(fmt.Sprintf("tcp-%d", i)), Protocol: gwapiv1.TCPProtocolType, Port: int32(9000 + i),
+		})
+	}
+	route := func(generation int64, service string) *gwapiv1.TCPRoute {
+		r := &gwapiv1.TCPRoute{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "r", UID: "r", Generation: generation}}
+		r.Spec.ParentRefs = []gwapiv1.ParentReference{{Name: "g", SectionName: ptr(gwapiv1.SectionName("tcp-1"))}}
+		ref := gwapiv1.BackendRef{}
+		ref.Name, ref.Port = gwapiv1.ObjectName(service), ptr[int32](80)
+		r.Spec.Rules = []gwapiv1.TCPRouteRule{{BackendRefs: []gwapiv1.BackendRef{ref}}}
+		return r
+	}
+	if _, err := w.Apply([]Event{{Object: gateway}, {Object: route(1, "s1")}}); err != nil {
+		t.Fatal(err)
+	}
+	outcome, err := w.Apply([]Event{{Object: route(2, "s450")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var changed []Name
+	for _, d := range outcome.Deltas {
+		for _, r := range d.Changed {
+			changed = append(changed, Name{r.Type, r.Name})
+		}
+	}
+	slices.SortFunc(changed, compareNames)
+	want := []Name{{typeCluster, "service/n/s450/80"}, {typeEndpoints, "service/n/s450/80"}, {typeListener, "n/g/tcp-1"}}
+	if diff := cmp.Diff(want, changed); diff != "" {
+		t.Errorf("what Envoy gets (-want +got):\n%s", diff)
+	}
+}
