@@ -54,10 +54,15 @@ func (b backend) equal(o backend) bool {
 	if b.Service == nil || o.Service == nil {
 		return b.Service == o.Service && b.Weight == o.Weight && b.Port.Protocol == o.Port.Protocol
 	}
-	return b.Kind == o.Kind && b.Service.Spec.Type == o.Service.Spec.Type && b.Service.Spec.ExternalName == o.Service.Spec.ExternalName &&
-		b.Service.Namespace == o.Service.Namespace && b.Service.Name == o.Service.Name && b.Port.Name == o.Port.Name && b.HTTP2 == o.HTTP2 &&
-		b.Port.Protocol == o.Port.Protocol && b.Port.Port == o.Port.Port && deref(b.Port.AppProtocol) == deref(o.Port.AppProtocol) &&
-		b.Weight == o.Weight && b.TLS.equal(o.TLS)
+	return b.Kind == o.Kind && b.HTTP2 == o.HTTP2 && b.Weight == o.Weight && b.TLS.equal(o.TLS) && sameService(b.Service, o.Service) && samePort(&b.Port, &o.Port)
+}
+
+func sameService(a, b *corev1.Service) bool {
+	return a.Namespace == b.Namespace && a.Name == b.Name && a.Spec.Type == b.Spec.Type && a.Spec.ExternalName == b.Spec.ExternalName
+}
+
+func samePort(a, b *corev1.ServicePort) bool {
+	return a.Name == b.Name && a.Protocol == b.Protocol && a.Port == b.Port && deref(a.AppProtocol) == deref(b.AppProtocol)
 }
 
 func (row *rulesRow) equal(o *rulesRow) bool {

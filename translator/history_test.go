@@ -255,7 +255,10 @@ func (h *history) grant() Object {
 			{Group: v1alpha1.GroupName, Kind: "BackendTrafficPolicy", Namespace: "n1"},
 		},
 		To: []gwapiv1.ReferenceGrantTo{
-			{Kind: "Service"}, {Group: mcsv1alpha1.GroupName, Kind: "ServiceImport"}, {Kind: "Secret"}, {Kind: "ConfigMap"},
+			{Kind: "Service"},
+			{Group: mcsv1alpha1.GroupName, Kind: "ServiceImport"},
+			{Kind: "Secret"},
+			{Kind: "ConfigMap"},
 			{Group: gwapiv1.GroupName, Kind: "HTTPRoute"},
 		},
 	}}

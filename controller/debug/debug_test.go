@@ -79,11 +79,11 @@ func fetch(t *testing.T, server *httptest.Server, path, accept string) (int, str
 func TestPages(t *testing.T) {
 	server := newServer(t)
 	for path, want := range map[string][]string{
-		"/":                                     {"/tables", "batches"},
-		"/tables":                               {"virtual hosts", "COMPUTED"},
-		"/tables/parents":                       {"shop/cart|0"},
+		"/":                                    {"/tables", "batches"},
+		"/tables":                              {"virtual hosts", "COMPUTED"},
+		"/tables/parents":                      {"shop/cart|0"},
 		"/tables/claims/HTTPRoute/shop/cart|0": {"routes[HTTPRoute/shop/cart]", "gateways[shop/web]"},
-		"/tables/rules/HTTPRoute/shop/cart":     {"Service[shop/nowhere] (missing)"},
+		"/tables/rules/HTTPRoute/shop/cart":    {"Service[shop/nowhere] (missing)"},
 		"/tables/route statuses/HTTPRoute/shop/cart":   {`"reason": "BackendNotFound"`, "create it or correct the name"},
 		"/tables/route configurations/shop/web|TCP/80": {`"name":`, "virtualHosts", "directResponse"},
 		"/batches": {"4", "route statuses 1"},
