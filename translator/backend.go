@@ -155,7 +155,7 @@ func (t *Tables) backend(r *flow.Read, route *routeRow, ref *gwapiv1.HTTPBackend
 		}
 	}
 	if isExternal(service) {
-		if problem := t.checkExternal(service); problem != nil {
+		if problem := t.checkExternal(b, service); problem != nil {
 			return b, problem
 		}
 	}

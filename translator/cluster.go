@@ -127,8 +127,8 @@ func plain(backends []backend) []backend {
 }
 
 // together puts all usable backends into one cluster, named by its content; the unusable ones keep their share, and so do those that are
-// only a name, since Envoy does not resolve names beside endpoints. It has no other way to share out datagrams, so there both are part of
-// the cluster, see discarded.
+// only a name, since Envoy does not resolve names beside endpoints. It has no other way to share out datagrams, so there the unusable
+// ones are part of the cluster, see discarded.
 func (f *clusterForm) together(backends []backend) []*clusterUse {
 	uses := f.apart(backends)
 	endpoints := func(b backend) bool { return f.reaches(b) && !isExternal(b.Service) }

@@ -27,7 +27,7 @@ func (c *clusterUse) external() bool {
 
 // checkExternal finds why a Service of type ExternalName is not served. Where it may be, who writes Services can have Envoy call any name
 // that it can resolve, so the names of Envoy's own host are refused.
-func (t *Tables) checkExternal(s *corev1.Service) *verdict.Problem {
+func (t *Tables) checkExternal(b backend, s *corev1.Service) *verdict.Problem {
 	problem := &verdict.Problem{Field: ".name", Reason: string(gwapiv1.RouteReasonUnsupportedValue), Weight: verdict.Unresolved}
 	host := strings.ToLower(strings.TrimSuffix(s.Spec.ExternalName, "."))
 	_, err := netip.ParseAddr(host)
@@ -41,6 +41,9 @@ func (t *Tables) checkExternal(s *corev1.Service) *verdict.Problem {
 	case host == "localhost" || strings.HasSuffix(host, ".localhost"):
 		problem.Message = fmt.Sprintf("externalName %q of Service %s/%s is Envoy's own host, which is not served; name another host",
 			s.Spec.ExternalName, s.Namespace, s.Name)
+	case b.datagrams():
+		problem.Message = fmt.Sprintf("Service %s/%s is of type ExternalName, to which datagrams are not sent; refer to a Service with endpoints",
+			s.Namespace, s.Name)
 	default:
 		return nil
 	}
@@ -52,7 +55,7 @@ func resolveExternal(b backend, s *corev1.Service, port gwapiv1.PortNumber) (bac
 	if len(s.Spec.Ports) > 0 {
 		return b, false
 	}
-	b.Service, b.Port = s, corev1.ServicePort{Port: port}
+	b.Service, b.Port = s, corev1.ServicePort{Port: port, Protocol: b.Port.Protocol}
 	return b, true
 }
 
