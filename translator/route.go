@@ -79,6 +79,8 @@ var httpRoutes = routeKind{
 
 // routeRow is a route of any kind, with what all kinds have in one form.
 type routeRow struct {
+	// Key is that of the row: routes of different kinds may have the same name.
+	Key       string
 	Object    Object
 	Kind      *routeKind
 	Parents   []gwapiv1.ParentReference
@@ -89,8 +91,7 @@ type routeRow struct {
 
 func (row *routeRow) equal(o *routeRow) bool { return row.Object == o.Object }
 
-// key is that of the route's row: routes of different kinds may have the same name.
-func (row *routeRow) key() string { return routeKey(string(row.Kind.Name), keyOf(row.Object)) }
+func (row *routeRow) key() string { return row.Key }
 
 // name is the route as it stands in the names of what is made of it.
 func (row *routeRow) name() string {
@@ -110,8 +111,8 @@ func routeKindOf(o Object) *routeKind {
 }
 
 // route brings a route into the form of all kinds.
-func (t *Tables) route(_ *flow.Read, _ string, o Object) (*routeRow, bool) {
-	row := &routeRow{Object: o, Kind: routeKindOf(o)}
+func (t *Tables) route(_ *flow.Read, key string, o Object) (*routeRow, bool) {
+	row := &routeRow{Key: key, Object: o, Kind: routeKindOf(o)}
 	row.Kind.read(o, row)
 	return row, true
 }
