@@ -35,30 +35,74 @@ func (t *Tables) contest(_ *flow.Read, listener string, members []flow.Row[*pare
 		return cmp.Or(cmp.Compare(age(x.Object), age(y.Object)), cmp.Compare(keyOf(x.Object), keyOf(y.Object)), cmp.Compare(x.Kind.Name, y.Kind.Name))
 	})
 	lost := contestRow{}
-	accepted := map[*routeKind][]*parentRow{}
+	accepted := map[*routeKind]*occupied{}
 	for _, m := range members {
 		p := m.Value
 		if winner := rival(accepted, p, listener); winner != nil {
 			lost[p.Route.key()] = winner.Route
-		} else {
-			accepted[p.Route.Kind] = append(accepted[p.Route.Kind], p)
+			continue
 		}
+		if accepted[p.Route.Kind] == nil {
+			accepted[p.Route.Kind] = &occupied{at: map[string]int{}, below: map[string]int{}}
+		}
+		accepted[p.Route.Kind].add(p, p.hosts(listener))
 	}
 	return lost, len(lost) > 0
 }
 
 // rival is the first accepted route of another kind that shares a host of the listener.
-func rival(accepted map[*routeKind][]*parentRow, p *parentRow, listener string) *parentRow {
+func rival(accepted map[*routeKind]*occupied, p *parentRow, listener string) *parentRow {
 	for kind, others := range accepted {
 		if kind == p.Route.Kind {
 			continue
 		}
-		i := slices.IndexFunc(others, func(o *parentRow) bool { return overlap(o.hosts(listener), p.hosts(listener)) })
-		if i >= 0 {
-			return others[i]
+		if first := others.first(p.hosts(listener)); first != nil {
+			return first
 		}
 	}
 	return nil
+}
+
+// occupied are the hosts that routes of a kind have on a listener. Each is found without looking at all others.
+type occupied struct {
+	routes []*parentRow
+	// at tells which of the routes is the first with a hostname, below which is the first with a hostname that is covered by a wildcard.
+	at, below map[string]int
+}
+
+func (o *occupied) add(p *parentRow, hosts []string) {
+	first := func(in map[string]int, host string) {
+		if _, taken := in[host]; !taken {
+			in[host] = len(o.routes)
+		}
+	}
+	for _, host := range hosts {
+		first(o.at, host)
+		first(o.below, anyHost)
+		for _, wild := range covering(host)[1:] {
+			first(o.below, wild)
+		}
+	}
+	o.routes = append(o.routes, p)
+}
+
+// first is the first route with a hostname that some host has in common with these; nil if there is none.
+func (o *occupied) first(hosts []string) *parentRow {
+	best := len(o.routes)
+	for _, host := range hosts {
+		for _, pattern := range append(covering(host), anyHost) {
+			if i, ok := o.at[pattern]; ok {
+				best = min(best, i)
+			}
+		}
+		if i, ok := o.below[host]; ok {
+			best = min(best, i)
+		}
+	}
+	if best == len(o.routes) {
+		return nil
+	}
+	return o.routes[best]
 }
 
 // hosts are those that the route has on a listener.
@@ -69,13 +113,6 @@ func (p *parentRow) hosts(listener string) []string {
 		}
 	}
 	return nil
-}
-
-// overlap reports whether some host matches a pattern of both.
-func overlap(a, b []string) bool {
-	return slices.ContainsFunc(a, func(x string) bool {
-		return slices.ContainsFunc(b, func(y string) bool { return covers(x, y) || covers(y, x) })
-	})
 }
 
 // outranked tells a route of layer 4 where older ones take its connections. It is accepted and attached all the same, as the official conformance

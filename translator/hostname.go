@@ -38,6 +38,17 @@ func covers(pattern, host string) bool {
 	return wild && strings.HasSuffix(host, suffix) && host != anyHost && len(host) > len(suffix)
 }
 
+// covering lists the hostnames, other than no hostname, that cover a host: itself and the wildcards above it.
+func covering(host string) []string {
+	patterns := []string{host}
+	for i, c := range host {
+		if wild := "*" + host[i:]; c == '.' && wild != host {
+			patterns = append(patterns, wild)
+		}
+	}
+	return patterns
+}
+
 // moreSpecific reports whether the first of two patterns that both cover a host wins it: exact before wildcard, longer before shorter.
 func moreSpecific(a, b string) bool {
 	if wa, wb := strings.HasPrefix(a, "*"), strings.HasPrefix(b, "*"); wa != wb {
