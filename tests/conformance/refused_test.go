@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -45,7 +46,8 @@ var foundation = []string{"Namespace", "Secret", "ConfigMap", "Service", "Refere
 // writeRefusals sends each object of the suite once more, as a dry run into namespaces of level enforce in which all that it may refer
 // to is stored, and puts what was denied into a page. What was not seen yet can only be missed, so all are sent until two rounds agree.
 func writeRefusals(t *testing.T, options *suite.ConformanceOptions, path string) {
-	ctx := context.Background()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
 	all, err := manifests(options)
 	if err == nil {
 		err = lay(ctx, options.Client, all)
@@ -132,17 +134,37 @@ func lay(ctx context.Context, c client.Client, all []manifest) error {
 			if m.object.GetKind() != kind {
 				continue
 			}
-			err := c.Create(ctx, m.object.DeepCopy())
-			if kind == "Namespace" && (err == nil || apierrors.IsAlreadyExists(err)) {
-				const enforce = `{"metadata":{"labels":{"gatehouse.dev/admission":"enforce"}}}`
-				err = c.Patch(ctx, m.object.DeepCopy(), client.RawPatch(types.MergePatchType, []byte(enforce)))
+			var err error
+			if kind == "Namespace" {
+				err = enforce(ctx, c, m.object)
+			} else if err = c.Create(ctx, m.object.DeepCopy()); apierrors.IsAlreadyExists(err) {
+				err = nil
 			}
-			if err != nil && !apierrors.IsAlreadyExists(err) {
+			if err != nil {
 				return fmt.Errorf("store %s: %w", m, err)
 			}
 		}
 	}
 	return nil
+}
+
+// enforce makes a namespace of level enforce, or one that is there to one. Those of the tests are being deleted when the suite ends,
+// so it waits until they are gone.
+func enforce(ctx context.Context, c client.Client, namespace *unstructured.Unstructured) error {
+	for ; ; time.Sleep(100 * time.Millisecond) {
+		err := c.Create(ctx, namespace.DeepCopy())
+		if err != nil && !apierrors.IsAlreadyExists(err) {
+			return err
+		}
+		const label = `{"metadata":{"labels":{"gatehouse.dev/admission":"enforce"}}}`
+		now := namespace.DeepCopy()
+		err = c.Patch(ctx, now, client.RawPatch(types.MergePatchType, []byte(label)))
+		switch {
+		case apierrors.IsNotFound(err) || err == nil && now.GetDeletionTimestamp() != nil:
+		default:
+			return err
+		}
+	}
 }
 
 // judge sends each object of Gateway API as a dry run. That it is stored already is found out only after admission.
