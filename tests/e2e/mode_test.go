@@ -44,7 +44,17 @@ func (s scene) has(t *testing.T, gateway, namespace, want string) {
 func TestFleetsBesideTheirGateways(t *testing.T) {
 	s := newScene(t, "beside")
 	s.apply(t, fmt.Sprintf(echoServer, "a", 1), plainGateway, route("r", "beside.example.com"))
-	settles(t, address(t, s.namespace, "gw"), "GET beside.example.com/", http.StatusOK)
+	serves := func() {
+		t.Helper()
+		eventually(t, "the Gateway serves at the address that it has by then", func() error {
+			a, err := ask(address(t, s.namespace, "gw"), "GET beside.example.com/")
+			if err == nil && a.code != http.StatusOK {
+				err = fmt.Errorf("answered %d", a.code)
+			}
+			return err
+		})
+	}
+	serves()
 
 	t.Cleanup(func() {
 		deployMode(t, "ControllerNamespace")
@@ -58,7 +68,7 @@ func TestFleetsBesideTheirGateways(t *testing.T) {
 	s.has(t, "gw", "gatehouse-system", "")
 	whole := "deployment.apps/gw service/gw serviceaccount/gw configmap/gw"
 	s.has(t, "gw", s.namespace, whole)
-	settles(t, address(t, s.namespace, "gw"), "GET beside.example.com/", http.StatusOK)
+	serves()
 	s.becomes(t, "gateway/gw", message(".status", "Programmed"), "1/1 envoy replicas available")
 	if pods := s.kubectl(t, "get", "pods", "-l", "gateway.networking.k8s.io/gateway-name=gw", "-o", "name"); !strings.HasPrefix(pods, "pod/gw-") {
 		t.Errorf("pods with the label of the Gateway: %q", pods)
@@ -66,14 +76,14 @@ func TestFleetsBesideTheirGateways(t *testing.T) {
 
 	s.kubectl(t, "delete", "service", "gw")
 	s.has(t, "gw", s.namespace, whole)
-	settles(t, address(t, s.namespace, "gw"), "GET beside.example.com/", http.StatusOK)
+	serves()
 
 	s.apply(t, strings.Replace(plainGateway, "name: gw", "name: a", 1))
 	s.becomes(t, "gateway/a", reason(".status", "Programmed"), "NoResources")
 	if why := s.kubectl(t, "get", "gateway", "a", "-o", "jsonpath="+message(".status", "Programmed")); !strings.Contains(why, "Service "+s.namespace+"/a exists") {
 		t.Errorf("Gateway a, whose name a Service has: %s", why)
 	}
-	settles(t, address(t, s.namespace, "gw"), "GET beside.example.com/", http.StatusOK) // The Service still leads to its pods.
+	serves() // The Service still leads to its pods.
 
 	s.kubectl(t, "delete", "gateway", "gw", "a")
 	s.has(t, "gw", s.namespace, "")
