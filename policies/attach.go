@@ -16,7 +16,7 @@ import (
 // as a key.
 type Target struct {
 	Kind, Namespace, Name string
-	// Section is the name of a Gateway's listener, of a route's rule or of a Service's port; empty means the whole object.
+	// Section is the name of a listener of a Gateway or ListenerSet, of a route's rule or of a Service's port; empty means the whole object.
 	Section string
 }
 
@@ -46,13 +46,14 @@ type Reference struct {
 
 // sections holds what a section of each target kind is called. A kind that is not here has no sections.
 var sections = map[string]string{
-	"Gateway":   "listener",
-	"HTTPRoute": "rule",
-	"GRPCRoute": "rule",
-	"Service":   "port",
-	"TLSRoute":  "rule",
-	"TCPRoute":  "rule",
-	"UDPRoute":  "rule",
+	"Gateway":     "listener",
+	"ListenerSet": "listener",
+	"HTTPRoute":   "rule",
+	"GRPCRoute":   "rule",
+	"Service":     "port",
+	"TLSRoute":    "rule",
+	"TCPRoute":    "rule",
+	"UDPRoute":    "rule",
 }
 
 func sectionWord(kind string) string {

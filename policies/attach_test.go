@@ -67,7 +67,7 @@ targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: orders}]`
 			spec: `targetRefs: [{group: gateway.networking.k8s.io, kind: MeshRoute, name: orders}]`,
 			want: []reference{{
 				Target: Target{"MeshRoute", "shop", "orders", ""}, Field: "spec.targetRefs[0]",
-				Problems: []string{`Unresolved TargetNotFound spec.targetRefs[0].kind: kind "MeshRoute" is not served as a target of a BackendTrafficPolicy, so it has no effect there: write Gateway, HTTPRoute, GRPCRoute, TLSRoute, TCPRoute or UDPRoute`},
+				Problems: []string{`Unresolved TargetNotFound spec.targetRefs[0].kind: kind "MeshRoute" is not served as a target of a BackendTrafficPolicy, so it has no effect there: write Gateway, ListenerSet, HTTPRoute, GRPCRoute, TLSRoute, TCPRoute or UDPRoute`},
 			}},
 		},
 		"another group, no name": {
@@ -180,7 +180,7 @@ func TestSelectorProblems(t *testing.T) {
 		`Invalid Invalid spec.targetSelectors[2].namespaces.selector: from is Selector, so selector must say which namespaces: add it, or write from: Same or from: All`,
 		`Invalid Invalid spec.targetSelectors[3].namespaces.from: "Some" is not known: write Same, All or Selector`,
 		`Invalid Invalid spec.targetSelectors[4].namespaces.selector: the labels cannot be matched, values: Invalid value: ["x"]: values set must be empty for exists and does not exist: correct that key, operator or value`,
-		`Unresolved TargetNotFound spec.targetSelectors[5].kind: kind "UDPRoute" is not served as a target of a SecurityPolicy, so it has no effect there: write Gateway, HTTPRoute, GRPCRoute or TCPRoute`,
+		`Unresolved TargetNotFound spec.targetSelectors[5].kind: kind "UDPRoute" is not served as a target of a SecurityPolicy, so it has no effect there: write Gateway, ListenerSet, HTTPRoute, GRPCRoute or TCPRoute`,
 		`Invalid Invalid spec.targetSelectors[6].group: group "apps" cannot be targeted: write gateway.networking.k8s.io`,
 	}
 	if diff := cmp.Diff(want, lines(problems)); diff != "" {

@@ -40,12 +40,12 @@ type Kind struct {
 var Kinds = []Kind{
 	{
 		Kind:    "BackendTrafficPolicy",
-		Targets: []string{"Gateway", "HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute"},
+		Targets: []string{"Gateway", "ListenerSet", "HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute"},
 		New:     func() Object { return &v1alpha1.BackendTrafficPolicy{} },
 	},
 	{
 		Kind:    "SecurityPolicy",
-		Targets: []string{"Gateway", "HTTPRoute", "GRPCRoute", "TCPRoute"},
+		Targets: []string{"Gateway", "ListenerSet", "HTTPRoute", "GRPCRoute", "TCPRoute"},
 		New:     func() Object { return &v1alpha1.SecurityPolicy{} },
 	},
 }

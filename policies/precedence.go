@@ -62,11 +62,12 @@ func Conflicted(kind Kind, loser metav1.Object, field string, target Target, win
 	}
 }
 
-// Chain lists where a policy can be attached to what a rule of a route serves on a listener of a Gateway, the most specific
-// place first. The sections name the rule and the listener; a rule without a name has an empty one.
-func Chain(rule, listener Target) []Target {
-	chain := make([]Target, 0, 4)
-	for _, t := range []Target{rule, listener} {
+// Chain lists where a policy can be attached to what a rule of a route serves on a listener, the most specific place first. Given are
+// the rule, the listener and what is above that, which is the Gateway of a ListenerSet's listener. The sections name the rule and
+// the listener; a rule without a name has an empty one.
+func Chain(places ...Target) []Target {
+	chain := make([]Target, 0, 5)
+	for _, t := range places {
 		if t.Section != "" {
 			chain = append(chain, t)
 		}

@@ -43,6 +43,8 @@ func (s *Status) Apply(controller gwapiv1.GatewayController, old Object, now met
 		m.gateway(&o.Status, s.Desired.(*gwapiv1.GatewayStatus))
 	case *gwapiv1.BackendTLSPolicy:
 		o.Status.Ancestors = m.ancestors(o.Status.Ancestors, s.Desired.(*gwapiv1.PolicyStatus).Ancestors)
+	case *gwapiv1.ListenerSet:
+		m.listenerSet(&o.Status, s.Desired.(*gwapiv1.ListenerSetStatus))
 	case policies.Object:
 		status := o.GetPolicyStatus()
 		status.Ancestors = m.ancestors(status.Ancestors, s.Desired.(*gwapiv1.PolicyStatus).Ancestors)
@@ -109,12 +111,42 @@ func (m *merger) gateway(old, desired *gwapiv1.GatewayStatus) {
 		old.Addresses = desired.Addresses
 		m.note(Verdicts)
 	}
-	listeners := make([]gwapiv1.ListenerStatus, 0, len(desired.Listeners))
-	for _, want := range desired.Listeners {
-		at := slices.IndexFunc(old.Listeners, func(l gwapiv1.ListenerStatus) bool { return l.Name == want.Name })
+	if deref(old.AttachedListenerSets) != deref(desired.AttachedListenerSets) {
+		old.AttachedListenerSets = desired.AttachedListenerSets
+		m.note(Counts)
+	}
+	old.Listeners = m.listeners(old.Listeners, desired.Listeners)
+}
+
+func (m *merger) listenerSet(old, desired *gwapiv1.ListenerSetStatus) {
+	old.Conditions = m.conditions(old.Conditions, desired.Conditions)
+	old.Listeners = convert(m.listeners(convert(old.Listeners, listenerOf), convert(desired.Listeners, listenerOf)), entryOf)
+}
+
+// The statuses of listeners of Gateways and of ListenerSets have the same fields.
+func listenerOf(s gwapiv1.ListenerEntryStatus) gwapiv1.ListenerStatus {
+	return gwapiv1.ListenerStatus(s)
+}
+
+func entryOf(s gwapiv1.ListenerStatus) gwapiv1.ListenerEntryStatus {
+	return gwapiv1.ListenerEntryStatus(s)
+}
+
+func convert[A, B any](list []A, to func(A) B) []B {
+	converted := make([]B, len(list))
+	for i, v := range list {
+		converted[i] = to(v)
+	}
+	return converted
+}
+
+func (m *merger) listeners(old, desired []gwapiv1.ListenerStatus) []gwapiv1.ListenerStatus {
+	listeners := make([]gwapiv1.ListenerStatus, 0, len(desired))
+	for _, want := range desired {
+		at := slices.IndexFunc(old, func(l gwapiv1.ListenerStatus) bool { return l.Name == want.Name })
 		var had gwapiv1.ListenerStatus
 		if at >= 0 {
-			had = old.Listeners[at]
+			had = old[at]
 		}
 		want.Conditions = m.conditions(had.Conditions, want.Conditions)
 		if had.AttachedRoutes != want.AttachedRoutes {
@@ -125,10 +157,10 @@ func (m *merger) gateway(old, desired *gwapiv1.GatewayStatus) {
 		}
 		listeners = append(listeners, want)
 	}
-	if len(listeners) != len(old.Listeners) {
+	if len(listeners) != len(old) {
 		m.note(Verdicts)
 	}
-	old.Listeners = listeners
+	return listeners
 }
 
 func equalKinds(a, b gwapiv1.RouteGroupKind) bool {

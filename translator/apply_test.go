@@ -99,3 +99,37 @@ func FuzzConditions(f *testing.F) {
 		}
 	})
 }
+
+// FuzzListenerStatuses: merging the statuses of a ListenerSet's listeners leaves those that are desired, in their order, and is done after once.
+func FuzzListenerStatuses(f *testing.F) {
+	f.Add(uint64(1))
+	f.Fuzz(func(t *testing.T, seed uint64) {
+		r := rand.New(rand.NewPCG(seed, 3))
+		some := func() (s gwapiv1.ListenerSetStatus) {
+			for _, i := range r.Perm(4)[:r.IntN(5)] {
+				s.Listeners = append(s.Listeners, gwapiv1.ListenerEntryStatus{
+					Name: gwapiv1.SectionName(rune('a' + i)), AttachedRoutes: int32(r.IntN(2)),
+					Conditions: []metav1.Condition{{Type: "Accepted", Status: []metav1.ConditionStatus{"True", "False"}[r.IntN(2)], Reason: "R"}},
+				})
+			}
+			return s
+		}
+		old, desired := &gwapiv1.ListenerSet{}, some()
+		old.Status = some()
+		s := newStatus(old, nil, &desired)
+		once, _ := s.Apply(controllerName, old, metav1.Unix(5, 0))
+		twice, change := s.Apply(controllerName, once, metav1.Unix(6, 0))
+		if change != Nothing || !cmp.Equal(once, twice) {
+			t.Errorf("a second merge changed\n%v to\n%v", once, twice)
+		}
+		names := func(list []gwapiv1.ListenerEntryStatus) (text string) {
+			for _, l := range list {
+				text += string(l.Name)
+			}
+			return text
+		}
+		if got, want := names(once.(*gwapiv1.ListenerSet).Status.Listeners), names(desired.Listeners); got != want {
+			t.Errorf("listeners %q, want %q", got, want)
+		}
+	})
+}

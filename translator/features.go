@@ -25,6 +25,8 @@ var served = []features.FeatureName{
 	features.SupportBackendTLSPolicy,
 	features.SupportBackendTLSPolicySANValidation,
 
+	features.SupportListenerSet,
+
 	features.SupportReferenceGrant,
 
 	features.SupportGRPCRoute,

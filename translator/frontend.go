@@ -68,6 +68,9 @@ func (t *Tables) validateClients(r *flow.Read, l *listenerRow) {
 		}
 	}
 	for _, p := range problems {
+		if l.Set != nil {
+			p.Field = "spec.parentRef" // It is the Gateway's setting.
+		}
 		l.problem(p)
 	}
 	l.Clients = &clientValidation{Trust: trust, Fallback: validation.Mode == gwapiv1.AllowInsecureFallback}

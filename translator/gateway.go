@@ -10,6 +10,10 @@ import (
 	"gatehouse/translator/flow"
 )
 
+// conditionListenerSets marks problems of allowedListeners, which keep ListenerSets out and hurt nothing of the Gateway itself. Gateway API
+// has no condition for them.
+const conditionListenerSets = "ListenerSets"
+
 // gatewayRow is a Gateway of one of our classes, with the settings of its fleet.
 type gatewayRow struct {
 	Gateway    *gwapiv1.Gateway
@@ -61,6 +65,12 @@ func (t *Tables) gateway(r *flow.Read, key string, g *gwapiv1.Gateway) (*gateway
 	}
 	row.Problems = append(row.Problems, addressProblems(g)...)
 	t.clientCertificate(r, key, row)
+	if a := g.Spec.AllowedListeners; a != nil && a.Namespaces != nil && deref(a.Namespaces.From) == gwapiv1.NamespacesFromSelector {
+		if p := selectorProblem("spec.allowedListeners.namespaces.selector", a.Namespaces.Selector); p != nil {
+			p.Condition = conditionListenerSets
+			row.Problems = append(row.Problems, *p)
+		}
+	}
 	return row, true
 }
 

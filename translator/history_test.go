@@ -66,7 +66,7 @@ func (h *history) object() Object {
 			return o
 		}
 	}
-	return pick(h, h.class, h.gateway, h.gateway, h.route, h.route, h.route, h.grpcRoute, h.layer4Route, h.service, h.serviceImport, h.slice, h.secret, h.labelled, h.grant,
+	return pick(h, h.class, h.gateway, h.gateway, h.listenerSet, h.route, h.route, h.route, h.grpcRoute, h.layer4Route, h.service, h.serviceImport, h.slice, h.secret, h.labelled, h.grant,
 		h.envoyProxy, h.backendTraffic, h.security, h.configMap, h.backendTLS)()
 }
 
@@ -103,23 +103,13 @@ func (h *history) gateway() Object {
 	if h.IntN(2) == 0 {
 		g.Spec.TLS = h.gatewayTLS()
 	}
-	for i := range 1 + h.IntN(3) {
-		l := gwapiv1.Listener{Name: gwapiv1.SectionName(fmt.Sprintf("l%d", i)), Port: pick[int32](h, 80, 80, 443, 8080), Protocol: pick(h, gwapiv1.HTTPProtocolType, gwapiv1.HTTPProtocolType, gwapiv1.HTTPSProtocolType, gwapiv1.TLSProtocolType, gwapiv1.TCPProtocolType, gwapiv1.UDPProtocolType, "SCTP")}
-		l.Hostname = maybe(h, gwapiv1.Hostname(h.hostname()))
-		if l.Protocol == gwapiv1.HTTPSProtocolType || l.Protocol == gwapiv1.TLSProtocolType {
-			l.TLS = &gwapiv1.ListenerTLSConfig{CertificateRefs: []gwapiv1.SecretObjectReference{{Name: "s", Namespace: maybe(h, gwapiv1.Namespace(h.namespace()))}}}
-		}
-		if l.Protocol == gwapiv1.TLSProtocolType {
-			l.TLS.Mode = pick(h, ptr(gwapiv1.TLSModeTerminate), ptr(gwapiv1.TLSModePassthrough))
-		}
-		if h.IntN(2) == 0 {
-			l.AllowedRoutes = &gwapiv1.AllowedRoutes{Namespaces: &gwapiv1.RouteNamespaces{
-				From:     pick(h, ptr(gwapiv1.NamespacesFromAll), ptr(gwapiv1.NamespacesFromSelector)),
-				Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"team": "a"}},
-			}}
-		}
-		g.Spec.Listeners = append(g.Spec.Listeners, l)
+	if h.IntN(4) > 0 {
+		g.Spec.AllowedListeners = &gwapiv1.AllowedListeners{Namespaces: &gwapiv1.ListenerNamespaces{
+			From:     pick(h, ptr(gwapiv1.NamespacesFromAll), ptr(gwapiv1.NamespacesFromSame), ptr(gwapiv1.NamespacesFromSelector)),
+			Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"team": "a"}},
+		}}
 	}
+	g.Spec.Listeners = h.listeners()
 	return g
 }
 
@@ -132,9 +122,13 @@ func ptr[T any](v T) *T { return &v }
 
 func (h *history) parents() (refs []gwapiv1.ParentReference) {
 	for range 1 + h.IntN(2) {
-		refs = append(refs, gwapiv1.ParentReference{
+		ref := gwapiv1.ParentReference{
 			Name: gwapiv1.ObjectName(pick(h, "g1", "g1", "g2", "g2", "g3")), Namespace: h.elsewhere(), SectionName: maybe(h, gwapiv1.SectionName("l1")),
-		})
+		}
+		if h.IntN(3) == 0 {
+			ref.Kind, ref.Name = ptr(gwapiv1.Kind("ListenerSet")), gwapiv1.ObjectName(pick(h, "ls1", "ls2", "ls3"))
+		}
+		refs = append(refs, ref)
 	}
 	return refs
 }
@@ -251,7 +245,7 @@ func (h *history) labelled() Object {
 func (h *history) grant() Object {
 	return &gwapiv1.ReferenceGrant{ObjectMeta: h.meta(h.namespace(), "grant"), Spec: gwapiv1.ReferenceGrantSpec{
 		From: []gwapiv1.ReferenceGrantFrom{
-			{Group: gwapiv1.GroupName, Kind: pick[gwapiv1.Kind](h, "HTTPRoute", "GRPCRoute", "TLSRoute", "UDPRoute", "Gateway"), Namespace: gwapiv1.Namespace(h.namespace())},
+			{Group: gwapiv1.GroupName, Kind: pick[gwapiv1.Kind](h, "HTTPRoute", "GRPCRoute", "TLSRoute", "UDPRoute", "Gateway", "ListenerSet"), Namespace: gwapiv1.Namespace(h.namespace())},
 			{Group: v1alpha1.GroupName, Kind: "BackendTrafficPolicy", Namespace: "n1"},
 		},
 		To: []gwapiv1.ReferenceGrantTo{
@@ -267,15 +261,18 @@ func (h *history) grant() Object {
 func (h *history) targets() v1alpha1.PolicyTargetReferences {
 	if h.IntN(4) == 0 {
 		return v1alpha1.PolicyTargetReferences{TargetSelectors: []v1alpha1.TargetSelector{{
-			Kind: pick[gwapiv1.Kind](h, "HTTPRoute", "GRPCRoute", "Gateway"), MatchLabels: map[string]string{"team": "a"},
+			Kind: pick[gwapiv1.Kind](h, "HTTPRoute", "GRPCRoute", "Gateway", "ListenerSet"), MatchLabels: map[string]string{"team": "a"},
 			Namespaces: &v1alpha1.TargetSelectorNamespaces{From: pick(h, v1alpha1.TargetNamespacesSame, v1alpha1.TargetNamespacesAll)},
 		}}}
 	}
 	target := gwapiv1.LocalPolicyTargetReferenceWithSectionName{SectionName: maybe(h, gwapiv1.SectionName(pick(h, "l1", "rule")))}
 	target.Group = gwapiv1.GroupName
-	if h.IntN(2) == 0 {
+	switch h.IntN(5) {
+	case 0, 1:
 		target.Kind, target.Name = "Gateway", "g1"
-	} else {
+	case 2:
+		target.Kind, target.Name = "ListenerSet", "ls1"
+	default:
 		target.Kind, target.Name = pick[gwapiv1.Kind](h, "HTTPRoute", "GRPCRoute", "TCPRoute"), "r1"
 	}
 	return v1alpha1.PolicyTargetReferences{TargetRefs: []gwapiv1.LocalPolicyTargetReferenceWithSectionName{target}}
@@ -311,7 +308,7 @@ func (h *history) event() Event {
 		h.fleets[r.Key] = r.Fleet
 		return Event{Fleet: &r}
 	case 1:
-		p := Proxy{Fleet: h.namespace() + "/g1", Node: pick(h, "x", "y"), Listeners: map[string]string{"l": "1"}, Routes: map[string]bool{h.namespace() + "/g1/l0": true}}
+		p := Proxy{Fleet: h.namespace() + "/g1", Node: pick(h, "x", "y"), Listeners: map[string]string{"l": "1"}, Routes: map[string]bool{h.namespace() + "/g1/" + pick(h, "l0", "n1/ls1/l0"): true}}
 		if len(h.parts) > 0 && h.IntN(2) == 0 {
 			p.Guilty = map[string]string{pick(h, h.parts...): "no", pick(h, h.parts...): pick(h, "never", "no")}
 		}
@@ -339,7 +336,7 @@ func (h *history) store(o Object) Event {
 
 // opening is what most histories need to get anywhere: a class, Gateways, routes and Services, as random as all others.
 func (h *history) opening() (events []Event) {
-	for _, make := range []func() Object{h.class, h.gateway, h.gateway, h.gateway, h.service, h.service, h.service, h.service, h.secret, h.secret, h.slice, h.configMap, h.configMap, h.configMap, h.backendTLS, h.backendTLS, h.backendTLS, h.backendTLS, h.route, h.route, h.route, h.route, h.route} {
+	for _, make := range []func() Object{h.class, h.gateway, h.gateway, h.gateway, h.listenerSet, h.listenerSet, h.service, h.service, h.service, h.service, h.secret, h.secret, h.slice, h.configMap, h.configMap, h.configMap, h.backendTLS, h.backendTLS, h.backendTLS, h.backendTLS, h.route, h.route, h.route, h.route, h.route} {
 		events = append(events, h.store(make()))
 	}
 	return events

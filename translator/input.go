@@ -34,8 +34,9 @@ func keyOf(o Object) string { return Key(o.GetNamespace(), o.GetName()) }
 
 // inputs are the tables that are written from outside.
 type inputs struct {
-	classes  *flow.Table[*gwapiv1.GatewayClass]
-	gateways *flow.Table[*gwapiv1.Gateway]
+	classes      *flow.Table[*gwapiv1.GatewayClass]
+	gateways     *flow.Table[*gwapiv1.Gateway]
+	listenerSets *flow.Table[*gwapiv1.ListenerSet]
 	// routes holds all kinds of routes, keyed by routeKey.
 	routes         *flow.Table[Object]
 	grants         *flow.Table[*gwapiv1.ReferenceGrant]
@@ -69,6 +70,7 @@ func declareInputs(g *flow.Graph) inputs {
 	in := inputs{byType: map[reflect.Type]objectInput{}}
 	in.classes = declare[*gwapiv1.GatewayClass](&in, g, gwapiv1.GroupName, "GatewayClass")
 	in.gateways = declare[*gwapiv1.Gateway](&in, g, gwapiv1.GroupName, "Gateway")
+	in.listenerSets = declare[*gwapiv1.ListenerSet](&in, g, gwapiv1.GroupName, "ListenerSet")
 	in.routes = flow.Input(g, "Route", sameObject[Object])
 	for _, kind := range routeKinds {
 		in.byType[reflect.TypeOf(kind.New())] = inputOf(in.routes, gwapiv1.GroupName, string(kind.Name), func(o Object) string {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+	"strings"
 
 	xdscorev3 "github.com/cncf/xds/go/xds/core/v3"
 	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
@@ -178,7 +179,7 @@ func (t *Tables) layer4Chains(r *flow.Read, l *listenerRow, named map[string]boo
 	taken := map[string]bool{}
 	add := func(f forwarding, hosts []string) {
 		if named[f.Name] {
-			f.Name += "/" + string(l.Spec.Name)
+			f.Name += "/" + strings.TrimPrefix(l.Key, l.fleet()+"/")
 		}
 		named[f.Name] = true
 		chain := f.chain(l, hosts)
@@ -270,7 +271,7 @@ func (f *forwarding) chain(l *listenerRow, hosts []string) *listenerv3.FilterCha
 	if l.protocol().tls {
 		chain.TransportSocket = terminate(l)
 	}
-	breakChain(l.Gateway.Gateway, chain)
+	breakChain(l.owner(), chain)
 	return chain
 }
 

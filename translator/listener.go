@@ -6,19 +6,16 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/policies/verdict"
 	"gatehouse/translator/flow"
 )
 
-// listenerRow is one listener of a Gateway.
+// listenerRow is one listener of a fleet, whoever owns it.
 type listenerRow struct {
-	// Key is namespace/gateway/listener, which is also the name of its route configuration when it does not share one.
-	Key     string
-	Gateway *gatewayRow
-	Spec    *gwapiv1.Listener
-	Index   int
+	*entryRow
 	// Kinds are the route kinds that may attach.
 	Kinds []gwapiv1.RouteGroupKind
 	// Secrets are the keys of the certificates that the listener serves, in the order of certificateRefs.
@@ -26,26 +23,19 @@ type listenerRow struct {
 	// Certified tells that one of the certificates is whole.
 	Certified bool
 	// Clients is how certificates of clients are judged, nil if none are asked for.
-	Clients  *clientValidation
+	Clients *clientValidation
+	// Problems are all that is known to be wrong with it.
 	Problems []verdict.Problem
 	// Serves tells that the listener is part of what Envoy gets.
 	Serves bool
 }
 
 func (l *listenerRow) equal(o *listenerRow) bool {
-	return l.Gateway.equal(o.Gateway) && l.Spec == o.Spec && l.Serves == o.Serves && l.Clients.equal(o.Clients) &&
+	return l.entryRow.equal(o.entryRow) && l.Serves == o.Serves && l.Clients.equal(o.Clients) &&
 		slices.Equal(l.Secrets, o.Secrets) && equalProblems(l.Problems, o.Problems)
 }
 
-// hostname is the listener's hostname in lower case, "*" if it has none.
-func (l *listenerRow) hostname() string {
-	if l.Spec.Hostname == nil || *l.Spec.Hostname == "" {
-		return anyHost
-	}
-	return strings.ToLower(string(*l.Spec.Hostname))
-}
-
-func (l *listenerRow) fleet() string { return keyOf(l.Gateway.Gateway) }
+func (l *listenerRow) compare(o *listenerRow) int { return l.entryRow.compare(o.entryRow) }
 
 // bindPort is the port that Envoy binds: a port that only root may bind is moved up by 10000, as Envoy Gateway does.
 func (l *listenerRow) bindPort() int32 {
@@ -93,41 +83,24 @@ var passthrough = protocol{kinds: []gwapiv1.Kind{"TLSRoute"}, sni: true, layer4:
 // passed tells that the listener passes on what is encrypted.
 func (p protocol) passed() bool { return p.sni && !p.tls }
 
-// protocol is the listener's; of one that is not served nothing is true.
-func (l *listenerRow) protocol() protocol {
-	if l.Spec.Protocol == gwapiv1.TLSProtocolType && l.Spec.TLS != nil && deref(l.Spec.TLS.Mode) == gwapiv1.TLSModePassthrough {
-		return passthrough
+// listener judges what is claimed: against other listeners, and by what it refers to.
+func (t *Tables) listener(r *flow.Read, _ string, c *entryRow) (*listenerRow, bool) {
+	l := &listenerRow{entryRow: c, Problems: slices.Clone(c.Written)}
+	if p := t.conflict(r, c); p != nil {
+		l.Problems = append(l.Problems, *p)
 	}
-	return protocols[l.Spec.Protocol]
-}
-
-func (t *Tables) listener(r *flow.Read, key string, g *gatewayRow) []flow.Row[*listenerRow] {
-	rows := make([]flow.Row[*listenerRow], 0, len(g.Gateway.Spec.Listeners))
-	for i := range g.Gateway.Spec.Listeners {
-		spec := &g.Gateway.Spec.Listeners[i]
-		l := &listenerRow{Key: key + "/" + string(spec.Name), Gateway: g, Spec: spec, Index: i}
-		for _, p := range g.ListenerProblems {
-			if p.Scope == string(spec.Name) {
-				l.Problems = append(l.Problems, p)
-			}
-		}
-		l.checkProtocol()
-		l.chooseKinds()
-		if l.protocol().tls {
-			t.certificates(r, l)
-		}
-		if p := l.protocol(); p.tls && !p.layer4 {
-			t.validateClients(r, l)
-		}
-		l.Serves = l.serves()
-		rows = append(rows, flow.Row[*listenerRow]{Key: l.Key, Value: l})
+	l.checkProtocol()
+	l.chooseKinds()
+	l.checkSelector()
+	p := c.protocol()
+	if p.tls {
+		t.certificates(r, l)
 	}
-	t.withhold(r, key, rows)
-	return rows
-}
-
-func (l *listenerRow) field(path string) string {
-	return fmt.Sprintf("spec.listeners[%d].%s", l.Index, path)
+	if p.tls && !p.layer4 {
+		t.validateClients(r, l)
+	}
+	l.Serves = l.serves()
+	return l, true
 }
 
 func (l *listenerRow) problem(p verdict.Problem) {
@@ -154,6 +127,28 @@ func (l *listenerRow) checkProtocol() {
 			Message: fmt.Sprintf("protocol %q is not served; use HTTP, HTTPS, TLS, TCP or UDP", l.Spec.Protocol),
 		})
 	}
+}
+
+// checkSelector finds a selector of allowedRoutes that cannot be read, which selects nothing.
+func (l *listenerRow) checkSelector() {
+	if a := l.Spec.AllowedRoutes; a != nil && a.Namespaces != nil && deref(a.Namespaces.From) == gwapiv1.NamespacesFromSelector {
+		if p := selectorProblem(l.field("allowedRoutes.namespaces.selector"), a.Namespaces.Selector); p != nil {
+			l.problem(*p)
+		}
+	}
+}
+
+func selectorProblem(field string, selector *metav1.LabelSelector) *verdict.Problem {
+	_, err := metav1.LabelSelectorAsSelector(selector)
+	if err == nil && selector != nil {
+		return nil
+	}
+	p := &verdict.Problem{Field: field, Reason: string(gwapiv1.ListenerReasonInvalid), Weight: verdict.Invalid}
+	p.Message = "from is Selector, so a selector must say which namespaces; add it, or write from: Same or from: All"
+	if err != nil {
+		p.Message = fmt.Sprintf("the labels cannot be matched, %v; correct that key, operator or value", err)
+	}
+	return p
 }
 
 // chooseKinds intersects the kinds that the protocol serves with allowedRoutes.kinds.

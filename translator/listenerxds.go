@@ -33,30 +33,40 @@ func configKey(l *listenerRow) string {
 	if l.protocol().sni {
 		return l.fleet() + "|" + l.Key
 	}
-	return portKey(l)
+	return l.portKey()
 }
 
 func (t *Tables) routeConfigName(r *flow.Read, l *listenerRow) string {
 	if l.protocol().sni {
 		return l.Key
 	}
-	return firstListener(t.listenersByPort.Lookup(r, portKey(l))).Key
+	port, _ := t.ports.Get(r, l.portKey())
+	return port.First
 }
 
-// portKey finds Envoy's listener.
-func portKey(l *listenerRow) string {
-	return fmt.Sprintf("%s|%s/%d", l.fleet(), l.protocol().transport, l.Spec.Port)
+// portRow is a port of a fleet with a listener that is served.
+type portRow struct {
+	Fleet string
+	// First is the key of the first listener of the port, by which Envoy's listener is named.
+	First string
+	// Exposed is what the port needs of the fleet's Service.
+	Exposed Port
 }
 
-// firstListener is the first of the port in the Gateway's order that is served.
-func firstListener(members []flow.Row[*listenerRow]) *listenerRow {
-	first := slices.MinFunc(members, func(a, b flow.Row[*listenerRow]) int { return cmp.Compare(a.Value.Index, b.Value.Index) })
-	return first.Value
+func (t *Tables) port(_ *flow.Read, _ string, members []flow.Row[*listenerRow]) (portRow, bool) {
+	l := first(members)
+	p := Port{Port: l.Spec.Port, Target: l.bindPort(), Protocol: l.protocol().transport}
+	for _, m := range members { // Listeners for HTTPS and TLS may share a port, which has one name.
+		if name := fmt.Sprintf("%s-%d", strings.ToLower(string(m.Value.Spec.Protocol)), l.Spec.Port); p.Name == "" || name < p.Name {
+			p.Name = name
+		}
+	}
+	return portRow{Fleet: l.fleet(), First: l.Key, Exposed: p}, true
 }
 
 // portListener is Envoy's listener of one port of a fleet. Members are the port's listeners that are served.
 func (t *Tables) portListener(r *flow.Read, _ string, members []flow.Row[*listenerRow]) (*Resource, bool) {
-	first := firstListener(members)
+	first := first(members)
 	out := &listenerv3.Listener{
 		Name:                          first.Key,
 		Address:                       socketAddress("0.0.0.0", uint32(first.bindPort())),
@@ -84,7 +94,7 @@ func (t *Tables) chainsBySNI(r *flow.Read, out *listenerv3.Listener, members []f
 		Name:       "envoy.filters.listener.tls_inspector",
 		ConfigType: &listenerv3.ListenerFilter_TypedConfig{TypedConfig: packed(&inspectorv3.TlsInspector{})},
 	}}
-	ordered := slices.SortedFunc(slices.Values(members), func(a, b flow.Row[*listenerRow]) int { return cmp.Compare(a.Value.Index, b.Value.Index) })
+	ordered := slices.SortedFunc(slices.Values(members), func(a, b flow.Row[*listenerRow]) int { return a.Value.compare(b.Value) })
 	named := map[string]bool{}
 	for _, m := range ordered {
 		l := m.Value

@@ -16,27 +16,37 @@ import (
 // clients. It is answered with 421, upon which the client sends it over a connection of its own (RFC 9110, section 15.5.20). Gateways with
 // scoped routes cannot tell, and answer 404.
 
-// rival tells that another listener has a claim on hosts of this one: the two have the same port, and the other is served or would be if
+// A rival is another listener that has a claim on hosts of this one: the two have the same port, and the other is served or would be if
 // nothing were missing. What belongs to a listener that is not served is left to nobody: it may ask more of its clients.
-func (l *listenerRow) rival(o *listenerRow) bool {
-	if o.Key == l.Key || portKey(o) != portKey(l) {
-		return false
+
+// rivalKey finds the rivals of a listener that have the hostname.
+func (l *listenerRow) rivalKey(hostname string) string {
+	if l.protocol().sni {
+		return sniKey(l) + "|" + hostname
 	}
-	if !l.protocol().sni {
-		return o.Serves
-	}
-	conflicts := about(o.Problems, string(gwapiv1.ListenerConditionConflicted), string(o.Spec.Name))
-	return o.protocol().sni && len(conflicts) == 0
+	return l.portKey() + "|" + hostname
 }
 
-func (t *Tables) rivals(r *flow.Read, l *listenerRow) []*listenerRow {
-	var rivals []*listenerRow
-	for _, row := range t.listenersByFleet.Lookup(r, l.fleet()) {
-		if l.rival(row.Value) {
-			rivals = append(rivals, row.Value)
+// coveredKey finds the rivals of a listener with TLS whose hostname is covered by the given one.
+func (l *listenerRow) coveredKey(hostname string) string { return sniKey(l) + "|below|" + hostname }
+
+// sniKey finds all listeners of a port that begin with a TLS handshake and have no conflict.
+func sniKey(l *listenerRow) string { return "sni|" + l.portKey() }
+
+// rivalKeys are those by which the rivals of others are found.
+func rivalKeys(_ string, l *listenerRow) []string {
+	var keys []string
+	if l.Serves {
+		keys = append(keys, l.portKey()+"|"+l.hostname())
+	}
+	conflicts := about(l.Problems, string(gwapiv1.ListenerConditionConflicted), string(l.Spec.Name))
+	if l.protocol().sni && len(conflicts) == 0 {
+		keys = append(keys, sniKey(l), l.rivalKey(l.hostname()))
+		for _, pattern := range append(covering(l.hostname()), anyHost) {
+			keys = append(keys, l.coveredKey(pattern))
 		}
 	}
-	return rivals
+	return keys
 }
 
 // misdirected are the virtual hosts that answer 421 on a listener with TLS, encoded: one for all hosts of its rivals. If one of those covers the
@@ -46,7 +56,7 @@ func (t *Tables) misdirected(r *flow.Read, l *listenerRow, hosts []flow.Row[*vir
 		return nil
 	}
 	own := l.hostname()
-	foreign := foreignHosts(own, t.rivals(r, l))
+	foreign := foreignHosts(own, t.rivalsByHost.Lookup(r, sniKey(l)))
 	if len(foreign) == 0 {
 		return nil
 	}
@@ -65,12 +75,12 @@ func (t *Tables) misdirected(r *flow.Read, l *listenerRow, hosts []flow.Row[*vir
 	return bodies
 }
 
-// foreignHosts are the hostnames of the rivals of a listener with that hostname. One that says nothing beside a wider one is left out, so that
+// foreignHosts are the hostnames of the listeners of a port other than the given one. One that says nothing beside a wider one is left out, so that
 // the list stays short where many listeners stand beside one for all other hosts.
-func foreignHosts(own string, rivals []*listenerRow) []string {
+func foreignHosts(own string, listeners []flow.Row[*listenerRow]) []string {
 	var all []string
-	for _, l := range rivals {
-		if host := l.hostname(); host != own {
+	for _, l := range listeners {
+		if host := l.Value.hostname(); host != own {
 			all = append(all, host)
 		}
 	}
@@ -86,19 +96,21 @@ func (t *Tables) overlapping(r *flow.Read, l *listenerRow) *metav1.Condition {
 	if l.Spec.Protocol != gwapiv1.HTTPSProtocolType {
 		return nil
 	}
+	others := slices.Clone(t.rivalsByHost.Lookup(r, l.coveredKey(l.hostname())))
+	for _, pattern := range append(covering(l.hostname()), anyHost) {
+		others = append(others, t.rivalsByHost.Lookup(r, l.rivalKey(pattern))...)
+	}
 	var names []string
-	for _, o := range t.rivals(r, l) {
-		if o.Spec.Protocol != gwapiv1.HTTPSProtocolType {
-			continue // Of protocol TLS, which has no requests.
-		}
-		if covers(l.hostname(), o.hostname()) || covers(o.hostname(), l.hostname()) {
-			names = append(names, string(o.Spec.Name))
+	for _, o := range others {
+		if o.Key != l.Key && o.Value.Spec.Protocol == gwapiv1.HTTPSProtocolType { // Protocol TLS has no requests.
+			names = append(names, l.nameBeside(o.Value.entryRow))
 		}
 	}
 	if len(names) == 0 {
 		return nil
 	}
 	slices.Sort(names)
+	names = slices.Compact(names)
 	return &metav1.Condition{
 		Type: string(gwapiv1.ListenerConditionOverlappingTLSConfig), Status: metav1.ConditionTrue, Reason: string(gwapiv1.ListenerReasonOverlappingHostnames),
 		Message: fmt.Sprintf("hostname %q overlaps with those of listeners %q on port %d; over a connection of this listener no request for a host of theirs is served",

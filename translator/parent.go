@@ -6,18 +6,19 @@ import (
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/policies/verdict"
 	"gatehouse/translator/flow"
 )
 
-// parentRow is one parentRef of a route that names a Gateway of ours.
+// parentRow is one parentRef of a route that names a Gateway of ours, or a ListenerSet of one.
 type parentRow struct {
 	Route   *routeRow
 	Index   int
 	Gateway *gatewayRow
+	// Set is nil if the Gateway itself is meant.
+	Set *listenerSetRow
 	// Listeners are those that the route is attached to, with the hosts it serves there.
 	Listeners []attachedListener
 	// Problems say why the route is not attached at all, or, with a condition of their own, what of it is not served.
@@ -30,7 +31,7 @@ type attachedListener struct {
 }
 
 func (p *parentRow) equal(o *parentRow) bool {
-	return p.Route.equal(o.Route) && p.Index == o.Index && p.Gateway.equal(o.Gateway) && equalProblems(p.Problems, o.Problems) &&
+	return p.Route.equal(o.Route) && p.Index == o.Index && p.Gateway.equal(o.Gateway) && p.Set.equal(o.Set) && equalProblems(p.Problems, o.Problems) &&
 		slices.EqualFunc(p.Listeners, o.Listeners, func(a, b attachedListener) bool {
 			return a.Listener.equal(b.Listener) && slices.Equal(a.Hosts, b.Hosts)
 		})
@@ -43,39 +44,70 @@ func parentKey(route string, index int) string { return fmt.Sprintf("%s|%d", rou
 func (t *Tables) parent(r *flow.Read, key string, route *routeRow) []flow.Row[*parentRow] {
 	var rows []flow.Row[*parentRow]
 	for i := range route.Parents {
-		gw, ok := t.parentGateway(r, route, &route.Parents[i])
-		if !ok {
-			continue // The Gateway is another controller's, or not there; routeProblems tells of the latter.
+		p := &parentRow{Route: route, Index: i}
+		if !t.findParent(r, p) {
+			continue // The parent is another controller's, or not there; absentParents tells of the latter.
 		}
-		p := &parentRow{Route: route, Index: i, Gateway: gw}
 		t.attach(r, p)
 		rows = append(rows, flow.Row[*parentRow]{Key: parentKey(key, i), Value: p})
 	}
 	return rows
 }
 
-func (t *Tables) parentGateway(r *flow.Read, route *routeRow, ref *gwapiv1.ParentReference) (*gatewayRow, bool) {
-	if (ref.Group != nil && *ref.Group != gwapiv1.GroupName) || (ref.Kind != nil && *ref.Kind != "Gateway") {
-		return nil, false
+// findParent finds the Gateway, or the ListenerSet and its Gateway, that the parentRef names, and reports whether they are ours.
+func (t *Tables) findParent(r *flow.Read, p *parentRow) (ours bool) {
+	parent := parentRefOf(p.Route, p.ref())
+	switch key := Key(parent.Namespace, parent.Name); parent.Kind {
+	case "Gateway":
+		p.Gateway, ours = t.gateways.Get(r, key)
+	case "ListenerSet":
+		if p.Set, ours = t.listenerSets.Get(r, key); ours {
+			p.Gateway = p.Set.Gateway
+		}
 	}
-	return t.gateways.Get(r, parentGatewayKey(route, ref))
+	return ours
 }
 
-func parentGatewayKey(route *routeRow, ref *gwapiv1.ParentReference) string {
-	namespace := route.Object.GetNamespace()
-	if ref.Namespace != nil && *ref.Namespace != "" {
-		namespace = string(*ref.Namespace)
+// parentRefOf is what a parentRef names. Its kind is empty if its group is not Gateway API's.
+func parentRefOf(route *routeRow, ref *gwapiv1.ParentReference) verdict.Ref {
+	parent := verdict.Ref{Group: gwapiv1.GroupName, Kind: "Gateway", Namespace: route.Object.GetNamespace(), Name: string(ref.Name)}
+	if ref.Kind != nil {
+		parent.Kind = string(*ref.Kind)
 	}
-	return Key(namespace, string(ref.Name))
+	if ref.Group != nil && *ref.Group != gwapiv1.GroupName {
+		parent.Group, parent.Kind = string(*ref.Group), ""
+	}
+	if ref.Namespace != nil && *ref.Namespace != "" {
+		parent.Namespace = string(*ref.Namespace)
+	}
+	return parent
+}
+
+// owner refers to what the parentRef names.
+func (p *parentRow) owner() verdict.Ref {
+	if p.Set != nil {
+		return listenerSetRef(p.Set.Set)
+	}
+	return gatewayRef(p.Gateway.Gateway)
+}
+
+// name names the parent in messages.
+func (p *parentRow) name() string {
+	o := p.owner()
+	return o.Kind + " " + Key(o.Namespace, o.Name)
 }
 
 // attach finds the listeners that the parentRef selects, that allow the route and that share a host with it. The first step that
 // leaves none says why.
 func (t *Tables) attach(r *flow.Read, p *parentRow) {
+	if p.Set != nil && !p.Set.allowed() {
+		p.refuse("", gwapiv1.RouteReasonNoMatchingParent, verdict.Unresolved, fmt.Sprintf("%s is not accepted: %s", p.name(), p.Set.Problems[0]))
+		return
+	}
 	selected := t.selected(r, p)
 	if len(selected) == 0 {
 		p.refuse("sectionName", gwapiv1.RouteReasonNoMatchingParent, verdict.Unresolved,
-			fmt.Sprintf("Gateway %s has no listener %s; its listeners are %s", keyOf(p.Gateway.Gateway), wanted(p.ref()), listenerNames(p.Gateway.Gateway)))
+			fmt.Sprintf("%s has no listener %s; its listeners are %s", p.name(), wanted(p.ref()), listenerNames(p.written())))
 		return
 	}
 	allowed := slices.DeleteFunc(selected, func(l *listenerRow) bool {
@@ -83,8 +115,8 @@ func (t *Tables) attach(r *flow.Read, p *parentRow) {
 	})
 	if len(allowed) == 0 {
 		p.refuse("", gwapiv1.RouteReasonNotAllowedByListeners, verdict.Unresolved,
-			fmt.Sprintf("no listener of Gateway %s that is meant here allows %ss of namespace %q; see allowedRoutes of its listeners",
-				keyOf(p.Gateway.Gateway), p.Route.Kind.Name, p.Route.Object.GetNamespace()))
+			fmt.Sprintf("no listener of %s that is meant here allows %ss of namespace %q; see allowedRoutes of its listeners",
+				p.name(), p.Route.Kind.Name, p.Route.Object.GetNamespace()))
 		return
 	}
 	var wildcards []string
@@ -107,7 +139,7 @@ func (t *Tables) attach(r *flow.Read, p *parentRow) {
 		p.tellWildcards(wildcards)
 	} else if len(p.Listeners) == 0 {
 		p.refuse("", gwapiv1.RouteReasonNoMatchingListenerHostname, verdict.Unresolved,
-			fmt.Sprintf("none of the hostnames %s fits the hostname of a listener of Gateway %s", joinHosts(p.Route.Hostnames), keyOf(p.Gateway.Gateway)))
+			fmt.Sprintf("none of the hostnames %s fits the hostname of a listener of %s", joinHosts(p.Route.Hostnames), p.name()))
 	}
 }
 
@@ -119,17 +151,41 @@ func (p *parentRow) refuse(field string, reason gwapiv1.RouteConditionReason, we
 	p.Problems = append(p.Problems, verdict.Problem{Field: path, Reason: string(reason), Message: message, Weight: weight, Scope: fmt.Sprint(p.Index)})
 }
 
+// written are the listeners of what the parentRef names: those of a Gateway's ListenerSets are not among the Gateway's.
+func (p *parentRow) written() []*gwapiv1.Listener {
+	var listeners []*gwapiv1.Listener
+	if p.Set == nil {
+		for i := range p.Gateway.Gateway.Spec.Listeners {
+			listeners = append(listeners, &p.Gateway.Gateway.Spec.Listeners[i])
+		}
+		return listeners
+	}
+	for i := range p.Set.Set.Spec.Listeners {
+		listeners = append(listeners, entryListener(&p.Set.Set.Spec.Listeners[i]))
+	}
+	return listeners
+}
+
+func (p *parentRow) listenerKey(name gwapiv1.SectionName) string {
+	if p.Set != nil {
+		return p.Set.listenerKey(name)
+	}
+	return keyOf(p.Gateway.Gateway) + "/" + string(name)
+}
+
 func (t *Tables) selected(r *flow.Read, p *parentRow) []*listenerRow {
 	ref := p.ref()
 	var selected []*listenerRow
-	for _, l := range t.listenersByFleet.Lookup(r, keyOf(p.Gateway.Gateway)) {
-		if ref.SectionName != nil && *ref.SectionName != "" && *ref.SectionName != l.Value.Spec.Name {
+	for _, l := range p.written() {
+		if ref.SectionName != nil && *ref.SectionName != "" && *ref.SectionName != l.Name {
 			continue
 		}
-		if ref.Port != nil && *ref.Port != l.Value.Spec.Port {
+		if ref.Port != nil && *ref.Port != l.Port {
 			continue
 		}
-		selected = append(selected, l.Value)
+		if row, ok := t.listeners.Get(r, p.listenerKey(l.Name)); ok {
+			selected = append(selected, row)
+		}
 	}
 	return selected
 }
@@ -137,10 +193,9 @@ func (t *Tables) selected(r *flow.Read, p *parentRow) []*listenerRow {
 // isolate takes away the hosts that a more specific listener of the same port owns: a request belongs to one listener only
 // (Gateway API, listener isolation).
 func (t *Tables) isolate(r *flow.Read, l *listenerRow, hosts []string) []string {
-	rivals := t.rivals(r, l)
 	return slices.DeleteFunc(slices.Clone(hosts), func(host string) bool {
-		return slices.ContainsFunc(rivals, func(o *listenerRow) bool {
-			return covers(o.hostname(), host) && moreSpecific(o.hostname(), l.hostname())
+		return slices.ContainsFunc(covering(host), func(pattern string) bool {
+			return moreSpecific(pattern, l.hostname()) && len(t.rivalsByHost.Lookup(r, l.rivalKey(pattern))) > 0
 		})
 	})
 }
@@ -150,20 +205,7 @@ func (t *Tables) allowsNamespace(r *flow.Read, l *listenerRow, namespace string)
 	if a := l.Spec.AllowedRoutes; a != nil && a.Namespaces != nil {
 		from, selector = *cmpOr(a.Namespaces.From, &from), a.Namespaces.Selector
 	}
-	switch from {
-	case gwapiv1.NamespacesFromAll:
-		return true
-	case gwapiv1.NamespacesFromSame:
-		return namespace == l.Gateway.Gateway.Namespace
-	case gwapiv1.NamespacesFromSelector:
-		compiled, err := metav1.LabelSelectorAsSelector(selector)
-		if err != nil || selector == nil {
-			return false // The listener carries the problem.
-		}
-		ns, ok := t.in.namespaces.Get(r, namespace)
-		return ok && compiled.Matches(labels.Set(ns.Labels))
-	}
-	return false
+	return t.selects(r, &fromNamespaces{from, selector, l.owner().GetNamespace()}, namespace)
 }
 
 func cmpOr[T any](p, fallback *T) *T {
@@ -184,9 +226,9 @@ func wanted(ref *gwapiv1.ParentReference) string {
 	return strings.Join(parts, " ")
 }
 
-func listenerNames(g *gwapiv1.Gateway) string {
-	names := make([]string, len(g.Spec.Listeners))
-	for i, l := range g.Spec.Listeners {
+func listenerNames(listeners []*gwapiv1.Listener) string {
+	names := make([]string, len(listeners))
+	for i, l := range listeners {
 		names[i] = fmt.Sprintf("%q (%s %d)", l.Name, l.Protocol, l.Port)
 	}
 	return strings.Join(names, ", ")

@@ -126,6 +126,16 @@ func (t *Tables) declareTargetKinds() {
 			},
 			all: func(r *flow.Read) []Object { return objects(t.in.gateways.All(r)) },
 		},
+		"ListenerSet": {
+			sections: func(r *flow.Read, key string) ([]string, bool) {
+				s, ok := t.in.listenerSets.Get(r, key)
+				if !ok {
+					return nil, false
+				}
+				return sectionNames(s.Spec.Listeners, func(l gwapiv1.ListenerEntry) string { return string(l.Name) }), true
+			},
+			all: func(r *flow.Read) []Object { return objects(t.in.listenerSets.All(r)) },
+		},
 	}
 	for _, kind := range routeKinds {
 		t.targetKinds[string(kind.Name)] = t.routeTargets(kind)
@@ -228,9 +238,7 @@ func (t *Tables) effective(r *flow.Read, kind policies.Kind, chain []policies.Ta
 
 // chain is where policies can be attached to a rule of a route on a listener.
 func chain(route *routeRow, rule int, l *listenerRow) []policies.Target {
-	gw := l.Gateway.Gateway
-	return policies.Chain(
-		policies.Target{Kind: string(route.Kind.Name), Namespace: route.Object.GetNamespace(), Name: route.Object.GetName(), Section: string(deref(route.Rules[rule].Name))},
-		policies.Target{Kind: "Gateway", Namespace: gw.Namespace, Name: gw.Name, Section: string(l.Spec.Name)},
-	)
+	places := []policies.Target{targetOf(route.ref()), l.target()}
+	places[0].Section = string(deref(route.Rules[rule].Name))
+	return policies.Chain(append(places, l.above()...)...)
 }

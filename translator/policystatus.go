@@ -33,12 +33,13 @@ func (t *Tables) override(r *flow.Read, _ string, a *attachmentRow) (*overrideRo
 	}
 	for _, p := range t.parentsByRoute.Lookup(r, targetedRoute(a.Target)) {
 		for _, l := range p.Value.Listeners {
-			gw := l.Listener.Gateway.Gateway
-			whole := policies.Target{Kind: "Gateway", Namespace: gw.Namespace, Name: gw.Name}
-			section := whole
-			section.Section = string(l.Listener.Spec.Name)
-			row.Broader = append(row.Broader, targetKey(kind, whole), targetKey(kind, section))
+			for _, broader := range policies.Chain(append([]policies.Target{l.Listener.target()}, l.Listener.above()...)...) {
+				row.Broader = append(row.Broader, targetKey(kind, broader))
+			}
 		}
+	}
+	if s, ok := t.targetedSet(r, a.Target); ok && s.allowed() {
+		row.Broader = append(row.Broader, targetKey(kind, s.above()))
 	}
 	slices.Sort(row.Broader)
 	row.Broader = slices.Compact(row.Broader)
@@ -48,6 +49,14 @@ func (t *Tables) override(r *flow.Read, _ string, a *attachmentRow) (*overrideRo
 // targetedRoute is the key of the route that is targeted; no route has it if the target is none.
 func targetedRoute(target policies.Target) string {
 	return routeKey(target.Kind, Key(target.Namespace, target.Name))
+}
+
+// targetedSet is the ListenerSet that is targeted, false if another kind of object is, or the ListenerSet is not ours.
+func (t *Tables) targetedSet(r *flow.Read, target policies.Target) (*listenerSetRow, bool) {
+	if target.Kind != "ListenerSet" {
+		return nil, false
+	}
+	return t.listenerSets.Get(r, Key(target.Namespace, target.Name))
 }
 
 // maxAncestors is the API's limit for PolicyStatus.ancestors.
@@ -104,35 +113,47 @@ func (t *Tables) ancestorConditions(r *flow.Read, a *attachmentRow, problems []v
 	return conditions
 }
 
-// ancestors are what the policy's status speaks about: the Gateway that is targeted, each parent of a route that is, and for a
+// ancestors are what the policy's status speaks about: the Gateway or ListenerSet that is targeted, each parent of a route that is, and for a
 // target that is not there the target itself, since a status without any entry would hide the problem.
 func (t *Tables) ancestors(r *flow.Read, a *attachmentRow) []gwapiv1.ParentReference {
 	group, kind := gwapiv1.Group(gwapiv1.GroupName), gwapiv1.Kind(a.Target.Kind)
 	namespace := gwapiv1.Namespace(a.Target.Namespace)
 	itself := gwapiv1.ParentReference{Group: &group, Kind: &kind, Namespace: &namespace, Name: gwapiv1.ObjectName(a.Target.Name)}
-	if a.Target.Section != "" && a.Target.Kind == "Gateway" {
+	listeners, ours := t.hasListeners(r, a.Target)
+	if a.Target.Section != "" && listeners {
 		section := gwapiv1.SectionName(a.Target.Section)
 		itself.SectionName = &section
 	}
 	switch {
 	case a.Unmet != nil && a.Unmet.Missing != nil:
 		return []gwapiv1.ParentReference{itself}
-	case a.Target.Kind == "Gateway":
-		if _, ours := t.gateways.Get(r, Key(a.Target.Namespace, a.Target.Name)); !ours {
-			return nil
-		}
+	case listeners && !ours:
+		return nil
+	case listeners:
 		return []gwapiv1.ParentReference{itself}
 	}
 	var refs []gwapiv1.ParentReference
-	gateway := gwapiv1.Kind("Gateway")
 	for _, p := range t.parentsByRoute.Lookup(r, targetedRoute(a.Target)) {
-		gw := p.Value.Gateway.Gateway
-		ns := gwapiv1.Namespace(gw.Namespace)
+		owner := p.Value.owner()
+		kind, ns := gwapiv1.Kind(owner.Kind), gwapiv1.Namespace(owner.Namespace)
 		refs = append(refs, gwapiv1.ParentReference{
-			Group: &group, Kind: &gateway, Namespace: &ns, Name: gwapiv1.ObjectName(gw.Name), SectionName: p.Value.ref().SectionName,
+			Group: &group, Kind: &kind, Namespace: &ns, Name: gwapiv1.ObjectName(owner.Name), SectionName: p.Value.ref().SectionName,
 		})
 	}
 	return refs
+}
+
+// hasListeners tells whether the target is of a kind that has listeners, and then whether it is ours.
+func (t *Tables) hasListeners(r *flow.Read, target policies.Target) (listeners, ours bool) {
+	switch key := Key(target.Namespace, target.Name); target.Kind {
+	case "Gateway":
+		_, ours = t.gateways.Get(r, key)
+		return true, ours
+	case "ListenerSet":
+		_, ours = t.listenerSets.Get(r, key)
+		return true, ours
+	}
+	return false, false
 }
 
 // limitAncestors keeps to the API's limit: those with problems first, and a note on the last one that more were left out.

@@ -115,33 +115,24 @@ func (t *Tables) refusedProblems(r *flow.Read, key string) []verdict.Problem {
 	return problems
 }
 
-// withhold takes listeners for HTTP out of Envoy's configuration whose filter chain Envoy refused. The plain HTTP listeners of a port share one.
-func (t *Tables) withhold(r *flow.Read, gateway string, listeners []flow.Row[*listenerRow]) {
-	q, _ := t.quarantines.Get(r, gateway)
-	if len(q) == 0 {
-		return
+// withhold takes a listener for HTTP out of Envoy's configuration if Envoy refused its filter chain. The plain HTTP listeners of a port share one.
+func (t *Tables) withhold(r *flow.Read, _ string, l *listenerRow) (*listenerRow, bool) {
+	q, _ := t.quarantines.Get(r, l.fleet())
+	if len(q) == 0 || !l.Serves || l.protocol().layer4 {
+		return l, true
 	}
-	ports := map[string][]flow.Row[*listenerRow]{}
-	for _, l := range listeners {
-		if l.Value.Serves && !l.Value.protocol().layer4 {
-			ports[portKey(l.Value)] = append(ports[portKey(l.Value)], l)
-		}
+	first, _ := t.firstOfPorts.Get(r, l.portKey())
+	words, refused := q[partHash(encode(filterChain(first, l)))]
+	if !refused {
+		return l, true
 	}
-	for _, members := range ports {
-		first := firstListener(members)
-		for _, m := range members {
-			l := m.Value
-			words, refused := q[partHash(encode(filterChain(first, l)))]
-			if !refused {
-				continue
-			}
-			l.Serves = false
-			l.problem(verdict.Problem{
-				Field: fmt.Sprintf("spec.listeners[%d]", l.Index), Reason: string(gwapiv1.ListenerReasonInvalid), Weight: verdict.Invalid,
-				Message: fmt.Sprintf("Envoy refused it, so it is not served: %s; change the listener or what its Gateway refers to", words),
-			})
-		}
-	}
+	withheld := *l
+	withheld.Serves, withheld.Problems = false, slices.Clone(l.Problems)
+	withheld.problem(verdict.Problem{
+		Field: fmt.Sprintf("spec.listeners[%d]", l.Index), Reason: string(gwapiv1.ListenerReasonInvalid), Weight: verdict.Invalid,
+		Message: fmt.Sprintf("Envoy refused it, so it is not served: %s; change the listener or what its %s refers to", words, l.ownerRef().Kind),
+	})
+	return &withheld, true
 }
 
 // filterChain is what serves a listener; the plain HTTP listeners of a port share the first one's.
@@ -150,6 +141,6 @@ func filterChain(first, l *listenerRow) *listenerv3.FilterChain {
 	if l.protocol().sni {
 		chain = tlsChain(l)
 	}
-	breakChain(l.Gateway.Gateway, chain)
+	breakChain(l.owner(), chain)
 	return chain
 }

@@ -40,27 +40,34 @@ func (t *Tables) routeStatus(r *flow.Read, key string, route *routeRow) (*Status
 	return newStatus(route.Object, problems, desired), true
 }
 
-// absentParents warns of parentRefs to Gateways that are not there.
+// absentParents warns of parentRefs to Gateways and ListenerSets that are not there.
 func (t *Tables) absentParents(r *flow.Read, route *routeRow) []verdict.Problem {
 	var problems []verdict.Problem
 	for i := range route.Parents {
-		ref := &route.Parents[i]
-		if (ref.Group != nil && *ref.Group != gwapiv1.GroupName) || (ref.Kind != nil && *ref.Kind != "Gateway") {
-			continue // Another kind of parent is another controller's.
+		parent := parentRefOf(route, &route.Parents[i])
+		if !t.absent(r, parent) {
+			continue // What is there is judged as a parent.
 		}
-		key := parentGatewayKey(route, ref)
-		if _, ok := t.in.gateways.Get(r, key); ok {
-			continue
-		}
-		namespace, name := splitNamespace(key)
 		problems = append(problems, verdict.Problem{
 			Field: fmt.Sprintf("spec.parentRefs[%d].name", i), Reason: string(gwapiv1.RouteReasonNoMatchingParent), Weight: verdict.Unresolved,
-			Message: fmt.Sprintf("no Gateway %q in namespace %q; create it or correct the name", name, namespace),
-			Missing: &verdict.Ref{Group: gwapiv1.GroupName, Kind: "Gateway", Namespace: namespace, Name: name},
+			Message: fmt.Sprintf("no %s %q in namespace %q; create it or correct the name", parent.Kind, parent.Name, parent.Namespace),
+			Missing: &parent,
 			Scope:   fmt.Sprint(i),
 		})
 	}
 	return problems
+}
+
+// absent reports whether an object that can be a parent is not there. A kind that is no parent here may be another controller's.
+func (t *Tables) absent(r *flow.Read, parent verdict.Ref) bool {
+	key, there := Key(parent.Namespace, parent.Name), true
+	switch parent.Kind {
+	case "Gateway":
+		_, there = t.in.gateways.Get(r, key)
+	case "ListenerSet":
+		_, there = t.in.listenerSets.Get(r, key)
+	}
+	return !there
 }
 
 func (t *Tables) parentConditions(p *parentRow, rules *rulesRow) []metav1.Condition {
@@ -109,9 +116,4 @@ func (row *rulesRow) dropped() (rules []string, all bool) {
 		}
 	}
 	return rules, len(rules) == len(row.Rules)
-}
-
-func splitNamespace(key string) (namespace, name string) {
-	namespace, name, _ = strings.Cut(key, "/")
-	return namespace, name
 }

@@ -4,6 +4,7 @@ package translator
 
 import (
 	"maps"
+	"slices"
 	"strings"
 
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -40,10 +41,17 @@ type Tables struct {
 	classes           *flow.Table[*classRow]
 	certs             *flow.Table[*certificateRow]
 	gateways          *flow.Table[*gatewayRow]
+	listenerSets      *flow.Table[*listenerSetRow]
+	entries           *flow.Table[*entryRow]
+	holdersOfPorts    *flow.Table[[]holderRow]
+	holdersOfHosts    *flow.Table[holderRow]
+	firstOfPorts      *flow.Table[*listenerRow]
 	listeners         *flow.Table[*listenerRow]
-	listenersByFleet  *flow.Index[*listenerRow]
 	listenersByPort   *flow.Index[*listenerRow]
+	rivalsByHost      *flow.Index[*listenerRow]
 	listenersBySecret *flow.Index[*listenerRow]
+	ports             *flow.Table[portRow]
+	portsByFleet      *flow.Index[portRow]
 
 	routes              *flow.Table[*routeRow]
 	policies            *flow.Table[*policyRow]
@@ -78,10 +86,13 @@ type Tables struct {
 	portListenersByFleet *flow.Index[*Resource]
 
 	attachedRoutes     *flow.Table[int32]
+	missingOfFleets    *flow.Table[string]
+	attachedSets       *flow.Table[int32]
 	overrides          *flow.Table[*overrideRow]
 	overridesByBroader *flow.Index[*overrideRow]
 	fleetSpecStatuses  *flow.Table[*Status]
 	classStatuses      *flow.Table[*Status]
+	setStatuses        *flow.Table[*Status]
 	gatewayStatuses    *flow.Table[*Status]
 	routeStatuses      *flow.Table[*Status]
 	policyStatuses     *flow.Table[*Status]
@@ -111,10 +122,32 @@ func (t *Tables) declareRelations() {
 	t.classes = flow.Derive(t.in.classes, "classes", (*classRow).equal, t.class)
 	t.certs = flow.Derive(t.in.secrets, "certificates", (*certificateRow).equal, t.certificate)
 	t.gateways = flow.Derive(t.in.gateways, "gateways", (*gatewayRow).equal, t.gateway)
-	t.listeners = flow.Expand(t.gateways, "listeners", (*listenerRow).equal, t.listener)
-	t.listenersByFleet = flow.NewIndex(t.listeners, "listeners by fleet", func(_ string, l *listenerRow) []string { return []string{l.fleet()} })
-	t.listenersByPort = flow.NewIndex(t.listeners, "served listeners by port", servedPort)
+	t.listenerSets = flow.Derive(t.in.listenerSets, "listener sets", (*listenerSetRow).equal, t.listenerSet)
+	t.declareListeners()
+	t.declareAttachments()
+}
 
+// declareListeners: the listeners of all fleets, whoever wrote them.
+func (t *Tables) declareListeners() {
+	t.entries = flow.Concat("listener entries", (*entryRow).equal,
+		flow.Expand(t.gateways, "entries of Gateways", (*entryRow).equal, t.gatewayEntries),
+		flow.Expand(t.listenerSets, "entries of ListenerSets", (*entryRow).equal, t.setEntries))
+	t.holdersOfPorts = flow.Group(flow.NewIndex(t.entries, "entries by port", claimedPorts), "holders of ports", slices.Equal[[]holderRow], t.portHolders)
+	t.holdersOfHosts = flow.Group(flow.NewIndex(t.entries, "entries by host", claimedHosts), "holders of hosts", flow.Same[holderRow], t.hostHolder)
+	judged := flow.Derive(t.entries, "judged listeners", (*listenerRow).equal, t.listener)
+	t.firstOfPorts = flow.Group(flow.NewIndex(judged, "judged listeners by port", servedPort), "first listeners of ports", (*listenerRow).equal,
+		func(_ *flow.Read, _ string, members []flow.Row[*listenerRow]) (*listenerRow, bool) {
+			return first(members), true
+		})
+	t.listeners = flow.Derive(judged, "listeners", (*listenerRow).equal, t.withhold)
+	t.listenersByPort = flow.NewIndex(t.listeners, "served listeners by port", servedPort)
+	t.rivalsByHost = flow.NewIndex(t.listeners, "rivals by host", rivalKeys)
+	t.ports = flow.Group(t.listenersByPort, "ports", flow.Same[portRow], t.port)
+	t.portsByFleet = flow.NewIndex(t.ports, "ports by fleet", func(_ string, p portRow) []string { return []string{p.Fleet} })
+}
+
+// declareAttachments: what hangs on listeners, and policies on all.
+func (t *Tables) declareAttachments() {
 	t.routes = flow.Derive(t.in.routes, "routes", (*routeRow).equal, t.route)
 
 	t.policies = flow.Derive(t.in.policies, "policies", (*policyRow).equal, t.policy)
@@ -168,10 +201,13 @@ func (t *Tables) declareResources() {
 // declareOutcomes: what is said and asked for.
 func (t *Tables) declareOutcomes() {
 	t.attachedRoutes = flow.Group(flow.NewIndex(t.parents, "parents by listener", attachedTo), "attached routes", flow.Same[int32], t.countRoutes)
+	t.missingOfFleets = flow.Expand(t.gateways, "missing", flow.Same[string], t.missing)
 	t.overrides = flow.Derive(t.attached, "overrides", (*overrideRow).equal, t.override)
 	t.overridesByBroader = flow.NewIndex(t.overrides, "overrides by broader target", func(_ string, o *overrideRow) []string { return o.Broader })
 	t.fleetSpecStatuses = flow.Derive(t.fleetSpecs, "fleet settings statuses", (*Status).equal, t.fleetSpecStatus)
 	t.classStatuses = flow.Derive(t.in.classes, "class statuses", (*Status).equal, t.classStatus)
+	t.setStatuses = flow.Derive(t.in.listenerSets, "listener set statuses", (*Status).equal, t.listenerSetStatus)
+	t.attachedSets = flow.Group(flow.NewIndex(t.setStatuses, "accepted listener sets by Gateway", acceptedBy), "attached listener sets", flow.Same[int32], countSets)
 	t.gatewayStatuses = flow.Derive(t.in.gateways, "gateway statuses", (*Status).equal, t.gatewayStatus)
 	t.routeStatuses = flow.Derive(t.routes, "route statuses", (*Status).equal, t.routeStatus)
 	t.policyStatuses = flow.Derive(t.policies, "policy statuses", (*Status).equal, t.policyStatus)
@@ -183,7 +219,7 @@ func servedPort(_ string, l *listenerRow) []string {
 	if !l.Serves {
 		return nil
 	}
-	return []string{portKey(l)}
+	return []string{l.portKey()}
 }
 
 func servedConfig(_ string, l *listenerRow) []string {

@@ -91,7 +91,7 @@ func (t *Tables) certificates(r *flow.Read, l *listenerRow) {
 	if l.Spec.TLS == nil {
 		return // A rule tells of it.
 	}
-	user := certificateUser{From: gatewayRef(l.Gateway.Gateway), Invalid: string(gwapiv1.ListenerReasonInvalidCertificateRef)}
+	user := certificateUser{From: l.ownerRef(), Invalid: string(gwapiv1.ListenerReasonInvalidCertificateRef)}
 	q, _ := t.quarantines.Get(r, l.fleet())
 	var whole, permitted []string
 	for i, ref := range l.Spec.TLS.CertificateRefs {

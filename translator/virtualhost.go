@@ -79,7 +79,7 @@ func (t *Tables) routeConfig(r *flow.Read, key string, members []flow.Row[*liste
 	if members[0].Value.Gateway.Scoped {
 		return nil, false
 	}
-	name := firstListener(members).Key
+	name := first(members).Key
 	body := encode(routeConfigHead(name))
 	digest := sha256.New()
 	digest.Write(body)

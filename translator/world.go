@@ -113,7 +113,7 @@ func (w *World) Try(o Object) ([]Finding, error) {
 
 // statusTables are the tables of verdicts, of all kinds.
 func (t *Tables) statusTables() []*flow.Table[*Status] {
-	return []*flow.Table[*Status]{t.fleetSpecStatuses, t.classStatuses, t.gatewayStatuses, t.routeStatuses, t.policyStatuses, t.backendTLSStatuses}
+	return []*flow.Table[*Status]{t.fleetSpecStatuses, t.classStatuses, t.setStatuses, t.gatewayStatuses, t.routeStatuses, t.policyStatuses, t.backendTLSStatuses}
 }
 
 // added collects the problems that changed rows have and had not before.

@@ -32,6 +32,7 @@ func Kinds() []Kind {
 	kinds := []Kind{
 		{Object: &gwapiv1.GatewayClass{}},
 		{Object: &gwapiv1.Gateway{}},
+		{Object: &gwapiv1.ListenerSet{}, Optional: true},
 		{Object: &gwapiv1.ReferenceGrant{}},
 		{Object: &gwapiv1.BackendTLSPolicy{}, Optional: true},
 		{Object: &corev1.Namespace{}},

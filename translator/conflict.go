@@ -1,0 +1,232 @@
+package translator
+
+import (
+	"fmt"
+	"slices"
+
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/policies/verdict"
+	"gatehouse/translator/flow"
+)
+
+// Listeners that share a port conflict if nothing in the first bytes of a connection, or no hostname, would tell them apart
+// (Gateway API, GatewaySpec.listeners). The Gateway decides what its ports speak and who has their hostnames; what it leaves open, the oldest
+// ListenerSet decides. One object that contradicts itself decides nothing: all its listeners that conflict lose, unless an earlier object
+// has said which of them is right. A port that a Gateway contradicts itself about is given to nobody. Whether a listener can
+// be served for other reasons, such as its certificate, has no say, so that a port does not change hands when a Secret is late.
+
+// holderRow is a listener that holds a port or a hostname of one: those that come later must give way.
+type holderRow struct {
+	// Key is the listener's, Listener its name.
+	Key, Listener string
+	Protocol      gwapiv1.ProtocolType
+	// Owner is the ListenerSet or the Gateway that it is written in.
+	Owner verdict.Ref
+}
+
+func (c *entryRow) holder() holderRow {
+	return holderRow{Key: c.Key, Listener: string(c.Spec.Name), Protocol: c.Spec.Protocol, Owner: c.ownerRef()}
+}
+
+// compareWith notes the first of the object's listeners that contradicts this one, and the first that has the same hostname.
+func (c *entryRow) compareWith(entries []*entryRow) {
+	for _, o := range entries {
+		switch {
+		case o == c || !c.claims() || !o.claims() || c.portKey() != o.portKey():
+			// What is not on the port takes nothing of it.
+		case rivals(c.Spec.Protocol, o.Spec.Protocol):
+			if c.Rival.Key == "" {
+				c.Rival = o.holder()
+			}
+		case c.hostKey() == o.hostKey() && c.Twin.Key == "":
+			c.Twin = o.holder()
+		}
+	}
+}
+
+// speech is the same of protocols that can share a port: both HTTPS and TLS begin with a handshake, whose server name tells them apart.
+func speech(p gwapiv1.ProtocolType) gwapiv1.ProtocolType {
+	if protocols[p].sni {
+		return gwapiv1.TLSProtocolType
+	}
+	return p
+}
+
+func rivals(a, b gwapiv1.ProtocolType) bool { return speech(a) != speech(b) }
+
+// alone tells that a port has one listener of the protocol.
+func alone(p gwapiv1.ProtocolType) bool { return protocols[p].layer4 && !protocols[p].sni }
+
+// claims tells that the listener takes something of its port. One whose protocol is not served does not.
+func (c *entryRow) claims() bool {
+	_, served := protocols[c.Spec.Protocol]
+	return served
+}
+
+// hostKey finds the listeners that only their speech tells apart.
+func (c *entryRow) hostKey() string {
+	if alone(c.Spec.Protocol) {
+		return c.portKey() + "|" + anyHost
+	}
+	return c.portKey() + "|" + c.hostname()
+}
+
+func claimedPorts(_ string, c *entryRow) []string {
+	if !c.claims() {
+		return nil
+	}
+	return []string{c.portKey()}
+}
+
+func claimedHosts(_ string, c *entryRow) []string {
+	if !c.claims() {
+		return nil
+	}
+	return []string{c.hostKey()}
+}
+
+// portHolders are the listeners that decide what is spoken on a port: one, or one of each speech if the Gateway contradicts itself.
+func (t *Tables) portHolders(_ *flow.Read, _ string, members []flow.Row[*entryRow]) ([]holderRow, bool) {
+	var holders []holderRow
+	var sets []flow.Row[*entryRow]
+	for _, m := range members {
+		c := m.Value
+		switch {
+		case c.Set == nil && !slices.ContainsFunc(holders, func(h holderRow) bool { return !rivals(h.Protocol, c.Spec.Protocol) }):
+			holders = append(holders, c.holder())
+		case c.Set != nil && c.Rival.Key == "":
+			sets = append(sets, m)
+		}
+	}
+	if len(holders) == 0 && len(sets) > 0 {
+		holders = append(holders, first(sets).holder())
+	}
+	return holders, len(holders) > 0
+}
+
+// hostHolder is the listener that has a hostname of a port, of those whose protocol does not lose.
+func (t *Tables) hostHolder(r *flow.Read, _ string, members []flow.Row[*entryRow]) (holderRow, bool) {
+	var left []flow.Row[*entryRow]
+	for _, m := range members {
+		if c := m.Value; (c.Set == nil || c.Twin.Key == "") && t.stronger(r, c) == nil {
+			left = append(left, m)
+		}
+	}
+	if len(left) == 0 {
+		return holderRow{}, false
+	}
+	return first(left).holder(), true
+}
+
+// stronger is the listener whose protocol rules this one out, nil if none does.
+func (t *Tables) stronger(r *flow.Read, c *entryRow) *holderRow {
+	holders, _ := t.holdersOfPorts.Get(r, c.portKey())
+	others := false
+	for _, h := range holders {
+		if h.Owner == c.ownerRef() {
+			continue // What an object has against itself is in Rival.
+		}
+		others = true
+		switch {
+		case !rivals(h.Protocol, c.Spec.Protocol):
+		case c.Rival.Key != "" && rivals(h.Protocol, c.Rival.Protocol):
+			return &c.Rival // The object contradicts itself, and neither is right.
+		default:
+			return &h
+		}
+	}
+	if c.Rival.Key == "" || others {
+		return nil
+	}
+	return &c.Rival
+}
+
+// namesake is the listener that has this one's hostname, nil if it has it itself.
+func (t *Tables) namesake(r *flow.Read, c *entryRow) *holderRow {
+	switch h, ok := t.holdersOfHosts.Get(r, c.hostKey()); {
+	case ok && h.Owner != c.ownerRef():
+		return &h
+	case c.Twin.Key != "":
+		return &c.Twin
+	}
+	return nil
+}
+
+// conflict is what keeps the listener from being served, nil if no other listener does.
+func (t *Tables) conflict(r *flow.Read, c *entryRow) *verdict.Problem {
+	if !c.claims() {
+		return nil
+	}
+	if h := t.stronger(r, c); h != nil {
+		p := c.protocolConflict(h)
+		return &p
+	}
+	if h := t.namesake(r, c); h != nil {
+		p := c.hostConflict(h)
+		return &p
+	}
+	return nil
+}
+
+func (c *entryRow) protocolConflict(h *holderRow) verdict.Problem {
+	return c.conflicting("protocol", gwapiv1.ListenerReasonProtocolConflict, h, fmt.Sprintf("%s cannot share port %d with %s, which is %s%s",
+		c.Spec.Protocol, c.Spec.Port, c.nameOf(h), h.Protocol, c.wayOut(h, "port")))
+}
+
+func (c *entryRow) hostConflict(h *holderRow) verdict.Problem {
+	if alone(c.Spec.Protocol) {
+		return c.conflicting("port", gwapiv1.ListenerReasonProtocolConflict, h, fmt.Sprintf("%s is %s on port %d too, and nothing tells the two apart%s",
+			c.nameOf(h), h.Protocol, c.Spec.Port, c.wayOut(h, "port")))
+	}
+	return c.conflicting("hostname", gwapiv1.ListenerReasonHostnameConflict, h, fmt.Sprintf("%s has the same hostname %q on port %d%s",
+		c.nameOf(h), deref(c.Spec.Hostname), c.Spec.Port, c.wayOut(h, "hostname or port")))
+}
+
+func (c *entryRow) conflicting(field string, reason gwapiv1.ListenerConditionReason, h *holderRow, message string) verdict.Problem {
+	p := verdict.Problem{
+		Field: c.field(field), Reason: string(reason), Condition: string(gwapiv1.ListenerConditionConflicted),
+		Message: message, Weight: verdict.Conflicted, Scope: string(c.Spec.Name),
+	}
+	if h.Owner == c.ownerRef() {
+		p.Weight = verdict.Invalid
+	}
+	return p
+}
+
+// nameOf names a listener to the owner of this one. Of a ListenerSet in another namespace nothing is told but that there is one.
+func (c *entryRow) nameOf(h *holderRow) string {
+	listener := fmt.Sprintf("listener %q", h.Listener)
+	switch own := c.ownerRef(); {
+	case h.Owner == own:
+		return listener
+	case h.Owner.Kind == own.Kind && h.Owner.Namespace != own.Namespace:
+		return "a listener of a ListenerSet in another namespace"
+	default:
+		return fmt.Sprintf("%s of %s %s/%s", listener, h.Owner.Kind, h.Owner.Namespace, h.Owner.Name)
+	}
+}
+
+// nameBeside names another listener of the port in a list: one of the same object by its name alone.
+func (c *entryRow) nameBeside(o *entryRow) string {
+	switch own, owner := c.ownerRef(), o.ownerRef(); {
+	case owner == own:
+		return string(o.Spec.Name)
+	case owner.Kind == "ListenerSet" && owner.Namespace != own.Namespace:
+		return "one of a ListenerSet in another namespace"
+	default:
+		return fmt.Sprintf("%s/%s/%s", owner.Namespace, owner.Name, o.Spec.Name)
+	}
+}
+
+// wayOut says who wins and what to change.
+func (c *entryRow) wayOut(h *holderRow, what string) string {
+	switch own := c.ownerRef(); {
+	case h.Owner == own:
+		return "; give one of them another " + what
+	case h.Owner.Kind == own.Kind:
+		return "; that one comes first, so use another " + what
+	default:
+		return "; the Gateway's own come first, so use another " + what
+	}
+}

@@ -1,0 +1,121 @@
+package translator
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/policies/verdict"
+	"gatehouse/translator/flow"
+)
+
+// listenersVerdict is what the listeners of a Gateway, or of a ListenerSet, come to.
+type listenersVerdict struct {
+	statuses []gwapiv1.ListenerStatus
+	problems []verdict.Problem
+	// refused are the names of those that cannot be served as they are written.
+	refused []string
+	// able tells that a new Envoy can serve one of them.
+	able bool
+	// missing is what any of them waits for.
+	missing map[Name]string
+}
+
+func (t *Tables) judgeListeners(r *flow.Read, keys []string) *listenersVerdict {
+	v := &listenersVerdict{missing: map[Name]string{}}
+	for _, key := range keys {
+		l, ok := t.listeners.Get(r, key)
+		if !ok {
+			continue // Unreachable: every listener of a Gateway or of an allowed ListenerSet has its row.
+		}
+		lacking := t.lacking(r, l)
+		status := t.listenerStatus(r, l, lacking)
+		if !trueIn(status.Conditions, string(gwapiv1.ListenerConditionAccepted)) || !l.Serves {
+			v.refused = append(v.refused, string(l.Spec.Name))
+		}
+		v.able = v.able || l.able()
+		maps.Copy(v.missing, lacking)
+		v.problems = append(v.problems, l.Problems...)
+		v.statuses = append(v.statuses, status)
+	}
+	return v
+}
+
+// tell adds to the condition Accepted of the owner which listeners are not valid. With none left it is not accepted, unless it has others.
+func (v *listenersVerdict) tell(accepted *metav1.Condition, others bool) {
+	if len(v.refused) == 0 {
+		return
+	}
+	accepted.Reason = string(gwapiv1.GatewayReasonListenersNotValid)
+	accepted.Message = fmt.Sprintf("listeners that are not valid: %v; see their conditions", v.refused)
+	if len(v.refused) == len(v.statuses) && !others {
+		accepted.Status = metav1.ConditionFalse
+	}
+}
+
+func (t *Tables) listenerStatus(r *flow.Read, l *listenerRow, lacking map[Name]string) gwapiv1.ListenerStatus {
+	scope := string(l.Spec.Name)
+	attached, _ := t.attachedRoutes.Get(r, l.Key)
+	s := gwapiv1.ListenerStatus{Name: l.Spec.Name, SupportedKinds: slices.Clone(l.Kinds), AttachedRoutes: attached}
+	if s.SupportedKinds == nil {
+		s.SupportedKinds = []gwapiv1.RouteGroupKind{}
+	}
+	accepted := about(l.Problems, string(gwapiv1.ListenerConditionAccepted), scope)
+	conflicts := about(l.Problems, string(gwapiv1.ListenerConditionConflicted), scope)
+	resolved := about(l.Problems, string(gwapiv1.ListenerConditionResolvedRefs), scope)
+	programmed := l.programmed(lacking)
+	if len(conflicts) > 0 {
+		accepted = conflicts // Without its port the rest does not matter.
+		programmed = conditionOf(programmed.Type, "", "", conflicts)
+	}
+	s.Conditions = []metav1.Condition{
+		l.distrusted(conditionOf(string(gwapiv1.ListenerConditionAccepted), string(gwapiv1.ListenerReasonAccepted), "The listener is accepted.", accepted), resolved),
+		conditionOf(string(gwapiv1.ListenerConditionResolvedRefs), string(gwapiv1.ListenerReasonResolvedRefs), "All references are resolved.", resolved),
+		programmed,
+	}
+	if len(conflicts) > 0 {
+		c := conditionOf(string(gwapiv1.ListenerConditionConflicted), "", "", conflicts)
+		c.Status = metav1.ConditionTrue
+		s.Conditions = append(s.Conditions, c)
+	}
+	if overlap := t.overlapping(r, l); overlap != nil {
+		s.Conditions = append(s.Conditions, *overlap)
+	}
+	return s
+}
+
+func (l *listenerRow) programmed(lacking map[Name]string) metav1.Condition {
+	c := metav1.Condition{Type: string(gwapiv1.ListenerConditionProgrammed), Status: metav1.ConditionFalse}
+	switch {
+	case !l.able():
+		c.Reason, c.Message = string(gwapiv1.ListenerReasonInvalid), "the listener is not valid, see its other conditions"
+	case len(lacking) > 0:
+		c.Reason, c.Message = string(gwapiv1.ListenerReasonPending), waitingFor(lacking)
+	default:
+		c.Status, c.Reason, c.Message = metav1.ConditionTrue, string(gwapiv1.ListenerReasonProgrammed), "The listener is served."
+	}
+	return c
+}
+
+// able tells that a new Envoy can serve the listener.
+func (l *listenerRow) able() bool { return l.Serves && l.hasWholeCertificate() }
+
+// hasWholeCertificate: a listener of which all certificates are broken is not programmed, although running proxies still serve it.
+func (l *listenerRow) hasWholeCertificate() bool {
+	return !l.protocol().tls || l.Certified
+}
+
+// countRoutes counts the routes attached to a listener, each once however many of its parentRefs select it.
+func (t *Tables) countRoutes(_ *flow.Read, _ string, members []flow.Row[*parentRow]) (int32, bool) {
+	routes := int32(0)
+	last := ""
+	for _, m := range members { // Sorted by key, so a route's parentRefs stand together.
+		if key := m.Value.Route.key(); key != last {
+			last, routes = key, routes+1
+		}
+	}
+	return routes, true
+}

@@ -1,0 +1,88 @@
+package translator
+
+import (
+	"fmt"
+	"slices"
+
+	"gatehouse/translator/flow"
+)
+
+// waitingFor names what no ready Envoy has acknowledged yet, and Envoy's words if it refused.
+func waitingFor(missing map[Name]string) string {
+	names := make([]Name, 0, len(missing))
+	for n := range missing {
+		names = append(names, n)
+	}
+	first := slices.MinFunc(names, compareNames)
+	if words := missing[first]; words != "" {
+		return fmt.Sprintf("Envoy refused %s: %s", first.Name, words)
+	}
+	return fmt.Sprintf("waiting for an Envoy to acknowledge %s", first.Name)
+}
+
+// missing lists what the fleet shall have and none of its proxies has acknowledged, with Envoy's words where one refused it. It is
+// empty as soon as one proxy has everything. Each is a row, so that a listener waits for what it needs itself and for nothing else.
+func (t *Tables) missing(r *flow.Read, fleet string, _ *gatewayRow) []flow.Row[string] {
+	var best map[Name]string
+	proxies := t.proxiesByFleet.Lookup(r, fleet)
+	for _, p := range proxies {
+		lacks := t.lacks(r, fleet, p.Value)
+		if best == nil || len(lacks) < len(best) {
+			best = lacks
+		}
+	}
+	if len(proxies) == 0 {
+		best = t.lacks(r, fleet, Proxy{})
+	}
+	rows := make([]flow.Row[string], 0, len(best))
+	for n, words := range best {
+		rows = append(rows, flow.Row[string]{Key: missingKey(fleet, n), Value: words})
+	}
+	return rows
+}
+
+func missingKey(fleet string, n Name) string { return fleet + "|" + n.Type + "|" + n.Name }
+
+// lacking is what the listener waits for.
+func (t *Tables) lacking(r *flow.Read, l *listenerRow) map[Name]string {
+	if !l.Serves {
+		return nil
+	}
+	needs := []Name{l.Gateway.routesOf(t.routeConfigName(r, l))}
+	if port, ok := t.portListeners.Get(r, l.portKey()); ok {
+		needs = append(needs, Name{port.Type, port.Name})
+	}
+	for _, secret := range l.sdsSecrets() {
+		needs = append(needs, Name{typeSecret, secret})
+	}
+	lacking := map[Name]string{}
+	for _, n := range needs {
+		if words, ok := t.missingOfFleets.Get(r, missingKey(l.fleet(), n)); ok {
+			lacking[n] = words
+		}
+	}
+	return lacking
+}
+
+func (t *Tables) lacks(r *flow.Read, fleet string, p Proxy) map[Name]string {
+	lacks := map[Name]string{}
+	for _, l := range t.portListenersByFleet.Lookup(r, fleet) {
+		res := l.Value
+		if p.Listeners[res.Name] != res.Version {
+			n := Name{res.Type, res.Name}
+			lacks[n] = p.Refused[n]
+		}
+		for _, need := range res.Needs {
+			if need.Type == typeRoutes && !p.Routes[need.Name] || need.Type == typeScopes && !p.Scopes || need.Type == typeSecret && !p.Secrets[need.Name] && t.serves(r, fleet, need) {
+				lacks[need] = p.Refused[need]
+			}
+		}
+	}
+	return lacks
+}
+
+// serves tells that a certificate can be acknowledged at all: one that is absent or broken is told of by its listener.
+func (t *Tables) serves(r *flow.Read, fleet string, certificate Name) bool {
+	_, ok := t.secrets.Get(r, fleet+"|"+certificate.Name)
+	return ok
+}
