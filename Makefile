@@ -56,8 +56,8 @@ fuzz: ## Run each fuzz target for FUZZTIME (30s)
 	@tests/fuzz.sh $(FUZZTIME)
 
 .PHONY: bench
-bench: build ## Measure on the local Kubernetes, print a table; N=100,1000 chooses the sizes, CHURN=30m watches memory
-	cd tests && $(GO) run ./bench $(if $(N),-n $(N)) $(if $(CHURN),-churn $(CHURN))
+bench: build ## Measure on the local Kubernetes, print a table; N=100,1000 the sizes, SETS=2500 ListenerSets, CHURN=30m watches memory
+	cd tests && $(GO) run ./bench $(if $(N),-n $(N)) $(if $(SETS),-sets $(SETS)) $(if $(CHURN),-churn $(CHURN))
 
 .PHONY: clean
 clean: ## Stop the local Kubernetes and remove what was built

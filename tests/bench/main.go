@@ -27,6 +27,9 @@ type options struct {
 	changes int
 	churn   time.Duration
 	scoped  bool
+	// sets is the number of ListenerSets of a column of its own, and ofSets tells the inner process that it is that column's.
+	sets   int
+	ofSets bool
 	// inside is the number of routes to measure with, in the process that runs in the cluster's network.
 	inside int
 	// webhookOff tells that only the cost of creating is measured, without admission.
@@ -40,6 +43,8 @@ func main() {
 	flag.IntVar(&o.tries, "tries", 20, "how often each latency is taken")
 	flag.IntVar(&o.changes, "changes", 1000, "number of routes at which changes are made under load; 0 for none")
 	flag.DurationVar(&o.churn, "churn", 0, "how long to change things without pause and watch memory, such as 30m; 0 for not at all")
+	flag.IntVar(&o.sets, "sets", 0, "number of ListenerSets with 16 routes each that share one Gateway, a column of its own; 0 for none")
+	flag.BoolVar(&o.ofSets, "of-sets", false, "used by bench itself")
 	flag.IntVar(&o.inside, "inside", 0, "used by bench itself")
 	flag.BoolVar(&o.webhookOff, "webhook-off", false, "used by bench itself")
 	flag.BoolVar(&o.scoped, "scoped", false, "used by bench itself")
@@ -96,6 +101,9 @@ func (o options) run(ctx context.Context) error {
 	}
 	t := &table{values: map[string]map[string]string{}}
 	for text := range strings.SplitSeq(o.sizes, ",") {
+		if text == "" {
+			continue // Nothing but ListenerSets.
+		}
 		n, err := strconv.Atoi(strings.TrimSpace(text))
 		if err != nil || n < 1 {
 			return fmt.Errorf("-n: %q is no number of routes; write for example 100,1000", text)
@@ -107,6 +115,14 @@ func (o options) run(ctx context.Context) error {
 				t.print(os.Stdout) // What has been measured is not lost.
 				return err
 			}
+		}
+	}
+	if o.sets > 0 {
+		column := fmt.Sprintf("%d ListenerSets", o.sets)
+		t.columns = append(t.columns, column)
+		if err := o.column(ctx, t, column, o.sets, []string{"-of-sets"}); err != nil {
+			t.print(os.Stdout) // As above.
+			return err
 		}
 	}
 	t.print(os.Stdout)

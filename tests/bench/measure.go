@@ -47,6 +47,8 @@ func (o options) measure(ctx context.Context) error {
 		return err
 	}
 	switch {
+	case o.ofSets:
+		return b.listenerSets(ctx)
 	case o.webhookOff:
 		return b.creating(ctx, "webhook off: ")
 	case o.scoped:

@@ -16,10 +16,11 @@ func named(name string) metav1.ObjectMeta {
 
 func ptr[T any](v T) *T { return &v }
 
-// gateway has a plain listener, with scoped routes or without.
+// gateway has a plain listener, with scoped routes or without, and takes ListenerSets.
 func gateway(scoped bool) *gwapiv1.Gateway {
 	g := &gwapiv1.Gateway{ObjectMeta: named("eg"), Spec: gwapiv1.GatewaySpec{
 		GatewayClassName: "eg", Listeners: []gwapiv1.Listener{{Name: "http", Protocol: gwapiv1.HTTPProtocolType, Port: 80}},
+		AllowedListeners: &gwapiv1.AllowedListeners{Namespaces: &gwapiv1.ListenerNamespaces{From: ptr(gwapiv1.NamespacesFromSame)}},
 	}}
 	if scoped {
 		g.Annotations = map[string]string{"gatehouse.dev/scoped-routes": "true"}
