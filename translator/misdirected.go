@@ -39,14 +39,48 @@ func rivalKeys(_ string, l *listenerRow) []string {
 	if l.Serves {
 		keys = append(keys, l.portKey()+"|"+l.hostname())
 	}
-	conflicts := about(l.Problems, string(gwapiv1.ListenerConditionConflicted), string(l.Spec.Name))
-	if l.protocol().sni && len(conflicts) == 0 {
-		keys = append(keys, sniKey(l), l.rivalKey(l.hostname()))
+	if port := servedBySNI("", l); len(port) > 0 {
+		keys = append(keys, port[0], l.rivalKey(l.hostname()))
 		for _, pattern := range append(covering(l.hostname()), anyHost) {
 			keys = append(keys, l.coveredKey(pattern))
 		}
 	}
 	return keys
+}
+
+// maxForeign is how many listeners of a port with TLS know all hosts of each other. Where there are more, each would have to know thousands, and
+// all of them would change with any: there a listener knows those hosts that its own hostname overlaps with, and answers 404 for the rest, as it does
+// for hosts of nobody.
+const maxForeign = 64
+
+// servedBySNI finds the port of a listener that counts.
+func servedBySNI(_ string, l *listenerRow) []string {
+	if conflicts := about(l.Problems, string(gwapiv1.ListenerConditionConflicted), string(l.Spec.Name)); !l.protocol().sni || len(conflicts) > 0 {
+		return nil
+	}
+	return []string{sniKey(l)}
+}
+
+// crowded tells that too many listeners share a port for each to know all of them.
+func crowded(_ *flow.Read, _ string, members []flow.Row[*listenerRow]) (bool, bool) {
+	return len(members) > maxForeign, true
+}
+
+// rivals are the other listeners whose hosts a listener with TLS knows, and perhaps itself.
+func (t *Tables) rivals(r *flow.Read, l *listenerRow) []flow.Row[*listenerRow] {
+	if many, _ := t.crowdedPorts.Get(r, sniKey(l)); many {
+		return t.overlapped(r, l)
+	}
+	return t.rivalsByHost.Lookup(r, sniKey(l))
+}
+
+// overlapped are the listeners with TLS whose hostnames a listener's covers, or is covered by; itself is one of them.
+func (t *Tables) overlapped(r *flow.Read, l *listenerRow) []flow.Row[*listenerRow] {
+	found := slices.Clone(t.rivalsByHost.Lookup(r, l.coveredKey(l.hostname())))
+	for _, pattern := range append(covering(l.hostname()), anyHost) {
+		found = append(found, t.rivalsByHost.Lookup(r, l.rivalKey(pattern))...)
+	}
+	return found
 }
 
 // misdirected are the virtual hosts that answer 421 on a listener with TLS, encoded: one for all hosts of its rivals. If one of those covers the
@@ -56,7 +90,7 @@ func (t *Tables) misdirected(r *flow.Read, l *listenerRow, hosts []flow.Row[*vir
 		return nil
 	}
 	own := l.hostname()
-	foreign := foreignHosts(own, t.rivalsByHost.Lookup(r, sniKey(l)))
+	foreign := foreignHosts(own, t.rivals(r, l))
 	if len(foreign) == 0 {
 		return nil
 	}
@@ -86,8 +120,12 @@ func foreignHosts(own string, listeners []flow.Row[*listenerRow]) []string {
 	}
 	slices.Sort(all)
 	all = slices.Compact(all)
-	return slices.DeleteFunc(slices.Clone(all), func(host string) bool {
-		return !covers(own, host) && slices.ContainsFunc(all, func(wider string) bool { return wider != host && covers(wider, host) })
+	known := make(map[string]bool, len(all))
+	for _, host := range all {
+		known[host] = true
+	}
+	return slices.DeleteFunc(all, func(host string) bool {
+		return !covers(own, host) && slices.ContainsFunc(append(covering(host)[1:], anyHost), func(wider string) bool { return wider != host && known[wider] })
 	})
 }
 
@@ -96,12 +134,8 @@ func (t *Tables) overlapping(r *flow.Read, l *listenerRow) *metav1.Condition {
 	if l.Spec.Protocol != gwapiv1.HTTPSProtocolType {
 		return nil
 	}
-	others := slices.Clone(t.rivalsByHost.Lookup(r, l.coveredKey(l.hostname())))
-	for _, pattern := range append(covering(l.hostname()), anyHost) {
-		others = append(others, t.rivalsByHost.Lookup(r, l.rivalKey(pattern))...)
-	}
 	var names []string
-	for _, o := range others {
+	for _, o := range t.overlapped(r, l) {
 		if o.Key != l.Key && o.Value.Spec.Protocol == gwapiv1.HTTPSProtocolType { // Protocol TLS has no requests.
 			names = append(names, l.nameBeside(o.Value.entryRow))
 		}

@@ -49,6 +49,7 @@ type Tables struct {
 	listeners         *flow.Table[*listenerRow]
 	listenersByPort   *flow.Index[*listenerRow]
 	rivalsByHost      *flow.Index[*listenerRow]
+	crowdedPorts      *flow.Table[bool]
 	listenersBySecret *flow.Index[*listenerRow]
 	ports             *flow.Table[portRow]
 	portsByFleet      *flow.Index[portRow]
@@ -142,6 +143,7 @@ func (t *Tables) declareListeners() {
 	t.listeners = flow.Derive(judged, "listeners", (*listenerRow).equal, t.withhold)
 	t.listenersByPort = flow.NewIndex(t.listeners, "served listeners by port", servedPort)
 	t.rivalsByHost = flow.NewIndex(t.listeners, "rivals by host", rivalKeys)
+	t.crowdedPorts = flow.Group(flow.NewIndex(t.listeners, "listeners by port with TLS", servedBySNI), "crowded ports", flow.Same[bool], crowded)
 	t.ports = flow.Group(t.listenersByPort, "ports", flow.Same[portRow], t.port)
 	t.portsByFleet = flow.NewIndex(t.ports, "ports by fleet", func(_ string, p portRow) []string { return []string{p.Fleet} })
 }
