@@ -195,7 +195,7 @@ func (b *bindingRow) onHosts(bound *boundRule, message *routev3.Route, order pre
 	entries := make([]ruleEntry, len(b.Hosts))
 	for h := range b.Hosts {
 		message.Name = fmt.Sprintf("%s/rule/%d/match/%d/%s%s", bound.rules.Route.name(), bound.rule, order.match, hostInName(b.Hosts[h].Host), suffix)
-		entries[h] = ruleEntry{host: h, routeEntry: routeEntry{Order: order, Body: encode(message)}}
+		entries[h] = ruleEntry{host: h, routeEntry: routeEntry{Order: order, Body: encode(onHost(message, bound.listener, b.Hosts[h].Host))}}
 	}
 	return entries
 }

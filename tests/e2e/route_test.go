@@ -109,14 +109,15 @@ func routeFilters(t *testing.T, at string) {
 	}
 }
 
-// routeRedirects: a redirect changes what it names and keeps the rest. Where neither scheme, host nor port is named, the listener's port
-// is written out, since Envoy would else keep whatever port the client wrote.
+// routeRedirects: a redirect changes what it names and keeps the rest. A port that the scheme implies is not named, even where the client
+// did.
 func routeRedirects(t *testing.T, at string) {
 	for request, want := range map[string]string{
-		"GET filter.example.com/to-https?q=1":    "301 https://filter.example.com/to-https?q=1",
-		"GET filter.example.com/to-host":         "302 http://www.example.org/to-host",
-		"GET filter.example.com/to-port":         "302 http://filter.example.com:8443/to-port",
-		"GET filter.example.com/to-prefix/thing": "302 http://filter.example.com:80/there/thing",
+		"GET filter.example.com/to-https?q=1":       "301 https://filter.example.com/to-https?q=1",
+		"GET filter.example.com/to-host":            "302 http://www.example.org/to-host",
+		"GET filter.example.com/to-port":            "302 http://filter.example.com:8443/to-port",
+		"GET filter.example.com/to-prefix/thing":    "302 http://filter.example.com/there/thing",
+		"GET filter.example.com:80/to-prefix/thing": "302 http://filter.example.com/there/thing",
 	} {
 		a := asked(t, at, request)
 		if got := fmt.Sprintf("%d %s", a.code, a.header.Get("Location")); got != want {
