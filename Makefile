@@ -42,10 +42,11 @@ conformance: build ## The official Gateway API conformance suite; MODE=controlle
 	@tests/conformance/run.sh $(or $(MODE),namespace) $(if $(RUN),-run-test $(RUN))
 
 .PHONY: golden
-golden: ## Rewrite the goldens from what the code does now
+golden: ## Rewrite the goldens from what the code does now, and docs/features.md from their paragraphs
 	$(GO) test ./translator -run TestGoldens -update
 	$(GO) test ./policies ./infra ./infra/bootstrap -run TestGolden -update
 	$(GO) test ./policies/rules ./webhook -run TestGoldens -update
+	$(GO) test ./translator -run TestFeaturesPage -update
 
 .PHONY: generate
 generate: ## Generate deep copies and CRDs from the API types

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/tools/txtar"
@@ -166,6 +167,14 @@ func render(t *testing.T, name string, outcome Outcome) []byte {
 				}
 			}
 		}
+	case "protocols.yaml":
+		for _, d := range outcome.Deltas {
+			for _, r := range d.Changed {
+				if r.Type == typeCluster {
+					writeProtocol(t, &out, r)
+				}
+			}
+		}
 	default:
 		for _, d := range outcome.Deltas {
 			for _, r := range d.Changed {
@@ -191,6 +200,19 @@ func writeSockets(t *testing.T, out *bytes.Buffer, r *Resource) {
 		}
 		writeDocument(t, out, chain.Name, text)
 	}
+}
+
+// writeProtocol writes what a cluster speaks to its endpoints.
+func writeProtocol(t *testing.T, out *bytes.Buffer, r *Resource) {
+	c := &clusterv3.Cluster{}
+	if err := proto.Unmarshal(r.Body, c); err != nil {
+		t.Fatal(err)
+	}
+	text, err := protojson.Marshal(c.TypedExtensionProtocolOptions[httpOptions])
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeDocument(t, out, r.Name, text)
 }
 
 func writeDocument(t *testing.T, out *bytes.Buffer, title string, document []byte) {
