@@ -222,3 +222,29 @@ func structs(file *ast.File) []string {
 	})
 	return names
 }
+
+// TestDependenciesAreExplained: each module that one of our two modules needs itself has its sentence in docs/dependencies.md.
+func TestDependenciesAreExplained(t *testing.T) {
+	page, err := os.ReadFile("../docs/dependencies.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	needed := map[string]bool{}
+	for _, file := range []string{"../go.mod", "go.mod"} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(text)) {
+			module, version, ok := strings.Cut(strings.TrimSpace(line), " ")
+			if ok && strings.HasPrefix(line, "\t") && strings.HasPrefix(version, "v") && !strings.HasSuffix(version, "// indirect") {
+				needed[module] = true
+			}
+		}
+	}
+	for module := range needed {
+		if !strings.Contains(string(page), "\n| "+module+" | ") {
+			t.Errorf("%s is a dependency without a sentence in docs/dependencies.md", module)
+		}
+	}
+}
