@@ -52,7 +52,7 @@ func (b *bindingRow) equal(o *bindingRow) bool {
 }
 
 func (t *Tables) binding(r *flow.Read, key string, p *parentRow) []flow.Row[*bindingRow] {
-	rules, ok := t.rulesOf.Get(r, p.Route.key())
+	rules, ok := t.rulesOf.Get(r, p.Route.Key)
 	if !ok {
 		return nil // Unreachable: every route has its row.
 	}
@@ -174,7 +174,7 @@ func (t *Tables) ruleRoutes(b *bindingRow, bound *boundRule) []ruleEntry {
 func (t *Tables) matchRoutes(b *bindingRow, bound *boundRule, match *gwapiv1.HTTPRouteMatch, m int) []ruleEntry {
 	route := bound.rules.Route
 	order := route.Kind.precedence(route, bound.rule, m)
-	order.created, order.route, order.rule, order.match = age(route.Object), route.key(), bound.rule, m
+	order.created, order.route, order.rule, order.match = age(route.Object), route.Key, bound.rule, m
 	var message *routev3.Route
 	if bound.unmatchable || (m >= 0 && bound.rules.Rules[bound.rule].Loose[m]) {
 		message = looseRoute(route, match, &order, bound.unmatchable)

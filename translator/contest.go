@@ -39,7 +39,7 @@ func (t *Tables) contest(_ *flow.Read, listener string, members []flow.Row[*pare
 	for _, m := range members {
 		p := m.Value
 		if winner := rival(accepted, p, listener); winner != nil {
-			lost[p.Route.key()] = winner.Route
+			lost[p.Route.Key] = winner.Route
 			continue
 		}
 		if accepted[p.Route.Kind] == nil {
@@ -123,7 +123,7 @@ func (t *Tables) outranked(r *flow.Read, p *parentRow) *parentRow {
 		if !a.Listener.protocol().layer4 {
 			continue
 		}
-		lost := t.taken(r, a, p.Route.key())
+		lost := t.taken(r, a, p.Route.Key)
 		if len(lost) == 0 {
 			continue
 		}
@@ -161,7 +161,7 @@ func equalContests(a, b contestRow) bool { return maps.EqualFunc(a, b, (*routeRo
 
 // settle takes from a route the listeners that it loses.
 func (t *Tables) settle(r *flow.Read, _ string, claim *parentRow) (*parentRow, bool) {
-	key := claim.Route.key()
+	key := claim.Route.Key
 	var lost []string
 	var winner *routeRow
 	settled := *claim

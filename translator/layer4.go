@@ -116,7 +116,7 @@ func forwardingListener(_ string, b *bindingRow) []string {
 // forward binds a route to a listener of layer 4. The API allows one rule; of several in a file all backends are taken together.
 func (t *Tables) forward(r *flow.Read, b *bindingRow, rules *rulesRow, a attachedListener, q quarantineRow) {
 	route := rules.Route
-	f := &forwarding{Listener: a.Listener.Key, Route: route.key(), Name: route.name(), Created: age(route.Object), Hosts: a.Hosts}
+	f := &forwarding{Listener: a.Listener.Key, Route: route.Key, Name: route.name(), Created: age(route.Object), Hosts: a.Hosts}
 	b.Forward = f
 	for i := range rules.Rules {
 		bound := &boundRule{rules: rules, rule: i, listener: a.Listener}

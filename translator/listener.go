@@ -31,7 +31,7 @@ type listenerRow struct {
 }
 
 func (l *listenerRow) equal(o *listenerRow) bool {
-	return l.entryRow.equal(o.entryRow) && l.Serves == o.Serves && l.Clients.equal(o.Clients) &&
+	return l.entryRow.equal(o.entryRow) && l.Serves == o.Serves && l.Certified == o.Certified && l.Clients.equal(o.Clients) &&
 		slices.Equal(l.Secrets, o.Secrets) && equalProblems(l.Problems, o.Problems)
 }
 

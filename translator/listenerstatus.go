@@ -113,7 +113,7 @@ func (t *Tables) countRoutes(_ *flow.Read, _ string, members []flow.Row[*parentR
 	routes := int32(0)
 	last := ""
 	for _, m := range members { // Sorted by key, so a route's parentRefs stand together.
-		if key := m.Value.Route.key(); key != last {
+		if key := m.Value.Route.Key; key != last {
 			last, routes = key, routes+1
 		}
 	}

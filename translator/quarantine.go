@@ -64,7 +64,7 @@ func (b *bindingRow) refuse(bound *boundRule, words string) {
 // withdraw notes why a rule does not forward.
 func (b *bindingRow) withdraw(bound *boundRule, message string) {
 	bound.refused = true
-	b.Refused = append(b.Refused, refusedRule{Route: bound.rules.Route.key(), Rule: bound.rule, Message: message})
+	b.Refused = append(b.Refused, refusedRule{Route: bound.rules.Route.Key, Rule: bound.rule, Message: message})
 }
 
 // withoutRefused takes away the clusters of the rule that Envoy refused: their share is answered with 500.

@@ -91,8 +91,6 @@ type routeRow struct {
 
 func (row *routeRow) equal(o *routeRow) bool { return row.Object == o.Object }
 
-func (row *routeRow) key() string { return row.Key }
-
 // name is the route as it stands in the names of what is made of it.
 func (row *routeRow) name() string {
 	return routeKey(strings.ToLower(string(row.Kind.Name)), keyOf(row.Object))

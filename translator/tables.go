@@ -167,7 +167,7 @@ func (t *Tables) declareAttachments() {
 	t.claims = flow.Expand(t.routes, "claims", (*parentRow).equal, t.parent)
 	t.contests = flow.Group(flow.NewIndex(t.claims, "claims by listener", contested), "contests", equalContests, t.contest)
 	t.parents = flow.Derive(t.claims, "parents", (*parentRow).equal, t.settle)
-	t.parentsByRoute = flow.NewIndex(t.parents, "parents by route", func(_ string, p *parentRow) []string { return []string{p.Route.key()} })
+	t.parentsByRoute = flow.NewIndex(t.parents, "parents by route", func(_ string, p *parentRow) []string { return []string{p.Route.Key} })
 	t.bindings = flow.Expand(t.parents, "bindings", (*bindingRow).equal, t.binding)
 	t.forwardings = flow.NewIndex(t.bindings, "bindings of layer 4 by listener", forwardingListener)
 	t.refusedByRoute = flow.NewIndex(t.bindings, "refused bindings by route", refusedRoutes)
