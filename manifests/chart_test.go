@@ -23,9 +23,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
-	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
 
 	"gatehouse/api/config"
 	"gatehouse/api/v1alpha1"
@@ -170,7 +168,7 @@ func TestRoleCoversWhatIsWatched(t *testing.T) {
 			watched = role.Rules
 		}
 	}
-	scheme := newScheme(t)
+	scheme := kube.NewScheme()
 	for _, kind := range kube.Kinds() {
 		gvks, _, err := scheme.ObjectKinds(kind.Object)
 		if err != nil {
@@ -322,7 +320,7 @@ func helmTemplate(t *testing.T, chart string, args ...string) []byte {
 // decode returns the objects of a YAML stream. It fails the test for a kind or field that does not exist.
 func decode(t *testing.T, stream []byte) []runtime.Object {
 	t.Helper()
-	decoder := serializer.NewCodecFactory(newScheme(t), serializer.EnableStrict).UniversalDeserializer()
+	decoder := serializer.NewCodecFactory(kube.NewScheme(), serializer.EnableStrict).UniversalDeserializer()
 	var objs []runtime.Object
 	docs := utilyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(stream)))
 	for {
@@ -342,17 +340,4 @@ func decode(t *testing.T, stream []byte) []runtime.Object {
 		}
 		objs = append(objs, obj)
 	}
-}
-
-func newScheme(t *testing.T) *runtime.Scheme {
-	t.Helper()
-	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{
-		clientgoscheme.AddToScheme, apiextensionsv1.AddToScheme, gwapiv1.Install, mcsv1alpha1.Install, v1alpha1.AddToScheme,
-	} {
-		if err := add(scheme); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return scheme
 }

@@ -11,6 +11,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"gatehouse/controller/kube"
 	"gatehouse/infra/certs"
 )
 
@@ -59,7 +60,7 @@ func newClient() (client.Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find the API server: %w", err)
 	}
-	c, err := client.New(restConfig, client.Options{Scheme: newScheme()})
+	c, err := client.New(restConfig, client.Options{Scheme: kube.NewScheme()})
 	if err != nil {
 		return nil, fmt.Errorf("make a client of the API server: %w", err)
 	}

@@ -112,7 +112,7 @@ func newManager(restConfig *rest.Config, c *config.EnvoyGateway, in installation
 		return nil, fmt.Errorf("make the lease: %w", err)
 	}
 	m, err := manager.New(restConfig, manager.Options{
-		Scheme:                              newScheme(),
+		Scheme:                              kube.NewScheme(),
 		Cache:                               kube.CacheOptions(in.namespace, c.Provider.Kubernetes.Deploy.Type),
 		Metrics:                             metricsOptions(),
 		HealthProbeBindAddress:              ":8081",

@@ -15,13 +15,11 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
-	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
 	"sigs.k8s.io/yaml"
 
 	"gatehouse/api/config"
@@ -45,25 +43,12 @@ type seen struct {
 
 func newSeen(t *testing.T) *seen {
 	t.Helper()
-	s := &seen{scheme: newScheme(t)}
+	s := &seen{scheme: NewScheme()}
 	var err error
 	if s.Client, err = client.New(server.Config(t), client.Options{Scheme: s.scheme}); err != nil {
 		t.Fatal(err)
 	}
 	return s
-}
-
-func newScheme(t *testing.T) *runtime.Scheme {
-	t.Helper()
-	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{
-		clientgoscheme.AddToScheme, apiextensionsv1.AddToScheme, gwapiv1.Install, mcsv1alpha1.Install, v1alpha1.AddToScheme,
-	} {
-		if err := add(scheme); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return scheme
 }
 
 func (s *seen) put(events ...translator.Event) {
@@ -237,7 +222,7 @@ func TestDefinitionsOfOurKinds(t *testing.T) {
 		}
 		names[crd.Name] = true
 	}
-	scheme := newScheme(t)
+	scheme := NewScheme()
 	for _, kind := range Kinds() {
 		gvk, err := apiutil.GVKForObject(kind.Object, scheme)
 		if err != nil {

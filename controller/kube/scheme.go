@@ -1,0 +1,24 @@
+package kube
+
+import (
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
+
+	"gatehouse/api/v1alpha1"
+)
+
+// NewScheme knows every kind that the control plane reads or writes.
+func NewScheme() *runtime.Scheme {
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{
+		clientgoscheme.AddToScheme, apiextensionsv1.AddToScheme, gwapiv1.Install, mcsv1alpha1.Install, v1alpha1.AddToScheme,
+	} {
+		if err := add(scheme); err != nil {
+			panic(err) // Two types under one kind: a programmer's mistake.
+		}
+	}
+	return scheme
+}
