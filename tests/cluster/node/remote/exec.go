@@ -54,10 +54,10 @@ func Exec(w http.ResponseWriter, r *http.Request, run Run) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	incoming := make(chan httpstream.Stream, len(wanted))
-	connection := spdy.NewResponseUpgrader().UpgradeResponse(w, r, func(s httpstream.Stream, _ <-chan struct{}) error {
+	incoming := make(chan opened, len(wanted))
+	connection := spdy.NewResponseUpgrader().UpgradeResponse(w, r, func(s httpstream.Stream, replied <-chan struct{}) error {
 		select {
-		case incoming <- s:
+		case incoming <- opened{s, replied}:
 			return nil
 		default:
 			return errors.New("the request announced fewer streams")
@@ -90,14 +90,25 @@ func flag(text string) bool {
 	return err == nil && on
 }
 
-// collect returns the wanted streams by their type.
-func collect(incoming <-chan httpstream.Stream, wanted []string) (map[string]httpstream.Stream, error) {
+// opened is a stream that the client has opened. Replied is closed when it has been told so: a stream that ends before that is a reset to it.
+type opened struct {
+	httpstream.Stream
+	replied <-chan struct{}
+}
+
+// collect returns the wanted streams by their type, once the client knows of each.
+func collect(incoming <-chan opened, wanted []string) (map[string]httpstream.Stream, error) {
 	streams := map[string]httpstream.Stream{}
 	timeout := time.After(streamsTimeout)
 	for range wanted {
 		select {
 		case s := <-incoming:
-			streams[s.Headers().Get(corev1.StreamType)] = s
+			select {
+			case <-s.replied:
+				streams[s.Headers().Get(corev1.StreamType)] = s.Stream
+			case <-timeout:
+				return nil, fmt.Errorf("a stream was not answered within %s", streamsTimeout)
+			}
 		case <-timeout:
 			return nil, fmt.Errorf("%d of %d streams came within %s", len(streams), len(wanted), streamsTimeout)
 		}
