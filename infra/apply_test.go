@@ -266,7 +266,8 @@ func TestStart(t *testing.T) {
 	}
 	f.bring(t, "shop/kept", requirement("kept"))
 
-	a := New(f.cached(t), f.settings, logr.Discard())
+	cached := f.cached(t)
+	a := New(cached, f.settings, logr.Discard())
 	bad := withProvider(requirement("bad"), v1alpha1.EnvoyProxyKubernetesProvider{EnvoyService: &v1alpha1.KubernetesServiceSpec{
 		LoadBalancerSourceRanges: []string{"nonsense"},
 	}})
@@ -307,6 +308,13 @@ func TestStart(t *testing.T) {
 	if err := f.Delete(t.Context(), config); err != nil {
 		t.Fatal(err)
 	}
+	// Whoever watches tells of a deletion when the cache has it.
+	f.eventually(t, func() string {
+		if err := cached.Get(t.Context(), client.ObjectKeyFromObject(config), &corev1.ConfigMap{}); !apierrors.IsNotFound(err) {
+			return fmt.Sprintf("the cache still has the ConfigMap: %v", err)
+		}
+		return ""
+	})
 	a.Changed("shop/web")
 	f.eventually(t, func() string { names, _ := f.fleet(t); return cmp.Diff(want, names) })
 
