@@ -34,7 +34,7 @@ func resource(m proto.Message, name string, needs ...Name) *Resource {
 }
 
 func encodedResource(typeURL, name string, body []byte, needs []Name) *Resource {
-	return &Resource{Type: typeURL, Name: name, Version: hash(body, 16), Body: body, Needs: needs}
+	return &Resource{Type: typeURL, Name: name, Version: hash(body, 16), Pieces: [][]byte{body}, Needs: needs}
 }
 
 // hash is the first n bytes of the SHA-256, in hex.

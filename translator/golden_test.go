@@ -190,7 +190,7 @@ func render(t *testing.T, name string, outcome Outcome) []byte {
 // writeSockets writes how each filter chain of a listener speaks to its clients.
 func writeSockets(t *testing.T, out *bytes.Buffer, r *Resource) {
 	l := &listenerv3.Listener{}
-	if err := proto.Unmarshal(r.Body, l); err != nil {
+	if err := proto.Unmarshal(r.Body(), l); err != nil {
 		t.Fatal(err)
 	}
 	for _, chain := range l.FilterChains {
@@ -205,7 +205,7 @@ func writeSockets(t *testing.T, out *bytes.Buffer, r *Resource) {
 // writeProtocol writes what a cluster speaks to its endpoints.
 func writeProtocol(t *testing.T, out *bytes.Buffer, r *Resource) {
 	c := &clusterv3.Cluster{}
-	if err := proto.Unmarshal(r.Body, c); err != nil {
+	if err := proto.Unmarshal(r.Body(), c); err != nil {
 		t.Fatal(err)
 	}
 	text, err := protojson.Marshal(c.TypedExtensionProtocolOptions[httpOptions])
@@ -267,7 +267,7 @@ func unmarshal(r *Resource) (proto.Message, error) {
 		return nil, fmt.Errorf("find %s: %w", r.Type, err)
 	}
 	m := mt.New().Interface()
-	if err := proto.Unmarshal(r.Body, m); err != nil {
+	if err := proto.Unmarshal(r.Body(), m); err != nil {
 		return nil, fmt.Errorf("unmarshal %s: %w", r.Name, err)
 	}
 	return m, nil

@@ -88,7 +88,7 @@ func (r *Resource) text() string {
 	if r.Type == typeSecret {
 		return "a Secret is not shown; its version is " + r.Version
 	}
-	message := &anypb.Any{TypeUrl: r.Type, Value: r.Body}
+	message := &anypb.Any{TypeUrl: r.Type, Value: r.Body()}
 	text, err := protojson.MarshalOptions{Multiline: true}.Marshal(message)
 	if err != nil {
 		return fmt.Sprintf("cannot be shown: %v", err) // Every type that is made here is linked in.

@@ -18,13 +18,30 @@ type Resource struct {
 	// Type is the type URL, such as type.googleapis.com/envoy.config.cluster.v3.Cluster.
 	Type string
 	Name string
-	// Version is a hash of Body in hex: equal bytes have equal versions on every replica and after every restart.
+	// Version is a hash of the body in hex: equal bytes have equal versions on every replica and after every restart.
 	Version string
-	// Body is the encoded message, the value of the Any.
-	Body []byte
+	// Pieces are the encoded message, the value of the Any, one after the other. A route configuration shares those of its virtual hosts with
+	// the versions before and after it, so that a change costs its whole length only when it is sent.
+	Pieces [][]byte
 	// Needs names the resources that Envoy asks for because of this one: a cluster's load assignment, a listener's route
 	// configurations and secrets, a route configuration's clusters. Delivery orders changes by it.
 	Needs []Name
+}
+
+// Body is the encoded message as a whole. It must not be written to.
+func (r *Resource) Body() []byte {
+	if len(r.Pieces) == 1 {
+		return r.Pieces[0]
+	}
+	return slices.Concat(r.Pieces...)
+}
+
+// Size is the length of the body in bytes.
+func (r *Resource) Size() (n int) {
+	for _, piece := range r.Pieces {
+		n += len(piece)
+	}
+	return n
 }
 
 // Name identifies a resource.

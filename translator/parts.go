@@ -43,7 +43,7 @@ func partHash(body []byte) string { return hash(body, 16) }
 func (r *Resource) Parts() []Part {
 	form, ok := partTypes[r.Type]
 	if !ok {
-		return []Part{{Name: r.Name, Hash: r.Version, body: r.Body}}
+		return []Part{{Name: r.Name, Hash: r.Version, body: r.Body()}}
 	}
 	var parts []Part
 	r.walk(form, func(p Part) []byte {
@@ -51,7 +51,7 @@ func (r *Resource) Parts() []Part {
 		return p.body
 	})
 	if len(parts) == 0 && !form.alone {
-		return []Part{{Name: r.Name, Hash: r.Version, body: r.Body}}
+		return []Part{{Name: r.Name, Hash: r.Version, body: r.Body()}}
 	}
 	return parts
 }
@@ -90,7 +90,7 @@ func (r *Resource) Trim(keep func(hash string) bool, old *Resource) *Resource {
 		return r
 	case kept == 0 && !form.alone:
 		return nil
-	case old != nil && bytes.Equal(body, old.Body):
+	case old != nil && bytes.Equal(body, old.Body()):
 		return old
 	}
 	return encodedResource(r.Type, r.Name, body, r.Needs)
@@ -99,7 +99,7 @@ func (r *Resource) Trim(keep func(hash string) bool, old *Resource) *Resource {
 // walk visits the parts and returns the bytes of the resource with each part as visit answers; nil leaves it out.
 func (r *Resource) walk(form partsOf, visit func(Part) []byte) []byte {
 	w := walker{form: form, visit: visit}
-	body, _ := w.message(r.Body, form.way)
+	body, _ := w.message(r.Body(), form.way)
 	return body
 }
 

@@ -162,7 +162,7 @@ func TestTrim(t *testing.T) {
 	raw := q.latest[name]
 	names := func(r *Resource) (list []string) {
 		config := &routev3.RouteConfiguration{}
-		if err := proto.Unmarshal(r.Body, config); err != nil {
+		if err := proto.Unmarshal(r.Body(), config); err != nil {
 			t.Fatal(err)
 		}
 		for _, host := range config.VirtualHosts {

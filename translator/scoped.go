@@ -99,7 +99,7 @@ func (t *Tables) scope(_ *flow.Read, _ string, v *virtualHostRow) (*Resource, bo
 func (r *Resource) Again(attempt int) *Resource {
 	again := *r
 	name := protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), fmt.Sprintf("%s#%d", r.Name, attempt))
-	again.Body = appendMessage(slices.Clone(r.Body), fieldInlineRoutes, name) // Messages that are given twice are merged.
+	again.Pieces = append(slices.Clone(r.Pieces), appendMessage(nil, fieldInlineRoutes, name)) // Messages that are given twice are merged.
 	return &again
 }
 

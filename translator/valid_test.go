@@ -24,7 +24,7 @@ import (
 
 // message decodes a resource.
 func (r *Resource) message() (proto.Message, error) {
-	return (&anypb.Any{TypeUrl: r.Type, Value: r.Body}).UnmarshalNew()
+	return (&anypb.Any{TypeUrl: r.Type, Value: r.Body()}).UnmarshalNew()
 }
 
 // validate finds what Envoy's own constraints (protoc-gen-validate) refuse in a message and in all that is packed in it.

@@ -74,38 +74,34 @@ func routeConfigHead(name string) *routev3.RouteConfiguration {
 	return &routev3.RouteConfiguration{Name: name, IgnorePortInHostMatching: true, ValidateClusters: wrapperspb.Bool(false)}
 }
 
-// routeConfig is a route configuration: its virtual hosts' bytes, one after the other. Scopes stand for it where there are some.
+// routeConfig is a route configuration: the bytes of its virtual hosts, one after the other. Scopes stand for it where there are some.
 func (t *Tables) routeConfig(r *flow.Read, key string, members []flow.Row[*listenerRow]) (*Resource, bool) {
 	if members[0].Value.Gateway.Scoped {
 		return nil, false
 	}
 	name := first(members).Key
-	body := encode(routeConfigHead(name))
+	head := encode(routeConfigHead(name))
 	digest := sha256.New()
-	digest.Write(body)
+	digest.Write(head)
 	hosts := t.hostsByConfig.Lookup(r, key)
-	size := len(body) + 64*len(members)
+	pieces := append(make([][]byte, 0, 1+len(hosts)), head)
 	for _, h := range hosts {
-		size += len(h.Value.Body)
-	}
-	body = slices.Grow(body, size)
-	for _, h := range hosts {
-		body = append(body, h.Value.Body...)
+		pieces = append(pieces, h.Value.Body)
 		digest.Write(h.Value.Sum[:])
 	}
 	for _, host := range unserved(members, hosts) {
-		body = appendMessage(body, fieldVirtualHosts, virtualHostHead(name, host))
+		pieces = append(pieces, appendMessage(nil, fieldVirtualHosts, virtualHostHead(name, host)))
 		digest.Write([]byte(host))
 	}
 	for _, foreign := range t.misdirected(r, members[0].Value, hosts) {
-		body = appendMessage(body, fieldVirtualHosts, foreign)
+		pieces = append(pieces, appendMessage(nil, fieldVirtualHosts, foreign))
 		digest.Write(foreign)
 	}
 	var needs []Name
 	for _, c := range t.clustersByConfig.Lookup(r, key) {
 		needs = append(needs, Name{typeCluster, c.Value})
 	}
-	return &Resource{Type: typeRoutes, Name: name, Version: hex.EncodeToString(digest.Sum(nil)[:16]), Body: body, Needs: needs}, true
+	return &Resource{Type: typeRoutes, Name: name, Version: hex.EncodeToString(digest.Sum(nil)[:16]), Pieces: pieces, Needs: needs}, true
 }
 
 // unserved are the hostnames of listeners to which no route of theirs is attached. They answer 404; without a virtual host of

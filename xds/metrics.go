@@ -48,7 +48,7 @@ func (m *metrics) send(r *response) {
 	label := r.kind.label()
 	size := 0
 	for _, res := range r.resources {
-		size += len(res.Body)
+		size += res.Size()
 	}
 	m.responses.WithLabelValues(label).Inc()
 	m.resources.WithLabelValues(label).Add(float64(len(r.resources) + len(r.removed)))

@@ -313,7 +313,7 @@ func TestDeadProxyDelaysNobody(t *testing.T) {
 	alive.want("CDS a@1")
 	for i := range 50 {
 		r := res(fmt.Sprintf("CDS a@%d", i+2))
-		r.Body = make([]byte, 1<<20)
+		r.Pieces = [][]byte{make([]byte, 1<<20)}
 		s.Publish([]translator.Delta{{Fleet: "ns/gw", Changed: []*translator.Resource{r}}})
 		alive.want(fmt.Sprintf("CDS a@%d", i+2))
 	}

@@ -34,7 +34,7 @@ func letters(url string) string {
 func res(text string) *translator.Resource {
 	words := strings.Fields(text)
 	name, version, _ := strings.Cut(words[1], "@")
-	r := &translator.Resource{Type: short[words[0]], Name: name, Version: version, Body: []byte(text)}
+	r := &translator.Resource{Type: short[words[0]], Name: name, Version: version, Pieces: [][]byte{[]byte(text)}}
 	for _, w := range words[2:] {
 		r.Needs = append(r.Needs, named(w))
 	}

@@ -181,7 +181,7 @@ func (st *stream) tellNews() {
 	}
 }
 
-// message returns the response as it is sent. The resources' bytes are not copied.
+// message returns the response as it is sent.
 func (r *response) message() *discovery.DeltaDiscoveryResponse {
 	m := &discovery.DeltaDiscoveryResponse{
 		TypeUrl: r.kind.url, Nonce: strconv.FormatUint(r.seq, 10), RemovedResources: r.removed,
@@ -189,7 +189,7 @@ func (r *response) message() *discovery.DeltaDiscoveryResponse {
 	}
 	for i, res := range r.resources {
 		m.Resources[i] = &discovery.Resource{
-			Name: res.Name, Version: res.Version, Resource: &anypb.Any{TypeUrl: res.Type, Value: res.Body},
+			Name: res.Name, Version: res.Version, Resource: &anypb.Any{TypeUrl: res.Type, Value: res.Body()},
 		}
 	}
 	return m

@@ -30,7 +30,7 @@ func routesOf(t *testing.T, names ...string) *translator.Resource {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &translator.Resource{Type: resource.RouteType, Name: "r", Version: strings.Join(names, ","), Body: body}
+	return &translator.Resource{Type: resource.RouteType, Name: "r", Version: strings.Join(names, ","), Pieces: [][]byte{body}}
 }
 
 // picky is a proxy that refuses whatever has a route that begins with "!", with words that tell nothing. It has runs, in the end.

@@ -222,7 +222,7 @@ func TestRefusalWithoutANameIsTraced(t *testing.T) {
 		name := fmt.Sprintf("e%d", i)
 		changed = append(changed, endpoints(name, backend(t, name+", moved")))
 	}
-	changed[3].Body = []byte{0x0a, 0x02, 'e', '3', 0x12, 0x02, 0x28, 0xff} // A field cut short.
+	changed[3].Pieces = [][]byte{{0x0a, 0x02, 'e', '3', 0x12, 0x02, 0x28, 0xff}} // A field cut short.
 	changed[3].Version = "broken"
 	c.publish(changed...)
 	for _, i := range []int{0, 1, 2, 4, 5} {
@@ -246,7 +246,7 @@ func TestRefusedListenerAndRoutes(t *testing.T) {
 	})
 	c.change(nil, []translator.Name{listenerName("bad")})
 	broken := routes("/", "a")
-	broken.Body = append(broken.Body, broken.Body[2+len(web):]...) // The virtual host twice, which Envoy refuses.
+	broken.Pieces = append(broken.Pieces, broken.Body()[2+len(web):]) // The virtual host twice, which Envoy refuses.
 	broken.Version = "broken"
 	c.publish(broken)
 	envoytest.WaitFor(t, "Envoy to refuse the routes", func() bool {

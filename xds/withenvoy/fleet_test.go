@@ -254,7 +254,7 @@ func made(m proto.Message, name, text string, needs ...translator.Name) *transla
 		panic(err)
 	}
 	sum := sha256.Sum256(body)
-	return &translator.Resource{Type: url(m), Name: name, Version: hex.EncodeToString(sum[:8]), Body: body, Needs: needs}
+	return &translator.Resource{Type: url(m), Name: name, Version: hex.EncodeToString(sum[:8]), Pieces: [][]byte{body}, Needs: needs}
 }
 
 func url(m proto.Message) string {
