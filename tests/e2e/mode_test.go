@@ -91,30 +91,3 @@ func TestFleetsBesideTheirGateways(t *testing.T) {
 	s.kubectl(t, "get", "service/a", "deployment/a")
 	s.apply(t, plainGateway)
 }
-
-// TestStaticAddress: a Gateway is served at the IP address that it asks for, and says no other. A name that it asks for besides keeps it
-// from being programmed, and nothing else.
-func TestStaticAddress(t *testing.T) {
-	t.Parallel()
-	const asked = "10.98.250.7"
-	s := newScene(t, "static")
-	gateway := strings.Replace(plainGateway, "gatewayClassName: eg", "gatewayClassName: eg\n  addresses: [{value: "+asked+"}%s]", 1)
-	s.apply(t, fmt.Sprintf(echoServer, "a", 1), fmt.Sprintf(gateway, ""), route("r", "static.example.com"))
-	s.becomes(t, "gateway/gw", condition(".status", "Programmed"), "True")
-	s.becomes(t, "gateway/gw", "{.status.addresses[*].value}", asked)
-	eventually(t, "the address answers", func() error {
-		code, err := inside("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-H", "Host: static.example.com", "http://"+asked+"/")
-		if err == nil && code != "200" {
-			err = fmt.Errorf("answered %s", code)
-		}
-		return err
-	})
-
-	out, err := s.tryApply(fmt.Sprintf(gateway, ", {type: Hostname, value: static.example.com}"))
-	if must(t, out, err); !strings.Contains(out, "Warning: spec.addresses[1].value") {
-		t.Errorf("a name among the addresses is not warned of: %s", out)
-	}
-	s.becomes(t, "gateway/gw", reason(".status", "Programmed"), "AddressNotUsable")
-	s.becomes(t, "gateway/gw", condition(".status", "Accepted"), "True")
-	s.becomes(t, "gateway/gw", "{.status.addresses[*].value}", asked)
-}
