@@ -38,10 +38,13 @@ type StatusWriter struct {
 	writes     *prometheus.CounterVec
 	// The least times between two writes of one object: of a verdict, and of counts alone, which move with every route.
 	interval, countInterval time.Duration
+	// How long an object waits for an Envoy before its status tells of it.
+	patience time.Duration
 
 	mu      sync.Mutex
 	latest  map[statusKey]*translator.Status
 	written map[statusKey]time.Time
+	waiting map[statusKey]time.Time // since when
 	queue   workqueue.TypedRateLimitingInterface[statusKey]
 	leading bool
 }
@@ -50,7 +53,8 @@ type StatusWriter struct {
 func NewStatusWriter(c client.Client, controller string, metrics prometheus.Registerer, log logr.Logger) *StatusWriter {
 	w := &StatusWriter{
 		client: c, controller: gwapiv1.GatewayController(controller), log: log, interval: 500 * time.Millisecond, countInterval: 1500 * time.Millisecond,
-		latest: map[statusKey]*translator.Status{}, written: map[statusKey]time.Time{},
+		patience: time.Second,
+		latest:   map[statusKey]*translator.Status{}, written: map[statusKey]time.Time{}, waiting: map[statusKey]time.Time{},
 		queue: workqueue.NewTypedRateLimitingQueue(workqueue.NewTypedItemExponentialFailureRateLimiter[statusKey](50*time.Millisecond, 30*time.Second)),
 		writes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "gatehouse_status_writes_total", Help: "Status writes by kind and result.",
@@ -150,7 +154,11 @@ func (w *StatusWriter) write(ctx context.Context, key statusKey, s *translator.S
 		return false, nil // A newer one is being judged; its own status follows.
 	}
 	next, change := s.Apply(w.controller, current, metav1.Now().Rfc3339Copy())
+	left := w.patienceLeft(key, change)
 	switch {
+	case left > 0:
+		w.queue.AddAfter(key, left)
+		return false, nil
 	case change == translator.Nothing:
 		return false, nil
 	case change == translator.Counts && rested < w.countInterval:
@@ -166,11 +174,29 @@ func (w *StatusWriter) write(ctx context.Context, key statusKey, s *translator.S
 	return true, nil
 }
 
+// patienceLeft is how long the object's status shall still not tell that it waits: each change of a port makes all its listeners wait, and
+// thousands of statuses would be written twice for nothing.
+func (w *StatusWriter) patienceLeft(key statusKey, change translator.Change) time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	since, waits := w.waiting[key]
+	switch {
+	case change != translator.Waiting:
+		delete(w.waiting, key)
+		return 0
+	case !waits:
+		since = time.Now()
+		w.waiting[key] = since
+	}
+	return w.patience - time.Since(since)
+}
+
 func (w *StatusWriter) forget(key statusKey, s *translator.Status) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.latest[key] == s {
 		delete(w.latest, key)
 		delete(w.written, key)
+		delete(w.waiting, key)
 	}
 }

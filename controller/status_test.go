@@ -36,7 +36,7 @@ type desk struct {
 	namespace string
 }
 
-func newDesk(t *testing.T, interval, countInterval time.Duration) *desk {
+func newDesk(t *testing.T, interval, countInterval, patience time.Duration) *desk {
 	t.Helper()
 	d := &desk{Client: server.Client(t), metrics: prometheus.NewRegistry()}
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "status-"}}
@@ -50,7 +50,7 @@ func newDesk(t *testing.T, interval, countInterval time.Duration) *desk {
 	}
 	d.world = translator.NewWorld(translator.NewTables(translator.Settings{ControllerName: controllerName}, engine))
 	d.writer = NewStatusWriter(d.Client, controllerName, d.metrics, logr.Discard())
-	d.writer.interval, d.writer.countInterval = interval, countInterval
+	d.writer.interval, d.writer.countInterval, d.writer.patience = interval, countInterval, patience
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- d.writer.Start(ctx) }()
@@ -128,6 +128,18 @@ func (d *desk) writes(t *testing.T, kind string) (n int) {
 	return n
 }
 
+// waits tells whether so many objects wait for an Envoy without saying so.
+func (d *desk) waits(want int) func() error {
+	return func() error {
+		d.writer.mu.Lock()
+		defer d.writer.mu.Unlock()
+		if got := len(d.writer.waiting); got != want {
+			return fmt.Errorf("%d objects wait, want %d", got, want)
+		}
+		return nil
+	}
+}
+
 // becomes waits until what answers without an error.
 func becomes(t *testing.T, try func() error) {
 	t.Helper()
@@ -144,7 +156,7 @@ func becomes(t *testing.T, try func() error) {
 // route; it is right soon after the last.
 func TestCountsAreWrittenInSteps(t *testing.T) {
 	const step = 200 * time.Millisecond
-	d := newDesk(t, 10*time.Millisecond, step)
+	d := newDesk(t, 10*time.Millisecond, step, 0)
 	const routes = 150
 	start := time.Now()
 	for i := range routes {
@@ -176,7 +188,7 @@ func TestCountsAreWrittenInSteps(t *testing.T) {
 
 // TestVerdictsDoNotWaitForCounts: a condition that changes is written although a count was written just before.
 func TestVerdictsDoNotWaitForCounts(t *testing.T) {
-	d := newDesk(t, 10*time.Millisecond, time.Hour)
+	d := newDesk(t, 10*time.Millisecond, time.Hour, 0)
 	gateway := &gwapiv1.Gateway{}
 	becomes(t, func() error {
 		if d.get(t, "gw", gateway); len(gateway.Status.Listeners) == 0 {
@@ -196,10 +208,61 @@ func TestVerdictsDoNotWaitForCounts(t *testing.T) {
 	})
 }
 
+// TestWaitingIsToldWhenItLasts: a Gateway that waits for an Envoy only since something else of it changed is not written for that, unless
+// it goes on waiting. One that was changed itself says at once that it waits.
+func TestWaitingIsToldWhenItLasts(t *testing.T) {
+	programmed := func(status metav1.ConditionStatus, reason gwapiv1.GatewayConditionReason) *gwapiv1.GatewayStatus {
+		return &gwapiv1.GatewayStatus{Conditions: []metav1.Condition{{Type: "Programmed", Status: status, Reason: string(reason)}}}
+	}
+	for _, lasts := range []bool{false, true} {
+		patience := time.Hour
+		if lasts {
+			patience = time.Millisecond
+		}
+		d := newDesk(t, time.Millisecond, time.Millisecond, patience)
+		gateway := &gwapiv1.Gateway{}
+		say := func(desired *gwapiv1.GatewayStatus) {
+			d.get(t, "gw", gateway)
+			d.writer.Set(&translator.Status{Object: gateway.DeepCopy(), Desired: desired})
+		}
+		is := func(want metav1.ConditionStatus, generation int64) {
+			t.Helper()
+			becomes(t, func() error {
+				d.get(t, "gw", gateway)
+				if c := meta.FindStatusCondition(gateway.Status.Conditions, "Programmed"); c == nil || c.Status != want || c.ObservedGeneration != generation {
+					return fmt.Errorf("patience %v: Programmed is %v, want %s of generation %d", patience, c, want, generation)
+				}
+				return nil
+			})
+		}
+		say(programmed(metav1.ConditionTrue, gwapiv1.GatewayReasonProgrammed))
+		is(metav1.ConditionTrue, 1)
+		before := d.writes(t, "Gateway")
+		say(programmed(metav1.ConditionFalse, gwapiv1.GatewayReasonPending))
+		if lasts {
+			is(metav1.ConditionFalse, 1)
+			continue
+		}
+		becomes(t, d.waits(1))
+		say(programmed(metav1.ConditionTrue, gwapiv1.GatewayReasonProgrammed))
+		becomes(t, d.waits(0))
+		if is(metav1.ConditionTrue, 1); d.writes(t, "Gateway") != before {
+			t.Errorf("%d writes for what was over at once", d.writes(t, "Gateway")-before)
+		}
+		d.get(t, "gw", gateway)
+		gateway.Spec.Listeners = append(gateway.Spec.Listeners, gwapiv1.Listener{Name: "more", Protocol: gwapiv1.HTTPProtocolType, Port: 81})
+		if err := d.Update(t.Context(), gateway); err != nil {
+			t.Fatal(err)
+		}
+		say(programmed(metav1.ConditionFalse, gwapiv1.GatewayReasonPending))
+		is(metav1.ConditionFalse, 2)
+	}
+}
+
 // TestStatusUnderChurn: a route that changes faster than it is written has, whenever somebody looks, conditions that are true of the
 // generation they name; those of another controller stay to the letter; and in the end the last generation is judged.
 func TestStatusUnderChurn(t *testing.T) {
-	d := newDesk(t, 20*time.Millisecond, 20*time.Millisecond)
+	d := newDesk(t, 20*time.Millisecond, 20*time.Millisecond, 0)
 	route := d.route("r")
 	d.store(t, route)
 	theirs := gwapiv1.RouteParentStatus{

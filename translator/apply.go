@@ -18,6 +18,9 @@ const (
 	Nothing Change = iota
 	// Counts alone are new: attachedRoutes moves with every route, and may be written in steps.
 	Counts
+	// Waiting alone is new: what was programmed waits for an Envoy to acknowledge a change of something else on its port, which mostly takes
+	// Envoy milliseconds.
+	Waiting
 	// Verdicts are new: conditions, addresses, or which entries there are.
 	Verdicts
 )
@@ -84,8 +87,8 @@ func (m *merger) conditions(old, desired []metav1.Condition) []metav1.Condition 
 			want.LastTransitionTime = m.now
 		}
 		if merged[at] != want {
+			m.note(m.changed(merged[at], want))
 			merged[at] = want
-			m.note(Verdicts)
 		}
 	}
 	return slices.DeleteFunc(merged, func(c metav1.Condition) bool {
@@ -95,6 +98,14 @@ func (m *merger) conditions(old, desired []metav1.Condition) []metav1.Condition 
 		}
 		return gone
 	})
+}
+
+func (m *merger) changed(from, to metav1.Condition) Change {
+	if to.Type == string(gwapiv1.GatewayConditionProgrammed) && from.ObservedGeneration == m.generation &&
+		from.Status == metav1.ConditionTrue && to.Reason == string(gwapiv1.GatewayReasonPending) {
+		return Waiting
+	}
+	return Verdicts
 }
 
 func (m *merger) class(old, desired *gwapiv1.GatewayClassStatus) {
