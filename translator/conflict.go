@@ -130,8 +130,8 @@ func (t *Tables) stronger(r *flow.Read, c *entryRow) *holderRow {
 		others = true
 		switch {
 		case !rivals(h.Protocol, c.Spec.Protocol):
-		case c.Rival.Key != "" && rivals(h.Protocol, c.Rival.Protocol):
-			return &c.Rival // The object contradicts itself, and neither is right.
+		case c.Rival.Key != "":
+			return &c.Rival // The object contradicts itself, whoever else has the port: it must not keep that one from leaving it.
 		default:
 			return &h
 		}
@@ -144,11 +144,12 @@ func (t *Tables) stronger(r *flow.Read, c *entryRow) *holderRow {
 
 // namesake is the listener that has this one's hostname, nil if it has it itself.
 func (t *Tables) namesake(r *flow.Read, c *entryRow) *holderRow {
-	switch h, ok := t.holdersOfHosts.Get(r, c.hostKey()); {
-	case ok && h.Owner != c.ownerRef():
-		return &h
+	h, ok := t.holdersOfHosts.Get(r, c.hostKey())
+	switch {
 	case c.Twin.Key != "":
 		return &c.Twin
+	case ok && h.Owner != c.ownerRef():
+		return &h
 	}
 	return nil
 }
