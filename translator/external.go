@@ -3,10 +3,12 @@ package translator
 import (
 	"fmt"
 	"net/netip"
+	"regexp"
 	"strings"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	commondnsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/common/dns/v3"
 	dnsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/dns/v3"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 	corev1 "k8s.io/api/core/v1"
@@ -25,17 +27,26 @@ func (c *clusterUse) external() bool {
 	return len(c.Backends) == 1 && isExternal(c.Backends[0].Service)
 }
 
+// numeric are the hosts that are read as IPv4 addresses or not at all, since they end in a number (https://url.spec.whatwg.org/#ends-in-a-number-checker).
+// The API server takes them for names; Envoy's resolver takes 127.0.0.01 for its own host.
+var numeric = regexp.MustCompile(`(^|\.)([0-9]+|0x[0-9a-f]*)$`)
+
+// externalHost is the name of a Service of type ExternalName as DNS compares it.
+func externalHost(s *corev1.Service) string {
+	return strings.ToLower(strings.TrimSuffix(s.Spec.ExternalName, "."))
+}
+
 // checkExternal finds why a Service of type ExternalName is not served. Where it may be, who writes Services can have Envoy call any name
 // that it can resolve, so the names of Envoy's own host are refused.
 func (t *Tables) checkExternal(b backend, s *corev1.Service) *verdict.Problem {
 	problem := &verdict.Problem{Field: ".name", Reason: string(gwapiv1.RouteReasonUnsupportedValue), Weight: verdict.Unresolved}
-	host := strings.ToLower(strings.TrimSuffix(s.Spec.ExternalName, "."))
+	host := externalHost(s)
 	_, err := netip.ParseAddr(host)
 	switch {
 	case !t.settings.ExternalNames:
 		problem.Message = fmt.Sprintf("Service %s/%s is of type ExternalName, which is not served; refer to a Service with endpoints, or have it allowed by extensionApis.enableExternalName of the control plane's configuration",
 			s.Namespace, s.Name)
-	case err == nil || host == "":
+	case err == nil || host == "" || numeric.MatchString(host):
 		problem.Message = fmt.Sprintf("externalName %q of Service %s/%s is no DNS name; write an address into an EndpointSlice of a Service without a selector",
 			s.Spec.ExternalName, s.Namespace, s.Name)
 	case host == "localhost" || strings.HasSuffix(host, ".localhost"):
@@ -59,18 +70,22 @@ func resolveExternal(b backend, s *corev1.Service, port gwapiv1.PortNumber) (bac
 	return b, true
 }
 
-// setDiscovery says where the cluster's endpoints come from: from the control plane, or from DNS.
+// setDiscovery says where the cluster's endpoints come from: from the control plane, or from DNS. There the name is whole, as the CNAME record
+// of such a Service has it: the final dot keeps Envoy from trying it in the domains that its pod searches. IPv4 goes first, as among endpoints.
 func setDiscovery(c *clusterv3.Cluster, use *clusterUse) {
 	if b := use.Backends[0]; use.external() {
+		host := externalHost(b.Service)
 		c.ClusterDiscoveryType = &clusterv3.Cluster_ClusterType{ClusterType: &clusterv3.Cluster_CustomClusterType{
-			Name: "envoy.clusters.dns", TypedConfig: packed(&dnsv3.DnsCluster{RespectDnsTtl: true}),
+			Name: "envoy.clusters.dns", TypedConfig: packed(&dnsv3.DnsCluster{
+				RespectDnsTtl: true, DnsLookupFamily: commondnsv3.DnsLookupFamily_V4_PREFERRED,
+			}),
 		}}
 		c.LoadAssignment = &endpointv3.ClusterLoadAssignment{ClusterName: use.Name, Endpoints: []*endpointv3.LocalityLbEndpoints{{
 			LoadBalancingWeight: wrapperspb.UInt32(1),
 			LbEndpoints: []*endpointv3.LbEndpoint{{
 				LoadBalancingWeight: wrapperspb.UInt32(1),
 				HostIdentifier: &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{
-					Address: socketAddress(b.Service.Spec.ExternalName, uint32(b.Port.Port)), Hostname: b.Service.Spec.ExternalName,
+					Address: socketAddress(host+".", uint32(b.Port.Port)), Hostname: host,
 				}},
 			}},
 		}}}
