@@ -96,7 +96,7 @@ func (f *clusterForm) apart(backends []backend) []*clusterUse {
 		if f.reaches(b) {
 			use := f.use
 			use.Backends = []backend{b.alone()}
-			use.Name = clusterName(b) + settingsSuffix(append(slices.Clone(f.settings), use.socketBytes(b)...))
+			use.Name = clusterName(b) + settingsSuffix(slices.Concat(f.settings, use.socketBytes(b), externalBytes(b)))
 			uses[i] = &use
 		}
 	}

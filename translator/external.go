@@ -36,6 +36,15 @@ func externalHost(s *corev1.Service) string {
 	return strings.ToLower(strings.TrimSuffix(s.Spec.ExternalName, "."))
 }
 
+// externalBytes make the name of a cluster say where DNS leads: a cluster that got another name in its place would have no endpoints until that
+// is resolved.
+func externalBytes(b backend) []byte {
+	if !isExternal(b.Service) {
+		return nil
+	}
+	return []byte(externalHost(b.Service))
+}
+
 // checkExternal finds why a Service of type ExternalName is not served. Where it may be, who writes Services can have Envoy call any name
 // that it can resolve, so the names of Envoy's own host are refused.
 func (t *Tables) checkExternal(b backend, s *corev1.Service) *verdict.Problem {
@@ -72,6 +81,7 @@ func resolveExternal(b backend, s *corev1.Service, port gwapiv1.PortNumber) (bac
 
 // setDiscovery says where the cluster's endpoints come from: from the control plane, or from DNS. There the name is whole, as the CNAME record
 // of such a Service has it: the final dot keeps Envoy from trying it in the domains that its pod searches. IPv4 goes first, as among endpoints.
+// Envoy must not wait for an answer: while it did, a name that gets none would hold up every other change of clusters, and each fresh Envoy.
 func setDiscovery(c *clusterv3.Cluster, use *clusterUse) {
 	if b := use.Backends[0]; use.external() {
 		host := externalHost(b.Service)
@@ -80,6 +90,7 @@ func setDiscovery(c *clusterv3.Cluster, use *clusterUse) {
 				RespectDnsTtl: true, DnsLookupFamily: commondnsv3.DnsLookupFamily_V4_PREFERRED,
 			}),
 		}}
+		c.WaitForWarmOnInit = wrapperspb.Bool(false)
 		c.LoadAssignment = &endpointv3.ClusterLoadAssignment{ClusterName: use.Name, Endpoints: []*endpointv3.LocalityLbEndpoints{{
 			LoadBalancingWeight: wrapperspb.UInt32(1),
 			LbEndpoints: []*endpointv3.LbEndpoint{{

@@ -242,6 +242,21 @@ func TestEndpointsSayMoreThanTheClusterAck(t *testing.T) {
 	p.want("RDS r@2")
 }
 
+// Nothing tells when Envoy has found the endpoints of a cluster by DNS; that it took the cluster does not.
+func TestClusterThatAsksDNSGetsTheWholeLimit(t *testing.T) {
+	p := serving(t)
+	p.publish("CDS b@1", "RDS r@2 CDS:b")
+	p.want("CDS b@1")
+	p.ack("CDS")
+	p.after(999 * time.Millisecond)
+	p.want()
+	p.after(time.Millisecond)
+	p.want("RDS r@2")
+	p.ack("RDS")
+	p.publish("CDS b@2", "RDS r@3 CDS:b")
+	p.want("CDS b@2", "RDS r@3")
+}
+
 func TestWarmLimitIsPaidOnce(t *testing.T) {
 	p := serving(t)
 	p.publish("CDS b@1 EDS:b", "RDS r@2 CDS:a CDS:b")

@@ -11,7 +11,8 @@ import (
 
 // warmth knows the clusters that the proxy does not have yet. A route that names such a cluster would answer 503, so it waits until the
 // cluster is warm: until the proxy has acknowledged its endpoints and secrets, as the acknowledgement of the cluster itself says
-// only that it was accepted (and comes late, while Envoy warms any other cluster). A cluster is waited for once: when it is warm, refused or
+// only that it was accepted (and comes late, while Envoy warms any other cluster). One that asks DNS itself needs neither, and nothing tells when
+// it has an answer: it gets all the time that a cluster may have. A cluster is waited for once: when it is warm, refused or
 // out of time it leaves this list and does not come back while the proxy has it.
 type warmth struct {
 	cold map[string]*warming
@@ -102,14 +103,8 @@ func (w *warmth) see(c *warming, now time.Time) {
 	}
 }
 
-// settled notes that a resource of the response seq is acknowledged, refused or known to be missing.
+// settled notes that a resource of the response seq is acknowledged, refused or known to be missing. Of a cluster itself that says nothing.
 func (w *warmth) settled(n translator.Name, seq uint64) {
-	if n.Type == resource.ClusterType {
-		if c := w.cold[n.Name]; c != nil && c.seq != 0 && c.seq <= seq && len(c.waiting) == 0 {
-			w.drop(n.Name)
-		}
-		return
-	}
 	for _, cluster := range slices.Clone(w.by[n]) {
 		c := w.cold[cluster]
 		if c.seq > seq {

@@ -10,14 +10,20 @@ import (
 	"testing"
 )
 
-// deployMode upgrades the release, as a user does who wants fleets in another namespace.
-func deployMode(t *testing.T, mode string) {
+// reconfigure upgrades the release with a setting of the configuration file, as a user does, and waits until the control plane runs with it.
+func reconfigure(t *testing.T, setting string) {
 	t.Helper()
 	upgrade := exec.Command(filepath.Join(bin, "helm"), "upgrade", "gatehouse", filepath.Join(root, "manifests/gatehouse"),
-		"--namespace", "gatehouse-system", "--reuse-values", "--set", "config.envoyGateway.provider.kubernetes.deploy.type="+mode, "--wait", "--timeout", "60s")
+		"--namespace", "gatehouse-system", "--reuse-values", "--set", "config.envoyGateway."+setting, "--wait", "--timeout", "60s")
 	upgrade.Env = append(os.Environ(), "KUBECONFIG="+filepath.Join(dir, "kubeconfig"))
 	out, err := upgrade.CombinedOutput()
 	must(t, string(out), err)
+}
+
+// deployMode has fleets in another namespace.
+func deployMode(t *testing.T, mode string) {
+	t.Helper()
+	reconfigure(t, "provider.kubernetes.deploy.type="+mode)
 }
 
 // fleetObjects lists the objects of the scene's Gateway in a namespace.
