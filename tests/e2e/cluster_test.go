@@ -26,6 +26,10 @@ var root, bin, dir string
 const teardown = 30 * time.Second
 
 func TestMain(m *testing.M) {
+	if upstream := os.Getenv(upstreamDNS); upstream != "" {
+		fmt.Fprintln(os.Stderr, "dns:", serveDNS(upstream))
+		os.Exit(1)
+	}
 	code, err := run(m)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "e2e:", err)

@@ -1,0 +1,140 @@
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// upstreamDNS is the variable of the environment that makes this program a name server in a pod, and the server that it asks in turn.
+const upstreamDNS = "GATEHOUSE_E2E_DNS"
+
+// serveDNS asks another server, but leaves names that begin with silent unanswered, and those that begin with slow for a while.
+func serveDNS(upstream string) error {
+	return dns.ListenAndServe(":53", "udp", dns.HandlerFunc(func(w dns.ResponseWriter, query *dns.Msg) {
+		name := query.Question[0].Name
+		if strings.HasPrefix(name, "silent") {
+			return
+		}
+		if strings.HasPrefix(name, "slow") {
+			time.Sleep(300 * time.Millisecond)
+		}
+		answer, err := dns.Exchange(query, upstream)
+		if err != nil {
+			answer = new(dns.Msg).SetRcode(query, dns.RcodeServerFailure)
+		}
+		_ = w.WriteMsg(answer) // A client that has gone needs no answer.
+	}))
+}
+
+// slowServer runs serveDNS in a pod: %s are the directory and the name of this program, the variable and the server to ask.
+const slowServer = `
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: dns}
+spec:
+  selector: {matchLabels: {app: dns}}
+  template:
+    metadata: {labels: {app: dns}}
+    spec:
+      volumes: [{name: program, hostPath: {path: %s}}]
+      containers:
+      - name: dns
+        image: registry.k8s.io/gateway-api/conformance/echo-basic:v0.1.0
+        command: [/program/%s]
+        env: [{name: %s, value: "%s:53"}]
+        volumeMounts: [{name: program, mountPath: /program}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: dns}
+spec: {selector: {app: dns}, ports: [{port: 53, protocol: UDP}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: slow-a}
+spec: {selector: {app: a}, ports: [{name: http, port: 80, targetPort: web}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: slow-b}
+spec: {selector: {app: b}, ports: [{name: http, port: 80, targetPort: web}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: silent}
+spec: {type: ExternalName, externalName: silent.example.com}
+`
+
+// slowNames: a name that DNS is slow to resolve is not used until it is resolved, and one that it never answers for holds up nothing: neither
+// other changes nor an Envoy that starts.
+func slowNames(t *testing.T) {
+	s := newScene(t, "slow")
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := kubectl("exec", "-n", "gatehouse-system", "deployment/gatehouse", "--", "cat", "/etc/resolv.conf")
+	must(t, server, err)
+	_, rest, _ := strings.Cut(server, "nameserver ")
+	server, _, _ = strings.Cut(rest, "\n")
+	s.apply(t, fmt.Sprintf(echoServer, "a", 1), fmt.Sprintf(echoServer, "b", 1), fmt.Sprintf(slowServer, filepath.Dir(program), filepath.Base(program), upstreamDNS, server))
+	s.kubectl(t, "rollout", "status", "deployment/dns", "--timeout=60s")
+	ip := s.kubectl(t, "get", "service", "dns", "-o", "jsonpath={.spec.clusterIP}")
+	name := func(to string) {
+		s.apply(t, fmt.Sprintf(`
+apiVersion: v1
+kind: Service
+metadata: {name: moved}
+spec: {type: ExternalName, externalName: %s.%s.svc.cluster.local}
+`, to, s.namespace))
+	}
+	name("slow-a")
+	to := func(name, backend string) string {
+		return strings.Replace(route(name, name+".example.com"), "name: a,", "name: "+backend+",", 1)
+	}
+	s.apply(t, fmt.Sprintf(customFleet, fmt.Sprintf(`envoyDeployment: {patch: {value: {spec: {template: {spec: {dnsPolicy: None, dnsConfig: {nameservers: [%s]}}}}}}}`, ip)), to("moving", "a"))
+	at := address(t, s.namespace, "gw")
+	settles(t, at, "GET moving.example.com/", http.StatusOK)
+
+	end := loads(t, at, "moving.example.com")
+	arrives := func(app string) {
+		t.Helper()
+		eventually(t, "requests go to "+app, func() error {
+			if got := shares(t, at, "GET moving.example.com/", 5); got[app] != 5 {
+				return fmt.Errorf("they go to %v", got)
+			}
+			return nil
+		})
+	}
+	name("slow-b")
+	s.apply(t, to("moving", "moved"))
+	arrives("b")
+	name("slow-a")
+	arrives("a")
+	end()
+
+	s.apply(t, to("silent", "silent"))
+	s.apply(t, to("neighbour", "b"))
+	begun := time.Now()
+	settles(t, at, "GET neighbour.example.com/", http.StatusOK)
+	if took := time.Since(begun); took > 1500*time.Millisecond {
+		t.Errorf("beside a name without an answer, a new route took %s", took)
+	}
+	settles(t, at, "GET silent.example.com/", http.StatusServiceUnavailable)
+
+	out, err := kubectl(append([]string{"delete", "pods", "--grace-period=1"}, fleetOf(s)...)...)
+	must(t, out, err)
+	begun = time.Now()
+	settles(t, at, "GET neighbour.example.com/", http.StatusOK)
+	if took := time.Since(begun); took > 5*time.Second {
+		t.Errorf("beside a name without an answer, a fresh Envoy took %s to serve", took)
+	}
+	settles(t, at, "GET moving.example.com/", http.StatusOK)
+}
