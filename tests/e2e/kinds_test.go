@@ -11,12 +11,18 @@ import (
 	"time"
 )
 
-// lives tells which control planes run, and how often each was started again.
-func lives(t *testing.T) string {
+// lives tells which control planes run, and how often each was started again, once none is leaving any more.
+func lives(t *testing.T) (now string) {
 	t.Helper()
-	out, err := kubectl("get", "pods", "-n", "gatehouse-system", "-l", "app.kubernetes.io/name=gatehouse", "-o",
-		"jsonpath={range .items[*]}{.metadata.uid} {.status.containerStatuses[0].restartCount} {end}")
-	return must(t, out, err)
+	eventually(t, "no control plane is leaving", func() (err error) {
+		now, err = kubectl("get", "pods", "-n", "gatehouse-system", "-l", "app.kubernetes.io/name=gatehouse", "-o",
+			"jsonpath={range .items[*]}{.metadata.uid} {.status.containerStatuses[0].restartCount} {.metadata.deletionTimestamp};{end}")
+		if err == nil && strings.Count(now, " ;") != strings.Count(now, ";") {
+			err = fmt.Errorf("one is: %s", now)
+		}
+		return err
+	})
+	return now
 }
 
 // TestServiceImportsComeLate: a route may refer to a ServiceImport before the cluster knows what that is. It is told so, and answers 500; once
@@ -130,12 +136,6 @@ func TestKindsAbsentAtStart(t *testing.T) {
 	must(t, out, err)
 	out, err = kubectl("rollout", "status", "-n", "gatehouse-system", "deployment/gatehouse", "--timeout=60s")
 	must(t, out, err)
-	eventually(t, "the old control plane is gone", func() error {
-		if pods := strings.Fields(lives(t)); len(pods) != 2 { // A UID and its restarts.
-			return fmt.Errorf("there are %v", pods)
-		}
-		return nil
-	})
 	before := lives(t)
 
 	s := newScene(t, "absent")
@@ -153,50 +153,82 @@ spec:
 	at := address(t, s.namespace, "gw")
 	settles(t, at, "GET absent.example.com/", http.StatusOK)
 	s.becomes(t, "gateway/gw", condition(".status", "Programmed"), "True")
-	time.Sleep(5 * time.Second) // Whatever it tries again has been tried several times.
+	keepsCalm(t)
 	logs, err := kubectl("logs", "-n", "gatehouse-system", "deployment/gatehouse")
 	must(t, logs, err)
-	for line := range strings.Lines(logs) {
-		if strings.Contains(line, `"level":"ERROR"`) || strings.HasPrefix(line, "E") || strings.HasPrefix(line, "W") {
-			t.Errorf("the control plane complains: %s", line)
-		}
-	}
 	for _, name := range late {
 		if n := strings.Count(logs, name); n != 1 {
 			t.Errorf("the control plane speaks %d times of %s:\n%s", n, name, logs)
 		}
 	}
 
-	define(t, late...)
-	s.apply(t, `
+	fresh := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}} // What is connected stays connected.
+	// They come, go with their objects, and come again.
+	for range 2 {
+		define(t, late...)
+		s.apply(t, lateObjects)
+		settles(t, at+":9000", "GET any.example.com/", http.StatusOK)
+		settles(t, at+":8080", "GET any.example.com/", http.StatusOK)
+		s.becomes(t, "tcproute/stream", condition(".status.parents[0]", "Accepted"), "True")
+		s.becomes(t, "listenerset/more", condition(".status", "Programmed"), "True")
+		s.becomes(t, "gateway/gw", "{.status.attachedListenerSets}", "1")
+
+		out, err = kubectl(append([]string{"delete", "crd"}, late...)...)
+		must(t, out, err)
+		s.becomes(t, "gateway/gw", "{.status.attachedListenerSets}", "")
+		s.becomes(t, "gateway/gw", `{.status.listeners[?(@.name=="tcp")].attachedRoutes}`, "0")
+		for _, port := range []string{":9000", ":8080"} {
+			eventually(t, "port "+port+" is not served any more", func() error {
+				if code, _, err := get(fresh, at+port, "any.example.com", "/"); err == nil {
+					return fmt.Errorf("answered %d", code)
+				}
+				return nil
+			})
+		}
+	}
+	keepsCalm(t)
+	settles(t, at, "GET absent.example.com/", http.StatusOK)
+	end()
+	if after := lives(t); after != before {
+		t.Errorf("control planes and their restarts before: %s, after: %s", before, after)
+	}
+}
+
+// lateObjects are of kinds that come late.
+const lateObjects = `
 apiVersion: gateway.networking.k8s.io/v1
 kind: ListenerSet
 metadata: {name: more}
 spec:
   parentRef: {name: gw}
   listeners: [{name: more, protocol: HTTP, port: 8080}]
-`, `
+---
 apiVersion: gateway.networking.k8s.io/v1
 kind: TCPRoute
 metadata: {name: stream}
 spec:
   parentRefs: [{name: gw, sectionName: tcp}]
   rules: [{backendRefs: [{name: a, port: 80}]}]
-`, `
+---
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
 metadata: {name: more}
 spec:
   parentRefs: [{group: gateway.networking.k8s.io, kind: ListenerSet, name: more}]
   rules: [{backendRefs: [{name: a, port: 80}]}]
-`)
-	settles(t, at+":9000", "GET any.example.com/", http.StatusOK)
-	settles(t, at+":8080", "GET any.example.com/", http.StatusOK)
-	s.becomes(t, "tcproute/stream", condition(".status.parents[0]", "Accepted"), "True")
-	s.becomes(t, "listenerset/more", condition(".status", "Programmed"), "True")
-	s.kubectl(t, "delete", "tcproute/stream", "listenerset/more") // A CRD that is deleted takes them with it in other tests.
-	end()
-	if after := lives(t); after != before {
-		t.Errorf("control planes and their restarts before: %s, after: %s", before, after)
+`
+
+// keepsCalm fails the test if the control plane tries something again and again that does not succeed.
+func keepsCalm(t *testing.T) {
+	t.Helper()
+	time.Sleep(2 * time.Second) // It may be surprised once.
+	since := time.Now().UTC().Format(time.RFC3339)
+	time.Sleep(5 * time.Second) // Whatever it tries again has been tried several times.
+	logs, err := kubectl("logs", "-n", "gatehouse-system", "deployment/gatehouse", "--since-time="+since)
+	must(t, logs, err)
+	for line := range strings.Lines(logs) {
+		if strings.Contains(line, `"level":"ERROR"`) || strings.HasPrefix(line, "E") || strings.HasPrefix(line, "W") {
+			t.Errorf("the control plane complains: %s", line)
+		}
 	}
 }
