@@ -2,6 +2,7 @@ package infra
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -153,6 +154,29 @@ func TestDriftIsRepairedAndTheWorkOfOthersKept(t *testing.T) {
 	}
 	if err := f.Get(t.Context(), key, &corev1.Service{}); err != nil {
 		t.Errorf("the Service is not back: %v", err)
+	}
+}
+
+// TestNewPortKeepsTheEnvoys: a listener on a port of its own, which a ListenerSet may bring at any time, is no reason to replace Envoys.
+func TestNewPortKeepsTheEnvoys(t *testing.T) {
+	f := newFixture(t)
+	f.bring(t, "shop/web", requirement("web"))
+	key := client.ObjectKey{Namespace: f.settings.ControllerNamespace, Name: Name("shop", "web")}
+	before, after, service := &appsv1.Deployment{}, &appsv1.Deployment{}, &corev1.Service{}
+	if err := f.Get(t.Context(), key, before); err != nil {
+		t.Fatal(err)
+	}
+	more := requirement("web")
+	more.Ports = append(more.Ports, translator.Port{Name: "https-443", Port: 443, Target: 10443, Protocol: corev1.ProtocolTCP})
+	f.bring(t, "shop/web", more)
+	if err := errors.Join(f.Get(t.Context(), key, after), f.Get(t.Context(), key, service)); err != nil {
+		t.Fatal(err)
+	}
+	if before.Generation != after.Generation {
+		t.Errorf("the Deployment was changed:\n%s", cmp.Diff(before.Spec, after.Spec))
+	}
+	if got := len(service.Spec.Ports); got != 2 {
+		t.Errorf("the Service has %d ports, want 2", got)
 	}
 }
 

@@ -47,7 +47,7 @@ func (f *fleet) envoyContainer(given *v1alpha1.KubernetesContainerSpec) (corev1.
 		Command:         []string{"envoy"},
 		Args:            args,
 		Env:             slices.Concat(podEnv(), given.Env),
-		Ports:           f.containerPorts(),
+		Ports:           containerPorts(),
 		Resources:       or(given.Resources, requests("100m", "512Mi")),
 		SecurityContext: &security,
 		VolumeMounts:    slices.Concat(mounts, given.VolumeMounts),
@@ -164,22 +164,13 @@ func hungGrace() *int64 {
 	return &seconds
 }
 
-// containerPorts lists each port that Envoy binds once, even if several ports of the Service lead there.
-func (f *fleet) containerPorts() []corev1.ContainerPort {
-	ports := make([]corev1.ContainerPort, 0, len(f.Ports)+2)
-	for _, p := range f.Ports {
-		port := corev1.ContainerPort{Name: p.Name, ContainerPort: p.Target, Protocol: p.Protocol}
-		same := func(o corev1.ContainerPort) bool {
-			return o.ContainerPort == port.ContainerPort && o.Protocol == port.Protocol
-		}
-		if !slices.ContainsFunc(ports, same) {
-			ports = append(ports, port)
-		}
+// containerPorts are those that others find by name. The ports of listeners are not among them: Kubernetes needs them nowhere, and each new
+// one would replace the running Envoys, and end the connections that they have.
+func containerPorts() []corev1.ContainerPort {
+	return []corev1.ContainerPort{
+		{Name: "metrics", ContainerPort: bootstrap.MetricsPort, Protocol: corev1.ProtocolTCP},
+		{Name: "readiness", ContainerPort: bootstrap.ReadyPort, Protocol: corev1.ProtocolTCP},
 	}
-	return append(ports,
-		corev1.ContainerPort{Name: "metrics", ContainerPort: bootstrap.MetricsPort, Protocol: corev1.ProtocolTCP},
-		corev1.ContainerPort{Name: "readiness", ContainerPort: bootstrap.ReadyPort, Protocol: corev1.ProtocolTCP},
-	)
 }
 
 // podEnv tells a container where it runs. The zone is a label that the API server copies from the node to the pod, from

@@ -64,6 +64,11 @@ func TestManyListenerSets(t *testing.T) {
 		s.becomes(t, set, condition(".status", "Programmed")+"{.status.listeners[*].attachedRoutes}", "True1 1")
 	}
 
+	envoys := func() string {
+		pods, err := kubectl(append([]string{"get", "pods", "-o", "name"}, fleetOf(s)...)...)
+		return must(t, pods, err)
+	}
+	before := envoys()
 	stop := load(at, "set1.example.com")
 	s.kubectl(t, "delete", "listenerset", "set0")
 	settles(t, at, "GET set0.example.com/", http.StatusNotFound)
@@ -77,6 +82,9 @@ func TestManyListenerSets(t *testing.T) {
 	serves(t, at, fmt.Sprintf("set%d.example.com", count-1), 100+count-1)
 	noneFailed(t, stop)
 	s.becomes(t, "gateway/gw", "{.status.attachedListenerSets}", fmt.Sprint(count-1+2))
+	if after := envoys(); after != before {
+		t.Errorf("the Envoys were replaced: %s by %s", before, after)
+	}
 }
 
 // TestListenersConflict: who has a hostname or the protocol of a port stays the same whatever happens to the others: the Gateway, then the
