@@ -8,8 +8,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
+
+	"gatehouse/tests/cluster/node/family"
 )
 
 // component is a process of the control plane.
@@ -78,7 +81,11 @@ func etcd(l layout) component {
 	}}
 }
 
-func apiServer(l layout) component {
+func apiServer(l layout, families []family.Family) component {
+	var services []string
+	for _, f := range families {
+		services = append(services, f.Services.String())
+	}
 	return component{name: "kube-apiserver", args: []string{
 		"--etcd-servers=" + etcdURL,
 		"--bind-address=" + gateway.String(),
@@ -90,7 +97,7 @@ func apiServer(l layout) component {
 		"--service-account-issuer=https://kubernetes.default.svc." + clusterDomain,
 		"--service-account-key-file=" + l.pki("service-accounts.key"),
 		"--service-account-signing-key-file=" + l.pki("service-accounts.key"),
-		"--service-cluster-ip-range=" + serviceCIDR.String(),
+		"--service-cluster-ip-range=" + strings.Join(services, ","),
 		"--authorization-mode=RBAC",
 		"--allow-privileged=true",
 		"--enable-aggregator-routing=true", // Webhooks are dialled at their endpoints.

@@ -9,15 +9,27 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"gatehouse/tests/cluster/node/family"
 )
 
 // The addresses inside the namespace. They are the same in every cluster, since no cluster sees another.
 var (
-	gateway          = netip.MustParseAddr("10.244.0.1")
-	podCIDR          = netip.MustParsePrefix("10.244.0.0/16")
-	serviceCIDR      = netip.MustParsePrefix("10.96.0.0/16")
-	loadBalancerCIDR = netip.MustParsePrefix("10.98.0.0/16")
-	firstService     = netip.MustParseAddr("10.96.0.1")
+	ipv4 = family.Family{
+		Gateway:       netip.MustParseAddr("10.244.0.1"),
+		Pods:          netip.MustParsePrefix("10.244.0.0/16"),
+		Services:      netip.MustParsePrefix("10.96.0.0/16"),
+		LoadBalancers: netip.MustParsePrefix("10.98.0.0/16"),
+	}
+	ipv6 = family.Family{
+		Gateway:       netip.MustParseAddr("fd00:10:244::1"),
+		Pods:          netip.MustParsePrefix("fd00:10:244::/112"),
+		Services:      netip.MustParsePrefix("fd00:10:96::/112"),
+		LoadBalancers: netip.MustParsePrefix("fd00:10:98::/112"),
+	}
+	// The API server listens on gateway, and is the first Service.
+	gateway      = ipv4.Gateway
+	firstService = ipv4.Services.Addr().Next()
 )
 
 const (

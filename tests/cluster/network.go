@@ -9,6 +9,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"gatehouse/tests/cluster/node/family"
 )
 
 // hostNamespace is the file descriptor by which the supervisor inherits the host's network namespace.
@@ -26,9 +28,9 @@ func prepareMounts() error {
 	return nil
 }
 
-// prepareNetwork sets up the node's own address, and a default route, without which Kubernetes does not find its
-// address. The route leads to a link with nobody at the other end: what leaves the cluster gets "no route to host".
-func prepareNetwork() error {
+// prepareNetwork sets up the node's own addresses, and a default route of IPv4, without which Kubernetes does not find
+// its address. The route leads to a link with nobody at the other end: what leaves the cluster gets "no route to host".
+func prepareNetwork(families []family.Family) error {
 	loopback, err := netlink.LinkByName("lo")
 	if err != nil {
 		return fmt.Errorf("finding the loopback link: %w", err)
@@ -36,9 +38,10 @@ func prepareNetwork() error {
 	if err := netlink.LinkSetUp(loopback); err != nil {
 		return fmt.Errorf("bringing the loopback link up: %w", err)
 	}
-	address := &net.IPNet{IP: gateway.AsSlice(), Mask: net.CIDRMask(32, 32)}
-	if err := netlink.AddrAdd(loopback, &netlink.Addr{IPNet: address}); err != nil {
-		return fmt.Errorf("adding the node's address %s: %w", gateway, err)
+	for _, f := range families {
+		if err := netlink.AddrAdd(loopback, &netlink.Addr{IPNet: family.Single(f.Gateway)}); err != nil {
+			return fmt.Errorf("adding the node's address %s: %w", f.Gateway, err)
+		}
 	}
 	const name, peer = "outside", "nobody"
 	if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name}, PeerName: peer}); err != nil {

@@ -22,6 +22,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"gatehouse/tests/cluster/node"
+	"gatehouse/tests/cluster/node/family"
 	"gatehouse/tests/cluster/publish"
 )
 
@@ -57,7 +58,9 @@ type cluster struct {
 	state   *stateFile
 	log     *slog.Logger
 	network byte // second octet of the cluster's loopback addresses
-	client  kubernetes.Interface
+	// families are IPv4 and, where the machine has it, IPv6.
+	families []family.Family
+	client   kubernetes.Interface
 }
 
 // supervise runs a cluster until SIGTERM. As the first process of its namespaces it takes everything with it.
@@ -93,7 +96,7 @@ func (c *cluster) run(ctx context.Context) error {
 		defer stopControl()
 		return c.runWorkloads(ctx)
 	})
-	for _, part := range []component{etcd(c.layout), apiServer(c.layout), controllerManager(c.layout)} {
+	for _, part := range []component{etcd(c.layout), apiServer(c.layout, c.families), controllerManager(c.layout)} {
 		group.Go(func() error {
 			return part.run(control, c.layout, c.options, func() { c.noteRestart(part.name) })
 		})
@@ -109,7 +112,11 @@ func (c *cluster) prepare() (net.Listener, error) {
 	if err := prepareMounts(); err != nil {
 		return nil, err
 	}
-	if err := prepareNetwork(); err != nil {
+	var err error
+	if c.families, err = family.Enable(ipv4, ipv6); err != nil {
+		return nil, err
+	}
+	if err := prepareNetwork(c.families); err != nil {
 		return nil, err
 	}
 	seed := fnv.New32a()
@@ -156,15 +163,12 @@ func (c *cluster) runNode(ctx context.Context) error {
 	ended := make(chan error, 1)
 	go func() {
 		ended <- node.Run(ctx, node.Config{
-			Kubeconfig:       c.insideKubeconfig(),
-			Dir:              c.node(),
-			Images:           c.options.Images,
-			Gateway:          gateway,
-			PodCIDR:          podCIDR,
-			ServiceCIDR:      serviceCIDR,
-			LoadBalancerCIDR: loadBalancerCIDR,
-			ClusterDomain:    clusterDomain,
-			Log:              c.log.With("part", "node"),
+			Kubeconfig:    c.insideKubeconfig(),
+			Dir:           c.node(),
+			Images:        c.options.Images,
+			Families:      c.families,
+			ClusterDomain: clusterDomain,
+			Log:           c.log.With("part", "node"),
 		})
 	}()
 	var err error
@@ -201,9 +205,9 @@ func (c *cluster) publisher() *publish.Publisher {
 	}
 }
 
-// loopback maps 10.98.x.y to 127.N.x.y. What is outside the load balancers' range has no place there.
+// loopback maps 10.98.x.y to 127.N.x.y. What is outside the load balancers' range has no place there, nor has IPv6.
 func (c *cluster) loopback(inside netip.Addr) (netip.Addr, bool) {
-	if !loadBalancerCIDR.Contains(inside) {
+	if !ipv4.LoadBalancers.Contains(inside) {
 		return netip.Addr{}, false
 	}
 	octets := inside.As4()

@@ -1,43 +1,73 @@
 package node
 
 import (
-	"errors"
+	"fmt"
 	"net/netip"
 	"sync"
+
+	"gatehouse/tests/cluster/node/family"
 )
 
-// addresses hands out pod addresses. An address that was given back is used again as late as possible, so that
-// whoever still holds it does not reach another pod.
+// addresses hands out pod addresses, one of each family at a time.
 type addresses struct {
 	mu    sync.Mutex
-	pool  netip.Prefix
-	last  netip.Addr
-	taken map[netip.Addr]bool
+	pools []*pool
 }
 
-func newAddresses(pool netip.Prefix, reserved netip.Addr) *addresses {
-	pool = pool.Masked()
-	return &addresses{pool: pool, last: pool.Addr(), taken: map[netip.Addr]bool{pool.Addr(): true, reserved: true}}
+// pool has the addresses of one family. One that was given back is used again as late as possible, so that whoever
+// still holds it does not reach another pod.
+type pool struct {
+	within netip.Prefix
+	last   netip.Addr
+	taken  map[netip.Addr]bool
 }
 
-func (a *addresses) take() (netip.Addr, error) {
+func newAddresses(families ...family.Family) *addresses {
+	a := &addresses{}
+	for _, f := range families {
+		within := f.Pods.Masked()
+		a.pools = append(a.pools, &pool{within: within, last: within.Addr(), taken: map[netip.Addr]bool{within.Addr(): true, f.Gateway: true}})
+	}
+	return a
+}
+
+func (a *addresses) take() ([]netip.Addr, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for next := a.last.Next(); next != a.last; next = next.Next() {
-		if !a.pool.Contains(next) {
-			next = a.pool.Addr()
+	var addrs []netip.Addr
+	for _, p := range a.pools {
+		addr, err := p.take()
+		if err != nil {
+			a.giveBack(addrs)
+			return nil, err
 		}
-		if !a.taken[next] && a.pool.Contains(next.Next()) {
-			a.taken[next] = true
-			a.last = next
+		addrs = append(addrs, addr)
+	}
+	return addrs, nil
+}
+
+func (a *addresses) release(addrs []netip.Addr) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.giveBack(addrs)
+}
+
+func (a *addresses) giveBack(addrs []netip.Addr) {
+	for i, addr := range addrs {
+		delete(a.pools[i].taken, addr)
+	}
+}
+
+func (p *pool) take() (netip.Addr, error) {
+	for next := p.last.Next(); next != p.last; next = next.Next() {
+		if !p.within.Contains(next) {
+			next = p.within.Addr()
+		}
+		if !p.taken[next] && p.within.Contains(next.Next()) {
+			p.taken[next] = true
+			p.last = next
 			return next, nil
 		}
 	}
-	return netip.Addr{}, errors.New("all pod addresses are in use")
-}
-
-func (a *addresses) release(addr netip.Addr) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	delete(a.taken, addr)
+	return netip.Addr{}, fmt.Errorf("all pod addresses of %s are in use", p.within)
 }

@@ -136,7 +136,7 @@ func (c *container) setReady(err error) {
 // action returns what a probe does.
 func (c *container) action(r *run, p *corev1.Probe) func(context.Context) error {
 	if p.GRPC != nil {
-		return func(ctx context.Context) error { return probe.GRPC(ctx, c.pod.network.Addr.String(), p.GRPC) }
+		return func(ctx context.Context) error { return probe.GRPC(ctx, c.pod.network.Addr().String(), p.GRPC) }
 	}
 	h := &corev1.LifecycleHandler{Exec: p.Exec, HTTPGet: p.HTTPGet, TCPSocket: p.TCPSocket}
 	return func(ctx context.Context) error { return c.handle(ctx, r, h) }
@@ -144,7 +144,7 @@ func (c *container) action(r *run, p *corev1.Probe) func(context.Context) error 
 
 // handle does what a hook or a probe says.
 func (c *container) handle(ctx context.Context, r *run, h *corev1.LifecycleHandler) error {
-	addr := c.pod.network.Addr.String()
+	addr := c.pod.network.Addr().String()
 	switch {
 	case h.Exec != nil:
 		code, output, err := r.process.Exec(ctx, h.Exec.Command)

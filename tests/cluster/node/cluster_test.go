@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -71,7 +70,7 @@ func cluster(t *testing.T) *testCluster {
 	if shared.err != nil {
 		t.Fatal(shared.err)
 	}
-	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: strings.ToLower(t.Name()) + "-"}}
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: strings.ToLower(strings.ReplaceAll(t.Name(), "/", "-")) + "-"}}
 	namespace, err = shared.client.CoreV1().Namespaces().Create(t.Context(), namespace, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -108,12 +107,16 @@ func startCluster(bin string) (kubernetes.Interface, error) {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 		return cmd.Start()
 	}
-	server := "https://" + isolated.Gateway + ":6443"
+	gateway, services := isolated.Families[0].Gateway.String(), []string{}
+	for _, f := range isolated.Families {
+		services = append(services, f.Services.String())
+	}
+	server := "https://" + gateway + ":6443"
 	err = errors.Join(
 		start("etcd", "--data-dir", path("etcd"), "--listen-client-urls=http://127.0.0.1:2379", "--advertise-client-urls=http://127.0.0.1:2379", "--listen-peer-urls=http://127.0.0.1:2380", "--unsafe-no-fsync"),
 		start("kube-apiserver", "--etcd-servers=http://127.0.0.1:2379", "--service-account-issuer=https://kubernetes.default.svc", "--service-account-key-file=sa.key",
-			"--service-account-signing-key-file=sa.key", "--service-cluster-ip-range=10.96.0.0/16", "--token-auth-file=tokens.csv", "--authorization-mode=RBAC", "--cert-dir="+dir,
-			"--secure-port=6443", "--bind-address="+isolated.Gateway, "--advertise-address="+isolated.Gateway, "--allow-privileged", "--kubelet-preferred-address-types=InternalIP"),
+			"--service-account-signing-key-file=sa.key", "--service-cluster-ip-range="+strings.Join(services, ","), "--token-auth-file=tokens.csv", "--authorization-mode=RBAC", "--cert-dir="+dir,
+			"--secure-port=6443", "--bind-address="+gateway, "--advertise-address="+gateway, "--allow-privileged", "--kubelet-preferred-address-types=InternalIP"),
 	)
 	if err != nil {
 		return nil, err
@@ -141,9 +144,8 @@ func runNode(kubeconfig, dir, bin string) {
 		panic(err)
 	}
 	c := Config{
-		Kubeconfig: kubeconfig, Dir: filepath.Join(dir, "node"), Gateway: netip.MustParseAddr(isolated.Gateway),
-		Images:  map[string]string{"echo*": filepath.Join(bin, "echo-basic"), "bash": "/bin/bash"},
-		PodCIDR: netip.MustParsePrefix("10.244.0.0/16"), ServiceCIDR: netip.MustParsePrefix("10.96.0.0/16"), LoadBalancerCIDR: netip.MustParsePrefix("10.98.0.0/24"),
+		Kubeconfig: kubeconfig, Dir: filepath.Join(dir, "node"), Families: isolated.Families,
+		Images:        map[string]string{"echo*": filepath.Join(bin, "echo-basic"), "bash": "/bin/bash"},
 		ClusterDomain: "cluster.local", Log: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	if err := Run(context.Background(), c); err != nil {
@@ -190,7 +192,7 @@ func defaultRoute() error {
 		}
 		index = link.Attrs().Index
 	}
-	return netlink.RouteAdd(&netlink.Route{LinkIndex: index, Scope: netlink.SCOPE_LINK, Src: netip.MustParseAddr(isolated.Gateway).AsSlice()})
+	return netlink.RouteAdd(&netlink.Route{LinkIndex: index, Scope: netlink.SCOPE_LINK, Src: isolated.Families[0].Gateway.AsSlice()})
 }
 
 func writeKey(path string) error {

@@ -16,13 +16,15 @@
 //
 // What a real node has and this one has not: scheduling constraints (every pod fits), resource limits (they are only
 // told to containers), images (all share the machine's files, see Config.Images), capabilities and seccomp, persistent
-// volumes, host ports and node ports, IPv6, session affinity. A Service that names a
+// volumes, host ports and node ports, session affinity. A Service that names a
 // loadBalancerClass is left to others.
 package node
 
 import (
 	"log/slog"
 	"net/netip"
+
+	"gatehouse/tests/cluster/node/family"
 )
 
 // Config says where the node finds the API server and what it may hand out.
@@ -34,12 +36,23 @@ type Config struct {
 	// Images maps an image name or pattern to the absolute path of a local binary. A pattern is matched by
 	// path.Match on the image's last path element, with its tag and without.
 	Images map[string]string
-	// Gateway is the node's own address inside the namespace; the API server, DNS and the kubelet port listen on it.
-	Gateway netip.Addr
-	// PodCIDR, ServiceCIDR and LoadBalancerCIDR are the ranges that pods, Services and load balancers get addresses from.
-	PodCIDR, ServiceCIDR, LoadBalancerCIDR netip.Prefix
+	// Families are the addresses that the node has and may hand out. Each pod gets one of every family. On the Gateway of
+	// the first the API server, DNS and the kubelet port listen.
+	Families []family.Family
 	// ClusterDomain is the DNS suffix of Services, such as cluster.local.
 	ClusterDomain string
 	// Log receives what the node does.
 	Log *slog.Logger
+}
+
+// gateway is the node's own address.
+func (c *Config) gateway() netip.Addr { return c.Families[0].Gateway }
+
+// gateways are the node's addresses of every family.
+func (c *Config) gateways() []netip.Addr {
+	var all []netip.Addr
+	for _, f := range c.Families {
+		all = append(all, f.Gateway)
+	}
+	return all
 }

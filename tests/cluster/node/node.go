@@ -61,7 +61,7 @@ func InitIfPod() { inside.Init() }
 // Run makes this network namespace a Kubernetes node until ctx ends; it then stops every pod in order.
 //
 // The caller must be root, in network, mount and process namespaces of its own, with /proc of that process namespace,
-// private mounts and the Gateway address on some link. What Run adds to the network and to mounts it does not remove:
+// private mounts and the families' Gateways on some link. What Run adds to the network and to mounts it does not remove:
 // that ends with the namespaces.
 func Run(ctx context.Context, c Config) error {
 	a, err := newAgent(c)
@@ -103,13 +103,13 @@ func newAgent(c Config) (*agent, error) {
 	if err := prepareDir(c.Dir); err != nil {
 		return nil, err
 	}
-	host, err := sandbox.NewHost(c.Gateway, c.PodCIDR)
+	host, err := sandbox.NewHost(c.Families...)
 	if err != nil {
 		return nil, err
 	}
 	factory := informers.NewSharedInformerFactory(client, 0)
 	services, err := service.New(service.Config{
-		Client: client, Informers: factory, Log: c.Log, Gateway: c.Gateway, Services: c.ServiceCIDR, LoadBalancers: c.LoadBalancerCIDR,
+		Client: client, Informers: factory, Log: c.Log, Families: c.Families,
 	})
 	if err != nil {
 		return nil, errors.Join(err, host.Close())
@@ -120,7 +120,7 @@ func newAgent(c Config) (*agent, error) {
 	}
 	return &agent{
 		Config: c, client: client, informers: factory, sources: newSources(client, factory),
-		host: host, services: services, names: names, addresses: newAddresses(c.PodCIDR, c.Gateway), pods: map[types.UID]*pod{}, started: metav1.Now(),
+		host: host, services: services, names: names, addresses: newAddresses(c.Families...), pods: map[types.UID]*pod{}, started: metav1.Now(),
 	}, nil
 }
 
@@ -153,7 +153,7 @@ func (a *agent) runPods(ctx context.Context) error {
 	defer a.stopPods()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return a.services.Run(ctx) })
-	group.Go(func() error { return a.names.Run(ctx, netip.AddrPortFrom(a.Gateway, dnsPort)) })
+	group.Go(func() error { return a.names.Run(ctx, netip.AddrPortFrom(a.gateway(), dnsPort)) })
 	return group.Wait()
 }
 

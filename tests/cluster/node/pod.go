@@ -62,7 +62,7 @@ func newPod(a *agent, object *corev1.Pod) *pod {
 	p.killed, p.kill = context.WithCancel(context.Background())
 	p.gone, p.forgo = context.WithCancel(context.Background())
 	p.hooks.Store(true)
-	p.facts = facts{host: a.Gateway, started: metav1.Now()}
+	p.facts = facts{hosts: a.gateways(), started: metav1.Now()}
 	reason := "ContainerCreating"
 	if len(object.Spec.InitContainers) > 0 {
 		reason = "PodInitializing"
@@ -151,20 +151,20 @@ func (p *pod) wait(changed <-chan struct{}, most time.Duration) {
 func (p *pod) connect() error {
 	if p.current().Spec.HostNetwork {
 		p.network = p.host.Network()
-		p.change(func(f *facts) { f.addr = p.Gateway })
+		p.change(func(f *facts) { f.addrs = p.network.Addrs })
 		return nil
 	}
-	addr, err := p.addresses.take()
+	addrs, err := p.addresses.take()
 	if err != nil {
 		return err
 	}
-	network, err := p.host.NewNetwork(addr)
+	network, err := p.host.NewNetwork(addrs...)
 	if err != nil {
-		p.addresses.release(addr)
+		p.addresses.release(addrs)
 		return err
 	}
 	p.network = network
-	p.change(func(f *facts) { f.addr = addr })
+	p.change(func(f *facts) { f.addrs = addrs })
 	return nil
 }
 
@@ -226,9 +226,9 @@ func (p *pod) refreshVolumes() {
 
 func (p *pod) clean() error {
 	var err error
-	if p.network != nil && p.network.Addr != p.Gateway {
+	if p.network != nil && p.network.Addr() != p.gateway() {
 		err = p.network.Close()
-		p.addresses.release(p.network.Addr)
+		p.addresses.release(p.network.Addrs)
 	}
 	p.sources.forget(p.current().UID)
 	return errors.Join(err, os.RemoveAll(p.dir))
@@ -323,12 +323,7 @@ func (p *pod) withStatus() *corev1.Pod {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	object := *p.object
-	object.Status.HostIP = p.facts.host.String()
-	object.Status.HostIPs = []corev1.HostIP{{IP: object.Status.HostIP}}
-	if p.facts.addr.IsValid() {
-		object.Status.PodIP = p.facts.addr.String()
-		object.Status.PodIPs = []corev1.PodIP{{IP: object.Status.PodIP}}
-	}
+	p.facts.setAddresses(&object.Status)
 	return &object
 }
 

@@ -23,11 +23,15 @@ const (
 
 // register creates the Node and makes it ready. It waits for the API server.
 func (a *agent) register(ctx context.Context) error {
+	var pods []string
+	for _, f := range a.Families {
+		pods = append(pods, f.Pods.String())
+	}
 	object := &corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{Name: Name, Labels: map[string]string{
 			corev1.LabelHostname: Name, corev1.LabelOSStable: "linux", corev1.LabelArchStable: runtime.GOARCH,
 		}},
-		Spec: corev1.NodeSpec{PodCIDR: a.PodCIDR.String(), PodCIDRs: []string{a.PodCIDR.String()}},
+		Spec: corev1.NodeSpec{PodCIDR: pods[0], PodCIDRs: pods},
 	}
 	for {
 		_, err := a.client.CoreV1().Nodes().Create(ctx, object, metav1.CreateOptions{})
@@ -112,10 +116,14 @@ func (a *agent) writeNodeStatus(ctx context.Context) error {
 	} {
 		conditions = append(conditions, corev1.NodeCondition{Type: c.kind, Status: c.status, Reason: c.reason, LastHeartbeatTime: now, LastTransitionTime: a.started})
 	}
+	var addresses []corev1.NodeAddress
+	for _, g := range a.gateways() {
+		addresses = append(addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: g.String()})
+	}
 	status := corev1.NodeStatus{
 		Capacity: field.Capacity(), Allocatable: field.Capacity(),
 		Conditions:      conditions,
-		Addresses:       []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: a.Gateway.String()}},
+		Addresses:       addresses,
 		DaemonEndpoints: corev1.NodeDaemonEndpoints{KubeletEndpoint: corev1.DaemonEndpoint{Port: kubeletPort}},
 		NodeInfo: corev1.NodeSystemInfo{
 			OperatingSystem: "linux", Architecture: runtime.GOARCH, OSImage: "namespaces on the local machine",

@@ -68,14 +68,16 @@ func hostName(pod *corev1.Pod) string {
 }
 
 // hosts returns a pod's /etc/hosts.
-func hosts(pod *corev1.Pod, addr netip.Addr, domain string) string {
+func hosts(pod *corev1.Pod, addrs []netip.Addr, domain string) string {
 	var b strings.Builder
 	b.WriteString("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n")
 	name := hostName(pod)
 	if pod.Spec.Subdomain != "" {
 		name = fmt.Sprintf("%s.%s.%s.svc.%s\t%s", name, pod.Spec.Subdomain, pod.Namespace, domain, name)
 	}
-	fmt.Fprintf(&b, "%s\t%s\n", addr, name)
+	for _, addr := range addrs {
+		fmt.Fprintf(&b, "%s\t%s\n", addr, name)
+	}
 	for _, alias := range pod.Spec.HostAliases {
 		fmt.Fprintf(&b, "%s\t%s\n", alias.IP, strings.Join(alias.Hostnames, "\t"))
 	}

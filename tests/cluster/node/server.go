@@ -31,7 +31,7 @@ const kubeletPort = 10250
 
 // serve answers the API server until ctx ends.
 func (a *agent) serve(ctx context.Context) error {
-	certificate, err := selfSigned(a.Gateway.AsSlice())
+	certificate, err := selfSigned(a.gateway().AsSlice())
 	if err != nil {
 		return err
 	}
@@ -41,7 +41,7 @@ func (a *agent) serve(ctx context.Context) error {
 	mux.HandleFunc("POST /exec/{namespace}/{pod}/{container}", a.exec)
 	mux.HandleFunc("POST /portForward/{namespace}/{pod}", a.portForward)
 	server := &http.Server{
-		Addr:    net.JoinHostPort(a.Gateway.String(), strconv.Itoa(kubeletPort)),
+		Addr:    net.JoinHostPort(a.gateway().String(), strconv.Itoa(kubeletPort)),
 		Handler: mux, ReadHeaderTimeout: 10 * time.Second,
 		ErrorLog:    slog.NewLogLogger(a.Log.Handler(), slog.LevelDebug), // Clients that leave early are no news.
 		TLSConfig:   &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12},

@@ -18,6 +18,9 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"gatehouse/tests/cluster/node/isolated"
+	"gatehouse/tests/cluster/node/service"
 )
 
 // echo returns a pod that runs the conformance suite's echo server on port 3000.
@@ -56,34 +59,52 @@ func get(url string) (string, error) {
 	return string(body), errors.Join(err, response.Body.Close())
 }
 
+// at returns the URL of an address.
+func at(address string) string {
+	if strings.Contains(address, ":") {
+		return "http://[" + address + "]"
+	}
+	return "http://" + address
+}
+
 func TestServices(t *testing.T) {
 	c := cluster(t)
+	both := corev1.IPFamilyPolicyPreferDualStack
+	external := []string{"192.0.2.7", "2001:db8::7"}
 	s := c.service("web", corev1.ServiceSpec{
-		Type: corev1.ServiceTypeLoadBalancer, Selector: map[string]string{"app": "web"}, ExternalIPs: []string{"192.0.2.7"},
+		Type: corev1.ServiceTypeLoadBalancer, Selector: map[string]string{"app": "web"}, ExternalIPs: external, IPFamilyPolicy: &both,
 		Ports: []corev1.ServicePort{{Name: "http", Port: 80, TargetPort: intstr.FromString("http")}, {Name: "closed", Port: 81, TargetPort: intstr.FromInt32(4000)}},
 	})
-	balancer := ""
-	c.eventually("an address", func() bool {
+	var balancers []corev1.LoadBalancerIngress
+	c.eventually("an address of each family", func() bool {
 		s, err := c.client.CoreV1().Services(c.namespace).Get(t.Context(), "web", metav1.GetOptions{})
-		if err != nil || len(s.Status.LoadBalancer.Ingress) == 0 {
+		if err != nil {
 			return false
 		}
-		balancer = s.Status.LoadBalancer.Ingress[0].IP
-		return true
+		balancers = s.Status.LoadBalancer.Ingress
+		return len(balancers) == len(isolated.Families)
 	})
-	begin := time.Now()
-	_, err := get("http://" + balancer)
-	if !errors.Is(err, syscall.ECONNREFUSED) || time.Since(begin) > time.Second {
-		t.Errorf("without endpoints: %v after %v, want an immediate refusal", err, time.Since(begin))
+	for _, b := range balancers {
+		begin := time.Now()
+		_, err := get(at(b.IP))
+		if !errors.Is(err, syscall.ECONNREFUSED) || time.Since(begin) > time.Second {
+			t.Errorf("without endpoints: %v after %v, want an immediate refusal", err, time.Since(begin))
+		}
 	}
 	c.create(echo("web-0", "web"))
 	c.create(echo("web-1", "web"))
 	c.await("web-0", "ready", isReady)
 	c.await("web-1", "ready", isReady)
-	for name, address := range map[string]string{"cluster IP": s.Spec.ClusterIP, "load balancer": balancer, "external IP": "192.0.2.7"} {
+	addresses := map[string]string{}
+	for i := range isolated.Families {
+		addresses["cluster IP "+s.Spec.ClusterIPs[i]] = s.Spec.ClusterIPs[i]
+		addresses["load balancer "+balancers[i].IP] = balancers[i].IP
+		addresses["external IP "+external[i]] = external[i]
+	}
+	for name, address := range addresses {
 		seen := map[string]bool{}
 		c.eventually("both pods to answer on the "+name, func() bool {
-			body, err := get("http://" + address + "/hello")
+			body, err := get(at(address) + "/hello")
 			for _, pod := range []string{"web-0", "web-1"} {
 				if strings.Contains(body, fmt.Sprintf("%q: %q", "pod", pod)) {
 					seen[pod] = true
@@ -100,7 +121,7 @@ func TestServices(t *testing.T) {
 	c.delete("web-1")
 	c.eventually("requests to stop going to the deleted pod", func() bool {
 		for range 20 {
-			if body, err := get("http://" + balancer); err != nil || !strings.Contains(body, "web-0") {
+			if body, err := get(at(balancers[len(balancers)-1].IP)); err != nil || !strings.Contains(body, "web-0") {
 				return false
 			}
 		}
@@ -138,7 +159,7 @@ const serve = `
 import http.server
 class H(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        self.send_response(200); self.end_headers(); self.wfile.write(self.client_address[0].encode())
+        self.send_response(200); self.end_headers(); self.wfile.write(self.client_address[0].removeprefix("::ffff:").encode())
 http.server.ThreadingHTTPServer(("", 80), H).serve_forever()
 `
 
@@ -151,13 +172,21 @@ func TestPodsReachServicesByName(t *testing.T) {
 	c := cluster(t)
 	c.service("site", corev1.ServiceSpec{Selector: map[string]string{"app": "web"}, Ports: []corev1.ServicePort{{Name: "http", Port: 80}}})
 	c.service("site-headless", corev1.ServiceSpec{ClusterIP: corev1.ClusterIPNone, Selector: map[string]string{"app": "web"}, Ports: []corev1.ServicePort{{Name: "http", Port: 80}}})
+	sites, gateways := []string{"http://site"}, "10.244.0.1\n"
+	listen := serve
+	if len(isolated.Families) > 1 {
+		ports := []corev1.ServicePort{{Name: "http", Port: 80}}
+		c.service("site6", corev1.ServiceSpec{IPFamilies: []corev1.IPFamily{corev1.IPv6Protocol}, Selector: map[string]string{"app": "web"}, Ports: ports})
+		sites, gateways = append(sites, "http://site6"), gateways+"fd00:10:244::1\n"
+		listen = "import socket, http.server\nhttp.server.ThreadingHTTPServer.address_family = socket.AF_INET6\n" + serve
+	}
 	server := shell("web", "")
-	server.Spec.Containers = []corev1.Container{python("server", serve), python("self", fetch+"time.sleep(1000)", "http://site")}
+	server.Spec.Containers = []corev1.Container{python("server", listen), python("self", fetch+"time.sleep(1000)", sites...)}
 	server.Spec.Containers[0].ReadinessProbe = &corev1.Probe{PeriodSeconds: 1, ProbeHandler: corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{Port: intstr.FromInt32(80)}}}
 	c.create(server)
 	c.await("web", "ready", isReady)
-	c.eventually("the pod to reach itself through its Service", func() bool {
-		return c.logs("web", corev1.PodLogOptions{Container: "self"}) == "10.244.0.1\n"
+	c.eventually("the pod to reach itself through its Services", func() bool {
+		return c.logs("web", corev1.PodLogOptions{Container: "self"}) == gateways
 	})
 	client := shell("client", "")
 	client.Spec.Containers[0] = python("main", fetch, "http://site", "http://site."+c.namespace, "http://site.absent", "http://site:81", "http://site-headless."+c.namespace+".svc.cluster.local", "https://kubernetes.default.svc/version")
@@ -169,8 +198,15 @@ func TestPodsReachServicesByName(t *testing.T) {
 }
 
 func TestUDP(t *testing.T) {
+	for _, f := range isolated.Families {
+		family := corev1.IPFamily(service.KindOf(f.Gateway))
+		t.Run(string(family), func(t *testing.T) { answersByUDP(t, family) })
+	}
+}
+
+func answersByUDP(t *testing.T, family corev1.IPFamily) {
 	c := cluster(t)
-	s := c.service("dns", corev1.ServiceSpec{Selector: map[string]string{"app": "udp"}, Ports: []corev1.ServicePort{{Port: 53, TargetPort: intstr.FromInt32(8080), Protocol: corev1.ProtocolUDP}}})
+	s := c.service("dns", corev1.ServiceSpec{IPFamilies: []corev1.IPFamily{family}, Selector: map[string]string{"app": "udp"}, Ports: []corev1.ServicePort{{Port: 53, TargetPort: intstr.FromInt32(8080), Protocol: corev1.ProtocolUDP}}})
 	conn, err := net.Dial("udp", net.JoinHostPort(s.Spec.ClusterIP, "53"))
 	if err != nil {
 		t.Fatal(err)

@@ -51,8 +51,8 @@ func (c *container) sandboxSpec() (*sandbox.Spec, error) {
 		WorkingDir: c.spec.WorkingDir,
 		Files: map[string]string{
 			"/etc/hostname":    hostName(object) + "\n",
-			"/etc/hosts":       hosts(object, p.network.Addr, p.ClusterDomain),
-			"/etc/resolv.conf": resolvConf(object, p.Gateway, p.ClusterDomain),
+			"/etc/hosts":       hosts(object, p.network.Addrs, p.ClusterDomain),
+			"/etc/resolv.conf": resolvConf(object, p.gateway(), p.ClusterDomain),
 		},
 		Mounts: []sandbox.Mount{{Source: binary, Target: binaries + path.Base(binary), ReadOnly: true}},
 	}

@@ -10,8 +10,8 @@ import (
 
 // facts are what the node knows of a pod beyond the pod's object.
 type facts struct {
-	host    netip.Addr
-	addr    netip.Addr // not valid until the pod has a network
+	hosts   []netip.Addr
+	addrs   []netip.Addr // none until the pod has a network
 	started metav1.Time
 	// init and main are the statuses of the containers in the order of the spec. A container that restarts for
 	// good among the init containers is a sidecar.
@@ -26,17 +26,12 @@ func statusOf(pod *corev1.Pod, f *facts, before []corev1.PodCondition, now metav
 	s := corev1.PodStatus{
 		ObservedGeneration:    pod.Generation,
 		Phase:                 phase(pod, f),
-		HostIP:                f.host.String(),
-		HostIPs:               []corev1.HostIP{{IP: f.host.String()}},
 		StartTime:             &f.started,
 		QOSClass:              pod.Status.QOSClass,
 		InitContainerStatuses: slices.Clone(f.init),
 		ContainerStatuses:     slices.Clone(f.main),
 	}
-	if f.addr.IsValid() {
-		s.PodIP = f.addr.String()
-		s.PodIPs = []corev1.PodIP{{IP: s.PodIP}}
-	}
+	f.setAddresses(&s)
 	c := conditions{before: before, now: now, generation: pod.Generation}
 	c.set(corev1.PodScheduled, "", "")
 	completed := s.Phase == corev1.PodSucceeded
@@ -71,6 +66,19 @@ func statusOf(pod *corev1.Pod, f *facts, before []corev1.PodCondition, now metav
 	}
 	s.Conditions = c.withForeign(pod)
 	return s
+}
+
+// setAddresses writes what is known of the node's and the pod's addresses.
+func (f *facts) setAddresses(s *corev1.PodStatus) {
+	s.HostIPs, s.PodIPs = nil, nil
+	for _, a := range f.hosts {
+		s.HostIPs = append(s.HostIPs, corev1.HostIP{IP: a.String()})
+		s.HostIP = s.HostIPs[0].IP
+	}
+	for _, a := range f.addrs {
+		s.PodIPs = append(s.PodIPs, corev1.PodIP{IP: a.String()})
+		s.PodIP = s.PodIPs[0].IP
+	}
 }
 
 // phase follows the Kubernetes documentation of the pod life cycle.

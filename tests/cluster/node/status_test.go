@@ -8,6 +8,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"gatehouse/tests/cluster/node/family"
 )
 
 // state returns the status of a container: waiting, running, started, ready, restarting, done or failed.
@@ -61,7 +63,7 @@ func TestStatusOf(t *testing.T) {
 				InitContainers: []corev1.Container{{Name: "init"}, {Name: "sidecar", RestartPolicy: ptr(corev1.ContainerRestartPolicyAlways)}},
 				Containers:     []corev1.Container{{Name: "main"}},
 			}}
-			f := &facts{host: netip.MustParseAddr("10.244.0.1"), init: []corev1.ContainerStatus{state("init", tc.init), state("sidecar", tc.sidecar)}, main: []corev1.ContainerStatus{state("main", tc.main)}, over: tc.over}
+			f := &facts{hosts: []netip.Addr{netip.MustParseAddr("10.244.0.1")}, init: []corev1.ContainerStatus{state("init", tc.init), state("sidecar", tc.sidecar)}, main: []corev1.ContainerStatus{state("main", tc.main)}, over: tc.over}
 			s := statusOf(pod, f, nil, metav1.Now())
 			got := map[corev1.PodConditionType]bool{}
 			for _, c := range s.Conditions {
@@ -133,20 +135,23 @@ func TestResolvConf(t *testing.T) {
 }
 
 func TestAddresses(t *testing.T) {
-	a := newAddresses(netip.MustParsePrefix("10.0.0.0/29"), netip.MustParseAddr("10.0.0.1"))
+	a := newAddresses(
+		family.Family{Gateway: netip.MustParseAddr("10.0.0.1"), Pods: netip.MustParsePrefix("10.0.0.0/29")},
+		family.Family{Gateway: netip.MustParseAddr("fd00::1"), Pods: netip.MustParsePrefix("fd00::/125")},
+	)
 	got := ""
 	for i := range 8 {
-		addr, err := a.take()
+		addrs, err := a.take()
 		if err != nil {
 			got += " none"
 			continue
 		}
-		got += " " + addr.String()
+		got += " " + addrs[0].String() + "," + addrs[1].String()
 		if i == 1 {
-			a.release(netip.MustParseAddr("10.0.0.2"))
+			a.release([]netip.Addr{netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr("fd00::2")})
 		}
 	}
-	if want := " 10.0.0.2 10.0.0.3 10.0.0.4 10.0.0.5 10.0.0.6 10.0.0.2 none none"; got != want {
+	if want := " 10.0.0.2,fd00::2 10.0.0.3,fd00::3 10.0.0.4,fd00::4 10.0.0.5,fd00::5 10.0.0.6,fd00::6 10.0.0.2,fd00::2 none none"; got != want {
 		t.Errorf("got%s, want%s", got, want)
 	}
 }

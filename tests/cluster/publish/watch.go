@@ -65,7 +65,7 @@ func published(lister listers.ServiceLister) ([]Service, error) {
 		for _, ingress := range service.Status.LoadBalancer.Ingress {
 			address, err := netip.ParseAddr(ingress.IP)
 			if err != nil || !address.Is4() {
-				continue // Clusters are IPv4; anything else came from a hand-written status and leads nowhere.
+				continue // The host's loopback has room for addresses of IPv4 only.
 			}
 			all = append(all, Service{Namespace: service.Namespace, Name: service.Name, Address: address, Ports: tcpPorts(service)})
 		}

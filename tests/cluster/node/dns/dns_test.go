@@ -29,9 +29,9 @@ func newServer(t *testing.T) *Server {
 	}
 	ports := []corev1.ServicePort{{Name: "http", Port: 80, Protocol: corev1.ProtocolTCP}, {Name: "dns", Port: 53, Protocol: corev1.ProtocolUDP}}
 	for _, svc := range []*corev1.Service{
-		{ObjectMeta: metav1.ObjectMeta{Name: "web"}, Spec: corev1.ServiceSpec{ClusterIP: "10.96.0.9", Ports: ports}},
-		{ObjectMeta: metav1.ObjectMeta{Name: "db"}, Spec: corev1.ServiceSpec{ClusterIP: "None", Ports: ports[:1]}},
-		{ObjectMeta: metav1.ObjectMeta{Name: "empty"}, Spec: corev1.ServiceSpec{ClusterIP: "None"}},
+		{ObjectMeta: metav1.ObjectMeta{Name: "web"}, Spec: corev1.ServiceSpec{ClusterIPs: []string{"10.96.0.9", "fd00:10:96::9"}, Ports: ports}},
+		{ObjectMeta: metav1.ObjectMeta{Name: "db"}, Spec: corev1.ServiceSpec{ClusterIPs: []string{"None"}, Ports: ports[:1]}},
+		{ObjectMeta: metav1.ObjectMeta{Name: "empty"}, Spec: corev1.ServiceSpec{ClusterIPs: []string{"None"}}},
 		{ObjectMeta: metav1.ObjectMeta{Name: "other"}, Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: "example.com"}},
 	} {
 		svc.Namespace = "ns"
@@ -49,8 +49,15 @@ func newServer(t *testing.T) *Server {
 			{Addresses: []string{"10.244.0.4"}, Conditions: discoveryv1.EndpointConditions{Ready: ptr(false)}},
 		},
 	}
-	if err := s.slices.Add(slice); err != nil {
-		t.Fatal(err)
+	second := slice.DeepCopy()
+	second.Name, second.AddressType = "db-y", discoveryv1.AddressTypeIPv6
+	for i, address := range []string{"fd00:10:244::3", "fd00:10:244::2", "fd00:10:244::4"} {
+		second.Endpoints[i].Addresses = []string{address}
+	}
+	for _, each := range []*discoveryv1.EndpointSlice{slice, second} {
+		if err := s.slices.Add(each); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return s
 }
@@ -60,17 +67,22 @@ func TestAnswers(t *testing.T) {
 	for question, want := range map[string]string{
 		"A web.ns.svc.cluster.local.":                   "10.96.0.9",
 		"A WEB.ns.svc.Cluster.local.":                   "10.96.0.9",
-		"AAAA web.ns.svc.cluster.local.":                "",
+		"AAAA web.ns.svc.cluster.local.":                "fd00:10:96::9",
+		"AAAA db.ns.svc.cluster.local.":                 "fd00:10:244::2 fd00:10:244::3",
+		"AAAA db-0.db.ns.svc.cluster.local.":            "fd00:10:244::3",
+		"A fd00-10-244--2.db.ns.svc.cluster.local.":     "",
+		"AAAA fd00-10-244--2.db.ns.svc.cluster.local.":  "fd00:10:244::2",
+		"AAAA fd00-10-244--7.ns.pod.cluster.local.":     "fd00:10:244::7",
 		"A db.ns.svc.cluster.local.":                    "10.244.0.2 10.244.0.3",
 		"A db-0.db.ns.svc.cluster.local.":               "10.244.0.3",
 		"A 10-244-0-2.db.ns.svc.cluster.local.":         "10.244.0.2",
 		"A 10-244-0-4.db.ns.svc.cluster.local.":         "NXDOMAIN",
 		"A empty.ns.svc.cluster.local.":                 "",
 		"A other.ns.svc.cluster.local.":                 "example.com.",
-		"SRV _http._tcp.web.ns.svc.cluster.local.":      "80:web.ns.svc.cluster.local.=10.96.0.9",
-		"SRV _dns._udp.web.ns.svc.cluster.local.":       "53:web.ns.svc.cluster.local.=10.96.0.9",
+		"SRV _http._tcp.web.ns.svc.cluster.local.":      "80:web.ns.svc.cluster.local.=10.96.0.9,fd00:10:96::9",
+		"SRV _dns._udp.web.ns.svc.cluster.local.":       "53:web.ns.svc.cluster.local.=10.96.0.9,fd00:10:96::9",
 		"SRV _dns._tcp.web.ns.svc.cluster.local.":       "NXDOMAIN",
-		"SRV _http._tcp.db.ns.svc.cluster.local.":       "8080:10-244-0-2.db.ns.svc.cluster.local.=10.244.0.2 8080:db-0.db.ns.svc.cluster.local.=10.244.0.3",
+		"SRV _http._tcp.db.ns.svc.cluster.local.":       "8080:10-244-0-2.db.ns.svc.cluster.local.=10.244.0.2 8080:db-0.db.ns.svc.cluster.local.=10.244.0.3,fd00:10:244::3 8080:fd00-10-244--2.db.ns.svc.cluster.local.=fd00:10:244::2",
 		"A 10-244-0-7.ns.pod.cluster.local.":            "10.244.0.7",
 		"A nonsense.ns.pod.cluster.local.":              "NXDOMAIN",
 		"A ns.svc.cluster.local.":                       "",
@@ -95,15 +107,22 @@ func text(answer *dns.Msg) string {
 		return dns.RcodeToString[answer.Rcode]
 	}
 	var parts []string
-	for i, r := range answer.Answer {
+	for _, r := range answer.Answer {
 		switch r := r.(type) {
 		case *dns.A:
 			parts = append(parts, r.A.String())
+		case *dns.AAAA:
+			parts = append(parts, r.AAAA.String())
 		case *dns.CNAME:
 			parts = append(parts, r.Target)
 		case *dns.SRV:
-			a := answer.Extra[i].(*dns.A)
-			parts = append(parts, strings.Join([]string{dns.Field(r, 3), ":", r.Target, "=", a.A.String()}, ""))
+			var addrs []string
+			for _, extra := range answer.Extra {
+				if extra.Header().Name == r.Target {
+					addrs = append(addrs, dns.Field(extra, 1))
+				}
+			}
+			parts = append(parts, dns.Field(r, 3)+":"+r.Target+"="+strings.Join(addrs, ","))
 		}
 	}
 	return strings.Join(parts, " ")

@@ -38,8 +38,11 @@ func (s *Server) lookup(name, asked string) (records, bool) {
 	case len(labels) == 0:
 		return records{}, kind == "svc" || kind == "pod"
 	case kind == "pod" && len(labels) == 2:
-		addr, err := netip.ParseAddr(strings.ReplaceAll(labels[1], "-", "."))
-		return records{answers: []dns.RR{address(asked, addr)}}, err == nil && addr.Is4()
+		for _, separator := range []string{".", ":"} {
+			if addr, err := netip.ParseAddr(strings.ReplaceAll(labels[1], "-", separator)); err == nil {
+				return records{answers: []dns.RR{address(asked, addr)}}, true
+			}
+		}
 	case kind == "svc" && len(labels) == 1:
 		return records{}, s.hasNamespace(labels[0])
 	case kind == "svc":
@@ -89,17 +92,24 @@ type host struct {
 }
 
 func (s *Server) hosts(found *corev1.Service, key types.NamespacedName) []host {
-	if addr, err := netip.ParseAddr(found.Spec.ClusterIP); err == nil {
+	var hosts []host
+	for _, text := range found.Spec.ClusterIPs {
+		addr, err := netip.ParseAddr(text)
+		if err != nil {
+			continue // It is None.
+		}
 		h := host{addr: addr, ports: map[string]uint16{}}
 		for _, p := range found.Spec.Ports {
 			h.ports[p.Name] = uint16(p.Port)
 		}
-		return []host{h}
+		hosts = append(hosts, h)
 	}
-	var hosts []host
+	if len(hosts) > 0 {
+		return hosts
+	}
 	for _, slice := range service.Endpoints(s.slices, key) {
-		if slice.AddressType != discoveryv1.AddressTypeIPv4 {
-			continue // The cluster has no IPv6.
+		if slice.AddressType == discoveryv1.AddressTypeFQDN {
+			continue // These are names, not addresses.
 		}
 		for i := range slice.Endpoints {
 			e := &slice.Endpoints[i]
@@ -120,7 +130,7 @@ func endpointHosts(e *discoveryv1.Endpoint, ports []discoveryv1.EndpointPort) []
 		if err != nil {
 			continue // The API server has validated it.
 		}
-		h := host{name: strings.ReplaceAll(text, ".", "-"), addr: addr, ports: map[string]uint16{}}
+		h := host{name: strings.NewReplacer(".", "-", ":", "-").Replace(text), addr: addr, ports: map[string]uint16{}}
 		if e.Hostname != nil && *e.Hostname != "" {
 			h.name = *e.Hostname
 		}
@@ -153,13 +163,19 @@ func (s *Server) ports(found *corev1.Service, hosts []host, below []string, aske
 		if !ok {
 			continue // This endpoint does not serve the port.
 		}
-		r.answers = append(r.answers, &dns.SRV{Hdr: header(asked, dns.TypeSRV), Priority: 0, Weight: 100, Port: number, Target: target})
 		r.extra = append(r.extra, address(target, h.addr))
+		srv := &dns.SRV{Hdr: header(asked, dns.TypeSRV), Priority: 0, Weight: 100, Port: number, Target: target}
+		if !slices.ContainsFunc(r.answers, func(other dns.RR) bool { return dns.IsDuplicate(other, srv) }) {
+			r.answers = append(r.answers, srv) // A name with addresses of two families is told once.
+		}
 	}
 	return r, true
 }
 
 func address(name string, addr netip.Addr) dns.RR {
+	if addr.Is6() {
+		return &dns.AAAA{Hdr: header(name, dns.TypeAAAA), AAAA: addr.AsSlice()}
+	}
 	return &dns.A{Hdr: header(name, dns.TypeA), A: addr.AsSlice()}
 }
 

@@ -5,6 +5,7 @@ package isolated
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"syscall"
@@ -12,14 +13,29 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"gatehouse/tests/cluster/node/family"
 )
 
 const marker = "GATEHOUSE_ISOLATED_TEST"
 
-// Gateway is the address that the namespace has on its loopback link, for use as a node's own.
-const Gateway = "10.244.0.1"
+// Families are the addresses for a node of the tests. The namespace has the Gateways on its loopback link.
+var Families = []family.Family{
+	{
+		Gateway:       netip.MustParseAddr("10.244.0.1"),
+		Pods:          netip.MustParsePrefix("10.244.0.0/16"),
+		Services:      netip.MustParsePrefix("10.96.0.0/16"),
+		LoadBalancers: netip.MustParsePrefix("10.98.0.0/24"),
+	},
+	{
+		Gateway:       netip.MustParseAddr("fd00:10:244::1"),
+		Pods:          netip.MustParsePrefix("fd00:10:244::/112"),
+		Services:      netip.MustParsePrefix("fd00:10:96::/112"),
+		LoadBalancers: netip.MustParsePrefix("fd00:10:98::/120"),
+	},
+}
 
-// Main runs the tests of m again in a child with namespaces of its own, with Gateway on its loopback link, and exits
+// Main runs the tests of m again in a child with namespaces of its own, with Gateways on its loopback link, and exits
 // with its code. Without root it runs them in place; tests then call Need.
 func Main(m *testing.M) {
 	switch {
@@ -78,12 +94,13 @@ func prepare() error {
 	if err != nil {
 		return fmt.Errorf("find lo: %w", err)
 	}
-	addr, err := netlink.ParseAddr(Gateway + "/32")
-	if err != nil {
-		return fmt.Errorf("parse address: %w", err)
+	if Families, err = family.Enable(Families...); err != nil {
+		return err
 	}
-	if err := netlink.AddrAdd(loopback, addr); err != nil {
-		return fmt.Errorf("add address to lo: %w", err)
+	for _, f := range Families {
+		if err := netlink.AddrAdd(loopback, &netlink.Addr{IPNet: family.Single(f.Gateway)}); err != nil {
+			return fmt.Errorf("add address to lo: %w", err)
+		}
 	}
 	if err := netlink.LinkSetUp(loopback); err != nil {
 		return fmt.Errorf("set lo up: %w", err)

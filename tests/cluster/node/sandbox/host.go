@@ -3,48 +3,86 @@ package sandbox
 import (
 	"errors"
 	"fmt"
-	"net"
-	"net/netip"
+	"maps"
 	"os"
 	"runtime"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"gatehouse/tests/cluster/node/family"
 )
 
 // Host is the network namespace in which sandboxes are made and to which they are connected.
 type Host struct {
-	gateway netip.Addr
-	calls   chan func()
-	done    chan struct{}
-	own     *os.File
-	devices int
+	families []family.Family
+	calls    chan func()
+	done     chan struct{}
+	own      *os.File
+	devices  int
 }
 
-// NewHost makes the calling goroutine's network namespace the one that pods are connected to. Gateway must be an
-// address of that namespace; it is the next hop of every pod. Pods must have addresses of the range; whatever is sent to one
-// that no pod has is refused. Close ends every container that still runs.
-func NewHost(gateway netip.Addr, pods netip.Prefix) (*Host, error) {
+// NewHost makes the calling goroutine's network namespace the one that pods are connected to. The gateways must be
+// addresses of that namespace; they are the next hops of every pod. Pods must have addresses of the families' ranges;
+// whatever is sent to one that no pod has is refused. Close ends every container that still runs.
+func NewHost(families ...family.Family) (*Host, error) {
 	own, err := os.Open("/proc/thread-self/ns/net")
 	if err != nil {
 		return nil, fmt.Errorf("open the node's network namespace: %w", err)
 	}
-	for name, value := range map[string]string{
-		"ip_forward": "1",
-		// Refusals by ICMP must all be sent: clients of a closed UDP port would time out instead.
-		"icmp_ratelimit": "0",
-	} {
-		if err := os.WriteFile("/proc/sys/net/ipv4/"+name, []byte(value), 0o644); err != nil {
-			return nil, errors.Join(fmt.Errorf("set net.ipv4.%s: %w", name, err), own.Close())
-		}
+	h := &Host{families: families, calls: make(chan func()), done: make(chan struct{}), own: own}
+	if err := h.forward(); err != nil {
+		return nil, errors.Join(err, own.Close())
 	}
-	refuse := &netlink.Route{Type: unix.RTN_UNREACHABLE, Dst: &net.IPNet{IP: pods.Masked().Addr().AsSlice(), Mask: net.CIDRMask(pods.Bits(), 32)}}
-	if err := netlink.RouteReplace(refuse); err != nil {
-		return nil, errors.Join(fmt.Errorf("add route for pods that are gone: %w", err), own.Close())
-	}
-	h := &Host{gateway: gateway, calls: make(chan func()), done: make(chan struct{}), own: own}
 	go h.loop()
 	return h, nil
+}
+
+// quietIPv6 gives links that are made later no address of their own accord, and none that waits to be used.
+var quietIPv6 = map[string]string{
+	"ipv6/conf/default/disable_ipv6":         "0",
+	"ipv6/conf/default/addr_gen_mode":        "1",
+	"ipv6/conf/default/accept_dad":           "0",
+	"ipv6/conf/default/router_solicitations": "0",
+}
+
+// forward makes the namespace a router between pods.
+func (h *Host) forward() error {
+	settings := map[string]string{
+		"ipv4/ip_forward": "1",
+		// Refusals by ICMP must all be sent: clients of a closed UDP port would time out instead.
+		"ipv4/icmp_ratelimit": "0",
+	}
+	if h.hasIPv6() {
+		maps.Copy(settings, quietIPv6)
+		settings["ipv6/conf/all/forwarding"] = "1"
+		settings["ipv6/icmp/ratelimit"] = "0"
+	}
+	if err := set(settings); err != nil {
+		return err
+	}
+	for _, f := range h.families {
+		refuse := &netlink.Route{Type: unix.RTN_UNREACHABLE, Dst: family.Net(f.Pods)}
+		if err := netlink.RouteReplace(refuse); err != nil {
+			return fmt.Errorf("add route for pods of %s that are gone: %w", f.Pods, err)
+		}
+	}
+	return nil
+}
+
+// set writes settings of the calling thread's network namespace.
+func set(settings map[string]string) error {
+	for name, value := range settings {
+		if err := os.WriteFile("/proc/sys/net/"+name, []byte(value), 0o644); err != nil {
+			return fmt.Errorf("set net/%s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func (h *Host) hasIPv6() bool {
+	return slices.ContainsFunc(h.families, func(f family.Family) bool { return f.Gateway.Is6() })
 }
 
 // Close ends the thread that started the containers, and with it, by their parent-death signal, the containers.
@@ -55,7 +93,13 @@ func (h *Host) Close() error {
 }
 
 // Network returns the host's own namespace, for pods that want no other.
-func (h *Host) Network() *Network { return &Network{Addr: h.gateway, host: h, ns: h.own} }
+func (h *Host) Network() *Network {
+	n := &Network{host: h, ns: h.own}
+	for _, f := range h.families {
+		n.Addrs = append(n.Addrs, f.Gateway)
+	}
+	return n
+}
 
 // loop runs calls on one thread that lives as long as the Host. Containers are children of that thread and are
 // killed when it ends, so that none can outlive the agent. The thread is not given back to the runtime: it ends.

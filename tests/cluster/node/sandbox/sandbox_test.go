@@ -25,7 +25,7 @@ type started struct {
 func newHost(t *testing.T) *Host {
 	t.Helper()
 	isolated.Need(t)
-	h, err := NewHost(netip.MustParseAddr(isolated.Gateway), netip.MustParsePrefix("10.244.0.0/16"))
+	h, err := NewHost(isolated.Families...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,9 +37,17 @@ func newHost(t *testing.T) *Host {
 	return h
 }
 
-func newNetwork(t *testing.T, h *Host, addr string) *Network {
+// newNetwork makes a network with the pod address of each family that ends in last.
+func newNetwork(t *testing.T, h *Host, last byte) *Network {
 	t.Helper()
-	n, err := h.NewNetwork(netip.MustParseAddr(addr))
+	var addrs []netip.Addr
+	for _, f := range isolated.Families {
+		addr := f.Gateway.AsSlice()
+		addr[len(addr)-1] = last
+		a, _ := netip.AddrFromSlice(addr)
+		addrs = append(addrs, a)
+	}
+	n, err := h.NewNetwork(addrs...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +83,7 @@ func start(t *testing.T, h *Host, n *Network, s Spec) started {
 
 func TestContainerSeesItsOwnWorld(t *testing.T) {
 	h := newHost(t)
-	n := newNetwork(t, h, "10.244.0.2")
+	n := newNetwork(t, h, 2)
 	volume := t.TempDir()
 	if err := os.WriteFile(filepath.Join(volume, "key"), []byte("value"), 0o600); err != nil {
 		t.Fatal(err)
@@ -105,7 +113,7 @@ func TestContainerSeesItsOwnWorld(t *testing.T) {
 
 func TestUser(t *testing.T) {
 	h := newHost(t)
-	c := start(t, h, newNetwork(t, h, "10.244.0.2"), Spec{Command: []string{"sh", "-c", "id -u; id -g; echo b > /dev/stdout"}, UID: 65532, GID: 65532})
+	c := start(t, h, newNetwork(t, h, 2), Spec{Command: []string{"sh", "-c", "id -u; id -g; echo b > /dev/stdout"}, UID: 65532, GID: 65532})
 	if got := <-c.output; got != "65532\n65532\nb\n" {
 		t.Errorf("output %q", got)
 	}
@@ -113,7 +121,7 @@ func TestUser(t *testing.T) {
 
 func TestExecAndTerminate(t *testing.T) {
 	h := newHost(t)
-	c := start(t, h, newNetwork(t, h, "10.244.0.2"), Spec{Command: []string{"sh", "-c", `trap 'echo bye; exit 3' TERM; echo ready > /tmp/state; setsid sleep 1000 & while :; do sleep 0.01; done`}})
+	c := start(t, h, newNetwork(t, h, 2), Spec{Command: []string{"sh", "-c", `trap 'echo bye; exit 3' TERM; echo ready > /tmp/state; setsid sleep 1000 & while :; do sleep 0.01; done`}})
 	eventually(t, func() bool {
 		code, output, err := c.Exec(t.Context(), []string{"cat", "/tmp/state"})
 		return err == nil && code == 0 && output == "ready\n"
@@ -140,7 +148,7 @@ func TestExecAndTerminate(t *testing.T) {
 
 func TestStartErrors(t *testing.T) {
 	h := newHost(t)
-	n := newNetwork(t, h, "10.244.0.2")
+	n := newNetwork(t, h, 2)
 	for name, s := range map[string]Spec{
 		"nowhere": {Command: []string{"nowhere"}},
 		"/absent": {Command: []string{"true"}, Mounts: []Mount{{Source: "/absent", Target: "/x"}}},
@@ -154,28 +162,32 @@ func TestStartErrors(t *testing.T) {
 
 func TestPodsReachEachOther(t *testing.T) {
 	h := newHost(t)
-	a, b := newNetwork(t, h, "10.244.0.2"), newNetwork(t, h, "10.244.0.3")
-	listen, err := net.Listen("tcp", isolated.Gateway+":0")
-	if err != nil {
-		t.Fatal(err)
+	a, b := newNetwork(t, h, 2), newNetwork(t, h, 3)
+	for i, f := range isolated.Families {
+		listen, err := net.Listen("tcp", netip.AddrPortFrom(f.Gateway, 0).String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, port, err := net.SplitHostPort(listen.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		serve := "import socket;s=socket.create_server(('" + b.Addrs[i].String() + "',80),family=socket." + []string{"AF_INET", "AF_INET6"}[i] + ");c,a=s.accept();c.send(a[0].encode());c.close()"
+		server := start(t, h, b, Spec{Command: []string{"python3", "-c", serve}})
+		client := start(t, h, a, Spec{Command: []string{"bash", "-c", "until exec 3<>/dev/tcp/" + b.Addrs[i].String() + "/80; do sleep 0.01; done 2>/dev/null; cat <&3; exec 4<>/dev/tcp/" + f.Gateway.String() + "/" + port}})
+		conn, err := listen.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := a.Addrs[i].String()
+		if host, _, _ := net.SplitHostPort(conn.RemoteAddr().String()); host != want {
+			t.Errorf("the node sees %s, want the pod's address %s", host, want)
+		}
+		if got := <-client.output; got != want {
+			t.Errorf("the other pod sees %q, want the pod's address %s", got, want)
+		}
+		<-server.Done()
 	}
-	_, port, err := net.SplitHostPort(listen.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := start(t, h, b, Spec{Command: []string{"python3", "-c", "import socket;s=socket.create_server(('',80));c,a=s.accept();c.send(a[0].encode());c.close()"}})
-	client := start(t, h, a, Spec{Command: []string{"bash", "-c", "until exec 3<>/dev/tcp/10.244.0.3/80; do sleep 0.01; done 2>/dev/null; cat <&3; exec 4<>/dev/tcp/10.244.0.1/" + port}})
-	conn, err := listen.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if host, _, _ := net.SplitHostPort(conn.RemoteAddr().String()); host != "10.244.0.2" {
-		t.Errorf("the node sees %s, want the pod's address", host)
-	}
-	if got := <-client.output; got != "10.244.0.2" {
-		t.Errorf("the other pod sees %q, want the pod's address", got)
-	}
-	<-server.Done()
 }
 
 func eventually(t *testing.T, ok func() bool) {

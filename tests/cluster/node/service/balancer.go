@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -13,7 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// balancer hands out the load balancers' addresses. One that was given back is used again as late as possible.
+// balancer hands out the load balancers' addresses of one family. One that was given back is used again as late as possible.
 type balancer struct {
 	pool   netip.Prefix
 	last   netip.Addr
@@ -32,7 +33,7 @@ var errNoAddress = errors.New("all addresses of load balancers are in use")
 func (b *balancer) learn(s *corev1.Service) {
 	key := types.NamespacedName{Namespace: s.Namespace, Name: s.Name}
 	for _, i := range s.Status.LoadBalancer.Ingress {
-		if a, err := netip.ParseAddr(i.IP); err == nil && wants(s) {
+		if a, err := netip.ParseAddr(i.IP); err == nil && wants(s) && a.BitLen() == b.pool.Addr().BitLen() {
 			b.give(key, a)
 		}
 	}
@@ -56,25 +57,20 @@ func (b *balancer) release(key types.NamespacedName) {
 	}
 }
 
-// assign returns the Service's address: the one it has, or asks for, or else a free one.
-func (b *balancer) assign(key types.NamespacedName, s *corev1.Service) (netip.Addr, error) {
-	held, has := b.held[key]
-	if wish := s.Spec.LoadBalancerIP; wish != "" {
-		a, err := netip.ParseAddr(wish)
-		if err != nil || !a.Is4() {
-			return a, fmt.Errorf("spec.loadBalancerIP %q is not an IPv4 address", wish)
+// assign returns the Service's address: the one it asks for, if that is valid, the one it has, or else a free one.
+func (b *balancer) assign(key types.NamespacedName, wish netip.Addr) (netip.Addr, error) {
+	if wish.IsValid() {
+		if owner, taken := b.owners[wish]; taken && owner != key {
+			return wish, fmt.Errorf("spec.loadBalancerIP %s is in use by Service %s", wish, owner)
 		}
-		if owner, taken := b.owners[a]; taken && owner != key {
-			return a, fmt.Errorf("spec.loadBalancerIP %s is in use by Service %s", a, owner)
-		}
-		b.give(key, a)
-		return a, nil
+		b.give(key, wish)
+		return wish, nil
 	}
-	if has {
+	if held, has := b.held[key]; has {
 		return held, nil
 	}
 	next := b.last
-	for range 1 << (32 - b.pool.Bits()) {
+	for range 1 << (b.pool.Addr().BitLen() - b.pool.Bits()) {
 		if next = next.Next(); !b.pool.Contains(next) {
 			next = b.pool.Addr()
 		}
@@ -88,22 +84,61 @@ func (b *balancer) assign(key types.NamespacedName, s *corev1.Service) (netip.Ad
 	return netip.Addr{}, errNoAddress
 }
 
-// balance gives a Service that wants one an address, and takes it back from one that does not.
+// assign gives a Service an address of each of its families, in their order, and takes those of other families back. One
+// that it asks for is of the family that this one is of.
+func (p *Proxy) assign(key types.NamespacedName, s *corev1.Service) ([]corev1.LoadBalancerIngress, error) {
+	var wish netip.Addr
+	if text := s.Spec.LoadBalancerIP; text != "" {
+		a, err := netip.ParseAddr(text)
+		if err != nil || !slices.Contains(s.Spec.IPFamilies, corev1.IPFamily(KindOf(a))) {
+			return nil, fmt.Errorf("spec.loadBalancerIP %q is not an address of one of spec.ipFamilies, %v", text, s.Spec.IPFamilies)
+		}
+		wish = a
+	}
+	mode := corev1.LoadBalancerIPModeVIP
+	var all []corev1.LoadBalancerIngress
+	for _, kind := range s.Spec.IPFamilies {
+		for _, n := range p.networks {
+			if corev1.IPFamily(n.kind) != kind {
+				continue
+			}
+			asked := wish
+			if asked.IsValid() && KindOf(asked) != n.kind {
+				asked = netip.Addr{}
+			}
+			a, err := n.balancer.assign(key, asked)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, corev1.LoadBalancerIngress{IP: a.String(), IPMode: &mode})
+		}
+	}
+	for _, n := range p.networks {
+		if !slices.Contains(s.Spec.IPFamilies, corev1.IPFamily(n.kind)) {
+			n.balancer.release(key)
+		}
+	}
+	return all, nil
+}
+
+// balance gives a Service that wants them its addresses, and takes them back from one that does not.
 func (p *Proxy) balance(ctx context.Context, key types.NamespacedName) error {
 	s := p.service(key)
 	if !wants(s) {
-		p.balancer.release(key)
+		for _, n := range p.networks {
+			n.balancer.release(key)
+		}
 		return nil
 	}
-	addr, err := p.balancer.assign(key, s)
+	ingress, err := p.assign(key, s)
 	if err != nil {
 		return fmt.Errorf("load balancer of Service %s: %w", key, err)
 	}
-	if i := s.Status.LoadBalancer.Ingress; len(i) == 1 && i[0].IP == addr.String() {
+	same := func(a, b corev1.LoadBalancerIngress) bool { return a.IP == b.IP }
+	if slices.EqualFunc(s.Status.LoadBalancer.Ingress, ingress, same) {
 		return nil
 	}
-	mode := corev1.LoadBalancerIPModeVIP
-	status := corev1.ServiceStatus{LoadBalancer: corev1.LoadBalancerStatus{Ingress: []corev1.LoadBalancerIngress{{IP: addr.String(), IPMode: &mode}}}}
+	status := corev1.ServiceStatus{LoadBalancer: corev1.LoadBalancerStatus{Ingress: ingress}}
 	body, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": s.UID}, "status": status})
 	if err != nil {
 		return fmt.Errorf("encode status of Service %s: %w", key, err)

@@ -26,22 +26,22 @@ type Chain struct {
 	Backends  []netip.AddrPort
 }
 
-// Chains returns the chains of a Service with these EndpointSlices, which may be nil. Ports without any usable endpoint
-// have none, and so refuse connections.
-func Chains(s *corev1.Service, endpoints []*discoveryv1.EndpointSlice) []Chain {
+// Chains returns the chains of one family of a Service with these EndpointSlices, which may be nil. Ports without any
+// usable endpoint have none, and so refuse connections.
+func Chains(kind discoveryv1.AddressType, s *corev1.Service, endpoints []*discoveryv1.EndpointSlice) []Chain {
 	if s == nil || s.Spec.Type == corev1.ServiceTypeExternalName {
 		return nil
 	}
-	addrs := addresses(s)
+	addrs := addresses(kind, s)
 	var chains []Chain
 	for i := range s.Spec.Ports {
 		p := &s.Spec.Ports[i]
 		protocol, known := protocols[p.Protocol]
-		backends := Backends(p, endpoints)
-		if !known || len(addrs) == 0 || len(backends) == 0 {
+		targets := backends(kind, p, endpoints)
+		if !known || len(addrs) == 0 || len(targets) == 0 {
 			continue // SCTP, a headless Service, or nobody to serve it: the kernel's answer is a refusal.
 		}
-		c := Chain{Name: s.Namespace + "/" + s.Name + ":" + cmp.Or(p.Name, "-"), Backends: backends}
+		c := Chain{Name: s.Namespace + "/" + s.Name + ":" + cmp.Or(p.Name, "-"), Backends: targets}
 		for _, a := range addrs {
 			c.Frontends = append(c.Frontends, Frontend{a, protocol, uint16(p.Port)})
 		}
@@ -52,9 +52,17 @@ func Chains(s *corev1.Service, endpoints []*discoveryv1.EndpointSlice) []Chain {
 
 var protocols = map[corev1.Protocol]byte{corev1.ProtocolTCP: unix.IPPROTO_TCP, corev1.ProtocolUDP: unix.IPPROTO_UDP}
 
-// addresses returns the addresses at which a Service is reached, in order and each once.
-func addresses(s *corev1.Service) []netip.Addr {
-	texts := append([]string{s.Spec.ClusterIP}, s.Spec.ExternalIPs...)
+// KindOf returns the type of the EndpointSlices whose addresses are of the family of this one.
+func KindOf(a netip.Addr) discoveryv1.AddressType {
+	if a.Is4() {
+		return discoveryv1.AddressTypeIPv4
+	}
+	return discoveryv1.AddressTypeIPv6
+}
+
+// addresses returns the addresses of one family at which a Service is reached, in order and each once.
+func addresses(kind discoveryv1.AddressType, s *corev1.Service) []netip.Addr {
+	texts := slices.Concat(s.Spec.ClusterIPs, s.Spec.ExternalIPs)
 	for _, i := range s.Status.LoadBalancer.Ingress {
 		if i.IPMode == nil || *i.IPMode == corev1.LoadBalancerIPModeVIP {
 			texts = append(texts, i.IP)
@@ -62,7 +70,7 @@ func addresses(s *corev1.Service) []netip.Addr {
 	}
 	var addrs []netip.Addr
 	for _, text := range texts {
-		if a, err := netip.ParseAddr(text); err == nil && a.Is4() { // ClusterIP may be empty or None.
+		if a, err := netip.ParseAddr(text); err == nil && KindOf(a) == kind { // A cluster IP may be None.
 			addrs = append(addrs, a)
 		}
 	}
@@ -70,13 +78,13 @@ func addresses(s *corev1.Service) []netip.Addr {
 	return slices.Compact(addrs)
 }
 
-// Backends returns the addresses of the endpoints that serve a port: those that are ready, else those that still serve
-// while they terminate, as the Kubernetes proxy does.
-func Backends(p *corev1.ServicePort, endpoints []*discoveryv1.EndpointSlice) []netip.AddrPort {
+// backends returns the addresses of one family of the endpoints that serve a port: those that are ready, else those that
+// still serve while they terminate, as the Kubernetes proxy does.
+func backends(kind discoveryv1.AddressType, p *corev1.ServicePort, endpoints []*discoveryv1.EndpointSlice) []netip.AddrPort {
 	var ready, leaving []netip.AddrPort
 	for _, slice := range endpoints {
-		if slice.AddressType != discoveryv1.AddressTypeIPv4 {
-			continue // The cluster has no IPv6.
+		if slice.AddressType != kind {
+			continue
 		}
 		port, ok := portOf(p, slice)
 		if !ok {

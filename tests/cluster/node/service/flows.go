@@ -51,5 +51,9 @@ func forget(f Frontend, backend netip.Addr) {
 		_ = filter.AddIP(netlink.ConntrackReplySrcIP, net.IP(backend.AsSlice()))
 	}
 	// A flow that cannot be deleted has ended already, or ends by its own time-out.
-	_, _ = netlink.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, filter)
+	kind := netlink.InetFamily(unix.AF_INET)
+	if f.Addr.Is6() {
+		kind = unix.AF_INET6
+	}
+	_, _ = netlink.ConntrackDeleteFilters(netlink.ConntrackTable, kind, filter)
 }

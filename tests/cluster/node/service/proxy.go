@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"net"
 	"net/netip"
 	"sync"
 	"time"
@@ -19,28 +18,36 @@ import (
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
+
+	"gatehouse/tests/cluster/node/family"
 )
 
 // Proxy keeps the kernel's rules and the load balancers' addresses to what Services and EndpointSlices say.
 type Proxy struct {
 	client   kubernetes.Interface
 	log      *slog.Logger
-	gateway  netip.Addr
 	services cache.Indexer
 	slices   cache.Indexer
-	table    *Table
+	networks []*network
 	device   netlink.Link
-	balancer *balancer
 
 	mu    sync.Mutex
 	dirty map[types.NamespacedName]bool
 	wake  chan struct{}
 
+	// blocked are Services of which an address and port belong to another one, for now.
+	blocked map[types.NamespacedName]bool
+}
+
+// network is the Proxy's part of one family.
+type network struct {
+	family.Family
+	kind     discoveryv1.AddressType
+	table    *Table
+	balancer *balancer
 	// chains are the names of each Service's chains, routed the addresses outside of the ranges that have a route.
 	chains map[types.NamespacedName][]string
 	routed map[netip.Addr]bool
-	// blocked are Services of which an address and port belong to another one, for now.
-	blocked map[types.NamespacedName]bool
 }
 
 // Config is what a Proxy works with.
@@ -48,10 +55,8 @@ type Config struct {
 	Client    kubernetes.Interface
 	Informers informers.SharedInformerFactory
 	Log       *slog.Logger
-	// Gateway is the node's own address, from which its clients reach Services.
-	Gateway netip.Addr
-	// Services and LoadBalancers are the ranges of their addresses.
-	Services, LoadBalancers netip.Prefix
+	// Families are the addresses that Services have. From the Gateways the node's clients reach them.
+	Families []family.Family
 }
 
 // ByService is the index of EndpointSlices by the namespace and name of their Service.
@@ -74,12 +79,8 @@ func Endpoints(slices cache.Indexer, service types.NamespacedName) []*discoveryv
 
 // New prepares the calling thread's network namespace and watches Services. The informers are the caller's to start.
 func New(c Config) (*Proxy, error) {
-	table, err := NewTable(c.Services, c.LoadBalancers)
-	if err != nil {
-		return nil, fmt.Errorf("netfilter rules of Services: %w", err)
-	}
 	services, slices := c.Informers.Core().V1().Services().Informer(), c.Informers.Discovery().V1().EndpointSlices().Informer()
-	err = slices.AddIndexers(cache.Indexers{ByService: func(o any) ([]string, error) {
+	err := slices.AddIndexers(cache.Indexers{ByService: func(o any) ([]string, error) {
 		if s, ok := o.(*discoveryv1.EndpointSlice); ok {
 			return []string{serviceOf(s).String()}, nil
 		}
@@ -89,14 +90,16 @@ func New(c Config) (*Proxy, error) {
 		return nil, fmt.Errorf("index endpoint slices: %w", err)
 	}
 	p := &Proxy{
-		client: c.Client, log: c.Log, gateway: c.Gateway, table: table,
-		services: services.GetIndexer(), slices: slices.GetIndexer(),
-		balancer: newBalancer(c.LoadBalancers),
-		dirty:    map[types.NamespacedName]bool{}, wake: make(chan struct{}, 1),
-		chains: map[types.NamespacedName][]string{}, routed: map[netip.Addr]bool{},
+		client: c.Client, log: c.Log, services: services.GetIndexer(), slices: slices.GetIndexer(),
+		dirty: map[types.NamespacedName]bool{}, wake: make(chan struct{}, 1),
 	}
-	if err := errors.Join(p.addDevice(c.Services, c.LoadBalancers), shortenTimeWait()); err != nil {
+	if err := errors.Join(p.addDevice(), shortenTimeWait()); err != nil {
 		return nil, err
+	}
+	for _, f := range c.Families {
+		if err := p.addNetwork(f); err != nil {
+			return nil, err
+		}
 	}
 	for _, informer := range []cache.SharedIndexInformer{services, slices} {
 		_, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{AddFunc: p.mark, UpdateFunc: func(_, o any) { p.mark(o) }, DeleteFunc: p.mark})
@@ -111,7 +114,9 @@ func New(c Config) (*Proxy, error) {
 func (p *Proxy) Run(ctx context.Context) error {
 	for _, o := range p.services.List() {
 		if s, ok := o.(*corev1.Service); ok {
-			p.balancer.learn(s)
+			for _, n := range p.networks {
+				n.balancer.learn(s)
+			}
 		}
 	}
 	for {
@@ -184,41 +189,55 @@ func (p *Proxy) sync(ctx context.Context) error {
 
 // apply changes the kernel's rules.
 func (p *Proxy) apply(dirty map[types.NamespacedName]bool) error {
+	known := p.blocked
+	p.blocked = map[types.NamespacedName]bool{}
+	for _, n := range p.networks {
+		blocked, err := p.applyTo(n, dirty)
+		if err != nil {
+			return err
+		}
+		for _, key := range blocked {
+			if !known[key] && !p.blocked[key] {
+				p.log.Warn("A Service's address and port belong to another Service", "service", key.String())
+			}
+			p.blocked[key] = true
+		}
+	}
+	return nil
+}
+
+// applyTo changes the rules of one family, and returns the Services that go without some of theirs.
+func (p *Proxy) applyTo(n *network, dirty map[types.NamespacedName]bool) ([]types.NamespacedName, error) {
 	var before []string
 	var after []Chain
 	names := map[types.NamespacedName][]string{}
 	owner := map[string]types.NamespacedName{}
 	for key := range dirty {
-		before = append(before, p.chains[key]...)
-		for _, c := range Chains(p.service(key), Endpoints(p.slices, key)) {
+		before = append(before, n.chains[key]...)
+		for _, c := range Chains(n.kind, p.service(key), Endpoints(p.slices, key)) {
 			after = append(after, c)
 			names[key] = append(names[key], c.Name)
 			owner[c.Name] = key
 		}
 	}
-	if err := p.route(after); err != nil {
-		return err
+	if err := p.route(n, after); err != nil {
+		return nil, err
 	}
-	blocked, err := p.table.Apply(before, after)
+	without, err := n.table.Apply(before, after)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for key := range dirty {
-		delete(p.chains, key)
+		delete(n.chains, key)
 		if len(names[key]) > 0 {
-			p.chains[key] = names[key]
+			n.chains[key] = names[key]
 		}
 	}
-	known := p.blocked
-	p.blocked = map[types.NamespacedName]bool{}
-	for _, name := range blocked {
-		key := owner[name]
-		p.blocked[key] = true
-		if !known[key] {
-			p.log.Warn("A Service's address and port belong to another Service", "service", key.String())
-		}
+	var blocked []types.NamespacedName
+	for _, name := range without {
+		blocked = append(blocked, owner[name])
 	}
-	return nil
+	return blocked, nil
 }
 
 func (p *Proxy) service(key types.NamespacedName) *corev1.Service {
@@ -232,7 +251,7 @@ func (p *Proxy) service(key types.NamespacedName) *corev1.Service {
 
 // addDevice makes a link for routes to Services, without which the node's own clients have no way to them. No packet
 // ever leaves by it: each is translated or refused before.
-func (p *Proxy) addDevice(ranges ...netip.Prefix) error {
+func (p *Proxy) addDevice() error {
 	const name = "services"
 	if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name}, PeerName: name + "-end"}); err != nil {
 		return fmt.Errorf("add link %s: %w", name, err)
@@ -247,34 +266,42 @@ func (p *Proxy) addDevice(ranges ...netip.Prefix) error {
 		}
 		p.device = link
 	}
-	for _, r := range ranges {
-		if err := p.addRoute(r); err != nil {
-			return err
-		}
-	}
 	return nil
+}
+
+// addNetwork prepares for the Services of one family.
+func (p *Proxy) addNetwork(f family.Family) error {
+	table, err := NewTable(f.Services, f.LoadBalancers)
+	if err != nil {
+		return fmt.Errorf("netfilter rules of Services of %s: %w", f.Services, err)
+	}
+	n := &network{
+		Family: f, kind: KindOf(f.Gateway), table: table, balancer: newBalancer(f.LoadBalancers),
+		chains: map[types.NamespacedName][]string{}, routed: map[netip.Addr]bool{},
+	}
+	p.networks = append(p.networks, n)
+	return errors.Join(p.addRoute(n, f.Services), p.addRoute(n, f.LoadBalancers))
 }
 
 // route makes routes to addresses outside of the ranges.
-func (p *Proxy) route(chains []Chain) error {
+func (p *Proxy) route(n *network, chains []Chain) error {
 	for _, c := range chains {
-		for _, m := range p.table.members(c) {
-			if m.set != p.table.extra || p.routed[m.addr] {
+		for _, m := range n.table.members(c) {
+			if m.set != n.table.extra || n.routed[m.addr] {
 				continue // It lies in a range, or has been routed before.
 			}
-			if err := p.addRoute(netip.PrefixFrom(m.addr, 32)); err != nil {
+			if err := p.addRoute(n, netip.PrefixFrom(m.addr, m.addr.BitLen())); err != nil {
 				return err
 			}
-			p.routed[m.addr] = true
+			n.routed[m.addr] = true
 		}
 	}
 	return nil
 }
 
-func (p *Proxy) addRoute(to netip.Prefix) error {
+func (p *Proxy) addRoute(n *network, to netip.Prefix) error {
 	err := netlink.RouteReplace(&netlink.Route{
-		LinkIndex: p.device.Attrs().Index, Scope: unix.RT_SCOPE_LINK, Src: p.gateway.AsSlice(),
-		Dst: &net.IPNet{IP: to.Masked().Addr().AsSlice(), Mask: net.CIDRMask(to.Bits(), 32)},
+		LinkIndex: p.device.Attrs().Index, Scope: unix.RT_SCOPE_LINK, Src: n.Gateway.AsSlice(), Dst: family.Net(to),
 	})
 	if err != nil {
 		return fmt.Errorf("add route to %s: %w", to, err)

@@ -3,7 +3,6 @@ package service
 import (
 	"encoding/binary"
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
 
@@ -12,6 +11,8 @@ import (
 	"github.com/google/nftables/expr"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
+
+	"gatehouse/tests/cluster/node/family"
 )
 
 // Table is the Services' part of a network namespace's netfilter rules.
@@ -19,8 +20,11 @@ import (
 // Base chains look a packet's destination up in a map that leads to the chain of the Service's port. A change touches
 // only the chains concerned, and these hold no maps of their own, so that the kernel never shows a packet a half-made
 // state. What is addressed to a Service and finds no chain is refused.
+//
+// The kernel keeps rules of IPv4 and of IPv6 apart, and so there is a Table of each.
 type Table struct {
 	conn     *nftables.Conn
+	protocol protocol
 	table    *nftables.Table
 	services *nftables.Set
 	hairpin  *nftables.Set
@@ -39,10 +43,26 @@ type member struct {
 	addr netip.Addr
 }
 
+// protocol is what rules of one family have that those of the other have not.
+type protocol struct {
+	family  nftables.TableFamily // also that of translations
+	address nftables.SetDatatype
+	bytes   uint32 // of an address
+	// source and destination are where an IP header has its addresses.
+	source, destination uint32
+	unreachable         uint8 // the code by which ICMP says that a port is closed
+}
+
+var (
+	ipv4 = protocol{family: nftables.TableFamilyIPv4, address: nftables.TypeIPAddr, bytes: 4, source: 12, destination: 16, unreachable: 3}
+	ipv6 = protocol{family: nftables.TableFamilyIPv6, address: nftables.TypeIP6Addr, bytes: 16, source: 8, destination: 24, unreachable: 4}
+)
+
 // socketBuffer holds the messages of a large transaction, in bytes; the kernel's default fails at some 100 Services.
 const socketBuffer = 64 << 20
 
-// NewTable makes the table in the calling thread's network namespace. Addresses of the ranges are Services' only.
+// NewTable makes the table in the calling thread's network namespace, of the family that the ranges are of. Addresses of
+// these are Services' only.
 func NewTable(ranges ...netip.Prefix) (*Table, error) {
 	conn, err := nftables.New(nftables.WithSockOptions(func(c *netlink.Conn) error {
 		if err := c.SetWriteBuffer(socketBuffer); err != nil {
@@ -54,16 +74,20 @@ func NewTable(ranges ...netip.Prefix) (*Table, error) {
 		return nil, fmt.Errorf("connect to netfilter: %w", err)
 	}
 	t := &Table{conn: conn, ranges: ranges, chains: map[string]Chain{}, owners: map[Frontend]string{}, known: map[member]bool{}}
-	t.table = conn.AddTable(&nftables.Table{Family: nftables.TableFamilyIPv4, Name: "services"})
+	t.protocol = ipv4
+	if ranges[0].Addr().Is6() {
+		t.protocol = ipv6
+	}
+	t.table = conn.AddTable(&nftables.Table{Family: t.protocol.family, Name: "services"})
 	t.services = &nftables.Set{
 		Table: t.table, Name: "services", IsMap: true, Concatenation: true, DataType: nftables.TypeVerdict,
-		KeyType: nftables.MustConcatSetType(nftables.TypeIPAddr, nftables.TypeInetProto, nftables.TypeInetService),
+		KeyType: nftables.MustConcatSetType(t.protocol.address, nftables.TypeInetProto, nftables.TypeInetService),
 	}
 	t.hairpin = &nftables.Set{
 		Table: t.table, Name: "hairpin", Concatenation: true,
-		KeyType: nftables.MustConcatSetType(nftables.TypeIPAddr, nftables.TypeIPAddr),
+		KeyType: nftables.MustConcatSetType(t.protocol.address, t.protocol.address),
 	}
-	t.extra = &nftables.Set{Table: t.table, Name: "extra", KeyType: nftables.TypeIPAddr}
+	t.extra = &nftables.Set{Table: t.table, Name: "extra", KeyType: t.protocol.address}
 	for _, s := range []*nftables.Set{t.services, t.hairpin, t.extra} {
 		if err := conn.AddSet(s, nil); err != nil {
 			return nil, fmt.Errorf("add set %s: %w", s.Name, err)
@@ -156,7 +180,7 @@ func (t *Table) add(old, c Chain) error {
 	if !slices.Equal(old.Backends, c.Backends) {
 		t.conn.FlushChain(chain)
 		for i, b := range c.Backends {
-			t.conn.AddRule(&nftables.Rule{Table: t.table, Chain: chain, Exprs: toBackend(b, len(c.Backends)-i)})
+			t.conn.AddRule(&nftables.Rule{Table: t.table, Chain: chain, Exprs: t.toBackend(b, len(c.Backends)-i)})
 		}
 	}
 	var fresh []nftables.SetElement
@@ -232,15 +256,15 @@ func (f Frontend) key() []byte {
 }
 
 // register32 is the first of the kernel's four-byte registers.
-const register32 = unix.NFT_REG32_00
+const register32 uint32 = unix.NFT_REG32_00
 
-func destination(register uint32) expr.Any {
-	return &expr.Payload{DestRegister: register, Base: expr.PayloadBaseNetworkHeader, Offset: 16, Len: 4}
+func (p protocol) load(offset, register uint32) expr.Any {
+	return &expr.Payload{DestRegister: register, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: p.bytes}
 }
 
 // toBackend sends a packet to a backend with the probability of one in left, which is the number of backends from this
 // one on.
-func toBackend(b netip.AddrPort, left int) []expr.Any {
+func (t *Table) toBackend(b netip.AddrPort, left int) []expr.Any {
 	var exprs []expr.Any
 	if left > 1 {
 		exprs = append(exprs,
@@ -251,7 +275,7 @@ func toBackend(b netip.AddrPort, left int) []expr.Any {
 	return append(exprs,
 		&expr.Immediate{Register: unix.NFT_REG_1, Data: b.Addr().AsSlice()},
 		&expr.Immediate{Register: unix.NFT_REG_2, Data: binaryutil.BigEndian.PutUint16(b.Port())},
-		&expr.NAT{Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: unix.NFT_REG_1, RegProtoMin: unix.NFT_REG_2},
+		&expr.NAT{Type: expr.NATTypeDestNAT, Family: uint32(t.protocol.family), RegAddrMin: unix.NFT_REG_1, RegProtoMin: unix.NFT_REG_2},
 	)
 }
 
@@ -262,18 +286,20 @@ func (t *Table) addBaseChains() {
 			t.conn.AddRule(&nftables.Rule{Table: t.table, Chain: chain, Exprs: r})
 		}
 	}
+	p := t.protocol
+	behind := register32 + p.bytes/4 // The first register after those that hold one address.
 	toService := []expr.Any{
-		destination(register32),
-		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: register32 + 1},
-		&expr.Payload{DestRegister: register32 + 2, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
+		p.load(p.destination, register32),
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: behind},
+		&expr.Payload{DestRegister: behind + 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
 		&expr.Lookup{SourceRegister: register32, IsDestRegSet: true, SetName: t.services.Name, SetID: t.services.ID},
 	}
 	base("prerouting", nftables.ChainTypeNAT, nftables.ChainHookPrerouting, nftables.ChainPriorityNATDest, toService)
 	base("output", nftables.ChainTypeNAT, nftables.ChainHookOutput, nftables.ChainPriorityNATDest, toService)
 	// A pod that reaches itself through a Service must not see its own address as the sender's.
 	base("postrouting", nftables.ChainTypeNAT, nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource, []expr.Any{
-		&expr.Payload{DestRegister: register32, Base: expr.PayloadBaseNetworkHeader, Offset: 12, Len: 4},
-		destination(register32 + 1),
+		p.load(p.source, register32),
+		p.load(p.destination, behind),
 		&expr.Lookup{SourceRegister: register32, SetName: t.hairpin.Name, SetID: t.hairpin.ID},
 		&expr.Masq{},
 	})
@@ -284,14 +310,15 @@ func (t *Table) addBaseChains() {
 
 // refusals answers what is still addressed to a Service after translation.
 func (t *Table) refusals() [][]expr.Any {
+	destination := t.protocol.load(t.protocol.destination, unix.NFT_REG_1)
 	matches := [][]expr.Any{{
-		destination(unix.NFT_REG_1),
+		destination,
 		&expr.Lookup{SourceRegister: unix.NFT_REG_1, SetName: t.extra.Name, SetID: t.extra.ID},
 	}}
 	for _, p := range t.ranges {
 		matches = append(matches, []expr.Any{
-			destination(unix.NFT_REG_1),
-			&expr.Bitwise{SourceRegister: unix.NFT_REG_1, DestRegister: unix.NFT_REG_1, Len: 4, Mask: net.CIDRMask(p.Bits(), 32), Xor: []byte{0, 0, 0, 0}},
+			destination,
+			&expr.Bitwise{SourceRegister: unix.NFT_REG_1, DestRegister: unix.NFT_REG_1, Len: t.protocol.bytes, Mask: family.Net(p).Mask, Xor: make([]byte, t.protocol.bytes)},
 			&expr.Cmp{Op: expr.CmpOpEq, Register: unix.NFT_REG_1, Data: p.Masked().Addr().AsSlice()},
 		})
 	}
@@ -303,10 +330,8 @@ func (t *Table) refusals() [][]expr.Any {
 	for _, m := range matches {
 		rules = append(rules,
 			slices.Concat(m, isTCP, []expr.Any{&expr.Reject{Type: unix.NFT_REJECT_TCP_RST}}),
-			slices.Concat(m, []expr.Any{&expr.Reject{Type: unix.NFT_REJECT_ICMP_UNREACH, Code: icmpPortUnreachable}}),
+			slices.Concat(m, []expr.Any{&expr.Reject{Type: unix.NFT_REJECT_ICMP_UNREACH, Code: t.protocol.unreachable}}),
 		)
 	}
 	return rules
 }
-
-const icmpPortUnreachable = 3
