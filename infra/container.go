@@ -94,6 +94,7 @@ func (f *fleet) bootstrap() bootstrap.Settings {
 		XDSPort:   f.settings.XDSPort,
 		ConfigDir: configDir,
 		TokenFile: path.Join(tokenDir, tokenFile),
+		IPv6:      or(f.spec.IPFamily, v1alpha1.IPFamilyIPv4) != v1alpha1.IPFamilyIPv4,
 	}
 }
 

@@ -28,6 +28,7 @@ func (f *fleet) service() (*corev1.Service, error) {
 		},
 	}
 	exposure(&service.Spec, given)
+	f.families(&service.Spec)
 	f.addresses(&service.Spec)
 	patched, err := envoyproxy.Patch(*service, given.Patch)
 	if err != nil {
@@ -62,6 +63,23 @@ func exposure(spec *corev1.ServiceSpec, given *v1alpha1.KubernetesServiceSpec) {
 	spec.AllocateLoadBalancerNodePorts = given.AllocateLoadBalancerNodePorts
 	spec.LoadBalancerSourceRanges = given.LoadBalancerSourceRanges
 	spec.LoadBalancerIP = or(given.LoadBalancerIP, "")
+}
+
+// families says of which families the Service's addresses are, if the EnvoyProxy does; else the cluster chooses.
+func (f *fleet) families(spec *corev1.ServiceSpec) {
+	policy := corev1.IPFamilyPolicySingleStack
+	switch or(f.spec.IPFamily, "") {
+	case v1alpha1.IPFamilyIPv4:
+		spec.IPFamilies = []corev1.IPFamily{corev1.IPv4Protocol}
+	case v1alpha1.IPFamilyIPv6:
+		spec.IPFamilies = []corev1.IPFamily{corev1.IPv6Protocol}
+	case v1alpha1.IPFamilyDualStack:
+		spec.IPFamilies = []corev1.IPFamily{corev1.IPv4Protocol, corev1.IPv6Protocol}
+		policy = corev1.IPFamilyPolicyRequireDualStack
+	default:
+		return
+	}
+	spec.IPFamilyPolicy = &policy
 }
 
 // addresses asks for the IP addresses of the Gateway's spec.addresses. A ClusterIP Service can have one only.

@@ -159,6 +159,14 @@ func render(t *testing.T, name string, outcome Outcome) []byte {
 				fmt.Fprintf(&out, "%s %s %s\n", d.Fleet, r.Type[strings.LastIndex(r.Type, ".")+1:], r.Name)
 			}
 		}
+	case "addresses.yaml":
+		for _, d := range outcome.Deltas {
+			for _, r := range d.Changed {
+				if r.Type == typeListener {
+					writeAddress(t, &out, r)
+				}
+			}
+		}
 	case "sockets.yaml":
 		for _, d := range outcome.Deltas {
 			for _, r := range d.Changed {
@@ -185,6 +193,19 @@ func render(t *testing.T, name string, outcome Outcome) []byte {
 		}
 	}
 	return out.Bytes()
+}
+
+// writeAddress writes where a listener listens.
+func writeAddress(t *testing.T, out *bytes.Buffer, r *Resource) {
+	l := &listenerv3.Listener{}
+	if err := proto.Unmarshal(r.Body, l); err != nil {
+		t.Fatal(err)
+	}
+	text, err := protojson.Marshal(l.Address.GetSocketAddress())
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeDocument(t, out, r.Name, text)
 }
 
 // writeSockets writes how each filter chain of a listener speaks to its clients.

@@ -81,9 +81,12 @@ func (h *history) class() Object {
 
 func (h *history) envoyProxy() Object {
 	same := h.IntN(2) == 0
-	return &v1alpha1.EnvoyProxy{ObjectMeta: h.meta("n1", "p"), Spec: v1alpha1.EnvoyProxySpec{Provider: &v1alpha1.EnvoyProxyProvider{
-		Type: "Kubernetes", Kubernetes: &v1alpha1.EnvoyProxyKubernetesProvider{UseListenerPortAsContainerPort: &same},
-	}}}
+	return &v1alpha1.EnvoyProxy{ObjectMeta: h.meta("n1", "p"), Spec: v1alpha1.EnvoyProxySpec{
+		IPFamily: maybe(h, pick(h, v1alpha1.IPFamilyIPv4, v1alpha1.IPFamilyIPv6, v1alpha1.IPFamilyDualStack)),
+		Provider: &v1alpha1.EnvoyProxyProvider{
+			Type: "Kubernetes", Kubernetes: &v1alpha1.EnvoyProxyKubernetesProvider{UseListenerPortAsContainerPort: &same},
+		},
+	}}
 }
 
 func (h *history) hostname() string {

@@ -5,10 +5,12 @@ import (
 	"slices"
 	"strings"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"gatehouse/api/v1alpha1"
 	"gatehouse/policies/verdict"
 	"gatehouse/translator/flow"
 )
@@ -49,6 +51,20 @@ func (l *listenerRow) bindPort() int32 {
 		return l.Spec.Port + 10000
 	}
 	return l.Spec.Port
+}
+
+// bindAddress is where Envoy listens: at the pod's addresses of the families that the fleet is to have.
+func (l *listenerRow) bindAddress() *corev3.Address {
+	family := v1alpha1.IPFamilyIPv4
+	if ep := l.Gateway.EnvoyProxy; ep != nil && ep.Spec.IPFamily != nil {
+		family = *ep.Spec.IPFamily
+	}
+	if family == v1alpha1.IPFamilyIPv4 {
+		return socketAddress("0.0.0.0", uint32(l.bindPort()))
+	}
+	address := socketAddress("::", uint32(l.bindPort()))
+	address.GetSocketAddress().Ipv4Compat = family == v1alpha1.IPFamilyDualStack
+	return address
 }
 
 // protocol is what the translation must know about a listener protocol that it serves.

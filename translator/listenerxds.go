@@ -69,7 +69,7 @@ func (t *Tables) portListener(r *flow.Read, _ string, members []flow.Row[*listen
 	first := first(members)
 	out := &listenerv3.Listener{
 		Name:                          first.Key,
-		Address:                       socketAddress("0.0.0.0", uint32(first.bindPort())),
+		Address:                       first.bindAddress(),
 		PerConnectionBufferLimitBytes: wrapperspb.UInt32(32 * 1024),
 		AccessLog:                     notFoundLog(),
 	}

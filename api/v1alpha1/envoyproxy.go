@@ -47,6 +47,14 @@ type EnvoyProxySpec struct {
 	// +kubebuilder:validation:Minimum=0
 	Concurrency *int32 `json:"concurrency,omitempty"`
 
+	// IPFamily says at which of their pods' addresses Envoys take connections, and which addresses the fleet's Service
+	// gets: IPv4, IPv6, or one of each (DualStack), for which the cluster has to have both. A Service keeps its first
+	// family for good: to go from IPv4 or DualStack to IPv6 or back, delete it, and it is made anew. Default: Envoys listen
+	// at IPv4 addresses, and the cluster chooses the Service's family. Which addresses backends have does not depend on it.
+	//
+	// +optional
+	IPFamily *IPFamily `json:"ipFamily,omitempty"`
+
 	// ExtraArgs are appended to Envoy's command line.
 	//
 	// +optional
@@ -57,6 +65,19 @@ type EnvoyProxySpec struct {
 	// +optional
 	Shutdown *ShutdownConfig `json:"shutdown,omitempty"`
 }
+
+// IPFamily is a family of addresses, or both.
+//
+// +kubebuilder:validation:Enum=IPv4;IPv6;DualStack
+type IPFamily string
+
+// The families of addresses.
+const (
+	IPFamilyIPv4 IPFamily = "IPv4"
+	IPFamilyIPv6 IPFamily = "IPv6"
+	// IPFamilyDualStack is IPv4 and IPv6.
+	IPFamilyDualStack IPFamily = "DualStack"
+)
 
 // EnvoyProxyProvider says where Envoys run.
 //

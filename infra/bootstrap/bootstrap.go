@@ -65,6 +65,8 @@ type Settings struct {
 	TokenFile string
 	// MemoryLimit of the container in bytes; 0 means none. Envoy sheds load before it reaches it.
 	MemoryLimit int64
+	// IPv6 has the listeners of Envoy's own answer at IPv6 addresses beside IPv4, whichever of them probes ask.
+	IPv6 bool
 }
 
 // JSON is the bootstrap in a form that --config-yaml takes: equal settings give equal bytes.
@@ -81,11 +83,11 @@ func config(s Settings) (*bootstrapv3.Bootstrap, error) {
 	if err != nil {
 		return nil, err
 	}
-	metrics, err := ownListener("metrics", MetricsPort, adminRoute(MetricsPath))
+	metrics, err := ownListener("metrics", s.everywhere(MetricsPort), adminRoute(MetricsPath))
 	if err != nil {
 		return nil, err
 	}
-	ready, err := ownListener("ready", ReadyPort, adminRoute(ReadyPath), directRoute(LivePath))
+	ready, err := ownListener("ready", s.everywhere(ReadyPort), adminRoute(ReadyPath), directRoute(LivePath))
 	if err != nil {
 		return nil, err
 	}
@@ -151,6 +153,16 @@ func runtimeLimits() (*structpb.Struct, error) {
 		return nil, fmt.Errorf("making the runtime layer: %w", err)
 	}
 	return limits, nil
+}
+
+// everywhere is a port at all addresses that the pod is reached at.
+func (s Settings) everywhere(port uint32) *corev3.Address {
+	if !s.IPv6 {
+		return address("0.0.0.0", port)
+	}
+	both := address("::", port)
+	both.GetSocketAddress().Ipv4Compat = true
+	return both
 }
 
 func address(host string, port uint32) *corev3.Address {

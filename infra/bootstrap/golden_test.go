@@ -15,6 +15,19 @@ import (
 // update rewrites what the goldens expect: go test ./infra/bootstrap -run TestGolden -update.
 var update = flag.Bool("update", false, "rewrite the expected parts of the goldens")
 
+// TestIPv6: probes and metrics are asked for at whichever address a pod has.
+func TestIPv6(t *testing.T) {
+	b, err := config(Settings{IPv6: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range b.StaticResources.Listeners {
+		if at := l.Address.GetSocketAddress(); at.Address != "::" || !at.Ipv4Compat {
+			t.Errorf("listener %s is at %v, want all addresses of both families", l.Name, at)
+		}
+	}
+}
+
 // TestGolden reads testdata/*.txtar: settings.yaml, and what Envoy is started with.
 func TestGolden(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txtar")

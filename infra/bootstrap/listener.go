@@ -2,6 +2,7 @@ package bootstrap
 
 import (
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
@@ -16,7 +17,7 @@ const OwnListenerPrefix = "gatehouse_"
 
 // ownListener is a listener of Envoy's own. Neither a full Envoy nor a busy one may fail its probes, or kubelet would restart it
 // when it is needed most: the listener is exempt from the limits of the overload manager.
-func ownListener(name string, port uint32, routes ...*routev3.Route) (*listenerv3.Listener, error) {
+func ownListener(name string, at *corev3.Address, routes ...*routev3.Route) (*listenerv3.Listener, error) {
 	router, err := typed(&routerv3.Router{})
 	if err != nil {
 		return nil, err
@@ -42,7 +43,7 @@ func ownListener(name string, port uint32, routes ...*routev3.Route) (*listenerv
 	return &listenerv3.Listener{
 		Name:                  OwnListenerPrefix + name,
 		StatPrefix:            OwnListenerPrefix + name,
-		Address:               address("0.0.0.0", port),
+		Address:               at,
 		IgnoreGlobalConnLimit: true,
 		BypassOverloadManager: true,
 		FilterChains: []*listenerv3.FilterChain{{Filters: []*listenerv3.Filter{{
