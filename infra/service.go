@@ -65,7 +65,8 @@ func exposure(spec *corev1.ServiceSpec, given *v1alpha1.KubernetesServiceSpec) {
 	spec.LoadBalancerIP = or(given.LoadBalancerIP, "")
 }
 
-// families says of which families the Service's addresses are, if the EnvoyProxy does; else the cluster chooses.
+// families says of which families the Service's addresses are; the cluster chooses one if the EnvoyProxy does not. The policy is
+// always set: a Service that was dual stack would else stay so, and keep an address that no Envoy listens at.
 func (f *fleet) families(spec *corev1.ServiceSpec) {
 	policy := corev1.IPFamilyPolicySingleStack
 	switch or(f.spec.IPFamily, "") {
@@ -76,8 +77,6 @@ func (f *fleet) families(spec *corev1.ServiceSpec) {
 	case v1alpha1.IPFamilyDualStack:
 		spec.IPFamilies = []corev1.IPFamily{corev1.IPv4Protocol, corev1.IPv6Protocol}
 		policy = corev1.IPFamilyPolicyRequireDualStack
-	default:
-		return
 	}
 	spec.IPFamilyPolicy = &policy
 }
