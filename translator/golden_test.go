@@ -198,7 +198,7 @@ func render(t *testing.T, name string, outcome Outcome) []byte {
 // writeAddress writes where a listener listens.
 func writeAddress(t *testing.T, out *bytes.Buffer, r *Resource) {
 	l := &listenerv3.Listener{}
-	if err := proto.Unmarshal(r.Body, l); err != nil {
+	if err := proto.Unmarshal(r.Body(), l); err != nil {
 		t.Fatal(err)
 	}
 	text, err := protojson.Marshal(l.Address.GetSocketAddress())
