@@ -221,9 +221,14 @@ func (h *history) slice() Object {
 	s := &discoveryv1.EndpointSlice{ObjectMeta: h.meta(h.namespace(), pick(h, "e1", "e2")), AddressType: discoveryv1.AddressTypeIPv4}
 	s.Labels = map[string]string{pick(h, discoveryv1.LabelServiceName, discoveryv1.LabelServiceName, mcsv1alpha1.LabelServiceName): pick(h, "s1", "s2")}
 	s.Ports = []discoveryv1.EndpointPort{{Name: ptr(pick(h, "http", "web")), Port: ptr(pick[int32](h, 8080, 9090))}, {Name: ptr("udp"), Port: ptr[int32](8080), Protocol: ptr(corev1.ProtocolUDP)}}
+	network := "10.0.0."
+	if h.IntN(3) == 0 {
+		s.AddressType, network = discoveryv1.AddressTypeIPv6, "fd00::"
+	}
 	for range h.IntN(3) {
 		s.Endpoints = append(s.Endpoints, discoveryv1.Endpoint{
-			Addresses: []string{fmt.Sprintf("10.0.0.%d", h.IntN(4))}, Conditions: discoveryv1.EndpointConditions{Ready: maybe(h, h.IntN(2) == 0), Serving: maybe(h, true)},
+			Addresses: []string{fmt.Sprintf("%s%d", network, h.IntN(4))}, Conditions: discoveryv1.EndpointConditions{Ready: maybe(h, h.IntN(2) == 0), Serving: maybe(h, true)},
+			TargetRef: maybe(h, corev1.ObjectReference{Kind: "Pod", UID: types.UID(pick(h, "pod1", "pod2"))}),
 		})
 	}
 	return s
