@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"gatehouse/api/v1alpha1"
 	"gatehouse/policies/verdict"
 )
 
@@ -44,6 +45,26 @@ func requested(a gwapiv1.GatewaySpecAddress) (netip.Addr, error) {
 	return ip, nil
 }
 
+// ipFamily says at which addresses a fleet's Envoys listen.
+func ipFamily(ep *v1alpha1.EnvoyProxy) v1alpha1.IPFamily {
+	if ep == nil || ep.Spec.IPFamily == nil {
+		return v1alpha1.IPFamilyIPv4
+	}
+	return *ep.Spec.IPFamily
+}
+
+// listened tells whether Envoys of a family listen at an address.
+func listened(family v1alpha1.IPFamily, ip netip.Addr) bool {
+	switch family {
+	case v1alpha1.IPFamilyDualStack:
+		return true
+	case v1alpha1.IPFamilyIPv6:
+		return ip.Is6()
+	default:
+		return ip.Is4()
+	}
+}
+
 // addressType is IPAddress unless another one is named.
 func addressType(t *gwapiv1.AddressType) gwapiv1.AddressType {
 	if t == nil {
@@ -53,7 +74,7 @@ func addressType(t *gwapiv1.AddressType) gwapiv1.AddressType {
 }
 
 // addressProblems tells of the addresses that the Gateway cannot have, whatever the cluster is like.
-func addressProblems(g *gwapiv1.Gateway) []verdict.Problem {
+func addressProblems(g *gwapiv1.Gateway, family v1alpha1.IPFamily) []verdict.Problem {
 	var problems []verdict.Problem
 	for i, a := range g.Spec.Addresses {
 		field := fmt.Sprintf("spec.addresses[%d]", i)
@@ -65,15 +86,20 @@ func addressProblems(g *gwapiv1.Gateway) []verdict.Problem {
 			})
 			continue
 		}
-		if _, err := requested(a); err != nil {
-			p := verdict.Problem{
-				Field: field + ".value", Reason: string(gwapiv1.GatewayReasonAddressNotUsable), Weight: verdict.Invalid,
-				Condition: string(gwapiv1.GatewayConditionProgrammed),
-				Message:   fmt.Sprintf("%s %q: %v", kind, a.Value, err),
+		p := verdict.Problem{
+			Field: field + ".value", Reason: string(gwapiv1.GatewayReasonAddressNotUsable), Weight: verdict.Unresolved,
+			Condition: string(gwapiv1.GatewayConditionProgrammed),
+		}
+		switch ip, err := requested(a); {
+		case err != nil:
+			p.Message = fmt.Sprintf("%s %q: %v", kind, a.Value, err)
+			if kind == gwapiv1.IPAddressType {
+				p.Weight = verdict.Invalid
 			}
-			if kind == gwapiv1.HostnameAddressType {
-				p.Weight = verdict.Unresolved
-			}
+			problems = append(problems, p)
+		case ip.IsValid() && !listened(family, ip):
+			p.Message = fmt.Sprintf("%s %q: the Gateway's Envoys listen at %s addresses only; set ipFamily of its EnvoyProxy to DualStack, or ask for another address",
+				kind, a.Value, family)
 			problems = append(problems, p)
 		}
 	}

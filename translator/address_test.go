@@ -70,7 +70,12 @@ spec: {controllerName: %s}
 apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
 metadata: {name: g, namespace: shop}
-spec: {gatewayClassName: eg, addresses: [%s], listeners: [{name: http, protocol: HTTP, port: 80}]}
+spec: {gatewayClassName: eg, infrastructure: {parametersRef: {group: gateway.envoyproxy.io, kind: EnvoyProxy, name: both}}, addresses: [%s], listeners: [{name: http, protocol: HTTP, port: 80}]}
+---
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: EnvoyProxy
+metadata: {name: both, namespace: shop}
+spec: {ipFamily: DualStack}
 `, controllerName, asked))) {
 		events = append(events, Event{Object: o})
 	}

@@ -63,7 +63,7 @@ func (t *Tables) gateway(r *flow.Read, key string, g *gwapiv1.Gateway) (*gateway
 		})
 		row.EnvoyProxy, row.Problems = spec, append(row.Problems, problems...)
 	}
-	row.Problems = append(row.Problems, addressProblems(g)...)
+	row.Problems = append(row.Problems, addressProblems(g, ipFamily(row.EnvoyProxy))...)
 	t.clientCertificate(r, key, row)
 	if a := g.Spec.AllowedListeners; a != nil && a.Namespaces != nil && deref(a.Namespaces.From) == gwapiv1.NamespacesFromSelector {
 		if p := selectorProblem("spec.allowedListeners.namespaces.selector", a.Namespaces.Selector); p != nil {

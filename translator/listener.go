@@ -55,10 +55,7 @@ func (l *listenerRow) bindPort() int32 {
 
 // bindAddress is where Envoy listens: at the pod's addresses of the families that the fleet is to have.
 func (l *listenerRow) bindAddress() *corev3.Address {
-	family := v1alpha1.IPFamilyIPv4
-	if ep := l.Gateway.EnvoyProxy; ep != nil && ep.Spec.IPFamily != nil {
-		family = *ep.Spec.IPFamily
-	}
+	family := ipFamily(l.Gateway.EnvoyProxy)
 	if family == v1alpha1.IPFamilyIPv4 {
 		return socketAddress("0.0.0.0", uint32(l.bindPort()))
 	}
