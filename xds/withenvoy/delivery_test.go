@@ -33,15 +33,17 @@ func TestEnvoyServes(t *testing.T) {
 	c := start(t, simple(t)...)
 	c.wantBody("/", "a")
 	c.settled()
-	p, connected := c.reported()
 	want := translator.Proxy{
 		Fleet: fleetName, Node: podName,
 		Listeners: map[string]string{"http": c.published[listenerName("http")].Version},
 		Routes:    map[string]bool{"web": true}, Secrets: map[string]bool{}, Refused: map[translator.Name]string{},
 	}
-	if diff := cmp.Diff(want, p); diff != "" || !connected {
-		t.Errorf("the report is other than wanted, connected %v (-want +got):\n%s", connected, diff)
-	}
+	c.reports(func(p translator.Proxy, up bool) string {
+		if !up {
+			return "the proxy is not connected"
+		}
+		return cmp.Diff(want, p)
+	})
 	c.publish(endpoints("a", backend(t, "a, elsewhere")))
 	c.wantBody("/", "a, elsewhere")
 	c.publish(cluster("b", ""), endpoints("b", backend(t, "b")), routes("/b", "b", "/", "a"))
@@ -255,10 +257,7 @@ func TestRefusedListenerAndRoutes(t *testing.T) {
 	})
 	c.wantBody("/", "a")
 	c.publish(routes("/", "a", "/later", "a"))
-	c.settled()
-	if p, _ := c.reported(); p.Refused[routesName] != "" {
-		t.Errorf("the routes are still said to be refused: %q", p.Refused[routesName])
-	}
+	c.reports(func(p translator.Proxy, _ bool) string { return p.Refused[routesName] })
 }
 
 // Envoy acknowledges no cluster while one warms, and this one warms for as long as its resolver is silent.
@@ -347,9 +346,7 @@ func TestSharedSecretsWarmWhatIsChanged(t *testing.T) {
 	if got := c.stat("listener_manager.listener_modified"); got != 3 {
 		t.Errorf("Envoy changed its listener %d times, want 3", got)
 	}
-	if p, _ := c.reported(); !p.Secrets["shared"] {
-		t.Errorf("the report has the secrets %v, want shared", p.Secrets)
-	}
+	c.reports(func(p translator.Proxy, _ bool) string { return cmp.Diff(map[string]bool{"shared": true}, p.Secrets) })
 }
 
 func TestTokenExpires(t *testing.T) {

@@ -170,6 +170,18 @@ func (c *controlled) reported() (translator.Proxy, bool) {
 	return c.proxy, c.up
 }
 
+// reports waits until the last report, which follows some time after what it tells of, has nothing that differs says is wrong.
+func (c *controlled) reports(differs func(p translator.Proxy, up bool) string) {
+	c.t.Helper()
+	var last string
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		if last = differs(c.reported()); last == "" {
+			return
+		}
+	}
+	c.t.Errorf("after 20 s, the report is other than wanted: %s", last)
+}
+
 func (c *controlled) publish(resources ...*translator.Resource) { c.change(resources, nil) }
 
 func (c *controlled) change(changed []*translator.Resource, removed []translator.Name) {

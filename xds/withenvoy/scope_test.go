@@ -214,9 +214,12 @@ func TestScopesChangeOneByOne(t *testing.T) {
 		}
 	}
 	c.settled()
-	if p, _ := c.reported(); !p.Scopes || len(p.Refused) > 0 {
-		t.Errorf("the report is %+v, want scopes and no refusals", p)
-	}
+	c.reports(func(p translator.Proxy, _ bool) string {
+		if !p.Scopes || len(p.Refused) > 0 {
+			return fmt.Sprintf("%+v, want scopes and no refusals", p)
+		}
+		return ""
+	})
 	reloads := func() int {
 		sum := 0
 		for _, listener := range []string{"on-80", "on-8081"} {
