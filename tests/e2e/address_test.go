@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"fmt"
-	"net/http"
 	"strings"
 	"testing"
 )
@@ -17,13 +16,7 @@ func TestStaticAddress(t *testing.T) {
 	s.apply(t, fmt.Sprintf(echoServer, "a", 1), fmt.Sprintf(gateway, ""), route("r", "static.example.com"))
 	s.becomes(t, "gateway/gw", condition(".status", "Programmed"), "True")
 	s.becomes(t, "gateway/gw", "{.status.addresses[*].value}", asked)
-	eventually(t, "the address answers", func() error {
-		code, err := inside("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-H", "Host: static.example.com", "http://"+asked+"/")
-		if err == nil && code != "200" {
-			err = fmt.Errorf("answered %s", code)
-		}
-		return err
-	})
+	answersInside(t, asked, "static.example.com")
 
 	out, err := s.tryApply(fmt.Sprintf(gateway, ", {type: Hostname, value: static.example.com}"))
 	if must(t, out, err); !strings.Contains(out, "Warning: spec.addresses[1].value") {
@@ -51,22 +44,12 @@ func TestManyAddresses(t *testing.T) {
 	s.apply(t, fmt.Sprintf(echoServer, "a", 1),
 		strings.Replace(plainGateway, "gatewayClassName: eg", "gatewayClassName: eg\n  addresses: ["+strings.Join(asked, ", ")+"]", 1),
 		route("r", "addresses.example.com"))
-	served := func(ip string) {
-		t.Helper()
-		eventually(t, ip+" answers", func() error {
-			code, err := inside("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-H", "Host: addresses.example.com", "http://"+ip+"/")
-			if err == nil && code != fmt.Sprint(http.StatusOK) {
-				err = fmt.Errorf("answered %s", code)
-			}
-			return err
-		})
-	}
 	s.becomes(t, "gateway/gw", condition(".status", "Programmed"), "True")
 	var values []string
 	for i := range asked {
 		ip := fmt.Sprintf("10.98.252.%d", 10+i)
 		values = append(values, ip)
-		served(ip)
+		answersInside(t, ip, "addresses.example.com")
 	}
 	s.becomes(t, "gateway/gw", "{.status.addresses[*].value}", strings.Join(values, " "))
 	s.kubectl(t, "delete", "gateway", "gw")
@@ -91,6 +74,6 @@ func TestManyAddresses(t *testing.T) {
 		t.Errorf("that there are more is not told: %s", told)
 	}
 	for _, ip := range given {
-		served(ip)
+		answersInside(t, ip, "addresses.example.com")
 	}
 }

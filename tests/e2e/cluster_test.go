@@ -97,9 +97,9 @@ func kubectl(args ...string) (string, error) {
 	return string(out), err
 }
 
-// apply stores a manifest and answers with what kubectl printed.
-func apply(manifest string) (string, error) {
-	cmd := exec.Command(filepath.Join(bin, "kubectl"), "apply", "-f", "-")
+// apply stores a manifest, with flags of kubectl apply, and answers with what kubectl printed.
+func apply(manifest string, flags ...string) (string, error) {
+	cmd := exec.Command(filepath.Join(bin, "kubectl"), append([]string{"apply", "-f", "-"}, flags...)...)
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+filepath.Join(dir, "kubeconfig"))
 	cmd.Stdin = strings.NewReader(manifest)
 	out, err := cmd.CombinedOutput()

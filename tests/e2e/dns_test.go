@@ -104,20 +104,11 @@ spec: {type: ExternalName, externalName: %s.%s.svc.cluster.local}
 	settles(t, at, "GET moving.example.com/", http.StatusOK)
 
 	end := loads(t, at, "moving.example.com")
-	arrives := func(app string) {
-		t.Helper()
-		eventually(t, "requests go to "+app, func() error {
-			if got := shares(t, at, "GET moving.example.com/", 5); got[app] != 5 {
-				return fmt.Errorf("they go to %v", got)
-			}
-			return nil
-		})
-	}
 	name("slow-b")
 	s.apply(t, to("moving", "moved"))
-	arrives("b")
+	goesTo(t, at, "moving.example.com", "b")
 	name("slow-a")
-	arrives("a")
+	goesTo(t, at, "moving.example.com", "a")
 	end()
 
 	s.apply(t, to("neighbour", "b"))
@@ -125,9 +116,8 @@ spec: {type: ExternalName, externalName: %s.%s.svc.cluster.local}
 	// starts is how long a fresh Envoy takes until it serves.
 	starts := func() time.Duration {
 		t.Helper()
-		out, err := kubectl(append([]string{"delete", "pods", "--grace-period=1"}, fleetOf(s)...)...)
-		must(t, out, err)
 		begun := time.Now()
+		newEnvoy(t, s)
 		settles(t, at, "GET neighbour.example.com/", http.StatusOK)
 		return time.Since(begun)
 	}

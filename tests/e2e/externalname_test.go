@@ -73,33 +73,23 @@ spec: {selector: {app: a}, ports: [{name: http, port: 80, targetPort: web}]}
 		s.apply(t, route("moving", "moving.example.com"))
 		settles(t, at, "GET moving.example.com/", http.StatusOK)
 		end := loads(t, at, "moving.example.com")
-		arrives := func(what, app string) {
-			t.Helper()
-			eventually(t, what, func() error {
-				if got := shares(t, at, "GET moving.example.com/", 5); got[app] != 5 {
-					return fmt.Errorf("requests go to %v", got)
-				}
-				return nil
-			})
-		}
 		s.apply(t, strings.Replace(route("moving", "moving.example.com"), "name: a,", "name: moved,", 1))
-		arrives("the route goes to a name", "b")
+		goesTo(t, at, "moving.example.com", "b")
 		s.kubectl(t, "patch", "service", "moved", "--type=merge", "-p", `{"spec":{"externalName":"a.`+s.namespace+`.svc.cluster.local"}}`)
-		arrives("the Service has another name", "a")
+		goesTo(t, at, "moving.example.com", "a")
 		end()
 		// Until somebody has written an EndpointSlice, a Service of another type has no endpoint.
 		s.kubectl(t, "patch", "service", "moved", "--type=merge", "-p",
 			`{"spec":{"type":"ClusterIP","externalName":null,"selector":{"app":"b"},"ports":[{"name":"http","port":80,"targetPort":"web"}]}}`)
-		arrives("the Service has pods", "b")
+		goesTo(t, at, "moving.example.com", "b")
 		s.kubectl(t, "patch", "service", "moved", "--type=merge", "-p",
 			`{"spec":{"type":"ExternalName","externalName":"a.`+s.namespace+`.svc.cluster.local","selector":null,"ports":null,"clusterIP":null,"clusterIPs":null}}`)
-		arrives("the Service is a name again", "a")
+		goesTo(t, at, "moving.example.com", "a")
 	})
 	t.Run("names that DNS is slow to resolve", slowNames)
 	t.Run("a fresh Envoy", func(t *testing.T) {
 		s.kubectl(t, "delete", "service", "nowhere") // It starts with a name that does not resolve.
-		pods, err := kubectl(append([]string{"delete", "pods", "--grace-period=1"}, fleetOf(s)...)...)
-		must(t, pods, err)
+		newEnvoy(t, s)
 		settles(t, at, "GET neighbour.example.com/", http.StatusOK)
 		settles(t, at, "GET outside.example.com/", http.StatusOK)
 		settles(t, at, "GET nowhere.example.com/", http.StatusServiceUnavailable)

@@ -30,6 +30,18 @@ func takenBy(t *testing.T, at, request, route string) {
 	}
 }
 
+// fallsTo waits until the request is answered by way of the route.
+func fallsTo(t *testing.T, at, request, route string) {
+	t.Helper()
+	eventually(t, request+" falls to route "+route, func() error {
+		a, err := ask(at, request)
+		if got := a.header.Get("X-Route"); err != nil || got != route {
+			return fmt.Errorf("answered by %q, %w", got, err)
+		}
+		return nil
+	})
+}
+
 // TestHostsOfListeners: of listeners on one port the most specific hostname takes a request, and only its routes answer: what they leave
 // over is 404, not another listener's. A route serves where its own hostnames meet those of its listeners.
 func TestHostsOfListeners(t *testing.T) {
@@ -97,15 +109,8 @@ func TestRoutesOfOneHost(t *testing.T) {
 	)
 	at := address(t, s.namespace, "gw")
 	settles(t, at, "GET merge.example.com/team/own", http.StatusOK)
-	eventually(t, "the younger routes serve", func() error {
-		for request, route := range map[string]string{"GET merge.example.com/team/own": "b-exact", "GET merge.example.com/team/own/x": "a-younger"} {
-			a, err := ask(at, request)
-			if got := a.header.Get("X-Route"); err != nil || got != route {
-				return fmt.Errorf("%s is answered by %q, %w", request, got, err)
-			}
-		}
-		return nil
-	})
+	fallsTo(t, at, "GET merge.example.com/team/own", "b-exact")
+	fallsTo(t, at, "GET merge.example.com/team/own/x", "a-younger")
 	for request, route := range map[string]string{
 		"GET merge.example.com/":       "z-older",
 		"GET merge.example.com/old":    "z-older",
@@ -122,13 +127,7 @@ func TestRoutesOfOneHost(t *testing.T) {
 
 	stop := load(at, "merge.example.com")
 	s.kubectl(t, "delete", "httproute", "z-older")
-	eventually(t, "the younger route takes over", func() error {
-		a, err := ask(at, "GET merge.example.com/old")
-		if got := a.header.Get("X-Route"); err != nil || got != "a-younger" {
-			return fmt.Errorf("answered by %q, %w", got, err)
-		}
-		return nil
-	})
+	fallsTo(t, at, "GET merge.example.com/old", "a-younger")
 	s.apply(t, older) // It is the youngest by now.
 	settles(t, at, "POST merge.example.com/team", http.StatusOK)
 	takenBy(t, at, "GET merge.example.com/", "a-younger")

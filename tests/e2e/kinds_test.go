@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -112,11 +111,8 @@ func definition(t *testing.T, name string) string {
 func define(t *testing.T, names ...string) {
 	t.Helper()
 	for _, name := range names {
-		cmd := exec.Command(filepath.Join(bin, "kubectl"), "apply", "--server-side", "-f", "-")
-		cmd.Env = append(os.Environ(), "KUBECONFIG="+filepath.Join(dir, "kubeconfig"))
-		cmd.Stdin = strings.NewReader(definition(t, name))
-		out, err := cmd.CombinedOutput()
-		must(t, string(out), err)
+		out, err := apply(definition(t, name), "--server-side")
+		must(t, out, err)
 	}
 	out, err := kubectl(append([]string{"wait", "--for=condition=Established", "--timeout=30s", "crd"}, names...)...)
 	must(t, out, err)

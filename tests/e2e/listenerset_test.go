@@ -132,13 +132,7 @@ func TestListenersConflict(t *testing.T) {
 	winners("z-older")
 
 	s.kubectl(t, "delete", "listenerset", "z-older")
-	eventually(t, "the younger takes over", func() error {
-		a, err := ask(at, "GET disputed.example.com/")
-		if got := a.header.Get("X-Route"); err != nil || got != "a-younger" {
-			return fmt.Errorf("answered by %q, %w", got, err)
-		}
-		return nil
-	})
+	fallsTo(t, at, "GET disputed.example.com/", "a-younger")
 	s.becomes(t, "listenerset/a-younger", condition(".status.listeners[0]", "Programmed")+condition(".status.listeners[1]", "Programmed"), "TrueTrue")
 	s.becomes(t, "listenerset/a-younger", reason(".status.listeners[2]", "Conflicted"), "HostnameConflict")
 }

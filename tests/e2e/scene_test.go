@@ -6,7 +6,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -67,11 +66,7 @@ func newScene(t *testing.T, name string, labels ...string) scene {
 
 // tryApply stores objects of the scene's namespace and answers with what kubectl printed.
 func (s scene) tryApply(manifest string) (string, error) {
-	cmd := exec.Command(filepath.Join(bin, "kubectl"), "apply", "-n", s.namespace, "-f", "-")
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+filepath.Join(dir, "kubeconfig"))
-	cmd.Stdin = strings.NewReader(manifest)
-	out, err := cmd.CombinedOutput()
-	return string(out), err
+	return apply(manifest, "-n", s.namespace)
 }
 
 // apply stores objects that nothing is wrong with: a warning fails the test too.
@@ -187,6 +182,17 @@ func asked(t *testing.T, at, request string, headers ...string) answer {
 		t.Fatalf("%s: %v", request, err)
 	}
 	return a
+}
+
+// goesTo waits until all requests for a host are answered by an app.
+func goesTo(t *testing.T, at, host, app string) {
+	t.Helper()
+	eventually(t, fmt.Sprintf("requests for %s go to %s", host, app), func() error {
+		if got := shares(t, at, "GET "+host+"/", 5); got[app] != 5 {
+			return fmt.Errorf("they go to %v", got)
+		}
+		return nil
+	})
 }
 
 // settles waits until a request is answered with a status, and gives that answer.
