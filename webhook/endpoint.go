@@ -33,13 +33,20 @@ type endpoint struct {
 	limit  time.Duration
 	counts *counts
 	knows  func(schema.GroupVersionKind) bool
-	log    logr.Logger
+	// leaving is closed when no connection shall be used again.
+	leaving <-chan struct{}
+	log     logr.Logger
 }
 
 // ServeHTTP answers a review with status 200. Any other status makes the API server do what the webhook's failurePolicy says, and
 // show the user the text.
 func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
+	select {
+	case <-e.leaving:
+		w.Header().Set("Connection", "close")
+	default:
+	}
 	request, err := readReview(w, r)
 	if err != nil {
 		e.counts.observe(e.name, "other", failed, start)

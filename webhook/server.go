@@ -43,6 +43,9 @@ type Options struct {
 	Port int
 	// TimeLimit is what one answer may take, 4s by default. The API server's own limit, if shorter, wins.
 	TimeLimit time.Duration
+	// Leaving is closed when this replica is about to end. It answers on, and asks for each connection to be given up after the answer, since
+	// a request on a connection that is just being closed is lost: the API server does not repeat it. Nil is never.
+	Leaving <-chan struct{}
 	// Metrics takes the counters; nil counts nothing that anybody sees.
 	Metrics prometheus.Registerer
 	Log     logr.Logger
@@ -75,7 +78,7 @@ func NewServer(o Options) (webhook.Server, error) {
 	})
 	for path, answer := range map[string]answerer{ValidatePath: validator.answer, MutatePath: mutator.answer} {
 		server.Register(path, &endpoint{
-			name: path[1:], answer: answer, limit: o.TimeLimit, counts: counts, knows: o.Scheme.Recognizes, log: o.Log,
+			name: path[1:], answer: answer, limit: o.TimeLimit, counts: counts, knows: o.Scheme.Recognizes, leaving: o.Leaving, log: o.Log,
 		})
 	}
 	return server, nil

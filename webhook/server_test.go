@@ -1,11 +1,14 @@
 package webhook
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptrace"
 	"reflect"
 	"strings"
 	"testing"
@@ -125,6 +128,48 @@ func TestDrain(t *testing.T) {
 	close(proceed)
 	if code := <-answer; code != http.StatusOK {
 		t.Errorf("got status %d, want the verdict", code)
+	}
+}
+
+// TestLeaving holds that a server that is about to end answers on, and that no connection on which it has answered since is used again.
+// The API server speaks HTTP/1.1 with webhooks.
+func TestLeaving(t *testing.T) {
+	leaving := make(chan struct{})
+	s := serve(t, Options{Trier: says(), Leaving: leaving})
+	s.client.Transport.(*http.Transport).ForceAttemptHTTP2 = false
+	reused := func() (reused bool) {
+		t.Helper()
+		body, err := json.Marshal(admissionv1.AdmissionReview{TypeMeta: review(nil).TypeMeta, Request: httpRoute()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{GotConn: func(c httptrace.GotConnInfo) { reused = c.Reused }})
+		r, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+s.address+ValidatePath, bytes.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := s.client.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = response.Body.Close() }()
+		answer, err := io.ReadAll(response.Body)
+		if err != nil || response.StatusCode != http.StatusOK || response.ProtoMajor != 1 {
+			t.Errorf("%s %s: %s, %v", response.Proto, response.Status, answer, err)
+		}
+		return reused
+	}
+	if reused(); !reused() {
+		t.Error("a new connection for the second request already")
+	}
+	close(leaving)
+	if !reused() {
+		t.Error("the connection was closed before it could be given up")
+	}
+	for range 2 {
+		if reused() {
+			t.Error("a connection was used again after its last answer")
+		}
 	}
 }
 

@@ -90,7 +90,7 @@ func newPlane(ctx context.Context, c *config.EnvoyGateway, in installation, o se
 	}
 	p.addController(c)
 	if o.webhook {
-		if err := p.addWebhook(o); err != nil {
+		if err := p.addWebhook(o, ctx.Done()); err != nil {
 			return nil, err
 		}
 	}
@@ -327,7 +327,7 @@ func (p *plane) stopServing(server *grpc.Server) {
 	force.Stop()
 }
 
-func (p *plane) addWebhook(o serveOptions) error {
+func (p *plane) addWebhook(o serveOptions, leaving <-chan struct{}) error {
 	level, err := webhook.ParseLevel(o.admissionLevel)
 	if err != nil {
 		return fmt.Errorf("--admission-level: %w", err)
@@ -345,6 +345,7 @@ func (p *plane) addWebhook(o serveOptions) error {
 		Exists:         webhook.Live(p.manager.GetAPIReader(), p.manager.GetRESTMapper()),
 		GetCertificate: p.keeper.GetCertificate,
 		Port:           webhookPort,
+		Leaving:        leaving,
 		Metrics:        metrics.Registry,
 		Log:            p.log.WithName("webhook"),
 	})

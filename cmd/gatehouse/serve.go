@@ -50,6 +50,7 @@ type serveOptions struct {
 	// admissionLevel is how strict admission is where a Namespace does not say so itself.
 	admissionLevel string
 	debugAddress   string
+	shutdownDelay  time.Duration
 }
 
 func serveCommand() *cobra.Command {
@@ -80,6 +81,8 @@ func serveCommand() *cobra.Command {
 		"how strict admission is in namespaces without label "+webhook.LevelLabel+": off, warn (deny nothing), enforce, or strict (deny what is missing too)")
 	cmd.Flags().StringVar(&o.debugAddress, "debug-address", "127.0.0.1:19000",
 		"where to serve pages that show tables, rows, batches, proxies and profiles, without authentication; empty for nowhere")
+	cmd.Flags().DurationVar(&o.shutdownDelay, "shutdown-delay-duration", 3*time.Second,
+		"how long to serve on after SIGTERM, until the API server and the Envoys have turned to other replicas")
 	return cmd
 }
 
@@ -90,12 +93,16 @@ func (o *serveOptions) load() (*config.EnvoyGateway, error) {
 	return config.Load(o.config)
 }
 
+// serve runs until a while after the context ends: others hear of this replica's end later than it does, and ask it until then.
 func serve(ctx context.Context, c *config.EnvoyGateway, in installation, o serveOptions) error {
 	p, err := newPlane(ctx, c, in, o)
 	if err != nil {
 		return err
 	}
-	return p.run(ctx)
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	context.AfterFunc(ctx, func() { time.AfterFunc(o.shutdownDelay, stop) })
+	return p.run(running)
 }
 
 // drain is how long open connections may go on after the end has been asked for.

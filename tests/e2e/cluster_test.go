@@ -90,20 +90,20 @@ func run(m *testing.M) (code int, err error) {
 }
 
 // kubectl answers with what kubectl printed, on both streams.
-func kubectl(args ...string) (string, error) {
+func kubectl(args ...string) (string, error) { return kubectlOf("", args...) }
+
+// kubectlOf is kubectl that is given an object on its standard input.
+func kubectlOf(manifest string, args ...string) (string, error) {
 	cmd := exec.Command(filepath.Join(bin, "kubectl"), args...)
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+filepath.Join(dir, "kubeconfig"))
+	cmd.Stdin = strings.NewReader(manifest)
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }
 
 // apply stores a manifest, with flags of kubectl apply, and answers with what kubectl printed.
 func apply(manifest string, flags ...string) (string, error) {
-	cmd := exec.Command(filepath.Join(bin, "kubectl"), append([]string{"apply", "-f", "-"}, flags...)...)
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+filepath.Join(dir, "kubeconfig"))
-	cmd.Stdin = strings.NewReader(manifest)
-	out, err := cmd.CombinedOutput()
-	return string(out), err
+	return kubectlOf(manifest, append([]string{"apply", "-f", "-"}, flags...)...)
 }
 
 // inside runs a command in the cluster's network.
