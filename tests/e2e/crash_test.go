@@ -17,8 +17,7 @@ import (
 // envoyConfig is all that the quickstart's Envoy runs, with the time at which it took each part.
 func envoyConfig(t *testing.T) (config map[string]any) {
 	t.Helper()
-	pod, err := kubectl("get", "pod", "-n", "gatehouse-system", "-l", "gateway.envoyproxy.io/owning-gateway-name=eg", "-o", "jsonpath={.items[0].metadata.name}")
-	must(t, pod, err)
+	pod, _ := staying(t, quickstartEnvoy)
 	out, err := kubectl("exec", "-n", "gatehouse-system", pod, "-c", "envoy", "--", "curl", "-s", "http://127.0.0.1:19000/config_dump?include_eds")
 	must(t, out, err)
 	if err := json.Unmarshal([]byte(out), &config); err != nil || !strings.Contains(out, "last_updated") {
@@ -32,16 +31,17 @@ func envoyConfig(t *testing.T) (config map[string]any) {
 func TestControlPlaneCrashes(t *testing.T) {
 	at := address(t, "default", "eg")
 	answers(t, at, "www.example.com", "/", http.StatusOK)
-	restarts := func() string {
-		out, err := kubectl("get", "pods", "-n", "gatehouse-system", "-l", "app.kubernetes.io/name=gatehouse", "-o", "jsonpath={.items[0].status.containerStatuses[0].restartCount}")
-		return must(t, out, err)
-	}
 	out, err := kubectl("rollout", "status", "-n", "gatehouse-system", "deployment/gatehouse", "--timeout=60s")
 	must(t, out, err)
+	plane, _ := staying(t, controlPlane)
+	restarts := func() string {
+		out, err := kubectl("get", "pod", "-n", "gatehouse-system", plane, "-o", "jsonpath={.status.containerStatuses[0].restartCount}")
+		return must(t, out, err)
+	}
 	time.Sleep(time.Second) // What earlier tests changed has arrived.
 	before, count := envoyConfig(t), restarts()
 	end := loads(t, at, "www.example.com")
-	out, err = kubectl("exec", "-n", "gatehouse-system", "deployment/gatehouse", "--", "sh", "-c", `for p in /proc/[0-9]*; do if tr '\0' ' ' <$p/cmdline | grep -q '^[^ ]*gatehouse serve'; then kill -9 ${p#/proc/}; fi; done`)
+	out, err = kubectl("exec", "-n", "gatehouse-system", plane, "--", "sh", "-c", `for p in /proc/[0-9]*; do if tr '\0' ' ' <$p/cmdline | grep -q '^[^ ]*gatehouse serve'; then kill -9 ${p#/proc/}; fi; done`)
 	if err != nil {
 		t.Log(out, err) // The command may end with its container.
 	}
@@ -101,7 +101,7 @@ func TestUpgradeToABrokenConfiguration(t *testing.T) {
 	helm("upgrade", "gatehouse", filepath.Join(root, "manifests/gatehouse"), "--reuse-values", "--set", "config.envoyGateway.gateway.controllerNaem=example.com/x")
 	t.Cleanup(func() { helm("rollback", "gatehouse", "--wait", "--timeout", "60s") })
 	eventually(t, "the new pod says what is wrong", func() error {
-		pods, err := kubectl("get", "pods", "-n", "gatehouse-system", "-l", "app.kubernetes.io/name=gatehouse", "-o", `jsonpath={.items[?(@.status.containerStatuses[0].ready==false)].metadata.name}`)
+		pods, err := kubectl("get", "pods", "-n", "gatehouse-system", "-l", controlPlane, "-o", `jsonpath={.items[?(@.status.containerStatuses[0].ready==false)].metadata.name}`)
 		if err != nil || pods == "" {
 			return fmt.Errorf("no pod that is not ready: %w", err)
 		}

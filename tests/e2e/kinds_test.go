@@ -14,7 +14,7 @@ import (
 func lives(t *testing.T) (now string) {
 	t.Helper()
 	eventually(t, "no control plane is leaving", func() (err error) {
-		now, err = kubectl("get", "pods", "-n", "gatehouse-system", "-l", "app.kubernetes.io/name=gatehouse", "-o",
+		now, err = kubectl("get", "pods", "-n", "gatehouse-system", "-l", controlPlane, "-o",
 			"jsonpath={range .items[*]}{.metadata.uid} {.status.containerStatuses[0].restartCount} {.metadata.deletionTimestamp};{end}")
 		if err == nil && strings.Count(now, " ;") != strings.Count(now, ";") {
 			err = fmt.Errorf("one is: %s", now)

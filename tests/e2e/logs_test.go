@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -30,10 +31,11 @@ func keepLogs() {
 		out, _ := kubectl("logs", "-n", "gatehouse-system", pod, "--all-containers", "--tail=500")
 		section(pod, out)
 	}
-	logs, _ := filepath.Glob(filepath.Join(dir, "logs", "supervisor.log"))
+	logs, _ := filepath.Glob(filepath.Join(dir, "logs", "*.log"))
 	for _, log := range logs {
 		text, _ := os.ReadFile(log)
-		section(log, string(text))
+		lines := slices.DeleteFunc(strings.SplitAfter(string(text), "\n"), func(line string) bool { return strings.Contains(line, "rejected by webhook") })
+		section(log, strings.Join(lines, ""))
 	}
 	fmt.Fprintln(os.Stderr, "e2e: the logs are in", file.Name())
 }

@@ -78,7 +78,7 @@ func TestControlPlaneKilled(t *testing.T) {
 	answers(t, at, "www.example.com", "/", http.StatusOK)
 	before := envoyUpdates(t)
 	stop := load(at, "www.example.com")
-	out, err := kubectl("delete", "pod", "-n", "gatehouse-system", "-l", "app.kubernetes.io/name=gatehouse", "--grace-period=0", "--force")
+	out, err := kubectl("delete", "pod", "-n", "gatehouse-system", "-l", controlPlane, "--grace-period=0", "--force")
 	must(t, out, err)
 	out, err = kubectl("rollout", "status", "-n", "gatehouse-system", "deployment/gatehouse", "--timeout=60s")
 	must(t, out, err)
@@ -101,11 +101,32 @@ func envoyUpdates(t *testing.T) string {
 	return envoyStat(t, "envoy_listener_manager_lds_update_success") + " " + envoyStat(t, "envoy_cluster_manager_cds_update_success")
 }
 
+// The labels of the quickstart's Envoy, and of the control plane's replicas.
+const (
+	quickstartEnvoy = "gateway.envoyproxy.io/owning-gateway-namespace=default,gateway.envoyproxy.io/owning-gateway-name=eg"
+	controlPlane    = "app.kubernetes.io/name=gatehouse"
+)
+
+// staying finds the one pod of the control plane's namespace with these labels that is not leaving: its name and its address.
+func staying(t *testing.T, labels string) (name, ip string) {
+	t.Helper()
+	eventually(t, "one pod with labels "+labels+" stays", func() error {
+		out, err := kubectl("get", "pods", "-n", "gatehouse-system", "-l", labels, "-o",
+			`go-template={{range .items}}{{if not .metadata.deletionTimestamp}}{{.metadata.name}} {{.status.podIP}} {{end}}{{end}}`)
+		found := strings.Fields(out)
+		if err != nil || len(found) != 2 {
+			return fmt.Errorf("found %q: %w", out, err)
+		}
+		name, ip = found[0], found[1]
+		return nil
+	})
+	return name, ip
+}
+
 // envoyStat reads a counter of the quickstart's Envoy.
 func envoyStat(t *testing.T, name string) string {
 	t.Helper()
-	ip, err := kubectl("get", "pod", "-n", "gatehouse-system", "-l", "gateway.envoyproxy.io/owning-gateway-name=eg", "-o", "jsonpath={.items[0].status.podIP}")
-	must(t, ip, err)
+	_, ip := staying(t, quickstartEnvoy)
 	out, err := inside("curl", "-s", "http://"+ip+":19001/stats/prometheus")
 	must(t, out, err)
 	for line := range strings.Lines(out) {

@@ -15,7 +15,7 @@ func TestTwoReplicas(t *testing.T) {
 		must(t, out, err)
 		out, err = kubectl("rollout", "status", "-n", "gatehouse-system", "deployment/gatehouse", "--timeout=60s")
 		must(t, out, err)
-		lives(t) // The API server may still ask one that is leaving.
+		lives(t) // Later tests shall find one that stays.
 	}
 	scale(2)
 	t.Cleanup(func() { scale(1) })
@@ -54,7 +54,7 @@ spec:
 // servedByFollowers counts the Envoys that get their configuration from a replica which is not the leader.
 func servedByFollowers(t *testing.T, leader string) (streams int) {
 	t.Helper()
-	pods, err := kubectl("get", "pods", "-n", "gatehouse-system", "-l", "app.kubernetes.io/name=gatehouse", "-o",
+	pods, err := kubectl("get", "pods", "-n", "gatehouse-system", "-l", controlPlane, "-o",
 		`jsonpath={range .items[*]}{.metadata.name} {.status.podIP}{"\n"}{end}`)
 	must(t, pods, err)
 	for line := range strings.Lines(pods) {
