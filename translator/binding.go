@@ -31,8 +31,10 @@ type bindingRow struct {
 
 // hostRoutes are a route's entries in one virtual host.
 type hostRoutes struct {
-	Host   string
-	Routes []routeEntry
+	Host string
+	// Hostname is the route's hostname that matches the host.
+	Hostname string
+	Routes   []routeEntry
 }
 
 // routeEntry is one encoded route and its place among the others.
@@ -77,7 +79,7 @@ func (t *Tables) binding(r *flow.Read, key string, p *parentRow) []flow.Row[*bin
 func (t *Tables) bind(r *flow.Read, b *bindingRow, rules *rulesRow, a attachedListener, q quarantineRow) {
 	b.Config, b.ConfigName, b.Scoped = configKey(a.Listener), t.routeConfigName(r, a.Listener), a.Listener.Gateway.Scoped
 	for _, host := range a.Hosts {
-		b.Hosts = append(b.Hosts, hostRoutes{Host: host})
+		b.Hosts = append(b.Hosts, hostRoutes{Host: host, Hostname: matchingHostname(host, rules.Route.Hostnames)})
 	}
 	for i := range rules.Rules {
 		t.bindRule(r, b, &boundRule{rules: rules, rule: i, listener: a.Listener}, q)
@@ -195,7 +197,9 @@ func (b *bindingRow) onHosts(bound *boundRule, message *routev3.Route, order pre
 	entries := make([]ruleEntry, len(b.Hosts))
 	for h := range b.Hosts {
 		message.Name = fmt.Sprintf("%s/rule/%d/match/%d/%s%s", bound.rules.Route.name(), bound.rule, order.match, hostInName(b.Hosts[h].Host), suffix)
-		entries[h] = ruleEntry{host: h, routeEntry: routeEntry{Order: order, Body: encode(onHost(message, bound.listener, b.Hosts[h].Host))}}
+		place := order
+		place.hostname = cmp.Or(order.hostname, b.Hosts[h].Hostname)
+		entries[h] = ruleEntry{host: h, routeEntry: routeEntry{Order: place, Body: encode(onHost(message, bound.listener, b.Hosts[h].Host))}}
 	}
 	return entries
 }

@@ -115,7 +115,7 @@ func (p *parentRow) hosts(listener string) []string {
 	return nil
 }
 
-// outranked tells a route of layer 4 where older ones take its connections. It is accepted and attached all the same, as the official conformance
+// outranked tells a route of layer 4 where others take its connections. It is accepted and attached all the same, as the official conformance
 // tests want it.
 func (t *Tables) outranked(r *flow.Read, p *parentRow) *parentRow {
 	told := *p
@@ -127,34 +127,24 @@ func (t *Tables) outranked(r *flow.Read, p *parentRow) *parentRow {
 		if len(lost) == 0 {
 			continue
 		}
-		what := "all that it accepts"
+		what, winner := "all that it accepts", "an older route"
 		if a.Listener.protocol().sni {
-			what = strings.Join(lost, ", ")
+			what, winner = strings.Join(lost, ", "), "another route, which is older or has a hostname that matches better"
 		}
 		told.Problems = append(slices.Clone(told.Problems), verdict.Problem{
 			Field: fmt.Sprintf("spec.parentRefs[%d]", p.Index), Reason: string(gwapiv1.ListenerReasonHostnameConflict), Weight: verdict.Conflicted,
 			Condition: conditionHostnames, Scope: fmt.Sprint(p.Index),
-			Message: fmt.Sprintf("listener %q forwards %s by an older route, so this one gets nothing of it: use another listener, or delete the older route",
-				a.Listener.Spec.Name, what),
+			Message: fmt.Sprintf("listener %q forwards %s by %s, so this one gets nothing of it: use another listener, or delete the other route",
+				a.Listener.Spec.Name, what, winner),
 		})
 	}
 	return &told
 }
 
-// taken are the hosts of a route on a listener of layer 4 that older routes have.
+// taken are the hosts of a route on a listener of layer 4 that other routes have.
 func (t *Tables) taken(r *flow.Read, a attachedListener, route string) []string {
-	var lost []string
-	for _, f := range t.forwarded(r, a.Listener) {
-		if f.Route == route {
-			break
-		}
-		for _, host := range f.Hosts {
-			if slices.Contains(a.Hosts, host) && !slices.Contains(lost, host) {
-				lost = append(lost, host)
-			}
-		}
-	}
-	return lost
+	owners := ownersOfHosts(t.forwarded(r, a.Listener))
+	return slices.DeleteFunc(slices.Clone(a.Hosts), func(host string) bool { return owners[host] == nil || owners[host].Route == route })
 }
 
 func equalContests(a, b contestRow) bool { return maps.EqualFunc(a, b, (*routeRow).equal) }

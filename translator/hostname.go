@@ -1,6 +1,8 @@
 package translator
 
 import (
+	"cmp"
+	"slices"
 	"strings"
 
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -21,12 +23,26 @@ func intersect(listener string, hostnames []gwapiv1.Hostname) []string {
 		host := strings.ToLower(string(h))
 		switch {
 		case covers(listener, host):
-			hosts = append(hosts, host)
 		case covers(host, listener):
-			hosts = append(hosts, listener)
+			host = listener
+		default:
+			continue // It has nothing in common with the listener's.
+		}
+		if !slices.Contains(hosts, host) {
+			hosts = append(hosts, host)
 		}
 	}
 	return hosts
+}
+
+// matchingHostname is the most specific of a route's hostnames that cover a host, anyHost if there is none.
+func matchingHostname(host string, hostnames []gwapiv1.Hostname) string {
+	for _, pattern := range covering(host) {
+		if slices.ContainsFunc(hostnames, func(h gwapiv1.Hostname) bool { return strings.EqualFold(string(h), pattern) }) {
+			return pattern
+		}
+	}
+	return anyHost
 }
 
 // covers reports whether every host that matches the second also matches the first. A wildcard covers one or more labels.
@@ -38,7 +54,7 @@ func covers(pattern, host string) bool {
 	return wild && strings.HasSuffix(host, suffix) && host != anyHost && len(host) > len(suffix)
 }
 
-// covering lists the hostnames, other than no hostname, that cover a host: itself and the wildcards above it.
+// covering lists the hostnames, other than no hostname, that cover a host, the most specific first: itself and the wildcards above it.
 func covering(host string) []string {
 	patterns := []string{host}
 	for i, c := range host {
@@ -49,12 +65,10 @@ func covering(host string) []string {
 	return patterns
 }
 
-// moreSpecific reports whether the first of two patterns that both cover a host wins it: exact before wildcard, longer before shorter.
-func moreSpecific(a, b string) bool {
-	if wa, wb := strings.HasPrefix(a, "*"), strings.HasPrefix(b, "*"); wa != wb {
-		return wb
-	}
-	return len(a) > len(b)
+// compareHostnames orders patterns that cover the same host, the one that wins it first: exact before wildcard, longer before shorter (Gateway
+// API, HTTPRoute hostnames).
+func compareHostnames(a, b string) int {
+	return cmp.Or(compareBool(strings.HasPrefix(a, "*"), strings.HasPrefix(b, "*")), cmp.Compare(len(b), len(a)))
 }
 
 // hostInName is a host as it stands in the names of virtual hosts and routes.

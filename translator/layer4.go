@@ -82,8 +82,8 @@ type forwarding struct {
 	// Name names the filter chain.
 	Name    string
 	Created int64
-	// Hosts are the server names of TLS that it takes; any host stands for all connections.
-	Hosts []string
+	// Hosts are the server names of TLS that it takes; any host stands for all connections. Hostnames are the route's that match them.
+	Hosts, Hostnames []string
 	// Clusters share the connections. Without any, connections are closed and datagrams dropped.
 	Clusters []share
 	// Sources are from where connections may come, nil if from everywhere.
@@ -103,7 +103,7 @@ func (f *forwarding) equal(o *forwarding) bool {
 		return f == o
 	}
 	return f.Listener == o.Listener && f.Route == o.Route && f.Name == o.Name && f.Created == o.Created && f.BySource == o.BySource &&
-		slices.Equal(f.Hosts, o.Hosts) && slices.Equal(f.Clusters, o.Clusters) && f.Sources.Equal(o.Sources)
+		slices.Equal(f.Hosts, o.Hosts) && slices.Equal(f.Hostnames, o.Hostnames) && slices.Equal(f.Clusters, o.Clusters) && f.Sources.Equal(o.Sources)
 }
 
 func forwardingListener(_ string, b *bindingRow) []string {
@@ -117,6 +117,9 @@ func forwardingListener(_ string, b *bindingRow) []string {
 func (t *Tables) forward(r *flow.Read, b *bindingRow, rules *rulesRow, a attachedListener, q quarantineRow) {
 	route := rules.Route
 	f := &forwarding{Listener: a.Listener.Key, Route: route.Key, Name: route.name(), Created: age(route.Object), Hosts: a.Hosts}
+	for _, host := range a.Hosts {
+		f.Hostnames = append(f.Hostnames, matchingHostname(host, route.Hostnames))
+	}
 	b.Forward = f
 	for i := range rules.Rules {
 		bound := &boundRule{rules: rules, rule: i, listener: a.Listener}
@@ -171,12 +174,11 @@ func (f *forwarding) add(b *bindingRow, bound *boundRule) {
 }
 
 // layer4Chains are the filter chains of a listener that forwards connections: one for each route, and one for the server names that no route
-// takes. Of routes that want the same server name the oldest has it (Gateway API, conflicts).
+// takes.
 //
 // A chain has the route's name, and where another listener of the port has taken that, its listener's as well; named are those that are taken.
 func (t *Tables) layer4Chains(r *flow.Read, l *listenerRow, named map[string]bool) (chains []*listenerv3.FilterChain, needs []Name) {
 	q, _ := t.quarantines.Get(r, l.fleet())
-	taken := map[string]bool{}
 	add := func(f forwarding, hosts []string) {
 		if named[f.Name] {
 			f.Name += "/" + strings.TrimPrefix(l.Key, l.fleet()+"/")
@@ -196,11 +198,12 @@ func (t *Tables) layer4Chains(r *flow.Read, l *listenerRow, named map[string]boo
 		}
 		needs = append(needs, f.needs()...)
 	}
-	for _, f := range t.forwarded(r, l) {
+	all := t.forwarded(r, l)
+	owners := ownersOfHosts(all)
+	for _, f := range all {
 		var hosts []string
 		for _, host := range f.Hosts {
-			if !taken[host] {
-				taken[host] = true
+			if owners[host] == f {
 				hosts = append(hosts, host)
 			}
 		}
@@ -208,7 +211,7 @@ func (t *Tables) layer4Chains(r *flow.Read, l *listenerRow, named map[string]boo
 			add(*f, hosts)
 		}
 	}
-	if host := l.hostname(); !taken[host] {
+	if host := l.hostname(); owners[host] == nil {
 		add(forwarding{Name: l.Key}, []string{host})
 	}
 	return chains, needs
@@ -224,6 +227,20 @@ func (t *Tables) forwarded(r *flow.Read, l *listenerRow) []*forwarding {
 		return cmp.Or(cmp.Compare(a.Created, b.Created), cmp.Compare(a.Route, b.Route))
 	})
 	return all
+}
+
+// ownersOfHosts tells which route of a listener has each server name: the one whose hostname matches it best, of several the oldest (Gateway API,
+// conflicts). The oldest route comes first.
+func ownersOfHosts(all []*forwarding) map[string]*forwarding {
+	owners, best := map[string]*forwarding{}, map[string]string{}
+	for _, f := range all {
+		for i, host := range f.Hosts {
+			if owners[host] == nil || compareHostnames(f.Hostnames[i], best[host]) < 0 {
+				owners[host], best[host] = f, f.Hostnames[i]
+			}
+		}
+	}
+	return owners
 }
 
 // needs are the clusters that are forwarded to.

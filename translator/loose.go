@@ -37,7 +37,7 @@ func looseRoute(of *routeRow, match *gwapiv1.HTTPRouteMatch, order *precedence, 
 	if path := route.Match.GetSafeRegex(); unreadable(path) {
 		prefix := literalPrefix(path.GetRegex())
 		if prefix == "/" {
-			order.path, order.pathLength = precedenceOf(nil).path, 0
+			order.hostname, order.path, order.pathLength = anyHost, precedenceOf(nil).path, 0
 		}
 		route.Match.PathSpecifier = &routev3.RouteMatch_Prefix{Prefix: prefix}
 	}

@@ -126,9 +126,10 @@ func headerMatch(name string, value *matcherv3.StringMatcher) *routev3.HeaderMat
 const methodHeader = ":method"
 
 // precedence orders the routes of a virtual host, the first to be tried first. The order of the fields is Gateway API's
-// (HTTPRouteRule, matches), with regular expressions, which it leaves open, between exact paths and prefixes as in Envoy Gateway.
+// (HTTPRoute, hostnames; HTTPRouteRule, matches), with regular expressions, which it leaves open, between exact paths and prefixes as in Envoy Gateway.
 type precedence struct {
-	path        int // 0 exact, 1 regular expression, 2 prefix
+	hostname    string // The route's hostname that matches the host, anyHost if it has none.
+	path        int    // 0 exact, 1 regular expression, 2 prefix
 	pathLength  int
 	method      bool
 	headers     int
@@ -160,6 +161,7 @@ func precedenceOf(m *gwapiv1.HTTPRouteMatch) precedence {
 
 func comparePrecedence(a, b precedence) int {
 	return cmp.Or(
+		compareHostnames(a.hostname, b.hostname),
 		cmp.Compare(a.path, b.path),
 		cmp.Compare(b.pathLength, a.pathLength),
 		compareBool(b.method, a.method),

@@ -195,7 +195,7 @@ func (t *Tables) selected(r *flow.Read, p *parentRow) []*listenerRow {
 func (t *Tables) isolate(r *flow.Read, l *listenerRow, hosts []string) []string {
 	return slices.DeleteFunc(slices.Clone(hosts), func(host string) bool {
 		return slices.ContainsFunc(covering(host), func(pattern string) bool {
-			return moreSpecific(pattern, l.hostname()) && len(t.rivalsByHost.Lookup(r, l.rivalKey(pattern))) > 0
+			return compareHostnames(pattern, l.hostname()) < 0 && len(t.rivalsByHost.Lookup(r, l.rivalKey(pattern))) > 0
 		})
 	})
 }
