@@ -163,6 +163,13 @@ func (t *Tables) backend(r *flow.Read, route *routeRow, ref *gwapiv1.HTTPBackend
 	if problem == nil && !b.datagrams() {
 		problem = t.secure(r, &b, from.Namespace)
 	}
+	if words := b.unspoken(route.Kind); problem == nil && words != "" {
+		problem = &verdict.Problem{
+			Field: ".port", Reason: string(gwapiv1.RouteReasonUnsupportedProtocol), Weight: verdict.Unresolved,
+			Message: fmt.Sprintf("port %d of %s %s/%s has appProtocol %s, %s", b.Port.Port, kind.name, service.Namespace, service.Name, deref(b.Port.AppProtocol), words),
+		}
+		b.Service = nil
+	}
 	return b, problem
 }
 

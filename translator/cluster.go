@@ -263,6 +263,20 @@ func sayWebSocket(port corev1.ServicePort) bool {
 	return slices.Contains([]string{"kubernetes.io/ws", "kubernetes.io/wss"}, deref(port.AppProtocol))
 }
 
+// unspoken says why requests of a kind of route cannot be sent in the protocol that the Service's port asks for, if so. Protocols that are only
+// names, such as https, ask for nothing: Services have them whatever their backends speak, and BackendTLSPolicies say where TLS is.
+func (b backend) unspoken(kind *routeKind) string {
+	switch {
+	case b.Service == nil || kind.failure == 0 || !sayWebSocket(b.Port):
+		return "" // Layer 4 forwards whatever is spoken.
+	case kind.http2:
+		return "which gRPC cannot be sent in; use a port with appProtocol kubernetes.io/h2c"
+	case b.TLS == nil && deref(b.Port.AppProtocol) == "kubernetes.io/wss":
+		return "which needs TLS; create a BackendTLSPolicy for the Service, or use appProtocol kubernetes.io/ws"
+	}
+	return ""
+}
+
 func overADS() *corev3.ConfigSource {
 	return &corev3.ConfigSource{
 		ResourceApiVersion:    corev3.ApiVersion_V3,

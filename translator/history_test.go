@@ -209,6 +209,7 @@ func (h *history) route() Object {
 
 func (h *history) service() Object {
 	s := &corev1.Service{ObjectMeta: h.meta(h.namespace(), pick(h, "s1", "s2")), Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Name: pick(h, "http", "web"), Port: pick[int32](h, 80, 80, 81)}}}}
+	s.Spec.Ports[0].AppProtocol = pick(h, nil, nil, nil, ptr("kubernetes.io/ws"), ptr("kubernetes.io/wss"), ptr("https"))
 	s.Spec.Ports = append(s.Spec.Ports, corev1.ServicePort{Name: "udp", Port: 80, Protocol: corev1.ProtocolUDP})
 	s.Generation = 0 // As the API server has it.
 	if h.IntN(5) == 0 {
