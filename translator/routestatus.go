@@ -28,9 +28,16 @@ func (t *Tables) routeStatus(r *flow.Read, key string, route *routeRow) (*Status
 		return newStatus(route.Object, problems, &gwapiv1.RouteStatus{}), true
 	}
 	rules = rules.with(t.refusedProblems(r, key))
+	if !slices.ContainsFunc(parents, func(p *parentRow) bool { return !p.passes() }) {
+		rules = rules.passed()
+	}
 	problems = append(problems, rules.Problems...)
 	desired := &gwapiv1.RouteStatus{}
 	for _, p := range parents {
+		rules := rules
+		if p.passes() {
+			rules = rules.passed()
+		}
 		desired.Parents = append(desired.Parents, gwapiv1.RouteParentStatus{
 			ParentRef:      *p.ref(),
 			ControllerName: gwapiv1.GatewayController(t.settings.ControllerName),
@@ -92,6 +99,18 @@ func (t *Tables) parentConditions(p *parentRow, rules *rulesRow) []metav1.Condit
 		})
 	}
 	return conditions
+}
+
+// passes tells that all listeners of the parentRef pass encrypted bytes through.
+func (p *parentRow) passes() bool {
+	return len(p.Listeners) > 0 && !slices.ContainsFunc(p.Listeners, func(a attachedListener) bool { return !a.Listener.protocol().passed() })
+}
+
+// passed is the row where encrypted bytes are passed through: how backends are to be spoken to with TLS means nothing there.
+func (row *rulesRow) passed() *rulesRow {
+	passed := *row
+	passed.Problems = slices.DeleteFunc(slices.Clone(row.Problems), func(p verdict.Problem) bool { return p.Reason == reasonBackendTLS })
+	return &passed
 }
 
 // with is the row with problems that were found later, of rules that are thereby broken.
