@@ -2,7 +2,9 @@ package translator
 
 import (
 	"slices"
+	"strings"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -62,6 +64,33 @@ func weights(bound *boundRule, rule *ruleRow) []*routev3.WeightedCluster_Cluster
 		weighted = append(weighted, c)
 	}
 	return weighted
+}
+
+// settleHeaders has the filters of a backendRef change headers after those of its rule, since they act once the backend is chosen. Envoy does it the
+// other way round, whatever most_specific_header_mutations_wins says: so where both do, the rule's changes go into each share, before the backend's.
+func settleHeaders(route *routev3.Route) {
+	shares := route.GetRoute().GetWeightedClusters().GetClusters()
+	if !slices.ContainsFunc(shares, changesHeaders) {
+		return
+	}
+	for _, c := range shares {
+		c.RequestHeadersToAdd = replacing(route.RequestHeadersToAdd, c.RequestHeadersToAdd, c.RequestHeadersToRemove)
+		c.RequestHeadersToRemove = slices.Concat(route.RequestHeadersToRemove, c.RequestHeadersToRemove)
+		c.ResponseHeadersToAdd = replacing(route.ResponseHeadersToAdd, c.ResponseHeadersToAdd, c.ResponseHeadersToRemove)
+		c.ResponseHeadersToRemove = slices.Concat(route.ResponseHeadersToRemove, c.ResponseHeadersToRemove)
+	}
+	route.RequestHeadersToAdd, route.RequestHeadersToRemove, route.ResponseHeadersToAdd, route.ResponseHeadersToRemove = nil, nil, nil, nil
+}
+
+// replacing puts headers after those of a rule, of which it leaves out what they replace, and what is removed: Envoy removes first, then sets, then adds.
+func replacing(rule, add []*corev3.HeaderValueOption, remove []string) []*corev3.HeaderValueOption {
+	kept := slices.DeleteFunc(slices.Clone(rule), func(h *corev3.HeaderValueOption) bool {
+		same := func(name string) bool { return strings.EqualFold(name, h.Header.Key) }
+		return slices.ContainsFunc(remove, same) || slices.ContainsFunc(add, func(o *corev3.HeaderValueOption) bool {
+			return o.AppendAction == corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD && same(o.Header.Key)
+		})
+	})
+	return append(kept, add...)
 }
 
 func changesHeaders(c *routev3.WeightedCluster_ClusterWeight) bool {

@@ -249,6 +249,7 @@ func (t *Tables) envoyRoute(bound *boundRule, match *gwapiv1.HTTPRouteMatch) *ro
 			apply(b, &spec.Filters[i])
 		}
 	}
+	settleHeaders(b.route)
 	if spec.SessionPersistence != nil {
 		rule := cmp.Or(string(deref(spec.Name)), fmt.Sprint(bound.rule))
 		persistSessions(b, spec.SessionPersistence, fmt.Sprintf("%s/rule/%s", bound.rules.Route.name(), rule))

@@ -200,6 +200,51 @@ func TestMirrors(t *testing.T) {
 	}
 }
 
+// TestBackendFiltersComeLast has a rule and its backend change the same headers.
+func TestBackendFiltersComeLast(t *testing.T) {
+	c := startTranslated(t, false)
+	c.apply(c.behind("both", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Answer", "app")
+		for _, name := range []string{"X-Set", "X-Add", "X-Gone", "X-Back", "X-Rule"} {
+			_, _ = fmt.Fprintf(w, "%s=%s;", name, strings.Join(r.Header.Values(name), ","))
+		}
+	}))...)
+	modifier := func(kind gwapiv1.HTTPRouteFilterType, f gwapiv1.HTTPHeaderFilter) gwapiv1.HTTPRouteFilter {
+		if kind == gwapiv1.HTTPRouteFilterRequestHeaderModifier {
+			return gwapiv1.HTTPRouteFilter{Type: kind, RequestHeaderModifier: &f}
+		}
+		return gwapiv1.HTTPRouteFilter{Type: kind, ResponseHeaderModifier: &f}
+	}
+	header := func(name gwapiv1.HTTPHeaderName, value string) gwapiv1.HTTPHeader {
+		return gwapiv1.HTTPHeader{Name: name, Value: value}
+	}
+	route := c.route("a.example.com", nil)
+	rule := &route.Spec.Rules[0]
+	matched(rule, "/both", "")
+	rule.Filters = []gwapiv1.HTTPRouteFilter{
+		modifier(gwapiv1.HTTPRouteFilterRequestHeaderModifier, gwapiv1.HTTPHeaderFilter{
+			Set: []gwapiv1.HTTPHeader{header("X-Set", "rule"), header("X-Gone", "rule"), header("X-Rule", "rule")}, Add: []gwapiv1.HTTPHeader{header("X-Add", "rule")}, Remove: []string{"X-Back"},
+		}),
+		modifier(gwapiv1.HTTPRouteFilterResponseHeaderModifier, gwapiv1.HTTPHeaderFilter{Set: []gwapiv1.HTTPHeader{header("X-Answer", "rule")}}),
+	}
+	rule.BackendRefs[0].Name = "both"
+	rule.BackendRefs[0].Filters = []gwapiv1.HTTPRouteFilter{
+		modifier(gwapiv1.HTTPRouteFilterRequestHeaderModifier, gwapiv1.HTTPHeaderFilter{
+			Set: []gwapiv1.HTTPHeader{header("X-Set", "backend"), header("X-Back", "backend")}, Add: []gwapiv1.HTTPHeader{header("X-Add", "backend")}, Remove: []string{"x-gone"},
+		}),
+		modifier(gwapiv1.HTTPRouteFilterResponseHeaderModifier, gwapiv1.HTTPHeaderFilter{Set: []gwapiv1.HTTPHeader{header("X-Answer", "backend")}}),
+	}
+	c.apply(route)
+	c.reaches("/both")
+	response := exchange(t, http.MethodGet, "/both", "X-Add", "client", "X-Back", "client")
+	if got, want := content(response), "X-Set=backend;X-Add=client,rule,backend;X-Gone=;X-Back=backend;X-Rule=rule;"; got != want {
+		t.Errorf("the backend got %q, want %q", got, want)
+	}
+	if got := response.Header.Values("X-Answer"); len(got) != 1 || got[0] != "backend" {
+		t.Errorf("the client got X-Answer %q, want backend", got)
+	}
+}
+
 func TestSessionsStay(t *testing.T) {
 	c := startTranslated(t, false)
 	var handlers []http.Handler
