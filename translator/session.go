@@ -91,8 +91,9 @@ func persistSessions(b *routeBuilder, s *gwapiv1.SessionPersistence, standing st
 	})
 }
 
-// cookieLife is nil for a cookie that ends with the browser's session. A timeout is kept by the cookie's own age, of which Envoy knows
-// whole seconds, so it also bounds a cookie of lifetimeType Session.
+// cookieLife is nil for a cookie that ends with the browser's session. With a timeout, of which Envoy knows whole seconds, it writes into the
+// cookie when the session ends and takes it no longer then: for lifetimeType Session, Gateway API has the gateway keep track of that. Envoy gives
+// the cookie the same age in any case, so that it outlives the browser's session; but a cookie without age would keep the session for ever.
 func cookieLife(s *gwapiv1.SessionPersistence) *durationpb.Duration {
 	length, ok := duration(s.AbsoluteTimeout)
 	if !ok {
