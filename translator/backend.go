@@ -27,6 +27,8 @@ type ruleRow struct {
 	Backends []backend
 	// Mirrors are the backends of the RequestMirror filters, in their order.
 	Mirrors []backend
+	// Authorizers are the backends of the ExternalAuth filters; a rule that is not Broken has one at most.
+	Authorizers []backend
 	// Broken tells that the rule has a filter that cannot be carried out: its routes answer 500.
 	Broken bool
 	// Loose marks the matches that cannot be translated, such as one with a bad regular expression: what they may mean answers 500.
@@ -68,7 +70,7 @@ func samePort(a, b *corev1.ServicePort) bool {
 func (row *rulesRow) equal(o *rulesRow) bool {
 	return row.Route.equal(o.Route) && equalProblems(row.Problems, o.Problems) && slices.EqualFunc(row.Rules, o.Rules, func(a, b ruleRow) bool {
 		return a.Broken == b.Broken && slices.Equal(a.Loose, b.Loose) && slices.EqualFunc(a.Backends, b.Backends, backend.equal) &&
-			slices.EqualFunc(a.Mirrors, b.Mirrors, backend.equal)
+			slices.EqualFunc(a.Mirrors, b.Mirrors, backend.equal) && slices.EqualFunc(a.Authorizers, b.Authorizers, backend.equal)
 	})
 }
 
@@ -91,6 +93,9 @@ func (t *Tables) routeRules(r *flow.Read, _ string, route *routeRow) (*rulesRow,
 		broken := checkRule(rule, field)
 		out.Broken = out.Broken || len(broken) > 0
 		row.Problems = append(row.Problems, broken...)
+		authorizers, unresolved := t.authorizers(r, route, rule, field)
+		out.Authorizers, out.Broken = authorizers, out.Broken || len(unresolved) > 0
+		row.Problems = append(row.Problems, unresolved...)
 		mirrors, unresolved := t.mirrors(r, route, rule, field)
 		out.Mirrors = mirrors
 		row.Problems = append(row.Problems, unresolved...)

@@ -96,6 +96,8 @@ type boundRule struct {
 	clusters []*clusterUse
 	// mirrors are the clusters of the RequestMirror filters, nil for one that cannot be used.
 	mirrors []*clusterUse
+	// auth is the cluster of the ExternalAuth filter, nil if it cannot be used; empty without a filter.
+	auth []*clusterUse
 	// refused tells that Envoy refused a part of the rule: it answers 500.
 	refused bool
 	// unmatchable tells that Envoy refused a match of the rule.
@@ -109,9 +111,9 @@ func (t *Tables) resolve(r *flow.Read, b *bindingRow, bound *boundRule, q quaran
 	for _, kind := range policies.Kinds {
 		bound.policies = append(bound.policies, t.effective(r, kind, targets))
 	}
-	bound.clusters, bound.mirrors = t.clusterUses(bound)
+	t.clusterUses(bound)
 	q.withoutRefused(b, bound)
-	for _, c := range slices.Concat(bound.clusters, bound.mirrors) {
+	for _, c := range slices.Concat(bound.clusters, bound.mirrors, bound.auth) {
 		if c != nil && !slices.ContainsFunc(b.Clusters, func(known *clusterUse) bool { return known.Name == c.Name }) {
 			b.Clusters = append(b.Clusters, c)
 		}
@@ -220,6 +222,7 @@ type routeBuilder struct {
 	listener *listenerRow
 	// mirrors are those of the RequestMirror filters that are still to be applied.
 	mirrors []*clusterUse
+	auth    []*clusterUse
 }
 
 // action is the action that forwards; once something else answers, what is set on it has no effect.
@@ -233,8 +236,8 @@ func (b *routeBuilder) action() *routev3.RouteAction {
 func (t *Tables) envoyRoute(bound *boundRule, match *gwapiv1.HTTPRouteMatch) *routev3.Route {
 	rule := &bound.rules.Rules[bound.rule]
 	spec := &bound.rules.Route.Rules[bound.rule]
-	b := &routeBuilder{route: &routev3.Route{Match: envoyMatch(match)}, match: match, listener: bound.listener, mirrors: bound.mirrors}
-	if rule.Broken || bound.refused || bound.brokenPolicy() {
+	b := &routeBuilder{route: &routev3.Route{Match: envoyMatch(match)}, match: match, listener: bound.listener, mirrors: bound.mirrors, auth: bound.auth}
+	if rule.Broken || bound.refused || bound.brokenPolicy() || slices.Contains(bound.auth, nil) {
 		fail(b.route, bound.rules.Route)
 		return b.route
 	}

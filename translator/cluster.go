@@ -47,8 +47,8 @@ func (c *clusterUse) equal(o *clusterUse) bool {
 		slices.EqualFunc(c.Policies, o.Policies, func(a, b *policyRow) bool { return a == b || (a != nil && b != nil && a.equal(b)) })
 }
 
-// clusterUses answers with the cluster of each backend of the rule and of each of its mirrors, nil for one that cannot be used.
-func (t *Tables) clusterUses(bound *boundRule) (backends, mirrors []*clusterUse) {
+// clusterUses finds the cluster of each backend of the rule, and of each that its filters send requests to, nil for one that cannot be used.
+func (t *Tables) clusterUses(bound *boundRule) {
 	shaping := make([]*policyRow, len(bound.policies))
 	shaped := false
 	for i, p := range bound.policies {
@@ -69,11 +69,12 @@ func (t *Tables) clusterUses(bound *boundRule) (backends, mirrors []*clusterUse)
 	if bound.listener.protocol().passed() {
 		targets = plain(targets)
 	}
-	mirrors = form.apart(rule.Mirrors)
+	bound.mirrors, bound.auth = form.apart(rule.Mirrors), form.apart(rule.Authorizers)
 	if whole && len(targets) > 1 {
-		return form.together(targets), mirrors
+		bound.clusters = form.together(targets)
+	} else {
+		bound.clusters = form.apart(targets)
 	}
-	return form.apart(targets), mirrors
 }
 
 // clusterForm is what the clusters of a rule have in common.

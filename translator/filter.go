@@ -24,6 +24,7 @@ var routeFilters = map[gwapiv1.HTTPRouteFilterType]routeFilter{
 	gwapiv1.HTTPRouteFilterURLRewrite:             rewrite,
 	gwapiv1.HTTPRouteFilterRequestMirror:          mirror,
 	gwapiv1.HTTPRouteFilterCORS:                   setCORS,
+	gwapiv1.HTTPRouteFilterExternalAuth:           externalAuth,
 }
 
 // backendFilters are the types that a backendRef may carry.
@@ -45,6 +46,7 @@ func checkRule(rule *gwapiv1.HTTPRouteRule, field string) []verdict.Problem {
 		problems = append(problems, checkFilter(&rule.Filters[i], path)...)
 		problems = append(problems, checkForwarding(rule, &rule.Filters[i], path)...)
 		problems = append(problems, checkCORS(&rule.Filters[i], path)...)
+		problems = append(problems, checkExternalAuth(rule, i, path)...)
 		if rule.Filters[i].Type == gwapiv1.HTTPRouteFilterURLRewrite || rule.Filters[i].Type == gwapiv1.HTTPRouteFilterRequestRedirect {
 			problems = append(problems, checkPrefixReplacement(rule, &rule.Filters[i], path)...)
 		}
@@ -64,7 +66,7 @@ func checkRule(rule *gwapiv1.HTTPRouteRule, field string) []verdict.Problem {
 
 func checkFilter(f *gwapiv1.HTTPRouteFilter, field string) []verdict.Problem {
 	if routeFilters[f.Type] == nil {
-		return []verdict.Problem{unservedFilter(field+".type", f.Type, "RequestHeaderModifier, ResponseHeaderModifier, RequestRedirect, URLRewrite, RequestMirror or CORS")}
+		return []verdict.Problem{unservedFilter(field+".type", f.Type, "RequestHeaderModifier, ResponseHeaderModifier, RequestRedirect, URLRewrite, RequestMirror, CORS or ExternalAuth")}
 	}
 	return nil
 }

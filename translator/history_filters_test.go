@@ -23,10 +23,26 @@ func (h *history) filters(rule *gwapiv1.HTTPRouteRule) {
 		origin := pick[gwapiv1.CORSOrigin](h, "*", "https://a.example.com", "https://a.example.com:0")
 		rule.Filters = append(rule.Filters, gwapiv1.HTTPRouteFilter{Type: gwapiv1.HTTPRouteFilterCORS, CORS: &gwapiv1.HTTPCORSFilter{AllowOrigins: []gwapiv1.CORSOrigin{origin}}})
 	}
+	if h.IntN(3) == 0 {
+		rule.Filters = append(rule.Filters, h.externalAuth())
+	}
 	if h.IntN(4) == 0 {
 		rule.SessionPersistence = &gwapiv1.SessionPersistence{Type: maybe(h, gwapiv1.HeaderBasedSessionPersistence), AbsoluteTimeout: maybe[gwapiv1.Duration](h, "1h")}
 	}
 	for i := range rule.Matches {
 		rule.Matches[i].Method = maybe(h, pick(h, gwapiv1.HTTPMethodGet, gwapiv1.HTTPMethodOptions))
 	}
+}
+
+func (h *history) externalAuth() gwapiv1.HTTPRouteFilter {
+	spec := &gwapiv1.HTTPExternalAuthFilter{ExternalAuthProtocol: gwapiv1.HTTPRouteExternalAuthGRPCProtocol, BackendRef: h.backend().BackendObjectReference}
+	headers := func() []string { return pick(h, nil, []string{"X-A"}, []string{"x-a", "X-B"}, []string{"x a"}) }
+	if h.IntN(2) == 0 {
+		spec.GRPCAuthConfig = &gwapiv1.GRPCAuthConfig{AllowedRequestHeaders: headers()}
+	} else {
+		spec.ExternalAuthProtocol = gwapiv1.HTTPRouteExternalAuthHTTPProtocol
+		spec.HTTPAuthConfig = &gwapiv1.HTTPAuthConfig{AllowedRequestHeaders: headers(), AllowedResponseHeaders: headers(), Path: pick(h, "", "/", "auth", "/a/b/", "/a/../b")}
+	}
+	spec.ForwardBody = maybe(h, gwapiv1.ForwardBodyConfig{MaxSize: uint16(h.IntN(3))})
+	return gwapiv1.HTTPRouteFilter{Type: gwapiv1.HTTPRouteFilterExternalAuth, ExternalAuth: spec}
 }

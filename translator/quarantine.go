@@ -72,7 +72,7 @@ func (q quarantineRow) withoutRefused(b *bindingRow, bound *boundRule) {
 	if len(q) == 0 {
 		return
 	}
-	for _, uses := range [][]*clusterUse{bound.clusters, bound.mirrors} {
+	for _, uses := range [][]*clusterUse{bound.clusters, bound.mirrors, bound.auth} {
 		for i, use := range uses {
 			if words, refused := q.anyVersion(use); refused {
 				uses[i] = nil

@@ -8,6 +8,7 @@ import (
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	"google.golang.org/protobuf/proto"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
 // quarantined is a world in which Envoy refuses some parts.
@@ -115,6 +116,29 @@ func TestRefusedClusterAnswers500(t *testing.T) {
 	if _, ok := q.latest[Name{typeCluster, "service/n/s2/80"}]; !ok {
 		t.Error("another cluster went too")
 	}
+}
+
+// TestRefusedAuthorizerAnswers500: without its authorization server a rule lets nothing through.
+func TestRefusedAuthorizerAnswers500(t *testing.T) {
+	q := newQuarantined(t, 3)
+	guarded, listener := benchRoute(1, 2), q.latest[Name{typeListener, "n/g/http"}]
+	filter := gwapiv1.HTTPRouteFilter{Type: gwapiv1.HTTPRouteFilterExternalAuth, ExternalAuth: &gwapiv1.HTTPExternalAuthFilter{
+		ExternalAuthProtocol: gwapiv1.HTTPRouteExternalAuthHTTPProtocol, HTTPAuthConfig: &gwapiv1.HTTPAuthConfig{},
+	}}
+	filter.ExternalAuth.BackendRef.Name, filter.ExternalAuth.BackendRef.Port = "s2", ptr[int32](80)
+	guarded.Spec.Rules[0].Filters = append(guarded.Spec.Rules[0].Filters, filter)
+	q.take(Event{Object: guarded})
+	if route, _ := q.route("r1/"); route.GetRoute() == nil || route.TypedPerFilterConfig[authFilter] == nil {
+		t.Fatalf("the rule is not guarded: %v", route)
+	}
+	if q.latest[Name{typeListener, "n/g/http"}] != listener {
+		t.Error("the listener changed, which drains it")
+	}
+	q.refuse(q.latest[Name{typeCluster, "service/n/s2/80"}].Version)
+	if route, _ := q.route("r1/"); route.GetDirectResponse().GetStatus() != 500 {
+		t.Errorf("the route does %v", route.GetAction())
+	}
+	q.wantProblem("n/r1", "spec.rules[0]")
 }
 
 // TestRefusedListenerIsWithheld: of a port's listeners the refused one goes, and says why.
