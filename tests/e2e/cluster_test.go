@@ -30,6 +30,10 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "dns:", serveDNS(upstream))
 		os.Exit(1)
 	}
+	if os.Getenv(authorizer) != "" {
+		fmt.Fprintln(os.Stderr, "authorizer:", serveAuth())
+		os.Exit(1)
+	}
 	code, err := run(m)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "e2e:", err)

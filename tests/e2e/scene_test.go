@@ -158,20 +158,26 @@ func ask(at, request string, headers ...string) (answer, error) {
 	for i := 0; i < len(headers); i += 2 {
 		r.Header.Set(headers[i], headers[i+1])
 	}
+	a, _, err = answered(r)
+	return a, err
+}
+
+// answered sends a request and answers with what came back, its body too.
+func answered(r *http.Request) (a answer, body string, err error) {
 	response, err := direct.Do(r)
 	if err != nil {
-		return a, err
+		return a, "", err
 	}
 	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
+	text, err := io.ReadAll(response.Body)
 	if err != nil {
-		return a, err
+		return a, "", err
 	}
 	a.code, a.header = response.StatusCode, response.Header
 	if strings.HasPrefix(response.Header.Get("Content-Type"), "application/json") {
-		err = json.Unmarshal(body, &a.asked)
+		err = json.Unmarshal(text, &a.asked)
 	}
-	return a, err
+	return a, string(text), err
 }
 
 // asked is ask that must be answered.
