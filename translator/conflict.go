@@ -15,18 +15,20 @@ import (
 // ListenerSet decides. One object that contradicts itself decides nothing: all its listeners that conflict lose, unless an earlier object
 // has said which of them is right. A port that a Gateway contradicts itself about is given to nobody. Whether a listener can
 // be served for other reasons, such as its certificate, has no say, so that a port does not change hands when a Secret is late.
+// Ports are those that Envoy binds: 80 and 10080 are one, and nothing would tell which of the two a connection was meant for.
 
 // holderRow is a listener that holds a port or a hostname of one: those that come later must give way.
 type holderRow struct {
 	// Key is the listener's, Listener its name.
 	Key, Listener string
 	Protocol      gwapiv1.ProtocolType
+	Port          int32
 	// Owner is the ListenerSet or the Gateway that it is written in.
 	Owner verdict.Ref
 }
 
 func (c *entryRow) holder() holderRow {
-	return holderRow{Key: c.Key, Listener: string(c.Spec.Name), Protocol: c.Spec.Protocol, Owner: c.ownerRef()}
+	return holderRow{Key: c.Key, Listener: string(c.Spec.Name), Protocol: c.Spec.Protocol, Port: c.Spec.Port, Owner: c.ownerRef()}
 }
 
 // compareWith notes the first of the object's listeners that contradicts this one, and the first that has the same hostname.
@@ -35,7 +37,7 @@ func (c *entryRow) compareWith(entries []*entryRow) {
 		switch {
 		case o == c || !c.claims() || !o.claims() || c.portKey() != o.portKey():
 			// What is not on the port takes nothing of it.
-		case rivals(c.Spec.Protocol, o.Spec.Protocol):
+		case o.holder().excludes(c):
 			if c.Rival.Key == "" {
 				c.Rival = o.holder()
 			}
@@ -53,7 +55,10 @@ func speech(p gwapiv1.ProtocolType) gwapiv1.ProtocolType {
 	return p
 }
 
-func rivals(a, b gwapiv1.ProtocolType) bool { return speech(a) != speech(b) }
+// excludes tells that the two cannot share what Envoy binds: it would not know what is spoken, or which port was meant.
+func (h holderRow) excludes(c *entryRow) bool {
+	return speech(h.Protocol) != speech(c.Spec.Protocol) || h.Port != c.Spec.Port
+}
 
 // alone tells that a port has one listener of the protocol.
 func alone(p gwapiv1.ProtocolType) bool { return protocols[p].layer4 && !protocols[p].sni }
@@ -86,14 +91,14 @@ func claimedHosts(_ string, c *entryRow) []string {
 	return []string{c.hostKey()}
 }
 
-// portHolders are the listeners that decide what is spoken on a port: one, or one of each speech if the Gateway contradicts itself.
+// portHolders are the listeners that decide what is spoken on a port: one, or one of each kind if the Gateway contradicts itself.
 func (t *Tables) portHolders(_ *flow.Read, _ string, members []flow.Row[*entryRow]) ([]holderRow, bool) {
 	var holders []holderRow
 	var sets []flow.Row[*entryRow]
 	for _, m := range members {
 		c := m.Value
 		switch {
-		case c.Set == nil && !slices.ContainsFunc(holders, func(h holderRow) bool { return !rivals(h.Protocol, c.Spec.Protocol) }):
+		case c.Set == nil && !slices.ContainsFunc(holders, func(h holderRow) bool { return !h.excludes(c) }):
 			holders = append(holders, c.holder())
 		case c.Set != nil && c.Rival.Key == "":
 			sets = append(sets, m)
@@ -119,7 +124,7 @@ func (t *Tables) hostHolder(r *flow.Read, _ string, members []flow.Row[*entryRow
 	return first(left).holder(), true
 }
 
-// stronger is the listener whose protocol rules this one out, nil if none does.
+// stronger is the listener whose protocol or port rules this one out, nil if none does.
 func (t *Tables) stronger(r *flow.Read, c *entryRow) *holderRow {
 	holders, _ := t.holdersOfPorts.Get(r, c.portKey())
 	others := false
@@ -129,7 +134,7 @@ func (t *Tables) stronger(r *flow.Read, c *entryRow) *holderRow {
 		}
 		others = true
 		switch {
-		case !rivals(h.Protocol, c.Spec.Protocol):
+		case !h.excludes(c):
 		case c.Rival.Key != "":
 			return &c.Rival // The object contradicts itself, whoever else has the port: it must not keep that one from leaving it.
 		default:
@@ -159,7 +164,12 @@ func (t *Tables) conflict(r *flow.Read, c *entryRow) *verdict.Problem {
 	if !c.claims() {
 		return nil
 	}
-	if h := t.stronger(r, c); h != nil {
+	switch h := t.stronger(r, c); {
+	case h == nil:
+	case h.Port != c.Spec.Port:
+		p := c.portConflict(h)
+		return &p
+	default:
 		p := c.protocolConflict(h)
 		return &p
 	}
@@ -173,6 +183,11 @@ func (t *Tables) conflict(r *flow.Read, c *entryRow) *verdict.Problem {
 func (c *entryRow) protocolConflict(h *holderRow) verdict.Problem {
 	return c.conflicting("protocol", gwapiv1.ListenerReasonProtocolConflict, h, fmt.Sprintf("%s cannot share port %d with %s, which is %s%s",
 		c.Spec.Protocol, c.Spec.Port, c.nameOf(h), h.Protocol, c.wayOut(h, "port")))
+}
+
+func (c *entryRow) portConflict(h *holderRow) verdict.Problem {
+	return c.conflicting("port", gwapiv1.ListenerReasonPortUnavailable, h, fmt.Sprintf("Envoy would listen on %d both for port %d and for port %d of %s: ports below 1024 are moved up by 10000%s",
+		c.bindPort(), c.Spec.Port, h.Port, c.nameOf(h), c.wayOut(h, "port")))
 }
 
 func (c *entryRow) hostConflict(h *holderRow) verdict.Problem {

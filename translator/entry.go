@@ -88,9 +88,23 @@ func (c *entryRow) protocol() protocol {
 	return protocols[c.Spec.Protocol]
 }
 
+// bindPort is the port that Envoy binds: a port that only root may bind is moved up by 10000, as Envoy Gateway does.
+func (c *entryRow) bindPort() int32 {
+	ep := c.Gateway.EnvoyProxy
+	if ep != nil && ep.Spec.Provider != nil && ep.Spec.Provider.Kubernetes != nil {
+		if same := ep.Spec.Provider.Kubernetes.UseListenerPortAsContainerPort; same != nil && *same {
+			return c.Spec.Port
+		}
+	}
+	if c.Spec.Port < 1024 {
+		return c.Spec.Port + 10000
+	}
+	return c.Spec.Port
+}
+
 // portKey finds Envoy's listener: the ports of TCP and UDP are apart.
 func (c *entryRow) portKey() string {
-	return fmt.Sprintf("%s|%s/%d", c.fleet(), c.protocol().transport, c.Spec.Port)
+	return fmt.Sprintf("%s|%s/%d", c.fleet(), c.protocol().transport, c.bindPort())
 }
 
 func (c *entryRow) field(path string) string {

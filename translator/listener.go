@@ -39,20 +39,6 @@ func (l *listenerRow) equal(o *listenerRow) bool {
 
 func (l *listenerRow) compare(o *listenerRow) int { return l.entryRow.compare(o.entryRow) }
 
-// bindPort is the port that Envoy binds: a port that only root may bind is moved up by 10000, as Envoy Gateway does.
-func (l *listenerRow) bindPort() int32 {
-	ep := l.Gateway.EnvoyProxy
-	if ep != nil && ep.Spec.Provider != nil && ep.Spec.Provider.Kubernetes != nil {
-		if same := ep.Spec.Provider.Kubernetes.UseListenerPortAsContainerPort; same != nil && *same {
-			return l.Spec.Port
-		}
-	}
-	if l.Spec.Port < 1024 {
-		return l.Spec.Port + 10000
-	}
-	return l.Spec.Port
-}
-
 // bindAddress is where Envoy listens: at the pod's addresses of the families that the fleet is to have.
 func (l *listenerRow) bindAddress() *corev3.Address {
 	family := ipFamily(l.Gateway.EnvoyProxy)
@@ -103,6 +89,7 @@ func (t *Tables) listener(r *flow.Read, _ string, c *entryRow) (*listenerRow, bo
 		l.Problems = append(l.Problems, *p)
 	}
 	l.checkProtocol()
+	l.checkPort()
 	l.chooseKinds()
 	l.checkSelector()
 	p := c.protocol()
@@ -138,6 +125,19 @@ func (l *listenerRow) checkProtocol() {
 		l.problem(verdict.Problem{
 			Field: l.field("protocol"), Reason: string(gwapiv1.ListenerReasonUnsupportedProtocol), Weight: verdict.Unresolved,
 			Message: fmt.Sprintf("protocol %q is not served; use HTTP, HTTPS, TLS, TCP or UDP", l.Spec.Protocol),
+		})
+	}
+}
+
+// podPorts are the TCP ports of every proxy's pod that are not for listeners: Envoy's administration, metrics and probes, and the shutdown manager
+// (infra/bootstrap, infra/shutdown).
+var podPorts = []int32{19000, 19001, 19002, 19003}
+
+func (l *listenerRow) checkPort() {
+	if l.protocol().transport == corev1.ProtocolTCP && slices.Contains(podPorts, l.bindPort()) {
+		l.problem(verdict.Problem{
+			Field: l.field("port"), Reason: string(gwapiv1.ListenerReasonPortUnavailable), Weight: verdict.Invalid,
+			Message: fmt.Sprintf("port %d is one that Envoy's pods have for themselves: %v; use another port", l.Spec.Port, podPorts),
 		})
 	}
 }

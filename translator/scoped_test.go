@@ -102,7 +102,7 @@ func TestScopesAreAcknowledged(t *testing.T) {
 func scopeOf(t *testing.T, host string) *Resource {
 	t.Helper()
 	w := scopedWorld(t, 1)
-	res, ok := w.tables.scopes.Get(w.engine.Read(), "n/g|TCP/80|"+host)
+	res, ok := w.tables.scopes.Get(w.engine.Read(), "n/g|TCP/10080|"+host)
 	if !ok {
 		t.Fatalf("there is no scope of %s", host)
 	}
