@@ -22,6 +22,8 @@ type Outlets struct {
 	Infrastructure func(gateway string, r *translator.Requirement)
 	// Status takes what an object's status shall say.
 	Status func(*translator.Status)
+	// Forget takes an object that has no status any more.
+	Forget func(translator.Object)
 }
 
 // Controller turns events into outcomes, one batch at a time. What arrives during a batch is the next one.
@@ -102,6 +104,9 @@ func (c *Controller) batch(events []translator.Event) {
 	}
 	for _, s := range outcome.Statuses {
 		c.outlets.Status(s)
+	}
+	for _, o := range outcome.Forgotten {
+		c.outlets.Forget(o)
 	}
 	c.batches.Observe(time.Since(start).Seconds())
 	c.log.V(1).Info("translated a batch", "events", len(events), "fleets", len(outcome.Deltas), "statuses", len(outcome.Statuses), "took", time.Since(start))

@@ -42,19 +42,25 @@ type StatusWriter struct {
 	patience time.Duration
 
 	mu      sync.Mutex
-	latest  map[statusKey]*translator.Status
-	written map[statusKey]time.Time
-	waiting map[statusKey]time.Time // since when
+	entries map[statusKey]*entry
 	queue   workqueue.TypedRateLimitingInterface[statusKey]
 	leading bool
+}
+
+// entry is what is known of an object that has a status. What is not under the writer's mutex belongs to the worker that has the key.
+type entry struct {
+	latest *translator.Status // Under the mutex.
+	// waiting is since when the object waits for an Envoy without saying so; zero means that it does not. Under the mutex.
+	waiting time.Time
+	// written is when its status was last written.
+	written time.Time
 }
 
 // NewStatusWriter returns a writer that uses c. It reads objects where c does: from the informers' caches.
 func NewStatusWriter(c client.Client, controller string, metrics prometheus.Registerer, log logr.Logger) *StatusWriter {
 	w := &StatusWriter{
 		client: c, controller: gwapiv1.GatewayController(controller), log: log, interval: 500 * time.Millisecond, countInterval: 1500 * time.Millisecond,
-		patience: time.Second,
-		latest:   map[statusKey]*translator.Status{}, written: map[statusKey]time.Time{}, waiting: map[statusKey]time.Time{},
+		patience: time.Second, entries: map[statusKey]*entry{},
 		queue: workqueue.NewTypedRateLimitingQueue(workqueue.NewTypedItemExponentialFailureRateLimiter[statusKey](50*time.Millisecond, 30*time.Second)),
 		writes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "gatehouse_status_writes_total", Help: "Status writes by kind and result.",
@@ -68,13 +74,27 @@ func NewStatusWriter(c client.Client, controller string, metrics prometheus.Regi
 
 // Set takes the newest status of an object.
 func (w *StatusWriter) Set(s *translator.Status) {
-	key := statusKey{reflect.TypeOf(s.Object), client.ObjectKey{Namespace: s.Object.GetNamespace(), Name: s.Object.GetName()}}
+	key := keyOf(s.Object)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.latest[key] = s
+	if w.entries[key] == nil {
+		w.entries[key] = &entry{}
+	}
+	w.entries[key].latest = s
 	if w.leading {
 		w.queue.Add(key)
 	}
+}
+
+// Forget takes an object that has no status any more.
+func (w *StatusWriter) Forget(o translator.Object) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.entries, keyOf(o))
+}
+
+func keyOf(o translator.Object) statusKey {
+	return statusKey{reflect.TypeOf(o), client.ObjectKey{Namespace: o.GetNamespace(), Name: o.GetName()}}
 }
 
 // NeedLeaderElection is true: the leader alone writes.
@@ -84,7 +104,7 @@ func (w *StatusWriter) NeedLeaderElection() bool { return true }
 func (w *StatusWriter) Start(ctx context.Context) error {
 	w.mu.Lock()
 	w.leading = true
-	for key := range w.latest {
+	for key := range w.entries {
 		w.queue.Add(key)
 	}
 	w.mu.Unlock()
@@ -111,13 +131,17 @@ func (w *StatusWriter) work(ctx context.Context) {
 
 func (w *StatusWriter) handle(ctx context.Context, key statusKey) {
 	w.mu.Lock()
-	status, rested := w.latest[key], time.Since(w.written[key])
+	e := w.entries[key]
 	w.mu.Unlock()
-	if rested < w.interval {
+	if e == nil {
+		w.queue.Forget(key) // The object has been forgotten since.
+		return
+	}
+	if rested := time.Since(e.written); rested < w.interval {
 		w.queue.AddAfter(key, w.interval-rested)
 		return
 	}
-	wrote, err := w.write(ctx, key, status, rested)
+	wrote, err := w.write(ctx, key, e)
 	kind := key.kind.Elem().Name()
 	switch {
 	case apierrors.IsConflict(err):
@@ -133,19 +157,18 @@ func (w *StatusWriter) handle(ctx context.Context, key statusKey) {
 	w.queue.Forget(key)
 	if wrote {
 		w.writes.WithLabelValues(kind, "success").Inc()
-		w.mu.Lock()
-		w.written[key] = time.Now()
-		w.mu.Unlock()
 	}
 }
 
-// write brings the object's status up to date, if it is the object that was judged. The last write was so long ago as rested says.
-func (w *StatusWriter) write(ctx context.Context, key statusKey, s *translator.Status, rested time.Duration) (bool, error) {
+// write brings the object's status up to date, if it is the object that was judged.
+func (w *StatusWriter) write(ctx context.Context, key statusKey, e *entry) (bool, error) {
+	w.mu.Lock()
+	s := e.latest
+	w.mu.Unlock()
 	current := reflect.New(key.kind.Elem()).Interface().(client.Object)
 	if err := w.client.Get(ctx, key.name, current); err != nil {
-		// A kind that is not watched any more has no objects.
+		// A kind that is not watched any more has no objects. Either way the object is about to be forgotten.
 		if unwatched := new(cache.ErrResourceNotCached); apierrors.IsNotFound(err) || errors.As(err, &unwatched) {
-			w.forget(key, s)
 			return false, nil
 		}
 		return false, fmt.Errorf("read %s: %w", key.name, err)
@@ -154,7 +177,7 @@ func (w *StatusWriter) write(ctx context.Context, key statusKey, s *translator.S
 		return false, nil // A newer one is being judged; its own status follows.
 	}
 	next, change := s.Apply(w.controller, current, metav1.Now().Rfc3339Copy())
-	left := w.patienceLeft(key, change)
+	rested, left := time.Since(e.written), w.patienceLeft(e, change)
 	switch {
 	case left > 0:
 		w.queue.AddAfter(key, left)
@@ -171,32 +194,21 @@ func (w *StatusWriter) write(ctx context.Context, key statusKey, s *translator.S
 		}
 		return false, fmt.Errorf("write the status of %s: %w", key.name, err)
 	}
+	e.written = time.Now()
 	return true, nil
 }
 
 // patienceLeft is how long the object's status shall still not tell that it waits: each change of a port makes all its listeners wait, and
 // thousands of statuses would be written twice for nothing.
-func (w *StatusWriter) patienceLeft(key statusKey, change translator.Change) time.Duration {
+func (w *StatusWriter) patienceLeft(e *entry, change translator.Change) time.Duration {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	since, waits := w.waiting[key]
 	switch {
 	case change != translator.Waiting:
-		delete(w.waiting, key)
+		e.waiting = time.Time{}
 		return 0
-	case !waits:
-		since = time.Now()
-		w.waiting[key] = since
+	case e.waiting.IsZero():
+		e.waiting = time.Now()
 	}
-	return w.patience - time.Since(since)
-}
-
-func (w *StatusWriter) forget(key statusKey, s *translator.Status) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.latest[key] == s {
-		delete(w.latest, key)
-		delete(w.written, key)
-		delete(w.waiting, key)
-	}
+	return w.patience - time.Since(e.waiting)
 }

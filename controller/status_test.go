@@ -31,6 +31,7 @@ const controllerName = "gateway.envoyproxy.io/gatewayclass-controller"
 type desk struct {
 	client.Client
 	writer    *StatusWriter
+	follower  *StatusWriter // It only remembers.
 	metrics   *prometheus.Registry
 	world     *translator.World
 	namespace string
@@ -51,6 +52,7 @@ func newDesk(t *testing.T, interval, countInterval, patience time.Duration) *des
 	d.world = translator.NewWorld(translator.NewTables(translator.Settings{ControllerName: controllerName}, engine))
 	d.writer = NewStatusWriter(d.Client, controllerName, d.metrics, logr.Discard())
 	d.writer.interval, d.writer.countInterval, d.writer.patience = interval, countInterval, patience
+	d.follower = NewStatusWriter(nil, controllerName, nil, logr.Discard())
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- d.writer.Start(ctx) }()
@@ -85,12 +87,22 @@ func (d *desk) store(t *testing.T, o client.Object) {
 // judge gives the writer what the translation says of an object as it is stored.
 func (d *desk) judge(t *testing.T, o client.Object) {
 	t.Helper()
-	outcome, err := d.world.Apply([]translator.Event{{Object: o.DeepCopyObject().(translator.Object)}})
+	d.apply(t, translator.Event{Object: o.DeepCopyObject().(translator.Object)})
+}
+
+func (d *desk) apply(t *testing.T, e translator.Event) {
+	t.Helper()
+	outcome, err := d.world.Apply([]translator.Event{e})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, s := range outcome.Statuses {
-		d.writer.Set(s)
+	for _, w := range []*StatusWriter{d.writer, d.follower} {
+		for _, s := range outcome.Statuses {
+			w.Set(s)
+		}
+		for _, o := range outcome.Forgotten {
+			w.Forget(o)
+		}
 	}
 }
 
@@ -133,7 +145,13 @@ func (d *desk) waits(want int) func() error {
 	return func() error {
 		d.writer.mu.Lock()
 		defer d.writer.mu.Unlock()
-		if got := len(d.writer.waiting); got != want {
+		got := 0
+		for _, e := range d.writer.entries {
+			if !e.waiting.IsZero() {
+				got++
+			}
+		}
+		if got != want {
 			return fmt.Errorf("%d objects wait, want %d", got, want)
 		}
 		return nil

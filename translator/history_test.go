@@ -385,6 +385,7 @@ func play(t *testing.T, seed uint64, batches int) {
 	h, w := newHistory(seed), newWorld(t)
 	w.tables.settings.ExternalNames = seed%2 == 0
 	events := h.opening()
+	kept := map[string]*Status{} // What a writer of statuses remembers.
 	for range batches {
 		for range 1 + h.IntN(6) {
 			events = append(events, h.event())
@@ -395,6 +396,7 @@ func play(t *testing.T, seed uint64, batches int) {
 		}
 		h.sent(outcome)
 		wantValid(t, outcome)
+		keep(kept, outcome)
 		events = nil
 		if _, err := w.Try(h.object()); err != nil {
 			t.Fatal(err)
@@ -403,7 +405,28 @@ func play(t *testing.T, seed uint64, batches int) {
 	if diff := flow.Diff(w.engine, h.fresh(w.tables)); diff != "" {
 		t.Fatalf("seed %d: the tables differ from a fresh start: %s", seed, diff)
 	}
+	has := map[string]*Status{}
+	for _, table := range w.tables.statusTables() {
+		for _, row := range table.All(w.engine.Read()) {
+			has[statusName(row.Value.Object)] = row.Value
+		}
+	}
+	if !maps.Equal(kept, has) {
+		t.Fatalf("seed %d: the outcomes leave %d statuses, the tables have %d, or others", seed, len(kept), len(has))
+	}
 }
+
+// keep does what the writer of statuses does with an outcome.
+func keep(statuses map[string]*Status, o Outcome) {
+	for _, s := range o.Statuses {
+		statuses[statusName(s.Object)] = s
+	}
+	for _, gone := range o.Forgotten {
+		delete(statuses, statusName(gone))
+	}
+}
+
+func statusName(o Object) string { return fmt.Sprintf("%T/%s", o, keyOf(o)) }
 
 // TestAnyHistoryEqualsFresh: whatever happened before, the tables are those of a control plane that starts now, bytes included.
 func TestAnyHistoryEqualsFresh(t *testing.T) {

@@ -45,6 +45,8 @@ type Outcome struct {
 	Deltas []Delta
 	// Statuses are those that may have to be written.
 	Statuses []*Status
+	// Forgotten are the objects that had a status and have none any more: they were deleted, or are another controller's now.
+	Forgotten []Object
 	// Requirements are the changed ones by Gateway; nil means that the Gateway is gone or not ours any more.
 	Requirements map[string]*Requirement
 }
@@ -150,6 +152,8 @@ func (t *Tables) outcome(e *flow.Engine, c *flow.Changes) Outcome {
 		for _, key := range flow.Changed(c, table) {
 			if s, ok := table.Get(r, key); ok {
 				out.Statuses = append(out.Statuses, s)
+			} else if old, had := flow.Before(c, table, key); had {
+				out.Forgotten = append(out.Forgotten, old.Object)
 			}
 		}
 	}

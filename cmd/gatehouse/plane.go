@@ -240,6 +240,7 @@ func (p *plane) addController(c *config.EnvoyGateway) {
 		Synced:         p.xds.Synced,
 		Infrastructure: p.require,
 		Status:         statuses.Set,
+		Forget:         statuses.Forget,
 	}, metrics.Registry, p.log.WithName("controller"))
 	for _, r := range []manager.Runnable{statuses, p.infra, everywhere(p.replicas.Start), everywhere(p.translate), everywhere(p.deliver)} {
 		p.must(p.manager.Add(r))
