@@ -54,6 +54,8 @@ type entry struct {
 	waiting time.Time
 	// written is when its status was last written.
 	written time.Time
+	// replaced is the resourceVersion that the last write replaced: a cache that still has it has not seen that write.
+	replaced string
 }
 
 // NewStatusWriter returns a writer that uses c. It reads objects where c does: from the informers' caches.
@@ -173,6 +175,11 @@ func (w *StatusWriter) write(ctx context.Context, key statusKey, e *entry) (bool
 		}
 		return false, fmt.Errorf("read %s: %w", key.name, err)
 	}
+	version := current.GetResourceVersion()
+	if version == e.replaced {
+		w.queue.AddAfter(key, w.interval)
+		return false, nil
+	}
 	if current.GetUID() != s.Object.GetUID() || current.GetGeneration() != s.Object.GetGeneration() {
 		return false, nil // A newer one is being judged; its own status follows.
 	}
@@ -188,13 +195,17 @@ func (w *StatusWriter) write(ctx context.Context, key statusKey, e *entry) (bool
 		w.queue.AddAfter(key, w.countInterval-rested)
 		return false, nil
 	}
-	if err := w.client.Status().Update(ctx, next.(client.Object)); err != nil {
+	written := next.(client.Object)
+	if err := w.client.Status().Update(ctx, written); err != nil {
 		if apierrors.IsNotFound(err) {
 			return false, nil
 		}
 		return false, fmt.Errorf("write the status of %s: %w", key.name, err)
 	}
 	e.written = time.Now()
+	if written.GetResourceVersion() != version { // What changes nothing is no new version.
+		e.replaced = version
+	}
 	return true, nil
 }
 

@@ -30,6 +30,7 @@ const controllerName = "gateway.envoyproxy.io/gatewayclass-controller"
 // desk is a StatusWriter at work on a real API server, fed by the real translation.
 type desk struct {
 	client.Client
+	cache     *lagging // What the writer reads.
 	writer    *StatusWriter
 	follower  *StatusWriter // It only remembers.
 	metrics   *prometheus.Registry
@@ -50,7 +51,8 @@ func newDesk(t *testing.T, interval, countInterval, patience time.Duration) *des
 		t.Fatal(err)
 	}
 	d.world = translator.NewWorld(translator.NewTables(translator.Settings{ControllerName: controllerName}, engine))
-	d.writer = NewStatusWriter(d.Client, controllerName, d.metrics, logr.Discard())
+	d.cache = &lagging{Client: d.Client}
+	d.writer = NewStatusWriter(d.cache, controllerName, d.metrics, logr.Discard())
 	d.writer.interval, d.writer.countInterval, d.writer.patience = interval, countInterval, patience
 	d.follower = NewStatusWriter(nil, controllerName, nil, logr.Discard())
 	ctx, cancel := context.WithCancel(context.Background())

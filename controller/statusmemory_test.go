@@ -1,14 +1,95 @@
 package controller
 
 import (
+	"context"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/translator"
 )
+
+// lagging reads HTTPRoutes as they were when it was told to lag, as an informer's cache does for a while.
+type lagging struct {
+	client.Client
+
+	mu    sync.Mutex
+	route *gwapiv1.HTTPRoute
+	reads int
+}
+
+func (l *lagging) Get(ctx context.Context, key client.ObjectKey, o client.Object, options ...client.GetOption) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if route, ok := o.(*gwapiv1.HTTPRoute); ok && l.route != nil {
+		l.reads++
+		l.route.DeepCopyInto(route)
+		return nil
+	}
+	return l.Client.Get(ctx, key, o, options...)
+}
+
+// show makes the route what is read, whatever is stored; nil ends that.
+func (l *lagging) show(route *gwapiv1.HTTPRoute) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.route = route
+}
+
+func (l *lagging) read() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.reads
+}
+
+// TestVerdictThatReturnsWhileTheCacheLags: a verdict changes and is written, and changes back before the cache has seen that write. The
+// old status, which the cache still shows, is not mistaken for the stored one.
+func TestVerdictThatReturnsWhileTheCacheLags(t *testing.T) {
+	d := newDesk(t, time.Millisecond, time.Millisecond, 0)
+	route := d.route("r")
+	if err := d.Create(t.Context(), route); err != nil {
+		t.Fatal(err)
+	}
+	parent := gwapiv1.ParentReference{Group: new(gwapiv1.Group(gwapiv1.GroupName)), Kind: new(gwapiv1.Kind("Gateway")), Name: "gw"}
+	say := func(accepted metav1.ConditionStatus) {
+		d.writer.Set(&translator.Status{Object: route, Desired: &gwapiv1.RouteStatus{Parents: []gwapiv1.RouteParentStatus{{
+			ParentRef: parent, ControllerName: controllerName,
+			Conditions: []metav1.Condition{{Type: "Accepted", Status: accepted, Reason: "R"}},
+		}}}})
+	}
+	is := func(want metav1.ConditionStatus, writes int) *gwapiv1.HTTPRoute {
+		t.Helper()
+		stored := &gwapiv1.HTTPRoute{}
+		becomes(t, func() error {
+			d.get(t, "r", stored)
+			if len(stored.Status.Parents) != 1 || stored.Status.Parents[0].Conditions[0].Status != want || d.writes(t, "HTTPRoute") != writes {
+				return fmt.Errorf("after %d writes %v, want Accepted %s after %d", d.writes(t, "HTTPRoute"), stored.Status.Parents, want, writes)
+			}
+			return nil
+		})
+		return stored
+	}
+	say(metav1.ConditionTrue)
+	d.cache.show(is(metav1.ConditionTrue, 1))
+	say(metav1.ConditionFalse)
+	is(metav1.ConditionFalse, 2)
+	before := d.cache.read()
+	say(metav1.ConditionTrue)
+	becomes(t, func() error {
+		if d.cache.read() == before {
+			return fmt.Errorf("the writer has not looked")
+		}
+		return nil
+	})
+	d.cache.show(nil)
+	is(metav1.ConditionTrue, 3)
+}
 
 // TestDeletedObjectsAreForgotten: names that are used once cost no memory, neither of the replica that writes nor of one that only
 // remembers, and what still waits in the queue does no harm.
