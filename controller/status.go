@@ -40,11 +40,14 @@ type StatusWriter struct {
 	interval, countInterval time.Duration
 	// How long an object waits for an Envoy before its status tells of it.
 	patience time.Duration
+	// How long a new leader writes of no object that it waits: it does not know yet what Envoys have acknowledged to other replicas.
+	handover time.Duration
 
 	mu      sync.Mutex
 	entries map[statusKey]*entry
 	queue   workqueue.TypedRateLimitingInterface[statusKey]
-	leading bool
+	// leading is since when this replica writes; zero means that it does not.
+	leading time.Time
 }
 
 // entry is what is known of an object that has a status. What is not under the writer's mutex belongs to the worker that has the key.
@@ -62,7 +65,7 @@ type entry struct {
 func NewStatusWriter(c client.Client, controller string, metrics prometheus.Registerer, log logr.Logger) *StatusWriter {
 	w := &StatusWriter{
 		client: c, controller: gwapiv1.GatewayController(controller), log: log, interval: 500 * time.Millisecond, countInterval: 1500 * time.Millisecond,
-		patience: time.Second, entries: map[statusKey]*entry{},
+		patience: time.Second, handover: 2 * beat, entries: map[statusKey]*entry{},
 		queue: workqueue.NewTypedRateLimitingQueue(workqueue.NewTypedItemExponentialFailureRateLimiter[statusKey](50*time.Millisecond, 30*time.Second)),
 		writes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "gatehouse_status_writes_total", Help: "Status writes by kind and result.",
@@ -83,7 +86,7 @@ func (w *StatusWriter) Set(s *translator.Status) {
 		w.entries[key] = &entry{}
 	}
 	w.entries[key].latest = s
-	if w.leading {
+	if !w.leading.IsZero() {
 		w.queue.Add(key)
 	}
 }
@@ -105,7 +108,7 @@ func (w *StatusWriter) NeedLeaderElection() bool { return true }
 // Start writes until the context ends.
 func (w *StatusWriter) Start(ctx context.Context) error {
 	w.mu.Lock()
-	w.leading = true
+	w.leading = time.Now()
 	for key := range w.entries {
 		w.queue.Add(key)
 	}
@@ -210,7 +213,8 @@ func (w *StatusWriter) write(ctx context.Context, key statusKey, e *entry) (bool
 }
 
 // patienceLeft is how long the object's status shall still not tell that it waits: each change of a port makes all its listeners wait, and
-// thousands of statuses would be written twice for nothing.
+// thousands of statuses would be written twice for nothing. So would those of all that is served by the proxies of other replicas, when the
+// leader changes.
 func (w *StatusWriter) patienceLeft(e *entry, change translator.Change) time.Duration {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -221,5 +225,5 @@ func (w *StatusWriter) patienceLeft(e *entry, change translator.Change) time.Dur
 	case e.waiting.IsZero():
 		e.waiting = time.Now()
 	}
-	return w.patience - time.Since(e.waiting)
+	return max(w.patience-time.Since(e.waiting), w.handover-time.Since(w.leading))
 }

@@ -53,7 +53,7 @@ func newDesk(t *testing.T, interval, countInterval, patience time.Duration) *des
 	d.world = translator.NewWorld(translator.NewTables(translator.Settings{ControllerName: controllerName}, engine))
 	d.cache = &lagging{Client: d.Client}
 	d.writer = NewStatusWriter(d.cache, controllerName, d.metrics, logr.Discard())
-	d.writer.interval, d.writer.countInterval, d.writer.patience = interval, countInterval, patience
+	d.writer.interval, d.writer.countInterval, d.writer.patience, d.writer.handover = interval, countInterval, patience, 0
 	d.follower = NewStatusWriter(nil, controllerName, nil, logr.Discard())
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -229,17 +229,23 @@ func TestVerdictsDoNotWaitForCounts(t *testing.T) {
 }
 
 // TestWaitingIsToldWhenItLasts: a Gateway that waits for an Envoy only since something else of it changed is not written for that, unless
-// it goes on waiting. One that was changed itself says at once that it waits.
+// it goes on waiting. One that was changed itself says at once that it waits. A new leader is patient for longer.
 func TestWaitingIsToldWhenItLasts(t *testing.T) {
 	programmed := func(status metav1.ConditionStatus, reason gwapiv1.GatewayConditionReason) *gwapiv1.GatewayStatus {
 		return &gwapiv1.GatewayStatus{Conditions: []metav1.Condition{{Type: "Programmed", Status: status, Reason: string(reason)}}}
 	}
-	for _, lasts := range []bool{false, true} {
-		patience := time.Hour
-		if lasts {
-			patience = time.Millisecond
-		}
-		d := newDesk(t, time.Millisecond, time.Millisecond, patience)
+	for _, c := range []struct {
+		patience, handover time.Duration
+		lasts              bool
+	}{
+		{time.Hour, 0, false},
+		{time.Millisecond, time.Hour, false},
+		{time.Millisecond, time.Millisecond, true},
+	} {
+		d := newDesk(t, time.Millisecond, time.Millisecond, c.patience)
+		d.writer.mu.Lock()
+		d.writer.handover = c.handover
+		d.writer.mu.Unlock()
 		gateway := &gwapiv1.Gateway{}
 		say := func(desired *gwapiv1.GatewayStatus) {
 			d.get(t, "gw", gateway)
@@ -250,7 +256,7 @@ func TestWaitingIsToldWhenItLasts(t *testing.T) {
 			becomes(t, func() error {
 				d.get(t, "gw", gateway)
 				if c := meta.FindStatusCondition(gateway.Status.Conditions, "Programmed"); c == nil || c.Status != want || c.ObservedGeneration != generation {
-					return fmt.Errorf("patience %v: Programmed is %v, want %s of generation %d", patience, c, want, generation)
+					return fmt.Errorf("Programmed is %v, want %s of generation %d", c, want, generation)
 				}
 				return nil
 			})
@@ -259,7 +265,7 @@ func TestWaitingIsToldWhenItLasts(t *testing.T) {
 		is(metav1.ConditionTrue, 1)
 		before := d.writes(t, "Gateway")
 		say(programmed(metav1.ConditionFalse, gwapiv1.GatewayReasonPending))
-		if lasts {
+		if c.lasts {
 			is(metav1.ConditionFalse, 1)
 			continue
 		}

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -135,4 +136,20 @@ func TestDeletedObjectsAreForgotten(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// TestNewLeaderIsPatient: until the other replicas have told a new leader of their proxies, no status tells that Envoys lack something.
+func TestNewLeaderIsPatient(t *testing.T) {
+	w := NewStatusWriter(nil, controllerName, nil, logr.Discard())
+	w.leading = time.Now()
+	if left := w.patienceLeft(&entry{}, translator.Waiting); left <= beat {
+		t.Errorf("a new leader waits for %v, want longer than the %v between two reports of a replica", left, beat)
+	}
+	if left := w.patienceLeft(&entry{}, translator.Verdicts); left > 0 {
+		t.Errorf("a new leader keeps a verdict back for %v", left)
+	}
+	w.leading = time.Now().Add(-time.Hour)
+	if left := w.patienceLeft(&entry{}, translator.Waiting); left > w.patience {
+		t.Errorf("an old leader waits for %v, want at most %v", left, w.patience)
+	}
 }
