@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"reflect"
 	"sync"
 	"time"
 
@@ -52,25 +53,39 @@ type ReplicaOptions struct {
 
 // Replicas brings what proxies acknowledge to the tables, of this replica's proxies and, on the leader, of all replicas'. Only the
 // leader writes status, and proxies connect to any replica.
+//
+// Several replicas may have the same proxy: one that has moved is known to its former replica until that finds its stream dead. The replica
+// with the latest news speaks for the proxy, since a dead stream acknowledges nothing.
 type Replicas struct {
 	ReplicaOptions
 
 	mu     sync.Mutex
-	local  map[string]translator.Proxy
-	remote map[string]remoteReplica
-	wake   chan struct{}
+	local  proxies
+	remote map[string]*remoteReplica
+	// news counts what replicas have said, but for repetitions.
+	news int
+	wake chan struct{}
+}
+
+// proxies are those of one replica, by nodeKey.
+type proxies map[string]heldProxy
+
+type heldProxy struct {
+	translator.Proxy
+	// news is when the replica has said this of the proxy.
+	news int
 }
 
 type remoteReplica struct {
 	seen    time.Time
-	proxies map[string]translator.Proxy
+	proxies proxies
 }
 
 // NewReplicas returns replicas that know of no proxy yet.
 func NewReplicas(o ReplicaOptions) *Replicas {
 	return &Replicas{
 		ReplicaOptions: o,
-		local:          map[string]translator.Proxy{}, remote: map[string]remoteReplica{}, wake: make(chan struct{}, 1),
+		local:          proxies{}, remote: map[string]*remoteReplica{}, wake: make(chan struct{}, 1),
 	}
 }
 
@@ -80,12 +95,11 @@ func nodeKey(p translator.Proxy) string { return p.Fleet + "|" + p.Node }
 func (r *Replicas) Report(p translator.Proxy, connected bool) {
 	r.mu.Lock()
 	if connected {
-		r.local[nodeKey(p)] = p
+		r.hold(r.local, p)
 	} else {
-		delete(r.local, nodeKey(p))
+		r.release(r.local, nodeKey(p))
 	}
 	r.mu.Unlock()
-	r.Put(translator.Event{Proxy: &p, Deleted: !connected})
 	select {
 	case r.wake <- struct{}{}:
 	default: // A report is due already.
@@ -120,7 +134,7 @@ func (r *Replicas) tell(ctx context.Context) error {
 	report := replicaReport{Replica: r.Self}
 	r.mu.Lock()
 	for _, p := range r.local {
-		report.Proxies = append(report.Proxies, p)
+		report.Proxies = append(report.Proxies, p.Proxy)
 	}
 	r.mu.Unlock()
 	body, err := json.Marshal(report)
@@ -182,23 +196,49 @@ func bearer(request *http.Request) (string, error) {
 func (r *Replicas) accept(report replicaReport, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	next := remoteReplica{seen: now, proxies: make(map[string]translator.Proxy, len(report.Proxies))}
-	for _, p := range report.Proxies {
-		next.proxies[nodeKey(p)] = p
-		r.Put(translator.Event{Proxy: &p})
+	replica := r.remote[report.Replica]
+	if replica == nil {
+		replica = &remoteReplica{proxies: proxies{}}
+		r.remote[report.Replica] = replica
 	}
-	for key, p := range r.remote[report.Replica].proxies {
-		if _, still := next.proxies[key]; !still {
-			r.drop(p)
+	replica.seen = now
+	reported := make(map[string]bool, len(report.Proxies))
+	for _, p := range report.Proxies {
+		reported[nodeKey(p)] = true
+		r.hold(replica.proxies, p)
+	}
+	for key := range replica.proxies {
+		if !reported[key] {
+			r.release(replica.proxies, key)
 		}
 	}
-	r.remote[report.Replica] = next
 }
 
-// drop takes a remote proxy away, unless it has come to this replica meanwhile.
-func (r *Replicas) drop(p translator.Proxy) {
-	if _, here := r.local[nodeKey(p)]; !here {
-		r.Put(translator.Event{Proxy: &p, Deleted: true})
+// hold takes what a replica says of a proxy that it has. The mutex is held, until it is put too: the tables get all in order.
+func (r *Replicas) hold(replica proxies, p translator.Proxy) {
+	if held, has := replica[nodeKey(p)]; has && reflect.DeepEqual(held.Proxy, p) {
+		return
+	}
+	r.news++
+	replica[nodeKey(p)] = heldProxy{p, r.news}
+	r.Put(translator.Event{Proxy: &p})
+}
+
+// release takes a proxy from a replica. The mutex is held.
+func (r *Replicas) release(replica proxies, key string) {
+	released := replica[key]
+	delete(replica, key)
+	latest := r.local[key]
+	for _, other := range r.remote {
+		if held := other.proxies[key]; held.news > latest.news {
+			latest = held
+		}
+	}
+	switch {
+	case latest.news == 0: // Nobody has it.
+		r.Put(translator.Event{Proxy: &released.Proxy, Deleted: true})
+	case latest.news < released.news:
+		r.Put(translator.Event{Proxy: &latest.Proxy})
 	}
 }
 
@@ -207,8 +247,8 @@ func (r *Replicas) forgetSilent(now time.Time) {
 	defer r.mu.Unlock()
 	for name, replica := range r.remote {
 		if now.Sub(replica.seen) > silence {
-			for _, p := range replica.proxies {
-				r.drop(p)
+			for key := range replica.proxies {
+				r.release(replica.proxies, key)
 			}
 			delete(r.remote, name)
 		}

@@ -111,3 +111,81 @@ func TestStrangersAreNotReplicas(t *testing.T) {
 		t.Errorf("the leader's proxies: %v, want none", got)
 	}
 }
+
+// TestTheLatestNewsOfAProxyCounts: a proxy that moves is known to two replicas for a while. What its former replica repeats does not
+// override what the new one says, and the proxy is there until the last replica has let it go.
+func TestTheLatestNewsOfAProxyCounts(t *testing.T) {
+	now := time.Now()
+	at := func(version string) translator.Proxy {
+		return translator.Proxy{Fleet: "n/g", Node: "p", Listeners: map[string]string{"l": version}}
+	}
+	type step func(r *Replicas)
+	local := func(version string) step { return func(r *Replicas) { r.Report(at(version), true) } }
+	leave := func(r *Replicas) { r.Report(at(""), false) }
+	remote := func(name string, versions ...string) step {
+		report := replicaReport{Replica: name}
+		for _, v := range versions {
+			report.Proxies = append(report.Proxies, at(v))
+		}
+		return func(r *Replicas) { r.accept(report, now) }
+	}
+	late := func(name string) step {
+		return func(r *Replicas) {
+			r.remote[name].seen = now.Add(-silence)
+			r.forgetSilent(now.Add(time.Second))
+		}
+	}
+	const gone = "gone"
+	for name, c := range map[string]struct {
+		steps []step
+		want  string
+	}{
+		"comes to the leader":                   {[]step{remote("a", "1"), local("2"), remote("a", "1")}, "2"},
+		"came to the leader, and a lets it go":  {[]step{remote("a", "1"), local("2"), remote("a")}, "2"},
+		"came to the leader, and a is silent":   {[]step{remote("a", "1"), local("2"), late("a")}, "2"},
+		"leaves the leader":                     {[]step{local("1"), remote("a", "2")}, "2"},
+		"left the leader, which notices":        {[]step{local("1"), remote("a", "2"), leave}, "2"},
+		"moves from a to b":                     {[]step{remote("a", "1"), remote("b", "2"), remote("a", "1")}, "2"},
+		"moved from a to b, and a lets it go":   {[]step{remote("a", "1"), remote("b", "2"), remote("a")}, "2"},
+		"moved from a to b, and a is silent":    {[]step{remote("a", "1"), remote("b", "2"), late("a")}, "2"},
+		"moved to b and back, and b lets it go": {[]step{remote("a", "1"), remote("b", "2"), remote("b")}, "1"},
+		"moved to b and back, with news":        {[]step{remote("a", "1"), remote("b", "2"), remote("a", "3"), remote("b", "2")}, "3"},
+		"moved twice, and the first notices":    {[]step{remote("a", "1"), remote("b", "2"), local("3"), remote("a"), remote("b", "2")}, "3"},
+		"is let go by all":                      {[]step{remote("a", "1"), remote("b", "2"), local("3"), remote("a"), leave, remote("b")}, gone},
+		"is let go by all, the last is silent":  {[]step{local("1"), remote("a", "1"), leave, late("a")}, gone},
+	} {
+		t.Run(name, func(t *testing.T) {
+			leader, tables := newReplica("leader", func() string { return "" }, "")
+			leader.Put = func(events ...translator.Event) {
+				if leader.mu.TryLock() {
+					t.Error("an event is put without the mutex, so another may overtake it")
+					leader.mu.Unlock()
+				}
+				tables.put(events...)
+			}
+			for _, do := range c.steps {
+				do(leader)
+			}
+			got := gone
+			if p, has := tables.proxies["n/g|p"]; has {
+				got = p.Listeners["l"]
+			}
+			if got != c.want {
+				t.Errorf("the tables have the proxy with %s, want %s", got, c.want)
+			}
+		})
+	}
+}
+
+// TestRepetitionsAreNoEvents: a replica repeats itself every few seconds, which makes no work.
+func TestRepetitionsAreNoEvents(t *testing.T) {
+	leader, _ := newReplica("leader", func() string { return "" }, "")
+	events := 0
+	leader.Put = func(more ...translator.Event) { events += len(more) }
+	for range 3 {
+		leader.accept(replicaReport{Replica: "a", Proxies: []translator.Proxy{{Fleet: "n/g", Node: "p", Routes: map[string]bool{"r": true}}}}, time.Now())
+	}
+	if events != 1 {
+		t.Errorf("%d events of three equal reports, want 1", events)
+	}
+}
