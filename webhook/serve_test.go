@@ -110,16 +110,17 @@ func serve(t testing.TB, o Options) *served {
 	t.Helper()
 	certificate, ca := issue(t)
 	s := &served{ca: ca, done: make(chan error, 1)}
-	o.Scheme, o.Host, o.Port = scheme, "127.0.0.1", freePort(t)
-	o.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return certificate, nil }
+	o.Scheme = scheme
 	if o.Namespaces == nil {
 		o.Namespaces = stored(nil)
 	}
 	if o.Log.GetSink() == nil {
 		o.Log = testr.NewWithInterface(t, testr.Options{})
 	}
-	server, err := NewServer(o)
-	if err != nil {
+	const host = "127.0.0.1"
+	port := freePort(t)
+	server := NewServer(host, port, func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return certificate, nil })
+	if err := Register(server, o); err != nil {
 		t.Fatal(err)
 	}
 	var ctx context.Context
@@ -132,7 +133,7 @@ func serve(t testing.TB, o Options) *served {
 			t.Errorf("the server ended: %v", err)
 		}
 	})
-	s.address = net.JoinHostPort(o.Host, strconv.Itoa(o.Port))
+	s.address = net.JoinHostPort(host, strconv.Itoa(port))
 	s.client = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool(ca)}, ForceAttemptHTTP2: true}}
 	for range 100 {
 		if conn, err := tls.Dial("tcp", s.address, &tls.Config{RootCAs: pool(ca)}); err == nil {

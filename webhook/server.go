@@ -24,7 +24,7 @@ const (
 	MutatePath   = "/mutate"
 )
 
-// Options are what the server needs.
+// Options are what admission needs.
 type Options struct {
 	// Trier answers what a change would do.
 	Trier Trier
@@ -36,11 +36,6 @@ type Options struct {
 	Level Level
 	// Exists confirms by a live read that an object is missing. Nil confirms nothing: caches are believed.
 	Exists Exists
-	// GetCertificate is the serving certificate, asked for at every handshake so that a renewed one is served at once.
-	GetCertificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
-	// Host and Port are listened on; the defaults are every address and 9443.
-	Host string
-	Port int
 	// TimeLimit is what one answer may take, 4s by default. The API server's own limit, if shorter, wins.
 	TimeLimit time.Duration
 	// Leaving is closed when this replica is about to end. It answers on, and asks for each connection to be given up after the answer, since
@@ -51,35 +46,38 @@ type Options struct {
 	Log     logr.Logger
 }
 
-// NewServer makes the server. It is a Runnable that every replica runs; when its context ends, it completes the requests that it
-// has begun. It is an error if an option is missing that it cannot do without.
-func NewServer(o Options) (webhook.Server, error) {
+// NewServer makes a server of HTTPS that answers nothing yet; the empty host stands for every address. The certificate is asked for at
+// every handshake, so that a renewed one is served at once. The server is a Runnable that every replica runs; when its context ends, it
+// completes the requests that it has begun.
+func NewServer(host string, port int, certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)) webhook.Server {
+	return webhook.NewServer(webhook.Options{
+		Host: host, Port: port,
+		TLSOpts: []func(*tls.Config){func(c *tls.Config) {
+			c.MinVersion = tls.VersionTLS12
+			c.GetCertificate = certificate
+		}},
+	})
+}
+
+// Register has the server answer the API server's admission requests. It is an error if an option is missing that it cannot do without.
+func Register(server webhook.Server, o Options) error {
 	switch {
 	case o.Trier == nil:
-		return nil, errors.New("the admission webhook has no Trier; give it the live tables")
+		return errors.New("the admission webhook has no Trier; give it the live tables")
 	case o.Scheme == nil:
-		return nil, errors.New("the admission webhook has no Scheme; give it the one of the controller")
+		return errors.New("the admission webhook has no Scheme; give it the one of the controller")
 	case o.Namespaces == nil:
-		return nil, errors.New("the admission webhook has no Namespaces; give it the reader of the cache")
-	case o.GetCertificate == nil:
-		return nil, errors.New("the admission webhook has no GetCertificate; give it the keeper of the serving certificate")
+		return errors.New("the admission webhook has no Namespaces; give it the reader of the cache")
 	}
 	validator := &validator{
 		trier: o.Trier, decode: decoder(o.Scheme), levels: levels{namespaces: o.Namespaces, fallback: cmp.Or(o.Level, LevelEnforce), log: o.Log}, exists: o.Exists, log: o.Log,
 	}
 	mutator := &mutator{mutations: Mutations}
 	counts := newCounts(o.Metrics)
-	server := webhook.NewServer(webhook.Options{
-		Host: o.Host, Port: o.Port,
-		TLSOpts: []func(*tls.Config){func(c *tls.Config) {
-			c.MinVersion = tls.VersionTLS12
-			c.GetCertificate = o.GetCertificate
-		}},
-	})
 	for path, answer := range map[string]answerer{ValidatePath: validator.answer, MutatePath: mutator.answer} {
 		server.Register(path, &endpoint{
 			name: path[1:], answer: answer, limit: o.TimeLimit, counts: counts, knows: o.Scheme.Recognizes, leaving: o.Leaving, log: o.Log,
 		})
 	}
-	return server, nil
+	return nil
 }

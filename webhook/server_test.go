@@ -98,11 +98,11 @@ func TestNoVerdict(t *testing.T) {
 	}
 }
 
-// TestNewServerRefuses holds that a server that could not answer does not start.
-func TestNewServerRefuses(t *testing.T) {
-	for _, o := range []Options{{}, {Trier: says()}, {Trier: says(), Scheme: scheme}, {Trier: says(), Scheme: scheme, Namespaces: stored(nil)}} {
-		if _, err := NewServer(o); err == nil || !strings.Contains(err.Error(), "; give it ") {
-			t.Errorf("NewServer(%+v) = %v, want an error with the way out", o, err)
+// TestRegisterRefuses holds that a server that could not answer is not asked.
+func TestRegisterRefuses(t *testing.T) {
+	for _, o := range []Options{{}, {Trier: says()}, {Trier: says(), Scheme: scheme}} {
+		if err := Register(NewServer("", 0, nil), o); err == nil || !strings.Contains(err.Error(), "; give it ") {
+			t.Errorf("Register(%+v) = %v, want an error with the way out", o, err)
 		}
 	}
 }

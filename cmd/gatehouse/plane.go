@@ -3,18 +3,14 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
-	"os"
-	"strings"
 	"time"
 
 	"github.com/go-logr/logr"
 	"google.golang.org/grpc"
-	coordinationv1 "k8s.io/api/coordination/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
@@ -22,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
+	ctrlwebhook "sigs.k8s.io/controller-runtime/pkg/webhook"
 
 	"gatehouse/api/config"
 	"gatehouse/controller"
@@ -39,8 +36,6 @@ const (
 	xdsPort     = 18000
 	webhookPort = 9443
 	leaseName   = "gatehouse-leader"
-	// tokenFile is this pod's own token, with which it proves itself to the leader.
-	tokenFile = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 )
 
 // plane is a running control plane: every replica serves admission and xDS, the leader alone writes status and infrastructure.
@@ -89,11 +84,11 @@ func newPlane(ctx context.Context, c *config.EnvoyGateway, in installation, o se
 		return nil, err
 	}
 	p.addController(c)
-	if o.webhook {
-		if err := p.addWebhook(o, ctx.Done()); err != nil {
-			return nil, err
-		}
+	server, err := p.server(o, ctx.Done())
+	if err != nil {
+		return nil, err
 	}
+	p.must(p.manager.Add(server))
 	if o.debugAddress != "" {
 		p.must(p.manager.Add(&debug.Server{Address: o.debugAddress, World: p.world, Proxies: p.xds.Debug}))
 	}
@@ -176,61 +171,6 @@ func (p *plane) addInfrastructure(c *config.EnvoyGateway) {
 	}
 	p.infra.Failed = p.fleets.Failed
 	p.keeper.OnChange(func() { p.infra.SetCA(p.keeper.CABundle()) })
-}
-
-func (p *plane) addReplicas(restConfig *rest.Config) error {
-	// Another replica proves itself with its own API token, so the audience is the API server's own.
-	admission := controller.NewIdentities(p.manager.GetClient(), "")
-	own := p.namespace + "/gatehouse"
-	direct, err := client.New(restConfig, client.Options{Scheme: p.manager.GetScheme()})
-	if err != nil {
-		return fmt.Errorf("make a client for the lease: %w", err)
-	}
-	p.replicas = controller.NewReplicas(controller.ReplicaOptions{
-		Self: p.identity(),
-		Put:  func(events ...translator.Event) { p.controller.Put(events...) },
-		Leader: func(ctx context.Context) (string, error) {
-			return p.leaderURL(ctx, direct)
-		},
-		Client: &http.Client{Transport: &http.Transport{DialTLSContext: p.dialReplica}},
-		Token: func() (string, error) {
-			token, err := os.ReadFile(tokenFile)
-			return strings.TrimSpace(string(token)), err
-		},
-		Admit: func(ctx context.Context, token string) error {
-			account, err := admission.Account(ctx, token)
-			if err == nil && account != own {
-				err = fmt.Errorf("%s is no replica of the control plane; only %s is", account, own)
-			}
-			return err
-		},
-		Log: p.log.WithName("replicas"),
-	})
-	return nil
-}
-
-// leaderURL finds the leader by its lease.
-func (p *plane) leaderURL(ctx context.Context, reader client.Reader) (string, error) {
-	lease := &coordinationv1.Lease{}
-	if err := reader.Get(ctx, client.ObjectKey{Namespace: p.namespace, Name: leaseName}, lease); err != nil {
-		return "", fmt.Errorf("read the leader's lease: %w", client.IgnoreNotFound(err))
-	}
-	holder := lease.Spec.HolderIdentity
-	if holder == nil || *holder == "" || *holder == p.identity() {
-		return "", nil
-	}
-	address := (*holder)[strings.LastIndexByte(*holder, '_')+1:]
-	return "https://" + net.JoinHostPort(address, fmt.Sprint(webhookPort)), nil
-}
-
-// dialReplica connects to another replica, whose certificate must be the control plane's.
-func (p *plane) dialReplica(ctx context.Context, network, address string) (net.Conn, error) {
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(p.keeper.CABundle()) {
-		return nil, errors.New("no CA of the control plane yet")
-	}
-	dialer := &tls.Dialer{Config: &tls.Config{ServerName: p.serviceName(), RootCAs: roots, MinVersion: tls.VersionTLS12}}
-	return dialer.DialContext(ctx, network, address)
 }
 
 func (p *plane) addController(c *config.EnvoyGateway) {
@@ -328,32 +268,39 @@ func (p *plane) stopServing(server *grpc.Server) {
 	force.Stop()
 }
 
-func (p *plane) addWebhook(o serveOptions, leaving <-chan struct{}) error {
+// server is how other replicas reach this one, if it leads, and the API server, if there is a webhook.
+func (p *plane) server(o serveOptions, leaving <-chan struct{}) (ctrlwebhook.Server, error) {
+	server := webhook.NewServer("", webhookPort, p.keeper.GetCertificate)
+	server.Register(controller.ReplicasPath, p.replicas)
+	if !o.webhook {
+		return server, nil
+	}
+	return server, p.addWebhook(server, o, leaving)
+}
+
+func (p *plane) addWebhook(server ctrlwebhook.Server, o serveOptions, leaving <-chan struct{}) error {
 	level, err := webhook.ParseLevel(o.admissionLevel)
 	if err != nil {
 		return fmt.Errorf("--admission-level: %w", err)
 	}
-	server, err := webhook.NewServer(webhook.Options{
+	err = webhook.Register(server, webhook.Options{
 		Trier: webhook.TrierFunc(func(_ context.Context, obj client.Object) ([]translator.Finding, error) {
 			if !p.controller.Synced() {
 				return nil, errors.New("the control plane has not read all objects yet; try again in a moment")
 			}
 			return p.world.Try(obj)
 		}),
-		Scheme:         p.manager.GetScheme(),
-		Namespaces:     p.manager.GetClient(),
-		Level:          level,
-		Exists:         webhook.Live(p.manager.GetAPIReader(), p.manager.GetRESTMapper()),
-		GetCertificate: p.keeper.GetCertificate,
-		Port:           webhookPort,
-		Leaving:        leaving,
-		Metrics:        metrics.Registry,
-		Log:            p.log.WithName("webhook"),
+		Scheme:     p.manager.GetScheme(),
+		Namespaces: p.manager.GetClient(),
+		Level:      level,
+		Exists:     webhook.Live(p.manager.GetAPIReader(), p.manager.GetRESTMapper()),
+		Leaving:    leaving,
+		Metrics:    metrics.Registry,
+		Log:        p.log.WithName("webhook"),
 	})
 	if err != nil {
 		return err
 	}
-	server.Register(controller.ReplicasPath, p.replicas)
 	policy, err := webhook.ParseFailurePolicy(o.failurePolicy)
 	if err != nil {
 		return fmt.Errorf("--webhook-failure-policy: %w", err)
@@ -361,7 +308,7 @@ func (p *plane) addWebhook(o serveOptions, leaving <-chan struct{}) error {
 	gate := &webhook.Gate{
 		Reader: p.manager.GetAPIReader(), Writer: p.manager.GetClient(), Configuration: "gatehouse", Policy: policy, Log: p.log.WithName("webhook"),
 	}
-	return errors.Join(p.manager.Add(server), p.manager.Add(gate))
+	return p.manager.Add(gate)
 }
 
 // addProbes: ready is a replica that has translated everything and can serve it.

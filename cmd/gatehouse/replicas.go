@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"gatehouse/controller"
+	"gatehouse/translator"
+)
+
+// tokenFile is this pod's own token, with which it proves itself to the leader.
+const tokenFile = "/var/run/secrets/kubernetes.io/serviceaccount/token"
+
+func (p *plane) addReplicas(restConfig *rest.Config) error {
+	// Another replica proves itself with its own API token, so the audience is the API server's own.
+	admission := controller.NewIdentities(p.manager.GetClient(), "")
+	own := p.namespace + "/gatehouse"
+	direct, err := client.New(restConfig, client.Options{Scheme: p.manager.GetScheme()})
+	if err != nil {
+		return fmt.Errorf("make a client for the lease: %w", err)
+	}
+	p.replicas = controller.NewReplicas(controller.ReplicaOptions{
+		Self: p.identity(),
+		Put:  func(events ...translator.Event) { p.controller.Put(events...) },
+		Leader: func(ctx context.Context) (string, error) {
+			return p.leaderURL(ctx, direct)
+		},
+		Client: &http.Client{Transport: &http.Transport{DialTLSContext: p.dialReplica}},
+		Token: func() (string, error) {
+			token, err := os.ReadFile(tokenFile)
+			return strings.TrimSpace(string(token)), err
+		},
+		Admit: func(ctx context.Context, token string) error {
+			account, err := admission.Account(ctx, token)
+			if err == nil && account != own {
+				err = fmt.Errorf("%s is no replica of the control plane; only %s is", account, own)
+			}
+			return err
+		},
+		Log: p.log.WithName("replicas"),
+	})
+	return nil
+}
+
+// leaderURL finds the leader by its lease.
+func (p *plane) leaderURL(ctx context.Context, reader client.Reader) (string, error) {
+	lease := &coordinationv1.Lease{}
+	if err := reader.Get(ctx, client.ObjectKey{Namespace: p.namespace, Name: leaseName}, lease); err != nil {
+		return "", fmt.Errorf("read the leader's lease: %w", client.IgnoreNotFound(err))
+	}
+	holder := lease.Spec.HolderIdentity
+	if holder == nil || *holder == "" || *holder == p.identity() {
+		return "", nil
+	}
+	address := (*holder)[strings.LastIndexByte(*holder, '_')+1:]
+	return "https://" + net.JoinHostPort(address, fmt.Sprint(webhookPort)), nil
+}
+
+// dialReplica connects to another replica, whose certificate must be the control plane's.
+func (p *plane) dialReplica(ctx context.Context, network, address string) (net.Conn, error) {
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(p.keeper.CABundle()) {
+		return nil, errors.New("no CA of the control plane yet")
+	}
+	dialer := &tls.Dialer{Config: &tls.Config{ServerName: p.serviceName(), RootCAs: roots, MinVersion: tls.VersionTLS12}}
+	return dialer.DialContext(ctx, network, address)
+}
