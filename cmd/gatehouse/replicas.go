@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -53,11 +54,14 @@ func (p *plane) addReplicas(restConfig *rest.Config) error {
 	return nil
 }
 
-// leaderURL finds the leader by its lease.
+// leaderURL finds the leader by its lease. Without a lease there is none, or this replica leads without asking.
 func (p *plane) leaderURL(ctx context.Context, reader client.Reader) (string, error) {
 	lease := &coordinationv1.Lease{}
 	if err := reader.Get(ctx, client.ObjectKey{Namespace: p.namespace, Name: leaseName}, lease); err != nil {
-		return "", fmt.Errorf("read the leader's lease: %w", client.IgnoreNotFound(err))
+		if apierrors.IsNotFound(err) {
+			return "", nil
+		}
+		return "", fmt.Errorf("read the leader's lease: %w", err)
 	}
 	holder := lease.Spec.HolderIdentity
 	if holder == nil || *holder == "" || *holder == p.identity() {
