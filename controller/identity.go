@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -72,7 +74,8 @@ func (i *Identities) Set(fleet string, accounts ...string) {
 	}
 }
 
-// Authenticate answers with the fleets of the token's service account.
+// Authenticate answers with the fleets of the token's service account. The error has the gRPC code Unavailable if the API server does not
+// say whether the token is good.
 func (i *Identities) Authenticate(ctx context.Context, token string) (xds.Identity, error) {
 	r, err := i.review(ctx, token)
 	if err != nil {
@@ -102,7 +105,7 @@ func (i *Identities) review(ctx context.Context, token string) (review, error) {
 		ask.Spec.Audiences = []string{i.audience}
 	}
 	if err := i.client.Create(ctx, ask); err != nil {
-		return review{}, fmt.Errorf("ask the API server about a token: %w", err)
+		return review{}, status.Errorf(codes.Unavailable, "ask the API server about a token: %v", err)
 	}
 	user, isAccount := strings.CutPrefix(ask.Status.User.Username, serviceAccountPrefix)
 	if !ask.Status.Authenticated || !isAccount || (i.audience != "" && !slices.Contains(ask.Status.Audiences, i.audience)) {

@@ -5,6 +5,11 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 func TestExpiry(t *testing.T) {
@@ -49,5 +54,22 @@ func TestFleetWithTwoAccounts(t *testing.T) {
 	i.Set("n/a", "n/a")
 	if len(i.fleets) != 1 {
 		t.Errorf("fleets by account: %v, want n/a by n/a alone", i.fleets)
+	}
+}
+
+// TestNoAnswerIsNoRefusal: a proxy is told to try again when the API server cannot be asked about its token, and not when the token is bad.
+func TestNoAnswerIsNoRefusal(t *testing.T) {
+	away := rest.CopyConfig(server.Config(t))
+	away.Host = "https://127.0.0.1:1"
+	mapper := server.Client(t).RESTMapper()
+	c, err := client.New(away, client.Options{Mapper: mapper})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := NewIdentities(c, "xds").Authenticate(t.Context(), "token"); status.Code(err) != codes.Unavailable {
+		t.Errorf("without an API server: %v, want code Unavailable", err)
+	}
+	if _, err := NewIdentities(server.Client(t), "xds").Authenticate(t.Context(), "token"); err == nil || status.Code(err) == codes.Unavailable {
+		t.Errorf("a bad token: %v, want another code than Unavailable", err)
 	}
 }

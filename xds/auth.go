@@ -49,12 +49,13 @@ func (s *Server) identify(ctx context.Context) (context.Context, error) {
 	if err == nil && !id.Expires.IsZero() && !time.Now().Before(id.Expires) {
 		err = errors.New("the token has expired")
 	}
+	if status.Code(err) == codes.Unavailable || errors.Is(err, context.DeadlineExceeded) {
+		s.log.Info("a proxy's token cannot be checked; it will try again", "error", err.Error())
+		return nil, status.Error(codes.Unavailable, "the token cannot be checked at the moment; try again")
+	}
 	if err != nil {
 		s.metrics.denied.Inc()
 		s.log.Info("refused a proxy's token", "error", err.Error())
-		if c := status.Code(err); c == codes.Unavailable || errors.Is(err, context.DeadlineExceeded) {
-			return nil, status.Error(codes.Unavailable, "the token cannot be checked at the moment; try again")
-		}
 		return nil, status.Error(codes.Unauthenticated, "the token was not accepted; send a valid token of the proxy's service account")
 	}
 	return context.WithValue(ctx, identityKey{}, id), nil

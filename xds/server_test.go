@@ -206,7 +206,8 @@ func TestDenied(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			s := serveInMemory(t, Config{})
+			registry := prometheus.NewRegistry()
+			s := serveInMemory(t, Config{Metrics: registry})
 			s.Publish(delta("ns/gw", "CDS a@1"))
 			s.Synced()
 			e := s.connect(tc.token, tc.fleet, tc.node)
@@ -214,8 +215,28 @@ func TestDenied(t *testing.T) {
 			if got := e.wantEnd(tc.code); !strings.Contains(got, tc.says) {
 				t.Errorf("the stream ended with %q, want it to say %q", got, tc.says)
 			}
+			denied := tc.code == codes.PermissionDenied || tc.code == codes.Unauthenticated
+			if got := counter(t, registry, "gatehouse_xds_denied_total") > 0; got != denied {
+				t.Errorf("counted as denied: %t, want %t", got, denied)
+			}
 		})
 	}
+}
+
+func counter(t *testing.T, from prometheus.Gatherer, name string) (sum float64) {
+	t.Helper()
+	families, err := from.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			if f.GetName() == name {
+				sum += m.GetCounter().GetValue()
+			}
+		}
+	}
+	return sum
 }
 
 func TestClusterCannotChangeOnAStream(t *testing.T) {
