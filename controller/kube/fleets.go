@@ -3,6 +3,7 @@ package kube
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -103,7 +104,8 @@ func (f *Fleets) put(ctx context.Context, gateway string) {
 	report, err := f.report(ctx, gateway)
 	if err == nil { // The cache answers always; once it is closed nothing needs a report.
 		report.Failure = f.failures[gateway]
-		f.Put(translator.Event{Fleet: &translator.FleetReport{Key: gateway, Fleet: report}})
+		nothing := reflect.DeepEqual(report, translator.Fleet{}) // So there is no fleet, or not yet.
+		f.Put(translator.Event{Fleet: &translator.FleetReport{Key: gateway, Fleet: report}, Deleted: nothing})
 	}
 }
 
