@@ -66,7 +66,7 @@ func NewStatusWriter(c client.Client, controller string, metrics prometheus.Regi
 	w := &StatusWriter{
 		client: c, controller: gwapiv1.GatewayController(controller), log: log, interval: 500 * time.Millisecond, countInterval: 1500 * time.Millisecond,
 		patience: time.Second, handover: 2 * beat, entries: map[statusKey]*entry{},
-		queue: workqueue.NewTypedRateLimitingQueue(workqueue.NewTypedItemExponentialFailureRateLimiter[statusKey](50*time.Millisecond, 30*time.Second)),
+		queue: newStatusQueue(),
 		writes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "gatehouse_status_writes_total", Help: "Status writes by kind and result.",
 		}, []string{"kind", "result"}),
