@@ -13,7 +13,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -263,47 +262,4 @@ func certificate(serial int64) *corev1.Secret {
 		"tls.crt": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
 		"tls.key": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}),
 	}}
-}
-
-// churning changes things without pause for a while and watches what memory does.
-func (b *bench) churning(ctx context.Context) error {
-	if b.churn == 0 {
-		return nil
-	}
-	progress("churn for %s", b.churn)
-	const samples = 6
-	var text string
-	for i := range samples + 1 {
-		u, err := b.controlPlane(ctx)
-		if err != nil {
-			return err
-		}
-		envoy, err := b.envoyRSS()
-		if err != nil {
-			return err
-		}
-		text += fmt.Sprintf("%d + %d MiB ", u.rss>>20, envoy>>20)
-		progress("control plane and Envoy: %s", text)
-		if i == samples {
-			break
-		}
-		for end := time.Now().Add(b.churn / samples); time.Now().Before(end); {
-			for j := range 50 {
-				r := route(fmt.Sprintf("churn-%d", j), fmt.Sprintf("s%d", j%b.services()), "/")
-				if err := b.client.Create(ctx, r); err != nil && !apierrors.IsAlreadyExists(err) {
-					return err
-				}
-				if err := b.client.Update(ctx, slice(fmt.Sprintf("s%d", j%b.services()), 0, b.back.web[j%12])); err != nil {
-					return err
-				}
-			}
-			for j := range 50 {
-				if err := b.client.Delete(ctx, route(fmt.Sprintf("churn-%d", j), "", "/")); err != nil {
-					return err
-				}
-			}
-		}
-	}
-	say(fmt.Sprintf("RSS of control plane + Envoy over %s of churn", b.churn), "%s", text)
-	return nil
 }
