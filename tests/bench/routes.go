@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,8 +38,9 @@ func each(n int, do func(i int) error) error {
 
 func (b *bench) services() int { return max(b.inside/10, 1) }
 
-// fill creates the Services and then the routes, and answers with how long the routes took.
-func (b *bench) fill(ctx context.Context) (time.Duration, error) {
+// fill creates the Services and then the routes, and answers with how long the routes took. Some routes are asked from before they exist: more
+// of those that are the first of their Service.
+func (b *bench) fill(ctx context.Context) (time.Duration, []*watch, error) {
 	progress("creating %d Services", b.services())
 	err := each(b.services(), func(i int) error {
 		for _, o := range service(fmt.Sprintf("s%d", i), 80, "", b.back.web[i%len(b.back.web)]) {
@@ -49,14 +51,27 @@ func (b *bench) fill(ctx context.Context) (time.Duration, error) {
 		return nil
 	})
 	if err != nil {
-		return 0, err
+		return 0, nil, err
 	}
 	progress("creating %d routes", b.inside)
+	var lock sync.Mutex
+	var watched []*watch
+	turns := make(chan struct{}, watchers)
 	start := time.Now()
 	err = each(b.inside, func(i int) error {
+		if i%50 == 0 || i%10 == 0 && i < b.services() {
+			select {
+			case turns <- struct{}{}:
+				w := b.watch(fmt.Sprintf("r%d.example.com", i), 10*time.Millisecond, func() { <-turns })
+				lock.Lock()
+				watched = append(watched, w)
+				lock.Unlock()
+			default: // Enough are asked already.
+			}
+		}
 		return b.client.Create(ctx, route(fmt.Sprintf("r%d", i), fmt.Sprintf("s%d", i%b.services()), "/"))
 	})
-	return time.Since(start), err
+	return time.Since(start), watched, err
 }
 
 // creating measures what it takes to bring all routes up.
@@ -65,7 +80,7 @@ func (b *bench) creating(ctx context.Context, prefix string) error {
 	if err != nil {
 		return err
 	}
-	took, err := b.fill(ctx)
+	took, watched, err := b.fill(ctx)
 	if err != nil {
 		return fmt.Errorf("create the routes: %w", err)
 	}
@@ -85,6 +100,9 @@ func (b *bench) creating(ctx context.Context, prefix string) error {
 	}
 	say(prefix+"creating all, by 4 clients", "%s", round(took))
 	say(prefix+"last one serves / attachedRoutes right, after the last creation", "%s / %s", round(serves), round(counted))
+	if err := sayOdd(prefix, watched); err != nil {
+		return err
+	}
 	say(prefix+"status writes on the Gateway / on routes", "%.0f / %.0f", after.writes["Gateway"]-before.writes["Gateway"], after.writes["HTTPRoute"]-before.writes["HTTPRoute"])
 	say(prefix+"control plane: CPU for creating / RSS after", "%.1f s / %d MiB", after.cpu-before.cpu, after.rss>>20)
 	if prefix == "" {
@@ -114,10 +132,14 @@ func (b *bench) attached(ctx context.Context, want int) error {
 
 // oneMore is latencies on a Gateway that is filled first.
 func (b *bench) oneMore(ctx context.Context, prefix string) error {
-	if _, err := b.fill(ctx); err != nil {
+	_, watched, err := b.fill(ctx)
+	if err != nil {
 		return fmt.Errorf("create the routes: %w", err)
 	}
 	if _, err := b.until(fmt.Sprintf("r%d.example.com", b.inside-1), ""); err != nil {
+		return err
+	}
+	if err := sayOdd(prefix, watched); err != nil {
 		return err
 	}
 	envoy, err := b.envoyRSS()
@@ -154,13 +176,41 @@ func (b *bench) latencies(ctx context.Context, prefix string) error {
 		}
 		refused = append(refused, time.Since(start))
 	}
+	b.oneMoreRoute = first
 	say(prefix+"one more route: create to first 200, p50 / p90", "%s", first)
 	if prefix == "" {
-		delete(others, 404)
-		say("answers of a new route other than 404 and 200", "%v", others)
 		say("create that is accepted: answer, p50 / p90", "%s", accepted)
 		say("create that is refused: answer, p50 / p90", "%s", refused)
 	}
+	delete(others, 404)
+	return b.newServices(ctx, prefix, others)
+}
+
+// newServices measures one more route that brings a Service of its own, which Envoy needs a new cluster for. The route is asked from before
+// anything of it exists; others are the answers that other new routes have given.
+func (b *bench) newServices(ctx context.Context, prefix string, others map[int]int) error {
+	progress("one more route with a new Service, %d times", b.tries)
+	var first times
+	odd := map[int]int{}
+	for i := range b.tries {
+		name := fmt.Sprintf("new-%d", i)
+		w := b.watch(name+".example.com", time.Millisecond, func() {})
+		for _, o := range append(service(name, 80, "", b.back.web[i%len(b.back.web)]), client.Object(route(name, name, "/"))) {
+			if err := b.client.Create(ctx, o); err != nil {
+				return fmt.Errorf("create %T %s: %w", o, o.GetName(), err)
+			}
+		}
+		stored := time.Now()
+		if err := w.wait(odd); err != nil {
+			return err
+		}
+		first = append(first, max(w.first.Sub(stored), 0))
+	}
+	say(prefix+"one more route with a new Service: p50 / p90, 503 seen", "%s, %d", first, odd[http.StatusServiceUnavailable])
+	for code, n := range others {
+		odd[code] += n
+	}
+	say(prefix+"answers of a new route other than 404 and then 200", "%v", odd)
 	return nil
 }
 
