@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 )
@@ -24,6 +25,7 @@ const (
 	perWorker      = 100 // Requests a second.
 	webSockets     = 25
 	gRPCStreams    = 25
+	secureStreams  = 5 // Of each of these two kinds.
 	secureWorkers  = 2
 	webHost        = "web.example.com"
 	gRPCHost       = "grpc.example.com"
@@ -53,34 +55,17 @@ func startLoad(ctx context.Context, address string) (*load, error) {
 	for range secureWorkers {
 		l.group.Go(func() { l.secure(ctx) })
 	}
-	for range webSockets {
-		connection, reader, err := l.webSocket(ctx)
-		if err != nil {
+	for i := range webSockets {
+		if err := l.webSocket(ctx, i < secureStreams); err != nil {
 			l.end()
 			return nil, fmt.Errorf("open a WebSocket: %w", err)
 		}
-		l.group.Go(func() { l.keep(ctx, "a WebSocket", func() error { return ping(connection, reader) }, connection.Close) })
 	}
-	for range gRPCStreams {
-		client, err := grpc.NewClient("passthrough:///"+address+":80", grpc.WithAuthority(gRPCHost), grpc.WithTransportCredentials(insecure.NewCredentials()))
-		if err != nil {
+	for i := range gRPCStreams {
+		if err := l.gRPC(ctx, i < secureStreams); err != nil {
 			l.end()
-			return nil, err
+			return nil, fmt.Errorf("open a gRPC stream: %w", err)
 		}
-		stream, err := healthv1.NewHealthClient(client).Watch(ctx, &healthv1.HealthCheckRequest{}, grpc.WaitForReady(true))
-		if err == nil {
-			_, err = stream.Recv()
-		}
-		if err != nil {
-			l.end()
-			return nil, errors.Join(fmt.Errorf("open a gRPC stream: %w", err), client.Close())
-		}
-		l.group.Go(func() {
-			l.keep(ctx, "a gRPC stream", func() error {
-				_, err := stream.Recv()
-				return err
-			}, client.Close)
-		})
 	}
 	return l, nil
 }
@@ -156,11 +141,17 @@ func (l *load) keep(ctx context.Context, what string, pass func() error, leave f
 	}
 }
 
-// webSocket opens a connection that is upgraded.
-func (l *load) webSocket(ctx context.Context) (net.Conn, *bufio.Reader, error) {
-	connection, err := (&net.Dialer{}).DialContext(ctx, "tcp", l.address+":80")
+// webSocket opens a connection that is upgraded, on the port whose certificate is rotated if it is secure, and keeps it.
+func (l *load) webSocket(ctx context.Context, secure bool) error {
+	var connection net.Conn
+	var err error
+	if secure {
+		connection, err = (&tls.Dialer{Config: &tls.Config{ServerName: secureHost, InsecureSkipVerify: true}}).DialContext(ctx, "tcp", l.address+":443")
+	} else {
+		connection, err = (&net.Dialer{}).DialContext(ctx, "tcp", l.address+":80")
+	}
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
 	fmt.Fprintf(connection, "GET / HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n", webHost)
 	reader := bufio.NewReader(connection)
@@ -169,9 +160,36 @@ func (l *load) webSocket(ctx context.Context) (net.Conn, *bufio.Reader, error) {
 		err = errors.New(response.Status)
 	}
 	if err != nil {
-		return nil, nil, errors.Join(err, connection.Close())
+		return errors.Join(err, connection.Close())
 	}
-	return connection, reader, nil
+	l.group.Go(func() { l.keep(ctx, "a WebSocket", func() error { return ping(connection, reader) }, connection.Close) })
+	return nil
+}
+
+// gRPC opens a stream of messages, as above.
+func (l *load) gRPC(ctx context.Context, secure bool) error {
+	target, transport := l.address+":80", insecure.NewCredentials()
+	if secure {
+		target, transport = l.address+":443", credentials.NewTLS(&tls.Config{InsecureSkipVerify: true})
+	}
+	client, err := grpc.NewClient("passthrough:///"+target, grpc.WithAuthority(gRPCHost), grpc.WithTransportCredentials(transport))
+	if err != nil {
+		return err
+	}
+	stream, err := healthv1.NewHealthClient(client).Watch(ctx, &healthv1.HealthCheckRequest{}, grpc.WaitForReady(true))
+	if err == nil {
+		_, err = stream.Recv()
+	}
+	if err != nil {
+		return errors.Join(err, client.Close())
+	}
+	l.group.Go(func() {
+		l.keep(ctx, "a gRPC stream", func() error {
+			_, err := stream.Recv()
+			return err
+		}, client.Close)
+	})
+	return nil
 }
 
 // ping sends a byte and waits for its echo.

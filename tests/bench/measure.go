@@ -29,6 +29,8 @@ type bench struct {
 	back    *backends
 	// oneMoreRoute is what the floor is compared to.
 	oneMoreRoute times
+	// revision is the number of the last change of the route that serves the load.
+	revision int
 }
 
 // say hands a value to the table.

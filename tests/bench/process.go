@@ -29,30 +29,46 @@ func (b *bench) controlPlane(ctx context.Context) (usage, error) {
 	if err := b.client.List(ctx, pods, client.InNamespace("gatehouse-system"), client.MatchingLabels{"app.kubernetes.io/name": "gatehouse"}); err != nil || len(pods.Items) != 1 {
 		return u, fmt.Errorf("find the control plane: %d pods: %w", len(pods.Items), err)
 	}
-	response, err := http.Get("http://" + pods.Items[0].Status.PodIP + ":19001/metrics")
+	samples, err := samples("http://" + pods.Items[0].Status.PodIP + ":19001/metrics")
 	if err != nil {
 		return u, fmt.Errorf("read the control plane's metrics: %w", err)
 	}
+	u.cpu, u.rss = samples["process_cpu_seconds_total"], int64(samples["process_resident_memory_bytes"])
+	u.mallocs = samples["go_memstats_mallocs_total"]
+	for name, value := range samples {
+		if strings.HasPrefix(name, "gatehouse_status_writes_total{") && strings.Contains(name, `result="success"`) {
+			u.writes[label(name, "kind")] += value
+		}
+	}
+	return u, nil
+}
+
+// samples reads metrics in Prometheus' text format, by name and labels as they stand there.
+func samples(address string) (map[string]float64, error) {
+	response, err := http.Get(address)
+	if err != nil {
+		return nil, err
+	}
 	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("%s answers %s", address, response.Status)
+	}
+	found := map[string]float64{}
 	lines := bufio.NewScanner(response.Body)
 	for lines.Scan() {
 		name, text, _ := strings.Cut(lines.Text(), " ")
-		value, err := strconv.ParseFloat(text, 64)
-		switch {
-		case err != nil:
-		case name == "process_cpu_seconds_total":
-			u.cpu = value
-		case name == "process_resident_memory_bytes":
-			u.rss = int64(value)
-		case name == "go_memstats_mallocs_total":
-			u.mallocs = value
-		case strings.HasPrefix(name, "gatehouse_status_writes_total{") && strings.Contains(name, `result="success"`):
-			_, rest, _ := strings.Cut(name, `kind="`)
-			kind, _, _ := strings.Cut(rest, `"`)
-			u.writes[kind] += value
+		if value, err := strconv.ParseFloat(text, 64); err == nil {
+			found[name] = value
 		}
 	}
-	return u, lines.Err()
+	return found, lines.Err()
+}
+
+// label is the value of a label of a sample.
+func label(sample, name string) string {
+	_, rest, _ := strings.Cut(sample, name+`="`)
+	value, _, _ := strings.Cut(rest, `"`)
+	return value
 }
 
 // envoyRSS is the memory of the Gateway's Envoy in bytes.
