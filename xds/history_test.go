@@ -29,6 +29,9 @@ type model struct {
 	refused map[string]bool
 	// warming are the clusters and listeners that wait for resources, with these.
 	warming map[translator.Name]map[translator.Name]bool
+	// warm are the clusters that have had all that they wait for, or an answer that there is none; sentAt is when others were sent first.
+	warm   map[string]bool
+	sentAt map[string]time.Time
 }
 
 func bad(r *translator.Resource) bool { return strings.HasSuffix(r.Version, "!") }
@@ -53,6 +56,10 @@ func (m *model) connect() {
 	m.t.Log("connect")
 	m.unread = nil
 	m.reconnect()
+	m.warm, m.sentAt = map[string]bool{}, map[string]time.Time{}
+	for name := range m.has[resource.ClusterType] {
+		m.warm[name] = true // Nothing tells a control plane otherwise.
+	}
 	for _, typ := range subscriptions {
 		req := &discovery.DeltaDiscoveryRequest{TypeUrl: typ, InitialResourceVersions: map[string]string{}}
 		for name, r := range m.has[typ] {
@@ -69,6 +76,45 @@ func (m *model) receive() {
 	for r := m.s.next(m.now); r != nil; r = m.s.next(m.now) {
 		m.t.Log("sent", r)
 		m.unread = append(m.unread, r)
+		for _, x := range r.resources {
+			m.gated(x)
+			if _, sent := m.sentAt[x.Name]; x.Type == resource.ClusterType && !sent {
+				m.sentAt[x.Name] = m.now
+			}
+		}
+	}
+}
+
+// gated checks that routes are sent when the clusters that they newly name are warm, refused, or have had their time.
+func (m *model) gated(r *translator.Resource) {
+	m.t.Helper()
+	if r.Type != resource.RouteType {
+		return
+	}
+	had := m.has[r.Type][r.Name]
+	for _, n := range r.Needs {
+		switch at, sent := m.sentAt[n.Name]; {
+		case m.warm[n.Name], m.refused[n.Name], had != nil && slices.Contains(had.Needs, n):
+		case !sent || m.now.Before(at.Add(m.s.limits.warm)):
+			m.t.Fatalf("routes %s@%s are sent while their cluster %s is cold", r.Name, r.Version, n.Name)
+		}
+	}
+}
+
+// heat notes what is warm now that these resources are taken or refused for good.
+func (m *model) heat(resources ...*translator.Resource) {
+	settled := map[translator.Name]bool{}
+	for _, r := range resources {
+		settled[nameOf(r)] = true
+	}
+	for n, waits := range m.warming {
+		cold := false
+		for w := range waits {
+			cold = cold || !settled[w]
+		}
+		if n.Type == resource.ClusterType && !cold {
+			m.warm[n.Name] = true
+		}
 	}
 }
 
@@ -98,6 +144,7 @@ func (m *model) read() {
 			}
 		}
 	}
+	m.heat(r.resources...)
 	answer := &discovery.DeltaDiscoveryRequest{TypeUrl: typ, ResponseNonce: fmt.Sprint(r.seq)}
 	if len(refused) > 0 {
 		answer.ErrorDetail = &status.Status{Message: "something is wrong"}
@@ -151,6 +198,10 @@ func (m *model) remove(typ, name string) {
 		}
 	}
 	delete(m.has[typ], name)
+	if typ == resource.ClusterType {
+		delete(m.warm, name)
+		delete(m.sentAt, name)
+	}
 	delete(m.warming, translator.Name{Type: typ, Name: name})
 	for _, waits := range m.warming {
 		delete(waits, translator.Name{Type: typ, Name: name})
@@ -209,7 +260,8 @@ func (m *model) mutate(version int) {
 			m.publish(fmt.Sprintf("EDS %s@%s", c, at))
 		}
 	case 3:
-		m.publish(fmt.Sprintf("LDS l%d@%s RDS:r0 SDS:s", m.random.IntN(2), at))
+		l := m.random.IntN(2)
+		m.publish(fmt.Sprintf("LDS l%d@%s RDS:r%d SDS:s", l, at, l))
 	case 4:
 		m.publish(fmt.Sprintf("SDS s@%s", at))
 	default:
@@ -217,21 +269,31 @@ func (m *model) mutate(version int) {
 	}
 }
 
-// routes publishes routes to some of the clusters, perhaps taking away one that no routes name any longer.
+// routes publishes routes to some of the clusters, perhaps those of both listeners, and perhaps taking away a cluster that none names any longer.
 func (m *model) routes(at string) {
+	which := m.random.IntN(3)
 	all := slices.Sorted(maps.Keys(m.f.resources[resource.ClusterType]))
 	m.random.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 	used := all[:m.random.IntN(len(all)+1)]
-	text := "RDS r0@" + at
+	texts := []string{"RDS r0@" + at, "RDS r1@" + strings.TrimSuffix(at, "!")}
 	for _, c := range used {
-		text += " CDS:" + c
+		i := m.random.IntN(2)
+		texts[i] += " CDS:" + c
 	}
-	texts := []string{text}
-	if len(used) < len(all) && m.random.IntN(2) == 0 {
-		gone := all[len(all)-1]
-		texts = append(texts, "-CDS:"+gone, "-EDS:"+gone)
+	if which < 2 {
+		texts = texts[which : which+1]
 	}
 	m.publish(texts...)
+	if len(used) == len(all) || m.random.IntN(2) == 0 {
+		return
+	}
+	gone := translator.Name{Type: resource.ClusterType, Name: all[len(all)-1]}
+	for _, r := range m.f.resources[resource.RouteType] {
+		if slices.Contains(r.Needs, gone) {
+			return
+		}
+	}
+	m.publish("-CDS:"+gone.Name, "-EDS:"+gone.Name)
 }
 
 // rest lets everything come to an end, and checks that the proxy has what the fleet has as far as it takes it, and waits for nothing.
@@ -299,7 +361,7 @@ func (m *model) everBad() bool {
 
 func playHistory(t *testing.T, seed uint64, steps int) {
 	m := newModel(t, seed)
-	m.publish("SDS s@1", "LDS l0@1 RDS:r0", "RDS r0@1")
+	m.publish("SDS s@1", "LDS l0@1 RDS:r0", "LDS l1@1 RDS:r1", "RDS r0@1", "RDS r1@1")
 	for step := range steps {
 		switch m.random.IntN(8) {
 		case 0, 1:

@@ -26,9 +26,7 @@ type uses struct {
 // vanished notes that a name is not, or no longer, among the fleet's resources.
 func (s *session) vanished(r *response, name string, m *mark) {
 	k := r.kind
-	if k.url == resource.ClusterType {
-		s.warmth.drop(name)
-	}
+	s.foresee(k, name)
 	if m.candidate != nil {
 		s.needed = nil
 	}

@@ -85,8 +85,9 @@ func (s *session) foresee(k *kind, name string) {
 	}
 	r := s.fleet.resources[k.url][name]
 	switch {
-	case r == nil:
+	case r == nil && k.have[name].gone():
 		s.warmth.drop(name)
+	case r == nil: // It may come back before it leaves, and be no warmer.
 	case k.have[name].gone() && s.refused[nameOf(r)].version != r.Version:
 		s.warmth.expect(name)
 	}
@@ -98,11 +99,11 @@ func (s *session) compose(k *kind, now time.Time) *response {
 	if !s.turn(k, now) {
 		return nil
 	}
-	if r := s.group(k); r != nil {
+	settled := !k.afterListeners || s.listenersAnswered(now)
+	if r := s.group(k, settled, now); r != nil {
 		return r
 	}
 	r := &response{kind: k}
-	settled := !k.afterListeners || s.listenersAnswered(now)
 	for _, name := range slices.Sorted(maps.Keys(k.pending)) {
 		s.consider(r, name, settled, now)
 	}
@@ -112,7 +113,7 @@ func (s *session) compose(k *kind, now time.Time) *response {
 	}
 	s.release(r, now)
 	if len(r.resources) == 0 && len(r.removed) == 0 && !k.owed {
-		return s.group(k)
+		return s.group(k, settled, now)
 	}
 	return r
 }
@@ -169,7 +170,14 @@ func (s *session) consider(r *response, name string, settled bool, now time.Time
 		delete(k.pending, name)
 		s.pardon(h, latest)
 		return
-	case !settled && h != nil:
+	}
+	s.choose(r, m, latest, settled, now)
+}
+
+// choose takes a resource into the response, in its latest version or in the one that may be sent, or leaves it marked if none may.
+func (s *session) choose(r *response, m *mark, latest *translator.Resource, settled bool, now time.Time) {
+	k := r.kind
+	if !settled && k.have[latest.Name] != nil {
 		k.blocked = true
 		return
 	}
@@ -181,7 +189,7 @@ func (s *session) consider(r *response, name string, settled bool, now time.Time
 	r.resources = append(r.resources, send)
 	r.since = earlier(r.since, m.since)
 	if send == latest {
-		delete(k.pending, name)
+		delete(k.pending, latest.Name)
 		return
 	}
 	m.asked, m.follow = false, false
@@ -221,11 +229,11 @@ func (s *session) pass(k *kind, m *mark, latest *translator.Resource, now time.T
 	return nil
 }
 
-// impossible tells that a version needs a cluster that the proxy neither has nor will get.
+// impossible tells that a version needs a cluster that has vanished and that the proxy does not have, or not with all that it waits for.
 func (s *session) impossible(r *translator.Resource) bool {
 	clusters := s.kind(resource.ClusterType)
 	for _, n := range r.Needs {
-		if n.Type == resource.ClusterType && s.fleet.get(n) == nil && (clusters == nil || clusters.have[n.Name] == nil) {
+		if n.Type == resource.ClusterType && s.fleet.get(n) == nil && (clusters == nil || clusters.have[n.Name] == nil || s.warmth.cold[n.Name] != nil) {
 			return true
 		}
 	}

@@ -65,6 +65,7 @@ func (s *session) quarantine(k *kind, res *translator.Resource, words string, se
 	s.news = true
 	if n.Type == resource.ClusterType {
 		s.warmth.drop(n.Name)
+		s.foresee(k, n.Name) // A later version may be on its way.
 	} else {
 		s.warmth.settled(n, seq)
 	}
@@ -82,14 +83,17 @@ func (s *session) retryRemovals(r *response) {
 			delete(r.kind.have, name)
 			s.news = true
 		case h.sent == nil:
-			h.sent = h.acked
+			if !r.kind.brings { // Of clusters and listeners Envoy takes removals in spite of a refusal.
+				h.sent = h.acked
+			}
 			r.kind.leaving[name] = time.Unix(0, 0)
 		}
 	}
 }
 
-// group returns a response of the next names that must be sent apart, nil if there are none.
-func (s *session) group(k *kind) *response {
+// group returns a response of the next names that must be sent apart, nil if there are none. What has come to wait for clusters or listeners
+// meanwhile is put back and sent when they are there.
+func (s *session) group(k *kind, settled bool, now time.Time) *response {
 	for len(k.groups) > 0 {
 		r := &response{kind: k}
 		for _, name := range k.groups[0] {
@@ -100,11 +104,9 @@ func (s *session) group(k *kind) *response {
 			if res = s.offered(k, res); res == nil {
 				continue
 			}
-			if m := k.pending[name]; m != nil {
-				r.since = earlier(r.since, m.since)
-				delete(k.pending, name)
-			}
-			r.resources = append(r.resources, res)
+			m := k.mark(name)
+			m.asked = true
+			s.choose(r, m, res, settled, now)
 		}
 		k.groups = k.groups[1:]
 		if len(r.resources) > 0 {

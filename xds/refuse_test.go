@@ -53,6 +53,63 @@ func TestRefusalEndsWhenTheFleetGoesBack(t *testing.T) {
 	}
 }
 
+// Routes that were refused along with others and have moved to a new cluster meanwhile wait for its endpoints.
+func TestNeighbourOfARefusedResourceWaitsForItsNewCluster(t *testing.T) {
+	p := serving(t)
+	p.ask("RDS", "q")
+	p.want("RDS -q")
+	p.ack("RDS")
+	p.publish("RDS q@1 CDS:a", "RDS r@2 CDS:a")
+	p.want("RDS q@1 r@2")
+	p.publish("CDS b@1 EDS:b", "EDS b@1", "RDS r@3 CDS:b")
+	p.want("CDS b@1")
+	p.nack("RDS", "q is broken")
+	p.want()
+	p.ask("EDS", "b")
+	p.want("EDS b@1")
+	p.ack("EDS")
+	p.want("RDS r@3")
+}
+
+// The version after a refused one of a new cluster is waited for as the first would have been.
+func TestNewVersionOfARefusedClusterIsWaitedFor(t *testing.T) {
+	p := serving(t)
+	p.publish("CDS b@1 EDS:b", "EDS b@1")
+	p.want("CDS b@1")
+	p.f.convict("1", "another proxy refused it, too")
+	p.want()
+	p.publish("CDS b@2 EDS:b")
+	p.want()
+	p.nack("CDS", "no")
+	p.publish("RDS r@2 CDS:b")
+	p.want("CDS b@2")
+	p.ask("EDS", "b")
+	p.want("EDS b@1")
+	p.ack("EDS")
+	p.want("RDS r@2")
+}
+
+// Envoy takes removals of clusters although it refuses the response, so a cluster that comes back then is a new one.
+func TestClusterThatComesBackAfterARefusedRemovalIsWaitedFor(t *testing.T) {
+	p := serving(t)
+	p.publish("CDS b@1 EDS:b", "EDS b@1")
+	p.want("CDS b@1")
+	p.ask("EDS", "b")
+	p.settle()
+	p.publish("-CDS:b", "-EDS:b")
+	p.want()
+	p.after(5 * time.Second)
+	p.publish("CDS c@1")
+	p.want("CDS c@1 -b")
+	p.nack("CDS", "c: no")
+	p.publish("CDS b@2 EDS:b", "EDS b@2", "RDS r@2 CDS:b")
+	p.want("CDS b@2", "EDS b@2")
+	p.ack("CDS")
+	p.want()
+	p.ack("EDS")
+	p.want("RDS r@2")
+}
+
 func TestSeveralRefusedResourcesGetTheirOwnWords(t *testing.T) {
 	p := serving(t)
 	p.publish("CDS ns/b@1", "CDS ns/b/2@1", "CDS ns/c@1")

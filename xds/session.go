@@ -89,7 +89,7 @@ type held struct {
 type mark struct {
 	// since is when the oldest unsent change was published; zero if nothing was published.
 	since time.Time
-	// asked: the proxy named it and waits for an answer. follow: something that needs it was sent.
+	// asked: the proxy named it and waits for an answer, or refused a response with it because of others. follow: something that needs it was sent.
 	asked, follow bool
 	// candidate is the version that waits for its clusters. Later versions must not put it off for ever.
 	candidate *translator.Resource

@@ -315,6 +315,25 @@ func TestWaitingVersionOfWhichTheClusterVanishes(t *testing.T) {
 	p.want("RDS r@3")
 }
 
+// A cluster that vanishes before it has endpoints takes with it the version that waits for it, also if the proxy has it by then.
+func TestWaitingVersionOfWhichTheColdClusterVanishes(t *testing.T) {
+	p := serving(t)
+	p.publish("CDS b@1 EDS:b", "EDS b@1", "RDS r@2 CDS:b")
+	p.want("CDS b@1")
+	p.ack("CDS")
+	p.want()
+	p.after(600 * time.Millisecond)
+	p.publish("-CDS:b", "-EDS:b", "CDS c@1 EDS:c", "EDS c@1", "RDS r@3 CDS:c")
+	p.want("CDS c@1")
+	p.ack("CDS")
+	p.after(600 * time.Millisecond)
+	p.want()
+	p.ask("EDS", "c")
+	p.want("EDS c@1")
+	p.ack("EDS")
+	p.want("RDS r@3")
+}
+
 func TestClusterLeavesAfterItsRoutesAndAGrace(t *testing.T) {
 	p := serving(t)
 	p.publish("CDS b@1 EDS:b", "EDS b@1")
