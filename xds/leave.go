@@ -18,9 +18,8 @@ const drainGraces = 12
 // uses is what is named by anything on the proxy.
 type uses struct {
 	names map[translator.Name]bool
-	// all tells that the proxy has a resource of which the content is not known, so that anything may be in use; clusters that it
-	// may name are in use only if something other than a cluster is not known.
-	all, allClusters bool
+	// unknown are the types of which the proxy has a resource with a content that is not known: whatever it may name may be in use.
+	unknown map[string]bool
 }
 
 // vanished notes that a name is not, or no longer, among the fleet's resources.
@@ -81,14 +80,17 @@ func (s *session) inUse(n translator.Name) bool {
 	if s.needed == nil {
 		s.needed = s.gather()
 	}
-	if n.Type == resource.ClusterType {
-		return s.needed.allClusters || s.needed.names[n]
+	for url := range s.needed.unknown {
+		// Nothing names its own type, and a cluster names endpoints and secrets only.
+		if url != n.Type && (url != resource.ClusterType || n.Type == resource.EndpointType || n.Type == resource.SecretType) {
+			return true
+		}
 	}
-	return s.needed.all || s.needed.names[n]
+	return s.needed.names[n]
 }
 
 func (s *session) gather() *uses {
-	u := &uses{names: map[translator.Name]bool{}}
+	u := &uses{names: map[translator.Name]bool{}, unknown: map[string]bool{}}
 	add := func(r *translator.Resource) {
 		if r != nil {
 			for _, n := range r.Needs {
@@ -102,8 +104,7 @@ func (s *session) gather() *uses {
 		}
 		for _, h := range k.have {
 			if h.unknown {
-				u.all = true
-				u.allClusters = u.allClusters || k.url != resource.ClusterType
+				u.unknown[k.url] = true
 			}
 			add(h.acked)
 			if h.sent != h.acked {

@@ -57,7 +57,7 @@ func (s *session) compare(k *kind) {
 		switch {
 		case r == nil || !h.current(r):
 			k.mark(name)
-		case h.unknown:
+		case h.unknown && h.sent == h.acked:
 			h.acked, h.sent, h.unknown = r, r, false
 			s.expectSecrets(r)
 		}

@@ -534,6 +534,45 @@ func TestRestartThenChangeLeavesNothingWaiting(t *testing.T) {
 	p.want("RDS r@1")
 }
 
+// Of a scope from before a restart only the version is known. If its listener has gone, it leaves in its time, and its clusters after it.
+func TestRestartWhileAScopeOutlivesItsListener(t *testing.T) {
+	p := scoped(t)
+	p.reconnect()
+	p.ask("CDS", "a=1", "old=1")
+	p.ask("EDS", "a=1")
+	p.ask("LDS", "l=1", "m=1")
+	p.ask("SRDS", "l/x=1", "m/y=1")
+	p.want("EDS a@1", "LDS -m")
+	p.settle()
+	p.after(59 * time.Second)
+	p.want()
+	p.after(time.Second)
+	p.want("SRDS -m/y")
+	p.after(time.Minute)
+	p.want()
+	p.ack("SRDS")
+	p.want()
+	p.after(5 * time.Second)
+	p.want("CDS -old")
+}
+
+// What was sent and is unanswered is not taken for what the proxy runs, whatever makes the session compare.
+func TestUnansweredIsNotTakenForWhatAnUnknownProxyRuns(t *testing.T) {
+	p := serving(t)
+	p.publish("CDS b@1", "RDS r@2 CDS:b", "-CDS:a")
+	p.reconnect()
+	p.ask("CDS", "a=1", "b=1")
+	p.ask("LDS", "l=1")
+	p.ask("RDS", "r=1")
+	p.want("RDS r@2")
+	p.s.compareAll()
+	p.want()
+	p.nack("RDS", "no")
+	p.want()
+	p.after(time.Minute)
+	p.want()
+}
+
 func TestUnansweredClustersDoNotHoldUpTheNext(t *testing.T) {
 	p := serving(t)
 	p.publish("CDS b@1")
