@@ -26,6 +26,7 @@ type uses struct {
 func (s *session) vanished(r *response, name string, m *mark) {
 	k := r.kind
 	s.foresee(k, name)
+	s.absolve(translator.Name{Type: k.url, Name: name})
 	if m.candidate != nil {
 		s.needed = nil
 	}

@@ -52,6 +52,11 @@ func (s *session) absorb() {
 func (s *session) compare(k *kind) {
 	k.compare = false
 	s.needed = nil
+	for n := range s.refused {
+		if n.Type == k.url && s.fleet.get(n) == nil {
+			s.absolve(n)
+		}
+	}
 	for name, h := range k.have {
 		r := s.fleet.resources[k.url][name]
 		switch {
@@ -134,6 +139,9 @@ func (s *session) turn(k *kind, now time.Time) bool {
 	if len(k.flight) == 0 {
 		return true
 	}
+	if len(k.flight) >= flightLimit {
+		return false
+	}
 	last := k.flight[len(k.flight)-1]
 	if k.lateAnswer && last.seq < s.answered {
 		return true
@@ -198,7 +206,14 @@ func (s *session) choose(r *response, m *mark, latest *translator.Resource, sett
 // pardon forgets a refusal when the fleet has gone back to what the proxy runs, as no acknowledgement will come of it.
 func (s *session) pardon(h *held, latest *translator.Resource) {
 	n := nameOf(latest)
-	if _, was := s.refused[n]; was && h != nil && h.acked != nil && h.acked.Version == latest.Version {
+	if h != nil && h.acked != nil && h.acked.Version == latest.Version {
+		s.absolve(n)
+	}
+}
+
+// absolve forgets a refusal, if there is one.
+func (s *session) absolve(n translator.Name) {
+	if _, was := s.refused[n]; was {
 		delete(s.refused, n)
 		s.news = true
 	}

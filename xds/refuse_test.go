@@ -53,6 +53,18 @@ func TestRefusalEndsWhenTheFleetGoesBack(t *testing.T) {
 	}
 }
 
+func TestRefusalEndsWithItsResource(t *testing.T) {
+	p := serving(t)
+	p.publish("CDS b@1")
+	p.want("CDS b@1")
+	p.nack("CDS", "no")
+	p.wantRefused(map[string]string{"CDS b": "no"})
+	p.want()
+	p.publish("-CDS:b")
+	p.want()
+	p.wantRefused(map[string]string{})
+}
+
 // Routes that were refused along with others and have moved to a new cluster meanwhile wait for its endpoints.
 func TestNeighbourOfARefusedResourceWaitsForItsNewCluster(t *testing.T) {
 	p := serving(t)

@@ -17,6 +17,9 @@ const everything = "*"
 const (
 	typesLimit = 64
 	namesLimit = 1 << 18
+	// flightLimit is the number of responses of a type that may be unanswered. A proxy that has so many gets the next once it answers; an
+	// Envoy that takes its time gets about one a second (limits.warm).
+	flightLimit = 256
 )
 
 // limits are the times that a session goes by.
@@ -214,6 +217,7 @@ func (s *session) forget(k *kind, name string) {
 	delete(k.have, name)
 	delete(k.pending, name)
 	delete(k.leaving, name)
+	s.absolve(translator.Name{Type: k.url, Name: name})
 	delete(s.after, translator.Name{Type: k.url, Name: name})
 	delete(s.trials, translator.Name{Type: k.url, Name: name})
 	delete(s.offers, translator.Name{Type: k.url, Name: name})
@@ -255,10 +259,7 @@ func (s *session) accept(r *response) {
 	for _, res := range r.resources {
 		n := translator.Name{Type: res.Type, Name: res.Name}
 		s.warmth.settled(n, r.seq)
-		if _, was := s.refused[n]; was {
-			delete(s.refused, n)
-			s.news = true
-		}
+		s.absolve(n)
 		h := k.have[res.Name]
 		if h == nil {
 			continue
@@ -278,10 +279,10 @@ func (s *session) accept(r *response) {
 	}
 }
 
-// greedy tells that the proxy asks for more than a stream may.
+// greedy tells that the proxy asks for, or says that it has, more than a stream may.
 func (s *session) greedy() bool {
 	for _, k := range s.kinds {
-		if len(k.names) > namesLimit {
+		if max(len(k.names), len(k.have), len(k.pending)) > namesLimit {
 			return true
 		}
 	}

@@ -573,6 +573,34 @@ func TestUnansweredIsNotTakenForWhatAnUnknownProxyRuns(t *testing.T) {
 	p.want()
 }
 
+// A proxy that reads but never answers is sent so many responses of a type, and the latest version once it answers.
+func TestProxyThatNeverAnswersIsNotSentForEver(t *testing.T) {
+	p := serving(t)
+	sent := 0
+	for v := range 2 * flightLimit {
+		p.publish(fmt.Sprintf("RDS r@%d CDS:a", v+2))
+		sent += len(p.take())
+		p.after(time.Second)
+	}
+	if sent != flightLimit {
+		t.Fatalf("a proxy that never answers was sent %d responses, want %d", sent, flightLimit)
+	}
+	p.ack("RDS")
+	p.want(fmt.Sprintf("RDS r@%d", 2*flightLimit+1))
+}
+
+func TestVersionsOfEarlierStreamsAreCounted(t *testing.T) {
+	p := newScript(t)
+	versions := map[string]string{}
+	for i := range namesLimit + 1 {
+		versions[fmt.Sprint(i)] = "1"
+	}
+	p.s.request(&discovery.DeltaDiscoveryRequest{TypeUrl: short["EDS"], InitialResourceVersions: versions}, p.now)
+	if !p.s.greedy() {
+		t.Errorf("a proxy that says it has %d endpoints may go on, want it turned away", len(versions))
+	}
+}
+
 func TestUnansweredClustersDoNotHoldUpTheNext(t *testing.T) {
 	p := serving(t)
 	p.publish("CDS b@1")

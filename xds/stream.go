@@ -140,7 +140,7 @@ func (s *Server) take(st *stream, req *discovery.DeltaDiscoveryRequest) error {
 	greedy := st.session.greedy()
 	f.mu.Unlock()
 	if greedy {
-		return status.Errorf(codes.ResourceExhausted, "the stream subscribes to more than %d names of a type, or to more than %d types", namesLimit, typesLimit)
+		return status.Errorf(codes.ResourceExhausted, "the stream subscribes to, or has, more than %d names of a type, or subscribes to more than %d types", namesLimit, typesLimit)
 	}
 	if answered != nil {
 		s.metrics.answer(answered, req.GetErrorDetail() != nil, now)
