@@ -8,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"gatehouse/policies/verdict"
 	"gatehouse/translator/flow"
 )
 
@@ -16,8 +17,15 @@ import (
 // clients. It is answered with 421, upon which the client sends it over a connection of its own (RFC 9110, section 15.5.20). Gateways with
 // scoped routes cannot tell, and answer 404.
 
-// A rival is another listener that has a claim on hosts of this one: the two have the same port, and the other is served or would be if
-// nothing were missing. What belongs to a listener that is not served is left to nobody: it may ask more of its clients.
+// A rival is another listener that has a claim on hosts of this one: the two share a port. What belongs to a listener that is not served is left
+// to nobody: it may ask more of its clients (docs/decisions/014-hosts-of-broken-listeners.md).
+
+// onPort tells that the listener has its hostname on its port, whether it is served or not. One that the port's protocol rules out has none; one with
+// the hostname of another has no less than that one.
+func (l *listenerRow) onPort() bool {
+	conflicts := about(l.Problems, string(gwapiv1.ListenerConditionConflicted), string(l.Spec.Name))
+	return l.claims() && !slices.ContainsFunc(conflicts, func(p verdict.Problem) bool { return p.Reason != string(gwapiv1.ListenerReasonHostnameConflict) })
+}
 
 // rivalKey finds the rivals of a listener that have the hostname.
 func (l *listenerRow) rivalKey(hostname string) string {
@@ -30,17 +38,17 @@ func (l *listenerRow) rivalKey(hostname string) string {
 // coveredKey finds the rivals of a listener with TLS whose hostname is covered by the given one.
 func (l *listenerRow) coveredKey(hostname string) string { return sniKey(l) + "|below|" + hostname }
 
-// sniKey finds all listeners of a port that begin with a TLS handshake and have no conflict.
+// sniKey finds all listeners that share a port and begin with a TLS handshake.
 func sniKey(l *listenerRow) string { return "sni|" + l.portKey() }
 
 // rivalKeys are those by which the rivals of others are found.
 func rivalKeys(_ string, l *listenerRow) []string {
-	var keys []string
-	if l.Serves {
-		keys = append(keys, l.portKey()+"|"+l.hostname())
+	if !l.onPort() {
+		return nil
 	}
-	if port := servedBySNI("", l); len(port) > 0 {
-		keys = append(keys, port[0], l.rivalKey(l.hostname()))
+	keys := []string{l.rivalKey(l.hostname())}
+	if l.protocol().sni {
+		keys = append(keys, sniKey(l))
 		for _, pattern := range append(covering(l.hostname()), anyHost) {
 			keys = append(keys, l.coveredKey(pattern))
 		}
@@ -53,9 +61,9 @@ func rivalKeys(_ string, l *listenerRow) []string {
 // for hosts of nobody.
 const maxForeign = 64
 
-// servedBySNI finds the port of a listener that counts.
-func servedBySNI(_ string, l *listenerRow) []string {
-	if conflicts := about(l.Problems, string(gwapiv1.ListenerConditionConflicted), string(l.Spec.Name)); !l.protocol().sni || len(conflicts) > 0 {
+// sharedBySNI finds the port of a listener that counts.
+func sharedBySNI(_ string, l *listenerRow) []string {
+	if !l.protocol().sni || !l.onPort() {
 		return nil
 	}
 	return []string{sniKey(l)}
@@ -136,7 +144,7 @@ func (t *Tables) overlapping(r *flow.Read, l *listenerRow) *metav1.Condition {
 	}
 	var names []string
 	for _, o := range t.overlapped(r, l) {
-		if o.Key != l.Key && o.Value.Spec.Protocol == gwapiv1.HTTPSProtocolType { // Protocol TLS has no requests.
+		if o.Value.hostname() != l.hostname() && o.Value.Spec.Protocol == gwapiv1.HTTPSProtocolType { // Protocol TLS has no requests.
 			names = append(names, l.nameBeside(o.Value.entryRow))
 		}
 	}

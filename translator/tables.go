@@ -143,7 +143,7 @@ func (t *Tables) declareListeners() {
 	t.listeners = flow.Derive(judged, "listeners", (*listenerRow).equal, t.withhold)
 	t.listenersByPort = flow.NewIndex(t.listeners, "served listeners by port", servedPort)
 	t.rivalsByHost = flow.NewIndex(t.listeners, "rivals by host", rivalKeys)
-	t.crowdedPorts = flow.Group(flow.NewIndex(t.listeners, "listeners by port with TLS", servedBySNI), "crowded ports", flow.Same[bool], crowded)
+	t.crowdedPorts = flow.Group(flow.NewIndex(t.listeners, "listeners by port with TLS", sharedBySNI), "crowded ports", flow.Same[bool], crowded)
 	t.ports = flow.Group(t.listenersByPort, "ports", flow.Same[portRow], t.port)
 	t.portsByFleet = flow.NewIndex(t.ports, "ports by fleet", func(_ string, p portRow) []string { return []string{p.Fleet} })
 }
@@ -187,7 +187,7 @@ func (t *Tables) declareResources() {
 		config, _ := splitLast(key)
 		return []string{config}
 	})
-	t.routeConfigs = flow.Group(flow.NewIndex(t.listeners, "listeners by route configuration", servedConfig), "route configurations", equalResources, t.routeConfig)
+	t.routeConfigs = flow.Group(flow.NewIndex(t.listeners, "listeners by route configuration", sharedConfig), "route configurations", equalResources, t.routeConfig)
 	t.clusters = flow.Group(flow.NewIndex(t.bindings, "bindings by cluster", boundClusters), "clusters", (*clusterRow).equal, t.cluster)
 	t.assignments = flow.Derive(t.clusters, "endpoints", equalResources, t.endpoints)
 	t.clusterSecrets = flow.Group(flow.NewIndex(t.clusters, "clusters by secret", clusterSecrets), "secrets of clusters", equalResources, t.clusterSecret)
@@ -224,8 +224,8 @@ func servedPort(_ string, l *listenerRow) []string {
 	return []string{l.portKey()}
 }
 
-func servedConfig(_ string, l *listenerRow) []string {
-	if !l.Serves || l.protocol().layer4 {
+func sharedConfig(_ string, l *listenerRow) []string {
+	if !l.onPort() || l.protocol().layer4 {
 		return nil
 	}
 	return []string{configKey(l)}

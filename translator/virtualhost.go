@@ -74,12 +74,14 @@ func routeConfigHead(name string) *routev3.RouteConfiguration {
 	return &routev3.RouteConfiguration{Name: name, IgnorePortInHostMatching: true, ValidateClusters: wrapperspb.Bool(false)}
 }
 
-// routeConfig is a route configuration: the bytes of its virtual hosts, one after the other. Scopes stand for it where there are some.
+// routeConfig is a route configuration: the bytes of its virtual hosts, one after the other. Scopes stand for it where there are some. Members
+// are the listeners whose hosts it has, served or not.
 func (t *Tables) routeConfig(r *flow.Read, key string, members []flow.Row[*listenerRow]) (*Resource, bool) {
-	if members[0].Value.Gateway.Scoped {
+	served := slices.DeleteFunc(slices.Clone(members), func(l flow.Row[*listenerRow]) bool { return !l.Value.Serves })
+	if len(served) == 0 || served[0].Value.Gateway.Scoped {
 		return nil, false
 	}
-	name := first(members).Key
+	name := first(served).Key
 	head := encode(routeConfigHead(name))
 	digest := sha256.New()
 	digest.Write(head)
@@ -93,7 +95,7 @@ func (t *Tables) routeConfig(r *flow.Read, key string, members []flow.Row[*liste
 		pieces = append(pieces, appendMessage(nil, fieldVirtualHosts, virtualHostHead(name, host)))
 		digest.Write([]byte(host))
 	}
-	for _, foreign := range t.misdirected(r, members[0].Value, hosts) {
+	for _, foreign := range t.misdirected(r, served[0].Value, hosts) {
 		pieces = append(pieces, appendMessage(nil, fieldVirtualHosts, foreign))
 		digest.Write(foreign)
 	}
@@ -104,7 +106,7 @@ func (t *Tables) routeConfig(r *flow.Read, key string, members []flow.Row[*liste
 	return &Resource{Type: typeRoutes, Name: name, Version: hex.EncodeToString(digest.Sum(nil)[:16]), Pieces: pieces, Needs: needs}, true
 }
 
-// unserved are the hostnames of listeners to which no route of theirs is attached. They answer 404; without a virtual host of
+// unserved are the hostnames of listeners that serve no route for them. They answer 404; without a virtual host of
 // their own a wider listener of the port would answer.
 func unserved(members []flow.Row[*listenerRow], hosts []flow.Row[*virtualHostRow]) []string {
 	if len(members) < 2 {
