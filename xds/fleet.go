@@ -25,6 +25,8 @@ type fleet struct {
 	streams   map[*stream]struct{}
 	// guilty are the parts of resources that proxies of the fleet have refused, by hash, with Envoy's words.
 	guilty map[string]string
+	// convicted counts all that have ever been among the guilty.
+	convicted int
 }
 
 // batch is what one publication changed.

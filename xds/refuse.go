@@ -61,7 +61,7 @@ func (s *session) quarantine(k *kind, res *translator.Resource, words string, se
 	} else {
 		h.sent = h.acked
 	}
-	s.refused[n] = refusal{version: res.Version, words: words}
+	s.refused[n] = refusal{version: res.Version, words: brief(words)}
 	s.news = true
 	if n.Type == resource.ClusterType {
 		s.warmth.drop(n.Name)
@@ -123,6 +123,17 @@ func words(message string) string {
 		message, _, _ = strings.Cut(message, dump)
 	}
 	return strings.TrimRight(message, ": \n\t")
+}
+
+// briefLimit is how much is kept of what Envoy says of one resource, in bytes.
+const briefLimit = 4096
+
+// brief is the beginning of a message.
+func brief(message string) string {
+	if len(message) <= briefLimit {
+		return message
+	}
+	return strings.ToValidUTF8(message[:briefLimit], "") + "…"
 }
 
 // blame finds which of the names a message of Envoy is about, with the part of the message that is about each.

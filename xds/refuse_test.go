@@ -1,9 +1,11 @@
 package xds
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -99,6 +101,23 @@ func TestNewVersionOfARefusedClusterIsWaitedFor(t *testing.T) {
 	p.want("EDS b@1")
 	p.ack("EDS")
 	p.want("RDS r@2")
+}
+
+// What was refused once and has gone makes room for what is refused now.
+func TestRefusedPartsOfThePastAreForgotten(t *testing.T) {
+	p := serving(t)
+	p.publish("CDS b@bad EDS:b", "CDS c@worse EDS:c")
+	p.f.convict("bad", "")
+	for i := range guiltyLimit - 1 {
+		p.f.convict(fmt.Sprint("gone ", i), "")
+	}
+	p.f.convict("worse", strings.Repeat("ü", briefLimit))
+	if words, noted := p.f.guilty["worse"]; !noted || len(words) > briefLimit+len("…") || !utf8.ValidString(words) {
+		t.Errorf("of %d refused parts the last is noted: %t, in %d bytes", len(p.f.guilty), noted, len(words))
+	}
+	if _, noted := p.f.guilty["bad"]; !noted || len(p.f.guilty) != 2 {
+		t.Errorf("%d refused parts are noted, want the two that the fleet has; the first: %t", len(p.f.guilty), noted)
+	}
 }
 
 // Envoy takes removals of clusters although it refuses the response, so a cluster that comes back then is a new one.

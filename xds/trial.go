@@ -10,8 +10,9 @@ import (
 	"gatehouse/translator"
 )
 
-// guiltyLimit bounds what a fleet remembers of refused parts. If there are more, something else is wrong.
-const guiltyLimit = 1024
+// guiltyLimit bounds what a fleet remembers of refused parts: when there are more, those that its resources do not have any more are forgotten. If
+// they all have, something else is wrong.
+const guiltyLimit = 4096
 
 // trial finds out which parts of a resource the proxy refuses, by sending the resource with some of them at a time. What is not sent yet stays
 // on the proxy as it was.
@@ -24,25 +25,54 @@ type trial struct {
 
 // offer is what is sent in place of a resource, and what that was concluded from.
 type offer struct {
-	raw, acked     *translator.Resource
-	guilty, trials int
-	out            *translator.Resource
+	raw, acked        *translator.Resource
+	convicted, trials int
+	out               *translator.Resource
 }
 
 // convict notes that the fleet's proxies refuse a part, in the words of the first that did. It stays noted, so that no proxy of the fleet
 // gets the same bytes again; once its owner changes, its bytes are others.
 func (f *fleet) convict(hash, words string) {
-	if _, known := f.guilty[hash]; known || len(f.guilty) >= guiltyLimit {
+	if _, known := f.guilty[hash]; known {
 		return
 	}
-	guilty := map[string]string{hash: words}
-	maps.Copy(guilty, f.guilty) // A new map, since reports hold the one before.
+	guilty := maps.Clone(f.guilty) // A new map, since reports hold the one before.
+	if len(guilty) >= guiltyLimit {
+		met := f.parts()
+		maps.DeleteFunc(guilty, func(hash, _ string) bool { return !met[hash] })
+	}
+	if len(guilty) >= guiltyLimit {
+		return
+	}
+	if guilty == nil {
+		guilty = map[string]string{}
+	}
+	guilty[hash] = brief(words)
 	f.guilty = guilty
+	f.convicted++
 	for s := range f.streams {
 		s.session.news = true
 		s.session.compareAll()
 		s.wake()
 	}
+}
+
+// parts are the hashes of all that proxies of the fleet could refuse now.
+func (f *fleet) parts() map[string]bool {
+	met := map[string]bool{}
+	for url, resources := range f.resources {
+		for _, r := range resources {
+			switch url {
+			case resource.ClusterType, resource.SecretType:
+				met[r.Version] = true
+			case resource.RouteType, resource.ScopedRouteType, resource.ListenerType:
+				for _, p := range r.Parts() {
+					met[p.Hash] = true
+				}
+			}
+		}
+	}
+	return met
 }
 
 // judge looks for the part of a refused resource that the proxy means: one that it has not taken before. If several come into question and
@@ -196,7 +226,7 @@ func (s *session) trim(raw *translator.Resource, h *held, t *trial) *translator.
 		acked = h.acked
 	}
 	n := nameOf(raw)
-	if o := s.offers[n]; o.raw == raw && o.acked == acked && o.guilty == len(s.fleet.guilty) && o.trials == s.tried {
+	if o := s.offers[n]; o.raw == raw && o.acked == acked && o.convicted == s.fleet.convicted && o.trials == s.tried {
 		return o.out
 	}
 	group := map[string]bool{}
@@ -211,6 +241,6 @@ func (s *session) trim(raw *translator.Resource, h *held, t *trial) *translator.
 		}
 		return t == nil || t.good[hash] || group[hash]
 	}, acked)
-	s.offers[n] = offer{raw: raw, acked: acked, guilty: len(s.fleet.guilty), trials: s.tried, out: out}
+	s.offers[n] = offer{raw: raw, acked: acked, convicted: s.fleet.convicted, trials: s.tried, out: out}
 	return out
 }
