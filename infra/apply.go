@@ -52,7 +52,7 @@ type Applier struct {
 type state struct {
 	// req is what is required; nil means nothing, so that the fleet is to go.
 	req *translator.Requirement
-	// applied is what was last applied, by object.
+	// applied is what was last applied, by object, whether that succeeded or not. It may exist before the cache shows it.
 	applied map[object]mark
 	// tidy tells that nothing but the objects of applied exists.
 	tidy bool
@@ -60,7 +60,7 @@ type state struct {
 
 // object names an object of a fleet.
 type object struct {
-	kind, namespace, name string
+	apiVersion, kind, namespace, name string
 }
 
 // New returns an Applier that does nothing before Start.
@@ -240,7 +240,8 @@ func (a *Applier) remove(ctx context.Context, key string, s *state) error {
 }
 
 func nameOf(o client.Object) object {
-	return object{o.GetObjectKind().GroupVersionKind().Kind, o.GetNamespace(), o.GetName()}
+	apiVersion, kind := o.GetObjectKind().GroupVersionKind().ToAPIVersionAndKind()
+	return object{apiVersion, kind, o.GetNamespace(), o.GetName()}
 }
 
 func (o object) String() string { return fmt.Sprintf("%s %s/%s", o.kind, o.namespace, o.name) }

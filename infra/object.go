@@ -53,6 +53,7 @@ func (a *Applier) apply(ctx context.Context, key string, s *state, desired clien
 			return live, nil
 		}
 	}
+	s.applied[name] = mark{} // The API server may store it and fail to say so.
 	applied, err := a.send(ctx, desired)
 	if err != nil {
 		return nil, err
@@ -82,16 +83,26 @@ func available(o client.Object) bool {
 
 // free asks the API server itself whether the object's name may be taken.
 func (a *Applier) free(ctx context.Context, key string, desired client.Object) (bool, error) {
-	live := &unstructured.Unstructured{}
-	live.SetGroupVersionKind(desired.GetObjectKind().GroupVersionKind())
-	err := a.client.Get(ctx, client.ObjectKeyFromObject(desired), live)
-	switch {
-	case apierrors.IsNotFound(err):
-		return true, nil
-	case err != nil:
-		return false, fmt.Errorf("reading %s: %w", nameOf(desired), err)
+	live, err := a.live(ctx, nameOf(desired))
+	if err != nil || live == nil {
+		return err == nil, err
 	}
 	return mayTake(key, live, nameOf(desired))
+}
+
+// live reads an object from the API server itself; nil if there is none.
+func (a *Applier) live(ctx context.Context, name object) (client.Object, error) {
+	live := &unstructured.Unstructured{}
+	live.SetAPIVersion(name.apiVersion)
+	live.SetKind(name.kind)
+	err := a.client.Get(ctx, client.ObjectKey{Namespace: name.namespace, Name: name.name}, live)
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("reading %s: %w", name, err)
+	}
+	return live, nil
 }
 
 // errTaken is of an object whose name the fleet needs, and that is another's.
@@ -177,27 +188,50 @@ func kinds() []client.ObjectList {
 
 // prune deletes the objects of the fleet that are not wanted.
 func (a *Applier) prune(ctx context.Context, key string, s *state, wanted map[object]bool) error {
-	var failed []error
 	found, err := a.list(ctx, client.MatchingLabels(ownerLabelsOf(key)))
-	if err != nil {
-		failed = append(failed, err)
-	}
+	failed := []error{err}
+	listed := map[object]bool{}
 	for _, o := range found {
 		name := nameOf(o)
-		if wanted[name] {
-			continue
+		listed[name] = true
+		if !wanted[name] {
+			failed = append(failed, a.delete(ctx, key, s, o))
 		}
-		uid := o.GetUID()
-		err := a.client.Delete(ctx, o, client.Preconditions{UID: &uid}, client.PropagationPolicy("Background"))
-		if err != nil && !apierrors.IsNotFound(err) {
-			failed = append(failed, fmt.Errorf("deleting %s: %w", name, err))
-			continue
-		}
-		delete(s.applied, name)
-		a.log.Info("deleted", "gateway", key, "object", name.String())
 	}
-	s.tidy = len(failed) == 0
-	return errors.Join(failed...)
+	for name := range s.applied {
+		if !wanted[name] && !listed[name] {
+			failed = append(failed, a.deleteUnlisted(ctx, key, s, name))
+		}
+	}
+	err = errors.Join(failed...)
+	s.tidy = err == nil
+	return err
+}
+
+func (a *Applier) delete(ctx context.Context, key string, s *state, o client.Object) error {
+	name, uid := nameOf(o), o.GetUID()
+	err := a.client.Delete(ctx, o, client.Preconditions{UID: &uid}, client.PropagationPolicy("Background"))
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("deleting %s: %w", name, err)
+	}
+	delete(s.applied, name)
+	a.log.Info("deleted", "gateway", key, "object", name.String())
+	return nil
+}
+
+// deleteUnlisted deletes an object that was applied so shortly before that the cache does not show it yet, if it is still the Gateway's.
+func (a *Applier) deleteUnlisted(ctx context.Context, key string, s *state, name object) error {
+	live, err := a.live(ctx, name)
+	if err != nil {
+		return err
+	}
+	if live != nil {
+		if owner, owned := envoyproxy.KeyOf(live); owned && byLabels(owner) == byLabels(key) {
+			return a.delete(ctx, key, s, live)
+		}
+	}
+	delete(s.applied, name)
+	return nil
 }
 
 // list finds objects of fleets.
