@@ -61,10 +61,13 @@ type levels struct {
 }
 
 // of is the level of a namespace, and a warning if its label is not a level. Cluster-scoped objects, and namespaces that cannot be
-// read, have the level of the installation.
+// read, have the level of the installation. The self-test is denied even if that denies nothing, since namespaces may be stricter.
 func (l levels) of(ctx context.Context, namespace string) (Level, string) {
-	if namespace == "" {
+	switch namespace {
+	case "":
 		return l.fallback, ""
+	case selfTestName:
+		return LevelEnforce, ""
 	}
 	ns := &corev1.Namespace{}
 	if err := l.namespaces.Get(ctx, client.ObjectKey{Name: namespace}, ns); client.IgnoreNotFound(err) != nil {

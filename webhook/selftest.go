@@ -30,7 +30,7 @@ const (
 	selfTestLimit = 5 * time.Second
 )
 
-// knownBad is a policy that can never work. Its namespace does not exist, so that no label there can let it pass.
+// knownBad is a policy that can never work. Its namespace is judged at level enforce, whatever holds elsewhere.
 const knownBad = `{"apiVersion":"gateway.envoyproxy.io/v1alpha1","kind":"SecurityPolicy",
 "metadata":{"name":"gatehouse-self-test","namespace":"gatehouse-self-test"},
 "spec":{"targetRefs":[{"group":"gateway.networking.k8s.io","kind":"Gateway","name":"gatehouse-self-test"}],
