@@ -109,16 +109,24 @@ type Logging struct {
 // LogComponent is a part of the control plane, by the names that Envoy Gateway gives them.
 type LogComponent string
 
-// The parts of the control plane that have a level of their own. LogDefault stands for all that are not named.
+// The parts of the control plane that have a level of their own.
 const (
-	LogDefault         LogComponent = "default"
-	LogProvider        LogComponent = "provider"
-	LogGatewayAPI      LogComponent = "gateway-api"
-	LogXDSTranslator   LogComponent = "xds-translator"
-	LogXDSServer       LogComponent = "xds-server"
-	LogXDS             LogComponent = "xds"
-	LogInfrastructure  LogComponent = "infrastructure"
+	// LogDefault stands for all that are not named.
+	LogDefault LogComponent = "default"
+	// LogProvider watches kinds, writes status, keeps certificates, and talks with other replicas.
+	LogProvider LogComponent = "provider"
+	// LogGatewayAPI and LogXDSTranslator are one here, the translation of objects; the level that logs more holds.
+	LogGatewayAPI    LogComponent = "gateway-api"
+	LogXDSTranslator LogComponent = "xds-translator"
+	// LogXDS and LogXDSServer are one here, the delivery to Envoys; the level that logs more holds.
+	LogXDS       LogComponent = "xds"
+	LogXDSServer LogComponent = "xds-server"
+	// LogInfrastructure makes the objects that run Envoys.
+	LogInfrastructure LogComponent = "infrastructure"
+	// LogGlobalRateLimit has nothing to log.
 	LogGlobalRateLimit LogComponent = "global-ratelimit"
+	// LogWebhook is admission. Envoy Gateway has no such component.
+	LogWebhook LogComponent = "webhook"
 )
 
 // LogLevel is how much is logged; each level includes those after it.
@@ -164,14 +172,6 @@ func Load(file string) (*EnvoyGateway, error) {
 		return nil, fmt.Errorf("configuration %s: %w", file, err)
 	}
 	return c, nil
-}
-
-// LevelOf returns the log level of a component: its own, or else the default one.
-func (l *Logging) LevelOf(component LogComponent) LogLevel {
-	if level, ok := l.Level[component]; ok {
-		return level
-	}
-	return l.Level[LogDefault]
 }
 
 // Times returns the durations of a validated configuration.

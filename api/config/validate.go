@@ -88,7 +88,7 @@ func (l *Logging) validate(path *field.Path) field.ErrorList {
 	for _, component := range components {
 		at := path.Child("level").Key(component)
 		errs = append(errs, oneOf(at, LogComponent(component),
-			LogDefault, LogProvider, LogGatewayAPI, LogXDSTranslator, LogXDSServer, LogXDS, LogInfrastructure, LogGlobalRateLimit)...)
+			LogDefault, LogProvider, LogGatewayAPI, LogXDSTranslator, LogXDSServer, LogXDS, LogInfrastructure, LogGlobalRateLimit, LogWebhook)...)
 		errs = append(errs, oneOf(at, l.Level[LogComponent(component)],
 			LogLevelDebug, LogLevelInfo, LogLevelWarn, LogLevelError)...)
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -55,7 +56,7 @@ type plane struct {
 }
 
 func newPlane(ctx context.Context, c *config.EnvoyGateway, in installation, o serveOptions) (*plane, error) {
-	log := newLogger(&c.Logging)
+	log := newLogger(os.Stderr, &c.Logging)
 	ctrl.SetLogger(log)
 	restConfig, err := ctrl.GetConfig()
 	if err != nil {
