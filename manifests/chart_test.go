@@ -159,7 +159,7 @@ func TestQuickstart(t *testing.T) {
 	}
 }
 
-// TestRoleCoversWhatIsWatched expects the right to read every kind that the translation reads, without which the control
+// TestRoleCoversWhatIsWatched expects the right to read every kind that the translation reads, and nodes, without which the control
 // plane would wait for ever.
 func TestRoleCoversWhatIsWatched(t *testing.T) {
 	var watched []rbacv1.PolicyRule
@@ -169,7 +169,7 @@ func TestRoleCoversWhatIsWatched(t *testing.T) {
 		}
 	}
 	scheme := kube.NewScheme()
-	for _, kind := range kube.Kinds() {
+	for _, kind := range append(kube.Kinds(), kube.Kind{Object: &corev1.Node{}}) {
 		gvks, _, err := scheme.ObjectKinds(kind.Object)
 		if err != nil {
 			t.Fatal(err)

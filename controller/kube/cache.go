@@ -16,7 +16,7 @@ import (
 
 // CacheOptions keep the caches small: managed fields are dropped, and of the kinds that fleets are made of only the objects of fleets
 // are held, where the control plane may read them. ConfigMaps are read everywhere, and of those that are of no fleet only what can be referred
-// to is held. Of CRDs the names alone are held.
+// to is held, and likewise of Secrets. Of CRDs the names alone are held, and of Nodes the addresses.
 func CacheOptions(namespace string, deploy config.DeployType) cache.Options {
 	ofFleets := cache.ByObject{Label: ownedByGateways()}
 	if deploy != config.DeployGatewayNamespace {
@@ -30,6 +30,7 @@ func CacheOptions(namespace string, deploy config.DeployType) cache.Options {
 			definitions():        {Transform: nameOnly},
 			&appsv1.Deployment{}: ofFleets, &appsv1.DaemonSet{}: ofFleets, &corev1.ServiceAccount{}: ofFleets,
 			&corev1.ConfigMap{}: {Transform: onlyAuthorities},
+			&corev1.Node{}:      {Transform: onlyAddresses},
 		},
 	}
 }
@@ -64,6 +65,18 @@ func onlyAuthorities(o any) (any, error) {
 		kept.BinaryData = map[string][]byte{translator.AuthoritiesKey: data}
 	}
 	return kept, nil
+}
+
+// onlyAddresses leaves of a Node where it is reached.
+func onlyAddresses(o any) (any, error) {
+	n, ok := o.(*corev1.Node)
+	if !ok {
+		return o, nil
+	}
+	return &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{Name: n.Name, UID: n.UID, ResourceVersion: n.ResourceVersion},
+		Status:     corev1.NodeStatus{Addresses: n.Status.Addresses},
+	}, nil
 }
 
 func ownedByGateways() labels.Selector {

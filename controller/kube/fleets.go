@@ -32,6 +32,8 @@ type Fleets struct {
 	mu sync.Mutex
 	// failures tell why the objects of a fleet cannot be made, by Gateway.
 	failures map[string]string
+	// atNodes are the Gateways whose fleets are reached at the cluster's nodes.
+	atNodes map[string]bool
 }
 
 // Watch returns once the fleets that exist have been reported.
@@ -44,6 +46,9 @@ func (f *Fleets) Watch(ctx context.Context, c cache.Cache) error {
 			return fmt.Errorf("watch %T: %w", kind, err)
 		}
 		informers = append(informers, informer)
+	}
+	if err := f.watchNodes(ctx, c); err != nil {
+		return err
 	}
 	for _, informer := range informers {
 		registration, err := informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
@@ -110,7 +115,7 @@ func (f *Fleets) put(ctx context.Context, gateway string) {
 }
 
 // report reads a fleet's state from the caches. While a fleet moves from one Deployment or DaemonSet to another, the proxies of both
-// count.
+// count. f.mu is held.
 func (f *Fleets) report(ctx context.Context, gateway string) (translator.Fleet, error) {
 	namespace, name, _ := strings.Cut(gateway, "/")
 	of := client.MatchingLabels(envoyproxy.OwnerLabels(namespace, name))
@@ -137,11 +142,21 @@ func (f *Fleets) report(ctx context.Context, gateway string) (translator.Fleet, 
 			fleet.Desired += d.Status.DesiredNumberScheduled
 		}
 	}
+	delete(f.atNodes, gateway)
 	for i := range services.Items {
-		if s := &services.Items[i]; f.owned(s) {
-			fleet.Addresses = append(fleet.Addresses, addresses(s)...)
-			fleet.Static = append(fleet.Static, static(s)...)
+		s := &services.Items[i]
+		if !f.owned(s) {
+			continue
 		}
+		found := addresses(s)
+		if s.Spec.Type == corev1.ServiceTypeNodePort && len(found) == 0 {
+			var err error
+			if found, err = f.nodeAddresses(ctx, gateway, s.Spec.IPFamilies); err != nil {
+				return fleet, err
+			}
+		}
+		fleet.Addresses = append(fleet.Addresses, found...)
+		fleet.Static = append(fleet.Static, static(s)...)
 	}
 	return fleet, nil
 }
