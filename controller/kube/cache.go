@@ -30,6 +30,7 @@ func CacheOptions(namespace string, deploy config.DeployType) cache.Options {
 			definitions():        {Transform: nameOnly},
 			&appsv1.Deployment{}: ofFleets, &appsv1.DaemonSet{}: ofFleets, &corev1.ServiceAccount{}: ofFleets,
 			&corev1.ConfigMap{}: {Transform: onlyAuthorities},
+			&corev1.Secret{}:    {Transform: onlyCertificates},
 			&corev1.Node{}:      {Transform: onlyAddresses},
 		},
 	}
@@ -55,9 +56,7 @@ func onlyAuthorities(o any) (any, error) {
 		c.ManagedFields = nil
 		return c, nil
 	}
-	kept := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
-		Namespace: c.Namespace, Name: c.Name, UID: c.UID, ResourceVersion: c.ResourceVersion, CreationTimestamp: c.CreationTimestamp,
-	}}
+	kept := &corev1.ConfigMap{ObjectMeta: identity(c)}
 	if text, ok := c.Data[translator.AuthoritiesKey]; ok {
 		kept.Data = map[string]string{translator.AuthoritiesKey: text}
 	}
@@ -65,6 +64,31 @@ func onlyAuthorities(o any) (any, error) {
 		kept.BinaryData = map[string][]byte{translator.AuthoritiesKey: data}
 	}
 	return kept, nil
+}
+
+// onlyCertificates leaves of a Secret its type and what may be a certificate, a key or a CA. Those in which Helm keeps its releases have up to 1 MiB.
+func onlyCertificates(o any) (any, error) {
+	s, ok := o.(*corev1.Secret)
+	if !ok {
+		return o, nil
+	}
+	kept := &corev1.Secret{ObjectMeta: identity(s), Type: s.Type}
+	for _, key := range []string{corev1.TLSCertKey, corev1.TLSPrivateKeyKey, translator.AuthoritiesKey} {
+		if data, ok := s.Data[key]; ok {
+			if kept.Data == nil {
+				kept.Data = map[string][]byte{}
+			}
+			kept.Data[key] = data
+		}
+	}
+	return kept, nil
+}
+
+// identity is what is held of an object's metadata if nothing else of it matters.
+func identity(o client.Object) metav1.ObjectMeta {
+	return metav1.ObjectMeta{
+		Namespace: o.GetNamespace(), Name: o.GetName(), UID: o.GetUID(), ResourceVersion: o.GetResourceVersion(), CreationTimestamp: o.GetCreationTimestamp(),
+	}
 }
 
 // onlyAddresses leaves of a Node where it is reached.

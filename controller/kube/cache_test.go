@@ -28,3 +28,18 @@ func TestOnlyAuthoritiesAreHeld(t *testing.T) {
 		t.Errorf("what is held of a fleet's ConfigMap, %v (-want +got):\n%s", err, cmp.Diff(own, kept))
 	}
 }
+
+func TestOnlyCertificatesAreHeld(t *testing.T) {
+	meta := metav1.ObjectMeta{Namespace: "n", Name: "s", UID: "u", ResourceVersion: "7"}
+	certificate := &corev1.Secret{ObjectMeta: meta, Type: corev1.SecretTypeTLS, Data: map[string][]byte{"tls.crt": []byte("c"), "tls.key": []byte("k"), "ca.crt": []byte("a")}}
+	whole := certificate.DeepCopy()
+	whole.Data["keystore.jks"] = []byte("large")
+	whole.Annotations = map[string]string{"kubectl.kubernetes.io/last-applied-configuration": "the key once more"}
+	release := &corev1.Secret{ObjectMeta: meta, Type: "helm.sh/release.v1", Data: map[string][]byte{"release": []byte("large")}}
+	for given, want := range map[*corev1.Secret]*corev1.Secret{whole: certificate, release: {ObjectMeta: meta, Type: release.Type}} {
+		kept, err := onlyCertificates(given)
+		if diff := cmp.Diff(want, kept); err != nil || diff != "" {
+			t.Errorf("what is held of a Secret of type %s, %v (-want +got):\n%s", given.Type, err, diff)
+		}
+	}
+}
