@@ -142,15 +142,26 @@ const (
 
 // ExtensionAPIs switches kinds on that are off by default, since they let who may write them reach beyond their namespace.
 type ExtensionAPIs struct {
-	// EnableBackend lets routes refer to kind Backend. Default: false.
+	// EnableBackend is accepted but has no effect yet: kind Backend is not served. Default: false.
 	EnableBackend bool `json:"enableBackend,omitempty"`
 
-	// EnableEnvoyPatchPolicy honours kind EnvoyPatchPolicy. Default: false.
+	// EnableEnvoyPatchPolicy is accepted but has no effect yet: kind EnvoyPatchPolicy is not served. Default: false.
 	EnableEnvoyPatchPolicy bool `json:"enableEnvoyPatchPolicy,omitempty"`
 
 	// EnableExternalName lets routes refer to Services of type ExternalName, whose names Envoy resolves. Envoy Gateway has no such
 	// field. Who may write Services can then have Envoy call any host that it can reach. Default: false.
 	EnableExternalName bool `json:"enableExternalName,omitempty"`
+}
+
+// WithoutEffect are the fields that are set and not served yet.
+func (e *ExtensionAPIs) WithoutEffect() (fields []string) {
+	if e.EnableBackend {
+		fields = append(fields, "extensionApis.enableBackend")
+	}
+	if e.EnableEnvoyPatchPolicy {
+		fields = append(fields, "extensionApis.enableEnvoyPatchPolicy")
+	}
+	return fields
 }
 
 // Default returns the configuration that holds when there is no file.
