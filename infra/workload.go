@@ -118,12 +118,20 @@ func (f *fleet) pods(
 			SecurityContext:               f.podSecurity(pod.SecurityContext),
 			Affinity:                      pod.Affinity,
 			Tolerations:                   pod.Tolerations,
-			ImagePullSecrets:              pod.ImagePullSecrets,
+			ImagePullSecrets:              f.pullSecrets(pod.ImagePullSecrets),
 			NodeSelector:                  pod.NodeSelector,
 			TopologySpreadConstraints:     pod.TopologySpreadConstraints,
 			PriorityClassName:             or(pod.PriorityClassName, ""),
 		},
 	}, nil
+}
+
+// pullSecrets are those given, or else the control plane's own, which are in its namespace only.
+func (f *fleet) pullSecrets(given []corev1.LocalObjectReference) []corev1.LocalObjectReference {
+	if len(given) > 0 || f.besideGateway() {
+		return given
+	}
+	return f.settings.PullSecrets
 }
 
 func (f *fleet) volumes() []corev1.Volume {

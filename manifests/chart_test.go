@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -34,7 +35,7 @@ import (
 var renderings = map[string][]string{
 	"default": nil,
 	"everything": {
-		"--set=createNamespace=true,certgen.job.enabled=true,hpa.enabled=true,podDisruptionBudget.minAvailable=1",
+		"--set=certgen.job.enabled=true,hpa.enabled=true,podDisruptionBudget.minAvailable=1",
 		"--set=global.imageRegistry=registry.example.com,global.imagePullSecrets[0].name=pull,global.images.envoyProxy.image=envoy:v1.40.0",
 		"--set=commonLabels.team=edge,deployment.pod.labels.tier=control,deployment.annotations.note=x,service.annotations.note=x",
 		"--set=deployment.pod.nodeSelector.zone=a,deployment.pod.securityContext.fsGroup=65532,deployment.priorityClassName=high",
@@ -42,6 +43,7 @@ var renderings = map[string][]string{
 		"--set=admission.excludedNamespaces={infra,ci},deployment.gatehouse.extraArgs={--v=1}",
 	},
 	"gateway-namespace": {"--set=config.envoyGateway.provider.kubernetes.deploy.type=GatewayNamespace"},
+	"namespace":         {"--set=createNamespace=true"},
 	"no-admission":      {"--set=admission.enabled=false,podDisruptionBudget.maxUnavailable=50%"},
 }
 
@@ -76,6 +78,31 @@ func TestChart(t *testing.T) {
 				t.Error("the chart has no ConfigMap")
 			}
 		})
+	}
+}
+
+// TestNamespaceIsThereForTheJob: Helm runs the Job before it makes the namespace of the chart, and an installation that cannot end says so.
+func TestNamespaceIsThereForTheJob(t *testing.T) {
+	out, err := exec.Command(helm(t), "template", "gatehouse", "gatehouse", "--set=createNamespace=true,certgen.job.enabled=true").CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "use helm install --create-namespace") {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// TestPullSecretsReachEnvoys: the control plane is told of the Secrets that it is pulled with itself.
+func TestPullSecretsReachEnvoys(t *testing.T) {
+	found := ""
+	for _, obj := range decode(t, helmTemplate(t, "gatehouse", "--set=global.imagePullSecrets[0].name=a,global.imagePullSecrets[1].name=b")) {
+		if d, ok := obj.(*appsv1.Deployment); ok {
+			for _, v := range d.Spec.Template.Spec.Containers[0].Env {
+				if v.Name == "IMAGE_PULL_SECRETS" {
+					found = v.Value
+				}
+			}
+		}
+	}
+	if found != "a b" {
+		t.Errorf("IMAGE_PULL_SECRETS is %q, want both names", found)
 	}
 }
 

@@ -58,6 +58,9 @@ type plane struct {
 func newPlane(ctx context.Context, c *config.EnvoyGateway, in installation, o serveOptions) (*plane, error) {
 	log := newLogger(os.Stderr, &c.Logging)
 	ctrl.SetLogger(log)
+	if fields := c.ExtensionAPIs.WithoutEffect(); len(fields) > 0 {
+		log.Info("settings without effect: these kinds are not served yet", "fields", fields)
+	}
 	restConfig, err := ctrl.GetConfig()
 	if err != nil {
 		return nil, fmt.Errorf("find the API server: %w", err)
@@ -160,7 +163,7 @@ func (p *plane) addDelivery() {
 
 func (p *plane) addInfrastructure(c *config.EnvoyGateway) {
 	p.settings = infra.Settings{
-		ControllerNamespace: p.namespace, EnvoyImage: p.envoyImage, GatehouseImage: p.gatehouseImage,
+		ControllerNamespace: p.namespace, EnvoyImage: p.envoyImage, GatehouseImage: p.gatehouseImage, PullSecrets: p.pullSecrets,
 		XDSHost: infra.XDSHost(p.namespace, p.domain), XDSPort: xdsPort, CA: p.keeper.CABundle(),
 		DeployMode: c.Provider.Kubernetes.Deploy.Type,
 	}

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
 
 	"gatehouse/api/config"
 	"gatehouse/webhook"
@@ -17,6 +19,7 @@ import (
 type installation struct {
 	namespace, pod, address, domain string
 	envoyImage, gatehouseImage      string
+	pullSecrets                     []corev1.LocalObjectReference
 }
 
 // defaultEnvoyImage is the Envoy that this version is tested with.
@@ -32,6 +35,9 @@ func readInstallation(getenv func(string) string) (installation, error) {
 	}
 	if in.envoyImage == "" {
 		in.envoyImage = defaultEnvoyImage
+	}
+	for name := range strings.FieldsSeq(getenv("IMAGE_PULL_SECRETS")) {
+		in.pullSecrets = append(in.pullSecrets, corev1.LocalObjectReference{Name: name})
 	}
 	var missing []error
 	for name, value := range map[string]string{"POD_NAMESPACE": in.namespace, "POD_NAME": in.pod, "POD_IP": in.address, "GATEHOUSE_IMAGE": in.gatehouseImage} {
