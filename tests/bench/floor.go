@@ -73,7 +73,7 @@ func (b *bench) floor(ctx context.Context, scoped bool) error {
 		prefix = "scoped: "
 	}
 	say(prefix+"the floor of that: ready-made bytes to the same Envoy, p50 / p90", "%s", first)
-	say(prefix+"one more route: times that floor, p50", "%.1f", float64(b.oneMoreRoute.at(50))/float64(first.at(50)))
+	say(prefix+"one more route: times that floor, p50", "%.2f", float64(b.oneMoreRoute.at(50))/float64(first.at(50)))
 	return nil
 }
 
