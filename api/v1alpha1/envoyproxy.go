@@ -136,7 +136,7 @@ const (
 )
 
 // ShutdownConfig says how an Envoy that is told to stop lets go of its connections: it fails its health check, asks
-// clients to leave for at least minDrainDuration, and stops when no connection is left or drainTimeout is over.
+// clients to leave for at least minDrainDuration, and stops when no connection is left, or at any rate when drainTimeout is over.
 type ShutdownConfig struct {
 	// HealthCheckFailureDelay is the time between failing the health check and draining, for load balancers that are
 	// slow to notice. Default: 0s.
@@ -149,7 +149,8 @@ type ShutdownConfig struct {
 	// +optional
 	DrainTimeout *gwapiv1.Duration `json:"drainTimeout,omitempty"`
 
-	// MinDrainDuration is the shortest time before Envoy stops, however few connections it has. Default: 10s.
+	// MinDrainDuration is the shortest time before Envoy stops, however few connections it has. A shorter drainTimeout
+	// ends it. Default: 10s.
 	//
 	// +optional
 	MinDrainDuration *gwapiv1.Duration `json:"minDrainDuration,omitempty"`

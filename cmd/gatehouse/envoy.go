@@ -30,7 +30,7 @@ func shutdownCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().DurationVar(&o.HealthCheckFailureDelay, "health-check-failure-delay", 0, "time between failing the health check and draining")
-	cmd.Flags().DurationVar(&o.DrainTimeout, "drain-timeout", shutdown.DefaultDrainTimeout, "longest time that connections are waited for")
+	cmd.Flags().DurationVar(&o.DrainTimeout, "drain-timeout", shutdown.DefaultDrainTimeout, "longest time before Envoy is stopped, even if it is shorter than --min-drain-duration")
 	cmd.Flags().DurationVar(&o.MinDrainDuration, "min-drain-duration", shutdown.DefaultMinDrainDuration, "shortest time before Envoy is stopped")
 	cmd.Flags().IntVar(&o.ExitAtConnections, "exit-at-connections", 0, "number of connections that need not be waited for")
 	cmd.Flags().StringVar(&o.ReadyFile, "ready-file", shutdown.DefaultReadyFile, "file that tells the shutdown-manager that Envoy may be stopped")

@@ -37,7 +37,8 @@ const (
 type Options struct {
 	// HealthCheckFailureDelay is the time between failing the health check and draining.
 	HealthCheckFailureDelay time.Duration
-	// DrainTimeout is the longest wait for connections, MinDrainDuration the shortest, both from the start of draining.
+	// DrainTimeout is the longest wait for connections, MinDrainDuration the shortest, both from the start of draining. The shorter
+	// DrainTimeout wins, as in Envoy Gateway: the time that Kubernetes gives the pod is reckoned from it.
 	DrainTimeout, MinDrainDuration time.Duration
 	// ExitAtConnections is how few connections need not be waited for.
 	ExitAtConnections int
@@ -75,7 +76,7 @@ func drain(ctx context.Context, o Options, log *slog.Logger) error {
 	return await(ctx, envoy, o, log)
 }
 
-// await waits until few enough connections are left, but not before the shortest and not after the longest time.
+// await waits until few enough connections are left, but not before the shortest and in no case after the longest time.
 func await(ctx context.Context, envoy admin, o Options, log *slog.Logger) error {
 	if o.Poll <= 0 {
 		o.Poll = time.Second
@@ -96,7 +97,7 @@ func await(ctx context.Context, envoy admin, o Options, log *slog.Logger) error 
 			log.Info("waiting for connections", "connections", open, "after", waited.Round(time.Millisecond))
 		}
 		if waited >= o.DrainTimeout {
-			log.Warn("connections are cut, since the time to drain is over", "connections", open, "timeout", o.DrainTimeout)
+			log.Warn("the time to drain is over, and open connections are cut", "connections", open, "timeout", o.DrainTimeout, "shortest", o.MinDrainDuration)
 			return nil
 		}
 		if err := sleep(ctx, min(o.Poll, max(o.DrainTimeout-waited, time.Millisecond))); err != nil {

@@ -160,7 +160,7 @@ func TestDrainTakesNoLongerThanItMay(t *testing.T) {
 	p := startPod(t)
 	connect(t, 10080).ask(t)
 	o := p.options()
-	o.DrainTimeout = 300 * time.Millisecond
+	o.DrainTimeout, o.MinDrainDuration = 300*time.Millisecond, time.Hour
 	start := time.Now()
 	if err := Drain(t.Context(), o, quiet()); err != nil {
 		t.Fatal(err)
