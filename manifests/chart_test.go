@@ -81,9 +81,14 @@ func TestChart(t *testing.T) {
 	}
 }
 
-// TestNamespaceIsThereForTheJob: Helm runs the Job before it makes the namespace of the chart, and an installation that cannot end says so.
+// TestNamespaceIsThereForTheJob: Helm runs the Job before it makes the namespace of the chart, and an installation that cannot end says so. An
+// upgrade finds the namespace.
 func TestNamespaceIsThereForTheJob(t *testing.T) {
-	out, err := exec.Command(helm(t), "template", "gatehouse", "gatehouse", "--set=createNamespace=true,certgen.job.enabled=true").CombinedOutput()
+	values := []string{"template", "gatehouse", "gatehouse", "--set=createNamespace=true,certgen.job.enabled=true"}
+	if out, err := exec.Command(helm(t), append(values, "--is-upgrade")...).CombinedOutput(); err != nil {
+		t.Errorf("an upgrade: %v: %s", err, out)
+	}
+	out, err := exec.Command(helm(t), values...).CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "use helm install --create-namespace") {
 		t.Errorf("%v: %s", err, out)
 	}
