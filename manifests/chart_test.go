@@ -260,6 +260,42 @@ func TestRoleFitsTheDeployMode(t *testing.T) {
 	}
 }
 
+// TestRightsToItsOwn expects the control plane to have on what it writes for itself the verbs that it uses, and on nothing but its own objects.
+func TestRightsToItsOwn(t *testing.T) {
+	got := map[string]string{}
+	for _, obj := range decode(t, helmTemplate(t, "gatehouse")) {
+		var rules []rbacv1.PolicyRule
+		switch obj := obj.(type) {
+		case *rbacv1.ClusterRole:
+			rules = obj.Rules
+		case *rbacv1.Role:
+			rules = obj.Rules
+		}
+		for _, rule := range rules {
+			for _, resource := range rule.Resources {
+				if slices.ContainsFunc(rule.Verbs, func(verb string) bool { return verb != "list" && verb != "watch" && verb != "get" }) {
+					got[strings.Join(append([]string{resource}, rule.ResourceNames...), " ")] = strings.Join(rule.Verbs, " ")
+				}
+			}
+		}
+	}
+	for resource, verbs := range map[string]string{
+		"leases":                  "create",
+		"leases gatehouse-leader": "get update",
+		"secrets":                 "create",
+		"secrets gatehouse":       "update",
+		"validatingwebhookconfigurations gatehouse": "get patch",
+		"mutatingwebhookconfigurations gatehouse":   "get patch",
+		"httproutes/status":                         "update",
+		"deployments":                               "get list watch create patch delete",
+		"events":                                    "",
+	} {
+		if got[resource] != verbs {
+			t.Errorf("the rights to %s are %q, want %q", resource, got[resource], verbs)
+		}
+	}
+}
+
 // grants tells whether the rules allow a verb on a resource, which is named with its group.
 func grants(rules []rbacv1.PolicyRule, resource, verb string) bool {
 	wanted := schema.ParseGroupResource(resource)
