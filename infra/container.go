@@ -75,6 +75,7 @@ func (f *fleet) shutdownContainer() corev1.Container {
 	return corev1.Container{
 		Name:            envoyproxy.ShutdownContainer,
 		Image:           f.settings.GatehouseImage,
+		ImagePullPolicy: f.settings.GatehousePullPolicy,
 		Command:         []string{"gatehouse"},
 		Args:            f.drain.managerArgs(),
 		Resources:       requests("10m", "32Mi"),

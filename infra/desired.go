@@ -22,6 +22,8 @@ type Settings struct {
 	ControllerNamespace string
 	// EnvoyImage is the image of fleets that name no other, GatehouseImage that of the sidecar which lets Envoy shut down gracefully.
 	EnvoyImage, GatehouseImage string
+	// GatehousePullPolicy says when the latter is pulled; empty leaves it to Kubernetes.
+	GatehousePullPolicy corev1.PullPolicy
 	// PullSecrets are what images are pulled with where an EnvoyProxy names none, in the control plane's namespace.
 	PullSecrets []corev1.LocalObjectReference
 	// XDSHost is the name by which Envoys reach the control plane, as of XDSHost(); its certificate carries it, and it is the audience

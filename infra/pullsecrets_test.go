@@ -56,3 +56,17 @@ func TestPullSecrets(t *testing.T) {
 		})
 	}
 }
+
+// TestSidecarIsPulledLikeTheControlPlane: it is the same image, which a cluster without registry may have to be told never to pull.
+func TestSidecarIsPulledLikeTheControlPlane(t *testing.T) {
+	s := testSettings()
+	s.GatehousePullPolicy = corev1.PullNever
+	objects, err := Desired(*requirement("web"), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	containers := objects[2].(*appsv1.Deployment).Spec.Template.Spec.Containers
+	if envoy, sidecar := containers[0].ImagePullPolicy, containers[1].ImagePullPolicy; envoy != "" || sidecar != corev1.PullNever {
+		t.Errorf("Envoy is pulled %q and the sidecar %q", envoy, sidecar)
+	}
+}

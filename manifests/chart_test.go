@@ -94,20 +94,21 @@ func TestNamespaceIsThereForTheJob(t *testing.T) {
 	}
 }
 
-// TestPullSecretsReachEnvoys: the control plane is told of the Secrets that it is pulled with itself.
-func TestPullSecretsReachEnvoys(t *testing.T) {
-	found := ""
-	for _, obj := range decode(t, helmTemplate(t, "gatehouse", "--set=global.imagePullSecrets[0].name=a,global.imagePullSecrets[1].name=b")) {
+// TestEnvoyPodsArePulledLikeTheControlPlane: it is told how it is pulled itself, since they run its image too.
+func TestEnvoyPodsArePulledLikeTheControlPlane(t *testing.T) {
+	found := map[string]string{}
+	for _, obj := range decode(t, helmTemplate(t, "gatehouse", "--set=global.imagePullSecrets[0].name=a,global.imagePullSecrets[1].name=b",
+		"--set=global.images.gatehouse.pullSecrets[0].name=own,global.images.gatehouse.pullPolicy=Always")) {
 		if d, ok := obj.(*appsv1.Deployment); ok {
 			for _, v := range d.Spec.Template.Spec.Containers[0].Env {
-				if v.Name == "IMAGE_PULL_SECRETS" {
-					found = v.Value
-				}
+				found[v.Name] = v.Value
 			}
 		}
 	}
-	if found != "a b" {
-		t.Errorf("IMAGE_PULL_SECRETS is %q, want both names", found)
+	for name, want := range map[string]string{"IMAGE_PULL_SECRETS": "a b own", "GATEHOUSE_PULL_POLICY": "Always"} {
+		if found[name] != want {
+			t.Errorf("%s is %q, want %q", name, found[name], want)
+		}
 	}
 }
 

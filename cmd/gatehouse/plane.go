@@ -164,7 +164,8 @@ func (p *plane) addDelivery() {
 func (p *plane) addInfrastructure(c *config.EnvoyGateway) {
 	p.settings = infra.Settings{
 		ControllerNamespace: p.namespace, EnvoyImage: p.envoyImage, GatehouseImage: p.gatehouseImage, PullSecrets: p.pullSecrets,
-		XDSHost: infra.XDSHost(p.namespace, p.domain), XDSPort: xdsPort, CA: p.keeper.CABundle(),
+		GatehousePullPolicy: p.gatehousePullPolicy,
+		XDSHost:             infra.XDSHost(p.namespace, p.domain), XDSPort: xdsPort, CA: p.keeper.CABundle(),
 		DeployMode: c.Provider.Kubernetes.Deploy.Type,
 	}
 	p.infra = infra.New(p.manager.GetClient(), p.settings, p.log.WithName("infrastructure"))

@@ -20,6 +20,8 @@ type installation struct {
 	namespace, pod, address, domain string
 	envoyImage, gatehouseImage      string
 	pullSecrets                     []corev1.LocalObjectReference
+	// gatehousePullPolicy may be empty.
+	gatehousePullPolicy corev1.PullPolicy
 }
 
 // defaultEnvoyImage is the Envoy that this version is tested with.
@@ -29,6 +31,7 @@ func readInstallation(getenv func(string) string) (installation, error) {
 	in := installation{
 		namespace: getenv("POD_NAMESPACE"), pod: getenv("POD_NAME"), address: getenv("POD_IP"), domain: getenv("KUBERNETES_CLUSTER_DOMAIN"),
 		envoyImage: getenv("ENVOY_IMAGE"), gatehouseImage: getenv("GATEHOUSE_IMAGE"),
+		gatehousePullPolicy: corev1.PullPolicy(getenv("GATEHOUSE_PULL_POLICY")),
 	}
 	if in.domain == "" {
 		in.domain = "cluster.local"

@@ -1,0 +1,28 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+)
+
+// TestInstallation reads what the chart sets.
+func TestInstallation(t *testing.T) {
+	environment := map[string]string{
+		"POD_NAMESPACE": "gatehouse-system", "POD_NAME": "gatehouse-0", "POD_IP": "10.0.0.1", "GATEHOUSE_IMAGE": "r.example.com/gatehouse:1",
+		"GATEHOUSE_PULL_POLICY": "Always", "IMAGE_PULL_SECRETS": "mirror own",
+	}
+	got, err := readInstallation(func(name string) string { return environment[name] })
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := installation{
+		namespace: "gatehouse-system", pod: "gatehouse-0", address: "10.0.0.1", domain: "cluster.local",
+		envoyImage: defaultEnvoyImage, gatehouseImage: "r.example.com/gatehouse:1", gatehousePullPolicy: corev1.PullAlways,
+		pullSecrets: []corev1.LocalObjectReference{{Name: "mirror"}, {Name: "own"}},
+	}
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(installation{})); diff != "" {
+		t.Errorf("installation (-want +got):\n%s", diff)
+	}
+}
