@@ -20,7 +20,7 @@ func (h *history) listenerSet() Object {
 
 func (h *history) listeners() (listeners []gwapiv1.Listener) {
 	for i := range 1 + h.IntN(3) {
-		l := gwapiv1.Listener{Name: gwapiv1.SectionName(fmt.Sprintf("l%d", i)), Port: pick[int32](h, 80, 80, 443, 8080, 10080, 19001), Protocol: pick(h, gwapiv1.HTTPProtocolType, gwapiv1.HTTPProtocolType, gwapiv1.HTTPSProtocolType, gwapiv1.TLSProtocolType, gwapiv1.TCPProtocolType, gwapiv1.UDPProtocolType, "SCTP")}
+		l := gwapiv1.Listener{Name: gwapiv1.SectionName(fmt.Sprintf("l%d", i)), Port: pick[int32](h, 80, 80, 443, 8080, 10080, 10443, 19001), Protocol: pick(h, gwapiv1.HTTPProtocolType, gwapiv1.HTTPProtocolType, gwapiv1.HTTPSProtocolType, gwapiv1.TLSProtocolType, gwapiv1.TCPProtocolType, gwapiv1.UDPProtocolType, "SCTP")}
 		l.Hostname = maybe(h, gwapiv1.Hostname(h.hostname()))
 		if l.Protocol == gwapiv1.HTTPSProtocolType || l.Protocol == gwapiv1.TLSProtocolType {
 			l.TLS = &gwapiv1.ListenerTLSConfig{CertificateRefs: []gwapiv1.SecretObjectReference{{Name: "s", Namespace: maybe(h, gwapiv1.Namespace(h.namespace()))}}}

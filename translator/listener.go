@@ -129,15 +129,15 @@ func (l *listenerRow) checkProtocol() {
 	}
 }
 
-// podPorts are the TCP ports of every proxy's pod that are not for listeners: Envoy's administration, metrics and probes, and the shutdown manager
+// PodPorts are the TCP ports of every proxy's pod that are not for listeners: Envoy's administration, metrics and probes, and the shutdown manager
 // (infra/bootstrap, infra/shutdown).
-var podPorts = []int32{19000, 19001, 19002, 19003}
+var PodPorts = []int32{19000, 19001, 19002, 19003}
 
 func (l *listenerRow) checkPort() {
-	if l.protocol().transport == corev1.ProtocolTCP && slices.Contains(podPorts, l.bindPort()) {
+	if l.protocol().transport == corev1.ProtocolTCP && slices.Contains(PodPorts, l.bindPort()) {
 		l.problem(verdict.Problem{
 			Field: l.field("port"), Reason: string(gwapiv1.ListenerReasonPortUnavailable), Weight: verdict.Invalid,
-			Message: fmt.Sprintf("port %d is one that Envoy's pods have for themselves: %v; use another port", l.Spec.Port, podPorts),
+			Message: fmt.Sprintf("port %d is one that Envoy's pods have for themselves: %v; use another port", l.Spec.Port, PodPorts),
 		})
 	}
 }

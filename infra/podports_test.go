@@ -1,0 +1,18 @@
+package infra
+
+import (
+	"slices"
+	"testing"
+
+	"gatehouse/infra/bootstrap"
+	"gatehouse/infra/shutdown"
+	"gatehouse/translator"
+)
+
+// TestPodPorts: listeners are kept from the ports that each pod of Envoy has for itself.
+func TestPodPorts(t *testing.T) {
+	want := []int32{bootstrap.AdminPort, bootstrap.MetricsPort, shutdown.Port, bootstrap.ReadyPort}
+	if got := slices.Sorted(slices.Values(translator.PodPorts)); !slices.Equal(got, slices.Sorted(slices.Values(want))) {
+		t.Errorf("listeners are kept from %v, and pods have %v", got, want)
+	}
+}
