@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 for module in . tests; do
   echo "linting module $module"
-  (cd "$module" && "$OLDPWD/bin/golangci-lint" run --config "$OLDPWD/.golangci.yml" --concurrency 2 ./...)
+  (cd "$module" && "$OLDPWD/bin/golangci-lint" run --allow-parallel-runners --config "$OLDPWD/.golangci.yml" --concurrency 2 ./...)
 done
 unformatted=$(git ls-files '*.go' | xargs bin/gofumpt -l)
 if [ -n "$unformatted" ]; then
