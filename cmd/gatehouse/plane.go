@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 	ctrlwebhook "sigs.k8s.io/controller-runtime/pkg/webhook"
 
 	"gatehouse/api/config"
@@ -113,7 +114,7 @@ func newManager(restConfig *rest.Config, c *config.EnvoyGateway, in installation
 	m, err := manager.New(restConfig, manager.Options{
 		Scheme:                              kube.NewScheme(),
 		Cache:                               kube.CacheOptions(in.namespace, c.Provider.Kubernetes.Deploy.Type),
-		Metrics:                             metricsOptions(),
+		Metrics:                             metricsserver.Options{BindAddress: ":19001"},
 		HealthProbeBindAddress:              ":8081",
 		LeaderElection:                      !c.Provider.Kubernetes.LeaderElection.Disable,
 		LeaderElectionResourceLockInterface: lock,
