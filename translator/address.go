@@ -13,8 +13,8 @@ import (
 	"gatehouse/policies/verdict"
 )
 
-// maxAddresses is the API's limit for Gateway.status.addresses.
-const maxAddresses = 16
+// MaxAddresses is the API's limit for Gateway.status.addresses.
+const MaxAddresses = 16
 
 // StaticAddresses are the IP addresses that the Gateway asks for and a Service can ask for in turn, in order and each once.
 func StaticAddresses(g *gwapiv1.Gateway) []netip.Addr {
@@ -127,9 +127,9 @@ func unassigned(g *gwapiv1.Gateway, fleet Fleet) []netip.Addr {
 // setAddresses tells of the addresses in the Gateway's status, as many as the API allows, and in its condition Programmed.
 func setAddresses(g *gwapiv1.Gateway, fleet Fleet, status *gwapiv1.GatewayStatus, programmed *metav1.Condition) {
 	all := addressesOf(g, fleet)
-	status.Addresses = all[:min(len(all), maxAddresses)]
-	if len(all) > maxAddresses {
-		programmed.Message += fmt.Sprintf("; the Gateway has %d addresses, of which its status can list the first %d", len(all), maxAddresses)
+	status.Addresses = all[:min(len(all), MaxAddresses)]
+	if len(all) > MaxAddresses {
+		programmed.Message += fmt.Sprintf("; the Gateway has %d addresses, of which its status can list the first %d", len(all), MaxAddresses)
 	}
 }
 

@@ -11,10 +11,9 @@ import (
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
-)
 
-// maxAddresses is how many addresses a Gateway's status can have.
-const maxAddresses = 16
+	"gatehouse/translator"
+)
 
 // watchNodes reports the fleets that are reached at nodes again when an address of a node comes or goes. Nodes that exist already are
 // read with the fleets' Services.
@@ -75,7 +74,7 @@ func (f *Fleets) nodeAddresses(ctx context.Context, gateway string, families []c
 	for _, n := range nodes.Items {
 		for _, family := range families {
 			for _, ip := range nodeIPs(n.Status.Addresses, family) {
-				if found = add(found, gwapiv1.IPAddressType, ip); len(found) == maxAddresses {
+				if found = add(found, gwapiv1.IPAddressType, ip); len(found) == translator.MaxAddresses {
 					return found, nil
 				}
 			}
