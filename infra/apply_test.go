@@ -366,15 +366,7 @@ func (f *fixture) cached(t *testing.T) client.Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- c.Start(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	})
+	kubetest.Start(t, c.Start)
 	if !c.GetCache().WaitForCacheSync(t.Context()) {
 		t.Fatal("the caches do not fill")
 	}

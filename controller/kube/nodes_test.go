@@ -12,11 +12,9 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
-	"gatehouse/api/config"
 	"gatehouse/policies/envoyproxy"
 	"gatehouse/translator"
 )
@@ -143,21 +141,7 @@ func TestNodesAreNoNewsUntilAnAddressChanges(t *testing.T) {
 // TestNodesAreWatched goes through the informers: nodes that come, move and go.
 func TestNodesAreWatched(t *testing.T) {
 	s := newSeen(t)
-	options := CacheOptions("default", config.DeployControllerNamespace)
-	options.Scheme = s.scheme
-	c, err := cache.New(server.Config(t), options)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- c.Start(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
+	c := s.cache(t, "default")
 	var r reports
 	await := func(want string) {
 		t.Helper()
@@ -185,7 +169,7 @@ func TestNodesAreWatched(t *testing.T) {
 		}
 	}
 	create(a)
-	if err := errors.Join(s.Create(t.Context(), service), fleetsOver(&r, c).Watch(ctx, c)); err != nil {
+	if err := errors.Join(s.Create(t.Context(), service), fleetsOver(&r, c).Watch(t.Context(), c)); err != nil {
 		t.Fatal(err)
 	}
 	await("10.1.0.1")

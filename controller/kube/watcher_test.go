@@ -57,26 +57,24 @@ func (s *seen) put(events ...translator.Event) {
 	s.events = append(s.events, events...)
 }
 
-// watch starts a Watcher with a cache like the control plane's and waits for the first complete list.
-func (s *seen) watch(t *testing.T) {
+// cache starts a cache like that of a control plane in the namespace.
+func (s *seen) cache(t *testing.T, namespace string) cache.Cache {
 	t.Helper()
-	options := CacheOptions("gatehouse-system", config.DeployControllerNamespace)
+	options := CacheOptions(namespace, config.DeployControllerNamespace)
 	options.Scheme = s.scheme
 	c, err := cache.New(server.Config(t), options)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- c.Start(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
-	w := &Watcher{Cache: c, Reader: s.Client, Put: s.put, Log: logr.Discard()}
-	if err := w.Watch(ctx); err != nil {
+	kubetest.Start(t, c.Start)
+	return c
+}
+
+// watch starts a Watcher and waits for the first complete list.
+func (s *seen) watch(t *testing.T) {
+	t.Helper()
+	w := &Watcher{Cache: s.cache(t, "gatehouse-system"), Reader: s.Client, Put: s.put, Log: logr.Discard()}
+	if err := w.Watch(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -2,6 +2,7 @@
 package kubetest
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -87,4 +88,18 @@ func repository() string {
 		dir = filepath.Dir(dir)
 	}
 	return "."
+}
+
+// Start runs a cache, or whatever else has such a method, until the test ends, and fails it if that ends with an error.
+func Start(t *testing.T, start func(context.Context) error) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- start(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
 }
