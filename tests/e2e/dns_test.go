@@ -3,8 +3,6 @@ package e2e
 import (
 	"fmt"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -33,24 +31,8 @@ func serveDNS(upstream string) error {
 	}))
 }
 
-// slowServer runs serveDNS in a pod: %s are the directory and the name of this program, the variable and the server to ask.
-const slowServer = `
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: dns}
-spec:
-  selector: {matchLabels: {app: dns}}
-  template:
-    metadata: {labels: {app: dns}}
-    spec:
-      volumes: [{name: program, hostPath: {path: %s}}]
-      containers:
-      - name: dns
-        image: registry.k8s.io/gateway-api/conformance/echo-basic:v0.1.0
-        command: [/program/%s]
-        env: [{name: %s, value: "%s:53"}]
-        volumeMounts: [{name: program, mountPath: /program}]
----
+// slowServices are that of serveDNS, and the names that it is asked for.
+const slowServices = `
 apiVersion: v1
 kind: Service
 metadata: {name: dns}
@@ -76,15 +58,11 @@ spec: {type: ExternalName, externalName: silent.example.com}
 // other changes nor an Envoy that starts.
 func slowNames(t *testing.T) {
 	s := newScene(t, "slow")
-	program, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
 	server, err := kubectl("exec", "-n", "gatehouse-system", "deployment/gatehouse", "--", "cat", "/etc/resolv.conf")
 	must(t, server, err)
 	_, rest, _ := strings.Cut(server, "nameserver ")
 	server, _, _ = strings.Cut(rest, "\n")
-	s.apply(t, fmt.Sprintf(echoServer, "a", 1), fmt.Sprintf(echoServer, "b", 1), fmt.Sprintf(slowServer, filepath.Dir(program), filepath.Base(program), upstreamDNS, server))
+	s.apply(t, fmt.Sprintf(echoServer, "a", 1), fmt.Sprintf(echoServer, "b", 1), inPod(t, "dns", upstreamDNS, server+":53", ""), slowServices)
 	s.kubectl(t, "rollout", "status", "deployment/dns", "--timeout=60s")
 	ip := s.kubectl(t, "get", "service", "dns", "-o", "jsonpath={.spec.clusterIP}")
 	name := func(to string) {

@@ -6,8 +6,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -100,26 +98,10 @@ func (judge) Check(ctx context.Context, r *authv3.CheckRequest) (*authv3.CheckRe
 	}, nil
 }
 
-// authServer runs serveAuth in a pod: %s are the directory and the name of this program and the variable. Its Service does not say that it
-// speaks HTTP/2 too.
-const authServer = `
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: auth}
-spec:
-  selector: {matchLabels: {app: auth}}
-  template:
-    metadata: {labels: {app: auth}}
-    spec:
-      volumes: [{name: program, hostPath: {path: %s}}]
-      containers:
-      - name: auth
-        image: registry.k8s.io/gateway-api/conformance/echo-basic:v0.1.0
-        command: [/program/%s]
+// authPorts are where serveAuth is reached in its pod. Its Service does not say that it speaks HTTP/2 too.
+const authPorts = `
         ports: [{name: web, containerPort: 8080}]
         readinessProbe: {tcpSocket: {port: web}, periodSeconds: 1}
-        env: [{name: %s, value: "1"}]
-        volumeMounts: [{name: program, mountPath: /program}]
 `
 
 const authService = `
@@ -175,11 +157,7 @@ spec:
 func TestExternalAuth(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, "auth")
-	program, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.apply(t, fmt.Sprintf(echoServer, "a", 1), fmt.Sprintf(authServer, filepath.Dir(program), filepath.Base(program), authorizer), authService, plainGateway, route("open", "open.example.com"))
+	s.apply(t, fmt.Sprintf(echoServer, "a", 1), inPod(t, "auth", authorizer, "1", authPorts), authService, plainGateway, route("open", "open.example.com"))
 	s.kubectl(t, "rollout", "status", "deployment/auth", "--timeout=60s")
 	at := address(t, s.namespace, "gw")
 	settles(t, at, "GET open.example.com/", http.StatusOK)

@@ -41,6 +41,32 @@ metadata: {name: %[1]s}
 spec: {selector: {app: %[1]s}, ports: [{name: http, port: 80, targetPort: web}]}
 `
 
+// inPod is a Deployment that runs this program, which a variable of its environment makes a server, with the ports and probes of its container.
+func inPod(t *testing.T, name, variable, value, container string) string {
+	t.Helper()
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf(`
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: %[1]s}
+spec:
+  selector: {matchLabels: {app: %[1]s}}
+  template:
+    metadata: {labels: {app: %[1]s}}
+    spec:
+      volumes: [{name: program, hostPath: {path: %[2]s}}]
+      containers:
+      - name: %[1]s
+        image: registry.k8s.io/gateway-api/conformance/echo-basic:v0.1.0
+        command: [/program/%[3]s]
+        env: [{name: %[4]s, value: %[5]q}]
+        volumeMounts: [{name: program, mountPath: /program}]
+%[6]s`, name, filepath.Dir(program), filepath.Base(program), variable, value, container)
+}
+
 // plainGateway has one HTTP listener on port 80.
 const plainGateway = `
 apiVersion: gateway.networking.k8s.io/v1
