@@ -114,7 +114,7 @@ func BenchmarkGatewayPolicy(b *testing.B) {
 
 func BenchmarkTryRoute(b *testing.B) {
 	atScale(b, func(b *testing.B, w *World, i int) {
-		if _, err := w.Try(benchRoute(7, int64(i+2))); err != nil {
+		if _, err := w.Try(b.Context(), benchRoute(7, int64(i+2))); err != nil {
 			b.Fatal(err)
 		}
 	})

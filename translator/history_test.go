@@ -398,7 +398,7 @@ func play(t *testing.T, seed uint64, batches int) {
 		wantValid(t, outcome)
 		keep(kept, outcome)
 		events = nil
-		if _, err := w.Try(h.object()); err != nil {
+		if _, err := w.Try(t.Context(), h.object()); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -40,8 +40,8 @@ func (w *World) batch(start time.Time, events int) {
 
 // Batches returns the last batches, the newest first.
 func (w *World) Batches() []Batch {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+	w.turn.lock()
+	defer w.turn.unlock()
 	newest := make([]Batch, len(w.batches))
 	for i, b := range w.batches {
 		newest[len(newest)-1-i] = b
@@ -51,23 +51,23 @@ func (w *World) Batches() []Batch {
 
 // Stats returns what each table holds and has cost, in the order in which they are computed.
 func (w *World) Stats() []flow.TableStats {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+	w.turn.lock()
+	defer w.turn.unlock()
 	return w.engine.Stats()
 }
 
 // Keys returns the sorted keys of a table, false if there is no table of that name.
 func (w *World) Keys(table string) ([]string, bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+	w.turn.lock()
+	defer w.turn.unlock()
 	return w.engine.Keys(table)
 }
 
 // Explain returns what a row read, its own parent first, and what is in it, which is empty for rows that have no form for people: Envoy's
 // resources and statuses have one. Secrets are never shown. It is false if the table knows nothing of the key.
 func (w *World) Explain(table, key string) (read []string, text string, ok bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+	w.turn.lock()
+	defer w.turn.unlock()
 	if read, ok = w.engine.Explain(table, key); !ok {
 		return nil, "", false
 	}

@@ -12,7 +12,6 @@ import (
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/api/v1alpha1"
-	"gatehouse/translator/flow"
 )
 
 // computed counts the rows of each table that the last batch computed.
@@ -88,14 +87,7 @@ func tables(work map[string]int) map[string]int {
 // TestNothingIsLeftOfRoutes: routes that came and went leave no rows, readers, keys or entries behind, and neither does what was only tried.
 func TestNothingIsLeftOfRoutes(t *testing.T) {
 	w := benchWorld(t, 100)
-	held := func() []flow.TableStats {
-		stats := w.engine.Stats()
-		for i, s := range stats {
-			stats[i] = flow.TableStats{Name: s.Name, Rows: s.Rows, Deps: s.Deps, Readers: s.Readers, Keys: s.Keys, Entries: s.Entries}
-		}
-		return stats
-	}
-	before := held()
+	before := held(w)
 	var come, gone []Event
 	for i := range 1000 {
 		r := benchRoute(1000+i, 1)
@@ -106,12 +98,12 @@ func TestNothingIsLeftOfRoutes(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i := range 20 {
-			if _, err := w.Try(benchRoute(3000+i, 1)); err != nil {
+			if _, err := w.Try(t.Context(), benchRoute(3000+i, 1)); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
-	if diff := cmp.Diff(before, held()); diff != "" {
+	if diff := cmp.Diff(before, held(w)); diff != "" {
 		t.Errorf("what the tables hold (-before +after):\n%s", diff)
 	}
 }

@@ -1,11 +1,11 @@
 package translator
 
 import (
+	"context"
 	"fmt"
 	"reflect"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"gatehouse/policies/verdict"
@@ -14,14 +14,35 @@ import (
 
 // World holds the live tables. Its methods may be called from any goroutine; they take turns.
 type World struct {
-	mu      sync.Mutex
+	turn    turn
 	tables  *Tables
 	engine  *flow.Engine
 	batches []Batch // The last ones, the oldest first.
 }
 
 // NewWorld returns empty tables.
-func NewWorld(t *Tables) *World { return &World{tables: t, engine: flow.NewEngine(t.graph)} }
+func NewWorld(t *Tables) *World {
+	return &World{turn: make(turn, 1), tables: t, engine: flow.NewEngine(t.graph)}
+}
+
+// turn is a lock for which one can stop waiting.
+type turn chan struct{}
+
+func (t turn) lock()   { t <- struct{}{} }
+func (t turn) unlock() { <-t }
+
+// await locks, or returns the error of ctx if that ends first.
+func (t turn) await(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	select {
+	case t <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
 
 // Event is a change of an input: of a Kubernetes object, or of what infrastructure and proxies report.
 type Event struct {
@@ -54,8 +75,8 @@ type Outcome struct {
 // Apply takes a batch of events and answers with what changed. It returns an error that names the objects of types that the
 // translation does not know; all others are taken.
 func (w *World) Apply(events []Event) (Outcome, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+	w.turn.lock()
+	defer w.turn.unlock()
 	start := time.Now()
 	var unknown []string
 	for _, e := range events {
@@ -98,18 +119,24 @@ func (w *World) set(e Event) error {
 
 func (p *Proxy) key() string { return p.Fleet + "|" + p.Node }
 
-// Try answers with the problems that storing the object would add, on itself and on others, and leaves no trace.
-func (w *World) Try(o Object) ([]Finding, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+// Try answers with the problems that storing the object would add, on itself and on others, and leaves no trace. It gives up when ctx
+// ends, be it while it waits for others or while it computes, and returns an error that wraps that of ctx.
+func (w *World) Try(ctx context.Context, o Object) ([]Finding, error) {
+	if err := w.turn.await(ctx); err != nil {
+		return nil, fmt.Errorf("wait for the tables: %w", err)
+	}
+	defer w.turn.unlock()
 	if _, ok := w.tables.in.byType[reflect.TypeOf(o)]; !ok {
 		return nil, fmt.Errorf("try %T %s: the translation does not know this type", o, keyOf(o))
 	}
 	var findings []Finding
-	w.engine.Try(
+	err := w.engine.Try(ctx,
 		func() { _ = w.set(Event{Object: o}) }, // The type was just looked up.
 		func(c *flow.Changes) { findings = w.tables.added(w.engine.Read(), c) },
 	)
+	if err != nil {
+		return nil, fmt.Errorf("try %T %s: %w", o, keyOf(o), err)
+	}
 	return findings, nil
 }
 

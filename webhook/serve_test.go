@@ -72,7 +72,7 @@ func newWorld(tb testing.TB, stored []byte) Trier {
 	if _, err := world.Apply(events); err != nil {
 		tb.Fatal(err)
 	}
-	return TrierFunc(func(_ context.Context, obj client.Object) ([]translator.Finding, error) { return world.Try(obj) })
+	return TrierFunc(func(ctx context.Context, obj client.Object) ([]translator.Finding, error) { return world.Try(ctx, obj) })
 }
 
 // decode reads the objects of a YAML stream.

@@ -290,11 +290,11 @@ func (p *plane) addWebhook(server ctrlwebhook.Server, o serveOptions, leaving <-
 		return fmt.Errorf("--admission-level: %w", err)
 	}
 	err = webhook.Register(server, webhook.Options{
-		Trier: webhook.TrierFunc(func(_ context.Context, obj client.Object) ([]translator.Finding, error) {
+		Trier: webhook.TrierFunc(func(ctx context.Context, obj client.Object) ([]translator.Finding, error) {
 			if !p.controller.Synced() {
 				return nil, errors.New("the control plane has not read all objects yet; try again in a moment")
 			}
-			return p.world.Try(obj)
+			return p.world.Try(ctx, obj)
 		}),
 		Scheme:     p.manager.GetScheme(),
 		Namespaces: p.manager.GetClient(),

@@ -20,8 +20,10 @@ type Engine struct {
 	table int32  // the table at work
 	key   string // the row at work
 
-	tries   int      // how many times Try was called
-	journal []func() // what puts back what the Try at hand has done, oldest first
+	tries   int          // how many times Try was called
+	journal []func()     // what puts back what the Try at hand has done, oldest first
+	ended   func() error // says why the Try at hand is to be given up; nil outside of Try
+	cause   error        // why it was given up
 }
 
 // node is a table in an engine, whatever its rows are.
@@ -113,9 +115,20 @@ func (e *Engine) settle() *Changes {
 	for i, n := range e.nodes {
 		e.table, e.key, e.read.level = int32(i), "", int32(i)
 		n.settle(e.mode)
+		if e.givenUp() {
+			break // The table may be computed in part.
+		}
 		c.tables[i] = n.takeBatch()
 	}
 	return c
+}
+
+// givenUp reports whether the Try at hand is to end before its time. A Commit never is.
+func (e *Engine) givenUp() bool {
+	if e.cause == nil && e.ended != nil {
+		e.cause = e.ended()
+	}
+	return e.cause != nil
 }
 
 // undo notes how to put back what was just done, if it is not to stay.

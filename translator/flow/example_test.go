@@ -1,6 +1,7 @@
 package flow_test
 
 import (
+	"context"
 	"fmt"
 
 	"gatehouse/translator/flow"
@@ -22,7 +23,7 @@ func Example() {
 	flow.Set(e, routes, "cart", "shop")
 	e.Commit()
 
-	e.Try(func() { flow.Set(e, services, "shop", 8080) }, func(c *flow.Changes) {
+	_ = e.Try(context.Background(), func() { flow.Set(e, services, "shop", 8080) }, func(c *flow.Changes) {
 		for _, key := range flow.Changed(c, verdicts) {
 			was, _ := flow.Before(c, verdicts, key)
 			now, _ := verdicts.Get(e.Read(), key)

@@ -138,7 +138,7 @@ func TestTryShowsAndPutsBack(t *testing.T) {
 	flow.Set(s.e, s.services, "x", 80)
 	s.set("r1", "a x", "r2", "b y")
 	seen := false
-	s.e.Try(func() { s.stage("r1", "", "r3", "b x") }, func(c *flow.Changes) {
+	try(s.e, func() { s.stage("r1", "", "r3", "b x") }, func(c *flow.Changes) {
 		seen = true
 		want(t, s.e, s.clusters, "x=r3;y=r2;")
 		want(t, s.e, s.hosts, "b=r2 r3;")
@@ -173,14 +173,14 @@ func TestMistakesPanicInWords(t *testing.T) {
 		"nil Read":         {func() { s.hosts.Get(nil, "a") }, "hosts is read without a Read"},
 		"foreign table":    {func() { flow.Set(s.e, other, "k", 1) }, "table other is not of the engine's graph"},
 		"set of derived":   {func() { flow.Set(s.e, s.hosts, "k", "v") }, `Set of "k" in table hosts, which is not an input`},
-		"try in try":       {func() { s.e.Try(func() {}, func(*flow.Changes) { s.e.Try(nil, nil) }) }, "Try is called in the look function"},
-		"set in look":      {func() { s.e.Try(func() {}, func(*flow.Changes) { s.stage("r", "a") }) }, "Set is called in the look function"},
-		"commit in change": {func() { s.e.Try(func() { s.e.Commit() }, nil) }, "Commit is called in the change function"},
-		"key twice":        {func() { s.e.Try(func() { s.stage("r2", "a x") }, nil) }, `table clusters, row "x": the row "x" is yielded twice, for "r1" and for "r2" of routes`},
-		"after a good key": {func() { s.e.Try(func() { s.stage("r2", "a new x") }, nil) }, `table clusters, row "x"`},
-		"key twice in one": {func() { s.e.Try(func() { s.stage("r2", "a z z") }, nil) }, `table clusters, row "z"`},
-		"after reading":    {func() { s.e.Try(func() { s.stage("r2", "a new panic") }, nil) }, `table resolved, row "r2": name`},
-		"row function":     {func() { s.e.Try(func() { s.stage("r2", " ") }, nil) }, `table routes, row "r2": runtime error: slice bounds out of range`},
+		"try in try":       {func() { try(s.e, func() {}, func(*flow.Changes) { try(s.e, nil, nil) }) }, "Try is called in the look function"},
+		"set in look":      {func() { try(s.e, func() {}, func(*flow.Changes) { s.stage("r", "a") }) }, "Set is called in the look function"},
+		"commit in change": {func() { try(s.e, func() { s.e.Commit() }, nil) }, "Commit is called in the change function"},
+		"key twice":        {func() { try(s.e, func() { s.stage("r2", "a x") }, nil) }, `table clusters, row "x": the row "x" is yielded twice, for "r1" and for "r2" of routes`},
+		"after a good key": {func() { try(s.e, func() { s.stage("r2", "a new x") }, nil) }, `table clusters, row "x"`},
+		"key twice in one": {func() { try(s.e, func() { s.stage("r2", "a z z") }, nil) }, `table clusters, row "z"`},
+		"after reading":    {func() { try(s.e, func() { s.stage("r2", "a new panic") }, nil) }, `table resolved, row "r2": name`},
+		"row function":     {func() { try(s.e, func() { s.stage("r2", " ") }, nil) }, `table routes, row "r2": runtime error: slice bounds out of range`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			defer func() {
@@ -211,7 +211,7 @@ func TestMistakesPanicInWords(t *testing.T) {
 			t.Error(got)
 		}
 	}()
-	s.e.Try(func() {}, nil)
+	try(s.e, func() {}, nil)
 }
 
 func TestDeclarationMistakes(t *testing.T) {

@@ -237,7 +237,7 @@ func (m *maze) try(t *testing.T, last map[string]map[string]any, events []byte, 
 				panic(v)
 			}
 		}()
-		m.engine.Try(func() {
+		try(m.engine, func() {
 			for ; len(events) > 0; events = events[2:] {
 				m.write(&model, events[0], events[1])
 			}

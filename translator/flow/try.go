@@ -1,10 +1,14 @@
 package flow
 
+import "context"
+
 // Try computes what a change would do, and puts everything back as it was. The change function calls [Set] and
 // [Delete]; look then sees all tables as they would be, and what would have changed. No row is computed again for
 // putting back: each step of the work notes its own undoing. Try panics if inputs are waiting to be committed, or
 // inside another Try. Everything is put back even if change, look or a row function panics.
-func (e *Engine) Try(change func(), look func(c *Changes)) {
+//
+// When ctx ends, Try gives up before the next row, does not call look, and returns the error of ctx.
+func (e *Engine) Try(ctx context.Context, change func(), look func(c *Changes)) error {
 	e.expect("Try", idle)
 	for i, n := range e.nodes {
 		if n.waiting() {
@@ -13,11 +17,16 @@ func (e *Engine) Try(change func(), look func(c *Changes)) {
 	}
 	e.phase, e.mode = changing, trying
 	e.tries++
+	e.ended = ctx.Err
 	defer e.restore()
 	change()
 	c := e.settle()
+	if e.givenUp() {
+		return e.cause
+	}
 	e.phase = looking
 	look(c)
+	return nil
 }
 
 // restore puts back what a Try has done.
@@ -33,4 +42,5 @@ func (e *Engine) restore() {
 		n.sweep()
 	}
 	e.phase, e.mode = idle, committing
+	e.ended, e.cause = nil, nil
 }

@@ -159,7 +159,7 @@ func TestWorkIsWhatHangsOnTheChange(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			before := f.e.Stats()
-			f.e.Try(c.change, func(*flow.Changes) {})
+			try(f.e, c.change, func(*flow.Changes) {})
 			tried := map[string]int{}
 			for i, s := range f.e.Stats() {
 				if n := s.Tried - before[i].Tried; n > 0 {
@@ -182,23 +182,23 @@ func TestWorkIsWhatHangsOnTheChange(t *testing.T) {
 }
 
 func TestAllocationsDoNotGrowWithTheTables(t *testing.T) {
-	measure := func(n int) (commit, try float64) {
+	measure := func(n int) (commit, trial float64) {
 		f, version := newFleet().fill(n), 0
 		one := func() {
 			version++
 			flow.Set(f.e, f.slices, "s7", &fleetSlice{"s7", fmt.Sprint(version)})
 		}
 		commit = testing.AllocsPerRun(50, func() { one(); f.e.Commit() })
-		try = testing.AllocsPerRun(50, func() { f.e.Try(one, func(*flow.Changes) {}) })
-		return commit, try
+		trial = testing.AllocsPerRun(50, func() { try(f.e, one, func(*flow.Changes) {}) })
+		return commit, trial
 	}
 	smallCommit, smallTry := measure(100)
-	commit, try := measure(5_000)
+	commit, trial := measure(5_000)
 	if commit > smallCommit+1 || commit > 40 {
 		t.Errorf("a commit allocates %v times among 5,000 routes and %v times among 100", commit, smallCommit)
 	}
-	if try > smallTry+1 || try > 60 {
-		t.Errorf("a try allocates %v times among 5,000 routes and %v times among 100", try, smallTry)
+	if trial > smallTry+1 || trial > 60 {
+		t.Errorf("a try allocates %v times among 5,000 routes and %v times among 100", trial, smallTry)
 	}
 }
 
@@ -223,7 +223,7 @@ func TestLongListsEqualFresh(t *testing.T) {
 				t.Fatalf("seed %d:\n%s", seed, wrong)
 			}
 			before := flow.Dump(f.e)
-			f.e.Try(func() { f.writeMuch(rnd, maps.Clone(routes), maps.Clone(gateways)) }, func(*flow.Changes) {
+			try(f.e, func() { f.writeMuch(rnd, maps.Clone(routes), maps.Clone(gateways)) }, func(*flow.Changes) {
 				if rnd.IntN(2) == 0 {
 					f.bindings.All(f.e.Read())
 				}

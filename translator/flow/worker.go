@@ -10,7 +10,7 @@ import (
 type worker interface {
 	// waiting tells whether there is work.
 	waiting() bool
-	// run does the work.
+	// run does the work, or a part of it if the engine gives up.
 	run()
 	// drop forgets work that was not done, after a Try.
 	drop()
@@ -66,6 +66,9 @@ func (w *single[V]) waiting() bool { return len(w.dirty) > 0 }
 
 func (w *single[V]) run() {
 	for _, c := range w.sort() {
+		if w.out.engine.givenUp() {
+			return
+		}
 		if !w.over.cells[c].held {
 			w.forget(c)
 			w.out.remove(w.over.cells[c].key)
@@ -121,6 +124,9 @@ func (w *several[V]) run() {
 	order := w.sort()
 	w.yields = reach(w.yields, slices.Max(order))
 	for _, c := range order {
+		if w.out.engine.givenUp() {
+			return
+		}
 		for _, was := range w.yields[c] {
 			w.plan = append(w.plan, move[V]{Row: Row[V]{Key: w.out.cells[was].key}, task: c})
 		}
