@@ -172,13 +172,14 @@ func (a *Applier) report(ctx context.Context, key string, err error) {
 	}
 }
 
-// stays tells that an error comes from what is in the cluster: a name that is taken, or what the API server refuses.
+// stays tells that an error comes from what is in the cluster: a name that is taken, an account that is another's, or what the API server
+// refuses.
 func stays(err error) bool {
-	return errors.Is(err, errTaken) || apierrors.IsInvalid(err) || apierrors.IsForbidden(err) || apierrors.IsBadRequest(err)
+	return errors.Is(err, errTaken) || errors.Is(err, errAccount) || apierrors.IsInvalid(err) || apierrors.IsForbidden(err) || apierrors.IsBadRequest(err)
 }
 
-// Reconcile brings the fleet of one Gateway up to date. Everything that can be done is done, even if a part fails. It must not run
-// twice at once for the same key.
+// Reconcile brings the fleet of one Gateway up to date. Everything that can be done is done, even if a part fails; but no pods run as
+// an account that is not theirs. It must not run twice at once for the same key.
 func (a *Applier) Reconcile(ctx context.Context, key string) error {
 	a.mu.Lock()
 	s, settings := a.fleets[key], a.settings
@@ -209,7 +210,7 @@ func (a *Applier) replace(ctx context.Context, key string, s *state, objects []c
 	var failed []error
 	for _, o := range objects {
 		wanted[nameOf(o)] = true
-		now, err := a.apply(ctx, key, s, o)
+		now, err := a.bring(ctx, key, s, o)
 		if err != nil {
 			failed = append(failed, err)
 		}

@@ -23,6 +23,18 @@ type mark struct {
 	wanted, live [sha256.Size]byte
 }
 
+// bring applies an object if the fleet may have it. It returns the object as it is now; nil if it is left to somebody else.
+func (a *Applier) bring(ctx context.Context, key string, s *state, desired client.Object) (client.Object, error) {
+	settings, _ := a.scope()
+	if settings.reserved(nameOf(desired)) {
+		return nil, nil // Whoever would run as it is told so.
+	}
+	if err := a.mayRun(ctx, key, s, desired); err != nil {
+		return nil, err
+	}
+	return a.apply(ctx, key, s, desired)
+}
+
 // apply makes one object as it is desired, unless it is known to be so. It returns the object as it is now; nil if it is left to
 // somebody else.
 func (a *Applier) apply(ctx context.Context, key string, s *state, desired client.Object) (client.Object, error) {
@@ -108,16 +120,16 @@ func (a *Applier) live(ctx context.Context, name object) (client.Object, error) 
 // errTaken is of an object whose name the fleet needs, and that is another's.
 var errTaken = errors.New("the name is taken")
 
-// mayTake tells whether the existing object is of the Gateway's fleet. A ServiceAccount that somebody else made is used as it is;
-// any other object of somebody else's is an error.
+// mayTake tells whether the existing object is of the Gateway's fleet. A ServiceAccount of somebody else's stays as it is, and mayRun
+// judges who may use it; any other object of somebody else's is an error.
 func mayTake(key string, live client.Object, name object) (bool, error) {
 	switch owner, owned := envoyproxy.KeyOf(live); {
 	case owned && byLabels(owner) == byLabels(key):
 		return true, nil
-	case owned:
-		return false, fmt.Errorf("%w: %s belongs to Gateway %s; give one of the two another name in its EnvoyProxy", errTaken, name, owner)
 	case name.kind == "ServiceAccount":
 		return false, nil
+	case owned:
+		return false, fmt.Errorf("%w: %s belongs to Gateway %s; give one of the two another name in its EnvoyProxy", errTaken, name, owner)
 	}
 	return false, fmt.Errorf("%w: %s exists, and was not made for a Gateway; delete it, or choose another name in the EnvoyProxy", errTaken, name)
 }

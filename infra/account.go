@@ -1,0 +1,91 @@
+package infra
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"gatehouse/policies/envoyproxy"
+)
+
+// controlPlaneAccounts are the ServiceAccounts of the chart. They are in the control plane's namespace.
+var controlPlaneAccounts = []string{"gatehouse", "gatehouse-certgen"}
+
+// errAccount is of a workload whose pods would run as a ServiceAccount that is not theirs.
+var errAccount = errors.New("the ServiceAccount cannot be used")
+
+// accountOf is the ServiceAccount that an object runs pods as, false if it runs none. A patch may have chosen another one than the
+// fleet's, and may have done so by the deprecated name of the field.
+func accountOf(o client.Object) (object, bool) {
+	var pod *corev1.PodSpec
+	switch w := o.(type) {
+	case *appsv1.Deployment:
+		pod = &w.Spec.Template.Spec
+	case *appsv1.DaemonSet:
+		pod = &w.Spec.Template.Spec
+	default:
+		return object{}, false
+	}
+	account := object{"v1", "ServiceAccount", o.GetNamespace(), pod.ServiceAccountName}
+	if account.name == "" {
+		account.name = pod.DeprecatedServiceAccount
+	}
+	if account.name == "" {
+		account.name = "default"
+	}
+	return account, true
+}
+
+// reserved reports whether an object is a ServiceAccount of the control plane.
+func (s Settings) reserved(o object) bool {
+	return o.kind == "ServiceAccount" && o.namespace == s.ControllerNamespace && slices.Contains(controlPlaneAccounts, o.name)
+}
+
+// mayRun is an error if an object would run pods as a ServiceAccount of another Gateway's fleet, or of the control plane: a proxy proves who
+// it is by its account, so it would get what only the other one may have. What such pods the fleet has from before is deleted.
+func (a *Applier) mayRun(ctx context.Context, key string, s *state, o client.Object) error {
+	account, runs := accountOf(o)
+	if !runs {
+		return nil
+	}
+	refused := a.judgeAccount(ctx, key, account)
+	if !errors.Is(refused, errAccount) {
+		return refused
+	}
+	found, err := a.list(ctx, client.MatchingLabels(ownerLabelsOf(key)))
+	failed := []error{refused, err}
+	for _, old := range found {
+		if is, runs := accountOf(old); runs && is == account {
+			failed = append(failed, a.delete(ctx, key, s, old))
+		}
+	}
+	return errors.Join(failed...)
+}
+
+func (a *Applier) judgeAccount(ctx context.Context, key string, account object) error {
+	settings, _ := a.scope()
+	if settings.reserved(account) {
+		return fmt.Errorf("%w: %s is the control plane's; name another one in the EnvoyProxy", errAccount, account)
+	}
+	var found client.Object = &corev1.ServiceAccount{}
+	err := a.client.Get(ctx, client.ObjectKey{Namespace: account.namespace, Name: account.name}, found)
+	if apierrors.IsNotFound(err) { // A cache may hold the objects of fleets only, and may be late.
+		found, err = a.live(ctx, account)
+	}
+	switch {
+	case err != nil:
+		return fmt.Errorf("reading %s: %w", account, err)
+	case found == nil: // It may become anybody's.
+		return fmt.Errorf("%w: %s does not exist; create it, or name another one in the EnvoyProxy", errAccount, account)
+	}
+	if owner, owned := envoyproxy.KeyOf(found); owned && byLabels(owner) != byLabels(key) {
+		return fmt.Errorf("%w: %s belongs to Gateway %s; give one of the two another name in its EnvoyProxy", errAccount, account, owner)
+	}
+	return nil
+}
