@@ -81,7 +81,7 @@ func addressProblems(g *gwapiv1.Gateway, family v1alpha1.IPFamily) []verdict.Pro
 		kind := addressType(a.Type)
 		if kind != gwapiv1.IPAddressType && kind != gwapiv1.HostnameAddressType {
 			problems = append(problems, verdict.Problem{
-				Field: field + ".type", Reason: string(gwapiv1.GatewayReasonUnsupportedAddress), Weight: verdict.Unresolved,
+				Field: field + ".type", Reason: string(gwapiv1.GatewayReasonUnsupportedAddress), Weight: verdict.Invalid,
 				Message: fmt.Sprintf("addresses of type %q are not served; use %s, or leave addresses out", kind, gwapiv1.IPAddressType),
 			})
 			continue

@@ -123,7 +123,7 @@ func (l *listenerRow) serves() bool {
 func (l *listenerRow) checkProtocol() {
 	if _, served := protocols[l.Spec.Protocol]; !served {
 		l.problem(verdict.Problem{
-			Field: l.field("protocol"), Reason: string(gwapiv1.ListenerReasonUnsupportedProtocol), Weight: verdict.Unresolved,
+			Field: l.field("protocol"), Reason: string(gwapiv1.ListenerReasonUnsupportedProtocol), Weight: verdict.Invalid,
 			Message: fmt.Sprintf("protocol %q is not served; use HTTP, HTTPS, TLS, TCP or UDP", l.Spec.Protocol),
 		})
 	}
