@@ -14,20 +14,22 @@ import (
 // overrideRow tells which broader targets a policy of the same kind is replaced on, because of a more specific attachment.
 type overrideRow struct {
 	Target policies.Target
+	// Policy is what takes effect on the target.
+	Policy verdict.Ref
 	// Broader are the keys of those targets, see targetKey.
 	Broader []string
 }
 
 func (o *overrideRow) equal(other *overrideRow) bool {
-	return o.Target == other.Target && slices.Equal(o.Broader, other.Broader)
+	return o.Target == other.Target && o.Policy == other.Policy && slices.Equal(o.Broader, other.Broader)
 }
 
 func (t *Tables) override(r *flow.Read, _ string, a *attachmentRow) (*overrideRow, bool) {
-	if a.Unmet != nil {
-		return nil, false
-	}
 	kind := a.Policy.Kind.Kind
-	row := &overrideRow{Target: a.Target}
+	if holder, ok := t.targets.Get(r, targetKey(kind, a.Target)); !ok || !holder.Winner.equal(a.Policy) {
+		return nil, false // The target is not there, or another policy has it and overrides in its own name.
+	}
+	row := &overrideRow{Target: a.Target, Policy: a.Policy.ref()}
 	if a.Target.Section != "" {
 		row.Broader = append(row.Broader, targetKey(kind, a.Target.Whole()))
 	}
@@ -102,7 +104,9 @@ func (t *Tables) ancestorConditions(r *flow.Read, a *attachmentRow, problems []v
 	}
 	var at []policies.Target
 	for _, o := range t.overridesByBroader.Lookup(r, targetKey(a.Policy.Kind.Kind, a.Target)) {
-		at = append(at, o.Value.Target)
+		if o.Value.Policy != a.Policy.ref() { // A policy may be attached on several levels.
+			at = append(at, o.Value.Target)
+		}
 	}
 	if len(at) > 0 {
 		conditions = append(conditions, metav1.Condition{
