@@ -31,6 +31,7 @@ type endpoint struct {
 	name   string
 	answer answerer
 	limit  time.Duration
+	crowd  *crowd
 	counts *counts
 	knows  func(schema.GroupVersionKind) bool
 	// leaving is closed when no connection shall be used again.
@@ -47,7 +48,15 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Connection", "close")
 	default:
 	}
-	request, err := readReview(w, r)
+	leave, err := e.crowd.enter(r.ContentLength)
+	if err != nil {
+		e.counts.observe(e.name, "other", failed, start)
+		e.log.Error(err, "no admission verdict, a request was not read")
+		http.Error(w, unjudged("object", "on its namespace", err).Error(), http.StatusInternalServerError)
+		return
+	}
+	defer leave()
+	request, err := e.read(w, r)
 	if err != nil {
 		e.counts.observe(e.name, "other", failed, start)
 		http.Error(w, err.Error(), http.StatusBadRequest)
@@ -70,6 +79,22 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err := json.NewEncoder(w).Encode(review(response)); err != nil {
 		e.log.Error(err, "sending an admission verdict", "kind", kind, "namespace", request.Namespace, "name", request.Name)
 	}
+}
+
+// read reads a request in the time that there is for its answer.
+func (e *endpoint) read(w http.ResponseWriter, r *http.Request) (*admissionv1.AdmissionRequest, error) {
+	connection := http.NewResponseController(w)
+	if err := connection.SetReadDeadline(time.Now().Add(e.timeLimit(r))); err != nil {
+		return nil, fmt.Errorf("limiting the time to read the AdmissionReview: %w", err)
+	}
+	request, err := readReview(w, r)
+	if err != nil {
+		return nil, err
+	}
+	if err := connection.SetReadDeadline(time.Time{}); err != nil {
+		return nil, fmt.Errorf("lifting the limit of the time to read: %w", err)
+	}
+	return request, nil
 }
 
 func readReview(w http.ResponseWriter, r *http.Request) (*admissionv1.AdmissionRequest, error) {
@@ -95,7 +120,7 @@ func review(response *admissionv1.AdmissionResponse) *admissionv1.AdmissionRevie
 	}
 }
 
-// within answers in time: what the answerer still does after that is lost.
+// within answers in time. What the answerer still does after that is lost, so it ends as soon as it can.
 func (e *endpoint) within(r *http.Request, request *admissionv1.AdmissionRequest) (*admissionv1.AdmissionResponse, error) {
 	limit := e.timeLimit(r)
 	// The server's own context ends as soon as it is told to stop, but what has begun is completed.
@@ -112,7 +137,7 @@ func (e *endpoint) within(r *http.Request, request *admissionv1.AdmissionRequest
 				done <- result{err: fmt.Errorf("a mistake in Gatehouse stopped it: %v", p)}
 			}
 		}()
-		response, err := e.answer(ctx, request)
+		response, err := e.inTurn(ctx, request)
 		done <- result{response, err}
 	}()
 	select {
@@ -124,6 +149,16 @@ func (e *endpoint) within(r *http.Request, request *admissionv1.AdmissionRequest
 	case <-ctx.Done():
 		return nil, unanswered(request, fmt.Errorf("no answer within %s", limit))
 	}
+}
+
+// inTurn answers when few enough others are being answered.
+func (e *endpoint) inTurn(ctx context.Context, request *admissionv1.AdmissionRequest) (*admissionv1.AdmissionResponse, error) {
+	done, err := e.crowd.await(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	return e.answer(ctx, request)
 }
 
 // timeLimit is the shorter one of our limit and the API server's, which it tells in the query as "timeout".
@@ -145,6 +180,10 @@ func unanswered(request *admissionv1.AdmissionRequest, err error) error {
 	if request.Namespace != "" {
 		where = "on namespace " + request.Namespace
 	}
+	return unjudged(request.Kind.Kind, where, err)
+}
+
+func unjudged(kind, where string, err error) error {
 	return fmt.Errorf("this %s cannot be judged by Gatehouse now: %w; try again, and if that does not help, set label %s=%s %s to write without its verdict",
-		request.Kind.Kind, err, LevelLabel, LevelOff, where)
+		kind, err, LevelLabel, LevelOff, where)
 }

@@ -73,10 +73,10 @@ func Register(server webhook.Server, o Options) error {
 		trier: o.Trier, decode: decoder(o.Scheme), levels: levels{namespaces: o.Namespaces, fallback: cmp.Or(o.Level, LevelEnforce), log: o.Log}, exists: o.Exists, log: o.Log,
 	}
 	mutator := &mutator{mutations: Mutations}
-	counts := newCounts(o.Metrics)
+	counts, crowd := newCounts(o.Metrics), newCrowd()
 	for path, answer := range map[string]answerer{ValidatePath: validator.answer, MutatePath: mutator.answer} {
 		server.Register(path, &endpoint{
-			name: path[1:], answer: answer, limit: o.TimeLimit, counts: counts, knows: o.Scheme.Recognizes, leaving: o.Leaving, log: o.Log,
+			name: path[1:], answer: answer, limit: o.TimeLimit, crowd: crowd, counts: counts, knows: o.Scheme.Recognizes, leaving: o.Leaving, log: o.Log,
 		})
 	}
 	return nil
