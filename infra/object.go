@@ -66,6 +66,9 @@ func (a *Applier) apply(ctx context.Context, key string, s *state, desired clien
 		}
 	}
 	s.applied[name] = mark{} // The API server may store it and fail to say so.
+	if err := a.letScale(ctx, desired); err != nil {
+		return nil, err
+	}
 	applied, err := a.send(ctx, desired)
 	if err != nil {
 		return nil, err

@@ -34,12 +34,11 @@ func (f *fleet) deployment(given *v1alpha1.KubernetesDeploymentSpec) (client.Obj
 	if err != nil {
 		return nil, err
 	}
-	replicas := or(given.Replicas, 1)
 	deployment := appsv1.Deployment{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "apps/v1", Kind: "Deployment"},
 		ObjectMeta: f.meta(or(given.Name, f.name), nil, nil),
 		Spec: appsv1.DeploymentSpec{
-			Replicas: &replicas,
+			Replicas: given.Replicas, // Else whoever scales it decides, such as an autoscaler; Kubernetes begins with 1.
 			Strategy: or(given.Strategy, appsv1.DeploymentStrategy{Type: appsv1.RollingUpdateDeploymentStrategyType}),
 			Selector: &metav1.LabelSelector{MatchLabels: f.ownerLabels()},
 			Template: template,

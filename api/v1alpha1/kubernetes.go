@@ -46,7 +46,7 @@ type KubernetesDeploymentSpec struct {
 	// +optional
 	Name *string `json:"name,omitempty"`
 
-	// Replicas is the number of Envoys. Default: 1.
+	// Replicas is the number of Envoys. Default: 1 at first, and then what an autoscaler or kubectl scale sets.
 	//
 	// +optional
 	// +kubebuilder:validation:Minimum=0
