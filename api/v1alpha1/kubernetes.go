@@ -181,7 +181,7 @@ type KubernetesContainerSpec struct {
 	// Image is the Envoy image, with a tag, a digest or both.
 	//
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-zA-Z0-9.:/_-]+(:[a-zA-Z0-9._-]+)?(@sha256:[a-f0-9]{64})?$') && !self.matches('(^|[/:])($|[/:@])')",messageExpression=`'"' + self + '" is not an image: write repository:tag or repository@sha256:digest'`,message="write repository:tag or repository@sha256:digest"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-zA-Z0-9._-]+(:[0-9]+/[a-zA-Z0-9._-]+)?(/[a-zA-Z0-9._-]+)*(:[a-zA-Z0-9_][a-zA-Z0-9._-]*)?(@sha256:[a-f0-9]{64})?$')",messageExpression=`'"' + self + '" is not an image: write repository:tag or repository@sha256:digest'`,message="write repository:tag or repository@sha256:digest"
 	// +kubebuilder:validation:MaxLength=1024
 	Image *string `json:"image,omitempty"`
 
