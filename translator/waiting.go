@@ -43,7 +43,8 @@ func (t *Tables) missing(r *flow.Read, fleet string, _ *gatewayRow) []flow.Row[s
 
 func missingKey(fleet string, n Name) string { return fleet + "|" + n.Type + "|" + n.Name }
 
-// lacking is what the listener waits for.
+// lacking is what the listener waits for. What it shares with others of its port is named after the first of them, which may be another team's: it
+// is told of by the port.
 func (t *Tables) lacking(r *flow.Read, l *listenerRow) map[Name]string {
 	if !l.Serves {
 		return nil
@@ -57,9 +58,14 @@ func (t *Tables) lacking(r *flow.Read, l *listenerRow) map[Name]string {
 	}
 	lacking := map[Name]string{}
 	for _, n := range needs {
-		if words, ok := t.missingOfFleets.Get(r, missingKey(l.fleet(), n)); ok {
-			lacking[n] = words
+		words, ok := t.missingOfFleets.Get(r, missingKey(l.fleet(), n))
+		if !ok {
+			continue // A proxy has it.
 		}
+		if n.Type != typeSecret && n.Name != l.Key {
+			n.Name = fmt.Sprintf("what listeners share on port %d", l.Spec.Port)
+		}
+		lacking[n] = words
 	}
 	return lacking
 }

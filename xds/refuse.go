@@ -61,7 +61,7 @@ func (s *session) quarantine(k *kind, res *translator.Resource, words string, se
 	} else {
 		h.sent = h.acked
 	}
-	s.refused[n] = refusal{version: res.Version, words: brief(words)}
+	s.refused[n] = refusal{version: res.Version, words: brief(reason(words, res.Name))}
 	s.news = true
 	if n.Type == resource.ClusterType {
 		s.warmth.drop(n.Name)
@@ -123,6 +123,17 @@ func words(message string) string {
 		message, _, _ = strings.Cut(message, dump)
 	}
 	return strings.TrimRight(message, ": \n\t")
+}
+
+// reason is what a message says of the resource, without the name. A resource that several objects share, such as the listener of a port, is named
+// after the first of them, which the others need not know.
+func reason(message, name string) string {
+	if at := mention(message, name); at >= 0 {
+		if said, ok := strings.CutPrefix(message[at+len(name):], ": "); ok {
+			return said
+		}
+	}
+	return message
 }
 
 // briefLimit is how much is kept of what Envoy says of one resource, in bytes.

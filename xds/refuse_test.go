@@ -29,13 +29,13 @@ func TestRefusedResourceIsNamedByEnvoy(t *testing.T) {
 	p.want("CDS b@1 d@1")
 	p.ack("CDS")
 	p.want()
-	p.wantRefused(map[string]string{"CDS c": "Error adding/updating cluster(s) c: no such extension"})
+	p.wantRefused(map[string]string{"CDS c": "no such extension"})
 	p.publish("CDS c@1", "CDS b@2")
 	p.want("CDS b@2")
 	p.ack("CDS")
 	p.publish("CDS c@2")
 	p.want("CDS c@2")
-	p.wantRefused(map[string]string{"CDS c": "Error adding/updating cluster(s) c: no such extension"})
+	p.wantRefused(map[string]string{"CDS c": "no such extension"})
 	p.ack("CDS")
 	p.wantRefused(map[string]string{})
 }
@@ -147,7 +147,7 @@ func TestSeveralRefusedResourcesGetTheirOwnWords(t *testing.T) {
 	p.want("CDS ns/b@1 ns/b/2@1 ns/c@1")
 	p.nack("CDS", "Error adding/updating cluster(s) ns/b/2: bad address, ns/c: bad port")
 	p.want("CDS ns/b@1")
-	p.wantRefused(map[string]string{"CDS ns/b/2": "ns/b/2: bad address", "CDS ns/c": "ns/c: bad port"})
+	p.wantRefused(map[string]string{"CDS ns/b/2": "bad address", "CDS ns/c": "bad port"})
 }
 
 func TestRefusalThatNamesNothingIsBisected(t *testing.T) {

@@ -624,7 +624,7 @@ func TestClustersThatAreReadDoNotHoldUpTheNext(t *testing.T) {
 	p.want("CDS c@1")
 	p.nack("CDS", "b: no")
 	p.want()
-	p.wantRefused(map[string]string{"CDS b": "b: no"})
+	p.wantRefused(map[string]string{"CDS b": "no"})
 	p.ack("CDS")
 	p.want()
 }

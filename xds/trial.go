@@ -81,24 +81,25 @@ func (s *session) judge(k *kind, res *translator.Resource, words string) {
 	n := nameOf(res)
 	switch n.Type {
 	case resource.ClusterType, resource.SecretType:
-		s.fleet.convict(res.Version, words)
+		s.fleet.convict(res.Version, reason(words, res.Name))
 		return
 	case resource.RouteType, resource.ScopedRouteType, resource.ListenerType:
 	default:
 		return
 	}
 	k.mark(n.Name)
+	said := reason(words, res.Name)
 	if t := s.trials[n]; t != nil {
-		s.refine(n, t, words)
+		s.refine(n, t, said)
 		return
 	}
 	good, suspects := s.suspects(k, res)
 	told := told(words, res, suspects)
 	switch h := k.have[n.Name]; {
 	case len(told) > 0:
-		s.convictAll(told, words)
+		s.convictAll(told, said)
 	case len(suspects) == 1:
-		s.convictAll(suspects, words)
+		s.convictAll(suspects, said)
 	case len(suspects) == 0 || h != nil && h.unknown:
 		// It is the resource itself that is refused; or what the proxy runs is not known, as an earlier control plane sent it, so that a trial
 		// would take from it what it serves. It keeps what it has until something changes.

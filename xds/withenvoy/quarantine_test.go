@@ -288,6 +288,19 @@ func TestQuarantine(t *testing.T) {
 		s.put(s.gateway(""))
 		envoytest.WaitFor(t, "both TLS listeners again", func() bool { return secured("victim") && secured("good") })
 	})
+	t.Run("second listener of a port", func(t *testing.T) {
+		s := judge(t)
+		envoytest.WaitFor(t, "both TLS listeners", func() bool { return secured("victim") && secured("good") })
+		s.put(s.gateway("two"))
+		s.says("*v1.Gateway web", "spec.listeners[2]", "nobody.has.this")
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for _, p := range s.statuses["*v1.Gateway web"].Problems {
+			if strings.Contains(p.Message, "web/one") {
+				t.Errorf("it is told of another listener, by which Envoy knows the port: %s", p)
+			}
+		}
+	})
 	t.Run("certificate", func(t *testing.T) {
 		s := judge(t)
 		envoytest.WaitFor(t, "both TLS listeners", func() bool { return secured("victim") && secured("good") })
