@@ -36,23 +36,23 @@ func (t *Tables) gatewayStatus(r *flow.Read, key string, object *gwapiv1.Gateway
 		programmed.Message = "no listener can be served, see their conditions"
 	}
 	setAddresses(g.Gateway, fleet, desired, &programmed)
-	desired.Conditions = append([]metav1.Condition{accepted, programmed}, g.tlsConditions()...)
+	desired.Conditions = []metav1.Condition{accepted, programmed, g.resolvedRefs(own.unresolved)}
+	if insecure := insecureFallback(g.Gateway); insecure != nil {
+		desired.Conditions = append(desired.Conditions, *insecure)
+	}
 	return newStatus(g.Gateway, problems, desired), true
 }
 
-// tlsConditions are about spec.tls of the Gateway; without it there are none.
-func (g *gatewayRow) tlsConditions() []metav1.Condition {
-	if g.Gateway.Spec.TLS == nil {
-		return nil
-	}
+// resolvedRefs is about the references of the Gateway itself, and sums up those of its listeners (Gateway API, GatewayConditionResolvedRefs).
+func (g *gatewayRow) resolvedRefs(unresolved []string) metav1.Condition {
 	kind := string(gwapiv1.GatewayConditionResolvedRefs)
-	conditions := []metav1.Condition{
-		conditionOf(kind, string(gwapiv1.GatewayReasonResolvedRefs), "All references of the Gateway itself are resolved.", about(g.Problems, kind, "")),
+	own := about(g.Problems, kind, "")
+	c := conditionOf(kind, string(gwapiv1.GatewayReasonResolvedRefs), "All references are resolved.", own)
+	if len(unresolved) > 0 && len(own) == 0 {
+		c.Status, c.Reason = metav1.ConditionFalse, string(gwapiv1.GatewayReasonListenersNotResolved)
+		c.Message = fmt.Sprintf("listeners with references that are not resolved: %v; see their conditions", unresolved)
 	}
-	if insecure := insecureFallback(g.Gateway); insecure != nil {
-		conditions = append(conditions, *insecure)
-	}
-	return conditions
+	return c
 }
 
 // unclassed judges a Gateway whose class is not there: it may become ours. Nothing is written to it.

@@ -16,8 +16,8 @@ import (
 type listenersVerdict struct {
 	statuses []gwapiv1.ListenerStatus
 	problems []verdict.Problem
-	// refused are the names of those that cannot be served as they are written.
-	refused []string
+	// refused are the names of those that cannot be served as they are written, unresolved of those of which a reference does not lead anywhere.
+	refused, unresolved []string
 	// able tells that a new Envoy can serve one of them.
 	able bool
 	// missing is what any of them waits for.
@@ -35,6 +35,9 @@ func (t *Tables) judgeListeners(r *flow.Read, keys []string) *listenersVerdict {
 		status := t.listenerStatus(r, l, lacking)
 		if !trueIn(status.Conditions, string(gwapiv1.ListenerConditionAccepted)) || !l.Serves {
 			v.refused = append(v.refused, string(l.Spec.Name))
+		}
+		if !trueIn(status.Conditions, string(gwapiv1.ListenerConditionResolvedRefs)) {
+			v.unresolved = append(v.unresolved, string(l.Spec.Name))
 		}
 		v.able = v.able || l.able()
 		maps.Copy(v.missing, lacking)
