@@ -82,7 +82,7 @@ func checkExternalAuth(rule *gwapiv1.HTTPRouteRule, i int, field string) []verdi
 		problems = append(problems, checkHeaders(field+".http.allowedHeaders", c.AllowedRequestHeaders)...)
 		problems = append(problems, checkHeaders(field+".http.allowedResponseHeaders", c.AllowedResponseHeaders)...)
 		for j, name := range c.AllowedResponseHeaders {
-			if slices.Contains(ownHeaders, strings.ToLower(name)) {
+			if feature.IsMessageHeader(name) {
 				problems = append(problems, unsupported(fmt.Sprintf("%s.http.allowedResponseHeaders[%d]", field, j),
 					"%q is about the answer itself and cannot be copied into a request; remove it", name))
 			}
@@ -100,14 +100,20 @@ func unsupported(field, message string, args ...any) verdict.Problem {
 	return p
 }
 
+// asUnsupported gives problems the reason that routes have for what their fields say.
+func asUnsupported(problems []verdict.Problem) []verdict.Problem {
+	for i := range problems {
+		problems[i].Reason = string(gwapiv1.RouteReasonUnsupportedValue)
+	}
+	return problems
+}
+
 func checkHeaders(field string, names []string) []verdict.Problem {
 	var problems []verdict.Problem
 	for i, name := range names {
-		for _, p := range feature.CheckHeaderName(fmt.Sprintf("%s[%d]", field, i), name) {
-			problems = append(problems, unsupported(p.Field, "%s", p.Message))
-		}
+		problems = append(problems, feature.CheckHeaderName(fmt.Sprintf("%s[%d]", field, i), name)...)
 	}
-	return problems
+	return asUnsupported(problems)
 }
 
 // pathElement is an element of a path (RFC 3986, section 3.3: segment-nz).
@@ -125,11 +131,6 @@ func cleanPath(path string) bool {
 		}
 	}
 	return true
-}
-
-// ownHeaders of an answer are about its message, its connection and its host: in a request they would be about another.
-var ownHeaders = []string{
-	"connection", "content-length", "host", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade",
 }
 
 // externalAuth has a server decide beforehand whether the rule's requests are let through. Whatever keeps it from answering denies them.
@@ -166,10 +167,10 @@ func askGRPC(config *extauthzv3.ExtAuthz, spec gwapiv1.GRPCAuthConfig, use *clus
 // to the backend if none are named, but for those that are about the answer itself, Content-Type and its like among them; Envoy's default
 // rules keep the host and x-envoy- from being changed.
 func askHTTP(config *extauthzv3.ExtAuthz, spec gwapiv1.HTTPAuthConfig, use *clusterUse) {
-	kept := ownHeaders
+	kept := feature.MessageHeaders()
 	copied := named(spec.AllowedResponseHeaders)
 	if copied == nil {
-		kept = append(slices.Clone(ownHeaders), "content-.*")
+		kept = append(kept, "content-.*")
 		copied = &matcherv3.ListStringMatcher{Patterns: []*matcherv3.StringMatcher{matching(".*")}}
 	}
 	prefix := strings.Trim(spec.Path, "/")

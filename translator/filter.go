@@ -3,6 +3,7 @@ package translator
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -10,6 +11,7 @@ import (
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"gatehouse/policies/feature"
 	"gatehouse/policies/verdict"
 )
 
@@ -44,6 +46,7 @@ func checkRule(rule *gwapiv1.HTTPRouteRule, field string) []verdict.Problem {
 	for i := range rule.Filters {
 		path := fmt.Sprintf("%s.filters[%d]", field, i)
 		problems = append(problems, checkFilter(&rule.Filters[i], path)...)
+		problems = append(problems, checkModifiers(&rule.Filters[i], path)...)
 		problems = append(problems, checkForwarding(rule, &rule.Filters[i], path)...)
 		problems = append(problems, checkCORS(&rule.Filters[i], path)...)
 		problems = append(problems, checkExternalAuth(rule, i, path)...)
@@ -53,11 +56,11 @@ func checkRule(rule *gwapiv1.HTTPRouteRule, field string) []verdict.Problem {
 	}
 	for b := range rule.BackendRefs {
 		for i := range rule.BackendRefs[b].Filters {
-			f := &rule.BackendRefs[b].Filters[i]
+			f, path := &rule.BackendRefs[b].Filters[i], fmt.Sprintf("%s.backendRefs[%d].filters[%d]", field, b, i)
 			if backendFilters[f.Type] == nil {
-				problems = append(problems, unservedFilter(fmt.Sprintf("%s.backendRefs[%d].filters[%d].type", field, b, i), f.Type,
-					"RequestHeaderModifier or ResponseHeaderModifier"))
+				problems = append(problems, unservedFilter(path+".type", f.Type, "RequestHeaderModifier or ResponseHeaderModifier"))
 			}
+			problems = append(problems, checkModifiers(f, path)...)
 		}
 	}
 	problems = append(problems, checkSession(rule, field)...)
@@ -69,6 +72,14 @@ func checkFilter(f *gwapiv1.HTTPRouteFilter, field string) []verdict.Problem {
 		return []verdict.Problem{unservedFilter(field+".type", f.Type, "RequestHeaderModifier, ResponseHeaderModifier, RequestRedirect, URLRewrite, RequestMirror, CORS or ExternalAuth")}
 	}
 	return nil
+}
+
+// checkModifiers finds what is wrong with how a filter changes headers.
+func checkModifiers(f *gwapiv1.HTTPRouteFilter, field string) []verdict.Problem {
+	return asUnsupported(slices.Concat(
+		feature.CheckHeaders(field+".requestHeaderModifier", f.RequestHeaderModifier),
+		feature.CheckHeaders(field+".responseHeaderModifier", f.ResponseHeaderModifier),
+	))
 }
 
 func unservedFilter(field string, t gwapiv1.HTTPRouteFilterType, served string) verdict.Problem {

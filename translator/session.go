@@ -45,15 +45,7 @@ func checkSession(rule *gwapiv1.HTTPRouteRule, field string) []verdict.Problem {
 			Field: field, Reason: string(gwapiv1.RouteReasonUnsupportedValue), Weight: weight, Message: fmt.Sprintf(message, args...),
 		})
 	}
-	what := "name of a cookie"
-	if isHeader(s) {
-		what = "name of a header"
-	}
-	for _, p := range feature.CheckToken(field+".sessionName", deref(s.SessionName), what) {
-		if s.SessionName != nil && *s.SessionName != "" {
-			problem(p.Field, p.Weight, "%s", p.Message)
-		}
-	}
+	problems = append(problems, checkSessionName(s, field+".sessionName")...)
 	length, ok := duration(s.AbsoluteTimeout)
 	switch {
 	case s.AbsoluteTimeout == nil:
@@ -71,6 +63,18 @@ func checkSession(rule *gwapiv1.HTTPRouteRule, field string) []verdict.Problem {
 		}
 	}
 	return problems
+}
+
+// checkSessionName finds a name that no cookie or header may have; Envoy sets such a header on answers, and removes it from requests.
+func checkSessionName(s *gwapiv1.SessionPersistence, field string) []verdict.Problem {
+	name := deref(s.SessionName)
+	switch {
+	case name == "":
+		return nil // It is made up.
+	case isHeader(s):
+		return asUnsupported(feature.CheckHeaderChange(field, name))
+	}
+	return asUnsupported(feature.CheckToken(field, name, "name of a cookie"))
 }
 
 // persistSessions keeps the sessions of a rule. A name that the rule does not give is made of where the rule stands.

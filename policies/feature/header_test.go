@@ -1,0 +1,49 @@
+package feature
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/policies/verdict"
+)
+
+// TestCheckHeaders has each header that is about a message changed in each way, and names and values that are no headers.
+func TestCheckHeaders(t *testing.T) {
+	change := func(name string) *gwapiv1.HTTPHeaderFilter {
+		h := []gwapiv1.HTTPHeader{{Name: gwapiv1.HTTPHeaderName(name), Value: "4"}}
+		return &gwapiv1.HTTPHeaderFilter{Set: h, Add: h, Remove: []string{name}}
+	}
+	refused := append(MessageHeaders(), "Content-Length", "HOST", "Transfer-encoding", ":path", ":status", "", "a b", "a\r\nb", "é")
+	for _, name := range refused {
+		got := fields(CheckHeaders("f", change(name)))
+		for _, want := range []string{"f.set[0].name", "f.add[0].name", "f.remove[0]"} {
+			if !slices.Contains(got, want) {
+				t.Errorf("%q: %s is not refused, only %q are", name, want, got)
+			}
+		}
+	}
+	for value, fine := range map[string]bool{
+		"": true, "a b\tc": true, "100%": true, "é": true, "a\nb": false, "a\r\nb": false, "a\x00": false, "\x1b[0m": false, "\x7f": false,
+	} {
+		if got := CheckHeaderValue("v", "x", value); (len(got) == 0) != fine {
+			t.Errorf("value %q: got %v, want fine %t", value, got, fine)
+		}
+	}
+	if got := CheckHeaders("f", nil); got != nil {
+		t.Errorf("no filter: got %v", got)
+	}
+}
+
+func fields(problems []verdict.Problem) []string {
+	var at []string
+	for _, p := range problems {
+		at = append(at, p.Field)
+		if p.Weight != verdict.Invalid || strings.ContainsAny(p.Message, "\n\r") {
+			panic("not Invalid, or not one line: " + p.String())
+		}
+	}
+	return at
+}

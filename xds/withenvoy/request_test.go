@@ -1,0 +1,92 @@
+package withenvoy
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/translator"
+)
+
+// verbatim sends a request to the Gateway's port 80 just as it is written, with lines of headers. It returns the answer, whose body is read already.
+func verbatim(t *testing.T, method, host, target string, headers ...string) *http.Response {
+	t.Helper()
+	conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", proxyPort))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	if err := conn.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	lines := append([]string{method + " " + target + " HTTP/1.1", "Host: " + host, "Connection: close"}, headers...)
+	if _, err := io.WriteString(conn, strings.Join(lines, "\r\n")+"\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: method})
+	if err != nil {
+		t.Fatalf("%s %s of %s: %v", method, target, host, err)
+	}
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatalf("%s %s of %s: %v", method, target, host, err)
+	}
+	response.Body = io.NopCloser(strings.NewReader(string(body)))
+	return response
+}
+
+// at gives a rule of a route that goes to its Service a match of a path.
+func at(kind gwapiv1.PathMatchType, path string, filters ...gwapiv1.HTTPRouteFilter) gwapiv1.HTTPRouteRule {
+	backend := gwapiv1.HTTPBackendRef{}
+	backend.Name, backend.Port = "echo", new(int32(80))
+	return gwapiv1.HTTPRouteRule{
+		Matches:     []gwapiv1.HTTPRouteMatch{{Path: &gwapiv1.HTTPPathMatch{Type: &kind, Value: &path}}},
+		Filters:     filters,
+		BackendRefs: []gwapiv1.HTTPBackendRef{backend},
+	}
+}
+
+// TestMessageHeadersStay has stored filters change headers that no filter may change: their rules fail, the others are served.
+func TestMessageHeadersStay(t *testing.T) {
+	c := startTranslated(t, false)
+	route := c.route("a.example.com", nil)
+	set := func(name gwapiv1.HTTPHeaderName, value string) *gwapiv1.HTTPHeaderFilter {
+		return &gwapiv1.HTTPHeaderFilter{Set: []gwapiv1.HTTPHeader{{Name: name, Value: value}}}
+	}
+	route.Spec.Rules = []gwapiv1.HTTPRouteRule{
+		at(gwapiv1.PathMatchPathPrefix, "/"),
+		at(gwapiv1.PathMatchPathPrefix, "/request", gwapiv1.HTTPRouteFilter{Type: gwapiv1.HTTPRouteFilterRequestHeaderModifier, RequestHeaderModifier: set("Content-Length", "4")}),
+		at(gwapiv1.PathMatchPathPrefix, "/response", gwapiv1.HTTPRouteFilter{Type: gwapiv1.HTTPRouteFilterResponseHeaderModifier, ResponseHeaderModifier: set("content-length", "0")}),
+	}
+	grpc := &gwapiv1.GRPCRoute{ObjectMeta: c.meta("grpc")}
+	grpc.Spec.ParentRefs, grpc.Spec.Hostnames = route.Spec.ParentRefs, []gwapiv1.Hostname{"grpc.example.com"}
+	grpc.Spec.Rules = []gwapiv1.GRPCRouteRule{{
+		Filters:     []gwapiv1.GRPCRouteFilter{{Type: gwapiv1.GRPCRouteFilterRequestHeaderModifier, RequestHeaderModifier: set("Host", "b.example.com")}},
+		BackendRefs: []gwapiv1.GRPCBackendRef{{BackendRef: route.Spec.Rules[0].BackendRefs[0].BackendRef}},
+	}}
+	c.apply(route, grpc)
+	c.reaches("/")
+	for _, tc := range []struct {
+		host, path string
+		want       int
+	}{
+		{"a.example.com", "/fine", 200}, {"a.example.com", "/request", 500}, {"a.example.com", "/response", 500}, {"grpc.example.com", "/a.A/B", 503},
+	} {
+		if got := verbatim(t, http.MethodPost, tc.host, tc.path, "Content-Length: 0").StatusCode; got != tc.want {
+			t.Errorf("%s%s: got %d, want %d", tc.host, tc.path, got, tc.want)
+		}
+	}
+	c.reports(func(p translator.Proxy, _ bool) string {
+		if len(p.Refused)+len(p.Guilty) > 0 {
+			return fmt.Sprintf("Envoy refused %v %v", p.Refused, p.Guilty)
+		}
+		return ""
+	})
+}
