@@ -11,6 +11,10 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # kubectl explain has on pods. Without them the EnvoyProxy CRD is a third of its size and fits into kubectl apply.
 readonly foreign_indent=33
 
+# The parts of an object, of which spec is one, are at this many spaces. Objects in spec keep fields that they do not know, lest what another
+# version or Envoy Gateway has stored be lost; the control plane tells of them (api/v1alpha1/unread.go).
+readonly part_indent=10
+
 tests/tools/build.sh controller-gen
 bin/controller-gen object paths=./api/...
 
@@ -21,12 +25,20 @@ bin/controller-gen crd paths=./api/... output:crd:dir="$raw"
 mkdir -p "$out"
 rm -f "$out"/*.yaml
 for crd in "$raw"/*.yaml; do
-  awk -v limit="$foreign_indent" '
+  awk -v limit="$foreign_indent" -v part="$part_indent" -v keep=x-kubernetes-preserve-unknown-fields: '
     { indent = match($0, /[^ ]/) - 1 }
     dropping && (indent > dropped || indent < 0) { next }
     { dropping = 0 }
     indent >= limit && /^ *description: ./ { dropping = 1; dropped = indent; next }
+    indent == part { spec = ($1 == "spec:") }
+    spec && $1 == "additionalProperties:" { map[indent] = 1 }
+    $1 == keep && kept == indent { next }
+    { kept = -1 }
     { print }
+    spec && $0 ~ /^ *type: object$/ {
+      if (!map[indent]) { printf "%*s%s true\n", indent, "", keep; kept = indent }
+      map[indent] = 0
+    }
   ' "$crd" >"$out/${crd##*/}"
 done
 

@@ -66,7 +66,7 @@ var features = []bound{
 
 // Check finds what is wrong with the spec, its targets apart: References and Selectors tell of those.
 func (k Kind) Check(p Object) []verdict.Problem {
-	var problems []verdict.Problem
+	problems := feature.Unread(p.GetUnread(), "nothing that the policy covers is served")
 	for f := range k.features {
 		problems = append(problems, f.check(p)...)
 	}

@@ -28,17 +28,18 @@ type AuthorizationRule struct {
 	// +required
 	Action AuthorizationAction `json:"action"`
 
-	// Principal is whose requests the rule matches.
+	// Principal is whose requests the rule matches. A rule needs one: admission says so, since it can name what else a rule has that is not served.
 	//
-	// +required
+	// +optional
 	Principal *Principal `json:"principal,omitempty"`
 }
 
 // Principal is who sends a request. All that is set must match.
 type Principal struct {
-	// ClientCIDRs matches when the client's address is in one of these ranges, such as 10.0.0.0/8 or 2001:db8::/32.
+	// ClientCIDRs matches when the client's address is in one of these ranges, such as 10.0.0.0/8 or 2001:db8::/32. They are needed, as
+	// principals of other kinds are not served yet.
 	//
-	// +required
+	// +optional
 	// +kubebuilder:validation:MinItems=1
 	ClientCIDRs []CIDR `json:"clientCIDRs,omitempty"`
 }

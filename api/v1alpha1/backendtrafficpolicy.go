@@ -38,6 +38,16 @@ type BackendTrafficPolicy struct {
 type BackendTrafficPolicySpec struct {
 	PolicyTargetReferences `json:",inline"`
 	ClusterSettings        `json:",inline"`
+
+	// Unread is what of the spec nobody reads.
+	Unread []UnreadField `json:"-"`
+}
+
+// UnmarshalJSON decodes the spec, and notes what of it is not read.
+func (s *BackendTrafficPolicySpec) UnmarshalJSON(text []byte) (err error) {
+	type spec BackendTrafficPolicySpec // Without this method.
+	s.Unread, err = decodeSpec(text, KindBackendTrafficPolicy, (*spec)(s))
+	return err
 }
 
 // ClusterSettings is how Envoy talks to a group of endpoints.
@@ -75,4 +85,9 @@ func (p *BackendTrafficPolicy) GetTargets() *PolicyTargetReferences {
 // GetPolicyStatus returns the status.
 func (p *BackendTrafficPolicy) GetPolicyStatus() *gwapiv1.PolicyStatus {
 	return &p.Status
+}
+
+// GetUnread returns what of spec nobody reads.
+func (p *BackendTrafficPolicy) GetUnread() []UnreadField {
+	return p.Spec.Unread
 }

@@ -64,6 +64,16 @@ type EnvoyProxySpec struct {
 	//
 	// +optional
 	Shutdown *ShutdownConfig `json:"shutdown,omitempty"`
+
+	// Unread is what of the spec nobody reads.
+	Unread []UnreadField `json:"-"`
+}
+
+// UnmarshalJSON decodes the spec, and notes what of it is not read.
+func (s *EnvoyProxySpec) UnmarshalJSON(text []byte) (err error) {
+	type spec EnvoyProxySpec // Without this method.
+	s.Unread, err = decodeSpec(text, KindEnvoyProxy, (*spec)(s))
+	return err
 }
 
 // IPFamily is a family of addresses, or both.

@@ -7,7 +7,7 @@ import (
 )
 
 // Policy is what every policy kind of this package has: the objects that it attaches to, and the Gateway API policy
-// status (GEP-713) with one entry for each ancestor that it affects. Both methods return the policy's own memory, not a copy.
+// status (GEP-713) with one entry for each ancestor that it affects. The methods return the policy's own memory, not a copy.
 //
 // +kubebuilder:object:generate=false
 type Policy interface {
@@ -15,6 +15,8 @@ type Policy interface {
 	runtime.Object
 	// GetTargets returns the references and selectors of spec.
 	GetTargets() *PolicyTargetReferences
+	// GetUnread returns what of spec nobody reads.
+	GetUnread() []UnreadField
 	// GetPolicyStatus returns the status.
 	GetPolicyStatus() *gwapiv1.PolicyStatus
 }

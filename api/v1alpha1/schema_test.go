@@ -40,9 +40,9 @@ var update = flag.Bool("update", false, "rewrite the answers in testdata")
 
 const crdFiles = "../../manifests/gatehouse-crds/files/*.yaml"
 
-// TestSchema applies the objects of each testdata/*.txtar to the generated CRDs as the API server does: defaults,
-// unknown fields as kubectl has them refused, schema, and CEL rules. The file holds them in input.yaml and the answers, in the
-// API server's words, in answers.
+// TestSchema applies the objects of each testdata/*.txtar to the generated CRDs as the API server does: defaults, unknown fields as kubectl has
+// them refused, schema, and CEL rules; and then reads them as the control plane does. The file holds them in input.yaml and the answers,
+// in the API server's words, in answers.
 func TestSchema(t *testing.T) {
 	servers := loadCRDs(t)
 	files, err := filepath.Glob("testdata/*.txtar")
@@ -156,6 +156,9 @@ func (s server) judge(obj *unstructured.Unstructured) []string {
 	for _, path := range unknown {
 		words = append(words, fmt.Sprintf("unknown field %q", path))
 	}
+	for _, f := range unread(obj) {
+		words = append(words, fmt.Sprintf("not read: %s %s", f.Path, how(f)))
+	}
 	defaulting.Default(obj.Object, s.structural)
 
 	errs := validation.ValidateCustomResource(nil, obj.Object, s.schema)
@@ -170,6 +173,41 @@ func (s server) judge(obj *unstructured.Unstructured) []string {
 		words = append(words, err.Error())
 	}
 	return words
+}
+
+// unread is what the control plane does not read of an object's spec.
+func unread(obj *unstructured.Unstructured) []v1alpha1.UnreadField {
+	switch obj.GetKind() {
+	case v1alpha1.KindEnvoyProxy:
+		return decoded[v1alpha1.EnvoyProxy](obj).Spec.Unread
+	case v1alpha1.KindSecurityPolicy:
+		return decoded[v1alpha1.SecurityPolicy](obj).GetUnread()
+	}
+	return decoded[v1alpha1.BackendTrafficPolicy](obj).GetUnread()
+}
+
+// how tells why a field is not read.
+func how(f v1alpha1.UnreadField) string {
+	switch {
+	case f.Failure != "":
+		return "(" + f.Failure + ")"
+	case f.Known:
+		return "(not served)"
+	}
+	return fmt.Sprintf("(unknown, nearest %q)", f.Nearest)
+}
+
+// decoded reads an object as informers do.
+func decoded[T any](obj *unstructured.Unstructured) *T {
+	into := new(T)
+	text, err := obj.MarshalJSON()
+	if err == nil {
+		err = json.Unmarshal(text, into)
+	}
+	if err != nil {
+		panic(err) // The decoder tells of wrong types by UnreadField.Failure.
+	}
+	return into
 }
 
 // blocking says whether errs keep the API server from evaluating CEL rules.

@@ -49,6 +49,16 @@ type SecurityPolicySpec struct {
 	//
 	// +optional
 	Authorization *Authorization `json:"authorization,omitempty"`
+
+	// Unread is what of the spec nobody reads.
+	Unread []UnreadField `json:"-"`
+}
+
+// UnmarshalJSON decodes the spec, and notes what of it is not read.
+func (s *SecurityPolicySpec) UnmarshalJSON(text []byte) (err error) {
+	type spec SecurityPolicySpec // Without this method.
+	s.Unread, err = decodeSpec(text, KindSecurityPolicy, (*spec)(s))
+	return err
 }
 
 // SecurityPolicyList is a list of SecurityPolicies.
@@ -68,4 +78,9 @@ func (p *SecurityPolicy) GetTargets() *PolicyTargetReferences {
 // GetPolicyStatus returns the status.
 func (p *SecurityPolicy) GetPolicyStatus() *gwapiv1.PolicyStatus {
 	return &p.Status
+}
+
+// GetUnread returns what of spec nobody reads.
+func (p *SecurityPolicy) GetUnread() []UnreadField {
+	return p.Spec.Unread
 }

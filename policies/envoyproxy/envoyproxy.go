@@ -26,6 +26,7 @@ func Problems(ep *v1alpha1.EnvoyProxy) []verdict.Problem {
 	}
 	spec := &ep.Spec
 	problems := slices.Concat(
+		feature.Unread(spec.Unread, "no Gateway is accepted with these settings"),
 		checkLogging(spec.Logging),
 		checkExtraArgs(spec),
 		checkShutdown(spec.Shutdown),

@@ -1,0 +1,165 @@
+package v1alpha1
+
+import (
+	"encoding/json"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/tools/txtar"
+	kjson "sigs.k8s.io/json"
+	"sigs.k8s.io/yaml"
+)
+
+// The specs without their methods, as the decoder reads them.
+type (
+	plainSecurity       SecurityPolicySpec
+	plainBackendTraffic BackendTrafficPolicySpec
+	plainEnvoyProxy     EnvoyProxySpec
+)
+
+var plainSpecs = []struct {
+	kind string
+	new  func() any
+}{
+	{KindSecurityPolicy, func() any { return &plainSecurity{} }},
+	{KindBackendTrafficPolicy, func() any { return &plainBackendTraffic{} }},
+	{KindEnvoyProxy, func() any { return &plainEnvoyProxy{} }},
+}
+
+// TestServedFieldsAreKnown holds the types against the list of Envoy Gateway's fields: what is served is in it, wherever it goes that deep.
+func TestServedFieldsAreKnown(t *testing.T) {
+	for _, spec := range plainSpecs {
+		checkKnown(t, spec.kind, reflect.TypeOf(spec.new()), knownFields()[spec.kind])
+	}
+}
+
+func checkKnown(t *testing.T, at string, of reflect.Type, known objectFields) {
+	for of.Kind() == reflect.Pointer || of.Kind() == reflect.Slice || of.Kind() == reflect.Map {
+		of = of.Elem()
+	}
+	if known == nil || of.Kind() != reflect.Struct {
+		return
+	}
+	for name, field := range servedFields(of) {
+		object, ok := known[name]
+		if !ok {
+			t.Errorf("%s.%s is served, and not in the list of Envoy Gateway's fields", at, name)
+		}
+		checkKnown(t, at+"."+name, field, knownFields()[object])
+	}
+}
+
+// TestListOfFields: each object of the list is there, and is led to.
+func TestListOfFields(t *testing.T) {
+	led := map[string]bool{}
+	for name, fields := range knownFields() {
+		for field, object := range fields {
+			if object != "" && knownFields()[object] == nil {
+				t.Errorf("%s.%s leads to %q, which is not in the list", name, field, object)
+			}
+			led[object] = true
+		}
+	}
+	for name := range knownFields() {
+		kind := strings.HasSuffix(name, "Policy") || slices.Contains([]string{"EnvoyProxy", "HTTPRouteFilter", "Backend"}, name)
+		if taken := strings.Contains(envoyGateway, "+"+name); !led[name] && !kind && !taken {
+			t.Errorf("no field leads to %s", name)
+		}
+	}
+}
+
+// TestWrongTypesAreNoErrors: an object of which a field has a wrong type, as another CRD may have let it in, is read as far as it goes.
+func TestWrongTypesAreNoErrors(t *testing.T) {
+	p := &BackendTrafficPolicy{}
+	if err := json.Unmarshal([]byte(`{"spec": {"targetRefs": [{"name": "a"}], "retry": {"numRetries": "3"}, "timeout": {"tcp": {"connectTimeout": "1s"}}}}`), p); err != nil {
+		t.Fatal(err)
+	}
+	want := []UnreadField{{Path: "spec.retry.numRetries", Failure: "it is of type string and should be of type integer"}}
+	if diff := cmp.Diff(want, p.GetUnread()); diff != "" {
+		t.Error(diff)
+	}
+	if len(p.Spec.TargetRefs) != 1 || p.Spec.Timeout == nil {
+		t.Errorf("the rest is lost: %+v", p.Spec)
+	}
+}
+
+// TestUnreadIsCopiedAndNeverWritten: what is not read stays with copies, and is never sent to the API server.
+func TestUnreadIsCopiedAndNeverWritten(t *testing.T) {
+	p := &SecurityPolicy{}
+	if err := json.Unmarshal([]byte(`{"spec": {"targetRefs": [{"name": "a"}], "jwt": {}}}`), p); err != nil {
+		t.Fatal(err)
+	}
+	if got := p.DeepCopy().GetUnread(); len(got) != 1 {
+		t.Errorf("a copy has %v", got)
+	}
+	text, err := json.Marshal(p.Spec)
+	if err != nil || string(text) != `{"targetRefs":[{"group":"","kind":"","name":"a"}]}` {
+		t.Errorf("written %s, %v", text, err)
+	}
+}
+
+// FuzzUnread: every field of any spec is either read or told of, once: what is told of is what a strict decoder has no place for, and a wrong
+// type. Nothing makes decoding fail that is JSON.
+func FuzzUnread(f *testing.F) {
+	files, err := filepath.Glob("testdata/*.txtar")
+	if err != nil || len(files) == 0 {
+		f.Fatalf("no goldens: %v", err)
+	}
+	for _, file := range files {
+		archive, err := txtar.ParseFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		for document := range strings.SplitSeq(string(archive.Files[0].Data), "\n---\n") {
+			var object struct {
+				Spec json.RawMessage `json:"spec"`
+			}
+			if err := yaml.Unmarshal([]byte(document), &object); err != nil {
+				f.Fatal(err)
+			}
+			for i := range plainSpecs {
+				f.Add(i, []byte(object.Spec))
+			}
+		}
+	}
+	for i := range plainSpecs {
+		f.Add(i, []byte(`null`))
+		f.Add(i, []byte(`[{"retry": 1}]`))
+		f.Add(i, []byte(`{"": {"": []}, "retry": null, "Unread": [{}], "logging": {"level": {"a": {"b": 1}}}}`))
+	}
+	f.Fuzz(func(t *testing.T, i int, text []byte) {
+		if i < 0 || i >= len(plainSpecs) || !json.Valid(text) {
+			return
+		}
+		found, err := decodeSpec(text, plainSpecs[i].kind, plainSpecs[i].new())
+		if err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+		strict, err := kjson.UnmarshalStrict(text, plainSpecs[i].new())
+		var got, want []string
+		for _, f := range found {
+			if f.Failure == "" {
+				got = append(got, strings.NewReplacer("[", ".", "]", "").Replace(f.Path))
+			}
+		}
+		if len(found)-len(got) > 0 != (err != nil) {
+			t.Errorf("%s: found %v, the decoder says %v", text, found, err)
+		}
+		for _, problem := range strict {
+			path, unknown := strings.CutPrefix(problem.Error(), `unknown field "`)
+			if !unknown || len(strict) >= 100 {
+				return // A field is given twice; and the decoder ends its list there.
+			}
+			want = append(want, "spec."+strings.NewReplacer("[", ".", "]", "").Replace(strings.TrimSuffix(path, `"`)))
+		}
+		slices.Sort(got)
+		slices.Sort(want)
+		if err == nil && !slices.Equal(got, want) {
+			t.Errorf("%s: found %q, the strict decoder %q", text, got, want)
+		}
+	})
+}

@@ -1,0 +1,29 @@
+package feature
+
+import (
+	"strconv"
+	"strings"
+
+	"gatehouse/api/v1alpha1"
+	"gatehouse/policies/verdict"
+)
+
+// Unread finds what of a spec is not read, be it that it is not served yet, not known, or of a wrong type. Nothing is ever served as if such
+// a field were not there; consequence says what happens instead, as in "nothing that the policy covers is served".
+func Unread(fields []v1alpha1.UnreadField, consequence string) []verdict.Problem {
+	var problems []verdict.Problem
+	for _, f := range fields {
+		name := strconv.Quote(f.Path[strings.LastIndexByte(f.Path, '.')+1:])
+		switch {
+		case f.Failure != "":
+			problems = append(problems, Invalid(f.Path, "%s cannot be read, so %s: %s; correct it", name, consequence, f.Failure))
+		case f.Known:
+			problems = append(problems, Invalid(f.Path, "%s is not served yet, so %s: remove it if what it asks for is not needed", name, consequence))
+		case f.Nearest != "":
+			problems = append(problems, Invalid(f.Path, "%s is no known field, so %s: write %s or remove it", name, consequence, f.Nearest))
+		default:
+			problems = append(problems, Invalid(f.Path, "%s is no known field, so %s: remove it", name, consequence))
+		}
+	}
+	return problems
+}
