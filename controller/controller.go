@@ -20,6 +20,8 @@ type Outlets struct {
 	Synced  func()
 	// Infrastructure takes the requirement of a Gateway; nil means that there is none any more.
 	Infrastructure func(gateway string, r *translator.Requirement)
+	// Class takes whether Gateways use a GatewayClass of ours.
+	Class func(class string, inUse bool)
 	// Status takes what an object's status shall say.
 	Status func(*translator.Status)
 	// Forget takes an object that has no status any more.
@@ -101,6 +103,9 @@ func (c *Controller) batch(events []translator.Event) {
 	c.outlets.Publish(outcome.Deltas)
 	for gateway, r := range outcome.Requirements {
 		c.outlets.Infrastructure(gateway, r)
+	}
+	for class, inUse := range outcome.Classes {
+		c.outlets.Class(class, inUse)
 	}
 	for _, s := range outcome.Statuses {
 		c.outlets.Status(s)

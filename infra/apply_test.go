@@ -54,7 +54,6 @@ func newFixture(t *testing.T) *fixture {
 func requirement(name string) *translator.Requirement {
 	return &translator.Requirement{
 		Gateway: &gwapiv1.Gateway{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, UID: "gateway-uid"}},
-		Class:   &gwapiv1.GatewayClass{ObjectMeta: metav1.ObjectMeta{Name: "eg", UID: "class-uid"}},
 		Ports:   []translator.Port{{Name: "http-80", Port: 80, Target: 10080, Protocol: corev1.ProtocolTCP}},
 	}
 }
@@ -209,7 +208,7 @@ func TestWhatIsNoLongerDesiredGoes(t *testing.T) {
 	held := requirement("web")
 	held.Hold = true
 	f.bring(t, "shop/web", held)
-	f.bring(t, "shop/web", &translator.Requirement{Gateway: held.Gateway, Class: held.Class})
+	f.bring(t, "shop/web", &translator.Requirement{Gateway: held.Gateway})
 	f.expect(t, append(others, slices.Concat(of(own, "ServiceAccount", "ConfigMap", "DaemonSet"), of(front, "Service"))...)...)
 
 	f.bring(t, "shop/web", nil)

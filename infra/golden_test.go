@@ -79,7 +79,6 @@ func golden(t *testing.T, archive *txtar.Archive) (translator.Requirement, Setti
 	t.Helper()
 	req := translator.Requirement{
 		Gateway: &gwapiv1.Gateway{},
-		Class:   &gwapiv1.GatewayClass{ObjectMeta: metav1.ObjectMeta{Name: "eg", UID: "class-uid"}},
 	}
 	settings := testSettings()
 	for _, f := range archive.Files {

@@ -39,7 +39,7 @@ func (f *fleet) meta(name string, labels, annotations map[string]string) metav1.
 		Namespace:       f.namespace,
 		Labels:          f.labels(labels),
 		Annotations:     f.annotations(annotations),
-		OwnerReferences: []metav1.OwnerReference{f.owner()},
+		OwnerReferences: f.owners(),
 	}
 }
 
@@ -73,11 +73,12 @@ func (f *fleet) annotations(more map[string]string) map[string]string {
 	return annotations
 }
 
-// owner makes the cluster's garbage collector remove the object with its owner. An owner must not be in another namespace, so it
-// is the GatewayClass, which has none, if the fleet does not run beside its Gateway.
-func (f *fleet) owner() metav1.OwnerReference {
-	if f.besideGateway() || f.Class == nil {
-		return metav1.OwnerReference{APIVersion: gwapiv1.GroupVersion.String(), Kind: "Gateway", Name: f.Gateway.Name, UID: f.Gateway.UID}
+// owners make the cluster's garbage collector remove the object with its Gateway, if the fleet runs beside it: an owner must not be in
+// another namespace. Elsewhere the object has none, and the Applier removes it. The GatewayClass is no owner, since the end of a class must
+// not end the traffic of its Gateways.
+func (f *fleet) owners() []metav1.OwnerReference {
+	if !f.besideGateway() {
+		return nil
 	}
-	return metav1.OwnerReference{APIVersion: gwapiv1.GroupVersion.String(), Kind: "GatewayClass", Name: f.Class.Name, UID: f.Class.UID}
+	return []metav1.OwnerReference{{APIVersion: gwapiv1.GroupVersion.String(), Kind: "Gateway", Name: f.Gateway.Name, UID: f.Gateway.UID}}
 }

@@ -39,7 +39,7 @@ func TestPullSecrets(t *testing.T) {
 				EnvoyDeployment: &v1alpha1.KubernetesDeploymentSpec{Pod: &v1alpha1.KubernetesPodSpec{ImagePullSecrets: tc.given}},
 			}}
 			objects, err := Desired(translator.Requirement{
-				Gateway: &gwapiv1.Gateway{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"}}, Class: &gwapiv1.GatewayClass{}, EnvoyProxy: proxy,
+				Gateway: &gwapiv1.Gateway{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"}}, EnvoyProxy: proxy,
 			}, s)
 			if err != nil {
 				t.Fatal(err)

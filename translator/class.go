@@ -26,7 +26,7 @@ func (c *classRow) equal(o *classRow) bool {
 }
 
 func (t *Tables) class(r *flow.Read, _ string, c *gwapiv1.GatewayClass) (*classRow, bool) {
-	if string(c.Spec.ControllerName) != t.settings.ControllerName {
+	if !t.ours(c) {
 		return nil, false
 	}
 	row := &classRow{Class: c}

@@ -19,6 +19,8 @@ type gatewayRow struct {
 	Gateway    *gwapiv1.Gateway
 	Class      *gwapiv1.GatewayClass
 	EnvoyProxy *v1alpha1.EnvoyProxy
+	// Lost tells that Class is what was there last, see classOf.
+	Lost bool
 	// Scoped tells that its routes are delivered as scopes, see ScopedRoutesAnnotation.
 	Scoped bool
 	// Client is the key of the Secret with the certificate that is presented to backends with TLS, empty for none. ClientRefused tells that
@@ -33,16 +35,16 @@ type gatewayRow struct {
 
 func (g *gatewayRow) equal(o *gatewayRow) bool {
 	return g.Gateway == o.Gateway && g.Class == o.Class && g.EnvoyProxy == o.EnvoyProxy &&
-		g.Client == o.Client && g.ClientRefused == o.ClientRefused &&
+		g.Lost == o.Lost && g.Client == o.Client && g.ClientRefused == o.ClientRefused &&
 		equalProblems(g.Problems, o.Problems) && equalProblems(g.ListenerProblems, o.ListenerProblems)
 }
 
 func (t *Tables) gateway(r *flow.Read, key string, g *gwapiv1.Gateway) (*gatewayRow, bool) {
-	class, ok := t.classes.Get(r, string(g.Spec.GatewayClassName))
+	class, lost, ok := t.classOf(r, key, g)
 	if !ok {
 		return nil, false
 	}
-	row := &gatewayRow{Gateway: g, Class: class.Class, EnvoyProxy: class.EnvoyProxy, Scoped: scopedRoutes(g)}
+	row := &gatewayRow{Gateway: g, Class: class.Class, EnvoyProxy: class.EnvoyProxy, Lost: lost, Scoped: scopedRoutes(g)}
 	for _, p := range t.rules.Check(g) {
 		if p.Scope == "" {
 			row.Problems = append(row.Problems, p)

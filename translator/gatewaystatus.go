@@ -13,7 +13,7 @@ import (
 
 func (t *Tables) gatewayStatus(r *flow.Read, key string, object *gwapiv1.Gateway) (*Status, bool) {
 	g, ours := t.gateways.Get(r, key)
-	if !ours {
+	if !ours || g.Lost {
 		return t.unclassed(r, object)
 	}
 	problems := slices.Clone(g.Problems)

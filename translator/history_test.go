@@ -27,6 +27,8 @@ type history struct {
 	objects    map[string]Object
 	fleets     map[string]Fleet
 	proxies    map[string]Proxy
+	// lost are the classes that Gateways had last, which a fresh start is told.
+	lost []flow.Row[*gwapiv1.GatewayClass]
 	// parts are hashes of what was sent to Envoys, which may refuse it.
 	parts []string
 	crds  []*crd
@@ -369,6 +371,9 @@ func (h *history) fresh(t *Tables) *flow.Oracle {
 		in := t.in.byType[reflect.TypeOf(o)]
 		in.put(oracle, in.key(o), o)
 	}
+	for _, lost := range h.lost {
+		flow.SetOracle(oracle, t.in.lostClasses, lost.Key, lost.Value)
+	}
 	for key, f := range h.fleets {
 		flow.SetOracle(oracle, t.in.fleets, key, f)
 	}
@@ -402,6 +407,7 @@ func play(t *testing.T, seed uint64, batches int) {
 			t.Fatal(err)
 		}
 	}
+	h.lost = w.tables.in.lostClasses.All(w.engine.Read())
 	if diff := flow.Diff(w.engine, h.fresh(w.tables)); diff != "" {
 		t.Fatalf("seed %d: the tables differ from a fresh start: %s", seed, diff)
 	}

@@ -49,7 +49,9 @@ type inputs struct {
 	backendTLS     *flow.Table[*gwapiv1.BackendTLSPolicy]
 	proxySpecs     *flow.Table[*v1alpha1.EnvoyProxy]
 	policies       *flow.Table[policies.Object]
-	// fleets is keyed by the Gateway, proxies by the Gateway and the node, see ProxyKey.
+	// lostClasses are keyed by the Gateway that had the class last, see keepLost.
+	lostClasses *flow.Table[*gwapiv1.GatewayClass]
+	// fleets is keyed by the Gateway, proxies by the Gateway and the node, see Proxy.key.
 	fleets  *flow.Table[Fleet]
 	proxies *flow.Table[Proxy]
 
@@ -92,6 +94,7 @@ func declareInputs(g *flow.Graph) inputs {
 			return kind.Kind + "/" + keyOf(o)
 		})
 	}
+	in.lostClasses = flow.Input(g, "Lost class", sameObject[*gwapiv1.GatewayClass])
 	in.fleets = flow.Input(g, "Fleet", equalFleets)
 	in.proxies = flow.Input(g, "Proxy", equalProxies)
 	return in

@@ -99,7 +99,6 @@ type Finding struct {
 // Requirement is what the translation needs from the infrastructure for one Gateway: a fleet of Envoys and a Service in front of them.
 type Requirement struct {
 	Gateway *gwapiv1.Gateway
-	Class   *gwapiv1.GatewayClass
 	// EnvoyProxy holds the fleet's settings; nil means the defaults.
 	EnvoyProxy *v1alpha1.EnvoyProxy
 	// Ports are the listeners' ports, sorted, each once.

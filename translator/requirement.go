@@ -8,13 +8,13 @@ import (
 )
 
 func (q *Requirement) equal(o *Requirement) bool {
-	return q.Gateway == o.Gateway && q.Class == o.Class && q.EnvoyProxy == o.EnvoyProxy && q.Hold == o.Hold && slices.Equal(q.Ports, o.Ports)
+	return q.Gateway == o.Gateway && q.EnvoyProxy == o.EnvoyProxy && q.Hold == o.Hold && slices.Equal(q.Ports, o.Ports)
 }
 
 // requirement is what the Gateway needs from the infrastructure. While the Gateway is not accepted, or has no listener that is
 // served, nothing of what exists is touched.
 func (t *Tables) requirement(r *flow.Read, key string, g *gatewayRow) (*Requirement, bool) {
-	q := &Requirement{Gateway: g.Gateway, Class: g.Class, EnvoyProxy: g.EnvoyProxy}
+	q := &Requirement{Gateway: g.Gateway, EnvoyProxy: g.EnvoyProxy}
 	for _, row := range t.portsByFleet.Lookup(r, key) {
 		q.Ports = append(q.Ports, row.Value.Exposed)
 	}

@@ -39,6 +39,8 @@ type Tables struct {
 
 	fleetSpecs        *flow.Table[*fleetSpecRow]
 	classes           *flow.Table[*classRow]
+	usedClasses       *flow.Table[bool]
+	classUses         *flow.Table[classUse]
 	certs             *flow.Table[*certificateRow]
 	gateways          *flow.Table[*gatewayRow]
 	listenerSets      *flow.Table[*listenerSetRow]
@@ -121,6 +123,8 @@ func (t *Tables) declareRelations() {
 
 	t.fleetSpecs = flow.Derive(t.in.proxySpecs, "fleet settings", (*fleetSpecRow).equal, t.fleetSpec)
 	t.classes = flow.Derive(t.in.classes, "classes", (*classRow).equal, t.class)
+	t.usedClasses = flow.Group(flow.NewIndex(t.in.gateways, "Gateways by class", namedClass), "used classes", flow.Same[bool], anyMember)
+	t.classUses = flow.Derive(t.classes, "uses of classes", flow.Same[classUse], t.classUse)
 	t.certs = flow.Derive(t.in.secrets, "certificates", (*certificateRow).equal, t.certificate)
 	t.gateways = flow.Derive(t.in.gateways, "gateways", (*gatewayRow).equal, t.gateway)
 	t.listenerSets = flow.Derive(t.in.listenerSets, "listener sets", (*listenerSetRow).equal, t.listenerSet)

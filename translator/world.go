@@ -70,6 +70,8 @@ type Outcome struct {
 	Forgotten []Object
 	// Requirements are the changed ones by Gateway; nil means that the Gateway is gone or not ours any more.
 	Requirements map[string]*Requirement
+	// Classes tells of the GatewayClasses of ours whether Gateways use them, if that changed or the class was made anew.
+	Classes map[string]bool
 }
 
 // Apply takes a batch of events and answers with what changed. It returns an error that names the objects of types that the
@@ -79,6 +81,7 @@ func (w *World) Apply(events []Event) (Outcome, error) {
 	defer w.turn.unlock()
 	start := time.Now()
 	var unknown []string
+	w.keepLost(events)
 	for _, e := range events {
 		if err := w.set(e); err != nil {
 			unknown = append(unknown, err.Error())
@@ -174,7 +177,7 @@ func (t *Tables) refOf(o Object) verdict.Ref {
 // outcome reads what a batch changed for those outside.
 func (t *Tables) outcome(e *flow.Engine, c *flow.Changes) Outcome {
 	r := e.Read()
-	out := Outcome{Deltas: t.deltas(r, c), Requirements: map[string]*Requirement{}}
+	out := Outcome{Deltas: t.deltas(r, c), Requirements: map[string]*Requirement{}, Classes: map[string]bool{}}
 	for _, table := range t.statusTables() {
 		for _, key := range flow.Changed(c, table) {
 			if s, ok := table.Get(r, key); ok {
@@ -182,6 +185,11 @@ func (t *Tables) outcome(e *flow.Engine, c *flow.Changes) Outcome {
 			} else if old, had := flow.Before(c, table, key); had {
 				out.Forgotten = append(out.Forgotten, old.Object)
 			}
+		}
+	}
+	for _, key := range flow.Changed(c, t.classUses) {
+		if use, ok := t.classUses.Get(r, key); ok {
+			out.Classes[key] = use.InUse
 		}
 	}
 	for _, key := range flow.Changed(c, t.requirements) {

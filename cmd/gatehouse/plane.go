@@ -181,14 +181,16 @@ func (p *plane) addInfrastructure(c *config.EnvoyGateway) {
 
 func (p *plane) addController(c *config.EnvoyGateway) {
 	statuses := controller.NewStatusWriter(p.manager.GetClient(), c.Gateway.ControllerName, metrics.Registry, p.log.WithName("status"))
+	classes := controller.NewClassGuard(p.manager.GetClient(), c.Gateway.ControllerName, p.log.WithName("classes"))
 	p.controller = controller.New(p.world, controller.Outlets{
 		Publish:        p.xds.Publish,
 		Synced:         p.xds.Synced,
 		Infrastructure: p.require,
+		Class:          classes.Set,
 		Status:         statuses.Set,
 		Forget:         statuses.Forget,
 	}, metrics.Registry, p.log.WithName("controller"))
-	for _, r := range []manager.Runnable{statuses, p.infra, everywhere(p.replicas.Start), everywhere(p.translate), everywhere(p.deliver)} {
+	for _, r := range []manager.Runnable{statuses, classes, p.infra, everywhere(p.replicas.Start), everywhere(p.translate), everywhere(p.deliver)} {
 		p.must(p.manager.Add(r))
 	}
 }

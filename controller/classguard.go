@@ -1,0 +1,113 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+)
+
+// guarded is how often a class in use is looked at, since somebody may have taken its finalizer away.
+const guarded = time.Minute
+
+// ClassGuard keeps GatewayClasses from being deleted while Gateways use them, by the finalizer that Gateway API recommends. It runs on the
+// leader; the other replicas' guards only remember, so that a new leader has everything to hand.
+type ClassGuard struct {
+	client     client.Client
+	controller gwapiv1.GatewayController
+	log        logr.Logger
+	queue      workqueue.TypedRateLimitingInterface[string]
+
+	mu      sync.Mutex
+	inUse   map[string]bool
+	leading bool
+}
+
+// NewClassGuard returns a guard of the classes of a controller. It reads them where c does: from the informers' caches.
+func NewClassGuard(c client.Client, controller string, log logr.Logger) *ClassGuard {
+	return &ClassGuard{
+		client: c, controller: gwapiv1.GatewayController(controller), log: log, inUse: map[string]bool{},
+		queue: workqueue.NewTypedRateLimitingQueue(
+			workqueue.NewTypedItemExponentialFailureRateLimiter[string](50*time.Millisecond, 30*time.Second)),
+	}
+}
+
+// Set tells whether Gateways use a class.
+func (g *ClassGuard) Set(class string, inUse bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.inUse[class] = inUse
+	if g.leading {
+		g.queue.Add(class)
+	}
+}
+
+// NeedLeaderElection is true: the leader alone writes.
+func (g *ClassGuard) NeedLeaderElection() bool { return true }
+
+// Start works until the context ends.
+func (g *ClassGuard) Start(ctx context.Context) error {
+	g.mu.Lock()
+	g.leading = true
+	for class := range maps.Keys(g.inUse) {
+		g.queue.Add(class)
+	}
+	g.mu.Unlock()
+	context.AfterFunc(ctx, g.queue.ShutDown)
+	for {
+		class, ended := g.queue.Get()
+		if ended {
+			return nil
+		}
+		if err := g.guard(ctx, class); err != nil {
+			if ctx.Err() == nil && !apierrors.IsConflict(err) { // The cache has not seen the newest version yet.
+				g.log.Error(err, "could not set the finalizer of a GatewayClass; trying again", "class", class)
+			}
+			g.queue.AddRateLimited(class)
+		} else {
+			g.queue.Forget(class)
+		}
+		g.queue.Done(class)
+	}
+}
+
+// guard brings the finalizer of one class up to date.
+func (g *ClassGuard) guard(ctx context.Context, name string) error {
+	g.mu.Lock()
+	inUse := g.inUse[name]
+	g.mu.Unlock()
+	class := &gwapiv1.GatewayClass{}
+	switch err := g.client.Get(ctx, client.ObjectKey{Name: name}, class); {
+	case apierrors.IsNotFound(err):
+		return nil // Should it come back, its use is told anew.
+	case err != nil:
+		return fmt.Errorf("read GatewayClass %s: %w", name, err)
+	case class.Spec.ControllerName != g.controller:
+		return nil
+	}
+	guarding := class.DeepCopy()
+	var changed bool
+	switch {
+	case !inUse:
+		changed = controllerutil.RemoveFinalizer(guarding, gwapiv1.GatewayClassFinalizerGatewaysExist)
+	case class.DeletionTimestamp.IsZero(): // Later the API server takes no new finalizer.
+		changed = controllerutil.AddFinalizer(guarding, gwapiv1.GatewayClassFinalizerGatewaysExist)
+		g.queue.AddAfter(name, guarded)
+	}
+	if !changed {
+		return nil
+	}
+	err := g.client.Patch(ctx, guarding, client.MergeFromWithOptions(class, client.MergeFromWithOptimisticLock{}))
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("write the finalizers of GatewayClass %s: %w", name, err)
+	}
+	return nil
+}

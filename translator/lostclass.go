@@ -1,0 +1,95 @@
+package translator
+
+import (
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/translator/flow"
+)
+
+// classOf is the class of a Gateway; false if that is not ours. A Gateway whose class was taken away keeps what the class said last, and is
+// lost: its Envoys serve on, but it may be another controller's by now.
+func (t *Tables) classOf(r *flow.Read, key string, g *gwapiv1.Gateway) (class *classRow, lost, ok bool) {
+	name := string(g.Spec.GatewayClassName)
+	if class, ok = t.classes.Get(r, name); ok {
+		return class, false, true
+	}
+	last, ok := t.in.lostClasses.Get(r, key)
+	if !ok {
+		return nil, false, false
+	}
+	class, ok = t.class(r, name, last)
+	return class, true, ok
+}
+
+// classUse is whether a class of ours is in use; the finalizer of the class follows it.
+type classUse struct {
+	Class *gwapiv1.GatewayClass
+	InUse bool
+}
+
+func (t *Tables) classUse(r *flow.Read, name string, c *classRow) (classUse, bool) {
+	used, _ := t.usedClasses.Get(r, name)
+	return classUse{c.Class, used}, true
+}
+
+func namedClass(_ string, g *gwapiv1.Gateway) []string {
+	return []string{string(g.Spec.GatewayClassName)}
+}
+
+func anyMember[T any](*flow.Read, string, []flow.Row[T]) (bool, bool) { return true, true }
+
+// keepLost remembers, for each Gateway that stays as it is, the class that a batch of events takes away from it: a class that is deleted,
+// or made anew for another controller, must not end the traffic of running Gateways. It is called before the events are set.
+func (w *World) keepLost(events []Event) {
+	classes, gateways := lastOf[*gwapiv1.GatewayClass](events), lastOf[*gwapiv1.Gateway](events)
+	if len(classes) == 0 && len(gateways) == 0 {
+		return
+	}
+	in, r := &w.tables.in, w.engine.Read()
+	for name, class := range classes {
+		last, had := in.classes.Get(r, name)
+		ours := class != nil && w.tables.ours(class)
+		if !ours && (!had || !w.tables.ours(last)) {
+			continue // It was not ours before either.
+		}
+		for _, g := range in.gateways.All(r) {
+			switch {
+			case string(g.Value.Spec.GatewayClassName) != name:
+			case ours:
+				flow.Delete(w.engine, in.lostClasses, g.Key)
+			default:
+				flow.Set(w.engine, in.lostClasses, g.Key, last)
+			}
+		}
+	}
+	for key, g := range gateways {
+		last, had := in.gateways.Get(r, key)
+		if !had || g == nil || g.UID != last.UID || g.Spec.GatewayClassName != last.Spec.GatewayClassName {
+			flow.Delete(w.engine, in.lostClasses, key)
+		}
+	}
+}
+
+func (t *Tables) ours(c *gwapiv1.GatewayClass) bool {
+	return string(c.Spec.ControllerName) == t.settings.ControllerName
+}
+
+// lastOf are the objects of a type as a batch of events leaves them, by key; nil for those that are deleted.
+func lastOf[T Object](events []Event) map[string]T {
+	var last map[string]T
+	for _, e := range events {
+		o, ok := e.Object.(T)
+		if !ok {
+			continue
+		}
+		if last == nil {
+			last = map[string]T{}
+		}
+		key := keyOf(o)
+		if last[key] = o; e.Deleted {
+			var none T
+			last[key] = none
+		}
+	}
+	return last
+}
