@@ -99,6 +99,9 @@ func (t *Tables) routeRules(r *flow.Read, _ string, route *routeRow) (*rulesRow,
 		mirrors, unresolved := t.mirrors(r, route, rule, field)
 		out.Mirrors = mirrors
 		row.Problems = append(row.Problems, unresolved...)
+		if p := checkShares(route, rule, field); p != nil {
+			row.Problems = append(row.Problems, *p)
+		}
 		for b := range rule.BackendRefs {
 			backend, problem := t.backend(r, route, &rule.BackendRefs[b])
 			if problem != nil {

@@ -67,14 +67,13 @@ func loadBalanced(rows []flow.Row[*discoveryv1.EndpointSlice], port corev1.Servi
 			continue // The slice is of other ports.
 		}
 		for _, e := range row.Value.Endpoints {
+			serves, isReady := usable(&e)
+			if !serves {
+				continue // There is nothing to send to.
+			}
 			to := &serving
-			switch {
-			case len(e.Addresses) == 0:
-				continue // The API server lets no such endpoint in.
-			case e.Conditions.Ready == nil || *e.Conditions.Ready:
+			if isReady {
 				to = &ready
-			case !deref(e.Conditions.Serving):
-				continue // Neither ready nor serving: nothing to send to.
 			}
 			to.add(row.Value.AddressType, address{e.Addresses[0], number, ownerOf(e.TargetRef)})
 		}
@@ -88,6 +87,15 @@ func loadBalanced(rows []flow.Row[*discoveryv1.EndpointSlice], port corev1.Servi
 		lb[i] = e.balanced(port.Protocol)
 	}
 	return lb
+}
+
+// usable reports whether anything can be sent to an endpoint, and whether it is ready, not going. The API server lets none without an address in.
+func usable(e *discoveryv1.Endpoint) (serves, ready bool) {
+	if len(e.Addresses) == 0 {
+		return false, false
+	}
+	ready = e.Conditions.Ready == nil || *e.Conditions.Ready
+	return ready || deref(e.Conditions.Serving), ready
 }
 
 func (e *endpoint) balanced(p corev1.Protocol) *endpointv3.LbEndpoint {

@@ -32,6 +32,7 @@ func (t *Tables) routeStatus(r *flow.Read, key string, route *routeRow) (*Status
 		rules = rules.passed()
 	}
 	problems = append(problems, rules.Problems...)
+	idle := t.withoutEndpoints(r, rules)
 	desired := &gwapiv1.RouteStatus{}
 	for _, p := range parents {
 		rules := rules
@@ -41,7 +42,7 @@ func (t *Tables) routeStatus(r *flow.Read, key string, route *routeRow) (*Status
 		desired.Parents = append(desired.Parents, gwapiv1.RouteParentStatus{
 			ParentRef:      *p.ref(),
 			ControllerName: gwapiv1.GatewayController(t.settings.ControllerName),
-			Conditions:     t.parentConditions(p, rules),
+			Conditions:     append(t.parentConditions(p, rules), falseOnly(conditionBackends, append(about(rules.Problems, conditionBackends, ""), idle...))...),
 		})
 	}
 	return newStatus(route.Object, problems, desired), true
@@ -83,9 +84,7 @@ func (t *Tables) parentConditions(p *parentRow, rules *rulesRow) []metav1.Condit
 	resolved := conditionOf(string(gwapiv1.RouteConditionResolvedRefs), string(gwapiv1.RouteReasonResolvedRefs), "All references are resolved.",
 		about(rules.Problems, string(gwapiv1.RouteConditionResolvedRefs), ""))
 	conditions := []metav1.Condition{accepted, resolved}
-	if unserved := about(p.Problems, conditionHostnames, fmt.Sprint(p.Index)); len(unserved) > 0 {
-		conditions = append(conditions, conditionOf(conditionHostnames, "", "", unserved))
-	}
+	conditions = append(conditions, falseOnly(conditionHostnames, about(p.Problems, conditionHostnames, fmt.Sprint(p.Index)))...)
 	unusable := about(rules.Problems, string(gwapiv1.RouteConditionAccepted), "")
 	if len(unusable) == 0 || len(detached) > 0 {
 		return conditions
@@ -99,6 +98,14 @@ func (t *Tables) parentConditions(p *parentRow, rules *rulesRow) []metav1.Condit
 		})
 	}
 	return conditions
+}
+
+// falseOnly is a condition that is there only while something is wrong.
+func falseOnly(kind string, problems []verdict.Problem) []metav1.Condition {
+	if len(problems) == 0 {
+		return nil
+	}
+	return []metav1.Condition{conditionOf(kind, "", "", problems)}
 }
 
 // passes tells that all listeners of the parentRef pass encrypted bytes through.

@@ -34,6 +34,7 @@ type Tables struct {
 
 	grantsByNamespace *flow.Index[*gwapiv1.ReferenceGrant]
 	slicesByOwner     *flow.Index[*discoveryv1.EndpointSlice]
+	populated         *flow.Table[[]string]
 	proxiesByFleet    *flow.Index[Proxy]
 	quarantines       *flow.Table[quarantineRow]
 
@@ -118,6 +119,7 @@ func NewTables(s Settings, engine *rules.Engine) *Tables {
 func (t *Tables) declareRelations() {
 	t.grantsByNamespace = flow.NewIndex(t.in.grants, "grants by namespace", func(_ string, g *gwapiv1.ReferenceGrant) []string { return []string{g.Namespace} })
 	t.slicesByOwner = flow.NewIndex(t.in.slices, "slices by owner", ownersOf)
+	t.populated = flow.Group(t.slicesByOwner, "backends with endpoints", slices.Equal[[]string], t.populatedPorts)
 	t.proxiesByFleet = flow.NewIndex(t.in.proxies, "proxies by fleet", func(_ string, p Proxy) []string { return []string{p.Fleet} })
 	t.quarantines = flow.Group(t.proxiesByFleet, "quarantines", maps.Equal[quarantineRow, quarantineRow], t.quarantine)
 

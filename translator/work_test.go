@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
@@ -41,14 +42,14 @@ func benchSecret(i int) *corev1.Secret {
 }
 
 // TestWorkDoesNotGrowWithTheTables: what is computed for one object is the same with a hundred routes and with a thousand, but for a policy
-// on the Gateway, which is about every route. An EndpointSlice touches one load assignment and nothing else.
+// on the Gateway, which is about every route. An EndpointSlice touches one load assignment and nothing else as long as an endpoint is left.
 func TestWorkDoesNotGrowWithTheTables(t *testing.T) {
 	small, large := benchWorld(t, 100), benchWorld(t, 1000)
 	for name, c := range map[string]struct {
 		event Event
 		want  map[string]int // Nil: what the small world does is right.
 	}{
-		"EndpointSlice": {Event{Object: benchSlice(7, 9)}, map[string]int{"endpoints": 1}},
+		"EndpointSlice": {Event{Object: benchSlice(7, 9)}, map[string]int{"endpoints": 1, "backends with endpoints": 1}},
 		"Secret":        {Event{Object: benchSecret(1)}, nil},
 		"route":         {Event{Object: benchRoute(7, 2)}, nil},
 		"new route":     {Event{Object: benchRoute(5000, 1)}, nil},
@@ -73,6 +74,24 @@ func TestWorkDoesNotGrowWithTheTables(t *testing.T) {
 				t.Errorf("rows computed by table (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestLastEndpointTouchesStatusesOfItsRoutes: what a Service's last endpoint changes by going, and its first by coming, is the status of the
+// routes to it, however many others there are.
+func TestLastEndpointTouchesStatusesOfItsRoutes(t *testing.T) {
+	w := benchWorld(t, 1000) // Two of them are routes to one Service.
+	none := benchSlice(7, 1)
+	none.Endpoints = nil
+	want := map[string]int{"endpoints": 1, "backends with endpoints": 1, "route statuses": 2}
+	for _, slice := range []*discoveryv1.EndpointSlice{none, benchSlice(7, 1)} {
+		outcome, err := w.Apply([]Event{{Object: slice}})
+		if err != nil || len(outcome.Statuses) != 2 {
+			t.Errorf("%d statuses to write: %v", len(outcome.Statuses), err)
+		}
+		if diff := cmp.Diff(want, computed(w)); diff != "" {
+			t.Errorf("rows computed by table (-want +got):\n%s", diff)
+		}
 	}
 }
 

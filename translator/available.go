@@ -1,0 +1,89 @@
+package translator
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/policies/verdict"
+	"gatehouse/translator/flow"
+)
+
+const (
+	// conditionBackends turns False on a route of which a backend can take no requests although its reference leads somewhere. Gateway API has no
+	// condition for this; the name is Envoy Gateway's.
+	conditionBackends = "BackendsAvailable"
+	// reasonNoEndpoints is Envoy Gateway's reason for a backend without endpoints.
+	reasonNoEndpoints = "EndpointsNotFound"
+	// reasonNoBackends is the reason for a rule that sends nothing to any backend.
+	reasonNoBackends = "NoBackends"
+)
+
+// populatedPorts lists the ports of a backend that have an endpoint, sorted: it changes when a port gets its first endpoint or loses its last.
+func (t *Tables) populatedPorts(_ *flow.Read, _ string, members []flow.Row[*discoveryv1.EndpointSlice]) ([]string, bool) {
+	var ports []string
+	for _, m := range members {
+		if !slices.ContainsFunc(m.Value.Endpoints, func(e discoveryv1.Endpoint) bool { serves, _ := usable(&e); return serves }) {
+			continue // All of its endpoints are gone.
+		}
+		for _, p := range m.Value.Ports {
+			port := corev1.ServicePort{Name: deref(p.Name), Protocol: deref(p.Protocol)}
+			if _, ok := slicePort(m.Value, port); ok {
+				ports = append(ports, populatedPort(port))
+			}
+		}
+	}
+	slices.Sort(ports)
+	return slices.Compact(ports), len(ports) > 0
+}
+
+func populatedPort(p corev1.ServicePort) string {
+	return string(cmp.Or(p.Protocol, corev1.ProtocolTCP)) + "/" + p.Name
+}
+
+// withoutEndpoints tells of the backends of a route that have no endpoint. This is for its status alone: pods come later than what refers to them.
+func (t *Tables) withoutEndpoints(r *flow.Read, rules *rulesRow) []verdict.Problem {
+	var problems []verdict.Problem
+	for _, rule := range rules.Rules {
+		for _, b := range slices.Concat(rule.Backends, rule.Mirrors, rule.Authorizers) {
+			if b.Service == nil || isExternal(b.Service) {
+				continue // It has problems of its own, or Envoy asks DNS.
+			}
+			if ports, _ := t.populated.Get(r, b.Kind.slicesOf(b.Service.Namespace, b.Service.Name)); slices.Contains(ports, populatedPort(b.Port)) {
+				continue // It has an endpoint.
+			}
+			p := verdict.Problem{
+				Reason: reasonNoEndpoints, Condition: conditionBackends, Weight: verdict.Unresolved,
+				Message: fmt.Sprintf("%s %s/%s has no ready endpoint for port %d, so what is sent to it fails; look at its pods and its selector",
+					b.Kind.name, b.Service.Namespace, b.Service.Name, b.Port.Port),
+			}
+			if !slices.Contains(problems, p) {
+				problems = append(problems, p)
+			}
+		}
+	}
+	return problems
+}
+
+// checkShares finds a rule that forwards to nobody although nothing of it answers.
+func checkShares(route *routeRow, rule *gwapiv1.HTTPRouteRule, field string) *verdict.Problem {
+	answers := func(f gwapiv1.HTTPRouteFilter) bool {
+		return f.Type == gwapiv1.HTTPRouteFilterRequestRedirect || f.Type == gwapiv1.HTTPRouteFilterExtensionRef
+	}
+	forwards := func(b gwapiv1.HTTPBackendRef) bool { return b.Weight == nil || *b.Weight > 0 }
+	if slices.ContainsFunc(rule.Filters, answers) || slices.ContainsFunc(rule.BackendRefs, forwards) {
+		return nil
+	}
+	p := &verdict.Problem{
+		Field: field + ".backendRefs", Reason: reasonNoBackends, Condition: conditionBackends, Weight: verdict.Unresolved,
+		Message: fmt.Sprintf("every weight is 0, so the rule %s; give one of the backends a weight", route.Kind.fails()),
+	}
+	if len(rule.BackendRefs) == 0 {
+		p.Message = fmt.Sprintf("there is no backend, so the rule %s; name a backend, or redirect", route.Kind.fails())
+	}
+	return p
+}
