@@ -94,13 +94,10 @@ func (t *Tables) scope(_ *flow.Read, _ string, v *virtualHostRow) (*Resource, bo
 	return encodedResource(typeScopes, name, body, needs), true
 }
 
-// Again is a scope in other bytes that mean the same, by a suffix to the name of its route configuration. Envoy that refuses a response has
-// noted the scopes before the refused one without using them, and passes over what it has noted when it gets the same bytes again.
-func (r *Resource) Again(attempt int) *Resource {
-	again := *r
-	name := protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), fmt.Sprintf("%s#%d", r.Name, attempt))
-	again.Pieces = append(slices.Clone(r.Pieces), appendMessage(nil, fieldInlineRoutes, name)) // Messages that are given twice are merged.
-	return &again
+// markedScope adds the mark to the name of a scope's route configuration. Envoy that refuses a response has noted the scopes before the refused one
+// without using them.
+func markedScope(name, mark string) []byte {
+	return appendMessage(nil, fieldInlineRoutes, protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), name+"#"+mark))
 }
 
 func scopeKey(fragment string) *routev3.ScopedRouteConfiguration_Key_Fragment {

@@ -121,9 +121,9 @@ func decoded(t *testing.T, r *Resource) *routev3.ScopedRouteConfiguration {
 // TestScopeAgain: a scope that is sent again differs in the name of its route configuration and in nothing else.
 func TestScopeAgain(t *testing.T) {
 	res := scopeOf(t, "r0.example.com")
-	want, got := decoded(t, res), decoded(t, res.Again(2))
+	want, got := decoded(t, res), decoded(t, res.Again("2"))
 	want.RouteConfiguration.Name += "#2"
-	if diff := cmp.Diff(want, got, protocmp.Transform()); diff != "" || res.Again(2).Version != res.Version {
+	if diff := cmp.Diff(want, got, protocmp.Transform()); diff != "" || res.Again("2").Version != res.Version {
 		t.Errorf("the scope again (-want +got):\n%s", diff)
 	}
 }
@@ -131,7 +131,7 @@ func TestScopeAgain(t *testing.T) {
 // TestPartsOfScopes: Envoy may refuse a route of a scope, as one of a route configuration.
 func TestPartsOfScopes(t *testing.T) {
 	res := scopeOf(t, "r0.example.com")
-	for _, r := range []*Resource{res, res.Again(1)} {
+	for _, r := range []*Resource{res, res.Again("1")} {
 		parts := r.Parts()
 		if len(parts) != 1 || parts[0].Name != "httproute/n/r0/rule/0/match/0/r0_example_com" {
 			t.Fatalf("the parts are %+v, want the one route", parts)

@@ -25,6 +25,8 @@ type model struct {
 	unread []*response
 	has    map[string]map[string]*translator.Resource
 	asked  map[string]map[string]bool
+	// noted are the bytes of each secret that the model was sent last, even if it refused them. It takes the same bytes for good.
+	noted map[string]string
 	// refused are the clusters of which the model refused all that it was sent.
 	refused map[string]bool
 	// warming are the clusters and listeners that wait for resources, with these.
@@ -42,7 +44,7 @@ var subscriptions = []string{resource.ClusterType, resource.EndpointType, resour
 func newModel(t *testing.T, seed uint64) *model {
 	m := &model{
 		script: newScript(t), random: rand.New(rand.NewPCG(seed, 1)), has: map[string]map[string]*translator.Resource{},
-		asked: map[string]map[string]bool{}, refused: map[string]bool{}, warming: map[translator.Name]map[translator.Name]bool{},
+		asked: map[string]map[string]bool{}, noted: map[string]string{}, refused: map[string]bool{}, warming: map[translator.Name]map[translator.Name]bool{},
 	}
 	for _, typ := range subscriptions {
 		m.has[typ], m.asked[typ] = map[string]*translator.Resource{}, map[string]bool{}
@@ -129,6 +131,9 @@ func (m *model) read() {
 	typ := r.kind.url
 	var refused []string
 	for _, x := range r.resources {
+		if m.passesOver(x) {
+			continue
+		}
 		if bad(x) {
 			refused = append(refused, x.Name)
 			m.refused[x.Name] = m.refused[x.Name] || typ == resource.ClusterType
@@ -154,6 +159,17 @@ func (m *model) read() {
 	}
 	m.s.request(answer, m.now)
 	m.resubscribe()
+}
+
+// passesOver notes a secret, and tells whether it is in the bytes that were noted before.
+func (m *model) passesOver(r *translator.Resource) bool {
+	if r.Type != resource.SecretType {
+		return false
+	}
+	body := string(r.Body())
+	same := m.noted[r.Name] == body
+	m.noted[r.Name] = body
+	return same
 }
 
 func (m *model) apply(r *translator.Resource) {
@@ -233,6 +249,9 @@ func (m *model) resubscribe() {
 			if !want[name] {
 				req.ResourceNamesUnsubscribe = append(req.ResourceNamesUnsubscribe, name)
 				delete(m.has[typ], name)
+				if typ == resource.SecretType {
+					delete(m.noted, name)
+				}
 			}
 		}
 		m.asked[typ] = want
@@ -322,6 +341,13 @@ func (m *model) rest() {
 		}
 	}
 	m.nothingWaits()
+	if k := m.s.kind(resource.SecretType); k != nil {
+		for name, h := range k.have {
+			if has := m.has[k.url][name]; h.acked != nil && (has == nil || has.Version != h.acked.Version) {
+				m.t.Fatalf("secret %s@%s counts as acknowledged, but %v is in effect", name, h.acked.Version, has)
+			}
+		}
+	}
 }
 
 // upToDate checks that the proxy has the fleet's version, unless it refuses that.

@@ -18,9 +18,12 @@ type trait struct {
 	// atOnce: a vanished resource is removed without a grace, since nothing can hang on it.
 	atOnce bool
 	// owned: a resource is named <owner>/<name>, and a listener needs the type under the owner's name instead of each resource. It outlives
-	// a listener that vanishes or stops taking the type. With a listener that goes on it leaves at once. After a refusal it is sent in
-	// other bytes, see translator.Resource.Again.
+	// a listener that vanishes or stops taking the type. With a listener that goes on it leaves at once.
 	owned bool
+	// remembered: Envoy remembers what it was sent even if it refused that, so that nothing is sent twice in the same bytes before it was taken.
+	remembered bool
+	// apart: each resource has a response of its own, several of which are under way, so that a refusal tells which is meant.
+	apart bool
 	// brings: what is sent is followed by the resources that it needs, changed or not. Envoy builds a changed cluster or listener anew and
 	// then waits for these, but does not ask for names that it has asked for before.
 	brings bool
@@ -43,10 +46,10 @@ const (
 var traits = []trait{
 	{url: resource.ClusterType, wildcard: true, brings: true, lateAnswer: true},
 	{url: resource.EndpointType},
-	{url: resource.SecretType, reported: byName},
+	{url: resource.SecretType, remembered: true, apart: true, reported: byName},
 	{url: resource.ExtensionConfigType, gated: true},
 	{url: resource.ListenerType, wildcard: true, gated: true, atOnce: true, brings: true, reported: byVersion},
-	{url: resource.ScopedRouteType, wildcard: true, gated: true, afterListeners: true, atOnce: true, owned: true},
+	{url: resource.ScopedRouteType, wildcard: true, gated: true, afterListeners: true, atOnce: true, owned: true, remembered: true},
 	{url: resource.RouteType, gated: true, afterListeners: true, reported: byName},
 	{url: resource.VirtualHostType, gated: true, afterListeners: true},
 }

@@ -109,9 +109,10 @@ func (s *session) compose(k *kind, now time.Time) *response {
 		return r
 	}
 	r := &response{kind: k}
-	for _, name := range slices.Sorted(maps.Keys(k.pending)) {
-		s.consider(r, name, settled, now)
+	if s.restore(r) {
+		return r
 	}
+	s.gatherPending(r, settled, now)
 	if k.owed && k.blocked {
 		k.putBack(r)
 		return nil
@@ -121,6 +122,21 @@ func (s *session) compose(k *kind, now time.Time) *response {
 		return s.group(k, settled, now)
 	}
 	return r
+}
+
+// gatherPending puts what is pending into the response, of a type that is sent apart one resource.
+func (s *session) gatherPending(r *response, settled bool, now time.Time) {
+	k := r.kind
+	if len(k.queue) == 0 {
+		k.queue = slices.Sorted(maps.Keys(k.pending))
+	}
+	for len(k.queue) > 0 && (!k.apart || len(r.resources) == 0) {
+		name := k.queue[0]
+		k.queue = k.queue[1:]
+		if k.pending[name] != nil {
+			s.consider(r, name, settled, now)
+		}
+	}
 }
 
 // putBack takes back what was chosen for a response that must wait, as the first one is never split.
@@ -134,7 +150,7 @@ func (k *kind) putBack(r *response) {
 }
 
 // turn tells whether a type may be sent: when everything before it is answered, or the proxy takes its time to answer. Clusters may also
-// be sent when the proxy is known to have read those before, as it has answered something later.
+// be sent when the proxy is known to have read those before, as it has answered something later, and resources that are sent apart at any time.
 func (s *session) turn(k *kind, now time.Time) bool {
 	if len(k.flight) == 0 {
 		return true
@@ -143,7 +159,7 @@ func (s *session) turn(k *kind, now time.Time) bool {
 		return false
 	}
 	last := k.flight[len(k.flight)-1]
-	if k.lateAnswer && last.seq < s.answered {
+	if k.apart || k.lateAnswer && last.seq < s.answered {
 		return true
 	}
 	until := last.sentAt.Add(s.limits.warm)
@@ -185,7 +201,7 @@ func (s *session) consider(r *response, name string, settled bool, now time.Time
 // choose takes a resource into the response, in its latest version or in the one that may be sent, or leaves it marked if none may.
 func (s *session) choose(r *response, m *mark, latest *translator.Resource, settled bool, now time.Time) {
 	k := r.kind
-	if !settled && k.have[latest.Name] != nil {
+	if !settled && k.have[latest.Name] != nil || k.apart && s.underWay(k, latest.Name, now) {
 		k.blocked = true
 		return
 	}
@@ -201,6 +217,18 @@ func (s *session) choose(r *response, m *mark, latest *translator.Resource, sett
 		return
 	}
 	m.asked, m.follow = false, false
+}
+
+// underWay tells whether the name was sent and the proxy has still its time to answer.
+func (s *session) underWay(k *kind, name string, now time.Time) bool {
+	for _, r := range k.flight {
+		until := r.sentAt.Add(s.limits.warm)
+		if now.Before(until) && slices.ContainsFunc(r.resources, func(sent *translator.Resource) bool { return sent.Name == name }) {
+			s.wakeBy(until)
+			return true
+		}
+	}
+	return false
 }
 
 // pardon forgets a refusal when the fleet has gone back to what the proxy runs, as no acknowledgement will come of it.
@@ -275,11 +303,8 @@ func (s *session) dispatch(r *response, now time.Time) *response {
 			h = &held{}
 			k.have[res.Name] = h
 		}
-		if k.owned && h.refusals > 0 {
-			res = res.Again(h.refusals)
-			r.resources[i] = res
-		}
-		h.sent = res
+		res = s.told(k, h, res, r.seq)
+		r.resources[i], h.sent = res, res
 		if k.url == resource.ClusterType {
 			s.warmth.sent(res, r.seq, now)
 		}

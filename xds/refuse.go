@@ -27,9 +27,6 @@ func (s *session) refuse(r *response, message string) {
 		names = append(names, res.Name)
 		h := k.have[res.Name]
 		standing[res.Name] = h != nil && h.sent == res
-		if h != nil {
-			h.refusals++
-		}
 	}
 	blamed := blame(message, names)
 	if len(names) == 1 {
@@ -68,6 +65,9 @@ func (s *session) quarantine(k *kind, res *translator.Resource, words string, se
 		s.foresee(k, n.Name) // A later version may be on its way.
 	} else {
 		s.warmth.settled(n, seq)
+	}
+	if n.Type == resource.SecretType {
+		s.remember(k, res)
 	}
 	s.judge(k, res, words)
 }

@@ -277,3 +277,65 @@ func FuzzBlame(f *testing.F) {
 		}
 	})
 }
+
+// Several secrets under way are told apart by their answers. One that was refused is put back as it was.
+func TestRefusedSecretIsToldApart(t *testing.T) {
+	p := serving(t)
+	p.publish("SDS a@1", "SDS b@1", "SDS c@1")
+	p.ask("SDS", "a", "b", "c")
+	p.want("SDS a@1", "SDS b@1", "SDS c@1")
+	p.settle()
+	p.publish("SDS a@2", "SDS b@2", "SDS c@2")
+	p.want("SDS a@2", "SDS b@2", "SDS c@2")
+	p.ack("SDS")
+	p.nack("SDS", "too weak")
+	p.want("SDS b@1")
+	p.ack("SDS")
+	p.wantRefused(map[string]string{"SDS b": "too weak"})
+	p.ack("SDS")
+	p.want()
+	p.wantRefused(map[string]string{"SDS b": "too weak"})
+	p.publish("SDS b@3")
+	p.want("SDS b@3")
+	p.ack("SDS")
+	p.wantRefused(map[string]string{})
+	if _, guilty := p.f.guilty["2"]; !guilty || len(p.f.guilty) != 1 {
+		t.Errorf("held against the fleet is %v, want version 2", p.f.guilty)
+	}
+}
+
+// A proxy acknowledges bytes that it refused before, on an earlier stream too. So what it has not taken it gets in bytes that it has not seen, and
+// what it has taken in the bytes that it took.
+func TestNoBytesAreSentTwiceBeforeTheyAreTaken(t *testing.T) {
+	for typ, name := range map[string]string{"SDS": "s", "SRDS": "l/x"} {
+		t.Run(typ, func(t *testing.T) {
+			p := newScript(t)
+			p.publish("CDS a@1", typ+" "+name+"@1")
+			seen := map[string]bool{}
+			sent := func() string {
+				t.Helper()
+				p.want(typ + " " + name + "@1")
+				return string(p.open[typ][0].resources[0].Body())
+			}
+			for range 3 {
+				p.reconnect()
+				p.ask(typ, name)
+				for range 2 {
+					body := sent()
+					if seen[body] {
+						t.Fatalf("%q was sent before", body)
+					}
+					seen[body] = true
+					p.nack(typ, "no")
+					p.ask(typ, name)
+				}
+				body := sent()
+				p.ack(typ)
+				p.ask(typ, name)
+				if again := sent(); again != body {
+					t.Errorf("what the proxy has taken is sent as %q, want %q", again, body)
+				}
+			}
+		})
+	}
+}

@@ -2,6 +2,7 @@ package xds
 
 import (
 	"maps"
+	"strings"
 	"sync"
 
 	"github.com/envoyproxy/go-control-plane/pkg/resource/v3"
@@ -19,7 +20,7 @@ func (s *session) snapshot(node string) translator.Proxy {
 	if k := s.kind(resource.ListenerType); k != nil {
 		for name, h := range k.have {
 			if h.acked != nil {
-				p.Listeners[name] = h.acked.Version
+				p.Listeners[name], _, _ = strings.Cut(h.acked.Version, "/") // A detached one counts as its listener.
 			}
 		}
 	}

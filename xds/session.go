@@ -1,10 +1,12 @@
 package xds
 
 import (
+	"crypto/rand"
 	"strconv"
 	"time"
 
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"github.com/envoyproxy/go-control-plane/pkg/resource/v3"
 
 	"gatehouse/translator"
 )
@@ -35,6 +37,8 @@ type limits struct {
 type session struct {
 	fleet  *fleet
 	limits limits
+	// salt tells the bytes of this stream from those of others, see memory.go.
+	salt string
 
 	kinds []*kind
 	inbox []*batch
@@ -51,6 +55,8 @@ type session struct {
 	offers map[translator.Name]offer
 	// after lists the secrets that a cluster waits for only once it has its endpoints, by the name of these endpoints.
 	after map[translator.Name][]translator.Name
+	// memory is what the proxy may remember of refused secrets.
+	memory memory
 	// needed holds what anything on the proxy names; nil means that it must be gathered again.
 	needed *uses
 	// news tells that the report to the translation has changed.
@@ -68,6 +74,9 @@ type kind struct {
 	leaving  map[string]time.Time
 	// groups are the names that are to be sent apart from all others, to find out which of them the proxy refuses.
 	groups [][]string
+	// queue are the pending names that are looked at next, and restores what is to be put back in place of what was refused.
+	queue    []string
+	restores []*translator.Resource
 	// flight holds the responses that the proxy has not answered, oldest first.
 	flight []*response
 	// compare tells that the subscription must be compared with the whole fleet; owed, that an answer is due even if it is empty.
@@ -82,8 +91,6 @@ type kind struct {
 type held struct {
 	// acked is what the proxy runs, nil if it runs nothing under the name; sent is what it was sent last, nil after a removal.
 	acked, sent *translator.Resource
-	// refusals counts the responses with it that were refused since it was last accepted.
-	refusals int
 	// unknown tells that acked is from the proxy's own words on reconnecting: only the version is known, not what it needs.
 	unknown bool
 }
@@ -111,8 +118,9 @@ type response struct {
 
 func newSession(f *fleet, l limits) *session {
 	return &session{
-		fleet: f, limits: l, warmth: newWarmth(), news: true,
-		refused: map[translator.Name]refusal{}, trials: map[translator.Name]*trial{}, offers: map[translator.Name]offer{}, after: map[translator.Name][]translator.Name{},
+		fleet: f, limits: l, salt: rand.Text(), warmth: newWarmth(), news: true,
+		memory: newMemory(), refused: map[translator.Name]refusal{}, after: map[translator.Name][]translator.Name{},
+		trials: map[translator.Name]*trial{}, offers: map[translator.Name]offer{},
 	}
 }
 
@@ -137,6 +145,9 @@ func (s *session) request(req *discovery.DeltaDiscoveryRequest, now time.Time) (
 		k.names[name] = true
 		k.mark(name).asked = true
 		s.warmth.seen(translator.Name{Type: k.url, Name: name}, now)
+	}
+	if k.url == resource.SecretType && len(req.GetResourceNamesSubscribe()) > 0 {
+		s.detachRefused()
 	}
 	if first && k.trait.wildcard && len(req.GetResourceNamesSubscribe()) == 0 {
 		k.wildcard = true
@@ -218,6 +229,7 @@ func (s *session) forget(k *kind, name string) {
 	delete(k.pending, name)
 	delete(k.leaving, name)
 	s.absolve(translator.Name{Type: k.url, Name: name})
+	s.settleMemory(translator.Name{Type: k.url, Name: name})
 	delete(s.after, translator.Name{Type: k.url, Name: name})
 	delete(s.trials, translator.Name{Type: k.url, Name: name})
 	delete(s.offers, translator.Name{Type: k.url, Name: name})
@@ -259,7 +271,10 @@ func (s *session) accept(r *response) {
 	for _, res := range r.resources {
 		n := translator.Name{Type: res.Type, Name: res.Name}
 		s.warmth.settled(n, r.seq)
-		s.absolve(n)
+		s.settleMemory(n)
+		if !s.restored(n, res) {
+			s.absolve(n)
+		}
 		h := k.have[res.Name]
 		if h == nil {
 			continue
@@ -267,7 +282,7 @@ func (s *session) accept(r *response) {
 		if k.reported == byName && h.acked == nil || k.reported == byVersion && (h.acked == nil || h.acked.Version != res.Version) {
 			s.news = true
 		}
-		h.acked, h.unknown, h.refusals = res, false, 0
+		h.acked, h.unknown = res, false
 		s.passed(k, res)
 	}
 	for _, name := range r.removed {
@@ -276,6 +291,9 @@ func (s *session) accept(r *response) {
 			delete(k.have, name)
 			s.news = s.news || k.reported != unreported
 		}
+	}
+	if k.brings {
+		s.resolveDoubts(true)
 	}
 }
 

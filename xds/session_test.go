@@ -7,10 +7,13 @@ import (
 	"testing"
 	"time"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/resource/v3"
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"gatehouse/translator"
 )
@@ -38,7 +41,20 @@ func res(text string) *translator.Resource {
 	for _, w := range words[2:] {
 		r.Needs = append(r.Needs, named(w))
 	}
+	if r.Type == resource.SecretType {
+		r.Pieces = [][]byte{secretBody(name, text)}
+	}
 	return r
+}
+
+// secretBody is a secret with a text in place of a certificate.
+func secretBody(name, text string) []byte {
+	chain := &corev3.DataSource{Specifier: &corev3.DataSource_InlineBytes{InlineBytes: []byte(text)}}
+	body, err := proto.Marshal(&tlsv3.Secret{Name: name, Type: &tlsv3.Secret_TlsCertificate{TlsCertificate: &tlsv3.TlsCertificate{CertificateChain: chain}}})
+	if err != nil {
+		panic(err)
+	}
+	return body
 }
 
 func named(text string) translator.Name {

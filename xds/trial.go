@@ -81,13 +81,18 @@ func (s *session) judge(k *kind, res *translator.Resource, words string) {
 	n := nameOf(res)
 	switch n.Type {
 	case resource.ClusterType, resource.SecretType:
-		s.fleet.convict(res.Version, reason(words, res.Name))
+		if !s.doubt(res) {
+			s.fleet.convict(res.Version, reason(words, res.Name))
+		}
 		return
 	case resource.RouteType, resource.ScopedRouteType, resource.ListenerType:
 	default:
 		return
 	}
 	k.mark(n.Name)
+	if n.Type == resource.ListenerType && s.detach(res) {
+		return
+	}
 	said := reason(words, res.Name)
 	if t := s.trials[n]; t != nil {
 		s.refine(n, t, said)
@@ -198,6 +203,7 @@ func (s *session) step(n translator.Name, t *trial) {
 // offered is what the proxy is to get in place of the resource: without the parts that the fleet refuses, and while a trial is on, with one
 // group of the untried ones. It is nil if nothing is left to send.
 func (s *session) offered(k *kind, raw *translator.Resource) *translator.Resource {
+	raw = s.detached(raw)
 	n := nameOf(raw)
 	if len(s.fleet.guilty) == 0 && s.trials[n] == nil || n.Type != resource.RouteType && n.Type != resource.ScopedRouteType && n.Type != resource.ListenerType {
 		return raw
