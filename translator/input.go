@@ -118,12 +118,19 @@ func inputOf[T Object](table *flow.Table[T], group, kind string, key func(Object
 }
 
 // sameObject reports whether the translation would read the same out of both. An object with a generation is the same as long
-// as its spec and metadata are: what Gatehouse itself writes into a status must not start another round.
+// as its spec and metadata are: what Gatehouse itself writes into a status must not start another round. The generation does not tell all of
+// the spec: another version of a CRD may show fields of an object that nobody has changed.
 func sameObject[T Object](a, b T) bool {
 	if any(a) == any(b) {
 		return true
 	}
 	return a.GetGeneration() != 0 && a.GetGeneration() == b.GetGeneration() && a.GetUID() == b.GetUID() &&
 		a.GetDeletionTimestamp().Equal(b.GetDeletionTimestamp()) &&
-		maps.Equal(a.GetLabels(), b.GetLabels()) && maps.Equal(a.GetAnnotations(), b.GetAnnotations())
+		maps.Equal(a.GetLabels(), b.GetLabels()) && maps.Equal(a.GetAnnotations(), b.GetAnnotations()) && sameSpec(a, b)
+}
+
+// sameSpec compares the specs of two objects of one kind, if it has any.
+func sameSpec(a, b Object) bool {
+	x, y := reflect.ValueOf(a).Elem().FieldByName("Spec"), reflect.ValueOf(b).Elem().FieldByName("Spec")
+	return !x.IsValid() || !y.IsValid() || reflect.DeepEqual(x.Addr().Interface(), y.Addr().Interface())
 }
