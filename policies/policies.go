@@ -7,6 +7,7 @@ package policies
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"slices"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
@@ -34,6 +35,10 @@ type Kind struct {
 	Targets []string
 	// New makes an empty policy, to decode into.
 	New func() Object
+	// Unserved tells that nothing of the kind is served yet: what its policies cover is not served either.
+	Unserved bool
+	// Dormant tells that policies of the kind have no effect unless the operator enables it.
+	Dormant bool
 }
 
 // Kinds is every kind of policy.
@@ -47,6 +52,25 @@ var Kinds = []Kind{
 		Kind:    "SecurityPolicy",
 		Targets: []string{"Gateway", "ListenerSet", "HTTPRoute", "GRPCRoute", "TCPRoute"},
 		New:     func() Object { return &v1alpha1.SecurityPolicy{} },
+	},
+	{
+		Kind:     v1alpha1.KindClientTrafficPolicy,
+		Targets:  []string{"Gateway", "ListenerSet"},
+		New:      func() Object { return &v1alpha1.ClientTrafficPolicy{} },
+		Unserved: true,
+	},
+	{
+		Kind:     v1alpha1.KindEnvoyExtensionPolicy,
+		Targets:  []string{"Gateway", "ListenerSet", "HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute"},
+		New:      func() Object { return &v1alpha1.EnvoyExtensionPolicy{} },
+		Unserved: true,
+	},
+	{
+		Kind:     v1alpha1.KindEnvoyPatchPolicy,
+		Targets:  []string{"Gateway"},
+		New:      func() Object { return &v1alpha1.EnvoyPatchPolicy{} },
+		Unserved: true,
+		Dormant:  true,
 	},
 }
 
@@ -64,8 +88,23 @@ var features = []bound{
 	backendTraffic(loadbalancer.Feature),
 }
 
+// reasonDisabled is the reason of condition Accepted of a policy whose kind is switched off, as Envoy Gateway has it.
+const reasonDisabled = "Disabled"
+
+// Disabled is the problem of a policy of a dormant kind that is not enabled. It does no harm to what the policy is about.
+func (k Kind) Disabled() verdict.Problem {
+	return verdict.Problem{
+		Field: "spec", Reason: reasonDisabled, Weight: verdict.Unresolved,
+		Message: fmt.Sprintf("kind %s is switched off and not served yet, so the object has no effect: delete it", k.Kind),
+	}
+}
+
 // Check finds what is wrong with the spec, its targets apart: References and Selectors tell of those.
 func (k Kind) Check(p Object) []verdict.Problem {
+	if k.Unserved {
+		return []verdict.Problem{feature.Invalid("spec",
+			"kind %s is not served yet, so nothing that the policy covers is served: delete it if what it asks for is not needed", k.Kind)}
+	}
 	problems := feature.Unread(p.GetUnread(), "nothing that the policy covers is served")
 	for f := range k.features {
 		problems = append(problems, f.check(p)...)

@@ -107,10 +107,7 @@ type boundRule struct {
 // resolve finds the policies and clusters of a rule.
 func (t *Tables) resolve(r *flow.Read, b *bindingRow, bound *boundRule, q quarantineRow) {
 	route := bound.rules.Route
-	targets := chain(route, bound.rule, bound.listener)
-	for _, kind := range policies.Kinds {
-		bound.policies = append(bound.policies, t.effective(r, kind, targets))
-	}
+	bound.policies = t.effective(r, chain(route, bound.rule, bound.listener))
 	t.clusterUses(bound)
 	q.withoutRefused(b, bound)
 	for _, c := range slices.Concat(bound.clusters, bound.mirrors, bound.auth) {

@@ -69,7 +69,7 @@ func (h *history) object() Object {
 		}
 	}
 	return pick(h, h.class, h.gateway, h.gateway, h.listenerSet, h.route, h.route, h.route, h.grpcRoute, h.layer4Route, h.service, h.serviceImport, h.slice, h.secret, h.labelled, h.grant,
-		h.envoyProxy, h.backendTraffic, h.security, h.configMap, h.backendTLS)()
+		h.envoyProxy, h.backendTraffic, h.security, h.unserved, h.configMap, h.backendTLS)()
 }
 
 func (h *history) class() Object {
@@ -302,6 +302,9 @@ func (h *history) backendTraffic() Object {
 func (h *history) security() Object {
 	p := &v1alpha1.SecurityPolicy{ObjectMeta: h.meta(h.namespace(), "sp")}
 	p.Spec.PolicyTargetReferences = h.targets()
+	if h.IntN(4) == 0 {
+		p.Spec.Unread = []v1alpha1.UnreadField{{Path: "spec.jwt", Known: true}}
+	}
 	p.Spec.Authorization = &v1alpha1.Authorization{Rules: []v1alpha1.AuthorizationRule{{
 		Action: "Allow", Principal: &v1alpha1.Principal{ClientCIDRs: []v1alpha1.CIDR{pick[v1alpha1.CIDR](h, "10.0.0.0/8", "10.0.0.0/99")}},
 	}}}

@@ -22,7 +22,12 @@ type policyRow struct {
 	ShapesCluster bool
 }
 
-func (p *policyRow) equal(o *policyRow) bool { return p.Policy == o.Policy }
+func (p *policyRow) equal(o *policyRow) bool {
+	if p == nil || o == nil {
+		return p == o
+	}
+	return p.Policy == o.Policy
+}
 
 // broken: what the policy covers answers 500, it is never served without the policy.
 func (p *policyRow) broken() bool { return verdict.Has(p.Problems, verdict.Invalid) }
@@ -34,12 +39,18 @@ func (p *policyRow) ref() verdict.Ref {
 // kindOf finds the kind of a policy by the key of its input row.
 func kindOf(key string) policies.Kind {
 	name, _, _ := strings.Cut(key, "/")
-	i := slices.IndexFunc(policies.Kinds, func(k policies.Kind) bool { return k.Kind == name })
-	return policies.Kinds[i]
+	return policies.Kinds[kindIndex(name)]
+}
+
+func kindIndex(name string) int {
+	return slices.IndexFunc(policies.Kinds, func(k policies.Kind) bool { return k.Kind == name })
 }
 
 func (t *Tables) policy(_ *flow.Read, key string, p policies.Object) (*policyRow, bool) {
 	kind := kindOf(key)
+	if kind.Dormant && !slices.Contains(t.settings.EnabledKinds, kind.Kind) {
+		return &policyRow{Kind: kind, Policy: p, Problems: []verdict.Problem{kind.Disabled()}}, true
+	}
 	row := &policyRow{Kind: kind, Policy: p, Problems: append(t.rules.Check(p), kind.Check(p)...), ShapesCluster: kind.ShapesCluster(p)}
 	_, unselectable := policies.Selectors(kind, p)
 	row.Problems = append(row.Problems, unselectable...)
@@ -63,8 +74,12 @@ func (a *attachmentRow) equal(o *attachmentRow) bool {
 	return a.Policy.equal(o.Policy) && a.Target == o.Target && a.Reference.Field == o.Reference.Field && equalProblem(a.Unmet, o.Unmet)
 }
 
-func targetKey(kind string, t policies.Target) string {
-	return kind + "|" + t.Kind + "/" + t.Namespace + "/" + t.Name + "/" + t.Section
+// targetKey finds a target of a kind of policy.
+func targetKey(kind string, t policies.Target) string { return kind + "|" + placeKey(t) }
+
+// placeKey finds a target of all kinds of policies.
+func placeKey(t policies.Target) string {
+	return t.Kind + "/" + t.Namespace + "/" + t.Name + "/" + t.Section
 }
 
 // attachments finds the targets of a policy.
@@ -199,41 +214,60 @@ func (t *Tables) selectTargets(r *flow.Read, p *policyRow, s policies.Selector) 
 	return targets
 }
 
-// targetRow says which policy of a kind a target has.
+// targetRow says which policies a target has.
 type targetRow struct {
-	Winner *policyRow
+	// Winners are those that have it, by the index of their kind; nil where there is none.
+	Winners []*policyRow
 }
 
-func (a *targetRow) equal(o *targetRow) bool { return a.Winner.equal(o.Winner) }
+func (a *targetRow) equal(o *targetRow) bool {
+	return slices.EqualFunc(a.Winners, o.Winners, (*policyRow).equal)
+}
 
 func (t *Tables) target(_ *flow.Read, _ string, members []flow.Row[*attachmentRow]) (*targetRow, bool) {
 	rows := map[policies.Object]*policyRow{}
-	var candidates []policies.Object
+	candidates := make([][]policies.Object, len(policies.Kinds))
 	for _, m := range members {
 		if m.Value.Unmet == nil {
-			rows[m.Value.Policy.Policy] = m.Value.Policy
-			candidates = append(candidates, m.Value.Policy.Policy)
+			p, kind := m.Value.Policy, kindIndex(m.Value.Policy.Kind.Kind)
+			rows[p.Policy] = p
+			candidates[kind] = append(candidates[kind], p.Policy)
 		}
 	}
-	winner, _ := policies.Winner(candidates)
-	if winner == nil {
-		return nil, false
+	row := &targetRow{Winners: make([]*policyRow, len(candidates))}
+	for kind, of := range candidates {
+		if winner, _ := policies.Winner(of); winner != nil {
+			row.Winners[kind] = rows[winner]
+		}
 	}
-	return &targetRow{Winner: rows[winner]}, true
+	return row, len(rows) > 0
 }
 
-// effective is the policy of a kind that takes effect along a chain of targets, nil if there is none.
-func (t *Tables) effective(r *flow.Read, kind policies.Kind, chain []policies.Target) *policyRow {
-	rows := map[policies.Object]*policyRow{}
-	p, _ := policies.Effective(func(target policies.Target) policies.Object {
-		row, ok := t.targets.Get(r, targetKey(kind.Kind, target))
-		if !ok {
-			return nil
+// effective are the policies that take effect along a chain of targets, by the index of their kind; nil where there is none.
+func (t *Tables) effective(r *flow.Read, chain []policies.Target) []*policyRow {
+	found := map[policies.Target]*targetRow{}
+	for _, target := range chain {
+		if row, ok := t.targets.Get(r, placeKey(target)); ok {
+			found[target] = row
 		}
-		rows[row.Winner.Policy] = row.Winner
-		return row.Winner.Policy
-	}, chain)
-	return rows[p]
+	}
+	effective := make([]*policyRow, len(policies.Kinds))
+	if len(found) == 0 {
+		return effective
+	}
+	for kind := range effective {
+		rows := map[policies.Object]*policyRow{}
+		p, _ := policies.Effective(func(target policies.Target) policies.Object {
+			if found[target] == nil || found[target].Winners[kind] == nil {
+				return nil
+			}
+			row := found[target].Winners[kind]
+			rows[row.Policy] = row
+			return row.Policy
+		}, chain)
+		effective[kind] = rows[p]
+	}
+	return effective
 }
 
 // chain is where policies can be attached to a rule of a route on a listener.

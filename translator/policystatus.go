@@ -26,7 +26,7 @@ func (o *overrideRow) equal(other *overrideRow) bool {
 
 func (t *Tables) override(r *flow.Read, _ string, a *attachmentRow) (*overrideRow, bool) {
 	kind := a.Policy.Kind.Kind
-	if holder, ok := t.targets.Get(r, targetKey(kind, a.Target)); !ok || !holder.Winner.equal(a.Policy) {
+	if holder, ok := t.targets.Get(r, placeKey(a.Target)); !ok || !holder.Winners[kindIndex(kind)].equal(a.Policy) {
 		return nil, false // The target is not there, or another policy has it and overrides in its own name.
 	}
 	row := &overrideRow{Target: a.Target, Policy: a.Policy.ref()}
@@ -89,11 +89,15 @@ func (t *Tables) attachmentProblems(r *flow.Read, a *attachmentRow) []verdict.Pr
 	if a.Unmet != nil {
 		return []verdict.Problem{*a.Unmet}
 	}
-	row, ok := t.targets.Get(r, targetKey(a.Policy.Kind.Kind, a.Target))
-	if !ok || row.Winner.Policy == a.Policy.Policy {
+	row, ok := t.targets.Get(r, placeKey(a.Target))
+	if !ok {
 		return nil
 	}
-	return []verdict.Problem{policies.Conflicted(a.Policy.Kind, a.Policy.Policy, a.Reference.Field, a.Target, row.Winner.Policy)}
+	winner := row.Winners[kindIndex(a.Policy.Kind.Kind)]
+	if winner == nil || winner.Policy == a.Policy.Policy {
+		return nil
+	}
+	return []verdict.Problem{policies.Conflicted(a.Policy.Kind, a.Policy.Policy, a.Reference.Field, a.Target, winner.Policy)}
 }
 
 func (t *Tables) ancestorConditions(r *flow.Read, a *attachmentRow, problems []verdict.Problem) []metav1.Condition {

@@ -22,6 +22,8 @@ type Settings struct {
 	InGatewayNamespace bool
 	// ExternalNames lets Services of type ExternalName be backends.
 	ExternalNames bool
+	// EnabledKinds are the dormant kinds of policies (policies.Kind) that are to have an effect.
+	EnabledKinds []string
 }
 
 // Tables is every table of the system, in the order in which they are computed: this file is its map.
@@ -162,7 +164,7 @@ func (t *Tables) declareAttachments() {
 	t.attached = flow.Expand(t.policies, "attachments", (*attachmentRow).equal, t.attachments)
 	t.attachmentsByPolicy = flow.NewIndex(t.attached, "attachments by policy", func(_ string, a *attachmentRow) []string { return []string{a.Policy.ref().String()} })
 	t.targets = flow.Group(flow.NewIndex(t.attached, "attachments by target", func(_ string, a *attachmentRow) []string {
-		return []string{targetKey(a.Policy.Kind.Kind, a.Target)}
+		return []string{placeKey(a.Target)}
 	}), "targets", (*targetRow).equal, t.target)
 
 	t.backendTLS = flow.Derive(t.in.backendTLS, "backend TLS policies", (*backendTLSRow).equal, t.backendTLSPolicy)

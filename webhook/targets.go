@@ -22,9 +22,11 @@ var targetReferences = Mutation{
 }
 
 func policyKinds() []schema.GroupKind {
-	kinds := make([]schema.GroupKind, len(policies.Kinds))
-	for i, k := range policies.Kinds {
-		kinds[i] = schema.GroupKind{Group: v1alpha1.GroupName, Kind: k.Kind}
+	var kinds []schema.GroupKind
+	for _, k := range policies.Kinds {
+		if !k.Unserved { // The CRDs of others are not ours, and know what they require.
+			kinds = append(kinds, schema.GroupKind{Group: v1alpha1.GroupName, Kind: k.Kind})
+		}
 	}
 	return kinds
 }

@@ -145,7 +145,8 @@ type ExtensionAPIs struct {
 	// EnableBackend is accepted but has no effect yet: kind Backend is not served. Default: false.
 	EnableBackend bool `json:"enableBackend,omitempty"`
 
-	// EnableEnvoyPatchPolicy is accepted but has no effect yet: kind EnvoyPatchPolicy is not served. Default: false.
+	// EnableEnvoyPatchPolicy says that EnvoyPatchPolicies are meant to take effect. They are not served yet, so the Gateways that they are
+	// about are not served then; without it they have no effect, as with Envoy Gateway. Default: false.
 	EnableEnvoyPatchPolicy bool `json:"enableEnvoyPatchPolicy,omitempty"`
 
 	// EnableExternalName lets routes refer to Services of type ExternalName, whose names Envoy resolves. Envoy Gateway has no such
@@ -158,10 +159,15 @@ func (e *ExtensionAPIs) WithoutEffect() (fields []string) {
 	if e.EnableBackend {
 		fields = append(fields, "extensionApis.enableBackend")
 	}
-	if e.EnableEnvoyPatchPolicy {
-		fields = append(fields, "extensionApis.enableEnvoyPatchPolicy")
-	}
 	return fields
+}
+
+// EnabledKinds are the kinds of policies that are switched on.
+func (e *ExtensionAPIs) EnabledKinds() (kinds []string) {
+	if e.EnableEnvoyPatchPolicy {
+		kinds = append(kinds, "EnvoyPatchPolicy")
+	}
+	return kinds
 }
 
 // Default returns the configuration that holds when there is no file.

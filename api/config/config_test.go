@@ -112,7 +112,7 @@ func TestWithoutEffect(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := strings.Join(c.ExtensionAPIs.WithoutEffect(), " "); got != "extensionApis.enableBackend extensionApis.enableEnvoyPatchPolicy" {
+	if got := strings.Join(c.ExtensionAPIs.WithoutEffect(), " "); got != "extensionApis.enableBackend" {
 		t.Errorf("without effect are %s", got)
 	}
 	if got := Default().ExtensionAPIs.WithoutEffect(); got != nil {

@@ -1,5 +1,6 @@
 // Package v1alpha1 holds the kinds of API group gateway.envoyproxy.io, version v1alpha1: the settings of an Envoy fleet
-// (EnvoyProxy) and the policies that attach to Gateway API objects (BackendTrafficPolicy, SecurityPolicy).
+// (EnvoyProxy) and the policies that attach to Gateway API objects (BackendTrafficPolicy, SecurityPolicy). Of kinds that are not served yet only
+// the targets are read (UnservedPolicy).
 //
 // Group, kinds and fields are those of Envoy Gateway, so that its manifests apply unchanged. A field is in a type only when the translation
 // honours it. The CRDs keep all other fields of a spec, and decoding lists them (UnreadField), told apart by the list in envoygateway.txt: those

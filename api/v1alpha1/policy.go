@@ -24,4 +24,7 @@ type Policy interface {
 var (
 	_ Policy = (*BackendTrafficPolicy)(nil)
 	_ Policy = (*SecurityPolicy)(nil)
+	_ Policy = (*ClientTrafficPolicy)(nil)
+	_ Policy = (*EnvoyExtensionPolicy)(nil)
+	_ Policy = (*EnvoyPatchPolicy)(nil)
 )

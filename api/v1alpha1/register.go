@@ -14,6 +14,9 @@ const (
 	KindEnvoyProxy           = "EnvoyProxy"
 	KindBackendTrafficPolicy = "BackendTrafficPolicy"
 	KindSecurityPolicy       = "SecurityPolicy"
+	KindClientTrafficPolicy  = "ClientTrafficPolicy"
+	KindEnvoyExtensionPolicy = "EnvoyExtensionPolicy"
+	KindEnvoyPatchPolicy     = "EnvoyPatchPolicy"
 )
 
 // GroupVersion is the API group and version of every kind of this package.
@@ -25,6 +28,9 @@ func AddToScheme(scheme *runtime.Scheme) error {
 		&EnvoyProxy{}, &EnvoyProxyList{},
 		&BackendTrafficPolicy{}, &BackendTrafficPolicyList{},
 		&SecurityPolicy{}, &SecurityPolicyList{},
+		&ClientTrafficPolicy{}, &ClientTrafficPolicyList{},
+		&EnvoyExtensionPolicy{}, &EnvoyExtensionPolicyList{},
+		&EnvoyPatchPolicy{}, &EnvoyPatchPolicyList{},
 	)
 	metav1.AddToGroupVersion(scheme, GroupVersion)
 	return nil

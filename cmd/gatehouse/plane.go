@@ -79,6 +79,7 @@ func newPlane(ctx context.Context, c *config.EnvoyGateway, in installation, o se
 		ControllerName:     c.Gateway.ControllerName,
 		InGatewayNamespace: c.Provider.Kubernetes.Deploy.Type == config.DeployGatewayNamespace,
 		ExternalNames:      c.ExtensionAPIs.EnableExternalName,
+		EnabledKinds:       c.ExtensionAPIs.EnabledKinds(),
 	}, engine))
 	if err := p.addCertificates(ctx, o); err != nil {
 		return nil, err

@@ -220,6 +220,9 @@ func TestDefinitionsOfOurKinds(t *testing.T) {
 		}
 		names[crd.Name] = true
 	}
+	for _, plural := range []string{"clienttrafficpolicies", "envoyextensionpolicies", "envoypatchpolicies"} {
+		names[plural+"."+v1alpha1.GroupName] = true // Envoy Gateway's, of kinds that are not served.
+	}
 	scheme := NewScheme()
 	for _, kind := range Kinds() {
 		gvk, err := apiutil.GVKForObject(kind.Object, scheme)

@@ -1,0 +1,89 @@
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+)
+
+// UnservedPolicy is what is read of a policy whose kind is not served yet: whom it is about, so that nothing is served as if it were not there.
+// The cluster has the CRDs of such kinds if Envoy Gateway is or was installed. To serve a kind is to give it a spec of its own.
+type UnservedPolicy struct {
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// Spec is what the policy asks for.
+	Spec UnservedPolicySpec `json:"spec"`
+
+	// Status says for each affected Gateway that the kind is not served.
+	Status gwapiv1.PolicyStatus `json:"status,omitempty"`
+}
+
+// UnservedPolicySpec is what is read of the spec.
+type UnservedPolicySpec struct {
+	PolicyTargetReferences `json:",inline"`
+}
+
+// UnmarshalJSON decodes the targets. What else the spec says does not matter, as nothing of it is served.
+func (s *UnservedPolicySpec) UnmarshalJSON(text []byte) error {
+	_, err := decodeSpec(text, "", &s.PolicyTargetReferences)
+	return err
+}
+
+// GetTargets returns the references and selectors of spec.
+func (p *UnservedPolicy) GetTargets() *PolicyTargetReferences { return &p.Spec.PolicyTargetReferences }
+
+// GetUnread returns nothing: the kind as a whole is not served.
+func (p *UnservedPolicy) GetUnread() []UnreadField { return nil }
+
+// GetPolicyStatus returns the status.
+func (p *UnservedPolicy) GetPolicyStatus() *gwapiv1.PolicyStatus { return &p.Status }
+
+// ClientTrafficPolicy says how listeners treat clients: certificates of clients, addresses, limits of connections.
+//
+// +kubebuilder:object:root=true
+type ClientTrafficPolicy struct {
+	metav1.TypeMeta `json:",inline"`
+	UnservedPolicy  `json:",inline"`
+}
+
+// ClientTrafficPolicyList is a list of ClientTrafficPolicies.
+//
+// +kubebuilder:object:root=true
+type ClientTrafficPolicyList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []ClientTrafficPolicy `json:"items"`
+}
+
+// EnvoyExtensionPolicy has requests and responses looked at by code of users: Wasm, Lua, external processors, dynamic modules.
+//
+// +kubebuilder:object:root=true
+type EnvoyExtensionPolicy struct {
+	metav1.TypeMeta `json:",inline"`
+	UnservedPolicy  `json:",inline"`
+}
+
+// EnvoyExtensionPolicyList is a list of EnvoyExtensionPolicies.
+//
+// +kubebuilder:object:root=true
+type EnvoyExtensionPolicyList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []EnvoyExtensionPolicy `json:"items"`
+}
+
+// EnvoyPatchPolicy changes what Envoy gets after its translation.
+//
+// +kubebuilder:object:root=true
+type EnvoyPatchPolicy struct {
+	metav1.TypeMeta `json:",inline"`
+	UnservedPolicy  `json:",inline"`
+}
+
+// EnvoyPatchPolicyList is a list of EnvoyPatchPolicies.
+//
+// +kubebuilder:object:root=true
+type EnvoyPatchPolicyList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []EnvoyPatchPolicy `json:"items"`
+}
