@@ -163,23 +163,6 @@ func TestOldSinsAreNoBar(t *testing.T) {
 	})
 }
 
-// TestUnreadFieldsAreRefused: a field that does not work is refused instead of storing a policy that is honoured in part.
-func TestUnreadFieldsAreRefused(t *testing.T) {
-	t.Parallel()
-	s := newScene(t, "schema")
-	out, err := s.tryApply(`
-apiVersion: gateway.envoyproxy.io/v1alpha1
-kind: BackendTrafficPolicy
-metadata: {name: typo}
-spec:
-  targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: gw}]
-  retry: {numRetires: 3}
-`)
-	if err == nil || !strings.Contains(out, `spec.retry.numRetires: "numRetires" is no known field`) {
-		t.Errorf("a field that nobody knows: %v: %s", err, out)
-	}
-}
-
 // TestTargetKindMayBeLeftOut: a policy that gives no more than the name of its target is completed, and kubectl says what was assumed.
 func TestTargetKindMayBeLeftOut(t *testing.T) {
 	t.Parallel()
