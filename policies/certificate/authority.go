@@ -1,0 +1,45 @@
+package certificate
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+)
+
+// AuthoritiesKey is where ConfigMaps and Secrets have CA certificates first of all (Gateway API, caCertificateRefs).
+const AuthoritiesKey = "ca.crt"
+
+// AuthoritiesIn is the key under which an object has its CA certificates: ca.crt, else tls.crt, else its only key, as Envoy Gateway reads them.
+func AuthoritiesIn[V any](data map[string]V) string {
+	for _, key := range []string{AuthoritiesKey, ChainKey} {
+		if _, ok := data[key]; ok {
+			return key
+		}
+	}
+	for key := range data {
+		if len(data) == 1 {
+			return key
+		}
+	}
+	return AuthoritiesKey
+}
+
+// Holds reports whether the content of a key can be of use for TLS. All else of an object need not be kept.
+func Holds(data map[string][]byte, key string) bool {
+	if slices.Contains([]string{ChainKey, PrivateKey, StapleKey, AuthoritiesKey}, key) {
+		return true
+	}
+	return key == AuthoritiesIn(data) && bytes.Contains(data[key], begin)
+}
+
+// CheckAuthorities says what is wrong with CA certificates that are stored under a key.
+func CheckAuthorities(key string, bundle []byte) error {
+	if len(bundle) > maxBundle {
+		return tooLong(key, len(bundle), maxBundle, "keep the authorities that are to be trusted only")
+	}
+	found, err := certificates(key, bundle, maxInBundle)
+	if err == nil && len(found) == 0 {
+		err = fmt.Errorf("has no certificate in %s; put the PEM certificates there that are to be trusted", key)
+	}
+	return err
+}

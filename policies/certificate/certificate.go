@@ -1,0 +1,183 @@
+// Package certificate judges what Secrets and ConfigMaps hold for TLS: certificate chains with their keys, CA certificates and OCSP responses. What
+// it takes, Envoy takes, and what it refuses, Envoy refuses or serves in vain. All of it are functions of bytes and of a time that is given, and
+// sizes are judged before anything is parsed, so that nobody's Secret costs others more than a few milliseconds.
+//
+// Errors are words that fit behind "Secret namespace/name ": they name the key, the value and the way out.
+package certificate
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/x509"
+	"encoding/asn1"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Keys of a Secret of type kubernetes.io/tls.
+const (
+	ChainKey   = "tls.crt"
+	PrivateKey = "tls.key"
+	StapleKey  = "tls.ocsp-staple"
+)
+
+// What is taken at most: sizes are in bytes, of the PEM text where it is PEM. Each is some times what public authorities issue.
+const (
+	maxChain     = 128 << 10
+	maxKey       = 16 << 10
+	maxStaple    = 16 << 10
+	maxBundle    = 512 << 10
+	maxInChain   = 32
+	maxInBundle  = 1024
+	minRSA       = 2048 // Bits; Envoy takes no fewer.
+	maxRSA       = 8192 // Bits; BoringSSL takes no more.
+	maxNameWords = 4
+)
+
+// Pair is what is known of a certificate chain whose key is there.
+type Pair struct {
+	// Names are the DNS names that the certificate is for, in lower case, sorted, each once.
+	Names []string
+	// NotBefore and NotAfter are the first and the last second in which clients take it.
+	NotBefore, NotAfter time.Time
+	// Staple is the OCSP response that goes with it, nil for none.
+	Staple *Staple
+	// WrongStaple says why there is an OCSP response but it cannot be used; empty if it can.
+	WrongStaple string
+}
+
+// Equal reports whether the two say the same.
+func (p *Pair) Equal(o *Pair) bool {
+	if p == nil || o == nil {
+		return p == o
+	}
+	return slices.Equal(p.Names, o.Names) && p.NotBefore.Equal(o.NotBefore) && p.NotAfter.Equal(o.NotAfter) &&
+		p.Staple.equal(o.Staple) && p.WrongStaple == o.WrongStaple
+}
+
+// Parse judges the data of a Secret of type kubernetes.io/tls, all but what depends on the time and on who uses it.
+func Parse(data map[string][]byte) (*Pair, error) {
+	chain, err := parseChain(data[ChainKey])
+	if err != nil {
+		return nil, err
+	}
+	public, err := publicKey(data[PrivateKey])
+	if err != nil {
+		return nil, err
+	}
+	leaf := chain[0]
+	if err := belongs(chain, public); err != nil {
+		return nil, err
+	}
+	if err := checkUsage(leaf); err != nil {
+		return nil, err
+	}
+	p := &Pair{Names: names(leaf), NotBefore: leaf.NotBefore, NotAfter: leaf.NotAfter}
+	if response := data[StapleKey]; len(response) > 0 {
+		if p.Staple, err = parseStaple(response, leaf); err != nil {
+			p.WrongStaple = err.Error()
+		}
+	}
+	if p.Staple == nil && mustStaple(leaf) {
+		if p.WrongStaple != "" {
+			return nil, errors.New(p.WrongStaple)
+		}
+		return nil, fmt.Errorf("has a certificate that asks for an OCSP response (must-staple) and has none: put the response, in DER, under %s, or issue the certificate without that demand", StapleKey)
+	}
+	return p, nil
+}
+
+func parseChain(text []byte) ([]*x509.Certificate, error) {
+	if len(bytes.TrimSpace(text)) == 0 {
+		return nil, fmt.Errorf("has no %s; put the PEM certificate chain there", ChainKey)
+	}
+	if len(text) > maxChain {
+		return nil, tooLong(ChainKey, len(text), maxChain, "keep the certificate and its intermediates only")
+	}
+	chain, err := certificates(ChainKey, text, maxInChain)
+	if err == nil && len(chain) == 0 {
+		err = fmt.Errorf("has a %s without any PEM block CERTIFICATE; put the PEM certificate chain there", ChainKey)
+	}
+	return chain, err
+}
+
+// certificates reads all of a PEM text. Text outside of the blocks is no part of the data (RFC 7468, section 2).
+func certificates(key string, text []byte, most int) ([]*x509.Certificate, error) {
+	var all []*x509.Certificate
+	for blocks := (blocks{key: key, rest: text}); ; {
+		block, err := blocks.next()
+		if err != nil || block == nil {
+			return all, err
+		}
+		if block.Type != "CERTIFICATE" || len(block.Headers) > 0 {
+			return nil, fmt.Errorf("has a PEM block %q in %s; only CERTIFICATE blocks without headers belong there", block.Type, key)
+		}
+		if len(all) == most {
+			return nil, fmt.Errorf("has more than %d certificates in %s; remove those that nobody needs", most, key)
+		}
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("has a certificate in %s that cannot be parsed (%w); issue it anew", key, err)
+		}
+		all = append(all, c)
+	}
+}
+
+// belongs says what is wrong if the first certificate of the chain is not that of the key.
+func belongs(chain []*x509.Certificate, public crypto.PublicKey) error {
+	i := slices.IndexFunc(chain, func(c *x509.Certificate) bool { return samePublic(c.PublicKey, public) })
+	switch {
+	case i > 0:
+		return fmt.Errorf("has its certificates in the wrong order: the one that %s belongs to is number %d in %s; put it first, and each issuer behind what it issued", PrivateKey, i+1, ChainKey)
+	case i < 0:
+		return fmt.Errorf("has a %s that does not belong to the certificate in %s; store the two of one issuance", PrivateKey, ChainKey)
+	}
+	return nil
+}
+
+func samePublic(a, b crypto.PublicKey) bool {
+	key, ok := a.(interface{ Equal(crypto.PublicKey) bool })
+	return ok && key.Equal(b)
+}
+
+// checkUsage finds what keeps Envoy from signing handshakes: BoringSSL asks certificates for ECDSA for the key usage if they name any.
+func checkUsage(leaf *x509.Certificate) error {
+	if _, isECDSA := leaf.PublicKey.(*ecdsa.PublicKey); isECDSA && leaf.KeyUsage != 0 && leaf.KeyUsage&x509.KeyUsageDigitalSignature == 0 {
+		return fmt.Errorf("has a certificate in %s whose key usage lacks digitalSignature, so that its key may not serve TLS; issue it as a certificate of a server", ChainKey)
+	}
+	return nil
+}
+
+// names are those that clients compare with the host: the subject alternative names, or the common name where there is none.
+func names(c *x509.Certificate) []string {
+	found := c.DNSNames
+	if len(found) == 0 && c.Subject.CommonName != "" {
+		found = []string{c.Subject.CommonName}
+	}
+	lower := make([]string, len(found))
+	for i, n := range found {
+		lower[i] = strings.ToLower(n)
+	}
+	slices.Sort(lower)
+	return slices.Compact(lower)
+}
+
+// tlsFeature is the extension by which a certificate demands an OCSP response (RFC 7633).
+var tlsFeature = asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 1, 24}
+
+func mustStaple(c *x509.Certificate) bool {
+	for _, e := range c.Extensions {
+		if e.Id.Equal(tlsFeature) {
+			return true
+		}
+	}
+	return false
+}
+
+func tooLong(key string, size, most int, wayOut string) error {
+	return fmt.Errorf("has a %s of %d bytes, and at most %d are taken: %s", key, size, most, wayOut)
+}

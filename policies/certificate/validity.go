@@ -1,0 +1,78 @@
+package certificate
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Untimely says why a certificate is not valid at a time.
+type Untimely struct {
+	// Words fit behind "Secret namespace/name ".
+	Words string
+	// Early tells that it becomes valid by itself.
+	Early bool
+}
+
+// At judges the certificate at a time; nil if it is valid then.
+func (p *Pair) At(now time.Time) *Untimely {
+	switch {
+	case now.Before(p.NotBefore):
+		return &Untimely{Early: true, Words: fmt.Sprintf("has a certificate that is not valid before %s; until then clients refuse it: keep the old one, or wait", stamp(p.NotBefore))}
+	case !now.Before(p.end()):
+		return &Untimely{Words: fmt.Sprintf("has a certificate that expired at %s; issue it anew", stamp(p.NotAfter))}
+	case p.Staple != nil && p.Staple.Required && !now.Before(p.Staple.end()):
+		return &Untimely{Words: fmt.Sprintf("has a certificate that asks for an OCSP response (must-staple), and the one in %s was good until %s; fetch it anew", StapleKey, stamp(p.Staple.NextUpdate))}
+	}
+	return nil
+}
+
+// Next is the first moment after now at which At answers otherwise, the zero time if there is none.
+func (p *Pair) Next(now time.Time) time.Time {
+	moments := []time.Time{p.NotBefore, p.end()}
+	if p.Staple != nil && p.Staple.Required {
+		moments = append(moments, p.Staple.end())
+	}
+	moments = slices.DeleteFunc(moments, func(m time.Time) bool { return !m.After(now) })
+	if len(moments) == 0 {
+		return time.Time{}
+	}
+	return slices.MinFunc(moments, time.Time.Compare)
+}
+
+// end is the first moment in which the certificate is not valid any more; certificates count in seconds, and the last one is theirs.
+func (p *Pair) end() time.Time { return p.NotAfter.Add(time.Second) }
+
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+// For reports whether the certificate is for the hostname of a listener, or for some of the hosts that a wildcard stands for.
+func (p *Pair) For(hostname string) bool {
+	return slices.ContainsFunc(p.Names, func(name string) bool {
+		return name == hostname || name == Wildcard(hostname) || below(name, hostname)
+	})
+}
+
+// Wildcard is the wildcard of certificates that covers the host, empty for a wildcard and for a name that none covers. It stands for one label
+// (RFC 9525, section 6.3).
+func Wildcard(host string) string {
+	label, parent, ok := strings.Cut(host, ".")
+	if !ok || label == "*" || label == "" {
+		return ""
+	}
+	return "*." + parent
+}
+
+// below reports whether the name lies somewhere below a listener's wildcard, which stands for any number of labels.
+func below(name, wildcard string) bool {
+	suffix, ok := strings.CutPrefix(wildcard, "*")
+	return ok && strings.HasSuffix(name, suffix)
+}
+
+// Listed names some of the names in words.
+func Listed(names []string) string {
+	if len(names) <= maxNameWords {
+		return fmt.Sprintf("%q", names)
+	}
+	return fmt.Sprintf("%q and %d more", names[:maxNameWords], len(names)-maxNameWords)
+}
