@@ -209,18 +209,21 @@ func prefixReplacement(path *gwapiv1.HTTPPathModifier) string {
 }
 
 // prefixRemoval: where a prefix is replaced by the root, or the root by a prefix, the slash in between must be neither doubled
-// nor lost, which only a regular expression can say.
+// nor lost, which only a regular expression can say. So it is where escapes may be written in two cases.
 func prefixRemoval(match *gwapiv1.HTTPRouteMatch, path *gwapiv1.HTTPPathModifier) (*matcherv3.RegexMatcher, string) {
 	prefix := "/"
 	if match != nil && match.Path != nil {
 		prefix = pathValue(match.Path)
 	}
 	replacement := prefixReplacement(path)
+	pattern, escapes := pathPattern(strings.TrimRight(prefix, "/"))
 	switch {
 	case prefix == "/" && replacement != "/":
 		return &matcherv3.RegexMatcher{Regex: "^/"}, escapeSubstitution(replacement + "/")
 	case replacement == "/":
-		return &matcherv3.RegexMatcher{Regex: "^" + quoteRegex(strings.TrimRight(prefix, "/")) + `/*`}, "/"
+		return &matcherv3.RegexMatcher{Regex: "^" + pattern + `/*`}, "/"
+	case escapes:
+		return &matcherv3.RegexMatcher{Regex: "^" + pattern}, escapeSubstitution(replacement)
 	}
 	return nil, ""
 }

@@ -1,6 +1,7 @@
 package translator
 
 import (
+	"cmp"
 	"regexp"
 	"strings"
 
@@ -9,8 +10,8 @@ import (
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
-// A match with a regular expression that nobody can read still says something: the beginning of the path, the name of the header. What may
-// have been meant is answered with 500, so that no request meant for the match gets another rule's answer. See decision 009.
+// A match with a regular expression that nobody can read, or with a path that no request can have, still says something: the beginning of the path,
+// the name of the header. What may have been meant is answered with 500, so that no request meant for the match gets another rule's answer. See decision 009.
 
 // looseRoute fails all that a match may mean of which a part cannot be read; if all is set, no regular expression of it can. It
 // is moved behind all other routes if nothing is known of the path.
@@ -34,14 +35,30 @@ func looseRoute(of *routeRow, match *gwapiv1.HTTPRouteMatch, order *precedence, 
 			q.QueryParameterMatchSpecifier = &routev3.QueryParameterMatcher_PresentMatch{PresentMatch: true}
 		}
 	}
+	prefix := ""
 	if path := route.Match.GetSafeRegex(); unreadable(path) {
-		prefix := literalPrefix(path.GetRegex())
-		if prefix == "/" {
-			order.hostname, order.path, order.pathLength = anyHost, precedenceOf(nil).path, 0
+		prefix = literalPrefix(path.GetRegex())
+	} else if match != nil && match.Path != nil && deref(match.Path.Type) != gwapiv1.PathMatchRegularExpression {
+		if prefix = possiblePrefix(deref(match.Path.Value)); prefix != "" {
+			order.path, order.pathLength = precedenceOf(nil).path, len(prefix)
 		}
+	}
+	if prefix == "/" {
+		order.hostname, order.path, order.pathLength = anyHost, precedenceOf(nil).path, 0
+	}
+	if prefix != "" {
 		route.Match.PathSpecifier = &routev3.RouteMatch_Prefix{Prefix: prefix}
 	}
 	return route
+}
+
+// possiblePrefix is what is possible of a path that no request can have, at least a slash; it is empty for any other path.
+func possiblePrefix(path string) string {
+	at, why := impossible(path)
+	if why == "" {
+		return ""
+	}
+	return cmp.Or(normalPath(path[:at]), "/")
 }
 
 // literalPrefix is what all paths begin with that an expression may match, be it well-formed or not; at least a slash.

@@ -18,6 +18,8 @@ func checkMatch(m *gwapiv1.HTTPRouteMatch, field string) []verdict.Problem {
 	var problems []verdict.Problem
 	if m.Path != nil && deref(m.Path.Type) == gwapiv1.PathMatchRegularExpression {
 		problems = appendRegex(problems, field+".path.value", deref(m.Path.Value))
+	} else if m.Path != nil {
+		problems = checkPath(m.Path, field+".path.value")
 	}
 	for i, h := range m.Headers {
 		if deref(h.Type) == gwapiv1.HeaderMatchRegularExpression {
@@ -89,22 +91,34 @@ func envoyMatch(m *gwapiv1.HTTPRouteMatch) *routev3.RouteMatch {
 
 func setPath(out *routev3.RouteMatch, path *gwapiv1.HTTPPathMatch) {
 	value := pathValue(path)
-	switch deref(path.Type) {
-	case gwapiv1.PathMatchExact:
+	kind := cmp.Or(deref(path.Type), gwapiv1.PathMatchPathPrefix)
+	pattern, escapes := pathPattern(value)
+	switch {
+	case kind == gwapiv1.PathMatchRegularExpression:
+		out.PathSpecifier = pathMatching(value)
+	case kind == gwapiv1.PathMatchExact && escapes:
+		out.PathSpecifier = pathMatching(pattern)
+	case kind == gwapiv1.PathMatchExact:
 		out.PathSpecifier = &routev3.RouteMatch_Path{Path: value}
-	case gwapiv1.PathMatchRegularExpression:
-		out.PathSpecifier = &routev3.RouteMatch_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{Regex: value}}
-	default:
-		if value != "/" {
-			out.PathSpecifier = &routev3.RouteMatch_PathSeparatedPrefix{PathSeparatedPrefix: value}
-		}
+	case escapes:
+		out.PathSpecifier = pathMatching(pattern + "(?:/.*)?")
+	case value != "/":
+		out.PathSpecifier = &routev3.RouteMatch_PathSeparatedPrefix{PathSeparatedPrefix: value}
 	}
 }
 
-// pathValue is the path to match; a prefix has no trailing slash, but for the root.
+func pathMatching(regex string) *routev3.RouteMatch_SafeRegex {
+	return &routev3.RouteMatch_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{Regex: regex}}
+}
+
+// pathValue is the path to match as Envoy has it of requests; a prefix has no trailing slash, but for the root.
 func pathValue(path *gwapiv1.HTTPPathMatch) string {
 	value := deref(path.Value)
-	if t := deref(path.Type); t == gwapiv1.PathMatchPathPrefix || t == "" {
+	kind := cmp.Or(deref(path.Type), gwapiv1.PathMatchPathPrefix)
+	if kind != gwapiv1.PathMatchRegularExpression {
+		value = normalPath(value)
+	}
+	if kind == gwapiv1.PathMatchPathPrefix {
 		value = strings.TrimRight(value, "/")
 	}
 	return cmp.Or(value, "/")

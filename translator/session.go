@@ -106,10 +106,15 @@ func cookieLife(s *gwapiv1.SessionPersistence) *durationpb.Duration {
 	return durationpb.New(time.Duration(math.Ceil(length.Seconds())) * time.Second)
 }
 
-// cookiePath keeps the cookie from requests of other rules. Of a regular expression no path is known, so it goes with all requests.
+// cookiePath keeps the cookie from requests of other rules. Of a regular expression no path is known, so it goes with all requests. Browsers compare
+// paths literally, so the cookie's ends before the first element with an escape.
 func cookiePath(match *gwapiv1.HTTPRouteMatch) string {
 	if match == nil || match.Path == nil || deref(match.Path.Type) == gwapiv1.PathMatchRegularExpression {
 		return "/"
 	}
-	return pathValue(match.Path)
+	path, _, escapes := strings.Cut(pathValue(match.Path), "%")
+	if escapes {
+		path = path[:max(strings.LastIndex(path, "/"), 1)]
+	}
+	return path
 }

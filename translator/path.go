@@ -1,0 +1,157 @@
+package translator
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/policies/verdict"
+)
+
+// Envoy looks for a route by what it has made of the request's path (normalize_path, merge_slashes and UNESCAPE_AND_REDIRECT of the connection
+// manager): unreserved characters are not escaped, others that need it are, there are no dot segments, empty segments and backslashes. Only
+// the case of escapes stays as the client wrote it, which makes no difference either (RFC 3986, section 6.2.2). A path to match has to say the same.
+
+const (
+	upperHex   = "0123456789ABCDEF"
+	unreserved = "-._~"
+	// escaped are the visible characters that Envoy escapes where a client did not.
+	escaped = "\"<>^`{|}"
+)
+
+// normalPath is a path as Envoy has it when it looks for a route, with escapes in upper case. What Envoy would refuse stays as it is.
+func normalPath(path string) string {
+	rest, absolute := strings.CutPrefix(normalEscapes(path), "/")
+	if !absolute {
+		return path
+	}
+	var kept []string
+	segments := strings.Split(rest, "/")
+	for i, segment := range segments {
+		switch segment {
+		case "..":
+			kept = kept[:max(len(kept)-1, 0)]
+		case ".":
+		default:
+			kept = append(kept, segment)
+			continue
+		}
+		if i == len(segments)-1 {
+			kept = append(kept, "") // The path leads to a directory.
+		}
+	}
+	return mergeSlashes("/" + strings.Join(kept, "/"))
+}
+
+// mergeSlashes leaves out empty segments as Envoy does, which makes two slashes of a path that has nothing else.
+func mergeSlashes(path string) string {
+	if !strings.Contains(path, "//") {
+		return path
+	}
+	merged := "/" + strings.Join(strings.FieldsFunc(path, func(r rune) bool { return r == '/' }), "/")
+	if strings.HasSuffix(path, "/") {
+		merged += "/"
+	}
+	return merged
+}
+
+// normalEscapes leaves only those escapes that are needed.
+func normalEscapes(path string) string {
+	var b strings.Builder
+	for i := 0; i < len(path); i++ {
+		c, escape := path[i], false
+		if decoded, ok := escapeAt(path, i); ok {
+			c, escape = decoded, !isUnreserved(decoded)
+			i += 2
+		} else if c == '\\' {
+			c = '/'
+		} else {
+			escape = strings.IndexByte(escaped, c) >= 0
+		}
+		if escape {
+			b.Write([]byte{'%', upperHex[c>>4], upperHex[c&15]})
+		} else {
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}
+
+// escapeAt decodes the percent escape that begins at i, if one does.
+func escapeAt(path string, i int) (byte, bool) {
+	if path[i] != '%' || i+2 >= len(path) {
+		return 0, false
+	}
+	high, low := strings.IndexByte(upperHex, upper(path[i+1])), strings.IndexByte(upperHex, upper(path[i+2]))
+	return byte(high<<4 | low), high >= 0 && low >= 0
+}
+
+func upper(c byte) byte {
+	if 'a' <= c && c <= 'z' {
+		return c - 'a' + 'A'
+	}
+	return c
+}
+
+func isUnreserved(c byte) bool {
+	return '0' <= c && c <= '9' || 'A' <= upper(c) && upper(c) <= 'Z' || strings.IndexByte(unreserved, c) >= 0
+}
+
+// caseOfEscapes is a digit of an escape that may be written in two cases.
+var caseOfEscapes = regexp.MustCompile(`%(?:[0-9][A-F]|[A-F][0-9A-F])`)
+
+// pathPattern is a regular expression that matches a normal path, with its escapes in any case. Needed tells whether there are any, as otherwise
+// the path says it all.
+func pathPattern(path string) (pattern string, needed bool) {
+	return caseOfEscapes.ReplaceAllStringFunc(quoteRegex(path), func(escape string) string {
+		needed = true
+		var b strings.Builder
+		for i := range len(escape) {
+			if c := escape[i]; 'A' <= c && c <= 'F' {
+				fmt.Fprintf(&b, "[%c%c]", c, c-'A'+'a')
+			} else {
+				b.WriteByte(c)
+			}
+		}
+		return b.String()
+	}), needed
+}
+
+// unmatched are the escapes that no request has when Envoy looks for its route.
+var unmatched = map[byte]string{
+	'/':  "requests with an escaped slash are redirected to the same path with a plain one: write / instead",
+	'\\': "requests with an escaped backslash are redirected to the same path with a slash: write / instead",
+	0:    "requests with an escaped NUL are refused: remove it",
+}
+
+// impossible finds where a path, Exact or a PathPrefix, stops being one that a request can have, and says why. It is nowhere if why is empty.
+func impossible(path string) (at int, why string) {
+	if path != "" && path[0] != '/' {
+		return 0, fmt.Sprintf("each begins with a slash: write %q", "/"+path)
+	}
+	for i, c := range []byte(path) {
+		decoded, ok := escapeAt(path, i)
+		switch why := unmatched[decoded]; {
+		case ok && why != "":
+			return i, why
+		case !ok && c == '%':
+			return i, "none has a % without two hexadecimal digits after it: write %25 instead"
+		case !inPath(c):
+			return i, fmt.Sprintf("none has %q in it: write %%%02X instead, or remove it", path[i:i+1], c)
+		}
+	}
+	return 0, ""
+}
+
+// inPath reports whether a request's path may have the character unescaped. Envoy is more generous than RFC 3986, section 3.3.
+func inPath(c byte) bool { return c > ' ' && c < 0x7f && c != '?' && c != '#' }
+
+// checkPath finds a path that no request can have, Exact or as a PathPrefix.
+func checkPath(path *gwapiv1.HTTPPathMatch, field string) []verdict.Problem {
+	if _, why := impossible(deref(path.Value)); why != "" {
+		return []verdict.Problem{unsupported(field, "%q matches no path, since %s", *path.Value, why)}
+	}
+	return nil
+}
