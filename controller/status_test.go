@@ -111,6 +111,7 @@ func (d *desk) apply(t *testing.T, e translator.Event) {
 func (d *desk) route(name string) *gwapiv1.HTTPRoute {
 	return &gwapiv1.HTTPRoute{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: d.namespace}, Spec: gwapiv1.HTTPRouteSpec{
 		CommonRouteSpec: gwapiv1.CommonRouteSpec{ParentRefs: []gwapiv1.ParentReference{{Name: "gw"}}},
+		Hostnames:       []gwapiv1.Hostname{gwapiv1.Hostname(name + ".example.com")},
 	}}
 }
 

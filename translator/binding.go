@@ -41,6 +41,8 @@ type hostRoutes struct {
 type routeEntry struct {
 	Order precedence
 	Body  []byte
+	// Match is the same for matches of the same requests, see matchHash. It is empty for what the route does not match by its own words.
+	Match string
 }
 
 func (b *bindingRow) equal(o *bindingRow) bool {
@@ -177,13 +179,18 @@ func (t *Tables) matchRoutes(b *bindingRow, bound *boundRule, match *gwapiv1.HTT
 	order := route.Kind.precedence(route, bound.rule, m)
 	order.created, order.route, order.rule, order.match = age(route.Object), route.Key, bound.rule, m
 	var message *routev3.Route
+	var own string
 	if bound.unmatchable || (m >= 0 && bound.rules.Rules[bound.rule].Loose[m]) {
 		message = looseRoute(route, match, &order, bound.unmatchable)
 	} else {
 		message = t.envoyRoute(bound, match)
+		own = matchHash(message.Match)
 	}
 	breakRoute(route.Object, message)
 	entries := b.onHosts(bound, message, order, "")
+	for i := range entries {
+		entries[i].Match = own
+	}
 	if preflighted(bound, match) {
 		message = asPreflight(message, &order)
 		entries = append(entries, b.onHosts(bound, message, order, "/cors-preflight")...)

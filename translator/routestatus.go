@@ -16,9 +16,11 @@ func (t *Tables) routeStatus(r *flow.Read, key string, route *routeRow) (*Status
 	problems := t.absentParents(r, route)
 	rules, _ := t.rulesOf.Get(r, key)
 	var parents []*parentRow
+	firsts := map[int][]verdict.Problem{} // By parent: where the route is the first of several.
 	for i := range route.Parents {
 		if p, ok := t.parents.Get(r, parentKey(key, i)); ok {
 			p = t.outranked(r, p)
+			firsts[i] = t.tellOverlaps(r, p)
 			parents = append(parents, p)
 			problems = append(problems, p.Problems...)
 		}
@@ -42,7 +44,9 @@ func (t *Tables) routeStatus(r *flow.Read, key string, route *routeRow) (*Status
 		desired.Parents = append(desired.Parents, gwapiv1.RouteParentStatus{
 			ParentRef:      *p.ref(),
 			ControllerName: gwapiv1.GatewayController(t.settings.ControllerName),
-			Conditions:     append(t.parentConditions(p, rules), falseOnly(conditionBackends, append(about(rules.Problems, conditionBackends, ""), idle...))...),
+			Conditions: slices.Concat(t.parentConditions(p, rules),
+				falseOnly(conditionBackends, append(about(rules.Problems, conditionBackends, ""), idle...)),
+				overlapCondition(append(about(p.Problems, conditionOverlap, fmt.Sprint(p.Index)), firsts[p.Index]...))),
 		})
 	}
 	return newStatus(route.Object, problems, desired), true

@@ -79,6 +79,7 @@ type Tables struct {
 	refusedByRoute *flow.Index[*bindingRow]
 
 	virtualHosts         *flow.Table[*virtualHostRow]
+	overlapsByRoute      *flow.Index[*overlapRow]
 	hostsByConfig        *flow.Index[*virtualHostRow]
 	clustersOfConfigs    *flow.Table[string]
 	clustersByConfig     *flow.Index[string]
@@ -184,6 +185,7 @@ func (t *Tables) declareAttachments() {
 // declareResources: what Envoy gets. Keys begin with the fleet, see splitKey.
 func (t *Tables) declareResources() {
 	t.virtualHosts = flow.Group(flow.NewIndex(t.bindings, "bindings by host", boundHosts), "virtual hosts", (*virtualHostRow).equal, t.virtualHost)
+	t.overlapsByRoute = flow.NewIndex(flow.Expand(t.virtualHosts, "overlaps", (*overlapRow).equal, t.overlaps), "overlaps by route", overlappingRoutes)
 	t.scopes = flow.Derive(t.virtualHosts, "scopes", equalResources, t.scope)
 	t.hostsByConfig = flow.NewIndex(t.virtualHosts, "hosts by route configuration", hostConfig)
 	t.clustersOfConfigs = flow.Group(flow.NewIndex(t.virtualHosts, "hosts by cluster", hostClusters), "clusters of route configurations", flow.Same[string],

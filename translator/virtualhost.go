@@ -31,11 +31,13 @@ type virtualHostRow struct {
 	Sum [sha256.Size]byte
 	// Clusters are the names that its routes use, sorted.
 	Clusters []string
+	// Overlaps are the matches that several routes have in common.
+	Overlaps []overlap
 }
 
 // equal: a rule that answers 500 may need other clusters than before while its bytes are the same.
 func (v *virtualHostRow) equal(o *virtualHostRow) bool {
-	return v.Sum == o.Sum && v.Scoped == o.Scoped && slices.Equal(v.Clusters, o.Clusters)
+	return v.Sum == o.Sum && v.Scoped == o.Scoped && slices.Equal(v.Clusters, o.Clusters) && slices.Equal(v.Overlaps, o.Overlaps)
 }
 
 func (t *Tables) virtualHost(_ *flow.Read, key string, members []flow.Row[*bindingRow]) (*virtualHostRow, bool) {
@@ -55,6 +57,7 @@ func (t *Tables) virtualHost(_ *flow.Read, key string, members []flow.Row[*bindi
 	slices.SortFunc(entries, func(a, b routeEntry) int { return comparePrecedence(a.Order, b.Order) })
 	// A route that is attached twice by two parentRefs stands here twice.
 	entries = slices.CompactFunc(entries, func(a, b routeEntry) bool { return a.Order == b.Order })
+	row.Overlaps = overlapsOf(entries)
 	slices.Sort(row.Clusters)
 	row.Clusters = slices.Compact(row.Clusters)
 	body := virtualHostHead(row.Config, host)

@@ -95,6 +95,31 @@ func TestLastEndpointTouchesStatusesOfItsRoutes(t *testing.T) {
 	}
 }
 
+// TestOverlapTouchesTwoRoutes: of hundreds of routes that all match the same requests, a change concerns the route itself and the first of them.
+func TestOverlapTouchesTwoRoutes(t *testing.T) {
+	w := benchWorld(t, 10)
+	same := func(i int, generation int64) *gwapiv1.HTTPRoute {
+		r := benchRoute(1000+i, generation)
+		r.Spec.Hostnames = []gwapiv1.Hostname{"same.example.com"}
+		return r
+	}
+	var all []Event
+	for i := range 300 {
+		all = append(all, Event{Object: same(i, 1)})
+	}
+	if _, err := w.Apply(all); err != nil {
+		t.Fatal(err)
+	}
+	for name, event := range map[string]Event{"changed": {Object: same(150, 2)}, "new": {Object: same(500, 1)}, "last": {Object: same(299, 1), Deleted: true}} {
+		if _, err := w.Apply([]Event{event}); err != nil {
+			t.Fatal(err)
+		}
+		if statuses := computed(w)["route statuses"]; statuses > 2 {
+			t.Errorf("%s: %d statuses computed", name, statuses)
+		}
+	}
+}
+
 // tables forgets how much was computed.
 func tables(work map[string]int) map[string]int {
 	for name := range work {

@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 )
@@ -94,7 +95,7 @@ spec:
 }
 
 // TestRoutesOfOneHost: routes that share a hostname are one set of rules: the more specific match comes first, whoever wrote it; of equal
-// ones the older route's, and when that goes, the younger's. Losing so is no error.
+// ones the older route's, and when that goes, the younger's. Losing so is no error; kubectl warns of it, and both routes say so.
 func TestRoutesOfOneHost(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, "merge")
@@ -103,8 +104,12 @@ func TestRoutesOfOneHost(t *testing.T) {
 	older := marked("z-older", "{name: gw}", host+"  - matches: [{path: {value: /}}, {path: {value: /team}}, {path: {value: /old}}]")
 	s.apply(t, older)
 	time.Sleep(1100 * time.Millisecond) // Ages are counted in seconds.
+	younger, err := s.tryApply(marked("a-younger", "{name: gw}", host+"  - matches: [{path: {value: /}}, {path: {value: /team/own}}, {path: {value: /team}, method: GET}, {path: {value: /old}}]"))
+	if must(t, younger, err); !strings.Contains(younger, `Warning: spec.rules[0].matches[0]: HTTPRoute "z-older" comes first`) ||
+		!strings.Contains(younger, "spec.rules[0].matches[3]") || strings.Contains(younger, "spec.rules[0].matches[1]") {
+		t.Errorf("it is not warned of what the older route answers: %s", younger)
+	}
 	s.apply(t,
-		marked("a-younger", "{name: gw}", host+"  - matches: [{path: {value: /}}, {path: {value: /team/own}}, {path: {value: /team}, method: GET}, {path: {value: /old}}]"),
 		marked("b-exact", "{name: gw}", host+"  - matches: [{path: {type: Exact, value: /team/own}}]"),
 	)
 	at := address(t, s.namespace, "gw")
@@ -123,12 +128,16 @@ func TestRoutesOfOneHost(t *testing.T) {
 	for _, name := range []string{"z-older", "a-younger", "b-exact"} {
 		s.becomes(t, "httproute/"+name, condition(".status.parents[0]", "Accepted"), "True")
 	}
+	for name, overlaps := range map[string]string{"z-older": "True", "a-younger": "True", "b-exact": ""} {
+		s.becomes(t, "httproute/"+name, condition(".status.parents[0]", "RouteRulesOverlap"), overlaps)
+	}
 	s.becomes(t, "gateway/gw", "{.status.listeners[0].attachedRoutes}", "3")
 
 	stop := load(at, "merge.example.com")
 	s.kubectl(t, "delete", "httproute", "z-older")
 	fallsTo(t, at, "GET merge.example.com/old", "a-younger")
-	s.apply(t, older) // It is the youngest by now.
+	again, err := s.tryApply(older) // It is the youngest by now.
+	must(t, again, err)
 	settles(t, at, "POST merge.example.com/team", http.StatusOK)
 	takenBy(t, at, "GET merge.example.com/", "a-younger")
 	noneFailed(t, stop)
