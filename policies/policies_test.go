@@ -52,8 +52,8 @@ func TestWithoutPolicies(t *testing.T) {
 		kind.Route(nil, route)
 		kind.Route(kind.New(), route)
 	}
-	if got := upstream.Cluster.GetConnectTimeout().AsDuration().String(); got != "10s" {
-		t.Errorf("connections may take %s, want 10s", got)
+	if got := upstream.Cluster.GetConnectTimeout().AsDuration().String(); got != "1.5s" {
+		t.Errorf("connections may take %s, want 1.5s", got)
 	}
 	lb := upstream.Cluster.GetLoadBalancingPolicy().GetPolicies()
 	if len(lb) != 1 || lb[0].GetTypedExtensionConfig().GetName() != "envoy.load_balancing_policies.least_request" {
@@ -74,7 +74,8 @@ func TestShapesCluster(t *testing.T) {
 	}{
 		"nothing":              {"{}", false, false},
 		"route settings":       {"{retry: {}, timeout: {http: {requestTimeout: 5s, streamIdleTimeout: 1m}}}", false, false},
-		"the defaults":         {"{timeout: {tcp: {connectTimeout: 10000ms}}, loadBalancer: {type: LeastRequest}}", false, false},
+		"the defaults":         {"{timeout: {tcp: {connectTimeout: 1500ms}}, loadBalancer: {type: LeastRequest}}", false, false},
+		"no retry":             {"{retry: {numRetries: 0}}", true, false},
 		"connect timeout":      {"{timeout: {tcp: {connectTimeout: 3s}}}", true, false},
 		"idle connections":     {"{timeout: {http: {connectionIdleTimeout: 3s}}}", true, false},
 		"another algorithm":    {"{loadBalancer: {type: Random}}", true, false},

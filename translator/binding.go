@@ -265,6 +265,7 @@ func (t *Tables) envoyRoute(bound *boundRule, match *gwapiv1.HTTPRouteMatch) *ro
 		setRetry(action, spec.Retry)
 		setTimeouts(action, spec.Timeouts)
 		timeout.Settle(action)
+		settleRepeats(b.route)
 	}
 	return b.route
 }

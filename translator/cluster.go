@@ -37,6 +37,8 @@ type clusterUse struct {
 	Policies []*policyRow
 	// Client is the key of the Secret with the certificate that is presented to backends with TLS, empty for none.
 	Client string
+	// Once is the same for all clusters of an installation, see feature.Upstream.
+	Once bool
 }
 
 func (c *clusterUse) equal(o *clusterUse) bool {
@@ -57,9 +59,11 @@ func (t *Tables) clusterUses(bound *boundRule) {
 		}
 	}
 	gateway := bound.listener.Gateway
-	form, whole := clusterForm{use: clusterUse{Policies: shaping, Client: gateway.Client}, clientRefused: gateway.ClientRefused}, false
+	form, whole := clusterForm{
+		use: clusterUse{Policies: shaping, Client: gateway.Client, Once: t.settings.RetriesDisabled}, clientRefused: gateway.ClientRefused,
+	}, false
 	if shaped {
-		u := upstream(shaping, false)
+		u := upstream(&form.use)
 		form.settings, whole = policies.Settings(u), u.Together
 	}
 	rule := &bound.rules.Rules[bound.rule]
@@ -166,14 +170,14 @@ func clusterName(b backend) string {
 	return name
 }
 
-// upstream is what policies, or the defaults where there is none, make of a cluster. Localities tells that it holds several backends.
-func upstream(shaping []*policyRow, localities bool) *feature.Upstream {
+// upstream is what policies, or the defaults where there is none, make of a cluster.
+func upstream(use *clusterUse) *feature.Upstream {
 	u := feature.NewUpstream()
-	u.Localities = localities
+	u.Localities, u.Once = len(use.Backends) > 1, use.Once
 	for i, kind := range policies.Kinds {
 		var p policies.Object
-		if i < len(shaping) && shaping[i] != nil {
-			p = shaping[i].Policy
+		if i < len(use.Policies) && use.Policies[i] != nil {
+			p = use.Policies[i].Policy
 		}
 		kind.Cluster(p, u)
 	}
@@ -209,7 +213,7 @@ func clusterResource(use *clusterUse) *Resource {
 }
 
 func envoyCluster(use *clusterUse) *clusterv3.Cluster {
-	u := upstream(use.Policies, len(use.Backends) > 1)
+	u := upstream(use)
 	c := u.Cluster
 	c.Name = use.Name
 	setDiscovery(c, use)

@@ -14,6 +14,7 @@ import (
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/tools/txtar"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -175,6 +176,14 @@ func render(t *testing.T, name string, outcome Outcome) []byte {
 				}
 			}
 		}
+	case "hosts.yaml":
+		for _, d := range outcome.Deltas {
+			for _, r := range d.Changed {
+				if r.Type == typeRoutes {
+					writeHosts(t, &out, r)
+				}
+			}
+		}
 	case "protocols.yaml":
 		for _, d := range outcome.Deltas {
 			for _, r := range d.Changed {
@@ -223,6 +232,22 @@ func writeSockets(t *testing.T, out *bytes.Buffer, r *Resource) {
 	}
 }
 
+// writeHosts writes what holds for all routes of a virtual host.
+func writeHosts(t *testing.T, out *bytes.Buffer, r *Resource) {
+	config := &routev3.RouteConfiguration{}
+	if err := proto.Unmarshal(r.Body(), config); err != nil {
+		t.Fatal(err)
+	}
+	for _, host := range config.VirtualHosts {
+		host.Routes = nil
+		text, err := protojson.Marshal(host)
+		if err != nil {
+			t.Fatal(err)
+		}
+		writeDocument(t, out, "", text)
+	}
+}
+
 // writeProtocol writes what a cluster speaks to its endpoints.
 func writeProtocol(t *testing.T, out *bytes.Buffer, r *Resource) {
 	c := &clusterv3.Cluster{}
@@ -250,7 +275,8 @@ func writeDocument(t *testing.T, out *bytes.Buffer, title string, document []byt
 	out.Write(text)
 }
 
-// asJSON decodes a resource and checks it with Envoy's own validation rules. What every connection manager holds is left out.
+// asJSON decodes a resource and checks it with Envoy's own validation rules. What every connection manager and every virtual host holds is left
+// out.
 func asJSON(t *testing.T, r *Resource) []byte {
 	m, err := unmarshal(r)
 	if err != nil {
@@ -259,6 +285,11 @@ func asJSON(t *testing.T, r *Resource) []byte {
 	if v, ok := m.(interface{ ValidateAll() error }); ok {
 		if err := v.ValidateAll(); err != nil {
 			t.Errorf("%s is not valid for Envoy: %v", r.Name, err)
+		}
+	}
+	if config, ok := m.(*routev3.RouteConfiguration); ok {
+		for _, host := range config.VirtualHosts {
+			host.RetryPolicy, host.TypedPerFilterConfig = nil, nil
 		}
 	}
 	text, err := protojson.Marshal(m)

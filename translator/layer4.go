@@ -90,6 +90,8 @@ type forwarding struct {
 	Sources *feature.Sources
 	// BySource sends all connections of an address to one endpoint.
 	BySource bool
+	// Retries is how many more endpoints are tried for a connection if one does not answer.
+	Retries uint32
 }
 
 // share is a cluster's part of the connections.
@@ -102,7 +104,7 @@ func (f *forwarding) equal(o *forwarding) bool {
 	if f == nil || o == nil {
 		return f == o
 	}
-	return f.Listener == o.Listener && f.Route == o.Route && f.Name == o.Name && f.Created == o.Created && f.BySource == o.BySource &&
+	return f.Listener == o.Listener && f.Route == o.Route && f.Name == o.Name && f.Created == o.Created && f.BySource == o.BySource && f.Retries == o.Retries &&
 		slices.Equal(f.Hosts, o.Hosts) && slices.Equal(f.Hostnames, o.Hostnames) && slices.Equal(f.Clusters, o.Clusters) && f.Sources.Equal(o.Sources)
 }
 
@@ -124,7 +126,7 @@ func (t *Tables) forward(r *flow.Read, b *bindingRow, rules *rulesRow, a attache
 	for i := range rules.Rules {
 		bound := &boundRule{rules: rules, rule: i, listener: a.Listener}
 		t.resolve(r, b, bound, q)
-		f.add(b, bound)
+		f.add(b, bound, t.settings.retries())
 		if words, refused := q[partHash(encode(f.chain(a.Listener, f.Hosts)))]; refused && len(q) > 0 {
 			b.refuse(bound, words)
 			f.Clusters = nil
@@ -133,9 +135,9 @@ func (t *Tables) forward(r *flow.Read, b *bindingRow, rules *rulesRow, a attache
 }
 
 // add takes in the backends of a rule and what its policies say.
-func (f *forwarding) add(b *bindingRow, bound *boundRule) {
+func (f *forwarding) add(b *bindingRow, bound *boundRule, byDefault *routev3.RetryPolicy) {
 	rule := &bound.rules.Rules[bound.rule]
-	scratch := &routev3.Route{Action: &routev3.Route_Route{Route: &routev3.RouteAction{}}}
+	scratch := &routev3.Route{Action: &routev3.Route_Route{Route: &routev3.RouteAction{RetryPolicy: byDefault}}}
 	for i, p := range bound.policies {
 		if p != nil {
 			policies.Kinds[i].Route(p.Policy, scratch)
@@ -144,6 +146,7 @@ func (f *forwarding) add(b *bindingRow, bound *boundRule) {
 			}
 		}
 	}
+	f.Retries = scratch.GetRoute().GetRetryPolicy().GetNumRetries().GetValue()
 	f.BySource = f.BySource || slices.ContainsFunc(scratch.GetRoute().HashPolicy, func(h *routev3.RouteAction_HashPolicy) bool {
 		return h.GetConnectionProperties().GetSourceIp()
 	})
@@ -268,6 +271,9 @@ func (f *forwarding) chain(l *listenerRow, hosts []string) *listenerv3.FilterCha
 			weighted.Clusters = append(weighted.Clusters, &tcpv3.TcpProxy_WeightedCluster_ClusterWeight{Name: s.Cluster, Weight: s.Weight})
 		}
 		proxy.ClusterSpecifier = &tcpv3.TcpProxy_WeightedClusters{WeightedClusters: weighted}
+	}
+	if f.Retries > 0 {
+		proxy.MaxConnectAttempts = wrapperspb.UInt32(1 + f.Retries)
 	}
 	if f.BySource {
 		proxy.HashPolicy = []*typev3.HashPolicy{{PolicySpecifier: &typev3.HashPolicy_SourceIp_{SourceIp: &typev3.HashPolicy_SourceIp{}}}}

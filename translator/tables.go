@@ -24,6 +24,8 @@ type Settings struct {
 	ExternalNames bool
 	// EnabledKinds are the dormant kinds of policies (policies.Kind) that are to have an effect.
 	EnabledKinds []string
+	// RetriesDisabled keeps requests that no endpoint got from being tried at another one, unless a route or a policy says so.
+	RetriesDisabled bool
 }
 
 // Tables is every table of the system, in the order in which they are computed: this file is its map.

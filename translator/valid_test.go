@@ -38,6 +38,9 @@ func validate(m proto.Message) error {
 	inner := func(m protoreflect.Message) {
 		message := m.Interface()
 		if packed, ok := message.(*anypb.Any); ok {
+			if proto.Size(packed) == 0 {
+				return // It enables a filter without giving it another configuration.
+			}
 			var err error
 			if message, err = packed.UnmarshalNew(); err != nil {
 				failed = err

@@ -61,6 +61,9 @@ func (t *Tables) virtualHost(_ *flow.Read, key string, members []flow.Row[*bindi
 	slices.Sort(row.Clusters)
 	row.Clusters = slices.Compact(row.Clusters)
 	body := virtualHostHead(row.Config, host)
+	if t.settings.retries() != nil {
+		body = append(body, retried...)
+	}
 	for _, e := range entries {
 		body = appendMessage(body, fieldRoutes, e.Body)
 	}

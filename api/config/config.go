@@ -35,6 +35,9 @@ type EnvoyGateway struct {
 
 	// ExtensionAPIs switches kinds on that are off by default.
 	ExtensionAPIs ExtensionAPIs `json:"extensionApis,omitzero"`
+
+	// Backends says how backends are reached where neither a route nor a policy says. Envoy Gateway has no such field.
+	Backends Backends `json:"backends,omitzero"`
 }
 
 // Gateway says which GatewayClasses are ours.
@@ -152,6 +155,13 @@ type ExtensionAPIs struct {
 	// EnableExternalName lets routes refer to Services of type ExternalName, whose names Envoy resolves. Envoy Gateway has no such
 	// field. Who may write Services can then have Envoy call any host that it can reach. Default: false.
 	EnableExternalName bool `json:"enableExternalName,omitempty"`
+}
+
+// Backends says how backends are reached where neither a route nor a policy says.
+type Backends struct {
+	// DisableRetries keeps a request that no endpoint got from being tried at another one: Envoy then tries one endpoint for up to 10s, as
+	// Envoy Gateway has it. Default: false.
+	DisableRetries bool `json:"disableRetries,omitempty"`
 }
 
 // WithoutEffect are the fields that are set and not served yet.

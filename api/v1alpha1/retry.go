@@ -3,7 +3,8 @@ package v1alpha1
 import gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 // Retry says which failed requests are sent again, how often and how soon. A retry avoids the endpoints that were
-// tried before.
+// tried before. Without it, what no endpoint got is tried at another one, and requests by GET, HEAD and OPTIONS whose
+// connection broke are too.
 type Retry struct {
 	// NumRetries is how many times a request is sent again after its first failure.
 	//

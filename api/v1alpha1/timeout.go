@@ -18,7 +18,8 @@ type Timeout struct {
 // TCPTimeout limits connections of any protocol.
 type TCPTimeout struct {
 	// ConnectTimeout is the longest time that setting up a connection to an endpoint may take, TLS handshake
-	// included. Default: 10s.
+	// included. Default: 1.5s, after which another endpoint is tried; 10s where numRetries is 0 or the configuration of
+	// the control plane says backends.disableRetries.
 	//
 	// +optional
 	ConnectTimeout *gwapiv1.Duration `json:"connectTimeout,omitempty"`

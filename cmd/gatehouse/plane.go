@@ -80,6 +80,7 @@ func newPlane(ctx context.Context, c *config.EnvoyGateway, in installation, o se
 		InGatewayNamespace: c.Provider.Kubernetes.Deploy.Type == config.DeployGatewayNamespace,
 		ExternalNames:      c.ExtensionAPIs.EnableExternalName,
 		EnabledKinds:       c.ExtensionAPIs.EnabledKinds(),
+		RetriesDisabled:    c.Backends.DisableRetries,
 	}, engine))
 	if err := p.addCertificates(ctx, o); err != nil {
 		return nil, err

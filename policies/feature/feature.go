@@ -61,6 +61,8 @@ type Upstream struct {
 	// Localities tells that the cluster holds several backends, each as a locality of its own. Whoever builds the cluster says so
 	// beforehand, and gives every locality a name and a weight: Envoy sends nothing to one that lacks either.
 	Localities bool
+	// Once tells that a request which no endpoint got is not tried at another one by default. Whoever builds the cluster says so beforehand.
+	Once bool
 	// Together is set by a feature that needs all backends of a rule in one cluster, since it chooses among all their
 	// endpoints. Otherwise each backend may have a cluster of its own.
 	Together bool

@@ -132,6 +132,21 @@ func Elsewhere() *routev3.RetryPolicy {
 	}
 }
 
+// Unreached is the retry policy of requests for which neither route nor policy has one: those that no endpoint got are tried at another one. As
+// no backend has work with them, they are tried more often than others, so that most of a backend's endpoints may vanish at once.
+func Unreached() *routev3.RetryPolicy {
+	policy := Elsewhere()
+	policy.NumRetries = wrapperspb.UInt32(3)
+	policy.HostSelectionRetryMaxAttempts = 20
+	policy.RetryOn = join([]v1alpha1.TriggerEnum{v1alpha1.ConnectFailure, v1alpha1.RefusedStream, v1alpha1.ResetBeforeRequest})
+	return policy
+}
+
+// Never reports whether the spec says that nothing is tried again.
+func Never(spec *v1alpha1.BackendTrafficPolicySpec) bool {
+	return spec.Retry != nil && spec.Retry.NumRetries != nil && *spec.Retry.NumRetries <= 0
+}
+
 // retryOn is what counts as a failure, in Envoy's terms. The codes of a spec replace the default code even if there are none.
 func retryOn(on *v1alpha1.RetryOn) (string, []uint32) {
 	if on == nil {

@@ -13,6 +13,7 @@ import (
 
 	"gatehouse/api/v1alpha1"
 	"gatehouse/policies/feature"
+	"gatehouse/policies/retry"
 	"gatehouse/policies/verdict"
 )
 
@@ -25,8 +26,11 @@ var Feature = feature.Feature[v1alpha1.BackendTrafficPolicySpec]{
 }
 
 const (
-	// defaultConnect is how long a connection to an endpoint may take to set up if no policy says.
-	defaultConnect = 10 * time.Second
+	// shortConnect is how long a connection to an endpoint may take to set up if no policy says, and another endpoint is tried after it. The
+	// kernel sends a lost SYN again after 1s, so that one may be lost.
+	shortConnect = 1500 * time.Millisecond
+	// onlyConnect is how long the only connection may take.
+	onlyConnect = 10 * time.Second
 	// minIdle is the least idle time of a stream whose request timeout is set: Envoy's 5m would cut longer requests short.
 	minIdle = time.Hour
 )
@@ -34,7 +38,7 @@ const (
 func check(spec *v1alpha1.BackendTrafficPolicySpec) []verdict.Problem {
 	tcp, http := parts(spec)
 	return slices.Concat(
-		feature.CheckPositive("spec.timeout.tcp.connectTimeout", tcp.ConnectTimeout, "10s"),
+		feature.CheckPositive("spec.timeout.tcp.connectTimeout", tcp.ConnectTimeout, "the default"),
 		feature.CheckDuration("spec.timeout.http.connectionIdleTimeout", http.ConnectionIdleTimeout),
 		feature.CheckDuration("spec.timeout.http.maxConnectionDuration", http.MaxConnectionDuration),
 		feature.CheckDuration("spec.timeout.http.requestTimeout", http.RequestTimeout),
@@ -47,7 +51,7 @@ func cluster(spec *v1alpha1.BackendTrafficPolicySpec, upstream *feature.Upstream
 	tcp, http := parts(spec)
 	upstream.Cluster.ConnectTimeout = feature.Duration(tcp.ConnectTimeout)
 	if upstream.Cluster.ConnectTimeout == nil {
-		upstream.Cluster.ConnectTimeout = durationpb.New(defaultConnect)
+		upstream.Cluster.ConnectTimeout = durationpb.New(defaultConnect(spec, upstream))
 	}
 	options := &corev3.HttpProtocolOptions{
 		IdleTimeout:           feature.Duration(http.ConnectionIdleTimeout),
@@ -61,6 +65,13 @@ func cluster(spec *v1alpha1.BackendTrafficPolicySpec, upstream *feature.Upstream
 		upstream.HTTP.CommonHttpProtocolOptions = &corev3.HttpProtocolOptions{}
 	}
 	proto.Merge(upstream.HTTP.CommonHttpProtocolOptions, options)
+}
+
+func defaultConnect(spec *v1alpha1.BackendTrafficPolicySpec, upstream *feature.Upstream) time.Duration {
+	if upstream.Once && spec.Retry == nil || retry.Never(spec) {
+		return onlyConnect
+	}
+	return shortConnect
 }
 
 // limit is a duration that Envoy takes for a limit even if it is zero. In a policy 0s means no limit.
