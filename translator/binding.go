@@ -83,8 +83,20 @@ func (t *Tables) bind(r *flow.Read, b *bindingRow, rules *rulesRow, a attachedLi
 	for _, host := range a.Hosts {
 		b.Hosts = append(b.Hosts, hostRoutes{Host: host, Hostname: matchingHostname(host, rules.Route.Hostnames)})
 	}
+	t.bindRules(r, b, rules, a.Listener, q, "")
+	if refused := b.refusedRules(); refused >= rulesRefused && refused < len(rules.Rules) {
+		for h := range b.Hosts {
+			b.Hosts[h].Routes = nil
+		}
+		b.Clusters, b.Refused = nil, nil
+		t.bindRules(r, b, rules, a.Listener, q, fmt.Sprintf("Envoy refused %d rules of the route, so it %s as a whole; change them", refused, rules.Route.Kind.fails()))
+	}
+}
+
+// bindRules adds the rules; withdrawn says why none of them forwards, if so.
+func (t *Tables) bindRules(r *flow.Read, b *bindingRow, rules *rulesRow, l *listenerRow, q quarantineRow, withdrawn string) {
 	for i := range rules.Rules {
-		t.bindRule(r, b, &boundRule{rules: rules, rule: i, listener: a.Listener}, q)
+		t.bindRule(r, b, &boundRule{rules: rules, rule: i, listener: l, withdrawn: withdrawn}, q)
 	}
 }
 
@@ -102,6 +114,8 @@ type boundRule struct {
 	auth []*clusterUse
 	// refused tells that Envoy refused a part of the rule: it answers 500.
 	refused bool
+	// withdrawn says why the rule does not forward although Envoy has not refused it; empty if it does.
+	withdrawn string
 	// unmatchable tells that Envoy refused a match of the rule.
 	unmatchable bool
 }
@@ -128,6 +142,10 @@ func (t *Tables) bindRule(r *flow.Read, b *bindingRow, bound *boundRule, q quara
 		if _, bound.unmatchable = q.anyOf(routes); bound.unmatchable {
 			routes = t.ruleRoutes(b, bound)
 		}
+	}
+	if bound.withdrawn != "" && !bound.refused {
+		b.withdraw(bound, bound.withdrawn)
+		routes = t.ruleRoutes(b, bound)
 	}
 	for _, entry := range routes {
 		if _, refused := q[entry.hash(q)]; !refused { // Nothing is left to try if it is.

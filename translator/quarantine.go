@@ -36,6 +36,18 @@ type refusedRule struct {
 	Message string
 }
 
+// rulesRefused is how many rules of a route Envoy refuses before all of it fails closed: nothing more of it is tried then (xds, trial.go).
+const rulesRefused = 3
+
+// refusedRules counts the rules of which something was refused.
+func (b *bindingRow) refusedRules() int {
+	rules := map[int]bool{}
+	for _, refused := range b.Refused {
+		rules[refused.Rule] = true
+	}
+	return len(rules)
+}
+
 func refusedRoutes(_ string, b *bindingRow) []string {
 	var keys []string
 	for _, refused := range b.Refused {

@@ -1,6 +1,7 @@
 package translator
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -101,6 +102,46 @@ func TestRefusedRouteAnswers500(t *testing.T) {
 	q.take(Event{Object: benchRoute(1, 2)})
 	if route, _ := q.route("r1/"); route.GetRoute().GetCluster() == "" || len(q.status["n/r1"].Problems) > 0 {
 		t.Errorf("the changed route does %v and says %v", route.GetAction(), q.status["n/r1"].Problems)
+	}
+}
+
+// TestRouteOfManyRefusedRulesFailsAsAWhole: once Envoy has refused some rules of a route, the others are not tried.
+func TestRouteOfManyRefusedRulesFailsAsAWhole(t *testing.T) {
+	q := newQuarantined(t, 2)
+	many := benchRoute(1, 1)
+	for i := range 5 {
+		rule := *many.Spec.Rules[0].DeepCopy()
+		rule.Matches = []gwapiv1.HTTPRouteMatch{{Path: &gwapiv1.HTTPPathMatch{Type: ptr(gwapiv1.PathMatchPathPrefix), Value: ptr(fmt.Sprint("/", i))}}}
+		many.Spec.Rules = append(many.Spec.Rules, rule)
+	}
+	q.take(Event{Object: many})
+	forwards := func() (rules []int) {
+		for i := range many.Spec.Rules {
+			if route, _ := q.route(fmt.Sprintf("r1/rule/%d/", i)); route.GetRoute() != nil {
+				rules = append(rules, i)
+			}
+		}
+		return rules
+	}
+	for _, c := range []struct {
+		refused int
+		want    []int
+	}{{0, []int{1, 2, 3, 4, 5}}, {2, []int{1, 3, 4, 5}}, {5, nil}} {
+		_, hash := q.route(fmt.Sprintf("r1/rule/%d/", c.refused))
+		q.refuse(hash)
+		if got := forwards(); !slices.Equal(got, c.want) {
+			t.Errorf("after rule %d was refused, rules %v forward, want %v", c.refused, got, c.want)
+		}
+	}
+	if problems := q.status["n/r1"].Problems; len(problems) != 6 || !strings.Contains(problems[1].Message, "Envoy refused 3 rules of the route") {
+		t.Errorf("the route says %v", problems)
+	}
+	if route, _ := q.route("r0/"); route.GetRoute() == nil {
+		t.Errorf("a neighbour does %v", route.GetAction())
+	}
+	q.take(Event{Object: benchRoute(1, 2)})
+	if got := forwards(); !slices.Equal(got, []int{0}) {
+		t.Errorf("of the changed route rules %v forward", got)
 	}
 }
 

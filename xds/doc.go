@@ -12,7 +12,7 @@
 //	session.go            what one proxy has, was sent, acknowledged and asks for: the delta protocol, without I/O
 //	plan.go, warm.go      what is sent next: make before break
 //	refuse.go, leave.go   what happens to refused and to vanished resources
-//	trial.go              which part of a refused resource the proxy means
+//	judge.go, trial.go    which part of a refused resource the proxy means
 //	memory.go             what a proxy remembers of what it refused
 //	order.go              the types in the order in which they are sent
 package xds

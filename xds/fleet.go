@@ -27,6 +27,8 @@ type fleet struct {
 	guilty map[string]string
 	// convicted counts all that have ever been among the guilty.
 	convicted int
+	// forgotten is when those were last forgotten that the fleet's resources do not have.
+	forgotten time.Time
 }
 
 // batch is what one publication changed.

@@ -207,7 +207,7 @@ func (s *session) resolveDoubts(built bool) {
 		case n.Type != resource.SecretType || !built:
 			k.mark(n.Name).asked = true
 		case s.memory.spoilt[n] == detached:
-			s.fleet.convict(res.Version, s.refused[n].words)
+			s.convict(n, res.Version, s.refused[n].words)
 		case s.inUse(n):
 			k.have[n.Name] = &held{acked: res, sent: res}
 			delete(s.memory.spoilt, n)

@@ -13,7 +13,7 @@ import (
 // next returns what is to be sent now, or nil; wakeAt then says when to ask again although nothing happened. Of each type
 // one response is under way at a time, so whatever changes meanwhile is sent once, in its latest version.
 func (s *session) next(now time.Time) *response {
-	s.wakeAt = time.Time{}
+	s.now, s.wakeAt = now, time.Time{}
 	if !s.fleet.known {
 		return nil
 	}
@@ -234,7 +234,7 @@ func (s *session) underWay(k *kind, name string, now time.Time) bool {
 // pardon forgets a refusal when the fleet has gone back to what the proxy runs, as no acknowledgement will come of it.
 func (s *session) pardon(h *held, latest *translator.Resource) {
 	n := nameOf(latest)
-	if h != nil && h.acked != nil && h.acked.Version == latest.Version {
+	if h != nil && h.acked != nil && h.acked.Version == latest.Version && len(s.parked[n]) == 0 {
 		s.absolve(n)
 	}
 }

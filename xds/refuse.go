@@ -137,7 +137,7 @@ func reason(message, name string) string {
 }
 
 // briefLimit is how much is kept of what Envoy says of one resource, in bytes.
-const briefLimit = 4096
+const briefLimit = 512
 
 // brief is the beginning of a message.
 func brief(message string) string {

@@ -90,7 +90,7 @@ func TestNewVersionOfARefusedClusterIsWaitedFor(t *testing.T) {
 	p := serving(t)
 	p.publish("CDS b@1 EDS:b", "EDS b@1")
 	p.want("CDS b@1")
-	p.f.convict("1", "another proxy refused it, too")
+	p.f.convict("1", "another proxy refused it, too", p.now)
 	p.want()
 	p.publish("CDS b@2 EDS:b")
 	p.want()
@@ -107,11 +107,11 @@ func TestNewVersionOfARefusedClusterIsWaitedFor(t *testing.T) {
 func TestRefusedPartsOfThePastAreForgotten(t *testing.T) {
 	p := serving(t)
 	p.publish("CDS b@bad EDS:b", "CDS c@worse EDS:c")
-	p.f.convict("bad", "")
+	p.f.convict("bad", "", p.now)
 	for i := range guiltyLimit - 1 {
-		p.f.convict(fmt.Sprint("gone ", i), "")
+		p.f.convict(fmt.Sprint("gone ", i), "", p.now)
 	}
-	p.f.convict("worse", strings.Repeat("ü", briefLimit))
+	p.f.convict("worse", strings.Repeat("ü", briefLimit), p.now)
 	if words, noted := p.f.guilty["worse"]; !noted || len(words) > briefLimit+len("…") || !utf8.ValidString(words) {
 		t.Errorf("of %d refused parts the last is noted: %t, in %d bytes", len(p.f.guilty), noted, len(words))
 	}

@@ -53,6 +53,10 @@ type session struct {
 	trials map[translator.Name]*trial
 	tried  int
 	offers map[translator.Name]offer
+	// parked are refused parts for which the fleet's memory has no room, by resource and hash. They are forgotten with the resource's version.
+	parked map[translator.Name]map[string]bool
+	// now is the time of the last call.
+	now time.Time
 	// after lists the secrets that a cluster waits for only once it has its endpoints, by the name of these endpoints.
 	after map[translator.Name][]translator.Name
 	// memory is what the proxy may remember of refused secrets.
@@ -120,12 +124,13 @@ func newSession(f *fleet, l limits) *session {
 	return &session{
 		fleet: f, limits: l, salt: rand.Text(), warmth: newWarmth(), news: true,
 		memory: newMemory(), refused: map[translator.Name]refusal{}, after: map[translator.Name][]translator.Name{},
-		trials: map[translator.Name]*trial{}, offers: map[translator.Name]offer{},
+		trials: map[translator.Name]*trial{}, offers: map[translator.Name]offer{}, parked: map[translator.Name]map[string]bool{},
 	}
 }
 
 // request takes a message of the proxy: subscriptions, and the answer to a response.
 func (s *session) request(req *discovery.DeltaDiscoveryRequest, now time.Time) (answered *response) {
+	s.now = now
 	k := s.kind(req.GetTypeUrl())
 	first := k == nil
 	if first {
@@ -233,6 +238,7 @@ func (s *session) forget(k *kind, name string) {
 	delete(s.after, translator.Name{Type: k.url, Name: name})
 	delete(s.trials, translator.Name{Type: k.url, Name: name})
 	delete(s.offers, translator.Name{Type: k.url, Name: name})
+	delete(s.parked, translator.Name{Type: k.url, Name: name})
 	s.needed, s.news = nil, s.news || k.reported != unreported
 }
 
@@ -272,7 +278,7 @@ func (s *session) accept(r *response) {
 		n := translator.Name{Type: res.Type, Name: res.Name}
 		s.warmth.settled(n, r.seq)
 		s.settleMemory(n)
-		if !s.restored(n, res) {
+		if !s.restored(n, res) && len(s.parked[n]) == 0 {
 			s.absolve(n)
 		}
 		h := k.have[res.Name]

@@ -33,7 +33,7 @@ func routesOf(t *testing.T, names ...string) *translator.Resource {
 	return &translator.Resource{Type: resource.RouteType, Name: "r", Version: strings.Join(names, ","), Pieces: [][]byte{body}}
 }
 
-// picky is a proxy that refuses whatever has a route that begins with "!", with words that tell nothing. It has runs, in the end.
+// picky is a proxy that refuses whatever has a route with "!" in its name, with words that tell nothing. It has runs, in the end.
 type picky struct {
 	*script
 	runs  []string
@@ -60,7 +60,7 @@ func (p *picky) one() bool {
 		names = append(names, part.Name)
 	}
 	req := &discovery.DeltaDiscoveryRequest{TypeUrl: resource.RouteType, ResponseNonce: strconv.FormatUint(r.seq, 10)}
-	if slices.ContainsFunc(names, func(n string) bool { return strings.HasPrefix(n, "!") }) {
+	if slices.ContainsFunc(names, func(n string) bool { return strings.Contains(n, "!") }) {
 		req.ErrorDetail = &status.Status{Code: 13, Message: "no"}
 	} else {
 		p.runs = names
@@ -170,5 +170,118 @@ func TestTrialUnderChange(t *testing.T) {
 				t.Fatalf("seed %d: %s is held against the fleet: %t", seed, part.Name, guilty)
 			}
 		}
+	}
+}
+
+// crowd is a proxy that refuses routes with "!" in their name, and a translation that has what was refused fail closed.
+type crowd struct {
+	*picky
+	routes []string
+	known  int
+}
+
+// publish is what the translation makes of the routes: others, once their rule is refused, or enough rules of their owner.
+func (c *crowd) publish() {
+	refused, byOwner := map[string]bool{}, map[string]int{}
+	for _, p := range routesOf(c.t, c.routes...).Parts() {
+		x := suspectOf(p)
+		if _, guilty := c.f.guilty[p.Hash]; guilty && !refused[x.rule] {
+			refused[x.rule] = true
+			byOwner[x.owner]++
+		}
+	}
+	names := make([]string, len(c.routes))
+	for i, name := range c.routes {
+		x := suspectOf(translator.Part{Name: name})
+		if names[i] = name; refused[x.rule] || byOwner[x.owner] >= rulesRefused {
+			names[i] = strings.ReplaceAll(name, "!", "500-")
+		}
+	}
+	c.known = len(c.f.guilty)
+	c.f.publish(translator.Delta{Fleet: "ns/gw", Changed: []*translator.Resource{routesOf(c.t, names...)}}, c.now)
+}
+
+// add publishes one more route.
+func (c *crowd) add(route string) {
+	c.routes = append(c.routes, route)
+	c.publish()
+}
+
+// rounds answers responses until done, and at most so many.
+func (c *crowd) rounds(most int, done func() bool) (rounds int) {
+	c.t.Helper()
+	for ; !done(); rounds++ {
+		if !c.one() {
+			return rounds
+		}
+		if rounds > most {
+			c.t.Fatalf("after %d rounds the end has not come", rounds)
+		}
+		if len(c.f.guilty) != c.known {
+			c.publish()
+		}
+	}
+	return rounds
+}
+
+// TestManyRefusedOwners: a tenant with many routes that are refused costs a number of refusals that grows with the number of the routes, not
+// with that of their rules, and the routes of others are taken at once meanwhile.
+func TestManyRefusedOwners(t *testing.T) {
+	const owners, rules = 100, 16
+	c := &crowd{picky: newPicky(t, routesOf(t, "httproute/good/r/rule/0/match/0/h")), routes: []string{"httproute/good/r/rule/0/match/0/h"}}
+	c.step()
+	for owner := range owners {
+		for rule := range rules {
+			c.routes = append(c.routes, fmt.Sprintf("grpcroute/bad/r%d/rule/%d/match/0/!h", owner, rule))
+		}
+	}
+	c.publish()
+	before := c.asked
+	for i, after := range []int{0, 5, 30, 60} {
+		c.rounds(after, func() bool { return c.asked-before >= after })
+		route := fmt.Sprintf("httproute/team%d/r/rule/0/match/0/h", i)
+		c.add(route)
+		if took := c.rounds(4, func() bool { return slices.Contains(c.runs, route) }); !slices.Contains(c.runs, route) {
+			t.Errorf("the route of another tenant that came after %d rounds is not taken after %d more", after, took)
+		}
+	}
+	c.rounds(2*patience+owners+20, func() bool { return false })
+	if got, most := c.asked-before, 2*patience+owners+20; got > most {
+		t.Errorf("it took %d responses, want at most %d", got, most)
+	}
+	if len(c.runs) != len(c.routes) || slices.ContainsFunc(c.runs, func(name string) bool { return strings.Contains(name, "!") }) {
+		t.Errorf("of %d routes the proxy runs %d", len(c.routes), len(c.runs))
+	}
+	if got := len(c.f.guilty); got > owners*rulesRefused {
+		t.Errorf("%d parts are held against the fleet", got)
+	}
+}
+
+// TestNoRoomForRefusedParts: when the fleet's memory is full, the proxy goes without what it refuses, and the rest is taken.
+func TestNoRoomForRefusedParts(t *testing.T) {
+	p := newPicky(t, routesOf(t, "a"))
+	p.step()
+	for i := range guiltyLimit {
+		p.f.convict(fmt.Sprint("gone ", i), "", p.now)
+	}
+	p.f.forgotten = p.now
+	for _, c := range []struct{ has, want []string }{
+		{[]string{"!b", "!c", "a", "d"}, []string{"a", "d"}},
+		{[]string{"!b", "!c", "a", "d", "e"}, []string{"a", "d", "e"}},
+		{[]string{"!c", "a", "b", "e"}, []string{"a", "b", "e"}},
+	} {
+		p.f.publish(translator.Delta{Fleet: "ns/gw", Changed: []*translator.Resource{routesOf(t, c.has...)}}, p.now)
+		p.step()
+		if !slices.Equal(p.runs, c.want) {
+			t.Errorf("%v: the proxy runs %v, want %v", c.has, p.runs, c.want)
+		}
+		if p.s.snapshot("node").Refused[translator.Name{Type: resource.RouteType, Name: "r"}] == "" {
+			t.Errorf("%v: the refusal is not told", c.has)
+		}
+	}
+	p.f.publish(translator.Delta{Fleet: "ns/gw", Changed: []*translator.Resource{routesOf(t, "a", "f")}}, p.now)
+	p.step()
+	if refused := p.s.snapshot("node").Refused; len(refused) > 0 || len(p.s.parked) > 0 {
+		t.Errorf("in the end %v is refused, %v parked", refused, p.s.parked)
 	}
 }

@@ -256,6 +256,22 @@ func TestQuarantine(t *testing.T) {
 		s.answers("victim", http.StatusOK)
 		s.says("*v1.HTTPRoute victim", "", "")
 	})
+	t.Run("many routes", func(t *testing.T) {
+		s := judge(t)
+		end := s.unharmed()
+		const many = 60
+		for i := range many {
+			s.put(s.route(fmt.Sprint("many", i), "b", "true"))
+		}
+		end()
+		for i := range many {
+			s.says(fmt.Sprint("*v1.HTTPRoute many", i), "spec.rules[0]", "invalid perl operator")
+			s.answers(fmt.Sprint("many", i), http.StatusInternalServerError)
+		}
+		if refused := s.stat("http.[^/]*rds.shop/web/http.update_rejected"); refused == 0 || refused > 2*many {
+			t.Errorf("%d routes cost %d refusals", many, refused)
+		}
+	})
 	t.Run("match", func(t *testing.T) {
 		s := judge(t)
 		end := s.unharmed()

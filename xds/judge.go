@@ -1,0 +1,227 @@
+package xds
+
+import (
+	"maps"
+	"regexp"
+	"strconv"
+	"time"
+
+	"github.com/envoyproxy/go-control-plane/pkg/resource/v3"
+
+	"gatehouse/translator"
+)
+
+// guiltyLimit bounds what a fleet remembers of refused parts: when there are more, those that its resources do not have any more are forgotten, once
+// in forgetEvery. Most of them have been replaced by something that fails closed, and are refused anew. If there is no room then, the proxy goes
+// without the part, and its resource says so.
+const (
+	guiltyLimit = 4096
+	forgetEvery = time.Hour
+)
+
+// offer is what is sent in place of a resource, and what that was concluded from.
+type offer struct {
+	raw, acked        *translator.Resource
+	convicted, trials int
+	out               *translator.Resource
+}
+
+// convict notes that the fleet's proxies refuse a part, in the words of the first that did. It stays noted, so that no proxy of the fleet
+// gets the same bytes again; once its owner changes, its bytes are others. It is false if there is no room.
+func (f *fleet) convict(hash, words string, now time.Time) bool {
+	if _, known := f.guilty[hash]; known {
+		return true
+	}
+	guilty := maps.Clone(f.guilty) // A new map, since reports hold the one before.
+	if len(guilty) >= guiltyLimit && now.Sub(f.forgotten) >= forgetEvery {
+		f.forgotten = now
+		met := f.parts()
+		maps.DeleteFunc(guilty, func(hash, _ string) bool { return !met[hash] })
+	}
+	if len(guilty) >= guiltyLimit {
+		return false
+	}
+	if guilty == nil {
+		guilty = map[string]string{}
+	}
+	guilty[hash] = brief(words)
+	f.guilty = guilty
+	f.convicted++
+	for s := range f.streams {
+		s.session.news = true
+		s.session.compareAll()
+		s.wake()
+	}
+	return true
+}
+
+// parts are the hashes of all that proxies of the fleet could refuse now.
+func (f *fleet) parts() map[string]bool {
+	met := map[string]bool{}
+	for url, resources := range f.resources {
+		for _, r := range resources {
+			switch url {
+			case resource.ClusterType, resource.SecretType:
+				met[r.Version] = true
+			case resource.RouteType, resource.ScopedRouteType, resource.ListenerType:
+				for _, p := range r.Parts() {
+					met[p.Hash] = true
+				}
+			}
+		}
+	}
+	return met
+}
+
+// judge looks for the part of a refused resource that the proxy means: one that it has not taken before. If several come into question and
+// the message tells none of them, they are tried by halves.
+func (s *session) judge(k *kind, res *translator.Resource, words string) {
+	n := nameOf(res)
+	switch n.Type {
+	case resource.ClusterType, resource.SecretType:
+		if !s.doubt(res) {
+			s.convict(n, res.Version, words)
+		}
+		return
+	case resource.RouteType, resource.ScopedRouteType, resource.ListenerType:
+	default:
+		return
+	}
+	k.mark(n.Name)
+	if n.Type == resource.ListenerType && s.detach(res) {
+		return
+	}
+	t := s.trials[n]
+	if t == nil {
+		good, suspects := s.suspects(k, res)
+		told := told(words, res, suspects)
+		switch h := k.have[n.Name]; {
+		case len(suspects) == 1:
+			told = suspects
+			fallthrough
+		case h != nil && h.unknown:
+			// What the proxy runs is not known, as an earlier control plane sent it, so that a trial would take from it what it serves. It
+			// keeps what it has until something changes.
+			for _, p := range told {
+				s.convict(n, p.Hash, words)
+			}
+			return
+		case len(suspects) == 0:
+			return // It is the resource itself that is refused.
+		}
+		t = newTrial(res, good, suspects)
+		s.trials[n] = t
+	}
+	s.refine(n, t, res, words)
+}
+
+// convict holds a part of the resource against the fleet. If there is no room for it, the proxy goes without it.
+func (s *session) convict(n translator.Name, hash, words string) {
+	if s.fleet.convict(hash, reason(words, n.Name), s.now) {
+		return
+	}
+	if s.parked[n] == nil {
+		s.parked[n] = map[string]bool{}
+	}
+	s.parked[n][hash] = true
+	s.tried++
+}
+
+// suspects are the parts that the proxy has not taken before, and good those that it has.
+func (s *session) suspects(k *kind, res *translator.Resource) (good map[string]bool, suspects []translator.Part) {
+	good = map[string]bool{}
+	if h := k.have[res.Name]; h != nil && h.acked != nil && !h.unknown {
+		for _, p := range h.acked.Parts() {
+			good[p.Hash] = true
+		}
+	}
+	for _, p := range res.Parts() {
+		if !s.refusedPart(nameOf(res), p.Hash) && !good[p.Hash] {
+			suspects = append(suspects, p)
+		}
+	}
+	return good, suspects
+}
+
+// placed is how Envoy's messages of validation tell a route: by its place.
+var placed = regexp.MustCompile(`VirtualHosts\[(\d+)\].*?Routes\[(\d+)\]`)
+
+// told picks the suspects that the message is about, by name or by place.
+func told(words string, res *translator.Resource, suspects []translator.Part) (picked []translator.Part) {
+	group, index := -1, -1
+	if at := placed.FindStringSubmatch(words); at != nil {
+		group, _ = strconv.Atoi(at[1])
+		index, _ = strconv.Atoi(at[2])
+	}
+	for _, p := range suspects {
+		byPlace := p.Group == group && p.Index == index
+		byName := p.Name != res.Name && mention(words, p.Name) >= 0 // Envoy always names the resource.
+		if byPlace || byName {
+			picked = append(picked, p)
+		}
+	}
+	return picked
+}
+
+// refusedPart tells whether a part of the resource is not to be sent.
+func (s *session) refusedPart(n translator.Name, hash string) bool {
+	_, guilty := s.fleet.guilty[hash]
+	return guilty || s.parked[n][hash]
+}
+
+// offered is what the proxy is to get in place of the resource: without the parts that the fleet refuses, and while a trial is on, with one
+// group of the untried ones. It is nil if nothing is left to send.
+func (s *session) offered(k *kind, raw *translator.Resource) *translator.Resource {
+	raw = s.detached(raw)
+	n := nameOf(raw)
+	if n.Type != resource.RouteType && n.Type != resource.ScopedRouteType && n.Type != resource.ListenerType {
+		return raw
+	}
+	if len(s.fleet.guilty) == 0 && s.trials[n] == nil { // Parts are parked only while there are many guilty ones.
+		return raw
+	}
+	h := k.have[n.Name]
+	for {
+		if len(k.flight) == 0 {
+			s.prepare(n, raw)
+		}
+		t := s.trials[n]
+		out := s.trim(raw, h, t)
+		switch {
+		case t == nil || len(k.flight) > 0 || len(t.groups) == 0:
+			return out
+		case out != nil && s.refused[n].version == out.Version:
+			s.refine(n, t, out, s.refused[n].words) // What else was in the group has gone meanwhile.
+		case out != nil && !h.current(out):
+			return out
+		default:
+			t.next() // Nothing of the group is left in the resource.
+			s.tried++
+		}
+	}
+}
+
+// trim makes the offer, or takes the one that was made.
+func (s *session) trim(raw *translator.Resource, h *held, t *trial) *translator.Resource {
+	var acked *translator.Resource
+	if h != nil && !h.unknown {
+		acked = h.acked
+	}
+	n := nameOf(raw)
+	if o := s.offers[n]; o.raw == raw && o.acked == acked && o.convicted == s.fleet.convicted && o.trials == s.tried {
+		return o.out
+	}
+	tried, met := t.trying().hashes(), map[string]bool{}
+	out := raw.Trim(func(hash string) bool {
+		if s.parked[n][hash] {
+			met[hash] = true
+		}
+		return !s.refusedPart(n, hash) && (t == nil || t.good[hash] || tried[hash])
+	}, acked)
+	s.parked[n] = met
+	if len(met) == 0 {
+		delete(s.parked, n)
+	}
+	s.offers[n] = offer{raw: raw, acked: acked, convicted: s.fleet.convicted, trials: s.tried, out: out}
+	return out
+}
