@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"regexp"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -111,7 +112,8 @@ func checkMethodMatch(m *gwapiv1.GRPCRouteMatch, field string) []verdict.Problem
 
 // methodPrecedence orders the matches of GRPCRoutes: by the length of the service, then of the method, then by headers (GRPCRouteRule, matches).
 func methodPrecedence(m *gwapiv1.GRPCRouteMatch) precedence {
-	p := precedence{headers: len(m.Headers)}
+	name := func(h gwapiv1.GRPCHeaderMatch) string { return strings.ToLower(string(h.Name)) }
+	p := precedence{headers: len(firstOf(m.Headers, name))}
 	if m.Method != nil {
 		p.pathLength = len(deref(m.Method.Service))<<16 + len(deref(m.Method.Method))
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
@@ -58,36 +59,42 @@ func envoyMatch(m *gwapiv1.HTTPRouteMatch) *routev3.RouteMatch {
 	if m.Method != nil {
 		out.Headers = append(out.Headers, headerMatch(methodHeader, exactly(string(*m.Method))))
 	}
-	seen := map[string]bool{}
-	for _, h := range m.Headers {
-		name := strings.ToLower(string(h.Name))
-		if seen[name] {
-			continue // Gateway API: of equal names only the first counts.
-		}
-		seen[name] = true
+	for _, h := range firstOf(m.Headers, headerName) {
 		value := exactly(h.Value)
 		if deref(h.Type) == gwapiv1.HeaderMatchRegularExpression {
 			value = matching(h.Value)
 		}
-		out.Headers = append(out.Headers, headerMatch(name, value))
+		out.Headers = append(out.Headers, headerMatch(headerName(h), value))
 	}
-	seen = map[string]bool{}
-	for _, q := range m.QueryParams {
-		if seen[string(q.Name)] {
-			continue // As for headers.
-		}
-		seen[string(q.Name)] = true
+	for _, q := range firstOf(m.QueryParams, paramName) {
 		value := exactly(q.Value)
 		if deref(q.Type) == gwapiv1.QueryParamMatchRegularExpression {
 			value = matching(q.Value)
 		}
 		out.QueryParameters = append(out.QueryParameters, &routev3.QueryParameterMatcher{
-			Name:                         string(q.Name),
+			Name:                         paramName(q),
 			QueryParameterMatchSpecifier: &routev3.QueryParameterMatcher_StringMatch{StringMatch: value},
 		})
 	}
 	return out
 }
+
+// firstOf leaves out entries that have the name of an earlier one. They are to be ignored (Gateway API, HTTPHeaderMatch, GRPCHeaderMatch and
+// HTTPQueryParamMatch name), for precedence too.
+func firstOf[T any](entries []T, name func(T) string) []T {
+	seen := make(map[string]bool, len(entries))
+	return slices.DeleteFunc(slices.Clone(entries), func(e T) bool {
+		known := seen[name(e)]
+		seen[name(e)] = true
+		return known
+	})
+}
+
+// headerName is the name as Envoy has it; its case makes no difference.
+func headerName(h gwapiv1.HTTPHeaderMatch) string { return strings.ToLower(string(h.Name)) }
+
+// paramName is the name of a query parameter, whose case makes a difference.
+func paramName(q gwapiv1.HTTPQueryParamMatch) string { return string(q.Name) }
 
 func setPath(out *routev3.RouteMatch, path *gwapiv1.HTTPPathMatch) {
 	value := pathValue(path)
@@ -169,7 +176,7 @@ func precedenceOf(m *gwapiv1.HTTPRouteMatch) precedence {
 			p.pathLength = len(value)
 		}
 	}
-	p.method, p.headers, p.queryParams = m.Method != nil, len(m.Headers), len(m.QueryParams)
+	p.method, p.headers, p.queryParams = m.Method != nil, len(firstOf(m.Headers, headerName)), len(firstOf(m.QueryParams, paramName))
 	return p
 }
 

@@ -22,23 +22,34 @@ func MessageHeaders() []string { return slices.Clone(messageHeaders) }
 // IsMessageHeader reports whether a header, in whatever case, is one of MessageHeaders.
 func IsMessageHeader(name string) bool { return slices.Contains(messageHeaders, strings.ToLower(name)) }
 
-// CheckHeaders finds what is wrong with a filter that changes headers of requests or answers. Field is the filter's path; the filter may be nil.
+// CheckHeaders finds what is wrong with a filter that changes headers of requests or answers. Field is the filter's path; the filter may be nil. One
+// that changes a header twice is invalid (Gateway API, HTTPHeaderFilter); names are compared without regard to case.
 func CheckHeaders(field string, f *gwapiv1.HTTPHeaderFilter) []verdict.Problem {
 	if f == nil {
 		return nil
 	}
 	var problems []verdict.Problem
-	written := func(field string, headers []gwapiv1.HTTPHeader) {
+	changed := map[string]string{} // Where, by the name in lower case.
+	change := func(at, entry, name string) {
+		problems = append(problems, CheckHeaderChange(field+at, name)...)
+		if first, ok := changed[strings.ToLower(name)]; ok {
+			problems = append(problems, Invalid(field+at, "header %q is changed by %s already, and a filter may change each header once, whatever its case: remove one of the two", name, first))
+			return
+		}
+		changed[strings.ToLower(name)] = entry
+	}
+	written := func(list string, headers []gwapiv1.HTTPHeader) {
 		for i, h := range headers {
-			at := fmt.Sprintf("%s[%d]", field, i)
-			problems = append(problems, CheckHeaderChange(at+".name", string(h.Name))...)
-			problems = append(problems, CheckHeaderValue(at+".value", string(h.Name), h.Value)...)
+			entry := fmt.Sprintf("%s[%d]", list, i)
+			change("."+entry+".name", entry, string(h.Name))
+			problems = append(problems, CheckHeaderValue(field+"."+entry+".value", string(h.Name), h.Value)...)
 		}
 	}
-	written(field+".set", f.Set)
-	written(field+".add", f.Add)
+	written("set", f.Set)
+	written("add", f.Add)
 	for i, name := range f.Remove {
-		problems = append(problems, CheckHeaderChange(fmt.Sprintf("%s.remove[%d]", field, i), name)...)
+		entry := fmt.Sprintf("remove[%d]", i)
+		change("."+entry, entry, name)
 	}
 	return problems
 }

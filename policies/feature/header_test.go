@@ -37,6 +37,28 @@ func TestCheckHeaders(t *testing.T) {
 	}
 }
 
+// TestHeadersAreChangedOnce has a header changed by two entries of a filter, in the same and in different ways.
+func TestHeadersAreChangedOnce(t *testing.T) {
+	header := func(names ...string) (list []gwapiv1.HTTPHeader) {
+		for _, name := range names {
+			list = append(list, gwapiv1.HTTPHeader{Name: gwapiv1.HTTPHeaderName(name), Value: "v"})
+		}
+		return list
+	}
+	for want, f := range map[string]*gwapiv1.HTTPHeaderFilter{
+		"":              {Set: header("X-A", "x-b"), Add: header("x-c"), Remove: []string{"x-d"}},
+		"f.set[1].name": {Set: header("X-A", "x-a")},
+		"f.add[1].name": {Add: header("X-A", "x-a")},
+		"f.remove[1]":   {Remove: []string{"X-A", "x-a"}},
+		"f.add[0].name": {Set: header("X-A"), Add: header("x-A")},
+		"f.remove[0]":   {Set: header("X-A"), Remove: []string{"x-a"}},
+	} {
+		if got := strings.Join(fields(CheckHeaders("f", f)), " "); got != want {
+			t.Errorf("%+v: got problems at %q, want %q", f, got, want)
+		}
+	}
+}
+
 func fields(problems []verdict.Problem) []string {
 	var at []string
 	for _, p := range problems {
