@@ -54,7 +54,8 @@ type parameters struct {
 	Field, Group, Kind, Namespace, Name string
 }
 
-// envoyProxy resolves parameters. A found EnvoyProxy with problems is not returned: it is not used.
+// envoyProxy resolves parameters. A found EnvoyProxy with problems is returned with them: while they last no fleet is made of it nor changed, but
+// Envoys that run go on listening where it says, and are known by the account that it names.
 func (t *Tables) envoyProxy(r *flow.Read, p parameters) (*v1alpha1.EnvoyProxy, []verdict.Problem) {
 	if p.Group != v1alpha1.GroupVersion.Group || p.Kind != v1alpha1.KindEnvoyProxy {
 		return nil, []verdict.Problem{{
@@ -73,7 +74,7 @@ func (t *Tables) envoyProxy(r *flow.Read, p parameters) (*v1alpha1.EnvoyProxy, [
 	if len(row.Problems) == 0 {
 		return row.EnvoyProxy, nil
 	}
-	return nil, []verdict.Problem{{
+	return row.EnvoyProxy, []verdict.Problem{{
 		Field: p.Field, Reason: reasonInvalidParameters, Weight: verdict.Invalid,
 		Message: fmt.Sprintf("EnvoyProxy %s/%s is not valid: %s", p.Namespace, p.Name, row.Problems[0]),
 	}}
