@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"unicode"
@@ -17,8 +19,8 @@ import (
 // UnreadField is a field of a spec that is there and that nobody reads. The CRDs keep such fields, so that nothing is lost on the way from and
 // to Envoy Gateway; whoever judges a spec must tell of them.
 type UnreadField struct {
-	// Path is the field, such as spec.authorization.rules[0].operation.
-	Path string
+	// Path is the field, such as spec.authorization.rules[0].operation, Name the last part of it.
+	Path, Name string
 	// Known reports whether Envoy Gateway has the field.
 	Known bool
 	// Nearest is the known field of the same object whose name is most like this one's; empty if none is like it.
@@ -43,12 +45,12 @@ func decodeSpec(text []byte, kind string, into any) ([]UnreadField, error) {
 }
 
 func failedField(err error) UnreadField {
-	f := UnreadField{Path: "spec", Failure: strings.TrimPrefix(strings.ReplaceAll(err.Error(), "\n", " "), "json: ")}
+	f := UnreadField{Path: "spec", Name: "spec", Failure: strings.TrimPrefix(strings.ReplaceAll(err.Error(), "\n", " "), "json: ")}
 	if mistyped := new(stdjson.UnmarshalTypeError); errors.As(err, &mistyped) {
 		f.Failure = fmt.Sprintf("it is of type %s and should be of type %s", mistyped.Value, jsonType(mistyped.Type))
 		for name := range strings.SplitSeq(mistyped.Field, ".") {
 			if name != "" && !unicode.IsUpper(rune(name[0])) { // Embedded structs are no part of JSON.
-				f.Path += "." + name
+				f.Path, f.Name = f.Path+"."+name, name
 			}
 		}
 	}
@@ -107,17 +109,35 @@ func (w *specWalk) value(at string, written any, t reflect.Type, known objectFie
 	}
 }
 
+// Of an object full of nonsense no more is told than a reader can take in: so many fields, and so many letters of each.
+const (
+	maxUnread = 100
+	maxName   = 63
+)
+
+// plainName is what names of fields look like.
+var plainName = regexp.MustCompile(fmt.Sprintf("^[A-Za-z0-9_-]{1,%d}$", maxName))
+
 var unmarshaler = reflect.TypeFor[stdjson.Unmarshaler]()
 
 func (w *specWalk) field(at, name string, written any, t reflect.Type, known objectFields) {
-	at += "." + name
 	served := servedFields(t)
 	if field, ok := served[name]; ok {
-		w.value(at, written, field, knownFields()[known[name]])
+		w.value(at+"."+name, written, field, knownFields()[known[name]])
 		return
 	}
-	f := UnreadField{Path: at}
-	if _, f.Known = known[name]; !f.Known {
+	if len(w.found) == maxUnread {
+		return
+	}
+	if plainName.MatchString(name) {
+		at += "." + name
+	} else {
+		runes := []rune(name)
+		name = string(runes[:min(len(runes), maxName)])
+		at += "[" + strconv.Quote(name) + "]"
+	}
+	f := UnreadField{Path: at, Name: name}
+	if _, f.Known = known[name]; !f.Known && plainName.MatchString(name) {
 		f.Nearest = nearest(name, slices.Concat(slices.Collect(maps.Keys(served)), slices.Collect(maps.Keys(known))))
 	}
 	w.found = append(w.found, f)

@@ -1,9 +1,6 @@
 package feature
 
 import (
-	"strconv"
-	"strings"
-
 	"gatehouse/api/v1alpha1"
 	"gatehouse/policies/verdict"
 )
@@ -13,16 +10,15 @@ import (
 func Unread(fields []v1alpha1.UnreadField, consequence string) []verdict.Problem {
 	var problems []verdict.Problem
 	for _, f := range fields {
-		name := strconv.Quote(f.Path[strings.LastIndexByte(f.Path, '.')+1:])
 		switch {
 		case f.Failure != "":
-			problems = append(problems, Invalid(f.Path, "%s cannot be read, so %s: %s; correct it", name, consequence, f.Failure))
+			problems = append(problems, Invalid(f.Path, "%q cannot be read, so %s: %s; correct it", f.Name, consequence, f.Failure))
 		case f.Known:
-			problems = append(problems, Invalid(f.Path, "%s is not served yet, so %s: remove it if what it asks for is not needed", name, consequence))
+			problems = append(problems, Invalid(f.Path, "%q is not served yet, so %s: remove it if what it asks for is not needed", f.Name, consequence))
 		case f.Nearest != "":
-			problems = append(problems, Invalid(f.Path, "%s is no known field, so %s: write %s or remove it", name, consequence, f.Nearest))
+			problems = append(problems, Invalid(f.Path, "%q is no known field, so %s: write %s or remove it", f.Name, consequence, f.Nearest))
 		default:
-			problems = append(problems, Invalid(f.Path, "%s is no known field, so %s: remove it", name, consequence))
+			problems = append(problems, Invalid(f.Path, "%q is no known field, so %s: remove it", f.Name, consequence))
 		}
 	}
 	return problems
