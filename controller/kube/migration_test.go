@@ -13,6 +13,7 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/google/go-cmp/cmp"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
@@ -113,10 +114,18 @@ func definitionLike(crd *apiextensionsv1.CustomResourceDefinition, kind string) 
 func (s *seen) define(t *testing.T, crds []*apiextensionsv1.CustomResourceDefinition) {
 	t.Helper()
 	for _, crd := range crds {
-		crd := crd.DeepCopy()
-		crd.SetManagedFields(nil)
-		crd.TypeMeta = definitions().TypeMeta
-		if err := s.Patch(t.Context(), crd, client.Apply, client.FieldOwner("test"), client.ForceOwnership); err != nil {
+		stored := &apiextensionsv1.CustomResourceDefinition{}
+		switch err := s.Get(t.Context(), client.ObjectKeyFromObject(crd), stored); {
+		case apierrors.IsNotFound(err):
+			if err := s.Create(t.Context(), crd.DeepCopy()); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		case err != nil:
+			t.Fatal(err)
+		}
+		stored.Spec = crd.Spec
+		if err := s.Update(t.Context(), stored); err != nil {
 			t.Fatal(err)
 		}
 	}
