@@ -32,7 +32,7 @@ const (
 const nonRoot = 65532
 
 func (f *fleet) envoyContainer(given *v1alpha1.KubernetesContainerSpec) (corev1.Container, error) {
-	args, err := f.envoyArgs(given)
+	args, err := f.envoyArgs()
 	if err != nil {
 		return corev1.Container{}, err
 	}
@@ -46,7 +46,7 @@ func (f *fleet) envoyContainer(given *v1alpha1.KubernetesContainerSpec) (corev1.
 		Image:           f.envoyImage(given),
 		Command:         []string{"envoy"},
 		Args:            args,
-		Env:             slices.Concat(podEnv(), given.Env),
+		Env:             slices.Concat(podEnv(), []corev1.EnvVar{memoryEnv()}, given.Env),
 		Ports:           containerPorts(),
 		Resources:       or(given.Resources, requests("100m", "512Mi")),
 		SecurityContext: &security,
@@ -101,12 +101,8 @@ func (f *fleet) bootstrap() bootstrap.Settings {
 
 // envoyArgs has the bootstrap as an argument, not as a file of the ConfigMap: Envoy reads it once, at its start, so a change of it
 // has to replace the pods, which a change of the template does.
-func (f *fleet) envoyArgs(given *v1alpha1.KubernetesContainerSpec) ([]string, error) {
-	settings := f.bootstrap()
-	if given.Resources != nil {
-		settings.MemoryLimit = given.Resources.Limits.Memory().Value()
-	}
-	config, err := bootstrap.JSON(settings)
+func (f *fleet) envoyArgs() ([]string, error) {
+	config, err := bootstrap.JSON(f.bootstrap())
 	if err != nil {
 		return nil, fmt.Errorf("fleet of Gateway %s: %w", f.key, err)
 	}
@@ -115,7 +111,7 @@ func (f *fleet) envoyArgs(given *v1alpha1.KubernetesContainerSpec) ([]string, er
 		"--service-node", "$(" + envoyproxy.EnvPodName + ")",
 		"--service-zone", "$(" + envoyproxy.EnvZone + ")",
 		// Kubernetes reads $( as the start of a variable, so it is escaped.
-		"--config-yaml", strings.ReplaceAll(config, "$(", "$$("),
+		"--config-yaml", strings.ReplaceAll(strings.ReplaceAll(config, "$(", "$$("), bootstrap.MemoryLimit, "$("+envoyproxy.EnvMemoryLimit+")"),
 		"--log-level", string(f.logLevel()),
 		"--component-log-level", f.componentLogLevels(),
 		"--drain-strategy", "immediate",
@@ -187,6 +183,13 @@ func podEnv() []corev1.EnvVar {
 
 func fieldEnv(name, field string) corev1.EnvVar {
 	return corev1.EnvVar{Name: name, ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: field}}}
+}
+
+// memoryEnv is the memory limit of the container in bytes, or what the node has for pods if it has none (Kubernetes, downward API).
+func memoryEnv() corev1.EnvVar {
+	return corev1.EnvVar{Name: envoyproxy.EnvMemoryLimit, ValueFrom: &corev1.EnvVarSource{ResourceFieldRef: &corev1.ResourceFieldSelector{
+		ContainerName: envoyproxy.EnvoyContainer, Resource: "limits.memory",
+	}}}
 }
 
 func requests(cpu, memory string) corev1.ResourceRequirements {

@@ -21,7 +21,6 @@ import (
 
 	"gatehouse/api/config"
 	"gatehouse/api/v1alpha1"
-	"gatehouse/infra/bootstrap"
 	"gatehouse/policies/envoyproxy"
 	"gatehouse/translator"
 )
@@ -299,12 +298,13 @@ func TestLabelsAloneProveNothing(t *testing.T) {
 	}
 }
 
-func TestBootstrapKeepsTheMemoryLimit(t *testing.T) {
-	config, err := bootstrap.JSON(bootstrap.Settings{XDSHost: "x", MemoryLimit: 1000})
+// TestEnvoyKnowsItsMemory: Kubernetes tells Envoy what memory it may take, also where only a patch limits it, or nothing.
+func TestEnvoyKnowsItsMemory(t *testing.T) {
+	args, err := newFleet(*requirement("web"), testSettings()).envoyArgs()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := `"max_heap_size_bytes":"800"`; !strings.Contains(config, want) {
-		t.Errorf("the bootstrap has no %s", want)
+	if all, want := strings.Join(args, " "), `"max_heap_size_bytes":"$(ENVOY_MEMORY_LIMIT)"`; !strings.Contains(all, want) {
+		t.Errorf("the arguments have no %s", want)
 	}
 }

@@ -292,7 +292,7 @@ func (f *forwarding) chain(l *listenerRow, hosts []string) *listenerv3.FilterCha
 		chain.FilterChainMatch.SourcePrefixRanges = ranges(f.Sources.Allowed)
 	}
 	if l.protocol().tls {
-		chain.TransportSocket = terminate(l)
+		endTLS(chain, terminate(l))
 	}
 	breakChain(l.owner(), chain)
 	return chain

@@ -14,6 +14,7 @@ import (
 	inspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 	corev1 "k8s.io/api/core/v1"
@@ -119,10 +120,10 @@ func (l *listenerRow) statPrefix() string {
 // tlsChain is the filter chain of a listener for HTTPS.
 func tlsChain(l *listenerRow) *listenerv3.FilterChain {
 	chain := &listenerv3.FilterChain{
-		Name:            l.Key,
-		Filters:         []*listenerv3.Filter{connectionManager(l.Gateway.routesOf(l.Key), l.statPrefix())},
-		TransportSocket: terminate(l, "h2", "http/1.1"),
+		Name:    l.Key,
+		Filters: []*listenerv3.Filter{connectionManager(l.Gateway.routesOf(l.Key), l.statPrefix())},
 	}
+	endTLS(chain, terminate(l, "h2", "http/1.1"))
 	matchSNI(chain, []string{l.hostname()})
 	return chain
 }
@@ -154,14 +155,13 @@ func connectionManager(routes Name, statPrefix string) *listenerv3.Filter {
 		Name:       "envoy.filters.http.router",
 		ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: packed(&routerv3.Router{SuppressEnvoyHeaders: true})},
 	})
+	streams := http2Options()
+	streams.MaxConcurrentStreams = wrapperspb.UInt32(100)
 	manager := &hcmv3.HttpConnectionManager{
-		StatPrefix:  statPrefix,
-		HttpFilters: filters,
-		Http2ProtocolOptions: &corev3.Http2ProtocolOptions{
-			MaxConcurrentStreams:        wrapperspb.UInt32(100),
-			InitialStreamWindowSize:     wrapperspb.UInt32(64 * 1024),
-			InitialConnectionWindowSize: wrapperspb.UInt32(1024 * 1024),
-		},
+		StatPrefix:                   statPrefix,
+		HttpFilters:                  filters,
+		Http2ProtocolOptions:         streams,
+		RequestHeadersTimeout:        durationpb.New(headersTime),
 		UseRemoteAddress:             wrapperspb.Bool(true),
 		ServerHeaderTransformation:   hcmv3.HttpConnectionManager_PASS_THROUGH,
 		NormalizePath:                wrapperspb.Bool(true),

@@ -63,8 +63,6 @@ type Settings struct {
 	// TokenFile is the service-account token that is sent with each xDS stream. It may be replaced while Envoy runs, by a
 	// rename in its directory, as kubelet does.
 	TokenFile string
-	// MemoryLimit of the container in bytes; 0 means none. Envoy sheds load before it reaches it.
-	MemoryLimit int64
 	// IPv6 has the listeners of Envoy's own answer at IPv6 addresses beside IPv4, whichever of them probes ask.
 	IPv6 bool
 }
@@ -91,7 +89,7 @@ func config(s Settings) (*bootstrapv3.Bootstrap, error) {
 	if err != nil {
 		return nil, err
 	}
-	overload, err := overloadManager(s.MemoryLimit)
+	overload, err := overloadManager()
 	if err != nil {
 		return nil, err
 	}

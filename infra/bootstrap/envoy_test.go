@@ -34,11 +34,10 @@ func TestMain(m *testing.M) { envoytest.Isolate(m) }
 
 func TestEnvoyAcceptsTheBootstrap(t *testing.T) {
 	envoy := envoytest.Binary(t)
-	for name, limit := range map[string]int64{"no memory limit": 0, "1 GiB": 1 << 30} {
+	for name, limit := range map[string]string{"no memory limit": MemoryLimit, "1 GiB": "1073741824"} {
 		t.Run(name, func(t *testing.T) {
 			f := newFleet(t, "gatehouse.gatehouse-system.svc.cluster.local", 18000)
-			f.settings.MemoryLimit = limit
-			cmd := exec.CommandContext(t.Context(), envoy, "--mode", "validate", "--config-yaml", f.bootstrap(t),
+			cmd := exec.CommandContext(t.Context(), envoy, "--mode", "validate", "--config-yaml", strings.ReplaceAll(f.bootstrap(t), MemoryLimit, limit),
 				"--service-cluster", "shop/web", "--service-node", "web-1", "--use-dynamic-base-id")
 			out, err := cmd.CombinedOutput()
 			if err != nil {

@@ -1,29 +1,46 @@
 package bootstrap
 
 import (
+	"time"
+
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
+	limitv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/connection_limit/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
 // OwnListenerPrefix begins the statistics of the listeners that serve probes and metrics instead of clients:
 // listener.<OwnListenerPrefix>ready.downstream_cx_active, for example.
 const OwnListenerPrefix = "gatehouse_"
 
+// The limits of each listener of Envoy's own: whoever reaches the pod reaches them, and the limits for clients do not hold there.
+const (
+	ownConnections = 1000
+	ownHeadersTime = 5 * time.Second
+	ownIdleTime    = 10 * time.Second
+)
+
 // ownListener is a listener of Envoy's own. Neither a full Envoy nor a busy one may fail its probes, or kubelet would restart it
-// when it is needed most: the listener is exempt from the limits of the overload manager.
+// when it is needed most: the listener is exempt from the limits of the overload manager, and has some of its own instead.
 func ownListener(name string, at *corev3.Address, routes ...*routev3.Route) (*listenerv3.Listener, error) {
 	router, err := typed(&routerv3.Router{})
 	if err != nil {
 		return nil, err
 	}
+	limit, err := typed(&limitv3.ConnectionLimit{StatPrefix: OwnListenerPrefix + name, MaxConnections: wrapperspb.UInt64(ownConnections)})
+	if err != nil {
+		return nil, err
+	}
 	manager, err := typed(&hcmv3.HttpConnectionManager{
-		StatPrefix: OwnListenerPrefix + name,
+		StatPrefix:                OwnListenerPrefix + name,
+		RequestHeadersTimeout:     durationpb.New(ownHeadersTime),
+		CommonHttpProtocolOptions: &corev3.HttpProtocolOptions{IdleTimeout: durationpb.New(ownIdleTime)},
 		RouteSpecifier: &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: &routev3.RouteConfiguration{
 			Name: name,
 			VirtualHosts: []*routev3.VirtualHost{{
@@ -46,10 +63,10 @@ func ownListener(name string, at *corev3.Address, routes ...*routev3.Route) (*li
 		Address:               at,
 		IgnoreGlobalConnLimit: true,
 		BypassOverloadManager: true,
-		FilterChains: []*listenerv3.FilterChain{{Filters: []*listenerv3.Filter{{
-			Name:       "envoy.filters.network.http_connection_manager",
-			ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: manager},
-		}}}},
+		FilterChains: []*listenerv3.FilterChain{{Filters: []*listenerv3.Filter{
+			{Name: "envoy.filters.network.connection_limit", ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: limit}},
+			{Name: "envoy.filters.network.http_connection_manager", ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: manager}},
+		}}},
 	}, nil
 }
 

@@ -1,6 +1,8 @@
 package bootstrap
 
 import (
+	"math"
+
 	overloadv3 "github.com/envoyproxy/go-control-plane/envoy/config/overload/v3"
 	connectionsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/resource_monitors/downstream_connections/v3"
 	heapv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/resource_monitors/fixed_heap/v3"
@@ -10,32 +12,33 @@ import (
 
 const heapMonitor = "envoy.resource_monitors.fixed_heap"
 
-// heapShare of the container's memory limit is what the heap may grow to: the rest is for stacks, code and buffers of the kernel.
+// MemoryLimit stands in the bootstrap where the memory that Envoy may take belongs, in bytes. Whoever starts Envoy replaces it; where nobody
+// does there is no limit that could be reached.
+const MemoryLimit = "18446744073709551615"
+
+// heapShare of the memory is what the heap may grow to: the rest is for stacks, code and buffers of the kernel.
 const heapShare = 0.8
 
-// overloadManager bounds the connections, and the heap if the container's memory is limited: Envoy gives memory back at 95 % of
-// the heap's bound and refuses requests at 98 %, before the kernel kills it.
-func overloadManager(memoryLimit int64) (*overloadv3.OverloadManager, error) {
+// overloadManager bounds the connections and the heap: Envoy gives memory back at 95 % of the heap's bound and refuses requests at 98 %,
+// before the kernel kills it (Envoy's guide for proxies at the edge).
+func overloadManager() (*overloadv3.OverloadManager, error) {
 	connections, err := monitor("envoy.resource_monitors.global_downstream_max_connections",
 		&connectionsv3.DownstreamConnectionsConfig{MaxActiveDownstreamConnections: maxConnections})
 	if err != nil {
 		return nil, err
 	}
-	m := &overloadv3.OverloadManager{ResourceMonitors: []*overloadv3.ResourceMonitor{connections}}
-	if memoryLimit <= 0 {
-		return m, nil
-	}
-	heap, err := monitor(heapMonitor, &heapv3.FixedHeapConfig{MaxHeapSizeBytes: uint64(float64(memoryLimit) * heapShare)})
+	heap, err := monitor(heapMonitor, &heapv3.FixedHeapConfig{MaxHeapSizeBytes: math.MaxUint64})
 	if err != nil {
 		return nil, err
 	}
-	m.RefreshInterval = durationpb.New(refreshInterval)
-	m.ResourceMonitors = append(m.ResourceMonitors, heap)
-	m.Actions = []*overloadv3.OverloadAction{
-		heapAction("envoy.overload_actions.shrink_heap", 0.95),
-		heapAction("envoy.overload_actions.stop_accepting_requests", 0.98),
-	}
-	return m, nil
+	return &overloadv3.OverloadManager{
+		RefreshInterval:  durationpb.New(refreshInterval),
+		ResourceMonitors: []*overloadv3.ResourceMonitor{connections, heap},
+		Actions: []*overloadv3.OverloadAction{
+			heapAction("envoy.overload_actions.shrink_heap", 0.95*heapShare),
+			heapAction("envoy.overload_actions.stop_accepting_requests", 0.98*heapShare),
+		},
+	}, nil
 }
 
 func monitor(name string, config proto.Message) (*overloadv3.ResourceMonitor, error) {

@@ -11,6 +11,8 @@ import (
 	"os"
 	"strconv"
 	"time"
+
+	"golang.org/x/net/netutil"
 )
 
 // Manager answers the preStop hook of Envoy.
@@ -24,10 +26,12 @@ type Manager struct {
 	ReadyFile string
 }
 
-// filePoll is the time between two looks for the ready file; stopTime is what the last answers may take when the manager ends.
+// filePoll is the time between two looks for the ready file; stopTime is what the last answers may take when the manager ends. Of more
+// connections than maxConnections at a time, the others wait. That makes no hook end early: all are answered when Envoy is drained.
 const (
-	filePoll = 100 * time.Millisecond
-	stopTime = 5 * time.Second
+	filePoll       = 100 * time.Millisecond
+	stopTime       = 5 * time.Second
+	maxConnections = 64
 )
 
 // Run serves until ctx ends, and then until hooks that wait have their answer. A ready file of an earlier run is removed first: a
@@ -41,8 +45,9 @@ func (m Manager) Run(ctx context.Context, log *slog.Logger) error {
 		return fmt.Errorf("listening for hooks: %w", err)
 	}
 	server := &http.Server{Handler: m.handler(log), ReadHeaderTimeout: stopTime}
+	server.SetKeepAlivesEnabled(false) // An answered connection makes room for another.
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
+	go func() { served <- server.Serve(netutil.LimitListener(listener, maxConnections)) }()
 	log.Info("waiting for the end", "address", listener.Addr().String())
 	select {
 	case err := <-served:

@@ -39,13 +39,14 @@ const (
 	EnvPodNamespace = "ENVOY_POD_NAMESPACE"
 	EnvPodName      = "ENVOY_POD_NAME"
 	EnvZone         = "ENVOY_SERVICE_ZONE"
+	EnvMemoryLimit  = "ENVOY_MEMORY_LIMIT"
 )
 
 var (
 	ownLabels     = []string{LabelName, LabelComponent, LabelManagedBy, LabelGatewayNamespace, LabelGatewayName}
 	ownContainers = []string{EnvoyContainer, ShutdownContainer}
 	ownVolumes    = []string{XDSConfigVolume, XDSTokenVolume, TempVolume}
-	ownEnv        = []string{EnvPodNamespace, EnvPodName, EnvZone}
+	ownEnv        = []string{EnvPodNamespace, EnvPodName, EnvZone, EnvMemoryLimit}
 )
 
 // checkPod finds names that are used twice, which the API server refuses, and mounts of volumes that are not there.

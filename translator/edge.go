@@ -1,0 +1,37 @@
+package translator
+
+import (
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+)
+
+// What a client may take its time for. The body of a request has no limit as a whole, since uploads and streams may be long; it ends when
+// nothing comes for five minutes, which is Envoy's default.
+const (
+	handshakeTime = 10 * time.Second
+	headersTime   = 10 * time.Second
+)
+
+// What may be on its way in HTTP/2 before it is read, on either side of Envoy (Envoy's guide for proxies at the edge).
+const (
+	streamWindow     = 64 * 1024
+	connectionWindow = 1024 * 1024
+)
+
+// http2Options are HTTP/2 is spoken, with clients and with backends.
+func http2Options() *corev3.Http2ProtocolOptions {
+	return &corev3.Http2ProtocolOptions{
+		InitialStreamWindowSize:     wrapperspb.UInt32(streamWindow),
+		InitialConnectionWindowSize: wrapperspb.UInt32(connectionWindow),
+	}
+}
+
+// endTLS has a filter chain end TLS. Who does not finish the handshake in time is closed.
+func endTLS(chain *listenerv3.FilterChain, socket *corev3.TransportSocket) {
+	chain.TransportSocket = socket
+	chain.TransportSocketConnectTimeout = durationpb.New(handshakeTime)
+}
