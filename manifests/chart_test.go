@@ -16,7 +16,9 @@ import (
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -62,6 +64,10 @@ func TestChart(t *testing.T) {
 					checkClusterRole(t, obj, name == "gateway-namespace")
 				case *rbacv1.Role:
 					checkNoWildcard(t, obj.Name, obj.Rules)
+				case *appsv1.Deployment:
+					checkPods(t, obj.Name, obj.Spec.Template.Spec)
+				case *batchv1.Job:
+					checkPods(t, obj.Name, obj.Spec.Template.Spec)
 				case *admissionv1.ValidatingWebhookConfiguration:
 					for _, hook := range obj.Webhooks {
 						checkWebhook(t, hook.Name, hook.Rules, hook.FailurePolicy, hook.SideEffects)
@@ -187,6 +193,34 @@ func TestQuickstart(t *testing.T) {
 	}
 	if service < 0 || route < service {
 		t.Errorf("the Service is object %d and the HTTPRoute object %d", service, route)
+	}
+}
+
+// checkPods expects pods to be told of no Service but by DNS.
+func checkPods(t *testing.T, name string, pod corev1.PodSpec) {
+	t.Helper()
+	if pod.EnableServiceLinks == nil || *pod.EnableServiceLinks {
+		t.Errorf("the pods of %s have every Service of the namespace in their environment", name)
+	}
+}
+
+// TestTwoReplicasByDefault: without two, admission would never fail closed; and a drain of nodes takes one at a time.
+func TestTwoReplicasByDefault(t *testing.T) {
+	var replicas *int32
+	var budget *policyv1.PodDisruptionBudget
+	for _, obj := range decode(t, helmTemplate(t, "gatehouse")) {
+		switch obj := obj.(type) {
+		case *appsv1.Deployment:
+			replicas = obj.Spec.Replicas
+		case *policyv1.PodDisruptionBudget:
+			budget = obj
+		}
+	}
+	if replicas == nil || *replicas != 2 {
+		t.Errorf("the control plane has %v replicas, want 2", replicas)
+	}
+	if budget == nil || budget.Spec.MaxUnavailable.String() != "1" || budget.Spec.MinAvailable != nil {
+		t.Errorf("the budget is %v, want one with maxUnavailable 1", budget)
 	}
 }
 

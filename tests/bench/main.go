@@ -149,7 +149,7 @@ func (o options) column(ctx context.Context, t *table, column string, n int, mod
 		err = errors.Join(err, os.RemoveAll(dir))
 	}()
 	fmt.Fprintf(os.Stderr, "\n%s %v\n", column, mode)
-	args := []string{dir}
+	args := []string{dir, "--set", "deployment.replicas=1"}
 	if len(mode) > 0 && mode[0] == "-webhook-off" {
 		args = append(args, "--set", "admission.enabled=false")
 	}

@@ -35,7 +35,7 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 
 (cd tests && go test -c -o "$root/bin/conformance.test" ./conformance)
-tests/up.sh "$dir" "${values[@]}"
+tests/up.sh "$dir" --set deployment.replicas=1 "${values[@]}"
 export KUBECONFIG=$dir/kubeconfig
 bin/kubectl apply -f - <<'END' >/dev/null
 apiVersion: gateway.networking.k8s.io/v1

@@ -57,8 +57,10 @@ system:serviceaccount:{{ include "gatehouse.namespace" . }}:gatehouse
     admissionReviewVersions: [v1]
 {{- end }}
 
-{{/* Keeps what the control plane itself writes from being judged. */}}
-{{- define "gatehouse.notOurs" }}
+{{/* Keeps what the control plane itself writes from being judged, and what is being deleted: if nobody could judge, its finalizers would stay. */}}
+{{- define "gatehouse.judged" }}
+      - name: not-being-deleted
+        expression: "!has(object.metadata.deletionTimestamp)"
       - name: not-the-control-plane
         expression: request.userInfo.username != {{ include "gatehouse.user" . | squote }}
 {{- end }}

@@ -1,0 +1,109 @@
+package manifests
+
+import (
+	"fmt"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/infra/kubetest"
+)
+
+var server kubetest.Server
+
+func TestMain(m *testing.M) { kubetest.Run(m, &server, "bin/gateway-api-crds.yaml") }
+
+// TestFinalizersGoWhileNobodyCanJudge: with failurePolicy Fail and no control plane, what is being deleted can lose its finalizers, or
+// namespaces would never end; all else is refused.
+func TestFinalizersGoWhileNobodyCanJudge(t *testing.T) {
+	c := server.Client(t)
+	class := &gwapiv1.GatewayClass{
+		ObjectMeta: metav1.ObjectMeta{GenerateName: "judged-", Finalizers: []string{"example.com/held"}},
+		Spec:       gwapiv1.GatewayClassSpec{ControllerName: "example.com/controller"},
+	}
+	if err := c.Create(t.Context(), class); err != nil {
+		t.Fatal(err)
+	}
+	for _, obj := range decode(t, helmTemplate(t, "gatehouse")) {
+		config, ok := obj.(*admissionv1.ValidatingWebhookConfiguration)
+		if !ok {
+			continue
+		}
+		for i := range config.Webhooks {
+			config.Webhooks[i].FailurePolicy = new(admissionv1.Fail)
+		}
+		if err := c.Create(t.Context(), config); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := c.Delete(t.Context(), config); err != nil && t.Context().Err() == nil {
+				t.Error(err)
+			}
+		})
+	}
+	relabel := func(value string) error {
+		changed := class.DeepCopy()
+		changed.Labels = map[string]string{"changed": value}
+		return c.Patch(t.Context(), changed, client.MergeFrom(class))
+	}
+	var err error
+	for i := range 100 { // The API server hears of its webhooks after a moment.
+		if err = relabel(fmt.Sprint(i)); err != nil {
+			break
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	if err == nil || !strings.Contains(err.Error(), "validate.gatehouse.dev") {
+		t.Fatalf("an object that nobody can judge: %v", err)
+	}
+	if err := c.Delete(t.Context(), class); err != nil {
+		t.Fatal(err)
+	}
+	freed := class.DeepCopy()
+	freed.Finalizers = nil
+	if err := c.Patch(t.Context(), freed, client.MergeFrom(class)); err != nil {
+		t.Errorf("the finalizer of what is being deleted: %v", err)
+	}
+}
+
+// TestNotesSayWhatIsProtected: whoever installs the chart reads how objects are judged, and what happens when nobody can.
+func TestNotesSayWhatIsProtected(t *testing.T) {
+	for values, want := range map[string]string{
+		"":                                   "are refused from\nthen on (admission.failurePolicy=Auto)",
+		"deployment.replicas=1":              "Auto needs two replicas to fail closed, and there is one",
+		"hpa.enabled=true,hpa.minReplicas=1": "Auto needs two replicas to fail closed, and there is one",
+		"admission.failurePolicy=Ignore":     "are stored without being judged (admission.failurePolicy=Ignore)",
+		"admission.failurePolicy=Fail":       "are refused (admission.failurePolicy=Fail).\n",
+		"admission.failurePolicy=Fail,deployment.replicas=1": "With one replica that is so at each of its restarts.",
+		"admission.level=strict":                             "answered at level strict",
+		"admission.level=off":                                "Protection: none at kubectl apply, except",
+		"admission.enabled=false":                            "Protection: none at kubectl apply. Admission is off",
+	} {
+		out, err := exec.Command(helm(t), "install", "gatehouse", "gatehouse", "--dry-run=client", "--set-json=commonLabels={}", "--set="+values).CombinedOutput()
+		if _, notes, _ := strings.Cut(string(out), "\nNOTES:\n"); err != nil || !strings.Contains(notes, want) {
+			t.Errorf("with %q: %v, the notes lack %q:\n%s", values, err, want, notes)
+		}
+	}
+}
+
+// TestImagesOfTheChart: an image may have a tag, a digest or both, and no second one.
+func TestImagesOfTheChart(t *testing.T) {
+	digest := "@sha256:" + strings.Repeat("a", 64)
+	for image, fits := range map[string]bool{
+		"gatehouse": true, "localhost:5000/gatehouse:v1": true, "gatehouse" + digest: true, "example.com/edge/gatehouse:v1" + digest: true,
+		"gatehouse:v1:v2": false, "gatehouse" + digest + digest: false, "example.com/edge:v1/gatehouse": false, "gatehouse@v1": false,
+	} {
+		for _, value := range []string{"gatehouse", "envoyProxy"} {
+			out, err := exec.Command(helm(t), "template", "gatehouse", "gatehouse", "--set=global.images."+value+".image="+image).CombinedOutput()
+			if (err == nil) != fits {
+				t.Errorf("image %s as %s: %v\n%s", image, value, err, out[:min(len(out), 300)])
+			}
+		}
+	}
+}
