@@ -40,11 +40,12 @@ var renderings = map[string][]string{
 		"--set=commonLabels.team=edge,deployment.pod.labels.tier=control,deployment.annotations.note=x,service.annotations.note=x",
 		"--set=deployment.pod.nodeSelector.zone=a,deployment.pod.securityContext.fsGroup=65532,deployment.priorityClassName=high",
 		"--set=deployment.strategy.type=Recreate,service.trafficDistribution=PreferClose,certgen.job.annotations.note=x",
+		"--set=networkPolicy.apiServerCIDRs={192.0.2.1/32},networkPolicy.extraIngress[0].ports[0].port=xds",
 		"--set=admission.excludedNamespaces={infra,ci},deployment.gatehouse.extraArgs={--v=1}",
 	},
 	"gateway-namespace": {"--set=config.envoyGateway.provider.kubernetes.deploy.type=GatewayNamespace"},
 	"namespace":         {"--set=createNamespace=true"},
-	"no-admission":      {"--set=admission.enabled=false,podDisruptionBudget.maxUnavailable=50%"},
+	"no-admission":      {"--set=admission.enabled=false,networkPolicy.enabled=false,podDisruptionBudget.maxUnavailable=50%"},
 }
 
 // TestChart decodes every object of the chart as the API server does, unknown fields refused, and holds them to what
