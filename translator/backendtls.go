@@ -48,14 +48,20 @@ func (t *Tables) backendTLSPolicy(r *flow.Read, _ string, p *gwapiv1.BackendTLSP
 	refs := authorityRefs{
 		Use: "backend", Field: "spec.validation.caCertificateRefs", InvalidKind: string(gwapiv1.BackendTLSPolicyReasonInvalidKind),
 		From: verdict.Ref{Group: gwapiv1.GroupName, Kind: backendtls.Kind, Namespace: p.Namespace, Name: p.Name},
-	}
-	for _, ref := range p.Spec.Validation.CACertificateRefs {
-		refs.Refs = append(refs.Refs, verdict.Ref{Group: string(ref.Group), Kind: string(ref.Kind), Namespace: p.Namespace, Name: string(ref.Name)})
+		Refs: backendAuthorities(p),
 	}
 	trust, problems := t.trust(r, refs)
 	row.Trust, row.Problems = trust, append(row.Problems, problems...)
 	row.Usable = row.Usable && trust != nil
 	return row, true
+}
+
+// backendAuthorities are the CA certificates that the policy refers to.
+func backendAuthorities(p *gwapiv1.BackendTLSPolicy) (refs []verdict.Ref) {
+	for _, ref := range p.Spec.Validation.CACertificateRefs {
+		refs = append(refs, verdict.Ref{Group: string(ref.Group), Kind: string(ref.Kind), Namespace: p.Namespace, Name: string(ref.Name)})
+	}
+	return refs
 }
 
 // secured is a targetRef as a reference. Services only can be targeted, of the policy's own namespace.

@@ -42,6 +42,21 @@ func validationOf(g *gwapiv1.Gateway, port gwapiv1.PortNumber) (*gwapiv1.Fronten
 	return g.Spec.TLS.Frontend.Default.Validation, "spec.tls.frontend.default.validation"
 }
 
+// clientAuthorities are the CA certificates that a setting of the Gateway refers to.
+func clientAuthorities(g *gwapiv1.Gateway, v *gwapiv1.FrontendTLSValidation) (refs []verdict.Ref) {
+	if v == nil {
+		return nil
+	}
+	for _, ref := range v.CACertificateRefs {
+		to := verdict.Ref{Group: string(ref.Group), Kind: string(ref.Kind), Namespace: g.Namespace, Name: string(ref.Name)}
+		if ref.Namespace != nil && *ref.Namespace != "" {
+			to.Namespace = string(*ref.Namespace)
+		}
+		refs = append(refs, to)
+	}
+	return refs
+}
+
 // validateClients resolves how the listener, which terminates TLS, judges its clients.
 func (t *Tables) validateClients(r *flow.Read, l *listenerRow) {
 	g := l.Gateway.Gateway
@@ -51,13 +66,7 @@ func (t *Tables) validateClients(r *flow.Read, l *listenerRow) {
 	}
 	refs := authorityRefs{
 		Use: "frontend", Field: field + ".caCertificateRefs", From: gatewayRef(g), InvalidKind: string(gwapiv1.ListenerReasonInvalidCACertificateKind),
-	}
-	for _, ref := range validation.CACertificateRefs {
-		to := verdict.Ref{Group: string(ref.Group), Kind: string(ref.Kind), Namespace: g.Namespace, Name: string(ref.Name)}
-		if ref.Namespace != nil && *ref.Namespace != "" {
-			to.Namespace = string(*ref.Namespace)
-		}
-		refs.Refs = append(refs.Refs, to)
+		Refs: clientAuthorities(g, validation),
 	}
 	trust, problems := t.trust(r, refs)
 	if trust != nil {

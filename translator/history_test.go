@@ -17,6 +17,7 @@ import (
 	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
 
 	"gatehouse/api/v1alpha1"
+	"gatehouse/policies/certificate"
 	"gatehouse/translator/flow"
 )
 
@@ -242,7 +243,7 @@ func (h *history) secret() Object {
 	s.Generation = 0
 	if h.IntN(3) > 0 {
 		s.Data = maps.Clone(pick(h, pairs...))
-		s.Data[AuthoritiesKey] = s.Data["tls.crt"]
+		s.Data[certificate.AuthoritiesKey] = s.Data["tls.crt"]
 	}
 	return s
 }

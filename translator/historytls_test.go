@@ -3,6 +3,8 @@ package translator
 import (
 	corev1 "k8s.io/api/core/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/policies/certificate"
 )
 
 func (h *history) gatewayTLS() *gwapiv1.GatewayTLSConfig {
@@ -28,7 +30,7 @@ func (h *history) gatewayTLS() *gwapiv1.GatewayTLSConfig {
 }
 
 func (h *history) configMap() Object {
-	c := &corev1.ConfigMap{ObjectMeta: h.meta(h.namespace(), "s"), Data: map[string]string{AuthoritiesKey: pick(h, string(pairs[0]["tls.crt"]), string(pairs[0]["tls.crt"]), string(pairs[1]["tls.crt"]), "no")}}
+	c := &corev1.ConfigMap{ObjectMeta: h.meta(h.namespace(), "s"), Data: map[string]string{certificate.AuthoritiesKey: pick(h, string(pairs[0]["tls.crt"]), string(pairs[0]["tls.crt"]), string(pairs[1]["tls.crt"]), "no")}}
 	c.Generation = 0
 	return c
 }

@@ -87,6 +87,9 @@ func (t *Tables) listenerStatus(r *flow.Read, l *listenerRow, lacking map[Name]s
 	if overlap := t.overlapping(r, l); overlap != nil {
 		s.Conditions = append(s.Conditions, *overlap)
 	}
+	if uncovered := about(l.Problems, conditionHostname, scope); len(uncovered) > 0 {
+		s.Conditions = append(s.Conditions, conditionOf(conditionHostname, "", "", uncovered))
+	}
 	return s
 }
 

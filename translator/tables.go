@@ -46,7 +46,9 @@ type Tables struct {
 	classes           *flow.Table[*classRow]
 	usedClasses       *flow.Table[bool]
 	classUses         *flow.Table[classUse]
+	content           *flow.Table[contentUse]
 	certs             *flow.Table[*certificateRow]
+	authorities       *flow.Table[*authorityRow]
 	gateways          *flow.Table[*gatewayRow]
 	listenerSets      *flow.Table[*listenerSetRow]
 	entries           *flow.Table[*entryRow]
@@ -132,11 +134,23 @@ func (t *Tables) declareRelations() {
 	t.classes = flow.Derive(t.in.classes, "classes", (*classRow).equal, t.class)
 	t.usedClasses = flow.Group(flow.NewIndex(t.in.gateways, "Gateways by class", namedClass), "used classes", flow.Same[bool], anyMember)
 	t.classUses = flow.Derive(t.classes, "uses of classes", flow.Same[classUse], t.classUse)
-	t.certs = flow.Derive(t.in.secrets, "certificates", (*certificateRow).equal, t.certificate)
+	t.declareContent()
 	t.gateways = flow.Derive(t.in.gateways, "gateways", (*gatewayRow).equal, t.gateway)
 	t.listenerSets = flow.Derive(t.in.listenerSets, "listener sets", (*listenerSetRow).equal, t.listenerSet)
 	t.declareListeners()
 	t.declareAttachments()
+}
+
+// declareContent: what is parsed of Secrets and ConfigMaps.
+func (t *Tables) declareContent() {
+	t.content = flow.Concat("used content", flow.Same[contentUse],
+		flow.Expand(t.in.gateways, "content of Gateways", flow.Same[contentUse], t.gatewayContent),
+		flow.Expand(t.in.listenerSets, "content of ListenerSets", flow.Same[contentUse], listenerSetContent),
+		flow.Expand(t.in.backendTLS, "content of backend TLS policies", flow.Same[contentUse], backendTLSContent))
+	certs := flow.Group(flow.NewIndex(t.content, "certificates", usedCertificates), "used certificates", flow.Same[bool], isUsed)
+	t.certs = flow.Derive(certs, "certificates", (*certificateRow).equal, t.certificate)
+	authorities := flow.Group(flow.NewIndex(t.content, "CA certificates", usedAuthorities), "used CA certificates", flow.Same[bool], isUsed)
+	t.authorities = flow.Derive(authorities, "CA certificates", (*authorityRow).equal, t.authority)
 }
 
 // declareListeners: the listeners of all fleets, whoever wrote them.

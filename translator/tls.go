@@ -1,11 +1,6 @@
 package translator
 
 import (
-	"bytes"
-	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
-	"errors"
 	"fmt"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -14,33 +9,19 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"gatehouse/policies/certificate"
 	"gatehouse/policies/verdict"
 	"gatehouse/translator/flow"
 )
 
-// certificateRow is a Secret of type kubernetes.io/tls, parsed once for all listeners that use it.
-type certificateRow struct {
-	// Resource is nil when the Secret is broken.
-	Resource *Resource
-	// Broken says what is wrong with the Secret's content, in words that fit behind "Secret x/y ".
-	Broken string
-}
-
-func (c *certificateRow) equal(o *certificateRow) bool {
-	return c.Broken == o.Broken && equalResources(c.Resource, o.Resource)
-}
-
-func (t *Tables) certificate(_ *flow.Read, key string, s *corev1.Secret) (*certificateRow, bool) {
-	if s.Type != corev1.SecretTypeTLS {
-		return &certificateRow{Broken: fmt.Sprintf("is of type %q; only %q can be served", s.Type, corev1.SecretTypeTLS)}, true
+// servedCertificate is a Secret as Envoy gets it for listeners.
+func servedCertificate(s *corev1.Secret, pair *certificate.Pair) *Resource {
+	served := &tlsv3.TlsCertificate{CertificateChain: inlineBytes(s.Data[certificate.ChainKey]), PrivateKey: inlineBytes(s.Data[certificate.PrivateKey])}
+	if pair.Staple != nil {
+		served.OcspStaple = inlineBytes(s.Data[certificate.StapleKey])
 	}
-	chain, private := s.Data[corev1.TLSCertKey], s.Data[corev1.TLSPrivateKeyKey]
-	if err := checkKeyPair(chain, private); err != nil {
-		return &certificateRow{Broken: err.Error()}, true
-	}
-	certificate := &tlsv3.TlsCertificate{CertificateChain: inlineBytes(chain), PrivateKey: inlineBytes(private)}
-	breakCertificate(s, certificate)
-	return &certificateRow{Resource: certificateResource(key, certificate)}, true
+	breakCertificate(s, served)
+	return certificateResource(keyOf(s), served)
 }
 
 func certificateResource(name string, certificate *tlsv3.TlsCertificate) *Resource {
@@ -49,39 +30,6 @@ func certificateResource(name string, certificate *tlsv3.TlsCertificate) *Resour
 
 func inlineBytes(b []byte) *corev3.DataSource {
 	return &corev3.DataSource{Specifier: &corev3.DataSource_InlineBytes{InlineBytes: b}}
-}
-
-// checkKeyPair says what is wrong with a certificate chain and its key, with the way out.
-func checkKeyPair(chain, private []byte) error {
-	if len(bytes.TrimSpace(chain)) == 0 {
-		return errors.New("has no tls.crt; put the PEM certificate chain there")
-	}
-	if len(bytes.TrimSpace(private)) == 0 {
-		return errors.New("has no tls.key; put the PEM private key there")
-	}
-	for rest := chain; ; {
-		block, next := pem.Decode(rest)
-		if block == nil {
-			if len(bytes.TrimSpace(rest)) > 0 {
-				return errors.New("has a tls.crt that is not PEM throughout; remove what stands outside of the CERTIFICATE blocks")
-			}
-			break
-		}
-		if block.Type != "CERTIFICATE" {
-			return fmt.Errorf("has a PEM block %q in tls.crt; only CERTIFICATE blocks belong there", block.Type)
-		}
-		if _, err := x509.ParseCertificate(block.Bytes); err != nil {
-			return fmt.Errorf("has a certificate in tls.crt that cannot be parsed (%w); issue it anew", err)
-		}
-		rest = next
-	}
-	if block, _ := pem.Decode(private); block == nil {
-		return errors.New("has a tls.key that is not PEM; put a PEM private key there")
-	}
-	if _, err := tls.X509KeyPair(chain, private); err != nil {
-		return fmt.Errorf("has a tls.key that does not belong to the certificate in tls.crt (%w); store the two of one issuance", err)
-	}
-	return nil
 }
 
 // certificates resolves the listener's certificateRefs. A reference without a grant is never served. Of the permitted ones those
@@ -96,14 +44,16 @@ func (t *Tables) certificates(r *flow.Read, l *listenerRow) {
 	var whole, permitted []string
 	for i, ref := range l.Spec.TLS.CertificateRefs {
 		key, p := t.certificateRef(r, user, ref)
+		row, _ := t.certs.Get(r, key)
 		if p == nil {
-			row, _ := t.certs.Get(r, key)
 			p = q.refusedSecret(user.Invalid, "Secret "+key, row.Resource.Version)
 		}
+		field := l.field(fmt.Sprintf("tls.certificateRefs[%d]", i))
 		if p != nil {
-			p.Field = l.field(fmt.Sprintf("tls.certificateRefs[%d]", i))
-			p.Condition = string(gwapiv1.ListenerConditionResolvedRefs)
+			p.Field, p.Condition = field, string(gwapiv1.ListenerConditionResolvedRefs)
 			l.problem(*p)
+		} else {
+			l.judgeUse(field, "Secret "+key, row.Pair)
 		}
 		if key != "" {
 			permitted = append(permitted, key)
@@ -128,10 +78,7 @@ type certificateUser struct {
 // certificateRef answers with the Secret's key, empty if the reference may not be followed, and with what is wrong.
 func (t *Tables) certificateRef(r *flow.Read, user certificateUser, ref gwapiv1.SecretObjectReference) (string, *verdict.Problem) {
 	from := user.From
-	secret := verdict.Ref{Kind: "Secret", Namespace: from.Namespace, Name: string(ref.Name)}
-	if ref.Namespace != nil && *ref.Namespace != "" {
-		secret.Namespace = string(*ref.Namespace)
-	}
+	secret := secretOf(from.Namespace, ref)
 	if (ref.Group != nil && *ref.Group != "") || (ref.Kind != nil && *ref.Kind != "Secret") {
 		return "", &verdict.Problem{
 			Reason: user.Invalid, Weight: verdict.Unresolved,
@@ -160,6 +107,38 @@ func (t *Tables) certificateRef(r *flow.Read, user certificateUser, ref gwapiv1.
 		}
 	}
 	return key, nil
+}
+
+// secretOf is what the reference names, if it names a Secret.
+func secretOf(namespace string, ref gwapiv1.SecretObjectReference) verdict.Ref {
+	secret := verdict.Ref{Kind: "Secret", Namespace: namespace, Name: string(ref.Name)}
+	if ref.Namespace != nil && *ref.Namespace != "" {
+		secret.Namespace = string(*ref.Namespace)
+	}
+	return secret
+}
+
+// conditionHostname turns False on a listener with a certificate that is for other hosts. It is served nevertheless: who its clients are and what
+// they check, nobody can know here.
+const conditionHostname = "HostnameCovered"
+
+// reasonOtherHosts is the reason of that.
+const reasonOtherHosts = "CertificateForOtherHosts"
+
+// judgeUse tells what is wrong with a whole certificate in this listener.
+func (l *listenerRow) judgeUse(field, what string, pair *certificate.Pair) {
+	if pair.WrongStaple != "" {
+		l.problem(verdict.Problem{
+			Field: field, Condition: string(gwapiv1.ListenerConditionResolvedRefs), Reason: string(gwapiv1.ListenerReasonInvalidCertificateRef), Weight: verdict.Invalid,
+			Message: fmt.Sprintf("%s %s; the certificate is served without it", what, pair.WrongStaple),
+		})
+	}
+	if host := l.hostname(); host != anyHost && !pair.For(host) {
+		l.problem(verdict.Problem{
+			Field: field, Condition: conditionHostname, Reason: reasonOtherHosts, Weight: verdict.Unresolved,
+			Message: fmt.Sprintf("%s has a certificate for %s and not for %q, so that clients refuse it there; issue it for that host, or correct the name", what, certificate.Listed(pair.Names), host),
+		})
+	}
 }
 
 // refusedSecret is the problem of one who uses what Envoy refused in that version; nil if it did not.

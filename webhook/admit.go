@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"gatehouse/policies/certificate"
 	"gatehouse/policies/verdict"
 	"gatehouse/translator"
 )
@@ -152,7 +153,7 @@ func concerns(request *admissionv1.AdmissionRequest, object map[string]any) bool
 
 func hasAuthorities(data any) bool {
 	entries, _ := data.(map[string]any)
-	_, ok := entries[translator.AuthoritiesKey]
+	_, ok := entries[certificate.AuthoritiesKey]
 	return ok
 }
 

@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"gatehouse/api/config"
+	"gatehouse/policies/certificate"
 	"gatehouse/policies/envoyproxy"
 	"gatehouse/translator"
 )
@@ -56,14 +57,8 @@ func onlyAuthorities(o any) (any, error) {
 		c.ManagedFields = nil
 		return c, nil
 	}
-	kept := &corev1.ConfigMap{ObjectMeta: identity(c)}
-	if text, ok := c.Data[translator.AuthoritiesKey]; ok {
-		kept.Data = map[string]string{translator.AuthoritiesKey: text}
-	}
-	if data, ok := c.BinaryData[translator.AuthoritiesKey]; ok {
-		kept.BinaryData = map[string][]byte{translator.AuthoritiesKey: data}
-	}
-	return kept, nil
+	data := translator.ConfigMapData(c)
+	return &corev1.ConfigMap{ObjectMeta: identity(c), Data: ofUse(c.Data, data), BinaryData: ofUse(c.BinaryData, data)}, nil
 }
 
 // onlyCertificates leaves of a Secret its type and what may be a certificate, a key or a CA. Those in which Helm keeps its releases have up to 1 MiB.
@@ -72,16 +67,22 @@ func onlyCertificates(o any) (any, error) {
 	if !ok {
 		return o, nil
 	}
-	kept := &corev1.Secret{ObjectMeta: identity(s), Type: s.Type}
-	for _, key := range []string{corev1.TLSCertKey, corev1.TLSPrivateKeyKey, translator.AuthoritiesKey} {
-		if data, ok := s.Data[key]; ok {
-			if kept.Data == nil {
-				kept.Data = map[string][]byte{}
-			}
-			kept.Data[key] = data
+	return &corev1.Secret{ObjectMeta: identity(s), Type: s.Type, Data: ofUse(s.Data, s.Data)}, nil
+}
+
+// ofUse is the part of an object's content that may be of use for TLS.
+func ofUse[V any](part map[string]V, whole map[string][]byte) map[string]V {
+	var kept map[string]V
+	for key, content := range part {
+		if !certificate.Holds(whole, key) {
+			continue
 		}
+		if kept == nil {
+			kept = map[string]V{}
+		}
+		kept[key] = content
 	}
-	return kept, nil
+	return kept
 }
 
 // identity is what is held of an object's metadata if nothing else of it matters.

@@ -23,6 +23,7 @@ import (
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/infra/envoytest"
+	"gatehouse/policies/certificate"
 	"gatehouse/translator"
 )
 
@@ -88,7 +89,7 @@ func keyPair(t *testing.T, meta metav1.ObjectMeta, certificate tls.Certificate) 
 }
 
 func (c *translated) authorities(name, pem string) *corev1.ConfigMap {
-	return &corev1.ConfigMap{ObjectMeta: c.meta(name), Data: map[string]string{translator.AuthoritiesKey: pem}}
+	return &corev1.ConfigMap{ObjectMeta: c.meta(name), Data: map[string]string{certificate.AuthoritiesKey: pem}}
 }
 
 // secureBackend is a Service whose one endpoint speaks TLS, asks for a certificate of the authority and answers with the server name that it was

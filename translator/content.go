@@ -1,0 +1,185 @@
+package translator
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/policies/certificate"
+	"gatehouse/policies/verdict"
+	"gatehouse/translator/flow"
+)
+
+// What Secrets and ConfigMaps hold is parsed once, whoever uses it, and only if somebody does: a cluster has many that are nobody's business here.
+
+// contentUse is one object's reference to a certificate or to CA certificates.
+type contentUse struct {
+	Certificate bool
+	Target      verdict.Ref
+}
+
+// usedContent makes rows of what an object refers to. Whether it may is judged where the reference is followed.
+func usedContent(owner string, uses []contentUse) []flow.Row[contentUse] {
+	rows := make([]flow.Row[contentUse], len(uses))
+	for i, u := range uses {
+		rows[i] = flow.Row[contentUse]{Key: fmt.Sprintf("%s|%d", owner, i), Value: u}
+	}
+	return rows
+}
+
+func (t *Tables) gatewayContent(r *flow.Read, key string, g *gwapiv1.Gateway) []flow.Row[contentUse] {
+	if _, _, ours := t.classOf(r, key, g); !ours {
+		return nil
+	}
+	var uses []contentUse
+	for i := range g.Spec.Listeners {
+		uses = append(uses, certificateUses(g.Namespace, g.Spec.Listeners[i].TLS)...)
+	}
+	if g.Spec.TLS == nil {
+		return usedContent("Gateway/"+key, uses)
+	}
+	if b := g.Spec.TLS.Backend; b != nil && b.ClientCertificateRef != nil {
+		uses = append(uses, contentUse{Certificate: true, Target: secretOf(g.Namespace, *b.ClientCertificateRef)})
+	}
+	if f := g.Spec.TLS.Frontend; f != nil {
+		for _, ref := range clientAuthorities(g, f.Default.Validation) {
+			uses = append(uses, contentUse{Target: ref})
+		}
+		for i := range f.PerPort {
+			for _, ref := range clientAuthorities(g, f.PerPort[i].TLS.Validation) {
+				uses = append(uses, contentUse{Target: ref})
+			}
+		}
+	}
+	return usedContent("Gateway/"+key, uses)
+}
+
+func listenerSetContent(_ *flow.Read, key string, s *gwapiv1.ListenerSet) []flow.Row[contentUse] {
+	var uses []contentUse
+	for i := range s.Spec.Listeners {
+		uses = append(uses, certificateUses(s.Namespace, s.Spec.Listeners[i].TLS)...)
+	}
+	return usedContent("ListenerSet/"+key, uses)
+}
+
+func backendTLSContent(_ *flow.Read, key string, p *gwapiv1.BackendTLSPolicy) []flow.Row[contentUse] {
+	var uses []contentUse
+	for _, ref := range backendAuthorities(p) {
+		uses = append(uses, contentUse{Target: ref})
+	}
+	return usedContent("BackendTLSPolicy/"+key, uses)
+}
+
+func certificateUses(namespace string, tls *gwapiv1.ListenerTLSConfig) (uses []contentUse) {
+	if tls == nil {
+		return nil
+	}
+	for _, ref := range tls.CertificateRefs {
+		uses = append(uses, contentUse{Certificate: true, Target: secretOf(namespace, ref)})
+	}
+	return uses
+}
+
+func usedCertificates(_ string, u contentUse) []string {
+	if !u.Certificate {
+		return nil
+	}
+	return []string{Key(u.Target.Namespace, u.Target.Name)}
+}
+
+func usedAuthorities(_ string, u contentUse) []string {
+	if u.Certificate {
+		return nil
+	}
+	return []string{authorityKey(u.Target)}
+}
+
+// authorityKey finds the CA certificates of a ConfigMap or Secret.
+func authorityKey(ref verdict.Ref) string { return ref.Kind + "/" + Key(ref.Namespace, ref.Name) }
+
+// isUsed is the row of what somebody uses.
+func isUsed(*flow.Read, string, []flow.Row[contentUse]) (bool, bool) { return true, true }
+
+// certificateRow is a Secret with a certificate that somebody uses.
+type certificateRow struct {
+	// Resource is what Envoy gets for a listener, nil when the Secret is broken.
+	Resource *Resource
+	// Broken says what is wrong with the Secret's content, in words that fit behind "Secret x/y ".
+	Broken string
+	// Pair is what is known of the certificate, nil when the Secret is broken.
+	Pair *certificate.Pair
+}
+
+func (c *certificateRow) equal(o *certificateRow) bool {
+	return c.Broken == o.Broken && equalResources(c.Resource, o.Resource) && c.Pair.Equal(o.Pair)
+}
+
+func (t *Tables) certificate(r *flow.Read, key string, _ bool) (*certificateRow, bool) {
+	s, ok := t.in.secrets.Get(r, key)
+	if !ok {
+		return nil, false
+	}
+	if s.Type != corev1.SecretTypeTLS {
+		return &certificateRow{Broken: fmt.Sprintf("is of type %q; only %q can be served", s.Type, corev1.SecretTypeTLS)}, true
+	}
+	pair, err := certificate.Parse(s.Data)
+	if err != nil {
+		return &certificateRow{Broken: err.Error()}, true
+	}
+	return &certificateRow{Resource: servedCertificate(s, pair), Pair: pair}, true
+}
+
+// authorityRow is the CA certificates of a ConfigMap or Secret that somebody uses.
+type authorityRow struct {
+	PEM []byte
+	// Broken says what is wrong with them, in words that fit behind "Secret x/y ".
+	Broken string
+}
+
+func (a *authorityRow) equal(o *authorityRow) bool {
+	return a.Broken == o.Broken && bytes.Equal(a.PEM, o.PEM)
+}
+
+func (t *Tables) authority(r *flow.Read, id string, _ bool) (*authorityRow, bool) {
+	kind, key, _ := strings.Cut(id, "/")
+	data, ok := t.authorityData(r, kind, key)
+	if !ok {
+		return nil, false
+	}
+	bundle := data[certificate.AuthoritiesKey]
+	if err := certificate.CheckAuthorities(certificate.AuthoritiesKey, bundle); err != nil {
+		return &authorityRow{Broken: err.Error()}, true
+	}
+	return &authorityRow{PEM: bytes.TrimSpace(bundle)}, true
+}
+
+// authorityData is all that a ConfigMap or Secret holds; it is false if the object is not there.
+func (t *Tables) authorityData(r *flow.Read, kind, key string) (map[string][]byte, bool) {
+	if kind == "Secret" {
+		s, ok := t.in.secrets.Get(r, key)
+		if !ok {
+			return nil, false
+		}
+		return s.Data, true
+	}
+	c, ok := t.in.configMaps.Get(r, key)
+	if kind != "ConfigMap" || !ok {
+		return nil, false
+	}
+	return ConfigMapData(c), true
+}
+
+// ConfigMapData is all that a ConfigMap holds, whether it is stored as text or as bytes.
+func ConfigMapData(c *corev1.ConfigMap) map[string][]byte {
+	data := make(map[string][]byte, len(c.Data)+len(c.BinaryData))
+	for name, text := range c.Data {
+		data[name] = []byte(text)
+	}
+	for name, content := range c.BinaryData {
+		data[name] = content
+	}
+	return data
+}
