@@ -62,18 +62,18 @@ func (c *Controller) Put(events ...translator.Event) { c.queue.put(events...) }
 // Run translates until the context ends. By the time it is called, the events of all objects that exist have been put: they make
 // one batch, and only then does anything go out, so that a restart changes nothing that proxies have.
 func (c *Controller) Run(ctx context.Context) {
-	c.batch(c.queue.drain())
+	moment := c.batch(c.queue.drain())
 	c.outlets.Synced()
 	c.mu.Lock()
 	c.synced = true
 	c.mu.Unlock()
 	close(c.done)
 	for {
-		events := c.queue.take(ctx)
-		if events == nil {
+		events, ok := c.queue.take(ctx, moment)
+		if !ok {
 			return
 		}
-		c.batch(events)
+		moment = c.batch(events)
 	}
 }
 
@@ -94,7 +94,8 @@ func (c *Controller) WaitSynced(ctx context.Context) bool {
 	}
 }
 
-func (c *Controller) batch(events []translator.Event) {
+// batch translates events, or what the clock alone changes, and returns when the clock does so next.
+func (c *Controller) batch(events []translator.Event) time.Time {
 	start := time.Now()
 	outcome, err := c.world.Apply(events)
 	if err != nil {
@@ -115,4 +116,5 @@ func (c *Controller) batch(events []translator.Event) {
 	}
 	c.batches.Observe(time.Since(start).Seconds())
 	c.log.V(1).Info("translated a batch", "events", len(events), "fleets", len(outcome.Deltas), "statuses", len(outcome.Statuses), "took", time.Since(start))
+	return outcome.Moment
 }

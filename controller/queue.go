@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 	"sync"
+	"time"
 
 	"gatehouse/translator"
 )
@@ -27,18 +28,22 @@ func (q *queue) put(events ...translator.Event) {
 	}
 }
 
-// take waits for events and takes all of them. It returns nothing once the context ends.
-func (q *queue) take(ctx context.Context) []translator.Event {
+// take waits for events and takes all of them, or none once the time is over. It is false if the context ends.
+func (q *queue) take(ctx context.Context, until time.Time) ([]translator.Event, bool) {
+	timer := time.NewTimer(time.Until(until))
+	defer timer.Stop()
 	for ctx.Err() == nil {
 		if events := q.drain(); len(events) > 0 {
-			return events
+			return events, true
 		}
 		select {
 		case <-q.wake:
+		case <-timer.C:
+			return nil, true
 		case <-ctx.Done():
 		}
 	}
-	return nil
+	return nil, false
 }
 
 func (q *queue) drain() []translator.Event {

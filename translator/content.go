@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -130,6 +131,32 @@ func (t *Tables) certificate(r *flow.Read, key string, _ bool) (*certificateRow,
 		return &certificateRow{Broken: err.Error()}, true
 	}
 	return &certificateRow{Resource: servedCertificate(s, pair), Pair: pair}, true
+}
+
+// untimelyCertificate judges a certificate by the clock. There is no row for one that is valid.
+func (t *Tables) untimelyCertificate(r *flow.Read, _ string, row *certificateRow) (*certificate.Untimely, bool) {
+	now, ok := t.in.clock.Get(r, clockKey)
+	if !ok || row.Pair == nil {
+		return nil, false
+	}
+	untimely := row.Pair.At(now)
+	return untimely, untimely != nil
+}
+
+func equalUntimely(a, b *certificate.Untimely) bool { return *a == *b }
+
+// nextMoment is when the clock has to be set again: when the judgement of a certificate in use changes, and at the latest after clockStep.
+func (t *Tables) nextMoment(r *flow.Read, now time.Time) time.Time {
+	next := now.Add(clockStep)
+	for _, row := range t.certs.All(r) {
+		if row.Value.Pair == nil {
+			continue
+		}
+		if m := row.Value.Pair.Next(now); !m.IsZero() && m.Before(next) {
+			next = m
+		}
+	}
+	return next
 }
 
 // authorityRow is the CA certificates of a ConfigMap or Secret that somebody uses.

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
@@ -37,14 +38,16 @@ var update = flag.Bool("update", false, "rewrite the goldens")
 
 const controllerName = "gateway.envoyproxy.io/gatewayclass-controller"
 
-// newWorld returns empty tables with the built-in rules.
+// newWorld returns empty tables with the built-in rules, whose clock stands still.
 func newWorld(tb testing.TB) *World {
 	tb.Helper()
 	engine, err := rules.Builtin()
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return NewWorld(NewTables(Settings{ControllerName: controllerName}, engine))
+	w, now := NewWorld(NewTables(Settings{ControllerName: controllerName}, engine)), time.Now()
+	w.now = func() time.Time { return now }
+	return w
 }
 
 // testScheme knows every kind that the translation reads.

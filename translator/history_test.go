@@ -30,6 +30,8 @@ type history struct {
 	proxies    map[string]Proxy
 	// lost are the classes that Gateways had last, which a fresh start is told.
 	lost []flow.Row[*gwapiv1.GatewayClass]
+	// clock is the time, and certificates expire in it.
+	clock time.Time
 	// parts are hashes of what was sent to Envoys, which may refuse it.
 	parts []string
 	crds  []*crd
@@ -40,7 +42,7 @@ func newHistory(seed uint64) *history {
 	if err != nil {
 		panic(err) // The CRDs are part of the repository and of its modules.
 	}
-	return &history{Rand: rand.New(rand.NewPCG(seed, 1)), objects: map[string]Object{}, fleets: map[string]Fleet{}, proxies: map[string]Proxy{}, crds: kinds}
+	return &history{Rand: rand.New(rand.NewPCG(seed, 1)), objects: map[string]Object{}, fleets: map[string]Fleet{}, proxies: map[string]Proxy{}, clock: time.Now(), crds: kinds}
 }
 
 func pick[T any](h *history, of ...T) T { return of[h.IntN(len(of))] }
@@ -312,6 +314,13 @@ func (h *history) security() Object {
 	return p
 }
 
+// pass lets time pass, so that some of the certificates expire, which hold for an hour.
+func (h *history) pass() {
+	if h.IntN(4) == 0 {
+		h.clock = h.clock.Add(time.Duration(h.IntN(3)) * 20 * time.Minute)
+	}
+}
+
 // event makes the next change and remembers what is there after it.
 func (h *history) event() Event {
 	switch h.IntN(12) {
@@ -369,8 +378,10 @@ func (h *history) sent(o Outcome) {
 }
 
 // fresh computes everything from nothing with the plain loop.
-func (h *history) fresh(t *Tables) *flow.Oracle {
+func (h *history) fresh(w *World) *flow.Oracle {
+	t := w.tables
 	oracle := flow.NewOracle(t.graph)
+	flow.SetOracle(oracle, t.in.clock, clockKey, w.clock)
 	for _, o := range h.objects {
 		in := t.in.byType[reflect.TypeOf(o)]
 		in.put(oracle, in.key(o), o)
@@ -393,12 +404,14 @@ func play(t *testing.T, seed uint64, batches int) {
 	t.Helper()
 	h, w := newHistory(seed), newWorld(t)
 	w.tables.settings.ExternalNames = seed%2 == 0
+	w.now = func() time.Time { return h.clock }
 	events := h.opening()
 	kept := map[string]*Status{} // What a writer of statuses remembers.
 	for range batches {
 		for range 1 + h.IntN(6) {
 			events = append(events, h.event())
 		}
+		h.pass()
 		outcome, err := w.Apply(events)
 		if err != nil {
 			t.Fatal(err)
@@ -412,7 +425,7 @@ func play(t *testing.T, seed uint64, batches int) {
 		}
 	}
 	h.lost = w.tables.in.lostClasses.All(w.engine.Read())
-	if diff := flow.Diff(w.engine, h.fresh(w.tables)); diff != "" {
+	if diff := flow.Diff(w.engine, h.fresh(w)); diff != "" {
 		t.Fatalf("seed %d: the tables differ from a fresh start: %s", seed, diff)
 	}
 	has := map[string]*Status{}

@@ -3,6 +3,7 @@ package translator
 import (
 	"maps"
 	"reflect"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -32,6 +33,9 @@ func Key(namespace, name string) string {
 
 func keyOf(o Object) string { return Key(o.GetNamespace(), o.GetName()) }
 
+// clockKey is the key of the clock's only row.
+const clockKey = "now"
+
 // inputs are the tables that are written from outside.
 type inputs struct {
 	classes      *flow.Table[*gwapiv1.GatewayClass]
@@ -54,6 +58,8 @@ type inputs struct {
 	// fleets is keyed by the Gateway, proxies by the Gateway and the node, see Proxy.key.
 	fleets  *flow.Table[Fleet]
 	proxies *flow.Table[Proxy]
+	// clock has one row, under clockKey: a time that is at most a little behind, and past every moment that decides something.
+	clock *flow.Table[time.Time]
 
 	byType map[reflect.Type]objectInput
 }
@@ -97,6 +103,7 @@ func declareInputs(g *flow.Graph) inputs {
 	in.lostClasses = flow.Input(g, "Lost class", sameObject[*gwapiv1.GatewayClass])
 	in.fleets = flow.Input(g, "Fleet", equalFleets)
 	in.proxies = flow.Input(g, "Proxy", equalProxies)
+	in.clock = flow.Input(g, "Clock", time.Time.Equal)
 	return in
 }
 

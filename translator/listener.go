@@ -22,7 +22,7 @@ type listenerRow struct {
 	Kinds []gwapiv1.RouteGroupKind
 	// Secrets are the keys of the certificates that the listener serves, in the order of certificateRefs.
 	Secrets []string
-	// Certified tells that one of the certificates is whole.
+	// Certified tells that one of the certificates is whole and valid now.
 	Certified bool
 	// Clients is how certificates of clients are judged, nil if none are asked for.
 	Clients *clientValidation

@@ -10,6 +10,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"gatehouse/policies/certificate"
 	"gatehouse/policies/rules"
 	"gatehouse/translator/flow"
 )
@@ -48,6 +49,7 @@ type Tables struct {
 	classUses         *flow.Table[classUse]
 	content           *flow.Table[contentUse]
 	certs             *flow.Table[*certificateRow]
+	untimely          *flow.Table[*certificate.Untimely]
 	authorities       *flow.Table[*authorityRow]
 	gateways          *flow.Table[*gatewayRow]
 	listenerSets      *flow.Table[*listenerSetRow]
@@ -149,6 +151,7 @@ func (t *Tables) declareContent() {
 		flow.Expand(t.in.backendTLS, "content of backend TLS policies", flow.Same[contentUse], backendTLSContent))
 	certs := flow.Group(flow.NewIndex(t.content, "certificates", usedCertificates), "used certificates", flow.Same[bool], isUsed)
 	t.certs = flow.Derive(certs, "certificates", (*certificateRow).equal, t.certificate)
+	t.untimely = flow.Derive(t.certs, "untimely certificates", equalUntimely, t.untimelyCertificate)
 	authorities := flow.Group(flow.NewIndex(t.content, "CA certificates", usedAuthorities), "used CA certificates", flow.Same[bool], isUsed)
 	t.authorities = flow.Derive(authorities, "CA certificates", (*authorityRow).equal, t.authority)
 }

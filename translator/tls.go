@@ -33,8 +33,8 @@ func inlineBytes(b []byte) *corev3.DataSource {
 }
 
 // certificates resolves the listener's certificateRefs. A reference without a grant is never served. Of the permitted ones those
-// that are there and whole are; if none is, all stay named, so that a running proxy keeps the last certificate it got while a
-// fresh one opens the port without being able to complete a handshake for this listener.
+// that are there, whole and valid now are; if none is, all stay named, so that a running proxy keeps the last certificate it got while
+// a fresh one opens the port without being able to complete a handshake for this listener, or with a certificate that has expired.
 func (t *Tables) certificates(r *flow.Read, l *listenerRow) {
 	if l.Spec.TLS == nil {
 		return // A rule tells of it.
@@ -105,6 +105,13 @@ func (t *Tables) certificateRef(r *flow.Read, user certificateUser, ref gwapiv1.
 			Reason: user.Invalid, Weight: verdict.Invalid,
 			Message: fmt.Sprintf("Secret %s/%s %s", secret.Namespace, secret.Name, row.Broken),
 		}
+	}
+	if untimely, ok := t.untimely.Get(r, key); ok {
+		p := &verdict.Problem{Reason: user.Invalid, Weight: verdict.Invalid, Message: fmt.Sprintf("Secret %s/%s %s", secret.Namespace, secret.Name, untimely.Words)}
+		if untimely.Early {
+			p.Weight = verdict.Unresolved
+		}
+		return key, p
 	}
 	return key, nil
 }

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -160,8 +161,10 @@ func TestHistoriesReachEveryTable(t *testing.T) {
 	}
 	for seed := uint64(0); seed < 400 && !reached(); seed++ {
 		h, w := newHistory(seed), newWorld(t)
+		w.now = func() time.Time { return h.clock }
 		events := h.opening()
 		for range 40 {
+			h.pass()
 			outcome, err := w.Apply(append(events, h.event()))
 			if err != nil {
 				t.Fatal(err)

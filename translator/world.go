@@ -18,11 +18,15 @@ type World struct {
 	tables  *Tables
 	engine  *flow.Engine
 	batches []Batch // The last ones, the oldest first.
+
+	// now tells the time. The tables' clock stands at clock, and at moment it has to be set again.
+	now           func() time.Time
+	clock, moment time.Time
 }
 
 // NewWorld returns empty tables.
 func NewWorld(t *Tables) *World {
-	return &World{turn: make(turn, 1), tables: t, engine: flow.NewEngine(t.graph)}
+	return &World{turn: make(turn, 1), tables: t, engine: flow.NewEngine(t.graph), now: time.Now}
 }
 
 // turn is a lock for which one can stop waiting.
@@ -72,6 +76,8 @@ type Outcome struct {
 	Requirements map[string]*Requirement
 	// Classes tells of the GatewayClasses of ours whether Gateways use them, if that changed or the class was made anew.
 	Classes map[string]bool
+	// Moment is when the clock alone changes something next, so that Apply is to be called then, with or without events.
+	Moment time.Time
 }
 
 // Apply takes a batch of events and answers with what changed. It returns an error that names the objects of types that the
@@ -80,6 +86,7 @@ func (w *World) Apply(events []Event) (Outcome, error) {
 	w.turn.lock()
 	defer w.turn.unlock()
 	start := time.Now()
+	ticked := w.setClock()
 	var unknown []string
 	w.keepLost(events)
 	for _, e := range events {
@@ -87,12 +94,32 @@ func (w *World) Apply(events []Event) (Outcome, error) {
 			unknown = append(unknown, err.Error())
 		}
 	}
-	outcome := w.tables.outcome(w.engine, w.engine.Commit())
+	changes := w.engine.Commit()
+	outcome := w.tables.outcome(w.engine, changes)
+	if ticked || len(flow.Changed(changes, w.tables.certs)) > 0 {
+		w.moment = w.tables.nextMoment(w.engine.Read(), w.clock)
+	}
+	outcome.Moment = w.moment
 	w.batch(start, len(events))
 	if len(unknown) > 0 {
 		return outcome, fmt.Errorf("apply events: %s", strings.Join(unknown, "; "))
 	}
 	return outcome, nil
+}
+
+// clockStep is how far the tables' clock is behind at most. A certificate that comes into use is judged by it; one that is in use is judged at the
+// very moment that decides.
+const clockStep = time.Minute
+
+// setClock sets the tables' clock if it has to be, so that most batches find it as it was and judge no certificate again. It reports whether it did.
+func (w *World) setClock() bool {
+	now := w.now()
+	if now.Before(w.moment) && !now.Before(w.clock) {
+		return false
+	}
+	w.clock = now
+	flow.Set(w.engine, w.tables.in.clock, clockKey, now)
+	return true
 }
 
 func (w *World) set(e Event) error {

@@ -1,0 +1,61 @@
+package translator
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"gatehouse/policies/certificate"
+	"gatehouse/policies/verdict"
+)
+
+// TestTheClockExpiresCertificates: the status changes in the very moment in which a certificate is over, by nothing but the clock, and what
+// proxies have stays as it is. A certificate that was already over when it came into use is told of at once.
+func TestTheClockExpiresCertificates(t *testing.T) {
+	w := newWorld(t)
+	now := time.Now()
+	w.now = func() time.Time { return now }
+	pair, err := certificate.Parse(pairs[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	apply := func(events ...Event) Outcome {
+		t.Helper()
+		outcome, err := w.Apply(events)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return outcome
+	}
+	outcome := apply(benchEvents(0)...)
+	if p := problemsOf(outcome); len(p) > 0 {
+		t.Fatalf("a valid certificate is refused: %v", p)
+	}
+	end := pair.NotAfter.Add(time.Second)
+	for at := outcome.Moment; at.Before(end); at = outcome.Moment {
+		if now = at; !at.After(w.clock) {
+			t.Fatalf("the clock is to be set at %v, where it stands", at)
+		}
+		if outcome = apply(); len(outcome.Statuses)+len(outcome.Deltas) > 0 {
+			t.Fatalf("%v before its end the certificate is told of: %v", end.Sub(now), problemsOf(outcome))
+		}
+	}
+	if !outcome.Moment.Equal(end) {
+		t.Fatalf("the clock is to be set at %v, want the end of the certificate, %v", outcome.Moment, end)
+	}
+	now = outcome.Moment
+	outcome = apply()
+	if p := problemsOf(outcome); len(p) != 1 || !strings.Contains(p[0].Message, "Secret n/tls has a certificate that expired at") || p[0].Weight != verdict.Invalid {
+		t.Errorf("an expired certificate: %v", p)
+	}
+	if len(outcome.Deltas) > 0 {
+		t.Errorf("what proxies have depends on the clock: %v", outcome.Deltas)
+	}
+	findings, err := w.Try(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "tls", UID: "tls"}, Type: corev1.SecretTypeTLS, Data: pairs[1]})
+	if err != nil || len(findings) != 0 {
+		t.Errorf("a change that makes nothing worse is refused: %v, %v", findings, err)
+	}
+}
