@@ -54,7 +54,7 @@ func TestTheClockExpiresCertificates(t *testing.T) {
 	if len(outcome.Deltas) > 0 {
 		t.Errorf("what proxies have depends on the clock: %v", outcome.Deltas)
 	}
-	findings, err := w.Try(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "tls", UID: "tls"}, Type: corev1.SecretTypeTLS, Data: pairs[1]})
+	findings, err := w.Try(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "tls", UID: "tls"}, Type: corev1.SecretTypeTLS, Data: pairs[1]})
 	if err != nil || len(findings) != 0 {
 		t.Errorf("a change that makes nothing worse is refused: %v, %v", findings, err)
 	}

@@ -176,11 +176,11 @@ func (t *Tables) authority(r *flow.Read, id string, _ bool) (*authorityRow, bool
 	if !ok {
 		return nil, false
 	}
-	bundle := data[certificate.AuthoritiesKey]
-	if err := certificate.CheckAuthorities(certificate.AuthoritiesKey, bundle); err != nil {
+	name := certificate.AuthoritiesIn(data)
+	if err := certificate.CheckAuthorities(name, data[name]); err != nil {
 		return &authorityRow{Broken: err.Error()}, true
 	}
-	return &authorityRow{PEM: bytes.TrimSpace(bundle)}, true
+	return &authorityRow{PEM: bytes.TrimSpace(data[name])}, true
 }
 
 // authorityData is all that a ConfigMap or Secret holds; it is false if the object is not there.

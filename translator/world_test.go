@@ -46,7 +46,7 @@ func TestGivenUpTrialsLeaveNoTrace(t *testing.T) {
 		if _, err := w.Apply(events); err != nil {
 			t.Fatal(err)
 		}
-		before, fresh := held(w), h.fresh(w.tables)
+		before, fresh := held(w), h.fresh(w)
 		for range 4 {
 			object := h.object()
 			for patience := 1; ; patience++ { // The first question is before the lock.

@@ -148,13 +148,19 @@ func concerns(request *admissionv1.AdmissionRequest, object map[string]any) bool
 	if request.Kind.Group != "" || request.Kind.Kind != "Secret" && request.Kind.Kind != "ConfigMap" {
 		return true
 	}
-	return object["type"] == string(corev1.SecretTypeTLS) || hasAuthorities(object["data"]) || hasAuthorities(object["binaryData"])
+	return object["type"] == string(corev1.SecretTypeTLS) || hasAuthorities(object)
 }
 
-func hasAuthorities(data any) bool {
-	entries, _ := data.(map[string]any)
-	_, ok := entries[certificate.AuthoritiesKey]
-	return ok
+// hasAuthorities reports whether an object has a key under which CA certificates are looked for (certificate.AuthoritiesIn).
+func hasAuthorities(object map[string]any) bool {
+	text, _ := object["data"].(map[string]any)
+	binary, _ := object["binaryData"].(map[string]any)
+	for _, key := range []string{certificate.AuthoritiesKey, certificate.ChainKey} {
+		if text[key] != nil || binary[key] != nil {
+			return true
+		}
+	}
+	return len(text)+len(binary) == 1
 }
 
 // confirmed drops findings about missing objects that a live read finds: caches lag behind, and whoever applies a folder of objects

@@ -22,6 +22,16 @@ func TestOnlyAuthoritiesAreHeld(t *testing.T) {
 	if diff := cmp.Diff(&corev1.ConfigMap{ObjectMeta: meta, Data: map[string]string{"ca.crt": "x"}}, kept); diff != "" {
 		t.Errorf("what is held of a ConfigMap (-want +got):\n%s", diff)
 	}
+	for content, held := range map[string]bool{"-----BEGIN CERTIFICATE-----\n": true, "large": false} {
+		alone := &corev1.ConfigMap{ObjectMeta: meta, Data: map[string]string{"root-cert.pem": content}}
+		want := &corev1.ConfigMap{ObjectMeta: meta}
+		if held {
+			want.Data = alone.Data
+		}
+		if kept, err := onlyAuthorities(alone.DeepCopy()); err != nil || !cmp.Equal(want, kept) {
+			t.Errorf("what is held of a ConfigMap's only key, %v (-want +got):\n%s", err, cmp.Diff(want, kept))
+		}
+	}
 	own := &corev1.ConfigMap{ObjectMeta: meta, Data: map[string]string{"xds.yaml": "x"}}
 	own.Labels = envoyproxy.OwnerLabels("n", "g")
 	if kept, err := onlyAuthorities(own.DeepCopy()); err != nil || !cmp.Equal(own, kept) {
@@ -31,7 +41,7 @@ func TestOnlyAuthoritiesAreHeld(t *testing.T) {
 
 func TestOnlyCertificatesAreHeld(t *testing.T) {
 	meta := metav1.ObjectMeta{Namespace: "n", Name: "s", UID: "u", ResourceVersion: "7"}
-	certificate := &corev1.Secret{ObjectMeta: meta, Type: corev1.SecretTypeTLS, Data: map[string][]byte{"tls.crt": []byte("c"), "tls.key": []byte("k"), "ca.crt": []byte("a")}}
+	certificate := &corev1.Secret{ObjectMeta: meta, Type: corev1.SecretTypeTLS, Data: map[string][]byte{"tls.crt": []byte("c"), "tls.key": []byte("k"), "ca.crt": []byte("a"), "tls.ocsp-staple": []byte("o")}}
 	whole := certificate.DeepCopy()
 	whole.Data["keystore.jks"] = []byte("large")
 	whole.Annotations = map[string]string{"kubectl.kubernetes.io/last-applied-configuration": "the key once more"}
