@@ -31,6 +31,9 @@ type Retry struct {
 	PerRetry *PerRetryPolicy `json:"perRetry,omitempty"`
 }
 
+// Off reports whether the spec says that nothing is tried again. Saying nothing is not that.
+func (r *Retry) Off() bool { return r != nil && r.NumRetries != nil && *r.NumRetries <= 0 }
+
 // RetryOn lists what counts as a failure that is worth a retry.
 type RetryOn struct {
 	// Triggers are failures by Envoy's names, those of its headers x-envoy-retry-on and x-envoy-retry-grpc-on.

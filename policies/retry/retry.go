@@ -142,11 +142,6 @@ func Unreached() *routev3.RetryPolicy {
 	return policy
 }
 
-// Never reports whether the spec says that nothing is tried again.
-func Never(spec *v1alpha1.BackendTrafficPolicySpec) bool {
-	return spec.Retry != nil && spec.Retry.NumRetries != nil && *spec.Retry.NumRetries <= 0
-}
-
 // retryOn is what counts as a failure, in Envoy's terms. The codes of a spec replace the default code even if there are none.
 func retryOn(on *v1alpha1.RetryOn) (string, []uint32) {
 	if on == nil {

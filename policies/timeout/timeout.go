@@ -13,7 +13,6 @@ import (
 
 	"gatehouse/api/v1alpha1"
 	"gatehouse/policies/feature"
-	"gatehouse/policies/retry"
 	"gatehouse/policies/verdict"
 )
 
@@ -68,7 +67,7 @@ func cluster(spec *v1alpha1.BackendTrafficPolicySpec, upstream *feature.Upstream
 }
 
 func defaultConnect(spec *v1alpha1.BackendTrafficPolicySpec, upstream *feature.Upstream) time.Duration {
-	if upstream.Once && spec.Retry == nil || retry.Never(spec) {
+	if upstream.Once && spec.Retry == nil || spec.Retry.Off() {
 		return onlyConnect
 	}
 	return shortConnect
