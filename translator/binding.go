@@ -83,20 +83,24 @@ func (t *Tables) bind(r *flow.Read, b *bindingRow, rules *rulesRow, a attachedLi
 	for _, host := range a.Hosts {
 		b.Hosts = append(b.Hosts, hostRoutes{Host: host, Hostname: matchingHostname(host, rules.Route.Hostnames)})
 	}
-	t.bindRules(r, b, rules, a.Listener, q, "")
+	plain := boundRule{rules: rules, listener: a.Listener}
+	t.bindRules(r, b, plain, q)
 	if refused := b.refusedRules(); refused >= rulesRefused && refused < len(rules.Rules) {
 		for h := range b.Hosts {
 			b.Hosts[h].Routes = nil
 		}
 		b.Clusters, b.Refused = nil, nil
-		t.bindRules(r, b, rules, a.Listener, q, fmt.Sprintf("Envoy refused %d rules of the route, so it %s as a whole; change them", refused, rules.Route.Kind.fails()))
+		plain.withdrawn = fmt.Sprintf("Envoy refused %d rules of the route, so it %s as a whole; change them", refused, rules.Route.Kind.fails())
+		t.bindRules(r, b, plain, q)
 	}
 }
 
-// bindRules adds the rules; withdrawn says why none of them forwards, if so.
-func (t *Tables) bindRules(r *flow.Read, b *bindingRow, rules *rulesRow, l *listenerRow, q quarantineRow, withdrawn string) {
-	for i := range rules.Rules {
-		t.bindRule(r, b, &boundRule{rules: rules, rule: i, listener: l, withdrawn: withdrawn}, q)
+// bindRules adds all rules, each as what is given.
+func (t *Tables) bindRules(r *flow.Read, b *bindingRow, plain boundRule, q quarantineRow) {
+	for i := range plain.rules.Rules {
+		bound := plain
+		bound.rule = i
+		t.bindRule(r, b, &bound, q)
 	}
 }
 

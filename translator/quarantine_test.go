@@ -108,7 +108,7 @@ func TestRefusedRouteAnswers500(t *testing.T) {
 // TestRouteOfManyRefusedRulesFailsAsAWhole: once Envoy has refused some rules of a route, the others are not tried.
 func TestRouteOfManyRefusedRulesFailsAsAWhole(t *testing.T) {
 	q := newQuarantined(t, 2)
-	many := benchRoute(1, 1)
+	many := benchRoute(1, 2)
 	for i := range 5 {
 		rule := *many.Spec.Rules[0].DeepCopy()
 		rule.Matches = []gwapiv1.HTTPRouteMatch{{Path: &gwapiv1.HTTPPathMatch{Type: ptr(gwapiv1.PathMatchPathPrefix), Value: ptr(fmt.Sprint("/", i))}}}
@@ -139,7 +139,7 @@ func TestRouteOfManyRefusedRulesFailsAsAWhole(t *testing.T) {
 	if route, _ := q.route("r0/"); route.GetRoute() == nil {
 		t.Errorf("a neighbour does %v", route.GetAction())
 	}
-	q.take(Event{Object: benchRoute(1, 2)})
+	q.take(Event{Object: benchRoute(1, 3)})
 	if got := forwards(); !slices.Equal(got, []int{0}) {
 		t.Errorf("of the changed route rules %v forward", got)
 	}

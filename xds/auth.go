@@ -17,6 +17,8 @@ import (
 type Identity struct {
 	// Subject names the holder, such as system:serviceaccount:ns:name.
 	Subject string
+	// Pod is the pod that the proof is bound to, with its namespace and UID; empty if it is bound to none.
+	Pod string
 	// Fleets are the Gateways (namespace/name) of which the holder may have the resources.
 	Fleets []string
 	// Expires is when the proof ends; zero means that it does not.
@@ -28,9 +30,20 @@ func (i Identity) Mine(fleet string) bool {
 	return slices.Contains(i.Fleets, fleet)
 }
 
-type identityKey struct{}
+// holder is who may have a few streams: a pod, or the subject if its proof is bound to no pod.
+func (i Identity) holder() string {
+	return i.Subject + " " + i.Pod
+}
 
-// identify checks the bearer token of a call. It returns a context that carries the identity, or a gRPC status: Unauthenticated
+// proof is what a stream's context carries: the token, and the identity that it proved.
+type proof struct {
+	token string
+	Identity
+}
+
+type proofKey struct{}
+
+// identify checks the bearer token of a call. It returns a context that carries the proof, or a gRPC status: Unauthenticated
 // if there is no valid token, Unavailable if it could not be checked.
 func (s *Server) identify(ctx context.Context) (context.Context, error) {
 	md, _ := metadata.FromIncomingContext(ctx)
@@ -58,7 +71,7 @@ func (s *Server) identify(ctx context.Context) (context.Context, error) {
 		s.log.Info("refused a proxy's token", "error", err.Error())
 		return nil, status.Error(codes.Unauthenticated, "the token was not accepted; send a valid token of the proxy's service account")
 	}
-	return context.WithValue(ctx, identityKey{}, id), nil
+	return context.WithValue(ctx, proofKey{}, proof{token, id}), nil
 }
 
 // unary authenticates calls that are not streams.

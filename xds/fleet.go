@@ -22,7 +22,9 @@ type fleet struct {
 	// known tells that the translation has published this fleet and has not said since that it is gone.
 	known     bool
 	resources map[string]map[string]*translator.Resource
-	streams   map[*stream]struct{}
+	// size is about how many bytes the names of the resources take on a stream.
+	size    int
+	streams map[*stream]struct{}
 	// guilty are the parts of resources that proxies of the fleet have refused, by hash, with Envoy's words.
 	guilty map[string]string
 	// convicted counts all that have ever been among the guilty.
@@ -49,12 +51,16 @@ func (f *fleet) publish(d translator.Delta, now time.Time) {
 	if d.Gone {
 		f.known = false
 		clear(f.resources)
+		f.size = 0
 		return
 	}
 	appeared := !f.known
 	f.known = true
 	b := &batch{names: make([]translator.Name, 0, len(d.Changed)+len(d.Removed)), at: now}
 	for _, n := range d.Removed {
+		if old := f.get(n); old != nil {
+			f.size -= sizeOf(n.Name, old.Version)
+		}
 		delete(f.resources[n.Type], n.Name)
 		b.names = append(b.names, n)
 	}
@@ -64,6 +70,10 @@ func (f *fleet) publish(d translator.Delta, now time.Time) {
 			byName = map[string]*translator.Resource{}
 			f.resources[r.Type] = byName
 		}
+		if old := byName[r.Name]; old != nil {
+			f.size -= sizeOf(r.Name, old.Version)
+		}
+		f.size += sizeOf(r.Name, r.Version)
 		byName[r.Name] = r
 		b.names = append(b.names, translator.Name{Type: r.Type, Name: r.Name})
 	}

@@ -186,7 +186,7 @@ func (m *model) apply(r *translator.Resource) {
 	}
 	was := m.has[r.Type][r.Name]
 	m.has[r.Type][r.Name] = r
-	if k, _ := traitOf(r.Type); k.brings {
+	if k, _, _ := traitOf(r.Type); k.brings {
 		if was != nil && was.Version == r.Version {
 			return
 		}

@@ -67,10 +67,7 @@ func (m *metrics) answer(r *response, refused bool, now time.Time) {
 	}
 }
 
-// label is the last part of the type's name. Types that proxies may ask for but nobody publishes share one.
+// label is the last part of the type's name.
 func (k *kind) label() string {
-	if k.rank == len(traits) {
-		return "other"
-	}
 	return k.url[strings.LastIndexByte(k.url, '.')+1:]
 }

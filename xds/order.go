@@ -54,11 +54,11 @@ var traits = []trait{
 	{url: resource.VirtualHostType, gated: true, afterListeners: true},
 }
 
-// traitOf returns the trait of a type and its place in the order; an unknown type comes last and has no special treatment.
-func traitOf(url string) (trait, int) {
+// traitOf returns the trait of a type and its place in the order. It is false for a type that no fleet has resources of.
+func traitOf(url string) (t trait, rank int, known bool) {
 	i := slices.IndexFunc(traits, func(t trait) bool { return t.url == url })
 	if i < 0 {
-		return trait{url: url}, len(traits)
+		return trait{}, 0, false
 	}
-	return traits[i], i
+	return traits[i], i, true
 }

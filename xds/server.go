@@ -2,6 +2,7 @@ package xds
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -50,16 +51,25 @@ type Server struct {
 	mu        sync.Mutex
 	fleets    map[string]*fleet
 	reporters map[proxyKey]*reporter
+	// holders have the streams of each holder of a proof, oldest first.
+	holders map[string][]*stream
 }
 
 type proxyKey struct{ fleet, node string }
+
+const (
+	// nodeLimit is the longest node.id, in bytes; a pod's name has 253 at most.
+	nodeLimit = 512
+	// streamsLimit is how many streams a holder of a proof may have. An Envoy has one, and a few more until dead ones are found. The latest go on.
+	streamsLimit = 4
+)
 
 // New returns a server that knows no fleet yet.
 func New(c Config) *Server {
 	s := &Server{
 		config: c, log: c.Log, metrics: newMetrics(c.Metrics),
 		limits: limits{grace: c.Grace, warm: c.WarmLimit},
-		fleets: map[string]*fleet{}, reporters: map[proxyKey]*reporter{},
+		fleets: map[string]*fleet{}, reporters: map[proxyKey]*reporter{}, holders: map[string][]*stream{},
 	}
 	if s.limits.grace == 0 {
 		s.limits.grace = 5 * time.Second
@@ -110,7 +120,7 @@ func (s *Server) StreamAggregatedResources(stream discovery.AggregatedDiscoveryS
 
 // DeltaAggregatedResources serves one proxy until it leaves, its token expires or the server is closed.
 func (s *Server) DeltaAggregatedResources(stream discovery.AggregatedDiscoveryService_DeltaAggregatedResourcesServer) error {
-	id, ok := stream.Context().Value(identityKey{}).(Identity)
+	id, ok := stream.Context().Value(proofKey{}).(proof)
 	if !ok {
 		return status.Error(codes.Unauthenticated, "the call was not authenticated")
 	}
@@ -121,6 +131,9 @@ func (s *Server) DeltaAggregatedResources(stream discovery.AggregatedDiscoverySe
 	node := first.GetNode()
 	if node.GetId() == "" {
 		return status.Error(codes.InvalidArgument, "the first request has no node.id; set it to the name of the pod")
+	}
+	if len(node.GetId()) > nodeLimit {
+		return status.Errorf(codes.InvalidArgument, "the node.id has %d characters; set it to the name of the pod", len(node.GetId()))
 	}
 	if !id.Mine(node.GetCluster()) {
 		s.metrics.denied.Inc()
@@ -177,6 +190,12 @@ func (s *Server) enter(st *stream, key string) {
 		s.reporters[proxy] = st.reporter
 	}
 	st.reporter.join(st)
+	holder := st.identity.holder()
+	s.holders[holder] = append(s.holders[holder], st)
+	if streams := s.holders[holder]; len(streams) > streamsLimit {
+		streams[0].end(status.Errorf(codes.ResourceExhausted, "the pod has opened %d streams; the oldest one ends", len(streams)))
+		s.holders[holder] = slices.Clone(streams[1:])
+	}
 	s.metrics.streams.Inc()
 }
 
@@ -187,6 +206,13 @@ func (s *Server) leave(st *stream) {
 	delete(f.streams, st)
 	f.mu.Unlock()
 	s.drop(f.key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	holder := st.identity.holder()
+	s.holders[holder] = slices.DeleteFunc(s.holders[holder], func(other *stream) bool { return other == st })
+	if len(s.holders[holder]) == 0 {
+		delete(s.holders, holder)
+	}
 }
 
 // dropReporter forgets the reporter of a proxy that has left, once its leaving is reported.

@@ -316,12 +316,90 @@ func TestGreedyProxyIsTurnedAway(t *testing.T) {
 	s := serveInMemory(t, Config{})
 	s.Synced()
 	e := s.connect("token-gw", "ns/gw", "pod")
-	for i := range typesLimit + 1 {
-		if err := e.Send(&discovery.DeltaDiscoveryRequest{Node: e.node, TypeUrl: fmt.Sprintf("made.up/Type%d", i)}); err != nil {
+	for i := range 100 {
+		req := &discovery.DeltaDiscoveryRequest{Node: e.node, TypeUrl: short["EDS"]}
+		for j := range 10_000 {
+			req.ResourceNamesSubscribe = append(req.ResourceNamesSubscribe, fmt.Sprint(i, "/", j))
+		}
+		if err := e.Send(req); err != nil {
 			break
 		}
 	}
 	e.wantEnd(codes.ResourceExhausted)
+}
+
+// Types that no fleet has resources of are passed over: nothing is held of them, and the proxy gets the others.
+func TestMadeUpTypesAreNotHeld(t *testing.T) {
+	s := serveInMemory(t, Config{})
+	s.Publish(delta("ns/gw", "CDS a@1"))
+	s.Synced()
+	e := s.connect("token-gw", "ns/gw", "pod")
+	for i := range 100 {
+		e.request(&discovery.DeltaDiscoveryRequest{TypeUrl: fmt.Sprintf("made.up/Type%d", i), ResourceNamesSubscribe: []string{"x"}})
+	}
+	e.ask("CDS")
+	e.want("CDS a@1")
+	if types := s.Debug()[0].Proxies[0].Types; len(types) != 1 {
+		t.Errorf("types are held: %+v", types)
+	}
+}
+
+func TestNodeIDIsBounded(t *testing.T) {
+	s := serveInMemory(t, Config{})
+	e := s.connect("token-gw", "ns/gw", strings.Repeat("x", nodeLimit+1))
+	e.ask("CDS")
+	e.wantEnd(codes.InvalidArgument)
+}
+
+// A pod that opens stream after stream loses its oldest ones, and nobody else's.
+func TestStreamsOfAPodAreBounded(t *testing.T) {
+	s := serveInMemory(t, Config{Authenticate: func(_ context.Context, token string) (Identity, error) {
+		return Identity{Subject: "sa:gw", Pod: token, Fleets: []string{"ns/gw"}}, nil
+	}})
+	s.Publish(delta("ns/gw", "CDS a@1"))
+	s.Synced()
+	other := s.connect("other", "ns/gw", "other")
+	other.ask("CDS")
+	other.want("CDS a@1")
+	var streams []*envoy
+	for i := range streamsLimit + 3 {
+		e := s.connect("greedy", "ns/gw", fmt.Sprint("made-up-", i))
+		e.ask("CDS")
+		e.want("CDS a@1")
+		streams = append(streams, e)
+	}
+	for _, e := range streams[:3] {
+		e.wantEnd(codes.ResourceExhausted)
+	}
+	s.Publish(delta("ns/gw", "CDS a@2"))
+	for _, e := range append(streams[3:], other) {
+		e.want("CDS a@2")
+	}
+}
+
+// A connection may have a few calls open, before it has proved anything.
+func TestCallsOfAConnectionAreBounded(t *testing.T) {
+	s := serveInMemory(t, Config{Authenticate: func(ctx context.Context, _ string) (Identity, error) {
+		<-ctx.Done()
+		return Identity{}, ctx.Err()
+	}})
+	client := discovery.NewAggregatedDiscoveryServiceClient(s.dial("made up"))
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	for i := range callsPerConnection {
+		if _, err := client.DeltaAggregatedResources(ctx); err != nil {
+			t.Fatalf("call %d: %v", i, err)
+		}
+	}
+	for range 100 { // Until the server has told its limit, calls are not held back.
+		short, done := context.WithTimeout(ctx, 100*time.Millisecond)
+		_, err := client.DeltaAggregatedResources(short)
+		done()
+		if status.Code(err) == codes.DeadlineExceeded {
+			return
+		}
+	}
+	t.Error("calls are not bounded")
 }
 
 func TestDeadProxyDelaysNobody(t *testing.T) {

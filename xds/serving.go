@@ -13,6 +13,18 @@ import (
 // requestLimit is the largest request that is accepted, in bytes: a proxy that reconnects names all that it has.
 const requestLimit = 64 << 20
 
+// What is held of a peer before it has said who it is.
+const (
+	// callsPerConnection is how many calls a connection may have open. An Envoy has one.
+	callsPerConnection = 16
+	// headersLimit is the size of a call's headers in bytes; a token has one or two thousand.
+	headersLimit = 32 << 10
+	// handshakeLimit is how long a connection may take until it is secured.
+	handshakeLimit = 10 * time.Second
+	// idleLimit is how long a connection may stay without a call.
+	idleLimit = 5 * time.Minute
+)
+
 // Serve returns a gRPC server that serves s, and nothing else, over TLS with the certificate that certificate returns at each handshake, so that
 // a renewed one is used from the next connection on. Every call of every method is authenticated. Peers that do not answer for 30 s are
 // given up.
@@ -33,10 +45,13 @@ func (s *Server) Serve(certificate func() *tls.Certificate) *grpc.Server {
 func (s *Server) serve(options ...grpc.ServerOption) *grpc.Server {
 	g := grpc.NewServer(append(options,
 		grpc.MaxRecvMsgSize(requestLimit),
+		grpc.MaxConcurrentStreams(callsPerConnection),
+		grpc.MaxHeaderListSize(headersLimit),
+		grpc.ConnectionTimeout(handshakeLimit),
 		grpc.UnaryInterceptor(s.unary),
 		grpc.StreamInterceptor(s.streaming),
 		grpc.UnknownServiceHandler(unserved),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 20 * time.Second, Timeout: 10 * time.Second}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 20 * time.Second, Timeout: 10 * time.Second, MaxConnectionIdle: idleLimit}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 	)...)
 	s.Register(g)

@@ -14,11 +14,13 @@ import (
 // everything is the name by which a proxy asks for all resources of a type.
 const everything = "*"
 
-// A stream may subscribe to so many types, and to so many names of each. No Envoy comes near; a proxy that was taken over must not be
-// able to fill the memory that all tenants share.
+// A proxy that was taken over must not be able to fill the memory that all tenants share.
 const (
-	typesLimit = 64
-	namesLimit = 1 << 18
+	// sizeLimit is how many bytes the names may take that a stream subscribes to or says that it has, of all types. As much as those of the fleet
+	// take twice is not counted: a proxy names what it has and what it needs.
+	sizeLimit = 64 << 20
+	// nameSize is what a name takes in the maps of a session besides its own bytes.
+	nameSize = 256
 	// flightLimit is the number of responses of a type that may be unanswered. A proxy that has so many gets the next once it answers; an
 	// Envoy that takes its time gets about one a second (limits.warm).
 	flightLimit = 256
@@ -37,6 +39,8 @@ type limits struct {
 type session struct {
 	fleet  *fleet
 	limits limits
+	// size is about how many bytes the names take that the proxy has brought.
+	size int
 	// salt tells the bytes of this stream from those of others, see memory.go.
 	salt string
 
@@ -134,7 +138,9 @@ func (s *session) request(req *discovery.DeltaDiscoveryRequest, now time.Time) (
 	k := s.kind(req.GetTypeUrl())
 	first := k == nil
 	if first {
-		k = s.subscribe(req)
+		if k = s.subscribe(req); k == nil {
+			return nil
+		}
 	}
 	if nonce := req.GetResponseNonce(); nonce != "" {
 		answered = s.answer(k, req, now)
@@ -146,6 +152,9 @@ func (s *session) request(req *discovery.DeltaDiscoveryRequest, now time.Time) (
 		if name == everything {
 			k.wildcard, k.compare, k.owed = true, true, true
 			continue
+		}
+		if !k.names[name] {
+			s.size += sizeOf(name, "")
 		}
 		k.names[name] = true
 		k.mark(name).asked = true
@@ -189,9 +198,12 @@ func (s *session) kind(url string) *kind {
 	return nil
 }
 
-// subscribe starts a type. What the proxy says it has from earlier streams is taken as acknowledged.
+// subscribe starts a type. What the proxy says it has from earlier streams is taken as acknowledged. It is nil if nobody has resources of the type.
 func (s *session) subscribe(req *discovery.DeltaDiscoveryRequest) *kind {
-	t, rank := traitOf(req.GetTypeUrl())
+	t, rank, known := traitOf(req.GetTypeUrl())
+	if !known {
+		return nil
+	}
 	k := &kind{
 		trait: t, rank: rank, compare: true, names: map[string]bool{}, have: map[string]*held{},
 		pending: map[string]*mark{}, leaving: map[string]time.Time{},
@@ -199,6 +211,7 @@ func (s *session) subscribe(req *discovery.DeltaDiscoveryRequest) *kind {
 	for name, version := range req.GetInitialResourceVersions() {
 		r := &translator.Resource{Type: k.url, Name: name, Version: version}
 		k.have[name] = &held{acked: r, sent: r, unknown: true}
+		s.size += sizeOf(name, version) // It stays counted, since it comes once for each type.
 	}
 	k.taken = len(k.have) > 0
 	s.news, s.needed = true, nil
@@ -221,6 +234,9 @@ func (s *session) unsubscribe(k *kind, name string) {
 			}
 		}
 		return
+	}
+	if k.names[name] {
+		s.size -= sizeOf(name, "")
 	}
 	delete(k.names, name)
 	if !k.wildcard {
@@ -275,21 +291,7 @@ func (s *session) accept(r *response) {
 	s.news = s.news || !k.taken
 	k.taken = true
 	for _, res := range r.resources {
-		n := translator.Name{Type: res.Type, Name: res.Name}
-		s.warmth.settled(n, r.seq)
-		s.settleMemory(n)
-		if !s.restored(n, res) && len(s.parked[n]) == 0 {
-			s.absolve(n)
-		}
-		h := k.have[res.Name]
-		if h == nil {
-			continue
-		}
-		if k.reported == byName && h.acked == nil || k.reported == byVersion && (h.acked == nil || h.acked.Version != res.Version) {
-			s.news = true
-		}
-		h.acked, h.unknown = res, false
-		s.passed(k, res)
+		s.acceptResource(k, res, r.seq)
 	}
 	for _, name := range r.removed {
 		s.warmth.settled(translator.Name{Type: k.url, Name: name}, r.seq)
@@ -303,15 +305,31 @@ func (s *session) accept(r *response) {
 	}
 }
 
+func (s *session) acceptResource(k *kind, res *translator.Resource, seq uint64) {
+	n := nameOf(res)
+	s.warmth.settled(n, seq)
+	s.settleMemory(n)
+	if !s.restored(n, res) && len(s.parked[n]) == 0 {
+		s.absolve(n)
+	}
+	h := k.have[res.Name]
+	if h == nil {
+		return
+	}
+	if k.reported == byName && h.acked == nil || k.reported == byVersion && (h.acked == nil || h.acked.Version != res.Version) {
+		s.news = true
+	}
+	h.acked, h.unknown = res, false
+	s.passed(k, res)
+}
+
 // greedy tells that the proxy asks for, or says that it has, more than a stream may.
 func (s *session) greedy() bool {
-	for _, k := range s.kinds {
-		if max(len(k.names), len(k.have), len(k.pending)) > namesLimit {
-			return true
-		}
-	}
-	return len(s.kinds) > typesLimit
+	return s.size > sizeLimit+2*s.fleet.size
 }
+
+// sizeOf is about how many bytes of memory a name takes that a proxy subscribes to, or says that it has in a version.
+func sizeOf(name, version string) int { return nameSize + len(name) + len(version) }
 
 func (k *kind) subscribed(name string) bool {
 	return k.wildcard || k.names[name]

@@ -2,6 +2,9 @@ package xds
 
 import (
 	"fmt"
+	"maps"
+	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -605,15 +608,62 @@ func TestProxyThatNeverAnswersIsNotSentForEver(t *testing.T) {
 	p.want(fmt.Sprintf("RDS r@%d", 2*flightLimit+1))
 }
 
-func TestVersionsOfEarlierStreamsAreCounted(t *testing.T) {
+// heap is what is in use of the heap, in bytes.
+func heap() uint64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+// A proxy is turned away before what it names takes much more memory than it may, of however many types, as subscriptions or as what it has.
+func TestMemoryOfAStreamIsBounded(t *testing.T) {
 	p := newScript(t)
-	versions := map[string]string{}
-	for i := range namesLimit + 1 {
-		versions[fmt.Sprint(i)] = "1"
+	before, named := heap(), 0
+	for round := 0; !p.s.greedy(); round++ {
+		for _, typ := range slices.Sorted(maps.Keys(short)) {
+			req := &discovery.DeltaDiscoveryRequest{TypeUrl: short[typ], InitialResourceVersions: map[string]string{}}
+			for i := range 1000 {
+				name := fmt.Sprintf("%d/%d/%s", round, i, strings.Repeat("x", i%300))
+				req.ResourceNamesSubscribe = append(req.ResourceNamesSubscribe, name)
+				req.InitialResourceVersions[strings.Clone(name)] = strings.Repeat("v", 32)
+			}
+			p.s.request(req, p.now)
+			named += len(req.ResourceNamesSubscribe)
+		}
+		if round > 1000 {
+			t.Fatalf("after %d names the proxy is not turned away", named)
+		}
 	}
-	p.s.request(&discovery.DeltaDiscoveryRequest{TypeUrl: short["EDS"], InitialResourceVersions: versions}, p.now)
+	used := heap() - before
+	if used > 2*sizeLimit {
+		t.Errorf("%d names take %d bytes, want at most %d", named, used, 2*sizeLimit)
+	}
+	runtime.KeepAlive(p.s)
+}
+
+// What the fleet has a proxy may name, and it counts no more once the proxy has unsubscribed.
+func TestNamesOfTheFleetAreNotCounted(t *testing.T) {
+	p := newScript(t)
+	const many = 2 * sizeLimit / nameSize
+	d := translator.Delta{Fleet: "ns/gw"}
+	names := make([]string, many)
+	for i := range names {
+		names[i] = fmt.Sprint(i)
+		d.Changed = append(d.Changed, &translator.Resource{Type: resource.EndpointType, Name: names[i], Version: "1"})
+	}
+	p.f.publish(d, p.now)
+	p.s.request(&discovery.DeltaDiscoveryRequest{TypeUrl: resource.EndpointType, ResourceNamesSubscribe: names}, p.now)
+	if p.s.greedy() {
+		t.Errorf("a proxy that asks for the %d resources of its fleet is turned away", many)
+	}
+	p.f.publish(translator.Delta{Fleet: "ns/gw", Gone: true}, p.now)
 	if !p.s.greedy() {
-		t.Errorf("a proxy that says it has %d endpoints may go on, want it turned away", len(versions))
+		t.Errorf("a proxy that asks for %d resources that nobody has may go on", many)
+	}
+	p.s.request(&discovery.DeltaDiscoveryRequest{TypeUrl: resource.EndpointType, ResourceNamesUnsubscribe: names}, p.now)
+	if p.s.greedy() || p.s.size != 0 {
+		t.Errorf("a proxy that asks for nothing any more counts for %d bytes", p.s.size)
 	}
 }
 

@@ -19,19 +19,23 @@ import (
 type stream struct {
 	grpc      discovery.AggregatedDiscoveryService_DeltaAggregatedResourcesServer
 	node      string
-	identity  Identity
+	identity  proof
 	since     time.Time
 	session   *session
 	reporter  *reporter
 	awake     chan struct{}
 	requests  chan *discovery.DeltaDiscoveryRequest
 	receiving chan error
+	// over gets why the server ends the stream.
+	over chan error
+	// told tells that the log says which types are not served.
+	told bool
 }
 
-func newStream(g discovery.AggregatedDiscoveryService_DeltaAggregatedResourcesServer, node *corev3.Node, id Identity) *stream {
+func newStream(g discovery.AggregatedDiscoveryService_DeltaAggregatedResourcesServer, node *corev3.Node, id proof) *stream {
 	return &stream{
 		grpc: g, node: node.GetId(), identity: id, since: time.Now(),
-		awake: make(chan struct{}, 1), requests: make(chan *discovery.DeltaDiscoveryRequest), receiving: make(chan error, 1),
+		awake: make(chan struct{}, 1), requests: make(chan *discovery.DeltaDiscoveryRequest), receiving: make(chan error, 1), over: make(chan error, 1),
 	}
 }
 
@@ -40,6 +44,14 @@ func (st *stream) wake() {
 	select {
 	case st.awake <- struct{}{}:
 	default:
+	}
+}
+
+// end has the stream end with an error. It never waits.
+func (st *stream) end(why error) {
+	select {
+	case st.over <- why:
+	default: // It ends already.
 	}
 }
 
@@ -78,6 +90,7 @@ func (s *Server) run(st *stream, first *discovery.DeltaDiscoveryRequest) error {
 			}
 		case <-ctx.Done():
 			err = status.FromContextError(ctx.Err()).Err()
+		case err = <-st.over:
 		case <-st.awake:
 		case <-timer.C:
 		case <-expired:
@@ -140,13 +153,17 @@ func (s *Server) take(st *stream, req *discovery.DeltaDiscoveryRequest) error {
 	greedy := st.session.greedy()
 	f.mu.Unlock()
 	if greedy {
-		return status.Errorf(codes.ResourceExhausted, "the stream subscribes to, or has, more than %d names of a type, or subscribes to more than %d types", namesLimit, typesLimit)
+		return status.Errorf(codes.ResourceExhausted, "the names that the stream subscribes to or has take more than %d bytes", sizeLimit)
+	}
+	if _, _, known := traitOf(req.GetTypeUrl()); !known && !st.told {
+		st.told = true
+		s.log.Info("a proxy asks for a type that is not served", "fleet", f.key, "node", st.node, "type", brief(req.GetTypeUrl()))
 	}
 	if answered != nil {
 		s.metrics.answer(answered, req.GetErrorDetail() != nil, now)
 	}
 	if e := req.GetErrorDetail(); e != nil {
-		s.log.Info("proxy refused resources", "fleet", f.key, "node", st.node, "type", req.GetTypeUrl(), "message", words(e.GetMessage()))
+		s.log.Info("proxy refused resources", "fleet", f.key, "node", st.node, "type", req.GetTypeUrl(), "message", brief(words(e.GetMessage())))
 	}
 	return nil
 }
