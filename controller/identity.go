@@ -5,7 +5,9 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -25,27 +27,46 @@ const serviceAccountPrefix = "system:serviceaccount:"
 // reviewed is how long a token that the API server has confirmed is trusted without asking again.
 const reviewed = time.Minute
 
-// Identities tells which fleets a proxy's service-account token is for, by asking the API server.
+// Identities tells which fleets a proxy's service-account token is for, by asking the API server. What a token says of itself is read first: one that
+// is of no account that matters here, for another audience or expired is refused without asking.
 type Identities struct {
 	client   client.Client
 	audience string
+	attempts attempts
+	// trusted is how long an answer of the API server holds.
+	trusted time.Duration
 
-	mu     sync.Mutex
-	fleets map[string][]string
-	known  map[[sha256.Size]byte]review
+	mu      sync.Mutex
+	fleets  map[string][]string
+	changed func(fleet string)
+	known   map[[sha256.Size]byte]review
+	refused map[[sha256.Size]byte]refusal
 }
 
 // review is the API server's answer about one token.
 type review struct {
-	account string
+	account, pod string
 	// until is how long the answer holds, expires when the token ends.
 	until, expires time.Time
 }
 
-// NewIdentities returns identities of tokens for an audience; the empty one stands for the API server's own.
-func NewIdentities(c client.Client, audience string) *Identities {
-	return &Identities{client: c, audience: audience, fleets: map[string][]string{}, known: map[[sha256.Size]byte]review{}}
+// refusal is why a token is refused, and until when that is not asked again.
+type refusal struct {
+	err   error
+	until time.Time
 }
+
+// NewIdentities returns identities of tokens for an audience; the empty one stands for the API server's own. Its client should have no requests to
+// make besides, as those about tokens may be many.
+func NewIdentities(c client.Client, audience string) *Identities {
+	return &Identities{
+		client: c, audience: audience, trusted: reviewed, attempts: attempts{peers: map[string]*attempted{}}, changed: func(string) {},
+		fleets: map[string][]string{}, known: map[[sha256.Size]byte]review{}, refused: map[[sha256.Size]byte]refusal{},
+	}
+}
+
+// OnChange sets what is called after the accounts of a fleet have changed. It is set before anything else is called.
+func (i *Identities) OnChange(changed func(fleet string)) { i.changed = changed }
 
 // Knows tells whether a service account is known for the fleet.
 func (i *Identities) Knows(fleet string) bool {
@@ -61,45 +82,115 @@ func (i *Identities) Knows(fleet string) bool {
 
 // Set tells the service accounts (namespace/name) of a fleet; none means that the fleet is gone.
 func (i *Identities) Set(fleet string, accounts ...string) {
+	if i.set(fleet, accounts) {
+		i.changed(fleet)
+	}
+}
+
+func (i *Identities) set(fleet string, accounts []string) (changed bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	for a, fleets := range i.fleets {
-		i.fleets[a] = slices.DeleteFunc(fleets, func(f string) bool { return f == fleet })
+		if slices.Contains(fleets, fleet) && !slices.Contains(accounts, a) {
+			changed = true
+			i.fleets[a] = slices.DeleteFunc(fleets, func(f string) bool { return f == fleet })
+		}
 		if len(i.fleets[a]) == 0 {
 			delete(i.fleets, a)
 		}
 	}
 	for _, account := range accounts {
-		i.fleets[account] = append(i.fleets[account], fleet)
+		if !slices.Contains(i.fleets[account], fleet) {
+			changed = true
+			i.fleets[account] = append(i.fleets[account], fleet)
+		}
 	}
+	return changed
 }
 
 // Authenticate answers with the fleets of the token's service account. The error has the gRPC code Unavailable if the API server does not
-// say whether the token is good.
+// say whether the token is good, or if the peer of the call has asked too often.
 func (i *Identities) Authenticate(ctx context.Context, token string) (xds.Identity, error) {
-	r, err := i.review(ctx, token)
+	r, err := i.review(ctx, token, func(account string) bool { return len(i.fleetsOf(account)) > 0 })
 	if err != nil {
 		return xds.Identity{}, err
 	}
+	return xds.Identity{Subject: r.account, Pod: r.pod, Fleets: i.fleetsOf(r.account), Expires: r.expires}, nil
+}
+
+func (i *Identities) fleetsOf(account string) []string {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	return xds.Identity{Subject: r.account, Fleets: slices.Clone(i.fleets[r.account]), Expires: r.expires}, nil
+	return slices.Clone(i.fleets[account])
 }
 
-// Account answers with the namespace/name of the token's service account, if the token is valid for the audience.
-func (i *Identities) Account(ctx context.Context, token string) (string, error) {
-	r, err := i.review(ctx, token)
-	return r.account, err
+// Admit answers whether the token is a valid one of the service account (namespace/name).
+func (i *Identities) Admit(ctx context.Context, token, account string) error {
+	_, err := i.review(ctx, token, func(claimed string) bool { return claimed == account })
+	return err
 }
 
-func (i *Identities) review(ctx context.Context, token string) (review, error) {
+// review finds out whose the token is, if it claims to be of an account that is wanted.
+func (i *Identities) review(ctx context.Context, token string, wanted func(account string) bool) (review, error) {
+	claims, err := i.claims(token, time.Now())
+	if err == nil && !wanted(claims.account()) {
+		err = fmt.Errorf("the token is one of %q, which has nothing to ask here", claims.Subject)
+	}
+	if err != nil {
+		return review{}, err
+	}
 	sum := sha256.Sum256([]byte(token))
+	if known, err := i.remembered(sum, time.Now()); known.account != "" || err != nil {
+		return known, err
+	}
+	done, err := i.attempts.begin(ctx, time.Now())
+	if err != nil {
+		return review{}, err
+	}
+	defer done()
+	answer, err := i.ask(ctx, token)
+	if err == nil {
+		answer.expires = time.Unix(claims.Expires, 0)
+		if answer.expires.Before(answer.until) {
+			answer.until = answer.expires
+		}
+	}
+	i.note(sum, answer, err, time.Now())
+	return answer, err
+}
+
+// remembered answers with what is known of a token: whose it is, or why it is refused.
+func (i *Identities) remembered(sum [sha256.Size]byte, now time.Time) (review, error) {
 	i.mu.Lock()
-	known, ok := i.known[sum]
-	i.mu.Unlock()
-	if ok && time.Now().Before(known.until) {
+	defer i.mu.Unlock()
+	if known := i.known[sum]; now.Before(known.until) {
 		return known, nil
 	}
+	if refused := i.refused[sum]; now.Before(refused.until) {
+		return review{}, refused.err
+	}
+	return review{}, nil
+}
+
+// note remembers an answer of the API server.
+func (i *Identities) note(sum [sha256.Size]byte, answer review, err error, now time.Time) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	maps.DeleteFunc(i.known, func(_ [sha256.Size]byte, r review) bool { return !now.Before(r.until) })
+	switch {
+	case err == nil:
+		i.known[sum] = answer
+	case status.Code(err) != codes.Unavailable:
+		delete(i.known, sum)
+		if len(i.refused) >= refusalsLimit {
+			clear(i.refused)
+		}
+		i.refused[sum] = refusal{err, now.Add(refusedFor)}
+	}
+}
+
+// ask has the API server review a token.
+func (i *Identities) ask(ctx context.Context, token string) (review, error) {
 	ask := &authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{Token: token}}
 	if i.audience != "" {
 		ask.Spec.Audiences = []string{i.audience}
@@ -111,33 +202,52 @@ func (i *Identities) review(ctx context.Context, token string) (review, error) {
 	if !ask.Status.Authenticated || !isAccount || (i.audience != "" && !slices.Contains(ask.Status.Audiences, i.audience)) {
 		return review{}, fmt.Errorf("the token is not one of a service account for audience %q: %s", i.audience, ask.Status.Error)
 	}
-	answer := review{account: strings.Replace(user, ":", "/", 1), until: time.Now().Add(reviewed), expires: expiry(token)}
-	if !answer.expires.IsZero() && answer.expires.Before(answer.until) {
-		answer.until = answer.expires
-	}
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	for s, r := range i.known {
-		if time.Now().After(r.until) {
-			delete(i.known, s)
-		}
-	}
-	i.known[sum] = answer
-	return answer, nil
+	account := strings.Replace(user, ":", "/", 1)
+	return review{account: account, pod: podOf(ask.Status.User), until: time.Now().Add(i.trusted)}, nil
 }
 
-// expiry reads when a token ends out of the token itself, which the API server has just found genuine. Zero means that it does not say.
-func expiry(token string) time.Time {
+// podOf is the pod that a token is bound to: namespace, name and UID. It is empty if the token is bound to none.
+func podOf(user authenticationv1.UserInfo) string {
+	return strings.Join(slices.Concat(user.Extra["authentication.kubernetes.io/pod-name"], user.Extra["authentication.kubernetes.io/pod-uid"]), "/")
+}
+
+// claims are what a token says of itself. Nothing of it is believed before the API server has confirmed the token.
+type claims struct {
+	Subject  string   `json:"sub"`
+	Audience []string `json:"aud"`
+	Expires  int64    `json:"exp"`
+}
+
+// account is the namespace/name of the service account, empty if the token is of something else.
+func (c *claims) account() string {
+	account, ok := strings.CutPrefix(c.Subject, serviceAccountPrefix)
+	if !ok {
+		return ""
+	}
+	return strings.Replace(account, ":", "/", 1)
+}
+
+// claims reads a service account's token (a JWT, RFC 7519), and says what is wrong with it as far as that is known without its signature.
+func (i *Identities) claims(token string, now time.Time) (*claims, error) {
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 {
-		return time.Time{}
-	}
-	var claims struct {
-		Exp int64 `json:"exp"`
+		return nil, errors.New("the token is not one of a service account, which have three parts")
 	}
 	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
-	if err != nil || json.Unmarshal(payload, &claims) != nil || claims.Exp == 0 {
-		return time.Time{}
+	if err != nil {
+		return nil, fmt.Errorf("the token is not one of a service account: %w", err)
 	}
-	return time.Unix(claims.Exp, 0)
+	c := &claims{}
+	if err := json.Unmarshal(payload, c); err != nil {
+		return nil, fmt.Errorf("the token is not one of a service account: %w", err)
+	}
+	switch {
+	case c.account() == "":
+		return nil, fmt.Errorf("the token is one of %q, which is no service account", c.Subject)
+	case i.audience != "" && !slices.Contains(c.Audience, i.audience):
+		return nil, fmt.Errorf("the token is for the audience %q; it must be for %q", c.Audience, i.audience)
+	case !now.Before(time.Unix(c.Expires, 0)):
+		return nil, errors.New("the token has expired")
+	}
+	return c, nil
 }

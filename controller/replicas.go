@@ -7,12 +7,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/netip"
 	"reflect"
 	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
+	"google.golang.org/grpc/peer"
 
 	"gatehouse/translator"
 )
@@ -168,7 +171,7 @@ func (r *Replicas) tell(ctx context.Context) error {
 func (r *Replicas) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	token, err := bearer(request)
 	if err == nil {
-		err = r.Admit(request.Context(), token)
+		err = r.Admit(withPeer(request), token)
 	}
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusUnauthorized)
@@ -181,6 +184,15 @@ func (r *Replicas) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	}
 	r.accept(report, time.Now())
 	w.WriteHeader(http.StatusNoContent)
+}
+
+// withPeer is the context of a request that tells who has sent it, as those of gRPC calls do.
+func withPeer(request *http.Request) context.Context {
+	address, err := netip.ParseAddrPort(request.RemoteAddr)
+	if err != nil {
+		return request.Context()
+	}
+	return peer.NewContext(request.Context(), &peer.Peer{Addr: net.TCPAddrFromAddrPort(address)})
 }
 
 func bearer(request *http.Request) (string, error) {

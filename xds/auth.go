@@ -68,7 +68,7 @@ func (s *Server) identify(ctx context.Context) (context.Context, error) {
 	}
 	if err != nil {
 		s.metrics.denied.Inc()
-		s.log.Info("refused a proxy's token", "error", err.Error())
+		s.log.Info("refused a proxy's token", "error", brief(err.Error()))
 		return nil, status.Error(codes.Unauthenticated, "the token was not accepted; send a valid token of the proxy's service account")
 	}
 	return context.WithValue(ctx, proofKey{}, proof{token, id}), nil

@@ -31,6 +31,8 @@ type Config struct {
 	// WarmLimit is how long a route waits for a new cluster's endpoints and secrets to be acknowledged, and a response for the
 	// answer to the one before it, 1 s if zero.
 	WarmLimit time.Duration
+	// Review is how often the token of a stream is authenticated again, 3 minutes if zero. The stream ends if it is refused.
+	Review time.Duration
 	// Metrics registers the server's metrics, if set.
 	Metrics prometheus.Registerer
 	Log     logr.Logger
@@ -73,6 +75,9 @@ func New(c Config) *Server {
 	}
 	if s.limits.grace == 0 {
 		s.limits.grace = 5 * time.Second
+	}
+	if s.config.Review == 0 {
+		s.config.Review = 3 * time.Minute
 	}
 	if s.limits.warm == 0 {
 		s.limits.warm = time.Second
@@ -137,7 +142,7 @@ func (s *Server) DeltaAggregatedResources(stream discovery.AggregatedDiscoverySe
 	}
 	if !id.Mine(node.GetCluster()) {
 		s.metrics.denied.Inc()
-		s.log.Info("refused a proxy", "subject", id.Subject, "node", node.GetId(), "cluster", node.GetCluster())
+		s.log.Info("refused a proxy", "subject", id.Subject, "node", node.GetId(), "cluster", brief(node.GetCluster()))
 		return status.Errorf(codes.PermissionDenied, "node.cluster %q is not a Gateway of %s; set it to namespace/name of the Gateway that the service account is for", node.GetCluster(), id.Subject)
 	}
 	return s.run(newStream(stream, node, id), first)

@@ -67,6 +67,7 @@ func (s *Server) run(st *stream, first *discovery.DeltaDiscoveryRequest) error {
 	go st.receive(ctx)
 	expired, stop := st.expiry()
 	defer stop()
+	go s.reviewEvery(ctx, st)
 	if err := s.take(st, first); err != nil {
 		return err
 	}

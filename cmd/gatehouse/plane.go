@@ -85,7 +85,9 @@ func newPlane(ctx context.Context, c *config.EnvoyGateway, in installation, o se
 	if err := p.addCertificates(ctx, o); err != nil {
 		return nil, err
 	}
-	p.addDelivery()
+	if err := p.addDelivery(restConfig); err != nil {
+		return nil, err
+	}
 	p.addInfrastructure(c)
 	if err := p.addReplicas(restConfig); err != nil {
 		return nil, err
@@ -154,14 +156,20 @@ func (p *plane) addCertificates(ctx context.Context, o serveOptions) error {
 	return p.manager.Add(p.keeper)
 }
 
-func (p *plane) addDelivery() {
-	p.identities = controller.NewIdentities(p.manager.GetClient(), infra.XDSHost(p.namespace, p.domain))
+func (p *plane) addDelivery(restConfig *rest.Config) error {
+	reviews, err := reviewer(restConfig, p.manager)
+	if err != nil {
+		return err
+	}
+	p.identities = controller.NewIdentities(reviews, infra.XDSHost(p.namespace, p.domain))
 	p.xds = xds.New(xds.Config{
 		Authenticate: p.identities.Authenticate,
 		Report:       func(proxy translator.Proxy, connected bool) { p.replicas.Report(proxy, connected) },
 		Metrics:      metrics.Registry,
 		Log:          p.log.WithName("xds"),
 	})
+	p.identities.OnChange(p.xds.Review)
+	return nil
 }
 
 func (p *plane) addInfrastructure(c *config.EnvoyGateway) {

@@ -15,6 +15,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"gatehouse/controller"
 	"gatehouse/translator"
@@ -25,7 +26,11 @@ const tokenFile = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 
 func (p *plane) addReplicas(restConfig *rest.Config) error {
 	// Another replica proves itself with its own API token, so the audience is the API server's own.
-	admission := controller.NewIdentities(p.manager.GetClient(), "")
+	reviews, err := reviewer(restConfig, p.manager)
+	if err != nil {
+		return err
+	}
+	admission := controller.NewIdentities(reviews, "")
 	own := p.namespace + "/gatehouse"
 	direct, err := client.New(restConfig, client.Options{Scheme: p.manager.GetScheme()})
 	if err != nil {
@@ -43,15 +48,22 @@ func (p *plane) addReplicas(restConfig *rest.Config) error {
 			return strings.TrimSpace(string(token)), err
 		},
 		Admit: func(ctx context.Context, token string) error {
-			account, err := admission.Account(ctx, token)
-			if err == nil && account != own {
-				err = fmt.Errorf("%s is no replica of the control plane; only %s is", account, own)
-			}
-			return err
+			return admission.Admit(ctx, token, own)
 		},
 		Log: p.log.WithName("replicas"),
 	})
 	return nil
+}
+
+// reviewer is a client for reviews of tokens, which has a limit of its own, so that they delay nothing else.
+func reviewer(config *rest.Config, m manager.Manager) (client.Client, error) {
+	own := rest.CopyConfig(config)
+	own.RateLimiter = nil
+	c, err := client.New(own, client.Options{Scheme: m.GetScheme(), Mapper: m.GetRESTMapper()})
+	if err != nil {
+		return nil, fmt.Errorf("make a client for reviews of tokens: %w", err)
+	}
+	return c, nil
 }
 
 // leaderURL finds the leader by its lease. Without a lease there is none, or this replica leads without asking.
