@@ -133,3 +133,26 @@ func TestEveryLinkLeadsSomewhere(t *testing.T) {
 		t.Errorf("only %d pages were found", len(seen))
 	}
 }
+
+// TestOnlyLoopbackNamesAreAnswered: a page of somewhere else cannot read these by a name that it has made to lead here.
+func TestOnlyLoopbackNamesAreAnswered(t *testing.T) {
+	server := newServer(t)
+	for host, want := range map[string]int{
+		"localhost:19000": http.StatusOK, "LOCALHOST": http.StatusOK, "127.0.0.1:19000": http.StatusOK, "127.1.2.3": http.StatusOK, "[::1]:19000": http.StatusOK,
+		"[::1]": http.StatusOK, "evil.example.com:19000": http.StatusForbidden, "localhost.evil.example.com": http.StatusForbidden,
+		"10.0.0.1:19000": http.StatusForbidden, "127.0.0.1.example.com": http.StatusForbidden,
+	} {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+"/tables", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Host = host
+		response, err := server.Client().Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if response.Body.Close(); response.StatusCode != want {
+			t.Errorf("host %s: %d, want %d", host, response.StatusCode, want)
+		}
+	}
+}
