@@ -28,7 +28,7 @@ const (
 )
 
 // Watcher sends every change of the objects that the translation reads. An optional kind is watched while the cluster serves it:
-// its objects come when its CRD does, and are reported as deleted when the CRD is deleted.
+// its objects come when its CRD does, and are reported as deleted when the CRD is deleted. While the CRD exists and does not serve them they stay.
 type Watcher struct {
 	Cache cache.Cache
 	// Reader reads CRDs, and knows the kinds of the objects. It does so from the API server itself: the cache has no more than the
@@ -148,14 +148,19 @@ func (w *Watcher) work(ctx context.Context) {
 // look begins or ends the watch of a kind, as the cluster serves it or not.
 func (w *Watcher) look(ctx context.Context, name string) error {
 	o := w.optional[name]
-	served, err := w.served(ctx, name, o.gvk.Version)
+	now, err := w.serving(ctx, name, o.gvk.Version)
 	if err != nil {
 		return err
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {
-	case served && o.watch == nil:
+	case now == withheld:
+		// What is known stays, lest routes be served without the policies that exist. What is not known is waited for.
+		w.Log.Info("a kind is not served any more; its objects count as they were, until it is served or its CRD is deleted",
+			"crd", name, "version", o.gvk.Version, "known", o.watch != nil)
+		return nil
+	case now == served && o.watch == nil:
 		// It fails while the API server has not put the new kind into its discovery.
 		if o.watch, err = begin(ctx, w.Cache, o.kind, w.Put); err != nil {
 			return err
@@ -163,36 +168,52 @@ func (w *Watcher) look(ctx context.Context, name string) error {
 		if o.settled {
 			w.Log.Info("a kind has appeared; watching its objects", "crd", name)
 		}
-	case !served && o.watch != nil:
+	case now == absent && o.watch != nil:
 		w.Log.Info("a kind is gone, and its objects with it", "crd", name)
 		o.watch.end()
 		o.watch = nil
 		if err := w.Cache.RemoveInformer(ctx, o.kind.Object); err != nil {
 			return fmt.Errorf("stop watching %T: %w", o.kind.Object, err)
 		}
-	case !served && !o.settled:
+	case now == absent && !o.settled:
 		w.Log.Info("a kind is not installed; its objects are watched once it is", "crd", name, "version", o.gvk.Version)
 	}
 	o.settled = true
 	return nil
 }
 
-// served reports whether the API server serves the kind in the version that is read.
-func (w *Watcher) served(ctx context.Context, name, version string) (bool, error) {
+// serving tells how the API server serves a kind in the version that is read.
+type serving int
+
+const (
+	// absent: there is no CRD, or none of that version, and so there are no objects.
+	absent serving = iota
+	// withheld: the objects exist, but cannot be read now. A version is switched off, or the CRD is not established.
+	withheld
+	served
+)
+
+func (w *Watcher) serving(ctx context.Context, name, version string) (serving, error) {
 	crd := &apiextensionsv1.CustomResourceDefinition{}
 	err := w.Reader.Get(ctx, client.ObjectKey{Name: name}, crd)
 	switch {
 	case apierrors.IsNotFound(err):
-		return false, nil
+		return absent, nil
 	case err != nil:
-		return false, fmt.Errorf("read CRD %s: %w", name, err)
+		return absent, fmt.Errorf("read CRD %s: %w", name, err)
 	}
+	i := slices.IndexFunc(crd.Spec.Versions, func(v apiextensionsv1.CustomResourceDefinitionVersion) bool { return v.Name == version })
 	established := slices.ContainsFunc(crd.Status.Conditions, func(c apiextensionsv1.CustomResourceDefinitionCondition) bool {
 		return c.Type == apiextensionsv1.Established && c.Status == apiextensionsv1.ConditionTrue
 	})
-	return established && slices.ContainsFunc(crd.Spec.Versions, func(v apiextensionsv1.CustomResourceDefinitionVersion) bool {
-		return v.Name == version && v.Served
-	}), nil
+	switch {
+	case i < 0:
+		return absent, nil
+	case established && crd.Spec.Versions[i].Served:
+		return served, nil
+	default:
+		return withheld, nil
+	}
 }
 
 // settled reports whether every optional kind has been looked at, and the objects of those that are served have been sent.

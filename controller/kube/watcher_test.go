@@ -14,6 +14,7 @@ import (
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -168,6 +169,70 @@ func TestKindsComeAndGo(t *testing.T) {
 		s.uninstall(t, crds)
 		s.await(t, p, true)
 	}
+}
+
+// serve switches the versions of a CRD on or off, and waits until the API server does so.
+func (s *seen) serve(t *testing.T, crd *apiextensionsv1.CustomResourceDefinition, on bool) {
+	t.Helper()
+	for {
+		if err := s.Get(t.Context(), client.ObjectKeyFromObject(crd), crd); err != nil {
+			t.Fatal(err)
+		}
+		for i := range crd.Spec.Versions {
+			crd.Spec.Versions[i].Served = on
+		}
+		err := s.Update(t.Context(), crd)
+		if err == nil {
+			break
+		}
+		if !apierrors.IsConflict(err) {
+			t.Fatal(err)
+		}
+	}
+	list := &unstructured.UnstructuredList{}
+	list.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("BackendTrafficPolicyList"))
+	for err := error(nil); (err == nil) != on || t.Context().Err() != nil; time.Sleep(10 * time.Millisecond) {
+		err = s.List(t.Context(), list)
+	}
+}
+
+// TestKindThatIsNotServedAnyMoreStays: while a CRD serves no version, its objects count as they were; a control plane that starts then waits
+// until they can be read.
+func TestKindThatIsNotServedAnyMoreStays(t *testing.T) {
+	s := newSeen(t)
+	crds := install(t, policyCRD)
+	t.Cleanup(func() { s.uninstall(t, crds) })
+	p, other := s.create(t, policy()), s.create(t, policy())
+	s.watch(t)
+	s.await(t, p, false)
+	s.serve(t, crds[0], false)
+	fresh := newSeen(t)
+	started := make(chan struct{})
+	w := &Watcher{Cache: fresh.cache(t, "gatehouse-system"), Reader: fresh.Client, Put: fresh.put, Log: logr.Discard()}
+	go func() {
+		defer close(started)
+		_ = w.Watch(t.Context())
+	}()
+	time.Sleep(2 * time.Second) // What must not happen would happen at once.
+	select {
+	case <-started:
+		t.Error("a control plane has started without knowing the policies that exist")
+	default:
+	}
+	if e, _ := s.last(p); e.Deleted {
+		t.Error("the policy counts as deleted")
+	}
+	s.serve(t, crds[0], true)
+	<-started
+	if e, found := fresh.last(p); !found || e.Deleted {
+		t.Error("the policy is not known after the start")
+	}
+	if err := s.Delete(t.Context(), other); err != nil {
+		t.Fatal(err)
+	}
+	s.await(t, other, true)
+	s.uninstall(t, crds)
+	s.await(t, p, true)
 }
 
 // TestServedKindIsWaitedFor: the objects of an optional kind that is installed are known when Watch returns.
