@@ -57,6 +57,12 @@ type entry struct {
 	waiting time.Time
 	// written is when its status was last written.
 	written time.Time
+	// said is the status that was written last, or was there already; made is the version of the object that this made. If the object has another
+	// status than what was said, somebody else has written it: it is restored after backoff, not before restoreAt.
+	said      *translator.Status
+	made      string // Under the mutex.
+	backoff   time.Duration
+	restoreAt time.Time
 	// replaced is the resourceVersion that the last write replaced: a cache that still has it has not seen that write.
 	replaced string
 }
@@ -88,6 +94,24 @@ func (w *StatusWriter) Set(s *translator.Status) {
 	w.entries[key].latest = s
 	if !w.leading.IsZero() {
 		w.queue.Add(key)
+	}
+}
+
+// Seen takes events of objects as they are stored: one that was changed by somebody else is looked at, as its status may have been.
+func (w *StatusWriter) Seen(events ...translator.Event) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.leading.IsZero() {
+		return
+	}
+	for _, event := range events {
+		if event.Object == nil || event.Deleted {
+			continue
+		}
+		key := keyOf(event.Object)
+		if e := w.entries[key]; e != nil && e.made != event.Object.GetResourceVersion() {
+			w.queue.Add(key)
+		}
 	}
 }
 
@@ -193,6 +217,10 @@ func (w *StatusWriter) write(ctx context.Context, key statusKey, e *entry) (bool
 		w.queue.AddAfter(key, left)
 		return false, nil
 	case change == translator.Nothing:
+		e.said = s
+		return false, nil
+	case s == e.said && time.Now().Before(e.restoreAt):
+		w.queue.AddAfter(key, time.Until(e.restoreAt))
 		return false, nil
 	case change == translator.Counts && rested < w.countInterval:
 		w.queue.AddAfter(key, w.countInterval-rested)
@@ -205,11 +233,33 @@ func (w *StatusWriter) write(ctx context.Context, key statusKey, e *entry) (bool
 		}
 		return false, fmt.Errorf("write the status of %s: %w", key.name, err)
 	}
-	e.written = time.Now()
+	w.note(e, s, written.GetResourceVersion())
 	if written.GetResourceVersion() != version { // What changes nothing is no new version.
 		e.replaced = version
 	}
 	return true, nil
+}
+
+// A status that somebody else goes on writing over is restored less and less often, until it has been left alone for a while.
+const (
+	firstRestore = time.Second
+	lastRestore  = 10 * time.Minute
+)
+
+// note notes that a status was written, and which version of the object that made.
+func (w *StatusWriter) note(e *entry, s *translator.Status, version string) {
+	now := time.Now()
+	if s == e.said {
+		if now.Sub(e.written) > 2*lastRestore {
+			e.backoff = 0
+		}
+		e.backoff = min(max(2*e.backoff, firstRestore), lastRestore)
+		e.restoreAt = now.Add(e.backoff)
+	}
+	e.said, e.written = s, now
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	e.made = version
 }
 
 // patienceLeft is how long the object's status shall still not tell that it waits: each change of a port makes all its listeners wait, and

@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -353,4 +354,63 @@ func TestStatusUnderChurn(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// follow tells the writer of each change of a route as informers do, until the test ends.
+func (d *desk) follow(t *testing.T, name string) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		version := ""
+		for ctx.Err() == nil {
+			route := &gwapiv1.HTTPRoute{}
+			if err := d.Get(ctx, client.ObjectKey{Namespace: d.namespace, Name: name}, route); err == nil && route.ResourceVersion != version {
+				version = route.ResourceVersion
+				d.writer.Seen(translator.Event{Object: route})
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-done
+	})
+}
+
+// TestWipedStatusIsRestored: a status that somebody else has wiped comes again; while somebody goes on wiping it, it comes less and less often.
+func TestWipedStatusIsRestored(t *testing.T) {
+	d := newDesk(t, time.Millisecond, time.Millisecond, 0)
+	route := d.route("wiped")
+	d.store(t, route)
+	has := func() error {
+		d.get(t, "wiped", route)
+		if len(route.Status.Parents) == 0 {
+			return errors.New("the route has no status")
+		}
+		return nil
+	}
+	becomes(t, has)
+	d.follow(t, "wiped")
+	wipes := 0
+	wipe := func() {
+		d.get(t, "wiped", route)
+		if len(route.Status.Parents) == 0 {
+			return
+		}
+		route.Status.Parents = []gwapiv1.RouteParentStatus{}
+		if err := d.Status().Update(t.Context(), route); err == nil {
+			wipes++
+		}
+	}
+	wipe()
+	becomes(t, has)
+	before, start := d.writes(t, "HTTPRoute"), time.Now()
+	for time.Since(start) < 4*firstRestore {
+		wipe()
+	}
+	if got := d.writes(t, "HTTPRoute") - before; got > 3 || got < 1 { // After 1, 2 and 4 times firstRestore at most.
+		t.Errorf("while another writer wiped a status %d times, it was restored %d times", wipes, got)
+	}
+	becomes(t, has)
 }

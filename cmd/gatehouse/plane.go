@@ -47,6 +47,7 @@ type plane struct {
 	manager    manager.Manager
 	world      *translator.World
 	controller *controller.Controller
+	statuses   *controller.StatusWriter
 	xds        *xds.Server
 	keeper     *certs.Keeper
 	identities *controller.Identities
@@ -190,17 +191,17 @@ func (p *plane) addInfrastructure(c *config.EnvoyGateway) {
 }
 
 func (p *plane) addController(c *config.EnvoyGateway) {
-	statuses := controller.NewStatusWriter(p.manager.GetClient(), c.Gateway.ControllerName, metrics.Registry, p.log.WithName("status"))
+	p.statuses = controller.NewStatusWriter(p.manager.GetClient(), c.Gateway.ControllerName, metrics.Registry, p.log.WithName("status"))
 	classes := controller.NewClassGuard(p.manager.GetClient(), c.Gateway.ControllerName, p.log.WithName("classes"))
 	p.controller = controller.New(p.world, controller.Outlets{
 		Publish:        p.xds.Publish,
 		Synced:         p.xds.Synced,
 		Infrastructure: p.require,
 		Class:          classes.Set,
-		Status:         statuses.Set,
-		Forget:         statuses.Forget,
+		Status:         p.statuses.Set,
+		Forget:         p.statuses.Forget,
 	}, metrics.Registry, p.log.WithName("controller"))
-	for _, r := range []manager.Runnable{statuses, classes, p.infra, everywhere(p.replicas.Start), everywhere(p.translate), everywhere(p.deliver)} {
+	for _, r := range []manager.Runnable{p.statuses, classes, p.infra, everywhere(p.replicas.Start), everywhere(p.translate), everywhere(p.deliver)} {
 		p.must(p.manager.Add(r))
 	}
 }
@@ -241,7 +242,11 @@ func (p *plane) translate(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("make a client for CRDs: %w", err)
 	}
-	objects := &kube.Watcher{Cache: c, Reader: direct, Put: p.controller.Put, Log: p.log.WithName("kinds")}
+	seen := func(events ...translator.Event) {
+		p.controller.Put(events...)
+		p.statuses.Seen(events...)
+	}
+	objects := &kube.Watcher{Cache: c, Reader: direct, Put: seen, Log: p.log.WithName("kinds")}
 	if err := objects.Watch(ctx); err != nil {
 		return err
 	}
