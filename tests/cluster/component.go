@@ -112,7 +112,8 @@ func apiServer(l layout, families []family.Family) component {
 // controllers are those that the pods of a Gateway, the conformance suite and the tests of Gatehouse need.
 const controllers = "deployment-controller,replicaset-controller,daemonset-controller,endpointslice-controller," +
 	"namespace-controller,serviceaccount-controller,garbage-collector-controller," +
-	"root-ca-certificate-publisher-controller,horizontal-pod-autoscaler-controller,disruption-controller"
+	"root-ca-certificate-publisher-controller,horizontal-pod-autoscaler-controller,disruption-controller," +
+	"job-controller,ttl-after-finished-controller"
 
 func controllerManager(l layout) component {
 	return component{name: "kube-controller-manager", args: []string{
