@@ -33,6 +33,8 @@ type ruleRow struct {
 	Broken bool
 	// Loose marks the matches that cannot be translated, such as one with a bad regular expression: what they may mean answers 500.
 	Loose []bool
+	// Unreadable are the regular expressions of these matches that cannot be used.
+	Unreadable []string
 }
 
 // backend is one backendRef of a rule.
@@ -69,7 +71,7 @@ func samePort(a, b *corev1.ServicePort) bool {
 
 func (row *rulesRow) equal(o *rulesRow) bool {
 	return row.Route.equal(o.Route) && equalProblems(row.Problems, o.Problems) && slices.EqualFunc(row.Rules, o.Rules, func(a, b ruleRow) bool {
-		return a.Broken == b.Broken && slices.Equal(a.Loose, b.Loose) && slices.EqualFunc(a.Backends, b.Backends, backend.equal) &&
+		return a.Broken == b.Broken && slices.Equal(a.Loose, b.Loose) && slices.Equal(a.Unreadable, b.Unreadable) && slices.EqualFunc(a.Backends, b.Backends, backend.equal) &&
 			slices.EqualFunc(a.Mirrors, b.Mirrors, backend.equal) && slices.EqualFunc(a.Authorizers, b.Authorizers, backend.equal)
 	})
 }
@@ -81,15 +83,14 @@ func (t *Tables) routeRules(r *flow.Read, _ string, route *routeRow) (*rulesRow,
 			row.Rules[i].Broken = true
 		}
 	}
+	illegible := checkLegible(route)
+	if illegible != nil {
+		row.Problems = append(row.Problems, *illegible)
+	}
 	for i := range route.Rules {
 		rule, out := &route.Rules[i], &row.Rules[i]
 		field := fmt.Sprintf("spec.rules[%d]", i)
-		out.Loose = make([]bool, len(rule.Matches))
-		for m := range rule.Matches {
-			problems := route.Kind.checkMatch(route, i, m, fmt.Sprintf("%s.matches[%d]", field, m))
-			out.Loose[m] = len(problems) > 0
-			row.Problems = append(row.Problems, problems...)
-		}
+		row.Problems = append(row.Problems, out.judgeMatches(route, i, illegible != nil)...)
 		broken := checkRule(rule, field)
 		out.Broken = out.Broken || len(broken) > 0
 		row.Problems = append(row.Problems, broken...)

@@ -203,7 +203,7 @@ func (t *Tables) matchRoutes(b *bindingRow, bound *boundRule, match *gwapiv1.HTT
 	var message *routev3.Route
 	var own string
 	if bound.unmatchable || (m >= 0 && bound.rules.Rules[bound.rule].Loose[m]) {
-		message = looseRoute(route, match, &order, bound.unmatchable)
+		message = looseRoute(bound, match, &order, bound.unmatchable)
 	} else {
 		message = t.envoyRoute(bound, match)
 		own = matchHash(message.Match)

@@ -101,6 +101,9 @@ func checkMethodMatch(m *gwapiv1.GRPCRouteMatch, field string) []verdict.Problem
 	if m.Method != nil && deref(m.Method.Type) == gwapiv1.GRPCMethodMatchRegularExpression {
 		problems = appendRegex(problems, field+".method.service", deref(m.Method.Service))
 		problems = appendRegex(problems, field+".method.method", deref(m.Method.Method))
+		if path := methodPath(m.Method); path != nil && len(problems) == 0 {
+			problems = appendRegex(problems, field+".method", *path.Value) // Each part may be short enough, and both too long.
+		}
 	}
 	for i, h := range m.Headers {
 		if deref(h.Type) == gwapiv1.GRPCHeaderMatchRegularExpression {

@@ -2,7 +2,7 @@ package translator
 
 import (
 	"cmp"
-	"regexp"
+	"slices"
 	"strings"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
@@ -13,17 +13,13 @@ import (
 // A match with a regular expression that nobody can read, or with a path that no request can have, still says something: the beginning of the path,
 // the name of the header. What may have been meant is answered with 500, so that no request meant for the match gets another rule's answer. See decision 009.
 
-// looseRoute fails all that a match may mean of which a part cannot be read; if all is set, no regular expression of it can. It
+// looseRoute fails all that a match of a rule may mean of which a part cannot be read; if all is set, no regular expression of it can. It
 // is moved behind all other routes if nothing is known of the path.
-func looseRoute(of *routeRow, match *gwapiv1.HTTPRouteMatch, order *precedence, all bool) *routev3.Route {
+func looseRoute(bound *boundRule, match *gwapiv1.HTTPRouteMatch, order *precedence, all bool) *routev3.Route {
 	route := &routev3.Route{Match: envoyMatch(match)}
-	fail(route, of)
+	fail(route, bound.rules.Route)
 	unreadable := func(m *matcherv3.RegexMatcher) bool {
-		if m == nil {
-			return false
-		}
-		_, err := regexp.Compile(m.Regex)
-		return all || err != nil
+		return m != nil && (all || slices.Contains(bound.rules.Rules[bound.rule].Unreadable, m.Regex))
 	}
 	for _, h := range route.Match.Headers {
 		if unreadable(h.GetStringMatch().GetSafeRegex()) {

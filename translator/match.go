@@ -3,7 +3,6 @@ package translator
 import (
 	"cmp"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -11,6 +10,7 @@ import (
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"gatehouse/policies/regex"
 	"gatehouse/policies/verdict"
 )
 
@@ -35,13 +35,11 @@ func checkMatch(m *gwapiv1.HTTPRouteMatch, field string) []verdict.Problem {
 	return problems
 }
 
-// appendRegex checks a regular expression in RE2's syntax, which Go's is (both say so of themselves).
+// appendRegex checks a regular expression.
 func appendRegex(problems []verdict.Problem, field, value string) []verdict.Problem {
-	if _, err := regexp.Compile(value); err != nil {
+	if err := regex.Check(value); err != nil {
 		return append(problems, verdict.Problem{
-			Field: field, Reason: string(gwapiv1.RouteReasonUnsupportedValue), Weight: verdict.Invalid,
-			Message: fmt.Sprintf("regular expression %q is not valid RE2: %s; correct it (RE2 has no look-around and no back-references)",
-				value, strings.TrimPrefix(err.Error(), "error parsing regexp: ")),
+			Field: field, Reason: string(gwapiv1.RouteReasonUnsupportedValue), Weight: verdict.Invalid, Message: err.Error(),
 		})
 	}
 	return problems

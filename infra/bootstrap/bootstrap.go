@@ -17,6 +17,8 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/structpb"
+
+	"gatehouse/policies/regex"
 )
 
 // The ports that every Envoy of a fleet has besides those of its Gateway. AdminPort is bound on 127.0.0.1 only.
@@ -141,10 +143,11 @@ func dynamicResources() *bootstrapv3.Bootstrap_DynamicResources {
 	}
 }
 
-// runtimeLimits lifts Envoy's refusal of large regular expressions: the control plane judges them, with the reason in status.
+// runtimeLimits has Envoy refuse regular expressions that the control plane would not let pass: its own limit of 100 instructions is too low for
+// many that are in use, and the control plane says the reason in status.
 func runtimeLimits() (*structpb.Struct, error) {
 	limits, err := structpb.NewStruct(map[string]any{
-		"re2.max_program_size.error_level": float64(4294967295),
+		"re2.max_program_size.error_level": float64(regex.MaxProgram),
 		"re2.max_program_size.warn_level":  float64(1000),
 	})
 	if err != nil {

@@ -1,0 +1,115 @@
+package regex
+
+import (
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// MaxEffort is how much work reading one expression may be, see Effort.
+const MaxEffort = 300_000
+
+// classEffort is the work for a Unicode class, which has up to 700 ranges, in steps.
+const classEffort = 5_000
+
+// Effort is about how many steps of the parser it takes to read an expression: for its bytes, for its Unicode classes, and for ranges of which it
+// looks for each rune in upper and lower case. It takes one look at the text.
+func Effort(expression string) int { return scan(expression).effort }
+
+// scanned is what a look at the text of an expression tells.
+type scanned struct {
+	effort int
+	// classes are the names of the Unicode classes.
+	classes []string
+	// wide is the first rune that is written as a number above 255, and as which.
+	wide string
+}
+
+func scan(expression string) (s scanned) {
+	s.effort = len(expression)
+	folds := strings.Contains(expression, "(?") // Flags may say that case does not count.
+	for rest := expression; rest != ""; {
+		switch {
+		case rest[0] == '\\':
+			rest = s.escape(rest)
+		case rest[0] == '-' && folds:
+			rest = rest[1:]
+			if end := rangeEnd(rest); end > unicode.MaxLatin1 {
+				s.effort += int(end)
+			}
+		default:
+			rest = rest[1:]
+		}
+	}
+	return s
+}
+
+// escape reads what begins with a backslash and answers with what comes after.
+func (s *scanned) escape(text string) (rest string) {
+	if len(text) < 2 {
+		return ""
+	}
+	switch kind, rest := text[1], text[2:]; kind {
+	case 'Q': // All is literal until \E.
+		_, rest, _ = strings.Cut(rest, `\E`)
+		return rest
+	case 'x':
+		if number, ok := bracedNumber(text); ok && number > unicode.MaxLatin1 && s.wide == "" {
+			s.wide, _, _ = strings.Cut(text, "}")
+			s.wide += "}"
+		}
+		return rest
+	case 'p', 'P':
+		s.effort += classEffort
+		if inner, ok := strings.CutPrefix(rest, "{"); ok {
+			name, rest, _ := strings.Cut(inner, "}")
+			s.classes = append(s.classes, strings.TrimPrefix(name, "^"))
+			return rest
+		}
+		_, size := utf8.DecodeRuneInString(rest)
+		s.classes = append(s.classes, rest[:size])
+		return rest[size:]
+	default:
+		return rest
+	}
+}
+
+// bracedNumber is the number of an escape such as \x{10ffff}. One that cannot be read counts as the largest; the parser will refuse it.
+func bracedNumber(text string) (number rune, ok bool) {
+	hex, ok := strings.CutPrefix(text, `\x{`)
+	if !ok {
+		return 0, false
+	}
+	digits, _, _ := strings.Cut(hex, "}")
+	n, err := strconv.ParseInt(digits, 16, 32)
+	if err != nil || n > unicode.MaxRune {
+		return unicode.MaxRune, true
+	}
+	return rune(n), true
+}
+
+// rangeEnd is the last rune of a range, given what stands after the dash. Of escapes it knows those that reach beyond a byte.
+func rangeEnd(text string) rune {
+	if number, ok := bracedNumber(text); ok {
+		return number
+	}
+	if text == "" || text[0] < utf8.RuneSelf {
+		return 0
+	}
+	end, _ := utf8.DecodeRuneInString(text)
+	return end
+}
+
+// known reports whether RE2 knows a Unicode class by that name. Go's parser takes more: other spellings, and classes of its own.
+func known(name string) bool {
+	if name == "Any" {
+		return true
+	}
+	if name == "LC" || name == "Cn" || name == "ASCII" || name == "Assigned" {
+		return false
+	}
+	_, category := unicode.Categories[name]
+	_, script := unicode.Scripts[name]
+	return category || script
+}
