@@ -6,6 +6,7 @@ type Authorization struct {
 	// Rules are tried in order.
 	//
 	// +optional
+	// +kubebuilder:validation:MaxItems=64
 	Rules []AuthorizationRule `json:"rules,omitempty"`
 
 	// DefaultAction decides about requests that no rule matches. Default: Deny.
@@ -41,6 +42,7 @@ type Principal struct {
 	//
 	// +optional
 	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=8192
 	ClientCIDRs []CIDR `json:"clientCIDRs,omitempty"`
 }
 

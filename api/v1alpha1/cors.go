@@ -9,21 +9,25 @@ type CORS struct {
 	// with one label *. (any subdomain).
 	//
 	// +optional
+	// +kubebuilder:validation:MaxItems=256
 	AllowOrigins []Origin `json:"allowOrigins,omitempty"`
 
 	// AllowMethods lists methods that a preflight request may ask for; * means any.
 	//
 	// +optional
+	// +kubebuilder:validation:MaxItems=64
 	AllowMethods []string `json:"allowMethods,omitempty"`
 
 	// AllowHeaders lists request headers that a preflight request may ask for; * means any.
 	//
 	// +optional
+	// +kubebuilder:validation:MaxItems=256
 	AllowHeaders []string `json:"allowHeaders,omitempty"`
 
 	// ExposeHeaders lists response headers that pages may read besides the safe-listed ones; * means any.
 	//
 	// +optional
+	// +kubebuilder:validation:MaxItems=256
 	ExposeHeaders []string `json:"exposeHeaders,omitempty"`
 
 	// MaxAge is how long a browser may remember the answer to a preflight request, in whole seconds. Default: the

@@ -66,6 +66,7 @@ type ConsistentHash struct {
 	// Headers are the headers that are hashed when type is Headers.
 	//
 	// +optional
+	// +kubebuilder:validation:MaxItems=64
 	Headers []*Header `json:"headers,omitempty"`
 
 	// Cookie is the cookie that is hashed when type is Cookie.
@@ -76,6 +77,7 @@ type ConsistentHash struct {
 	// QueryParams are the query parameters that are hashed when type is QueryParams.
 	//
 	// +optional
+	// +kubebuilder:validation:MaxItems=64
 	QueryParams []*QueryParam `json:"queryParams,omitempty"`
 
 	// TableSize is the number of entries of the Maglev table: a prime number, at least as large as the number of

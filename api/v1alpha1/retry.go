@@ -39,12 +39,14 @@ type RetryOn struct {
 	// Triggers are failures by Envoy's names, those of its headers x-envoy-retry-on and x-envoy-retry-grpc-on.
 	//
 	// +optional
+	// +kubebuilder:validation:MaxItems=64
 	Triggers []TriggerEnum `json:"triggers,omitempty"`
 
 	// HTTPStatusCodes are response codes, from 100 to 599, that count as a failure. They take effect only together
 	// with trigger retriable-status-codes, and replace the default of 503.
 	//
 	// +optional
+	// +kubebuilder:validation:MaxItems=500
 	HTTPStatusCodes []HTTPStatus `json:"httpStatusCodes,omitempty"`
 }
 

@@ -21,12 +21,14 @@ type PolicyTargetReferences struct {
 	//
 	// +optional
 	// +kubebuilder:validation:items:XValidation:rule="self.group == 'gateway.networking.k8s.io'",fieldPath=".group",messageExpression=`'group "' + self.group + '" cannot be targeted: write gateway.networking.k8s.io'`,message="the group must be gateway.networking.k8s.io"
+	// +kubebuilder:validation:MaxItems=256
 	TargetRefs []gwapiv1.LocalPolicyTargetReferenceWithSectionName `json:"targetRefs,omitempty"`
 
 	// TargetSelectors attaches the policy to every object that one of the selectors matches. A selector always means
 	// whole objects, never a section of one.
 	//
 	// +optional
+	// +kubebuilder:validation:MaxItems=64
 	TargetSelectors []TargetSelector `json:"targetSelectors,omitempty"`
 }
 
@@ -61,6 +63,7 @@ type TargetSelector struct {
 	//
 	// +optional
 	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
 	MatchExpressions []metav1.LabelSelectorRequirement `json:"matchExpressions,omitempty"`
 }
 

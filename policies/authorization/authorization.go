@@ -2,6 +2,7 @@
 package authorization
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -122,19 +123,11 @@ func sources(spec *v1alpha1.SecurityPolicySpec) *feature.Sources {
 	if written == nil {
 		return nil
 	}
-	decided := map[netip.Prefix]v1alpha1.AuthorizationAction{netip.MustParsePrefix("0.0.0.0/0"): fallback, netip.MustParsePrefix("::/0"): fallback}
-	for _, rule := range written.Rules {
-		for _, cidr := range rule.Principal.ClientCIDRs {
-			if prefix, err := parse(cidr); err == nil {
-				decided[prefix] = fallback
-			}
-		}
-	}
 	out := &feature.Sources{}
-	for _, prefix := range slices.SortedFunc(maps.Keys(decided), netip.Prefix.Compare) {
+	for prefix, rule := range firstRules(written.Rules) {
 		action := fallback
-		if i := slices.IndexFunc(written.Rules, func(r v1alpha1.AuthorizationRule) bool { return contains(r.Principal.ClientCIDRs, prefix) }); i >= 0 {
-			action = written.Rules[i].Action
+		if rule < len(written.Rules) {
+			action = written.Rules[rule].Action
 		}
 		if action == v1alpha1.AuthorizationActionAllow {
 			out.Allowed = append(out.Allowed, prefix)
@@ -142,15 +135,37 @@ func sources(spec *v1alpha1.SecurityPolicySpec) *feature.Sources {
 			out.Denied = append(out.Denied, prefix)
 		}
 	}
+	slices.SortFunc(out.Allowed, netip.Prefix.Compare)
+	slices.SortFunc(out.Denied, netip.Prefix.Compare)
 	return out
 }
 
-// contains reports whether one of the ranges holds all of another.
-func contains(cidrs []v1alpha1.CIDR, all netip.Prefix) bool {
-	return slices.ContainsFunc(cidrs, func(cidr v1alpha1.CIDR) bool {
-		prefix, err := parse(cidr)
-		return err == nil && prefix.Bits() <= all.Bits() && prefix.Contains(all.Addr())
+// firstRules maps every range that some rule names, and all addresses, to the first rule that is about all of the range, or to the number of rules if
+// none is. What lies in a range follows it when all are sorted, so each is looked at with those alone that are around it.
+func firstRules(rules []v1alpha1.AuthorizationRule) map[netip.Prefix]int {
+	first := map[netip.Prefix]int{netip.MustParsePrefix("0.0.0.0/0"): len(rules), netip.MustParsePrefix("::/0"): len(rules)}
+	for i, rule := range rules {
+		for _, cidr := range rule.Principal.ClientCIDRs {
+			prefix, err := parse(cidr)
+			if known, ok := first[prefix]; err == nil && (!ok || i < known) {
+				first[prefix] = i
+			}
+		}
+	}
+	ranges := slices.SortedFunc(maps.Keys(first), func(a, b netip.Prefix) int {
+		return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
 	})
+	var around []netip.Prefix
+	for _, prefix := range ranges {
+		for len(around) > 0 && !around[len(around)-1].Contains(prefix.Addr()) {
+			around = around[:len(around)-1]
+		}
+		if len(around) > 0 {
+			first[prefix] = min(first[prefix], first[around[len(around)-1]])
+		}
+		around = append(around, prefix)
+	}
+	return first
 }
 
 // decisions are nil without an authorization.

@@ -1,8 +1,10 @@
 package authorization
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"gatehouse/api/v1alpha1"
@@ -56,4 +58,33 @@ func longest(ranges []netip.Prefix, address netip.Addr) int {
 		}
 	}
 	return most
+}
+
+// contains reports whether one of the ranges holds all of another.
+func contains(cidrs []v1alpha1.CIDR, all netip.Prefix) bool {
+	return slices.ContainsFunc(cidrs, func(cidr v1alpha1.CIDR) bool {
+		prefix, err := parse(cidr)
+		return err == nil && prefix.Bits() <= all.Bits() && prefix.Contains(all.Addr())
+	})
+}
+
+// TestSourcesGrowWithTheRanges: eight times as many ranges take about eight times as long, not sixty-four.
+func TestSourcesGrowWithTheRanges(t *testing.T) {
+	measure := func(n int) float64 {
+		spec := &v1alpha1.SecurityPolicySpec{Authorization: &v1alpha1.Authorization{Rules: []v1alpha1.AuthorizationRule{
+			{Action: v1alpha1.AuthorizationActionAllow, Principal: &v1alpha1.Principal{}},
+		}}}
+		for i := range n {
+			cidrs := &spec.Authorization.Rules[0].Principal.ClientCIDRs
+			*cidrs = append(*cidrs, v1alpha1.CIDR(fmt.Sprintf("10.%d.%d.%d/32", i>>16, i>>8&255, i&255)))
+		}
+		return float64(testing.Benchmark(func(b *testing.B) {
+			for b.Loop() {
+				sources(spec)
+			}
+		}).NsPerOp())
+	}
+	if few, many := measure(1000), measure(8000); many > 24*few {
+		t.Errorf("1,000 ranges take %v ns, 8,000 take %v", few, many)
+	}
 }
