@@ -35,6 +35,8 @@ type ruleRow struct {
 	Loose []bool
 	// Unreadable are the regular expressions of these matches that cannot be used.
 	Unreadable []string
+	// Cost is what the rule costs an Envoy, by the route alone.
+	Cost ruleCost
 }
 
 // backend is one backendRef of a rule.

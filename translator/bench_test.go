@@ -89,7 +89,7 @@ func atScale(b *testing.B, change func(b *testing.B, w *World, i int)) {
 	}
 }
 
-func apply(b *testing.B, w *World, o Object) {
+func apply(b testing.TB, w *World, o Object) {
 	if _, err := w.Apply([]Event{{Object: o}}); err != nil {
 		b.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	"google.golang.org/protobuf/encoding/protowire"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/policies"
@@ -37,12 +38,23 @@ type hostRoutes struct {
 	Routes   []routeEntry
 }
 
-// routeEntry is one encoded route and its place among the others.
+// routeEntry is one encoded route and its place among the others. All but the name is shared by the hosts for which it is the same.
 type routeEntry struct {
 	Order precedence
-	Body  []byte
+	Name  string
+	Rest  []byte
 	// Match is the same for matches of the same requests, see matchHash. It is empty for what the route does not match by its own words.
 	Match string
+}
+
+// appendTo appends the encoded route.
+func (e *routeEntry) appendTo(b []byte) []byte {
+	return protowire.AppendString(protowire.AppendTag(append(b, e.Rest...), fieldRouteName, protowire.BytesType), e.Name)
+}
+
+// size is the length of the encoded route.
+func (e *routeEntry) size() int {
+	return len(e.Rest) + protowire.SizeTag(fieldRouteName) + protowire.SizeBytes(len(e.Name))
 }
 
 func (b *bindingRow) equal(o *bindingRow) bool {
@@ -50,7 +62,7 @@ func (b *bindingRow) equal(o *bindingRow) bool {
 		slices.Equal(b.Refused, o.Refused) && slices.EqualFunc(b.Clusters, o.Clusters, (*clusterUse).equal) &&
 		slices.EqualFunc(b.Hosts, o.Hosts, func(a, b hostRoutes) bool {
 			return a.Host == b.Host && slices.EqualFunc(a.Routes, b.Routes, func(a, b routeEntry) bool {
-				return a.Order == b.Order && slices.Equal(a.Body, b.Body)
+				return a.Order == b.Order && a.Name == b.Name && slices.Equal(a.Rest, b.Rest)
 			})
 		})
 }
@@ -61,16 +73,17 @@ func (t *Tables) binding(r *flow.Read, key string, p *parentRow) []flow.Row[*bin
 		return nil // Unreachable: every route has its row.
 	}
 	var rows []flow.Row[*bindingRow]
+	allowed := t.allow(r, p)
 	for _, a := range p.Listeners {
 		if !a.Listener.Serves || len(a.Hosts) == 0 {
 			continue // The listener's own problems, or its more specific sibling, say why.
 		}
 		b := &bindingRow{Fleet: a.Listener.fleet()}
-		q, _ := t.quarantines.Get(r, b.Fleet)
+		allowed.here = a.copies()
 		if a.Listener.protocol().layer4 {
-			t.forward(r, b, rules, a, q)
+			t.forward(r, b, rules, a, allowed)
 		} else {
-			t.bind(r, b, rules, a, q)
+			t.bind(r, b, rules, a, allowed)
 		}
 		rows = append(rows, flow.Row[*bindingRow]{Key: key + "|" + a.Listener.Key, Value: b})
 	}
@@ -78,29 +91,32 @@ func (t *Tables) binding(r *flow.Read, key string, p *parentRow) []flow.Row[*bin
 }
 
 // bind adds the route's rules to the listener's virtual hosts.
-func (t *Tables) bind(r *flow.Read, b *bindingRow, rules *rulesRow, a attachedListener, q quarantineRow) {
+func (t *Tables) bind(r *flow.Read, b *bindingRow, rules *rulesRow, a attachedListener, allowed allowance) {
 	b.Config, b.ConfigName, b.Scoped = configKey(a.Listener), t.routeConfigName(r, a.Listener), a.Listener.Gateway.Scoped
 	for _, host := range a.Hosts {
 		b.Hosts = append(b.Hosts, hostRoutes{Host: host, Hostname: matchingHostname(host, rules.Route.Hostnames)})
 	}
 	plain := boundRule{rules: rules, listener: a.Listener}
-	t.bindRules(r, b, plain, q)
+	t.bindRules(r, b, plain, allowed)
 	if refused := b.refusedRules(); refused >= rulesRefused && refused < len(rules.Rules) {
 		for h := range b.Hosts {
 			b.Hosts[h].Routes = nil
 		}
 		b.Clusters, b.Refused = nil, nil
 		plain.withdrawn = fmt.Sprintf("Envoy refused %d rules of the route, so it %s as a whole; change them", refused, rules.Route.Kind.fails())
-		t.bindRules(r, b, plain, q)
+		t.bindRules(r, b, plain, allowed)
 	}
 }
 
 // bindRules adds all rules, each as what is given.
-func (t *Tables) bindRules(r *flow.Read, b *bindingRow, plain boundRule, q quarantineRow) {
+func (t *Tables) bindRules(r *flow.Read, b *bindingRow, plain boundRule, allowed allowance) {
+	q, _ := t.quarantines.Get(r, b.Fleet)
 	for i := range plain.rules.Rules {
 		bound := plain
 		bound.rule = i
-		t.bindRule(r, b, &bound, q)
+		t.resolve(r, b, &bound, q)
+		allowed.charge(b, &bound)
+		t.bindRule(b, &bound, q)
 	}
 }
 
@@ -122,6 +138,8 @@ type boundRule struct {
 	withdrawn string
 	// unmatchable tells that Envoy refused a match of the rule.
 	unmatchable bool
+	// collapsed tells that one route stands for all matches of the rule, dropped that not even that is needed, since another rule has one.
+	collapsed, dropped bool
 }
 
 // resolve finds the policies and clusters of a rule.
@@ -137,8 +155,7 @@ func (t *Tables) resolve(r *flow.Read, b *bindingRow, bound *boundRule, q quaran
 	}
 }
 
-func (t *Tables) bindRule(r *flow.Read, b *bindingRow, bound *boundRule, q quarantineRow) {
-	t.resolve(r, b, bound, q)
+func (t *Tables) bindRule(b *bindingRow, bound *boundRule, q quarantineRow) {
 	routes := t.ruleRoutes(b, bound)
 	if words, refused := q.anyOf(routes); refused {
 		b.refuse(bound, words)
@@ -169,7 +186,7 @@ func (e *ruleEntry) hash(q quarantineRow) string {
 	if len(q) == 0 {
 		return ""
 	}
-	return partHash(e.Body)
+	return partHash(e.appendTo(nil))
 }
 
 // anyOf answers with Envoy's words if it refused one of the routes.
@@ -185,7 +202,10 @@ func (q quarantineRow) anyOf(routes []ruleEntry) (words string, refused bool) {
 // ruleRoutes are the routes of a rule: one for each match and host.
 func (t *Tables) ruleRoutes(b *bindingRow, bound *boundRule) []ruleEntry {
 	spec := &bound.rules.Route.Rules[bound.rule]
-	if len(spec.Matches) == 0 {
+	if bound.dropped {
+		return nil
+	}
+	if len(spec.Matches) == 0 || bound.collapsed {
 		return t.matchRoutes(b, bound, nil, -1)
 	}
 	var entries []ruleEntry
@@ -200,6 +220,9 @@ func (t *Tables) matchRoutes(b *bindingRow, bound *boundRule, match *gwapiv1.HTT
 	route := bound.rules.Route
 	order := route.Kind.precedence(route, bound.rule, m)
 	order.created, order.route, order.rule, order.match = age(route.Object), route.Key, bound.rule, m
+	if bound.collapsed {
+		order.hostname = anyHost // Behind all other routes.
+	}
 	var message *routev3.Route
 	var own string
 	if bound.unmatchable || (m >= 0 && bound.rules.Rules[bound.rule].Loose[m]) {
@@ -223,11 +246,19 @@ func (t *Tables) matchRoutes(b *bindingRow, bound *boundRule, match *gwapiv1.HTT
 // onHosts are the routes of one match, one for each host.
 func (b *bindingRow) onHosts(bound *boundRule, message *routev3.Route, order precedence, suffix string) []ruleEntry {
 	entries := make([]ruleEntry, len(b.Hosts))
+	var shared []byte
 	for h := range b.Hosts {
-		message.Name = fmt.Sprintf("%s/rule/%d/match/%d/%s%s", bound.rules.Route.name(), bound.rule, order.match, hostInName(b.Hosts[h].Host), suffix)
+		name := fmt.Sprintf("%s/rule/%d/match/%d/%s%s", bound.rules.Route.name(), bound.rule, order.match, hostInName(b.Hosts[h].Host), suffix)
 		place := order
 		place.hostname = cmp.Or(order.hostname, b.Hosts[h].Hostname)
-		entries[h] = ruleEntry{host: h, routeEntry: routeEntry{Order: place, Body: encode(onHost(message, bound.listener, b.Hosts[h].Host))}}
+		rest := shared
+		if here := onHost(message, bound.listener, b.Hosts[h].Host); here != message {
+			rest = encode(here)
+		} else if shared == nil {
+			shared = encode(message)
+			rest = shared
+		}
+		entries[h] = ruleEntry{host: h, routeEntry: routeEntry{Order: place, Name: name, Rest: rest}}
 	}
 	return entries
 }

@@ -116,7 +116,8 @@ func forwardingListener(_ string, b *bindingRow) []string {
 }
 
 // forward binds a route to a listener of layer 4. The API allows one rule; of several in a file all backends are taken together.
-func (t *Tables) forward(r *flow.Read, b *bindingRow, rules *rulesRow, a attachedListener, q quarantineRow) {
+func (t *Tables) forward(r *flow.Read, b *bindingRow, rules *rulesRow, a attachedListener, allowed allowance) {
+	q, _ := t.quarantines.Get(r, b.Fleet)
 	route := rules.Route
 	f := &forwarding{Listener: a.Listener.Key, Route: route.Key, Name: route.name(), Created: age(route.Object), Hosts: a.Hosts}
 	for _, host := range a.Hosts {
@@ -126,6 +127,7 @@ func (t *Tables) forward(r *flow.Read, b *bindingRow, rules *rulesRow, a attache
 	for i := range rules.Rules {
 		bound := &boundRule{rules: rules, rule: i, listener: a.Listener}
 		t.resolve(r, b, bound, q)
+		allowed.charge(b, bound)
 		f.add(b, bound, t.settings.retries())
 		if words, refused := q[partHash(encode(f.chain(a.Listener, f.Hosts)))]; refused && len(q) > 0 {
 			b.refuse(bound, words)
@@ -139,7 +141,7 @@ func (f *forwarding) add(b *bindingRow, bound *boundRule, byDefault *routev3.Ret
 	rule := &bound.rules.Rules[bound.rule]
 	scratch := &routev3.Route{Action: &routev3.Route_Route{Route: &routev3.RouteAction{RetryPolicy: byDefault}}}
 	for i, p := range bound.policies {
-		if p != nil {
+		if p != nil && !bound.unmatchable {
 			policies.Kinds[i].Route(p.Policy, scratch)
 			if sources := policies.Kinds[i].Sources(p.Policy); sources != nil {
 				f.Sources = sources

@@ -20,6 +20,9 @@ type policyRow struct {
 	Problems []verdict.Problem
 	// ShapesCluster tells that clusters differ by this policy.
 	ShapesCluster bool
+	// Cost is what the policy adds to each route that it covers, in bytes of an Envoy; Preflighted tells that it has browsers ask beforehand.
+	Cost        int64
+	Preflighted bool
 }
 
 func (p *policyRow) equal(o *policyRow) bool {
@@ -52,6 +55,7 @@ func (t *Tables) policy(_ *flow.Read, key string, p policies.Object) (*policyRow
 		return &policyRow{Kind: kind, Policy: p, Problems: []verdict.Problem{kind.Disabled()}}, true
 	}
 	row := &policyRow{Kind: kind, Policy: p, Problems: append(t.rules.Check(p), kind.Check(p)...), ShapesCluster: kind.ShapesCluster(p)}
+	row.Cost, row.Preflighted = policyCost(kind, p)
 	_, unselectable := policies.Selectors(kind, p)
 	row.Problems = append(row.Problems, unselectable...)
 	for _, ref := range policies.References(kind, p) {

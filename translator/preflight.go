@@ -7,7 +7,6 @@ import (
 	"google.golang.org/protobuf/proto"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
-	"gatehouse/policies"
 	"gatehouse/policies/cors"
 	"gatehouse/policies/verdict"
 )
@@ -37,16 +36,7 @@ func preflighted(bound *boundRule, match *gwapiv1.HTTPRouteMatch) bool {
 			return true
 		}
 	}
-	for i, p := range bound.policies {
-		trial := &routev3.Route{Action: &routev3.Route_Route{Route: &routev3.RouteAction{}}}
-		if p != nil {
-			policies.Kinds[i].Route(p.Policy, trial)
-		}
-		if cors.Preflighted(trial) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(bound.policies, func(p *policyRow) bool { return p != nil && p.Preflighted })
 }
 
 // asPreflight turns the route of a match into that of its preflights: of the requests that ask, from another origin, for the match's

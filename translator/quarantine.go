@@ -28,22 +28,27 @@ func (t *Tables) quarantine(_ *flow.Read, _ string, proxies []flow.Row[Proxy]) (
 	return all, len(all) > 0
 }
 
-// refusedRule is a rule of a route of which Envoy refused a part.
+// refusedRule is a rule of a route that does not forward, since Envoy refused a part of it or it is not sent to Envoy.
 type refusedRule struct {
 	Route string
 	Rule  int
 	// Message says why, and the way out.
 	Message string
+	Weight  verdict.Weight
+	// ByEnvoy tells that Envoy has refused it, rather than that it was never sent.
+	ByEnvoy bool
 }
 
 // rulesRefused is how many rules of a route Envoy refuses before all of it fails closed: nothing more of it is tried then (xds, trial.go).
 const rulesRefused = 3
 
-// refusedRules counts the rules of which something was refused.
+// refusedRules counts the rules of which Envoy refused something.
 func (b *bindingRow) refusedRules() int {
 	rules := map[int]bool{}
 	for _, refused := range b.Refused {
-		rules[refused.Rule] = true
+		if refused.ByEnvoy {
+			rules[refused.Rule] = true
+		}
 	}
 	return len(rules)
 }
@@ -71,12 +76,13 @@ func (b *bindingRow) refuse(bound *boundRule, words string) {
 		message += " or what takes effect on it: " + strings.Join(names, ", ")
 	}
 	b.withdraw(bound, message)
+	b.Refused[len(b.Refused)-1].ByEnvoy = true
 }
 
 // withdraw notes why a rule does not forward.
 func (b *bindingRow) withdraw(bound *boundRule, message string) {
 	bound.refused = true
-	b.Refused = append(b.Refused, refusedRule{Route: bound.rules.Route.Key, Rule: bound.rule, Message: message})
+	b.Refused = append(b.Refused, refusedRule{Route: bound.rules.Route.Key, Rule: bound.rule, Message: message, Weight: verdict.Invalid})
 }
 
 // withoutRefused takes away the clusters of the rule that Envoy refused: their share is answered with 500.
@@ -116,7 +122,7 @@ func (t *Tables) refusedProblems(r *flow.Read, key string) []verdict.Problem {
 				continue
 			}
 			p := verdict.Problem{
-				Field: fmt.Sprintf("spec.rules[%d]", refused.Rule), Reason: string(gwapiv1.RouteReasonUnsupportedValue), Weight: verdict.Invalid,
+				Field: fmt.Sprintf("spec.rules[%d]", refused.Rule), Reason: string(gwapiv1.RouteReasonUnsupportedValue), Weight: refused.Weight,
 				Message: refused.Message,
 			}
 			if !slices.ContainsFunc(problems, func(known verdict.Problem) bool { return equalProblem(&known, &p) }) {

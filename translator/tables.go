@@ -23,6 +23,8 @@ type Settings struct {
 	InGatewayNamespace bool
 	// ExternalNames lets Services of type ExternalName be backends.
 	ExternalNames bool
+	// RouteMemory is how much memory of each Envoy one route may take, in bytes; 0 stands for DefaultRouteMemory.
+	RouteMemory int64
 	// EnabledKinds are the dormant kinds of policies (policies.Kind) that are to have an effect.
 	EnabledKinds []string
 	// RetriesDisabled keeps requests that no endpoint got from being tried at another one, unless a route or a policy says so.

@@ -16,8 +16,9 @@ const typeRoutes = typePrefix + "envoy.config.route.v3.RouteConfiguration"
 
 // The fields of Envoy's messages into which encoded ones are appended.
 const (
-	fieldVirtualHosts protowire.Number = 2 // RouteConfiguration.virtual_hosts
-	fieldRoutes       protowire.Number = 3 // VirtualHost.routes
+	fieldVirtualHosts protowire.Number = 2  // RouteConfiguration.virtual_hosts
+	fieldRoutes       protowire.Number = 3  // VirtualHost.routes
+	fieldRouteName    protowire.Number = 14 // Route.name
 )
 
 // virtualHostRow is one host of a route configuration, encoded as a field of it.
@@ -65,7 +66,8 @@ func (t *Tables) virtualHost(_ *flow.Read, key string, members []flow.Row[*bindi
 		body = append(body, retried...)
 	}
 	for _, e := range entries {
-		body = appendMessage(body, fieldRoutes, e.Body)
+		body = protowire.AppendVarint(protowire.AppendTag(body, fieldRoutes, protowire.BytesType), uint64(e.size()))
+		body = e.appendTo(body)
 	}
 	row.Body = appendMessage(nil, fieldVirtualHosts, body)
 	row.Sum = sha256.Sum256(row.Body)

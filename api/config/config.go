@@ -8,6 +8,7 @@ import (
 	"os"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
@@ -19,6 +20,9 @@ const (
 	DefaultRenewDeadline  = "10s"
 	DefaultRetryPeriod    = "2s"
 )
+
+// DefaultRouteMemory is the default of limits.routeMemory. Envoy Gateway has no such field.
+const DefaultRouteMemory = "64Mi"
 
 // EnvoyGateway is the configuration of the control plane.
 type EnvoyGateway struct {
@@ -38,6 +42,25 @@ type EnvoyGateway struct {
 
 	// Backends says how backends are reached where neither a route nor a policy says. Envoy Gateway has no such field.
 	Backends Backends `json:"backends,omitzero"`
+
+	// Limits keep one object from taking what others need. Envoy Gateway has no such field.
+	Limits Limits `json:"limits,omitzero"`
+}
+
+// Limits keep one object from taking what others need.
+type Limits struct {
+	// RouteMemory is how much memory of each Envoy of a Gateway one route may take, estimated from above, as a quantity of Kubernetes such
+	// as 64Mi or 1Gi. Rules that do not fit answer 500. Default: 64Mi.
+	RouteMemory string `json:"routeMemory,omitempty"`
+}
+
+// RouteMemoryBytes is routeMemory of a validated configuration in bytes.
+func (l *Limits) RouteMemoryBytes() int64 {
+	q, err := resource.ParseQuantity(l.RouteMemory)
+	if err != nil {
+		return 0
+	}
+	return q.Value()
 }
 
 // Gateway says which GatewayClasses are ours.
@@ -215,6 +238,8 @@ func (c *EnvoyGateway) setDefaults() {
 	setDefault(&election.LeaseDuration, DefaultLeaseDuration)
 	setDefault(&election.RenewDeadline, DefaultRenewDeadline)
 	setDefault(&election.RetryPeriod, DefaultRetryPeriod)
+
+	setDefault(&c.Limits.RouteMemory, DefaultRouteMemory)
 
 	if c.Logging.Level == nil {
 		c.Logging.Level = map[LogComponent]LogLevel{}

@@ -17,6 +17,9 @@ var durationPattern = regexp.MustCompile(`^([0-9]{1,5}(h|m|s|ms)){1,4}$`)
 var controllerNamePattern = regexp.MustCompile(
 	`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/[A-Za-z0-9/\-._~%!$&'()*+,;=:]+$`)
 
+// leastRouteMemory is room for about a hundred plain routes, in bytes.
+const leastRouteMemory = 1 << 20
+
 // Validate returns all that is wrong with a configuration of which the defaults are filled in.
 func (c *EnvoyGateway) Validate() error {
 	var errs field.ErrorList
@@ -35,6 +38,10 @@ func (c *EnvoyGateway) Validate() error {
 		DeployControllerNamespace, DeployGatewayNamespace)...)
 	errs = append(errs, c.Provider.Kubernetes.LeaderElection.validate(kubernetes.Child("leaderElection"))...)
 	errs = append(errs, c.Logging.validate(field.NewPath("logging"))...)
+	if c.Limits.RouteMemoryBytes() < leastRouteMemory {
+		errs = append(errs, field.Invalid(field.NewPath("limits", "routeMemory"), c.Limits.RouteMemory,
+			"write a number of bytes of at least 1Mi, such as "+DefaultRouteMemory+" or 1Gi"))
+	}
 	return errs.ToAggregate()
 }
 

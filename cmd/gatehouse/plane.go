@@ -80,6 +80,7 @@ func newPlane(ctx context.Context, c *config.EnvoyGateway, in installation, o se
 		ControllerName:     c.Gateway.ControllerName,
 		InGatewayNamespace: c.Provider.Kubernetes.Deploy.Type == config.DeployGatewayNamespace,
 		ExternalNames:      c.ExtensionAPIs.EnableExternalName,
+		RouteMemory:        c.Limits.RouteMemoryBytes(),
 		EnabledKinds:       c.ExtensionAPIs.EnabledKinds(),
 		RetriesDisabled:    c.Backends.DisableRetries,
 	}, engine))

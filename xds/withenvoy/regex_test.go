@@ -21,8 +21,8 @@ import (
 	"gatehouse/translator"
 )
 
-// pieces are what random expressions are made of.
-var pieces = []string{
+// fragments are what random expressions are made of.
+var fragments = []string{
 	"a", "Z", "é", "語", "𞥃", ".", "[^/]", "[a-z0-9]", "[^a]", "[é-語]", `\pL`, `\p{Greek}`, `\PN`, `\d`, `\S`, `\b`, "^", "$", "(?i:k)", "(?i:é)", "(?s:.)", "(?m:^)", `\x{10000}`,
 	"ab|cd", "(x)", "[[:word:]]", `(?i:[a-y])`, `(?U:a+)`, `\z`, `\A`, "(?P<n>y)", "",
 }
@@ -30,7 +30,7 @@ var pieces = []string{
 // expression is a random expression, well-formed as a rule.
 func expression(r *rand.Rand, depth int) string {
 	if depth == 0 {
-		return pieces[r.IntN(len(pieces))]
+		return fragments[r.IntN(len(fragments))]
 	}
 	sub := func() string { return "(?:" + expression(r, depth-1) + ")" }
 	switch r.IntN(7) {

@@ -1,0 +1,286 @@
+package translator
+
+import (
+	"fmt"
+	"strings"
+
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	corsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/cors/v3"
+	"google.golang.org/protobuf/proto"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/policies"
+	"gatehouse/policies/cors"
+	"gatehouse/policies/regex"
+	"gatehouse/policies/verdict"
+	"gatehouse/translator/flow"
+)
+
+// Envoy has a route of its own for each match of a rule, each host and each listener, with all that filters and policies say. So a small object may
+// need much memory. What it needs is estimated before any of it is made, from above: real Envoys take less (TestEnvoyTakesLessThanEstimated).
+
+// DefaultRouteMemory is the memory in bytes that one route may take of each Envoy of a Gateway, where the settings do not say it.
+const DefaultRouteMemory = 64 << 20
+
+// What Envoy needs, in bytes: for a route that does nothing, for each entry of a list such as a header or a backend, for each byte of a text, and for
+// each byte of the encoded configuration of a filter, most of which is many small entries.
+const (
+	perRoute   = 4 << 10
+	perEntry   = 1 << 10
+	perText    = 4
+	perEncoded = 24
+)
+
+// ruleCost is what a rule costs an Envoy on one host of one listener, policies apart.
+type ruleCost struct {
+	// routes and asked are how many routes the rule has, and how many of them may have another for their preflights.
+	routes, asked int64
+	// each is what every route costs, whatever it matches.
+	each int64
+	// matches and askedMatches are what matching costs those routes.
+	matches, askedMatches int64
+	// cors tells that a filter has browsers ask beforehand.
+	cors bool
+}
+
+// costOf estimates the cost of a rule. If it is illegible, no regular expression of its matches is used.
+func costOf(rule *gwapiv1.HTTPRouteRule, illegible bool) ruleCost {
+	c := ruleCost{each: perRoute}
+	changes, shares := int64(0), int64(1)
+	for i := range rule.Filters {
+		f := &rule.Filters[i]
+		changes += headersCost(f.RequestHeaderModifier) + headersCost(f.ResponseHeaderModifier)
+		c.each += perEntry + filterCost(f)
+		c.cors = c.cors || f.Type == gwapiv1.HTTPRouteFilterCORS
+	}
+	for _, b := range rule.BackendRefs {
+		c.each += 2 * perEntry
+		for i := range b.Filters {
+			shares = int64(len(rule.BackendRefs)) // The changes of the rule are repeated in each share, see settleHeaders.
+			c.each += headersCost(b.Filters[i].RequestHeaderModifier) + headersCost(b.Filters[i].ResponseHeaderModifier)
+		}
+	}
+	c.each += changes * shares
+	if len(rule.Matches) == 0 {
+		c.routes = 1
+		return c
+	}
+	replaced := replacesPrefix(rule)
+	for m := range rule.Matches {
+		match := &rule.Matches[m]
+		cost := matchCost(match)
+		if !illegible {
+			cost += expressionsCost(expressionsOf(match)...)
+		}
+		if pattern, escapes := escapesOf(match.Path); escapes {
+			cost += expressionsCost(pattern) // See setPath.
+		}
+		if replaced && match.Path != nil {
+			pattern, _ := pathPattern(pathValue(match.Path))
+			cost += expressionsCost("^" + pattern + "/*") // See prefixRemoval.
+		}
+		c.routes, c.matches = c.routes+1, c.matches+cost
+		if method := match.Method; method != nil && *method != gwapiv1.HTTPMethodOptions {
+			c.asked, c.askedMatches = c.asked+1, c.askedMatches+cost+2*perEntry
+		}
+	}
+	return c
+}
+
+// escapesOf is the pattern of a path that is matched by one since it has escapes; false if the path is matched as a text, or written as a pattern.
+func escapesOf(path *gwapiv1.HTTPPathMatch) (pattern string, escapes bool) {
+	if path == nil || deref(path.Type) == gwapiv1.PathMatchRegularExpression {
+		return "", false
+	}
+	return pathPattern(pathValue(path))
+}
+
+// whole is the cost of the rule with policies, of which each route has what they say.
+func (c *ruleCost) whole(effective []*policyRow) int64 {
+	each, asks := c.each, c.cors
+	for _, p := range effective {
+		if p != nil {
+			each, asks = each+p.Cost, asks || p.Preflighted
+		}
+	}
+	cost := c.routes*each + c.matches
+	if asks {
+		cost += c.asked*each + c.askedMatches
+	}
+	return cost
+}
+
+// failing is the cost of the rule if it fails and no regular expression of its matches is used, which their texts stand for.
+func (c *ruleCost) failing(route *gwapiv1.HTTPRouteRule) int64 {
+	cost := (c.routes + c.asked) * perRoute
+	for m := range route.Matches {
+		cost += 2 * matchCost(&route.Matches[m])
+	}
+	return cost
+}
+
+// matchCost is the cost of a match, its regular expressions taken as texts.
+func matchCost(m *gwapiv1.HTTPRouteMatch) int64 {
+	return int64(len(m.Headers)+len(m.QueryParams))*perEntry + perText*matchTexts(m)
+}
+
+func expressionsCost(expressions ...string) (cost int64) {
+	for _, e := range expressions {
+		if measured, err := regex.Measure(e); err == nil {
+			cost += measured.Memory
+		}
+	}
+	return cost
+}
+
+func matchTexts(m *gwapiv1.HTTPRouteMatch) (n int64) {
+	if m.Path != nil {
+		n += int64(len(deref(m.Path.Value)))
+	}
+	for _, h := range m.Headers {
+		n += int64(len(h.Name) + len(h.Value))
+	}
+	for _, q := range m.QueryParams {
+		n += int64(len(q.Name) + len(q.Value))
+	}
+	return n
+}
+
+func replacesPrefix(rule *gwapiv1.HTTPRouteRule) bool {
+	for i := range rule.Filters {
+		if path, _ := filterPath(&rule.Filters[i]); path != nil && path.Type == gwapiv1.PrefixMatchHTTPPathModifier {
+			return true
+		}
+	}
+	return false
+}
+
+// filterCost is the cost of what a filter says beside changes of headers.
+func filterCost(f *gwapiv1.HTTPRouteFilter) int64 {
+	var cost int64
+	if path, _ := filterPath(f); path != nil {
+		cost += perText * int64(len(deref(path.ReplaceFullPath))+len(deref(path.ReplacePrefixMatch)))
+	}
+	if f.CORS != nil {
+		trial := &routev3.Route{}
+		cors.SetFilter(f.CORS, trial)
+		cost += perEncoded*int64(proto.Size(trial)) + originsCost(trial)
+	}
+	if f.ExternalAuth != nil {
+		cost += perEncoded * int64(len(fmt.Sprint(*f.ExternalAuth, f.ExternalAuth.GRPCAuthConfig, f.ExternalAuth.HTTPAuthConfig)))
+	}
+	return cost
+}
+
+func headersCost(f *gwapiv1.HTTPHeaderFilter) (cost int64) {
+	if f == nil {
+		return 0
+	}
+	for _, headers := range [][]gwapiv1.HTTPHeader{f.Set, f.Add} {
+		for _, h := range headers {
+			cost += perEntry + perText*int64(len(h.Name)+len(h.Value)+strings.Count(h.Value, "%"))
+		}
+	}
+	for _, name := range f.Remove {
+		cost += perEntry/4 + perText*int64(len(name))
+	}
+	return cost
+}
+
+// policyCost is what a policy adds to each route that it covers, and whether it has browsers ask beforehand.
+func policyCost(kind policies.Kind, p policies.Object) (cost int64, preflighted bool) {
+	trial := &routev3.Route{Action: &routev3.Route_Route{Route: &routev3.RouteAction{}}}
+	kind.Route(p, trial)
+	return perEncoded*int64(proto.Size(trial)) + originsCost(trial), cors.Preflighted(trial)
+}
+
+// originsCost is the cost of the regular expressions that origins with wildcards are.
+func originsCost(route *routev3.Route) (cost int64) {
+	packed, ok := route.TypedPerFilterConfig[cors.Filter]
+	if !ok {
+		return 0
+	}
+	config := &corsv3.CorsPolicy{}
+	if err := packed.UnmarshalTo(config); err != nil {
+		return 0 // It is ours, and so never another type.
+	}
+	for _, origin := range config.AllowOriginStringMatch {
+		if pattern := origin.GetSafeRegex(); pattern != nil {
+			cost += expressionsCost(pattern.Regex)
+		}
+	}
+	return cost
+}
+
+// allowance is what the rules of a route may still take on each host of a listener.
+type allowance struct {
+	left int64
+	// copies are the hosts of all listeners of the Gateway, limit is for all of them together, and here are the hosts of this listener.
+	copies, here, limit int64
+	// collapsed tells that some rule has failed with nothing left of its matches.
+	collapsed bool
+}
+
+// allow shares out what a route may take among the hosts of all listeners that it is attached to on the Gateway.
+func (t *Tables) allow(r *flow.Read, p *parentRow) allowance {
+	a := allowance{limit: t.settings.RouteMemory}
+	if a.limit == 0 {
+		a.limit = DefaultRouteMemory
+	}
+	for _, row := range t.parentsByRoute.Lookup(r, p.Route.Key) {
+		for _, l := range row.Value.Listeners {
+			if l.Listener.Serves && l.Listener.fleet() == keyOf(p.Gateway.Gateway) {
+				a.copies += l.copies()
+			}
+		}
+	}
+	a.left = a.limit / max(a.copies, 1)
+	return a
+}
+
+// copies is how often a route stands in the listener.
+func (a attachedListener) copies() int64 {
+	if a.Listener.protocol().layer4 {
+		return 1
+	}
+	return int64(len(a.Hosts))
+}
+
+// charge takes the cost of a rule. One that costs more than is left fails: with the texts of its matches as far as those can be had, else for all
+// that no other route takes.
+func (a *allowance) charge(b *bindingRow, bound *boundRule) {
+	rule := &bound.rules.Rules[bound.rule]
+	whole := rule.Cost.whole(bound.policies)
+	if whole <= a.left {
+		a.left -= whole
+		return
+	}
+	b.overload(bound, a, whole)
+	bound.unmatchable = true
+	if failing := rule.Cost.failing(&bound.rules.Route.Rules[bound.rule]); failing <= a.left {
+		a.left -= failing
+		return
+	}
+	bound.dropped, bound.collapsed, a.collapsed = a.collapsed, true, true
+}
+
+// overload says that a rule costs more than is left. If it would do on this listener alone, no rule is broken as it is written.
+func (b *bindingRow) overload(bound *boundRule, a *allowance, whole int64) {
+	weight := verdict.Invalid
+	if whole <= a.limit/max(a.here, 1) {
+		weight = verdict.Unresolved
+	}
+	route := bound.rules.Route
+	b.withdraw(bound, fmt.Sprintf("matches, filters and policies of the rule would take about %s of each Envoy, where it stands for each of %d hosts of listeners, "+
+		"and of the %s that a route may take %s are left, so it %s; use fewer matches, hostnames, headers or shorter expressions, fewer listeners, or several routes",
+		memory(whole*a.copies), a.copies, memory(a.limit), memory(a.left*a.copies), route.Kind.fails()))
+	b.Refused[len(b.Refused)-1].Weight = weight
+}
+
+// memory is a number of bytes for people.
+func memory(bytes int64) string {
+	if bytes >= 10<<20 {
+		return fmt.Sprintf("%d MiB", bytes>>20)
+	}
+	return fmt.Sprintf("%d KiB", bytes>>10)
+}

@@ -1,0 +1,215 @@
+package translator
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/policies/verdict"
+	"gatehouse/translator/heavy"
+)
+
+// What one trial may cost.
+const (
+	maxTrialTime   = 2 * time.Second
+	maxTrialMemory = 512 << 20
+)
+
+// spent is the time of the processor and the memory that something takes. All that is allocated counts, even if it is given back at once.
+func spent(do func()) (took time.Duration, allocated uint64) {
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	start := processorTime()
+	do()
+	took = processorTime() - start
+	runtime.ReadMemStats(&after)
+	return took, after.TotalAlloc - before.TotalAlloc
+}
+
+func processorTime() time.Duration {
+	var usage syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
+		panic(err)
+	}
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+}
+
+// heavyWorld has a Gateway with listeners and a light route.
+func heavyWorld(tb testing.TB, listeners int) *World {
+	tb.Helper()
+	w := newWorld(tb)
+	class, gateway, service, light := heavy.Around(controllerName, listeners)
+	if _, err := w.Apply([]Event{{Object: class}, {Object: gateway}, {Object: service}, {Object: light}}); err != nil {
+		tb.Fatal(err)
+	}
+	return w
+}
+
+// tryScene tries the objects of a scene one after the other, as they are created, and stores them. Each must stay within bounds.
+func tryScene(t *testing.T, w *World, s heavy.Scene) (findings []Finding) {
+	t.Helper()
+	objects := []Object{s.Route}
+	if s.Policy != nil {
+		objects = append(objects, s.Policy)
+	}
+	for _, o := range objects {
+		took, allocated := spent(func() {
+			found, err := w.Try(t.Context(), o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			findings = append(findings, found...)
+		})
+		if took > maxTrialTime || allocated > maxTrialMemory {
+			t.Errorf("a trial of %T takes %s and %d MiB", o, took, allocated>>20)
+		}
+		took, allocated = spent(func() { apply(t, w, o) })
+		if took > maxTrialTime || allocated > maxTrialMemory {
+			t.Errorf("storing %T takes %s and %d MiB", o, took, allocated>>20)
+		}
+	}
+	return findings
+}
+
+// worst are the most costly objects of each sort that the API server takes.
+func worst() map[string]heavy.Content {
+	repeated := `(?:` + strings.Repeat("a", 3000) + `){1000}`
+	return map[string]heavy.Content{
+		"repeated expressions": {Rules: 1, Matches: 64, Hosts: 1, Match: func(_ int, m *gwapiv1.HTTPRouteMatch) { heavy.Expressions(m, 4, repeated, "") }},
+		"expressions that are slow to read": {Rules: 2, Matches: 64, Hosts: 16, Match: func(_ int, m *gwapiv1.HTTPRouteMatch) {
+			heavy.Expressions(m, 16, "(?i)"+strings.Repeat(`[B-\x{1e943}]`, 20), `(?i)[B-\x{1e943}]`)
+		}},
+		"short expressions of large programs": {Rules: 1, Matches: 8, Hosts: 4, Match: func(_ int, m *gwapiv1.HTTPRouteMatch) {
+			heavy.Expressions(m, 16, "(?:"+strings.Repeat("abcdefghij", 10)+"){70}", "")
+		}},
+		"headers of backends": {Rules: 1, Matches: 64, Hosts: 16, Rule: func(_ int, r *gwapiv1.HTTPRouteRule) {
+			r.Filters, r.BackendRefs = []gwapiv1.HTTPRouteFilter{heavy.Headers(16, 4000)}, heavy.Backends(4)
+			for i := range r.BackendRefs {
+				r.BackendRefs[i].Filters = []gwapiv1.HTTPRouteFilter{heavy.Headers(16, 4000)}
+			}
+		}},
+		"client ranges":        {Rules: 1, Matches: 64, Hosts: 8, Policy: heavy.Ranges(1, 5000)},
+		"rules of a policy":    {Rules: 16, Matches: 8, Hosts: 16, Policy: heavy.Ranges(64, 1000)},
+		"patterns of origins":  {Rules: 16, Matches: 8, Hosts: 16, Policy: heavy.Origins(1000)},
+		"matches on all hosts": {Rules: 16, Matches: 8, Hosts: 16},
+		"escapes in paths": {Rules: 16, Matches: 8, Hosts: 16, Match: func(i int, m *gwapiv1.HTTPRouteMatch) {
+			m.Path.Value = new(fmt.Sprintf("/%d%s", i, strings.Repeat("/%C3%BC%C3%BC", 70)))
+		}},
+		"prefixes to replace": {Rules: 2, Matches: 64, Hosts: 16, Match: func(_ int, m *gwapiv1.HTTPRouteMatch) {
+			m.Path.Value = new("/" + strings.Repeat("abcdefghijklmnopqrstuvwxyz0123456789", 28))
+		}, Rule: func(_ int, r *gwapiv1.HTTPRouteRule) {
+			r.Filters = []gwapiv1.HTTPRouteFilter{{Type: gwapiv1.HTTPRouteFilterURLRewrite, URLRewrite: &gwapiv1.HTTPURLRewriteFilter{
+				Path: &gwapiv1.HTTPPathModifier{Type: gwapiv1.PrefixMatchHTTPPathModifier, ReplacePrefixMatch: new("/")},
+			}}}
+		}},
+	}
+}
+
+// TestWorstObjectsCostLittle: trying and storing the most costly objects takes little, on a Gateway with as many listeners as it may have.
+func TestWorstObjectsCostLittle(t *testing.T) {
+	for name, content := range worst() {
+		t.Run(name, func(t *testing.T) {
+			s := heavy.Make(content)
+			if !s.Stored() {
+				t.Fatal("the API server would not take it")
+			}
+			for _, listeners := range []int{1, heavy.Listeners} {
+				findings := tryScene(t, heavyWorld(t, listeners), s)
+				if len(findings) == 0 {
+					if name != "matches on all hosts" || listeners > 1 {
+						t.Errorf("with %d listeners: nothing is found", listeners)
+					}
+				}
+				for _, f := range findings {
+					if len(f.Problem.Message) > 800 {
+						t.Errorf("%d bytes: %s", len(f.Problem.Message), f.Problem.Message)
+					}
+				}
+			}
+		})
+	}
+}
+
+// TestOthersAreServedBesideTheWorst: a control plane that starts with the worst of all sorts stored serves others, in little time and memory.
+func TestOthersAreServedBesideTheWorst(t *testing.T) {
+	class, gateway, service, light := heavy.Around(controllerName, heavy.Listeners)
+	events := []Event{{Object: class}, {Object: gateway}, {Object: service}, {Object: light}}
+	for name, content := range worst() {
+		s := heavy.Make(content)
+		s.Route.Name, s.Route.UID = strings.ReplaceAll(name, " ", "-"), s.Route.UID+"1"
+		events = append(events, Event{Object: s.Route})
+		if s.Policy != nil {
+			s.Policy.Name, s.Policy.Spec.TargetRefs[0].Name = s.Route.Name, gwapiv1.ObjectName(s.Route.Name)
+			events = append(events, Event{Object: s.Policy})
+		}
+	}
+	w := newWorld(t)
+	var outcome Outcome
+	took, _ := spent(func() {
+		var err error
+		if outcome, err = w.Apply(events); err != nil {
+			t.Fatal(err)
+		}
+	})
+	var now runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&now)
+	t.Logf("%s of the processor, %d MiB live, %d MiB taken of the system", took, now.HeapAlloc>>20, now.Sys>>20)
+	if took > 10*time.Second || now.Sys > 512<<20 {
+		t.Errorf("it took %s of the processor and %d MiB", took, now.Sys>>20)
+	}
+	served := 0
+	for _, d := range outcome.Deltas {
+		for _, r := range d.Changed {
+			if r.Type == typeRoutes && strings.Contains(string(r.Body()), "httproute/shop/light/rule/0/match/-1/light_example_com") {
+				served++
+			}
+		}
+	}
+	if served != heavy.Listeners {
+		t.Errorf("%d of %d listeners serve the light route", served, heavy.Listeners)
+	}
+}
+
+// TestRouteMemory: a rule that does not fit into what is left of the route's memory fails closed and says so; others of the route are served, and
+// with a larger limit all are.
+func TestRouteMemory(t *testing.T) {
+	s := heavy.Make(heavy.Content{Rules: 3, Matches: 2, Hosts: 2, Rule: func(i int, r *gwapiv1.HTTPRouteRule) {
+		if i == 1 {
+			r.Filters = []gwapiv1.HTTPRouteFilter{heavy.Headers(16, 1000)}
+		}
+	}})
+	for limit, want := range map[int64]int{0: 0, 512 << 10: 1, 32 << 10: 3} {
+		w := heavyWorld(t, 2)
+		w.tables.settings.RouteMemory = limit
+		findings, err := w.Try(t.Context(), s.Route)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range findings {
+			if !strings.Contains(f.Problem.Message, "of each Envoy") || f.Problem.Weight == verdict.Conflicted {
+				t.Errorf("with limit %d: %+v", limit, f.Problem)
+			}
+		}
+		if len(findings) != want {
+			t.Errorf("with limit %d: %d findings, want %d", limit, len(findings), want)
+		}
+	}
+}
+
+// FuzzCost holds that no object within the API server's limits takes more than a trial may, be it refused or not.
+func FuzzCost(f *testing.F) {
+	for seed := range uint64(6) {
+		f.Add(seed, uint8(seed*13))
+	}
+	f.Fuzz(func(t *testing.T, seed uint64, listeners uint8) {
+		tryScene(t, heavyWorld(t, 1+int(listeners)%heavy.Listeners), heavy.Random(rand.New(rand.NewPCG(seed, 3))))
+	})
+}

@@ -1,0 +1,242 @@
+package withenvoy
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/infra/bootstrap"
+	"gatehouse/infra/envoytest"
+	"gatehouse/policies/rules"
+	"gatehouse/translator"
+	"gatehouse/translator/heavy"
+)
+
+const (
+	servedClass = "gateway.envoyproxy.io/gatewayclass-controller"
+	// maxGrowth is what one object may take of an Envoy, in bytes.
+	maxGrowth = 64 << 20
+)
+
+// allocated is how much memory Envoy has allocated, in bytes.
+func (c *controlled) allocated() int64 {
+	c.t.Helper()
+	code, body := envoytest.Get(bootstrap.AdminPort, "/memory")
+	var memory struct{ Allocated string }
+	if code != http.StatusOK || json.Unmarshal([]byte(body), &memory) != nil {
+		c.t.Fatalf("Envoy's memory: %d %s", code, body)
+	}
+	n, err := strconv.ParseInt(memory.Allocated, 10, 64)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return n
+}
+
+// loaded is an Envoy with the listeners of a Gateway and a light route, and the tables that it gets all from.
+type loaded struct {
+	*controlled
+	world *translator.World
+	// listeners is how many there are, idle what Envoy has allocated so far.
+	listeners int
+	idle      int64
+}
+
+// serveHeavy brings up a Gateway with that many listeners.
+func serveHeavy(t *testing.T, listeners int) *loaded {
+	t.Helper()
+	engine, err := rules.Builtin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &loaded{listeners: listeners, controlled: start(t), world: translator.NewWorld(translator.NewTables(translator.Settings{ControllerName: servedClass}, engine))}
+	class, gateway, service, light := heavy.Around(servedClass, listeners)
+	l.apply(class, gateway, service, light)
+	l.settled()
+	l.idle = l.allocated()
+	return l
+}
+
+func (l *loaded) apply(objects ...translator.Object) {
+	l.t.Helper()
+	var events []translator.Event
+	for _, o := range objects {
+		events = append(events, translator.Event{Object: o})
+	}
+	outcome, err := l.world.Apply(events)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	for _, d := range outcome.Deltas {
+		l.change(d.Changed, d.Removed)
+	}
+}
+
+// answers is the status of the answer to a request for a host; 404 if there is none.
+func (l *loaded) answers(port int, host string) int {
+	l.t.Helper()
+	request, err := http.NewRequestWithContext(l.t.Context(), http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d/", port), nil)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	request.Host = host
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return http.StatusNotFound
+	}
+	_ = response.Body.Close()
+	return response.StatusCode
+}
+
+// wantGrowth stores a scene and compares what Envoy takes for it with what one object may take.
+func (l *loaded) wantGrowth(s heavy.Scene) {
+	l.t.Helper()
+	objects := []translator.Object{s.Route}
+	if s.Policy != nil {
+		objects = append(objects, s.Policy) // Together, so that Envoy does not get the route twice.
+	}
+	l.apply(append(objects, heavy.Light("marker"))...)
+	for i := range l.listeners {
+		envoytest.WaitFor(l.t, "the marker to be served", func() bool { return l.answers(heavy.FirstPort+i, "marker.example.com") != http.StatusNotFound })
+	}
+	l.settled()
+	growth := l.allocated() - l.idle
+	l.t.Logf("Envoy grew by %d KiB", growth>>10)
+	if growth > maxGrowth {
+		l.t.Errorf("Envoy grew by %d MiB", growth>>20)
+	}
+	p, _ := l.reported()
+	for name, words := range p.Refused {
+		l.t.Errorf("Envoy refused %v: %.300s", name, words)
+	}
+}
+
+// refused reports whether a route is refused on a Gateway with that many listeners.
+func refused(t *testing.T, s heavy.Scene, listeners int) bool {
+	t.Helper()
+	engine, err := rules.Builtin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	world := translator.NewWorld(translator.NewTables(translator.Settings{ControllerName: servedClass}, engine))
+	class, gateway, service, light := heavy.Around(servedClass, listeners)
+	events := []translator.Event{{Object: class}, {Object: gateway}, {Object: service}, {Object: light}}
+	if s.Policy != nil {
+		events = append(events, translator.Event{Object: s.Policy})
+	}
+	if _, err := world.Apply(events); err != nil {
+		t.Fatal(err)
+	}
+	findings, err := world.Try(t.Context(), s.Route)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range findings {
+		if strings.Contains(f.Problem.Message, "of each Envoy") {
+			return true
+		}
+	}
+	return false
+}
+
+// contents are heavy in one way each; all are accepted on one listener at least.
+var contents = map[string]heavy.Content{
+	"nothing": {Rules: 16, Matches: 8, Hosts: 4},
+	"header matches": {Rules: 4, Matches: 4, Hosts: 4, Match: func(_ int, m *gwapiv1.HTTPRouteMatch) {
+		heavy.Expressions(m, 16, "a", "")
+	}},
+	"usual expressions": {Rules: 4, Matches: 4, Hosts: 4, Match: func(_ int, m *gwapiv1.HTTPRouteMatch) {
+		heavy.Expressions(m, 16, "/v[0-9]+/[a-z-]+/.*", "[^/]+")
+	}},
+	"large expressions": {Rules: 2, Matches: 4, Hosts: 1, Match: func(_ int, m *gwapiv1.HTTPRouteMatch) {
+		heavy.Expressions(m, 4, strings.Repeat("abcdefghijklmnopqrstuvwxyz0123456789", 110), "")
+	}},
+	"repeated expressions": {Rules: 2, Matches: 4, Hosts: 1, Match: func(_ int, m *gwapiv1.HTTPRouteMatch) {
+		heavy.Expressions(m, 4, "(?:"+strings.Repeat("abcdefghij", 10)+"){70}", "(?:[a-z]+[0-9]?){500}")
+	}},
+	"escapes in paths": {Rules: 2, Matches: 8, Hosts: 4, Match: func(i int, m *gwapiv1.HTTPRouteMatch) {
+		m.Path.Value = new(fmt.Sprintf("/%d%s", i, strings.Repeat("/%C3%BC%C3%BC", 70)))
+	}},
+	"headers": {Rules: 4, Matches: 4, Hosts: 4, Rule: func(_ int, r *gwapiv1.HTTPRouteRule) {
+		r.Filters = []gwapiv1.HTTPRouteFilter{heavy.Headers(16, 1)}
+	}},
+	"long headers": {Rules: 1, Matches: 4, Hosts: 4, Rule: func(_ int, r *gwapiv1.HTTPRouteRule) {
+		r.Filters = []gwapiv1.HTTPRouteFilter{heavy.Headers(16, 4000)}
+	}},
+	"headers of backends": {Rules: 1, Matches: 4, Hosts: 4, Rule: func(_ int, r *gwapiv1.HTTPRouteRule) {
+		r.Filters, r.BackendRefs = []gwapiv1.HTTPRouteFilter{heavy.Headers(4, 1)}, heavy.Backends(16)
+		for i := range r.BackendRefs {
+			r.BackendRefs[i].Filters = []gwapiv1.HTTPRouteFilter{heavy.Headers(4, 1)}
+		}
+	}},
+	"client ranges":       {Rules: 1, Matches: 4, Hosts: 4, Policy: heavy.Ranges(1, 1000)},
+	"rules of a policy":   {Rules: 1, Matches: 4, Hosts: 4, Policy: heavy.Ranges(64, 1)},
+	"patterns of origins": {Rules: 1, Matches: 4, Hosts: 4, Policy: heavy.Origins(10)},
+}
+
+// TestEnvoyTakesLessThanEstimated: on the most listeners on which a route is accepted, it takes less of a real Envoy than one object may.
+func TestEnvoyTakesLessThanEstimated(t *testing.T) {
+	for name, content := range contents {
+		t.Run(name, func(t *testing.T) {
+			s, listeners := heavy.Make(content), 1
+			if refused(t, s, 1) {
+				t.Fatal("it is refused on one listener")
+			}
+			for listeners < heavy.Listeners && !refused(t, s, listeners+1) {
+				listeners++
+			}
+			t.Logf("%d listeners", listeners)
+			serveHeavy(t, listeners).wantGrowth(s)
+		})
+	}
+}
+
+// TestEnvoyTakesLittleOfWhatIsRefused: what is refused, and stored all the same, takes no more.
+func TestEnvoyTakesLittleOfWhatIsRefused(t *testing.T) {
+	for name, content := range map[string]heavy.Content{
+		"expressions": {Rules: 1, Matches: 8, Hosts: 4, Match: func(_ int, m *gwapiv1.HTTPRouteMatch) {
+			heavy.Expressions(m, 16, "(?:"+strings.Repeat("abcdefghij", 10)+"){70}", "")
+		}},
+		"matches": {Rules: 2, Matches: 64, Hosts: 16},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := heavy.Make(content)
+			if !refused(t, s, heavy.Listeners) {
+				t.Fatal("it is not refused")
+			}
+			serveHeavy(t, heavy.Listeners).wantGrowth(s)
+		})
+	}
+}
+
+// FuzzEnvoyCost holds that no object within the API server's limits takes more of a real Envoy than one object may, be it refused or not.
+func FuzzEnvoyCost(f *testing.F) {
+	f.Add(uint64(1), uint8(1))
+	f.Add(uint64(2), uint8(30))
+	f.Fuzz(func(t *testing.T, seed uint64, listeners uint8) {
+		alone(t)
+		serveHeavy(t, 1+int(listeners)%heavy.Listeners).wantGrowth(heavy.Random(rand.New(rand.NewPCG(seed, 4))))
+	})
+}
+
+// alone waits for the other processes of a fuzzer, since the ports of Envoy are the same in all of them.
+func alone(t *testing.T) {
+	t.Helper()
+	lock, err := os.OpenFile(filepath.Join(os.TempDir(), "gatehouse-envoy-cost.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = lock.Close() }) // Which gives the lock back.
+}
