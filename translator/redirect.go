@@ -48,7 +48,7 @@ func (l *listenerRow) scheme() string {
 }
 
 // redirectPort is the port of the Location: the given one, else the well-known one of the given scheme, else the listener's. It is
-// 0 if the Location needs none.
+// 0 if the Location needs none, since its scheme implies it.
 func redirectPort(spec *gwapiv1.HTTPRequestRedirectFilter, l *listenerRow) uint32 {
 	scheme := cmp.Or(deref(spec.Scheme), l.scheme())
 	port := l.Spec.Port
@@ -58,28 +58,28 @@ func redirectPort(spec *gwapiv1.HTTPRequestRedirectFilter, l *listenerRow) uint3
 	case spec.Scheme != nil:
 		port = wellKnownPorts[scheme]
 	}
-	if port != wellKnownPorts[scheme] {
-		return uint32(port)
-	}
-	// A host that Envoy takes from the request comes with the port that the client named. It names none if that is well known; any
-	// other has to be replaced.
-	if spec.Hostname != nil || l.Spec.Port == wellKnownPorts[l.scheme()] {
+	if port == wellKnownPorts[scheme] {
 		return 0
 	}
 	return uint32(port)
 }
 
-// onHost is a route as it is in the virtual host of a host. A redirect that names no host leads to that one if it is exact, so that what
-// the client says of its port makes no difference.
+// onHost is a route as it is in the virtual host of a host. A redirect that names no host leads to that one if it is exact, else to that of the
+// request; what the client says of its port makes no difference.
 func onHost(route *routev3.Route, l *listenerRow, host string) *routev3.Route {
-	if r := route.GetRedirect(); r == nil || r.HostRedirect != "" || strings.Contains(host, "*") {
+	r := route.GetRedirect()
+	if r == nil || r.HostRedirect != "" {
 		return route
 	}
+	wild := strings.Contains(host, "*")
+	if wild && r.PortRedirect != 0 {
+		return route // Envoy writes it in place of the client's.
+	}
 	route = proto.CloneOf(route)
-	r := route.GetRedirect()
-	r.HostRedirect = host
-	if int32(r.PortRedirect) == wellKnownPorts[cmp.Or(r.GetSchemeRedirect(), l.scheme())] {
-		r.PortRedirect = 0
+	if wild {
+		portless(route, cmp.Or(r.GetSchemeRedirect(), l.scheme()))
+	} else {
+		route.GetRedirect().HostRedirect = host
 	}
 	return route
 }

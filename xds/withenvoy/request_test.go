@@ -22,6 +22,12 @@ func verbatim(t *testing.T, method, host, target string, headers ...string) *htt
 	if err != nil {
 		t.Fatal(err)
 	}
+	return over(t, conn, method, host, target, headers...)
+}
+
+// over is verbatim over a connection, which it closes.
+func over(t *testing.T, conn net.Conn, method, host, target string, headers ...string) *http.Response {
+	t.Helper()
 	defer func() { _ = conn.Close() }()
 	if err := conn.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
 		t.Fatal(err)

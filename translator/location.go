@@ -1,0 +1,76 @@
+package translator
+
+import (
+	"strings"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	metadatav3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_to_metadata/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+
+	"gatehouse/policies/feature"
+)
+
+// Envoy's redirects either write a port or leave that which the client named in Host, which is that of a NodePort, say. A Location with the host
+// of the request and without a port is made by hand: the host without its port, and the path if it changes, are put into metadata by regular
+// expressions, of which the Location is made. Metadata holds less than 8 KiB, so a longer path that changes is left out.
+
+const (
+	locationFilter    = "envoy.filters.http.header_to_metadata/location"
+	locationNamespace = "gatehouse.location"
+)
+
+// locations is the filter as every connection manager has it: disabled, so that a redirect changes its route alone.
+func locations() *hcmv3.HttpFilter {
+	return feature.DisabledFilter(locationFilter, &metadatav3.Config{})
+}
+
+// portless has a redirect that takes its host from the request lead to that host without a port.
+func portless(route *routev3.Route, scheme string) {
+	r := route.GetRedirect()
+	rules := []*metadatav3.Config_Rule{locationRule(":authority", "host", &matcherv3.RegexMatchAndSubstitute{
+		Pattern: &matcherv3.RegexMatcher{Regex: ":[0-9]*$"},
+	})}
+	path := "%REQ(:PATH)%"
+	if change := pathChange(route); change != nil {
+		rules = append(rules, locationRule(":path", "path", change))
+		path = "%DYNAMIC_METADATA(" + locationNamespace + ":path)%"
+	}
+	feature.PerRoute(route, locationFilter, &metadatav3.Config{RequestRules: rules})
+	location := &corev3.HeaderValueOption{
+		Header:       &corev3.HeaderValue{Key: "location", Value: scheme + "://%DYNAMIC_METADATA(" + locationNamespace + ":host)%" + path},
+		AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
+	}
+	route.ResponseHeadersToAdd = append([]*corev3.HeaderValueOption{location}, route.ResponseHeadersToAdd...)
+	for status, code := range redirectCodes {
+		if code == r.ResponseCode {
+			route.Action = &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{Status: uint32(status)}}
+		}
+	}
+}
+
+func locationRule(header, key string, rewrite *matcherv3.RegexMatchAndSubstitute) *metadatav3.Config_Rule {
+	return &metadatav3.Config_Rule{
+		Header: header,
+		OnHeaderPresent: &metadatav3.Config_KeyValuePair{
+			MetadataNamespace: locationNamespace, Key: key, RegexValueRewrite: rewrite,
+		},
+	}
+}
+
+// pathChange is what a redirect makes of a path, behind which there may be a query; nil if nothing.
+func pathChange(route *routev3.Route) *matcherv3.RegexMatchAndSubstitute {
+	change := func(pattern, path string) *matcherv3.RegexMatchAndSubstitute {
+		return &matcherv3.RegexMatchAndSubstitute{Pattern: &matcherv3.RegexMatcher{Regex: pattern}, Substitution: escapeSubstitution(path)}
+	}
+	switch path := route.GetRedirect().PathRewriteSpecifier.(type) {
+	case *routev3.RedirectAction_PathRedirect:
+		return change(`^[^?]*`, path.PathRedirect)
+	case *routev3.RedirectAction_PrefixRewrite:
+		return change("^"+quoteRegex(strings.TrimRight(route.Match.GetPathSeparatedPrefix(), "/")), path.PrefixRewrite)
+	case *routev3.RedirectAction_RegexRewrite:
+		return path.RegexRewrite
+	}
+	return nil
+}
