@@ -228,6 +228,14 @@ func (a *targetRow) equal(o *targetRow) bool {
 	return slices.EqualFunc(a.Winners, o.Winners, (*policyRow).equal)
 }
 
+// winner is the policy of a kind that the target has, nil if it has none.
+func (a *targetRow) winner(kind int) *policyRow {
+	if a == nil {
+		return nil
+	}
+	return a.Winners[kind]
+}
+
 func (t *Tables) target(_ *flow.Read, _ string, members []flow.Row[*attachmentRow]) (*targetRow, bool) {
 	rows := map[policies.Object]*policyRow{}
 	candidates := make([][]policies.Object, len(policies.Kinds))
@@ -249,27 +257,29 @@ func (t *Tables) target(_ *flow.Read, _ string, members []flow.Row[*attachmentRo
 
 // effective are the policies that take effect along a chain of targets, by the index of their kind; nil where there is none.
 func (t *Tables) effective(r *flow.Read, chain []policies.Target) []*policyRow {
-	found := map[policies.Target]*targetRow{}
-	for _, target := range chain {
-		if row, ok := t.targets.Get(r, placeKey(target)); ok {
-			found[target] = row
-		}
+	rows := make([]*targetRow, len(chain))
+	attached := false
+	for i, target := range chain {
+		var ok bool
+		rows[i], ok = t.targets.Get(r, placeKey(target))
+		attached = attached || ok
 	}
 	effective := make([]*policyRow, len(policies.Kinds))
-	if len(found) == 0 {
-		return effective
-	}
 	for kind := range effective {
-		rows := map[policies.Object]*policyRow{}
+		if !attached {
+			break // Most routes have no policy.
+		}
 		p, _ := policies.Effective(func(target policies.Target) policies.Object {
-			if found[target] == nil || found[target].Winners[kind] == nil {
-				return nil
+			if winner := rows[slices.Index(chain, target)].winner(kind); winner != nil {
+				return winner.Policy
 			}
-			row := found[target].Winners[kind]
-			rows[row.Policy] = row
-			return row.Policy
+			return nil
 		}, chain)
-		effective[kind] = rows[p]
+		for _, row := range rows {
+			if winner := row.winner(kind); winner != nil && winner.Policy == p {
+				effective[kind] = winner
+			}
+		}
 	}
 	return effective
 }
