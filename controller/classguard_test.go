@@ -67,7 +67,7 @@ func TestClassInUseIsNotDeleted(t *testing.T) {
 	guard.Set(ours.Name, false)
 	within(t, func() error {
 		if err := has(ours)(); !apierrors.IsNotFound(err) {
-			return fmt.Errorf("the class that nobody uses any more is there: %v", err)
+			return fmt.Errorf("the class that nobody uses any more is there: %w", err)
 		}
 		return nil
 	})

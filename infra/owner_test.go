@@ -24,7 +24,7 @@ func TestNoClassOwnsAFleet(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	f.Applier.Set("shop/web", req)
+	f.Set("shop/web", req)
 	if err := f.Reconcile(t.Context(), "shop/web"); err != nil {
 		t.Fatal(err)
 	}

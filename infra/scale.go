@@ -53,7 +53,7 @@ func ownsReplicas(entries []metav1.ManagedFieldsEntry) bool {
 				Replicas json.RawMessage `json:"f:replicas"`
 			} `json:"f:spec"`
 		}
-		if err := json.Unmarshal(entry.FieldsV1.Raw, &owned); err == nil && owned.Spec.Replicas != nil {
+		if err := json.Unmarshal(entry.FieldsV1.GetRawBytes(), &owned); err == nil && owned.Spec.Replicas != nil {
 			return true
 		}
 	}

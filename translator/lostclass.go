@@ -47,25 +47,31 @@ func (w *World) keepLost(events []Event) {
 	}
 	in, r := &w.tables.in, w.engine.Read()
 	for name, class := range classes {
-		last, had := in.classes.Get(r, name)
-		ours := class != nil && w.tables.ours(class)
-		if !ours && (!had || !w.tables.ours(last)) {
-			continue // It was not ours before either.
-		}
-		for _, g := range in.gateways.All(r) {
-			switch {
-			case string(g.Value.Spec.GatewayClassName) != name:
-			case ours:
-				flow.Delete(w.engine, in.lostClasses, g.Key)
-			default:
-				flow.Set(w.engine, in.lostClasses, g.Key, last)
-			}
-		}
+		w.keepClass(r, name, class)
 	}
 	for key, g := range gateways {
 		last, had := in.gateways.Get(r, key)
 		if !had || g == nil || g.UID != last.UID || g.Spec.GatewayClassName != last.Spec.GatewayClassName {
 			flow.Delete(w.engine, in.lostClasses, key)
+		}
+	}
+}
+
+// keepClass does so for one class, which is about to be what is given, or nil.
+func (w *World) keepClass(r *flow.Read, name string, class *gwapiv1.GatewayClass) {
+	in := &w.tables.in
+	last, had := in.classes.Get(r, name)
+	ours := class != nil && w.tables.ours(class)
+	if !ours && (!had || !w.tables.ours(last)) {
+		return // It was not ours before either.
+	}
+	for _, g := range in.gateways.All(r) {
+		switch {
+		case string(g.Value.Spec.GatewayClassName) != name:
+		case ours:
+			flow.Delete(w.engine, in.lostClasses, g.Key)
+		default:
+			flow.Set(w.engine, in.lostClasses, g.Key, last)
 		}
 	}
 }
