@@ -2,12 +2,17 @@ package manifests
 
 import (
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -69,6 +74,33 @@ func TestFinalizersGoWhileNobodyCanJudge(t *testing.T) {
 	freed.Finalizers = nil
 	if err := c.Patch(t.Context(), freed, client.MergeFrom(class)); err != nil {
 		t.Errorf("the finalizer of what is being deleted: %v", err)
+	}
+}
+
+// TestClientCA: the control plane is given the CA of the API server's client certificate if there is one, where it is told to look for it.
+func TestClientCA(t *testing.T) {
+	const pem = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+	file := filepath.Join(t.TempDir(), "ca.crt")
+	if err := os.WriteFile(file, []byte(pem), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, given := range []bool{true, false} {
+		var args []string
+		if given {
+			args = []string{"--set-file=admission.clientCA=" + file}
+		}
+		var mounted, asked bool
+		for _, obj := range decode(t, helmTemplate(t, "gatehouse", args...)) {
+			switch obj := obj.(type) {
+			case *corev1.ConfigMap:
+				mounted = obj.Data["webhook-client-ca.crt"] == pem
+			case *appsv1.Deployment:
+				asked = slices.Contains(obj.Spec.Template.Spec.Containers[0].Args, "--webhook-client-ca=/config/webhook-client-ca.crt")
+			}
+		}
+		if mounted != given || asked != given {
+			t.Errorf("given %t: in the ConfigMap %t, asked for %t", given, mounted, asked)
+		}
 	}
 }
 

@@ -30,10 +30,12 @@ type answerer func(context.Context, *admissionv1.AdmissionRequest) (*admissionv1
 type endpoint struct {
 	name   string
 	answer answerer
-	limit  time.Duration
-	crowd  *crowd
-	counts *counts
-	knows  func(schema.GroupVersionKind) bool
+	// clients are those who are answered; nil is everybody.
+	clients *Clients
+	limit   time.Duration
+	crowd   *crowd
+	counts  *counts
+	knows   func(schema.GroupVersionKind) bool
 	// leaving is closed when no connection shall be used again.
 	leaving <-chan struct{}
 	log     logr.Logger
@@ -47,6 +49,11 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case <-e.leaving:
 		w.Header().Set("Connection", "close")
 	default:
+	}
+	if err := e.clients.admit(r); err != nil {
+		e.counts.observe(e.name, "other", failed, start)
+		http.Error(w, err.Error(), http.StatusForbidden)
+		return
 	}
 	leave, err := e.crowd.enter(r.ContentLength)
 	if err != nil {

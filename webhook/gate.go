@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -55,7 +56,9 @@ type Gate struct {
 	Interval time.Duration
 	// Dial reaches the webhook's Service; nil dials the address as it is.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
-	Log  logr.Logger
+	// Certificate is what the self-test shows if the webhook asks who it is; nil shows nothing.
+	Certificate func(*tls.CertificateRequestInfo) (*tls.Certificate, error)
+	Log         logr.Logger
 }
 
 // NeedLeaderElection is true: two gates would be of two opinions.

@@ -59,7 +59,8 @@ func (g *Gate) selfTest(ctx context.Context, at admissionregv1.WebhookClientConf
 	request.Header.Set("Content-Type", "application/json")
 	// Each test makes a connection of its own: the certificate and the route to the Service are part of what is tested.
 	transport := &http.Transport{
-		TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, ForceAttemptHTTP2: true, DisableKeepAlives: true, DialContext: g.Dial,
+		TLSClientConfig:   &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12, GetClientCertificate: g.Certificate},
+		ForceAttemptHTTP2: true, DisableKeepAlives: true, DialContext: g.Dial,
 	}
 	defer transport.CloseIdleConnections()
 	response, err := (&http.Client{Transport: transport}).Do(request)

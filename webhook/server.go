@@ -36,6 +36,8 @@ type Options struct {
 	Level Level
 	// Exists confirms by a live read that an object is missing. Nil confirms nothing: caches are believed.
 	Exists Exists
+	// Clients are those who get a verdict; nil is everybody.
+	Clients *Clients
 	// TimeLimit is what one answer may take, 4s by default. The API server's own limit, if shorter, wins.
 	TimeLimit time.Duration
 	// Leaving is closed when this replica is about to end. It answers on, and asks for each connection to be given up after the answer, since
@@ -55,6 +57,7 @@ func NewServer(host string, port int, certificate func(*tls.ClientHelloInfo) (*t
 		TLSOpts: []func(*tls.Config){func(c *tls.Config) {
 			c.MinVersion = tls.VersionTLS12
 			c.GetCertificate = certificate
+			c.ClientAuth = tls.RequestClientCert // Whoever wants to know one judges it, see Clients.
 		}},
 	})
 }
@@ -76,7 +79,7 @@ func Register(server webhook.Server, o Options) error {
 	counts, crowd := newCounts(o.Metrics), newCrowd()
 	for path, answer := range map[string]answerer{ValidatePath: validator.answer, MutatePath: mutator.answer} {
 		server.Register(path, &endpoint{
-			name: path[1:], answer: answer, limit: o.TimeLimit, crowd: crowd, counts: counts, knows: o.Scheme.Recognizes, leaving: o.Leaving, log: o.Log,
+			name: path[1:], answer: answer, clients: o.Clients, limit: o.TimeLimit, crowd: crowd, counts: counts, knows: o.Scheme.Recognizes, leaving: o.Leaving, log: o.Log,
 		})
 	}
 	return nil

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -307,7 +308,12 @@ func (p *plane) addWebhook(server ctrlwebhook.Server, o serveOptions, leaving <-
 	if err != nil {
 		return fmt.Errorf("--admission-level: %w", err)
 	}
+	clients, err := p.webhookClients(o.clientCA)
+	if err != nil {
+		return err
+	}
 	err = webhook.Register(server, webhook.Options{
+		Clients: clients,
 		Trier: webhook.TrierFunc(func(ctx context.Context, obj client.Object) ([]translator.Finding, error) {
 			if !p.controller.Synced() {
 				return nil, errors.New("the control plane has not read all objects yet; try again in a moment")
@@ -331,8 +337,25 @@ func (p *plane) addWebhook(server ctrlwebhook.Server, o serveOptions, leaving <-
 	}
 	gate := &webhook.Gate{
 		Reader: p.manager.GetAPIReader(), Writer: p.manager.GetClient(), Configuration: "gatehouse", Policy: policy, Log: p.log.WithName("webhook"),
+		Certificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return p.keeper.GetCertificate(nil) },
 	}
 	return p.manager.Add(gate)
+}
+
+// webhookClients are those who get verdicts: everybody if no file is named.
+func (p *plane) webhookClients(file string) (*webhook.Clients, error) {
+	if file == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("--webhook-client-ca: %w", err)
+	}
+	authorities := x509.NewCertPool()
+	if !authorities.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("--webhook-client-ca: %s has no certificate; put the CA certificates of the API server's clients there, as PEM", file)
+	}
+	return &webhook.Clients{Authorities: authorities, Own: p.keeper.CABundle, Name: p.serviceName()}, nil
 }
 
 // addProbes: ready is a replica that has translated everything and can serve it.

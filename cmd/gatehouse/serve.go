@@ -58,8 +58,10 @@ type serveOptions struct {
 	webhook       bool
 	// admissionLevel is how strict admission is where a Namespace does not say so itself.
 	admissionLevel string
-	debugAddress   string
-	shutdownDelay  time.Duration
+	// clientCA is a file with the certificates (PEM) that vouch for who may ask the webhook; empty for everybody.
+	clientCA      string
+	debugAddress  string
+	shutdownDelay time.Duration
 }
 
 func serveCommand() *cobra.Command {
@@ -88,6 +90,8 @@ func serveCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&o.webhook, "webhook", true, "serve the admission webhook")
 	cmd.Flags().StringVar(&o.admissionLevel, "admission-level", string(webhook.LevelEnforce),
 		"how strict admission is in namespaces without label "+webhook.LevelLabel+": off, warn (deny nothing), enforce, or strict (deny what is missing too)")
+	cmd.Flags().StringVar(&o.clientCA, "webhook-client-ca", "",
+		"file with the CA certificates of the client certificate that the API server shows to webhooks; without it the webhook answers everybody")
 	cmd.Flags().StringVar(&o.debugAddress, "debug-address", "127.0.0.1:19000",
 		"where to serve pages that show tables, rows, batches, proxies and profiles, without authentication; empty for nowhere")
 	cmd.Flags().DurationVar(&o.shutdownDelay, "shutdown-delay-duration", 3*time.Second,

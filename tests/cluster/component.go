@@ -94,6 +94,7 @@ func apiServer(l layout, families []family.Family) component {
 		"--tls-cert-file=" + l.pki("apiserver.crt"),
 		"--tls-private-key-file=" + l.pki("apiserver.key"),
 		"--client-ca-file=" + l.pki("ca.crt"),
+		"--admission-control-config-file=" + l.pki(admissionConfig),
 		"--service-account-issuer=https://kubernetes.default.svc." + clusterDomain,
 		"--service-account-key-file=" + l.pki("service-accounts.key"),
 		"--service-account-signing-key-file=" + l.pki("service-accounts.key"),

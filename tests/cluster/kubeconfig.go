@@ -48,6 +48,10 @@ func writeCredentials(l layout, loopback netip.AddrPort) error {
 	if err != nil {
 		return err
 	}
+	webhooks, err := authority.Client("kube-apiserver")
+	if err != nil {
+		return err
+	}
 	inside := netip.AddrPortFrom(gateway, apiPort)
 	for _, config := range []struct {
 		path   string
@@ -57,13 +61,33 @@ func writeCredentials(l layout, loopback netip.AddrPort) error {
 	}{
 		{l.kubeconfig(), loopback, "admin", admin},
 		{l.insideKubeconfig(), inside, "admin", admin},
+		{l.pki(webhooksKubeconfig), inside, "*", webhooks}, // What is shown to webhooks, whichever their name.
 		{l.pki("controller-manager.kubeconfig"), inside, "system:kube-controller-manager", controllerManager},
 	} {
 		if err := clientcmd.WriteToFile(kubeconfig(l, config.server, config.user, authority, config.client), config.path); err != nil {
 			return fmt.Errorf("writing %s: %w", config.path, err)
 		}
 	}
+	if err := os.WriteFile(l.pki(admissionConfig), []byte(admission(l)), 0o600); err != nil {
+		return fmt.Errorf("writing the configuration of admission: %w", err)
+	}
 	return nil
+}
+
+// Files of the API server by which it shows a client certificate to webhooks.
+const (
+	admissionConfig    = "admission.yaml"
+	webhooksKubeconfig = "webhooks.kubeconfig"
+)
+
+// admission is the API server's configuration of admission. See "Authenticate API servers" of Kubernetes' page on dynamic admission control.
+func admission(l layout) string {
+	config := "apiVersion: apiserver.config.k8s.io/v1\nkind: AdmissionConfiguration\nplugins:\n"
+	for _, plugin := range []string{"ValidatingAdmissionWebhook", "MutatingAdmissionWebhook"} {
+		config += fmt.Sprintf("- name: %s\n  configuration:\n    apiVersion: apiserver.config.k8s.io/v1\n    kind: WebhookAdmissionConfiguration\n"+
+			"    kubeConfigFile: %q\n", plugin, l.pki(webhooksKubeconfig))
+	}
+	return config
 }
 
 func kubeconfig(l layout, server netip.AddrPort, user string, authority *pki.Authority, client pki.Pair) api.Config {

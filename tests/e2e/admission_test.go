@@ -183,3 +183,13 @@ spec:
 	s.becomes(t, "backendtrafficpolicy/short", "{.spec.targetRefs[0].group} {.spec.targetRefs[0].kind}", "gateway.networking.k8s.io Gateway")
 	s.becomes(t, "backendtrafficpolicy/short", condition(".status.ancestors[0]", "Accepted"), "True")
 }
+
+// TestVerdictsAreForTheAPIServer: the API server, which shows its certificate, gets the verdicts that the tests above see. Who shows none gets
+// nothing, not even an error that depends on what was asked.
+func TestVerdictsAreForTheAPIServer(t *testing.T) {
+	out, err := inside("curl", "-sk", "-X", "POST", "-H", "Content-Type: application/json", "-d", "{}", "-w", " %{http_code}",
+		"https://gatehouse.gatehouse-system.svc:9443/validate")
+	if must(t, out, err); !strings.HasPrefix(out, "no client certificate") || !strings.HasSuffix(out, " 403") {
+		t.Errorf("a pod without a certificate gets %q", out)
+	}
+}

@@ -72,7 +72,8 @@ func run(m *testing.M) (code int, err error) {
 		_ = os.RemoveAll(dir) // What is left is a few logs.
 	}()
 	// Tests that want more replicas ask for them: what one replica logs and remembers is easier to follow.
-	up := exec.CommandContext(ctx, filepath.Join(root, "tests/up.sh"), dir, "--set", "deployment.replicas=1,certgen.job.enabled=true")
+	up := exec.CommandContext(ctx, filepath.Join(root, "tests/up.sh"), dir, "--set", "deployment.replicas=1,certgen.job.enabled=true",
+		"--set-file", "admission.clientCA="+filepath.Join(dir, "pki/ca.crt"))
 	up.Stdout, up.Stderr = os.Stderr, os.Stderr
 	if err := up.Run(); err != nil {
 		return 1, fmt.Errorf("start the cluster: %w", err)

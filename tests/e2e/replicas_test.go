@@ -36,6 +36,14 @@ spec:
 			must(t, out, err)
 		}
 	}
+	// With two, admission fails closed, since the self-test passes too where only the API server is answered.
+	eventually(t, "failurePolicy is Fail", func() error {
+		out, err := kubectl("get", "validatingwebhookconfiguration", "gatehouse", "-o", "jsonpath={.webhooks[0].failurePolicy}")
+		if err == nil && out != "Fail" {
+			err = fmt.Errorf("it is %s", out)
+		}
+		return err
+	})
 	holder, err := kubectl("get", "lease", "gatehouse-leader", "-n", "gatehouse-system", "-o", "jsonpath={.spec.holderIdentity}")
 	must(t, holder, err)
 	leader, _, _ := strings.Cut(holder, "_") // The pod, then where it is reached.
