@@ -12,7 +12,7 @@ import (
 	"gatehouse/policies/verdict"
 )
 
-// Target is what a policy attaches to: an object of Gateway API's group or a Service, or one section of it. It is comparable and serves
+// Target is what a policy attaches to: an object of Gateway API's group or a backend, or one section of it. It is comparable and serves
 // as a key.
 type Target struct {
 	Kind, Namespace, Name string
@@ -46,14 +46,15 @@ type Reference struct {
 
 // sections holds what a section of each target kind is called. A kind that is not here has no sections.
 var sections = map[string]string{
-	"Gateway":     "listener",
-	"ListenerSet": "listener",
-	"HTTPRoute":   "rule",
-	"GRPCRoute":   "rule",
-	"Service":     "port",
-	"TLSRoute":    "rule",
-	"TCPRoute":    "rule",
-	"UDPRoute":    "rule",
+	"Gateway":       "listener",
+	"ListenerSet":   "listener",
+	"HTTPRoute":     "rule",
+	"GRPCRoute":     "rule",
+	"Service":       "port",
+	"ServiceImport": "port",
+	"TLSRoute":      "rule",
+	"TCPRoute":      "rule",
+	"UDPRoute":      "rule",
 }
 
 func sectionWord(kind string) string {

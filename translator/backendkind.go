@@ -48,6 +48,16 @@ func backendKindOf(ref *gwapiv1.BackendObjectReference) *backendKind {
 	return nil
 }
 
+// backendKindNamed is the served kind of that name, nil if there is none.
+func backendKindNamed(name string) *backendKind {
+	for _, k := range backendKinds {
+		if k.name == name {
+			return k
+		}
+	}
+	return nil
+}
+
 // asService has what a backend needs of a Service of several clusters: its ports. Its endpoints are in EndpointSlices too (KEP-1645).
 func asService(imported *mcsv1alpha1.ServiceImport) *corev1.Service {
 	s := &corev1.Service{}

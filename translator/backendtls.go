@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"slices"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
 
 	"gatehouse/policies"
 	"gatehouse/policies/backendtls"
@@ -36,11 +38,6 @@ func (p *backendTLSRow) equal(o *backendTLSRow) bool {
 
 func (t *Tables) backendTLSPolicy(r *flow.Read, _ string, p *gwapiv1.BackendTLSPolicy) (*backendTLSRow, bool) {
 	row := &backendTLSRow{Policy: p, Problems: append(t.rules.Check(p), backendtls.Check(p)...)}
-	for i := range p.Spec.TargetRefs {
-		if ref := secured(p, i); len(ref.Problems) > 0 {
-			row.Problems = append(row.Problems, ref.Problems...)
-		}
-	}
 	row.Usable = !verdict.Has(row.Problems, verdict.Invalid)
 	if backendtls.System(p) {
 		return row, true
@@ -64,23 +61,38 @@ func backendAuthorities(p *gwapiv1.BackendTLSPolicy) (refs []verdict.Ref) {
 	return refs
 }
 
-// secured is a targetRef as a reference. Services only can be targeted, of the policy's own namespace.
+// secured is a targetRef as a reference. What can be a backend can be targeted, in the policy's own namespace.
 func secured(p *gwapiv1.BackendTLSPolicy, i int) policies.Reference {
 	ref := &p.Spec.TargetRefs[i]
 	to := policies.Reference{
 		Target: policies.Target{Kind: string(ref.Kind), Namespace: p.Namespace, Name: string(ref.Name), Section: string(deref(ref.SectionName))},
 		Field:  fmt.Sprintf("spec.targetRefs[%d]", i),
 	}
-	if ref.Group != "" || ref.Kind != "Service" {
+	if kind := backendKindNamed(string(ref.Kind)); kind == nil || kind.group != string(ref.Group) {
+		effect := "so it has no effect there"
+		if kind != nil {
+			effect = "and what may be meant is not reached"
+		}
 		to.Problems = []verdict.Problem{{
 			Field: to.Field + ".kind", Reason: string(gwapiv1.PolicyReasonTargetNotFound), Weight: verdict.Unresolved,
-			Message: fmt.Sprintf("%q of group %q is not served as a target of a %s, so it has no effect there: write Service with an empty group", ref.Kind, ref.Group, backendtls.Kind),
+			Message: fmt.Sprintf("%q of group %q is not served as a target of a %s, %s: write Service with an empty group, or ServiceImport of group %s",
+				ref.Kind, ref.Group, backendtls.Kind, effect, mcsv1alpha1.GroupName),
 		}}
 	}
 	return to
 }
 
-// securedTargets are the Services and ports that the policy is about.
+// securedObjects are what the policy names, be it in a way that it can be attached to or not.
+func securedObjects(_ string, p *backendTLSRow) []string {
+	var keys []string
+	for i := range p.Policy.Spec.TargetRefs {
+		keys = append(keys, targetKey(backendtls.Kind, secured(p.Policy, i).Whole()))
+	}
+	slices.Sort(keys)
+	return slices.Compact(keys)
+}
+
+// securedTargets are the backends and ports that the policy is about.
 func securedTargets(_ string, p *backendTLSRow) []string {
 	var keys []string
 	for i := range p.Policy.Spec.TargetRefs {
@@ -98,9 +110,14 @@ func (t *Tables) backendTLSWinner(_ *flow.Read, _ string, members []flow.Row[*ba
 	return winner.Value, true
 }
 
-// secureKeys is where policies of a Service's port are found: those of the port come before those of the whole Service.
+// target is the backend as what policies can target.
+func (b backend) target() policies.Target {
+	return policies.Target{Kind: b.Kind.name, Namespace: b.Service.Namespace, Name: b.Service.Name}
+}
+
+// secureKeys is where policies of a backend's port are found: those of the port come before those of the whole Service.
 func (b backend) secureKeys() []string {
-	whole := policies.Target{Kind: b.Kind.name, Namespace: b.Service.Namespace, Name: b.Service.Name}
+	whole := b.target()
 	port := whole
 	port.Section = b.Port.Name
 	keys := []string{targetKey(backendtls.Kind, port)}
@@ -118,6 +135,9 @@ func (t *Tables) secure(r *flow.Read, b *backend, namespace string) *verdict.Pro
 			break
 		}
 	}
+	if b.TLS == nil {
+		b.TLS = t.misaimed(r, b)
+	}
 	if b.usable() {
 		return nil
 	}
@@ -127,18 +147,38 @@ func (t *Tables) secure(r *flow.Read, b *backend, namespace string) *verdict.Pro
 	}
 	return &verdict.Problem{
 		Reason: reasonBackendTLS, Weight: verdict.Unresolved,
-		Message: fmt.Sprintf("Service %s/%s is not reached, since %s cannot be carried out; see the status of the policy", b.Service.Namespace, b.Service.Name, name),
+		Message: fmt.Sprintf("%s %s/%s is not reached, since %s cannot be carried out; see the status of the policy", b.Kind.name, b.Service.Namespace, b.Service.Name, name),
 	}
+}
+
+// misaimed is a policy that names the backend and cannot be attached to it: by a port that it does not have, or a group that the kind is not of.
+// Its owner wants TLS there, so a port without a policy of its own is not reached in plain text.
+func (t *Tables) misaimed(r *flow.Read, b *backend) *backendTLSRow {
+	target := b.target()
+	for _, row := range t.backendTLSByObject.Lookup(r, targetKey(backendtls.Kind, target)) {
+		for i := range row.Value.Policy.Spec.TargetRefs {
+			ref := secured(row.Value.Policy, i)
+			if ref.Whole() == target && (len(ref.Problems) > 0 || !hasPort(b.Service, ref.Section)) {
+				return &backendTLSRow{Policy: row.Value.Policy}
+			}
+		}
+	}
+	return nil
+}
+
+// hasPort reports whether a section is one of the Service, or all of it.
+func hasPort(s *corev1.Service, section string) bool {
+	return section == "" || slices.ContainsFunc(s.Spec.Ports, func(p corev1.ServicePort) bool { return p.Name == section })
 }
 
 // usable tells that requests can be sent to the backend.
 func (b backend) usable() bool { return b.Service != nil && (b.TLS == nil || b.TLS.Usable) }
 
-// usedServices are the keys under which a policy finds the routes that use its Services.
+// usedServices are the keys under which a policy finds the routes that use its Services, be it for mirrors or for authorization.
 func usedServices(_ string, row *rulesRow) []string {
 	var keys []string
 	for i := range row.Rules {
-		for _, b := range row.Rules[i].Backends {
+		for _, b := range slices.Concat(row.Rules[i].Backends, row.Rules[i].Mirrors, row.Rules[i].Authorizers) {
 			if b.Service != nil {
 				keys = append(keys, b.secureKeys()...)
 			}
@@ -155,12 +195,9 @@ func (t *Tables) backendTLSStatus(r *flow.Read, _ string, p *backendTLSRow) (*St
 	byGateway := map[*gwapiv1.Gateway][]verdict.Problem{}
 	for i := range p.Policy.Spec.TargetRefs {
 		ref := secured(p.Policy, i)
-		if len(ref.Problems) > 0 {
-			continue // Already among those of the policy alone.
-		}
-		found := t.securedProblems(r, p, ref)
+		found, target := t.securedProblems(r, p, ref)
 		problems = append(problems, found...)
-		for _, g := range t.securingGateways(r, ref.Target) {
+		for _, g := range t.securingGateways(r, target) {
 			if _, known := byGateway[g.Gateway]; !known {
 				gateways = append(gateways, g)
 			}
@@ -179,26 +216,33 @@ func (t *Tables) backendTLSStatus(r *flow.Read, _ string, p *backendTLSRow) (*St
 	return newStatus(p.Policy, problems, desired), true
 }
 
-// securedProblems are those of the policy with one of its targets: it is not there, or an older policy has it.
-func (t *Tables) securedProblems(r *flow.Read, p *backendTLSRow, ref policies.Reference) []verdict.Problem {
-	service, ok := t.in.services.Get(r, Key(ref.Namespace, ref.Name))
+// securedProblems are those of the policy with one of its targets: it is not there, or an older policy has it. Whoever uses the target learns of
+// them: the whole object, if the policy cannot be attached to a port of it.
+func (t *Tables) securedProblems(r *flow.Read, p *backendTLSRow, ref policies.Reference) ([]verdict.Problem, policies.Target) {
+	if len(ref.Problems) > 0 {
+		return ref.Problems, ref.Whole()
+	}
+	kind := backendKindNamed(ref.Kind)
+	service, ok := kind.find(t, r, Key(ref.Namespace, ref.Name))
 	if !ok {
 		problem := policies.TargetNotFound(ref)
-		problem.Missing.Group = ""
-		return []verdict.Problem{problem}
+		problem.Missing.Group = kind.group
+		return []verdict.Problem{problem}, ref.Target
 	}
-	var ports []string
-	for _, port := range service.Spec.Ports {
-		ports = append(ports, port.Name)
-	}
-	if ref.Section != "" && !slices.Contains(ports, ref.Section) {
-		return []verdict.Problem{policies.SectionNotFound(ref, ports)}
+	if !hasPort(service, ref.Section) {
+		var ports []string
+		for _, port := range service.Spec.Ports {
+			ports = append(ports, port.Name)
+		}
+		problem := policies.SectionNotFound(ref, ports)
+		problem.Message += "; until then, ports without a policy of their own are not reached"
+		return []verdict.Problem{problem}, ref.Whole()
 	}
 	winner, _ := t.backendTLSTargets.Get(r, targetKey(backendtls.Kind, ref.Target))
 	if winner.Policy == p.Policy {
-		return nil
+		return nil, ref.Target
 	}
-	return []verdict.Problem{policies.Conflicted(policies.Kind{Kind: backendtls.Kind}, p.Policy, ref.Field, ref.Target, winner.Policy)}
+	return []verdict.Problem{policies.Conflicted(policies.Kind{Kind: backendtls.Kind}, p.Policy, ref.Field, ref.Target, winner.Policy)}, ref.Target
 }
 
 // securingGateways are the Gateways whose routes use the target.

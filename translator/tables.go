@@ -73,8 +73,9 @@ type Tables struct {
 	attachmentsByPolicy *flow.Index[*attachmentRow]
 	targets             *flow.Table[*targetRow]
 
-	backendTLS        *flow.Table[*backendTLSRow]
-	backendTLSTargets *flow.Table[*backendTLSRow]
+	backendTLS         *flow.Table[*backendTLSRow]
+	backendTLSTargets  *flow.Table[*backendTLSRow]
+	backendTLSByObject *flow.Index[*backendTLSRow]
 
 	rulesOf        *flow.Table[*rulesRow]
 	rulesByService *flow.Index[*rulesRow]
@@ -190,6 +191,7 @@ func (t *Tables) declareAttachments() {
 	}), "targets", (*targetRow).equal, t.target)
 
 	t.backendTLS = flow.Derive(t.in.backendTLS, "backend TLS policies", (*backendTLSRow).equal, t.backendTLSPolicy)
+	t.backendTLSByObject = flow.NewIndex(t.backendTLS, "backend TLS policies by object", securedObjects)
 	t.backendTLSTargets = flow.Group(flow.NewIndex(t.backendTLS, "backend TLS policies by target", securedTargets), "backend TLS targets", (*backendTLSRow).equal, t.backendTLSWinner)
 
 	t.rulesOf = flow.Derive(t.routes, "rules", (*rulesRow).equal, t.routeRules)
