@@ -8,6 +8,8 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"gatehouse/policies/feature"
 )
 
 // fail is what a rule does that cannot be carried out as written: it fails closed.
@@ -33,6 +35,7 @@ func forward(route *routev3.Route, bound *boundRule, rule *ruleRow) {
 	if bound.rules.Route.Kind.http2 {
 		// A stream lasts as long as client and server want; Envoy would end it after 15 s.
 		action.Timeout = durationpb.New(0)
+		feature.PerRoute(route, grpcWeb, enabled)
 	}
 	if only := weighted[0]; len(weighted) == 1 && !changesHeaders(only) {
 		action.ClusterSpecifier = &routev3.RouteAction_Cluster{Cluster: only.Name}

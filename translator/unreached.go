@@ -25,8 +25,11 @@ var unreached = retry.Unreached()
 // retried are the fields of a virtual host that have it so for all of its requests. The retry of a route replaces it.
 var retried = encode(&routev3.VirtualHost{
 	RetryPolicy:          unreached,
-	TypedPerFilterConfig: map[string]*anypb.Any{repeatFilter: packed(&routev3.FilterConfig{Config: &anypb.Any{}})},
+	TypedPerFilterConfig: map[string]*anypb.Any{repeatFilter: packed(enabled)},
 })
+
+// enabled switches a filter on that is disabled in the connection manager, and changes nothing of its configuration.
+var enabled = &routev3.FilterConfig{Config: &anypb.Any{}}
 
 // retries is nil if nothing is tried again by default.
 func (s *Settings) retries() *routev3.RetryPolicy {
