@@ -18,14 +18,14 @@ import (
 )
 
 // pairs are the contents of two good TLS Secrets, made anew in each run.
-var pairs = []map[string][]byte{newPair(), newPair()}
+var pairs = []map[string][]byte{newPair("*.example.com", "*.example.org"), newPair("*.example.com", "*.example.org")}
 
-func newPair() map[string][]byte {
+func newPair(hosts ...string) map[string][]byte {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		panic(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, DNSNames: []string{"*.example.com", "*.example.org"}, NotAfter: time.Now().Add(time.Hour)}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, DNSNames: hosts, NotAfter: time.Now().Add(time.Hour)}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
 		panic(err)

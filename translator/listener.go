@@ -22,6 +22,8 @@ type listenerRow struct {
 	Kinds []gwapiv1.RouteGroupKind
 	// Secrets are the keys of the certificates that the listener serves, in the order of certificateRefs.
 	Secrets []string
+	// Names are the hosts that these certificates are for.
+	Names []string
 	// Certified tells that one of the certificates is whole and valid now.
 	Certified bool
 	// Clients is how certificates of clients are judged, nil if none are asked for.
@@ -34,7 +36,7 @@ type listenerRow struct {
 
 func (l *listenerRow) equal(o *listenerRow) bool {
 	return l.entryRow.equal(o.entryRow) && l.Serves == o.Serves && l.Certified == o.Certified && l.Clients.equal(o.Clients) &&
-		slices.Equal(l.Secrets, o.Secrets) && equalProblems(l.Problems, o.Problems)
+		slices.Equal(l.Secrets, o.Secrets) && slices.Equal(l.Names, o.Names) && equalProblems(l.Problems, o.Problems)
 }
 
 func (l *listenerRow) compare(o *listenerRow) int { return l.entryRow.compare(o.entryRow) }

@@ -1,11 +1,9 @@
 package translator
 
 import (
-	"fmt"
 	"slices"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/policies/verdict"
@@ -135,27 +133,4 @@ func foreignHosts(own string, listeners []flow.Row[*listenerRow]) []string {
 	return slices.DeleteFunc(all, func(host string) bool {
 		return !covers(own, host) && slices.ContainsFunc(append(covering(host)[1:], anyHost), func(wider string) bool { return wider != host && known[wider] })
 	})
-}
-
-// overlapping is the condition of a listener with TLS whose hostname overlaps with a rival's, nil if none does.
-func (t *Tables) overlapping(r *flow.Read, l *listenerRow) *metav1.Condition {
-	if l.Spec.Protocol != gwapiv1.HTTPSProtocolType {
-		return nil
-	}
-	var names []string
-	for _, o := range t.overlapped(r, l) {
-		if o.Value.hostname() != l.hostname() && o.Value.Spec.Protocol == gwapiv1.HTTPSProtocolType { // Protocol TLS has no requests.
-			names = append(names, l.nameBeside(o.Value.entryRow))
-		}
-	}
-	if len(names) == 0 {
-		return nil
-	}
-	slices.Sort(names)
-	names = slices.Compact(names)
-	return &metav1.Condition{
-		Type: string(gwapiv1.ListenerConditionOverlappingTLSConfig), Status: metav1.ConditionTrue, Reason: string(gwapiv1.ListenerReasonOverlappingHostnames),
-		Message: fmt.Sprintf("hostname %q overlaps with those of listeners %q on port %d; over a connection of this listener no request for a host of theirs is served",
-			l.hostname(), names, l.Spec.Port),
-	}
 }

@@ -63,6 +63,7 @@ type Tables struct {
 	listenersByPort   *flow.Index[*listenerRow]
 	rivalsByHost      *flow.Index[*listenerRow]
 	crowdedPorts      *flow.Table[bool]
+	sharedNames       *flow.Table[sharedName]
 	listenersBySecret *flow.Index[*listenerRow]
 	ports             *flow.Table[portRow]
 	portsByFleet      *flow.Index[portRow]
@@ -175,6 +176,7 @@ func (t *Tables) declareListeners() {
 	t.listenersByPort = flow.NewIndex(t.listeners, "served listeners by port", servedPort)
 	t.rivalsByHost = flow.NewIndex(t.listeners, "rivals by host", rivalKeys)
 	t.crowdedPorts = flow.Group(flow.NewIndex(t.listeners, "listeners by port with TLS", sharedBySNI), "crowded ports", flow.Same[bool], crowded)
+	t.sharedNames = flow.Group(flow.NewIndex(t.listeners, "listeners by name of certificate", certificateNames), "names of certificates", equalSharedNames, shareName)
 	t.ports = flow.Group(t.listenersByPort, "ports", flow.Same[portRow], t.port)
 	t.portsByFleet = flow.NewIndex(t.ports, "ports by fleet", func(_ string, p portRow) []string { return []string{p.Fleet} })
 }

@@ -2,6 +2,7 @@ package translator
 
 import (
 	"fmt"
+	"slices"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
@@ -66,6 +67,13 @@ func (t *Tables) certificates(r *flow.Read, l *listenerRow) {
 	if len(whole) == 0 {
 		l.Secrets = permitted
 	}
+	for _, key := range l.Secrets {
+		if row, ok := t.certs.Get(r, key); ok && row.Pair != nil {
+			l.Names = append(l.Names, row.Pair.Names...)
+		}
+	}
+	slices.Sort(l.Names)
+	l.Names = slices.Compact(l.Names)
 }
 
 // certificateUser is who refers to certificates.
