@@ -21,6 +21,8 @@ type parentRow struct {
 	Set *listenerSetRow
 	// Listeners are those that the route is attached to, with the hosts it serves there.
 	Listeners []attachedListener
+	// Lost are the hosts that more specific listeners have instead.
+	Lost []lostHost
 	// Problems say why the route is not attached at all, or, with a condition of their own, what of it is not served.
 	Problems []verdict.Problem
 }
@@ -32,6 +34,7 @@ type attachedListener struct {
 
 func (p *parentRow) equal(o *parentRow) bool {
 	return p.Route.equal(o.Route) && p.Index == o.Index && p.Gateway.equal(o.Gateway) && p.Set.equal(o.Set) && equalProblems(p.Problems, o.Problems) &&
+		slices.EqualFunc(p.Lost, o.Lost, lostHost.equal) &&
 		slices.EqualFunc(p.Listeners, o.Listeners, func(a, b attachedListener) bool {
 			return a.Listener.equal(b.Listener) && slices.Equal(a.Hosts, b.Hosts)
 		})
@@ -125,7 +128,8 @@ func (t *Tables) attach(r *flow.Read, p *parentRow) {
 		if len(hosts) == 0 {
 			continue
 		}
-		hosts = t.isolate(r, l, hosts)
+		hosts, lost := t.isolate(r, l, hosts)
+		p.Lost = append(p.Lost, lost...)
 		if p.Gateway.Scoped && !l.protocol().layer4 {
 			exact, wild := scopable(hosts)
 			if wildcards = append(wildcards, wild...); len(exact) == 0 && len(wild) > 0 {
@@ -188,16 +192,6 @@ func (t *Tables) selected(r *flow.Read, p *parentRow) []*listenerRow {
 		}
 	}
 	return selected
-}
-
-// isolate takes away the hosts that a more specific listener of the same port owns: a request belongs to one listener only
-// (Gateway API, listener isolation).
-func (t *Tables) isolate(r *flow.Read, l *listenerRow, hosts []string) []string {
-	return slices.DeleteFunc(slices.Clone(hosts), func(host string) bool {
-		return slices.ContainsFunc(covering(host), func(pattern string) bool {
-			return compareHostnames(pattern, l.hostname()) < 0 && len(t.rivalsByHost.Lookup(r, l.rivalKey(pattern))) > 0
-		})
-	})
 }
 
 func (t *Tables) allowsNamespace(r *flow.Read, l *listenerRow, namespace string) bool {

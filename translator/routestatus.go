@@ -22,8 +22,11 @@ func (t *Tables) routeStatus(r *flow.Read, key string, route *routeRow) (*Status
 			p = t.outranked(r, p)
 			firsts[i] = t.tellOverlaps(r, p)
 			parents = append(parents, p)
-			problems = append(problems, p.Problems...)
 		}
+	}
+	for _, p := range parents {
+		p.tellLost(parents)
+		problems = append(problems, p.Problems...)
 	}
 	if len(parents) == 0 {
 		// No parent is ours: the rest of the route is for another controller to judge. What we once said is taken back.

@@ -28,7 +28,7 @@ const (
 	listenerHeader = "x-gatehouse-listener"
 	// fieldInlineRoutes is ScopedRouteConfiguration.route_configuration.
 	fieldInlineRoutes protowire.Number = 5
-	// conditionHostnames turns False on a route of which some hosts are not served for being no exact ones.
+	// conditionHostnames turns False on a route of which some hosts are not served, for being no exact ones or since others have them.
 	conditionHostnames = "HostnamesServed"
 )
 

@@ -97,6 +97,10 @@ func discreet(obj client.Object, kind string, f translator.Finding) line {
 	if kind == "Secret" || kind == "ConfigMap" {
 		l.field = "data"
 	}
+	if f.Problem.Outside != "" {
+		l.message = f.Problem.Outside
+		return l
+	}
 	message := f.Problem.Message
 	about := strings.Contains(message, obj.GetNamespace()+"/"+obj.GetName())
 	if about && !strings.Contains(message, f.Object.Namespace) && !strings.Contains(message, f.Object.Name) {

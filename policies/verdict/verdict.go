@@ -60,6 +60,8 @@ type Problem struct {
 	Weight Weight
 	// Missing names the object whose absence is the problem, for admission to confirm by a live read; nil if none is missing.
 	Missing *Ref
+	// Outside is what may be said of it to whoever caused it and may not know the object; empty means no more than its weight and reason.
+	Outside string
 	// Scope limits the problem to one part of the object's status: the listener's name, the parentRef's or the ancestor's
 	// index in the text form that the translation uses. Empty means the whole object.
 	Scope string
@@ -73,7 +75,7 @@ func (p Problem) String() string {
 	return p.Field + ": " + p.Message
 }
 
-// same is what makes two problems one and the same for the reader; Missing and Scope are only about its handling.
+// same is what makes two problems one and the same for the reader; Missing, Outside and Scope are only about its handling.
 type same struct {
 	field, reason, message string
 	weight                 Weight
