@@ -66,11 +66,7 @@ func (v *validator) answer(ctx context.Context, request *admissionv1.AdmissionRe
 	if err != nil {
 		return nil, err
 	}
-	findings, err := v.trier.Try(ctx, obj)
-	if err != nil {
-		return nil, fmt.Errorf("trying the change: %w", err)
-	}
-	findings, err = v.confirmed(ctx, findings)
+	findings, err := v.try(ctx, obj)
 	if err != nil {
 		return nil, err
 	}

@@ -29,7 +29,7 @@ import (
 var update = flag.Bool("update", false, "rewrite the goldens")
 
 // TestGoldens asks the server over TLS, with real tables behind it. A golden holds stored.yaml (what is stored and in the tables),
-// perhaps unseen.yaml (what is stored, but not yet in the tables) and level.txt (the installation's), requests as *.yaml, and answers.txt.
+// perhaps unseen.yaml (what is stored, but not yet in the tables), late.yaml (what reaches them after the first try) and level.txt (the installation's), requests as *.yaml, and answers.txt.
 func TestGoldens(t *testing.T) {
 	names, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(names) == 0 {
@@ -48,12 +48,12 @@ func golden(t *testing.T, name string) {
 	if len(bytes.TrimSpace(archive.Comment)) == 0 {
 		t.Error("the golden begins without a paragraph that tells users what is promised")
 	}
-	world := newWorld(t, part(archive, "stored.yaml"))
+	world := newWorld(t, part(archive, "stored.yaml"), part(archive, "late.yaml"))
 	there := append(decode(t, part(archive, "stored.yaml")), decode(t, part(archive, "unseen.yaml"))...)
 	s := serve(t, Options{Trier: world, Namespaces: stored(there), Exists: existsIn(there), Level: Level(bytes.TrimSpace(part(archive, "level.txt")))})
 	var got strings.Builder
 	for _, f := range archive.Files {
-		if filepath.Ext(f.Name) != ".yaml" || f.Name == "stored.yaml" || f.Name == "unseen.yaml" {
+		if filepath.Ext(f.Name) != ".yaml" || slices.Contains([]string{"stored.yaml", "unseen.yaml", "late.yaml"}, f.Name) {
 			continue
 		}
 		fmt.Fprintf(&got, "# %s\n%s", strings.TrimSuffix(f.Name, ".yaml"), told(s.ask(t, f.Data)))

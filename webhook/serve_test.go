@@ -58,21 +58,32 @@ func TestMain(m *testing.M) {
 }
 
 // newWorld is the live tables with the objects in them, as a Trier.
-func newWorld(tb testing.TB, stored []byte) Trier {
+// Each of late reaches the tables after one more try.
+func newWorld(tb testing.TB, stored []byte, late ...[]byte) Trier {
 	tb.Helper()
 	engine, err := rules.Builtin()
 	if err != nil {
 		tb.Fatal(err)
 	}
 	world := translator.NewWorld(translator.NewTables(translator.Settings{ControllerName: "gateway.envoyproxy.io/gatewayclass-controller"}, engine))
-	var events []translator.Event
-	for _, o := range decode(tb, stored) {
-		events = append(events, translator.Event{Object: o})
+	learn := func(stream []byte) {
+		var events []translator.Event
+		for _, o := range decode(tb, stream) {
+			events = append(events, translator.Event{Object: o})
+		}
+		if _, err := world.Apply(events); err != nil {
+			tb.Error(err)
+		}
 	}
-	if _, err := world.Apply(events); err != nil {
-		tb.Fatal(err)
-	}
-	return TrierFunc(func(ctx context.Context, obj client.Object) ([]translator.Finding, error) { return world.Try(ctx, obj) })
+	learn(stored)
+	return TrierFunc(func(ctx context.Context, obj client.Object) ([]translator.Finding, error) {
+		findings, err := world.Try(ctx, obj)
+		if len(late) > 0 {
+			learn(late[0])
+			late = late[1:]
+		}
+		return findings, err
+	})
 }
 
 // decode reads the objects of a YAML stream.
