@@ -35,9 +35,12 @@ type ClassGuard struct {
 func NewClassGuard(c client.Client, controller string, log logr.Logger) *ClassGuard {
 	return &ClassGuard{
 		client: c, controller: gwapiv1.GatewayController(controller), log: log, inUse: map[string]bool{},
-		queue: workqueue.NewTypedRateLimitingQueue(
-			workqueue.NewTypedItemExponentialFailureRateLimiter[string](50*time.Millisecond, 30*time.Second)),
+		queue: newClassQueue(),
 	}
+}
+
+func newClassQueue() workqueue.TypedRateLimitingInterface[string] {
+	return workqueue.NewTypedRateLimitingQueue(workqueue.NewTypedItemExponentialFailureRateLimiter[string](50*time.Millisecond, 30*time.Second))
 }
 
 // Set tells whether Gateways use a class.
@@ -50,18 +53,11 @@ func (g *ClassGuard) Set(class string, inUse bool) {
 	}
 }
 
-// NeedLeaderElection is true: the leader alone writes.
-func (g *ClassGuard) NeedLeaderElection() bool { return true }
-
-// Start works until the context ends.
+// Start works until the context ends. It may be called again then.
 func (g *ClassGuard) Start(ctx context.Context) error {
-	g.mu.Lock()
-	g.leading = true
-	for class := range maps.Keys(g.inUse) {
-		g.queue.Add(class)
-	}
-	g.mu.Unlock()
-	context.AfterFunc(ctx, g.queue.ShutDown)
+	g.lead()
+	defer g.follow()
+	defer context.AfterFunc(ctx, g.queue.ShutDown)()
 	for {
 		class, ended := g.queue.Get()
 		if ended {
@@ -77,6 +73,26 @@ func (g *ClassGuard) Start(ctx context.Context) error {
 		}
 		g.queue.Done(class)
 	}
+}
+
+// lead begins to write.
+func (g *ClassGuard) lead() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.queue.ShuttingDown() {
+		g.queue = newClassQueue()
+	}
+	g.leading = true
+	for class := range maps.Keys(g.inUse) {
+		g.queue.Add(class)
+	}
+}
+
+// follow ends the writing.
+func (g *ClassGuard) follow() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.leading = false
 }
 
 // guard brings the finalizer of one class up to date.

@@ -126,12 +126,12 @@ func keyOf(o translator.Object) statusKey {
 	return statusKey{reflect.TypeOf(o), client.ObjectKey{Namespace: o.GetNamespace(), Name: o.GetName()}}
 }
 
-// NeedLeaderElection is true: the leader alone writes.
-func (w *StatusWriter) NeedLeaderElection() bool { return true }
-
-// Start writes until the context ends.
+// Start writes until the context ends. It may be called again then.
 func (w *StatusWriter) Start(ctx context.Context) error {
 	w.mu.Lock()
+	if w.queue.ShuttingDown() {
+		w.queue = newStatusQueue()
+	}
 	w.leading = time.Now()
 	for key := range w.entries {
 		w.queue.Add(key)
@@ -144,6 +144,9 @@ func (w *StatusWriter) Start(ctx context.Context) error {
 	<-ctx.Done()
 	w.queue.ShutDown()
 	workers.Wait()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.leading = time.Time{}
 	return nil
 }
 

@@ -35,7 +35,6 @@ const (
 type Applier struct {
 	client client.Client
 	log    logr.Logger
-	queue  workqueue.TypedRateLimitingInterface[string]
 	// Known, if set before Start, returns when every Gateway that exists has been Set, or false if ctx ends before. The fleets of
 	// Gateways that were deleted while nobody watched are then removed.
 	Known func(ctx context.Context) bool
@@ -44,6 +43,7 @@ type Applier struct {
 	Failed func(ctx context.Context, key, why string)
 
 	mu       sync.Mutex
+	queue    workqueue.TypedRateLimitingInterface[string]
 	settings Settings
 	fleets   map[string]*state
 }
@@ -70,9 +70,12 @@ func New(c client.Client, s Settings, log logr.Logger) *Applier {
 		log:      log,
 		settings: s,
 		fleets:   map[string]*state{},
-		queue: workqueue.NewTypedRateLimitingQueue(
-			workqueue.NewTypedItemExponentialFailureRateLimiter[string](firstRetry, lastRetry)),
+		queue:    newQueue(),
 	}
+}
+
+func newQueue() workqueue.TypedRateLimitingInterface[string] {
+	return workqueue.NewTypedRateLimitingQueue(workqueue.NewTypedItemExponentialFailureRateLimiter[string](firstRetry, lastRetry))
 }
 
 // Set says what a Gateway (namespace/name) requires: nil to remove its fleet. A requirement on hold, or without a port, leaves what
@@ -85,19 +88,18 @@ func (a *Applier) Set(key string, req *translator.Requirement) {
 		a.fleets[key] = s
 	}
 	s.req = req
-	a.mu.Unlock()
 	a.queue.Add(key)
+	a.mu.Unlock()
 }
 
 // SetCA replaces the certificates that vouch for the control plane, in all fleets.
 func (a *Applier) SetCA(ca []byte) {
 	a.mu.Lock()
 	a.settings.CA = slices.Clone(ca)
-	keys := slices.Sorted(maps.Keys(a.fleets))
-	a.mu.Unlock()
-	for _, key := range keys {
+	for _, key := range slices.Sorted(maps.Keys(a.fleets)) {
 		a.queue.Add(key)
 	}
+	a.mu.Unlock()
 }
 
 // Changed says that an object of the Gateway's fleet was changed or deleted by somebody. The key is that of KeyOf, or made of the
@@ -110,10 +112,10 @@ func (a *Applier) Changed(key string) {
 			key, known = long, true
 		}
 	}
-	a.mu.Unlock()
 	if known {
 		a.queue.Add(key)
 	}
+	a.mu.Unlock()
 }
 
 // byLabels is the key as the labels of the fleet's objects have it, which is another one if the name is too long for a label.
@@ -122,14 +124,13 @@ func byLabels(key string) string {
 	return namespace + "/" + envoyproxy.LabelValue(name)
 }
 
-// NeedLeaderElection is true: two writers would undo each other's work while they are of different versions.
-func (a *Applier) NeedLeaderElection() bool { return true }
-
-// Start works until ctx ends.
+// Start works until ctx ends. It may be called again then: another replica may have worked in between. Two must not work at once, as they would undo
+// each other's work while they are of different versions.
 func (a *Applier) Start(ctx context.Context) error {
+	queue := a.resume()
 	var running sync.WaitGroup
 	for range workers {
-		running.Go(func() { a.work(ctx) })
+		running.Go(func() { a.work(ctx, queue) })
 	}
 	if a.Known != nil && a.Known(ctx) {
 		if err := a.sweep(ctx); err != nil && ctx.Err() == nil {
@@ -137,14 +138,28 @@ func (a *Applier) Start(ctx context.Context) error {
 		}
 	}
 	<-ctx.Done()
-	a.queue.ShutDown()
+	queue.ShutDown()
 	running.Wait()
 	return nil
 }
 
-func (a *Applier) work(ctx context.Context) {
+// resume has every fleet looked at, as nobody has worked on it for a while.
+func (a *Applier) resume() workqueue.TypedRateLimitingInterface[string] {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.queue.ShuttingDown() {
+		a.queue = newQueue()
+	}
+	for key, s := range a.fleets {
+		s.tidy = false
+		a.queue.Add(key)
+	}
+	return a.queue
+}
+
+func (a *Applier) work(ctx context.Context, queue workqueue.TypedRateLimitingInterface[string]) {
 	for {
-		key, stopped := a.queue.Get()
+		key, stopped := queue.Get()
 		if stopped {
 			return
 		}
@@ -152,12 +167,12 @@ func (a *Applier) work(ctx context.Context) {
 		a.report(ctx, key, err)
 		switch {
 		case err == nil:
-			a.queue.Forget(key)
+			queue.Forget(key)
 		case ctx.Err() == nil:
-			a.log.Error(err, "could not bring a fleet up to date; trying again", "gateway", key, "failures", a.queue.NumRequeues(key)+1)
-			a.queue.AddRateLimited(key)
+			a.log.Error(err, "could not bring a fleet up to date; trying again", "gateway", key, "failures", queue.NumRequeues(key)+1)
+			queue.AddRateLimited(key)
 		}
-		a.queue.Done(key)
+		queue.Done(key)
 	}
 }
 

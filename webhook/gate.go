@@ -44,7 +44,7 @@ const (
 	gateInterval   = 10 * time.Second
 )
 
-// Gate keeps the failurePolicy of the ValidatingWebhookConfiguration. It is a Runnable for the leader alone.
+// Gate keeps the failurePolicy of the ValidatingWebhookConfiguration. It runs on the leader alone, as two gates would be of two opinions.
 type Gate struct {
 	// Reader reads past caches; Writer patches.
 	Reader client.Reader
@@ -60,9 +60,6 @@ type Gate struct {
 	Certificate func(*tls.CertificateRequestInfo) (*tls.Certificate, error)
 	Log         logr.Logger
 }
-
-// NeedLeaderElection is true: two gates would be of two opinions.
-func (g *Gate) NeedLeaderElection() bool { return true }
 
 // Start looks at once and then again and again until ctx ends. What fails is tried again at the next look.
 func (g *Gate) Start(ctx context.Context) error {

@@ -49,6 +49,7 @@ type plane struct {
 	world      *translator.World
 	controller *controller.Controller
 	statuses   *controller.StatusWriter
+	leadership *controller.Leadership
 	xds        *xds.Server
 	keeper     *certs.Keeper
 	identities *controller.Identities
@@ -71,6 +72,9 @@ func newPlane(ctx context.Context, c *config.EnvoyGateway, in installation, o se
 	restConfig.QPS, restConfig.Burst = 200, 400
 	p := &plane{installation: in, log: log}
 	if p.manager, err = newManager(restConfig, c, in); err != nil {
+		return nil, err
+	}
+	if err := p.addLeadership(restConfig, c.Provider.Kubernetes.LeaderElection); err != nil {
 		return nil, err
 	}
 	engine, err := rules.Builtin()
@@ -108,32 +112,39 @@ func newPlane(ctx context.Context, c *config.EnvoyGateway, in installation, o se
 }
 
 func newManager(restConfig *rest.Config, c *config.EnvoyGateway, in installation) (manager.Manager, error) {
-	lease, renew, retry := c.Provider.Kubernetes.LeaderElection.Times()
-	clientset, err := kubernetes.NewForConfig(restConfig)
-	if err != nil {
-		return nil, fmt.Errorf("make a client for the lease: %w", err)
-	}
-	lock, err := resourcelock.New(resourcelock.LeasesResourceLock, in.namespace, leaseName, clientset.CoreV1(), clientset.CoordinationV1(),
-		resourcelock.ResourceLockConfig{Identity: in.identity()})
-	if err != nil {
-		return nil, fmt.Errorf("make the lease: %w", err)
-	}
 	m, err := manager.New(restConfig, manager.Options{
-		Scheme:                              kube.NewScheme(),
-		Cache:                               kube.CacheOptions(in.namespace, c.Provider.Kubernetes.Deploy.Type),
-		Metrics:                             metricsserver.Options{BindAddress: ":19001"},
-		HealthProbeBindAddress:              ":8081",
-		LeaderElection:                      !c.Provider.Kubernetes.LeaderElection.Disable,
-		LeaderElectionResourceLockInterface: lock,
-		LeaderElectionReleaseOnCancel:       true,
-		LeaseDuration:                       &lease,
-		RenewDeadline:                       &renew,
-		RetryPeriod:                         &retry,
+		Scheme:                 kube.NewScheme(),
+		Cache:                  kube.CacheOptions(in.namespace, c.Provider.Kubernetes.Deploy.Type),
+		Metrics:                metricsserver.Options{BindAddress: ":19001"},
+		HealthProbeBindAddress: ":8081",
 	})
 	if err != nil {
 		return nil, fmt.Errorf("make the manager: %w", err)
 	}
 	return m, nil
+}
+
+// addLeadership makes the lease, and has the tasks of the leader run by it. The manager's own election would end the process with the lease.
+func (p *plane) addLeadership(restConfig *rest.Config, election config.LeaderElection) error {
+	p.leadership = &controller.Leadership{Log: p.log.WithName("replicas")}
+	p.must(p.manager.Add(p.leadership))
+	if election.Disable {
+		return nil
+	}
+	p.leadership.Lease, p.leadership.Renew, p.leadership.Retry = election.Times()
+	// A request that hangs must not use up the time to renew the lease.
+	own := rest.CopyConfig(restConfig)
+	own.Timeout = p.leadership.Renew / 2
+	clientset, err := kubernetes.NewForConfig(own)
+	if err != nil {
+		return fmt.Errorf("make a client for the lease: %w", err)
+	}
+	p.leadership.Lock, err = resourcelock.New(resourcelock.LeasesResourceLock, p.namespace, leaseName, clientset.CoreV1(), clientset.CoordinationV1(),
+		resourcelock.ResourceLockConfig{Identity: p.identity()})
+	if err != nil {
+		return fmt.Errorf("make the lease: %w", err)
+	}
+	return nil
 }
 
 // identity is this replica's name in the lease: the pod and where it is reached.
@@ -203,7 +214,8 @@ func (p *plane) addController(c *config.EnvoyGateway) {
 		Status:         p.statuses.Set,
 		Forget:         p.statuses.Forget,
 	}, metrics.Registry, p.log.WithName("controller"))
-	for _, r := range []manager.Runnable{p.statuses, classes, p.infra, everywhere(p.replicas.Start), everywhere(p.translate), everywhere(p.deliver)} {
+	p.leadership.Tasks = append(p.leadership.Tasks, p.statuses.Start, classes.Start, p.infra.Start)
+	for _, r := range []everywhere{p.replicas.Start, p.translate, p.deliver} {
 		p.must(p.manager.Add(r))
 	}
 }
@@ -339,7 +351,8 @@ func (p *plane) addWebhook(server ctrlwebhook.Server, o serveOptions, leaving <-
 		Reader: p.manager.GetAPIReader(), Writer: p.manager.GetClient(), Configuration: "gatehouse", Policy: policy, Log: p.log.WithName("webhook"),
 		Certificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return p.keeper.GetCertificate(nil) },
 	}
-	return p.manager.Add(gate)
+	p.leadership.Tasks = append(p.leadership.Tasks, gate.Start)
+	return nil
 }
 
 // webhookClients are those who get verdicts: everybody if no file is named.
