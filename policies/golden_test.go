@@ -97,6 +97,9 @@ func readGolden(t testing.TB, path string, f bound) golden {
 			if err := yaml.UnmarshalStrict(archive.Files[0].Data, policy); err != nil {
 				t.Fatalf("%s: %v", path, err)
 			}
+			if unread := policy.GetUnread(); len(unread) > 0 {
+				t.Fatalf("%s: fields that nobody reads: %v", path, unread)
+			}
 			return golden{path, archive, kind, policy, f}
 		}
 	}

@@ -93,7 +93,10 @@ func (t *Tables) fleetSpec(_ *flow.Read, _ string, ep *v1alpha1.EnvoyProxy) (*fl
 }
 
 // fleetSpecStatus is for admission: the status of an EnvoyProxy is not written.
-func (t *Tables) fleetSpecStatus(_ *flow.Read, _ string, f *fleetSpecRow) (*Status, bool) {
+func (t *Tables) fleetSpecStatus(r *flow.Read, key string, f *fleetSpecRow) (*Status, bool) {
+	if t.usedElsewhere(r, key) {
+		return newStatus(f.EnvoyProxy, nil, nil), true
+	}
 	return newStatus(f.EnvoyProxy, f.Problems, nil), true
 }
 

@@ -65,6 +65,9 @@ func (t *Tables) targetedSet(r *flow.Read, target policies.Target) (*listenerSet
 const maxAncestors = 16
 
 func (t *Tables) policyStatus(r *flow.Read, _ string, p *policyRow) (*Status, bool) {
+	if t.elsewhere(r, p) {
+		return newStatus(p.Policy, nil, &gwapiv1.PolicyStatus{}), true // What we once said is taken back.
+	}
 	problems := slices.Clone(p.Problems)
 	desired := &gwapiv1.PolicyStatus{}
 	for _, a := range t.attachmentsByPolicy.Lookup(r, p.ref().String()) {
@@ -89,11 +92,8 @@ func (t *Tables) attachmentProblems(r *flow.Read, a *attachmentRow) []verdict.Pr
 	if a.Unmet != nil {
 		return []verdict.Problem{*a.Unmet}
 	}
-	row, ok := t.targets.Get(r, placeKey(a.Target))
-	if !ok {
-		return nil
-	}
-	winner := row.Winners[kindIndex(a.Policy.Kind.Kind)]
+	row, _ := t.targets.Get(r, placeKey(a.Target))
+	winner := row.winner(kindIndex(a.Policy.Kind.Kind))
 	if winner == nil || winner.Policy == a.Policy.Policy {
 		return nil
 	}

@@ -43,6 +43,8 @@ type Tables struct {
 	slicesByOwner     *flow.Index[*discoveryv1.EndpointSlice]
 	populated         *flow.Table[[]string]
 	proxiesByFleet    *flow.Index[Proxy]
+	classesByProxy    *flow.Index[*gwapiv1.GatewayClass]
+	gatewaysByProxy   *flow.Index[*gwapiv1.Gateway]
 	quarantines       *flow.Table[quarantineRow]
 
 	fleetSpecs        *flow.Table[*fleetSpecRow]
@@ -134,6 +136,8 @@ func (t *Tables) declareRelations() {
 	t.slicesByOwner = flow.NewIndex(t.in.slices, "slices by owner", ownersOf)
 	t.populated = flow.Group(t.slicesByOwner, "backends with endpoints", slices.Equal[[]string], t.populatedPorts)
 	t.proxiesByFleet = flow.NewIndex(t.in.proxies, "proxies by fleet", func(_ string, p Proxy) []string { return []string{p.Fleet} })
+	t.classesByProxy = flow.NewIndex(t.in.classes, "classes by EnvoyProxy", proxyOfClass)
+	t.gatewaysByProxy = flow.NewIndex(t.in.gateways, "Gateways by EnvoyProxy", proxyOfGateway)
 	t.quarantines = flow.Group(t.proxiesByFleet, "quarantines", maps.Equal[quarantineRow, quarantineRow], t.quarantine)
 
 	t.fleetSpecs = flow.Derive(t.in.proxySpecs, "fleet settings", (*fleetSpecRow).equal, t.fleetSpec)

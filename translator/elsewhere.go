@@ -1,0 +1,98 @@
+package translator
+
+import (
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/api/v1alpha1"
+	"gatehouse/policies"
+	"gatehouse/translator/flow"
+)
+
+// Another controller may serve the same kinds beside this one, and serve more of them. What is all its own is for it to judge, as it is with
+// routes. What is not there yet may become ours, and so may what refers to it.
+
+// elsewhere reports whether all that a policy is attached to is another controller's.
+func (t *Tables) elsewhere(r *flow.Read, p *policyRow) bool {
+	attachments := t.attachmentsByPolicy.Lookup(r, p.ref().String())
+	for _, a := range attachments {
+		if a.Value.Unmet != nil || t.targetMayBeOurs(r, a.Value.Target) {
+			return false
+		}
+	}
+	return len(attachments) > 0
+}
+
+func (t *Tables) targetMayBeOurs(r *flow.Read, target policies.Target) bool {
+	key := Key(target.Namespace, target.Name)
+	switch target.Kind {
+	case "Gateway":
+		return t.gatewayMayBeOurs(r, key)
+	case "ListenerSet":
+		return t.setMayBeOurs(r, key)
+	}
+	route, ok := t.routes.Get(r, targetedRoute(target))
+	if !ok || len(route.Parents) == 0 {
+		return true
+	}
+	for i := range route.Parents {
+		parent := parentRefOf(route, &route.Parents[i])
+		if parent.Kind == "Gateway" && t.gatewayMayBeOurs(r, Key(parent.Namespace, parent.Name)) ||
+			parent.Kind == "ListenerSet" && t.setMayBeOurs(r, Key(parent.Namespace, parent.Name)) {
+			return true
+		}
+	}
+	return false
+}
+
+func (t *Tables) setMayBeOurs(r *flow.Read, key string) bool {
+	s, ok := t.in.listenerSets.Get(r, key)
+	if !ok {
+		return true
+	}
+	gateway, ok := parentKeyOf(s)
+	return ok && t.gatewayMayBeOurs(r, gateway)
+}
+
+func (t *Tables) gatewayMayBeOurs(r *flow.Read, key string) bool {
+	if _, ours := t.gateways.Get(r, key); ours {
+		return true
+	}
+	g, ok := t.in.gateways.Get(r, key)
+	if !ok {
+		return true
+	}
+	c, ok := t.in.classes.Get(r, string(g.Spec.GatewayClassName))
+	return !ok || t.ours(c)
+}
+
+// usedElsewhere reports whether all GatewayClasses and Gateways that use an EnvoyProxy are another controller's.
+func (t *Tables) usedElsewhere(r *flow.Read, key string) bool {
+	classes, gateways := t.classesByProxy.Lookup(r, key), t.gatewaysByProxy.Lookup(r, key)
+	for _, c := range classes {
+		if t.ours(c.Value) {
+			return false
+		}
+	}
+	for _, g := range gateways {
+		if t.gatewayMayBeOurs(r, g.Key) {
+			return false
+		}
+	}
+	return len(classes)+len(gateways) > 0
+}
+
+// proxyOfClass and proxyOfGateway are the keys of the EnvoyProxies that are used.
+func proxyOfClass(_ string, c *gwapiv1.GatewayClass) []string {
+	ref := c.Spec.ParametersRef
+	if ref == nil || ref.Kind != v1alpha1.KindEnvoyProxy || ref.Namespace == nil {
+		return nil
+	}
+	return []string{Key(string(*ref.Namespace), ref.Name)}
+}
+
+func proxyOfGateway(_ string, g *gwapiv1.Gateway) []string {
+	if g.Spec.Infrastructure == nil || g.Spec.Infrastructure.ParametersRef == nil || g.Spec.Infrastructure.ParametersRef.Kind != v1alpha1.KindEnvoyProxy {
+		return nil
+	}
+	return []string{Key(g.Namespace, g.Spec.Infrastructure.ParametersRef.Name)}
+}
