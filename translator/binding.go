@@ -309,6 +309,7 @@ func (t *Tables) envoyRoute(bound *boundRule, match *gwapiv1.HTTPRouteMatch) *ro
 			apply(b, &spec.Filters[i])
 		}
 	}
+	settleHost(b.route.GetRoute())
 	settleHeaders(b.route)
 	if spec.SessionPersistence != nil {
 		rule := cmp.Or(string(deref(spec.Name)), fmt.Sprint(bound.rule))

@@ -32,11 +32,13 @@ var routeFilters = map[gwapiv1.HTTPRouteFilterType]routeFilter{
 // backendFilters are the types that a backendRef may carry.
 var backendFilters = map[gwapiv1.HTTPRouteFilterType]func(*routev3.WeightedCluster_ClusterWeight, *gwapiv1.HTTPRouteFilter){
 	gwapiv1.HTTPRouteFilterRequestHeaderModifier: func(c *routev3.WeightedCluster_ClusterWeight, f *gwapiv1.HTTPRouteFilter) {
-		c.RequestHeadersToAdd, c.RequestHeadersToRemove = modifiers(f.RequestHeaderModifier)
+		add, remove := modifiers(f.RequestHeaderModifier)
+		c.RequestHeadersToAdd, c.RequestHeadersToRemove = append(c.RequestHeadersToAdd, add...), remove
 	},
 	gwapiv1.HTTPRouteFilterResponseHeaderModifier: func(c *routev3.WeightedCluster_ClusterWeight, f *gwapiv1.HTTPRouteFilter) {
 		c.ResponseHeadersToAdd, c.ResponseHeadersToRemove = modifiers(f.ResponseHeaderModifier)
 	},
+	gwapiv1.HTTPRouteFilterURLRewrite: rewriteHost,
 }
 
 // checkRule finds what keeps a rule from being carried out as written. Leaving a filter out is not an option (Gateway API,
@@ -58,9 +60,10 @@ func checkRule(rule *gwapiv1.HTTPRouteRule, field string) []verdict.Problem {
 		for i := range rule.BackendRefs[b].Filters {
 			f, path := &rule.BackendRefs[b].Filters[i], fmt.Sprintf("%s.backendRefs[%d].filters[%d]", field, b, i)
 			if backendFilters[f.Type] == nil {
-				problems = append(problems, unservedFilter(path+".type", f.Type, "RequestHeaderModifier or ResponseHeaderModifier"))
+				problems = append(problems, unservedFilter(path+".type", f.Type, "RequestHeaderModifier, ResponseHeaderModifier or URLRewrite"))
 			}
 			problems = append(problems, checkModifiers(f, path)...)
+			problems = append(problems, checkBackendRewrite(f, path)...)
 		}
 	}
 	problems = append(problems, checkSession(rule, field)...)

@@ -1,0 +1,55 @@
+package translator
+
+import (
+	"fmt"
+	"slices"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/policies/verdict"
+)
+
+// checkBackendRewrite finds a rewrite of a backendRef that Envoy cannot carry out: once a backend is chosen, the path is that of the rule.
+func checkBackendRewrite(f *gwapiv1.HTTPRouteFilter, field string) []verdict.Problem {
+	if f.Type != gwapiv1.HTTPRouteFilterURLRewrite || f.URLRewrite == nil || f.URLRewrite.Path == nil {
+		return nil
+	}
+	return []verdict.Problem{{
+		Field: field + ".urlRewrite.path", Reason: string(gwapiv1.RouteReasonUnsupportedValue), Weight: verdict.Unresolved,
+		Message: fmt.Sprintf("%s is not served in a backendRef, so the rule answers 500; rewrite the path in the rule, or give the backend a rule of its own", f.URLRewrite.Path.Type),
+	}}
+}
+
+// rewriteHost has a backend get a host of its own.
+func rewriteHost(c *routev3.WeightedCluster_ClusterWeight, f *gwapiv1.HTTPRouteFilter) {
+	if f.URLRewrite != nil && f.URLRewrite.Hostname != nil {
+		setHost(c, string(*f.URLRewrite.Hostname))
+	}
+}
+
+// setHost tells the backend of the host that the client named too, as Envoy does by itself where a rule rewrites it. Headers are added before the host
+// is rewritten.
+func setHost(c *routev3.WeightedCluster_ClusterWeight, host string) {
+	c.HostRewriteSpecifier = &routev3.WeightedCluster_ClusterWeight_HostRewriteLiteral{HostRewriteLiteral: host}
+	c.RequestHeadersToAdd = append(c.RequestHeadersToAdd, &corev3.HeaderValueOption{
+		Header: &corev3.HeaderValue{Key: "x-forwarded-host", Value: "%REQ(:AUTHORITY)%"}, AppendAction: corev3.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD,
+	})
+}
+
+// settleHost lets the host of a backendRef win over that of its rule. Envoy does it the other way round, so where there are both, the rule's goes to
+// the shares that have none.
+func settleHost(action *routev3.RouteAction) {
+	shares, host := action.GetWeightedClusters().GetClusters(), action.GetHostRewriteLiteral()
+	rewritten := func(c *routev3.WeightedCluster_ClusterWeight) bool { return c.GetHostRewriteLiteral() != "" }
+	if host == "" || !slices.ContainsFunc(shares, rewritten) {
+		return
+	}
+	for _, c := range shares {
+		if !rewritten(c) {
+			setHost(c, host)
+		}
+	}
+	action.HostRewriteSpecifier, action.AppendXForwardedHost = nil, false
+}
