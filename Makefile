@@ -7,7 +7,7 @@ export CGO_ENABLED := 0
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## Build gatehouse and all that the local Kubernetes needs into bin/
@@ -59,6 +59,16 @@ fuzz: ## Run each fuzz target for FUZZTIME (30s)
 .PHONY: bench
 bench: build ## Measure on the local Kubernetes, print a table; N=100,1000 the sizes, SETS=2500 ListenerSets, CHURN=30m watches memory
 	cd tests && $(GO) run ./bench $(if $(N),-n $(N)) $(if $(SETS),-sets $(SETS)) $(if $(CHURN),-churn $(CHURN))
+
+.PHONY: vuln
+vuln: ## Known vulnerabilities that the program calls, offline, from the database that go.mod of its tools pins
+	@tests/tools/build.sh govulncheck indexdb
+	@tests/supply/run.sh vuln
+
+.PHONY: sbom
+sbom: ## The program's bill of materials (CycloneDX) into bin/, and its licences against those that are allowed
+	@tests/tools/build.sh cyclonedx-gomod
+	@tests/supply/run.sh sbom
 
 .PHONY: clean
 clean: ## Stop the local Kubernetes and remove what was built

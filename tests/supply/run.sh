@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# What the program is made of. Nothing here asks the network, once its tools are built: all of it comes by Go modules, whose hashes are in go.sum.
+#
+#   tests/supply/run.sh vuln   known vulnerabilities, from the database that tests/tools/supply pins as a module
+#   tests/supply/run.sh sbom   the bill of materials in CycloneDX, and the licences in it against those that are allowed
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+export GOPROXY=off
+
+vuln() {
+  local module version
+  read -r module version < <(cd tests/tools/supply && go list -m -f '{{.Dir}} {{.Version}}' golang.org/x/vulndb)
+  if [ "$(cat bin/vulndb/version 2>/dev/null)" != "$version" ]; then
+    rm -rf bin/vulndb
+    bin/indexdb -vulns "$module/data/osv" -out bin/vulndb
+    echo "$version" >bin/vulndb/version
+  fi
+  echo "known vulnerabilities as of golang.org/x/vulndb $version"
+  bin/govulncheck -db "file://$PWD/bin/vulndb" -format json ./cmd/gatehouse >bin/vulnerabilities.json
+  (cd tests && go run ./supply vuln ../bin/vulnerabilities.json)
+}
+
+sbom() {
+  bin/cyclonedx-gomod app -json -std -licenses -noserial -notimestamp -main cmd/gatehouse -output bin/gatehouse.cdx.json .
+  echo "bill of materials: bin/gatehouse.cdx.json"
+  (cd tests && go run ./supply sbom ../bin/gatehouse.cdx.json)
+}
+
+case ${1:-} in
+vuln | sbom) "$1" ;;
+*)
+  echo "run.sh: say vuln or sbom" >&2
+  exit 2
+  ;;
+esac
