@@ -69,6 +69,14 @@ func weights(bound *boundRule, rule *ruleRow) []*routev3.WeightedCluster_Cluster
 	return weighted
 }
 
+// shareByHash has what is hashed of a request choose among the shares too, so that whoever gets an answer goes on getting it, and whose share has
+// nowhere to go does not come and go.
+func shareByHash(route *routev3.Route) {
+	if shares := route.GetRoute().GetWeightedClusters(); shares != nil && len(route.GetRoute().GetHashPolicy()) > 0 {
+		shares.RandomValueSpecifier = &routev3.WeightedCluster_UseHashPolicy{UseHashPolicy: wrapperspb.Bool(true)}
+	}
+}
+
 // settleHeaders has the filters of a backendRef change headers after those of its rule, since they act once the backend is chosen. Envoy does it the
 // other way round, whatever most_specific_header_mutations_wins says: so where both do, the rule's changes go into each share, before the backend's.
 func settleHeaders(route *routev3.Route) {

@@ -45,16 +45,22 @@ func populatedPort(p corev1.ServicePort) string {
 	return string(cmp.Or(p.Protocol, corev1.ProtocolTCP)) + "/" + p.Name
 }
 
+// hasEndpoint reports whether a backend that can be used has an endpoint. It may have one if Envoy asks DNS for its name.
+func (t *Tables) hasEndpoint(r *flow.Read, b backend) bool {
+	if isExternal(b.Service) {
+		return true
+	}
+	ports, _ := t.populated.Get(r, b.Kind.slicesOf(b.Service.Namespace, b.Service.Name))
+	return slices.Contains(ports, populatedPort(b.Port))
+}
+
 // withoutEndpoints tells of the backends of a route that have no endpoint. This is for its status alone: pods come later than what refers to them.
 func (t *Tables) withoutEndpoints(r *flow.Read, rules *rulesRow) []verdict.Problem {
 	var problems []verdict.Problem
 	for _, rule := range rules.Rules {
 		for _, b := range slices.Concat(rule.Backends, rule.Mirrors, rule.Authorizers) {
-			if b.Service == nil || isExternal(b.Service) {
-				continue // It has problems of its own, or Envoy asks DNS.
-			}
-			if ports, _ := t.populated.Get(r, b.Kind.slicesOf(b.Service.Namespace, b.Service.Name)); slices.Contains(ports, populatedPort(b.Port)) {
-				continue // It has an endpoint.
+			if b.Service == nil || t.hasEndpoint(r, b) {
+				continue // It has problems of its own, or none.
 			}
 			p := verdict.Problem{
 				Reason: reasonNoEndpoints, Condition: conditionBackends, Weight: verdict.Unresolved,

@@ -146,7 +146,7 @@ type boundRule struct {
 func (t *Tables) resolve(r *flow.Read, b *bindingRow, bound *boundRule, q quarantineRow) {
 	route := bound.rules.Route
 	bound.policies = t.effective(r, chain(route, bound.rule, bound.listener))
-	t.clusterUses(bound)
+	t.clusterUses(r, bound)
 	q.withoutRefused(b, bound)
 	for _, c := range slices.Concat(bound.clusters, bound.mirrors, bound.auth) {
 		if c != nil && !slices.ContainsFunc(b.Clusters, func(known *clusterUse) bool { return known.Name == c.Name }) {
@@ -236,6 +236,11 @@ func (t *Tables) matchRoutes(b *bindingRow, bound *boundRule, match *gwapiv1.HTT
 	for i := range entries {
 		entries[i].Match = own
 	}
+	if kept := bound.withinSession(message); kept != nil {
+		within := order
+		within.session = true
+		entries = append(entries, b.onHosts(bound, kept, within, "/session")...)
+	}
 	if preflighted(bound, match) {
 		message = asPreflight(message, &order)
 		entries = append(entries, b.onHosts(bound, message, order, "/cors-preflight")...)
@@ -311,9 +316,9 @@ func (t *Tables) envoyRoute(bound *boundRule, match *gwapiv1.HTTPRouteMatch) *ro
 	}
 	settleHost(b.route.GetRoute())
 	settleHeaders(b.route)
+	shareByHash(b.route)
 	if spec.SessionPersistence != nil {
-		rule := cmp.Or(string(deref(spec.Name)), fmt.Sprint(bound.rule))
-		persistSessions(b, spec.SessionPersistence, fmt.Sprintf("%s/rule/%s", bound.rules.Route.name(), rule))
+		persistSessions(b, spec.SessionPersistence, bound.sessionName())
 	}
 	if action := b.route.GetRoute(); action != nil {
 		setRetry(action, spec.Retry)

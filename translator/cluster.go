@@ -22,6 +22,9 @@ import (
 // with 500 by cluster_not_found_response_code.
 const unusableCluster = "invalid-backend-cluster"
 
+// rulePrefix begins the names of clusters that hold several backends of a rule.
+const rulePrefix = "rule/"
+
 const (
 	typeCluster   = typePrefix + "envoy.config.cluster.v3.Cluster"
 	typeEndpoints = typePrefix + "envoy.config.endpoint.v3.ClusterLoadAssignment"
@@ -50,7 +53,7 @@ func (c *clusterUse) equal(o *clusterUse) bool {
 }
 
 // clusterUses finds the cluster of each backend of the rule, and of each that its filters send requests to, nil for one that cannot be used.
-func (t *Tables) clusterUses(bound *boundRule) {
+func (t *Tables) clusterUses(r *flow.Read, bound *boundRule) {
 	shaping := make([]*policyRow, len(bound.policies))
 	shaped := false
 	for i, p := range bound.policies {
@@ -75,7 +78,7 @@ func (t *Tables) clusterUses(bound *boundRule) {
 	}
 	bound.mirrors, bound.auth = form.apart(rule.Mirrors), form.apart(rule.Authorizers)
 	if whole && len(targets) > 1 {
-		bound.clusters = form.together(targets)
+		bound.clusters = form.together(targets, func(b backend) bool { return t.hasEndpoint(r, b) })
 	} else {
 		bound.clusters = form.apart(targets)
 	}
@@ -131,12 +134,14 @@ func plain(backends []backend) []backend {
 	return backends
 }
 
-// together puts all usable backends into one cluster, named by its content; the unusable ones keep their share, and so do those that are
-// only a name, since Envoy does not resolve names beside endpoints. It has no other way to share out datagrams, so there the unusable
-// ones are part of the cluster, see discarded.
-func (f *clusterForm) together(backends []backend) []*clusterUse {
+// together puts all backends that have endpoints into one cluster, named by its content. The others keep their share: the unusable ones, those
+// without endpoints, of which an Envoy that has them in the cluster gives the share to the others, and those that are only a name, since Envoy does
+// not resolve names beside endpoints. It has no other way to share out datagrams, so there all are part of the cluster, see discarded.
+func (f *clusterForm) together(backends []backend, hasEndpoint func(backend) bool) []*clusterUse {
 	uses := f.apart(backends)
-	endpoints := func(b backend) bool { return f.reaches(b) && !isExternal(b.Service) }
+	endpoints := func(b backend) bool {
+		return f.reaches(b) && !isExternal(b.Service) && (b.datagrams() || hasEndpoint(b))
+	}
 	if !slices.ContainsFunc(backends, endpoints) {
 		return uses
 	}
@@ -149,7 +154,7 @@ func (f *clusterForm) together(backends []backend) []*clusterUse {
 			fmt.Fprintf(&content, "%s=%d;%s", clusterName(b), b.Weight, use.socketBytes(b))
 		}
 	}
-	use.Name = "rule/" + hash([]byte(content.String()), 8) + settingsSuffix(f.settings)
+	use.Name = rulePrefix + hash([]byte(content.String()), 8) + settingsSuffix(f.settings)
 	return uses
 }
 

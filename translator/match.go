@@ -156,6 +156,7 @@ type precedence struct {
 	created     int64 // Seconds since 1970, as exact as the API server has it.
 	route       string
 	rule, match int
+	session     bool // It takes those requests only that have a session already.
 }
 
 func precedenceOf(m *gwapiv1.HTTPRouteMatch) precedence {
@@ -190,6 +191,7 @@ func comparePrecedence(a, b precedence) int {
 		cmp.Compare(a.route, b.route),
 		cmp.Compare(a.rule, b.rule),
 		cmp.Compare(a.match, b.match),
+		compareBool(b.session, a.session),
 	)
 }
 

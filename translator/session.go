@@ -1,17 +1,21 @@
 package translator
 
 import (
+	"cmp"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	statefulv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/stateful_session/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	cookiev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/stateful_session/cookie/v3"
 	headerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/stateful_session/header/v3"
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/type/http/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -77,12 +81,58 @@ func checkSessionName(s *gwapiv1.SessionPersistence, field string) []verdict.Pro
 	return asUnsupported(feature.CheckToken(field, name, "name of a cookie"))
 }
 
-// persistSessions keeps the sessions of a rule. A name that the rule does not give is made of where the rule stands.
-func persistSessions(b *routeBuilder, s *gwapiv1.SessionPersistence, standing string) {
-	name := deref(s.SessionName)
-	if name == "" {
-		name = strings.ReplaceAll(standing, "/", "-")
+// sessionName names the sessions of a rule. A name that the rule does not give is made of where the rule stands.
+func (b *boundRule) sessionName() string {
+	spec := &b.rules.Route.Rules[b.rule]
+	if name := deref(spec.SessionPersistence.SessionName); name != "" {
+		return name
 	}
+	rule := cmp.Or(string(deref(spec.Name)), fmt.Sprint(b.rule))
+	return strings.ReplaceAll(fmt.Sprintf("%s/rule/%s", b.rules.Route.name(), rule), "/", "-")
+}
+
+// withinSession is the route for requests that have a session already, nil if they need none of their own: the shares of backends that cannot answer
+// are drawn anew for each request, and would break sessions that are with the others.
+func (b *boundRule) withinSession(route *routev3.Route) *routev3.Route {
+	session := b.rules.Route.Rules[b.rule].SessionPersistence
+	shares := route.GetRoute().GetWeightedClusters().GetClusters()
+	if session == nil || len(shares) == 0 {
+		return nil
+	}
+	var live []*routev3.WeightedCluster_ClusterWeight
+	for _, share := range shares {
+		if !b.deserted(share.Name) {
+			live = append(live, share)
+		}
+	}
+	if len(live) == 0 || len(live) == len(shares) {
+		return nil
+	}
+	kept := proto.CloneOf(route)
+	kept.GetRoute().ClusterSpecifier = &routev3.RouteAction_WeightedClusters{WeightedClusters: &routev3.WeightedCluster{Clusters: live}}
+	kept.Match.Headers = append(kept.Match.Headers, hasSession(session, b.sessionName()))
+	return kept
+}
+
+// deserted reports whether requests to the cluster cannot be answered: it does not exist, or stands beside the rule's own because it has no endpoint.
+func (b *boundRule) deserted(cluster string) bool {
+	return !slices.ContainsFunc(b.clusters, func(c *clusterUse) bool {
+		return c != nil && c.Name == cluster && (c.external() || strings.HasPrefix(c.Name, rulePrefix))
+	})
+}
+
+// hasSession matches the requests of a session: by the header, or by the cookie among others.
+func hasSession(session *gwapiv1.SessionPersistence, name string) *routev3.HeaderMatcher {
+	if isHeader(session) {
+		return &routev3.HeaderMatcher{Name: name, HeaderMatchSpecifier: &routev3.HeaderMatcher_PresentMatch{PresentMatch: true}}
+	}
+	return headerMatch("cookie", &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_SafeRegex{
+		SafeRegex: &matcherv3.RegexMatcher{Regex: "(?:.*; *)?" + quoteRegex(name) + "=.*"},
+	}})
+}
+
+// persistSessions keeps the sessions of a rule.
+func persistSessions(b *routeBuilder, s *gwapiv1.SessionPersistence, name string) {
 	var state proto.Message = &cookiev3.CookieBasedSessionState{Cookie: &httpv3.Cookie{Name: name, Path: cookiePath(b.match), Ttl: cookieLife(s)}}
 	kind := "cookie"
 	if isHeader(s) {
