@@ -181,6 +181,9 @@ func (t *Tables) backend(r *flow.Read, route *routeRow, ref *gwapiv1.HTTPBackend
 		}
 		b.Service = nil
 	}
+	if problem == nil {
+		problem = t.checkNames(r, &b)
+	}
 	return b, problem
 }
 

@@ -12,9 +12,11 @@ import (
 	dnsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/dns/v3"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/policies/verdict"
+	"gatehouse/translator/flow"
 )
 
 // isExternal tells that a Service is only a name, which Envoy resolves.
@@ -66,6 +68,35 @@ func (t *Tables) checkExternal(b backend, s *corev1.Service) *verdict.Problem {
 			s.Namespace, s.Name)
 	default:
 		return nil
+	}
+	return problem
+}
+
+// ownersOfNames are the keys of those that an EndpointSlice of DNS names says it is of.
+func ownersOfNames(key string, s *discoveryv1.EndpointSlice) []string {
+	if s.AddressType != discoveryv1.AddressTypeFQDN {
+		return nil
+	}
+	return ownersOf(key, s)
+}
+
+// checkNames tells of endpoints that are DNS names, to which nothing is sent. Who may write EndpointSlices could have Envoy call any host that it
+// can reach, its own among them, as with Services of type ExternalName; those can be allowed. A backend with no other endpoint is of no use.
+func (t *Tables) checkNames(r *flow.Read, b *backend) *verdict.Problem {
+	if b.Service == nil {
+		return nil
+	}
+	named := t.namesByOwner.Lookup(r, b.Kind.slicesOf(b.Service.Namespace, b.Service.Name))
+	if len(named) == 0 {
+		return nil
+	}
+	problem := &verdict.Problem{
+		Field: ".name", Reason: "UnsupportedAddressType", Weight: verdict.Unresolved,
+		Message: fmt.Sprintf("EndpointSlice %q of %s %s/%s has DNS names, to which nothing is sent; write addresses, or refer to a Service of type ExternalName where extensionApis.enableExternalName of the control plane's configuration allows it",
+			named[0].Value.Name, b.Kind.name, b.Service.Namespace, b.Service.Name),
+	}
+	if !t.hasEndpoint(r, *b) {
+		b.Service = nil
 	}
 	return problem
 }

@@ -42,6 +42,7 @@ type Tables struct {
 	grantsByNamespace *flow.Index[*gwapiv1.ReferenceGrant]
 	slicesByOwner     *flow.Index[*discoveryv1.EndpointSlice]
 	populated         *flow.Table[[]string]
+	namesByOwner      *flow.Index[*discoveryv1.EndpointSlice]
 	proxiesByFleet    *flow.Index[Proxy]
 	classesByProxy    *flow.Index[*gwapiv1.GatewayClass]
 	gatewaysByProxy   *flow.Index[*gwapiv1.Gateway]
@@ -134,6 +135,7 @@ func NewTables(s Settings, engine *rules.Engine) *Tables {
 func (t *Tables) declareRelations() {
 	t.grantsByNamespace = flow.NewIndex(t.in.grants, "grants by namespace", func(_ string, g *gwapiv1.ReferenceGrant) []string { return []string{g.Namespace} })
 	t.slicesByOwner = flow.NewIndex(t.in.slices, "slices by owner", ownersOf)
+	t.namesByOwner = flow.NewIndex(t.in.slices, "slices of names by owner", ownersOfNames)
 	t.populated = flow.Group(t.slicesByOwner, "backends with endpoints", slices.Equal[[]string], t.populatedPorts)
 	t.proxiesByFleet = flow.NewIndex(t.in.proxies, "proxies by fleet", func(_ string, p Proxy) []string { return []string{p.Fleet} })
 	t.classesByProxy = flow.NewIndex(t.in.classes, "classes by EnvoyProxy", proxyOfClass)
