@@ -64,7 +64,8 @@ func (b backend) equal(o backend) bool {
 }
 
 func sameService(a, b *corev1.Service) bool {
-	return a.Namespace == b.Namespace && a.Name == b.Name && a.Spec.Type == b.Spec.Type && a.Spec.ExternalName == b.Spec.ExternalName
+	return a.Namespace == b.Namespace && a.Name == b.Name && a.Spec.Type == b.Spec.Type && a.Spec.ExternalName == b.Spec.ExternalName &&
+		nearness(a) == nearness(b)
 }
 
 func samePort(a, b *corev1.ServicePort) bool {

@@ -58,10 +58,11 @@ func backendKindNamed(name string) *backendKind {
 	return nil
 }
 
-// asService has what a backend needs of a Service of several clusters: its ports. Its endpoints are in EndpointSlices too (KEP-1645).
+// asService has what a backend needs of a Service of several clusters: its ports, and where it wants its requests. Its endpoints are in EndpointSlices too (KEP-1645).
 func asService(imported *mcsv1alpha1.ServiceImport) *corev1.Service {
 	s := &corev1.Service{}
 	s.Namespace, s.Name = imported.Namespace, imported.Name
+	s.Spec.TrafficDistribution = imported.Spec.TrafficDistribution
 	for _, p := range imported.Spec.Ports {
 		s.Spec.Ports = append(s.Spec.Ports, corev1.ServicePort{Name: p.Name, Protocol: p.Protocol, AppProtocol: p.AppProtocol, Port: p.Port})
 	}

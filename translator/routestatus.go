@@ -49,6 +49,7 @@ func (t *Tables) routeStatus(r *flow.Read, key string, route *routeRow) (*Status
 			ControllerName: gwapiv1.GatewayController(t.settings.ControllerName),
 			Conditions: slices.Concat(t.parentConditions(p, rules),
 				falseOnly(conditionBackends, append(about(rules.Problems, conditionBackends, ""), idle...)),
+				falseOnly(conditionZones, withoutNearness(rules)),
 				overlapCondition(append(about(p.Problems, conditionOverlap, fmt.Sprint(p.Index)), firsts[p.Index]...))),
 		})
 	}

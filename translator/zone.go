@@ -1,0 +1,54 @@
+package translator
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"gatehouse/policies/verdict"
+)
+
+const (
+	// conditionZones turns False on a route to a Service that asks for endpoints near by. Gateway API has no condition for this.
+	conditionZones = "TrafficDistributionServed"
+	// reasonAllZones is the reason: all endpoints get requests, wherever they are. See decision 024.
+	reasonAllZones = "AllZones"
+)
+
+// nearness is how a Service asks for endpoints near by, such as trafficDistribution: PreferSameZone, empty if it does not.
+func nearness(s *corev1.Service) string {
+	if near := deref(s.Spec.TrafficDistribution); near != "" {
+		return "trafficDistribution: " + near
+	}
+	for _, annotation := range []string{corev1.AnnotationTopologyMode, corev1.DeprecatedAnnotationTopologyAwareHints} {
+		if mode := s.Annotations[annotation]; mode == "Auto" || mode == "auto" {
+			return annotation + ": " + mode
+		}
+	}
+	return ""
+}
+
+// withoutNearness tells of the backends of a route of which all endpoints get requests although their Services ask for those near by. This is for
+// its status alone: whoever applies the route is not the one who asks.
+func withoutNearness(rules *rulesRow) []verdict.Problem {
+	var problems []verdict.Problem
+	for _, rule := range rules.Rules {
+		for _, b := range slices.Concat(rule.Backends, rule.Mirrors, rule.Authorizers) {
+			if b.Service == nil || nearness(b.Service) == "" {
+				continue // It has problems of its own, or asks for nothing.
+			}
+			p := verdict.Problem{
+				Reason: reasonAllZones, Condition: conditionZones, Weight: verdict.Unresolved,
+				Message: fmt.Sprintf("%s %s/%s has %s, which has no effect: requests go to its endpoints in all zones; remove it, or give each zone a Gateway and a Service of its own",
+					b.Kind.name, b.Service.Namespace, b.Service.Name, nearness(b.Service)),
+			}
+			if !slices.Contains(problems, p) {
+				problems = append(problems, p)
+			}
+		}
+	}
+	slices.SortFunc(problems, func(a, b verdict.Problem) int { return cmp.Compare(a.Message, b.Message) })
+	return problems
+}
