@@ -12,6 +12,7 @@ import (
 
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"gatehouse/infra/envoytest"
 	"gatehouse/translator"
 )
 
@@ -95,4 +96,40 @@ func TestMessageHeadersStay(t *testing.T) {
 		}
 		return ""
 	})
+}
+
+// TestTrailingDotOfHosts asks for hosts as absolute names. They mean the same hosts, whose own routes answer rather than the catch-all, and the backend
+// gets them without the dot.
+func TestTrailingDotOfHosts(t *testing.T) {
+	for _, scoped := range []bool{false, true} {
+		t.Run(fmt.Sprintf("scoped %t", scoped), func(t *testing.T) {
+			c := startTranslated(t, scoped)
+			all := c.route("all", nil)
+			all.Spec.Hostnames, all.Spec.Rules[0].BackendRefs[0].Name = nil, "all"
+			c.apply(c.behind("all", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "catch-all") }))...)
+			c.apply(all, c.route("a.example.com", nil))
+			c.serves(proxyPort, "a.example.com")
+			for host, want := range map[string]string{
+				"a.example.com.": "200 a.example.com", "a.example.com.:80": "200 a.example.com:80", "a.example.com.:8443": "200 a.example.com:8443", "a.example.com": "200 a.example.com",
+			} {
+				if got := ask(t, proxyPort, host); got != want {
+					t.Errorf("Host %s: got %q, want %q", host, got, want)
+				}
+			}
+		})
+	}
+}
+
+// TestTrailingDotOverTLS asks a listener with TLS for absolute names: for its own host, and for that of another listener, which it does not serve.
+func TestTrailingDotOverTLS(t *testing.T) {
+	c := startTranslated(t, false)
+	own, other := gwapiv1.Hostname("a.example.com"), gwapiv1.Hostname("b.example.com")
+	c.apply(c.httpsGateway(gwapiv1.Listener{Name: "a", Port: 443, Hostname: &own}, gwapiv1.Listener{Name: "b", Port: 443, Hostname: &other}),
+		c.secret("server", newAuthority(t).issue("a.example.com", "b.example.com")), c.route("a.example.com", nil), c.route("b.example.com", nil))
+	envoytest.WaitFor(t, "the listener", func() bool { return askTLS(t, 10443, "a.example.com", "a.example.com") == "200" })
+	for host, want := range map[string]string{"a.example.com.": "200", "b.example.com.": "421", "b.example.com": "421", "c.example.com.": "404"} {
+		if got := askTLS(t, 10443, "a.example.com", host); got != want {
+			t.Errorf("Host %s over a connection for a.example.com: got %s, want %s", host, got, want)
+		}
+	}
 }
