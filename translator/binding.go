@@ -231,6 +231,7 @@ func (t *Tables) matchRoutes(b *bindingRow, bound *boundRule, match *gwapiv1.HTT
 		message = t.envoyRoute(bound, match)
 		own = matchHash(message.Match)
 	}
+	allowTrace(message, match)
 	breakRoute(route.Object, message)
 	entries := b.onHosts(bound, message, order, "")
 	for i := range entries {

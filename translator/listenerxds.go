@@ -151,10 +151,10 @@ func terminate(l *listenerRow, alpn ...string) *corev3.TransportSocket {
 
 // connectionManager is the same whatever policies are attached: a change of it would drain its filter chain.
 func connectionManager(routes Name, statPrefix string) *listenerv3.Filter {
-	filters := append(policies.Filters(), externalAuths(), webCalls(), sessions(), locations(), repeats(), &hcmv3.HttpFilter{
+	filters := slices.Concat([]*hcmv3.HttpFilter{traceRefusal()}, policies.Filters(), []*hcmv3.HttpFilter{externalAuths(), webCalls(), sessions(), locations(), repeats(), {
 		Name:       "envoy.filters.http.router",
 		ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: packed(&routerv3.Router{SuppressEnvoyHeaders: true})},
-	})
+	}})
 	streams := http2Options()
 	streams.MaxConcurrentStreams = wrapperspb.UInt32(100)
 	manager := &hcmv3.HttpConnectionManager{

@@ -98,6 +98,28 @@ func TestMessageHeadersStay(t *testing.T) {
 	})
 }
 
+// TestTraceIsRefused unless a match names it: by a rule for all methods, where no route is, and by a broken rule too.
+func TestTraceIsRefused(t *testing.T) {
+	c := startTranslated(t, false)
+	route := c.route("a.example.com", nil)
+	traced := at(gwapiv1.PathMatchPathPrefix, "/traced")
+	matched(&traced, "/traced", gwapiv1.HTTPMethodTrace)
+	route.Spec.Rules = []gwapiv1.HTTPRouteRule{at(gwapiv1.PathMatchPathPrefix, "/"), traced}
+	c.apply(route)
+	c.reaches("/")
+	for target, want := range map[string]int{"/": 501, "/other": 501, "/traced": 200, "/traced/x?y": 200} {
+		if got := verbatim(t, http.MethodTrace, "a.example.com", target).StatusCode; got != want {
+			t.Errorf("TRACE %s: got %d, want %d", target, got, want)
+		}
+	}
+	if got := verbatim(t, http.MethodTrace, "other.example.com", "/").StatusCode; got != http.StatusNotImplemented {
+		t.Errorf("TRACE of a host without routes: got %d, want 501", got)
+	}
+	if got := verbatim(t, http.MethodGet, "a.example.com", "/traced").StatusCode; got != http.StatusOK {
+		t.Errorf("GET /traced: got %d, want 200", got)
+	}
+}
+
 // TestTrailingDotOfHosts asks for hosts as absolute names. They mean the same hosts, whose own routes answer rather than the catch-all, and the backend
 // gets them without the dot.
 func TestTrailingDotOfHosts(t *testing.T) {
