@@ -11,8 +11,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # kubectl explain has on pods. Without them the EnvoyProxy CRD is a third of its size and fits into kubectl apply.
 readonly foreign_indent=33
 
-# The parts of an object, of which spec is one, are at this many spaces. Objects in spec keep fields that they do not know, lest what another
-# version or Envoy Gateway has stored be lost; the control plane tells of them (api/v1alpha1/unread.go).
+# The parts of an object, of which spec is one, are at this many spaces. Objects in spec keep fields that they do not know, so that what
+# another version or Envoy Gateway has stored is not lost; the control plane tells of them (api/v1alpha1/unread.go).
 readonly part_indent=10
 
 tests/tools/build.sh controller-gen

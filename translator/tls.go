@@ -164,7 +164,7 @@ func (q quarantineRow) refusedSecret(reason, what, version string) *verdict.Prob
 	}
 	return &verdict.Problem{
 		Reason: reason, Weight: verdict.Invalid,
-		Message: fmt.Sprintf("%s is refused by Envoy: %s; issue it anew", what, words),
+		Message: fmt.Sprintf("%s is refused by Envoy: %s; issue a new one", what, words),
 	}
 }
 

@@ -54,7 +54,7 @@ type optional struct {
 }
 
 // Watch returns once all objects that exist have been sent. An optional kind that the cluster does not serve keeps nobody waiting;
-// one that it serves is waited for, lest routes be served without the policies that exist. The watches go on until ctx ends.
+// one that it serves is waited for, so that no route is served without its policies. The watches go on until ctx ends.
 func (w *Watcher) Watch(ctx context.Context) error {
 	w.optional = map[string]*optional{}
 	w.queue = workqueue.NewTypedRateLimitingQueue(workqueue.NewTypedItemExponentialFailureRateLimiter[string](firstRetry, lastRetry))
@@ -156,7 +156,7 @@ func (w *Watcher) look(ctx context.Context, name string) error {
 	defer w.mu.Unlock()
 	switch {
 	case now == withheld:
-		// What is known stays, lest routes be served without the policies that exist. What is not known is waited for.
+		// What is known stays, so that no route is served without its policies. What is not known is waited for.
 		w.Log.Info("a kind is not served any more; its objects count as they were, until it is served or its CRD is deleted",
 			"crd", name, "version", o.gvk.Version, "known", o.watch != nil)
 		return nil

@@ -121,7 +121,7 @@ func certificates(key string, text []byte, most int) ([]*x509.Certificate, error
 		}
 		c, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
-			return nil, fmt.Errorf("has a certificate in %s that cannot be parsed (%w); issue it anew", key, err)
+			return nil, fmt.Errorf("has a certificate in %s that cannot be parsed (%w); issue a new one", key, err)
 		}
 		all = append(all, c)
 	}
