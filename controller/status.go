@@ -214,19 +214,12 @@ func (w *StatusWriter) write(ctx context.Context, key statusKey, e *entry) (bool
 		return false, nil // A newer one is being judged; its own status follows.
 	}
 	next, change := s.Apply(w.controller, current, metav1.Now().Rfc3339Copy())
-	rested, left := time.Since(e.written), w.patienceLeft(e, change)
-	switch {
-	case left > 0:
+	if left := w.waits(e, s, change); left > 0 {
 		w.queue.AddAfter(key, left)
 		return false, nil
-	case change == translator.Nothing:
+	}
+	if change == translator.Nothing {
 		e.said = s
-		return false, nil
-	case s == e.said && time.Now().Before(e.restoreAt):
-		w.queue.AddAfter(key, time.Until(e.restoreAt))
-		return false, nil
-	case change == translator.Counts && rested < w.countInterval:
-		w.queue.AddAfter(key, w.countInterval-rested)
 		return false, nil
 	}
 	written := next.(client.Object)
@@ -241,6 +234,21 @@ func (w *StatusWriter) write(ctx context.Context, key statusKey, e *entry) (bool
 		e.replaced = version
 	}
 	return true, nil
+}
+
+// waits is how long a change of the object's status is not to be written yet.
+func (w *StatusWriter) waits(e *entry, s *translator.Status, change translator.Change) time.Duration {
+	left := w.patienceLeft(e, change)
+	switch {
+	case left > 0 || change == translator.Nothing:
+		return left
+	case s == e.said:
+		return time.Until(e.restoreAt)
+	case change == translator.Counts:
+		return w.countInterval - time.Since(e.written)
+	default:
+		return 0
+	}
 }
 
 // A status that somebody else goes on writing over is restored less and less often, until it has been left alone for a while.
