@@ -7,7 +7,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -63,6 +65,59 @@ func TestControlPlaneCrashes(t *testing.T) {
 	if diff := cmp.Diff(before, envoyConfig(t)); diff != "" {
 		t.Errorf("Envoy's configuration changed (-before +after):\n%s", diff)
 	}
+}
+
+// TestAPIServerIsAway: while the API server does not answer for longer than the leader's lease holds, Envoys serve and the control plane goes on
+// running; afterwards it writes status again.
+func TestAPIServerIsAway(t *testing.T) {
+	at := address(t, "default", "eg")
+	answers(t, at, "www.example.com", "/", http.StatusOK)
+	plane, _ := staying(t, controlPlane)
+	restarts := func() string {
+		out, err := kubectl("get", "pod", "-n", "gatehouse-system", plane, "-o", "jsonpath={.status.containerStatuses[0].restartCount}")
+		return must(t, out, err)
+	}
+	before, end := restarts(), loads(t, at, "www.example.com")
+	server := apiServer(t)
+	signal := func(s syscall.Signal) {
+		if err := syscall.Kill(server, s); err != nil {
+			t.Errorf("signal %v to the API server: %v", s, err)
+		}
+	}
+	signal(syscall.SIGSTOP)
+	time.Sleep(20 * time.Second) // The lease is for 15 s.
+	signal(syscall.SIGCONT)
+	s := newScene(t, "away")
+	s.apply(t, fmt.Sprintf(echoServer, "a", 1), plainGateway, route("r", "away.example.com"))
+	settles(t, address(t, s.namespace, "gw"), "GET away.example.com/", http.StatusOK)
+	s.becomes(t, "gateway/gw", message(".status", "Programmed"), "1/1 envoy replicas available")
+	end()
+	if now := restarts(); now != before {
+		t.Errorf("the control plane was restarted: %s times, then %s", before, now)
+	}
+}
+
+// apiServer is the process of the cluster's API server.
+func apiServer(t *testing.T) (pid int) {
+	t.Helper()
+	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range lines {
+		line, err := os.ReadFile(path)
+		program, _, _ := strings.Cut(string(line), "\x00")
+		if err != nil || filepath.Base(program) != "kube-apiserver" || !strings.Contains(string(line), dir) {
+			continue
+		}
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return pid
+	}
+	t.Fatal("no process is the API server of the cluster")
+	return 0
 }
 
 // TestBrokenConfigurationFile: a control plane that is given a configuration file with a mistake says where the mistake is and does not
