@@ -161,6 +161,9 @@ func (send client) testCORS(t *testing.T) {
 		if got := response.Header.Get("Access-Control-Allow-Origin"); got != want {
 			t.Errorf("%s, origin %s: allowed is %q, want %q", tc.host, tc.origin, got, want)
 		}
+		if got := response.Header.Get("Vary"); got != "Origin" {
+			t.Errorf("%s, origin %s: Vary is %q, want Origin", tc.host, tc.origin, got)
+		}
 		if response.Header.Get("Backend") != "" {
 			t.Errorf("%s, origin %s: the preflight request went to the backend", tc.host, tc.origin)
 		}

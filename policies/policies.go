@@ -81,6 +81,7 @@ var (
 
 // features is every feature of every kind. Its order is the order of the HTTP filters.
 var features = []bound{
+	security(cors.Vary),
 	security(cors.Feature),
 	security(authorization.Feature),
 	backendTraffic(timeout.Feature),

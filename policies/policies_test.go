@@ -22,7 +22,7 @@ func TestFiltersAreDisabledAndInOrder(t *testing.T) {
 		}
 		validate(t, filter)
 	}
-	if diff := cmp.Diff([]string{"envoy.filters.http.cors", "envoy.filters.http.rbac"}, got); diff != "" {
+	if diff := cmp.Diff([]string{"envoy.filters.http.header_mutation/cors", "envoy.filters.http.cors", "envoy.filters.http.rbac"}, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

@@ -69,7 +69,7 @@ func route(spec *v1alpha1.SecurityPolicySpec, _ string, route *routev3.Route) {
 	if age := feature.Duration(spec.CORS.MaxAge); age != nil {
 		s.maxAge = strconv.FormatInt(int64(age.AsDuration()/time.Second), 10)
 	}
-	feature.PerRoute(route, Filter, s.envoy())
+	s.set(route)
 }
 
 // settings are what a SecurityPolicy and an HTTPRoute filter can both say.

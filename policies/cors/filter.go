@@ -42,7 +42,7 @@ func SetFilter(spec *gwapiv1.HTTPCORSFilter, route *routev3.Route) {
 		exposed: textsOf(spec.ExposeHeaders), credentials: spec.AllowCredentials,
 		maxAge: strconv.Itoa(int(cmp.Or(spec.MaxAge, defaultMaxAge))),
 	}
-	feature.PerRoute(route, Filter, s.envoy())
+	s.set(route)
 }
 
 // Preflighted reports whether CORS is enabled on the route, so that browsers ask before they send a request there.
