@@ -72,12 +72,15 @@ func costOf(rule *gwapiv1.HTTPRouteRule, illegible bool) ruleCost {
 		if !illegible {
 			cost += expressionsCost(expressionsOf(match)...)
 		}
-		if pattern, escapes := escapesOf(match.Path); escapes {
-			cost += expressionsCost(pattern) // See setPath.
-		}
-		if replaced && match.Path != nil {
-			pattern, _ := pathPattern(pathValue(match.Path))
-			cost += expressionsCost("^" + pattern + "/*") // See prefixRemoval.
+		if match.Path != nil && (replaced || strings.Contains(deref(match.Path.Value), "%")) {
+			// A path with escapes becomes an expression, see setPath, and so does a prefix that is replaced, see prefixRemoval.
+			pattern, escapes := pathPattern(pathValue(match.Path))
+			if escapes && deref(match.Path.Type) != gwapiv1.PathMatchRegularExpression {
+				cost += expressionsCost(pattern + "(?:/.*)?")
+			}
+			if replaced {
+				cost += expressionsCost("^" + pattern + "/*")
+			}
 		}
 		c.routes, c.matches = c.routes+1, c.matches+cost
 		if method := match.Method; method != nil && *method != gwapiv1.HTTPMethodOptions {
@@ -85,14 +88,6 @@ func costOf(rule *gwapiv1.HTTPRouteRule, illegible bool) ruleCost {
 		}
 	}
 	return c
-}
-
-// escapesOf is the pattern of a path that is matched by one since it has escapes; false if the path is matched as a text, or written as a pattern.
-func escapesOf(path *gwapiv1.HTTPPathMatch) (pattern string, escapes bool) {
-	if path == nil || deref(path.Type) == gwapiv1.PathMatchRegularExpression {
-		return "", false
-	}
-	return pathPattern(pathValue(path))
 }
 
 // whole is the cost of the rule with policies, of which each route has what they say.
@@ -264,10 +259,10 @@ func (a *allowance) charge(b *bindingRow, bound *boundRule) {
 	bound.dropped, bound.collapsed, a.collapsed = a.collapsed, true, true
 }
 
-// overload says that a rule costs more than is left. If it would do on this listener alone, no rule is broken as it is written.
+// overload says that a rule costs more than is left. If there were enough with this listener alone, the route is not wrong as it is written.
 func (b *bindingRow) overload(bound *boundRule, a *allowance, whole int64) {
 	weight := verdict.Invalid
-	if whole <= a.limit/max(a.here, 1) {
+	if spent := a.limit/max(a.copies, 1) - a.left; spent+whole <= a.limit/max(a.here, 1) {
 		weight = verdict.Unresolved
 	}
 	route := bound.rules.Route

@@ -186,20 +186,30 @@ func TestRouteMemory(t *testing.T) {
 			r.Filters = []gwapiv1.HTTPRouteFilter{heavy.Headers(16, 1000)}
 		}
 	}})
-	for limit, want := range map[int64]int{0: 0, 512 << 10: 1, 32 << 10: 3} {
-		w := heavyWorld(t, 2)
-		w.tables.settings.RouteMemory = limit
+	for _, c := range []struct {
+		limit     int64
+		listeners int
+		want      int
+		weight    verdict.Weight
+	}{
+		{0, 2, 0, 0},
+		{40 << 10, 1, 2, verdict.Invalid},   // One by itself, and one since the first has taken what it needs.
+		{1 << 20, 8, 1, verdict.Unresolved}, // On one listener it would fit.
+		{32 << 10, 1, 2, verdict.Invalid},
+	} {
+		w := heavyWorld(t, c.listeners)
+		w.tables.settings.RouteMemory = c.limit
 		findings, err := w.Try(t.Context(), s.Route)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, f := range findings {
-			if !strings.Contains(f.Problem.Message, "of each Envoy") || f.Problem.Weight == verdict.Conflicted {
-				t.Errorf("with limit %d: %+v", limit, f.Problem)
+			if !strings.Contains(f.Problem.Message, "of each Envoy") || f.Problem.Weight != c.weight {
+				t.Errorf("with limit %d and %d listeners, want %v: %+v", c.limit, c.listeners, c.weight, f.Problem)
 			}
 		}
-		if len(findings) != want {
-			t.Errorf("with limit %d: %d findings, want %d", limit, len(findings), want)
+		if len(findings) != c.want {
+			t.Errorf("with limit %d and %d listeners: %d findings, want %d", c.limit, c.listeners, len(findings), c.want)
 		}
 	}
 }

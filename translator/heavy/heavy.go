@@ -15,17 +15,32 @@ import (
 	"gatehouse/api/v1alpha1"
 )
 
-// The limits of Gateway API's schema, and of what etcd stores, in bytes.
+// Limits of Gateway API's schema.
 const (
-	Rules, RuleMatches, Matches, Hosts, Listeners = 16, 64, 128, 16, 64
-	entries, longHeader, longText                 = 16, 4096, 1024
-	maxObject                                     = 1_500_000
+	// Rules and Matches are those of a route, RuleMatches those of a rule.
+	Rules       = 16
+	Matches     = 128
+	RuleMatches = 64
+	// Hosts are the hostnames of a route.
+	Hosts = 16
+	// Listeners are those of a Gateway.
+	Listeners = 64
+	// entries are those of most lists; longHeader and longText are the bytes of the value of a match on a header, and of others.
+	entries    = 16
+	longHeader = 4096
+	longText   = 1024
 )
 
-// Namespace and Gateway are where all is. Every listener serves every host, the first at FirstPort, the others at the ports after it.
+// maxObject is what etcd stores, in bytes.
+const maxObject = 1_500_000
+
 const (
-	Namespace, Gateway = "shop", "web"
-	FirstPort          = 20000
+	// Namespace is where all is.
+	Namespace = "shop"
+	// Gateway is the name of the Gateway. Each of its listeners serves every host.
+	Gateway = "web"
+	// FirstPort is that of the first listener; the others have the ports after it.
+	FirstPort = 20000
 )
 
 // Scene is an HTTPRoute with what it refers to, and a policy on it.
