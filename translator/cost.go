@@ -72,22 +72,29 @@ func costOf(rule *gwapiv1.HTTPRouteRule, illegible bool) ruleCost {
 		if !illegible {
 			cost += expressionsCost(expressionsOf(match)...)
 		}
-		if match.Path != nil && (replaced || strings.Contains(deref(match.Path.Value), "%")) {
-			// A path with escapes becomes an expression, see setPath, and so does a prefix that is replaced, see prefixRemoval.
-			pattern, escapes := pathPattern(pathValue(match.Path))
-			if escapes && deref(match.Path.Type) != gwapiv1.PathMatchRegularExpression {
-				cost += expressionsCost(pattern + "(?:/.*)?")
-			}
-			if replaced {
-				cost += expressionsCost("^" + pattern + "/*")
-			}
-		}
+		cost += pathCost(match.Path, replaced)
 		c.routes, c.matches = c.routes+1, c.matches+cost
 		if method := match.Method; method != nil && *method != gwapiv1.HTTPMethodOptions {
 			c.asked, c.askedMatches = c.asked+1, c.askedMatches+cost+2*perEntry
 		}
 	}
 	return c
+}
+
+// pathCost is the cost of the expressions that are made of a path: one with escapes becomes an expression, see setPath, and so does a prefix that is
+// replaced, see prefixRemoval.
+func pathCost(path *gwapiv1.HTTPPathMatch, replaced bool) (cost int64) {
+	if path == nil || !replaced && !strings.Contains(deref(path.Value), "%") {
+		return 0
+	}
+	pattern, escapes := pathPattern(pathValue(path))
+	if escapes && deref(path.Type) != gwapiv1.PathMatchRegularExpression {
+		cost += expressionsCost(pattern + "(?:/.*)?")
+	}
+	if replaced {
+		cost += expressionsCost("^" + pattern + "/*")
+	}
+	return cost
 }
 
 // whole is the cost of the rule with policies, of which each route has what they say.
