@@ -108,23 +108,25 @@ func certificateOf(secret gwapiv1.ObjectName) *gwapiv1.ListenerTLSConfig {
 	return &gwapiv1.ListenerTLSConfig{CertificateRefs: []gwapiv1.SecretObjectReference{{Name: secret}}}
 }
 
-// secret puts the same certificate into two Secrets, of which the one is broken on demand.
+// secret is the certificate of the victim, broken on demand; one that is not comes with a good one for the other listener.
 func (s *judged) secret(sabotage string) *corev1.Secret {
-	_, leaf := certificates(s.t, "victim.example.com")
+	if sabotage == "" {
+		s.put(s.certificate("tls-good", "good.example.com", ""))
+	}
+	return s.certificate("tls", "victim.example.com", sabotage)
+}
+
+// certificate is a Secret with a certificate for a host.
+func (s *judged) certificate(name, host, sabotage string) *corev1.Secret {
+	_, leaf := certificates(s.t, host)
 	key, err := x509.MarshalPKCS8PrivateKey(leaf.PrivateKey)
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	secret := &corev1.Secret{ObjectMeta: meta("tls", sabotage), Type: corev1.SecretTypeTLS, Data: map[string][]byte{
+	return &corev1.Secret{ObjectMeta: meta(name, sabotage), Type: corev1.SecretTypeTLS, Data: map[string][]byte{
 		"tls.crt": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: leaf.Certificate[0]}),
 		"tls.key": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}),
 	}}
-	if sabotage == "" {
-		good := secret.DeepCopy()
-		good.Name = "tls-good"
-		s.put(good)
-	}
-	return secret
 }
 
 func service(name string) *corev1.Service {
