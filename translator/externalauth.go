@@ -136,7 +136,7 @@ func cleanPath(path string) bool {
 // externalAuth has a server decide beforehand whether the rule's requests are let through. Whatever keeps it from answering denies them.
 func externalAuth(b *routeBuilder, f *gwapiv1.HTTPRouteFilter) {
 	spec, use := f.ExternalAuth, b.auth[0] // Without either the rule answers 500.
-	config := &extauthzv3.ExtAuthz{TransportApiVersion: corev3.ApiVersion_V3, ValidateMutations: true}
+	config := &extauthzv3.ExtAuthz{TransportApiVersion: corev3.ApiVersion_V3, ValidateMutations: true, DecoderHeaderMutationRules: unchanged(feature.MessageHeaders())}
 	if spec.ForwardBody != nil && spec.ForwardBody.MaxSize > 0 {
 		// Gateway API says both that a longer body is truncated and that it is rejected. A decision on a part of the body is none.
 		config.WithRequestBody = &extauthzv3.BufferSettings{MaxRequestBytes: uint32(spec.ForwardBody.MaxSize)}
@@ -164,8 +164,7 @@ func askGRPC(config *extauthzv3.ExtAuthz, spec gwapiv1.GRPCAuthConfig, use *clus
 }
 
 // askHTTP sends Host, Method, Path, Content-Length and Authorization, and the headers that are named beside them. All headers of the answer go
-// to the backend if none are named, but for those that are about the answer itself, Content-Type and its like among them; Envoy's default
-// rules keep the host and x-envoy- from being changed.
+// to the backend if none are named, but for those that are about the answer itself, Content-Type and its like among them.
 func askHTTP(config *extauthzv3.ExtAuthz, spec gwapiv1.HTTPAuthConfig, use *clusterUse) {
 	kept := feature.MessageHeaders()
 	copied := named(spec.AllowedResponseHeaders)
@@ -186,8 +185,14 @@ func askHTTP(config *extauthzv3.ExtAuthz, spec gwapiv1.HTTPAuthConfig, use *clus
 		AuthorizationResponse: &extauthzv3.AuthorizationResponse{AllowedUpstreamHeaders: copied},
 	}}
 	config.AllowedHeaders = named(spec.AllowedRequestHeaders)
-	config.DecoderHeaderMutationRules = &mutationv3.HeaderMutationRules{
-		DisallowExpression: &matcherv3.RegexMatcher{Regex: "^(:.*|" + strings.Join(kept, "|") + ")$"},
+	config.DecoderHeaderMutationRules = unchanged(kept)
+}
+
+// unchanged keeps headers of a request, given as regular expressions, as they are whatever a server answers. Envoy passes over such a change, and over those
+// of the host and of x-envoy- headers.
+func unchanged(headers []string) *mutationv3.HeaderMutationRules {
+	return &mutationv3.HeaderMutationRules{
+		DisallowExpression: &matcherv3.RegexMatcher{Regex: "^(:.*|" + strings.Join(headers, "|") + ")$"},
 	}
 }
 
