@@ -53,7 +53,7 @@ generate: ## Generate deep copies and CRDs from the API types
 	@manifests/generate.sh
 
 .PHONY: fuzz
-fuzz: ## Run each fuzz target for FUZZTIME (30s)
+fuzz: build ## Run each fuzz target for FUZZTIME (30s)
 	@tests/fuzz.sh $(FUZZTIME)
 
 .PHONY: bench
