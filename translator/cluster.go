@@ -135,12 +135,12 @@ func plain(backends []backend) []backend {
 }
 
 // together puts all backends that have endpoints into one cluster, named by its content. The others keep their share: the unusable ones, those
-// without endpoints, of which an Envoy that has them in the cluster gives the share to the others, and those that are only a name, since Envoy does
-// not resolve names beside endpoints. It has no other way to share out datagrams, so there all are part of the cluster, see discarded.
+// without endpoints, of which an Envoy that has them in the cluster gives the share to the others, those with filters, which must see no other
+// backend's requests, and those that are only a name, since Envoy does not resolve names beside endpoints. It has no other way to share out datagrams, so there all are part of the cluster, see discarded.
 func (f *clusterForm) together(backends []backend, hasEndpoint func(backend) bool) []*clusterUse {
 	uses := f.apart(backends)
 	endpoints := func(b backend) bool {
-		return f.reaches(b) && !isExternal(b.Service) && (b.datagrams() || hasEndpoint(b))
+		return f.reaches(b) && !isExternal(b.Service) && len(b.Filters) == 0 && (b.datagrams() || hasEndpoint(b))
 	}
 	if !slices.ContainsFunc(backends, endpoints) {
 		return uses
