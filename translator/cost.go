@@ -1,6 +1,7 @@
 package translator
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -37,8 +38,10 @@ type ruleCost struct {
 	routes, asked int64
 	// each is what every route costs, whatever it matches.
 	each int64
-	// matches and askedMatches are what matching costs those routes.
-	matches, askedMatches int64
+	// matches and askedMatches are what matching costs those routes, listings what the names of headers in preflights cost besides.
+	matches, askedMatches, listings int64
+	// session is what requests of a session cost besides in each route, 0 if there are none that have routes of their own.
+	session int64
 	// cors tells that a filter has browsers ask beforehand.
 	cors bool
 }
@@ -61,6 +64,7 @@ func costOf(rule *gwapiv1.HTTPRouteRule, illegible bool) ruleCost {
 		}
 	}
 	c.each += changes * shares
+	c.session = sessionCost(rule)
 	if len(rule.Matches) == 0 {
 		c.routes = 1
 		return c
@@ -74,8 +78,8 @@ func costOf(rule *gwapiv1.HTTPRouteRule, illegible bool) ruleCost {
 		}
 		cost += pathCost(match.Path, replaced)
 		c.routes, c.matches = c.routes+1, c.matches+cost
-		if method := match.Method; method != nil && *method != gwapiv1.HTTPMethodOptions {
-			c.asked, c.askedMatches = c.asked+1, c.askedMatches+cost+2*perEntry
+		if keepsPreflights(match) {
+			c.asked, c.askedMatches, c.listings = c.asked+1, c.askedMatches+cost+2*perEntry, c.listings+listingsCost(match)
 		}
 	}
 	return c
@@ -97,6 +101,26 @@ func pathCost(path *gwapiv1.HTTPPathMatch, replaced bool) (cost int64) {
 	return cost
 }
 
+// listingsCost is the cost of looking for the names of the match's headers among those that a preflight asks for.
+func listingsCost(match *gwapiv1.HTTPRouteMatch) (cost int64) {
+	for _, h := range match.Headers {
+		cost += expressionsCost(listPattern(headerName(h)))
+	}
+	return cost
+}
+
+// longestSession is as long as the name of a session that is made of where its rule stands.
+const longestSession = 600
+
+// sessionCost is what the second route for requests of a session costs besides, see withinSession.
+func sessionCost(rule *gwapiv1.HTTPRouteRule) int64 {
+	if rule.SessionPersistence == nil || len(rule.BackendRefs) < 2 {
+		return 0
+	}
+	name := cmp.Or(deref(rule.SessionPersistence.SessionName), strings.Repeat("n", longestSession))
+	return perEntry + expressionsCost(sessionPattern(name))
+}
+
 // whole is the cost of the rule with policies, of which each route has what they say.
 func (c *ruleCost) whole(effective []*policyRow) int64 {
 	each, asks := c.each, c.cors
@@ -107,14 +131,17 @@ func (c *ruleCost) whole(effective []*policyRow) int64 {
 	}
 	cost := c.routes*each + c.matches
 	if asks {
-		cost += c.asked*each + c.askedMatches
+		cost += c.asked*each + c.askedMatches + c.listings
+	}
+	if c.session > 0 {
+		cost += c.routes*(each+c.session) + c.matches
 	}
 	return cost
 }
 
 // failing is the cost of the rule if it fails and no regular expression of its matches is used, which their texts stand for.
 func (c *ruleCost) failing(route *gwapiv1.HTTPRouteRule) int64 {
-	cost := (c.routes + c.asked) * perRoute
+	cost := (c.routes+c.asked)*perRoute + c.listings
 	for m := range route.Matches {
 		cost += 2 * matchCost(&route.Matches[m])
 	}

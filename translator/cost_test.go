@@ -78,6 +78,13 @@ func tryScene(t *testing.T, w *World, s heavy.Scene) (findings []Finding) {
 	return findings
 }
 
+// longNames gives a match headers with names as long as they may be.
+func longNames(_ int, m *gwapiv1.HTTPRouteMatch) {
+	for i := range 16 {
+		m.Headers = append(m.Headers, gwapiv1.HTTPHeaderMatch{Name: gwapiv1.HTTPHeaderName(fmt.Sprintf("x-%d-%s", i, strings.Repeat("n", 240))), Value: "v"})
+	}
+}
+
 // worst are the most costly objects of each sort that the API server takes.
 func worst() map[string]heavy.Content {
 	repeated := `(?:` + strings.Repeat("a", 3000) + `){1000}`
@@ -99,6 +106,9 @@ func worst() map[string]heavy.Content {
 		"rules of a policy":    {Rules: 16, Matches: 8, Hosts: 16, Policy: heavy.Ranges(64, 1000)},
 		"patterns of origins":  {Rules: 16, Matches: 8, Hosts: 16, Policy: heavy.Origins(1000)},
 		"matches on all hosts": {Rules: 16, Matches: 8, Hosts: 16},
+		"names in preflights": {Rules: 2, Matches: 64, Hosts: 16, Match: longNames, Rule: func(_ int, r *gwapiv1.HTTPRouteRule) {
+			r.Filters = []gwapiv1.HTTPRouteFilter{heavy.CORS()}
+		}},
 		"escapes in paths": {Rules: 16, Matches: 8, Hosts: 16, Match: func(i int, m *gwapiv1.HTTPRouteMatch) {
 			m.Path.Value = new(fmt.Sprintf("/%d%s", i, strings.Repeat("/%C3%BC%C3%BC", 70)))
 		}},

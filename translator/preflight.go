@@ -31,11 +31,7 @@ func setCORS(b *routeBuilder, f *gwapiv1.HTTPRouteFilter) {
 // preflighted reports whether a browser asks beforehand for a request of the rule in a way that the match does not let through: by another method, and
 // without the headers of the request. It holds for rules that answer 500 too, whose preflights must not be answered by another rule.
 func preflighted(bound *boundRule, match *gwapiv1.HTTPRouteMatch) bool {
-	if match == nil {
-		return false
-	}
-	otherMethod := match.Method != nil && *match.Method != gwapiv1.HTTPMethodOptions
-	if !otherMethod && !slices.ContainsFunc(match.Headers, func(h gwapiv1.HTTPHeaderMatch) bool { return headerName(h) != originHeader }) {
+	if match == nil || !keepsPreflights(match) {
 		return false
 	}
 	for _, f := range bound.rules.Route.Rules[bound.rule].Filters {
@@ -44,6 +40,12 @@ func preflighted(bound *boundRule, match *gwapiv1.HTTPRouteMatch) bool {
 		}
 	}
 	return slices.ContainsFunc(bound.policies, func(p *policyRow) bool { return p != nil && p.Preflighted })
+}
+
+// keepsPreflights reports whether a match does not let the preflights of its requests through.
+func keepsPreflights(match *gwapiv1.HTTPRouteMatch) bool {
+	otherMethod := match.Method != nil && *match.Method != gwapiv1.HTTPMethodOptions
+	return otherMethod || slices.ContainsFunc(match.Headers, func(h gwapiv1.HTTPHeaderMatch) bool { return headerName(h) != originHeader })
 }
 
 const (
@@ -76,8 +78,10 @@ func asPreflight(route *routev3.Route, order *precedence) *routev3.Route {
 }
 
 // listing matches a list of names of headers that has the name.
-func listing(name string) *matcherv3.StringMatcher {
-	return matching(`(?i)(?:.*[,\s])?` + regexp.QuoteMeta(name) + `(?:[,\s].*)?`)
+func listing(name string) *matcherv3.StringMatcher { return matching(listPattern(name)) }
+
+func listPattern(name string) string {
+	return `(?i)(?:.*[,\s])?` + regexp.QuoteMeta(name) + `(?:[,\s].*)?`
 }
 
 // browserHeaders are those that browsers send without asking for them, or that pages may send without their browser asking (Fetch standard, section

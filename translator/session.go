@@ -127,9 +127,12 @@ func hasSession(session *gwapiv1.SessionPersistence, name string) *routev3.Heade
 		return &routev3.HeaderMatcher{Name: name, HeaderMatchSpecifier: &routev3.HeaderMatcher_PresentMatch{PresentMatch: true}}
 	}
 	return headerMatch("cookie", &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_SafeRegex{
-		SafeRegex: &matcherv3.RegexMatcher{Regex: "(?:.*; *)?" + quoteRegex(name) + "=.*"},
+		SafeRegex: &matcherv3.RegexMatcher{Regex: sessionPattern(name)},
 	}})
 }
+
+// sessionPattern matches a Cookie header with the cookie of that name.
+func sessionPattern(name string) string { return "(?:.*; *)?" + quoteRegex(name) + "=.*" }
 
 // persistSessions keeps the sessions of a rule.
 func persistSessions(b *routeBuilder, s *gwapiv1.SessionPersistence, name string) {

@@ -145,6 +145,11 @@ func Headers(n, length int) gwapiv1.HTTPRouteFilter {
 	return gwapiv1.HTTPRouteFilter{Type: gwapiv1.HTTPRouteFilterRequestHeaderModifier, RequestHeaderModifier: f}
 }
 
+// CORS is a filter that has browsers ask beforehand.
+func CORS() gwapiv1.HTTPRouteFilter {
+	return gwapiv1.HTTPRouteFilter{Type: gwapiv1.HTTPRouteFilterCORS, CORS: &gwapiv1.HTTPCORSFilter{AllowOrigins: []gwapiv1.CORSOrigin{"https://shop.example.com"}}}
+}
+
 // Expressions gives a match n headers and n query parameters with regular expressions.
 func Expressions(m *gwapiv1.HTTPRouteMatch, n int, header, query string) {
 	regex, queryRegex := gwapiv1.HeaderMatchRegularExpression, gwapiv1.QueryParamMatchRegularExpression

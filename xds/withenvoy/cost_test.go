@@ -163,6 +163,11 @@ var contents = map[string]heavy.Content{
 	"repeated expressions": {Rules: 2, Matches: 4, Hosts: 1, Match: func(_ int, m *gwapiv1.HTTPRouteMatch) {
 		heavy.Expressions(m, 4, "(?:"+strings.Repeat("abcdefghij", 10)+"){70}", "(?:[a-z]+[0-9]?){500}")
 	}},
+	"names in preflights": {Rules: 2, Matches: 4, Hosts: 2, Match: func(_ int, m *gwapiv1.HTTPRouteMatch) {
+		for i := range 8 {
+			m.Headers = append(m.Headers, gwapiv1.HTTPHeaderMatch{Name: gwapiv1.HTTPHeaderName(fmt.Sprintf("x-%d-%s", i, strings.Repeat("n", 100))), Value: "v"})
+		}
+	}, Rule: func(_ int, r *gwapiv1.HTTPRouteRule) { r.Filters = []gwapiv1.HTTPRouteFilter{heavy.CORS()} }},
 	"escapes in paths": {Rules: 2, Matches: 8, Hosts: 4, Match: func(i int, m *gwapiv1.HTTPRouteMatch) {
 		m.Path.Value = new(fmt.Sprintf("/%d%s", i, strings.Repeat("/%C3%BC%C3%BC", 70)))
 	}},
