@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -310,6 +311,25 @@ func TestFirstRequestOfManyMegabytes(t *testing.T) {
 	req.ResourceNamesSubscribe = append(req.ResourceNamesSubscribe, "a")
 	e.request(req)
 	e.want("EDS a@1")
+}
+
+// TestFloodIsTurnedAway: one message of very many short names is turned away before the session holds anything of it.
+func TestFloodIsTurnedAway(t *testing.T) {
+	s := serveInMemory(t, Config{})
+	s.Synced()
+	e := s.connect("token-gw", "ns/gw", "pod")
+	req := &discovery.DeltaDiscoveryRequest{TypeUrl: short["EDS"]}
+	for i := range 2*sizeLimit/nameSize + 1 {
+		req.ResourceNamesSubscribe = append(req.ResourceNamesSubscribe, strconv.Itoa(i))
+	}
+	p := newScript(t)
+	if !p.s.floods(req) || p.s.size > 0 {
+		t.Errorf("%d names in a message are taken", len(req.ResourceNamesSubscribe))
+	}
+	e.request(req)
+	if _, err := e.Recv(); status.Code(err) != codes.ResourceExhausted {
+		t.Errorf("the stream ends with %v", err)
+	}
 }
 
 func TestGreedyProxyIsTurnedAway(t *testing.T) {

@@ -328,6 +328,19 @@ func (s *session) greedy() bool {
 	return s.size > sizeLimit+2*s.fleet.size
 }
 
+// floods reports whether one message names so much that it is turned away before anything of it is held. What a proxy has it may name twice: it
+// says that it has it, and subscribes to it.
+func (s *session) floods(req *discovery.DeltaDiscoveryRequest) bool {
+	size := 0
+	for _, name := range req.GetResourceNamesSubscribe() {
+		size += sizeOf(name, "")
+	}
+	for name, version := range req.GetInitialResourceVersions() {
+		size += sizeOf(name, version)
+	}
+	return size > 2*(sizeLimit+2*s.fleet.size)
+}
+
 // sizeOf is about how many bytes of memory a name takes that a proxy subscribes to, or says that it has in a version.
 func sizeOf(name, version string) int { return nameSize + len(name) + len(version) }
 

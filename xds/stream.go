@@ -149,9 +149,13 @@ func (s *Server) take(st *stream, req *discovery.DeltaDiscoveryRequest) error {
 	}
 	now := time.Now()
 	f.mu.Lock()
-	answered := st.session.request(req, now)
-	st.tellNews()
-	greedy := st.session.greedy()
+	var answered *response
+	greedy := st.session.floods(req)
+	if !greedy {
+		answered = st.session.request(req, now)
+		st.tellNews()
+		greedy = st.session.greedy()
+	}
 	f.mu.Unlock()
 	if greedy {
 		return status.Errorf(codes.ResourceExhausted, "the names that the stream subscribes to or has take more than %d bytes", sizeLimit)
