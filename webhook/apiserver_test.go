@@ -313,6 +313,9 @@ func TestGate(t *testing.T) {
 	keep(admissionregv1.Ignore) // It denies nothing any more.
 	set(world.Try)
 	keep(admissionregv1.Fail)
+	leave := s.crowd(t)
+	keep(admissionregv1.Fail) // Who floods the webhook does not open it.
+	leave()
 	c.replicas(t, slice, 1)
 	keep(admissionregv1.Ignore)
 	gate.Policy = FailurePolicyFail

@@ -2,6 +2,9 @@ package webhook
 
 import (
 	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -39,7 +42,7 @@ func TestCrowd(t *testing.T) {
 			switch {
 			case code == http.StatusOK:
 				answered.Add(1)
-			case code == http.StatusInternalServerError && strings.Contains(string(body), "this object cannot be judged by Gatehouse now: 256 others of together "):
+			case code == http.StatusTooManyRequests && strings.Contains(string(body), "this object cannot be judged by Gatehouse now: 256 others of together "):
 				if turnedAway.Add(1) == 10 {
 					close(proceed)
 				}
@@ -101,5 +104,32 @@ func TestEndedTrial(t *testing.T) {
 	}
 	if code, body := s.send(t, ValidatePath, in); code != http.StatusOK {
 		t.Errorf("after trials that took too long: status %d: %s", code, body)
+	}
+}
+
+// crowd fills the webhook with requests that never send the bodies that they tell of, until leave is called or their time is over.
+func (s *served) crowd(t *testing.T) (leave func()) {
+	t.Helper()
+	var conns []net.Conn
+	for size := int64(maxPresentBytes); size > 0; size -= maxRequest {
+		conn, err := s.dial(t.Context(), "tcp", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		silent := tls.Client(conn, &tls.Config{InsecureSkipVerify: true})
+		if _, err := fmt.Fprintf(silent, "POST %s HTTP/1.1\r\nHost: webhook\r\nContent-Length: %d\r\n\r\n", ValidatePath, min(size, maxRequest)); err != nil {
+			t.Fatal(err)
+		}
+		conns = append(conns, conn)
+	}
+	in := review(nil)
+	in.Request = httpRoute()
+	for code := 0; code != http.StatusTooManyRequests; code, _ = s.send(t, ValidatePath, in) {
+		time.Sleep(time.Millisecond)
+	}
+	return func() {
+		for _, conn := range conns {
+			_ = conn.Close()
+		}
 	}
 }

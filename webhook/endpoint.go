@@ -59,7 +59,7 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		e.counts.observe(e.name, "other", failed, start)
 		e.log.Error(err, "no admission verdict, a request was not read")
-		http.Error(w, unjudged("object", "on its namespace", err).Error(), http.StatusInternalServerError)
+		http.Error(w, unjudged("object", "on its namespace", err).Error(), http.StatusTooManyRequests)
 		return
 	}
 	defer leave()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -94,7 +95,7 @@ func (g *Gate) Keep(ctx context.Context) error {
 	want, why := g.want(ctx, judging[0].ClientConfig)
 	var webhooks []any
 	for _, w := range judging {
-		if w.FailurePolicy == nil || *w.FailurePolicy != want {
+		if want != "" && (w.FailurePolicy == nil || *w.FailurePolicy != want) {
 			webhooks = append(webhooks, map[string]any{"name": w.Name, "failurePolicy": want})
 		}
 	}
@@ -121,7 +122,7 @@ func readsSecrets(w admissionregv1.ValidatingWebhook) bool {
 	})
 }
 
-// want is the failurePolicy that is to be, and the reason for it.
+// want is the failurePolicy that is to be, and the reason for it; empty if it is to stay as it is: who floods the webhook must not open it.
 func (g *Gate) want(ctx context.Context, at admissionregv1.WebhookClientConfig) (admissionregv1.FailurePolicyType, string) {
 	switch g.Policy {
 	case FailurePolicyIgnore:
@@ -136,7 +137,10 @@ func (g *Gate) want(ctx context.Context, at admissionregv1.WebhookClientConfig) 
 	if ready < enoughReplicas {
 		return admissionregv1.Ignore, fmt.Sprintf("%d of at least %d replicas ready", ready, enoughReplicas)
 	}
-	if err := g.selfTest(ctx, at); err != nil {
+	switch err := g.selfTest(ctx, at); {
+	case errors.Is(err, errBusy):
+		return "", err.Error()
+	case err != nil:
 		return admissionregv1.Ignore, err.Error()
 	}
 	return admissionregv1.Fail, fmt.Sprintf("the self-test passed and %d replicas are ready", ready)

@@ -71,12 +71,19 @@ func (g *Gate) selfTest(ctx context.Context, at admissionregv1.WebhookClientConf
 	return judgeSelfTest(response)
 }
 
+// errBusy is of a self-test that a replica turned away since too many others were there. It says nothing of whether objects are judged.
+var errBusy = errors.New("the webhook is too busy for the self-test")
+
 func judgeSelfTest(response *http.Response) error {
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxRequest))
 	if err != nil {
 		return fmt.Errorf("reading the answer to the self-test: %w", err)
 	}
-	if response.StatusCode != http.StatusOK {
+	switch response.StatusCode {
+	case http.StatusOK:
+	case http.StatusTooManyRequests:
+		return errBusy
+	default:
 		return fmt.Errorf("the self-test got status %d: %s", response.StatusCode, bytes.TrimSpace(body))
 	}
 	answer := &admissionv1.AdmissionReview{}
