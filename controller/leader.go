@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/leaderelection"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 )
@@ -42,12 +43,13 @@ func (l *Leadership) Start(ctx context.Context) error {
 
 // term waits for the lease and leads until it is lost or ctx ends.
 func (l *Leadership) term(ctx context.Context) error {
-	// Nobody else begins to write before the tasks have ended: until then the lease is held, whatever becomes of ctx.
+	// Nobody else is given the lease before the tasks have ended, whatever becomes of ctx. One that could not be renewed runs out by itself: the
+	// elector would give it up while the tasks still write.
 	holding, release := context.WithCancel(context.WithoutCancel(ctx))
 	defer release()
 	started, ended := make(chan struct{}), make(chan error, 1)
 	elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
-		Lock: l.Lock, LeaseDuration: l.Lease, RenewDeadline: l.Renew, RetryPeriod: l.Retry, ReleaseOnCancel: true,
+		Lock: l.Lock, LeaseDuration: l.Lease, RenewDeadline: l.Renew, RetryPeriod: l.Retry,
 		Callbacks: leaderelection.LeaderCallbacks{
 			OnStartedLeading: func(leading context.Context) {
 				close(started)
@@ -79,7 +81,26 @@ func (l *Leadership) term(ctx context.Context) error {
 	}
 	err = <-ended
 	l.Log.Info("this replica leads no more; it goes on serving")
+	if ctx.Err() != nil {
+		l.release(context.WithoutCancel(ctx))
+	}
 	return err
+}
+
+// release gives the lease up, so that another replica need not wait until it runs out.
+func (l *Leadership) release(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, l.Renew)
+	defer cancel()
+	record, _, err := l.Lock.Get(ctx)
+	if err == nil && record.HolderIdentity == l.Lock.Identity() {
+		now := metav1.Now()
+		err = l.Lock.Update(ctx, resourcelock.LeaderElectionRecord{
+			LeaderTransitions: record.LeaderTransitions, LeaseDurationSeconds: 1, AcquireTime: now, RenewTime: now,
+		})
+	}
+	if err != nil {
+		l.Log.Info("the lease could not be given up; it runs out by itself", "error", err.Error())
+	}
 }
 
 // lead runs the tasks until ctx ends, or one fails.
