@@ -34,7 +34,7 @@ func TestBrokenNeighbours(t *testing.T) {
 		"kind":       http.StatusInternalServerError,
 		"absent":     http.StatusInternalServerError,
 		"port":       http.StatusInternalServerError,
-		"names":      http.StatusServiceUnavailable, // Its EndpointSlice holds host names, which are no endpoints.
+		"names":      http.StatusInternalServerError, // Its EndpointSlice holds host names, to which nothing is sent.
 		"cidr":       http.StatusInternalServerError,
 		"backoff":    http.StatusInternalServerError,
 		"prime":      http.StatusInternalServerError,
@@ -45,7 +45,7 @@ func TestBrokenNeighbours(t *testing.T) {
 	if a := asked(t, at, "GET expression.example.com/whole"); a.code != http.StatusOK {
 		t.Errorf("the whole rule beside a broken one was answered %d", a.code)
 	}
-	for route, why := range map[string]string{"kind": "InvalidKind", "absent": "BackendNotFound", "port": "PortNotFound"} {
+	for route, why := range map[string]string{"kind": "InvalidKind", "absent": "BackendNotFound", "port": "PortNotFound", "names": "UnsupportedAddressType"} {
 		s.becomes(t, "httproute/"+route, reason(".status.parents[0]", "ResolvedRefs"), why)
 	}
 	s.becomes(t, "httproute/expression", condition(".status.parents[0]", "PartiallyInvalid"), "True")
