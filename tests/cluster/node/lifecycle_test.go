@@ -79,7 +79,7 @@ func TestContainersStartAndStopInOrder(t *testing.T) {
 
 func TestUnwellContainerIsRestarted(t *testing.T) {
 	c := cluster(t)
-	pod := shell("unwell", "echo run; sleep 1000")
+	pod := shell("unwell", "trap '' TERM; echo run; sleep 1000") // It is told to end first, and a quick one would have ended by itself.
 	pod.Spec.RestartPolicy = corev1.RestartPolicyAlways
 	pod.Spec.TerminationGracePeriodSeconds = ptr(int64(0))
 	main := &pod.Spec.Containers[0]
