@@ -103,7 +103,7 @@ func (g *ClassGuard) guard(ctx context.Context, name string) error {
 	class := &gwapiv1.GatewayClass{}
 	switch err := g.client.Get(ctx, client.ObjectKey{Name: name}, class); {
 	case apierrors.IsNotFound(err):
-		return nil // Should it come back, its use is told anew.
+		return nil // Should it come back, its use is told again.
 	case err != nil:
 		return fmt.Errorf("read GatewayClass %s: %w", name, err)
 	case class.Spec.ControllerName != g.controller:

@@ -39,7 +39,7 @@ func namedClass(_ string, g *gwapiv1.Gateway) []string {
 func anyMember[T any](*flow.Read, string, []flow.Row[T]) (bool, bool) { return true, true }
 
 // keepLost remembers, for each Gateway that stays as it is, the class that a batch of events takes away from it: a class that is deleted,
-// or made anew for another controller, must not end the traffic of running Gateways. It is called before the events are set.
+// or created again for another controller, must not end the traffic of running Gateways. It is called before the events are set.
 func (w *World) keepLost(events []Event) {
 	classes, gateways := lastOf[*gwapiv1.GatewayClass](events), lastOf[*gwapiv1.Gateway](events)
 	if len(classes) == 0 && len(gateways) == 0 {

@@ -56,7 +56,7 @@ func gone(o Outcome) bool {
 	return changed && required == nil
 }
 
-// TestLostClassEndsNoTraffic: a class that is deleted, or made anew for another controller, takes nothing away from the Gateways that have
+// TestLostClassEndsNoTraffic: a class that is deleted, or created again for another controller, takes nothing away from the Gateways that have
 // it: their fleets stay and follow what the class said last, and nothing is written to them. They go when they are deleted themselves.
 func TestLostClassEndsNoTraffic(t *testing.T) {
 	for _, name := range []string{"deleted", "another controller's"} {

@@ -74,7 +74,7 @@ type Outcome struct {
 	Forgotten []Object
 	// Requirements are the changed ones by Gateway; nil means that the Gateway is gone or not ours any more.
 	Requirements map[string]*Requirement
-	// Classes tells of the GatewayClasses of ours whether Gateways use them, if that changed or the class was made anew.
+	// Classes tells of the GatewayClasses of ours whether Gateways use them, if that changed or the class was created again.
 	Classes map[string]bool
 	// Moment is when the clock alone changes something next, so that Apply is to be called then, with or without events.
 	Moment time.Time

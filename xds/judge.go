@@ -12,7 +12,7 @@ import (
 )
 
 // guiltyLimit bounds what a fleet remembers of refused parts: when there are more, those that its resources do not have any more are forgotten, once
-// in forgetEvery. Most of them have been replaced by something that fails closed, and are refused anew. If there is no room then, the proxy goes
+// in forgetEvery. Most of them have been replaced by something that fails closed, and are refused again. If there is no room then, the proxy goes
 // without the part, and its resource says so.
 const (
 	guiltyLimit = 4096

@@ -10,7 +10,7 @@ import (
 )
 
 // memory is what a proxy may remember of secrets that it refused. Envoy keeps the bytes of a secret before it tries them. It then acknowledges the
-// same bytes without having them in effect, on other streams too, and whatever is built anew with the secret is refused because of it: a listener
+// same bytes without having them in effect, on other streams too, and whatever is built with the secret afterwards is refused because of it: a listener
 // with all its filter chains, a cluster, or a second certificate of the same filter chain.
 type memory struct {
 	// spoilt are the secrets of which the proxy may hold refused bytes.
