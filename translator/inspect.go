@@ -27,10 +27,8 @@ type Batch struct {
 // batch remembers the cost of the batch that was just committed. The mutex is held.
 func (w *World) batch(start time.Time, events int) {
 	b := Batch{At: start, Events: events, Computed: map[string]int{}, Took: time.Since(start)}
-	for _, s := range w.engine.Stats() {
-		if s.Computed > 0 {
-			b.Computed[s.Name] = s.Computed
-		}
+	for table, calls := range w.engine.Computed {
+		b.Computed[table] = calls
 	}
 	if len(w.batches) == keptBatches {
 		w.batches = append(w.batches[:0], w.batches[1:]...)

@@ -50,6 +50,17 @@ func (rs *rows[V]) stats() TableStats {
 	return s
 }
 
+// Computed yields the tables whose row functions were called in the last batch, and how often.
+func (e *Engine) Computed(yield func(table string, calls int) bool) {
+	for _, n := range e.nodes {
+		if table, calls := n.computed(); calls > 0 && !yield(table, calls) {
+			return
+		}
+	}
+}
+
+func (rs *rows[V]) computed() (string, int) { return rs.name, rs.ran[committing].last }
+
 // Keys returns the sorted keys of the table of a name; ok is false if there is no such table.
 func (e *Engine) Keys(table string) (keys []string, ok bool) {
 	n, ok := e.named(table)
