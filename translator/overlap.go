@@ -51,28 +51,31 @@ func matchHash(match *routev3.RouteMatch) string {
 // overlapsOf finds the matches that routes have in common among the routes of a virtual host, which are in their order. What a route has in common
 // with the first is told, and of the first what it has in common with the next: however many they are, each is told of once.
 func overlapsOf(entries []routeEntry) []overlap {
-	type holder struct {
-		entry routeEntry
-		told  bool
+	if !slices.ContainsFunc(entries, func(e routeEntry) bool { return e.Order.route != entries[0].Order.route }) {
+		return nil // What a route does twice is its own affair.
 	}
 	var found []overlap
-	holders := make(map[string]*holder, len(entries))
-	for _, e := range entries {
+	holders := make(map[string]int, len(entries)) // The first entry of each match, by its index.
+	told := make([]bool, len(entries))
+	for i := range entries {
+		e := &entries[i]
 		if e.Match == "" {
 			continue // It is no match of the route's own.
 		}
-		h := holders[e.Match]
-		switch {
-		case h == nil:
-			holders[e.Match] = &holder{entry: e}
+		at, held := holders[e.Match]
+		if !held {
+			holders[e.Match] = i
 			continue
-		case h.entry.Order.route == e.Order.route:
-			continue // What a route does twice is its own affair.
-		case !h.told:
-			h.told = true
-			found = append(found, overlap{Route: h.entry.Order.route, Other: e.Order.route, Rule: h.entry.Order.rule, Match: h.entry.Order.match, First: true})
 		}
-		found = append(found, overlap{Route: e.Order.route, Other: h.entry.Order.route, Rule: e.Order.rule, Match: e.Order.match})
+		h := entries[at].Order
+		if h.route == e.Order.route {
+			continue
+		}
+		if !told[at] {
+			told[at] = true
+			found = append(found, overlap{Route: h.route, Other: e.Order.route, Rule: h.rule, Match: h.match, First: true})
+		}
+		found = append(found, overlap{Route: e.Order.route, Other: h.route, Rule: e.Order.rule, Match: e.Order.match})
 	}
 	return found
 }

@@ -61,17 +61,29 @@ func (t *Tables) virtualHost(_ *flow.Read, key string, members []flow.Row[*bindi
 	row.Overlaps = overlapsOf(entries)
 	slices.Sort(row.Clusters)
 	row.Clusters = slices.Compact(row.Clusters)
-	body := virtualHostHead(row.Config, host)
+	head := virtualHostHead(row.Config, host)
 	if t.settings.retries() != nil {
-		body = append(body, retried...)
+		head = append(head, retried...)
 	}
-	for _, e := range entries {
-		body = protowire.AppendVarint(protowire.AppendTag(body, fieldRoutes, protowire.BytesType), uint64(e.size()))
-		body = e.appendTo(body)
-	}
-	row.Body = appendMessage(nil, fieldVirtualHosts, body)
+	row.Body = encodedHost(head, entries)
 	row.Sum = sha256.Sum256(row.Body)
 	return row, true
+}
+
+// encodedHost is a virtual host as a field of its route configuration. It is allocated once, at the size that it has.
+func encodedHost(head []byte, entries []routeEntry) []byte {
+	size := len(head)
+	for i := range entries {
+		size += protowire.SizeTag(fieldRoutes) + protowire.SizeBytes(entries[i].size())
+	}
+	body := make([]byte, 0, protowire.SizeTag(fieldVirtualHosts)+protowire.SizeBytes(size))
+	body = protowire.AppendVarint(protowire.AppendTag(body, fieldVirtualHosts, protowire.BytesType), uint64(size))
+	body = append(body, head...)
+	for i := range entries {
+		body = protowire.AppendVarint(protowire.AppendTag(body, fieldRoutes, protowire.BytesType), uint64(entries[i].size()))
+		body = entries[i].appendTo(body)
+	}
+	return body
 }
 
 func virtualHostHead(config, host string) []byte {
