@@ -23,6 +23,9 @@ const (
 
 // normalPath is a path as Envoy has it when it looks for a route, with escapes in upper case. What Envoy would refuse stays as it is.
 func normalPath(path string) string {
+	if plainPath(path) {
+		return path
+	}
 	rest, absolute := strings.CutPrefix(normalEscapes(path), "/")
 	if !absolute {
 		return path
@@ -43,6 +46,22 @@ func normalPath(path string) string {
 		}
 	}
 	return mergeSlashes("/" + strings.Join(kept, "/"))
+}
+
+// plainPath reports whether a path is normal at first sight, as nearly all are: it has letters, digits and unreserved characters only, and no
+// empty segment and none that begins with a dot.
+func plainPath(path string) bool {
+	for i := range len(path) {
+		switch c := path[i]; {
+		case c == '/' || c == '.':
+			if i > 0 && path[i-1] == '/' {
+				return false
+			}
+		case !isUnreserved(c):
+			return false
+		}
+	}
+	return true
 }
 
 // mergeSlashes leaves out empty segments as Envoy does, which makes two slashes of a path that has nothing else.
