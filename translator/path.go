@@ -124,6 +124,9 @@ var caseOfEscapes = regexp.MustCompile(`%(?:[0-9][A-F]|[A-F][0-9A-F])`)
 // pathPattern is a regular expression that matches a normal path, with its escapes in any case. Needed tells whether there are any, as otherwise
 // the path says it all.
 func pathPattern(path string) (pattern string, needed bool) {
+	if !strings.Contains(path, "%") {
+		return quoteRegex(path), false
+	}
 	return caseOfEscapes.ReplaceAllStringFunc(quoteRegex(path), func(escape string) string {
 		needed = true
 		var b strings.Builder
