@@ -58,7 +58,10 @@ func covers(pattern, host string) bool {
 func covering(host string) []string {
 	patterns := []string{host}
 	for i, c := range host {
-		if wild := "*" + host[i:]; c == '.' && wild != host {
+		if c != '.' {
+			continue
+		}
+		if wild := "*" + host[i:]; wild != host {
 			patterns = append(patterns, wild)
 		}
 	}
