@@ -3,6 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 GO ?= go
 FUZZTIME ?= 30s
+VERSION ?= $(shell tests/release/version.sh)
 export CGO_ENABLED := 0
 
 .PHONY: help
@@ -14,7 +15,7 @@ build: ## Build gatehouse and all that the local Kubernetes needs into bin/
 	@tests/cluster/build.sh
 	@tests/tools/build.sh helm
 	@manifests/gateway-api.sh
-	@echo "building gatehouse" && $(GO) build -trimpath -o bin/gatehouse ./cmd/gatehouse
+	@echo "building gatehouse" && $(GO) build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/gatehouse ./cmd/gatehouse
 
 .PHONY: run
 run: build ## Start the local Kubernetes with Gatehouse, show the quickstart and a refused policy, stay up until Ctrl-C
@@ -34,7 +35,7 @@ unit: ## Unit tests, goldens, fuzz seeds and the oracle's property tests
 	$(GO) test -tags gatehousedebug -run TestQuarantine ./xds/withenvoy
 
 .PHONY: e2e
-e2e: build ## The local Kubernetes, and real traffic through real Envoy
+e2e: build licenses ## The local Kubernetes, and real traffic through real Envoy; the image and what it is made of
 	cd tests && $(GO) test -count=1 -timeout 40m ./...
 
 .PHONY: conformance
@@ -66,9 +67,23 @@ vuln: ## Known vulnerabilities that the program calls, offline, from the databas
 	@tests/supply/run.sh vuln
 
 .PHONY: sbom
-sbom: ## The program's bill of materials (CycloneDX) into bin/, and its licences against those that are allowed
+sbom: ## The program's bill of materials (CycloneDX) into bin/
 	@tests/tools/build.sh cyclonedx-gomod
 	@tests/supply/run.sh sbom
+
+.PHONY: licenses
+licenses: sbom ## Refuse dependencies whose licence is not on the list
+	@tests/supply/run.sh licenses
+
+.PHONY: image
+image: sbom ## Build the OCI image into bin/image, without docker; PUSH=registry/repo pushes it with its SBOM (SPDX) and both charts
+	@tests/tools/build.sh helm
+	@tests/release/run.sh $(PUSH)
+
+.PHONY: login
+login: ## Log in to a registry before make image PUSH: make login REGISTRY=registry USERNAME=name, with PASSWORD in the environment
+	@tests/tools/build.sh helm
+	@printenv PASSWORD | bin/helm registry login "$(REGISTRY)" --username "$(USERNAME)" --password-stdin --registry-config "$$HOME/.docker/config.json"
 
 .PHONY: clean
 clean: ## Stop the local Kubernetes and remove what was built

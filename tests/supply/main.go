@@ -8,7 +8,7 @@ import (
 )
 
 // judges read the output of a tool, write what a person should know of it, and answer with an error if it must not stay so.
-var judges = map[string]func(report io.Reader, to io.Writer) error{"vuln": judgeVulnerabilities, "sbom": judgeLicences}
+var judges = map[string]func(report io.Reader, to io.Writer) error{"vuln": judgeVulnerabilities, "licenses": judgeLicences}
 
 func main() {
 	if err := run(os.Args[1:]); err != nil {
@@ -19,7 +19,7 @@ func main() {
 
 func run(arguments []string) error {
 	if len(arguments) != 2 || judges[arguments[0]] == nil {
-		return fmt.Errorf("usage: supply vuln FINDINGS.json, or supply sbom SBOM.json")
+		return fmt.Errorf("usage: supply vuln FINDINGS.json, or supply licenses SBOM.json")
 	}
 	report, err := os.Open(arguments[1])
 	if err != nil {
