@@ -26,7 +26,7 @@ test: build lint unit e2e conformance ## Everything that must pass
 
 .PHONY: lint
 lint: ## Formatting, linters, and generated files as they should be
-	@tests/tools/build.sh golangci-lint gofumpt controller-gen
+	@tests/tools/build.sh actionlint golangci-lint gofumpt controller-gen
 	@tests/lint.sh
 
 .PHONY: unit

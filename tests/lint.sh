@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Linters over all modules, and no difference after generating.
+# Linters over all modules and workflows, and no difference after generating.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 for module in . tests; do
@@ -11,6 +11,7 @@ if [ -n "$unformatted" ]; then
   echo "not formatted; run bin/gofumpt -w on:" "$unformatted" >&2
   exit 1
 fi
+bin/actionlint
 before=$(git ls-files -m api manifests | xargs -r sha256sum)
 manifests/generate.sh
 if [ "$before" != "$(git ls-files -m api manifests | xargs -r sha256sum)" ]; then
