@@ -13,6 +13,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/translator"
 )
 
 // guarded is how often a class in use is looked at, since somebody may have taken its finalizer away.
@@ -26,15 +28,16 @@ type ClassGuard struct {
 	log        logr.Logger
 	queue      workqueue.TypedRateLimitingInterface[string]
 
-	mu      sync.Mutex
-	inUse   map[string]bool
+	mu sync.Mutex
+	// used has the classes of ours that exist.
+	used    map[string]translator.ClassUse
 	leading bool
 }
 
 // NewClassGuard returns a guard of the classes of a controller. It reads them where c does: from the informers' caches.
 func NewClassGuard(c client.Client, controller string, log logr.Logger) *ClassGuard {
 	return &ClassGuard{
-		client: c, controller: gwapiv1.GatewayController(controller), log: log, inUse: map[string]bool{},
+		client: c, controller: gwapiv1.GatewayController(controller), log: log, used: map[string]translator.ClassUse{},
 		queue: newClassQueue(),
 	}
 }
@@ -43,11 +46,15 @@ func newClassQueue() workqueue.TypedRateLimitingInterface[string] {
 	return workqueue.NewTypedRateLimitingQueue(workqueue.NewTypedItemExponentialFailureRateLimiter[string](50*time.Millisecond, 30*time.Second))
 }
 
-// Set tells whether Gateways use a class.
-func (g *ClassGuard) Set(class string, inUse bool) {
+// Set tells how a class is used. One that is gone is forgotten.
+func (g *ClassGuard) Set(class string, use translator.ClassUse) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.inUse[class] = inUse
+	if use == translator.ClassGone {
+		delete(g.used, class)
+		return
+	}
+	g.used[class] = use
 	if g.leading {
 		g.queue.Add(class)
 	}
@@ -83,7 +90,7 @@ func (g *ClassGuard) lead() {
 		g.queue = newClassQueue()
 	}
 	g.leading = true
-	for class := range maps.Keys(g.inUse) {
+	for class := range maps.Keys(g.used) {
 		g.queue.Add(class)
 	}
 }
@@ -98,12 +105,15 @@ func (g *ClassGuard) follow() {
 // guard brings the finalizer of one class up to date.
 func (g *ClassGuard) guard(ctx context.Context, name string) error {
 	g.mu.Lock()
-	inUse := g.inUse[name]
+	use := g.used[name]
 	g.mu.Unlock()
+	if use == translator.ClassGone {
+		return nil
+	}
 	class := &gwapiv1.GatewayClass{}
 	switch err := g.client.Get(ctx, client.ObjectKey{Name: name}, class); {
 	case apierrors.IsNotFound(err):
-		return nil // Should it come back, its use is told again.
+		return nil // The tables will tell so too.
 	case err != nil:
 		return fmt.Errorf("read GatewayClass %s: %w", name, err)
 	case class.Spec.ControllerName != g.controller:
@@ -112,7 +122,7 @@ func (g *ClassGuard) guard(ctx context.Context, name string) error {
 	guarding := class.DeepCopy()
 	var changed bool
 	switch {
-	case !inUse:
+	case use == translator.ClassUnused:
 		changed = controllerutil.RemoveFinalizer(guarding, gwapiv1.GatewayClassFinalizerGatewaysExist)
 	case class.DeletionTimestamp.IsZero(): // Later the API server takes no new finalizer.
 		changed = controllerutil.AddFinalizer(guarding, gwapiv1.GatewayClassFinalizerGatewaysExist)

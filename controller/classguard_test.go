@@ -14,6 +14,7 @@ import (
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/infra/kubetest"
+	"gatehouse/translator"
 )
 
 // TestClassInUseIsNotDeleted: a class has the finalizer while Gateways use it, beside those of others, and goes when the last Gateway is gone.
@@ -41,8 +42,8 @@ func TestClassInUseIsNotDeleted(t *testing.T) {
 			return err
 		}
 	}
-	guard.Set(ours.Name, true)
-	guard.Set(others.Name, true)
+	guard.Set(ours.Name, translator.ClassUsed)
+	guard.Set(others.Name, translator.ClassUsed)
 	if err := has(ours, "example.com/other")(); err != nil {
 		t.Errorf("before it leads: %v", err)
 	}
@@ -60,17 +61,34 @@ func TestClassInUseIsNotDeleted(t *testing.T) {
 	if err := c.Patch(t.Context(), lone, client.MergeFrom(ours)); err != nil {
 		t.Fatal(err)
 	}
-	guard.Set(ours.Name, true)
+	guard.Set(ours.Name, translator.ClassUsed)
 	if err := has(ours, gwapiv1.GatewayClassFinalizerGatewaysExist)(); err != nil {
 		t.Errorf("deleted while it is in use: %v", err)
 	}
-	guard.Set(ours.Name, false)
+	guard.Set(ours.Name, translator.ClassUnused)
 	within(t, func() error {
 		if err := has(ours)(); !apierrors.IsNotFound(err) {
 			return fmt.Errorf("the class that nobody uses any more is there: %w", err)
 		}
 		return nil
 	})
+}
+
+// TestGuardForgetsClasses: a guard knows the classes that exist, leading or not, and no others.
+func TestGuardForgetsClasses(t *testing.T) {
+	guard := NewClassGuard(nil, controllerName, logr.Discard())
+	for i := range 1000 {
+		name := fmt.Sprintf("class-%d", i)
+		guard.Set(name, translator.ClassUsed)
+		if i%2 == 0 {
+			guard.Set(name, translator.ClassUnused)
+		}
+		guard.Set(name, translator.ClassGone)
+	}
+	guard.Set("stays", translator.ClassUnused)
+	if len(guard.used) != 1 {
+		t.Errorf("the guard knows %d classes of which one exists", len(guard.used))
+	}
 }
 
 // within waits until what answers without an error, for at most 10 s.

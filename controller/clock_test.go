@@ -34,7 +34,7 @@ func TestCertificatesExpireWithoutEvents(t *testing.T) {
 		world := translator.NewWorld(translator.NewTables(translator.Settings{ControllerName: controllerName}, engine))
 		c := New(world, Outlets{
 			Publish: func([]translator.Delta) {}, Synced: func() {},
-			Infrastructure: func(string, *translator.Requirement) {}, Forget: func(translator.Object) {}, Class: func(string, bool) {},
+			Infrastructure: func(string, *translator.Requirement) {}, Forget: func(translator.Object) {}, Class: func(string, translator.ClassUse) {},
 			Status: func(s *translator.Status) {
 				for _, p := range s.Problems {
 					told[time.Now()] = p.String()

@@ -20,8 +20,8 @@ type Outlets struct {
 	Synced  func()
 	// Infrastructure takes the requirement of a Gateway; nil means that there is none any more.
 	Infrastructure func(gateway string, r *translator.Requirement)
-	// Class takes whether Gateways use a GatewayClass of ours.
-	Class func(class string, inUse bool)
+	// Class takes how a GatewayClass is used.
+	Class func(class string, use translator.ClassUse)
 	// Status takes what an object's status shall say.
 	Status func(*translator.Status)
 	// Forget takes an object that has no status any more.
@@ -105,8 +105,8 @@ func (c *Controller) batch(events []translator.Event) time.Time {
 	for gateway, r := range outcome.Requirements {
 		c.outlets.Infrastructure(gateway, r)
 	}
-	for class, inUse := range outcome.Classes {
-		c.outlets.Class(class, inUse)
+	for class, use := range outcome.Classes {
+		c.outlets.Class(class, use)
 	}
 	for _, s := range outcome.Statuses {
 		c.outlets.Status(s)

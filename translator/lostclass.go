@@ -21,15 +21,27 @@ func (t *Tables) classOf(r *flow.Read, key string, g *gwapiv1.Gateway) (class *c
 	return class, true, ok
 }
 
-// classUse is whether a class of ours is in use; the finalizer of the class follows it.
+// ClassUse says whether Gateways use a GatewayClass; the finalizer of the class follows it.
+type ClassUse int
+
+const (
+	// ClassGone is the use of a class that does not exist or is another controller's, whoever names it.
+	ClassGone ClassUse = iota
+	ClassUnused
+	ClassUsed
+)
+
+// classUse is how a class of ours is used.
 type classUse struct {
 	Class *gwapiv1.GatewayClass
-	InUse bool
+	Use   ClassUse
 }
 
 func (t *Tables) classUse(r *flow.Read, name string, c *classRow) (classUse, bool) {
-	used, _ := t.usedClasses.Get(r, name)
-	return classUse{c.Class, used}, true
+	if used, _ := t.usedClasses.Get(r, name); used {
+		return classUse{c.Class, ClassUsed}, true
+	}
+	return classUse{c.Class, ClassUnused}, true
 }
 
 func namedClass(_ string, g *gwapiv1.Gateway) []string {

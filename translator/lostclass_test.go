@@ -96,28 +96,32 @@ func TestLostClassEndsNoTraffic(t *testing.T) {
 	}
 }
 
-// TestClassesInUse: a class is in use while Gateways name it, whatever is wrong with them, and one that is made anew is told of again.
+// TestClassesInUse: a class is in use while Gateways name it, whatever is wrong with them; one that goes is told of, and when it is made anew again.
 func TestClassesInUse(t *testing.T) {
 	w, objects := newWorld(t), decode(t, []byte(classed[1:]))
 	class, gateway := objects[0], objects[2]
 	again := class.DeepCopyObject().(Object)
 	again.SetUID("again")
+	others := again.(*gwapiv1.GatewayClass).DeepCopy()
+	others.Spec.ControllerName = "example.com/other"
 	for i, step := range []struct {
 		o       Object
 		deleted bool
 		told    bool
-		inUse   bool
+		use     ClassUse
 	}{
-		{o: class, told: true},
-		{o: gateway, told: true, inUse: true},
+		{o: class, told: true, use: ClassUnused},
+		{o: gateway, told: true, use: ClassUsed},
 		{o: objects[3]},
-		{o: class, deleted: true},
-		{o: again, told: true, inUse: true},
-		{o: gateway, deleted: true, told: true},
+		{o: class, deleted: true, told: true, use: ClassGone},
+		{o: again, told: true, use: ClassUsed},
+		{o: gateway, deleted: true, told: true, use: ClassUnused},
+		{o: others, told: true, use: ClassGone},
+		{o: others, deleted: true},
 	} {
-		inUse, told := change(t, w, step.o, step.deleted).Classes["eg"]
-		if told != step.told || inUse != step.inUse {
-			t.Errorf("step %d: told %v, in use %v, want %v and %v", i, told, inUse, step.told, step.inUse)
+		use, told := change(t, w, step.o, step.deleted).Classes["eg"]
+		if told != step.told || use != step.use {
+			t.Errorf("step %d: told %v of use %v, want %v and %v", i, told, use, step.told, step.use)
 		}
 	}
 }

@@ -74,8 +74,8 @@ type Outcome struct {
 	Forgotten []Object
 	// Requirements are the changed ones by Gateway; nil means that the Gateway is gone or not ours any more.
 	Requirements map[string]*Requirement
-	// Classes tells of the GatewayClasses of ours whether Gateways use them, if that changed or the class was created again.
-	Classes map[string]bool
+	// Classes tells of GatewayClasses whether Gateways use them, if that changed or the class was created again.
+	Classes map[string]ClassUse
 	// Moment is when the clock alone changes something next, so that Apply is to be called then, with or without events.
 	Moment time.Time
 }
@@ -204,7 +204,7 @@ func (t *Tables) refOf(o Object) verdict.Ref {
 // outcome reads what a batch changed for those outside.
 func (t *Tables) outcome(e *flow.Engine, c *flow.Changes) Outcome {
 	r := e.Read()
-	out := Outcome{Deltas: t.deltas(r, c), Requirements: map[string]*Requirement{}, Classes: map[string]bool{}}
+	out := Outcome{Deltas: t.deltas(r, c), Requirements: map[string]*Requirement{}, Classes: map[string]ClassUse{}}
 	for _, table := range t.statusTables() {
 		for _, key := range flow.Changed(c, table) {
 			if s, ok := table.Get(r, key); ok {
@@ -215,9 +215,8 @@ func (t *Tables) outcome(e *flow.Engine, c *flow.Changes) Outcome {
 		}
 	}
 	for _, key := range flow.Changed(c, t.classUses) {
-		if use, ok := t.classUses.Get(r, key); ok {
-			out.Classes[key] = use.InUse
-		}
+		use, _ := t.classUses.Get(r, key)
+		out.Classes[key] = use.Use
 	}
 	for _, key := range flow.Changed(c, t.requirements) {
 		out.Requirements[key], _ = t.requirements.Get(r, key)

@@ -48,7 +48,7 @@ func judge(t *testing.T) *judged {
 	}
 	s := &judged{controlled: start(t), statuses: map[string]*translator.Status{}}
 	s.loop = controller.New(translator.NewWorld(translator.NewTables(translator.Settings{ControllerName: controllerName}, engine)), controller.Outlets{
-		Publish: s.server.Publish, Synced: s.server.Synced, Infrastructure: func(string, *translator.Requirement) {}, Class: func(string, bool) {},
+		Publish: s.server.Publish, Synced: s.server.Synced, Infrastructure: func(string, *translator.Requirement) {}, Class: func(string, translator.ClassUse) {},
 		Status: func(status *translator.Status) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
