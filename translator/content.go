@@ -58,7 +58,15 @@ func (t *Tables) gatewayContent(r *flow.Read, key string, g *gwapiv1.Gateway) []
 	return usedContent("Gateway/"+key, uses)
 }
 
-func listenerSetContent(_ *flow.Read, key string, s *gwapiv1.ListenerSet) []flow.Row[contentUse] {
+func (t *Tables) listenerSetContent(r *flow.Read, key string, s *gwapiv1.ListenerSet) []flow.Row[contentUse] {
+	parent, _ := parentKeyOf(s)
+	g, ok := t.in.gateways.Get(r, parent)
+	if !ok {
+		return nil
+	}
+	if _, _, ours := t.classOf(r, parent, g); !ours {
+		return nil
+	}
 	var uses []contentUse
 	for i := range s.Spec.Listeners {
 		uses = append(uses, certificateUses(s.Namespace, s.Spec.Listeners[i].TLS)...)

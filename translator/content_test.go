@@ -11,6 +11,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/policies/verdict"
@@ -48,6 +49,15 @@ func TestSecretsOfNobodyAreNotParsed(t *testing.T) {
 	if n := parsed(gateway); n != 1 {
 		t.Errorf("two references, one of them to a Secret that is in use already: %d were parsed, want 1", n)
 	}
+	set := func(name, parent, secret string) *gwapiv1.ListenerSet {
+		s := &gwapiv1.ListenerSet{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: name, UID: types.UID(name)}}
+		s.Spec.ParentRef.Name = gwapiv1.ObjectName(parent)
+		s.Spec.Listeners = []gwapiv1.ListenerEntry{{
+			Name: "https", Protocol: gwapiv1.HTTPSProtocolType, Port: 443,
+			TLS: &gwapiv1.ListenerTLSConfig{CertificateRefs: []gwapiv1.SecretObjectReference{{Name: gwapiv1.ObjectName(secret)}}},
+		}}
+		return s
+	}
 	foreign := gateway.DeepCopy()
 	foreign.Name, foreign.UID, foreign.Spec.GatewayClassName = "foreign", "foreign", "of-another-controller"
 	foreign.Spec.Listeners[1].TLS.CertificateRefs = []gwapiv1.SecretObjectReference{{Name: "huge"}}
@@ -56,6 +66,16 @@ func TestSecretsOfNobodyAreNotParsed(t *testing.T) {
 	}
 	if n := parsed(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "huge"}, Type: corev1.SecretTypeTLS, Data: pairs[0]}); n != 0 {
 		t.Errorf("a Secret that only a Gateway of another controller refers to is parsed %d times", n)
+	}
+	mesh := set("mesh", "m", "huge")
+	mesh.Spec.ParentRef.Kind = ptr(gwapiv1.Kind("Mesh"))
+	for name, s := range map[string]*gwapiv1.ListenerSet{"another controller's Gateway": set("theirs", "foreign", "huge"), "no Gateway": set("nobodys", "nowhere", "huge"), "another kind": mesh} {
+		if n := parsed(s); n != 0 {
+			t.Errorf("a ListenerSet of %s has %d Secrets parsed", name, n)
+		}
+	}
+	if n := parsed(set("ours", "second", "huge")); n != 1 {
+		t.Errorf("a ListenerSet of a Gateway of ours has %d Secrets parsed, want 1", n)
 	}
 }
 

@@ -157,7 +157,7 @@ func (t *Tables) declareRelations() {
 func (t *Tables) declareContent() {
 	t.content = flow.Concat("used content", flow.Same[contentUse],
 		flow.Expand(t.in.gateways, "content of Gateways", flow.Same[contentUse], t.gatewayContent),
-		flow.Expand(t.in.listenerSets, "content of ListenerSets", flow.Same[contentUse], listenerSetContent),
+		flow.Expand(t.in.listenerSets, "content of ListenerSets", flow.Same[contentUse], t.listenerSetContent),
 		flow.Expand(t.in.backendTLS, "content of backend TLS policies", flow.Same[contentUse], backendTLSContent))
 	certs := flow.Group(flow.NewIndex(t.content, "certificates", usedCertificates), "used certificates", flow.Same[bool], isUsed)
 	t.certs = flow.Derive(certs, "certificates", (*certificateRow).equal, t.certificate)
