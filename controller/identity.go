@@ -68,18 +68,6 @@ func NewIdentities(c client.Client, audience string) *Identities {
 // OnChange sets what is called after the accounts of a fleet have changed. It is set before anything else is called.
 func (i *Identities) OnChange(changed func(fleet string)) { i.changed = changed }
 
-// Knows tells whether a service account is known for the fleet.
-func (i *Identities) Knows(fleet string) bool {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	for _, fleets := range i.fleets {
-		if slices.Contains(fleets, fleet) {
-			return true
-		}
-	}
-	return false
-}
-
 // Set tells the service accounts (namespace/name) of a fleet; none means that the fleet is gone.
 func (i *Identities) Set(fleet string, accounts ...string) {
 	if i.set(fleet, accounts) {

@@ -28,7 +28,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"gatehouse/api/v1alpha1"
+	"gatehouse/infra"
 	"gatehouse/translator"
 	"gatehouse/xds"
 )
@@ -227,8 +230,35 @@ func TestIdentitiesForgetFleets(t *testing.T) {
 	i.Set("n/b", "ns/shared")
 	i.Set("n/a", "ns/own")
 	i.Set("n/b")
-	if len(i.fleets["ns/shared"]) != 0 || !i.Knows("n/a") || i.Knows("n/b") {
+	if len(i.fleets) != 1 || !slices.Equal(i.fleets["ns/own"], []string{"n/a"}) {
 		t.Errorf("fleets by account: %v, want n/a of ns/own only", i.fleets)
+	}
+}
+
+// TestAccountProvesOneFleet: of two Gateways that name one account of a user, its pods get what is the older one's alone.
+func TestAccountProvesOneFleet(t *testing.T) {
+	c := server.Client(t)
+	i := NewIdentities(c, "xds")
+	applier := infra.New(c, infra.Settings{ControllerNamespace: "default"}, logr.Discard())
+	applier.Proven = i.Set
+	_, token := pod(t, c, "two-fleets", "xds")
+	name := "two-fleets"
+	for namespace, born := range map[string]int64{"evil": 2000, "shop": 1000} {
+		applier.Set(namespace+"/gw", &translator.Requirement{
+			Gateway: &gwapiv1.Gateway{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "gw", CreationTimestamp: metav1.Unix(born, 0)}},
+			EnvoyProxy: &v1alpha1.EnvoyProxy{Spec: v1alpha1.EnvoyProxySpec{Provider: &v1alpha1.EnvoyProxyProvider{
+				Type:       v1alpha1.EnvoyProxyProviderTypeKubernetes,
+				Kubernetes: &v1alpha1.EnvoyProxyKubernetesProvider{EnvoyServiceAccount: &v1alpha1.KubernetesServiceAccountSpec{Name: &name}},
+			}}},
+		})
+	}
+	id, err := i.Authenticate(from(t.Context(), "10.0.0.1"), token)
+	if err != nil || !slices.Equal(id.Fleets, []string{"shop/gw"}) {
+		t.Errorf("the account proves %q (%v), want the older one's fleet", id.Fleets, err)
+	}
+	applier.Set("shop/gw", nil)
+	if id, err = i.Authenticate(from(t.Context(), "10.0.0.1"), token); err != nil || !slices.Equal(id.Fleets, []string{"evil/gw"}) {
+		t.Errorf("when the older one is gone: the account proves %q (%v)", id.Fleets, err)
 	}
 }
 

@@ -47,7 +47,7 @@ func (s Settings) reserved(o object) bool {
 	return o.kind == "ServiceAccount" && o.namespace == s.ControllerNamespace && slices.Contains(controlPlaneAccounts, o.name)
 }
 
-// mayRun is an error if an object would run pods as a ServiceAccount of another Gateway's fleet, or of the control plane: a proxy proves who
+// mayRun is an error if an object would run pods as a ServiceAccount that is another Gateway's fleet's, or the control plane's: a proxy proves who
 // it is by its account, so it would get what only the other one may have. What such pods the fleet has from before is deleted.
 func (a *Applier) mayRun(ctx context.Context, key string, s *state, o client.Object) error {
 	account, runs := accountOf(o)
@@ -84,8 +84,15 @@ func (a *Applier) judgeAccount(ctx context.Context, key string, account object) 
 	case found == nil: // It may become anybody's.
 		return fmt.Errorf("%w: %s does not exist; create it, or name another one in the EnvoyProxy", errAccount, account)
 	}
-	if owner, owned := envoyproxy.KeyOf(found); owned && byLabels(owner) != byLabels(key) {
-		return fmt.Errorf("%w: %s belongs to Gateway %s; give one of the two another name in its EnvoyProxy", errAccount, account, owner)
+	owner, owned := envoyproxy.KeyOf(found)
+	if !owned {
+		if owner, err = a.owner(ctx, account.key()); err != nil {
+			return err
+		}
+	}
+	if owner != "" && byLabels(owner) != byLabels(key) {
+		return fmt.Errorf("%w: %s is that of Gateway %s, and proxies prove by it whose they are; give one of the two another name in its EnvoyProxy, at spec.provider.kubernetes.envoyServiceAccount",
+			errAccount, account, owner)
 	}
 	return nil
 }

@@ -37,7 +37,7 @@ func asAccount(account string) map[string]v1alpha1.EnvoyProxyKubernetesProvider 
 }
 
 // TestNoPodsAsTheAccountOfOthers: neither the account of another Gateway's fleet nor one of the control plane runs a fleet's pods, however
-// the EnvoyProxy names it, and the Gateway is told why. Accounts of users may be shared.
+// the EnvoyProxy names it, and the Gateway is told why. An account of users may be any one Gateway's.
 func TestNoPodsAsTheAccountOfOthers(t *testing.T) {
 	f := newFixture(t)
 	f.bring(t, "shop/web", requirement("web"))
@@ -48,7 +48,7 @@ func TestNoPodsAsTheAccountOfOthers(t *testing.T) {
 		}
 	}
 	reasons := map[string]string{
-		Name("shop", "web"): "belongs to Gateway shop/web; give one of the two another name in its EnvoyProxy",
+		Name("shop", "web"): "is that of Gateway shop/web, and proxies prove by it whose they are; give one of the two another name in its EnvoyProxy, at spec.provider.kubernetes.envoyServiceAccount",
 		"gatehouse":         "is the control plane's; name another one in the EnvoyProxy",
 		"gatehouse-certgen": "is the control plane's; name another one in the EnvoyProxy",
 		"shared":            "",

@@ -41,6 +41,12 @@ type Applier struct {
 	// Failed, if set before Start, is told why a Gateway's fleet cannot be made as it is required, until somebody changes something;
 	// and of the empty reason when it can.
 	Failed func(ctx context.Context, key, why string)
+	// Proven, if set before the first Set, is told the ServiceAccounts (namespace/name) by which the proxies of a Gateway's fleet prove who they
+	// are, when they are others than before; none when the fleet is gone. It is told on every replica.
+	Proven func(key string, accounts ...string)
+
+	// settling is held while accounts are told, so that the newest are told last.
+	settling sync.Mutex
 
 	mu       sync.Mutex
 	queue    workqueue.TypedRateLimitingInterface[string]
@@ -56,6 +62,11 @@ type state struct {
 	applied map[object]mark
 	// tidy tells that nothing but the objects of applied exists.
 	tidy bool
+	// claims are the accounts that the fleet's pods are to run as, named those of them that the requirement names.
+	claims, named []string
+	// proven is what was told of them; waits tells that the fleet does not have all of its claims.
+	proven []string
+	waits  bool
 }
 
 // object names an object of a fleet.
@@ -79,7 +90,7 @@ func newQueue() workqueue.TypedRateLimitingInterface[string] {
 }
 
 // Set says what a Gateway (namespace/name) requires: nil to remove its fleet. A requirement on hold, or without a port, leaves what
-// exists as it is. Set does not wait.
+// exists as it is. Set does not wait for what it leads to.
 func (a *Applier) Set(key string, req *translator.Requirement) {
 	a.mu.Lock()
 	s := a.fleets[key]
@@ -88,8 +99,10 @@ func (a *Applier) Set(key string, req *translator.Requirement) {
 		a.fleets[key] = s
 	}
 	s.req = req
+	s.claim(req, a.settings)
 	a.queue.Add(key)
 	a.mu.Unlock()
+	a.settle(key)
 }
 
 // SetCA replaces the certificates that vouch for the control plane, in all fleets.
@@ -116,6 +129,7 @@ func (a *Applier) Changed(key string) {
 		a.queue.Add(key)
 	}
 	a.mu.Unlock()
+	a.settle(key)
 }
 
 // byLabels is the key as the labels of the fleet's objects have it, which is another one if the name is too long for a label.

@@ -199,7 +199,7 @@ func (p *plane) addInfrastructure(c *config.EnvoyGateway) {
 		Reader: p.manager.GetClient(), KeyOf: p.settings.KeyOf, Changed: p.infra.Changed,
 		Put: func(events ...translator.Event) { p.controller.Put(events...) },
 	}
-	p.infra.Failed = p.fleets.Failed
+	p.infra.Failed, p.infra.Proven = p.fleets.Failed, p.identities.Set
 	p.keeper.OnChange(func() { p.infra.SetCA(p.keeper.CABundle()) })
 }
 
@@ -209,7 +209,7 @@ func (p *plane) addController(c *config.EnvoyGateway) {
 	p.controller = controller.New(p.world, controller.Outlets{
 		Publish:        p.xds.Publish,
 		Synced:         p.xds.Synced,
-		Infrastructure: p.require,
+		Infrastructure: p.infra.Set,
 		Class:          classes.Set,
 		Status:         p.statuses.Set,
 		Forget:         p.statuses.Forget,
@@ -234,20 +234,6 @@ func (e everywhere) Start(ctx context.Context) error { return e(ctx) }
 
 // NeedLeaderElection is false.
 func (everywhere) NeedLeaderElection() bool { return false }
-
-// require hands a Gateway's requirement on. While it is held, what exists stays as it is.
-func (p *plane) require(gateway string, r *translator.Requirement) {
-	switch {
-	case r == nil:
-		p.identities.Set(gateway)
-		p.infra.Set(gateway, nil)
-	case r.Hold && p.identities.Knows(gateway):
-		p.infra.Set(gateway, r) // What exists stays as it is, its service account too.
-	default:
-		p.identities.Set(gateway, infra.Accounts(*r, p.settings)...)
-		p.infra.Set(gateway, r)
-	}
-}
 
 // translate watches, waits until all that exists is known, and then runs the tables.
 func (p *plane) translate(ctx context.Context) error {
