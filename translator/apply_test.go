@@ -57,6 +57,25 @@ func TestApplyLeavesOthersAlone(t *testing.T) {
 	}
 }
 
+// TestApplyTakesBackWhatIsMended: a condition that a listener or a Gateway has only while something is wrong goes when it is mended.
+func TestApplyTakesBackWhatIsMended(t *testing.T) {
+	gateway := &gwapiv1.Gateway{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "g", Generation: 2}}
+	wrong := func(kind string) metav1.Condition {
+		return metav1.Condition{Type: kind, Status: metav1.ConditionFalse, Reason: "Wrong", LastTransitionTime: metav1.Unix(1, 0)}
+	}
+	theirs := wrong("example.com/Theirs")
+	gateway.Status.Conditions = []metav1.Condition{wrong(conditionChain), theirs}
+	gateway.Status.Listeners = []gwapiv1.ListenerStatus{{Name: "l", Conditions: []metav1.Condition{wrong(conditionHostname), theirs, wrong(conditionChain)}}}
+	desired := &gwapiv1.GatewayStatus{Listeners: []gwapiv1.ListenerStatus{{Name: "l"}}}
+	next, changed := newStatus(gateway, nil, desired).Apply(controllerName, gateway, metav1.NewTime(time.Unix(9, 0)))
+	status := next.(*gwapiv1.Gateway).Status
+	for _, left := range [][]metav1.Condition{status.Conditions, status.Listeners[0].Conditions} {
+		if diff := cmp.Diff([]metav1.Condition{theirs}, left); diff != "" || changed != Verdicts {
+			t.Errorf("change %v, conditions (-want +got):\n%s", changed, diff)
+		}
+	}
+}
+
 // TestApplyWritesALastEmptyList: the API server refuses null where the last entry goes.
 func TestApplyWritesALastEmptyList(t *testing.T) {
 	ours := foreign()

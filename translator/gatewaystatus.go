@@ -37,6 +37,7 @@ func (t *Tables) gatewayStatus(r *flow.Read, key string, object *gwapiv1.Gateway
 	}
 	setAddresses(g.Gateway, fleet, desired, &programmed)
 	desired.Conditions = []metav1.Condition{accepted, programmed, g.resolvedRefs(own.unresolved)}
+	desired.Conditions = append(desired.Conditions, falseOnly(conditionChain, about(g.Problems, conditionChain, ""))...)
 	if insecure := insecureFallback(g.Gateway); insecure != nil {
 		desired.Conditions = append(desired.Conditions, *insecure)
 	}

@@ -87,8 +87,8 @@ func (t *Tables) listenerStatus(r *flow.Read, l *listenerRow, lacking map[Name]s
 	if overlap := t.overlapping(r, l); overlap != nil {
 		s.Conditions = append(s.Conditions, *overlap)
 	}
-	if uncovered := about(l.Problems, conditionHostname, scope); len(uncovered) > 0 {
-		s.Conditions = append(s.Conditions, conditionOf(conditionHostname, "", "", uncovered))
+	for _, kind := range []string{conditionHostname, conditionChain} {
+		s.Conditions = append(s.Conditions, falseOnly(kind, about(l.Problems, kind, scope))...)
 	}
 	return s
 }

@@ -54,7 +54,7 @@ func (t *Tables) certificates(r *flow.Read, l *listenerRow) {
 			p.Field, p.Condition = field, string(gwapiv1.ListenerConditionResolvedRefs)
 			l.problem(*p)
 		} else {
-			l.judgeUse(field, "Secret "+key, row.Pair)
+			l.judgeUse(field, "Secret "+key, row)
 		}
 		if key != "" {
 			permitted = append(permitted, key)
@@ -140,8 +140,29 @@ const conditionHostname = "HostnameCovered"
 // reasonOtherHosts is the reason of that.
 const reasonOtherHosts = "CertificateForOtherHosts"
 
+// conditionChain turns False on a listener, or on a Gateway for its backends, with a certificate whose issuers are not in order. It is served
+// nevertheless: many clients find their way.
+const conditionChain = "ChainInOrder"
+
+// reasonOrder is the reason of that.
+const reasonOrder = "CertificatesInWrongOrder"
+
+// chainProblem is a certificate's problem of that kind; nil if it has none.
+func (c *certificateRow) chainProblem(field, what string) *verdict.Problem {
+	if c == nil || c.Pair == nil || c.Pair.WrongOrder == "" {
+		return nil
+	}
+	return &verdict.Problem{
+		Field: field, Condition: conditionChain, Reason: reasonOrder, Weight: verdict.Unresolved, Message: what + " " + c.Pair.WrongOrder,
+	}
+}
+
 // judgeUse tells what is wrong with a whole certificate in this listener.
-func (l *listenerRow) judgeUse(field, what string, pair *certificate.Pair) {
+func (l *listenerRow) judgeUse(field, what string, row *certificateRow) {
+	pair := row.Pair
+	if p := row.chainProblem(field, what); p != nil {
+		l.problem(*p)
+	}
 	if pair.WrongStaple != "" {
 		l.problem(verdict.Problem{
 			Field: field, Condition: string(gwapiv1.ListenerConditionResolvedRefs), Reason: string(gwapiv1.ListenerReasonInvalidCertificateRef), Weight: verdict.Invalid,
@@ -178,14 +199,20 @@ func (t *Tables) clientCertificate(r *flow.Read, key string, row *gatewayRow) {
 	user := certificateUser{From: gatewayRef(g), Invalid: string(gwapiv1.GatewayReasonInvalidClientCertificateRef)}
 	secret, problem := t.certificateRef(r, user, *g.Spec.TLS.Backend.ClientCertificateRef)
 	row.Client, row.ClientRefused = secret, secret == ""
+	const field = "spec.tls.backend.clientCertificateRef"
 	if problem == nil {
 		s, _ := t.in.secrets.Get(r, secret)
 		q, _ := t.quarantines.Get(r, key)
 		problem = q.refusedSecret(user.Invalid, "Secret "+secret, clientResource(s).Version)
 	}
 	if problem != nil {
-		problem.Field, problem.Condition = "spec.tls.backend.clientCertificateRef", string(gwapiv1.GatewayConditionResolvedRefs)
+		problem.Field, problem.Condition = field, string(gwapiv1.GatewayConditionResolvedRefs)
 		row.Problems = append(row.Problems, *problem)
+		return
+	}
+	shown, _ := t.certs.Get(r, secret)
+	if p := shown.chainProblem(field, "Secret "+secret); p != nil {
+		row.Problems = append(row.Problems, *p)
 	}
 }
 

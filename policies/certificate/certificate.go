@@ -48,6 +48,8 @@ type Pair struct {
 	Staple *Staple
 	// WrongStaple says why there is an OCSP response but it cannot be used; empty if it can.
 	WrongStaple string
+	// WrongOrder says what is wrong with the order of the chain behind the certificate, which is served as it is; empty if nothing is.
+	WrongOrder string
 }
 
 // Equal reports whether the two say the same.
@@ -56,7 +58,7 @@ func (p *Pair) Equal(o *Pair) bool {
 		return p == o
 	}
 	return slices.Equal(p.Names, o.Names) && p.NotBefore.Equal(o.NotBefore) && p.NotAfter.Equal(o.NotAfter) &&
-		p.Staple.equal(o.Staple) && p.WrongStaple == o.WrongStaple
+		p.Staple.equal(o.Staple) && p.WrongStaple == o.WrongStaple && p.WrongOrder == o.WrongOrder
 }
 
 // Parse judges the data of a Secret of type kubernetes.io/tls, all but what depends on the time and on who uses it.
@@ -76,7 +78,7 @@ func Parse(data map[string][]byte) (*Pair, error) {
 	if err := checkUsage(leaf); err != nil {
 		return nil, err
 	}
-	p := &Pair{Names: names(leaf), NotBefore: leaf.NotBefore, NotAfter: leaf.NotAfter}
+	p := &Pair{Names: names(leaf), NotBefore: leaf.NotBefore, NotAfter: leaf.NotAfter, WrongOrder: misplaced(chain)}
 	if response := data[StapleKey]; len(response) > 0 {
 		if p.Staple, err = parseStaple(response, leaf); err != nil {
 			p.WrongStaple = err.Error()

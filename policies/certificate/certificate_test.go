@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -24,6 +25,8 @@ type judged struct {
 	want string
 	// stricter tells that Envoy takes it nevertheless, and why it is refused here.
 	stricter string
+	// order is a part of what is said of the chain's order although the pair is taken, empty if nothing is.
+	order string
 }
 
 func cases(t *testing.T) map[string]judged {
@@ -91,6 +94,7 @@ func cases(t *testing.T) map[string]judged {
 	demanding := a.leaf(k, demandStaple)
 	all["staple for must"] = judged{chain: chainPEM(demanding), key: key, staple: a.staple(demanding, nil)}
 	all["wrong staple for must"] = judged{chain: chainPEM(demanding), key: key, staple: []byte("hello"), want: "no good OCSP response"}
+	maps.Copy(all, chains(t))
 	for _, bits := range []int{1024, 2040, 2048, 4096} {
 		key, want := rsaKey(t, bits), ""
 		if bits < 2048 {
@@ -116,6 +120,41 @@ func cases(t *testing.T) map[string]judged {
 	return all
 }
 
+// chains are cases with issuers behind the certificate. Envoy shows them as they are.
+func chains(t *testing.T) map[string]judged {
+	root, k := newIssuer(t), p256(t)
+	upper := root.authority("upper")
+	lower := upper.authority("lower")
+	leaf, key := lower.leaf(k, nil), keyPEM(t, k)
+	again, other := lower.leaf(k, nil), newIssuer(t)
+	crossed := other.sign(&x509.Certificate{Subject: upper.cert.Subject, SubjectKeyId: upper.cert.SubjectKeyId, IsCA: true, BasicConstraintsValid: true}, upper.key.Public())
+	all := map[string]judged{}
+	for name, c := range map[string]struct {
+		chain []*x509.Certificate
+		order string
+	}{
+		"issuers in order":                 {chain: []*x509.Certificate{leaf, lower.cert, upper.cert, root.cert}},
+		"root left out":                    {chain: []*x509.Certificate{leaf, lower.cert, upper.cert}},
+		"upper issuers left out":           {chain: []*x509.Certificate{leaf, lower.cert}},
+		"an issuer of two authorities":     {chain: []*x509.Certificate{leaf, lower.cert, upper.cert, crossed, root.cert}},
+		"the other way to a root":          {chain: []*x509.Certificate{leaf, lower.cert, crossed, other.cert}},
+		"certificate twice":                {chain: []*x509.Certificate{leaf, leaf, lower.cert}},
+		"issuers swapped":                  {[]*x509.Certificate{leaf, upper.cert, lower.cert}, `number 2 in tls.crt, "CN=upper", did not issue the one before it`},
+		"root first":                       {[]*x509.Certificate{leaf, root.cert, lower.cert, upper.cert}, `number 2 in tls.crt, "CN=CA", did not issue`},
+		"upper issuers swapped":            {[]*x509.Certificate{leaf, lower.cert, root.cert, upper.cert}, `number 3 in tls.crt, "CN=CA", did not issue`},
+		"an issuer is missing in between":  {[]*x509.Certificate{leaf, upper.cert}, `number 2 in tls.crt, "CN=upper", did not issue`},
+		"another's issuer behind":          {[]*x509.Certificate{leaf, lower.cert, other.cert}, `number 3 in tls.crt, "CN=CA", did not issue`},
+		"an issuer with another key":       {[]*x509.Certificate{leaf, upper.authority("lower").cert, upper.cert}, `number 2 in tls.crt, "CN=lower", did not issue`},
+		"the certificate before this one":  {chain: []*x509.Certificate{leaf, again, lower.cert}},
+		"issuer behind what it did issue":  {chain: []*x509.Certificate{leaf, lower.cert, upper.cert, upper.cert}},
+		"issuers from the root downwards":  {[]*x509.Certificate{leaf, root.cert, upper.cert, lower.cert}, "put each issuer behind what it issued"},
+		"a certificate of nobody's behind": {[]*x509.Certificate{leaf, other.leaf(p256(t), func(c *x509.Certificate) { c.Subject.CommonName = "x" })}, `"CN=x", did not issue`},
+	} {
+		all[name] = judged{chain: chainPEM(c.chain...), key: key, order: c.order}
+	}
+	return all
+}
+
 // TestEnvoyAgrees: what is refused is what Envoy refuses, but for what a case gives a reason for; and each refusal has its own words.
 func TestEnvoyAgrees(t *testing.T) {
 	envoy := envoyOf(t)
@@ -127,6 +166,9 @@ func TestEnvoyAgrees(t *testing.T) {
 			}
 			if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
 				t.Errorf("judged: %v, want %q", err, c.want)
+			}
+			if p != nil && (p.WrongOrder == "") != (c.order == "") || p != nil && !strings.Contains(p.WrongOrder, c.order) {
+				t.Errorf("said of the order: %q, want %q", p.WrongOrder, c.order)
 			}
 			said, taken := envoy(t, serving(c))
 			if taken != (c.want == "" || c.stricter != "") {

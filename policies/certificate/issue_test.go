@@ -92,6 +92,12 @@ func (a *issuer) sign(template *x509.Certificate, public crypto.PublicKey) *x509
 	return c
 }
 
+// authority is one that this one has issued.
+func (a *issuer) authority(name string) *issuer {
+	key := p256(a.tb)
+	return &issuer{tb: a.tb, key: key, cert: a.sign(&x509.Certificate{Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true}, &key.PublicKey)}
+}
+
 // leaf is a certificate of a server, changed as the test wants it.
 func (a *issuer) leaf(key crypto.Signer, change func(*x509.Certificate)) *x509.Certificate {
 	template := &x509.Certificate{Subject: pkix.Name{CommonName: "leaf"}, DNSNames: []string{"www.example.com"}}
