@@ -86,7 +86,7 @@ func (a *Applier) judgeAccount(ctx context.Context, key string, account object) 
 	}
 	owner, owned := envoyproxy.KeyOf(found)
 	if !owned {
-		if owner, err = a.owner(ctx, account.key()); err != nil {
+		if owner, _, err = a.owner(ctx, account.key()); err != nil {
 			return err
 		}
 	}

@@ -42,7 +42,7 @@ type Applier struct {
 	// and of the empty reason when it can.
 	Failed func(ctx context.Context, key, why string)
 	// Proven, if set before the first Set, is told the ServiceAccounts (namespace/name) by which the proxies of a Gateway's fleet prove who they
-	// are, when they are others than before; none when the fleet is gone. It is told on every replica.
+	// are, whenever they may be others than before; none when the fleet is gone. It is told on every replica.
 	Proven func(key string, accounts ...string)
 
 	// settling is held while accounts are told, so that the newest are told last.
@@ -52,6 +52,8 @@ type Applier struct {
 	queue    workqueue.TypedRateLimitingInterface[string]
 	settings Settings
 	fleets   map[string]*state
+	// owners are the fleets that have the accounts which are claimed.
+	owners map[string]string
 }
 
 // state is what the Applier knows of one fleet. All but req belongs to the worker that has the fleet's key.
@@ -64,9 +66,6 @@ type state struct {
 	tidy bool
 	// claims are the accounts that the fleet's pods are to run as, named those of them that the requirement names.
 	claims, named []string
-	// proven is what was told of them; waits tells that the fleet does not have all of its claims.
-	proven []string
-	waits  bool
 }
 
 // object names an object of a fleet.
@@ -81,6 +80,7 @@ func New(c client.Client, s Settings, log logr.Logger) *Applier {
 		log:      log,
 		settings: s,
 		fleets:   map[string]*state{},
+		owners:   map[string]string{},
 		queue:    newQueue(),
 	}
 }
@@ -92,6 +92,9 @@ func newQueue() workqueue.TypedRateLimitingInterface[string] {
 // Set says what a Gateway (namespace/name) requires: nil to remove its fleet. A requirement on hold, or without a port, leaves what
 // exists as it is. Set does not wait for what it leads to.
 func (a *Applier) Set(key string, req *translator.Requirement) {
+	a.settling.Lock()
+	defer a.settling.Unlock()
+	before := a.held(key)
 	a.mu.Lock()
 	s := a.fleets[key]
 	if s == nil {
@@ -102,7 +105,10 @@ func (a *Applier) Set(key string, req *translator.Requirement) {
 	s.claim(req, a.settings)
 	a.queue.Add(key)
 	a.mu.Unlock()
-	a.settle(key)
+	concerned := append(before, a.held(key)...)
+	slices.Sort(concerned)
+	a.settle(slices.Compact(concerned))
+	a.tell(key)
 }
 
 // SetCA replaces the certificates that vouch for the control plane, in all fleets.
@@ -129,7 +135,9 @@ func (a *Applier) Changed(key string) {
 		a.queue.Add(key)
 	}
 	a.mu.Unlock()
-	a.settle(key)
+	a.settling.Lock()
+	defer a.settling.Unlock()
+	a.settle(a.held(key))
 }
 
 // byLabels is the key as the labels of the fleet's objects have it, which is another one if the name is too long for a label.

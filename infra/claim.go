@@ -15,7 +15,7 @@ import (
 	"gatehouse/translator"
 )
 
-// A proxy proves who it is by its ServiceAccount, so an account is one fleet's, whoever made it. Several may want it; one has it.
+// A proxy proves who it is by its ServiceAccount, so an account is one fleet's, whoever made it. Several may claim it; one has it.
 
 // claim makes what a fleet requires its claim to accounts. While the requirement is on hold, what exists stays as it is, and its account too.
 func (s *state) claim(req *translator.Requirement, settings Settings) {
@@ -42,96 +42,93 @@ func claimsOf(req translator.Requirement, settings Settings) []string {
 
 func (o object) key() string { return o.namespace + "/" + o.name }
 
-// settle has the accounts told that prove a fleet, if they are others now, and those of the fleets that compete with it or wait for an account.
-func (a *Applier) settle(key string) {
-	a.settling.Lock()
-	defer a.settling.Unlock()
-	for _, each := range a.concerned(key) {
-		a.settleOne(each)
-	}
-}
-
-// concerned are the fleets of which the accounts may be others when those of one have changed.
-func (a *Applier) concerned(key string) []string {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	changed := a.fleets[key]
-	if changed == nil {
-		changed = &state{}
-	}
-	concerned := []string{key}
-	for other, s := range a.fleets {
-		competes := slices.ContainsFunc(s.claims, func(account string) bool { return slices.Contains(changed.claims, account) })
-		if other != key && (s.waits || competes) {
-			concerned = append(concerned, other)
+// settle finds out who has some accounts now, and tells it if that has changed. a.settling is held.
+func (a *Applier) settle(accounts []string) {
+	for _, account := range accounts {
+		owner, claimed, err := a.owner(context.Background(), account) // Caches answer at once.
+		if err != nil {
+			a.log.Error(err, "could not find out whose a ServiceAccount is", "account", account)
+		}
+		a.mu.Lock()
+		before := a.owners[account]
+		if a.owners[account] = owner; !claimed {
+			delete(a.owners, account)
+		}
+		a.mu.Unlock()
+		if before == owner {
+			continue
+		}
+		for _, key := range []string{before, owner} {
+			a.tell(key)
 		}
 	}
-	return concerned
 }
 
-// settleOne does so for one fleet. a.settling is held.
-func (a *Applier) settleOne(key string) {
+// tell tells by which accounts a fleet proves who it is, and has it brought up to date.
+func (a *Applier) tell(key string) {
 	a.mu.Lock()
-	s := a.fleets[key]
-	if s == nil {
-		s = &state{} // It is gone already.
-	}
-	named, claims := s.named, s.claims
-	a.mu.Unlock()
 	var proven []string
-	waits := false
-	for _, account := range claims {
-		owner, err := a.owner(context.Background(), account) // Caches answer at once.
-		switch {
-		case err != nil || byLabels(owner) != byLabels(key):
-			waits = true
-		case slices.Contains(named, account):
-			proven = append(proven, account)
+	if s := a.fleets[key]; s != nil {
+		a.queue.Add(key)
+		for _, account := range s.named {
+			if byLabels(a.owners[account]) == byLabels(key) {
+				proven = append(proven, account)
+			}
 		}
 	}
-	a.mu.Lock()
-	changed, gone := !slices.Equal(s.proven, proven), a.fleets[key] == nil
-	if s.proven, s.waits = proven, waits; changed && !gone {
-		a.queue.Add(key)
-	}
 	a.mu.Unlock()
-	if (changed || gone) && a.Proven != nil {
+	if a.Proven != nil && key != "" {
 		a.Proven(key, proven...)
 	}
 }
 
-// owner is the fleet that has an account (namespace/name): one that has pods which run as it, else one that claims it; of several the one with
-// the oldest Gateway.
-func (a *Applier) owner(ctx context.Context, account string) (string, error) {
-	keys, err := a.holders(ctx, account)
-	if err != nil {
-		return "", err
-	}
+// held are the accounts that a fleet claims or has.
+func (a *Applier) held(key string) []string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if len(keys) == 0 {
-		for key, s := range a.fleets {
-			if slices.Contains(s.claims, account) {
-				keys = append(keys, key)
-			}
+	var held []string
+	if s := a.fleets[key]; s != nil {
+		held = slices.Clone(s.claims)
+	}
+	for account, owner := range a.owners {
+		if byLabels(owner) == byLabels(key) && !slices.Contains(held, account) {
+			held = append(held, account)
 		}
 	}
+	return held
+}
+
+// owner is the fleet that has an account (namespace/name): one that has pods which run as it, or of which it is; else one that claims it. Of several it
+// is the one with the oldest Gateway. claimed is whether any fleet claims it.
+func (a *Applier) owner(ctx context.Context, account string) (owner string, claimed bool, err error) {
+	keys, err := a.holders(ctx, account)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var claimants []string
+	for key, s := range a.fleets {
+		if slices.Contains(s.claims, account) {
+			claimants = append(claimants, key)
+		}
+	}
+	claimed = len(claimants) > 0
 	if len(keys) == 0 {
-		return "", nil
+		keys = claimants
+	}
+	if err != nil || len(keys) == 0 {
+		return "", claimed, err
 	}
 	return slices.MinFunc(keys, func(x, y string) int {
 		return cmp.Or(cmp.Compare(a.age(x), a.age(y)), cmp.Compare(x, y))
-	}), nil
+	}), claimed, nil
 }
 
 // age is when a fleet's Gateway was made, in seconds since 1970; 0 for a Gateway that is gone or not known yet. a.mu is held.
 func (a *Applier) age(key string) int64 {
-	for long, s := range a.fleets {
-		if byLabels(long) == byLabels(key) && s.req != nil {
-			return s.req.Gateway.CreationTimestamp.Unix()
-		}
+	s := a.fleets[key]
+	if s == nil || s.req == nil {
+		return 0
 	}
-	return 0
+	return s.req.Gateway.CreationTimestamp.Unix()
 }
 
 // holders are the fleets of which the account is, or of which pods run as it.
