@@ -16,6 +16,7 @@ import (
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
 
+	"gatehouse/api/crdtest"
 	"gatehouse/api/v1alpha1"
 	"gatehouse/policies/certificate"
 	"gatehouse/translator/flow"
@@ -34,7 +35,7 @@ type history struct {
 	clock time.Time
 	// parts are hashes of what was sent to Envoys, which may refuse it.
 	parts []string
-	crds  []*crd
+	crds  []*crdtest.Kind
 }
 
 func newHistory(seed uint64) *history {

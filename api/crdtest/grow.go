@@ -1,0 +1,207 @@
+package crdtest
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+
+	structuralschema "k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
+	"k8s.io/apimachinery/pkg/runtime"
+)
+
+const (
+	// unlimited stands for the limit of a list or a text whose schema has none.
+	unlimited = 1 << 18
+	// growths is how often something of an object is made longer.
+	growths = 8
+)
+
+// pieces are what long texts are made of.
+var pieces = []string{"a", "/a", "/%C3%BC", ".abcdefghij", "-a", `[^/]`, "(?:a|b)?", `\pL`, "%", "é"}
+
+// Grown answers with the object after some of its lists and texts have been made longer, up to the limits of their schema, as far as the API server
+// still takes the whole. Long texts are taken for one half from the given ones. The object itself stays as it is.
+func (m *Maker) Grown(k *Kind, object map[string]any, texts []string) map[string]any {
+	spec := k.whole.Properties["spec"]
+	for range growths {
+		next := runtime.DeepCopyJSON(object)
+		g := &growth{Maker: m, texts: texts, left: MaxObject - size(object)}
+		g.find(next["spec"], &spec, func(v any) { next["spec"] = v })
+		if len(g.spots) == 0 {
+			return object
+		}
+		if pick(m, g.spots...)() && k.Admits(next) {
+			object = next
+		}
+	}
+	return object
+}
+
+func size(v any) int {
+	text, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // It is made of what JSON has.
+	}
+	return len(text)
+}
+
+// growth finds what can be made longer.
+type growth struct {
+	*Maker
+	texts []string
+	// left is how many bytes the object may still get.
+	left int
+	// spots make one list or text longer each, and report whether they did.
+	spots []func() bool
+}
+
+func (g *growth) find(v any, s *structuralschema.Structural, set func(any)) {
+	if s == nil {
+		return
+	}
+	switch v := v.(type) {
+	case map[string]any:
+		for _, name := range slices.Sorted(maps.Keys(v)) {
+			if property, ok := s.Properties[name]; ok {
+				g.find(v[name], &property, func(grown any) { v[name] = grown })
+			}
+		}
+		if s.AdditionalProperties != nil && len(v) > 0 {
+			g.spots = append(g.spots, func() bool { return g.spread(v, s) })
+		}
+	case []any:
+		for i := range v {
+			g.find(v[i], s.Items, func(grown any) { v[i] = grown })
+		}
+		if len(v) > 0 {
+			g.spots = append(g.spots, func() bool { return g.lengthen(v, s, set) })
+		}
+	case string:
+		if len(limits(s).Enum) == 0 {
+			g.spots = append(g.spots, func() bool { return g.stretch(v, limits(s), set) })
+		}
+	}
+}
+
+// lengthen repeats the items of a list with variations.
+func (g *growth) lengthen(list []any, s *structuralschema.Structural, set func(any)) bool {
+	most := unlimited
+	if limit := limits(s).MaxItems; limit != nil {
+		most = int(*limit)
+	}
+	each := size(list)/len(list) + 8
+	most = min(most, len(list)+g.left/each)
+	if g.IntN(3) == 0 {
+		most = len(list) + g.IntN(most-len(list)+1)
+	}
+	if most <= len(list) {
+		return false
+	}
+	varied := g.varied(list[0], s)
+	grown := slices.Clip(list)
+	for i := len(list); i < most; i++ {
+		grown = append(grown, vary(runtime.DeepCopyJSONValue(list[i%len(list)]), s.Items, varied, i))
+	}
+	set(grown)
+	return true
+}
+
+// spread adds entries to a map, each with the value of another one.
+func (g *growth) spread(entries map[string]any, s *structuralschema.Structural) bool {
+	most := unlimited
+	if limit := limits(s).MaxProperties; limit != nil {
+		most = int(*limit)
+	}
+	name := slices.Min(slices.Collect(maps.Keys(entries)))
+	most = min(most, g.left/(size(entries[name])+len(name)+16))
+	for i := len(entries); i < most; i++ {
+		entries[fmt.Sprintf("%s-%d", name, i)] = runtime.DeepCopyJSONValue(entries[name])
+	}
+	return true
+}
+
+// varied are the fields of a list's items that are to differ: those by which the list knows them, and some others.
+func (g *growth) varied(item any, s *structuralschema.Structural) map[string]bool {
+	names := map[string]bool{}
+	for _, key := range s.XListMapKeys {
+		names[key] = true
+	}
+	if object, ok := item.(map[string]any); ok {
+		for _, name := range slices.Sorted(maps.Keys(object)) {
+			names[name] = names[name] || g.IntN(2) == 0
+		}
+	}
+	return names
+}
+
+// vary makes the i-th item of a list differ from the others.
+func vary(item any, s *structuralschema.Structural, names map[string]bool, i int) any {
+	switch v := item.(type) {
+	case string:
+		return variation(v, limits(s), i)
+	case int64:
+		if n := v + int64(i); within(n, limits(s)) {
+			return n
+		}
+	case map[string]any:
+		for name, value := range v { // In any order: each stands for itself.
+			property, ok := s.Properties[name]
+			if ok && names[name] {
+				v[name] = vary(value, &property, nil, i)
+			}
+		}
+	}
+	return item
+}
+
+// variation is another string like the given one that the schema admits, or the same if there is none.
+func variation(w string, v *structuralschema.ValueValidation, i int) string {
+	other := fmt.Sprintf("%s-%d", w, i)
+	_, notRange := netip.ParsePrefix(w)
+	scheme, host, url := strings.Cut(w, "://")
+	switch {
+	case len(v.Enum) > 0:
+		return w
+	case url:
+		other = fmt.Sprintf("%s://h%d.%s", scheme, i, strings.TrimPrefix(host, "*."))
+	case notRange == nil:
+		other = fmt.Sprintf("10.%d.%d.%d/32", i>>16&255, i>>8&255, i&255)
+	case strings.HasPrefix(w, "/"):
+		other = fmt.Sprintf("%s/%d", w, i)
+	case strings.HasPrefix(w, "*."):
+		other = fmt.Sprintf("*.h%d%s", i, w[1:])
+	case strings.Contains(w, "."):
+		other = fmt.Sprintf("h%d.%s", i, w)
+	}
+	if !fits(other, v) {
+		return w
+	}
+	return other
+}
+
+// stretch makes a text as long as it may be.
+func (g *growth) stretch(w string, v *structuralschema.ValueValidation, set func(any)) bool {
+	most := unlimited
+	if v.MaxLength != nil {
+		most = int(*v.MaxLength)
+	}
+	most = min(most, len(w)+g.left)
+	if g.IntN(2) == 0 && len(g.texts) > 0 {
+		text := pick(g.Maker, g.texts...)
+		if text = strings.ToValidUTF8(text[:min(len(text), most)], ""); fits(text, v) {
+			set(text)
+			return true
+		}
+	}
+	for _, at := range g.Perm(len(pieces)) {
+		text := w + strings.Repeat(pieces[at], max(most-len(w), 0)/len(pieces[at]))
+		if len(text) > len(w) && fits(text, v) {
+			set(text)
+			return true
+		}
+	}
+	return false
+}

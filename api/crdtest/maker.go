@@ -1,0 +1,189 @@
+package crdtest
+
+import (
+	"maps"
+	"math/rand/v2"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+
+	structuralschema "k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
+)
+
+// Maker makes random objects.
+type Maker struct {
+	*rand.Rand
+	// Words are values for strings by the name of their field, so that objects refer to each other and paths are paths. A name such as parentRefs.name
+	// is that of a field within another, and goes before the name alone.
+	Words map[string][]string
+}
+
+// anyWord is tried where Words knows nothing, or nothing that the schema admits.
+var anyWord = []string{"a", "web", "10s", "500ms", "100Ki", "/", "/a", "a.example.com", "https://a.example.com", "10.0.0.0/8", "x-a", "5xx", "GET", "100", "50", "info", "*", "/tmp/x", "Service", ""}
+
+// numbers are values for numbers, as far as the schema admits them.
+var numbers = []int64{0, 1, 2, 3, 10, 80, 80, 81, 100, 200, 302, 443, 503, 8080}
+
+func pick[T any](m *Maker, of ...T) T { return of[m.IntN(len(of))] }
+
+// Spec makes a random spec. The schema admits its parts, but not always the whole.
+func (m *Maker) Spec(k *Kind) any {
+	spec := k.whole.Properties["spec"]
+	return m.value(&spec, place{name: "spec"})
+}
+
+// place is where a value belongs: the name of its field and of the one around it, and how many are around it.
+type place struct {
+	around, name string
+	depth        int
+}
+
+func (p place) inside(name string) place { return place{p.name, name, p.depth + 1} }
+
+// item is the place of what is in a list or a map.
+func (p place) item() place { return place{p.around, p.name, p.depth + 1} }
+
+func limits(s *structuralschema.Structural) *structuralschema.ValueValidation {
+	if s.ValueValidation == nil {
+		return &structuralschema.ValueValidation{}
+	}
+	return s.ValueValidation
+}
+
+// value makes a random value of a schema. Deep down only what is required is made.
+func (m *Maker) value(s *structuralschema.Structural, p place) any {
+	switch {
+	case s.XIntOrString:
+		return pick[any](m, int64(1), int64(50), "25%", "1")
+	case s.Type == "string":
+		return m.word(limits(s), p)
+	case s.Type == "boolean":
+		return m.IntN(2) == 0
+	case s.Type == "integer":
+		return m.number(limits(s))
+	case s.Type == "number":
+		return float64(m.number(limits(s)))
+	case s.Type == "array":
+		return m.list(s, p)
+	case s.Type == "object" && s.AdditionalProperties != nil && s.AdditionalProperties.Structural != nil:
+		object := map[string]any{}
+		for range m.IntN(2) {
+			object[pick(m, "team", "a")] = m.value(s.AdditionalProperties.Structural, p.item())
+		}
+		return object
+	}
+	return m.fields(s, p)
+}
+
+// word picks a string that the schema admits, "" if there is none at hand.
+func (m *Maker) word(v *structuralschema.ValueValidation, p place) string {
+	if len(v.Enum) > 0 {
+		words := make([]string, len(v.Enum))
+		for i, e := range v.Enum {
+			words[i], _ = e.Object.(string)
+		}
+		if preferred := slices.DeleteFunc(slices.Clone(m.Words[p.around+"."+p.name]), func(w string) bool { return !slices.Contains(words, w) }); len(preferred) > 0 {
+			words = preferred
+		}
+		return pick(m, words...)
+	}
+	fit := func(words []string) []string {
+		return slices.DeleteFunc(slices.Clone(words), func(w string) bool { return !fits(w, v) })
+	}
+	known := fit(m.Words[p.around+"."+p.name])
+	if len(known) > 0 {
+		return pick(m, known...)
+	}
+	known = fit(m.Words[p.name])
+	if len(known) == 0 || m.IntN(20) == 0 {
+		known = append(known, fit(anyWord)...)
+	}
+	if len(known) == 0 {
+		return ""
+	}
+	return pick(m, known...)
+}
+
+// fits reports whether a string is one of those that the schema admits.
+func fits(w string, v *structuralschema.ValueValidation) bool {
+	return (v.MinLength == nil || int64(len(w)) >= *v.MinLength) && (v.MaxLength == nil || int64(len(w)) <= *v.MaxLength) && compiled(v.Pattern).MatchString(w)
+}
+
+var patterns sync.Map
+
+func compiled(pattern string) *regexp.Regexp {
+	if known, ok := patterns.Load(pattern); ok {
+		return known.(*regexp.Regexp)
+	}
+	re, err := regexp.Compile(pattern)
+	if err != nil {
+		re = regexp.MustCompile("")
+	}
+	patterns.Store(pattern, re)
+	return re
+}
+
+func (m *Maker) number(v *structuralschema.ValueValidation) int64 {
+	known := slices.DeleteFunc(slices.Clone(numbers), func(n int64) bool { return !within(n, v) })
+	if len(known) == 0 {
+		return int64(*v.Minimum)
+	}
+	return pick(m, known...)
+}
+
+func within(n int64, v *structuralschema.ValueValidation) bool {
+	return (v.Minimum == nil || float64(n) >= *v.Minimum) && (v.Maximum == nil || float64(n) <= *v.Maximum)
+}
+
+func (m *Maker) list(s *structuralschema.Structural, p place) []any {
+	least, most := int64(0), int64(3)
+	if v := limits(s); v.MinItems != nil {
+		least = *v.MinItems
+	}
+	if v := limits(s); v.MaxItems != nil {
+		most = min(*v.MaxItems, least+3)
+	}
+	list := []any{}
+	for range least + m.Int64N(max(most-least, 0)+1) {
+		list = append(list, m.value(s.Items, p.item()))
+	}
+	return list
+}
+
+// fields makes an object. Where a field type names others, as it does in unions, it gets the one that it names and no other.
+func (m *Maker) fields(s *structuralschema.Structural, p place) map[string]any {
+	object := map[string]any{}
+	variants := m.variant(s, object, p)
+	for _, name := range slices.Sorted(maps.Keys(s.Properties)) {
+		property := s.Properties[name]
+		_, made := object[name]
+		named, isVariant := variants[name]
+		switch {
+		case made || isVariant && !named || name == "status":
+			continue
+		case named || slices.Contains(limits(s).Required, name) || p.depth < 9 && m.IntN(p.depth+2) == 0 || p.depth < 2:
+			object[name] = m.value(&property, p.inside(name))
+		}
+	}
+	return object
+}
+
+// variant chooses the type of a union. It tells of each field that is a variant of it whether it is the chosen one.
+func (m *Maker) variant(s *structuralschema.Structural, object map[string]any, p place) map[string]bool {
+	property, ok := s.Properties["type"]
+	if !ok || len(limits(&property).Enum) == 0 {
+		return nil
+	}
+	chosen := m.word(limits(&property), p.inside("type"))
+	object["type"] = chosen
+	variants := map[string]bool{}
+	for _, e := range limits(&property).Enum {
+		for name := range s.Properties { // In any order: each stands for itself.
+			if word, _ := e.Object.(string); strings.EqualFold(word, name) {
+				variants[name] = word == chosen
+			}
+		}
+	}
+	return variants
+}
