@@ -98,3 +98,11 @@ func setRetry(action *routev3.RouteAction, spec *gwapiv1.HTTPRouteRetry) {
 	}
 	action.RetryPolicy = policy
 }
+
+// retryCost is what a rule's own retry costs each route.
+func retryCost(spec *gwapiv1.HTTPRouteRetry) int64 {
+	if spec == nil {
+		return 0
+	}
+	return perEntry + perCode*int64(len(spec.Codes))
+}

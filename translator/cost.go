@@ -23,13 +23,14 @@ import (
 // DefaultRouteMemory is the memory in bytes that one route may take of each Envoy of a Gateway, where the settings do not say it.
 const DefaultRouteMemory = 64 << 20
 
-// What Envoy needs, in bytes: for a route that does nothing, for each entry of a list such as a header or a backend, for each byte of a text, and for
-// each byte of the encoded configuration of a filter, most of which is many small entries.
+// What Envoy needs, in bytes: for a route that does nothing, for each entry of a list such as a header or a backend, for each byte of a text, for
+// each byte of the encoded configuration of a filter, most of which is many small entries, and for each status code.
 const (
 	perRoute   = 4 << 10
 	perEntry   = 1 << 10
 	perText    = 4
 	perEncoded = 24
+	perCode    = 16
 )
 
 // ruleCost is what a rule costs an Envoy on one host of one listener, policies apart.
@@ -56,6 +57,7 @@ func costOf(rule *gwapiv1.HTTPRouteRule, illegible bool) ruleCost {
 		c.each += perEntry + filterCost(f)
 		c.cors = c.cors || f.Type == gwapiv1.HTTPRouteFilterCORS
 	}
+	c.each += hostsCost(rule) + retryCost(rule.Retry) + keptCost(rule.SessionPersistence)
 	for _, b := range rule.BackendRefs {
 		c.each += 2 * perEntry
 		for i := range b.Filters {
@@ -77,6 +79,9 @@ func costOf(rule *gwapiv1.HTTPRouteRule, illegible bool) ruleCost {
 			cost += expressionsCost(expressionsOf(match)...)
 		}
 		cost += pathCost(match.Path, replaced)
+		if match.Path != nil && rule.SessionPersistence != nil {
+			cost += perText * int64(len(deref(match.Path.Value)))
+		}
 		c.routes, c.matches = c.routes+1, c.matches+cost
 		if keepsPreflights(match) {
 			c.asked, c.askedMatches, c.listings = c.asked+1, c.askedMatches+cost+2*perEntry, c.listings+listingsCost(match)
@@ -111,6 +116,14 @@ func listingsCost(match *gwapiv1.HTTPRouteMatch) (cost int64) {
 
 // longestSession is as long as the name of a session that is made of where its rule stands.
 const longestSession = 600
+
+// keptCost is what keeping sessions costs each route. Its cookie has the path of the match, see cookiePath.
+func keptCost(s *gwapiv1.SessionPersistence) int64 {
+	if s == nil {
+		return 0
+	}
+	return perEntry + perText*int64(cmp.Or(len(deref(s.SessionName)), longestSession))
+}
 
 // sessionCost is what the second route for requests of a session costs besides, see withinSession.
 func sessionCost(rule *gwapiv1.HTTPRouteRule) int64 {
@@ -189,6 +202,9 @@ func filterCost(f *gwapiv1.HTTPRouteFilter) int64 {
 	var cost int64
 	if path, _ := filterPath(f); path != nil {
 		cost += perText * int64(len(deref(path.ReplaceFullPath))+len(deref(path.ReplacePrefixMatch)))
+	}
+	if f.RequestRedirect != nil {
+		cost += perText*int64(len(deref(f.RequestRedirect.Hostname))) + locationCost(f.RequestRedirect)
 	}
 	if f.CORS != nil {
 		trial := &routev3.Route{}

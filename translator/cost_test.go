@@ -46,19 +46,19 @@ func heavyWorld(tb testing.TB, listeners int) *World {
 	tb.Helper()
 	w := newWorld(tb)
 	class, gateway, service, light := heavy.Around(controllerName, listeners)
-	if _, err := w.Apply([]Event{{Object: class}, {Object: gateway}, {Object: service}, {Object: light}}); err != nil {
+	secret, authority, err := heavy.Credentials()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if _, err := w.Apply([]Event{{Object: class}, {Object: gateway}, {Object: service}, {Object: light}, {Object: secret}, {Object: authority}}); err != nil {
 		tb.Fatal(err)
 	}
 	return w
 }
 
-// tryScene tries the objects of a scene one after the other, as they are created, and stores them. Each must stay within bounds.
-func tryScene(t *testing.T, w *World, s heavy.Scene) (findings []Finding) {
+// tryAll tries objects one after the other, as they are created, and stores them. Each must stay within bounds.
+func tryAll[T Object](t *testing.T, w *World, objects []T) (findings []Finding) {
 	t.Helper()
-	objects := []Object{s.Route}
-	if s.Policy != nil {
-		objects = append(objects, s.Policy)
-	}
 	for _, o := range objects {
 		took, allocated := spent(func() {
 			found, err := w.Try(t.Context(), o)
@@ -102,6 +102,16 @@ func worst() map[string]heavy.Content {
 				r.BackendRefs[i].Filters = []gwapiv1.HTTPRouteFilter{heavy.Headers(16, 4000)}
 			}
 		}},
+		"codes of retries": {Rules: 2, Matches: 64, Hosts: 16, Rule: func(_ int, r *gwapiv1.HTTPRouteRule) { r.Retry = heavy.Retry() }},
+		"hosts of backends": {Rules: 2, Matches: 64, Hosts: 16, Rule: func(_ int, r *gwapiv1.HTTPRouteRule) {
+			r.BackendRefs = heavy.Backends(16)
+			for i := range r.BackendRefs {
+				r.BackendRefs[i].Filters = []gwapiv1.HTTPRouteFilter{heavy.Host(strings.Repeat("long.", 40) + "example.com")}
+			}
+		}},
+		"redirects by hand": {Rules: 2, Matches: 64, Hosts: 16, Wild: true, Rule: func(_ int, r *gwapiv1.HTTPRouteRule) {
+			r.Filters, r.BackendRefs = []gwapiv1.HTTPRouteFilter{heavy.Redirect(gwapiv1.FullPathHTTPPathModifier, "/"+strings.Repeat("a", 1000))}, nil
+		}},
 		"client ranges":        {Rules: 1, Matches: 64, Hosts: 8, Policy: heavy.Ranges(1, 5000)},
 		"rules of a policy":    {Rules: 16, Matches: 8, Hosts: 16, Policy: heavy.Ranges(64, 1000)},
 		"patterns of origins":  {Rules: 16, Matches: 8, Hosts: 16, Policy: heavy.Origins(1000)},
@@ -131,7 +141,7 @@ func TestWorstObjectsCostLittle(t *testing.T) {
 				t.Fatal("the API server would not take it")
 			}
 			for _, listeners := range []int{1, heavy.Listeners} {
-				findings := tryScene(t, heavyWorld(t, listeners), s)
+				findings := tryAll(t, heavyWorld(t, listeners), s.Objects())
 				if len(findings) == 0 {
 					if name != "matches on all hosts" || listeners > 1 {
 						t.Errorf("with %d listeners: nothing is found", listeners)
@@ -230,6 +240,6 @@ func FuzzCost(f *testing.F) {
 		f.Add(seed, uint8(seed*13))
 	}
 	f.Fuzz(func(t *testing.T, seed uint64, listeners uint8) {
-		tryScene(t, heavyWorld(t, 1+int(listeners)%heavy.Listeners), heavy.Random(rand.New(rand.NewPCG(seed, 3))))
+		tryAll(t, heavyWorld(t, 1+int(listeners)%heavy.Listeners), heavy.Random(rand.New(rand.NewPCG(seed, 3))).Objects())
 	})
 }

@@ -1,6 +1,7 @@
 package translator
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -9,6 +10,12 @@ import (
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/policies/verdict"
+)
+
+const (
+	// forwardedHost is the header that tells a backend of the host that the client named, namedHost the command that Envoy replaces by that host.
+	forwardedHost = "x-forwarded-host"
+	namedHost     = "%REQ(:AUTHORITY)%"
 )
 
 // checkBackendRewrite finds a rewrite of a backendRef that Envoy cannot carry out: once a backend is chosen, the path is that of the rule.
@@ -34,7 +41,7 @@ func rewriteHost(c *routev3.WeightedCluster_ClusterWeight, f *gwapiv1.HTTPRouteF
 func setHost(c *routev3.WeightedCluster_ClusterWeight, host string) {
 	c.HostRewriteSpecifier = &routev3.WeightedCluster_ClusterWeight_HostRewriteLiteral{HostRewriteLiteral: host}
 	c.RequestHeadersToAdd = append(c.RequestHeadersToAdd, &corev3.HeaderValueOption{
-		Header: &corev3.HeaderValue{Key: "x-forwarded-host", Value: "%REQ(:AUTHORITY)%"}, AppendAction: corev3.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD,
+		Header: &corev3.HeaderValue{Key: forwardedHost, Value: namedHost}, AppendAction: corev3.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD,
 	})
 }
 
@@ -52,4 +59,28 @@ func settleHost(action *routev3.RouteAction) {
 		}
 	}
 	action.HostRewriteSpecifier, action.AppendXForwardedHost = nil, false
+}
+
+// hostsCost is what the hosts that a rule and its backendRefs write cost each route. Where a backendRef has one, all shares may, see settleHost.
+func hostsCost(rule *gwapiv1.HTTPRouteRule) (cost int64) {
+	whole, rewritten := rewrittenHost(rule.Filters), false
+	for i := range rule.BackendRefs {
+		own := rewrittenHost(rule.BackendRefs[i].Filters)
+		rewritten = rewritten || own != ""
+		cost += 2*perEntry + perText*int64(max(len(own), len(whole))+len(forwardedHost)+len(namedHost))
+	}
+	if !rewritten {
+		return perText * int64(len(whole))
+	}
+	return cost
+}
+
+// rewrittenHost is the host that filters write, empty if they leave it.
+func rewrittenHost(filters []gwapiv1.HTTPRouteFilter) (host string) {
+	for i := range filters {
+		if rewrite := filters[i].URLRewrite; rewrite != nil {
+			host = cmp.Or(string(deref(rewrite.Hostname)), host)
+		}
+	}
+	return host
 }

@@ -8,6 +8,7 @@ import (
 	metadatav3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_to_metadata/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/policies/feature"
 )
@@ -19,6 +20,8 @@ import (
 const (
 	locationFilter    = "envoy.filters.http.header_to_metadata/location"
 	locationNamespace = "gatehouse.location"
+	// portPattern is the port behind a host.
+	portPattern = ":[0-9]*$"
 )
 
 // locations is the filter as every connection manager has it: disabled, so that a redirect changes its route alone.
@@ -30,7 +33,7 @@ func locations() *hcmv3.HttpFilter {
 func portless(route *routev3.Route, scheme string) {
 	r := route.GetRedirect()
 	rules := []*metadatav3.Config_Rule{locationRule(":authority", "host", &matcherv3.RegexMatchAndSubstitute{
-		Pattern: &matcherv3.RegexMatcher{Regex: ":[0-9]*$"},
+		Pattern: &matcherv3.RegexMatcher{Regex: portPattern},
 	})}
 	path := "%REQ(:PATH)%"
 	if change := pathChange(route); change != nil {
@@ -48,6 +51,21 @@ func portless(route *routev3.Route, scheme string) {
 			route.Action = &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{Status: uint32(status)}}
 		}
 	}
+}
+
+// locationCost is what a redirect to the host of the request costs each route more than another one, see portless. Nobody knows here whether its hosts
+// are exact, so it is taken of all of them. What removing a prefix costs is counted with the match that has it, see pathCost.
+func locationCost(spec *gwapiv1.HTTPRequestRedirectFilter) int64 {
+	if spec.Hostname != nil {
+		return 0
+	}
+	action := &routev3.RedirectAction{}
+	setRedirectPath(action, spec.Path, nil)
+	cost := 3*perEntry + expressionsCost(portPattern) // The header, and the settings for host and path.
+	if change := pathChange(&routev3.Route{Action: &routev3.Route_Redirect{Redirect: action}}); change != nil {
+		cost += expressionsCost(change.Pattern.Regex) + perText*int64(len(change.Substitution))
+	}
+	return cost
 }
 
 func locationRule(header, key string, rewrite *matcherv3.RegexMatchAndSubstitute) *metadatav3.Config_Rule {

@@ -60,7 +60,11 @@ func serveHeavy(t *testing.T, listeners int) *loaded {
 	}
 	l := &loaded{listeners: listeners, controlled: start(t), world: translator.NewWorld(translator.NewTables(translator.Settings{ControllerName: servedClass}, engine))}
 	class, gateway, service, light := heavy.Around(servedClass, listeners)
-	l.apply(class, gateway, service, light)
+	secret, authority, err := heavy.Credentials()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.apply(class, gateway, service, light, secret, authority)
 	l.settled()
 	l.idle = l.allocated()
 	return l
@@ -100,18 +104,24 @@ func (l *loaded) answers(port int, host string) int {
 // wantGrowth stores a scene and compares what Envoy takes for it with what one object may take.
 func (l *loaded) wantGrowth(s heavy.Scene) {
 	l.t.Helper()
-	objects := []translator.Object{s.Route}
-	if s.Policy != nil {
-		objects = append(objects, s.Policy) // Together, so that Envoy does not get the route twice.
+	objects := []translator.Object{heavy.Light("marker")}
+	for _, o := range s.Objects() {
+		objects = append(objects, o)
 	}
-	l.apply(append(objects, heavy.Light("marker"))...)
+	l.apply(objects...) // Together, so that Envoy does not get the route twice.
 	for i := range l.listeners {
 		envoytest.WaitFor(l.t, "the marker to be served", func() bool { return l.answers(heavy.FirstPort+i, "marker.example.com") != http.StatusNotFound })
 	}
+	l.grown(maxGrowth)
+}
+
+// grown compares what Envoy has taken with the most that it may.
+func (l *loaded) grown(most int64) {
+	l.t.Helper()
 	l.settled()
 	growth := l.allocated() - l.idle
 	l.t.Logf("Envoy grew by %d KiB", growth>>10)
-	if growth > maxGrowth {
+	if growth > most {
 		l.t.Errorf("Envoy grew by %d MiB", growth>>20)
 	}
 	p, _ := l.reported()
@@ -181,6 +191,47 @@ var contents = map[string]heavy.Content{
 		r.Filters, r.BackendRefs = []gwapiv1.HTTPRouteFilter{heavy.Headers(4, 1)}, heavy.Backends(16)
 		for i := range r.BackendRefs {
 			r.BackendRefs[i].Filters = []gwapiv1.HTTPRouteFilter{heavy.Headers(4, 1)}
+		}
+	}},
+	"redirects by hand": {Rules: 16, Matches: 8, Hosts: 8, Wild: true, Rule: func(_ int, r *gwapiv1.HTTPRouteRule) {
+		r.Filters, r.BackendRefs = []gwapiv1.HTTPRouteFilter{heavy.Redirect(gwapiv1.FullPathHTTPPathModifier, "/"+strings.Repeat("a", 30))}, nil
+	}},
+	"long redirects by hand": {Rules: 16, Matches: 8, Hosts: 8, Wild: true, Rule: func(_ int, r *gwapiv1.HTTPRouteRule) {
+		r.Filters, r.BackendRefs = []gwapiv1.HTTPRouteFilter{heavy.Redirect(gwapiv1.FullPathHTTPPathModifier, "/"+strings.Repeat("a", 1000))}, nil
+	}},
+	"prefixes of redirects by hand": {Rules: 2, Matches: 4, Hosts: 4, Wild: true, Match: func(i int, m *gwapiv1.HTTPRouteMatch) {
+		m.Path.Value = new(fmt.Sprintf("/%d/%s", i, strings.Repeat("abcdefghij", 100)))
+	}, Rule: func(_ int, r *gwapiv1.HTTPRouteRule) {
+		r.Filters, r.BackendRefs = []gwapiv1.HTTPRouteFilter{heavy.Redirect(gwapiv1.PrefixMatchHTTPPathModifier, "/")}, nil
+	}},
+	"hosts of backends": {Rules: 4, Matches: 4, Hosts: 4, Rule: func(_ int, r *gwapiv1.HTTPRouteRule) {
+		r.BackendRefs = heavy.Backends(16)
+		for i := range r.BackendRefs {
+			r.BackendRefs[i].Filters = []gwapiv1.HTTPRouteFilter{heavy.Host(strings.Repeat("long.", 40) + "example.com")}
+		}
+	}},
+	"host of a rule in its backends": {Rules: 4, Matches: 4, Hosts: 4, Rule: func(_ int, r *gwapiv1.HTTPRouteRule) {
+		r.Filters, r.BackendRefs = []gwapiv1.HTTPRouteFilter{heavy.Host(strings.Repeat("long.", 40) + "example.com")}, heavy.Backends(16)
+		for i := range r.BackendRefs {
+			r.BackendRefs[i].Filters = []gwapiv1.HTTPRouteFilter{{Type: gwapiv1.HTTPRouteFilterRequestHeaderModifier, RequestHeaderModifier: &gwapiv1.HTTPHeaderFilter{Remove: []string{"x"}}}}
+		}
+		r.BackendRefs[0].Filters = []gwapiv1.HTTPRouteFilter{heavy.Host("a.example.com")}
+	}},
+	"sessions": {Rules: 16, Matches: 8, Hosts: 4, Rule: func(_ int, r *gwapiv1.HTTPRouteRule) {
+		r.SessionPersistence = &gwapiv1.SessionPersistence{SessionName: new("n")}
+	}},
+	"long sessions": {Rules: 4, Matches: 4, Hosts: 4, Rule: func(_ int, r *gwapiv1.HTTPRouteRule) {
+		r.SessionPersistence = &gwapiv1.SessionPersistence{SessionName: new(strings.Repeat("n", 128))}
+	}, Match: func(i int, m *gwapiv1.HTTPRouteMatch) {
+		m.Path.Value = new(fmt.Sprintf("/%d/%s", i, strings.Repeat("abcdefghij", 100)))
+	}},
+	"codes of retries": {Rules: 16, Matches: 8, Hosts: 8, Rule: func(_ int, r *gwapiv1.HTTPRouteRule) { r.Retry = heavy.Retry() }},
+	"few backends":     {Rules: 16, Matches: 1, Hosts: 1, Rule: func(i int, r *gwapiv1.HTTPRouteRule) { r.BackendRefs = heavy.OwnBackends(i, 1) }},
+	"many backends":    {Rules: 16, Matches: 1, Hosts: 1, Rule: func(i int, r *gwapiv1.HTTPRouteRule) { r.BackendRefs = heavy.OwnBackends(i, 16) }},
+	"many mirrors": {Rules: 16, Matches: 1, Hosts: 1, Rule: func(i int, r *gwapiv1.HTTPRouteRule) {
+		r.BackendRefs = heavy.OwnBackends(i, 16)
+		for m := range 15 {
+			r.Filters = append(r.Filters, heavy.Mirror(257+i*15+m))
 		}
 	}},
 	"client ranges":       {Rules: 1, Matches: 4, Hosts: 4, Policy: heavy.Ranges(1, 1000)},
