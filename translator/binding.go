@@ -38,7 +38,8 @@ type hostRoutes struct {
 	Routes   []routeEntry
 }
 
-// routeEntry is one encoded route and its place among the others. All but the name is shared by the hosts for which it is the same.
+// routeEntry is one encoded route and its place among the others. All but the name is shared by the hosts, and by the listeners that a parentRef selects,
+// for which it is the same.
 type routeEntry struct {
 	Order precedence
 	Name  string
@@ -85,9 +86,27 @@ func (t *Tables) binding(r *flow.Read, key string, p *parentRow) []flow.Row[*bin
 		} else {
 			t.bind(r, b, rules, a, allowed)
 		}
+		if len(rows) > 0 {
+			b.share(rows[0].Value)
+		}
 		rows = append(rows, flow.Row[*bindingRow]{Key: key + "|" + a.Listener.Key, Value: b})
 	}
 	return rows
+}
+
+// share has the routes of a listener use the bytes of those of another one where they are the same. They differ by the listener's policies and scheme.
+func (b *bindingRow) share(other *bindingRow) {
+	if len(other.Hosts) == 0 {
+		return
+	}
+	for h := range b.Hosts {
+		routes, theirs := b.Hosts[h].Routes, other.Hosts[min(h, len(other.Hosts)-1)].Routes
+		for i := range min(len(routes), len(theirs)) {
+			if slices.Equal(routes[i].Rest, theirs[i].Rest) {
+				routes[i].Rest = theirs[i].Rest
+			}
+		}
+	}
 }
 
 // bind adds the route's rules to the listener's virtual hosts.

@@ -234,6 +234,23 @@ func TestRouteMemory(t *testing.T) {
 	}
 }
 
+// TestListenersShareRoutes: an encoded route is held once, however many hosts it has and listeners its parentRef selects.
+func TestListenersShareRoutes(t *testing.T) {
+	w := heavyWorld(t, 8)
+	apply(t, w, heavy.Make(heavy.Content{Rules: 2, Matches: 4, Hosts: 4}).Route)
+	held, entries := map[*byte]bool{}, 0
+	for _, row := range w.tables.bindings.All(w.engine.Read()) {
+		for _, host := range row.Value.Hosts {
+			for _, route := range host.Routes {
+				held[&route.Rest[0]], entries = true, entries+1
+			}
+		}
+	}
+	if len(held) != 2*4+1 || entries != 8*(2*4*4+1) {
+		t.Errorf("%d routes are held for %d of virtual hosts", len(held), entries)
+	}
+}
+
 // FuzzCost holds that no object within the API server's limits takes more than a trial may, be it refused or not.
 func FuzzCost(f *testing.F) {
 	for seed := range uint64(6) {
