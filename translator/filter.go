@@ -231,16 +231,5 @@ func prefixRemoval(match *gwapiv1.HTTPRouteMatch, path *gwapiv1.HTTPPathModifier
 	return nil, ""
 }
 
-func quoteRegex(s string) string {
-	var b strings.Builder
-	for _, r := range s {
-		if strings.ContainsRune(`\.+*?()|[]{}^$`, r) {
-			b.WriteByte('\\')
-		}
-		b.WriteRune(r)
-	}
-	return b.String()
-}
-
 // escapeSubstitution protects what RE2 would read as a reference to a group.
 func escapeSubstitution(s string) string { return strings.ReplaceAll(s, `\`, `\\`) }

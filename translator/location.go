@@ -1,6 +1,7 @@
 package translator
 
 import (
+	"regexp"
 	"strings"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -86,7 +87,7 @@ func pathChange(route *routev3.Route) *matcherv3.RegexMatchAndSubstitute {
 	case *routev3.RedirectAction_PathRedirect:
 		return change(`^[^?]*`, path.PathRedirect)
 	case *routev3.RedirectAction_PrefixRewrite:
-		return change("^"+quoteRegex(strings.TrimRight(route.Match.GetPathSeparatedPrefix(), "/")), path.PrefixRewrite)
+		return change("^"+regexp.QuoteMeta(strings.TrimRight(route.Match.GetPathSeparatedPrefix(), "/")), path.PrefixRewrite)
 	case *routev3.RedirectAction_RegexRewrite:
 		return path.RegexRewrite
 	}

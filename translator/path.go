@@ -125,9 +125,9 @@ var caseOfEscapes = regexp.MustCompile(`%(?:[0-9][A-F]|[A-F][0-9A-F])`)
 // the path says it all.
 func pathPattern(path string) (pattern string, needed bool) {
 	if !strings.Contains(path, "%") {
-		return quoteRegex(path), false
+		return regexp.QuoteMeta(path), false
 	}
-	return caseOfEscapes.ReplaceAllStringFunc(quoteRegex(path), func(escape string) string {
+	return caseOfEscapes.ReplaceAllStringFunc(regexp.QuoteMeta(path), func(escape string) string {
 		needed = true
 		var b strings.Builder
 		for i := range len(escape) {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"math"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -132,7 +133,7 @@ func hasSession(session *gwapiv1.SessionPersistence, name string) *routev3.Heade
 }
 
 // sessionPattern matches a Cookie header with the cookie of that name.
-func sessionPattern(name string) string { return "(?:.*; *)?" + quoteRegex(name) + "=.*" }
+func sessionPattern(name string) string { return "(?:.*; *)?" + regexp.QuoteMeta(name) + "=.*" }
 
 // persistSessions keeps the sessions of a rule.
 func persistSessions(b *routeBuilder, s *gwapiv1.SessionPersistence, name string) {
