@@ -27,8 +27,8 @@ const (
 func (t *Tables) populatedPorts(_ *flow.Read, _ string, members []flow.Row[*discoveryv1.EndpointSlice]) ([]string, bool) {
 	var ports []string
 	for _, m := range members {
-		if !slices.ContainsFunc(m.Value.Endpoints, func(e discoveryv1.Endpoint) bool { serves, _ := usable(&e); return serves }) {
-			continue // All of its endpoints are gone.
+		if hasNames(m.Value) || !slices.ContainsFunc(m.Value.Endpoints, func(e discoveryv1.Endpoint) bool { serves, _ := usable(&e); return serves }) {
+			continue // All of its endpoints are gone, or nothing is sent to them.
 		}
 		for _, p := range m.Value.Ports {
 			port := corev1.ServicePort{Name: deref(p.Name), Protocol: deref(p.Protocol)}

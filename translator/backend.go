@@ -98,7 +98,7 @@ func (t *Tables) routeRules(r *flow.Read, _ string, route *routeRow) (*rulesRow,
 		out.Broken = out.Broken || len(broken) > 0
 		row.Problems = append(row.Problems, broken...)
 		authorizers, unresolved := t.authorizers(r, route, rule, field)
-		out.Authorizers, out.Broken = authorizers, out.Broken || len(unresolved) > 0
+		out.Authorizers, out.Broken = authorizers, out.Broken || slices.ContainsFunc(authorizers, func(b backend) bool { return !b.usable() })
 		row.Problems = append(row.Problems, unresolved...)
 		mirrors, unresolved := t.mirrors(r, route, rule, field)
 		out.Mirrors = mirrors
@@ -132,7 +132,7 @@ func ruleIndex(field string) (int, bool) {
 	return i, err == nil
 }
 
-// backend resolves a backendRef. A problem leaves Service nil.
+// backend resolves a backendRef. One that is not usable has a problem; one with a problem may be usable, as far as it goes.
 func (t *Tables) backend(r *flow.Read, route *routeRow, ref *gwapiv1.HTTPBackendRef) (backend, *verdict.Problem) {
 	b := backend{Weight: 1, Filters: ref.Filters, HTTP2: route.Kind.http2}
 	b.Port.Protocol = route.Kind.transport

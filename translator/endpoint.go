@@ -63,8 +63,8 @@ func loadBalanced(rows []flow.Row[*discoveryv1.EndpointSlice], port corev1.Servi
 	var ready, serving families
 	for _, row := range rows {
 		number, ok := slicePort(row.Value, port)
-		if !ok {
-			continue // The slice is of other ports.
+		if !ok || hasNames(row.Value) {
+			continue // The slice is of other ports, or of what nothing is sent to.
 		}
 		for _, e := range row.Value.Endpoints {
 			serves, isReady := usable(&e)
@@ -168,9 +168,6 @@ func (e *endpoint) envoy() *endpointv3.Endpoint {
 }
 
 func slicePort(s *discoveryv1.EndpointSlice, port corev1.ServicePort) (int32, bool) {
-	if s.AddressType == discoveryv1.AddressTypeFQDN {
-		return 0, false
-	}
 	for _, p := range s.Ports {
 		if deref(p.Name) == port.Name && p.Port != nil && *p.Port > 0 && cmp.Or(deref(p.Protocol), corev1.ProtocolTCP) == cmp.Or(port.Protocol, corev1.ProtocolTCP) {
 			return *p.Port, true

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -72,28 +73,32 @@ func (t *Tables) checkExternal(b backend, s *corev1.Service) *verdict.Problem {
 	return problem
 }
 
+// hasNames reports whether the endpoints of an EndpointSlice are DNS names.
+func hasNames(s *discoveryv1.EndpointSlice) bool { return s.AddressType == discoveryv1.AddressTypeFQDN }
+
 // ownersOfNames are the keys of those that an EndpointSlice of DNS names says it is of.
 func ownersOfNames(key string, s *discoveryv1.EndpointSlice) []string {
-	if s.AddressType != discoveryv1.AddressTypeFQDN {
+	if !hasNames(s) {
 		return nil
 	}
 	return ownersOf(key, s)
 }
 
-// checkNames tells of endpoints that are DNS names, to which nothing is sent. Who may write EndpointSlices could have Envoy call any host that it
+// checkNames tells of endpoints of a backend's port that are DNS names, to which nothing is sent. Who may write EndpointSlices could have Envoy call any host that it
 // can reach, its own among them, as with Services of type ExternalName; those can be allowed. A backend with no other endpoint is of no use.
 func (t *Tables) checkNames(r *flow.Read, b *backend) *verdict.Problem {
 	if b.Service == nil {
 		return nil
 	}
-	named := t.namesByOwner.Lookup(r, b.Kind.slicesOf(b.Service.Namespace, b.Service.Name))
-	if len(named) == 0 {
+	slicesOf := t.namesByOwner.Lookup(r, b.Kind.slicesOf(b.Service.Namespace, b.Service.Name))
+	i := slices.IndexFunc(slicesOf, func(s flow.Row[*discoveryv1.EndpointSlice]) bool { _, ok := slicePort(s.Value, b.Port); return ok })
+	if i < 0 {
 		return nil
 	}
 	problem := &verdict.Problem{
 		Field: ".name", Reason: "UnsupportedAddressType", Weight: verdict.Unresolved,
 		Message: fmt.Sprintf("EndpointSlice %q of %s %s/%s has DNS names, to which nothing is sent; write addresses, or refer to a Service of type ExternalName where extensionApis.enableExternalName of the control plane's configuration allows it",
-			named[0].Value.Name, b.Kind.name, b.Service.Namespace, b.Service.Name),
+			slicesOf[i].Value.Name, b.Kind.name, b.Service.Namespace, b.Service.Name),
 	}
 	if !t.hasEndpoint(r, *b) {
 		b.Service = nil
