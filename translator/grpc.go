@@ -113,7 +113,7 @@ func checkMethodMatch(m *gwapiv1.GRPCRouteMatch, field string) []verdict.Problem
 		problems = appendRegex(problems, field+".method.service", deref(m.Method.Service))
 		problems = appendRegex(problems, field+".method.method", deref(m.Method.Method))
 		if path := methodPath(m.Method); path != nil && len(problems) == 0 {
-			problems = appendRegex(problems, field+".method", *path.Value) // Each part may be short enough, and both too long.
+			problems = appendPathRegex(problems, field+".method", *path.Value) // Each part may be short enough, and both too long.
 		}
 	}
 	for i, h := range m.Headers {

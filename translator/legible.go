@@ -48,7 +48,7 @@ func (row *ruleRow) judgeMatches(route *routeRow, rule int, illegible bool) []ve
 		if len(wrong) == 0 {
 			continue
 		}
-		problems, row.Loose[m] = append(problems, wrong...), true
+		problems, row.Loose[m] = append(problems, wrong...), verdict.Has(wrong, verdict.Invalid)
 		for _, expression := range expressions {
 			if regex.Check(expression) != nil {
 				row.Unreadable = append(row.Unreadable, expression)

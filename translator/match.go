@@ -18,7 +18,7 @@ import (
 func checkMatch(m *gwapiv1.HTTPRouteMatch, field string) []verdict.Problem {
 	var problems []verdict.Problem
 	if m.Path != nil && deref(m.Path.Type) == gwapiv1.PathMatchRegularExpression {
-		problems = appendRegex(problems, field+".path.value", deref(m.Path.Value))
+		problems = appendPathRegex(problems, field+".path.value", pathValue(m.Path))
 	} else if m.Path != nil {
 		problems = checkPath(m.Path, field+".path.value")
 	}

@@ -97,7 +97,7 @@ func (t *Tables) parentConditions(p *parentRow, rules *rulesRow) []metav1.Condit
 	if len(unusable) == 0 || len(detached) > 0 {
 		return conditions
 	}
-	if dropped, all := rules.dropped(); all {
+	if dropped, all := rules.dropped(unusable); all {
 		conditions[0] = conditionOf(string(gwapiv1.RouteConditionAccepted), "", "", unusable)
 	} else {
 		conditions = append(conditions, metav1.Condition{
@@ -142,10 +142,16 @@ func (row *rulesRow) with(problems []verdict.Problem) *rulesRow {
 	return more
 }
 
-// dropped lists the rules of which a part is not carried out, and tells whether no rule is left whole.
-func (row *rulesRow) dropped() (rules []string, all bool) {
+// dropped lists the rules of which a part is not carried out or told of among the problems, and tells whether no rule is left whole.
+func (row *rulesRow) dropped(problems []verdict.Problem) (rules []string, all bool) {
+	told := map[int]bool{}
+	for _, p := range problems {
+		if i, ok := ruleIndex(p.Field); ok {
+			told[i] = true
+		}
+	}
 	for i, rule := range row.Rules {
-		if rule.Broken || slices.Contains(rule.Loose, true) {
+		if told[i] || rule.Broken || slices.Contains(rule.Loose, true) {
 			rules = append(rules, fmt.Sprint(i))
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -73,6 +74,46 @@ func TestPathsMeanWhatRequestsMean(t *testing.T) {
 		other, _, _ := strings.Cut(path, "?")
 		if got := verbatim(t, http.MethodGet, fmt.Sprintf("exact-%d.test", i), strings.TrimRight(other, "/")+"/no-such").StatusCode; got != http.StatusNotFound {
 			t.Errorf("exact match of %q: a longer path gets %d", path, got)
+		}
+	}
+}
+
+// TestUnmatchableExpressions has a regular expression for each path as it is written, and one with a gap in it. One that is said to match nothing gets
+// no request, however the path is spelt; another one of a whole path gets it.
+func TestUnmatchableExpressions(t *testing.T) {
+	c := startTranslated(t, false)
+	paths, random := writtenPaths(), rand.New(rand.NewPCG(5, 6))
+	told := map[string]bool{}
+	var objects []translator.Object
+	for i, path := range paths {
+		from := 1 + random.IntN(len(path)-1)
+		to := from + random.IntN(len(path)-from)
+		for kind, expression := range map[string]string{"whole": regexp.QuoteMeta(path), "gap": regexp.QuoteMeta(path[:from]) + ".*" + regexp.QuoteMeta(path[to:])} {
+			route := c.route(fmt.Sprintf("%s-%d.test", kind, i), nil)
+			route.Spec.Rules = []gwapiv1.HTTPRouteRule{at(gwapiv1.PathMatchRegularExpression, expression)}
+			findings, err := c.world.Try(t.Context(), route)
+			if err != nil {
+				t.Fatal(err)
+			}
+			told[string(route.Spec.Hostnames[0])] = slices.ContainsFunc(findings, func(f translator.Finding) bool {
+				return strings.Contains(f.Problem.Message, "matches no path, since")
+			})
+			objects = append(objects, route)
+		}
+	}
+	c.apply(append(objects, c.route("last.test", nil))...)
+	c.serves(proxyPort, "last.test")
+	for i, path := range paths {
+		for _, kind := range []string{"whole", "gap"} {
+			host := fmt.Sprintf("%s-%d.test", kind, i)
+			for _, spelling := range spellings(path) {
+				if got := verbatim(t, http.MethodGet, host, spelling).StatusCode; told[host] && got == http.StatusOK {
+					t.Errorf("expression %s of %q is said to match nothing, and %q gets %d", kind, path, spelling, got)
+				}
+			}
+			if got := verbatim(t, http.MethodGet, host, path).StatusCode; kind == "whole" && !told[host] && got != http.StatusOK {
+				t.Errorf("nothing is said of expression %q, and it gets %d", path, got)
+			}
 		}
 	}
 }
