@@ -111,7 +111,7 @@ func (t *Tables) routeConfig(r *flow.Read, key string, members []flow.Row[*liste
 		pieces = append(pieces, h.Value.Body)
 		digest.Write(h.Value.Sum[:])
 	}
-	for _, host := range unserved(members, hosts) {
+	for _, host := range append(unserved(members, hosts), nameless(hosts)...) {
 		pieces = append(pieces, appendMessage(nil, fieldVirtualHosts, virtualHostHead(name, host)))
 		digest.Write([]byte(host))
 	}
@@ -124,6 +124,17 @@ func (t *Tables) routeConfig(r *flow.Read, key string, members []flow.Row[*liste
 		needs = append(needs, Name{typeCluster, c.Value})
 	}
 	return &Resource{Type: typeRoutes, Name: name, Version: hex.EncodeToString(digest.Sum(nil)[:16]), Pieces: pieces, Needs: needs}, true
+}
+
+// dotted are hosts with a dot at the end. One dot is taken off before, so these have had more and are no names (RFC 3986, section 3.2.2).
+const dotted = "*."
+
+// nameless are the hosts that a virtual host for any host must not take. They answer 404; see decision 022.
+func nameless(hosts []flow.Row[*virtualHostRow]) []string {
+	if !slices.ContainsFunc(hosts, func(h flow.Row[*virtualHostRow]) bool { return h.Value.Host == anyHost }) {
+		return nil
+	}
+	return []string{dotted}
 }
 
 // unserved are the hostnames of listeners that serve no route for them. They answer 404; without a virtual host of

@@ -121,7 +121,7 @@ func TestTraceIsRefused(t *testing.T) {
 }
 
 // TestTrailingDotOfHosts asks for hosts as absolute names. They mean the same hosts, whose own routes answer rather than the catch-all, and the backend
-// gets them without the dot.
+// gets them without the dot. With more dots they are no names, which nobody serves.
 func TestTrailingDotOfHosts(t *testing.T) {
 	for _, scoped := range []bool{false, true} {
 		t.Run(fmt.Sprintf("scoped %t", scoped), func(t *testing.T) {
@@ -136,6 +136,11 @@ func TestTrailingDotOfHosts(t *testing.T) {
 			} {
 				if got := ask(t, proxyPort, host); got != want {
 					t.Errorf("Host %s: got %q, want %q", host, got, want)
+				}
+			}
+			for _, host := range []string{"a.example.com..", "a.example.com..:80", "A.example.com..."} {
+				if got := verbatim(t, http.MethodGet, host, "/").StatusCode; got != http.StatusNotFound {
+					t.Errorf("Host %s: got %d, want 404", host, got)
 				}
 			}
 		})
