@@ -1,11 +1,16 @@
 package cors
 
 import (
+	xdscorev3 "github.com/cncf/xds/go/xds/core/v3"
+	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
 	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	matchingv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/common/matching/v3"
+	skipv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/common/matcher/action/v3"
 	headermutationv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_mutation/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 
 	"gatehouse/api/v1alpha1"
 	"gatehouse/policies/feature"
@@ -16,13 +21,37 @@ import (
 // a route adds are not in answers to preflights.
 const varyFilter = "envoy.filters.http.header_mutation/cors"
 
+// saidAlready matches the value of a header Vary that names Origin.
+const saidAlready = `(?i)(?:.*,)?\s*origin\s*(?:,.*)?`
+
 // Vary is the filter that makes caches tell origins apart. It belongs before that of Feature, so that it sees the answers of that one.
 var Vary = feature.Feature[v1alpha1.SecurityPolicySpec]{
-	Name:  "vary",
-	Check: func(*v1alpha1.SecurityPolicySpec) []verdict.Problem { return nil },
-	Filter: func() *hcmv3.HttpFilter {
-		return feature.DisabledFilter(varyFilter, &headermutationv3.HeaderMutation{})
-	},
+	Name:   "vary",
+	Check:  func(*v1alpha1.SecurityPolicySpec) []verdict.Problem { return nil },
+	Filter: func() *hcmv3.HttpFilter { return feature.DisabledFilter(varyFilter, vary()) },
+}
+
+// vary is the filter of header mutations, which answers that name Origin already pass by.
+func vary() *matchingv3.ExtensionWithMatcher {
+	said := &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate{
+		Input: &xdscorev3.TypedExtensionConfig{Name: "vary", TypedConfig: feature.Any(&matcherv3.HttpResponseHeaderMatchInput{HeaderName: "vary"})},
+		Matcher: &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate_ValueMatch{
+			ValueMatch: &xdsmatcherv3.StringMatcher{MatchPattern: &xdsmatcherv3.StringMatcher_SafeRegex{SafeRegex: &xdsmatcherv3.RegexMatcher{
+				EngineType: &xdsmatcherv3.RegexMatcher_GoogleRe2{GoogleRe2: &xdsmatcherv3.RegexMatcher_GoogleRE2{}}, Regex: saidAlready,
+			}}},
+		},
+	}
+	return &matchingv3.ExtensionWithMatcher{
+		XdsMatcher: &xdsmatcherv3.Matcher{MatcherType: &xdsmatcherv3.Matcher_MatcherList_{MatcherList: &xdsmatcherv3.Matcher_MatcherList{
+			Matchers: []*xdsmatcherv3.Matcher_MatcherList_FieldMatcher{{
+				Predicate: &xdsmatcherv3.Matcher_MatcherList_Predicate{MatchType: &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate_{SinglePredicate: said}},
+				OnMatch: &xdsmatcherv3.Matcher_OnMatch{OnMatch: &xdsmatcherv3.Matcher_OnMatch_Action{
+					Action: &xdscorev3.TypedExtensionConfig{Name: "skip", TypedConfig: feature.Any(&skipv3.SkipFilter{})},
+				}},
+			}},
+		}}},
+		ExtensionConfig: &corev3.TypedExtensionConfig{Name: "mutation", TypedConfig: feature.Any(&headermutationv3.HeaderMutation{})},
+	}
 }
 
 // set enables CORS on a route. All its answers depend on the Origin then, those to other sites and those without one included (Fetch standard,

@@ -60,11 +60,11 @@ func TestPreflightsReachRulesThatMatchOnHeaders(t *testing.T) {
 	}
 }
 
-// TestAnswersVaryByOrigin wants all answers of a rule with CORS to say so, and none of others.
+// TestAnswersVaryByOrigin wants all answers of a rule with CORS to say so, once, and none of others.
 func TestAnswersVaryByOrigin(t *testing.T) {
 	c := startTranslated(t, false)
-	c.apply(c.behind("varied", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Vary", "Accept-Encoding")
+	c.apply(c.behind("varied", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header()["Vary"] = r.Header.Values("Say")
 		w.Header().Set("Access-Control-Allow-Origin", "https://backend.test")
 		_, _ = io.WriteString(w, "varied")
 	}))...)
@@ -85,7 +85,11 @@ func TestAnswersVaryByOrigin(t *testing.T) {
 		{http.MethodGet, "/shared", nil, "Origin", ""},
 		{http.MethodOptions, "/shared", []string{one, preflight}, "Origin", "https://one.test"},
 		{http.MethodOptions, "/shared", []string{other, preflight}, "Origin", ""},
-		{http.MethodGet, "/own", []string{one}, "Accept-Encoding,Origin", "https://one.test"},
+		{http.MethodGet, "/own", []string{one, "Say: Accept-Encoding"}, "Accept-Encoding,Origin", "https://one.test"},
+		{http.MethodGet, "/own", []string{one, "Say: X-Origin, Origin-X"}, "X-Origin, Origin-X,Origin", "https://one.test"},
+		{http.MethodGet, "/own", []string{one, "Say: Origin"}, "Origin", "https://one.test"},
+		{http.MethodGet, "/own", []string{one, "Say: Accept , oRIGIN,Cookie"}, "Accept , oRIGIN,Cookie", "https://one.test"},
+		{http.MethodGet, "/own", []string{one, "Say: Accept", "Say: Origin"}, "Accept,Origin", "https://one.test"},
 		{http.MethodGet, "/plain", []string{one}, "", ""},
 	} {
 		response := verbatim(t, tc.method, "a.example.com", tc.target, tc.lines...)
