@@ -235,7 +235,9 @@ func TestObjectsOfOthersAreNotTaken(t *testing.T) {
 	own := Name("shop", "web")
 	f.expect(t, slices.Concat(of(edge, "Deployment"), of(own, "ConfigMap", "Service"))...)
 
-	f.Set("shop/api", withProvider(requirement("api"), provider))
+	without := provider // The account would be told of first.
+	without.EnvoyServiceAccount = nil
+	f.Set("shop/api", withProvider(requirement("api"), without))
 	err := f.Reconcile(t.Context(), "shop/api")
 	if want := fmt.Sprintf("the name is taken: Deployment %s/edge belongs to Gateway shop/web; give one of the two another name in its EnvoyProxy", namespace); err == nil || err.Error() != want {
 		t.Errorf("a Deployment of another Gateway: %v, want %s", err, want)
