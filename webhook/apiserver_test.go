@@ -275,7 +275,7 @@ func TestGate(t *testing.T) {
 	set(world.Try)
 	s := serve(t, Options{Trier: TrierFunc(func(ctx context.Context, o client.Object) ([]translator.Finding, error) {
 		return (*trier.Load())(ctx, o)
-	})})
+	}), TimeLimit: time.Minute})
 	config := gated(s.ca)
 	if err := c.client.Create(t.Context(), config); err != nil {
 		t.Fatal(err)
@@ -313,9 +313,16 @@ func TestGate(t *testing.T) {
 	keep(admissionregv1.Ignore) // It denies nothing any more.
 	set(world.Try)
 	keep(admissionregv1.Fail)
+	proceed := make(chan struct{})
+	set(func(context.Context, client.Object) ([]translator.Finding, error) {
+		<-proceed
+		return nil, nil
+	})
 	leave := s.crowd(t)
 	keep(admissionregv1.Fail) // Who floods the webhook does not open it.
+	close(proceed)
 	leave()
+	set(world.Try)
 	c.replicas(t, slice, 1)
 	keep(admissionregv1.Ignore)
 	gate.Policy = FailurePolicyFail

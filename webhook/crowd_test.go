@@ -2,14 +2,15 @@ package webhook
 
 import (
 	"context"
-	"crypto/tls"
+	"errors"
 	"fmt"
-	"net"
+	"io"
 	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -42,7 +43,7 @@ func TestCrowd(t *testing.T) {
 			switch {
 			case code == http.StatusOK:
 				answered.Add(1)
-			case code == http.StatusTooManyRequests && strings.Contains(string(body), "this object cannot be judged by Gatehouse now: 256 others of together "):
+			case code == http.StatusTooManyRequests && strings.Contains(string(body), "this object cannot be judged by Gatehouse now: too many others are waiting already; "):
 				if turnedAway.Add(1) == 10 {
 					close(proceed)
 				}
@@ -60,29 +61,134 @@ func TestCrowd(t *testing.T) {
 	}
 }
 
-// TestCrowdOfLargeBodies holds that large bodies leave room for fewer, and that one that does not tell its size counts as the largest.
-func TestCrowdOfLargeBodies(t *testing.T) {
-	c := newCrowd()
-	var leave []func()
-	for {
-		out, err := c.enter(-1)
-		if err != nil {
-			break
+// TestBodiesTakeRoomAsTheyCome: what is announced takes no room, what has come does, and the rest is free for others.
+func TestBodiesTakeRoomAsTheyCome(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCrowd()
+		ended := make(chan error)
+		sent, send := io.Pipe()
+		v := c.enter(t.Context(), "a", func() { _ = sent.CloseWithError(errors.New("interrupted")) })
+		go func() {
+			_, err := v.read(sent)
+			ended <- err
+		}()
+		synctest.Wait()
+		if c.bytes.taken != firstRead || c.places.taken != 0 {
+			t.Errorf("before anything has come: %d bytes and %d places", c.bytes.taken, c.places.taken)
 		}
-		leave = append(leave, out)
-	}
-	if len(leave) != maxPresentBytes/maxRequest {
-		t.Errorf("there is room for %d of the largest, want %d", len(leave), maxPresentBytes/maxRequest)
-	}
-	if _, err := c.enter(1 << 10); err != nil {
-		t.Errorf("no room for a small one: %v", err)
-	}
-	for _, out := range leave {
-		out()
-	}
-	if _, err := c.enter(maxRequest); err != nil {
-		t.Errorf("no room after all have left: %v", err)
-	}
+		_, _ = send.Write(make([]byte, 1<<20))
+		synctest.Wait()
+		if c.bytes.taken > 2<<20 || c.places.taken != 0 {
+			t.Errorf("when 1 MiB has come: %d bytes and %d places", c.bytes.taken, c.places.taken)
+		}
+		_ = send.Close()
+		if err := <-ended; err != nil || c.places.taken != 1 {
+			t.Errorf("when all has come: %v, %d places", err, c.places.taken)
+		}
+		v.leave()
+		if c.bytes.taken != 0 || c.places.taken != 0 {
+			t.Errorf("afterwards: %d bytes and %d places", c.bytes.taken, c.places.taken)
+		}
+	})
+}
+
+// TestLargeBodiesMakeRoom: a peer alone may fill all the room with bodies, and no more; another one that comes gets some of it, and what the first
+// one loses is turned away.
+func TestLargeBodiesMakeRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCrowd()
+		fill := func(peer string, size int) chan error {
+			ended := make(chan error, 1)
+			sent, send := io.Pipe()
+			v := c.enter(t.Context(), peer, func() { _ = sent.CloseWithError(errors.New("interrupted")) })
+			go func() {
+				_, err := v.read(sent)
+				v.leave()
+				_ = sent.Close()
+				ended <- err
+			}()
+			_, _ = send.Write(make([]byte, size))
+			t.Cleanup(func() { _ = send.Close() })
+			synctest.Wait()
+			return ended
+		}
+		var many []chan error
+		refused := 0
+		for range 20 {
+			ended := fill("flood", 6<<20)
+			select {
+			case err := <-ended:
+				if refused++; !errors.Is(err, errCrowded) {
+					t.Errorf("turned away by %v", err)
+				}
+			default:
+				many = append(many, ended)
+			}
+		}
+		if len(many) < maxPresentBytes/(maxRequest+1) || c.bytes.taken > maxPresentBytes {
+			t.Errorf("there was room for %d, with %d bytes", len(many), c.bytes.taken)
+		}
+		other := fill("other", 6<<20)
+		select {
+		case err := <-other:
+			t.Errorf("the other peer is turned away: %v", err)
+		default:
+		}
+		for _, ended := range many {
+			select {
+			case err := <-ended:
+				if refused++; !errors.Is(err, errCrowded) {
+					t.Errorf("made room with %v", err)
+				}
+			default:
+			}
+		}
+		if refused <= 20-len(many) || c.bytes.taken > maxPresentBytes {
+			t.Errorf("nobody made room: %d bytes", c.bytes.taken)
+		}
+	})
+}
+
+// TestTurnsGoRound: a peer with many requests delays that of another one by few.
+func TestTurnsGoRound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		turns := newTurns(2)
+		began := map[string]int{}
+		var mu sync.Mutex
+		wait := func(ctx context.Context, peer string) {
+			go func() {
+				if _, err := turns.await(ctx, peer); err == nil {
+					mu.Lock()
+					defer mu.Unlock()
+					began[peer]++
+				}
+			}()
+			synctest.Wait()
+		}
+		for range 100 {
+			wait(t.Context(), "flood")
+		}
+		gone, end := context.WithCancel(t.Context())
+		wait(gone, "gone")
+		wait(t.Context(), "honest")
+		wait(t.Context(), "honest")
+		end()
+		synctest.Wait()
+		for range 4 {
+			turns.done()
+			synctest.Wait()
+		}
+		if began["honest"] != 2 || began["flood"] != 4 || began["gone"] != 0 {
+			t.Errorf("after four turns: %v", began)
+		}
+		for range 98 {
+			turns.done()
+			synctest.Wait()
+		}
+		if began["flood"] != 100 || turns.free != 2 || len(turns.order)+len(turns.lines) > 0 {
+			t.Errorf("in the end: %v, %d are free, %v wait", began, turns.free, turns.order)
+		}
+	})
 }
 
 // TestEndedTrial holds that a trial ends when its time is over, and so makes room for others.
@@ -107,29 +213,33 @@ func TestEndedTrial(t *testing.T) {
 	}
 }
 
-// crowd fills the webhook with requests that never send the bodies that they tell of, until leave is called or their time is over.
+// crowd fills the places of the webhook with whole requests of as many peers, until leave is called. The Trier must not answer meanwhile.
 func (s *served) crowd(t *testing.T) (leave func()) {
 	t.Helper()
-	var conns []net.Conn
-	for size := int64(maxPresentBytes); size > 0; size -= maxRequest {
-		conn, err := s.dial(t.Context(), "tcp", "")
-		if err != nil {
-			t.Fatal(err)
-		}
-		silent := tls.Client(conn, &tls.Config{InsecureSkipVerify: true})
-		if _, err := fmt.Fprintf(silent, "POST %s HTTP/1.1\r\nHost: webhook\r\nContent-Length: %d\r\n\r\n", ValidatePath, min(size, maxRequest)); err != nil {
-			t.Fatal(err)
-		}
-		conns = append(conns, conn)
-	}
+	ctx, cancel := context.WithCancel(t.Context())
 	in := review(nil)
 	in.Request = httpRoute()
-	for code := 0; code != http.StatusTooManyRequests; code, _ = s.send(t, ValidatePath, in) {
-		time.Sleep(time.Millisecond)
+	var group sync.WaitGroup
+	for i := range maxPresent {
+		one := s.from(fmt.Sprintf("127.1.0.%d", i))
+		group.Go(func() {
+			for ctx.Err() == nil { // The last place may be taken for a moment by who looks whether all are.
+				if code, _, _ := one.try(ctx, ValidatePath, in); code != http.StatusTooManyRequests {
+					return
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+		})
+	}
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		if code, _ := s.send(t, ValidatePath+"?timeout=250ms", in); code == http.StatusTooManyRequests {
+			break
+		} else if time.Now().After(deadline) {
+			t.Fatalf("the places are not filled: status %d", code)
+		}
 	}
 	return func() {
-		for _, conn := range conns {
-			_ = conn.Close()
-		}
+		cancel()
+		group.Wait()
 	}
 }

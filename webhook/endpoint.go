@@ -3,8 +3,8 @@ package webhook
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"time"
 
@@ -55,29 +55,29 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusForbidden)
 		return
 	}
-	leave, err := e.crowd.enter(r.ContentLength)
+	connection := http.NewResponseController(w)
+	// The server's own context ends as soon as it is told to stop, but what has begun is completed.
+	visit := e.crowd.enter(context.WithoutCancel(r.Context()), peerOf(r.RemoteAddr), func() { _ = connection.SetReadDeadline(time.Now()) })
+	defer visit.leave()
+	request, err := e.read(w, r, visit)
 	if err != nil {
 		e.counts.observe(e.name, "other", failed, start)
-		e.log.Error(err, "no admission verdict, a request was not read")
-		http.Error(w, unjudged("object", "on its namespace", err).Error(), http.StatusTooManyRequests)
-		return
-	}
-	defer leave()
-	request, err := e.read(w, r)
-	if err != nil {
-		e.counts.observe(e.name, "other", failed, start)
-		http.Error(w, err.Error(), http.StatusBadRequest)
+		e.refuse(w, err)
 		return
 	}
 	kind := "other"
 	if gvk := schema.GroupVersionKind(request.Kind); e.knows(gvk) {
 		kind = gvk.Kind
 	}
-	response, err := e.within(r, request)
+	response, err := e.within(visit, e.timeLimit(r), request)
 	if err != nil {
 		e.counts.observe(e.name, kind, failed, start)
 		e.log.Error(err, "no admission verdict", "kind", kind, "namespace", request.Namespace, "name", request.Name)
-		http.Error(w, err.Error(), http.StatusInternalServerError)
+		status := http.StatusInternalServerError
+		if errors.Is(err, errCrowded) {
+			status = turnAway(w)
+		}
+		http.Error(w, err.Error(), status)
 		return
 	}
 	e.counts.observe(e.name, kind, outcomeOf(response), start)
@@ -88,27 +88,40 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// refuse answers a request that was not read.
+func (e *endpoint) refuse(w http.ResponseWriter, err error) {
+	status := http.StatusBadRequest
+	if errors.Is(err, errCrowded) {
+		e.log.Error(err, "no admission verdict, a request was not read")
+		err, status = unjudged("object", "on its namespace", errCrowded), turnAway(w)
+	}
+	http.Error(w, err.Error(), status)
+}
+
+// turnAway is the status for a request that makes room for others. Its connection cannot be used again, as its body may not have been read.
+func turnAway(w http.ResponseWriter) int {
+	w.Header().Set("Connection", "close")
+	return http.StatusTooManyRequests
+}
+
 // read reads a request in the time that there is for its answer.
-func (e *endpoint) read(w http.ResponseWriter, r *http.Request) (*admissionv1.AdmissionRequest, error) {
+func (e *endpoint) read(w http.ResponseWriter, r *http.Request, v *visit) (*admissionv1.AdmissionRequest, error) {
 	connection := http.NewResponseController(w)
 	if err := connection.SetReadDeadline(time.Now().Add(e.timeLimit(r))); err != nil {
 		return nil, fmt.Errorf("limiting the time to read the AdmissionReview: %w", err)
 	}
-	request, err := readReview(w, r)
+	body, err := v.read(http.MaxBytesReader(w, r.Body, maxRequest))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("reading the AdmissionReview, of which at most %d bytes are taken: %w", maxRequest, err)
 	}
 	if err := connection.SetReadDeadline(time.Time{}); err != nil {
 		return nil, fmt.Errorf("lifting the limit of the time to read: %w", err)
 	}
-	return request, nil
+	keepConnection(r)
+	return readReview(body)
 }
 
-func readReview(w http.ResponseWriter, r *http.Request) (*admissionv1.AdmissionRequest, error) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
-	if err != nil {
-		return nil, fmt.Errorf("reading the AdmissionReview, of which at most %d bytes are taken: %w", maxRequest, err)
-	}
+func readReview(body []byte) (*admissionv1.AdmissionRequest, error) {
 	in := &admissionv1.AdmissionReview{}
 	if err := json.Unmarshal(body, in); err != nil {
 		return nil, fmt.Errorf("the request is not an AdmissionReview: %w", err)
@@ -128,10 +141,8 @@ func review(response *admissionv1.AdmissionResponse) *admissionv1.AdmissionRevie
 }
 
 // within answers in time. What the answerer still does after that is lost, so it ends as soon as it can.
-func (e *endpoint) within(r *http.Request, request *admissionv1.AdmissionRequest) (*admissionv1.AdmissionResponse, error) {
-	limit := e.timeLimit(r)
-	// The server's own context ends as soon as it is told to stop, but what has begun is completed.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), limit)
+func (e *endpoint) within(v *visit, limit time.Duration, request *admissionv1.AdmissionRequest) (*admissionv1.AdmissionResponse, error) {
+	ctx, cancel := context.WithTimeout(v.ctx, limit)
 	defer cancel()
 	type result struct {
 		response *admissionv1.AdmissionResponse
@@ -144,7 +155,7 @@ func (e *endpoint) within(r *http.Request, request *admissionv1.AdmissionRequest
 				done <- result{err: fmt.Errorf("a mistake in Gatehouse stopped it: %v", p)}
 			}
 		}()
-		response, err := e.inTurn(ctx, request)
+		response, err := e.inTurn(ctx, v.peer, request)
 		done <- result{response, err}
 	}()
 	select {
@@ -154,13 +165,17 @@ func (e *endpoint) within(r *http.Request, request *admissionv1.AdmissionRequest
 		}
 		return got.response, nil
 	case <-ctx.Done():
-		return nil, unanswered(request, fmt.Errorf("no answer within %s", limit))
+		err := context.Cause(ctx)
+		if !errors.Is(err, errCrowded) {
+			err = fmt.Errorf("no answer within %s", limit)
+		}
+		return nil, unanswered(request, err)
 	}
 }
 
 // inTurn answers when few enough others are being answered.
-func (e *endpoint) inTurn(ctx context.Context, request *admissionv1.AdmissionRequest) (*admissionv1.AdmissionResponse, error) {
-	done, err := e.crowd.await(ctx)
+func (e *endpoint) inTurn(ctx context.Context, peer string, request *admissionv1.AdmissionRequest) (*admissionv1.AdmissionResponse, error) {
+	done, err := e.crowd.turns.await(ctx, peer)
 	if err != nil {
 		return nil, err
 	}

@@ -184,24 +184,42 @@ func (s *served) post(t *testing.T, path string, request *admissionv1.AdmissionR
 // send posts anything.
 func (s *served) send(t testing.TB, path string, body any) (int, []byte) {
 	t.Helper()
+	code, answer, err := s.try(context.WithoutCancel(t.Context()), path, body)
+	if err != nil {
+		t.Error(err)
+	}
+	return code, answer
+}
+
+// try posts anything, and may fail.
+func (s *served) try(ctx context.Context, path string, body any) (int, []byte, error) {
 	text, ok := body.([]byte)
 	if !ok {
 		var err error
 		if text, err = json.Marshal(body); err != nil {
-			t.Fatal(err)
+			return 0, nil, err
 		}
 	}
-	response, err := s.client.Post("https://"+s.address+path, "application/json", bytes.NewReader(text))
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+s.address+path, bytes.NewReader(text))
 	if err != nil {
-		t.Error(err)
-		return 0, nil
+		return 0, nil, err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	response, err := s.client.Do(request)
+	if err != nil {
+		return 0, nil, err
 	}
 	defer func() { _ = response.Body.Close() }()
 	answer, err := io.ReadAll(response.Body)
-	if err != nil {
-		t.Error(err)
-	}
-	return response.StatusCode, answer
+	return response.StatusCode, answer, err
+}
+
+// from is the same server, reached from another address of loopback.
+func (s *served) from(address string) *served {
+	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(address)}}
+	return &served{address: s.address, ca: s.ca, client: &http.Client{
+		Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool(s.ca)}, DialContext: dialer.DialContext},
+	}}
 }
 
 // issue makes a certificate for 127.0.0.1 and the webhook's Service, which is its own CA.

@@ -7,7 +7,6 @@ package webhook
 
 import (
 	"cmp"
-	"crypto/tls"
 	"errors"
 	"time"
 
@@ -46,20 +45,6 @@ type Options struct {
 	// Metrics takes the counters; nil counts nothing that anybody sees.
 	Metrics prometheus.Registerer
 	Log     logr.Logger
-}
-
-// NewServer makes a server of HTTPS that answers nothing yet; the empty host stands for every address. The certificate is asked for at
-// every handshake, so that a renewed one is served at once. The server is a Runnable that every replica runs; when its context ends, it
-// completes the requests that it has begun.
-func NewServer(host string, port int, certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)) webhook.Server {
-	return webhook.NewServer(webhook.Options{
-		Host: host, Port: port,
-		TLSOpts: []func(*tls.Config){func(c *tls.Config) {
-			c.MinVersion = tls.VersionTLS12
-			c.GetCertificate = certificate
-			c.ClientAuth = tls.RequestClientCert // Whoever wants to know one judges it, see Clients.
-		}},
-	})
 }
 
 // Register has the server answer the API server's admission requests. It is an error if an option is missing that it cannot do without.

@@ -1,0 +1,150 @@
+package webhook
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/webhook"
+)
+
+// The bounds of connections.
+const (
+	// maxConnections is how many there are at a time, shared out by peers. An API server keeps 25 to a webhook and has as many more as it has requests.
+	maxConnections = 1024
+	// headerTime is how long a TLS handshake, and then the headers of a request, may take.
+	headerTime = 10 * time.Second
+	// maxHeader is the largest header in bytes: an API server and other replicas send less than 4 KiB.
+	maxHeader = 16 << 10
+	// idleTime is how long a connection may rest between two requests. Those who connect give it up earlier.
+	idleTime = 90 * time.Second
+	// requestTime is how long a request may take from its headers until its answer is with who asked.
+	requestTime = 30 * time.Second
+	// drainTime is how long requests that have begun are completed when the server ends.
+	drainTime = time.Minute
+)
+
+// NewServer makes a server of HTTPS that answers nothing yet; the empty host stands for every address. The certificate is asked for at
+// every handshake, so that a renewed one is served at once. The server is a Runnable that every replica runs; when its context ends, it
+// completes the requests that it has begun.
+func NewServer(host string, port int, certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)) webhook.Server {
+	mux := http.NewServeMux()
+	return &server{
+		Server:      webhook.NewServer(webhook.Options{WebhookMux: mux}),
+		address:     net.JoinHostPort(host, strconv.Itoa(port)),
+		mux:         mux,
+		connections: newShares(maxConnections),
+		tls: &tls.Config{
+			MinVersion: tls.VersionTLS12, GetCertificate: certificate,
+			ClientAuth: tls.RequestClientCert, // Whoever wants to know one judges it, see Clients.
+			// With HTTP/2 one connection would stand for many requests. The API server speaks HTTP/1.1 with webhooks.
+			NextProtos: []string{"http/1.1"},
+		},
+	}
+}
+
+// server is the webhook server of controller-runtime, but for how it listens: connections are bounded and shared out by peers.
+type server struct {
+	webhook.Server
+	address     string
+	mux         *http.ServeMux
+	tls         *tls.Config
+	connections *shares
+	listening   atomic.Bool
+}
+
+// Start serves until the context ends.
+func (s *server) Start(ctx context.Context) error {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.address)
+	if err != nil {
+		return fmt.Errorf("listen for the API server: %w", err)
+	}
+	https := &http.Server{
+		Handler: s.mux, BaseContext: func(net.Listener) context.Context { return ctx }, ConnContext: withConnection,
+		ReadHeaderTimeout: headerTime, WriteTimeout: requestTime, IdleTimeout: idleTime, MaxHeaderBytes: maxHeader,
+	}
+	ended := make(chan struct{})
+	context.AfterFunc(ctx, func() {
+		defer close(ended)
+		limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
+		defer cancel()
+		if https.Shutdown(limit) != nil {
+			_ = https.Close() // What is still there is cut off.
+		}
+	})
+	s.listening.Store(true)
+	err = https.Serve(tls.NewListener(&sharingListener{listener, s.connections}, s.tls))
+	if !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve the API server: %w", err)
+	}
+	<-ended
+	return nil
+}
+
+// StartedChecker fails until the server listens.
+func (s *server) StartedChecker() healthz.Checker {
+	return func(*http.Request) error {
+		if !s.listening.Load() {
+			return errors.New("the webhook does not listen yet")
+		}
+		return nil
+	}
+}
+
+// sharingListener takes a connection only if there is room for its peer, and closes it otherwise.
+type sharingListener struct {
+	net.Listener
+	connections *shares
+}
+
+// Accept waits for the next connection for which there is room.
+func (l *sharingListener) Accept() (net.Conn, error) {
+	for {
+		conn, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		p := l.connections.take(peerOf(conn.RemoteAddr().String()), 1, func() { _ = conn.Close() })
+		if p == nil {
+			_ = conn.Close()
+			continue
+		}
+		return &connection{conn, l.connections, p}, nil
+	}
+}
+
+// connection is one that has its room.
+type connection struct {
+	net.Conn
+	room    *shares
+	portion *portion
+}
+
+// Close gives the room back.
+func (c *connection) Close() error {
+	c.room.giveBack(c.portion)
+	return c.Conn.Close()
+}
+
+type connectionKey struct{}
+
+func withConnection(ctx context.Context, conn net.Conn) context.Context {
+	if c, ok := conn.(*tls.Conn); ok {
+		return context.WithValue(ctx, connectionKey{}, c.NetConn())
+	}
+	return ctx
+}
+
+// keepConnection makes the connection of a request that is there as a whole the last one that its peer would lose: others rest, or never sent anything.
+func keepConnection(r *http.Request) {
+	if c, ok := r.Context().Value(connectionKey{}).(*connection); ok {
+		c.room.keep(c.portion)
+	}
+}
