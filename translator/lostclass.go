@@ -27,7 +27,9 @@ type ClassUse int
 const (
 	// ClassGone is the use of a class that does not exist or is another controller's, whoever names it.
 	ClassGone ClassUse = iota
+	// ClassUnused is that of a class of ours that no Gateway names.
 	ClassUnused
+	// ClassUsed is that of a class of ours that Gateways name.
 	ClassUsed
 )
 
