@@ -25,8 +25,9 @@ type fleet struct {
 	// size is about how many bytes the names of the resources take on a stream.
 	size    int
 	streams map[*stream]struct{}
-	// guilty are the parts of resources that proxies of the fleet have refused, by hash, with Envoy's words.
+	// guilty are the parts of resources that proxies of the fleet have refused, by hash, with Envoy's words. There are room of them at most.
 	guilty map[string]string
+	room   int
 	// convicted counts all that have ever been among the guilty.
 	convicted int
 	// forgotten is when those were last forgotten that the fleet's resources do not have.
@@ -40,7 +41,7 @@ type batch struct {
 }
 
 func newFleet(key string) *fleet {
-	return &fleet{key: key, resources: map[string]map[string]*translator.Resource{}, streams: map[*stream]struct{}{}}
+	return &fleet{key: key, resources: map[string]map[string]*translator.Resource{}, streams: map[*stream]struct{}{}, room: guiltyLimit}
 }
 
 // publish takes over a change and wakes the proxies' streams. Its cost grows with the change and, by a constant per proxy, with the

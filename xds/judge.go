@@ -11,7 +11,7 @@ import (
 	"gatehouse/translator"
 )
 
-// guiltyLimit bounds what a fleet remembers of refused parts: when there are more, those that its resources do not have any more are forgotten, once
+// guiltyLimit bounds, unless the server is told otherwise, what a fleet remembers of refused parts: when there are more, those that its resources do not have any more are forgotten, once
 // in forgetEvery. Most of them have been replaced by something that fails closed, and are refused again. If there is no room then, the proxy goes
 // without the part, and its resource says so.
 const (
@@ -33,12 +33,12 @@ func (f *fleet) convict(hash, words string, now time.Time) bool {
 		return true
 	}
 	guilty := maps.Clone(f.guilty) // A new map, since reports hold the one before.
-	if len(guilty) >= guiltyLimit && now.Sub(f.forgotten) >= forgetEvery {
+	if len(guilty) >= f.room && now.Sub(f.forgotten) >= forgetEvery {
 		f.forgotten = now
 		met := f.parts()
 		maps.DeleteFunc(guilty, func(hash, _ string) bool { return !met[hash] })
 	}
-	if len(guilty) >= guiltyLimit {
+	if len(guilty) >= f.room {
 		return false
 	}
 	if guilty == nil {

@@ -1,6 +1,7 @@
 package xds
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"sync"
@@ -33,6 +34,8 @@ type Config struct {
 	WarmLimit time.Duration
 	// Review is how often the token of a stream is authenticated again, 3 minutes if zero. The stream ends if it is refused.
 	Review time.Duration
+	// Remembered is how many refused parts of resources are remembered of a fleet, 4096 if zero. What is refused beyond that is told of its resource.
+	Remembered int
 	// Metrics registers the server's metrics, if set.
 	Metrics prometheus.Registerer
 	Log     logr.Logger
@@ -159,6 +162,7 @@ func (s *Server) fleetLocked(key string) *fleet {
 	f := s.fleets[key]
 	if f == nil {
 		f = newFleet(key)
+		f.room = cmp.Or(s.config.Remembered, f.room)
 		s.fleets[key] = f
 	}
 	return f

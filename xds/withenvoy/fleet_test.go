@@ -50,6 +50,8 @@ const (
 	podName   = "web-1"
 	proxyPort = 10080
 	grace     = 300 * time.Millisecond
+	// remembered is so small that a test can refuse more.
+	remembered = 300
 )
 
 func TestMain(m *testing.M) { envoytest.Isolate(m) }
@@ -118,7 +120,7 @@ func (c *controlled) serve() {
 	if testing.Verbose() {
 		log = testr.New(c.t)
 	}
-	c.server = xds.New(xds.Config{Authenticate: c.authenticate, Report: c.report, Grace: grace, Log: log})
+	c.server = xds.New(xds.Config{Authenticate: c.authenticate, Report: c.report, Grace: grace, Remembered: remembered, Log: log})
 	c.grpc = c.server.Serve(func() *tls.Certificate { return &c.leaf })
 	c.served = make(chan error, 1)
 	go func() { c.served <- c.grpc.Serve(listener) }()
