@@ -13,7 +13,7 @@ import (
 // A client may send requests for several hosts over one connection, as browsers do with HTTP/2 where a certificate covers them. The listener was
 // chosen by the server name of the handshake, so a request for a host of another listener would get by that one's routes and by what it asks of
 // clients. It is answered with 421, upon which the client sends it over a connection of its own (RFC 9110, section 15.5.20). Gateways with
-// scoped routes cannot tell, and answer 404.
+// scoped routes cannot tell, and answer 404; see decision 040.
 
 // A rival is another listener that has a claim on hosts of this one: the two share a port. What belongs to a listener that is not served is left
 // to nobody: it may ask more of its clients (docs/decisions/014-hosts-of-broken-listeners.md).
