@@ -142,4 +142,13 @@ func TestRedirectsChangePaths(t *testing.T) {
 			t.Errorf("%.40s: got %d to %.40s, want %.40s", target, response.StatusCode, got, want)
 		}
 	}
+	for _, tc := range []struct {
+		bytes int
+		want  string
+	}{{8 << 10, ""}, {8<<10 - 1, "/new/" + strings.Repeat("x", 8<<10-1-len("/new/"))}} {
+		target := "/prefix/" + strings.Repeat("x", tc.bytes-len("/new/"))
+		if got := verbatim(t, http.MethodGet, "a.wild.test", target).Header.Get("Location"); got != "https://a.wild.test"+tc.want {
+			t.Errorf("a path that becomes one of %d bytes: got a Location of %d bytes, %.40s", tc.bytes, len(got), got)
+		}
+	}
 }
