@@ -9,8 +9,10 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"gatehouse/api/crdtest"
 	"gatehouse/policies/verdict"
 	"gatehouse/translator/heavy"
 )
@@ -253,10 +255,19 @@ func TestListenersShareRoutes(t *testing.T) {
 
 // FuzzCost holds that no object within the API server's limits takes more than a trial may, be it refused or not.
 func FuzzCost(f *testing.F) {
-	for seed := range uint64(6) {
+	for seed := range uint64(12) {
 		f.Add(seed, uint8(seed*13))
 	}
 	f.Fuzz(func(t *testing.T, seed uint64, listeners uint8) {
-		tryAll(t, heavyWorld(t, 1+int(listeners)%heavy.Listeners), heavy.Random(rand.New(rand.NewPCG(seed, 3))).Objects())
+		r, w := rand.New(rand.NewPCG(seed, 3)), heavyWorld(t, 1+int(listeners)%heavy.Listeners)
+		if seed%3 == 0 {
+			tryAll(t, w, heavy.Random(r).Objects())
+			return
+		}
+		objects, err := crdtest.Costly(r, types.NamespacedName{Namespace: heavy.Namespace, Name: heavy.Gateway}, heavy.Words, heavy.Texts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tryAll(t, w, objects)
 	})
 }

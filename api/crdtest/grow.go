@@ -28,12 +28,13 @@ func (m *Maker) Grown(k *Kind, object map[string]any, texts []string) map[string
 	spec := k.whole.Properties["spec"]
 	for range growths {
 		next := runtime.DeepCopyJSON(object)
-		g := &growth{Maker: m, texts: texts, left: MaxObject - size(object)}
-		g.find(next["spec"], &spec, func(v any) { next["spec"] = v })
+		g := &growth{Maker: m, texts: texts, left: MaxObject - size(object), spots: map[string][]func() bool{}}
+		g.find(next["spec"], &spec, "spec", func(v any) { next["spec"] = v })
 		if len(g.spots) == 0 {
 			return object
 		}
-		if pick(m, g.spots...)() && k.Admits(next) {
+		field := pick(m, slices.Sorted(maps.Keys(g.spots))...)
+		if pick(m, g.spots[field]...)() && k.Admits(next) {
 			object = next
 		}
 	}
@@ -54,34 +55,35 @@ type growth struct {
 	texts []string
 	// left is how many bytes the object may still get.
 	left int
-	// spots make one list or text longer each, and report whether they did.
-	spots []func() bool
+	// spots make one list or text longer each, and report whether they did, by the path of the field, which all items of a list have in common.
+	spots map[string][]func() bool
 }
 
-func (g *growth) find(v any, s *structuralschema.Structural, set func(any)) {
+func (g *growth) find(v any, s *structuralschema.Structural, path string, set func(any)) {
 	if s == nil {
 		return
 	}
+	add := func(spot func() bool) { g.spots[path] = append(g.spots[path], spot) }
 	switch v := v.(type) {
 	case map[string]any:
 		for _, name := range slices.Sorted(maps.Keys(v)) {
 			if property, ok := s.Properties[name]; ok {
-				g.find(v[name], &property, func(grown any) { v[name] = grown })
+				g.find(v[name], &property, path+"."+name, func(grown any) { v[name] = grown })
 			}
 		}
 		if s.AdditionalProperties != nil && len(v) > 0 {
-			g.spots = append(g.spots, func() bool { return g.spread(v, s) })
+			add(func() bool { return g.spread(v, s) })
 		}
 	case []any:
 		for i := range v {
-			g.find(v[i], s.Items, func(grown any) { v[i] = grown })
+			g.find(v[i], s.Items, path+"[]", func(grown any) { v[i] = grown })
 		}
 		if len(v) > 0 {
-			g.spots = append(g.spots, func() bool { return g.lengthen(v, s, set) })
+			add(func() bool { return g.lengthen(v, s, set) })
 		}
 	case string:
 		if len(limits(s).Enum) == 0 {
-			g.spots = append(g.spots, func() bool { return g.stretch(v, limits(s), set) })
+			add(func() bool { return g.stretch(v, limits(s), set) })
 		}
 	}
 }

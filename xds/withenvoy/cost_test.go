@@ -12,8 +12,10 @@ import (
 	"syscall"
 	"testing"
 
+	"k8s.io/apimachinery/pkg/types"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"gatehouse/api/crdtest"
 	"gatehouse/infra/bootstrap"
 	"gatehouse/infra/envoytest"
 	"gatehouse/policies/rules"
@@ -276,11 +278,26 @@ func TestEnvoyTakesLittleOfWhatIsRefused(t *testing.T) {
 
 // FuzzEnvoyCost holds that no object within the API server's limits takes more of a real Envoy than one object may, be it refused or not.
 func FuzzEnvoyCost(f *testing.F) {
-	f.Add(uint64(1), uint8(1))
-	f.Add(uint64(2), uint8(30))
+	for seed := range uint64(6) {
+		f.Add(seed, uint8(seed*13))
+	}
 	f.Fuzz(func(t *testing.T, seed uint64, listeners uint8) {
 		alone(t)
-		serveHeavy(t, 1+int(listeners)%heavy.Listeners).wantGrowth(heavy.Random(rand.New(rand.NewPCG(seed, 4))))
+		r, l := rand.New(rand.NewPCG(seed, 4)), serveHeavy(t, 1+int(listeners)%heavy.Listeners)
+		if seed%3 == 0 {
+			l.wantGrowth(heavy.Random(r))
+			return
+		}
+		made, err := crdtest.Costly(r, types.NamespacedName{Namespace: heavy.Namespace, Name: heavy.Gateway}, heavy.Words, heavy.Texts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var objects []translator.Object
+		for _, o := range made {
+			objects = append(objects, o)
+		}
+		l.apply(objects...)
+		l.grown(int64(len(objects)) * maxGrowth)
 	})
 }
 
