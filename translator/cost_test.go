@@ -136,6 +136,7 @@ func worst() map[string]heavy.Content {
 
 // TestWorstObjectsCostLittle: trying and storing the most costly objects takes little, on a Gateway with as many listeners as it may have.
 func TestWorstObjectsCostLittle(t *testing.T) {
+	fits := map[string]bool{"matches on all hosts": true, "redirects by hand": true, "codes of retries": true} // On one listener.
 	for name, content := range worst() {
 		t.Run(name, func(t *testing.T) {
 			s := heavy.Make(content)
@@ -144,10 +145,8 @@ func TestWorstObjectsCostLittle(t *testing.T) {
 			}
 			for _, listeners := range []int{1, heavy.Listeners} {
 				findings := tryAll(t, heavyWorld(t, listeners), s.Objects())
-				if len(findings) == 0 {
-					if name != "matches on all hosts" || listeners > 1 {
-						t.Errorf("with %d listeners: nothing is found", listeners)
-					}
+				if len(findings) == 0 && (listeners > 1 || !fits[name]) {
+					t.Errorf("with %d listeners: nothing is found", listeners)
 				}
 				for _, f := range findings {
 					if len(f.Problem.Message) > 800 {

@@ -63,13 +63,16 @@ func Costly(r *rand.Rand, name types.NamespacedName, words map[string][]string, 
 	return objects, nil
 }
 
+// tries are how many objects are made, small ones, until the API server takes one.
+const tries = 200
+
 // costly makes an object of a kind; nil if several tries made none that the API server takes.
 func (m *Maker) costly(k *Kind, name types.NamespacedName, texts []string) (Object, error) {
 	known, err := scheme()
 	if err != nil {
 		return nil, err
 	}
-	for range 12 {
+	for range tries {
 		small := k.Object(name.Namespace, name.Name, m.Spec(k))
 		if !k.Admits(small) {
 			continue

@@ -53,7 +53,7 @@ var Words = map[string][]string{
 	"parentRef.name": {Gateway}, "parentRef.namespace": {Namespace}, "parentRef.kind": {"Gateway"}, "parentRef.group": {gwapiv1.GroupName},
 	"backendRefs.name": {"s"}, "backendRefs.namespace": {Namespace}, "backendRefs.kind": {"Service"}, "backendRefs.group": {""},
 	"backendRef.name": {"s"}, "backendRef.namespace": {Namespace}, "backendRef.kind": {"Service"}, "backendRef.group": {""},
-	"targetRefs.name": {Gateway, Gateway, "s"}, "targetRefs.kind": {"HTTPRoute", "GRPCRoute", "Gateway", "TCPRoute", "Service"},
+	"targetRefs.group": {gwapiv1.GroupName, ""}, "targetRef.group": {gwapiv1.GroupName}, "targetRefs.name": {Gateway, Gateway, "s"}, "targetRefs.kind": {"HTTPRoute", "GRPCRoute", "Gateway", "TCPRoute", "Service"},
 	"targetRef.name": {Gateway}, "targetRef.kind": {"HTTPRoute", "GRPCRoute", "Gateway", "TCPRoute"},
 	"certificateRefs.name": {"cert"}, "certificateRefs.kind": {"Secret"}, "certificateRefs.group": {""}, "certificateRefs.namespace": {Namespace},
 	"caCertificateRefs.name": {"ca"}, "caCertificateRefs.kind": {"ConfigMap"}, "caCertificateRefs.group": {""}, "caCertificateRefs.namespace": {Namespace},
