@@ -35,10 +35,11 @@ func (i Identity) holder() string {
 	return i.Subject + " " + i.Pod
 }
 
-// proof is what a stream's context carries: the token, and the identity that it proved.
+// proof is what a stream's context carries: the token, the identity that it proved, and the connection that it came on.
 type proof struct {
 	token string
 	Identity
+	connection *connection
 }
 
 type proofKey struct{}
@@ -58,7 +59,9 @@ func (s *Server) identify(ctx context.Context) (context.Context, error) {
 		s.metrics.denied.Inc()
 		return nil, status.Error(codes.Unauthenticated, "the authorization header is not a bearer token; send Bearer and the service account's token")
 	}
-	id, err := s.config.Authenticate(ctx, token)
+	asking, cancel := context.WithTimeout(ctx, reviewLimit)
+	defer cancel()
+	id, err := s.config.Authenticate(asking, token)
 	if err == nil && !id.Expires.IsZero() && !time.Now().Before(id.Expires) {
 		err = errors.New("the token has expired")
 	}
@@ -71,7 +74,16 @@ func (s *Server) identify(ctx context.Context) (context.Context, error) {
 		s.log.Info("refused a proxy's token", "error", brief(err.Error()))
 		return nil, status.Error(codes.Unauthenticated, "the token was not accepted; send a valid token of the proxy's service account")
 	}
-	return context.WithValue(ctx, proofKey{}, proof{token, id}), nil
+	c := connectionOf(ctx)
+	if c == nil {
+		return nil, status.Error(codes.Internal, "the call came by no connection of this server")
+	}
+	if err := s.peers.prove(c, id); err != nil {
+		s.metrics.denied.Inc()
+		s.log.Info("refused a proxy's connection", "subject", id.Subject, "error", err.Error())
+		return nil, err
+	}
+	return context.WithValue(ctx, proofKey{}, proof{token, id, c}), nil
 }
 
 // unary authenticates calls that are not streams.
@@ -85,6 +97,9 @@ func (s *Server) unary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, ne
 
 // streaming authenticates streams, and calls of methods that are not served (they come to unserved as streams).
 func (s *Server) streaming(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+	if c := connectionOf(stream.Context()); c != nil {
+		defer c.serve()()
+	}
 	ctx, err := s.identify(stream.Context())
 	if err != nil {
 		return err

@@ -46,13 +46,9 @@ func newMetrics(r prometheus.Registerer) *metrics {
 
 func (m *metrics) send(r *response) {
 	label := r.kind.label()
-	size := 0
-	for _, res := range r.resources {
-		size += res.Size()
-	}
 	m.responses.WithLabelValues(label).Inc()
 	m.resources.WithLabelValues(label).Add(float64(len(r.resources) + len(r.removed)))
-	m.bytes.WithLabelValues(label).Add(float64(size))
+	m.bytes.WithLabelValues(label).Add(float64(r.size()))
 }
 
 func (m *metrics) answer(r *response, refused bool, now time.Time) {

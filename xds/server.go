@@ -3,7 +3,6 @@ package xds
 import (
 	"cmp"
 	"context"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -11,7 +10,6 @@ import (
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -36,6 +34,9 @@ type Config struct {
 	Review time.Duration
 	// Remembered is how many refused parts of resources are remembered of a fleet, 4096 if zero. What is refused beyond that is told of its resource.
 	Remembered int
+	// Memory is how many bytes may be held for all proxies together: requests, what they name beyond what their fleets have, and responses that
+	// they have not read. It is 256 MiB if zero. When it does not suffice, a connection of the subject that takes the most ends.
+	Memory int
 	// Metrics registers the server's metrics, if set.
 	Metrics prometheus.Registerer
 	Log     logr.Logger
@@ -50,14 +51,13 @@ type Server struct {
 	log     logr.Logger
 	metrics *metrics
 	synced  atomic.Bool
+	peers   *peers
 	closed  context.Context
 	end     context.CancelFunc
 
 	mu        sync.Mutex
 	fleets    map[string]*fleet
 	reporters map[proxyKey]*reporter
-	// holders have the streams of each holder of a proof, oldest first.
-	holders map[string][]*stream
 }
 
 type proxyKey struct{ fleet, node string }
@@ -65,16 +65,16 @@ type proxyKey struct{ fleet, node string }
 const (
 	// nodeLimit is the longest node.id, in bytes; a pod's name has 253 at most.
 	nodeLimit = 512
-	// streamsLimit is how many streams a holder of a proof may have. An Envoy has one, and a few more until dead ones are found. The latest go on.
-	streamsLimit = 4
+	// firstLimit is how long a stream may take until its first request is there.
+	firstLimit = 10 * time.Second
 )
 
 // New returns a server that knows no fleet yet.
 func New(c Config) *Server {
 	s := &Server{
 		config: c, log: c.Log, metrics: newMetrics(c.Metrics),
-		limits: limits{grace: c.Grace, warm: c.WarmLimit},
-		fleets: map[string]*fleet{}, reporters: map[proxyKey]*reporter{}, holders: map[string][]*stream{},
+		limits: limits{grace: c.Grace, warm: c.WarmLimit}, peers: newPeers(c.Memory, c.Log),
+		fleets: map[string]*fleet{}, reporters: map[proxyKey]*reporter{},
 	}
 	if s.limits.grace == 0 {
 		s.limits.grace = 5 * time.Second
@@ -87,11 +87,6 @@ func New(c Config) *Server {
 	}
 	s.closed, s.end = context.WithCancel(context.Background())
 	return s
-}
-
-// Register makes the server part of g, which must authenticate calls as Serve does.
-func (s *Server) Register(g *grpc.Server) {
-	discovery.RegisterAggregatedDiscoveryServiceServer(g, s)
 }
 
 // Publish takes over changes; what it is given must not be changed afterwards. It waits for no proxy. The first delta of a fleet, and the first one
@@ -132,11 +127,13 @@ func (s *Server) DeltaAggregatedResources(stream discovery.AggregatedDiscoverySe
 	if !ok {
 		return status.Error(codes.Unauthenticated, "the call was not authenticated")
 	}
-	first, err := stream.Recv()
+	st := newStream(stream, id)
+	go st.receive(id.connection.serve())
+	first, err := s.first(st)
 	if err != nil {
 		return err
 	}
-	node := first.GetNode()
+	node := first.request.GetNode()
 	if node.GetId() == "" {
 		return status.Error(codes.InvalidArgument, "the first request has no node.id; set it to the name of the pod")
 	}
@@ -148,7 +145,26 @@ func (s *Server) DeltaAggregatedResources(stream discovery.AggregatedDiscoverySe
 		s.log.Info("refused a proxy", "subject", id.Subject, "node", node.GetId(), "cluster", brief(node.GetCluster()))
 		return status.Errorf(codes.PermissionDenied, "node.cluster %q is not a Gateway of %s; set it to namespace/name of the Gateway that the service account is for", node.GetCluster(), id.Subject)
 	}
-	return s.run(newStream(stream, node, id), first)
+	st.node = node.GetId()
+	return s.run(st, first)
+}
+
+// first waits for the first request of a stream.
+func (s *Server) first(st *stream) (*incoming, error) {
+	late := time.NewTimer(firstLimit)
+	defer late.Stop()
+	select {
+	case in := <-st.requests:
+		return in, nil
+	case err := <-st.receiving:
+		return nil, err
+	case err := <-st.identity.connection.over:
+		return nil, err
+	case <-late.C:
+		return nil, status.Errorf(codes.DeadlineExceeded, "no request is there %v after the call; send the first one, with node.id, at once", firstLimit)
+	case <-s.closed.Done():
+		return nil, errStopping
+	}
 }
 
 // fleet returns the fleet with the key, making it if need be.
@@ -199,12 +215,6 @@ func (s *Server) enter(st *stream, key string) {
 		s.reporters[proxy] = st.reporter
 	}
 	st.reporter.join(st)
-	holder := st.identity.holder()
-	s.holders[holder] = append(s.holders[holder], st)
-	if streams := s.holders[holder]; len(streams) > streamsLimit {
-		streams[0].end(status.Errorf(codes.ResourceExhausted, "the pod has opened %d streams; the oldest one ends", len(streams)))
-		s.holders[holder] = slices.Clone(streams[1:])
-	}
 	s.metrics.streams.Inc()
 }
 
@@ -215,13 +225,6 @@ func (s *Server) leave(st *stream) {
 	delete(f.streams, st)
 	f.mu.Unlock()
 	s.drop(f.key)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	holder := st.identity.holder()
-	s.holders[holder] = slices.DeleteFunc(s.holders[holder], func(other *stream) bool { return other == st })
-	if len(s.holders[holder]) == 0 {
-		delete(s.holders, holder)
-	}
 }
 
 // dropReporter forgets the reporter of a proxy that has left, once its leaving is reported.

@@ -382,7 +382,7 @@ func TestStreamsOfAPodAreBounded(t *testing.T) {
 	other.ask("CDS")
 	other.want("CDS a@1")
 	var streams []*envoy
-	for i := range streamsLimit + 3 {
+	for i := range connectionsLimit + 3 {
 		e := s.connect("greedy", "ns/gw", fmt.Sprint("made-up-", i))
 		e.ask("CDS")
 		e.want("CDS a@1")
@@ -519,11 +519,11 @@ func TestFleetsThatWentAreForgotten(t *testing.T) {
 
 func TestMetricsHaveFewLabels(t *testing.T) {
 	registry := prometheus.NewRegistry()
-	s := serveInMemory(t, Config{Metrics: registry})
+	s := serveInMemory(t, Config{Metrics: registry, Authenticate: pods})
 	s.Publish(delta("ns/gw", "CDS a@1"))
 	s.Synced()
 	for i := range 10 {
-		e := s.connect("token-gw", "ns/gw", fmt.Sprintf("pod-%d", i))
+		e := s.connect(fmt.Sprintf("sa/pod-%d", i), "ns/gw", fmt.Sprintf("pod-%d", i))
 		e.ask("CDS")
 		e.want("CDS a@1")
 		e.request(&discovery.DeltaDiscoveryRequest{TypeUrl: fmt.Sprintf("type.googleapis.com/made.up.Type%d", i), ResourceNamesSubscribe: []string{"x"}})

@@ -3,8 +3,10 @@ package xds
 import (
 	"crypto/tls"
 	"errors"
+	"net"
 	"time"
 
+	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
@@ -13,10 +15,13 @@ import (
 // requestLimit is the largest request that is accepted, in bytes: a proxy that reconnects names all that it has.
 const requestLimit = 64 << 20
 
-// What is held of a peer before it has said who it is.
+// What is held of a connection, see also strangerSize.
 const (
 	// callsPerConnection is how many calls a connection may have open. An Envoy has one.
-	callsPerConnection = 16
+	callsPerConnection = 1
+	// callWindow is how many bytes of a call come before it is read, connectionWindow how many are under way. The window of a call is as large
+	// as the request while one is read.
+	callWindow, connectionWindow = 64 << 10, 1 << 20
 	// headersLimit is the size of a call's headers in bytes; a token has one or two thousand.
 	headersLimit = 32 << 10
 	// handshakeLimit is how long a connection may take until it is secured.
@@ -25,10 +30,19 @@ const (
 	idleLimit = 5 * time.Minute
 )
 
-// Serve returns a gRPC server that serves s, and nothing else, over TLS with the certificate that certificate returns at each handshake, so that
+// Endpoint is a gRPC server that serves nothing but a Server.
+type Endpoint struct {
+	*grpc.Server
+	peers *peers
+}
+
+// Serve accepts connections until the endpoint is stopped, as that of grpc.Server does.
+func (e *Endpoint) Serve(l net.Listener) error { return e.Server.Serve(&listener{l, e.peers}) }
+
+// Serve returns an endpoint that serves s over TLS with the certificate that certificate returns at each handshake, so that
 // a renewed one is used from the next connection on. Every call of every method is authenticated. Peers that do not answer for 30 s are
 // given up.
-func (s *Server) Serve(certificate func() *tls.Certificate) *grpc.Server {
+func (s *Server) Serve(certificate func() *tls.Certificate) *Endpoint {
 	config := &tls.Config{
 		MinVersion: tls.VersionTLS12,
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
@@ -41,11 +55,14 @@ func (s *Server) Serve(certificate func() *tls.Certificate) *grpc.Server {
 	return s.serve(grpc.Creds(credentials.NewTLS(config)))
 }
 
-// serve returns a server with what does not depend on the transport.
-func (s *Server) serve(options ...grpc.ServerOption) *grpc.Server {
+// serve returns an endpoint with what does not depend on the transport.
+func (s *Server) serve(options ...grpc.ServerOption) *Endpoint {
 	g := grpc.NewServer(append(options,
 		grpc.MaxRecvMsgSize(requestLimit),
 		grpc.MaxConcurrentStreams(callsPerConnection),
+		grpc.StaticStreamWindowSize(callWindow),
+		grpc.StaticConnWindowSize(connectionWindow),
+		grpc.ForceServerCodecV2(newCodec()),
 		grpc.MaxHeaderListSize(headersLimit),
 		grpc.ConnectionTimeout(handshakeLimit),
 		grpc.UnaryInterceptor(s.unary),
@@ -54,6 +71,6 @@ func (s *Server) serve(options ...grpc.ServerOption) *grpc.Server {
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 20 * time.Second, Timeout: 10 * time.Second, MaxConnectionIdle: idleLimit}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 	)...)
-	s.Register(g)
-	return g
+	discovery.RegisterAggregatedDiscoveryServiceServer(g, s)
+	return &Endpoint{g, s.peers}
 }

@@ -323,10 +323,11 @@ func (s *session) acceptResource(k *kind, res *translator.Resource, seq uint64) 
 	s.passed(k, res)
 }
 
-// greedy tells that the proxy asks for, or says that it has, more than a stream may.
-func (s *session) greedy() bool {
-	return s.size > sizeLimit+2*s.fleet.size
-}
+// excess is about how many bytes the names take that the proxy asks for, or says that it has, beyond what a stream may have for nothing.
+func (s *session) excess() int { return max(0, s.size-2*s.fleet.size) }
+
+// greedy reports whether that is more than a stream may have at all.
+func (s *session) greedy() bool { return s.excess() > sizeLimit }
 
 // floods reports whether one message names so much that it is turned away before anything of it is held. What a proxy has it may name twice: it
 // says that it has it, and subscribes to it.

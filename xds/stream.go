@@ -1,18 +1,21 @@
 package xds
 
 import (
-	"context"
 	"errors"
 	"io"
 	"strconv"
 	"time"
 
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/anypb"
 )
+
+// readLimit is how long a proxy may take until it has read enough for another response to be sent.
+const readLimit = time.Minute
+
+var errStopping = status.Error(codes.Unavailable, "this replica of the control plane is stopping; connect to another")
 
 // stream is one proxy's connection. Two goroutines serve it: one receives, the other thinks and sends, so that a proxy that does not read
 // holds up nobody else.
@@ -24,18 +27,16 @@ type stream struct {
 	session   *session
 	reporter  *reporter
 	awake     chan struct{}
-	requests  chan *discovery.DeltaDiscoveryRequest
+	requests  chan *incoming
 	receiving chan error
-	// over gets why the server ends the stream.
-	over chan error
 	// told tells that the log says which types are not served.
 	told bool
 }
 
-func newStream(g discovery.AggregatedDiscoveryService_DeltaAggregatedResourcesServer, node *corev3.Node, id proof) *stream {
+func newStream(g discovery.AggregatedDiscoveryService_DeltaAggregatedResourcesServer, id proof) *stream {
 	return &stream{
-		grpc: g, node: node.GetId(), identity: id, since: time.Now(),
-		awake: make(chan struct{}, 1), requests: make(chan *discovery.DeltaDiscoveryRequest), receiving: make(chan error, 1), over: make(chan error, 1),
+		grpc: g, identity: id, since: time.Now(),
+		awake: make(chan struct{}, 1), requests: make(chan *incoming), receiving: make(chan error, 1),
 	}
 }
 
@@ -47,24 +48,15 @@ func (st *stream) wake() {
 	}
 }
 
-// end has the stream end with an error. It never waits.
-func (st *stream) end(why error) {
-	select {
-	case st.over <- why:
-	default: // It ends already.
-	}
-}
-
 // run serves a stream of which the first request was read.
-func (s *Server) run(st *stream, first *discovery.DeltaDiscoveryRequest) error {
-	s.enter(st, first.GetNode().GetCluster())
+func (s *Server) run(st *stream, first *incoming) error {
+	s.enter(st, first.request.GetNode().GetCluster())
 	defer s.retire(st)
 	log := s.log.WithValues("fleet", st.session.fleet.key, "node", st.node)
 	log.Info("proxy connected")
 	defer log.Info("proxy disconnected")
 
 	ctx := st.grpc.Context()
-	go st.receive(ctx)
 	expired, stop := st.expiry()
 	defer stop()
 	go s.reviewEvery(ctx, st)
@@ -83,22 +75,22 @@ func (s *Server) run(st *stream, first *discovery.DeltaDiscoveryRequest) error {
 			timer.Reset(time.Until(wakeAt))
 		}
 		select {
-		case req := <-st.requests:
-			err = s.take(st, req)
+		case in := <-st.requests:
+			err = s.take(st, in)
 		case err = <-st.receiving:
 			if errors.Is(err, io.EOF) {
 				return nil
 			}
 		case <-ctx.Done():
 			err = status.FromContextError(ctx.Err()).Err()
-		case err = <-st.over:
+		case err = <-st.identity.connection.over:
 		case <-st.awake:
 		case <-timer.C:
 		case <-expired:
 			// A normal end: Envoy logs nothing alarming and connects again with the token that it then has.
 			return nil
 		case <-s.closed.Done():
-			return status.Error(codes.Unavailable, "this replica of the control plane is stopping; connect to another")
+			return errStopping
 		}
 		if err != nil {
 			return err
@@ -113,16 +105,19 @@ func (s *Server) retire(st *stream) {
 	s.dropReporter(proxyKey{st.session.fleet.key, st.node})
 }
 
-// receive reads requests until the stream ends.
-func (st *stream) receive(ctx context.Context) {
+// receive reads requests until the stream ends, and calls done then.
+func (st *stream) receive(done func()) {
+	defer done()
+	ctx := st.grpc.Context()
 	for {
-		req, err := st.grpc.Recv()
-		if err != nil {
+		in := &incoming{connection: st.identity.connection}
+		if err := st.grpc.RecvMsg(in); err != nil {
 			st.receiving <- err
 			return
 		}
+		in.connection.received()
 		select {
-		case st.requests <- req:
+		case st.requests <- in:
 		case <-ctx.Done():
 			return
 		}
@@ -139,8 +134,8 @@ func (st *stream) expiry() (expired <-chan time.Time, stop func() bool) {
 }
 
 // take handles one request.
-func (s *Server) take(st *stream, req *discovery.DeltaDiscoveryRequest) error {
-	f := st.session.fleet
+func (s *Server) take(st *stream, in *incoming) error {
+	f, req := st.session.fleet, &in.request
 	if n := req.GetNode(); n != nil && n.GetCluster() != f.key {
 		return status.Errorf(codes.PermissionDenied, "node.cluster changed from %q to %q on one stream", f.key, n.GetCluster())
 	}
@@ -156,7 +151,9 @@ func (s *Server) take(st *stream, req *discovery.DeltaDiscoveryRequest) error {
 		st.tellNews()
 		greedy = st.session.greedy()
 	}
+	named := st.session.excess()
 	f.mu.Unlock()
+	in.connection.handled(in, named)
 	if greedy {
 		return status.Errorf(codes.ResourceExhausted, "the names that the stream subscribes to or has take more than %d bytes", sizeLimit)
 	}
@@ -189,10 +186,22 @@ func (s *Server) send(st *stream) (wakeAt time.Time, err error) {
 			return wakeAt, nil
 		}
 		s.metrics.send(r)
-		if err := st.grpc.Send(r.message()); err != nil {
+		if err := s.deliver(st, r); err != nil {
 			return time.Time{}, err
 		}
 	}
+}
+
+// deliver sends a response. It waits while the proxy has not taken the one before; the connection ends if that takes too long.
+func (s *Server) deliver(st *stream, r *response) error {
+	c := st.identity.connection
+	c.change(func() { c.unsent += r.size() })
+	stalled := time.AfterFunc(readLimit, func() {
+		s.log.Info("a proxy does not read its responses", "fleet", st.session.fleet.key, "node", st.node)
+		c.kill()
+	})
+	defer stalled.Stop()
+	return st.grpc.Send(r.message())
 }
 
 // tellNews reports what is new. The fleet's mutex is held.
@@ -201,6 +210,14 @@ func (st *stream) tellNews() {
 		st.session.news = false
 		st.reporter.tell(st, st.session.snapshot(st.node))
 	}
+}
+
+// size is about how many bytes the response takes.
+func (r *response) size() (size int) {
+	for _, res := range r.resources {
+		size += res.Size()
+	}
+	return size
 }
 
 // message returns the response as it is sent.

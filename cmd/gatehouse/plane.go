@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
-	"google.golang.org/grpc"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
@@ -179,6 +178,7 @@ func (p *plane) addDelivery(restConfig *rest.Config) error {
 	p.xds = xds.New(xds.Config{
 		Authenticate: p.identities.Authenticate,
 		Report:       func(proxy translator.Proxy, connected bool) { p.replicas.Report(proxy, connected) },
+		Memory:       p.memory / 4, // Tables, and the garbage of what comes and goes, have the rest.
 		Metrics:      metrics.Registry,
 		Log:          p.log.WithName("xds"),
 	})
@@ -284,7 +284,7 @@ func (p *plane) deliver(ctx context.Context) error {
 	return nil
 }
 
-func (p *plane) stopServing(server *grpc.Server) {
+func (p *plane) stopServing(server *xds.Endpoint) {
 	p.xds.Close()
 	force := time.AfterFunc(drain, server.Stop)
 	server.GracefulStop()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -22,6 +23,8 @@ type installation struct {
 	pullSecrets                     []corev1.LocalObjectReference
 	// gatehousePullPolicy may be empty.
 	gatehousePullPolicy corev1.PullPolicy
+	// memory is how many bytes the container may take; zero if that is not known.
+	memory int
 }
 
 // defaultEnvoyImage is the Envoy that this version is tested with.
@@ -42,13 +45,20 @@ func readInstallation(getenv func(string) string) (installation, error) {
 	for name := range strings.FieldsSeq(getenv("IMAGE_PULL_SECRETS")) {
 		in.pullSecrets = append(in.pullSecrets, corev1.LocalObjectReference{Name: name})
 	}
-	var missing []error
+	var wrong []error
+	if limit := getenv("MEMORY_LIMIT"); limit != "" {
+		bytes, err := strconv.Atoi(limit)
+		if err != nil {
+			wrong = append(wrong, fmt.Errorf("environment variable MEMORY_LIMIT is %q; set it to a number of bytes", limit))
+		}
+		in.memory = bytes
+	}
 	for name, value := range map[string]string{"POD_NAMESPACE": in.namespace, "POD_NAME": in.pod, "POD_IP": in.address, "GATEHOUSE_IMAGE": in.gatehouseImage} {
 		if value == "" {
-			missing = append(missing, fmt.Errorf("environment variable %s is not set; set it as the Helm chart does", name))
+			wrong = append(wrong, fmt.Errorf("environment variable %s is not set; set it as the Helm chart does", name))
 		}
 	}
-	return in, errors.Join(missing...)
+	return in, errors.Join(wrong...)
 }
 
 // serveOptions are the flags of serve.

@@ -11,7 +11,7 @@ import (
 func TestInstallation(t *testing.T) {
 	environment := map[string]string{
 		"POD_NAMESPACE": "gatehouse-system", "POD_NAME": "gatehouse-0", "POD_IP": "10.0.0.1", "GATEHOUSE_IMAGE": "r.example.com/gatehouse:1",
-		"GATEHOUSE_PULL_POLICY": "Always", "IMAGE_PULL_SECRETS": "mirror own",
+		"GATEHOUSE_PULL_POLICY": "Always", "IMAGE_PULL_SECRETS": "mirror own", "MEMORY_LIMIT": "1073741824",
 	}
 	got, err := readInstallation(func(name string) string { return environment[name] })
 	if err != nil {
@@ -20,7 +20,7 @@ func TestInstallation(t *testing.T) {
 	want := installation{
 		namespace: "gatehouse-system", pod: "gatehouse-0", address: "10.0.0.1", domain: "cluster.local",
 		envoyImage: defaultEnvoyImage, gatehouseImage: "r.example.com/gatehouse:1", gatehousePullPolicy: corev1.PullAlways,
-		pullSecrets: []corev1.LocalObjectReference{{Name: "mirror"}, {Name: "own"}},
+		pullSecrets: []corev1.LocalObjectReference{{Name: "mirror"}, {Name: "own"}}, memory: 1 << 30,
 	}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(installation{})); diff != "" {
 		t.Errorf("installation (-want +got):\n%s", diff)

@@ -34,7 +34,6 @@ import (
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"github.com/go-logr/logr"
 	"github.com/go-logr/logr/testr"
-	"google.golang.org/grpc"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"sigs.k8s.io/yaml"
@@ -66,7 +65,7 @@ type controlled struct {
 	// published is what the control plane has published so far: what it would publish again after a restart.
 	published map[translator.Name]*translator.Resource
 	server    *xds.Server
-	grpc      *grpc.Server
+	grpc      *xds.Endpoint
 	served    chan error
 
 	mu     sync.Mutex
