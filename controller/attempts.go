@@ -20,6 +20,8 @@ const (
 	// refusedFor is how long a refusal is remembered, refusalsLimit how many are.
 	refusedFor    = 10 * time.Second
 	refusalsLimit = 4096
+	// confirmations is how many tokens of running streams the API server is asked about at once.
+	confirmations = 32
 )
 
 // attempts limits by address how often the API server is asked about tokens, so that who makes up tokens delays nobody else.
@@ -35,8 +37,8 @@ type attempted struct {
 }
 
 // begin counts an attempt of the peer of ctx. The error has the gRPC code Unavailable if there are too many; otherwise done must be called.
-func (a *attempts) begin(ctx context.Context, now time.Time) (done func(), err error) {
-	address := peerAddress(ctx)
+func (a *attempts) begin(ctx context.Context) (done func(), err error) {
+	address, now := peerAddress(ctx), time.Now()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for other, p := range a.peers {

@@ -33,6 +33,8 @@ type Identities struct {
 	client   client.Client
 	audience string
 	attempts attempts
+	// confirming has room for so many tokens of running streams as the API server is asked about at once.
+	confirming chan struct{}
 	// trusted is how long an answer of the API server holds.
 	trusted time.Duration
 
@@ -60,7 +62,8 @@ type refusal struct {
 // make besides, as those about tokens may be many.
 func NewIdentities(c client.Client, audience string) *Identities {
 	return &Identities{
-		client: c, audience: audience, trusted: reviewed, attempts: attempts{peers: map[string]*attempted{}}, changed: func(string) {},
+		client: c, audience: audience, trusted: reviewed, changed: func(string) {},
+		attempts: attempts{peers: map[string]*attempted{}}, confirming: make(chan struct{}, confirmations),
 		fleets: map[string][]string{}, known: map[[sha256.Size]byte]review{}, refused: map[[sha256.Size]byte]refusal{},
 	}
 }
@@ -99,7 +102,27 @@ func (i *Identities) set(fleet string, accounts []string) (changed bool) {
 // Authenticate answers with the fleets of the token's service account. The error has the gRPC code Unavailable if the API server does not
 // say whether the token is good, or if the peer of the call has asked too often.
 func (i *Identities) Authenticate(ctx context.Context, token string) (xds.Identity, error) {
-	r, err := i.review(ctx, token, func(account string) bool { return len(i.fleetsOf(account)) > 0 })
+	return i.identity(ctx, token, i.attempts.begin)
+}
+
+// Confirm is Authenticate for a token that it has accepted before. What others of the same address ask about does not count against it: it waits for
+// other tokens that were accepted only. The error has the gRPC code Unavailable if that takes until ctx ends.
+func (i *Identities) Confirm(ctx context.Context, token string) (xds.Identity, error) {
+	return i.identity(ctx, token, i.confirm)
+}
+
+// confirm waits until the API server may be asked about another token that was accepted before.
+func (i *Identities) confirm(ctx context.Context) (done func(), err error) {
+	select {
+	case i.confirming <- struct{}{}:
+		return func() { <-i.confirming }, nil
+	case <-ctx.Done():
+		return nil, status.Error(codes.Unavailable, "the API server is slow to tell about tokens; try again")
+	}
+}
+
+func (i *Identities) identity(ctx context.Context, token string, begin begin) (xds.Identity, error) {
+	r, err := i.review(ctx, token, func(account string) bool { return len(i.fleetsOf(account)) > 0 }, begin)
 	if err != nil {
 		return xds.Identity{}, err
 	}
@@ -114,12 +137,15 @@ func (i *Identities) fleetsOf(account string) []string {
 
 // Admit answers whether the token is a valid one of the service account (namespace/name).
 func (i *Identities) Admit(ctx context.Context, token, account string) error {
-	_, err := i.review(ctx, token, func(claimed string) bool { return claimed == account })
+	_, err := i.review(ctx, token, func(claimed string) bool { return claimed == account }, i.attempts.begin)
 	return err
 }
 
+// begin asks whether the API server may be asked about another token now. If there is no error, done must be called afterwards.
+type begin func(ctx context.Context) (done func(), err error)
+
 // review finds out whose the token is, if it claims to be of an account that is wanted.
-func (i *Identities) review(ctx context.Context, token string, wanted func(account string) bool) (review, error) {
+func (i *Identities) review(ctx context.Context, token string, wanted func(account string) bool, begin begin) (review, error) {
 	claims, err := i.claims(token, time.Now())
 	if err == nil && !wanted(claims.account()) {
 		err = fmt.Errorf("the token is one of %q, which has nothing to ask here", claims.Subject)
@@ -131,7 +157,7 @@ func (i *Identities) review(ctx context.Context, token string, wanted func(accou
 	if known, err := i.remembered(sum, time.Now()); known.account != "" || err != nil {
 		return known, err
 	}
-	done, err := i.attempts.begin(ctx, time.Now())
+	done, err := begin(ctx)
 	if err != nil {
 		return review{}, err
 	}

@@ -156,6 +156,22 @@ func TestFloodOfTokensDelaysNobody(t *testing.T) {
 	}
 }
 
+// call opens a stream with a token that is not good, and returns what ends it.
+func call(t *testing.T, address, token string) error {
+	t.Helper()
+	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{InsecureSkipVerify: true})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	ctx := metadata.AppendToOutgoingContext(t.Context(), "authorization", "Bearer "+token)
+	stream, err := discovery.NewAggregatedDiscoveryServiceClient(conn).DeltaAggregatedResources(ctx)
+	if err == nil {
+		_, err = stream.Recv()
+	}
+	return err
+}
+
 // proxy opens a stream on a server with a token, and returns what ends it.
 func proxy(t *testing.T, address, token string) (ended func() error) {
 	t.Helper()
@@ -182,15 +198,12 @@ func proxy(t *testing.T, address, token string) (ended func() error) {
 	}
 }
 
-// TestStreamEndsWithItsPod: the stream of a pod that is deleted ends although its token has not expired, as does that of an account that is not the
-// fleet's any more. Others go on.
-func TestStreamEndsWithItsPod(t *testing.T) {
-	c := server.Client(t)
-	i := NewIdentities(c, "xds")
+// deliver serves the fleet default/g to who the identities let in. Tokens are reviewed all the time.
+func deliver(t *testing.T, i *Identities) (delivery *xds.Server, address string) {
+	t.Helper()
 	i.trusted = 0
-	delivery := xds.New(xds.Config{Authenticate: i.Authenticate, Review: 200 * time.Millisecond, Log: logr.Discard()})
+	delivery = xds.New(xds.Config{Authenticate: i.Authenticate, Confirm: i.Confirm, Review: 200 * time.Millisecond, Log: logr.Discard()})
 	i.OnChange(delivery.Review)
-	i.Set("default/g", "default/leaves", "default/changes", "default/stays")
 	delivery.Publish([]translator.Delta{{Fleet: "default/g"}})
 	delivery.Synced()
 	tlsServer := httptest.NewUnstartedServer(nil)
@@ -203,11 +216,54 @@ func TestStreamEndsWithItsPod(t *testing.T) {
 	g := delivery.Serve(func() *tls.Certificate { return &tlsServer.TLS.Certificates[0] })
 	go func() { _ = g.Serve(listener) }()
 	t.Cleanup(g.Stop)
+	return delivery, listener.Addr().String()
+}
+
+// TestStreamEndsWithItsPodInAFloodOfTokens: the stream of a deleted pod ends although its address has the API server asked about more made-up tokens
+// than it may.
+func TestStreamEndsWithItsPodInAFloodOfTokens(t *testing.T) {
+	c := server.Client(t)
+	i := NewIdentities(c, "xds")
+	i.Set("default/g", "default/floods")
+	_, address := deliver(t, i)
+	p, token := pod(t, c, "floods", "xds")
+	ended := proxy(t, address, token)
+	for n := range attemptsPerMinute + 1 {
+		token := made(fmt.Sprintf(`{"sub":"system:serviceaccount:default:floods","aud":["xds"],"exp":99999999999,"jti":"%d"}`, n))
+		if err := call(t, address, token); err == nil {
+			t.Fatal("a made-up token was accepted")
+		}
+	}
+	if err := call(t, address, made(`{"sub":"system:serviceaccount:default:floods","aud":["xds"],"exp":99999999999}`)); status.Code(err) != codes.Unavailable {
+		t.Fatalf("a made-up token too many: %v, want code Unavailable", err)
+	}
+	if err := c.Delete(t.Context(), p, client.GracePeriodSeconds(0)); err != nil {
+		t.Fatal(err)
+	}
+	end := make(chan error, 1)
+	go func() { end <- ended() }()
+	select {
+	case err := <-end:
+		if status.Code(err) != codes.Unauthenticated {
+			t.Errorf("the stream of a deleted pod ends with %v", err)
+		}
+	case <-time.After(30 * time.Second):
+		t.Error("the stream of a deleted pod goes on")
+	}
+}
+
+// TestStreamEndsWithItsPod: the stream of a pod that is deleted ends although its token has not expired, as does that of an account that is not the
+// fleet's any more. Others go on.
+func TestStreamEndsWithItsPod(t *testing.T) {
+	c := server.Client(t)
+	i := NewIdentities(c, "xds")
+	i.Set("default/g", "default/leaves", "default/changes", "default/stays")
+	delivery, address := deliver(t, i)
 	ended := map[string]func() error{}
 	pods := map[string]*corev1.Pod{}
 	for _, name := range []string{"leaves", "changes", "stays"} {
 		p, token := pod(t, c, name, "xds")
-		pods[name], ended[name] = p, proxy(t, listener.Addr().String(), token)
+		pods[name], ended[name] = p, proxy(t, address, token)
 	}
 	i.Set("default/g", "default/leaves", "default/stays")
 	if err := ended["changes"](); status.Code(err) != codes.Unauthenticated && status.Code(err) != codes.PermissionDenied {

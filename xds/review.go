@@ -9,8 +9,12 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// reviewLimit is how long a review of a token may take.
-const reviewLimit = 10 * time.Second
+const (
+	// reviewLimit is how long a review of a token may take.
+	reviewLimit = 10 * time.Second
+	// reviewAgain is when a review is repeated in which nobody could tell.
+	reviewAgain = 10 * time.Second
+)
 
 // Review has the tokens of a fleet's streams authenticated again, since what they prove has changed. It does not wait for it.
 func (s *Server) Review(fleet string) {
@@ -23,7 +27,10 @@ func (s *Server) Review(fleet string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for st := range f.streams {
-		go s.review(st.grpc.Context(), st)
+		select {
+		case st.doubted <- struct{}{}:
+		default: // It is asked for already.
+		}
 	}
 }
 
@@ -35,24 +42,31 @@ func (s *Server) reviewEvery(ctx context.Context, st *stream) {
 		select {
 		case <-ctx.Done():
 			return
+		case <-st.doubted:
 		case <-timer.C:
-			s.review(ctx, st)
-			timer.Reset(s.config.Review)
 		}
+		next := s.config.Review
+		if !s.review(ctx, st) {
+			next = min(next, reviewAgain)
+		}
+		timer.Reset(next)
 	}
 }
 
-// review ends a stream of which the token is refused, or proves another identity than it did. It goes on while nobody can tell.
-func (s *Server) review(ctx context.Context, st *stream) {
+// review ends a stream of which the token is refused, or proves another identity than it did. The stream goes on while nobody can tell; told says
+// whether somebody could.
+func (s *Server) review(ctx context.Context, st *stream) (told bool) {
 	ctx, cancel := context.WithTimeout(ctx, reviewLimit)
 	defer cancel()
-	id, err := s.config.Authenticate(ctx, st.identity.token)
+	id, err := s.config.Confirm(ctx, st.identity.token)
 	switch {
 	case status.Code(err) == codes.Unavailable || ctx.Err() != nil:
+		return false
 	case err != nil:
 		s.log.Info("a proxy's token is not accepted any more", "fleet", st.session.fleet.key, "node", st.node, "error", err.Error())
 		st.identity.connection.end(status.Error(codes.Unauthenticated, "the token is not accepted any more; send a valid token of the proxy's service account"))
 	case !id.Mine(st.session.fleet.key):
 		st.identity.connection.end(status.Errorf(codes.PermissionDenied, "%s is no service account of Gateway %s any more", id.Subject, st.session.fleet.key))
 	}
+	return true
 }

@@ -21,6 +21,9 @@ type Config struct {
 	// Authenticate tells who holds a bearer token. An error with the gRPC code Unavailable says that it cannot be told now; any other
 	// error refuses the token.
 	Authenticate func(ctx context.Context, token string) (Identity, error)
+	// Confirm is Authenticate for the token of a stream that goes on, so that strangers who have tokens checked do not keep it from being checked. It
+	// is Authenticate if not set.
+	Confirm func(ctx context.Context, token string) (Identity, error)
 	// Report, if set, is called when what a proxy has acknowledged or refused changes, with the latest state, and with connected false
 	// when the proxy's last stream has ended. Calls for one proxy come one after the other; those for different proxies may overlap.
 	Report func(p translator.Proxy, connected bool)
@@ -78,6 +81,9 @@ func New(c Config) *Server {
 	}
 	if s.limits.grace == 0 {
 		s.limits.grace = 5 * time.Second
+	}
+	if s.config.Confirm == nil {
+		s.config.Confirm = c.Authenticate
 	}
 	if s.config.Review == 0 {
 		s.config.Review = 3 * time.Minute

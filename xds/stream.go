@@ -29,6 +29,8 @@ type stream struct {
 	awake     chan struct{}
 	requests  chan *incoming
 	receiving chan error
+	// doubted asks for a review of the token.
+	doubted chan struct{}
 	// told tells that the log says which types are not served.
 	told bool
 }
@@ -36,7 +38,7 @@ type stream struct {
 func newStream(g discovery.AggregatedDiscoveryService_DeltaAggregatedResourcesServer, id proof) *stream {
 	return &stream{
 		grpc: g, identity: id, since: time.Now(),
-		awake: make(chan struct{}, 1), requests: make(chan *incoming), receiving: make(chan error, 1),
+		awake: make(chan struct{}, 1), doubted: make(chan struct{}, 1), requests: make(chan *incoming), receiving: make(chan error, 1),
 	}
 }
 

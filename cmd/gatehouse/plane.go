@@ -177,6 +177,7 @@ func (p *plane) addDelivery(restConfig *rest.Config) error {
 	p.identities = controller.NewIdentities(reviews, infra.XDSHost(p.namespace, p.domain))
 	p.xds = xds.New(xds.Config{
 		Authenticate: p.identities.Authenticate,
+		Confirm:      p.identities.Confirm,
 		Report:       func(proxy translator.Proxy, connected bool) { p.replicas.Report(proxy, connected) },
 		Memory:       p.memory / 4, // Tables, and the garbage of what comes and goes, have the rest.
 		Metrics:      metrics.Registry,

@@ -58,7 +58,7 @@ func (p *plane) addReplicas(restConfig *rest.Config) error {
 // reviewer is a client for reviews of tokens, which has a limit of its own, so that they delay nothing else.
 func reviewer(config *rest.Config, m manager.Manager) (client.Client, error) {
 	own := rest.CopyConfig(config)
-	own.RateLimiter = nil
+	own.RateLimiter, own.QPS = nil, -1 // Identities have limits of their own, which tell one asker from another.
 	c, err := client.New(own, client.Options{Scheme: m.GetScheme(), Mapper: m.GetRESTMapper()})
 	if err != nil {
 		return nil, fmt.Errorf("make a client for reviews of tokens: %w", err)
