@@ -38,7 +38,7 @@ var shared = sync.OnceValues(func() ([]*Kind, error) {
 	return Kinds(func(gvk schema.GroupVersionKind) bool { return known.Recognizes(gvk) && gvk.Kind != "GatewayClass" })
 })
 
-// Costly makes one to three random objects of any kinds, and of routes more often than of others, that are all named alike. Their lists and texts are as
+// Costly makes one or two random objects of any kinds, and of routes more often than of others, that are all named alike. Their lists and texts are as
 // long as Grown makes them, the long texts for one half from the given ones. An error means that the CRDs cannot be read.
 func Costly(r *rand.Rand, name types.NamespacedName, words map[string][]string, texts []string) (objects []Object, err error) {
 	kinds, err := shared()
@@ -47,7 +47,7 @@ func Costly(r *rand.Rand, name types.NamespacedName, words map[string][]string, 
 	}
 	routes := slices.DeleteFunc(slices.Clone(kinds), func(k *Kind) bool { return !strings.HasSuffix(k.Kind, "Route") })
 	m := &Maker{Rand: r, Words: words}
-	for range 1 + r.IntN(3) {
+	for range 1 + r.IntN(2) {
 		kind := pick(m, kinds...)
 		if len(objects) == 0 && r.IntN(3) > 0 {
 			kind = pick(m, routes...)
@@ -64,7 +64,7 @@ func Costly(r *rand.Rand, name types.NamespacedName, words map[string][]string, 
 }
 
 // tries are how many objects are made, small ones, until the API server takes one.
-const tries = 200
+const tries = 50
 
 // costly makes an object of a kind; nil if several tries made none that the API server takes.
 func (m *Maker) costly(k *Kind, name types.NamespacedName, texts []string) (Object, error) {
