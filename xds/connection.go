@@ -44,7 +44,7 @@ type connection struct {
 	// read is how many bytes have come since the last request was complete, as of readAt.
 	read   int
 	readAt time.Time
-	// decoded is how many bytes those requests take that are being handled.
+	// decoded is how many bytes those requests take that are being decoded or handled.
 	decoded int
 	// named is how many bytes the names of the stream take beyond those that it may have for nothing.
 	named int
@@ -117,20 +117,25 @@ func (c *connection) Close() error {
 func (c *connection) RemoteAddr() net.Addr { return &address{c.Conn.RemoteAddr(), c} }
 
 // take counts a request that is about to be decoded. It reports whether the connection goes on.
-func (c *connection) take(size int) (goesOn bool) {
-	c.change(func() { c.decoded += size })
+func (c *connection) take(in *incoming) (goesOn bool) {
+	c.change(func() { c.decoded += in.wire + in.size })
 	c.peers.mu.Lock()
 	defer c.peers.mu.Unlock()
 	return !c.killed
 }
 
-// received notes that a request is complete.
-func (c *connection) received() { c.change(func() { c.read = 0 }) }
+// received notes that a request is decoded.
+func (c *connection) received(in *incoming) {
+	c.change(func() {
+		c.read = 0
+		c.decoded = max(0, c.decoded-in.wire)
+	})
+}
 
 // handled notes that a request is handled, and how many bytes the names of the stream take since beyond those that it may have for nothing.
 func (c *connection) handled(in *incoming, named int) {
 	c.change(func() {
-		c.decoded -= in.size
+		c.decoded = max(0, c.decoded-in.size) // The peer may have closed the connection meanwhile, see leave.
 		c.named = named
 	})
 }

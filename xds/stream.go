@@ -117,7 +117,7 @@ func (st *stream) receive(done func()) {
 			st.receiving <- err
 			return
 		}
-		in.connection.received()
+		in.connection.received(in)
 		select {
 		case st.requests <- in:
 		case <-ctx.Done():

@@ -2,8 +2,11 @@ package xds
 
 import (
 	"errors"
+	"slices"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	rpc "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/encoding"
 	encodingproto "google.golang.org/grpc/encoding/proto"
 	"google.golang.org/grpc/mem"
@@ -11,8 +14,9 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// Numbers of fields of DeltaDiscoveryRequest, and of its error_detail, a google.rpc.Status.
+// Numbers of the fields that the server uses: of DeltaDiscoveryRequest, of its node, and of its error_detail, a google.rpc.Status.
 const (
+	fieldNode            protowire.Number = 1
 	fieldTypeURL         protowire.Number = 2
 	fieldSubscribe       protowire.Number = 3
 	fieldUnsubscribe     protowire.Number = 4
@@ -20,22 +24,22 @@ const (
 	fieldNonce           protowire.Number = 6
 	fieldErrorDetail     protowire.Number = 7
 
+	fieldNodeID      protowire.Number = 1
+	fieldNodeCluster protowire.Number = 2
+
 	fieldErrorMessage protowire.Number = 2
 )
 
-const (
-	// nameGrowth and versionGrowth are how many bytes a name, and a name with a version, take besides their own when they are decoded, with what
-	// the list or map leaves behind as it grows.
-	nameGrowth, versionGrowth = 64, 160
-	// messageGrowth is how many bytes of memory a byte of a nested message takes at most when it is decoded: an empty message of two bytes becomes a
-	// struct of up to 150.
-	messageGrowth = 80
-)
+// nameGrowth and versionGrowth are how many bytes a name, and a name with a version, take besides their own when they are decoded, with what
+// the list or map leaves behind as it grows.
+const nameGrowth, versionGrowth = 64, 160
 
 // incoming is a request that is weighed before it is decoded.
 type incoming struct {
 	request    discovery.DeltaDiscoveryRequest
 	connection *connection
+	// wire is how many bytes the request has encoded. It counts for them until it is decoded.
+	wire int
 	// size is what the request counts for until it is handled, in bytes.
 	size int
 }
@@ -53,56 +57,80 @@ func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
 	}
 	whole := data.MaterializeToBuffer(mem.DefaultBufferPool())
 	defer whole.Free()
-	size, err := weigh(whole.ReadOnlyData())
-	if err != nil {
+	in.wire = whole.Len()
+	var err error
+	if in.size, err = weigh(whole.ReadOnlyData()); err != nil {
 		return err
 	}
-	if in.size = whole.Len() + size; !in.connection.take(in.size) {
+	if !in.connection.take(in) {
 		return errors.New("the connection has ended")
 	}
-	return proto.Unmarshal(whole.ReadOnlyData(), &in.request)
+	return decode(whole.ReadOnlyData(), &in.request)
 }
 
-// weigh estimates from above how many bytes of memory an encoded DeltaDiscoveryRequest takes when it is decoded.
+// weigh estimates from above how many bytes of memory is taken by what is decoded of an encoded DeltaDiscoveryRequest.
 func weigh(request []byte) (size int, err error) {
-	err = eachField(request, func(field protowire.Number, wire int, value []byte) error {
+	err = eachField(request, func(field protowire.Number, whole, value []byte) error {
 		switch field {
 		case fieldSubscribe, fieldUnsubscribe:
-			size += nameGrowth + wire
+			size += nameGrowth + len(whole)
 		case fieldInitialVersions:
-			size += versionGrowth + wire
+			size += versionGrowth + len(whole)
 		case fieldTypeURL, fieldNonce:
-			size += wire
+			size += len(whole)
+		case fieldNode:
+			return eachUsed(value, func(used []byte) error { size += len(used); return nil }, fieldNodeID, fieldNodeCluster)
 		case fieldErrorDetail:
-			detail, err := weighError(value)
-			size += detail
-			return err
-		default:
-			size += messageGrowth * wire
+			return eachUsed(value, func(used []byte) error { size += len(used); return nil }, fieldErrorMessage)
 		}
 		return nil
 	})
 	return size, err
 }
 
-// weighError does so for a google.rpc.Status, of which the message may be long. Its length precedes it.
-func weighError(value []byte) (size int, err error) {
-	detail, n := protowire.ConsumeBytes(value)
+// decode decodes what the server uses of an encoded DeltaDiscoveryRequest. The rest could take far more memory than it has bytes: an empty message of
+// two bytes becomes a struct of up to 150, and each Envoy lists its extensions.
+func decode(request []byte, into *discovery.DeltaDiscoveryRequest) error {
+	return eachField(request, func(field protowire.Number, whole, value []byte) error {
+		switch field {
+		case fieldTypeURL, fieldSubscribe, fieldUnsubscribe, fieldInitialVersions, fieldNonce:
+			return merge(whole, into)
+		case fieldNode:
+			if into.Node == nil {
+				into.Node = &corev3.Node{}
+			}
+			return eachUsed(value, func(used []byte) error { return merge(used, into.Node) }, fieldNodeID, fieldNodeCluster)
+		case fieldErrorDetail:
+			if into.ErrorDetail == nil {
+				into.ErrorDetail = &rpc.Status{}
+			}
+			return eachUsed(value, func(used []byte) error { return merge(used, into.ErrorDetail) }, fieldErrorMessage)
+		}
+		return nil
+	})
+}
+
+// merge decodes a field of a message into it.
+func merge(field []byte, into proto.Message) error {
+	return proto.UnmarshalOptions{Merge: true, DiscardUnknown: true}.Unmarshal(field, into)
+}
+
+// eachUsed calls f with each field of a nested message that is one of those. The message's length precedes it.
+func eachUsed(value []byte, f func(whole []byte) error, fields ...protowire.Number) error {
+	message, n := protowire.ConsumeBytes(value)
 	if n < 0 {
-		return 0, protowire.ParseError(n)
+		return protowire.ParseError(n)
 	}
-	err = eachField(detail, func(field protowire.Number, wire int, _ []byte) error {
-		if field != fieldErrorMessage {
-			wire *= messageGrowth
+	return eachField(message, func(field protowire.Number, whole, _ []byte) error {
+		if slices.Contains(fields, field) {
+			return f(whole)
 		}
-		size += wire
 		return nil
 	})
-	return size, err
 }
 
-// eachField calls f with the number of each field of a message, its size on the wire in bytes, and its encoded value.
-func eachField(message []byte, f func(field protowire.Number, wire int, value []byte) error) error {
+// eachField calls f with the number of each field of a message, the whole encoded field, and the encoded value in it.
+func eachField(message []byte, f func(field protowire.Number, whole, value []byte) error) error {
 	for len(message) > 0 {
 		field, typ, tag := protowire.ConsumeTag(message)
 		if tag < 0 {
@@ -112,7 +140,7 @@ func eachField(message []byte, f func(field protowire.Number, wire int, value []
 		if value < 0 {
 			return protowire.ParseError(value)
 		}
-		if err := f(field, tag+value, message[tag:tag+value]); err != nil {
+		if err := f(field, message[:tag+value], message[tag:tag+value]); err != nil {
 			return err
 		}
 		message = message[tag+value:]
