@@ -11,9 +11,9 @@ import (
 	"gatehouse/translator"
 )
 
-// guiltyLimit bounds, unless the server is told otherwise, what a fleet remembers of refused parts: when there are more, those that its resources do not have any more are forgotten, once
-// in forgetEvery. Most of them have been replaced by something that fails closed, and are refused again. If there is no room then, the proxy goes
-// without the part, and its resource says so.
+// guiltyLimit is how many refused parts a fleet remembers, unless Config.Remembered says otherwise. When there are more, those are forgotten that are
+// in none of its resources any more, at most once in forgetEvery. Most of them have been replaced by something that fails closed; if one comes
+// back, it is refused again. If there is still no room, the proxy goes without the part, and its resource says so.
 const (
 	guiltyLimit = 4096
 	forgetEvery = time.Hour
