@@ -34,13 +34,22 @@ type peers struct {
 	count int
 	// total is what all of them count for, in bytes.
 	total int
-	all   map[*connection]struct{}
+	// takers are those who take anything, by name.
+	takers map[string]*taker
 	// holders have the connections of each holder of a proof, oldest first.
 	holders map[string][]*connection
 }
 
+// taker is who answers for connections.
+type taker struct {
+	// total is what the connections count for, in bytes.
+	total int
+	// connections are those that count for anything.
+	connections map[*connection]struct{}
+}
+
 func newPeers(limit int, log logr.Logger) *peers {
-	return &peers{limit: cmp.Or(limit, memoryLimit), log: log, all: map[*connection]struct{}{}, holders: map[string][]*connection{}}
+	return &peers{limit: cmp.Or(limit, memoryLimit), log: log, takers: map[string]*taker{}, holders: map[string][]*connection{}}
 }
 
 // accept takes on a connection of which the holder is not known yet.
@@ -50,7 +59,6 @@ func (p *peers) accept(plain net.Conn) *connection {
 	c.change(func() {
 		p.count++
 		c.number, c.users = p.count, 1
-		p.all[c] = struct{}{}
 	})
 	return c
 }
@@ -75,6 +83,7 @@ func (p *peers) prove(c *connection, id Identity) (err error) {
 			return
 		}
 		c.proving.Stop()
+		p.charge(c, 0) // For who answered for it before.
 		c.holder, c.who = holder, id.Subject
 		own = append(own, c)
 		p.holders[holder] = own
@@ -88,7 +97,6 @@ func (p *peers) prove(c *connection, id Identity) (err error) {
 // forget is called when nothing serves a connection any more. The mutex is held.
 func (p *peers) forget(c *connection) {
 	c.proving.Stop()
-	delete(p.all, c)
 	own := slices.DeleteFunc(p.holders[c.holder], func(other *connection) bool { return other == c })
 	if len(own) == 0 {
 		delete(p.holders, c.holder)
@@ -101,16 +109,19 @@ func (p *peers) forget(c *connection) {
 // ones the latest. The mutex is held.
 func (p *peers) relieve() (ended []*connection) {
 	for p.total > p.limit {
-		taken := map[string]int{}
-		for c := range p.all {
-			taken[c.who] += c.counted
+		greatest := 0
+		for _, t := range p.takers {
+			greatest = max(greatest, t.total)
 		}
 		var most *connection
-		for c := range p.all {
-			if most == nil || cmp.Or(
-				cmp.Compare(taken[c.who], taken[most.who]), cmp.Compare(c.counted, most.counted), cmp.Compare(c.number, most.number),
-			) > 0 {
-				most = c
+		for _, t := range p.takers {
+			if t.total < greatest {
+				continue
+			}
+			for c := range t.connections {
+				if most == nil || cmp.Or(cmp.Compare(c.counted, most.counted), cmp.Compare(c.number, most.number)) > 0 {
+					most = c
+				}
 			}
 		}
 		most.killed = true
@@ -121,10 +132,28 @@ func (p *peers) relieve() (ended []*connection) {
 }
 
 // recount counts what the connection takes now. The mutex is held.
-func (p *peers) recount(c *connection) {
-	size := c.size()
+func (p *peers) recount(c *connection) { p.charge(c, c.size()) }
+
+// charge has the connection count for a size in bytes. The mutex is held.
+func (p *peers) charge(c *connection, size int) {
+	if size == c.counted {
+		return
+	}
+	t := p.takers[c.who]
+	if t == nil {
+		t = &taker{connections: map[*connection]struct{}{}}
+		p.takers[c.who] = t
+	}
 	p.total += size - c.counted
+	t.total += size - c.counted
 	c.counted = size
+	if size > 0 {
+		t.connections[c] = struct{}{}
+		return
+	}
+	if delete(t.connections, c); len(t.connections) == 0 {
+		delete(p.takers, c.who)
+	}
 }
 
 // listener accepts connections for the peers.

@@ -255,8 +255,8 @@ func TestUnreadResponsesShareMemory(t *testing.T) {
 		reads.ask("CDS")
 		reads.want("CDS a@1")
 		synctest.Wait()
-		for c := range s.peers.all {
-			if c.holder == "honest honest/a" && c.unsent+c.decoded+c.read > 1<<10 {
+		for _, c := range s.peers.holders["honest honest/a"] {
+			if c.unsent+c.decoded+c.read > 1<<10 {
 				t.Errorf("a proxy that has read all counts for %d bytes", c.size())
 			}
 		}
@@ -377,5 +377,39 @@ func TestLargestRequestHasRoom(t *testing.T) {
 	}
 	if n := len(wire); n > requestLimit || n < requestLimit*9/10 || 2*n+size > memoryLimit {
 		t.Errorf("a request of %d MiB takes %d MiB, want at most %d", n>>20, (2*n+size)>>20, memoryLimit>>20)
+	}
+}
+
+// To choose who is ended for a stranger costs no more when there are many who take nothing.
+func TestChoosingIsCheapAmongMany(t *testing.T) {
+	const strangers = 2000
+	took := func(quiet int) time.Duration {
+		p := newPeers(16*strangerSize, logr.Discard())
+		var all []*connection
+		defer func() {
+			for _, c := range all {
+				_ = c.Close()
+			}
+		}()
+		for i := range quiet {
+			c := p.accept(nowhere(t))
+			all = append(all, c)
+			if err := p.prove(c, Identity{Subject: fmt.Sprint("sa", i), Pod: "pod"}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		begin := time.Now()
+		for range strangers {
+			all = append(all, p.accept(nowhere(t)))
+		}
+		spent := time.Since(begin)
+		if p.total > p.limit || p.total == 0 {
+			t.Errorf("%d bytes are held, want at most %d", p.total, p.limit)
+		}
+		return spent
+	}
+	few := max(took(10), took(10))
+	if many := min(took(5000), took(5000)); many > 10*few {
+		t.Errorf("%d strangers take %v among 5000 connections, and %v among 10", strangers, many, few)
 	}
 }
