@@ -17,8 +17,12 @@ import (
 // controlPlaneAccounts are the ServiceAccounts of the chart. They are in the control plane's namespace.
 var controlPlaneAccounts = []string{"gatehouse", "gatehouse-certgen"}
 
-// errAccount is of a workload whose pods would run as a ServiceAccount that is not theirs.
-var errAccount = errors.New("the ServiceAccount cannot be used")
+var (
+	// errAccount is of a workload whose pods would run as a ServiceAccount that is not theirs.
+	errAccount = errors.New("the ServiceAccount cannot be used")
+	// errNoAccount is of a workload whose pods cannot start, as their ServiceAccount does not exist. Those that run already serve on.
+	errNoAccount = errors.New("the ServiceAccount is missing")
+)
 
 // accountOf is the ServiceAccount that an object runs pods as, false if it runs none. A patch may have chosen another one than the
 // fleet's, and may have done so by the deprecated name of the field.
@@ -48,7 +52,8 @@ func (s Settings) reserved(o object) bool {
 }
 
 // mayRun is an error if an object would run pods as a ServiceAccount that is another Gateway's fleet's, or the control plane's: a proxy proves who
-// it is by its account, so it would get what only the other one may have. What such pods the fleet has from before is deleted.
+// it is by its account, so it would get what only the other one may have. What such pods the fleet has from before is deleted. It is also an error
+// if the account does not exist; that deletes nothing.
 func (a *Applier) mayRun(ctx context.Context, key string, s *state, o client.Object) error {
 	account, runs := accountOf(o)
 	if !runs {
@@ -73,26 +78,38 @@ func (a *Applier) judgeAccount(ctx context.Context, key string, account object) 
 	if settings.reserved(account) {
 		return fmt.Errorf("%w: %s is the control plane's; name another one in the EnvoyProxy", errAccount, account)
 	}
-	var found client.Object = &corev1.ServiceAccount{}
-	err := a.client.Get(ctx, client.ObjectKey{Namespace: account.namespace, Name: account.name}, found)
-	if apierrors.IsNotFound(err) { // A cache may hold the objects of fleets only, and may be late.
-		found, err = a.live(ctx, account)
+	found, err := a.serviceAccount(ctx, account)
+	if err != nil {
+		return err
 	}
-	switch {
-	case err != nil:
-		return fmt.Errorf("reading %s: %w", account, err)
-	case found == nil: // It may become anybody's.
-		return fmt.Errorf("%w: %s does not exist; create it, or name another one in the EnvoyProxy", errAccount, account)
+	owner, owned := "", false
+	if found != nil {
+		owner, owned = envoyproxy.KeyOf(found)
 	}
-	owner, owned := envoyproxy.KeyOf(found)
 	if !owned {
 		if owner, _, err = a.owner(ctx, account.key()); err != nil {
 			return err
 		}
 	}
-	if owner != "" && byLabels(owner) != byLabels(key) {
+	switch {
+	case owner != "" && byLabels(owner) != byLabels(key):
 		return fmt.Errorf("%w: %s is that of Gateway %s, and proxies prove by it whose they are; give one of the two another name in its EnvoyProxy, at spec.provider.kubernetes.envoyServiceAccount",
 			errAccount, account, owner)
+	case found == nil:
+		return fmt.Errorf("%w: %s does not exist; create it, or name another one in the EnvoyProxy", errNoAccount, account)
 	}
 	return nil
+}
+
+// serviceAccount reads an account, whoever made it; nil if there is none.
+func (a *Applier) serviceAccount(ctx context.Context, account object) (client.Object, error) {
+	found := &corev1.ServiceAccount{}
+	err := a.client.Get(ctx, client.ObjectKey{Namespace: account.namespace, Name: account.name}, found)
+	switch {
+	case apierrors.IsNotFound(err): // A cache may hold the objects of fleets only, and may be late.
+		return a.live(ctx, account)
+	case err != nil:
+		return nil, fmt.Errorf("reading %s: %w", account, err)
+	}
+	return found, nil
 }

@@ -4,12 +4,15 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/go-logr/logr"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -129,7 +132,7 @@ func TestPodsAsTheAccountOfOthersGo(t *testing.T) {
 	}
 
 	f.Set("evil/gw", withProvider(requirementOf("evil", "gw"), asAccount("later")["patch"]))
-	if err := f.Reconcile(t.Context(), "evil/gw"); !errors.Is(err, errAccount) {
+	if err := f.Reconcile(t.Context(), "evil/gw"); !errors.Is(err, errNoAccount) {
 		t.Errorf("the failure is %v", err)
 	}
 	later := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: f.settings.ControllerNamespace, Name: "later"}}
@@ -138,6 +141,49 @@ func TestPodsAsTheAccountOfOthersGo(t *testing.T) {
 	}
 	if err := f.Reconcile(t.Context(), "evil/gw"); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestFleetOutlivesItsAccount: when somebody deletes the account that a fleet runs as, its pods stay, whatever happens to the fleet and whoever
+// leads, and no other Gateway gets the account. A fleet that names the account makes it anew; of one that has it by a patch, the Gateway is told.
+func TestFleetOutlivesItsAccount(t *testing.T) {
+	for way := range asAccount("") {
+		t.Run(way, func(t *testing.T) {
+			f := newFixture(t)
+			name, _ := f.shared(t)
+			account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: f.settings.ControllerNamespace, Name: name}}
+			f.bring(t, "shop/web", wanting("shop", "web", name, way, 0))
+			running := f.workloads(t, "shop", "web")
+			if err := f.Delete(t.Context(), account); err != nil || len(running) != 1 {
+				t.Fatalf("%v, and %q run", err, running)
+			}
+			missing := func() {
+				t.Helper()
+				err := f.Reconcile(t.Context(), "shop/web")
+				if patched := strings.HasPrefix(way, "patch"); errors.Is(err, errNoAccount) != patched || (err != nil) != patched || patched && !stays(err) {
+					t.Errorf("the failure is %v", err)
+				}
+				if now := f.workloads(t, "shop", "web"); !slices.Equal(now, running) {
+					t.Errorf("%q run, and %q did", now, running)
+				}
+			}
+			missing()
+			f.Changed("shop/web")
+			missing()
+			f.Applier = New(f.Client, f.settings, logr.Discard())
+			f.Set("old/gw", wanting("old", "gw", name, way, time.Hour))
+			f.Set("shop/web", wanting("shop", "web", name, way, 0))
+			missing()
+			f.refused(t, "old", "gw", "shop/web")
+
+			account.ResourceVersion, account.UID = "", ""
+			if err := f.Create(t.Context(), account); err != nil && !apierrors.IsAlreadyExists(err) {
+				t.Fatal(err)
+			}
+			if err := f.Reconcile(t.Context(), "shop/web"); err != nil || !slices.Equal(f.workloads(t, "shop", "web"), running) {
+				t.Errorf("when it is there again: %v, %q run, and %q did", err, f.workloads(t, "shop", "web"), running)
+			}
+		})
 	}
 }
 

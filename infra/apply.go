@@ -209,10 +209,10 @@ func (a *Applier) report(ctx context.Context, key string, err error) {
 	}
 }
 
-// stays tells that an error comes from what is in the cluster: a name that is taken, an account that is another's, or what the API server
-// refuses.
+// stays tells that an error comes from what is in the cluster: a name that is taken, an account that is another's or missing, or what the API
+// server refuses.
 func stays(err error) bool {
-	return errors.Is(err, errTaken) || errors.Is(err, errAccount) || apierrors.IsInvalid(err) || apierrors.IsForbidden(err) || apierrors.IsBadRequest(err)
+	return errors.Is(err, errTaken) || errors.Is(err, errAccount) || errors.Is(err, errNoAccount) || apierrors.IsInvalid(err) || apierrors.IsForbidden(err) || apierrors.IsBadRequest(err)
 }
 
 // Reconcile brings the fleet of one Gateway up to date. Everything that can be done is done, even if a part fails; but no pods run as
