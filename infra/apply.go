@@ -45,8 +45,11 @@ type Applier struct {
 	// are, whenever they may be others than before; none when the fleet is gone. It is told on every replica.
 	Proven func(key string, accounts ...string)
 
-	// settling is held while accounts are told, so that the newest are told last.
-	settling sync.Mutex
+	// settling is held while accounts are told, so that the newest are told last. Of those that are unsettled it could not be found out whose they
+	// are; retries tells when that is tried again.
+	settling  sync.Mutex
+	unsettled map[string]bool
+	retries   workqueue.TypedRateLimiter[string]
 
 	mu       sync.Mutex
 	queue    workqueue.TypedRateLimitingInterface[string]
@@ -76,17 +79,23 @@ type object struct {
 // New returns an Applier that does nothing before Start.
 func New(c client.Client, s Settings, log logr.Logger) *Applier {
 	return &Applier{
-		client:   c,
-		log:      log,
-		settings: s,
-		fleets:   map[string]*state{},
-		owners:   map[string]string{},
-		queue:    newQueue(),
+		client:    c,
+		log:       log,
+		settings:  s,
+		fleets:    map[string]*state{},
+		owners:    map[string]string{},
+		queue:     newQueue(),
+		unsettled: map[string]bool{},
+		retries:   newRetries(),
 	}
 }
 
 func newQueue() workqueue.TypedRateLimitingInterface[string] {
-	return workqueue.NewTypedRateLimitingQueue(workqueue.NewTypedItemExponentialFailureRateLimiter[string](firstRetry, lastRetry))
+	return workqueue.NewTypedRateLimitingQueue(newRetries())
+}
+
+func newRetries() workqueue.TypedRateLimiter[string] {
+	return workqueue.NewTypedItemExponentialFailureRateLimiter[string](firstRetry, lastRetry)
 }
 
 // Set says what a Gateway (namespace/name) requires: nil to remove its fleet. A requirement on hold, or without a port, leaves what

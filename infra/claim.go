@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -42,13 +43,16 @@ func claimsOf(req translator.Requirement, settings Settings) []string {
 
 func (o object) key() string { return o.namespace + "/" + o.name }
 
-// settle finds out who has some accounts now, and tells it if that has changed. a.settling is held.
+// settle finds out who has some accounts now, and tells it if that has changed. What cannot be found out stays as it was. a.settling is held.
 func (a *Applier) settle(accounts []string) {
 	for _, account := range accounts {
 		owner, claimed, err := a.owner(context.Background(), account) // Caches answer at once.
 		if err != nil {
-			a.log.Error(err, "could not find out whose a ServiceAccount is", "account", account)
+			a.log.Error(err, "could not find out whose a ServiceAccount is; trying again", "account", account)
+			a.settleLater(account)
+			continue
 		}
+		a.retries.Forget(account)
 		a.mu.Lock()
 		before := a.owners[account]
 		if a.owners[account] = owner; !claimed {
@@ -62,6 +66,21 @@ func (a *Applier) settle(accounts []string) {
 			a.tell(key)
 		}
 	}
+}
+
+// settleLater has an account settled although nothing may change until then. It is done on every replica, unlike the work of the queue. a.settling
+// is held.
+func (a *Applier) settleLater(account string) {
+	if a.unsettled[account] {
+		return
+	}
+	a.unsettled[account] = true
+	time.AfterFunc(a.retries.When(account), func() {
+		a.settling.Lock()
+		defer a.settling.Unlock()
+		delete(a.unsettled, account)
+		a.settle([]string{account})
+	})
 }
 
 // tell tells by which accounts a fleet proves who it is, and has it brought up to date.
