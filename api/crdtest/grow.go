@@ -15,8 +15,10 @@ import (
 const (
 	// unlimited stands for the limit of a list or a text whose schema has none.
 	unlimited = 1 << 18
-	// growths is how often something of an object is made longer. The API server's rules are slow, and a fuzz target has 10 s for all that it does.
+	// growths is how often something of an object is made longer at most, and judged how many bytes the API server's rules are asked about at most, but
+	// for the last growth: they are slow, above all while a fuzzer counts what is executed, and a fuzz target has 10 s for all that it does.
 	growths = 5
+	judged  = MaxObject / 2
 )
 
 // pieces are what long texts are made of.
@@ -26,7 +28,8 @@ var pieces = []string{"a", "/a", "/%C3%BC", ".abcdefghij", "-a", `[^/]`, "(?:a|b
 // still takes the whole. Long texts are taken for one half from the given ones. The object itself stays as it is.
 func (m *Maker) Grown(k *Kind, object map[string]any, texts []string) map[string]any {
 	spec := k.whole.Properties["spec"]
-	for range growths {
+	asked := 0
+	for i := 0; i < growths && asked < judged; i++ {
 		next := runtime.DeepCopyJSON(object)
 		g := &growth{Maker: m, texts: texts, left: MaxObject - size(object), spots: map[string][]func() bool{}}
 		g.find(next["spec"], &spec, "spec", func(v any) { next["spec"] = v })
@@ -34,8 +37,11 @@ func (m *Maker) Grown(k *Kind, object map[string]any, texts []string) map[string
 			return object
 		}
 		field := pick(m, slices.Sorted(maps.Keys(g.spots))...)
-		if pick(m, g.spots[field]...)() && k.Admits(next) {
-			object = next
+		if pick(m, g.spots[field]...)() {
+			asked += size(next)
+			if k.Admits(next) {
+				object = next
+			}
 		}
 	}
 	return object
