@@ -295,7 +295,7 @@ func TestIdentitiesForgetFleets(t *testing.T) {
 func TestAccountProvesOneFleet(t *testing.T) {
 	c := server.Client(t)
 	i := NewIdentities(c, "xds")
-	applier := infra.New(c, infra.Settings{ControllerNamespace: "default"}, logr.Discard())
+	applier := infra.New(server.Indexed(t, infra.Index), infra.Settings{ControllerNamespace: "default"}, logr.Discard())
 	applier.Proven = i.Set
 	_, token := pod(t, c, "two-fleets", "xds")
 	name := "two-fleets"

@@ -55,8 +55,11 @@ type Applier struct {
 	queue    workqueue.TypedRateLimitingInterface[string]
 	settings Settings
 	fleets   map[string]*state
-	// owners are the fleets that have the accounts which are claimed.
+	// owners are the fleets that have the accounts which are claimed; owned are these accounts by fleet, as its labels have it.
 	owners map[string]string
+	owned  groups
+	// claimants are the fleets that claim an account.
+	claimants groups
 }
 
 // state is what the Applier knows of one fleet. All but req belongs to the worker that has the fleet's key.
@@ -76,7 +79,7 @@ type object struct {
 	apiVersion, kind, namespace, name string
 }
 
-// New returns an Applier that does nothing before Start.
+// New returns an Applier that does nothing before Start. The client's cache has the index of Index.
 func New(c client.Client, s Settings, log logr.Logger) *Applier {
 	return &Applier{
 		client:    c,
@@ -84,6 +87,8 @@ func New(c client.Client, s Settings, log logr.Logger) *Applier {
 		settings:  s,
 		fleets:    map[string]*state{},
 		owners:    map[string]string{},
+		owned:     groups{},
+		claimants: groups{},
 		queue:     newQueue(),
 		unsettled: map[string]bool{},
 		retries:   newRetries(),
@@ -111,7 +116,7 @@ func (a *Applier) Set(key string, req *translator.Requirement) {
 		a.fleets[key] = s
 	}
 	s.req = req
-	s.claim(req, a.settings)
+	a.claim(key, s)
 	a.queue.Add(key)
 	a.mu.Unlock()
 	concerned := append(before, a.held(key)...)
@@ -135,9 +140,12 @@ func (a *Applier) SetCA(ca []byte) {
 func (a *Applier) Changed(key string) {
 	a.mu.Lock()
 	known := a.fleets[key] != nil
-	for long := range a.fleets {
-		if !known && byLabels(long) == key {
-			key, known = long, true
+	if !known {
+		for long := range a.fleets {
+			if byLabels(long) == key {
+				key, known = long, true
+				break
+			}
 		}
 	}
 	if known {

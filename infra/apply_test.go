@@ -41,7 +41,7 @@ type fixture struct {
 
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
-	f := &fixture{Client: server.Client(t), settings: testSettings()}
+	f := &fixture{Client: server.Indexed(t, Index), settings: testSettings()}
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "infra-"}}
 	if err := f.Create(t.Context(), namespace); err != nil {
 		t.Fatal(err)
@@ -365,6 +365,9 @@ func (f *fixture) cached(t *testing.T) client.Client {
 		}
 	})
 	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Index(t.Context(), c.GetFieldIndexer()); err != nil {
 		t.Fatal(err)
 	}
 	kubetest.Start(t, c.Start)

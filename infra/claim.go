@@ -3,7 +3,9 @@ package infra
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -12,20 +14,59 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"gatehouse/policies/envoyproxy"
 	"gatehouse/translator"
 )
 
 // A proxy proves who it is by its ServiceAccount, so an account is one fleet's, whoever made it. Several may claim it; one has it.
 
+// accountField is the name of the index by which workloads are found by the account of their pods.
+const accountField = "account"
+
+// Index adds the index by which an Applier's client finds workloads. It is called before that client's cache starts.
+func Index(ctx context.Context, caches client.FieldIndexer) error {
+	for _, kind := range []client.Object{&appsv1.Deployment{}, &appsv1.DaemonSet{}} {
+		err := caches.IndexField(ctx, kind, accountField, func(o client.Object) []string {
+			account, _ := accountOf(o)
+			return []string{account.name}
+		})
+		if err != nil {
+			return fmt.Errorf("index %T by ServiceAccount: %w", kind, err)
+		}
+	}
+	return nil
+}
+
+// groups are sets by name.
+type groups map[string]map[string]bool
+
+func (g groups) add(name, member string) {
+	if g[name] == nil {
+		g[name] = map[string]bool{}
+	}
+	g[name][member] = true
+}
+
+func (g groups) remove(name, member string) {
+	if delete(g[name], member); len(g[name]) == 0 {
+		delete(g, name)
+	}
+}
+
 // claim makes what a fleet requires its claim to accounts. While the requirement is on hold, what exists stays as it is, and its account too.
-func (s *state) claim(req *translator.Requirement, settings Settings) {
+// a.mu is held.
+func (a *Applier) claim(key string, s *state) {
+	for _, account := range s.claims {
+		a.claimants.remove(account, key)
+	}
 	switch {
-	case req == nil:
+	case s.req == nil:
 		s.named, s.claims = nil, nil
-	case !req.Hold || s.claims == nil:
-		s.named = Accounts(*req, settings)
-		s.claims = claimsOf(*req, settings)
+	case !s.req.Hold || s.claims == nil:
+		s.named = Accounts(*s.req, a.settings)
+		s.claims = claimsOf(*s.req, a.settings)
+	}
+	for _, account := range s.claims {
+		a.claimants.add(account, key)
 	}
 }
 
@@ -53,19 +94,25 @@ func (a *Applier) settle(accounts []string) {
 			continue
 		}
 		a.retries.Forget(account)
-		a.mu.Lock()
-		before := a.owners[account]
-		if a.owners[account] = owner; !claimed {
-			delete(a.owners, account)
-		}
-		a.mu.Unlock()
-		if before == owner {
-			continue
-		}
-		for _, key := range []string{before, owner} {
-			a.tell(key)
+		if before := a.note(account, owner, claimed); before != owner {
+			a.tell(before)
+			a.tell(owner)
 		}
 	}
+}
+
+// note remembers who has an account, while somebody claims it, and answers with who had it before.
+func (a *Applier) note(account, owner string, claimed bool) (before string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	before = a.owners[account]
+	delete(a.owners, account)
+	a.owned.remove(byLabels(before), account)
+	if claimed {
+		a.owners[account] = owner
+		a.owned.add(byLabels(owner), account)
+	}
+	return before
 }
 
 // settleLater has an account settled although nothing may change until then. It is done on every replica, unlike the work of the queue. a.settling
@@ -109,8 +156,8 @@ func (a *Applier) held(key string) []string {
 	if s := a.fleets[key]; s != nil {
 		held = slices.Clone(s.claims)
 	}
-	for account, owner := range a.owners {
-		if byLabels(owner) == byLabels(key) && !slices.Contains(held, account) {
+	for account := range a.owned[byLabels(key)] {
+		if !slices.Contains(held, account) {
 			held = append(held, account)
 		}
 	}
@@ -123,15 +170,9 @@ func (a *Applier) owner(ctx context.Context, account string) (owner string, clai
 	keys, err := a.holders(ctx, account)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	var claimants []string
-	for key, s := range a.fleets {
-		if slices.Contains(s.claims, account) {
-			claimants = append(claimants, key)
-		}
-	}
-	claimed = len(claimants) > 0
+	claimed = len(a.claimants[account]) > 0
 	if len(keys) == 0 {
-		keys = claimants
+		keys = slices.Collect(maps.Keys(a.claimants[account]))
 	}
 	if err != nil || len(keys) == 0 {
 		return "", claimed, err
@@ -150,37 +191,33 @@ func (a *Applier) age(key string) int64 {
 	return s.req.Gateway.CreationTimestamp.Unix()
 }
 
-// holders are the fleets of which the account is, or of which pods run as it.
+// holders are the fleets of which the account is, or of which pods run as it. What it costs depends on how many these are.
 func (a *Applier) holders(ctx context.Context, account string) ([]string, error) {
 	settings, _ := a.scope()
 	namespace, name, _ := strings.Cut(account, "/")
-	var accounts corev1.ServiceAccountList
-	var deployments appsv1.DeploymentList
-	var daemons appsv1.DaemonSetList
-	for _, list := range []client.ObjectList{&accounts, &deployments, &daemons} {
-		err := a.client.List(ctx, list, client.InNamespace(namespace), client.MatchingLabels(envoyproxy.ManagedLabels()), client.UnsafeDisableDeepCopy)
-		if err != nil {
-			return nil, fmt.Errorf("looking for who runs as ServiceAccount %s: %w", account, err)
-		}
-	}
 	var keys []string
-	add := func(o client.Object, holds bool) {
-		if key, owned := settings.KeyOf(o); owned && holds {
+	add := func(o client.Object) {
+		if key, owned := settings.KeyOf(o); owned {
 			keys = append(keys, key)
 		}
 	}
-	for i := range accounts.Items {
-		add(&accounts.Items[i], accounts.Items[i].Name == name)
+	own := &corev1.ServiceAccount{}
+	err := client.IgnoreNotFound(a.client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, own))
+	var deployments appsv1.DeploymentList
+	var daemons appsv1.DaemonSetList
+	for _, list := range []client.ObjectList{&deployments, &daemons} {
+		runAs := client.MatchingFields{accountField: name}
+		err = errors.Join(err, a.client.List(ctx, list, client.InNamespace(namespace), runAs, client.UnsafeDisableDeepCopy))
 	}
-	runsAs := func(o client.Object) {
-		is, _ := accountOf(o)
-		add(o, is.key() == account)
+	if err != nil {
+		return nil, fmt.Errorf("looking for who runs as ServiceAccount %s: %w", account, err)
 	}
+	add(own)
 	for i := range deployments.Items {
-		runsAs(&deployments.Items[i])
+		add(&deployments.Items[i])
 	}
 	for i := range daemons.Items {
-		runsAs(&daemons.Items[i])
+		add(&daemons.Items[i])
 	}
 	return keys, nil
 }

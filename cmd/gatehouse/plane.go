@@ -94,7 +94,9 @@ func newPlane(ctx context.Context, c *config.EnvoyGateway, in installation, o se
 	if err := p.addDelivery(restConfig); err != nil {
 		return nil, err
 	}
-	p.addInfrastructure(c)
+	if err := p.addInfrastructure(ctx, c); err != nil {
+		return nil, err
+	}
 	if err := p.addReplicas(restConfig); err != nil {
 		return nil, err
 	}
@@ -187,7 +189,10 @@ func (p *plane) addDelivery(restConfig *rest.Config) error {
 	return nil
 }
 
-func (p *plane) addInfrastructure(c *config.EnvoyGateway) {
+func (p *plane) addInfrastructure(ctx context.Context, c *config.EnvoyGateway) error {
+	if err := infra.Index(ctx, p.manager.GetFieldIndexer()); err != nil {
+		return err
+	}
 	p.settings = infra.Settings{
 		ControllerNamespace: p.namespace, EnvoyImage: p.envoyImage, GatehouseImage: p.gatehouseImage, PullSecrets: p.pullSecrets,
 		GatehousePullPolicy: p.gatehousePullPolicy,
@@ -202,6 +207,7 @@ func (p *plane) addInfrastructure(c *config.EnvoyGateway) {
 	}
 	p.infra.Failed, p.infra.Proven = p.fleets.Failed, p.identities.Set
 	p.keeper.OnChange(func() { p.infra.SetCA(p.keeper.CABundle()) })
+	return nil
 }
 
 func (p *plane) addController(c *config.EnvoyGateway) {
