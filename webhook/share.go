@@ -83,27 +83,39 @@ func (s *shares) keep(p *portion) {
 	portions[0] = p
 }
 
-// makeRoom takes from those who have most until there is room. A peer may not have more by it than the one that it takes from.
+// makeRoom takes from those who have most until there is room, and nothing if there is none in the end. A peer may not have more by it than the one
+// that it takes from.
 func (s *shares) makeRoom(peer string, size int64) bool {
 	want := size
 	if mine := s.peers[peer]; mine != nil {
 		want += mine.sum
 	}
-	for s.taken+size > s.limit {
-		most := s.most()
-		if most == nil || most.sum <= want {
+	chosen, left := []*portion(nil), map[*share]share{}
+	for missing := s.taken + size - s.limit; missing > 0; {
+		most := s.most(left)
+		if most == nil || left[most].sum <= want {
 			return false
 		}
-		last := most.portions[len(most.portions)-1]
-		s.remove(last)
-		last.lost()
+		rest := left[most]
+		last := rest.portions[len(rest.portions)-1]
+		left[most] = share{sum: rest.sum - last.size, portions: rest.portions[:len(rest.portions)-1]}
+		chosen = append(chosen, last)
+		missing -= last.size
+	}
+	for _, p := range chosen {
+		s.remove(p)
+		p.lost()
 	}
 	return true
 }
 
-func (s *shares) most() (most *share) {
+// most is the share that has most, where left are those that will have less.
+func (s *shares) most(left map[*share]share) (most *share) {
 	for _, each := range s.peers {
-		if most == nil || each.sum > most.sum {
+		if _, known := left[each]; !known {
+			left[each] = *each
+		}
+		if most == nil || left[each].sum > left[most].sum {
 			most = each
 		}
 	}

@@ -16,8 +16,20 @@ import (
 	"time"
 )
 
-// TestSharesAreFair: no more is given out than there is; a peer alone may have all; and whoever asks for a part is refused only if nobody has more
-// than it would have then.
+// beyond is what those who have more than that have to lose before they have no more.
+func (s *shares) beyond(sum int64) (lost int64) {
+	for _, each := range s.peers {
+		rest := each.sum
+		for i := len(each.portions) - 1; rest > sum; i-- {
+			rest -= each.portions[i].size
+		}
+		lost += each.sum - rest
+	}
+	return lost
+}
+
+// TestSharesAreFair: no more is given out than there is; a peer alone may have all; whoever asks for a part is refused only if those who have more than it
+// would have then cannot make room for it; and nobody loses anything for who is refused.
 func TestSharesAreFair(t *testing.T) {
 	random, losses := rand.New(rand.NewPCG(1, 2)), 0
 	for round := range 200 {
@@ -36,7 +48,9 @@ func TestSharesAreFair(t *testing.T) {
 			case 1:
 				for p := range held {
 					s.keep(p)
-					s.grow(p, size)
+					if before := losses; !s.grow(p, size) && losses > before {
+						t.Fatalf("round %d: %d were lost for nothing", round, losses-before)
+					}
 					break
 				}
 			default:
@@ -45,15 +59,17 @@ func TestSharesAreFair(t *testing.T) {
 					want += mine.sum
 				}
 				var p *portion
+				before := losses
 				p = s.take(peer, size, func() { losses++; delete(held, p) })
 				if p != nil {
 					held[p] = true
 					break
 				}
-				for name, other := range s.peers {
-					if other.sum > want {
-						t.Fatalf("round %d: %s gets no %d beside %s, who has %d", round, peer, size, name, other.sum)
-					}
+				if losses > before {
+					t.Fatalf("round %d: %d were lost for nothing", round, losses-before)
+				}
+				if free := limit - s.taken + s.beyond(want); free >= size {
+					t.Fatalf("round %d: %s gets no %d, although %d were free or with those who have more", round, peer, size, free)
 				}
 			}
 			var sum int64
@@ -210,7 +226,7 @@ func TestConnectionsAreSharedOut(t *testing.T) {
 			closed++
 		}
 	}
-	if closed < more || closed > more+50 {
+	if closed < more { // More are closed when they have sent nothing for headerTime.
 		t.Errorf("%d of %d connections were closed; %d may stay", closed, len(open), maxConnections)
 	}
 }
