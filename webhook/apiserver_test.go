@@ -385,14 +385,12 @@ func (c *cluster) replicas(t *testing.T, slice *discoveryv1.EndpointSlice, n int
 			t.Fatal(err)
 		}
 	}
-	yes, no := true, false
 	slice.Endpoints = nil
 	for i, address := range []string{"10.0.0.1", "10.0.0.2"} {
-		e := discoveryv1.Endpoint{Addresses: []string{address}, Conditions: discoveryv1.EndpointConditions{Ready: &no}}
-		if i < n {
-			e.Conditions.Ready = &yes
-		}
-		slice.Endpoints = append(slice.Endpoints, e)
+		ready := i < n
+		slice.Endpoints = append(slice.Endpoints, discoveryv1.Endpoint{
+			Addresses: []string{address}, Conditions: discoveryv1.EndpointConditions{Ready: &ready},
+		})
 	}
 	if err := c.client.Update(t.Context(), slice); err != nil {
 		t.Fatal(err)
