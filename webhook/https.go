@@ -25,7 +25,7 @@ const (
 	maxHeader = 16 << 10
 	// idleTime is how long a connection may rest between two requests. Those who connect give it up earlier.
 	idleTime = 90 * time.Second
-	// requestTime is how long a request may take from its headers until its answer is with who asked.
+	// requestTime is how long a request may take until it is there as a whole, and from its headers until its answer is with who asked.
 	requestTime = 30 * time.Second
 	// drainTime is how long requests that have begun are completed when the server ends.
 	drainTime = time.Minute
@@ -41,6 +41,7 @@ func NewServer(host string, port int, certificate func(*tls.ClientHelloInfo) (*t
 		address:     net.JoinHostPort(host, strconv.Itoa(port)),
 		mux:         mux,
 		connections: newShares(maxConnections),
+		requestTime: requestTime,
 		tls: &tls.Config{
 			MinVersion: tls.VersionTLS12, GetCertificate: certificate,
 			ClientAuth: tls.RequestClientCert, // Whoever wants to know one judges it, see Clients.
@@ -57,6 +58,7 @@ type server struct {
 	mux         *http.ServeMux
 	tls         *tls.Config
 	connections *shares
+	requestTime time.Duration
 	listening   atomic.Bool
 }
 
@@ -68,7 +70,7 @@ func (s *server) Start(ctx context.Context) error {
 	}
 	https := &http.Server{
 		Handler: s.mux, BaseContext: func(net.Listener) context.Context { return ctx }, ConnContext: withConnection,
-		ReadHeaderTimeout: headerTime, WriteTimeout: requestTime, IdleTimeout: idleTime, MaxHeaderBytes: maxHeader,
+		ReadHeaderTimeout: headerTime, ReadTimeout: s.requestTime, WriteTimeout: s.requestTime, IdleTimeout: idleTime, MaxHeaderBytes: maxHeader,
 	}
 	ended := make(chan struct{})
 	context.AfterFunc(ctx, func() {
