@@ -9,8 +9,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/runtime/serializer"
+	utiljson "k8s.io/apimachinery/pkg/util/json"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/policies/certificate"
 	"gatehouse/policies/verdict"
@@ -35,14 +36,10 @@ func (f TrierFunc) Try(ctx context.Context, obj client.Object) ([]translator.Fin
 // validator answers whether objects may be stored.
 type validator struct {
 	trier  Trier
-	decode runtime.Decoder
+	scheme *runtime.Scheme
 	levels levels
 	exists Exists
 	log    logr.Logger
-}
-
-func decoder(scheme *runtime.Scheme) runtime.Decoder {
-	return serializer.NewCodecFactory(scheme).UniversalDeserializer()
 }
 
 // answer denies what the change adds and the namespace's level does not allow, and warns of what else it adds.
@@ -98,16 +95,20 @@ func (v *validator) tell(request *admissionv1.AdmissionRequest, lines []line) {
 // wouldDeny is what the log says of an object that got in only because of its namespace's level.
 const wouldDeny = "level enforce would have denied what level warn let in"
 
-// object decodes what is to be stored. Whether it has the right form is the API server's business, which has judged it already.
+// object decodes what is to be stored, as the kind that the request names. Whether it has the right form is the API server's business, which has judged
+// it already.
 func (v *validator) object(request *admissionv1.AdmissionRequest) (client.Object, error) {
 	gvk := schema.GroupVersionKind(request.Kind)
-	decoded, _, err := v.decode.Decode(request.Object.Raw, &gvk, nil)
+	empty, err := v.scheme.New(gvk)
 	if err != nil {
 		return nil, fmt.Errorf("decoding the object: %w", err)
 	}
-	obj, ok := decoded.(client.Object)
+	obj, ok := empty.(client.Object)
 	if !ok {
 		return nil, fmt.Errorf("a %s is no object with metadata; remove it from the webhook configuration", gvk.Kind)
+	}
+	if err := utiljson.Unmarshal(request.Object.Raw, obj); err != nil {
+		return nil, fmt.Errorf("decoding the object: %w", err)
 	}
 	if obj.GetNamespace() == "" {
 		obj.SetNamespace(request.Namespace)
@@ -124,6 +125,10 @@ func passes(request *admissionv1.AdmissionRequest) (bool, error) {
 	now, err := fields(request.Object.Raw)
 	if err != nil {
 		return false, fmt.Errorf("reading the object: %w", err)
+	}
+	if request.Kind.Group == gwapiv1.GroupName && longestList(now["spec"]) > maxEntries {
+		return false, unreadError{fmt.Errorf("spec of this %s has a list of more than %d objects, which no schema of Gateway API takes; "+
+			"install the CRDs of the release", request.Kind.Kind, maxEntries)}
 	}
 	if leaving(now) {
 		return true, nil

@@ -9,7 +9,7 @@ import (
 
 // The bounds of what is there at a time. They hold for both webhooks together.
 const (
-	// maxJudged is how many requests are tried at a time. The tables take one trial at a time anyway.
+	// maxJudged is how many requests are decoded and tried at a time. The tables take one trial at a time anyway.
 	maxJudged = 4
 	// maxPresent is how many requests are there as a whole: those that are judged, and those that wait for it.
 	maxPresent = 256
@@ -19,15 +19,16 @@ const (
 	firstRead = 16 << 10
 )
 
-// crowd are the requests that are there. Room for them is bounded and shared out by peers, so that a flood costs little memory, and a peer that floods
-// is turned away rather than others.
+// crowd are the requests that are there. Room for their bodies is bounded and shared out by peers, so that a peer that floods is turned away rather
+// than others. What is decoded is bounded by the turns: few requests at a time, and of those with many tokens one. So a flood takes at most 64 MiB
+// of bodies, 4 more bodies of requests that are tried although their time is over, and 4 decoded requests.
 type crowd struct {
 	places, bytes *shares
-	turns         *turns
+	turns, large  *turns
 }
 
 func newCrowd() *crowd {
-	return &crowd{places: newShares(maxPresent), bytes: newShares(maxPresentBytes), turns: newTurns(maxJudged)}
+	return &crowd{places: newShares(maxPresent), bytes: newShares(maxPresentBytes), turns: newTurns(maxJudged), large: newTurns(1)}
 }
 
 // errCrowded is of a request that is turned away for others.
@@ -94,6 +95,26 @@ func (v *visit) read(body io.Reader) ([]byte, error) {
 		}
 		return text, nil
 	}
+}
+
+// turn waits until a request with so many tokens may be decoded and judged. The caller says by done when that is over.
+func (c *crowd) turn(ctx context.Context, peer string, tokens int) (done func(), err error) {
+	if tokens <= fewTokens {
+		return c.turns.await(ctx, peer)
+	}
+	only, err := c.large.await(ctx, peer)
+	if err != nil {
+		return nil, err
+	}
+	one, err := c.turns.await(ctx, peer)
+	if err != nil {
+		only()
+		return nil, err
+	}
+	return func() {
+		one()
+		only()
+	}, nil
 }
 
 // peerOf is the address without the port: all connections from there are one peer's.

@@ -191,10 +191,45 @@ func TestTurnsGoRound(t *testing.T) {
 	})
 }
 
+// TestLargeRequestsGoOneByOne: of requests with many tokens one is decoded at a time, and small ones go on beside it.
+func TestLargeRequestsGoOneByOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCrowd()
+		var done []func()
+		begin := func(tokens int) {
+			go func() {
+				if over, err := c.turn(t.Context(), "a", tokens); err == nil {
+					done = append(done, over)
+				}
+			}()
+			synctest.Wait()
+		}
+		for range maxJudged + 1 {
+			begin(fewTokens + 1)
+		}
+		if len(done) != 1 {
+			t.Errorf("%d large ones go on, want one", len(done))
+		}
+		for range maxJudged {
+			begin(fewTokens)
+		}
+		if len(done) != maxJudged {
+			t.Errorf("%d go on beside each other, want %d", len(done), maxJudged)
+		}
+		for i := 0; i < len(done); i++ {
+			done[i]()
+			synctest.Wait()
+		}
+		if len(done) != 2*maxJudged+1 || c.turns.free != maxJudged || c.large.free != 1 {
+			t.Errorf("in the end %d had their turns, and %d and %d are free", len(done), c.turns.free, c.large.free)
+		}
+	})
+}
+
 // TestEndedTrial holds that a trial ends when its time is over, and so makes room for others.
 func TestEndedTrial(t *testing.T) {
 	var trials atomic.Int32
-	s := serve(t, Options{TimeLimit: 100 * time.Millisecond, Trier: TrierFunc(func(ctx context.Context, _ client.Object) ([]translator.Finding, error) {
+	s := serve(t, Options{TimeLimit: 500 * time.Millisecond, Trier: TrierFunc(func(ctx context.Context, _ client.Object) ([]translator.Finding, error) {
 		if trials.Add(1) > 2*maxJudged {
 			return nil, nil
 		}
@@ -231,7 +266,7 @@ func (s *served) crowd(t *testing.T) (leave func()) {
 			}
 		})
 	}
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		if code, _ := s.send(t, ValidatePath+"?timeout=250ms", in); code == http.StatusTooManyRequests {
 			break
 		} else if time.Now().After(deadline) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -55,29 +56,26 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusForbidden)
 		return
 	}
-	connection := http.NewResponseController(w)
+	limit := e.timeLimit(r)
 	// The server's own context ends as soon as it is told to stop, but what has begun is completed.
-	visit := e.crowd.enter(context.WithoutCancel(r.Context()), peerOf(r.RemoteAddr), func() { _ = connection.SetReadDeadline(time.Now()) })
+	ctx, cancel := context.WithDeadline(context.WithoutCancel(r.Context()), start.Add(limit))
+	defer cancel()
+	connection := http.NewResponseController(w)
+	visit := e.crowd.enter(ctx, peerOf(r.RemoteAddr), func() { _ = connection.SetReadDeadline(time.Now()) })
 	defer visit.leave()
-	request, err := e.read(w, r, visit)
-	if err != nil {
-		e.counts.observe(e.name, "other", failed, start)
-		e.refuse(w, err)
-		return
+	var request *admissionv1.AdmissionRequest
+	var response *admissionv1.AdmissionResponse
+	body, err := e.read(connection, w, r, visit)
+	if err == nil {
+		request, response, err = e.within(visit, limit, body)
 	}
 	kind := "other"
-	if gvk := schema.GroupVersionKind(request.Kind); e.knows(gvk) {
-		kind = gvk.Kind
+	if request != nil && e.knows(schema.GroupVersionKind(request.Kind)) {
+		kind = request.Kind.Kind
 	}
-	response, err := e.within(visit, e.timeLimit(r), request)
 	if err != nil {
 		e.counts.observe(e.name, kind, failed, start)
-		e.log.Error(err, "no admission verdict", "kind", kind, "namespace", request.Namespace, "name", request.Name)
-		status := http.StatusInternalServerError
-		if errors.Is(err, errCrowded) {
-			status = turnAway(w)
-		}
-		http.Error(w, err.Error(), status)
+		e.refuse(w, request, err)
 		return
 	}
 	e.counts.observe(e.name, kind, outcomeOf(response), start)
@@ -88,14 +86,25 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// refuse answers a request that was not read.
-func (e *endpoint) refuse(w http.ResponseWriter, err error) {
-	status := http.StatusBadRequest
-	if errors.Is(err, errCrowded) {
-		e.log.Error(err, "no admission verdict, a request was not read")
-		err, status = unjudged("object", "on its namespace", errCrowded), turnAway(w)
+// unreadError is of a request that is no review, or none that is taken.
+type unreadError struct{ error }
+
+// refuse answers a request that has no verdict; the request is nil if it is not known.
+func (e *endpoint) refuse(w http.ResponseWriter, request *admissionv1.AdmissionRequest, err error) {
+	if unread := (unreadError{}); errors.As(err, &unread) {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
 	}
-	http.Error(w, err.Error(), status)
+	kind, namespace, name := "object", "", ""
+	if request != nil {
+		kind, namespace, name = request.Kind.Kind, request.Namespace, request.Name
+	}
+	e.log.Error(err, "no admission verdict", "kind", kind, "namespace", namespace, "name", name)
+	status := http.StatusInternalServerError
+	if errors.Is(err, errCrowded) {
+		status = turnAway(w)
+	}
+	http.Error(w, unjudged(request, err).Error(), status)
 }
 
 // turnAway is the status for a request that makes room for others. Its connection cannot be used again, as its body may not have been read.
@@ -104,23 +113,30 @@ func turnAway(w http.ResponseWriter) int {
 	return http.StatusTooManyRequests
 }
 
-// read reads a request in the time that there is for its answer.
-func (e *endpoint) read(w http.ResponseWriter, r *http.Request, v *visit) (*admissionv1.AdmissionRequest, error) {
-	connection := http.NewResponseController(w)
-	if err := connection.SetReadDeadline(time.Now().Add(e.timeLimit(r))); err != nil {
+// read reads a request in the time that there is for its answer, and refuses what would take too much memory when it is decoded.
+func (e *endpoint) read(connection *http.ResponseController, w http.ResponseWriter, r *http.Request, v *visit) ([]byte, error) {
+	deadline, _ := v.ctx.Deadline()
+	if err := connection.SetReadDeadline(deadline); err != nil {
 		return nil, fmt.Errorf("limiting the time to read the AdmissionReview: %w", err)
 	}
 	body, err := v.read(http.MaxBytesReader(w, r.Body, maxRequest))
+	if errors.Is(err, errCrowded) {
+		return nil, err
+	}
 	if err != nil {
-		return nil, fmt.Errorf("reading the AdmissionReview, of which at most %d bytes are taken: %w", maxRequest, err)
+		return nil, unreadError{fmt.Errorf("reading the AdmissionReview, of which at most %d bytes are taken: %w", maxRequest, err)}
 	}
 	if err := connection.SetReadDeadline(time.Time{}); err != nil {
 		return nil, fmt.Errorf("lifting the limit of the time to read: %w", err)
 	}
 	keepConnection(r)
-	return readReview(body)
+	if err := fits("the AdmissionReview", body, maxReviewTokens); err != nil {
+		return nil, unreadError{err}
+	}
+	return body, nil
 }
 
+// readReview decodes a request, whose objects must not take too much memory when they are decoded.
 func readReview(body []byte) (*admissionv1.AdmissionRequest, error) {
 	in := &admissionv1.AdmissionReview{}
 	if err := json.Unmarshal(body, in); err != nil {
@@ -130,7 +146,10 @@ func readReview(body []byte) (*admissionv1.AdmissionRequest, error) {
 		return nil, fmt.Errorf("apiVersion %q with a request expected, got %q; set admissionReviewVersions: [v1] in the webhook configuration",
 			admissionv1.SchemeGroupVersion, in.APIVersion)
 	}
-	return in.Request, nil
+	if err := fits("request.object", in.Request.Object.Raw, maxTokens); err != nil {
+		return nil, err
+	}
+	return in.Request, fits("request.oldObject", in.Request.OldObject.Raw, maxTokens)
 }
 
 func review(response *admissionv1.AdmissionResponse) *admissionv1.AdmissionReview {
@@ -140,14 +159,13 @@ func review(response *admissionv1.AdmissionResponse) *admissionv1.AdmissionRevie
 	}
 }
 
-// within answers in time. What the answerer still does after that is lost, so it ends as soon as it can.
-func (e *endpoint) within(v *visit, limit time.Duration, request *admissionv1.AdmissionRequest) (*admissionv1.AdmissionResponse, error) {
-	ctx, cancel := context.WithTimeout(v.ctx, limit)
-	defer cancel()
+// within answers in time; the request is nil if its turn did not come. What the answerer still does after that is lost, so it ends as soon as it can.
+func (e *endpoint) within(v *visit, limit time.Duration, body []byte) (*admissionv1.AdmissionRequest, *admissionv1.AdmissionResponse, error) {
 	type result struct {
 		response *admissionv1.AdmissionResponse
 		err      error
 	}
+	var known atomic.Pointer[admissionv1.AdmissionRequest]
 	done := make(chan result, 1)
 	go func() {
 		defer func() {
@@ -155,32 +173,34 @@ func (e *endpoint) within(v *visit, limit time.Duration, request *admissionv1.Ad
 				done <- result{err: fmt.Errorf("a mistake in Gatehouse stopped it: %v", p)}
 			}
 		}()
-		response, err := e.inTurn(ctx, v.peer, request)
+		response, err := e.inTurn(v, body, &known)
 		done <- result{response, err}
 	}()
 	select {
 	case got := <-done:
-		if got.err != nil {
-			return nil, unanswered(request, got.err)
-		}
-		return got.response, nil
-	case <-ctx.Done():
-		err := context.Cause(ctx)
+		return known.Load(), got.response, got.err
+	case <-v.ctx.Done():
+		err := context.Cause(v.ctx)
 		if !errors.Is(err, errCrowded) {
 			err = fmt.Errorf("no answer within %s", limit)
 		}
-		return nil, unanswered(request, err)
+		return known.Load(), nil, err
 	}
 }
 
-// inTurn answers when few enough others are being answered.
-func (e *endpoint) inTurn(ctx context.Context, peer string, request *admissionv1.AdmissionRequest) (*admissionv1.AdmissionResponse, error) {
-	done, err := e.crowd.turns.await(ctx, peer)
+// inTurn decodes and answers when few enough others are being answered, and says what was decoded.
+func (e *endpoint) inTurn(v *visit, body []byte, known *atomic.Pointer[admissionv1.AdmissionRequest]) (*admissionv1.AdmissionResponse, error) {
+	done, err := e.crowd.turn(v.ctx, v.peer, tokens(body))
 	if err != nil {
 		return nil, err
 	}
 	defer done()
-	return e.answer(ctx, request)
+	request, err := readReview(body)
+	if err != nil {
+		return nil, unreadError{err}
+	}
+	known.Store(request)
+	return e.answer(v.ctx, request)
 }
 
 // timeLimit is the shorter one of our limit and the API server's, which it tells in the query as "timeout".
@@ -196,16 +216,16 @@ func (e *endpoint) timeLimit(r *http.Request) time.Duration {
 	return min(limit, theirs-margin)
 }
 
-// unanswered are the words for the user when there is no verdict.
-func unanswered(request *admissionv1.AdmissionRequest, err error) error {
-	where := "on it"
-	if request.Namespace != "" {
-		where = "on namespace " + request.Namespace
+// unjudged are the words for the user when there is no verdict; the request is nil if it is not known.
+func unjudged(request *admissionv1.AdmissionRequest, err error) error {
+	kind, where := "object", "on its namespace"
+	switch {
+	case request == nil:
+	case request.Namespace != "":
+		kind, where = request.Kind.Kind, "on namespace "+request.Namespace
+	default:
+		kind, where = request.Kind.Kind, "on it"
 	}
-	return unjudged(request.Kind.Kind, where, err)
-}
-
-func unjudged(kind, where string, err error) error {
 	return fmt.Errorf("this %s cannot be judged by Gatehouse now: %w; try again, and if that does not help, set label %s=%s %s to write without its verdict",
 		kind, err, LevelLabel, LevelOff, where)
 }

@@ -25,7 +25,7 @@ func TestTellsWhatEnforceWouldDeny(t *testing.T) {
 	} {
 		var out bytes.Buffer
 		v := &validator{
-			trier: trier, decode: decoder(scheme), levels: levels{namespaces: stored(nil), fallback: level},
+			trier: trier, scheme: scheme, levels: levels{namespaces: stored(nil), fallback: level},
 			log: logr.FromSlogHandler(slog.NewJSONHandler(&out, nil)),
 		}
 		request := httpRoute()
@@ -58,7 +58,7 @@ func TestTellsWhatEnforceWouldDeny(t *testing.T) {
 // TestSelfTestIsDeniedAtEachLevel: at a level that denies nothing the self-test passes too, since namespaces may have a stricter one.
 func TestSelfTestIsDeniedAtEachLevel(t *testing.T) {
 	for level := range deniedAt {
-		v := &validator{trier: newWorld(t, nil), decode: decoder(scheme), levels: levels{namespaces: stored(nil), fallback: level}}
+		v := &validator{trier: newWorld(t, nil), scheme: scheme, levels: levels{namespaces: stored(nil), fallback: level}}
 		answer, err := v.answer(t.Context(), selfTestReview().Request)
 		if err != nil || answer.Allowed {
 			t.Errorf("where level %s holds the self-test is answered with %v, %v", level, answer, err)

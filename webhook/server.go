@@ -58,7 +58,7 @@ func Register(server webhook.Server, o Options) error {
 		return errors.New("the admission webhook has no Namespaces; give it the reader of the cache")
 	}
 	validator := &validator{
-		trier: o.Trier, decode: decoder(o.Scheme), levels: levels{namespaces: o.Namespaces, fallback: cmp.Or(o.Level, LevelEnforce), log: o.Log}, exists: o.Exists, log: o.Log,
+		trier: o.Trier, scheme: o.Scheme, levels: levels{namespaces: o.Namespaces, fallback: cmp.Or(o.Level, LevelEnforce), log: o.Log}, exists: o.Exists, log: o.Log,
 	}
 	mutator := &mutator{mutations: Mutations}
 	counts, crowd := newCounts(o.Metrics), newCrowd()

@@ -1,0 +1,62 @@
+package webhook
+
+import "fmt"
+
+// The bounds of what is decoded, in tokens. One token makes an entry of a list or map, which takes far more memory than its text: up to 512 bytes,
+// and up to 2.25 times that while its list grows.
+const (
+	// maxTokens is how many an object may have: one for every 6 bytes of the 1.5 MiB that etcd takes. Names with values, the densest lists in our
+	// kinds, have one for every 8 bytes, and their managed fields one for every 7. An object of so many takes at most 288 MiB.
+	maxTokens = 1 << 18
+	// maxReviewTokens is how many a review may have: an old and a new object, and the rest, which is mostly the groups of a user.
+	maxReviewTokens = 2*maxTokens + 1<<14
+	// fewTokens is how many a request may have that is judged beside others. One of so many takes at most 36 MiB. Objects rarely have more.
+	fewTokens = 1 << 15
+	// maxEntries is how many objects a list in a spec of Gateway API may have: the largest maxItems in its CRDs. Lists of texts may have more. A trial
+	// takes these limits for granted, and whoever reaches the webhook may send what no CRD has judged.
+	maxEntries = 64
+)
+
+// tokens is how many objects, lists and further entries of both a JSON text has.
+func tokens(text []byte) (count int) {
+	quoted := false
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case c == '"':
+			quoted = !quoted
+		case quoted && c == '\\':
+			i++
+		case !quoted && (c == '{' || c == '[' || c == ','):
+			count++
+		}
+	}
+	return count
+}
+
+// fits is an error if a JSON text has too many tokens.
+func fits(name string, text []byte, limit int) error {
+	if count := tokens(text); count > limit {
+		return fmt.Errorf("%s has %d fields and items of lists, of which at most %d are taken; split the object into smaller ones", name, count, limit)
+	}
+	return nil
+}
+
+// longestList is the length of the longest list in a value that has anything but plain values.
+func longestList(value any) (longest int) {
+	switch value := value.(type) {
+	case map[string]any:
+		for name, each := range value {
+			if name != "matchExpressions" { // Of a selector of labels, which no schema limits.
+				longest = max(longest, longestList(each))
+			}
+		}
+	case []any:
+		for _, each := range value {
+			switch each.(type) {
+			case nil, map[string]any, []any:
+				longest = max(longest, len(value), longestList(each))
+			}
+		}
+	}
+	return longest
+}
