@@ -38,8 +38,10 @@ type Identities struct {
 	// trusted is how long an answer of the API server holds.
 	trusted time.Duration
 
-	mu      sync.Mutex
-	fleets  map[string][]string
+	mu sync.Mutex
+	// fleets are those of each account, accounts those of each fleet.
+	fleets, accounts map[string][]string
+
 	changed func(fleet string)
 	known   map[[sha256.Size]byte]review
 	refused map[[sha256.Size]byte]refusal
@@ -64,7 +66,7 @@ func NewIdentities(c client.Client, audience string) *Identities {
 	return &Identities{
 		client: c, audience: audience, trusted: reviewed, changed: func(string) {},
 		attempts: attempts{peers: map[string]*attempted{}}, confirming: make(chan struct{}, confirmations),
-		fleets: map[string][]string{}, known: map[[sha256.Size]byte]review{}, refused: map[[sha256.Size]byte]refusal{},
+		fleets: map[string][]string{}, accounts: map[string][]string{}, known: map[[sha256.Size]byte]review{}, refused: map[[sha256.Size]byte]refusal{},
 	}
 }
 
@@ -81,14 +83,18 @@ func (i *Identities) Set(fleet string, accounts ...string) {
 func (i *Identities) set(fleet string, accounts []string) (changed bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	for a, fleets := range i.fleets {
-		if slices.Contains(fleets, fleet) && !slices.Contains(accounts, a) {
-			changed = true
-			i.fleets[a] = slices.DeleteFunc(fleets, func(f string) bool { return f == fleet })
+	for _, a := range i.accounts[fleet] {
+		if slices.Contains(accounts, a) {
+			continue
 		}
+		changed = true
+		i.fleets[a] = slices.DeleteFunc(i.fleets[a], func(f string) bool { return f == fleet })
 		if len(i.fleets[a]) == 0 {
 			delete(i.fleets, a)
 		}
+	}
+	if i.accounts[fleet] = slices.Clone(accounts); len(accounts) == 0 {
+		delete(i.accounts, fleet)
 	}
 	for _, account := range accounts {
 		if !slices.Contains(i.fleets[account], fleet) {

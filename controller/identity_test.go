@@ -286,8 +286,8 @@ func TestIdentitiesForgetFleets(t *testing.T) {
 	i.Set("n/b", "ns/shared")
 	i.Set("n/a", "ns/own")
 	i.Set("n/b")
-	if len(i.fleets) != 1 || !slices.Equal(i.fleets["ns/own"], []string{"n/a"}) {
-		t.Errorf("fleets by account: %v, want n/a of ns/own only", i.fleets)
+	if len(i.fleets) != 1 || len(i.accounts) != 1 || !slices.Equal(i.fleets["ns/own"], []string{"n/a"}) {
+		t.Errorf("fleets by account: %v, accounts by fleet: %v; want n/a of ns/own only", i.fleets, i.accounts)
 	}
 }
 
