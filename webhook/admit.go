@@ -126,9 +126,10 @@ func passes(request *admissionv1.AdmissionRequest) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("reading the object: %w", err)
 	}
-	if request.Kind.Group == gwapiv1.GroupName && longestList(now["spec"]) > maxEntries {
-		return false, unreadError{fmt.Errorf("spec of this %s has a list of more than %d objects, which no schema of Gateway API takes; "+
-			"install the CRDs of the release", request.Kind.Kind, maxEntries)}
+	if request.Kind.Group == gwapiv1.GroupName {
+		if err := uncut(now["spec"]); err != nil {
+			return false, unreadError{err}
+		}
 	}
 	if leaving(now) {
 		return true, nil

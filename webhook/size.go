@@ -15,6 +15,9 @@ const (
 	// maxEntries is how many objects a list in a spec of Gateway API may have: the largest maxItems in its CRDs. Lists of texts may have more. A trial
 	// takes these limits for granted, and whoever reaches the webhook may send what no CRD has judged.
 	maxEntries = 64
+	// maxAllEntries is how many objects all lists of such a spec may have together. The CRDs let an HTTPRoute have most, 26,000: 256 backends with 16
+	// filters and 64 headers each, as many for each rule, and 128 matches of 32.
+	maxAllEntries = 1 << 15
 )
 
 // tokens is how many objects, lists and further entries of both a JSON text has.
@@ -41,22 +44,44 @@ func fits(name string, text []byte, limit int) error {
 	return nil
 }
 
-// longestList is the length of the longest list in a value that has anything but plain values.
-func longestList(value any) (longest int) {
+// entryCount is how many entries the longest list has, and all together, of lists that have anything but plain values.
+type entryCount struct{ longest, all int }
+
+// entriesOf counts them in a value and all that is in it.
+func entriesOf(value any) (e entryCount) {
 	switch value := value.(type) {
 	case map[string]any:
 		for name, each := range value {
 			if name != "matchExpressions" { // Of a selector of labels, which no schema limits.
-				longest = max(longest, longestList(each))
+				e.add(entriesOf(each))
 			}
 		}
 	case []any:
 		for _, each := range value {
 			switch each.(type) {
 			case nil, map[string]any, []any:
-				longest = max(longest, len(value), longestList(each))
+				e.longest = max(e.longest, len(value))
+				e.all++
+				e.add(entriesOf(each))
 			}
 		}
 	}
-	return longest
+	return e
+}
+
+func (e *entryCount) add(inner entryCount) {
+	e.longest = max(e.longest, inner.longest)
+	e.all += inner.all
+}
+
+// uncut is an error if a spec of Gateway API has longer lists than any of its schemas takes.
+func uncut(spec any) error {
+	e := entriesOf(spec)
+	if e.longest > maxEntries {
+		return fmt.Errorf("spec has a list of %d objects, and no schema of Gateway API takes more than %d; install the CRDs of the release", e.longest, maxEntries)
+	}
+	if e.all > maxAllEntries {
+		return fmt.Errorf("spec has lists of %d objects, and no schema of Gateway API takes more than %d; install the CRDs of the release", e.all, maxAllEntries)
+	}
+	return nil
 }

@@ -26,15 +26,22 @@ func TestForgedRoute(t *testing.T) {
 		return nil, nil
 	})})
 	const kind, route = `{"group":"gateway.networking.k8s.io","version":"v1","kind":"HTTPRoute"}`, `{"metadata":{"name":"r"},"spec":{"rules":LIST}}`
-	for _, item := range []string{"{}", "null", `{"matches":[{}]}`} {
-		code, answer := s.send(t, ValidatePath, listOf(20*maxEntries*len(item), reviewOf(kind, route), item))
-		if code != http.StatusBadRequest || tried || !strings.Contains(string(answer), "a list of more than 64 objects") {
-			t.Errorf("status %d: %s", code, answer)
+	list := func(item string) string { return "[" + strings.Repeat(item+",", maxEntries-1) + item + "]" }
+	wide := `{"matches":` + list(`{"headers":`+list("{}")+`}`) + `}`
+	for want, spec := range map[string][]byte{
+		"spec has a list of 1281 objects": listOf(20*maxEntries*len("{},"), reviewOf(kind, route), "{}"),
+		"spec has a list of 641 objects":  listOf(10*maxEntries*len("null,"), reviewOf(kind, route), "null"),
+		"spec has lists of 41610 objects": listOf(10*len(wide), reviewOf(kind, route), wide),
+	} {
+		code, answer := s.send(t, ValidatePath, spec)
+		if code != http.StatusBadRequest || tried || !strings.Contains(string(answer), want) {
+			t.Errorf("status %d: %s, want %q", code, answer, want)
 		}
 	}
 	texts, objects := []any{"a", "b"}, []any{map[string]any{}, map[string]any{}}
-	if got := longestList(map[string]any{"rules": []any{map[string]any{"names": texts, "matchExpressions": objects}}}); got != 1 {
-		t.Errorf("the longest list has %d, although texts and selectors do not count", got)
+	spec := map[string]any{"rules": []any{map[string]any{"names": texts, "matchExpressions": objects, "matches": objects}}}
+	if got := entriesOf(spec); got != (entryCount{2, 3}) {
+		t.Errorf("the lists have %+v, although texts and selectors do not count", got)
 	}
 }
 
