@@ -97,6 +97,13 @@ func pod(t *testing.T, c client.Client, name, audience string) (*corev1.Pod, str
 	if err := c.Create(t.Context(), p); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		for _, o := range []client.Object{p, account} {
+			if err := client.IgnoreNotFound(c.Delete(context.Background(), o, client.GracePeriodSeconds(0))); err != nil {
+				t.Error(err) // The test could not run again.
+			}
+		}
+	})
 	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{
 		Audiences: []string{audience}, BoundObjectRef: &authenticationv1.BoundObjectReference{Kind: "Pod", APIVersion: "v1", Name: name, UID: p.UID},
 	}}
