@@ -145,7 +145,7 @@ func TestPodsAsTheAccountOfOthersGo(t *testing.T) {
 }
 
 // TestFleetOutlivesItsAccount: when somebody deletes the account that a fleet runs as, its pods stay, whatever happens to the fleet and whoever
-// leads, and no other Gateway gets the account. A fleet that names the account makes it anew; of one that has it by a patch, the Gateway is told.
+// leads, and no other Gateway gets the account. A fleet that names the account makes it again. If a patch chose the account, the Gateway's condition says that it is missing.
 func TestFleetOutlivesItsAccount(t *testing.T) {
 	for way := range asAccount("") {
 		t.Run(way, func(t *testing.T) {

@@ -226,8 +226,8 @@ func (a *Applier) report(ctx context.Context, key string, err error) {
 	}
 }
 
-// stays tells that an error comes from what is in the cluster: a name that is taken, an account that is another's or missing, or what the API
-// server refuses.
+// stays reports whether an error lasts until something in the cluster changes: a name is taken, a ServiceAccount is missing or belongs to another
+// Gateway, or the API server refuses an object.
 func stays(err error) bool {
 	return errors.Is(err, errTaken) || errors.Is(err, errAccount) || errors.Is(err, errNoAccount) || apierrors.IsInvalid(err) || apierrors.IsForbidden(err) || apierrors.IsBadRequest(err)
 }

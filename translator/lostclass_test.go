@@ -96,7 +96,8 @@ func TestLostClassEndsNoTraffic(t *testing.T) {
 	}
 }
 
-// TestClassesInUse: a class is in use while Gateways name it, whatever is wrong with them; one that goes is told of, and when it is made anew again.
+// TestClassesInUse: a class is in use while Gateways name it, whatever is wrong with them. Its use is reported when it is deleted, and when it is
+// created again.
 func TestClassesInUse(t *testing.T) {
 	w, objects := newWorld(t), decode(t, []byte(classed[1:]))
 	class, gateway := objects[0], objects[2]

@@ -84,8 +84,8 @@ func listPattern(name string) string {
 	return `(?i)(?:.*[,\s])?` + regexp.QuoteMeta(name) + `(?:[,\s].*)?`
 }
 
-// browserHeaders are those that browsers send without asking for them, or that pages may send without their browser asking (Fetch standard, section
-// 2.2.2: CORS-safelisted and forbidden request-headers). What such a header will be is not known of a preflight.
+// browserHeaders are the headers that a preflight does not announce: browsers set them, or let pages set them without a preflight (Fetch standard,
+// section 2.2.2: forbidden and CORS-safelisted request-headers). So a preflight does not tell their values.
 var browserHeaders = []string{
 	"accept", "accept-charset", "accept-encoding", "accept-language", "connection", "content-language", "content-length", "content-type", "cookie", "date", "dnt",
 	"expect", "host", "keep-alive", "range", "referer", "te", "trailer", "transfer-encoding", "upgrade", "user-agent", "via",

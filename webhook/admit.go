@@ -95,8 +95,8 @@ func (v *validator) tell(request *admissionv1.AdmissionRequest, lines []line) {
 // wouldDeny is what the log says of an object that got in only because of its namespace's level.
 const wouldDeny = "level enforce would have denied what level warn let in"
 
-// object decodes what is to be stored, as the kind that the request names. Whether it has the right form is the API server's business, which has judged
-// it already.
+// object decodes what is to be stored, as the kind that the request names. It does not check the object against its schema: the API server has done
+// that before.
 func (v *validator) object(request *admissionv1.AdmissionRequest) (client.Object, error) {
 	gvk := schema.GroupVersionKind(request.Kind)
 	empty, err := v.scheme.New(gvk)

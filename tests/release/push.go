@@ -107,7 +107,7 @@ func nameImage(values, image string) error {
 		return fmt.Errorf("reading the chart's values: %w", err)
 	}
 	if n := strings.Count(string(text), imageOfTree); n != 1 {
-		return fmt.Errorf("%s has %q %d times, not once: nothing tells where the image is to be named", values, strings.TrimSpace(imageOfTree), n)
+		return fmt.Errorf("%s must have the line %q once, where the image is written, and has it %d times", values, strings.TrimSpace(imageOfTree), n)
 	}
 	if err := os.WriteFile(values, []byte(strings.Replace(string(text), imageOfTree, "image: "+image+"\n", 1)), 0o600); err != nil {
 		return fmt.Errorf("writing the chart's values: %w", err)
