@@ -26,6 +26,7 @@ func TestCheck(t *testing.T) {
 		"wide ranges, any case": {"(?i)" + strings.Repeat(`[B-\x{1e943}]`, 3), "steps to be read"},
 		"Go's name of a class":  {`\p{Letter}`, `no Unicode class is named "Letter"; write a category such as L or Lu`},
 		"Go's own class":        {`\p{^ASCII}`, `no Unicode class is named "ASCII"`},
+		"new script":            {`\p{Garay}`, `no Unicode class is named "Garay"`},
 		"number of a rune":      {`[a-\x{ff}]\x{100}`, `names the character \x{100} by its number, and Envoy knows numbers of bytes only; write the character itself`},
 		"repeats of nothing":    {`(?:(?:(?:a{5,}){0})*?){999}`, "needs a program of"},
 		"quoted":                {`\Q\p{Letter}\E`, ""},

@@ -1,6 +1,7 @@
 package regex
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -101,12 +102,18 @@ func rangeEnd(text string) rune {
 	return end
 }
 
+// goOnly are classes that Go knows and the RE2 of Envoy does not: Go's own, and the scripts that Unicode 16 and 17 brought.
+var goOnly = []string{
+	"LC", "Cn", "ASCII", "Assigned",
+	"Beria_Erfe", "Garay", "Gurung_Khema", "Kirat_Rai", "Ol_Onal", "Sidetic", "Sunuwar", "Tai_Yo", "Todhri", "Tolong_Siki", "Tulu_Tigalari",
+}
+
 // known reports whether RE2 knows a Unicode class by that name. Go's parser takes more: other spellings, and classes of its own.
 func known(name string) bool {
 	if name == "Any" {
 		return true
 	}
-	if name == "LC" || name == "Cn" || name == "ASCII" || name == "Assigned" {
+	if slices.Contains(goOnly, name) {
 		return false
 	}
 	_, category := unicode.Categories[name]
