@@ -5,6 +5,8 @@ GO ?= go
 FUZZTIME ?= 30s
 VERSION ?= $(shell tests/release/version.sh)
 export CGO_ENABLED := 0
+# The Go that go.mod names, which any Go from 1.21 on fetches as a module (docs/decisions/041-go-of-the-modules.md).
+export GOTOOLCHAIN := go$(shell sed -n 's/^go //p' go.mod)
 
 .PHONY: help
 help: ## List the targets

@@ -22,10 +22,10 @@ type source struct {
 	file  *ast.File
 }
 
-// sources parses every Go file that is neither a test nor generated.
-func sources(t *testing.T) []source {
+// files finds those of the repository whose path ends in suffix.
+func files(t *testing.T, suffix string) []string {
 	t.Helper()
-	var all []source
+	var all []string
 	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -33,23 +33,45 @@ func sources(t *testing.T) []source {
 		if d.IsDir() && path != ".." && (strings.HasPrefix(d.Name(), ".") || d.Name() == "bin") {
 			return filepath.SkipDir
 		}
-		if !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") || strings.HasPrefix(d.Name(), "zz_generated") {
-			return nil
+		if strings.HasSuffix(path, suffix) {
+			all = append(all, path)
 		}
-		text, err := os.ReadFile(path)
-		if err != nil {
-			return err
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// read answers with the text of a file.
+func read(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// sources parses every Go file that is neither a test nor generated.
+func sources(t *testing.T) []source {
+	t.Helper()
+	var all []source
+	for _, path := range files(t, ".go") {
+		if strings.HasSuffix(path, "_test.go") || strings.HasPrefix(filepath.Base(path), "zz_generated") {
+			continue
 		}
+		text := read(t, path)
 		file, err := parser.ParseFile(token.NewFileSet(), path, text, parser.ParseComments)
 		if err != nil {
-			return err
+			t.Fatal(err)
 		}
-		path, err = filepath.Rel("..", path)
-		all = append(all, source{filepath.ToSlash(path), strings.Count(string(text), "\n"), file})
-		return err
-	})
-	if err != nil || len(all) < 50 {
-		t.Fatalf("found %d files: %v", len(all), err)
+		path, _ = filepath.Rel("..", path) // It lies below.
+		all = append(all, source{filepath.ToSlash(path), strings.Count(text, "\n"), file})
+	}
+	if len(all) < 50 {
+		t.Fatalf("found %d files", len(all))
 	}
 	return all
 }
@@ -139,6 +161,21 @@ func TestTranslationIsPure(t *testing.T) {
 	}
 }
 
+// TestModulesNameOneGo: the Makefile builds every module with the Go that go.mod of the root names.
+func TestModulesNameOneGo(t *testing.T) {
+	modules, names := files(t, "/go.mod"), map[string][]string{}
+	for _, module := range modules {
+		for line := range strings.Lines(read(t, module)) {
+			if verb, name, _ := strings.Cut(strings.TrimSpace(line), " "); verb == "go" || verb == "toolchain" {
+				names[name] = append(names[name], module)
+			}
+		}
+	}
+	if len(modules) < 5 || len(names) != 1 {
+		t.Errorf("%d modules name these versions of Go, which must be one: %v", len(modules), names)
+	}
+}
+
 // TestFilesSayOneThing: a file of more than 400 lines has missed a room.
 func TestFilesSayOneThing(t *testing.T) {
 	for _, s := range sources(t) {
@@ -225,17 +262,9 @@ func structs(file *ast.File) []string {
 
 // TestDependenciesAreExplained: each module that one of our two modules needs itself has its sentence in docs/dependencies.md.
 func TestDependenciesAreExplained(t *testing.T) {
-	page, err := os.ReadFile("../docs/dependencies.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	needed := map[string]bool{}
+	page, needed := read(t, "../docs/dependencies.md"), map[string]bool{}
 	for _, file := range []string{"../go.mod", "go.mod"} {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for line := range strings.Lines(string(text)) {
+		for line := range strings.Lines(read(t, file)) {
 			module, version, ok := strings.Cut(strings.TrimSpace(line), " ")
 			if ok && strings.HasPrefix(line, "\t") && strings.HasPrefix(version, "v") && !strings.HasSuffix(version, "// indirect") {
 				needed[module] = true
@@ -243,7 +272,7 @@ func TestDependenciesAreExplained(t *testing.T) {
 		}
 	}
 	for module := range needed {
-		if !strings.Contains(string(page), "\n| "+module+" | ") {
+		if !strings.Contains(page, "\n| "+module+" | ") {
 			t.Errorf("%s is a dependency without a sentence in docs/dependencies.md", module)
 		}
 	}

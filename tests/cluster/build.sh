@@ -70,9 +70,9 @@ build() {
 # inputs NAME prints all that the binary depends on.
 inputs() {
 	case $1 in
-	etcd) cat "$here"/etcd/* && go version ;;
-	kube-apiserver | kube-controller-manager | kubectl) cat "$here"/kubernetes/* && go version ;;
-	echo-basic) cat "$root/tests/go.mod" "$root/tests/go.sum" && go version ;;
+	etcd) cat "$here"/etcd/* ;;
+	kube-apiserver | kube-controller-manager | kubectl) cat "$here"/kubernetes/* ;;
+	echo-basic) cat "$root/tests/go.mod" "$root/tests/go.sum" ;;
 	envoy) cat "$here/envoy.txt" && uname -m ;;
 	esac
 }
@@ -93,7 +93,7 @@ for name; do
 	*) fail "there is no $name to build; there are: $all" ;;
 	esac
 done
-command -v go >/dev/null || fail "go is not in PATH; install Go 1.26 (https://go.dev/dl/)"
+command -v go >/dev/null || fail "go is not in PATH; install Go 1.21 or newer (https://go.dev/dl/)"
 mkdir -p "$bin/.new" "$bin/.stamps"
 exec 9>"$bin/.new/lock"
 flock -n 9 || { # Two runs at once would build the same twice; the second finds all done.

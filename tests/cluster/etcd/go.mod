@@ -1,7 +1,7 @@
 // The etcd of the local Kubernetes, kept apart so that its dependencies decide no version of Gatehouse's own.
 module gatehouse/tests/cluster/etcd
 
-go 1.26.0
+go 1.27.3
 
 require go.etcd.io/etcd/server/v3 v3.7.3
 

@@ -3,7 +3,7 @@
 // by directory, so each is replaced here by the release that belongs to it.
 module gatehouse/tests/cluster/kubernetes
 
-go 1.26.0
+go 1.27.3
 
 godebug default=go1.26
 

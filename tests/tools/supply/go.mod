@@ -1,6 +1,6 @@
 module gatehouse/tests/tools/supply
 
-go 1.26.0
+go 1.27.3
 
 tool (
 	github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod
