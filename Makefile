@@ -24,7 +24,7 @@ run: build ## Start the local Kubernetes with Gatehouse, show the quickstart and
 	@tests/run.sh
 
 .PHONY: test
-test: build lint unit e2e conformance ## Everything that must pass
+test: build lint vuln unit e2e conformance ## Everything that must pass
 
 .PHONY: lint
 lint: ## Formatting, linters, and generated files as they should be

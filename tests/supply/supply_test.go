@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// TestVulnerabilitiesThatAreCalled: what is called in a module fails, whatever else is known, and each is told once with the version that fixes it.
+// TestVulnerabilitiesThatAreCalled: what is called fails, whatever else is known, and each is told once with the version that fixes it.
 func TestVulnerabilitiesThatAreCalled(t *testing.T) {
 	const about = `{"config":{"protocol_version":"v1.0.0"}}
 {"osv":{"id":"GO-1","summary":"one"}} {"osv":{"id":"GO-2","summary":"two"}}`
@@ -23,7 +23,7 @@ func TestVulnerabilitiesThatAreCalled(t *testing.T) {
 		"nothing":        {about, "0 known, 0 of them", false},
 		"called":         {about + finding("GO-1", "m", "") + finding("GO-1", "m", "F") + finding("GO-1", "m", ""), "m v1: GO-1, called, fixed in v9\n    one\n1 known, 1 of them", true},
 		"not called":     {about + finding("GO-2", "m", ""), "m v1: GO-2, not called, fixed in v9\n    two\n1 known, 0 of them", false},
-		"in the library": {about + finding("GO-1", "stdlib", "F"), "stdlib v1: GO-1, called, fixed in v9\n    one\n1 known, 0 of them", false},
+		"in the library": {about + finding("GO-1", "stdlib", "F"), "stdlib v1: GO-1, called, fixed in v9\n    one\n1 known, 1 of them", true},
 		"not a report":   {"no", "", true},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -26,9 +26,6 @@ type frame struct {
 	Module, Version, Package, Function string
 }
 
-// standardLibrary is how govulncheck calls it. It comes with the Go that builds, which go.mod does not choose.
-const standardLibrary = "stdlib"
-
 // vulnerability is a known one of a module that the program has.
 type vulnerability struct {
 	ID, Module, Version, Fixed string
@@ -44,8 +41,7 @@ func (v vulnerability) String() string {
 	return fmt.Sprintf("%s %s: %s, %s, fixed in %s", v.Module, v.Version, v.ID, reach, cmp.Or(v.Fixed, "no version yet"))
 }
 
-// judgeVulnerabilities fails if the program calls something vulnerable of a module, for which go.mod can ask for another version. What is in the standard
-// library is told, with the version of Go that builds without it.
+// judgeVulnerabilities fails if the program calls something vulnerable, of a module or of the standard library, for which go.mod can ask for another version.
 func judgeVulnerabilities(report io.Reader, to io.Writer) error {
 	all, summaries, err := readVulnerabilities(report)
 	if err != nil {
@@ -54,13 +50,13 @@ func judgeVulnerabilities(report io.Reader, to io.Writer) error {
 	bad := 0
 	for _, v := range all {
 		fmt.Fprintf(to, "%s\n    %s\n", v, summaries[v.ID])
-		if v.Called && v.Module != standardLibrary {
+		if v.Called {
 			bad++
 		}
 	}
-	fmt.Fprintf(to, "%d known, %d of them called in modules of go.mod\n", len(all), bad)
+	fmt.Fprintf(to, "%d known, %d of them called\n", len(all), bad)
 	if bad > 0 {
-		return errors.New("go.mod has modules with known vulnerabilities that are called; ask for the versions that fix them: go get MODULE@VERSION")
+		return errors.New("known vulnerabilities are called; ask for the versions that fix them: go get MODULE@VERSION, or go get go@VERSION in each module for stdlib")
 	}
 	return nil
 }
