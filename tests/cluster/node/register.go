@@ -102,6 +102,10 @@ func (a *agent) renewLease(ctx context.Context) error {
 // writeNodeStatus writes the status, without which neither the daemon set controller nor kubectl logs use the node. It
 // has an address of no other type than InternalIP, since the API server would prefer a host name, which leads nowhere.
 func (a *agent) writeNodeStatus(ctx context.Context) error {
+	version, err := a.client.Discovery().ServerVersion()
+	if err != nil {
+		return fmt.Errorf("ask for the API server's version: %w", err)
+	}
 	now := metav1.Now()
 	conditions := []corev1.NodeCondition{}
 	for _, c := range []struct {
@@ -127,7 +131,7 @@ func (a *agent) writeNodeStatus(ctx context.Context) error {
 		DaemonEndpoints: corev1.NodeDaemonEndpoints{KubeletEndpoint: corev1.DaemonEndpoint{Port: kubeletPort}},
 		NodeInfo: corev1.NodeSystemInfo{
 			OperatingSystem: "linux", Architecture: runtime.GOARCH, OSImage: "namespaces on the local machine",
-			KubeletVersion: "v1.36.3", ContainerRuntimeVersion: "gatehouse://1",
+			KubeletVersion: version.GitVersion, ContainerRuntimeVersion: "gatehouse://1",
 		},
 	}
 	body, err := json.Marshal(map[string]any{"status": status})

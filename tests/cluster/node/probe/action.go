@@ -49,7 +49,7 @@ func HTTPGet(ctx context.Context, podIP string, c *corev1.Container, a *corev1.H
 	if err != nil {
 		return fmt.Errorf("httpGet: %w", err)
 	}
-	request.Header.Set("User-Agent", "kube-probe/1.36")
+	request.Header.Set("User-Agent", "kube-probe/1.37")
 	for _, h := range a.HTTPHeaders {
 		if strings.EqualFold(h.Name, "Host") {
 			request.Host = h.Value
