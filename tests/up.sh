@@ -2,16 +2,18 @@
 # Starts a local Kubernetes and installs Gatehouse into it from its Helm charts, as a user would.
 #   tests/up.sh DIR [HELM ARGUMENT...]
 # DIR is the cluster's directory; helm arguments such as --set go to the chart gatehouse. What the charts need is in bin/ (make build).
+# KUBERNETES=1.36 starts that Kubernetes, which tests/cluster/build.sh has built by the same name, instead of the newest.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 dir=$1
 shift
 
-bin/cluster --dir "$dir" up --image "gatehouse*=$PWD/bin/gatehouse"
+bin/cluster --dir "$dir" up --bin "bin${KUBERNETES:+/kubernetes-$KUBERNETES}" --image "gatehouse*=$PWD/bin/gatehouse"
 export KUBECONFIG=$dir/kubeconfig
 
 say() { printf '%4ss  %s\n' "$SECONDS" "$*"; }
 
+say "Kubernetes $(bin/kubectl get --raw /version | sed -n 's/.*"gitVersion": "\(.*\)".*/\1/p') is up"
 say "installing the CRDs of Gateway API and of Gatehouse"
 bin/kubectl apply --server-side -f bin/gateway-api-crds.yaml >/dev/null
 bin/helm template manifests/gatehouse-crds | bin/kubectl apply --server-side -f - >/dev/null

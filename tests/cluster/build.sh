@@ -4,14 +4,16 @@
 #   tests/cluster/build.sh                  everything
 #   tests/cluster/build.sh etcd kubectl     only these
 #
-# BIN=DIR puts the binaries elsewhere. A cold build of everything takes about ten minutes on two cores,
-# most of it kube-apiserver.
+# KUBERNETES=1.36 builds the servers of that Kubernetes, whose module is kubernetes-1.36, into a directory of that name,
+# and links what belongs to no version there, so that the directory serves as --bin of the cluster. BIN=DIR puts the
+# binaries elsewhere. A cold build of everything takes about ten minutes on two cores, most of it kube-apiserver.
 set -eu
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 root=$(CDPATH='' cd -- "$here/../.." && pwd)
 bin=${BIN:-$root/bin}
-all='etcd kube-apiserver kube-controller-manager kubectl echo-basic dns envoy cluster'
+older=${KUBERNETES:+kubernetes-$KUBERNETES/}
+all="etcd ${older}kube-apiserver ${older}kube-controller-manager kubectl echo-basic dns envoy cluster"
 export GOWORK=off
 
 fail() {
@@ -31,12 +33,21 @@ static() {
 	export CGO_ENABLED=0 GOFLAGS="${GOFLAGS:-} -trimpath"
 }
 
+# kubernetes_module NAME prints the folder of the module that the program is built from.
+kubernetes_module() {
+	case $1 in
+	*/*) echo "$here/${1%/*}" ;;
+	*) echo "$here/kubernetes" ;;
+	esac
+}
+
 # kubernetes_build NAME stamps the version in, without which Kubernetes' programs do not start.
 kubernetes_build() {
-	version=$(cd "$here/kubernetes" && go list -m -f '{{.Version}}' k8s.io/kubernetes)
+	module=$(kubernetes_module "$1")
+	version=$(cd "$module" && go list -m -f '{{.Version}}' k8s.io/kubernetes)
 	minor=${version#v1.}
 	into=k8s.io/component-base/version
-	go_build "$here/kubernetes" "k8s.io/kubernetes/cmd/$1" "$1" \
+	go_build "$module" "k8s.io/kubernetes/cmd/${1##*/}" "$1" \
 		"-X $into.gitVersion=$version -X $into.gitMajor=1 -X $into.gitMinor=${minor%%.*} -X $into.gitTreeState=archive"
 }
 
@@ -59,7 +70,7 @@ PY
 build() {
 	case $1 in
 	etcd) (static && go_build "$here/etcd" . etcd) ;;
-	kube-apiserver | kube-controller-manager | kubectl) (static && kubernetes_build "$1") ;;
+	*kube-apiserver | *kube-controller-manager | kubectl) (static && kubernetes_build "$1") ;;
 	echo-basic) go_build "$root/tests" sigs.k8s.io/gateway-api/conformance/echo-basic echo-basic ;;
 	dns) go_build "$root/tests" ./conformance/dns dns ;;
 	envoy) envoy_build ;;
@@ -71,7 +82,7 @@ build() {
 inputs() {
 	case $1 in
 	etcd) cat "$here"/etcd/* ;;
-	kube-apiserver | kube-controller-manager | kubectl) cat "$here"/kubernetes/* ;;
+	*kube-apiserver | *kube-controller-manager | kubectl) cat "$(kubernetes_module "$1")"/* ;;
 	echo-basic) cat "$root/tests/go.mod" "$root/tests/go.sum" ;;
 	envoy) cat "$here/envoy.txt" && uname -m ;;
 	esac
@@ -86,6 +97,8 @@ watch_time() {
 	done
 }
 
+[ -z "$older" ] || [ -d "$here/$older" ] ||
+	fail "KUBERNETES=$KUBERNETES has no module here; there are $(cd "$here" && echo kubernetes-*), and without KUBERNETES the newest"
 [ $# -gt 0 ] || set -- $all
 for name; do
 	case " $all " in
@@ -94,7 +107,7 @@ for name; do
 	esac
 done
 command -v go >/dev/null || fail "go is not in PATH; install Go 1.21 or newer (https://go.dev/dl/)"
-mkdir -p "$bin/.new" "$bin/.stamps"
+mkdir -p "$bin/$older" "$bin/.new/$older" "$bin/.stamps/$older"
 exec 9>"$bin/.new/lock"
 flock -n 9 || { # Two runs at once would build the same twice; the second finds all done.
 	echo "waiting for another build into $bin"
@@ -122,4 +135,7 @@ for name; do
 	mv "$bin/.new/$name" "$bin/$name"
 	echo "$stamp" >"$bin/.stamps/$name"
 	echo "[$count/$#] $name: built in $(($(date +%s) - begin)) s"
+done
+[ -z "$older" ] || for name in etcd echo-basic dns envoy; do
+	ln -sf "../$name" "$bin/$older$name"
 done
