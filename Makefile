@@ -38,6 +38,7 @@ unit: ## Unit tests, goldens, fuzz seeds and the oracle's property tests
 
 .PHONY: e2e
 e2e: build licenses ## The local Kubernetes, and real traffic through real Envoy; the image and what it is made of. KUBERNETES=1.36 or 1.35: the traffic on that one
+	@tests/release/previous.sh
 	cd tests && $(GO) test -count=1 -timeout 40m $(if $(KUBERNETES),./e2e,./...)
 
 .PHONY: conformance

@@ -8,7 +8,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 dir=$1
 shift
 
-bin/cluster --dir "$dir" up --bin "bin${KUBERNETES:+/kubernetes-$KUBERNETES}" --image "gatehouse*=$PWD/bin/gatehouse"
+images=(--image "gatehouse*=$PWD/bin/gatehouse")
+if [ -x bin/previous/gatehouse ]; then images+=(--image "gatehouse:previous=$PWD/bin/previous/gatehouse"); fi
+bin/cluster --dir "$dir" up --bin "bin${KUBERNETES:+/kubernetes-$KUBERNETES}" "${images[@]}"
 export KUBECONFIG=$dir/kubeconfig
 
 say() { printf '%4ss  %s\n' "$SECONDS" "$*"; }
