@@ -122,7 +122,7 @@ func keptCost(s *gwapiv1.SessionPersistence) int64 {
 	if s == nil {
 		return 0
 	}
-	return perEntry + perText*int64(cmp.Or(len(deref(s.SessionName)), longestSession))
+	return perEntry + perText*int64(cmp.Or(len(givenName(s)), longestSession))
 }
 
 // sessionCost is what the second route for requests of a session costs besides, see withinSession.
@@ -130,7 +130,7 @@ func sessionCost(rule *gwapiv1.HTTPRouteRule) int64 {
 	if rule.SessionPersistence == nil || len(rule.BackendRefs) < 2 {
 		return 0
 	}
-	name := cmp.Or(deref(rule.SessionPersistence.SessionName), strings.Repeat("n", longestSession))
+	name := cmp.Or(givenName(rule.SessionPersistence), strings.Repeat("n", longestSession))
 	return perEntry + expressionsCost(sessionPattern(name))
 }
 

@@ -43,6 +43,6 @@ func (h *history) externalAuth() gwapiv1.HTTPRouteFilter {
 		spec.ExternalAuthProtocol = gwapiv1.HTTPRouteExternalAuthHTTPProtocol
 		spec.HTTPAuthConfig = &gwapiv1.HTTPAuthConfig{AllowedRequestHeaders: headers(), AllowedResponseHeaders: headers(), Path: pick(h, "", "/", "auth", "/a/b/", "/a/../b")}
 	}
-	spec.ForwardBody = maybe(h, gwapiv1.ForwardBodyConfig{MaxSize: uint16(h.IntN(3))})
+	spec.ForwardBody = maybe(h, gwapiv1.ForwardBodyConfig{MaxSize: int32(h.IntN(3))})
 	return gwapiv1.HTTPRouteFilter{Type: gwapiv1.HTTPRouteFilterExternalAuth, ExternalAuth: spec}
 }

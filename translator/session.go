@@ -50,11 +50,11 @@ func checkSession(rule *gwapiv1.HTTPRouteRule, field string) []verdict.Problem {
 			Field: field, Reason: string(gwapiv1.RouteReasonUnsupportedValue), Weight: weight, Message: fmt.Sprintf(message, args...),
 		})
 	}
-	problems = append(problems, checkSessionName(s, field+".sessionName")...)
+	problems = append(problems, checkSessionName(s, field)...)
 	length, ok := duration(s.AbsoluteTimeout)
 	switch {
 	case s.AbsoluteTimeout == nil:
-		if s.CookieConfig != nil && deref(s.CookieConfig.LifetimeType) == gwapiv1.PermanentCookieLifetimeType {
+		if s.Cookie != nil && deref(s.Cookie.LifetimeType) == gwapiv1.PermanentCookieLifetimeType {
 			problem(field+".absoluteTimeout", verdict.Invalid, "a cookie of lifetimeType Permanent needs one; write when it expires, such as 24h")
 		}
 	case !ok || length <= 0:
@@ -70,22 +70,33 @@ func checkSession(rule *gwapiv1.HTTPRouteRule, field string) []verdict.Problem {
 	return problems
 }
 
+// givenName is the name that the rule gives to its sessions, "" if it gives none.
+func givenName(s *gwapiv1.SessionPersistence) string {
+	switch {
+	case isHeader(s) && s.Header != nil:
+		return string(s.Header.Name)
+	case !isHeader(s) && s.Cookie != nil:
+		return string(deref(s.Cookie.Name))
+	}
+	return ""
+}
+
 // checkSessionName finds a name that no cookie or header may have; Envoy sets such a header on answers, and removes it from requests.
 func checkSessionName(s *gwapiv1.SessionPersistence, field string) []verdict.Problem {
-	name := deref(s.SessionName)
+	name := givenName(s)
 	switch {
 	case name == "":
 		return nil // It is made up.
 	case isHeader(s):
-		return asUnsupported(feature.CheckHeaderChange(field, name))
+		return asUnsupported(feature.CheckHeaderChange(field+".header.name", name))
 	}
-	return asUnsupported(feature.CheckToken(field, name, "name of a cookie"))
+	return asUnsupported(feature.CheckToken(field+".cookie.name", name, "name of a cookie"))
 }
 
 // sessionName names the sessions of a rule. A name that the rule does not give is made of where the rule stands.
 func (b *boundRule) sessionName() string {
 	spec := &b.rules.Route.Rules[b.rule]
-	if name := deref(spec.SessionPersistence.SessionName); name != "" {
+	if name := givenName(spec.SessionPersistence); name != "" {
 		return name
 	}
 	rule := cmp.Or(string(deref(spec.Name)), fmt.Sprint(b.rule))

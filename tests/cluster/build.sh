@@ -71,7 +71,7 @@ build() {
 	case $1 in
 	etcd) (static && go_build "$here/etcd" . etcd) ;;
 	*kube-apiserver | *kube-controller-manager | kubectl) (static && kubernetes_build "$1") ;;
-	echo-basic) go_build "$root/tests" sigs.k8s.io/gateway-api/conformance/echo-basic echo-basic ;;
+	echo-basic) go_build "$root/tests" sigs.k8s.io/gateway-api-conformance-images/echo-basic echo-basic ;;
 	dns) go_build "$root/tests" ./conformance/dns dns ;;
 	envoy) envoy_build ;;
 	cluster) go_build "$root/tests" ./cluster cluster ;;
