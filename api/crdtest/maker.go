@@ -171,18 +171,40 @@ func (m *Maker) fields(s *structuralschema.Structural, p place) map[string]any {
 
 // variant chooses the type of a union. It tells of each field that is a variant of it whether it is the chosen one.
 func (m *Maker) variant(s *structuralschema.Structural, object map[string]any, p place) map[string]bool {
+	variants := m.alternatives(s)
 	property, ok := s.Properties["type"]
 	if !ok || len(limits(&property).Enum) == 0 {
-		return nil
+		return variants
 	}
 	chosen := m.word(limits(&property), p.inside("type"))
 	object["type"] = chosen
-	variants := map[string]bool{}
 	for _, e := range limits(&property).Enum {
 		for name := range s.Properties { // In any order: each stands for itself.
 			if word, _ := e.Object.(string); strings.EqualFold(word, name) {
 				variants[name] = word == chosen
 			}
+		}
+	}
+	return variants
+}
+
+// ofAlternatives matches the rule that controller-gen makes of a list of fields of which one may be set, and each of the fields.
+var (
+	ofAlternatives = regexp.MustCompile(`^(\+?\(has\(self\.\w+\)\?1:0\))+ (==|<=) 1$`)
+	alternative    = regexp.MustCompile(`self\.(\w+)`)
+)
+
+// alternatives chooses among the fields of which a rule of the schema says that one may be set.
+func (m *Maker) alternatives(s *structuralschema.Structural) map[string]bool {
+	variants := map[string]bool{}
+	for _, rule := range s.XValidations {
+		if !ofAlternatives.MatchString(rule.Rule) {
+			continue
+		}
+		names := alternative.FindAllStringSubmatch(rule.Rule, -1)
+		chosen := m.IntN(len(names))
+		for i, name := range names {
+			variants[name[1]] = i == chosen
 		}
 	}
 	return variants
