@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"gatehouse/api/older"
 	"gatehouse/policies/certificate"
 	"gatehouse/policies/verdict"
 	"gatehouse/translator"
@@ -107,13 +108,25 @@ func (v *validator) object(request *admissionv1.AdmissionRequest) (client.Object
 	if !ok {
 		return nil, fmt.Errorf("a %s is no object with metadata; remove it from the webhook configuration", gvk.Kind)
 	}
-	if err := utiljson.Unmarshal(request.Object.Raw, obj); err != nil {
+	if err := unmarshal(request.Object.Raw, obj); err != nil {
 		return nil, fmt.Errorf("decoding the object: %w", err)
 	}
 	if obj.GetNamespace() == "" {
 		obj.SetNamespace(request.Namespace)
 	}
 	return obj, nil
+}
+
+// unmarshal puts JSON into an object as the informers do, see package older.
+func unmarshal(raw []byte, obj client.Object) error {
+	if older.Resource(obj) == "" {
+		return utiljson.Unmarshal(raw, obj)
+	}
+	stored, err := fields(raw)
+	if err != nil {
+		return err
+	}
+	return older.Read(stored, obj)
 }
 
 // passes reports whether a request needs no verdict: nothing is ever in the way of a deletion, a status, or a change that changes

@@ -113,9 +113,13 @@ func newPlane(ctx context.Context, c *config.EnvoyGateway, in installation, o se
 }
 
 func newManager(restConfig *rest.Config, c *config.EnvoyGateway, in installation) (manager.Manager, error) {
+	caches, err := kube.CacheOptions(restConfig, in.namespace, c.Provider.Kubernetes.Deploy.Type)
+	if err != nil {
+		return nil, err
+	}
 	m, err := manager.New(restConfig, manager.Options{
 		Scheme:                 kube.NewScheme(),
-		Cache:                  kube.CacheOptions(in.namespace, c.Provider.Kubernetes.Deploy.Type),
+		Cache:                  caches,
 		Metrics:                metricsserver.Options{BindAddress: ":19001"},
 		HealthProbeBindAddress: ":8081",
 	})

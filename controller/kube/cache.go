@@ -1,11 +1,15 @@
 package kube
 
 import (
+	"fmt"
+
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/selection"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -18,12 +22,19 @@ import (
 // CacheOptions keep the caches small: managed fields are dropped, and of the kinds that fleets are made of only the objects of fleets
 // are held, where the control plane may read them. ConfigMaps are read everywhere, and of those that are of no fleet only what can be referred
 // to is held, and likewise of Secrets. Of CRDs the names alone are held, and of Nodes the addresses.
-func CacheOptions(namespace string, deploy config.DeployType) cache.Options {
+//
+// The objects come from where c reaches. An error means that c cannot be used for a client.
+func CacheOptions(c *rest.Config, namespace string, deploy config.DeployType) (cache.Options, error) {
+	source, err := dynamic.NewForConfig(c)
+	if err != nil {
+		return cache.Options{}, fmt.Errorf("make a client for routes: %w", err)
+	}
 	ofFleets := cache.ByObject{Label: ownedByGateways()}
 	if deploy != config.DeployGatewayNamespace {
 		ofFleets.Namespaces = map[string]cache.Config{namespace: {}}
 	}
 	return cache.Options{
+		NewInformer:      newInformers(source),
 		DefaultTransform: cache.TransformStripManagedFields(),
 		// Reading must not begin a watch: the kind may be gone, and the reader would wait for its return.
 		ReaderFailOnMissingInformer: true,
@@ -34,7 +45,7 @@ func CacheOptions(namespace string, deploy config.DeployType) cache.Options {
 			&corev1.Secret{}:    {Transform: onlyCertificates},
 			&corev1.Node{}:      {Transform: onlyAddresses},
 		},
-	}
+	}, nil
 }
 
 // nameOnly drops all but the name and version of CRDs, whose annotations may hold the whole definition once more.

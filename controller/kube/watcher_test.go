@@ -61,7 +61,10 @@ func (s *seen) put(events ...translator.Event) {
 // cache starts a cache like that of a control plane in the namespace.
 func (s *seen) cache(t *testing.T, namespace string) cache.Cache {
 	t.Helper()
-	options := CacheOptions(namespace, config.DeployControllerNamespace)
+	options, err := CacheOptions(server.Config(t), namespace, config.DeployControllerNamespace)
+	if err != nil {
+		t.Fatal(err)
+	}
 	options.Scheme = s.scheme
 	c, err := cache.New(server.Config(t), options)
 	if err != nil {
