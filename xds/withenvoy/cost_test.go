@@ -220,10 +220,10 @@ var contents = map[string]heavy.Content{
 		r.BackendRefs[0].Filters = []gwapiv1.HTTPRouteFilter{heavy.Host("a.example.com")}
 	}},
 	"sessions": {Rules: 16, Matches: 8, Hosts: 4, Rule: func(_ int, r *gwapiv1.HTTPRouteRule) {
-		r.SessionPersistence = &gwapiv1.SessionPersistence{SessionName: new("n")}
+		r.SessionPersistence = cookieSession("n")
 	}},
 	"long sessions": {Rules: 4, Matches: 4, Hosts: 4, Rule: func(_ int, r *gwapiv1.HTTPRouteRule) {
-		r.SessionPersistence = &gwapiv1.SessionPersistence{SessionName: new(strings.Repeat("n", 128))}
+		r.SessionPersistence = cookieSession(gwapiv1.CookieName(strings.Repeat("n", 256)))
 	}, Match: func(i int, m *gwapiv1.HTTPRouteMatch) {
 		m.Path.Value = new(fmt.Sprintf("/%d/%s", i, strings.Repeat("abcdefghij", 100)))
 	}},

@@ -245,6 +245,15 @@ func TestBackendFiltersComeLast(t *testing.T) {
 	}
 }
 
+// cookieSession keeps sessions in a cookie of that name, headerSession in a header.
+func cookieSession(name gwapiv1.CookieName) *gwapiv1.SessionPersistence {
+	return &gwapiv1.SessionPersistence{Cookie: &gwapiv1.CookieConfig{Name: &name}}
+}
+
+func headerSession(name gwapiv1.HeaderName) *gwapiv1.SessionPersistence {
+	return &gwapiv1.SessionPersistence{Type: new(gwapiv1.HeaderBasedSessionPersistence), Header: &gwapiv1.HeaderConfig{Name: name}}
+}
+
 func TestSessionsStay(t *testing.T) {
 	c := startTranslated(t, false)
 	var handlers []http.Handler
@@ -256,10 +265,11 @@ func TestSessionsStay(t *testing.T) {
 	rule := &route.Spec.Rules[0]
 	rule.BackendRefs = append(rule.BackendRefs, *rule.BackendRefs[0].DeepCopy())
 	rule.BackendRefs[0].Name, rule.BackendRefs[1].Name = "one", "two"
-	rule.SessionPersistence = &gwapiv1.SessionPersistence{SessionName: new("cart"), AbsoluteTimeout: new(gwapiv1.Duration("1h"))}
+	rule.SessionPersistence = cookieSession("cart")
+	rule.SessionPersistence.AbsoluteTimeout = new(gwapiv1.Duration("1h"))
 	matched(rule, "/cookie", "")
 	second := *rule.DeepCopy()
-	second.SessionPersistence = &gwapiv1.SessionPersistence{SessionName: new("x-cart"), Type: new(gwapiv1.HeaderBasedSessionPersistence)}
+	second.SessionPersistence = headerSession("x-cart")
 	matched(&second, "/header", "")
 	route.Spec.Rules = append(route.Spec.Rules, second)
 	c.apply(route)

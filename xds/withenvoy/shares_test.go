@@ -28,7 +28,7 @@ func TestSharesWithoutEndpoints(t *testing.T) {
 		matched(&rule, path, "")
 		return rule
 	}
-	cookie, header := &gwapiv1.SessionPersistence{SessionName: new("s")}, &gwapiv1.SessionPersistence{SessionName: new("x-s"), Type: new(gwapiv1.HeaderBasedSessionPersistence)}
+	cookie, header := cookieSession("s"), headerSession("x-s")
 	hashed, kept := route.DeepCopy(), route.DeepCopy()
 	hashed.Name, hashed.Spec.Rules = "hashed", []gwapiv1.HTTPRouteRule{to("/hashed/empty", "empty", nil), to("/hashed/gone", "gone", nil)}
 	kept.Name, kept.Spec.Rules = "kept", []gwapiv1.HTTPRouteRule{
