@@ -13,8 +13,8 @@ import (
 	"gatehouse/translator/flow"
 )
 
-// contestRow tells which routes lose a listener to a route of another kind. Gateway API lets a host of a listener have HTTPRoutes or GRPCRoutes,
-// not both; the oldest route decides (GRPCRoute, hostnames).
+// contestRow tells which routes lose a listener to a route of another kind. Gateway API lets a gateway give a host of a listener to HTTPRoutes or to
+// GRPCRoutes only, and the oldest route decides then (GRPCRoute, hostnames). It does not say in which order routes of both kinds would be tried.
 type contestRow map[string]*routeRow // The winner by the key of the loser.
 
 // contested are the listeners on which a route may meet routes of another kind over hosts.

@@ -54,44 +54,74 @@ func (r rivalRoute) before(o rivalRoute, host string) bool {
 	return r.name < o.name
 }
 
-// TestBestHostnameWins: for a host that is a listener's, the routes come in the order of the specification, whatever hostnames they have.
+// rivalWorld is a Gateway with a listener for a host, of its own or of a ListenerSet, and another for the same server name of TLS.
+func rivalWorld(host gwapiv1.Hostname, inSet, scoped bool) (parent gwapiv1.ParentReference, events []Event) {
+	g := &gwapiv1.Gateway{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "g", UID: "g"}}
+	g.Spec.GatewayClassName = "c"
+	if scoped {
+		g.Annotations = map[string]string{ScopedRoutesAnnotation: "true"}
+	}
+	listeners := []gwapiv1.Listener{
+		{Name: "web", Port: 80, Protocol: gwapiv1.HTTPProtocolType, Hostname: &host},
+		{Name: "tls", Port: 443, Protocol: gwapiv1.TLSProtocolType, Hostname: &host, TLS: &gwapiv1.ListenerTLSConfig{Mode: ptr(gwapiv1.TLSModePassthrough)}},
+	}
+	parent = gwapiv1.ParentReference{Name: "g"}
+	set := &gwapiv1.ListenerSet{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "ls", UID: "ls"}}
+	if inSet {
+		g.Spec.Listeners = []gwapiv1.Listener{{Name: "other", Port: 8080, Protocol: gwapiv1.HTTPProtocolType}}
+		g.Spec.AllowedListeners = &gwapiv1.AllowedListeners{Namespaces: &gwapiv1.ListenerNamespaces{From: ptr(gwapiv1.NamespacesFromSame)}}
+		set.Spec.ParentRef.Name, parent.Kind, parent.Name = "g", ptr(gwapiv1.Kind("ListenerSet")), "ls"
+		for _, l := range listeners {
+			set.Spec.Listeners = append(set.Spec.Listeners, gwapiv1.ListenerEntry(l))
+		}
+		events = append(events, Event{Object: set})
+	} else {
+		g.Spec.Listeners = listeners
+	}
+	return parent, append(events,
+		Event{Object: &gwapiv1.GatewayClass{ObjectMeta: metav1.ObjectMeta{Name: "c", UID: "c"}, Spec: gwapiv1.GatewayClassSpec{ControllerName: controllerName}}},
+		Event{Object: g},
+		Event{Object: &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "s", UID: "s"}, Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}}}}})
+}
+
+// objects are the route in HTTP or in gRPC, and as one of TLS.
+func (r rivalRoute) objects(parent gwapiv1.ParentReference, grpc bool) []Event {
+	meta := metav1.ObjectMeta{Namespace: "n", Name: r.name, CreationTimestamp: metav1.NewTime(time.Unix(r.created, 0))}
+	common := gwapiv1.CommonRouteSpec{ParentRefs: []gwapiv1.ParentReference{parent}}
+	backend := gwapiv1.BackendRef{BackendObjectReference: gwapiv1.BackendObjectReference{Name: "s", Port: ptr[int32](80)}}
+	var route Object = &gwapiv1.HTTPRoute{ObjectMeta: meta, Spec: gwapiv1.HTTPRouteSpec{
+		CommonRouteSpec: common, Hostnames: r.hostnames, Rules: []gwapiv1.HTTPRouteRule{{BackendRefs: []gwapiv1.HTTPBackendRef{{BackendRef: backend}}}},
+	}}
+	if grpc {
+		route = &gwapiv1.GRPCRoute{ObjectMeta: meta, Spec: gwapiv1.GRPCRouteSpec{
+			CommonRouteSpec: common, Hostnames: r.hostnames, Rules: []gwapiv1.GRPCRouteRule{{BackendRefs: []gwapiv1.GRPCBackendRef{{BackendRef: backend}}}},
+		}}
+	}
+	return []Event{{Object: route}, {Object: &gwapiv1.TLSRoute{ObjectMeta: meta, Spec: gwapiv1.TLSRouteSpec{
+		CommonRouteSpec: common, Hostnames: r.hostnames, Rules: []gwapiv1.TLSRouteRule{{BackendRefs: []gwapiv1.BackendRef{backend}}},
+	}}}}
+}
+
+// TestBestHostnameWins: for a host that is a listener's, exact or a wildcard, the routes come in the order of the specification, whatever hostnames
+// they have, whatever kind they are of, and whoever wrote the listener.
 func TestBestHostnameWins(t *testing.T) {
-	const host = "a.b.example.com"
 	random := rand.New(rand.NewPCG(1, 1))
 	patterns := []gwapiv1.Hostname{"a.b.example.com", "*.b.example.com", "*.example.com", "*.com", "b.b.example.com", "*.example.org"}
-	for seed := range 300 {
+	for world := range 400 {
+		host, inSet, grpc := []string{"a.b.example.com", "*.b.example.com"}[world%2], world/2%2 == 0, world/4%2 == 0
+		parent, events := rivalWorld(gwapiv1.Hostname(host), inSet, world%2 == 0 && world/8%2 == 0)
 		var routes []rivalRoute
-		w := newWorld(t)
-		g := &gwapiv1.Gateway{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "g", UID: "g"}}
-		g.Spec.GatewayClassName = "c"
-		hostname := gwapiv1.Hostname(host)
-		g.Spec.Listeners = []gwapiv1.Listener{
-			{Name: "web", Port: 80, Protocol: gwapiv1.HTTPProtocolType, Hostname: &hostname},
-			{Name: "tls", Port: 443, Protocol: gwapiv1.TLSProtocolType, Hostname: &hostname, TLS: &gwapiv1.ListenerTLSConfig{Mode: ptr(gwapiv1.TLSModePassthrough)}},
-		}
-		events := []Event{
-			{Object: &gwapiv1.GatewayClass{ObjectMeta: metav1.ObjectMeta{Name: "c", UID: "c"}, Spec: gwapiv1.GatewayClassSpec{ControllerName: controllerName}}},
-			{Object: g},
-			{Object: &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "s", UID: "s"}, Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}}}}},
-		}
-		backend := gwapiv1.BackendRef{BackendObjectReference: gwapiv1.BackendObjectReference{Name: "s", Port: ptr[int32](80)}}
 		for i := range 1 + random.IntN(4) {
 			r := rivalRoute{name: fmt.Sprintf("r%d", i), created: int64(random.IntN(3))}
-			for range 1 + random.IntN(3) {
+			for range random.IntN(4) {
 				r.hostnames = append(r.hostnames, patterns[random.IntN(len(patterns))])
 			}
-			meta := metav1.ObjectMeta{Namespace: "n", Name: r.name, CreationTimestamp: metav1.NewTime(time.Unix(r.created, 0))}
-			common := gwapiv1.CommonRouteSpec{ParentRefs: []gwapiv1.ParentReference{{Name: "g"}}}
-			events = append(events, Event{Object: &gwapiv1.HTTPRoute{ObjectMeta: meta, Spec: gwapiv1.HTTPRouteSpec{
-				CommonRouteSpec: common, Hostnames: r.hostnames, Rules: []gwapiv1.HTTPRouteRule{{BackendRefs: []gwapiv1.HTTPBackendRef{{BackendRef: backend}}}},
-			}}}, Event{Object: &gwapiv1.TLSRoute{ObjectMeta: meta, Spec: gwapiv1.TLSRouteSpec{
-				CommonRouteSpec: common, Hostnames: r.hostnames, Rules: []gwapiv1.TLSRouteRule{{BackendRefs: []gwapiv1.BackendRef{backend}}},
-			}}})
-			if _, all := r.characters(host); all > 0 {
+			events = append(events, r.objects(parent, grpc)...)
+			if _, all := r.characters(host); all > 0 || len(r.hostnames) == 0 {
 				routes = append(routes, r)
 			}
 		}
-		outcome, err := w.Apply(events)
+		outcome, err := newWorld(t).Apply(events)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -107,15 +137,15 @@ func TestBestHostnameWins(t *testing.T) {
 		}
 		served, forwarded := servedBy(t, outcome, host)
 		if !slices.Equal(served, want) {
-			t.Fatalf("world %d: %+v: the HTTPRoutes are tried in the order %v, want %v", seed, routes, served, want)
+			t.Fatalf("world %d: %+v: the routes of %s are tried in the order %v, want %v", world, routes, host, served, want)
 		}
 		if want = want[:min(1, len(want))]; !slices.Equal(forwarded, want) {
-			t.Fatalf("world %d: %+v: the TLSRoute of the host is %v, want %v", seed, routes, forwarded, want)
+			t.Fatalf("world %d: %+v: the TLSRoute of %s is %v, want %v", world, routes, host, forwarded, want)
 		}
 	}
 }
 
-// servedBy lists the names of the HTTPRoutes of a host in Envoy's order, and of the TLSRoutes that have it.
+// servedBy lists the names of the routes of a host in Envoy's order, and of the TLSRoutes that have it.
 func servedBy(t *testing.T, o Outcome, host string) (served, forwarded []string) {
 	t.Helper()
 	for _, r := range o.Deltas[0].Changed {
@@ -125,11 +155,9 @@ func servedBy(t *testing.T, o Outcome, host string) (served, forwarded []string)
 		}
 		switch m := m.(type) {
 		case *routev3.RouteConfiguration:
-			for _, v := range m.VirtualHosts {
-				for _, route := range v.Routes {
-					served = append(served, strings.Split(route.Name, "/")[2])
-				}
-			}
+			served = append(served, namesOf(m, host)...)
+		case *routev3.ScopedRouteConfiguration:
+			served = append(served, namesOf(m.RouteConfiguration, host)...)
 		case *listenerv3.Listener:
 			for _, chain := range m.FilterChains {
 				if name, ok := strings.CutPrefix(chain.Name, "tlsroute/n/"); ok && slices.Contains(chain.FilterChainMatch.ServerNames, host) {
@@ -139,4 +167,17 @@ func servedBy(t *testing.T, o Outcome, host string) (served, forwarded []string)
 		}
 	}
 	return served, forwarded
+}
+
+// namesOf lists the names of the routes of a host.
+func namesOf(m *routev3.RouteConfiguration, host string) (names []string) {
+	for _, v := range m.VirtualHosts {
+		if !slices.Contains(v.Domains, host) {
+			continue
+		}
+		for _, route := range v.Routes {
+			names = append(names, strings.Split(route.Name, "/")[2])
+		}
+	}
+	return names
 }
