@@ -2,6 +2,7 @@ package translator
 
 import (
 	"fmt"
+	"math"
 	"time"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
@@ -37,12 +38,15 @@ func setTimeouts(action *routev3.RouteAction, timeouts *gwapiv1.HTTPRouteTimeout
 
 // leaveTime is nil if Envoy's own limit for the whole request leaves time for each attempt; else it is what all of them can take.
 func leaveTime(attempt time.Duration, policy *routev3.RetryPolicy) *durationpb.Duration {
-	const own = 15 * time.Second
-	all := attempt * time.Duration(1+policy.GetNumRetries().GetValue())
-	if attempt > 0 && all < own {
-		return nil
+	const own, longest = 15 * time.Second, math.MaxInt32 * time.Second
+	attempts := 1 + time.Duration(policy.GetNumRetries().GetValue())
+	if attempt > longest/attempts {
+		return durationpb.New(longest)
 	}
-	return durationpb.New(all)
+	if all := attempt * attempts; all == 0 || all >= own {
+		return durationpb.New(all)
+	}
+	return nil
 }
 
 // duration parses a Gateway API duration (GEP-2257), which is a subset of Go's.
@@ -76,28 +80,33 @@ func checkTimes(rule *gwapiv1.HTTPRouteRule, field string) []verdict.Problem {
 	return problems
 }
 
-// setRetry applies the rule's own retry, which wins over that of a policy: after the status codes that it names, and whenever a connection
-// fails or an attempt takes too long (Gateway API, HTTPRouteRetry).
+// unprocessed is, in Envoy's terms, when a backend did not process a request: there was no connection, or it broke before the request was sent, or the
+// backend refused the stream or answered gRPC's UNAVAILABLE (Gateway API, HTTPRouteRetry).
+const unprocessed = "connect-failure,refused-stream,reset-before-request,unavailable"
+
+// setRetry applies the rule's own retry, which wins over that of a policy. What may have been processed is tried again if its method is safe, see
+// decision 045.
 func setRetry(action *routev3.RouteAction, spec *gwapiv1.HTTPRouteRetry) {
 	if spec == nil {
 		return
 	}
 	policy := retry.Elsewhere()
-	policy.RetryOn = "connect-failure,refused-stream,reset"
+	policy.RetryOn = unprocessed
 	if len(spec.Codes) > 0 {
 		policy.RetryOn += ",retriable-status-codes"
 		for _, code := range spec.Codes {
 			policy.RetriableStatusCodes = append(policy.RetriableStatusCodes, uint32(code))
 		}
 	}
-	if spec.Attempts != nil {
-		policy.NumRetries = wrapperspb.UInt32(uint32(max(*spec.Attempts, 0)))
-	}
+	policy.NumRetries = wrapperspb.UInt32(uint32(min(max(*cmpOr(spec.Attempts, &defaultAttempts), 0), math.MaxInt32)))
 	if backoff, ok := duration(spec.Backoff); ok && backoff > 0 {
 		policy.RetryBackOff = &routev3.RetryPolicy_RetryBackOff{BaseInterval: durationpb.New(backoff)}
 	}
 	action.RetryPolicy = policy
 }
+
+// defaultAttempts is the default of the API server, which the CRDs before version 1.7 of Gateway API do not have.
+var defaultAttempts = 1
 
 // retryCost is what a rule's own retry costs each route.
 func retryCost(spec *gwapiv1.HTTPRouteRetry) int64 {

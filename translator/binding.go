@@ -344,7 +344,7 @@ func (t *Tables) envoyRoute(bound *boundRule, match *gwapiv1.HTTPRouteMatch) *ro
 		setRetry(action, spec.Retry)
 		setTimeouts(action, spec.Timeouts)
 		timeout.Settle(action)
-		settleRepeats(b.route)
+		settleRepeats(b.route, spec.Retry != nil)
 	}
 	return b.route
 }

@@ -88,9 +88,13 @@ func methodIs(method string) *xdsmatcherv3.Matcher_MatcherList_Predicate {
 	}}
 }
 
-// settleRepeats leaves requests whose route says itself how they are tried again to that.
-func settleRepeats(route *routev3.Route) {
-	if route.GetRoute().GetRetryPolicy() != nil {
+// settleRepeats has safe requests repeated as far as the retry of a rule goes. It leaves them to a policy that says itself what is tried again.
+func settleRepeats(route *routev3.Route, own bool) {
+	policy := route.GetRoute().GetRetryPolicy()
+	switch {
+	case own && policy.GetNumRetries().GetValue() > 0:
+		feature.PerRoute(route, repeatFilter, enabled)
+	case policy != nil:
 		feature.PerRoute(route, repeatFilter, &routev3.FilterConfig{Disabled: true})
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -305,35 +304,6 @@ func TestSessionsStay(t *testing.T) {
 		return "", ""
 	})
 	stay("/header", func(r *http.Response) (string, string) { return "X-Cart", r.Header.Get("X-Cart") })
-}
-
-// TestFailedAttemptsAreRetried has a backend whose first attempt never answers, and whose second one closes the connection.
-func TestFailedAttemptsAreRetried(t *testing.T) {
-	c := startTranslated(t, false)
-	var attempts atomic.Int32
-	c.apply(c.behind("flaky", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path != "/flaky" {
-			return
-		}
-		switch attempts.Add(1) {
-		case 1:
-			<-r.Context().Done()
-		case 2:
-			panic(http.ErrAbortHandler)
-		default:
-			_, _ = io.WriteString(w, "at last")
-		}
-	}))...)
-	route := c.route("a.example.com", nil)
-	rule := &route.Spec.Rules[0]
-	rule.BackendRefs[0].Name = "flaky"
-	rule.Timeouts = &gwapiv1.HTTPRouteTimeouts{BackendRequest: new(gwapiv1.Duration("200ms"))}
-	rule.Retry = &gwapiv1.HTTPRouteRetry{Attempts: new(2)}
-	c.apply(route)
-	c.reaches("/ready")
-	if got := content(exchange(t, http.MethodGet, "/flaky")); got != "at last" || attempts.Load() != 3 {
-		t.Errorf("got %q after %d attempts", got, attempts.Load())
-	}
 }
 
 // TestEndpointsThatGoAreDrained marks the endpoint that holds a request as terminating: the request ends well, new ones go elsewhere.
