@@ -79,9 +79,6 @@ func costOf(rule *gwapiv1.HTTPRouteRule, illegible bool) ruleCost {
 			cost += expressionsCost(expressionsOf(match)...)
 		}
 		cost += pathCost(match.Path, replaced)
-		if match.Path != nil && rule.SessionPersistence != nil {
-			cost += perText * int64(len(deref(match.Path.Value)))
-		}
 		c.routes, c.matches = c.routes+1, c.matches+cost
 		if keepsPreflights(match) {
 			c.asked, c.askedMatches, c.listings = c.asked+1, c.askedMatches+cost+2*perEntry, c.listings+listingsCost(match)
@@ -117,12 +114,12 @@ func listingsCost(match *gwapiv1.HTTPRouteMatch) (cost int64) {
 // longestSession is as long as the name of a session that is made of where its rule stands.
 const longestSession = 600
 
-// keptCost is what keeping sessions costs each route. Its cookie has the path of the match, see cookiePath.
+// keptCost is what keeping sessions costs each route.
 func keptCost(s *gwapiv1.SessionPersistence) int64 {
 	if s == nil {
 		return 0
 	}
-	return perEntry + perText*int64(cmp.Or(len(givenName(s)), longestSession))
+	return perEntry + perText*int64(cmp.Or(len(givenName(s)), longestSession)+len(cookiePath(s)))
 }
 
 // sessionCost is what the second route for requests of a session costs besides, see withinSession.

@@ -51,6 +51,7 @@ func checkSession(rule *gwapiv1.HTTPRouteRule, field string) []verdict.Problem {
 		})
 	}
 	problems = append(problems, checkSessionName(s, field)...)
+	problems = append(problems, checkCookiePath(rule, field+".cookie.path")...)
 	length, ok := duration(s.AbsoluteTimeout)
 	switch {
 	case s.AbsoluteTimeout == nil:
@@ -148,7 +149,7 @@ func sessionPattern(name string) string { return "(?:.*; *)?" + regexp.QuoteMeta
 
 // persistSessions keeps the sessions of a rule.
 func persistSessions(b *routeBuilder, s *gwapiv1.SessionPersistence, name string) {
-	var state proto.Message = &cookiev3.CookieBasedSessionState{Cookie: &httpv3.Cookie{Name: name, Path: cookiePath(b.match), Ttl: cookieLife(s)}}
+	var state proto.Message = &cookiev3.CookieBasedSessionState{Cookie: &httpv3.Cookie{Name: name, Path: cookiePath(s), Ttl: cookieLife(s)}}
 	kind := "cookie"
 	if isHeader(s) {
 		state, kind = &headerv3.HeaderBasedSessionState{Name: name}, "header"
@@ -171,15 +172,41 @@ func cookieLife(s *gwapiv1.SessionPersistence) *durationpb.Duration {
 	return durationpb.New(time.Duration(math.Ceil(length.Seconds())) * time.Second)
 }
 
-// cookiePath keeps the cookie from requests of other rules. Of a regular expression no path is known, so it goes with all requests. Browsers compare
-// paths literally, so the cookie's ends before the first element with an escape.
-func cookiePath(match *gwapiv1.HTTPRouteMatch) string {
-	if match == nil || match.Path == nil || deref(match.Path.Type) == gwapiv1.PathMatchRegularExpression {
+// cookiePath is the Path of the rule's cookie. Envoy keeps sessions for requests below it only, as browsers send the cookie with those only.
+func cookiePath(s *gwapiv1.SessionPersistence) string {
+	if s.Cookie == nil {
 		return "/"
 	}
-	path, _, escapes := strings.Cut(pathValue(match.Path), "%")
-	if escapes {
-		path = path[:max(strings.LastIndex(path, "/"), 1)]
+	return cmp.Or(deref(s.Cookie.Path), "/")
+}
+
+// attributePath is a path that a cookie may have: browsers take another one for that of the request (RFC 6265, sections 4.1.1 and 5.2.4).
+var attributePath = regexp.MustCompile(`^/[ -:<-~]*$`)
+
+// checkCookiePath finds a path that no cookie may have, or with which no session would ever begin.
+func checkCookiePath(rule *gwapiv1.HTTPRouteRule, field string) []verdict.Problem {
+	path := cookiePath(rule.SessionPersistence)
+	if !attributePath.MatchString(path) {
+		return []verdict.Problem{unsupported(field, "%q cannot be the path of a cookie: begin with a slash, and use visible ASCII characters but for the semicolon", path)}
 	}
-	return path
+	above := func(m gwapiv1.HTTPRouteMatch) bool { return meetsPath(m.Path, path) }
+	if len(rule.Matches) > 0 && !slices.ContainsFunc(rule.Matches, above) {
+		return []verdict.Problem{unsupported(field, "no match of the rule has paths below %q, and sessions are kept of such requests only: write /, or a path that the matches begin with", path)}
+	}
+	return nil
+}
+
+// meetsPath reports whether a match may have requests with a path, or below it.
+func meetsPath(match *gwapiv1.HTTPPathMatch, path string) bool {
+	if match == nil || deref(match.Type) == gwapiv1.PathMatchRegularExpression {
+		return true
+	}
+	value := pathValue(match)
+	return below(value, path) || deref(match.Type) != gwapiv1.PathMatchExact && below(path, value)
+}
+
+// below reports whether a path is another one, or below it (RFC 6265, section 5.1.4).
+func below(path, top string) bool {
+	rest, found := strings.CutPrefix(path, top)
+	return found && (rest == "" || rest[0] == '/' || strings.HasSuffix(top, "/"))
 }

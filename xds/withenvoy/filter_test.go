@@ -270,7 +270,10 @@ func TestSessionsStay(t *testing.T) {
 	second := *rule.DeepCopy()
 	second.SessionPersistence = headerSession("x-cart")
 	matched(&second, "/header", "")
-	route.Spec.Rules = append(route.Spec.Rules, second)
+	narrow := *rule.DeepCopy()
+	narrow.SessionPersistence.Cookie.Path = new("/narrow/shop")
+	matched(&narrow, "/narrow", "")
+	route.Spec.Rules = append(route.Spec.Rules, second, narrow)
 	c.apply(route)
 	c.reaches("/header")
 
@@ -295,14 +298,21 @@ func TestSessionsStay(t *testing.T) {
 			t.Errorf("%s: all sessions went to %v", path, endpoints)
 		}
 	}
-	stay("/cookie", func(r *http.Response) (string, string) {
-		for _, cookie := range r.Cookies() {
-			if cookie.Name == "cart" && cookie.MaxAge == 3600 && cookie.Path == "/cookie" {
-				return "Cookie", cookie.Name + "=" + cookie.Value
+	cookie := func(path string) func(*http.Response) (string, string) {
+		return func(r *http.Response) (string, string) {
+			for _, cookie := range r.Cookies() {
+				if cookie.Name == "cart" && cookie.MaxAge == 3600 && cookie.Path == path {
+					return "Cookie", cookie.Name + "=" + cookie.Value
+				}
 			}
+			return "", ""
 		}
-		return "", ""
-	})
+	}
+	stay("/cookie", cookie("/"))
+	stay("/narrow/shop/cart", cookie("/narrow/shop"))
+	if cookies := exchange(t, http.MethodGet, "/narrow/shops").Cookies(); len(cookies) > 0 {
+		t.Errorf("outside of its path a session begins, with cookies %v", cookies)
+	}
 	stay("/header", func(r *http.Response) (string, string) { return "X-Cart", r.Header.Get("X-Cart") })
 }
 
