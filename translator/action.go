@@ -8,6 +8,7 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/policies/feature"
 )
@@ -25,9 +26,10 @@ var unusableCodes = map[uint32]routev3.RouteAction_ClusterNotFoundResponseCode{
 
 // forward sends requests to the rule's backends by their weights. Without a usable one it fails, as Gateway API asks
 // (HTTPRouteRule and GRPCRouteRule, backendRefs).
-func forward(route *routev3.Route, bound *boundRule, rule *ruleRow) {
-	weighted := weights(bound, rule)
-	if !slices.ContainsFunc(weighted, func(c *routev3.WeightedCluster_ClusterWeight) bool { return c.Name != unusableCluster }) {
+func forward(b *routeBuilder, bound *boundRule, rule *ruleRow) {
+	route := b.route
+	b.shares = backendShares(bound, rule)
+	if !slices.ContainsFunc(b.shares, func(s backendShare) bool { return s.Name != unusableCluster }) {
 		fail(route, bound.rules.Route)
 		return
 	}
@@ -37,36 +39,57 @@ func forward(route *routev3.Route, bound *boundRule, rule *ruleRow) {
 		action.Timeout = durationpb.New(0)
 		feature.PerRoute(route, grpcWeb, enabled)
 	}
-	if only := weighted[0]; len(weighted) == 1 && !changesHeaders(only) {
-		action.ClusterSpecifier = &routev3.RouteAction_Cluster{Cluster: only.Name}
-	} else {
-		action.ClusterSpecifier = &routev3.RouteAction_WeightedClusters{WeightedClusters: &routev3.WeightedCluster{Clusters: weighted}}
+	weighted := make([]*routev3.WeightedCluster_ClusterWeight, len(b.shares))
+	for i, s := range b.shares {
+		weighted[i] = s.WeightedCluster_ClusterWeight
 	}
+	shareOut(action, weighted)
 	route.Action = &routev3.Route_Route{Route: action}
 }
 
-// weights lists the clusters with their shares; backends that share a cluster and have no filters of their own are added up.
-func weights(bound *boundRule, rule *ruleRow) []*routev3.WeightedCluster_ClusterWeight {
-	var weighted []*routev3.WeightedCluster_ClusterWeight
+// shareOut has clusters share the requests. One that is alone, and gets the requests as they are, needs no weight.
+func shareOut(action *routev3.RouteAction, clusters []*routev3.WeightedCluster_ClusterWeight) {
+	if only := clusters[0]; len(clusters) == 1 && !changesHeaders(only) {
+		action.ClusterSpecifier = &routev3.RouteAction_Cluster{Cluster: only.Name}
+		return
+	}
+	action.ClusterSpecifier = &routev3.RouteAction_WeightedClusters{WeightedClusters: &routev3.WeightedCluster{Clusters: clusters}}
+}
+
+// backendShare is a cluster's share of a rule's requests.
+type backendShare struct {
+	*routev3.WeightedCluster_ClusterWeight
+	// path is what becomes of the path of these requests, nil if the rule says it.
+	path *gwapiv1.HTTPPathModifier
+}
+
+// plain reports whether the backend gets the requests as the rule has them.
+func (s backendShare) plain() bool {
+	return s.path == nil && !changesHeaders(s.WeightedCluster_ClusterWeight)
+}
+
+// backendShares lists the clusters with their shares; backends that share a cluster and have no filters of their own are added up.
+func backendShares(bound *boundRule, rule *ruleRow) []backendShare {
+	var shares []backendShare
 	for i, b := range rule.Backends {
 		name := unusableCluster
 		if bound.clusters[min(i, len(bound.clusters)-1)] != nil {
 			name = bound.clusters[i].Name
 		}
-		same := slices.IndexFunc(weighted, func(c *routev3.WeightedCluster_ClusterWeight) bool { return c.Name == name && !changesHeaders(c) })
+		same := slices.IndexFunc(shares, func(s backendShare) bool { return s.Name == name && s.plain() })
 		if same >= 0 && len(b.Filters) == 0 {
-			weighted[same].Weight.Value += b.Weight
+			shares[same].Weight.Value += b.Weight
 			continue
 		}
-		c := &routev3.WeightedCluster_ClusterWeight{Name: name, Weight: wrapperspb.UInt32(b.Weight)}
+		s := backendShare{&routev3.WeightedCluster_ClusterWeight{Name: name, Weight: wrapperspb.UInt32(b.Weight)}, rewrittenPath(b.Filters)}
 		for f := range b.Filters {
 			if apply := backendFilters[b.Filters[f].Type]; apply != nil {
-				apply(c, &b.Filters[f])
+				apply(s.WeightedCluster_ClusterWeight, &b.Filters[f])
 			}
 		}
-		weighted = append(weighted, c)
+		shares = append(shares, s)
 	}
-	return weighted
+	return shares
 }
 
 // shareByHash has what is hashed of a request choose among the shares too, so that whoever gets an answer goes on getting it, and whose share has

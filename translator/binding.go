@@ -242,28 +242,36 @@ func (t *Tables) matchRoutes(b *bindingRow, bound *boundRule, match *gwapiv1.HTT
 	if bound.collapsed {
 		order.hostname = anyHost // Behind all other routes.
 	}
-	var message *routev3.Route
-	var own string
 	if bound.unmatchable || (m >= 0 && bound.rules.Rules[bound.rule].Loose[m]) {
-		message = looseRoute(bound, match, &order, bound.unmatchable)
-	} else {
-		message = t.envoyRoute(bound, match)
-		own = matchHash(message.Match)
+		message := looseRoute(bound, match, &order, bound.unmatchable)
+		return b.routeEntries(bound, match, message, order, "")
 	}
+	var entries []ruleEntry
+	routes := t.envoyRoutes(bound, match)
+	own := matchHash(envoyMatch(match))
+	for i, message := range routes {
+		order.share = i
+		entries = append(entries, b.routeEntries(bound, match, message, order, shareSuffix(i, len(routes)))...)
+	}
+	for h := range b.Hosts {
+		entries[h].Match = own // That of the first stands for all, as they are one match to other routes.
+	}
+	return entries
+}
+
+// routeEntries are the entries of a route of a match: those for the hosts come first.
+func (b *bindingRow) routeEntries(bound *boundRule, match *gwapiv1.HTTPRouteMatch, message *routev3.Route, order precedence, suffix string) []ruleEntry {
 	allowTrace(message, match)
-	breakRoute(route.Object, message)
-	entries := b.onHosts(bound, message, order, "")
-	for i := range entries {
-		entries[i].Match = own
-	}
+	breakRoute(bound.rules.Route.Object, message)
+	entries := b.onHosts(bound, message, order, suffix)
 	if kept := bound.withinSession(message); kept != nil {
 		within := order
 		within.session = true
-		entries = append(entries, b.onHosts(bound, kept, within, "/session")...)
+		entries = append(entries, b.onHosts(bound, kept, within, suffix+"/session")...)
 	}
 	if preflighted(bound, match) {
 		message = asPreflight(message, &order)
-		entries = append(entries, b.onHosts(bound, message, order, "/cors-preflight")...)
+		entries = append(entries, b.onHosts(bound, message, order, suffix+"/cors-preflight")...)
 	}
 	return entries
 }
@@ -305,6 +313,8 @@ type routeBuilder struct {
 	// mirrors are those of the RequestMirror filters that are still to be applied.
 	mirrors []*clusterUse
 	auth    []*clusterUse
+	// shares are those of the backends.
+	shares []backendShare
 }
 
 // action is the action that forwards; once something else answers, what is set on it has no effect.
@@ -315,15 +325,16 @@ func (b *routeBuilder) action() *routev3.RouteAction {
 	return b.route.GetRoute()
 }
 
-func (t *Tables) envoyRoute(bound *boundRule, match *gwapiv1.HTTPRouteMatch) *routev3.Route {
+// envoyRoutes are the routes of a match of a rule, see byShare.
+func (t *Tables) envoyRoutes(bound *boundRule, match *gwapiv1.HTTPRouteMatch) []*routev3.Route {
 	rule := &bound.rules.Rules[bound.rule]
 	spec := &bound.rules.Route.Rules[bound.rule]
 	b := &routeBuilder{route: &routev3.Route{Match: envoyMatch(match)}, match: match, listener: bound.listener, mirrors: bound.mirrors, auth: bound.auth}
 	if rule.Broken || bound.refused || bound.brokenPolicy() || slices.Contains(bound.auth, nil) {
 		fail(b.route, bound.rules.Route)
-		return b.route
+		return b.byShare()
 	}
-	forward(b.route, bound, rule)
+	forward(b, bound, rule)
 	for i, p := range bound.policies {
 		if p != nil {
 			policies.Kinds[i].Route(p.Policy, b.route)
@@ -346,7 +357,7 @@ func (t *Tables) envoyRoute(bound *boundRule, match *gwapiv1.HTTPRouteMatch) *ro
 		timeout.Settle(action)
 		settleRepeats(b.route, spec.Retry != nil)
 	}
-	return b.route
+	return b.byShare()
 }
 
 func (b *boundRule) brokenPolicy() bool {

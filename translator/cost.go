@@ -3,6 +3,7 @@ package translator
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
@@ -50,7 +51,7 @@ type ruleCost struct {
 // costOf estimates the cost of a rule. If it is illegible, no regular expression of its matches is used.
 func costOf(rule *gwapiv1.HTTPRouteRule, illegible bool) ruleCost {
 	c := ruleCost{each: perRoute}
-	changes, shares := int64(0), int64(1)
+	changes, shares, routes := int64(0), int64(1), routesPerMatch(rule)
 	for i := range rule.Filters {
 		f := &rule.Filters[i]
 		changes += headersCost(f.RequestHeaderModifier) + headersCost(f.ResponseHeaderModifier)
@@ -58,18 +59,25 @@ func costOf(rule *gwapiv1.HTTPRouteRule, illegible bool) ruleCost {
 		c.cors = c.cors || f.Type == gwapiv1.HTTPRouteFilterCORS
 	}
 	c.each += hostsCost(rule) + retryCost(rule.Retry) + keptCost(rule.SessionPersistence)
+	backends := int64(0)
 	for _, b := range rule.BackendRefs {
-		c.each += 2 * perEntry
+		backends += 2 * perEntry
 		for i := range b.Filters {
 			shares = int64(len(rule.BackendRefs)) // The changes of the rule are repeated in each share, see settleHeaders.
-			c.each += headersCost(b.Filters[i].RequestHeaderModifier) + headersCost(b.Filters[i].ResponseHeaderModifier)
+			backends += perEntry + headersCost(b.Filters[i].RequestHeaderModifier) + headersCost(b.Filters[i].ResponseHeaderModifier) + filterCost(&b.Filters[i])
 		}
 	}
-	c.each += changes * shares
+	c.each += (backends+changes*shares)/routes + 1 // Each route has one of the backends then, see byShare.
 	c.session = sessionCost(rule)
+	c.addMatches(rule, routes, illegible)
+	return c
+}
+
+// addMatches adds what the matches cost, each of which has so many routes.
+func (c *ruleCost) addMatches(rule *gwapiv1.HTTPRouteRule, routes int64, illegible bool) {
 	if len(rule.Matches) == 0 {
-		c.routes = 1
-		return c
+		c.routes = routes
+		return
 	}
 	replaced := replacesPrefix(rule)
 	for m := range rule.Matches {
@@ -79,12 +87,11 @@ func costOf(rule *gwapiv1.HTTPRouteRule, illegible bool) ruleCost {
 			cost += expressionsCost(expressionsOf(match)...)
 		}
 		cost += pathCost(match.Path, replaced)
-		c.routes, c.matches = c.routes+1, c.matches+cost
+		c.routes, c.matches = c.routes+routes, c.matches+routes*cost
 		if keepsPreflights(match) {
-			c.asked, c.askedMatches, c.listings = c.asked+1, c.askedMatches+cost+2*perEntry, c.listings+listingsCost(match)
+			c.asked, c.askedMatches, c.listings = c.asked+routes, c.askedMatches+routes*(cost+2*perEntry), c.listings+routes*listingsCost(match)
 		}
 	}
-	return c
 }
 
 // pathCost is the cost of the expressions that are made of a path: one with escapes becomes an expression, see setPath, and so does a prefix that is
@@ -185,13 +192,15 @@ func matchTexts(m *gwapiv1.HTTPRouteMatch) (n int64) {
 	return n
 }
 
+// replacesPrefix reports whether a rule, or a backendRef of it, replaces the prefix of paths.
 func replacesPrefix(rule *gwapiv1.HTTPRouteRule) bool {
-	for i := range rule.Filters {
-		if path, _ := filterPath(&rule.Filters[i]); path != nil && path.Type == gwapiv1.PrefixMatchHTTPPathModifier {
-			return true
-		}
+	replaces := func(f gwapiv1.HTTPRouteFilter) bool {
+		path, _ := filterPath(&f)
+		return path != nil && path.Type == gwapiv1.PrefixMatchHTTPPathModifier
 	}
-	return false
+	return slices.ContainsFunc(rule.Filters, replaces) || slices.ContainsFunc(rule.BackendRefs, func(b gwapiv1.HTTPBackendRef) bool {
+		return slices.ContainsFunc(b.Filters, replaces)
+	})
 }
 
 // filterCost is the cost of what a filter says beside changes of headers.

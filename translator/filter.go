@@ -63,7 +63,8 @@ func checkRule(rule *gwapiv1.HTTPRouteRule, field string) []verdict.Problem {
 				problems = append(problems, unservedFilter(path+".type", f.Type, "RequestHeaderModifier, ResponseHeaderModifier or URLRewrite"))
 			}
 			problems = append(problems, checkModifiers(f, path)...)
-			problems = append(problems, checkBackendRewrite(f, path)...)
+			problems = append(problems, checkPrefixReplacement(rule, f, path)...)
+			problems = append(problems, checkBackendPath(rule, f, path)...)
 		}
 	}
 	problems = append(problems, checkSession(rule, field)...)
@@ -187,10 +188,14 @@ func rewrite(b *routeBuilder, f *gwapiv1.HTTPRouteFilter) {
 		action.HostRewriteSpecifier = &routev3.RouteAction_HostRewriteLiteral{HostRewriteLiteral: string(*f.URLRewrite.Hostname)}
 		action.AppendXForwardedHost = true
 	}
-	path := f.URLRewrite.Path
-	if path == nil {
-		return
+	if f.URLRewrite.Path != nil {
+		rewritePath(action, b.match, f.URLRewrite.Path)
 	}
+}
+
+// rewritePath has the requests of a match forwarded with another path, in place of what was said of it before.
+func rewritePath(action *routev3.RouteAction, match *gwapiv1.HTTPRouteMatch, path *gwapiv1.HTTPPathModifier) {
+	action.PrefixRewrite, action.RegexRewrite = "", nil
 	switch path.Type {
 	case gwapiv1.FullPathHTTPPathModifier:
 		action.RegexRewrite = &matcherv3.RegexMatchAndSubstitute{
@@ -198,7 +203,7 @@ func rewrite(b *routeBuilder, f *gwapiv1.HTTPRouteFilter) {
 			Substitution: escapeSubstitution(cmp.Or(deref(path.ReplaceFullPath), "/")),
 		}
 	case gwapiv1.PrefixMatchHTTPPathModifier:
-		if pattern, substitution := prefixRemoval(b.match, path); pattern != nil {
+		if pattern, substitution := prefixRemoval(match, path); pattern != nil {
 			action.RegexRewrite = &matcherv3.RegexMatchAndSubstitute{Pattern: pattern, Substitution: substitution}
 			return
 		}

@@ -29,6 +29,14 @@ func (h *history) filters(rule *gwapiv1.HTTPRouteRule) {
 	if h.IntN(4) == 0 {
 		rule.SessionPersistence = &gwapiv1.SessionPersistence{Type: maybe(h, gwapiv1.HeaderBasedSessionPersistence), AbsoluteTimeout: maybe[gwapiv1.Duration](h, "1h")}
 	}
+	for i := range rule.BackendRefs {
+		if h.IntN(4) == 0 {
+			rule.BackendRefs[i].Filters = []gwapiv1.HTTPRouteFilter{{Type: gwapiv1.HTTPRouteFilterURLRewrite, URLRewrite: &gwapiv1.HTTPURLRewriteFilter{
+				Hostname: maybe[gwapiv1.PreciseHostname](h, "internal"),
+				Path:     maybe(h, gwapiv1.HTTPPathModifier{Type: gwapiv1.PrefixMatchHTTPPathModifier, ReplacePrefixMatch: ptr(pick(h, "/", "/new"))}),
+			}}}
+		}
+	}
 	for i := range rule.Matches {
 		rule.Matches[i].Method = maybe(h, pick(h, gwapiv1.HTTPMethodGet, gwapiv1.HTTPMethodOptions))
 	}

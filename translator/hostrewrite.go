@@ -2,14 +2,11 @@ package translator
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
-
-	"gatehouse/policies/verdict"
 )
 
 const (
@@ -17,17 +14,6 @@ const (
 	forwardedHost = "x-forwarded-host"
 	namedHost     = "%REQ(:AUTHORITY)%"
 )
-
-// checkBackendRewrite finds a rewrite of a backendRef that Envoy cannot carry out: once a backend is chosen, the path is that of the rule.
-func checkBackendRewrite(f *gwapiv1.HTTPRouteFilter, field string) []verdict.Problem {
-	if f.Type != gwapiv1.HTTPRouteFilterURLRewrite || f.URLRewrite == nil || f.URLRewrite.Path == nil {
-		return nil
-	}
-	return []verdict.Problem{{
-		Field: field + ".urlRewrite.path", Reason: string(gwapiv1.RouteReasonUnsupportedValue), Weight: verdict.Unresolved,
-		Message: fmt.Sprintf("%s is not served in a backendRef, so the rule answers 500; rewrite the path in the rule, or give the backend a rule of its own", f.URLRewrite.Path.Type),
-	}}
-}
 
 // rewriteHost has a backend get a host of its own.
 func rewriteHost(c *routev3.WeightedCluster_ClusterWeight, f *gwapiv1.HTTPRouteFilter) {

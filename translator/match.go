@@ -156,6 +156,7 @@ type precedence struct {
 	created     int64 // Seconds since 1970, as exact as the API server has it.
 	route       string
 	rule, match int
+	share       int  // Which of the routes of the backends of one match it is.
 	session     bool // It takes those requests only that have a session already.
 }
 
@@ -191,6 +192,7 @@ func comparePrecedence(a, b precedence) int {
 		cmp.Compare(a.route, b.route),
 		cmp.Compare(a.rule, b.rule),
 		cmp.Compare(a.match, b.match),
+		cmp.Compare(a.share, b.share),
 		compareBool(b.session, a.session),
 	)
 }

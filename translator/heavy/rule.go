@@ -75,6 +75,12 @@ func Host(host string) gwapiv1.HTTPRouteFilter {
 	return gwapiv1.HTTPRouteFilter{Type: gwapiv1.HTTPRouteFilterURLRewrite, URLRewrite: &gwapiv1.HTTPURLRewriteFilter{Hostname: new(gwapiv1.PreciseHostname(host))}}
 }
 
+// Path is a filter that has the backend get another path: in place of a prefix, or of the whole.
+func Path(change gwapiv1.HTTPPathModifierType, path string) gwapiv1.HTTPRouteFilter {
+	modifier := Redirect(change, path).RequestRedirect.Path
+	return gwapiv1.HTTPRouteFilter{Type: gwapiv1.HTTPRouteFilterURLRewrite, URLRewrite: &gwapiv1.HTTPURLRewriteFilter{Path: modifier}}
+}
+
 // Retry is one after any code that may be named.
 func Retry() *gwapiv1.HTTPRouteRetry {
 	retry := &gwapiv1.HTTPRouteRetry{}

@@ -219,13 +219,27 @@ var contents = map[string]heavy.Content{
 		}
 		r.BackendRefs[0].Filters = []gwapiv1.HTTPRouteFilter{heavy.Host("a.example.com")}
 	}},
+	"paths of backends": {Rules: 4, Matches: 4, Hosts: 2, Rule: func(_ int, r *gwapiv1.HTTPRouteRule) {
+		r.Filters, r.BackendRefs = []gwapiv1.HTTPRouteFilter{heavy.Headers(4, 100)}, heavy.Backends(16)
+		for i := range r.BackendRefs {
+			r.BackendRefs[i].Filters = []gwapiv1.HTTPRouteFilter{heavy.Path(gwapiv1.FullPathHTTPPathModifier, "/"+strings.Repeat("a", 1000))}
+		}
+	}},
+	"prefixes of backends": {Rules: 1, Matches: 4, Hosts: 2, Match: func(i int, m *gwapiv1.HTTPRouteMatch) {
+		m.Path.Value = new(fmt.Sprintf("/%d/%s", i, strings.Repeat("abcdefghij", 100)))
+	}, Rule: func(_ int, r *gwapiv1.HTTPRouteRule) {
+		r.BackendRefs = heavy.Backends(4)
+		r.BackendRefs[0].Filters = []gwapiv1.HTTPRouteFilter{heavy.Path(gwapiv1.PrefixMatchHTTPPathModifier, "/")}
+		r.BackendRefs[1].Filters = []gwapiv1.HTTPRouteFilter{heavy.Path(gwapiv1.PrefixMatchHTTPPathModifier, "/")}
+	}},
 	"sessions": {Rules: 16, Matches: 8, Hosts: 4, Rule: func(_ int, r *gwapiv1.HTTPRouteRule) {
 		r.SessionPersistence = cookieSession("n")
 	}},
 	"long sessions": {Rules: 4, Matches: 4, Hosts: 4, Rule: func(_ int, r *gwapiv1.HTTPRouteRule) {
 		r.SessionPersistence = cookieSession(gwapiv1.CookieName(strings.Repeat("n", 256)))
+		r.SessionPersistence.Cookie.Path = new("/" + strings.Repeat("p", 1000))
 	}, Match: func(i int, m *gwapiv1.HTTPRouteMatch) {
-		m.Path.Value = new(fmt.Sprintf("/%d/%s", i, strings.Repeat("abcdefghij", 100)))
+		m.Path.Value = new(fmt.Sprintf("/%s/%d", strings.Repeat("p", 1000), i))
 	}},
 	"codes of retries": {Rules: 16, Matches: 8, Hosts: 8, Rule: func(_ int, r *gwapiv1.HTTPRouteRule) { r.Retry = heavy.Retry() }},
 	"few backends":     {Rules: 16, Matches: 1, Hosts: 1, Rule: func(i int, r *gwapiv1.HTTPRouteRule) { r.BackendRefs = heavy.OwnBackends(i, 1) }},
