@@ -3,6 +3,8 @@ package translator
 import (
 	"encoding/json"
 	"math/rand/v2"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -72,6 +74,21 @@ func TestApplyTakesBackWhatIsMended(t *testing.T) {
 	for _, left := range [][]metav1.Condition{status.Conditions, status.Listeners[0].Conditions} {
 		if diff := cmp.Diff([]metav1.Condition{theirs}, left); diff != "" || changed != Verdicts {
 			t.Errorf("change %v, conditions (-want +got):\n%s", changed, diff)
+		}
+	}
+}
+
+// condition finds the types of the conditions in a status.
+var condition = regexp.MustCompile(`"type":"([^"]+)","status":`)
+
+// mustBeOwn fails unless each condition is listed as our own: any other stays for ever, although what was wrong is mended.
+func mustBeOwn(t *testing.T, statuses []*Status) {
+	t.Helper()
+	for _, s := range statuses {
+		for _, found := range condition.FindAllStringSubmatch(s.encoded, -1) {
+			if !slices.Contains(own, found[1]) {
+				t.Errorf("condition %s of %T %s is not in the list of our own, so it would never be taken back", found[1], s.Object, keyOf(s.Object))
+			}
 		}
 	}
 }

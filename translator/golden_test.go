@@ -116,6 +116,7 @@ func golden(t *testing.T, file string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	mustBeOwn(t, outcome.Statuses)
 	for i := range archive.Files[1:] {
 		part := &archive.Files[i+1]
 		if part.Name == "settings.yaml" {
