@@ -47,7 +47,7 @@ func (s *Status) Apply(controller gwapiv1.GatewayController, old Object, now met
 	case *gwapiv1.BackendTLSPolicy:
 		o.Status.Ancestors = m.ancestors(o.Status.Ancestors, s.Desired.(*gwapiv1.PolicyStatus).Ancestors)
 	case *gwapiv1.ListenerSet:
-		m.listenerSet(&o.Status, s.Desired.(*gwapiv1.ListenerSetStatus))
+		m.listenerSet(o, s.Desired.(*gwapiv1.ListenerSetStatus))
 	case policies.Object:
 		status := o.GetPolicyStatus()
 		status.Ancestors = m.ancestors(status.Ancestors, s.Desired.(*gwapiv1.PolicyStatus).Ancestors)
@@ -62,6 +62,9 @@ var own = []string{
 	string(gwapiv1.GatewayConditionInsecureFrontendValidationMode), string(gwapiv1.ListenerConditionOverlappingTLSConfig),
 }
 
+// maxConditions is the API's limit for each list of conditions.
+const maxConditions = 8
+
 // merger puts what is desired into what is there.
 type merger struct {
 	generation int64
@@ -72,33 +75,35 @@ type merger struct {
 
 func (m *merger) note(c Change) { m.change = max(m.change, c) }
 
+// conditions merges as Gateway API asks (GatewayStatus.conditions): those of others keep their place and are not touched, nor is one of a newer
+// generation than the object that was read. If those of others leave no room for all that is desired, its first ones are written.
 func (m *merger) conditions(old, desired []metav1.Condition) []metav1.Condition {
-	merged := slices.Clone(old)
-	for _, want := range desired {
-		want.ObservedGeneration = m.generation
-		at := slices.IndexFunc(merged, func(c metav1.Condition) bool { return c.Type == want.Type })
-		if at < 0 {
-			want.LastTransitionTime = m.now
-			merged = append(merged, want)
-			m.note(Verdicts)
-			continue
-		}
-		want.LastTransitionTime = merged[at].LastTransitionTime
-		if merged[at].Status != want.Status {
-			want.LastTransitionTime = m.now
-		}
-		if merged[at] != want {
-			m.note(m.changed(merged[at], want))
-			merged[at] = want
-		}
-	}
-	return slices.DeleteFunc(merged, func(c metav1.Condition) bool {
-		gone := slices.Contains(own, c.Type) && !slices.ContainsFunc(desired, func(d metav1.Condition) bool { return d.Type == c.Type })
+	merged := slices.DeleteFunc(slices.Clone(old), func(c metav1.Condition) bool {
+		gone := slices.Contains(own, c.Type) && c.ObservedGeneration <= m.generation &&
+			!slices.ContainsFunc(desired, func(d metav1.Condition) bool { return d.Type == c.Type })
 		if gone {
 			m.note(Verdicts)
 		}
 		return gone
 	})
+	for _, want := range desired {
+		want.ObservedGeneration, want.LastTransitionTime = m.generation, m.now
+		at := slices.IndexFunc(merged, func(c metav1.Condition) bool { return c.Type == want.Type })
+		switch {
+		case at < 0 && len(merged) < maxConditions:
+			merged = append(merged, want)
+			m.note(Verdicts)
+		case at >= 0 && merged[at].ObservedGeneration <= m.generation:
+			if merged[at].Status == want.Status {
+				want.LastTransitionTime = merged[at].LastTransitionTime
+			}
+			if merged[at] != want {
+				m.note(m.changed(merged[at], want))
+				merged[at] = want
+			}
+		}
+	}
+	return merged
 }
 
 func (m *merger) changed(from, to metav1.Condition) Change {
@@ -130,9 +135,27 @@ func (m *merger) gateway(old, desired *gwapiv1.GatewayStatus) {
 	old.Listeners = m.listeners(old.Listeners, desired.Listeners)
 }
 
-func (m *merger) listenerSet(old, desired *gwapiv1.ListenerSetStatus) {
-	old.Conditions = m.conditions(old.Conditions, desired.Conditions)
-	old.Listeners = convert(m.listeners(convert(old.Listeners, listenerOf), convert(desired.Listeners, listenerOf)), entryOf)
+func (m *merger) listenerSet(old *gwapiv1.ListenerSet, desired *gwapiv1.ListenerSetStatus) {
+	status := &old.Status
+	status.Conditions = m.conditions(status.Conditions, desired.Conditions)
+	had := convert(status.Listeners, listenerOf)
+	wanted := append(convert(desired.Listeners, listenerOf), m.left(old.Spec.Listeners, had, desired.Listeners)...)
+	status.Listeners = convert(m.listeners(had, wanted), entryOf)
+}
+
+// left are entries for listeners of which nothing is said because their ListenerSet may not add listeners to its Gateway, but which have
+// conditions of others, which stay. What has gone from the spec has no entry.
+func (m *merger) left(spec []gwapiv1.ListenerEntry, had []gwapiv1.ListenerStatus, desired []gwapiv1.ListenerEntryStatus) []gwapiv1.ListenerStatus {
+	var left []gwapiv1.ListenerStatus
+	for _, l := range had {
+		inSpec := slices.ContainsFunc(spec, func(e gwapiv1.ListenerEntry) bool { return e.Name == l.Name })
+		told := slices.ContainsFunc(desired, func(d gwapiv1.ListenerEntryStatus) bool { return d.Name == l.Name })
+		foreign := slices.ContainsFunc(l.Conditions, func(c metav1.Condition) bool { return !slices.Contains(own, c.Type) })
+		if inSpec && !told && foreign {
+			left = append(left, gwapiv1.ListenerStatus{Name: l.Name, SupportedKinds: []gwapiv1.RouteGroupKind{}})
+		}
+	}
+	return left
 }
 
 // The statuses of listeners of Gateways and of ListenerSets have the same fields.
