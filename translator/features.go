@@ -32,6 +32,7 @@ var served = []features.FeatureName{
 
 	features.SupportGRPCRoute,
 	features.SupportGRPCRouteNamedRouteRule,
+	features.SupportGRPCRouteRequestHeaderModifier,
 
 	features.SupportHTTPRoute,
 	features.SupportHTTPRoute303RedirectStatusCode,
