@@ -13,7 +13,7 @@ here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 root=$(CDPATH='' cd -- "$here/../.." && pwd)
 bin=${BIN:-$root/bin}
 older=${KUBERNETES:+kubernetes-$KUBERNETES/}
-all="etcd ${older}kube-apiserver ${older}kube-controller-manager kubectl echo-basic dns envoy cluster"
+all="etcd ${older}kube-apiserver ${older}kube-controller-manager kubectl echo-basic envoy cluster"
 export GOWORK=off
 
 fail() {
@@ -72,7 +72,6 @@ build() {
 	etcd) (static && go_build "$here/etcd" . etcd) ;;
 	*kube-apiserver | *kube-controller-manager | kubectl) (static && kubernetes_build "$1") ;;
 	echo-basic) go_build "$root/tests" sigs.k8s.io/gateway-api-conformance-images/echo-basic echo-basic ;;
-	dns) go_build "$root/tests" ./conformance/dns dns ;;
 	envoy) envoy_build ;;
 	cluster) go_build "$root/tests" ./cluster cluster ;;
 	esac
@@ -118,7 +117,7 @@ count=0
 for name; do
 	count=$((count + 1))
 	stamp=$(inputs "$name" | sha256sum)
-	case $name in cluster | dns) stamp= ;; esac # Go itself knows best what changed here, and is quick to say so.
+	[ "$name" != cluster ] || stamp= # Go itself knows best what changed here, and is quick to say so.
 	if [ -n "$stamp" ] && [ -x "$bin/$name" ] && [ "$(cat "$bin/.stamps/$name" 2>/dev/null)" = "$stamp" ]; then
 		echo "[$count/$#] $name: up to date"
 		continue
@@ -136,6 +135,6 @@ for name; do
 	echo "$stamp" >"$bin/.stamps/$name"
 	echo "[$count/$#] $name: built in $(($(date +%s) - begin)) s"
 done
-[ -z "$older" ] || for name in etcd echo-basic dns envoy; do
+[ -z "$older" ] || for name in etcd echo-basic envoy; do
 	ln -sf "../$name" "$bin/$older$name"
 done

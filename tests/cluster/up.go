@@ -23,8 +23,8 @@ func upCommand(dir *string) *cobra.Command {
 earlier cluster left in the directory, because it crashed, is cleaned away first.
 
 Pods run local programs. These images are known: echo-basic*, envoy and gatehouse*, each the binary of that name
-beside this one, and coredns*, which is the dns there. --image adds more; a pattern is matched with the last path
-element of a pod's image, with its tag and without.`,
+beside this one. --image adds more; a pattern is matched with the last path element of a pod's image, with its tag
+and without.`,
 		Example: `  cluster up
   cluster up --dir /tmp/other
   cluster up --image 'my-server*=/usr/local/bin/my-server'
@@ -159,7 +159,7 @@ func (f upFlags) options() (options, error) {
 			return o, fmt.Errorf("there is no %s in %s; build it with tests/cluster/build.sh, or say --bin", name, o.Binaries)
 		}
 	}
-	for pattern, name := range map[string]string{"coredns*": "dns", "echo-basic*": "echo-basic", "envoy": "envoy", "gatehouse*": "gatehouse"} {
+	for pattern, name := range map[string]string{"echo-basic*": "echo-basic", "envoy": "envoy", "gatehouse*": "gatehouse"} {
 		o.Images[pattern] = filepath.Join(o.Binaries, name)
 	}
 	for _, image := range f.images {
