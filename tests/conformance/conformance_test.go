@@ -69,6 +69,7 @@ func TestConformance(t *testing.T) {
 			counts.mustBeAll(t, mayLack[options.Mode])
 		}
 		if report != "" {
+			mustSupportAll(t, options.ReportOutputPath, mayLack[options.Mode])
 			keepReport(t, options.ReportOutputPath, report)
 		}
 		if *refusedOutput != "" {

@@ -100,6 +100,24 @@ func (c *counts) mustBeAll(t *testing.T, without []features.FeatureName) {
 	}
 }
 
+// mustSupportAll fails if a report says of a feature that it is not supported, unless it may be missing. Not every feature has a test.
+func mustSupportAll(t *testing.T, written string, without []features.FeatureName) {
+	report, err := readReport(written)
+	if err != nil {
+		t.Errorf("read which features are supported: %v", err)
+	}
+	for _, profile := range report.ProfileReports {
+		if profile.Extended == nil {
+			continue // It has core features only.
+		}
+		for _, name := range profile.Extended.UnsupportedFeatures {
+			if !slices.Contains(without, features.FeatureName(name)) {
+				t.Errorf("%s: feature %s is not supported", profile.Name, name)
+			}
+		}
+	}
+}
+
 // keepReport stores a report that the suite has just written where the last one is. The profiles are put in the order of their names,
 // since the suite writes them in any order; and a report of the same results stays as it is, so that a run changes no file by its
 // date alone.
