@@ -110,14 +110,16 @@ func TestDeletedServiceComesBack(t *testing.T) {
 	})
 }
 
-// TestLongNames: Gateways whose names are too long for a label, and alike as far as a label goes, each have a fleet of their own.
+// TestLongNames: Gateways, listeners and routes may have the longest names that the API server takes; such Gateways, alike as far as a label
+// goes, each have a fleet of their own.
 func TestLongNames(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, "long")
 	s.apply(t, fmt.Sprintf(echoServer, "a", 1))
 	for _, end := range []string{"one", "two"} {
-		name, host := strings.Repeat("g", 70)+"."+end, end+".long.example.com"
-		s.apply(t, strings.ReplaceAll(plainGateway, "name: gw", "name: "+name), strings.ReplaceAll(route(end, host), "name: gw", "name: "+name))
+		name, host := strings.Repeat("g", 249)+"."+end, end+".long.example.com"
+		gateway := strings.NewReplacer("name: gw", "name: "+name, "name: http", "name: "+name).Replace(plainGateway)
+		s.apply(t, gateway, strings.ReplaceAll(route(name, host), "name: gw", "name: "+name))
 		s.becomes(t, "gateway/"+name, condition(".status", "Programmed"), "True")
 		settles(t, address(t, s.namespace, name), "GET "+host+"/", http.StatusOK)
 	}
