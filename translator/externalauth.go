@@ -32,6 +32,9 @@ const (
 	// authTimeout is how long an authorization server may take; after it the request is denied. Gateway API leaves it open, and Envoy's 200ms
 	// are too short for a server that asks others.
 	authTimeout = 10 * time.Second
+	// maxBody is how much of the body of each request Envoy may keep for an authorization server, in bytes. All requests of all tenants share Envoy's
+	// memory, and Gateway API admits up to 2 GiB for each of them.
+	maxBody = 1 << 20
 )
 
 // externalAuths is the filter as every connection manager has it: disabled, so that a rule's ExternalAuth changes its route alone.
@@ -74,6 +77,10 @@ func checkExternalAuth(rule *gwapiv1.HTTPRouteRule, i int, field string) []verdi
 		p := unsupported(field, "a rule asks one authorization server, and filters[%d] names one already; remove one of the two filters", before)
 		p.Reason = string(gwapiv1.RouteReasonIncompatibleFilters)
 		problems = append(problems, p)
+	}
+	if body := f.ExternalAuth.ForwardBody; body != nil && body.MaxSize > maxBody {
+		problems = append(problems, unsupported(field+".forwardBody.maxSize",
+			"%d bytes of each request are more than Envoy may keep while the authorization server decides; write %d or less", body.MaxSize, maxBody))
 	}
 	if c := f.ExternalAuth.GRPCAuthConfig; c != nil {
 		problems = append(problems, checkHeaders(field+".grpc.allowedHeaders", c.AllowedRequestHeaders)...)
