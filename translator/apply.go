@@ -75,12 +75,12 @@ type merger struct {
 
 func (m *merger) note(c Change) { m.change = max(m.change, c) }
 
-// conditions merges as Gateway API asks (GatewayStatus.conditions): those of others keep their place and are not touched, nor is one of a newer
-// generation than the object that was read. If those of others leave no room for all that is desired, its first ones are written.
+// conditions merges as Gateway API asks (GatewayStatus.conditions): those of others keep their place and are not touched. If they leave no room
+// for all that is desired, its first ones are written. One of ours that speaks of a later generation is written over: it is not later than the
+// object that was read, since the API server refuses to write the status of an object that has changed, but was restored from a backup.
 func (m *merger) conditions(old, desired []metav1.Condition) []metav1.Condition {
 	merged := slices.DeleteFunc(slices.Clone(old), func(c metav1.Condition) bool {
-		gone := slices.Contains(own, c.Type) && c.ObservedGeneration <= m.generation &&
-			!slices.ContainsFunc(desired, func(d metav1.Condition) bool { return d.Type == c.Type })
+		gone := slices.Contains(own, c.Type) && !slices.ContainsFunc(desired, func(d metav1.Condition) bool { return d.Type == c.Type })
 		if gone {
 			m.note(Verdicts)
 		}
@@ -93,7 +93,7 @@ func (m *merger) conditions(old, desired []metav1.Condition) []metav1.Condition 
 		case at < 0 && len(merged) < maxConditions:
 			merged = append(merged, want)
 			m.note(Verdicts)
-		case at >= 0 && merged[at].ObservedGeneration <= m.generation:
+		case at >= 0:
 			if merged[at].Status == want.Status {
 				want.LastTransitionTime = merged[at].LastTransitionTime
 			}

@@ -308,14 +308,16 @@ func TestStatusesKeepLimits(t *testing.T) {
 	}
 }
 
-// TestNewerConditionsStay: a condition of a later generation than the object that was read is not written over (GatewayStatus.conditions).
-func TestNewerConditionsStay(t *testing.T) {
-	gateway := &gwapiv1.Gateway{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "g", Generation: 2}}
-	newer := []metav1.Condition{{Type: "Accepted", Status: metav1.ConditionFalse, ObservedGeneration: 3}, {Type: conditionChain, Status: metav1.ConditionFalse, ObservedGeneration: 3}}
-	gateway.Status.Conditions = newer
+// TestRestoredStatusesAreCorrected: conditions that came with a backup, of a generation that the object has not reached again, do not stay.
+func TestRestoredStatusesAreCorrected(t *testing.T) {
+	gateway := &gwapiv1.Gateway{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "g", Generation: 1}}
+	for _, kind := range []string{"Accepted", conditionChain} {
+		gateway.Status.Conditions = append(gateway.Status.Conditions, metav1.Condition{Type: kind, Status: metav1.ConditionFalse, ObservedGeneration: 57})
+	}
 	wanted := &gwapiv1.GatewayStatus{Conditions: []metav1.Condition{{Type: "Accepted", Status: metav1.ConditionTrue}}}
-	next, change := newStatus(gateway, nil, wanted).Apply(controllerName, gateway, metav1.Unix(9, 0))
-	if diff := cmp.Diff(newer, next.(*gwapiv1.Gateway).Status.Conditions); diff != "" || change != Nothing {
-		t.Errorf("change %v, conditions (-want +got):\n%s", change, diff)
+	next, _ := newStatus(gateway, nil, wanted).Apply(controllerName, gateway, metav1.Unix(9, 0))
+	want := []metav1.Condition{{Type: "Accepted", Status: metav1.ConditionTrue, ObservedGeneration: 1, LastTransitionTime: metav1.Unix(9, 0)}}
+	if diff := cmp.Diff(want, next.(*gwapiv1.Gateway).Status.Conditions); diff != "" {
+		t.Errorf("conditions (-want +got):\n%s", diff)
 	}
 }
