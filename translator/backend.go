@@ -107,7 +107,7 @@ func (t *Tables) routeRules(r *flow.Read, _ string, route *routeRow) (*rulesRow,
 			row.Problems = append(row.Problems, *p)
 		}
 		for b := range rule.BackendRefs {
-			backend, problem := t.backend(r, route, &rule.BackendRefs[b])
+			backend, problem := t.backend(r, route.referrer(), &rule.BackendRefs[b])
 			if problem != nil {
 				problem.Field = fmt.Sprintf("%s.backendRefs[%d]%s", field, b, problem.Field)
 				problem.Condition = string(gwapiv1.RouteConditionResolvedRefs)
@@ -132,10 +132,19 @@ func ruleIndex(field string) (int, bool) {
 	return i, err == nil
 }
 
+// referrer is an object that refers to backends, and the kind of route whose requests they are to get.
+type referrer struct {
+	verdict.Ref
+	kind *routeKind
+}
+
+// referrer is the route as one.
+func (row *routeRow) referrer() referrer { return referrer{Ref: row.ref(), kind: row.Kind} }
+
 // backend resolves a backendRef. One that is not usable has a problem; one with a problem may be usable, as far as it goes.
-func (t *Tables) backend(r *flow.Read, route *routeRow, ref *gwapiv1.HTTPBackendRef) (backend, *verdict.Problem) {
-	b := backend{Weight: 1, Filters: ref.Filters, HTTP2: route.Kind.http2}
-	b.Port.Protocol = route.Kind.transport
+func (t *Tables) backend(r *flow.Read, from referrer, ref *gwapiv1.HTTPBackendRef) (backend, *verdict.Problem) {
+	b := backend{Weight: 1, Filters: ref.Filters, HTTP2: from.kind.http2}
+	b.Port.Protocol = from.kind.transport
 	if ref.Weight != nil {
 		b.Weight = uint32(max(*ref.Weight, 0))
 	}
@@ -147,12 +156,11 @@ func (t *Tables) backend(r *flow.Read, route *routeRow, ref *gwapiv1.HTTPBackend
 		}
 	}
 	b.Kind = kind
-	to := verdict.Ref{Group: kind.group, Kind: kind.name, Namespace: route.Object.GetNamespace(), Name: string(ref.Name)}
+	to := verdict.Ref{Group: kind.group, Kind: kind.name, Namespace: from.Namespace, Name: string(ref.Name)}
 	if ref.Namespace != nil && *ref.Namespace != "" {
 		to.Namespace = string(*ref.Namespace)
 	}
-	from := route.ref()
-	if !t.permitted(r, from, to) {
+	if !t.permitted(r, from.Ref, to) {
 		return b, &verdict.Problem{
 			Reason: string(gwapiv1.RouteReasonRefNotPermitted), Weight: verdict.Unresolved,
 			Message: fmt.Sprintf("%s %s/%s may not be used from namespace %q; create a ReferenceGrant in namespace %q from %s to %s",
@@ -175,7 +183,7 @@ func (t *Tables) backend(r *flow.Read, route *routeRow, ref *gwapiv1.HTTPBackend
 	if problem == nil && !b.datagrams() {
 		problem = t.secure(r, &b, from.Namespace)
 	}
-	if words := b.unspoken(route.Kind); problem == nil && words != "" {
+	if words := b.unspoken(from.kind); problem == nil && words != "" {
 		problem = &verdict.Problem{
 			Field: ".port", Reason: string(gwapiv1.RouteReasonUnsupportedProtocol), Weight: verdict.Unresolved,
 			Message: fmt.Sprintf("port %d of %s %s/%s has appProtocol %s, %s", b.Port.Port, kind.name, service.Namespace, service.Name, deref(b.Port.AppProtocol), words),

@@ -176,12 +176,20 @@ func (b backend) usable() bool { return b.Service != nil && (b.TLS == nil || b.T
 
 // usedServices are the keys under which a policy finds the routes that use its Services, be it for mirrors or for authorization.
 func usedServices(_ string, row *rulesRow) []string {
-	var keys []string
+	var used []backend
 	for i := range row.Rules {
-		for _, b := range slices.Concat(row.Rules[i].Backends, row.Rules[i].Mirrors, row.Rules[i].Authorizers) {
-			if b.Service != nil {
-				keys = append(keys, b.secureKeys()...)
-			}
+		used = slices.Concat(used, row.Rules[i].Backends, row.Rules[i].Mirrors, row.Rules[i].Authorizers)
+	}
+	return serviceKeys(used)
+}
+
+// askedServices are the keys under which a policy finds the listeners whose filters use its Services.
+func askedServices(_ string, g *guardRow) []string { return serviceKeys(g.Backends) }
+
+func serviceKeys(used []backend) (keys []string) {
+	for _, b := range used {
+		if b.Service != nil {
+			keys = append(keys, b.secureKeys()...)
 		}
 	}
 	slices.Sort(keys)
@@ -245,15 +253,22 @@ func (t *Tables) securedProblems(r *flow.Read, p *backendTLSRow, ref policies.Re
 	return []verdict.Problem{policies.Conflicted(policies.Kind{Kind: backendtls.Kind}, p.Policy, ref.Field, ref.Target, winner.Policy)}, ref.Target
 }
 
-// securingGateways are the Gateways whose routes use the target.
+// securingGateways are the Gateways whose routes use the target, or filters of their listeners.
 func (t *Tables) securingGateways(r *flow.Read, target policies.Target) []*gatewayRow {
 	var gateways []*gatewayRow
-	for _, rules := range t.rulesByService.Lookup(r, targetKey(backendtls.Kind, target)) {
-		for _, p := range t.parentsByRoute.Lookup(r, rules.Key) {
-			if g := p.Value.Gateway; !slices.ContainsFunc(gateways, func(known *gatewayRow) bool { return known.Gateway == g.Gateway }) {
-				gateways = append(gateways, g)
-			}
+	add := func(g *gatewayRow) {
+		if !slices.ContainsFunc(gateways, func(known *gatewayRow) bool { return known.Gateway == g.Gateway }) {
+			gateways = append(gateways, g)
 		}
+	}
+	key := targetKey(backendtls.Kind, target)
+	for _, rules := range t.rulesByService.Lookup(r, key) {
+		for _, p := range t.parentsByRoute.Lookup(r, rules.Key) {
+			add(p.Value.Gateway)
+		}
+	}
+	for _, guard := range t.guardsByService.Lookup(r, key) {
+		add(guard.Value.Listener.Gateway)
 	}
 	return gateways
 }

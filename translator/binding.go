@@ -23,6 +23,10 @@ type bindingRow struct {
 	Scoped bool
 
 	Hosts []hostRoutes
+	// Kind is that of the route, nil where there is none.
+	Kind *routeKind
+	// Guard is what the filters of the listener come to, nil if it has none.
+	Guard *guardRow
 	// Forward is set instead of all that has to do with hosts if the listener is of layer 4.
 	Forward  *forwarding
 	Clusters []*clusterUse
@@ -60,6 +64,7 @@ func (e *routeEntry) size() int {
 
 func (b *bindingRow) equal(o *bindingRow) bool {
 	return b.Fleet == o.Fleet && b.Config == o.Config && b.ConfigName == o.ConfigName && b.Scoped == o.Scoped && b.Forward.equal(o.Forward) &&
+		b.Kind == o.Kind && b.Guard.equal(o.Guard) &&
 		slices.Equal(b.Refused, o.Refused) && slices.EqualFunc(b.Clusters, o.Clusters, (*clusterUse).equal) &&
 		slices.EqualFunc(b.Hosts, o.Hosts, func(a, b hostRoutes) bool {
 			return a.Host == b.Host && slices.EqualFunc(a.Routes, b.Routes, func(a, b routeEntry) bool {
@@ -112,6 +117,11 @@ func (b *bindingRow) share(other *bindingRow) {
 // bind adds the route's rules to the listener's virtual hosts.
 func (t *Tables) bind(r *flow.Read, b *bindingRow, rules *rulesRow, a attachedListener, allowed allowance) {
 	b.Config, b.ConfigName, b.Scoped = configKey(a.Listener), t.routeConfigName(r, a.Listener), a.Listener.Gateway.Scoped
+	b.Kind = rules.Route.Kind
+	if guard, ok := t.guards.Get(r, a.Listener.Key); ok {
+		b.Guard = guard
+		allowed.left -= guard.Cost
+	}
 	for _, host := range a.Hosts {
 		b.Hosts = append(b.Hosts, hostRoutes{Host: host, Hostname: matchingHostname(host, rules.Route.Hostnames)})
 	}
@@ -262,6 +272,9 @@ func (t *Tables) matchRoutes(b *bindingRow, bound *boundRule, match *gwapiv1.HTT
 // routeEntries are the entries of a route of a match: those for the hosts come first.
 func (b *bindingRow) routeEntries(bound *boundRule, match *gwapiv1.HTTPRouteMatch, message *routev3.Route, order precedence, suffix string) []ruleEntry {
 	allowTrace(message, match)
+	if bound.listener.guarded() {
+		behindFilters(message)
+	}
 	breakRoute(bound.rules.Route.Object, message)
 	entries := b.onHosts(bound, message, order, suffix)
 	if kept := bound.withinSession(message); kept != nil {

@@ -54,21 +54,7 @@ func (c *clusterUse) equal(o *clusterUse) bool {
 
 // clusterUses finds the cluster of each backend of the rule, and of each that its filters send requests to, nil for one that cannot be used.
 func (t *Tables) clusterUses(r *flow.Read, bound *boundRule) {
-	shaping := make([]*policyRow, len(bound.policies))
-	shaped := false
-	for i, p := range bound.policies {
-		if p != nil && p.ShapesCluster && !p.broken() {
-			shaping[i], shaped = p, true
-		}
-	}
-	gateway := bound.listener.Gateway
-	form, whole := clusterForm{
-		use: clusterUse{Policies: shaping, Client: gateway.Client, Once: t.settings.RetriesDisabled}, clientRefused: gateway.ClientRefused,
-	}, false
-	if shaped {
-		u := upstream(&form.use)
-		form.settings, whole = policies.Settings(u), u.Together
-	}
+	form, whole := t.form(bound.listener.Gateway, bound.policies)
 	rule := &bound.rules.Rules[bound.rule]
 	// A session stays with an endpoint, so its backend must not be drawn anew for each request; and Envoy shares out datagrams in one cluster only.
 	whole = whole || bound.rules.Route.Rules[bound.rule].SessionPersistence != nil || bound.rules.Route.Kind.transport == corev1.ProtocolUDP
@@ -82,6 +68,25 @@ func (t *Tables) clusterUses(r *flow.Read, bound *boundRule) {
 	} else {
 		bound.clusters = form.apart(targets)
 	}
+}
+
+// form is what the clusters have in common for which the policies are in effect. It reports too whether these need all backends in one cluster.
+func (t *Tables) form(gateway *gatewayRow, effective []*policyRow) (form clusterForm, whole bool) {
+	shaping := make([]*policyRow, len(effective))
+	shaped := false
+	for i, p := range effective {
+		if p != nil && p.ShapesCluster && !p.broken() {
+			shaping[i], shaped = p, true
+		}
+	}
+	form = clusterForm{
+		use: clusterUse{Policies: shaping, Client: gateway.Client, Once: t.settings.RetriesDisabled}, clientRefused: gateway.ClientRefused,
+	}
+	if shaped {
+		u := upstream(&form.use)
+		form.settings, whole = policies.Settings(u), u.Together
+	}
+	return form, whole
 }
 
 // clusterForm is what the clusters of a rule have in common.

@@ -218,9 +218,13 @@ func filterCost(f *gwapiv1.HTTPRouteFilter) int64 {
 		cost += perEncoded*int64(proto.Size(trial)) + originsCost(trial)
 	}
 	if f.ExternalAuth != nil {
-		cost += perEncoded * int64(len(fmt.Sprint(*f.ExternalAuth, f.ExternalAuth.GRPCAuthConfig, f.ExternalAuth.HTTPAuthConfig)))
+		cost += authCost(f.ExternalAuth)
 	}
 	return cost
+}
+
+func authCost(f *gwapiv1.HTTPExternalAuthFilter) int64 {
+	return perEncoded * int64(len(fmt.Sprint(*f, f.GRPCAuthConfig, f.HTTPAuthConfig)))
 }
 
 func headersCost(f *gwapiv1.HTTPHeaderFilter) (cost int64) {
@@ -274,10 +278,7 @@ type allowance struct {
 
 // allow shares out what a route may take among the hosts of all listeners that it is attached to on the Gateway.
 func (t *Tables) allow(r *flow.Read, p *parentRow) allowance {
-	a := allowance{limit: t.settings.RouteMemory}
-	if a.limit == 0 {
-		a.limit = DefaultRouteMemory
-	}
+	a := allowance{limit: t.routeMemory()}
 	for _, row := range t.parentsByRoute.Lookup(r, p.Route.Key) {
 		for _, l := range row.Value.Listeners {
 			if l.Listener.Serves && l.Listener.fleet() == keyOf(p.Gateway.Gateway) {
@@ -288,6 +289,9 @@ func (t *Tables) allow(r *flow.Read, p *parentRow) allowance {
 	a.left = a.limit / max(a.copies, 1)
 	return a
 }
+
+// routeMemory is what one route may take of each Envoy, in bytes.
+func (t *Tables) routeMemory() int64 { return cmp.Or(t.settings.RouteMemory, DefaultRouteMemory) }
 
 // copies is how often a route stands in the listener.
 func (a attachedListener) copies() int64 {

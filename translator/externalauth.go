@@ -50,7 +50,7 @@ func (t *Tables) authorizers(r *flow.Read, route *routeRow, rule *gwapiv1.HTTPRo
 		if rule.Filters[i].Type != gwapiv1.HTTPRouteFilterExternalAuth || spec == nil {
 			continue // Another type of filter; checkExternalAuth tells of one without its spec.
 		}
-		b, problem := t.backend(r, route, &gwapiv1.HTTPBackendRef{BackendRef: gwapiv1.BackendRef{BackendObjectReference: spec.BackendRef}})
+		b, problem := t.backend(r, route.referrer(), &gwapiv1.HTTPBackendRef{BackendRef: gwapiv1.BackendRef{BackendObjectReference: spec.BackendRef}})
 		if problem != nil {
 			problem.Field = fmt.Sprintf("%s.filters[%d].externalAuth.backendRef%s", field, i, problem.Field)
 			problem.Condition = string(gwapiv1.RouteConditionResolvedRefs)
@@ -72,30 +72,36 @@ func checkExternalAuth(rule *gwapiv1.HTTPRouteRule, i int, field string) []verdi
 	if f.ExternalAuth == nil {
 		return []verdict.Problem{unsupported(field, "a filter of type ExternalAuth needs one; write which authorization server to ask")}
 	}
-	var problems []verdict.Problem
+	problems := asUnsupported(checkAuth(f.ExternalAuth, field))
 	if before := slices.IndexFunc(rule.Filters, func(o gwapiv1.HTTPRouteFilter) bool { return o.Type == f.Type }); before < i {
 		p := unsupported(field, "a rule asks one authorization server, and filters[%d] names one already; remove one of the two filters", before)
 		p.Reason = string(gwapiv1.RouteReasonIncompatibleFilters)
 		problems = append(problems, p)
 	}
-	if body := f.ExternalAuth.ForwardBody; body != nil && body.MaxSize > maxBody {
+	return problems
+}
+
+// checkAuth finds what is wrong with how an authorization server is to be asked.
+func checkAuth(spec *gwapiv1.HTTPExternalAuthFilter, field string) []verdict.Problem {
+	var problems []verdict.Problem
+	if body := spec.ForwardBody; body != nil && body.MaxSize > maxBody {
 		problems = append(problems, unsupported(field+".forwardBody.maxSize",
 			"%d bytes of each request are more than Envoy may keep while the authorization server decides; write %d or less", body.MaxSize, maxBody))
 	}
-	if c := f.ExternalAuth.GRPCAuthConfig; c != nil {
+	if c := spec.GRPCAuthConfig; c != nil {
 		problems = append(problems, checkHeaders(field+".grpc.allowedHeaders", c.AllowedRequestHeaders)...)
 	}
-	if c := f.ExternalAuth.HTTPAuthConfig; c != nil {
+	if c := spec.HTTPAuthConfig; c != nil {
 		problems = append(problems, checkHeaders(field+".http.allowedHeaders", c.AllowedRequestHeaders)...)
 		problems = append(problems, checkHeaders(field+".http.allowedResponseHeaders", c.AllowedResponseHeaders)...)
 		for j, name := range c.AllowedResponseHeaders {
 			if feature.IsMessageHeader(name) {
-				problems = append(problems, unsupported(fmt.Sprintf("%s.http.allowedResponseHeaders[%d]", field, j),
+				problems = append(problems, feature.Invalid(fmt.Sprintf("%s.http.allowedResponseHeaders[%d]", field, j),
 					"%q is about the answer itself and cannot be copied into a request; remove it", name))
 			}
 		}
 		if !cleanPath(c.Path) {
-			problems = append(problems, unsupported(field+".http.path", `%q is no prefix of paths; write one without empty elements, "." and "..", such as /auth`, c.Path))
+			problems = append(problems, feature.Invalid(field+".http.path", `%q is no prefix of paths; write one without empty elements, "." and "..", such as /auth`, c.Path))
 		}
 	}
 	return problems
@@ -120,7 +126,7 @@ func checkHeaders(field string, names []string) []verdict.Problem {
 	for i, name := range names {
 		problems = append(problems, feature.CheckHeaderName(fmt.Sprintf("%s[%d]", field, i), name)...)
 	}
-	return asUnsupported(problems)
+	return problems
 }
 
 // pathElement is an element of a path (RFC 3986, section 3.3: segment-nz).
@@ -142,8 +148,24 @@ func cleanPath(path string) bool {
 
 // externalAuth has a server decide beforehand whether the rule's requests are let through. Whatever keeps it from answering denies them.
 func externalAuth(b *routeBuilder, f *gwapiv1.HTTPRouteFilter) {
-	spec, use := f.ExternalAuth, b.auth[0] // Without either the rule answers 500.
-	config := &extauthzv3.ExtAuthz{TransportApiVersion: corev3.ApiVersion_V3, ValidateMutations: true, DecoderHeaderMutationRules: unchanged(feature.MessageHeaders())}
+	config := authorization(f.ExternalAuth, b.auth[0]) // Without either the rule answers 500.
+	feature.PerRoute(b.route, authFilter, asking(config))
+}
+
+// asking is a composite filter as a route has it: it becomes an ext_authz filter.
+func asking(config *extauthzv3.ExtAuthz) *compositev3.CompositePerRoute {
+	action := &compositev3.ExecuteFilterAction{TypedConfig: &corev3.TypedExtensionConfig{Name: extAuthz, TypedConfig: packed(config)}}
+	return &compositev3.CompositePerRoute{Matcher: &xdsmatcherv3.Matcher{
+		OnNoMatch: &xdsmatcherv3.Matcher_OnMatch{OnMatch: &xdsmatcherv3.Matcher_OnMatch_Action{
+			Action: &xdscorev3.TypedExtensionConfig{Name: extAuthz, TypedConfig: packed(action)},
+		}},
+	}}
+}
+
+// authorization is the filter that asks a server. Beside headers that no answer may change, those that are given stay as they are.
+func authorization(spec *gwapiv1.HTTPExternalAuthFilter, use *clusterUse, kept ...string) *extauthzv3.ExtAuthz {
+	kept = append(kept, feature.MessageHeaders()...)
+	config := &extauthzv3.ExtAuthz{TransportApiVersion: corev3.ApiVersion_V3, ValidateMutations: true}
 	if spec.ForwardBody != nil && spec.ForwardBody.MaxSize > 0 {
 		// Gateway API says both that a longer body is truncated and that it is rejected. A decision on a part of the body is none.
 		config.WithRequestBody = &extauthzv3.BufferSettings{MaxRequestBytes: uint32(spec.ForwardBody.MaxSize)}
@@ -151,14 +173,10 @@ func externalAuth(b *routeBuilder, f *gwapiv1.HTTPRouteFilter) {
 	if spec.ExternalAuthProtocol == gwapiv1.HTTPRouteExternalAuthGRPCProtocol {
 		askGRPC(config, deref(spec.GRPCAuthConfig), use)
 	} else {
-		askHTTP(config, deref(spec.HTTPAuthConfig), use)
+		kept = append(kept, askHTTP(config, deref(spec.HTTPAuthConfig), use)...)
 	}
-	action := &compositev3.ExecuteFilterAction{TypedConfig: &corev3.TypedExtensionConfig{Name: extAuthz, TypedConfig: packed(config)}}
-	feature.PerRoute(b.route, authFilter, &compositev3.CompositePerRoute{Matcher: &xdsmatcherv3.Matcher{
-		OnNoMatch: &xdsmatcherv3.Matcher_OnMatch{OnMatch: &xdsmatcherv3.Matcher_OnMatch_Action{
-			Action: &xdscorev3.TypedExtensionConfig{Name: extAuthz, TypedConfig: packed(action)},
-		}},
-	}})
+	config.DecoderHeaderMutationRules = unchanged(kept)
+	return config
 }
 
 // askGRPC sends all headers of a request if none are named.
@@ -171,12 +189,11 @@ func askGRPC(config *extauthzv3.ExtAuthz, spec gwapiv1.GRPCAuthConfig, use *clus
 }
 
 // askHTTP sends Host, Method, Path, Content-Length and Authorization, and the headers that are named beside them. All headers of the answer go
-// to the backend if none are named, but for those that are about the answer itself, Content-Type and its like among them.
-func askHTTP(config *extauthzv3.ExtAuthz, spec gwapiv1.HTTPAuthConfig, use *clusterUse) {
-	kept := feature.MessageHeaders()
+// to the backend if none are named, but for those that are about the answer itself, Content-Type and its like among them, which it returns.
+func askHTTP(config *extauthzv3.ExtAuthz, spec gwapiv1.HTTPAuthConfig, use *clusterUse) (kept []string) {
 	copied := named(spec.AllowedResponseHeaders)
 	if copied == nil {
-		kept = append(kept, "content-.*")
+		kept = []string{"content-.*"}
 		copied = &matcherv3.ListStringMatcher{Patterns: []*matcherv3.StringMatcher{matching(".*")}}
 	}
 	prefix := strings.Trim(spec.Path, "/")
@@ -192,7 +209,7 @@ func askHTTP(config *extauthzv3.ExtAuthz, spec gwapiv1.HTTPAuthConfig, use *clus
 		AuthorizationResponse: &extauthzv3.AuthorizationResponse{AllowedUpstreamHeaders: copied},
 	}}
 	config.AllowedHeaders = named(spec.AllowedRequestHeaders)
-	config.DecoderHeaderMutationRules = unchanged(kept)
+	return kept
 }
 
 // unchanged keeps headers of a request, given as regular expressions, as they are whatever a server answers. Envoy passes over such a change, and over those

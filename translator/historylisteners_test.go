@@ -34,7 +34,22 @@ func (h *history) listeners() (listeners []gwapiv1.Listener) {
 				Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"team": pick(h, "a", "a", "not a label")}},
 			}}
 		}
+		if h.IntN(4) == 0 {
+			l.Filters = h.listenerFilters()
+		}
 		listeners = append(listeners, l)
 	}
 	return listeners
+}
+
+func (h *history) listenerFilters() *gwapiv1.ListenerFilters {
+	filters := &gwapiv1.ListenerFilters{}
+	for range h.IntN(3) {
+		f := gwapiv1.ListenerFilter{Type: gwapiv1.ListenerFilterExternalAuth, ExternalAuth: h.externalAuth().ExternalAuth}
+		if h.IntN(6) == 0 {
+			f = gwapiv1.ListenerFilter{Type: gwapiv1.ListenerFilterExtensionRef, ExtensionRef: &gwapiv1.LocalObjectReference{Group: "example.com", Kind: "Claims", Name: "c"}}
+		}
+		filters.Requests = append(filters.Requests, f)
+	}
+	return filters
 }

@@ -92,6 +92,7 @@ func (t *Tables) listener(r *flow.Read, _ string, c *entryRow) (*listenerRow, bo
 	}
 	l.checkProtocol()
 	l.checkPort()
+	l.checkFilters()
 	l.chooseKinds()
 	l.checkSelector()
 	p := c.protocol()

@@ -31,6 +31,7 @@ func (t *Tables) judgeListeners(r *flow.Read, keys []string) *listenersVerdict {
 		if !ok {
 			continue // Unreachable: every listener of a Gateway or of an allowed ListenerSet has its row.
 		}
+		l = t.withFilters(r, l)
 		lacking := t.lacking(r, l)
 		status := t.listenerStatus(r, l, lacking)
 		if !trueIn(status.Conditions, string(gwapiv1.ListenerConditionAccepted)) || !l.Serves {

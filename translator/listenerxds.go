@@ -149,12 +149,22 @@ func terminate(l *listenerRow, alpn ...string) *corev3.TransportSocket {
 	return tlsSocket(packed(context))
 }
 
+// managerFilters are what requests pass before they are forwarded, in this order.
+func managerFilters() []*hcmv3.HttpFilter {
+	return append(guards(), filtersOfRoutes()...)
+}
+
+// filtersOfRoutes are those that do what routes and policies say.
+func filtersOfRoutes() []*hcmv3.HttpFilter {
+	return slices.Concat([]*hcmv3.HttpFilter{traceRefusal()}, policies.Filters(), []*hcmv3.HttpFilter{externalAuths(), webCalls(), sessions(), locations(), repeats()})
+}
+
 // connectionManager is the same whatever policies are attached: a change of it would drain its filter chain.
 func connectionManager(routes Name, statPrefix string) *listenerv3.Filter {
-	filters := slices.Concat([]*hcmv3.HttpFilter{traceRefusal()}, policies.Filters(), []*hcmv3.HttpFilter{externalAuths(), webCalls(), sessions(), locations(), repeats(), {
+	filters := append(managerFilters(), &hcmv3.HttpFilter{
 		Name:       "envoy.filters.http.router",
 		ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: packed(&routerv3.Router{SuppressEnvoyHeaders: true})},
-	}})
+	})
 	streams := http2Options()
 	streams.MaxConcurrentStreams = wrapperspb.UInt32(100)
 	manager := &hcmv3.HttpConnectionManager{

@@ -20,7 +20,7 @@ func (t *Tables) mirrors(r *flow.Read, route *routeRow, rule *gwapiv1.HTTPRouteR
 		if rule.Filters[i].Type != gwapiv1.HTTPRouteFilterRequestMirror || spec == nil {
 			continue // Another type of filter; one without its spec is not let in by the API server.
 		}
-		b, problem := t.backend(r, route, &gwapiv1.HTTPBackendRef{BackendRef: gwapiv1.BackendRef{BackendObjectReference: spec.BackendRef}})
+		b, problem := t.backend(r, route.referrer(), &gwapiv1.HTTPBackendRef{BackendRef: gwapiv1.BackendRef{BackendObjectReference: spec.BackendRef}})
 		if problem != nil {
 			problem.Field = fmt.Sprintf("%s.filters[%d].requestMirror.backendRef%s", field, i, problem.Field)
 			problem.Condition = string(gwapiv1.RouteConditionResolvedRefs)

@@ -81,6 +81,9 @@ type Tables struct {
 	backendTLSTargets  *flow.Table[*backendTLSRow]
 	backendTLSByObject *flow.Index[*backendTLSRow]
 
+	guards          *flow.Table[*guardRow]
+	guardsByService *flow.Index[*guardRow]
+
 	rulesOf        *flow.Table[*rulesRow]
 	rulesByService *flow.Index[*rulesRow]
 	claims         *flow.Table[*parentRow]
@@ -202,13 +205,18 @@ func (t *Tables) declareAttachments() {
 	t.backendTLSByObject = flow.NewIndex(t.backendTLS, "backend TLS policies by object", securedObjects)
 	t.backendTLSTargets = flow.Group(flow.NewIndex(t.backendTLS, "backend TLS policies by target", securedTargets), "backend TLS targets", (*backendTLSRow).equal, t.backendTLSWinner)
 
+	t.guards = flow.Derive(t.listeners, "filters of listeners", (*guardRow).equal, t.guard)
+	t.guardsByService = flow.NewIndex(t.guards, "filters of listeners by Service", askedServices)
+
 	t.rulesOf = flow.Derive(t.routes, "rules", (*rulesRow).equal, t.routeRules)
 	t.rulesByService = flow.NewIndex(t.rulesOf, "rules by Service", usedServices)
 	t.claims = flow.Expand(t.routes, "claims", (*parentRow).equal, t.parent)
 	t.contests = flow.Group(flow.NewIndex(t.claims, "claims by listener", contested), "contests", equalContests, t.contest)
 	t.parents = flow.Derive(t.claims, "parents", (*parentRow).equal, t.settle)
 	t.parentsByRoute = flow.NewIndex(t.parents, "parents by route", func(_ string, p *parentRow) []string { return []string{p.Route.Key} })
-	t.bindings = flow.Expand(t.parents, "bindings", (*bindingRow).equal, t.binding)
+	t.bindings = flow.Concat("all bindings", (*bindingRow).equal,
+		flow.Expand(t.parents, "bindings", (*bindingRow).equal, t.binding),
+		flow.Expand(t.guards, "bindings of filters", (*bindingRow).equal, t.guardBinding))
 	t.forwardings = flow.NewIndex(t.bindings, "bindings of layer 4 by listener", forwardingListener)
 	t.refusedByRoute = flow.NewIndex(t.bindings, "refused bindings by route", refusedRoutes)
 }

@@ -48,9 +48,7 @@ var safeMethods = []string{"GET", "HEAD", "OPTIONS"}
 
 // repeats is the filter as every connection manager has it: disabled, for virtual hosts to enable.
 func repeats() *hcmv3.HttpFilter {
-	skip := &xdsmatcherv3.Matcher_OnMatch{OnMatch: &xdsmatcherv3.Matcher_OnMatch_Action{
-		Action: &xdscorev3.TypedExtensionConfig{Name: "skip", TypedConfig: packed(&skipv3.SkipFilter{})},
-	}}
+	skip := passOver()
 	var unsafe []*xdsmatcherv3.Matcher_MatcherList_Predicate
 	for _, method := range safeMethods {
 		unsafe = append(unsafe, &xdsmatcherv3.Matcher_MatcherList_Predicate{MatchType: &xdsmatcherv3.Matcher_MatcherList_Predicate_NotMatcher{
@@ -75,6 +73,13 @@ func repeats() *hcmv3.HttpFilter {
 			}}},
 		})},
 	})
+}
+
+// passOver has a filter with a matcher do nothing.
+func passOver() *xdsmatcherv3.Matcher_OnMatch {
+	return &xdsmatcherv3.Matcher_OnMatch{OnMatch: &xdsmatcherv3.Matcher_OnMatch_Action{
+		Action: &xdscorev3.TypedExtensionConfig{Name: "skip", TypedConfig: packed(&skipv3.SkipFilter{})},
+	}}
 }
 
 func methodIs(method string) *xdsmatcherv3.Matcher_MatcherList_Predicate {

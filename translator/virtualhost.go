@@ -51,9 +51,7 @@ func (t *Tables) virtualHost(_ *flow.Read, key string, members []flow.Row[*bindi
 				entries = append(entries, h.Routes...)
 			}
 		}
-		for _, c := range m.Value.Clusters {
-			row.Clusters = append(row.Clusters, c.Name)
-		}
+		row.Clusters = append(row.Clusters, m.Value.clusterNames()...)
 	}
 	slices.SortFunc(entries, func(a, b routeEntry) int { return comparePrecedence(a.Order, b.Order) })
 	// A route that is attached twice by two parentRefs stands here twice.
@@ -65,9 +63,22 @@ func (t *Tables) virtualHost(_ *flow.Read, key string, members []flow.Row[*bindi
 	if t.settings.retries() != nil {
 		head = append(head, retried...)
 	}
-	row.Body = encodedHost(head, entries)
+	row.Body = encodedHost(head, guarded(members, entries))
 	row.Sum = sha256.Sum256(row.Body)
 	return row, true
+}
+
+// clusterNames are those that the routes of the binding and the filters of its listener use.
+func (b *bindingRow) clusterNames() []string {
+	uses := b.Clusters
+	if b.Guard != nil {
+		uses = slices.Concat(uses, b.Guard.Clusters)
+	}
+	names := make([]string, len(uses))
+	for i, c := range uses {
+		names[i] = c.Name
+	}
+	return names
 }
 
 // encodedHost is a virtual host as a field of its route configuration. It is allocated once, at the size that it has.

@@ -1,0 +1,185 @@
+package translator
+
+import (
+	"fmt"
+	"slices"
+
+	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/policies"
+	"gatehouse/policies/feature"
+	"gatehouse/policies/verdict"
+	"gatehouse/translator/flow"
+)
+
+// A listener for HTTP or HTTPS may have filters that every request passes before a route is chosen for it (Gateway API, ListenerFilters). How Envoy
+// is brought to it is in passage.go, and in decision 048.
+
+// Reasons of conditions of a listener that GEP-5224 names and Gateway API has no constants for.
+const (
+	reasonListenerFilter    = "InvalidListenerFilter"
+	reasonListenerFilterRef = "InvalidListenerFilterRef"
+)
+
+// guardRow is what the filters of a listener come to.
+type guardRow struct {
+	Listener *listenerRow
+	// Backends are the authorization servers that can be asked, Clusters are those of all that can be reached.
+	Backends []backend
+	Clusters []*clusterUse
+	// Closed tells that a filter cannot be carried out: every request is answered as if its route had failed.
+	Closed bool
+	// OnHTTP and OnGRPC end the virtual hosts of the listener, those of HTTPRoutes and those of GRPCRoutes.
+	OnHTTP, OnGRPC routeEntry
+	// Cost is what one of them costs an Envoy, in bytes.
+	Cost     int64
+	Problems []verdict.Problem
+
+	// chain are the filters, in their order.
+	chain []*extauthzv3.ExtAuthz
+}
+
+func (g *guardRow) equal(o *guardRow) bool {
+	if g == nil || o == nil {
+		return g == o
+	}
+	return g.Listener.equal(o.Listener) && g.Closed == o.Closed && g.Cost == o.Cost &&
+		slices.Equal(g.OnHTTP.Rest, o.OnHTTP.Rest) && slices.Equal(g.OnGRPC.Rest, o.OnGRPC.Rest) && equalProblems(g.Problems, o.Problems) &&
+		slices.EqualFunc(g.Backends, o.Backends, backend.equal) && slices.EqualFunc(g.Clusters, o.Clusters, (*clusterUse).equal)
+}
+
+// filters are those that every request of the listener passes before a route is chosen for it.
+func (c *entryRow) filters() []gwapiv1.ListenerFilter {
+	if c.Spec.Filters == nil {
+		return nil
+	}
+	return c.Spec.Filters.Requests
+}
+
+// checkFilters: a listener that does not see requests cannot have filters for them, and is not served without.
+func (l *listenerRow) checkFilters() {
+	if len(l.filters()) > 0 && (l.protocol().layer4 || len(l.protocol().kinds) == 0) {
+		p := feature.Invalid(l.field("filters.requests"), "a listener of protocol %s does not see requests; remove the filters, or use protocol HTTP or HTTPS", l.Spec.Protocol)
+		p.Reason = reasonListenerFilter
+		l.problem(p)
+	}
+}
+
+// guarded reports whether requests of the listener pass filters before a route is chosen for them.
+func (l *listenerRow) guarded() bool { return len(l.filters()) > 0 && !l.protocol().layer4 }
+
+// guard makes of a listener's filters what its requests pass. If one of them cannot be carried out, no request gets further.
+func (t *Tables) guard(r *flow.Read, key string, l *listenerRow) (*guardRow, bool) {
+	if !l.guarded() {
+		return nil, false
+	}
+	g := &guardRow{Listener: l, Cost: 2 * perRoute}
+	above := policies.Chain(append([]policies.Target{l.target()}, l.above()...)...)
+	form, _ := t.form(l.Gateway, t.effective(r, above))
+	q, _ := t.quarantines.Get(r, l.fleet())
+	for i := range l.filters() {
+		f, field := &l.filters()[i], l.field(fmt.Sprintf("filters.requests[%d]", i))
+		switch {
+		case f.Type != gwapiv1.ListenerFilterExternalAuth:
+			g.unserved(f, field)
+		case f.ExternalAuth == nil:
+			g.refuse(feature.Invalid(field+".externalAuth", "a filter of type ExternalAuth needs one; write which authorization server to ask"))
+		default:
+			g.Cost += perEntry + authCost(f.ExternalAuth)
+			t.ask(r, g, &authorizer{spec: f.ExternalAuth, field: field + ".externalAuth", form: &form, refused: q})
+		}
+	}
+	if limit := t.routeMemory(); g.Cost > limit {
+		g.refuse(feature.Invalid(l.field("filters.requests"), "the filters would take about %s of each Envoy for each host, and a route may take %s, so the listener answers 500; use fewer or shorter ones",
+			memory(g.Cost), memory(limit)))
+	}
+	g.end(q)
+	return g, true
+}
+
+// authorizer is an ExternalAuth filter of a listener, with what its cluster is made by.
+type authorizer struct {
+	spec    *gwapiv1.HTTPExternalAuthFilter
+	field   string
+	form    *clusterForm
+	refused quarantineRow
+}
+
+// ask adds an authorization server to those that are asked.
+func (t *Tables) ask(r *flow.Read, g *guardRow, a *authorizer) {
+	g.refuse(checkAuth(a.spec, a.field)...)
+	from := referrer{Ref: g.Listener.ownerRef(), kind: &httpRoutes}
+	b, problem := t.backend(r, from, &gwapiv1.HTTPBackendRef{BackendRef: gwapiv1.BackendRef{BackendObjectReference: a.spec.BackendRef}})
+	if problem != nil {
+		problem.Field = a.field + ".backendRef" + problem.Field
+		g.unresolved(*problem)
+	}
+	b.HTTP2 = a.spec.ExternalAuthProtocol == gwapiv1.HTTPRouteExternalAuthGRPCProtocol
+	use := a.form.apart([]backend{b})[0]
+	if b.Service != nil {
+		g.Backends = append(g.Backends, b)
+	}
+	if use == nil {
+		g.Closed = true
+		return
+	}
+	if words, refused := a.refused.anyVersion(use); refused {
+		g.refuse(feature.Invalid(a.field+".backendRef", "Envoy refused it, so the listener answers 500: %s; change the backend or what its TLS refers to", words))
+		return
+	}
+	if !slices.ContainsFunc(g.Clusters, func(known *clusterUse) bool { return known.Name == use.Name }) {
+		g.Clusters = append(g.Clusters, use)
+	}
+	g.chain = append(g.chain, authorization(a.spec, use, listenerHeader))
+}
+
+// unserved tells of a filter that nobody here carries out. What it refers to is not resolved either.
+func (g *guardRow) unserved(f *gwapiv1.ListenerFilter, field string) {
+	g.Closed = true
+	g.tell(verdict.Problem{
+		Field: field + ".type", Reason: string(gwapiv1.RouteReasonUnsupportedValue), Weight: verdict.Unresolved, Condition: string(gwapiv1.ListenerConditionAccepted),
+		Message: fmt.Sprintf("filter %q is not served, so the listener answers 500; use ExternalAuth", f.Type),
+	})
+	if ref := f.ExtensionRef; ref != nil {
+		g.unresolved(verdict.Problem{
+			Field: field + ".extensionRef.kind", Weight: verdict.Unresolved,
+			Message: fmt.Sprintf("%q of group %q cannot be a filter of a listener; remove the filter", ref.Kind, ref.Group),
+		})
+	}
+}
+
+// refuse tells of what can never work as written.
+func (g *guardRow) refuse(problems ...verdict.Problem) {
+	for _, p := range problems {
+		p.Reason, p.Condition = reasonListenerFilter, string(gwapiv1.ListenerConditionAccepted)
+		g.tell(p)
+		g.Closed = true
+	}
+}
+
+// unresolved tells of a reference, which closes the listener only if it cannot be used at all.
+func (g *guardRow) unresolved(p verdict.Problem) {
+	p.Condition = string(gwapiv1.ListenerConditionResolvedRefs)
+	if p.Reason != string(gwapiv1.ListenerReasonRefNotPermitted) {
+		p.Reason = reasonListenerFilterRef
+	}
+	g.tell(p)
+}
+
+func (g *guardRow) tell(p verdict.Problem) {
+	p.Scope = string(g.Listener.Spec.Name)
+	g.Problems = append(g.Problems, p)
+}
+
+// withFilters is the listener with what its filters come to. One of which they cannot be accepted is not valid, although it is served: it answers 500.
+func (t *Tables) withFilters(r *flow.Read, l *listenerRow) *listenerRow {
+	g, ok := t.guards.Get(r, l.Key)
+	if !ok || len(g.Problems) == 0 {
+		return l
+	}
+	judged := *l
+	judged.Problems = slices.Concat(l.Problems, g.Problems)
+	judged.Serves = l.Serves && len(about(g.Problems, string(gwapiv1.ListenerConditionAccepted), string(l.Spec.Name))) == 0
+	return &judged
+}

@@ -1,0 +1,159 @@
+package translator
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	matchingv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/common/matching/v3"
+	setstatev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/common/set_filter_state/v3"
+	compositev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/composite/v3"
+	faultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
+	statev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/set_filter_state/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+	"google.golang.org/protobuf/proto"
+
+	"gatehouse/policies/feature"
+	"gatehouse/translator/flow"
+)
+
+// Envoy chooses a route before the first filter, and which filters a request passes by that route. So the routes of a listener with filters take only
+// requests with a mark, and the last route of each virtual host takes the others: by it they pass the listener's filters, which set the mark and have
+// the route chosen, and all filters that any route may need. A virtual host that lost its last route would answer nothing but 404.
+
+const (
+	// slotFilter begins the names of the HTTP filters that become the filters of a listener, one each. Envoy's composite filter can become several at
+	// once, but passes over those behind one that has to wait for an answer.
+	slotFilter = "envoy.filters.http.composite/listener/"
+	// slots is how many filters a listener may have (Gateway API, ListenerFilters, requests).
+	slots = 16
+	// passFilter is the HTTP filter behind them, which marks a request and has its route chosen.
+	passFilter = "envoy.filters.http.set_filter_state"
+	// passedKey and passedValue are the mark in Envoy's filter state, which neither clients nor authorization servers can set.
+	passedKey   = "gatehouse.listener.passed"
+	passedValue = "yes"
+)
+
+// guards are the filters as every connection manager has them: disabled, so that the filters of a listener change its routes alone. They are the first.
+func guards() []*hcmv3.HttpFilter {
+	filters := make([]*hcmv3.HttpFilter, slots, slots+1)
+	for i := range filters {
+		filters[i] = feature.DisabledFilter(slotFilter+strconv.Itoa(i), &compositev3.Composite{})
+	}
+	return append(filters, feature.DisabledFilter(passFilter, passing))
+}
+
+// passing marks a request that the filters of its listener have let through, and has its route chosen.
+var passing = &statev3.Config{
+	OnRequestHeaders: []*setstatev3.FilterStateValue{{
+		Key: &setstatev3.FilterStateValue_ObjectKey{ObjectKey: passedKey}, FactoryKey: "envoy.string",
+		Value: &setstatev3.FilterStateValue_FormatString{FormatString: &corev3.SubstitutionFormatString{
+			Format: &corev3.SubstitutionFormatString_TextFormatSource{TextFormatSource: &corev3.DataSource{
+				Specifier: &corev3.DataSource_InlineString{InlineString: passedValue},
+			}},
+		}},
+	}},
+	ClearRouteCache: true,
+}
+
+// end makes the last routes of the listener's virtual hosts. If Envoy refused one of them, the listener is closed.
+func (g *guardRow) end(q quarantineRow) {
+	for {
+		g.OnHTTP, g.OnGRPC = g.last(&httpRoutes), g.last(&grpcRoutes)
+		words, refused := q.anyOf([]ruleEntry{{routeEntry: g.OnHTTP}, {routeEntry: g.OnGRPC}})
+		if !refused || g.Closed {
+			return
+		}
+		g.refuse(feature.Invalid(g.Listener.field("filters.requests"), "Envoy refused them, so the listener answers 500: %s; change the filters", words))
+	}
+}
+
+// last is the last route of a virtual host of one kind of routes. It takes the requests that have not passed the listener's filters yet, and those that
+// have and that no route is for.
+func (g *guardRow) last(kind *routeKind) routeEntry {
+	owner := g.Listener.ownerRef()
+	name := strings.ToLower(fmt.Sprintf("%s/%s/%s/filters/%s/%s", owner.Kind, owner.Namespace, owner.Name, g.Listener.Spec.Name, kind.Name)) // Names of Kubernetes are in lower case.
+	route := &routev3.Route{
+		Match:  &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"}},
+		Action: &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{Status: 404}},
+	}
+	if g.Closed {
+		route.GetDirectResponse().Status = kind.failure
+		return routeEntry{Name: name, Rest: encode(route)}
+	}
+	for i, config := range g.chain {
+		feature.PerRoute(route, slotFilter+strconv.Itoa(i), asking(config))
+	}
+	feature.PerRoute(route, passFilter, enabled)
+	for _, f := range filtersOfRoutes() {
+		if f.Disabled && f.Name != repeatFilter && (f.Name != grpcWeb || kind.http2) {
+			feature.PerRoute(route, f.Name, enabled)
+		}
+	}
+	return routeEntry{Name: name, Rest: encode(route)}
+}
+
+// onlyPassed are the conditions of a route for requests that have passed the listener's filters.
+var onlyPassed = []*matcherv3.FilterStateMatcher{{
+	Key: passedKey, Matcher: &matcherv3.FilterStateMatcher_StringMatch{StringMatch: exactly(passedValue)},
+}}
+
+// stopped has the filters that routes can disable do nothing. By the time that the route of a request is known, it is too late to disable them.
+var stopped = map[string]proto.Message{
+	traceFilter:  &faultv3.HTTPFault{},
+	repeatFilter: &matchingv3.ExtensionWithMatcherPerRoute{XdsMatcher: &xdsmatcherv3.Matcher{OnNoMatch: passOver()}},
+}
+
+// behindFilters has a route take only requests that have passed the filters of its listener.
+func behindFilters(route *routev3.Route) {
+	route.Match.FilterState = onlyPassed
+	for filter, config := range stopped {
+		if _, disabled := route.TypedPerFilterConfig[filter]; disabled {
+			feature.PerRoute(route, filter, config)
+		}
+	}
+}
+
+// guardBinding gives a listener with filters a virtual host for its own hostname, so that requests pass them for which there is no route. It
+// has the clusters of them all. Scoped routes know no wildcards.
+func (t *Tables) guardBinding(r *flow.Read, key string, g *guardRow) []flow.Row[*bindingRow] {
+	l := g.Listener
+	if !l.Serves {
+		return nil
+	}
+	b := &bindingRow{
+		Fleet: l.fleet(), Config: configKey(l), ConfigName: t.routeConfigName(r, l), Scoped: l.Gateway.Scoped, Guard: g, Clusters: g.Clusters,
+	}
+	if exact, _ := scopable([]string{l.hostname()}); len(exact) > 0 || !b.Scoped {
+		b.Hosts = []hostRoutes{{Host: l.hostname()}}
+	}
+	return []flow.Row[*bindingRow]{{Key: "filters|" + key, Value: b}}
+}
+
+// guarded ends the routes of a virtual host as the filters of its listener ask, if it has any. All members are of one listener, and of one kind
+// of routes.
+func guarded(members []flow.Row[*bindingRow], entries []routeEntry) []routeEntry {
+	kind, guard := &httpRoutes, (*guardRow)(nil)
+	for _, m := range members {
+		if m.Value.Guard != nil {
+			guard = m.Value.Guard
+		}
+		if m.Value.Kind == &grpcRoutes {
+			kind = &grpcRoutes
+		}
+	}
+	if guard == nil {
+		return entries
+	}
+	if guard.Closed {
+		entries = nil
+	}
+	if kind == &grpcRoutes {
+		return append(entries, guard.OnGRPC)
+	}
+	return append(entries, guard.OnHTTP)
+}
