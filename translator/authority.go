@@ -7,7 +7,6 @@ import (
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
-	"gatehouse/policies/certificate"
 	"gatehouse/policies/verdict"
 	"gatehouse/translator/flow"
 )
@@ -19,7 +18,7 @@ type authorityRefs struct {
 	// From is the object that refers to them, Field the path of the list.
 	From  verdict.Ref
 	Field string
-	// InvalidKind is the reason for a reference to something that is neither ConfigMap nor Secret.
+	// InvalidKind is the reason for a reference to something that holds no CA certificates, or of a kind that the cluster does not serve.
 	InvalidKind string
 	Refs        []verdict.Ref
 }
@@ -33,7 +32,7 @@ func (t *Tables) trust(r *flow.Read, a authorityRefs) (*Resource, []verdict.Prob
 		all      []byte
 	)
 	for i, ref := range a.Refs {
-		certificates, p := t.authorityRef(r, a, ref)
+		certificates, p := t.authoritiesAt(r, a, ref)
 		if p != nil {
 			p.Field, p.Condition = fmt.Sprintf("%s[%d]", a.Field, i), string(gwapiv1.GatewayConditionResolvedRefs)
 			problems = append(problems, *p)
@@ -51,15 +50,13 @@ func (t *Tables) trust(r *flow.Read, a authorityRefs) (*Resource, []verdict.Prob
 	}}, name), problems
 }
 
-// authorityRef answers with the CA certificates of an object, or with what is wrong.
-func (t *Tables) authorityRef(r *flow.Read, a authorityRefs, ref verdict.Ref) ([]byte, *verdict.Problem) {
-	if ref.Group != "" || ref.Kind != "ConfigMap" && ref.Kind != "Secret" {
-		return nil, &verdict.Problem{
-			Reason: a.InvalidKind, Weight: verdict.Unresolved,
-			Message: fmt.Sprintf("%q of group %q cannot hold CA certificates; refer to a ConfigMap or a Secret with key %s", ref.Kind, ref.Group, certificate.AuthoritiesKey),
-		}
+// authoritiesAt answers with the CA certificates of an object, or with what is wrong.
+func (t *Tables) authoritiesAt(r *flow.Read, a authorityRefs, ref verdict.Ref) ([]byte, *verdict.Problem) {
+	kind := authorityKindOf(ref.Group, ref.Kind)
+	if p := t.authorityKindProblem(r, a, kind, ref); p != nil {
+		return nil, p
 	}
-	if !t.permitted(r, a.From, ref) {
+	if !kind.whole && !t.permitted(r, a.From, ref) {
 		return nil, &verdict.Problem{
 			Reason: string(gwapiv1.ListenerReasonRefNotPermitted), Weight: verdict.Unresolved,
 			Message: fmt.Sprintf("%s %s/%s may not be used from namespace %q; create a ReferenceGrant in namespace %q from %s to %s",
@@ -68,16 +65,42 @@ func (t *Tables) authorityRef(r *flow.Read, a authorityRefs, ref verdict.Ref) ([
 	}
 	row, ok := t.authorities.Get(r, authorityKey(ref))
 	if !ok {
+		where := ""
+		if !kind.whole {
+			where = fmt.Sprintf(" in namespace %q", ref.Namespace)
+		}
 		return nil, &verdict.Problem{
 			Reason: string(gwapiv1.ListenerReasonInvalidCACertificateRef), Weight: verdict.Unresolved, Missing: &ref,
-			Message: fmt.Sprintf("no %s %q in namespace %q; create it or correct the name", ref.Kind, ref.Name, ref.Namespace),
+			Message: fmt.Sprintf("no %s %q%s; create it or correct the name", ref.Kind, ref.Name, where),
 		}
 	}
 	if row.Broken != "" {
 		return nil, &verdict.Problem{
 			Reason: string(gwapiv1.ListenerReasonInvalidCACertificateRef), Weight: verdict.Invalid,
-			Message: fmt.Sprintf("%s %s/%s %s", ref.Kind, ref.Namespace, ref.Name, row.Broken),
+			Message: fmt.Sprintf("%s %s %s", ref.Kind, Key(ref.Namespace, ref.Name), row.Broken),
 		}
 	}
 	return row.PEM, nil
+}
+
+// authorityKindProblem is what is wrong with the kind of a reference, nil if nothing is.
+func (t *Tables) authorityKindProblem(r *flow.Read, a authorityRefs, kind *authorityKind, ref verdict.Ref) *verdict.Problem {
+	switch {
+	case kind == nil:
+		return &verdict.Problem{
+			Reason: a.InvalidKind, Weight: verdict.Unresolved,
+			Message: fmt.Sprintf("%q of group %q cannot hold CA certificates; refer to %s", ref.Kind, ref.Group, authoritiesAsked),
+		}
+	case kind.enable != "" && !t.kindServed(r, kind.GroupKind):
+		return &verdict.Problem{
+			Reason: a.InvalidKind, Weight: verdict.Unresolved,
+			Message: fmt.Sprintf("%s %q cannot be read, since this cluster does not serve the kind: %s", ref.Kind, ref.Name, kind.enable),
+		}
+	case kind.whole && ref.Namespace != "":
+		return &verdict.Problem{
+			Reason: string(gwapiv1.ListenerReasonInvalidCACertificateRef), Weight: verdict.Invalid,
+			Message: fmt.Sprintf("%s %q is of no namespace: leave out namespace %q", ref.Kind, ref.Name, ref.Namespace),
+		}
+	}
+	return nil
 }

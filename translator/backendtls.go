@@ -56,7 +56,7 @@ func (t *Tables) backendTLSPolicy(r *flow.Read, _ string, p *gwapiv1.BackendTLSP
 // backendAuthorities are the CA certificates that the policy refers to.
 func backendAuthorities(p *gwapiv1.BackendTLSPolicy) (refs []verdict.Ref) {
 	for _, ref := range p.Spec.Validation.CACertificateRefs {
-		refs = append(refs, verdict.Ref{Group: string(ref.Group), Kind: string(ref.Kind), Namespace: p.Namespace, Name: string(ref.Name)})
+		refs = append(refs, authorityRef(string(ref.Group), string(ref.Kind), "", p.Namespace, string(ref.Name)))
 	}
 	return refs
 }

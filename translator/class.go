@@ -108,6 +108,6 @@ func (t *Tables) classStatus(r *flow.Read, key string, c *gwapiv1.GatewayClass) 
 	accepted := conditionOf(string(gwapiv1.GatewayClassConditionStatusAccepted), string(gwapiv1.GatewayClassReasonAccepted),
 		"This GatewayClass is served by Gatehouse.", row.Problems)
 	return newStatus(c, row.Problems, &gwapiv1.GatewayClassStatus{
-		Conditions: []metav1.Condition{accepted}, SupportedFeatures: t.settings.supportedFeatures(),
+		Conditions: []metav1.Condition{accepted}, SupportedFeatures: t.supportedFeatures(r),
 	}), true
 }

@@ -3,7 +3,6 @@ package translator
 import (
 	"bytes"
 	"fmt"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -14,7 +13,7 @@ import (
 	"gatehouse/translator/flow"
 )
 
-// What Secrets and ConfigMaps hold is parsed once, whoever uses it, and only if somebody does: a cluster has many that are nobody's business here.
+// What Secrets, ConfigMaps and ClusterTrustBundles hold is parsed once, whoever uses it, and only if somebody does: a cluster has many that are nobody's business here.
 
 // contentUse is one object's reference to a certificate or to CA certificates.
 type contentUse struct {
@@ -106,9 +105,6 @@ func usedAuthorities(_ string, u contentUse) []string {
 	return []string{authorityKey(u.Target)}
 }
 
-// authorityKey finds the CA certificates of a ConfigMap or Secret.
-func authorityKey(ref verdict.Ref) string { return ref.Kind + "/" + Key(ref.Namespace, ref.Name) }
-
 // isUsed is the row of what somebody uses.
 func isUsed(*flow.Read, string, []flow.Row[contentUse]) (bool, bool) { return true, true }
 
@@ -167,7 +163,7 @@ func (t *Tables) nextMoment(r *flow.Read, now time.Time) time.Time {
 	return next
 }
 
-// authorityRow is the CA certificates of a ConfigMap or Secret that somebody uses.
+// authorityRow is the CA certificates of an object that somebody uses.
 type authorityRow struct {
 	PEM []byte
 	// Broken says what is wrong with them, in words that fit behind "Secret x/y ".
@@ -179,8 +175,7 @@ func (a *authorityRow) equal(o *authorityRow) bool {
 }
 
 func (t *Tables) authority(r *flow.Read, id string, _ bool) (*authorityRow, bool) {
-	kind, key, _ := strings.Cut(id, "/")
-	data, ok := t.authorityData(r, kind, key)
+	data, ok := t.authorityData(r, id)
 	if !ok {
 		return nil, false
 	}
@@ -189,22 +184,6 @@ func (t *Tables) authority(r *flow.Read, id string, _ bool) (*authorityRow, bool
 		return &authorityRow{Broken: err.Error()}, true
 	}
 	return &authorityRow{PEM: bytes.TrimSpace(data[name])}, true
-}
-
-// authorityData is all that a ConfigMap or Secret holds; it is false if the object is not there.
-func (t *Tables) authorityData(r *flow.Read, kind, key string) (map[string][]byte, bool) {
-	if kind == "Secret" {
-		s, ok := t.in.secrets.Get(r, key)
-		if !ok {
-			return nil, false
-		}
-		return s.Data, true
-	}
-	c, ok := t.in.configMaps.Get(r, key)
-	if kind != "ConfigMap" || !ok {
-		return nil, false
-	}
-	return ConfigMapData(c), true
 }
 
 // ConfigMapData is all that a ConfigMap holds, whether it is stored as text or as bytes.

@@ -4,8 +4,11 @@ import (
 	"slices"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 	"sigs.k8s.io/gateway-api/pkg/features"
+
+	"gatehouse/translator/flow"
 )
 
 // served are the features of Gateway API that the translation carries out. It is the one list of them: the status of each
@@ -76,20 +79,37 @@ var servedBeside = []features.FeatureName{
 	features.SupportGatewayInfrastructure,
 }
 
-// Features lists the features of Gateway API that the translation carries out, in the order of their names.
-func (s Settings) Features() []features.FeatureName {
+// servedWith are served where the cluster serves a kind of objects too.
+var servedWith = map[features.FeatureName]schema.GroupKind{
+	features.SupportClusterTrustBundle: ClusterTrustBundles,
+}
+
+// Features lists the features of Gateway API that the translation carries out, in the order of their names. The kinds are those of
+// the cluster that not every cluster serves.
+func (s Settings) Features(kinds ...schema.GroupKind) []features.FeatureName {
 	all := slices.Clone(served)
 	if s.InGatewayNamespace {
 		all = append(all, servedBeside...)
+	}
+	for name, kind := range servedWith {
+		if slices.Contains(kinds, kind) {
+			all = append(all, name)
+		}
 	}
 	slices.SortFunc(all, func(a, b features.FeatureName) int { return strings.Compare(string(a), string(b)) })
 	return all
 }
 
 // supportedFeatures is the list as GatewayClasses show it, sorted by name as the API asks (GatewayClassStatus.supportedFeatures).
-func (s Settings) supportedFeatures() []gwapiv1.SupportedFeature {
+func (t *Tables) supportedFeatures(r *flow.Read) []gwapiv1.SupportedFeature {
+	var kinds []schema.GroupKind
+	for _, kind := range servedWith {
+		if t.kindServed(r, kind) {
+			kinds = append(kinds, kind)
+		}
+	}
 	var shown []gwapiv1.SupportedFeature
-	for _, name := range s.Features() {
+	for _, name := range t.settings.Features(kinds...) {
 		shown = append(shown, gwapiv1.SupportedFeature{Name: gwapiv1.FeatureName(name)})
 	}
 	return shown

@@ -14,7 +14,7 @@ import (
 func TestFeaturesAreGatewayAPIs(t *testing.T) {
 	known := features.SetsToNamesSet(features.AllFeatures)
 	for _, s := range []Settings{{}, {InGatewayNamespace: true}} {
-		names := s.Features()
+		names := s.Features(ClusterTrustBundles)
 		for i, name := range names {
 			if !known.Has(name) {
 				t.Errorf("%q is no feature of Gateway API", name)
@@ -49,10 +49,36 @@ func TestClassesShowFeatures(t *testing.T) {
 	if diff := cmp.Diff(Settings{}.Features(), got); diff != "" {
 		t.Errorf("supportedFeatures (-want +got):\n%s", diff)
 	}
+	if slices.Contains(got, features.SupportClusterTrustBundle) {
+		t.Errorf("ClusterTrustBundle is listed, and the cluster does not serve the kind")
+	}
 	if !slices.Equal(class.Status.SupportedFeatures, stale) {
 		t.Error("the object itself was changed")
 	}
 	if _, change := outcome.Statuses[0].Apply(controllerName, written, metav1.Unix(2, 0)); change != Nothing {
 		t.Errorf("change %v of a status that is as wanted; want nothing", change)
+	}
+}
+
+// TestFeatureOfAServedKind: a feature that needs a kind which not every cluster serves is listed while the cluster serves it, and no longer.
+func TestFeatureOfAServedKind(t *testing.T) {
+	world := newWorld(t)
+	class := &gwapiv1.GatewayClass{ObjectMeta: metav1.ObjectMeta{Name: "c", UID: "c", Generation: 1}}
+	class.Spec.ControllerName = controllerName
+	if _, err := world.Apply([]Event{{Object: class}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, served := range []bool{true, false} {
+		outcome, err := world.Apply([]Event{{Served: &ClusterTrustBundles, Deleted: !served}})
+		if err != nil || len(outcome.Statuses) != 1 {
+			t.Fatalf("served %t: statuses %v, %v; want that of the class", served, outcome.Statuses, err)
+		}
+		written, _ := outcome.Statuses[0].Apply(controllerName, class, metav1.Unix(1, 0))
+		listed := slices.ContainsFunc(written.(*gwapiv1.GatewayClass).Status.SupportedFeatures, func(f gwapiv1.SupportedFeature) bool {
+			return features.FeatureName(f.Name) == features.SupportClusterTrustBundle
+		})
+		if listed != served {
+			t.Errorf("served %t: ClusterTrustBundle listed: %t", served, listed)
+		}
 	}
 }

@@ -108,8 +108,8 @@ func featureTable(t *testing.T, examples map[string][]string) string {
 	var table strings.Builder
 	table.WriteString("\n## The features of Gateway API by name\n\n" +
 		"The status of each GatewayClass lists them (`supportedFeatures`); GatewayInfrastructure only where Envoys run in their Gateway's\n" +
-		"namespace.\n\n| feature | examples |\n|---|---|\n")
-	for _, name := range (Settings{InGatewayNamespace: true}).Features() {
+		"namespace, ClusterTrustBundle only where the cluster serves that kind.\n\n| feature | examples |\n|---|---|\n")
+	for _, name := range (Settings{InGatewayNamespace: true}).Features(ClusterTrustBundles) {
 		feature := string(name)
 		if len(examples[feature]) == 0 {
 			t.Errorf("no golden shows %s; write one with the line %q", feature, featureLine+feature+".")

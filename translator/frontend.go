@@ -48,11 +48,7 @@ func clientAuthorities(g *gwapiv1.Gateway, v *gwapiv1.FrontendTLSValidation) (re
 		return nil
 	}
 	for _, ref := range v.CACertificateRefs {
-		to := verdict.Ref{Group: string(ref.Group), Kind: string(ref.Kind), Namespace: g.Namespace, Name: string(ref.Name)}
-		if ref.Namespace != nil && *ref.Namespace != "" {
-			to.Namespace = string(*ref.Namespace)
-		}
-		refs = append(refs, to)
+		refs = append(refs, authorityRef(string(ref.Group), string(ref.Kind), string(deref(ref.Namespace)), g.Namespace, string(ref.Name)))
 	}
 	return refs
 }

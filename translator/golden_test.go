@@ -21,9 +21,12 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoregistry"
+	certificatesv1 "k8s.io/api/certificates/v1"
+	certificatesv1beta1 "k8s.io/api/certificates/v1beta1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/types"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -55,7 +58,7 @@ var testScheme = newTestScheme()
 
 func newTestScheme() *runtime.Scheme {
 	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{gwapiv1.Install, mcsv1alpha1.Install, corev1.AddToScheme, discoveryv1.AddToScheme, v1alpha1.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{gwapiv1.Install, mcsv1alpha1.Install, corev1.AddToScheme, certificatesv1.AddToScheme, certificatesv1beta1.AddToScheme, discoveryv1.AddToScheme, v1alpha1.AddToScheme} {
 		if err := add(scheme); err != nil {
 			panic(err) // Two types under one kind: a programmer's mistake.
 		}
@@ -86,7 +89,8 @@ func decode(tb testing.TB, stream []byte) []Object {
 }
 
 // TestGoldens runs every testdata/*.txtar. The first paragraph says what users are promised; input.yaml holds the objects; each
-// other file is a part of the outcome, and only the parts that a golden is about are in it. What settings.yaml holds is set before.
+// other file is a part of the outcome, and only the parts that a golden is about are in it. What settings.yaml holds is set before, and the cluster
+// serves the kinds of served.txt besides those of every cluster.
 func TestGoldens(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(files) == 0 {
@@ -109,6 +113,12 @@ func golden(t *testing.T, file string) {
 		}
 	}
 	var events []Event
+	if i := slices.IndexFunc(archive.Files, func(f txtar.File) bool { return f.Name == "served.txt" }); i >= 0 {
+		for _, name := range strings.Fields(string(archive.Files[i].Data)) {
+			kind := schema.ParseGroupKind(name)
+			events = append(events, Event{Served: &kind})
+		}
+	}
 	for _, o := range decode(t, archive.Files[0].Data) {
 		events = append(events, Event{Object: o})
 	}
@@ -119,7 +129,7 @@ func golden(t *testing.T, file string) {
 	mustBeOwn(t, outcome.Statuses)
 	for i := range archive.Files[1:] {
 		part := &archive.Files[i+1]
-		if part.Name == "settings.yaml" {
+		if part.Name == "settings.yaml" || part.Name == "served.txt" {
 			continue
 		}
 		got := render(t, part.Name, outcome)

@@ -36,6 +36,8 @@ type history struct {
 	// parts are hashes of what was sent to Envoys, which may refuse it.
 	parts []string
 	crds  []*crdtest.Kind
+	// bundles tells that the cluster serves ClusterTrustBundles.
+	bundles bool
 }
 
 func newHistory(seed uint64) *history {
@@ -73,7 +75,7 @@ func (h *history) object() Object {
 		}
 	}
 	return pick(h, h.class, h.gateway, h.gateway, h.listenerSet, h.route, h.route, h.route, h.grpcRoute, h.layer4Route, h.service, h.serviceImport, h.slice, h.secret, h.labelled, h.grant,
-		h.envoyProxy, h.backendTraffic, h.security, h.unserved, h.configMap, h.backendTLS)()
+		h.envoyProxy, h.backendTraffic, h.security, h.unserved, h.configMap, h.bundle, h.backendTLS)()
 }
 
 func (h *history) class() Object {
@@ -324,7 +326,10 @@ func (h *history) pass() {
 
 // event makes the next change and remembers what is there after it.
 func (h *history) event() Event {
-	switch h.IntN(12) {
+	switch h.IntN(13) {
+	case 12:
+		h.bundles = !h.bundles
+		return Event{Served: &ClusterTrustBundles, Deleted: !h.bundles}
 	case 0:
 		r := FleetReport{Key: h.namespace() + "/" + pick(h, "g1", "g2"), Fleet: Fleet{Available: int32(h.IntN(2)), Desired: 1, Failure: pick(h, "", "", "the name is taken"), Addresses: []gwapiv1.GatewayStatusAddress{{Value: "10.1.1.1"}}}}
 		if h.IntN(2) == 0 {
@@ -361,7 +366,7 @@ func (h *history) store(o Object) Event {
 
 // opening is what most histories need to get anywhere: a class, Gateways, routes and Services, as random as all others.
 func (h *history) opening() (events []Event) {
-	for _, make := range []func() Object{h.class, h.gateway, h.gateway, h.gateway, h.listenerSet, h.listenerSet, h.service, h.service, h.service, h.service, h.secret, h.secret, h.slice, h.configMap, h.configMap, h.configMap, h.backendTLS, h.backendTLS, h.backendTLS, h.backendTLS, h.route, h.route, h.route, h.route, h.route} {
+	for _, make := range []func() Object{h.class, h.gateway, h.gateway, h.gateway, h.listenerSet, h.listenerSet, h.service, h.service, h.service, h.service, h.secret, h.secret, h.slice, h.configMap, h.configMap, h.configMap, h.bundle, h.bundle, h.backendTLS, h.backendTLS, h.backendTLS, h.backendTLS, h.route, h.route, h.route, h.route, h.route} {
 		events = append(events, h.store(make()))
 	}
 	return events
@@ -389,6 +394,9 @@ func (h *history) fresh(w *World) *flow.Oracle {
 	}
 	for _, lost := range h.lost {
 		flow.SetOracle(oracle, t.in.lostClasses, lost.Key, lost.Value)
+	}
+	if h.bundles {
+		flow.SetOracle(oracle, t.in.served, ClusterTrustBundles.String(), true)
 	}
 	for key, f := range h.fleets {
 		flow.SetOracle(oracle, t.in.fleets, key, f)

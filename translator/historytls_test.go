@@ -1,6 +1,7 @@
 package translator
 
 import (
+	certificatesv1beta1 "k8s.io/api/certificates/v1beta1"
 	corev1 "k8s.io/api/core/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
@@ -17,9 +18,13 @@ func (h *history) gatewayTLS() *gwapiv1.GatewayTLSConfig {
 	if h.IntN(2) == 0 {
 		validation := &gwapiv1.FrontendTLSValidation{Mode: pick[gwapiv1.FrontendValidationModeType](h, gwapiv1.AllowValidOnly, gwapiv1.AllowInsecureFallback)}
 		for range 1 + h.IntN(2) {
-			validation.CACertificateRefs = append(validation.CACertificateRefs, gwapiv1.ObjectReference{
+			ref := gwapiv1.ObjectReference{
 				Kind: pick[gwapiv1.Kind](h, "ConfigMap", "ConfigMap", "Secret", "Service"), Name: "s", Namespace: maybe(h, gwapiv1.Namespace(h.namespace())),
-			})
+			}
+			if h.IntN(3) == 0 {
+				ref.Group, ref.Kind, ref.Name, ref.Namespace = gwapiv1.Group(ClusterTrustBundles.Group), gwapiv1.Kind(ClusterTrustBundles.Kind), pick[gwapiv1.ObjectName](h, "s", "beta"), nil
+			}
+			validation.CACertificateRefs = append(validation.CACertificateRefs, ref)
 		}
 		c.Frontend = &gwapiv1.FrontendTLSConfig{Default: gwapiv1.TLSConfig{Validation: pick(h, nil, validation, validation)}}
 		if h.IntN(3) == 0 {
@@ -35,6 +40,17 @@ func (h *history) configMap() Object {
 	return c
 }
 
+// bundle is of the beta version if it has that name.
+func (h *history) bundle() Object {
+	b := &certificatesv1beta1.ClusterTrustBundle{ObjectMeta: h.meta("", pick(h, "s", "beta"))}
+	b.Spec.TrustBundle = pick(h, string(pairs[0]["tls.crt"]), string(pairs[0]["tls.crt"]), string(pairs[1]["tls.crt"]), "no")
+	b.Generation = 0
+	if b.Name == "beta" {
+		return b
+	}
+	return stableBundle(b)
+}
+
 func (h *history) backendTLS() Object {
 	p := &gwapiv1.BackendTLSPolicy{ObjectMeta: h.meta(h.namespace(), pick(h, "t1", "t2"))}
 	target := gwapiv1.LocalPolicyTargetReferenceWithSectionName{SectionName: pick(h, nil, nil, ptr(gwapiv1.SectionName(pick(h, "http", "web"))))}
@@ -46,9 +62,11 @@ func (h *history) backendTLS() Object {
 		return p
 	}
 	for range 1 + h.IntN(2) {
-		p.Spec.Validation.CACertificateRefs = append(p.Spec.Validation.CACertificateRefs, gwapiv1.LocalObjectReference{
-			Kind: pick[gwapiv1.Kind](h, "ConfigMap", "ConfigMap", "ConfigMap", "Secret", "Service"), Name: "s",
-		})
+		ref := gwapiv1.LocalObjectReference{Kind: pick[gwapiv1.Kind](h, "ConfigMap", "ConfigMap", "ConfigMap", "Secret", "Service"), Name: "s"}
+		if h.IntN(4) == 0 {
+			ref.Group, ref.Kind, ref.Name = gwapiv1.Group(ClusterTrustBundles.Group), gwapiv1.Kind(ClusterTrustBundles.Kind), pick[gwapiv1.ObjectName](h, "s", "beta")
+		}
+		p.Spec.Validation.CACertificateRefs = append(p.Spec.Validation.CACertificateRefs, ref)
 	}
 	return p
 }

@@ -5,10 +5,13 @@ import (
 	"reflect"
 	"time"
 
+	certificatesv1 "k8s.io/api/certificates/v1"
+	certificatesv1beta1 "k8s.io/api/certificates/v1beta1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
 
@@ -50,6 +53,7 @@ type inputs struct {
 	serviceImports *flow.Table[*mcsv1alpha1.ServiceImport]
 	secrets        *flow.Table[*corev1.Secret]
 	configMaps     *flow.Table[*corev1.ConfigMap]
+	bundles        *flow.Table[*certificatesv1.ClusterTrustBundle]
 	backendTLS     *flow.Table[*gwapiv1.BackendTLSPolicy]
 	proxySpecs     *flow.Table[*v1alpha1.EnvoyProxy]
 	policies       *flow.Table[policies.Object]
@@ -58,6 +62,8 @@ type inputs struct {
 	// fleets is keyed by the Gateway, proxies by the Gateway and the node, see Proxy.key.
 	fleets  *flow.Table[Fleet]
 	proxies *flow.Table[Proxy]
+	// served has a row for each kind that the cluster serves, of those that not every cluster does. It is keyed by the name of the GroupKind.
+	served *flow.Table[bool]
 	// clock has one row, under clockKey: a time that is at most a little behind, and past every moment that decides something.
 	clock *flow.Table[time.Time]
 
@@ -92,6 +98,12 @@ func declareInputs(g *flow.Graph) inputs {
 	in.serviceImports = declare[*mcsv1alpha1.ServiceImport](&in, g, mcsv1alpha1.GroupName, "ServiceImport")
 	in.secrets = declare[*corev1.Secret](&in, g, "", "Secret")
 	in.configMaps = declare[*corev1.ConfigMap](&in, g, "", "ConfigMap")
+	in.bundles = flow.Input(g, ClusterTrustBundles.Kind, sameBundle)
+	bundles := inputOf(in.bundles, ClusterTrustBundles.Group, ClusterTrustBundles.Kind, keyOf)
+	in.byType[reflect.TypeFor[*certificatesv1.ClusterTrustBundle]()] = bundles
+	in.byType[reflect.TypeFor[*certificatesv1beta1.ClusterTrustBundle]()] = bundles.from(func(o Object) Object {
+		return stableBundle(o.(*certificatesv1beta1.ClusterTrustBundle))
+	})
 	in.backendTLS = declare[*gwapiv1.BackendTLSPolicy](&in, g, gwapiv1.GroupName, "BackendTLSPolicy")
 	in.proxySpecs = declare[*v1alpha1.EnvoyProxy](&in, g, v1alpha1.GroupName, "EnvoyProxy")
 	in.policies = flow.Input(g, "Policy", sameObject[policies.Object])
@@ -103,6 +115,7 @@ func declareInputs(g *flow.Graph) inputs {
 	in.lostClasses = flow.Input(g, "Lost class", sameObject[*gwapiv1.GatewayClass])
 	in.fleets = flow.Input(g, "Fleet", equalFleets)
 	in.proxies = flow.Input(g, "Proxy", equalProxies)
+	in.served = flow.Input(g, "Served kind", flow.Same[bool])
 	in.clock = flow.Input(g, "Clock", time.Time.Equal)
 	return in
 }
@@ -122,6 +135,20 @@ func inputOf[T Object](table *flow.Table[T], group, kind string, key func(Object
 		del:   func(e *flow.Engine, key string) { flow.Delete(e, table, key) },
 		put:   func(o *flow.Oracle, key string, obj Object) { flow.SetOracle(o, table, key, obj.(T)) },
 	}
+}
+
+// from is the same table for objects of another version of the kind.
+func (i objectInput) from(stable func(Object) Object) objectInput {
+	other := i
+	other.set = func(e *flow.Engine, key string, o Object) { i.set(e, key, stable(o)) }
+	other.put = func(o *flow.Oracle, key string, obj Object) { i.put(o, key, stable(obj)) }
+	return other
+}
+
+// kindServed reports whether the cluster serves a kind that not every cluster does.
+func (t *Tables) kindServed(r *flow.Read, kind schema.GroupKind) bool {
+	_, ok := t.in.served.Get(r, kind.String())
+	return ok
 }
 
 // sameObject reports whether the translation would read the same out of both. An object with a generation is the same as long

@@ -156,7 +156,7 @@ func (t *Tables) declareRelations() {
 	t.declareAttachments()
 }
 
-// declareContent: what is parsed of Secrets and ConfigMaps.
+// declareContent: what is parsed of Secrets, ConfigMaps and ClusterTrustBundles.
 func (t *Tables) declareContent() {
 	t.content = flow.Concat("used content", flow.Same[contentUse],
 		flow.Expand(t.in.gateways, "content of Gateways", flow.Same[contentUse], t.gatewayContent),

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
 	"gatehouse/policies/verdict"
 	"gatehouse/translator/flow"
 )
@@ -54,9 +56,10 @@ type Event struct {
 	Object  Object
 	Deleted bool
 
-	// Fleet and Proxy are reports; of an Event one of Object, Fleet and Proxy is set.
-	Fleet *FleetReport
-	Proxy *Proxy
+	// Fleet and Proxy are reports, Served a kind that not every cluster serves; of an Event one of Object, Fleet, Proxy and Served is set.
+	Fleet  *FleetReport
+	Proxy  *Proxy
+	Served *schema.GroupKind
 }
 
 // FleetReport is what the infrastructure reports of the Gateway with that key.
@@ -133,6 +136,10 @@ func (w *World) set(e Event) error {
 		flow.Delete(w.engine, in.proxies, e.Proxy.key())
 	case e.Proxy != nil:
 		flow.Set(w.engine, in.proxies, e.Proxy.key(), *e.Proxy)
+	case e.Served != nil && e.Deleted:
+		flow.Delete(w.engine, in.served, e.Served.String())
+	case e.Served != nil:
+		flow.Set(w.engine, in.served, e.Served.String(), true)
 	default:
 		input, ok := in.byType[reflect.TypeOf(e.Object)]
 		if !ok {

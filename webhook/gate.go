@@ -113,11 +113,11 @@ func (g *Gate) Keep(ctx context.Context) error {
 	return nil
 }
 
-// readsSecrets tells webhooks for Secrets and ConfigMaps: they keep Ignore, since a cluster that cannot write Secrets cannot heal.
+// readsSecrets tells webhooks for Secrets, ConfigMaps and ClusterTrustBundles: they keep Ignore, since a cluster that cannot write those cannot heal.
 func readsSecrets(w admissionregv1.ValidatingWebhook) bool {
 	return slices.ContainsFunc(w.Rules, func(r admissionregv1.RuleWithOperations) bool {
 		return slices.ContainsFunc(r.Resources, func(resource string) bool {
-			return resource == "secrets" || resource == "configmaps" || resource == "*"
+			return slices.Contains([]string{"secrets", "configmaps", "clustertrustbundles", "*"}, resource)
 		})
 	})
 }

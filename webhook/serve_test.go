@@ -23,6 +23,7 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/go-logr/logr/testr"
 	admissionv1 "k8s.io/api/admission/v1"
+	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -41,7 +42,7 @@ var scheme = newScheme()
 
 func newScheme() *runtime.Scheme {
 	s := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, discoveryv1.AddToScheme, gwapiv1.Install, v1alpha1.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, certificatesv1.AddToScheme, discoveryv1.AddToScheme, gwapiv1.Install, v1alpha1.AddToScheme} {
 		if err := add(s); err != nil {
 			panic(err)
 		}
@@ -67,7 +68,7 @@ func newWorld(tb testing.TB, stored []byte, late ...[]byte) Trier {
 	}
 	world := translator.NewWorld(translator.NewTables(translator.Settings{ControllerName: "gateway.envoyproxy.io/gatewayclass-controller"}, engine))
 	learn := func(stream []byte) {
-		var events []translator.Event
+		events := []translator.Event{{Served: &translator.ClusterTrustBundles}}
 		for _, o := range decode(tb, stream) {
 			events = append(events, translator.Event{Object: o})
 		}

@@ -102,7 +102,7 @@ func discreet(obj client.Object, kind string, f translator.Finding) line {
 		return l
 	}
 	message := f.Problem.Message
-	about := strings.Contains(message, obj.GetNamespace()+"/"+obj.GetName())
+	about := strings.Contains(message, kind+" "+translator.Key(obj.GetNamespace(), obj.GetName()))
 	if about && !strings.Contains(message, f.Object.Namespace) && !strings.Contains(message, f.Object.Name) {
 		l.message = fmt.Sprintf("%s (a %s of another namespace uses it)", message, f.Object.Kind)
 		return l

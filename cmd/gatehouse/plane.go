@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
@@ -257,7 +258,11 @@ func (p *plane) translate(ctx context.Context) error {
 		p.controller.Put(events...)
 		p.statuses.Seen(events...)
 	}
-	objects := &kube.Watcher{Cache: c, Reader: direct, Put: seen, Log: p.log.WithName("kinds")}
+	served, err := discovery.NewDiscoveryClientForConfig(p.manager.GetConfig())
+	if err != nil {
+		return fmt.Errorf("make a client for the kinds that are served: %w", err)
+	}
+	objects := &kube.Watcher{Cache: c, Reader: direct, Discovery: served, Put: seen, Log: p.log.WithName("kinds")}
 	if err := objects.Watch(ctx); err != nil {
 		return err
 	}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 
 	appsv1 "k8s.io/api/apps/v1"
+	certificatesv1 "k8s.io/api/certificates/v1"
+	certificatesv1beta1 "k8s.io/api/certificates/v1beta1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -21,7 +23,7 @@ import (
 
 // CacheOptions keep the caches small: managed fields are dropped, and of the kinds that fleets are made of only the objects of fleets
 // are held, where the control plane may read them. ConfigMaps are read everywhere, and of those that are of no fleet only what can be referred
-// to is held, and likewise of Secrets. Of CRDs the names alone are held, and of Nodes the addresses.
+// to is held, and likewise of Secrets and ClusterTrustBundles. Of CRDs the names alone are held, and of Nodes the addresses.
 //
 // The objects come from where c reaches. An error means that c cannot be used for a client.
 func CacheOptions(c *rest.Config, namespace string, deploy config.DeployType) (cache.Options, error) {
@@ -35,7 +37,7 @@ func CacheOptions(c *rest.Config, namespace string, deploy config.DeployType) (c
 	}
 	return cache.Options{
 		NewInformer:      newInformers(source),
-		DefaultTransform: cache.TransformStripManagedFields(),
+		DefaultTransform: byDefault,
 		// Reading must not begin a watch: the kind may be gone, and the reader would wait for its return.
 		ReaderFailOnMissingInformer: true,
 		ByObject: map[client.Object]cache.ByObject{
@@ -46,6 +48,16 @@ func CacheOptions(c *rest.Config, namespace string, deploy config.DeployType) (c
 			&corev1.Node{}:      {Transform: onlyAddresses},
 		},
 	}, nil
+}
+
+// byDefault drops managed fields. Kinds that the cluster may lack have their transformation here, since the options of a kind are refused if it is not
+// served.
+func byDefault(o any) (any, error) {
+	switch o.(type) {
+	case *certificatesv1.ClusterTrustBundle, *certificatesv1beta1.ClusterTrustBundle:
+		return onlyBundle(o)
+	}
+	return cache.TransformStripManagedFields()(o)
 }
 
 // nameOnly drops all but the name and version of CRDs, whose annotations may hold the whole definition once more.
@@ -79,6 +91,17 @@ func onlyCertificates(o any) (any, error) {
 		return o, nil
 	}
 	return &corev1.Secret{ObjectMeta: identity(s), Type: s.Type, Data: ofUse(s.Data, s.Data)}, nil
+}
+
+// onlyBundle leaves of a ClusterTrustBundle its certificates.
+func onlyBundle(o any) (any, error) {
+	switch b := o.(type) {
+	case *certificatesv1.ClusterTrustBundle:
+		return &certificatesv1.ClusterTrustBundle{ObjectMeta: identity(b), Spec: certificatesv1.ClusterTrustBundleSpec{TrustBundle: b.Spec.TrustBundle}}, nil
+	case *certificatesv1beta1.ClusterTrustBundle:
+		return &certificatesv1beta1.ClusterTrustBundle{ObjectMeta: identity(b), Spec: certificatesv1beta1.ClusterTrustBundleSpec{TrustBundle: b.Spec.TrustBundle}}, nil
+	}
+	return o, nil
 }
 
 // ofUse is the part of an object's content that may be of use for TLS.

@@ -4,8 +4,11 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	certificatesv1 "k8s.io/api/certificates/v1"
+	certificatesv1beta1 "k8s.io/api/certificates/v1beta1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"gatehouse/policies/envoyproxy"
 )
@@ -50,6 +53,22 @@ func TestOnlyCertificatesAreHeld(t *testing.T) {
 		kept, err := onlyCertificates(given)
 		if diff := cmp.Diff(want, kept); err != nil || diff != "" {
 			t.Errorf("what is held of a Secret of type %s, %v (-want +got):\n%s", given.Type, err, diff)
+		}
+	}
+}
+
+// TestOnlyBundlesAreHeld: of a ClusterTrustBundle the cache holds the certificates, in whatever version it is read.
+func TestOnlyBundlesAreHeld(t *testing.T) {
+	meta := metav1.ObjectMeta{Name: "b", UID: "u", ResourceVersion: "7"}
+	whole := meta
+	whole.Annotations = map[string]string{"kubectl.kubernetes.io/last-applied-configuration": "the certificates once more"}
+	for given, want := range map[client.Object]client.Object{
+		&certificatesv1.ClusterTrustBundle{ObjectMeta: whole, Spec: certificatesv1.ClusterTrustBundleSpec{SignerName: "n", TrustBundle: "c"}}:           &certificatesv1.ClusterTrustBundle{ObjectMeta: meta, Spec: certificatesv1.ClusterTrustBundleSpec{TrustBundle: "c"}},
+		&certificatesv1beta1.ClusterTrustBundle{ObjectMeta: whole, Spec: certificatesv1beta1.ClusterTrustBundleSpec{SignerName: "n", TrustBundle: "c"}}: &certificatesv1beta1.ClusterTrustBundle{ObjectMeta: meta, Spec: certificatesv1beta1.ClusterTrustBundleSpec{TrustBundle: "c"}},
+	} {
+		kept, err := byDefault(given)
+		if diff := cmp.Diff(want, kept); err != nil || diff != "" {
+			t.Errorf("what is held of a %T, %v (-want +got):\n%s", given, err, diff)
 		}
 	}
 }

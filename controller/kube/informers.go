@@ -111,13 +111,24 @@ func (w *watch) changed(o any, deleted bool) {
 	w.put(translator.Event{Object: object, Deleted: deleted})
 }
 
+// yield ends the watch in favour of one that watches the same objects in another version: those that it knows are not reported as deleted.
+func (w *watch) yield(to *watch) {
+	to.mu.Lock()
+	defer to.mu.Unlock()
+	w.endBut(to.objects)
+}
+
 // end reports all objects as deleted; nothing is sent afterwards.
-func (w *watch) end() {
+func (w *watch) end() { w.endBut(nil) }
+
+func (w *watch) endBut(known map[client.ObjectKey]translator.Object) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.ended = true
-	for _, object := range w.objects {
-		w.put(translator.Event{Object: object, Deleted: true})
+	for key, object := range w.objects {
+		if _, still := known[key]; !still {
+			w.put(translator.Event{Object: object, Deleted: true})
+		}
 	}
 	w.objects = nil
 }

@@ -219,7 +219,8 @@ func (s *seen) govern(t *testing.T) {
 		}
 	}
 	kubetest.Start(t, writer.Start)
-	w := &Watcher{Cache: s.cache(t, "gatehouse-system"), Reader: s.Client, Put: put, Log: logr.Discard()}
+	w := s.watcher(t)
+	w.Put = put
 	if err := w.Watch(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -34,8 +34,11 @@ type Watcher struct {
 	// Reader reads CRDs, and knows the kinds of the objects. It does so from the API server itself: the cache has no more than the
 	// names of CRDs.
 	Reader client.Client
-	Put    func(...translator.Event)
-	Log    logr.Logger
+	// Discovery tells which kinds of Kubernetes itself the API server serves. It is asked every AskAgain; zero is 30 s.
+	Discovery Discovery
+	AskAgain  time.Duration
+	Put       func(...translator.Event)
+	Log       logr.Logger
 
 	queue workqueue.TypedRateLimitingInterface[string]
 	mu    sync.Mutex
@@ -75,6 +78,11 @@ func (w *Watcher) Watch(ctx context.Context) error {
 	if err := w.followDefinitions(ctx); err != nil {
 		return err
 	}
+	builtIn, err := w.follow(ctx)
+	if err != nil {
+		return err
+	}
+	synced = append(synced, builtIn...)
 	if !toolscache.WaitForCacheSync(ctx.Done(), synced...) {
 		return fmt.Errorf("wait for the first complete list of objects: %w", ctx.Err())
 	}

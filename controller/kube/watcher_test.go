@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/discovery"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
@@ -74,10 +75,19 @@ func (s *seen) cache(t *testing.T, namespace string) cache.Cache {
 	return c
 }
 
+func (s *seen) watcher(t *testing.T) *Watcher {
+	t.Helper()
+	served, err := discovery.NewDiscoveryClientForConfig(server.Config(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &Watcher{Cache: s.cache(t, "gatehouse-system"), Reader: s.Client, Discovery: served, Put: s.put, Log: logr.Discard()}
+}
+
 // watch starts a Watcher and waits for the first complete list.
 func (s *seen) watch(t *testing.T) {
 	t.Helper()
-	w := &Watcher{Cache: s.cache(t, "gatehouse-system"), Reader: s.Client, Put: s.put, Log: logr.Discard()}
+	w := s.watcher(t)
 	if err := w.Watch(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -88,7 +98,7 @@ func (s *seen) last(o client.Object) (translator.Event, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, e := range slices.Backward(s.events) {
-		if e.Object.GetUID() == o.GetUID() {
+		if e.Object != nil && e.Object.GetUID() == o.GetUID() {
 			return e, true
 		}
 	}
@@ -211,7 +221,7 @@ func TestKindThatIsNotServedAnyMoreStays(t *testing.T) {
 	s.serve(t, crds[0], false)
 	fresh := newSeen(t)
 	started := make(chan struct{})
-	w := &Watcher{Cache: fresh.cache(t, "gatehouse-system"), Reader: fresh.Client, Put: fresh.put, Log: logr.Discard()}
+	w := fresh.watcher(t)
 	go func() {
 		defer close(started)
 		_ = w.Watch(t.Context())

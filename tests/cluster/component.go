@@ -101,6 +101,9 @@ func apiServer(l layout, families []family.Family) component {
 		"--service-cluster-ip-range=" + strings.Join(services, ","),
 		"--authorization-mode=RBAC",
 		"--allow-privileged=true",
+		// ClusterTrustBundle is served as v1 from 1.37 on, and before only if asked for.
+		"--feature-gates=ClusterTrustBundle=true",
+		"--runtime-config=certificates.k8s.io/v1beta1/clustertrustbundles=true",
 		"--enable-aggregator-routing=true", // Webhooks are dialled at their endpoints.
 		"--kubelet-preferred-address-types=InternalIP",
 		"--enable-priority-and-fairness=false", // Benchmarks measure Gatehouse and not a queue.

@@ -1,0 +1,109 @@
+package translator
+
+import (
+	"strings"
+
+	certificatesv1 "k8s.io/api/certificates/v1"
+	certificatesv1beta1 "k8s.io/api/certificates/v1beta1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"gatehouse/policies/certificate"
+	"gatehouse/policies/verdict"
+	"gatehouse/translator/flow"
+)
+
+// ClusterTrustBundles are of Kubernetes itself, but not every cluster serves them.
+var ClusterTrustBundles = schema.GroupKind{Group: certificatesv1.GroupName, Kind: "ClusterTrustBundle"}
+
+// trustBundleField is the only field of a ClusterTrustBundle that holds certificates.
+const trustBundleField = "spec.trustBundle"
+
+// authorityKind is a kind of object that can hold CA certificates.
+type authorityKind struct {
+	schema.GroupKind
+	// whole tells that its objects are of the whole cluster: they have no namespace, and need no grant.
+	whole bool
+	// enable is how a cluster comes to serve the kind, empty if each one does.
+	enable string
+	// read answers with all that an object holds; it is false if the object is not there.
+	read func(t *Tables, r *flow.Read, key string) (map[string][]byte, bool)
+}
+
+// authorityKinds are the only place where they are listed.
+var authorityKinds = []*authorityKind{
+	{GroupKind: schema.GroupKind{Kind: "ConfigMap"}, read: func(t *Tables, r *flow.Read, key string) (map[string][]byte, bool) {
+		c, ok := t.in.configMaps.Get(r, key)
+		if !ok {
+			return nil, false
+		}
+		return ConfigMapData(c), true
+	}},
+	{GroupKind: schema.GroupKind{Kind: "Secret"}, read: func(t *Tables, r *flow.Read, key string) (map[string][]byte, bool) {
+		s, ok := t.in.secrets.Get(r, key)
+		if !ok {
+			return nil, false
+		}
+		return s.Data, true
+	}},
+	{
+		GroupKind: ClusterTrustBundles, whole: true,
+		enable: "upgrade to Kubernetes 1.37; or, from 1.33 on, start the API server with --feature-gates=ClusterTrustBundle=true and " +
+			"--runtime-config=certificates.k8s.io/v1beta1/clustertrustbundles=true",
+		read: func(t *Tables, r *flow.Read, key string) (map[string][]byte, bool) {
+			b, ok := t.in.bundles.Get(r, key)
+			if !ok {
+				return nil, false
+			}
+			return map[string][]byte{trustBundleField: []byte(b.Spec.TrustBundle)}, true
+		},
+	},
+}
+
+// authoritiesAsked says which references would do, in words that fit behind "refer to ".
+const authoritiesAsked = "a ConfigMap or a Secret with key " + certificate.AuthoritiesKey + ", or to a ClusterTrustBundle of group " + certificatesv1.GroupName
+
+// authorityKindOf is nil if objects of that kind hold no CA certificates.
+func authorityKindOf(group, kind string) *authorityKind {
+	for _, k := range authorityKinds {
+		if k.Group == group && k.Kind == kind {
+			return k
+		}
+	}
+	return nil
+}
+
+// authorityRef is a reference to CA certificates from an object of namespace own, whose namespace is that, too, if none is given and the kind has any.
+func authorityRef(group, kind, given, own, name string) verdict.Ref {
+	if k := authorityKindOf(group, kind); given == "" && (k == nil || !k.whole) {
+		given = own
+	}
+	return verdict.Ref{Group: group, Kind: kind, Namespace: given, Name: name}
+}
+
+// authorityKey finds the CA certificates of an object.
+func authorityKey(ref verdict.Ref) string { return ref.Kind + "/" + Key(ref.Namespace, ref.Name) }
+
+// authorityData is all that the object of an authorityKey holds; it is false if the object is not there.
+func (t *Tables) authorityData(r *flow.Read, id string) (map[string][]byte, bool) {
+	kind, key, _ := strings.Cut(id, "/")
+	for _, k := range authorityKinds {
+		if k.Kind == kind {
+			return k.read(t, r, key)
+		}
+	}
+	return nil, false
+}
+
+// stableBundle is the bundle as the newest version has it. The versions differ in nothing but their name.
+func stableBundle(b *certificatesv1beta1.ClusterTrustBundle) *certificatesv1.ClusterTrustBundle {
+	return &certificatesv1.ClusterTrustBundle{
+		TypeMeta:   metav1.TypeMeta{APIVersion: certificatesv1.SchemeGroupVersion.String(), Kind: ClusterTrustBundles.Kind},
+		ObjectMeta: b.ObjectMeta, Spec: certificatesv1.ClusterTrustBundleSpec(b.Spec),
+	}
+}
+
+// sameBundle compares all that is read of a bundle.
+func sameBundle(a, b *certificatesv1.ClusterTrustBundle) bool {
+	return a.UID == b.UID && a.Spec == b.Spec
+}
