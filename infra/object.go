@@ -39,12 +39,13 @@ func (a *Applier) bring(ctx context.Context, key string, s *state, desired clien
 // somebody else.
 func (a *Applier) apply(ctx context.Context, key string, s *state, desired client.Object) (client.Object, error) {
 	name := nameOf(desired)
-	wanted, err := fingerprint(desired)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
-	}
 	live := blank(desired)
-	err = a.client.Get(ctx, client.ObjectKeyFromObject(desired), live)
+	err := a.client.Get(ctx, client.ObjectKeyFromObject(desired), live)
+	keepClusterIP(desired, live)
+	wanted, failed := fingerprint(desired)
+	if failed != nil {
+		return nil, fmt.Errorf("%s: %w", name, failed)
+	}
 	switch {
 	case apierrors.IsNotFound(err):
 		// A cache may hold the objects of fleets only.
@@ -82,6 +83,16 @@ func (a *Applier) apply(ctx context.Context, key string, s *state, desired clien
 	}
 	s.applied[name] = mark{wanted, is}
 	return applied, nil
+}
+
+// keepClusterIP asks for no other cluster IP than the one that a Service has: the API server would refuse that, and with it every other change. Status
+// tells of the address that is missing.
+func keepClusterIP(desired, live client.Object) {
+	wanted, ok := desired.(*corev1.Service)
+	is, exists := live.(*corev1.Service)
+	if ok && exists && is.Spec.ClusterIP != "" && wanted.Spec.ClusterIP != "" && wanted.Spec.ClusterIP != is.Spec.ClusterIP {
+		wanted.Spec.ClusterIP, wanted.Spec.ClusterIPs = "", nil
+	}
 }
 
 // available tells whether the object, if it runs Envoys, runs all that it should.

@@ -2,6 +2,7 @@ package infra
 
 import (
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -22,7 +23,7 @@ func (f *fleet) service() (*corev1.Service, error) {
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Service"},
 		ObjectMeta: f.meta(or(given.Name, f.name), given.Labels, given.Annotations),
 		Spec: corev1.ServiceSpec{
-			Type:     corev1.ServiceType(or(given.Type, v1alpha1.ServiceTypeLoadBalancer)),
+			Type:     f.serviceType(given),
 			Selector: f.ownerLabels(),
 			Ports:    f.servicePorts(),
 		},
@@ -35,6 +36,14 @@ func (f *fleet) service() (*corev1.Service, error) {
 		return nil, fmt.Errorf("patching the Service of Gateway %s: %w", f.key, err)
 	}
 	return &patched, nil
+}
+
+// serviceType is that of the EnvoyProxy, unless the Gateway asks for addresses of the cluster alone: what is to stay inside is not exposed.
+func (f *fleet) serviceType(given *v1alpha1.KubernetesServiceSpec) corev1.ServiceType {
+	if !translator.Exposed(f.Gateway) {
+		return corev1.ServiceTypeClusterIP
+	}
+	return corev1.ServiceType(or(given.Type, v1alpha1.ServiceTypeLoadBalancer))
 }
 
 func (f *fleet) servicePorts() []corev1.ServicePort {
@@ -81,13 +90,32 @@ func (f *fleet) families(spec *corev1.ServiceSpec) {
 	spec.IPFamilyPolicy = &policy
 }
 
-// addresses asks for the IP addresses of the Gateway's spec.addresses. A ClusterIP Service can have one only.
+// addresses asks for the IP addresses of the Gateway's spec.addresses. Those of a ClusterIP Service are cluster IPs, whatever their routability.
 func (f *fleet) addresses(spec *corev1.ServiceSpec) {
-	for _, ip := range translator.StaticAddresses(f.Gateway) {
-		if spec.Type != corev1.ServiceTypeClusterIP {
+	anywhere, cluster := translator.StaticAddresses(f.Gateway, f.EnvoyProxy)
+	if spec.Type == corev1.ServiceTypeClusterIP {
+		cluster = append(cluster, anywhere...)
+	} else {
+		for _, ip := range anywhere {
 			spec.ExternalIPs = append(spec.ExternalIPs, ip.String())
-		} else if spec.ClusterIP == "" {
-			spec.ClusterIP = ip.String()
+		}
+	}
+	if len(cluster) == 0 {
+		return
+	}
+	first := cluster[0]
+	spec.ClusterIP = first.String()
+	if *spec.IPFamilyPolicy != corev1.IPFamilyPolicyRequireDualStack {
+		return
+	}
+	// The first family is that of the first address; there is one address of each.
+	if first.Is6() {
+		slices.Reverse(spec.IPFamilies)
+	}
+	for _, ip := range cluster {
+		if ip.Is6() != first.Is6() {
+			spec.ClusterIPs = []string{first.String(), ip.String()}
+			return
 		}
 	}
 }

@@ -4,33 +4,49 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/api/v1alpha1"
 	"gatehouse/policies/verdict"
 )
 
-// MaxAddresses is the API's limit for Gateway.status.addresses.
-const MaxAddresses = 16
+// sentinel is a routability without any meaning, which Gateway API's conformance suite asks for and wants to see reported (GEP-5093).
+const sentinel gwapiv1.GatewayAddressRoutabilityType = "testing.x-k8s.io/sentinel"
 
-// StaticAddresses are the IP addresses that the Gateway asks for and a Service can ask for in turn, in order and each once.
-func StaticAddresses(g *gwapiv1.Gateway) []netip.Addr {
-	var asked []netip.Addr
+// StaticAddresses are the IP addresses that the Gateway asks for and a Service can ask for in turn, in order and each once: those that may be
+// reached from anywhere, and those that have to be cluster IPs. Of the latter only families are listed at which the Envoys of the EnvoyProxy listen,
+// which may be nil: a Service cannot have others.
+func StaticAddresses(g *gwapiv1.Gateway, ep *v1alpha1.EnvoyProxy) (anywhere, cluster []netip.Addr) {
 	for _, a := range g.Spec.Addresses {
-		if ip, err := requested(a); err == nil && ip.IsValid() && !slices.Contains(asked, ip) {
-			asked = append(asked, ip)
+		ip, err := requested(a)
+		switch {
+		case err != nil || !ip.IsValid():
+		case a.Routability != gwapiv1.GatewayAddressRoutabilityCluster:
+			if !slices.Contains(anywhere, ip) {
+				anywhere = append(anywhere, ip)
+			}
+		case listened(ipFamily(ep), ip) && !slices.Contains(cluster, ip):
+			cluster = append(cluster, ip)
 		}
 	}
-	return asked
+	return anywhere, cluster
+}
+
+// Exposed reports whether the Gateway is to be reached by what its EnvoyProxy says: it is, unless each address that it asks for has a narrower scope.
+func Exposed(g *gwapiv1.Gateway) bool {
+	return len(g.Spec.Addresses) == 0 || slices.ContainsFunc(g.Spec.Addresses, func(a gwapiv1.GatewaySpecAddress) bool {
+		return a.Routability == gwapiv1.GatewayAddressRoutabilityDefault || a.Routability == sentinel
+	})
 }
 
 // requested is the IP address that is asked for. It is not valid if any address will do; an error tells why it cannot be had.
 func requested(a gwapiv1.GatewaySpecAddress) (netip.Addr, error) {
+	kind := addressType(a.Type)
 	switch {
-	case addressType(a.Type) != gwapiv1.IPAddressType:
+	case kind == gwapiv1.HostnameAddressType && a.Value == "":
+		return netip.Addr{}, nil
+	case kind != gwapiv1.IPAddressType:
 		return netip.Addr{}, fmt.Errorf("a Gateway cannot ask for a host name; ask for an IP address, and point the DNS name at it")
 	case a.Value == "":
 		return netip.Addr{}, nil
@@ -76,67 +92,62 @@ func addressType(t *gwapiv1.AddressType) gwapiv1.AddressType {
 // addressProblems tells of the addresses that the Gateway cannot have, whatever the cluster is like.
 func addressProblems(g *gwapiv1.Gateway, family v1alpha1.IPFamily) []verdict.Problem {
 	var problems []verdict.Problem
-	for i, a := range g.Spec.Addresses {
-		field := fmt.Sprintf("spec.addresses[%d]", i)
-		kind := addressType(a.Type)
-		if kind != gwapiv1.IPAddressType && kind != gwapiv1.HostnameAddressType {
-			problems = append(problems, verdict.Problem{
-				Field: field + ".type", Reason: string(gwapiv1.GatewayReasonUnsupportedAddress), Weight: verdict.Invalid,
-				Message: fmt.Sprintf("addresses of type %q are not served; use %s, or leave addresses out", kind, gwapiv1.IPAddressType),
-			})
-			continue
-		}
-		p := verdict.Problem{
-			Field: field + ".value", Reason: string(gwapiv1.GatewayReasonAddressNotUsable), Weight: verdict.Unresolved,
-			Condition: string(gwapiv1.GatewayConditionProgrammed),
-		}
-		switch ip, err := requested(a); {
-		case err != nil:
-			p.Message = fmt.Sprintf("%s %q: %v", kind, a.Value, err)
-			if kind == gwapiv1.IPAddressType {
-				p.Weight = verdict.Invalid
-			}
-			problems = append(problems, p)
-		case ip.IsValid() && !listened(family, ip):
-			p.Message = fmt.Sprintf("%s %q: the Gateway's Envoys listen at %s addresses only; set ipFamily of its EnvoyProxy to DualStack, or ask for another address",
-				kind, a.Value, family)
-			problems = append(problems, p)
+	for i := range g.Spec.Addresses {
+		if p := addressProblem(&g.Spec.Addresses[i], family); p != nil {
+			p.Field = fmt.Sprintf("spec.addresses[%d].%s", i, p.Field)
+			problems = append(problems, *p)
 		}
 	}
 	return problems
 }
 
-// addressesOf are the addresses at which the Gateway is reached: if it asks for some, those of the Service that were asked for.
-func addressesOf(g *gwapiv1.Gateway, fleet Fleet) []gwapiv1.GatewayStatusAddress {
-	if len(StaticAddresses(g)) > 0 {
-		return fleet.Static
+// addressProblem tells why the address cannot be had, with a field below it; nil if it can.
+func addressProblem(a *gwapiv1.GatewaySpecAddress, family v1alpha1.IPFamily) *verdict.Problem {
+	kind := addressType(a.Type)
+	if kind != gwapiv1.IPAddressType && kind != gwapiv1.HostnameAddressType {
+		return &verdict.Problem{
+			Field: "type", Reason: string(gwapiv1.GatewayReasonUnsupportedAddress), Weight: verdict.Invalid,
+			Message: fmt.Sprintf("addresses of type %q are not served; use %s, or leave addresses out", kind, gwapiv1.IPAddressType),
+		}
 	}
-	return fleet.Addresses
+	if p := routabilityProblem(a); p != nil {
+		return p
+	}
+	p := &verdict.Problem{
+		Field: "value", Reason: string(gwapiv1.GatewayReasonAddressNotUsable), Weight: verdict.Unresolved,
+		Condition: string(gwapiv1.GatewayConditionProgrammed),
+	}
+	switch ip, err := requested(*a); {
+	case err != nil:
+		p.Message = fmt.Sprintf("%s %q: %v", kind, a.Value, err)
+		if kind == gwapiv1.IPAddressType {
+			p.Weight = verdict.Invalid
+		}
+		return p
+	case ip.IsValid() && !listened(family, ip):
+		p.Message = fmt.Sprintf("%s %q: the Gateway's Envoys listen at %s addresses only; set ipFamily of its EnvoyProxy to DualStack, or ask for another address",
+			kind, a.Value, family)
+		return p
+	}
+	return nil
 }
 
-// unassigned are the addresses that the Gateway asks for and its Service does not have.
-func unassigned(g *gwapiv1.Gateway, fleet Fleet) []netip.Addr {
-	return slices.DeleteFunc(StaticAddresses(g), func(ip netip.Addr) bool {
-		return slices.ContainsFunc(fleet.Static, func(has gwapiv1.GatewayStatusAddress) bool {
-			at, err := netip.ParseAddr(has.Value)
-			return err == nil && at == ip
-		})
-	})
-}
-
-// setAddresses tells of the addresses in the Gateway's status, as many as the API allows, and in its condition Programmed.
-func setAddresses(g *gwapiv1.Gateway, fleet Fleet, status *gwapiv1.GatewayStatus, programmed *metav1.Condition) {
-	all := addressesOf(g, fleet)
-	status.Addresses = all[:min(len(all), MaxAddresses)]
-	if len(all) > MaxAddresses {
-		programmed.Message += fmt.Sprintf("; the Gateway has %d addresses, of which its status can list the first %d", len(all), MaxAddresses)
+// routabilityProblem tells why the address cannot be reached from where it is to be; nil if it can. The others of the Gateway are served all the same.
+func routabilityProblem(a *gwapiv1.GatewaySpecAddress) *verdict.Problem {
+	p := &verdict.Problem{
+		Field: "routability", Reason: string(gwapiv1.GatewayReasonAddressesNotAssigned), Weight: verdict.Unresolved,
+		Condition: string(gwapiv1.GatewayConditionAddressesAssigned),
 	}
-}
-
-func notOfService(missing []netip.Addr) string {
-	texts := make([]string, len(missing))
-	for i, ip := range missing {
-		texts[i] = ip.String()
+	switch a.Routability {
+	case gwapiv1.GatewayAddressRoutabilityDefault, sentinel:
+		return nil
+	case gwapiv1.GatewayAddressRoutabilityCluster:
+		if addressType(a.Type) == gwapiv1.IPAddressType {
+			return nil
+		}
+		p.Message = fmt.Sprintf("%s is for addresses of type %s; use that type", a.Routability, gwapiv1.IPAddressType)
+	default:
+		p.Message = fmt.Sprintf("%q is not served; use %s, or leave it out", a.Routability, gwapiv1.GatewayAddressRoutabilityCluster)
 	}
-	return fmt.Sprintf("the Gateway's Service does not have the requested %s yet", strings.Join(texts, ", "))
+	return p
 }

@@ -7,35 +7,80 @@ import (
 	"testing"
 
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
-// TestAddressesOfTheService: of a Gateway that asks for addresses only what its Service was given counts, and each one that is
-// missing keeps it from being programmed. A Gateway that asks for nothing in particular takes what comes.
+// TestAddressesOfTheService: each address that a Gateway asks for is one of its Service, no two the same, and nothing else is listed. What is missing
+// is told by AddressesAssigned; if it has a value, or if nothing is left, the Gateway is not programmed. One that asks for nothing takes what comes.
 func TestAddressesOfTheService(t *testing.T) {
-	balancer, first, second := "203.0.113.1", "192.0.2.7", "2001:db8::7"
+	const (
+		assigned, partially, not = gwapiv1.GatewayReasonAddressesAssigned, gwapiv1.GatewayReasonAddressesPartiallyAssigned, gwapiv1.GatewayReasonAddressesNotAssigned
+		programmed               = gwapiv1.GatewayReasonProgrammed
+		unusable, none           = gwapiv1.GatewayReasonAddressNotUsable, gwapiv1.GatewayReasonAddressNotAssigned
+	)
+	balanced := Fleet{Addresses: ips("203.0.113.1"), Static: inCluster("10.96.0.7", "fd00::7")}
+	external := Fleet{Addresses: ips("203.0.113.1"), Static: append(ips("192.0.2.7", "2001:db8::7"), inCluster("10.96.0.7")...)}
+	inside := Fleet{Addresses: inCluster("10.96.0.7"), Static: inCluster("10.96.0.7")}
+	named := Fleet{Addresses: []gwapiv1.GatewayStatusAddress{{Type: ptr(gwapiv1.HostnameAddressType), Value: "lb.example.com"}}, Static: inCluster("10.96.0.7")}
+	pending := Fleet{Static: inCluster("10.96.0.7")}
+	refused := Fleet{Failure: "10.1.1.1 is not in the valid range"}
 	for _, test := range []struct {
 		name, asked string
-		static      []string
-		addresses   []string
-		reason      gwapiv1.GatewayConditionReason
+		fleet       Fleet
+		addresses   string
+		assigned    gwapiv1.GatewayConditionReason
+		programmed  gwapiv1.GatewayConditionReason
 	}{
-		{"nothing asked", "", nil, []string{balancer}, gwapiv1.GatewayReasonProgrammed},
-		{"any address", "{}", nil, []string{balancer}, gwapiv1.GatewayReasonProgrammed},
-		{"assigned", "{value: 192.0.2.7}", []string{first}, []string{first}, gwapiv1.GatewayReasonProgrammed},
-		{"written otherwise", "{value: '2001:db8:0::7'}", []string{second}, []string{second}, gwapiv1.GatewayReasonProgrammed},
-		{"not yet assigned", "{value: 192.0.2.7}", nil, nil, gwapiv1.GatewayReasonAddressNotUsable},
-		{"one of two", "{value: 192.0.2.7}, {value: 192.0.2.8}", []string{first}, []string{first}, gwapiv1.GatewayReasonAddressNotUsable},
-		{"a name", "{type: Hostname, value: a.example.com}", nil, []string{balancer}, gwapiv1.GatewayReasonAddressNotUsable},
+		{"nothing asked", "", balanced, "203.0.113.1", assigned, programmed},
+		{"nothing asked inside", "", inside, "10.96.0.7 Cluster", assigned, programmed},
+		{"nothing asked yet", "", pending, "", "", none},
+		{"nothing there", "{}", Fleet{}, "", "", none},
+		{"any address", "{}", balanced, "203.0.113.1", assigned, programmed},
+		{"any address inside", "{routability: ''}", inside, "10.96.0.7 Cluster", assigned, programmed},
+		{"any address yet", "{}", pending, "", not, none},
+		{"any name", "{type: Hostname}", named, "lb.example.com", assigned, programmed},
+		{"an IP of a name", "{type: IPAddress}", named, "", not, none},
+		{"two of one", "{}, {}", balanced, "203.0.113.1", partially, programmed},
+		{"assigned", "{value: 192.0.2.7}", external, "192.0.2.7", assigned, programmed},
+		{"written otherwise", "{value: '2001:db8:0::7'}", external, "2001:db8::7", assigned, programmed},
+		{"not yet assigned", "{value: 192.0.2.7}", balanced, "", not, none},
+		{"one of two", "{value: 192.0.2.7}, {value: 192.0.2.8}", external, "192.0.2.7", partially, unusable},
+		{"a name", "{type: Hostname, value: a.example.com}", balanced, "", not, none},
+		{"a name among them", "{type: Hostname, value: a.example.com}, {}", balanced, "203.0.113.1", partially, unusable},
+		{"sentinel", "{routability: testing.x-k8s.io/sentinel}", balanced, "203.0.113.1 testing.x-k8s.io/sentinel", assigned, programmed},
+		{"cluster", "{routability: Cluster}", inside, "10.96.0.7 Cluster", assigned, programmed},
+		{"cluster of both families", "{routability: Cluster}, {routability: Cluster}", balanced, "10.96.0.7 Cluster, fd00::7 Cluster", assigned, programmed},
+		{"cluster with a value", "{routability: Cluster, value: 10.96.0.7}", balanced, "10.96.0.7 Cluster", assigned, programmed},
+		{"cluster with another value", "{routability: Cluster, value: 10.96.0.8}", balanced, "", not, none},
+		{"cluster out of range", "{routability: Cluster, value: 10.1.1.1}", refused, "", not, none},
+		{"cluster of a name", "{routability: Cluster, type: Hostname}, {}", balanced, "203.0.113.1", partially, programmed},
+		{"two scopes", "{}, {routability: Cluster}", balanced, "203.0.113.1, 10.96.0.7 Cluster", assigned, programmed},
+		{"two scopes the other way round", "{routability: Cluster}, {}", balanced, "10.96.0.7 Cluster, 203.0.113.1", assigned, programmed},
+		{"two scopes of one address", "{}, {routability: Cluster}", inside, "10.96.0.7 Cluster", partially, programmed},
+		{"another's scope", "{routability: example.com/Wan}", balanced, "", not, none},
+		{"another's scope among them", "{routability: example.com/Wan}, {}", balanced, "203.0.113.1", partially, programmed},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			status := statusWith(t, test.asked, Fleet{Available: 1, Desired: 1, Addresses: ips(balancer), Static: ips(test.static...)})
-			programmed := meta.FindStatusCondition(status.Conditions, string(gwapiv1.GatewayConditionProgrammed))
-			if programmed.Reason != string(test.reason) {
-				t.Errorf("Programmed is %s: %s; want %s", programmed.Reason, programmed.Message, test.reason)
+			test.fleet.Available, test.fleet.Desired = 1, 1
+			status := statusWith(t, test.asked, test.fleet)
+			for kind, want := range map[gwapiv1.GatewayConditionType]gwapiv1.GatewayConditionReason{
+				gwapiv1.GatewayConditionProgrammed: test.programmed, gwapiv1.GatewayConditionAddressesAssigned: test.assigned,
+			} {
+				c := meta.FindStatusCondition(status.Conditions, string(kind))
+				if c == nil {
+					c = &metav1.Condition{}
+				}
+				if good := c.Reason == string(programmed) || c.Reason == string(assigned); c.Reason != string(want) || c.Reason != "" && good != (c.Status == metav1.ConditionTrue) {
+					t.Errorf("%s is %s %s: %s; want %s", kind, c.Status, c.Reason, c.Message, want)
+				}
 			}
-			if got := values(status.Addresses); !slices.Equal(got, test.addresses) {
-				t.Errorf("addresses %q, want %q", got, test.addresses)
+			var got []string
+			for _, a := range status.Addresses {
+				got = append(got, strings.TrimSpace(a.Value+" "+string(deref(a.Routability))))
+			}
+			if all := strings.Join(got, ", "); all != test.addresses {
+				t.Errorf("addresses %q, want %q", all, test.addresses)
 			}
 		})
 	}
@@ -110,6 +155,14 @@ func ips(values ...string) []gwapiv1.GatewayStatusAddress {
 	var all []gwapiv1.GatewayStatusAddress
 	for _, v := range values {
 		all = append(all, gwapiv1.GatewayStatusAddress{Type: ptr(gwapiv1.IPAddressType), Value: v})
+	}
+	return all
+}
+
+func inCluster(values ...string) []gwapiv1.GatewayStatusAddress {
+	all := ips(values...)
+	for i := range all {
+		all[i].Routability = ptr(gwapiv1.GatewayAddressRoutabilityCluster)
 	}
 	return all
 }

@@ -17,6 +17,8 @@ import (
 var served = []features.FeatureName{
 	features.SupportGateway,
 	features.SupportGatewayAddressEmpty,
+	features.SupportGatewayAddressRoutability,
+	features.SupportGatewayAddressRoutabilityCluster,
 	features.SupportGatewayBackendClientCertificate,
 	features.SupportGatewayFrontendClientCertificateValidation,
 	features.SupportGatewayFrontendClientCertificateValidationInsecureFallback,

@@ -3,6 +3,7 @@ package translator
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -30,13 +31,17 @@ func (t *Tables) gatewayStatus(r *flow.Read, key string, object *gwapiv1.Gateway
 	if g.accepted() {
 		own.tell(&accepted, sets > 0)
 	}
-	programmed := g.programmed(accepted, fleet, own.missing)
+	addresses := g.assign(fleet)
+	programmed := g.programmed(accepted, addresses, own.missing)
 	if programmed.Status == metav1.ConditionTrue && !own.able && sets == 0 {
 		programmed.Status, programmed.Reason = metav1.ConditionFalse, string(gwapiv1.GatewayReasonInvalid)
 		programmed.Message = "no listener can be served, see their conditions"
 	}
-	setAddresses(g.Gateway, fleet, desired, &programmed)
+	addresses.tell(desired, &programmed)
 	desired.Conditions = []metav1.Condition{accepted, programmed, g.resolvedRefs(own.unresolved)}
+	if assigned := addresses.condition(); assigned != nil {
+		desired.Conditions = append(desired.Conditions, *assigned)
+	}
 	desired.Conditions = append(desired.Conditions, falseOnly(conditionChain, about(g.Problems, conditionChain, ""))...)
 	if insecure := insecureFallback(g.Gateway); insecure != nil {
 		desired.Conditions = append(desired.Conditions, *insecure)
@@ -83,8 +88,8 @@ func (g *gatewayRow) listenerKeys() []string {
 }
 
 // programmed says whether traffic of the accepted Gateway is served as it is written now.
-func (g *gatewayRow) programmed(accepted metav1.Condition, fleet Fleet, missing map[Name]string) metav1.Condition {
-	c := g.ready(fleet)
+func (g *gatewayRow) programmed(accepted metav1.Condition, a *assignment, missing map[Name]string) metav1.Condition {
+	c := g.ready(a)
 	switch {
 	case len(about(g.Problems, c.Type, "")) > 0:
 		return c
@@ -97,17 +102,19 @@ func (g *gatewayRow) programmed(accepted metav1.Condition, fleet Fleet, missing 
 }
 
 // ready is the condition Programmed as far as the Gateway's fleet and addresses are concerned.
-func (g *gatewayRow) ready(fleet Fleet) metav1.Condition {
+func (g *gatewayRow) ready(a *assignment) metav1.Condition {
 	c := metav1.Condition{Type: string(gwapiv1.GatewayConditionProgrammed), Status: metav1.ConditionFalse}
-	if unusable := about(g.Problems, c.Type, ""); len(unusable) > 0 {
+	fleet := a.fleet
+	switch unusable := about(g.Problems, c.Type, ""); {
+	case a.none():
+		c.Reason, c.Message = string(gwapiv1.GatewayReasonAddressNotAssigned), strings.Join(a.unmet(false), "\n")
+	case len(unusable) > 0:
 		return conditionOf(c.Type, "", "", unusable)
-	}
-	switch {
 	case fleet.Failure != "":
 		c.Reason, c.Message = string(gwapiv1.GatewayReasonNoResources), fleet.Failure
-	case len(unassigned(g.Gateway, fleet)) > 0:
-		c.Reason, c.Message = string(gwapiv1.GatewayReasonAddressNotUsable), notOfService(unassigned(g.Gateway, fleet))
-	case len(addressesOf(g.Gateway, fleet)) == 0:
+	case len(a.unmet(true)) > 0:
+		c.Reason, c.Message = string(gwapiv1.GatewayReasonAddressNotUsable), strings.Join(a.unmet(true), "\n")
+	case len(a.addresses()) == 0:
 		c.Reason, c.Message = string(gwapiv1.GatewayReasonAddressNotAssigned), "no address has been assigned to the Gateway's Service yet"
 	case fleet.Available <= 0:
 		c.Reason, c.Message = string(gwapiv1.GatewayReasonNoResources), "no Envoy of this Gateway is ready yet"

@@ -333,7 +333,7 @@ func (h *history) event() Event {
 	case 0:
 		r := FleetReport{Key: h.namespace() + "/" + pick(h, "g1", "g2"), Fleet: Fleet{Available: int32(h.IntN(2)), Desired: 1, Failure: pick(h, "", "", "the name is taken"), Addresses: []gwapiv1.GatewayStatusAddress{{Value: "10.1.1.1"}}}}
 		if h.IntN(2) == 0 {
-			r.Fleet.Static = []gwapiv1.GatewayStatusAddress{{Value: pick(h, "10.2.2.2", "10.3.3.3")}}
+			r.Fleet.Static = []gwapiv1.GatewayStatusAddress{{Value: pick(h, "10.2.2.2", "10.3.3.3"), Routability: maybe(h, gwapiv1.GatewayAddressRoutabilityCluster)}}
 		}
 		h.fleets[r.Key] = r.Fleet
 		return Event{Fleet: &r}

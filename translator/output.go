@@ -121,9 +121,9 @@ type Port struct {
 type Fleet struct {
 	// Available and Desired count the proxies.
 	Available, Desired int32
-	// Addresses are the Service's addresses in the form of Gateway status.
+	// Addresses are where the Service is reached, in the form of Gateway status, each with its routability. A Gateway has them if it asks for none.
 	Addresses []gwapiv1.GatewayStatusAddress
-	// Static are those addresses that the Service was made to ask for: its external IPs, or cluster IPs if it has no others.
+	// Static are those of the Service's spec: its external IPs, then its cluster IPs.
 	Static []gwapiv1.GatewayStatusAddress
 	// Failure is why its objects cannot be made as they should be; empty if they can.
 	Failure string
@@ -136,7 +136,7 @@ func equalFleets(a, b Fleet) bool {
 
 func equalAddresses(a, b []gwapiv1.GatewayStatusAddress) bool {
 	return slices.EqualFunc(a, b, func(x, y gwapiv1.GatewayStatusAddress) bool {
-		return x.Value == y.Value && deref(x.Type) == deref(y.Type)
+		return x.Value == y.Value && deref(x.Type) == deref(y.Type) && deref(x.Routability) == deref(y.Routability)
 	})
 }
 

@@ -156,7 +156,7 @@ func (f *Fleets) report(ctx context.Context, gateway string) (translator.Fleet, 
 			}
 		}
 		fleet.Addresses = append(fleet.Addresses, found...)
-		fleet.Static = append(fleet.Static, static(s)...)
+		fleet.Static = slices.Concat(fleet.Static, external(s), internal(s))
 	}
 	return fleet, nil
 }
@@ -171,33 +171,38 @@ func addresses(s *corev1.Service) []gwapiv1.GatewayStatusAddress {
 	var found []gwapiv1.GatewayStatusAddress
 	if s.Spec.Type == corev1.ServiceTypeLoadBalancer {
 		for _, in := range s.Status.LoadBalancer.Ingress {
-			found = add(found, gwapiv1.IPAddressType, in.IP)
-			found = add(found, gwapiv1.HostnameAddressType, in.Hostname)
+			found = add(found, gwapiv1.IPAddressType, in.IP, gwapiv1.GatewayAddressRoutabilityDefault)
+			found = add(found, gwapiv1.HostnameAddressType, in.Hostname, gwapiv1.GatewayAddressRoutabilityDefault)
 		}
 	}
 	if len(found) == 0 {
-		return static(s)
+		found = external(s)
+	}
+	if len(found) == 0 && s.Spec.Type == corev1.ServiceTypeClusterIP {
+		return internal(s)
 	}
 	return found
 }
 
-// static are the addresses of a Service that its spec names.
-func static(s *corev1.Service) []gwapiv1.GatewayStatusAddress {
-	ips := s.Spec.ExternalIPs
-	if len(ips) == 0 && s.Spec.Type == corev1.ServiceTypeClusterIP {
-		ips = s.Spec.ClusterIPs
+// external are the external IPs of a Service, internal its cluster IPs.
+func external(s *corev1.Service) (found []gwapiv1.GatewayStatusAddress) {
+	for _, ip := range s.Spec.ExternalIPs {
+		found = add(found, gwapiv1.IPAddressType, ip, gwapiv1.GatewayAddressRoutabilityDefault)
 	}
-	var found []gwapiv1.GatewayStatusAddress
-	for _, ip := range ips {
-		found = add(found, gwapiv1.IPAddressType, ip)
+	return found
+}
+
+func internal(s *corev1.Service) (found []gwapiv1.GatewayStatusAddress) {
+	for _, ip := range s.Spec.ClusterIPs {
+		found = add(found, gwapiv1.IPAddressType, ip, gwapiv1.GatewayAddressRoutabilityCluster)
 	}
 	return found
 }
 
 // add appends an address, each once.
-func add(to []gwapiv1.GatewayStatusAddress, kind gwapiv1.AddressType, value string) []gwapiv1.GatewayStatusAddress {
+func add(to []gwapiv1.GatewayStatusAddress, kind gwapiv1.AddressType, value string, from gwapiv1.GatewayAddressRoutabilityType) []gwapiv1.GatewayStatusAddress {
 	if value == "" || value == corev1.ClusterIPNone || slices.ContainsFunc(to, func(a gwapiv1.GatewayStatusAddress) bool { return a.Value == value }) {
 		return to
 	}
-	return append(to, gwapiv1.GatewayStatusAddress{Type: &kind, Value: value})
+	return append(to, gwapiv1.GatewayStatusAddress{Type: &kind, Value: value, Routability: &from})
 }

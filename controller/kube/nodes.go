@@ -74,7 +74,7 @@ func (f *Fleets) nodeAddresses(ctx context.Context, gateway string, families []c
 	for _, n := range nodes.Items {
 		for _, family := range families {
 			for _, ip := range nodeIPs(n.Status.Addresses, family) {
-				if found = add(found, gwapiv1.IPAddressType, ip); len(found) == translator.MaxAddresses {
+				if found = add(found, gwapiv1.IPAddressType, ip, gwapiv1.GatewayAddressRoutabilityDefault); len(found) == translator.MaxAddresses {
 					return found, nil
 				}
 			}

@@ -1,0 +1,185 @@
+package translator
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/policies/verdict"
+)
+
+// MaxAddresses is the API's limit for Gateway.status.addresses.
+const MaxAddresses = 16
+
+// assignment is which addresses a Gateway has of those that it asks for (GEP-5093).
+type assignment struct {
+	gateway *gatewayRow
+	fleet   Fleet
+	// got has the address of each that is asked for, nil for those that the Gateway does not have.
+	got []*gwapiv1.GatewayStatusAddress
+}
+
+// assign gives each address that is asked for one that the Service has, no two the same. Whoever asks for the least gets last.
+func (g *gatewayRow) assign(fleet Fleet) *assignment {
+	asked := g.Gateway.Spec.Addresses
+	a := &assignment{gateway: g, fleet: fleet, got: make([]*gwapiv1.GatewayStatusAddress, len(asked))}
+	var taken []string
+	for _, turn := range []func(*gwapiv1.GatewaySpecAddress) bool{
+		func(s *gwapiv1.GatewaySpecAddress) bool { return s.Value != "" },
+		func(s *gwapiv1.GatewaySpecAddress) bool {
+			return s.Routability == gwapiv1.GatewayAddressRoutabilityCluster
+		},
+		func(*gwapiv1.GatewaySpecAddress) bool { return true },
+	} {
+		for i := range asked {
+			if a.got[i] != nil || !turn(&asked[i]) || a.hopeless(i) != nil {
+				continue
+			}
+			if found := fleet.address(&asked[i], taken); found != nil {
+				a.got[i], taken = found, append(taken, found.Value)
+			}
+		}
+	}
+	return a
+}
+
+// address is one of the Service's that is what is asked for, and not taken; nil if there is none. Without a value and a scope it is one of those by
+// which the Service is reached anyway.
+func (f *Fleet) address(asked *gwapiv1.GatewaySpecAddress, taken []string) *gwapiv1.GatewayStatusAddress {
+	cluster := asked.Routability == gwapiv1.GatewayAddressRoutabilityCluster
+	candidates := f.Addresses
+	if asked.Value != "" || cluster {
+		candidates = slices.Concat(f.Addresses, f.Static)
+	}
+	for _, c := range candidates {
+		switch {
+		case slices.Contains(taken, c.Value) || addressType(c.Type) != addressType(asked.Type):
+		case asked.Value != "" && !sameAddress(asked.Value, c.Value):
+		case cluster && deref(c.Routability) != gwapiv1.GatewayAddressRoutabilityCluster:
+		default:
+			if asked.Routability == sentinel {
+				c.Routability = &asked.Routability
+			}
+			return &c
+		}
+	}
+	return nil
+}
+
+// sameAddress compares IP addresses, of which IPv6 has several spellings.
+func sameAddress(a, b string) bool {
+	x, err := netip.ParseAddr(a)
+	if err != nil {
+		return a == b
+	}
+	y, err := netip.ParseAddr(b)
+	return err == nil && x == y
+}
+
+// hopeless is why an address that is asked for cannot be had, whatever the cluster is like; nil if it can.
+func (a *assignment) hopeless(i int) *verdict.Problem { return a.gateway.addressProblem(i) }
+
+func (g *gatewayRow) addressProblem(i int) *verdict.Problem {
+	below := fmt.Sprintf("spec.addresses[%d].", i)
+	for k := range g.Problems {
+		if strings.HasPrefix(g.Problems[k].Field, below) {
+			return &g.Problems[k]
+		}
+	}
+	return nil
+}
+
+// hopeless reports whether none of the addresses that the Gateway asks for can be had, whatever the cluster is like.
+func (g *gatewayRow) hopeless() bool {
+	for i := range g.Gateway.Spec.Addresses {
+		if g.addressProblem(i) == nil {
+			return false
+		}
+	}
+	return len(g.Gateway.Spec.Addresses) > 0
+}
+
+// addresses are those at which the Gateway is reached: if it asks for some, one for each of them that it has.
+func (a *assignment) addresses() []gwapiv1.GatewayStatusAddress {
+	if len(a.got) == 0 {
+		return a.fleet.Addresses
+	}
+	var all []gwapiv1.GatewayStatusAddress
+	for _, address := range a.got {
+		if address != nil {
+			all = append(all, *address)
+		}
+	}
+	return all
+}
+
+// unmet says of each address that the Gateway asks for and does not have why that is so. With valued set it says so only of those with a value.
+func (a *assignment) unmet(valued bool) []string {
+	var all []string
+	for i := range a.got {
+		asked := &a.gateway.Gateway.Spec.Addresses[i]
+		if a.got[i] != nil || valued && asked.Value == "" {
+			continue
+		}
+		switch p := a.hopeless(i); {
+		case p != nil:
+			all = append(all, p.String())
+		case a.fleet.Failure != "":
+			all = append(all, fmt.Sprintf("spec.addresses[%d]: %s", i, a.fleet.Failure))
+		default:
+			all = append(all, fmt.Sprintf("spec.addresses[%d]: the Gateway's Service does not have %s", i, askedFor(asked)))
+		}
+	}
+	return all
+}
+
+// askedFor describes an address that is asked for.
+func askedFor(a *gwapiv1.GatewaySpecAddress) string {
+	text := "an address of type " + string(addressType(a.Type))
+	if a.Value != "" {
+		text = "the requested " + a.Value
+	}
+	if a.Routability != gwapiv1.GatewayAddressRoutabilityDefault {
+		text += fmt.Sprintf(" with routability %s", a.Routability)
+	}
+	text += " yet"
+	if a.Value != "" && a.Routability == gwapiv1.GatewayAddressRoutabilityCluster {
+		text += "; if it has another cluster IP, delete it, and it is made again"
+	}
+	return text
+}
+
+// none reports whether the Gateway asks for addresses and has none of them.
+func (a *assignment) none() bool { return len(a.got) > 0 && len(a.addresses()) == 0 }
+
+// condition is AddressesAssigned, nil as long as the Service is not there.
+func (a *assignment) condition() *metav1.Condition {
+	c := &metav1.Condition{Type: string(gwapiv1.GatewayConditionAddressesAssigned), Status: metav1.ConditionFalse}
+	unmet := a.unmet(false)
+	switch {
+	case !a.gateway.hopeless() && len(a.fleet.Addresses) == 0 && (len(a.got) == 0 || len(a.fleet.Static) == 0 && a.fleet.Failure == ""):
+		return nil
+	case len(unmet) == 0:
+		c.Status, c.Reason, c.Message = metav1.ConditionTrue, string(gwapiv1.GatewayReasonAddressesAssigned), "All addresses are assigned."
+		return c
+	case a.none():
+		c.Reason = string(gwapiv1.GatewayReasonAddressesNotAssigned)
+	default:
+		c.Reason = string(gwapiv1.GatewayReasonAddressesPartiallyAssigned)
+	}
+	c.Message = strings.Join(unmet, "\n")
+	return c
+}
+
+// tell puts the addresses into the Gateway's status, as many as the API allows, and tells of the rest in its condition Programmed.
+func (a *assignment) tell(status *gwapiv1.GatewayStatus, programmed *metav1.Condition) {
+	all := a.addresses()
+	status.Addresses = all[:min(len(all), MaxAddresses)]
+	if len(all) > MaxAddresses {
+		programmed.Message += fmt.Sprintf("; the Gateway has %d addresses, of which its status can list the first %d", len(all), MaxAddresses)
+	}
+}
