@@ -1,12 +1,16 @@
 #!/usr/bin/env bash
-# What the program is made of. All of it comes by Go modules, whose hashes are in go.sum; once those are there, nothing here asks the network.
+# What the program is made of. All of it comes by Go modules, whose hashes are in go.sum. Once those are there, nothing here asks the network.
 #
 #   tests/supply/run.sh vuln       known vulnerabilities, from the database that tests/tools/supply pins as a module
 #   tests/supply/run.sh sbom       the bill of materials in CycloneDX
 #   tests/supply/run.sh licenses   the licences in it against those that are allowed
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
-go mod graph >/dev/null # Brings go.mod files that building does not ask for, and that the bill of materials needs.
+# What is needed below is fetched first: the program's modules, those of its judge, the database, and go.mod files that only the bill of materials asks for.
+go list -deps ./cmd/gatehouse >/dev/null
+go mod graph >/dev/null
+go -C tests list -deps ./supply >/dev/null
+go -C tests/tools/supply mod download golang.org/x/vulndb
 export GOPROXY=off
 
 vuln() {
