@@ -6,6 +6,14 @@ import (
 	"testing"
 )
 
+// TestGoOfContainerfile: the Containerfile builds with the Go that go.mod names.
+func TestGoOfContainerfile(t *testing.T) {
+	named := regexp.MustCompile(`(?m)^go (\S+)$`).FindStringSubmatch(read(t, "../go.mod"))
+	if base := "FROM golang:" + named[1] + " "; !strings.Contains(read(t, "../Containerfile"), base) {
+		t.Errorf("Containerfile must begin to build by %q, as go.mod says", base)
+	}
+}
+
 // TestVersionsInReadme: the table of versions says what the files say.
 func TestVersionsInReadme(t *testing.T) {
 	stands := map[string]string{ // What stands before the version in the file, by the first word of the row.
