@@ -41,45 +41,66 @@ func helm(args ...string) (string, error) {
 }
 
 // TestUpgradeUnderLoad: the version before this one takes over from this one by helm upgrade, and this one takes over again. Meanwhile no request
-// fails, no stream breaks, no object is refused; and an Envoy that still runs by the other version's bootstrap is served.
+// fails, good objects are admitted, a broken one is refused, and a stream through an Envoy that is not replaced goes on. Each version serves an
+// Envoy that still runs by the other's bootstrap.
 func TestUpgradeUnderLoad(t *testing.T) {
 	previous := release{"gatehouse:previous", filepath.Join(bin, "previous/manifests")}
 	current := release{"gatehouse:dev", filepath.Join(root, "manifests")}
 	if _, err := os.Stat(previous.charts); err != nil {
 		t.Skipf("the version before this one is not built: %v; tests/release/previous.sh builds it where git has its history", err)
 	}
-	s, stays := newScene(t, "upgrade"), newScene(t, "stays")
+	s := newScene(t, "upgrade")
 	s.apply(t, fmt.Sprintf(echoServer, "a", 1), fmt.Sprintf(customFleet, "envoyDeployment: {replicas: 2}"), route("r", "upgrade.example.com"))
-	stays.apply(t, fmt.Sprintf(echoServer, "a", 1), plainGateway, route("r", "stays.example.com"))
-	at, kept := address(t, s.namespace, "gw"), address(t, stays.namespace, "gw")
+	at := address(t, s.namespace, "gw")
 	settles(t, at, "GET upgrade.example.com/", http.StatusOK)
-	settles(t, kept, "GET stays.example.com/", http.StatusOK)
-	// The fleet that stays is not replaced, so its Envoys meet control planes of both versions.
-	out, err := kubectl(append([]string{"patch", "deployment", "-p", `{"spec":{"paused":true}}`, namesOf(t, stays, "deployment")}, "-n", "gatehouse-system")...)
-	must(t, out, err)
-	pods := namesOf(t, stays, "pod")
+	fleets := []fleet{{scene: s, at: at}, keep(t, "ofcurrent")}
 	t.Cleanup(func() {
 		current.install(t)
 		out, err := kubectl("scale", "-n", "gatehouse-system", "deployment/gatehouse", "--replicas=1")
 		must(t, out, err)
 	})
 
-	end, endKept, admitted, stream := loads(t, at, "upgrade.example.com"), loads(t, kept, "stays.example.com"), admits(t, s), openStream(t, kept, "stays.example.com")
+	ends := []func(){admits(t, s), loads(t, at, "upgrade.example.com"), loads(t, fleets[1].at, "ofcurrent.example.com")}
+	stream := openStream(t, fleets[1].at, "ofcurrent.example.com")
 	for i, version := range []release{previous, current} {
 		version.install(t)
 		host := fmt.Sprintf("after%d.example.com", i)
-		for scene, at := range map[scene]string{s: at, stays: kept} {
-			scene.apply(t, route(fmt.Sprintf("after%d", i), host))
-			settles(t, at, "GET "+host+"/", http.StatusOK)
+		for _, f := range fleets {
+			f.apply(t, route(fmt.Sprintf("after%d", i), host))
+			settles(t, f.at, "GET "+host+"/", http.StatusOK)
 		}
 		stream()
+		if i == 0 {
+			fleets = append(fleets, keep(t, "ofprevious"))
+			ends = append(ends, loads(t, fleets[2].at, "ofprevious.example.com"))
+		}
 	}
-	if now := namesOf(t, stays, "pod"); now != pods {
-		t.Errorf("the Envoys that were to stay are %s, and were %s", now, pods)
+	for _, f := range fleets[1:] {
+		if now := namesOf(t, f.scene, "pod"); now != f.pods {
+			t.Errorf("the Envoys that were to stay are %s, and were %s", now, f.pods)
+		}
 	}
-	admitted()
-	endKept()
-	end()
+	for _, end := range ends {
+		end()
+	}
+}
+
+// fleet is that of a scene's Gateway: its address, and the names of its pods where they are to stay.
+type fleet struct {
+	scene
+	at, pods string
+}
+
+// keep makes a fleet whose Envoys are not replaced, so that they run by the bootstrap of the version that is there now, whatever follows.
+func keep(t *testing.T, name string) fleet {
+	t.Helper()
+	s := newScene(t, name)
+	s.apply(t, fmt.Sprintf(echoServer, "a", 1), plainGateway, route("r", name+".example.com"))
+	at := address(t, s.namespace, "gw")
+	settles(t, at, "GET "+name+".example.com/", http.StatusOK)
+	out, err := kubectl("patch", "deployment", "-p", `{"spec":{"paused":true}}`, namesOf(t, s, "deployment"), "-n", "gatehouse-system")
+	must(t, out, err)
+	return fleet{s, at, namesOf(t, s, "pod")}
 }
 
 // namesOf are the names of what makes up the fleet of a scene.
@@ -89,7 +110,8 @@ func namesOf(t *testing.T, s scene, what string) string {
 	return strings.TrimSpace(must(t, out, err))
 }
 
-// admits asks for good objects to be admitted and for broken ones to be refused, again and again. The end fails the test if one was not.
+// admits asks for a good object to be admitted and for a broken one to be refused with its reason, again and again. The end fails the test if
+// one answer was another.
 func admits(t *testing.T, s scene) (end func()) {
 	t.Helper()
 	stop, done := make(chan struct{}), make(chan struct{})
@@ -111,15 +133,18 @@ func admits(t *testing.T, s scene) (end func()) {
 			if out, err := kubectlOf(route("good", "good.example.com"), "create", "--dry-run=server", "-n", s.namespace, "-f", "-"); err != nil {
 				t.Errorf("%s: a good route is refused: %s", time.Now().Format(time.TimeOnly), out)
 			}
+			if out, err := kubectlOf(brokenRoute, "create", "--dry-run=server", "-f", "-"); err == nil || !strings.Contains(out, "regular expression") {
+				t.Errorf("%s: a broken route is not refused for its expression: %v: %s", time.Now().Format(time.TimeOnly), err, out)
+			}
 		}
 	}()
 	return func() {
 		t.Helper()
 		halt()
 		if asked < 10 {
-			t.Errorf("only %d objects were asked about", asked)
+			t.Errorf("only %d pairs of objects were asked about", asked)
 		}
-		t.Logf("%d objects admitted", asked)
+		t.Logf("%d pairs of objects asked about", asked)
 	}
 }
 
