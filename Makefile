@@ -1,12 +1,15 @@
 # Gatehouse: everything that is built, run and tested starts here. `make help` lists the targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-GO ?= go
 FUZZTIME ?= 30s
-VERSION ?= $(shell tests/release/version.sh)
+VERSION = $(shell tests/release/version.sh)
 export CGO_ENABLED := 0
+export GOFLAGS := -mod=readonly -buildvcs=false
+export GOWORK := off
 # The Go that go.mod names, which any Go from 1.21 on fetches as a module (docs/decisions/041-go-of-the-modules.md).
 export GOTOOLCHAIN := go$(shell sed -n 's/^go //p' go.mod)
+# Targets build into the same bin/ and start the same local Kubernetes.
+.NOTPARALLEL:
 
 .PHONY: help
 help: ## List the targets
@@ -17,7 +20,7 @@ build: ## Build gatehouse and all that the local Kubernetes needs into bin/
 	@tests/cluster/build.sh
 	@tests/tools/build.sh helm
 	@manifests/gateway-api.sh
-	@echo "building gatehouse" && $(GO) build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/gatehouse ./cmd/gatehouse
+	@echo "building gatehouse" && go build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/gatehouse ./cmd/gatehouse
 
 .PHONY: run
 run: build ## Start the local Kubernetes with Gatehouse, show the quickstart and a refused policy, stay up until Ctrl-C
@@ -33,13 +36,13 @@ lint: ## Formatting, linters, and generated files as they should be
 
 .PHONY: unit
 unit: ## Unit tests, goldens, fuzz seeds and the oracle's property tests
-	$(GO) test ./...
-	$(GO) test -tags gatehousedebug -run TestQuarantine ./xds/withenvoy
+	go test ./...
+	go test -tags gatehousedebug -run TestQuarantine ./xds/withenvoy
 
 .PHONY: e2e
-e2e: build licenses ## The local Kubernetes, and real traffic through real Envoy; the image and what it is made of. KUBERNETES=1.36 or 1.35: the traffic on that one
+e2e: build licenses ## Real traffic on the local Kubernetes, and the image; KUBERNETES=1.36 or 1.35: the traffic on that one
 	@tests/release/previous.sh
-	cd tests && $(GO) test -count=1 -timeout 40m $(if $(KUBERNETES),./e2e,./...)
+	cd tests && go test -count=1 -timeout 40m $(if $(KUBERNETES),./e2e,./...)
 
 .PHONY: conformance
 conformance: build ## The official Gateway API conformance suite; MODE=controller runs it in the default deploy mode, RUN=NAME one test
@@ -47,10 +50,10 @@ conformance: build ## The official Gateway API conformance suite; MODE=controlle
 
 .PHONY: golden
 golden: ## Rewrite the goldens from what the code does now, and docs/features.md from their paragraphs
-	$(GO) test ./translator -run TestGoldens -update
-	$(GO) test ./policies ./infra ./infra/bootstrap -run TestGolden -update
-	$(GO) test ./policies/rules ./webhook -run TestGoldens -update
-	$(GO) test ./translator -run TestFeaturesPage -update
+	go test ./translator -run TestGoldens -update
+	go test ./policies ./infra ./infra/bootstrap -run TestGolden -update
+	go test ./policies/rules ./webhook -run TestGoldens -update
+	go test ./translator -run TestFeaturesPage -update
 
 .PHONY: generate
 generate: ## Generate deep copies and CRDs from the API types
@@ -62,7 +65,7 @@ fuzz: build ## Run each fuzz target for FUZZTIME (30s)
 
 .PHONY: bench
 bench: build ## Measure on the local Kubernetes, print a table; N=100,1000 the sizes, SETS=2500 ListenerSets, CHURN=30m watches memory
-	cd tests && $(GO) run ./bench $(if $(N),-n $(N)) $(if $(SETS),-sets $(SETS)) $(if $(CHURN),-churn $(CHURN))
+	cd tests && go run ./bench $(if $(N),-n $(N)) $(if $(SETS),-sets $(SETS)) $(if $(CHURN),-churn $(CHURN))
 
 .PHONY: vuln
 vuln: ## Known vulnerabilities that the program calls, offline, from the database that go.mod of its tools pins
@@ -86,6 +89,7 @@ image: sbom ## Build the OCI image into bin/image, without docker; PUSH=registry
 .PHONY: login
 login: ## Log in to a registry before make image PUSH: make login REGISTRY=registry USERNAME=name, with PASSWORD in the environment
 	@tests/tools/build.sh helm
+	@[ -n "$$PASSWORD" ] || { echo "make login: put the password or token into the environment as PASSWORD" >&2; exit 1; }
 	@printenv PASSWORD | bin/helm registry login "$(REGISTRY)" --username "$(USERNAME)" --password-stdin --registry-config "$$HOME/.docker/config.json"
 
 .PHONY: clean
