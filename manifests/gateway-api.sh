@@ -6,6 +6,7 @@
 # The last two are what a cluster may have instead; tests use them.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+export GOTOOLCHAIN=${GOTOOLCHAIN:-go$(sed -n 's/^go //p' go.mod)}
 
 # put MODULE CHANNEL NAME writes the CRDs of a channel that the Gateway API of a Go module has.
 put() {

@@ -6,6 +6,7 @@
 # Needs bin/controller-gen (tests/tools/build.sh builds it when it is missing).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+export GOTOOLCHAIN=${GOTOOLCHAIN:-go$(sed -n 's/^go //p' go.mod)}
 
 # Descriptions at this many spaces and more are those of Kubernetes' own types (affinity, volumes, containers ...), which
 # kubectl explain has on pods. Without them the EnvoyProxy CRD is a third of its size and fits into kubectl apply.
@@ -22,8 +23,7 @@ out=manifests/gatehouse-crds/files
 raw=$(mktemp -d)
 trap 'rm -rf "$raw"' EXIT
 bin/controller-gen crd paths=./api/... output:crd:dir="$raw"
-mkdir -p "$out"
-rm -f "$out"/*.yaml
+mkdir "$raw/cut"
 for crd in "$raw"/*.yaml; do
   awk -v limit="$foreign_indent" -v part="$part_indent" -v keep=x-kubernetes-preserve-unknown-fields: '
     { indent = match($0, /[^ ]/) - 1 }
@@ -39,7 +39,10 @@ for crd in "$raw"/*.yaml; do
       if (!map[indent]) { printf "%*s%s true\n", indent, "", keep; kept = indent }
       map[indent] = 0
     }
-  ' "$crd" >"$out/${crd##*/}"
+  ' "$crd" >"$raw/cut/${crd##*/}"
 done
+mkdir -p "$out"
+rm -f "$out"/*.yaml # Only now, so that a run that fails or is stopped leaves the old ones.
+cp "$raw"/cut/*.yaml "$out"
 
 manifests/gateway-api.sh

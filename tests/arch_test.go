@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -173,6 +174,25 @@ func TestModulesNameOneGo(t *testing.T) {
 	}
 	if len(modules) < 5 || len(names) != 1 {
 		t.Errorf("%d modules name these versions of Go, which must be one: %v", len(modules), names)
+	}
+}
+
+// TestScriptsNameTheGo: scripts that call go, or a tool that does, build with the Go of go.mod where make has not named it.
+func TestScriptsNameTheGo(t *testing.T) {
+	calls := regexp.MustCompile(`\bgo (-C \S+ )?(build|list|mod|run|test)\b|bin/(controller-gen|golangci-lint)`)
+	called := 0
+	for _, script := range files(t, ".sh") {
+		text := read(t, script)
+		if !calls.MatchString(text) {
+			continue
+		}
+		called++
+		if !strings.Contains(text, "export GOTOOLCHAIN=") {
+			t.Errorf("%s calls go; let it export GOTOOLCHAIN as tests/fuzz.sh does", script)
+		}
+	}
+	if called < 8 {
+		t.Errorf("only %d scripts call go", called)
 	}
 }
 

@@ -15,6 +15,7 @@ bin=${BIN:-$root/bin}
 older=${KUBERNETES:+kubernetes-$KUBERNETES/}
 all="etcd ${older}kube-apiserver ${older}kube-controller-manager kubectl echo-basic envoy cluster"
 export GOWORK=off
+export GOTOOLCHAIN="${GOTOOLCHAIN:-go$(sed -n 's/^go //p' "$root/go.mod")}"
 
 fail() {
 	echo "build.sh: $*" >&2

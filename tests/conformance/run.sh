@@ -6,6 +6,7 @@
 # denies. All that the suite says is in bin/conformance-MODE.log.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+export GOTOOLCHAIN=${GOTOOLCHAIN:-go$(sed -n 's/^go //p' go.mod)}
 mode=${1:-namespace}
 shift || true
 case $mode in

@@ -2,12 +2,15 @@
 # Builds the version before this one into bin/previous: the program and its charts, for the test of upgrades (tests/e2e/upgrade_test.go).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+export GOTOOLCHAIN=${GOTOOLCHAIN:-go$(sed -n 's/^go //p' go.mod)}
+# The tag upgrade-from names it too.
 previous=202b294bb5058d93c724031bd0bc93e13b6f5574
 out=$PWD/bin/previous
 
 if [ "$(cat "$out/commit" 2>/dev/null)" = "$previous" ]; then exit; fi
 if ! git cat-file -e "$previous^{commit}" 2>/dev/null; then
-  echo "previous.sh: git has no commit $previous here, so upgrades are not tested; a clone with its history has it" >&2
+  echo "previous.sh: git has no commit $previous here, so upgrades are not tested: git fetch --unshallow brings it (in CI, fetch-depth: 0)" >&2
+  [ -z "${CI:-}" ] # CI tests everything, or fails.
   exit
 fi
 source=$(mktemp -d)

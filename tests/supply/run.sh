@@ -6,6 +6,7 @@
 #   tests/supply/run.sh licenses   the licences in it against those that are allowed
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+export GOTOOLCHAIN=${GOTOOLCHAIN:-go$(sed -n 's/^go //p' go.mod)}
 # What is needed below is fetched first: the program's modules, those of its judge, the database, and go.mod files that only the bill of materials asks for.
 go list -deps ./cmd/gatehouse >/dev/null
 go mod graph >/dev/null
@@ -15,7 +16,7 @@ export GOPROXY=off
 
 vuln() {
   local module version
-  read -r module version < <(cd tests/tools/supply && go list -m -f '{{.Dir}} {{.Version}}' golang.org/x/vulndb)
+  read -r module version <<<"$(go -C tests/tools/supply list -m -f '{{.Dir}} {{.Version}}' golang.org/x/vulndb)"
   if [ "$(cat bin/vulndb/version 2>/dev/null)" != "$version" ]; then
     rm -rf bin/vulndb
     bin/indexdb -vulns "$module/data/osv" -out bin/vulndb

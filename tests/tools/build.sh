@@ -5,11 +5,13 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 bin=$(cd ../.. && pwd)/bin
+export GOTOOLCHAIN=${GOTOOLCHAIN:-go$(sed -n 's/^go //p' ../../go.mod)}
 mkdir -p "$bin"
 
 declare -A package module
 for folder in . supply; do
-  while read -r path; do package[${path##*/}]=$path module[${path##*/}]=$folder; done < <(cd "$folder" && go list tool)
+  paths=$(cd "$folder" && go list tool)
+  for path in $paths; do package[${path##*/}]=$path module[${path##*/}]=$folder; done
 done
 
 names=("$@")
