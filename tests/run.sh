@@ -3,6 +3,10 @@
 # Stays up until Ctrl-C and removes everything then. With ONCE=1 it ends after the show.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+command -v curl >/dev/null || {
+  echo "run.sh: curl is not installed, which asks the quickstart (Debian: apt-get install curl)" >&2
+  exit 1
+}
 dir=$PWD/.cluster
 kubectl=$PWD/bin/kubectl
 export KUBECONFIG=$dir/kubeconfig
