@@ -58,6 +58,35 @@ func TestLicences(t *testing.T) {
 // fetches are the ways in which a script brings something in past go.sum.
 var fetches = regexp.MustCompile(`\b(curl|wget)\b.*https?://[^$"'{ ]*\.|\b(pip3?|-m pip) (download|install)|\bgo (install|run|get) \S+@|\bgit clone\b|GONOSUMDB|GONOSUMCHECK|GOINSECURE|GOFLAGS=-insecure|GOSUMDB=off`)
 
+// used finds the actions of a workflow, and pinned those that are named by the id of a commit.
+var (
+	used   = regexp.MustCompile(`(?m)^\s*(?:- )?uses: *(\S+)`)
+	pinned = regexp.MustCompile(`@[0-9a-f]{40}$`)
+)
+
+// TestActionsArePinned: workflows name each action by the id of a commit, which says what it is made of. A tag could be moved.
+func TestActionsArePinned(t *testing.T) {
+	workflows, err := filepath.Glob("../../.github/workflows/*")
+	if err != nil || len(workflows) < 2 {
+		t.Fatalf("%d workflows: %v", len(workflows), err)
+	}
+	for _, path := range workflows {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		actions := used.FindAllStringSubmatch(string(text), -1)
+		if len(actions) == 0 {
+			t.Errorf("%s uses no action", path)
+		}
+		for _, action := range actions {
+			if !pinned.MatchString(action[1]) {
+				t.Errorf("%s uses %s; name it by the id of a commit", path, action[1])
+			}
+		}
+	}
+}
+
 // TestDownloadsHaveHashes: each module has its hashes beside it, and no script brings in anything else that is not held against a hash of the repository.
 func TestDownloadsHaveHashes(t *testing.T) {
 	scripts := 0
@@ -72,7 +101,7 @@ func TestDownloadsHaveHashes(t *testing.T) {
 			if _, err := os.Stat(filepath.Join(filepath.Dir(path), "go.sum")); err != nil {
 				t.Errorf("%s has no hashes beside it: %v", path, err)
 			}
-		case strings.HasSuffix(name, ".sh"), name == "Makefile", name == "run", strings.HasPrefix(name, "Dockerfile"):
+		case strings.HasSuffix(name, ".sh"), name == "Makefile", name == "run", name == "Containerfile", strings.Contains(path, ".github/workflows/") && !d.IsDir():
 			scripts++
 			text, err := os.ReadFile(path)
 			if err != nil {
