@@ -105,8 +105,6 @@ require (
 	sigs.k8s.io/structured-merge-diff/v6 v6.4.2 // indirect
 )
 
-replace gatehouse => ../
-
 tool sigs.k8s.io/gateway-api-conformance-images/echo-basic
 
 // The proxy does not serve v0.2.0, of which nothing is missing here: docs/decisions/043-echo-servers.md.
