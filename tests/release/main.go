@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -108,6 +109,9 @@ func release(ctx context.Context, o *options, say func(format string, args ...an
 func (o *options) complete() error {
 	if len(o.Version) < 2 || o.Version[0] != 'v' {
 		return fmt.Errorf("version %q: write it as v1.2.3", o.Version)
+	}
+	if o.Push != "" && strings.HasSuffix(o.Version, "-dirty") {
+		return fmt.Errorf("version %s has what is not committed: commit it before PUSH", o.Version)
 	}
 	root, err := filepath.Abs(o.Root)
 	if err != nil {

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +17,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/partial"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
@@ -30,6 +33,9 @@ func pushImage(ctx context.Context, o *options, index v1.ImageIndex, bill []byte
 	}
 	settings := []remote.Option{remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain)}
 	tag := repository.Tag(o.Version)
+	if err := free(tag, index, settings); err != nil {
+		return err
+	}
 	if err := remote.WriteIndex(tag, index, settings...); err != nil {
 		return fmt.Errorf("pushing the image to %s: %w", tag, err)
 	}
@@ -46,6 +52,25 @@ func pushImage(ctx context.Context, o *options, index v1.ImageIndex, bill []byte
 		return fmt.Errorf("pushing the bill of materials to %s: %w", repository, err)
 	}
 	say("pushed its bill of materials as %s@%s", repository, digest)
+	return nil
+}
+
+// free refuses a tag by which another image is in the registry.
+func free(tag name.Tag, index v1.ImageIndex, settings []remote.Option) error {
+	digest, err := index.Digest()
+	if err != nil {
+		return fmt.Errorf("the digest of the image: %w", err)
+	}
+	there, err := remote.Head(tag, settings...)
+	var answer *transport.Error
+	switch {
+	case errors.As(err, &answer) && answer.StatusCode == http.StatusNotFound:
+		return nil
+	case err != nil:
+		return fmt.Errorf("asking the registry for %s: %w", tag, err)
+	case there.Digest != digest:
+		return fmt.Errorf("%s is there already as %s, and this is %s: give it another version", tag, there.Digest, digest)
+	}
 	return nil
 }
 

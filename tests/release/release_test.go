@@ -45,10 +45,12 @@ func TestRelease(t *testing.T) {
 	}
 	first, second := o, o
 	first.Out, second.Out, first.Push = t.TempDir(), t.TempDir(), ""
-	for _, o := range []*options{&first, &second} {
-		if err := release(t.Context(), o, t.Logf); err != nil {
-			t.Fatal(err)
-		}
+	if err := release(t.Context(), &first, t.Logf); err != nil {
+		t.Fatal(err)
+	}
+	disturb(t)
+	if err := release(t.Context(), &second, t.Logf); err != nil {
+		t.Fatal(err)
 	}
 	digest := digestOf(t, first.Out)
 	if again := digestOf(t, second.Out); again != digest {
@@ -67,7 +69,21 @@ func TestRelease(t *testing.T) {
 	t.Run("amd64", func(t *testing.T) { checkImage(t, repository, "amd64", elf.EM_X86_64) })
 	t.Run("arm64", func(t *testing.T) { checkImage(t, repository, "arm64", elf.EM_AARCH64) })
 	t.Run("bill of materials", func(t *testing.T) { checkBill(t, repository.Digest(digest.String())) })
+	t.Run("a tag stays", func(t *testing.T) { checkTagStays(t, second, pulled) })
 	t.Run("charts", func(t *testing.T) { checkCharts(t, repository.Name(), digest) })
+}
+
+// disturb sets what would change a binary, in the environment and as `go env -w` does, until the test ends.
+func disturb(t *testing.T) {
+	t.Helper()
+	for variable, value := range map[string]string{"GOFLAGS": "-tags=gatehousedebug", "GOAMD64": "v3", "GOARM64": "v9.0", "GOFIPS140": "latest"} {
+		t.Setenv(variable, value)
+	}
+	file := filepath.Join(t.TempDir(), "env")
+	if err := os.WriteFile(file, []byte("GOEXPERIMENT=nosimd,noregabiargs\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("GOENV", file)
 }
 
 // digestOf is the digest of the only image in an OCI layout.
@@ -222,6 +238,21 @@ func checkCharts(t *testing.T, repository string, digest v1.Hash) {
 	out := helm(t, "template", "gatehouse", filepath.Join(folder, charts[0]+"-"+chartVersion+".tgz"))
 	if image := "image: " + repository + ":" + version + "@" + digest.String(); !strings.Contains(out, image+"\n") {
 		t.Errorf("the chart does not run %s:\n%s", image, out)
+	}
+}
+
+// checkTagStays pushes the same image by its tag again, which is taken, and another one, which is not.
+func checkTagStays(t *testing.T, o options, same v1.ImageIndex) {
+	if err := pushImage(t.Context(), &o, same, []byte("{}"), t.Logf); err != nil {
+		t.Errorf("the same image again: %v", err)
+	}
+	other := mutate.Annotations(same, map[string]string{"other": "true"}).(v1.ImageIndex)
+	if err := pushImage(t.Context(), &o, other, []byte("{}"), t.Logf); err == nil || !strings.Contains(err.Error(), version+" is there already") {
+		t.Errorf("another image by the same tag: %v", err)
+	}
+	o.Version += "-dirty"
+	if err := o.complete(); err == nil {
+		t.Error("what is not committed is pushed")
 	}
 }
 
