@@ -5,6 +5,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+	gwapixv1alpha1 "sigs.k8s.io/gateway-api/apisx/v1alpha1"
 
 	"gatehouse/policies"
 	"gatehouse/policies/backendtls"
@@ -45,6 +46,8 @@ func (s *Status) Apply(controller gwapiv1.GatewayController, old Object, now met
 	case *gwapiv1.Gateway:
 		m.gateway(&o.Status, s.Desired.(*gwapiv1.GatewayStatus))
 	case *gwapiv1.BackendTLSPolicy:
+		o.Status.Ancestors = m.ancestors(o.Status.Ancestors, s.Desired.(*gwapiv1.PolicyStatus).Ancestors)
+	case *gwapixv1alpha1.XBackendTrafficPolicy:
 		o.Status.Ancestors = m.ancestors(o.Status.Ancestors, s.Desired.(*gwapiv1.PolicyStatus).Ancestors)
 	case *gwapiv1.ListenerSet:
 		m.listenerSet(o, s.Desired.(*gwapiv1.ListenerSetStatus))

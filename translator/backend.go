@@ -47,7 +47,9 @@ type backend struct {
 	Service *corev1.Service
 	Port    corev1.ServicePort
 	// TLS is the policy by which the backend is spoken to, nil for plain text.
-	TLS    *backendTLSRow
+	TLS *backendTLSRow
+	// Budget is the policy that says how many of the requests may be retries, nil if none does.
+	Budget *budgetRow
 	Weight uint32
 	// Filters are those of the backendRef itself.
 	Filters []gwapiv1.HTTPRouteFilter
@@ -60,7 +62,7 @@ func (b backend) equal(o backend) bool {
 	if b.Service == nil || o.Service == nil {
 		return b.Service == o.Service && b.Weight == o.Weight && b.Port.Protocol == o.Port.Protocol
 	}
-	return b.Kind == o.Kind && b.HTTP2 == o.HTTP2 && b.Weight == o.Weight && b.TLS.equal(o.TLS) && sameService(b.Service, o.Service) && samePort(&b.Port, &o.Port)
+	return b.Kind == o.Kind && b.HTTP2 == o.HTTP2 && b.Weight == o.Weight && b.TLS.equal(o.TLS) && b.Budget.equal(o.Budget) && sameService(b.Service, o.Service) && samePort(&b.Port, &o.Port)
 }
 
 func sameService(a, b *corev1.Service) bool {
@@ -180,6 +182,9 @@ func (t *Tables) backend(r *flow.Read, from referrer, ref *gwapiv1.HTTPBackendRe
 		}
 	}
 	b, problem := resolvePort(b, service, ref.Port)
+	if from.kind.failure != 0 {
+		t.limitRetries(r, &b)
+	}
 	if problem == nil && !b.datagrams() {
 		problem = t.secure(r, &b, from.Namespace)
 	}

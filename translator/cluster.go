@@ -109,7 +109,7 @@ func (f *clusterForm) apart(backends []backend) []*clusterUse {
 		if f.reaches(b) {
 			use := f.use
 			use.Backends = []backend{b.alone()}
-			use.Name = clusterName(b) + settingsSuffix(slices.Concat(f.settings, use.socketBytes(b), externalBytes(b)))
+			use.Name = clusterName(b) + settingsSuffix(slices.Concat(f.settings, use.socketBytes(b), externalBytes(b), b.budgetBytes()))
 			uses[i] = &use
 		}
 	}
@@ -156,7 +156,7 @@ func (f *clusterForm) together(backends []backend, hasEndpoint func(backend) boo
 		if endpoints(b) || b.datagrams() {
 			uses[i] = &use
 			use.Backends = append(use.Backends, b)
-			fmt.Fprintf(&content, "%s=%d;%s", clusterName(b), b.Weight, use.socketBytes(b))
+			fmt.Fprintf(&content, "%s=%d;%s%s", clusterName(b), b.Weight, use.socketBytes(b), b.budgetBytes())
 		}
 	}
 	use.Name = rulePrefix + hash([]byte(content.String()), 8) + settingsSuffix(f.settings)
@@ -231,9 +231,7 @@ func envoyCluster(use *clusterUse) *clusterv3.Cluster {
 	if c.PerConnectionBufferLimitBytes == nil {
 		c.PerConnectionBufferLimitBytes = wrapperspb.UInt32(32 * 1024)
 	}
-	if c.CircuitBreakers == nil {
-		c.CircuitBreakers = &clusterv3.CircuitBreakers{Thresholds: []*clusterv3.CircuitBreakers_Thresholds{{MaxRetries: wrapperspb.UInt32(1024)}}}
-	}
+	use.limitRetries(c)
 	use.secure(c)
 	if c.TypedExtensionProtocolOptions == nil {
 		c.TypedExtensionProtocolOptions = map[string]*anypb.Any{}

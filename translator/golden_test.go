@@ -30,6 +30,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/types"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+	gwapixv1alpha1 "sigs.k8s.io/gateway-api/apisx/v1alpha1"
 	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
 	"sigs.k8s.io/yaml"
 
@@ -58,7 +59,7 @@ var testScheme = newTestScheme()
 
 func newTestScheme() *runtime.Scheme {
 	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{gwapiv1.Install, mcsv1alpha1.Install, corev1.AddToScheme, certificatesv1.AddToScheme, certificatesv1beta1.AddToScheme, discoveryv1.AddToScheme, v1alpha1.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{gwapiv1.Install, gwapixv1alpha1.Install, mcsv1alpha1.Install, corev1.AddToScheme, certificatesv1.AddToScheme, certificatesv1beta1.AddToScheme, discoveryv1.AddToScheme, v1alpha1.AddToScheme} {
 		if err := add(scheme); err != nil {
 			panic(err) // Two types under one kind: a programmer's mistake.
 		}

@@ -19,6 +19,7 @@ import (
 	"gatehouse/api/crdtest"
 	"gatehouse/api/v1alpha1"
 	"gatehouse/policies/certificate"
+	"gatehouse/policies/retrybudget"
 	"gatehouse/translator/flow"
 )
 
@@ -75,7 +76,7 @@ func (h *history) object() Object {
 		}
 	}
 	return pick(h, h.class, h.gateway, h.gateway, h.listenerSet, h.route, h.route, h.route, h.grpcRoute, h.layer4Route, h.service, h.serviceImport, h.slice, h.secret, h.labelled, h.grant,
-		h.envoyProxy, h.backendTraffic, h.security, h.unserved, h.configMap, h.bundle, h.backendTLS)()
+		h.envoyProxy, h.backendTraffic, h.security, h.unserved, h.configMap, h.bundle, h.backendTLS, h.retryBudget)()
 }
 
 func (h *history) class() Object {
@@ -412,7 +413,7 @@ func (h *history) fresh(w *World) *flow.Oracle {
 func play(t *testing.T, seed uint64, batches int) {
 	t.Helper()
 	h, w := newHistory(seed), newWorld(t)
-	w.tables.settings.ExternalNames = seed%2 == 0
+	w.tables.settings.ExternalNames, w.tables.settings.EnabledKinds = seed%2 == 0, []string{retrybudget.Kind}
 	w.now = func() time.Time { return h.clock }
 	events := h.opening()
 	kept := map[string]*Status{} // What a writer of statuses remembers.

@@ -13,10 +13,12 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+	gwapixv1alpha1 "sigs.k8s.io/gateway-api/apisx/v1alpha1"
 	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
 
 	"gatehouse/api/v1alpha1"
 	"gatehouse/policies"
+	"gatehouse/policies/retrybudget"
 	"gatehouse/translator/flow"
 )
 
@@ -55,6 +57,7 @@ type inputs struct {
 	configMaps     *flow.Table[*corev1.ConfigMap]
 	bundles        *flow.Table[*certificatesv1.ClusterTrustBundle]
 	backendTLS     *flow.Table[*gwapiv1.BackendTLSPolicy]
+	budgets        *flow.Table[*gwapixv1alpha1.XBackendTrafficPolicy]
 	proxySpecs     *flow.Table[*v1alpha1.EnvoyProxy]
 	policies       *flow.Table[policies.Object]
 	// lostClasses are keyed by the Gateway that had the class last, see keepLost.
@@ -105,6 +108,7 @@ func declareInputs(g *flow.Graph) inputs {
 		return stableBundle(o.(*certificatesv1beta1.ClusterTrustBundle))
 	})
 	in.backendTLS = declare[*gwapiv1.BackendTLSPolicy](&in, g, gwapiv1.GroupName, "BackendTLSPolicy")
+	in.budgets = declare[*gwapixv1alpha1.XBackendTrafficPolicy](&in, g, retrybudget.Group, retrybudget.Kind)
 	in.proxySpecs = declare[*v1alpha1.EnvoyProxy](&in, g, v1alpha1.GroupName, "EnvoyProxy")
 	in.policies = flow.Input(g, "Policy", sameObject[policies.Object])
 	for _, kind := range policies.Kinds {

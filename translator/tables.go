@@ -81,6 +81,9 @@ type Tables struct {
 	backendTLSTargets  *flow.Table[*backendTLSRow]
 	backendTLSByObject *flow.Index[*backendTLSRow]
 
+	budgets       *flow.Table[*budgetRow]
+	budgetTargets *flow.Table[*budgetRow]
+
 	guards          *flow.Table[*guardRow]
 	guardsByService *flow.Index[*guardRow]
 
@@ -120,6 +123,7 @@ type Tables struct {
 	routeStatuses      *flow.Table[*Status]
 	policyStatuses     *flow.Table[*Status]
 	backendTLSStatuses *flow.Table[*Status]
+	budgetStatuses     *flow.Table[*Status]
 	requirements       *flow.Table[*Requirement]
 }
 
@@ -205,6 +209,9 @@ func (t *Tables) declareAttachments() {
 	t.backendTLSByObject = flow.NewIndex(t.backendTLS, "backend TLS policies by object", securedObjects)
 	t.backendTLSTargets = flow.Group(flow.NewIndex(t.backendTLS, "backend TLS policies by target", securedTargets), "backend TLS targets", (*backendTLSRow).equal, t.backendTLSWinner)
 
+	t.budgets = flow.Derive(t.in.budgets, "retry budgets", (*budgetRow).equal, t.budgetPolicy)
+	t.budgetTargets = flow.Group(flow.NewIndex(t.budgets, "retry budgets by target", budgetTargets), "retry budget targets", (*budgetRow).equal, t.budgetWinner)
+
 	t.guards = flow.Derive(t.listeners, "filters of listeners", (*guardRow).equal, t.guard)
 	t.guardsByService = flow.NewIndex(t.guards, "filters of listeners by Service", askedServices)
 
@@ -263,6 +270,7 @@ func (t *Tables) declareOutcomes() {
 	t.routeStatuses = flow.Derive(t.routes, "route statuses", (*Status).equal, t.routeStatus)
 	t.policyStatuses = flow.Derive(t.policies, "policy statuses", (*Status).equal, t.policyStatus)
 	t.backendTLSStatuses = flow.Derive(t.backendTLS, "backend TLS policy statuses", (*Status).equal, t.backendTLSStatus)
+	t.budgetStatuses = flow.Derive(t.budgets, "retry budget statuses", (*Status).equal, t.budgetStatus)
 	t.requirements = flow.Derive(t.gateways, "requirements", (*Requirement).equal, t.requirement)
 }
 

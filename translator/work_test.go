@@ -14,6 +14,7 @@ import (
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/api/v1alpha1"
+	"gatehouse/policies/retrybudget"
 )
 
 // computed counts the rows of each table that the last batch computed.
@@ -161,6 +162,7 @@ func TestHistoriesReachEveryTable(t *testing.T) {
 	}
 	for seed := uint64(0); seed < 400 && !reached(); seed++ {
 		h, w := newHistory(seed), newWorld(t)
+		w.tables.settings.EnabledKinds = []string{retrybudget.Kind}
 		w.now = func() time.Time { return h.clock }
 		events := h.opening()
 		for range 40 {

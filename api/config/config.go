@@ -6,6 +6,7 @@ package config
 import (
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -39,6 +40,9 @@ type EnvoyGateway struct {
 
 	// ExtensionAPIs switches kinds on that are off by default.
 	ExtensionAPIs ExtensionAPIs `json:"extensionApis,omitzero"`
+
+	// GatewayAPI switches kinds of Gateway API's experimental channel on that are off by default.
+	GatewayAPI GatewayAPI `json:"gatewayAPI,omitzero"`
 
 	// Backends says how backends are reached where neither a route nor a policy says. Envoy Gateway has no such field.
 	Backends Backends `json:"backends,omitzero"`
@@ -180,6 +184,15 @@ type ExtensionAPIs struct {
 	EnableExternalName bool `json:"enableExternalName,omitempty"`
 }
 
+// KindXBackendTrafficPolicy limits retries by backend.
+const KindXBackendTrafficPolicy = "XBackendTrafficPolicy"
+
+// GatewayAPI switches kinds of Gateway API's experimental channel on that are off by default.
+type GatewayAPI struct {
+	// Enabled are these kinds. XBackendTrafficPolicy is the only one there is; without it, objects of the kind are left alone. Default: none.
+	Enabled []string `json:"enabled,omitempty"`
+}
+
 // Backends says how backends are reached where neither a route nor a policy says.
 type Backends struct {
 	// DisableRetries keeps a request that no endpoint got from being tried at another one: Envoy then tries one endpoint for up to 10s, as
@@ -196,8 +209,9 @@ func (e *ExtensionAPIs) WithoutEffect() (fields []string) {
 }
 
 // EnabledKinds are the kinds of policies that are switched on.
-func (e *ExtensionAPIs) EnabledKinds() (kinds []string) {
-	if e.EnableEnvoyPatchPolicy {
+func (c *EnvoyGateway) EnabledKinds() []string {
+	kinds := slices.Clone(c.GatewayAPI.Enabled)
+	if c.ExtensionAPIs.EnableEnvoyPatchPolicy {
 		kinds = append(kinds, "EnvoyPatchPolicy")
 	}
 	return kinds

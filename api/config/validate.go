@@ -38,6 +38,9 @@ func (c *EnvoyGateway) Validate() error {
 		DeployControllerNamespace, DeployGatewayNamespace)...)
 	errs = append(errs, c.Provider.Kubernetes.LeaderElection.validate(kubernetes.Child("leaderElection"))...)
 	errs = append(errs, c.Logging.validate(field.NewPath("logging"))...)
+	for i, kind := range c.GatewayAPI.Enabled {
+		errs = append(errs, oneOf(field.NewPath("gatewayAPI", "enabled").Index(i), kind, KindXBackendTrafficPolicy)...)
+	}
 	if c.Limits.RouteMemoryBytes() < leastRouteMemory {
 		errs = append(errs, field.Invalid(field.NewPath("limits", "routeMemory"), c.Limits.RouteMemory,
 			"write a number of bytes of at least 1Mi, such as "+DefaultRouteMemory+" or 1Gi"))

@@ -86,7 +86,7 @@ func newPlane(ctx context.Context, c *config.EnvoyGateway, in installation, o se
 		InGatewayNamespace: c.Provider.Kubernetes.Deploy.Type == config.DeployGatewayNamespace,
 		ExternalNames:      c.ExtensionAPIs.EnableExternalName,
 		RouteMemory:        c.Limits.RouteMemoryBytes(),
-		EnabledKinds:       c.ExtensionAPIs.EnabledKinds(),
+		EnabledKinds:       c.EnabledKinds(),
 		RetriesDisabled:    c.Backends.DisableRetries,
 	}, engine))
 	if err := p.addCertificates(ctx, o); err != nil {

@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+	gwapixv1alpha1 "sigs.k8s.io/gateway-api/apisx/v1alpha1"
 	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
 
 	"gatehouse/api/v1alpha1"
@@ -35,6 +36,7 @@ func Kinds() []Kind {
 		{Object: &gwapiv1.ListenerSet{}, Optional: true},
 		{Object: &gwapiv1.ReferenceGrant{}},
 		{Object: &gwapiv1.BackendTLSPolicy{}, Optional: true},
+		{Object: &gwapixv1alpha1.XBackendTrafficPolicy{}, Optional: true},
 		{Object: &corev1.Namespace{}},
 		{Object: &corev1.Service{}},
 		{Object: &corev1.Secret{}},

@@ -18,6 +18,7 @@ import (
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/infra/envoytest"
+	"gatehouse/policies/retrybudget"
 	"gatehouse/policies/rules"
 	"gatehouse/translator"
 )
@@ -37,7 +38,7 @@ func startTranslated(t *testing.T, scoped bool, objects ...translator.Object) *t
 		t.Fatal(err)
 	}
 	const controller = "example.com/gatehouse"
-	c := &translated{world: translator.NewWorld(translator.NewTables(translator.Settings{ControllerName: controller}, engine))}
+	c := &translated{world: translator.NewWorld(translator.NewTables(translator.Settings{ControllerName: controller, EnabledKinds: []string{retrybudget.Kind}}, engine))}
 	class := &gwapiv1.GatewayClass{ObjectMeta: c.meta("web"), Spec: gwapiv1.GatewayClassSpec{ControllerName: controller}}
 	class.Namespace = ""
 	service := &corev1.Service{ObjectMeta: c.meta("echo"), Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Name: "http", Port: 80}}}}

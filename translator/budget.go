@@ -1,0 +1,163 @@
+package translator
+
+import (
+	"fmt"
+	"slices"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+	gwapixv1alpha1 "sigs.k8s.io/gateway-api/apisx/v1alpha1"
+	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
+
+	"gatehouse/policies"
+	"gatehouse/policies/retrybudget"
+	"gatehouse/policies/verdict"
+	"gatehouse/translator/flow"
+)
+
+// XBackendTrafficPolicies say of backends how many of the requests to them may be retries. See decision 049.
+
+// budgetRow is an XBackendTrafficPolicy that was judged on its own. There are none unless the operator has switched the kind on.
+type budgetRow struct {
+	Policy *gwapixv1alpha1.XBackendTrafficPolicy
+	// Problems are of the policy alone; what its targets come to is in its status.
+	Problems []verdict.Problem
+	// Budget is nil if the policy has none, or is not accepted.
+	Budget *clusterv3.CircuitBreakers_Thresholds_RetryBudget
+}
+
+func (p *budgetRow) equal(o *budgetRow) bool {
+	if p == nil || o == nil {
+		return p == o
+	}
+	return p.Policy == o.Policy
+}
+
+func (t *Tables) budgetPolicy(_ *flow.Read, _ string, p *gwapixv1alpha1.XBackendTrafficPolicy) (*budgetRow, bool) {
+	if !slices.Contains(t.settings.EnabledKinds, retrybudget.Kind) {
+		return nil, false
+	}
+	row := &budgetRow{Policy: p, Problems: append(t.rules.Check(p), retrybudget.Check(p)...)}
+	if len(row.Problems) == 0 {
+		row.Budget = retrybudget.Budget(p)
+	}
+	return row, true
+}
+
+// budgeted is a targetRef as a reference. What can be a backend can be targeted, in the policy's own namespace.
+func budgeted(p *gwapixv1alpha1.XBackendTrafficPolicy, i int) policies.Reference {
+	ref := &p.Spec.TargetRefs[i]
+	to := policies.Reference{
+		Target: policies.Target{Kind: string(ref.Kind), Namespace: p.Namespace, Name: string(ref.Name)}, Field: fmt.Sprintf("spec.targetRefs[%d]", i),
+	}
+	if kind := backendKindNamed(string(ref.Kind)); kind == nil || kind.group != string(ref.Group) {
+		to.Problems = []verdict.Problem{{
+			Field: to.Field + ".kind", Reason: string(gwapiv1.PolicyReasonTargetNotFound), Weight: verdict.Unresolved,
+			Message: fmt.Sprintf("%q of group %q is not served as a target of a %s, so it has no effect there: write Service with an empty group, or ServiceImport of group %s",
+				ref.Kind, ref.Group, retrybudget.Kind, mcsv1alpha1.GroupName),
+		}}
+	}
+	return to
+}
+
+// budgetTargets are the backends that the policy is about.
+func budgetTargets(_ string, p *budgetRow) []string {
+	var keys []string
+	for i := range p.Policy.Spec.TargetRefs {
+		if ref := budgeted(p.Policy, i); len(ref.Problems) == 0 {
+			keys = append(keys, targetKey(retrybudget.Kind, ref.Target))
+		}
+	}
+	slices.Sort(keys)
+	return slices.Compact(keys)
+}
+
+// budgetWinner is the oldest of the policies that have the same target.
+func (t *Tables) budgetWinner(_ *flow.Read, _ string, members []flow.Row[*budgetRow]) (*budgetRow, bool) {
+	return slices.MinFunc(members, func(a, b flow.Row[*budgetRow]) int { return policies.Older(a.Value.Policy, b.Value.Policy) }).Value, true
+}
+
+// limitRetries finds how many of the requests to the backend may be retries.
+func (t *Tables) limitRetries(r *flow.Read, b *backend) {
+	if b.Service == nil {
+		return
+	}
+	if row, ok := t.budgetTargets.Get(r, targetKey(retrybudget.Kind, b.target())); ok && row.Budget != nil {
+		b.Budget = row
+	}
+}
+
+// budgetBytes tell the budgets of backends apart; there are none without.
+func (b backend) budgetBytes() []byte {
+	if b.Budget == nil {
+		return nil
+	}
+	return encode(b.Budget.Budget)
+}
+
+// limitRetries sets how many retries the cluster allows. Of several backends in one cluster the strictest counts, since Envoy counts for the cluster.
+func (c *clusterUse) limitRetries(cluster *clusterv3.Cluster) {
+	if cluster.CircuitBreakers == nil {
+		cluster.CircuitBreakers = &clusterv3.CircuitBreakers{Thresholds: []*clusterv3.CircuitBreakers_Thresholds{{MaxRetries: wrapperspb.UInt32(1024)}}}
+	}
+	var strictest *clusterv3.CircuitBreakers_Thresholds_RetryBudget
+	for _, b := range c.Backends {
+		if b.Budget != nil && (strictest == nil || b.Budget.Budget.BudgetPercent.Value < strictest.BudgetPercent.Value) {
+			strictest = b.Budget.Budget
+		}
+	}
+	if strictest != nil {
+		cluster.CircuitBreakers.Thresholds[0].RetryBudget = strictest
+	}
+}
+
+// budgetStatus speaks about each Gateway that reaches a target of the policy.
+func (t *Tables) budgetStatus(r *flow.Read, _ string, p *budgetRow) (*Status, bool) {
+	problems := slices.Clone(p.Problems)
+	var gateways []*gatewayRow
+	byGateway := map[*gwapiv1.Gateway][]verdict.Problem{}
+	for i := range p.Policy.Spec.TargetRefs {
+		ref := budgeted(p.Policy, i)
+		found := t.budgetProblems(r, p, ref)
+		problems = append(problems, found...)
+		for _, g := range t.securingGateways(r, ref.Target) {
+			if _, known := byGateway[g.Gateway]; !known {
+				gateways = append(gateways, g)
+			}
+			byGateway[g.Gateway] = append(byGateway[g.Gateway], found...)
+		}
+	}
+	slices.SortFunc(gateways, func(a, b *gatewayRow) int { return policies.Older(a.Gateway, b.Gateway) })
+	desired := &gwapiv1.PolicyStatus{}
+	for _, g := range gateways {
+		all := slices.Concat(p.Problems, byGateway[g.Gateway])
+		accepted := conditionOf(string(gwapiv1.PolicyConditionAccepted), string(gwapiv1.PolicyReasonAccepted), "The policy is accepted.",
+			about(all, string(gwapiv1.PolicyConditionAccepted), ""))
+		desired.Ancestors = append(desired.Ancestors, gwapiv1.PolicyAncestorStatus{
+			AncestorRef: gatewayAncestor(g.Gateway), ControllerName: gwapiv1.GatewayController(t.settings.ControllerName),
+			Conditions: []metav1.Condition{accepted},
+		})
+	}
+	desired.Ancestors = limitAncestors(desired.Ancestors)
+	return newStatus(p.Policy, problems, desired), true
+}
+
+// budgetProblems are what is wrong with a target.
+func (t *Tables) budgetProblems(r *flow.Read, p *budgetRow, ref policies.Reference) []verdict.Problem {
+	if len(ref.Problems) > 0 {
+		return ref.Problems
+	}
+	kind := backendKindNamed(ref.Kind)
+	if _, ok := kind.find(t, r, Key(ref.Namespace, ref.Name)); !ok {
+		problem := policies.TargetNotFound(ref)
+		problem.Missing.Group = kind.group
+		return []verdict.Problem{problem}
+	}
+	winner, _ := t.budgetTargets.Get(r, targetKey(retrybudget.Kind, ref.Target))
+	if winner.Policy == p.Policy {
+		return nil
+	}
+	return []verdict.Problem{policies.Conflicted(policies.Kind{Kind: retrybudget.Kind}, p.Policy, ref.Field, ref.Target, winner.Policy)}
+}
