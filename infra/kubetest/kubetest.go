@@ -5,7 +5,9 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"k8s.io/apimachinery/pkg/runtime"
@@ -24,7 +26,7 @@ type Server struct {
 }
 
 // Run runs the tests of a package with the server of the repository (bin/kube-apiserver, bin/etcd), and exits. Without these
-// programs, tests that ask for the server are skipped. TestMain calls it.
+// programs, tests that ask for the server are skipped. Interrupted tests stop it too. TestMain calls it.
 func Run(m *testing.M, s *Server, crds ...string) {
 	os.Exit(s.run(m, crds))
 }
@@ -41,16 +43,25 @@ func (s *Server) run(m *testing.M, crds []string) int {
 		crds[i] = filepath.Join(repository(), crd)
 	}
 	s.environment = &envtest.Environment{BinaryAssetsDirectory: bin, CRDDirectoryPaths: crds, ErrorIfCRDPathMissing: true}
+	interrupted := make(chan os.Signal, 1) // It holds a signal until what is being started can be stopped.
+	signal.Notify(interrupted, syscall.SIGINT, syscall.SIGTERM)
 	if _, err := s.environment.Start(); err != nil {
 		fmt.Fprintln(os.Stderr, "kubetest: starting the API server:", err)
 		return 1
 	}
-	defer func() {
-		if err := s.environment.Stop(); err != nil {
-			fmt.Fprintln(os.Stderr, "kubetest: stopping the API server:", err)
-		}
+	go func() {
+		<-interrupted
+		s.stop()
+		os.Exit(1)
 	}()
+	defer s.stop()
 	return m.Run()
+}
+
+func (s *Server) stop() {
+	if err := s.environment.Stop(); err != nil {
+		fmt.Fprintln(os.Stderr, "kubetest: stopping the API server:", err)
+	}
 }
 
 // Config is how the server is reached, with all rights.
