@@ -15,8 +15,12 @@ import (
 	"math/big"
 	"net"
 	"net/http"
+	"os"
+	"os/signal"
 	"strconv"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -52,10 +56,20 @@ func newScheme() *runtime.Scheme {
 
 func TestMain(m *testing.M) {
 	ctrllog.SetLogger(logr.Discard())
+	end := sync.OnceFunc(func() {
+		if shared != nil {
+			shared.stop()
+		}
+	})
+	interrupted := make(chan os.Signal, 1)
+	signal.Notify(interrupted, syscall.SIGINT, syscall.SIGTERM)
+	go func() {
+		<-interrupted
+		end() // It removes the API server's folder.
+		os.Exit(1)
+	}()
 	m.Run()
-	if shared != nil {
-		shared.stop()
-	}
+	end()
 }
 
 // newWorld is the live tables with the objects in them, as a Trier.
