@@ -23,7 +23,7 @@ import (
 func newInformers(source dynamic.Interface) newInformer {
 	return func(lw toolscache.ListerWatcher, o runtime.Object, resync time.Duration, indexers toolscache.Indexers) toolscache.SharedIndexInformer {
 		if name := older.Resource(o); name != "" {
-			lw = asStored(source.Resource(gwapiv1.SchemeGroupVersion.WithResource(name)), o)
+			lw = asStored(source.Resource(schema.GroupVersion(gwapiv1.GroupVersion).WithResource(name)), o)
 		}
 		return toolscache.NewSharedIndexInformer(lw, o, resync, indexers)
 	}
