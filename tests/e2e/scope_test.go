@@ -2,15 +2,14 @@ package e2e
 
 import (
 	"fmt"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 )
 
-// TestClusterAddress: a Gateway that asks for addresses of the cluster alone is served at the cluster IP of its Service, which is not exposed.
+// TestClusterAddress: a Gateway that asks for addresses of the cluster alone is served at the cluster IP of its Service, which is not exposed. One that
+// asks for another address besides is served at both.
 func TestClusterAddress(t *testing.T) {
-	experimentalGateways(t)
+	t.Parallel()
 	s := newScene(t, "scope")
 	gateway := func(addresses string) string {
 		return strings.Replace(plainGateway, "gatewayClassName: eg", "gatewayClassName: eg\n  addresses: ["+addresses+"]", 1)
@@ -28,24 +27,34 @@ func TestClusterAddress(t *testing.T) {
 	if exposed := service("spec.type") + service("spec.ports[*].nodePort") + service("status.loadBalancer.ingress[*].ip"); exposed != "ClusterIP" {
 		t.Errorf("the Service is exposed: %s", exposed)
 	}
-}
 
-// experimentalGateways lets Gateways have the fields of the experimental channel for the time of the test, during which no other may run.
-func experimentalGateways(t *testing.T) {
-	t.Helper()
-	module, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "sigs.k8s.io/gateway-api").Output()
-	must(t, string(module), err)
-	install := func(file string) {
-		out, err := kubectl("apply", "--server-side", "--force-conflicts", "-f", file)
-		must(t, out, err)
-	}
-	t.Cleanup(func() { install(filepath.Join(bin, "gateway-api-crds.yaml")) })
-	install(filepath.Join(strings.TrimSpace(string(module)), "config/crd/experimental/gateway.networking.k8s.io_gateways.yaml"))
-	eventually(t, "the API server serves the experimental fields", func() error {
-		out, err := kubectl("explain", "gateway.spec.addresses.routability", "--api-version=gateway.networking.k8s.io/v1")
-		if err != nil {
-			return fmt.Errorf("%w: %s", err, out)
+	s.apply(t, gateway("{routability: Cluster}, {}"))
+	s.becomes(t, "gateway/gw", "{.status.addresses[*].routability}", "Cluster")
+	s.becomes(t, "gateway/gw", condition(".status", "AddressesAssigned"), "True")
+	s.becomes(t, "gateway/gw", "{.status.addresses[0].value}", inside)
+	answersInside(t, inside, "scope.example.com")
+	outside := service("status.loadBalancer.ingress[0].ip")
+	s.becomes(t, "gateway/gw", "{.status.addresses[1].value}", outside)
+	answersInside(t, outside, "scope.example.com")
+
+	// Back again nothing is exposed any more.
+	s.apply(t, gateway("{routability: Cluster}"))
+	s.becomes(t, "gateway/gw", "{.status.addresses[*].value}", inside)
+	eventually(t, "the Service is not exposed any more", func() error {
+		if exposed := service("spec.type") + service("spec.ports[*].nodePort"); exposed != "ClusterIP" {
+			return fmt.Errorf("it is: %s", exposed)
 		}
 		return nil
 	})
+	answersInside(t, inside, "scope.example.com")
+
+	s.apply(t, gateway("{routability: example.com/CorpWan}"))
+	s.becomes(t, "gateway/gw", reason(".status", "AddressesAssigned"), "NotAssigned")
+	s.becomes(t, "gateway/gw", reason(".status", "Programmed"), "AddressNotAssigned")
+
+	// What is no cluster IP of this cluster is refused by the API server, and told.
+	other := newScene(t, "range")
+	other.apply(t, gateway("{routability: Cluster, value: 192.0.2.9}"))
+	other.becomes(t, "gateway/gw", reason(".status", "AddressesAssigned"), "NotAssigned")
+	other.becomes(t, "gateway/gw", reason(".status", "Programmed"), "AddressNotAssigned")
 }

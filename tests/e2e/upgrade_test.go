@@ -44,7 +44,7 @@ func helm(args ...string) (string, error) {
 // fails, good objects are admitted, a broken one is refused, and a stream through an Envoy that is not replaced goes on. Each version serves an
 // Envoy that still runs by the other's bootstrap.
 func TestUpgradeUnderLoad(t *testing.T) {
-	previous := release{"gatehouse:previous", filepath.Join(bin, "previous/manifests")}
+	previous := release{"gatehouse:previous", filepath.Join(bin, "previous/charts")}
 	current := release{"gatehouse:dev", filepath.Join(root, "manifests")}
 	if _, err := os.Stat(previous.charts); err != nil {
 		t.Skipf("the version before this one is not built: %v; tests/release/previous.sh builds it where git has its history", err)

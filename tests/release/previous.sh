@@ -7,7 +7,7 @@ export GOTOOLCHAIN=${GOTOOLCHAIN:-go$(sed -n 's/^go //p' go.mod)}
 previous=202b294bb5058d93c724031bd0bc93e13b6f5574
 out=$PWD/bin/previous
 
-if [ "$(cat "$out/commit" 2>/dev/null)" = "$previous" ]; then exit; fi
+if [ "$(cat "$out/commit" 2>/dev/null)" = "$previous" ] && [ -d "$out/charts" ]; then exit; fi
 if ! git cat-file -e "$previous^{commit}" 2>/dev/null; then
   echo "previous.sh: git has no commit $previous here, so upgrades are not tested: git fetch --unshallow brings it (in CI, fetch-depth: 0)" >&2
   [ -z "${CI:-}" ] # CI tests everything, or fails.
@@ -20,5 +20,6 @@ echo "building the version before this one"
 rm -rf "$out"
 mkdir -p "$out"
 (cd "$source" && go build -trimpath -ldflags "-X main.version=v0.0.0-previous" -o "$out/gatehouse" ./cmd/gatehouse)
-cp -r "$source/manifests" "$out/manifests"
+mkdir "$out/charts"
+cp -r "$source/manifests/gatehouse" "$source/manifests/gatehouse-crds" "$out/charts"
 echo "$previous" >"$out/commit"
