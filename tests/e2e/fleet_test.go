@@ -8,13 +8,14 @@ import (
 	"time"
 )
 
-// customFleet is an EnvoyProxy that a Gateway names, and the Gateway. Connections are let go of within seconds.
+// customFleet is an EnvoyProxy that a Gateway names, and the Gateway. Connections are let go of within seconds, but not before the cluster knows: its
+// controller of EndpointSlices waits for 1 s, then 2 s, if it has read what was not up to date.
 const customFleet = `
 apiVersion: gateway.envoyproxy.io/v1alpha1
 kind: EnvoyProxy
 metadata: {name: custom}
 spec:
-  shutdown: {drainTimeout: 10s, minDrainDuration: 2s}
+  shutdown: {drainTimeout: 10s, minDrainDuration: 5s}
   provider:
     type: Kubernetes
     kubernetes:

@@ -48,7 +48,10 @@ func TestClusterAddress(t *testing.T) {
 	})
 	answersInside(t, inside, "scope.example.com")
 
-	s.apply(t, gateway("{routability: example.com/CorpWan}"))
+	out, err := s.tryApply(gateway("{routability: example.com/CorpWan}"))
+	if must(t, out, err); !strings.Contains(out, `Warning: spec.addresses[0].routability: "example.com/CorpWan" is not served`) {
+		t.Errorf("a scope that nobody serves is not warned of: %s", out)
+	}
 	s.becomes(t, "gateway/gw", reason(".status", "AddressesAssigned"), "NotAssigned")
 	s.becomes(t, "gateway/gw", reason(".status", "Programmed"), "AddressNotAssigned")
 
