@@ -368,7 +368,7 @@ func (t *Tables) envoyRoutes(bound *boundRule, match *gwapiv1.HTTPRouteMatch) []
 		setRetry(action, spec.Retry)
 		setTimeouts(action, spec.Timeouts)
 		timeout.Settle(action)
-		settleRepeats(b.route, spec.Retry != nil)
+		t.settings.settleRepeats(b.route, spec.Retry != nil, b.listener.guarded())
 	}
 	return b.byShare()
 }

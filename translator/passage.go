@@ -90,7 +90,7 @@ func (g *guardRow) last(kind *routeKind) routeEntry {
 	}
 	feature.PerRoute(route, passFilter, enabled)
 	for _, f := range filtersOfRoutes() {
-		if f.Disabled && f.Name != repeatFilter && (f.Name != grpcWeb || kind.http2) {
+		if f.Disabled && (f.Name != grpcWeb || kind.http2) {
 			feature.PerRoute(route, f.Name, enabled)
 		}
 	}
@@ -112,10 +112,17 @@ var stopped = map[string]proto.Message{
 func behindFilters(route *routev3.Route) {
 	route.Match.FilterState = onlyPassed
 	for filter, config := range stopped {
-		if _, disabled := route.TypedPerFilterConfig[filter]; disabled {
+		if disables(route, filter) {
 			feature.PerRoute(route, filter, config)
 		}
 	}
+}
+
+// disables reports whether a route disables a filter that others have.
+func disables(route *routev3.Route, filter string) bool {
+	config := &routev3.FilterConfig{}
+	setting := route.TypedPerFilterConfig[filter]
+	return setting.MessageIs(config) && setting.UnmarshalTo(config) == nil && config.Disabled
 }
 
 // guardBinding gives a listener with filters a virtual host for its own hostname, so that requests pass them for which there is no route. It

@@ -94,12 +94,13 @@ func methodIs(method string) *xdsmatcherv3.Matcher_MatcherList_Predicate {
 }
 
 // settleRepeats has safe requests repeated as far as the retry of a rule goes. It leaves them to a policy that says itself what is tried again.
-func settleRepeats(route *routev3.Route, own bool) {
+// On a listener with filters, the route that sends requests through them has enabled the filter whether or not anything is repeated by default.
+func (s *Settings) settleRepeats(route *routev3.Route, own, guarded bool) {
 	policy := route.GetRoute().GetRetryPolicy()
 	switch {
 	case own && policy.GetNumRetries().GetValue() > 0:
 		feature.PerRoute(route, repeatFilter, enabled)
-	case policy != nil:
+	case policy != nil || guarded && s.RetriesDisabled:
 		feature.PerRoute(route, repeatFilter, &routev3.FilterConfig{Disabled: true})
 	}
 }

@@ -287,6 +287,43 @@ func TestListenerFiltersLeaveRestAlone(t *testing.T) {
 	}
 }
 
+// TestRetriesBehindListenerFilters: a request that is let through, and that the backend got without an answer, is tried again as its rule says,
+// and only then if nothing is by default.
+func TestRetriesBehindListenerFilters(t *testing.T) {
+	for _, disabled := range []bool{false, true} {
+		t.Run(fmt.Sprintf("retries disabled %t", disabled), func(t *testing.T) {
+			c := startWith(t, translator.Settings{RetriesDisabled: disabled}, false)
+			a, backend := &asks{}, &scripted{script: []any{"abort"}}
+			c.apply(c.guardedGateway(false, asking("first", "Authorization", 0)))
+			c.apply(c.behind("first", http.HandlerFunc(a.first))...)
+			c.apply(append(c.behind("scripted", backend, backend), c.route("open.test", nil))...)
+			c.serves(proxyPort, "open.test")
+			for i, tc := range []struct {
+				method   string
+				retry    *gwapiv1.HTTPRouteRetry
+				repeated bool
+			}{
+				{http.MethodGet, nil, !disabled},
+				{http.MethodGet, &gwapiv1.HTTPRouteRetry{Attempts: new(2)}, true},
+				{http.MethodGet, &gwapiv1.HTTPRouteRetry{Attempts: new(0)}, false},
+				{http.MethodPost, &gwapiv1.HTTPRouteRetry{Attempts: new(2)}, false},
+			} {
+				host := fmt.Sprintf("case-%d.guarded.test", i)
+				route := c.route(host, nil)
+				route.Spec.Rules[0].BackendRefs[0].Name, route.Spec.Rules[0].Retry = "scripted", tc.retry
+				c.apply(route)
+				const gold = "Authorization: gold"
+				envoytest.WaitFor(t, host, func() bool { return verbatim(t, http.MethodGet, host, "/ready", gold).StatusCode == http.StatusOK })
+				backend.attempts.Store(0)
+				want := map[bool]int{true: http.StatusOK, false: http.StatusServiceUnavailable}[tc.repeated]
+				if got := verbatim(t, tc.method, host, "/scripted", gold).StatusCode; got != want || (backend.attempts.Load() == 2) != tc.repeated {
+					t.Errorf("case %d: %s answered %d after %d attempts, want %d, repeated: %t", i, tc.method, got, backend.attempts.Load(), want, tc.repeated)
+				}
+			}
+		})
+	}
+}
+
 // TestListenerFiltersFailClosed: while a filter cannot be carried out, all hosts of its listener answer 500, with routes and without, and no others.
 func TestListenerFiltersFailClosed(t *testing.T) {
 	c, _ := guardedScene(t, false)

@@ -33,13 +33,19 @@ type translated struct {
 
 func startTranslated(t *testing.T, scoped bool, objects ...translator.Object) *translated {
 	t.Helper()
+	return startWith(t, translator.Settings{}, scoped, objects...)
+}
+
+// startWith is startTranslated with settings.
+func startWith(t *testing.T, settings translator.Settings, scoped bool, objects ...translator.Object) *translated {
+	t.Helper()
 	engine, err := rules.Builtin()
 	if err != nil {
 		t.Fatal(err)
 	}
-	const controller = "example.com/gatehouse"
-	c := &translated{world: translator.NewWorld(translator.NewTables(translator.Settings{ControllerName: controller, EnabledKinds: []string{retrybudget.Kind}}, engine))}
-	class := &gwapiv1.GatewayClass{ObjectMeta: c.meta("web"), Spec: gwapiv1.GatewayClassSpec{ControllerName: controller}}
+	settings.ControllerName, settings.EnabledKinds = "example.com/gatehouse", []string{retrybudget.Kind}
+	c := &translated{world: translator.NewWorld(translator.NewTables(settings, engine))}
+	class := &gwapiv1.GatewayClass{ObjectMeta: c.meta("web"), Spec: gwapiv1.GatewayClassSpec{ControllerName: gwapiv1.GatewayController(settings.ControllerName)}}
 	class.Namespace = ""
 	service := &corev1.Service{ObjectMeta: c.meta("echo"), Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Name: "http", Port: 80}}}}
 	slice := &discoveryv1.EndpointSlice{
