@@ -15,19 +15,21 @@ import (
 const sentinel gwapiv1.GatewayAddressRoutabilityType = "testing.x-k8s.io/sentinel"
 
 // StaticAddresses are the IP addresses that the Gateway asks for and a Service can ask for in turn, in order and each once: those that may be
-// reached from anywhere, and those that have to be cluster IPs. Of the latter only families are listed at which the Envoys of the EnvoyProxy listen,
-// which may be nil: a Service cannot have others.
+// reached from anywhere, and those that have to be cluster IPs. What the Gateway cannot have is left out: a scope that is not served (GEP-5093), or
+// a family at which the Envoys of the EnvoyProxy do not listen. The EnvoyProxy may be nil.
 func StaticAddresses(g *gwapiv1.Gateway, ep *v1alpha1.EnvoyProxy) (anywhere, cluster []netip.Addr) {
-	for _, a := range g.Spec.Addresses {
-		ip, err := requested(a)
-		switch {
-		case err != nil || !ip.IsValid():
-		case a.Routability != gwapiv1.GatewayAddressRoutabilityCluster:
-			if !slices.Contains(anywhere, ip) {
-				anywhere = append(anywhere, ip)
-			}
-		case listened(ipFamily(ep), ip) && !slices.Contains(cluster, ip):
-			cluster = append(cluster, ip)
+	for i := range g.Spec.Addresses {
+		a := &g.Spec.Addresses[i]
+		ip, err := requested(*a)
+		if err != nil || !ip.IsValid() || addressProblem(a, ipFamily(ep)) != nil {
+			continue
+		}
+		scope := &anywhere
+		if a.Routability == gwapiv1.GatewayAddressRoutabilityCluster {
+			scope = &cluster
+		}
+		if !slices.Contains(*scope, ip) {
+			*scope = append(*scope, ip)
 		}
 	}
 	return anywhere, cluster
