@@ -59,6 +59,7 @@ func TestAddressesOfTheService(t *testing.T) {
 		{"two scopes the other way round", "{routability: Cluster}, {}", balanced, "10.96.0.7 Cluster, 203.0.113.1", assigned, programmed},
 		{"two scopes of one address", "{}, {routability: Cluster}", inside, "10.96.0.7 Cluster", partially, programmed},
 		{"another's scope", "{routability: example.com/Wan}", balanced, "", not, none},
+		{"another's scope with a value", "{}, {routability: example.com/Wan, value: 192.0.2.7}", external, "203.0.113.1", partially, unusable},
 		{"another's scope among them", "{routability: example.com/Wan}, {}", balanced, "203.0.113.1", partially, programmed},
 	} {
 		t.Run(test.name, func(t *testing.T) {
