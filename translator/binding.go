@@ -25,7 +25,7 @@ type bindingRow struct {
 	Hosts []hostRoutes
 	// Kind is that of the route, nil where there is none.
 	Kind *routeKind
-	// Guard is what the filters of the listener come to, nil if it has none.
+	// Guard is what the filters of the listener come to, nil if it has none. It is closed if the route has no room for them on each of its hosts.
 	Guard *guardRow
 	// Forward is set instead of all that has to do with hosts if the listener is of layer 4.
 	Forward  *forwarding
@@ -119,8 +119,10 @@ func (t *Tables) bind(r *flow.Read, b *bindingRow, rules *rulesRow, a attachedLi
 	b.Config, b.ConfigName, b.Scoped = configKey(a.Listener), t.routeConfigName(r, a.Listener), a.Listener.Gateway.Scoped
 	b.Kind = rules.Route.Kind
 	if guard, ok := t.guards.Get(r, a.Listener.Key); ok {
-		b.Guard = guard
-		allowed.left -= guard.Cost
+		b.Guard, allowed.filters = guard, guard.Cost
+		if allowed.left -= guard.Cost; allowed.left < 0 {
+			b.Guard = guard.shut()
+		}
 	}
 	for _, host := range a.Hosts {
 		b.Hosts = append(b.Hosts, hostRoutes{Host: host, Hostname: matchingHostname(host, rules.Route.Hostnames)})

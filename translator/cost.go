@@ -270,6 +270,8 @@ func originsCost(route *routev3.Route) (cost int64) {
 // allowance is what the rules of a route may still take on each host of a listener.
 type allowance struct {
 	left int64
+	// filters is what those of the listener have taken of it.
+	filters int64
 	// copies are the hosts of all listeners of the Gateway, limit is for all of them together, and here are the hosts of this listener.
 	copies, here, limit int64
 	// collapsed tells that some rule has failed with nothing left of its matches.
@@ -319,16 +321,20 @@ func (a *allowance) charge(b *bindingRow, bound *boundRule) {
 	bound.dropped, bound.collapsed, a.collapsed = a.collapsed, true, true
 }
 
-// overload says that a rule costs more than is left. If there were enough with this listener alone, the route is not wrong as it is written.
+// overload says that a rule costs more than is left. If there were enough with this listener alone, and without filters of it, the
+// route is not wrong as it is written.
 func (b *bindingRow) overload(bound *boundRule, a *allowance, whole int64) {
 	weight := verdict.Invalid
-	if spent := a.limit/max(a.copies, 1) - a.left; spent+whole <= a.limit/max(a.here, 1) {
+	if spent := a.limit/max(a.copies, 1) - a.left - a.filters; spent+whole <= a.limit/max(a.here, 1) {
 		weight = verdict.Unresolved
 	}
-	route := bound.rules.Route
+	route, behind := bound.rules.Route, ""
+	if a.filters > 0 {
+		behind = fmt.Sprintf(" behind the filters of listener %q", bound.listener.Spec.Name)
+	}
 	b.withdraw(bound, fmt.Sprintf("matches, filters and policies of the rule would take about %s of each Envoy, where it stands for each of %d hosts of listeners, "+
-		"and of the %s that a route may take %s are left, so it %s; use fewer matches, hostnames, headers or shorter expressions, fewer listeners, or several routes",
-		memory(whole*a.copies), a.copies, memory(a.limit), memory(a.left*a.copies), route.Kind.fails()))
+		"and of the %s that a route may take %s are left%s, so it %s; use fewer matches, hostnames, headers or shorter expressions, fewer listeners, or several routes",
+		memory(whole*a.copies), a.copies, memory(a.limit), memory(a.left*a.copies), behind, route.Kind.fails()))
 	b.Refused[len(b.Refused)-1].Weight = weight
 }
 
@@ -337,5 +343,5 @@ func memory(bytes int64) string {
 	if bytes >= 10<<20 {
 		return fmt.Sprintf("%d MiB", bytes>>20)
 	}
-	return fmt.Sprintf("%d KiB", bytes>>10)
+	return fmt.Sprintf("%d KiB", max(bytes, 0)>>10)
 }

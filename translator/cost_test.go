@@ -1,6 +1,7 @@
 package translator
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"runtime"
@@ -253,6 +254,63 @@ func TestRouteMemory(t *testing.T) {
 			t.Errorf("with limit %d and %d listeners: %d findings, want %d", c.limit, c.listeners, len(findings), c.want)
 		}
 	}
+}
+
+// TestFiltersOnManyHosts: however many hosts a route has, and however heavy the filters of its listeners are, it takes no more than it may. Hosts
+// without room for the filters are closed, and not served without them.
+func TestFiltersOnManyHosts(t *testing.T) {
+	for _, c := range []struct {
+		listeners, names, length int
+		onGateway, onRoute       string
+		served                   bool
+	}{
+		{1, 64, 20, "", "", true},
+		{8, 64, 20, "", "0 KiB are left behind the filters of listener", false},
+		{2, 64, 350, "1/32 of what a route may, so the listener answers 500", "", false},
+	} {
+		t.Run(fmt.Sprintf("%d listeners, %d bytes", c.listeners, c.length), func(t *testing.T) {
+			w := heavyWorld(t, c.listeners)
+			_, gateway, _, _ := heavy.Around(controllerName, c.listeners)
+			heavy.Filtered(gateway, c.names, c.length)
+			route := heavy.Make(heavy.Content{Rules: 1, Hosts: heavy.Hosts}).Route
+			wantFinding(t, tryAll(t, w, []Object{gateway}), verdict.Invalid, c.onGateway)
+			before := routeBytes(w)
+			wantFinding(t, tryAll(t, w, []Object{route}), verdict.Unresolved, c.onRoute)
+			if grown := routeBytes(w) - before; grown*perEncoded > DefaultRouteMemory {
+				t.Errorf("the route adds %d KiB to what Envoy gets", grown>>10)
+			}
+			for _, row := range w.tables.virtualHosts.All(w.engine.Read()) {
+				if !strings.HasPrefix(row.Value.Host, "h") {
+					continue
+				}
+				passed, closed := bytes.Contains(row.Value.Body, []byte(slotFilter)), !bytes.Contains(row.Value.Body, []byte("httproute/shop/heavy"))
+				if passed != c.served || closed == c.served {
+					t.Fatalf("%s: has the filters %t, is closed %t, want served: %t", row.Key, passed, closed, c.served)
+				}
+			}
+		})
+	}
+}
+
+// wantFinding compares the only finding with part of a message, or wants none.
+func wantFinding(t *testing.T, findings []Finding, weight verdict.Weight, part string) {
+	t.Helper()
+	for _, f := range findings {
+		if part == "" || !strings.Contains(f.Problem.Message, part) || f.Problem.Weight != weight {
+			t.Errorf("got %+v, want %q", f.Problem, part)
+		}
+	}
+	if part != "" && len(findings) == 0 {
+		t.Errorf("nothing is found, want %q", part)
+	}
+}
+
+// routeBytes is the length of all encoded virtual hosts.
+func routeBytes(w *World) (n int) {
+	for _, row := range w.tables.virtualHosts.All(w.engine.Read()) {
+		n += len(row.Value.Body)
+	}
+	return n
 }
 
 // TestListenersShareRoutes: an encoded route is held once, however many hosts it has and listeners its parentRef selects.

@@ -22,6 +22,10 @@ const (
 	reasonListenerFilterRef = "InvalidListenerFilterRef"
 )
 
+// guardShare is the part of a route's memory that the filters of a listener may take for a host: half of what a route with 16 hostnames, the most that
+// it may have, has for each.
+const guardShare = 32
+
 // guardRow is what the filters of a listener come to.
 type guardRow struct {
 	Listener *listenerRow
@@ -90,11 +94,14 @@ func (t *Tables) guard(r *flow.Read, key string, l *listenerRow) (*guardRow, boo
 			t.ask(r, g, &authorizer{spec: f.ExternalAuth, field: field + ".externalAuth", form: &form, refused: q})
 		}
 	}
-	if limit := t.routeMemory(); g.Cost > limit {
-		g.refuse(feature.Invalid(l.field("filters.requests"), "the filters would take about %s of each Envoy for each host, and a route may take %s, so the listener answers 500; use fewer or shorter ones",
-			memory(g.Cost), memory(limit)))
+	if limit := t.routeMemory() / guardShare; g.Cost > limit {
+		g.refuse(feature.Invalid(l.field("filters.requests"), "the filters would take about %s of each Envoy for each host, and may take %s, 1/%d of what a route may, so the listener answers 500; "+
+			"use fewer filters, or fewer or shorter names of headers", memory(g.Cost), memory(limit), guardShare))
 	}
 	g.end(q)
+	if g.Closed {
+		g.Cost = perRoute
+	}
 	return g, true
 }
 

@@ -97,6 +97,14 @@ func (g *guardRow) last(kind *routeKind) routeEntry {
 	return routeEntry{Name: name, Rest: encode(route)}
 }
 
+// shut is the same for hosts that have no room for the filters: they answer as if their route had failed.
+func (g *guardRow) shut() *guardRow {
+	shut := *g
+	shut.Closed = true
+	shut.OnHTTP, shut.OnGRPC = shut.last(&httpRoutes), shut.last(&grpcRoutes)
+	return &shut
+}
+
 // onlyPassed are the conditions of a route for requests that have passed the listener's filters.
 var onlyPassed = []*matcherv3.FilterStateMatcher{{
 	Key: passedKey, Matcher: &matcherv3.FilterStateMatcher_StringMatch{StringMatch: exactly(passedValue)},
@@ -142,11 +150,11 @@ func (t *Tables) guardBinding(r *flow.Read, key string, g *guardRow) []flow.Row[
 }
 
 // guarded ends the routes of a virtual host as the filters of its listener ask, if it has any. All members are of one listener, and of one kind
-// of routes.
+// of routes. The host has the filters if one of them has room for them.
 func guarded(members []flow.Row[*bindingRow], entries []routeEntry) []routeEntry {
 	kind, guard := &httpRoutes, (*guardRow)(nil)
 	for _, m := range members {
-		if m.Value.Guard != nil {
+		if m.Value.Guard != nil && (guard == nil || guard.Closed) {
 			guard = m.Value.Guard
 		}
 		if m.Value.Kind == &grpcRoutes {

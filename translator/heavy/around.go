@@ -39,6 +39,27 @@ func Around(controller string, listeners int) (*gwapiv1.GatewayClass, *gwapiv1.G
 	return class, gateway, service, Light("light")
 }
 
+// Filtered gives all listeners of the Gateway as many filters as they may have, each of which names so many headers, of that length.
+func Filtered(gateway *gwapiv1.Gateway, names, length int) {
+	config := &gwapiv1.HTTPAuthConfig{}
+	for i := range names {
+		config.AllowedRequestHeaders = append(config.AllowedRequestHeaders, fmt.Sprintf("x-%0*d", length-2, i))
+	}
+	config.AllowedResponseHeaders = config.AllowedRequestHeaders
+	filter := gwapiv1.ListenerFilter{Type: gwapiv1.ListenerFilterExternalAuth, ExternalAuth: &gwapiv1.HTTPExternalAuthFilter{
+		ExternalAuthProtocol: gwapiv1.HTTPRouteExternalAuthHTTPProtocol, HTTPAuthConfig: config,
+		BackendRef: gwapiv1.BackendObjectReference{Name: "s", Port: new(int32(1))},
+	}}
+	filters := &gwapiv1.ListenerFilters{}
+	for range entries {
+		filters.Requests = append(filters.Requests, filter)
+	}
+	for i := range gateway.Spec.Listeners {
+		gateway.Spec.Listeners[i].Filters = filters
+	}
+	gateway.Generation++
+}
+
 // Light is a route that serves everything of the host NAME.example.com.
 func Light(name string) *gwapiv1.HTTPRoute {
 	route := Make(Content{Rules: 1}).Route

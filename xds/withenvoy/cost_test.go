@@ -290,6 +290,22 @@ func TestEnvoyTakesLittleOfWhatIsRefused(t *testing.T) {
 	}
 }
 
+// TestEnvoyTakesLittleOfFilters: a route on all hosts that it may have takes no more behind the heaviest filters of listeners, be there room for them
+// or not.
+func TestEnvoyTakesLittleOfFilters(t *testing.T) {
+	for _, c := range []struct{ listeners, names, length int }{{1, 64, 40}, {2, 64, 20}, {8, 64, 40}, {2, 64, 350}} {
+		t.Run(fmt.Sprintf("%d listeners, %d bytes", c.listeners, c.length), func(t *testing.T) {
+			l := serveHeavy(t, c.listeners)
+			_, gateway, _, _ := heavy.Around(servedClass, c.listeners)
+			heavy.Filtered(gateway, c.names, c.length)
+			l.apply(gateway)
+			l.settled()
+			l.idle = l.allocated()
+			l.wantGrowth(heavy.Make(heavy.Content{Rules: 1, Hosts: heavy.Hosts}))
+		})
+	}
+}
+
 // FuzzEnvoyCost holds that no object within the API server's limits takes more of a real Envoy than one object may, be it refused or not.
 func FuzzEnvoyCost(f *testing.F) {
 	for seed := range uint64(6) {
