@@ -90,19 +90,25 @@ func (t *Tables) guard(r *flow.Read, key string, l *listenerRow) (*guardRow, boo
 		case f.ExternalAuth == nil:
 			g.refuse(feature.Invalid(field+".externalAuth", "a filter of type ExternalAuth needs one; write which authorization server to ask"))
 		default:
-			g.Cost += perEntry + authCost(f.ExternalAuth)
+			t.charge(g, f.ExternalAuth, field)
 			t.ask(r, g, &authorizer{spec: f.ExternalAuth, field: field + ".externalAuth", form: &form, refused: q})
 		}
-	}
-	if limit := t.routeMemory() / guardShare; g.Cost > limit {
-		g.refuse(feature.Invalid(l.field("filters.requests"), "the filters would take about %s of each Envoy for each host, and may take %s, 1/%d of what a route may, so the listener answers 500; "+
-			"use fewer filters, or fewer or shorter names of headers", memory(g.Cost), memory(limit), guardShare))
 	}
 	g.end(q)
 	if g.Closed {
 		g.Cost = perRoute
 	}
 	return g, true
+}
+
+// charge takes the cost of a filter. The first that goes over what the filters of a listener may cost is told.
+func (t *Tables) charge(g *guardRow, f *gwapiv1.HTTPExternalAuthFilter, field string) {
+	limit, before := t.routeMemory()/guardShare, g.Cost
+	g.Cost += perEntry + authCost(f)
+	if before <= limit && g.Cost > limit {
+		g.refuse(feature.Invalid(field, "the listener's filters up to this one would take about %s of each Envoy for each host, and all may take %s, 1/%d of what a route may, "+
+			"so the listener answers 500; use fewer filters, or fewer or shorter names of headers", memory(g.Cost), memory(limit), guardShare))
+	}
 }
 
 // authorizer is an ExternalAuth filter of a listener, with what its cluster is made by.
