@@ -86,8 +86,15 @@ var servedWith = map[features.FeatureName]schema.GroupKind{
 	features.SupportClusterTrustBundle: ClusterTrustBundles,
 }
 
+// storedIn are served where the CRD of Gateways has the field in which users ask for them.
+var storedIn = map[features.FeatureName]Field{
+	features.SupportGatewayAddressRoutability:        FieldRoutability,
+	features.SupportGatewayAddressRoutabilityCluster: FieldRoutability,
+	features.SupportGatewayListenerFilters:           FieldListenerFilters,
+}
+
 // Features lists the features of Gateway API that the translation carries out, in the order of their names. The kinds are those of
-// the cluster that not every cluster serves.
+// the cluster that not every cluster serves. Its CRDs are taken to have all fields.
 func (s Settings) Features(kinds ...schema.GroupKind) []features.FeatureName {
 	all := slices.Clone(served)
 	if s.InGatewayNamespace {
@@ -112,6 +119,9 @@ func (t *Tables) supportedFeatures(r *flow.Read) []gwapiv1.SupportedFeature {
 	}
 	var shown []gwapiv1.SupportedFeature
 	for _, name := range t.settings.Features(kinds...) {
+		if field, ok := storedIn[name]; ok && t.fieldDropped(r, field) {
+			continue
+		}
 		shown = append(shown, gwapiv1.SupportedFeature{Name: gwapiv1.FeatureName(name)})
 	}
 	return shown

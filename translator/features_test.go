@@ -82,3 +82,31 @@ func TestFeatureOfAServedKind(t *testing.T) {
 		}
 	}
 }
+
+// TestFeaturesOfDroppedFields: features that need a field are listed unless the cluster's CRD of Gateways does not have it.
+func TestFeaturesOfDroppedFields(t *testing.T) {
+	world := newWorld(t)
+	class := &gwapiv1.GatewayClass{ObjectMeta: metav1.ObjectMeta{Name: "c", UID: "c", Generation: 1}}
+	class.Spec.ControllerName = controllerName
+	for _, dropped := range [][]Field{{FieldListenerFilters}, Fields, {}} {
+		events := []Event{{Object: class}}
+		for _, field := range Fields {
+			events = append(events, Event{Dropped: &field, Deleted: !slices.Contains(dropped, field)})
+		}
+		outcome, err := world.Apply(events)
+		if err != nil || len(outcome.Statuses) != 1 {
+			t.Fatalf("dropped %q: statuses %v, %v; want that of the class", dropped, outcome.Statuses, err)
+		}
+		written, _ := outcome.Statuses[0].Apply(controllerName, class, metav1.Unix(1, 0))
+		for name, field := range map[features.FeatureName]Field{
+			features.SupportGatewayListenerFilters:           FieldListenerFilters,
+			features.SupportGatewayAddressRoutability:        FieldRoutability,
+			features.SupportGatewayAddressRoutabilityCluster: FieldRoutability,
+		} {
+			listed := slices.Contains(written.(*gwapiv1.GatewayClass).Status.SupportedFeatures, gwapiv1.SupportedFeature{Name: gwapiv1.FeatureName(name)})
+			if listed == slices.Contains(dropped, field) {
+				t.Errorf("dropped %q: %s is listed: %t", dropped, name, listed)
+			}
+		}
+	}
+}

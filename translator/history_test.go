@@ -39,6 +39,8 @@ type history struct {
 	crds  []*crdtest.Kind
 	// bundles tells that the cluster serves ClusterTrustBundles.
 	bundles bool
+	// dropped tells that the CRD of Gateways does not have the field routability.
+	dropped bool
 }
 
 func newHistory(seed uint64) *history {
@@ -327,7 +329,10 @@ func (h *history) pass() {
 
 // event makes the next change and remembers what is there after it.
 func (h *history) event() Event {
-	switch h.IntN(13) {
+	switch h.IntN(14) {
+	case 13:
+		h.dropped = !h.dropped
+		return Event{Dropped: ptr(FieldRoutability), Deleted: !h.dropped}
 	case 12:
 		h.bundles = !h.bundles
 		return Event{Served: &ClusterTrustBundles, Deleted: !h.bundles}
@@ -398,6 +403,9 @@ func (h *history) fresh(w *World) *flow.Oracle {
 	}
 	if h.bundles {
 		flow.SetOracle(oracle, t.in.served, ClusterTrustBundles.String(), true)
+	}
+	if h.dropped {
+		flow.SetOracle(oracle, t.in.dropped, string(FieldRoutability), true)
 	}
 	for key, f := range h.fleets {
 		flow.SetOracle(oracle, t.in.fleets, key, f)

@@ -67,6 +67,8 @@ type inputs struct {
 	proxies *flow.Table[Proxy]
 	// served has a row for each kind that the cluster serves, of those that not every cluster does. It is keyed by the name of the GroupKind.
 	served *flow.Table[bool]
+	// dropped has a row for each field that the cluster's CRDs do not have.
+	dropped *flow.Table[bool]
 	// clock has one row, under clockKey: a time that is at most a little behind, and past every moment that decides something.
 	clock *flow.Table[time.Time]
 
@@ -120,6 +122,7 @@ func declareInputs(g *flow.Graph) inputs {
 	in.fleets = flow.Input(g, "Fleet", equalFleets)
 	in.proxies = flow.Input(g, "Proxy", equalProxies)
 	in.served = flow.Input(g, "Served kind", flow.Same[bool])
+	in.dropped = flow.Input(g, "Dropped field", flow.Same[bool])
 	in.clock = flow.Input(g, "Clock", time.Time.Equal)
 	return in
 }

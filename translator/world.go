@@ -56,10 +56,12 @@ type Event struct {
 	Object  Object
 	Deleted bool
 
-	// Fleet and Proxy are reports, Served a kind that not every cluster serves; of an Event one of Object, Fleet, Proxy and Served is set.
-	Fleet  *FleetReport
-	Proxy  *Proxy
-	Served *schema.GroupKind
+	// Fleet and Proxy are reports, Served a kind that not every cluster serves, and Dropped a field that the cluster's CRDs do not have, if it is not
+	// Deleted. Of an Event one of Object, Fleet, Proxy, Served and Dropped is set.
+	Fleet   *FleetReport
+	Proxy   *Proxy
+	Served  *schema.GroupKind
+	Dropped *Field
 }
 
 // FleetReport is what the infrastructure reports of the Gateway with that key.
@@ -140,6 +142,10 @@ func (w *World) set(e Event) error {
 		flow.Delete(w.engine, in.served, e.Served.String())
 	case e.Served != nil:
 		flow.Set(w.engine, in.served, e.Served.String(), true)
+	case e.Dropped != nil && e.Deleted:
+		flow.Delete(w.engine, in.dropped, string(*e.Dropped))
+	case e.Dropped != nil:
+		flow.Set(w.engine, in.dropped, string(*e.Dropped), true)
 	default:
 		input, ok := in.byType[reflect.TypeOf(e.Object)]
 		if !ok {

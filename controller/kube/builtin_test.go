@@ -91,11 +91,41 @@ func (s *seen) served() (told []bool) {
 	return told
 }
 
-func installGatewayAPI(t *testing.T, c *rest.Config) {
+// install gives it the CRDs of a file in place of those with the same names.
+func (o *ownServer) install(t *testing.T, file string) {
 	t.Helper()
-	if _, err := envtest.InstallCRDs(c, envtest.CRDInstallOptions{Paths: []string{"../../bin/gateway-api-crds.yaml"}, ErrorIfPathMissing: true}); err != nil {
+	if _, err := envtest.InstallCRDs(o.admin, envtest.CRDInstallOptions{Paths: []string{filepath.Join("../../bin", file)}, ErrorIfPathMissing: true}); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// watch starts a Watcher of it and waits for the first complete list.
+func (o *ownServer) watch(t *testing.T) *seen {
+	t.Helper()
+	s := &seen{scheme: NewScheme()}
+	var err error
+	if s.Client, err = client.New(o.admin, client.Options{Scheme: s.scheme}); err != nil {
+		t.Fatal(err)
+	}
+	options, err := CacheOptions(o.admin, "gatehouse-system", config.DeployControllerNamespace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	options.Scheme = s.scheme
+	c, err := cache.New(o.admin, options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kubetest.Start(t, c.Start)
+	served, err := discovery.NewDiscoveryClientForConfig(o.admin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &Watcher{Cache: c, Reader: s.Client, Discovery: served, AskAgain: 200 * time.Millisecond, Put: s.put, Log: logr.Discard()}
+	if err := w.Watch(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return s
 }
 
 // authority is a CA certificate in PEM.
@@ -121,30 +151,8 @@ func TestBuiltInKindComesAndGoes(t *testing.T) {
 		beta    = "certificates.k8s.io/v1beta1/clustertrustbundles=true"
 	)
 	own := startOwn(t, map[string]string{"feature-gates": without})
-	s := &seen{scheme: NewScheme()}
-	var err error
-	if s.Client, err = client.New(own.admin, client.Options{Scheme: s.scheme}); err != nil {
-		t.Fatal(err)
-	}
-	options, err := CacheOptions(own.admin, "gatehouse-system", config.DeployControllerNamespace)
-	if err != nil {
-		t.Fatal(err)
-	}
-	options.Scheme = s.scheme
-	c, err := cache.New(own.admin, options)
-	if err != nil {
-		t.Fatal(err)
-	}
-	kubetest.Start(t, c.Start)
-	served, err := discovery.NewDiscoveryClientForConfig(own.admin)
-	if err != nil {
-		t.Fatal(err)
-	}
-	installGatewayAPI(t, own.admin)
-	w := &Watcher{Cache: c, Reader: s.Client, Discovery: served, AskAgain: 200 * time.Millisecond, Put: s.put, Log: logr.Discard()}
-	if err := w.Watch(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	own.install(t, "gateway-api-crds.yaml")
+	s := own.watch(t)
 	if served := s.served(); len(served) > 0 {
 		t.Errorf("events of served kinds %v of an API server that does not serve them", served)
 	}

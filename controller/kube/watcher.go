@@ -44,6 +44,8 @@ type Watcher struct {
 	mu    sync.Mutex
 	// optional has the optional kinds by the names of their CRDs.
 	optional map[string]*optional
+	// compared tells that it has been found out which fields Gateways have.
+	compared bool
 }
 
 // optional is what is known of an optional kind.
@@ -104,7 +106,7 @@ func DefinitionOf(gvk schema.GroupVersionKind) string {
 	return plural.GroupResource().String()
 }
 
-// followDefinitions looks at every optional kind now, and again whenever its CRD changes.
+// followDefinitions looks at every optional kind and at the fields of Gateways now, and again whenever their CRDs change.
 func (w *Watcher) followDefinitions(ctx context.Context) error {
 	informer, err := w.Cache.GetInformer(ctx, definitions(), cache.BlockUntilSynced(false))
 	if err != nil {
@@ -114,6 +116,8 @@ func (w *Watcher) followDefinitions(ctx context.Context) error {
 		name, err := toolscache.DeletionHandlingMetaNamespaceKeyFunc(o)
 		if _, known := w.optional[name]; err == nil && known {
 			w.queue.Add(name)
+		} else if err == nil && name == gatewayDefinition {
+			w.queue.AddAfter(name, schemaDelay)
 		}
 	}
 	_, err = informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
@@ -125,6 +129,7 @@ func (w *Watcher) followDefinitions(ctx context.Context) error {
 	for name := range w.optional {
 		w.queue.Add(name)
 	}
+	w.queue.Add(gatewayDefinition)
 	context.AfterFunc(ctx, w.queue.ShutDown)
 	go w.work(ctx)
 	return nil
@@ -153,8 +158,11 @@ func (w *Watcher) work(ctx context.Context) {
 	}
 }
 
-// look begins or ends the watch of a kind, as the cluster serves it or not.
+// look begins or ends the watch of a kind, as the cluster serves it or not. Of Gateways it finds out which fields they have.
 func (w *Watcher) look(ctx context.Context, name string) error {
+	if name == gatewayDefinition {
+		return w.compareFields(ctx)
+	}
 	o := w.optional[name]
 	now, err := w.serving(ctx, name, o.gvk.Version)
 	if err != nil {
@@ -224,7 +232,8 @@ func (w *Watcher) serving(ctx context.Context, name, version string) (serving, e
 	}
 }
 
-// settled reports whether every optional kind has been looked at, and the objects of those that are served have been sent.
+// settled reports whether every optional kind has been looked at, and the objects of those that are served have been sent, and whether the fields
+// of Gateways are known.
 func (w *Watcher) settled() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -233,5 +242,5 @@ func (w *Watcher) settled() bool {
 			return false
 		}
 	}
-	return true
+	return w.compared
 }
