@@ -183,3 +183,12 @@ func (a *assignment) tell(status *gwapiv1.GatewayStatus, programmed *metav1.Cond
 		programmed.Message += fmt.Sprintf("; the Gateway has %d addresses, of which its status can list the first %d", len(all), MaxAddresses)
 	}
 }
+
+// withoutRoutability are the addresses as a CRD that does not have the field stores them.
+func withoutRoutability(addresses []gwapiv1.GatewayStatusAddress) []gwapiv1.GatewayStatusAddress {
+	stored := slices.Clone(addresses)
+	for i := range stored {
+		stored[i].Routability = nil
+	}
+	return stored
+}

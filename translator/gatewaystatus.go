@@ -38,6 +38,9 @@ func (t *Tables) gatewayStatus(r *flow.Read, key string, object *gwapiv1.Gateway
 		programmed.Message = "no listener can be served, see their conditions"
 	}
 	addresses.tell(desired, &programmed)
+	if t.fieldDropped(r, FieldRoutability) {
+		desired.Addresses = withoutRoutability(desired.Addresses)
+	}
 	desired.Conditions = []metav1.Condition{accepted, programmed, g.resolvedRefs(own.unresolved)}
 	if assigned := addresses.condition(); assigned != nil {
 		desired.Conditions = append(desired.Conditions, *assigned)

@@ -134,9 +134,11 @@ func equalFleets(a, b Fleet) bool {
 		equalAddresses(a.Addresses, b.Addresses) && equalAddresses(a.Static, b.Static)
 }
 
+// equalAddresses does not take an empty routability for one that is not told: status is to tell it in any case (GEP-5093).
 func equalAddresses(a, b []gwapiv1.GatewayStatusAddress) bool {
 	return slices.EqualFunc(a, b, func(x, y gwapiv1.GatewayStatusAddress) bool {
-		return x.Value == y.Value && deref(x.Type) == deref(y.Type) && deref(x.Routability) == deref(y.Routability)
+		return x.Value == y.Value && deref(x.Type) == deref(y.Type) &&
+			(x.Routability == nil) == (y.Routability == nil) && deref(x.Routability) == deref(y.Routability)
 	})
 }
 
