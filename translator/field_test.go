@@ -27,7 +27,7 @@ spec: {gatewayClassName: eg, listeners: [{name: http, protocol: HTTP, port: 80}]
 `, controllerName))) {
 		events = append(events, Event{Object: o})
 	}
-	var stored Object = events[2].Object
+	stored := events[2].Object
 	for _, step := range []struct {
 		name   string
 		events []Event

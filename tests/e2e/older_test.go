@@ -4,19 +4,42 @@ import (
 	"fmt"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 )
 
-// ofOlder is what clusters with any CRDs take: routes with a retry and of connections, and a policy.
+// ofOlder is what clusters with any CRDs take: routes of each kind, a port with both modes of TLS, a ListenerSet, and policies. The Gateway inside
+// has an address of the cluster only, of which older CRDs cannot tell the scope.
 const ofOlder = `
 apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
 metadata: {name: gw}
 spec:
   gatewayClassName: eg
-  listeners: [{name: http, protocol: HTTP, port: 80}, {name: tcp, protocol: TCP, port: 9000}]
+  allowedListeners: {namespaces: {from: Same}}
+  listeners:
+  - {name: http, protocol: HTTP, port: 80}
+  - {name: tcp, protocol: TCP, port: 9000}
+  - {name: udp, protocol: UDP, port: 9001}
+  - {name: through, protocol: TLS, port: 8443, hostname: through.example.com, tls: {mode: Passthrough}}
+  - {name: ended, protocol: TLS, port: 8443, hostname: ended.example.com, tls: {mode: Terminate, certificateRefs: [{name: pair}]}}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: ListenerSet
+metadata: {name: more}
+spec:
+  parentRef: {name: gw}
+  listeners: [{name: more, protocol: HTTP, port: 8080}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: inside}
+spec:
+  gatewayClassName: eg
+  infrastructure: {parametersRef: {group: gateway.envoyproxy.io, kind: EnvoyProxy, name: inside}}
+  listeners: [{name: http, protocol: HTTP, port: 80}]
 ---
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
@@ -36,6 +59,43 @@ spec:
   parentRefs: [{name: gw, sectionName: tcp}]
   rules: [{backendRefs: [{name: a, port: 80}]}]
 ---
+apiVersion: gateway.networking.k8s.io/v1
+kind: UDPRoute
+metadata: {name: udp}
+spec:
+  parentRefs: [{name: gw, sectionName: udp}]
+  rules: [{backendRefs: [{name: more, port: 53}]}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: TLSRoute
+metadata: {name: through}
+spec:
+  parentRefs: [{name: gw, sectionName: through}]
+  hostnames: [through.example.com]
+  rules: [{backendRefs: [{name: a, port: 80}]}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: TLSRoute
+metadata: {name: ended}
+spec:
+  parentRefs: [{name: gw, sectionName: ended}]
+  hostnames: [ended.example.com]
+  rules: [{backendRefs: [{name: a, port: 80}]}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: GRPCRoute
+metadata: {name: grpc}
+spec:
+  parentRefs: [{kind: ListenerSet, name: more}]
+  rules: [{backendRefs: [{name: more, port: 443}]}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: BackendTLSPolicy
+metadata: {name: more}
+spec:
+  targetRefs: [{group: "", kind: Service, name: more, sectionName: secured}]
+  validation: {hostname: more.example.com, wellKnownCACertificates: System}
+---
 apiVersion: gateway.envoyproxy.io/v1alpha1
 kind: BackendTrafficPolicy
 metadata: {name: retries}
@@ -44,8 +104,25 @@ spec:
   retry: {numRetries: 2, retryOn: {triggers: [connect-failure]}}
 `
 
+// moreOfOlder is what the objects of ofOlder name.
+const moreOfOlder = `
+apiVersion: v1
+kind: Service
+metadata: {name: more}
+spec: {selector: {app: a}, ports: [{name: secured, port: 443, targetPort: web}, {name: udp, protocol: UDP, port: 53}]}
+---
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: EnvoyProxy
+metadata: {name: inside}
+spec: {provider: {type: Kubernetes, kubernetes: {envoyService: {type: ClusterIP}}}}
+`
+
+// newFeatures need fields of Gateways that older CRDs do not have.
+var newFeatures = []string{"GatewayAddressRoutability", "GatewayAddressRoutabilityCluster", "GatewayListenerFilters"}
+
 // TestOlderCRDs: in a cluster with the CRDs of Gateway API v1.6, or of the standard channel, a control plane starts, serves what these CRDs know, and
-// writes statuses that are stored as they are. The sessions of v1.6 have the names that users gave them there.
+// writes statuses that are stored as they are. GatewayClasses list what these CRDs can ask for. The sessions of v1.6 have the names that users gave
+// them there.
 func TestOlderCRDs(t *testing.T) {
 	t.Cleanup(func() { haveDefinitions(t, "gateway-api-crds.yaml") })
 	for _, c := range []struct{ file, rule string }{
@@ -60,19 +137,46 @@ func TestOlderCRDs(t *testing.T) {
 			must(t, out, err)
 			lives(t)
 			s := newScene(t, "older")
-			s.apply(t, fmt.Sprintf(echoServer, "a", 2), fmt.Sprintf(ofOlder, c.rule))
+			certificate, key := newPair(t, 1)
+			pair := strings.Replace(secret("pair", certificate, key), ", namespace: default", "", 1)
+			s.apply(t, fmt.Sprintf(echoServer, "a", 2), moreOfOlder, pair, fmt.Sprintf(ofOlder, c.rule))
 			at := address(t, s.namespace, "gw")
 			first := settles(t, at, "GET older.example.com/", http.StatusOK)
 			settles(t, at+":9000", "GET any.example.com/", http.StatusOK)
-			s.becomes(t, "httproute/web", condition(".status.parents[0]", "Accepted"), "True")
-			s.becomes(t, "backendtrafficpolicy/retries", condition(".status.ancestors[0]", "Accepted"), "True")
-			s.becomes(t, "gateway/gw", condition(".status", "Programmed"), "True")
-			calm(t, s, "gateway/gw", "httproute/web", "tcproute/tcp", "gatewayclass/eg")
+			routes := []string{"httproute/web", "tcproute/tcp", "udproute/udp", "tlsroute/through", "tlsroute/ended", "grpcroute/grpc"}
+			for _, route := range routes {
+				s.becomes(t, route, condition(".status.parents[0]", "Accepted"), "True")
+				s.becomes(t, route, condition(".status.parents[0]", "ResolvedRefs"), "True")
+			}
+			for _, policy := range []string{"backendtrafficpolicy/retries", "backendtlspolicy/more"} {
+				s.becomes(t, policy, condition(".status.ancestors[0]", "Accepted"), "True")
+			}
+			for _, served := range []string{"gateway/gw", "gateway/inside", "listenerset/more"} {
+				s.becomes(t, served, condition(".status", "Programmed"), "True")
+			}
+			listsNew(t, false)
+			calm(t, s, append(routes, "gateway/gw", "gateway/inside", "listenerset/more", "backendtlspolicy/more", "gatewayclass/eg")...)
 			if strings.Contains(c.rule, "x-cart") {
 				staysWith(t, at, "x-cart", first)
 			}
 		})
 	}
+	haveDefinitions(t, "gateway-api-crds.yaml")
+	listsNew(t, true)
+}
+
+// listsNew waits until the GatewayClass lists all or none of newFeatures.
+func listsNew(t *testing.T, want bool) {
+	t.Helper()
+	eventually(t, fmt.Sprintf("features of new fields are listed: %t", want), func() error {
+		out, err := kubectl("get", "gatewayclass", "eg", "-o", "jsonpath={.status.supportedFeatures[*].name}")
+		for _, name := range newFeatures {
+			if err == nil && slices.Contains(strings.Fields(out), name) != want {
+				err = fmt.Errorf("%s: %t; the list is %s", name, !want, out)
+			}
+		}
+		return err
+	})
 }
 
 // staysWith: requests with the session that an answer began go to the server that gave it.
