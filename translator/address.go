@@ -35,7 +35,7 @@ func StaticAddresses(g *gwapiv1.Gateway, ep *v1alpha1.EnvoyProxy) (anywhere, clu
 	return anywhere, cluster
 }
 
-// Exposed reports whether the Gateway is to be reached by what its EnvoyProxy says: it is, unless each address that it asks for has a narrower scope.
+// Exposed reports whether the type of the Service is that of the EnvoyProxy. It is not if all addresses that the Gateway asks for have a narrower scope.
 func Exposed(g *gwapiv1.Gateway) bool {
 	return len(g.Spec.Addresses) == 0 || slices.ContainsFunc(g.Spec.Addresses, func(a gwapiv1.GatewaySpecAddress) bool {
 		return a.Routability == gwapiv1.GatewayAddressRoutabilityDefault || a.Routability == sentinel
@@ -134,7 +134,7 @@ func addressProblem(a *gwapiv1.GatewaySpecAddress, family v1alpha1.IPFamily) *ve
 	return nil
 }
 
-// routabilityProblem tells why the address cannot be reached from where it is to be; nil if it can. The others of the Gateway are served all the same.
+// routabilityProblem tells why the scope of the address is not served; nil if it is. The other addresses of the Gateway are served in any case.
 func routabilityProblem(a *gwapiv1.GatewaySpecAddress) *verdict.Problem {
 	p := &verdict.Problem{
 		Field: "routability", Reason: string(gwapiv1.GatewayReasonAddressesNotAssigned), Weight: verdict.Unresolved,

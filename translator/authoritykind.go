@@ -22,7 +22,7 @@ const trustBundleField = "spec.trustBundle"
 // authorityKind is a kind of object that can hold CA certificates.
 type authorityKind struct {
 	schema.GroupKind
-	// whole tells that its objects are of the whole cluster: they have no namespace, and need no grant.
+	// whole tells that objects of the kind belong to the whole cluster. They have no namespace, and references to them need no grant.
 	whole bool
 	// enable is how a cluster comes to serve the kind, empty if each one does.
 	enable string

@@ -7,7 +7,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
-	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
 
 	"gatehouse/policies"
 	"gatehouse/policies/backendtls"
@@ -61,25 +60,15 @@ func backendAuthorities(p *gwapiv1.BackendTLSPolicy) (refs []verdict.Ref) {
 	return refs
 }
 
-// secured is a targetRef as a reference. What can be a backend can be targeted, in the policy's own namespace.
+// secured is a targetRef as a reference.
 func secured(p *gwapiv1.BackendTLSPolicy, i int) policies.Reference {
 	ref := &p.Spec.TargetRefs[i]
-	to := policies.Reference{
-		Target: policies.Target{Kind: string(ref.Kind), Namespace: p.Namespace, Name: string(ref.Name), Section: string(deref(ref.SectionName))},
-		Field:  fmt.Sprintf("spec.targetRefs[%d]", i),
+	effect := noEffect
+	if backendKindNamed(string(ref.Kind)) != nil {
+		effect = "and what may be meant is not reached"
 	}
-	if kind := backendKindNamed(string(ref.Kind)); kind == nil || kind.group != string(ref.Group) {
-		effect := "so it has no effect there"
-		if kind != nil {
-			effect = "and what may be meant is not reached"
-		}
-		to.Problems = []verdict.Problem{{
-			Field: to.Field + ".kind", Reason: string(gwapiv1.PolicyReasonTargetNotFound), Weight: verdict.Unresolved,
-			Message: fmt.Sprintf("%q of group %q is not served as a target of a %s, %s: write Service with an empty group, or ServiceImport of group %s",
-				ref.Kind, ref.Group, backendtls.Kind, effect, mcsv1alpha1.GroupName),
-		}}
-	}
-	return to
+	target := policies.Target{Kind: string(ref.Kind), Namespace: p.Namespace, Name: string(ref.Name), Section: string(deref(ref.SectionName))}
+	return backendReference(backendtls.Kind, i, target, string(ref.Group), effect)
 }
 
 // securedObjects are what the policy names, be it in a way that it can be attached to or not.
@@ -94,14 +83,7 @@ func securedObjects(_ string, p *backendTLSRow) []string {
 
 // securedTargets are the backends and ports that the policy is about.
 func securedTargets(_ string, p *backendTLSRow) []string {
-	var keys []string
-	for i := range p.Policy.Spec.TargetRefs {
-		if ref := secured(p.Policy, i); len(ref.Problems) == 0 {
-			keys = append(keys, targetKey(backendtls.Kind, ref.Target))
-		}
-	}
-	slices.Sort(keys)
-	return slices.Compact(keys)
+	return attachedKeys(backendtls.Kind, len(p.Policy.Spec.TargetRefs), func(i int) policies.Reference { return secured(p.Policy, i) })
 }
 
 // backendTLSWinner is the oldest of the policies that have the same target.
@@ -198,30 +180,12 @@ func serviceKeys(used []backend) (keys []string) {
 
 // backendTLSStatus speaks about each Gateway that reaches a target of the policy.
 func (t *Tables) backendTLSStatus(r *flow.Read, _ string, p *backendTLSRow) (*Status, bool) {
-	problems := slices.Clone(p.Problems)
-	var gateways []*gatewayRow
-	byGateway := map[*gwapiv1.Gateway][]verdict.Problem{}
+	var targets []judgedTarget
 	for i := range p.Policy.Spec.TargetRefs {
-		ref := secured(p.Policy, i)
-		found, target := t.securedProblems(r, p, ref)
-		problems = append(problems, found...)
-		for _, g := range t.securingGateways(r, target) {
-			if _, known := byGateway[g.Gateway]; !known {
-				gateways = append(gateways, g)
-			}
-			byGateway[g.Gateway] = append(byGateway[g.Gateway], found...)
-		}
+		found, target := t.securedProblems(r, p, secured(p.Policy, i))
+		targets = append(targets, judgedTarget{target, found})
 	}
-	slices.SortFunc(gateways, func(a, b *gatewayRow) int { return policies.Older(a.Gateway, b.Gateway) })
-	desired := &gwapiv1.PolicyStatus{}
-	for _, g := range gateways {
-		desired.Ancestors = append(desired.Ancestors, gwapiv1.PolicyAncestorStatus{
-			AncestorRef: gatewayAncestor(g.Gateway), ControllerName: gwapiv1.GatewayController(t.settings.ControllerName),
-			Conditions: p.conditions(byGateway[g.Gateway]),
-		})
-	}
-	desired.Ancestors = limitAncestors(desired.Ancestors)
-	return newStatus(p.Policy, problems, desired), true
+	return t.backendPolicyStatus(r, p.Policy, p.Problems, targets, p.conditions), true
 }
 
 // securedProblems are those of the policy with one of its targets: it is not there, or an older policy has it. Whoever uses the target learns of
@@ -230,12 +194,9 @@ func (t *Tables) securedProblems(r *flow.Read, p *backendTLSRow, ref policies.Re
 	if len(ref.Problems) > 0 {
 		return ref.Problems, ref.Whole()
 	}
-	kind := backendKindNamed(ref.Kind)
-	service, ok := kind.find(t, r, Key(ref.Namespace, ref.Name))
-	if !ok {
-		problem := policies.TargetNotFound(ref)
-		problem.Missing.Group = kind.group
-		return []verdict.Problem{problem}, ref.Target
+	service, problem := t.findTarget(r, ref)
+	if problem != nil {
+		return []verdict.Problem{*problem}, ref.Target
 	}
 	if !hasPort(service, ref.Section) {
 		var ports []string
@@ -251,31 +212,6 @@ func (t *Tables) securedProblems(r *flow.Read, p *backendTLSRow, ref policies.Re
 		return nil, ref.Target
 	}
 	return []verdict.Problem{policies.Conflicted(policies.Kind{Kind: backendtls.Kind}, p.Policy, ref.Field, ref.Target, winner.Policy)}, ref.Target
-}
-
-// securingGateways are the Gateways whose routes use the target, or filters of their listeners.
-func (t *Tables) securingGateways(r *flow.Read, target policies.Target) []*gatewayRow {
-	var gateways []*gatewayRow
-	add := func(g *gatewayRow) {
-		if !slices.ContainsFunc(gateways, func(known *gatewayRow) bool { return known.Gateway == g.Gateway }) {
-			gateways = append(gateways, g)
-		}
-	}
-	key := targetKey(backendtls.Kind, target)
-	for _, rules := range t.rulesByService.Lookup(r, key) {
-		for _, p := range t.parentsByRoute.Lookup(r, rules.Key) {
-			add(p.Value.Gateway)
-		}
-	}
-	for _, guard := range t.guardsByService.Lookup(r, key) {
-		add(guard.Value.Listener.Gateway)
-	}
-	return gateways
-}
-
-func gatewayAncestor(g *gwapiv1.Gateway) gwapiv1.ParentReference {
-	group, kind, namespace := gwapiv1.Group(gwapiv1.GroupName), gwapiv1.Kind("Gateway"), gwapiv1.Namespace(g.Namespace)
-	return gwapiv1.ParentReference{Group: &group, Kind: &kind, Namespace: &namespace, Name: gwapiv1.ObjectName(g.Name)}
 }
 
 // conditions are those of an ancestor, given the problems with the targets there. A policy of which no CA certificate can be used is not

@@ -1,7 +1,6 @@
 package translator
 
 import (
-	"fmt"
 	"slices"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -9,7 +8,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 	gwapixv1alpha1 "sigs.k8s.io/gateway-api/apisx/v1alpha1"
-	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
 
 	"gatehouse/policies"
 	"gatehouse/policies/retrybudget"
@@ -46,32 +44,16 @@ func (t *Tables) budgetPolicy(_ *flow.Read, _ string, p *gwapixv1alpha1.XBackend
 	return row, true
 }
 
-// budgeted is a targetRef as a reference. What can be a backend can be targeted, in the policy's own namespace.
+// budgeted is a targetRef as a reference.
 func budgeted(p *gwapixv1alpha1.XBackendTrafficPolicy, i int) policies.Reference {
 	ref := &p.Spec.TargetRefs[i]
-	to := policies.Reference{
-		Target: policies.Target{Kind: string(ref.Kind), Namespace: p.Namespace, Name: string(ref.Name)}, Field: fmt.Sprintf("spec.targetRefs[%d]", i),
-	}
-	if kind := backendKindNamed(string(ref.Kind)); kind == nil || kind.group != string(ref.Group) {
-		to.Problems = []verdict.Problem{{
-			Field: to.Field + ".kind", Reason: string(gwapiv1.PolicyReasonTargetNotFound), Weight: verdict.Unresolved,
-			Message: fmt.Sprintf("%q of group %q is not served as a target of a %s, so it has no effect there: write Service with an empty group, or ServiceImport of group %s",
-				ref.Kind, ref.Group, retrybudget.Kind, mcsv1alpha1.GroupName),
-		}}
-	}
-	return to
+	target := policies.Target{Kind: string(ref.Kind), Namespace: p.Namespace, Name: string(ref.Name)}
+	return backendReference(retrybudget.Kind, i, target, string(ref.Group), noEffect)
 }
 
 // budgetTargets are the backends that the policy is about.
 func budgetTargets(_ string, p *budgetRow) []string {
-	var keys []string
-	for i := range p.Policy.Spec.TargetRefs {
-		if ref := budgeted(p.Policy, i); len(ref.Problems) == 0 {
-			keys = append(keys, targetKey(retrybudget.Kind, ref.Target))
-		}
-	}
-	slices.Sort(keys)
-	return slices.Compact(keys)
+	return attachedKeys(retrybudget.Kind, len(p.Policy.Spec.TargetRefs), func(i int) policies.Reference { return budgeted(p.Policy, i) })
 }
 
 // budgetWinner is the oldest of the policies that have the same target.
@@ -115,33 +97,19 @@ func (c *clusterUse) limitRetries(cluster *clusterv3.Cluster) {
 
 // budgetStatus speaks about each Gateway that reaches a target of the policy.
 func (t *Tables) budgetStatus(r *flow.Read, _ string, p *budgetRow) (*Status, bool) {
-	problems := slices.Clone(p.Problems)
-	var gateways []*gatewayRow
-	byGateway := map[*gwapiv1.Gateway][]verdict.Problem{}
+	var targets []judgedTarget
 	for i := range p.Policy.Spec.TargetRefs {
 		ref := budgeted(p.Policy, i)
-		found := t.budgetProblems(r, p, ref)
-		problems = append(problems, found...)
-		for _, g := range t.securingGateways(r, ref.Target) {
-			if _, known := byGateway[g.Gateway]; !known {
-				gateways = append(gateways, g)
-			}
-			byGateway[g.Gateway] = append(byGateway[g.Gateway], found...)
-		}
+		targets = append(targets, judgedTarget{ref.Target, t.budgetProblems(r, p, ref)})
 	}
-	slices.SortFunc(gateways, func(a, b *gatewayRow) int { return policies.Older(a.Gateway, b.Gateway) })
-	desired := &gwapiv1.PolicyStatus{}
-	for _, g := range gateways {
-		all := slices.Concat(p.Problems, byGateway[g.Gateway])
-		accepted := conditionOf(string(gwapiv1.PolicyConditionAccepted), string(gwapiv1.PolicyReasonAccepted), "The policy is accepted.",
-			about(all, string(gwapiv1.PolicyConditionAccepted), ""))
-		desired.Ancestors = append(desired.Ancestors, gwapiv1.PolicyAncestorStatus{
-			AncestorRef: gatewayAncestor(g.Gateway), ControllerName: gwapiv1.GatewayController(t.settings.ControllerName),
-			Conditions: []metav1.Condition{accepted},
-		})
-	}
-	desired.Ancestors = limitAncestors(desired.Ancestors)
-	return newStatus(p.Policy, problems, desired), true
+	return t.backendPolicyStatus(r, p.Policy, p.Problems, targets, p.conditions), true
+}
+
+// conditions are those of an ancestor, given the problems with the targets there.
+func (p *budgetRow) conditions(found []verdict.Problem) []metav1.Condition {
+	all := slices.Concat(p.Problems, found)
+	return []metav1.Condition{conditionOf(string(gwapiv1.PolicyConditionAccepted), string(gwapiv1.PolicyReasonAccepted), "The policy is accepted.",
+		about(all, string(gwapiv1.PolicyConditionAccepted), ""))}
 }
 
 // budgetProblems are what is wrong with a target.
@@ -149,11 +117,8 @@ func (t *Tables) budgetProblems(r *flow.Read, p *budgetRow, ref policies.Referen
 	if len(ref.Problems) > 0 {
 		return ref.Problems
 	}
-	kind := backendKindNamed(ref.Kind)
-	if _, ok := kind.find(t, r, Key(ref.Namespace, ref.Name)); !ok {
-		problem := policies.TargetNotFound(ref)
-		problem.Missing.Group = kind.group
-		return []verdict.Problem{problem}
+	if _, problem := t.findTarget(r, ref); problem != nil {
+		return []verdict.Problem{*problem}
 	}
 	winner, _ := t.budgetTargets.Get(r, targetKey(retrybudget.Kind, ref.Target))
 	if winner.Policy == p.Policy {

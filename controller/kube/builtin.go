@@ -140,8 +140,8 @@ func (w *Watcher) leave(ctx context.Context, b *builtIn) error {
 	return nil
 }
 
-// versionOf is the version in which the kind is to be watched: that in which it is watched already, if it is served, else the first one. It is
-// negative if none is served.
+// versionOf is the index of the version to watch: the one that is watched already if the API server serves it, else the first one that it serves.
+// It is negative if the API server serves none.
 func (w *Watcher) versionOf(ctx context.Context, b *builtIn) (int, error) {
 	if b.watch != nil {
 		if is, err := w.serves(ctx, b.versions[b.at]); is || err != nil {

@@ -44,7 +44,7 @@ type Watcher struct {
 	mu    sync.Mutex
 	// optional has the optional kinds by the names of their CRDs.
 	optional map[string]*optional
-	// compared tells that it has been found out which fields Gateways have.
+	// compared tells that the fields of Gateways are known, see compareFields.
 	compared bool
 }
 

@@ -69,7 +69,7 @@ func checkInterval(field string, written *gwapiv1.Duration, shortest time.Durati
 	return nil
 }
 
-// Budget is what the policy says of retries, nil if it says nothing of them. Of a policy that does not pass Check nothing is to be asked.
+// Budget is the limit that the policy sets to retries, nil if it sets none. The policy must have passed Check.
 //
 // Envoy counts the requests that begin within the interval, as the API has it. It knows no rate of retries but how many may be on their way at
 // once: as many as the rate lets begin in a second, so that retries which last a second or less can be had at that rate.
