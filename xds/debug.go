@@ -24,6 +24,8 @@ type ProxyState struct {
 	Node, Subject string
 	Since         time.Time
 	Types         []TypeState
+	// Behind reports whether something was published that is not among what is pending yet.
+	Behind bool
 	// Cold are the clusters that routes wait for; Refused is what the proxy refused, with its words.
 	Cold    []string
 	Refused map[translator.Name]string
@@ -74,6 +76,7 @@ func (st *stream) state() ProxyState {
 	p := ProxyState{
 		Node: st.node, Subject: st.identity.Subject, Since: st.since,
 		Cold: slices.Sorted(maps.Keys(s.warmth.cold)), Refused: map[translator.Name]string{},
+		Behind: len(s.inbox) > 0 || slices.ContainsFunc(s.kinds, func(k *kind) bool { return k.compare }),
 	}
 	for n, r := range s.refused {
 		p.Refused[n] = r.words

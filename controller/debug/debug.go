@@ -182,6 +182,9 @@ func (s *Server) proxies(w http.ResponseWriter, r *http.Request) {
 // notes are what keeps a proxy from having everything.
 func notes(proxy xds.ProxyState) string {
 	var text strings.Builder
+	if proxy.Behind {
+		fmt.Fprintf(&text, "%s: is still to be compared with what was published\n", proxy.Node)
+	}
 	for _, cluster := range proxy.Cold {
 		fmt.Fprintf(&text, "%s: routes wait for cluster %s to be warm\n", proxy.Node, cluster)
 	}

@@ -226,7 +226,7 @@ func idle(p xds.ProxyState) bool {
 			return false
 		}
 	}
-	return len(p.Types) >= 4
+	return !p.Behind && len(p.Types) >= 4
 }
 
 // stat returns one of Envoy's figures, 0 while it has none.
