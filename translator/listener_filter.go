@@ -14,7 +14,7 @@ import (
 )
 
 // A listener for HTTP or HTTPS may have filters that every request passes before a route is chosen for it (Gateway API, ListenerFilters). How Envoy
-// is brought to it is in passage.go, and in decision 048.
+// is brought to it is in listener_passage.go, and in decision 048.
 
 // Reasons of conditions of a listener that GEP-5224 names and Gateway API has no constants for.
 const (

@@ -13,7 +13,7 @@ import (
 )
 
 // Where hostnames or certificates of two HTTPS listeners on a port overlap, a client may send what is meant for one over a connection of the other.
-// Such a request is answered with 421 (see misdirected.go), so that HTTP/2 stays on; the condition OverlappingTLSConfig tells of it
+// Such a request is answered with 421 (see route_misdirected.go), so that HTTP/2 stays on; the condition OverlappingTLSConfig tells of it
 // (docs/decisions/020-overlapping-certificates.md).
 
 // sharedName is a name on certificates of listeners of one port.
