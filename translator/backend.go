@@ -163,18 +163,11 @@ func (t *Tables) backend(r *flow.Read, from referrer, ref *gwapiv1.HTTPBackendRe
 		to.Namespace = string(*ref.Namespace)
 	}
 	if !t.permitted(r, from.Ref, to) {
-		return b, &verdict.Problem{
-			Reason: string(gwapiv1.RouteReasonRefNotPermitted), Weight: verdict.Unresolved,
-			Message: fmt.Sprintf("%s %s/%s may not be used from namespace %q; create a ReferenceGrant in namespace %q from %s to %s",
-				to.Kind, to.Namespace, to.Name, from.Namespace, to.Namespace, from.Kind, to.Kind),
-		}
+		return b, new(verdict.NotGranted(from.Ref, to))
 	}
 	service, ok := kind.find(t, r, Key(to.Namespace, to.Name))
 	if !ok {
-		return b, &verdict.Problem{
-			Field: ".name", Reason: string(gwapiv1.RouteReasonBackendNotFound), Weight: verdict.Unresolved, Missing: &to,
-			Message: fmt.Sprintf("no %s %q in namespace %q; create it or correct the name", to.Kind, to.Name, to.Namespace),
-		}
+		return b, new(verdict.Absent(".name", to, string(gwapiv1.RouteReasonBackendNotFound)))
 	}
 	if isExternal(service) {
 		if problem := t.checkExternal(b, service); problem != nil {

@@ -57,22 +57,11 @@ func (t *Tables) authoritiesAt(r *flow.Read, a authorityRefs, ref verdict.Ref) (
 		return nil, p
 	}
 	if !kind.whole && !t.permitted(r, a.From, ref) {
-		return nil, &verdict.Problem{
-			Reason: string(gwapiv1.ListenerReasonRefNotPermitted), Weight: verdict.Unresolved,
-			Message: fmt.Sprintf("%s %s/%s may not be used from namespace %q; create a ReferenceGrant in namespace %q from %s to %s",
-				ref.Kind, ref.Namespace, ref.Name, a.From.Namespace, ref.Namespace, a.From.Kind, ref.Kind),
-		}
+		return nil, new(verdict.NotGranted(a.From, ref))
 	}
 	row, ok := t.authorities.Get(r, authorityKey(ref))
 	if !ok {
-		where := ""
-		if !kind.whole {
-			where = fmt.Sprintf(" in namespace %q", ref.Namespace)
-		}
-		return nil, &verdict.Problem{
-			Reason: string(gwapiv1.ListenerReasonInvalidCACertificateRef), Weight: verdict.Unresolved, Missing: &ref,
-			Message: fmt.Sprintf("no %s %q%s; create it or correct the name", ref.Kind, ref.Name, where),
-		}
+		return nil, new(verdict.Absent("", ref, string(gwapiv1.ListenerReasonInvalidCACertificateRef)))
 	}
 	if row.Broken != "" {
 		return nil, &verdict.Problem{

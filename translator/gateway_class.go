@@ -66,10 +66,7 @@ func (t *Tables) envoyProxy(r *flow.Read, p parameters) (*v1alpha1.EnvoyProxy, [
 	row, ok := t.fleetSpecs.Get(r, Key(p.Namespace, p.Name))
 	if !ok {
 		missing := verdict.Ref{Group: p.Group, Kind: p.Kind, Namespace: p.Namespace, Name: p.Name}
-		return nil, []verdict.Problem{{
-			Field: p.Field + ".name", Reason: reasonInvalidParameters, Weight: verdict.Unresolved, Missing: &missing,
-			Message: fmt.Sprintf("no EnvoyProxy %q in namespace %q; create it or correct the name", p.Name, p.Namespace),
-		}}
+		return nil, []verdict.Problem{verdict.Absent(p.Field+".name", missing, reasonInvalidParameters)}
 	}
 	if len(row.Problems) == 0 {
 		return row.EnvoyProxy, nil

@@ -94,20 +94,13 @@ func (t *Tables) certificateRef(r *flow.Read, user certificateUser, ref gwapiv1.
 		}
 	}
 	if !t.permitted(r, from, secret) {
-		return "", &verdict.Problem{
-			Reason: string(gwapiv1.ListenerReasonRefNotPermitted), Weight: verdict.Unresolved,
-			Message: fmt.Sprintf("Secret %s/%s may not be used from namespace %q; create a ReferenceGrant in namespace %q from %s to Secret",
-				secret.Namespace, secret.Name, from.Namespace, secret.Namespace, from.Kind),
-		}
+		return "", new(verdict.NotGranted(from, secret))
 	}
 	key := Key(secret.Namespace, secret.Name)
 	row, ok := t.certs.Get(r, key)
 	switch {
 	case !ok:
-		return key, &verdict.Problem{
-			Reason: user.Invalid, Weight: verdict.Unresolved, Missing: &secret,
-			Message: fmt.Sprintf("no Secret %q in namespace %q; create it or correct the name", secret.Name, secret.Namespace),
-		}
+		return key, new(verdict.Absent("", secret, user.Invalid))
 	case row.Broken != "":
 		return key, &verdict.Problem{
 			Reason: user.Invalid, Weight: verdict.Invalid,

@@ -70,11 +70,8 @@ func (t *Tables) unclassed(r *flow.Read, g *gwapiv1.Gateway) (*Status, bool) {
 	if _, ok := t.in.classes.Get(r, class); ok {
 		return nil, false // It is another controller's.
 	}
-	missing := verdict.Problem{
-		Field: "spec.gatewayClassName", Reason: string(gwapiv1.GatewayReasonPending), Weight: verdict.Unresolved,
-		Message: fmt.Sprintf("no GatewayClass %q; create it or correct the name", class),
-		Missing: &verdict.Ref{Group: gwapiv1.GroupName, Kind: "GatewayClass", Name: class},
-	}
+	named := verdict.Ref{Group: gwapiv1.GroupName, Kind: "GatewayClass", Name: class}
+	missing := verdict.Absent("spec.gatewayClassName", named, string(gwapiv1.GatewayReasonPending))
 	return newStatus(g, append(t.rules.Check(g), missing), nil), true
 }
 

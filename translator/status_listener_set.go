@@ -57,11 +57,8 @@ func (t *Tables) orphan(r *flow.Read, s *gwapiv1.ListenerSet) (*Status, bool) {
 		return nil, false // It is another controller's.
 	}
 	namespace, name := splitNamespace(key)
-	missing := verdict.Problem{
-		Field: "spec.parentRef.name", Reason: string(gwapiv1.ListenerSetReasonPending), Weight: verdict.Unresolved,
-		Message: fmt.Sprintf("no Gateway %q in namespace %q; create it or correct the name", name, namespace),
-		Missing: &verdict.Ref{Group: gwapiv1.GroupName, Kind: "Gateway", Namespace: namespace, Name: name},
-	}
+	gateway := verdict.Ref{Group: gwapiv1.GroupName, Kind: "Gateway", Namespace: namespace, Name: name}
+	missing := verdict.Absent("spec.parentRef.name", gateway, string(gwapiv1.ListenerSetReasonPending))
 	return newStatus(s, append(t.rules.Check(s), missing), nil), true
 }
 

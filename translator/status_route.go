@@ -64,12 +64,9 @@ func (t *Tables) absentParents(r *flow.Read, route *routeRow) []verdict.Problem 
 		if !t.absent(r, parent) {
 			continue // What is there is judged as a parent.
 		}
-		problems = append(problems, verdict.Problem{
-			Field: fmt.Sprintf("spec.parentRefs[%d].name", i), Reason: string(gwapiv1.RouteReasonNoMatchingParent), Weight: verdict.Unresolved,
-			Message: fmt.Sprintf("no %s %q in namespace %q; create it or correct the name", parent.Kind, parent.Name, parent.Namespace),
-			Missing: &parent,
-			Scope:   fmt.Sprint(i),
-		})
+		p := verdict.Absent(fmt.Sprintf("spec.parentRefs[%d].name", i), parent, string(gwapiv1.RouteReasonNoMatchingParent))
+		p.Scope = fmt.Sprint(i)
+		problems = append(problems, p)
 	}
 	return problems
 }

@@ -159,7 +159,7 @@ func TestAPIServer(t *testing.T) {
 		if err := user.Create(t.Context(), routeOf(t, "warned", "/", "gone")); err != nil {
 			t.Fatal(err)
 		}
-		want := []string{`spec.rules[0].backendRefs[0].name: no Service "gone" in namespace "default"; create it or correct the name`}
+		want := []string{`spec.rules[0].backendRefs[0].name: no Service "gone" in namespace "default": create it or correct the name`}
 		if diff := cmp.Diff(want, warnings.texts); diff != "" {
 			t.Error(diff)
 		}

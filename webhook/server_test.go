@@ -179,12 +179,12 @@ func TestUnconfirmed(t *testing.T) {
 	exists := func(context.Context, verdict.Ref) (bool, error) { asked++; return true, errors.New("forbidden") }
 	missing := func(field string) translator.Finding {
 		return translator.Finding{Object: own, Problem: verdict.Problem{
-			Field: field, Message: "no Service x; create it", Weight: verdict.Unresolved, Missing: &verdict.Ref{Kind: "Service", Namespace: "default", Name: "x"},
+			Field: field, Message: "no Service x: create it", Weight: verdict.Unresolved, Missing: &verdict.Ref{Kind: "Service", Namespace: "default", Name: "x"},
 		}}
 	}
 	s := serve(t, Options{Trier: says(missing("a"), missing("b"), missing("a")), Exists: exists})
 	got := s.post(t, ValidatePath, httpRoute())
-	want := []string{"a: no Service x; create it", "b: no Service x; create it"}
+	want := []string{"a: no Service x: create it", "b: no Service x: create it"}
 	if diff := cmp.Diff(want, got.Warnings); diff != "" || asked != 1 {
 		t.Errorf("asked %d times (-want +got):\n%s", asked, diff)
 	}
@@ -236,14 +236,14 @@ func TestCauses(t *testing.T) {
 
 // TestFit holds that warnings stay within what the API server passes on, and keep their ends.
 func TestFit(t *testing.T) {
-	long := "spec.rules[0]: " + strings.Repeat("ü", 300) + "; create it"
+	long := "spec.rules[0]: " + strings.Repeat("ü", 300) + ": create it"
 	var all []string
 	for range 40 {
 		all = append(all, long)
 	}
 	got := fit(all)
 	for _, w := range got[:len(got)-1] {
-		if utf8.RuneCountInString(w) != maxWarning || !strings.HasPrefix(w, "spec.rules[0]: ü") || !strings.HasSuffix(w, "; create it") {
+		if utf8.RuneCountInString(w) != maxWarning || !strings.HasPrefix(w, "spec.rules[0]: ü") || !strings.HasSuffix(w, ": create it") {
 			t.Errorf("%q is not cut well", w)
 		}
 	}

@@ -5,6 +5,7 @@ package verdict
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 )
 
@@ -82,6 +83,30 @@ type same struct {
 }
 
 func (p Problem) same() same { return same{p.Field, p.Reason, p.Message, p.Weight} }
+
+// ReasonNotGranted is Gateway API's reason for a reference into another namespace that no ReferenceGrant allows.
+const ReasonNotGranted = "RefNotPermitted"
+
+// NotGranted is the problem of a reference from one object to another that no ReferenceGrant allows.
+func NotGranted(from, to Ref) Problem {
+	return Problem{
+		Reason: ReasonNotGranted, Weight: Unresolved,
+		Message: fmt.Sprintf("%s %s/%s may not be used from namespace %q: create a ReferenceGrant in namespace %q from %s to %s",
+			to.Kind, to.Namespace, to.Name, from.Namespace, to.Namespace, from.Kind, to.Kind),
+	}
+}
+
+// Absent is the problem of a reference, in the field, to an object that is not there.
+func Absent(field string, to Ref, reason string) Problem {
+	where := ""
+	if to.Namespace != "" {
+		where = fmt.Sprintf(" in namespace %q", to.Namespace)
+	}
+	return Problem{
+		Field: field, Reason: reason, Weight: Unresolved, Missing: &to,
+		Message: fmt.Sprintf("no %s %q%s: create it or correct the name", to.Kind, to.Name, where),
+	}
+}
 
 // Added lists the problems of now that before did not have, each once, in the order of now.
 func Added(before, now []Problem) []Problem {
