@@ -58,9 +58,9 @@ func bootstrap(t *testing.T, backends ...*corev3.Address) []byte {
 			continue
 		}
 		name := strings.ReplaceAll(strings.TrimSuffix(g.path, ".txtar"), "/", "-")
-		config.StaticResources.Clusters = append(config.StaticResources.Clusters, buildCluster(g.kind, g.policy, name, backends...))
+		config.StaticResources.Clusters = append(config.StaticResources.Clusters, g.buildCluster(name, backends...))
 		routes.VirtualHosts = append(routes.VirtualHosts, &routev3.VirtualHost{
-			Name: name, Domains: []string{name}, Routes: []*routev3.Route{buildRoute(g.kind, g.policy, name)},
+			Name: name, Domains: []string{name}, Routes: []*routev3.Route{g.buildRoute(name)},
 		})
 	}
 	manager := &hcmv3.HttpConnectionManager{

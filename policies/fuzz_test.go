@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"sigs.k8s.io/yaml"
 
+	"gatehouse/policies/feature"
 	"gatehouse/policies/verdict"
 )
 
@@ -50,7 +51,13 @@ func FuzzPolicies(f *testing.F) {
 			return
 		}
 		problems := kind.Check(p)
-		cluster, route := buildCluster(kind, p, "backend"), buildRoute(kind, p, "backend")
+		g := golden{kind: kind, policy: p, have: feature.Have{}}
+		for _, need := range kind.Needs(p) {
+			if content := document[:len(document)/2]; need.Content.Check(content) == nil {
+				g.have[need.Field] = content
+			}
+		}
+		cluster, route := g.buildCluster("backend"), g.buildRoute("backend")
 		_, _ = Selectors(kind, p)
 		_ = References(kind, p)
 		if !verdict.Has(problems, verdict.Invalid) {

@@ -30,6 +30,8 @@ type golden struct {
 	archive *txtar.Archive
 	kind    Kind
 	policy  Object
+	// have answers the policy's needs, by the files named have/FIELD after the policy.
+	have feature.Have
 	// feature is the one that the file's folder is named after.
 	feature bound
 }
@@ -43,7 +45,7 @@ func TestGolden(t *testing.T) {
 				t.Fatal("the file does not begin with a paragraph that says what is promised")
 			}
 			want := g.archive.Files
-			g.archive.Files = append([]txtar.File{want[0]}, g.outcome(t)...)
+			g.archive.Files = append(want[:1+len(g.have):1+len(g.have)], g.outcome(t)...)
 			if *update {
 				if err := os.WriteFile(g.path, txtar.Format(g.archive), 0o644); err != nil {
 					t.Fatal(err)
@@ -100,11 +102,22 @@ func readGolden(t testing.TB, path string, f bound) golden {
 			if unread := policy.GetUnread(); len(unread) > 0 {
 				t.Fatalf("%s: fields that nobody reads: %v", path, unread)
 			}
-			return golden{path, archive, kind, policy, f}
+			return golden{path, archive, kind, policy, haveOf(archive), f}
 		}
 	}
 	t.Fatalf("%s: kind %q is no policy", path, head.Kind)
 	return golden{}
+}
+
+// haveOf reads the answers to needs.
+func haveOf(archive *txtar.Archive) feature.Have {
+	have := feature.Have{}
+	for _, f := range archive.Files {
+		if field, ok := strings.CutPrefix(f.Name, "have/"); ok {
+			have[field] = f.Data
+		}
+	}
+	return have
 }
 
 // outcome is what comes of the policy, as files of the archive.
@@ -117,12 +130,19 @@ func (g golden) outcome(t *testing.T) []txtar.File {
 		}
 		return []txtar.File{{Name: "denied.txt", Data: []byte(words.String())}}
 	}
-	validate(t, buildCluster(g.kind, g.policy, "backend"))
-	validate(t, buildRoute(g.kind, g.policy, "backend"))
 	var parts []txtar.File
+	for _, need := range g.feature.needs(g.policy) {
+		text := fmt.Sprintf("%s: key %s of %s %q\n", need.Field, need.Content.Key, need.Content.Kind, need.Content.Name)
+		if err := need.Content.Check(g.have[need.Field]); err != nil {
+			text = fmt.Sprintf("%s: key %s %v\n", need.Field, need.Content.Key, err)
+		}
+		parts = append(parts, txtar.File{Name: "needs.txt", Data: []byte(text)})
+	}
+	validate(t, g.buildCluster("backend"))
+	validate(t, g.buildRoute("backend"))
 	with, without := feature.NewUpstream(), feature.NewUpstream()
-	g.feature.cluster(g.policy, with)
-	g.feature.cluster(nil, without)
+	g.feature.cluster(g.policy, g.have, with)
+	g.feature.cluster(nil, nil, without)
 	if !proto.Equal(with.Cluster, without.Cluster) {
 		parts = append(parts, part(t, "cluster.yaml", with.Cluster))
 	}
@@ -130,14 +150,16 @@ func (g golden) outcome(t *testing.T) []txtar.File {
 		parts = append(parts, part(t, "upstream_http.yaml", with.HTTP))
 	}
 	route := &routev3.Route{Action: &routev3.Route_Route{Route: &routev3.RouteAction{}}}
-	g.feature.route(g.policy, route)
+	g.feature.route(g.policy, g.have, &feature.Route{Route: route, Owner: "shop/orders"})
 	if proto.Size(route.GetRoute()) == 0 {
 		route.Action = nil
 	}
 	if proto.Size(route) > 0 {
 		parts = append(parts, part(t, "route.yaml", route))
 	}
-	if sources := g.feature.sources(g.policy); sources != nil {
+	connection := feature.Connection{}
+	g.feature.connection(g.policy, g.have, &connection)
+	if sources := connection.Sources; sources != nil {
 		parts = append(parts, txtar.File{Name: "sources.txt", Data: fmt.Appendf(nil, "allowed %v\ndenied %v\n", sources.Allowed, sources.Denied)})
 	}
 	return parts

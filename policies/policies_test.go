@@ -48,9 +48,8 @@ func TestKindsAndFeaturesAgree(t *testing.T) {
 func TestWithoutPolicies(t *testing.T) {
 	upstream, route := feature.NewUpstream(), &routev3.Route{Action: &routev3.Route_Route{Route: &routev3.RouteAction{}}}
 	for _, kind := range Kinds {
-		kind.Cluster(nil, upstream)
-		kind.Route(nil, route)
-		kind.Route(kind.New(), route)
+		kind.Cluster(nil, nil, upstream)
+		kind.Route(kind.New(), nil, route)
 	}
 	if got := upstream.Cluster.GetConnectTimeout().AsDuration().String(); got != "1.5s" {
 		t.Errorf("connections may take %s, want 1.5s", got)
@@ -86,11 +85,13 @@ func TestShapesCluster(t *testing.T) {
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			p := policy(t, tc.spec)
-			if got := Kinds[0].ShapesCluster(p); got != tc.shapes {
+			if got := Kinds[0].ShapesCluster(p, nil); got != tc.shapes {
 				t.Errorf("shapes clusters: %t, want %t", got, tc.shapes)
 			}
-			if got := Kinds[0].Together(p); got != tc.together {
-				t.Errorf("needs backends together: %t, want %t", got, tc.together)
+			upstream := feature.NewUpstream()
+			Kinds[0].Cluster(p, nil, upstream)
+			if upstream.Together != tc.together {
+				t.Errorf("needs backends together: %t, want %t", upstream.Together, tc.together)
 			}
 		})
 	}
@@ -102,8 +103,8 @@ func TestSettingsAreDeterministic(t *testing.T) {
 		var cluster, route []byte
 		for range 20 {
 			upstream := feature.NewUpstream()
-			g.kind.Cluster(g.policy, upstream)
-			encodedRoute := encode(buildRoute(g.kind, g.policy, "backend"))
+			g.kind.Cluster(g.policy, g.have, upstream)
+			encodedRoute := encode(g.buildRoute("backend"))
 			if cluster != nil && (!bytes.Equal(cluster, Settings(upstream)) || !bytes.Equal(route, encodedRoute)) {
 				t.Fatalf("%s: equal policies give different bytes", g.path)
 			}

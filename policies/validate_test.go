@@ -18,10 +18,10 @@ import (
 )
 
 // buildCluster is a whole cluster as the policy shapes it, with the addresses as endpoints.
-func buildCluster(kind Kind, policy Object, name string, endpoints ...*corev3.Address) *clusterv3.Cluster {
+func (g golden) buildCluster(name string, endpoints ...*corev3.Address) *clusterv3.Cluster {
 	upstream := feature.NewUpstream()
 	upstream.Localities = true
-	kind.Cluster(policy, upstream)
+	g.kind.Cluster(g.policy, g.have, upstream)
 	upstream.HTTP.UpstreamProtocolOptions = &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig_{
 		ExplicitHttpConfig: &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig{
 			ProtocolConfig: &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig_HttpProtocolOptions{},
@@ -47,14 +47,16 @@ func buildCluster(kind Kind, policy Object, name string, endpoints ...*corev3.Ad
 }
 
 // buildRoute is a whole route to a cluster as the policy shapes it.
-func buildRoute(kind Kind, policy Object, cluster string) *routev3.Route {
+func (g golden) buildRoute(cluster string) *routev3.Route {
 	route := &routev3.Route{
 		Match: &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"}},
 		Action: &routev3.Route_Route{Route: &routev3.RouteAction{
 			ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: cluster},
 		}},
 	}
-	kind.Route(policy, route)
+	if g.policy != nil {
+		g.kind.Route(g.policy, g.have, route)
+	}
 	timeout.Settle(route.GetRoute())
 	return route
 }

@@ -185,11 +185,11 @@ func upstream(use *clusterUse) *feature.Upstream {
 	u := feature.NewUpstream()
 	u.Localities, u.Once = len(use.Backends) > 1, use.Once
 	for i, kind := range policies.Kinds {
-		var p policies.Object
 		if i < len(use.Policies) && use.Policies[i] != nil {
-			p = use.Policies[i].Policy
+			kind.Cluster(use.Policies[i].Policy, use.Policies[i].Have, u)
+		} else {
+			kind.Cluster(nil, nil, u)
 		}
-		kind.Cluster(p, u)
 	}
 	return u
 }

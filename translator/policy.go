@@ -6,6 +6,7 @@ import (
 
 	"gatehouse/api/v1alpha1"
 	"gatehouse/policies"
+	"gatehouse/policies/feature"
 	"gatehouse/policies/verdict"
 	"gatehouse/translator/flow"
 
@@ -16,6 +17,10 @@ import (
 type policyRow struct {
 	Kind   policies.Kind
 	Policy policies.Object
+	// Have answers the policy's needs.
+	Have feature.Have
+	// Unmet reports whether a need has no answer that the policy cannot do without.
+	Unmet bool
 	// Problems are of the policy alone; what its targets come to is in its attachments and its status.
 	Problems []verdict.Problem
 	// ShapesCluster tells that clusters differ by this policy.
@@ -29,11 +34,11 @@ func (p *policyRow) equal(o *policyRow) bool {
 	if p == nil || o == nil {
 		return p == o
 	}
-	return p.Policy == o.Policy
+	return p.Policy == o.Policy && p.Unmet == o.Unmet && p.Have.Equal(o.Have) && equalProblems(p.Problems, o.Problems)
 }
 
-// broken: what the policy covers answers 500, it is never served without the policy.
-func (p *policyRow) broken() bool { return verdict.Has(p.Problems, verdict.Invalid) }
+// broken reports whether what the policy covers answers 500. It is never served without the policy.
+func (p *policyRow) broken() bool { return p.Unmet || verdict.Has(p.Problems, verdict.Invalid) }
 
 func (p *policyRow) ref() verdict.Ref {
 	return verdict.Ref{Group: v1alpha1.GroupName, Kind: p.Kind.Kind, Namespace: p.Policy.GetNamespace(), Name: p.Policy.GetName()}
@@ -49,13 +54,15 @@ func kindIndex(name string) int {
 	return slices.IndexFunc(policies.Kinds, func(k policies.Kind) bool { return k.Kind == name })
 }
 
-func (t *Tables) policy(_ *flow.Read, key string, p policies.Object) (*policyRow, bool) {
+func (t *Tables) policy(r *flow.Read, key string, p policies.Object) (*policyRow, bool) {
 	kind := kindOf(key)
 	if kind.Dormant && !slices.Contains(t.settings.EnabledKinds, kind.Kind) {
 		return &policyRow{Kind: kind, Policy: p, Problems: []verdict.Problem{kind.Disabled()}}, true
 	}
-	row := &policyRow{Kind: kind, Policy: p, Problems: append(t.rules.Check(p), kind.Check(p)...), ShapesCluster: kind.ShapesCluster(p)}
-	row.Cost, row.Preflighted = policyCost(kind, p)
+	row := &policyRow{Kind: kind, Policy: p, Problems: append(t.rules.Check(p), kind.Check(p)...)}
+	t.meet(r, row)
+	row.ShapesCluster = kind.ShapesCluster(p, row.Have)
+	row.Cost, row.Preflighted = policyCost(row)
 	_, unselectable := policies.Selectors(kind, p)
 	row.Problems = append(row.Problems, unselectable...)
 	for _, ref := range policies.References(kind, p) {

@@ -9,7 +9,6 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
-	"gatehouse/policies"
 	"gatehouse/policies/timeout"
 	"gatehouse/translator/flow"
 )
@@ -350,9 +349,9 @@ func (t *Tables) envoyRoutes(bound *boundRule, match *gwapiv1.HTTPRouteMatch) []
 		return b.byShare()
 	}
 	forward(b, bound, rule)
-	for i, p := range bound.policies {
+	for _, p := range bound.policies {
 		if p != nil {
-			policies.Kinds[i].Route(p.Policy, b.route)
+			p.Kind.Route(p.Policy, p.Have, b.route)
 		}
 	}
 	for i := range spec.Filters {

@@ -11,7 +11,6 @@ import (
 	"google.golang.org/protobuf/proto"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
-	"gatehouse/policies"
 	"gatehouse/policies/cors"
 	"gatehouse/policies/regex"
 	"gatehouse/policies/verdict"
@@ -243,9 +242,9 @@ func headersCost(f *gwapiv1.HTTPHeaderFilter) (cost int64) {
 }
 
 // policyCost is what a policy adds to each route that it covers, and whether it has browsers ask beforehand.
-func policyCost(kind policies.Kind, p policies.Object) (cost int64, preflighted bool) {
+func policyCost(p *policyRow) (cost int64, preflighted bool) {
 	trial := &routev3.Route{Action: &routev3.Route_Route{Route: &routev3.RouteAction{}}}
-	kind.Route(p, trial)
+	p.Kind.Route(p.Policy, p.Have, trial)
 	return perEncoded*int64(proto.Size(trial)) + originsCost(trial), cors.Preflighted(trial)
 }
 

@@ -19,7 +19,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
-	"gatehouse/policies"
 	"gatehouse/policies/feature"
 	"gatehouse/translator/flow"
 )
@@ -139,19 +138,17 @@ func (t *Tables) forward(r *flow.Read, b *bindingRow, rules *rulesRow, a attache
 // add takes in the backends of a rule and what its policies say.
 func (f *forwarding) add(b *bindingRow, bound *boundRule, byDefault *routev3.RetryPolicy) {
 	rule := &bound.rules.Rules[bound.rule]
-	scratch := &routev3.Route{Action: &routev3.Route_Route{Route: &routev3.RouteAction{RetryPolicy: byDefault}}}
-	for i, p := range bound.policies {
+	connection := feature.Connection{Retries: byDefault.GetNumRetries().GetValue()}
+	for _, p := range bound.policies {
 		if p != nil && !bound.unmatchable {
-			policies.Kinds[i].Route(p.Policy, scratch)
-			if sources := policies.Kinds[i].Sources(p.Policy); sources != nil {
-				f.Sources = sources
-			}
+			p.Kind.Connection(p.Policy, p.Have, &connection)
 		}
 	}
-	f.Retries = scratch.GetRoute().GetRetryPolicy().GetNumRetries().GetValue()
-	f.BySource = f.BySource || slices.ContainsFunc(scratch.GetRoute().HashPolicy, func(h *routev3.RouteAction_HashPolicy) bool {
-		return h.GetConnectionProperties().GetSourceIp()
-	})
+	f.Retries = connection.Retries
+	f.BySource = f.BySource || connection.HashSource
+	if connection.Sources != nil {
+		f.Sources = connection.Sources
+	}
 	datagrams := bound.listener.protocol().transport == corev1.ProtocolUDP
 	if datagrams && f.Sources != nil {
 		b.withdraw(bound, "Envoy cannot authorize datagrams, so they are dropped; take the SecurityPolicy away from the listener")

@@ -12,7 +12,6 @@ import (
 	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	rbacconfigv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
-	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	networkv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/matching/common_inputs/network/v3"
@@ -29,11 +28,11 @@ const Filter = "envoy.filters.http.rbac"
 
 // Feature is the authorization part.
 var Feature = feature.Feature[v1alpha1.SecurityPolicySpec]{
-	Name:    "authorization",
-	Check:   check,
-	Route:   route,
-	Sources: sources,
-	Filter:  func() *hcmv3.HttpFilter { return feature.DisabledFilter(Filter, &rbacv3.RBAC{}) },
+	Name:       "authorization",
+	Check:      check,
+	Route:      route,
+	Connection: connection,
+	Filter:     func() *hcmv3.HttpFilter { return feature.DisabledFilter(Filter, &rbacv3.RBAC{}) },
 }
 
 // actions is what each action is to Envoy.
@@ -48,12 +47,12 @@ func check(spec *v1alpha1.SecurityPolicySpec) []verdict.Problem {
 	}
 	var problems []verdict.Problem
 	for i, rule := range spec.Authorization.Rules {
-		field := fmt.Sprintf("spec.authorization.rules[%d]", i)
+		field := fmt.Sprintf("authorization.rules[%d]", i)
 		problems = append(problems, checkAction(field+".action", rule.Action)...)
 		problems = append(problems, checkPrincipal(field+".principal", rule.Principal)...)
 	}
 	if action := spec.Authorization.DefaultAction; action != nil {
-		problems = append(problems, checkAction("spec.authorization.defaultAction", *action)...)
+		problems = append(problems, checkAction("authorization.defaultAction", *action)...)
 	}
 	return problems
 }
@@ -93,9 +92,9 @@ func parse(cidr v1alpha1.CIDR) (netip.Prefix, error) {
 	return netip.Prefix{}, fmt.Errorf("%q is no range of addresses: write an IP address, a slash and a prefix length, such as 10.0.0.0/8 or 2001:db8::/32", cidr)
 }
 
-func route(spec *v1alpha1.SecurityPolicySpec, policy string, route *routev3.Route) {
-	if tree := decisions(spec, policy); tree != nil {
-		feature.PerRoute(route, Filter, &rbacv3.RBACPerRoute{Rbac: &rbacv3.RBAC{Matcher: tree}})
+func route(spec *v1alpha1.SecurityPolicySpec, _ feature.Have, route *feature.Route) {
+	if tree := decisions(spec, route.Owner); tree != nil {
+		feature.PerRoute(route.Route, Filter, &rbacv3.RBACPerRoute{Rbac: &rbacv3.RBAC{Matcher: tree}})
 	}
 }
 
@@ -115,13 +114,13 @@ func understood(spec *v1alpha1.SecurityPolicySpec) (written *v1alpha1.Authorizat
 	return written, v1alpha1.AuthorizationActionDeny
 }
 
-// sources puts the rules into ranges of which the longest counts: within a range, and outside of the longer ones in it, it is always the
+// connection puts the rules into ranges of which the longest counts: within a range, and outside of the longer ones in it, it is always the
 // same rule that comes first. Envoy chooses by them when it accepts a connection. Its filter for authorization would be too late: it judges a
 // connection when the client says something, and by then the server may have spoken.
-func sources(spec *v1alpha1.SecurityPolicySpec) *feature.Sources {
+func connection(spec *v1alpha1.SecurityPolicySpec, _ feature.Have, connection *feature.Connection) {
 	written, fallback := understood(spec)
 	if written == nil {
-		return nil
+		return
 	}
 	out := &feature.Sources{}
 	for prefix, rule := range firstRules(written.Rules) {
@@ -137,7 +136,7 @@ func sources(spec *v1alpha1.SecurityPolicySpec) *feature.Sources {
 	}
 	slices.SortFunc(out.Allowed, netip.Prefix.Compare)
 	slices.SortFunc(out.Denied, netip.Prefix.Compare)
-	return out
+	connection.Sources = out
 }
 
 // firstRules maps every range that some rule names, and all addresses, to the first rule that is about all of the range, or to the number of rules if

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"gatehouse/api/v1alpha1"
+	"gatehouse/policies/feature"
 )
 
 // TestSourcesDecideAsRules: the range of which the longest counts decides about every address as the first rule that is about it.
@@ -31,7 +32,9 @@ func TestSourcesDecideAsRules(t *testing.T) {
 			}
 			spec.Authorization.Rules = append(spec.Authorization.Rules, rule)
 		}
-		decided := sources(spec)
+		connection := feature.Connection{}
+		Feature.Connection(spec, nil, &connection)
+		decided := connection.Sources
 		for range 20 {
 			client := address()
 			_, want := understood(spec)
@@ -80,7 +83,7 @@ func TestSourcesGrowWithTheRanges(t *testing.T) {
 		}
 		return float64(testing.Benchmark(func(b *testing.B) {
 			for b.Loop() {
-				sources(spec)
+				Feature.Connection(spec, nil, &feature.Connection{})
 			}
 		}).NsPerOp())
 	}

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	corsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/cors/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
@@ -41,13 +40,13 @@ func check(spec *v1alpha1.SecurityPolicySpec) []verdict.Problem {
 	var problems []verdict.Problem
 	for i, origin := range spec.CORS.AllowOrigins {
 		if _, err := matcher(string(origin)); err != nil {
-			problems = append(problems, feature.Invalid(fmt.Sprintf("spec.cors.allowOrigins[%d]", i), "%v", err))
+			problems = append(problems, feature.Invalid(fmt.Sprintf("cors.allowOrigins[%d]", i), "%v", err))
 		}
 	}
-	problems = append(problems, checkTokens("spec.cors.allowMethods", spec.CORS.AllowMethods, "name of a method")...)
-	problems = append(problems, checkTokens("spec.cors.allowHeaders", spec.CORS.AllowHeaders, "name of a header")...)
-	problems = append(problems, checkTokens("spec.cors.exposeHeaders", spec.CORS.ExposeHeaders, "name of a header")...)
-	return append(problems, feature.CheckDuration("spec.cors.maxAge", spec.CORS.MaxAge)...)
+	problems = append(problems, checkTokens("cors.allowMethods", spec.CORS.AllowMethods, "name of a method")...)
+	problems = append(problems, checkTokens("cors.allowHeaders", spec.CORS.AllowHeaders, "name of a header")...)
+	problems = append(problems, checkTokens("cors.exposeHeaders", spec.CORS.ExposeHeaders, "name of a header")...)
+	return append(problems, feature.CheckDuration("cors.maxAge", spec.CORS.MaxAge)...)
 }
 
 func checkTokens(field string, values []string, what string) []verdict.Problem {
@@ -58,7 +57,7 @@ func checkTokens(field string, values []string, what string) []verdict.Problem {
 	return problems
 }
 
-func route(spec *v1alpha1.SecurityPolicySpec, _ string, route *routev3.Route) {
+func route(spec *v1alpha1.SecurityPolicySpec, _ feature.Have, route *feature.Route) {
 	if spec.CORS == nil {
 		return
 	}
@@ -69,7 +68,7 @@ func route(spec *v1alpha1.SecurityPolicySpec, _ string, route *routev3.Route) {
 	if age := feature.Duration(spec.CORS.MaxAge); age != nil {
 		s.maxAge = strconv.FormatInt(int64(age.AsDuration()/time.Second), 10)
 	}
-	s.set(route)
+	s.set(route.Route)
 }
 
 // settings are what a SecurityPolicy and an HTTPRoute filter can both say.

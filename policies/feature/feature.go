@@ -18,25 +18,49 @@ import (
 	"gatehouse/policies/verdict"
 )
 
-// Feature is one part of the spec S of a policy, and all that it means.
+// Feature is one part of the spec S of an object, and all that it means.
+//
+// The feature does not know where its spec stands: all fields of problems and needs are relative to S. Whoever binds the
+// feature to an object puts the path of S before them (docs/decisions/055-what-features-are-given.md).
 type Feature[S any] struct {
 	// Name is the field of the spec that the feature is about, such as timeout.
 	Name string
-	// Check finds what is wrong with the spec. It is pure, and the only place where the feature judges its input: Cluster and Route
-	// may be given a spec that did not pass, in which they leave out what cannot be expressed.
+	// Check finds what is wrong with the spec. It is pure, and the only place where the feature judges its input. The other
+	// functions may get a spec that did not pass; they leave out what cannot be expressed.
 	Check func(spec *S) []verdict.Problem
-	// Cluster sets what the feature is about on a cluster, its default included if the spec does not say. It is nil if
-	// the feature does not shape clusters.
-	Cluster func(spec *S, upstream *Upstream)
-	// Route sets what the feature is about on a route. Policy is the namespace/name of the policy, for names that Envoy's logs and
-	// statistics show. It is nil if the feature does not shape routes.
-	Route func(spec *S, policy string, route *routev3.Route)
-	// Sources tells from where connections may come that are forwarded without looking into them, nil if the spec does not care. It is nil
-	// if the feature is about requests only.
-	Sources func(spec *S) *Sources
-	// Filter makes the HTTP filter that the feature needs in every connection manager. It is disabled there, so that a connection
-	// manager does not depend on which policies are attached, and Route enables it. It is nil if the feature needs none.
+	// Needs lists what must be looked up outside of the spec. It is nil if the feature refers to nothing.
+	Needs func(spec *S) []Need
+	// Keys are the keys of Secrets and ConfigMaps that Needs can name. Caches keep only these.
+	Keys []ContentKey
+	// Cluster sets the feature's part on a cluster, its default included if the spec does not say. It is nil if the feature
+	// does not shape clusters.
+	Cluster func(spec *S, have Have, upstream *Upstream)
+	// Route sets the feature's part on a route. It is nil if the feature does not shape routes.
+	Route func(spec *S, have Have, route *Route)
+	// Connection sets the feature's part on connections that are forwarded without looking into them. It is nil if the
+	// feature is about requests only.
+	Connection func(spec *S, have Have, connection *Connection)
+	// Filter makes the HTTP filter that the feature needs in every connection manager. It is disabled there, so that a
+	// connection manager does not depend on which policies are attached, and Route enables it. It is nil if the feature
+	// needs none.
 	Filter func() *hcmv3.HttpFilter
+}
+
+// Route is a route under construction.
+type Route struct {
+	*routev3.Route
+	// Owner is the namespace/name of the object that the spec is of, for names that Envoy's logs and statistics show.
+	Owner string
+}
+
+// Connection is what is known of connections that are forwarded without looking into them.
+type Connection struct {
+	// Sources are the addresses from which connections may come; nil allows all.
+	Sources *Sources
+	// HashSource asks that connections from one address go to the same endpoint.
+	HashSource bool
+	// Retries is how often another endpoint is tried for a connection.
+	Retries uint32
 }
 
 // Sources are the addresses from which connections may come, and those from which they may not. Of ranges that contain an address the

@@ -18,21 +18,21 @@ const (
 	maxTableSize = 5000011
 )
 
-func check(spec *v1alpha1.BackendTrafficPolicySpec) []verdict.Problem {
+func check(spec *v1alpha1.ClusterSettings) []verdict.Problem {
 	lb := spec.LoadBalancer
 	if lb == nil {
 		return nil
 	}
 	var problems []verdict.Problem
 	if _, ok := balancers[lb.Type]; !ok {
-		problems = append(problems, feature.Invalid("spec.loadBalancer.type", "%q is not known: write %s",
+		problems = append(problems, feature.Invalid("loadBalancer.type", "%q is not known: write %s",
 			lb.Type, words(slices.Sorted(maps.Keys(balancers)))))
 	}
 	if lb.SlowStart != nil {
-		problems = append(problems, feature.CheckDuration("spec.loadBalancer.slowStart.window", &lb.SlowStart.Window)...)
+		problems = append(problems, feature.CheckDuration("loadBalancer.slowStart.window", &lb.SlowStart.Window)...)
 	}
 	if hashes(lb) {
-		problems = append(problems, checkHash("spec.loadBalancer.consistentHash", lb.ConsistentHash)...)
+		problems = append(problems, checkHash("loadBalancer.consistentHash", lb.ConsistentHash)...)
 	}
 	return problems
 }

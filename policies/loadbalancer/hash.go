@@ -25,7 +25,7 @@ func tableSize(hash *v1alpha1.ConsistentHash) uint64 {
 	return *hash.TableSize
 }
 
-func route(spec *v1alpha1.BackendTrafficPolicySpec, _ string, route *routev3.Route) {
+func route(spec *v1alpha1.ClusterSettings, _ feature.Have, route *feature.Route) {
 	action := route.GetRoute()
 	if action == nil || !hashes(spec.LoadBalancer) || spec.LoadBalancer.ConsistentHash == nil {
 		return

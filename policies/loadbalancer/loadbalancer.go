@@ -17,11 +17,15 @@ import (
 )
 
 // Feature is the loadBalancer part.
-var Feature = feature.Feature[v1alpha1.BackendTrafficPolicySpec]{
+var Feature = feature.Feature[v1alpha1.ClusterSettings]{
 	Name:    "loadBalancer",
 	Check:   check,
 	Cluster: cluster,
 	Route:   route,
+	Connection: func(spec *v1alpha1.ClusterSettings, _ feature.Have, connection *feature.Connection) {
+		lb := spec.LoadBalancer
+		connection.HashSource = hashes(lb) && lb.ConsistentHash != nil && lb.ConsistentHash.Type == v1alpha1.SourceIPConsistentHashType
+	},
 }
 
 // balancer makes Envoy's load balancing policy of one type, weighted by locality or not.
@@ -61,7 +65,7 @@ var balancers = map[v1alpha1.LoadBalancerType]balancer{
 	},
 }
 
-func cluster(spec *v1alpha1.BackendTrafficPolicySpec, upstream *feature.Upstream) {
+func cluster(spec *v1alpha1.ClusterSettings, _ feature.Have, upstream *feature.Upstream) {
 	lb := spec.LoadBalancer
 	if lb == nil {
 		lb = &v1alpha1.LoadBalancer{Type: v1alpha1.LeastRequestLoadBalancerType}

@@ -19,10 +19,15 @@ import (
 )
 
 // Feature is the retry part. The retry of an HTTPRoute rule wins over it: it is set on the route afterwards.
-var Feature = feature.Feature[v1alpha1.BackendTrafficPolicySpec]{
+var Feature = feature.Feature[v1alpha1.ClusterSettings]{
 	Name:  "retry",
 	Check: check,
 	Route: route,
+	Connection: func(spec *v1alpha1.ClusterSettings, _ feature.Have, connection *feature.Connection) {
+		if spec.Retry != nil {
+			connection.Retries = retries(spec.Retry).GetValue()
+		}
+	},
 }
 
 // Defaults of the fields, as the API states them.
@@ -38,18 +43,18 @@ var defaultTriggers = []v1alpha1.TriggerEnum{
 // hostAttempts is how often Envoy looks for an endpoint that was not tried before.
 const hostAttempts = 5
 
-func check(spec *v1alpha1.BackendTrafficPolicySpec) []verdict.Problem {
+func check(spec *v1alpha1.ClusterSettings) []verdict.Problem {
 	if spec.Retry == nil {
 		return nil
 	}
 	var problems []verdict.Problem
 	if n := spec.Retry.NumAttemptsPerPriority; n != nil && *n < 1 {
-		problems = append(problems, feature.Invalid("spec.retry.numAttemptsPerPriority",
+		problems = append(problems, feature.Invalid("retry.numAttemptsPerPriority",
 			"%d attempts are too few: write 1 or more, or leave the field out", *n))
 	}
 	problems = append(problems, checkRetryOn(spec.Retry.RetryOn)...)
 	if per := spec.Retry.PerRetry; per != nil {
-		problems = append(problems, feature.CheckDuration("spec.retry.perRetry.timeout", per.Timeout)...)
+		problems = append(problems, feature.CheckDuration("retry.perRetry.timeout", per.Timeout)...)
 		problems = append(problems, checkBackOff(per.BackOff)...)
 	}
 	return problems
@@ -62,7 +67,7 @@ func checkRetryOn(on *v1alpha1.RetryOn) []verdict.Problem {
 	var problems []verdict.Problem
 	for i, code := range on.HTTPStatusCodes {
 		if code < 100 || code > 599 {
-			problems = append(problems, feature.Invalid(fmt.Sprintf("spec.retry.retryOn.httpStatusCodes[%d]", i),
+			problems = append(problems, feature.Invalid(fmt.Sprintf("retry.retryOn.httpStatusCodes[%d]", i),
 				"%d is no HTTP status code: write one from 100 to 599", code))
 		}
 	}
@@ -74,7 +79,7 @@ func checkBackOff(backOff *v1alpha1.BackOffPolicy) []verdict.Problem {
 	if backOff == nil {
 		return nil
 	}
-	const base, longest = "spec.retry.perRetry.backOff.baseInterval", "spec.retry.perRetry.backOff.maxInterval"
+	const base, longest = "retry.perRetry.backOff.baseInterval", "retry.perRetry.backOff.maxInterval"
 	problems := slices.Concat(
 		feature.CheckPositive(base, backOff.BaseInterval, "25ms"),
 		feature.CheckPositive(longest, backOff.MaxInterval, "ten times baseInterval"),
@@ -94,16 +99,14 @@ func checkBackOff(backOff *v1alpha1.BackOffPolicy) []verdict.Problem {
 		*backOff.MaxInterval, *backOff.BaseInterval)}
 }
 
-func route(spec *v1alpha1.BackendTrafficPolicySpec, _ string, route *routev3.Route) {
+func route(spec *v1alpha1.ClusterSettings, _ feature.Have, route *feature.Route) {
 	action := route.GetRoute()
 	if spec.Retry == nil || action == nil {
 		return
 	}
 	policy := Elsewhere()
 	policy.RetryOn, policy.RetriableStatusCodes = retryOn(spec.Retry.RetryOn)
-	if n := spec.Retry.NumRetries; n != nil {
-		policy.NumRetries = wrapperspb.UInt32(uint32(max(*n, 0)))
-	}
+	policy.NumRetries = retries(spec.Retry)
 	if n := spec.Retry.NumAttemptsPerPriority; n != nil && *n > 0 {
 		policy.RetryPriority = &routev3.RetryPolicy_RetryPriority{
 			Name: "envoy.retry_priorities.previous_priorities",
@@ -117,6 +120,13 @@ func route(spec *v1alpha1.BackendTrafficPolicySpec, _ string, route *routev3.Rou
 		policy.RetryBackOff = retryBackOff(per.BackOff)
 	}
 	action.RetryPolicy = policy
+}
+
+func retries(spec *v1alpha1.Retry) *wrapperspb.UInt32Value {
+	if n := spec.NumRetries; n != nil {
+		return wrapperspb.UInt32(uint32(max(*n, 0)))
+	}
+	return wrapperspb.UInt32(defaultRetries)
 }
 
 // Elsewhere is a retry policy of the default number of retries, which looks for an endpoint that was not tried before. When to retry is

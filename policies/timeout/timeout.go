@@ -17,7 +17,7 @@ import (
 )
 
 // Feature is the timeout part. The timeouts of an HTTPRoute win over it: they are set on the route afterwards.
-var Feature = feature.Feature[v1alpha1.BackendTrafficPolicySpec]{
+var Feature = feature.Feature[v1alpha1.ClusterSettings]{
 	Name:    "timeout",
 	Check:   check,
 	Cluster: cluster,
@@ -34,19 +34,19 @@ const (
 	minIdle = time.Hour
 )
 
-func check(spec *v1alpha1.BackendTrafficPolicySpec) []verdict.Problem {
+func check(spec *v1alpha1.ClusterSettings) []verdict.Problem {
 	tcp, http := parts(spec)
 	return slices.Concat(
-		feature.CheckPositive("spec.timeout.tcp.connectTimeout", tcp.ConnectTimeout, "the default"),
-		feature.CheckDuration("spec.timeout.http.connectionIdleTimeout", http.ConnectionIdleTimeout),
-		feature.CheckDuration("spec.timeout.http.maxConnectionDuration", http.MaxConnectionDuration),
-		feature.CheckDuration("spec.timeout.http.requestTimeout", http.RequestTimeout),
-		feature.CheckDuration("spec.timeout.http.maxStreamDuration", http.MaxStreamDuration),
-		feature.CheckDuration("spec.timeout.http.streamIdleTimeout", http.StreamIdleTimeout),
+		feature.CheckPositive("timeout.tcp.connectTimeout", tcp.ConnectTimeout, "the default"),
+		feature.CheckDuration("timeout.http.connectionIdleTimeout", http.ConnectionIdleTimeout),
+		feature.CheckDuration("timeout.http.maxConnectionDuration", http.MaxConnectionDuration),
+		feature.CheckDuration("timeout.http.requestTimeout", http.RequestTimeout),
+		feature.CheckDuration("timeout.http.maxStreamDuration", http.MaxStreamDuration),
+		feature.CheckDuration("timeout.http.streamIdleTimeout", http.StreamIdleTimeout),
 	)
 }
 
-func cluster(spec *v1alpha1.BackendTrafficPolicySpec, upstream *feature.Upstream) {
+func cluster(spec *v1alpha1.ClusterSettings, _ feature.Have, upstream *feature.Upstream) {
 	tcp, http := parts(spec)
 	upstream.Cluster.ConnectTimeout = feature.Duration(tcp.ConnectTimeout)
 	if upstream.Cluster.ConnectTimeout == nil {
@@ -66,7 +66,7 @@ func cluster(spec *v1alpha1.BackendTrafficPolicySpec, upstream *feature.Upstream
 	proto.Merge(upstream.HTTP.CommonHttpProtocolOptions, options)
 }
 
-func defaultConnect(spec *v1alpha1.BackendTrafficPolicySpec, upstream *feature.Upstream) time.Duration {
+func defaultConnect(spec *v1alpha1.ClusterSettings, upstream *feature.Upstream) time.Duration {
 	if upstream.Once && spec.Retry == nil || spec.Retry.Off() {
 		return onlyConnect
 	}
@@ -81,7 +81,7 @@ func limit(d *gwapiv1.Duration) *durationpb.Duration {
 	return nil
 }
 
-func route(spec *v1alpha1.BackendTrafficPolicySpec, _ string, route *routev3.Route) {
+func route(spec *v1alpha1.ClusterSettings, _ feature.Have, route *feature.Route) {
 	action := route.GetRoute()
 	if action == nil {
 		return
@@ -124,7 +124,7 @@ func withRequestTimeout(action *routev3.RouteAction) {
 }
 
 // parts are both halves of the spec, empty where they are not set.
-func parts(spec *v1alpha1.BackendTrafficPolicySpec) (tcp v1alpha1.TCPTimeout, http v1alpha1.HTTPTimeout) {
+func parts(spec *v1alpha1.ClusterSettings) (tcp v1alpha1.TCPTimeout, http v1alpha1.HTTPTimeout) {
 	if spec.Timeout == nil {
 		return tcp, http
 	}

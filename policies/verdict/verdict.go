@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // Weight tells how bad a problem is, and with it what admission answers.
@@ -106,6 +107,14 @@ func Absent(field string, to Ref, reason string) Problem {
 		Field: field, Reason: reason, Weight: Unresolved, Missing: &to,
 		Message: fmt.Sprintf("no %s %q%s: create it or correct the name", to.Kind, to.Name, where),
 	}
+}
+
+// At puts a path before the fields of the problems, which are relative to it.
+func At(path string, problems []Problem) []Problem {
+	for i := range problems {
+		problems[i].Field = strings.TrimSuffix(path+"."+problems[i].Field, ".")
+	}
+	return problems
 }
 
 // Added lists the problems of now that before did not have, each once, in the order of now.

@@ -1,0 +1,68 @@
+package feature
+
+import (
+	"bytes"
+	"cmp"
+	"maps"
+
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+)
+
+// ContentKey is a key of the data of Secrets or ConfigMaps.
+type ContentKey struct {
+	// Kind is Secret or ConfigMap.
+	Kind string
+	Key  string
+}
+
+// Compare orders keys by kind and key.
+func (k ContentKey) Compare(o ContentKey) int {
+	return cmp.Or(cmp.Compare(k.Kind, o.Kind), cmp.Compare(k.Key, o.Key))
+}
+
+// Need is something outside of the spec that a feature must have before it can do its part. While it is missing, not granted
+// or broken, what the object covers answers 500: protection is never dropped in silence. The weight of the problem only says
+// what admission answers.
+type Need struct {
+	// Field is the path of the reference, relative to the feature's spec, such as basicAuth.users. Have answers under it.
+	Field string
+	// Content is what is read of an object.
+	Content Content
+	// Optional reports whether the feature does its part without the answer, as the spec's failOpen asks.
+	Optional bool
+}
+
+// Content is one key of the data of an object.
+type Content struct {
+	ContentKey
+	// Group and RefKind are the kind that the reference names. Only Kind of the core group can be used.
+	Group, RefKind string
+	// Namespace is that of the object. Empty stands for the namespace of the object that refers to it.
+	Namespace string
+	Name      string
+	// Check returns an error if the content cannot be used. Its text fits behind "key .htpasswd of Secret shop/users ".
+	Check func(content []byte) error
+}
+
+// SecretContent is a key of the Secret that a reference names.
+func SecretContent(ref *gwapiv1.SecretObjectReference, key string, check func(content []byte) error) Content {
+	c := Content{ContentKey: ContentKey{Kind: "Secret", Key: key}, RefKind: "Secret", Name: string(ref.Name), Check: check}
+	if ref.Group != nil {
+		c.Group = string(*ref.Group)
+	}
+	if ref.Kind != nil {
+		c.RefKind = string(*ref.Kind)
+	}
+	if ref.Namespace != nil {
+		c.Namespace = string(*ref.Namespace)
+	}
+	return c
+}
+
+// Have answers the needs of one object by their fields. A need without an answer is not in it.
+type Have map[string][]byte
+
+// Equal reports whether both have the same answers.
+func (h Have) Equal(o Have) bool {
+	return maps.EqualFunc(h, o, bytes.Equal)
+}

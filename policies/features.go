@@ -1,0 +1,174 @@
+package policies
+
+import (
+	"bytes"
+	"encoding/binary"
+	"slices"
+
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	"google.golang.org/protobuf/proto"
+
+	"gatehouse/api/v1alpha1"
+	"gatehouse/policies/authorization"
+	"gatehouse/policies/cors"
+	"gatehouse/policies/feature"
+	"gatehouse/policies/loadbalancer"
+	"gatehouse/policies/retry"
+	"gatehouse/policies/timeout"
+	"gatehouse/policies/verdict"
+)
+
+var (
+	security = binder("SecurityPolicy", func(p *v1alpha1.SecurityPolicy) *v1alpha1.SecurityPolicySpec { return &p.Spec })
+	// settings binds features of ClusterSettings, the part of a BackendTrafficPolicy that other kinds have for single backends.
+	settings = binder("BackendTrafficPolicy", func(p *v1alpha1.BackendTrafficPolicy) *v1alpha1.ClusterSettings {
+		return &p.Spec.ClusterSettings
+	})
+)
+
+// features is every feature of every kind. Its order is the order of the HTTP filters.
+var features = []bound{
+	security(cors.Vary),
+	security(cors.Feature),
+	security(authorization.Feature),
+	settings(timeout.Feature),
+	settings(retry.Feature),
+	settings(loadbalancer.Feature),
+}
+
+// Needs lists what the policy refers to, its targets apart. Fields are relative to spec.
+func (k Kind) Needs(p Object) []feature.Need {
+	var needs []feature.Need
+	for f := range k.features {
+		needs = append(needs, f.needs(p)...)
+	}
+	return needs
+}
+
+// Keys lists the keys of Secrets and ConfigMaps that needs of any kind can name, sorted.
+func Keys() []feature.ContentKey {
+	var keys []feature.ContentKey
+	for _, f := range features {
+		keys = append(keys, f.keys...)
+	}
+	slices.SortFunc(keys, feature.ContentKey.Compare)
+	return slices.Compact(keys)
+}
+
+// Cluster sets what the policy says about clusters, defaults included. A nil policy sets the defaults.
+func (k Kind) Cluster(p Object, have feature.Have, upstream *feature.Upstream) {
+	for f := range k.features {
+		f.cluster(p, have, upstream)
+	}
+}
+
+// ShapesCluster reports whether the policy makes a cluster differ from one without a policy. One that spells out the
+// defaults does not.
+func (k Kind) ShapesCluster(p Object, have feature.Have) bool {
+	with, without := feature.NewUpstream(), feature.NewUpstream()
+	k.Cluster(p, have, with)
+	k.Cluster(nil, nil, without)
+	return !bytes.Equal(Settings(with), Settings(without))
+}
+
+// Route sets what the policy says about routes. What an HTTPRoute itself says wins, so it is to be applied afterwards.
+func (k Kind) Route(p Object, have feature.Have, route *routev3.Route) {
+	built := &feature.Route{Route: route, Owner: p.GetNamespace() + "/" + p.GetName()}
+	for f := range k.features {
+		f.route(p, have, built)
+	}
+}
+
+// Connection sets what the policy says about connections that are forwarded without looking into them.
+func (k Kind) Connection(p Object, have feature.Have, connection *feature.Connection) {
+	for f := range k.features {
+		f.connection(p, have, connection)
+	}
+}
+
+// Filters makes the HTTP filters of all features, in order and disabled. Every connection manager holds them all, and
+// the router after them.
+func Filters() []*hcmv3.HttpFilter {
+	var filters []*hcmv3.HttpFilter
+	for _, f := range features {
+		if f.filter != nil {
+			filters = append(filters, f.filter())
+		}
+	}
+	return filters
+}
+
+// Settings encodes what is set on an upstream: equal settings are equal bytes, in every replica and after every restart.
+func Settings(upstream *feature.Upstream) []byte {
+	cluster, http := encode(upstream.Cluster), encode(upstream.HTTP)
+	// The length keeps bytes of one message from being taken for the other's.
+	return slices.Concat(binary.AppendUvarint(nil, uint64(len(cluster))), cluster, http)
+}
+
+func encode(message proto.Message) []byte {
+	encoded, err := proto.MarshalOptions{Deterministic: true}.Marshal(message)
+	if err != nil {
+		panic("encoding the settings of a cluster: " + err.Error())
+	}
+	return encoded
+}
+
+// features yields the kind's own features, in order.
+func (k Kind) features(yield func(bound) bool) {
+	for _, f := range features {
+		if f.kind == k.Kind && !yield(f) {
+			return
+		}
+	}
+}
+
+// bound is a feature that knows how to find its spec in a policy, so that features of different kinds fit in one list.
+type bound struct {
+	kind       string
+	name       string
+	check      func(Object) []verdict.Problem
+	needs      func(Object) []feature.Need
+	keys       []feature.ContentKey
+	cluster    func(Object, feature.Have, *feature.Upstream)
+	route      func(Object, feature.Have, *feature.Route)
+	connection func(Object, feature.Have, *feature.Connection)
+	filter     func() *hcmv3.HttpFilter
+}
+
+// binder binds features of spec S to the policies P that hold it. A nil policy has an empty spec.
+func binder[P Object, S any](kind string, spec func(P) *S) func(feature.Feature[S]) bound {
+	of := func(p Object) *S {
+		if p == nil {
+			return new(S)
+		}
+		return spec(p.(P))
+	}
+	return func(f feature.Feature[S]) bound {
+		return bound{
+			kind:  kind,
+			name:  f.Name,
+			check: func(p Object) []verdict.Problem { return verdict.At(SpecField, f.Check(of(p))) },
+			needs: func(p Object) []feature.Need {
+				if f.Needs == nil {
+					return nil
+				}
+				return f.Needs(of(p))
+			},
+			keys:       f.Keys,
+			cluster:    hook(f.Cluster, of),
+			route:      hook(f.Route, of),
+			connection: hook(f.Connection, of),
+			filter:     f.Filter,
+		}
+	}
+}
+
+// hook is a function of a feature that finds the spec in a policy; one that the feature does not have does nothing.
+func hook[S, T any](does func(*S, feature.Have, *T), spec func(Object) *S) func(Object, feature.Have, *T) {
+	return func(p Object, have feature.Have, on *T) {
+		if does != nil {
+			does(spec(p), have, on)
+		}
+	}
+}

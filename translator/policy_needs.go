@@ -1,0 +1,54 @@
+package translator
+
+import (
+	"cmp"
+
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/policies"
+	"gatehouse/policies/feature"
+	"gatehouse/policies/verdict"
+	"gatehouse/translator/flow"
+)
+
+// meet answers the needs of a policy. A need without an answer cuts off what the policy covers, unless it is optional. The
+// weight of the problem has no part in this: it says what admission answers.
+func (t *Tables) meet(r *flow.Read, p *policyRow) {
+	for _, need := range p.Kind.Needs(p.Policy) {
+		content, problem := t.contentOf(r, p.ref(), &need.Content)
+		if problem != nil {
+			problem.Field = policies.SpecField + "." + need.Field + problem.Field
+			p.Problems = append(p.Problems, *problem)
+			p.Unmet = p.Unmet || !need.Optional
+			continue
+		}
+		if p.Have == nil {
+			p.Have = feature.Have{}
+		}
+		p.Have[need.Field] = content
+	}
+}
+
+// contentOf answers with the content that an object refers to, or with what is wrong. The field of the problem goes on from
+// that of the reference.
+func (t *Tables) contentOf(r *flow.Read, from verdict.Ref, c *feature.Content) ([]byte, *verdict.Problem) {
+	to := verdict.Ref{Kind: c.Kind, Namespace: cmp.Or(c.Namespace, from.Namespace), Name: c.Name}
+	if c.Group != "" || c.RefKind != c.Kind {
+		return nil, new(feature.Invalid(".kind", "%q of group %q cannot be used here: refer to a %s", c.RefKind, c.Group, c.Kind))
+	}
+	if !t.permitted(r, from, to) {
+		return nil, new(verdict.NotGranted(from, to))
+	}
+	data, ok := t.authorityData(r, authorityKey(to))
+	if !ok {
+		return nil, new(verdict.Absent(".name", to, string(gwapiv1.PolicyReasonInvalid)))
+	}
+	content, ok := data[c.Key]
+	if !ok {
+		return nil, new(feature.Invalid("", "%s %s/%s has no key %q: add it", to.Kind, to.Namespace, to.Name, c.Key))
+	}
+	if err := c.Check(content); err != nil {
+		return nil, new(feature.Invalid("", "key %q of %s %s/%s %v", c.Key, to.Kind, to.Namespace, to.Name, err))
+	}
+	return content, nil
+}
