@@ -46,16 +46,6 @@ func (k Kind) Needs(p Object) []feature.Need {
 	return needs
 }
 
-// Keys lists the keys of Secrets and ConfigMaps that needs of any kind can name, sorted.
-func Keys() []feature.ContentKey {
-	var keys []feature.ContentKey
-	for _, f := range features {
-		keys = append(keys, f.keys...)
-	}
-	slices.SortFunc(keys, feature.ContentKey.Compare)
-	return slices.Compact(keys)
-}
-
 // Cluster sets what the policy says about clusters, defaults included. A nil policy sets the defaults.
 func (k Kind) Cluster(p Object, have feature.Have, upstream *feature.Upstream) {
 	for f := range k.features {

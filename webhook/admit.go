@@ -14,7 +14,7 @@ import (
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/api/older"
-	"gatehouse/policies/certificate"
+	"gatehouse/policies"
 	"gatehouse/policies/verdict"
 	"gatehouse/translator"
 )
@@ -157,22 +157,24 @@ func passes(request *admissionv1.AdmissionRequest) (bool, error) {
 	return !concerns(request, now) && !concerns(request, old) || sameInput(old, now), nil
 }
 
-// concerns leaves out Secrets and ConfigMaps that can be neither a certificate with its key nor CA certificates, in case that the webhook
-// configuration sends them.
+// concerns leaves out Secrets and ConfigMaps of which nothing is read, in case that the webhook configuration sends them.
 func concerns(request *admissionv1.AdmissionRequest, object map[string]any) bool {
 	if request.Kind.Group != "" || request.Kind.Kind != "Secret" && request.Kind.Kind != "ConfigMap" {
 		return true
 	}
-	return object["type"] == string(corev1.SecretTypeTLS) || hasAuthorities(object)
+	return object["type"] == string(corev1.SecretTypeTLS) || hasContent(request.Kind.Kind, object)
 }
 
-// hasAuthorities reports whether an object has a key under which CA certificates are looked for (certificate.AuthoritiesIn).
-func hasAuthorities(object map[string]any) bool {
+// hasContent reports whether an object has a key under which something is read, or just one key, which may be CA certificates
+// (certificate.AuthoritiesIn).
+func hasContent(kind string, object map[string]any) bool {
 	text, _ := object["data"].(map[string]any)
 	binary, _ := object["binaryData"].(map[string]any)
-	for _, key := range []string{certificate.AuthoritiesKey, certificate.ChainKey} {
-		if text[key] != nil || binary[key] != nil {
-			return true
+	for _, part := range []map[string]any{text, binary} {
+		for key := range part {
+			if policies.Reads(kind, key) {
+				return true
+			}
 		}
 	}
 	return len(text)+len(binary) == 1

@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"gatehouse/api/config"
+	"gatehouse/policies"
 	"gatehouse/policies/certificate"
 	"gatehouse/policies/envoyproxy"
 	"gatehouse/translator"
@@ -43,8 +44,8 @@ func CacheOptions(c *rest.Config, namespace string, deploy config.DeployType) (c
 		ByObject: map[client.Object]cache.ByObject{
 			definitions():        {Transform: nameOnly},
 			&appsv1.Deployment{}: ofFleets, &appsv1.DaemonSet{}: ofFleets, &corev1.ServiceAccount{}: ofFleets,
-			&corev1.ConfigMap{}: {Transform: onlyAuthorities},
-			&corev1.Secret{}:    {Transform: onlyCertificates},
+			&corev1.ConfigMap{}: {Transform: onlyContent},
+			&corev1.Secret{}:    {Transform: onlySecrets},
 			&corev1.Node{}:      {Transform: onlyAddresses},
 		},
 	}, nil
@@ -70,8 +71,8 @@ func nameOnly(o any) (any, error) {
 	return crd, nil
 }
 
-// onlyAuthorities leaves CA certificates in a ConfigMap and nothing else, unless it is a fleet's.
-func onlyAuthorities(o any) (any, error) {
+// onlyContent leaves what is read in a ConfigMap and nothing else, unless it is a fleet's.
+func onlyContent(o any) (any, error) {
 	c, ok := o.(*corev1.ConfigMap)
 	if !ok {
 		return o, nil
@@ -81,16 +82,18 @@ func onlyAuthorities(o any) (any, error) {
 		return c, nil
 	}
 	data := translator.ConfigMapData(c)
-	return &corev1.ConfigMap{ObjectMeta: identity(c), Data: ofUse(c.Data, data), BinaryData: ofUse(c.BinaryData, data)}, nil
+	return &corev1.ConfigMap{
+		ObjectMeta: identity(c), Data: ofUse("ConfigMap", c.Data, data), BinaryData: ofUse("ConfigMap", c.BinaryData, data),
+	}, nil
 }
 
-// onlyCertificates leaves of a Secret its type and what may be a certificate, a key or a CA. Those in which Helm keeps its releases have up to 1 MiB.
-func onlyCertificates(o any) (any, error) {
+// onlySecrets leaves of a Secret its type and what is read. Secrets in which Helm keeps its releases have up to 1 MiB.
+func onlySecrets(o any) (any, error) {
 	s, ok := o.(*corev1.Secret)
 	if !ok {
 		return o, nil
 	}
-	return &corev1.Secret{ObjectMeta: identity(s), Type: s.Type, Data: ofUse(s.Data, s.Data)}, nil
+	return &corev1.Secret{ObjectMeta: identity(s), Type: s.Type, Data: ofUse("Secret", s.Data, s.Data)}, nil
 }
 
 // onlyBundle leaves of a ClusterTrustBundle its certificates.
@@ -104,11 +107,11 @@ func onlyBundle(o any) (any, error) {
 	return o, nil
 }
 
-// ofUse is the part of an object's content that may be of use for TLS.
-func ofUse[V any](part map[string]V, whole map[string][]byte) map[string]V {
+// ofUse is the part of an object's content that something may read.
+func ofUse[V any](kind string, part map[string]V, whole map[string][]byte) map[string]V {
 	var kept map[string]V
 	for key, content := range part {
-		if !certificate.Holds(whole, key) {
+		if !policies.Reads(kind, key) && !certificate.IsAuthorities(whole, key) {
 			continue
 		}
 		if kept == nil {

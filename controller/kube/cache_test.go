@@ -18,7 +18,7 @@ func TestOnlyAuthoritiesAreHeld(t *testing.T) {
 	meta := metav1.ObjectMeta{Namespace: "n", Name: "c", UID: "u", ResourceVersion: "7"}
 	foreign := &corev1.ConfigMap{ObjectMeta: meta, Data: map[string]string{"ca.crt": "x", "large": "y"}, BinaryData: map[string][]byte{"large": []byte("z")}}
 	foreign.Annotations, foreign.Labels = map[string]string{"a": "large"}, map[string]string{"l": "v"}
-	kept, err := onlyAuthorities(foreign)
+	kept, err := onlyContent(foreign)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,13 +31,13 @@ func TestOnlyAuthoritiesAreHeld(t *testing.T) {
 		if held {
 			want.Data = alone.Data
 		}
-		if kept, err := onlyAuthorities(alone.DeepCopy()); err != nil || !cmp.Equal(want, kept) {
+		if kept, err := onlyContent(alone.DeepCopy()); err != nil || !cmp.Equal(want, kept) {
 			t.Errorf("what is held of a ConfigMap's only key, %v (-want +got):\n%s", err, cmp.Diff(want, kept))
 		}
 	}
 	own := &corev1.ConfigMap{ObjectMeta: meta, Data: map[string]string{"xds.yaml": "x"}}
 	own.Labels = envoyproxy.OwnerLabels("n", "g")
-	if kept, err := onlyAuthorities(own.DeepCopy()); err != nil || !cmp.Equal(own, kept) {
+	if kept, err := onlyContent(own.DeepCopy()); err != nil || !cmp.Equal(own, kept) {
 		t.Errorf("what is held of a fleet's ConfigMap, %v (-want +got):\n%s", err, cmp.Diff(own, kept))
 	}
 }
@@ -50,7 +50,7 @@ func TestOnlyCertificatesAreHeld(t *testing.T) {
 	whole.Annotations = map[string]string{"kubectl.kubernetes.io/last-applied-configuration": "the key once more"}
 	release := &corev1.Secret{ObjectMeta: meta, Type: "helm.sh/release.v1", Data: map[string][]byte{"release": []byte("large")}}
 	for given, want := range map[*corev1.Secret]*corev1.Secret{whole: certificate, release: {ObjectMeta: meta, Type: release.Type}} {
-		kept, err := onlyCertificates(given)
+		kept, err := onlySecrets(given)
 		if diff := cmp.Diff(want, kept); err != nil || diff != "" {
 			t.Errorf("what is held of a Secret of type %s, %v (-want +got):\n%s", given.Type, err, diff)
 		}

@@ -3,7 +3,6 @@ package certificate
 import (
 	"bytes"
 	"fmt"
-	"slices"
 )
 
 // AuthoritiesKey is where ConfigMaps and Secrets have CA certificates first of all (Gateway API, caCertificateRefs).
@@ -24,11 +23,8 @@ func AuthoritiesIn[V any](data map[string]V) string {
 	return AuthoritiesKey
 }
 
-// Holds reports whether the content of a key can be of use for TLS. All else of an object need not be kept.
-func Holds(data map[string][]byte, key string) bool {
-	if slices.Contains([]string{ChainKey, PrivateKey, StapleKey, AuthoritiesKey}, key) {
-		return true
-	}
+// IsAuthorities reports whether the content of a key is the CA certificates of the object that has the data.
+func IsAuthorities(data map[string][]byte, key string) bool {
 	return key == AuthoritiesIn(data) && bytes.Contains(data[key], begin)
 }
 
