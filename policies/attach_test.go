@@ -161,6 +161,24 @@ func TestSelectorMatches(t *testing.T) {
 	}
 }
 
+// TestSelectorLabels: objects are looked up by the labels that a selector requires; what is not said by values of labels is not among these.
+func TestSelectorLabels(t *testing.T) {
+	for selector, want := range map[string][][]string{
+		`{kind: HTTPRoute}`: nil,
+		`{kind: HTTPRoute, matchLabels: {app: orders, tier: web}}`:                                                                  {{"app=orders"}, {"tier=web"}},
+		`{kind: HTTPRoute, matchExpressions: [{key: app, operator: In, values: [orders, carts]}, {key: tier, operator: Exists}]}`:   {{"app=carts", "app=orders"}},
+		`{kind: HTTPRoute, matchExpressions: [{key: app, operator: NotIn, values: [orders]}, {key: tier, operator: DoesNotExist}]}`: nil,
+	} {
+		selectors, problems := Selectors(Kinds[0], policy(t, "targetSelectors: ["+selector+"]"))
+		if len(problems) > 0 {
+			t.Fatal(problems)
+		}
+		if diff := cmp.Diff(want, selectors[0].Labels()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", selector, diff)
+		}
+	}
+}
+
 func TestSelectorProblems(t *testing.T) {
 	selectors, problems := Selectors(Kinds[1], policy(t, `targetSelectors:
 - {kind: HTTPRoute, matchLabels: {"a b": x}}

@@ -102,6 +102,12 @@ func FuzzSelectors(f *testing.F) {
 			if s.Matches("HTTPRoute", "shop", map[string]string{}, labels) {
 				t.Error("matches without the label")
 			}
+			for _, condition := range s.Labels() {
+				found := slices.ContainsFunc(condition, func(label string) bool { return label == key+"="+value || label == other+"="+value })
+				if s.Matches("HTTPRoute", "shop", labels, labels) && !found {
+					t.Errorf("matches without a label of %q", condition)
+				}
+			}
 		}
 	})
 }

@@ -2,9 +2,11 @@ package policies
 
 import (
 	"fmt"
+	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/selection"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/api/v1alpha1"
@@ -27,6 +29,8 @@ type Selector struct {
 	own bool
 	// objects matches the labels of objects.
 	objects labels.Selector
+	// labels are what Labels answers.
+	labels [][]string
 }
 
 // Selectors compiles the policy's targetSelectors. One that cannot be compiled is left out and told of.
@@ -56,6 +60,30 @@ func (s Selector) Matches(kind, namespace string, object, namespaceLabels map[st
 	return s.namespaces != nil && s.namespaces.Matches(labels.Set(namespaceLabels))
 }
 
+// Elsewhere reports whether the selector looks into other namespaces than the policy's own.
+func (s Selector) Elsewhere() bool { return s.namespaces != nil }
+
+// Labels lists conditions for finding the objects in an index: of each condition, an object that is selected has one of the labels, which are
+// written key=value. What labels alone cannot say, such as the absence of one, is left out, so an object that has them need not be selected.
+func (s Selector) Labels() [][]string { return s.labels }
+
+// labelsOf finds the conditions of a label selector.
+func labelsOf(selector labels.Selector) [][]string {
+	var conditions [][]string
+	requirements, _ := selector.Requirements()
+	for _, r := range requirements {
+		switch r.Operator() {
+		case selection.In, selection.Equals, selection.DoubleEquals:
+			var condition []string
+			for _, value := range slices.Sorted(slices.Values(r.ValuesUnsorted())) {
+				condition = append(condition, r.Key()+"="+value)
+			}
+			conditions = append(conditions, condition)
+		}
+	}
+	return conditions
+}
+
 // NeedsGrant reports whether objects of the namespace can be selected only if a ReferenceGrant there permits it: from the
 // policy's group, kind and namespace, to the object's group and kind. Without one the object is not selected, and nothing is said
 // about it, since that would tell one tenant about another's objects.
@@ -72,6 +100,9 @@ func compile(kind Kind, namespace, field string, written v1alpha1.TargetSelector
 	objects, found := labelSelector(field, &metav1.LabelSelector{MatchLabels: written.MatchLabels, MatchExpressions: written.MatchExpressions})
 	problems = append(problems, found...)
 	s := Selector{Kind: string(written.Kind), Field: field, namespace: namespace, objects: objects}
+	if objects != nil {
+		s.labels = labelsOf(objects)
+	}
 	found = s.compileNamespaces(field+".namespaces", written.Namespaces)
 	return s, append(problems, found...)
 }

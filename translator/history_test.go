@@ -282,6 +282,9 @@ func (h *history) targets() v1alpha1.PolicyTargetReferences {
 	if h.IntN(4) == 0 {
 		return v1alpha1.PolicyTargetReferences{TargetSelectors: []v1alpha1.TargetSelector{{
 			Kind: pick[gwapiv1.Kind](h, "HTTPRoute", "GRPCRoute", "Gateway", "ListenerSet"), MatchLabels: map[string]string{"team": "a"},
+			MatchExpressions: pick(h, nil, []metav1.LabelSelectorRequirement{
+				{Key: "team", Operator: pick(h, metav1.LabelSelectorOpIn, metav1.LabelSelectorOpNotIn), Values: []string{"b", pick(h, "a", "c")}},
+			}),
 			Namespaces: &v1alpha1.TargetSelectorNamespaces{From: pick(h, v1alpha1.TargetNamespacesSame, v1alpha1.TargetNamespacesAll)},
 		}}}
 	}

@@ -21,6 +21,9 @@ type policyRow struct {
 	Have feature.Have
 	// Unmet reports whether a need has no answer that the policy cannot do without.
 	Unmet bool
+	// References and Selectors find the targets.
+	References []policies.Reference
+	Selectors  []policies.Selector
 	// Problems are of the policy alone; what its targets come to is in its attachments and its status.
 	Problems []verdict.Problem
 	// ShapesCluster tells that clusters differ by this policy.
@@ -56,16 +59,19 @@ func kindIndex(name string) int {
 
 func (t *Tables) policy(r *flow.Read, key string, p policies.Object) (*policyRow, bool) {
 	kind := kindOf(key)
+	row := &policyRow{Kind: kind, Policy: p, References: policies.References(kind, p)}
+	var unselectable []verdict.Problem
+	row.Selectors, unselectable = policies.Selectors(kind, p)
 	if kind.Dormant && !slices.Contains(t.settings.EnabledKinds, kind.Kind) {
-		return &policyRow{Kind: kind, Policy: p, Problems: []verdict.Problem{kind.Disabled()}}, true
+		row.Problems = []verdict.Problem{kind.Disabled()}
+		return row, true
 	}
-	row := &policyRow{Kind: kind, Policy: p, Problems: append(t.rules.Check(p), kind.Check(p)...)}
+	row.Problems = append(t.rules.Check(p), kind.Check(p)...)
 	t.meet(r, row)
 	row.ShapesCluster = kind.ShapesCluster(p, row.Have)
 	row.Cost, row.Preflighted = policyCost(row)
-	_, unselectable := policies.Selectors(kind, p)
 	row.Problems = append(row.Problems, unselectable...)
-	for _, ref := range policies.References(kind, p) {
+	for _, ref := range row.References {
 		row.Problems = append(row.Problems, ref.Problems...)
 	}
 	return row, true
@@ -103,13 +109,12 @@ func (t *Tables) attachments(r *flow.Read, _ string, p *policyRow) []flow.Row[*a
 			rows = append(rows, flow.Row[*attachmentRow]{Key: p.ref().String() + "|" + targetKey(p.Kind.Kind, a.Target), Value: a})
 		}
 	}
-	for _, ref := range policies.References(p.Kind, p.Policy) {
+	for _, ref := range p.References {
 		if len(ref.Problems) == 0 {
 			add(&attachmentRow{Policy: p, Target: ref.Target, Reference: ref, Unmet: t.unmet(r, ref)})
 		}
 	}
-	selectors, _ := policies.Selectors(p.Kind, p.Policy)
-	for _, s := range selectors {
+	for _, s := range p.Selectors {
 		for _, target := range t.selectTargets(r, p, s) {
 			add(&attachmentRow{Policy: p, Target: target, Reference: policies.Reference{Target: target, Field: s.Field}})
 		}
@@ -136,8 +141,8 @@ func (t *Tables) unmet(r *flow.Read, ref policies.Reference) *verdict.Problem {
 type targetKind struct {
 	// sections answers with the names of the object's sections, and whether the object is there.
 	sections func(r *flow.Read, key string) ([]string, bool)
-	// all lists the objects, for selectors.
-	all func(r *flow.Read) []Object
+	// selection finds the objects by their labels.
+	selection *selection
 }
 
 func (t *Tables) declareTargetKinds() {
@@ -150,7 +155,7 @@ func (t *Tables) declareTargetKinds() {
 				}
 				return sectionNames(g.Spec.Listeners, func(l gwapiv1.Listener) string { return string(l.Name) }), true
 			},
-			all: func(r *flow.Read) []Object { return objects(t.in.gateways.All(r)) },
+			selection: declareSelection(t.in.gateways, func(*gwapiv1.Gateway) string { return "Gateway" }),
 		},
 		"ListenerSet": {
 			sections: func(r *flow.Read, key string) ([]string, bool) {
@@ -160,33 +165,23 @@ func (t *Tables) declareTargetKinds() {
 				}
 				return sectionNames(s.Spec.Listeners, func(l gwapiv1.ListenerEntry) string { return string(l.Name) }), true
 			},
-			all: func(r *flow.Read) []Object { return objects(t.in.listenerSets.All(r)) },
+			selection: declareSelection(t.in.listenerSets, func(*gwapiv1.ListenerSet) string { return "ListenerSet" }),
 		},
 	}
+	routes := declareSelection(t.in.routes, func(o Object) string { return string(routeKindOf(o).Name) })
 	for _, kind := range routeKinds {
-		t.targetKinds[string(kind.Name)] = t.routeTargets(kind)
+		t.targetKinds[string(kind.Name)] = targetKind{sections: t.routeSections(kind), selection: routes}
 	}
 }
 
-// routeTargets finds the routes of a kind.
-func (t *Tables) routeTargets(kind *routeKind) targetKind {
-	return targetKind{
-		sections: func(r *flow.Read, key string) ([]string, bool) {
-			route, ok := t.routes.Get(r, routeKey(string(kind.Name), key))
-			if !ok {
-				return nil, false
-			}
-			return sectionNames(route.Rules, func(rule gwapiv1.HTTPRouteRule) string { return string(deref(rule.Name)) }), true
-		},
-		all: func(r *flow.Read) []Object {
-			var found []Object
-			for _, row := range t.routes.All(r) {
-				if row.Value.Kind == kind {
-					found = append(found, row.Value.Object)
-				}
-			}
-			return found
-		},
+// routeSections finds the rules of routes of a kind.
+func (t *Tables) routeSections(kind *routeKind) func(r *flow.Read, key string) ([]string, bool) {
+	return func(r *flow.Read, key string) ([]string, bool) {
+		route, ok := t.routes.Get(r, routeKey(string(kind.Name), key))
+		if !ok {
+			return nil, false
+		}
+		return sectionNames(route.Rules, func(rule gwapiv1.HTTPRouteRule) string { return string(deref(rule.Name)) }), true
 	}
 }
 
@@ -196,33 +191,6 @@ func sectionNames[T any](sections []T, name func(T) string) []string {
 		names[i] = name(s)
 	}
 	return names
-}
-
-func objects[T Object](rows []flow.Row[T]) []Object {
-	list := make([]Object, len(rows))
-	for i, row := range rows {
-		list[i] = row.Value
-	}
-	return list
-}
-
-func (t *Tables) selectTargets(r *flow.Read, p *policyRow, s policies.Selector) []policies.Target {
-	var targets []policies.Target
-	for _, o := range t.targetKinds[s.Kind].all(r) {
-		var namespaceLabels map[string]string
-		if ns, ok := t.in.namespaces.Get(r, o.GetNamespace()); ok {
-			namespaceLabels = ns.Labels
-		}
-		if !s.Matches(s.Kind, o.GetNamespace(), o.GetLabels(), namespaceLabels) {
-			continue // Not selected is no mistake.
-		}
-		to := verdict.Ref{Group: gwapiv1.GroupName, Kind: s.Kind, Namespace: o.GetNamespace(), Name: o.GetName()}
-		if s.NeedsGrant(o.GetNamespace()) && !t.permitted(r, p.ref(), to) {
-			continue // Saying so would tell one tenant of another's objects, see Selector.NeedsGrant.
-		}
-		targets = append(targets, policies.Target{Kind: s.Kind, Namespace: o.GetNamespace(), Name: o.GetName()})
-	}
-	return targets
 }
 
 // targetRow says which policies a target has.

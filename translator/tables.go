@@ -40,6 +40,7 @@ type Tables struct {
 	targetKinds map[string]targetKind
 
 	grantsByNamespace *flow.Index[*gwapiv1.ReferenceGrant]
+	grantsByReferrer  *flow.Index[*gwapiv1.ReferenceGrant]
 	slicesByOwner     *flow.Index[*discoveryv1.EndpointSlice]
 	populated         *flow.Table[[]string]
 	namesByOwner      *flow.Index[*discoveryv1.EndpointSlice]
@@ -141,6 +142,7 @@ func NewTables(s Settings, engine *rules.Engine) *Tables {
 // declareRelations: who refers to whom, and what is wrong with it.
 func (t *Tables) declareRelations() {
 	t.grantsByNamespace = flow.NewIndex(t.in.grants, "grants by namespace", func(_ string, g *gwapiv1.ReferenceGrant) []string { return []string{g.Namespace} })
+	t.grantsByReferrer = flow.NewIndex(t.in.grants, "grants by referrer", grantedReferrers)
 	t.slicesByOwner = flow.NewIndex(t.in.slices, "slices by owner", ownersOf)
 	t.namesByOwner = flow.NewIndex(t.in.slices, "slices of names by owner", ownersOfNames)
 	t.populated = flow.Group(t.slicesByOwner, "backends with endpoints", slices.Equal[[]string], t.populatedPorts)
