@@ -1,13 +1,11 @@
 package translator
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 
-	corev1 "k8s.io/api/core/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/policies/verdict"
@@ -41,11 +39,9 @@ type ruleRow struct {
 
 // backend is one backendRef of a rule.
 type backend struct {
-	// Kind is that of the object, which Service stands for. Service is nil when the reference cannot be used; its share of the requests is
-	// then answered with 500.
-	Kind    *backendKind
-	Service *corev1.Service
-	Port    corev1.ServicePort
+	// To is what the reference leads to. It is nil when the reference cannot be used; its share of the requests is then answered with 500.
+	To   *destination
+	Port backendPort
 	// TLS is the policy by which the backend is spoken to, nil for plain text.
 	TLS *backendTLSRow
 	// Budget is the policy that says how many of the requests may be retries, nil if none does.
@@ -53,25 +49,16 @@ type backend struct {
 	Weight uint32
 	// Filters are those of the backendRef itself.
 	Filters []gwapiv1.HTTPRouteFilter
-	// HTTP2 tells that HTTP/2 is spoken although the Service does not say so: gRPC is nothing else.
+	// HTTP2 tells that HTTP/2 is spoken although the port does not say so: gRPC is nothing else.
 	HTTP2 bool
 }
 
-// equal: of a Service only what the backend uses of it counts, so that a change of its status touches no route.
+// equal: of the object only what the backend uses of it counts, so that a new port of a Service touches no route to another one.
 func (b backend) equal(o backend) bool {
-	if b.Service == nil || o.Service == nil {
-		return b.Service == o.Service && b.Weight == o.Weight && b.Port.Protocol == o.Port.Protocol
+	if b.To == nil || o.To == nil {
+		return b.To == o.To && b.Weight == o.Weight && b.Port.Protocol == o.Port.Protocol
 	}
-	return b.Kind == o.Kind && b.HTTP2 == o.HTTP2 && b.Weight == o.Weight && b.TLS.equal(o.TLS) && b.Budget.equal(o.Budget) && sameService(b.Service, o.Service) && samePort(&b.Port, &o.Port)
-}
-
-func sameService(a, b *corev1.Service) bool {
-	return a.Namespace == b.Namespace && a.Name == b.Name && a.Spec.Type == b.Spec.Type && a.Spec.ExternalName == b.Spec.ExternalName &&
-		nearness(a) == nearness(b)
-}
-
-func samePort(a, b *corev1.ServicePort) bool {
-	return a.Name == b.Name && a.Protocol == b.Protocol && a.Port == b.Port && deref(a.AppProtocol) == deref(b.AppProtocol)
+	return b.HTTP2 == o.HTTP2 && b.Weight == o.Weight && b.TLS.equal(o.TLS) && b.Budget.equal(o.Budget) && b.To.equal(o.To) && b.Port == o.Port
 }
 
 func (row *rulesRow) equal(o *rulesRow) bool {
@@ -157,7 +144,6 @@ func (t *Tables) backend(r *flow.Read, from referrer, ref *gwapiv1.HTTPBackendRe
 			Message: fmt.Sprintf("%q of group %q cannot be a backend; refer to a Service or a ServiceImport", deref(ref.Kind), deref(ref.Group)),
 		}
 	}
-	b.Kind = kind
 	to := verdict.Ref{Group: kind.group, Kind: kind.name, Namespace: from.Namespace, Name: string(ref.Name)}
 	if ref.Namespace != nil && *ref.Namespace != "" {
 		to.Namespace = string(*ref.Namespace)
@@ -165,28 +151,28 @@ func (t *Tables) backend(r *flow.Read, from referrer, ref *gwapiv1.HTTPBackendRe
 	if !t.permitted(r, from.Ref, to) {
 		return b, new(verdict.NotGranted(from.Ref, to))
 	}
-	service, ok := kind.find(t, r, Key(to.Namespace, to.Name))
+	object, ok := t.backends.Get(r, kind.key(to.Namespace, to.Name))
 	if !ok {
 		return b, new(verdict.Absent(".name", to, string(gwapiv1.RouteReasonBackendNotFound)))
 	}
-	if isExternal(service) {
-		if problem := t.checkExternal(b, service); problem != nil {
+	if object.named() {
+		if problem := t.checkExternal(b, object); problem != nil {
 			return b, problem
 		}
 	}
-	b, problem := resolvePort(b, service, ref.Port)
+	b, problem := resolvePort(b, object, ref.Port)
 	if from.kind.failure != 0 {
 		t.limitRetries(r, &b)
 	}
 	if problem == nil && !b.datagrams() {
-		problem = t.secure(r, &b, from.Namespace)
+		problem = t.secure(r, &b, object, from.Namespace)
 	}
 	if words := b.unspoken(from.kind); problem == nil && words != "" {
 		problem = &verdict.Problem{
 			Field: ".port", Reason: string(gwapiv1.RouteReasonUnsupportedProtocol), Weight: verdict.Unresolved,
-			Message: fmt.Sprintf("port %d of %s %s/%s has appProtocol %s, %s", b.Port.Port, kind.name, service.Namespace, service.Name, deref(b.Port.AppProtocol), words),
+			Message: fmt.Sprintf("port %d of %s has appProtocol %s, %s", b.Port.Number, b.To, b.Port.AppProtocol, words),
 		}
-		b.Service = nil
+		b.To = nil
 	}
 	if problem == nil {
 		problem = t.checkNames(r, &b)
@@ -194,44 +180,25 @@ func (t *Tables) backend(r *flow.Read, from referrer, ref *gwapiv1.HTTPBackendRe
 	return b, problem
 }
 
-func resolvePort(b backend, service *corev1.Service, port *gwapiv1.PortNumber) (backend, *verdict.Problem) {
+func resolvePort(b backend, object *backendObject, port *gwapiv1.PortNumber) (backend, *verdict.Problem) {
 	if port == nil {
 		return b, &verdict.Problem{
 			Field: ".port", Reason: "PortNotSpecified", Weight: verdict.Invalid,
-			Message: fmt.Sprintf("a %s needs a port; %s/%s has %s", b.Kind.name, service.Namespace, service.Name, servicePorts(service)),
+			Message: fmt.Sprintf("a %s needs a port; %s/%s has %s", object.Kind.name, object.Namespace, object.Name, object.listedPorts()),
 		}
 	}
-	if isExternal(service) {
-		if b, ok := resolveExternal(b, service, *port); ok {
-			return b, nil
-		}
+	if object.named() && len(object.Ports) == 0 { // A name need not list its ports.
+		b.To, b.Port.Number = &object.destination, *port
+		return b, nil
 	}
-	for _, p := range service.Spec.Ports {
-		if p.Port == *port && cmp.Or(p.Protocol, corev1.ProtocolTCP) == b.Port.Protocol {
-			b.Service, p.Protocol = service, b.Port.Protocol
-			b.Port = p
+	for _, p := range object.Ports {
+		if p.Number == *port && p.Protocol == b.Port.Protocol {
+			b.To, b.Port = &object.destination, p
 			return b, nil
 		}
 	}
 	return b, &verdict.Problem{
 		Field: ".port", Reason: "PortNotFound", Weight: verdict.Unresolved,
-		Message: fmt.Sprintf("%s %s/%s has no %s port %d; it has %s", b.Kind.name, service.Namespace, service.Name, b.Port.Protocol, *port, servicePorts(service)),
+		Message: fmt.Sprintf("%s has no %s port %d; it has %s", &object.destination, b.Port.Protocol, *port, object.listedPorts()),
 	}
-}
-
-func servicePorts(s *corev1.Service) string {
-	if len(s.Spec.Ports) == 0 {
-		return "no ports"
-	}
-	text := "ports"
-	for i, p := range s.Spec.Ports {
-		if i > 0 {
-			text += ","
-		}
-		text += fmt.Sprintf(" %d", p.Port)
-		if p.Protocol == corev1.ProtocolUDP {
-			text += "/UDP"
-		}
-	}
-	return text
 }

@@ -1,11 +1,9 @@
 package translator
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 
-	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
@@ -31,7 +29,7 @@ func (t *Tables) populatedPorts(_ *flow.Read, _ string, members []flow.Row[*disc
 			continue // All of its endpoints are gone, or nothing is sent to them.
 		}
 		for _, p := range m.Value.Ports {
-			port := corev1.ServicePort{Name: deref(p.Name), Protocol: deref(p.Protocol)}
+			port := backendPort{Name: deref(p.Name), Protocol: protocolOf(p.Protocol)}
 			if _, ok := slicePort(m.Value, port); ok {
 				ports = append(ports, populatedPort(port))
 			}
@@ -41,16 +39,16 @@ func (t *Tables) populatedPorts(_ *flow.Read, _ string, members []flow.Row[*disc
 	return slices.Compact(ports), len(ports) > 0
 }
 
-func populatedPort(p corev1.ServicePort) string {
-	return string(cmp.Or(p.Protocol, corev1.ProtocolTCP)) + "/" + p.Name
+func populatedPort(p backendPort) string {
+	return string(p.Protocol) + "/" + p.Name
 }
 
 // hasEndpoint reports whether a backend that can be used has an endpoint. It may have one if Envoy asks DNS for its name.
 func (t *Tables) hasEndpoint(r *flow.Read, b backend) bool {
-	if isExternal(b.Service) {
+	if b.To.named() {
 		return true
 	}
-	ports, _ := t.populated.Get(r, b.Kind.slicesOf(b.Service.Namespace, b.Service.Name))
+	ports, _ := t.populated.Get(r, b.To.key())
 	return slices.Contains(ports, populatedPort(b.Port))
 }
 
@@ -59,13 +57,13 @@ func (t *Tables) withoutEndpoints(r *flow.Read, rules *rulesRow) []verdict.Probl
 	var problems []verdict.Problem
 	for _, rule := range rules.Rules {
 		for _, b := range slices.Concat(rule.Backends, rule.Mirrors, rule.Authorizers) {
-			if b.Service == nil || t.hasEndpoint(r, b) {
+			if b.To == nil || t.hasEndpoint(r, b) {
 				continue // It has problems of its own, or none.
 			}
 			p := verdict.Problem{
 				Reason: reasonNoEndpoints, Condition: conditionBackends, Weight: verdict.Unresolved,
-				Message: fmt.Sprintf("%s %s/%s has no ready endpoint for port %d, so what is sent to it fails; look at its pods and its selector",
-					b.Kind.name, b.Service.Namespace, b.Service.Name, b.Port.Port),
+				Message: fmt.Sprintf("%s has no ready endpoint for port %d, so what is sent to it fails; look at its pods and its selector",
+					b.To, b.Port.Number),
 			}
 			if !slices.Contains(problems, p) {
 				problems = append(problems, p)

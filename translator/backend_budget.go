@@ -63,7 +63,7 @@ func (t *Tables) budgetWinner(_ *flow.Read, _ string, members []flow.Row[*budget
 
 // limitRetries finds how many of the requests to the backend may be retries.
 func (t *Tables) limitRetries(r *flow.Read, b *backend) {
-	if b.Service == nil {
+	if b.To == nil {
 		return
 	}
 	if row, ok := t.budgetTargets.Get(r, targetKey(retrybudget.Kind, b.target())); ok && row.Budget != nil {

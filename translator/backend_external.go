@@ -12,7 +12,6 @@ import (
 	commondnsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/common/dns/v3"
 	dnsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/dns/v3"
 	"google.golang.org/protobuf/types/known/wrapperspb"
-	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
@@ -20,14 +19,9 @@ import (
 	"gatehouse/translator/flow"
 )
 
-// isExternal tells that a Service is only a name, which Envoy resolves.
-func isExternal(s *corev1.Service) bool {
-	return s != nil && s.Spec.Type == corev1.ServiceTypeExternalName
-}
-
-// external tells that a cluster is the name of one Service.
+// external reports whether a cluster is the name of one Service.
 func (c *clusterUse) external() bool {
-	return len(c.Backends) == 1 && isExternal(c.Backends[0].Service)
+	return len(c.Backends) == 1 && c.Backends[0].To.named()
 }
 
 // numeric are the hosts that are read as IPv4 addresses or not at all, since they end in a number (https://url.spec.whatwg.org/#ends-in-a-number-checker).
@@ -35,38 +29,38 @@ func (c *clusterUse) external() bool {
 var numeric = regexp.MustCompile(`(^|\.)([0-9]+|0x[0-9a-f]*)$`)
 
 // externalHost is the name of a Service of type ExternalName as DNS compares it.
-func externalHost(s *corev1.Service) string {
-	return strings.ToLower(strings.TrimSuffix(s.Spec.ExternalName, "."))
+func (d *destination) externalHost() string {
+	return strings.ToLower(strings.TrimSuffix(d.External, "."))
 }
 
 // externalBytes make the name of a cluster say where DNS leads: a cluster that got another name in its place would have no endpoints until that
 // is resolved.
 func externalBytes(b backend) []byte {
-	if !isExternal(b.Service) {
+	if !b.To.named() {
 		return nil
 	}
-	return []byte(externalHost(b.Service))
+	return []byte(b.To.externalHost())
 }
 
 // checkExternal finds why a Service of type ExternalName is not served. Where it may be, who writes Services can have Envoy call any name
 // that it can resolve, so the names of Envoy's own host are refused.
-func (t *Tables) checkExternal(b backend, s *corev1.Service) *verdict.Problem {
+func (t *Tables) checkExternal(b backend, object *backendObject) *verdict.Problem {
 	problem := &verdict.Problem{Field: ".name", Reason: string(gwapiv1.RouteReasonUnsupportedValue), Weight: verdict.Unresolved}
-	host := externalHost(s)
+	host := object.externalHost()
 	_, err := netip.ParseAddr(host)
 	switch {
 	case !t.settings.ExternalNames:
-		problem.Message = fmt.Sprintf("Service %s/%s is of type ExternalName, which is not served; refer to a Service with endpoints, or have it allowed by extensionApis.enableExternalName of the control plane's configuration",
-			s.Namespace, s.Name)
+		problem.Message = fmt.Sprintf("%s is of type ExternalName, which is not served; refer to a Service with endpoints, or have it allowed by extensionApis.enableExternalName of the control plane's configuration",
+			&object.destination)
 	case err == nil || host == "" || numeric.MatchString(host):
-		problem.Message = fmt.Sprintf("externalName %q of Service %s/%s is no DNS name; write an address into an EndpointSlice of a Service without a selector",
-			s.Spec.ExternalName, s.Namespace, s.Name)
+		problem.Message = fmt.Sprintf("externalName %q of %s is no DNS name; write an address into an EndpointSlice of a Service without a selector",
+			object.External, &object.destination)
 	case host == "localhost" || strings.HasSuffix(host, ".localhost"):
-		problem.Message = fmt.Sprintf("externalName %q of Service %s/%s is Envoy's own host, which is not served; name another host",
-			s.Spec.ExternalName, s.Namespace, s.Name)
+		problem.Message = fmt.Sprintf("externalName %q of %s is Envoy's own host, which is not served; name another host",
+			object.External, &object.destination)
 	case b.datagrams():
-		problem.Message = fmt.Sprintf("Service %s/%s is of type ExternalName, to which datagrams are not sent; refer to a Service with endpoints",
-			s.Namespace, s.Name)
+		problem.Message = fmt.Sprintf("%s is of type ExternalName, to which datagrams are not sent; refer to a Service with endpoints",
+			&object.destination)
 	default:
 		return nil
 	}
@@ -87,32 +81,23 @@ func ownersOfNames(key string, s *discoveryv1.EndpointSlice) []string {
 // checkNames tells of endpoints of a backend's port that are DNS names, to which nothing is sent. Who may write EndpointSlices could have Envoy call any host that it
 // can reach, its own among them, as with Services of type ExternalName; those can be allowed. A backend with no other endpoint is of no use.
 func (t *Tables) checkNames(r *flow.Read, b *backend) *verdict.Problem {
-	if b.Service == nil {
+	if b.To == nil {
 		return nil
 	}
-	slicesOf := t.namesByOwner.Lookup(r, b.Kind.slicesOf(b.Service.Namespace, b.Service.Name))
+	slicesOf := t.namesByOwner.Lookup(r, b.To.key())
 	i := slices.IndexFunc(slicesOf, func(s flow.Row[*discoveryv1.EndpointSlice]) bool { _, ok := slicePort(s.Value, b.Port); return ok })
 	if i < 0 {
 		return nil
 	}
 	problem := &verdict.Problem{
 		Field: ".name", Reason: "UnsupportedAddressType", Weight: verdict.Unresolved,
-		Message: fmt.Sprintf("EndpointSlice %q of %s %s/%s has DNS names, to which nothing is sent; write addresses, or refer to a Service of type ExternalName where extensionApis.enableExternalName of the control plane's configuration allows it",
-			slicesOf[i].Value.Name, b.Kind.name, b.Service.Namespace, b.Service.Name),
+		Message: fmt.Sprintf("EndpointSlice %q of %s has DNS names, to which nothing is sent; write addresses, or refer to a Service of type ExternalName where extensionApis.enableExternalName of the control plane's configuration allows it",
+			slicesOf[i].Value.Name, b.To),
 	}
 	if !t.hasEndpoint(r, *b) {
-		b.Service = nil
+		b.To = nil
 	}
 	return problem
-}
-
-// resolveExternal finds the port of a Service that is only a name: it need not list its ports.
-func resolveExternal(b backend, s *corev1.Service, port gwapiv1.PortNumber) (backend, bool) {
-	if len(s.Spec.Ports) > 0 {
-		return b, false
-	}
-	b.Service, b.Port = s, corev1.ServicePort{Port: port, Protocol: b.Port.Protocol}
-	return b, true
 }
 
 // setDiscovery says where the cluster's endpoints come from: from the control plane, or from DNS. There the name is whole, as the CNAME record
@@ -120,7 +105,7 @@ func resolveExternal(b backend, s *corev1.Service, port gwapiv1.PortNumber) (bac
 // Envoy must not wait for an answer: while it did, a name that gets none would hold up every other change of clusters, and each fresh Envoy.
 func setDiscovery(c *clusterv3.Cluster, use *clusterUse) {
 	if b := use.Backends[0]; use.external() {
-		host := externalHost(b.Service)
+		host := b.To.externalHost()
 		c.ClusterDiscoveryType = &clusterv3.Cluster_ClusterType{ClusterType: &clusterv3.Cluster_CustomClusterType{
 			Name: "envoy.clusters.dns", TypedConfig: packed(&dnsv3.DnsCluster{
 				RespectDnsTtl: true, DnsLookupFamily: commondnsv3.DnsLookupFamily_V4_PREFERRED,
@@ -132,7 +117,7 @@ func setDiscovery(c *clusterv3.Cluster, use *clusterUse) {
 			LbEndpoints: []*endpointv3.LbEndpoint{{
 				LoadBalancingWeight: wrapperspb.UInt32(1),
 				HostIdentifier: &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{
-					Address: socketAddress(host+".", uint32(b.Port.Port)), Hostname: host,
+					Address: socketAddress(host+".", uint32(b.Port.Number)), Hostname: host,
 				}},
 			}},
 		}}}

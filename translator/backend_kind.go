@@ -12,28 +12,26 @@ import (
 // backendKind is what the translation must know of a kind of object that backendRefs can name.
 type backendKind struct {
 	group, name string
-	// prefix begins the names of its clusters, and the keys of its slices.
+	// prefix begins the keys of its objects and slices, and the names of its clusters.
 	prefix string
 	// label is where an EndpointSlice says whose it is.
 	label string
-	// find answers with the object as a Service.
-	find func(t *Tables, r *flow.Read, key string) (*corev1.Service, bool)
+	// objects declares the table of what can be used of the objects.
+	objects func(t *Tables, kind *backendKind) *flow.Table[*backendObject]
 }
 
 // backendKinds are the served ones: the only place where they are listed. The first is the one that a backendRef means without a kind.
 var backendKinds = []*backendKind{
 	{
 		name: "Service", prefix: "service", label: discoveryv1.LabelServiceName,
-		find: func(t *Tables, r *flow.Read, key string) (*corev1.Service, bool) { return t.in.services.Get(r, key) },
+		objects: func(t *Tables, kind *backendKind) *flow.Table[*backendObject] {
+			return objectsOf(t.in.services, kind, readService)
+		},
 	},
 	{
 		group: mcsv1alpha1.GroupName, name: "ServiceImport", prefix: "serviceimport", label: mcsv1alpha1.LabelServiceName,
-		find: func(t *Tables, r *flow.Read, key string) (*corev1.Service, bool) {
-			imported, ok := t.in.serviceImports.Get(r, key)
-			if !ok {
-				return nil, false
-			}
-			return asService(imported), true
+		objects: func(t *Tables, kind *backendKind) *flow.Table[*backendObject] {
+			return objectsOf(t.in.serviceImports, kind, readServiceImport)
 		},
 	},
 }
@@ -58,15 +56,9 @@ func backendKindNamed(name string) *backendKind {
 	return nil
 }
 
-// asService has what a backend needs of a Service of several clusters: its ports, and where it wants its requests. Its endpoints are in EndpointSlices too (KEP-1645).
-func asService(imported *mcsv1alpha1.ServiceImport) *corev1.Service {
-	s := &corev1.Service{}
-	s.Namespace, s.Name = imported.Namespace, imported.Name
-	s.Spec.TrafficDistribution = imported.Spec.TrafficDistribution
-	for _, p := range imported.Spec.Ports {
-		s.Spec.Ports = append(s.Spec.Ports, corev1.ServicePort{Name: p.Name, Protocol: p.Protocol, AppProtocol: p.AppProtocol, Port: p.Port})
-	}
-	return s
+// key is how an object of the kind is found, and its EndpointSlices.
+func (k *backendKind) key(namespace, name string) string {
+	return k.prefix + "/" + Key(namespace, name)
 }
 
 // ownersOf are the keys of those that an EndpointSlice says it is of.
@@ -74,12 +66,44 @@ func ownersOf(_ string, s *discoveryv1.EndpointSlice) []string {
 	var owners []string
 	for _, k := range backendKinds {
 		if name := s.Labels[k.label]; name != "" {
-			owners = append(owners, k.slicesOf(s.Namespace, name))
+			owners = append(owners, k.key(s.Namespace, name))
 		}
 	}
 	return owners
 }
 
-func (k *backendKind) slicesOf(namespace, name string) string {
-	return k.prefix + "/" + Key(namespace, name)
+// backendObjects declares the table of all objects that backendRefs can name, by their keys.
+func (t *Tables) backendObjects() *flow.Table[*backendObject] {
+	var tables []*flow.Table[*backendObject]
+	for _, k := range backendKinds {
+		tables = append(tables, k.objects(t, k))
+	}
+	return flow.Concat("backends", (*backendObject).equal, tables...)
+}
+
+// objectsOf declares the table of the objects of a kind. Read sets all but who the object is.
+func objectsOf[O Object](in *flow.Table[O], kind *backendKind, read func(O, *backendObject)) *flow.Table[*backendObject] {
+	return flow.Expand(in, kind.name+"s as backends", (*backendObject).equal, func(_ *flow.Read, _ string, o O) []flow.Row[*backendObject] {
+		row := &backendObject{destination: destination{Kind: kind, Namespace: o.GetNamespace(), Name: o.GetName()}}
+		read(o, row)
+		return []flow.Row[*backendObject]{{Key: row.key(), Value: row}}
+	})
+}
+
+func readService(s *corev1.Service, row *backendObject) {
+	row.Discovery, row.Near = bySlices, nearness(s)
+	if s.Spec.Type == corev1.ServiceTypeExternalName {
+		row.Discovery, row.External = byName, s.Spec.ExternalName
+	}
+	for _, p := range s.Spec.Ports {
+		row.Ports = append(row.Ports, backendPort{Name: p.Name, Protocol: protocolOf(&p.Protocol), Number: p.Port, AppProtocol: deref(p.AppProtocol)})
+	}
+}
+
+// readServiceImport: the endpoints of a Service of several clusters are in EndpointSlices too (KEP-1645).
+func readServiceImport(s *mcsv1alpha1.ServiceImport, row *backendObject) {
+	row.Discovery, row.Near = bySlices, asksFor(s.Spec.TrafficDistribution)
+	for _, p := range s.Spec.Ports {
+		row.Ports = append(row.Ports, backendPort{Name: p.Name, Protocol: protocolOf(&p.Protocol), Number: p.Port, AppProtocol: deref(p.AppProtocol)})
+	}
 }

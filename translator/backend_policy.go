@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
@@ -47,15 +46,15 @@ func attachedKeys(policy string, count int, ref func(int) policies.Reference) []
 }
 
 // findTarget finds what a reference without problems names, or tells that it is not there.
-func (t *Tables) findTarget(r *flow.Read, ref policies.Reference) (*corev1.Service, *verdict.Problem) {
+func (t *Tables) findTarget(r *flow.Read, ref policies.Reference) (*backendObject, *verdict.Problem) {
 	kind := backendKindNamed(ref.Kind)
-	service, ok := kind.find(t, r, Key(ref.Namespace, ref.Name))
+	object, ok := t.backends.Get(r, kind.key(ref.Namespace, ref.Name))
 	if !ok {
 		problem := policies.TargetNotFound(ref)
 		problem.Missing.Group = kind.group
 		return nil, &problem
 	}
-	return service, nil
+	return object, nil
 }
 
 // judgedTarget is a target of a policy, with what is wrong with the policy there.

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
@@ -94,7 +93,7 @@ func (t *Tables) backendTLSWinner(_ *flow.Read, _ string, members []flow.Row[*ba
 
 // target is the backend as what policies can target.
 func (b backend) target() policies.Target {
-	return policies.Target{Kind: b.Kind.name, Namespace: b.Service.Namespace, Name: b.Service.Name}
+	return policies.Target{Kind: b.To.Kind.name, Namespace: b.To.Namespace, Name: b.To.Name}
 }
 
 // secureKeys is where policies of a backend's port are found: those of the port come before those of the whole Service.
@@ -110,7 +109,7 @@ func (b backend) secureKeys() []string {
 }
 
 // secure finds how the backend is spoken to. With a policy that cannot be carried out it is not spoken to at all.
-func (t *Tables) secure(r *flow.Read, b *backend, namespace string) *verdict.Problem {
+func (t *Tables) secure(r *flow.Read, b *backend, object *backendObject, namespace string) *verdict.Problem {
 	for _, key := range b.secureKeys() {
 		if row, ok := t.backendTLSTargets.Get(r, key); ok {
 			b.TLS = row
@@ -118,29 +117,28 @@ func (t *Tables) secure(r *flow.Read, b *backend, namespace string) *verdict.Pro
 		}
 	}
 	if b.TLS == nil {
-		b.TLS = t.misaimed(r, b)
+		b.TLS = t.misaimed(r, b.target(), object)
 	}
 	if b.usable() {
 		return nil
 	}
 	name := "its " + backendtls.Kind
-	if b.Service.Namespace == namespace {
+	if b.To.Namespace == namespace {
 		name = fmt.Sprintf("%s %q", backendtls.Kind, b.TLS.Policy.Name)
 	}
 	return &verdict.Problem{
 		Reason: reasonBackendTLS, Weight: verdict.Unresolved,
-		Message: fmt.Sprintf("%s %s/%s is not reached, since %s cannot be carried out; see the status of the policy", b.Kind.name, b.Service.Namespace, b.Service.Name, name),
+		Message: fmt.Sprintf("%s is not reached, since %s cannot be carried out; see the status of the policy", b.To, name),
 	}
 }
 
 // misaimed is a policy that names the backend and cannot be attached to it: by a port that it does not have, or a group that the kind is not of.
 // Its owner wants TLS there, so a port without a policy of its own is not reached in plain text.
-func (t *Tables) misaimed(r *flow.Read, b *backend) *backendTLSRow {
-	target := b.target()
+func (t *Tables) misaimed(r *flow.Read, target policies.Target, object *backendObject) *backendTLSRow {
 	for _, row := range t.backendTLSByObject.Lookup(r, targetKey(backendtls.Kind, target)) {
 		for i := range row.Value.Policy.Spec.TargetRefs {
 			ref := secured(row.Value.Policy, i)
-			if ref.Whole() == target && (len(ref.Problems) > 0 || !hasPort(b.Service, ref.Section)) {
+			if ref.Whole() == target && (len(ref.Problems) > 0 || !object.hasPort(ref.Section)) {
 				return &backendTLSRow{Policy: row.Value.Policy}
 			}
 		}
@@ -148,13 +146,8 @@ func (t *Tables) misaimed(r *flow.Read, b *backend) *backendTLSRow {
 	return nil
 }
 
-// hasPort reports whether a section is one of the Service, or all of it.
-func hasPort(s *corev1.Service, section string) bool {
-	return section == "" || slices.ContainsFunc(s.Spec.Ports, func(p corev1.ServicePort) bool { return p.Name == section })
-}
-
 // usable tells that requests can be sent to the backend.
-func (b backend) usable() bool { return b.Service != nil && (b.TLS == nil || b.TLS.Usable) }
+func (b backend) usable() bool { return b.To != nil && (b.TLS == nil || b.TLS.Usable) }
 
 // usedServices are the keys under which a policy finds the routes that use its Services, be it for mirrors or for authorization.
 func usedServices(_ string, row *rulesRow) []string {
@@ -170,7 +163,7 @@ func askedServices(_ string, g *guardRow) []string { return serviceKeys(g.Backen
 
 func serviceKeys(used []backend) (keys []string) {
 	for _, b := range used {
-		if b.Service != nil {
+		if b.To != nil {
 			keys = append(keys, b.secureKeys()...)
 		}
 	}
@@ -194,13 +187,13 @@ func (t *Tables) securedProblems(r *flow.Read, p *backendTLSRow, ref policies.Re
 	if len(ref.Problems) > 0 {
 		return ref.Problems, ref.Whole()
 	}
-	service, problem := t.findTarget(r, ref)
+	object, problem := t.findTarget(r, ref)
 	if problem != nil {
 		return []verdict.Problem{*problem}, ref.Target
 	}
-	if !hasPort(service, ref.Section) {
+	if !object.hasPort(ref.Section) {
 		var ports []string
-		for _, port := range service.Spec.Ports {
+		for _, port := range object.Ports {
 			ports = append(ports, port.Name)
 		}
 		problem := policies.SectionNotFound(ref, ports)

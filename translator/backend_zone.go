@@ -19,8 +19,8 @@ const (
 
 // nearness is how a Service asks for endpoints near by, such as trafficDistribution: PreferSameZone, empty if it does not.
 func nearness(s *corev1.Service) string {
-	if near := deref(s.Spec.TrafficDistribution); near != "" {
-		return "trafficDistribution: " + near
+	if near := asksFor(s.Spec.TrafficDistribution); near != "" {
+		return near
 	}
 	for _, annotation := range []string{corev1.AnnotationTopologyMode, corev1.DeprecatedAnnotationTopologyAwareHints} {
 		if mode := s.Annotations[annotation]; mode == "Auto" || mode == "auto" {
@@ -30,19 +30,27 @@ func nearness(s *corev1.Service) string {
 	return ""
 }
 
+// asksFor is what a trafficDistribution asks for, empty if nothing.
+func asksFor(distribution *string) string {
+	if deref(distribution) == "" {
+		return ""
+	}
+	return "trafficDistribution: " + *distribution
+}
+
 // withoutNearness tells of the backends of a route of which all endpoints get requests although their Services ask for those near by. This is for
 // its status alone: whoever applies the route is not the one who asks.
 func withoutNearness(rules *rulesRow) []verdict.Problem {
 	var problems []verdict.Problem
 	for _, rule := range rules.Rules {
 		for _, b := range slices.Concat(rule.Backends, rule.Mirrors, rule.Authorizers) {
-			if b.Service == nil || nearness(b.Service) == "" {
+			if b.To == nil || b.To.Near == "" {
 				continue // It has problems of its own, or asks for nothing.
 			}
 			p := verdict.Problem{
 				Reason: reasonAllZones, Condition: conditionZones, Weight: verdict.Unresolved,
-				Message: fmt.Sprintf("%s %s/%s has %s, which has no effect: requests go to its endpoints in all zones; remove it, or give each zone a Gateway and a Service of its own",
-					b.Kind.name, b.Service.Namespace, b.Service.Name, nearness(b.Service)),
+				Message: fmt.Sprintf("%s has %s, which has no effect: requests go to its endpoints in all zones; remove it, or give each zone a Gateway and a Service of its own",
+					b.To, b.To.Near),
 			}
 			if !slices.Contains(problems, p) {
 				problems = append(problems, p)

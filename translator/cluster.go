@@ -145,7 +145,7 @@ func plain(backends []backend) []backend {
 func (f *clusterForm) together(backends []backend, hasEndpoint func(backend) bool) []*clusterUse {
 	uses := f.apart(backends)
 	endpoints := func(b backend) bool {
-		return f.reaches(b) && !isExternal(b.Service) && len(b.Filters) == 0 && (b.datagrams() || hasEndpoint(b))
+		return f.reaches(b) && !b.To.named() && len(b.Filters) == 0 && (b.datagrams() || hasEndpoint(b))
 	}
 	if !slices.ContainsFunc(backends, endpoints) {
 		return uses
@@ -167,10 +167,10 @@ func (f *clusterForm) together(backends []backend, hasEndpoint func(backend) boo
 func (b backend) datagrams() bool { return b.Port.Protocol == corev1.ProtocolUDP }
 
 func clusterName(b backend) string {
-	if b.Service == nil {
+	if b.To == nil {
 		return unusableCluster
 	}
-	name := fmt.Sprintf("%s/%s/%s/%d", b.Kind.prefix, b.Service.Namespace, b.Service.Name, b.Port.Port)
+	name := fmt.Sprintf("%s/%d", b.To.key(), b.Port.Number)
 	if b.datagrams() {
 		name += "/udp" // A Service may have ports of both protocols under one number.
 	}
@@ -248,7 +248,7 @@ func envoyCluster(use *clusterUse) *clusterv3.Cluster {
 	return c
 }
 
-// setProtocol chooses what is spoken to the backend, by the Service port's appProtocol. Where that says nothing, TLS lets the two agree on it.
+// setProtocol chooses what is spoken to the backend, by the appProtocol of the port. Where that says nothing, TLS lets the two agree on it.
 func setProtocol(options *upstreamhttpv3.HttpProtocolOptions, use *clusterUse) {
 	explicit := &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig{
 		ProtocolConfig: &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig_HttpProtocolOptions{HttpProtocolOptions: &corev3.Http1ProtocolOptions{}},
@@ -266,25 +266,25 @@ func setProtocol(options *upstreamhttpv3.HttpProtocolOptions, use *clusterUse) {
 	options.UpstreamProtocolOptions = &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig_{ExplicitHttpConfig: explicit}
 }
 
-// sayHTTP2 tells that the Service's port is one of HTTP/2 (Kubernetes, appProtocol).
-func sayHTTP2(port corev1.ServicePort) bool {
-	return slices.Contains([]string{"kubernetes.io/h2c", "grpc"}, deref(port.AppProtocol))
+// sayHTTP2 reports whether the port is one of HTTP/2 (Kubernetes, appProtocol).
+func sayHTTP2(port backendPort) bool {
+	return slices.Contains([]string{"kubernetes.io/h2c", "grpc"}, port.AppProtocol)
 }
 
-// sayWebSocket tells that the Service's port is one of WebSockets, which need HTTP/1.1.
-func sayWebSocket(port corev1.ServicePort) bool {
-	return slices.Contains([]string{"kubernetes.io/ws", "kubernetes.io/wss"}, deref(port.AppProtocol))
+// sayWebSocket reports whether the port is one of WebSockets, which need HTTP/1.1.
+func sayWebSocket(port backendPort) bool {
+	return slices.Contains([]string{"kubernetes.io/ws", "kubernetes.io/wss"}, port.AppProtocol)
 }
 
-// unspoken says why requests of a kind of route cannot be sent in the protocol that the Service's port asks for, if so. Protocols that are only
+// unspoken says why requests of a kind of route cannot be sent in the protocol that the port asks for, if so. Protocols that are only
 // names, such as https, ask for nothing: Services have them whatever their backends speak, and BackendTLSPolicies say where TLS is.
 func (b backend) unspoken(kind *routeKind) string {
 	switch {
-	case b.Service == nil || kind.failure == 0 || !sayWebSocket(b.Port):
+	case b.To == nil || kind.failure == 0 || !sayWebSocket(b.Port):
 		return "" // Layer 4 forwards whatever is spoken.
 	case kind.http2:
 		return "which gRPC cannot be sent in; use a port with appProtocol kubernetes.io/h2c"
-	case b.TLS == nil && deref(b.Port.AppProtocol) == "kubernetes.io/wss":
+	case b.TLS == nil && b.Port.AppProtocol == "kubernetes.io/wss":
 		return "which needs TLS; create a BackendTLSPolicy for the Service, or use appProtocol kubernetes.io/ws"
 	}
 	return ""

@@ -24,8 +24,8 @@ func (t *Tables) endpoints(r *flow.Read, _ string, c *clusterRow) (*Resource, bo
 			Locality:            &corev3.Locality{Region: clusterName(b)},
 			LoadBalancingWeight: wrapperspb.UInt32(max(b.Weight, 1)),
 		}
-		if b.Service != nil {
-			locality.LbEndpoints = loadBalanced(t.slicesByOwner.Lookup(r, b.Kind.slicesOf(b.Service.Namespace, b.Service.Name)), b.Port)
+		if b.To != nil {
+			locality.LbEndpoints = loadBalanced(t.slicesByOwner.Lookup(r, b.To.key()), b.Port)
 		}
 		if len(locality.LbEndpoints) == 0 && b.datagrams() && len(c.Use.Backends) > 1 {
 			locality.LbEndpoints = discarded()
@@ -59,7 +59,7 @@ func compareAddresses(a, b address) int {
 // loadBalanced lists the endpoints that are ready; if there is none, those that are going but still serve (as kube-proxy does,
 // KEP-1669). An endpoint that is going and not needed is left out: Envoy sends it nothing new and lets it finish what it has. The port
 // is found by its name, since its number may differ from pod to pod.
-func loadBalanced(rows []flow.Row[*discoveryv1.EndpointSlice], port corev1.ServicePort) []*endpointv3.LbEndpoint {
+func loadBalanced(rows []flow.Row[*discoveryv1.EndpointSlice], port backendPort) []*endpointv3.LbEndpoint {
 	var ready, serving families
 	for _, row := range rows {
 		number, ok := slicePort(row.Value, port)
@@ -167,9 +167,9 @@ func (e *endpoint) envoy() *endpointv3.Endpoint {
 	return out
 }
 
-func slicePort(s *discoveryv1.EndpointSlice, port corev1.ServicePort) (int32, bool) {
+func slicePort(s *discoveryv1.EndpointSlice, port backendPort) (int32, bool) {
 	for _, p := range s.Ports {
-		if deref(p.Name) == port.Name && p.Port != nil && *p.Port > 0 && cmp.Or(deref(p.Protocol), corev1.ProtocolTCP) == cmp.Or(port.Protocol, corev1.ProtocolTCP) {
+		if deref(p.Name) == port.Name && p.Port != nil && *p.Port > 0 && protocolOf(p.Protocol) == port.Protocol {
 			return *p.Port, true
 		}
 	}

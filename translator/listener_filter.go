@@ -130,7 +130,7 @@ func (t *Tables) ask(r *flow.Read, g *guardRow, a *authorizer) {
 	}
 	b.HTTP2 = a.spec.ExternalAuthProtocol == gwapiv1.HTTPRouteExternalAuthGRPCProtocol
 	use := a.form.apart([]backend{b})[0]
-	if b.Service != nil {
+	if b.To != nil {
 		g.Backends = append(g.Backends, b)
 	}
 	if use == nil {

@@ -223,11 +223,7 @@ func unchanged(headers []string) *mutationv3.HeaderMutationRules {
 // authority is the host by which a gRPC server is asked, and which stands in the URI of an HTTP server; that one gets the client's Host.
 func (c *clusterUse) authority() string {
 	b := c.Backends[0]
-	host := b.Service.Name + "." + b.Service.Namespace
-	if isExternal(b.Service) {
-		host = externalHost(b.Service)
-	}
-	return fmt.Sprintf("%s:%d", host, b.Port.Port)
+	return fmt.Sprintf("%s:%d", b.To.host(), b.Port.Number)
 }
 
 // named matches headers by their names; nil for none.

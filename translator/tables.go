@@ -78,6 +78,8 @@ type Tables struct {
 	attachmentsByPolicy *flow.Index[*attachmentRow]
 	targets             *flow.Table[*targetRow]
 
+	backends *flow.Table[*backendObject]
+
 	backendTLS         *flow.Table[*backendTLSRow]
 	backendTLSTargets  *flow.Table[*backendTLSRow]
 	backendTLSByObject *flow.Index[*backendTLSRow]
@@ -207,6 +209,7 @@ func (t *Tables) declareAttachments() {
 		return []string{placeKey(a.Target)}
 	}), "targets", (*targetRow).equal, t.target)
 
+	t.backends = t.backendObjects()
 	t.backendTLS = flow.Derive(t.in.backendTLS, "backend TLS policies", (*backendTLSRow).equal, t.backendTLSPolicy)
 	t.backendTLSByObject = flow.NewIndex(t.backendTLS, "backend TLS policies by object", securedObjects)
 	t.backendTLSTargets = flow.Group(flow.NewIndex(t.backendTLS, "backend TLS policies by target", securedTargets), "backend TLS targets", (*backendTLSRow).equal, t.backendTLSWinner)
