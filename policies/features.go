@@ -37,6 +37,17 @@ var features = []bound{
 	settings(loadbalancer.Feature),
 }
 
+// Names lists the features of the kind that have fields of their own, in order.
+func (k Kind) Names() []string {
+	var names []string
+	for f := range k.features {
+		if f.name != "" {
+			names = append(names, f.name)
+		}
+	}
+	return names
+}
+
 // Needs lists what the policy refers to, its targets apart. Fields are relative to spec.
 func (k Kind) Needs(p Object) []feature.Need {
 	var needs []feature.Need

@@ -79,12 +79,13 @@ func (b backend) budgetBytes() []byte {
 	return encode(b.Budget.Budget)
 }
 
-// limitRetries sets how many retries the cluster allows. Of several backends in one cluster the strictest counts, since Envoy counts for the cluster.
+// limitRetries sets how many retries the cluster allows. Envoy counts for the cluster as a whole, so the strictest budget of its policy and of
+// its backends counts.
 func (c *clusterUse) limitRetries(cluster *clusterv3.Cluster) {
 	if cluster.CircuitBreakers == nil {
 		cluster.CircuitBreakers = &clusterv3.CircuitBreakers{Thresholds: []*clusterv3.CircuitBreakers_Thresholds{{MaxRetries: wrapperspb.UInt32(1024)}}}
 	}
-	var strictest *clusterv3.CircuitBreakers_Thresholds_RetryBudget
+	strictest := cluster.CircuitBreakers.Thresholds[0].RetryBudget
 	for _, b := range c.Backends {
 		if b.Budget != nil && (strictest == nil || b.Budget.Budget.BudgetPercent.Value < strictest.BudgetPercent.Value) {
 			strictest = b.Budget.Budget

@@ -10,19 +10,28 @@ import (
 	"testing"
 
 	"golang.org/x/tools/txtar"
+
+	"gatehouse/policies"
 )
 
-// chapters are the parts of docs/features.md, each with where its goldens are.
-var chapters = []struct {
+// chapter is a part of docs/features.md, with where its goldens are.
+type chapter struct {
 	title   string
 	goldens []string
-}{
-	{"Gateway API", []string{"testdata"}},
-	{"BackendTrafficPolicy: timeout", []string{"../policies/timeout"}},
-	{"BackendTrafficPolicy: retry", []string{"../policies/retry"}},
-	{"BackendTrafficPolicy: loadBalancer", []string{"../policies/loadbalancer"}},
-	{"SecurityPolicy: cors", []string{"../policies/cors"}},
-	{"SecurityPolicy: authorization", []string{"../policies/authorization"}},
+}
+
+// chapters are all of them: those of the features of policies are in the middle.
+func chapters() []chapter {
+	all := []chapter{{"Gateway API", []string{"testdata"}}}
+	for _, kind := range policies.Kinds {
+		for _, name := range kind.Names() {
+			all = append(all, chapter{kind.Kind + ": " + name, []string{"../policies/" + strings.ToLower(name)}})
+		}
+	}
+	return append(all, otherChapters...)
+}
+
+var otherChapters = []chapter{
 	{"EnvoyProxy, and the Envoys of a Gateway", []string{"../infra/testdata", "../infra/bootstrap/testdata"}},
 	{"Admission", []string{"../webhook/testdata"}},
 	{"Rules on single objects", []string{"../policies/rules/testdata"}},
@@ -78,7 +87,7 @@ func TestFeaturesPage(t *testing.T) {
 		"manifests/gateway-api.sh writes their CRDs with all others, but such objects have no effect and get no status. XBackendTrafficPolicy is\n" +
 		"served where `gatewayAPI.enabled` of the configuration names it. The ExternalAuth filter is served.\n")
 	examples := map[string][]string{}
-	for _, chapter := range chapters {
+	for _, chapter := range chapters() {
 		fmt.Fprintf(&page, "\n## %s\n\n", chapter.title)
 		for _, folder := range chapter.goldens {
 			for _, p := range promises(t, folder) {

@@ -26,7 +26,6 @@ const saidAlready = `(?i)(?:.*,)?\s*origin\s*(?:,.*)?`
 
 // Vary is the filter that makes caches tell origins apart. It belongs before that of Feature, so that it sees the answers of that one.
 var Vary = feature.Feature[v1alpha1.SecurityPolicySpec]{
-	Name:   "vary",
 	Check:  func(*v1alpha1.SecurityPolicySpec) []verdict.Problem { return nil },
 	Filter: func() *hcmv3.HttpFilter { return feature.DisabledFilter(varyFilter, vary()) },
 }

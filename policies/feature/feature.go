@@ -23,7 +23,7 @@ import (
 // The feature does not know where its spec stands: all fields of problems and needs are relative to S. Whoever binds the
 // feature to an object puts the path of S before them (docs/decisions/055-what-features-are-given.md).
 type Feature[S any] struct {
-	// Name is the field of the spec that the feature is about, such as timeout.
+	// Name is the field of the spec that the feature is about, such as timeout. It is empty for a feature that helps another.
 	Name string
 	// Check finds what is wrong with the spec. It is pure, and the only place where the feature judges its input. The other
 	// functions may get a spec that did not pass; they leave out what cannot be expressed.
