@@ -1,18 +1,36 @@
-// Package xds delivers translated resources to the Envoys of every Gateway: it decides who gets what and when.
+// Package xds delivers translated resources to the Envoys of every Gateway: it decides which proxy gets which resource,
+// and when.
 //
-// The translation publishes what changed (translator.Delta); each connected proxy gets it over one delta ADS stream of its
-// own, in an order that never lets a route name a cluster that is not yet warm and never takes a cluster away from a route that
-// is still in use. What a proxy acknowledges or refuses is reported back, since it is an input of the translation.
+// The translation publishes changes (translator.Delta). Each connected proxy gets them over its own delta ADS stream.
+// The order never lets a route name a cluster that is not warm yet, and never removes a cluster that a route still
+// uses. The acknowledgements and rejections of proxies are reported back, because they are inputs of the translation.
 //
 // The parts, from outside to inside:
 //
-//	serving.go, auth.go   the gRPC server, TLS, who may ask for what
+//	serving.go, auth.go   the gRPC server, TLS, authentication and authorization
 //	server.go, fleet.go   what is published, one fleet of proxies per Gateway
-//	stream.go, report.go  one proxy's connection: the only goroutines of this package
+//	stream.go, report.go  the connection of one proxy: the only goroutines of this package
 //	session.go            what one proxy has, was sent, acknowledged and asks for: the delta protocol, without I/O
 //	plan.go, warm.go      what is sent next: make before break
-//	refuse.go, leave.go   what happens to refused and to vanished resources
-//	judge.go, trial.go    which part of a refused resource the proxy means
-//	memory.go             what a proxy remembers of what it refused
+//	refuse.go, leave.go   what happens to rejected and to removed resources
+//	judge.go, trial.go    which part of a rejected resource the proxy means
+//	memory.go             what a proxy remembers of the secrets that it rejected
 //	order.go              the types in the order in which they are sent
+//
+// The code that looks for the cause of a rejection uses the words of a court:
+//
+//	refuse    take Envoy's rejection (NACK) of a response
+//	part      a route or a filter chain inside of a resource, known by the hash of its bytes
+//	suspect   a part that the proxy has not accepted before, so it may be the cause
+//	judge     look for the guilty part of a rejected resource
+//	trial     the search by sending some of the suspects at a time
+//	convict   note that a part is guilty: no proxy of the fleet gets these bytes again
+//	park      leave a guilty part out for one proxy, because the fleet's list of guilty parts is full
+//	pardon    absolve a resource when the fleet returns to the version that the proxy runs
+//	absolve   forget that the proxy rejected a resource
+//	spoilt    a secret whose rejected bytes the proxy may still hold
+//	doubt     a rejection that may be caused by a spoilt secret, so it is judged later
+//	acquit    find that a spoilt secret was not the cause
+//
+// In this package a kind is the subscription of one proxy to one type of resources (session.go), not a kind of Kubernetes.
 package xds
