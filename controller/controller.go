@@ -1,4 +1,4 @@
-// Package controller runs the system: one goroutine takes events in batches, translates them, and hands out what changed to
+// Package controller runs the system: one goroutine takes events in batches, translates them, and passes the changes to
 // delivery, infrastructure and the status writer.
 package controller
 

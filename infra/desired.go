@@ -1,5 +1,5 @@
-// Package infra runs Envoys in Kubernetes: it computes the objects of each Gateway's fleet (Desired), and keeps the cluster's
-// objects equal to them (Applier).
+// Package infra runs Envoys in Kubernetes: it computes the objects of each Gateway's fleet (Desired), and keeps the
+// objects of the cluster equal to them (Applier).
 package infra
 
 import (

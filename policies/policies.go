@@ -1,7 +1,8 @@
-// Package policies says which policies there are and what they mean for Envoy: the one ordered list of features, the
-// one table of policy kinds, and how policies attach to Gateways and routes.
+// Package policies defines the policies and their meaning for Envoy: the one ordered list of features, the one table of
+// policy kinds, and how policies attach to Gateways and routes.
 //
-// Everything here is a pure function of its arguments. A caller loops over Kinds and never asks which kind it holds.
+// Everything here is a pure function of its arguments. A caller loops over Kinds and never asks which kind an object
+// has.
 package policies
 
 import (

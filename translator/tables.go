@@ -1,5 +1,6 @@
-// Package translator turns Kubernetes objects into what Envoy gets, what the objects' status says, and what the
-// infrastructure must provide: tables of rows, each row computed by a pure function from rows of tables before it.
+// Package translator turns Kubernetes objects into Envoy resources, the status of the objects, and the requirements for
+// the infrastructure. It consists of tables of rows: each row is computed by a pure function from rows of earlier
+// tables.
 package translator
 
 import (

@@ -1,8 +1,9 @@
-// Package webhook answers the API server's admission requests: whether an object may be stored (validate), and what is
-// filled in before that (mutate).
+// Package webhook answers the admission requests of the API server: whether an object may be stored (validate), and
+// which defaults are filled in before that (mutate).
 //
-// The verdict is that of the controller itself: the change is tried on the live tables and thrown away. What it would break is
-// denied, what is missing or contested is warned of, and what was already wrong is nobody's fault today.
+// The verdict is the same as that of the controller: the change is tried on the live tables and undone. Invalid
+// problems that the change adds are denied. Unresolved and Conflicted ones are warnings. Problems that existed before
+// the change are not reported.
 package webhook
 
 import (

@@ -1,6 +1,6 @@
 // Package config reads the configuration file of the control plane: a document of kind EnvoyGateway in API version
-// gateway.envoyproxy.io/v1alpha1, with the fields of Envoy Gateway's file of that name. It is a file, not a CRD. A field
-// that is not here is an error, so that no setting is taken for granted which has no effect.
+// gateway.envoyproxy.io/v1alpha1, with the fields of Envoy Gateway's file of that name. It is a file, not a CRD. An
+// unknown field is an error, so that nobody relies on a setting without effect.
 package config
 
 import (

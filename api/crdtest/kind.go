@@ -1,5 +1,5 @@
-// Package crdtest does what the API server does with the CRDs of the kinds that are read: it tells which objects are stored, and makes random ones that
-// are, for tests.
+// Package crdtest does for tests what the API server does with the CRDs of the kinds that Gatehouse reads: it decides
+// which objects are stored, and generates random objects that are.
 package crdtest
 
 import (

@@ -1,4 +1,5 @@
-// Package older reads routes as earlier releases of Gateway API have them, whose CRDs a cluster may still have.
+// Package older reads routes in the form of earlier releases of Gateway API, because a cluster may still have their
+// CRDs.
 package older
 
 import (

@@ -1,5 +1,6 @@
-// Package debug serves pages that show what the control plane knows and why: tables, rows, what a row read, what the last batches cost,
-// and what each proxy has. It is for a person at night with curl or a browser; it shows no Secret.
+// Package debug serves pages that show the state of the control plane and its reasons: tables, rows, what a row read,
+// what the last batches cost, and what each proxy has. The pages are for an operator with curl or a browser. They show
+// no Secret.
 package debug
 
 import (

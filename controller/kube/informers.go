@@ -1,4 +1,4 @@
-// Package kube brings Kubernetes objects to the translation by informers.
+// Package kube feeds Kubernetes objects to the translation through informers.
 package kube
 
 import (

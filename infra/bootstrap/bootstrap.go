@@ -1,5 +1,5 @@
-// Package bootstrap makes what an Envoy is started with: where its configuration comes from, how it proves who it is,
-// and the two listeners of its own for metrics and readiness. Everything else comes by xDS.
+// Package bootstrap makes the start configuration of an Envoy: where it gets its configuration, how it authenticates,
+// and its two listeners for metrics and readiness. Everything else comes by xDS.
 package bootstrap
 
 import (

@@ -1,5 +1,6 @@
-// Package certs gives the control plane its serving certificate: a CA of its own, a certificate for its Service, both kept in one
-// Secret that all replicas share, and renewed long before they expire while everybody keeps trusting each other.
+// Package certs provides the serving certificate of the control plane: its own CA and a certificate for its Service.
+// Both are in one Secret that all replicas share. They are renewed long before they expire, and all clients trust them
+// during the whole time.
 package certs
 
 import (

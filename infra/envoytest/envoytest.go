@@ -1,5 +1,5 @@
-// Package envoytest runs real Envoys for tests: in a network of the test's own, and with volumes that change as kubelet changes
-// them.
+// Package envoytest runs real Envoys for tests: in the network namespace of the test, and with volumes that change in
+// the same way as kubelet changes them.
 package envoytest
 
 import (

@@ -1,8 +1,8 @@
-// Package shutdown lets an Envoy of a pod end without cutting a request.
+// Package shutdown ends an Envoy of a pod without interrupting requests.
 //
-// Kubernetes stops the containers of a pod side by side. The command (Drain) is the preStop hook of the sidecar: it makes Envoy
-// leave and waits for its connections. The server (Manager) is asked by the preStop hook of Envoy and answers when the command is
-// done, so that Envoy gets its signal only then. The two meet in a file.
+// Kubernetes stops the containers of a pod at the same time. The command (Drain) is the preStop hook of the sidecar: it
+// makes Envoy drain and waits for its connections. The preStop hook of Envoy calls the server (Manager), which answers
+// when the command is done, so that Envoy gets its signal only then. The two communicate through a file.
 package shutdown
 
 import (

@@ -1,4 +1,4 @@
-// Package authorization is the authorization part of a SecurityPolicy: whose requests are allowed and whose are denied.
+// Package authorization is the authorization part of a SecurityPolicy: which clients are allowed and which are denied.
 package authorization
 
 import (

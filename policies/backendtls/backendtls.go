@@ -1,4 +1,5 @@
-// Package backendtls is BackendTLSPolicy of Gateway API: how Envoy speaks TLS to a backend and by what it knows the backend.
+// Package backendtls is BackendTLSPolicy of Gateway API: how Envoy uses TLS to a backend and how it verifies the
+// backend.
 package backendtls
 
 import (

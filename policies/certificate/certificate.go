@@ -1,8 +1,9 @@
-// Package certificate judges what Secrets and ConfigMaps hold for TLS: certificate chains with their keys, CA certificates and OCSP responses. What
-// it takes, Envoy takes, and what it refuses, Envoy refuses or serves in vain. All of it are functions of bytes and of a time that is given, and
-// sizes are judged before anything is parsed, so that nobody's Secret costs others more than a few milliseconds.
+// Package certificate judges the TLS content of Secrets and ConfigMaps: certificate chains with their keys, CA
+// certificates and OCSP responses. Envoy accepts everything that the package accepts, and rejects, or cannot use,
+// everything that it rejects. All functions depend only on bytes and on a given time. Sizes are checked before anything
+// is parsed, so that no Secret costs others more than a few milliseconds.
 //
-// Errors are words that fit behind "Secret namespace/name ": they name the key, the value and the way out.
+// The text of an error fits behind "Secret namespace/name ": it names the key, the value and how to fix it.
 package certificate
 
 import (

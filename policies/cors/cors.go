@@ -1,4 +1,5 @@
-// Package cors is the cors part of a SecurityPolicy, and the CORS filter of an HTTPRoute: which web origins may call from a browser.
+// Package cors is the cors part of a SecurityPolicy, and the CORS filter of an HTTPRoute: which web origins may send
+// requests from a browser.
 package cors
 
 import (

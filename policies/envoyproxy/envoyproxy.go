@@ -1,7 +1,7 @@
-// Package envoyproxy judges the settings of an Envoy fleet, and applies the patches among them.
+// Package envoyproxy checks the settings of an Envoy fleet, and applies the patches among them.
 //
-// It finds what would keep the fleet's objects from being made or its Envoys from starting, so that it is said in status and at
-// admission instead of in the events of a pod.
+// It finds settings that would prevent the fleet's objects from being created or its Envoys from starting. So status
+// and admission report them, instead of the events of a pod.
 package envoyproxy
 
 import (

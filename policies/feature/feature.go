@@ -1,7 +1,7 @@
-// Package feature says what a feature of a policy is: one part of its spec, and everything that this part means.
+// Package feature defines a feature: one part of the spec of an object, and the whole effect of this part.
 //
-// A feature is a value, not an interface: what it does not do is nil. The lists of features in package policies are the
-// only place where features are enumerated.
+// A feature is a value, not an interface: a function that it does not need is nil. The lists of features in package
+// policies are the only place that enumerates features.
 package feature
 
 import (

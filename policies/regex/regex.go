@@ -1,5 +1,5 @@
-// Package regex judges regular expressions of users before anything compiles them: whether they are RE2, and what they cost Envoy. Nothing here
-// compiles one, and what reading one costs is bounded beforehand.
+// Package regex checks regular expressions of users before anything compiles them: whether they are valid RE2, and what
+// they cost Envoy. The package compiles no expression, and bounds the cost of parsing one in advance.
 package regex
 
 import (

@@ -1,4 +1,5 @@
-// Package retrybudget is XBackendTrafficPolicy of Gateway API's experimental channel: how many of the requests to a backend may be retries.
+// Package retrybudget is XBackendTrafficPolicy of Gateway API's experimental channel: it limits how many of the
+// requests to a backend may be retries.
 package retrybudget
 
 import (

@@ -1,8 +1,8 @@
-// Package rules checks one object at a time by rules that are data: YAML files that hold CEL expressions.
+// Package rules checks single objects with rules that are data: YAML files with CEL expressions.
 //
-// A rule says what neither the schema of a kind nor its CEL markers say, and what needs no other object and no parser. The
-// expressions are those of the API server: same function libraries, same cost limits. Admission, the controller and the review
-// of files call the same engine, so that all three say the same.
+// A rule checks something that neither the schema of a kind nor its CEL markers can check, and that needs no other
+// object and no parser. The expressions have the same function libraries and cost limits as in the API server.
+// Admission, the controller and the review of files call the same engine, so that they report the same.
 package rules
 
 import (

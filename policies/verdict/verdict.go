@@ -1,6 +1,7 @@
-// Package verdict holds what Gatehouse says about an object: problems, each with the field, the value and the way out.
+// Package verdict has the problems that Gatehouse reports about an object, each with the field, the value and how to
+// fix it.
 //
-// The same problem reads the same at admission, in a status condition, in a log line and in a review of files.
+// The same problem has the same text at admission, in a status condition, in a log line and in a review of files.
 package verdict
 
 import (

@@ -1,4 +1,4 @@
-// Package heavy makes objects that cost as much as the API server lets them, for tests of what they cost.
+// Package heavy makes the most costly objects that the API server admits, for tests of their cost.
 package heavy
 
 import (

@@ -1,3 +1,4 @@
-// Package withenvoy holds the tests of xds against a real Envoy, started as the proxies of a Gateway are: its bootstrap, TLS, a
-// token. They run in a network of their own, since Envoy's ports are fixed. They are apart from the scripted tests, which need neither.
+// Package withenvoy tests xds with a real Envoy, which is started like the proxies of a Gateway: with its bootstrap,
+// TLS and a token. The tests run in their own network namespace, because Envoy's ports are fixed. They are separate
+// from the scripted tests, which need neither Envoy nor a namespace.
 package withenvoy
