@@ -11,32 +11,34 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// What tokens that are not known may cost. A token that the API server has to be asked about comes from a pod that connects or has a new token; a
-// pod has an address of its own.
+// Limits for reviews of unknown tokens. The API server must review a token if a pod connects or has a new token. Each
+// pod has its own address.
 const (
-	// attemptsPerPeer is how many tokens of one address the API server is asked about at once, attemptsPerMinute in a minute.
+	// The API server reviews at most attemptsPerPeer tokens of one address at once, and attemptsPerMinute in a minute.
 	attemptsPerPeer   = 4
 	attemptsPerMinute = 60
-	// refusedFor is how long a refusal is remembered, refusalsLimit how many are.
+	// refusedFor is how long a rejection is remembered, refusalsLimit how many rejections are.
 	refusedFor    = 10 * time.Second
 	refusalsLimit = 4096
-	// confirmations is how many tokens of running streams the API server is asked about at once.
+	// confirmations is how many tokens of running streams the API server reviews at once.
 	confirmations = 32
 )
 
-// attempts limits by address how often the API server is asked about tokens, so that who makes up tokens delays nobody else.
+// attempts limits, by address, how often the API server reviews tokens, so that a client with forged tokens delays
+// nobody else.
 type attempts struct {
 	mu    sync.Mutex
 	peers map[string]*attempted
 }
 
-// attempted is what an address has done in the minute that began at since.
+// attempted counts the attempts of an address in the minute that began at since.
 type attempted struct {
 	open, count int
 	since       time.Time
 }
 
-// begin counts an attempt of the peer of ctx. The error has the gRPC code Unavailable if there are too many; otherwise done must be called.
+// begin counts an attempt of the peer of ctx. If there are too many, the error has the gRPC code Unavailable; otherwise
+// done must be called.
 func (a *attempts) begin(ctx context.Context) (done func(), err error) {
 	address, now := peerAddress(ctx), time.Now()
 	a.mu.Lock()
@@ -66,7 +68,7 @@ func (a *attempts) begin(ctx context.Context) (done func(), err error) {
 	}, nil
 }
 
-// peerAddress is the address of a call's peer, without the port. Peers that are not known count as one.
+// peerAddress is the address of a call's peer, without the port. All unknown peers count as one.
 func peerAddress(ctx context.Context) string {
 	p, ok := peer.FromContext(ctx)
 	if !ok || p.Addr == nil {

@@ -17,11 +17,11 @@ import (
 	"gatehouse/translator"
 )
 
-// guarded is how often a class in use is looked at, since somebody may have taken its finalizer away.
+// guarded is how often a class in use is checked, because somebody may have removed its finalizer.
 const guarded = time.Minute
 
-// ClassGuard keeps GatewayClasses from being deleted while Gateways use them, by the finalizer that Gateway API recommends. It runs on the
-// leader; the other replicas' guards only remember, so that a new leader has everything to hand.
+// ClassGuard prevents GatewayClasses from being deleted while Gateways use them, with the finalizer that Gateway API
+// recommends. It runs on the leader. The guards of other replicas only remember, so that a new leader has all the data.
 type ClassGuard struct {
 	client     client.Client
 	controller gwapiv1.GatewayController
@@ -29,12 +29,12 @@ type ClassGuard struct {
 	queue      workqueue.TypedRateLimitingInterface[string]
 
 	mu sync.Mutex
-	// used has the classes of ours that exist.
+	// used has the existing classes of this controller.
 	used    map[string]translator.ClassUse
 	leading bool
 }
 
-// NewClassGuard returns a guard of the classes of a controller. It reads them where c does: from the informers' caches.
+// NewClassGuard returns a guard of the classes of a controller. It reads them with c: from the caches of the informers.
 func NewClassGuard(c client.Client, controller string, log logr.Logger) *ClassGuard {
 	return &ClassGuard{
 		client: c, controller: gwapiv1.GatewayController(controller), log: log, used: map[string]translator.ClassUse{},
@@ -46,7 +46,7 @@ func newClassQueue() workqueue.TypedRateLimitingInterface[string] {
 	return workqueue.NewTypedRateLimitingQueue(workqueue.NewTypedItemExponentialFailureRateLimiter[string](50*time.Millisecond, 30*time.Second))
 }
 
-// Set tells how a class is used. One that is gone is forgotten.
+// Set sets how a class is used. A deleted class is forgotten.
 func (g *ClassGuard) Set(class string, use translator.ClassUse) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -82,7 +82,7 @@ func (g *ClassGuard) Start(ctx context.Context) error {
 	}
 }
 
-// lead begins to write.
+// lead starts the writing.
 func (g *ClassGuard) lead() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -95,7 +95,7 @@ func (g *ClassGuard) lead() {
 	}
 }
 
-// follow ends the writing.
+// follow stops the writing.
 func (g *ClassGuard) follow() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -113,7 +113,7 @@ func (g *ClassGuard) guard(ctx context.Context, name string) error {
 	class := &gwapiv1.GatewayClass{}
 	switch err := g.client.Get(ctx, client.ObjectKey{Name: name}, class); {
 	case apierrors.IsNotFound(err):
-		return nil // The tables will tell so too.
+		return nil // The tables will report it too.
 	case err != nil:
 		return fmt.Errorf("read GatewayClass %s: %w", name, err)
 	case class.Spec.ControllerName != g.controller:
@@ -124,7 +124,7 @@ func (g *ClassGuard) guard(ctx context.Context, name string) error {
 	switch {
 	case use == translator.ClassUnused:
 		changed = controllerutil.RemoveFinalizer(guarding, gwapiv1.GatewayClassFinalizerGatewaysExist)
-	case class.DeletionTimestamp.IsZero(): // Later the API server takes no new finalizer.
+	case class.DeletionTimestamp.IsZero(): // Later the API server accepts no new finalizer.
 		changed = controllerutil.AddFinalizer(guarding, gwapiv1.GatewayClassFinalizerGatewaysExist)
 		g.queue.AddAfter(name, guarded)
 	}

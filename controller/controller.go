@@ -13,22 +13,22 @@ import (
 	"gatehouse/translator"
 )
 
-// Outlets take what a batch changed. None of them may block.
+// Outlets receive the changes of a batch. None of them may block.
 type Outlets struct {
-	// Publish delivers resources to the proxies; Synced says that the first complete set has been published.
+	// Publish delivers resources to the proxies. Synced is called when the first complete set has been published.
 	Publish func([]translator.Delta)
 	Synced  func()
-	// Infrastructure takes the requirement of a Gateway; nil means that there is none any more.
+	// Infrastructure receives the requirement of a Gateway; nil means that it no longer has one.
 	Infrastructure func(gateway string, r *translator.Requirement)
-	// Class takes how a GatewayClass is used.
+	// Class receives how a GatewayClass is used.
 	Class func(class string, use translator.ClassUse)
-	// Status takes what an object's status shall say.
+	// Status receives the desired status of an object.
 	Status func(*translator.Status)
-	// Forget takes an object that has no status any more.
+	// Forget receives an object that no longer has a status.
 	Forget func(translator.Object)
 }
 
-// Controller turns events into outcomes, one batch at a time. What arrives during a batch is the next one.
+// Controller turns events into outcomes, one batch at a time. Events that arrive during a batch become the next batch.
 type Controller struct {
 	world   *translator.World
 	outlets Outlets
@@ -59,8 +59,8 @@ func New(world *translator.World, outlets Outlets, metrics prometheus.Registerer
 // Put adds events; they are part of the next batch.
 func (c *Controller) Put(events ...translator.Event) { c.queue.put(events...) }
 
-// Run translates until the context ends. By the time it is called, the events of all objects that exist have been put: they make
-// one batch, and only then does anything go out, so that a restart changes nothing that proxies have.
+// Run translates until the context ends. Before it is called, the events of all existing objects must have been put.
+// They form one batch, and nothing is sent before it is complete, so that a restart changes nothing that proxies have.
 func (c *Controller) Run(ctx context.Context) {
 	moment := c.batch(c.queue.drain())
 	c.outlets.Synced()
@@ -94,7 +94,8 @@ func (c *Controller) WaitSynced(ctx context.Context) bool {
 	}
 }
 
-// batch translates events, or what the clock alone changes, and returns when the clock does so next.
+// batch translates events, or the changes of the clock if there are none. It returns the time when the clock changes
+// something next.
 func (c *Controller) batch(events []translator.Event) time.Time {
 	start := time.Now()
 	outcome, err := c.world.Apply(events)

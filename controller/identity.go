@@ -21,25 +21,26 @@ import (
 	"gatehouse/xds"
 )
 
-// serviceAccountPrefix begins the user name of every service account, before namespace:name.
+// serviceAccountPrefix is the prefix of the user name of every service account, before namespace:name.
 const serviceAccountPrefix = "system:serviceaccount:"
 
-// reviewed is how long a token that the API server has confirmed is trusted without asking again.
+// reviewed is how long a confirmed token is trusted without another review.
 const reviewed = time.Minute
 
-// Identities tells which fleets a proxy's service-account token is for, by asking the API server. What a token says of itself is read first: one that
-// is of no account that matters here, for another audience or expired is refused without asking.
+// Identities finds the fleets that a proxy's service-account token is valid for, by asking the API server. It reads the
+// claims of the token first: it rejects tokens of other accounts, for another audience or after their expiry without
+// asking.
 type Identities struct {
 	client   client.Client
 	audience string
 	attempts attempts
-	// confirming has room for so many tokens of running streams as the API server is asked about at once.
+	// confirming has one place for each token of a running stream that the API server may review at the same time.
 	confirming chan struct{}
-	// trusted is how long an answer of the API server holds.
+	// trusted is how long an answer of the API server is valid.
 	trusted time.Duration
 
 	mu sync.Mutex
-	// fleets are those of each account, accounts those of each fleet.
+	// fleets has the fleets of each account, accounts has the accounts of each fleet.
 	fleets, accounts map[string][]string
 
 	changed func(fleet string)
@@ -50,18 +51,18 @@ type Identities struct {
 // review is the API server's answer about one token.
 type review struct {
 	account, pod string
-	// until is how long the answer holds, expires when the token ends.
+	// until is the end of the answer's validity, expires that of the token.
 	until, expires time.Time
 }
 
-// refusal is why a token is refused, and until when that is not asked again.
+// refusal is why a token is rejected, and until when the API server is not asked again.
 type refusal struct {
 	err   error
 	until time.Time
 }
 
-// NewIdentities returns identities of tokens for an audience; the empty one stands for the API server's own. Its client should have no requests to
-// make besides, as those about tokens may be many.
+// NewIdentities returns identities of tokens for an audience; empty means the API server's own. The client should be
+// used for nothing else, because there may be many requests about tokens.
 func NewIdentities(c client.Client, audience string) *Identities {
 	return &Identities{
 		client: c, audience: audience, trusted: reviewed, changed: func(string) {},
@@ -70,10 +71,11 @@ func NewIdentities(c client.Client, audience string) *Identities {
 	}
 }
 
-// OnChange sets what is called after the accounts of a fleet have changed. It is set before anything else is called.
+// OnChange sets a function that is called after the accounts of a fleet have changed. It must be called before all
+// other methods.
 func (i *Identities) OnChange(changed func(fleet string)) { i.changed = changed }
 
-// Set tells the service accounts (namespace/name) of a fleet; none means that the fleet is gone.
+// Set sets the service accounts (namespace/name) of a fleet; none means that the fleet does not exist any more.
 func (i *Identities) Set(fleet string, accounts ...string) {
 	if i.set(fleet, accounts) {
 		i.changed(fleet)
@@ -105,19 +107,20 @@ func (i *Identities) set(fleet string, accounts []string) (changed bool) {
 	return changed
 }
 
-// Authenticate answers with the fleets of the token's service account. The error has the gRPC code Unavailable if the API server does not
-// say whether the token is good, or if the peer of the call has asked too often.
+// Authenticate returns the fleets of the token's service account. The error has the gRPC code Unavailable if the API
+// server does not say whether the token is valid, or if the peer of the call has asked too often.
 func (i *Identities) Authenticate(ctx context.Context, token string) (xds.Identity, error) {
 	return i.identity(ctx, token, i.attempts.begin)
 }
 
-// Confirm is Authenticate for a token that it has accepted before. What others of the same address ask about does not count against it: it waits for
-// other tokens that were accepted only. The error has the gRPC code Unavailable if that takes until ctx ends.
+// Confirm is Authenticate for a token that was accepted before. Requests of others with the same address do not count
+// against it: it waits only for other tokens that were accepted before. The error has the gRPC code Unavailable if ctx
+// ends before its turn.
 func (i *Identities) Confirm(ctx context.Context, token string) (xds.Identity, error) {
 	return i.identity(ctx, token, i.confirm)
 }
 
-// confirm waits until the API server may be asked about another token that was accepted before.
+// confirm waits until the API server may review another token that was accepted before.
 func (i *Identities) confirm(ctx context.Context) (done func(), err error) {
 	select {
 	case i.confirming <- struct{}{}:
@@ -141,16 +144,16 @@ func (i *Identities) fleetsOf(account string) []string {
 	return slices.Clone(i.fleets[account])
 }
 
-// Admit answers whether the token is a valid one of the service account (namespace/name).
+// Admit returns an error unless the token is a valid token of the service account (namespace/name).
 func (i *Identities) Admit(ctx context.Context, token, account string) error {
 	_, err := i.review(ctx, token, func(claimed string) bool { return claimed == account }, i.attempts.begin)
 	return err
 }
 
-// begin asks whether the API server may be asked about another token now. If there is no error, done must be called afterwards.
+// begin asks for permission to review another token now. If there is no error, done must be called afterwards.
 type begin func(ctx context.Context) (done func(), err error)
 
-// review finds out whose the token is, if it claims to be of an account that is wanted.
+// review finds the owner of the token, if the token claims an account that is wanted.
 func (i *Identities) review(ctx context.Context, token string, wanted func(account string) bool, begin begin) (review, error) {
 	claims, err := i.claims(token, time.Now())
 	if err == nil && !wanted(claims.account()) {
@@ -179,7 +182,7 @@ func (i *Identities) review(ctx context.Context, token string, wanted func(accou
 	return answer, err
 }
 
-// remembered answers with what is known of a token: whose it is, or why it is refused.
+// remembered returns what is known of a token: its owner, or why it is rejected.
 func (i *Identities) remembered(sum [sha256.Size]byte, now time.Time) (review, error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -209,7 +212,7 @@ func (i *Identities) note(sum [sha256.Size]byte, answer review, err error, now t
 	}
 }
 
-// ask has the API server review a token.
+// ask sends the token to the API server for review.
 func (i *Identities) ask(ctx context.Context, token string) (review, error) {
 	ask := &authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{Token: token}}
 	if i.audience != "" {
@@ -226,19 +229,19 @@ func (i *Identities) ask(ctx context.Context, token string) (review, error) {
 	return review{account: account, pod: podOf(ask.Status.User), until: time.Now().Add(i.trusted)}, nil
 }
 
-// podOf is the pod that a token is bound to: namespace, name and UID. It is empty if the token is bound to none.
+// podOf is the pod that a token is bound to: namespace, name and UID. It is empty if the token is not bound to a pod.
 func podOf(user authenticationv1.UserInfo) string {
 	return strings.Join(slices.Concat(user.Extra["authentication.kubernetes.io/pod-name"], user.Extra["authentication.kubernetes.io/pod-uid"]), "/")
 }
 
-// claims are what a token says of itself. Nothing of it is believed before the API server has confirmed the token.
+// claims are the claims of a token. They are not trusted before the API server has confirmed the token.
 type claims struct {
 	Subject  string   `json:"sub"`
 	Audience []string `json:"aud"`
 	Expires  int64    `json:"exp"`
 }
 
-// account is the namespace/name of the service account, empty if the token is of something else.
+// account is the namespace/name of the service account, empty if the token belongs to something else.
 func (c *claims) account() string {
 	account, ok := strings.CutPrefix(c.Subject, serviceAccountPrefix)
 	if !ok {
@@ -247,7 +250,8 @@ func (c *claims) account() string {
 	return strings.Replace(account, ":", "/", 1)
 }
 
-// claims reads a service account's token (a JWT, RFC 7519), and says what is wrong with it as far as that is known without its signature.
+// claims reads a service account's token (a JWT, RFC 7519), and checks it as far as this is possible without its
+// signature.
 func (i *Identities) claims(token string, now time.Time) (*claims, error) {
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 {

@@ -13,22 +13,26 @@ import (
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 )
 
-// Leadership runs what one replica alone does. A replica that loses the lease stops that and goes on serving: while the API server is away there
-// is nothing to write, and every replica loses its lease. It leads again once it has the lease.
+// Leadership runs the tasks that only one replica does. A replica that loses the lease stops them and continues to
+// serve. While the API server is unavailable there is nothing to write, and every replica loses its lease. The replica
+// leads again when it gets the lease.
 type Leadership struct {
-	// Lock is the lease; nil means that this replica leads without asking.
+	// Lock is the lease; nil means that this replica leads without a lease.
 	Lock resourcelock.Interface
-	// Lease is how long it holds, Renew how long the leader tries to renew it, Retry how long it and the others wait between two attempts.
+	// Lease is how long the lease is valid, Renew how long the leader tries to renew it, Retry the wait between two
+	// attempts of any replica.
 	Lease, Renew, Retry time.Duration
-	// Tasks are run while this replica leads, each until its context ends. They may be run several times, one run after the other.
+	// Tasks run while this replica leads, each until its context ends. They may run several times, one run after the
+	// other.
 	Tasks []func(context.Context) error
 	Log   logr.Logger
 }
 
-// NeedLeaderElection is false: each replica tries to lead.
+// NeedLeaderElection returns false: each replica tries to lead.
 func (l *Leadership) NeedLeaderElection() bool { return false }
 
-// Start leads whenever it can until ctx ends, and then gives up the lease once all tasks have ended. It fails if a task does.
+// Start leads whenever it can until ctx ends, and then releases the lease when all tasks have ended. It returns the
+// error of a failed task.
 func (l *Leadership) Start(ctx context.Context) error {
 	if l.Lock == nil {
 		return l.lead(ctx)
@@ -43,8 +47,8 @@ func (l *Leadership) Start(ctx context.Context) error {
 
 // term waits for the lease and leads until it is lost or ctx ends.
 func (l *Leadership) term(ctx context.Context) error {
-	// Nobody else is given the lease before the tasks have ended, whatever becomes of ctx. One that could not be renewed runs out by itself: the
-	// elector would give it up while the tasks still write.
+	// Nobody else gets the lease before the tasks have ended, even if ctx ends. A lease that could not be renewed
+	// expires by itself: the elector would release it while the tasks still write.
 	holding, release := context.WithCancel(context.WithoutCancel(ctx))
 	defer release()
 	started, ended := make(chan struct{}), make(chan error, 1)
@@ -87,7 +91,7 @@ func (l *Leadership) term(ctx context.Context) error {
 	return err
 }
 
-// release gives the lease up, so that another replica need not wait until it runs out.
+// release releases the lease, so that another replica need not wait until it expires.
 func (l *Leadership) release(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, l.Renew)
 	defer cancel()

@@ -8,11 +8,11 @@ import (
 	"gatehouse/translator"
 )
 
-// queue holds the events that wait for the next batch. Putting never blocks, so an informer is never held up by a batch.
+// queue has the events that wait for the next batch. Putting never blocks, so a batch never delays an informer.
 type queue struct {
 	mu     sync.Mutex
 	events []translator.Event
-	// wake has room for one: a batch takes all that wait.
+	// wake has capacity one: a batch takes all waiting events.
 	wake chan struct{}
 }
 
@@ -24,11 +24,11 @@ func (q *queue) put(events ...translator.Event) {
 	q.mu.Unlock()
 	select {
 	case q.wake <- struct{}{}:
-	default: // It is awake already.
+	default: // The reader is already awake.
 	}
 }
 
-// take waits for events and takes all of them, or none once the time is over. It is false if the context ends.
+// take waits for events and returns all of them, or none at the given time. It returns false if the context ends.
 func (q *queue) take(ctx context.Context, until time.Time) ([]translator.Event, bool) {
 	timer := time.NewTimer(time.Until(until))
 	defer timer.Stop()

@@ -20,20 +20,22 @@ import (
 	"gatehouse/translator"
 )
 
-// ReplicasPath is where the leader takes what the other replicas' proxies have acknowledged.
+// ReplicasPath is where the leader receives the acknowledgements of the proxies of other replicas.
 const ReplicasPath = "/replicas/proxies"
 
 const (
-	// beat is how often a replica repeats itself; one that has been silent for four beats is forgotten, and its proxies with it.
+	// beat is how often a replica repeats its report. A replica that is silent for four beats is forgotten together
+	// with its proxies.
 	beat    = 5 * time.Second
 	silence = 4 * beat
-	// settle is how long a replica gathers reports of its proxies before it tells the leader.
+	// settle is how long a replica collects reports of its proxies before it sends them to the leader.
 	settle = 20 * time.Millisecond
-	// reportLimit bounds a replica's report, in bytes.
+	// reportLimit is the maximum size of a replica's report, in bytes.
 	reportLimit = 64 << 20
 )
 
-// replicaReport is the body that a replica sends: all that its proxies have, each time, so that a lost one is made good by the next.
+// replicaReport is the body that a replica sends. It is always the complete state of its proxies, so that the next
+// report repairs a lost one.
 type replicaReport struct {
 	Replica string
 	Proxies []translator.Proxy
@@ -41,41 +43,41 @@ type replicaReport struct {
 
 // ReplicaOptions are what Replicas need.
 type ReplicaOptions struct {
-	// Self is this replica's name; Put adds events to the translation.
+	// Self is the name of this replica; Put adds events to the translation.
 	Self string
 	Put  func(...translator.Event)
-	// Leader answers with the leader's base URL, empty if this replica leads or none is known.
+	// Leader returns the leader's base URL, empty if this replica leads or no leader is known.
 	Leader func(context.Context) (string, error)
-	// Client trusts the control plane's CA; Token is this replica's proof of who it is.
+	// Client trusts the control plane's CA; Token authenticates this replica.
 	Client *http.Client
 	Token  func() (string, error)
-	// Admit tells whether a bearer token is another replica's.
+	// Admit returns an error unless a bearer token belongs to another replica.
 	Admit func(ctx context.Context, token string) error
 	Log   logr.Logger
 }
 
-// Replicas brings what proxies acknowledge to the tables, of this replica's proxies and, on the leader, of all replicas'. Only the
-// leader writes status, and proxies connect to any replica.
+// Replicas reports the acknowledgements of proxies to the tables: those of this replica's proxies and, on the leader,
+// those of all replicas. Only the leader writes status, and proxies connect to any replica.
 //
-// Several replicas may have the same proxy: one that has moved is known to its former replica until that finds its stream dead. The replica
-// with the latest news speaks for the proxy, since a dead stream acknowledges nothing.
+// Several replicas may know the same proxy: after a proxy has moved, its former replica knows it until it notices that
+// the stream is dead. The replica with the latest news decides, because a dead stream acknowledges nothing.
 type Replicas struct {
 	ReplicaOptions
 
 	mu     sync.Mutex
 	local  proxies
 	remote map[string]*remoteReplica
-	// news counts what replicas have said, but for repetitions.
+	// news counts the reports of replicas without repetitions.
 	news int
 	wake chan struct{}
 }
 
-// proxies are those of one replica, by nodeKey.
+// proxies are the proxies of one replica, by nodeKey.
 type proxies map[string]heldProxy
 
 type heldProxy struct {
 	translator.Proxy
-	// news is when the replica has said this of the proxy.
+	// news is when the replica reported this about the proxy.
 	news int
 }
 
@@ -84,7 +86,7 @@ type remoteReplica struct {
 	proxies proxies
 }
 
-// NewReplicas returns replicas that know of no proxy yet.
+// NewReplicas returns replicas without any proxy.
 func NewReplicas(o ReplicaOptions) *Replicas {
 	return &Replicas{
 		ReplicaOptions: o,
@@ -94,7 +96,7 @@ func NewReplicas(o ReplicaOptions) *Replicas {
 
 func nodeKey(p translator.Proxy) string { return p.Fleet + "|" + p.Node }
 
-// Report takes what a proxy of this replica has.
+// Report takes the state of a proxy of this replica.
 func (r *Replicas) Report(p translator.Proxy, connected bool) {
 	r.mu.Lock()
 	if connected {
@@ -105,11 +107,11 @@ func (r *Replicas) Report(p translator.Proxy, connected bool) {
 	r.mu.Unlock()
 	select {
 	case r.wake <- struct{}{}:
-	default: // A report is due already.
+	default: // A report is already due.
 	}
 }
 
-// Start tells the leader until the context ends.
+// Start sends reports to the leader until the context ends.
 func (r *Replicas) Start(ctx context.Context) error {
 	ticker := time.NewTicker(beat)
 	defer ticker.Stop()
@@ -128,7 +130,7 @@ func (r *Replicas) Start(ctx context.Context) error {
 	}
 }
 
-// tell sends all that this replica's proxies have, unless it leads itself.
+// tell sends the state of all proxies of this replica, unless it leads itself.
 func (r *Replicas) tell(ctx context.Context) error {
 	leader, err := r.Leader(ctx)
 	if err != nil || leader == "" {
@@ -159,15 +161,15 @@ func (r *Replicas) tell(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("tell the leader: %w", err)
 	}
-	defer func() { _ = response.Body.Close() }() // Nothing more is read of it.
+	defer func() { _ = response.Body.Close() }() // The rest of the body is not needed.
 	if response.StatusCode != http.StatusNoContent {
-		words, _ := io.ReadAll(io.LimitReader(response.Body, 512)) // Words for the log only.
+		words, _ := io.ReadAll(io.LimitReader(response.Body, 512)) // Only for the log.
 		return fmt.Errorf("the leader answered %s: %s", response.Status, bytes.TrimSpace(words))
 	}
 	return nil
 }
 
-// ServeHTTP takes another replica's report.
+// ServeHTTP receives the report of another replica.
 func (r *Replicas) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	token, err := bearer(request)
 	if err == nil {
@@ -186,7 +188,7 @@ func (r *Replicas) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// withPeer is the context of a request that tells who has sent it, as those of gRPC calls do.
+// withPeer returns the context of a request with its sender, in the form that gRPC calls have.
 func withPeer(request *http.Request) context.Context {
 	address, err := netip.ParseAddrPort(request.RemoteAddr)
 	if err != nil {
@@ -204,7 +206,7 @@ func bearer(request *http.Request) (string, error) {
 	return header[len(scheme):], nil
 }
 
-// accept brings a report's changes to the tables.
+// accept passes the changes of a report to the tables.
 func (r *Replicas) accept(report replicaReport, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -226,7 +228,8 @@ func (r *Replicas) accept(report replicaReport, now time.Time) {
 	}
 }
 
-// hold takes what a replica says of a proxy that it has. The mutex is held, until it is put too: the tables get all in order.
+// hold notes what a replica reports of a proxy that it has. The mutex must be held until the events are put, so that
+// the tables get them in order.
 func (r *Replicas) hold(replica proxies, p translator.Proxy) {
 	if held, has := replica[nodeKey(p)]; has && reflect.DeepEqual(held.Proxy, p) {
 		return
@@ -236,7 +239,7 @@ func (r *Replicas) hold(replica proxies, p translator.Proxy) {
 	r.Put(translator.Event{Proxy: &p})
 }
 
-// release takes a proxy from a replica. The mutex is held.
+// release removes a proxy from a replica. The mutex must be held.
 func (r *Replicas) release(replica proxies, key string) {
 	released := replica[key]
 	delete(replica, key)
@@ -247,7 +250,7 @@ func (r *Replicas) release(replica proxies, key string) {
 		}
 	}
 	switch {
-	case latest.news == 0: // Nobody has it.
+	case latest.news == 0: // No replica has it.
 		r.Put(translator.Event{Proxy: &released.Proxy, Deleted: true})
 	case latest.news < released.news:
 		r.Put(translator.Event{Proxy: &latest.Proxy})

@@ -20,54 +20,59 @@ import (
 	"gatehouse/translator"
 )
 
-// writers is how many statuses are written at a time.
+// writers is how many statuses are written at the same time.
 const writers = 4
 
-// statusKey names the object of a status: its type and its key.
+// statusKey identifies the object of a status: its type and its key.
 type statusKey struct {
 	kind reflect.Type
 	name client.ObjectKey
 }
 
-// StatusWriter writes what the translation concluded into the objects' statuses, for every kind alike. It runs on the leader; the
-// other replicas' writers only remember, so that a new leader has everything to hand.
+// StatusWriter writes the conclusions of the translation into the statuses of the objects, in the same way for every
+// kind. It runs on the leader. The writers of other replicas only remember, so that a new leader has all the data.
 type StatusWriter struct {
 	client     client.Client
 	controller gwapiv1.GatewayController
 	log        logr.Logger
 	writes     *prometheus.CounterVec
-	// The least times between two writes of one object: of a verdict, and of counts alone, which move with every route.
+	// The minimum times between two writes of one object: for a verdict, and for counts alone, which change with every
+	// route.
 	interval, countInterval time.Duration
-	// How long an object waits for an Envoy before its status tells of it.
+	// How long an object waits for an Envoy before its status reports it.
 	patience time.Duration
-	// How long a new leader writes of no object that it waits: it does not know yet what Envoys have acknowledged to other replicas.
+	// How long a new leader does not report that an object waits: it does not know yet what Envoys have acknowledged to
+	// other replicas.
 	handover time.Duration
 
 	mu      sync.Mutex
 	entries map[statusKey]*entry
 	queue   workqueue.TypedRateLimitingInterface[statusKey]
-	// leading is since when this replica writes; zero means that it does not.
+	// leading is the time since when this replica writes; zero means that it does not.
 	leading time.Time
 }
 
-// entry is what is known of an object that has a status. What is not under the writer's mutex belongs to the worker that has the key.
+// entry is the state of an object that has a status. Fields that the writer's mutex does not protect belong to the
+// worker that has the key.
 type entry struct {
-	latest *translator.Status // Under the mutex.
-	// waiting is since when the object waits for an Envoy without saying so; zero means that it does not. Under the mutex.
+	latest *translator.Status // Protected by the mutex.
+	// waiting is the time since when the object waits for an Envoy and its status does not report it; zero means that
+	// it does not wait. Protected by the mutex.
 	waiting time.Time
-	// written is when its status was last written.
+	// written is when the status was last written.
 	written time.Time
-	// said is the status that was written last, or was there already; made is the version of the object that this made. If the object has another
-	// status than what was said, somebody else has written it: it is restored after backoff, not before restoreAt.
+	// said is the last status that was written, or that was there already; made is the version of the object that this
+	// created. If the object has another status than said, another writer has changed it: it is restored after backoff,
+	// not before restoreAt.
 	said      *translator.Status
-	made      string // Under the mutex.
+	made      string // Protected by the mutex.
 	backoff   time.Duration
 	restoreAt time.Time
 	// replaced is the resourceVersion that the last write replaced: a cache that still has it has not seen that write.
 	replaced string
 }
 
-// NewStatusWriter returns a writer that uses c. It reads objects where c does: from the informers' caches.
+// NewStatusWriter returns a writer that uses c. It reads objects with c: from the caches of the informers.
 func NewStatusWriter(c client.Client, controller string, metrics prometheus.Registerer, log logr.Logger) *StatusWriter {
 	w := &StatusWriter{
 		client: c, controller: gwapiv1.GatewayController(controller), log: log, interval: 500 * time.Millisecond, countInterval: 1500 * time.Millisecond,
@@ -83,7 +88,7 @@ func NewStatusWriter(c client.Client, controller string, metrics prometheus.Regi
 	return w
 }
 
-// Set takes the newest status of an object.
+// Set receives the newest status of an object.
 func (w *StatusWriter) Set(s *translator.Status) {
 	key := keyOf(s.Object)
 	w.mu.Lock()
@@ -97,7 +102,8 @@ func (w *StatusWriter) Set(s *translator.Status) {
 	}
 }
 
-// Seen takes events of objects as they are stored: one that was changed by somebody else is looked at, as its status may have been.
+// Seen receives events of stored objects: an object that somebody else has changed is checked, because its status may
+// have changed too.
 func (w *StatusWriter) Seen(events ...translator.Event) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -115,7 +121,7 @@ func (w *StatusWriter) Seen(events ...translator.Event) {
 	}
 }
 
-// Forget takes an object that has no status any more.
+// Forget receives an object that no longer has a status.
 func (w *StatusWriter) Forget(o translator.Object) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -166,7 +172,7 @@ func (w *StatusWriter) handle(ctx context.Context, key statusKey) {
 	e := w.entries[key]
 	w.mu.Unlock()
 	if e == nil {
-		w.queue.Forget(key) // The object has been forgotten since.
+		w.queue.Forget(key) // The object has been forgotten meanwhile.
 		return
 	}
 	if rested := time.Since(e.written); rested < w.interval {
@@ -178,7 +184,7 @@ func (w *StatusWriter) handle(ctx context.Context, key statusKey) {
 	switch {
 	case apierrors.IsConflict(err):
 		w.writes.WithLabelValues(kind, "conflict").Inc()
-		w.queue.AddRateLimited(key) // The cache has not seen the newest version yet.
+		w.queue.AddRateLimited(key) // The cache does not have the newest version yet.
 		return
 	case err != nil && ctx.Err() == nil:
 		w.writes.WithLabelValues(kind, "error").Inc()
@@ -192,14 +198,14 @@ func (w *StatusWriter) handle(ctx context.Context, key statusKey) {
 	}
 }
 
-// write brings the object's status up to date, if it is the object that was judged.
+// write updates the object's status, if the stored object is the one that was judged.
 func (w *StatusWriter) write(ctx context.Context, key statusKey, e *entry) (bool, error) {
 	w.mu.Lock()
 	s := e.latest
 	w.mu.Unlock()
 	current := reflect.New(key.kind.Elem()).Interface().(client.Object)
 	if err := w.client.Get(ctx, key.name, current); err != nil {
-		// A kind that is not watched any more has no objects. Either way the object is about to be forgotten.
+		// A kind that is no longer watched has no objects. In both cases the object is about to be forgotten.
 		if unwatched := new(cache.ErrResourceNotCached); apierrors.IsNotFound(err) || errors.As(err, &unwatched) {
 			return false, nil
 		}
@@ -211,7 +217,7 @@ func (w *StatusWriter) write(ctx context.Context, key statusKey, e *entry) (bool
 		return false, nil
 	}
 	if current.GetUID() != s.Object.GetUID() || current.GetGeneration() != s.Object.GetGeneration() {
-		return false, nil // A newer one is being judged; its own status follows.
+		return false, nil // A newer version is being judged; its own status follows.
 	}
 	next, change := s.Apply(w.controller, current, metav1.Now().Rfc3339Copy())
 	if left := w.waits(e, s, change); left > 0 {
@@ -230,13 +236,13 @@ func (w *StatusWriter) write(ctx context.Context, key statusKey, e *entry) (bool
 		return false, fmt.Errorf("write the status of %s: %w", key.name, err)
 	}
 	w.note(e, s, written.GetResourceVersion())
-	if written.GetResourceVersion() != version { // What changes nothing is no new version.
+	if written.GetResourceVersion() != version { // A write without a change creates no new version.
 		e.replaced = version
 	}
 	return true, nil
 }
 
-// waits is how long a change of the object's status is not to be written yet.
+// waits is how long a change of the object's status must wait before it is written.
 func (w *StatusWriter) waits(e *entry, s *translator.Status, change translator.Change) time.Duration {
 	left := w.patienceLeft(e, change)
 	switch {
@@ -251,13 +257,14 @@ func (w *StatusWriter) waits(e *entry, s *translator.Status, change translator.C
 	}
 }
 
-// A status that somebody else goes on writing over is restored less and less often, until it has been left alone for a while.
+// A status that another writer keeps overwriting is restored with growing delays, until it has been left alone for a
+// while.
 const (
 	firstRestore = time.Second
 	lastRestore  = 10 * time.Minute
 )
 
-// note notes that a status was written, and which version of the object that made.
+// note records that a status was written, and the version of the object that this created.
 func (w *StatusWriter) note(e *entry, s *translator.Status, version string) {
 	now := time.Now()
 	if s == e.said {
@@ -273,9 +280,9 @@ func (w *StatusWriter) note(e *entry, s *translator.Status, version string) {
 	e.made = version
 }
 
-// patienceLeft is how long the object's status shall still not tell that it waits: each change of a port makes all its listeners wait, and
-// thousands of statuses would be written twice for nothing. So would those of all that is served by the proxies of other replicas, when the
-// leader changes.
+// patienceLeft is how much longer the object's status does not report that it waits. Each change of a port makes all
+// its listeners wait, and thousands of statuses would be written twice without benefit. The same would happen to
+// everything that proxies of other replicas serve, when the leader changes.
 func (w *StatusWriter) patienceLeft(e *entry, change translator.Change) time.Duration {
 	w.mu.Lock()
 	defer w.mu.Unlock()

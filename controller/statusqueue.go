@@ -7,8 +7,9 @@ import (
 	"k8s.io/client-go/util/workqueue"
 )
 
-// newStatusQueue returns a queue out of which the kinds come in turns: a Gateway does not wait behind the statuses of thousands of routes.
-// What could not be written comes again after 50 ms, then less and less often, at least every 30 s.
+// newStatusQueue returns a queue that serves the kinds in turn: a Gateway does not wait behind the statuses of
+// thousands of routes. A status that could not be written is tried again after 50 ms, then with growing delays, at
+// least every 30 s.
 func newStatusQueue() workqueue.TypedRateLimitingInterface[statusKey] {
 	queue := workqueue.NewTypedWithConfig(workqueue.TypedQueueConfig[statusKey]{Queue: &turns{waiting: map[reflect.Type]workqueue.Queue[statusKey]{}}})
 	return workqueue.NewTypedRateLimitingQueueWithConfig(
@@ -18,15 +19,15 @@ func newStatusQueue() workqueue.TypedRateLimitingInterface[statusKey] {
 		})
 }
 
-// turns is the order of a workqueue, which guards it: first in, first out within a kind.
+// turns is the order of a workqueue, which protects it: first in, first out within a kind.
 type turns struct {
 	kinds   []reflect.Type
 	waiting map[reflect.Type]workqueue.Queue[statusKey]
-	// next is whose turn it is, an index of kinds.
+	// next is the kind whose turn it is, an index of kinds.
 	next int
 }
 
-// Touch changes nothing: what is added again keeps its place.
+// Touch does nothing: a key that is added again keeps its place.
 func (*turns) Touch(statusKey) {}
 
 // Push adds a key.
@@ -38,7 +39,7 @@ func (t *turns) Push(key statusKey) {
 	t.waiting[key.kind].Push(key)
 }
 
-// Len is how many keys there are.
+// Len returns the number of keys.
 func (t *turns) Len() (n int) {
 	for _, q := range t.waiting {
 		n += q.Len()
@@ -46,7 +47,7 @@ func (t *turns) Len() (n int) {
 	return n
 }
 
-// Pop takes a key; there is one.
+// Pop removes and returns a key; the queue must not be empty.
 func (t *turns) Pop() statusKey {
 	for {
 		q := t.waiting[t.kinds[t.next]]

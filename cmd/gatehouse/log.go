@@ -9,7 +9,8 @@ import (
 	"gatehouse/api/config"
 )
 
-// componentsOf are the components of the configuration whose levels a logger has. Any other logger has the default level.
+// componentsOf lists, for each logger, the components of the configuration that set its level. Any other logger has the
+// default level.
 var componentsOf = map[string][]config.LogComponent{
 	"controller":         {config.LogGatewayAPI, config.LogXDSTranslator},
 	"xds":                {config.LogXDS, config.LogXDSServer},
@@ -26,14 +27,14 @@ var slogLevels = map[config.LogLevel]slog.Level{
 	config.LogLevelDebug: slog.LevelDebug, config.LogLevelInfo: slog.LevelInfo, config.LogLevelWarn: slog.LevelWarn, config.LogLevelError: slog.LevelError,
 }
 
-// newLogger logs in JSON, at the levels that are configured.
+// newLogger returns a logger that writes JSON, with the configured levels.
 func newLogger(w io.Writer, l *config.Logging) logr.Logger {
 	return logr.New(leveled{
 		LogSink: logr.FromSlogHandler(slog.NewJSONHandler(w, nil)).GetSink(), levels: l, least: slogLevels[l.Level[config.LogDefault]],
 	})
 }
 
-// leveled is a LogSink whose level follows from its name. Errors are logged at each level.
+// leveled is a LogSink whose level depends on its name. Errors are logged at every level.
 type leveled struct {
 	logr.LogSink
 	levels *config.Logging
@@ -48,7 +49,8 @@ func (s leveled) WithValues(keysAndValues ...any) logr.LogSink {
 	return s
 }
 
-// WithName chooses the level by the first name. If several components of that name have a level, the one that logs most holds.
+// WithName chooses the level by the first name. If several components of that name have a level, the most verbose one
+// applies.
 func (s leveled) WithName(name string) logr.LogSink {
 	s.LogSink = s.LogSink.WithName(name)
 	if s.named {

@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// version is set by the linker; without it the module's own version is told.
+// version is set by the linker; without it the version of the module is shown.
 var version string
 
 func main() {

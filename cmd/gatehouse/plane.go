@@ -41,7 +41,8 @@ const (
 	leaseName   = "gatehouse-leader"
 )
 
-// plane is a running control plane: every replica serves admission and xDS, the leader alone writes status and infrastructure.
+// plane is a running control plane. Every replica serves admission and xDS; only the leader writes status and
+// infrastructure.
 type plane struct {
 	installation
 	log        logr.Logger
@@ -130,7 +131,8 @@ func newManager(restConfig *rest.Config, c *config.EnvoyGateway, in installation
 	return m, nil
 }
 
-// addLeadership makes the lease, and has the tasks of the leader run by it. The manager's own election would end the process with the lease.
+// addLeadership creates the lease, and lets it run the tasks of the leader. The manager's own election would end the
+// process when the lease is lost.
 func (p *plane) addLeadership(restConfig *rest.Config, election config.LeaderElection) error {
 	p.leadership = &controller.Leadership{Log: p.log.WithName("replicas")}
 	p.must(p.manager.Add(p.leadership))
@@ -153,10 +155,11 @@ func (p *plane) addLeadership(restConfig *rest.Config, election config.LeaderEle
 	return nil
 }
 
-// identity is this replica's name in the lease: the pod and where it is reached.
+// identity is the name of this replica in the lease: the pod and its address.
 func (in installation) identity() string { return in.pod + "_" + in.address }
 
-// serviceName is how the API server reaches the webhook, and replicas the leader's certificate.
+// serviceName is the name under which the API server reaches the webhook, and the name that replicas check in the
+// leader's certificate.
 func (in installation) serviceName() string { return "gatehouse." + in.namespace + ".svc" }
 
 func (p *plane) addCertificates(ctx context.Context, o serveOptions) error {
@@ -186,7 +189,7 @@ func (p *plane) addDelivery(restConfig *rest.Config) error {
 		Authenticate: p.identities.Authenticate,
 		Confirm:      p.identities.Confirm,
 		Report:       func(proxy translator.Proxy, connected bool) { p.replicas.Report(proxy, connected) },
-		Memory:       p.memory / 4, // Tables, and the garbage of what comes and goes, have the rest.
+		Memory:       p.memory / 4, // Tables and the garbage collector use the rest.
 		Metrics:      metrics.Registry,
 		Log:          p.log.WithName("xds"),
 	})
@@ -232,22 +235,22 @@ func (p *plane) addController(c *config.EnvoyGateway) {
 	}
 }
 
-// must: adding a Runnable to a manager that has not started cannot fail.
+// must panics on an error that cannot happen: adding a Runnable to a manager that has not started cannot fail.
 func (p *plane) must(err error) {
 	if err != nil {
 		panic(err)
 	}
 }
 
-// everywhere is a Runnable of every replica, not of the leader alone.
+// everywhere is a Runnable that runs on every replica, not only on the leader.
 type everywhere func(context.Context) error
 
 func (e everywhere) Start(ctx context.Context) error { return e(ctx) }
 
-// NeedLeaderElection is false.
+// NeedLeaderElection returns false.
 func (everywhere) NeedLeaderElection() bool { return false }
 
-// translate watches, waits until all that exists is known, and then runs the tables.
+// translate starts the watches, waits until all existing objects are known, and then runs the tables.
 func (p *plane) translate(ctx context.Context) error {
 	c := p.manager.GetCache()
 	direct, err := client.New(p.manager.GetConfig(), client.Options{Scheme: p.manager.GetScheme()})
@@ -273,7 +276,7 @@ func (p *plane) translate(ctx context.Context) error {
 	return nil
 }
 
-// deliver serves xDS until the context ends, and then ends the streams, so that proxies turn to another replica.
+// deliver serves xDS until the context ends, and then ends the streams, so that proxies connect to another replica.
 func (p *plane) deliver(ctx context.Context) error {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", fmt.Sprintf(":%d", xdsPort))
 	if err != nil {
@@ -285,7 +288,7 @@ func (p *plane) deliver(ctx context.Context) error {
 	server := p.xds.Serve(func() *tls.Certificate {
 		certificate, err := p.keeper.GetCertificate(nil)
 		if err != nil {
-			return nil // The server says so to whoever connects.
+			return nil // The server tells clients when they connect.
 		}
 		return certificate
 	})
@@ -307,7 +310,7 @@ func (p *plane) stopServing(server *xds.Endpoint) {
 	force.Stop()
 }
 
-// server is how other replicas reach this one, if it leads, and the API server, if there is a webhook.
+// server is the HTTPS server for other replicas, if this replica leads, and for the API server, if there is a webhook.
 func (p *plane) server(o serveOptions, leaving <-chan struct{}) (ctrlwebhook.Server, error) {
 	server := webhook.NewServer("", webhookPort, p.keeper.GetCertificate)
 	server.Register(controller.ReplicasPath, p.replicas)
@@ -357,7 +360,7 @@ func (p *plane) addWebhook(server ctrlwebhook.Server, o serveOptions, leaving <-
 	return nil
 }
 
-// webhookClients are those who get verdicts: everybody if no file is named.
+// webhookClients are the clients that get verdicts: everybody if no file is named.
 func (p *plane) webhookClients(file string) (*webhook.Clients, error) {
 	if file == "" {
 		return nil, nil
@@ -373,7 +376,7 @@ func (p *plane) webhookClients(file string) (*webhook.Clients, error) {
 	return &webhook.Clients{Authorities: authorities, Own: p.keeper.CABundle, Name: p.serviceName()}, nil
 }
 
-// addProbes: ready is a replica that has translated everything and can serve it.
+// addProbes adds the probes. A replica is ready when it has translated everything and can serve it.
 func (p *plane) addProbes() error {
 	if err := p.manager.AddHealthzCheck("alive", func(*http.Request) error { return nil }); err != nil {
 		return fmt.Errorf("add the health probe: %w", err)

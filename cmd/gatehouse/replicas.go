@@ -21,11 +21,11 @@ import (
 	"gatehouse/translator"
 )
 
-// tokenFile is this pod's own token, with which it proves itself to the leader.
+// tokenFile has the token of this pod, which authenticates it to the leader.
 const tokenFile = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 
 func (p *plane) addReplicas(restConfig *rest.Config) error {
-	// Another replica proves itself with its own API token, so the audience is the API server's own.
+	// Another replica authenticates with its own API token, so the audience is the API server's own.
 	reviews, err := reviewer(restConfig, p.manager)
 	if err != nil {
 		return err
@@ -55,10 +55,10 @@ func (p *plane) addReplicas(restConfig *rest.Config) error {
 	return nil
 }
 
-// reviewer is a client for reviews of tokens, which has a limit of its own, so that they delay nothing else.
+// reviewer returns a client for reviews of tokens with a separate rate limit, so that reviews delay nothing else.
 func reviewer(config *rest.Config, m manager.Manager) (client.Client, error) {
 	own := rest.CopyConfig(config)
-	own.RateLimiter, own.QPS = nil, -1 // Identities have limits of their own, which tell one asker from another.
+	own.RateLimiter, own.QPS = nil, -1 // Identities have their own limits, which distinguish the clients.
 	c, err := client.New(own, client.Options{Scheme: m.GetScheme(), Mapper: m.GetRESTMapper()})
 	if err != nil {
 		return nil, fmt.Errorf("make a client for reviews of tokens: %w", err)
@@ -66,7 +66,8 @@ func reviewer(config *rest.Config, m manager.Manager) (client.Client, error) {
 	return c, nil
 }
 
-// leaderURL finds the leader by its lease. Without a lease there is none, or this replica leads without asking.
+// leaderURL finds the leader by its lease. It returns nothing if there is no lease, or if this replica leads without a
+// lease.
 func (p *plane) leaderURL(ctx context.Context, reader client.Reader) (string, error) {
 	lease := &coordinationv1.Lease{}
 	if err := reader.Get(ctx, client.ObjectKey{Namespace: p.namespace, Name: leaseName}, lease); err != nil {
@@ -83,7 +84,7 @@ func (p *plane) leaderURL(ctx context.Context, reader client.Reader) (string, er
 	return "https://" + net.JoinHostPort(address, fmt.Sprint(webhookPort)), nil
 }
 
-// dialReplica connects to another replica, whose certificate must be the control plane's.
+// dialReplica connects to another replica, which must have the certificate of the control plane.
 func (p *plane) dialReplica(ctx context.Context, network, address string) (net.Conn, error) {
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(p.keeper.CABundle()) {

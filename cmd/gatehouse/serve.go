@@ -16,18 +16,18 @@ import (
 	"gatehouse/webhook"
 )
 
-// installation is what the pod's environment says about where the control plane runs. The chart sets all of it.
+// installation is where the control plane runs, from the environment of the pod. The chart sets all of it.
 type installation struct {
 	namespace, pod, address, domain string
 	envoyImage, gatehouseImage      string
 	pullSecrets                     []corev1.LocalObjectReference
 	// gatehousePullPolicy may be empty.
 	gatehousePullPolicy corev1.PullPolicy
-	// memory is how many bytes the container may take; zero if that is not known.
+	// memory is the memory limit of the container in bytes; zero if it is unknown.
 	memory int
 }
 
-// defaultEnvoyImage is the Envoy that this version is tested with.
+// defaultEnvoyImage is the Envoy image that this version is tested with.
 const defaultEnvoyImage = "docker.io/envoyproxy/envoy:distroless-v1.40.0"
 
 func readInstallation(getenv func(string) string) (installation, error) {
@@ -66,9 +66,9 @@ type serveOptions struct {
 	config        string
 	failurePolicy string
 	webhook       bool
-	// admissionLevel is how strict admission is where a Namespace does not say so itself.
+	// admissionLevel is the level of admission in Namespaces without the label.
 	admissionLevel string
-	// clientCA is a file with the certificates (PEM) that vouch for who may ask the webhook; empty for everybody.
+	// clientCA is a file with the CA certificates (PEM) of clients that may call the webhook; empty allows everybody.
 	clientCA      string
 	debugAddress  string
 	shutdownDelay time.Duration
@@ -116,7 +116,8 @@ func (o *serveOptions) load() (*config.EnvoyGateway, error) {
 	return config.Load(o.config)
 }
 
-// serve runs until a while after the context ends: others hear of this replica's end later than it does, and ask it until then.
+// serve runs until a short delay after the context ends: other processes learn of the shutdown later, and send requests
+// until then.
 func serve(ctx context.Context, c *config.EnvoyGateway, in installation, o serveOptions) error {
 	p, err := newPlane(ctx, c, in, o)
 	if err != nil {
@@ -128,5 +129,5 @@ func serve(ctx context.Context, c *config.EnvoyGateway, in installation, o serve
 	return p.run(running)
 }
 
-// drain is how long open connections may go on after the end has been asked for.
+// drain is how long open connections may continue after the shutdown has begun.
 const drain = 10 * time.Second

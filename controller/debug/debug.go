@@ -21,7 +21,8 @@ import (
 	"gatehouse/xds"
 )
 
-// Server serves the pages at an address, which is best a loopback one: there is no authentication, kubectl port-forward is the way in.
+// Server serves the pages at an address, which should be a loopback address: there is no authentication, and kubectl
+// port-forward gives access.
 type Server struct {
 	Address string
 	World   *translator.World
@@ -29,17 +30,17 @@ type Server struct {
 	Proxies func() []xds.FleetState
 }
 
-// NeedLeaderElection is false: every replica has its own pages.
+// NeedLeaderElection returns false: every replica has its own pages.
 func (s *Server) NeedLeaderElection() bool { return false }
 
-// Start serves until the context ends. It fails if the address cannot be listened at.
+// Start serves until the context ends. It returns an error if it cannot listen at the address.
 func (s *Server) Start(ctx context.Context) error {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.Address)
 	if err != nil {
 		return fmt.Errorf("listen for the debug pages, see --debug-address: %w", err)
 	}
 	server := &http.Server{Handler: s.Handler(), ReadHeaderTimeout: 5 * time.Second}
-	stop := context.AfterFunc(ctx, func() { _ = server.Close() }) // Nobody needs the end of a debug page.
+	stop := context.AfterFunc(ctx, func() { _ = server.Close() }) // A debug page may end abruptly.
 	defer stop()
 	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve the debug pages: %w", err)
@@ -47,7 +48,7 @@ func (s *Server) Start(ctx context.Context) error {
 	return nil
 }
 
-// Handler answers with the pages: as HTML to browsers, as text to all others.
+// Handler serves the pages: as HTML to browsers, as text to all others.
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", s.index)
@@ -62,8 +63,8 @@ func (s *Server) Handler() http.Handler {
 	return onLoopback(mux)
 }
 
-// onLoopback answers requests for names of the loopback interface, as kubectl port-forward makes them. Others come from a page in a browser of
-// which the name has been made to lead here (DNS rebinding).
+// onLoopback answers requests for names of the loopback interface, as kubectl port-forward sends them. Others come from
+// a web page whose name an attacker has made to resolve to this address (DNS rebinding).
 func onLoopback(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		host, _, err := net.SplitHostPort(r.Host)
@@ -129,7 +130,8 @@ func (s *Server) row(w http.ResponseWriter, r *http.Request) {
 	show(w, r, p)
 }
 
-// origin links what a row read if it is a row, which is written table[key]. What an index found is written table.index[key].
+// origin links to something that a row read, if it is a row, written table[key]. The result of an index is written
+// table.index[key].
 func origin(source string) cell {
 	table, rest, _ := strings.Cut(source, "[")
 	key, found := strings.CutSuffix(rest, "]")
@@ -180,7 +182,7 @@ func (s *Server) proxies(w http.ResponseWriter, r *http.Request) {
 	show(w, r, p)
 }
 
-// notes are what keeps a proxy from having everything.
+// notes lists the reasons why a proxy does not have everything.
 func notes(proxy xds.ProxyState) string {
 	var text strings.Builder
 	if proxy.Behind {

@@ -18,14 +18,14 @@ type page struct {
 	Text    string
 }
 
-// cell is a text, and where it leads.
+// cell is a text with an optional link.
 type cell struct{ Text, Href string }
 
 func link(href, text string) cell { return cell{Text: text, Href: href} }
 
 func number(n int) cell { return cell{Text: strconv.Itoa(n)} }
 
-// rowLink leads to a row. Keys have slashes, which stay as they are in a path.
+// rowLink links to a row. The slashes of keys stay as they are in a path.
 func rowLink(table, key, text string) cell {
 	return link("/tables/"+url.PathEscape(table)+"/"+strings.ReplaceAll(url.PathEscape(key), "%2F", "/"), text)
 }
@@ -40,7 +40,7 @@ var layout = template.Must(template.New("page").Parse(`<!doctype html>
 <pre>{{.Text}}</pre>
 `))
 
-// show writes a page in the form that the client prefers. An error means that the client has gone.
+// show writes a page in the form that the client prefers. An error means that the client has disconnected.
 func show(w http.ResponseWriter, r *http.Request, p page) {
 	if strings.Contains(r.Header.Get("Accept"), "text/html") {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")

@@ -16,33 +16,35 @@ import (
 	"gatehouse/translator"
 )
 
-// A kind of Kubernetes itself comes and goes only when an API server is started with other settings or in another version, which no object tells.
-// So the API server is asked every askAgain; and as several of them may be replaced one after the other, a kind is gone only when it was missing misses
-// times in a row.
+// A built-in kind of Kubernetes appears or disappears only when an API server is started with other settings or in
+// another version. No object shows this. So the API server is asked every askAgain. Several API servers may be replaced
+// one after the other, so a kind counts as gone only when it was missing misses times in a row.
 const (
 	askAgain = 30 * time.Second
 	misses   = 4
 )
 
-// Discovery tells what an API server serves in a version of a group; the error is NotFound if it does not serve the version at all.
+// Discovery returns the resources that an API server serves in a version of a group. The error is NotFound if it does
+// not serve the version.
 type Discovery interface {
 	ServerResourcesForGroupVersionWithContext(ctx context.Context, groupVersion string) (*metav1.APIResourceList, error)
 }
 
-// builtIn is a kind of Kubernetes itself that not every cluster serves. All but its name belongs to the goroutine that asks for it.
+// builtIn is a built-in kind of Kubernetes that not every cluster serves. Everything except its name belongs to the
+// goroutine that asks for it.
 type builtIn struct {
 	name schema.GroupKind
-	// versions are empty objects of the kind, of which the first that is served is watched, as long as it is.
+	// versions are empty objects of the kind. The first served version is watched as long as it is served.
 	versions []client.Object
-	// watch is that of version at, nil while the kind is not served.
+	// watch is the watch of version at, nil while the kind is not served.
 	watch *watch
 	at    int
-	// missing is how often in a row the kind was not served.
+	// missing is how many times in a row the kind was not served.
 	missing int
 }
 
-// builtIns are the kinds of Kubernetes itself that not every cluster serves. ClusterTrustBundle is served as v1 from 1.37 on; before, as v1beta1
-// if a feature gate and the version are switched on.
+// builtIns returns the built-in kinds of Kubernetes that not every cluster serves. ClusterTrustBundle is served as v1
+// from 1.37 on, and before as v1beta1 if a feature gate and the version are switched on.
 func builtIns() []*builtIn {
 	return []*builtIn{{
 		name:     translator.ClusterTrustBundles,
@@ -50,7 +52,8 @@ func builtIns() []*builtIn {
 	}}
 }
 
-// follow begins to watch the built-in kinds, and goes on asking for them until ctx ends. It returns when each that is served is known with its objects.
+// follow starts to watch the built-in kinds, and asks for them until ctx ends. It returns when the objects of each
+// served kind are known.
 func (w *Watcher) follow(ctx context.Context) ([]toolscache.InformerSynced, error) {
 	var synced []toolscache.InformerSynced
 	for _, b := range builtIns() {
@@ -83,7 +86,7 @@ func (w *Watcher) every() time.Duration {
 	return askAgain
 }
 
-// pause waits. It is false if ctx ends before.
+// pause waits for d. It returns false if ctx ends before.
 func pause(ctx context.Context, d time.Duration) bool {
 	select {
 	case <-time.After(d):
@@ -93,7 +96,7 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// ask finds out how the kind is served, and watches it so.
+// ask finds out how the kind is served, and watches it in that version.
 func (w *Watcher) ask(ctx context.Context, b *builtIn) error {
 	at, err := w.versionOf(ctx, b)
 	if err != nil {
@@ -128,7 +131,7 @@ func (w *Watcher) ask(ctx context.Context, b *builtIn) error {
 	return nil
 }
 
-// leave ends the watch of a kind that is not served any more.
+// leave ends the watch of a kind that is no longer served.
 func (w *Watcher) leave(ctx context.Context, b *builtIn) error {
 	w.Log.Info("a kind is not served any more, and its objects are gone with it", "kind", b.name.String())
 	w.Put(translator.Event{Served: &b.name, Deleted: true})
@@ -140,8 +143,8 @@ func (w *Watcher) leave(ctx context.Context, b *builtIn) error {
 	return nil
 }
 
-// versionOf is the index of the version to watch: the one that is watched already if the API server serves it, else the first one that it serves.
-// It is negative if the API server serves none.
+// versionOf returns the index of the version to watch: the version that is watched already if the API server serves it,
+// otherwise the first one that it serves. It is negative if the API server serves none.
 func (w *Watcher) versionOf(ctx context.Context, b *builtIn) (int, error) {
 	if b.watch != nil {
 		if is, err := w.serves(ctx, b.versions[b.at]); is || err != nil {

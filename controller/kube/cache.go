@@ -22,11 +22,12 @@ import (
 	"gatehouse/translator"
 )
 
-// CacheOptions keep the caches small: managed fields are dropped, and of the kinds that fleets are made of only the objects of fleets
-// are held, where the control plane may read them. ConfigMaps are read everywhere, and of those that are of no fleet only what can be referred
-// to is held, and likewise of Secrets and ClusterTrustBundles. Of CRDs the names alone are held, and of Nodes the addresses.
+// CacheOptions keep the caches small. Managed fields are dropped. For the kinds that fleets consist of, only objects of
+// fleets are held, in the namespaces that the control plane may read. ConfigMaps are read everywhere; of those that
+// belong to no fleet, only the content that can be referred to is held, as for Secrets and ClusterTrustBundles. Of CRDs
+// only the names are held, and of Nodes only the addresses.
 //
-// The objects come from where c reaches. An error means that c cannot be used for a client.
+// The objects come from the API server of c. An error means that no client can be made from c.
 func CacheOptions(c *rest.Config, namespace string, deploy config.DeployType) (cache.Options, error) {
 	source, err := dynamic.NewForConfig(c)
 	if err != nil {
@@ -39,7 +40,7 @@ func CacheOptions(c *rest.Config, namespace string, deploy config.DeployType) (c
 	return cache.Options{
 		NewInformer:      newInformers(source),
 		DefaultTransform: byDefault,
-		// Reading must not begin a watch: the kind may be gone, and the reader would wait for its return.
+		// Reading must not start a watch: the kind may be gone, and the reader would wait until it returns.
 		ReaderFailOnMissingInformer: true,
 		ByObject: map[client.Object]cache.ByObject{
 			definitions():        {Transform: nameOnly},
@@ -51,8 +52,8 @@ func CacheOptions(c *rest.Config, namespace string, deploy config.DeployType) (c
 	}, nil
 }
 
-// byDefault drops managed fields. Kinds that the cluster may lack have their transformation here, since the options of a kind are refused if it is not
-// served.
+// byDefault drops managed fields. It also transforms the kinds that the cluster may not have, because options for a
+// kind that is not served are rejected.
 func byDefault(o any) (any, error) {
 	switch o.(type) {
 	case *certificatesv1.ClusterTrustBundle, *certificatesv1beta1.ClusterTrustBundle:
@@ -61,7 +62,8 @@ func byDefault(o any) (any, error) {
 	return cache.TransformStripManagedFields()(o)
 }
 
-// nameOnly drops all but the name and version of CRDs, whose annotations may hold the whole definition once more.
+// nameOnly drops everything except the name and version of a CRD. Its annotations may contain the whole definition
+// again.
 func nameOnly(o any) (any, error) {
 	crd, ok := o.(*metav1.PartialObjectMetadata)
 	if !ok {
@@ -96,7 +98,7 @@ func onlySecrets(o any) (any, error) {
 	return &corev1.Secret{ObjectMeta: identity(s), Type: s.Type, Data: ofUse("Secret", s.Data, s.Data)}, nil
 }
 
-// onlyBundle leaves of a ClusterTrustBundle its certificates.
+// onlyBundle keeps of a ClusterTrustBundle its certificates.
 func onlyBundle(o any) (any, error) {
 	switch b := o.(type) {
 	case *certificatesv1.ClusterTrustBundle:
@@ -122,14 +124,14 @@ func ofUse[V any](kind string, part map[string]V, whole map[string][]byte) map[s
 	return kept
 }
 
-// identity is what is held of an object's metadata if nothing else of it matters.
+// identity is the part of an object's metadata that is always held.
 func identity(o client.Object) metav1.ObjectMeta {
 	return metav1.ObjectMeta{
 		Namespace: o.GetNamespace(), Name: o.GetName(), UID: o.GetUID(), ResourceVersion: o.GetResourceVersion(), CreationTimestamp: o.GetCreationTimestamp(),
 	}
 }
 
-// onlyAddresses leaves of a Node where it is reached.
+// onlyAddresses keeps of a Node its addresses.
 func onlyAddresses(o any) (any, error) {
 	n, ok := o.(*corev1.Node)
 	if !ok {

@@ -17,11 +17,12 @@ import (
 
 const gatewayDefinition = "gateways." + gwapiv1.GroupName
 
-// An API server stores objects by the schema of a CRD that has changed only after a while. Statuses with a new field that are written before
-// lose it. So a change counts after schemaDelay.
+// After a change of a CRD, an API server stores objects with the old schema for a while. A status with a new field that
+// is written in this time loses the field. So a change takes effect after schemaDelay.
 const schemaDelay = 2 * time.Second
 
-// compareFields tells which of the fields of Gateways that not every CRD has are dropped, and which are not. Without the CRD nothing changes.
+// compareFields reports which of the optional fields of Gateways the CRD drops, and which it stores. Without the CRD
+// nothing changes.
 func (w *Watcher) compareFields(ctx context.Context) error {
 	crd := &apiextensionsv1.CustomResourceDefinition{}
 	err := w.Reader.Get(ctx, client.ObjectKey{Name: gatewayDefinition}, crd)

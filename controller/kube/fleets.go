@@ -20,26 +20,26 @@ import (
 	"gatehouse/translator"
 )
 
-// Fleets watches the objects of the Gateways' fleets. It reports each fleet's state to put, and to changed that objects of a
-// Gateway changed, so that drift can be repaired.
+// Fleets watches the objects of the Gateways' fleets. It reports the state of each fleet to put. It also calls changed
+// when objects of a Gateway have changed, so that drift can be repaired.
 type Fleets struct {
 	Reader client.Reader
-	// KeyOf is the Gateway of an object; false if it belongs to no fleet.
+	// KeyOf returns the Gateway of an object; false if it belongs to no fleet.
 	KeyOf   func(metav1.Object) (string, bool)
 	Put     func(...translator.Event)
 	Changed func(gateway string)
 
 	mu sync.Mutex
-	// failures tell why the objects of a fleet cannot be made, by Gateway.
+	// failures has the reason why the objects of a fleet cannot be made, by Gateway.
 	failures map[string]string
-	// atNodes are the Gateways whose fleets are reached at the cluster's nodes.
+	// atNodes has the Gateways whose fleets are reached through the cluster's nodes.
 	atNodes map[string]bool
 }
 
-// Watch returns once the fleets that exist have been reported.
+// Watch returns when the existing fleets have been reported.
 func (f *Fleets) Watch(ctx context.Context, c cache.Cache) error {
 	var synced []toolscache.InformerSynced
-	var informers []cache.Informer // All of them first, since an event of one kind reads the objects of others.
+	var informers []cache.Informer // All of them come first, because an event of one kind reads objects of the others.
 	for _, kind := range []client.Object{&appsv1.Deployment{}, &appsv1.DaemonSet{}, &corev1.Service{}, &corev1.ConfigMap{}, &corev1.ServiceAccount{}} {
 		informer, err := c.GetInformer(ctx, kind, cache.BlockUntilSynced(false))
 		if err != nil {
@@ -107,15 +107,15 @@ func (f *Fleets) put(ctx context.Context, gateway string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	report, err := f.report(ctx, gateway)
-	if err == nil { // The cache answers always; once it is closed nothing needs a report.
+	if err == nil { // The cache always answers; after it is closed no report is needed.
 		report.Failure = f.failures[gateway]
-		nothing := reflect.DeepEqual(report, translator.Fleet{}) // So there is no fleet, or not yet.
+		nothing := reflect.DeepEqual(report, translator.Fleet{}) // There is no fleet, or not yet.
 		f.Put(translator.Event{Fleet: &translator.FleetReport{Key: gateway, Fleet: report}, Deleted: nothing})
 	}
 }
 
-// report reads a fleet's state from the caches. While a fleet moves from one Deployment or DaemonSet to another, the proxies of both
-// count. f.mu is held.
+// report reads the state of a fleet from the caches. While a fleet moves from one Deployment or DaemonSet to another,
+// the proxies of both count. f.mu must be held.
 func (f *Fleets) report(ctx context.Context, gateway string) (translator.Fleet, error) {
 	namespace, name, _ := strings.Cut(gateway, "/")
 	of := client.MatchingLabels(envoyproxy.OwnerLabels(namespace, name))
@@ -133,7 +133,7 @@ func (f *Fleets) report(ctx context.Context, gateway string) (translator.Fleet, 
 	for i := range deployments.Items {
 		if d := &deployments.Items[i]; f.owned(d) {
 			fleet.Available += d.Status.AvailableReplicas
-			fleet.Desired += *d.Spec.Replicas // The API server sets what is left out.
+			fleet.Desired += *d.Spec.Replicas // The API server sets omitted fields.
 		}
 	}
 	for i := range daemons.Items {
@@ -166,7 +166,7 @@ func (f *Fleets) owned(o metav1.Object) bool {
 	return owned
 }
 
-// addresses are where a Service is reached, in the form of a Gateway's status.
+// addresses are the addresses of a Service, in the form of a Gateway's status.
 func addresses(s *corev1.Service) []gwapiv1.GatewayStatusAddress {
 	var found []gwapiv1.GatewayStatusAddress
 	if s.Spec.Type == corev1.ServiceTypeLoadBalancer {
@@ -199,7 +199,7 @@ func internal(s *corev1.Service) (found []gwapiv1.GatewayStatusAddress) {
 	return found
 }
 
-// add appends an address, each once.
+// add appends an address if it is not in the list yet.
 func add(to []gwapiv1.GatewayStatusAddress, kind gwapiv1.AddressType, value string, from gwapiv1.GatewayAddressRoutabilityType) []gwapiv1.GatewayStatusAddress {
 	if value == "" || value == corev1.ClusterIPNone || slices.ContainsFunc(to, func(a gwapiv1.GatewayStatusAddress) bool { return a.Value == value }) {
 		return to

@@ -20,15 +20,16 @@ import (
 	"gatehouse/translator"
 )
 
-// Kind is a kind of objects that the translation reads.
+// Kind is a kind that the translation reads.
 type Kind struct {
 	// Object is an empty object of the kind.
 	Object client.Object
-	// Optional tells that the cluster may lack the kind's CRD, or get and lose it while the control plane runs.
+	// Optional reports whether the cluster may not have the kind's CRD, or get and lose it while the control plane
+	// runs.
 	Optional bool
 }
 
-// Kinds are the kinds of objects that the translation reads.
+// Kinds returns the kinds that the translation reads.
 func Kinds() []Kind {
 	kinds := []Kind{
 		{Object: &gwapiv1.GatewayClass{}},
@@ -54,19 +55,19 @@ func Kinds() []Kind {
 	return kinds
 }
 
-// watch sends every change of the objects of one kind, until it is ended.
+// watch sends every change of the objects of one kind until it is ended.
 type watch struct {
 	put func(...translator.Event)
 
 	mu sync.Mutex
-	// objects are those that exist, kept if the watch may be ended.
+	// objects are the existing objects. They are kept only if the watch may be ended.
 	objects map[client.ObjectKey]translator.Object
 	ended   bool
-	// sent reports whether all that existed at the start has been sent.
+	// sent reports whether all objects that existed at the start have been sent.
 	sent toolscache.InformerSynced
 }
 
-// begin starts a watch without waiting for anything. Every object that is put is the informer's own and must not be written to.
+// begin starts a watch without waiting. The objects that are put belong to the informer and must not be modified.
 func begin(ctx context.Context, c cache.Cache, kind Kind, put func(...translator.Event)) (*watch, error) {
 	w := &watch{put: put}
 	if kind.Optional {
@@ -103,7 +104,7 @@ func (w *watch) changed(o any, deleted bool) {
 	key := client.ObjectKey{Namespace: object.GetNamespace(), Name: object.GetName()}
 	switch {
 	case w.ended:
-		return // It has been reported as deleted already.
+		return // It has already been reported as deleted.
 	case w.objects == nil:
 	case deleted:
 		delete(w.objects, key)
@@ -113,14 +114,15 @@ func (w *watch) changed(o any, deleted bool) {
 	w.put(translator.Event{Object: object, Deleted: deleted})
 }
 
-// yield ends the watch in favour of one that watches the same objects in another version: those that it knows are not reported as deleted.
+// yield ends the watch in favour of a watch of the same objects in another version: objects that the new one knows are
+// not reported as deleted.
 func (w *watch) yield(to *watch) {
 	to.mu.Lock()
 	defer to.mu.Unlock()
 	w.endBut(to.objects)
 }
 
-// end reports all objects as deleted; nothing is sent afterwards.
+// end reports all objects as deleted. Nothing is sent afterwards.
 func (w *watch) end() { w.endBut(nil) }
 
 func (w *watch) endBut(known map[client.ObjectKey]translator.Object) {

@@ -15,8 +15,8 @@ import (
 	"gatehouse/translator"
 )
 
-// watchNodes reports the fleets that are reached at nodes again when an address of a node comes or goes. Nodes that exist already are
-// read with the fleets' Services.
+// watchNodes reports the fleets that are reached through nodes again when an address of a node is added or removed.
+// Nodes that exist at the start are read together with the fleets' Services.
 func (f *Fleets) watchNodes(ctx context.Context, c cache.Cache) error {
 	informer, err := c.GetInformer(ctx, &corev1.Node{}, cache.BlockUntilSynced(false))
 	if err != nil {
@@ -37,7 +37,8 @@ func (f *Fleets) watchNodes(ctx context.Context, c cache.Cache) error {
 	return nil
 }
 
-// nodeUpdated: kubelets write the status of their nodes every few minutes, and hardly ever another address.
+// nodeUpdated ignores updates without a change of addresses: kubelets write the status of their nodes every few
+// minutes, and addresses rarely change.
 func (f *Fleets) nodeUpdated(ctx context.Context, before, after any) {
 	old, _ := before.(*corev1.Node)
 	now, _ := after.(*corev1.Node)
@@ -58,8 +59,9 @@ func (f *Fleets) nodesChanged(ctx context.Context) {
 	}
 }
 
-// nodeAddresses are where the nodes are reached in the IP families: by name of the node, and no more than a status can have, so that the
-// same nodes give the same addresses. An external address hides the internal ones of the same node and family.
+// nodeAddresses are the addresses of the nodes in the IP families, sorted by the name of the node, and no more than a
+// status can have, so that the same nodes give the same addresses. An external address hides the internal ones of the
+// same node and family.
 func (f *Fleets) nodeAddresses(ctx context.Context, gateway string, families []corev1.IPFamily) ([]gwapiv1.GatewayStatusAddress, error) {
 	if f.atNodes == nil {
 		f.atNodes = map[string]bool{}

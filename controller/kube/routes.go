@@ -18,8 +18,8 @@ import (
 	"gatehouse/api/older"
 )
 
-// newInformers makes the informers of a cache. Objects of which fields were renamed are read as they are stored, since their Go types have no place for
-// a field that the cluster's CRDs name as an earlier release of Gateway API did.
+// newInformers makes the informers of a cache. Kinds with renamed fields are read in their stored form: the CRDs of the
+// cluster may name a field as an earlier release of Gateway API did, and the Go types do not have that name.
 func newInformers(source dynamic.Interface) newInformer {
 	return func(lw toolscache.ListerWatcher, o runtime.Object, resync time.Duration, indexers toolscache.Indexers) toolscache.SharedIndexInformer {
 		if name := older.Resource(o); name != "" {
@@ -31,7 +31,7 @@ func newInformers(source dynamic.Interface) newInformer {
 
 type newInformer = func(toolscache.ListerWatcher, runtime.Object, time.Duration, toolscache.Indexers) toolscache.SharedIndexInformer
 
-// asStored lists and watches a resource, and puts each object into a Go type, of which empty is one.
+// asStored lists and watches a resource, and converts each object into the Go type of empty.
 func asStored(resource dynamic.ResourceInterface, empty runtime.Object) *toolscache.ListWatch {
 	return &toolscache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
@@ -65,13 +65,14 @@ func asStored(resource dynamic.ResourceInterface, empty runtime.Object) *toolsca
 	}
 }
 
-// read is the object in its Go type; nil if it does not fit, which CRDs of no release let happen. Others are served all the same.
+// read returns the object in its Go type. It returns nil if the object does not fit, which the CRDs of no release
+// allow. Other objects are served anyway.
 func read(stored *unstructured.Unstructured, empty runtime.Object) runtime.Object {
 	object := empty.DeepCopyObject()
 	if err := older.Read(stored.Object, object); err != nil {
 		utilruntime.HandleError(fmt.Errorf("%T %s/%s is left out: %w; install the CRDs of a release of Gateway API", empty, stored.GetNamespace(), stored.GetName(), err))
 		return nil
 	}
-	object.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{}) // As in every other cached object.
+	object.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{}) // As for every other cached object.
 	return object
 }

@@ -11,14 +11,14 @@ import (
 	"gatehouse/api/v1alpha1"
 )
 
-// NewScheme knows every kind that the control plane reads or writes.
+// NewScheme returns a scheme with every kind that the control plane reads or writes.
 func NewScheme() *runtime.Scheme {
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
 		clientgoscheme.AddToScheme, apiextensionsv1.AddToScheme, gwapiv1.Install, gwapixv1alpha1.Install, mcsv1alpha1.Install, v1alpha1.AddToScheme,
 	} {
 		if err := add(scheme); err != nil {
-			panic(err) // Two types under one kind: a programmer's mistake.
+			panic(err) // Two types with one kind are a programming error.
 		}
 	}
 	return scheme

@@ -21,20 +21,22 @@ import (
 	"gatehouse/translator"
 )
 
-// A kind that is served, but cannot be watched yet, is tried again after firstRetry, then less and less often.
+// A kind that is served but cannot be watched yet is tried again after firstRetry, and then with growing delays.
 const (
 	firstRetry = 100 * time.Millisecond
 	lastRetry  = 10 * time.Second
 )
 
-// Watcher sends every change of the objects that the translation reads. An optional kind is watched while the cluster serves it:
-// its objects come when its CRD does, and are reported as deleted when the CRD is deleted. While the CRD exists and does not serve them they stay.
+// Watcher sends every change of the objects that the translation reads. An optional kind is watched while the cluster
+// serves it. Its objects appear with its CRD, and are reported as deleted when the CRD is deleted. While the CRD exists
+// and does not serve them, they stay.
 type Watcher struct {
 	Cache cache.Cache
-	// Reader reads CRDs, and knows the kinds of the objects. It does so from the API server itself: the cache has no more than the
-	// names of CRDs.
+	// Reader reads CRDs, and knows the kinds of the objects. It reads from the API server itself, because the cache has
+	// only the names of CRDs.
 	Reader client.Client
-	// Discovery tells which kinds of Kubernetes itself the API server serves. It is asked every AskAgain; zero is 30 s.
+	// Discovery returns which built-in kinds of Kubernetes the API server serves. It is called every AskAgain; zero
+	// means 30 s.
 	Discovery Discovery
 	AskAgain  time.Duration
 	Put       func(...translator.Event)
@@ -44,22 +46,23 @@ type Watcher struct {
 	mu    sync.Mutex
 	// optional has the optional kinds by the names of their CRDs.
 	optional map[string]*optional
-	// compared tells that the fields of Gateways are known, see compareFields.
+	// compared reports whether the fields of Gateways are known, see compareFields.
 	compared bool
 }
 
-// optional is what is known of an optional kind.
+// optional is the state of an optional kind.
 type optional struct {
 	kind Kind
 	gvk  schema.GroupVersionKind
-	// settled tells that it has been found out whether the cluster serves the kind.
+	// settled reports whether it is known if the cluster serves the kind.
 	settled bool
 	// watch is nil while the cluster does not serve the kind.
 	watch *watch
 }
 
-// Watch returns once all objects that exist have been sent. An optional kind that the cluster does not serve keeps nobody waiting;
-// one that it serves is waited for, so that no route is served without its policies. The watches go on until ctx ends.
+// Watch returns when all existing objects have been sent. It does not wait for an optional kind that the cluster does
+// not serve. It waits for one that the cluster serves, so that no route is served without its policies. The watches
+// continue until ctx ends.
 func (w *Watcher) Watch(ctx context.Context) error {
 	w.optional = map[string]*optional{}
 	w.queue = workqueue.NewTypedRateLimitingQueue(workqueue.NewTypedItemExponentialFailureRateLimiter[string](firstRetry, lastRetry))
@@ -100,13 +103,13 @@ func (w *Watcher) add(kind Kind) error {
 	return nil
 }
 
-// DefinitionOf is the name of the CRD of a kind, if its plural follows English.
+// DefinitionOf is the name of the CRD of a kind, if its plural is formed as in English.
 func DefinitionOf(gvk schema.GroupVersionKind) string {
 	plural, _ := meta.UnsafeGuessKindToResource(gvk)
 	return plural.GroupResource().String()
 }
 
-// followDefinitions looks at every optional kind and at the fields of Gateways now, and again whenever their CRDs change.
+// followDefinitions checks every optional kind and the fields of Gateways now, and again whenever their CRDs change.
 func (w *Watcher) followDefinitions(ctx context.Context) error {
 	informer, err := w.Cache.GetInformer(ctx, definitions(), cache.BlockUntilSynced(false))
 	if err != nil {
@@ -135,7 +138,8 @@ func (w *Watcher) followDefinitions(ctx context.Context) error {
 	return nil
 }
 
-// definitions stand for CRDs of which only the metadata is read: the schemas of a cluster's CRDs can be large.
+// definitions returns a type for CRDs that reads only their metadata, because the schemas of a cluster's CRDs can be
+// large.
 func definitions() *metav1.PartialObjectMetadata {
 	crd := &metav1.PartialObjectMetadata{}
 	crd.SetGroupVersionKind(apiextensionsv1.SchemeGroupVersion.WithKind("CustomResourceDefinition"))
@@ -158,7 +162,8 @@ func (w *Watcher) work(ctx context.Context) {
 	}
 }
 
-// look begins or ends the watch of a kind, as the cluster serves it or not. Of Gateways it finds out which fields they have.
+// look starts or ends the watch of a kind, depending on whether the cluster serves it. For Gateways it finds out which
+// fields they have.
 func (w *Watcher) look(ctx context.Context, name string) error {
 	if name == gatewayDefinition {
 		return w.compareFields(ctx)
@@ -172,12 +177,12 @@ func (w *Watcher) look(ctx context.Context, name string) error {
 	defer w.mu.Unlock()
 	switch {
 	case now == withheld:
-		// What is known stays, so that no route is served without its policies. What is not known is waited for.
+		// Known objects stay, so that no route is served without its policies. Unknown objects are waited for.
 		w.Log.Info("a kind is not served any more; its objects count as they were, until it is served or its CRD is deleted",
 			"crd", name, "version", o.gvk.Version, "known", o.watch != nil)
 		return nil
 	case now == served && o.watch == nil:
-		// It fails while the API server has not put the new kind into its discovery.
+		// This fails until the new kind is in the discovery of the API server.
 		if o.watch, err = begin(ctx, w.Cache, o.kind, w.Put); err != nil {
 			return err
 		}
@@ -198,13 +203,14 @@ func (w *Watcher) look(ctx context.Context, name string) error {
 	return nil
 }
 
-// serving tells how the API server serves a kind in the version that is read.
+// serving is how the API server serves a kind in the version that is read.
 type serving int
 
 const (
-	// absent: there is no CRD, or none of that version, and so there are no objects.
+	// absent means that there is no CRD, or that it does not have the version, so there are no objects.
 	absent serving = iota
-	// withheld: the objects exist, but cannot be read now. A version is switched off, or the CRD is not established.
+	// withheld means that the objects exist but cannot be read now. The version is switched off, or the CRD is not
+	// established.
 	withheld
 	served
 )
@@ -232,8 +238,8 @@ func (w *Watcher) serving(ctx context.Context, name, version string) (serving, e
 	}
 }
 
-// settled reports whether every optional kind has been looked at, and the objects of those that are served have been sent, and whether the fields
-// of Gateways are known.
+// settled reports whether every optional kind has been checked, the objects of the served ones have been sent, and the
+// fields of Gateways are known.
 func (w *Watcher) settled() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
