@@ -19,14 +19,14 @@ import (
 	"gatehouse/translator"
 )
 
-// Trier answers what a change would do, on the live tables.
+// Trier computes the effect of a change on the live tables.
 type Trier interface {
-	// Try returns the problems that storing obj would add, on any object: its own, and those of objects that use it, such as the
-	// listeners that use a Secret. It ends when ctx does.
+	// Try returns the problems that storing obj would add to any object: to obj itself, and to objects that use it,
+	// such as the listeners that use a Secret. It stops when ctx ends.
 	Try(ctx context.Context, obj client.Object) ([]translator.Finding, error)
 }
 
-// TrierFunc is a function as a Trier.
+// TrierFunc is a function that implements Trier.
 type TrierFunc func(context.Context, client.Object) ([]translator.Finding, error)
 
 // Try calls the function.
@@ -34,7 +34,7 @@ func (f TrierFunc) Try(ctx context.Context, obj client.Object) ([]translator.Fin
 	return f(ctx, obj)
 }
 
-// validator answers whether objects may be stored.
+// validator decides whether objects may be stored.
 type validator struct {
 	trier  Trier
 	scheme *runtime.Scheme
@@ -43,7 +43,7 @@ type validator struct {
 	log    logr.Logger
 }
 
-// answer denies what the change adds and the namespace's level does not allow, and warns of what else it adds.
+// answer denies the added problems that the namespace's level does not allow, and warns about the other added problems.
 func (v *validator) answer(ctx context.Context, request *admissionv1.AdmissionRequest) (*admissionv1.AdmissionResponse, error) {
 	pass, err := passes(request)
 	if err != nil {
@@ -78,8 +78,8 @@ func (v *validator) answer(ctx context.Context, request *admissionv1.AdmissionRe
 	return respond(request, level, lines, warnings), nil
 }
 
-// tell logs what level enforce would have denied, so that whoever introduces admission with warnings sees what is in the way of the
-// next level, and who has to be talked to.
+// tell logs what level enforce would have denied. So an operator who introduces admission with warnings sees what
+// stands in the way of the next level, and which users to talk to.
 func (v *validator) tell(request *admissionv1.AdmissionRequest, lines []line) {
 	var problems []string
 	for _, l := range lines {
@@ -93,11 +93,11 @@ func (v *validator) tell(request *admissionv1.AdmissionRequest, lines []line) {
 	}
 }
 
-// wouldDeny is what the log says of an object that got in only because of its namespace's level.
+// wouldDeny is the log message for an object that was admitted only because of its namespace's level.
 const wouldDeny = "level enforce would have denied what level warn let in"
 
-// object decodes what is to be stored, as the kind that the request names. It does not check the object against its schema: the API server has done
-// that before.
+// object decodes the object to store as the kind that the request names. It does not check the object against its
+// schema: the API server has already done that.
 func (v *validator) object(request *admissionv1.AdmissionRequest) (client.Object, error) {
 	gvk := schema.GroupVersionKind(request.Kind)
 	empty, err := v.scheme.New(gvk)
@@ -117,7 +117,7 @@ func (v *validator) object(request *admissionv1.AdmissionRequest) (client.Object
 	return obj, nil
 }
 
-// unmarshal puts JSON into an object as the informers do, see package older.
+// unmarshal decodes JSON into an object in the same way as the informers, see package older.
 func unmarshal(raw []byte, obj client.Object) error {
 	if older.Resource(obj) == "" {
 		return utiljson.Unmarshal(raw, obj)
@@ -129,8 +129,8 @@ func unmarshal(raw []byte, obj client.Object) error {
 	return older.Read(stored, obj)
 }
 
-// passes reports whether a request needs no verdict: nothing is ever in the way of a deletion, a status, or a change that changes
-// nothing that Gatehouse reads.
+// passes reports whether a request needs no verdict: a deletion, a status update, or a change that changes nothing that
+// Gatehouse reads.
 func passes(request *admissionv1.AdmissionRequest) (bool, error) {
 	if request.Operation != admissionv1.Create && request.Operation != admissionv1.Update || request.SubResource != "" {
 		return true, nil
@@ -180,8 +180,9 @@ func hasContent(kind string, object map[string]any) bool {
 	return len(text)+len(binary) == 1
 }
 
-// confirmed drops findings about missing objects that a live read finds: caches lag behind, and whoever applies a folder of objects
-// is not to be warned of what it has just stored. What cannot be read counts as missing.
+// confirmed drops findings about missing objects that a live read finds: caches lag behind, and a user who applies a
+// folder of objects must not be warned about objects that were just stored. An object that cannot be read counts as
+// missing.
 func (v *validator) confirmed(ctx context.Context, findings []translator.Finding) ([]translator.Finding, error) {
 	if v.exists == nil {
 		return findings, nil

@@ -7,19 +7,20 @@ import (
 	"net/http"
 )
 
-// Clients are those who may ask for a verdict: the API server, where it shows a certificate of its own, and the control plane itself for its
-// self-test, which shows the certificate that it serves. Verdicts tell of objects of all namespaces, so they are not for everybody.
+// Clients are the clients that may ask for a verdict: the API server, if it sends a client certificate, and the control
+// plane itself for its self-test, which sends its serving certificate. Verdicts contain names of objects in all
+// namespaces, so they are not for everybody.
 type Clients struct {
-	// Authorities vouch for the client certificate of the API server.
+	// Authorities are the CA certificates that verify the client certificate of the API server.
 	Authorities *x509.CertPool
-	// Own are the certificates (PEM) that vouch for what the control plane serves as Name.
+	// Own are the CA certificates (PEM) that verify the control plane's serving certificate for Name.
 	Own  func() []byte
 	Name string
 }
 
 var errNoCertificate = errors.New("no client certificate: configure the API server to show one to webhooks, or set no CA for clients")
 
-// admit is an error if a request comes from nobody of them. Nil admits everybody.
+// admit returns an error if a request comes from another client. Nil admits everybody.
 func (c *Clients) admit(r *http.Request) error {
 	if c == nil {
 		return nil

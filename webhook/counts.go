@@ -7,7 +7,7 @@ import (
 	admissionv1 "k8s.io/api/admission/v1"
 )
 
-// outcome is how a request was answered, as counted.
+// outcome is how a request was answered, for the metrics.
 type outcome string
 
 const (
@@ -27,7 +27,7 @@ func outcomeOf(r *admissionv1.AdmissionResponse) outcome {
 	return admitted
 }
 
-// counts are the webhook's metrics. Kinds that are not ours are counted as one, so that the number of series is fixed.
+// counts are the webhook's metrics. All kinds of others count as one, so that the number of series is fixed.
 type counts struct {
 	answers  *prometheus.CounterVec
 	duration *prometheus.HistogramVec

@@ -7,21 +7,22 @@ import (
 	"net"
 )
 
-// The bounds of what is there at a time. They hold for both webhooks together.
+// The limits for concurrent requests. Both webhooks share them.
 const (
-	// maxJudged is how many requests are decoded and tried at a time. The tables take one trial at a time anyway.
+	// maxJudged is how many requests are decoded and tried at a time. The tables allow only one trial at a time anyway.
 	maxJudged = 4
-	// maxPresent is how many requests are there as a whole: those that are judged, and those that wait for it.
+	// maxPresent is the number of complete requests: those that are judged, and those that wait for it.
 	maxPresent = 256
-	// maxPresentBytes is how much of bodies is held, of requests that are there as a whole or in part.
+	// maxPresentBytes is the number of bytes of bodies, of complete and incomplete requests.
 	maxPresentBytes = 64 << 20
-	// firstRead is how much of a body is held at first; it doubles with what has come.
+	// firstRead is the size of the first buffer for a body; it doubles with the received bytes.
 	firstRead = 16 << 10
 )
 
-// crowd are the requests that are there. Room for their bodies is bounded and shared out by peers, so that a peer that floods is turned away rather
-// than others. What is decoded is bounded by the turns: few requests at a time, and of those with many tokens one. So a flood takes at most 64 MiB
-// of bodies, 4 more bodies of requests that are tried although their time is over, and 4 decoded requests.
+// crowd has the present requests. Room for their bodies is limited and shared between peers, so that a peer that floods
+// is rejected instead of others. The turns limit what is decoded: few requests at a time, and only one with many
+// tokens. So a flood takes at most 64 MiB of bodies, 4 more bodies of requests that are still tried after their time is
+// over, and 4 decoded requests.
 type crowd struct {
 	places, bytes *shares
 	turns, large  *turns
@@ -31,23 +32,24 @@ func newCrowd() *crowd {
 	return &crowd{places: newShares(maxPresent), bytes: newShares(maxPresentBytes), turns: newTurns(maxJudged), large: newTurns(1)}
 }
 
-// errCrowded is of a request that is turned away for others.
+// errCrowded is the error of a request that was rejected to make room for others.
 var errCrowded = errors.New("too many others are waiting already")
 
-// visit is a request while it is there.
+// visit is a request while it is present.
 type visit struct {
 	crowd *crowd
 	peer  string
 	// ctx ends, with the cause errCrowded, when the request has to make room for others.
 	ctx context.Context
 	end context.CancelCauseFunc
-	// body is the room for what has come of the body, and place that for the whole request; nil where there is none.
+	// body is the room for the received part of the body, and place the room for the complete request; nil if there is
+	// none.
 	body, place *portion
 	lost        func()
 }
 
-// enter begins a visit. interrupt is called when the request has to make room for others while its body is read. The caller says by leave when the
-// visit is over.
+// enter begins a visit. interrupt is called if the request has to make room for others while its body is read. The
+// caller calls leave when the visit is over.
 func (c *crowd) enter(ctx context.Context, peer string, interrupt func()) *visit {
 	v := &visit{crowd: c, peer: peer}
 	v.ctx, v.end = context.WithCancelCause(ctx)
@@ -64,8 +66,8 @@ func (v *visit) leave() {
 	v.end(nil)
 }
 
-// read reads a body to its end. It takes room for what has come rather than for what is announced, and a place when all is there. The error
-// is errCrowded if there is none.
+// read reads a body to its end. It takes room for the received bytes rather than for the announced length, and a place
+// when the body is complete. If there is none, the error is errCrowded.
 func (v *visit) read(body io.Reader) ([]byte, error) {
 	if v.body = v.crowd.bytes.take(v.peer, firstRead, v.lost); v.body == nil {
 		return nil, errCrowded
@@ -97,7 +99,7 @@ func (v *visit) read(body io.Reader) ([]byte, error) {
 	}
 }
 
-// turn waits until a request with so many tokens may be decoded and judged. The caller says by done when that is over.
+// turn waits until a request with so many tokens may be decoded and judged. The caller calls done when that is over.
 func (c *crowd) turn(ctx context.Context, peer string, tokens int) (done func(), err error) {
 	if tokens <= fewTokens {
 		return c.turns.await(ctx, peer)
@@ -117,7 +119,7 @@ func (c *crowd) turn(ctx context.Context, peer string, tokens int) (done func(),
 	}, nil
 }
 
-// peerOf is the address without the port: all connections from there are one peer's.
+// peerOf is the address without the port: all connections from one address belong to one peer.
 func peerOf(address string) string {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {

@@ -11,29 +11,29 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 )
 
-// Mutation fills in what a default in a CRD cannot express and what needs no other object.
+// Mutation fills in defaults that a CRD cannot express and that need no other object.
 type Mutation struct {
-	// Name says what is filled in.
+	// Name says what the mutation fills in.
 	Name string
-	// Kinds are the kinds that it fills in, whatever their version.
+	// Kinds are the kinds that the mutation applies to, in any version.
 	Kinds []schema.GroupKind
-	// Apply fills in what is missing, and reports whether anything was. It must be idempotent, since every mutated field is drift
-	// to whoever keeps the object in a repository, and leave alone what does not have the right form. Notes are warnings that
-	// the user gets about what was chosen.
+	// Apply fills in what is missing, and reports whether anything was. It must be idempotent, because every mutated
+	// field is drift for users who keep the object in a repository. It must not change an object that does not have the
+	// right form. Notes are warnings that tell the user what was chosen.
 	Apply func(object map[string]any) (changed bool, notes []string)
 }
 
-// Mutations are applied in order. A new one is one more entry.
+// Mutations are applied in order. To add one, add an entry.
 var Mutations = []Mutation{
 	targetReferences,
 }
 
-// mutator answers with what is to be filled in.
+// mutator answers with the defaults to fill in.
 type mutator struct {
 	mutations []Mutation
 }
 
-// answer admits everything. What cannot be decoded passes as it is, for the schema to refuse.
+// answer admits everything. An object that cannot be decoded passes unchanged, and the schema rejects it.
 func (m *mutator) answer(_ context.Context, request *admissionv1.AdmissionRequest) (*admissionv1.AdmissionResponse, error) {
 	response := &admissionv1.AdmissionResponse{Allowed: true}
 	if request.Operation != admissionv1.Create && request.Operation != admissionv1.Update || request.SubResource != "" {

@@ -16,34 +16,35 @@ import (
 )
 
 const (
-	// maxRequest is the largest review in bytes: an old and a new object of 3 MiB each, and the rest.
+	// maxRequest is the largest review in bytes: an old and a new object of 3 MiB each, and the other fields.
 	maxRequest = 7 << 20
-	// defaultTimeLimit is below the timeoutSeconds of 5 in the webhook configuration, so that the answer says what happened.
+	// defaultTimeLimit is less than the timeoutSeconds of 5 in the webhook configuration, so that the answer can say
+	// what happened.
 	defaultTimeLimit = 4 * time.Second
-	// margin is what is left of the API server's time limit for the answer's way back.
+	// margin is the part of the API server's time limit that is reserved for sending the answer.
 	margin = 200 * time.Millisecond
 )
 
-// answerer answers one request. An error is no verdict: it leaves the decision to the webhook's failurePolicy.
+// answerer answers one request. An error is not a verdict: the webhook's failurePolicy then decides.
 type answerer func(context.Context, *admissionv1.AdmissionRequest) (*admissionv1.AdmissionResponse, error)
 
-// endpoint speaks HTTP with the API server for an answerer.
+// endpoint handles the HTTP requests of the API server for an answerer.
 type endpoint struct {
 	name   string
 	answer answerer
-	// clients are those who are answered; nil is everybody.
+	// clients are the clients that get answers; nil means everybody.
 	clients *Clients
 	limit   time.Duration
 	crowd   *crowd
 	counts  *counts
 	knows   func(schema.GroupVersionKind) bool
-	// leaving is closed when no connection shall be used again.
+	// leaving is closed when connections must not be used again.
 	leaving <-chan struct{}
 	log     logr.Logger
 }
 
-// ServeHTTP answers a review with status 200. Any other status makes the API server do what the webhook's failurePolicy says, and
-// show the user the text.
+// ServeHTTP answers a review with status 200. With any other status the API server follows the webhook's failurePolicy,
+// and shows the text to the user.
 func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	select {
@@ -57,7 +58,7 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	limit := e.timeLimit(r)
-	// The server's own context ends as soon as it is told to stop, but what has begun is completed.
+	// The server's own context ends as soon as the server has to stop, but requests that have begun are completed.
 	ctx, cancel := context.WithDeadline(context.WithoutCancel(r.Context()), start.Add(limit))
 	defer cancel()
 	connection := http.NewResponseController(w)
@@ -86,10 +87,10 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// unreadError is of a request that is no review, or none that is taken.
+// unreadError is the error of a request that is not a valid review, or that is not accepted.
 type unreadError struct{ error }
 
-// refuse answers a request that has no verdict; the request is nil if it is not known.
+// refuse answers a request that has no verdict; request is nil if it is unknown.
 func (e *endpoint) refuse(w http.ResponseWriter, request *admissionv1.AdmissionRequest, err error) {
 	if unread := (unreadError{}); errors.As(err, &unread) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
@@ -107,13 +108,15 @@ func (e *endpoint) refuse(w http.ResponseWriter, request *admissionv1.AdmissionR
 	http.Error(w, unjudged(request, err).Error(), status)
 }
 
-// turnAway is the status for a request that makes room for others. Its connection cannot be used again, as its body may not have been read.
+// turnAway returns the status for a request that makes room for others. Its connection cannot be used again, because
+// its body may not have been read completely.
 func turnAway(w http.ResponseWriter) int {
 	w.Header().Set("Connection", "close")
 	return http.StatusTooManyRequests
 }
 
-// read reads a request in the time that there is for its answer, and refuses what would take too much memory when it is decoded.
+// read reads a request in the time limit of its answer, and rejects a request that would take too much memory when it
+// is decoded.
 func (e *endpoint) read(connection *http.ResponseController, w http.ResponseWriter, r *http.Request, v *visit) ([]byte, error) {
 	deadline, _ := v.ctx.Deadline()
 	if err := connection.SetReadDeadline(deadline); err != nil {
@@ -136,7 +139,7 @@ func (e *endpoint) read(connection *http.ResponseController, w http.ResponseWrit
 	return body, nil
 }
 
-// readReview decodes a request, whose objects must not take too much memory when they are decoded.
+// readReview decodes a request. Its objects must not take too much memory when they are decoded.
 func readReview(body []byte) (*admissionv1.AdmissionRequest, error) {
 	in := &admissionv1.AdmissionReview{}
 	if err := json.Unmarshal(body, in); err != nil {
@@ -159,7 +162,8 @@ func review(response *admissionv1.AdmissionResponse) *admissionv1.AdmissionRevie
 	}
 }
 
-// within answers in time; the request is nil if its turn did not come. What the answerer still does after that is lost, so it ends as soon as it can.
+// within answers in time; the request is nil if its turn did not come. Work that the answerer does after that is lost,
+// so the answerer stops as soon as it can.
 func (e *endpoint) within(v *visit, limit time.Duration, body []byte) (*admissionv1.AdmissionRequest, *admissionv1.AdmissionResponse, error) {
 	type result struct {
 		response *admissionv1.AdmissionResponse
@@ -188,7 +192,8 @@ func (e *endpoint) within(v *visit, limit time.Duration, body []byte) (*admissio
 	}
 }
 
-// inTurn decodes and answers when few enough others are being answered, and says what was decoded.
+// inTurn decodes and answers when few enough other requests are being answered, and stores the decoded request in
+// known.
 func (e *endpoint) inTurn(v *visit, body []byte, known *atomic.Pointer[admissionv1.AdmissionRequest]) (*admissionv1.AdmissionResponse, error) {
 	done, err := e.crowd.turn(v.ctx, v.peer, tokens(body))
 	if err != nil {
@@ -203,7 +208,7 @@ func (e *endpoint) inTurn(v *visit, body []byte, known *atomic.Pointer[admission
 	return e.answer(v.ctx, request)
 }
 
-// timeLimit is the shorter one of our limit and the API server's, which it tells in the query as "timeout".
+// timeLimit is the shorter of our limit and the API server's, which is in the query as "timeout".
 func (e *endpoint) timeLimit(r *http.Request) time.Duration {
 	limit := e.limit
 	if limit <= 0 {
@@ -216,7 +221,7 @@ func (e *endpoint) timeLimit(r *http.Request) time.Duration {
 	return min(limit, theirs-margin)
 }
 
-// unjudged are the words for the user when there is no verdict; the request is nil if it is not known.
+// unjudged is the message for the user if there is no verdict; request is nil if it is unknown.
 func unjudged(request *admissionv1.AdmissionRequest, err error) error {
 	kind, where := "object", "on its namespace"
 	switch {

@@ -17,20 +17,20 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// FailurePolicy says what the webhook configuration's failurePolicy is to be.
+// FailurePolicy is how the webhook configuration's failurePolicy is chosen.
 type FailurePolicy string
 
 const (
-	// FailurePolicyAuto is Ignore until the webhook has denied a known-bad object over the network, and two replicas are
-	// ready; Fail while both hold.
+	// FailurePolicyAuto is Fail while the webhook denies a known-bad object over the network and two replicas are
+	// ready, and Ignore otherwise.
 	FailurePolicyAuto FailurePolicy = "Auto"
-	// FailurePolicyIgnore lets everything pass that no replica judges.
+	// FailurePolicyIgnore allows objects that no replica judges.
 	FailurePolicyIgnore FailurePolicy = "Ignore"
-	// FailurePolicyFail lets nothing pass that no replica judges.
+	// FailurePolicyFail rejects objects that no replica judges.
 	FailurePolicyFail FailurePolicy = "Fail"
 )
 
-// ParseFailurePolicy reads a flag or a field of a configuration file.
+// ParseFailurePolicy parses a flag or a field of a configuration file.
 func ParseFailurePolicy(s string) (FailurePolicy, error) {
 	switch p := FailurePolicy(s); p {
 	case FailurePolicyAuto, FailurePolicyIgnore, FailurePolicyFail:
@@ -40,29 +40,31 @@ func ParseFailurePolicy(s string) (FailurePolicy, error) {
 }
 
 const (
-	// enoughReplicas must be ready before anything fails closed, so that a restart of one of them blocks nobody.
+	// enoughReplicas is how many replicas must be ready before anything fails closed, so that a restart of one of them
+	// blocks nobody.
 	enoughReplicas = 2
 	gateInterval   = 10 * time.Second
 )
 
-// Gate keeps the failurePolicy of the ValidatingWebhookConfiguration. It runs on the leader alone, as two gates would be of two opinions.
+// Gate maintains the failurePolicy of the ValidatingWebhookConfiguration. It runs only on the leader, because two gates
+// could disagree.
 type Gate struct {
-	// Reader reads past caches; Writer patches.
+	// Reader reads without caches; Writer patches.
 	Reader client.Reader
 	Writer client.Writer
 	// Configuration is the name of the ValidatingWebhookConfiguration.
 	Configuration string
 	Policy        FailurePolicy
-	// Interval is the time between two looks, 10s by default.
+	// Interval is the time between two checks, 10s by default.
 	Interval time.Duration
-	// Dial reaches the webhook's Service; nil dials the address as it is.
+	// Dial connects to the webhook's Service; nil dials the address directly.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
-	// Certificate is what the self-test shows if the webhook asks who it is; nil shows nothing.
+	// Certificate is the client certificate of the self-test, if the webhook asks for one; nil sends none.
 	Certificate func(*tls.CertificateRequestInfo) (*tls.Certificate, error)
 	Log         logr.Logger
 }
 
-// Start looks at once and then again and again until ctx ends. What fails is tried again at the next look.
+// Start checks at once and then regularly until ctx ends. A failed step is tried again at the next check.
 func (g *Gate) Start(ctx context.Context) error {
 	interval := g.Interval
 	if interval <= 0 {
@@ -82,7 +84,7 @@ func (g *Gate) Start(ctx context.Context) error {
 	}
 }
 
-// Keep looks once, and patches the webhooks whose failurePolicy is not what it is to be.
+// Keep checks once, and patches the webhooks that have another failurePolicy than the wanted one.
 func (g *Gate) Keep(ctx context.Context) error {
 	config := &admissionregv1.ValidatingWebhookConfiguration{}
 	if err := g.Reader.Get(ctx, client.ObjectKey{Name: g.Configuration}, config); err != nil {
@@ -113,7 +115,8 @@ func (g *Gate) Keep(ctx context.Context) error {
 	return nil
 }
 
-// readsSecrets tells webhooks for Secrets, ConfigMaps and ClusterTrustBundles: they keep Ignore, since a cluster that cannot write those cannot heal.
+// readsSecrets reports whether a webhook is for Secrets, ConfigMaps and ClusterTrustBundles. These webhooks keep
+// Ignore, because a cluster that cannot write such objects cannot recover.
 func readsSecrets(w admissionregv1.ValidatingWebhook) bool {
 	return slices.ContainsFunc(w.Rules, func(r admissionregv1.RuleWithOperations) bool {
 		return slices.ContainsFunc(r.Resources, func(resource string) bool {
@@ -122,7 +125,8 @@ func readsSecrets(w admissionregv1.ValidatingWebhook) bool {
 	})
 }
 
-// want is the failurePolicy that is to be, and the reason for it; empty if it is to stay as it is: who floods the webhook must not open it.
+// want returns the wanted failurePolicy and the reason for it. It is empty if the current one is to stay: a client that
+// floods the webhook must not open it.
 func (g *Gate) want(ctx context.Context, at admissionregv1.WebhookClientConfig) (admissionregv1.FailurePolicyType, string) {
 	switch g.Policy {
 	case FailurePolicyIgnore:
@@ -146,7 +150,7 @@ func (g *Gate) want(ctx context.Context, at admissionregv1.WebhookClientConfig) 
 	return admissionregv1.Fail, fmt.Sprintf("the self-test passed and %d replicas are ready", ready)
 }
 
-// ready counts the replicas that stand behind the Service.
+// ready counts the replicas behind the Service.
 func (g *Gate) ready(ctx context.Context, service *admissionregv1.ServiceReference) (int, error) {
 	if service == nil {
 		return 0, fmt.Errorf("the webhook is given by url, so replicas cannot be counted; set the failure policy to Fail if they are enough")
@@ -167,7 +171,7 @@ func (g *Gate) ready(ctx context.Context, service *admissionregv1.ServiceReferen
 	return len(ready), nil
 }
 
-// replica tells endpoints apart by their pod, which has one address of each IP family.
+// replica identifies endpoints by their pod, which has one address of each IP family.
 func replica(e discoveryv1.Endpoint) string {
 	if e.TargetRef != nil {
 		return e.TargetRef.Name

@@ -15,25 +15,27 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/webhook"
 )
 
-// The bounds of connections.
+// The limits for connections.
 const (
-	// maxConnections is how many there are at a time, shared out by peers. An API server keeps 25 to a webhook and has as many more as it has requests.
+	// maxConnections is the number of connections at a time, shared between peers. An API server keeps 25 to a webhook
+	// and opens more for concurrent requests.
 	maxConnections = 1024
-	// headerTime is how long a TLS handshake, and then the headers of a request, may take.
+	// headerTime is the limit for a TLS handshake, and then for the headers of a request.
 	headerTime = 10 * time.Second
 	// maxHeader is the largest header in bytes: an API server and other replicas send less than 4 KiB.
 	maxHeader = 16 << 10
-	// idleTime is how long a connection may rest between two requests. Those who connect give it up earlier.
+	// idleTime is how long a connection may be idle between two requests. Clients close it earlier.
 	idleTime = 90 * time.Second
-	// requestTime is how long a request may take until it is there as a whole, and from its headers until its answer is with who asked.
+	// requestTime is the limit for receiving a complete request, and for the time from its headers until the client has
+	// the answer.
 	requestTime = 30 * time.Second
-	// drainTime is how long requests that have begun are completed when the server ends.
+	// drainTime is how long the server completes requests that have begun when it stops.
 	drainTime = time.Minute
 )
 
-// NewServer makes a server of HTTPS that answers nothing yet; the empty host stands for every address. The certificate is asked for at
-// every handshake, so that a renewed one is served at once. The server is a Runnable that every replica runs; when its context ends, it
-// completes the requests that it has begun.
+// NewServer returns an HTTPS server without handlers; the empty host means every address. The server asks for the
+// certificate at every handshake, so that a renewed one is used at once. The server is a Runnable of every replica.
+// When its context ends, it completes the requests that have begun.
 func NewServer(host string, port int, certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)) webhook.Server {
 	mux := http.NewServeMux()
 	return &server{
@@ -44,14 +46,15 @@ func NewServer(host string, port int, certificate func(*tls.ClientHelloInfo) (*t
 		requestTime: requestTime,
 		tls: &tls.Config{
 			MinVersion: tls.VersionTLS12, GetCertificate: certificate,
-			ClientAuth: tls.RequestClientCert, // Whoever wants to know one judges it, see Clients.
+			ClientAuth: tls.RequestClientCert, // The handlers verify it if they need to, see Clients.
 			// With HTTP/2 one connection would stand for many requests. The API server speaks HTTP/1.1 with webhooks.
 			NextProtos: []string{"http/1.1"},
 		},
 	}
 }
 
-// server is the webhook server of controller-runtime, but for how it listens: connections are bounded and shared out by peers.
+// server is the webhook server of controller-runtime with another listener: connections are limited and shared between
+// peers.
 type server struct {
 	webhook.Server
 	address     string
@@ -78,7 +81,7 @@ func (s *server) Start(ctx context.Context) error {
 		limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
 		defer cancel()
 		if https.Shutdown(limit) != nil {
-			_ = https.Close() // What is still there is cut off.
+			_ = https.Close() // The remaining connections are closed.
 		}
 	})
 	s.listening.Store(true)
@@ -90,7 +93,7 @@ func (s *server) Start(ctx context.Context) error {
 	return nil
 }
 
-// StartedChecker fails until the server listens.
+// StartedChecker returns an error until the server listens.
 func (s *server) StartedChecker() healthz.Checker {
 	return func(*http.Request) error {
 		if !s.listening.Load() {
@@ -100,7 +103,7 @@ func (s *server) StartedChecker() healthz.Checker {
 	}
 }
 
-// sharingListener takes a connection only if there is room for its peer, and closes it otherwise.
+// sharingListener accepts a connection only if there is room for its peer, and closes it otherwise.
 type sharingListener struct {
 	net.Listener
 	connections *shares
@@ -122,14 +125,14 @@ func (l *sharingListener) Accept() (net.Conn, error) {
 	}
 }
 
-// connection is one that has its room.
+// connection is a connection that has room.
 type connection struct {
 	net.Conn
 	room    *shares
 	portion *portion
 }
 
-// Close gives the room back.
+// Close closes the connection and returns its room.
 func (c *connection) Close() error {
 	c.room.giveBack(c.portion)
 	return c.Conn.Close()
@@ -144,7 +147,8 @@ func withConnection(ctx context.Context, conn net.Conn) context.Context {
 	return ctx
 }
 
-// keepConnection makes the connection of a request that is there as a whole the last one that its peer would lose: others rest, or never sent anything.
+// keepConnection makes the connection of a complete request the last one that its peer would lose: others are idle, or
+// never sent anything.
 func keepConnection(r *http.Request) {
 	if c, ok := r.Context().Value(connectionKey{}).(*connection); ok {
 		c.room.keep(c.portion)

@@ -21,14 +21,14 @@ func fields(raw []byte) (map[string]any, error) {
 	return object, nil
 }
 
-// leaving reports whether the object is being deleted: what happens to it then is finalizers.
+// leaving reports whether the object is being deleted. The only changes to it then are about finalizers.
 func leaving(object map[string]any) bool {
 	metadata, _ := object["metadata"].(map[string]any)
 	return metadata["deletionTimestamp"] != nil
 }
 
-// sameInput reports whether Gatehouse reads the same out of both: everything but the status and the metadata, and of the
-// metadata the labels, which selectors match, and some annotations.
+// sameInput reports whether Gatehouse reads the same data from both: everything except the status and the metadata, and
+// from the metadata the labels, which selectors match, and some annotations.
 func sameInput(a, b map[string]any) bool {
 	return reflect.DeepEqual(content(a), content(b)) &&
 		reflect.DeepEqual(entries(a, "labels", always), entries(b, "labels", always)) &&
@@ -42,7 +42,7 @@ func content(object map[string]any) map[string]any {
 	return content
 }
 
-// entries are those of a map of strings in the metadata that matter; an absent map is an empty one.
+// entries are the entries of a map of strings in the metadata that matter; an absent map counts as empty.
 func entries(object map[string]any, field string, matters func(string) bool) map[string]any {
 	kept := map[string]any{}
 	metadata, _ := object["metadata"].(map[string]any)

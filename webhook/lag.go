@@ -12,12 +12,14 @@ import (
 	"gatehouse/translator"
 )
 
-// catchUp is how long a second look waits for what was stored just before to reach the tables. A watch event takes milliseconds.
+// catchUp is how long the second check waits until objects that were just stored reach the tables. A watch event takes
+// milliseconds.
 const catchUp = 150 * time.Millisecond
 
-// try answers what the change would add. What is not there may be on its way, since the tables learn of objects by watches: whoever applies a folder of
-// objects is not to be warned of what the folder has stored before. Missing objects are looked up; for all else that may still come, such as a
-// grant or a label, there is a second look.
+// try returns the problems that the change would add. Something that is missing may just have been stored, because the
+// tables learn of objects by watches: a user who applies a folder of objects must not be warned about objects that were
+// stored before. Missing objects are looked up. For everything else that may still appear, such as a grant or a label,
+// there is a second check.
 func (v *validator) try(ctx context.Context, obj client.Object) ([]translator.Finding, error) {
 	findings, err := v.look(ctx, obj)
 	if err != nil || !slices.ContainsFunc(findings, mayLag) {
@@ -39,7 +41,8 @@ func (v *validator) look(ctx context.Context, obj client.Object) ([]translator.F
 	return v.confirmed(ctx, findings)
 }
 
-// mayLag reports whether the tables may just not know yet. Of a missing object the API server itself was asked.
+// mayLag reports whether the tables may be late. It is false for a missing object, because the API server itself was
+// asked.
 func mayLag(f translator.Finding) bool {
 	return f.Problem.Weight == verdict.Unresolved && f.Problem.Missing == nil
 }

@@ -13,24 +13,24 @@ import (
 	"gatehouse/policies/verdict"
 )
 
-// LevelLabel on a Namespace sets how strict admission is there, over the level of the installation.
+// LevelLabel on a Namespace sets how strict admission is there, and overrides the level of the installation.
 const LevelLabel = "gatehouse.dev/admission"
 
 // Level is how strict admission is.
 type Level string
 
 const (
-	// LevelOff admits everything without looking.
+	// LevelOff admits everything without a check.
 	LevelOff Level = "off"
-	// LevelWarn denies nothing and warns of everything.
+	// LevelWarn denies nothing and warns about everything.
 	LevelWarn Level = "warn"
-	// LevelEnforce denies what is Invalid and warns of the rest. It is the default.
+	// LevelEnforce denies Invalid problems and warns about the others. It is the default.
 	LevelEnforce Level = "enforce"
-	// LevelStrict denies what is Invalid, Unresolved or Conflicted.
+	// LevelStrict denies Invalid, Unresolved and Conflicted problems.
 	LevelStrict Level = "strict"
 )
 
-// deniedAt says which weights each level denies.
+// deniedAt has the weights that each level denies.
 var deniedAt = map[Level][]verdict.Weight{
 	LevelOff:     nil,
 	LevelWarn:    nil,
@@ -38,7 +38,7 @@ var deniedAt = map[Level][]verdict.Weight{
 	LevelStrict:  {verdict.Invalid, verdict.Unresolved, verdict.Conflicted},
 }
 
-// ParseLevel reads a level. It is an error, which names the levels, if there is none of that name.
+// ParseLevel parses a level. If the name is unknown, it returns an error that lists the levels.
 func ParseLevel(name string) (Level, error) {
 	if _, known := deniedAt[Level(name)]; !known {
 		return "", fmt.Errorf("%q is no level; use %s", name, levelNames())
@@ -55,13 +55,14 @@ func (l Level) denies(w verdict.Weight) bool { return slices.Contains(deniedAt[l
 // levels reads the levels of namespaces.
 type levels struct {
 	namespaces client.Reader
-	// fallback is the level of whatever has none of its own.
+	// fallback is the level of namespaces without a level.
 	fallback Level
 	log      logr.Logger
 }
 
-// of is the level of a namespace, and a warning if its label is not a level. Cluster-scoped objects, and namespaces that cannot be
-// read, have the level of the installation. The self-test is denied even if that denies nothing, since namespaces may be stricter.
+// of returns the level of a namespace, and a warning if its label is not a level. Cluster-scoped objects, and
+// namespaces that cannot be read, have the level of the installation. The self-test is denied even if that level denies
+// nothing, because namespaces may be stricter.
 func (l levels) of(ctx context.Context, namespace string) (Level, string) {
 	switch namespace {
 	case "":

@@ -16,7 +16,7 @@ import (
 // Exists reports whether an object is stored at this moment.
 type Exists func(context.Context, verdict.Ref) (bool, error)
 
-// Live asks the API server itself, past all caches, for no more than an object's metadata.
+// Live asks the API server itself, without caches, and reads only an object's metadata.
 func Live(reader client.Reader, mapper meta.RESTMapper) Exists {
 	return func(ctx context.Context, ref verdict.Ref) (bool, error) {
 		mapping, err := mapper.RESTMapping(schema.GroupKind{Group: ref.Group, Kind: ref.Kind})

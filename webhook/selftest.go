@@ -30,13 +30,15 @@ const (
 	selfTestLimit = 5 * time.Second
 )
 
-// knownBad is a policy that can never work. Its namespace is judged at level enforce, whatever holds elsewhere.
+// knownBad is a policy that can never work. Its namespace is judged at level enforce, regardless of the level of the
+// installation.
 const knownBad = `{"apiVersion":"gateway.envoyproxy.io/v1alpha1","kind":"SecurityPolicy",
 "metadata":{"name":"gatehouse-self-test","namespace":"gatehouse-self-test"},
 "spec":{"targetRefs":[{"group":"gateway.networking.k8s.io","kind":"Gateway","name":"gatehouse-self-test"}],
 "authorization":{"rules":[{"action":"Allow","principal":{"clientCIDRs":["no range of addresses"]}}]}}}`
 
-// selfTest asks as the API server would: at the same address, trusting the same CA. It fails unless the known-bad object is denied.
+// selfTest sends a request as the API server would: to the same address, trusting the same CA. It returns an error
+// unless the known-bad object is denied.
 func (g *Gate) selfTest(ctx context.Context, at admissionregv1.WebhookClientConfig) error {
 	ctx, cancel := context.WithTimeout(ctx, selfTestLimit)
 	defer cancel()
@@ -57,7 +59,7 @@ func (g *Gate) selfTest(ctx context.Context, at admissionregv1.WebhookClientConf
 		return fmt.Errorf("addressing the self-test to %s: %w", target, err)
 	}
 	request.Header.Set("Content-Type", "application/json")
-	// Each test makes a connection of its own: the certificate and the route to the Service are part of what is tested.
+	// Each test makes its own connection: the certificate and the route to the Service are part of the test.
 	transport := &http.Transport{
 		TLSClientConfig:   &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12, GetClientCertificate: g.Certificate},
 		ForceAttemptHTTP2: true, DisableKeepAlives: true, DialContext: g.Dial,
@@ -71,7 +73,8 @@ func (g *Gate) selfTest(ctx context.Context, at admissionregv1.WebhookClientConf
 	return judgeSelfTest(response)
 }
 
-// errBusy is of a self-test that a replica turned away since too many others were there. It says nothing of whether objects are judged.
+// errBusy is the error of a self-test that a replica rejected because it was busy. It does not show whether objects are
+// judged.
 var errBusy = errors.New("the webhook is too busy for the self-test")
 
 func judgeSelfTest(response *http.Response) error {
@@ -112,7 +115,7 @@ func selfTestReview() *admissionv1.AdmissionReview {
 	}
 }
 
-// address is where the API server finds the webhook.
+// address is the address at which the API server finds the webhook.
 func address(at admissionregv1.WebhookClientConfig) (string, error) {
 	if at.URL != nil {
 		return *at.URL, nil

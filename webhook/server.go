@@ -18,37 +18,39 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/webhook"
 )
 
-// The paths that the webhook configurations name.
+// The paths in the webhook configurations.
 const (
 	ValidatePath = "/validate"
 	MutatePath   = "/mutate"
 )
 
-// Options are what admission needs.
+// Options are the options of admission.
 type Options struct {
-	// Trier answers what a change would do.
+	// Trier computes the effect of a change.
 	Trier Trier
 	// Scheme knows the kinds that the webhook configuration sends.
 	Scheme *runtime.Scheme
 	// Namespaces reads Namespaces from a cache, for their admission level.
 	Namespaces client.Reader
-	// Level is how strict admission is where a Namespace does not say so itself; the default is LevelEnforce.
+	// Level is the level of Namespaces without the label; the default is LevelEnforce.
 	Level Level
-	// Exists confirms by a live read that an object is missing. Nil confirms nothing: caches are believed.
+	// Exists confirms by a live read that an object is missing. If it is nil, the caches are trusted.
 	Exists Exists
-	// Clients are those who get a verdict; nil is everybody.
+	// Clients are the clients that get a verdict; nil means everybody.
 	Clients *Clients
-	// TimeLimit is what one answer may take, 4s by default. The API server's own limit, if shorter, wins.
+	// TimeLimit is the time limit of one answer, 4s by default. A shorter limit of the API server wins.
 	TimeLimit time.Duration
-	// Leaving is closed when this replica is about to end. It answers on, and asks for each connection to be given up after the answer, since
-	// a request on a connection that is just being closed is lost: the API server does not repeat it. Nil is never.
+	// Leaving is closed when this replica is about to stop. It continues to answer, and asks for each connection to be
+	// closed after the answer: a request on a connection that is just being closed is lost, because the API server does
+	// not repeat it. Nil means never.
 	Leaving <-chan struct{}
-	// Metrics takes the counters; nil counts nothing that anybody sees.
+	// Metrics registers the counters; nil registers nothing.
 	Metrics prometheus.Registerer
 	Log     logr.Logger
 }
 
-// Register has the server answer the API server's admission requests. It is an error if an option is missing that it cannot do without.
+// Register makes the server answer the API server's admission requests. It returns an error if a required option is
+// missing.
 func Register(server webhook.Server, o Options) error {
 	switch {
 	case o.Trier == nil:

@@ -5,8 +5,9 @@ import (
 	"sync"
 )
 
-// shares divide a bounded amount of something among peers. One peer alone may have all of it. When all is taken, a peer that has less than another one
-// gets what that one would miss least, so that nobody keeps more than an equal share from others.
+// shares divides a limited amount of something between peers. One peer alone may have all of it. When all is taken, a
+// peer that has less than another peer gets the least valuable part of the other's, so that nobody keeps more than an
+// equal share from others.
 type shares struct {
 	limit int64
 
@@ -18,21 +19,21 @@ type shares struct {
 // share is what one peer has.
 type share struct {
 	sum int64
-	// portions are in the order in which the peer would miss them: the last one is the first to go.
+	// portions are ordered by their value for the peer: the last one is lost first.
 	portions []*portion
 }
 
-// portion is some of it that a peer has, until it is given back or taken away.
+// portion is a part of the amount that a peer has until it is returned or taken away.
 type portion struct {
 	peer string
 	size int64
-	// lost is called when it is taken away. It must neither block nor call the shares.
+	// lost is called when the portion is taken away. It must neither block nor call the shares.
 	lost func()
 }
 
 func newShares(limit int64) *shares { return &shares{limit: limit, peers: map[string]*share{}} }
 
-// take is a portion of that size for a peer; nil if there is no room. The caller gives it back.
+// take returns a portion of that size for a peer; nil if there is no room. The caller must return it with giveBack.
 func (s *shares) take(peer string, size int64, lost func()) *portion {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -50,7 +51,8 @@ func (s *shares) take(peer string, size int64, lost func()) *portion {
 	return p
 }
 
-// grow adds to a portion. It reports false if there is no room, or if the portion has been taken away.
+// grow adds to a portion. It reports whether this worked: not if there is no room, or if the portion has been taken
+// away.
 func (s *shares) grow(p *portion, size int64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -61,7 +63,7 @@ func (s *shares) grow(p *portion, size int64) bool {
 	return true
 }
 
-// giveBack ends a portion; nil is none. What has been taken away needs it no more, and may be given back all the same.
+// giveBack returns a portion; nil does nothing. A portion that has been taken away need not be returned, but may be.
 func (s *shares) giveBack(p *portion) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -83,8 +85,8 @@ func (s *shares) keep(p *portion) {
 	portions[0] = p
 }
 
-// makeRoom takes from those who have most until there is room, and nothing if there is none in the end. A peer may not have more by it than the one
-// that it takes from.
+// makeRoom takes from the peers with the most until there is room, and takes nothing if this is impossible. Afterwards
+// the peer must not have more than the one that it takes from.
 func (s *shares) makeRoom(peer string, size int64) bool {
 	want := size
 	if mine := s.peers[peer]; mine != nil {
@@ -109,7 +111,7 @@ func (s *shares) makeRoom(peer string, size int64) bool {
 	return true
 }
 
-// most is the share that has most, where left are those that will have less.
+// most is the largest share; left has the shares that will be smaller, with their new sizes.
 func (s *shares) most(left map[*share]share) (most *share) {
 	for _, each := range s.peers {
 		if _, known := left[each]; !known {

@@ -10,11 +10,12 @@ import (
 	"gatehouse/policies"
 )
 
-// defaultTarget is the kind that a target has if only its name is given; see docs/decisions/003-defaulting-target-kind.md.
+// defaultTarget is the kind of a target for which only the name is given; see
+// docs/decisions/003-defaulting-target-kind.md.
 const defaultTarget = "Gateway"
 
-// targetReferences completes references that give no more than a name. The schema of policies requires group and kind, and comes
-// after this.
+// targetReferences completes references with only a name. The schema of policies requires group and kind, and is
+// checked after this.
 var targetReferences = Mutation{
 	Name:  "group and kind of targetRefs",
 	Kinds: policyKinds(),
@@ -24,7 +25,7 @@ var targetReferences = Mutation{
 func policyKinds() []schema.GroupKind {
 	var kinds []schema.GroupKind
 	for _, k := range policies.Kinds {
-		if !k.Unserved { // The CRDs of others are not ours, and know what they require.
+		if !k.Unserved { // The CRDs of these kinds are not ours, and have their own requirements.
 			kinds = append(kinds, schema.GroupKind{Group: v1alpha1.GroupName, Kind: k.Kind})
 		}
 	}

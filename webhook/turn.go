@@ -7,18 +7,19 @@ import (
 	"sync"
 )
 
-// turns let a few go on at a time. Those who wait go on by peer, one of each after the other, so that a peer with many delays another one by few.
+// turns lets a few requests run at a time. Waiting peers take turns, with one request each, so that a peer with many
+// requests delays another peer only by a few.
 type turns struct {
 	mu   sync.Mutex
 	free int
-	// lines are who waits, by peer; order are the peers with a line, the next one first.
+	// lines are the waiting requests by peer; order are the peers with a line, the next one first.
 	lines map[string][]chan struct{}
 	order []string
 }
 
 func newTurns(atOnce int) *turns { return &turns{free: atOnce, lines: map[string][]chan struct{}{}} }
 
-// await waits for a turn. The caller says by done when it is over.
+// await waits for a turn. The caller calls done when it is over.
 func (t *turns) await(ctx context.Context, peer string) (done func(), err error) {
 	called := t.line(peer)
 	if called == nil {
@@ -33,11 +34,11 @@ func (t *turns) await(ctx context.Context, peer string) (done func(), err error)
 	}
 }
 
-// line gives the peer a place to wait, nil if it may go on at once.
+// line gives the peer a place to wait, nil if it may continue at once.
 func (t *turns) line(peer string) chan struct{} {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.free > 0 { // Nobody waits then.
+	if t.free > 0 { // Nobody is waiting then.
 		t.free--
 		return nil
 	}
@@ -69,7 +70,7 @@ func (t *turns) done() {
 	t.order = append(t.order, peer)
 }
 
-// leave gives up waiting, or the turn that came meanwhile.
+// leave stops waiting, or returns the turn that came meanwhile.
 func (t *turns) leave(peer string, called chan struct{}) {
 	t.mu.Lock()
 	i := slices.Index(t.lines[peer], called)

@@ -16,16 +16,16 @@ import (
 	"gatehouse/translator"
 )
 
-// Limits of the API server on what it passes on: beyond maxWarnings runes of all warnings of a request, those of its own and of
-// other webhooks included, it cuts each to maxWarning and drops the rest (apiserver, filters/warning.go). The total is kept lower
-// to leave room for others.
+// Limits of the API server for warnings. If all warnings of a request have more than maxWarnings runes together,
+// including its own and those of other webhooks, it cuts each to maxWarning and drops the rest (apiserver,
+// filters/warning.go). Our total is lower to leave room for others.
 const (
 	maxWarning  = 256
 	maxWarnings = 3 << 10
 	maxDenials  = 32
 )
 
-// line is what a user reads of one finding.
+// line is the text that a user reads for one finding.
 type line struct {
 	field, message string
 	weight         verdict.Weight
@@ -35,8 +35,9 @@ func (l line) String() string {
 	return verdict.Problem{Field: l.field, Message: l.message}.String()
 }
 
-// phrase puts findings into lines, each once. Problems of other objects are told with the object's name if that is in the same
-// namespace, or if the user's own object names it; else no more is said than a tenant may know.
+// phrase turns findings into lines, without duplicates. A problem of another object includes the object's name if it is
+// in the same namespace, or if the user's own object names it. Otherwise the line contains no more than a tenant may
+// know.
 func phrase(obj client.Object, request *admissionv1.AdmissionRequest, findings []translator.Finding) ([]line, error) {
 	var lines []line
 	seen := map[line]bool{}
@@ -68,7 +69,7 @@ func isOwn(ref verdict.Ref, obj client.Object, request *admissionv1.AdmissionReq
 	return ref == verdict.Ref{Group: request.Kind.Group, Kind: request.Kind.Kind, Namespace: obj.GetNamespace(), Name: obj.GetName()}
 }
 
-// names reports whether a reference to the object stands anywhere in what the user wrote.
+// names reports whether the user's object contains a reference to the object.
 func names(value any, ref verdict.Ref) bool {
 	switch v := value.(type) {
 	case map[string]any:
@@ -90,8 +91,8 @@ func names(value any, ref verdict.Ref) bool {
 	return false
 }
 
-// discreet tells of a problem of another tenant's object without its name. What is wrong is said if the message is about the user's
-// own object and names nothing of the other's.
+// discreet reports a problem of another tenant's object without its name. It says what is wrong if the message is about
+// the user's own object and contains no name of the other's.
 func discreet(obj client.Object, kind string, f translator.Finding) line {
 	l := line{field: "spec", weight: f.Problem.Weight}
 	if kind == "Secret" || kind == "ConfigMap" {
@@ -112,7 +113,7 @@ func discreet(obj client.Object, kind string, f translator.Finding) line {
 	return l
 }
 
-// respond turns lines into the answer of a namespace with that level.
+// respond turns lines into the answer for a namespace with that level.
 func respond(request *admissionv1.AdmissionRequest, level Level, lines []line, warnings []string) *admissionv1.AdmissionResponse {
 	var denials []line
 	for _, l := range lines {
@@ -129,7 +130,7 @@ func respond(request *admissionv1.AdmissionRequest, level Level, lines []line, w
 	return response
 }
 
-// denial says everything that is in the way at once, as text and as causes, which kubectl shows one a line.
+// denial lists all reasons at once, as text and as causes, which kubectl shows one per line.
 func denial(request *admissionv1.AdmissionRequest, lines []line) *metav1.Status {
 	kind := schema.GroupKind{Group: request.Kind.Group, Kind: request.Kind.Kind}
 	details := &metav1.StatusDetails{Name: request.Name, Group: kind.Group, Kind: kind.Kind}
@@ -150,7 +151,7 @@ func denial(request *admissionv1.AdmissionRequest, lines []line) *metav1.Status 
 	}
 }
 
-// fit keeps warnings within what the API server passes on.
+// fit shortens warnings to the limits of the API server.
 func fit(warnings []string) []string {
 	var kept []string
 	total := 0
@@ -165,7 +166,7 @@ func fit(warnings []string) []string {
 	return kept
 }
 
-// cut shortens a text to a number of runes. What it takes out is in the middle, since the way out is at the end.
+// cut shortens a text to a number of runes. It removes the middle, because the end says how to fix the problem.
 func cut(s string, most int) string {
 	runes := []rune(s)
 	if len(runes) <= most {
