@@ -14,18 +14,19 @@ import (
 	"gatehouse/policies/envoyproxy"
 )
 
-// controlPlaneAccounts are the ServiceAccounts of the chart. They are in the control plane's namespace.
+// controlPlaneAccounts are the ServiceAccounts of the chart, in the control plane's namespace.
 var controlPlaneAccounts = []string{"gatehouse", "gatehouse-certgen"}
 
 var (
-	// errAccount is of a workload whose pods would run as a ServiceAccount that is not theirs.
+	// errAccount is the error of a workload whose pods would run as a ServiceAccount that does not belong to the fleet.
 	errAccount = errors.New("the ServiceAccount cannot be used")
-	// errNoAccount is of a workload whose pods cannot start, as their ServiceAccount does not exist. Those that run already serve on.
+	// errNoAccount is the error of a workload whose pods cannot start, because their ServiceAccount does not exist.
+	// Running pods continue to serve.
 	errNoAccount = errors.New("the ServiceAccount is missing")
 )
 
-// accountOf is the ServiceAccount that an object runs pods as, false if it runs none. A patch may have chosen another one than the
-// fleet's, and may have done so by the deprecated name of the field.
+// accountOf is the ServiceAccount that an object runs pods as, false if it runs no pods. A patch may have chosen
+// another account than the fleet's, perhaps through the deprecated name of the field.
 func accountOf(o client.Object) (object, bool) {
 	var pod *corev1.PodSpec
 	switch w := o.(type) {
@@ -51,9 +52,9 @@ func (s Settings) reserved(o object) bool {
 	return o.kind == "ServiceAccount" && o.namespace == s.ControllerNamespace && slices.Contains(controlPlaneAccounts, o.name)
 }
 
-// mayRun is an error if an object would run pods as a ServiceAccount that is another Gateway's fleet's, or the control plane's: a proxy proves who
-// it is by its account, so it would get what only the other one may have. What such pods the fleet has from before is deleted. It is also an error
-// if the account does not exist; that deletes nothing.
+// mayRun returns an error if an object would run pods as a ServiceAccount of another Gateway's fleet, or of the control
+// plane: a proxy proves its identity with its account, so it would get data that only the other one may have. Existing
+// pods of that kind are deleted. It also returns an error if the account does not exist; then nothing is deleted.
 func (a *Applier) mayRun(ctx context.Context, key string, s *state, o client.Object) error {
 	account, runs := accountOf(o)
 	if !runs {
@@ -101,12 +102,12 @@ func (a *Applier) judgeAccount(ctx context.Context, key string, account object) 
 	return nil
 }
 
-// serviceAccount reads an account, whoever made it; nil if there is none.
+// serviceAccount reads an account, whoever created it; nil if there is none.
 func (a *Applier) serviceAccount(ctx context.Context, account object) (client.Object, error) {
 	found := &corev1.ServiceAccount{}
 	err := a.client.Get(ctx, client.ObjectKey{Namespace: account.namespace, Name: account.name}, found)
 	switch {
-	case apierrors.IsNotFound(err): // A cache may hold the objects of fleets only, and may be late.
+	case apierrors.IsNotFound(err): // A cache may have only the objects of fleets, and may lag behind.
 		return a.live(ctx, account)
 	case err != nil:
 		return nil, fmt.Errorf("reading %s: %w", account, err)

@@ -22,31 +22,33 @@ import (
 // FieldManager is the name under which the Applier owns the fields that it sets.
 const FieldManager = "gatehouse"
 
-// workers is how many Gateways are worked on at once; a failed one is tried again after firstRetry, then less and less often.
+// workers is how many Gateways are processed at the same time. A failed one is tried again after firstRetry, then with
+// growing delays.
 const (
 	workers    = 4
 	firstRetry = 250 * time.Millisecond
 	lastRetry  = time.Minute
 )
 
-// Applier keeps the objects of the Gateways' fleets equal to what is desired: it applies them server-side, repairs them when
-// somebody else changed them, and deletes those that are no longer desired. It runs on the leader only. One Gateway's failure is
-// logged and tried again, and holds up no other Gateway.
+// Applier keeps the objects of the Gateways' fleets equal to the desired ones: it applies them server-side, repairs
+// them when somebody else changes them, and deletes objects that are no longer desired. It runs only on the leader. The
+// failure of one Gateway is logged and tried again, and delays no other Gateway.
 type Applier struct {
 	client client.Client
 	log    logr.Logger
-	// Known, if set before Start, returns when every Gateway that exists has been Set, or false if ctx ends before. The fleets of
-	// Gateways that were deleted while nobody watched are then removed.
+	// Known, if set before Start, returns true when every existing Gateway has been Set, or false if ctx ends before.
+	// Then the fleets of Gateways that were deleted while nobody watched are removed.
 	Known func(ctx context.Context) bool
-	// Failed, if set before Start, is told why a Gateway's fleet cannot be made as it is required, until somebody changes something;
-	// and of the empty reason when it can.
+	// Failed, if set before Start, is called with the reason why a Gateway's fleet cannot be made as required, if this
+	// lasts until somebody changes something. It is called with an empty reason when the fleet can be made again.
 	Failed func(ctx context.Context, key, why string)
-	// Proven, if set before the first Set, is told the ServiceAccounts (namespace/name) by which the proxies of a Gateway's fleet prove who they
-	// are, whenever they may be others than before; none when the fleet is gone. It is told on every replica.
+	// Proven, if set before the first Set, is called with the ServiceAccounts (namespace/name) with which the proxies
+	// of a Gateway's fleet authenticate, whenever they may have changed; with none when the fleet is gone. It is called
+	// on every replica.
 	Proven func(key string, accounts ...string)
 
-	// settling is held while accounts are told, so that the newest are told last. Of those that are unsettled it could not be found out whose they
-	// are; retries tells when that is tried again.
+	// settling is held while accounts are reported, so that the newest are reported last. unsettled are accounts whose
+	// owner could not be determined; retries has the time of the next attempt.
 	settling  sync.Mutex
 	unsettled map[string]bool
 	retries   workqueue.TypedRateLimiter[string]
@@ -55,31 +57,32 @@ type Applier struct {
 	queue    workqueue.TypedRateLimitingInterface[string]
 	settings Settings
 	fleets   map[string]*state
-	// owners are the fleets that have the accounts which are claimed; owned are these accounts by fleet, as its labels have it.
+	// owners has the fleet that has each claimed account; owned has these accounts by fleet, with the key from its
+	// labels.
 	owners map[string]string
 	owned  groups
 	// claimants are the fleets that claim an account.
 	claimants groups
 }
 
-// state is what the Applier knows of one fleet. All but req belongs to the worker that has the fleet's key.
+// state is what the Applier knows of one fleet. Everything except req belongs to the worker that has the fleet's key.
 type state struct {
-	// req is what is required; nil means nothing, so that the fleet is to go.
+	// req is the requirement; nil means that the fleet is to be removed.
 	req *translator.Requirement
-	// applied is what was last applied, by object, whether that succeeded or not. It may exist before the cache shows it.
+	// applied has what was last applied, by object, successfully or not. It may exist before the cache shows it.
 	applied map[object]mark
-	// tidy tells that nothing but the objects of applied exists.
+	// tidy reports whether no objects exist except those in applied.
 	tidy bool
-	// claims are the accounts that the fleet's pods are to run as, named those of them that the requirement names.
+	// claims are the accounts that the fleet's pods should run as, named are those of them that the requirement names.
 	claims, named []string
 }
 
-// object names an object of a fleet.
+// object identifies an object of a fleet.
 type object struct {
 	apiVersion, kind, namespace, name string
 }
 
-// New returns an Applier that does nothing before Start. The client's cache has the index of Index.
+// New returns an Applier that does nothing before Start. The client's cache must have the index of Index.
 func New(c client.Client, s Settings, log logr.Logger) *Applier {
 	return &Applier{
 		client:    c,
@@ -103,8 +106,8 @@ func newRetries() workqueue.TypedRateLimiter[string] {
 	return workqueue.NewTypedItemExponentialFailureRateLimiter[string](firstRetry, lastRetry)
 }
 
-// Set says what a Gateway (namespace/name) requires: nil to remove its fleet. A requirement on hold, or without a port, leaves what
-// exists as it is. Set does not wait for what it leads to.
+// Set sets the requirement of a Gateway (namespace/name); nil removes its fleet. A requirement that is on hold, or has
+// no port, leaves existing objects as they are. Set does not wait until the requirement is met.
 func (a *Applier) Set(key string, req *translator.Requirement) {
 	a.settling.Lock()
 	defer a.settling.Unlock()
@@ -125,7 +128,7 @@ func (a *Applier) Set(key string, req *translator.Requirement) {
 	a.tell(key)
 }
 
-// SetCA replaces the certificates that vouch for the control plane, in all fleets.
+// SetCA replaces the CA certificates of the control plane in all fleets.
 func (a *Applier) SetCA(ca []byte) {
 	a.mu.Lock()
 	a.settings.CA = slices.Clone(ca)
@@ -135,8 +138,8 @@ func (a *Applier) SetCA(ca []byte) {
 	a.mu.Unlock()
 }
 
-// Changed says that an object of the Gateway's fleet was changed or deleted by somebody. The key is that of KeyOf, or made of the
-// labels of the object.
+// Changed is called when somebody changed or deleted an object of the Gateway's fleet. The key comes from KeyOf, or
+// from the labels of the object.
 func (a *Applier) Changed(key string) {
 	a.mu.Lock()
 	known := a.fleets[key] != nil
@@ -157,14 +160,14 @@ func (a *Applier) Changed(key string) {
 	a.settle(a.held(key))
 }
 
-// byLabels is the key as the labels of the fleet's objects have it, which is another one if the name is too long for a label.
+// byLabels is the key in the labels of the fleet's objects, which differs if the name is too long for a label.
 func byLabels(key string) string {
 	namespace, name, _ := strings.Cut(key, "/")
 	return namespace + "/" + envoyproxy.LabelValue(name)
 }
 
-// Start works until ctx ends. It may be called again then: another replica may have worked in between. Two must not work at once, as they would undo
-// each other's work while they are of different versions.
+// Start works until ctx ends. It may be called again then: another replica may have worked in between. Two replicas
+// must not work at the same time, because with different versions they would undo each other's work.
 func (a *Applier) Start(ctx context.Context) error {
 	queue := a.resume()
 	var running sync.WaitGroup
@@ -182,7 +185,7 @@ func (a *Applier) Start(ctx context.Context) error {
 	return nil
 }
 
-// resume has every fleet looked at, as nobody has worked on it for a while.
+// resume schedules a check of every fleet, because nobody has worked on them for a while.
 func (a *Applier) resume() workqueue.TypedRateLimitingInterface[string] {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -215,7 +218,7 @@ func (a *Applier) work(ctx context.Context, queue workqueue.TypedRateLimitingInt
 	}
 }
 
-// report tells of a failure that does not pass by itself.
+// report reports a failure that does not disappear by itself.
 func (a *Applier) report(ctx context.Context, key string, err error) {
 	switch {
 	case a.Failed == nil || ctx.Err() != nil:
@@ -226,14 +229,14 @@ func (a *Applier) report(ctx context.Context, key string, err error) {
 	}
 }
 
-// stays reports whether an error lasts until something in the cluster changes: a name is taken, a ServiceAccount is missing or belongs to another
-// Gateway, or the API server refuses an object.
+// stays reports whether an error lasts until something in the cluster changes: a name is taken, a ServiceAccount is
+// missing or belongs to another Gateway, or the API server rejects an object.
 func stays(err error) bool {
 	return errors.Is(err, errTaken) || errors.Is(err, errAccount) || errors.Is(err, errNoAccount) || apierrors.IsInvalid(err) || apierrors.IsForbidden(err) || apierrors.IsBadRequest(err)
 }
 
-// Reconcile brings the fleet of one Gateway up to date. Everything that can be done is done, even if a part fails; but no pods run as
-// an account that is not theirs. It must not run twice at once for the same key.
+// Reconcile updates the fleet of one Gateway. It does everything that is possible, even if a part fails, but it never
+// runs pods as an account that does not belong to the fleet. It must not run twice at once for the same key.
 func (a *Applier) Reconcile(ctx context.Context, key string) error {
 	a.mu.Lock()
 	s, settings := a.fleets[key], a.settings
@@ -257,8 +260,8 @@ func (a *Applier) Reconcile(ctx context.Context, key string) error {
 	return a.replace(ctx, key, s, objects)
 }
 
-// replace applies the objects, and deletes what was there instead of them. The old is deleted only when the new Envoys are there:
-// until then both serve. Whoever watches the objects tells of it by Changed.
+// replace applies the objects, and deletes the objects that they replace. The old Envoys are deleted only when the new
+// ones are ready: until then both serve. The caller watches the objects and calls Changed.
 func (a *Applier) replace(ctx context.Context, key string, s *state, objects []client.Object) error {
 	wanted, ready := map[object]bool{}, true
 	var failed []error

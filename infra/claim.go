@@ -17,12 +17,14 @@ import (
 	"gatehouse/translator"
 )
 
-// A proxy proves who it is by its ServiceAccount, so an account is one fleet's, whoever made it. Several may claim it; one has it.
+// A proxy proves its identity with its ServiceAccount, so an account belongs to one fleet, whoever created it. Several
+// fleets may claim it; one of them has it.
 
-// accountField is the name of the index by which workloads are found by the account of their pods.
+// accountField is the name of the index that finds workloads by the account of their pods.
 const accountField = "account"
 
-// Index adds the index by which an Applier's client finds workloads. It is called before that client's cache starts.
+// Index adds the index with which an Applier's client finds workloads. It must be called before that client's cache
+// starts.
 func Index(ctx context.Context, caches client.FieldIndexer) error {
 	for _, kind := range []client.Object{&appsv1.Deployment{}, &appsv1.DaemonSet{}} {
 		err := caches.IndexField(ctx, kind, accountField, func(o client.Object) []string {
@@ -52,8 +54,8 @@ func (g groups) remove(name, member string) {
 	}
 }
 
-// claim makes what a fleet requires its claim to accounts. While the requirement is on hold, what exists stays as it is, and its account too.
-// a.mu is held.
+// claim updates the accounts that a fleet claims from its requirement. While the requirement is on hold, existing
+// objects and their account stay as they are. a.mu must be held.
 func (a *Applier) claim(key string, s *state) {
 	for _, account := range s.claims {
 		a.claimants.remove(account, key)
@@ -70,7 +72,7 @@ func (a *Applier) claim(key string, s *state) {
 	}
 }
 
-// claimsOf are the accounts that a fleet's pods are to run as, by name or by a patch.
+// claimsOf are the accounts that a fleet's pods should run as, by name or by a patch.
 func claimsOf(req translator.Requirement, settings Settings) []string {
 	claims := Accounts(req, settings)
 	if workload, err := newFleet(req, settings).workload(); err == nil { // Without a workload no pods run.
@@ -84,10 +86,11 @@ func claimsOf(req translator.Requirement, settings Settings) []string {
 
 func (o object) key() string { return o.namespace + "/" + o.name }
 
-// settle finds out who has some accounts now, and tells it if that has changed. What cannot be found out stays as it was. a.settling is held.
+// settle determines which fleets have some accounts now, and reports changes. If an owner cannot be determined, it
+// stays the same. a.settling must be held.
 func (a *Applier) settle(accounts []string) {
 	for _, account := range accounts {
-		owner, claimed, err := a.owner(context.Background(), account) // Caches answer at once.
+		owner, claimed, err := a.owner(context.Background(), account) // Caches answer immediately.
 		if err != nil {
 			a.log.Error(err, "could not find out whose a ServiceAccount is; trying again", "account", account)
 			a.settleLater(account)
@@ -101,7 +104,7 @@ func (a *Applier) settle(accounts []string) {
 	}
 }
 
-// note remembers who has an account, while somebody claims it, and answers with who had it before.
+// note stores the owner of an account while somebody claims it, and returns the previous owner.
 func (a *Applier) note(account, owner string, claimed bool) (before string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -115,8 +118,8 @@ func (a *Applier) note(account, owner string, claimed bool) (before string) {
 	return before
 }
 
-// settleLater has an account settled although nothing may change until then. It is done on every replica, unlike the work of the queue. a.settling
-// is held.
+// settleLater schedules another settle of an account, even if nothing changes until then. This happens on every
+// replica, unlike the work of the queue. a.settling must be held.
 func (a *Applier) settleLater(account string) {
 	if a.unsettled[account] {
 		return
@@ -130,7 +133,7 @@ func (a *Applier) settleLater(account string) {
 	})
 }
 
-// tell tells by which accounts a fleet proves who it is, and has it brought up to date.
+// tell reports the accounts with which a fleet authenticates, and schedules an update of the fleet.
 func (a *Applier) tell(key string) {
 	a.mu.Lock()
 	var proven []string
@@ -164,8 +167,9 @@ func (a *Applier) held(key string) []string {
 	return held
 }
 
-// owner is the fleet that has an account (namespace/name): one that has pods which run as it, or of which it is; else one that claims it. Of several it
-// is the one with the oldest Gateway. claimed is whether any fleet claims it.
+// owner returns the fleet that has an account (namespace/name): a fleet whose pods run as the account, or whose labels
+// the account has; otherwise a fleet that claims it. If there are several, the one with the oldest Gateway has it.
+// claimed reports whether any fleet claims it.
 func (a *Applier) owner(ctx context.Context, account string) (owner string, claimed bool, err error) {
 	keys, err := a.holders(ctx, account)
 	a.mu.Lock()
@@ -182,7 +186,8 @@ func (a *Applier) owner(ctx context.Context, account string) (owner string, clai
 	}), claimed, nil
 }
 
-// age is when a fleet's Gateway was made, in seconds since 1970; 0 for a Gateway that is gone or not known yet. a.mu is held.
+// age is the creation time of a fleet's Gateway, in seconds since 1970; 0 for a Gateway that is gone or not known yet.
+// a.mu must be held.
 func (a *Applier) age(key string) int64 {
 	s := a.fleets[key]
 	if s == nil || s.req == nil {
@@ -191,7 +196,8 @@ func (a *Applier) age(key string) int64 {
 	return s.req.Gateway.CreationTimestamp.Unix()
 }
 
-// holders are the fleets of which the account is, or of which pods run as it. What it costs depends on how many these are.
+// holders returns the fleets whose labels the account has, or whose pods run as the account. The cost depends on the
+// number of these objects.
 func (a *Applier) holders(ctx context.Context, account string) ([]string, error) {
 	settings, _ := a.scope()
 	namespace, name, _ := strings.Cut(account, "/")

@@ -18,8 +18,9 @@ import (
 	"gatehouse/policies/envoyproxy"
 )
 
-// The probes. Until Envoy is ready for the first time it is asked every second, for startTries seconds, which a control plane may
-// take to come back; from then on readiness and life are asked for apart, so that draining kills nobody.
+// The probes. Until Envoy is ready for the first time it is probed every second, for startTries seconds, because a
+// control plane may need this time to come back. After that, readiness and liveness are probed separately, so that
+// draining does not kill a pod.
 const (
 	startTries  = 300
 	readyTries  = 3
@@ -66,8 +67,9 @@ func (f *fleet) envoyContainer(given *v1alpha1.KubernetesContainerSpec) (corev1.
 	}, nil
 }
 
-// shutdownContainer waits beside Envoy for the end: Kubernetes stops Envoy only after it has answered. It has no liveness probe,
-// since a restart by kubelet runs its hook, which would drain an Envoy that is to go on.
+// shutdownContainer waits beside Envoy for the shutdown: Kubernetes stops Envoy only after this container has answered.
+// It has no liveness probe, because a restart by kubelet runs its hook, which would drain an Envoy that should
+// continue.
 func (f *fleet) shutdownContainer() corev1.Container {
 	security := unprivileged()
 	readOnly := true
@@ -88,7 +90,7 @@ func (f *fleet) shutdownContainer() corev1.Container {
 	}
 }
 
-// bootstrap is how Envoys of this fleet reach the control plane.
+// bootstrap is how Envoys of this fleet connect to the control plane.
 func (f *fleet) bootstrap() bootstrap.Settings {
 	return bootstrap.Settings{
 		XDSHost:   f.settings.XDSHost,
@@ -99,8 +101,8 @@ func (f *fleet) bootstrap() bootstrap.Settings {
 	}
 }
 
-// envoyArgs has the bootstrap as an argument, not as a file of the ConfigMap: Envoy reads it once, at its start, so a change of it
-// has to replace the pods, which a change of the template does.
+// envoyArgs passes the bootstrap as an argument, not as a file of the ConfigMap: Envoy reads it once at its start, so a
+// change of the bootstrap must replace the pods, as a change of the template does.
 func (f *fleet) envoyArgs() ([]string, error) {
 	config, err := bootstrap.JSON(f.bootstrap())
 	if err != nil {
@@ -110,7 +112,7 @@ func (f *fleet) envoyArgs() ([]string, error) {
 		"--service-cluster", f.key,
 		"--service-node", "$(" + envoyproxy.EnvPodName + ")",
 		"--service-zone", "$(" + envoyproxy.EnvZone + ")",
-		// Kubernetes reads $( as the start of a variable, so it is escaped.
+		// Kubernetes treats $( as the start of a variable, so it is escaped.
 		"--config-yaml", strings.ReplaceAll(strings.ReplaceAll(config, "$(", "$$("), bootstrap.MemoryLimit, "$("+envoyproxy.EnvMemoryLimit+")"),
 		"--log-level", string(f.logLevel()),
 		"--component-log-level", f.componentLogLevels(),
@@ -141,7 +143,7 @@ func (f *fleet) componentLogLevels() string {
 	return strings.Join(list, ",")
 }
 
-// envoyImage is the image that is asked for; a repository alone gets the tag and digest of the built-in image.
+// envoyImage is the requested image; a repository without a tag gets the tag and digest of the built-in image.
 func (f *fleet) envoyImage(given *v1alpha1.KubernetesContainerSpec) string {
 	if given.Image != nil {
 		return *given.Image
@@ -156,14 +158,15 @@ func (f *fleet) envoyImage(given *v1alpha1.KubernetesContainerSpec) string {
 	return *given.ImageRepository
 }
 
-// hungGrace is the time in seconds that an Envoy gets which failed its probes: its hook would wait for a drain that nobody began.
+// hungGrace is the grace period in seconds of an Envoy that failed its probes: its hook would wait for a drain that
+// nobody started.
 func hungGrace() *int64 {
 	seconds := int64(10)
 	return &seconds
 }
 
-// containerPorts are those that others find by name. The ports of listeners are not among them: Kubernetes needs them nowhere, and each new
-// one would replace the running Envoys, and end the connections that they have.
+// containerPorts are the ports that others find by name. The ports of listeners are not among them: Kubernetes does not
+// need them, and each new one would replace the running Envoys and end their connections.
 func containerPorts() []corev1.ContainerPort {
 	return []corev1.ContainerPort{
 		{Name: "metrics", ContainerPort: bootstrap.MetricsPort, Protocol: corev1.ProtocolTCP},
@@ -172,7 +175,7 @@ func containerPorts() []corev1.ContainerPort {
 }
 
 // podEnv tells a container where it runs. The zone is a label that the API server copies from the node to the pod, from
-// Kubernetes 1.35 on (KEP-4742); before, and without zones, it is empty.
+// Kubernetes 1.35 on (KEP-4742). Before, and without zones, it is empty.
 func podEnv() []corev1.EnvVar {
 	return []corev1.EnvVar{
 		fieldEnv(envoyproxy.EnvPodNamespace, "metadata.namespace"),
@@ -185,7 +188,8 @@ func fieldEnv(name, field string) corev1.EnvVar {
 	return corev1.EnvVar{Name: name, ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: field}}}
 }
 
-// memoryEnv is the memory limit of the container in bytes, or what the node has for pods if it has none (Kubernetes, downward API).
+// memoryEnv is the memory limit of the container in bytes, or the node's memory for pods if there is no limit
+// (Kubernetes, downward API).
 func memoryEnv() corev1.EnvVar {
 	return corev1.EnvVar{Name: envoyproxy.EnvMemoryLimit, ValueFrom: &corev1.EnvVarSource{ResourceFieldRef: &corev1.ResourceFieldSelector{
 		ContainerName: envoyproxy.EnvoyContainer, Resource: "limits.memory",
@@ -211,7 +215,7 @@ func unprivileged() corev1.SecurityContext {
 	}
 }
 
-// probe asks a path of a port as often as p says.
+// probe requests a path of a port as often as p says.
 func probe(path string, port int32, p corev1.Probe) *corev1.Probe {
 	p.HTTPGet = &corev1.HTTPGetAction{Path: path, Port: intstr.FromInt32(port), Scheme: corev1.URISchemeHTTP}
 	return &p

@@ -16,22 +16,23 @@ import (
 	"gatehouse/translator"
 )
 
-// Settings are what all fleets share.
+// Settings are the common settings of all fleets.
 type Settings struct {
 	// ControllerNamespace is where the control plane runs, and where fleets run unless DeployMode says otherwise.
 	ControllerNamespace string
-	// EnvoyImage is the image of fleets that name no other, GatehouseImage that of the sidecar which lets Envoy shut down gracefully.
+	// EnvoyImage is the default image of fleets. GatehouseImage is the image of the sidecar that lets Envoy shut down
+	// gracefully.
 	EnvoyImage, GatehouseImage string
-	// GatehousePullPolicy says when the latter is pulled; empty leaves it to Kubernetes.
+	// GatehousePullPolicy says when GatehouseImage is pulled; empty leaves it to Kubernetes.
 	GatehousePullPolicy corev1.PullPolicy
-	// PullSecrets are what images are pulled with where an EnvoyProxy names none, in the control plane's namespace.
+	// PullSecrets are the default secrets for pulling images, in the control plane's namespace.
 	PullSecrets []corev1.LocalObjectReference
-	// XDSHost is the name by which Envoys reach the control plane, as of XDSHost(); its certificate carries it, and it is the audience
-	// of the proxies' tokens.
+	// XDSHost is the name with which Envoys reach the control plane, from XDSHost(). Its certificate contains the name,
+	// and it is the audience of the proxies' tokens.
 	XDSHost string
 	// XDSPort is the port of the control plane's xDS server.
 	XDSPort uint32
-	// CA are the certificates (PEM) that vouch for the control plane.
+	// CA are the CA certificates (PEM) of the control plane.
 	CA []byte
 	// DeployMode says in which namespace a fleet runs: the control plane's (also if empty), or its Gateway's.
 	DeployMode config.DeployType
@@ -42,9 +43,9 @@ func XDSHost(namespace, clusterDomain string) string {
 	return "gatehouse." + namespace + ".svc." + clusterDomain
 }
 
-// Desired are the objects of a Gateway's fleet: ServiceAccount, ConfigMap, Deployment or DaemonSet, and Service, in the order in
-// which they are to be made. Equal input gives equal objects. It fails if a patch of the EnvoyProxy cannot be applied, which
-// envoyproxy.Problems tells of beforehand.
+// Desired returns the objects of a Gateway's fleet: ServiceAccount, ConfigMap, Deployment or DaemonSet, and Service, in
+// the order of their creation. Equal input gives equal objects. It returns an error if a patch of the EnvoyProxy cannot
+// be applied, which envoyproxy.Problems reports in advance.
 func Desired(req translator.Requirement, s Settings) ([]client.Object, error) {
 	f := newFleet(req, s)
 	config, err := f.configMap()
@@ -62,8 +63,8 @@ func Desired(req translator.Requirement, s Settings) ([]client.Object, error) {
 	return []client.Object{f.serviceAccount(), config, workload, service}, nil
 }
 
-// Accounts are the namespace/name of the ServiceAccounts whose tokens the Gateway's Envoys prove themselves with. A fleet that moves to
-// its Gateway's namespace is served in the control plane's until it has gone from there.
+// Accounts returns the namespace/name of the ServiceAccounts whose tokens authenticate the Gateway's Envoys. While a
+// fleet moves to its Gateway's namespace, its Envoys in the control plane's namespace are served until they are gone.
 func Accounts(req translator.Requirement, s Settings) []string {
 	f := newFleet(req, s)
 	own := f.namespace + "/" + f.accountName()
@@ -75,11 +76,11 @@ func Accounts(req translator.Requirement, s Settings) []string {
 	return []string{own, before.namespace + "/" + before.accountName()}
 }
 
-// fleet is a requirement with what follows from it for every object.
+// fleet is a requirement with values that all objects need.
 type fleet struct {
 	translator.Requirement
 	settings Settings
-	// key is the Gateway's namespace/name; namespace and name are those of the objects that are not named otherwise.
+	// key is the Gateway's namespace/name; namespace and name are the defaults for the objects.
 	key, namespace, name string
 	// spec and kubernetes are never nil.
 	spec       *v1alpha1.EnvoyProxySpec
@@ -113,7 +114,7 @@ func newFleet(req translator.Requirement, s Settings) *fleet {
 	return f
 }
 
-// besideGateway tells that the fleet runs in its Gateway's namespace.
+// besideGateway reports whether the fleet runs in its Gateway's namespace.
 func (f *fleet) besideGateway() bool {
 	return f.settings.DeployMode == config.DeployGatewayNamespace
 }
@@ -133,7 +134,7 @@ func (f *fleet) serviceAccount() *corev1.ServiceAccount {
 	}
 }
 
-// configMap holds the files that Envoy reads while it runs, so that a new CA restarts nothing.
+// configMap has the files that Envoy reads while it runs, so that a new CA restarts nothing.
 func (f *fleet) configMap() (*corev1.ConfigMap, error) {
 	files, err := bootstrap.Files(f.bootstrap(), f.settings.CA)
 	if err != nil {
@@ -146,7 +147,7 @@ func (f *fleet) configMap() (*corev1.ConfigMap, error) {
 	}, nil
 }
 
-// or is the value, or otherwise if there is none.
+// or returns the value, or otherwise if it is nil.
 func or[T any](value *T, otherwise T) T {
 	if value == nil {
 		return otherwise

@@ -9,19 +9,19 @@ import (
 	"gatehouse/infra/shutdown"
 )
 
-// The margins around the time that connections are waited for: what the sidecar waits longer than the drain that it reports, and
-// what the pod may take on top of it before it is killed.
+// The margins for the drain time: how much longer the sidecar waits than the drain that it reports, and how much longer
+// the pod may take before it is killed.
 const (
 	readyMargin = 10 * time.Second
 	graceMargin = 300 * time.Second
 )
 
-// drain is how a fleet lets go of its connections.
+// drain is how a fleet closes its connections.
 type drain struct {
 	delay, timeout, min *time.Duration
 }
 
-// drainOf reads the settings. A duration that does not parse counts as not given; envoyproxy.Problems tells of it.
+// drainOf reads the settings. An invalid duration counts as missing; envoyproxy.Problems reports it.
 func drainOf(s *v1alpha1.ShutdownConfig) drain {
 	if s == nil {
 		return drain{}
@@ -40,13 +40,13 @@ func duration(d *gwapiv1.Duration) *time.Duration {
 	return &parsed
 }
 
-// drainTime is how long Envoy itself takes to ask clients to leave.
+// drainTime is how long Envoy asks clients to disconnect.
 func (d drain) drainTime() time.Duration { return or(d.timeout, shutdown.DefaultDrainTimeout) }
 
-// grace is what the pod may take to end.
+// grace is how long the pod may take to stop.
 func (d drain) grace() time.Duration { return or(d.delay, 0) + d.drainTime() + graceMargin }
 
-// managerArgs are the arguments of the sidecar, commandArgs those of the command that drains.
+// managerArgs are the arguments of the sidecar, commandArgs those of the drain command.
 func (d drain) managerArgs() []string {
 	args := []string{"envoy", "shutdown-manager"}
 	if d.timeout != nil {

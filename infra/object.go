@@ -18,16 +18,16 @@ import (
 	"gatehouse/policies/envoyproxy"
 )
 
-// mark remembers an apply: what was wanted, and what the API server made of it.
+// mark remembers an apply: what was desired, and what the API server stored.
 type mark struct {
 	wanted, live [sha256.Size]byte
 }
 
-// bring applies an object if the fleet may have it. It returns the object as it is now; nil if it is left to somebody else.
+// bring applies an object if the fleet may have it. It returns the current object; nil if it belongs to somebody else.
 func (a *Applier) bring(ctx context.Context, key string, s *state, desired client.Object) (client.Object, error) {
 	settings, _ := a.scope()
 	if settings.reserved(nameOf(desired)) {
-		return nil, nil // Whoever would run as it is told so.
+		return nil, nil // The workload that would run as it reports this.
 	}
 	if err := a.mayRun(ctx, key, s, desired); err != nil {
 		return nil, err
@@ -35,7 +35,7 @@ func (a *Applier) bring(ctx context.Context, key string, s *state, desired clien
 	return a.apply(ctx, key, s, desired)
 }
 
-// apply makes one object as it is desired, unless it is known to be so. It returns the object as it is now; nil if it is left to
+// apply applies one object, unless it is known to be up to date. It returns the current object; nil if it belongs to
 // somebody else.
 func (a *Applier) apply(ctx context.Context, key string, s *state, desired client.Object) (client.Object, error) {
 	name := nameOf(desired)
@@ -48,7 +48,7 @@ func (a *Applier) apply(ctx context.Context, key string, s *state, desired clien
 	}
 	switch {
 	case apierrors.IsNotFound(err):
-		// A cache may hold the objects of fleets only.
+		// A cache may have only the objects of fleets.
 		if owned, err := a.free(ctx, key, desired); err != nil || !owned {
 			return nil, err
 		}
@@ -66,7 +66,7 @@ func (a *Applier) apply(ctx context.Context, key string, s *state, desired clien
 			return live, nil
 		}
 	}
-	s.applied[name] = mark{} // The API server may store it and fail to say so.
+	s.applied[name] = mark{} // The API server may store it even if the request fails.
 	if err := a.letScale(ctx, desired); err != nil {
 		return nil, err
 	}
@@ -85,8 +85,8 @@ func (a *Applier) apply(ctx context.Context, key string, s *state, desired clien
 	return applied, nil
 }
 
-// keepClusterIP asks for no other cluster IP than the one that a Service has: the API server would refuse that, and with it every other change. Status
-// tells of the address that is missing.
+// keepClusterIP requests the cluster IP that a Service already has: the API server would reject another one, and with
+// it every other change. The status reports the missing address.
 func keepClusterIP(desired, live client.Object) {
 	wanted, ok := desired.(*corev1.Service)
 	is, exists := live.(*corev1.Service)
@@ -95,7 +95,7 @@ func keepClusterIP(desired, live client.Object) {
 	}
 }
 
-// available tells whether the object, if it runs Envoys, runs all that it should.
+// available reports whether the object, if it runs Envoys, runs all of them.
 func available(o client.Object) bool {
 	switch w := o.(type) {
 	case *appsv1.Deployment:
@@ -107,7 +107,7 @@ func available(o client.Object) bool {
 	return true
 }
 
-// free asks the API server itself whether the object's name may be taken.
+// free asks the API server itself whether the object's name may be used.
 func (a *Applier) free(ctx context.Context, key string, desired client.Object) (bool, error) {
 	live, err := a.live(ctx, nameOf(desired))
 	if err != nil || live == nil {
@@ -131,11 +131,11 @@ func (a *Applier) live(ctx context.Context, name object) (client.Object, error) 
 	return live, nil
 }
 
-// errTaken is of an object whose name the fleet needs, and that is another's.
+// errTaken is the error for an object with a name that the fleet needs, but that belongs to somebody else.
 var errTaken = errors.New("the name is taken")
 
-// mayTake tells whether the existing object is of the Gateway's fleet. A ServiceAccount of somebody else's stays as it is, and mayRun
-// judges who may use it; any other object of somebody else's is an error.
+// mayTake reports whether the existing object belongs to the Gateway's fleet. A ServiceAccount of somebody else stays
+// as it is, and mayRun decides who may use it; any other object of somebody else is an error.
 func mayTake(key string, live client.Object, name object) (bool, error) {
 	switch owner, owned := envoyproxy.KeyOf(live); {
 	case owned && byLabels(owner) == byLabels(key):
@@ -175,7 +175,7 @@ func blank(o client.Object) client.Object {
 	return fresh
 }
 
-// fieldsOf are the fields that the Applier means: the status is not its own, and an empty value is no wish.
+// fieldsOf returns the fields that the Applier sets: it does not set the status, and an empty value is not set.
 func fieldsOf(o client.Object) (map[string]any, error) {
 	fields, err := runtime.DefaultUnstructuredConverter.ToUnstructured(o)
 	if err != nil {
@@ -187,7 +187,7 @@ func fieldsOf(o client.Object) (map[string]any, error) {
 	return fields, nil
 }
 
-// fingerprint tells apart objects that differ in more than their status and the API server's bookkeeping.
+// fingerprint distinguishes objects that differ in more than their status and the API server's bookkeeping.
 func fingerprint(o client.Object) ([sha256.Size]byte, error) {
 	fields, err := fieldsOf(o)
 	if err != nil {
@@ -205,7 +205,8 @@ func fingerprint(o client.Object) ([sha256.Size]byte, error) {
 	return sha256.Sum256(text), nil
 }
 
-// kinds are lists of every kind that a fleet has objects of, in the order in which they are deleted: first what clients connect to.
+// kinds returns a list for every kind of objects of a fleet, in the order of deletion: the objects that clients connect
+// to first.
 func kinds() []client.ObjectList {
 	return []client.ObjectList{
 		&corev1.ServiceList{}, &appsv1.DeploymentList{}, &appsv1.DaemonSetList{}, &corev1.ConfigMapList{}, &corev1.ServiceAccountList{},
@@ -245,7 +246,8 @@ func (a *Applier) delete(ctx context.Context, key string, s *state, o client.Obj
 	return nil
 }
 
-// deleteUnlisted deletes an object that was applied so shortly before that the cache does not show it yet, if it is still the Gateway's.
+// deleteUnlisted deletes an object that was applied so recently that the cache does not show it yet, if it still
+// belongs to the Gateway.
 func (a *Applier) deleteUnlisted(ctx context.Context, key string, s *state, name object) error {
 	live, err := a.live(ctx, name)
 	if err != nil {

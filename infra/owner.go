@@ -11,16 +11,16 @@ import (
 	"gatehouse/policies/envoyproxy"
 )
 
-// Name is the name of a Gateway's objects in the control plane's namespace. Different Gateways have different names, and all are
-// DNS labels.
+// Name returns the name of a Gateway's objects in the control plane's namespace. Different Gateways have different
+// names, and all are DNS labels.
 func Name(gatewayNamespace, gatewayName string) string {
 	key := gatewayNamespace + "/" + gatewayName
 	return "envoy-" + envoyproxy.Short(key, key)
 }
 
-// KeyOf is the namespace/name of the Gateway whose fleet the object belongs to; false if it belongs to none. Labels alone prove
-// nothing, since anybody may set them in a namespace of their own: an object of a fleet is in the control plane's namespace, or, where
-// fleets run beside their Gateways, in its Gateway's.
+// KeyOf returns the namespace/name of the Gateway whose fleet the object belongs to; false if it belongs to none.
+// Labels alone prove nothing, because users may set them in their own namespaces. An object of a fleet must be in the
+// control plane's namespace, or, if fleets run beside their Gateways, in its Gateway's namespace.
 func (s Settings) KeyOf(o metav1.Object) (string, bool) {
 	key, owned := envoyproxy.KeyOf(o)
 	home, _, _ := strings.Cut(key, "/")
@@ -32,7 +32,8 @@ func (f *fleet) ownerLabels() map[string]string {
 	return envoyproxy.OwnerLabels(f.Gateway.Namespace, f.Gateway.Name)
 }
 
-// meta is the metadata of an object. The labels by which it is found win over labels, and labels over those of the Gateway.
+// meta returns the metadata of an object. The labels that identify it have priority over labels, and labels over those
+// of the Gateway.
 func (f *fleet) meta(name string, labels, annotations map[string]string) metav1.ObjectMeta {
 	return metav1.ObjectMeta{
 		Name:            name,
@@ -66,16 +67,16 @@ func (f *fleet) annotations(more map[string]string) map[string]string {
 		}
 	}
 	maps.Copy(annotations, more)
-	delete(annotations, envoyproxy.AnnotationGatewayName) // It is not for users to say whose the object is.
+	delete(annotations, envoyproxy.AnnotationGatewayName) // Users must not set the owner of the object.
 	if envoyproxy.LabelValue(f.Gateway.Name) != f.Gateway.Name {
 		annotations[envoyproxy.AnnotationGatewayName] = f.Gateway.Name
 	}
 	return annotations
 }
 
-// owners make the cluster's garbage collector remove the object with its Gateway, if the fleet runs beside it: an owner must not be in
-// another namespace. Elsewhere the object has none, and the Applier removes it. The GatewayClass is no owner, since the end of a class must
-// not end the traffic of its Gateways.
+// owners make the cluster's garbage collector remove the object with its Gateway, if the fleet runs beside it: an owner
+// must be in the same namespace. Elsewhere the object has no owner, and the Applier removes it. The GatewayClass is not
+// an owner, because deleting a class must not end the traffic of its Gateways.
 func (f *fleet) owners() []metav1.OwnerReference {
 	if !f.besideGateway() {
 		return nil

@@ -11,17 +11,17 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// scaleManager is the name under which the number of replicas stays owned once no EnvoyProxy sets it.
+// scaleManager is the field manager that owns the number of replicas when no EnvoyProxy sets it any more.
 const scaleManager = FieldManager + "-scale"
 
-// letScale leaves the number of a Deployment's replicas to others, if none is desired and the Applier set it until now. The API server
-// removes a field that its last owner gives up, and a Deployment without a number has one replica. So the number that runs is handed to
-// another name first, from which an autoscaler takes it as from anybody.
+// letScale leaves the number of a Deployment's replicas to others, if none is desired and the Applier set it until now.
+// The API server removes a field when its last owner gives it up, and a Deployment without a number has one replica. So
+// the current number is first handed to another field manager. An autoscaler can take it from that one as from anybody.
 func (a *Applier) letScale(ctx context.Context, desired client.Object) error {
 	if wanted, ok := desired.(*appsv1.Deployment); !ok || wanted.Spec.Replicas != nil {
 		return nil
 	}
-	live, err := a.live(ctx, nameOf(desired)) // The cache does not tell who owns a field.
+	live, err := a.live(ctx, nameOf(desired)) // The cache does not have the owners of fields.
 	if err != nil || live == nil || !ownsReplicas(live.GetManagedFields()) {
 		return err
 	}
@@ -32,7 +32,7 @@ func (a *Applier) letScale(ctx context.Context, desired client.Object) error {
 	handed := &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": appsv1.SchemeGroupVersion.String(),
 		"kind":       "Deployment",
-		// Nothing is handed over of an object that has changed since.
+		// If the object has changed since, nothing is handed over.
 		"metadata": map[string]any{"name": live.GetName(), "namespace": live.GetNamespace(), "resourceVersion": live.GetResourceVersion()},
 		"spec":     map[string]any{"replicas": replicas},
 	}}
@@ -42,7 +42,7 @@ func (a *Applier) letScale(ctx context.Context, desired client.Object) error {
 	return nil
 }
 
-// ownsReplicas reports whether the Applier is an owner of the number of replicas. An entry that cannot be read owns nothing.
+// ownsReplicas reports whether the Applier owns the number of replicas. An unreadable entry owns nothing.
 func ownsReplicas(entries []metav1.ManagedFieldsEntry) bool {
 	for _, entry := range entries {
 		if entry.Manager != FieldManager || entry.Operation != metav1.ManagedFieldsOperationApply || entry.FieldsV1 == nil {

@@ -13,7 +13,7 @@ import (
 	"gatehouse/translator"
 )
 
-// service is what clients connect to.
+// service is the Service that clients connect to.
 func (f *fleet) service() (*corev1.Service, error) {
 	given := f.kubernetes.EnvoyService
 	if given == nil {
@@ -38,7 +38,8 @@ func (f *fleet) service() (*corev1.Service, error) {
 	return &patched, nil
 }
 
-// serviceType is that of the EnvoyProxy, unless the Gateway asks for addresses of the cluster alone: what is to stay inside is not exposed.
+// serviceType is the type in the EnvoyProxy, unless the Gateway requests only addresses inside the cluster: an internal
+// Gateway must not be exposed.
 func (f *fleet) serviceType(given *v1alpha1.KubernetesServiceSpec) corev1.ServiceType {
 	if !translator.Exposed(f.Gateway) {
 		return corev1.ServiceTypeClusterIP
@@ -59,7 +60,7 @@ func (f *fleet) servicePorts() []corev1.ServicePort {
 	return ports
 }
 
-// exposure sets what applies only to some types of Service; the API server refuses it on others.
+// exposure sets fields that apply only to some types of Service; the API server rejects them for others.
 func exposure(spec *corev1.ServiceSpec, given *v1alpha1.KubernetesServiceSpec) {
 	if spec.Type == corev1.ServiceTypeClusterIP {
 		return
@@ -74,8 +75,9 @@ func exposure(spec *corev1.ServiceSpec, given *v1alpha1.KubernetesServiceSpec) {
 	spec.LoadBalancerIP = or(given.LoadBalancerIP, "")
 }
 
-// families says of which families the Service's addresses are; the cluster chooses one if the EnvoyProxy does not. The policy is
-// always set: a Service that was dual stack would else stay so, and keep an address that no Envoy listens at.
+// families sets the IP families of the Service's addresses; the cluster chooses one if the EnvoyProxy does not. The
+// policy is always set: otherwise a Service that was dual stack would stay so, and keep an address at which no Envoy
+// listens.
 func (f *fleet) families(spec *corev1.ServiceSpec) {
 	policy := corev1.IPFamilyPolicySingleStack
 	switch or(f.spec.IPFamily, "") {
@@ -90,7 +92,8 @@ func (f *fleet) families(spec *corev1.ServiceSpec) {
 	spec.IPFamilyPolicy = &policy
 }
 
-// addresses asks for the IP addresses of the Gateway's spec.addresses. Those of a ClusterIP Service are cluster IPs, whatever their routability.
+// addresses requests the IP addresses of the Gateway's spec.addresses. For a ClusterIP Service they are cluster IPs,
+// whatever their routability.
 func (f *fleet) addresses(spec *corev1.ServiceSpec) {
 	anywhere, cluster := translator.StaticAddresses(f.Gateway, f.EnvoyProxy)
 	if spec.Type == corev1.ServiceTypeClusterIP {
@@ -108,7 +111,7 @@ func (f *fleet) addresses(spec *corev1.ServiceSpec) {
 	if *spec.IPFamilyPolicy != corev1.IPFamilyPolicyRequireDualStack {
 		return
 	}
-	// The first family is that of the first address; there is one address of each.
+	// The first family is the family of the first address; there is one address of each.
 	if first.Is6() {
 		slices.Reverse(spec.IPFamilies)
 	}

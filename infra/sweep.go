@@ -15,7 +15,8 @@ import (
 	"gatehouse/policies/envoyproxy"
 )
 
-// sweep removes the fleets of Gateways that do not exist any more. A Gateway that exists keeps its fleet, whatever is wrong with it.
+// sweep removes the fleets of Gateways that no longer exist. An existing Gateway keeps its fleet, whatever is wrong
+// with it.
 func (a *Applier) sweep(ctx context.Context) error {
 	found, err := a.list(ctx, envoyproxy.ManagedLabels())
 	if err != nil {
@@ -54,7 +55,7 @@ func (a *Applier) sweepOne(ctx context.Context, key string) error {
 	return nil
 }
 
-// scope is where fleets are: a namespace, which is empty if they are in many.
+// scope is the namespace of the fleets, which is empty if they are in several.
 func (a *Applier) scope() (Settings, string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -69,7 +70,7 @@ func ownerLabelsOf(key string) map[string]string {
 	return envoyproxy.OwnerLabels(namespace, name)
 }
 
-// items are the objects of a list, each with its kind, which lists do not tell.
+// items returns the objects of a list, each with its kind, which lists do not contain.
 func (a *Applier) items(list client.ObjectList) ([]client.Object, error) {
 	var objects []client.Object
 	err := meta.EachListItem(list, func(item runtime.Object) error {

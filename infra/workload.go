@@ -17,7 +17,7 @@ import (
 	"gatehouse/translator"
 )
 
-// workload runs the Envoys: a DaemonSet if the EnvoyProxy asks for one, else a Deployment.
+// workload runs the Envoys: a DaemonSet if the EnvoyProxy asks for one, otherwise a Deployment.
 func (f *fleet) workload() (client.Object, error) {
 	if f.kubernetes.EnvoyDaemonSet != nil {
 		return f.daemonSet(f.kubernetes.EnvoyDaemonSet)
@@ -38,7 +38,7 @@ func (f *fleet) deployment(given *v1alpha1.KubernetesDeploymentSpec) (client.Obj
 		TypeMeta:   metav1.TypeMeta{APIVersion: "apps/v1", Kind: "Deployment"},
 		ObjectMeta: f.meta(or(given.Name, f.name), nil, nil),
 		Spec: appsv1.DeploymentSpec{
-			Replicas: given.Replicas, // Else whoever scales it decides, such as an autoscaler; Kubernetes begins with 1.
+			Replicas: given.Replicas, // Otherwise others scale it, such as an autoscaler; Kubernetes starts with 1.
 			Strategy: or(given.Strategy, appsv1.DeploymentStrategy{Type: appsv1.RollingUpdateDeploymentStrategyType}),
 			Selector: &metav1.LabelSelector{MatchLabels: f.ownerLabels()},
 			Template: template,
@@ -72,7 +72,7 @@ func (f *fleet) daemonSet(given *v1alpha1.KubernetesDaemonSetSpec) (client.Objec
 	return &patched, nil
 }
 
-// Where the volumes of every pod are mounted.
+// The mount paths of the volumes of every pod.
 const (
 	configDir = "/etc/gatehouse/xds"
 	tokenDir  = "/var/run/secrets/gatehouse.dev/xds"
@@ -83,7 +83,7 @@ const (
 // tokenSeconds is how long a token is valid; kubelet replaces it when a fifth of it is left.
 const tokenSeconds = 3600
 
-// pods is the template of the pods.
+// pods returns the template of the pods.
 func (f *fleet) pods(
 	pod *v1alpha1.KubernetesPodSpec, container *v1alpha1.KubernetesContainerSpec, inits []corev1.Container,
 ) (corev1.PodTemplateSpec, error) {
@@ -125,7 +125,7 @@ func (f *fleet) pods(
 	}, nil
 }
 
-// pullSecrets are those given, or else the control plane's own, which are in its namespace only.
+// pullSecrets are the given ones, or the control plane's own, which exist only in its namespace.
 func (f *fleet) pullSecrets(given []corev1.LocalObjectReference) []corev1.LocalObjectReference {
 	if len(given) > 0 || f.besideGateway() {
 		return given
@@ -150,8 +150,8 @@ func (f *fleet) volumes() []corev1.Volume {
 	}
 }
 
-// podSecurity lets Envoy bind the listeners' own ports without a privilege, if they are asked for and the EnvoyProxy sets no
-// kernel parameters itself.
+// podSecurity lets Envoy bind the listeners' own ports without a privilege, if this is requested and the EnvoyProxy
+// sets no kernel parameters itself.
 func (f *fleet) podSecurity(given *corev1.PodSecurityContext) *corev1.PodSecurityContext {
 	const privileged = 1024
 	if !slices.ContainsFunc(f.Ports, func(p translator.Port) bool { return p.Target < privileged }) {

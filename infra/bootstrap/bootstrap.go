@@ -21,55 +21,55 @@ import (
 	"gatehouse/policies/regex"
 )
 
-// The ports that every Envoy of a fleet has besides those of its Gateway. AdminPort is bound on 127.0.0.1 only.
+// The ports of every Envoy in addition to those of its Gateway. AdminPort is bound on 127.0.0.1 only.
 const (
 	AdminPort   = 19000
 	MetricsPort = 19001
 	ReadyPort   = 19003
 )
 
-// The paths that Envoy answers on these ports.
+// The paths that Envoy serves on these ports.
 const (
-	// MetricsPath has the statistics in Prometheus' format, on MetricsPort.
+	// MetricsPath has the statistics in the Prometheus format, on MetricsPort.
 	MetricsPath = "/stats/prometheus"
-	// ReadyPath answers 200 while Envoy has its configuration and is not asked to drain, else 503, on ReadyPort.
+	// ReadyPath answers 200 while Envoy has its configuration and is not draining, otherwise 503, on ReadyPort.
 	ReadyPath = "/ready"
-	// LivePath answers 200 as long as a worker answers at all, on ReadyPort.
+	// LivePath answers 200 as long as a worker responds, on ReadyPort.
 	LivePath = "/live"
 )
 
-// XDSCluster is the name of the cluster that leads to the control plane.
+// XDSCluster is the name of the cluster for the control plane.
 const XDSCluster = "xds_cluster"
 
-// adminCluster leads to Envoy's own admin interface.
+// adminCluster is the cluster for Envoy's own admin interface.
 const adminCluster = "prometheus_stats"
 
-// maxConnections bounds the downstream connections of one Envoy, before file descriptors run out.
+// maxConnections limits the downstream connections of one Envoy, before file descriptors run out.
 const maxConnections = 50000
 
-// A lost control plane is looked for again after about firstReconnect, then less and less often. Envoy's own limit of 30 s would
-// have a proxy serve an old configuration for half a minute after the control plane is back.
+// Envoy reconnects to a lost control plane after about firstReconnect, then with growing delays. With Envoy's own limit
+// of 30 s a proxy would serve an old configuration for half a minute after the control plane is back.
 const (
 	firstReconnect = 500 * time.Millisecond
 	lastReconnect  = 5 * time.Second
 )
 
-// Settings are what differs from fleet to fleet.
+// Settings are the differences between fleets.
 type Settings struct {
-	// XDSHost is the name of the control plane's Service. Its certificate has to carry it.
+	// XDSHost is the name of the control plane's Service. Its certificate must contain it.
 	XDSHost string
 	// XDSPort is the port of the control plane's xDS server.
 	XDSPort uint32
 	// ConfigDir is where the files of Files are mounted.
 	ConfigDir string
-	// TokenFile is the service-account token that is sent with each xDS stream. It may be replaced while Envoy runs, by a
-	// rename in its directory, as kubelet does.
+	// TokenFile is the file with the service-account token that is sent with each xDS stream. It may be replaced while
+	// Envoy runs, by a rename in its directory, as kubelet does.
 	TokenFile string
-	// IPv6 has the listeners of Envoy's own answer at IPv6 addresses beside IPv4, whichever of them probes ask.
+	// IPv6 makes Envoy's own listeners use IPv6 in addition to IPv4, because probes may use either.
 	IPv6 bool
 }
 
-// JSON is the bootstrap in a form that --config-yaml takes: equal settings give equal bytes.
+// JSON returns the bootstrap for --config-yaml: equal settings give equal bytes.
 func JSON(s Settings) (string, error) {
 	b, err := config(s)
 	if err != nil {
@@ -115,8 +115,8 @@ func config(s Settings) (*bootstrapv3.Bootstrap, error) {
 	}, nil
 }
 
-// dynamicResources asks for listeners and clusters by one delta stream. No time limit ends the wait for the first answer: an
-// Envoy without its configuration is never ready, instead of ready and empty.
+// dynamicResources requests listeners and clusters by one delta stream. There is no time limit for the first response:
+// an Envoy without its configuration is never ready, instead of ready and empty.
 func dynamicResources() *bootstrapv3.Bootstrap_DynamicResources {
 	ads := &corev3.ConfigSource{
 		ConfigSourceSpecifier: &corev3.ConfigSource_Ads{Ads: &corev3.AggregatedConfigSource{}},
@@ -143,8 +143,8 @@ func dynamicResources() *bootstrapv3.Bootstrap_DynamicResources {
 	}
 }
 
-// runtimeLimits has Envoy refuse regular expressions that the control plane would not let pass: its own limit of 100 instructions is too low for
-// many that are in use, and the control plane says the reason in status.
+// runtimeLimits makes Envoy reject the same regular expressions as the control plane. Envoy's default limit of 100
+// instructions is too low for many expressions in use, and the control plane reports the reason in status.
 func runtimeLimits() (*structpb.Struct, error) {
 	limits, err := structpb.NewStruct(map[string]any{
 		"re2.max_program_size.error_level": float64(regex.MaxProgram),
@@ -156,7 +156,7 @@ func runtimeLimits() (*structpb.Struct, error) {
 	return limits, nil
 }
 
-// everywhere is a port at all addresses that the pod is reached at.
+// everywhere is a port on all addresses of the pod.
 func (s Settings) everywhere(port uint32) *corev3.Address {
 	if !s.IPv6 {
 		return address("0.0.0.0", port)
@@ -181,7 +181,7 @@ func typed(m proto.Message) (*anypb.Any, error) {
 	return a, nil
 }
 
-// stableJSON undoes the random spaces of protojson, which would otherwise make every build restart every Envoy.
+// stableJSON removes the random spaces of protojson, which would make every build restart every Envoy.
 func stableJSON(m proto.Message) (string, error) {
 	raw, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(m)
 	if err != nil {

@@ -15,19 +15,21 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
-// OwnListenerPrefix begins the statistics of the listeners that serve probes and metrics instead of clients:
+// OwnListenerPrefix is the prefix of the statistics of the listeners that serve probes and metrics instead of clients:
 // listener.<OwnListenerPrefix>ready.downstream_cx_active, for example.
 const OwnListenerPrefix = "gatehouse_"
 
-// The limits of each listener of Envoy's own: whoever reaches the pod reaches them, and the limits for clients do not hold there.
+// The limits of each of Envoy's own listeners: everybody who reaches the pod reaches them, and the limits for clients
+// do not apply there.
 const (
 	ownConnections = 1000
 	ownHeadersTime = 5 * time.Second
 	ownIdleTime    = 10 * time.Second
 )
 
-// ownListener is a listener of Envoy's own. Neither a full Envoy nor a busy one may fail its probes, or kubelet would restart it
-// when it is needed most: the listener is exempt from the limits of the overload manager, and has some of its own instead.
+// ownListener is one of Envoy's own listeners. Probes must not fail if Envoy is full or busy, because kubelet would
+// restart it when it is needed most. So the listener is exempt from the limits of the overload manager, and has its own
+// limits instead.
 func ownListener(name string, at *corev3.Address, routes ...*routev3.Route) (*listenerv3.Listener, error) {
 	router, err := typed(&routerv3.Router{})
 	if err != nil {
@@ -70,7 +72,7 @@ func ownListener(name string, at *corev3.Address, routes ...*routev3.Route) (*li
 	}, nil
 }
 
-// adminRoute lets exactly one path of the admin interface out of the pod.
+// adminRoute exposes exactly one path of the admin interface outside of the pod.
 func adminRoute(path string) *routev3.Route {
 	return &routev3.Route{
 		Match: &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Path{Path: path}},

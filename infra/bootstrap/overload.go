@@ -12,15 +12,15 @@ import (
 
 const heapMonitor = "envoy.resource_monitors.fixed_heap"
 
-// MemoryLimit stands in the bootstrap where the memory that Envoy may take belongs, in bytes. Whoever starts Envoy replaces it; where nobody
-// does there is no limit that could be reached.
+// MemoryLimit is the placeholder in the bootstrap for the memory that Envoy may use, in bytes. The program that starts
+// Envoy replaces it; if it is not replaced, there is no effective limit.
 const MemoryLimit = "18446744073709551615"
 
-// heapShare of the memory is what the heap may grow to: the rest is for stacks, code and buffers of the kernel.
+// heapShare is the part of the memory that the heap may use: the rest is for stacks, code and kernel buffers.
 const heapShare = 0.8
 
-// overloadManager bounds the connections and the heap: Envoy gives memory back at 95 % of the heap's bound and refuses requests at 98 %,
-// before the kernel kills it (Envoy's guide for proxies at the edge).
+// overloadManager limits the connections and the heap: Envoy releases memory at 95 % of the heap limit and rejects
+// requests at 98 %, before the kernel kills it (Envoy's guide for edge proxies).
 func overloadManager() (*overloadv3.OverloadManager, error) {
 	connections, err := monitor("envoy.resource_monitors.global_downstream_max_connections",
 		&connectionsv3.DownstreamConnectionsConfig{MaxActiveDownstreamConnections: maxConnections})

@@ -22,21 +22,21 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
-// connectTimeout bounds the wait for a connection, refreshInterval is how often the heap is measured.
+// connectTimeout is the limit for connecting, refreshInterval is how often the heap is measured.
 const (
 	connectTimeout  = 10 * time.Second
 	refreshInterval = 250 * time.Millisecond
 )
 
-// The connection to the control plane is tested while it is silent, so that a control plane that vanished without a word is
-// noticed within keepaliveInterval + keepaliveTimeout.
+// Envoy sends keepalives on an idle connection to the control plane, so that it notices a control plane that
+// disappeared within keepaliveInterval + keepaliveTimeout.
 const (
 	keepaliveInterval = 30 * time.Second
 	keepaliveTimeout  = 5 * time.Second
 )
 
-// xdsCluster leads to the control plane: TLS, verified by the CA of Files and by the control plane's name, and the proxy's token
-// in every request.
+// xdsCluster is the cluster for the control plane: TLS, verified by the CA of Files and by the control plane's name,
+// with the proxy's token in every request.
 func xdsCluster(s Settings) (*clusterv3.Cluster, error) {
 	protocol, err := xdsProtocol(s)
 	if err != nil {
@@ -67,7 +67,8 @@ func xdsCluster(s Settings) (*clusterv3.Cluster, error) {
 	}, nil
 }
 
-// xdsProtocol is HTTP/2 with the filter that adds "authorization: Bearer <token>". Without a token no request leaves Envoy.
+// xdsProtocol is HTTP/2 with the filter that adds "authorization: Bearer <token>". Without a token Envoy sends no
+// request.
 func xdsProtocol(s Settings) (*anypb.Any, error) {
 	credential, err := typed(&genericv3.Generic{
 		Credential:        fileSecret(s, tokenSecret),
@@ -135,16 +136,16 @@ func xdsTLS(s Settings) (*anypb.Any, error) {
 	})
 }
 
-// The files of Files, which are also the names of the secrets that they hold.
+// The files of Files. Their names are also the names of the secrets in them.
 const (
 	caFile      = "ca.crt"
 	caSecret    = "xds-ca"
 	tokenSecret = "xds-token"
 )
 
-// Files are the contents of the directory ConfigDir by file name: the CA certificates (PEM) that vouch for the control plane, and
-// the descriptions of the secrets that Envoy reads from files. Envoy follows a change of them while it runs, if the directory is
-// changed by a rename, as kubelet does.
+// Files returns the contents of the directory ConfigDir by file name: the CA certificates (PEM) of the control plane,
+// and the descriptions of the secrets that Envoy reads from files. Envoy reloads them while it runs, if the directory
+// is changed by a rename, as kubelet does.
 func Files(s Settings, ca []byte) (map[string]string, error) {
 	trusted := &tlsv3.Secret{Name: caSecret, Type: &tlsv3.Secret_ValidationContext{
 		ValidationContext: &tlsv3.CertificateValidationContext{
@@ -169,7 +170,7 @@ func Files(s Settings, ca []byte) (map[string]string, error) {
 	return files, nil
 }
 
-// secretFile is a discovery response with one secret, which is what Envoy expects in a file of secrets.
+// secretFile is a discovery response with one secret, which is the format of Envoy's secret files.
 func secretFile(secret *tlsv3.Secret) (string, error) {
 	content, err := typed(secret)
 	if err != nil {
@@ -198,8 +199,8 @@ func fileSecret(s Settings, name string) *tlsv3.SdsSecretConfig {
 	}
 }
 
-// absolute ends a DNS name with a dot, which spares the resolver the search domains of the pod. An address stays as it is, and so
-// does a name of one label, such as localhost.
+// absolute adds a dot to a DNS name, so that the resolver does not try the search domains of the pod. An address stays
+// as it is, and so does a name with one label, such as localhost.
 func absolute(host string) string {
 	if _, err := netip.ParseAddr(host); err == nil || !strings.Contains(host, ".") {
 		return host

@@ -13,10 +13,10 @@ import (
 	"time"
 )
 
-// clockSkew is how far into the past certificates are valid, for clocks that are slow.
+// clockSkew is how far in the past the validity of certificates begins, for slow clocks.
 const clockSkew = 5 * time.Minute
 
-// newCA makes a CA. Its name is unique, so that nobody mistakes it for its predecessor.
+// newCA makes a CA. Its name is unique, so that nobody confuses it with its predecessor.
 func newCA(lifetime time.Duration, now time.Time) (*x509.Certificate, crypto.Signer, error) {
 	template, err := template(lifetime, now)
 	if err != nil {
@@ -34,7 +34,7 @@ func newCA(lifetime time.Duration, now time.Time) (*x509.Certificate, crypto.Sig
 	return cert, key, err
 }
 
-// crossSign makes a certificate for the key of a CA that an older CA signs.
+// crossSign makes a certificate for the key of a CA, signed by an older CA.
 func crossSign(ca, older *x509.Certificate, olderKey crypto.Signer, now time.Time) (*x509.Certificate, error) {
 	template, err := template(older.NotAfter.Sub(now), now)
 	if err != nil {
@@ -48,7 +48,7 @@ func crossSign(ca, older *x509.Certificate, olderKey crypto.Signer, now time.Tim
 	return sign(template, older, ca.PublicKey, olderKey)
 }
 
-// newLeaf makes a serving certificate. It never outlives its CA.
+// newLeaf makes a serving certificate. It never expires after its CA.
 func newLeaf(s Settings, ca *x509.Certificate, caKey crypto.Signer, now time.Time) (*x509.Certificate, crypto.Signer, error) {
 	template, err := template(min(s.LeafLifetime, ca.NotAfter.Sub(now)), now)
 	if err != nil {

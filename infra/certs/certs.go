@@ -23,18 +23,18 @@ const (
 	DefaultCALifetime   = 5 * 365 * 24 * time.Hour
 )
 
-// Settings say what is kept and where.
+// Settings say which certificates are kept, and where.
 type Settings struct {
 	// Namespace and Secret name the Secret; an empty Secret means DefaultSecret.
 	Namespace, Secret string
 	// DNSNames are the names that the certificate is for.
 	DNSNames []string
-	// LeafLifetime and CALifetime are how long a new certificate is valid; it is renewed after two thirds of it. Zero means the
-	// default.
+	// LeafLifetime and CALifetime are how long a new certificate is valid; it is renewed after two thirds of that time.
+	// Zero means the default.
 	LeafLifetime, CALifetime time.Duration
 }
 
-// ServiceNames are the names under which a Service is reached from inside the cluster.
+// ServiceNames returns the names of a Service inside the cluster.
 func ServiceNames(service, namespace, clusterDomain string) []string {
 	return []string{
 		service,
@@ -61,32 +61,33 @@ func (s Settings) key() client.ObjectKey {
 	return client.ObjectKey{Namespace: s.Namespace, Name: s.Secret}
 }
 
-// The keys of the Secret. ca.crt may hold several certificates: the one that signs comes first, then those that signed before and
-// are still valid.
+// The keys of the Secret. ca.crt may contain several certificates: the signing one first, then previous ones that are
+// still valid.
 const (
 	caCertKey = "ca.crt"
 	caKeyKey  = "ca.key"
 )
 
-// annotationCertManager is on Secrets that cert-manager fills. They are used, but never written to.
+// annotationCertManager is on Secrets that cert-manager writes. They are used, but never written to.
 const annotationCertManager = "cert-manager.io/certificate-name"
 
-// attempts is how often a write is tried that other replicas get in the way of.
+// attempts is how often a write is tried if other replicas interfere.
 const attempts = 5
 
-// EnsureServing makes or renews the Secret if that is due, and returns what it holds. Replicas may do it at the same time: one of
-// them writes, the others read what it wrote. A Secret without the CA's key is kept by somebody else, and used as it is.
+// EnsureServing creates or renews the Secret if necessary, and returns its content. Replicas may do it at the same
+// time: one of them writes, and the others read the result. A Secret without the CA's key belongs to somebody else, and
+// is used as it is.
 func EnsureServing(ctx context.Context, c client.Client, s Settings) (*Serving, error) {
 	return ensure(ctx, c, s.withDefaults(), nil, false)
 }
 
-// Replace makes a new CA and a new certificate, whatever is there. Those who trust the old CA trust the new one, unless the old
-// Secret is broken or gone.
+// Replace makes a new CA and a new certificate in any case. Clients that trust the old CA trust the new one, unless the
+// old Secret is invalid or gone.
 func Replace(ctx context.Context, c client.Client, s Settings) (*Serving, error) {
 	return ensure(ctx, c, s.withDefaults(), nil, true)
 }
 
-// ensure restores known if the Secret is gone or broken; known is nil if nothing is known.
+// ensure restores known if the Secret is gone or invalid; known is nil if nothing is known.
 func ensure(ctx context.Context, c client.Client, s Settings, known *Serving, replace bool) (*Serving, error) {
 	var last error
 	for range attempts {
@@ -132,7 +133,8 @@ func tryEnsure(ctx context.Context, c client.Client, s Settings, known *Serving,
 	return wanted, write(ctx, c, s, secret, wanted)
 }
 
-// write stores the certificates, in a new Secret if the one that was read is not there. It fails with a conflict if the Secret was written since it was read.
+// write stores the certificates, in a new Secret if there was none. It returns a conflict if the Secret has been
+// written since it was read.
 func write(ctx context.Context, c client.Client, s Settings, secret *corev1.Secret, wanted *Serving) error {
 	data, err := wanted.data()
 	if err != nil {
@@ -164,5 +166,5 @@ func write(ctx context.Context, c client.Client, s Settings, secret *corev1.Secr
 	return nil
 }
 
-// errNothing is why an empty Secret cannot be used.
+// errNothing is the reason why an empty Secret cannot be used.
 var errNothing = errors.New("there is no certificate in it")

@@ -12,20 +12,20 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// DefaultInterval is the time between two looks at the Secret and at the webhook configurations. It is short, since the API server
-// refuses what it should ask a webhook about as long as somebody else's upgrade has taken the CA away.
+// DefaultInterval is the time between two checks of the Secret and of the webhook configurations. It is short: if
+// somebody else's upgrade removes the CA, the API server rejects the requests of the webhook until it is restored.
 const DefaultInterval = 10 * time.Second
 
-// Keeper serves the certificate of the Secret to this process, renews it in time, and tells the webhook configurations which CA to
-// trust. Every replica has one.
+// Keeper provides the certificate of the Secret to this process, renews it in time, and writes the CA into the webhook
+// configurations. Every replica has one.
 type Keeper struct {
 	client   client.Client
 	settings Settings
 	log      logr.Logger
-	// Interval is the time between two looks at the Secret; it may be set before Start.
+	// Interval is the time between two checks of the Secret; it may be set before Start.
 	Interval time.Duration
-	// Webhooks is the name of the ValidatingWebhookConfiguration and of the MutatingWebhookConfiguration that are told the CA; empty
-	// means none. It may be set before Start.
+	// Webhooks is the name of the ValidatingWebhookConfiguration and of the MutatingWebhookConfiguration that get the
+	// CA; empty means none. It may be set before Start.
 	Webhooks string
 
 	mu       sync.RWMutex
@@ -33,12 +33,12 @@ type Keeper struct {
 	onChange []func()
 }
 
-// NewKeeper returns a keeper that has nothing yet: Load it before it is to serve.
+// NewKeeper returns an empty keeper: call Load before it serves.
 func NewKeeper(c client.Client, s Settings, log logr.Logger) *Keeper {
 	return &Keeper{client: c, settings: s.withDefaults(), log: log, Interval: DefaultInterval}
 }
 
-// Load reads, and if need be makes or renews the Secret.
+// Load reads the Secret, and creates or renews it if necessary.
 func (k *Keeper) Load(ctx context.Context) error {
 	k.mu.RLock()
 	known := k.current
@@ -51,7 +51,8 @@ func (k *Keeper) Load(ctx context.Context) error {
 	return nil
 }
 
-// Start looks after the certificate until ctx ends. A failure is logged and tried again; what was served is served on.
+// Start maintains the certificate until ctx ends. A failure is logged and tried again; the current certificate stays in
+// use.
 func (k *Keeper) Start(ctx context.Context) error {
 	ticker := time.NewTicker(k.Interval)
 	defer ticker.Stop()
@@ -71,7 +72,7 @@ func (k *Keeper) Start(ctx context.Context) error {
 	}
 }
 
-// NeedLeaderElection is false: every replica serves.
+// NeedLeaderElection returns false: every replica serves.
 func (k *Keeper) NeedLeaderElection() bool { return false }
 
 // GetCertificate is for tls.Config.
@@ -84,7 +85,7 @@ func (k *Keeper) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) 
 	return &k.current.Leaf, nil
 }
 
-// CABundle are the certificates (PEM) that clients of this process are to trust; nil before Load.
+// CABundle returns the certificates (PEM) that clients of this process must trust; nil before Load.
 func (k *Keeper) CABundle() []byte {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
@@ -94,7 +95,8 @@ func (k *Keeper) CABundle() []byte {
 	return k.current.CABundle()
 }
 
-// OnChange calls f after each change of the CA bundle, the first one included, and once at once if there is one already.
+// OnChange calls f after each change of the CA bundle, including the first one, and immediately if there is one
+// already.
 func (k *Keeper) OnChange(f func()) {
 	k.mu.Lock()
 	k.onChange = append(k.onChange, f)

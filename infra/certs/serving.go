@@ -13,21 +13,21 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// Serving is what the Secret holds. It is never changed.
+// Serving is the content of the Secret. It is immutable.
 type Serving struct {
 	// Leaf is the serving certificate with its chain and key.
 	Leaf tls.Certificate
-	// cas are the trusted certificates; the first signs. caKey is its key, nil if somebody else keeps it.
+	// cas are the trusted certificates; the first one signs. caKey is its key, nil if somebody else keeps it.
 	cas   []*x509.Certificate
 	caKey crypto.Signer
-	// caBundle is what the Secret has as ca.crt.
+	// caBundle is ca.crt of the Secret.
 	caBundle []byte
 }
 
-// CABundle are the certificates (PEM) that clients are to trust.
+// CABundle returns the certificates (PEM) that clients must trust.
 func (s *Serving) CABundle() []byte { return bytes.Clone(s.caBundle) }
 
-// parse reads the data of the Secret. It fails if the parts are missing, broken, or do not belong together.
+// parse parses the data of the Secret. It returns an error if parts are missing, invalid, or do not belong together.
 func parse(data map[string][]byte) (*Serving, error) {
 	if len(data[corev1.TLSCertKey]) == 0 && len(data[caCertKey]) == 0 {
 		return nil, errNothing
@@ -74,9 +74,9 @@ func (s *Serving) data() (map[string][]byte, error) {
 	}, nil
 }
 
-// renew returns the certificates to use from now on: the given ones, unless renewal is due or replace asks for it. A CA is
-// renewed after two thirds of its life; the old one stays in the bundle until it expires, and signs its successor, so that
-// certificates of the new one are trusted by everybody who has not heard of it yet.
+// renew returns the certificates to use from now on: the given ones, unless renewal is due or replace is set. A CA is
+// renewed after two thirds of its lifetime. The old one stays in the bundle until it expires, and signs its successor,
+// so that clients that do not know the new one yet trust its certificates.
 func renew(old *Serving, s Settings, now time.Time, replace bool) (*Serving, error) {
 	if old == nil || old.caKey == nil {
 		return first(old, s, now)
@@ -90,7 +90,7 @@ func renew(old *Serving, s Settings, now time.Time, replace bool) (*Serving, err
 	return issue(&Serving{cas: old.cas, caKey: old.caKey, caBundle: old.caBundle}, crossSigned(old, now), s, now)
 }
 
-// first makes a CA and a certificate. What was trusted before, if anything, stays trusted.
+// first makes a CA and a certificate. CAs that were trusted before stay trusted.
 func first(old *Serving, s Settings, now time.Time) (*Serving, error) {
 	ca, key, err := newCA(s.CALifetime, now)
 	if err != nil {
@@ -104,7 +104,7 @@ func first(old *Serving, s Settings, now time.Time) (*Serving, error) {
 	return issue(next, nil, s, now)
 }
 
-// succeed makes a CA that the old one vouches for.
+// succeed makes a CA that the old one signs.
 func succeed(old *Serving, s Settings, now time.Time) (*Serving, error) {
 	next, err := first(old, s, now)
 	if err != nil {
@@ -121,7 +121,7 @@ func succeed(old *Serving, s Settings, now time.Time) (*Serving, error) {
 	return next, nil
 }
 
-// issue adds a new leaf, followed by the certificates by which older CAs vouch for the one that signs.
+// issue adds a new leaf, followed by the certificates with which older CAs signed the current one.
 func issue(next *Serving, cross [][]byte, s Settings, now time.Time) (*Serving, error) {
 	leaf, key, err := newLeaf(s, next.cas[0], next.caKey, now)
 	if err != nil {
@@ -146,7 +146,7 @@ func crossSigned(s *Serving, now time.Time) [][]byte {
 	return kept
 }
 
-// fits tells whether the leaf is signed by the CA, for these names, and not due.
+// fits reports whether the leaf is signed by the CA, has these names, and need not be renewed.
 func fits(s *Serving, names []string, now time.Time) bool {
 	leaf := s.Leaf.Leaf
 	if leaf.CheckSignatureFrom(s.cas[0]) != nil || due(leaf, now) {
@@ -155,7 +155,7 @@ func fits(s *Serving, names []string, now time.Time) bool {
 	return !slices.ContainsFunc(names, func(name string) bool { return leaf.VerifyHostname(name) != nil })
 }
 
-// due tells whether two thirds of the certificate's life are over, or it has not begun.
+// due reports whether two thirds of the certificate's lifetime are over, or it is not valid yet.
 func due(cert *x509.Certificate, now time.Time) bool {
 	life := cert.NotAfter.Sub(cert.NotBefore)
 	return now.Before(cert.NotBefore) || now.After(cert.NotAfter.Add(-life/3))

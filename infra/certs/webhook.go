@@ -14,7 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// Inject tells the webhook configurations of that name which CA to trust. Configurations that do not exist are left out.
+// Inject writes the CA into the webhook configurations of that name. Missing configurations are skipped.
 func Inject(ctx context.Context, c client.Client, name string, serving *Serving) error {
 	return inject(ctx, c, name, serving.caBundle)
 }
@@ -42,7 +42,7 @@ func inject(ctx context.Context, c client.Client, name string, bundle []byte) er
 	)
 }
 
-// hook is what is of interest of a webhook.
+// hook is the part of a webhook that matters here.
 type hook struct {
 	name   string
 	bundle []byte
@@ -55,8 +55,8 @@ type operation struct {
 	Value any    `json:"value"`
 }
 
-// injectOne changes the CA bundles that differ, and nothing else. The patch names each webhook, so that it fails instead of hitting
-// another one if the list has changed meanwhile.
+// injectOne changes the CA bundles that differ, and nothing else. The patch tests the name of each webhook, so that it
+// fails instead of changing another one if the list has changed meanwhile.
 func injectOne(ctx context.Context, c client.Client, config client.Object, bundle []byte, hooks func() []hook) error {
 	name := config.GetName()
 	if err := c.Get(ctx, client.ObjectKey{Name: name}, config); apierrors.IsNotFound(err) {

@@ -17,11 +17,11 @@ import (
 	"unsafe"
 )
 
-// isolated is set in the environment of a test binary that runs in a network of its own.
+// isolated is set in the environment of a test binary that runs in its own network namespace.
 const isolated = "GATEHOUSE_TEST_ISOLATED"
 
-// Isolate runs the tests in a network namespace of their own, so that Envoy's fixed ports meet nobody else's; it never returns.
-// TestMain calls it. Making the namespace takes root, or user namespaces.
+// Isolate runs the tests in their own network namespace, so that Envoy's fixed ports do not conflict; it never returns.
+// TestMain calls it. Creating the namespace needs root, or user namespaces.
 func Isolate(m *testing.M) {
 	if os.Getenv(isolated) != "" {
 		if err := loopbackUp(); err != nil {
@@ -51,7 +51,7 @@ func Isolate(m *testing.M) {
 	os.Exit(1)
 }
 
-// loopbackUp switches on the loopback interface of a fresh network namespace.
+// loopbackUp activates the loopback interface of a new network namespace.
 func loopbackUp() error {
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_DGRAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -70,7 +70,7 @@ func loopbackUp() error {
 	return nil
 }
 
-// Binary is the Envoy of the repository (bin/envoy), or that of $ENVOY. Without either the test is skipped.
+// Binary returns the path of the repository's Envoy (bin/envoy), or of $ENVOY. Without either the test is skipped.
 func Binary(t *testing.T) string {
 	t.Helper()
 	path := os.Getenv("ENVOY")
@@ -139,7 +139,7 @@ func Start(t *testing.T, config string, args ...string) *Envoy {
 	return e
 }
 
-// Stop asks Envoy to end (SIGTERM), as kubelet does, and waits for it.
+// Stop ends Envoy (SIGTERM), as kubelet does, and waits for it.
 func (e *Envoy) Stop(t *testing.T) {
 	t.Helper()
 	if err := e.cmd.Process.Signal(syscall.SIGTERM); err != nil {
@@ -152,7 +152,7 @@ func (e *Envoy) Stop(t *testing.T) {
 	}
 }
 
-// Get asks a port of 127.0.0.1 and returns the status code and the body, or 0 and what went wrong.
+// Get requests a path from a port of 127.0.0.1 and returns the status code and the body, or 0 and the error.
 func Get(port int, path string) (code int, body string) {
 	client := http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	response, err := client.Get(fmt.Sprintf("http://127.0.0.1:%d%s", port, path))
@@ -178,8 +178,8 @@ func WaitFor(t *testing.T, what string, done func() bool) {
 	t.Fatalf("after 20 s still waiting for %s", what)
 }
 
-// Mount is a directory of files that changes as kubelet changes its volumes: each file is a link into ..data, which is itself a
-// link to the current generation and is replaced by a rename.
+// Mount is a directory of files that changes in the same way as kubelet's volumes: each file is a link into ..data,
+// which is itself a link to the current generation and is replaced by a rename.
 type Mount struct {
 	Dir        string
 	generation int
@@ -191,7 +191,7 @@ func NewMount(t *testing.T) *Mount {
 	return &Mount{Dir: t.TempDir()}
 }
 
-// Write replaces the files all at once.
+// Write replaces all files at once.
 func (m *Mount) Write(t *testing.T, files map[string]string) {
 	t.Helper()
 	if err := m.write(files); err != nil {

@@ -12,7 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// Indexed is a client without a cache that can be asked by indexes as caches can. An API server knows few fields to ask by.
+// Indexed is a client without a cache that supports indexes like a cache. An API server can select by few fields only.
 type Indexed struct {
 	client.Client
 	fields map[string]map[reflect.Type]client.IndexerFunc
@@ -37,7 +37,7 @@ func (c *Indexed) IndexField(_ context.Context, kind client.Object, field string
 	return nil
 }
 
-// List lists objects, by an index if the options ask for a field that has one. It takes one such field.
+// List lists objects, with an index if the options select by an indexed field. It supports one such field.
 func (c *Indexed) List(ctx context.Context, list client.ObjectList, options ...client.ListOption) error {
 	asked := (&client.ListOptions{}).ApplyOptions(options)
 	if asked.FieldSelector == nil || asked.FieldSelector.Empty() {

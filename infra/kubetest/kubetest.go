@@ -21,12 +21,12 @@ import (
 // Server is an API server with its etcd, both on the loopback interface, and with no controllers.
 type Server struct {
 	environment *envtest.Environment
-	// Missing is why there is no server.
+	// Missing is the reason why there is no server.
 	missing string
 }
 
-// Run runs the tests of a package with the server of the repository (bin/kube-apiserver, bin/etcd), and exits. Without these
-// programs, tests that ask for the server are skipped. Interrupted tests stop it too. TestMain calls it.
+// Run runs the tests of a package with the server of the repository (bin/kube-apiserver, bin/etcd), and exits. Without
+// these programs, tests that need the server are skipped. Interrupted tests stop it too. TestMain calls it.
 func Run(m *testing.M, s *Server, crds ...string) {
 	os.Exit(s.run(m, crds))
 }
@@ -43,7 +43,7 @@ func (s *Server) run(m *testing.M, crds []string) int {
 		crds[i] = filepath.Join(repository(), crd)
 	}
 	s.environment = &envtest.Environment{BinaryAssetsDirectory: bin, CRDDirectoryPaths: crds, ErrorIfCRDPathMissing: true}
-	interrupted := make(chan os.Signal, 1) // It holds a signal until what is being started can be stopped.
+	interrupted := make(chan os.Signal, 1) // It keeps a signal until the server that is being started can be stopped.
 	signal.Notify(interrupted, syscall.SIGINT, syscall.SIGTERM)
 	if _, err := s.environment.Start(); err != nil {
 		fmt.Fprintln(os.Stderr, "kubetest: starting the API server:", err)
@@ -64,7 +64,7 @@ func (s *Server) stop() {
 	}
 }
 
-// Config is how the server is reached, with all rights.
+// Config is the configuration of a client with all permissions.
 func (s *Server) Config(t *testing.T) *rest.Config {
 	t.Helper()
 	if s.environment == nil {
@@ -73,7 +73,7 @@ func (s *Server) Config(t *testing.T) *rest.Config {
 	return s.environment.Config
 }
 
-// Client is a client without a cache that knows the kinds of Kubernetes and of Gateway API.
+// Client returns a client without a cache that knows the kinds of Kubernetes and of Gateway API.
 func (s *Server) Client(t *testing.T) client.Client {
 	t.Helper()
 	scheme := runtime.NewScheme()
@@ -89,7 +89,7 @@ func (s *Server) Client(t *testing.T) client.Client {
 	return c
 }
 
-// repository is the directory of go.mod; tests run in that of their package.
+// repository is the directory of go.mod; tests run in the directory of their package.
 func repository() string {
 	dir, err := os.Getwd()
 	for err == nil && dir != filepath.Dir(dir) {
@@ -101,7 +101,7 @@ func repository() string {
 	return "."
 }
 
-// Start runs a cache, or whatever else has such a method, until the test ends, and fails it if that ends with an error.
+// Start runs a cache, or something else with such a method, until the test ends. An error fails the test.
 func Start(t *testing.T, start func(context.Context) error) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())

@@ -19,7 +19,7 @@ type admin struct {
 	address string
 }
 
-// answerTime is how long Envoy may take to answer.
+// answerTime is the time limit for Envoy's answer.
 const answerTime = 5 * time.Second
 
 func (a admin) post(ctx context.Context, path string) error {
@@ -33,7 +33,7 @@ func (a admin) post(ctx context.Context, path string) error {
 	return nil
 }
 
-// ask returns the body of an answer 200.
+// ask returns the body of a response with status 200.
 func (a admin) ask(ctx context.Context, method, path string) (io.ReadCloser, error) {
 	request, err := http.NewRequestWithContext(ctx, method, "http://"+a.address+path, nil)
 	if err != nil {
@@ -51,8 +51,8 @@ func (a admin) ask(ctx context.Context, method, path string) (io.ReadCloser, err
 	return response.Body, nil
 }
 
-// connections counts the open connections of clients. The gauges of the listeners are used, since the server's total is up to
-// five seconds old and has the connections of probes in it.
+// connections counts the open connections of clients. It uses the gauges of the listeners, because the server's total
+// is up to five seconds old and includes the connections of probes.
 func (a admin) connections(ctx context.Context) (int, error) {
 	body, err := a.ask(ctx, http.MethodGet, `/stats?filter=^listener\..*\.downstream_cx_active$`)
 	if err != nil {
@@ -62,10 +62,10 @@ func (a admin) connections(ctx context.Context) (int, error) {
 	return count(body)
 }
 
-// worker matches the gauges of single workers, which are in the gauge of their listener too.
+// worker matches the gauges of single workers, which the gauge of their listener includes.
 var worker = regexp.MustCompile(`\.worker_\d+\.downstream_cx_active$`)
 
-// count adds the gauges of Envoy's text form, one "name: value" a line.
+// count adds up the gauges of Envoy's text format, one "name: value" per line.
 func count(stats io.Reader) (int, error) {
 	total := 0
 	lines := bufio.NewScanner(stats)

@@ -17,25 +17,26 @@ import (
 
 // Manager answers the preStop hook of Envoy.
 type Manager struct {
-	// Host and Port are where it listens; an empty Host means every address of the pod.
+	// Host and Port are its address; an empty Host means every address of the pod.
 	Host string
 	Port int
-	// ReadyTimeout is the longest that the hook is held.
+	// ReadyTimeout is how long the hook waits at most.
 	ReadyTimeout time.Duration
-	// ReadyFile is what Drain writes.
+	// ReadyFile is the file that Drain writes.
 	ReadyFile string
 }
 
-// filePoll is the time between two looks for the ready file; stopTime is what the last answers may take when the manager ends. Of more
-// connections than maxConnections at a time, the others wait. That makes no hook end early: all are answered when Envoy is drained.
+// filePoll is the time between two checks of the ready file; stopTime is the limit for the last answers when the
+// manager stops. At most maxConnections are served at a time; others wait. No hook ends early because of this: all are
+// answered when Envoy is drained.
 const (
 	filePoll       = 100 * time.Millisecond
 	stopTime       = 5 * time.Second
 	maxConnections = 64
 )
 
-// Run serves until ctx ends, and then until hooks that wait have their answer. A ready file of an earlier run is removed first: a
-// volume outlives the container.
+// Run serves until ctx ends, and then until waiting hooks have their answer. It first removes a ready file of an
+// earlier run: a volume outlives the container.
 func (m Manager) Run(ctx context.Context, log *slog.Logger) error {
 	if err := os.Remove(m.ReadyFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("removing the ready file of an earlier run: %w", err)
@@ -45,7 +46,7 @@ func (m Manager) Run(ctx context.Context, log *slog.Logger) error {
 		return fmt.Errorf("listening for hooks: %w", err)
 	}
 	server := &http.Server{Handler: m.handler(log), ReadHeaderTimeout: stopTime}
-	server.SetKeepAlivesEnabled(false) // An answered connection makes room for another.
+	server.SetKeepAlivesEnabled(false) // An answered connection must make room for another.
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(netutil.LimitListener(listener, maxConnections)) }()
 	log.Info("waiting for the end", "address", listener.Addr().String())

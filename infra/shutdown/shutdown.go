@@ -18,9 +18,9 @@ import (
 // The manager's port and paths.
 const (
 	Port = 19002
-	// HealthPath answers 200 always.
+	// HealthPath always answers 200.
 	HealthPath = "/healthz"
-	// ReadyPath answers as soon as Envoy may be stopped.
+	// ReadyPath answers when Envoy may be stopped.
 	ReadyPath = "/shutdown/ready"
 )
 
@@ -33,26 +33,26 @@ const (
 	DefaultAdmin            = "127.0.0.1:19000"
 )
 
-// Options say how Envoy is to let go of its connections.
+// Options say how Envoy closes its connections.
 type Options struct {
 	// HealthCheckFailureDelay is the time between failing the health check and draining.
 	HealthCheckFailureDelay time.Duration
-	// DrainTimeout is the longest wait for connections, MinDrainDuration the shortest, both from the start of draining. The shorter
-	// DrainTimeout wins, as in Envoy Gateway: the time that Kubernetes gives the pod is reckoned from it.
+	// DrainTimeout is the longest wait for connections, MinDrainDuration the shortest, both from the start of draining.
+	// A shorter DrainTimeout wins, as in Envoy Gateway: the grace period of the pod is computed from it.
 	DrainTimeout, MinDrainDuration time.Duration
-	// ExitAtConnections is how few connections need not be waited for.
+	// ExitAtConnections is the number of connections that need not be waited for.
 	ExitAtConnections int
 	// ReadyFile is written when Envoy may be stopped.
 	ReadyFile string
 	// Admin is the address of Envoy's admin interface.
 	Admin string
-	// Poll is the time between two looks at the connections; 0 means a second.
+	// Poll is the time between two checks of the connections; 0 means a second.
 	Poll time.Duration
 }
 
-// Drain fails Envoy's health check, makes it ask its clients to leave, waits for its connections and writes the ready file. The
-// file is written in any case, since nothing is gained by holding up the end of an Envoy that does not answer; the error tells what
-// went wrong on the way. It returns early if ctx ends.
+// Drain fails Envoy's health check, makes Envoy ask its clients to disconnect, waits for its connections and writes the
+// ready file. The file is written in any case, because waiting longer for an Envoy that does not answer has no benefit;
+// the error says what went wrong. Drain returns early if ctx ends.
 func Drain(ctx context.Context, o Options, log *slog.Logger) error {
 	drained := drain(ctx, o, log)
 	if err := os.WriteFile(o.ReadyFile, []byte("drained\n"), 0o600); err != nil {
@@ -76,7 +76,7 @@ func drain(ctx context.Context, o Options, log *slog.Logger) error {
 	return await(ctx, envoy, o, log)
 }
 
-// await waits until few enough connections are left, but not before the shortest and in no case after the longest time.
+// await waits until few enough connections are left, but not less than the shortest and not more than the longest time.
 func await(ctx context.Context, envoy admin, o Options, log *slog.Logger) error {
 	if o.Poll <= 0 {
 		o.Poll = time.Second
