@@ -14,7 +14,7 @@ import (
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
-// The defaults of the fields that have one, as Envoy Gateway has them.
+// The default values of fields, as in Envoy Gateway.
 const (
 	DefaultControllerName = "gateway.envoyproxy.io/gatewayclass-controller"
 	DefaultLeaseDuration  = "15s"
@@ -29,7 +29,7 @@ const DefaultRouteMemory = "64Mi"
 type EnvoyGateway struct {
 	metav1.TypeMeta `json:",inline"`
 
-	// Gateway says which GatewayClasses are ours.
+	// Gateway says which GatewayClasses this control plane serves.
 	Gateway Gateway `json:"gateway,omitzero"`
 
 	// Provider says where objects come from and where Envoys run.
@@ -67,7 +67,7 @@ func (l *Limits) RouteMemoryBytes() int64 {
 	return q.Value()
 }
 
-// Gateway says which GatewayClasses are ours.
+// Gateway says which GatewayClasses this control plane serves.
 type Gateway struct {
 	// ControllerName is the spec.controllerName of the GatewayClasses that this control plane serves: a domain, a
 	// slash and a path. Default: gateway.envoyproxy.io/gatewayclass-controller.

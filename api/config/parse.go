@@ -21,7 +21,7 @@ const (
 	kind       = "EnvoyGateway"
 )
 
-// words are what an operator calls the kinds of value that a configuration is made of.
+// words are the names that an operator uses for the kinds of values in a configuration.
 var words = map[reflect.Kind]string{
 	reflect.Struct: "fields",
 	reflect.Map:    "keys with values",
@@ -71,7 +71,7 @@ func onlyDocument(stream []byte) ([]byte, error) {
 			return nil, fmt.Errorf("reading it as YAML: %w", err)
 		}
 		if string(document) == "null" {
-			continue // A document that holds comments alone says nothing.
+			continue // A document with only comments is empty.
 		}
 		only = document
 		found++
@@ -82,7 +82,7 @@ func onlyDocument(stream []byte) ([]byte, error) {
 	return only, nil
 }
 
-// withKnownFields adds to each error about an unknown field which fields there are at its place.
+// withKnownFields adds the known fields to each error about an unknown field.
 func withKnownFields(strict []error) []error {
 	var explained []error
 	for _, err := range strict {
@@ -97,7 +97,7 @@ func withKnownFields(strict []error) []error {
 	return explained
 }
 
-// knownFields returns the names of the fields beside the last one of path.
+// knownFields returns the names of the fields in the object that contains the last field of path.
 func knownFields(t reflect.Type, path string) []string {
 	name, rest, deeper := strings.Cut(path, ".")
 	var known []string

@@ -10,17 +10,17 @@ import (
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
-// durationPattern is that of Duration in the Gateway API (GEP-2257).
+// durationPattern is the pattern of Duration in Gateway API (GEP-2257).
 var durationPattern = regexp.MustCompile(`^([0-9]{1,5}(h|m|s|ms)){1,4}$`)
 
-// controllerNamePattern is that of GatewayController in the Gateway API.
+// controllerNamePattern is the pattern of GatewayController in Gateway API.
 var controllerNamePattern = regexp.MustCompile(
 	`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/[A-Za-z0-9/\-._~%!$&'()*+,;=:]+$`)
 
-// leastRouteMemory is room for about a hundred plain routes, in bytes.
+// leastRouteMemory is enough for about a hundred plain routes, in bytes.
 const leastRouteMemory = 1 << 20
 
-// Validate returns all that is wrong with a configuration of which the defaults are filled in.
+// Validate returns all problems of a configuration whose defaults are filled in.
 func (c *EnvoyGateway) Validate() error {
 	var errs field.ErrorList
 	errs = append(errs, oneOf(field.NewPath("apiVersion"), c.APIVersion, apiVersion)...)
@@ -71,7 +71,7 @@ func (l *LeaderElection) validate(path *field.Path) field.ErrorList {
 		errs = append(errs, field.Invalid(path.Child("leaseDuration"), l.LeaseDuration,
 			"must be longer than renewDeadline, which is "+string(l.RenewDeadline)))
 	}
-	// 1.2 is how far client-go stretches retryPeriod at random.
+	// client-go extends retryPeriod at random by a factor of up to 1.2.
 	if least := retry * 12 / 10; renew <= least {
 		errs = append(errs, field.Invalid(path.Child("renewDeadline"), l.RenewDeadline,
 			"must be longer than 1.2 times retryPeriod, which is "+least.String()))
@@ -79,7 +79,7 @@ func (l *LeaderElection) validate(path *field.Path) field.ErrorList {
 	return errs
 }
 
-// duration returns the value of a Gateway API duration, or zero for what is none.
+// duration returns the value of a Gateway API duration, or zero if the text is invalid.
 func duration(text gwapiv1.Duration) time.Duration {
 	d, err := time.ParseDuration(string(text))
 	if err != nil {

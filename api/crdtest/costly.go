@@ -15,7 +15,7 @@ import (
 	"gatehouse/api/v1alpha1"
 )
 
-// Object is any of Kubernetes.
+// Object is any Kubernetes object.
 type Object interface {
 	metav1.Object
 	runtime.Object
@@ -29,7 +29,7 @@ var scheme = sync.OnceValues(func() (*runtime.Scheme, error) {
 	return s, v1alpha1.AddToScheme(s)
 })
 
-// shared are the kinds of which costly objects are made. A GatewayClass is not among them, since all others hang on it.
+// shared are the kinds of costly objects. GatewayClass is not one of them, because all others depend on it.
 var shared = sync.OnceValues(func() ([]*Kind, error) {
 	known, err := scheme()
 	if err != nil {
@@ -38,8 +38,9 @@ var shared = sync.OnceValues(func() ([]*Kind, error) {
 	return Kinds(func(gvk schema.GroupVersionKind) bool { return known.Recognizes(gvk) && gvk.Kind != "GatewayClass" })
 })
 
-// Costly makes one or two random objects of any kinds, and of routes more often than of others, that are all named alike. Their lists and texts are as
-// long as Grown makes them, the long texts for one half from the given ones. An error means that the CRDs cannot be read.
+// Costly makes one or two random objects of any kinds, more often routes than others, all with the same name. Grown
+// extends their lists and texts; half of the long texts come from the given ones. An error means that the CRDs cannot
+// be read.
 func Costly(r *rand.Rand, name types.NamespacedName, words map[string][]string, texts []string) (objects []Object, err error) {
 	kinds, err := shared()
 	if err != nil {
@@ -63,10 +64,10 @@ func Costly(r *rand.Rand, name types.NamespacedName, words map[string][]string, 
 	return objects, nil
 }
 
-// tries are how many objects are made, small ones, until the API server takes one.
+// tries is how many small objects are made until the API server admits one.
 const tries = 50
 
-// costly makes an object of a kind; nil if several tries made none that the API server takes.
+// costly makes an object of a kind; nil if the API server admits none of several.
 func (m *Maker) costly(k *Kind, name types.NamespacedName, texts []string) (Object, error) {
 	known, err := scheme()
 	if err != nil {

@@ -13,19 +13,20 @@ import (
 )
 
 const (
-	// unlimited stands for the limit of a list or a text whose schema has none.
+	// unlimited is the limit of a list or a text whose schema has none.
 	unlimited = 1 << 18
-	// growths is how often something of an object is made longer at most, and judged how many bytes the API server's rules are asked about at most, but
-	// for the last growth: they are slow, above all while a fuzzer counts what is executed, and a fuzz target has 10 s for all that it does.
+	// growths is the maximum number of extensions of an object, and judged the maximum number of bytes that the rules
+	// of the API server check, except for the last extension: they are slow, especially while a fuzzer counts what is
+	// executed, and a fuzz target has 10 s in total.
 	growths = 5
 	judged  = MaxObject / 2
 )
 
-// pieces are what long texts are made of.
+// pieces are the parts of long texts.
 var pieces = []string{"a", "/a", "/%C3%BC", ".abcdefghij", "-a", `[^/]`, "(?:a|b)?", `\pL`, "%", "é"}
 
-// Grown answers with the object after some of its lists and texts have been made longer, up to the limits of their schema, as far as the API server
-// still takes the whole. Long texts are taken for one half from the given ones. The object itself stays as it is.
+// Grown returns a copy of the object in which some lists and texts are longer, up to the limits of their schema, as
+// long as the API server admits the whole. Half of the long texts come from the given ones.
 func (m *Maker) Grown(k *Kind, object map[string]any, texts []string) map[string]any {
 	spec := k.whole.Properties["spec"]
 	asked := 0
@@ -50,18 +51,19 @@ func (m *Maker) Grown(k *Kind, object map[string]any, texts []string) map[string
 func size(v any) int {
 	text, err := json.Marshal(v)
 	if err != nil {
-		panic(err) // It is made of what JSON has.
+		panic(err) // It consists of JSON values.
 	}
 	return len(text)
 }
 
-// growth finds what can be made longer.
+// growth finds lists and texts that can be extended.
 type growth struct {
 	*Maker
 	texts []string
-	// left is how many bytes the object may still get.
+	// left is how many more bytes the object may get.
 	left int
-	// spots make one list or text longer each, and report whether they did, by the path of the field, which all items of a list have in common.
+	// spots extend one list or text each, and report whether they did, by the path of the field, which all items of a
+	// list have in common.
 	spots map[string][]func() bool
 }
 
@@ -131,7 +133,7 @@ func (g *growth) spread(entries map[string]any, s *structuralschema.Structural) 
 	return true
 }
 
-// varied are the fields of a list's items that are to differ: those by which the list knows them, and some others.
+// varied are the fields of a list's items that must differ: the keys of the list, and some others.
 func (g *growth) varied(item any, s *structuralschema.Structural) map[string]bool {
 	names := map[string]bool{}
 	for _, key := range s.XListMapKeys {
@@ -155,7 +157,7 @@ func vary(item any, s *structuralschema.Structural, names map[string]bool, i int
 			return n
 		}
 	case map[string]any:
-		for name, value := range v { // In any order: each stands for itself.
+		for name, value := range v { // The order does not matter.
 			property, ok := s.Properties[name]
 			if ok && names[name] {
 				v[name] = vary(value, &property, nil, i)
@@ -165,7 +167,8 @@ func vary(item any, s *structuralschema.Structural, names map[string]bool, i int
 	return item
 }
 
-// variation is another string like the given one that the schema admits, or the same if there is none.
+// variation is another string that is similar to the given one and that the schema admits, or the same string if there
+// is none.
 func variation(w string, v *structuralschema.ValueValidation, i int) string {
 	other := fmt.Sprintf("%s-%d", w, i)
 	_, notRange := netip.ParsePrefix(w)
@@ -190,7 +193,7 @@ func variation(w string, v *structuralschema.ValueValidation, i int) string {
 	return other
 }
 
-// stretch makes a text as long as it may be.
+// stretch extends a text to the maximum.
 func (g *growth) stretch(w string, v *structuralschema.ValueValidation, set func(any)) bool {
 	most := unlimited
 	if v.MaxLength != nil {

@@ -25,10 +25,10 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// MaxObject is how many bytes of JSON etcd stores of one object.
+// MaxObject is the maximum size of an object in etcd, in bytes of JSON.
 const MaxObject = 1_500_000
 
-// Kind is one version of a kind as the API server judges it: by the schema and the CEL rules of its CRD.
+// Kind is one version of a kind, with the checks of the API server: the schema and the CEL rules of its CRD.
 type Kind struct {
 	schema.GroupVersionKind
 	whole     *structuralschema.Structural
@@ -36,7 +36,7 @@ type Kind struct {
 	cel       *cel.Validator
 }
 
-// Kinds are the served versions of the kinds of Gateway API's experimental channel and of our chart, as far as they are wanted.
+// Kinds returns the served versions of the wanted kinds of Gateway API's experimental channel and of our chart.
 func Kinds(wanted func(schema.GroupVersionKind) bool) ([]*Kind, error) {
 	dirs, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "gatehouse", "sigs.k8s.io/gateway-api").Output()
 	if err != nil {
@@ -62,7 +62,7 @@ func Kinds(wanted func(schema.GroupVersionKind) bool) ([]*Kind, error) {
 	return all, nil
 }
 
-// read answers with the kinds of a file, none if it holds something else than a CRD.
+// read returns the kinds of a file, none if it does not contain a CRD.
 func read(file string, wanted func(schema.GroupVersionKind) bool) ([]*Kind, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -111,7 +111,7 @@ func (k *Kind) Object(namespace, name string, spec any) map[string]any {
 	}
 }
 
-// Admits reports whether the API server would store the object; its defaults are then filled in.
+// Admits reports whether the API server would store the object. If so, it fills in the defaults.
 func (k *Kind) Admits(object map[string]any) bool {
 	defaulting.Default(object, k.whole)
 	if text, err := json.Marshal(object); err != nil || len(text) > MaxObject {
@@ -124,7 +124,8 @@ func (k *Kind) Admits(object map[string]any) bool {
 	return len(errs) == 0
 }
 
-// Typed is the object in the Go type that a scheme has for it. There may be none that the schema admits: of a quantity, say, it does not tell the form.
+// Typed returns the object in the Go type of a scheme. This fails for some objects that the schema admits: for example,
+// it does not check the form of a quantity.
 func (k *Kind) Typed(object map[string]any, scheme *runtime.Scheme) (runtime.Object, error) {
 	typed, err := scheme.New(k.GroupVersionKind)
 	if err != nil {

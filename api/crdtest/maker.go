@@ -14,15 +14,15 @@ import (
 // Maker makes random objects.
 type Maker struct {
 	*rand.Rand
-	// Words are values for strings by the name of their field, so that objects refer to each other and paths are paths. A name such as parentRefs.name
-	// is that of a field within another, and goes before the name alone.
+	// Words are values for strings by the name of their field, so that objects refer to each other and paths are valid.
+	// A name such as parentRefs.name is a field within another, and has priority over the name alone.
 	Words map[string][]string
 }
 
-// anyWord is tried where Words knows nothing, or nothing that the schema admits.
+// anyWord is used if Words has nothing for the field, or nothing that the schema admits.
 var anyWord = []string{"a", "web", "10s", "500ms", "100Ki", "/", "/a", "a.example.com", "https://a.example.com", "10.0.0.0/8", "x-a", "5xx", "GET", "100", "50", "info", "*", "/tmp/x", "Service", ""}
 
-// numbers are values for numbers, as far as the schema admits them.
+// numbers are values for numbers, if the schema admits them.
 var numbers = []int64{0, 1, 2, 3, 10, 80, 80, 81, 100, 200, 302, 443, 503, 8080}
 
 func pick[T any](m *Maker, of ...T) T { return of[m.IntN(len(of))] }
@@ -33,7 +33,7 @@ func (m *Maker) Spec(k *Kind) any {
 	return m.value(&spec, place{name: "spec"})
 }
 
-// place is where a value belongs: the name of its field and of the one around it, and how many are around it.
+// place is the position of a value: the name of its field and of the field around it, and the depth.
 type place struct {
 	around, name string
 	depth        int
@@ -41,7 +41,7 @@ type place struct {
 
 func (p place) inside(name string) place { return place{p.name, name, p.depth + 1} }
 
-// item is the place of what is in a list or a map.
+// item is the place of an entry of a list or a map.
 func (p place) item() place { return place{p.around, p.name, p.depth + 1} }
 
 func limits(s *structuralschema.Structural) *structuralschema.ValueValidation {
@@ -51,7 +51,7 @@ func limits(s *structuralschema.Structural) *structuralschema.ValueValidation {
 	return s.ValueValidation
 }
 
-// value makes a random value of a schema. Deep down only what is required is made.
+// value makes a random value for a schema. At a large depth it makes only required fields.
 func (m *Maker) value(s *structuralschema.Structural, p place) any {
 	switch {
 	case s.XIntOrString:
@@ -76,7 +76,7 @@ func (m *Maker) value(s *structuralschema.Structural, p place) any {
 	return m.fields(s, p)
 }
 
-// word picks a string that the schema admits, "" if there is none at hand.
+// word chooses a string that the schema admits, "" if it knows none.
 func (m *Maker) word(v *structuralschema.ValueValidation, p place) string {
 	if len(v.Enum) > 0 {
 		words := make([]string, len(v.Enum))
@@ -105,7 +105,7 @@ func (m *Maker) word(v *structuralschema.ValueValidation, p place) string {
 	return pick(m, known...)
 }
 
-// fits reports whether a string is one of those that the schema admits.
+// fits reports whether the schema admits a string.
 func fits(w string, v *structuralschema.ValueValidation) bool {
 	return (v.MinLength == nil || int64(len(w)) >= *v.MinLength) && (v.MaxLength == nil || int64(len(w)) <= *v.MaxLength) && compiled(v.Pattern).MatchString(w)
 }
@@ -151,7 +151,8 @@ func (m *Maker) list(s *structuralschema.Structural, p place) []any {
 	return list
 }
 
-// fields makes an object. Where a field type names others, as it does in unions, it gets the one that it names and no other.
+// fields makes an object. If a field type names another field, as in unions, the object gets that one and not the
+// others.
 func (m *Maker) fields(s *structuralschema.Structural, p place) map[string]any {
 	object := map[string]any{}
 	variants := m.variant(s, object, p)
@@ -169,7 +170,7 @@ func (m *Maker) fields(s *structuralschema.Structural, p place) map[string]any {
 	return object
 }
 
-// variant chooses the type of a union. It tells of each field that is a variant of it whether it is the chosen one.
+// variant chooses the type of a union. It returns, for each field that is a variant, whether it is the chosen one.
 func (m *Maker) variant(s *structuralschema.Structural, object map[string]any, p place) map[string]bool {
 	variants := m.alternatives(s)
 	property, ok := s.Properties["type"]
@@ -179,7 +180,7 @@ func (m *Maker) variant(s *structuralschema.Structural, object map[string]any, p
 	chosen := m.word(limits(&property), p.inside("type"))
 	object["type"] = chosen
 	for _, e := range limits(&property).Enum {
-		for name := range s.Properties { // In any order: each stands for itself.
+		for name := range s.Properties { // The order does not matter.
 			if word, _ := e.Object.(string); strings.EqualFold(word, name) {
 				variants[name] = word == chosen
 			}
@@ -188,13 +189,14 @@ func (m *Maker) variant(s *structuralschema.Structural, object map[string]any, p
 	return variants
 }
 
-// ofAlternatives matches the rule that controller-gen makes of a list of fields of which one may be set, and each of the fields.
+// ofAlternatives matches the rule that controller-gen makes from a list of fields of which one may be set, and each of
+// the fields.
 var (
 	ofAlternatives = regexp.MustCompile(`^(\+?\(has\(self\.\w+\)\?1:0\))+ (==|<=) 1$`)
 	alternative    = regexp.MustCompile(`self\.(\w+)`)
 )
 
-// alternatives chooses among the fields of which a rule of the schema says that one may be set.
+// alternatives chooses among the fields for which a rule of the schema says that only one may be set.
 func (m *Maker) alternatives(s *structuralschema.Structural) map[string]bool {
 	variants := map[string]bool{}
 	for _, rule := range s.XValidations {

@@ -9,7 +9,8 @@ import (
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
-// Resource is the name of the API's resource for objects of this type; "" if they have no fields that an earlier release names differently.
+// Resource is the name of the API's resource for objects of this type; "" if no earlier release names their fields
+// differently.
 func Resource(o runtime.Object) string {
 	switch o.(type) {
 	case *gwapiv1.HTTPRoute:
@@ -20,7 +21,7 @@ func Resource(o runtime.Object) string {
 	return ""
 }
 
-// Read puts an object, as it is stored, into its Go type. The object is changed by it.
+// Read converts a stored object into its Go type. It modifies the stored object.
 func Read(stored map[string]any, into runtime.Object) error {
 	spec, _ := stored["spec"].(map[string]any)
 	rules, _ := spec["rules"].([]any)
@@ -36,8 +37,8 @@ func Read(stored map[string]any, into runtime.Object) error {
 	return nil
 }
 
-// renameSession gives the fields of sessions the names that they have since v1.7: until v1.6, cookie was named cookieConfig, and sessionName
-// stood for cookie.name and header.name.
+// renameSession renames the fields of sessions to their names since v1.7: until v1.6, cookie was named cookieConfig,
+// and sessionName stood for cookie.name and header.name.
 func renameSession(session map[string]any) {
 	if old, ok := session["cookieConfig"]; ok && session["cookie"] == nil {
 		session["cookie"] = old

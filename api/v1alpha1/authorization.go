@@ -17,7 +17,7 @@ type Authorization struct {
 
 // AuthorizationRule decides about the requests of a principal.
 type AuthorizationRule struct {
-	// Name appears in Envoy's logs and statistics. Default: made of the policy's name and the rule's index.
+	// Name appears in Envoy's logs and statistics. Default: built from the policy's name and the rule's index.
 	//
 	// +optional
 	// +kubebuilder:validation:MinLength=1
@@ -29,7 +29,8 @@ type AuthorizationRule struct {
 	// +required
 	Action AuthorizationAction `json:"action"`
 
-	// Principal is whose requests the rule matches. A rule needs one: admission says so, since it can name what else a rule has that is not served.
+	// Principal is whose requests the rule matches. A rule needs a principal. Admission checks this instead of the
+	// schema, because it can also name fields that are not served.
 	//
 	// +optional
 	Principal *Principal `json:"principal,omitempty"`
@@ -37,8 +38,8 @@ type AuthorizationRule struct {
 
 // Principal is who sends a request. All that is set must match.
 type Principal struct {
-	// ClientCIDRs matches when the client's address is in one of these ranges, such as 10.0.0.0/8 or 2001:db8::/32. They are needed, as
-	// principals of other kinds are not served yet.
+	// ClientCIDRs matches when the client's address is in one of these ranges, such as 10.0.0.0/8 or 2001:db8::/32.
+	// They are required, because principals of other kinds are not served yet.
 	//
 	// +optional
 	// +kubebuilder:validation:MinItems=1

@@ -39,11 +39,11 @@ type BackendTrafficPolicySpec struct {
 	PolicyTargetReferences `json:",inline"`
 	ClusterSettings        `json:",inline"`
 
-	// Unread is what of the spec nobody reads.
+	// Unread lists the fields of the spec that are not read.
 	Unread []UnreadField `json:"-"`
 }
 
-// UnmarshalJSON decodes the spec, and notes what of it is not read.
+// UnmarshalJSON decodes the spec, and notes the fields that are not read.
 func (s *BackendTrafficPolicySpec) UnmarshalJSON(text []byte) (err error) {
 	type spec BackendTrafficPolicySpec // Without this method.
 	s.Unread, err = decodeSpec(text, KindBackendTrafficPolicy, (*spec)(s))
@@ -57,7 +57,8 @@ type ClusterSettings struct {
 	// +optional
 	LoadBalancer *LoadBalancer `json:"loadBalancer,omitempty"`
 
-	// Retry says which failed requests are sent again. Without it none are. The retry of an HTTPRoute rule wins.
+	// Retry says which failed requests are sent again. Without it no failed request is. The retry of an HTTPRoute rule
+	// wins.
 	//
 	// +optional
 	Retry *Retry `json:"retry,omitempty"`
@@ -87,7 +88,7 @@ func (p *BackendTrafficPolicy) GetPolicyStatus() *gwapiv1.PolicyStatus {
 	return &p.Status
 }
 
-// GetUnread returns what of spec nobody reads.
+// GetUnread returns the fields of spec that are not read.
 func (p *BackendTrafficPolicy) GetUnread() []UnreadField {
 	return p.Spec.Unread
 }

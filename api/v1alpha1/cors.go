@@ -2,8 +2,8 @@ package v1alpha1
 
 import gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
-// CORS says which web origins may call from a browser, by the CORS protocol of the Fetch standard. A request of
-// another origin is answered without CORS headers, and the browser keeps the response from the page.
+// CORS says which web origins may send requests from a browser, by the CORS protocol of the Fetch standard. A request
+// of another origin is answered without CORS headers, and the browser keeps the response from the page.
 type CORS struct {
 	// AllowOrigins lists web origins, each as * (any), or as scheme://host[:port], where the host may be * or begin
 	// with one label *. (any subdomain).
@@ -24,7 +24,7 @@ type CORS struct {
 	// +kubebuilder:validation:MaxItems=256
 	AllowHeaders []string `json:"allowHeaders,omitempty"`
 
-	// ExposeHeaders lists response headers that pages may read besides the safe-listed ones; * means any.
+	// ExposeHeaders lists response headers that pages may read in addition to the safe-listed ones; * means any.
 	//
 	// +optional
 	// +kubebuilder:validation:MaxItems=256

@@ -11,13 +11,16 @@ import (
 //go:embed envoygateway.txt
 var envoyGateway string
 
-// objectFields are the fields of an object, each with the name of the object that it leads to, which is empty if it leads to none.
+// objectFields are the fields of an object, each with the name of its object type, which is empty if the field is not
+// an object.
 type objectFields map[string]string
 
-// knownFields are the fields that Envoy Gateway knows, by the name of the object; those of specs by their kind.
+// knownFields are the fields that Envoy Gateway knows, by the name of the object type; specs have the name of their
+// kind.
 var knownFields = sync.OnceValue(func() map[string]objectFields { return parseFields(envoyGateway) })
 
-// parseFields reads the list in the form that envoygateway.txt describes. It panics on another form, which is a programmer's mistake.
+// parseFields parses the list in the form that envoygateway.txt describes. It panics on another form, which is a
+// programming error.
 func parseFields(list string) map[string]objectFields {
 	objects, taken := map[string]objectFields{}, map[string][]string{}
 	name := ""
@@ -50,7 +53,7 @@ func parseFields(list string) map[string]objectFields {
 	return objects
 }
 
-// taking are the fields of an object and of those that it takes in.
+// taking returns the fields of an object type and of the types that it embeds.
 func taking(objects map[string]objectFields, taken map[string][]string, name string) objectFields {
 	if objects[name] == nil {
 		panic(fmt.Sprintf("fields of Envoy Gateway: there is no object %q", name))

@@ -16,7 +16,7 @@ type EnvoyProxy struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// Spec is how the fleet is to be.
+	// Spec is the desired state of the fleet.
 	//
 	// +optional
 	Spec EnvoyProxySpec `json:"spec,omitempty"`
@@ -27,7 +27,7 @@ type EnvoyProxy struct {
 	Status EnvoyProxyStatus `json:"status,omitempty"`
 }
 
-// EnvoyProxySpec is how an Envoy fleet is to be.
+// EnvoyProxySpec is the desired state of an Envoy fleet.
 type EnvoyProxySpec struct {
 	// Provider says where Envoys run and with which settings. Default: Kubernetes with its defaults.
 	//
@@ -47,10 +47,11 @@ type EnvoyProxySpec struct {
 	// +kubebuilder:validation:Minimum=0
 	Concurrency *int32 `json:"concurrency,omitempty"`
 
-	// IPFamily says at which of their pods' addresses Envoys take connections, and which addresses the fleet's Service
-	// gets: IPv4, IPv6, or one of each (DualStack), for which the cluster has to have both. A Service keeps its first
-	// family for good: to go from IPv4 or DualStack to IPv6 or back, delete it, and it is made anew. Default: Envoys listen
-	// at IPv4 addresses, and the cluster chooses the Service's family. Which addresses backends have does not depend on it.
+	// IPFamily says at which addresses of their pods Envoys accept connections, and which addresses the fleet's Service
+	// gets: IPv4, IPv6, or one of each (DualStack), for which the cluster must support both. A Service never changes
+	// its first family: to change from IPv4 or DualStack to IPv6 or back, delete the Service, and it is created again.
+	// Default: Envoys listen at IPv4 addresses, and the cluster chooses the Service's family. The addresses of backends
+	// do not depend on it.
 	//
 	// +optional
 	IPFamily *IPFamily `json:"ipFamily,omitempty"`
@@ -60,16 +61,16 @@ type EnvoyProxySpec struct {
 	// +optional
 	ExtraArgs []string `json:"extraArgs,omitempty"`
 
-	// Shutdown says how an Envoy that is told to stop lets go of its connections.
+	// Shutdown says how an Envoy closes its connections when it is stopped.
 	//
 	// +optional
 	Shutdown *ShutdownConfig `json:"shutdown,omitempty"`
 
-	// Unread is what of the spec nobody reads.
+	// Unread lists the fields of the spec that are not read.
 	Unread []UnreadField `json:"-"`
 }
 
-// UnmarshalJSON decodes the spec, and notes what of it is not read.
+// UnmarshalJSON decodes the spec, and notes the fields that are not read.
 func (s *EnvoyProxySpec) UnmarshalJSON(text []byte) (err error) {
 	type spec EnvoyProxySpec // Without this method.
 	s.Unread, err = decodeSpec(text, KindEnvoyProxy, (*spec)(s))
@@ -116,7 +117,7 @@ const EnvoyProxyProviderTypeKubernetes EnvoyProxyProviderType = "Kubernetes"
 // ProxyLogging sets the levels of Envoy's own log.
 type ProxyLogging struct {
 	// Level maps a component of Envoy to its log level. The components are Envoy's logger names, such as upstream,
-	// http, connection, admin, client, filter, main, router or runtime; default stands for all that are not named.
+	// http, connection, admin, client, filter, main, router or runtime; default applies to all others.
 	//
 	// +optional
 	// +kubebuilder:default={default: warn}
@@ -126,7 +127,7 @@ type ProxyLogging struct {
 // ProxyLogComponent is the name of one of Envoy's loggers, or default.
 type ProxyLogComponent string
 
-// LogComponentDefault stands for all of Envoy's loggers that are not named.
+// LogComponentDefault applies to all of Envoy's loggers that are not named.
 const LogComponentDefault ProxyLogComponent = "default"
 
 // LogLevel is how much Envoy logs; each level includes those after it.
@@ -145,8 +146,9 @@ const (
 	LogLevelOff      LogLevel = "off"
 )
 
-// ShutdownConfig says how an Envoy that is told to stop lets go of its connections: it fails its health check, asks
-// clients to leave for at least minDrainDuration, and stops when no connection is left, or at any rate when drainTimeout is over.
+// ShutdownConfig says how an Envoy closes its connections when it is stopped: it fails its health check, asks clients
+// to disconnect for at least minDrainDuration, and stops when no connection is left, or in any case when drainTimeout
+// is over.
 type ShutdownConfig struct {
 	// HealthCheckFailureDelay is the time between failing the health check and draining, for load balancers that are
 	// slow to notice. Default: 0s.
@@ -154,13 +156,13 @@ type ShutdownConfig struct {
 	// +optional
 	HealthCheckFailureDelay *gwapiv1.Duration `json:"healthCheckFailureDelay,omitempty"`
 
-	// DrainTimeout is the longest time that open connections are waited for. Default: 60s.
+	// DrainTimeout is the longest time to wait for open connections. Default: 60s.
 	//
 	// +optional
 	DrainTimeout *gwapiv1.Duration `json:"drainTimeout,omitempty"`
 
-	// MinDrainDuration is the shortest time before Envoy stops, however few connections it has. A shorter drainTimeout
-	// ends it. Default: 10s.
+	// MinDrainDuration is the shortest time before Envoy stops, even if it has few connections. A shorter drainTimeout
+	// wins. Default: 10s.
 	//
 	// +optional
 	MinDrainDuration *gwapiv1.Duration `json:"minDrainDuration,omitempty"`

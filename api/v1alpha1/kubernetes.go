@@ -41,7 +41,7 @@ type EnvoyProxyKubernetesProvider struct {
 
 // KubernetesDeploymentSpec holds the settings of the Deployment that runs Envoy.
 type KubernetesDeploymentSpec struct {
-	// Name of the Deployment. Default: made of the Gateway's namespace and name.
+	// Name of the Deployment. Default: built from the Gateway's namespace and name.
 	//
 	// +optional
 	Name *string `json:"name,omitempty"`
@@ -80,7 +80,7 @@ type KubernetesDeploymentSpec struct {
 
 // KubernetesDaemonSetSpec holds the settings of the DaemonSet that runs Envoy.
 type KubernetesDaemonSetSpec struct {
-	// Name of the DaemonSet. Default: made of the Gateway's namespace and name.
+	// Name of the DaemonSet. Default: built from the Gateway's namespace and name.
 	//
 	// +optional
 	Name *string `json:"name,omitempty"`
@@ -106,14 +106,14 @@ type KubernetesDaemonSetSpec struct {
 	Patch *KubernetesPatchSpec `json:"patch,omitempty"`
 }
 
-// KubernetesPodSpec holds the settings of the pods that run Envoy. Its fields mean what they mean in a pod.
+// KubernetesPodSpec holds the settings of the pods that run Envoy. Its fields have the same meaning as in a pod.
 type KubernetesPodSpec struct {
 	// Annotations are added to the pods.
 	//
 	// +optional
 	Annotations map[string]string `json:"annotations,omitempty"`
 
-	// Labels are added to the pods. Those by which the pods are selected cannot be changed.
+	// Labels are added to the pods. The labels that select the pods cannot be changed.
 	//
 	// +optional
 	Labels map[string]string `json:"labels,omitempty"`
@@ -185,7 +185,7 @@ type KubernetesContainerSpec struct {
 	// +kubebuilder:validation:MaxLength=1024
 	Image *string `json:"image,omitempty"`
 
-	// ImageRepository is the Envoy image without tag and digest; the tag stays that of the built-in image.
+	// ImageRepository is the Envoy image without tag and digest; the tag of the built-in image is kept.
 	//
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-zA-Z0-9._-]+(:[0-9]+/[a-zA-Z0-9._-]+)?(/[a-zA-Z0-9._-]+)*$')",messageExpression=`'"' + self + '" is not an image repository: write it without tag and digest, such as docker.io/envoyproxy/envoy'`,message="write the repository without tag and digest"
@@ -202,7 +202,7 @@ type KubernetesContainerSpec struct {
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.loadBalancerIP) || self.type == 'LoadBalancer'",fieldPath=".loadBalancerIP",messageExpression=`'loadBalancerIP works only with type LoadBalancer, not with ' + self.type + ': remove it or change the type'`,message="loadBalancerIP works only with type LoadBalancer"
 type KubernetesServiceSpec struct {
-	// Name of the Service. Default: made of the Gateway's namespace and name.
+	// Name of the Service. Default: built from the Gateway's namespace and name.
 	//
 	// +optional
 	Name *string `json:"name,omitempty"`
@@ -228,18 +228,19 @@ type KubernetesServiceSpec struct {
 	// +optional
 	LoadBalancerClass *string `json:"loadBalancerClass,omitempty"`
 
-	// AllocateLoadBalancerNodePorts says whether a LoadBalancer Service has node ports too. Default: that of Kubernetes.
+	// AllocateLoadBalancerNodePorts says whether a LoadBalancer Service has node ports too. Default: the default of
+	// Kubernetes.
 	//
 	// +optional
 	AllocateLoadBalancerNodePorts *bool `json:"allocateLoadBalancerNodePorts,omitempty"`
 
-	// LoadBalancerSourceRanges are the client ranges that the load balancer lets through, such as 10.0.0.0/8. Only
-	// with type LoadBalancer.
+	// LoadBalancerSourceRanges are the client ranges that the load balancer allows, such as 10.0.0.0/8. Only with type
+	// LoadBalancer.
 	//
 	// +optional
 	LoadBalancerSourceRanges []string `json:"loadBalancerSourceRanges,omitempty"`
 
-	// LoadBalancerIP is the IPv4 address that the load balancer is asked for. Only with type LoadBalancer.
+	// LoadBalancerIP is the requested IPv4 address of the load balancer. Only with type LoadBalancer.
 	//
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="isIP(self) && ip(self).family() == 4",messageExpression=`'"' + self + '" is not an IPv4 address: write one such as 192.0.2.1'`,message="write an IPv4 address such as 192.0.2.1"
@@ -284,7 +285,7 @@ const (
 
 // KubernetesServiceAccountSpec holds the settings of the ServiceAccount of the Envoy pods.
 type KubernetesServiceAccountSpec struct {
-	// Name of the ServiceAccount. Default: made of the Gateway's namespace and name.
+	// Name of the ServiceAccount. Default: built from the Gateway's namespace and name.
 	//
 	// +optional
 	Name *string `json:"name,omitempty"`

@@ -10,7 +10,7 @@ import gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 // +kubebuilder:validation:XValidation:rule="!(self.type in ['Random', 'ConsistentHash']) || !has(self.slowStart)",fieldPath=".slowStart",messageExpression=`'slowStart works only with type LeastRequest or RoundRobin, not with ' + self.type + ': remove it or change the type'`,message="slowStart works only with type LeastRequest or RoundRobin"
 type LoadBalancer struct {
 	// Type is the algorithm. ConsistentHash sends requests with the same hash to the same endpoint; LeastRequest
-	// chooses the less busy of two random endpoints; Random and RoundRobin are what they say.
+	// chooses the less busy of two random endpoints; Random and RoundRobin work as their names say.
 	//
 	// +unionDiscriminator
 	// +required

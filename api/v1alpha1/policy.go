@@ -6,8 +6,9 @@ import (
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
-// Policy is what every policy kind of this package has: the objects that it attaches to, and the Gateway API policy
-// status (GEP-713) with one entry for each ancestor that it affects. The methods return the policy's own memory, not a copy.
+// Policy is the common part of all policy kinds of this package: the objects that it attaches to, and the Gateway API
+// policy status (GEP-713) with one entry for each affected ancestor. The methods return the policy's own memory, not a
+// copy.
 //
 // +kubebuilder:object:generate=false
 type Policy interface {
@@ -15,7 +16,7 @@ type Policy interface {
 	runtime.Object
 	// GetTargets returns the references and selectors of spec.
 	GetTargets() *PolicyTargetReferences
-	// GetUnread returns what of spec nobody reads.
+	// GetUnread returns the fields of spec that are not read.
 	GetUnread() []UnreadField
 	// GetPolicyStatus returns the status.
 	GetPolicyStatus() *gwapiv1.PolicyStatus

@@ -2,9 +2,9 @@ package v1alpha1
 
 import gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
-// Retry says which failed requests are sent again, how often and how soon. A retry avoids the endpoints that were
-// tried before. Without it, what no endpoint got is tried at another one, and requests by GET, HEAD and OPTIONS whose
-// connection broke are too.
+// Retry says which failed requests are sent again, how often and how soon. A retry avoids the endpoints that were tried
+// before. Without it, a request that no endpoint received is tried at another one, and so are GET, HEAD and OPTIONS
+// requests whose connection broke.
 type Retry struct {
 	// NumRetries is how many times a request is sent again after its first failure.
 	//
@@ -25,13 +25,13 @@ type Retry struct {
 	// +optional
 	RetryOn *RetryOn `json:"retryOn,omitempty"`
 
-	// PerRetry limits a single attempt and spaces attempts out.
+	// PerRetry limits a single attempt and sets the wait between attempts.
 	//
 	// +optional
 	PerRetry *PerRetryPolicy `json:"perRetry,omitempty"`
 }
 
-// Off reports whether the spec says that nothing is tried again. Saying nothing is not that.
+// Off reports whether the spec switches retries off. An absent field does not.
 func (r *Retry) Off() bool { return r != nil && r.NumRetries != nil && *r.NumRetries <= 0 }
 
 // RetryOn lists what counts as a failure that is worth a retry.
@@ -78,20 +78,20 @@ const (
 	Unavailable          TriggerEnum = "unavailable"
 )
 
-// PerRetryPolicy limits a single attempt and spaces attempts out.
+// PerRetryPolicy limits a single attempt and sets the wait between attempts.
 type PerRetryPolicy struct {
 	// Timeout is the longest time that one attempt may take, the first one included. Default: the request timeout.
 	//
 	// +optional
 	Timeout *gwapiv1.Duration `json:"timeout,omitempty"`
 
-	// BackOff spaces attempts out. Default: Envoy's, a base of 25ms and a maximum of 250ms.
+	// BackOff sets the wait between attempts. Default: Envoy's, a base of 25ms and a maximum of 250ms.
 	//
 	// +optional
 	BackOff *BackOffPolicy `json:"backOff,omitempty"`
 }
 
-// BackOffPolicy spaces attempts out, exponentially and with full jitter.
+// BackOffPolicy sets the wait between attempts, exponentially and with full jitter.
 type BackOffPolicy struct {
 	// BaseInterval is the base of the exponential back-off; more than 0s.
 	//

@@ -5,8 +5,8 @@ import (
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
-// SecurityPolicy says who may call the Gateways and routes that it attaches to: which web origins (CORS) and which
-// clients (authorization).
+// SecurityPolicy says who may send requests to the Gateways and routes that it attaches to: which web origins (CORS)
+// and which clients (authorization).
 //
 // The most specific policy wins as a whole: one on a route rule over one on its route, over one on a listener, over
 // one on the Gateway. Among equals the oldest wins. A route whose policy is broken answers 500; it is never served
@@ -39,22 +39,22 @@ type SecurityPolicy struct {
 type SecurityPolicySpec struct {
 	PolicyTargetReferences `json:",inline"`
 
-	// CORS answers preflight requests of browsers and tells them which web origins may read responses. A CORS filter
-	// in an HTTPRoute wins over it.
+	// CORS answers preflight requests of browsers and says which web origins may read responses. A CORS filter in an
+	// HTTPRoute wins.
 	//
 	// +optional
 	CORS *CORS `json:"cors,omitempty"`
 
-	// Authorization allows or denies requests by who sends them.
+	// Authorization allows or denies requests by their sender.
 	//
 	// +optional
 	Authorization *Authorization `json:"authorization,omitempty"`
 
-	// Unread is what of the spec nobody reads.
+	// Unread lists the fields of the spec that are not read.
 	Unread []UnreadField `json:"-"`
 }
 
-// UnmarshalJSON decodes the spec, and notes what of it is not read.
+// UnmarshalJSON decodes the spec, and notes the fields that are not read.
 func (s *SecurityPolicySpec) UnmarshalJSON(text []byte) (err error) {
 	type spec SecurityPolicySpec // Without this method.
 	s.Unread, err = decodeSpec(text, KindSecurityPolicy, (*spec)(s))
@@ -80,7 +80,7 @@ func (p *SecurityPolicy) GetPolicyStatus() *gwapiv1.PolicyStatus {
 	return &p.Status
 }
 
-// GetUnread returns what of spec nobody reads.
+// GetUnread returns the fields of spec that are not read.
 func (p *SecurityPolicy) GetUnread() []UnreadField {
 	return p.Spec.Unread
 }

@@ -47,19 +47,19 @@ type TargetSelector struct {
 	// +required
 	Kind gwapiv1.Kind `json:"kind"`
 
-	// Namespaces says where objects are looked for. Objects outside the policy's namespace are only reached when a
-	// ReferenceGrant in theirs allows it: from group gateway.envoyproxy.io, the policy's kind and the policy's
-	// namespace, to the group and kind of the object.
+	// Namespaces says in which namespaces objects are selected. Objects outside the policy's namespace are selected
+	// only if a ReferenceGrant in their namespace allows it: from group gateway.envoyproxy.io, the policy's kind and
+	// the policy's namespace, to the group and kind of the object.
 	//
 	// +optional
 	Namespaces *TargetSelectorNamespaces `json:"namespaces,omitempty"`
 
-	// MatchLabels lists labels which an object must all have, with these values.
+	// MatchLabels lists labels with values; an object must have all of them.
 	//
 	// +optional
 	MatchLabels map[string]string `json:"matchLabels,omitempty"`
 
-	// MatchExpressions lists label requirements which an object must all meet, besides matchLabels.
+	// MatchExpressions lists label requirements; an object must meet all of them, and matchLabels too.
 	//
 	// +optional
 	// +listType=atomic
@@ -84,12 +84,12 @@ type TargetSelectorNamespaces struct {
 	Selector *metav1.LabelSelector `json:"selector,omitempty"`
 }
 
-// TargetNamespaces says which namespaces a TargetSelector looks into.
+// TargetNamespaces says in which namespaces a TargetSelector selects objects.
 //
 // +kubebuilder:validation:Enum=Same;All;Selector
 type TargetNamespaces string
 
-// The namespaces that a TargetSelector can look into.
+// The namespaces in which a TargetSelector can select objects.
 const (
 	TargetNamespacesSame     TargetNamespaces = "Same"
 	TargetNamespacesAll      TargetNamespaces = "All"

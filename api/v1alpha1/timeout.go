@@ -17,9 +17,9 @@ type Timeout struct {
 
 // TCPTimeout limits connections of any protocol.
 type TCPTimeout struct {
-	// ConnectTimeout is the longest time that setting up a connection to an endpoint may take, TLS handshake
-	// included. Default: 1.5s, after which another endpoint is tried; 10s where numRetries is 0 or the configuration of
-	// the control plane says backends.disableRetries.
+	// ConnectTimeout is the longest time that setting up a connection to an endpoint may take, TLS handshake included.
+	// Default: 1.5s, after which another endpoint is tried; 10s if numRetries is 0 or the configuration of the control
+	// plane sets backends.disableRetries.
 	//
 	// +optional
 	ConnectTimeout *gwapiv1.Duration `json:"connectTimeout,omitempty"`
@@ -51,7 +51,7 @@ type HTTPTimeout struct {
 	MaxStreamDuration *gwapiv1.Duration `json:"maxStreamDuration,omitempty"`
 
 	// StreamIdleTimeout ends a request on which neither side has sent anything for this long; 0s means no limit.
-	// Default: that of the listener.
+	// Default: the limit of the listener.
 	//
 	// +optional
 	StreamIdleTimeout *gwapiv1.Duration `json:"streamIdleTimeout,omitempty"`

@@ -16,21 +16,22 @@ import (
 	"k8s.io/apimachinery/pkg/util/json"
 )
 
-// UnreadField is a field of a spec that is there and that nobody reads. The CRDs keep such fields, so that nothing is lost on the way from and
-// to Envoy Gateway; whoever judges a spec must tell of them.
+// UnreadField is a field in a spec that is not read. The CRDs keep such fields, so that nothing is lost on the way from
+// and to Envoy Gateway. Everybody who judges a spec must report them.
 type UnreadField struct {
 	// Path is the field, such as spec.authorization.rules[0].operation, Name the last part of it.
 	Path, Name string
 	// Known reports whether Envoy Gateway has the field.
 	Known bool
-	// Nearest is the known field of the same object whose name is most like this one's; empty if none is like it.
+	// Nearest is the known field of the same object with the most similar name; empty if none is similar.
 	Nearest string
-	// Failure is why the field's value cannot be read, for a field that is served otherwise.
+	// Failure is why the value cannot be read, for a field that is served.
 	Failure string
 }
 
-// decodeSpec decodes a spec of the kind into a pointer to a struct, with case-sensitive names as the API server does, and lists what of it is not
-// read. A value of a wrong type is listed too and is no error: one such object must not keep informers from all others.
+// decodeSpec decodes a spec of the kind into a pointer to a struct, with case-sensitive names as the API server does,
+// and lists the fields that are not read. A value of the wrong type is listed too and is not an error: one such object
+// must not hide all others from informers.
 func decodeSpec(text []byte, kind string, into any) ([]UnreadField, error) {
 	var written any
 	if err := json.Unmarshal(text, &written); err != nil {
@@ -49,7 +50,7 @@ func failedField(err error) UnreadField {
 	if mistyped := new(stdjson.UnmarshalTypeError); errors.As(err, &mistyped) {
 		f.Failure = fmt.Sprintf("it is of type %s and should be of type %s", mistyped.Value, jsonType(mistyped.Type))
 		for name := range strings.SplitSeq(mistyped.Field, ".") {
-			if name != "" && !unicode.IsUpper(rune(name[0])) { // Embedded structs are no part of JSON.
+			if name != "" && !unicode.IsUpper(rune(name[0])) { // Embedded structs are not fields in JSON.
 				f.Path, f.Name = f.Path+"."+name, name
 			}
 		}
@@ -57,7 +58,7 @@ func failedField(err error) UnreadField {
 	return f
 }
 
-// jsonType is what JSON calls values of a Go type.
+// jsonType is the JSON name of the values of a Go type.
 func jsonType(t reflect.Type) string {
 	switch t.Kind() {
 	case reflect.Pointer:
@@ -76,23 +77,24 @@ func jsonType(t reflect.Type) string {
 	return "integer"
 }
 
-// specWalk goes through what is written and through the Go type that reads it, side by side.
+// specWalk walks through the written value and the Go type that reads it in parallel.
 type specWalk struct {
 	found []UnreadField
 }
 
-// value looks at a value that is read by a type. Known has the fields that Envoy Gateway knows in the objects there, nil if it has no list.
+// value checks a value against its type. known has the fields that Envoy Gateway knows in the objects there, nil if it
+// has no list.
 func (w *specWalk) value(at string, written any, t reflect.Type, known objectFields) {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
 	if reflect.PointerTo(t).Implements(unmarshaler) {
-		return // The type reads what it likes.
+		return // The type has its own decoding.
 	}
 	switch v := written.(type) {
 	case []any:
 		if t.Kind() != reflect.Slice {
-			return // A wrong type, which the decoder tells of.
+			return // A wrong type, which the decoder reports.
 		}
 		for i, item := range v {
 			w.value(fmt.Sprintf("%s[%d]", at, i), item, t.Elem(), known)
@@ -109,13 +111,13 @@ func (w *specWalk) value(at string, written any, t reflect.Type, known objectFie
 	}
 }
 
-// Of an object full of nonsense no more is told than a reader can take in: so many fields, and so many letters of each.
+// The limits of a report about an object full of nonsense: the number of fields, and the length of each name.
 const (
 	maxUnread = 100
 	maxName   = 63
 )
 
-// plainName is what names of fields look like.
+// plainName matches usual names of fields.
 var plainName = regexp.MustCompile(fmt.Sprintf("^[A-Za-z0-9_-]{1,%d}$", maxName))
 
 var unmarshaler = reflect.TypeFor[stdjson.Unmarshaler]()
@@ -168,8 +170,8 @@ func servedFields(t reflect.Type) map[string]reflect.Type {
 	return fields
 }
 
-// nearest is the candidate that takes the fewest changes of letters to get to from the name, "" if all are too far. Cases do not count, and one
-// name that begins with the other is near.
+// nearest is the candidate with the smallest distance from the name, "" if all are too far. It ignores case, and a name
+// that is a prefix of the other is near.
 func nearest(name string, candidates []string) string {
 	const near = 2
 	slices.Sort(candidates)
@@ -188,7 +190,7 @@ func nearest(name string, candidates []string) string {
 	return best
 }
 
-// distance counts the letters that are to be inserted, taken out, replaced, or swapped with the next one (optimal string alignment).
+// distance counts the letters to insert, remove, replace, or swap with the next one (optimal string alignment).
 func distance(a, b string) int {
 	rows := make([][]int, len(a)+1)
 	for i := range rows {

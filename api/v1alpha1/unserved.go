@@ -5,8 +5,9 @@ import (
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
-// UnservedPolicy is what is read of a policy whose kind is not served yet: whom it is about, so that nothing is served as if it were not there.
-// The cluster has the CRDs of such kinds if Envoy Gateway is or was installed. To serve a kind is to give it a spec of its own.
+// UnservedPolicy is the part of a policy that is read if its kind is not served yet: its targets, so that nothing is
+// served as if the policy did not exist. The cluster has the CRDs of such kinds if Envoy Gateway is or was installed.
+// To serve a kind, give it its own spec.
 type UnservedPolicy struct {
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
@@ -17,12 +18,12 @@ type UnservedPolicy struct {
 	Status gwapiv1.PolicyStatus `json:"status,omitempty"`
 }
 
-// UnservedPolicySpec is what is read of the spec.
+// UnservedPolicySpec is the part of the spec that is read.
 type UnservedPolicySpec struct {
 	PolicyTargetReferences `json:",inline"`
 }
 
-// UnmarshalJSON decodes the targets. What else the spec says does not matter, as nothing of it is served.
+// UnmarshalJSON decodes the targets. The rest of the spec does not matter, because none of it is served.
 func (s *UnservedPolicySpec) UnmarshalJSON(text []byte) error {
 	_, err := decodeSpec(text, "", &s.PolicyTargetReferences)
 	return err
@@ -37,7 +38,7 @@ func (p *UnservedPolicy) GetUnread() []UnreadField { return nil }
 // GetPolicyStatus returns the status.
 func (p *UnservedPolicy) GetPolicyStatus() *gwapiv1.PolicyStatus { return &p.Status }
 
-// ClientTrafficPolicy says how listeners treat clients: certificates of clients, addresses, limits of connections.
+// ClientTrafficPolicy says how listeners treat clients: client certificates, addresses, connection limits.
 //
 // +kubebuilder:object:root=true
 type ClientTrafficPolicy struct {
@@ -54,7 +55,8 @@ type ClientTrafficPolicyList struct {
 	Items           []ClientTrafficPolicy `json:"items"`
 }
 
-// EnvoyExtensionPolicy has requests and responses looked at by code of users: Wasm, Lua, external processors, dynamic modules.
+// EnvoyExtensionPolicy lets users' code process requests and responses: Wasm, Lua, external processors, dynamic
+// modules.
 //
 // +kubebuilder:object:root=true
 type EnvoyExtensionPolicy struct {
@@ -71,7 +73,7 @@ type EnvoyExtensionPolicyList struct {
 	Items           []EnvoyExtensionPolicy `json:"items"`
 }
 
-// EnvoyPatchPolicy changes what Envoy gets after its translation.
+// EnvoyPatchPolicy changes Envoy's configuration after the translation.
 //
 // +kubebuilder:object:root=true
 type EnvoyPatchPolicy struct {
