@@ -13,29 +13,29 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// Identity is what a bearer token proves.
+// Identity is the result of authenticating a bearer token.
 type Identity struct {
 	// Subject names the holder, such as system:serviceaccount:ns:name.
 	Subject string
-	// Pod is the pod that the proof is bound to, with its namespace and UID; empty if it is bound to none.
+	// Pod is the pod that the token is bound to, with its namespace and UID; empty if it is not bound to a pod.
 	Pod string
-	// Fleets are the Gateways (namespace/name) of which the holder may have the resources.
+	// Fleets are the Gateways (namespace/name) whose resources the holder may get.
 	Fleets []string
-	// Expires is when the proof ends; zero means that it does not.
+	// Expires is when the token expires; zero means never.
 	Expires time.Time
 }
 
-// Mine tells whether the holder may have the resources of a fleet.
+// Mine reports whether the holder may get the resources of a fleet.
 func (i Identity) Mine(fleet string) bool {
 	return slices.Contains(i.Fleets, fleet)
 }
 
-// holder is who may have a few streams: a pod, or the subject if its proof is bound to no pod.
+// holder identifies who may have a limited number of streams: a pod, or the subject if its token is not bound to a pod.
 func (i Identity) holder() string {
 	return i.Subject + " " + i.Pod
 }
 
-// proof is what a stream's context carries: the token, the identity that it proved, and the connection that it came on.
+// proof is the part of a stream's context that authenticates it: the token, its identity, and the connection.
 type proof struct {
 	token string
 	Identity
@@ -44,8 +44,8 @@ type proof struct {
 
 type proofKey struct{}
 
-// identify checks the bearer token of a call. It returns a context that carries the proof, or a gRPC status: Unauthenticated
-// if there is no valid token, Unavailable if it could not be checked.
+// identify checks the bearer token of a call. It returns a context with the proof, or a gRPC status: Unauthenticated if
+// there is no valid token, Unavailable if it could not be checked.
 func (s *Server) identify(ctx context.Context) (context.Context, error) {
 	md, _ := metadata.FromIncomingContext(ctx)
 	values := md.Get("authorization")
@@ -95,7 +95,7 @@ func (s *Server) unary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, ne
 	return next(ctx, req)
 }
 
-// streaming authenticates streams, and calls of methods that are not served (they come to unserved as streams).
+// streaming authenticates streams, and calls of methods that are not served (they reach unserved as streams).
 func (s *Server) streaming(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, next grpc.StreamHandler) error {
 	if c := connectionOf(stream.Context()); c != nil {
 		defer c.serve()()

@@ -6,55 +6,58 @@ import (
 )
 
 const (
-	// strangerSize is what a connection counts for until it has proved who holds it: the buffers of TLS and HTTP/2, the headers of a call, and what
-	// the window of a call lets in that nobody reads.
+	// strangerSize is the counted size of a connection until it is authenticated: the buffers of TLS and HTTP/2, the
+	// headers of a call, and the data that the window of a call admits before anybody reads it.
 	strangerSize = 256 << 10
-	// proveLimit is how long a connection may be open until it has proved who holds it.
+	// proveLimit is how long a connection may be open without authentication.
 	proveLimit = 30 * time.Second
-	// farewell is how long a connection that the server ends stays open, so that its peer can read why.
+	// farewell is how long a connection that the server ends stays open, so that its peer can read the reason.
 	farewell = time.Second
-	// writeLimit is how long the peer's network may take no byte of what is written.
+	// writeLimit is how long the peer's network may accept no byte of a write.
 	writeLimit = 30 * time.Second
-	// trickle is how many bytes a second are not counted, since pings and the like belong to no request. What a slow sender gets past the count
-	// by it is 3.5 MiB in the hour that a token is good for.
+	// trickle is the number of bytes per second that are not counted, because pings and similar frames belong to no
+	// request. A slow sender can use this for 3.5 MiB in the hour in which a token is valid.
 	trickle = 1 << 10
 )
 
-// connection is a peer's connection, and what it takes. It counts until it is closed and nothing serves it any more.
+// connection is a peer's connection and the memory that it uses. It counts until it is closed and nothing serves it any
+// more.
 type connection struct {
 	net.Conn
 	peers *peers
-	// over gets why the server ends the connection.
+	// over receives the reason when the server ends the connection.
 	over chan error
-	// proving ends the connection unless it has proved who holds it.
+	// proving ends the connection unless it is authenticated in time.
 	proving *time.Timer
 
-	// The mutex of the peers guards what follows.
+	// The mutex of the peers protects the following fields.
 
-	// number counts the connections in the order in which they came.
+	// number is the position of the connection in the order of arrival.
 	number int
-	// who answers for what the connection takes: the subject that holds it; the host of its address before that is known.
+	// who is charged for the memory of the connection: the subject that holds it, or the host of its address before the
+	// subject is known.
 	who string
-	// holder has proved that it holds the connection; it is empty before.
+	// holder is the authenticated holder of the connection; empty before authentication.
 	holder string
-	// users are the transport, until it closes the connection, and the goroutines of the call.
+	// users counts the users of the connection: the transport, until it closes the connection, and the goroutines of
+	// the call.
 	users int
-	// killed says that the connection is closed to free memory, closed that the transport has closed it.
+	// killed reports whether the connection was closed to free memory, closed whether the transport has closed it.
 	killed, closed bool
-	// read is how many bytes have come since the last request was complete, as of readAt.
+	// read is the number of bytes received since the last complete request, as of readAt.
 	read   int
 	readAt time.Time
-	// decoded is how many bytes those requests take that are being decoded or handled.
+	// decoded is the number of bytes of the requests that are being decoded or handled.
 	decoded int
-	// named is how many bytes the names of the stream take beyond those that it may have for nothing.
+	// named is the number of bytes of the stream's names beyond the free amount.
 	named int
-	// unsent is how many bytes of responses the peer has not taken yet.
+	// unsent is the number of bytes of responses that the peer has not accepted yet.
 	unsent int
-	// counted is the size that the total of the peers has.
+	// counted is the size that is included in the total of the peers.
 	counted int
 }
 
-// size is how many bytes the connection counts for.
+// size is the number of bytes that the connection counts for.
 func (c *connection) size() int {
 	if c.killed || c.users == 0 {
 		return 0
@@ -66,7 +69,7 @@ func (c *connection) size() int {
 	return size
 }
 
-// change has f change what the connection takes, and ends connections if all of them take too much then.
+// change calls f, which changes the counts of the connection, and then ends connections if all together use too much.
 func (c *connection) change(f func()) {
 	c.peers.mu.Lock()
 	f()
@@ -74,14 +77,14 @@ func (c *connection) change(f func()) {
 	ended := c.peers.relieve()
 	c.peers.mu.Unlock()
 	for _, e := range ended {
-		if e.holder != "" { // Nothing changes it any more.
+		if e.holder != "" { // Nothing changes it after that.
 			c.peers.log.Info("ended a connection, since all of them take too much memory", "subject", e.who)
 		}
 		e.kill()
 	}
 }
 
-// Read counts what comes.
+// Read counts the received bytes.
 func (c *connection) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	c.change(func() {
@@ -92,7 +95,7 @@ func (c *connection) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// Write counts what goes. The connection ends if that takes too long.
+// Write counts the sent bytes. The connection ends if writing takes too long.
 func (c *connection) Write(b []byte) (int, error) {
 	stalled := time.AfterFunc(writeLimit, c.kill)
 	defer stalled.Stop()
@@ -113,10 +116,10 @@ func (c *connection) Close() error {
 	return err
 }
 
-// RemoteAddr leads back to the connection, see connectionOf.
+// RemoteAddr returns an address that refers to the connection, see connectionOf.
 func (c *connection) RemoteAddr() net.Addr { return &address{c.Conn.RemoteAddr(), c} }
 
-// take counts a request that is about to be decoded. It reports whether the connection goes on.
+// take counts a request that is about to be decoded. It reports whether the connection may continue.
 func (c *connection) take(in *incoming) (goesOn bool) {
 	c.change(func() { c.decoded += in.wire + in.size })
 	c.peers.mu.Lock()
@@ -124,7 +127,7 @@ func (c *connection) take(in *incoming) (goesOn bool) {
 	return !c.killed
 }
 
-// received notes that a request is decoded.
+// received notes that a request has been decoded.
 func (c *connection) received(in *incoming) {
 	c.change(func() {
 		c.read = 0
@@ -132,7 +135,8 @@ func (c *connection) received(in *incoming) {
 	})
 }
 
-// handled notes that a request is handled, and how many bytes the names of the stream take since beyond those that it may have for nothing.
+// handled notes that a request has been handled. named is the number of bytes of the stream's names beyond the free
+// amount.
 func (c *connection) handled(in *incoming, named int) {
 	c.change(func() {
 		c.decoded = max(0, c.decoded-in.size) // The peer may have closed the connection meanwhile, see leave.
@@ -140,33 +144,34 @@ func (c *connection) handled(in *incoming, named int) {
 	})
 }
 
-// serve notes that somebody works for a call until done is called.
+// serve notes a goroutine that works for a call until done is called.
 func (c *connection) serve() (done func()) {
 	c.change(func() { c.users++ })
 	return func() { c.change(c.leave) }
 }
 
-// leave takes off one of the users. The mutex is held.
+// leave removes one of the users. The mutex must be held.
 func (c *connection) leave() {
 	c.users--
 	switch c.users {
-	case 1: // Of the call nothing is left but what was not sent.
+	case 1: // The rest of the call is only unsent data.
 		c.decoded, c.named = 0, 0
 	case 0:
 		c.peers.forget(c)
 	}
 }
 
-// end ends the connection with a status for its stream. It never waits, and what the peer has not read by the farewell is lost.
+// end ends the connection with a status for its stream. It never waits. Data that the peer has not read after farewell
+// is lost.
 func (c *connection) end(why error) {
 	select {
 	case c.over <- why:
 		time.AfterFunc(farewell, c.kill)
-	default: // It ends already.
+	default: // It is already ending.
 	}
 }
 
-// kill ends the connection at once. The transport finds it closed and ends its calls.
+// kill closes the connection immediately. The transport notices this and ends its calls.
 func (c *connection) kill() {
-	_ = c.Conn.Close() // There is nobody to tell.
+	_ = c.Conn.Close() // Nobody can use the error.
 }

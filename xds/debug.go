@@ -9,9 +9,9 @@ import (
 	"gatehouse/translator"
 )
 
-// FleetState is a fleet as the debug page shows it.
+// FleetState is a fleet on the debug page.
 type FleetState struct {
-	// Fleet is the Gateway's namespace/name; Known tells whether the translation has published it.
+	// Fleet is the Gateway's namespace/name; Known reports whether the translation has published it.
 	Fleet string
 	Known bool
 	// Resources counts the published resources by type URL.
@@ -24,9 +24,9 @@ type ProxyState struct {
 	Node, Subject string
 	Since         time.Time
 	Types         []TypeState
-	// Behind reports whether something was published that is not among what is pending yet.
+	// Behind reports whether a publication has not been compared with the pending names yet.
 	Behind bool
-	// Cold are the clusters that routes wait for; Refused is what the proxy refused, with its words.
+	// Cold are the clusters that routes wait for; Refused has what the proxy rejected, with its messages.
 	Cold    []string
 	Refused map[translator.Name]string
 }
@@ -36,14 +36,14 @@ type TypeState struct {
 	Type     string
 	Wildcard bool
 	Names    int
-	// Versions maps each resource on the proxy to the acknowledged version, which is empty while there is none.
+	// Versions maps each resource on the proxy to the acknowledged version, which is empty if there is none.
 	Versions map[string]string
-	// Pending are names to be sent or looked at, Leaving those to be removed, Unanswered the nonces without an answer.
+	// Pending are names to send or compare, Leaving are names to remove, Unanswered are the nonces without an answer.
 	Pending, Leaving []string
 	Unanswered       []uint64
 }
 
-// Debug returns the state of all fleets, sorted. It copies, so it costs as much as there is to show.
+// Debug returns the state of all fleets, sorted. It makes a copy, so its cost grows with the state.
 func (s *Server) Debug() []FleetState {
 	s.mu.Lock()
 	fleets := slices.SortedFunc(maps.Values(s.fleets), func(a, b *fleet) int { return cmp.Compare(a.key, b.key) })

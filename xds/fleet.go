@@ -10,31 +10,33 @@ import (
 	"gatehouse/translator"
 )
 
-// inboxLimit is the number of published batches a session keeps apart; a proxy that is further behind compares everything once instead.
+// inboxLimit is the number of published batches that a session keeps separately; a proxy that is further behind
+// compares everything once instead.
 const inboxLimit = 256
 
-// fleet is the proxies of one Gateway and what they are to have. Its mutex guards the resources and all sessions; it is held for
-// thinking only, never while something is sent or received.
+// fleet has the proxies of one Gateway and their desired resources. Its mutex protects the resources and all sessions.
+// It is never held while something is sent or received.
 type fleet struct {
 	key string
 
 	mu sync.Mutex
-	// known tells that the translation has published this fleet and has not said since that it is gone.
+	// known reports whether the translation has published this fleet and has not removed it since.
 	known     bool
 	resources map[string]map[string]*translator.Resource
-	// size is about how many bytes the names of the resources take on a stream.
+	// size is the approximate memory of the resources' names on a stream, in bytes.
 	size    int
 	streams map[*stream]struct{}
-	// guilty are the parts of resources that proxies of the fleet have refused, by hash, with Envoy's words. There are room of them at most.
+	// guilty are the parts of resources that proxies of the fleet have rejected, by hash, with Envoy's messages. There
+	// are at most room of them. convicted counts all parts that have ever been guilty.
 	guilty map[string]string
 	room   int
 	// convicted counts all that have ever been among the guilty.
 	convicted int
-	// forgotten is when those were last forgotten that the fleet's resources do not have.
+	// forgotten is when guilty parts that the fleet's resources no longer have were last forgotten.
 	forgotten time.Time
 }
 
-// batch is what one publication changed.
+// batch is the changes of one publication.
 type batch struct {
 	names []translator.Name
 	at    time.Time
@@ -44,8 +46,8 @@ func newFleet(key string) *fleet {
 	return &fleet{key: key, resources: map[string]map[string]*translator.Resource{}, streams: map[*stream]struct{}{}, room: guiltyLimit}
 }
 
-// publish takes over a change and wakes the proxies' streams. Its cost grows with the change and, by a constant per proxy, with the
-// number of proxies.
+// publish stores a change and wakes the streams of the proxies. Its cost grows with the change and, by a constant per
+// proxy, with the number of proxies.
 func (f *fleet) publish(d translator.Delta, now time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -88,12 +90,12 @@ func (f *fleet) publish(d translator.Delta, now time.Time) {
 	}
 }
 
-// get returns the resource that proxies are to have under the name, or nil.
+// get returns the desired resource with the name, or nil.
 func (f *fleet) get(n translator.Name) *translator.Resource {
 	return f.resources[n.Type][n.Name]
 }
 
-// listenersNeed tells whether a listener that proxies are to have names the resource.
+// listenersNeed reports whether a desired listener names the resource.
 func (f *fleet) listenersNeed(n translator.Name) bool {
 	for _, l := range f.resources[resource.ListenerType] {
 		if slices.Contains(l.Needs, n) {

@@ -11,28 +11,30 @@ import (
 	"gatehouse/translator"
 )
 
-// guiltyLimit is how many refused parts a fleet remembers, unless Config.Remembered says otherwise. When there are more, those are forgotten that are
-// in none of its resources any more, at most once in forgetEvery. Most of them have been replaced by something that fails closed; if one comes
-// back, it is refused again. If there is still no room, the proxy goes without the part, and its resource says so.
+// guiltyLimit is how many guilty parts a fleet remembers, unless Config.Remembered is set. If there are more, those
+// that are in none of the fleet's resources any more are forgotten, at most once in forgetEvery. Most of them have been
+// replaced by something that fails closed. If one comes back, Envoy rejects it again. If there is still no room, the
+// proxy runs without the part, and the status of its resource says so.
 const (
 	guiltyLimit = 4096
 	forgetEvery = time.Hour
 )
 
-// offer is what is sent in place of a resource, and what that was concluded from.
+// offer is what is sent in place of a resource, and the inputs of this decision.
 type offer struct {
 	raw, acked        *translator.Resource
 	convicted, trials int
 	out               *translator.Resource
 }
 
-// convict notes that the fleet's proxies refuse a part, in the words of the first that did. It stays noted, so that no proxy of the fleet
-// gets the same bytes again; once its owner changes, its bytes are others. It is false if there is no room.
+// convict notes that the fleet's proxies reject a part, with the message of the first proxy. The note stays, so that no
+// proxy of the fleet gets the same bytes again; when the owner of the part changes, its bytes change too. convict
+// returns false if there is no room.
 func (f *fleet) convict(hash, words string, now time.Time) bool {
 	if _, known := f.guilty[hash]; known {
 		return true
 	}
-	guilty := maps.Clone(f.guilty) // A new map, since reports hold the one before.
+	guilty := maps.Clone(f.guilty) // A new map, because reports have the previous one.
 	if len(guilty) >= f.room && now.Sub(f.forgotten) >= forgetEvery {
 		f.forgotten = now
 		met := f.parts()
@@ -55,7 +57,7 @@ func (f *fleet) convict(hash, words string, now time.Time) bool {
 	return true
 }
 
-// parts are the hashes of all that proxies of the fleet could refuse now.
+// parts are the hashes of everything that proxies of the fleet could reject now.
 func (f *fleet) parts() map[string]bool {
 	met := map[string]bool{}
 	for url, resources := range f.resources {
@@ -73,8 +75,8 @@ func (f *fleet) parts() map[string]bool {
 	return met
 }
 
-// judge looks for the part of a refused resource that the proxy means: one that it has not taken before. If several come into question and
-// the message tells none of them, they are tried by halves.
+// judge looks for the part of a rejected resource that the proxy means: one that it has not accepted before. If there
+// are several suspects and the message identifies none of them, they are tried by halves.
 func (s *session) judge(k *kind, res *translator.Resource, words string) {
 	n := nameOf(res)
 	switch n.Type {
@@ -100,14 +102,14 @@ func (s *session) judge(k *kind, res *translator.Resource, words string) {
 			told = suspects
 			fallthrough
 		case h != nil && h.unknown:
-			// What the proxy runs is not known, as an earlier control plane sent it, so that a trial would take from it what it serves. It
-			// keeps what it has until something changes.
+			// The resource on the proxy is from an earlier control plane, so its content is unknown. A trial could
+			// remove working routes. The proxy keeps the resource until something changes.
 			for _, p := range told {
 				s.convict(n, p.Hash, words)
 			}
 			return
 		case len(suspects) == 0:
-			return // It is the resource itself that is refused.
+			return // The resource itself is rejected.
 		}
 		t = newTrial(res, good, suspects)
 		s.trials[n] = t
@@ -115,7 +117,8 @@ func (s *session) judge(k *kind, res *translator.Resource, words string) {
 	s.refine(n, t, res, words)
 }
 
-// convict holds a part of the resource against the fleet. If there is no room for it, the proxy goes without it.
+// convict notes that a part of the resource is guilty. If there is no room for it, it is parked: the proxy runs without
+// it.
 func (s *session) convict(n translator.Name, hash, words string) {
 	if s.fleet.convict(hash, reason(words, n.Name), s.now) {
 		return
@@ -127,7 +130,7 @@ func (s *session) convict(n translator.Name, hash, words string) {
 	s.tried++
 }
 
-// suspects are the parts that the proxy has not taken before, and good those that it has.
+// suspects returns the parts that the proxy has not accepted before, and as good those that it has.
 func (s *session) suspects(k *kind, res *translator.Resource) (good map[string]bool, suspects []translator.Part) {
 	good = map[string]bool{}
 	if h := k.have[res.Name]; h != nil && h.acked != nil && !h.unknown {
@@ -143,10 +146,10 @@ func (s *session) suspects(k *kind, res *translator.Resource) (good map[string]b
 	return good, suspects
 }
 
-// placed is how Envoy's messages of validation tell a route: by its place.
+// placed matches the position of a route in Envoy's validation messages.
 var placed = regexp.MustCompile(`VirtualHosts\[(\d+)\].*?Routes\[(\d+)\]`)
 
-// told picks the suspects that the message is about, by name or by place.
+// told selects the suspects that the message is about, by name or by position.
 func told(words string, res *translator.Resource, suspects []translator.Part) (picked []translator.Part) {
 	group, index := -1, -1
 	if at := placed.FindStringSubmatch(words); at != nil {
@@ -163,13 +166,13 @@ func told(words string, res *translator.Resource, suspects []translator.Part) (p
 	return picked
 }
 
-// refusedPart tells whether a part of the resource is not to be sent.
+// refusedPart reports whether a part of the resource must not be sent.
 func (s *session) refusedPart(n translator.Name, hash string) bool {
 	_, guilty := s.fleet.guilty[hash]
 	return guilty || s.parked[n][hash]
 }
 
-// offered is what the proxy is to get in place of the resource: without the parts that the fleet refuses, and while a trial is on, with one
+// offered is the resource that the proxy should get instead: without the guilty parts, and during a trial with one
 // group of the untried ones. It is nil if nothing is left to send.
 func (s *session) offered(k *kind, raw *translator.Resource) *translator.Resource {
 	raw = s.detached(raw)
@@ -191,7 +194,7 @@ func (s *session) offered(k *kind, raw *translator.Resource) *translator.Resourc
 		case t == nil || len(k.flight) > 0 || len(t.groups) == 0:
 			return out
 		case out != nil && s.refused[n].version == out.Version:
-			s.refine(n, t, out, s.refused[n].words) // What else was in the group has gone meanwhile.
+			s.refine(n, t, out, s.refused[n].words) // The other parts of the group have been removed meanwhile.
 		case out != nil && !h.current(out):
 			return out
 		default:
@@ -201,7 +204,7 @@ func (s *session) offered(k *kind, raw *translator.Resource) *translator.Resourc
 	}
 }
 
-// trim makes the offer, or takes the one that was made.
+// trim makes the offer, or returns the existing one.
 func (s *session) trim(raw *translator.Resource, h *held, t *trial) *translator.Resource {
 	var acked *translator.Resource
 	if h != nil && !h.unknown {

@@ -11,18 +11,19 @@ import (
 	"gatehouse/translator"
 )
 
-// drainGraces is the number of graces, one minute by default, that connections of an earlier listener have to end: what belongs to such a
-// listener is looked up anew for each request, while of other types Envoy keeps what is in use.
+// drainGraces is how many grace periods (one minute by default) the connections of a replaced listener get to finish.
+// Envoy looks up resources of such a listener for each request. For other types Envoy keeps the resources in use.
 const drainGraces = 12
 
-// uses is what is named by anything on the proxy.
+// uses is the set of names that anything on the proxy refers to.
 type uses struct {
 	names map[translator.Name]bool
-	// unknown are the types of which the proxy has a resource with a content that is not known: whatever it may name may be in use.
+	// unknown are the types for which the proxy has a resource with unknown content: everything that it may name may be
+	// in use.
 	unknown map[string]bool
 }
 
-// vanished notes that a name is not, or no longer, among the fleet's resources.
+// vanished notes that the fleet's resources do not contain a name, or no longer.
 func (s *session) vanished(r *response, name string, m *mark) {
 	k := r.kind
 	s.foresee(k, name)
@@ -42,8 +43,8 @@ func (s *session) vanished(r *response, name string, m *mark) {
 	}
 }
 
-// release adds to the response the removals that are due: what has gone, is in use by nothing on the proxy, and has not been for the grace.
-// What Envoy still works off with the earlier configuration ends in that time.
+// release adds the due removals to the response: resources that the fleet no longer has, and that nothing on the proxy
+// has used for the grace period. In that time Envoy finishes requests with the earlier configuration.
 func (s *session) release(r *response, now time.Time) {
 	k := r.kind
 	for _, name := range slices.Sorted(maps.Keys(k.leaving)) {
@@ -76,7 +77,7 @@ func (s *session) release(r *response, now time.Time) {
 	}
 }
 
-// inUse tells whether anything that the proxy has, or will have after its next ACK, names the resource.
+// inUse reports whether anything that the proxy has, or will have after its next ACK, names the resource.
 func (s *session) inUse(n translator.Name) bool {
 	if s.needed == nil {
 		s.needed = s.gather()

@@ -9,30 +9,32 @@ import (
 	"gatehouse/translator"
 )
 
-// memory is what a proxy may remember of secrets that it refused. Envoy keeps the bytes of a secret before it tries them. It then acknowledges the
-// same bytes without having them in effect, on other streams too, and whatever is built with the secret afterwards is refused because of it: a listener
-// with all its filter chains, a cluster, or a second certificate of the same filter chain.
+// memory is what a proxy may remember of secrets that it rejected. Envoy stores the bytes of a secret before it tries
+// them. It then acknowledges the same bytes without using them, on other streams too. It also rejects everything that
+// is built with the secret afterwards: a listener with all its filter chains, a cluster, or a second certificate of the
+// same filter chain.
 type memory struct {
-	// spoilt are the secrets of which the proxy may hold refused bytes.
+	// spoilt are the secrets whose rejected bytes the proxy may still have.
 	spoilt map[translator.Name]spoiling
-	// doubts are refused secrets and clusters that may be refused only because of a spoilt secret. They are tried again.
+	// doubts are rejected secrets and clusters whose rejection may be caused by a spoilt secret. They are tried again.
 	doubts map[translator.Name]*translator.Resource
 }
 
-// spoiling tells what listeners do about a spoilt secret.
+// spoiling is how listeners treat a spoilt secret.
 type spoiling int
 
 const (
 	attached  spoiling = iota + 1
 	detached           // Listeners are sent without it.
-	acquitted          // Listeners are refused without it, too, so they are sent with it.
+	acquitted          // Listeners are rejected without it too, so they are sent with it.
 )
 
 func newMemory() memory {
 	return memory{spoilt: map[translator.Name]spoiling{}, doubts: map[translator.Name]*translator.Resource{}}
 }
 
-// told is what the proxy is told of a resource: in the bytes that it has taken already, or in bytes that it cannot have seen.
+// told is the resource in the form that is sent: in bytes that the proxy has already accepted, or in bytes that it
+// cannot have seen.
 func (s *session) told(k *kind, h *held, res *translator.Resource, seq uint64) *translator.Resource {
 	switch {
 	case !k.remembered:
@@ -44,7 +46,7 @@ func (s *session) told(k *kind, h *held, res *translator.Resource, seq uint64) *
 	}
 }
 
-// remember notes that the proxy holds a secret that it refused, until what it had before is put back, if that is known.
+// remember notes that the proxy has a secret that it rejected. The previous version is restored, if it is known.
 func (s *session) remember(k *kind, res *translator.Resource) {
 	s.memory.spoilt[nameOf(res)] = attached
 	if h := k.have[res.Name]; h != nil && h.acked != nil && !h.unknown && h.acked.Version != res.Version {
@@ -53,7 +55,7 @@ func (s *session) remember(k *kind, res *translator.Resource) {
 	s.detachRefused()
 }
 
-// restore fills the response with something that is to be put back; it is false if there is nothing.
+// restore adds a resource that must be restored to the response; it returns false if there is none.
 func (s *session) restore(r *response) bool {
 	k := r.kind
 	for len(k.restores) > 0 && len(r.resources) == 0 {
@@ -66,13 +68,14 @@ func (s *session) restore(r *response) bool {
 	return len(r.resources) > 0
 }
 
-// restored tells that what the proxy has taken is an older version, put back in place of the latest one, which it refused.
+// restored reports whether the proxy has accepted an older version, restored in place of the latest one, which it
+// rejected.
 func (s *session) restored(n translator.Name, res *translator.Resource) bool {
 	latest := s.fleet.get(n)
 	return n.Type == resource.SecretType && latest != nil && latest.Version != res.Version && s.refused[n].version == latest.Version
 }
 
-// settleMemory notes that the proxy has taken the resource in some version, or has let it go.
+// settleMemory notes that the proxy has accepted the resource in some version, or no longer has it.
 func (s *session) settleMemory(n translator.Name) {
 	how := s.memory.spoilt[n]
 	delete(s.memory.spoilt, n)
@@ -86,7 +89,7 @@ func (s *session) settleMemory(n translator.Name) {
 	s.resolveDoubts(false)
 }
 
-// suspect tells whether the proxy may hold bytes of a secret that it refused, on this stream or on an earlier one.
+// suspect reports whether the proxy may have rejected bytes of a secret, from this stream or from an earlier one.
 func (s *session) suspect(n translator.Name) bool {
 	if how := s.memory.spoilt[n]; how != 0 {
 		return how != acquitted
@@ -99,7 +102,8 @@ func (s *session) suspect(n translator.Name) bool {
 	return h == nil || h.acked == nil || h.unknown
 }
 
-// detach has a refused listener sent without the secrets that may be why it is refused. It is false if there are none, or if it was sent so already.
+// detach marks the secrets that may be the cause of a rejected listener, so that the listener is sent without them. It
+// returns false if there are none, or if the listener was already sent without them.
 func (s *session) detach(res *translator.Resource) bool {
 	found := false
 	for _, n := range s.latestNeeds(nameOf(res)) {
@@ -113,7 +117,7 @@ func (s *session) detach(res *translator.Resource) bool {
 	return found
 }
 
-// latestNeeds are what the latest version of a resource needs.
+// latestNeeds returns what the latest version of a resource needs.
 func (s *session) latestNeeds(n translator.Name) []translator.Name {
 	if latest := s.fleet.get(n); latest != nil {
 		return latest.Needs
@@ -121,7 +125,7 @@ func (s *session) latestNeeds(n translator.Name) []translator.Name {
 	return nil
 }
 
-// detached is the listener without the secrets that it must do without.
+// detached is the listener without its detached secrets.
 func (s *session) detached(raw *translator.Resource) *translator.Resource {
 	if raw.Type != resource.ListenerType || len(s.memory.spoilt) == 0 {
 		return raw
@@ -138,7 +142,7 @@ func (s *session) detached(raw *translator.Resource) *translator.Resource {
 	return raw.Detached(without)
 }
 
-// detachRefused has listeners that were refused sent without the secrets that have come to be suspect since.
+// detachRefused marks suspect secrets of rejected listeners, so that these listeners are sent without them.
 func (s *session) detachRefused() {
 	k := s.kind(resource.ListenerType)
 	for n := range s.refused {
@@ -154,7 +158,7 @@ func (s *session) detachRefused() {
 	}
 }
 
-// doubt tells whether a refused secret or cluster may be refused because of another secret, and notes it.
+// doubt reports whether a secret or cluster may have been rejected because of another secret, and notes it.
 func (s *session) doubt(res *translator.Resource) bool {
 	if !s.entangled(res) {
 		return false
@@ -182,16 +186,17 @@ func (s *session) entangled(res *translator.Resource) bool {
 	return false
 }
 
-// joined tells whether the resource needs the secret along with another one that may be refused.
+// joined reports whether the resource needs the secret together with another one that may be rejected.
 func (s *session) joined(user *translator.Resource, n translator.Name) bool {
 	return slices.ContainsFunc(user.Needs, func(other translator.Name) bool {
 		return other != n && s.suspect(other) && user.Joins(n.Name, other.Name)
 	})
 }
 
-// resolveDoubts judges what was refused along with something else once it stands alone. What the proxy has built with a secret meanwhile tells of
-// that secret: a listener that is taken has tried it, and one that is taken only without it was refused because of it. Others are sent again.
-// (Envoy would refuse the secret again as long as connections of an earlier filter chain with both secrets are open.)
+// resolveDoubts judges resources that were rejected together with others when each is the only candidate. Meanwhile the
+// proxy may have built something with a secret, which shows whether the secret is good: an accepted listener has tried
+// it, and a listener that is accepted only without it was rejected because of it. Other resources are sent again.
+// (Envoy would reject the secret again while connections of an earlier filter chain with both secrets are open.)
 func (s *session) resolveDoubts(built bool) {
 	for n, res := range s.memory.doubts {
 		k, latest := s.kind(n.Type), s.fleet.get(n)

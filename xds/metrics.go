@@ -7,7 +7,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// metrics are the server's figures. Their labels are types of resources only, so that their number does not grow with proxies or Gateways.
+// metrics are the server's metrics. Their only labels are types of resources, so that their number does not grow with
+// proxies or Gateways.
 type metrics struct {
 	streams                     prometheus.Gauge
 	denied                      prometheus.Counter

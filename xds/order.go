@@ -6,30 +6,34 @@ import (
 	"github.com/envoyproxy/go-control-plane/pkg/resource/v3"
 )
 
-// trait says how resources of one type are delivered.
+// trait describes how resources of one type are delivered.
 type trait struct {
 	url string
-	// wildcard: a first request that names nothing asks for everything (the protocol allows it for these types only).
+	// wildcard: a first request without names requests everything (the protocol allows it only for these types).
 	wildcard bool
 	// gated: a resource waits until the clusters that it needs are warm.
 	gated bool
-	// afterListeners: a changed resource waits until listeners that were sent are answered for, as it may rely on their filters.
+	// afterListeners: a changed resource waits until the listeners that were sent are answered, because it may depend
+	// on their filters.
 	afterListeners bool
-	// atOnce: a vanished resource is removed without a grace, since nothing can hang on it.
+	// atOnce: a removed resource is removed without a grace period, because nothing can depend on it.
 	atOnce bool
-	// owned: a resource is named <owner>/<name>, and a listener needs the type under the owner's name instead of each resource. It outlives
-	// a listener that vanishes or stops taking the type. With a listener that goes on it leaves at once.
+	// owned: a resource is named <owner>/<name>, and a listener needs the type under the owner's name instead of each
+	// resource. It outlives a listener that is removed or stops using the type. If the listener stays, a removed
+	// resource is removed at once.
 	owned bool
-	// remembered: Envoy remembers what it was sent even if it refused that, so that nothing is sent twice in the same bytes before it was taken.
+	// remembered: Envoy remembers a resource even if it rejected it, so the same bytes are never sent twice before they
+	// are accepted.
 	remembered bool
-	// apart: each resource has a response of its own, several of which are under way, so that a refusal tells which is meant.
+	// apart: each resource has its own response, and several are in flight, so that a rejection is about one resource.
 	apart bool
-	// brings: what is sent is followed by the resources that it needs, changed or not. Envoy builds a changed cluster or listener anew and
-	// then waits for these, but does not ask for names that it has asked for before.
+	// brings: after a resource, the resources that it needs are sent, changed or not. Envoy builds a changed cluster or
+	// listener again and then waits for these, but does not request names that it has requested before.
 	brings bool
-	// lateAnswer: Envoy acknowledges no resource of the type while any is warming, which takes seconds if a host name does not resolve.
+	// lateAnswer: Envoy acknowledges no resource of the type while any is warming, which takes seconds if a host name
+	// does not resolve.
 	lateAnswer bool
-	// reported is what the translation is told of what a proxy has.
+	// reported is what the translation learns about the resources of a proxy.
 	reported reporting
 }
 
@@ -42,7 +46,7 @@ const (
 	byVersion
 )
 
-// traits lists the types in the order in which they are sent: what is needed comes before what needs it.
+// traits lists the types in the order in which they are sent: a type comes before the types that need it.
 var traits = []trait{
 	{url: resource.ClusterType, wildcard: true, brings: true, lateAnswer: true},
 	{url: resource.EndpointType},
@@ -54,7 +58,8 @@ var traits = []trait{
 	{url: resource.VirtualHostType, gated: true, afterListeners: true},
 }
 
-// traitOf returns the trait of a type and its place in the order. It is false for a type that no fleet has resources of.
+// traitOf returns the trait of a type and its position in the order. It returns false for a type without resources in
+// any fleet.
 func traitOf(url string) (t trait, rank int, known bool) {
 	i := slices.IndexFunc(traits, func(t trait) bool { return t.url == url })
 	if i < 0 {

@@ -15,36 +15,38 @@ import (
 )
 
 const (
-	// memoryLimit is how many bytes all connections may take (see connection.size), unless Config.Memory says otherwise.
+	// memoryLimit is the number of bytes that all connections may use (see connection.size), unless Config.Memory is
+	// set.
 	memoryLimit = 256 << 20
-	// connectionsLimit is how many connections a holder may have. An Envoy has one, and a few more until dead ones are found. The latest go on.
+	// connectionsLimit is the number of connections of a holder. An Envoy has one, and a few more until dead ones are
+	// detected. The latest connections stay.
 	connectionsLimit = 4
-	// endingLimit is how many a holder may have together with those that the server ends and that are still there.
+	// endingLimit is the number of connections of a holder including those that the server is ending.
 	endingLimit = 2 * connectionsLimit
 )
 
-// peers are the connections of a server. A connection has one stream at most, so whoever ends it ends all that is held for the stream. All
-// connections share the limit of memory. When they take more, one ends of whoever takes the most: who takes little is not
-// ended for what others take.
+// peers are the connections of a server. A connection has at most one stream, so ending it frees everything that is
+// held for the stream. All connections share the memory limit. When they exceed it, the server ends a connection of the
+// taker that uses the most: a small user is not ended because of others.
 type peers struct {
 	limit int
 	log   logr.Logger
 
 	mu    sync.Mutex
 	count int
-	// total is what all of them count for, in bytes.
+	// total is the counted size of all connections, in bytes.
 	total int
-	// takers are those who take anything, by name.
+	// takers are the owners of connections that use memory, by name.
 	takers map[string]*taker
-	// holders have the connections of each holder of a proof, oldest first.
+	// holders has the connections of each authenticated holder, oldest first.
 	holders map[string][]*connection
 }
 
-// taker is who answers for connections.
+// taker is the owner of connections, which is charged for their memory.
 type taker struct {
-	// total is what the connections count for, in bytes.
+	// total is the counted size of its connections, in bytes.
 	total int
-	// connections are those that count for anything.
+	// connections are the connections with a counted size.
 	connections map[*connection]struct{}
 }
 
@@ -52,7 +54,7 @@ func newPeers(limit int, log logr.Logger) *peers {
 	return &peers{limit: cmp.Or(limit, memoryLimit), log: log, takers: map[string]*taker{}, holders: map[string][]*connection{}}
 }
 
-// accept takes on a connection of which the holder is not known yet.
+// accept adds a connection whose holder is not known yet.
 func (p *peers) accept(plain net.Conn) *connection {
 	c := &connection{Conn: plain, peers: p, over: make(chan error, 1), who: hostOf(plain.RemoteAddr())}
 	c.proving = time.AfterFunc(proveLimit, c.kill)
@@ -63,8 +65,8 @@ func (p *peers) accept(plain net.Conn) *connection {
 	return c
 }
 
-// prove notes who holds a connection. The error is a gRPC status: PermissionDenied if somebody else does, ResourceExhausted if too many connections of
-// the holder have not ended yet.
+// prove notes the holder of a connection. The error is a gRPC status: PermissionDenied if another holder has it,
+// ResourceExhausted if too many connections of the holder have not ended yet.
 func (p *peers) prove(c *connection, id Identity) (err error) {
 	holder := id.holder()
 	c.change(func() {
@@ -83,7 +85,7 @@ func (p *peers) prove(c *connection, id Identity) (err error) {
 			return
 		}
 		c.proving.Stop()
-		p.charge(c, 0) // For who answered for it before.
+		p.charge(c, 0) // Discharges the previous owner.
 		c.holder, c.who = holder, id.Subject
 		own = append(own, c)
 		p.holders[holder] = own
@@ -94,7 +96,7 @@ func (p *peers) prove(c *connection, id Identity) (err error) {
 	return err
 }
 
-// forget is called when nothing serves a connection any more. The mutex is held.
+// forget is called when nothing serves a connection any more. The mutex must be held.
 func (p *peers) forget(c *connection) {
 	c.proving.Stop()
 	own := slices.DeleteFunc(p.holders[c.holder], func(other *connection) bool { return other == c })
@@ -105,8 +107,8 @@ func (p *peers) forget(c *connection) {
 	}
 }
 
-// relieve chooses connections to end until the others do not take too much: of whoever takes the most the one that takes the most, of equal
-// ones the latest. The mutex is held.
+// relieve chooses connections to end until the others fit into the limit: the largest connection of the taker that uses
+// the most, and the latest among equal ones. The mutex must be held.
 func (p *peers) relieve() (ended []*connection) {
 	for p.total > p.limit {
 		greatest := 0
@@ -131,10 +133,10 @@ func (p *peers) relieve() (ended []*connection) {
 	return ended
 }
 
-// recount counts what the connection takes now. The mutex is held.
+// recount updates the counted size of the connection. The mutex must be held.
 func (p *peers) recount(c *connection) { p.charge(c, c.size()) }
 
-// charge has the connection count for a size in bytes. The mutex is held.
+// charge sets the counted size of the connection in bytes. The mutex must be held.
 func (p *peers) charge(c *connection, size int) {
 	if size == c.counted {
 		return
@@ -170,13 +172,13 @@ func (l *listener) Accept() (net.Conn, error) {
 	return l.peers.accept(c), nil
 }
 
-// address is the peer's address as calls see it. It leads to the connection.
+// address is the peer's address for calls. It refers to the connection.
 type address struct {
 	net.Addr
 	connection *connection
 }
 
-// connectionOf returns the connection of a call, nil if it did not come by a listener of the peers.
+// connectionOf returns the connection of a call, nil if it did not come from a listener of the peers.
 func connectionOf(ctx context.Context) *connection {
 	if p, ok := peer.FromContext(ctx); ok {
 		if a, ok := p.Addr.(*address); ok {
@@ -186,7 +188,7 @@ func connectionOf(ctx context.Context) *connection {
 	return nil
 }
 
-// hostOf is an address without its port.
+// hostOf returns an address without its port.
 func hostOf(a net.Addr) string {
 	host, _, err := net.SplitHostPort(a.String())
 	if err != nil {

@@ -10,8 +10,9 @@ import (
 	"gatehouse/translator"
 )
 
-// next returns what is to be sent now, or nil; wakeAt then says when to ask again although nothing happened. Of each type
-// one response is under way at a time, so whatever changes meanwhile is sent once, in its latest version.
+// next returns the response to send now, or nil; then wakeAt is the time to ask again even if nothing happens. One
+// response of each type is in flight at a time, so a resource that changes meanwhile is sent once, in its latest
+// version.
 func (s *session) next(now time.Time) *response {
 	s.now, s.wakeAt = now, time.Time{}
 	if !s.fleet.known {
@@ -31,7 +32,7 @@ func (s *session) next(now time.Time) *response {
 	return nil
 }
 
-// absorb looks at what was published since the last time.
+// absorb processes the publications since the last call.
 func (s *session) absorb() {
 	for _, b := range s.inbox {
 		for _, n := range b.names {
@@ -48,7 +49,7 @@ func (s *session) absorb() {
 	s.inbox = nil
 }
 
-// compare marks all that the proxy subscribes to and does not have as the fleet has it.
+// compare marks every subscribed resource that differs between the proxy and the fleet.
 func (s *session) compare(k *kind) {
 	k.compare = false
 	s.needed = nil
@@ -83,7 +84,8 @@ func (s *session) compare(k *kind) {
 	}
 }
 
-// foresee keeps the list of cold clusters: one that is to be sent and that the proxy does not have, until it is there.
+// foresee maintains the list of cold clusters: a cluster is cold if it is to be sent and the proxy does not have it
+// yet.
 func (s *session) foresee(k *kind, name string) {
 	if k.url != resource.ClusterType {
 		return
@@ -92,13 +94,13 @@ func (s *session) foresee(k *kind, name string) {
 	switch {
 	case r == nil && k.have[name].gone():
 		s.warmth.drop(name)
-	case r == nil: // It may come back before it leaves, and be no warmer.
+	case r == nil: // It may come back before it is removed, and is no warmer then.
 	case k.have[name].gone() && s.refused[nameOf(r)].version != r.Version:
 		s.warmth.expect(name)
 	}
 }
 
-// compose gathers what is to be sent of one type.
+// compose collects the resources of one type to send.
 func (s *session) compose(k *kind, now time.Time) *response {
 	k.blocked = false
 	if !s.turn(k, now) {
@@ -124,7 +126,7 @@ func (s *session) compose(k *kind, now time.Time) *response {
 	return r
 }
 
-// gatherPending puts what is pending into the response, of a type that is sent apart one resource.
+// gatherPending adds pending resources to the response; only one for a type whose resources are sent apart.
 func (s *session) gatherPending(r *response, settled bool, now time.Time) {
 	k := r.kind
 	if len(k.queue) == 0 {
@@ -139,7 +141,8 @@ func (s *session) gatherPending(r *response, settled bool, now time.Time) {
 	}
 }
 
-// putBack takes back what was chosen for a response that must wait, as the first one is never split.
+// putBack returns the resources of a response that must wait to the pending ones, because the first response is never
+// split.
 func (k *kind) putBack(r *response) {
 	for _, res := range r.resources {
 		k.mark(res.Name).since = r.since
@@ -149,8 +152,9 @@ func (k *kind) putBack(r *response) {
 	}
 }
 
-// turn tells whether a type may be sent: when everything before it is answered, or the proxy takes its time to answer. Clusters may also
-// be sent when the proxy is known to have read those before, as it has answered something later, and resources that are sent apart at any time.
+// turn reports whether a type may be sent: when all types before it are answered, or when the time limit of the answer
+// is over. Clusters may also be sent when the proxy has read the previous ones, which is known if it has answered
+// something later. Resources that are sent apart may be sent at any time.
 func (s *session) turn(k *kind, now time.Time) bool {
 	if len(k.flight) == 0 {
 		return true
@@ -170,7 +174,7 @@ func (s *session) turn(k *kind, now time.Time) bool {
 	return true
 }
 
-// consider decides on one name: into the response, later, or not at all.
+// consider decides about one name: it is added to the response, waits, or is dropped.
 func (s *session) consider(r *response, name string, settled bool, now time.Time) {
 	k := r.kind
 	m, h, latest := k.pending[name], k.have[name], s.fleet.resources[k.url][name]
@@ -198,7 +202,8 @@ func (s *session) consider(r *response, name string, settled bool, now time.Time
 	s.choose(r, m, latest, settled, now)
 }
 
-// choose takes a resource into the response, in its latest version or in the one that may be sent, or leaves it marked if none may.
+// choose adds a resource to the response, in its latest version or in the version that may be sent. If no version may
+// be sent, it stays marked.
 func (s *session) choose(r *response, m *mark, latest *translator.Resource, settled bool, now time.Time) {
 	k := r.kind
 	if !settled && k.have[latest.Name] != nil || k.apart && s.underWay(k, latest.Name, now) {
@@ -219,7 +224,7 @@ func (s *session) choose(r *response, m *mark, latest *translator.Resource, sett
 	m.asked, m.follow = false, false
 }
 
-// underWay tells whether the name was sent and the proxy has still its time to answer.
+// underWay reports whether the name was sent and the proxy still has time to answer.
 func (s *session) underWay(k *kind, name string, now time.Time) bool {
 	for _, r := range k.flight {
 		until := r.sentAt.Add(s.limits.warm)
@@ -231,7 +236,8 @@ func (s *session) underWay(k *kind, name string, now time.Time) bool {
 	return false
 }
 
-// pardon forgets a refusal when the fleet has gone back to what the proxy runs, as no acknowledgement will come of it.
+// pardon forgets a rejection when the fleet has returned to the version that the proxy runs, because then no
+// acknowledgement follows.
 func (s *session) pardon(h *held, latest *translator.Resource) {
 	n := nameOf(latest)
 	if h != nil && h.acked != nil && h.acked.Version == latest.Version && len(s.parked[n]) == 0 {
@@ -239,7 +245,7 @@ func (s *session) pardon(h *held, latest *translator.Resource) {
 	}
 }
 
-// absolve forgets a refusal, if there is one.
+// absolve forgets a rejection, if there is one.
 func (s *session) absolve(n translator.Name) {
 	if _, was := s.refused[n]; was {
 		delete(s.refused, n)
@@ -247,8 +253,8 @@ func (s *session) absolve(n translator.Name) {
 	}
 }
 
-// pass returns the version that may be sent as far as clusters go, nil if none may yet. A version that has begun to wait is sent when its own
-// clusters are warm, even if a later version must wait for others.
+// pass returns the version whose clusters allow sending it, nil if there is none yet. A version that has begun to wait
+// is sent when its own clusters are warm, even if a later version must wait for others.
 func (s *session) pass(k *kind, m *mark, latest *translator.Resource, now time.Time) *translator.Resource {
 	if !k.gated {
 		return latest
@@ -272,7 +278,8 @@ func (s *session) pass(k *kind, m *mark, latest *translator.Resource, now time.T
 	return nil
 }
 
-// impossible tells that a version needs a cluster that has vanished and that the proxy does not have, or not with all that it waits for.
+// impossible reports whether a version needs a cluster that has been removed and that the proxy does not have, or not
+// with everything that it waits for.
 func (s *session) impossible(r *translator.Resource) bool {
 	clusters := s.kind(resource.ClusterType)
 	for _, n := range r.Needs {
@@ -283,13 +290,13 @@ func (s *session) impossible(r *translator.Resource) bool {
 	return false
 }
 
-// listenersAnswered tells whether the proxy has all listeners that it is to have, or has had its time to take them.
+// listenersAnswered reports whether the proxy has all desired listeners, or its time to accept them is over.
 func (s *session) listenersAnswered(now time.Time) bool {
 	k := s.kind(resource.ListenerType)
 	return k == nil || s.turn(k, now) && !k.blocked && len(k.groups) == 0
 }
 
-// dispatch numbers a response and notes what it does to the proxy.
+// dispatch gives a response its number and notes its effect on the proxy.
 func (s *session) dispatch(r *response, now time.Time) *response {
 	k := r.kind
 	s.sent++
@@ -322,7 +329,7 @@ func (s *session) dispatch(r *response, now time.Time) *response {
 	return r
 }
 
-// bring has the resources follow that the proxy waits for because of the one that is sent.
+// bring schedules the resources that the proxy waits for because of the resource that is sent.
 func (s *session) bring(k *kind, res *translator.Resource) {
 	for _, secret := range s.after[nameOf(res)] {
 		s.follow(secret)
@@ -339,7 +346,8 @@ func (s *session) bring(k *kind, res *translator.Resource) {
 	}
 }
 
-// expectSecrets notes that a cluster with endpoints begins to wait for its secrets when it has its endpoints. It tells whether it is so.
+// expectSecrets notes that a cluster with endpoints waits for its secrets only after it has its endpoints. It reports
+// whether this applies.
 func (s *session) expectSecrets(res *translator.Resource) bool {
 	if res.Type != resource.ClusterType {
 		return false
@@ -360,7 +368,7 @@ func (s *session) expectSecrets(res *translator.Resource) bool {
 	return len(secrets) > 0
 }
 
-// follow sends a resource again if the proxy subscribes to it; if it does not, it is going to ask.
+// follow sends a resource again if the proxy subscribes to it; otherwise the proxy will request it.
 func (s *session) follow(n translator.Name) {
 	if k := s.kind(n.Type); k != nil && k.names[n.Name] && s.fleet.get(n) != nil {
 		k.mark(n.Name).follow = true
@@ -373,7 +381,7 @@ func (s *session) wakeBy(t time.Time) {
 	}
 }
 
-// earlier returns the earlier of two times, where zero stands for never.
+// earlier returns the earlier of two times; zero means never.
 func earlier(a, b time.Time) time.Time {
 	if a.IsZero() || !b.IsZero() && b.Before(a) {
 		return b

@@ -10,13 +10,14 @@ import (
 	"gatehouse/translator"
 )
 
-// refusal is a version that the proxy refused, and why in its own words.
+// refusal is a version that the proxy rejected, and the proxy's message.
 type refusal struct {
 	version, words string
 }
 
-// refuse takes a NACK. Envoy answers for a whole response: the resources that its message names are refused, the others are sent
-// again without them. A message that names none is traced by halves. A refused version is not sent again unless the proxy asks for it.
+// refuse handles a NACK. Envoy answers for a whole response: the resources that its message names are rejected, and the
+// others are sent again without them. If the message names none, they are tried by halves. A rejected version is not
+// sent again unless the proxy requests it.
 func (s *session) refuse(r *response, message string) {
 	k := r.kind
 	message = words(message)
@@ -38,8 +39,9 @@ func (s *session) refuse(r *response, message string) {
 			standing[res.Name] = false
 		}
 	}
-	// What a later response has overtaken, or an earlier answer has judged, needs no further trial. The others count as being on
-	// the proxy, since Envoy takes the good clusters and listeners of a response that it refuses.
+	// Resources that a later response has replaced, or that an earlier answer has judged, need no further trial. The
+	// others count as being on the proxy, because Envoy keeps the good clusters and listeners of a response that it
+	// rejects.
 	names = slices.DeleteFunc(names, func(name string) bool { return !standing[name] })
 	switch {
 	case len(names) == 0:
@@ -62,7 +64,7 @@ func (s *session) quarantine(k *kind, res *translator.Resource, words string, se
 	s.news = true
 	if n.Type == resource.ClusterType {
 		s.warmth.drop(n.Name)
-		s.foresee(k, n.Name) // A later version may be on its way.
+		s.foresee(k, n.Name) // A later version may follow.
 	} else {
 		s.warmth.settled(n, seq)
 	}
@@ -72,8 +74,8 @@ func (s *session) quarantine(k *kind, res *translator.Resource, words string, se
 	s.judge(k, res, words)
 }
 
-// retryRemovals has the removals of a refused response sent again, on their own as they are due. Removals that are refused on their own
-// cannot be had and are given up.
+// retryRemovals schedules the removals of a rejected response again, separately and when they are due. Removals that
+// are rejected on their own are impossible and are given up.
 func (s *session) retryRemovals(r *response) {
 	for _, name := range r.removed {
 		h := r.kind.have[name]
@@ -83,7 +85,7 @@ func (s *session) retryRemovals(r *response) {
 			delete(r.kind.have, name)
 			s.news = true
 		case h.sent == nil:
-			if !r.kind.brings { // Of clusters and listeners Envoy takes removals in spite of a refusal.
+			if !r.kind.brings { // Envoy removes clusters and listeners even if it rejects the response.
 				h.sent = h.acked
 			}
 			r.kind.leaving[name] = time.Unix(0, 0)
@@ -91,8 +93,8 @@ func (s *session) retryRemovals(r *response) {
 	}
 }
 
-// group returns a response of the next names that must be sent apart, nil if there are none. What has come to wait for clusters or listeners
-// meanwhile is put back and sent when they are there.
+// group returns a response with the next names that must be sent apart, nil if there are none. Resources that have to
+// wait for clusters or listeners meanwhile are put back and sent later.
 func (s *session) group(k *kind, settled bool, now time.Time) *response {
 	for len(k.groups) > 0 {
 		r := &response{kind: k}
@@ -116,8 +118,8 @@ func (s *session) group(k *kind, settled bool, now time.Time) *response {
 	return nil
 }
 
-// words is what a message of Envoy says without the dump of the resource that it may end with: a dump may hold keys, differs from
-// build to build on purpose, and mentions other resources.
+// words is the message of Envoy without the dump of the resource at its end: a dump may contain keys, intentionally
+// differs between builds, and mentions other resources.
 func words(message string) string {
 	for _, dump := range []string{"goo.gle/debug", "\ntype_url:", "\nvalue:"} {
 		message, _, _ = strings.Cut(message, dump)
@@ -125,8 +127,8 @@ func words(message string) string {
 	return strings.TrimRight(message, ": \n\t")
 }
 
-// reason is what a message says of the resource, without the name. A resource that several objects share, such as the listener of a port, is named
-// after the first of them, which the others need not know.
+// reason is the part of a message about the resource, without its name. A resource that several objects share, such as
+// the listener of a port, has the name of the first of them, which the others need not know.
 func reason(message, name string) string {
 	if at := mention(message, name); at >= 0 {
 		if said, ok := strings.CutPrefix(message[at+len(name):], ": "); ok {
@@ -136,7 +138,7 @@ func reason(message, name string) string {
 	return message
 }
 
-// briefLimit is how much is kept of what Envoy says of one resource, in bytes.
+// briefLimit is the maximum length of a stored message about one resource, in bytes.
 const briefLimit = 512
 
 // brief is the beginning of a message.
@@ -147,7 +149,7 @@ func brief(message string) string {
 	return strings.ToValidUTF8(message[:briefLimit], "") + "…"
 }
 
-// blame finds which of the names a message of Envoy is about, with the part of the message that is about each.
+// blame finds the names that a message of Envoy is about, each with its part of the message.
 func blame(message string, names []string) map[string]string {
 	type place struct {
 		at   int
@@ -178,7 +180,7 @@ func blame(message string, names []string) map[string]string {
 	return blamed
 }
 
-// mention returns where a message has the name as a word of its own, or -1.
+// mention returns the position of the name as a separate word in a message, or -1.
 func mention(message, name string) int {
 	if name == "" {
 		return -1
@@ -197,7 +199,7 @@ func mention(message, name string) int {
 	}
 }
 
-// inName tells whether a byte can be part of a resource's name.
+// inName reports whether a byte can be part of a resource's name.
 func inName(b byte) bool {
 	return b == '/' || b == '-' || b == '_' || b == '.' ||
 		'0' <= b && b <= '9' || 'a' <= b && b <= 'z' || 'A' <= b && b <= 'Z'

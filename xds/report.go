@@ -10,7 +10,7 @@ import (
 	"gatehouse/translator"
 )
 
-// snapshot returns what the translation is to know of the proxy, as values of its own.
+// snapshot returns the state of the proxy for the translation, as a copy.
 func (s *session) snapshot(node string) translator.Proxy {
 	p := translator.Proxy{
 		Fleet: s.fleet.key, Node: node,
@@ -44,14 +44,14 @@ func (s *session) snapshot(node string) translator.Proxy {
 	return p
 }
 
-// sameReport tells whether two snapshots of one proxy say the same.
+// sameReport reports whether two snapshots of one proxy are equal.
 func sameReport(a, b translator.Proxy) bool {
 	return a.Scopes == b.Scopes && maps.Equal(a.Listeners, b.Listeners) && maps.Equal(a.Routes, b.Routes) && maps.Equal(a.Secrets, b.Secrets) &&
 		maps.Equal(a.Refused, b.Refused) && maps.Equal(a.Guilty, b.Guilty)
 }
 
-// reporter hands the state of one proxy to Config.Report, one call at a time, the latest state only. A proxy that connects anew before its
-// earlier stream is found dead has two; the newest speaks for it.
+// reporter passes the state of one proxy to Config.Report, one call at a time, and only the latest state. A proxy that
+// reconnects before its earlier stream is found dead has two streams; the newest one counts.
 type reporter struct {
 	report func(p translator.Proxy, connected bool)
 	// idle is called, without the mutex, when there is nothing left to report.
@@ -74,7 +74,7 @@ func (r *reporter) join(s *stream) {
 	r.streams = append(r.streams, s)
 }
 
-// tell takes the new state that a stream knows of. It does not wait for the report.
+// tell stores the new state from a stream. It does not wait for the report.
 func (r *reporter) tell(s *stream, p translator.Proxy) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -82,7 +82,7 @@ func (r *reporter) tell(s *stream, p translator.Proxy) {
 	r.start()
 }
 
-// leave takes a stream out.
+// leave removes a stream.
 func (r *reporter) leave(s *stream) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -98,14 +98,14 @@ func (r *reporter) leave(s *stream) {
 	}
 }
 
-// spent tells that the reporter has neither streams nor anything to report.
+// spent reports whether the reporter has neither streams nor anything to report.
 func (r *reporter) spent() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return len(r.streams) == 0 && !r.busy && r.last == nil
 }
 
-// start runs the reports in the background unless that is being done. The mutex is held.
+// start runs the reports in the background unless this is already happening. The mutex must be held.
 func (r *reporter) start() {
 	if r.busy || r.report == nil {
 		return

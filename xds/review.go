@@ -12,11 +12,12 @@ import (
 const (
 	// reviewLimit is how long a review of a token may take.
 	reviewLimit = 10 * time.Second
-	// reviewAgain is when a review is repeated in which nobody could tell.
+	// reviewAgain is when a review without an answer is repeated.
 	reviewAgain = 10 * time.Second
 )
 
-// Review has the tokens of a fleet's streams authenticated again, since what they prove has changed. It does not wait for it.
+// Review starts a new authentication of the tokens of a fleet's streams, because their rights have changed. It does not
+// wait for the result.
 func (s *Server) Review(fleet string) {
 	s.mu.Lock()
 	f := s.fleets[fleet]
@@ -29,12 +30,13 @@ func (s *Server) Review(fleet string) {
 	for st := range f.streams {
 		select {
 		case st.doubted <- struct{}{}:
-		default: // It is asked for already.
+		default: // It is already requested.
 		}
 	}
 }
 
-// reviewEvery reviews a stream's token from time to time until the stream ends. Those of many streams do not come all at once.
+// reviewEvery reviews a stream's token regularly until the stream ends. The reviews of many streams are spread over
+// time.
 func (s *Server) reviewEvery(ctx context.Context, st *stream) {
 	timer := time.NewTimer(s.config.Review/2 + rand.N(s.config.Review/2))
 	defer timer.Stop()
@@ -53,8 +55,8 @@ func (s *Server) reviewEvery(ctx context.Context, st *stream) {
 	}
 }
 
-// review ends a stream of which the token is refused, or proves another identity than it did. The stream goes on while nobody can tell; told says
-// whether somebody could.
+// review ends a stream if its token is rejected, or proves another identity than before. If there is no answer, the
+// stream continues; told reports whether there was an answer.
 func (s *Server) review(ctx context.Context, st *stream) (told bool) {
 	ctx, cancel := context.WithTimeout(ctx, reviewLimit)
 	defer cancel()

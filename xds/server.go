@@ -16,36 +16,40 @@ import (
 	"gatehouse/translator"
 )
 
-// Config is what a Server needs. Authenticate is required.
+// Config is the configuration of a Server. Authenticate is required.
 type Config struct {
-	// Authenticate tells who holds a bearer token. An error with the gRPC code Unavailable says that it cannot be told now; any other
-	// error refuses the token.
+	// Authenticate returns the holder of a bearer token. An error with the gRPC code Unavailable means that there is no
+	// answer now; any other error rejects the token.
 	Authenticate func(ctx context.Context, token string) (Identity, error)
-	// Confirm is Authenticate for the token of a stream that goes on, so that strangers who have tokens checked do not keep it from being checked. It
-	// is Authenticate if not set.
+	// Confirm is Authenticate for the token of an open stream, so that tokens of strangers do not delay its check. The
+	// default is Authenticate.
 	Confirm func(ctx context.Context, token string) (Identity, error)
-	// Report, if set, is called when what a proxy has acknowledged or refused changes, with the latest state, and with connected false
-	// when the proxy's last stream has ended. Calls for one proxy come one after the other; those for different proxies may overlap.
+	// Report, if set, is called with the latest state when the acknowledgements or rejections of a proxy change, and
+	// with connected false when the proxy's last stream has ended. Calls for one proxy come one after the other; those
+	// for different proxies may overlap.
 	Report func(p translator.Proxy, connected bool)
-	// Grace is how long a cluster or secret stays on a proxy after its last use, 5 s if zero. It is also how long
-	// a proxy that shows no sign of having read a new cluster holds up the routes to it.
+	// Grace is how long a cluster or secret stays on a proxy after its last use, 5 s if zero. It is also how long the
+	// routes to a new cluster wait for a proxy that shows no sign of having read the cluster.
 	Grace time.Duration
-	// WarmLimit is how long a route waits for a new cluster's endpoints and secrets to be acknowledged, and a response for the
-	// answer to the one before it, 1 s if zero.
+	// WarmLimit is how long a route waits until a new cluster's endpoints and secrets are acknowledged, and how long a
+	// response waits for the answer to the previous one, 1 s if zero.
 	WarmLimit time.Duration
-	// Review is how often the token of a stream is authenticated again, 3 minutes if zero. The stream ends if it is refused.
+	// Review is how often the token of a stream is authenticated again, 3 minutes if zero. The stream ends if the token
+	// is rejected.
 	Review time.Duration
-	// Remembered is how many refused parts of resources are remembered of a fleet, 4096 if zero. What is refused beyond that is told of its resource.
+	// Remembered is how many guilty parts are remembered for a fleet, 4096 if zero. Parts that are rejected beyond that
+	// are reported by their resource.
 	Remembered int
-	// Memory is how many bytes may be held for all proxies together: requests, what they name beyond what their fleets have, and responses that
-	// they have not read. It is 256 MiB if zero. When it does not suffice, a connection of the subject that takes the most ends.
+	// Memory is the number of bytes for all proxies together: requests, their names beyond those of their fleets, and
+	// responses that they have not read. It is 256 MiB if zero. If it is exceeded, a connection of the subject that
+	// uses the most ends.
 	Memory int
 	// Metrics registers the server's metrics, if set.
 	Metrics prometheus.Registerer
 	Log     logr.Logger
 }
 
-// Server delivers what is published to the proxies. All its methods may be called from any goroutine.
+// Server delivers published resources to the proxies. All its methods may be called from any goroutine.
 type Server struct {
 	discovery.UnimplementedAggregatedDiscoveryServiceServer
 
@@ -68,11 +72,11 @@ type proxyKey struct{ fleet, node string }
 const (
 	// nodeLimit is the longest node.id, in bytes; a pod's name has 253 at most.
 	nodeLimit = 512
-	// firstLimit is how long a stream may take until its first request is there.
+	// firstLimit is how long a stream may take until its first request is complete.
 	firstLimit = 10 * time.Second
 )
 
-// New returns a server that knows no fleet yet.
+// New returns a server without fleets.
 func New(c Config) *Server {
 	s := &Server{
 		config: c, log: c.Log, metrics: newMetrics(c.Metrics),
@@ -95,8 +99,8 @@ func New(c Config) *Server {
 	return s
 }
 
-// Publish takes over changes; what it is given must not be changed afterwards. It waits for no proxy. The first delta of a fleet, and the first one
-// after Gone, holds all that the fleet has.
+// Publish stores changes; its arguments must not be modified afterwards. It does not wait for proxies. The first delta
+// of a fleet, and the first one after Gone, has all resources of the fleet.
 func (s *Server) Publish(deltas []translator.Delta) {
 	now := time.Now()
 	for _, d := range deltas {
@@ -107,7 +111,8 @@ func (s *Server) Publish(deltas []translator.Delta) {
 	}
 }
 
-// Synced lets the proxies have what is published. Before it nothing is sent, since what is not known yet would look like removed.
+// Synced allows sending to the proxies. Before it nothing is sent, because unknown resources would look like removed
+// ones.
 func (s *Server) Synced() {
 	s.synced.Store(true)
 	s.mu.Lock()
@@ -117,17 +122,18 @@ func (s *Server) Synced() {
 	}
 }
 
-// Close ends all streams, so that the proxies connect to another replica, and refuses new ones. They keep what they have.
+// Close ends all streams, so that the proxies connect to another replica, and rejects new ones. The proxies keep their
+// resources.
 func (s *Server) Close() {
 	s.end()
 }
 
-// StreamAggregatedResources says that the state-of-the-world variant is not served.
+// StreamAggregatedResources answers that the state-of-the-world variant is not served.
 func (s *Server) StreamAggregatedResources(stream discovery.AggregatedDiscoveryService_StreamAggregatedResourcesServer) error {
 	return unserved(nil, stream)
 }
 
-// DeltaAggregatedResources serves one proxy until it leaves, its token expires or the server is closed.
+// DeltaAggregatedResources serves one proxy until it disconnects, its token expires or the server is closed.
 func (s *Server) DeltaAggregatedResources(stream discovery.AggregatedDiscoveryService_DeltaAggregatedResourcesServer) error {
 	id, ok := stream.Context().Value(proofKey{}).(proof)
 	if !ok {
@@ -173,7 +179,7 @@ func (s *Server) first(st *stream) (*incoming, error) {
 	}
 }
 
-// fleet returns the fleet with the key, making it if need be.
+// fleet returns the fleet with the key, and creates it if necessary.
 func (s *Server) fleet(key string) *fleet {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -205,7 +211,7 @@ func (s *Server) drop(key string) {
 	}
 }
 
-// enter adds a stream to its fleet, leave takes it out.
+// enter adds a stream to its fleet, leave removes it.
 func (s *Server) enter(st *stream, key string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -233,7 +239,7 @@ func (s *Server) leave(st *stream) {
 	s.drop(f.key)
 }
 
-// dropReporter forgets the reporter of a proxy that has left, once its leaving is reported.
+// dropReporter forgets the reporter of a disconnected proxy, after this has been reported.
 func (s *Server) dropReporter(proxy proxyKey) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -15,33 +15,33 @@ import (
 // requestLimit is the largest request that is accepted, in bytes: a proxy that reconnects names all that it has.
 const requestLimit = 64 << 20
 
-// What is held of a connection, see also strangerSize.
+// The limits of a connection, see also strangerSize.
 const (
-	// callsPerConnection is how many calls a connection may have open. An Envoy has one.
+	// callsPerConnection is how many open calls a connection may have. An Envoy has one.
 	callsPerConnection = 1
-	// callWindow is how many bytes of a call come before it is read, connectionWindow how many are under way. The window of a call is as large
-	// as the request while one is read.
+	// callWindow is how many bytes of a call may arrive before it is read, connectionWindow how many bytes may be in
+	// flight. While a request is read, the window of a call is as large as the request.
 	callWindow, connectionWindow = 64 << 10, 1 << 20
-	// headersLimit is the size of a call's headers in bytes; a token has one or two thousand.
+	// headersLimit is the maximum size of a call's headers in bytes; a token has one or two thousand.
 	headersLimit = 32 << 10
-	// handshakeLimit is how long a connection may take until it is secured.
+	// handshakeLimit is the time limit for the TLS handshake.
 	handshakeLimit = 10 * time.Second
 	// idleLimit is how long a connection may stay without a call.
 	idleLimit = 5 * time.Minute
 )
 
-// Endpoint is a gRPC server that serves nothing but a Server.
+// Endpoint is a gRPC server that serves only a Server.
 type Endpoint struct {
 	*grpc.Server
 	peers *peers
 }
 
-// Serve accepts connections until the endpoint is stopped, as that of grpc.Server does.
+// Serve accepts connections until the endpoint is stopped, like Serve of grpc.Server.
 func (e *Endpoint) Serve(l net.Listener) error { return e.Server.Serve(&listener{l, e.peers}) }
 
-// Serve returns an endpoint that serves s over TLS with the certificate that certificate returns at each handshake, so that
-// a renewed one is used from the next connection on. Every call of every method is authenticated. Peers that do not answer for 30 s are
-// given up.
+// Serve returns an endpoint that serves s over TLS. It calls certificate at each handshake, so that a renewed
+// certificate is used from the next connection on. Every call of every method is authenticated. Connections to peers
+// that do not answer for 30 s are closed.
 func (s *Server) Serve(certificate func() *tls.Certificate) *Endpoint {
 	config := &tls.Config{
 		MinVersion: tls.VersionTLS12,
@@ -55,7 +55,7 @@ func (s *Server) Serve(certificate func() *tls.Certificate) *Endpoint {
 	return s.serve(grpc.Creds(credentials.NewTLS(config)))
 }
 
-// serve returns an endpoint with what does not depend on the transport.
+// serve returns an endpoint with the options that do not depend on the transport.
 func (s *Server) serve(options ...grpc.ServerOption) *Endpoint {
 	g := grpc.NewServer(append(options,
 		grpc.MaxRecvMsgSize(requestLimit),

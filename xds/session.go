@@ -11,67 +11,71 @@ import (
 	"gatehouse/translator"
 )
 
-// everything is the name by which a proxy asks for all resources of a type.
+// everything is the name with which a proxy requests all resources of a type.
 const everything = "*"
 
-// A proxy that was taken over must not be able to fill the memory that all tenants share.
+// A compromised proxy must not be able to fill the memory that all tenants share.
 const (
-	// sizeLimit is how many bytes the names may take that a stream subscribes to or says that it has, of all types. As much as those of the fleet
-	// take twice is not counted: a proxy names what it has and what it needs.
+	// sizeLimit is the number of bytes of the names that a stream subscribes to or says that it has, for all types.
+	// Twice the size of the fleet's names is free: a proxy names what it has and what it needs.
 	sizeLimit = 64 << 20
-	// nameSize is what a name takes in the maps of a session besides its own bytes.
+	// nameSize is the memory of a name in the maps of a session in addition to its own bytes.
 	nameSize = 256
-	// flightLimit is the number of responses of a type that may be unanswered. A proxy that has so many gets the next once it answers; an
-	// Envoy that takes its time gets about one a second (limits.warm).
+	// flightLimit is the number of responses of a type that may be unanswered. A proxy with that many gets the next one
+	// only after an answer. An Envoy that is slow to answer gets about one a second (limits.warm).
 	flightLimit = 256
 )
 
-// limits are the times that a session goes by.
+// limits are the time limits of a session.
 type limits struct {
-	// grace is how long a resource outlives its last use, and how long an unanswered proxy is waited for.
+	// grace is how long a resource stays after its last use, and how long the server waits for a proxy that does not
+	// answer.
 	grace time.Duration
-	// warm is how long a resource waits for a cluster that it needs, and for an answer to what was sent before.
+	// warm is how long a resource waits for a cluster that it needs, and for an answer to the previous response.
 	warm time.Duration
 }
 
-// session is what is known of one proxy on one stream: its subscriptions, what it has, what it was sent. It does no I/O and asks
-// no clock. The fleet's mutex guards it.
+// session is the state of one proxy on one stream: its subscriptions, what it has, and what was sent. It does no I/O
+// and uses no clock. The fleet's mutex protects it.
 type session struct {
 	fleet  *fleet
 	limits limits
-	// size is about how many bytes the names take that the proxy has brought.
+	// size is the approximate memory of the names that the proxy has sent, in bytes.
 	size int
-	// salt tells the bytes of this stream from those of others, see memory.go.
+	// salt distinguishes the bytes of this stream from those of others, see memory.go.
 	salt string
 
 	kinds []*kind
 	inbox []*batch
-	// sent numbers the responses; the number is also the nonce. answered is the highest that the proxy has answered.
+	// sent is the number of the last response; the number is also the nonce. answered is the highest number that the
+	// proxy has answered.
 	sent, answered uint64
-	// wakeAt is the time at which next may have more to send although nothing happens; zero means never.
+	// wakeAt is the time at which next may have more to send even if nothing happens; zero means never.
 	wakeAt time.Time
 
 	warmth  warmth
 	refused map[translator.Name]refusal
-	// trials are under way of resources of which a part was refused; tried counts their steps. offers remembers what is sent instead of them.
+	// trials are the running trials, by resource with a rejected part; tried counts their steps. offers remembers what
+	// is sent instead of these resources.
 	trials map[translator.Name]*trial
 	tried  int
 	offers map[translator.Name]offer
-	// parked are refused parts for which the fleet's memory has no room, by resource and hash. They are forgotten with the resource's version.
+	// parked are guilty parts for which the fleet's memory has no room, by resource and hash. They are forgotten
+	// together with the version of the resource.
 	parked map[translator.Name]map[string]bool
 	// now is the time of the last call.
 	now time.Time
-	// after lists the secrets that a cluster waits for only once it has its endpoints, by the name of these endpoints.
+	// after lists the secrets that a cluster waits for only after it has its endpoints, by the name of these endpoints.
 	after map[translator.Name][]translator.Name
-	// memory is what the proxy may remember of refused secrets.
+	// memory is what the proxy may remember of rejected secrets.
 	memory memory
-	// needed holds what anything on the proxy names; nil means that it must be gathered again.
+	// needed has the names that anything on the proxy refers to; nil means that it must be collected again.
 	needed *uses
-	// news tells that the report to the translation has changed.
+	// news reports whether the report to the translation has changed.
 	news bool
 }
 
-// kind is a proxy's subscription to one type.
+// kind is a proxy's subscription to one type of resources.
 type kind struct {
 	trait
 	rank     int
@@ -80,36 +84,42 @@ type kind struct {
 	have     map[string]*held
 	pending  map[string]*mark
 	leaving  map[string]time.Time
-	// groups are the names that are to be sent apart from all others, to find out which of them the proxy refuses.
+	// groups are the names that must be sent separately from all others, to find out which of them the proxy rejects.
 	groups [][]string
-	// queue are the pending names that are looked at next, and restores what is to be put back in place of what was refused.
+	// queue has the pending names that are considered next, and restores what must be restored in place of rejected
+	// resources.
 	queue    []string
 	restores []*translator.Resource
-	// flight holds the responses that the proxy has not answered, oldest first.
+	// flight has the responses that the proxy has not answered, oldest first.
 	flight []*response
-	// compare tells that the subscription must be compared with the whole fleet; owed, that an answer is due even if it is empty.
+	// compare reports whether the subscription must be compared with the whole fleet; owed, whether an answer is due
+	// even if it is empty.
 	compare, owed bool
-	// blocked tells that something of this type waits for a cluster.
+	// blocked reports whether something of this type waits for a cluster.
 	blocked bool
-	// taken tells that the proxy has acknowledged something of this type, on this stream or on one before, if only that there is nothing.
+	// taken reports whether the proxy has acknowledged a response of this type, on this stream or on an earlier one,
+	// even an empty one.
 	taken bool
 }
 
 // held is a resource that the proxy has or was sent.
 type held struct {
-	// acked is what the proxy runs, nil if it runs nothing under the name; sent is what it was sent last, nil after a removal.
+	// acked is what the proxy runs, nil if it runs nothing under the name; sent is what was sent last, nil after a
+	// removal.
 	acked, sent *translator.Resource
-	// unknown tells that acked is from the proxy's own words on reconnecting: only the version is known, not what it needs.
+	// unknown reports whether acked comes from the proxy's request on reconnecting: then only the version is known, not
+	// what the resource needs.
 	unknown bool
 }
 
-// mark tells why a name is looked at.
+// mark is the reason why a name is considered.
 type mark struct {
 	// since is when the oldest unsent change was published; zero if nothing was published.
 	since time.Time
-	// asked: the proxy named it and waits for an answer, or refused a response with it because of others. follow: something that needs it was sent.
+	// asked: the proxy has requested the name and waits for an answer, or has rejected a response with it because of
+	// others. follow: something that needs it was sent.
 	asked, follow bool
-	// candidate is the version that waits for its clusters. Later versions must not put it off for ever.
+	// candidate is the version that waits for its clusters. Later versions must not delay it forever.
 	candidate *translator.Resource
 }
 
@@ -132,7 +142,7 @@ func newSession(f *fleet, l limits) *session {
 	}
 }
 
-// request takes a message of the proxy: subscriptions, and the answer to a response.
+// request handles a message of the proxy: subscriptions, and the answer to a response.
 func (s *session) request(req *discovery.DeltaDiscoveryRequest, now time.Time) (answered *response) {
 	s.now = now
 	k := s.kind(req.GetTypeUrl())
@@ -172,7 +182,7 @@ func (s *session) request(req *discovery.DeltaDiscoveryRequest, now time.Time) (
 	return answered
 }
 
-// post hands a publication to the session, to be looked at when the proxy can take something.
+// post passes a publication to the session, which processes it when the proxy can accept something.
 func (s *session) post(b *batch) {
 	if len(s.inbox) >= inboxLimit {
 		s.compareAll()
@@ -181,7 +191,7 @@ func (s *session) post(b *batch) {
 	s.inbox = append(s.inbox, b)
 }
 
-// compareAll makes the session compare all that the proxy has with all that it is to have.
+// compareAll makes the session compare all resources of the proxy with the desired ones.
 func (s *session) compareAll() {
 	s.inbox = nil
 	for _, k := range s.kinds {
@@ -198,7 +208,8 @@ func (s *session) kind(url string) *kind {
 	return nil
 }
 
-// subscribe starts a type. What the proxy says it has from earlier streams is taken as acknowledged. It is nil if nobody has resources of the type.
+// subscribe starts the subscription to a type. Resources that the proxy has from earlier streams count as acknowledged.
+// It returns nil if nobody has resources of the type.
 func (s *session) subscribe(req *discovery.DeltaDiscoveryRequest) *kind {
 	t, rank, known := traitOf(req.GetTypeUrl())
 	if !known {
@@ -211,7 +222,7 @@ func (s *session) subscribe(req *discovery.DeltaDiscoveryRequest) *kind {
 	for name, version := range req.GetInitialResourceVersions() {
 		r := &translator.Resource{Type: k.url, Name: name, Version: version}
 		k.have[name] = &held{acked: r, sent: r, unknown: true}
-		s.size += sizeOf(name, version) // It stays counted, since it comes once for each type.
+		s.size += sizeOf(name, version) // It stays counted, because it comes once for each type.
 	}
 	k.taken = len(k.have) > 0
 	s.news, s.needed = true, nil
@@ -244,7 +255,7 @@ func (s *session) unsubscribe(k *kind, name string) {
 	}
 }
 
-// forget drops what is known of a name that the proxy no longer subscribes to.
+// forget drops the state of a name that the proxy no longer subscribes to.
 func (s *session) forget(k *kind, name string) {
 	delete(k.have, name)
 	delete(k.pending, name)
@@ -258,7 +269,7 @@ func (s *session) forget(k *kind, name string) {
 	s.needed, s.news = nil, s.news || k.reported != unreported
 }
 
-// answer takes an ACK or NACK. An answer to a response of which nothing is known says nothing and is passed over.
+// answer handles an ACK or NACK. An answer to an unknown response is ignored.
 func (s *session) answer(k *kind, req *discovery.DeltaDiscoveryRequest, now time.Time) *response {
 	seq, err := strconv.ParseUint(req.GetResponseNonce(), 10, 64)
 	if err != nil {
@@ -323,14 +334,15 @@ func (s *session) acceptResource(k *kind, res *translator.Resource, seq uint64) 
 	s.passed(k, res)
 }
 
-// excess is about how many bytes the names take that the proxy asks for, or says that it has, beyond what a stream may have for nothing.
+// excess is the approximate memory, in bytes, of the names that the proxy requests, or says that it has, beyond the
+// free amount.
 func (s *session) excess() int { return max(0, s.size-2*s.fleet.size) }
 
-// greedy reports whether that is more than a stream may have at all.
+// greedy reports whether that is more than a stream may have.
 func (s *session) greedy() bool { return s.excess() > sizeLimit }
 
-// floods reports whether one message names so much that it is turned away before anything of it is held. What a proxy has it may name twice: it
-// says that it has it, and subscribes to it.
+// floods reports whether a single message has so many names that it is rejected before anything is stored. A proxy may
+// name a resource that it has twice: it says that it has it, and subscribes to it.
 func (s *session) floods(req *discovery.DeltaDiscoveryRequest) bool {
 	size := 0
 	for _, name := range req.GetResourceNamesSubscribe() {
@@ -342,7 +354,7 @@ func (s *session) floods(req *discovery.DeltaDiscoveryRequest) bool {
 	return size > 2*(sizeLimit+2*s.fleet.size)
 }
 
-// sizeOf is about how many bytes of memory a name takes that a proxy subscribes to, or says that it has in a version.
+// sizeOf is the approximate memory, in bytes, of a name that a proxy subscribes to, or says that it has in a version.
 func sizeOf(name, version string) int { return nameSize + len(name) + len(version) }
 
 func (k *kind) subscribed(name string) bool {
@@ -358,12 +370,12 @@ func (k *kind) mark(name string) *mark {
 	return m
 }
 
-// gone tells that the proxy has nothing under the name, or was told to remove it.
+// gone reports whether the proxy has nothing under the name, or was sent its removal.
 func (h *held) gone() bool {
 	return h == nil || h.sent == nil
 }
 
-// current tells that the proxy has or is being sent these bytes.
+// current reports whether the proxy has these bytes or they are being sent to it.
 func (h *held) current(r *translator.Resource) bool {
 	return h != nil && h.sent != nil && h.sent.Version == r.Version
 }

@@ -12,13 +12,13 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 )
 
-// readLimit is how long a proxy may take until it has read enough for another response to be sent.
+// readLimit is how long a proxy may take to read enough for another response to be sent.
 const readLimit = time.Minute
 
 var errStopping = status.Error(codes.Unavailable, "this replica of the control plane is stopping; connect to another")
 
-// stream is one proxy's connection. Two goroutines serve it: one receives, the other thinks and sends, so that a proxy that does not read
-// holds up nobody else.
+// stream is one proxy's connection. Two goroutines serve it: one receives, the other decides and sends, so that a proxy
+// that does not read delays nobody else.
 type stream struct {
 	grpc      discovery.AggregatedDiscoveryService_DeltaAggregatedResourcesServer
 	node      string
@@ -29,9 +29,9 @@ type stream struct {
 	awake     chan struct{}
 	requests  chan *incoming
 	receiving chan error
-	// doubted asks for a review of the token.
+	// doubted requests a review of the token.
 	doubted chan struct{}
-	// told tells that the log says which types are not served.
+	// told reports whether the log already has the types that are not served.
 	told bool
 }
 
@@ -42,7 +42,7 @@ func newStream(g discovery.AggregatedDiscoveryService_DeltaAggregatedResourcesSe
 	}
 }
 
-// wake has the stream look for something to send. It never waits.
+// wake makes the stream check for something to send. It never waits.
 func (st *stream) wake() {
 	select {
 	case st.awake <- struct{}{}:
@@ -50,7 +50,7 @@ func (st *stream) wake() {
 	}
 }
 
-// run serves a stream of which the first request was read.
+// run serves a stream whose first request was read.
 func (s *Server) run(st *stream, first *incoming) error {
 	s.enter(st, first.request.GetNode().GetCluster())
 	defer s.retire(st)
@@ -89,7 +89,7 @@ func (s *Server) run(st *stream, first *incoming) error {
 		case <-st.awake:
 		case <-timer.C:
 		case <-expired:
-			// A normal end: Envoy logs nothing alarming and connects again with the token that it then has.
+			// A normal end: Envoy logs no error and reconnects with its current token.
 			return nil
 		case <-s.closed.Done():
 			return errStopping
@@ -126,7 +126,7 @@ func (st *stream) receive(done func()) {
 	}
 }
 
-// expiry returns a channel that tells when the token has expired.
+// expiry returns a channel that signals when the token has expired.
 func (st *stream) expiry() (expired <-chan time.Time, stop func() bool) {
 	if st.identity.Expires.IsZero() {
 		return nil, func() bool { return false }
@@ -172,7 +172,7 @@ func (s *Server) take(st *stream, in *incoming) error {
 	return nil
 }
 
-// send sends all that can be sent now. It returns when to look again, zero for not before something happens.
+// send sends everything that can be sent now. It returns when to check again; zero means not before something happens.
 func (s *Server) send(st *stream) (wakeAt time.Time, err error) {
 	if !s.synced.Load() {
 		return time.Time{}, nil
@@ -194,7 +194,8 @@ func (s *Server) send(st *stream) (wakeAt time.Time, err error) {
 	}
 }
 
-// deliver sends a response. It waits while the proxy has not taken the one before; the connection ends if that takes too long.
+// deliver sends a response. It waits until the proxy has read the previous one; the connection ends if that takes too
+// long.
 func (s *Server) deliver(st *stream, r *response) error {
 	c := st.identity.connection
 	c.change(func() { c.unsent += r.size() })
@@ -206,7 +207,7 @@ func (s *Server) deliver(st *stream, r *response) error {
 	return st.grpc.Send(r.message())
 }
 
-// tellNews reports what is new. The fleet's mutex is held.
+// tellNews reports changes. The fleet's mutex must be held.
 func (st *stream) tellNews() {
 	if st.session.news {
 		st.session.news = false
@@ -214,7 +215,7 @@ func (st *stream) tellNews() {
 	}
 }
 
-// size is about how many bytes the response takes.
+// size is the approximate size of the response, in bytes.
 func (r *response) size() (size int) {
 	for _, res := range r.resources {
 		size += res.Size()
@@ -222,7 +223,7 @@ func (r *response) size() (size int) {
 	return size
 }
 
-// message returns the response as it is sent.
+// message returns the response in the form that is sent.
 func (r *response) message() *discovery.DeltaDiscoveryResponse {
 	m := &discovery.DeltaDiscoveryResponse{
 		TypeUrl: r.kind.url, Nonce: strconv.FormatUint(r.seq, 10), RemovedResources: r.removed,

@@ -11,32 +11,36 @@ import (
 )
 
 const (
-	// rulesRefused is how many rules of a route are looked for. When so many are found, the whole route fails closed (translator, quarantine.go).
+	// rulesRefused is how many rejected rules of a route are searched for. When that many are found, the whole route
+	// fails closed (translator, quarantine.go).
 	rulesRefused = 3
-	// patience is how many refusals one tenant may cause in a trial before its routes are tried as a whole.
+	// patience is how many rejections one tenant may cause in a trial before its routes are tried as a whole.
 	patience = 16
 )
 
-// trial finds out which parts of a resource the proxy refuses, by sending the resource with some of them at a time. What is not sent yet stays
-// on the proxy as it was. Parts of those who have caused fewer refusals are tried first, also those that come while the trial is on: so nobody
-// waits for the trial of another tenant's parts. The number of refusals grows with the number of owners that have refused parts, not with that of
-// the parts.
+// trial finds out which parts of a resource the proxy rejects, by sending the resource with some of them at a time.
+// Parts that are not sent yet stay on the proxy as they were. Parts of tenants that have caused fewer rejections are
+// tried first, including parts that arrive during the trial: so nobody waits for the trial of another tenant's parts.
+// The number of rejections grows with the number of owners of rejected parts, not with the number of parts.
 type trial struct {
-	// good are the parts that the proxy has taken, by hash.
+	// good are the parts that the proxy has accepted, by hash.
 	good map[string]bool
-	// groups are the parts that are still to be tried, oldest first but for the first, which is being tried once it is chosen. choices counts.
+	// groups are the parts that are still to be tried, oldest first. The first group is different: it is being tried
+	// when chosen is set. choices counts the choices.
 	groups  []group
 	chosen  bool
 	choices int
-	// fresh are parts that have come since, by tenant, or of all tenants that have caused no refusal.
+	// fresh are parts that have arrived since, by tenant; parts of all tenants without rejections are together under
+	// the empty name.
 	fresh map[string]group
-	// met are the parts that are known to the trial, in the version that it has seen last.
+	// met are the parts that the trial knows, from the last version that it has seen.
 	met  map[string]bool
 	seen *translator.Resource
-	// troubles counts the refusals that a tenant has caused, rules are those that were refused of each owner.
+	// troubles counts the rejections that a tenant has caused; rules are the rejected rules of each owner.
 	troubles map[string]int
 	rules    map[string]map[string]bool
-	// held are parts that are not tried any more, since what they belong to is going to fail closed. They count as new in the next version.
+	// held are parts that are not tried any more, because their rule or route is going to fail closed. They count as
+	// new in the next version.
 	held []string
 }
 
@@ -46,7 +50,8 @@ type group []suspect
 // suspect is a part that may be refused.
 type suspect struct {
 	hash string
-	// rule is the rule of a route that it belongs to, owner the object, tenant its kind and namespace, or the Gateway. They are parts of its name.
+	// rule is the rule of a route that contains it, owner the object, tenant its kind and namespace, or the Gateway.
+	// They are parts of its name.
 	rule, owner, tenant string
 }
 
@@ -76,7 +81,8 @@ func (t *trial) admit(parts []translator.Part) {
 	}
 }
 
-// freshen makes groups of the parts that were admitted: at once of those of tenants that have caused no refusal, of others when nothing else is left.
+// freshen makes groups of the admitted parts: at once for tenants without rejections, and for others when nothing else
+// is left.
 func (t *trial) freshen() {
 	for _, with := range slices.Sorted(maps.Keys(t.fresh)) {
 		if with != "" && len(t.groups) > 0 {
@@ -89,7 +95,7 @@ func (t *trial) freshen() {
 	}
 }
 
-// trouble is how many refusals the tenant has caused who has caused most of those in a group.
+// trouble is the highest number of rejections of a tenant in a group.
 func (t *trial) trouble(g group) (most int) {
 	for _, x := range g {
 		most = max(most, t.troubles[x.tenant])
@@ -97,7 +103,7 @@ func (t *trial) trouble(g group) (most int) {
 	return most
 }
 
-// hashes are those of the parts in the group.
+// hashes are the hashes of the parts in the group.
 func (g group) hashes() map[string]bool {
 	hashes := make(map[string]bool, len(g))
 	for _, x := range g {
@@ -106,7 +112,7 @@ func (g group) hashes() map[string]bool {
 	return hashes
 }
 
-// trying is the group that is being tried, nil if none is.
+// trying is the group that is being tried, nil if there is none.
 func (t *trial) trying() group {
 	if t == nil || len(t.groups) == 0 {
 		return nil
@@ -114,7 +120,7 @@ func (t *trial) trying() group {
 	return t.groups[0]
 }
 
-// next gives up the group that was tried.
+// next drops the group that was tried.
 func (t *trial) next() {
 	if len(t.groups) > 0 {
 		t.groups = t.groups[1:]
@@ -122,7 +128,7 @@ func (t *trial) next() {
 	t.chosen = false
 }
 
-// choose takes a group to be tried: in turn the one with the least trouble, and the one that has waited longest.
+// choose chooses a group to try: alternately the one with the least trouble, and the one that has waited longest.
 func (t *trial) choose() {
 	t.chosen = true
 	t.choices++
@@ -139,7 +145,7 @@ func (t *trial) choose() {
 	t.groups = slices.Insert(slices.Delete(t.groups, best, best+1), 0, g)
 }
 
-// alone tells whether all in the group have the same, such as their owner.
+// alone reports whether all parts of the group have the same value, such as their owner.
 func (g group) alone(of func(suspect) string) bool {
 	return !slices.ContainsFunc(g, func(x suspect) bool { return of(x) != of(g[0]) })
 }
@@ -148,7 +154,7 @@ func tenantOf(x suspect) string { return x.tenant }
 func ownerOf(x suspect) string  { return x.owner }
 func hashOf(x suspect) string   { return x.hash }
 
-// halves splits a group near its middle, where the tenant changes; within one tenant where the owner changes, within one owner anywhere.
+// halves splits a group near its middle, between tenants; within one tenant between owners, within one owner anywhere.
 func (g group) halves() []group {
 	for _, of := range []func(suspect) string{tenantOf, ownerOf, hashOf} {
 		best := 0
@@ -166,7 +172,7 @@ func (g group) halves() []group {
 
 func abs(n int) int { return max(n, -n) }
 
-// patient is the group, or its owners one by one if their tenant has caused too many refusals.
+// patient returns the group, or one group for each owner if their tenant has caused too many rejections.
 func (t *trial) patient(g group) (groups []group) {
 	if !g.alone(tenantOf) || t.troubles[g[0].tenant] <= patience {
 		return []group{g}
@@ -180,11 +186,11 @@ func (t *trial) patient(g group) (groups []group) {
 	return groups
 }
 
-// refine takes note that the group of parts on trial was refused, in the resource that was sent.
+// refine notes that the group of parts on trial was rejected, in the resource that was sent.
 func (s *session) refine(n translator.Name, t *trial, res *translator.Resource, words string) {
 	s.tried++
 	if len(t.groups) == 0 {
-		return // What was refused had been sent before the trial came to its end.
+		return // The rejected version had been sent before the trial ended.
 	}
 	g := t.groups[0]
 	t.next()
@@ -216,7 +222,7 @@ func (s *session) refine(n translator.Name, t *trial, res *translator.Resource, 
 	}
 }
 
-// told picks the parts of the group that the message is about.
+// told selects the parts of the group that the message is about.
 func (g group) told(words string, res *translator.Resource) (picked group) {
 	hashes := g.hashes()
 	parts := slices.DeleteFunc(res.Parts(), func(p translator.Part) bool { return !hashes[p.Hash] })
@@ -226,7 +232,8 @@ func (g group) told(words string, res *translator.Resource) (picked group) {
 	return picked
 }
 
-// condemn holds a part against the fleet, and has nothing more of its rule tried, nor of its owner once enough of its rules are refused.
+// condemn convicts a part, and stops the trial of the other parts of its rule, and of its owner when enough of its
+// rules are rejected.
 func (s *session) condemn(n translator.Name, t *trial, guilty suspect, words string) {
 	rules := t.rules[guilty.owner]
 	if rules[guilty.rule] || len(rules) >= rulesRefused {
@@ -248,10 +255,10 @@ func (s *session) condemn(n translator.Name, t *trial, guilty suspect, words str
 			return spent
 		})
 	}
-	t.groups = slices.DeleteFunc(t.groups, func(g group) bool { return len(g) == 0 }) // None is being tried now.
+	t.groups = slices.DeleteFunc(t.groups, func(g group) bool { return len(g) == 0 }) // No group is being tried now.
 }
 
-// passed takes note that a resource was acknowledged.
+// passed notes that a resource was acknowledged.
 func (s *session) passed(k *kind, res *translator.Resource) {
 	n := nameOf(res)
 	t := s.trials[n]
@@ -266,7 +273,7 @@ func (s *session) passed(k *kind, res *translator.Resource) {
 	k.mark(n.Name)
 }
 
-// prepare admits what is new in the resource, chooses the group that is tried next, and ends a trial of which nothing is left.
+// prepare admits new parts of the resource, chooses the next group to try, and ends a trial with nothing left.
 func (s *session) prepare(n translator.Name, raw *translator.Resource) {
 	t := s.trials[n]
 	if t == nil {

@@ -9,25 +9,26 @@ import (
 	"gatehouse/translator"
 )
 
-// warmth knows the clusters that the proxy does not have yet. A route that names such a cluster would answer 503, so it waits until the
-// cluster is warm: until the proxy has acknowledged its endpoints and secrets, as the acknowledgement of the cluster itself says
-// only that it was accepted (and comes late, while Envoy warms any other cluster). One that asks DNS itself needs neither, and nothing tells when
-// it has an answer: it gets all the time that a cluster may have. A cluster is waited for once: when it is warm, refused or
-// out of time it leaves this list and does not come back while the proxy has it.
+// warmth has the clusters that the proxy does not have yet. A route that names such a cluster would answer 503, so it
+// waits until the cluster is warm: until the proxy has acknowledged its endpoints and secrets. The acknowledgement of
+// the cluster itself shows only that it was accepted (and comes late while Envoy warms any other cluster). A cluster
+// that uses DNS needs neither, and nothing shows when it has an answer: it gets the whole time limit. Each cluster is
+// waited for only once: when it is warm, rejected or out of time it leaves this list and does not come back while the
+// proxy has it.
 type warmth struct {
 	cold map[string]*warming
-	// by lists the cold clusters that wait for a resource.
+	// by lists, for each resource, the cold clusters that wait for it.
 	by map[translator.Name][]string
-	// unseen counts the clusters that were sent and of which the proxy has shown no sign.
+	// unseen counts the sent clusters that the proxy has shown no sign of.
 	unseen int
 }
 
-// warming is a cluster on its way.
+// warming is a cluster that is being sent.
 type warming struct {
-	// seq is the response that holds it, 0 while it is not sent.
+	// seq is the response with the cluster, 0 while it is not sent.
 	seq    uint64
 	sentAt time.Time
-	// seenAt is when the proxy was known to have read it: the time limit counts from here.
+	// seenAt is when the proxy showed that it had read the cluster: the time limit starts here.
 	seenAt  time.Time
 	waiting []translator.Name
 }
@@ -36,14 +37,14 @@ func newWarmth() warmth {
 	return warmth{cold: map[string]*warming{}, by: map[translator.Name][]string{}}
 }
 
-// expect notes that a cluster is going to be sent that the proxy does not have.
+// expect notes a cluster that is going to be sent and that the proxy does not have.
 func (w *warmth) expect(cluster string) {
 	if w.cold[cluster] == nil {
 		w.cold[cluster] = &warming{}
 	}
 }
 
-// drop ends the waiting for a cluster.
+// drop stops waiting for a cluster.
 func (w *warmth) drop(cluster string) {
 	c := w.cold[cluster]
 	if c == nil {
@@ -61,7 +62,7 @@ func (w *warmth) drop(cluster string) {
 	}
 }
 
-// sent notes that a cluster goes out with the response seq. Nothing happens if it is not cold.
+// sent notes that a cluster is sent with the response seq. It does nothing if the cluster is not cold.
 func (w *warmth) sent(r *translator.Resource, seq uint64, now time.Time) {
 	c := w.cold[r.Name]
 	if c == nil || c.seq != 0 {
@@ -77,14 +78,14 @@ func (w *warmth) sent(r *translator.Resource, seq uint64, now time.Time) {
 	}
 }
 
-// seen notes that the proxy asks for a resource, which shows that it has read the clusters that need it.
+// seen notes that the proxy requests a resource, which shows that it has read the clusters that need the resource.
 func (w *warmth) seen(n translator.Name, now time.Time) {
 	for _, cluster := range w.by[n] {
 		w.see(w.cold[cluster], now)
 	}
 }
 
-// answered notes that the proxy has answered the response seq, and so has read all before it.
+// answered notes that the proxy has answered the response seq, and so has read all earlier ones.
 func (w *warmth) answered(seq uint64, now time.Time) {
 	if w.unseen == 0 {
 		return
@@ -103,7 +104,8 @@ func (w *warmth) see(c *warming, now time.Time) {
 	}
 }
 
-// settled notes that a resource of the response seq is acknowledged, refused or known to be missing. Of a cluster itself that says nothing.
+// settled notes that a resource of the response seq is acknowledged, rejected or known to be missing. For a cluster
+// itself this means nothing.
 func (w *warmth) settled(n translator.Name, seq uint64) {
 	for _, cluster := range slices.Clone(w.by[n]) {
 		c := w.cold[cluster]
@@ -121,7 +123,8 @@ func (w *warmth) settled(n translator.Name, seq uint64) {
 	}
 }
 
-// block tells whether the resource needs a cluster that is cold, and if so when its time is up (zero if it is not even sent).
+// block reports whether the resource needs a cold cluster, and if so, when its time limit ends (zero if it is not sent
+// yet).
 func (w *warmth) block(r *translator.Resource, l limits, now time.Time) (until time.Time, blocked bool) {
 	if len(w.cold) == 0 {
 		return time.Time{}, false
@@ -144,7 +147,7 @@ func (w *warmth) block(r *translator.Resource, l limits, now time.Time) (until t
 	return time.Time{}, false
 }
 
-// deadline is when a sent cluster is no longer waited for.
+// deadline is when the wait for a sent cluster ends.
 func (c *warming) deadline(l limits) time.Time {
 	if c.seenAt.IsZero() {
 		return c.sentAt.Add(l.grace)

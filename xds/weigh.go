@@ -14,7 +14,8 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// Numbers of the fields that the server uses: of DeltaDiscoveryRequest, of its node, and of its error_detail, a google.rpc.Status.
+// Numbers of the fields that the server uses: in DeltaDiscoveryRequest, in its node, and in its error_detail, a
+// google.rpc.Status.
 const (
 	fieldNode            protowire.Number = 1
 	fieldTypeURL         protowire.Number = 2
@@ -30,21 +31,22 @@ const (
 	fieldErrorMessage protowire.Number = 2
 )
 
-// nameGrowth and versionGrowth are how many bytes a name, and a name with a version, take besides their own when they are decoded, with what
-// the list or map leaves behind as it grows.
+// nameGrowth and versionGrowth are the decoded memory of a name, and of a name with a version, in addition to their own
+// bytes, including what the list or map leaves behind when it grows.
 const nameGrowth, versionGrowth = 64, 160
 
-// incoming is a request that is weighed before it is decoded.
+// incoming is a request whose memory is estimated before it is decoded.
 type incoming struct {
 	request    discovery.DeltaDiscoveryRequest
 	connection *connection
-	// wire is how many bytes the request has encoded. It counts for them until it is decoded.
+	// wire is the encoded size of the request in bytes. It counts until the request is decoded.
 	wire int
-	// size is what the request counts for until it is handled, in bytes.
+	// size is the counted size of the request until it is handled, in bytes.
 	size int
 }
 
-// codec decodes an incoming request if its connection may take the memory for it. Other messages are encoded and decoded as ever.
+// codec decodes an incoming request if its connection may use the memory for it. Other messages are encoded and decoded
+// as usual.
 type codec struct{ encoding.CodecV2 }
 
 func newCodec() codec { return codec{encoding.GetCodecV2(encodingproto.Name)} }
@@ -68,7 +70,7 @@ func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
 	return decode(whole.ReadOnlyData(), &in.request)
 }
 
-// weigh estimates from above how many bytes of memory is taken by what is decoded of an encoded DeltaDiscoveryRequest.
+// weigh computes an upper estimate of the decoded memory of an encoded DeltaDiscoveryRequest, in bytes.
 func weigh(request []byte) (size int, err error) {
 	err = eachField(request, func(field protowire.Number, whole, value []byte) error {
 		switch field {
@@ -88,8 +90,9 @@ func weigh(request []byte) (size int, err error) {
 	return size, err
 }
 
-// decode decodes what the server uses of an encoded DeltaDiscoveryRequest. The rest could take far more memory than it has bytes: an empty message of
-// two bytes becomes a struct of up to 150, and each Envoy lists its extensions.
+// decode decodes the fields that the server uses from an encoded DeltaDiscoveryRequest. The rest could take far more
+// memory than its encoded size: an empty message of two bytes becomes a struct of up to 150, and each Envoy lists its
+// extensions.
 func decode(request []byte, into *discovery.DeltaDiscoveryRequest) error {
 	return eachField(request, func(field protowire.Number, whole, value []byte) error {
 		switch field {
@@ -110,12 +113,12 @@ func decode(request []byte, into *discovery.DeltaDiscoveryRequest) error {
 	})
 }
 
-// merge decodes a field of a message into it.
+// merge decodes a field into a message.
 func merge(field []byte, into proto.Message) error {
 	return proto.UnmarshalOptions{Merge: true, DiscardUnknown: true}.Unmarshal(field, into)
 }
 
-// eachUsed calls f with each field of a nested message that is one of those. The message's length precedes it.
+// eachUsed calls f with each of the given fields of a nested message. The message's length precedes it.
 func eachUsed(value []byte, f func(whole []byte) error, fields ...protowire.Number) error {
 	message, n := protowire.ConsumeBytes(value)
 	if n < 0 {
