@@ -12,8 +12,8 @@ import (
 	"gatehouse/policies/verdict"
 )
 
-// Target is what a policy attaches to: an object of Gateway API's group or a backend, or one section of it. It is comparable and serves
-// as a key.
+// Target is an object that a policy attaches to: an object of Gateway API's group or a backend, or one section of it.
+// It is comparable and serves as a key.
 type Target struct {
 	Kind, Namespace, Name string
 	// Section is the name of a listener of a Gateway or ListenerSet, of a route's rule or of a Service's port; empty means the whole object.
@@ -40,11 +40,11 @@ type Reference struct {
 	Target
 	// Field is the path of the reference, such as spec.targetRefs[0].
 	Field string
-	// Problems are what is wrong with the reference itself. With problems the target is not to be looked up.
+	// Problems are the problems of the reference itself. If there are any, the target must not be looked up.
 	Problems []verdict.Problem
 }
 
-// sections holds what a section of each target kind is called. A kind that is not here has no sections.
+// sections has the name of a section for each target kind. A kind that is missing here has no sections.
 var sections = map[string]string{
 	"Gateway":       "listener",
 	"ListenerSet":   "listener",
@@ -75,7 +75,7 @@ func References(kind Kind, p Object) []Reference {
 	for i, ref := range targets.TargetRefs {
 		r := reference(kind, p, fmt.Sprintf("spec.targetRefs[%d]", i), ref)
 		if len(r.Problems) == 0 && seen[r.Target] {
-			continue // Naming a target twice means the same as naming it once.
+			continue // A target that is named twice counts once.
 		}
 		seen[r.Target] = true
 		references = append(references, r)
@@ -98,7 +98,7 @@ func reference(kind Kind, p Object, field string, ref gwapiv1.LocalPolicyTargetR
 	return r
 }
 
-// checkTarget finds a group or kind that the kind of policy cannot target.
+// checkTarget reports a group or kind that the kind of policy cannot target.
 func checkTarget(kind Kind, field, group, target string) []verdict.Problem {
 	if group != gwapiv1.GroupName {
 		return []verdict.Problem{feature.Invalid(field+".group", "group %q cannot be targeted: write %s", group, gwapiv1.GroupName)}
@@ -115,7 +115,7 @@ func checkTarget(kind Kind, field, group, target string) []verdict.Problem {
 	}}
 }
 
-// TargetNotFound is the problem of a policy that names an object which is not there.
+// TargetNotFound is the problem of a policy that names a missing object.
 func TargetNotFound(ref Reference) verdict.Problem {
 	return verdict.Problem{
 		Field:   ref.Field + ".name",
@@ -126,8 +126,8 @@ func TargetNotFound(ref Reference) verdict.Problem {
 	}
 }
 
-// SectionNotFound is the problem of a policy that names a section which its target does not have. Have are the names of
-// the sections that it has; unnamed ones may be among them, as empty strings.
+// SectionNotFound is the problem of a policy that names a section that its target does not have. have lists the names
+// of the existing sections; it may contain empty strings for unnamed ones.
 func SectionNotFound(ref Reference, have []string) verdict.Problem {
 	word := sectionWord(ref.Kind)
 	var named []string
@@ -149,7 +149,7 @@ func SectionNotFound(ref Reference, have []string) verdict.Problem {
 	}
 }
 
-// listed joins words to a list that ends in "or".
+// listed joins words to a list with "or" before the last one.
 func listed(words []string) string {
 	last := len(words) - 1
 	if last < 1 {

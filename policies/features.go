@@ -64,8 +64,8 @@ func (k Kind) Cluster(p Object, have feature.Have, upstream *feature.Upstream) {
 	}
 }
 
-// ShapesCluster reports whether the policy makes a cluster differ from one without a policy. One that spells out the
-// defaults does not.
+// ShapesCluster reports whether a cluster with the policy differs from one without. A policy that repeats the defaults
+// makes no difference.
 func (k Kind) ShapesCluster(p Object, have feature.Have) bool {
 	with, without := feature.NewUpstream(), feature.NewUpstream()
 	k.Cluster(p, have, with)
@@ -73,7 +73,7 @@ func (k Kind) ShapesCluster(p Object, have feature.Have) bool {
 	return !bytes.Equal(Settings(with), Settings(without))
 }
 
-// Route sets what the policy says about routes. What an HTTPRoute itself says wins, so it is to be applied afterwards.
+// Route applies the policy to a route. The settings of the HTTPRoute itself win, so they must be applied afterwards.
 func (k Kind) Route(p Object, have feature.Have, route *routev3.Route) {
 	built := &feature.Route{Route: route, Owner: p.GetNamespace() + "/" + p.GetName()}
 	for f := range k.features {
@@ -81,15 +81,15 @@ func (k Kind) Route(p Object, have feature.Have, route *routev3.Route) {
 	}
 }
 
-// Connection sets what the policy says about connections that are forwarded without looking into them.
+// Connection applies the policy to connections that are forwarded without reading their content.
 func (k Kind) Connection(p Object, have feature.Have, connection *feature.Connection) {
 	for f := range k.features {
 		f.connection(p, have, connection)
 	}
 }
 
-// Filters makes the HTTP filters of all features, in order and disabled. Every connection manager holds them all, and
-// the router after them.
+// Filters returns the HTTP filters of all features, in order and disabled. Every connection manager has all of them,
+// and then the router.
 func Filters() []*hcmv3.HttpFilter {
 	var filters []*hcmv3.HttpFilter
 	for _, f := range features {
@@ -100,10 +100,11 @@ func Filters() []*hcmv3.HttpFilter {
 	return filters
 }
 
-// Settings encodes what is set on an upstream: equal settings are equal bytes, in every replica and after every restart.
+// Settings encodes the settings of an upstream: equal settings have equal bytes, in every replica and after every
+// restart.
 func Settings(upstream *feature.Upstream) []byte {
 	cluster, http := encode(upstream.Cluster), encode(upstream.HTTP)
-	// The length keeps bytes of one message from being taken for the other's.
+	// The length prevents bytes of one message from counting as bytes of the other.
 	return slices.Concat(binary.AppendUvarint(nil, uint64(len(cluster))), cluster, http)
 }
 

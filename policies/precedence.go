@@ -12,8 +12,8 @@ import (
 	"gatehouse/policies/verdict"
 )
 
-// Older orders objects by creation time, then by namespace and name: negative if a comes first. An object that has not been
-// created yet comes after all that have.
+// Older orders objects by creation time, then by namespace and name: negative if a comes first. An object that has not
+// been created yet comes after all existing ones.
 func Older(a, b metav1.Object) int {
 	at, bt := a.GetCreationTimestamp(), b.GetCreationTimestamp()
 	return cmp.Or(
@@ -24,7 +24,7 @@ func Older(a, b metav1.Object) int {
 	)
 }
 
-// compareBool puts false before true.
+// compareBool orders false before true.
 func compareBool(a, b bool) int {
 	switch {
 	case a == b:
@@ -35,8 +35,8 @@ func compareBool(a, b bool) int {
 	return 1
 }
 
-// Winner is the oldest of the policies of one kind that have the same target; the others lose, in order of age. A policy that
-// is among the candidates twice counts once.
+// Winner is the oldest of the policies of one kind with the same target; the others lose, in order of age. A policy
+// that is twice among the candidates counts once.
 func Winner(candidates []Object) (winner Object, losers []Object) {
 	ordered := slices.Clone(candidates)
 	slices.SortFunc(ordered, func(a, b Object) int { return Older(a, b) })
@@ -47,8 +47,8 @@ func Winner(candidates []Object) (winner Object, losers []Object) {
 	return ordered[0], ordered[1:]
 }
 
-// Conflicted is the problem of a policy that lost its target to an older one of its kind. Field is the path of the reference
-// or of the selector. A winner of another namespace is not named.
+// Conflicted is the problem of a policy that lost its target to an older one of its kind. field is the path of the
+// reference or of the selector. The message does not name a winner of another namespace.
 func Conflicted(kind Kind, loser metav1.Object, field string, target Target, winner metav1.Object) verdict.Problem {
 	name := fmt.Sprintf("%s %q", kind.Kind, winner.GetName())
 	if winner.GetNamespace() != loser.GetNamespace() {
@@ -62,9 +62,9 @@ func Conflicted(kind Kind, loser metav1.Object, field string, target Target, win
 	}
 }
 
-// Chain lists where a policy can be attached to what a rule of a route serves on a listener, the most specific place first. Given are
-// the rule, the listener and what is above that, which is the Gateway of a ListenerSet's listener. The sections name the rule and
-// the listener; a rule without a name has an empty one.
+// Chain lists the places where a policy can be attached to affect a rule of a route on a listener, the most specific
+// place first. The arguments are the rule, the listener and the places above it; a listener of a ListenerSet has its
+// Gateway above it. The sections name the rule and the listener; a rule without a name has an empty one.
 func Chain(places ...Target) []Target {
 	chain := make([]Target, 0, 5)
 	for _, t := range places {
@@ -76,8 +76,9 @@ func Chain(places ...Target) []Target {
 	return chain
 }
 
-// Effective is the policy that takes effect along a chain: the first one found wins as a whole, nothing is inherited from the
-// others. Those are overridden there. At tells which policy is attached to a target, nil if none is.
+// Effective returns the policy that takes effect along a chain: the first one found wins as a whole, and nothing is
+// inherited from the others. These are overridden there. at returns the policy that is attached to a target, nil if
+// there is none.
 func Effective(at func(Target) Object, chain []Target) (effective Object, overridden []Object) {
 	for _, t := range chain {
 		p := at(t)
@@ -92,14 +93,15 @@ func Effective(at func(Target) Object, chain []Target) (effective Object, overri
 	return effective, overridden
 }
 
-// ReasonOverridden is both type and reason of the condition of a policy that a more specific one replaces somewhere.
+// ReasonOverridden is both type and reason of the condition of a policy that a more specific policy replaces at some
+// targets.
 const ReasonOverridden = "Overridden"
 
 // maxNamed is how many targets a message names before it counts the rest.
 const maxNamed = 8
 
-// Overridden is the message of the condition that tells where more specific policies of the kind replace this one. Targets in
-// other namespaces are counted, not named.
+// Overridden is the message of the condition that lists where more specific policies of the kind replace this one.
+// Targets in other namespaces are counted, not named.
 func Overridden(kind Kind, p Object, at []Target) string {
 	var named []string
 	for _, t := range at {

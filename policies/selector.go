@@ -14,18 +14,18 @@ import (
 	"gatehouse/policies/verdict"
 )
 
-// Selector is a compiled targetSelector. It always means whole objects.
+// Selector is a compiled targetSelector. It always selects whole objects.
 type Selector struct {
 	// Kind is the kind of the objects that it selects.
 	Kind string
 	// Field is the path of the selector, such as spec.targetSelectors[0].
 	Field string
 
-	// namespace is the policy's own.
+	// namespace is the namespace of the policy.
 	namespace string
-	// namespaces matches the labels of other namespaces; nil means that the selector stays in its own.
+	// namespaces matches the labels of other namespaces; nil means that only the policy's own namespace is selected.
 	namespaces labels.Selector
-	// own tells whether the policy's own namespace is in any case among the selected ones.
+	// own reports whether the policy's own namespace is always selected.
 	own bool
 	// objects matches the labels of objects.
 	objects labels.Selector
@@ -33,7 +33,7 @@ type Selector struct {
 	labels [][]string
 }
 
-// Selectors compiles the policy's targetSelectors. One that cannot be compiled is left out and told of.
+// Selectors compiles the policy's targetSelectors. A selector that cannot be compiled is skipped and reported.
 func Selectors(kind Kind, p Object) ([]Selector, []verdict.Problem) {
 	var selectors []Selector
 	var problems []verdict.Problem
@@ -49,7 +49,7 @@ func Selectors(kind Kind, p Object) ([]Selector, []verdict.Problem) {
 }
 
 // Matches reports whether the selector selects the object, given its labels and those of its namespace. If NeedsGrant
-// says so, a ReferenceGrant must allow it besides.
+// is true, a ReferenceGrant must allow it too.
 func (s Selector) Matches(kind, namespace string, object, namespaceLabels map[string]string) bool {
 	if kind != s.Kind || !s.objects.Matches(labels.Set(object)) {
 		return false
@@ -107,7 +107,7 @@ func compile(kind Kind, namespace, field string, written v1alpha1.TargetSelector
 	return s, append(problems, found...)
 }
 
-// compileNamespaces sets where the selector looks.
+// compileNamespaces sets the namespaces of the selector.
 func (s *Selector) compileNamespaces(field string, written *v1alpha1.TargetSelectorNamespaces) []verdict.Problem {
 	if written == nil {
 		s.own = true

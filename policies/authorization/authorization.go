@@ -35,7 +35,7 @@ var Feature = feature.Feature[v1alpha1.SecurityPolicySpec]{
 	Filter:     func() *hcmv3.HttpFilter { return feature.DisabledFilter(Filter, &rbacv3.RBAC{}) },
 }
 
-// actions is what each action is to Envoy.
+// actions has Envoy's name of each action.
 var actions = map[v1alpha1.AuthorizationAction]rbacconfigv3.RBAC_Action{
 	v1alpha1.AuthorizationActionAllow: rbacconfigv3.RBAC_ALLOW,
 	v1alpha1.AuthorizationActionDeny:  rbacconfigv3.RBAC_DENY,
@@ -77,7 +77,7 @@ func checkPrincipal(field string, principal *v1alpha1.Principal) []verdict.Probl
 	return problems
 }
 
-// parse reads a range of addresses. Bits after the prefix do not count.
+// parse parses a range of addresses. It ignores bits after the prefix.
 func parse(cidr v1alpha1.CIDR) (netip.Prefix, error) {
 	prefix, err := netip.ParsePrefix(string(cidr))
 	if err == nil && prefix.Addr().Is4In6() {
@@ -98,8 +98,8 @@ func route(spec *v1alpha1.SecurityPolicySpec, _ feature.Have, route *feature.Rou
 	}
 }
 
-// understood is the authorization, and what becomes of those about whom no rule is. It denies everything if the spec did not pass its
-// check: an authorization that is partly understood must not let anybody in.
+// understood returns the authorization and the action for clients that no rule matches. It denies everything if the
+// spec did not pass its check: an authorization that is only partly understood must not let anybody in.
 func understood(spec *v1alpha1.SecurityPolicySpec) (written *v1alpha1.Authorization, fallback v1alpha1.AuthorizationAction) {
 	written = spec.Authorization
 	if written == nil {
@@ -114,9 +114,10 @@ func understood(spec *v1alpha1.SecurityPolicySpec) (written *v1alpha1.Authorizat
 	return written, v1alpha1.AuthorizationActionDeny
 }
 
-// connection puts the rules into ranges of which the longest counts: within a range, and outside of the longer ones in it, it is always the
-// same rule that comes first. Envoy chooses by them when it accepts a connection. Its filter for authorization would be too late: it judges a
-// connection when the client says something, and by then the server may have spoken.
+// connection converts the rules into ranges of which the longest matching one counts: inside a range, and outside of
+// the longer ranges in it, the first matching rule is always the same. Envoy uses the ranges when it accepts a
+// connection. Its authorization filter would be too late: it checks a connection when the client sends data, and the
+// server may have sent data before.
 func connection(spec *v1alpha1.SecurityPolicySpec, _ feature.Have, connection *feature.Connection) {
 	written, fallback := understood(spec)
 	if written == nil {
@@ -139,8 +140,9 @@ func connection(spec *v1alpha1.SecurityPolicySpec, _ feature.Have, connection *f
 	connection.Sources = out
 }
 
-// firstRules maps every range that some rule names, and all addresses, to the first rule that is about all of the range, or to the number of rules if
-// none is. What lies in a range follows it when all are sorted, so each is looked at with those alone that are around it.
+// firstRules maps every range of a rule, and the range of all addresses, to the first rule that contains the whole
+// range, or to the number of rules if there is none. In sorted order the ranges inside a range follow it, so each range
+// is compared only with those around it.
 func firstRules(rules []v1alpha1.AuthorizationRule) map[netip.Prefix]int {
 	first := map[netip.Prefix]int{netip.MustParsePrefix("0.0.0.0/0"): len(rules), netip.MustParsePrefix("::/0"): len(rules)}
 	for i, rule := range rules {
@@ -167,7 +169,7 @@ func firstRules(rules []v1alpha1.AuthorizationRule) map[netip.Prefix]int {
 	return first
 }
 
-// decisions are nil without an authorization.
+// decisions returns nil without an authorization.
 func decisions(spec *v1alpha1.SecurityPolicySpec, policy string) *xdsmatcherv3.Matcher {
 	written, fallback := understood(spec)
 	if written == nil {
@@ -201,8 +203,8 @@ func decide(name string, action v1alpha1.AuthorizationAction) *xdsmatcherv3.Matc
 	}}
 }
 
-// client matches requests of clients with an address in one of the ranges. It is the address that Envoy found out for the
-// client, which a trusted X-Forwarded-For may have told.
+// client matches requests of clients with an address in one of the ranges. It uses the client address that Envoy has
+// determined, perhaps from a trusted X-Forwarded-For.
 func client(cidrs []v1alpha1.CIDR) *xdsmatcherv3.Matcher_MatcherList_Predicate {
 	ranges := make([]*corev3.CidrRange, 0, len(cidrs))
 	for _, cidr := range cidrs {

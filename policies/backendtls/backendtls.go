@@ -19,13 +19,14 @@ import (
 // Kind is the name of the kind.
 const Kind = "BackendTLSPolicy"
 
-// ConditionOptions turns False on a policy with options, of which none is served. All else of the policy takes effect.
+// ConditionOptions is the condition that is False on a policy with options, because no option is served. The rest of
+// the policy takes effect.
 const ConditionOptions = "OptionsServed"
 
-// systemAuthorities is where Envoy's image has the CA certificates of its system.
+// systemAuthorities is the file with the CA certificates of the system in Envoy's image.
 const systemAuthorities = "/etc/ssl/certs/ca-certificates.crt"
 
-// Check finds what is wrong with the policy, its targets and the objects that it refers to apart.
+// Check reports the problems of the policy itself, without its targets and the objects that it refers to.
 func Check(p *gwapiv1.BackendTLSPolicy) []verdict.Problem {
 	var problems []verdict.Problem
 	v := &p.Spec.Validation
@@ -56,18 +57,18 @@ func Check(p *gwapiv1.BackendTLSPolicy) []verdict.Problem {
 // System reports whether the CA certificates of Envoy's system are trusted.
 func System(p *gwapiv1.BackendTLSPolicy) bool { return len(p.Spec.Validation.CACertificateRefs) == 0 }
 
-// Credentials name the secrets that come to Envoy by SDS.
+// Credentials are the names of the secrets that Envoy gets by SDS.
 type Credentials struct {
-	// Authorities are the CA certificates that are trusted; empty for those of Envoy's system.
+	// Authorities are the trusted CA certificates; empty for those of Envoy's system.
 	Authorities string
 	// Client is the certificate that Envoy presents, empty for none.
 	Client string
-	// From is where they come from.
+	// From is the SDS source of the secrets.
 	From *corev3.ConfigSource
 }
 
-// Context is Envoy's side of the TLS connections to the backends of a policy that passed Check. The backend is known by its
-// subject alternative names, by the hostname if the policy lists none.
+// Context is the TLS configuration of connections to the backends of a policy that passed Check. Envoy verifies the
+// backend by the policy's subject alternative names, or by the hostname if there are none.
 func Context(p *gwapiv1.BackendTLSPolicy, c Credentials) *tlsv3.UpstreamTlsContext {
 	v := &p.Spec.Validation
 	validation := &tlsv3.CertificateValidationContext{}
@@ -97,7 +98,7 @@ func Context(p *gwapiv1.BackendTLSPolicy, c Credentials) *tlsv3.UpstreamTlsConte
 	return &tlsv3.UpstreamTlsContext{CommonTlsContext: common, Sni: string(v.Hostname)}
 }
 
-// matcher is nil for a name whose type and value do not fit.
+// matcher returns nil for a name whose type and value do not match.
 func matcher(san gwapiv1.SubjectAltName) *tlsv3.SubjectAltNameMatcher {
 	switch {
 	case san.Type == gwapiv1.HostnameSubjectAltNameType && san.Hostname != "":

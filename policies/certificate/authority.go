@@ -5,10 +5,11 @@ import (
 	"fmt"
 )
 
-// AuthoritiesKey is where ConfigMaps and Secrets have CA certificates first of all (Gateway API, caCertificateRefs).
+// AuthoritiesKey is the preferred key for CA certificates in ConfigMaps and Secrets (Gateway API, caCertificateRefs).
 const AuthoritiesKey = "ca.crt"
 
-// AuthoritiesIn is the key under which an object has its CA certificates: ca.crt, else tls.crt, else its only key, as Envoy Gateway reads them.
+// AuthoritiesIn is the key with the CA certificates of an object: ca.crt, otherwise tls.crt, otherwise its only key, as
+// in Envoy Gateway.
 func AuthoritiesIn[V any](data map[string]V) string {
 	for _, key := range []string{AuthoritiesKey, ChainKey} {
 		if _, ok := data[key]; ok {
@@ -28,7 +29,7 @@ func IsAuthorities(data map[string][]byte, key string) bool {
 	return key == AuthoritiesIn(data) && bytes.Contains(data[key], begin)
 }
 
-// CheckAuthorities says what is wrong with CA certificates that are stored under a key.
+// CheckAuthorities returns an error if the CA certificates under a key cannot be used.
 func CheckAuthorities(key string, bundle []byte) error {
 	if len(bundle) > maxBundle {
 		return tooLong(key, len(bundle), maxBundle, "keep the authorities that are to be trusted only")

@@ -8,12 +8,13 @@ import (
 
 // blocks reads the PEM blocks of a text one after the other.
 type blocks struct {
-	// key is where the text is stored, for what is said of it.
+	// key is the key of the text, for error messages.
 	key  string
 	rest []byte
 }
 
-// next is the next block, nil behind the last one. A block that is cut off or garbled is an error: what it held would be lost without a word.
+// next returns the next block, nil after the last one. A truncated or malformed block is an error, because its content
+// would be lost silently.
 func (b *blocks) next() (*pem.Block, error) {
 	start := boundary(b.rest)
 	if start < 0 {
@@ -35,7 +36,7 @@ func (b *blocks) next() (*pem.Block, error) {
 
 var begin, end = []byte("-----BEGIN "), []byte("-----END ")
 
-// boundary finds the next line that begins or ends a block, -1 if there is none.
+// boundary returns the position of the next line that begins or ends a block, -1 if there is none.
 func boundary(text []byte) int {
 	for at := 0; ; {
 		if line := text[at:]; bytes.HasPrefix(line, begin) || bytes.HasPrefix(line, end) {

@@ -26,7 +26,8 @@ const (
 	StapleKey  = "tls.ocsp-staple"
 )
 
-// What is taken at most: sizes are in bytes, of the PEM text where it is PEM. Each is some times what public authorities issue.
+// The limits: sizes are in bytes, of the PEM text for PEM. Each limit is several times larger than what public
+// authorities issue.
 const (
 	maxChain     = 128 << 10
 	maxKey       = 16 << 10
@@ -34,26 +35,27 @@ const (
 	maxBundle    = 512 << 10
 	maxInChain   = 32
 	maxInBundle  = 1024
-	minRSA       = 2048 // Bits; Envoy takes no fewer.
-	maxRSA       = 8192 // Bits; BoringSSL takes no more.
+	minRSA       = 2048 // Bits; Envoy accepts no fewer.
+	maxRSA       = 8192 // Bits; BoringSSL accepts no more.
 	maxNameWords = 4
 )
 
-// Pair is what is known of a certificate chain whose key is there.
+// Pair describes a certificate chain whose key is present.
 type Pair struct {
 	// Names are the DNS names that the certificate is for, in lower case, sorted, each once.
 	Names []string
-	// NotBefore and NotAfter are the first and the last second in which clients take it.
+	// NotBefore and NotAfter are the first and the last second in which clients accept it.
 	NotBefore, NotAfter time.Time
-	// Staple is the OCSP response that goes with it, nil for none.
+	// Staple is its OCSP response, nil if there is none.
 	Staple *Staple
-	// WrongStaple says why there is an OCSP response but it cannot be used; empty if it can.
+	// WrongStaple says why its OCSP response cannot be used; empty if it can.
 	WrongStaple string
-	// WrongOrder says what is wrong with the order of the chain behind the certificate, which is served as it is; empty if nothing is.
+	// WrongOrder says what is wrong with the order of the chain after the certificate, which is served as it is; empty
+	// if nothing is wrong.
 	WrongOrder string
 }
 
-// Equal reports whether the two say the same.
+// Equal reports whether the two are equal.
 func (p *Pair) Equal(o *Pair) bool {
 	if p == nil || o == nil {
 		return p == o
@@ -62,7 +64,8 @@ func (p *Pair) Equal(o *Pair) bool {
 		p.Staple.equal(o.Staple) && p.WrongStaple == o.WrongStaple && p.WrongOrder == o.WrongOrder
 }
 
-// Parse judges the data of a Secret of type kubernetes.io/tls, all but what depends on the time and on who uses it.
+// Parse checks the data of a Secret of type kubernetes.io/tls, except for checks that depend on the time and on the
+// listener.
 func Parse(data map[string][]byte) (*Pair, error) {
 	chain, err := parseChain(data[ChainKey])
 	if err != nil {
@@ -108,7 +111,8 @@ func parseChain(text []byte) ([]*x509.Certificate, error) {
 	return chain, err
 }
 
-// certificates reads all of a PEM text. Text outside of the blocks is no part of the data (RFC 7468, section 2).
+// certificates parses all certificates of a PEM text. Text outside of the blocks is not part of the data (RFC 7468,
+// section 2).
 func certificates(key string, text []byte, most int) ([]*x509.Certificate, error) {
 	var all []*x509.Certificate
 	for blocks := (blocks{key: key, rest: text}); ; {
@@ -130,7 +134,7 @@ func certificates(key string, text []byte, most int) ([]*x509.Certificate, error
 	}
 }
 
-// belongs says what is wrong if the first certificate of the chain is not that of the key.
+// belongs returns an error if the first certificate of the chain does not belong to the key.
 func belongs(chain []*x509.Certificate, public crypto.PublicKey) error {
 	i := slices.IndexFunc(chain, func(c *x509.Certificate) bool { return samePublic(c.PublicKey, public) })
 	switch {
@@ -147,7 +151,8 @@ func samePublic(a, b crypto.PublicKey) bool {
 	return ok && key.Equal(b)
 }
 
-// checkUsage finds what keeps Envoy from signing handshakes: BoringSSL asks certificates for ECDSA for the key usage if they name any.
+// checkUsage returns an error if Envoy cannot sign handshakes: if an ECDSA certificate has a key usage, BoringSSL
+// requires digitalSignature.
 func checkUsage(leaf *x509.Certificate) error {
 	if _, isECDSA := leaf.PublicKey.(*ecdsa.PublicKey); isECDSA && leaf.KeyUsage != 0 && leaf.KeyUsage&x509.KeyUsageDigitalSignature == 0 {
 		return fmt.Errorf("has a certificate in %s whose key usage lacks digitalSignature, so that its key may not serve TLS; issue it as a certificate of a server", ChainKey)
@@ -155,7 +160,8 @@ func checkUsage(leaf *x509.Certificate) error {
 	return nil
 }
 
-// names are those that clients compare with the host: the subject alternative names, or the common name where there is none.
+// names are the names that clients compare with the host: the subject alternative names, or the common name if there
+// are none.
 func names(c *x509.Certificate) []string {
 	found := c.DNSNames
 	if len(found) == 0 && c.Subject.CommonName != "" {
@@ -169,7 +175,7 @@ func names(c *x509.Certificate) []string {
 	return slices.Compact(lower)
 }
 
-// tlsFeature is the extension by which a certificate demands an OCSP response (RFC 7633).
+// tlsFeature is the extension with which a certificate requires an OCSP response (RFC 7633).
 var tlsFeature = asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 1, 24}
 
 func mustStaple(c *x509.Certificate) bool {

@@ -14,17 +14,18 @@ import (
 	"strings"
 )
 
-// servedKeys is the way out of a key that Envoy refuses.
+// servedKeys says how to replace a key that Envoy rejects.
 const servedKeys = "issue the certificate with an RSA key of 2048 bits or more, an ECDSA key on P-256, P-384 or P-521, or an Ed25519 key"
 
-// keyForms are the private keys that Envoy reads, by the type of their PEM block.
+// keyForms are the private keys that Envoy can read, by the type of their PEM block.
 var keyForms = map[string]func(der []byte) (any, error){
 	"PRIVATE KEY":     x509.ParsePKCS8PrivateKey,
 	"RSA PRIVATE KEY": func(der []byte) (any, error) { return x509.ParsePKCS1PrivateKey(der) },
 	"EC PRIVATE KEY":  func(der []byte) (any, error) { return x509.ParseECPrivateKey(der) },
 }
 
-// publicKey is that of the private key in tls.key. As for Envoy, the first key counts, and other blocks before it do not.
+// publicKey returns the public key of the private key in tls.key. As in Envoy, the first key counts, and other blocks
+// before it are ignored.
 func publicKey(text []byte) (crypto.PublicKey, error) {
 	if len(bytes.TrimSpace(text)) == 0 {
 		return nil, fmt.Errorf("has no %s; put the PEM private key there", PrivateKey)
@@ -78,7 +79,8 @@ func parseKey(block *pem.Block) (crypto.PublicKey, error) {
 	}
 }
 
-// rsaBits is the length of an RSA key's modulus, read without computing anything. It is false for other keys, and for what cannot be read.
+// rsaBits returns the length of an RSA key's modulus without any computation with the key. It returns false for other
+// keys, and for unreadable ones.
 func rsaBits(block *pem.Block) (bits int, ok bool) {
 	der := block.Bytes
 	if block.Type == "PRIVATE KEY" {
@@ -112,5 +114,5 @@ func rsaBits(block *pem.Block) (bits int, ok bool) {
 	return bits, true
 }
 
-// rsaEncryption says that a PKCS #8 key is for RSA (RFC 8017, appendix A.1).
+// rsaEncryption identifies RSA in a PKCS #8 key (RFC 8017, appendix A.1).
 var rsaEncryption = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 1}

@@ -7,9 +7,10 @@ import (
 	"slices"
 )
 
-// misplaced says, in words that fit behind "Secret namespace/name ", which certificate of a chain did not issue the one before it; empty if each did.
-// Envoy shows the chain as it is, and TLS 1.2 asks servers for that order (RFC 5246, section 7.4.2; RFC 8446, section 4.4.2, allows clients to
-// take others). Certificates of one issuer by several authorities may follow each other. Names and key identifiers are compared, not signatures.
+// misplaced says which certificate of a chain did not issue the previous one, in a text that fits behind "Secret
+// namespace/name "; empty if each did. Envoy sends the chain as it is, and TLS 1.2 requires that order from servers
+// (RFC 5246, section 7.4.2; RFC 8446, section 4.4.2, allows clients to accept others). Several certificates of one
+// issuer, from different authorities, may follow each other. Names and key identifiers are compared, not signatures.
 func misplaced(chain []*x509.Certificate) string {
 	issued := chain[:1]
 	for i, c := range chain[1:] {

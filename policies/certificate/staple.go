@@ -8,11 +8,11 @@ import (
 	"golang.org/x/crypto/ocsp"
 )
 
-// Staple is an OCSP response that Envoy gives to clients with the certificate (RFC 6066, section 8).
+// Staple is an OCSP response that Envoy sends to clients together with the certificate (RFC 6066, section 8).
 type Staple struct {
-	// NextUpdate is until when it is good; the zero time if it does not say. Envoy leaves an older one out.
+	// NextUpdate is the end of its validity; zero if it has none. Envoy does not send an older response.
 	NextUpdate time.Time
-	// Required tells that the certificate is refused by clients without it.
+	// Required reports whether clients reject the certificate without it.
 	Required bool
 }
 

@@ -11,11 +11,11 @@ import (
 type Untimely struct {
 	// Words fit behind "Secret namespace/name ".
 	Words string
-	// Early tells that it becomes valid by itself.
+	// Early reports whether it will become valid.
 	Early bool
 }
 
-// At judges the certificate at a time; nil if it is valid then.
+// At returns why the certificate is not valid at a time; nil if it is.
 func (p *Pair) At(now time.Time) *Untimely {
 	switch {
 	case now.Before(p.NotBefore):
@@ -28,7 +28,7 @@ func (p *Pair) At(now time.Time) *Untimely {
 	return nil
 }
 
-// Next is the first moment after now at which At answers otherwise, the zero time if there is none.
+// Next is the first moment after now at which At gives another answer, zero if there is none.
 func (p *Pair) Next(now time.Time) time.Time {
 	moments := []time.Time{p.NotBefore, p.end()}
 	if p.Staple != nil && p.Staple.Required {
@@ -41,20 +41,22 @@ func (p *Pair) Next(now time.Time) time.Time {
 	return slices.MinFunc(moments, time.Time.Compare)
 }
 
-// end is the first moment in which the certificate is not valid any more; certificates count in seconds, and the last one is theirs.
+// end is the first moment in which the certificate is no longer valid; certificates have a resolution of seconds, and
+// are valid in the last one.
 func (p *Pair) end() time.Time { return p.NotAfter.Add(time.Second) }
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
-// For reports whether the certificate is for the hostname of a listener, or for some of the hosts that a wildcard stands for.
+// For reports whether the certificate is valid for the hostname of a listener, or for some of the hosts that a wildcard
+// stands for.
 func (p *Pair) For(hostname string) bool {
 	return slices.ContainsFunc(p.Names, func(name string) bool {
 		return name == hostname || name == Wildcard(hostname) || below(name, hostname)
 	})
 }
 
-// Wildcard is the wildcard of certificates that covers the host, empty for a wildcard and for a name that none covers. It stands for one label
-// (RFC 9525, section 6.3).
+// Wildcard is the wildcard in a certificate that would cover the host, empty for a wildcard and for a name that no
+// wildcard can cover. It stands for one label (RFC 9525, section 6.3).
 func Wildcard(host string) string {
 	label, parent, ok := strings.Cut(host, ".")
 	if !ok || label == "*" || label == "" {
@@ -63,13 +65,13 @@ func Wildcard(host string) string {
 	return "*." + parent
 }
 
-// below reports whether the name lies somewhere below a listener's wildcard, which stands for any number of labels.
+// below reports whether the name is at any depth below a listener's wildcard, which stands for any number of labels.
 func below(name, wildcard string) bool {
 	suffix, ok := strings.CutPrefix(wildcard, "*")
 	return ok && strings.HasSuffix(name, suffix)
 }
 
-// Listed names some of the names in words.
+// Listed returns a text with some of the names.
 func Listed(names []string) string {
 	if len(names) <= maxNameWords {
 		return fmt.Sprintf("%q", names)

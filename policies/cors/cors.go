@@ -22,8 +22,7 @@ import (
 // Filter is the name of the HTTP filter.
 const Filter = "envoy.filters.http.cors"
 
-// Feature is the cors part. A CORS filter of an HTTPRoute wins over it: it is set on the route afterwards, under the same
-// name.
+// Feature is the cors part. A CORS filter of an HTTPRoute wins: it is set on the route afterwards, under the same name.
 var Feature = feature.Feature[v1alpha1.SecurityPolicySpec]{
 	Name:   "cors",
 	Check:  check,
@@ -72,10 +71,10 @@ func route(spec *v1alpha1.SecurityPolicySpec, _ feature.Have, route *feature.Rou
 	s.set(route.Route)
 }
 
-// settings are what a SecurityPolicy and an HTTPRoute filter can both say.
+// settings are the common settings of a SecurityPolicy and an HTTPRoute filter.
 type settings struct {
 	origins, methods, headers, exposed []string
-	// maxAge is in seconds; none is said if it is empty.
+	// maxAge is in seconds; empty means that it is not set.
 	maxAge      string
 	credentials *bool
 }
@@ -83,7 +82,7 @@ type settings struct {
 func (s *settings) envoy() *corsv3.CorsPolicy {
 	exposed := s.exposed
 	if s.credentials != nil && *s.credentials {
-		// With credentials, browsers take * for the name of a header (Fetch standard, section 3.3.5).
+		// With credentials, browsers treat * as the name of a header (Fetch standard, section 3.3.5).
 		exposed = slices.DeleteFunc(slices.Clone(exposed), func(name string) bool { return name == wildcard })
 	}
 	config := &corsv3.CorsPolicy{
@@ -104,8 +103,8 @@ func (s *settings) envoy() *corsv3.CorsPolicy {
 	return config
 }
 
-// list joins values. Envoy answers a lone wildcard with what the browser asks for, which is right with credentials too, when browsers
-// would take * literally.
+// list joins values. Envoy answers a lone wildcard with the values that the browser asks for. This is right with
+// credentials too, when browsers would treat * literally.
 func list(values []string) string {
 	if slices.Contains(values, wildcard) {
 		return wildcard
@@ -121,12 +120,12 @@ func textsOf[T ~string](values []T) []string {
 	return texts
 }
 
-// exact matches one origin, as browsers write it.
+// exact matches one origin in the form in which browsers write it.
 func exact(origin string) *matcherv3.StringMatcher {
 	return &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: origin}}
 }
 
-// pattern matches all of an origin by an RE2 expression.
+// pattern matches a whole origin with an RE2 expression.
 func pattern(expression string) *matcherv3.StringMatcher {
 	return &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_SafeRegex{
 		SafeRegex: &matcherv3.RegexMatcher{Regex: expression},

@@ -13,10 +13,11 @@ import (
 	"gatehouse/policies/verdict"
 )
 
-// defaultMaxAge is how many seconds a browser may remember a preflight if the filter does not say (Gateway API, HTTPCORSFilter maxAge).
+// defaultMaxAge is the default for how many seconds a browser may cache a preflight (Gateway API, HTTPCORSFilter
+// maxAge).
 const defaultMaxAge = 5
 
-// CheckFilter finds what is wrong with the CORS filter of an HTTPRoute. Field is the path of the filter's cors field.
+// CheckFilter reports the problems of the CORS filter of an HTTPRoute. field is the path of the filter's cors field.
 func CheckFilter(field string, spec *gwapiv1.HTTPCORSFilter) []verdict.Problem {
 	var problems []verdict.Problem
 	for i, origin := range spec.AllowOrigins {
@@ -35,7 +36,7 @@ func CheckFilter(field string, spec *gwapiv1.HTTPCORSFilter) []verdict.Problem {
 	return problems
 }
 
-// SetFilter sets the CORS filter of an HTTPRoute on a route, in place of that of a policy.
+// SetFilter sets the CORS filter of an HTTPRoute on a route, and replaces that of a policy.
 func SetFilter(spec *gwapiv1.HTTPCORSFilter, route *routev3.Route) {
 	s := settings{
 		origins: textsOf(spec.AllowOrigins), methods: textsOf(spec.AllowMethods), headers: textsOf(spec.AllowHeaders),
@@ -45,5 +46,5 @@ func SetFilter(spec *gwapiv1.HTTPCORSFilter, route *routev3.Route) {
 	s.set(route)
 }
 
-// Preflighted reports whether CORS is enabled on the route, so that browsers ask before they send a request there.
+// Preflighted reports whether CORS is enabled on the route, so that browsers send a preflight before a request.
 func Preflighted(route *routev3.Route) bool { return route.GetTypedPerFilterConfig()[Filter] != nil }

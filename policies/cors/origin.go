@@ -9,14 +9,14 @@ import (
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 )
 
-// originForm holds scheme, host and port of an origin.
+// originForm matches scheme, host and port of an origin.
 var originForm = regexp.MustCompile(`^([a-z][a-z0-9+.-]*)://(\*|(?:\*\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*)(?::([0-9]{1,5}))?$`)
 
-// implied are the ports that browsers do not write into an origin.
+// implied are the ports that browsers omit in an origin.
 var implied = map[string]string{"http": ":80", "https": ":443"}
 
-// matcher matches the Origin headers that browsers send for an origin. Browsers write scheme and host in lower
-// case (RFC 6454 section 6.2), so they may be written in any.
+// matcher matches the Origin headers that browsers send for an origin. Browsers write scheme and host in lower case
+// (RFC 6454 section 6.2), so a policy may write them in any case.
 func matcher(origin string) (*matcherv3.StringMatcher, error) {
 	if origin == wildcard {
 		return pattern(".*"), nil
@@ -31,7 +31,7 @@ func matcher(origin string) (*matcherv3.StringMatcher, error) {
 			return nil, fmt.Errorf("%q has no possible port: write one from 1 to 65535, or none for the scheme's own", origin)
 		}
 		if port = ":" + port; port == implied[scheme] {
-			port = "" // Browsers leave it out.
+			port = "" // Browsers omit it.
 		}
 	}
 	domain, wild := strings.CutPrefix(host, wildcard)

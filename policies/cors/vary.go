@@ -17,20 +17,21 @@ import (
 	"gatehouse/policies/verdict"
 )
 
-// varyFilter is the HTTP filter that says of answers that they depend on the Origin of the request. Envoy's own CORS filter does not, and headers that
-// a route adds are not in answers to preflights.
+// varyFilter is the HTTP filter that declares in responses that they depend on the Origin of the request. Envoy's own
+// CORS filter does not do that, and responses to preflights do not have the headers that a route adds.
 const varyFilter = "envoy.filters.http.header_mutation/cors"
 
-// saidAlready matches the value of a header Vary that names Origin.
+// saidAlready matches the value of a Vary header that already contains Origin.
 const saidAlready = `(?i)(?:.*,)?\s*origin\s*(?:,.*)?`
 
-// Vary is the filter that makes caches tell origins apart. It belongs before that of Feature, so that it sees the answers of that one.
+// Vary is the filter that makes caches distinguish origins. It must come before the filter of Feature, so that it sees
+// the responses of that filter.
 var Vary = feature.Feature[v1alpha1.SecurityPolicySpec]{
 	Check:  func(*v1alpha1.SecurityPolicySpec) []verdict.Problem { return nil },
 	Filter: func() *hcmv3.HttpFilter { return feature.DisabledFilter(varyFilter, vary()) },
 }
 
-// vary is the filter of header mutations, which answers that name Origin already pass by.
+// vary is the header mutation filter, which skips responses that already contain Origin.
 func vary() *matchingv3.ExtensionWithMatcher {
 	said := &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate{
 		Input: &xdscorev3.TypedExtensionConfig{Name: "vary", TypedConfig: feature.Any(&matcherv3.HttpResponseHeaderMatchInput{HeaderName: "vary"})},
@@ -53,8 +54,8 @@ func vary() *matchingv3.ExtensionWithMatcher {
 	}
 }
 
-// set enables CORS on a route. All its answers depend on the Origin then, those to other sites and those without one included (Fetch standard,
-// CORS protocol and HTTP caches).
+// set enables CORS on a route. Then all its responses depend on the Origin, including those to other sites and those
+// without an Origin (Fetch standard, CORS protocol and HTTP caches).
 func (s *settings) set(route *routev3.Route) {
 	feature.PerRoute(route, Filter, s.envoy())
 	feature.PerRoute(route, varyFilter, &headermutationv3.HeaderMutationPerRoute{Mutations: &headermutationv3.Mutations{

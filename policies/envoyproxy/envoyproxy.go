@@ -19,7 +19,7 @@ import (
 	"gatehouse/policies/verdict"
 )
 
-// Problems finds what is wrong with the settings. All are Invalid: they can never work as written.
+// Problems returns the problems of the settings. All are Invalid: they can never work as written.
 func Problems(ep *v1alpha1.EnvoyProxy) []verdict.Problem {
 	if ep == nil {
 		return nil
@@ -37,7 +37,7 @@ func Problems(ep *v1alpha1.EnvoyProxy) []verdict.Problem {
 	return append(problems, checkKubernetes(spec.Provider.Kubernetes)...)
 }
 
-// checkLogging finds loggers that Envoy does not have: it refuses to start when told of one.
+// checkLogging reports loggers that Envoy does not have, because Envoy refuses to start with an unknown one.
 func checkLogging(logging v1alpha1.ProxyLogging) []verdict.Problem {
 	var problems []verdict.Problem
 	for _, component := range slices.Sorted(maps.Keys(logging.Level)) {
@@ -49,8 +49,8 @@ func checkLogging(logging v1alpha1.ProxyLogging) []verdict.Problem {
 	return problems
 }
 
-// fixedArgs are the arguments that Envoy is started with anyway; it refuses one that is given twice. The value says how else the
-// thing can be set.
+// fixedArgs are the arguments that Envoy always gets; Envoy rejects an argument that is given twice. The value says how
+// to set the same thing in another way.
 var fixedArgs = map[string]string{
 	"--config-yaml":         "remove it",
 	"--service-cluster":     "remove it: it says which Gateway the proxy belongs to",

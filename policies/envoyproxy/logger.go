@@ -1,6 +1,6 @@
 package envoyproxy
 
-// loggers are the loggers of Envoy 1.40: the answer of its admin interface to POST /logging, sorted.
+// loggers are the loggers of Envoy 1.40, sorted: the answer of its admin interface to POST /logging.
 var loggers = []string{
 	"a2a", "admin", "ai_protocol_manager", "alternate_protocols_cache", "assert", "aws", "backtrace",
 	"basic_auth", "cache_filter", "client", "compression", "config", "conn_handler", "connection",

@@ -20,7 +20,7 @@ func Short(text, key string) string {
 	return readable + "-" + hex.EncodeToString(sum[:4])
 }
 
-// LabelValue is a name as the value of a label, which has less room.
+// LabelValue is a name as the value of a label, which must be shorter.
 func LabelValue(name string) string {
 	if len(name) <= validation.LabelValueMaxLength {
 		return name
@@ -28,11 +28,11 @@ func LabelValue(name string) string {
 	return Short(name, name)
 }
 
-// managedBy is Envoy Gateway's value, so that its users' selectors and dashboards find the fleet, and a fleet of Envoy Gateway's is
-// taken over in place, with the address of its load balancer.
+// managedBy is the value of Envoy Gateway, so that its users' selectors and dashboards find the fleet, and a fleet of
+// Envoy Gateway is taken over in place, with the address of its load balancer.
 const managedBy = "envoy-gateway"
 
-// OwnerLabels are the labels by which the objects of a Gateway are found. They never change.
+// OwnerLabels are the labels that identify the objects of a Gateway. They never change.
 func OwnerLabels(gatewayNamespace, gatewayName string) map[string]string {
 	labels := ManagedLabels()
 	labels[LabelGatewayNamespace] = gatewayNamespace
@@ -52,7 +52,7 @@ func ManagedLabels() map[string]string {
 // AnnotationGatewayName has the name of a Gateway that is too long for a label.
 const AnnotationGatewayName = "gatehouse.dev/owning-gateway-name"
 
-// KeyOf is the namespace/name of the Gateway whose fleet the object belongs to; false if it belongs to none.
+// KeyOf returns the namespace/name of the Gateway whose fleet the object belongs to; false if it belongs to none.
 func KeyOf(o metav1.Object) (string, bool) {
 	labels := o.GetLabels()
 	for label, value := range ManagedLabels() {

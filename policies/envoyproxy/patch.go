@@ -14,8 +14,8 @@ import (
 	"gatehouse/policies/verdict"
 )
 
-// Patch changes an object as a patch says; the object itself stays as it is. A nil patch changes nothing. It fails on a patch that
-// is not an object, is empty, or leads to fields that the kind T does not have.
+// Patch returns a copy of an object with a patch applied. A nil patch changes nothing. It returns an error if the patch
+// is not an object, is empty, or contains fields that the kind T does not have.
 func Patch[T any](object T, patch *v1alpha1.KubernetesPatchSpec) (T, error) {
 	if patch == nil {
 		return object, nil
@@ -44,7 +44,7 @@ func Patch[T any](object T, patch *v1alpha1.KubernetesPatchSpec) (T, error) {
 	return result, nil
 }
 
-// decodePatch is the patch's value as an object.
+// decodePatch returns the patch's value as an object.
 func decodePatch(patch *v1alpha1.KubernetesPatchSpec) (map[string]any, error) {
 	var changes map[string]any
 	if err := json.Unmarshal(patch.Value.Raw, &changes); err != nil {
@@ -94,7 +94,7 @@ func jsonMerge(original []byte, changes map[string]any, _ any) ([]byte, error) {
 	return patched, nil
 }
 
-// mergeJSON is the algorithm of RFC 7386 section 2. It may change target.
+// mergeJSON is the algorithm of RFC 7386 section 2. It may modify target.
 func mergeJSON(target, patch any) any {
 	changes, ok := patch.(map[string]any)
 	if !ok {
@@ -114,7 +114,8 @@ func mergeJSON(target, patch any) any {
 	return fields
 }
 
-// fixedFields are what a patch cannot change, since the objects are found by it. The value says what to do instead.
+// fixedFields are fields that a patch cannot change, because they identify the object. The value says what to do
+// instead.
 var fixedFields = []struct{ path, wayOut string }{
 	{"apiVersion", "remove it"},
 	{"kind", "remove it"},
@@ -124,7 +125,7 @@ var fixedFields = []struct{ path, wayOut string }{
 	{"status", "remove it: it is not part of what is asked for"},
 }
 
-// checkPatch finds patches that cannot be applied to an object of the kind.
+// checkPatch reports patches that cannot be applied to an object of the kind.
 func checkPatch[T any](field string, patch *v1alpha1.KubernetesPatchSpec, empty T) []verdict.Problem {
 	if patch == nil {
 		return nil

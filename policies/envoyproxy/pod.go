@@ -12,7 +12,7 @@ import (
 	"gatehouse/policies/verdict"
 )
 
-// The labels by which the objects and the pods of a Gateway are found. They cannot be changed by anybody.
+// The labels that identify the objects and the pods of a Gateway. Nobody can change them.
 const (
 	LabelName             = "app.kubernetes.io/name"
 	LabelComponent        = "app.kubernetes.io/component"
@@ -49,7 +49,7 @@ var (
 	ownEnv        = []string{EnvPodNamespace, EnvPodName, EnvZone, EnvMemoryLimit}
 )
 
-// checkPod finds names that are used twice, which the API server refuses, and mounts of volumes that are not there.
+// checkPod reports names that are used twice, which the API server rejects, and mounts of missing volumes.
 func checkPod(field string, pod *v1alpha1.KubernetesPodSpec, container *v1alpha1.KubernetesContainerSpec, inits []corev1.Container) []verdict.Problem {
 	if pod == nil {
 		pod = &v1alpha1.KubernetesPodSpec{}

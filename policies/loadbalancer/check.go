@@ -12,7 +12,7 @@ import (
 	"gatehouse/policies/verdict"
 )
 
-// Envoy's limits of the Maglev table's size, which must be a prime number too.
+// Envoy's limits for the size of the Maglev table, which must also be a prime number.
 const (
 	minTableSize = 2
 	maxTableSize = 5000011
@@ -49,7 +49,7 @@ func checkHash(field string, hash *v1alpha1.ConsistentHash) []verdict.Problem {
 	return append(part(field, hash), checkTableSize(field+".tableSize", tableSize(hash))...)
 }
 
-// parts says for each type how the part that it names is checked.
+// parts has, for each type, the check of the part that it names.
 var parts = map[v1alpha1.ConsistentHashType]func(field string, hash *v1alpha1.ConsistentHash) []verdict.Problem{
 	v1alpha1.SourceIPConsistentHashType: func(string, *v1alpha1.ConsistentHash) []verdict.Problem { return nil },
 	v1alpha1.HeaderConsistentHashType: func(field string, hash *v1alpha1.ConsistentHash) []verdict.Problem {
@@ -66,7 +66,7 @@ var parts = map[v1alpha1.ConsistentHashType]func(field string, hash *v1alpha1.Co
 	},
 }
 
-// checkEach checks every item of a list, which must have one at least.
+// checkEach checks every item of a list, which must have at least one.
 func checkEach[T any](field string, items []T, checkItem func(string, T) []verdict.Problem) []verdict.Problem {
 	if len(items) == 0 {
 		return []verdict.Problem{feature.Invalid(field, "the list is empty, so there is nothing to hash: add an item or choose another type")}

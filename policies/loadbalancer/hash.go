@@ -10,10 +10,10 @@ import (
 	"gatehouse/policies/feature"
 )
 
-// defaultTableSize is the size of the Maglev table if the policy does not say.
+// defaultTableSize is the default size of the Maglev table.
 const defaultTableSize = 65537
 
-// hashes tells whether the load balancer hashes requests.
+// hashes reports whether the load balancer hashes requests.
 func hashes(lb *v1alpha1.LoadBalancer) bool {
 	return lb != nil && lb.Type == v1alpha1.ConsistentHashLoadBalancerType
 }
@@ -36,7 +36,7 @@ func route(spec *v1alpha1.ClusterSettings, _ feature.Have, route *feature.Route)
 	}
 }
 
-// hashPolicies says for each type what of a request is hashed.
+// hashPolicies has, for each type, the parts of a request that are hashed.
 var hashPolicies = map[v1alpha1.ConsistentHashType]func(*v1alpha1.ConsistentHash) []*routev3.RouteAction_HashPolicy{
 	v1alpha1.SourceIPConsistentHashType: func(*v1alpha1.ConsistentHash) []*routev3.RouteAction_HashPolicy {
 		return []*routev3.RouteAction_HashPolicy{{PolicySpecifier: &routev3.RouteAction_HashPolicy_ConnectionProperties_{

@@ -8,19 +8,21 @@ import (
 	"unicode"
 )
 
-// maxStates is how many states an automaton has at most.
+// maxStates is the maximum number of states of an automaton.
 const maxStates = 32
 
-// Automaton reads a text rune by rune, and is in one of its states after each, at first in state 0. All runes beyond ASCII are the same to it.
+// Automaton reads a text rune by rune, and is in one of its states after each rune. It starts in state 0. All runes
+// beyond ASCII are the same to it.
 type Automaton struct {
-	// kinds are the kinds of the runes of ASCII, and at the end that of all others. Runes of one kind have the same effect in every state.
+	// kinds are the kinds of the ASCII runes; the last entry is the kind of all other runes. Runes of one kind have the
+	// same effect in every state.
 	kinds [unicode.MaxASCII + 2]int
 	// steps are the effects of each kind.
 	steps []relation
 }
 
-// NewAutomaton makes an automaton of a function that says which state follows upon a state and a rune. There are at most 32 states. The function is
-// asked for the runes of ASCII, and for unicode.MaxRune in place of all others.
+// NewAutomaton makes an automaton from a function that returns the state after a state and a rune. There are at most 32
+// states. The function is called for the ASCII runes, and for unicode.MaxRune in place of all others.
 func NewAutomaton(states int, next func(state int, r rune) int) *Automaton {
 	a := &Automaton{}
 	for i := range a.kinds {
@@ -42,9 +44,9 @@ func NewAutomaton(states int, next func(state int, r rune) int) *Automaton {
 	return a
 }
 
-// Ends returns the states in which the automaton can be at the end of a text that the expression matches as a whole: bit n is set for state n. No bit
-// is set if there is no such text. Assertions such as \b count as true, so there may be too many states, and never too few. The work is bounded by
-// the length of the expression, whatever it repeats.
+// Ends returns the states in which the automaton can be at the end of a text that the whole expression matches: bit n
+// is set for state n. No bit is set if there is no such text. Assertions such as \b count as true, so there may be too
+// many states, but never too few. The work is bounded by the length of the expression, even if it has repeats.
 func (a *Automaton) Ends(expression string) (uint32, error) {
 	tree, err := syntax.Parse(expression, syntax.Perl)
 	if err != nil {
@@ -53,7 +55,7 @@ func (a *Automaton) Ends(expression string) (uint32, error) {
 	return a.effect(tree)[0], nil
 }
 
-// effect is that of all texts that an expression matches.
+// effect is the effect of all texts that an expression matches.
 func (a *Automaton) effect(re *syntax.Regexp) relation {
 	switch re.Op {
 	case syntax.OpNoMatch:
@@ -85,7 +87,7 @@ func (a *Automaton) effect(re *syntax.Regexp) relation {
 		}
 		return out
 	}
-	return identity // Nothing is read by the empty expression and by assertions.
+	return identity // The empty expression and assertions read nothing.
 }
 
 func (a *Automaton) repeated(re *syntax.Regexp) relation {
@@ -116,7 +118,7 @@ func (a *Automaton) literal(r rune, folded bool) relation {
 	return out
 }
 
-// class is the effect of a class of runes, given as the first and the last of each range.
+// class is the effect of a class of runes, given as the first and the last rune of each range.
 func (a *Automaton) class(ranges ...rune) (out relation) {
 	const others = unicode.MaxASCII + 1
 	var seen [others + 1]bool
@@ -131,10 +133,10 @@ func (a *Automaton) class(ranges ...rune) (out relation) {
 	return out
 }
 
-// relation says for each state to which states it may lead, as bits.
+// relation has, for each state, the states that it may lead to, as bits.
 type relation [maxStates]uint32
 
-// identity leaves each state as it is.
+// identity keeps each state.
 var identity = func() (out relation) {
 	for i := range out {
 		out[i] = 1 << i

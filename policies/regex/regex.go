@@ -9,28 +9,30 @@ import (
 	"strings"
 )
 
-// MaxProgram is how many instructions RE2 may need for an expression, by our count, which is never less than RE2's. The longest value that Gateway
-// API takes (4,096 bytes) fits as plain text. Up to this limit Envoy lets RE2 take 8 MiB for the work on one expression, and more above it.
+// MaxProgram is the maximum number of instructions of RE2 for an expression, by our count, which is never less than
+// RE2's. The longest value that Gateway API allows (4,096 bytes) fits as plain text. Up to this limit, Envoy lets RE2
+// use 8 MiB for the work on one expression, and above it more.
 const MaxProgram = 8192
 
-// maxShown is how much of an expression is shown in a message, in bytes.
+// maxShown is the maximum length of an expression in a message, in bytes.
 const maxShown = 256
 
-// Check returns why an expression cannot be used: one line that names the expression, the limit if there is one, and the way out.
+// Check returns an error if an expression cannot be used: one line with the expression, the limit if there is one, and
+// how to fix it.
 func Check(expression string) error {
 	_, err := Measure(expression)
 	return err
 }
 
-// Cost is what an expression costs Envoy.
+// Cost is the cost of an expression in Envoy.
 type Cost struct {
 	// Program is the number of RE2's instructions.
 	Program int
-	// Memory is what Envoy holds for it, in bytes, before any request is matched.
+	// Memory is what Envoy stores for it, in bytes, before any request is matched.
 	Memory int64
 }
 
-// Measure returns what an expression costs at most, or why it cannot be used.
+// Measure returns an upper bound of an expression's cost, or an error if it cannot be used.
 func Measure(expression string) (Cost, error) {
 	look := scan(expression)
 	if look.effort > MaxEffort {
@@ -59,7 +61,7 @@ func Measure(expression string) (Cost, error) {
 	return Cost{Program: program, Memory: m.memory(program)}, nil
 }
 
-// unreadable says what the parser found wrong, without the part of the expression that it quotes if that is long.
+// unreadable describes the error of the parser, without the quoted part of the expression if that is long.
 func unreadable(expression string, err error) error {
 	what := strings.TrimPrefix(err.Error(), "error parsing regexp: ")
 	var mistake *syntax.Error

@@ -8,28 +8,28 @@ import (
 	"unicode/utf8"
 )
 
-// MaxEffort is how much work reading one expression may be, see Effort.
+// MaxEffort is the limit for the work of parsing one expression, see Effort.
 const MaxEffort = 300_000
 
 // classEffort is the work for a Unicode class, which has up to 700 ranges, in steps.
 const classEffort = 5_000
 
-// Effort is about how many steps of the parser it takes to read an expression: for its bytes, for its Unicode classes, and for ranges of which it
-// looks for each rune in upper and lower case. It takes one look at the text.
+// Effort is the approximate number of steps of the parser for an expression: for its bytes, for its Unicode classes,
+// and for ranges for which the parser compares each rune in upper and lower case. It scans the text once.
 func Effort(expression string) int { return scan(expression).effort }
 
-// scanned is what a look at the text of an expression tells.
+// scanned is the result of a scan of an expression.
 type scanned struct {
 	effort int
 	// classes are the names of the Unicode classes.
 	classes []string
-	// wide is the first rune that is written as a number above 255, and as which.
+	// wide is the first rune that is written as a number above 255, with its notation.
 	wide string
 }
 
 func scan(expression string) (s scanned) {
 	s.effort = len(expression)
-	folds := strings.Contains(expression, "(?") // Flags may say that case does not count.
+	folds := strings.Contains(expression, "(?") // Flags may make it ignore case.
 	for rest := expression; rest != ""; {
 		switch {
 		case rest[0] == '\\':
@@ -46,13 +46,13 @@ func scan(expression string) (s scanned) {
 	return s
 }
 
-// escape reads what begins with a backslash and answers with what comes after.
+// escape reads a sequence that begins with a backslash and returns the text after it.
 func (s *scanned) escape(text string) (rest string) {
 	if len(text) < 2 {
 		return ""
 	}
 	switch kind, rest := text[1], text[2:]; kind {
-	case 'Q': // All is literal until \E.
+	case 'Q': // Everything is literal until \E.
 		_, rest, _ = strings.Cut(rest, `\E`)
 		return rest
 	case 'x':
@@ -76,7 +76,8 @@ func (s *scanned) escape(text string) (rest string) {
 	}
 }
 
-// bracedNumber is the number of an escape such as \x{10ffff}. One that cannot be read counts as the largest; the parser will refuse it.
+// bracedNumber is the number of an escape such as \x{10ffff}. An unreadable number counts as the largest; the parser
+// will reject it.
 func bracedNumber(text string) (number rune, ok bool) {
 	hex, ok := strings.CutPrefix(text, `\x{`)
 	if !ok {
@@ -90,7 +91,7 @@ func bracedNumber(text string) (number rune, ok bool) {
 	return rune(n), true
 }
 
-// rangeEnd is the last rune of a range, given what stands after the dash. Of escapes it knows those that reach beyond a byte.
+// rangeEnd is the last rune of a range, from the text after the dash. It knows the escapes for runes beyond a byte.
 func rangeEnd(text string) rune {
 	if number, ok := bracedNumber(text); ok {
 		return number
@@ -102,13 +103,14 @@ func rangeEnd(text string) rune {
 	return end
 }
 
-// goOnly are classes that Go knows and the RE2 of Envoy does not: Go's own, and the scripts that Unicode 16 and 17 brought.
+// goOnly are classes that Go knows but Envoy's RE2 does not: Go's own, and the scripts of Unicode 16 and 17.
 var goOnly = []string{
 	"LC", "Cn", "ASCII", "Assigned",
 	"Beria_Erfe", "Garay", "Gurung_Khema", "Kirat_Rai", "Ol_Onal", "Sidetic", "Sunuwar", "Tai_Yo", "Todhri", "Tolong_Siki", "Tulu_Tigalari",
 }
 
-// known reports whether RE2 knows a Unicode class by that name. Go's parser takes more: other spellings, and classes of its own.
+// known reports whether RE2 knows a Unicode class with that name. Go's parser accepts more: other spellings, and its
+// own classes.
 func known(name string) bool {
 	if name == "Any" {
 		return true

@@ -8,20 +8,20 @@ import (
 const (
 	// overhead are the instructions of every program: to fail, to match, and to begin anywhere.
 	overhead = 8
-	// enough ends the count, far above MaxProgram.
+	// enough is where counting stops, far above MaxProgram.
 	enough = 1 << 30
 )
 
-// measure gathers what RE2 makes of an expression. RE2 matches bytes: a rune is the sequence of the bytes of its UTF-8, a class the alternatives of
-// such sequences.
+// measure computes the size of RE2's program for an expression. RE2 matches bytes: a rune is the sequence of its UTF-8
+// bytes, a class consists of alternatives of such sequences.
 type measure struct {
-	// edges are the bytes at which one begins that some instruction tells from the byte before it.
+	// edges are the bytes at which a class of bytes begins: some instruction distinguishes them from the byte before.
 	edges [257]bool
-	// times is how often what is being looked at is repeated by what is around it.
+	// times is how often the surrounding expressions repeat the current one.
 	times int
 }
 
-// size counts instructions. What RE2 saves by sharing is not taken off.
+// size counts instructions. It does not subtract what RE2 saves by sharing.
 func (m *measure) size(re *syntax.Regexp) int {
 	switch re.Op {
 	case syntax.OpLiteral:
@@ -46,17 +46,17 @@ func (m *measure) size(re *syntax.Regexp) int {
 	case syntax.OpRepeat:
 		return min(m.repeated(re), enough)
 	}
-	n := 2 // The two ends of a group, or a choice and what it leads to.
+	n := 2 // The two ends of a group, or a choice and its target.
 	for _, sub := range re.Sub {
 		n = min(n+m.size(sub)+1, enough)
 	}
 	return n
 }
 
-// maxTimes is how often RE2 lets anything be repeated, by all repeats around it.
+// maxTimes is the maximum number of repetitions in RE2, for all nested repeats together.
 const maxTimes = 1000
 
-// repeated counts what is repeated as often as it is written out.
+// repeated counts a repeated expression as many times as it is repeated.
 func (m *measure) repeated(re *syntax.Regexp) int {
 	most := max(re.Min, re.Max)
 	around := m.times
@@ -79,13 +79,14 @@ func (m *measure) literal(r rune, folded bool) int {
 	}
 	for other := unicode.SimpleFold(r); other != r; other = unicode.SimpleFold(other) {
 		if more := m.class(other, other); other > unicode.MaxASCII || r > unicode.MaxASCII {
-			n += more + 1 // One more choice; a letter of ASCII and its other case are one instruction.
+			n += more + 1 // One more choice; an ASCII letter in both cases is one instruction.
 		}
 	}
 	return n
 }
 
-// class counts the instructions for a class of runes, given as the first and the last of each range. Sequences share what they end with.
+// class counts the instructions for a class of runes, given as the first and the last rune of each range. Sequences
+// share common endings.
 func (m *measure) class(ranges ...rune) int {
 	n, seen := 0, map[sequence]bool{}
 	for i := 0; i+1 < len(ranges); i += 2 {
@@ -105,11 +106,12 @@ func (m *measure) class(ranges ...rune) int {
 
 func (m *measure) edge(from, to byte) { m.edges[from], m.edges[int(to)+1] = true, true }
 
-// sequence is a range of runes of which each byte of the encoding has a range of its own.
+// sequence is a range of runes in which each byte of the encoding has its own range.
 type sequence struct {
 	from, to [4]byte
 	length   int
-	// shared tells that RE2 uses one instruction for the first byte of all equal sequences: it ends a rune, or is in its middle and a range.
+	// shared reports whether RE2 uses one instruction for the first byte of all equal sequences: the byte ends a rune,
+	// or is in its middle and is a range.
 	shared bool
 }
 
@@ -121,7 +123,7 @@ func (s sequence) tail() sequence {
 	return t
 }
 
-// split parts a range of runes into sequences.
+// split divides a range of runes into sequences.
 func split(lo, hi rune, visit func(sequence)) {
 	for _, last := range []rune{0x7f, 0x7ff, 0xffff} {
 		if lo <= last && last < hi {
@@ -154,7 +156,7 @@ func split(lo, hi rune, visit func(sequence)) {
 	visit(s)
 }
 
-// encode is UTF-8 for every number up to the last rune, surrogates too, as RE2 has it.
+// encode is UTF-8 for every number up to the last rune, including surrogates, as in RE2.
 func encode(r rune) (bytes [4]byte, length int) {
 	const more, tail = 0x80, 0x3f
 	switch {
@@ -168,8 +170,9 @@ func encode(r rune) (bytes [4]byte, length int) {
 	return [4]byte{0xf0 | byte(r>>18), more | byte(r>>12&tail), more | byte(r>>6&tail), more | byte(r&tail)}, 4
 }
 
-// What RE2 keeps, in bytes: for every expression, for each instruction in the program and in the tree, and for each state of the automaton by which it
-// finds groups, which has a word for each class of bytes and is not made where it would take more than maxAutomaton.
+// The memory that RE2 uses, in bytes: for every expression, for each instruction in the program and in the tree, and
+// for each state of the automaton that finds groups. This automaton has a word for each class of bytes and is not made
+// if it would take more than maxAutomaton.
 const (
 	perExpression  = 1 << 10
 	perInstruction = 32

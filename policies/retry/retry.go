@@ -18,7 +18,7 @@ import (
 	"gatehouse/policies/verdict"
 )
 
-// Feature is the retry part. The retry of an HTTPRoute rule wins over it: it is set on the route afterwards.
+// Feature is the retry part. The retry of an HTTPRoute rule wins: it is set on the route afterwards.
 var Feature = feature.Feature[v1alpha1.ClusterSettings]{
 	Name:  "retry",
 	Check: check,
@@ -40,7 +40,7 @@ var defaultTriggers = []v1alpha1.TriggerEnum{
 	v1alpha1.ConnectFailure, v1alpha1.RefusedStream, v1alpha1.Unavailable, v1alpha1.Cancelled, v1alpha1.RetriableStatusCodes,
 }
 
-// hostAttempts is how often Envoy looks for an endpoint that was not tried before.
+// hostAttempts is how often Envoy tries to choose an endpoint that was not tried before.
 const hostAttempts = 5
 
 func check(spec *v1alpha1.ClusterSettings) []verdict.Problem {
@@ -74,7 +74,7 @@ func checkRetryOn(on *v1alpha1.RetryOn) []verdict.Problem {
 	return problems
 }
 
-// checkBackOff holds Envoy's rules: no interval is zero, and the longest is not under the base.
+// checkBackOff checks Envoy's rules: no interval is zero, and the maximum is not less than the base.
 func checkBackOff(backOff *v1alpha1.BackOffPolicy) []verdict.Problem {
 	if backOff == nil {
 		return nil
@@ -129,8 +129,8 @@ func retries(spec *v1alpha1.Retry) *wrapperspb.UInt32Value {
 	return wrapperspb.UInt32(defaultRetries)
 }
 
-// Elsewhere is a retry policy of the default number of retries, which looks for an endpoint that was not tried before. When to retry is
-// not said yet.
+// Elsewhere is a retry policy with the default number of retries, which chooses an endpoint that was not tried before.
+// The caller sets when to retry.
 func Elsewhere() *routev3.RetryPolicy {
 	return &routev3.RetryPolicy{
 		NumRetries:                    wrapperspb.UInt32(defaultRetries),
@@ -142,8 +142,9 @@ func Elsewhere() *routev3.RetryPolicy {
 	}
 }
 
-// Unreached is the retry policy of requests for which neither route nor policy has one: those that no endpoint got are tried at another one. As
-// no backend has work with them, they are tried more often than others, so that most of a backend's endpoints may vanish at once.
+// Unreached is the retry policy of requests without a retry from a route or policy: requests that no endpoint received
+// are tried at another one. No backend has processed them, so they are tried more often than others: most endpoints of
+// a backend may disappear at once.
 func Unreached() *routev3.RetryPolicy {
 	policy := Elsewhere()
 	policy.NumRetries = wrapperspb.UInt32(3)
@@ -152,7 +153,8 @@ func Unreached() *routev3.RetryPolicy {
 	return policy
 }
 
-// retryOn is what counts as a failure, in Envoy's terms. The codes of a spec replace the default code even if there are none.
+// retryOn is the list of failures in Envoy's terms. The codes of a spec replace the default code even if the list is
+// empty.
 func retryOn(on *v1alpha1.RetryOn) (string, []uint32) {
 	if on == nil {
 		return join(defaultTriggers), []uint32{defaultCode}
@@ -170,7 +172,7 @@ func retryOn(on *v1alpha1.RetryOn) (string, []uint32) {
 	return join(named), codes
 }
 
-// retryBackOff is nil if the spec leaves everything to Envoy.
+// retryBackOff returns nil if the spec sets nothing.
 func retryBackOff(backOff *v1alpha1.BackOffPolicy) *routev3.RetryPolicy_RetryBackOff {
 	if backOff == nil || backOff.BaseInterval == nil && backOff.MaxInterval == nil {
 		return nil

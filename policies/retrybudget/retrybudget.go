@@ -16,7 +16,7 @@ import (
 	"gatehouse/policies/verdict"
 )
 
-// Group and Kind name the kind.
+// Group and Kind identify the kind.
 const (
 	Group = gwapixv1alpha1.GroupName
 	Kind  = "XBackendTrafficPolicy"
@@ -33,7 +33,7 @@ const (
 // longest is the longest interval that the API allows.
 const longest = time.Hour
 
-// Check finds what keeps the policy from taking effect, its targets apart.
+// Check reports what prevents the policy from taking effect, except for its targets.
 func Check(p *gwapixv1alpha1.XBackendTrafficPolicy) []verdict.Problem {
 	var problems []verdict.Problem
 	if p.Spec.SessionPersistence != nil {
@@ -70,10 +70,11 @@ func checkInterval(field string, written *gwapiv1.Duration, shortest time.Durati
 	return nil
 }
 
-// Budget is the limit that the policy sets to retries, nil if it sets none. The policy must have passed Check.
+// Budget is the limit that the policy sets for retries, nil if it sets none. The policy must have passed Check.
 //
-// Envoy counts the requests that begin within the interval, as the API has it. It knows no rate of retries but how many may be on their way at
-// once: as many as the rate lets begin in a second, so that retries which last a second or less can be had at that rate.
+// Envoy counts the requests that begin within the interval, as the API says. Envoy does not limit the rate of retries
+// but the number at the same time. This becomes the number of retries that begin in a second at the rate, so that the
+// rate is reached if retries last a second or less.
 func Budget(p *gwapixv1alpha1.XBackendTrafficPolicy) *clusterv3.CircuitBreakers_Thresholds_RetryBudget {
 	c := p.Spec.RetryConstraint
 	if c == nil {

@@ -25,14 +25,14 @@ type variable struct {
 
 type validation struct {
 	holds   cel.Program
-	message cel.Program // nil if the text says all.
-	scope   cel.Program // nil if the problem is of the whole object.
+	message cel.Program // nil if the text is enough.
+	scope   cel.Program // nil if the problem is about the whole object.
 	text    string
 	problem verdict.Problem
 }
 
-// newEnv is the CEL environment of the API server that this release is built for, with what rules read. It brings the
-// function libraries and the cost limit of one call.
+// newEnv returns the CEL environment of the API server that this release is built for, with the variables of rules. It
+// includes the function libraries and the cost limit of one call.
 func newEnv() (*cel.Env, error) {
 	set, err := environment.MustBaseEnvSet(environment.DefaultCompatibilityVersion()).Extend(environment.VersionedOptions{
 		IntroducedVersion: version.MajorMinor(1, 0),

@@ -13,14 +13,15 @@ import (
 	"gatehouse/policies/verdict"
 )
 
-// budget is the cost that all rules together may have on one object: what the API server allows all CEL of one custom resource.
+// budget is the remaining cost for all rules on one object. The total is what the API server allows for all CEL of one
+// custom resource.
 type budget struct{ left uint64 }
 
 func newBudget() *budget { return &budget{left: celconfig.RuntimeCELCostBudget} }
 
 var errBudget = errors.New("the object is too large for the rules of its kind")
 
-// run evaluates a program and pays for it.
+// run evaluates a program and subtracts its cost.
 func (b *budget) run(p cel.Program, input map[string]any) (ref.Val, error) {
 	if b.left == 0 {
 		return nil, errBudget
@@ -32,8 +33,8 @@ func (b *budget) run(p cel.Program, input map[string]any) (ref.Val, error) {
 	return value, err
 }
 
-// check runs the rule on every place that it is about. A rule that fails on an object counts as not kept, since Gatehouse must not
-// serve what it could not judge.
+// check runs the rule on every place that it is about. If the evaluation of a rule fails, the object counts as
+// violating it, because Gatehouse must not serve an object that it could not judge.
 func (c *compiled) check(self map[string]any, b *budget) []verdict.Problem {
 	var problems []verdict.Problem
 	for _, path := range c.each {
@@ -94,7 +95,7 @@ func (v *validation) check(rule string, at place, input map[string]any, b *budge
 	return &p
 }
 
-// words are those of the expression, else the rule's fixed ones.
+// words returns the message of the expression, or else the rule's fixed one.
 func (v *validation) words(input map[string]any, b *budget) string {
 	if v.message == nil {
 		return v.text

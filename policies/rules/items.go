@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// step is a field to go into and, if list, a list of which every item is gone into.
+// step is a field of a path; if list is set, the path continues in every item of the list.
 type step struct {
 	field string
 	list  bool
@@ -16,7 +16,7 @@ type step struct {
 
 type steps []step
 
-// place is what a path leads to.
+// place is a value that a path leads to.
 type place struct {
 	item    any
 	path    string
@@ -38,7 +38,7 @@ func (p place) field(below string) string {
 
 var fieldName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_-]*$`)
 
-// parseEach reads the paths of a rule. A rule without paths is about the object itself, to which the empty path leads.
+// parseEach parses the paths of a rule. A rule without paths is about the object itself, which is the empty path.
 func parseEach(each []string) ([]steps, error) {
 	if len(each) == 0 {
 		return []steps{nil}, nil
@@ -53,7 +53,7 @@ func parseEach(each []string) ([]steps, error) {
 	return paths, nil
 }
 
-// parseSteps reads a path such as spec.rules[*].filters[*].
+// parseSteps parses a path such as spec.rules[*].filters[*].
 func parseSteps(each string) (steps, error) {
 	var s steps
 	for part := range strings.SplitSeq(each, ".") {
@@ -66,8 +66,8 @@ func parseSteps(each string) (steps, error) {
 	return s, nil
 }
 
-// places walks to everything that the path leads to. What is absent, or not of the form that the path asks for, leads nowhere:
-// the schema judges forms. A path without steps leads to the object itself.
+// places yields every value that the path leads to. It ignores values that are absent or do not have the form of the
+// path, because the schema checks forms. A path without steps leads to the object itself.
 func (s steps) places(self map[string]any) iter.Seq[place] {
 	return func(yield func(place) bool) {
 		s.walk(place{item: self}, yield)
@@ -95,7 +95,7 @@ func (s steps) walk(at place, yield func(place) bool) bool {
 		return true
 	}
 	for i, item := range list {
-		// Each place has indexes of its own, since whoever gets it may keep it.
+		// Each place has its own indexes, because the receiver may keep them.
 		indexes := append(append(make([]int64, 0, len(at.indexes)+1), at.indexes...), int64(i))
 		there := place{item: item, path: next.path + "[" + strconv.Itoa(i) + "]", indexes: indexes}
 		if !s[1:].walk(there, yield) {

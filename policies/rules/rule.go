@@ -10,20 +10,21 @@ import (
 	"gatehouse/policies/verdict"
 )
 
-// Rule is what a file of rules says. Its words are those of a ValidatingAdmissionPolicy where that has them.
+// Rule is the content of a rule file. It uses the terms of a ValidatingAdmissionPolicy where they exist.
 type Rule struct {
 	// Name is the name of the file without .yaml.
 	Name string `json:"name"`
-	// About says in one sentence what the rule holds users to.
+	// About describes the rule for users in one sentence.
 	About string `json:"about"`
-	// Kinds are the kinds that the rule checks, whatever their version.
+	// Kinds are the kinds that the rule checks, in any version.
 	Kinds []Kind `json:"kinds"`
-	// Each are paths such as spec.listeners[*]: the rule then checks every item that they lead to, and says which of them are at
-	// fault. Lists may be nested. None means that the object as a whole is checked.
+	// Each lists paths such as spec.listeners[*]: the rule then checks every item that they lead to, and reports the
+	// items that violate it. Lists may be nested. Without paths the object as a whole is checked.
 	Each []string `json:"each,omitempty"`
-	// Variables are computed when first used, once for each item, and read as variables.<name>. One may use those before it.
+	// Variables are computed when they are first used, once for each item, and are read as variables.<name>. A variable
+	// may use those before it.
 	Variables []Variable `json:"variables,omitempty"`
-	// Validations are tried in order, all of them.
+	// Validations are all evaluated, in order.
 	Validations []Validation `json:"validations"`
 }
 
@@ -39,23 +40,24 @@ type Variable struct {
 	Expression string `json:"expression"`
 }
 
-// Validation is one thing that must hold.
+// Validation is one requirement.
 //
-// Expressions read self (the object), variables and, in a rule with each, item, index (of the item in its list) and indexes
-// (those of all lists that the path leads through, outermost first).
+// Expressions can use self (the object), variables and, in a rule with each, item, index (the index of the item in its
+// list) and indexes (the indexes in all lists on the path, outermost first).
 type Validation struct {
-	// Expression is true of an object or item that is fine.
+	// Expression is true for a valid object or item.
 	Expression string `json:"expression"`
-	// FieldPath is the field at fault, from the item on if the rule has each, else from the object on.
+	// FieldPath is the field with the problem, relative to the item if the rule has each, otherwise to the object.
 	FieldPath string `json:"fieldPath,omitempty"`
-	// Message is one line with the way out. It is for what needs no value, and for when MessageExpression fails.
+	// Message is one line that says how to fix the problem. It is used if the line needs no value, and if
+	// MessageExpression fails.
 	Message string `json:"message,omitempty"`
-	// MessageExpression makes the line, with the value and the way out.
+	// MessageExpression returns the line, with the value and how to fix it.
 	MessageExpression string `json:"messageExpression,omitempty"`
-	// Reason and Condition are what the status says; an empty Condition means Accepted.
+	// Reason and Condition are for the status; an empty Condition means Accepted.
 	Reason    string `json:"reason"`
 	Condition string `json:"condition,omitempty"`
-	// Scope is an expression of the part of the status that this is about, such as a listener's name.
+	// Scope is an expression for the part of the status that this is about, such as a listener's name.
 	Scope string `json:"scope,omitempty"`
 	// Weight is Invalid, Unresolved or Conflicted; see package verdict.
 	Weight string `json:"weight"`
@@ -71,7 +73,7 @@ var (
 	}
 )
 
-// parse reads one rule. What the file holds beyond a rule's fields is an error.
+// parse parses one rule. Unknown fields in the file are an error.
 func parse(text []byte) (*Rule, error) {
 	rule := &Rule{}
 	if err := yaml.UnmarshalStrict(text, rule); err != nil {
@@ -80,7 +82,7 @@ func parse(text []byte) (*Rule, error) {
 	return rule, rule.complete()
 }
 
-// complete finds what a rule lacks apart from its expressions, which the compiler judges.
+// complete reports missing parts of a rule. The compiler checks the expressions.
 func (r *Rule) complete() error {
 	switch {
 	case !ruleName.MatchString(r.Name):

@@ -25,14 +25,14 @@ import (
 //go:embed builtin/*.yaml
 var builtin embed.FS
 
-// Engine holds compiled rules. It may be used by many goroutines at once.
+// Engine has compiled rules. It is safe for concurrent use.
 type Engine struct {
 	rules map[schema.GroupKind][]*compiled
-	// kinds tells the kind of objects that do not say it themselves, as those of informers do not.
+	// kinds returns the kind of objects that do not have one themselves, such as those of informers.
 	kinds *runtime.Scheme
 }
 
-// Builtin is the engine with the rules that are part of Gatehouse.
+// Builtin returns the engine with the rules that are part of Gatehouse.
 func Builtin() (*Engine, error) {
 	files, err := fs.Sub(builtin, "builtin")
 	if err != nil {
@@ -41,8 +41,8 @@ func Builtin() (*Engine, error) {
 	return New(files)
 }
 
-// New compiles every *.yaml file of a directory, one rule each. One rule that does not compile is an error, which names the
-// file, the field and what is wrong with it.
+// New compiles every *.yaml file of a directory, with one rule each. A rule that does not compile is an error, which
+// names the file, the field and the problem.
 func New(files fs.FS) (*Engine, error) {
 	kinds := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{gwapiv1.Install, v1alpha1.AddToScheme} {
@@ -83,9 +83,9 @@ func New(files fs.FS) (*Engine, error) {
 	return e, nil
 }
 
-// Check finds what the rules have against the object, in the order of the rules' names and of the object's own lists. It is
-// pure and does not change the object. Rules see the metadata (name, namespace, labels, annotations) and the spec, or the whole object if it has no spec;
-// never the status, which is not the user's to write.
+// Check returns the object's violations of rules, in the order of the rules' names and of the object's own lists. It is
+// pure and does not modify the object. Rules see the metadata (name, namespace, labels, annotations) and the spec, or
+// the whole object if it has no spec. They never see the status, which users do not write.
 func (e *Engine) Check(obj runtime.Object) []verdict.Problem {
 	rules := e.rules[e.kindOf(obj)]
 	if len(rules) == 0 {
@@ -109,13 +109,13 @@ func (e *Engine) kindOf(obj runtime.Object) schema.GroupKind {
 	}
 	gvks, _, err := e.kinds.ObjectKinds(obj)
 	if err != nil || len(gvks) == 0 {
-		return schema.GroupKind{} // No rule can be about a kind that is not served.
+		return schema.GroupKind{} // No rule can be about an unserved kind.
 	}
 	return gvks[0].GroupKind()
 }
 
-// visible is what rules see of an object. Converting the spec alone spares most of the work: managedFields and status are often
-// larger than what the user wrote.
+// visible is the part of an object that rules see. Converting only the spec saves most of the work: managedFields and
+// status are often larger than the user's part.
 func visible(obj runtime.Object) (map[string]any, error) {
 	if u, ok := obj.(*unstructured.Unstructured); ok {
 		self := make(map[string]any, len(u.Object))

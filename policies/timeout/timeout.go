@@ -16,7 +16,7 @@ import (
 	"gatehouse/policies/verdict"
 )
 
-// Feature is the timeout part. The timeouts of an HTTPRoute win over it: they are set on the route afterwards.
+// Feature is the timeout part. The timeouts of an HTTPRoute win: they are set on the route afterwards.
 var Feature = feature.Feature[v1alpha1.ClusterSettings]{
 	Name:    "timeout",
 	Check:   check,
@@ -25,12 +25,12 @@ var Feature = feature.Feature[v1alpha1.ClusterSettings]{
 }
 
 const (
-	// shortConnect is how long a connection to an endpoint may take to set up if no policy says, and another endpoint is tried after it. The
-	// kernel sends a lost SYN again after 1s, so that one may be lost.
+	// shortConnect is the default limit for establishing a connection to an endpoint, if another endpoint is tried
+	// after it. The kernel sends a lost SYN again after 1s, so one SYN may be lost.
 	shortConnect = 1500 * time.Millisecond
-	// onlyConnect is how long the only connection may take.
+	// onlyConnect is the limit if only one connection is tried.
 	onlyConnect = 10 * time.Second
-	// minIdle is the least idle time of a stream whose request timeout is set: Envoy's 5m would cut longer requests short.
+	// minIdle is the minimum idle time of a stream with a request timeout: Envoy's 5m would end longer requests early.
 	minIdle = time.Hour
 )
 
@@ -73,7 +73,7 @@ func defaultConnect(spec *v1alpha1.ClusterSettings, upstream *feature.Upstream) 
 	return shortConnect
 }
 
-// limit is a duration that Envoy takes for a limit even if it is zero. In a policy 0s means no limit.
+// limit is a duration that Envoy treats as a limit even if it is zero. In a policy 0s means no limit.
 func limit(d *gwapiv1.Duration) *durationpb.Duration {
 	if length := feature.Duration(d); length.AsDuration() > 0 {
 		return length
@@ -99,10 +99,11 @@ func route(spec *v1alpha1.ClusterSettings, _ feature.Have, route *feature.Route)
 	withRequestTimeout(action)
 }
 
-// Settle makes the timeouts of a route work together. It is to be called when the HTTPRoute has had its say after the policy.
+// Settle makes the timeouts of a route work together. It must be called after the HTTPRoute's own timeouts have been
+// set.
 //
-// A route with a request timeout, but no idle timeout, gets one that does not cut the request short: the request timeout itself,
-// at least 1h, and none if the request timeout is 0s.
+// A route with a request timeout but without an idle timeout gets an idle timeout that does not end the request early:
+// the request timeout itself, but at least 1h, and none if the request timeout is 0s.
 func Settle(action *routev3.RouteAction) {
 	withRequestTimeout(action)
 	if action.GetTimeout() == nil || action.IdleTimeout != nil {
@@ -115,15 +116,15 @@ func Settle(action *routev3.RouteAction) {
 	action.IdleTimeout = durationpb.New(idle)
 }
 
-// withRequestTimeout drops the route's longest stream duration if there is a request timeout, which Envoy would ignore beside it. The
-// cluster limits the duration of streams in any case.
+// withRequestTimeout removes the route's longest stream duration if there is a request timeout, because Envoy would
+// then ignore the timeout. The cluster limits the duration of streams in any case.
 func withRequestTimeout(action *routev3.RouteAction) {
 	if action.GetTimeout() != nil {
 		action.MaxStreamDuration = nil
 	}
 }
 
-// parts are both halves of the spec, empty where they are not set.
+// parts returns both halves of the spec, empty if they are not set.
 func parts(spec *v1alpha1.ClusterSettings) (tcp v1alpha1.TCPTimeout, http v1alpha1.HTTPTimeout) {
 	if spec.Timeout == nil {
 		return tcp, http

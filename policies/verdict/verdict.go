@@ -11,15 +11,15 @@ import (
 	"strings"
 )
 
-// Weight tells how bad a problem is, and with it what admission answers.
+// Weight is how bad a problem is. It decides what admission answers.
 type Weight uint8
 
 const (
-	// Invalid can never work as written, or names content that is there and broken. Admission denies it.
+	// Invalid can never work as written, or refers to existing content that is broken. Admission denies it.
 	Invalid Weight = iota + 1
-	// Unresolved names something that is not there yet and may still come. Admission warns.
+	// Unresolved refers to something that does not exist yet and may still appear. Admission warns.
 	Unresolved
-	// Conflicted lost against another, older object. Admission warns.
+	// Conflicted has lost against another, older object. Admission warns.
 	Conflicted
 )
 
@@ -36,7 +36,7 @@ func (w Weight) String() string {
 	return "Unknown"
 }
 
-// Ref names one Kubernetes object. It is comparable and serves as a key.
+// Ref identifies one Kubernetes object. It is comparable and serves as a key.
 type Ref struct {
 	Group, Kind, Namespace, Name string
 }
@@ -51,26 +51,27 @@ func (r Ref) String() string {
 
 // Problem is one thing that is wrong with an object.
 type Problem struct {
-	// Field is the path of the field that is at fault, such as spec.rules[0].matches[1].path.value.
+	// Field is the path of the field with the problem, such as spec.rules[0].matches[1].path.value.
 	Field string
-	// Reason is the reason of the condition that tells of it, in Gateway API's words where it has one.
+	// Reason is the reason of the condition that reports it, in Gateway API's words if it has one.
 	Reason string
 	// Condition is the type of the condition that turns False; empty means Accepted.
 	Condition string
-	// Message is one line that names the value and the way out. It does not repeat Field.
+	// Message is one line that names the value and how to fix it. It does not repeat Field.
 	Message string
-	// Weight tells what admission answers.
+	// Weight decides what admission answers.
 	Weight Weight
 	// Missing names the object whose absence is the problem, for admission to confirm by a live read; nil if none is missing.
 	Missing *Ref
-	// Outside is what may be said of it to whoever caused it and may not know the object; empty means no more than its weight and reason.
+	// Outside is the message for a user who caused the problem and may not know the object; empty means no more than
+	// its weight and reason.
 	Outside string
 	// Scope limits the problem to one part of the object's status: the listener's name, the parentRef's or the ancestor's
 	// index in the text form that the translation uses. Empty means the whole object.
 	Scope string
 }
 
-// String is the one line that users read everywhere.
+// String is the line that users read everywhere.
 func (p Problem) String() string {
 	if p.Field == "" {
 		return p.Message
@@ -78,7 +79,7 @@ func (p Problem) String() string {
 	return p.Field + ": " + p.Message
 }
 
-// same is what makes two problems one and the same for the reader; Missing, Outside and Scope are only about its handling.
+// same is the part of a problem that the reader sees; Missing, Outside and Scope are only about its handling.
 type same struct {
 	field, reason, message string
 	weight                 Weight
@@ -98,7 +99,7 @@ func NotGranted(from, to Ref) Problem {
 	}
 }
 
-// Absent is the problem of a reference, in the field, to an object that is not there.
+// Absent is the problem of a reference, in the field, to a missing object.
 func Absent(field string, to Ref, reason string) Problem {
 	where := ""
 	if to.Namespace != "" {
@@ -139,7 +140,8 @@ func Has(problems []Problem, w Weight) bool {
 	return slices.ContainsFunc(problems, func(p Problem) bool { return p.Weight == w })
 }
 
-// Sort orders problems by weight, field and message, so that what is derived from them does not depend on who found them first.
+// Sort orders problems by weight, field and message, so that the result does not depend on the order in which they were
+// found.
 func Sort(problems []Problem) {
 	slices.SortStableFunc(problems, func(a, b Problem) int {
 		return cmp.Or(cmp.Compare(a.Weight, b.Weight), cmp.Compare(a.Field, b.Field), cmp.Compare(a.Message, b.Message))
