@@ -11,6 +11,7 @@ import (
 
 	"gatehouse/api/v1alpha1"
 	"gatehouse/policies/authorization"
+	"gatehouse/policies/circuitbreaker"
 	"gatehouse/policies/cors"
 	"gatehouse/policies/feature"
 	"gatehouse/policies/loadbalancer"
@@ -35,6 +36,7 @@ var features = []bound{
 	settings(timeout.Feature),
 	settings(retry.Feature),
 	settings(loadbalancer.Feature),
+	settings(circuitbreaker.Feature),
 }
 
 // Names lists the features of the kind that have fields of their own, in order.

@@ -57,6 +57,11 @@ type ClusterSettings struct {
 	// +optional
 	LoadBalancer *LoadBalancer `json:"loadBalancer,omitempty"`
 
+	// CircuitBreaker limits what may be open to the endpoints at once.
+	//
+	// +optional
+	CircuitBreaker *CircuitBreaker `json:"circuitBreaker,omitempty"`
+
 	// Retry says which failed requests are sent again. Without it no failed request is. The retry of an HTTPRoute rule
 	// wins.
 	//
