@@ -16,6 +16,7 @@ import (
 	"gatehouse/policies/feature"
 	"gatehouse/policies/loadbalancer"
 	"gatehouse/policies/retry"
+	"gatehouse/policies/tcpkeepalive"
 	"gatehouse/policies/timeout"
 	"gatehouse/policies/verdict"
 )
@@ -37,6 +38,7 @@ var features = []bound{
 	settings(retry.Feature),
 	settings(loadbalancer.Feature),
 	settings(circuitbreaker.Feature),
+	settings(tcpkeepalive.Feature),
 }
 
 // Names lists the features of the kind that have fields of their own, in order.

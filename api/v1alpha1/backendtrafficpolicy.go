@@ -68,6 +68,11 @@ type ClusterSettings struct {
 	// +optional
 	Retry *Retry `json:"retry,omitempty"`
 
+	// TCPKeepalive finds connections to endpoints that do not answer any more. Default: off.
+	//
+	// +optional
+	TCPKeepalive *TCPKeepalive `json:"tcpKeepalive,omitempty"`
+
 	// Timeout limits how long connections and requests to the backends may take.
 	//
 	// +optional
