@@ -18,13 +18,13 @@ func TestObjectsGrow(t *testing.T) {
 	largest := 0
 	for _, k := range kinds {
 		m, factor, left := &Maker{Rand: rand.New(rand.NewPCG(1, 1)), Words: heavy.Words}, 0, 8
-		for range tries {
+		for range 10 * tries {
 			small := k.Object("default", "a", m.Spec(k))
 			if !k.Admits(small) {
 				continue
 			}
-			if left--; left < 0 {
-				break
+			if left--; left < 0 && factor > 1 {
+				break // Small objects of kinds with many fields seldom have a list or a text that can grow.
 			}
 			grown := m.Grown(k, small, nil)
 			if !k.Admits(grown) {
