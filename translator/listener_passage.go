@@ -10,7 +10,6 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	matchingv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/common/matching/v3"
 	setstatev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/common/set_filter_state/v3"
-	compositev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/composite/v3"
 	faultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
 	statev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/set_filter_state/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
@@ -42,7 +41,7 @@ const (
 func guards() []*hcmv3.HttpFilter {
 	filters := make([]*hcmv3.HttpFilter, slots, slots+1)
 	for i := range filters {
-		filters[i] = feature.DisabledFilter(slotFilter+strconv.Itoa(i), &compositev3.Composite{})
+		filters[i] = feature.Composite(slotFilter + strconv.Itoa(i))
 	}
 	return append(filters, feature.DisabledFilter(passFilter, passing))
 }
@@ -87,7 +86,7 @@ func (g *guardRow) last(kind *routeKind) routeEntry {
 		return routeEntry{Name: name, Rest: encode(route)}
 	}
 	for i, config := range g.chain {
-		feature.PerRoute(route, slotFilter+strconv.Itoa(i), asking(config))
+		feature.PerRoute(route, slotFilter+strconv.Itoa(i), feature.Whole(extAuthz, config))
 	}
 	feature.PerRoute(route, passFilter, enabled)
 	for _, f := range filtersOfRoutes() {

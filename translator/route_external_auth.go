@@ -8,11 +8,8 @@ import (
 	"strings"
 	"time"
 
-	xdscorev3 "github.com/cncf/xds/go/xds/core/v3"
-	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
 	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	compositev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/composite/v3"
 	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
@@ -39,7 +36,7 @@ const (
 
 // externalAuths is the filter as every connection manager has it: disabled, so that a rule's ExternalAuth changes its route alone.
 func externalAuths() *hcmv3.HttpFilter {
-	return feature.DisabledFilter(authFilter, &compositev3.Composite{})
+	return feature.Composite(authFilter)
 }
 
 // authorizers resolves the backend of a rule's ExternalAuth filter: one, or none without a filter. A rule whose authorization server cannot
@@ -149,17 +146,7 @@ func cleanPath(path string) bool {
 // externalAuth has a server decide beforehand whether the rule's requests are let through. Whatever keeps it from answering denies them.
 func externalAuth(b *routeBuilder, f *gwapiv1.HTTPRouteFilter) {
 	config := authorization(f.ExternalAuth, b.auth[0]) // Without either the rule answers 500.
-	feature.PerRoute(b.route, authFilter, asking(config))
-}
-
-// asking is a composite filter as a route has it: it becomes an ext_authz filter.
-func asking(config *extauthzv3.ExtAuthz) *compositev3.CompositePerRoute {
-	action := &compositev3.ExecuteFilterAction{TypedConfig: &corev3.TypedExtensionConfig{Name: extAuthz, TypedConfig: packed(config)}}
-	return &compositev3.CompositePerRoute{Matcher: &xdsmatcherv3.Matcher{
-		OnNoMatch: &xdsmatcherv3.Matcher_OnMatch{OnMatch: &xdsmatcherv3.Matcher_OnMatch_Action{
-			Action: &xdscorev3.TypedExtensionConfig{Name: extAuthz, TypedConfig: packed(action)},
-		}},
-	}}
+	feature.PerRoute(b.route, authFilter, feature.Whole(extAuthz, config))
 }
 
 // authorization is the filter that asks a server. Beside headers that no answer may change, those that are given stay as they are.

@@ -8,8 +8,12 @@ import (
 	"net/netip"
 	"slices"
 
+	xdscorev3 "github.com/cncf/xds/go/xds/core/v3"
+	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	compositev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/composite/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	upstreamhttpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	"google.golang.org/protobuf/proto"
@@ -113,6 +117,20 @@ func PerRoute(route *routev3.Route, filter string, config proto.Message) {
 		route.TypedPerFilterConfig = map[string]*anypb.Any{}
 	}
 	route.TypedPerFilterConfig[filter] = Any(config)
+}
+
+// Composite is an HTTP filter that does nothing on a route until Whole makes it another filter there. It is for filters whose
+// own per-route configuration cannot say everything (docs/decisions/012-external-auth.md).
+func Composite(name string) *hcmv3.HttpFilter { return DisabledFilter(name, &compositev3.Composite{}) }
+
+// Whole makes a composite filter, on a route, the named filter with the configuration.
+func Whole(filter string, config proto.Message) *compositev3.CompositePerRoute {
+	action := &compositev3.ExecuteFilterAction{TypedConfig: &corev3.TypedExtensionConfig{Name: filter, TypedConfig: Any(config)}}
+	return &compositev3.CompositePerRoute{Matcher: &xdsmatcherv3.Matcher{
+		OnNoMatch: &xdsmatcherv3.Matcher_OnMatch{OnMatch: &xdsmatcherv3.Matcher_OnMatch_Action{
+			Action: &xdscorev3.TypedExtensionConfig{Name: filter, TypedConfig: Any(action)},
+		}},
+	}}
 }
 
 // Any packs a message, always into the same bytes. It panics on a message that cannot be encoded, which only strings that
