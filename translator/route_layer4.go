@@ -2,6 +2,7 @@ package translator
 
 import (
 	"cmp"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -152,6 +153,11 @@ func (f *forwarding) add(b *bindingRow, bound *boundRule, byDefault *routev3.Ret
 	datagrams := bound.listener.protocol().transport == corev1.ProtocolUDP
 	if datagrams && f.Sources != nil {
 		b.withdraw(bound, "Envoy cannot authorize datagrams, so they are dropped; take the SecurityPolicy away from the listener")
+		return
+	}
+	if connection.Unprotected != "" {
+		b.withdraw(bound, fmt.Sprintf("%s of the SecurityPolicy in effect looks at requests, and connections are forwarded here without looking "+
+			"into them, so they are closed: attach the policy to routes or listeners for HTTP only", connection.Unprotected))
 		return
 	}
 	if rule.Broken || bound.refused || bound.brokenPolicy() {

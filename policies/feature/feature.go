@@ -65,6 +65,9 @@ type Connection struct {
 	HashSource bool
 	// Retries is how often another endpoint is tried for a connection.
 	Retries uint32
+	// Unprotected is the field of a part that protects requests and cannot protect connections, so that none may be
+	// forwarded. It is empty if there is none.
+	Unprotected string
 }
 
 // Sources are the addresses from which connections may come, and those from which they may not. Of ranges that contain an address the
