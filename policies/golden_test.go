@@ -134,7 +134,8 @@ func (g golden) outcome(t *testing.T) []txtar.File {
 	for _, need := range g.feature.needs(g.policy) {
 		text := fmt.Sprintf("%s: key %s of %s %q\n", need.Field, need.Content.Key, need.Content.Kind, need.Content.Name)
 		if err := need.Content.Check(g.have[need.Field]); err != nil {
-			text = fmt.Sprintf("%s: key %s %v\n", need.Field, need.Content.Key, err)
+			text = fmt.Sprintf("%s: key %s %v\nWhat the policy covers is not served.\n", need.Field, need.Content.Key, err)
+			return []txtar.File{{Name: "needs.txt", Data: []byte(text)}}
 		}
 		parts = append(parts, txtar.File{Name: "needs.txt", Data: []byte(text)})
 	}

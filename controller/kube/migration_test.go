@@ -55,7 +55,7 @@ func TestMovingFromEnvoyGatewayAndBack(t *testing.T) {
 	}
 	s.govern(t)
 	for kind, words := range map[string][]string{
-		"SecurityPolicy":       {`"jwt" is not served yet`, "spec.basicAuth: ", "spec.authorization.rules[0].operation: "},
+		"SecurityPolicy":       {`"jwt" is not served yet`, "spec.apiKeyAuth: ", "spec.authorization.rules[0].operation: "},
 		"BackendTrafficPolicy": {"spec.rateLimit: ", `"BackendUtilization" is not known`},
 		"Gateway":              {"EnvoyProxy default/eg is not valid: spec.backendTLS: "},
 		"ClientTrafficPolicy":  {"kind ClientTrafficPolicy is not served yet"},
