@@ -11,6 +11,7 @@ import (
 
 	"gatehouse/api/v1alpha1"
 	"gatehouse/policies/authorization"
+	"gatehouse/policies/basicauth"
 	"gatehouse/policies/circuitbreaker"
 	"gatehouse/policies/cors"
 	"gatehouse/policies/feature"
@@ -33,6 +34,7 @@ var (
 var features = []bound{
 	security(cors.Vary),
 	security(cors.Feature),
+	security(basicauth.Feature),
 	security(authorization.Feature),
 	settings(timeout.Feature),
 	settings(retry.Feature),

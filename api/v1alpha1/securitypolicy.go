@@ -45,6 +45,11 @@ type SecurityPolicySpec struct {
 	// +optional
 	CORS *CORS `json:"cors,omitempty"`
 
+	// BasicAuth lets requests through that have the name and password of a user.
+	//
+	// +optional
+	BasicAuth *BasicAuth `json:"basicAuth,omitempty"`
+
 	// Authorization allows or denies requests by their sender.
 	//
 	// +optional
