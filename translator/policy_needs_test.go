@@ -1,0 +1,172 @@
+package translator
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	"golang.org/x/tools/txtar"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/policies"
+)
+
+// protected is a route that the policies of goldens target.
+const protected = `
+apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: {name: eg}
+spec: {controllerName: gateway.envoyproxy.io/gatewayclass-controller}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {namespace: shop, name: web}
+spec: {gatewayClassName: eg, listeners: [{name: http, protocol: HTTP, port: 80}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {namespace: shop, name: orders}
+spec: {ports: [{port: 80}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {namespace: shop, name: orders}
+spec:
+  parentRefs: [{name: web}]
+  hostnames: [orders.test]
+  rules: [{backendRefs: [{name: orders, port: 80}]}]
+`
+
+// TestNeedsFailClosed takes each need of each golden of a policy away, in every way in which it can be missing. Then nothing that
+// the policy covers is served, unless the need is optional.
+func TestNeedsFailClosed(t *testing.T) {
+	paths, err := filepath.Glob("../policies/*/*.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	judged := 0
+	for _, path := range paths {
+		archive, err := txtar.ParseFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		policy, ok := decode(t, archive.Files[0].Data)[0].(policies.Object)
+		if !ok {
+			continue
+		}
+		kind := policies.Kinds[kindIndex(policy.GetObjectKind().GroupVersionKind().Kind)]
+		for _, need := range kind.Needs(policy) {
+			have := content(archive, "have/"+need.Field)
+			if len(kind.Check(policy)) > 0 || need.Content.Check(have) != nil {
+				continue // The golden shows what cannot be served.
+			}
+			judged++
+			t.Run(fmt.Sprintf("%s %s", strings.TrimPrefix(path, "../policies/"), need.Field), func(t *testing.T) {
+				w := newWorld(t)
+				for _, o := range append(decode(t, []byte(strings.TrimSpace(protected))), policy) {
+					change(t, w, o, false)
+				}
+				secret := func(namespace, key string, value []byte) Object {
+					return &corev1.Secret{
+						ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: need.Content.Name}, Data: map[string][]byte{key: value},
+					}
+				}
+				whole := secret("shop", need.Content.Key, have)
+				for _, step := range []struct {
+					what   string
+					object Object
+					gone   bool
+					served bool
+				}{
+					{"no object", secret("other", need.Content.Key, have), false, false},
+					{"the object", whole, false, true},
+					{"another key", secret("shop", "other", have), false, false},
+					{"no content", secret("shop", need.Content.Key, nil), false, false},
+					{"the object again", whole, false, true},
+					{"the object deleted", whole, true, false},
+				} {
+					change(t, w, step.object, step.gone)
+					if served := forwards(t, w); served != (step.served || need.Optional) {
+						t.Errorf("with %s the route is served: %t", step.what, served)
+					}
+				}
+			})
+		}
+	}
+	if judged == 0 {
+		t.Error("no golden of a policy has a need")
+	}
+}
+
+func content(archive *txtar.Archive, name string) []byte {
+	for _, f := range archive.Files {
+		if f.Name == name {
+			return f.Data
+		}
+	}
+	return nil
+}
+
+// forwards reports whether a route sends requests for the host to a backend.
+func forwards(t *testing.T, w *World) bool {
+	t.Helper()
+	for _, r := range w.all("shop/web") {
+		m, err := r.message()
+		if err != nil {
+			t.Fatal(err)
+		}
+		config, ok := m.(*routev3.RouteConfiguration)
+		if !ok {
+			continue
+		}
+		for _, host := range config.VirtualHosts {
+			for _, route := range host.Routes {
+				if route.GetRoute() != nil {
+					return true
+				}
+				if code := route.GetDirectResponse().GetStatus(); code != 500 {
+					t.Errorf("route %s answers %d", route.Name, code)
+				}
+			}
+		}
+	}
+	return false
+}
+
+// TestSecretsOfOthersNeedAGrant: a policy may use a Secret of another namespace only if that namespace permits it.
+func TestSecretsOfOthersNeedAGrant(t *testing.T) {
+	w := newWorld(t)
+	archive, err := txtar.ParseFile("../policies/basicauth/users.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	policy := strings.Replace(string(archive.Files[0].Data), "{name: people}", "{name: people, namespace: staff}", 1)
+	for _, o := range append(decode(t, []byte(strings.TrimSpace(protected))), decode(t, []byte(policy))...) {
+		change(t, w, o, false)
+	}
+	change(t, w, &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "staff", Name: "people"}, Data: map[string][]byte{".htpasswd": content(archive, "have/basicAuth.users")},
+	}, false)
+	if forwards(t, w) {
+		t.Error("the route is served without a grant")
+	}
+	grant := &gwapiv1.ReferenceGrant{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "staff", Name: "shop", UID: "g", Generation: 1},
+		Spec: gwapiv1.ReferenceGrantSpec{
+			From: []gwapiv1.ReferenceGrantFrom{{Group: "gateway.envoyproxy.io", Kind: "SecurityPolicy", Namespace: "shop"}},
+			To:   []gwapiv1.ReferenceGrantTo{{Kind: "Secret"}},
+		},
+	}
+	change(t, w, grant, false)
+	if !forwards(t, w) {
+		t.Error("the route is not served with a grant")
+	}
+	change(t, w, grant, true)
+	if forwards(t, w) {
+		t.Error("the route is served after the grant was withdrawn")
+	}
+}
