@@ -114,10 +114,10 @@ func understood(spec *v1alpha1.SecurityPolicySpec) (written *v1alpha1.Authorizat
 	return written, v1alpha1.AuthorizationActionDeny
 }
 
-// connection converts the rules into ranges of which the longest matching one counts: inside a range, and outside of
-// the longer ranges in it, the first matching rule is always the same. Envoy uses the ranges when it accepts a
-// connection. Its authorization filter would be too late: it checks a connection when the client sends data, and the
-// server may have sent data before.
+// connection converts the rules into ranges. The longest matching range counts: inside a range, and outside of the
+// longer ranges in it, the first matching rule is always the same. Envoy uses the ranges when it accepts a connection.
+// Its authorization filter would be too late: it checks a connection when the client sends data, and the server may
+// have sent data before.
 func connection(spec *v1alpha1.SecurityPolicySpec, _ feature.Have, connection *feature.Connection) {
 	written, fallback := understood(spec)
 	if written == nil {
