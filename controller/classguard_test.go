@@ -17,8 +17,9 @@ import (
 	"gatehouse/translator"
 )
 
-// TestClassInUseIsNotDeleted: a class has the finalizer while Gateways use it, beside those of others, and goes when the last Gateway is gone.
-// Classes of other controllers are left alone, and a replica that does not lead only remembers.
+// TestClassInUseIsNotDeleted: a class has the finalizer while Gateways use it, together with those of others, and loses
+// it when the last Gateway is deleted. Classes of other controllers are not changed, and a replica that does not lead
+// only remembers.
 func TestClassInUseIsNotDeleted(t *testing.T) {
 	c := server.Client(t)
 	guard := NewClassGuard(c, controllerName, logr.Discard())
@@ -74,7 +75,7 @@ func TestClassInUseIsNotDeleted(t *testing.T) {
 	})
 }
 
-// TestGuardForgetsClasses: a guard knows the classes that exist, leading or not, and no others.
+// TestGuardForgetsClasses: a guard knows exactly the classes that exist, whether it leads or not.
 func TestGuardForgetsClasses(t *testing.T) {
 	guard := NewClassGuard(nil, controllerName, logr.Discard())
 	for i := range 1000 {
@@ -91,7 +92,7 @@ func TestGuardForgetsClasses(t *testing.T) {
 	}
 }
 
-// within waits until what answers without an error, for at most 10 s.
+// within waits until the function returns no error, for at most 10 s.
 func within(t *testing.T, try func() error) {
 	t.Helper()
 	var err error

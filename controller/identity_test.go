@@ -36,12 +36,12 @@ import (
 	"gatehouse/xds"
 )
 
-// made makes up a token of claims, which nobody has signed.
+// made returns a forged token with the claims, which nobody has signed.
 func made(payload string) string {
 	return "h." + base64.RawURLEncoding.EncodeToString([]byte(payload)) + ".s"
 }
 
-// TestClaims: what a token says of itself is enough to refuse it.
+// TestClaims: the claims of a token are enough to reject it.
 func TestClaims(t *testing.T) {
 	i := NewIdentities(nil, "xds")
 	i.Set("n/g", "n/envoy")
@@ -57,7 +57,7 @@ func TestClaims(t *testing.T) {
 		"with an odd audience":  {made(`{"sub":"system:serviceaccount:n:envoy","aud":7,"exp":99999999999}`), "is not one of a service account"},
 		"of two parts too many": {"a.b.c.d.e", "have three parts"},
 	} {
-		t.Run(name, func(t *testing.T) { // There is no API server to ask.
+		t.Run(name, func(t *testing.T) { // There is no API server.
 			if _, err := i.Authenticate(t.Context(), c.token); err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("the token: %v, want words with %q", err, c.want)
 			}
@@ -65,7 +65,7 @@ func TestClaims(t *testing.T) {
 	}
 }
 
-// asked counts how often the API server was asked, by who asked.
+// asked counts the requests to the API server, by who caused them.
 type asked struct {
 	mu    sync.Mutex
 	count int
@@ -117,7 +117,8 @@ func from(ctx context.Context, address string) context.Context {
 	return peer.NewContext(ctx, &peer.Peer{Addr: &net.TCPAddr{IP: net.ParseIP(address), Port: 1}})
 }
 
-// TestFloodOfTokensDelaysNobody: who makes up tokens has the API server asked a few times, and an Envoy elsewhere is let in meanwhile.
+// TestFloodOfTokensDelaysNobody: a client with forged tokens causes only a few reviews, and an Envoy elsewhere can
+// connect meanwhile.
 func TestFloodOfTokensDelaysNobody(t *testing.T) {
 	count := &asked{}
 	config := rest.CopyConfig(server.Config(t))
@@ -155,7 +156,7 @@ func TestFloodOfTokensDelaysNobody(t *testing.T) {
 		t.Errorf("%d made-up tokens had the API server asked %d times, want at most %d", flood, count.count, attemptsPerMinute+1)
 	}
 	before := count.count
-	for range 100 { // Another peer that says the same again and again has it asked once.
+	for range 100 { // Another peer that repeats a token causes one review.
 		_, err = i.Authenticate(from(t.Context(), "10.0.0.67"), made(`{"sub":"system:serviceaccount:default:flooded","aud":["xds"],"exp":99999999999}`))
 	}
 	if err == nil || count.count != before+1 {
@@ -163,7 +164,7 @@ func TestFloodOfTokensDelaysNobody(t *testing.T) {
 	}
 }
 
-// call opens a stream with a token that is not good, and returns what ends it.
+// call opens a stream with an invalid token, and returns the error that ends it.
 func call(t *testing.T, address, token string) error {
 	t.Helper()
 	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{InsecureSkipVerify: true})))
@@ -179,7 +180,7 @@ func call(t *testing.T, address, token string) error {
 	return err
 }
 
-// proxy opens a stream on a server with a token, and returns what ends it.
+// proxy opens a stream on a server with a token, and returns the error that ends it.
 func proxy(t *testing.T, address, token string) (ended func() error) {
 	t.Helper()
 	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{InsecureSkipVerify: true})))
@@ -205,7 +206,7 @@ func proxy(t *testing.T, address, token string) (ended func() error) {
 	}
 }
 
-// deliver serves the fleet default/g to who the identities let in. Tokens are reviewed all the time.
+// deliver serves the fleet default/g to the clients that the identities admit. It reviews tokens all the time.
 func deliver(t *testing.T, i *Identities) (delivery *xds.Server, address string) {
 	t.Helper()
 	i.trusted = 0
@@ -226,8 +227,8 @@ func deliver(t *testing.T, i *Identities) (delivery *xds.Server, address string)
 	return delivery, listener.Addr().String()
 }
 
-// TestStreamEndsWithItsPodInAFloodOfTokens: the stream of a deleted pod ends although its address has the API server asked about more made-up tokens
-// than it may.
+// TestStreamEndsWithItsPodInAFloodOfTokens: the stream of a deleted pod ends even if its address causes more reviews of
+// forged tokens than allowed.
 func TestStreamEndsWithItsPodInAFloodOfTokens(t *testing.T) {
 	c := server.Client(t)
 	i := NewIdentities(c, "xds")
@@ -259,8 +260,8 @@ func TestStreamEndsWithItsPodInAFloodOfTokens(t *testing.T) {
 	}
 }
 
-// TestStreamEndsWithItsPod: the stream of a pod that is deleted ends although its token has not expired, as does that of an account that is not the
-// fleet's any more. Others go on.
+// TestStreamEndsWithItsPod: the stream of a deleted pod ends although its token has not expired, and so does the stream
+// of an account that no longer belongs to the fleet. Others continue.
 func TestStreamEndsWithItsPod(t *testing.T) {
 	c := server.Client(t)
 	i := NewIdentities(c, "xds")
@@ -298,7 +299,7 @@ func TestIdentitiesForgetFleets(t *testing.T) {
 	}
 }
 
-// TestAccountProvesOneFleet: of two Gateways that name one account of a user, its pods get what is the older one's alone.
+// TestAccountProvesOneFleet: if two Gateways name the same account, its pods get only the resources of the older one.
 func TestAccountProvesOneFleet(t *testing.T) {
 	c := server.Client(t)
 	i := NewIdentities(c, "xds")
@@ -325,7 +326,8 @@ func TestAccountProvesOneFleet(t *testing.T) {
 	}
 }
 
-// TestFleetWithTwoAccounts: while a fleet moves, its proxies prove themselves by either of two accounts, and in the end by one.
+// TestFleetWithTwoAccounts: while a fleet moves, its proxies authenticate with either of two accounts, and in the end
+// with one.
 func TestFleetWithTwoAccounts(t *testing.T) {
 	i := NewIdentities(nil, "xds")
 	i.Set("n/a", "n/a", "system/a")
@@ -338,7 +340,8 @@ func TestFleetWithTwoAccounts(t *testing.T) {
 	}
 }
 
-// TestNoAnswerIsNoRefusal: a proxy is told to try again when the API server cannot be asked about its token, and not when the token is bad.
+// TestNoAnswerIsNoRefusal: a proxy is asked to try again if the API server cannot review its token, but not if the
+// token is invalid.
 func TestNoAnswerIsNoRefusal(t *testing.T) {
 	away := rest.CopyConfig(server.Config(t))
 	away.Host = "https://127.0.0.1:1"

@@ -16,7 +16,7 @@ import (
 	"gatehouse/translator"
 )
 
-// table collects events into what a replica's tables would hold.
+// table collects events into the state that a replica's tables would have.
 type table struct {
 	mu      sync.Mutex
 	proxies map[string]translator.Proxy
@@ -60,7 +60,8 @@ func newReplica(self string, leader func() string, admit string) (*Replicas, *ta
 	}), t
 }
 
-// TestLeaderKnowsAllProxies: what a proxy acknowledged to any replica reaches the leader, and goes with the replica.
+// TestLeaderKnowsAllProxies: an acknowledgement of a proxy to any replica reaches the leader, and disappears with the
+// replica.
 func TestLeaderKnowsAllProxies(t *testing.T) {
 	leader, tables := newReplica("one", func() string { return "" }, "two")
 	server := httptest.NewServer(leader)
@@ -97,7 +98,7 @@ func TestLeaderKnowsAllProxies(t *testing.T) {
 	}
 }
 
-// TestStrangersAreNotReplicas: whoever holds no replica's token cannot make a Gateway look programmed.
+// TestStrangersAreNotReplicas: a client without a replica's token cannot make a Gateway look programmed.
 func TestStrangersAreNotReplicas(t *testing.T) {
 	leader, tables := newReplica("one", func() string { return "" }, "two")
 	server := httptest.NewServer(leader)
@@ -112,8 +113,8 @@ func TestStrangersAreNotReplicas(t *testing.T) {
 	}
 }
 
-// TestTheLatestNewsOfAProxyCounts: a proxy that moves is known to two replicas for a while. What its former replica repeats does not
-// override what the new one says, and the proxy is there until the last replica has let it go.
+// TestTheLatestNewsOfAProxyCounts: two replicas know a proxy for a while after it has moved. Repeated reports of its
+// former replica do not override those of the new one, and the proxy exists until the last replica has lost it.
 func TestTheLatestNewsOfAProxyCounts(t *testing.T) {
 	now := time.Now()
 	at := func(version string) translator.Proxy {
@@ -177,7 +178,7 @@ func TestTheLatestNewsOfAProxyCounts(t *testing.T) {
 	}
 }
 
-// TestRepetitionsAreNoEvents: a replica repeats itself every few seconds, which makes no work.
+// TestRepetitionsAreNoEvents: the regular reports of a replica cause no work if nothing has changed.
 func TestRepetitionsAreNoEvents(t *testing.T) {
 	leader, _ := newReplica("leader", func() string { return "" }, "")
 	events := 0

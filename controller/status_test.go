@@ -28,10 +28,10 @@ func TestMain(m *testing.M) { kubetest.Run(m, &server, "bin/gateway-api-crds.yam
 
 const controllerName = "gateway.envoyproxy.io/gatewayclass-controller"
 
-// desk is a StatusWriter at work on a real API server, fed by the real translation.
+// desk is a StatusWriter with a real API server and the real translation.
 type desk struct {
 	client.Client
-	cache     *lagging // What the writer reads.
+	cache     *lagging // The writer reads from it.
 	writer    *StatusWriter
 	follower  *StatusWriter // It only remembers.
 	metrics   *prometheus.Registry
@@ -87,7 +87,7 @@ func (d *desk) store(t *testing.T, o client.Object) {
 	d.judge(t, o)
 }
 
-// judge gives the writer what the translation says of an object as it is stored.
+// judge passes the verdict of the translation on a stored object to the writer.
 func (d *desk) judge(t *testing.T, o client.Object) {
 	t.Helper()
 	d.apply(t, translator.Event{Object: o.DeepCopyObject().(translator.Object)})
@@ -144,7 +144,7 @@ func (d *desk) writes(t *testing.T, kind string) (n int) {
 	return n
 }
 
-// waits tells whether so many objects wait for an Envoy without saying so.
+// waits reports whether this number of objects waits for an Envoy without reporting it.
 func (d *desk) waits(want int) func() error {
 	return func() error {
 		d.writer.mu.Lock()
@@ -162,7 +162,7 @@ func (d *desk) waits(want int) func() error {
 	}
 }
 
-// becomes waits until what answers without an error.
+// becomes waits until the function returns no error.
 func becomes(t *testing.T, try func() error) {
 	t.Helper()
 	var err error
@@ -174,8 +174,8 @@ func becomes(t *testing.T, try func() error) {
 	t.Fatal(err)
 }
 
-// TestCountsAreWrittenInSteps: while routes stream in, each gets one write, and the Gateway's count is written now and then, not with every
-// route; it is right soon after the last.
+// TestCountsAreWrittenInSteps: while routes are created, each gets one write. The Gateway's count is written in
+// intervals, not with every route, and is right soon after the last one.
 func TestCountsAreWrittenInSteps(t *testing.T) {
 	const step = 200 * time.Millisecond
 	d := newDesk(t, 10*time.Millisecond, step, 0)
@@ -208,7 +208,7 @@ func TestCountsAreWrittenInSteps(t *testing.T) {
 	}
 }
 
-// TestVerdictsDoNotWaitForCounts: a condition that changes is written although a count was written just before.
+// TestVerdictsDoNotWaitForCounts: a changed condition is written even if a count was written just before.
 func TestVerdictsDoNotWaitForCounts(t *testing.T) {
 	d := newDesk(t, 10*time.Millisecond, time.Hour, 0)
 	gateway := &gwapiv1.Gateway{}
@@ -230,8 +230,9 @@ func TestVerdictsDoNotWaitForCounts(t *testing.T) {
 	})
 }
 
-// TestWaitingIsToldWhenItLasts: a Gateway that waits for an Envoy only since something else of it changed is not written for that, unless
-// it goes on waiting. One that was changed itself says at once that it waits. A new leader is patient for longer.
+// TestWaitingIsToldWhenItLasts: if a Gateway waits for an Envoy only because something else on it changed, this is not
+// written unless it lasts. A Gateway that was changed itself reports at once that it waits. A new leader is patient for
+// longer.
 func TestWaitingIsToldWhenItLasts(t *testing.T) {
 	programmed := func(status metav1.ConditionStatus, reason gwapiv1.GatewayConditionReason) *gwapiv1.GatewayStatus {
 		return &gwapiv1.GatewayStatus{Conditions: []metav1.Condition{{Type: "Programmed", Status: status, Reason: string(reason)}}}
@@ -287,8 +288,8 @@ func TestWaitingIsToldWhenItLasts(t *testing.T) {
 	}
 }
 
-// TestStatusUnderChurn: a route that changes faster than it is written has, whenever somebody looks, conditions that are true of the
-// generation they name; those of another controller stay to the letter; and in the end the last generation is judged.
+// TestStatusUnderChurn: a route that changes faster than its status is written always has conditions that are true for
+// their generation. Conditions of another controller never change. In the end the last generation is judged.
 func TestStatusUnderChurn(t *testing.T) {
 	d := newDesk(t, 20*time.Millisecond, 20*time.Millisecond, 0)
 	route := d.route("r")
@@ -356,7 +357,7 @@ func TestStatusUnderChurn(t *testing.T) {
 	})
 }
 
-// follow tells the writer of each change of a route as informers do, until the test ends.
+// follow reports each change of a route to the writer as informers do, until the test ends.
 func (d *desk) follow(t *testing.T, name string) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -378,7 +379,8 @@ func (d *desk) follow(t *testing.T, name string) {
 	})
 }
 
-// TestWipedStatusIsRestored: a status that somebody else has wiped comes again; while somebody goes on wiping it, it comes less and less often.
+// TestWipedStatusIsRestored: a status that somebody else has removed is restored; while somebody keeps removing it, it
+// is restored with growing delays.
 func TestWipedStatusIsRestored(t *testing.T) {
 	d := newDesk(t, time.Millisecond, time.Millisecond, 0)
 	route := d.route("wiped")

@@ -10,8 +10,8 @@ import (
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
-// TestStatusIsWrittenBesideOthers: the API server takes our status of a Gateway of which others have filled the list of conditions, and
-// their conditions stay as they were.
+// TestStatusIsWrittenBesideOthers: the API server accepts our status of a Gateway if others have filled the list of
+// conditions, and their conditions stay as they were.
 func TestStatusIsWrittenBesideOthers(t *testing.T) {
 	d := newDesk(t, time.Millisecond, time.Millisecond, 0)
 	gateway := &gwapiv1.Gateway{}

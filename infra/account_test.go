@@ -20,7 +20,7 @@ import (
 	"gatehouse/policies/envoyproxy"
 )
 
-// asAccount are the ways in which an EnvoyProxy may have its pods run as a ServiceAccount.
+// asAccount are the ways in which an EnvoyProxy may choose the ServiceAccount of its pods.
 func asAccount(account string) map[string]v1alpha1.EnvoyProxyKubernetesProvider {
 	patch := func(field string) *v1alpha1.KubernetesPatchSpec {
 		return &v1alpha1.KubernetesPatchSpec{Value: apiextensionsv1.JSON{
@@ -39,8 +39,9 @@ func asAccount(account string) map[string]v1alpha1.EnvoyProxyKubernetesProvider 
 	}
 }
 
-// TestNoPodsAsTheAccountOfOthers: neither the account of another Gateway's fleet nor one of the control plane runs a fleet's pods, however
-// the EnvoyProxy names it, and the Gateway is told why. An account of users may be any one Gateway's.
+// TestNoPodsAsTheAccountOfOthers: a fleet's pods never run as the account of another Gateway's fleet or of the control
+// plane, in whichever way the EnvoyProxy names it, and the Gateway reports why. An account of users may belong to any
+// one Gateway.
 func TestNoPodsAsTheAccountOfOthers(t *testing.T) {
 	f := newFixture(t)
 	f.bring(t, "shop/web", requirement("web"))
@@ -99,8 +100,8 @@ func TestNoPodsAsTheAccountOfOthers(t *testing.T) {
 	}
 }
 
-// TestPodsAsTheAccountOfOthersGo: what an earlier version ran is deleted; pods that run as an account of their own stay while the
-// EnvoyProxy names one that they may not have, and an account that is missing is waited for.
+// TestPodsAsTheAccountOfOthersGo: workloads of an earlier version are deleted. Pods that run as their own account stay
+// while the EnvoyProxy names an account that they may not have. A missing account is waited for.
 func TestPodsAsTheAccountOfOthersGo(t *testing.T) {
 	f := newFixture(t)
 	f.bring(t, "shop/web", requirement("web"))
@@ -144,8 +145,9 @@ func TestPodsAsTheAccountOfOthersGo(t *testing.T) {
 	}
 }
 
-// TestFleetOutlivesItsAccount: when somebody deletes the account that a fleet runs as, its pods stay, whatever happens to the fleet and whoever
-// leads, and no other Gateway gets the account. A fleet that names the account makes it again. If a patch chose the account, the Gateway's condition says that it is missing.
+// TestFleetOutlivesItsAccount: when somebody deletes the account of a fleet, its pods stay, also if the fleet or the
+// leader changes, and no other Gateway gets the account. A fleet that names the account creates it again. If a patch
+// chose the account, the Gateway's condition reports that it is missing.
 func TestFleetOutlivesItsAccount(t *testing.T) {
 	for way := range asAccount("") {
 		t.Run(way, func(t *testing.T) {

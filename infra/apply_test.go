@@ -32,7 +32,7 @@ var server kubetest.Server
 
 func TestMain(m *testing.M) { kubetest.Run(m, &server, "bin/gateway-api-crds.yaml") }
 
-// fixture is an Applier that works in a namespace of its own.
+// fixture is an Applier that works in its own namespace.
 type fixture struct {
 	client.Client
 	*Applier
@@ -156,7 +156,8 @@ func TestDriftIsRepairedAndTheWorkOfOthersKept(t *testing.T) {
 	}
 }
 
-// TestNewPortKeepsTheEnvoys: a listener on a port of its own, which a ListenerSet may bring at any time, is no reason to replace Envoys.
+// TestNewPortKeepsTheEnvoys: a listener on a new port, which a ListenerSet may add at any time, does not replace
+// Envoys.
 func TestNewPortKeepsTheEnvoys(t *testing.T) {
 	f := newFixture(t)
 	f.bring(t, "shop/web", requirement("web"))
@@ -235,7 +236,7 @@ func TestObjectsOfOthersAreNotTaken(t *testing.T) {
 	own := Name("shop", "web")
 	f.expect(t, slices.Concat(of(edge, "Deployment"), of(own, "ConfigMap", "Service"))...)
 
-	without := provider // The account would be told of first.
+	without := provider // Otherwise the account would be reported first.
 	without.EnvoyServiceAccount = nil
 	f.Set("shop/api", withProvider(requirement("api"), without))
 	err := f.Reconcile(t.Context(), "shop/api")
@@ -257,7 +258,8 @@ func TestObjectsOfOthersAreNotTaken(t *testing.T) {
 	}
 }
 
-// TestObjectsOfOthersAreNotTakenThroughACache: a cache that holds the objects of fleets only does not know what else has the name.
+// TestObjectsOfOthersAreNotTakenThroughACache: a cache with only the objects of fleets does not show other objects with
+// the same name.
 func TestObjectsOfOthersAreNotTakenThroughACache(t *testing.T) {
 	f := newFixture(t)
 	config := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: f.settings.ControllerNamespace, Name: Name("shop", "web")}}
@@ -271,8 +273,8 @@ func TestObjectsOfOthersAreNotTakenThroughACache(t *testing.T) {
 	}
 }
 
-// TestStart runs the Applier as the manager does: fleets of deleted Gateways go, those of Gateways that merely have no requirement
-// stay, one failing Gateway holds up no other, and a new CA reaches all.
+// TestStart runs the Applier as the manager does: fleets of deleted Gateways are removed, fleets of Gateways without a
+// requirement stay, a failing Gateway delays no other, and a new CA reaches all fleets.
 func TestStart(t *testing.T) {
 	f := newFixture(t)
 	f.bring(t, "shop/gone", requirement("gone"))
@@ -333,7 +335,7 @@ func TestStart(t *testing.T) {
 	if err := f.Delete(t.Context(), config); err != nil {
 		t.Fatal(err)
 	}
-	// Whoever watches tells of a deletion when the cache has it.
+	// The watcher reports a deletion when the cache has it.
 	f.eventually(t, func() string {
 		if err := cached.Get(t.Context(), client.ObjectKeyFromObject(config), &corev1.ConfigMap{}); !apierrors.IsNotFound(err) {
 			return fmt.Sprintf("the cache still has the ConfigMap: %v", err)
@@ -354,7 +356,7 @@ func TestStart(t *testing.T) {
 	}
 }
 
-// cached is a client as the control plane has it: it reads from caches, which hold the objects of fleets only.
+// cached is a client like that of the control plane: it reads from caches, which have only the objects of fleets.
 func (f *fixture) cached(t *testing.T) client.Client {
 	t.Helper()
 	fleets := cache.ByObject{Label: labels.SelectorFromSet(envoyproxy.ManagedLabels())}

@@ -17,7 +17,7 @@ import (
 	"gatehouse/translator"
 )
 
-// beside makes the fixture's Applier one of mode GatewayNamespace, and answers with a namespace for Gateways.
+// beside changes the fixture's Applier to mode GatewayNamespace, and returns a namespace for Gateways.
 func (f *fixture) beside(t *testing.T) string {
 	t.Helper()
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "shop-"}}
@@ -58,8 +58,8 @@ func in(namespace, name string, kinds ...string) []string {
 	return all
 }
 
-// TestFleetMovesToItsGateway: after a change of the mode the fleet is made anew in its Gateway's namespace, and the old one goes when
-// the new Envoys are there.
+// TestFleetMovesToItsGateway: after a change of the mode, the fleet is created again in its Gateway's namespace, and
+// the old one is removed when the new Envoys are ready.
 func TestFleetMovesToItsGateway(t *testing.T) {
 	f := newFixture(t)
 	controlled := f.Applier
@@ -103,7 +103,8 @@ func TestFleetMovesToItsGateway(t *testing.T) {
 	}
 }
 
-// TestNameOfTheGatewayIsTaken: a Service of the Gateway's own name that somebody else made stays as it is, and the Gateway is told so.
+// TestNameOfTheGatewayIsTaken: a Service of somebody else with the Gateway's name stays as it is, and the Gateway
+// reports it.
 func TestNameOfTheGatewayIsTaken(t *testing.T) {
 	f := newFixture(t)
 	shop := f.beside(t)
@@ -139,7 +140,8 @@ func TestNameOfTheGatewayIsTaken(t *testing.T) {
 	}
 }
 
-// TestForeignObjectsAreNotSwept: what somebody labels as a fleet of a Gateway that is gone, or of another namespace's, stays.
+// TestForeignObjectsAreNotSwept: objects that somebody labels as a fleet of a deleted Gateway, or of a Gateway in
+// another namespace, stay.
 func TestForeignObjectsAreNotSwept(t *testing.T) {
 	f := newFixture(t)
 	shop := f.beside(t)

@@ -17,14 +17,14 @@ import (
 	"gatehouse/translator"
 )
 
-// wanting is what a Gateway of that age requires whose EnvoyProxy names a ServiceAccount.
+// wanting is the requirement of a Gateway of that age whose EnvoyProxy names a ServiceAccount.
 func wanting(namespace, name, account, way string, age time.Duration) *translator.Requirement {
 	req := withProvider(requirementOf(namespace, name), asAccount(account)[way])
 	req.Gateway.CreationTimestamp = metav1.NewTime(time.Unix(1e9, 0).Add(-age))
 	return req
 }
 
-// shared is a ServiceAccount that a user has made.
+// shared is a ServiceAccount that a user has created.
 func (f *fixture) shared(t *testing.T) (name, key string) {
 	t.Helper()
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: f.settings.ControllerNamespace, Name: "shared"}}
@@ -34,7 +34,7 @@ func (f *fixture) shared(t *testing.T) (name, key string) {
 	return account.Name, account.Namespace + "/" + account.Name
 }
 
-// proven notes by which accounts the fleets prove who they are.
+// proven records the accounts with which the fleets authenticate.
 func (f *fixture) proven() map[string][]string {
 	proven := map[string][]string{}
 	f.Proven = func(key string, accounts ...string) {
@@ -45,7 +45,7 @@ func (f *fixture) proven() map[string][]string {
 	return proven
 }
 
-// refused expects that a fleet has no pods since the account is another's.
+// refused checks that a fleet has no pods because the account belongs to another fleet.
 func (f *fixture) refused(t *testing.T, namespace, name, owner string) {
 	t.Helper()
 	err := f.Reconcile(t.Context(), namespace+"/"+name)
@@ -57,8 +57,9 @@ func (f *fixture) refused(t *testing.T, namespace, name, owner string) {
 	}
 }
 
-// TestAccountIsOfOneFleet: of two Gateways that have their pods run as the account of a user, however they say so, the older one has it, whoever is
-// known first; the other has no pods, and its proxies prove nothing by it. When the older one gives it up, the other one gets it.
+// TestAccountIsOfOneFleet: if two Gateways run their pods as the same account of a user, in any way, the older one has
+// it, in whichever order they become known. The other has no pods, and its proxies cannot authenticate with it. When
+// the older one gives it up, the other one gets it.
 func TestAccountIsOfOneFleet(t *testing.T) {
 	for way := range asAccount("") {
 		t.Run(way, func(t *testing.T) {
@@ -95,8 +96,8 @@ func TestAccountIsOfOneFleet(t *testing.T) {
 	}
 }
 
-// TestRunningFleetKeepsItsAccount: an older Gateway that comes to name the account of a running fleet does not get it, also after a restart. Of
-// two that run as one account, from before, the older one stays.
+// TestRunningFleetKeepsItsAccount: an older Gateway that later names the account of a running fleet does not get it,
+// also after a restart. If two fleets already run as one account, the fleet of the older Gateway stays.
 func TestRunningFleetKeepsItsAccount(t *testing.T) {
 	f := newFixture(t)
 	account, key := f.shared(t)
@@ -138,7 +139,7 @@ func TestRunningFleetKeepsItsAccount(t *testing.T) {
 	}
 }
 
-// TestHeldFleetKeepsItsAccount: a Gateway that cannot be served as it is written now is known by the account that it had.
+// TestHeldFleetKeepsItsAccount: a Gateway that currently cannot be served keeps the account that it had.
 func TestHeldFleetKeepsItsAccount(t *testing.T) {
 	f := newFixture(t)
 	account, key := f.shared(t)

@@ -11,8 +11,9 @@ import (
 	"gatehouse/translator"
 )
 
-// TestClusterIPs: a fleet whose Gateway asks for addresses of the cluster alone is not exposed any more, and keeps its cluster IP. One that asks for another
-// cluster IP keeps what it has, with all other changes, until its Service is made again. What is no cluster IP is refused, and that is told.
+// TestClusterIPs: a fleet whose Gateway changes to addresses inside the cluster is no longer exposed, and keeps its
+// cluster IP. If its Gateway requests another cluster IP, its Service stays as it is, without all other changes, until
+// it is created again. A value that is not a cluster IP is rejected, and this is reported.
 func TestClusterIPs(t *testing.T) {
 	const free = "10.0.0.12" // In the part of the range from which the API server gives none by itself while others are left.
 	f := newFixture(t)

@@ -16,7 +16,8 @@ import (
 	"gatehouse/policies/envoyproxy"
 )
 
-// TestEnvoyAcceptsItsArguments starts a real Envoy, to the point where it would serve, with the arguments of every golden.
+// TestEnvoyAcceptsItsArguments starts a real Envoy with the arguments of every golden, up to the point where it would
+// serve.
 func TestEnvoyAcceptsItsArguments(t *testing.T) {
 	envoy := envoytest.Binary(t)
 	files, err := filepath.Glob("testdata/*.txtar")

@@ -28,9 +28,9 @@ import (
 // update rewrites what the goldens expect: go test ./infra -run TestGolden -update.
 var update = flag.Bool("update", false, "rewrite the expected parts of the goldens")
 
-// TestGolden reads testdata/*.txtar. Each file promises something in its first paragraph; it holds gateway.yaml, optionally
-// envoyproxy.yaml and mode, the ports (name, port and target on each line), and what comes of it: each other file is named
-// Kind or Kind:path.to.the.part, and holds that part of the object.
+// TestGolden reads testdata/*.txtar. The first paragraph of each file is a promise. The file has gateway.yaml,
+// optionally envoyproxy.yaml and mode, the ports (name, port and target on each line), and the result: each other file
+// is named Kind or Kind:path.to.the.part, and has that part of the object.
 func TestGolden(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(files) == 0 {
@@ -125,7 +125,7 @@ func testSettings() Settings {
 	}
 }
 
-// part is a part of one of the objects as YAML. The bootstrap is left out: its own golden shows it.
+// part is a part of one of the objects as YAML. It omits the bootstrap, which has its own golden.
 func part(t *testing.T, objects []client.Object, name string) string {
 	t.Helper()
 	kind, path, _ := strings.Cut(name, ":")
@@ -162,7 +162,7 @@ func part(t *testing.T, objects []client.Object, name string) string {
 	return string(out)
 }
 
-// shortened leaves out the status, which is not asked for, and the configuration of Envoy.
+// shortened removes the status, which is not requested, and the configuration of Envoy.
 func shortened(value any) any {
 	switch v := value.(type) {
 	case map[string]any:
@@ -244,7 +244,7 @@ func everyLabel(name string) bool {
 	return !slices.ContainsFunc(strings.Split(name, "."), func(part string) bool { return !label(part) })
 }
 
-// label tells whether the text is a DNS label (RFC 1123).
+// label reports whether the text is a DNS label (RFC 1123).
 func label(text string) bool {
 	if text == "" || len(text) > 63 || text[0] == '-' || text[len(text)-1] == '-' {
 		return false
@@ -276,7 +276,7 @@ func TestAccountsAreThoseOfThePods(t *testing.T) {
 	}
 }
 
-// TestLabelsAloneProveNothing: anybody may label objects of a namespace of their own as if they were a Gateway's fleet.
+// TestLabelsAloneProveNothing: users may label objects of their own namespaces as if they were a Gateway's fleet.
 func TestLabelsAloneProveNothing(t *testing.T) {
 	for _, c := range []struct {
 		mode      config.DeployType
@@ -298,7 +298,7 @@ func TestLabelsAloneProveNothing(t *testing.T) {
 	}
 }
 
-// TestEnvoyKnowsItsMemory: Kubernetes tells Envoy what memory it may take, also where only a patch limits it, or nothing.
+// TestEnvoyKnowsItsMemory: Kubernetes passes the memory limit to Envoy, also if only a patch sets it, or nothing does.
 func TestEnvoyKnowsItsMemory(t *testing.T) {
 	args, err := newFleet(*requirement("web"), testSettings()).envoyArgs()
 	if err != nil {

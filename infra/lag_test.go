@@ -14,7 +14,8 @@ import (
 	"gatehouse/api/v1alpha1"
 )
 
-// lagging is a client whose lists come from a cache that has seen nothing yet, and whose applies may be stored without an answer.
+// lagging is a client whose lists come from a cache that has seen nothing yet, and whose applies may be stored without
+// a response.
 type lagging struct {
 	client.Client
 	mute bool
@@ -29,8 +30,8 @@ func (l *lagging) Apply(ctx context.Context, o runtime.ApplyConfiguration, opts 
 	return errors.New("the connection is lost")
 }
 
-// TestDeletedBeforeTheCacheSawIt: a Gateway that is deleted right after its creation leaves nothing behind, although the cache does not
-// show yet what was applied for it; nor does an apply that was stored while its answer got lost.
+// TestDeletedBeforeTheCacheSawIt: a Gateway that is deleted directly after its creation leaves no objects, although the
+// cache does not show the applied objects yet. The same holds for an apply that was stored but whose response was lost.
 func TestDeletedBeforeTheCacheSawIt(t *testing.T) {
 	for _, mute := range []bool{false, true} {
 		f := newFixture(t)
@@ -48,7 +49,8 @@ func TestDeletedBeforeTheCacheSawIt(t *testing.T) {
 	}
 }
 
-// TestRenamedBeforeTheCacheSawIt: the same holds for what another name replaces, and what somebody else has made of that name stays.
+// TestRenamedBeforeTheCacheSawIt: the same holds for objects that are replaced under another name, and objects that
+// somebody else creates with the old name stay.
 func TestRenamedBeforeTheCacheSawIt(t *testing.T) {
 	f := newFixture(t)
 	a := New(&lagging{Client: f.Client}, f.settings, logr.Discard())

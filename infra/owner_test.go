@@ -8,8 +8,8 @@ import (
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
-// TestNoClassOwnsAFleet: in the control plane's namespace nothing of a fleet has an owner whose end would delete it, also if an earlier
-// version gave it one.
+// TestNoClassOwnsAFleet: in the control plane's namespace no object of a fleet has an owner whose deletion would delete
+// it, even if an earlier version set one.
 func TestNoClassOwnsAFleet(t *testing.T) {
 	f := newFixture(t)
 	req := requirement("web")

@@ -9,7 +9,7 @@ import (
 	"gatehouse/translator"
 )
 
-// TestPodPorts: listeners are kept from the ports that each pod of Envoy has for itself.
+// TestPodPorts: listeners cannot use the ports that each Envoy pod needs for itself.
 func TestPodPorts(t *testing.T) {
 	want := []int32{bootstrap.AdminPort, bootstrap.MetricsPort, shutdown.Port, bootstrap.ReadyPort}
 	if got := slices.Sorted(slices.Values(translator.PodPorts)); !slices.Equal(got, slices.Sorted(slices.Values(want))) {

@@ -14,7 +14,8 @@ import (
 	"gatehouse/translator"
 )
 
-// TestPullSecrets: Envoys are pulled with the control plane's Secrets, which are in its namespace only, unless their EnvoyProxy names others.
+// TestPullSecrets: Envoy images are pulled with the control plane's Secrets, which exist only in its namespace, unless
+// their EnvoyProxy names others.
 func TestPullSecrets(t *testing.T) {
 	secrets := func(names ...string) (refs []corev1.LocalObjectReference) {
 		for _, name := range names {
@@ -57,7 +58,8 @@ func TestPullSecrets(t *testing.T) {
 	}
 }
 
-// TestSidecarIsPulledLikeTheControlPlane: it is the same image, which a cluster without registry may have to be told never to pull.
+// TestSidecarIsPulledLikeTheControlPlane: it is the same image, and a cluster without a registry may need to disable
+// pulling it.
 func TestSidecarIsPulledLikeTheControlPlane(t *testing.T) {
 	s := testSettings()
 	s.GatehousePullPolicy = corev1.PullNever

@@ -27,7 +27,7 @@ func (c *counting) List(ctx context.Context, list client.ObjectList, options ...
 	return err
 }
 
-// TestAccountsAreFoundAmongMany: to find out who has the account of a fleet, no objects of the other fleets are read.
+// TestAccountsAreFoundAmongMany: finding the owner of a fleet's account reads no objects of other fleets.
 func TestAccountsAreFoundAmongMany(t *testing.T) {
 	f := newFixture(t)
 	f.bring(t, "shop/web", requirement("web"))

@@ -12,7 +12,7 @@ import (
 	"gatehouse/translator"
 )
 
-// scaled asks for replicas of the fleet shop/web by the subresource that autoscalers and kubectl scale use.
+// scaled requests replicas of the fleet shop/web with the subresource that autoscalers and kubectl scale use.
 func (f *fixture) scaled(t *testing.T, replicas int32) {
 	t.Helper()
 	deployment := &appsv1.Deployment{}
@@ -23,7 +23,7 @@ func (f *fixture) scaled(t *testing.T, replicas int32) {
 	}
 }
 
-// expectReplicas brings the fleet up to date by a control plane that has just started, with a client that reads from caches.
+// expectReplicas updates the fleet with a control plane that has just started, with a client that reads from caches.
 func (f *fixture) expectReplicas(t *testing.T, c client.Client, req *translator.Requirement, want int32) {
 	t.Helper()
 	a := New(c, f.settings, logr.Discard())
@@ -46,8 +46,9 @@ func withReplicas(replicas int32) *translator.Requirement {
 	})
 }
 
-// TestReplicasAreLeftToTheAutoscaler: without a number in the EnvoyProxy, whoever scales the fleet decides, across repairs and changes of the
-// fleet. A number that is given holds, and one that is taken away stays until somebody else sets another.
+// TestReplicasAreLeftToTheAutoscaler: without a number in the EnvoyProxy, autoscalers and users decide, also after
+// repairs and changes of the fleet. A number in the EnvoyProxy applies. When it is removed, it stays until somebody
+// else sets another one.
 func TestReplicasAreLeftToTheAutoscaler(t *testing.T) {
 	f := newFixture(t)
 	cached := f.cached(t)

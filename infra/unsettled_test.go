@@ -26,8 +26,8 @@ func (c *faulty) List(ctx context.Context, list client.ObjectList, options ...cl
 	return c.Client.List(ctx, list, options...)
 }
 
-// TestAccountIsKeptWhileNobodyCanTell: while it cannot be found out whose an account is, it is that of the fleet that had it. It is found out
-// later, although nothing changes.
+// TestAccountIsKeptWhileNobodyCanTell: while the owner of an account cannot be determined, it belongs to the fleet that
+// had it. The owner is determined later, even if nothing changes.
 func TestAccountIsKeptWhileNobodyCanTell(t *testing.T) {
 	f := newFixture(t)
 	account, key := f.shared(t)

@@ -67,12 +67,12 @@ func parsed(t *testing.T, text string) *unstructured.Unstructured {
 	return u
 }
 
-// heard collects the warnings that the API server sends.
+// heard collects the warnings from the API server.
 type heard struct{ texts []string }
 
 func (h *heard) HandleWarningHeader(_ int, _, text string) { h.texts = append(h.texts, text) }
 
-// user is a client that hears warnings.
+// user is a client that receives warnings.
 func (c *cluster) user(t *testing.T) (client.Client, *heard) {
 	t.Helper()
 	h := &heard{}
@@ -85,7 +85,7 @@ func (c *cluster) user(t *testing.T) (client.Client, *heard) {
 	return user, h
 }
 
-// register makes the API server ask the webhook, for everything that it could be asked, and waits until it does.
+// register makes the API server call the webhook for everything that it supports, and waits until it does.
 func (c *cluster) register(t *testing.T, s *served, policy admissionregv1.FailurePolicyType) {
 	t.Helper()
 	rule := admissionregv1.RuleWithOperations{
@@ -121,7 +121,7 @@ func (c *cluster) register(t *testing.T, s *served, policy admissionregv1.Failur
 			}
 		})
 	}
-	// A name-only target is accepted as soon as the mutator is asked; the validator is then asked too.
+	// A target with only a name is accepted as soon as the mutator is called; then the validator is called too.
 	probe := `{apiVersion: gateway.envoyproxy.io/v1alpha1, kind: SecurityPolicy, metadata: {name: probe, namespace: default}, spec: {targetRefs: [{name: eg}]}}`
 	for start := time.Now(); c.client.Create(t.Context(), parsed(t, probe), client.DryRunAll) != nil; time.Sleep(50 * time.Millisecond) {
 		if time.Since(start) > 30*time.Second {
@@ -130,7 +130,7 @@ func (c *cluster) register(t *testing.T, s *served, policy admissionregv1.Failur
 	}
 }
 
-// TestAPIServer holds what users of a real API server get.
+// TestAPIServer checks the answers that users of a real API server get.
 func TestAPIServer(t *testing.T) {
 	c := realCluster(t)
 	var trier atomic.Pointer[TrierFunc]
@@ -235,7 +235,7 @@ func TestAPIServer(t *testing.T) {
 	})
 }
 
-// kubectl holds what kubectl prints, if it is there.
+// kubectl checks the output of kubectl, if it is available.
 func kubectl(t *testing.T, c *cluster) {
 	program := filepath.Join(bin, "kubectl")
 	if _, err := os.Stat(program); err != nil {
@@ -266,7 +266,7 @@ func kubectl(t *testing.T, c *cluster) {
 	}
 }
 
-// TestGate holds when admission fails closed.
+// TestGate checks when admission fails closed.
 func TestGate(t *testing.T) {
 	c := realCluster(t)
 	var trier atomic.Pointer[TrierFunc]
@@ -304,13 +304,13 @@ func TestGate(t *testing.T) {
 			t.Error(diff)
 		}
 	}
-	keep(admissionregv1.Ignore) // Nobody is ready.
+	keep(admissionregv1.Ignore) // No replica is ready.
 	slice := c.replicas(t, nil, 1)
 	keep(admissionregv1.Ignore)
 	c.replicas(t, slice, 2)
 	keep(admissionregv1.Fail)
 	set(says())
-	keep(admissionregv1.Ignore) // It denies nothing any more.
+	keep(admissionregv1.Ignore) // It no longer denies anything.
 	set(world.Try)
 	keep(admissionregv1.Fail)
 	proceed := make(chan struct{})
@@ -319,7 +319,7 @@ func TestGate(t *testing.T) {
 		return nil, nil
 	})
 	leave := s.crowd(t)
-	keep(admissionregv1.Fail) // Who floods the webhook does not open it.
+	keep(admissionregv1.Fail) // A flood of the webhook does not open it.
 	close(proceed)
 	leave()
 	set(world.Try)
@@ -346,7 +346,7 @@ func TestGate(t *testing.T) {
 	keep(admissionregv1.Ignore) // The API server could not verify the webhook's certificate either.
 }
 
-// gated is a configuration as the chart makes it, for a resource that nobody writes.
+// gated is a configuration as in the chart, for a resource that nobody writes.
 func gated(ca []byte) *admissionregv1.ValidatingWebhookConfiguration {
 	ignore, none, path := admissionregv1.Ignore, admissionregv1.SideEffectClassNone, ValidatePath
 	webhook := func(name, group, resource string) admissionregv1.ValidatingWebhook {
@@ -370,7 +370,7 @@ func gated(ca []byte) *admissionregv1.ValidatingWebhookConfiguration {
 	}
 }
 
-// replicas says how many pods of the webhook are ready.
+// replicas sets how many pods of the webhook are ready.
 func (c *cluster) replicas(t *testing.T, slice *discoveryv1.EndpointSlice, n int) *discoveryv1.EndpointSlice {
 	t.Helper()
 	if slice == nil {

@@ -8,7 +8,7 @@ import (
 	admissionv1 "k8s.io/api/admission/v1"
 )
 
-// BenchmarkDenied is what a refused route costs with many routes on the Gateway, from the request to the verdict, over TLS.
+// BenchmarkDenied measures a denied route with many routes on the Gateway, from the request to the verdict, over TLS.
 func BenchmarkDenied(b *testing.B) {
 	const route = `apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute

@@ -57,8 +57,8 @@ func (s *signer) sign(t *testing.T, name string, usage x509.ExtKeyUsage) *tls.Ce
 	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}
 }
 
-// TestVerdictsAreForTheAPIServer: where its client certificate is asked for, nobody else gets a verdict, but for the control plane's own
-// self-test; and nobody is asked anywhere else.
+// TestVerdictsAreForTheAPIServer: if a client certificate is required, only the API server and the control plane's own
+// self-test get a verdict. Otherwise no client is asked for one.
 func TestVerdictsAreForTheAPIServer(t *testing.T) {
 	const own = "gatehouse.gatehouse-system.svc"
 	cluster, plane, others := newSigner(t), newSigner(t), newSigner(t)

@@ -18,8 +18,8 @@ import (
 	"gatehouse/translator"
 )
 
-// TestCrowd holds that few requests are judged at a time, that a bounded number waits, that one too many is told so, and that all others get
-// their verdicts.
+// TestCrowd checks that few requests are judged at a time, that a limited number waits, that one more is rejected, and
+// that all others get their verdicts.
 func TestCrowd(t *testing.T) {
 	var trials, most atomic.Int32
 	proceed := make(chan struct{})
@@ -61,7 +61,8 @@ func TestCrowd(t *testing.T) {
 	}
 }
 
-// TestBodiesTakeRoomAsTheyCome: what is announced takes no room, what has come does, and the rest is free for others.
+// TestBodiesTakeRoomAsTheyCome: the announced length takes no room, the received bytes do, and the rest is free for
+// others.
 func TestBodiesTakeRoomAsTheyCome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCrowd()
@@ -92,8 +93,8 @@ func TestBodiesTakeRoomAsTheyCome(t *testing.T) {
 	})
 }
 
-// TestLargeBodiesMakeRoom: a peer alone may fill all the room with bodies, and no more; another one that comes gets some of it, and what the first
-// one loses is turned away.
+// TestLargeBodiesMakeRoom: a single peer may fill all the room with bodies, and no more. A second peer gets some of it,
+// and a body of the first one is rejected.
 func TestLargeBodiesMakeRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCrowd()
@@ -149,7 +150,7 @@ func TestLargeBodiesMakeRoom(t *testing.T) {
 	})
 }
 
-// TestTurnsGoRound: a peer with many requests delays that of another one by few.
+// TestTurnsGoRound: a peer with many requests delays another peer only by a few.
 func TestTurnsGoRound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		turns := newTurns(2)
@@ -191,7 +192,8 @@ func TestTurnsGoRound(t *testing.T) {
 	})
 }
 
-// TestLargeRequestsGoOneByOne: of requests with many tokens one is decoded at a time, and small ones go on beside it.
+// TestLargeRequestsGoOneByOne: only one request with many tokens is decoded at a time, and small ones continue in
+// parallel.
 func TestLargeRequestsGoOneByOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCrowd()
@@ -226,7 +228,7 @@ func TestLargeRequestsGoOneByOne(t *testing.T) {
 	})
 }
 
-// TestEndedTrial holds that a trial ends when its time is over, and so makes room for others.
+// TestEndedTrial checks that a trial ends when its time is over, and so makes room for others.
 func TestEndedTrial(t *testing.T) {
 	var trials atomic.Int32
 	s := serve(t, Options{TimeLimit: 500 * time.Millisecond, Trier: TrierFunc(func(ctx context.Context, _ client.Object) ([]translator.Finding, error) {
@@ -248,7 +250,8 @@ func TestEndedTrial(t *testing.T) {
 	}
 }
 
-// crowd fills the places of the webhook with whole requests of as many peers, until leave is called. The Trier must not answer meanwhile.
+// crowd fills the places of the webhook with complete requests of as many peers, until leave is called. The Trier must
+// not answer meanwhile.
 func (s *served) crowd(t *testing.T) (leave func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -258,7 +261,7 @@ func (s *served) crowd(t *testing.T) (leave func()) {
 	for i := range maxPresent {
 		one := s.from(fmt.Sprintf("127.1.0.%d", i))
 		group.Go(func() {
-			for ctx.Err() == nil { // The last place may be taken for a moment by who looks whether all are.
+			for ctx.Err() == nil { // The last place may be taken for a moment by the check whether all are taken.
 				if code, _, _ := one.try(ctx, ValidatePath, in); code != http.StatusTooManyRequests {
 					return
 				}

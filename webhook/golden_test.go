@@ -28,8 +28,10 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the goldens")
 
-// TestGoldens asks the server over TLS, with real tables behind it. A golden holds stored.yaml (what is stored and in the tables),
-// perhaps unseen.yaml (what is stored, but not yet in the tables), late.yaml (what reaches them after the first try) and level.txt (the installation's), requests as *.yaml, and answers.txt.
+// TestGoldens sends requests to the server over TLS, with real tables. A golden has stored.yaml (objects that are
+// stored and in the tables), optionally unseen.yaml (objects that are stored, but not yet in the tables), late.yaml
+// (objects that reach the tables after the first try) and level.txt (the level of the installation), requests as
+// *.yaml, and answers.txt.
 func TestGoldens(t *testing.T) {
 	names, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(names) == 0 {
@@ -83,7 +85,7 @@ func part(archive *txtar.Archive, name string) []byte {
 	return nil
 }
 
-// wish is a request as a golden writes it.
+// wish is a request in the form of a golden.
 type wish struct {
 	Operation   admissionv1.Operation `json:"operation"`
 	SubResource string                `json:"subResource"`
@@ -92,7 +94,7 @@ type wish struct {
 	OldObject   json.RawMessage       `json:"oldObject"`
 }
 
-// ask sends the wish, to ValidatePath unless it says otherwise.
+// ask sends the wish, to ValidatePath by default.
 func (s *served) ask(t *testing.T, text []byte) *admissionv1.AdmissionResponse {
 	t.Helper()
 	w := wish{Operation: admissionv1.Create, Path: ValidatePath}
@@ -115,7 +117,7 @@ func (s *served) ask(t *testing.T, text []byte) *admissionv1.AdmissionResponse {
 	return s.post(t, w.Path, request)
 }
 
-// told is an answer as a user reads it.
+// told is an answer in the form that a user reads.
 func told(r *admissionv1.AdmissionResponse) string {
 	var b strings.Builder
 	if r.Allowed {
@@ -131,7 +133,7 @@ func told(r *admissionv1.AdmissionResponse) string {
 	}
 	var patch []json.RawMessage
 	if err := json.Unmarshal(r.Patch, &patch); err == nil {
-		// The operations add fields, in no order.
+		// The operations add fields, in any order.
 		slices.SortFunc(patch, func(a, b json.RawMessage) int { return bytes.Compare(a, b) })
 		for _, operation := range patch {
 			fmt.Fprintf(&b, "%s: %s\n", *r.PatchType, operation)
@@ -140,7 +142,7 @@ func told(r *admissionv1.AdmissionResponse) string {
 	return b.String()
 }
 
-// stored reads objects that are held in memory, as a cache does.
+// stored reads objects from memory, like a cache.
 func stored(objects []translator.Object) client.Reader { return memory{objects: objects} }
 
 type memory struct {

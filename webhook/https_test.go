@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// TestBodiesThatNobodyReads: a connection ends whose body does not come, where nobody waits for it.
+// TestBodiesThatNobodyReads: a connection ends if its body does not arrive, even if nobody reads the body.
 func TestBodiesThatNobodyReads(t *testing.T) {
 	certificate, _ := issue(t)
 	port := freePort(t)

@@ -13,8 +13,9 @@ import (
 	"gatehouse/translator"
 )
 
-// TestTellsWhatEnforceWouldDeny: at level warn the log names each object that the next level would have kept out, and why; what
-// enforce warns of too is no news, and at the other levels the answer itself says it.
+// TestTellsWhatEnforceWouldDeny: at level warn the log names each object that the next level would have denied, and
+// why. It does not log what enforce only warns about, and nothing at the other levels, because there the answer itself
+// says it.
 func TestTellsWhatEnforceWouldDeny(t *testing.T) {
 	found := func(w verdict.Weight) translator.Finding {
 		return translator.Finding{Object: own, Problem: verdict.Problem{Field: "spec." + w.String(), Message: "bad; mend it", Weight: w}}
@@ -55,7 +56,8 @@ func TestTellsWhatEnforceWouldDeny(t *testing.T) {
 	}
 }
 
-// TestSelfTestIsDeniedAtEachLevel: at a level that denies nothing the self-test passes too, since namespaces may have a stricter one.
+// TestSelfTestIsDeniedAtEachLevel: the self-test succeeds at a level that denies nothing too, because namespaces may
+// have a stricter one.
 func TestSelfTestIsDeniedAtEachLevel(t *testing.T) {
 	for level := range deniedAt {
 		v := &validator{trier: newWorld(t, nil), scheme: scheme, levels: levels{namespaces: stored(nil), fallback: level}}

@@ -72,8 +72,7 @@ func TestMain(m *testing.M) {
 	end()
 }
 
-// newWorld is the live tables with the objects in them, as a Trier.
-// Each of late reaches the tables after one more try.
+// newWorld returns a Trier on live tables with the objects.
 func newWorld(tb testing.TB, stored []byte, late ...[]byte) Trier {
 	tb.Helper()
 	engine, err := rules.Builtin()
@@ -122,7 +121,7 @@ func decode(tb testing.TB, stream []byte) []translator.Object {
 	return objects
 }
 
-// served is a running server and how to reach it.
+// served is a running server and its address.
 type served struct {
 	address string
 	ca      []byte
@@ -172,7 +171,7 @@ func serve(t testing.TB, o Options) *served {
 	return nil
 }
 
-// dial reaches the server whatever the address, as cluster DNS and a Service would.
+// dial connects to the server for any address, like cluster DNS and a Service.
 func (s *served) dial(ctx context.Context, network, _ string) (net.Conn, error) {
 	return (&net.Dialer{}).DialContext(ctx, network, s.address)
 }
@@ -196,7 +195,7 @@ func (s *served) post(t *testing.T, path string, request *admissionv1.AdmissionR
 	return out.Response
 }
 
-// send posts anything.
+// send posts any body.
 func (s *served) send(t testing.TB, path string, body any) (int, []byte) {
 	t.Helper()
 	code, answer, err := s.try(context.WithoutCancel(t.Context()), path, body)
@@ -206,7 +205,7 @@ func (s *served) send(t testing.TB, path string, body any) (int, []byte) {
 	return code, answer
 }
 
-// try posts anything, and may fail.
+// try posts any body, and may fail.
 func (s *served) try(ctx context.Context, path string, body any) (int, []byte, error) {
 	text, ok := body.([]byte)
 	if !ok {
@@ -229,7 +228,7 @@ func (s *served) try(ctx context.Context, path string, body any) (int, []byte, e
 	return response.StatusCode, answer, err
 }
 
-// from is the same server, reached from another address of loopback.
+// from is the same server, reached from another loopback address.
 func (s *served) from(address string) *served {
 	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(address)}}
 	return &served{address: s.address, ca: s.ca, client: &http.Client{
@@ -237,7 +236,7 @@ func (s *served) from(address string) *served {
 	}}
 }
 
-// issue makes a certificate for 127.0.0.1 and the webhook's Service, which is its own CA.
+// issue makes a self-signed certificate for 127.0.0.1 and the webhook's Service.
 func issue(tb testing.TB) (*tls.Certificate, []byte) {
 	tb.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

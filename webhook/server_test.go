@@ -39,15 +39,15 @@ func httpRoute() *admissionv1.AdmissionRequest {
 		`{"apiVersion":"gateway.networking.k8s.io/v1","kind":"HTTPRoute","metadata":{"name":"r"},"spec":{}}`)
 }
 
-// says is a Trier that found something.
+// says is a Trier with fixed findings.
 func says(findings ...translator.Finding) TrierFunc {
 	return func(context.Context, client.Object) ([]translator.Finding, error) { return findings, nil }
 }
 
 var own = verdict.Ref{Group: gwapiv1.GroupName, Kind: "HTTPRoute", Namespace: "default", Name: "r"}
 
-// TestNoVerdict holds that whatever keeps the webhook from judging leaves the decision to failurePolicy, which asks for a status
-// other than 200, in words that say what to do.
+// TestNoVerdict checks that the failurePolicy decides if the webhook cannot judge: the status is not 200, and the text
+// says what to do.
 func TestNoVerdict(t *testing.T) {
 	fine := review(nil)
 	fine.Request = httpRoute()
@@ -98,7 +98,7 @@ func TestNoVerdict(t *testing.T) {
 	}
 }
 
-// TestRegisterRefuses holds that a server that could not answer is not asked.
+// TestRegisterRefuses checks that a server that could not answer is not registered.
 func TestRegisterRefuses(t *testing.T) {
 	for _, o := range []Options{{}, {Trier: says()}, {Trier: says(), Scheme: scheme}} {
 		if err := Register(NewServer("", 0, nil), o); err == nil || !strings.Contains(err.Error(), "; give it ") {
@@ -107,7 +107,7 @@ func TestRegisterRefuses(t *testing.T) {
 	}
 }
 
-// TestDrain holds that a server that is told to end completes what it has begun.
+// TestDrain checks that a server that has to stop completes the requests that have begun.
 func TestDrain(t *testing.T) {
 	begun, proceed := make(chan struct{}), make(chan struct{})
 	s := serve(t, Options{Trier: TrierFunc(func(context.Context, client.Object) ([]translator.Finding, error) {
@@ -131,8 +131,8 @@ func TestDrain(t *testing.T) {
 	}
 }
 
-// TestLeaving holds that a server that is about to end answers on, and that no connection on which it has answered since is used again.
-// The API server speaks HTTP/1.1 with webhooks.
+// TestLeaving checks that a server that is about to stop continues to answer, and that no connection with such an
+// answer is used again.
 func TestLeaving(t *testing.T) {
 	leaving := make(chan struct{})
 	s := serve(t, Options{Trier: says(), Leaving: leaving})
@@ -173,7 +173,8 @@ func TestLeaving(t *testing.T) {
 	}
 }
 
-// TestUnconfirmed holds that a missing object that cannot be looked up is warned of, and that each is looked up once.
+// TestUnconfirmed checks that there is a warning about a missing object that cannot be looked up, and that each object
+// is looked up once.
 func TestUnconfirmed(t *testing.T) {
 	asked := 0
 	exists := func(context.Context, verdict.Ref) (bool, error) { asked++; return true, errors.New("forbidden") }
@@ -190,7 +191,7 @@ func TestUnconfirmed(t *testing.T) {
 	}
 }
 
-// TestOthers holds what is told of the problems of other objects.
+// TestOthers checks what is reported about the problems of other objects.
 func TestOthers(t *testing.T) {
 	obj := &gwapiv1.HTTPRoute{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "r"}}
 	infra := gwapiv1.Namespace("infra")
@@ -218,7 +219,7 @@ func TestOthers(t *testing.T) {
 	}
 }
 
-// TestCauses holds that clients can read a denial field by field.
+// TestCauses checks that clients can read a denial field by field.
 func TestCauses(t *testing.T) {
 	var lines []line
 	for i := range maxDenials + 2 {
@@ -234,7 +235,7 @@ func TestCauses(t *testing.T) {
 	}
 }
 
-// TestFit holds that warnings stay within what the API server passes on, and keep their ends.
+// TestFit checks that warnings stay within the limits of the API server, and keep their ends.
 func TestFit(t *testing.T) {
 	long := "spec.rules[0]: " + strings.Repeat("ü", 300) + ": create it"
 	var all []string
@@ -252,7 +253,7 @@ func TestFit(t *testing.T) {
 	}
 }
 
-// TestMetrics holds the number of series: kinds that are not ours are one.
+// TestMetrics checks the number of series: all kinds of others count as one.
 func TestMetrics(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	bad := translator.Finding{Object: own, Problem: verdict.Problem{Field: "spec", Message: "bad", Weight: verdict.Invalid}}
@@ -292,7 +293,8 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
-// FuzzMutations holds f(f(x)) = f(x) of all mutations, that what was given stays, and that nothing stops them.
+// FuzzMutations checks that f(f(x)) = f(x) for all mutations, that given fields stay, and that nothing makes them
+// panic.
 func FuzzMutations(f *testing.F) {
 	for _, spec := range []string{
 		`{"spec":{"targetRefs":[{"name":"eg"},{"name":"r","kind":"HTTPRoute"},{"name":"x","group":"example.com"},{}]}}`,
@@ -345,7 +347,7 @@ func contains(a, b any) bool {
 	return reflect.DeepEqual(a, b)
 }
 
-// FuzzValidate holds that no request stops the server or gets an answer that the API server would not take.
+// FuzzValidate checks that no request makes the server panic or get an answer that the API server would not accept.
 func FuzzValidate(f *testing.F) {
 	trier := newWorld(f, nil)
 	v := &validator{trier: trier, scheme: scheme, levels: levels{namespaces: stored(nil)}}

@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// beyond is what those who have more than that have to lose before they have no more.
+// beyond is what the peers with more than that amount could lose before they have no more.
 func (s *shares) beyond(sum int64) (lost int64) {
 	for _, each := range s.peers {
 		rest := each.sum
@@ -28,8 +28,9 @@ func (s *shares) beyond(sum int64) (lost int64) {
 	return lost
 }
 
-// TestSharesAreFair: no more is given out than there is; a peer alone may have all; whoever asks for a part is refused only if those who have more than it
-// would have then cannot make room for it; and nobody loses anything for who is refused.
+// TestSharesAreFair: no more is given out than there is. A single peer may have all of it. A request for a part is
+// rejected only if the peers that have more than it would have cannot make room for it. Nobody loses anything for a
+// rejected request.
 func TestSharesAreFair(t *testing.T) {
 	random, losses := rand.New(rand.NewPCG(1, 2)), 0
 	for round := range 200 {
@@ -93,7 +94,7 @@ func TestSharesAreFair(t *testing.T) {
 	}
 }
 
-// TestKeptPartsGoLast: a peer that has to make room gives up what it has not kept.
+// TestKeptPartsGoLast: a peer that has to make room first loses the portions that it has not kept.
 func TestKeptPartsGoLast(t *testing.T) {
 	s := newShares(4)
 	var lost []int
@@ -143,7 +144,8 @@ func (s *served) peers(t *testing.T, addresses, each int, use func(net.Conn)) (o
 	return open
 }
 
-// begun is a use of a connection: the headers of a review, and half or nothing of the body that they announce, which is of one of the sizes.
+// begun uses a connection for the headers of a review, and half or nothing of the announced body, which has one of the
+// sizes.
 func begun(half bool, sizes ...int) func(net.Conn) {
 	var count atomic.Int32
 	return func(conn net.Conn) {
@@ -151,12 +153,13 @@ func begun(half bool, sizes ...int) func(net.Conn) {
 		silent := tls.Client(conn, &tls.Config{InsecureSkipVerify: true})
 		_, _ = fmt.Fprintf(silent, "POST %s HTTP/1.1\r\nHost: webhook\r\nContent-Length: %d\r\n\r\n", ValidatePath, size)
 		if half {
-			_, _ = silent.Write(bytes.Repeat([]byte(" "), size/2)) // The server may have turned it away already.
+			_, _ = silent.Write(bytes.Repeat([]byte(" "), size/2)) // The server may have closed it already.
 		}
 	}
 }
 
-// TestSlowPeersHoldNobodyUp: connections that send nothing, or a part of what they announce, keep no review of the API server from its verdict.
+// TestSlowPeersHoldNobodyUp: connections that send nothing, or only a part of the announced bytes, never keep a review
+// of the API server from its verdict.
 func TestSlowPeersHoldNobodyUp(t *testing.T) {
 	for name, c := range map[string]struct {
 		addresses, each int
@@ -186,8 +189,8 @@ func TestSlowPeersHoldNobodyUp(t *testing.T) {
 	}
 }
 
-// TestConnectionsAreSharedOut: there are at most so many connections, whoever opens them; one that the API server uses stays, and a new one gets
-// its room from those who have more.
+// TestConnectionsAreSharedOut: the number of connections is limited for all peers together. A connection that the API
+// server uses stays, and a new one gets its room from the peers that have more.
 func TestConnectionsAreSharedOut(t *testing.T) {
 	s := serve(t, Options{Trier: says()})
 	honest := s.from("127.0.0.2")
@@ -226,7 +229,7 @@ func TestConnectionsAreSharedOut(t *testing.T) {
 			closed++
 		}
 	}
-	if closed < more { // More are closed when they have sent nothing for headerTime.
+	if closed < more { // More are closed after headerTime without data.
 		t.Errorf("%d of %d connections were closed; %d may stay", closed, len(open), maxConnections)
 	}
 }

@@ -18,7 +18,7 @@ import (
 	"gatehouse/translator"
 )
 
-// TestForgedRoute: a list that no schema has cut is not tried.
+// TestForgedRoute: a list that exceeds the schemas is not tried.
 func TestForgedRoute(t *testing.T) {
 	tried := false
 	s := serve(t, Options{Trier: TrierFunc(func(context.Context, client.Object) ([]translator.Finding, error) {
@@ -45,7 +45,7 @@ func TestForgedRoute(t *testing.T) {
 	}
 }
 
-// allocated is how much memory is allocated while do runs, by all that runs.
+// allocated is the memory that the whole process allocates while do runs.
 func allocated(do func()) uint64 {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -54,7 +54,7 @@ func allocated(do func()) uint64 {
 	return after.TotalAlloc - before.TotalAlloc
 }
 
-// listOf puts a list of the item, as often as size bytes have it, in the place of LIST.
+// listOf replaces LIST by a list of items that fills size bytes.
 func listOf(size int, text, item string) []byte {
 	return []byte(strings.Replace(text, "LIST", "["+strings.Repeat(item+",", size/(len(item)+1))+item+"]", 1))
 }
@@ -70,7 +70,7 @@ const (
 		`"spec":{"provider":{"type":"Kubernetes","kubernetes":{"envoyDeployment":{"initContainers":LIST}}}}}`
 )
 
-// TestManySmallThings: what takes far more memory than its text is refused before it is decoded.
+// TestManySmallThings: a text that would take far more memory than its size is rejected before it is decoded.
 func TestManySmallThings(t *testing.T) {
 	s := serve(t, Options{Trier: says()})
 	const size = maxRequest - 1<<10
@@ -95,7 +95,8 @@ func TestManySmallThings(t *testing.T) {
 	}
 }
 
-// TestLargestObjects: what etcd takes is judged, and the change of one such object into another one too.
+// TestLargestObjects: objects of the size that etcd accepts are judged, and so is the change of one such object into
+// another.
 func TestLargestObjects(t *testing.T) {
 	s := serve(t, Options{TimeLimit: time.Minute, Trier: says()})
 	largest := func(value string) []byte {
@@ -109,7 +110,8 @@ func TestLargestObjects(t *testing.T) {
 	s.post(t, ValidatePath, request)
 }
 
-// TestElementSizes holds how much one entry of a list or map, or what a pointer points to, takes in the kinds that may be decoded.
+// TestElementSizes checks the memory of one entry of a list or map, or of the target of a pointer, in the kinds that
+// may be decoded.
 func TestElementSizes(t *testing.T) {
 	limits := map[reflect.Kind]uintptr{reflect.Slice: 512, reflect.Map: 512, reflect.Pointer: 1024}
 	seen := map[reflect.Type]bool{}

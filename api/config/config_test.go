@@ -15,7 +15,7 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the answers in testdata")
 
-// TestParse reads each testdata/*.txtar: first a configuration, then what it means with defaults filled in, or the error.
+// TestParse reads each testdata/*.txtar: first a configuration, then its meaning with defaults filled in, or the error.
 func TestParse(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(files) == 0 {
@@ -69,7 +69,8 @@ func TestLoadNamesTheFile(t *testing.T) {
 	}
 }
 
-// FuzzParse holds Parse to two promises: it does not panic, and what it accepts means the same when written out and read again.
+// FuzzParse checks two promises of Parse: it does not panic, and an accepted configuration means the same after it is
+// written out and parsed again.
 func FuzzParse(f *testing.F) {
 	files, err := filepath.Glob("testdata/*.txtar")
 	if err != nil {

@@ -9,7 +9,8 @@ import (
 	"gatehouse/translator/heavy"
 )
 
-// TestObjectsGrow: of every kind some objects become many times as large and are still admitted, or the fuzz targets of cost would find nothing.
+// TestObjectsGrow: some objects of every kind become many times as large and are still admitted. Otherwise the fuzz
+// targets of cost would find nothing.
 func TestObjectsGrow(t *testing.T) {
 	kinds, err := shared()
 	if err != nil {
@@ -42,7 +43,8 @@ func TestObjectsGrow(t *testing.T) {
 	}
 }
 
-// TestCostlyObjectsAreTheSame: a seed always makes the same objects, so that what a fuzz target finds can be found again.
+// TestCostlyObjectsAreTheSame: a seed always makes the same objects, so that a finding of a fuzz target can be
+// reproduced.
 func TestCostlyObjectsAreTheSame(t *testing.T) {
 	sizes := func() (n []int) {
 		for seed := range uint64(4) {

@@ -8,7 +8,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// TestSessions: the sessions of a rule are the same in the words of v1.6 and of v1.7.
+// TestSessions: the sessions of a rule are the same with the names of v1.6 and of v1.7.
 func TestSessions(t *testing.T) {
 	for _, words := range []struct{ older, newer string }{
 		{"{sessionName: cart}", "{cookie: {name: cart}}"},
@@ -42,7 +42,7 @@ func session(t *testing.T, text string) *gwapiv1.SessionPersistence {
 	return route.Spec.Rules[0].SessionPersistence
 }
 
-// FuzzRead: whatever is stored, reading it ends with an object or an error.
+// FuzzRead: reading any stored object ends with an object or an error.
 func FuzzRead(f *testing.F) {
 	for _, seed := range []string{"{}", "{spec: []}", "{spec: {rules: 1}}", "{spec: {rules: [1, {sessionPersistence: 1}]}}", "{spec: {rules: [{sessionPersistence: {sessionName: 1, cookie: 2}}]}}"} {
 		f.Add(seed)

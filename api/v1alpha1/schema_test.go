@@ -40,9 +40,9 @@ var update = flag.Bool("update", false, "rewrite the answers in testdata")
 
 const crdFiles = "../../manifests/gatehouse-crds/files/*.yaml"
 
-// TestSchema applies the objects of each testdata/*.txtar to the generated CRDs as the API server does: defaults, unknown fields as kubectl has
-// them refused, schema, and CEL rules; and then reads them as the control plane does. The file holds them in input.yaml and the answers,
-// in the API server's words, in answers.
+// TestSchema applies the objects of each testdata/*.txtar to the generated CRDs as the API server does: defaults,
+// unknown fields as kubectl rejects them, schema, and CEL rules. Then it reads them as the control plane does. The file
+// has the objects in input.yaml and the answers, in the API server's words, in answers.
 func TestSchema(t *testing.T) {
 	servers := loadCRDs(t)
 	files, err := filepath.Glob("testdata/*.txtar")
@@ -77,7 +77,7 @@ func TestSchema(t *testing.T) {
 	}
 }
 
-// TestCRDsServeEveryKind holds the generated CRDs against the registered kinds.
+// TestCRDsServeEveryKind compares the generated CRDs with the registered kinds.
 func TestCRDsServeEveryKind(t *testing.T) {
 	servers := loadCRDs(t)
 	var got []string
@@ -91,15 +91,15 @@ func TestCRDsServeEveryKind(t *testing.T) {
 	}
 }
 
-// server is the part of the API server that judges objects of one kind.
+// server is the part of the API server that checks objects of one kind.
 type server struct {
 	structural *structuralschema.Structural
 	schema     validation.SchemaValidator
 	cel        *cel.Validator
 }
 
-// loadCRDs returns a server for each generated CRD. It fails the test when the API server would refuse a CRD, be it
-// because its schema is not structural or because a CEL rule is wrong or may cost too much.
+// loadCRDs returns a server for each generated CRD. It fails the test if the API server would reject a CRD, because its
+// schema is not structural or because a CEL rule is wrong or may cost too much.
 func loadCRDs(t *testing.T) map[string]server {
 	t.Helper()
 	files, err := filepath.Glob(crdFiles)
@@ -148,7 +148,7 @@ func newServer(t *testing.T, crd *apiextensions.CustomResourceDefinition) server
 	return server{structural, schemaValidator, cel.NewValidator(structural, true, celconfig.PerCallLimit)}
 }
 
-// judge returns what the API server answers when obj is created; none means that it is stored.
+// judge returns the API server's answers when obj is created; none means that it is stored.
 func (s server) judge(obj *unstructured.Unstructured) []string {
 	var words []string
 	unknown := pruning.PruneWithOptions(obj.Object, s.structural, true,
@@ -175,7 +175,7 @@ func (s server) judge(obj *unstructured.Unstructured) []string {
 	return words
 }
 
-// unread is what the control plane does not read of an object's spec.
+// unread lists the fields of an object's spec that the control plane does not read.
 func unread(obj *unstructured.Unstructured) []v1alpha1.UnreadField {
 	switch obj.GetKind() {
 	case v1alpha1.KindEnvoyProxy:
@@ -186,7 +186,7 @@ func unread(obj *unstructured.Unstructured) []v1alpha1.UnreadField {
 	return decoded[v1alpha1.BackendTrafficPolicy](obj).GetUnread()
 }
 
-// how tells why a field is not read.
+// how says why a field is not read.
 func how(f v1alpha1.UnreadField) string {
 	switch {
 	case f.Failure != "":
@@ -205,12 +205,12 @@ func decoded[T any](obj *unstructured.Unstructured) *T {
 		err = json.Unmarshal(text, into)
 	}
 	if err != nil {
-		panic(err) // The decoder tells of wrong types by UnreadField.Failure.
+		panic(err) // The decoder reports wrong types in UnreadField.Failure.
 	}
 	return into
 }
 
-// blocking says whether errs keep the API server from evaluating CEL rules.
+// blocking reports whether errs prevent the API server from evaluating CEL rules.
 func blocking(errs field.ErrorList) bool {
 	return slices.ContainsFunc(errs, func(err *field.Error) bool {
 		return slices.Contains([]field.ErrorType{
@@ -220,7 +220,7 @@ func blocking(errs field.ErrorList) bool {
 	})
 }
 
-// answers returns a paragraph for each document of input: its name, and what the API server answers.
+// answers returns a paragraph for each document of input: its name, and the API server's answer.
 func answers(t *testing.T, servers map[string]server, input []byte) string {
 	t.Helper()
 	var out strings.Builder

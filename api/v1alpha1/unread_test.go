@@ -15,7 +15,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// The specs without their methods, as the decoder reads them.
+// The specs without their methods, in the form that the decoder uses.
 type (
 	plainSecurity       SecurityPolicySpec
 	plainBackendTraffic BackendTrafficPolicySpec
@@ -31,7 +31,8 @@ var plainSpecs = []struct {
 	{KindEnvoyProxy, func() any { return &plainEnvoyProxy{} }},
 }
 
-// TestServedFieldsAreKnown holds the types against the list of Envoy Gateway's fields: what is served is in it, wherever it goes that deep.
+// TestServedFieldsAreKnown compares the types with the list of Envoy Gateway's fields: the list contains all served
+// fields, as deep as it goes.
 func TestServedFieldsAreKnown(t *testing.T) {
 	for _, spec := range plainSpecs {
 		checkKnown(t, spec.kind, reflect.TypeOf(spec.new()), knownFields()[spec.kind])
@@ -54,7 +55,7 @@ func checkKnown(t *testing.T, at string, of reflect.Type, known objectFields) {
 	}
 }
 
-// TestListOfFields: each object of the list is there, and is led to.
+// TestListOfFields: each object of the list exists, and a field refers to it.
 func TestListOfFields(t *testing.T) {
 	led := map[string]bool{}
 	for name, fields := range knownFields() {
@@ -73,7 +74,8 @@ func TestListOfFields(t *testing.T) {
 	}
 }
 
-// TestWrongTypesAreNoErrors: an object of which a field has a wrong type, as another CRD may have let it in, is read as far as it goes.
+// TestWrongTypesAreNoErrors: an object with a field of the wrong type, which another CRD may have admitted, is read as
+// far as possible.
 func TestWrongTypesAreNoErrors(t *testing.T) {
 	p := &BackendTrafficPolicy{}
 	if err := json.Unmarshal([]byte(`{"spec": {"targetRefs": [{"name": "a"}], "retry": {"numRetries": "3"}, "timeout": {"tcp": {"connectTimeout": "1s"}}}}`), p); err != nil {
@@ -88,7 +90,7 @@ func TestWrongTypesAreNoErrors(t *testing.T) {
 	}
 }
 
-// TestUnreadIsCopiedAndNeverWritten: what is not read stays with copies, and is never sent to the API server.
+// TestUnreadIsCopiedAndNeverWritten: copies keep the list of unread fields, and it is never sent to the API server.
 func TestUnreadIsCopiedAndNeverWritten(t *testing.T) {
 	p := &SecurityPolicy{}
 	if err := json.Unmarshal([]byte(`{"spec": {"targetRefs": [{"name": "a"}], "jwt": {}}}`), p); err != nil {
@@ -103,7 +105,7 @@ func TestUnreadIsCopiedAndNeverWritten(t *testing.T) {
 	}
 }
 
-// TestNonsenseIsBounded: an object as large as the API server takes, full of names that are none, is told of in a few short lines.
+// TestNonsenseIsBounded: an object of the maximum size, full of unknown names, is reported in a few short lines.
 func TestNonsenseIsBounded(t *testing.T) {
 	nonsense := map[string]any{strings.Repeat("\n", 1<<18): 1, "a.b": 1, "größe": 1}
 	for i := range 100_000 {
@@ -126,8 +128,8 @@ func TestNonsenseIsBounded(t *testing.T) {
 	}
 }
 
-// FuzzUnread: every field of any spec is either read or told of, once: what is told of is what a strict decoder has no place for, and a wrong
-// type. Nothing makes decoding fail that is JSON.
+// FuzzUnread: every field of any spec is either read or reported, once. Reported are fields that a strict decoder does
+// not know, and wrong types. No valid JSON makes decoding fail.
 func FuzzUnread(f *testing.F) {
 	files, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(files) == 0 {
@@ -167,7 +169,7 @@ func FuzzUnread(f *testing.F) {
 		var got, want []string
 		for _, f := range found {
 			if f.Failure == "" && !plainName.MatchString(f.Name) {
-				return // It is told of in another form.
+				return // It is reported in another form.
 			}
 			if f.Failure == "" {
 				got = append(got, strings.NewReplacer("[", ".", "]", "").Replace(f.Path))
@@ -179,7 +181,7 @@ func FuzzUnread(f *testing.F) {
 		for _, problem := range strict {
 			path, unknown := strings.CutPrefix(problem.Error(), `unknown field "`)
 			if !unknown || len(strict) >= maxUnread {
-				return // A field is given twice; and both lists end there.
+				return // A field is given twice, and both lists end there.
 			}
 			want = append(want, "spec."+strings.NewReplacer("[", ".", "]", "").Replace(strings.TrimSuffix(path, `"`)))
 		}

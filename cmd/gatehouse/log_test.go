@@ -10,8 +10,8 @@ import (
 	"gatehouse/api/config"
 )
 
-// TestLogLevels: a level of the configuration holds for the loggers of its component, whatever name or values they get besides, and for no
-// other; of two components of one logger the one that logs most holds.
+// TestLogLevels: a level of the configuration applies to the loggers of its component, with any name or values in
+// addition, and to no other logger. If two components have one logger, the more verbose level applies.
 func TestLogLevels(t *testing.T) {
 	var out bytes.Buffer
 	log := newLogger(&out, &config.Logging{Level: map[config.LogComponent]config.LogLevel{

@@ -53,12 +53,12 @@ func startOwn(t *testing.T, settings map[string]string) *ownServer {
 		t.Fatal(err)
 	}
 	o.admin = user.Config()
-	o.admin.CAData, o.admin.Insecure = nil, true // Each start has a certificate of its own.
+	o.admin.CAData, o.admin.Insecure = nil, true // Each start has a new certificate.
 	return o
 }
 
 func (o *ownServer) configure(settings map[string]string) {
-	arguments := o.plane.APIServer.Configure().Set("request-timeout", "2s") // It is how long a stop waits for watches.
+	arguments := o.plane.APIServer.Configure().Set("request-timeout", "2s") // This is how long a stop waits for watches.
 	for _, name := range []string{"feature-gates", "runtime-config"} {
 		arguments.Disable(name)
 		if settings[name] != "" {
@@ -79,7 +79,7 @@ func (o *ownServer) restart(t *testing.T, settings map[string]string) {
 	}
 }
 
-// served are the events of served kinds, true if one was served.
+// served are the events of kinds that are or are not served; true if one is served.
 func (s *seen) served() (told []bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -91,7 +91,7 @@ func (s *seen) served() (told []bool) {
 	return told
 }
 
-// install gives it the CRDs of a file in place of those with the same names.
+// install replaces its CRDs by the CRDs of a file with the same names.
 func (o *ownServer) install(t *testing.T, file string) {
 	t.Helper()
 	if _, err := envtest.InstallCRDs(o.admin, envtest.CRDInstallOptions{Paths: []string{filepath.Join("../../bin", file)}, ErrorIfPathMissing: true}); err != nil {
@@ -143,8 +143,9 @@ func authority(t *testing.T, serial int64) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 }
 
-// TestBuiltInKindComesAndGoes: ClusterTrustBundles are watched in the version that the API server serves, from the start or as soon as it does. When
-// it serves another version instead nothing is lost, and when it serves none they are gone.
+// TestBuiltInKindComesAndGoes: ClusterTrustBundles are watched in the version that the API server serves, from the
+// start or as soon as it is served. If it serves another version instead, nothing is lost. If it serves none, they are
+// gone.
 func TestBuiltInKindComesAndGoes(t *testing.T) {
 	const (
 		without = "ClusterTrustBundle=false,ClusterTrustBundleProjection=false"

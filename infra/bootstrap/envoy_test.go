@@ -126,7 +126,7 @@ func TestEnvoyProvesWhoItIsAndFollowsRotation(t *testing.T) {
 	second.vouchFor(t, &third)
 	f.server.leaf.Store(&third.leaf)
 	f.server.restart(t)
-	f.server.next(t) // It still knows the second CA only, which vouches for the third.
+	f.server.next(t) // It still knows only the second CA, which signs the third.
 
 	f.changeCA(t, newAuthority(t, "somebody.else"), "3")
 	select {
@@ -136,8 +136,8 @@ func TestEnvoyProvesWhoItIsAndFollowsRotation(t *testing.T) {
 	}
 }
 
-// changeCA replaces the mounted CA, waits until Envoy has loaded it (a number of times so far), and restarts the control plane with
-// a certificate of that CA.
+// changeCA replaces the mounted CA, waits until Envoy has loaded it (the number of loads so far is given), and restarts
+// the control plane with a certificate of that CA.
 func (f *fleet) changeCA(t *testing.T, a authority, loaded string) {
 	t.Helper()
 	f.config.Write(t, f.files(t, a.pem))
@@ -149,7 +149,7 @@ func (f *fleet) changeCA(t *testing.T, a authority, loaded string) {
 	f.server.restart(t)
 }
 
-// fleet is what one Envoy is given: the mounted files, and a control plane.
+// fleet is the environment of one Envoy: the mounted files, and a control plane.
 type fleet struct {
 	settings      Settings
 	token, config *envoytest.Mount
@@ -226,7 +226,7 @@ func newAuthority(t *testing.T, dns string) authority {
 	return a
 }
 
-// vouchFor adds to the other's chain a certificate by which a signs the other's CA.
+// vouchFor adds a certificate to the other's chain with which a signs the other's CA.
 func (a authority) vouchFor(t *testing.T, other *authority) {
 	t.Helper()
 	cross := newCertificate(t, authorityTemplate(other.cert.Subject.CommonName), a.cert, a.key, &other.key.PublicKey)
@@ -265,7 +265,7 @@ func newCertificate(t *testing.T, template, parent *x509.Certificate, signer *ec
 	return cert
 }
 
-// controlPlane is a delta ADS server that reports the token of each stream, and has nothing to answer with once answer is closed.
+// controlPlane is a delta ADS server that reports the token of each stream, and stops answering when answer is closed.
 type controlPlane struct {
 	discoveryv3.UnimplementedAggregatedDiscoveryServiceServer
 	streams chan stream
@@ -307,7 +307,7 @@ func (c *controlPlane) serve(t *testing.T) {
 	go func() { _ = server.Serve(listener) }()
 }
 
-// restart cuts all connections.
+// restart closes all connections.
 func (c *controlPlane) restart(t *testing.T) {
 	t.Helper()
 	c.server.Stop()

@@ -15,7 +15,7 @@ import (
 // update rewrites what the goldens expect: go test ./infra/bootstrap -run TestGolden -update.
 var update = flag.Bool("update", false, "rewrite the expected parts of the goldens")
 
-// TestIPv6: probes and metrics are asked for at whichever address a pod has.
+// TestIPv6: probes and metrics work at every address of a pod.
 func TestIPv6(t *testing.T) {
 	b, err := config(Settings{IPv6: true})
 	if err != nil {
@@ -28,7 +28,7 @@ func TestIPv6(t *testing.T) {
 	}
 }
 
-// TestGolden reads testdata/*.txtar: settings.yaml, and what Envoy is started with.
+// TestGolden reads testdata/*.txtar: settings.yaml, and the bootstrap of Envoy.
 func TestGolden(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(files) == 0 {

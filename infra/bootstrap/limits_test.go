@@ -12,7 +12,7 @@ import (
 	"gatehouse/infra/envoytest"
 )
 
-// patience is what a limit may take to act, well above each.
+// patience is how long a limit may take to act, far above each limit.
 const patience = 30 * time.Second
 
 // ended waits until the other side closes a connection, for as long as patience lasts.
@@ -35,8 +35,8 @@ func dial(t *testing.T, port int) net.Conn {
 	return c
 }
 
-// TestFullMemoryRefusesRequestsAndNoProbes: Envoy sheds load when its heap comes near the memory that it was told of, and answers its probes
-// all the same.
+// TestFullMemoryRefusesRequestsAndNoProbes: Envoy rejects requests when its heap comes near the memory limit, and still
+// answers its probes.
 func TestFullMemoryRefusesRequestsAndNoProbes(t *testing.T) {
 	f := newFleet(t, "localhost", 0)
 	const tiny = "1048576"
@@ -54,7 +54,8 @@ func TestFullMemoryRefusesRequestsAndNoProbes(t *testing.T) {
 	}
 }
 
-// TestConnectionsToEnvoysOwnPorts are bounded in number and time, since the limits for clients do not hold there.
+// TestConnectionsToEnvoysOwnPorts checks that these connections are limited in number and time, because the limits for
+// clients do not apply there.
 func TestConnectionsToEnvoysOwnPorts(t *testing.T) {
 	f := newFleet(t, "localhost", 0)
 	f.start(t)

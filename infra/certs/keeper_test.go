@@ -24,7 +24,7 @@ var server kubetest.Server
 
 func TestMain(m *testing.M) { kubetest.Run(m, &server) }
 
-// inNamespace are settings for a namespace of the test's own.
+// inNamespace returns settings for a namespace of the test.
 func inNamespace(t *testing.T) (client.Client, Settings) {
 	t.Helper()
 	c := server.Client(t)
@@ -98,8 +98,9 @@ func TestWhatSomebodyElseKeepsIsUsedAndLeftAlone(t *testing.T) {
 	}
 }
 
-// TestKeeperRenewsWhileItServes runs a keeper with certificates that last for seconds. A client that knows only the first CA
-// must be able to connect all the time, although certificates, and the CA, are renewed, and the Secret is deleted and broken.
+// TestKeeperRenewsWhileItServes runs a keeper with certificates that are valid for seconds. A client that knows only
+// the first CA must be able to connect all the time, while certificates and the CA are renewed, and the Secret is
+// deleted and made invalid.
 func TestKeeperRenewsWhileItServes(t *testing.T) {
 	c, s := inNamespace(t)
 	s.CALifetime, s.LeafLifetime = 12*time.Second, 3*time.Second

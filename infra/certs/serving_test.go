@@ -15,7 +15,7 @@ func testSettings() Settings {
 	}.withDefaults()
 }
 
-// accepts tells whether a client that trusts the bundle accepts the server for every name, at a time.
+// accepts reports whether a client that trusts the bundle accepts the server for every name, at a time.
 func accepts(t *testing.T, bundle []byte, server *Serving, at time.Time) error {
 	t.Helper()
 	roots, between := x509.NewCertPool(), x509.NewCertPool()
@@ -52,8 +52,8 @@ func reread(t *testing.T, s *Serving) *Serving {
 	return back
 }
 
-// TestEverybodyKeepsTrustingEverybody lives through twenty years in steps of a week. At each step a client that has the bundle of
-// half a year ago must accept what is served now.
+// TestEverybodyKeepsTrustingEverybody simulates twenty years in steps of a week. At each step a client with the bundle
+// of half a year ago must accept the current certificate.
 func TestEverybodyKeepsTrustingEverybody(t *testing.T) {
 	const week = 7 * 24 * time.Hour
 	s := testSettings()

@@ -23,7 +23,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// TestInterrupt: tests that are interrupted leave no API server behind.
+// TestInterrupt: interrupted tests leave no running API server.
 func TestInterrupt(t *testing.T) {
 	if os.Getenv(interruptible) != "" {
 		fmt.Println("serves", server.Config(t).Host)

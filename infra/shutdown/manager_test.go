@@ -28,8 +28,8 @@ func sockets(t *testing.T) (n int) {
 	return n
 }
 
-// TestHooksBeyondTheLimitWait: whoever reaches the sidecar cannot have it hold any number of connections; and all of them are answered,
-// that of kubelet too, once Envoy is drained.
+// TestHooksBeyondTheLimitWait: a client that reaches the sidecar cannot make it hold any number of connections. All of
+// them are answered, including kubelet's, when Envoy is drained.
 func TestHooksBeyondTheLimitWait(t *testing.T) {
 	m := Manager{Host: "127.0.0.1", Port: 19502, ReadyTimeout: time.Minute, ReadyFile: filepath.Join(t.TempDir(), "ready")}
 	ctx, cancel := context.WithCancel(t.Context())

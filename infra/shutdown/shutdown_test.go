@@ -20,7 +20,7 @@ import (
 
 func TestMain(m *testing.M) { envoytest.Isolate(m) }
 
-// config is an Envoy with a listener that answers everything, and the listener for probes that every fleet has.
+// config is an Envoy with a listener that answers all requests, and the listener for probes that every fleet has.
 const config = `
 admin: {address: {socket_address: {address: 127.0.0.1, port_value: 19000}}}
 static_resources:
@@ -91,7 +91,7 @@ func connect(t *testing.T, port int) *connection {
 	return &connection{c, bufio.NewReader(c)}
 }
 
-// ask sends a request and tells whether Envoy closes the connection after its answer.
+// ask sends a request and reports whether Envoy closes the connection after its response.
 func (c *connection) ask(t *testing.T) (closes bool) {
 	t.Helper()
 	if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n"); err != nil {
@@ -108,9 +108,9 @@ func (c *connection) ask(t *testing.T) (closes bool) {
 	return response.Close
 }
 
-// TestEnvoyIsStoppedOnlyWhenItsClientsHaveGone: while Envoy drains, a client with an open connection is served and told to go,
-// and new clients are served too, since load balancers may not know yet. The hook of Envoy is held until the last has gone;
-// connections of probes do not count.
+// TestEnvoyIsStoppedOnlyWhenItsClientsHaveGone: while Envoy drains, a client with an open connection is served and
+// asked to disconnect. New clients are served too, because load balancers may not know about the drain yet. The hook of
+// Envoy waits until the last client has disconnected; connections of probes do not count.
 func TestEnvoyIsStoppedOnlyWhenItsClientsHaveGone(t *testing.T) {
 	p := startPod(t)
 	client, probe := connect(t, 10080), connect(t, 19003)
