@@ -23,7 +23,7 @@ func policy(t testing.TB, spec string) *v1alpha1.BackendTrafficPolicy {
 	return p
 }
 
-// lines are problems as users read them, after their weight.
+// lines are problems in the form that users read, after their weight.
 func lines(problems []verdict.Problem) []string {
 	var text []string
 	for _, p := range problems {
@@ -161,7 +161,8 @@ func TestSelectorMatches(t *testing.T) {
 	}
 }
 
-// TestSelectorLabels: objects are looked up by the labels that a selector requires; what is not said by values of labels is not among these.
+// TestSelectorLabels: objects are looked up by the labels that a selector requires; requirements that values of labels
+// cannot express are not among these.
 func TestSelectorLabels(t *testing.T) {
 	for selector, want := range map[string][][]string{
 		`{kind: HTTPRoute}`: nil,
@@ -206,7 +207,7 @@ func TestSelectorProblems(t *testing.T) {
 	}
 }
 
-// aged is a policy created so many seconds after the first; negative means not created yet.
+// aged is a policy that was created this number of seconds after the first; negative means not created yet.
 func aged(namespace, name string, second int) Object {
 	p := &v1alpha1.BackendTrafficPolicy{}
 	p.Namespace, p.Name = namespace, name

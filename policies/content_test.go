@@ -11,7 +11,7 @@ import (
 // contentFile has the keys for the chart, whose webhook sends the objects that have one.
 const contentFile = "../manifests/gatehouse/files/content.yaml"
 
-// TestGoldenContent holds the chart's list of keys to what is read.
+// TestGoldenContent compares the chart's list of keys with the keys that are read.
 func TestGoldenContent(t *testing.T) {
 	keys := map[string][]string{}
 	for _, k := range contentKeys {
@@ -36,7 +36,8 @@ func TestGoldenContent(t *testing.T) {
 	}
 }
 
-// TestNeedsNameTheirKeys: a need of a key that its feature does not list would never be met, as caches drop the content.
+// TestNeedsNameTheirKeys: a need for a key that its feature does not list would never be met, because caches drop the
+// content.
 func TestNeedsNameTheirKeys(t *testing.T) {
 	for _, g := range goldens(t) {
 		for _, need := range g.kind.Needs(g.policy) {

@@ -43,8 +43,8 @@ func envoyBinary(t *testing.T) string {
 	return path
 }
 
-// bootstrap is one Envoy with every golden that is not denied: a host name and a cluster for each, such as cors-any. The host
-// name plain has no policy. The connection manager is the same for all of them, with the filters disabled.
+// bootstrap is one Envoy with every golden that is not denied: a host name and a cluster for each, such as cors-any.
+// The host name plain has no policy. All of them share the connection manager, with the filters disabled.
 func bootstrap(t *testing.T, backends ...*corev3.Address) []byte {
 	t.Helper()
 	plain := golden{path: "plain.txtar", kind: Kinds[0]}
@@ -92,7 +92,7 @@ func loopback(port uint32) *corev3.Address {
 	}}}
 }
 
-// TestEnvoyAcceptsGoldens gives Envoy everything that the goldens promise.
+// TestEnvoyAcceptsGoldens sends everything that the goldens promise to Envoy.
 func TestEnvoyAcceptsGoldens(t *testing.T) {
 	envoy := envoyBinary(t)
 	config := filepath.Join(t.TempDir(), "envoy.json")
@@ -105,7 +105,7 @@ func TestEnvoyAcceptsGoldens(t *testing.T) {
 	}
 }
 
-// client sends a request through Envoy, with headers given as names and values in turn.
+// client sends a request through Envoy, with alternating names and values of headers.
 type client func(t *testing.T, method, host, path string, headers ...string) *http.Response
 
 // TestTraffic sends requests through Envoy to the hosts of the goldens.
@@ -298,7 +298,7 @@ func startEnvoy(t *testing.T, envoy string, config []byte) client {
 	}
 }
 
-// listenerAddress waits for Envoy's listener and tells its address. The file at path tells Envoy's admin address.
+// listenerAddress waits for Envoy's listener and returns its address. The file at path has Envoy's admin address.
 func listenerAddress(t *testing.T, path string) string {
 	t.Helper()
 	var last error

@@ -12,8 +12,8 @@ import (
 	"gatehouse/policies/verdict"
 )
 
-// FuzzPolicies holds every feature to its promise: what passes its check passes Envoy's validation rules, and what does not
-// pass does no harm.
+// FuzzPolicies checks the promise of every feature: a spec that passes its check passes Envoy's validation rules, and
+// one that does not pass does no harm.
 func FuzzPolicies(f *testing.F) {
 	for _, g := range goldens(f) {
 		seed, err := yaml.YAMLToJSON(g.archive.Files[0].Data)
@@ -67,7 +67,8 @@ func FuzzPolicies(f *testing.F) {
 	})
 }
 
-// FuzzSelectors checks what holds for every selector: a compiled one can be asked, and stays in the namespaces that it names.
+// FuzzSelectors checks properties of every selector: a compiled one can be evaluated, and stays in the namespaces that
+// it names.
 func FuzzSelectors(f *testing.F) {
 	f.Add("app", "orders", "team", "Same", "In")
 	f.Add("a b", "", "-", "All", "Exists")
@@ -112,7 +113,7 @@ func FuzzSelectors(f *testing.F) {
 	})
 }
 
-// FuzzWinner checks that the order of candidates does not matter, and that nobody is lost.
+// FuzzWinner checks that the order of candidates does not matter, and that no candidate is lost.
 func FuzzWinner(f *testing.F) {
 	f.Add("ab", int8(1), "ba", int8(1), "ab", int8(-1))
 	f.Add("", int8(0), "x", int8(3), "y", int8(3))

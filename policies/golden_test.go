@@ -24,7 +24,7 @@ import (
 // update rewrites what the goldens expect: go test ./policies -run TestGolden -update.
 var update = flag.Bool("update", false, "rewrite the expected parts of the goldens")
 
-// golden is one file: a paragraph that promises something to a user, a policy, and what comes of it.
+// golden is one file: a paragraph with a promise to users, a policy, and the result.
 type golden struct {
 	path    string
 	archive *txtar.Archive
@@ -36,8 +36,8 @@ type golden struct {
 	feature bound
 }
 
-// TestGolden compares what each feature makes of the policies in its folder: the parts of Envoy's configuration that the
-// feature sets, or the words of the denial. All of it must pass Envoy's own validation rules.
+// TestGolden compares the results of each feature for the policies in its folder: the parts of Envoy's configuration
+// that the feature sets, or the message of the denial. All of it must pass Envoy's own validation rules.
 func TestGolden(t *testing.T) {
 	for _, g := range goldens(t) {
 		t.Run(strings.TrimSuffix(g.path, ".txtar"), func(t *testing.T) {
@@ -59,7 +59,7 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// goldens reads all files, in the order of their names.
+// goldens reads all files, sorted by name.
 func goldens(t testing.TB) []golden {
 	t.Helper()
 	paths, err := filepath.Glob("*/*.txtar")
@@ -120,7 +120,7 @@ func haveOf(archive *txtar.Archive) feature.Have {
 	return have
 }
 
-// outcome is what comes of the policy, as files of the archive.
+// outcome is the result of the policy, as files of the archive.
 func (g golden) outcome(t *testing.T) []txtar.File {
 	t.Helper()
 	if problems := g.feature.check(g.policy); verdict.Has(problems, verdict.Invalid) {

@@ -39,7 +39,7 @@ func TestGoldenFilters(t *testing.T) {
 	}
 }
 
-// TestKindsAndFeaturesAgree holds the two lists against each other.
+// TestKindsAndFeaturesAgree compares the two lists.
 func TestKindsAndFeaturesAgree(t *testing.T) {
 	for _, f := range features {
 		found := false
@@ -109,7 +109,8 @@ func TestShapesCluster(t *testing.T) {
 	}
 }
 
-// TestSettingsAreDeterministic encodes a cookie's attributes, which are a map, and all else often enough to see a random order.
+// TestSettingsAreDeterministic encodes a cookie's attributes, which are a map, and all other settings often enough to
+// detect a random order.
 func TestSettingsAreDeterministic(t *testing.T) {
 	for _, g := range goldens(t) {
 		var cluster, route []byte
@@ -125,7 +126,7 @@ func TestSettingsAreDeterministic(t *testing.T) {
 	}
 }
 
-// TestProblemsAreOneLine holds the words of every denial to the form that all messages have.
+// TestProblemsAreOneLine checks that every denial has the form of all messages.
 func TestProblemsAreOneLine(t *testing.T) {
 	for _, g := range goldens(t) {
 		for _, p := range g.kind.Check(g.policy) {

@@ -17,7 +17,7 @@ import (
 	"gatehouse/policies/timeout"
 )
 
-// buildCluster is a whole cluster as the policy shapes it, with the addresses as endpoints.
+// buildCluster is a complete cluster with the settings of the policy, with the addresses as endpoints.
 func (g golden) buildCluster(name string, endpoints ...*corev3.Address) *clusterv3.Cluster {
 	upstream := feature.NewUpstream()
 	upstream.Localities = true
@@ -46,7 +46,7 @@ func (g golden) buildCluster(name string, endpoints ...*corev3.Address) *cluster
 	return cluster
 }
 
-// buildRoute is a whole route to a cluster as the policy shapes it.
+// buildRoute is a complete route to a cluster with the settings of the policy.
 func (g golden) buildRoute(cluster string) *routev3.Route {
 	route := &routev3.Route{
 		Match: &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"}},
@@ -61,7 +61,7 @@ func (g golden) buildRoute(cluster string) *routev3.Route {
 	return route
 }
 
-// validate holds a message, and every message that is packed into it, against the rules that Envoy states in its API.
+// validate checks a message, and every message that is packed into it, with the rules in Envoy's API.
 func validate(t *testing.T, message proto.Message) {
 	t.Helper()
 	if v, ok := message.(interface{ ValidateAll() error }); ok {
@@ -79,7 +79,7 @@ func validate(t *testing.T, message proto.Message) {
 	})
 }
 
-// visitPacked visits every Any in a message: validation rules do not look into them.
+// visitPacked visits every Any in a message, because validation rules do not check their content.
 func visitPacked(message protoreflect.Message, visit func(*anypb.Any)) {
 	if packed, ok := message.Interface().(*anypb.Any); ok {
 		visit(packed)

@@ -25,7 +25,7 @@ func large(n int) (f *fleet, s *session, routes string) {
 	return f, st.session, needs.String()
 }
 
-// drain sends all and has the proxy acknowledge it.
+// drain sends everything and lets the proxy acknowledge it.
 func drain(s *session, now time.Time) {
 	for r := s.next(now); r != nil; r = s.next(now) {
 		s.request(&discovery.DeltaDiscoveryRequest{TypeUrl: r.kind.url, ResponseNonce: fmt.Sprint(r.seq)}, now)
@@ -47,7 +47,8 @@ func ready(n int) (*fleet, *session, string) {
 	return f, s, needs
 }
 
-// BenchmarkRoute is one more version of the routes of a proxy with 10,000 clusters, from publication to acknowledgement, without the wire.
+// BenchmarkRoute measures one more version of the routes of a proxy with 10,000 clusters, from publication to
+// acknowledgement, without the network.
 func BenchmarkRoute(b *testing.B) {
 	for _, n := range []int{100, 10_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
@@ -67,14 +68,14 @@ func BenchmarkRoute(b *testing.B) {
 	}
 }
 
-// BenchmarkConnect is a fresh proxy that gets 10,000 clusters with their endpoints.
+// BenchmarkConnect measures a new proxy that gets 10,000 clusters with their endpoints.
 func BenchmarkConnect(b *testing.B) {
 	for range b.N {
 		ready(10_000)
 	}
 }
 
-// BenchmarkClusterLeaves is a cluster that comes and goes on a proxy with 10,000 others.
+// BenchmarkClusterLeaves measures a cluster that is added to and removed from a proxy with 10,000 others.
 func BenchmarkClusterLeaves(b *testing.B) {
 	f, s, needs := ready(10_000)
 	now := time.Unix(0, 0)

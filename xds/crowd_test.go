@@ -28,7 +28,8 @@ func realNode(id, cluster string) *corev3.Node {
 	return n
 }
 
-// Envoys of one account that connect together, as after a restart, do not end each other while they wait for their fleet.
+// Envoys of one account that connect together, as after a restart, do not close each other's connections while they
+// wait for their fleet.
 func TestEnvoysConnectTogether(t *testing.T) {
 	const many = 100
 	s := serveInMemory(t, Config{Authenticate: pods})
@@ -68,7 +69,7 @@ func TestEnvoysConnectTogether(t *testing.T) {
 	}
 }
 
-// Only what the server uses of a request is decoded.
+// Only the fields that the server uses are decoded from a request.
 func TestOnlyWhatIsUsedIsDecoded(t *testing.T) {
 	c := newPeers(0, logr.Discard()).accept(nowhere(t))
 	defer func() { _ = c.Close() }()
@@ -90,14 +91,14 @@ func TestOnlyWhatIsUsedIsDecoded(t *testing.T) {
 	}
 }
 
-// nowhere is a connection to nobody.
+// nowhere is a connection without a peer.
 func nowhere(t *testing.T) net.Conn {
 	here, there := net.Pipe()
 	t.Cleanup(func() { _ = there.Close() })
 	return here
 }
 
-// A connection never counts for less than nothing, even if it closes while a request is handled.
+// The counted size of a connection is never negative, even if it closes while a request is handled.
 func TestClosedConnectionCountsForNothing(t *testing.T) {
 	p := newPeers(0, logr.Discard())
 	c, other := p.accept(nowhere(t)), p.accept(nowhere(t))

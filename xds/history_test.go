@@ -16,22 +16,24 @@ import (
 	"gatehouse/translator"
 )
 
-// model is an Envoy that reads and answers when it likes, refuses what is marked bad, and loses its connection. It breaks the test
-// when it gets something in an order that would fail requests.
+// model is an Envoy that reads and answers at random times, rejects resources that are marked bad, and loses its
+// connection. It fails the test if it gets something in an order that would make requests fail.
 type model struct {
 	*script
 	random *rand.Rand
-	// unread are responses on their way; has is what the model runs by type and name; asked what it subscribes to by name.
+	// unread are responses in flight; has is what the model runs by type and name; asked are its subscriptions by name.
 	unread []*response
 	has    map[string]map[string]*translator.Resource
 	asked  map[string]map[string]bool
-	// noted are the bytes of each secret that the model was sent last, even if it refused them. It takes the same bytes for good.
+	// noted are the last bytes of each secret that the model was sent, even if it rejected them. It accepts the same
+	// bytes as good.
 	noted map[string]string
-	// refused are the clusters of which the model refused all that it was sent.
+	// refused are the clusters of which the model rejected every version.
 	refused map[string]bool
-	// warming are the clusters and listeners that wait for resources, with these.
+	// warming are the clusters and listeners that wait for resources, with these resources.
 	warming map[translator.Name]map[translator.Name]bool
-	// warm are the clusters that have had all that they wait for, or an answer that there is none; sentAt is when others were sent first.
+	// warm are the clusters that have everything that they wait for, or an answer that there is none; sentAt is when
+	// others were first sent.
 	warm   map[string]bool
 	sentAt map[string]time.Time
 }
@@ -53,14 +55,14 @@ func newModel(t *testing.T, seed uint64) *model {
 	return m
 }
 
-// connect starts a new stream and tells what the model has from earlier ones.
+// connect starts a new stream and reports what the model has from earlier ones.
 func (m *model) connect() {
 	m.t.Log("connect")
 	m.unread = nil
 	m.reconnect()
 	m.warm, m.sentAt = map[string]bool{}, map[string]time.Time{}
 	for name := range m.has[resource.ClusterType] {
-		m.warm[name] = true // Nothing tells a control plane otherwise.
+		m.warm[name] = true // The control plane cannot know otherwise.
 	}
 	for _, typ := range subscriptions {
 		req := &discovery.DeltaDiscoveryRequest{TypeUrl: typ, InitialResourceVersions: map[string]string{}}
@@ -87,7 +89,7 @@ func (m *model) receive() {
 	}
 }
 
-// gated checks that routes are sent when the clusters that they newly name are warm, refused, or have had their time.
+// gated checks that routes are sent only when the clusters that they newly name are warm, rejected, or out of time.
 func (m *model) gated(r *translator.Resource) {
 	m.t.Helper()
 	if r.Type != resource.RouteType {
@@ -103,7 +105,7 @@ func (m *model) gated(r *translator.Resource) {
 	}
 }
 
-// heat notes what is warm now that these resources are taken or refused for good.
+// heat notes what is warm after these resources have been accepted or finally rejected.
 func (m *model) heat(resources ...*translator.Resource) {
 	settled := map[translator.Name]bool{}
 	for _, r := range resources {
@@ -120,7 +122,7 @@ func (m *model) heat(resources ...*translator.Resource) {
 	}
 }
 
-// read takes the oldest response, as Envoy does: clusters and listeners one by one, of other types all or nothing.
+// read handles the oldest response as Envoy does: clusters and listeners one by one, other types all or nothing.
 func (m *model) read() {
 	if len(m.unread) == 0 {
 		return
@@ -161,7 +163,7 @@ func (m *model) read() {
 	m.resubscribe()
 }
 
-// passesOver notes a secret, and tells whether it is in the bytes that were noted before.
+// passesOver notes a secret, and reports whether it has the same bytes as noted before.
 func (m *model) passesOver(r *translator.Resource) bool {
 	if r.Type != resource.SecretType {
 		return false
@@ -224,7 +226,7 @@ func (m *model) remove(typ, name string) {
 	}
 }
 
-// resubscribe asks for what the model's clusters and listeners need, and for nothing else.
+// resubscribe subscribes to what the model's clusters and listeners need, and to nothing else.
 func (m *model) resubscribe() {
 	needs := map[string]map[string]bool{resource.EndpointType: {}, resource.SecretType: {}, resource.RouteType: {}}
 	for _, typ := range []string{resource.ClusterType, resource.ListenerType} {
@@ -259,7 +261,7 @@ func (m *model) resubscribe() {
 	}
 }
 
-// mutate publishes a random change that is consistent in itself: routes name clusters that exist.
+// mutate publishes a random change that is consistent: routes name existing clusters.
 func (m *model) mutate(version int) {
 	cluster := func() string { return fmt.Sprintf("c%d", m.random.IntN(5)) }
 	at := fmt.Sprint(version)
@@ -288,7 +290,8 @@ func (m *model) mutate(version int) {
 	}
 }
 
-// routes publishes routes to some of the clusters, perhaps those of both listeners, and perhaps taking away a cluster that none names any longer.
+// routes publishes routes to some of the clusters, perhaps for both listeners, and may remove a cluster that no route
+// names any longer.
 func (m *model) routes(at string) {
 	which := m.random.IntN(3)
 	all := slices.Sorted(maps.Keys(m.f.resources[resource.ClusterType]))
@@ -315,7 +318,8 @@ func (m *model) routes(at string) {
 	m.publish("-CDS:"+gone.Name, "-EDS:"+gone.Name)
 }
 
-// rest lets everything come to an end, and checks that the proxy has what the fleet has as far as it takes it, and waits for nothing.
+// rest lets everything finish, and checks that the proxy has what the fleet has, unless it rejects it, and waits for
+// nothing.
 func (m *model) rest() {
 	m.t.Helper()
 	for range 60 {
@@ -350,7 +354,7 @@ func (m *model) rest() {
 	}
 }
 
-// upToDate checks that the proxy has the fleet's version, unless it refuses that.
+// upToDate checks that the proxy has the fleet's version, unless it rejects that.
 func (m *model) upToDate(n translator.Name) {
 	m.t.Helper()
 	r, has := m.f.get(n), m.has[n.Type][n.Name]
@@ -373,7 +377,7 @@ func (m *model) nothingWaits() {
 	}
 }
 
-// everBad tells that the proxy refuses something now, and so may use for ever what it has.
+// everBad reports whether the proxy rejects something now, and so may keep forever what it has.
 func (m *model) everBad() bool {
 	for _, byName := range m.f.resources {
 		for _, r := range byName {
@@ -408,7 +412,7 @@ func playHistory(t *testing.T, seed uint64, steps int) {
 	m.rest()
 }
 
-// Whatever happens in whatever order, no route names a cluster that is not there, and in the end the proxy has everything.
+// After any events in any order, no route names a missing cluster, and in the end the proxy has everything.
 func TestAnyHistory(t *testing.T) {
 	for seed := range uint64(300) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) { playHistory(t, seed, 150) })

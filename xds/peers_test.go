@@ -26,13 +26,13 @@ import (
 	"gatehouse/translator"
 )
 
-// pods says of every token that it is one of a pod with its name: "subject/pod".
+// pods treats every token as the token of a pod with this name: "subject/pod".
 func pods(_ context.Context, token string) (Identity, error) {
 	subject, _, _ := strings.Cut(token, "/")
 	return Identity{Subject: subject, Pod: token, Fleets: []string{"ns/gw"}}, nil
 }
 
-// A stream that says nothing ends, and counts from the moment on at which it is known whose it is.
+// A stream without a request ends, and counts from the moment when its holder is known.
 func TestSilentStreamsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := serveInMemory(t, Config{Authenticate: pods})
@@ -54,7 +54,7 @@ func TestSilentStreamsEnd(t *testing.T) {
 	})
 }
 
-// A connection on which nobody proves anything ends.
+// A connection without authentication ends.
 func TestStrangersMustProve(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := serveInMemory(t, Config{Authenticate: pods})
@@ -95,7 +95,7 @@ func TestConnectionHasOneHolder(t *testing.T) {
 	}
 }
 
-// deaf connects a proxy that asks for clusters and reads no response, until the server waits for it.
+// deaf connects a proxy that requests clusters and reads no response, until the server waits for it.
 func (s *served) deaf(token string) *envoy {
 	s.t.Helper()
 	e := s.connect(token, "ns/gw", token)
@@ -103,7 +103,7 @@ func (s *served) deaf(token string) *envoy {
 	return e
 }
 
-// big publishes a cluster with a megabyte in a new version.
+// big publishes a new version of a cluster with a megabyte.
 func (s *served) big(version int) {
 	r := res(fmt.Sprintf("CDS a@%d", version))
 	r.Pieces = [][]byte{make([]byte, 1<<20)}
@@ -115,7 +115,7 @@ func (s *served) proxies() int {
 	return len(s.Debug()[0].Proxies)
 }
 
-// A proxy that does not read what it is sent is given up.
+// The connection of a proxy that does not read its responses ends.
 func TestStreamThatIsNotReadEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := serveInMemory(t, Config{Authenticate: pods})
@@ -137,7 +137,7 @@ func TestStreamThatIsNotReadEnds(t *testing.T) {
 	})
 }
 
-// A stream to which a response is being sent ends nonetheless when the server says so. Until it has ended it counts.
+// A stream to which a response is being sent ends anyway when the server ends it. It counts until it has ended.
 func TestStreamsThatEndCount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := serveInMemory(t, Config{Authenticate: pods})
@@ -169,7 +169,7 @@ func TestStreamsThatEndCount(t *testing.T) {
 	})
 }
 
-// stalling is a connection on which no more is sent than a few bytes.
+// stalling is a connection that sends only a few bytes.
 type stalling struct {
 	net.Conn
 	mu   sync.Mutex
@@ -187,7 +187,7 @@ func (c *stalling) Write(b []byte) (int, error) {
 	return c.Conn.Write(b)
 }
 
-// begins begins a request of which only so many bytes arrive, on a connection of its own.
+// begins starts a request of which only this number of bytes arrives, on its own connection.
 func (s *served) begins(token string, arrive int) *envoy {
 	s.t.Helper()
 	conn, err := grpc.NewClient("passthrough:///bufconn",
@@ -209,7 +209,7 @@ func (s *served) begins(token string, arrive int) *envoy {
 	return e
 }
 
-// All proxies share a limit of memory. Who takes the most is ended, and another pod is not.
+// All proxies share a memory limit. The largest user is ended, and another pod is not.
 func TestAllConnectionsShareMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const limit, each = 8 << 20, 3 << 20
@@ -219,7 +219,7 @@ func TestAllConnectionsShareMemory(t *testing.T) {
 		honest := s.connect("honest/a", "ns/gw", "a")
 		honest.ask("CDS")
 		honest.want("CDS a@1")
-		for i := range 8 { // Pods of one account, a connection each: all of a request but its end.
+		for i := range 8 { // Pods of one account, with one connection each: a request without its end.
 			s.begins(fmt.Sprint("greedy/", i), each)
 			synctest.Wait()
 			if s.peers.total > limit {
@@ -237,7 +237,7 @@ func TestAllConnectionsShareMemory(t *testing.T) {
 	})
 }
 
-// What is sent and not read takes of the memory too.
+// Sent responses that are not read take memory too.
 func TestUnreadResponsesShareMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const limit = 4 << 20
@@ -272,7 +272,7 @@ func (raw) Marshal(v any) (mem.BufferSlice, error) {
 func (raw) Unmarshal(mem.BufferSlice, any) error { return nil }
 func (raw) Name() string                         { return "proto" }
 
-// A request that would take much more memory than it has bytes is refused before it is decoded.
+// A request that would take much more memory than its bytes is rejected before it is decoded.
 func TestRequestIsWeighedBeforeItIsDecoded(t *testing.T) {
 	const size = 16 << 20
 	element := func(field byte) []byte { return []byte(strings.Repeat(string([]byte{field<<3 | 2, 0}), size/2)) }
@@ -303,7 +303,7 @@ func TestRequestIsWeighedBeforeItIsDecoded(t *testing.T) {
 	}
 }
 
-// Who opens connections and proves nothing keeps those from nobody who comes from elsewhere.
+// A client that opens connections without authentication does not block clients from other addresses.
 func TestStrangersAreBounded(t *testing.T) {
 	const room = 16
 	s := New(Config{Authenticate: pods, Memory: room * strangerSize, Log: logr.Discard()})
@@ -359,7 +359,7 @@ func TestStrangersAreBounded(t *testing.T) {
 	e.want("CDS a@1")
 }
 
-// The largest request that is accepted has room in the memory that all share by default.
+// The largest accepted request fits into the default memory limit of all connections.
 func TestLargestRequestHasRoom(t *testing.T) {
 	request := &discovery.DeltaDiscoveryRequest{TypeUrl: short["EDS"], InitialResourceVersions: map[string]string{}}
 	for i := range requestLimit / (2 * 205) {
@@ -380,7 +380,7 @@ func TestLargestRequestHasRoom(t *testing.T) {
 	}
 }
 
-// To choose who is ended for a stranger costs no more when there are many who take nothing.
+// Choosing a connection to end costs no more if there are many that use nothing.
 func TestChoosingIsCheapAmongMany(t *testing.T) {
 	const strangers = 2000
 	took := func(quiet int) time.Duration {

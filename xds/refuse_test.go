@@ -67,7 +67,7 @@ func TestRefusalEndsWithItsResource(t *testing.T) {
 	p.wantRefused(map[string]string{})
 }
 
-// Routes that were refused along with others and have moved to a new cluster meanwhile wait for its endpoints.
+// Routes that were rejected together with others and have moved to a new cluster meanwhile wait for its endpoints.
 func TestNeighbourOfARefusedResourceWaitsForItsNewCluster(t *testing.T) {
 	p := serving(t)
 	p.ask("RDS", "q")
@@ -85,7 +85,7 @@ func TestNeighbourOfARefusedResourceWaitsForItsNewCluster(t *testing.T) {
 	p.want("RDS r@3")
 }
 
-// The version after a refused one of a new cluster is waited for as the first would have been.
+// After a rejected version of a new cluster, the next version is waited for in the same way.
 func TestNewVersionOfARefusedClusterIsWaitedFor(t *testing.T) {
 	p := serving(t)
 	p.publish("CDS b@1 EDS:b", "EDS b@1")
@@ -103,7 +103,7 @@ func TestNewVersionOfARefusedClusterIsWaitedFor(t *testing.T) {
 	p.want("RDS r@2")
 }
 
-// What was refused once and has gone makes room for what is refused now.
+// A rejected part that no longer exists makes room for new ones.
 func TestRefusedPartsOfThePastAreForgotten(t *testing.T) {
 	p := serving(t)
 	p.publish("CDS b@bad EDS:b", "CDS c@worse EDS:c")
@@ -120,7 +120,7 @@ func TestRefusedPartsOfThePastAreForgotten(t *testing.T) {
 	}
 }
 
-// Envoy takes removals of clusters although it refuses the response, so a cluster that comes back then is a new one.
+// Envoy removes clusters even if it rejects the response, so a cluster that comes back then is new.
 func TestClusterThatComesBackAfterARefusedRemovalIsWaitedFor(t *testing.T) {
 	p := serving(t)
 	p.publish("CDS b@1 EDS:b", "EDS b@1")
@@ -278,7 +278,7 @@ func FuzzBlame(f *testing.F) {
 	})
 }
 
-// Several secrets under way are told apart by their answers. One that was refused is put back as it was.
+// The answers identify each of several secrets in flight. A rejected one is replaced by its previous version.
 func TestRefusedSecretIsToldApart(t *testing.T) {
 	p := serving(t)
 	p.publish("SDS a@1", "SDS b@1", "SDS c@1")
@@ -304,8 +304,8 @@ func TestRefusedSecretIsToldApart(t *testing.T) {
 	}
 }
 
-// A proxy acknowledges bytes that it refused before, on an earlier stream too. So what it has not taken it gets in bytes that it has not seen, and
-// what it has taken in the bytes that it took.
+// A proxy acknowledges bytes that it rejected before, on an earlier stream too. So it gets a secret that it has not
+// accepted in new bytes, and an accepted one in the accepted bytes.
 func TestNoBytesAreSentTwiceBeforeTheyAreTaken(t *testing.T) {
 	for typ, name := range map[string]string{"SDS": "s", "SRDS": "l/x"} {
 		t.Run(typ, func(t *testing.T) {

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// scoped brings up a proxy with a listener that takes scopes, and one scope.
+// scoped starts a proxy with a listener that uses scopes, and one scope.
 func scoped(t *testing.T) *script {
 	p := newScript(t)
 	p.publish("CDS a@1 EDS:a", "EDS a@1", "LDS l@1 SRDS:l", "SRDS l/x@1 CDS:a")
@@ -42,7 +42,7 @@ func TestScopesComeAndGoOneByOne(t *testing.T) {
 	p.want("SRDS l/y@1")
 }
 
-// A proxy with nothing to take is answered nonetheless: its listener waits for that.
+// A proxy without scopes gets an answer anyway, because its listener waits for it.
 func TestNoScopesAreAnAnswer(t *testing.T) {
 	p := newScript(t)
 	p.publish("LDS l@1 SRDS:l")
@@ -56,7 +56,7 @@ func TestNoScopesAreAnAnswer(t *testing.T) {
 	}
 }
 
-// What the proxy still works off with a listener that takes scopes no more finds them for a minute after its last use.
+// Requests of a listener that no longer uses scopes find its scopes for a minute after the last use.
 func TestScopesOutliveTheirListener(t *testing.T) {
 	for name, change := range map[string][]string{
 		"switched": {"LDS l@2 RDS:l", "RDS l@1 CDS:a", "-SRDS:l/x"},

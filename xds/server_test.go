@@ -27,7 +27,7 @@ import (
 	"gatehouse/translator"
 )
 
-// tokens are the bearer tokens that the tests' servers accept, with what they prove.
+// tokens are the bearer tokens that the servers of the tests accept, with their identities.
 type tokens map[string]Identity
 
 func (ids tokens) authenticate(_ context.Context, token string) (Identity, error) {
@@ -250,7 +250,7 @@ func TestClusterCannotChangeOnAStream(t *testing.T) {
 	e.wantEnd(codes.PermissionDenied)
 }
 
-// A method that is not served is no way round the check of the token.
+// A method that is not served does not bypass the check of the token.
 func TestEveryMethodIsAuthenticated(t *testing.T) {
 	s := serveInMemory(t, Config{})
 	for token, code := range map[string]codes.Code{"token-gw": codes.Unimplemented, "forged": codes.Unauthenticated} {
@@ -313,7 +313,7 @@ func TestFirstRequestOfManyMegabytes(t *testing.T) {
 	e.want("EDS a@1")
 }
 
-// TestFloodIsTurnedAway: one message of very many short names is turned away before the session holds anything of it.
+// TestFloodIsTurnedAway: one message with very many short names is rejected before the session stores anything.
 func TestFloodIsTurnedAway(t *testing.T) {
 	s := serveInMemory(t, Config{})
 	s.Synced()
@@ -348,7 +348,7 @@ func TestGreedyProxyIsTurnedAway(t *testing.T) {
 	e.wantEnd(codes.ResourceExhausted)
 }
 
-// Types that no fleet has resources of are passed over: nothing is held of them, and the proxy gets the others.
+// Types without resources in any fleet are ignored: nothing is stored for them, and the proxy gets the others.
 func TestMadeUpTypesAreNotHeld(t *testing.T) {
 	s := serveInMemory(t, Config{})
 	s.Publish(delta("ns/gw", "CDS a@1"))
@@ -371,7 +371,7 @@ func TestNodeIDIsBounded(t *testing.T) {
 	e.wantEnd(codes.InvalidArgument)
 }
 
-// A pod that opens stream after stream loses its oldest ones, and nobody else's.
+// A pod that opens stream after stream loses its own oldest ones.
 func TestStreamsOfAPodAreBounded(t *testing.T) {
 	s := serveInMemory(t, Config{Authenticate: func(_ context.Context, token string) (Identity, error) {
 		return Identity{Subject: "sa:gw", Pod: token, Fleets: []string{"ns/gw"}}, nil
@@ -397,7 +397,7 @@ func TestStreamsOfAPodAreBounded(t *testing.T) {
 	}
 }
 
-// A connection may have a few calls open, before it has proved anything.
+// A connection may have a few open calls before it is authenticated.
 func TestCallsOfAConnectionAreBounded(t *testing.T) {
 	s := serveInMemory(t, Config{Authenticate: func(ctx context.Context, _ string) (Identity, error) {
 		<-ctx.Done()
@@ -411,7 +411,7 @@ func TestCallsOfAConnectionAreBounded(t *testing.T) {
 			t.Fatalf("call %d: %v", i, err)
 		}
 	}
-	for range 100 { // Until the server has told its limit, calls are not held back.
+	for range 100 { // Calls are not limited until the server has announced its limit.
 		short, done := context.WithTimeout(ctx, 100*time.Millisecond)
 		_, err := client.DeltaAggregatedResources(short)
 		done()
@@ -438,7 +438,7 @@ func TestDeadProxyDelaysNobody(t *testing.T) {
 	}
 }
 
-// reports collects what a server reports.
+// reports collects the reports of a server.
 type reports struct {
 	mu  sync.Mutex
 	got []string

@@ -21,7 +21,7 @@ import (
 	"gatehouse/translator"
 )
 
-// short maps the letters that the tests use to types, as Envoy's documentation does.
+// short maps the abbreviations in the tests to types, as in Envoy's documentation.
 var short = map[string]string{
 	"CDS": resource.ClusterType, "EDS": resource.EndpointType, "SDS": resource.SecretType,
 	"LDS": resource.ListenerType, "RDS": resource.RouteType, "SRDS": resource.ScopedRouteType,
@@ -36,7 +36,7 @@ func letters(url string) string {
 	return url
 }
 
-// res parses a resource such as "CDS a@1 EDS:a SDS:ca": a version and what it needs.
+// res parses a resource such as "CDS a@1 EDS:a SDS:ca": a version and its needs.
 func res(text string) *translator.Resource {
 	words := strings.Fields(text)
 	name, version, _ := strings.Cut(words[1], "@")
@@ -65,7 +65,7 @@ func named(text string) translator.Name {
 	return translator.Name{Type: short[typ], Name: name}
 }
 
-// script plays a proxy against a session, with a clock of its own.
+// script simulates a proxy for a session, with its own clock.
 type script struct {
 	t    *testing.T
 	f    *fleet
@@ -90,7 +90,7 @@ func (p *script) reconnect() {
 	p.open = map[string][]*response{}
 }
 
-// publish changes the fleet: resources as res reads them, and removals such as "-CDS:a".
+// publish changes the fleet: resources in the format of res, and removals such as "-CDS:a".
 func (p *script) publish(texts ...string) {
 	p.t.Log("publish", texts)
 	d := translator.Delta{Fleet: "ns/gw"}
@@ -104,7 +104,8 @@ func (p *script) publish(texts ...string) {
 	p.f.publish(d, p.now)
 }
 
-// ask sends a request: names to subscribe to, "-name" to unsubscribe, "name=version" what it has from earlier.
+// ask sends a request: names to subscribe to, "-name" to unsubscribe, "name=version" for resources from earlier
+// streams.
 func (p *script) ask(typ string, names ...string) {
 	req := &discovery.DeltaDiscoveryRequest{TypeUrl: short[typ], InitialResourceVersions: map[string]string{}}
 	for _, n := range names {
@@ -123,7 +124,7 @@ func (p *script) ask(typ string, names ...string) {
 	p.s.request(req, p.now)
 }
 
-// ack answers the oldest open response of a type; nack refuses it.
+// ack acknowledges the oldest open response of a type; nack rejects it.
 func (p *script) ack(typ string) { p.t.Helper(); p.answer(typ, nil) }
 
 func (p *script) nack(typ, message string) {
@@ -143,13 +144,13 @@ func (p *script) answer(typ string, detail *status.Status) {
 	}, p.now)
 }
 
-// after lets time pass.
+// after advances the clock.
 func (p *script) after(d time.Duration) {
 	p.t.Log("after", d)
 	p.now = p.now.Add(d)
 }
 
-// want checks what is sent now, one line for each response such as "CDS a@1 b@1 -c".
+// want checks what is sent now, one line per response such as "CDS a@1 b@1 -c".
 func (p *script) want(lines ...string) {
 	p.t.Helper()
 	if diff := cmp.Diff(lines, p.take()); diff != "" {
@@ -166,7 +167,7 @@ func (p *script) take() (lines []string) {
 	return lines
 }
 
-// String is the type and what is in it, such as "CDS a@1 b@1 -c".
+// String is the type and the content, such as "CDS a@1 b@1 -c".
 func (r *response) String() string {
 	line := letters(r.kind.url)
 	for _, x := range r.resources {
@@ -178,7 +179,7 @@ func (r *response) String() string {
 	return line
 }
 
-// settle answers all until nothing more is sent, as a proxy does that likes everything.
+// settle acknowledges everything until nothing more is sent.
 func (p *script) settle() {
 	p.t.Helper()
 	for range 100 {
@@ -197,7 +198,7 @@ func (p *script) settle() {
 	p.t.Fatal("the session does not come to rest")
 }
 
-// serving brings up a proxy with a listener, its routes to cluster a, and the cluster's endpoints.
+// serving starts a proxy with a listener, its routes to cluster a, and the cluster's endpoints.
 func serving(t *testing.T) *script {
 	p := newScript(t)
 	p.publish("CDS a@1 EDS:a", "EDS a@1", "LDS l@1 RDS:r", "RDS r@1 CDS:a")
@@ -250,7 +251,7 @@ func TestRouteWaitsForItsNewCluster(t *testing.T) {
 	p.want("RDS r@2")
 }
 
-// Envoy holds back its acknowledgement of clusters while any of them warms; endpoints that it took say enough.
+// Envoy delays its acknowledgement of clusters while any of them warms; acknowledged endpoints are enough.
 func TestEndpointsSayMoreThanTheClusterAck(t *testing.T) {
 	p := serving(t)
 	p.publish("CDS b@1 EDS:b", "EDS b@1", "RDS r@2 CDS:b")
@@ -261,7 +262,7 @@ func TestEndpointsSayMoreThanTheClusterAck(t *testing.T) {
 	p.want("RDS r@2")
 }
 
-// Nothing tells when Envoy has found the endpoints of a cluster by DNS; that it took the cluster does not.
+// Nothing shows when Envoy has resolved the endpoints of a cluster by DNS; its acknowledgement of the cluster does not.
 func TestClusterThatAsksDNSGetsTheWholeLimit(t *testing.T) {
 	p := serving(t)
 	p.publish("CDS b@1", "RDS r@2 CDS:b")
@@ -334,7 +335,8 @@ func TestWaitingVersionOfWhichTheClusterVanishes(t *testing.T) {
 	p.want("RDS r@3")
 }
 
-// A cluster that vanishes before it has endpoints takes with it the version that waits for it, also if the proxy has it by then.
+// If a cluster is removed before it has endpoints, the version that waits for it is dropped too, even if the proxy
+// already has the cluster.
 func TestWaitingVersionOfWhichTheColdClusterVanishes(t *testing.T) {
 	p := serving(t)
 	p.publish("CDS b@1 EDS:b", "EDS b@1", "RDS r@2 CDS:b")
@@ -434,7 +436,7 @@ func TestFirstListenersAreNotSplit(t *testing.T) {
 	p.want("LDS l@1 m@1")
 }
 
-// What is sent anew waits in Envoy for its endpoints and secrets, which Envoy does not ask for again.
+// Envoy waits for the endpoints and secrets of a resource that is sent again, but does not request them again.
 func TestChangedClusterIsFollowedByWhatItNeeds(t *testing.T) {
 	p := newScript(t)
 	p.publish("CDS a@1 EDS:a SDS:ca", "EDS a@1", "SDS ca@1", "LDS l@1 SDS:cert RDS:r", "SDS cert@1", "RDS r@1")
@@ -507,7 +509,7 @@ func TestReconnectSendsOnlyWhatChanged(t *testing.T) {
 	p.want("CDS -old")
 }
 
-// Until the proxy has taken routes that are known here, nobody knows which clusters it uses.
+// Until the proxy has accepted routes that this control plane knows, its clusters in use are unknown.
 func TestReconnectKeepsClustersOfUnknownRoutes(t *testing.T) {
 	p := serving(t)
 	p.publish("CDS b@1", "RDS r@2 CDS:b", "-CDS:a")
@@ -553,7 +555,8 @@ func TestRestartThenChangeLeavesNothingWaiting(t *testing.T) {
 	p.want("RDS r@1")
 }
 
-// Of a scope from before a restart only the version is known. If its listener has gone, it leaves in its time, and its clusters after it.
+// Only the version of a scope from before a restart is known. If its listener is gone, the scope is removed after its
+// time, and its clusters after it.
 func TestRestartWhileAScopeOutlivesItsListener(t *testing.T) {
 	p := scoped(t)
 	p.reconnect()
@@ -575,7 +578,8 @@ func TestRestartWhileAScopeOutlivesItsListener(t *testing.T) {
 	p.want("CDS -old")
 }
 
-// What was sent and is unanswered is not taken for what the proxy runs, whatever makes the session compare.
+// A resource that was sent and is unanswered does not count as running on the proxy, whatever makes the session
+// compare.
 func TestUnansweredIsNotTakenForWhatAnUnknownProxyRuns(t *testing.T) {
 	p := serving(t)
 	p.publish("CDS b@1", "RDS r@2 CDS:b", "-CDS:a")
@@ -592,7 +596,8 @@ func TestUnansweredIsNotTakenForWhatAnUnknownProxyRuns(t *testing.T) {
 	p.want()
 }
 
-// A proxy that reads but never answers is sent so many responses of a type, and the latest version once it answers.
+// A proxy that reads but never answers gets a limited number of responses of a type, and the latest version after it
+// answers.
 func TestProxyThatNeverAnswersIsNotSentForEver(t *testing.T) {
 	p := serving(t)
 	sent := 0
@@ -608,16 +613,17 @@ func TestProxyThatNeverAnswersIsNotSentForEver(t *testing.T) {
 	p.want(fmt.Sprintf("RDS r@%d", 2*flightLimit+1))
 }
 
-// heap is what is in use of the heap, in bytes.
+// heap is the used size of the heap, in bytes.
 func heap() int {
 	runtime.GC()
-	runtime.GC() // What earlier tests have left in pools goes with the second one.
+	runtime.GC() // The second run also frees what earlier tests have left in pools.
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return int(m.HeapAlloc)
 }
 
-// A proxy is turned away before what it names takes much more memory than it may, of however many types, as subscriptions or as what it has.
+// A proxy is rejected before its names take much more memory than allowed, for any number of types, as subscriptions or
+// as existing resources.
 func TestMemoryOfAStreamIsBounded(t *testing.T) {
 	p := newScript(t)
 	before, named := heap(), 0
@@ -643,7 +649,7 @@ func TestMemoryOfAStreamIsBounded(t *testing.T) {
 	runtime.KeepAlive(p.s)
 }
 
-// What the fleet has a proxy may name, and it counts no more once the proxy has unsubscribed.
+// A proxy may name the resources of the fleet, and they no longer count after the proxy has unsubscribed.
 func TestNamesOfTheFleetAreNotCounted(t *testing.T) {
 	p := newScript(t)
 	const many = 2 * sizeLimit / nameSize

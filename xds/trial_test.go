@@ -19,7 +19,7 @@ import (
 	"gatehouse/translator"
 )
 
-// routesOf makes a route configuration of routes, each with a host of its own: "a" is good, "!a" is refused by picky proxies.
+// routesOf makes a route configuration of routes, each with its own host: "a" is good, and picky proxies reject "!a".
 func routesOf(t *testing.T, names ...string) *translator.Resource {
 	t.Helper()
 	config := &routev3.RouteConfiguration{Name: "r"}
@@ -33,7 +33,8 @@ func routesOf(t *testing.T, names ...string) *translator.Resource {
 	return &translator.Resource{Type: resource.RouteType, Name: "r", Version: strings.Join(names, ","), Pieces: [][]byte{body}}
 }
 
-// picky is a proxy that refuses whatever has a route with "!" in its name, with words that tell nothing. It has runs, in the end.
+// picky is a proxy that rejects everything with a route with "!" in its name, with a message without details. In the
+// end it has runs.
 type picky struct {
 	*script
 	runs  []string
@@ -47,7 +48,7 @@ func newPicky(t *testing.T, r *translator.Resource) *picky {
 	return p
 }
 
-// one answers the next response; it is false if there is none.
+// one answers the next response; it returns false if there is none.
 func (p *picky) one() bool {
 	p.t.Helper()
 	r := p.s.next(p.now)
@@ -69,7 +70,7 @@ func (p *picky) one() bool {
 	return true
 }
 
-// step answers all that is sent.
+// step answers everything that is sent.
 func (p *picky) step() {
 	p.t.Helper()
 	for range 1000 {
@@ -83,13 +84,13 @@ func (p *picky) step() {
 func TestTrialFindsTheRefusedRoutes(t *testing.T) {
 	for _, c := range []struct {
 		had, has, want []string
-		most           int // Responses at most.
+		most           int // The maximum number of responses.
 	}{
-		{[]string{"a"}, []string{"a", "!b"}, []string{"a"}, 1},                   // One came into question; the proxy has the rest.
-		{[]string{"a"}, []string{"a", "!b", "c"}, []string{"a", "c"}, 3},         // Halves of one each.
-		{nil, []string{"a", "b", "c", "!d"}, []string{"a", "b", "c"}, 5},         // A fresh proxy.
+		{[]string{"a"}, []string{"a", "!b"}, []string{"a"}, 1},                   // One suspect; the proxy has the rest.
+		{[]string{"a"}, []string{"a", "!b", "c"}, []string{"a", "c"}, 3},         // Halves with one each.
+		{nil, []string{"a", "b", "c", "!d"}, []string{"a", "b", "c"}, 5},         // A new proxy.
 		{[]string{"x"}, []string{"!a", "!b", "!c", "!d", "x"}, []string{"x"}, 7}, // All of several.
-		{[]string{"x", "y"}, []string{"!a", "y"}, []string{"y"}, 2},              // Something went at the same time.
+		{[]string{"x", "y"}, []string{"!a", "y"}, []string{"y"}, 2},              // One is removed meanwhile.
 		{[]string{"x"}, []string{"x"}, []string{"x"}, 0},
 	} {
 		p := newPicky(t, routesOf(t, c.had...))
@@ -110,8 +111,8 @@ func TestTrialFindsTheRefusedRoutes(t *testing.T) {
 	}
 }
 
-// TestTrialUnderChange: whatever is published while trials are on, in the end the proxy runs all good routes and no other, all refused ones
-// are known, and no good one is. What the proxy runs and shall keep is never taken from it in between.
+// TestTrialUnderChange: after any publications during trials, in the end the proxy runs exactly the good routes, and
+// exactly the rejected ones are known. No route that the proxy runs and should keep is removed in between.
 func TestTrialUnderChange(t *testing.T) {
 	for seed := range uint64(300) {
 		r := rand.New(rand.NewPCG(seed, 2))
@@ -173,14 +174,15 @@ func TestTrialUnderChange(t *testing.T) {
 	}
 }
 
-// crowd is a proxy that refuses routes with "!" in their name, and a translation that has what was refused fail closed.
+// crowd is a proxy that rejects routes with "!" in their name, and a translation in which rejected routes fail closed.
 type crowd struct {
 	*picky
 	routes []string
 	known  int
 }
 
-// publish is what the translation makes of the routes: others, once their rule is refused, or enough rules of their owner.
+// publish is the translation of the routes: they change when their rule is rejected, or when enough rules of their
+// owner are.
 func (c *crowd) publish() {
 	refused, byOwner := map[string]bool{}, map[string]int{}
 	for _, p := range routesOf(c.t, c.routes...).Parts() {
@@ -207,7 +209,7 @@ func (c *crowd) add(route string) {
 	c.publish()
 }
 
-// rounds answers responses until done, and at most so many.
+// rounds answers responses until done, with a maximum number.
 func (c *crowd) rounds(most int, done func() bool) (rounds int) {
 	c.t.Helper()
 	for ; !done(); rounds++ {
@@ -224,8 +226,8 @@ func (c *crowd) rounds(most int, done func() bool) (rounds int) {
 	return rounds
 }
 
-// TestManyRefusedOwners: a tenant with many routes that are refused costs a number of refusals that grows with the number of the routes, not
-// with that of their rules, and the routes of others are taken at once meanwhile.
+// TestManyRefusedOwners: if many routes of a tenant are rejected, the number of rejections grows with the number of the
+// routes, not with that of their rules, and the routes of others are accepted at once meanwhile.
 func TestManyRefusedOwners(t *testing.T) {
 	const owners, rules = 100, 16
 	c := &crowd{picky: newPicky(t, routesOf(t, "httproute/good/r/rule/0/match/0/h")), routes: []string{"httproute/good/r/rule/0/match/0/h"}}
@@ -257,7 +259,8 @@ func TestManyRefusedOwners(t *testing.T) {
 	}
 }
 
-// TestNoRoomForRefusedParts: when the fleet's memory is full, the proxy goes without what it refuses, and the rest is taken.
+// TestNoRoomForRefusedParts: when the fleet's memory is full, the proxy runs without the parts that it rejects, and
+// accepts the rest.
 func TestNoRoomForRefusedParts(t *testing.T) {
 	p := newPicky(t, routesOf(t, "a"))
 	p.step()

@@ -11,7 +11,8 @@ import (
 	"gatehouse/policies/feature"
 )
 
-// TestSourcesDecideAsRules: the range of which the longest counts decides about every address as the first rule that is about it.
+// TestSourcesDecideAsRules: for every address, the longest range gives the same decision as the first rule that
+// matches.
 func TestSourcesDecideAsRules(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 1))
 	address := func() netip.Addr {
@@ -52,7 +53,7 @@ func TestSourcesDecideAsRules(t *testing.T) {
 	}
 }
 
-// longest is the length of the longest range that contains the address, -1 if none does.
+// longest is the length of the longest range that contains the address, -1 if there is none.
 func longest(ranges []netip.Prefix, address netip.Addr) int {
 	most := -1
 	for _, r := range ranges {
@@ -63,7 +64,7 @@ func longest(ranges []netip.Prefix, address netip.Addr) int {
 	return most
 }
 
-// contains reports whether one of the ranges holds all of another.
+// contains reports whether one of the ranges contains the whole of another.
 func contains(cidrs []v1alpha1.CIDR, all netip.Prefix) bool {
 	return slices.ContainsFunc(cidrs, func(cidr v1alpha1.CIDR) bool {
 		prefix, err := parse(cidr)

@@ -7,7 +7,8 @@ import (
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
-// TestCheck goes through what the CRD's own rules keep out of a cluster, but not out of a file, and what only we do not serve.
+// TestCheck tests problems that the CRD's own rules reject in a cluster, but not in a file, and fields that only we do
+// not serve.
 func TestCheck(t *testing.T) {
 	ref := []gwapiv1.LocalObjectReference{{Kind: "ConfigMap", Name: "ca"}}
 	for name, c := range map[string]struct {

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// within is far above what a judgement takes, and far below what a huge key did.
+// within is far more than a check takes, and far less than a huge key took before.
 const within = 500 * time.Millisecond
 
 func timed(t *testing.T, what func() error) error {
@@ -24,8 +24,8 @@ func timed(t *testing.T, what func() error) error {
 	return err
 }
 
-// hugeRSA is a key in PKCS #1 with a modulus of that many bytes, such as nobody makes: its numbers are no key, but whoever reads them has to
-// work with them.
+// hugeRSA is a PKCS #1 key with a modulus of that many bytes, which nobody makes: its numbers are not a valid key, but
+// parsing them takes much work.
 func hugeRSA(t *testing.T, modulus, others int) []byte {
 	t.Helper()
 	number := func(length int) *big.Int {
@@ -47,7 +47,8 @@ func hugeRSA(t *testing.T, modulus, others int) []byte {
 	return der
 }
 
-// TestSizesAreJudgedFirst: what is larger than anything in real use is refused by its size, with the way out, and at no cost.
+// TestSizesAreJudgedFirst: data that is larger than anything in real use is rejected by its size, with a message that
+// says how to fix it, and at no cost.
 func TestSizesAreJudgedFirst(t *testing.T) {
 	a, k := newIssuer(t), p256(t)
 	leaf, key := chainPEM(a.leaf(k, nil)), keyPEM(t, k)

@@ -17,15 +17,15 @@ import (
 	"golang.org/x/crypto/ocsp"
 )
 
-// judged is the content of a Secret and what is said of it.
+// judged is the content of a Secret and the expected message.
 type judged struct {
 	chain, key string
 	staple     []byte
-	// want is a part of the words, empty if the pair is taken.
+	// want is a part of the message, empty if the pair is accepted.
 	want string
-	// stricter tells that Envoy takes it nevertheless, and why it is refused here.
+	// stricter says why the pair is rejected here although Envoy accepts it.
 	stricter string
-	// order is a part of what is said of the chain's order although the pair is taken, empty if nothing is.
+	// order is a part of the message about the chain's order if the pair is accepted, empty if there is no message.
 	order string
 }
 
@@ -120,7 +120,7 @@ func cases(t *testing.T) map[string]judged {
 	return all
 }
 
-// chains are cases with issuers behind the certificate. Envoy shows them as they are.
+// chains are cases with issuers after the certificate. Envoy sends them as they are.
 func chains(t *testing.T) map[string]judged {
 	root, k := newIssuer(t), p256(t)
 	upper := root.authority("upper")
@@ -155,7 +155,8 @@ func chains(t *testing.T) map[string]judged {
 	return all
 }
 
-// TestEnvoyAgrees: what is refused is what Envoy refuses, but for what a case gives a reason for; and each refusal has its own words.
+// TestEnvoyAgrees: Envoy rejects what we reject, except for cases with a reason; and each rejection has its own
+// message.
 func TestEnvoyAgrees(t *testing.T) {
 	envoy := envoyOf(t)
 	for name, c := range cases(t) {
@@ -222,7 +223,7 @@ func serving(c judged) map[string]any {
 	return map[string]any{"tlsCertificates": []any{pair}}
 }
 
-// envoyOf answers whether a real Envoy takes a TLS context, and what it says if it does not.
+// envoyOf returns whether a real Envoy accepts a TLS context, and its message if it does not.
 func envoyOf(t *testing.T) func(t *testing.T, context map[string]any) (said string, taken bool) {
 	binary, err := filepath.Abs("../../bin/envoy")
 	if err != nil {

@@ -13,7 +13,7 @@ func seed(f *testing.F) (chain, key, staple []byte) {
 	return []byte(chainPEM(leaf, a.cert)), []byte(keyPEM(f, k)), a.staple(leaf, nil)
 }
 
-// FuzzParse: whatever is stored is judged, in one line, and at any time.
+// FuzzParse: any stored data gets a verdict in one line, at any time.
 func FuzzParse(f *testing.F) {
 	chain, key, staple := seed(f)
 	f.Add(chain, key, staple, int64(0))
@@ -36,7 +36,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// FuzzCheckAuthorities: words behind a bundle change nothing, and a bundle that is cut off is refused.
+// FuzzCheckAuthorities: text after a bundle changes nothing, and a truncated bundle is rejected.
 func FuzzCheckAuthorities(f *testing.F) {
 	chain, _, _ := seed(f)
 	f.Add(chain)

@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// issuer is a CA of tests. Its certificates hold from an hour ago for a day.
+// issuer is a CA for tests. Its certificates are valid for a day, from an hour ago.
 type issuer struct {
 	tb   testing.TB
 	key  *ecdsa.PrivateKey
@@ -92,13 +92,13 @@ func (a *issuer) sign(template *x509.Certificate, public crypto.PublicKey) *x509
 	return c
 }
 
-// authority is one that this one has issued.
+// authority is a CA that this one has issued.
 func (a *issuer) authority(name string) *issuer {
 	key := p256(a.tb)
 	return &issuer{tb: a.tb, key: key, cert: a.sign(&x509.Certificate{Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true}, &key.PublicKey)}
 }
 
-// leaf is a certificate of a server, changed as the test wants it.
+// leaf is a server certificate, modified by the test.
 func (a *issuer) leaf(key crypto.Signer, change func(*x509.Certificate)) *x509.Certificate {
 	template := &x509.Certificate{Subject: pkix.Name{CommonName: "leaf"}, DNSNames: []string{"www.example.com"}}
 	if change != nil {
@@ -136,13 +136,13 @@ func sec1(tb testing.TB, key *ecdsa.PrivateKey) []byte {
 	return der
 }
 
-// demandStaple makes the certificate ask for an OCSP response.
+// demandStaple makes the certificate require an OCSP response.
 func demandStaple(c *x509.Certificate) {
 	value, _ := asn1.Marshal([]int{5}) // status_request; integers always encode.
 	c.ExtraExtensions = []pkix.Extension{{Id: tlsFeature, Value: value}}
 }
 
-// staple is an OCSP response for the certificate, changed as the test wants it.
+// staple is an OCSP response for the certificate, modified by the test.
 func (a *issuer) staple(c *x509.Certificate, change func(*ocsp.Response)) []byte {
 	a.tb.Helper()
 	template := ocsp.Response{Status: ocsp.Good, SerialNumber: c.SerialNumber, ThisUpdate: time.Now().Add(-time.Hour), NextUpdate: time.Now().Add(time.Hour)}

@@ -42,7 +42,7 @@ func TestTimes(t *testing.T) {
 	}
 }
 
-// TestStapleOfACertificateThatDemandsIt: the response's end is that of the certificate's use.
+// TestStapleOfACertificateThatDemandsIt: when the response expires, the certificate can no longer be used.
 func TestStapleOfACertificateThatDemandsIt(t *testing.T) {
 	a, k := newIssuer(t), p256(t)
 	leaf := a.leaf(k, demandStaple)

@@ -14,7 +14,7 @@ import (
 	"gatehouse/api/v1alpha1"
 )
 
-// problemCases are settings, and what is said of them.
+// problemCases are settings with the expected messages.
 var problemCases = []struct {
 	name, spec string
 	want       []string

@@ -44,7 +44,7 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// FuzzCheck holds that reading an expression takes little, whatever it is, and that what is taken is an expression to Go too.
+// FuzzCheck checks that parsing any expression is cheap, and that accepted expressions are valid in Go too.
 func FuzzCheck(f *testing.F) {
 	for _, expression := range []string{`(?i)[B-𞥃]`, `\pL\p{^Greek}`, `(?:a{10}){10}`, `\Qa\E*`, `[[:word:]]\b(?m:^)$`, `(?i)[\x{100}-\x{1e943}]`, `\x{10}`} {
 		f.Add(expression)
@@ -54,7 +54,7 @@ func FuzzCheck(f *testing.F) {
 		if len(expression) > 4096 {
 			t.Skip()
 		}
-		runtime.LockOSThread() // What others do meanwhile does not count.
+		runtime.LockOSThread() // Other goroutines do not count.
 		defer runtime.UnlockOSThread()
 		start := threadTime(t)
 		cost, err := Measure(expression)
@@ -73,7 +73,7 @@ func FuzzCheck(f *testing.F) {
 	})
 }
 
-// threadTime is the time of the processor that this thread has had.
+// threadTime is the CPU time that this thread has used.
 func threadTime(t *testing.T) time.Duration {
 	t.Helper()
 	var usage syscall.Rusage
@@ -83,7 +83,7 @@ func threadTime(t *testing.T) time.Duration {
 	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
 
-// The most that one expression may take to be read, and a usual one.
+// The maximum time for parsing one expression, and the time for a typical one.
 func BenchmarkMeasure(b *testing.B) {
 	for name, expression := range map[string]string{
 		"usual": `/api/v[0-9]+/users/[^/]+`, "classes": strings.Repeat(`\pL`, 59), "folded classes": "(?i)" + strings.Repeat(`\pL`, 59), "folded range": `(?i)[B-\x{1e943}][B-\x{1e943}]`,

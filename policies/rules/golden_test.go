@@ -31,7 +31,8 @@ func engine(tb testing.TB) *Engine {
 	return e
 }
 
-// TestGoldens holds the exact words of every rule. A golden's objects are named *.yaml; problems.txt is what the rules say of them.
+// TestGoldens checks the exact messages of every rule. A golden's objects are named *.yaml; problems.txt has the
+// expected messages.
 func TestGoldens(t *testing.T) {
 	e := engine(t)
 	for _, name := range goldens(t) {
@@ -67,7 +68,7 @@ func TestGoldens(t *testing.T) {
 	}
 }
 
-// TestEveryRuleHasAGolden keeps words from going untested.
+// TestEveryRuleHasAGolden checks that no message is untested.
 func TestEveryRuleHasAGolden(t *testing.T) {
 	rules, err := filepath.Glob("builtin/*.yaml")
 	if err != nil || len(rules) == 0 {
@@ -90,7 +91,8 @@ func goldens(tb testing.TB) []string {
 	return names
 }
 
-// judge writes what the rules say of an object, and fails if they say something else of it in its Go type, as informers hold it.
+// judge writes the messages of the rules about an object, and fails if they differ for the object in its Go type, in
+// the form of informers.
 func judge(t *testing.T, e *Engine, text []byte) string {
 	t.Helper()
 	u := object(t, text)

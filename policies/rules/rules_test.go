@@ -19,7 +19,7 @@ about: Rooms have doors.
 kinds: [{group: example.com, kind: Room}]
 `
 
-// TestNewRefuses holds that a broken rule is an error with the file, the field, the value and the way out.
+// TestNewRefuses checks that a broken rule is an error with the file, the field, the value and how to fix it.
 func TestNewRefuses(t *testing.T) {
 	tests := map[string]struct{ file, text, want string }{
 		"no rule":            {"r.yaml", "[]", "rule r.yaml: the file is not one rule"},
@@ -67,7 +67,7 @@ func one(t *testing.T, text string) *Engine {
 	return e
 }
 
-// TestEach holds that every item is checked wherever it is nested, and told apart by the indexes of its path.
+// TestEach checks that every item is checked wherever it is nested, and identified by the indexes of its path.
 func TestEach(t *testing.T) {
 	e := one(t, `
 each: ['spec.walls[*].doors[*]', 'spec.hatch']
@@ -105,7 +105,7 @@ validations:
 	}
 }
 
-// TestUnjudged holds that a rule that fails on an object, or costs too much, counts as not kept.
+// TestUnjudged checks that an object violates a rule whose evaluation fails or costs too much.
 func TestUnjudged(t *testing.T) {
 	big := make([]any, 3000)
 	for i := range big {
@@ -147,7 +147,7 @@ func TestUnjudged(t *testing.T) {
 	}
 }
 
-// TestBudget holds that all rules together can spend no more on an object than one budget.
+// TestBudget checks that all rules together cannot spend more than one budget on an object.
 func TestBudget(t *testing.T) {
 	e := one(t, "each: ['spec.l[*]']\nvalidations: [{expression: item > 0, message: m, reason: R, weight: Unresolved}]")
 	r := e.rules[schema.GroupKind{Group: "example.com", Kind: "Room"}][0]
@@ -158,7 +158,7 @@ func TestBudget(t *testing.T) {
 	}
 }
 
-// FuzzCheck holds that no object makes the built-in rules fail that its Go type can hold, and that the same object always
+// FuzzCheck checks that no object that fits its Go type makes the built-in rules fail, and that the same object always
 // gets the same answer.
 func FuzzCheck(f *testing.F) {
 	e := engine(f)
@@ -189,7 +189,7 @@ func FuzzCheck(f *testing.F) {
 	})
 }
 
-// BenchmarkCheck is what each change of a small object costs: at most 100 µs.
+// BenchmarkCheck measures the cost of each change of a small object: at most 100 µs.
 func BenchmarkCheck(b *testing.B) {
 	e := engine(b)
 	for name, u := range seeds(b) {

@@ -26,7 +26,7 @@ func TestSettle(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			for range 2 { // Settling twice changes nothing more.
+			for range 2 { // A second call changes nothing more.
 				Settle(tc.action)
 				if diff := cmp.Diff(tc.want, tc.action, protocmp.Transform()); diff != "" {
 					t.Errorf("(-want +got):\n%s", diff)

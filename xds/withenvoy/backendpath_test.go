@@ -10,7 +10,7 @@ import (
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
-// prefixed replaces the prefix of paths, whole the path.
+// prefixed replaces the prefix of paths, whole replaces the whole path.
 func prefixed(path string) gwapiv1.HTTPRouteFilter {
 	return gwapiv1.HTTPRouteFilter{Type: gwapiv1.HTTPRouteFilterURLRewrite, URLRewrite: &gwapiv1.HTTPURLRewriteFilter{
 		Path: &gwapiv1.HTTPPathModifier{Type: gwapiv1.PrefixMatchHTTPPathModifier, ReplacePrefixMatch: &path},
@@ -30,7 +30,7 @@ func weighing(name gwapiv1.ObjectName, weight int32, filters ...gwapiv1.HTTPRout
 	return b
 }
 
-// TestBackendsGetTheirPath has backends that each get a path of their own.
+// TestBackendsGetTheirPath tests backends that each get their own path.
 func TestBackendsGetTheirPath(t *testing.T) {
 	c := startTranslated(t, false)
 	var attempts atomic.Int32

@@ -10,11 +10,12 @@ import (
 	gwapixv1alpha1 "sigs.k8s.io/gateway-api/apisx/v1alpha1"
 )
 
-// TestRetryBudget sends requests at once that all fail and are to be tried again: with a budget that allows one retry at a time, some are not.
+// TestRetryBudget sends concurrent requests that all fail and should be tried again: with a budget of one retry at a
+// time, some are not.
 func TestRetryBudget(t *testing.T) {
 	c := startTranslated(t, false)
 	c.apply(c.behind("fails", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		time.Sleep(50 * time.Millisecond) // So that they meet each other.
+		time.Sleep(50 * time.Millisecond) // So that they overlap.
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}))...)
 	failing := at(gwapiv1.PathMatchPathPrefix, "/fails")

@@ -22,7 +22,7 @@ import (
 	"gatehouse/translator"
 )
 
-// weak is a secret that Envoy refuses: a certificate with an RSA key of 1024 bits.
+// weak is a secret that Envoy rejects: a certificate with an RSA key of 1024 bits.
 func weak(t *testing.T, name string) *translator.Resource {
 	t.Helper()
 	key, err := rsa.GenerateKey(rand.Reader, 1024)
@@ -102,7 +102,7 @@ func shakes(name string) bool {
 	return conn.Close() == nil
 }
 
-// shop is what the listeners of these tests need besides secrets.
+// shop has the other resources that the listeners of these tests need.
 func shop(t *testing.T, more ...*translator.Resource) []*translator.Resource {
 	return append(more, cluster("a", ""), endpoints("a", backend(t, "a")), routes("/", "a"))
 }
@@ -116,7 +116,8 @@ func (c *controlled) serves(names ...string) {
 	}
 }
 
-// tells waits until exactly these resources are told to be refused, and their versions are held against the fleet if they are secrets.
+// tells waits until exactly these resources are reported as rejected, and the versions of secrets among them are
+// guilty.
 func (c *controlled) tells(refused ...*translator.Resource) {
 	c.t.Helper()
 	c.reports(func(p translator.Proxy, _ bool) string {
@@ -133,17 +134,17 @@ func (c *controlled) tells(refused ...*translator.Resource) {
 	})
 }
 
-// forgetReport has the next assertion wait for a report of the control plane that runs now.
+// forgetReport makes the next assertion wait for a report of the current control plane.
 func (c *controlled) forgetReport() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.proxy = translator.Proxy{}
 }
 
-const wholeChange = "per_connection_buffer_limit_bytes: %d" // Has Envoy build all filter chains anew.
+const wholeChange = "per_connection_buffer_limit_bytes: %d" // Makes Envoy build all filter chains again.
 
-// TestRefusedCertificates: Envoy remembers a secret that it has refused, and then acknowledges the same bytes. Whatever comes along with it, on
-// whatever stream, it is told, and harms nobody else.
+// TestRefusedCertificates: Envoy remembers a secret that it has rejected, and then acknowledges the same bytes. With
+// any other resources, and on any stream, the rejection is reported and harms nobody else.
 func TestRefusedCertificates(t *testing.T) {
 	t.Run("first start", func(t *testing.T) {
 		bad, worse := weak(t, "bad"), weak(t, "worse")
@@ -158,7 +159,7 @@ func TestRefusedCertificates(t *testing.T) {
 		bad := weak(t, "bad")
 		c := start(t, shop(t, tlsListener("", "one", "bad"), strong(t, "one"), bad)...)
 		c.tells(bad)
-		c.change(nil, []translator.Name{secretName("bad")}) // As the translation does with what is held against a fleet.
+		c.change(nil, []translator.Name{secretName("bad")}) // As the translation does with guilty parts.
 		c.publish(tlsListener(fmt.Sprintf(wholeChange, 40000), "one", "bad", "two"), strong(t, "two"))
 		c.serves("one", "two", "!bad")
 		c.publish(strong(t, "bad"))
@@ -199,7 +200,7 @@ func TestRefusedCertificates(t *testing.T) {
 		c.serves("one")
 		c.tells(bad)
 		c.change(nil, []translator.Name{secretName("bad")})
-		c.restart() // The listener may reach the proxy before it has said again which secrets it has.
+		c.restart() // The listener may reach the proxy before the proxy has reported its secrets again.
 		c.publish(tlsListener(fmt.Sprintf(wholeChange, 40000), "one", "bad", "two"), strong(t, "two"))
 		c.serves("one", "two", "!bad")
 	})

@@ -9,7 +9,7 @@ import (
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
-// shared lets pages of an origin call a rule of echo with PUT.
+// shared lets pages of an origin send PUT requests to a rule of echo.
 func shared(path string, origin gwapiv1.CORSOrigin, headers ...gwapiv1.HTTPHeaderMatch) gwapiv1.HTTPRouteRule {
 	rule := at(gwapiv1.PathMatchPathPrefix, path, gwapiv1.HTTPRouteFilter{Type: gwapiv1.HTTPRouteFilterCORS, CORS: &gwapiv1.HTTPCORSFilter{
 		AllowOrigins: []gwapiv1.CORSOrigin{origin}, AllowMethods: []gwapiv1.HTTPMethodWithWildcard{"PUT"}, AllowHeaders: []gwapiv1.HTTPHeaderName{"*"},
@@ -18,7 +18,8 @@ func shared(path string, origin gwapiv1.CORSOrigin, headers ...gwapiv1.HTTPHeade
 	return rule
 }
 
-// TestPreflightsReachRulesThatMatchOnHeaders asks as browsers do: without the headers of the request to come, whose names are in a list.
+// TestPreflightsReachRulesThatMatchOnHeaders sends preflights as browsers do: without the headers of the later request,
+// whose names are in a list.
 func TestPreflightsReachRulesThatMatchOnHeaders(t *testing.T) {
 	c := startTranslated(t, false)
 	route := c.route("a.example.com", nil)
@@ -60,7 +61,7 @@ func TestPreflightsReachRulesThatMatchOnHeaders(t *testing.T) {
 	}
 }
 
-// TestAnswersVaryByOrigin wants all answers of a rule with CORS to say so, once, and none of others.
+// TestAnswersVaryByOrigin checks that all responses of a rule with CORS have Vary: Origin once, and that others do not.
 func TestAnswersVaryByOrigin(t *testing.T) {
 	c := startTranslated(t, false)
 	c.apply(c.behind("varied", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -25,11 +25,11 @@ import (
 
 const (
 	servedClass = "gateway.envoyproxy.io/gatewayclass-controller"
-	// maxGrowth is what one object may take of an Envoy, in bytes.
+	// maxGrowth is the memory of an Envoy that one object may take, in bytes.
 	maxGrowth = 64 << 20
 )
 
-// allocated is how much memory Envoy has allocated, in bytes.
+// allocated is the memory that Envoy has allocated, in bytes.
 func (c *controlled) allocated() int64 {
 	c.t.Helper()
 	code, body := envoytest.Get(bootstrap.AdminPort, "/memory")
@@ -44,16 +44,16 @@ func (c *controlled) allocated() int64 {
 	return n
 }
 
-// loaded is an Envoy with the listeners of a Gateway and a light route, and the tables that it gets all from.
+// loaded is an Envoy with the listeners of a Gateway and a light route, and the tables that its resources come from.
 type loaded struct {
 	*controlled
 	world *translator.World
-	// listeners is how many there are, idle what Envoy has allocated so far.
+	// listeners is the number of listeners, idle the memory that Envoy has allocated so far.
 	listeners int
 	idle      int64
 }
 
-// serveHeavy brings up a Gateway with that many listeners.
+// serveHeavy starts a Gateway with that many listeners.
 func serveHeavy(t *testing.T, listeners int) *loaded {
 	t.Helper()
 	engine, err := rules.Builtin()
@@ -87,7 +87,7 @@ func (l *loaded) apply(objects ...translator.Object) {
 	}
 }
 
-// answers is the status of the answer to a request for a host; 404 if there is none.
+// answers is the status of the response for a host; 404 if there is no route.
 func (l *loaded) answers(port int, host string) int {
 	l.t.Helper()
 	request, err := http.NewRequestWithContext(l.t.Context(), http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d/", port), nil)
@@ -103,7 +103,7 @@ func (l *loaded) answers(port int, host string) int {
 	return response.StatusCode
 }
 
-// wantGrowth stores a scene and compares what Envoy takes for it with what one object may take.
+// wantGrowth stores a scene and compares the memory that Envoy takes for it with the limit for one object.
 func (l *loaded) wantGrowth(s heavy.Scene) {
 	l.t.Helper()
 	objects := []translator.Object{heavy.Light("marker")}
@@ -117,7 +117,7 @@ func (l *loaded) wantGrowth(s heavy.Scene) {
 	l.grown(maxGrowth)
 }
 
-// grown compares what Envoy has taken with the most that it may.
+// grown compares the memory that Envoy has taken with the maximum.
 func (l *loaded) grown(most int64) {
 	l.t.Helper()
 	l.settled()
@@ -132,7 +132,7 @@ func (l *loaded) grown(most int64) {
 	}
 }
 
-// refused reports whether a route is refused on a Gateway with that many listeners.
+// refused reports whether a route is rejected on a Gateway with that many listeners.
 func refused(t *testing.T, s heavy.Scene, listeners int) bool {
 	t.Helper()
 	engine, err := rules.Builtin()
@@ -160,7 +160,7 @@ func refused(t *testing.T, s heavy.Scene, listeners int) bool {
 	return false
 }
 
-// contents are heavy in one way each; all are accepted on one listener at least.
+// contents are heavy in one way each; all are accepted on at least one listener.
 var contents = map[string]heavy.Content{
 	"nothing": {Rules: 16, Matches: 8, Hosts: 4},
 	"header matches": {Rules: 4, Matches: 4, Hosts: 4, Match: func(_ int, m *gwapiv1.HTTPRouteMatch) {
@@ -255,7 +255,8 @@ var contents = map[string]heavy.Content{
 	"patterns of origins": {Rules: 1, Matches: 4, Hosts: 4, Policy: heavy.Origins(10)},
 }
 
-// TestEnvoyTakesLessThanEstimated: on the most listeners on which a route is accepted, it takes less of a real Envoy than one object may.
+// TestEnvoyTakesLessThanEstimated: on the largest number of listeners on which a route is accepted, it takes less
+// memory of a real Envoy than one object may.
 func TestEnvoyTakesLessThanEstimated(t *testing.T) {
 	for name, content := range contents {
 		t.Run(name, func(t *testing.T) {
@@ -272,7 +273,7 @@ func TestEnvoyTakesLessThanEstimated(t *testing.T) {
 	}
 }
 
-// TestEnvoyTakesLittleOfWhatIsRefused: what is refused, and stored all the same, takes no more.
+// TestEnvoyTakesLittleOfWhatIsRefused: a rejected route that is stored anyway takes no more.
 func TestEnvoyTakesLittleOfWhatIsRefused(t *testing.T) {
 	for name, content := range map[string]heavy.Content{
 		"expressions": {Rules: 1, Matches: 8, Hosts: 4, Match: func(_ int, m *gwapiv1.HTTPRouteMatch) {
@@ -290,8 +291,8 @@ func TestEnvoyTakesLittleOfWhatIsRefused(t *testing.T) {
 	}
 }
 
-// TestEnvoyTakesLittleOfFilters: a route on all hosts that it may have takes no more behind the heaviest filters of listeners, be there room for them
-// or not.
+// TestEnvoyTakesLittleOfFilters: a route on all its possible hosts takes no more behind the heaviest filters of
+// listeners, whether there is room for them or not.
 func TestEnvoyTakesLittleOfFilters(t *testing.T) {
 	for _, c := range []struct{ listeners, names, length int }{{1, 64, 40}, {2, 64, 20}, {8, 64, 40}, {2, 64, 350}} {
 		t.Run(fmt.Sprintf("%d listeners, %d bytes", c.listeners, c.length), func(t *testing.T) {
@@ -306,7 +307,8 @@ func TestEnvoyTakesLittleOfFilters(t *testing.T) {
 	}
 }
 
-// FuzzEnvoyCost holds that no object within the API server's limits takes more of a real Envoy than one object may, be it refused or not.
+// FuzzEnvoyCost checks that no object within the API server's limits takes more memory of a real Envoy than one object
+// may, rejected or not.
 func FuzzEnvoyCost(f *testing.F) {
 	for seed := range uint64(6) {
 		f.Add(seed, uint8(seed*13))
@@ -334,7 +336,7 @@ func FuzzEnvoyCost(f *testing.F) {
 	})
 }
 
-// alone waits for the other processes of a fuzzer, since the ports of Envoy are the same in all of them.
+// alone waits for the other processes of a fuzzer, because all of them use the same ports of Envoy.
 func alone(t *testing.T) {
 	t.Helper()
 	lock, err := os.OpenFile(filepath.Join(os.TempDir(), "gatehouse-envoy-cost.lock"), os.O_CREATE|os.O_RDWR, 0o600)
@@ -344,5 +346,5 @@ func alone(t *testing.T) {
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = lock.Close() }) // Which gives the lock back.
+	t.Cleanup(func() { _ = lock.Close() }) // This releases the lock.
 }

@@ -15,10 +15,10 @@ import (
 	"gatehouse/translator"
 )
 
-// crowd is the namespace of a tenant of whom Envoy refuses many routes.
+// crowd is the namespace of a tenant with many routes that Envoy rejects.
 const crowd = "crowd"
 
-// open lets routes of all namespaces use the Gateway, and makes a Service for those of the crowd.
+// open allows routes of all namespaces on the Gateway, and creates a Service for the routes of the crowd.
 func (s *judged) open() {
 	gateway, service, slice := s.gateway(""), service("b"), s.slice("b")
 	gateway.Spec.Listeners[0].AllowedRoutes = &gwapiv1.AllowedRoutes{Namespaces: &gwapiv1.RouteNamespaces{From: ptr(gwapiv1.NamespacesFromAll)}}
@@ -27,7 +27,7 @@ func (s *judged) open() {
 	s.put(gateway, service, slice)
 }
 
-// refusedOwner is a GRPCRoute of the crowd with a number of rules, all of which Envoy refuses.
+// refusedOwner is a GRPCRoute of the crowd with a number of rules, all of which Envoy rejects.
 func refusedOwner(i, rules int) *gwapiv1.GRPCRoute {
 	route := &gwapiv1.GRPCRoute{ObjectMeta: meta(fmt.Sprint("r", i), "true")}
 	route.Namespace = crowd
@@ -44,7 +44,7 @@ func refusedOwner(i, rules int) *gwapiv1.GRPCRoute {
 	return route
 }
 
-// convicted counts the routes of the crowd that say that Envoy refused them.
+// convicted counts the routes of the crowd that report that Envoy rejected them.
 func (s *judged) convicted() (n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -56,10 +56,11 @@ func (s *judged) convicted() (n int) {
 	return n
 }
 
-// refusals counts the responses with routes that Envoy has refused.
+// refusals counts the responses with routes that Envoy has rejected.
 func (s *judged) refusals() int { return s.stat("http.[^/]*rds.shop/web/http.update_rejected") }
 
-// neighbour has a new route of another tenant served, and returns how long that took and how many responses were refused meanwhile.
+// neighbour waits until a new route of another tenant is served, and returns how long that took and how many responses
+// were rejected meanwhile.
 func (s *judged) neighbour(name string) (time.Duration, int) {
 	s.t.Helper()
 	before, start := s.refusals(), time.Now()
@@ -68,15 +69,18 @@ func (s *judged) neighbour(name string) (time.Duration, int) {
 	return time.Since(start), s.refusals() - before
 }
 
-// TestQuarantineOfACrowd: while routes of one tenant are refused by the hundred, a new route of another tenant is served, and no route that is served
-// fails. The number of refusals grows with that of the routes, and there are no more after some time. So it is when more is refused than is remembered.
+// TestQuarantineOfACrowd: while hundreds of routes of one tenant are rejected, a new route of another tenant is served,
+// and no served route fails. The number of rejections grows with the number of the routes, and the rejections end after
+// some time. The same holds if more parts are rejected than can be remembered.
 func TestQuarantineOfACrowd(t *testing.T) {
 	const (
-		// owners are the routes of the tenant: with one rule each they are remembered, with three they are more than that.
+		// owners are the routes of the tenant: with one rule each all parts are remembered, with three they are too
+		// many.
 		owners = 290
-		// soon is how many responses may be refused until a route of another tenant is served, of about one for each owner.
+		// soon is the number of responses that may be rejected until a route of another tenant is served, out of about
+		// one for each owner.
 		soon = owners / 4
-		// late is what it must not take, and end is when all must have come to rest, on a machine that has much else to do.
+		// late is the time that it must not take, and end is when everything must be finished, on a busy machine.
 		late, end = 15 * time.Second, 3 * time.Minute
 	)
 	for name, rules := range map[string]int{"some": 1, "more than is remembered": 3} {

@@ -50,7 +50,7 @@ func TestEnvoyServes(t *testing.T) {
 	c.wantBody("/b", "b")
 }
 
-// load sends requests without pause until stopped, and then says what failed.
+// load sends requests without pause until it is stopped, and then returns the failures.
 func load(t *testing.T, workers int) (stop func()) {
 	var failed, sent atomic.Int64
 	var first sync.Once
@@ -106,7 +106,7 @@ func TestNoRequestFailsWhileClustersAreSwitched(t *testing.T) {
 		c.wantBody("/", name)
 		before = name
 	}
-	// A changed cluster of the same name is warmed beside the one that serves.
+	// A changed cluster of the same name warms while the old one serves.
 	for i := range 10 {
 		c.publish(cluster(before, fmt.Sprintf("connect_timeout: %ds", i+1)))
 		time.Sleep(20 * time.Millisecond)
@@ -148,7 +148,7 @@ func TestNoRequestFailsWhileTheControlPlaneRestarts(t *testing.T) {
 	stop()
 }
 
-// updates are Envoy's counts of configuration that it took and that changed something.
+// updates are Envoy's counters of accepted configuration with a change.
 func (c *controlled) updates() map[string]int {
 	counts := map[string]int{}
 	for _, name := range []string{
@@ -175,7 +175,7 @@ func TestRestartChangesNothing(t *testing.T) {
 		t.Fatalf("Envoy's counters have other names than this test knows: %v", before)
 	}
 
-	// What is changed now waits for endpoints and routes that Envoy has asked for before the restart.
+	// The changed resources now wait for endpoints and routes that Envoy requested before the restart.
 	begin := time.Now()
 	c.publish(cluster("a", "connect_timeout: 7s"), listener("http", proxyPort, "name: renamed"))
 	c.settled()
@@ -207,7 +207,7 @@ func TestRefusedClusterLeavesTheRestServing(t *testing.T) {
 	c.wantRefused(nil)
 }
 
-// Envoy's words do not always name the resource. It is then found by halves.
+// Envoy's messages do not always name the resource. Then it is found by halves.
 func TestRefusalWithoutANameIsTraced(t *testing.T) {
 	resources := simple(t)
 	pairs := []string{}
@@ -224,7 +224,7 @@ func TestRefusalWithoutANameIsTraced(t *testing.T) {
 		name := fmt.Sprintf("e%d", i)
 		changed = append(changed, endpoints(name, backend(t, name+", moved")))
 	}
-	changed[3].Pieces = [][]byte{{0x0a, 0x02, 'e', '3', 0x12, 0x02, 0x28, 0xff}} // A field cut short.
+	changed[3].Pieces = [][]byte{{0x0a, 0x02, 'e', '3', 0x12, 0x02, 0x28, 0xff}} // A truncated field.
 	changed[3].Version = "broken"
 	c.publish(changed...)
 	for _, i := range []int{0, 1, 2, 4, 5} {
@@ -248,7 +248,7 @@ func TestRefusedListenerAndRoutes(t *testing.T) {
 	})
 	c.change(nil, []translator.Name{listenerName("bad")})
 	broken := routes("/", "a")
-	broken.Pieces = append(broken.Pieces, broken.Body()[2+len(web):]) // The virtual host twice, which Envoy refuses.
+	broken.Pieces = append(broken.Pieces, broken.Body()[2+len(web):]) // The virtual host twice, which Envoy rejects.
 	broken.Version = "broken"
 	c.publish(broken)
 	envoytest.WaitFor(t, "Envoy to refuse the routes", func() bool {
@@ -260,7 +260,7 @@ func TestRefusedListenerAndRoutes(t *testing.T) {
 	c.reports(func(p translator.Proxy, _ bool) string { return p.Refused[routesName] })
 }
 
-// Envoy acknowledges no cluster while one warms, and this one warms for as long as its resolver is silent.
+// Envoy acknowledges no cluster while one warms, and this one warms while its resolver does not answer.
 func TestClusterThatNeverWarmsHoldsUpNobody(t *testing.T) {
 	c := start(t, simple(t)...)
 	c.wantBody("/", "a")
@@ -311,7 +311,7 @@ func (c *controlled) wantRefused(want map[translator.Name]string) {
 	}
 }
 
-// A secret that one cluster and one listener have is not asked for again by the next that needs it.
+// A secret that one cluster and one listener have is not requested again by the next that needs it.
 func TestSharedSecretsWarmWhatIsChanged(t *testing.T) {
 	ca, leaf := certificates(t, "localhost")
 	_ = ca
@@ -370,8 +370,8 @@ func TestTokenExpires(t *testing.T) {
 	stop()
 }
 
-// TestRefusedRouteIsTriedOut: a route that only Envoy refuses is told apart from those that were changed together with it: they serve, and
-// what served before goes on.
+// TestRefusedRouteIsTriedOut: a route that only Envoy rejects is distinguished from those that were changed together
+// with it: they are served, and existing routes continue to work.
 func TestRefusedRouteIsTriedOut(t *testing.T) {
 	c := start(t, simple(t)...)
 	c.wantBody("/", "a")

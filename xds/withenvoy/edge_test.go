@@ -17,10 +17,10 @@ import (
 	"gatehouse/translator"
 )
 
-// tooSlow is when a test gives up on the end of a slow client's connection, well above each limit.
+// tooSlow is when a test stops waiting for the end of a slow client's connection, far above each limit.
 const tooSlow = 40 * time.Second
 
-// hello is what a client begins a TLS handshake with.
+// hello is the beginning of a client's TLS handshake.
 func hello(t *testing.T, server string) []byte {
 	t.Helper()
 	ours, theirs := net.Pipe()
@@ -36,8 +36,8 @@ func hello(t *testing.T, server string) []byte {
 	return first[:n]
 }
 
-// TestSlowClientsAreClosed: neither who sends a header a second nor who never finishes a TLS handshake keeps a connection, on listeners of every
-// protocol with TLS; but a long upload is no slow client.
+// TestSlowClientsAreClosed: a client that sends one header a second, or never finishes a TLS handshake, loses its
+// connection, on listeners of every protocol with TLS. A long upload does not count as slow.
 func TestSlowClientsAreClosed(t *testing.T) {
 	_, certificate := certificates(t, "slow.example.com")
 	m := &translated{generation: 100}

@@ -19,7 +19,7 @@ import (
 	"gatehouse/translator"
 )
 
-// further is an EndpointSlice that gives a Service of behind or service one more endpoint.
+// further is an EndpointSlice with one more endpoint for a Service of behind or service.
 func (c *translated) further(service, port string, number int) *discoveryv1.EndpointSlice {
 	slice := &discoveryv1.EndpointSlice{
 		ObjectMeta: c.meta(fmt.Sprintf("%s-further-%d", service, number)), AddressType: discoveryv1.AddressTypeIPv4,
@@ -30,7 +30,7 @@ func (c *translated) further(service, port string, number int) *discoveryv1.Endp
 	return slice
 }
 
-// refusing is a port at which nobody listens.
+// refusing is a port without a listener.
 func refusing(t *testing.T) int {
 	t.Helper()
 	listener := listen(t)
@@ -38,7 +38,7 @@ func refusing(t *testing.T) int {
 	return listener.Addr().(*net.TCPAddr).Port
 }
 
-// silent is a port that answers no SYN, as a pod that is gone: the queue of those that wait to be accepted is full.
+// silent is a port that answers no SYN, like a pod that is gone: its accept queue is full.
 func silent(t *testing.T) int {
 	t.Helper()
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
@@ -65,7 +65,7 @@ func silent(t *testing.T) int {
 	return port
 }
 
-// retrying is a policy of a route with so many retries.
+// retrying is a policy of a route with this number of retries.
 func (c *translated) retrying(kind gwapiv1.Kind, route gwapiv1.ObjectName, retries int32) *v1alpha1.BackendTrafficPolicy {
 	p := &v1alpha1.BackendTrafficPolicy{ObjectMeta: c.meta(string(route))}
 	p.Spec.TargetRefs = []gwapiv1.LocalPolicyTargetReferenceWithSectionName{{
@@ -75,8 +75,8 @@ func (c *translated) retrying(kind gwapiv1.Kind, route gwapiv1.ObjectName, retri
 	return p
 }
 
-// TestUnreachedRequestsGoElsewhere has a backend of which most endpoints are dead: no request fails by that, however its route was made, until
-// the route or a policy says that nothing is to be tried again.
+// TestUnreachedRequestsGoElsewhere tests a backend with mostly dead endpoints: no request fails because of them, for
+// any kind of route, until the route or a policy switches retries off.
 func TestUnreachedRequestsGoElsewhere(t *testing.T) {
 	c := startTranslated(t, false)
 	var got atomic.Int32
@@ -92,7 +92,7 @@ func TestUnreachedRequestsGoElsewhere(t *testing.T) {
 	c.apply(c.further("pods", "http", refusing(t)), c.further("pods", "http", refusing(t)))
 	c.settled()
 
-	// failures posts bodies as long as Envoy keeps for another try, and counts those that were not answered.
+	// failures posts bodies of the maximum length that Envoy keeps for a retry, and counts requests without a response.
 	failures := func() (failed int) {
 		t.Helper()
 		body := strings.Repeat("x", 16<<10)
@@ -135,8 +135,9 @@ func TestUnreachedRequestsGoElsewhere(t *testing.T) {
 	envoytest.WaitFor(t, "the route to switch retries off", func() bool { return failures() > 0 })
 }
 
-// TestSafeRequestsAreRepeated has one of two endpoints close each connection once it has read the request: nobody knows what became of that, so
-// only what changes nothing is tried elsewhere, and nothing where a policy says which failures are to be tried again.
+// TestSafeRequestsAreRepeated lets one of two endpoints close each connection after it has read the request. Nobody
+// knows whether the request was processed, so only safe methods are tried elsewhere, and none if a policy says which
+// failures are tried again.
 func TestSafeRequestsAreRepeated(t *testing.T) {
 	c := startTranslated(t, false)
 	var aborted atomic.Int32
@@ -184,8 +185,8 @@ func TestSafeRequestsAreRepeated(t *testing.T) {
 	envoytest.WaitFor(t, "a policy to leave broken connections alone", func() bool { return failures(http.MethodGet) > 0 })
 }
 
-// TestSilentEndpointsCostOneAttempt has an endpoint that does not answer, as that of a pod whose node is gone: requests go elsewhere long before
-// the client gives up, after 5s.
+// TestSilentEndpointsCostOneAttempt tests an endpoint that does not answer, like that of a pod whose node is gone:
+// requests go elsewhere long before the client gives up after 5s.
 func TestSilentEndpointsCostOneAttempt(t *testing.T) {
 	c := startTranslated(t, false)
 	c.apply(c.behind("pods", http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))...)
@@ -202,7 +203,7 @@ func TestSilentEndpointsCostOneAttempt(t *testing.T) {
 	}
 }
 
-// TestConnectionsGoElsewhere has a backend of TCP of which half of the endpoints are dead.
+// TestConnectionsGoElsewhere tests a TCP backend with half of its endpoints dead.
 func TestConnectionsGoElsewhere(t *testing.T) {
 	m := &translated{generation: 100}
 	gateway := m.gateway(false)
@@ -222,7 +223,7 @@ func TestConnectionsGoElsewhere(t *testing.T) {
 		}
 		return failed
 	}
-	byDefault := failures() // Envoy draws anew for each attempt: 1 of 16 connections meets nothing but the dead endpoint.
+	byDefault := failures() // Envoy chooses again for each attempt: 1 of 16 connections reaches only the dead endpoint.
 	c.apply(c.retrying("TCPRoute", "tcp", 0))
 	without := 0
 	envoytest.WaitFor(t, "a policy to switch further attempts off", func() bool { without = failures(); return without > 25 })

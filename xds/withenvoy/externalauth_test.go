@@ -11,8 +11,8 @@ import (
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
-// TestAuthorizationServersGetBodies has an authorization server that is shown the longest bodies that may be shown, which are much longer than what Envoy
-// keeps of other requests.
+// TestAuthorizationServersGetBodies sends an authorization server the longest allowed bodies, which are much longer
+// than what Envoy keeps of other requests.
 func TestAuthorizationServersGetBodies(t *testing.T) {
 	const longest = 1 << 20
 	c := startTranslated(t, false)

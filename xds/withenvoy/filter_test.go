@@ -33,7 +33,7 @@ func (c *translated) reaches(path string) {
 	})
 }
 
-// exchange sends a request to the Gateway's port 80, with headers given as names and values in turn.
+// exchange sends a request to the Gateway's port 80, with alternating names and values of headers.
 func exchange(t *testing.T, method, path string, headers ...string) *http.Response {
 	t.Helper()
 	request, err := http.NewRequest(method, fmt.Sprintf("http://127.0.0.1:%d%s", proxyPort, path), nil)
@@ -57,13 +57,13 @@ func exchange(t *testing.T, method, path string, headers ...string) *http.Respon
 	return response
 }
 
-// content is the body of an answer of exchange.
+// content is the body of a response of exchange.
 func content(r *http.Response) string {
 	body, _ := io.ReadAll(r.Body)
 	return string(body)
 }
 
-// matched gives the rule of a route one match, of a path and, if it is not empty, a method.
+// matched gives the rule of a route one match, with a path and, if it is not empty, a method.
 func matched(rule *gwapiv1.HTTPRouteRule, path string, method gwapiv1.HTTPMethod) {
 	match := gwapiv1.HTTPRouteMatch{Path: &gwapiv1.HTTPPathMatch{Type: new(gwapiv1.PathMatchPathPrefix), Value: &path}}
 	if method != "" {
@@ -72,7 +72,7 @@ func matched(rule *gwapiv1.HTTPRouteRule, path string, method gwapiv1.HTTPMethod
 	rule.Matches = []gwapiv1.HTTPRouteMatch{match}
 }
 
-// TestCORS asks as browsers do, and as the conformance suite's HTTPRouteCORS does.
+// TestCORS sends requests like browsers, and like the conformance suite's HTTPRouteCORS.
 func TestCORS(t *testing.T) {
 	c := startTranslated(t, false)
 	route := c.route("a.example.com", nil)
@@ -127,7 +127,7 @@ func TestCORS(t *testing.T) {
 	}
 }
 
-// recorder is a backend that remembers the requests it got.
+// recorder is a backend that records its requests.
 type recorder struct {
 	mu   sync.Mutex
 	seen []string
@@ -193,13 +193,13 @@ func TestMirrors(t *testing.T) {
 		}
 	}
 	envoytest.WaitFor(t, "the mirror of all requests", func() bool { return all.count(mirrored) == requests })
-	// Six standard deviations of a binomial distribution: one in a billion runs is further off.
+	// Six standard deviations of a binomial distribution: one in a billion runs exceeds them.
 	if got := half.count(mirrored); got < requests/2-60 || got > requests/2+60 {
 		t.Errorf("%d of %d requests were mirrored by half", got, requests)
 	}
 }
 
-// TestBackendFiltersComeLast has a rule and its backend change the same headers.
+// TestBackendFiltersComeLast tests a rule and a backend that change the same headers.
 func TestBackendFiltersComeLast(t *testing.T) {
 	c := startTranslated(t, false)
 	c.apply(c.behind("both", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -244,7 +244,7 @@ func TestBackendFiltersComeLast(t *testing.T) {
 	}
 }
 
-// cookieSession keeps sessions in a cookie of that name, headerSession in a header.
+// cookieSession keeps sessions in a cookie with that name, headerSession in a header.
 func cookieSession(name gwapiv1.CookieName) *gwapiv1.SessionPersistence {
 	return &gwapiv1.SessionPersistence{Cookie: &gwapiv1.CookieConfig{Name: &name}}
 }
@@ -277,7 +277,7 @@ func TestSessionsStay(t *testing.T) {
 	c.apply(route)
 	c.reaches("/header")
 
-	// token is what keeps the session: the name and the value of a header of its requests.
+	// token identifies the session: the name and the value of a header of its requests.
 	stay := func(path string, token func(*http.Response) (string, string)) {
 		endpoints := map[string]bool{}
 		for range 20 {
@@ -316,7 +316,8 @@ func TestSessionsStay(t *testing.T) {
 	stay("/header", func(r *http.Response) (string, string) { return "X-Cart", r.Header.Get("X-Cart") })
 }
 
-// TestEndpointsThatGoAreDrained marks the endpoint that holds a request as terminating: the request ends well, new ones go elsewhere.
+// TestEndpointsThatGoAreDrained marks the endpoint with an open request as terminating: the request succeeds, and new
+// ones go elsewhere.
 func TestEndpointsThatGoAreDrained(t *testing.T) {
 	c := startTranslated(t, false)
 	held, release := make(chan int, 1), make(chan struct{})

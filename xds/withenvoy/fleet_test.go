@@ -49,20 +49,20 @@ const (
 	podName   = "web-1"
 	proxyPort = 10080
 	grace     = 300 * time.Millisecond
-	// remembered is so small that a test can refuse more.
+	// remembered is small enough that a test can exceed it.
 	remembered = 300
 )
 
 func TestMain(m *testing.M) { envoytest.Isolate(m) }
 
-// controlled is an Envoy and the control plane that it is connected to.
+// controlled is an Envoy and its control plane.
 type controlled struct {
 	t        *testing.T
 	settings bootstrap.Settings
 	leaf     tls.Certificate
 	token    *envoytest.Mount
 
-	// published is what the control plane has published so far: what it would publish again after a restart.
+	// published is what the control plane has published so far, and would publish again after a restart.
 	published map[translator.Name]*translator.Resource
 	server    *xds.Server
 	grpc      *xds.Endpoint
@@ -72,11 +72,11 @@ type controlled struct {
 	tokens map[string]xds.Identity
 	proxy  translator.Proxy
 	up     bool
-	// hear, if set, gets each report.
+	// hear, if set, receives each report.
 	hear func(p translator.Proxy, connected bool)
 }
 
-// start brings up a control plane with the resources and an Envoy.
+// start starts a control plane with the resources and an Envoy.
 func start(t *testing.T, resources ...*translator.Resource) *controlled {
 	t.Helper()
 	envoytest.Binary(t)
@@ -107,7 +107,7 @@ func start(t *testing.T, resources ...*translator.Resource) *controlled {
 	return c
 }
 
-// serve starts a control plane that knows nothing; the port stays the same.
+// serve starts an empty control plane; the port stays the same.
 func (c *controlled) serve() {
 	c.t.Helper()
 	listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", c.settings.XDSPort))
@@ -132,7 +132,7 @@ func (c *controlled) stop() {
 	}
 }
 
-// restart replaces the control plane by one that publishes the same.
+// restart replaces the control plane by a new one that publishes the same.
 func (c *controlled) restart() {
 	c.t.Helper()
 	c.stop()
@@ -171,7 +171,7 @@ func (c *controlled) reported() (translator.Proxy, bool) {
 	return c.proxy, c.up
 }
 
-// reports waits until the last report, which follows some time after what it tells of, has nothing that differs says is wrong.
+// reports waits until the function finds no difference in the last report, which is sent some time after the event.
 func (c *controlled) reports(differs func(p translator.Proxy, up bool) string) {
 	c.t.Helper()
 	var last string
@@ -195,7 +195,7 @@ func (c *controlled) change(changed []*translator.Resource, removed []translator
 	c.server.Publish([]translator.Delta{{Fleet: fleetName, Changed: changed, Removed: removed}})
 }
 
-// wantBody waits until the proxy answers a request with the body.
+// wantBody waits until the response to a request has the body.
 func (c *controlled) wantBody(path, body string) {
 	c.t.Helper()
 	code, got := 0, ""
@@ -209,7 +209,7 @@ func (c *controlled) wantBody(path, body string) {
 	c.t.Fatalf("the proxy answers %d %q for %s, want %q", code, got, path, body)
 }
 
-// settled waits until the proxy has acknowledged all that it is to have and nothing warms.
+// settled waits until the proxy has acknowledged everything and nothing warms.
 func (c *controlled) settled() {
 	c.t.Helper()
 	envoytest.WaitFor(c.t, "the proxy to have everything", func() bool {
@@ -219,7 +219,8 @@ func (c *controlled) settled() {
 	})
 }
 
-// idle tells that a proxy subscribes to all that a listener with routes takes, and that nothing is to be sent or answered.
+// idle reports whether a proxy subscribes to everything that a listener with routes needs, and nothing is left to send
+// or answer.
 func idle(p xds.ProxyState) bool {
 	for _, typ := range p.Types {
 		if len(typ.Pending)+len(typ.Unanswered)+len(typ.Leaving) > 0 {
@@ -229,7 +230,7 @@ func idle(p xds.ProxyState) bool {
 	return !p.Behind && len(p.Types) >= 4
 }
 
-// stat returns one of Envoy's figures, 0 while it has none.
+// stat returns one of Envoy's statistics, 0 if it does not exist.
 func (c *controlled) stat(name string) int {
 	c.t.Helper()
 	code, body := envoytest.Get(bootstrap.AdminPort, "/stats?format=json&filter=^"+strings.ReplaceAll(name, ".", `\.`)+"$")
@@ -253,7 +254,7 @@ func backend(t *testing.T, name string) int {
 	return s.Listener.Addr().(*net.TCPAddr).Port
 }
 
-// made makes a resource of a message in YAML.
+// made makes a resource from a message in YAML.
 func made(m proto.Message, name, text string, needs ...translator.Name) *translator.Resource {
 	asJSON, err := yaml.YAMLToJSON([]byte(text))
 	if err != nil {
@@ -292,7 +293,7 @@ func secretName(name string) translator.Name {
 
 const ads = "{ads: {}, resource_api_version: V3, initial_fetch_timeout: 0s}"
 
-// cluster is an EDS cluster; more is further fields.
+// cluster is an EDS cluster; more has additional fields.
 func cluster(name, more string, needs ...translator.Name) *translator.Resource {
 	return made(&clusterv3.Cluster{}, name, fmt.Sprintf(`
 name: %s
@@ -325,7 +326,7 @@ func routes(pairs ...string) *translator.Resource {
 	return made(&routev3.RouteConfiguration{}, web, text, needs...)
 }
 
-// listener serves the routes on a port; more is further fields of the filter chain.
+// listener serves the routes on a port; more has additional fields of the filter chain.
 func listener(name string, port int, more string, needs ...translator.Name) *translator.Resource {
 	return made(&listenerv3.Listener{}, name, fmt.Sprintf(`
 name: %s
@@ -343,7 +344,7 @@ filter_chains:
   %s`, name, port, name, web, ads, more), append([]translator.Name{routesName}, needs...)...)
 }
 
-// certificates makes a CA (PEM) and a certificate of it for a name.
+// certificates makes a CA (PEM) and a certificate signed by it for a name.
 func certificates(t *testing.T, name string) (ca []byte, leaf tls.Certificate) {
 	t.Helper()
 	caKey, caDER := sign(t, &x509.Certificate{

@@ -23,7 +23,7 @@ import (
 	"gatehouse/infra/envoytest"
 )
 
-// TestGRPCWeb calls a gRPC server by gRPC, and by what browsers can send in its place.
+// TestGRPCWeb calls a gRPC server with gRPC, and with gRPC-Web as browsers do.
 func TestGRPCWeb(t *testing.T) {
 	c := startTranslated(t, false)
 	server, listener := grpc.NewServer(), listen(t)
@@ -52,7 +52,8 @@ func TestGRPCWeb(t *testing.T) {
 		t.Errorf("a call by gRPC ended with %v, want NotFound", err)
 	}
 
-	// calls sends a message by HTTP/1.1 and wants an answer that begins with the message and ends with the trailers.
+	// calls sends a message with HTTP/1.1 and expects a response that begins with the message and ends with the
+	// trailers.
 	calls := func(contentType string, code func([]byte) []byte, decode func([]byte) []byte, message, begins, ends string) {
 		t.Helper()
 		url := fmt.Sprintf("http://127.0.0.1:%d/grpc.health.v1.Health/Check", proxyPort)
@@ -81,7 +82,7 @@ func TestGRPCWeb(t *testing.T) {
 	const serving = "\x00\x00\x00\x00\x02\x08\x01"
 	same := func(b []byte) []byte { return b }
 	text := func(b []byte) []byte { return []byte(base64.StdEncoding.EncodeToString(b)) }
-	untext := func(b []byte) (all []byte) { // Each frame is encoded on its own, with padding.
+	untext := func(b []byte) (all []byte) { // Each frame is encoded separately, with padding.
 		for quantum := range slices.Chunk(b, 4) {
 			decoded, _ := base64.StdEncoding.DecodeString(string(quantum))
 			all = append(all, decoded...)

@@ -25,7 +25,7 @@ import (
 	"gatehouse/translator"
 )
 
-// handshake opens a connection for a host and answers with what the server shows.
+// handshake opens a connection for a host and returns the state of the TLS connection.
 func handshake(port int, host string) (*tls.ConnectionState, error) {
 	conn, err := tls.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port), &tls.Config{ServerName: host, InsecureSkipVerify: true})
 	if err != nil {
@@ -47,8 +47,8 @@ func (a *authority) issueFor(key crypto.Signer, host string, until time.Time) tl
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
-// TestEveryTakenCertificateIsServed: what is taken completes a handshake, all at once on one port: each kind of key, text around the PEM blocks, and
-// a certificate that has expired, of which clients are to judge themselves.
+// TestEveryTakenCertificateIsServed: accepted certificates complete a handshake, all at once on one port: each kind of
+// key, text around the PEM blocks, and an expired certificate, which clients judge themselves.
 func TestEveryTakenCertificateIsServed(t *testing.T) {
 	c, ca := startTranslated(t, false), newAuthority(t)
 	curve := func(of elliptic.Curve) crypto.Signer {
@@ -101,8 +101,8 @@ func TestEveryTakenCertificateIsServed(t *testing.T) {
 	}
 }
 
-// TestStaplesReachClients: the OCSP response of a Secret comes with the handshake. One that cannot be used is left out, and the certificate is served
-// without it.
+// TestStaplesReachClients: clients get the OCSP response of a Secret in the handshake. An unusable one is omitted, and
+// the certificate is served without it.
 func TestStaplesReachClients(t *testing.T) {
 	c, ca := startTranslated(t, false), newAuthority(t)
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -137,7 +137,7 @@ func TestStaplesReachClients(t *testing.T) {
 	}
 	c.apply(c.httpsGateway(gwapiv1.Listener{Name: "https", Port: 443}), stored(good))
 	shows(good)
-	c.apply(stored(staple(8))) // That of another certificate, which Envoy would refuse together with this one.
+	c.apply(stored(staple(8))) // The response of another certificate, which Envoy would reject together with this one.
 	shows(nil)
 	c.apply(stored(good))
 	shows(good)

@@ -65,7 +65,7 @@ func answerer(t *testing.T, name string) int {
 	return socket.LocalAddr().(*net.UDPAddr).Port
 }
 
-// heard is what a connection to the port says before it ends; with a server name it is one of TLS.
+// heard is the data from a connection to the port until it ends; with a server name the connection uses TLS.
 func heard(port int, server string, ca *x509.CertPool) string {
 	dialer := &net.Dialer{Timeout: 5 * time.Second}
 	connection, err := dialer.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
@@ -84,7 +84,7 @@ func heard(port int, server string, ca *x509.CertPool) string {
 	return string(said)
 }
 
-// answered is the answer to a datagram from a port of its own, empty if there is none.
+// answered is the answer to a datagram from its own port, empty if there is none.
 func answered(port int) string {
 	socket, err := net.Dial("udp", fmt.Sprintf("127.0.0.1:%d", port))
 	if err != nil {
@@ -138,8 +138,8 @@ func (c *translated) udpRoute(listener gwapiv1.SectionName, backends ...gwapiv1.
 	}}
 }
 
-// TestLayer4: connections and datagrams reach what their routes say, over TCP and UDP of one number and by the server names of one port of
-// TLS; what has nowhere to go is accepted and closed.
+// TestLayer4: connections and datagrams reach the backends of their routes, with TCP and UDP on one port number and by
+// server names on one TLS port. A connection without a route is accepted and closed.
 func TestLayer4(t *testing.T) {
 	ca, ended := certificates(t, "end.example.com")
 	inner, through := certificates(t, "a.through.example.com")

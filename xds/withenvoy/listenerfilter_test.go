@@ -24,7 +24,7 @@ import (
 	"gatehouse/translator"
 )
 
-// asks are what authorization servers were asked.
+// asks records the requests to authorization servers.
 type asks struct {
 	mu   sync.Mutex
 	seen []string
@@ -36,7 +36,7 @@ func (a *asks) note(format string, args ...any) {
 	a.seen = append(a.seen, fmt.Sprintf(format, args...))
 }
 
-// take returns what was asked since it was called last.
+// take returns the requests since the last call.
 func (a *asks) take() string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -45,7 +45,8 @@ func (a *asks) take() string {
 	return seen
 }
 
-// first knows who asks by Authorization, which it says in X-Tier, and would have requests go to another host, and to another listener.
+// first identifies the user by Authorization and sets X-Tier. It also tries to redirect requests to another host and to
+// another listener.
 func (a *asks) first(w http.ResponseWriter, r *http.Request) {
 	a.note("first %s %s", r.Host, r.URL.Path)
 	tier := r.Header.Get("Authorization")
@@ -58,7 +59,7 @@ func (a *asks) first(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// second adds to what the first said, and wants the body.
+// second adds to the headers of the first, and needs the body.
 func (a *asks) second(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
 	a.note("second %s %s%s", r.Header.Get("X-Tier"), r.Header.Get("X-Order"), body)
@@ -69,7 +70,8 @@ func (a *asks) second(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Order", r.Header.Get("X-Order")+" second")
 }
 
-// asking is a filter that asks a Service of the Gateway's namespace by HTTP, of which one header of the request is told.
+// asking is a filter that sends requests to a Service of the Gateway's namespace by HTTP, with one header of the
+// request.
 func asking(service gwapiv1.ObjectName, header string, body int32) *gwapiv1.HTTPExternalAuthFilter {
 	f := &gwapiv1.HTTPExternalAuthFilter{
 		ExternalAuthProtocol: gwapiv1.HTTPRouteExternalAuthHTTPProtocol, HTTPAuthConfig: &gwapiv1.HTTPAuthConfig{AllowedRequestHeaders: []string{header, "X-Tier"}},
@@ -81,7 +83,8 @@ func asking(service gwapiv1.ObjectName, header string, body int32) *gwapiv1.HTTP
 	return f
 }
 
-// guardedGateway has two listeners on its port 80: one for *.guarded.test, whose requests pass the filters, and one for all other hosts.
+// guardedGateway has two listeners on its port 80: one for *.guarded.test, whose requests pass the filters, and one for
+// all other hosts.
 func (c *translated) guardedGateway(scoped bool, filters ...*gwapiv1.HTTPExternalAuthFilter) *gwapiv1.Gateway {
 	g := c.gateway(scoped, 80, 80)
 	guarded := &g.Spec.Listeners[1]
@@ -92,7 +95,7 @@ func (c *translated) guardedGateway(scoped bool, filters ...*gwapiv1.HTTPExterna
 	return g
 }
 
-// onGold has a rule take only requests of which an authorization server says that they are gold.
+// onGold lets a rule match only requests that an authorization server has marked as gold.
 func onGold(rules ...gwapiv1.HTTPRouteRule) []gwapiv1.HTTPRouteRule {
 	for i := range rules {
 		rules[i].Matches[0].Headers = []gwapiv1.HTTPHeaderMatch{{Name: "X-Tier", Value: "gold"}}
@@ -100,7 +103,7 @@ func onGold(rules ...gwapiv1.HTTPRouteRule) []gwapiv1.HTTPRouteRule {
 	return rules
 }
 
-// guardedScene has a route at a.guarded.test whose rules all do something by a filter of Envoy.
+// guardedScene has a route at a.guarded.test whose rules each use a filter of Envoy.
 func guardedScene(t *testing.T, scoped bool) (c *translated, a *asks) {
 	a = &asks{}
 	c = startTranslated(t, scoped)
@@ -146,8 +149,8 @@ func guardedScene(t *testing.T, scoped bool) (c *translated, a *asks) {
 	return c, a
 }
 
-// TestListenerFilters sends requests to two listeners of one port, of which one has filters. They decide before a route is chosen, by which all that
-// the route's own rule and policies say takes effect.
+// TestListenerFilters sends requests to two listeners of one port, one of them with filters. The filters decide before
+// a route is chosen, and then all filters and policies of that route apply.
 func TestListenerFilters(t *testing.T) {
 	for _, scoped := range []bool{false, true} {
 		t.Run(fmt.Sprintf("scoped %t", scoped), func(t *testing.T) {
@@ -205,7 +208,8 @@ func TestListenerFilters(t *testing.T) {
 	}
 }
 
-// TestListenerFiltersOfTLS asks on a listener with TLS, by HTTP/2, sixteen times for each request, which is the most that a listener may have.
+// TestListenerFiltersOfTLS tests a listener with TLS, with HTTP/2 and sixteen filters for each request, which is the
+// maximum of a listener.
 func TestListenerFiltersOfTLS(t *testing.T) {
 	c, a := guardedScene(t, false)
 	g := c.httpsGateway(gwapiv1.Listener{Name: "tls", Port: 443, Filters: &gwapiv1.ListenerFilters{}})
@@ -228,7 +232,8 @@ func TestListenerFiltersOfTLS(t *testing.T) {
 	}
 }
 
-// TestListenerFiltersLeaveRestAlone: requests that are let through are upgraded, repeated and translated as on any other listener.
+// TestListenerFiltersLeaveRestAlone: requests that are allowed are upgraded, repeated and translated as on any other
+// listener.
 func TestListenerFiltersLeaveRestAlone(t *testing.T) {
 	c, _ := guardedScene(t, false)
 	var broken atomic.Int32
@@ -287,8 +292,8 @@ func TestListenerFiltersLeaveRestAlone(t *testing.T) {
 	}
 }
 
-// TestRetriesBehindListenerFilters: a request that is let through, and that the backend got without an answer, is tried again as its rule says,
-// and only then if nothing is by default.
+// TestRetriesBehindListenerFilters: an allowed request that the backend received without answering is tried again as
+// its rule says, and not by default.
 func TestRetriesBehindListenerFilters(t *testing.T) {
 	for _, disabled := range []bool{false, true} {
 		t.Run(fmt.Sprintf("retries disabled %t", disabled), func(t *testing.T) {
@@ -324,7 +329,8 @@ func TestRetriesBehindListenerFilters(t *testing.T) {
 	}
 }
 
-// TestListenerFiltersFailClosed: while a filter cannot be carried out, all hosts of its listener answer 500, with routes and without, and no others.
+// TestListenerFiltersFailClosed: while a filter cannot be applied, all hosts of its listener answer 500, with and
+// without routes, and no others.
 func TestListenerFiltersFailClosed(t *testing.T) {
 	c, _ := guardedScene(t, false)
 	statuses := func(want int) {
@@ -339,7 +345,7 @@ func TestListenerFiltersFailClosed(t *testing.T) {
 		}
 	}
 	statuses(http.StatusUnauthorized)
-	// What was let through once opens the connection for nothing else.
+	// A request that was allowed once does not open the connection for others.
 	client := &http.Client{Timeout: 5 * time.Second}
 	for _, want := range []int{http.StatusOK, http.StatusUnauthorized} {
 		request, err := http.NewRequest(http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d/where", proxyPort), nil)

@@ -18,13 +18,13 @@ import (
 // requested is a backend that answers with the target of the request.
 var requested = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.RequestURI) })
 
-// pieces are what the paths of TestPathsMeanWhatRequestsMean are made of.
+// pieces are the parts of the paths of TestPathsMeanWhatRequestsMean.
 var pieces = []string{
 	"/", "/", "/", "a", "B1", "~", "-_", ".", "..", "%2e", "%2E%2e", "%41", "%7a", "%7E", "%C3%A9", "%c3%bC", "%20", "%25", "%252e", "%3F", "%23", "%7b", "%ff", "%0a",
 	"!$&'()*+,;=", ":@", "^{|}", `"<>`, "`", "[x]", `\`,
 }
 
-// writtenPaths are some that people write, and random ones.
+// writtenPaths are paths that people write, and random ones.
 func writtenPaths() []string {
 	paths := []string{"/a%7Eb", "/p%41q", "/caf%C3%A9", "/men%c3%bc", "/x%20y", "/a/%2e%2e/b", "/a/./b", "/a//b", "/a/..", "/a//../b", "/a/b/..//c", `/a\b`, "/1.0/(x)+$"}
 	random := rand.New(rand.NewPCG(1, 2))
@@ -38,7 +38,7 @@ func writtenPaths() []string {
 	return paths
 }
 
-// spellings are ways to write a path that mean the same.
+// spellings are ways to write a path with the same meaning.
 func spellings(path string) []string {
 	escape := regexp.MustCompile(`%..`)
 	letter := regexp.MustCompile(`[a-z]`)
@@ -49,7 +49,8 @@ func spellings(path string) []string {
 	return all
 }
 
-// TestPathsMeanWhatRequestsMean has a request for each path as it is written in a match, and for each other spelling of it, reach the rule.
+// TestPathsMeanWhatRequestsMean checks that a request for each path as it is written in a match, and for each other
+// spelling of it, reaches the rule.
 func TestPathsMeanWhatRequestsMean(t *testing.T) {
 	c := startTranslated(t, false)
 	paths := writtenPaths()
@@ -78,8 +79,9 @@ func TestPathsMeanWhatRequestsMean(t *testing.T) {
 	}
 }
 
-// TestUnmatchableExpressions has a regular expression for each path as it is written, and one with a gap in it. One that is said to match nothing gets
-// no request, however the path is spelt; another one of a whole path gets it.
+// TestUnmatchableExpressions tests a regular expression for each path as it is written, and one with a gap in it. An
+// expression that is reported to match nothing gets no request with any spelling of the path; another one for a whole
+// path gets it.
 func TestUnmatchableExpressions(t *testing.T) {
 	c := startTranslated(t, false)
 	paths, random := writtenPaths(), rand.New(rand.NewPCG(5, 6))

@@ -29,7 +29,8 @@ import (
 
 const controllerName = "gateway.envoyproxy.io/gatewayclass-controller"
 
-// judged is an Envoy whose configuration is translated from objects, and that tells the translation what it refuses.
+// judged is an Envoy whose configuration is translated from objects, and that reports its rejections to the
+// translation.
 type judged struct {
 	*controlled
 	loop       *controller.Controller
@@ -39,7 +40,8 @@ type judged struct {
 	statuses map[string]*translator.Status
 }
 
-// judge brings up a Gateway with a plain and a TLS listener, a Service, and routes "good" and "victim" with hosts of their own.
+// judge starts a Gateway with a plain and a TLS listener, a Service, and routes "good" and "victim" with their own
+// hosts.
 func judge(t *testing.T) *judged {
 	t.Helper()
 	engine, err := rules.Builtin()
@@ -108,7 +110,8 @@ func certificateOf(secret gwapiv1.ObjectName) *gwapiv1.ListenerTLSConfig {
 	return &gwapiv1.ListenerTLSConfig{CertificateRefs: []gwapiv1.SecretObjectReference{{Name: secret}}}
 }
 
-// secret is the certificate of the victim, broken on demand; one that is not comes with a good one for the other listener.
+// secret is the certificate of the victim, optionally broken; a good one comes together with a good one for the other
+// listener.
 func (s *judged) secret(sabotage string) *corev1.Secret {
 	if sabotage == "" {
 		s.put(s.certificate("tls-good", "good.example.com", ""))
@@ -188,7 +191,7 @@ func (s *judged) answers(name string, want int) {
 	})
 }
 
-// secured tells whether a TLS handshake for a route's host succeeds.
+// secured reports whether a TLS handshake for a route's host succeeds.
 func secured(name string) bool {
 	conn, err := tls.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", proxyPort-80+443), &tls.Config{ServerName: name + ".example.com", InsecureSkipVerify: true})
 	if err != nil {
@@ -197,7 +200,7 @@ func secured(name string) bool {
 	return conn.Close() == nil
 }
 
-// says waits until an object's problems tell what Envoy said of a field; with no words, until it has none.
+// says waits until an object's problems contain Envoy's message about a field; with an empty text, until there is none.
 func (s *judged) says(object, field, words string) {
 	s.t.Helper()
 	envoytest.WaitFor(s.t, object+" to say at "+field+" "+words, func() bool {
@@ -216,7 +219,7 @@ func (s *judged) says(object, field, words string) {
 	})
 }
 
-// unharmed keeps asking for the good route until the end, and in the end has a new route served.
+// unharmed sends requests to the good route until the end, and then checks that a new route is served.
 func (s *judged) unharmed() (end func()) {
 	stop, failed := make(chan struct{}), make(chan int, 1)
 	go func() {
@@ -244,8 +247,8 @@ func (s *judged) unharmed() (end func()) {
 	}
 }
 
-// TestQuarantine: what Envoy refuses although our checks let it pass fails closed, alone, in Envoy's words; everything else goes on and can be
-// changed; and once its owner is changed it is tried again.
+// TestQuarantine: a resource that passes our checks but that Envoy rejects fails closed alone, with Envoy's message.
+// Everything else continues and can be changed. After its owner is changed, it is tried again.
 func TestQuarantine(t *testing.T) {
 	t.Run("route", func(t *testing.T) {
 		s := judge(t)
@@ -279,7 +282,7 @@ func TestQuarantine(t *testing.T) {
 		end := s.unharmed()
 		s.put(s.route("victim", "b", "match"), s.route("third", "b", ""))
 		s.says("*v1.HTTPRoute victim", "spec.rules[0]", "invalid perl operator")
-		s.answers("victim", http.StatusNotFound) // There is no way to answer what cannot be matched.
+		s.answers("victim", http.StatusNotFound) // A request that cannot be matched cannot be answered.
 		s.answers("third", http.StatusOK)
 		end()
 		s.put(s.route("victim", "b", ""))

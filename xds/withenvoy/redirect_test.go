@@ -14,7 +14,8 @@ import (
 	"gatehouse/infra/envoytest"
 )
 
-// redirecting are redirects with each combination of what decides on the port of the Location. The path of each says what to ask for.
+// redirecting are redirects with each combination of the settings that decide the port of the Location. The path of
+// each says which request to send.
 func redirecting() (rules []gwapiv1.HTTPRouteRule) {
 	for _, scheme := range []string{"", "http", "https"} {
 		for _, port := range []gwapiv1.PortNumber{0, 80, 443, 8443} {
@@ -38,7 +39,7 @@ func redirecting() (rules []gwapiv1.HTTPRouteRule) {
 	return rules
 }
 
-// wantLocation is where a redirect of redirecting leads (Gateway API, HTTPRequestRedirectFilter port).
+// wantLocation is the expected Location of a redirect of redirecting (Gateway API, HTTPRequestRedirectFilter port).
 func wantLocation(f *gwapiv1.HTTPRequestRedirectFilter, scheme, host, target string, listener gwapiv1.PortNumber) string {
 	implied := map[string]gwapiv1.PortNumber{"http": 80, "https": 443}
 	port := listener
@@ -94,7 +95,7 @@ func TestRedirectsNeverNameTheClientsPort(t *testing.T) {
 	}
 }
 
-// location asks a listener where a request is redirected to.
+// location returns where a listener redirects a request to.
 func location(t *testing.T, scheme string, port int32, host, target string) string {
 	t.Helper()
 	conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
@@ -108,7 +109,7 @@ func location(t *testing.T, scheme string, port int32, host, target string) stri
 	return cmp.Or(response.Header.Get("Location"), response.Status)
 }
 
-// TestRedirectsChangePaths has redirects that take their host from the request change the path.
+// TestRedirectsChangePaths tests redirects that take their host from the request and change the path.
 func TestRedirectsChangePaths(t *testing.T) {
 	c := startTranslated(t, false)
 	route := c.route("*.wild.test", nil)

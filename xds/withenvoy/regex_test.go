@@ -21,7 +21,7 @@ import (
 	"gatehouse/translator"
 )
 
-// fragments are what random expressions are made of.
+// fragments are the parts of random expressions.
 var fragments = []string{
 	"a", "Z", "é", "語", "𞥃", ".", "[^/]", "[a-z0-9]", "[^a]", "[é-語]", `\pL`, `\p{Greek}`, `\PN`, `\d`, `\S`, `\b`, "^", "$", "(?i:k)", "(?i:é)", "(?s:.)", "(?m:^)", `\x{10000}`,
 	"ab|cd", "(x)", "[[:word:]]", `(?i:[a-y])`, `(?U:a+)`, `\z`, `\A`, "(?P<n>y)", "",
@@ -50,7 +50,7 @@ func expression(r *rand.Rand, depth int) string {
 	return expression(r, depth-1) + expression(r, depth-1)
 }
 
-// atLimit repeats an expression until one more time would be too much.
+// atLimit repeats an expression until one more repetition would exceed the limit.
 func atLimit(expression string) (repeated string, ok bool) {
 	form := func(n int) string { return fmt.Sprintf("(?:%s){%d}", expression, n) }
 	n := sort.Search(1001, func(n int) bool { return n > 1000 || regex.Check(form(n)) != nil }) - 1
@@ -79,7 +79,8 @@ func matching(expressions []string) *translator.Resource {
 	return &translator.Resource{Type: url(m), Name: web, Version: hex.EncodeToString(sum[:8]), Pieces: [][]byte{body}}
 }
 
-// TestEnvoyTakesWhatIsTaken: what the control plane lets pass, Envoy lets pass, up to the limit that both have, and what is above it neither does.
+// TestEnvoyTakesWhatIsTaken: Envoy accepts what the control plane accepts, up to the common limit, and neither accepts
+// more.
 func TestEnvoyTakesWhatIsTaken(t *testing.T) {
 	var taken []string
 	for _, name := range slices.Sorted(maps.Keys(unicode.Categories)) {
@@ -102,7 +103,7 @@ func TestEnvoyTakesWhatIsTaken(t *testing.T) {
 	answers := func() (taken, refused int) {
 		return c.stat("http.web.rds.web.update_success"), c.stat("http.web.rds.web.update_rejected")
 	}
-	// judged publishes expressions and reports whether Envoy takes all of them.
+	// judged publishes expressions and reports whether Envoy accepts all of them.
 	judged := func(expressions ...string) bool {
 		t.Helper()
 		took, refused := answers()

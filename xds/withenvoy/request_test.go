@@ -16,7 +16,8 @@ import (
 	"gatehouse/translator"
 )
 
-// verbatim sends a request to the Gateway's port 80 just as it is written, with lines of headers. It returns the answer, whose body is read already.
+// verbatim sends a request to the Gateway's port 80 exactly as written, with lines of headers. It returns the response,
+// whose body has been read.
 func verbatim(t *testing.T, method, host, target string, headers ...string) *http.Response {
 	t.Helper()
 	conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", proxyPort))
@@ -26,7 +27,7 @@ func verbatim(t *testing.T, method, host, target string, headers ...string) *htt
 	return over(t, conn, method, host, target, headers...)
 }
 
-// over is verbatim over a connection, which it closes.
+// over is verbatim on a given connection, which it closes.
 func over(t *testing.T, conn net.Conn, method, host, target string, headers ...string) *http.Response {
 	t.Helper()
 	defer func() { _ = conn.Close() }()
@@ -49,7 +50,7 @@ func over(t *testing.T, conn net.Conn, method, host, target string, headers ...s
 	return response
 }
 
-// at gives a rule of a route that goes to its Service a match of a path.
+// at gives a rule of a route to its Service a match for a path.
 func at(kind gwapiv1.PathMatchType, path string, filters ...gwapiv1.HTTPRouteFilter) gwapiv1.HTTPRouteRule {
 	backend := gwapiv1.HTTPBackendRef{}
 	backend.Name, backend.Port = "echo", new(int32(80))
@@ -60,7 +61,8 @@ func at(kind gwapiv1.PathMatchType, path string, filters ...gwapiv1.HTTPRouteFil
 	}
 }
 
-// TestMessageHeadersStay has stored filters change headers that no filter may change: their rules fail, the others are served.
+// TestMessageHeadersStay tests stored filters that change headers that no filter may change: their rules fail, the
+// others are served.
 func TestMessageHeadersStay(t *testing.T) {
 	c := startTranslated(t, false)
 	route := c.route("a.example.com", nil)
@@ -98,7 +100,8 @@ func TestMessageHeadersStay(t *testing.T) {
 	})
 }
 
-// TestTraceIsRefused unless a match names it: by a rule for all methods, where no route is, and by a broken rule too.
+// TestTraceIsRefused checks that TRACE is rejected unless a match names it: by a rule for all methods, where no route
+// matches, and by a broken rule too.
 func TestTraceIsRefused(t *testing.T) {
 	c := startTranslated(t, false)
 	route := c.route("a.example.com", nil)
@@ -120,8 +123,9 @@ func TestTraceIsRefused(t *testing.T) {
 	}
 }
 
-// TestTrailingDotOfHosts asks for hosts as absolute names. They mean the same hosts, whose own routes answer rather than the catch-all, and the backend
-// gets them without the dot. With more dots they are no names, which nobody serves.
+// TestTrailingDotOfHosts sends hosts as absolute names. They mean the same hosts, and the hosts' own routes answer
+// rather than the catch-all. The backend gets them without the dot. With more dots they are invalid names, which nobody
+// serves.
 func TestTrailingDotOfHosts(t *testing.T) {
 	for _, scoped := range []bool{false, true} {
 		t.Run(fmt.Sprintf("scoped %t", scoped), func(t *testing.T) {
@@ -147,7 +151,8 @@ func TestTrailingDotOfHosts(t *testing.T) {
 	}
 }
 
-// TestTrailingDotOverTLS asks a listener with TLS for absolute names: for its own host, and for that of another listener, which it does not serve.
+// TestTrailingDotOverTLS sends absolute names to a listener with TLS: its own host, and the host of another listener,
+// which it does not serve.
 func TestTrailingDotOverTLS(t *testing.T) {
 	c := startTranslated(t, false)
 	own, other := gwapiv1.Hostname("a.example.com"), gwapiv1.Hostname("b.example.com")

@@ -19,8 +19,8 @@ import (
 	"gatehouse/infra/envoytest"
 )
 
-// scripted is a backend whose attempts do one thing after the other, and then answer 200: "hang", "abort" (the connection closes without an answer),
-// "unavailable" (gRPC's status of that name), or a status.
+// scripted is a backend that does one action for each attempt, and then answers 200: "hang", "abort" (the connection
+// closes without a response), "unavailable" (gRPC's status of that name), or a status.
 type scripted struct {
 	attempts atomic.Int32
 	script   []any
@@ -50,7 +50,7 @@ func (s *scripted) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// TestRetriesOfRules has backends fail in each way that the retry of a rule knows, and in those that it leaves alone.
+// TestRetriesOfRules lets backends fail in each way that the retry of a rule covers, and in others.
 func TestRetriesOfRules(t *testing.T) {
 	c := startTranslated(t, false)
 	backend := &scripted{}
@@ -91,7 +91,7 @@ func TestRetriesOfRules(t *testing.T) {
 	}
 }
 
-// refusesFirst speaks HTTP/2, refuses the first stream and answers the others with 200.
+// refusesFirst is an HTTP/2 server that refuses the first stream and answers the others with 200.
 func refusesFirst(t *testing.T, streams *atomic.Int32) int {
 	listener := listen(t)
 	go func() {
@@ -157,7 +157,8 @@ func TestRefusedStreamsAreRetried(t *testing.T) {
 	}
 }
 
-// TestMissingConnectionsAreRetried posts to a backend with TLS that has another endpoint, which refuses connections, does not answer, or speaks no TLS.
+// TestMissingConnectionsAreRetried posts to a backend with TLS and another endpoint that refuses connections, does not
+// answer, or does not support TLS.
 func TestMissingConnectionsAreRetried(t *testing.T) {
 	c := startTranslated(t, false)
 	servers := newAuthority(t)

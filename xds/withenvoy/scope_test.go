@@ -23,8 +23,8 @@ import (
 	"gatehouse/translator"
 )
 
-// translated is an Envoy that gets what is translated of a Gateway with listeners on ports 80 and 8081, and a Service "echo" whose one
-// endpoint answers with the headers that it was asked with.
+// translated is an Envoy with the translation of a Gateway with listeners on ports 80 and 8081, and a Service "echo"
+// whose only endpoint answers with the headers of the request.
 type translated struct {
 	*controlled
 	world      *translator.World
@@ -78,7 +78,7 @@ func (c *translated) gateway(scoped bool, ports ...int32) *gwapiv1.Gateway {
 	return g
 }
 
-// route sends a host, that a listener or all of them take, to the Service.
+// route sends a host, on one listener or on all of them, to the Service.
 func (c *translated) route(host string, listener *gwapiv1.SectionName) *gwapiv1.HTTPRoute {
 	r := &gwapiv1.HTTPRoute{ObjectMeta: c.meta(host)}
 	r.Spec.ParentRefs = []gwapiv1.ParentReference{{Name: "web", SectionName: listener}}
@@ -102,7 +102,7 @@ func (c *translated) translate(t *testing.T, objects ...translator.Object) []tra
 	return outcome.Deltas
 }
 
-// apply has Envoy get what the objects change.
+// apply sends the changes of the objects to Envoy.
 func (c *translated) apply(objects ...translator.Object) {
 	c.t.Helper()
 	for _, d := range c.translate(c.t, objects...) {
@@ -121,7 +121,8 @@ func (c *translated) delete(o translator.Object) {
 	}
 }
 
-// headers starts a backend that answers with the host and the names of headers that it should not see. It returns its port.
+// headers starts a backend that answers with the host and the names of headers that it should not get. It returns its
+// port.
 func headers(t *testing.T) int {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, r.Host)
@@ -133,8 +134,8 @@ func headers(t *testing.T) int {
 	return s.Listener.Addr().(*net.TCPAddr).Port
 }
 
-// ask sends a request for a host, with a value for the header by which Envoy tells listeners apart if there is one, and returns the
-// status and the body.
+// ask sends a request for a host, optionally with a value for the header with which Envoy distinguishes listeners, and
+// returns the status and the body.
 func ask(t *testing.T, port int, host string, listener ...string) string {
 	t.Helper()
 	request, err := http.NewRequest(http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d/", port), nil)
@@ -160,8 +161,8 @@ func (c *translated) serves(port int, host string) {
 	envoytest.WaitFor(c.t, host, func() bool { return ask(c.t, port, host) == "200 "+host })
 }
 
-// TestScopedAnswersAsUnscoped asks both kinds of Gateway the same. A scope key is compared to the letter, so upper-case hosts are the one
-// difference; docs/scoped-routes.md tells of it.
+// TestScopedAnswersAsUnscoped sends the same requests to both kinds of Gateway. A scope key is compared
+// case-sensitively, so upper-case hosts are the only difference; docs/scoped-routes.md describes it.
 func TestScopedAnswersAsUnscoped(t *testing.T) {
 	first := gwapiv1.SectionName("on-80")
 	answers := func(t *testing.T, scoped bool) map[string]string {
@@ -198,7 +199,8 @@ func TestScopedAnswersAsUnscoped(t *testing.T) {
 	}
 }
 
-// TestScopesChangeOneByOne: a host comes and goes and nothing else is touched, also after a restart of the control plane, which sends nothing.
+// TestScopesChangeOneByOne: a host is added and removed and nothing else changes, also after a restart of the control
+// plane, which sends nothing.
 func TestScopesChangeOneByOne(t *testing.T) {
 	c := startTranslated(t, true)
 	envoytest.WaitFor(t, "both ports, without any route", func() bool {
@@ -246,7 +248,7 @@ func TestScopesChangeOneByOne(t *testing.T) {
 	envoytest.WaitFor(t, "the route to be gone", func() bool { return ask(t, 8081, "b.example.com") == "404 " })
 	c.serves(8081, "a.example.com")
 
-	// All listeners share what the first of them subscribed to.
+	// All listeners share the subscription of the first of them.
 	c.apply(c.gateway(true, 8081))
 	envoytest.WaitFor(t, "the first port to close", func() bool { _, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", proxyPort)); return err != nil })
 	c.apply(c.route("c.example.com", nil))
@@ -254,10 +256,10 @@ func TestScopesChangeOneByOne(t *testing.T) {
 	c.serves(8081, "a.example.com")
 }
 
-// Admission refuses to switch a Gateway. What gets past it loses no request.
+// Admission denies switching a Gateway. A switch that bypasses admission loses no request.
 func TestSwitchToScopesAndBackLosesNothing(t *testing.T) {
 	var made translated
-	const asked = "127.0.0.1" // The host that load asks for.
+	const asked = "127.0.0.1" // The host in the requests of load.
 	c := startTranslated(t, false, made.route(asked, nil))
 	c.serves(proxyPort, asked)
 	stop := load(t, 4)
@@ -266,12 +268,13 @@ func TestSwitchToScopesAndBackLosesNothing(t *testing.T) {
 		time.Sleep(grace * time.Duration(1+i%3))
 		c.serves(proxyPort, asked)
 	}
-	c.settled() // What is not used any more has been removed.
+	c.settled() // Unused resources have been removed.
 	c.serves(proxyPort, asked)
 	stop()
 }
 
-// TestRefusedScopeLeavesTheRestServing: what is refused is found and nothing else suffers, also where Envoy's words name no scope.
+// TestRefusedScopeLeavesTheRestServing: the rejected scope is found and nothing else is affected, even if Envoy's
+// message names no scope.
 func TestRefusedScopeLeavesTheRestServing(t *testing.T) {
 	c := startTranslated(t, true)
 	c.apply(c.route("a.example.com", nil))

@@ -10,8 +10,8 @@ import (
 	"gatehouse/api/v1alpha1"
 )
 
-// TestSharesWithoutEndpoints: half of the users get the error of a backend without endpoints, or of one that is not there, and each of them always
-// gets what it got first, be it that their requests are hashed or that they have sessions.
+// TestSharesWithoutEndpoints: half of the users get the error of a backend without endpoints, or of a missing backend,
+// and each user always gets the same result, with hashing or with sessions.
 func TestSharesWithoutEndpoints(t *testing.T) {
 	c := startTranslated(t, false)
 	var pods []http.Handler
@@ -81,7 +81,7 @@ func TestSharesWithoutEndpoints(t *testing.T) {
 	}
 }
 
-// TestBackendsGetTheirHost has a rule and one of its backends rewrite the host.
+// TestBackendsGetTheirHost lets a rule and one of its backends rewrite the host.
 func TestBackendsGetTheirHost(t *testing.T) {
 	c := startTranslated(t, false)
 	host := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -27,7 +27,7 @@ import (
 	"gatehouse/translator"
 )
 
-// authority is a CA that issues certificates to both sides of TLS.
+// authority is a CA that issues certificates for both sides of TLS.
 type authority struct {
 	t    *testing.T
 	key  *ecdsa.PrivateKey
@@ -92,8 +92,8 @@ func (c *translated) authorities(name, pem string) *corev1.ConfigMap {
 	return &corev1.ConfigMap{ObjectMeta: c.meta(name), Data: map[string]string{certificate.AuthoritiesKey: pem}}
 }
 
-// secureBackend is a Service whose one endpoint speaks TLS, asks for a certificate of the authority and answers with the server name that it was
-// asked for and the name of its client. Drop ends its connections.
+// secureBackend is a Service with one TLS endpoint, which requests a certificate of the authority and answers with the
+// server name of the connection and the name of its client. Drop ends its connections.
 func (c *translated) secureBackend(server tls.Certificate, clients *authority) (objects []translator.Object, drop func()) {
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = fmt.Fprintf(w, "%s %s %s", r.TLS.ServerName, r.TLS.PeerCertificates[0].Subject.CommonName, r.Proto)
@@ -127,7 +127,7 @@ func (c *translated) backendTLS(hostname gwapiv1.PreciseHostname, sans ...gwapiv
 	return p
 }
 
-// TestBackendsAreKnownByTheirCertificates goes through what a backend with TLS is asked and told, in both directions.
+// TestBackendsAreKnownByTheirCertificates tests TLS to a backend, with verification in both directions.
 func TestBackendsAreKnownByTheirCertificates(t *testing.T) {
 	c := startTranslated(t, false)
 	ca := newAuthority(t)
@@ -156,7 +156,7 @@ func TestBackendsAreKnownByTheirCertificates(t *testing.T) {
 
 	c.apply(c.authorities("ca", "")) // Without CA certificates nothing is sent to the backend.
 	answers("500")
-	c.apply(c.authorities("ca", newAuthority(t).pem())) // What was verified before stays connected.
+	c.apply(c.authorities("ca", newAuthority(t).pem())) // Connections that were verified before stay open.
 	envoytest.WaitFor(t, "a new connection to be refused", func() bool {
 		drop()
 		return strings.HasPrefix(ask(t, proxyPort, "secure.example.com"), "503")
@@ -166,7 +166,7 @@ func TestBackendsAreKnownByTheirCertificates(t *testing.T) {
 
 	c.apply(c.secret("client", ca.issue("renewed")), c.backendTLS("renewed", gwapiv1.SubjectAltName{Type: gwapiv1.HostnameSubjectAltNameType, Hostname: "secure"}))
 	answers("200 renewed renewed")
-	c.apply(c.gateway(false, 80, 8081)) // Without its own certificate the Gateway is refused by the backend.
+	c.apply(c.gateway(false, 80, 8081)) // Without its own certificate the backend rejects the Gateway.
 	answers("503")
 }
 
@@ -180,11 +180,11 @@ func (c *translated) httpsGateway(listeners ...gwapiv1.Listener) *gwapiv1.Gatewa
 	return g
 }
 
-// askTLS sends a request for a host over an HTTP/2 connection of its own, which was opened for the server name.
+// askTLS sends a request for a host over its own HTTP/2 connection, which was opened for the server name.
 func askTLS(t *testing.T, port int, serverName, host string, certificates ...tls.Certificate) string {
 	t.Helper()
 	config := &tls.Config{ServerName: serverName, InsecureSkipVerify: true}
-	// A certificate is presented even if it is none that the server asks for.
+	// A certificate is sent even if the server asks for certificates of another CA.
 	config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 		if len(certificates) == 0 {
 			return &tls.Certificate{}, nil
@@ -209,8 +209,8 @@ func askTLS(t *testing.T, port int, serverName, host string, certificates ...tls
 	return fmt.Sprint(response.StatusCode)
 }
 
-// TestClientsAreAskedForCertificates: with AllowValidOnly nobody gets in who has no certificate of the CA, with AllowInsecureFallback everybody
-// does. A port whose CA certificates are lost is closed.
+// TestClientsAreAskedForCertificates: with AllowValidOnly only clients with a certificate of the CA can connect, with
+// AllowInsecureFallback all can. A port whose CA certificates are lost is closed.
 func TestClientsAreAskedForCertificates(t *testing.T) {
 	c := startTranslated(t, false)
 	ca, other := newAuthority(t), newAuthority(t)
@@ -244,7 +244,7 @@ func TestClientsAreAskedForCertificates(t *testing.T) {
 	envoytest.WaitFor(t, "the port to close", func() bool { return strings.Contains(askTLS(t, 10443, host, host, stranger), "refused") })
 }
 
-// TestMisdirectedRequests asks for hosts over connections that were opened for others.
+// TestMisdirectedRequests sends requests for hosts over connections that were opened for other hosts.
 func TestMisdirectedRequests(t *testing.T) {
 	c := startTranslated(t, false)
 	names := map[string]gwapiv1.Hostname{"any": "", "exact": "second.example.com", "wild": "*.wild.example.com", "within": "fourth.wild.example.com"}
