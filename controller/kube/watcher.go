@@ -138,8 +138,8 @@ func (w *Watcher) followDefinitions(ctx context.Context) error {
 	return nil
 }
 
-// definitions returns a type for CRDs that reads only their metadata, because the schemas of a cluster's CRDs can be
-// large.
+// definitions returns an object that stands for CRDs and reads only their metadata, because the schemas of a cluster's
+// CRDs can be large.
 func definitions() *metav1.PartialObjectMetadata {
 	crd := &metav1.PartialObjectMetadata{}
 	crd.SetGroupVersionKind(apiextensionsv1.SchemeGroupVersion.WithKind("CustomResourceDefinition"))
