@@ -63,7 +63,7 @@ func (b backend) equal(o backend) bool {
 
 func (row *rulesRow) equal(o *rulesRow) bool {
 	return row.Route.equal(o.Route) && equalProblems(row.Problems, o.Problems) && slices.EqualFunc(row.Rules, o.Rules, func(a, b ruleRow) bool {
-		return a.Broken == b.Broken && slices.Equal(a.Loose, b.Loose) && slices.Equal(a.Unreadable, b.Unreadable) && slices.EqualFunc(a.Backends, b.Backends, backend.equal) &&
+		return a.Broken == b.Broken && a.Cost == b.Cost && slices.Equal(a.Loose, b.Loose) && slices.Equal(a.Unreadable, b.Unreadable) && slices.EqualFunc(a.Backends, b.Backends, backend.equal) &&
 			slices.EqualFunc(a.Mirrors, b.Mirrors, backend.equal) && slices.EqualFunc(a.Authorizers, b.Authorizers, backend.equal)
 	})
 }

@@ -30,7 +30,7 @@ func (p *budgetRow) equal(o *budgetRow) bool {
 	if p == nil || o == nil {
 		return p == o
 	}
-	return p.Policy == o.Policy
+	return p.Policy == o.Policy && equalProblems(p.Problems, o.Problems)
 }
 
 func (t *Tables) budgetPolicy(_ *flow.Read, _ string, p *gwapixv1alpha1.XBackendTrafficPolicy) (*budgetRow, bool) {

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"slices"
 
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
@@ -54,5 +55,5 @@ func equalResources(a, b *Resource) bool {
 	if a == nil || b == nil {
 		return a == b
 	}
-	return a.Version == b.Version && a.Name == b.Name && a.Type == b.Type
+	return a.Version == b.Version && a.Name == b.Name && a.Type == b.Type && slices.Equal(a.Needs, b.Needs)
 }

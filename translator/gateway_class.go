@@ -83,7 +83,9 @@ type fleetSpecRow struct {
 	Problems   []verdict.Problem
 }
 
-func (f *fleetSpecRow) equal(o *fleetSpecRow) bool { return f.EnvoyProxy == o.EnvoyProxy }
+func (f *fleetSpecRow) equal(o *fleetSpecRow) bool {
+	return f.EnvoyProxy == o.EnvoyProxy && equalProblems(f.Problems, o.Problems)
+}
 
 func (t *Tables) fleetSpec(_ *flow.Read, _ string, ep *v1alpha1.EnvoyProxy) (*fleetSpecRow, bool) {
 	return &fleetSpecRow{EnvoyProxy: ep, Problems: append(t.rules.Check(ep), envoyproxy.Problems(ep)...)}, true

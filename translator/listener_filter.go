@@ -49,7 +49,7 @@ func (g *guardRow) equal(o *guardRow) bool {
 		return g == o
 	}
 	return g.Listener.equal(o.Listener) && g.Closed == o.Closed && g.Cost == o.Cost &&
-		slices.Equal(g.OnHTTP.Rest, o.OnHTTP.Rest) && slices.Equal(g.OnGRPC.Rest, o.OnGRPC.Rest) && equalProblems(g.Problems, o.Problems) &&
+		g.OnHTTP.equal(o.OnHTTP) && g.OnGRPC.equal(o.OnGRPC) && equalProblems(g.Problems, o.Problems) &&
 		slices.EqualFunc(g.Backends, o.Backends, backend.equal) && slices.EqualFunc(g.Clusters, o.Clusters, (*clusterUse).equal)
 }
 

@@ -37,7 +37,8 @@ func (p *policyRow) equal(o *policyRow) bool {
 	if p == nil || o == nil {
 		return p == o
 	}
-	return p.Policy == o.Policy && p.Unmet == o.Unmet && p.Have.Equal(o.Have) && equalProblems(p.Problems, o.Problems)
+	return p.Policy == o.Policy && p.Unmet == o.Unmet && p.ShapesCluster == o.ShapesCluster && p.Cost == o.Cost && p.Preflighted == o.Preflighted &&
+		p.Have.Equal(o.Have) && equalProblems(p.Problems, o.Problems)
 }
 
 // broken reports whether what the policy covers answers 500. It is never served without the policy.
@@ -81,14 +82,14 @@ func (t *Tables) policy(r *flow.Read, key string, p policies.Object) (*policyRow
 type attachmentRow struct {
 	Policy *policyRow
 	Target policies.Target
-	// Reference is the targetRef that names the target; its Field is that of the selector if a selector found it.
-	Reference policies.Reference
+	// Field is the path of the targetRef that names the target, or of the selector that found it.
+	Field string
 	// Unmet says why the target cannot be attached to, nil if it can.
 	Unmet *verdict.Problem
 }
 
 func (a *attachmentRow) equal(o *attachmentRow) bool {
-	return a.Policy.equal(o.Policy) && a.Target == o.Target && a.Reference.Field == o.Reference.Field && equalProblem(a.Unmet, o.Unmet)
+	return a.Policy.equal(o.Policy) && a.Target == o.Target && a.Field == o.Field && equalProblem(a.Unmet, o.Unmet)
 }
 
 // targetKey finds a target of a kind of policy.
@@ -111,12 +112,12 @@ func (t *Tables) attachments(r *flow.Read, _ string, p *policyRow) []flow.Row[*a
 	}
 	for _, ref := range p.References {
 		if len(ref.Problems) == 0 {
-			add(&attachmentRow{Policy: p, Target: ref.Target, Reference: ref, Unmet: t.unmet(r, ref)})
+			add(&attachmentRow{Policy: p, Target: ref.Target, Field: ref.Field, Unmet: t.unmet(r, ref)})
 		}
 	}
 	for _, s := range p.Selectors {
 		for _, target := range t.selectTargets(r, p, s) {
-			add(&attachmentRow{Policy: p, Target: target, Reference: policies.Reference{Target: target, Field: s.Field}})
+			add(&attachmentRow{Policy: p, Target: target, Field: s.Field})
 		}
 	}
 	return rows

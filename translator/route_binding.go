@@ -51,6 +51,10 @@ type routeEntry struct {
 	Match string
 }
 
+func (e routeEntry) equal(o routeEntry) bool {
+	return e.Order == o.Order && e.Name == o.Name && e.Match == o.Match && slices.Equal(e.Rest, o.Rest)
+}
+
 // appendTo appends the encoded route.
 func (e *routeEntry) appendTo(b []byte) []byte {
 	return protowire.AppendString(protowire.AppendTag(append(b, e.Rest...), fieldRouteName, protowire.BytesType), e.Name)
@@ -66,9 +70,7 @@ func (b *bindingRow) equal(o *bindingRow) bool {
 		b.Kind == o.Kind && b.Guard.equal(o.Guard) &&
 		slices.Equal(b.Refused, o.Refused) && slices.EqualFunc(b.Clusters, o.Clusters, (*clusterUse).equal) &&
 		slices.EqualFunc(b.Hosts, o.Hosts, func(a, b hostRoutes) bool {
-			return a.Host == b.Host && slices.EqualFunc(a.Routes, b.Routes, func(a, b routeEntry) bool {
-				return a.Order == b.Order && a.Name == b.Name && slices.Equal(a.Rest, b.Rest)
-			})
+			return a.Host == b.Host && a.Hostname == b.Hostname && slices.EqualFunc(a.Routes, b.Routes, routeEntry.equal)
 		})
 }
 

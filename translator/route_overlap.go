@@ -34,7 +34,9 @@ type overlapRow struct {
 	Overlaps    []overlap
 }
 
-func (o *overlapRow) equal(other *overlapRow) bool { return slices.Equal(o.Overlaps, other.Overlaps) }
+func (o *overlapRow) equal(other *overlapRow) bool {
+	return o.Route == other.Route && o.Host == other.Host && slices.Equal(o.Overlaps, other.Overlaps)
+}
 
 // matchHash is the same for matches of the same requests, in whatever order headers and parameters are written.
 func matchHash(match *routev3.RouteMatch) string {

@@ -38,7 +38,7 @@ type virtualHostRow struct {
 
 // equal: a rule that answers 500 may need other clusters than before while its bytes are the same.
 func (v *virtualHostRow) equal(o *virtualHostRow) bool {
-	return v.Sum == o.Sum && v.Scoped == o.Scoped && slices.Equal(v.Clusters, o.Clusters) && slices.Equal(v.Overlaps, o.Overlaps)
+	return v.Sum == o.Sum && v.Host == o.Host && v.Config == o.Config && v.Scoped == o.Scoped && slices.Equal(v.Clusters, o.Clusters) && slices.Equal(v.Overlaps, o.Overlaps)
 }
 
 func (t *Tables) virtualHost(_ *flow.Read, key string, members []flow.Row[*bindingRow]) (*virtualHostRow, bool) {

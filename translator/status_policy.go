@@ -97,7 +97,7 @@ func (t *Tables) attachmentProblems(r *flow.Read, a *attachmentRow) []verdict.Pr
 	if winner == nil || winner.Policy == a.Policy.Policy {
 		return nil
 	}
-	return []verdict.Problem{policies.Conflicted(a.Policy.Kind, a.Policy.Policy, a.Reference.Field, a.Target, winner.Policy)}
+	return []verdict.Problem{policies.Conflicted(a.Policy.Kind, a.Policy.Policy, a.Field, a.Target, winner.Policy)}
 }
 
 func (t *Tables) ancestorConditions(r *flow.Read, a *attachmentRow, problems []verdict.Problem) []metav1.Condition {
