@@ -41,20 +41,37 @@ var actions = map[v1alpha1.AuthorizationAction]rbacconfigv3.RBAC_Action{
 	v1alpha1.AuthorizationActionDeny:  rbacconfigv3.RBAC_DENY,
 }
 
+// ruling is a rule that was read.
+type ruling struct {
+	name    string
+	action  v1alpha1.AuthorizationAction
+	clients []netip.Prefix
+}
+
 func check(spec *v1alpha1.SecurityPolicySpec) []verdict.Problem {
+	_, problems := read(spec)
+	return problems
+}
+
+// read reads the rules, each range once.
+func read(spec *v1alpha1.SecurityPolicySpec) (rulings []ruling, problems []verdict.Problem) {
 	if spec.Authorization == nil {
-		return nil
+		return nil, nil
 	}
-	var problems []verdict.Problem
 	for i, rule := range spec.Authorization.Rules {
 		field := fmt.Sprintf("authorization.rules[%d]", i)
-		problems = append(problems, checkAction(field+".action", rule.Action)...)
-		problems = append(problems, checkPrincipal(field+".principal", rule.Principal)...)
+		clients, wrong := readPrincipal(field+".principal", rule.Principal)
+		problems = slices.Concat(problems, checkAction(field+".action", rule.Action), wrong)
+		read := ruling{action: rule.Action, clients: clients}
+		if rule.Name != nil {
+			read.name = *rule.Name
+		}
+		rulings = append(rulings, read)
 	}
 	if action := spec.Authorization.DefaultAction; action != nil {
 		problems = append(problems, checkAction("authorization.defaultAction", *action)...)
 	}
-	return problems
+	return rulings, problems
 }
 
 func checkAction(field string, action v1alpha1.AuthorizationAction) []verdict.Problem {
@@ -64,17 +81,20 @@ func checkAction(field string, action v1alpha1.AuthorizationAction) []verdict.Pr
 	return []verdict.Problem{feature.Invalid(field, "%q is no action: write Allow or Deny", action)}
 }
 
-func checkPrincipal(field string, principal *v1alpha1.Principal) []verdict.Problem {
+func readPrincipal(field string, principal *v1alpha1.Principal) (clients []netip.Prefix, problems []verdict.Problem) {
 	if principal == nil || len(principal.ClientCIDRs) == 0 {
-		return []verdict.Problem{feature.Invalid(field+".clientCIDRs", "the rule names no client: add the addresses that it is about, such as 10.0.0.0/8")}
+		return nil, []verdict.Problem{feature.Invalid(field+".clientCIDRs", "the rule names no client: add the addresses that it is about, such as 10.0.0.0/8")}
 	}
-	var problems []verdict.Problem
+	clients = make([]netip.Prefix, 0, len(principal.ClientCIDRs))
 	for i, cidr := range principal.ClientCIDRs {
-		if _, err := parse(cidr); err != nil {
+		prefix, err := parse(cidr)
+		if err != nil {
 			problems = append(problems, feature.Invalid(fmt.Sprintf("%s.clientCIDRs[%d]", field, i), "%v", err))
+			continue
 		}
+		clients = append(clients, prefix)
 	}
-	return problems
+	return clients, problems
 }
 
 // parse parses a range of addresses. It ignores bits after the prefix.
@@ -98,20 +118,21 @@ func route(spec *v1alpha1.SecurityPolicySpec, _ feature.Have, route *feature.Rou
 	}
 }
 
-// understood returns the authorization and the action for clients that no rule matches. It denies everything if the
-// spec did not pass its check: an authorization that is only partly understood must not let anybody in.
-func understood(spec *v1alpha1.SecurityPolicySpec) (written *v1alpha1.Authorization, fallback v1alpha1.AuthorizationAction) {
-	written = spec.Authorization
-	if written == nil {
-		return nil, ""
+// understood returns the rules, and the action for clients that no rule matches. It is false without an authorization. It
+// denies everything if the spec did not pass its check: an authorization that is only partly understood must not let
+// anybody in.
+func understood(spec *v1alpha1.SecurityPolicySpec) (rulings []ruling, fallback v1alpha1.AuthorizationAction, ok bool) {
+	if spec.Authorization == nil {
+		return nil, "", false
 	}
-	if len(check(spec)) > 0 {
-		written = &v1alpha1.Authorization{}
+	rulings, problems := read(spec)
+	switch {
+	case len(problems) > 0:
+		return nil, v1alpha1.AuthorizationActionDeny, true
+	case spec.Authorization.DefaultAction != nil:
+		return rulings, *spec.Authorization.DefaultAction, true
 	}
-	if written.DefaultAction != nil {
-		return written, *written.DefaultAction
-	}
-	return written, v1alpha1.AuthorizationActionDeny
+	return rulings, v1alpha1.AuthorizationActionDeny, true
 }
 
 // connection converts the rules into ranges. The longest matching range counts: inside a range, and outside of the
@@ -119,15 +140,15 @@ func understood(spec *v1alpha1.SecurityPolicySpec) (written *v1alpha1.Authorizat
 // Its authorization filter would be too late: it checks a connection when the client sends data, and the server may
 // have sent data before.
 func connection(spec *v1alpha1.SecurityPolicySpec, _ feature.Have, connection *feature.Connection) {
-	written, fallback := understood(spec)
-	if written == nil {
+	rulings, fallback, ok := understood(spec)
+	if !ok {
 		return
 	}
 	out := &feature.Sources{}
-	for prefix, rule := range firstRules(written.Rules) {
+	for prefix, rule := range firstRules(rulings) {
 		action := fallback
-		if rule < len(written.Rules) {
-			action = written.Rules[rule].Action
+		if rule < len(rulings) {
+			action = rulings[rule].action
 		}
 		if action == v1alpha1.AuthorizationActionAllow {
 			out.Allowed = append(out.Allowed, prefix)
@@ -143,12 +164,11 @@ func connection(spec *v1alpha1.SecurityPolicySpec, _ feature.Have, connection *f
 // firstRules maps every range of a rule, and the range of all addresses, to the first rule that contains the whole
 // range, or to the number of rules if there is none. In sorted order the ranges inside a range follow it, so each range
 // is compared only with those around it.
-func firstRules(rules []v1alpha1.AuthorizationRule) map[netip.Prefix]int {
+func firstRules(rules []ruling) map[netip.Prefix]int {
 	first := map[netip.Prefix]int{netip.MustParsePrefix("0.0.0.0/0"): len(rules), netip.MustParsePrefix("::/0"): len(rules)}
 	for i, rule := range rules {
-		for _, cidr := range rule.Principal.ClientCIDRs {
-			prefix, err := parse(cidr)
-			if known, ok := first[prefix]; err == nil && (!ok || i < known) {
+		for _, prefix := range rule.clients {
+			if known, ok := first[prefix]; !ok || i < known {
 				first[prefix] = i
 			}
 		}
@@ -171,20 +191,16 @@ func firstRules(rules []v1alpha1.AuthorizationRule) map[netip.Prefix]int {
 
 // decisions returns nil without an authorization.
 func decisions(spec *v1alpha1.SecurityPolicySpec, policy string) *xdsmatcherv3.Matcher {
-	written, fallback := understood(spec)
-	if written == nil {
+	rulings, fallback, ok := understood(spec)
+	if !ok {
 		return nil
 	}
 	tree := &xdsmatcherv3.Matcher{OnNoMatch: decide("default", fallback)}
 	var list []*xdsmatcherv3.Matcher_MatcherList_FieldMatcher
-	for i, rule := range written.Rules {
-		name := fmt.Sprintf("%s/rule/%d", policy, i)
-		if rule.Name != nil && *rule.Name != "" {
-			name = *rule.Name
-		}
+	for i, rule := range rulings {
 		list = append(list, &xdsmatcherv3.Matcher_MatcherList_FieldMatcher{
-			Predicate: client(rule.Principal.ClientCIDRs),
-			OnMatch:   decide(name, rule.Action),
+			Predicate: client(rule.clients),
+			OnMatch:   decide(cmp.Or(rule.name, fmt.Sprintf("%s/rule/%d", policy, i)), rule.action),
 		})
 	}
 	if len(list) > 0 {
@@ -205,12 +221,10 @@ func decide(name string, action v1alpha1.AuthorizationAction) *xdsmatcherv3.Matc
 
 // client matches requests of clients with an address in one of the ranges. It uses the client address that Envoy has
 // determined, perhaps from a trusted X-Forwarded-For.
-func client(cidrs []v1alpha1.CIDR) *xdsmatcherv3.Matcher_MatcherList_Predicate {
-	ranges := make([]*corev3.CidrRange, 0, len(cidrs))
-	for _, cidr := range cidrs {
-		if prefix, err := parse(cidr); err == nil {
-			ranges = append(ranges, &corev3.CidrRange{AddressPrefix: prefix.Addr().String(), PrefixLen: wrapperspb.UInt32(uint32(prefix.Bits()))})
-		}
+func client(prefixes []netip.Prefix) *xdsmatcherv3.Matcher_MatcherList_Predicate {
+	ranges := make([]*corev3.CidrRange, len(prefixes))
+	for i, prefix := range prefixes {
+		ranges[i] = &corev3.CidrRange{AddressPrefix: prefix.Addr().String(), PrefixLen: wrapperspb.UInt32(uint32(prefix.Bits()))}
 	}
 	return &xdsmatcherv3.Matcher_MatcherList_Predicate{
 		MatchType: &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate_{

@@ -38,7 +38,7 @@ func TestSourcesDecideAsRules(t *testing.T) {
 		decided := connection.Sources
 		for range 20 {
 			client := address()
-			_, want := understood(spec)
+			_, want, _ := understood(spec)
 			for _, rule := range spec.Authorization.Rules {
 				if contains(rule.Principal.ClientCIDRs, netip.PrefixFrom(client, 32)) {
 					want = rule.Action
