@@ -83,7 +83,7 @@ func TestPages(t *testing.T) {
 		"/tables":                              {"virtual hosts", "COMPUTED"},
 		"/tables/parents":                      {"shop/cart|0"},
 		"/tables/claims/HTTPRoute/shop/cart|0": {"routes[HTTPRoute/shop/cart]", "gateways[shop/web]"},
-		"/tables/rules/HTTPRoute/shop/cart":    {"Service[shop/nowhere] (missing)"},
+		"/tables/rules/HTTPRoute/shop/cart":    {"backends[service/shop/nowhere] (missing)"},
 		"/tables/route statuses/HTTPRoute/shop/cart":      {`"reason": "BackendNotFound"`, "create it or correct the name"},
 		"/tables/route configurations/shop/web|TCP/10080": {`"name":`, "virtualHosts", "directResponse"},
 		"/batches": {"4", "route statuses 1"},
