@@ -16,7 +16,8 @@ import (
 // It is comparable and serves as a key.
 type Target struct {
 	Kind, Namespace, Name string
-	// Section is the name of a listener of a Gateway or ListenerSet, of a route's rule or of a Service's port; empty means the whole object.
+	// Section is the name of a listener of a Gateway or ListenerSet, of a route's rule or of a Service's port, or the number of the port that all endpoints of
+	// a Backend have; empty means the whole object.
 	Section string
 }
 
@@ -46,6 +47,7 @@ type Reference struct {
 
 // sections has the name of a section for each target kind. A kind that is missing here has no sections.
 var sections = map[string]string{
+	"Backend":       "port",
 	"Gateway":       "listener",
 	"ListenerSet":   "listener",
 	"HTTPRoute":     "rule",

@@ -7,6 +7,7 @@ import (
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 	gwapixv1alpha1 "sigs.k8s.io/gateway-api/apisx/v1alpha1"
 
+	"gatehouse/api/v1alpha1"
 	"gatehouse/policies"
 	"gatehouse/policies/backendtls"
 )
@@ -49,6 +50,8 @@ func (s *Status) Apply(controller gwapiv1.GatewayController, old Object, now met
 		o.Status.Ancestors = m.ancestors(o.Status.Ancestors, s.Desired.(*gwapiv1.PolicyStatus).Ancestors)
 	case *gwapixv1alpha1.XBackendTrafficPolicy:
 		o.Status.Ancestors = m.ancestors(o.Status.Ancestors, s.Desired.(*gwapiv1.PolicyStatus).Ancestors)
+	case *v1alpha1.Backend:
+		o.Status.Conditions = m.conditions(o.Status.Conditions, s.Desired.(*v1alpha1.BackendStatus).Conditions)
 	case *gwapiv1.ListenerSet:
 		m.listenerSet(o, s.Desired.(*gwapiv1.ListenerSetStatus))
 	case policies.Object:

@@ -47,6 +47,8 @@ type backend struct {
 	// Budget is the policy that says how many of the requests may be retries, nil if none does.
 	Budget *budgetRow
 	Weight uint32
+	// Fallback tells that others come first, see settleFallbacks.
+	Fallback bool
 	// Filters are those of the backendRef itself.
 	Filters []gwapiv1.HTTPRouteFilter
 	// HTTP2 tells that HTTP/2 is spoken although the port does not say so: gRPC is nothing else.
@@ -56,9 +58,10 @@ type backend struct {
 // equal: of the object only what the backend uses of it counts, so that a new port of a Service touches no route to another one.
 func (b backend) equal(o backend) bool {
 	if b.To == nil || o.To == nil {
-		return b.To == o.To && b.Weight == o.Weight && b.Port.Protocol == o.Port.Protocol
+		return b.To == o.To && b.Weight == o.Weight && b.Fallback == o.Fallback && b.Port.Protocol == o.Port.Protocol
 	}
-	return b.HTTP2 == o.HTTP2 && b.Weight == o.Weight && b.TLS.equal(o.TLS) && b.Budget.equal(o.Budget) && b.To.equal(o.To) && b.Port == o.Port
+	return b.HTTP2 == o.HTTP2 && b.Weight == o.Weight && b.Fallback == o.Fallback && b.Port == o.Port &&
+		b.TLS.equal(o.TLS) && b.Budget.equal(o.Budget) && b.To.equal(o.To)
 }
 
 func (row *rulesRow) equal(o *rulesRow) bool {
@@ -95,19 +98,29 @@ func (t *Tables) routeRules(r *flow.Read, _ string, route *routeRow) (*rulesRow,
 		if p := checkShares(route, rule, field); p != nil {
 			row.Problems = append(row.Problems, *p)
 		}
-		for b := range rule.BackendRefs {
-			backend, problem := t.backend(r, route.referrer(), &rule.BackendRefs[b])
-			if problem != nil {
-				problem.Field = fmt.Sprintf("%s.backendRefs[%d]%s", field, b, problem.Field)
-				problem.Condition = string(gwapiv1.RouteConditionResolvedRefs)
-				row.Problems = append(row.Problems, *problem)
-			}
-			if backend.Weight > 0 {
-				out.Backends = append(out.Backends, backend)
-			}
+		row.Problems = append(row.Problems, t.ruleBackends(r, route, out, i)...)
+	}
+	row.limitListed()
+	return row, true
+}
+
+// ruleBackends resolves the backendRefs of a rule. Those without a weight get no requests, and are resolved for what is
+// wrong with them.
+func (t *Tables) ruleBackends(r *flow.Read, route *routeRow, out *ruleRow, rule int) (problems []verdict.Problem) {
+	field, refs := fmt.Sprintf("spec.rules[%d]", rule), route.Rules[rule].BackendRefs
+	var at []int
+	for i := range refs {
+		backend, problem := t.backend(r, route.referrer(), &refs[i])
+		if problem != nil {
+			problem.Field = fmt.Sprintf("%s.backendRefs[%d]%s", field, i, problem.Field)
+			problem.Condition = string(gwapiv1.RouteConditionResolvedRefs)
+			problems = append(problems, *problem)
+		}
+		if backend.Weight > 0 {
+			out.Backends, at = append(out.Backends, backend), append(at, i)
 		}
 	}
-	return row, true
+	return append(problems, out.settleFallbacks(at, field)...)
 }
 
 // ruleIndex finds the rule that a field path points into.
@@ -141,8 +154,12 @@ func (t *Tables) backend(r *flow.Read, from referrer, ref *gwapiv1.HTTPBackendRe
 	if kind == nil {
 		return b, &verdict.Problem{
 			Field: ".kind", Reason: string(gwapiv1.RouteReasonInvalidKind), Weight: verdict.Unresolved,
-			Message: fmt.Sprintf("%q of group %q cannot be a backend; refer to a Service or a ServiceImport", deref(ref.Kind), deref(ref.Group)),
+			Message: fmt.Sprintf("%q of group %q cannot be a backend; refer to a Service, a ServiceImport or a Backend",
+				deref(ref.Kind), deref(ref.Group)),
 		}
+	}
+	if off := t.enabled(kind); off != nil {
+		return b, off
 	}
 	to := verdict.Ref{Group: kind.group, Kind: kind.name, Namespace: from.Namespace, Name: string(ref.Name)}
 	if ref.Namespace != nil && *ref.Namespace != "" {
@@ -155,10 +172,9 @@ func (t *Tables) backend(r *flow.Read, from referrer, ref *gwapiv1.HTTPBackendRe
 	if !ok {
 		return b, new(verdict.Absent(".name", to, string(gwapiv1.RouteReasonBackendNotFound)))
 	}
-	if object.named() {
-		if problem := t.checkExternal(b, object); problem != nil {
-			return b, problem
-		}
+	b.Fallback = object.Fallback
+	if problem := t.checkObject(b, object); problem != nil {
+		return b, problem
 	}
 	b, problem := resolvePort(b, object, ref.Port)
 	if from.kind.failure != 0 {
@@ -167,12 +183,8 @@ func (t *Tables) backend(r *flow.Read, from referrer, ref *gwapiv1.HTTPBackendRe
 	if problem == nil && !b.datagrams() {
 		problem = t.secure(r, &b, object, from.Namespace)
 	}
-	if words := b.unspoken(from.kind); problem == nil && words != "" {
-		problem = &verdict.Problem{
-			Field: ".port", Reason: string(gwapiv1.RouteReasonUnsupportedProtocol), Weight: verdict.Unresolved,
-			Message: fmt.Sprintf("port %d of %s has appProtocol %s, %s", b.Port.Number, b.To, b.Port.AppProtocol, words),
-		}
-		b.To = nil
+	if problem == nil {
+		problem = b.checkProtocol(from.kind)
 	}
 	if problem == nil {
 		problem = t.checkNames(r, &b)
@@ -180,7 +192,47 @@ func (t *Tables) backend(r *flow.Read, from referrer, ref *gwapiv1.HTTPBackendRe
 	return b, problem
 }
 
+// checkProtocol finds requests that cannot be sent as the port asks; then none are.
+func (b *backend) checkProtocol(kind *routeKind) *verdict.Problem {
+	words := b.unspoken(kind)
+	if words == "" {
+		return nil
+	}
+	problem := &verdict.Problem{
+		Field: ".port", Reason: string(gwapiv1.RouteReasonUnsupportedProtocol), Weight: verdict.Unresolved,
+		Message: fmt.Sprintf("port %d of %s has appProtocol %s, %s", b.Port.Number, b.To, b.Port.AppProtocol, words),
+	}
+	if b.Port.Number == 0 { // The reference names none.
+		problem.Field, problem.Message = ".name", fmt.Sprintf("%s has appProtocol %s, %s", b.To, b.Port.AppProtocol, words)
+	}
+	b.To = nil
+	return problem
+}
+
+// checkObject finds why nothing is sent to an object, whatever its port.
+func (t *Tables) checkObject(b backend, object *backendObject) *verdict.Problem {
+	switch {
+	case object.Refused:
+		return &verdict.Problem{
+			Field: ".name", Reason: string(gwapiv1.RouteReasonUnsupportedValue), Weight: verdict.Unresolved,
+			Message: fmt.Sprintf("%s is not accepted, so nothing is sent to it: see its status", &object.destination),
+		}
+	case object.named() && object.Own == nil:
+		return t.checkExternal(b, object)
+	case object.named() && b.datagrams():
+		return &verdict.Problem{
+			Field: ".name", Reason: reasonAddressType, Weight: verdict.Unresolved,
+			Message: fmt.Sprintf("%s has DNS names, to which datagrams are not sent: list addresses", &object.destination),
+		}
+	}
+	return nil
+}
+
 func resolvePort(b backend, object *backendObject, port *gwapiv1.PortNumber) (backend, *verdict.Problem) {
+	if object.Own != nil {
+		b.To, b.Port.Name, b.Port.AppProtocol = &object.destination, object.Own.Name, object.Own.AppProtocol
+		return b, nil
+	}
 	if port == nil {
 		return b, &verdict.Problem{
 			Field: ".port", Reason: "PortNotSpecified", Weight: verdict.Invalid,

@@ -43,9 +43,10 @@ func populatedPort(p backendPort) string {
 	return string(p.Protocol) + "/" + p.Name
 }
 
-// hasEndpoint reports whether a backend that can be used has an endpoint. It may have one if Envoy asks DNS for its name.
+// hasEndpoint reports whether a backend that can be used has an endpoint. It may have one if Envoy asks DNS for its name, and an
+// address that is listed counts as one.
 func (t *Tables) hasEndpoint(r *flow.Read, b backend) bool {
-	if b.To.named() {
+	if b.To.Discovery != bySlices {
 		return true
 	}
 	ports, _ := t.populated.Get(r, b.To.key())

@@ -2,8 +2,6 @@ package translator
 
 import (
 	"fmt"
-	"net/netip"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -15,49 +13,55 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"gatehouse/policies/endpoints"
 	"gatehouse/policies/verdict"
 	"gatehouse/translator/flow"
 )
 
-// external reports whether a cluster is the name of one Service.
-func (c *clusterUse) external() bool {
-	return len(c.Backends) == 1 && c.Backends[0].To.named()
+// reasonAddressType is Envoy Gateway's reason for a backend whose endpoints are of a type that cannot be served where
+// it is.
+const reasonAddressType = "UnsupportedAddressType"
+
+// named reports whether Envoy finds the endpoints of a cluster by their names. Names and addresses are never in one
+// cluster.
+func (c *clusterUse) named() bool {
+	return c.Backends[0].To != nil && c.Backends[0].To.named()
 }
 
-// numeric are the hosts that are read as IPv4 addresses or not at all, since they end in a number (https://url.spec.whatwg.org/#ends-in-a-number-checker).
-// The API server takes them for names; Envoy's resolver takes 127.0.0.01 for its own host.
-var numeric = regexp.MustCompile(`(^|\.)([0-9]+|0x[0-9a-f]*)$`)
-
-// externalHost is the name of a Service of type ExternalName as DNS compares it.
-func (d *destination) externalHost() string {
-	return strings.ToLower(strings.TrimSuffix(d.External, "."))
-}
-
-// externalBytes make the name of a cluster say where DNS leads: a cluster that got another name in its place would have no endpoints until that
-// is resolved.
+// externalBytes make the name of a cluster say where DNS leads: a cluster that got other names in its place would have
+// no endpoints until those are resolved.
 func externalBytes(b backend) []byte {
 	if !b.To.named() {
 		return nil
 	}
-	return []byte(b.To.externalHost())
+	var text strings.Builder
+	for i, e := range b.To.Endpoints {
+		if i > 0 {
+			text.WriteByte(',')
+		}
+		text.WriteString(endpoints.Name(e.Host))
+		if e.Port > 0 {
+			fmt.Fprintf(&text, ":%d/%s/%s", e.Port, e.Hostname, e.Zone)
+		}
+	}
+	return []byte(text.String())
 }
 
 // checkExternal finds why a Service of type ExternalName is not served. Where it may be, who writes Services can have Envoy call any name
 // that it can resolve, so the names of Envoy's own host are refused.
 func (t *Tables) checkExternal(b backend, object *backendObject) *verdict.Problem {
 	problem := &verdict.Problem{Field: ".name", Reason: string(gwapiv1.RouteReasonUnsupportedValue), Weight: verdict.Unresolved}
-	host := object.externalHost()
-	_, err := netip.ParseAddr(host)
+	name := object.Endpoints[0].Host
 	switch {
 	case !t.settings.ExternalNames:
 		problem.Message = fmt.Sprintf("%s is of type ExternalName, which is not served; refer to a Service with endpoints, or have it allowed by extensionApis.enableExternalName of the control plane's configuration",
 			&object.destination)
-	case err == nil || host == "" || numeric.MatchString(host):
+	case endpoints.IsAddress(name):
 		problem.Message = fmt.Sprintf("externalName %q of %s is no DNS name; write an address into an EndpointSlice of a Service without a selector",
-			object.External, &object.destination)
-	case host == "localhost" || strings.HasSuffix(host, ".localhost"):
+			name, &object.destination)
+	case endpoints.IsOwnHost(name):
 		problem.Message = fmt.Sprintf("externalName %q of %s is Envoy's own host, which is not served; name another host",
-			object.External, &object.destination)
+			name, &object.destination)
 	case b.datagrams():
 		problem.Message = fmt.Sprintf("%s is of type ExternalName, to which datagrams are not sent; refer to a Service with endpoints",
 			&object.destination)
@@ -90,7 +94,7 @@ func (t *Tables) checkNames(r *flow.Read, b *backend) *verdict.Problem {
 		return nil
 	}
 	problem := &verdict.Problem{
-		Field: ".name", Reason: "UnsupportedAddressType", Weight: verdict.Unresolved,
+		Field: ".name", Reason: reasonAddressType, Weight: verdict.Unresolved,
 		Message: fmt.Sprintf("EndpointSlice %q of %s has DNS names, to which nothing is sent; write addresses, or refer to a Service of type ExternalName where extensionApis.enableExternalName of the control plane's configuration allows it",
 			slicesOf[i].Value.Name, b.To),
 	}
@@ -100,27 +104,19 @@ func (t *Tables) checkNames(r *flow.Read, b *backend) *verdict.Problem {
 	return problem
 }
 
-// setDiscovery says where the cluster's endpoints come from: from the control plane, or from DNS. There the name is whole, as the CNAME record
-// of such a Service has it: the final dot keeps Envoy from trying it in the domains that its pod searches. IPv4 goes first, as among endpoints.
-// Envoy must not wait for an answer: while it did, a name that gets none would hold up every other change of clusters, and each fresh Envoy.
+// setDiscovery says where the cluster's endpoints come from: from the control plane, or from DNS. There a name is
+// whole, as the CNAME record of a Service of type ExternalName has it. IPv4 goes first, as among endpoints. Envoy must
+// not wait for an answer: while it did, a name that gets none would hold up every other change of clusters, and each
+// fresh Envoy.
 func setDiscovery(c *clusterv3.Cluster, use *clusterUse) {
-	if b := use.Backends[0]; use.external() {
-		host := b.To.externalHost()
+	if use.named() {
 		c.ClusterDiscoveryType = &clusterv3.Cluster_ClusterType{ClusterType: &clusterv3.Cluster_CustomClusterType{
 			Name: "envoy.clusters.dns", TypedConfig: packed(&dnsv3.DnsCluster{
 				RespectDnsTtl: true, DnsLookupFamily: commondnsv3.DnsLookupFamily_V4_PREFERRED,
 			}),
 		}}
 		c.WaitForWarmOnInit = wrapperspb.Bool(false)
-		c.LoadAssignment = &endpointv3.ClusterLoadAssignment{ClusterName: use.Name, Endpoints: []*endpointv3.LocalityLbEndpoints{{
-			LoadBalancingWeight: wrapperspb.UInt32(1),
-			LbEndpoints: []*endpointv3.LbEndpoint{{
-				LoadBalancingWeight: wrapperspb.UInt32(1),
-				HostIdentifier: &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{
-					Address: socketAddress(host+".", uint32(b.Port.Number)), Hostname: host,
-				}},
-			}},
-		}}}
+		c.LoadAssignment = &endpointv3.ClusterLoadAssignment{ClusterName: use.Name, Endpoints: use.localities(nil)}
 		return
 	}
 	c.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_EDS}

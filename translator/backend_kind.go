@@ -1,11 +1,14 @@
 package translator
 
 import (
+	"strings"
+
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
 
+	"gatehouse/api/v1alpha1"
 	"gatehouse/translator/flow"
 )
 
@@ -16,11 +19,14 @@ type backendKind struct {
 	prefix string
 	// label is where an EndpointSlice says whose it is.
 	label string
+	// setting is what in the configuration of the control plane allows the kind, empty if nothing has to.
+	setting string
 	// objects declares the table of what can be used of the objects.
 	objects func(t *Tables, kind *backendKind) *flow.Table[*backendObject]
 }
 
-// backendKinds are the served ones: the only place where they are listed. The first is the one that a backendRef means without a kind.
+// backendKinds are the served ones: the only place where they are listed. The first is the one that a backendRef means
+// without a kind.
 var backendKinds = []*backendKind{
 	{
 		name: "Service", prefix: "service", label: discoveryv1.LabelServiceName,
@@ -32,6 +38,12 @@ var backendKinds = []*backendKind{
 		group: mcsv1alpha1.GroupName, name: "ServiceImport", prefix: "serviceimport", label: mcsv1alpha1.LabelServiceName,
 		objects: func(t *Tables, kind *backendKind) *flow.Table[*backendObject] {
 			return objectsOf(t.in.serviceImports, kind, readServiceImport)
+		},
+	},
+	{
+		group: v1alpha1.GroupName, name: v1alpha1.KindBackend, prefix: "backend", setting: "extensionApis.enableBackend",
+		objects: func(t *Tables, kind *backendKind) *flow.Table[*backendObject] {
+			return objectsOf(t.listedBackends, kind, readBackend)
 		},
 	},
 }
@@ -81,22 +93,25 @@ func (t *Tables) backendObjects() *flow.Table[*backendObject] {
 	return flow.Concat("backends", (*backendObject).equal, tables...)
 }
 
-// objectsOf declares the table of the objects of a kind. Read sets all but who the object is.
-func objectsOf[O Object](in *flow.Table[O], kind *backendKind, read func(O, *backendObject)) *flow.Table[*backendObject] {
-	return flow.Expand(in, kind.name+"s as backends", (*backendObject).equal, func(_ *flow.Read, _ string, o O) []flow.Row[*backendObject] {
-		row := &backendObject{destination: destination{Kind: kind, Namespace: o.GetNamespace(), Name: o.GetName()}}
+// objectsOf declares the table of the objects of a kind, which are found by their namespace and name. Read sets all but
+// who the object is.
+func objectsOf[O any](in *flow.Table[O], kind *backendKind, read func(O, *backendObject)) *flow.Table[*backendObject] {
+	one := func(_ *flow.Read, key string, o O) []flow.Row[*backendObject] {
+		namespace, name, _ := strings.Cut(key, "/")
+		row := &backendObject{destination: destination{Kind: kind, Namespace: namespace, Name: name}}
 		read(o, row)
 		return []flow.Row[*backendObject]{{Key: row.key(), Value: row}}
-	})
+	}
+	return flow.Expand(in, kind.name+"s as backends", (*backendObject).equal, one)
 }
 
 func readService(s *corev1.Service, row *backendObject) {
 	row.Discovery, row.Near = bySlices, nearness(s)
 	if s.Spec.Type == corev1.ServiceTypeExternalName {
-		row.Discovery, row.External = byName, s.Spec.ExternalName
+		row.Discovery, row.Endpoints = byName, []listedEndpoint{{Host: s.Spec.ExternalName}}
 	}
 	for _, p := range s.Spec.Ports {
-		row.Ports = append(row.Ports, backendPort{Name: p.Name, Protocol: protocolOf(&p.Protocol), Number: p.Port, AppProtocol: deref(p.AppProtocol)})
+		row.Ports = append(row.Ports, backendPort{p.Name, protocolOf(&p.Protocol), p.Port, deref(p.AppProtocol)})
 	}
 }
 
@@ -104,6 +119,6 @@ func readService(s *corev1.Service, row *backendObject) {
 func readServiceImport(s *mcsv1alpha1.ServiceImport, row *backendObject) {
 	row.Discovery, row.Near = bySlices, asksFor(s.Spec.TrafficDistribution)
 	for _, p := range s.Spec.Ports {
-		row.Ports = append(row.Ports, backendPort{Name: p.Name, Protocol: protocolOf(&p.Protocol), Number: p.Port, AppProtocol: deref(p.AppProtocol)})
+		row.Ports = append(row.Ports, backendPort{p.Name, protocolOf(&p.Protocol), p.Port, deref(p.AppProtocol)})
 	}
 }

@@ -8,6 +8,7 @@ import (
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
 
+	"gatehouse/api/v1alpha1"
 	"gatehouse/policies"
 	"gatehouse/policies/backendtls"
 	"gatehouse/policies/verdict"
@@ -26,8 +27,8 @@ func backendReference(policy string, i int, target policies.Target, group, effec
 	if kind := backendKindNamed(target.Kind); kind == nil || kind.group != group {
 		to.Problems = []verdict.Problem{{
 			Field: to.Field + ".kind", Reason: string(gwapiv1.PolicyReasonTargetNotFound), Weight: verdict.Unresolved,
-			Message: fmt.Sprintf("%q of group %q is not served as a target of a %s, %s: write Service with an empty group, or ServiceImport of group %s",
-				target.Kind, group, policy, effect, mcsv1alpha1.GroupName),
+			Message: fmt.Sprintf("%q of group %q is not served as a target of a %s, %s: write Service with an empty group, ServiceImport of group %s, or Backend of group %s",
+				target.Kind, group, policy, effect, mcsv1alpha1.GroupName, v1alpha1.GroupName),
 		}}
 	}
 	return to

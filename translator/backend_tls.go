@@ -197,6 +197,9 @@ func (t *Tables) securedProblems(r *flow.Read, p *backendTLSRow, ref policies.Re
 			ports = append(ports, port.Name)
 		}
 		problem := policies.SectionNotFound(ref, ports)
+		if object.Own != nil {
+			problem.Message += "; the ports of a Backend are numbers, and all its endpoints have to have the one that is named"
+		}
 		problem.Message += "; until then, ports without a policy of their own are not reached"
 		return []verdict.Problem{problem}, ref.Whole()
 	}

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 	corev1 "k8s.io/api/core/v1"
 
+	"gatehouse/api/v1alpha1"
 	"gatehouse/policies"
 	"gatehouse/policies/feature"
 	"gatehouse/translator/flow"
@@ -56,8 +57,11 @@ func (c *clusterUse) equal(o *clusterUse) bool {
 func (t *Tables) clusterUses(r *flow.Read, bound *boundRule) {
 	form, whole := t.form(bound.listener.Gateway, bound.policies)
 	rule := &bound.rules.Rules[bound.rule]
-	// A session stays with an endpoint, so its backend must not be drawn anew for each request; and Envoy shares out datagrams in one cluster only.
-	whole = whole || bound.rules.Route.Rules[bound.rule].SessionPersistence != nil || bound.rules.Route.Kind.transport == corev1.ProtocolUDP
+	// A session stays with an endpoint, so its backend must not be drawn anew for each request; and Envoy fails over, and shares out datagrams, in one
+	// cluster only.
+	route := bound.rules.Route
+	whole = whole || failsOver(rule.Backends) || route.Rules[bound.rule].SessionPersistence != nil ||
+		route.Kind.transport == corev1.ProtocolUDP
 	targets := rule.Backends
 	if bound.listener.protocol().passed() {
 		targets = plain(targets)
@@ -124,9 +128,9 @@ func settingsSuffix(settings []byte) string {
 	return "/" + hash(settings, 8)
 }
 
-// alone is the backend without its weight, which is the route's matter when the cluster has no other.
+// alone is the backend without what is about others, which is the route's matter when the cluster has no other.
 func (b backend) alone() backend {
-	b.Weight, b.Filters = 1, nil
+	b.Weight, b.Filters, b.Fallback = 1, nil, false
 	return b
 }
 
@@ -139,24 +143,27 @@ func plain(backends []backend) []backend {
 	return backends
 }
 
-// together puts all backends that have endpoints into one cluster, named by its content. The others keep their share: the unusable ones, those
-// without endpoints, of which an Envoy that has them in the cluster gives the share to the others, those with filters, which must see no other
-// backend's requests, and those that are only a name, since Envoy does not resolve names beside endpoints. It has no other way to share out datagrams, so there all are part of the cluster, see discarded.
+// together puts all backends that have endpoints into one cluster, named by its content. The others keep their share:
+// the unusable ones, those without endpoints, of which an Envoy that has them in the cluster gives the share to the
+// others, those with filters, which must see no other backend's requests, and those that are only a name, since Envoy
+// does not resolve names beside endpoints. It has no other way to share out datagrams, so there all are part of the
+// cluster, see discarded. Where there are fallbacks all that can be reached are, since those without endpoints are what
+// the fallbacks are for.
 func (f *clusterForm) together(backends []backend, hasEndpoint func(backend) bool) []*clusterUse {
-	uses := f.apart(backends)
-	endpoints := func(b backend) bool {
-		return f.reaches(b) && !b.To.named() && len(b.Filters) == 0 && (b.datagrams() || hasEndpoint(b))
+	uses, fails := f.apart(backends), failsOver(backends)
+	joins := func(b backend) bool {
+		return f.reaches(b) && (fails || !b.To.named() && len(b.Filters) == 0 && (b.datagrams() || hasEndpoint(b)))
 	}
-	if !slices.ContainsFunc(backends, endpoints) {
+	if !slices.ContainsFunc(backends, joins) {
 		return uses
 	}
 	use := f.use
 	var content strings.Builder
 	for i, b := range backends {
-		if endpoints(b) || b.datagrams() {
+		if joins(b) || b.datagrams() {
 			uses[i] = &use
 			use.Backends = append(use.Backends, b)
-			fmt.Fprintf(&content, "%s=%d;%s%s", clusterName(b), b.Weight, use.socketBytes(b), b.budgetBytes())
+			fmt.Fprintf(&content, "%s=%d;%s%s%s", clusterName(b), b.Weight, use.socketBytes(b), b.budgetBytes(), b.togetherBytes())
 		}
 	}
 	use.Name = rulePrefix + hash([]byte(content.String()), 8) + settingsSuffix(f.settings)
@@ -170,7 +177,10 @@ func clusterName(b backend) string {
 	if b.To == nil {
 		return unusableCluster
 	}
-	name := fmt.Sprintf("%s/%d", b.To.key(), b.Port.Number)
+	name := b.To.key()
+	if b.Port.Number > 0 {
+		name += fmt.Sprintf("/%d", b.Port.Number)
+	}
 	if b.datagrams() {
 		name += "/udp" // A Service may have ports of both protocols under one number.
 	}
@@ -213,7 +223,7 @@ func (t *Tables) cluster(_ *flow.Read, key string, members []flow.Row[*bindingRo
 
 func clusterResource(use *clusterUse) *Resource {
 	var needs []Name
-	if !use.external() {
+	if !use.named() {
 		needs = append(needs, Name{typeEndpoints, use.Name})
 	}
 	for _, secret := range use.secrets() {
@@ -268,24 +278,26 @@ func setProtocol(options *upstreamhttpv3.HttpProtocolOptions, use *clusterUse) {
 
 // sayHTTP2 reports whether the port is one of HTTP/2 (Kubernetes, appProtocol).
 func sayHTTP2(port backendPort) bool {
-	return slices.Contains([]string{"kubernetes.io/h2c", "grpc"}, port.AppProtocol)
+	return slices.Contains([]string{"kubernetes.io/h2c", "grpc", string(v1alpha1.AppProtocolH2C)}, port.AppProtocol)
 }
 
 // sayWebSocket reports whether the port is one of WebSockets, which need HTTP/1.1.
 func sayWebSocket(port backendPort) bool {
-	return slices.Contains([]string{"kubernetes.io/ws", "kubernetes.io/wss"}, port.AppProtocol)
+	protocols := []string{"kubernetes.io/ws", "kubernetes.io/wss", string(v1alpha1.AppProtocolWS), string(v1alpha1.AppProtocolWSS)}
+	return slices.Contains(protocols, port.AppProtocol)
 }
 
 // unspoken says why requests of a kind of route cannot be sent in the protocol that the port asks for, if so. Protocols that are only
 // names, such as https, ask for nothing: Services have them whatever their backends speak, and BackendTLSPolicies say where TLS is.
 func (b backend) unspoken(kind *routeKind) string {
+	group, _, _ := strings.Cut(b.Port.AppProtocol, "/")
 	switch {
 	case b.To == nil || kind.failure == 0 || !sayWebSocket(b.Port):
 		return "" // Layer 4 forwards whatever is spoken.
 	case kind.http2:
-		return "which gRPC cannot be sent in; use a port with appProtocol kubernetes.io/h2c"
-	case b.TLS == nil && b.Port.AppProtocol == "kubernetes.io/wss":
-		return "which needs TLS; create a BackendTLSPolicy for the Service, or use appProtocol kubernetes.io/ws"
+		return fmt.Sprintf("which gRPC cannot be sent in; use one with appProtocol %s/h2c", group)
+	case b.TLS == nil && strings.HasSuffix(b.Port.AppProtocol, "/wss"):
+		return fmt.Sprintf("which needs TLS; create a BackendTLSPolicy for the %s, or use appProtocol %s/ws", b.To.Kind.name, group)
 	}
 	return ""
 }

@@ -2,6 +2,7 @@ package translator
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -10,32 +11,75 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 
+	"gatehouse/policies/endpoints"
 	"gatehouse/translator/flow"
 )
 
 // endpoints is the load assignment of a cluster. An EndpointSlice event touches these rows only.
 func (t *Tables) endpoints(r *flow.Read, _ string, c *clusterRow) (*Resource, bool) {
-	if c.Use.external() {
+	if c.Use.named() {
 		return nil, false // Envoy asks DNS.
 	}
-	assignment := &endpointv3.ClusterLoadAssignment{ClusterName: c.Use.Name}
-	for _, b := range c.Use.Backends {
-		locality := &endpointv3.LocalityLbEndpoints{
-			Locality:            &corev3.Locality{Region: clusterName(b)},
-			LoadBalancingWeight: wrapperspb.UInt32(max(b.Weight, 1)),
+	localities := c.Use.localities(func(b backend) []*endpointv3.LbEndpoint {
+		return loadBalanced(t.slicesByOwner.Lookup(r, b.To.key()), b.Port)
+	})
+	return resource(&endpointv3.ClusterLoadAssignment{ClusterName: c.Use.Name, Endpoints: localities}, c.Use.Name), true
+}
+
+// localities are the endpoints of the cluster, those of each backend apart. Sliced finds the endpoints of one in
+// EndpointSlices; it is not asked for those of a cluster of names.
+func (c *clusterUse) localities(sliced func(backend) []*endpointv3.LbEndpoint) (all []*endpointv3.LocalityLbEndpoints) {
+	for _, b := range c.Backends {
+		zones := map[string][]*endpointv3.LbEndpoint{}
+		switch {
+		case b.To == nil:
+		case b.To.Discovery == bySlices:
+			zones[""] = sliced(b)
+		default:
+			zones = b.listed(len(c.Backends) == 1)
 		}
-		if b.To != nil {
-			locality.LbEndpoints = loadBalanced(t.slicesByOwner.Lookup(r, b.To.key()), b.Port)
+		// What Envoy would have others take over of datagrams is discarded, unless it is for a fallback.
+		if len(zones[""]) == 0 && b.datagrams() && len(c.Backends) > 1 && (b.To == nil || !failsOver(c.Backends)) {
+			zones[""] = discarded()
 		}
-		if len(locality.LbEndpoints) == 0 && b.datagrams() && len(c.Use.Backends) > 1 {
-			locality.LbEndpoints = discarded()
-		}
-		c.Use.choose(b, locality.LbEndpoints)
-		if len(locality.LbEndpoints) > 0 {
-			assignment.Endpoints = append(assignment.Endpoints, locality)
+		for _, zone := range slices.Sorted(maps.Keys(zones)) {
+			locality := &endpointv3.LocalityLbEndpoints{
+				Locality:            &corev3.Locality{Region: clusterName(b), Zone: zone},
+				LoadBalancingWeight: wrapperspb.UInt32(max(b.Weight, 1)),
+				LbEndpoints:         zones[zone],
+			}
+			if b.Fallback {
+				locality.Priority = 1
+			}
+			c.choose(b, locality.LbEndpoints)
+			if len(locality.LbEndpoints) > 0 {
+				all = append(all, locality)
+			}
 		}
 	}
-	return resource(assignment, c.Use.Name), true
+	return all
+}
+
+// listed are the endpoints that the object lists, by their zones. Where they share a cluster with others the zones are
+// left out, since there the weights say how much each locality gets. The dot at the end of a name keeps Envoy from
+// trying it in the domains that its pod searches.
+func (b backend) listed(byZone bool) map[string][]*endpointv3.LbEndpoint {
+	zones := map[string][]*endpointv3.LbEndpoint{}
+	for _, e := range b.To.Endpoints {
+		at := endpoint{address: address{ip: e.Host, port: cmp.Or(e.Port, b.Port.Number)}}
+		hostname, zone := e.Hostname, e.Zone
+		if b.To.named() {
+			name := endpoints.Name(e.Host)
+			at.ip, hostname = name+".", cmp.Or(hostname, name)
+		}
+		if !byZone {
+			zone = ""
+		}
+		lb := at.balanced(b.Port.Protocol)
+		lb.GetEndpoint().Hostname = hostname
+		zones[zone] = append(zones[zone], lb)
+	}
+	return zones
 }
 
 // endpoint is what can be sent to.

@@ -78,7 +78,7 @@ func (h *history) object() Object {
 		}
 	}
 	return pick(h, h.class, h.gateway, h.gateway, h.listenerSet, h.route, h.route, h.route, h.grpcRoute, h.layer4Route, h.service, h.serviceImport, h.slice, h.secret, h.labelled, h.grant,
-		h.envoyProxy, h.backendTraffic, h.security, h.unserved, h.configMap, h.bundle, h.backendTLS, h.retryBudget)()
+		h.envoyProxy, h.backendTraffic, h.security, h.unserved, h.configMap, h.bundle, h.backendTLS, h.retryBudget, h.listing)()
 }
 
 func (h *history) class() Object {
@@ -157,6 +157,7 @@ func (h *history) hostnames() (hosts []gwapiv1.Hostname) {
 func (h *history) backend() (ref gwapiv1.BackendRef) {
 	ref.Name, ref.Port, ref.Namespace = gwapiv1.ObjectName(pick(h, "s1", "s2")), ptr[int32](80), h.elsewhere()
 	ref.Weight = maybe(h, int32(h.IntN(3)))
+	h.asListing(&ref.BackendObjectReference)
 	return ref
 }
 
@@ -271,6 +272,7 @@ func (h *history) grant() Object {
 		To: []gwapiv1.ReferenceGrantTo{
 			{Kind: "Service"},
 			{Group: mcsv1alpha1.GroupName, Kind: "ServiceImport"},
+			{Group: v1alpha1.GroupName, Kind: v1alpha1.KindBackend},
 			{Kind: "Secret"},
 			{Kind: "ConfigMap"},
 			{Group: gwapiv1.GroupName, Kind: "HTTPRoute"},
@@ -424,7 +426,7 @@ func (h *history) fresh(w *World) *flow.Oracle {
 func play(t *testing.T, seed uint64, batches int) {
 	t.Helper()
 	h, w := newHistory(seed), newWorld(t)
-	w.tables.settings.ExternalNames, w.tables.settings.EnabledKinds = seed%2 == 0, []string{retrybudget.Kind}
+	w.tables.settings.ExternalNames, w.tables.settings.EnabledKinds = seed%2 == 0, []string{retrybudget.Kind, v1alpha1.KindBackend}
 	w.now = func() time.Time { return h.clock }
 	events := h.opening()
 	kept := map[string]*Status{} // What a writer of statuses remembers.

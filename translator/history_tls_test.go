@@ -5,6 +5,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"gatehouse/api/v1alpha1"
 	"gatehouse/policies/certificate"
 )
 
@@ -55,6 +56,10 @@ func (h *history) backendTLS() Object {
 	p := &gwapiv1.BackendTLSPolicy{ObjectMeta: h.meta(h.namespace(), pick(h, "t1", "t2"))}
 	target := gwapiv1.LocalPolicyTargetReferenceWithSectionName{SectionName: pick(h, nil, nil, ptr(gwapiv1.SectionName(pick(h, "http", "web"))))}
 	target.Kind, target.Name = pick[gwapiv1.Kind](h, "Service", "Service", "Service", "Service", "Service", "HTTPRoute"), gwapiv1.ObjectName(pick(h, "s1", "s2"))
+	if h.IntN(6) == 0 {
+		target.Group, target.Kind, target.Name = v1alpha1.GroupName, v1alpha1.KindBackend, gwapiv1.ObjectName(pick(h, "b1", "b2"))
+		target.SectionName = maybe(h, pick[gwapiv1.SectionName](h, "8080", "9090"))
+	}
 	p.Spec.TargetRefs = []gwapiv1.LocalPolicyTargetReferenceWithSectionName{target}
 	p.Spec.Validation.Hostname = gwapiv1.PreciseHostname(pick(h, "a.example.com", "b.example.com"))
 	if h.IntN(4) == 0 {

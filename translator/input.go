@@ -53,6 +53,7 @@ type inputs struct {
 	services       *flow.Table[*corev1.Service]
 	slices         *flow.Table[*discoveryv1.EndpointSlice]
 	serviceImports *flow.Table[*mcsv1alpha1.ServiceImport]
+	backends       *flow.Table[*v1alpha1.Backend]
 	secrets        *flow.Table[*corev1.Secret]
 	configMaps     *flow.Table[*corev1.ConfigMap]
 	bundles        *flow.Table[*certificatesv1.ClusterTrustBundle]
@@ -101,6 +102,7 @@ func declareInputs(g *flow.Graph) inputs {
 	in.services = declare[*corev1.Service](&in, g, "", "Service")
 	in.slices = declare[*discoveryv1.EndpointSlice](&in, g, discoveryv1.GroupName, "EndpointSlice")
 	in.serviceImports = declare[*mcsv1alpha1.ServiceImport](&in, g, mcsv1alpha1.GroupName, "ServiceImport")
+	in.backends = declare[*v1alpha1.Backend](&in, g, v1alpha1.GroupName, v1alpha1.KindBackend)
 	in.secrets = declare[*corev1.Secret](&in, g, "", "Secret")
 	in.configMaps = declare[*corev1.ConfigMap](&in, g, "", "ConfigMap")
 	in.bundles = flow.Input(g, ClusterTrustBundles.Kind, sameBundle)

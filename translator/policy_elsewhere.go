@@ -31,7 +31,11 @@ func (t *Tables) targetMayBeOurs(r *flow.Read, target policies.Target) bool {
 		return t.setMayBeOurs(r, key)
 	}
 	route, ok := t.routes.Get(r, targetedRoute(target))
-	if !ok || len(route.Parents) == 0 {
+	return !ok || t.routeMayBeOurs(r, route)
+}
+
+func (t *Tables) routeMayBeOurs(r *flow.Read, route *routeRow) bool {
+	if len(route.Parents) == 0 {
 		return true
 	}
 	for i := range route.Parents {

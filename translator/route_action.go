@@ -72,16 +72,19 @@ func (s backendShare) plain() bool {
 func backendShares(bound *boundRule, rule *ruleRow) []backendShare {
 	var shares []backendShare
 	for i, b := range rule.Backends {
+		if b.share() == 0 {
+			continue // It takes over from those that share its cluster.
+		}
 		name := unusableCluster
 		if bound.clusters[min(i, len(bound.clusters)-1)] != nil {
 			name = bound.clusters[i].Name
 		}
 		same := slices.IndexFunc(shares, func(s backendShare) bool { return s.Name == name && s.plain() })
 		if same >= 0 && len(b.Filters) == 0 {
-			shares[same].Weight.Value += b.Weight
+			shares[same].Weight.Value += b.share()
 			continue
 		}
-		s := backendShare{&routev3.WeightedCluster_ClusterWeight{Name: name, Weight: wrapperspb.UInt32(b.Weight)}, rewrittenPath(b.Filters)}
+		s := backendShare{&routev3.WeightedCluster_ClusterWeight{Name: name, Weight: wrapperspb.UInt32(b.share())}, rewrittenPath(b.Filters)}
 		for f := range b.Filters {
 			if apply := backendFilters[b.Filters[f].Type]; apply != nil {
 				apply(s.WeightedCluster_ClusterWeight, &b.Filters[f])

@@ -210,6 +210,9 @@ func unchanged(headers []string) *mutationv3.HeaderMutationRules {
 // authority is the host by which a gRPC server is asked, and which stands in the URI of an HTTP server; that one gets the client's Host.
 func (c *clusterUse) authority() string {
 	b := c.Backends[0]
+	if b.Port.Number == 0 {
+		return b.To.host() // Its endpoints have ports of their own.
+	}
 	return fmt.Sprintf("%s:%d", b.To.host(), b.Port.Number)
 }
 

@@ -163,10 +163,19 @@ func (f *forwarding) add(b *bindingRow, bound *boundRule, byDefault *routev3.Ret
 	if rule.Broken || bound.refused || bound.brokenPolicy() {
 		return
 	}
-	usable := false
-	var shares []share
+	if shares, usable := layer4Shares(bound, rule); usable {
+		f.Clusters = append(f.Clusters, shares...)
+	}
+}
+
+// layer4Shares are the clusters of a rule with their parts of the connections, and whether any of them can be used. A
+// fallback has no part: it takes over from those that share its cluster.
+func layer4Shares(bound *boundRule, rule *ruleRow) (shares []share, usable bool) {
 	for i, backend := range rule.Backends {
-		s := share{Cluster: unusableCluster, Weight: backend.Weight}
+		if backend.share() == 0 {
+			continue
+		}
+		s := share{Cluster: unusableCluster, Weight: backend.share()}
 		if use := bound.clusters[i]; use != nil {
 			s.Cluster, usable = use.Name, true
 		}
@@ -176,9 +185,7 @@ func (f *forwarding) add(b *bindingRow, bound *boundRule, byDefault *routev3.Ret
 			shares = append(shares, s)
 		}
 	}
-	if usable {
-		f.Clusters = append(f.Clusters, shares...)
-	}
+	return shares, usable
 }
 
 // layer4Chains are the filter chains of a listener that forwards connections: one for each route, and one for the server names that no route

@@ -130,7 +130,7 @@ func (b *boundRule) withinSession(route *routev3.Route) *routev3.Route {
 // deserted reports whether requests to the cluster cannot be answered: it does not exist, or stands beside the rule's own because it has no endpoint.
 func (b *boundRule) deserted(cluster string) bool {
 	return !slices.ContainsFunc(b.clusters, func(c *clusterUse) bool {
-		return c != nil && c.Name == cluster && (c.external() || strings.HasPrefix(c.Name, rulePrefix))
+		return c != nil && c.Name == cluster && (c.named() || strings.HasPrefix(c.Name, rulePrefix))
 	})
 }
 

@@ -26,7 +26,8 @@ type Settings struct {
 	ExternalNames bool
 	// RouteMemory is how much memory of each Envoy one route may take, in bytes; 0 stands for DefaultRouteMemory.
 	RouteMemory int64
-	// EnabledKinds are the dormant kinds of policies (policies.Kind) that are to have an effect.
+	// EnabledKinds are the kinds that are to have an effect, of those that have none unless the operator enables them: dormant kinds of policies
+	// (policies.Kind), XBackendTrafficPolicy and Backend.
 	EnabledKinds []string
 	// RetriesDisabled keeps requests that no endpoint got from being tried at another one, unless a route or a policy says so.
 	RetriesDisabled bool
@@ -79,7 +80,9 @@ type Tables struct {
 	attachmentsByPolicy *flow.Index[*attachmentRow]
 	targets             *flow.Table[*targetRow]
 
-	backends *flow.Table[*backendObject]
+	listedBackends  *flow.Table[*listedRow]
+	routesByBackend *flow.Index[*routeRow]
+	backends        *flow.Table[*backendObject]
 
 	backendTLS         *flow.Table[*backendTLSRow]
 	backendTLSTargets  *flow.Table[*backendTLSRow]
@@ -128,6 +131,7 @@ type Tables struct {
 	policyStatuses     *flow.Table[*Status]
 	backendTLSStatuses *flow.Table[*Status]
 	budgetStatuses     *flow.Table[*Status]
+	backendStatuses    *flow.Table[*Status]
 	requirements       *flow.Table[*Requirement]
 }
 
@@ -210,6 +214,8 @@ func (t *Tables) declareAttachments() {
 		return []string{placeKey(a.Target)}
 	}), "targets", (*targetRow).equal, t.target)
 
+	t.routesByBackend = flow.NewIndex(t.routes, "routes by Backend", namedBackends)
+	t.listedBackends = flow.Derive(t.in.backends, "Backends with their problems", (*listedRow).equal, t.listed)
 	t.backends = t.backendObjects()
 	t.backendTLS = flow.Derive(t.in.backendTLS, "backend TLS policies", (*backendTLSRow).equal, t.backendTLSPolicy)
 	t.backendTLSByObject = flow.NewIndex(t.backendTLS, "backend TLS policies by object", securedObjects)
@@ -277,6 +283,7 @@ func (t *Tables) declareOutcomes() {
 	t.policyStatuses = flow.Derive(t.policies, "policy statuses", (*Status).equal, t.policyStatus)
 	t.backendTLSStatuses = flow.Derive(t.backendTLS, "backend TLS policy statuses", (*Status).equal, t.backendTLSStatus)
 	t.budgetStatuses = flow.Derive(t.budgets, "retry budget statuses", (*Status).equal, t.budgetStatus)
+	t.backendStatuses = flow.Derive(t.listedBackends, "Backend statuses", (*Status).equal, t.backendStatus)
 	t.requirements = flow.Derive(t.gateways, "requirements", (*Requirement).equal, t.requirement)
 }
 

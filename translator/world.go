@@ -185,7 +185,7 @@ func (w *World) Try(ctx context.Context, o Object) ([]Finding, error) {
 
 // statusTables are the tables of verdicts, of all kinds.
 func (t *Tables) statusTables() []*flow.Table[*Status] {
-	return []*flow.Table[*Status]{t.fleetSpecStatuses, t.classStatuses, t.setStatuses, t.gatewayStatuses, t.routeStatuses, t.policyStatuses, t.backendTLSStatuses, t.budgetStatuses}
+	return []*flow.Table[*Status]{t.fleetSpecStatuses, t.classStatuses, t.setStatuses, t.gatewayStatuses, t.routeStatuses, t.policyStatuses, t.backendTLSStatuses, t.budgetStatuses, t.backendStatuses}
 }
 
 // added collects the problems that changed rows have and had not before.

@@ -172,7 +172,8 @@ const (
 
 // ExtensionAPIs switches kinds on that are off by default, since they let who may write them reach beyond their namespace.
 type ExtensionAPIs struct {
-	// EnableBackend is accepted but has no effect yet: kind Backend is not served. Default: false.
+	// EnableBackend lets routes refer to Backends, which list endpoints by their addresses or DNS names. Who may write Backends can then have
+	// Envoy call any host that it can reach. Default: false.
 	EnableBackend bool `json:"enableBackend,omitempty"`
 
 	// EnableEnvoyPatchPolicy says that EnvoyPatchPolicies are meant to take effect. They are not served yet, so the Gateways that they are
@@ -200,17 +201,12 @@ type Backends struct {
 	DisableRetries bool `json:"disableRetries,omitempty"`
 }
 
-// WithoutEffect are the fields that are set and not served yet.
-func (e *ExtensionAPIs) WithoutEffect() (fields []string) {
-	if e.EnableBackend {
-		fields = append(fields, "extensionApis.enableBackend")
-	}
-	return fields
-}
-
-// EnabledKinds are the kinds of policies that are switched on.
+// EnabledKinds are the kinds that are switched on, of those that are off by default.
 func (c *EnvoyGateway) EnabledKinds() []string {
 	kinds := slices.Clone(c.GatewayAPI.Enabled)
+	if c.ExtensionAPIs.EnableBackend {
+		kinds = append(kinds, "Backend")
+	}
 	if c.ExtensionAPIs.EnableEnvoyPatchPolicy {
 		kinds = append(kinds, "EnvoyPatchPolicy")
 	}

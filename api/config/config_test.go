@@ -108,15 +108,15 @@ func marshal(t *testing.T, c *EnvoyGateway) string {
 	return string(out)
 }
 
-func TestWithoutEffect(t *testing.T) {
+func TestEnabledKinds(t *testing.T) {
 	c, err := Parse([]byte("apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: EnvoyGateway\nextensionApis: {enableBackend: true, enableEnvoyPatchPolicy: true, enableExternalName: true}\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := strings.Join(c.ExtensionAPIs.WithoutEffect(), " "); got != "extensionApis.enableBackend" {
-		t.Errorf("without effect are %s", got)
+	if got := strings.Join(c.EnabledKinds(), " "); got != "Backend EnvoyPatchPolicy" {
+		t.Errorf("enabled are %s", got)
 	}
-	if got := Default().ExtensionAPIs.WithoutEffect(); got != nil {
-		t.Errorf("without effect by default are %v", got)
+	if got := Default().EnabledKinds(); len(got) > 0 {
+		t.Errorf("enabled by default are %v", got)
 	}
 }

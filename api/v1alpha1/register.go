@@ -12,6 +12,7 @@ const GroupName = "gateway.envoyproxy.io"
 // The kinds of this package, as they are written in manifests.
 const (
 	KindEnvoyProxy           = "EnvoyProxy"
+	KindBackend              = "Backend"
 	KindBackendTrafficPolicy = "BackendTrafficPolicy"
 	KindSecurityPolicy       = "SecurityPolicy"
 	KindClientTrafficPolicy  = "ClientTrafficPolicy"
@@ -26,6 +27,7 @@ var GroupVersion = schema.GroupVersion{Group: GroupName, Version: "v1alpha1"}
 func AddToScheme(scheme *runtime.Scheme) error {
 	scheme.AddKnownTypes(GroupVersion,
 		&EnvoyProxy{}, &EnvoyProxyList{},
+		&Backend{}, &BackendList{},
 		&BackendTrafficPolicy{}, &BackendTrafficPolicyList{},
 		&SecurityPolicy{}, &SecurityPolicyList{},
 		&ClientTrafficPolicy{}, &ClientTrafficPolicyList{},

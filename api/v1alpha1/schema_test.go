@@ -85,7 +85,7 @@ func TestCRDsServeEveryKind(t *testing.T) {
 		got = append(got, kind)
 	}
 	sort.Strings(got)
-	want := []string{v1alpha1.KindBackendTrafficPolicy, v1alpha1.KindEnvoyProxy, v1alpha1.KindSecurityPolicy}
+	want := []string{v1alpha1.KindBackend, v1alpha1.KindBackendTrafficPolicy, v1alpha1.KindEnvoyProxy, v1alpha1.KindSecurityPolicy}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("kinds with a CRD (-want +got):\n%s", diff)
 	}
@@ -180,6 +180,8 @@ func unread(obj *unstructured.Unstructured) []v1alpha1.UnreadField {
 	switch obj.GetKind() {
 	case v1alpha1.KindEnvoyProxy:
 		return decoded[v1alpha1.EnvoyProxy](obj).Spec.Unread
+	case v1alpha1.KindBackend:
+		return decoded[v1alpha1.Backend](obj).Spec.Unread
 	case v1alpha1.KindSecurityPolicy:
 		return decoded[v1alpha1.SecurityPolicy](obj).GetUnread()
 	}

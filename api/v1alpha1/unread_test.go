@@ -20,6 +20,7 @@ type (
 	plainSecurity       SecurityPolicySpec
 	plainBackendTraffic BackendTrafficPolicySpec
 	plainEnvoyProxy     EnvoyProxySpec
+	plainBackend        BackendSpec
 )
 
 var plainSpecs = []struct {
@@ -29,6 +30,7 @@ var plainSpecs = []struct {
 	{KindSecurityPolicy, func() any { return &plainSecurity{} }},
 	{KindBackendTrafficPolicy, func() any { return &plainBackendTraffic{} }},
 	{KindEnvoyProxy, func() any { return &plainEnvoyProxy{} }},
+	{KindBackend, func() any { return &plainBackend{} }},
 }
 
 // TestServedFieldsAreKnown compares the types with the list of Envoy Gateway's fields: the list contains all served

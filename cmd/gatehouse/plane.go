@@ -63,9 +63,6 @@ type plane struct {
 func newPlane(ctx context.Context, c *config.EnvoyGateway, in installation, o serveOptions) (*plane, error) {
 	log := newLogger(os.Stderr, &c.Logging)
 	ctrl.SetLogger(log)
-	if fields := c.ExtensionAPIs.WithoutEffect(); len(fields) > 0 {
-		log.Info("settings without effect: these kinds are not served yet", "fields", fields)
-	}
 	restConfig, err := ctrl.GetConfig()
 	if err != nil {
 		return nil, fmt.Errorf("find the API server: %w", err)

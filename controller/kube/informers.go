@@ -45,6 +45,7 @@ func Kinds() []Kind {
 		{Object: &discoveryv1.EndpointSlice{}},
 		{Object: &mcsv1alpha1.ServiceImport{}, Optional: true},
 		{Object: &v1alpha1.EnvoyProxy{}, Optional: true},
+		{Object: &v1alpha1.Backend{}, Optional: true},
 	}
 	for _, route := range translator.RouteTypes() {
 		kinds = append(kinds, Kind{Object: route.(client.Object), Optional: true})

@@ -17,6 +17,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"gatehouse/api/v1alpha1"
 	"gatehouse/infra/envoytest"
 	"gatehouse/policies/retrybudget"
 	"gatehouse/policies/rules"
@@ -43,7 +44,7 @@ func startWith(t *testing.T, settings translator.Settings, scoped bool, objects 
 	if err != nil {
 		t.Fatal(err)
 	}
-	settings.ControllerName, settings.EnabledKinds = "example.com/gatehouse", []string{retrybudget.Kind}
+	settings.ControllerName, settings.EnabledKinds = "example.com/gatehouse", []string{retrybudget.Kind, v1alpha1.KindBackend}
 	c := &translated{world: translator.NewWorld(translator.NewTables(settings, engine))}
 	class := &gwapiv1.GatewayClass{ObjectMeta: c.meta("web"), Spec: gwapiv1.GatewayClassSpec{ControllerName: gwapiv1.GatewayController(settings.ControllerName)}}
 	class.Namespace = ""

@@ -1,0 +1,155 @@
+// Package endpoints judges what a Backend says of its endpoints, and what can be one.
+//
+// Who may write Backends can have Envoy call what they name, so what leads to Envoy's own host or to its link is
+// refused, as Kubernetes refuses it of the addresses in EndpointSlices.
+package endpoints
+
+import (
+	"fmt"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"gatehouse/api/v1alpha1"
+	"gatehouse/policies/feature"
+	"gatehouse/policies/verdict"
+)
+
+// consequence is what becomes of a Backend with a problem.
+const consequence = "nothing is sent to the Backend"
+
+// maxZone is how long the name of a zone may be, in bytes: as long as a DNS name.
+const maxZone = 253
+
+// Check finds what keeps requests from being sent to the Backend as it says. With any of that none are sent to it.
+func Check(b *v1alpha1.Backend) []verdict.Problem {
+	problems := feature.Unread(b.Spec.Unread, consequence)
+	if b.Spec.Type != nil && *b.Spec.Type != v1alpha1.BackendTypeEndpoints {
+		problems = append(problems, feature.Invalid("spec.type",
+			"type %q is not served yet, so %s: write Endpoints, and list them", *b.Spec.Type, consequence))
+	} else if len(b.Spec.Endpoints) == 0 {
+		problems = append(problems, feature.Invalid("spec.endpoints",
+			"there is no endpoint, so %s: list at least one", consequence))
+	}
+	other := func(p v1alpha1.AppProtocol) bool { return p != v1alpha1.AppProtocolH2C }
+	if slices.Contains(b.Spec.AppProtocols, v1alpha1.AppProtocolH2C) && slices.ContainsFunc(b.Spec.AppProtocols, other) {
+		problems = append(problems, feature.Invalid("spec.appProtocols",
+			"HTTP/2 and WebSockets over HTTP/1.1 do not go together, so %s: write one of them, or make a Backend for each",
+			consequence))
+	}
+	for i := range b.Spec.Endpoints {
+		problems = append(problems, checkEndpoint(fmt.Sprintf("spec.endpoints[%d]", i), b, &b.Spec.Endpoints[i])...)
+	}
+	return problems
+}
+
+func checkEndpoint(field string, b *v1alpha1.Backend, e *v1alpha1.BackendEndpoint) (problems []verdict.Problem) {
+	tell := func(below, words string, args ...any) {
+		if words != "" {
+			problems = append(problems, feature.Invalid(field+below, words, args...))
+		}
+	}
+	if e.Hostname != nil {
+		tell(".hostname", unlikeName(*e.Hostname), *e.Hostname)
+	}
+	if e.Zone != nil && len(*e.Zone) > maxZone {
+		tell(".zone", "a name of %d bytes is too long for a zone: write one of %d or less", len(*e.Zone), maxZone)
+	}
+	switch {
+	case e.FQDN != nil && e.IP != nil:
+		tell("", "an endpoint is a name or an address: remove fqdn or ip")
+	case e.FQDN != nil:
+		words := unlikeName(e.FQDN.Hostname)
+		if IsOwnHost(e.FQDN.Hostname) {
+			words = "%q is Envoy's own host, to which nothing is sent: name another host"
+		}
+		tell(".fqdn.hostname", words, e.FQDN.Hostname)
+		tell(".fqdn.port", unlikePort(e.FQDN.Port), e.FQDN.Port)
+	case e.IP != nil:
+		tell(".ip.address", unreachable(e.IP.Address), e.IP.Address)
+		tell(".ip.port", unlikePort(e.IP.Port), e.IP.Port)
+	case len(b.Spec.Unread) == 0: // Else it may be of a kind that is not served, which is told already.
+		tell("", "the endpoint is neither a name nor an address: write fqdn or ip")
+	}
+	if (e.FQDN == nil) != (b.Spec.Endpoints[0].FQDN == nil) {
+		tell("", "names and addresses do not go together: write fqdn for each of the endpoints, or for none")
+	}
+	return problems
+}
+
+// What follows says what is wrong with a value, in fmt's form, or nothing.
+
+func unlikePort(port int32) string {
+	if port > 0 && port <= 65535 {
+		return ""
+	}
+	return "%d is no port that can be sent to: write a number from 1 to 65535"
+}
+
+// unlikeName: which host a name of one part only is depends on who asks.
+func unlikeName(name string) string {
+	host := Name(name)
+	switch {
+	case IsAddress(host):
+		return "%q is read as an address and is no DNS name: " +
+			"write an address as ip.address, or a name such as api.example.com"
+	case len(validation.IsDNS1123Subdomain(host)) > 0:
+		return "%q is no DNS name: write one such as api.example.com"
+	case !strings.Contains(host, "."):
+		return "%q is a part of a DNS name: write the whole name, such as api.example.com"
+	}
+	return ""
+}
+
+func unreachable(text string) string {
+	address, err := Address(text)
+	switch {
+	case err != nil:
+		return "%q is no IP address: write one such as 10.0.0.1 or 2001:db8::1, or a name as fqdn"
+	case address.IsLoopback() || address.IsUnspecified():
+		return "%q leads to Envoy's own host, to which nothing is sent: write the address of another host"
+	case address.IsLinkLocalUnicast():
+		return "%q is on the link of Envoy's host, where clouds have the credentials of machines, " +
+			"and nothing is sent there: write an address that is routed"
+	case address.IsMulticast() || address == broadcast:
+		return "%q is the address of several hosts: write that of one"
+	}
+	return ""
+}
+
+var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+
+// Address reads an IP address without a zone. An IPv4 address that is written as one of IPv6 is the same address.
+func Address(text string) (netip.Addr, error) {
+	address, err := netip.ParseAddr(text)
+	if err != nil || address.Zone() != "" {
+		return netip.Addr{}, fmt.Errorf("reading address %q: it has to be an IP address without a zone", text)
+	}
+	return address.Unmap(), nil
+}
+
+// Name is a DNS name as DNS compares it, without the dot at its end.
+func Name(host string) string {
+	return strings.ToLower(strings.TrimSuffix(host, "."))
+}
+
+// numeric are the hosts that are read as IPv4 addresses or not at all, since they end in a number
+// (https://url.spec.whatwg.org/#ends-in-a-number-checker). The API server takes them for names; Envoy's resolver takes
+// 127.0.0.01 for its own host.
+var numeric = regexp.MustCompile(`(^|\.)([0-9]+|0x[0-9a-f]*)$`)
+
+// IsAddress reports whether resolvers may read a name as an address. So they may if there is none.
+func IsAddress(host string) bool {
+	host = Name(host)
+	_, err := netip.ParseAddr(host)
+	return err == nil || host == "" || numeric.MatchString(host)
+}
+
+// IsOwnHost reports whether a name is that of the host where it is looked up (RFC 6761, section 6.3).
+func IsOwnHost(host string) bool {
+	host = Name(host)
+	return host == "localhost" || strings.HasSuffix(host, ".localhost")
+}

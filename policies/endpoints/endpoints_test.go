@@ -1,0 +1,66 @@
+package endpoints
+
+import (
+	"testing"
+
+	"gatehouse/api/v1alpha1"
+)
+
+// TestWhatLeadsToEnvoy: what Envoy, its resolver or the kernel takes for Envoy's own host or link is refused, however
+// it is written.
+func TestWhatLeadsToEnvoy(t *testing.T) {
+	for _, address := range []string{
+		"127.0.0.1", "127.255.0.9", "0.0.0.0", "::", "::1", "::ffff:127.0.0.1", "0:0:0:0:0:ffff:7f00:1", "::ffff:0.0.0.0",
+		"169.254.169.254", "::ffff:169.254.169.254", "fe80::1", "fe80::1%lo", "::1%lo", "224.0.0.1", "ff02::1",
+		"255.255.255.255", "127.1", "0177.0.0.1", "",
+	} {
+		if len(Check(withAddress(address))) == 0 {
+			t.Errorf("address %q is taken", address)
+		}
+	}
+	for _, name := range []string{
+		"localhost", "LOCALHOST.", "a.localhost", "127.0.0.1", "127.0.0.01", "127.1", "0x7f.1", "0x7f000001", "2130706433",
+		"a.0", "::1", "a", "", ".", "a..b", "*.example.com",
+	} {
+		if len(Check(withName(name))) == 0 {
+			t.Errorf("name %q is taken", name)
+		}
+	}
+}
+
+func TestWhatCanBeSentTo(t *testing.T) {
+	for _, address := range []string{"10.0.0.1", "192.0.2.7", "2001:db8::1", "fd00::1", "::ffff:10.0.0.1", "1.1.1.1"} {
+		if problems := Check(withAddress(address)); len(problems) > 0 {
+			t.Errorf("address %q: %v", address, problems)
+		}
+	}
+	for _, name := range []string{
+		"api.example.com", "api.example.com.", "a.b", "0.pool.ntp.org", "localhost.example.com", "notlocalhost.example",
+	} {
+		if problems := Check(withName(name)); len(problems) > 0 {
+			t.Errorf("name %q: %v", name, problems)
+		}
+	}
+}
+
+func TestNamesAndAddressesApart(t *testing.T) {
+	name, address := withName("api.example.com").Spec.Endpoints[0], withAddress("10.0.0.1").Spec.Endpoints[0]
+	for _, endpoints := range [][]v1alpha1.BackendEndpoint{{name, address}, {address, name}} {
+		b := &v1alpha1.Backend{Spec: v1alpha1.BackendSpec{Endpoints: endpoints}}
+		if problems := Check(b); len(problems) != 1 {
+			t.Errorf("%v: %v", endpoints, problems)
+		}
+	}
+}
+
+func withAddress(address string) *v1alpha1.Backend {
+	return with(v1alpha1.BackendEndpoint{IP: &v1alpha1.IPEndpoint{Address: address, Port: 65535}})
+}
+
+func withName(name string) *v1alpha1.Backend {
+	return with(v1alpha1.BackendEndpoint{FQDN: &v1alpha1.FQDNEndpoint{Hostname: name, Port: 1}})
+}
+
+func with(e v1alpha1.BackendEndpoint) *v1alpha1.Backend {
+	return &v1alpha1.Backend{Spec: v1alpha1.BackendSpec{Endpoints: []v1alpha1.BackendEndpoint{e}}}
+}

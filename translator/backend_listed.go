@@ -1,0 +1,196 @@
+package translator
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/api/v1alpha1"
+	"gatehouse/policies/endpoints"
+	"gatehouse/policies/feature"
+	"gatehouse/policies/verdict"
+	"gatehouse/translator/flow"
+)
+
+// Backends list their endpoints themselves, by addresses or by names. See decision 052.
+
+// listedRow is a Backend that was judged on its own.
+type listedRow struct {
+	Backend  *v1alpha1.Backend
+	Problems []verdict.Problem
+}
+
+func (l *listedRow) equal(o *listedRow) bool { return l.Backend == o.Backend }
+
+func (t *Tables) listed(_ *flow.Read, _ string, b *v1alpha1.Backend) (*listedRow, bool) {
+	return &listedRow{Backend: b, Problems: slices.Concat(t.rules.Check(b), endpoints.Check(b), checkNamePorts(b))}, true
+}
+
+// checkNamePorts finds names with a port that Envoy's own pods have. What a name resolves to is up to whoever has the
+// name, and it may be the host of Envoy, whose administration listens there alone.
+func checkNamePorts(b *v1alpha1.Backend) []verdict.Problem {
+	var problems []verdict.Problem
+	for i, e := range b.Spec.Endpoints {
+		if e.FQDN != nil && slices.Contains(PodPorts, e.FQDN.Port) {
+			problems = append(problems, feature.Invalid(fmt.Sprintf("spec.endpoints[%d].fqdn.port", i),
+				"%d is a port of Envoy's own pods, to which a name may lead, so nothing is sent to the Backend: "+
+					"use another port, or an address", e.FQDN.Port))
+		}
+	}
+	return problems
+}
+
+// readBackend: of a Backend with problems nothing but its kind counts.
+func readBackend(l *listedRow, row *backendObject) {
+	spec := &l.Backend.Spec
+	row.Discovery, row.Own, row.Fallback = byAddress, &backendPort{}, deref(spec.Fallback)
+	if row.Refused = len(l.Problems) > 0; row.Refused {
+		return
+	}
+	if spec.Endpoints[0].FQDN != nil {
+		row.Discovery = byName
+	}
+	for _, e := range spec.Endpoints {
+		listed := readEndpoint(e)
+		same := func(o listedEndpoint) bool { return o.Host == listed.Host && o.Port == listed.Port }
+		if !slices.ContainsFunc(row.Endpoints, same) {
+			row.Endpoints = append(row.Endpoints, listed)
+		}
+	}
+	if len(spec.AppProtocols) > 0 {
+		row.Own.AppProtocol = string(slices.Max(spec.AppProtocols)) // wss asks for all that ws does.
+	}
+	first := row.Endpoints[0].Port
+	if !slices.ContainsFunc(row.Endpoints, func(e listedEndpoint) bool { return e.Port != first }) {
+		row.Own.Name = strconv.Itoa(int(first))
+		row.Ports = []backendPort{*row.Own}
+	}
+}
+
+func readEndpoint(e v1alpha1.BackendEndpoint) listedEndpoint {
+	listed := listedEndpoint{Hostname: deref(e.Hostname), Zone: deref(e.Zone)}
+	if e.FQDN != nil {
+		listed.Host, listed.Port = endpoints.Name(e.FQDN.Hostname), e.FQDN.Port
+		return listed
+	}
+	address, _ := endpoints.Address(e.IP.Address) // It was read before without an error.
+	listed.Host, listed.Port = address.String(), e.IP.Port
+	return listed
+}
+
+// maxListed is how many endpoints Backends may list in all rules with several backends of one route. Where sessions,
+// hashing or a fallback want it, such a rule has a cluster of its own, so that each rule costs Envoy its endpoints
+// again, each about 2 KiB, and Backends list as many as their owners like.
+const maxListed = 8192
+
+// limitListed keeps the rules from listing more. A rule that goes over the limit loses its Backends.
+func (row *rulesRow) limitListed() {
+	total := 0
+	for i := range row.Rules {
+		backends := row.Rules[i].Backends
+		if len(backends) < 2 {
+			continue // It shares the cluster of its backend with all others.
+		}
+		before := total
+		for _, b := range backends {
+			total += b.countListed()
+		}
+		if total <= maxListed {
+			continue
+		}
+		row.Problems = append(row.Problems, verdict.Problem{
+			Field: fmt.Sprintf("spec.rules[%d].backendRefs", i), Reason: string(gwapiv1.RouteReasonUnsupportedValue),
+			Weight: verdict.Unresolved, Condition: string(gwapiv1.RouteConditionResolvedRefs),
+			Message: fmt.Sprintf("Backends list %d endpoints for rules with several backends up to this one, and a route "+
+				"may have %d, so nothing is sent to the Backends of the rule: use fewer of them, or several routes",
+				total, maxListed),
+		})
+		total = before
+		for b := range backends {
+			if backends[b].countListed() > 0 {
+				backends[b].To = nil
+			}
+		}
+	}
+}
+
+// countListed is how many endpoints the object lists.
+func (b backend) countListed() int {
+	if b.To == nil {
+		return 0
+	}
+	return len(b.To.Endpoints)
+}
+
+// enabled finds why objects of the kind cannot be backends, if the operator has to allow it.
+func (t *Tables) enabled(kind *backendKind) *verdict.Problem {
+	if kind.setting == "" || slices.Contains(t.settings.EnabledKinds, kind.name) {
+		return nil
+	}
+	return &verdict.Problem{
+		Field: ".kind", Reason: string(gwapiv1.RouteReasonUnsupportedValue), Weight: verdict.Unresolved,
+		Message: fmt.Sprintf("kind %s is switched off, so nothing is sent to it: "+
+			"have it allowed by %s of the control plane's configuration, or refer to a Service", kind.name, kind.setting),
+	}
+}
+
+// backendStatus says whether requests can be sent to a Backend. One that only routes of others refer to is theirs to
+// judge: the condition has no owner.
+func (t *Tables) backendStatus(r *flow.Read, key string, l *listedRow) (*Status, bool) {
+	if t.namedElsewhere(r, key) {
+		return newStatus(l.Backend, nil, nil), true
+	}
+	problems := l.Problems
+	if off := t.enabled(backendKindNamed(v1alpha1.KindBackend)); off != nil {
+		off.Field, off.Reason = "spec", "Disabled"
+		problems = []verdict.Problem{*off}
+	}
+	desired := &v1alpha1.BackendStatus{Conditions: []metav1.Condition{conditionOf(string(gwapiv1.PolicyConditionAccepted),
+		string(gwapiv1.PolicyReasonAccepted), "The Backend is accepted.", problems)}}
+	return newStatus(l.Backend, problems, desired), true
+}
+
+// namedElsewhere reports whether there are routes that refer to a Backend, and all of them are another controller's.
+func (t *Tables) namedElsewhere(r *flow.Read, key string) bool {
+	routes := t.routesByBackend.Lookup(r, key)
+	for _, route := range routes {
+		if t.routeMayBeOurs(r, route.Value) {
+			return false
+		}
+	}
+	return len(routes) > 0
+}
+
+// namedBackends are the keys of the Backends that a route refers to, be it for mirrors or for authorization.
+func namedBackends(_ string, route *routeRow) []string {
+	var keys []string
+	add := func(ref *gwapiv1.BackendObjectReference) {
+		if string(deref(ref.Group)) != v1alpha1.GroupName || string(deref(ref.Kind)) != v1alpha1.KindBackend {
+			return
+		}
+		namespace := route.Object.GetNamespace()
+		if deref(ref.Namespace) != "" {
+			namespace = string(*ref.Namespace)
+		}
+		keys = append(keys, Key(namespace, string(ref.Name)))
+	}
+	for i := range route.Rules {
+		rule := &route.Rules[i]
+		for b := range rule.BackendRefs {
+			add(&rule.BackendRefs[b].BackendObjectReference)
+		}
+		for f := range rule.Filters {
+			if mirror := rule.Filters[f].RequestMirror; mirror != nil {
+				add(&mirror.BackendRef)
+			}
+			if auth := rule.Filters[f].ExternalAuth; auth != nil {
+				add(&auth.BackendRef)
+			}
+		}
+	}
+	slices.Sort(keys)
+	return slices.Compact(keys)
+}
