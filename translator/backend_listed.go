@@ -23,7 +23,9 @@ type listedRow struct {
 	Problems []verdict.Problem
 }
 
-func (l *listedRow) equal(o *listedRow) bool { return l.Backend == o.Backend }
+func (l *listedRow) equal(o *listedRow) bool {
+	return l.Backend == o.Backend && equalProblems(l.Problems, o.Problems)
+}
 
 func (t *Tables) listed(_ *flow.Read, _ string, b *v1alpha1.Backend) (*listedRow, bool) {
 	return &listedRow{Backend: b, Problems: slices.Concat(t.rules.Check(b), endpoints.Check(b), checkNamePorts(b))}, true
