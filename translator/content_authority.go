@@ -23,8 +23,9 @@ type authorityRefs struct {
 	Refs        []verdict.Ref
 }
 
-// trust gathers the CA certificates that are there and whole into one secret of Envoy. It is nil if there is none, and says what is wrong with the
-// others.
+// trust gathers the CA certificates that are there and whole into one secret of Envoy. It is nil if there is none, and says
+// what is wrong with the others. The name of the secret has all references: one that comes or goes changes the secret,
+// which Envoy takes over without draining the connections of the listener.
 func (t *Tables) trust(r *flow.Read, a authorityRefs) (*Resource, []verdict.Problem) {
 	var (
 		problems []verdict.Problem
@@ -32,16 +33,16 @@ func (t *Tables) trust(r *flow.Read, a authorityRefs) (*Resource, []verdict.Prob
 		all      []byte
 	)
 	for i, ref := range a.Refs {
+		names = append(names, strings.ToLower(ref.Kind)+"/"+Key(ref.Namespace, ref.Name))
 		certificates, p := t.authoritiesAt(r, a, ref)
 		if p != nil {
 			p.Field, p.Condition = fmt.Sprintf("%s[%d]", a.Field, i), string(gwapiv1.GatewayConditionResolvedRefs)
 			problems = append(problems, *p)
 			continue
 		}
-		names = append(names, strings.ToLower(ref.Kind)+"/"+Key(ref.Namespace, ref.Name))
 		all = append(append(all, certificates...), '\n')
 	}
-	if len(names) == 0 {
+	if len(all) == 0 {
 		return nil, problems
 	}
 	name := a.Use + "/" + strings.Join(names, "+")
