@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -118,6 +119,12 @@ func haveOf(archive *txtar.Archive) feature.Have {
 		}
 	}
 	return have
+}
+
+// served reports whether the policy has no problem, and has what it needs.
+func (g golden) served() bool {
+	return !verdict.Has(g.kind.Check(g.policy), verdict.Invalid) &&
+		!slices.ContainsFunc(g.kind.Needs(g.policy), func(n feature.Need) bool { return n.Content.Check(g.have[n.Field]) != nil })
 }
 
 // outcome is the result of the policy, as files of the archive.
