@@ -28,8 +28,8 @@ func (c *clusterUse) named() bool {
 	return c.Backends[0].To != nil && c.Backends[0].To.named()
 }
 
-// externalBytes make the name of a cluster say where DNS leads: a cluster that got other names in its place would have
-// no endpoints until those are resolved.
+// externalBytes become part of the name of a cluster, so that a cluster with other DNS names is a new cluster. If the
+// names of a cluster changed in place, it would have no endpoints until the new names are resolved.
 func externalBytes(b backend) []byte {
 	if !b.To.named() {
 		return nil

@@ -9,12 +9,12 @@ import (
 	"gatehouse/policies/verdict"
 )
 
-// A backend may be a fallback: it gets requests once the others of its rule have no endpoint that can take them. Envoy
-// does that within a cluster only, by priorities, so all backends of such a rule have to fit into one.
+// A backend can be a fallback: it gets requests when no other backend of its rule has a usable endpoint. Envoy has
+// priorities for this, but only within one cluster, so all backends of such a rule must fit into one cluster.
 
-// settleFallbacks says what becomes of the fallbacks among the backends of a rule, of which at has the indices among
-// its backendRefs. Where all are fallbacks none is. One that cannot be used gets no share, as it would have none while
-// others serve.
+// settleFallbacks removes the fallbacks of a rule that cannot be used: they have no share of the requests while other
+// backends work, so their share does not get 500. If all backends of a rule are fallbacks, they become normal backends.
+// at has the index of each backend in the backendRefs of the rule.
 func (rule *ruleRow) settleFallbacks(at []int, field string) (problems []verdict.Problem) {
 	if !slices.ContainsFunc(rule.Backends, func(b backend) bool { return !b.Fallback }) {
 		for i := range rule.Backends {
@@ -41,7 +41,7 @@ func (rule *ruleRow) settleFallbacks(at []int, field string) (problems []verdict
 	return problems
 }
 
-// partsFallbacks says what keeps the backends of a rule from being in one cluster, with the way out, if anything does.
+// partsFallbacks says why the backends of a rule do not fit into one cluster, and what to do. It is empty if they fit.
 func (rule *ruleRow) partsFallbacks() string {
 	names, addresses := false, false
 	for _, b := range rule.Backends {
@@ -62,7 +62,8 @@ func (rule *ruleRow) partsFallbacks() string {
 	return ""
 }
 
-// share is the backend's part of the requests. A fallback has none: what it gets it takes over from others.
+// share is the backend's weight among the clusters of its rule. A fallback has none: it takes over the requests of the
+// other backends in its cluster.
 func (b backend) share() uint32 {
 	if b.Fallback {
 		return 0
@@ -70,7 +71,7 @@ func (b backend) share() uint32 {
 	return b.Weight
 }
 
-// togetherBytes tell clusters of several backends apart by what the names of the backends do not say.
+// togetherBytes distinguish clusters of several backends by the parts that are not in the names of the backends.
 func (b backend) togetherBytes() (text []byte) {
 	if b.To != nil {
 		text = externalBytes(b)

@@ -19,9 +19,10 @@ type backendKind struct {
 	prefix string
 	// label is where an EndpointSlice says whose it is.
 	label string
-	// setting is what in the configuration of the control plane allows the kind, empty if nothing has to.
+	// setting is the field of the control plane's configuration that enables the kind. It is empty if the kind is always
+	// enabled.
 	setting string
-	// objects declares the table of what can be used of the objects.
+	// objects declares the table of the kind's objects.
 	objects func(t *Tables, kind *backendKind) *flow.Table[*backendObject]
 }
 
@@ -68,7 +69,7 @@ func backendKindNamed(name string) *backendKind {
 	return nil
 }
 
-// key is how an object of the kind is found, and its EndpointSlices.
+// key is the key of an object of the kind, and of its EndpointSlices.
 func (k *backendKind) key(namespace, name string) string {
 	return k.prefix + "/" + Key(namespace, name)
 }
@@ -93,8 +94,8 @@ func (t *Tables) backendObjects() *flow.Table[*backendObject] {
 	return flow.Concat("backends", (*backendObject).equal, tables...)
 }
 
-// objectsOf declares the table of the objects of a kind, which are found by their namespace and name. Read sets all but
-// who the object is.
+// objectsOf declares the table of the objects of a kind. The keys of in are namespace/name. read sets everything except
+// the identity of the object.
 func objectsOf[O any](in *flow.Table[O], kind *backendKind, read func(O, *backendObject)) *flow.Table[*backendObject] {
 	one := func(_ *flow.Read, key string, o O) []flow.Row[*backendObject] {
 		namespace, name, _ := strings.Cut(key, "/")

@@ -15,9 +15,9 @@ import (
 	"gatehouse/translator/flow"
 )
 
-// Backends list their endpoints themselves, by addresses or by names. See decision 052.
+// A Backend lists its endpoints itself: addresses or DNS names. See decision 052.
 
-// listedRow is a Backend that was judged on its own.
+// listedRow is a Backend with its own problems.
 type listedRow struct {
 	Backend  *v1alpha1.Backend
 	Problems []verdict.Problem
@@ -31,8 +31,8 @@ func (t *Tables) listed(_ *flow.Read, _ string, b *v1alpha1.Backend) (*listedRow
 	return &listedRow{Backend: b, Problems: slices.Concat(t.rules.Check(b), endpoints.Check(b), checkNamePorts(b))}, true
 }
 
-// checkNamePorts finds names with a port that Envoy's own pods have. What a name resolves to is up to whoever has the
-// name, and it may be the host of Envoy, whose administration listens there alone.
+// checkNamePorts finds DNS names with a port that Envoy's own pods use. The owner of a name decides what it resolves to.
+// It may resolve to Envoy's loopback address, where the administration interface listens.
 func checkNamePorts(b *v1alpha1.Backend) []verdict.Problem {
 	var problems []verdict.Problem
 	for i, e := range b.Spec.Endpoints {
@@ -45,7 +45,7 @@ func checkNamePorts(b *v1alpha1.Backend) []verdict.Problem {
 	return problems
 }
 
-// readBackend: of a Backend with problems nothing but its kind counts.
+// readBackend reads the endpoints of a Backend. A Backend with problems is refused as a whole.
 func readBackend(l *listedRow, row *backendObject) {
 	spec := &l.Backend.Spec
 	row.Discovery, row.Own, row.Fallback = byAddress, &backendPort{}, deref(spec.Fallback)
@@ -63,7 +63,7 @@ func readBackend(l *listedRow, row *backendObject) {
 		}
 	}
 	if len(spec.AppProtocols) > 0 {
-		row.Own.AppProtocol = string(slices.Max(spec.AppProtocols)) // wss asks for all that ws does.
+		row.Own.AppProtocol = string(slices.Max(spec.AppProtocols)) // wss includes the requirements of ws.
 	}
 	first := row.Endpoints[0].Port
 	if !slices.ContainsFunc(row.Endpoints, func(e listedEndpoint) bool { return e.Port != first }) {
@@ -78,23 +78,23 @@ func readEndpoint(e v1alpha1.BackendEndpoint) listedEndpoint {
 		listed.Host, listed.Port = endpoints.Name(e.FQDN.Hostname), e.FQDN.Port
 		return listed
 	}
-	address, _ := endpoints.Address(e.IP.Address) // It was read before without an error.
+	address, _ := endpoints.Address(e.IP.Address) // The check of the Backend has read it without an error.
 	listed.Host, listed.Port = address.String(), e.IP.Port
 	return listed
 }
 
-// maxListed is how many endpoints Backends may list in all rules with several backends of one route. Where sessions,
-// hashing or a fallback want it, such a rule has a cluster of its own, so that each rule costs Envoy its endpoints
-// again, each about 2 KiB, and Backends list as many as their owners like.
+// maxListed limits the endpoints of Backends in the rules of one route, counting rules with several backends only. With
+// sessions, hashing or a fallback, such a rule has a cluster of its own, so each rule costs Envoy about 2 KiB for each
+// endpoint again. A Backend can list 256 endpoints that do not exist, so pods do not limit this.
 const maxListed = 8192
 
-// limitListed keeps the rules from listing more. A rule that goes over the limit loses its Backends.
+// limitListed enforces maxListed. A rule that exceeds the limit loses its Backends.
 func (row *rulesRow) limitListed() {
 	total := 0
 	for i := range row.Rules {
 		backends := row.Rules[i].Backends
 		if len(backends) < 2 {
-			continue // It shares the cluster of its backend with all others.
+			continue // It shares the cluster of the backend with other rules.
 		}
 		before := total
 		for _, b := range backends {
@@ -119,7 +119,7 @@ func (row *rulesRow) limitListed() {
 	}
 }
 
-// countListed is how many endpoints the object lists.
+// countListed is the number of endpoints that the object lists.
 func (b backend) countListed() int {
 	if b.To == nil {
 		return 0
@@ -127,7 +127,7 @@ func (b backend) countListed() int {
 	return len(b.To.Endpoints)
 }
 
-// enabled finds why objects of the kind cannot be backends, if the operator has to allow it.
+// enabled reports a problem if the kind is switched off by the configuration of the control plane.
 func (t *Tables) enabled(kind *backendKind) *verdict.Problem {
 	if kind.setting == "" || slices.Contains(t.settings.EnabledKinds, kind.name) {
 		return nil
@@ -139,8 +139,8 @@ func (t *Tables) enabled(kind *backendKind) *verdict.Problem {
 	}
 }
 
-// backendStatus says whether requests can be sent to a Backend. One that only routes of others refer to is theirs to
-// judge: the condition has no owner.
+// backendStatus says whether requests can be sent to a Backend. The condition Accepted has no controller name, so a
+// Backend that only routes of other controllers refer to gets no status.
 func (t *Tables) backendStatus(r *flow.Read, key string, l *listedRow) (*Status, bool) {
 	if t.namedElsewhere(r, key) {
 		return newStatus(l.Backend, nil, nil), true
@@ -155,7 +155,7 @@ func (t *Tables) backendStatus(r *flow.Read, key string, l *listedRow) (*Status,
 	return newStatus(l.Backend, problems, desired), true
 }
 
-// namedElsewhere reports whether there are routes that refer to a Backend, and all of them are another controller's.
+// namedElsewhere reports whether routes refer to a Backend, and all of them belong to other controllers.
 func (t *Tables) namedElsewhere(r *flow.Read, key string) bool {
 	routes := t.routesByBackend.Lookup(r, key)
 	for _, route := range routes {
@@ -166,7 +166,7 @@ func (t *Tables) namedElsewhere(r *flow.Read, key string) bool {
 	return len(routes) > 0
 }
 
-// namedBackends are the keys of the Backends that a route refers to, be it for mirrors or for authorization.
+// namedBackends are the keys of the Backends that a route refers to, also in RequestMirror and ExternalAuth filters.
 func namedBackends(_ string, route *routeRow) []string {
 	var keys []string
 	add := func(ref *gwapiv1.BackendObjectReference) {

@@ -14,11 +14,11 @@ import (
 type discovery int
 
 const (
-	// bySlices: they are in EndpointSlices.
+	// bySlices means that the endpoints are in EndpointSlices.
 	bySlices discovery = iota
-	// byAddress: the object lists their addresses.
+	// byAddress means that the object lists their addresses.
 	byAddress
-	// byName: the object lists their names, and DNS has the addresses.
+	// byName means that the object lists their DNS names, which Envoy resolves.
 	byName
 )
 
@@ -27,34 +27,34 @@ type backendObject struct {
 	destination
 	// Ports are those that a reference can name, and a policy.
 	Ports []backendPort
-	// Own is the port of a reference where each endpoint has a port of its own: its number is 0, and its name is that of
-	// the port if all have the same. It is nil where a reference names a port.
+	// Own is set if each endpoint has its own port, and is then the port of all references. Its number is 0. Its name is the
+	// port number if all endpoints have the same port. It is nil if a reference must name a port.
 	Own *backendPort
-	// Refused tells that nothing is sent to the object, as its status says.
+	// Refused is true if nothing is sent to the object; its status says why.
 	Refused bool
-	// Fallback tells that the other backends of a rule come first.
+	// Fallback is true if the object gets requests only when the other backends of a rule cannot.
 	Fallback bool
 }
 
-// destination is what a backend keeps of its object: who it is, and where its endpoints are found.
+// destination is the part of an object that a backend keeps: its identity and where its endpoints are.
 type destination struct {
 	Kind            *backendKind
 	Namespace, Name string
 	Discovery       discovery
 	// Endpoints are those that the object lists, nil if they are in EndpointSlices.
 	Endpoints []listedEndpoint
-	// Near is how the object asks for endpoints near by, such as trafficDistribution: PreferSameZone, empty if it does
-	// not.
+	// Near is the setting with which the object asks for endpoints near by, such as trafficDistribution: PreferSameZone.
+	// It is empty if there is none.
 	Near string
 }
 
 // listedEndpoint is an endpoint that an object lists.
 type listedEndpoint struct {
-	// Host is its address or DNS name as the object has it.
+	// Host is its address or DNS name, as it is written in the object.
 	Host string
-	// Port is 0 if it is that of the reference.
+	// Port is 0 if the reference names the port.
 	Port int32
-	// Hostname is what it is called, empty if that is its name, or nothing.
+	// Hostname replaces its name or address in the host of requests, if Envoy rewrites the host. It may be empty.
 	Hostname string
 	Zone     string
 }
@@ -83,13 +83,13 @@ func (d *destination) String() string {
 	return fmt.Sprintf("%s %s/%s", d.Kind.name, d.Namespace, d.Name)
 }
 
-// key is how the object is found, and its EndpointSlices.
+// key is the key of the object, and of its EndpointSlices.
 func (d *destination) key() string { return d.Kind.key(d.Namespace, d.Name) }
 
-// named reports whether DNS has the endpoints, which Envoy asks.
+// named reports whether Envoy finds the endpoints with DNS.
 func (d *destination) named() bool { return d.Discovery == byName }
 
-// host is what the endpoints are called by who speaks to them.
+// host is the host name for requests to the endpoints.
 func (d *destination) host() string {
 	if d.named() {
 		return endpoints.Name(d.Endpoints[0].Host)
@@ -102,7 +102,7 @@ func (o *backendObject) hasPort(section string) bool {
 	return section == "" || slices.ContainsFunc(o.Ports, func(p backendPort) bool { return p.Name == section })
 }
 
-// listedPorts are the ports in words.
+// listedPorts are the ports as text for messages.
 func (o *backendObject) listedPorts() string {
 	if len(o.Ports) == 0 {
 		return "no ports"

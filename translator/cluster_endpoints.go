@@ -26,8 +26,8 @@ func (t *Tables) endpoints(r *flow.Read, _ string, c *clusterRow) (*Resource, bo
 	return resource(&endpointv3.ClusterLoadAssignment{ClusterName: c.Use.Name, Endpoints: localities}, c.Use.Name), true
 }
 
-// localities are the endpoints of the cluster, those of each backend apart. Sliced finds the endpoints of one in
-// EndpointSlices; it is not asked for those of a cluster of names.
+// localities are the endpoints of the cluster, with one or more localities for each backend. sliced returns the
+// endpoints of a backend from EndpointSlices; a cluster of DNS names does not call it.
 func (c *clusterUse) localities(sliced func(backend) []*endpointv3.LbEndpoint) (all []*endpointv3.LocalityLbEndpoints) {
 	for _, b := range c.Backends {
 		zones := map[string][]*endpointv3.LbEndpoint{}
@@ -38,7 +38,7 @@ func (c *clusterUse) localities(sliced func(backend) []*endpointv3.LbEndpoint) (
 		default:
 			zones = b.listed(len(c.Backends) == 1)
 		}
-		// What Envoy would have others take over of datagrams is discarded, unless it is for a fallback.
+		// Other backends must not get the datagrams of a backend without endpoints, except fallbacks.
 		if len(zones[""]) == 0 && b.datagrams() && len(c.Backends) > 1 && (b.To == nil || !failsOver(c.Backends)) {
 			zones[""] = discarded()
 		}
@@ -60,9 +60,9 @@ func (c *clusterUse) localities(sliced func(backend) []*endpointv3.LbEndpoint) (
 	return all
 }
 
-// listed are the endpoints that the object lists, by their zones. Where they share a cluster with others the zones are
-// left out, since there the weights say how much each locality gets. The dot at the end of a name keeps Envoy from
-// trying it in the domains that its pod searches.
+// listed are the endpoints that the object lists, by zone if byZone is true. A cluster of several backends has no zones,
+// because the weights of its localities are those of the backends. The dot at the end of a name prevents that Envoy uses
+// the search domains of its pod.
 func (b backend) listed(byZone bool) map[string][]*endpointv3.LbEndpoint {
 	zones := map[string][]*endpointv3.LbEndpoint{}
 	for _, e := range b.To.Endpoints {

@@ -4,12 +4,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Backend is what routes can send requests to beside Services: endpoints inside or outside of the cluster, by their
-// addresses or their DNS names. A backendRef names it by group gateway.envoyproxy.io and kind Backend; its port is not
-// read, since each endpoint has its own.
+// Backend is a list of endpoints inside or outside of the cluster, with IP addresses or DNS names. Routes can send
+// requests to it as to a Service: a backendRef names it with group gateway.envoyproxy.io and kind Backend. The port of
+// the backendRef is not read, because each endpoint has its own port.
 //
-// Who may write Backends can have Envoy call every host that it can reach, so the kind takes effect only where
-// extensionApis.enableBackend of the control plane's configuration allows it.
+// A user who can write Backends can make Envoy call every host that it can reach. So the kind takes effect only if
+// extensionApis.enableBackend of the control plane's configuration is set.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
@@ -20,7 +20,7 @@ type Backend struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// Spec says what the endpoints are, and how they are spoken to.
+	// Spec has the endpoints and their protocol.
 	//
 	// +required
 	Spec BackendSpec `json:"spec"`
@@ -31,19 +31,19 @@ type Backend struct {
 	Status BackendStatus `json:"status,omitempty"`
 }
 
-// BackendSpec says what the endpoints of a Backend are, and how they are spoken to.
+// BackendSpec has the endpoints of a Backend and their protocol.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.type) || self.type != 'DynamicResolver' || !has(self.endpoints)",fieldPath=".endpoints",message="type DynamicResolver takes the endpoint from each request: remove endpoints, or write type Endpoints"
 type BackendSpec struct {
-	// Type is where the endpoints are found: Endpoints for those that are listed here, DynamicResolver for the host that
-	// each request names. DynamicResolver is not served yet.
+	// Type says where the endpoints come from. Endpoints means the list in this object. DynamicResolver means the host of
+	// each request; it is not served yet.
 	//
 	// +optional
 	// +kubebuilder:default=Endpoints
 	Type *BackendType `json:"type,omitempty"`
 
-	// Endpoints are where requests are sent, in turn as the load balancer of the route says. Names and addresses do not go
-	// together in one Backend.
+	// Endpoints get the requests. The load balancer of the route chooses among them. A Backend has either DNS names or
+	// addresses, not both.
 	//
 	// +optional
 	// +listType=atomic
@@ -52,15 +52,15 @@ type BackendSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self.all(e, has(e.fqdn)) || !self.exists(e, has(e.fqdn))",message="names and addresses do not go together: write fqdn for each of the endpoints, or for none"
 	Endpoints []BackendEndpoint `json:"endpoints,omitempty"`
 
-	// AppProtocols are what the endpoints speak: gateway.envoyproxy.io/h2c is HTTP/2 without TLS, gateway.envoyproxy.io/ws
-	// and wss are WebSockets, for which HTTP/1.1 is spoken. wss needs a BackendTLSPolicy. Default: HTTP/1.1, or what TLS
-	// agrees on.
+	// AppProtocols are the protocols of the endpoints. gateway.envoyproxy.io/h2c is HTTP/2 without TLS.
+	// gateway.envoyproxy.io/ws and wss are WebSockets over HTTP/1.1; wss needs a BackendTLSPolicy. Default: HTTP/1.1, or
+	// the protocol that TLS negotiates.
 	//
 	// +optional
 	AppProtocols []AppProtocol `json:"appProtocols,omitempty"`
 
-	// Fallback keeps requests from the Backend as long as the other backends of the rule can take them. Then its weight
-	// counts among the fallbacks of the rule. If all backends of a rule are fallbacks, they are like any others.
+	// Fallback is true if the Backend gets requests only when no other backend of the rule has a usable endpoint. Its
+	// weight then counts among the fallbacks of the rule. If all backends of a rule are fallbacks, they are normal backends.
 	//
 	// +optional
 	Fallback *bool `json:"fallback,omitempty"`
@@ -76,23 +76,23 @@ func (s *BackendSpec) UnmarshalJSON(text []byte) (err error) {
 	return err
 }
 
-// BackendType is where the endpoints of a Backend are found.
+// BackendType says where the endpoints of a Backend come from.
 //
 // +kubebuilder:validation:Enum=Endpoints;DynamicResolver
 type BackendType string
 
-// Where the endpoints of a Backend are found.
+// The types of Backends.
 const (
 	BackendTypeEndpoints       BackendType = "Endpoints"
 	BackendTypeDynamicResolver BackendType = "DynamicResolver"
 )
 
-// AppProtocol is what endpoints speak.
+// AppProtocol is a protocol of endpoints.
 //
 // +kubebuilder:validation:Enum=gateway.envoyproxy.io/h2c;gateway.envoyproxy.io/ws;gateway.envoyproxy.io/wss
 type AppProtocol string
 
-// What endpoints speak.
+// The protocols of endpoints.
 const (
 	AppProtocolH2C AppProtocol = "gateway.envoyproxy.io/h2c"
 	AppProtocolWS  AppProtocol = "gateway.envoyproxy.io/ws"
@@ -103,8 +103,8 @@ const (
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.fqdn) || !has(self.ip)",fieldPath=".ip",message="an endpoint is a name or an address: remove fqdn or ip"
 type BackendEndpoint struct {
-	// Hostname is what the endpoint is called where Envoy writes the host of the endpoint itself, instead of its name or
-	// address.
+	// Hostname is the host name of the endpoint, if Envoy rewrites the host of requests to that of the endpoint. Default:
+	// its DNS name.
 	//
 	// +optional
 	// +kubebuilder:validation:MinLength=1
@@ -112,7 +112,7 @@ type BackendEndpoint struct {
 	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`
 	Hostname *string `json:"hostname,omitempty"`
 
-	// FQDN is a DNS name, which each Envoy resolves itself.
+	// FQDN is a DNS name. Each Envoy resolves it itself.
 	//
 	// +optional
 	FQDN *FQDNEndpoint `json:"fqdn,omitempty"`
@@ -122,7 +122,7 @@ type BackendEndpoint struct {
 	// +optional
 	IP *IPEndpoint `json:"ip,omitempty"`
 
-	// Zone is where the endpoint is, such as a zone of a cloud.
+	// Zone is the location of the endpoint, such as a zone of a cloud.
 	//
 	// +optional
 	Zone *string `json:"zone,omitempty"`
@@ -130,8 +130,8 @@ type BackendEndpoint struct {
 
 // FQDNEndpoint is an endpoint by its DNS name.
 type FQDNEndpoint struct {
-	// Hostname is the whole name, with at least two parts, such as api.example.com. It is looked up as it is, without the
-	// domains that a pod searches; a dot at its end changes nothing. An address is no name, and neither is localhost.
+	// Hostname is a full DNS name with at least two labels, such as api.example.com. It is resolved as it is, without
+	// search domains; a dot at its end makes no difference. IP addresses and names below localhost are rejected.
 	//
 	// +required
 	// +kubebuilder:validation:MinLength=1
@@ -139,7 +139,7 @@ type FQDNEndpoint struct {
 	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*\.?$`
 	Hostname string `json:"hostname"`
 
-	// Port is the port there, from 1 to 65535, but for 19000 to 19003, which Envoy's own pods have.
+	// Port is the port of the endpoint, from 1 to 65535. The ports 19000 to 19003 of Envoy's own pods are rejected.
 	//
 	// +required
 	// +kubebuilder:validation:Minimum=0
@@ -149,8 +149,8 @@ type FQDNEndpoint struct {
 
 // IPEndpoint is an endpoint by its address.
 type IPEndpoint struct {
-	// Address is an IPv4 or IPv6 address. Those that lead to Envoy's own host, to its link (such as 169.254.169.254, where
-	// clouds have the credentials of machines) or to several hosts are refused.
+	// Address is an IPv4 or IPv6 address. Loopback, unspecified, multicast and link-local addresses are rejected. An
+	// example of the last is 169.254.169.254, where clouds provide the credentials of machines.
 	//
 	// +required
 	// +kubebuilder:validation:MinLength=3
@@ -158,7 +158,7 @@ type IPEndpoint struct {
 	// +kubebuilder:validation:XValidation:rule="isIP(self)",messageExpression=`'"' + self + '" is no IP address: write one such as 10.0.0.1 or 2001:db8::1, or a name as fqdn'`,message="an IP address is needed"
 	Address string `json:"address"`
 
-	// Port is the port there, from 1 to 65535.
+	// Port is the port of the endpoint, from 1 to 65535.
 	//
 	// +required
 	// +kubebuilder:validation:Minimum=0
@@ -168,7 +168,7 @@ type IPEndpoint struct {
 
 // BackendStatus says whether a Backend was accepted.
 type BackendStatus struct {
-	// Conditions are Accepted, which is False if requests are not sent to the Backend as it is.
+	// Conditions has the condition Accepted. It is False if nothing is sent to the Backend.
 	//
 	// +optional
 	// +listType=map

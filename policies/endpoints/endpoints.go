@@ -1,7 +1,7 @@
-// Package endpoints judges what a Backend says of its endpoints, and what can be one.
+// Package endpoints judges the endpoints of Backends.
 //
-// Who may write Backends can have Envoy call what they name, so what leads to Envoy's own host or to its link is
-// refused, as Kubernetes refuses it of the addresses in EndpointSlices.
+// A user who can write Backends can make Envoy call their endpoints. So endpoints on Envoy's own host or on its local
+// network link are rejected, as Kubernetes rejects such addresses in EndpointSlices.
 package endpoints
 
 import (
@@ -18,13 +18,13 @@ import (
 	"gatehouse/policies/verdict"
 )
 
-// consequence is what becomes of a Backend with a problem.
+// consequence is what happens to a Backend with a problem.
 const consequence = "nothing is sent to the Backend"
 
-// maxZone is how long the name of a zone may be, in bytes: as long as a DNS name.
+// maxZone is the maximum length of the name of a zone, in bytes: that of a DNS name.
 const maxZone = 253
 
-// Check finds what keeps requests from being sent to the Backend as it says. With any of that none are sent to it.
+// Check finds problems of a Backend. Nothing is sent to a Backend with a problem.
 func Check(b *v1alpha1.Backend) []verdict.Problem {
 	problems := feature.Unread(b.Spec.Unread, consequence)
 	if b.Spec.Type != nil && *b.Spec.Type != v1alpha1.BackendTypeEndpoints {
@@ -71,7 +71,7 @@ func checkEndpoint(field string, b *v1alpha1.Backend, e *v1alpha1.BackendEndpoin
 	case e.IP != nil:
 		tell(".ip.address", unreachable(e.IP.Address), e.IP.Address)
 		tell(".ip.port", unlikePort(e.IP.Port), e.IP.Port)
-	case len(b.Spec.Unread) == 0: // Else it may be of a kind that is not served, which is told already.
+	case len(b.Spec.Unread) == 0: // Otherwise the endpoint may be of a type that is not served, which is reported already.
 		tell("", "the endpoint is neither a name nor an address: write fqdn or ip")
 	}
 	if (e.FQDN == nil) != (b.Spec.Endpoints[0].FQDN == nil) {
@@ -80,7 +80,7 @@ func checkEndpoint(field string, b *v1alpha1.Backend, e *v1alpha1.BackendEndpoin
 	return problems
 }
 
-// What follows says what is wrong with a value, in fmt's form, or nothing.
+// The following functions return what is wrong with a value, as a format for fmt, or an empty text.
 
 func unlikePort(port int32) string {
 	if port > 0 && port <= 65535 {
@@ -89,7 +89,7 @@ func unlikePort(port int32) string {
 	return "%d is no port that can be sent to: write a number from 1 to 65535"
 }
 
-// unlikeName: which host a name of one part only is depends on who asks.
+// unlikeName rejects names with one part, because it depends on the resolver which host such a name means.
 func unlikeName(name string) string {
 	host := Name(name)
 	switch {
@@ -122,7 +122,7 @@ func unreachable(text string) string {
 
 var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
-// Address reads an IP address without a zone. An IPv4 address that is written as one of IPv6 is the same address.
+// Address parses an IP address without a zone. It converts an IPv4-mapped IPv6 address to the IPv4 address.
 func Address(text string) (netip.Addr, error) {
 	address, err := netip.ParseAddr(text)
 	if err != nil || address.Zone() != "" {
@@ -131,24 +131,23 @@ func Address(text string) (netip.Addr, error) {
 	return address.Unmap(), nil
 }
 
-// Name is a DNS name as DNS compares it, without the dot at its end.
+// Name is a DNS name in lower case and without the dot at its end.
 func Name(host string) string {
 	return strings.ToLower(strings.TrimSuffix(host, "."))
 }
 
-// numeric are the hosts that are read as IPv4 addresses or not at all, since they end in a number
-// (https://url.spec.whatwg.org/#ends-in-a-number-checker). The API server takes them for names; Envoy's resolver takes
-// 127.0.0.01 for its own host.
+// numeric matches hosts that end in a number (https://url.spec.whatwg.org/#ends-in-a-number-checker). They are never DNS
+// names. The API server accepts them as names, but Envoy's resolver reads 127.0.0.01 as its own host.
 var numeric = regexp.MustCompile(`(^|\.)([0-9]+|0x[0-9a-f]*)$`)
 
-// IsAddress reports whether resolvers may read a name as an address. So they may if there is none.
+// IsAddress reports whether a resolver may read a name as an address. This includes the empty name.
 func IsAddress(host string) bool {
 	host = Name(host)
 	_, err := netip.ParseAddr(host)
 	return err == nil || host == "" || numeric.MatchString(host)
 }
 
-// IsOwnHost reports whether a name is that of the host where it is looked up (RFC 6761, section 6.3).
+// IsOwnHost reports whether a name always means the resolving host itself (RFC 6761, section 6.3).
 func IsOwnHost(host string) bool {
 	host = Name(host)
 	return host == "localhost" || strings.HasSuffix(host, ".localhost")
