@@ -239,6 +239,13 @@ func resolvePort(b backend, object *backendObject, port *gwapiv1.PortNumber) (ba
 			Message: fmt.Sprintf("a %s needs a port; %s/%s has %s", object.Kind.name, object.Namespace, object.Name, object.listedPorts()),
 		}
 	}
+	if object.named() && slices.Contains(PodPorts, *port) {
+		return b, &verdict.Problem{
+			Field: ".port", Reason: string(gwapiv1.RouteReasonUnsupportedValue), Weight: verdict.Unresolved,
+			Message: fmt.Sprintf("%d is a port of Envoy's own pods, and the name of %s may resolve to Envoy's own host; use another port",
+				*port, &object.destination),
+		}
+	}
 	if object.named() && len(object.Ports) == 0 { // A name need not list its ports.
 		b.To, b.Port.Number = &object.destination, *port
 		return b, nil
