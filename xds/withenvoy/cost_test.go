@@ -16,8 +16,10 @@ import (
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/api/crdtest"
+	"gatehouse/api/v1alpha1"
 	"gatehouse/infra/bootstrap"
 	"gatehouse/infra/envoytest"
+	"gatehouse/policies/retrybudget"
 	"gatehouse/policies/rules"
 	"gatehouse/translator"
 	"gatehouse/translator/heavy"
@@ -53,6 +55,11 @@ type loaded struct {
 	idle      int64
 }
 
+// costSettings enable all kinds, so that objects of each kind have their cost.
+var costSettings = translator.Settings{
+	ControllerName: servedClass, EnabledKinds: []string{retrybudget.Kind, v1alpha1.KindBackend},
+}
+
 // serveHeavy starts a Gateway with that many listeners.
 func serveHeavy(t *testing.T, listeners int) *loaded {
 	t.Helper()
@@ -60,7 +67,7 @@ func serveHeavy(t *testing.T, listeners int) *loaded {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &loaded{listeners: listeners, controlled: start(t), world: translator.NewWorld(translator.NewTables(translator.Settings{ControllerName: servedClass}, engine))}
+	l := &loaded{listeners: listeners, controlled: start(t), world: translator.NewWorld(translator.NewTables(costSettings, engine))}
 	class, gateway, service, light := heavy.Around(servedClass, listeners)
 	secret, authority, err := heavy.Credentials()
 	if err != nil {
@@ -139,7 +146,7 @@ func refused(t *testing.T, s heavy.Scene, listeners int) bool {
 	if err != nil {
 		t.Fatal(err)
 	}
-	world := translator.NewWorld(translator.NewTables(translator.Settings{ControllerName: servedClass}, engine))
+	world := translator.NewWorld(translator.NewTables(costSettings, engine))
 	class, gateway, service, light := heavy.Around(servedClass, listeners)
 	events := []translator.Event{{Object: class}, {Object: gateway}, {Object: service}, {Object: light}}
 	if s.Policy != nil {
