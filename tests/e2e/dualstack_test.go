@@ -149,17 +149,21 @@ func TestMixedEndpoints(t *testing.T) {
 
 	at := address(t, s.namespace, "gw")
 	for _, name := range []string{"six", "pods", "by-hand"} {
-		counts := map[string]int{}
 		settles(t, at, "GET "+name+".example.com/", 200)
-		for range 20 {
-			a := asked(t, at, "GET "+name+".example.com/")
-			if a.code != 200 {
-				t.Errorf("%s: answered %d", name, a.code)
+		// The controller of EndpointSlices may add the second pod seconds after both are ready.
+		eventually(t, name+" is answered by both pods", func() error {
+			counts := map[string]int{}
+			for range 20 {
+				a := asked(t, at, "GET "+name+".example.com/")
+				if a.code != 200 {
+					t.Errorf("%s: answered %d", name, a.code)
+				}
+				counts[a.asked.Pod]++
 			}
-			counts[a.asked.Pod]++
-		}
-		if len(counts) != 2 || counts[pods[0]] == 0 || counts[pods[1]] == 0 {
-			t.Errorf("%s: 20 requests were answered by %v, want both pods %v", name, counts, pods)
-		}
+			if len(counts) != 2 || counts[pods[0]] == 0 || counts[pods[1]] == 0 {
+				return fmt.Errorf("20 requests were answered by %v, want both pods %v", counts, pods)
+			}
+			return nil
+		})
 	}
 }
