@@ -67,7 +67,7 @@ type Applier struct {
 
 // state is what the Applier knows of one fleet. Everything except req belongs to the worker that has the fleet's key.
 type state struct {
-	// req is the requirement; nil means that the fleet is to be removed.
+	// req is the requirement. If it is nil, the fleet is removed.
 	req *translator.Requirement
 	// applied has what was last applied, by object, successfully or not. It may exist before the cache shows it.
 	applied map[object]mark

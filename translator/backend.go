@@ -47,11 +47,11 @@ type backend struct {
 	// Budget is the policy that says how many of the requests may be retries, nil if none does.
 	Budget *budgetRow
 	Weight uint32
-	// Fallback tells that others come first, see settleFallbacks.
+	// Fallback reports whether the backend gets requests only when the others of its rule have no usable endpoint.
 	Fallback bool
 	// Filters are those of the backendRef itself.
 	Filters []gwapiv1.HTTPRouteFilter
-	// HTTP2 tells that HTTP/2 is spoken although the port does not say so: gRPC is nothing else.
+	// HTTP2 reports whether Envoy must use HTTP/2 although the port does not name it, as for gRPC.
 	HTTP2 bool
 }
 

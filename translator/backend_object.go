@@ -25,7 +25,7 @@ const (
 // backendObject is an object that backendRefs can name, of whatever kind.
 type backendObject struct {
 	destination
-	// Ports are those that a reference can name, and a policy.
+	// Ports are the ports that references and policies can name.
 	Ports []backendPort
 	// Own is set if each endpoint has its own port, and is then the port of all references. Its number is 0. Its name is the
 	// port number if all endpoints have the same port. It is nil if a reference must name a port.
@@ -41,7 +41,7 @@ type destination struct {
 	Kind            *backendKind
 	Namespace, Name string
 	Discovery       discovery
-	// Endpoints are those that the object lists, nil if they are in EndpointSlices.
+	// Endpoints are the endpoints in the spec of the object. It is nil if they are in EndpointSlices.
 	Endpoints []listedEndpoint
 	// Near is the setting with which the object asks for endpoints near by, such as trafficDistribution: PreferSameZone.
 	// It is empty if there is none.

@@ -46,7 +46,7 @@ func attachedKeys(policy string, count int, ref func(int) policies.Reference) []
 	return slices.Compact(keys)
 }
 
-// findTarget finds what a reference without problems names, or tells that it is not there.
+// findTarget finds the object that a valid reference names. If the object does not exist, it returns a problem.
 func (t *Tables) findTarget(r *flow.Read, ref policies.Reference) (*backendObject, *verdict.Problem) {
 	kind := backendKindNamed(ref.Kind)
 	object, ok := t.backends.Get(r, kind.key(ref.Namespace, ref.Name))

@@ -102,7 +102,7 @@ func usedAuthorities(_ string, u contentUse) []string {
 	if u.Certificate {
 		return nil
 	}
-	return []string{authorityKey(u.Target)}
+	return []string{dataKey(u.Target)}
 }
 
 // isUsed is the row of what somebody uses.
@@ -175,7 +175,7 @@ func (a *authorityRow) equal(o *authorityRow) bool {
 }
 
 func (t *Tables) authority(r *flow.Read, id string, _ bool) (*authorityRow, bool) {
-	data, ok := t.authorityData(r, id)
+	data, ok := t.objectData(r, id)
 	if !ok {
 		return nil, false
 	}

@@ -60,7 +60,7 @@ func (t *Tables) authoritiesAt(r *flow.Read, a authorityRefs, ref verdict.Ref) (
 	if !kind.whole && !t.permitted(r, a.From, ref) {
 		return nil, new(verdict.NotGranted(a.From, ref))
 	}
-	row, ok := t.authorities.Get(r, authorityKey(ref))
+	row, ok := t.authorities.Get(r, dataKey(ref))
 	if !ok {
 		return nil, new(verdict.Absent("", ref, string(gwapiv1.ListenerReasonInvalidCACertificateRef)))
 	}

@@ -81,11 +81,11 @@ func authorityRef(group, kind, given, own, name string) verdict.Ref {
 	return verdict.Ref{Group: group, Kind: kind, Namespace: given, Name: name}
 }
 
-// authorityKey finds the CA certificates of an object.
-func authorityKey(ref verdict.Ref) string { return ref.Kind + "/" + Key(ref.Namespace, ref.Name) }
+// dataKey finds the CA certificates of an object.
+func dataKey(ref verdict.Ref) string { return ref.Kind + "/" + Key(ref.Namespace, ref.Name) }
 
-// authorityData is all that the object of an authorityKey holds; it is false if the object is not there.
-func (t *Tables) authorityData(r *flow.Read, id string) (map[string][]byte, bool) {
+// objectData is all that the object of an dataKey holds; it is false if the object is not there.
+func (t *Tables) objectData(r *flow.Read, id string) (map[string][]byte, bool) {
 	kind, key, _ := strings.Cut(id, "/")
 	for _, k := range authorityKinds {
 		if k.Kind == kind {

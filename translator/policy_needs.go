@@ -39,7 +39,7 @@ func (t *Tables) contentOf(r *flow.Read, from verdict.Ref, c *feature.Content) (
 	if !t.permitted(r, from, to) {
 		return nil, new(verdict.NotGranted(from, to))
 	}
-	data, ok := t.authorityData(r, authorityKey(to))
+	data, ok := t.objectData(r, dataKey(to))
 	if !ok {
 		return nil, new(verdict.Absent(".name", to, string(gwapiv1.PolicyReasonInvalid)))
 	}
