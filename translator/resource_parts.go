@@ -2,6 +2,7 @@ package translator
 
 import (
 	"bytes"
+	"slices"
 
 	"google.golang.org/protobuf/encoding/protowire"
 )
@@ -18,10 +19,16 @@ type partsOf struct {
 	name  protowire.Number
 	// alone tells that the resource is of use without any part.
 	alone bool
+	// shared is the field of the resource with the parts on which all others rest, 0 if there are none. Their first field
+	// is their name.
+	shared protowire.Number
 }
 
 var partTypes = map[string]partsOf{
-	typeRoutes:   {way: []protowire.Number{fieldVirtualHosts}, parts: []protowire.Number{fieldRoutes}, name: 14, alone: true},
+	typeRoutes: {
+		way: []protowire.Number{fieldVirtualHosts}, parts: []protowire.Number{fieldRoutes}, name: 14, alone: true,
+		shared: fieldFilterConfigs,
+	},
 	typeScopes:   {way: []protowire.Number{fieldInlineRoutes, fieldVirtualHosts}, parts: []protowire.Number{fieldRoutes}, name: 14, alone: true},
 	typeListener: {parts: []protowire.Number{3, 25}, name: 7}, // filter_chains and default_filter_chain.
 }
@@ -32,7 +39,10 @@ type Part struct {
 	Name, Hash string
 	// Group is the place of its virtual host among those of the resource, Index its own place there.
 	Group, Index int
-	body         []byte
+	// Shared reports whether the other parts rest on it: routes rest on the configuration of a filter in their route
+	// configuration. Envoy's messages do not contain its Name.
+	Shared bool
+	body   []byte
 }
 
 // partHash is how a part is known.
@@ -45,7 +55,7 @@ func (r *Resource) Parts() []Part {
 	if !ok {
 		return []Part{{Name: r.Name, Hash: r.Version, body: r.Body()}}
 	}
-	var parts []Part
+	parts := r.shared(form)
 	r.walk(form, func(p Part) []byte {
 		parts = append(parts, p)
 		return p.body
@@ -58,6 +68,9 @@ func (r *Resource) Parts() []Part {
 
 // Trim returns the resource without the parts that are not kept. Where old has a part of the same name, that takes the place of one that is not
 // kept. A virtual host that loses all its routes goes with them. It is nil if it is of no use without any.
+//
+// A part must not be served without the shared parts on which it rests, since they may protect it. So if a shared part is
+// not kept, all other parts stay as they are in old; and shared parts of old stay as long as other parts of old do.
 func (r *Resource) Trim(keep func(hash string) bool, old *Resource) *Resource {
 	form, ok := partTypes[r.Type]
 	if !ok {
@@ -68,6 +81,9 @@ func (r *Resource) Trim(keep func(hash string) bool, old *Resource) *Resource {
 		for _, p := range old.Parts() {
 			instead[p.Name] = p.body
 		}
+	}
+	if slices.ContainsFunc(r.shared(form), func(p Part) bool { return !keep(p.Hash) }) {
+		return r.onOld(form, keep, old)
 	}
 	kept, same, parts := 0, true, 0
 	body := r.walk(form, func(p Part) []byte {
@@ -90,7 +106,12 @@ func (r *Resource) Trim(keep func(hash string) bool, old *Resource) *Resource {
 		return r
 	case kept == 0 && !form.alone:
 		return nil
-	case old != nil && bytes.Equal(body, old.Body()):
+	case old == nil:
+		return encodedResource(r.Type, r.Name, body, r.Needs)
+	}
+	now := r.shared(form)
+	gone := slices.DeleteFunc(old.shared(form), func(p Part) bool { return slices.ContainsFunc(now, p.sameName) })
+	if body = appendShared(body, form, gone); bytes.Equal(body, old.Body()) {
 		return old
 	}
 	return encodedResource(r.Type, r.Name, body, r.Needs)

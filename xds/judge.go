@@ -113,6 +113,10 @@ func (s *session) judge(k *kind, res *translator.Resource, words string) {
 		}
 		t = newTrial(res, good, suspects)
 		s.trials[n] = t
+		if !t.chosen {
+			s.tried++
+			return
+		}
 	}
 	s.refine(n, t, res, words)
 }
@@ -157,7 +161,7 @@ func told(words string, res *translator.Resource, suspects []translator.Part) (p
 		index, _ = strconv.Atoi(at[2])
 	}
 	for _, p := range suspects {
-		byPlace := p.Group == group && p.Index == index
+		byPlace := !p.Shared && p.Group == group && p.Index == index
 		byName := p.Name != res.Name && mention(words, p.Name) >= 0 // Envoy always names the resource.
 		if byPlace || byName {
 			picked = append(picked, p)
@@ -195,8 +199,8 @@ func (s *session) offered(k *kind, raw *translator.Resource) *translator.Resourc
 			return out
 		case out != nil && s.refused[n].version == out.Version:
 			s.refine(n, t, out, s.refused[n].words) // The other parts of the group have been removed meanwhile.
-		case out != nil && !h.current(out):
-			return out
+		case out != nil && (h == nil || h.acked == nil || h.acked.Version != out.Version):
+			return out // After a rejection that names no resource of its response, it is sent again alone.
 		default:
 			t.next() // Nothing of the group is left in the resource.
 			s.tried++

@@ -53,31 +53,44 @@ type suspect struct {
 	// rule is the rule of a route that contains it, owner the object, tenant its kind and namespace, or the Gateway.
 	// They are parts of its name.
 	rule, owner, tenant string
+	// shared tells that the others rest on it.
+	shared bool
 }
 
 func suspectOf(p translator.Part) suspect {
 	rule, _, _ := strings.Cut(p.Name, "/match/")
 	owner, _, _ := strings.Cut(rule, "/rule/")
-	return suspect{hash: p.Hash, rule: rule, owner: owner, tenant: path.Dir(owner)}
+	return suspect{hash: p.Hash, rule: rule, owner: owner, tenant: path.Dir(owner), shared: p.Shared}
 }
 
+// newTrial starts with all suspects in one group, which was rejected. If the others rest on some of them, it starts
+// with these instead, and nothing is known about them yet.
 func newTrial(res *translator.Resource, good map[string]bool, suspects []translator.Part) *trial {
 	t := &trial{good: good, fresh: map[string]group{}, met: map[string]bool{}, troubles: map[string]int{}, rules: map[string]map[string]bool{}}
+	t.chosen, t.seen = true, res
 	t.admit(suspects)
 	t.freshen()
-	t.chosen, t.seen = true, res
 	return t
 }
 
-// admit adds parts that the trial does not know.
+// admit adds parts that the trial does not know. Parts on which others rest are tried next: without them nothing new
+// is sent.
 func (t *trial) admit(parts []translator.Part) {
+	var shared group
 	for _, p := range parts {
 		x, with := suspectOf(p), ""
 		if t.troubles[x.tenant] > 0 {
 			with = x.tenant
 		}
 		t.met[p.Hash] = true
+		if p.Shared {
+			shared = append(shared, x)
+			continue
+		}
 		t.fresh[with] = append(t.fresh[with], x)
+	}
+	if len(shared) > 0 {
+		t.groups, t.chosen = slices.Insert(t.groups, 0, shared), false
 	}
 }
 
@@ -131,6 +144,11 @@ func (t *trial) next() {
 // choose chooses a group to try: alternately the one with the least trouble, and the one that has waited longest.
 func (t *trial) choose() {
 	t.chosen = true
+	if i := slices.IndexFunc(t.groups, func(g group) bool { return g[0].shared }); i >= 0 {
+		g := t.groups[i]
+		t.groups = slices.Insert(slices.Delete(t.groups, i, i+1), 0, g)
+		return
+	}
 	t.choices++
 	if t.choices%2 == 0 {
 		return
