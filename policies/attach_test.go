@@ -270,41 +270,32 @@ func TestConflicted(t *testing.T) {
 func TestEffective(t *testing.T) {
 	rule, listener := Target{"HTTPRoute", "shop", "orders", "read"}, Target{"Gateway", "infra", "edge", "https"}
 	tests := map[string]struct {
-		attached   map[Target]Object
-		rule       Target
-		want       string
-		overridden []string
+		attached map[Target]string
+		rule     Target
+		want     string
 	}{
-		"none":    {attached: map[Target]Object{{"HTTPRoute", "shop", "other", ""}: aged("shop", "x", 1)}, rule: rule},
-		"gateway": {attached: map[Target]Object{listener.Whole(): aged("infra", "wide", 1)}, rule: rule, want: "infra/wide"},
+		"none":    {attached: map[Target]string{{"HTTPRoute", "shop", "other", ""}: "shop/x"}, rule: rule},
+		"gateway": {attached: map[Target]string{listener.Whole(): "infra/wide"}, rule: rule, want: "infra/wide"},
 		"everywhere": {
-			attached: map[Target]Object{
-				rule: aged("shop", "rule", 4), rule.Whole(): aged("shop", "route", 3),
-				listener: aged("infra", "listener", 2), listener.Whole(): aged("infra", "gateway", 1),
+			attached: map[Target]string{
+				rule: "shop/rule", rule.Whole(): "shop/route",
+				listener: "infra/listener", listener.Whole(): "infra/gateway",
 			},
-			rule: rule, want: "shop/rule", overridden: []string{"shop/route", "infra/listener", "infra/gateway"},
+			rule: rule, want: "shop/rule",
 		},
 		"a rule without a name": {
-			attached: map[Target]Object{rule: aged("shop", "rule", 1), rule.Whole(): aged("shop", "route", 2)},
+			attached: map[Target]string{rule: "shop/rule", rule.Whole(): "shop/route"},
 			rule:     rule.Whole(), want: "shop/route",
 		},
 		"one policy at two places": {
-			attached: map[Target]Object{rule: aged("shop", "a", 1), rule.Whole(): aged("shop", "a", 1), listener: aged("infra", "b", 2), listener.Whole(): aged("infra", "b", 2)},
-			rule:     rule, want: "shop/a", overridden: []string{"infra/b"},
+			attached: map[Target]string{rule: "shop/a", rule.Whole(): "shop/a", listener: "infra/b", listener.Whole(): "infra/b"},
+			rule:     rule, want: "shop/a",
 		},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			effective, overridden := Effective(func(target Target) Object { return tc.attached[target] }, Chain(tc.rule, listener))
-			got := ""
-			if effective != nil {
-				got = names([]Object{effective})[0]
-			}
-			if got != tc.want {
+			if got := Effective(func(target Target) string { return tc.attached[target] }, Chain(tc.rule, listener)); got != tc.want {
 				t.Errorf("got %q, want %q", got, tc.want)
-			}
-			if diff := cmp.Diff(tc.overridden, names(overridden)); diff != "" {
-				t.Errorf("overridden (-want +got):\n%s", diff)
 			}
 		})
 	}

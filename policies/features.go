@@ -8,6 +8,7 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
 
 	"gatehouse/api/v1alpha1"
 	"gatehouse/policies/authorization"
@@ -106,6 +107,21 @@ func Filters() []*hcmv3.HttpFilter {
 	return filters
 }
 
+// off are the configurations with which filters do nothing on a route, by the name of the filter.
+var off = func() map[string]*anypb.Any {
+	configs := map[string]*anypb.Any{}
+	for _, f := range features {
+		if f.off != nil {
+			configs[f.filter().Name] = feature.Any(f.off)
+		}
+	}
+	return configs
+}()
+
+// Off returns the configuration with which a filter does nothing on a route, or nil if the filter has none
+// (feature.Feature, Off). Callers must not change it.
+func Off(filter string) *anypb.Any { return off[filter] }
+
 // Settings encodes the settings of an upstream: equal settings have equal bytes, in every replica and after every
 // restart.
 func Settings(upstream *feature.Upstream) []byte {
@@ -142,6 +158,7 @@ type bound struct {
 	route      func(Object, feature.Have, *feature.Route)
 	connection func(Object, feature.Have, *feature.Connection)
 	filter     func() *hcmv3.HttpFilter
+	off        proto.Message
 }
 
 // binder binds features of spec S to the policies P that hold it. A nil policy has an empty spec.
@@ -168,6 +185,7 @@ func binder[P Object, S any](kind string, spec func(P) *S) func(feature.Feature[
 			route:      hook(f.Route, of),
 			connection: hook(f.Connection, of),
 			filter:     f.Filter,
+			off:        f.Off,
 		}
 	}
 }

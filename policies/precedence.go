@@ -77,20 +77,15 @@ func Chain(places ...Target) []Target {
 }
 
 // Effective returns the policy that takes effect along a chain: the first one found wins as a whole, and nothing is
-// inherited from the others. These are overridden there. at returns the policy that is attached to a target, nil if
-// there is none.
-func Effective(at func(Target) Object, chain []Target) (effective Object, overridden []Object) {
+// inherited from the others. at returns the policy that is attached to a target, the zero value if there is none.
+func Effective[P comparable](at func(Target) P, chain []Target) P {
+	var none P
 	for _, t := range chain {
-		p := at(t)
-		switch {
-		case p == nil:
-		case effective == nil:
-			effective = p
-		case !same(p, effective) && !slices.ContainsFunc(overridden, func(o Object) bool { return same(o, p) }):
-			overridden = append(overridden, p)
+		if p := at(t); p != none {
+			return p
 		}
 	}
-	return effective, overridden
+	return none
 }
 
 // ReasonOverridden is both type and reason of the condition of a policy that a more specific policy replaces at some

@@ -112,6 +112,18 @@ func BenchmarkGatewayPolicy(b *testing.B) {
 	atScale(b, func(b *testing.B, w *World, i int) { apply(b, w, gatewayPolicy(int64(i+1))) })
 }
 
+// BenchmarkGatewayRanges changes a policy that covers every route, but no route. It should take at most three times as
+// long as BenchmarkRoute.
+func BenchmarkGatewayRanges(b *testing.B) {
+	atScale(b, func(b *testing.B, w *World, i int) {
+		if i == 0 { // It comes to be effective on every route.
+			apply(b, w, rangesPolicy(500, 1))
+			b.ResetTimer()
+		}
+		apply(b, w, rangesPolicy(500, int64(i+2)))
+	})
+}
+
 func BenchmarkTryRoute(b *testing.B) {
 	atScale(b, func(b *testing.B, w *World, i int) {
 		if _, err := w.Try(b.Context(), benchRoute(7, int64(i+2))); err != nil {

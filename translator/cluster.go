@@ -55,7 +55,7 @@ func (c *clusterUse) equal(o *clusterUse) bool {
 
 // clusterUses finds the cluster of each backend of the rule, and of each that its filters send requests to, nil for one that cannot be used.
 func (t *Tables) clusterUses(r *flow.Read, bound *boundRule) {
-	form, whole := t.form(bound.listener.Gateway, bound.policies)
+	form, whole := t.form(bound.listener.Gateway, bound.effects)
 	rule := &bound.rules.Rules[bound.rule]
 	// A session stays with an endpoint, so its backend must not be drawn anew for each request; and Envoy fails over, and shares out datagrams, in one
 	// cluster only.
@@ -75,12 +75,12 @@ func (t *Tables) clusterUses(r *flow.Read, bound *boundRule) {
 }
 
 // form is what the clusters have in common for which the policies are in effect. It reports too whether these need all backends in one cluster.
-func (t *Tables) form(gateway *gatewayRow, effective []*policyRow) (form clusterForm, whole bool) {
-	shaping := make([]*policyRow, len(effective))
+func (t *Tables) form(gateway *gatewayRow, effects []*effectRow) (form clusterForm, whole bool) {
+	shaping := make([]*policyRow, len(effects))
 	shaped := false
-	for i, p := range effective {
-		if p != nil && p.ShapesCluster && !p.broken() {
-			shaping[i], shaped = p, true
+	for i, e := range effects {
+		if e != nil && e.Shape != nil && !e.Broken {
+			shaping[i], shaped = e.Shape, true
 		}
 	}
 	form = clusterForm{

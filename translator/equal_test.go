@@ -36,6 +36,10 @@ var uncompared = map[string]string{
 	"Status.Object":        "its UID and its generation are compared",
 	"Status.Desired":       "encoded is it in JSON",
 	"virtualHostRow.Body":  "Sum is a hash of it",
+	"guardRow.common":      "OnHTTP and OnGRPC are made of it",
+	"policyRow.Route":      "made of Policy and Have",
+	"effectRow.Route":      "encoded is it",
+	"filterConfig.Config":  "Entry has it encoded",
 	"guardRow.chain":       "OnHTTP and OnGRPC are made of it",
 }
 

@@ -42,6 +42,8 @@ type guardRow struct {
 
 	// chain are the filters, in their order.
 	chain []*extauthzv3.ExtAuthz
+	// common is what the routes of the listener's route configuration have in common, nil for nothing.
+	common *commonRow
 }
 
 func (g *guardRow) equal(o *guardRow) bool {
@@ -79,8 +81,9 @@ func (t *Tables) guard(r *flow.Read, key string, l *listenerRow) (*guardRow, boo
 		return nil, false
 	}
 	g := &guardRow{Listener: l, Cost: 2 * perRoute}
+	g.common, _ = t.commons.Get(r, configKey(l))
 	above := policies.Chain(append([]policies.Target{l.target()}, l.above()...)...)
-	form, _ := t.form(l.Gateway, t.effective(r, above))
+	form, _ := t.form(l.Gateway, t.effects(r, above))
 	q, _ := t.quarantines.Get(r, l.fleet())
 	for i := range l.filters() {
 		f, field := &l.filters()[i], l.field(fmt.Sprintf("filters.requests[%d]", i))

@@ -83,6 +83,7 @@ func (g *guardRow) last(kind *routeKind) routeEntry {
 	}
 	if g.Closed {
 		route.GetDirectResponse().Status = kind.failure
+		g.common.exempt(route)
 		return routeEntry{Name: name, Rest: encode(route)}
 	}
 	for i, config := range g.chain {
@@ -94,6 +95,7 @@ func (g *guardRow) last(kind *routeKind) routeEntry {
 			feature.PerRoute(route, f.Name, enabled)
 		}
 	}
+	g.common.exempt(route) // By what is put in its place a filter is enabled too.
 	return routeEntry{Name: name, Rest: encode(route)}
 }
 

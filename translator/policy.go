@@ -9,6 +9,7 @@ import (
 	"gatehouse/policies/feature"
 	"gatehouse/policies/verdict"
 	"gatehouse/translator/flow"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
@@ -26,6 +27,8 @@ type policyRow struct {
 	Selectors  []policies.Selector
 	// Problems are of the policy alone; what its targets come to is in its attachments and its status.
 	Problems []verdict.Problem
+	// Route is a route that has what the policy sets, and forwards.
+	Route *routev3.Route
 	// ShapesCluster tells that clusters differ by this policy.
 	ShapesCluster bool
 	// Cost is what the policy adds to each route that it covers, in bytes of an Envoy; Preflighted tells that it has browsers ask beforehand.
@@ -44,6 +47,9 @@ func (p *policyRow) equal(o *policyRow) bool {
 // broken reports whether what the policy covers answers 500. It is never served without the policy.
 func (p *policyRow) broken() bool { return p.Unmet || verdict.Has(p.Problems, verdict.Invalid) }
 
+// key is that of the row.
+func (p *policyRow) key() string { return p.Kind.Kind + "/" + keyOf(p.Policy) }
+
 func (p *policyRow) ref() verdict.Ref {
 	return verdict.Ref{Group: v1alpha1.GroupName, Kind: p.Kind.Kind, Namespace: p.Policy.GetNamespace(), Name: p.Policy.GetName()}
 }
@@ -60,7 +66,7 @@ func kindIndex(name string) int {
 
 func (t *Tables) policy(r *flow.Read, key string, p policies.Object) (*policyRow, bool) {
 	kind := kindOf(key)
-	row := &policyRow{Kind: kind, Policy: p, References: policies.References(kind, p)}
+	row := &policyRow{Kind: kind, Policy: p, References: policies.References(kind, p), Route: &routev3.Route{}}
 	var unselectable []verdict.Problem
 	row.Selectors, unselectable = policies.Selectors(kind, p)
 	if kind.Dormant && !slices.Contains(t.settings.EnabledKinds, kind.Kind) {
@@ -69,6 +75,7 @@ func (t *Tables) policy(r *flow.Read, key string, p policies.Object) (*policyRow
 	}
 	row.Problems = append(t.rules.Check(p), kind.Check(p)...)
 	t.meet(r, row)
+	row.Route = trialRoute(row)
 	row.ShapesCluster = kind.ShapesCluster(p, row.Have)
 	row.Cost, row.Preflighted = policyCost(row)
 	row.Problems = append(row.Problems, unselectable...)
@@ -231,33 +238,15 @@ func (t *Tables) target(_ *flow.Read, _ string, members []flow.Row[*attachmentRo
 	return row, len(rows) > 0
 }
 
-// effective are the policies that take effect along a chain of targets, by the index of their kind; nil where there is none.
-func (t *Tables) effective(r *flow.Read, chain []policies.Target) []*policyRow {
-	rows := make([]*targetRow, len(chain))
-	attached := false
-	for i, target := range chain {
-		var ok bool
-		rows[i], ok = t.targets.Get(r, placeKey(target))
-		attached = attached || ok
-	}
-	effective := make([]*policyRow, len(policies.Kinds))
-	for kind := range effective {
-		if !attached {
-			break // Most routes have no policy.
-		}
-		p, _ := policies.Effective(func(target policies.Target) policies.Object {
-			if winner := rows[slices.Index(chain, target)].winner(kind); winner != nil {
-				return winner.Policy
-			}
-			return nil
-		}, chain)
-		for _, row := range rows {
-			if winner := row.winner(kind); winner != nil && winner.Policy == p {
-				effective[kind] = winner
-			}
+// winnersOf are the keys of the policies that a target has, by the index of their kind; empty where there is none.
+func (t *Tables) winnersOf(_ *flow.Read, _ string, a *targetRow) ([]string, bool) {
+	keys := make([]string, len(a.Winners))
+	for kind, winner := range a.Winners {
+		if winner != nil {
+			keys[kind] = winner.key()
 		}
 	}
-	return effective
+	return keys, true
 }
 
 // chain is where policies can be attached to a rule of a route on a listener.

@@ -67,9 +67,9 @@ func refusedRoutes(_ string, b *bindingRow) []string {
 func (b *bindingRow) refuse(bound *boundRule, words string) {
 	message := fmt.Sprintf("Envoy refused it, so it %s: %s; change the rule", bound.rules.Route.Kind.fails(), words)
 	var names []string
-	for _, p := range bound.policies {
-		if p != nil {
-			names = append(names, p.ref().String())
+	for _, e := range bound.effects {
+		if e != nil {
+			names = append(names, e.Ref.String())
 		}
 	}
 	if len(names) > 0 {

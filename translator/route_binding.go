@@ -129,6 +129,7 @@ func (t *Tables) bind(r *flow.Read, b *bindingRow, rules *rulesRow, a attachedLi
 		b.Hosts = append(b.Hosts, hostRoutes{Host: host, Hostname: matchingHostname(host, rules.Route.Hostnames)})
 	}
 	plain := boundRule{rules: rules, listener: a.Listener}
+	plain.common, _ = t.commons.Get(r, b.Config)
 	t.bindRules(r, b, plain, allowed)
 	if refused := b.refusedRules(); refused >= rulesRefused && refused < len(rules.Rules) {
 		for h := range b.Hosts {
@@ -157,8 +158,12 @@ type boundRule struct {
 	rules    *rulesRow
 	rule     int
 	listener *listenerRow
-	// policies are the effective ones, by the index of their kind; nil where there is none.
-	policies []*policyRow
+	// effects are those of the policies that are effective, by the index of their kind; nil where there is none.
+	effects []*effectRow
+	// common lists what all routes of the route configuration have in common, nil for nothing. own are configurations of
+	// filters that these routes need besides.
+	common   *commonRow
+	own      []filterConfig
 	clusters []*clusterUse
 	// mirrors are the clusters of the RequestMirror filters, nil for one that cannot be used.
 	mirrors []*clusterUse
@@ -176,10 +181,12 @@ type boundRule struct {
 
 // resolve finds the policies and clusters of a rule.
 func (t *Tables) resolve(r *flow.Read, b *bindingRow, bound *boundRule, q quarantineRow) {
-	route := bound.rules.Route
-	bound.policies = t.effective(r, chain(route, bound.rule, bound.listener))
+	t.resolveEffects(r, bound)
 	t.clusterUses(r, bound)
 	q.withoutRefused(b, bound)
+	if words, refused := bound.refusedCommon(); refused {
+		b.refuse(bound, words)
+	}
 	for _, c := range slices.Concat(bound.clusters, bound.mirrors, bound.auth) {
 		if c != nil && !slices.ContainsFunc(b.Clusters, func(known *clusterUse) bool { return known.Name == c.Name }) {
 			b.Clusters = append(b.Clusters, c)
@@ -348,14 +355,11 @@ func (t *Tables) envoyRoutes(bound *boundRule, match *gwapiv1.HTTPRouteMatch) []
 	b := &routeBuilder{route: &routev3.Route{Match: envoyMatch(match)}, match: match, listener: bound.listener, mirrors: bound.mirrors, auth: bound.auth}
 	if rule.Broken || bound.refused || bound.brokenPolicy() || slices.Contains(bound.auth, nil) {
 		fail(b.route, bound.rules.Route)
+		bound.common.exempt(b.route)
 		return b.byShare()
 	}
 	forward(b, bound, rule)
-	for _, p := range bound.policies {
-		if p != nil {
-			p.Kind.Route(p.Policy, p.Have, b.route)
-		}
-	}
+	bound.policed(b.route)
 	for i := range spec.Filters {
 		if apply := routeFilters[spec.Filters[i].Type]; apply != nil {
 			apply(b, &spec.Filters[i])
@@ -377,5 +381,5 @@ func (t *Tables) envoyRoutes(bound *boundRule, match *gwapiv1.HTTPRouteMatch) []
 }
 
 func (b *boundRule) brokenPolicy() bool {
-	return slices.ContainsFunc(b.policies, func(p *policyRow) bool { return p != nil && p.broken() })
+	return slices.ContainsFunc(b.effects, func(e *effectRow) bool { return e != nil && e.Broken })
 }

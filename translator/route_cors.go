@@ -39,7 +39,7 @@ func preflighted(bound *boundRule, match *gwapiv1.HTTPRouteMatch) bool {
 			return true
 		}
 	}
-	return slices.ContainsFunc(bound.policies, func(p *policyRow) bool { return p != nil && p.Preflighted })
+	return slices.ContainsFunc(bound.effects, func(e *effectRow) bool { return e != nil && e.Preflighted })
 }
 
 // keepsPreflights reports whether a match does not let the preflights of its requests through.

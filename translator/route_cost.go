@@ -138,12 +138,15 @@ func sessionCost(rule *gwapiv1.HTTPRouteRule) int64 {
 }
 
 // whole is the cost of the rule with policies, of which each route has what they say.
-func (c *ruleCost) whole(effective []*policyRow) int64 {
+func (c *ruleCost) whole(effects []*effectRow, own []filterConfig) int64 {
 	each, asks := c.each, c.cors
-	for _, p := range effective {
-		if p != nil {
-			each, asks = each+p.Cost, asks || p.Preflighted
+	for _, e := range effects {
+		if e != nil {
+			each, asks = each+e.Cost, asks || e.Preflighted
 		}
+	}
+	for _, config := range own {
+		each += config.Cost
 	}
 	cost := c.routes*each + c.matches
 	if asks {
@@ -243,9 +246,7 @@ func headersCost(f *gwapiv1.HTTPHeaderFilter) (cost int64) {
 
 // policyCost is what a policy adds to each route that it covers, and whether it has browsers ask beforehand.
 func policyCost(p *policyRow) (cost int64, preflighted bool) {
-	trial := &routev3.Route{Action: &routev3.Route_Route{Route: &routev3.RouteAction{}}}
-	p.Kind.Route(p.Policy, p.Have, trial)
-	return perEncoded*int64(proto.Size(trial)) + originsCost(trial), cors.Preflighted(trial)
+	return perEncoded*int64(proto.Size(p.Route)) + originsCost(p.Route), cors.Preflighted(p.Route)
 }
 
 // originsCost is the cost of the regular expressions that origins with wildcards are.
@@ -306,7 +307,7 @@ func (a attachedListener) copies() int64 {
 // that no other route takes.
 func (a *allowance) charge(b *bindingRow, bound *boundRule) {
 	rule := &bound.rules.Rules[bound.rule]
-	whole := rule.Cost.whole(bound.policies)
+	whole := rule.Cost.whole(bound.effects, bound.own)
 	if whole <= a.left {
 		a.left -= whole
 		return

@@ -11,7 +11,6 @@ import (
 	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
-	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	tcpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 	udpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/udp/udp_proxy/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
@@ -128,7 +127,7 @@ func (t *Tables) forward(r *flow.Read, b *bindingRow, rules *rulesRow, a attache
 		bound := &boundRule{rules: rules, rule: i, listener: a.Listener}
 		t.resolve(r, b, bound, q)
 		allowed.charge(b, bound)
-		f.add(b, bound, t.settings.retries())
+		f.add(b, bound, t.connection(r, bound))
 		if words, refused := q[partHash(encode(f.chain(a.Listener, f.Hosts)))]; refused && len(q) > 0 {
 			b.refuse(bound, words)
 			f.Clusters = nil
@@ -136,15 +135,23 @@ func (t *Tables) forward(r *flow.Read, b *bindingRow, rules *rulesRow, a attache
 	}
 }
 
-// add takes in the backends of a rule and what its policies say.
-func (f *forwarding) add(b *bindingRow, bound *boundRule, byDefault *routev3.RetryPolicy) {
-	rule := &bound.rules.Rules[bound.rule]
-	connection := feature.Connection{Retries: byDefault.GetNumRetries().GetValue()}
-	for _, p := range bound.policies {
-		if p != nil && !bound.unmatchable {
+// connection is what policies say of the connections of a rule.
+func (t *Tables) connection(r *flow.Read, bound *boundRule) feature.Connection {
+	connection := feature.Connection{Retries: t.settings.retries().GetNumRetries().GetValue()}
+	if bound.unmatchable {
+		return connection
+	}
+	for _, p := range rowsOf(r, t.policies, t.effectiveKeys(r, chain(bound.rules.Route, bound.rule, bound.listener))) {
+		if p != nil {
 			p.Kind.Connection(p.Policy, p.Have, &connection)
 		}
 	}
+	return connection
+}
+
+// add takes in the backends of a rule and what its policies say.
+func (f *forwarding) add(b *bindingRow, bound *boundRule, connection feature.Connection) {
+	rule := &bound.rules.Rules[bound.rule]
 	f.Retries = connection.Retries
 	f.BySource = f.BySource || connection.HashSource
 	if connection.Sources != nil {

@@ -91,7 +91,9 @@ func (t *Tables) overlapped(r *flow.Read, l *listenerRow) []flow.Row[*listenerRo
 
 // misdirected are the virtual hosts that answer 421 on a listener with TLS, encoded: one for all hosts of its rivals. If one of those covers the
 // listener's own hostname, what no route of the listener serves still has to answer 404, by a virtual host without routes.
-func (t *Tables) misdirected(r *flow.Read, l *listenerRow, hosts []flow.Row[*virtualHostRow]) [][]byte {
+func (t *Tables) misdirected(
+	r *flow.Read, l *listenerRow, hosts []flow.Row[*virtualHostRow], common *commonRow,
+) [][]byte {
 	if l.Spec.Protocol != gwapiv1.HTTPSProtocolType {
 		return nil
 	}
@@ -100,13 +102,15 @@ func (t *Tables) misdirected(r *flow.Read, l *listenerRow, hosts []flow.Row[*vir
 	if len(foreign) == 0 {
 		return nil
 	}
+	route := &routev3.Route{
+		Name:   "misdirected",
+		Match:  &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"}},
+		Action: &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{Status: 421}},
+	}
+	common.exempt(route)
 	bodies := [][]byte{encode(&routev3.VirtualHost{
 		Name: l.Key + "/:misdirected", Domains: foreign, // No hostname has a colon.
-		Routes: []*routev3.Route{{
-			Name:   "misdirected",
-			Match:  &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"}},
-			Action: &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{Status: 421}},
-		}},
+		Routes: []*routev3.Route{route},
 	})}
 	covered := slices.ContainsFunc(foreign, func(host string) bool { return covers(host, own) })
 	if covered && !slices.ContainsFunc(hosts, func(h flow.Row[*virtualHostRow]) bool { return h.Value.Host == own }) {

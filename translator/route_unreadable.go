@@ -18,6 +18,7 @@ import (
 func looseRoute(bound *boundRule, match *gwapiv1.HTTPRouteMatch, order *precedence, all bool) *routev3.Route {
 	route := &routev3.Route{Match: envoyMatch(match)}
 	fail(route, bound.rules.Route)
+	bound.common.exempt(route)
 	unreadable := func(m *matcherv3.RegexMatcher) bool {
 		return m != nil && (all || slices.Contains(bound.rules.Rules[bound.rule].Unreadable, m.Regex))
 	}

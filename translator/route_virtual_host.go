@@ -113,7 +113,8 @@ func (t *Tables) routeConfig(r *flow.Read, key string, members []flow.Row[*liste
 		return nil, false
 	}
 	name := first(served).Key
-	head := encode(routeConfigHead(name))
+	common, _ := t.commons.Get(r, key)
+	head := append(encode(routeConfigHead(name)), t.commonFilters(r, common)...)
 	digest := sha256.New()
 	digest.Write(head)
 	hosts := t.hostsByConfig.Lookup(r, key)
@@ -126,7 +127,7 @@ func (t *Tables) routeConfig(r *flow.Read, key string, members []flow.Row[*liste
 		pieces = append(pieces, appendMessage(nil, fieldVirtualHosts, virtualHostHead(name, host)))
 		digest.Write([]byte(host))
 	}
-	for _, foreign := range t.misdirected(r, served[0].Value, hosts) {
+	for _, foreign := range t.misdirected(r, served[0].Value, hosts, common) {
 		pieces = append(pieces, appendMessage(nil, fieldVirtualHosts, foreign))
 		digest.Write(foreign)
 	}

@@ -12,6 +12,7 @@ import (
 // In a release nothing can be broken on purpose; builds with the tag gatehousedebug can, to test what happens then.
 
 func breakRoute(Object, *routev3.Route)              {}
+func breakFilters(Object, *routev3.Route)            {}
 func breakCluster(Object, *clusterv3.Cluster)        {}
 func breakChain(Object, *listenerv3.FilterChain)     {}
 func breakCertificate(Object, *tlsv3.TlsCertificate) {}

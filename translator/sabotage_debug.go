@@ -14,7 +14,8 @@ import (
 )
 
 // annotationBreak on an object makes what is translated from it such that Envoy refuses it: "true" for the forwarding of an HTTPRoute, the
-// clusters that a policy shapes, or a Secret; "match" for the matches of an HTTPRoute; the name of a listener for that listener of a Gateway. It
+// clusters that a policy shapes, or a Secret; "filters" for the
+// filters of a policy; "match" for the matches of an HTTPRoute; the name of a listener for that listener of a Gateway. It
 // stands for what Envoy refuses and no check of ours can know.
 const annotationBreak = "debug.gatehouse.dev/break"
 
@@ -26,6 +27,14 @@ func breakRoute(o Object, route *routev3.Route) {
 	}
 	if action := route.GetRoute(); action != nil && toBreak(o, "true") {
 		action.RegexRewrite = &matcherv3.RegexMatchAndSubstitute{Pattern: &matcherv3.RegexMatcher{Regex: "(?=x)"}}
+	}
+}
+
+func breakFilters(o Object, route *routev3.Route) {
+	for filter := range route.TypedPerFilterConfig {
+		if toBreak(o, "filters") {
+			route.TypedPerFilterConfig[filter] = &anypb.Any{TypeUrl: typePrefix + "nobody.has.this"}
+		}
 	}
 }
 

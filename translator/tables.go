@@ -71,6 +71,7 @@ type Tables struct {
 	crowdedPorts      *flow.Table[bool]
 	sharedNames       *flow.Table[sharedName]
 	listenersBySecret *flow.Index[*listenerRow]
+	listenersByConfig *flow.Index[*listenerRow]
 	ports             *flow.Table[portRow]
 	portsByFleet      *flow.Index[portRow]
 
@@ -79,6 +80,9 @@ type Tables struct {
 	attached            *flow.Table[*attachmentRow]
 	attachmentsByPolicy *flow.Index[*attachmentRow]
 	targets             *flow.Table[*targetRow]
+	winners             *flow.Table[[]string]
+	policyEffects       *flow.Table[*effectRow]
+	policyFilters       *flow.Table[[]filterConfig]
 
 	listedBackends  *flow.Table[*listedRow]
 	routesByBackend *flow.Index[*routeRow]
@@ -94,6 +98,7 @@ type Tables struct {
 	guards          *flow.Table[*guardRow]
 	guardsByService *flow.Index[*guardRow]
 
+	commons        *flow.Table[*commonRow]
 	rulesOf        *flow.Table[*rulesRow]
 	rulesByService *flow.Index[*rulesRow]
 	claims         *flow.Table[*parentRow]
@@ -213,6 +218,11 @@ func (t *Tables) declareAttachments() {
 	t.targets = flow.Group(flow.NewIndex(t.attached, "attachments by target", func(_ string, a *attachmentRow) []string {
 		return []string{placeKey(a.Target)}
 	}), "targets", (*targetRow).equal, t.target)
+	t.winners = flow.Derive(t.targets, "policies of targets", slices.Equal[[]string], t.winnersOf)
+	t.policyEffects = flow.Derive(t.policies, "effects of policies", (*effectRow).equal, t.effect)
+	t.policyFilters = flow.Derive(t.policies, "filters of policies", equalFilterConfigs, t.filterConfigs)
+	t.listenersByConfig = flow.NewIndex(t.listeners, "listeners by route configuration", sharedConfig)
+	t.commons = flow.Group(t.listenersByConfig, "policies of route configurations", (*commonRow).equal, t.common)
 
 	t.routesByBackend = flow.NewIndex(t.routes, "routes by Backend", namedBackends)
 	t.listedBackends = flow.Derive(t.in.backends, "Backends with their problems", (*listedRow).equal, t.listed)
@@ -255,7 +265,7 @@ func (t *Tables) declareResources() {
 		config, _ := splitLast(key)
 		return []string{config}
 	})
-	t.routeConfigs = flow.Group(flow.NewIndex(t.listeners, "listeners by route configuration", sharedConfig), "route configurations", equalResources, t.routeConfig)
+	t.routeConfigs = flow.Group(t.listenersByConfig, "route configurations", equalResources, t.routeConfig)
 	t.clusters = flow.Group(flow.NewIndex(t.bindings, "bindings by cluster", boundClusters), "clusters", (*clusterRow).equal, t.cluster)
 	t.assignments = flow.Derive(t.clusters, "endpoints", equalResources, t.endpoints)
 	t.clusterSecrets = flow.Group(flow.NewIndex(t.clusters, "clusters by secret", clusterSecrets), "secrets of clusters", equalResources, t.clusterSecret)

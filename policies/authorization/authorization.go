@@ -33,6 +33,7 @@ var Feature = feature.Feature[v1alpha1.SecurityPolicySpec]{
 	Route:      route,
 	Connection: connection,
 	Filter:     func() *hcmv3.HttpFilter { return feature.DisabledFilter(Filter, &rbacv3.RBAC{}) },
+	Off:        &rbacv3.RBACPerRoute{}, // Without a configuration in it, the filter decides nothing.
 }
 
 // actions has Envoy's name of each action.

@@ -35,6 +35,7 @@ var Feature = feature.Feature[v1alpha1.SecurityPolicySpec]{
 	Route:      route,
 	Connection: connection,
 	Filter:     func() *hcmv3.HttpFilter { return feature.Composite(filter) },
+	Off:        feature.Nothing(),
 }
 
 func check(spec *v1alpha1.SecurityPolicySpec) []verdict.Problem {

@@ -39,7 +39,8 @@ type Feature[S any] struct {
 	// Cluster sets the feature's part on a cluster, its default included if the spec does not say. It is nil if the feature
 	// does not shape clusters.
 	Cluster func(spec *S, have Have, upstream *Upstream)
-	// Route sets the feature's part on a route. It is nil if the feature does not shape routes.
+	// Route sets the feature's part on a route. It is nil if the feature does not shape routes. For a policy it is called
+	// once, with an empty route that forwards, and the result is merged into each route that the policy covers.
 	Route func(spec *S, have Have, route *Route)
 	// Connection sets the feature's part on connections that are forwarded without looking into them. It is nil if the
 	// feature is about requests only.
@@ -48,6 +49,11 @@ type Feature[S any] struct {
 	// connection manager does not depend on which policies are attached, and Route enables it. It is nil if the feature
 	// needs none.
 	Filter func() *hcmv3.HttpFilter
+	// Off is the configuration with which Filter does nothing on a route. It is set only if Envoy takes the most specific
+	// configuration of the filter as a whole. Then a policy on a Gateway is configured once for all routes, and routes
+	// that it does not cover have Off (docs/decisions/053-filters-of-many-routes.md). Without Off, each route has the
+	// configuration.
+	Off proto.Message
 }
 
 // Route is a route under construction.
@@ -134,6 +140,11 @@ func Whole(filter string, config proto.Message) *compositev3.CompositePerRoute {
 			Action: &xdscorev3.TypedExtensionConfig{Name: filter, TypedConfig: Any(action)},
 		}},
 	}}
+}
+
+// Nothing makes a composite filter do nothing on a route, even if the route configuration makes it another filter.
+func Nothing() *compositev3.CompositePerRoute {
+	return &compositev3.CompositePerRoute{Matcher: &xdsmatcherv3.Matcher{}}
 }
 
 // Any packs a message, always into the same bytes. It panics on a message that cannot be encoded, which only strings that

@@ -335,4 +335,57 @@ func TestQuarantine(t *testing.T) {
 		s.put(s.secret(""))
 		s.says("*v1.Gateway web", "", "")
 	})
+	t.Run("filters of a policy", func(t *testing.T) {
+		s := judge(t)
+		s.put(s.admission("Gateway", "web", "10.0.0.0/8", ""))
+		s.answers("victim", http.StatusForbidden)
+		s.put(s.admission("HTTPRoute", "good", "127.0.0.0/8", ""), s.admission("HTTPRoute", "later", "127.0.0.0/8", ""))
+		s.answers("good", http.StatusOK)
+		for _, route := range []string{"third", "fourth"} { // Envoy refuses the same bytes twice, the second time after better ones.
+			end := s.unharmed()
+			s.put(s.admission("Gateway", "web", "10.0.0.0/8", "filters"), s.route(route, "b", ""))
+			s.says("*v1.HTTPRoute victim", "spec.rules[0]", "nobody.has.this")
+			s.answers("victim", http.StatusInternalServerError)
+			s.answers(route, http.StatusInternalServerError)
+			end()
+			s.put(s.admission("Gateway", "web", "127.0.0.0/8", ""))
+			s.answers("victim", http.StatusOK)
+			s.answers(route, http.StatusOK)
+			s.says("*v1.HTTPRoute victim", "", "")
+		}
+	})
+	t.Run("filters of a policy where there was none", func(t *testing.T) {
+		s := judge(t)
+		s.put(s.admission("HTTPRoute", "good", "127.0.0.0/8", ""), s.admission("HTTPRoute", "later", "127.0.0.0/8", ""))
+		end := s.unharmed()
+		served := make(chan bool)
+		go func() { // A route that comes with the policy is never served without it.
+			defer close(served)
+			for range 300 {
+				if statusOf("third") == http.StatusOK {
+					served <- true
+					return
+				}
+			}
+		}()
+		s.put(s.admission("Gateway", "web", "127.0.0.0/8", "filters"), s.route("third", "b", ""))
+		s.answers("third", http.StatusInternalServerError)
+		s.answers("victim", http.StatusInternalServerError)
+		if <-served {
+			t.Error("a new route was served before Envoy had its policy")
+		}
+		end()
+	})
+}
+
+// admission lets clients of a range in, on a target of which it has the name.
+func (s *judged) admission(kind gwapiv1.Kind, target gwapiv1.ObjectName, clients v1alpha1.CIDR, sabotage string) *v1alpha1.SecurityPolicy {
+	p := &v1alpha1.SecurityPolicy{ObjectMeta: meta(string(target), sabotage)}
+	ref := gwapiv1.LocalPolicyTargetReferenceWithSectionName{}
+	ref.Group, ref.Kind, ref.Name = gwapiv1.GroupName, kind, target
+	p.Spec.TargetRefs = []gwapiv1.LocalPolicyTargetReferenceWithSectionName{ref}
+	p.Spec.Authorization = &v1alpha1.Authorization{Rules: []v1alpha1.AuthorizationRule{
+		{Action: v1alpha1.AuthorizationActionAllow, Principal: &v1alpha1.Principal{ClientCIDRs: []v1alpha1.CIDR{clients}}},
+	}}
+	return p
 }

@@ -1,0 +1,176 @@
+package translator
+
+import (
+	"maps"
+	"slices"
+
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"gatehouse/policies"
+	"gatehouse/policies/verdict"
+	"gatehouse/translator/flow"
+)
+
+// What a policy does to routes is computed once for the policy, and each route that it covers reads the result. The
+// configurations of filters that routes can share (feature.Feature, Off) have a row of their own. A route reads it only
+// if its route configuration does not have them.
+
+// effectRow is what a policy does to each route that it covers.
+type effectRow struct {
+	// Key is that of the policy's row.
+	Key string
+	Ref verdict.Ref
+	// Broken reports whether what the policy covers answers 500.
+	Broken bool
+	// Shape is the policy if clusters differ by it, else nil.
+	Shape *policyRow
+	// Cost is what the effect costs each route, in bytes of an Envoy. Preflighted reports whether browsers are made to
+	// ask beforehand.
+	Cost        int64
+	Preflighted bool
+	// Route holds what is merged into each route.
+	Route *routev3.Route
+	// Filtered reports whether the policy also has configurations of filters that routes can share.
+	Filtered bool
+
+	// encoded is Route, to compare.
+	encoded string
+}
+
+func (e *effectRow) equal(o *effectRow) bool {
+	return e.Key == o.Key && e.Ref == o.Ref && e.Broken == o.Broken && e.Shape.equal(o.Shape) &&
+		e.Cost == o.Cost && e.Preflighted == o.Preflighted &&
+		e.Filtered == o.Filtered && e.encoded == o.encoded
+}
+
+// filterConfig is the configuration of a filter that routes can share.
+type filterConfig struct {
+	Filter string
+	Config *anypb.Any
+	// Entry is an entry of a map from names of filters to configurations, encoded.
+	Entry []byte
+	// Cost is what it costs each route that has it, in bytes of an Envoy.
+	Cost int64
+}
+
+func (c filterConfig) equal(o filterConfig) bool {
+	return c.Filter == o.Filter && c.Cost == o.Cost && slices.Equal(c.Entry, o.Entry)
+}
+
+func equalFilterConfigs(a, b []filterConfig) bool { return slices.EqualFunc(a, b, filterConfig.equal) }
+
+// trialRoute returns a route that forwards and has the settings of the policy, and nothing else.
+func trialRoute(p *policyRow) *routev3.Route {
+	route := &routev3.Route{Action: &routev3.Route_Route{Route: &routev3.RouteAction{}}}
+	p.Kind.Route(p.Policy, p.Have, route)
+	breakFilters(p.Policy, route)
+	return route
+}
+
+// effect computes what a policy does to routes.
+func (t *Tables) effect(_ *flow.Read, key string, p *policyRow) (*effectRow, bool) {
+	e := &effectRow{
+		Key: key, Ref: p.ref(), Broken: p.broken(), Cost: p.Cost, Preflighted: p.Preflighted, Route: proto.CloneOf(p.Route),
+	}
+	if p.ShapesCluster {
+		e.Shape = p
+	}
+	for _, filter := range shareable(p.Route) {
+		e.Filtered = !e.Broken
+		e.Cost -= configCost(p.Route.TypedPerFilterConfig[filter])
+		delete(e.Route.TypedPerFilterConfig, filter)
+	}
+	e.encoded = string(encode(e.Route))
+	return e, true
+}
+
+// filterConfigs returns the configurations of a policy's filters that routes can share, by the names of the filters.
+func (t *Tables) filterConfigs(_ *flow.Read, _ string, p *policyRow) (configs []filterConfig, ok bool) {
+	if p.broken() {
+		return nil, false
+	}
+	for _, filter := range shareable(p.Route) {
+		config := p.Route.TypedPerFilterConfig[filter]
+		entry := protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), filter)
+		entry = appendMessage(entry, 2, encode(config))
+		configs = append(configs, filterConfig{Filter: filter, Config: config, Entry: entry, Cost: configCost(config)})
+	}
+	return configs, len(configs) > 0
+}
+
+// shareable returns the sorted names of the filters on a route whose configurations routes can share.
+func shareable(route *routev3.Route) []string {
+	names := slices.Sorted(maps.Keys(route.GetTypedPerFilterConfig()))
+	return slices.DeleteFunc(names, func(filter string) bool { return policies.Off(filter) == nil })
+}
+
+func configCost(config *anypb.Any) int64 { return perEncoded * int64(proto.Size(config)) }
+
+// on applies the effect to a route, except for the configurations that routes share.
+func (e *effectRow) on(route *routev3.Route) {
+	for filter, config := range e.Route.TypedPerFilterConfig {
+		setFilter(route, filter, config)
+	}
+	if action := route.GetRoute(); action != nil {
+		proto.Merge(action, e.Route.GetRoute())
+	}
+}
+
+// setFilter gives a filter its configuration on a route. The configuration is not copied.
+func setFilter(route *routev3.Route, filter string, config *anypb.Any) {
+	if route.TypedPerFilterConfig == nil {
+		route.TypedPerFilterConfig = map[string]*anypb.Any{}
+	}
+	route.TypedPerFilterConfig[filter] = config
+}
+
+// switchOff makes filters do nothing on a route, even if its route configuration has configurations for them.
+func switchOff(route *routev3.Route, filters []string) {
+	for _, filter := range filters {
+		setFilter(route, filter, policies.Off(filter))
+	}
+}
+
+// effectiveKeys returns the keys of the policies that take effect along a chain of targets, by the index of their kind.
+// The first policy of a kind wins as a whole; nothing is inherited from the others. The key is empty if there is none.
+func (t *Tables) effectiveKeys(r *flow.Read, chain []policies.Target) []string {
+	winners := make(map[policies.Target][]string, len(chain))
+	for _, target := range chain {
+		if keys, ok := t.winners.Get(r, placeKey(target)); ok {
+			winners[target] = keys
+		}
+	}
+	effective := make([]string, len(policies.Kinds))
+	for kind := range effective {
+		if len(winners) == 0 {
+			break // Most routes have no policy.
+		}
+		effective[kind] = policies.Effective(func(target policies.Target) string {
+			if keys := winners[target]; keys != nil {
+				return keys[kind]
+			}
+			return ""
+		}, chain)
+	}
+	return effective
+}
+
+// effects returns the effects of the policies along a chain of targets, by the index of their kind; nil if there is
+// none.
+func (t *Tables) effects(r *flow.Read, chain []policies.Target) []*effectRow {
+	return rowsOf(r, t.policyEffects, t.effectiveKeys(r, chain))
+}
+
+// rowsOf returns the rows of keys. An empty key has no row.
+func rowsOf[T any](r *flow.Read, table *flow.Table[T], keys []string) []T {
+	rows := make([]T, len(keys))
+	for i, key := range keys {
+		if key != "" {
+			rows[i], _ = table.Get(r, key)
+		}
+	}
+	return rows
+}
