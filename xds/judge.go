@@ -199,7 +199,7 @@ func (s *session) offered(k *kind, raw *translator.Resource) *translator.Resourc
 			return out
 		case out != nil && s.refused[n].version == out.Version:
 			s.refine(n, t, out, s.refused[n].words) // The other parts of the group have been removed meanwhile.
-		case out != nil && (h == nil || h.acked == nil || h.acked.Version != out.Version):
+		case out != nil && !h.accepted(out):
 			return out // After a rejection that names no resource of its response, it is sent again alone.
 		default:
 			t.next() // Nothing of the group is left in the resource.

@@ -379,3 +379,8 @@ func (h *held) gone() bool {
 func (h *held) current(r *translator.Resource) bool {
 	return h != nil && h.sent != nil && h.sent.Version == r.Version
 }
+
+// accepted reports whether the proxy runs these bytes.
+func (h *held) accepted(r *translator.Resource) bool {
+	return h != nil && h.acked != nil && h.acked.Version == r.Version
+}
