@@ -16,8 +16,8 @@ import (
 // It is comparable and serves as a key.
 type Target struct {
 	Kind, Namespace, Name string
-	// Section is the name of a listener of a Gateway or ListenerSet, of a route's rule or of a Service's port, or the number of the port that all endpoints of
-	// a Backend have; empty means the whole object.
+	// Section is the name of a listener of a Gateway or ListenerSet, of a route's rule or of a Service's port, or the
+	// number of the port that all endpoints of a Backend have; empty means the whole object.
 	Section string
 }
 

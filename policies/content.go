@@ -7,8 +7,8 @@ import (
 	"gatehouse/policies/feature"
 )
 
-// contentKeys lists, sorted, the keys of Secrets and ConfigMaps under which something is read: certificates, and what features
-// need. Any object may also hold CA certificates under its only key (certificate.AuthoritiesIn).
+// contentKeys lists, sorted, the keys of Secrets and ConfigMaps under which something is read: certificates, and what
+// features need. Any object may also hold CA certificates under its only key (certificate.AuthoritiesIn).
 //
 // Caches keep these keys, and the webhook judges objects that have one. The chart has the list in files/content.yaml.
 var contentKeys = listContentKeys()

@@ -219,8 +219,8 @@ func (send client) testHash(t *testing.T) {
 	}
 }
 
-// backend answers with its name. On /flaky, all backends together answer each fourth request with 200 and the others with 503;
-// on /slow it takes longer than any timeout under test.
+// backend answers with its name. On /flaky, all backends together answer each fourth request with 200 and the others
+// with 503; on /slow it takes longer than any timeout under test.
 type backend struct{ *httptest.Server }
 
 func newBackend(t *testing.T, name string) backend {

@@ -15,28 +15,49 @@ import (
 	"gatehouse/policies/basicauth"
 	"gatehouse/policies/circuitbreaker"
 	"gatehouse/policies/cors"
+	"gatehouse/policies/externalauth"
 	"gatehouse/policies/feature"
+	"gatehouse/policies/grpcweb"
+	"gatehouse/policies/headers"
 	"gatehouse/policies/loadbalancer"
+	"gatehouse/policies/mirror"
+	"gatehouse/policies/redirect"
 	"gatehouse/policies/retry"
+	"gatehouse/policies/rewrite"
+	"gatehouse/policies/session"
 	"gatehouse/policies/tcpkeepalive"
 	"gatehouse/policies/timeout"
-	"gatehouse/policies/verdict"
+	"gatehouse/policies/trace"
 )
 
 var (
-	security = binder("SecurityPolicy", func(p *v1alpha1.SecurityPolicy) *v1alpha1.SecurityPolicySpec { return &p.Spec })
-	// settings binds features of ClusterSettings, the part of a BackendTrafficPolicy that other kinds have for single backends.
-	settings = binder("BackendTrafficPolicy", func(p *v1alpha1.BackendTrafficPolicy) *v1alpha1.ClusterSettings {
+	security = binder("SecurityPolicy", SpecField, func(p *v1alpha1.SecurityPolicy) *v1alpha1.SecurityPolicySpec { return &p.Spec })
+	// settings binds features of ClusterSettings, the part of a BackendTrafficPolicy that other kinds have for single
+	// backends.
+	settings = binder("BackendTrafficPolicy", SpecField, func(p *v1alpha1.BackendTrafficPolicy) *v1alpha1.ClusterSettings {
 		return &p.Spec.ClusterSettings
 	})
 )
 
-// features is every feature of every kind. Its order is the order of the HTTP filters.
+// features is every feature of policies and of rules. Its order is the order of the HTTP filters, and that in which the
+// features of a kind are applied.
 var features = []bound{
+	rule(trace.Feature),
 	security(cors.Vary),
 	security(cors.Feature),
 	security(basicauth.Feature),
 	security(authorization.Feature),
+	rule(rewrite.Feature), // Before headers, so that a change of x-forwarded-host wins over what it adds.
+	rule(headers.Feature),
+	rule(mirror.Feature),
+	rule(cors.OfRule),
+	rule(externalauth.Feature),
+	rule(grpcweb.Feature),
+	rule(session.Feature),
+	rule(redirect.Feature),
+	rule(retry.OfRule),
+	rule(timeout.OfRule),
+	rule(retry.Repeat),
 	settings(timeout.Feature),
 	settings(retry.Feature),
 	settings(loadbalancer.Feature),
@@ -76,7 +97,7 @@ func (k Kind) Cluster(p Object, have feature.Have, upstream *feature.Upstream) {
 func (k Kind) ShapesCluster(p Object, have feature.Have) bool {
 	with, without := feature.NewUpstream(), feature.NewUpstream()
 	k.Cluster(p, have, with)
-	k.Cluster(nil, nil, without)
+	k.Cluster(nil, feature.Have{}, without)
 	return !bytes.Equal(Settings(with), Settings(without))
 }
 
@@ -95,8 +116,8 @@ func (k Kind) Connection(p Object, have feature.Have, connection *feature.Connec
 	}
 }
 
-// Filters returns the HTTP filters of all features, in order and disabled. Every connection manager has all of them,
-// and then the router.
+// Filters returns the HTTP filters of all features, in order. Every connection manager has all of them, and then the
+// router. All but that of package trace are disabled.
 func Filters() []*hcmv3.HttpFilter {
 	var filters []*hcmv3.HttpFilter
 	for _, f := range features {
@@ -136,65 +157,4 @@ func encode(message proto.Message) []byte {
 		panic("encoding the settings of a cluster: " + err.Error())
 	}
 	return encoded
-}
-
-// features yields the kind's own features, in order.
-func (k Kind) features(yield func(bound) bool) {
-	for _, f := range features {
-		if f.kind == k.Kind && !yield(f) {
-			return
-		}
-	}
-}
-
-// bound is a feature that knows how to find its spec in a policy, so that features of different kinds fit in one list.
-type bound struct {
-	kind       string
-	name       string
-	check      func(Object) []verdict.Problem
-	needs      func(Object) []feature.Need
-	keys       []feature.ContentKey
-	cluster    func(Object, feature.Have, *feature.Upstream)
-	route      func(Object, feature.Have, *feature.Route)
-	connection func(Object, feature.Have, *feature.Connection)
-	filter     func() *hcmv3.HttpFilter
-	off        proto.Message
-}
-
-// binder binds features of spec S to the policies P that hold it. A nil policy has an empty spec.
-func binder[P Object, S any](kind string, spec func(P) *S) func(feature.Feature[S]) bound {
-	of := func(p Object) *S {
-		if p == nil {
-			return new(S)
-		}
-		return spec(p.(P))
-	}
-	return func(f feature.Feature[S]) bound {
-		return bound{
-			kind:  kind,
-			name:  f.Name,
-			check: func(p Object) []verdict.Problem { return verdict.At(SpecField, f.Check(of(p))) },
-			needs: func(p Object) []feature.Need {
-				if f.Needs == nil {
-					return nil
-				}
-				return f.Needs(of(p))
-			},
-			keys:       f.Keys,
-			cluster:    hook(f.Cluster, of),
-			route:      hook(f.Route, of),
-			connection: hook(f.Connection, of),
-			filter:     f.Filter,
-			off:        f.Off,
-		}
-	}
-}
-
-// hook is a function of a feature that finds the spec in a policy; one that the feature does not have does nothing.
-func hook[S, T any](does func(*S, feature.Have, *T), spec func(Object) *S) func(Object, feature.Have, *T) {
-	return func(p Object, have feature.Have, on *T) {
-		if does != nil {
-			does(spec(p), have, on)
-		}
-	}
 }

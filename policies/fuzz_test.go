@@ -51,10 +51,10 @@ func FuzzPolicies(f *testing.F) {
 			return
 		}
 		problems := kind.Check(p)
-		g := golden{kind: kind, policy: p, have: feature.Have{}}
+		g := golden{kind: kind, policy: p, have: feature.Have{Content: map[string][]byte{}}}
 		for _, need := range kind.Needs(p) {
 			if content := document[:len(document)/2]; need.Content.Check(content) == nil {
-				g.have[need.Field] = content
+				g.have.Content[need.Field] = content
 			}
 		}
 		cluster, route := g.buildCluster("backend"), g.buildRoute("backend")

@@ -69,7 +69,8 @@ var Kinds = []Kind{
 // reasonDisabled is the reason of condition Accepted of a policy whose kind is switched off, as Envoy Gateway has it.
 const reasonDisabled = "Disabled"
 
-// Disabled is the problem of a policy of a dormant kind that is not enabled. It does no harm to what the policy is about.
+// Disabled is the problem of a policy of a dormant kind that is not enabled. It does no harm to what the policy is
+// about.
 func (k Kind) Disabled() verdict.Problem {
 	return verdict.Problem{
 		Field: "spec", Reason: reasonDisabled, Weight: verdict.Unresolved,

@@ -63,8 +63,9 @@ func (s Selector) Matches(kind, namespace string, object, namespaceLabels map[st
 // Elsewhere reports whether the selector looks into other namespaces than the policy's own.
 func (s Selector) Elsewhere() bool { return s.namespaces != nil }
 
-// Labels lists conditions for finding the objects in an index: of each condition, an object that is selected has one of the labels, which are
-// written key=value. What labels alone cannot say, such as the absence of one, is left out, so an object that has them need not be selected.
+// Labels lists conditions for finding the objects in an index: of each condition, an object that is selected has one of
+// the labels, which are written key=value. What labels alone cannot say, such as the absence of one, is left out, so an
+// object that has them need not be selected.
 func (s Selector) Labels() [][]string { return s.labels }
 
 // labelsOf finds the conditions of a label selector.
@@ -84,9 +85,9 @@ func labelsOf(selector labels.Selector) [][]string {
 	return conditions
 }
 
-// NeedsGrant reports whether objects of the namespace can be selected only if a ReferenceGrant there permits it: from the
-// policy's group, kind and namespace, to the object's group and kind. Without one the object is not selected, and nothing is said
-// about it, since that would tell one tenant about another's objects.
+// NeedsGrant reports whether objects of the namespace can be selected only if a ReferenceGrant there permits it: from
+// the policy's group, kind and namespace, to the object's group and kind. Without one the object is not selected, and
+// nothing is said about it, since that would tell one tenant about another's objects.
 func (s Selector) NeedsGrant(namespace string) bool {
 	return namespace != s.namespace
 }

@@ -2,12 +2,14 @@ package translator
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
 
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"gatehouse/policies"
 	"gatehouse/policies/verdict"
 	"gatehouse/translator/flow"
 )
@@ -23,10 +25,8 @@ type rulesRow struct {
 // ruleRow is one rule of a route.
 type ruleRow struct {
 	Backends []backend
-	// Mirrors are the backends of the RequestMirror filters, in their order.
-	Mirrors []backend
-	// Authorizers are the backends of the ExternalAuth filters; a rule that is not Broken has one at most.
-	Authorizers []backend
+	// Extra are the backends that its filters need besides, by the fields of the needs.
+	Extra map[string]extraBackend
 	// Broken tells that the rule has a filter that cannot be carried out: its routes answer 500.
 	Broken bool
 	// Loose marks the matches that cannot be translated, such as one with a bad regular expression: what they may mean answers 500.
@@ -66,8 +66,8 @@ func (b backend) equal(o backend) bool {
 
 func (row *rulesRow) equal(o *rulesRow) bool {
 	return row.Route.equal(o.Route) && equalProblems(row.Problems, o.Problems) && slices.EqualFunc(row.Rules, o.Rules, func(a, b ruleRow) bool {
-		return a.Broken == b.Broken && a.Cost == b.Cost && slices.Equal(a.Loose, b.Loose) && slices.Equal(a.Unreadable, b.Unreadable) && slices.EqualFunc(a.Backends, b.Backends, backend.equal) &&
-			slices.EqualFunc(a.Mirrors, b.Mirrors, backend.equal) && slices.EqualFunc(a.Authorizers, b.Authorizers, backend.equal)
+		return a.Broken == b.Broken && a.Cost == b.Cost && slices.Equal(a.Loose, b.Loose) && slices.Equal(a.Unreadable, b.Unreadable) &&
+			slices.EqualFunc(a.Backends, b.Backends, backend.equal) && maps.EqualFunc(a.Extra, b.Extra, extraBackend.equal)
 	})
 }
 
@@ -86,15 +86,10 @@ func (t *Tables) routeRules(r *flow.Read, _ string, route *routeRow) (*rulesRow,
 		rule, out := &route.Rules[i], &row.Rules[i]
 		field := fmt.Sprintf("spec.rules[%d]", i)
 		row.Problems = append(row.Problems, out.judgeMatches(route, i, illegible != nil)...)
-		broken := checkRule(rule, field)
+		broken := verdict.At(field, policies.CheckRule(rule))
 		out.Broken = out.Broken || len(broken) > 0
 		row.Problems = append(row.Problems, broken...)
-		authorizers, unresolved := t.authorizers(r, route, rule, field)
-		out.Authorizers, out.Broken = authorizers, out.Broken || slices.ContainsFunc(authorizers, func(b backend) bool { return !b.usable() })
-		row.Problems = append(row.Problems, unresolved...)
-		mirrors, unresolved := t.mirrors(r, route, rule, field)
-		out.Mirrors = mirrors
-		row.Problems = append(row.Problems, unresolved...)
+		row.Problems = append(row.Problems, verdict.At(field, t.extraBackends(r, route.referrer(), out, policies.NeedsOfRule(rule)))...)
 		if p := checkShares(route, rule, field); p != nil {
 			row.Problems = append(row.Problems, *p)
 		}

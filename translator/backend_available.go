@@ -57,7 +57,7 @@ func (t *Tables) hasEndpoint(r *flow.Read, b backend) bool {
 func (t *Tables) withoutEndpoints(r *flow.Read, rules *rulesRow) []verdict.Problem {
 	var problems []verdict.Problem
 	for _, rule := range rules.Rules {
-		for _, b := range slices.Concat(rule.Backends, rule.Mirrors, rule.Authorizers) {
+		for _, b := range rule.all() {
 			if b.To == nil || t.hasEndpoint(r, b) {
 				continue // It has problems of its own, or none.
 			}

@@ -153,7 +153,7 @@ func (b backend) usable() bool { return b.To != nil && (b.TLS == nil || b.TLS.Us
 func usedServices(_ string, row *rulesRow) []string {
 	var used []backend
 	for i := range row.Rules {
-		used = slices.Concat(used, row.Rules[i].Backends, row.Rules[i].Mirrors, row.Rules[i].Authorizers)
+		used = append(used, row.Rules[i].all()...)
 	}
 	return serviceKeys(used)
 }

@@ -43,7 +43,7 @@ func asksFor(distribution *string) string {
 func withoutNearness(rules *rulesRow) []verdict.Problem {
 	var problems []verdict.Problem
 	for _, rule := range rules.Rules {
-		for _, b := range slices.Concat(rule.Backends, rule.Mirrors, rule.Authorizers) {
+		for _, b := range rule.all() {
 			if b.To == nil || b.To.Near == "" {
 				continue // It has problems of its own, or asks for nothing.
 			}

@@ -57,16 +57,20 @@ func (c *clusterUse) equal(o *clusterUse) bool {
 func (t *Tables) clusterUses(r *flow.Read, bound *boundRule) {
 	form, whole := t.form(bound.listener.Gateway, bound.effects)
 	rule := &bound.rules.Rules[bound.rule]
-	// A session stays with an endpoint, so its backend must not be drawn anew for each request; and Envoy fails over, and shares out datagrams, in one
-	// cluster only.
+	// Envoy fails over, and shares out datagrams, in one cluster only.
 	route := bound.rules.Route
-	whole = whole || failsOver(rule.Backends) || route.Rules[bound.rule].SessionPersistence != nil ||
+	whole = whole || failsOver(rule.Backends) || policies.Together(&route.Rules[bound.rule]) ||
 		route.Kind.transport == corev1.ProtocolUDP
 	targets := rule.Backends
 	if bound.listener.protocol().passed() {
 		targets = plain(targets)
 	}
-	bound.mirrors, bound.auth = form.apart(rule.Mirrors), form.apart(rule.Authorizers)
+	for field, b := range rule.Extra {
+		if bound.extra == nil {
+			bound.extra = map[string]*clusterUse{}
+		}
+		bound.extra[field] = form.alone(b.backend)
+	}
 	if whole && len(targets) > 1 {
 		bound.clusters = form.together(targets, func(b backend) bool { return t.hasEndpoint(r, b) })
 	} else {
@@ -110,14 +114,20 @@ func (f *clusterForm) reaches(b backend) bool {
 func (f *clusterForm) apart(backends []backend) []*clusterUse {
 	uses := make([]*clusterUse, len(backends))
 	for i, b := range backends {
-		if f.reaches(b) {
-			use := f.use
-			use.Backends = []backend{b.alone()}
-			use.Name = clusterName(b) + settingsSuffix(slices.Concat(f.settings, use.socketBytes(b), externalBytes(b), b.budgetBytes()))
-			uses[i] = &use
-		}
+		uses[i] = f.alone(b)
 	}
 	return uses
+}
+
+// alone gives a backend a cluster of its own, nil if it cannot be reached.
+func (f *clusterForm) alone(b backend) *clusterUse {
+	if !f.reaches(b) {
+		return nil
+	}
+	use := f.use
+	use.Backends = []backend{b.alone()}
+	use.Name = clusterName(b) + settingsSuffix(slices.Concat(f.settings, use.socketBytes(b), externalBytes(b), b.budgetBytes()))
+	return &use
 }
 
 // settingsSuffix makes the name of a cluster say how it is set. Without settings there is none.
@@ -198,7 +208,7 @@ func upstream(use *clusterUse) *feature.Upstream {
 		if i < len(use.Policies) && use.Policies[i] != nil {
 			kind.Cluster(use.Policies[i].Policy, use.Policies[i].Have, u)
 		} else {
-			kind.Cluster(nil, nil, u)
+			kind.Cluster(nil, feature.Have{}, u)
 		}
 	}
 	return u

@@ -5,18 +5,17 @@ import (
 	"strconv"
 	"strings"
 
-	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
-	matchingv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/common/matching/v3"
 	setstatev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/common/set_filter_state/v3"
-	faultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
 	statev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/set_filter_state/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
-	"google.golang.org/protobuf/proto"
 
+	"gatehouse/policies"
+	"gatehouse/policies/externalauth"
 	"gatehouse/policies/feature"
+	"gatehouse/policies/grpcweb"
 	"gatehouse/translator/flow"
 )
 
@@ -87,12 +86,12 @@ func (g *guardRow) last(kind *routeKind) routeEntry {
 		return routeEntry{Name: name, Rest: encode(route)}
 	}
 	for i, config := range g.chain {
-		feature.PerRoute(route, slotFilter+strconv.Itoa(i), feature.Whole(extAuthz, config))
+		feature.PerRoute(route, slotFilter+strconv.Itoa(i), feature.Whole(externalauth.Asker, config))
 	}
-	feature.PerRoute(route, passFilter, enabled)
-	for _, f := range filtersOfRoutes() {
-		if f.Disabled && (f.Name != grpcWeb || kind.http2) {
-			feature.PerRoute(route, f.Name, enabled)
+	feature.Enable(route, passFilter)
+	for _, f := range policies.Filters() {
+		if f.Disabled && (f.Name != grpcweb.Filter || kind.http2) {
+			feature.Enable(route, f.Name)
 		}
 	}
 	g.common.exempt(route) // By what is put in its place a filter is enabled too.
@@ -109,21 +108,16 @@ func (g *guardRow) shut() *guardRow {
 
 // onlyPassed are the conditions of a route for requests that have passed the listener's filters.
 var onlyPassed = []*matcherv3.FilterStateMatcher{{
-	Key: passedKey, Matcher: &matcherv3.FilterStateMatcher_StringMatch{StringMatch: exactly(passedValue)},
+	Key: passedKey, Matcher: &matcherv3.FilterStateMatcher_StringMatch{StringMatch: feature.Exactly(passedValue)},
 }}
 
-// stopped has the filters that routes can disable do nothing. By the time that the route of a request is known, it is too late to disable them.
-var stopped = map[string]proto.Message{
-	traceFilter:  &faultv3.HTTPFault{},
-	repeatFilter: &matchingv3.ExtensionWithMatcherPerRoute{XdsMatcher: &xdsmatcherv3.Matcher{OnNoMatch: passOver()}},
-}
-
-// behindFilters has a route take only requests that have passed the filters of its listener.
+// behindFilters has a route take only requests that have passed the filters of its listener. A filter that the route disables
+// gets a configuration with which it does nothing: by the time that the route is known, it is too late to disable it.
 func behindFilters(route *routev3.Route) {
 	route.Match.FilterState = onlyPassed
-	for filter, config := range stopped {
-		if disables(route, filter) {
-			feature.PerRoute(route, filter, config)
+	for filter := range route.TypedPerFilterConfig {
+		if off := policies.Off(filter); off != nil && disables(route, filter) {
+			route.TypedPerFilterConfig[filter] = off
 		}
 	}
 }

@@ -117,6 +117,14 @@ func (l *listenerRow) statPrefix() string {
 	return fmt.Sprintf("%s-%d", l.protocol().statPrefix, l.bindPort())
 }
 
+// scheme is that of the requests of a listener.
+func (l *listenerRow) scheme() string {
+	if l.protocol().tls {
+		return "https"
+	}
+	return "http"
+}
+
 // tlsChain is the filter chain of a listener for HTTPS.
 func tlsChain(l *listenerRow) *listenerv3.FilterChain {
 	chain := &listenerv3.FilterChain{
@@ -150,14 +158,7 @@ func terminate(l *listenerRow, alpn ...string) *corev3.TransportSocket {
 }
 
 // managerFilters are what requests pass before they are forwarded, in this order.
-func managerFilters() []*hcmv3.HttpFilter {
-	return append(guards(), filtersOfRoutes()...)
-}
-
-// filtersOfRoutes are those that do what routes and policies say.
-func filtersOfRoutes() []*hcmv3.HttpFilter {
-	return slices.Concat([]*hcmv3.HttpFilter{traceRefusal()}, policies.Filters(), []*hcmv3.HttpFilter{externalAuths(), webCalls(), sessions(), locations(), repeats()})
-}
+func managerFilters() []*hcmv3.HttpFilter { return append(guards(), policies.Filters()...) }
 
 // connectionManager is the same whatever policies are attached: a change of it would drain its filter chain.
 func connectionManager(routes Name, statPrefix string) *listenerv3.Filter {

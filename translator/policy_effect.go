@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"gatehouse/policies"
+	"gatehouse/policies/feature"
 	"gatehouse/policies/verdict"
 	"gatehouse/translator/flow"
 )
@@ -107,7 +108,7 @@ func shareable(route *routev3.Route) []string {
 	return slices.DeleteFunc(names, func(filter string) bool { return policies.Off(filter) == nil })
 }
 
-func configCost(config *anypb.Any) int64 { return perEncoded * int64(proto.Size(config)) }
+func configCost(config *anypb.Any) int64 { return feature.Encoded(config) }
 
 // on applies the effect to a route, except for the configurations that routes share.
 func (e *effectRow) on(route *routev3.Route) {

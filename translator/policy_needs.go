@@ -15,17 +15,17 @@ import (
 // weight of the problem has no part in this: it says what admission answers.
 func (t *Tables) meet(r *flow.Read, p *policyRow) {
 	for _, need := range p.Kind.Needs(p.Policy) {
-		content, problem := t.contentOf(r, p.ref(), &need.Content)
+		content, problem := t.contentOf(r, p.ref(), need.Content)
 		if problem != nil {
 			problem.Field = policies.SpecField + "." + need.Field + problem.Field
 			p.Problems = append(p.Problems, *problem)
 			p.Unmet = p.Unmet || !need.Optional
 			continue
 		}
-		if p.Have == nil {
-			p.Have = feature.Have{}
+		if p.Have.Content == nil {
+			p.Have.Content = map[string][]byte{}
 		}
-		p.Have[need.Field] = content
+		p.Have.Content[need.Field] = content
 	}
 }
 

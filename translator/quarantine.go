@@ -2,6 +2,7 @@ package translator
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -90,12 +91,16 @@ func (q quarantineRow) withoutRefused(b *bindingRow, bound *boundRule) {
 	if len(q) == 0 {
 		return
 	}
-	for _, uses := range [][]*clusterUse{bound.clusters, bound.mirrors, bound.auth} {
-		for i, use := range uses {
-			if words, refused := q.anyVersion(use); refused {
-				uses[i] = nil
-				b.refuse(bound, words)
-			}
+	for i, use := range bound.clusters {
+		if words, refused := q.anyVersion(use); refused {
+			bound.clusters[i] = nil
+			b.refuse(bound, words)
+		}
+	}
+	for _, field := range slices.Sorted(maps.Keys(bound.extra)) {
+		if words, refused := q.anyVersion(bound.extra[field]); refused {
+			bound.extra[field] = nil
+			b.refuse(bound, words)
 		}
 	}
 }

@@ -169,7 +169,7 @@ func TestRefusedAuthorizerAnswers500(t *testing.T) {
 	filter.ExternalAuth.BackendRef.Name, filter.ExternalAuth.BackendRef.Port = "s2", ptr[int32](80)
 	guarded.Spec.Rules[0].Filters = append(guarded.Spec.Rules[0].Filters, filter)
 	q.take(Event{Object: guarded})
-	if route, _ := q.route("r1/"); route.GetRoute() == nil || route.TypedPerFilterConfig[authFilter] == nil {
+	if route, _ := q.route("r1/"); route.GetRoute() == nil || route.TypedPerFilterConfig["envoy.filters.http.composite/ext_authz"] == nil {
 		t.Fatalf("the rule is not guarded: %v", route)
 	}
 	if q.latest[Name{typeListener, "n/g/http"}] != listener {

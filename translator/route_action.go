@@ -10,7 +10,8 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
-	"gatehouse/policies/feature"
+	"gatehouse/policies"
+	"gatehouse/policies/rewrite"
 )
 
 // fail is what a rule does that cannot be carried out as written: it fails closed.
@@ -24,27 +25,25 @@ var unusableCodes = map[uint32]routev3.RouteAction_ClusterNotFoundResponseCode{
 	503: routev3.RouteAction_SERVICE_UNAVAILABLE,
 }
 
-// forward sends requests to the rule's backends by their weights. Without a usable one it fails, as Gateway API asks
-// (HTTPRouteRule and GRPCRouteRule, backendRefs).
-func forward(b *routeBuilder, bound *boundRule, rule *ruleRow) {
-	route := b.route
-	b.shares = backendShares(bound, rule)
-	if !slices.ContainsFunc(b.shares, func(s backendShare) bool { return s.Name != unusableCluster }) {
+// forward sends requests to the rule's backends by their weights, and returns the shares. Without a usable backend it
+// fails, as Gateway API asks (HTTPRouteRule and GRPCRouteRule, backendRefs).
+func forward(route *routev3.Route, bound *boundRule) []backendShare {
+	shares := backendShares(bound, &bound.rules.Rules[bound.rule])
+	if !slices.ContainsFunc(shares, func(s backendShare) bool { return s.Name != unusableCluster }) {
 		fail(route, bound.rules.Route)
-		return
+		return shares
 	}
 	action := &routev3.RouteAction{ClusterNotFoundResponseCode: unusableCodes[bound.rules.Route.Kind.failure]}
 	if bound.rules.Route.Kind.http2 {
-		// A stream lasts as long as client and server want; Envoy would end it after 15 s.
-		action.Timeout = durationpb.New(0)
-		feature.PerRoute(route, grpcWeb, enabled)
+		action.Timeout = durationpb.New(0) // A stream lasts as long as client and server want; Envoy would end it after 15 s.
 	}
-	weighted := make([]*routev3.WeightedCluster_ClusterWeight, len(b.shares))
-	for i, s := range b.shares {
+	weighted := make([]*routev3.WeightedCluster_ClusterWeight, len(shares))
+	for i, s := range shares {
 		weighted[i] = s.WeightedCluster_ClusterWeight
 	}
 	shareOut(action, weighted)
 	route.Action = &routev3.Route_Route{Route: action}
+	return shares
 }
 
 // shareOut has clusters share the requests. One that is alone, and gets the requests as they are, needs no weight.
@@ -68,7 +67,8 @@ func (s backendShare) plain() bool {
 	return s.path == nil && !changesHeaders(s.WeightedCluster_ClusterWeight)
 }
 
-// backendShares lists the clusters with their shares; backends that share a cluster and have no filters of their own are added up.
+// backendShares lists the clusters with their shares; backends that share a cluster and have no filters of their own
+// are added up.
 func backendShares(bound *boundRule, rule *ruleRow) []backendShare {
 	var shares []backendShare
 	for i, b := range rule.Backends {
@@ -84,27 +84,24 @@ func backendShares(bound *boundRule, rule *ruleRow) []backendShare {
 			shares[same].Weight.Value += b.share()
 			continue
 		}
-		s := backendShare{&routev3.WeightedCluster_ClusterWeight{Name: name, Weight: wrapperspb.UInt32(b.share())}, rewrittenPath(b.Filters)}
-		for f := range b.Filters {
-			if apply := backendFilters[b.Filters[f].Type]; apply != nil {
-				apply(s.WeightedCluster_ClusterWeight, &b.Filters[f])
-			}
-		}
+		s := backendShare{&routev3.WeightedCluster_ClusterWeight{Name: name, Weight: wrapperspb.UInt32(b.share())}, rewrite.PathIn(b.Filters)}
+		policies.Share(b.Filters, s.WeightedCluster_ClusterWeight)
 		shares = append(shares, s)
 	}
 	return shares
 }
 
-// shareByHash has what is hashed of a request choose among the shares too, so that whoever gets an answer goes on getting it, and whose share has
-// nowhere to go does not come and go.
-func shareByHash(route *routev3.Route) {
-	if shares := route.GetRoute().GetWeightedClusters(); shares != nil && len(route.GetRoute().GetHashPolicy()) > 0 {
+// shareByHash has what is hashed of a request choose among the shares too, so that whoever gets an answer goes on
+// getting it, and whose share has nowhere to go does not come and go.
+func shareByHash(action *routev3.RouteAction) {
+	if shares := action.GetWeightedClusters(); shares != nil && len(action.GetHashPolicy()) > 0 {
 		shares.RandomValueSpecifier = &routev3.WeightedCluster_UseHashPolicy{UseHashPolicy: wrapperspb.Bool(true)}
 	}
 }
 
-// settleHeaders has the filters of a backendRef change headers after those of its rule, since they act once the backend is chosen. Envoy does it the
-// other way round, whatever most_specific_header_mutations_wins says: so where both do, the rule's changes go into each share, before the backend's.
+// settleHeaders has the filters of a backendRef change headers after those of its rule, since they act once the backend
+// is chosen. Envoy does it the other way round, whatever most_specific_header_mutations_wins says: so where both do,
+// the rule's changes go into each share, before the backend's.
 func settleHeaders(route *routev3.Route) {
 	shares := route.GetRoute().GetWeightedClusters().GetClusters()
 	if !slices.ContainsFunc(shares, changesHeaders) {
@@ -119,7 +116,8 @@ func settleHeaders(route *routev3.Route) {
 	route.RequestHeadersToAdd, route.RequestHeadersToRemove, route.ResponseHeadersToAdd, route.ResponseHeadersToRemove = nil, nil, nil, nil
 }
 
-// replacing puts headers after those of a rule, of which it leaves out what they replace, and what is removed: Envoy removes first, then sets, then adds.
+// replacing puts headers after those of a rule, of which it leaves out what they replace, and what is removed: Envoy
+// removes first, then sets, then adds.
 func replacing(rule, add []*corev3.HeaderValueOption, remove []string) []*corev3.HeaderValueOption {
 	kept := slices.DeleteFunc(slices.Clone(rule), func(h *corev3.HeaderValueOption) bool {
 		same := func(name string) bool { return strings.EqualFold(name, h.Header.Key) }

@@ -3,13 +3,21 @@ package translator
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
+	"strconv"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	"google.golang.org/protobuf/encoding/protowire"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"gatehouse/policies"
+	"gatehouse/policies/feature"
+	"gatehouse/policies/redirect"
+	"gatehouse/policies/retry"
+	"gatehouse/policies/rewrite"
 	"gatehouse/policies/timeout"
+	"gatehouse/policies/trace"
 	"gatehouse/translator/flow"
 )
 
@@ -24,7 +32,8 @@ type bindingRow struct {
 	Hosts []hostRoutes
 	// Kind is that of the route, nil where there is none.
 	Kind *routeKind
-	// Guard is what the filters of the listener come to, nil if it has none. It is closed if the route has no room for them on each of its hosts.
+	// Guard is what the filters of the listener come to, nil if it has none. It is closed if the route has no room for
+	// them on each of its hosts.
 	Guard *guardRow
 	// Forward is set instead of all that has to do with hosts if the listener is of layer 4.
 	Forward  *forwarding
@@ -41,13 +50,14 @@ type hostRoutes struct {
 	Routes   []routeEntry
 }
 
-// routeEntry is one encoded route and its place among the others. All but the name is shared by the hosts, and by the listeners that a parentRef selects,
-// for which it is the same.
+// routeEntry is one encoded route and its place among the others. All but the name is shared by the hosts, and by the
+// listeners that a parentRef selects, for which it is the same.
 type routeEntry struct {
 	Order precedence
 	Name  string
 	Rest  []byte
-	// Match is the same for matches of the same requests, see matchHash. It is empty for what the route does not match by its own words.
+	// Match is the same for matches of the same requests, see matchHash. It is empty for what the route does not match
+	// by its own words.
 	Match string
 }
 
@@ -100,7 +110,8 @@ func (t *Tables) binding(r *flow.Read, key string, p *parentRow) []flow.Row[*bin
 	return rows
 }
 
-// share has the routes of a listener use the bytes of those of another one where they are the same. They differ by the listener's policies and scheme.
+// share has the routes of a listener use the bytes of those of another one where they are the same. They differ by the
+// listener's policies and scheme.
 func (b *bindingRow) share(other *bindingRow) {
 	if len(other.Hosts) == 0 {
 		return
@@ -160,22 +171,21 @@ type boundRule struct {
 	listener *listenerRow
 	// effects are those of the policies that are effective, by the index of their kind; nil where there is none.
 	effects []*effectRow
-	// common lists what all routes of the route configuration have in common, nil for nothing. own are configurations of
-	// filters that these routes need besides.
+	// common lists what all routes of the route configuration have in common, nil for nothing. own are configurations
+	// of filters that these routes need besides.
 	common   *commonRow
 	own      []filterConfig
 	clusters []*clusterUse
-	// mirrors are the clusters of the RequestMirror filters, nil for one that cannot be used.
-	mirrors []*clusterUse
-	// auth is the cluster of the ExternalAuth filter, nil if it cannot be used; empty without a filter.
-	auth []*clusterUse
+	// extra are the clusters of the rule's extra backends, nil for one that cannot be used.
+	extra map[string]*clusterUse
 	// refused tells that Envoy refused a part of the rule: it answers 500.
 	refused bool
 	// withdrawn says why the rule does not forward although Envoy has not refused it; empty if it does.
 	withdrawn string
 	// unmatchable tells that Envoy refused a match of the rule.
 	unmatchable bool
-	// collapsed tells that one route stands for all matches of the rule, dropped that not even that is needed, since another rule has one.
+	// collapsed tells that one route stands for all matches of the rule, dropped that not even that is needed, since
+	// another rule has one.
 	collapsed, dropped bool
 }
 
@@ -187,7 +197,15 @@ func (t *Tables) resolve(r *flow.Read, b *bindingRow, bound *boundRule, q quaran
 	if words, refused := bound.refusedCommon(); refused {
 		b.refuse(bound, words)
 	}
-	for _, c := range slices.Concat(bound.clusters, bound.mirrors, bound.auth) {
+	b.use(bound.clusters...)
+	for _, field := range slices.Sorted(maps.Keys(bound.extra)) {
+		b.use(bound.extra[field])
+	}
+}
+
+// use adds clusters to those that the binding needs, except for nil ones.
+func (b *bindingRow) use(clusters ...*clusterUse) {
+	for _, c := range clusters {
 		if c != nil && !slices.ContainsFunc(b.Clusters, func(known *clusterUse) bool { return known.Name == c.Name }) {
 			b.Clusters = append(b.Clusters, c)
 		}
@@ -281,7 +299,7 @@ func (t *Tables) matchRoutes(b *bindingRow, bound *boundRule, match *gwapiv1.HTT
 
 // routeEntries are the entries of a route of a match: those for the hosts come first.
 func (b *bindingRow) routeEntries(bound *boundRule, match *gwapiv1.HTTPRouteMatch, message *routev3.Route, order precedence, suffix string) []ruleEntry {
-	allowTrace(message, match)
+	trace.Allow(message, match)
 	if bound.listener.guarded() {
 		behindFilters(message)
 	}
@@ -308,7 +326,7 @@ func (b *bindingRow) onHosts(bound *boundRule, message *routev3.Route, order pre
 		place := order
 		place.hostname = cmp.Or(order.hostname, b.Hosts[h].Hostname)
 		rest := shared
-		if here := onHost(message, bound.listener, b.Hosts[h].Host); here != message {
+		if here := redirect.OnHost(message, bound.listener.scheme(), b.Hosts[h].Host); here != message {
 			rest = encode(here)
 		} else if shared == nil {
 			shared = encode(message)
@@ -319,7 +337,8 @@ func (b *bindingRow) onHosts(bound *boundRule, message *routev3.Route, order pre
 	return entries
 }
 
-// age is when an object was created, in seconds since 1970 as the API server has it. One that is not stored yet is younger than all that are.
+// age is when an object was created, in seconds since 1970 as the API server has it. One that is not stored yet is
+// younger than all that are.
 func age(o Object) int64 {
 	created := o.GetCreationTimestamp()
 	if created.IsZero() {
@@ -328,56 +347,36 @@ func age(o Object) int64 {
 	return created.Unix()
 }
 
-// routeBuilder is a route under construction.
-type routeBuilder struct {
-	route    *routev3.Route
-	match    *gwapiv1.HTTPRouteMatch
-	listener *listenerRow
-	// mirrors are those of the RequestMirror filters that are still to be applied.
-	mirrors []*clusterUse
-	auth    []*clusterUse
-	// shares are those of the backends.
-	shares []backendShare
-}
-
-// action is the action that forwards; once something else answers, what is set on it has no effect.
-func (b *routeBuilder) action() *routev3.RouteAction {
-	if b.route.GetRoute() == nil {
-		return &routev3.RouteAction{}
-	}
-	return b.route.GetRoute()
-}
-
-// envoyRoutes are the routes of a match of a rule, see byShare.
+// envoyRoutes are the routes of a match of a rule: one, or one for each backend (byShare).
 func (t *Tables) envoyRoutes(bound *boundRule, match *gwapiv1.HTTPRouteMatch) []*routev3.Route {
-	rule := &bound.rules.Rules[bound.rule]
+	route := &routev3.Route{Match: envoyMatch(match)}
+	have, unmet := bound.have()
+	if unmet || bound.rules.Rules[bound.rule].Broken || bound.refused || bound.brokenPolicy() {
+		fail(route, bound.rules.Route)
+		bound.common.exempt(route)
+		return []*routev3.Route{route}
+	}
+	shares := forward(route, bound)
+	bound.policed(route)
 	spec := &bound.rules.Route.Rules[bound.rule]
-	b := &routeBuilder{route: &routev3.Route{Match: envoyMatch(match)}, match: match, listener: bound.listener, mirrors: bound.mirrors, auth: bound.auth}
-	if rule.Broken || bound.refused || bound.brokenPolicy() || slices.Contains(bound.auth, nil) {
-		fail(b.route, bound.rules.Route)
-		bound.common.exempt(b.route)
-		return b.byShare()
-	}
-	forward(b, bound, rule)
-	bound.policed(b.route)
-	for i := range spec.Filters {
-		if apply := routeFilters[spec.Filters[i].Type]; apply != nil {
-			apply(b, &spec.Filters[i])
-		}
-	}
-	settleHost(b.route.GetRoute())
-	settleHeaders(b.route)
-	shareByHash(b.route)
-	if spec.SessionPersistence != nil {
-		persistSessions(b, spec.SessionPersistence, bound.sessionName())
-	}
-	if action := b.route.GetRoute(); action != nil {
-		setRetry(action, spec.Retry)
-		setTimeouts(action, spec.Timeouts)
+	policies.RouteRule(spec, have, &feature.Route{
+		Route: route, Owner: bound.name(), Match: match,
+		Scheme: bound.listener.scheme(), Port: bound.listener.Spec.Port, GRPC: bound.rules.Route.Kind.http2,
+	})
+	if action := route.GetRoute(); action != nil {
+		rewrite.SettleHost(action)
+		settleHeaders(route)
+		shareByHash(action)
 		timeout.Settle(action)
-		t.settings.settleRepeats(b.route, spec.Retry != nil, b.listener.guarded())
+		retry.SettleRepeats(route, spec.Retry != nil, bound.listener.guarded() && t.settings.RetriesDisabled)
 	}
-	return b.byShare()
+	return byShare(route, match, shares)
+}
+
+// name names the rule of a route, such as httproute/shop/products/rule/0, for logs and statistics.
+func (b *boundRule) name() string {
+	rule := cmp.Or(string(deref(b.rules.Route.Rules[b.rule].Name)), strconv.Itoa(b.rule))
+	return b.rules.Route.name() + "/rule/" + rule
 }
 
 func (b *boundRule) brokenPolicy() bool {

@@ -10,23 +10,8 @@ import (
 	"google.golang.org/protobuf/proto"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
-	"gatehouse/policies/cors"
-	"gatehouse/policies/verdict"
+	"gatehouse/policies/feature"
 )
-
-// checkCORS finds what is wrong with a CORS filter.
-func checkCORS(f *gwapiv1.HTTPRouteFilter, field string) []verdict.Problem {
-	if f.Type != gwapiv1.HTTPRouteFilterCORS || f.CORS == nil {
-		return nil
-	}
-	return cors.CheckFilter(field+".cors", f.CORS)
-}
-
-func setCORS(b *routeBuilder, f *gwapiv1.HTTPRouteFilter) {
-	if f.CORS != nil {
-		cors.SetFilter(f.CORS, b.route)
-	}
-}
 
 // preflighted reports whether a browser asks beforehand for a request of the rule in a way that the match does not let through: by another method, and
 // without the headers of the request. It holds for rules that answer 500 too, whose preflights must not be answered by another rule.
@@ -34,10 +19,8 @@ func preflighted(bound *boundRule, match *gwapiv1.HTTPRouteMatch) bool {
 	if match == nil || !keepsPreflights(match) {
 		return false
 	}
-	for _, f := range bound.rules.Route.Rules[bound.rule].Filters {
-		if f.Type == gwapiv1.HTTPRouteFilterCORS {
-			return true
-		}
+	if feature.FilterOf(&bound.rules.Route.Rules[bound.rule], gwapiv1.HTTPRouteFilterCORS) >= 0 {
+		return true
 	}
 	return slices.ContainsFunc(bound.effects, func(e *effectRow) bool { return e != nil && e.Preflighted })
 }
@@ -59,26 +42,26 @@ const (
 // method and headers. They are told from other requests by headers of their own, so their match is the more specific one.
 func asPreflight(route *routev3.Route, order *precedence) *routev3.Route {
 	preflight := proto.CloneOf(route)
-	asked := &routev3.HeaderMatcher{Name: askedMethod, HeaderMatchSpecifier: &routev3.HeaderMatcher_PresentMatch{PresentMatch: true}}
-	match := []*routev3.HeaderMatcher{headerMatch(methodHeader, exactly(string(gwapiv1.HTTPMethodOptions)))}
+	asked := feature.HasHeader(askedMethod)
+	match := []*routev3.HeaderMatcher{feature.HeaderIs(feature.MethodHeader, feature.Exactly(string(gwapiv1.HTTPMethodOptions)))}
 	for _, h := range route.GetMatch().GetHeaders() {
 		switch name := h.GetName(); {
-		case name == methodHeader:
-			asked = headerMatch(askedMethod, h.GetStringMatch())
+		case name == feature.MethodHeader:
+			asked = feature.HeaderIs(askedMethod, h.GetStringMatch())
 		case name == originHeader:
 			match = append(match, h)
 		case !ownOfBrowsers(name):
-			match = append(match, headerMatch(askedHeaders, listing(name)))
+			match = append(match, feature.HeaderIs(askedHeaders, listing(name)))
 		}
 	}
-	present := &routev3.HeaderMatcher{Name: originHeader, HeaderMatchSpecifier: &routev3.HeaderMatcher_PresentMatch{PresentMatch: true}}
+	present := feature.HasHeader(originHeader)
 	preflight.Match.Headers = append(match, present, asked)
 	order.headers = len(match) + 1
 	return preflight
 }
 
 // listing matches a list of names of headers that has the name.
-func listing(name string) *matcherv3.StringMatcher { return matching(listPattern(name)) }
+func listing(name string) *matcherv3.StringMatcher { return feature.Matching(listPattern(name)) }
 
 func listPattern(name string) string {
 	return `(?i)(?:.*[,\s])?` + regexp.QuoteMeta(name) + `(?:[,\s].*)?`

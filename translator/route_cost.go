@@ -3,35 +3,30 @@ package translator
 import (
 	"cmp"
 	"fmt"
-	"slices"
 	"strings"
 
-	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
-	corsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/cors/v3"
-	"google.golang.org/protobuf/proto"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"gatehouse/policies"
 	"gatehouse/policies/cors"
-	"gatehouse/policies/regex"
+	"gatehouse/policies/feature"
+	"gatehouse/policies/paths"
+	"gatehouse/policies/rewrite"
+	"gatehouse/policies/session"
 	"gatehouse/policies/verdict"
 	"gatehouse/translator/flow"
 )
 
-// Envoy has a route of its own for each match of a rule, each host and each listener, with all that filters and policies say. So a small object may
-// need much memory. What it needs is estimated before any of it is made, from above: real Envoys take less (TestEnvoyTakesLessThanEstimated).
+// Envoy has a route of its own for each match of a rule, each host and each listener, with all that filters and
+// policies say. So a small object may need much memory. What it needs is estimated before any of it is made, from
+// above: real Envoys take less (TestEnvoyTakesLessThanEstimated).
 
-// DefaultRouteMemory is the memory in bytes that one route may take of each Envoy of a Gateway, where the settings do not say it.
+// DefaultRouteMemory is the memory in bytes that one route may take of each Envoy of a Gateway, where the settings do
+// not say it.
 const DefaultRouteMemory = 64 << 20
 
-// What Envoy needs, in bytes: for a route that does nothing, for each entry of a list such as a header or a backend, for each byte of a text, for
-// each byte of the encoded configuration of a filter, most of which is many small entries, and for each status code.
-const (
-	perRoute   = 4 << 10
-	perEntry   = 1 << 10
-	perText    = 4
-	perEncoded = 24
-	perCode    = 16
-)
+// perRoute is what Envoy needs for a route that does nothing, in bytes. What else it needs is in package feature.
+const perRoute = 4 << 10
 
 // ruleCost is what a rule costs an Envoy on one host of one listener, policies apart.
 type ruleCost struct {
@@ -39,9 +34,11 @@ type ruleCost struct {
 	routes, asked int64
 	// each is what every route costs, whatever it matches.
 	each int64
-	// matches and askedMatches are what matching costs those routes, listings what the names of headers in preflights cost besides.
+	// matches and askedMatches are what matching costs those routes, listings what the names of headers in preflights
+	// cost besides.
 	matches, askedMatches, listings int64
-	// session is what requests of a session cost besides in each route, 0 if there are none that have routes of their own.
+	// session is what requests of a session cost besides in each route, 0 if there are none that have routes of their
+	// own.
 	session int64
 	// cors tells that a filter has browsers ask beforehand.
 	cors bool
@@ -49,24 +46,19 @@ type ruleCost struct {
 
 // costOf estimates the cost of a rule. If it is illegible, no regular expression of its matches is used.
 func costOf(rule *gwapiv1.HTTPRouteRule, illegible bool) ruleCost {
-	c := ruleCost{each: perRoute}
-	changes, shares, routes := int64(0), int64(1), routesPerMatch(rule)
-	for i := range rule.Filters {
-		f := &rule.Filters[i]
-		changes += headersCost(f.RequestHeaderModifier) + headersCost(f.ResponseHeaderModifier)
-		c.each += perEntry + filterCost(f)
-		c.cors = c.cors || f.Type == gwapiv1.HTTPRouteFilterCORS
+	parts, routes := policies.CostOfRule(rule), routesPerMatch(rule)
+	c := ruleCost{
+		each: perRoute + feature.PerEntry*int64(len(rule.Filters)) + parts.Route,
+		cors: feature.FilterOf(rule, gwapiv1.HTTPRouteFilterCORS) >= 0,
 	}
-	c.each += hostsCost(rule) + retryCost(rule.Retry) + keptCost(rule.SessionPersistence)
-	backends := int64(0)
+	backends, shares := parts.Backends, int64(1)
 	for _, b := range rule.BackendRefs {
-		backends += 2 * perEntry
-		for i := range b.Filters {
+		backends += feature.PerEntry * int64(2+len(b.Filters))
+		if len(b.Filters) > 0 {
 			shares = int64(len(rule.BackendRefs)) // The changes of the rule are repeated in each share, see settleHeaders.
-			backends += perEntry + headersCost(b.Filters[i].RequestHeaderModifier) + headersCost(b.Filters[i].ResponseHeaderModifier) + filterCost(&b.Filters[i])
 		}
 	}
-	c.each += (backends+changes*shares)/routes + 1 // Each route has one of the backends then, see byShare.
+	c.each += (backends+parts.Changes*shares)/routes + 1 // Each route has one of the backends then, see byShare.
 	c.session = sessionCost(rule)
 	c.addMatches(rule, routes, illegible)
 	return c
@@ -78,33 +70,34 @@ func (c *ruleCost) addMatches(rule *gwapiv1.HTTPRouteRule, routes int64, illegib
 		c.routes = routes
 		return
 	}
-	replaced := replacesPrefix(rule)
+	replaced := rewrite.ReplacesPrefix(rule)
 	for m := range rule.Matches {
 		match := &rule.Matches[m]
 		cost := matchCost(match)
 		if !illegible {
-			cost += expressionsCost(expressionsOf(match)...)
+			cost += feature.Expressions(expressionsOf(match)...)
 		}
 		cost += pathCost(match.Path, replaced)
 		c.routes, c.matches = c.routes+routes, c.matches+routes*cost
 		if keepsPreflights(match) {
-			c.asked, c.askedMatches, c.listings = c.asked+routes, c.askedMatches+routes*(cost+2*perEntry), c.listings+routes*listingsCost(match)
+			c.asked, c.askedMatches, c.listings = c.asked+routes, c.askedMatches+routes*(cost+2*feature.PerEntry), c.listings+routes*listingsCost(match)
 		}
 	}
 }
 
-// pathCost is the cost of the expressions that are made of a path: one with escapes becomes an expression, see setPath, and so does a prefix that is
-// replaced, see prefixRemoval.
+// pathCost is the cost of the expressions that are made of a path: one with escapes becomes an expression, see setPath,
+// and so does a prefix that is replaced (rewrite.Prefix).
 func pathCost(path *gwapiv1.HTTPPathMatch, replaced bool) (cost int64) {
 	if path == nil || !replaced && !strings.Contains(deref(path.Value), "%") {
 		return 0
 	}
-	pattern, escapes := pathPattern(pathValue(path))
+	value := paths.Value(path)
+	pattern, escapes := paths.Pattern(value)
 	if escapes && deref(path.Type) != gwapiv1.PathMatchRegularExpression {
-		cost += expressionsCost(pattern + "(?:/.*)?")
+		cost += feature.Expressions(pattern + "(?:/.*)?")
 	}
 	if replaced {
-		cost += expressionsCost("^" + pattern + "/*")
+		cost += rewrite.MatchCost(value)
 	}
 	return cost
 }
@@ -112,20 +105,9 @@ func pathCost(path *gwapiv1.HTTPPathMatch, replaced bool) (cost int64) {
 // listingsCost is the cost of looking for the names of the match's headers among those that a preflight asks for.
 func listingsCost(match *gwapiv1.HTTPRouteMatch) (cost int64) {
 	for _, h := range match.Headers {
-		cost += expressionsCost(listPattern(headerName(h)))
+		cost += feature.Expressions(listPattern(headerName(h)))
 	}
 	return cost
-}
-
-// longestSession is as long as the name of a session that is made of where its rule stands.
-const longestSession = 600
-
-// keptCost is what keeping sessions costs each route.
-func keptCost(s *gwapiv1.SessionPersistence) int64 {
-	if s == nil {
-		return 0
-	}
-	return perEntry + perText*int64(cmp.Or(len(givenName(s)), longestSession)+len(cookiePath(s)))
 }
 
 // sessionCost is what the second route for requests of a session costs besides, see withinSession.
@@ -133,8 +115,7 @@ func sessionCost(rule *gwapiv1.HTTPRouteRule) int64 {
 	if rule.SessionPersistence == nil || len(rule.BackendRefs) < 2 {
 		return 0
 	}
-	name := cmp.Or(givenName(rule.SessionPersistence), strings.Repeat("n", longestSession))
-	return perEntry + expressionsCost(sessionPattern(name))
+	return session.MatchCost(rule.SessionPersistence)
 }
 
 // whole is the cost of the rule with policies, of which each route has what they say.
@@ -158,7 +139,8 @@ func (c *ruleCost) whole(effects []*effectRow, own []filterConfig) int64 {
 	return cost
 }
 
-// failing is the cost of the rule if it fails and no regular expression of its matches is used, which their texts stand for.
+// failing is the cost of the rule if it fails and no regular expression of its matches is used, which their texts stand
+// for.
 func (c *ruleCost) failing(route *gwapiv1.HTTPRouteRule) int64 {
 	cost := (c.routes+c.asked)*perRoute + c.listings
 	for m := range route.Matches {
@@ -169,16 +151,7 @@ func (c *ruleCost) failing(route *gwapiv1.HTTPRouteRule) int64 {
 
 // matchCost is the cost of a match, its regular expressions taken as texts.
 func matchCost(m *gwapiv1.HTTPRouteMatch) int64 {
-	return int64(len(m.Headers)+len(m.QueryParams))*perEntry + perText*matchTexts(m)
-}
-
-func expressionsCost(expressions ...string) (cost int64) {
-	for _, e := range expressions {
-		if measured, err := regex.Measure(e); err == nil {
-			cost += measured.Memory
-		}
-	}
-	return cost
+	return int64(len(m.Headers)+len(m.QueryParams))*feature.PerEntry + feature.PerText*matchTexts(m)
 }
 
 func matchTexts(m *gwapiv1.HTTPRouteMatch) (n int64) {
@@ -194,77 +167,9 @@ func matchTexts(m *gwapiv1.HTTPRouteMatch) (n int64) {
 	return n
 }
 
-// replacesPrefix reports whether a rule, or a backendRef of it, replaces the prefix of paths.
-func replacesPrefix(rule *gwapiv1.HTTPRouteRule) bool {
-	replaces := func(f gwapiv1.HTTPRouteFilter) bool {
-		path, _ := filterPath(&f)
-		return path != nil && path.Type == gwapiv1.PrefixMatchHTTPPathModifier
-	}
-	return slices.ContainsFunc(rule.Filters, replaces) || slices.ContainsFunc(rule.BackendRefs, func(b gwapiv1.HTTPBackendRef) bool {
-		return slices.ContainsFunc(b.Filters, replaces)
-	})
-}
-
-// filterCost is the cost of what a filter says beside changes of headers.
-func filterCost(f *gwapiv1.HTTPRouteFilter) int64 {
-	var cost int64
-	if path, _ := filterPath(f); path != nil {
-		cost += perText * int64(len(deref(path.ReplaceFullPath))+len(deref(path.ReplacePrefixMatch)))
-	}
-	if f.RequestRedirect != nil {
-		cost += perText*int64(len(deref(f.RequestRedirect.Hostname))) + locationCost(f.RequestRedirect)
-	}
-	if f.CORS != nil {
-		trial := &routev3.Route{}
-		cors.SetFilter(f.CORS, trial)
-		cost += perEncoded*int64(proto.Size(trial)) + originsCost(trial)
-	}
-	if f.ExternalAuth != nil {
-		cost += authCost(f.ExternalAuth)
-	}
-	return cost
-}
-
-func authCost(f *gwapiv1.HTTPExternalAuthFilter) int64 {
-	return perEncoded * int64(len(fmt.Sprint(*f, f.GRPCAuthConfig, f.HTTPAuthConfig)))
-}
-
-func headersCost(f *gwapiv1.HTTPHeaderFilter) (cost int64) {
-	if f == nil {
-		return 0
-	}
-	for _, headers := range [][]gwapiv1.HTTPHeader{f.Set, f.Add} {
-		for _, h := range headers {
-			cost += perEntry + perText*int64(len(h.Name)+len(h.Value)+strings.Count(h.Value, "%"))
-		}
-	}
-	for _, name := range f.Remove {
-		cost += perEntry/4 + perText*int64(len(name))
-	}
-	return cost
-}
-
 // policyCost is what a policy adds to each route that it covers, and whether it has browsers ask beforehand.
 func policyCost(p *policyRow) (cost int64, preflighted bool) {
-	return perEncoded*int64(proto.Size(p.Route)) + originsCost(p.Route), cors.Preflighted(p.Route)
-}
-
-// originsCost is the cost of the regular expressions that origins with wildcards are.
-func originsCost(route *routev3.Route) (cost int64) {
-	packed, ok := route.TypedPerFilterConfig[cors.Filter]
-	if !ok {
-		return 0
-	}
-	config := &corsv3.CorsPolicy{}
-	if err := packed.UnmarshalTo(config); err != nil {
-		return 0 // It is ours, and so never another type.
-	}
-	for _, origin := range config.AllowOriginStringMatch {
-		if pattern := origin.GetSafeRegex(); pattern != nil {
-			cost += expressionsCost(pattern.Regex)
-		}
-	}
-	return cost
+	return feature.Encoded(p.Route) + cors.OriginsCost(p.Route), cors.Preflighted(p.Route)
 }
 
 // allowance is what the rules of a route may still take on each host of a listener.
@@ -272,7 +177,8 @@ type allowance struct {
 	left int64
 	// filters is what those of the listener have taken of it.
 	filters int64
-	// copies are the hosts of all listeners of the Gateway, limit is for all of them together, and here are the hosts of this listener.
+	// copies are the hosts of all listeners of the Gateway, limit is for all of them together, and here are the hosts
+	// of this listener.
 	copies, here, limit int64
 	// collapsed tells that some rule has failed with nothing left of its matches.
 	collapsed bool
@@ -303,8 +209,8 @@ func (a attachedListener) copies() int64 {
 	return int64(len(a.Hosts))
 }
 
-// charge takes the cost of a rule. One that costs more than is left fails: with the texts of its matches as far as those can be had, else for all
-// that no other route takes.
+// charge takes the cost of a rule. One that costs more than is left fails: with the texts of its matches as far as
+// those can be had, else for all that no other route takes.
 func (a *allowance) charge(b *bindingRow, bound *boundRule) {
 	rule := &bound.rules.Rules[bound.rule]
 	whole := rule.Cost.whole(bound.effects, bound.own)
@@ -321,8 +227,8 @@ func (a *allowance) charge(b *bindingRow, bound *boundRule) {
 	bound.dropped, bound.collapsed, a.collapsed = a.collapsed, true, true
 }
 
-// overload says that a rule costs more than is left. If there were enough with this listener alone, and without filters of it, the
-// route is not wrong as it is written.
+// overload says that a rule costs more than is left. If there were enough with this listener alone, and without filters
+// of it, the route is not wrong as it is written.
 func (b *bindingRow) overload(bound *boundRule, a *allowance, whole int64) {
 	weight := verdict.Invalid
 	if spent := a.limit/max(a.copies, 1) - a.left - a.filters; spent+whole <= a.limit/max(a.here, 1) {

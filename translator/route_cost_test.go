@@ -14,6 +14,7 @@ import (
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/api/crdtest"
+	"gatehouse/policies/feature"
 	"gatehouse/policies/verdict"
 	"gatehouse/translator/heavy"
 )
@@ -276,7 +277,7 @@ func TestFiltersOnManyHosts(t *testing.T) {
 			wantFinding(t, tryAll(t, w, []Object{gateway}), verdict.Invalid, c.onGateway)
 			before := routeBytes(w)
 			wantFinding(t, tryAll(t, w, []Object{route}), verdict.Unresolved, c.onRoute)
-			if grown := routeBytes(w) - before; grown*perEncoded > DefaultRouteMemory {
+			if grown := routeBytes(w) - before; grown*feature.PerEncoded > DefaultRouteMemory {
 				t.Errorf("the route adds %d KiB to what Envoy gets", grown>>10)
 			}
 			for _, row := range w.tables.virtualHosts.All(w.engine.Read()) {

@@ -6,12 +6,9 @@ import (
 	"regexp"
 	"strings"
 
-	grpcwebv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/grpc_web/v3"
-	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	corev1 "k8s.io/api/core/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
-	"gatehouse/policies/feature"
 	"gatehouse/policies/verdict"
 )
 
@@ -40,14 +37,6 @@ var grpcRoutes = routeKind{
 		return methodPrecedence(&route.Object.(*gwapiv1.GRPCRoute).Spec.Rules[rule].Matches[match])
 	},
 }
-
-// grpcWeb is the HTTP filter that makes gRPC of what browsers can send: gRPC-Web, in its binary and its text form
-// (https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-WEB.md). It leaves all other requests alone.
-const grpcWeb = "envoy.filters.http.grpc_web"
-
-// webCalls is the filter as every connection manager has it: disabled, for the routes of GRPCRoutes to enable. A backend of an HTTPRoute may speak
-// gRPC-Web itself.
-func webCalls() *hcmv3.HttpFilter { return feature.DisabledFilter(grpcWeb, &grpcwebv3.GrpcWeb{}) }
 
 // httpRules puts the rules of a GRPCRoute into HTTPRoute's terms: a method is a path.
 func httpRules(rules []gwapiv1.GRPCRouteRule) []gwapiv1.HTTPRouteRule {

@@ -5,6 +5,7 @@ import (
 
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"gatehouse/policies/paths"
 	"gatehouse/policies/regex"
 	"gatehouse/policies/verdict"
 )
@@ -61,7 +62,7 @@ func (row *ruleRow) judgeMatches(route *routeRow, rule int, illegible bool) []ve
 // expressionsOf are the regular expressions of a match, as Envoy gets them.
 func expressionsOf(m *gwapiv1.HTTPRouteMatch) (expressions []string) {
 	if m.Path != nil && deref(m.Path.Type) == gwapiv1.PathMatchRegularExpression {
-		expressions = append(expressions, pathValue(m.Path))
+		expressions = append(expressions, paths.Value(m.Path))
 	}
 	for i := range m.Headers {
 		if deref(m.Headers[i].Type) == gwapiv1.HeaderMatchRegularExpression {

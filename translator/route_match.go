@@ -10,15 +10,24 @@ import (
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"gatehouse/policies/feature"
+	"gatehouse/policies/paths"
 	"gatehouse/policies/regex"
 	"gatehouse/policies/verdict"
 )
+
+// unsupported is a problem of a route with what a field says.
+func unsupported(field, message string, args ...any) verdict.Problem {
+	p := feature.Invalid(field, message, args...)
+	p.Reason = string(gwapiv1.RouteReasonUnsupportedValue)
+	return p
+}
 
 // checkMatch finds what keeps a match from being translated.
 func checkMatch(m *gwapiv1.HTTPRouteMatch, field string) []verdict.Problem {
 	var problems []verdict.Problem
 	if m.Path != nil && deref(m.Path.Type) == gwapiv1.PathMatchRegularExpression {
-		problems = appendPathRegex(problems, field+".path.value", pathValue(m.Path))
+		problems = appendPathRegex(problems, field+".path.value", paths.Value(m.Path))
 	} else if m.Path != nil {
 		problems = checkPath(m.Path, field+".path.value")
 	}
@@ -45,6 +54,28 @@ func appendRegex(problems []verdict.Problem, field, value string) []verdict.Prob
 	return problems
 }
 
+// appendPathRegex checks a regular expression of paths. One that matches no path does no harm: it stays as it is, with a
+// warning.
+func appendPathRegex(problems []verdict.Problem, field, expression string) []verdict.Problem {
+	if wrong := appendRegex(nil, field, expression); len(wrong) > 0 {
+		return append(problems, wrong...)
+	}
+	if why := paths.Unmatchable(expression); why != "" {
+		p := unsupported(field, "%q matches no path, since %s", expression, why)
+		p.Weight = verdict.Unresolved
+		problems = append(problems, p)
+	}
+	return problems
+}
+
+// checkPath finds a path of type Exact or PathPrefix that no request can have.
+func checkPath(path *gwapiv1.HTTPPathMatch, field string) []verdict.Problem {
+	if _, why := paths.Impossible(deref(path.Value)); why != "" {
+		return []verdict.Problem{unsupported(field, "%q matches no path, since %s", *path.Value, why)}
+	}
+	return nil
+}
+
 // envoyMatch translates a match; a nil one matches everything.
 func envoyMatch(m *gwapiv1.HTTPRouteMatch) *routev3.RouteMatch {
 	out := &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"}}
@@ -55,19 +86,19 @@ func envoyMatch(m *gwapiv1.HTTPRouteMatch) *routev3.RouteMatch {
 		setPath(out, m.Path)
 	}
 	if m.Method != nil {
-		out.Headers = append(out.Headers, headerMatch(methodHeader, exactly(string(*m.Method))))
+		out.Headers = append(out.Headers, feature.HeaderIs(feature.MethodHeader, feature.Exactly(string(*m.Method))))
 	}
 	for _, h := range firstOf(m.Headers, headerName) {
-		value := exactly(h.Value)
+		value := feature.Exactly(h.Value)
 		if deref(h.Type) == gwapiv1.HeaderMatchRegularExpression {
-			value = matching(h.Value)
+			value = feature.Matching(h.Value)
 		}
-		out.Headers = append(out.Headers, headerMatch(headerName(h), value))
+		out.Headers = append(out.Headers, feature.HeaderIs(headerName(h), value))
 	}
 	for _, q := range firstOf(m.QueryParams, paramName) {
-		value := exactly(q.Value)
+		value := feature.Exactly(q.Value)
 		if deref(q.Type) == gwapiv1.QueryParamMatchRegularExpression {
-			value = matching(q.Value)
+			value = feature.Matching(q.Value)
 		}
 		out.QueryParameters = append(out.QueryParameters, &routev3.QueryParameterMatcher{
 			Name:                         paramName(q),
@@ -95,9 +126,9 @@ func headerName(h gwapiv1.HTTPHeaderMatch) string { return strings.ToLower(strin
 func paramName(q gwapiv1.HTTPQueryParamMatch) string { return string(q.Name) }
 
 func setPath(out *routev3.RouteMatch, path *gwapiv1.HTTPPathMatch) {
-	value := pathValue(path)
+	value := paths.Value(path)
 	kind := cmp.Or(deref(path.Type), gwapiv1.PathMatchPathPrefix)
-	pattern, escapes := pathPattern(value)
+	pattern, escapes := paths.Pattern(value)
 	switch {
 	case kind == gwapiv1.PathMatchRegularExpression:
 		out.PathSpecifier = pathMatching(value)
@@ -115,34 +146,6 @@ func setPath(out *routev3.RouteMatch, path *gwapiv1.HTTPPathMatch) {
 func pathMatching(regex string) *routev3.RouteMatch_SafeRegex {
 	return &routev3.RouteMatch_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{Regex: regex}}
 }
-
-// pathValue is the path to match as Envoy has it of requests; a prefix has no trailing slash, but for the root.
-func pathValue(path *gwapiv1.HTTPPathMatch) string {
-	value := deref(path.Value)
-	kind := cmp.Or(deref(path.Type), gwapiv1.PathMatchPathPrefix)
-	if kind != gwapiv1.PathMatchRegularExpression {
-		value = normalPath(value)
-	}
-	if kind == gwapiv1.PathMatchPathPrefix {
-		value = strings.TrimRight(value, "/")
-	}
-	return cmp.Or(value, "/")
-}
-
-func exactly(value string) *matcherv3.StringMatcher {
-	return &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: value}}
-}
-
-func matching(regex string) *matcherv3.StringMatcher {
-	return &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{Regex: regex}}}
-}
-
-func headerMatch(name string, value *matcherv3.StringMatcher) *routev3.HeaderMatcher {
-	return &routev3.HeaderMatcher{Name: name, HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: value}}
-}
-
-// methodHeader is where HTTP/2, and Envoy for any HTTP, has the method.
-const methodHeader = ":method"
 
 // precedence orders the routes of a virtual host, the first to be tried first. The order of the fields is Gateway API's
 // (HTTPRoute, hostnames; HTTPRouteRule, matches), with regular expressions, which it leaves open, between exact paths and prefixes as in Envoy Gateway.
@@ -172,7 +175,7 @@ func precedenceOf(m *gwapiv1.HTTPRouteMatch) precedence {
 		case gwapiv1.PathMatchRegularExpression:
 			p.path = 1
 		}
-		if value := pathValue(m.Path); value != "/" || p.path != 2 {
+		if value := paths.Value(m.Path); value != "/" || p.path != 2 {
 			p.pathLength = len(value)
 		}
 	}

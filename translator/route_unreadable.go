@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"gatehouse/policies/paths"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -51,11 +52,11 @@ func looseRoute(bound *boundRule, match *gwapiv1.HTTPRouteMatch, order *preceden
 
 // possiblePrefix is what is possible of a path that no request can have, at least a slash; it is empty for any other path.
 func possiblePrefix(path string) string {
-	at, why := impossible(path)
+	at, why := paths.Impossible(path)
 	if why == "" {
 		return ""
 	}
-	return cmp.Or(normalPath(path[:at]), "/")
+	return cmp.Or(paths.Normal(path[:at]), "/")
 }
 
 // literalPrefix is what all paths begin with that an expression may match, be it well-formed or not; at least a slash.

@@ -34,7 +34,7 @@ func TestSourcesDecideAsRules(t *testing.T) {
 			spec.Authorization.Rules = append(spec.Authorization.Rules, rule)
 		}
 		connection := feature.Connection{}
-		Feature.Connection(spec, nil, &connection)
+		Feature.Connection(spec, feature.Have{}, &connection)
 		decided := connection.Sources
 		for range 20 {
 			client := address()
@@ -84,7 +84,7 @@ func TestSourcesGrowWithTheRanges(t *testing.T) {
 		}
 		return float64(testing.Benchmark(func(b *testing.B) {
 			for b.Loop() {
-				Feature.Connection(spec, nil, &feature.Connection{})
+				Feature.Connection(spec, feature.Have{}, &feature.Connection{})
 			}
 		}).NsPerOp())
 	}

@@ -53,11 +53,11 @@ func needs(spec *v1alpha1.SecurityPolicySpec) []feature.Need {
 }
 
 func route(spec *v1alpha1.SecurityPolicySpec, have feature.Have, route *feature.Route) {
-	if spec.BasicAuth == nil || have[users] == nil {
+	if spec.BasicAuth == nil || have.Content[users] == nil {
 		return
 	}
 	config := &basicauthv3.BasicAuth{
-		Users: &corev3.DataSource{Specifier: &corev3.DataSource_InlineBytes{InlineBytes: bytes.Join(lines(have[users]), []byte("\n"))}},
+		Users: &corev3.DataSource{Specifier: &corev3.DataSource_InlineBytes{InlineBytes: bytes.Join(lines(have.Content[users]), []byte("\n"))}},
 	}
 	if header := spec.BasicAuth.ForwardUsernameHeader; header != nil && len(check(spec)) == 0 {
 		config.ForwardUsernameHeader = *header

@@ -11,7 +11,6 @@ import (
 
 	corsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/cors/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
-	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"gatehouse/api/v1alpha1"
@@ -118,16 +117,4 @@ func textsOf[T ~string](values []T) []string {
 		texts[i] = string(v)
 	}
 	return texts
-}
-
-// exact matches one origin in the form in which browsers write it.
-func exact(origin string) *matcherv3.StringMatcher {
-	return &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: origin}}
-}
-
-// pattern matches a whole origin with an RE2 expression.
-func pattern(expression string) *matcherv3.StringMatcher {
-	return &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_SafeRegex{
-		SafeRegex: &matcherv3.RegexMatcher{Regex: expression},
-	}}
 }

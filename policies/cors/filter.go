@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	corsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/cors/v3"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/policies/feature"
@@ -17,33 +18,79 @@ import (
 // maxAge).
 const defaultMaxAge = 5
 
-// CheckFilter reports the problems of the CORS filter of an HTTPRoute. field is the path of the filter's cors field.
-func CheckFilter(field string, spec *gwapiv1.HTTPCORSFilter) []verdict.Problem {
+// OfRule is the CORS filter of a rule. It replaces the cors part of a policy.
+var OfRule = feature.Feature[gwapiv1.HTTPRouteRule]{
+	Types: []gwapiv1.HTTPRouteFilterType{gwapiv1.HTTPRouteFilterCORS},
+	Check: checkRule,
+	Route: routeRule,
+	Cost:  costOfRule,
+}
+
+func checkRule(rule *gwapiv1.HTTPRouteRule) []verdict.Problem {
+	var problems []verdict.Problem
+	redirect := feature.FilterOf(rule, gwapiv1.HTTPRouteFilterRequestRedirect)
+	for field, f := range feature.Filters(rule, gwapiv1.HTTPRouteFilterCORS) {
+		if redirect >= 0 { // Envoy redirects before it answers preflights.
+			problems = append(problems, feature.Incompatible(field+".type",
+				"a rule that redirects (filters[%d]) answers browsers of other origins with nothing else: "+
+					"let them call the new location, and set CORS in the rule that serves it", redirect))
+		}
+		if f.CORS != nil {
+			problems = append(problems, checkFilter(field+".cors", f.CORS)...)
+		}
+	}
+	return problems
+}
+
+func checkFilter(field string, spec *gwapiv1.HTTPCORSFilter) []verdict.Problem {
 	var problems []verdict.Problem
 	for i, origin := range spec.AllowOrigins {
 		if _, err := matcher(string(origin)); err != nil {
 			problems = append(problems, feature.Invalid(fmt.Sprintf("%s.allowOrigins[%d]", field, i), "%v", err))
 		}
 	}
-	problems = slices.Concat(problems,
+	return slices.Concat(problems,
 		checkTokens(field+".allowMethods", textsOf(spec.AllowMethods), "name of a method"),
 		checkTokens(field+".allowHeaders", textsOf(spec.AllowHeaders), "name of a header"),
 		checkTokens(field+".exposeHeaders", textsOf(spec.ExposeHeaders), "name of a header"),
 	)
-	for i := range problems {
-		problems[i].Reason = string(gwapiv1.RouteReasonUnsupportedValue)
-	}
-	return problems
 }
 
-// SetFilter sets the CORS filter of an HTTPRoute on a route, and replaces that of a policy.
-func SetFilter(spec *gwapiv1.HTTPCORSFilter, route *routev3.Route) {
-	s := settings{
-		origins: textsOf(spec.AllowOrigins), methods: textsOf(spec.AllowMethods), headers: textsOf(spec.AllowHeaders),
-		exposed: textsOf(spec.ExposeHeaders), credentials: spec.AllowCredentials,
-		maxAge: strconv.Itoa(int(cmp.Or(spec.MaxAge, defaultMaxAge))),
+func routeRule(rule *gwapiv1.HTTPRouteRule, _ feature.Have, route *feature.Route) {
+	for _, f := range feature.Filters(rule, gwapiv1.HTTPRouteFilterCORS) {
+		if spec := f.CORS; spec != nil {
+			s := settings{
+				origins: textsOf(spec.AllowOrigins), methods: textsOf(spec.AllowMethods), headers: textsOf(spec.AllowHeaders),
+				exposed: textsOf(spec.ExposeHeaders), credentials: spec.AllowCredentials,
+				maxAge: strconv.Itoa(int(cmp.Or(spec.MaxAge, defaultMaxAge))),
+			}
+			s.set(route.Route)
+		}
 	}
-	s.set(route)
+}
+
+func costOfRule(rule *gwapiv1.HTTPRouteRule) feature.Cost {
+	trial := &routev3.Route{}
+	routeRule(rule, feature.Have{}, &feature.Route{Route: trial})
+	return feature.Cost{Route: feature.Encoded(trial) + OriginsCost(trial)}
+}
+
+// OriginsCost is what the regular expressions cost that origins with wildcards become on a route, in bytes.
+func OriginsCost(route *routev3.Route) (cost int64) {
+	packed, ok := route.GetTypedPerFilterConfig()[Filter]
+	if !ok {
+		return 0
+	}
+	config := &corsv3.CorsPolicy{}
+	if err := packed.UnmarshalTo(config); err != nil {
+		return 0 // It is ours, and so never of another type.
+	}
+	for _, origin := range config.AllowOriginStringMatch {
+		if pattern := origin.GetSafeRegex(); pattern != nil {
+			cost += feature.Expressions(pattern.Regex)
+		}
+	}
+	return cost
 }
 
 // Preflighted reports whether CORS is enabled on the route, so that browsers send a preflight before a request.

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+
+	"gatehouse/policies/feature"
 )
 
 // originForm matches scheme, host and port of an origin.
@@ -19,7 +21,7 @@ var implied = map[string]string{"http": ":80", "https": ":443"}
 // (RFC 6454 section 6.2), so a policy may write them in any case.
 func matcher(origin string) (*matcherv3.StringMatcher, error) {
 	if origin == wildcard {
-		return pattern(".*"), nil
+		return feature.Matching(".*"), nil
 	}
 	parts := originForm.FindStringSubmatch(strings.ToLower(origin))
 	if parts == nil {
@@ -36,7 +38,7 @@ func matcher(origin string) (*matcherv3.StringMatcher, error) {
 	}
 	domain, wild := strings.CutPrefix(host, wildcard)
 	if !wild {
-		return exact(scheme + "://" + host + port), nil
+		return feature.Exactly(scheme + "://" + host + port), nil
 	}
-	return pattern(regexp.QuoteMeta(scheme+"://") + "[^/]+" + regexp.QuoteMeta(domain+port)), nil
+	return feature.Matching(regexp.QuoteMeta(scheme+"://") + "[^/]+" + regexp.QuoteMeta(domain+port)), nil
 }

@@ -32,8 +32,8 @@ func CheckDuration(field string, d *gwapiv1.Duration) []verdict.Problem {
 		"%q is no duration: write one to four numbers of up to five digits, each with h, m, s or ms, such as 1m30s", *d)}
 }
 
-// CheckPositive finds a duration that does not parse or is zero, where Envoy accepts no zero. Otherwise says what leaving the
-// field out means.
+// CheckPositive finds a duration that does not parse or is zero, where Envoy accepts no zero. Otherwise says what
+// leaving the field out means.
 func CheckPositive(field string, d *gwapiv1.Duration, otherwise string) []verdict.Problem {
 	if length, ok := parse(d); ok && length == 0 {
 		return []verdict.Problem{Invalid(field, "%q is too short: write a duration above 0s, or leave the field out for %s", *d, otherwise)}

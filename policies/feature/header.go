@@ -1,58 +1,25 @@
 package feature
 
 import (
-	"fmt"
 	"slices"
 	"strings"
-
-	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/policies/verdict"
 )
 
-// messageHeaders frame a message, belong to one connection or route a request (RFC 9110, sections 7.2, 7.6 and 8.6; RFC 9112, section 6). Whoever
-// changes one behind the back of the HTTP codec has both sides disagree on where a message ends or whom it is for.
+// messageHeaders frame a message, belong to one connection or route a request (RFC 9110, sections 7.2, 7.6 and 8.6; RFC
+// 9112, section 6). Whoever changes one behind the back of the HTTP codec has both sides disagree on where a message
+// ends or whom it is for.
 var messageHeaders = []string{
 	"connection", "content-length", "host", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade",
 }
 
-// MessageHeaders are the headers, in lower case, that are about a message itself, its connection or its host. No filter may set, add, remove or copy one.
+// MessageHeaders are the headers, in lower case, that are about a message itself, its connection or its host. No filter
+// may set, add, remove or copy one.
 func MessageHeaders() []string { return slices.Clone(messageHeaders) }
 
 // IsMessageHeader reports whether a header, in whatever case, is one of MessageHeaders.
 func IsMessageHeader(name string) bool { return slices.Contains(messageHeaders, strings.ToLower(name)) }
-
-// CheckHeaders finds what is wrong with a filter that changes headers of requests or answers. Field is the filter's path; the filter may be nil. One
-// that changes a header twice is invalid (Gateway API, HTTPHeaderFilter); names are compared without regard to case.
-func CheckHeaders(field string, f *gwapiv1.HTTPHeaderFilter) []verdict.Problem {
-	if f == nil {
-		return nil
-	}
-	var problems []verdict.Problem
-	changed := map[string]string{} // Where, by the name in lower case.
-	change := func(at, entry, name string) {
-		problems = append(problems, CheckHeaderChange(field+at, name)...)
-		if first, ok := changed[strings.ToLower(name)]; ok {
-			problems = append(problems, Invalid(field+at, "header %q is changed by %s already, and a filter may change each header once, whatever its case: remove one of the two", name, first))
-			return
-		}
-		changed[strings.ToLower(name)] = entry
-	}
-	written := func(list string, headers []gwapiv1.HTTPHeader) {
-		for i, h := range headers {
-			entry := fmt.Sprintf("%s[%d]", list, i)
-			change("."+entry+".name", entry, string(h.Name))
-			problems = append(problems, CheckHeaderValue(field+"."+entry+".value", string(h.Name), h.Value)...)
-		}
-	}
-	written("set", f.Set)
-	written("add", f.Add)
-	for i, name := range f.Remove {
-		entry := fmt.Sprintf("remove[%d]", i)
-		change("."+entry, entry, name)
-	}
-	return problems
-}
 
 // CheckHeaderChange finds a header that nobody may set, add or remove, or that cannot exist.
 func CheckHeaderChange(field, name string) []verdict.Problem {
@@ -66,7 +33,8 @@ func CheckHeaderChange(field, name string) []verdict.Problem {
 	return CheckHeaderName(field, name)
 }
 
-// CheckHeaderValue finds a value that no header may have: one with control characters other than the tab (RFC 9110, section 5.5).
+// CheckHeaderValue finds a value that no header may have: one with control characters other than the tab (RFC 9110,
+// section 5.5).
 func CheckHeaderValue(field, name, value string) []verdict.Problem {
 	if !strings.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) {
 		return nil

@@ -20,14 +20,16 @@ func (k ContentKey) Compare(o ContentKey) int {
 	return cmp.Or(cmp.Compare(k.Kind, o.Kind), cmp.Compare(k.Key, o.Key))
 }
 
-// Need is something outside of the spec that a feature must have before it can do its part. While it is missing, not granted
-// or broken, what the object covers answers 500: protection is never dropped in silence. The weight of the problem only says
-// what admission answers.
+// Need is something outside of the spec that a feature must have before it can do its part. While it is missing, not
+// granted or broken, what the object covers answers 500: protection is never dropped in silence. The weight of the
+// problem only says what admission answers.
 type Need struct {
-	// Field is the path of the reference, relative to the feature's spec, such as basicAuth.users. Have answers under it.
+	// Field is the path of the reference, relative to the feature's spec, such as basicAuth.users. Have answers under
+	// it.
 	Field string
-	// Content is what is read of an object.
-	Content Content
+	// Content is what is read of an object, and Backend is what requests are sent to. One of them is set.
+	Content *Content
+	Backend *Backend
 	// Optional reports whether the feature does its part without the answer, as the spec's failOpen asks.
 	Optional bool
 }
@@ -45,8 +47,8 @@ type Content struct {
 }
 
 // SecretContent is a key of the Secret that a reference names.
-func SecretContent(ref *gwapiv1.SecretObjectReference, key string, check func(content []byte) error) Content {
-	c := Content{ContentKey: ContentKey{Kind: "Secret", Key: key}, RefKind: "Secret", Name: string(ref.Name), Check: check}
+func SecretContent(ref *gwapiv1.SecretObjectReference, key string, check func(content []byte) error) *Content {
+	c := &Content{ContentKey: ContentKey{Kind: "Secret", Key: key}, RefKind: "Secret", Name: string(ref.Name), Check: check}
 	if ref.Group != nil {
 		c.Group = string(*ref.Group)
 	}
@@ -59,10 +61,30 @@ func SecretContent(ref *gwapiv1.SecretObjectReference, key string, check func(co
 	return c
 }
 
+// Backend is a backend that requests are sent to besides those of the rule.
+type Backend struct {
+	Ref gwapiv1.BackendObjectReference
+	// HTTP2 reports whether it is spoken to in HTTP/2, whatever its port says. Nil asks for what the rule's own
+	// backends get.
+	HTTP2 *bool
+}
+
 // Have answers the needs of one object by their fields. A need without an answer is not in it.
-type Have map[string][]byte
+type Have struct {
+	// Content has the bytes of the keys.
+	Content map[string][]byte
+	// Clusters has the clusters of the backends.
+	Clusters map[string]Cluster
+}
+
+// Cluster is a cluster of Envoy.
+type Cluster struct {
+	Name string
+	// Authority is the host, and the port if it is known, by which the backend is asked.
+	Authority string
+}
 
 // Equal reports whether both have the same answers.
 func (h Have) Equal(o Have) bool {
-	return maps.EqualFunc(h, o, bytes.Equal)
+	return maps.EqualFunc(h.Content, o.Content, bytes.Equal) && maps.Equal(h.Clusters, o.Clusters)
 }

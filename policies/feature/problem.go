@@ -9,8 +9,8 @@ import (
 	"gatehouse/policies/verdict"
 )
 
-// Invalid is a problem that makes the whole policy unusable. Field is the path from spec on; the message, in fmt's form, names
-// the value and the way out.
+// Invalid is a problem that makes the whole policy unusable. Field is the path from spec on; the message, in fmt's
+// form, names the value and the way out.
 func Invalid(field, message string, args ...any) verdict.Problem {
 	return verdict.Problem{
 		Field:   field,
@@ -18,6 +18,13 @@ func Invalid(field, message string, args ...any) verdict.Problem {
 		Message: fmt.Sprintf(message, args...),
 		Weight:  verdict.Invalid,
 	}
+}
+
+// Incompatible is a problem of filters of a rule that exclude each other.
+func Incompatible(field, message string, args ...any) verdict.Problem {
+	p := Invalid(field, message, args...)
+	p.Reason = string(gwapiv1.RouteReasonIncompatibleFilters)
+	return p
 }
 
 // token is what RFC 9110 section 5.6.2 allows in the name of a header field and in a method.

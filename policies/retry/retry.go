@@ -1,4 +1,5 @@
-// Package retry is the retry part of a BackendTrafficPolicy: which failed requests are sent again, how often and how soon.
+// Package retry is the retry part of a BackendTrafficPolicy: which failed requests are sent again, how often and how
+// soon.
 package retry
 
 import (

@@ -1,62 +1,64 @@
-package translator
+package paths
 
 import (
 	"regexp"
 	"strings"
 	"testing"
-
-	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
-func TestNormalPath(t *testing.T) {
+func TestNormal(t *testing.T) {
 	for written, want := range map[string]string{
 		"/": "/", "/a": "/a", "/a/": "/a/", "/a%7Eb": "/a~b", "/p%41q": "/pAq", "/caf%c3%a9": "/caf%C3%A9", "/x%20y": "/x%20y", "/%252e": "/%252e",
 		"/a/%2e%2E/b": "/b", "/a/./b": "/a/b", "/a/..": "/", "/a/.": "/a/", "/..": "/", "/a%2e": "/a.", "/a/..b": "/a/..b", "/a/%2e": "/a/",
 		"//a": "/a", "/a//b//": "/a/b/", "/a//../b": "/a/b", "/a/b/..//c": "/a/c", `/a\b`: "/a/b", "/a^{b}": "/a%5E%7Bb%7D", "/a;b=1/c,d": "/a;b=1/c,d",
 		"//": "//", "/a/..//": "//", "a/../b": "a/../b",
 	} {
-		if got := normalPath(written); got != want {
+		if got := Normal(written); got != want {
 			t.Errorf("%s: got %s, want %s", written, got, want)
 		}
 	}
 }
 
-func TestCheckPath(t *testing.T) {
+func TestImpossible(t *testing.T) {
 	for value, fine := range map[string]bool{
 		"": true, "/": true, "/a%7Eb": true, "/x%20y": true, "/a/%2e%2e/b": true, "/a:b@c": true,
 		"a": false, "/a%2Fb": false, "/a%2fb": false, "/a%5Cb": false, "/a%00": false, "/a?b=1": false, "/a#b": false, "/a b": false, "/é": false,
 		"/a\nb": false, "/a%": false, "/a%zz": false, "/%%412": false,
 	} {
-		problems := checkPath(&gwapiv1.HTTPPathMatch{Value: &value}, "f")
-		if (len(problems) == 0) != fine {
-			t.Errorf("%q: got %v, want fine %t", value, problems, fine)
+		_, why := Impossible(value)
+		if (why == "") != fine {
+			t.Errorf("%q: got %q, want fine %t", value, why, fine)
 		}
-		for _, p := range problems {
-			if strings.ContainsAny(p.Message, "\n\r") {
-				t.Errorf("%q: more than one line: %q", value, p.Message)
-			}
+		if strings.ContainsAny(why, "\n\r") {
+			t.Errorf("%q: more than one line: %q", value, why)
 		}
 	}
 }
 
-// FuzzNormalPath checks that a path that is not refused is brought into a form that does not change any more and that its pattern matches, with
-// escapes in any case. That Envoy does the same to requests is checked with Envoy itself, by the tests of package xds/withenvoy.
-func FuzzNormalPath(f *testing.F) {
+func possible(path string) bool {
+	_, why := Impossible(path)
+	return why == ""
+}
+
+// FuzzNormal checks that a path that is not refused is brought into a form that does not change any more and that its
+// pattern matches, with escapes in any case. That Envoy does the same to requests is checked with Envoy itself, by the
+// tests of package xds/withenvoy.
+func FuzzNormal(f *testing.F) {
 	for _, seed := range []string{"/", "/a/%2e%2e/b", "/caf%c3%a9", "//a/./b//", `/\..\x`, "/%252e", "/a+b(c)[d]*$", "/%5E{%7b"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, written string) {
-		if !strings.HasPrefix(written, "/") || len(checkPath(&gwapiv1.HTTPPathMatch{Value: &written}, "f")) > 0 {
+		if !strings.HasPrefix(written, "/") || !possible(written) {
 			return
 		}
-		normal := normalPath(written)
-		if again := normalPath(normal); again != normal {
+		normal := Normal(written)
+		if again := Normal(normal); again != normal {
 			t.Errorf("%q: %q becomes %q", written, normal, again)
 		}
 		if !strings.HasPrefix(normal, "/") || normal != "//" && strings.Contains(normal, "//") || strings.Contains(normal+"/", "/../") || strings.Contains(normal+"/", "/./") {
 			t.Errorf("%q: %q is no normal path", written, normal)
 		}
-		expression, escapes := pathPattern(normal)
+		expression, escapes := Pattern(normal)
 		pattern, err := regexp.Compile("^(?:" + expression + ")$")
 		if err != nil {
 			t.Fatalf("%q: %v", written, err)

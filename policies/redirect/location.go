@@ -1,4 +1,4 @@
-package translator
+package redirect
 
 import (
 	"regexp"
@@ -7,16 +7,17 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	metadatav3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_to_metadata/v3"
-	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/policies/feature"
+	"gatehouse/policies/rewrite"
 )
 
-// Envoy's redirects either write a port or leave that which the client named in Host, which is that of a NodePort, say. A Location with the host
-// of the request and without a port is made by hand: the host without its port, and the path if it changes, are put into metadata by regular
-// expressions, of which the Location is made. Metadata holds less than 8 KiB, so a longer path that changes is left out.
+// Envoy's redirects either write a port or leave the one that the client named in Host, which may be that of a
+// NodePort. So a Location with the host of the request and without a port is made by hand: regular expressions put the
+// host without its port, and the path if it changes, into metadata, and the Location is made of these. Metadata holds
+// less than 8 KiB, so a longer path that changes is left out.
 
 const (
 	locationFilter    = "envoy.filters.http.header_to_metadata/location"
@@ -25,13 +26,8 @@ const (
 	portPattern = ":[0-9]*$"
 )
 
-// locations is the filter as every connection manager has it: disabled, so that a redirect changes its route alone.
-func locations() *hcmv3.HttpFilter {
-	return feature.DisabledFilter(locationFilter, &metadatav3.Config{})
-}
-
-// portless has a redirect that takes its host from the request lead to that host without a port.
-func portless(route *routev3.Route, scheme string) {
+// withoutPort makes a redirect that takes its host from the request lead to that host without a port.
+func withoutPort(route *routev3.Route, scheme string) {
 	r := route.GetRedirect()
 	rules := []*metadatav3.Config_Rule{locationRule(":authority", "host", &matcherv3.RegexMatchAndSubstitute{
 		Pattern: &matcherv3.RegexMatcher{Regex: portPattern},
@@ -47,24 +43,25 @@ func portless(route *routev3.Route, scheme string) {
 		AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
 	}
 	route.ResponseHeadersToAdd = append([]*corev3.HeaderValueOption{location}, route.ResponseHeadersToAdd...)
-	for status, code := range redirectCodes {
+	for status, code := range codes {
 		if code == r.ResponseCode {
 			route.Action = &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{Status: uint32(status)}}
 		}
 	}
 }
 
-// locationCost is what a redirect to the host of the request costs each route more than another one, see portless. Nobody knows here whether its hosts
-// are exact, so it is taken of all of them. What removing a prefix costs is counted with the match that has it, see pathCost.
+// locationCost is what a redirect to the host of the request costs each route besides, in bytes (withoutPort). Whether
+// its hosts are exact is not known here, so all redirects are charged. What removing a prefix costs depends on the
+// matches, and is not in it.
 func locationCost(spec *gwapiv1.HTTPRequestRedirectFilter) int64 {
 	if spec.Hostname != nil {
 		return 0
 	}
 	action := &routev3.RedirectAction{}
-	setRedirectPath(action, spec.Path, nil)
-	cost := 3*perEntry + expressionsCost(portPattern) // The header, and the settings for host and path.
+	setPath(action, spec.Path, nil)
+	cost := 3*feature.PerEntry + feature.Expressions(portPattern) // The header, and the settings for host and path.
 	if change := pathChange(&routev3.Route{Action: &routev3.Route_Redirect{Redirect: action}}); change != nil {
-		cost += expressionsCost(change.Pattern.Regex) + perText*int64(len(change.Substitution))
+		cost += feature.Expressions(change.Pattern.Regex) + feature.PerText*int64(len(change.Substitution))
 	}
 	return cost
 }
@@ -78,10 +75,10 @@ func locationRule(header, key string, rewrite *matcherv3.RegexMatchAndSubstitute
 	}
 }
 
-// pathChange is what a redirect makes of a path, behind which there may be a query; nil if nothing.
+// pathChange returns what a redirect makes of a path, which a query may follow. It is nil if the path stays.
 func pathChange(route *routev3.Route) *matcherv3.RegexMatchAndSubstitute {
 	change := func(pattern, path string) *matcherv3.RegexMatchAndSubstitute {
-		return &matcherv3.RegexMatchAndSubstitute{Pattern: &matcherv3.RegexMatcher{Regex: pattern}, Substitution: escapeSubstitution(path)}
+		return &matcherv3.RegexMatchAndSubstitute{Pattern: &matcherv3.RegexMatcher{Regex: pattern}, Substitution: rewrite.Substitution(path)}
 	}
 	switch path := route.GetRedirect().PathRewriteSpecifier.(type) {
 	case *routev3.RedirectAction_PathRedirect:

@@ -1,14 +1,14 @@
-package translator
+package paths
 
 import (
 	"strings"
 
 	"gatehouse/policies/regex"
-	"gatehouse/policies/verdict"
 )
 
-// A regular expression sees the path as normalPath has it, with its escapes in any case. These paths are what an automaton takes, so that an
-// expression of which it takes no match can never match. See decision 039.
+// A regular expression sees the path as Normal returns it, with its escapes in any case. An automaton accepts exactly
+// these paths, so an expression none of whose matches it accepts never matches
+// (docs/decisions/039-expressions-that-never-match.md).
 
 // fault is what keeps a text from being a normal path.
 type fault int
@@ -27,7 +27,7 @@ const (
 	faults
 )
 
-// remedies say why a path has no such fault and what to write, as in impossible.
+// remedies say why a path has no such fault and what to write, as in Impossible.
 var remedies = [faults]string{
 	notAbsolute:       "each begins with a slash: begin the expression with one",
 	withQuery:         "none has a query: match it by queryParams, or write %3F for the character",
@@ -58,18 +58,18 @@ const (
 	anyHigh = 8
 )
 
-// pathReader reads normal paths, as if some faults were none.
-type pathReader struct{ excused [faults]bool }
+// reader reads normal paths, as if some faults were none.
+type reader struct{ excused [faults]bool }
 
 // on goes on in a state if the fault is excused.
-func (p *pathReader) on(f fault, state int) int {
+func (p *reader) on(f fault, state int) int {
 	if p.excused[f] {
 		return state
 	}
 	return lost
 }
 
-func (p *pathReader) next(state int, r rune) int {
+func (p *reader) next(state int, r rune) int {
 	switch {
 	case state == lost:
 		return lost
@@ -92,7 +92,7 @@ func (p *pathReader) next(state int, r rune) int {
 }
 
 // plain reads a character that is nothing but itself.
-func (p *pathReader) plain(r rune) int {
+func (p *reader) plain(r rune) int {
 	switch {
 	case r == '?':
 		return p.on(withQuery, inSegment)
@@ -113,7 +113,7 @@ func dot(state int) int {
 }
 
 // slash ends a segment.
-func (p *pathReader) slash(state int) int {
+func (p *reader) slash(state int) int {
 	switch state {
 	case firstSlash:
 		return twoSlashes
@@ -126,7 +126,7 @@ func (p *pathReader) slash(state int) int {
 }
 
 // escape reads a digit of an escape.
-func (p *pathReader) escape(state int, r rune) int {
+func (p *reader) escape(state int, r rune) int {
 	digit := strings.IndexByte(upperHex, upper(byte(min(r, 0xff))))
 	if digit < 0 {
 		return p.on(incompleteEscape, p.next(inSegment, r))
@@ -148,7 +148,7 @@ func (p *pathReader) escape(state int, r rune) int {
 }
 
 // takes reports whether what ends in a state is a normal path.
-func (p *pathReader) takes(state int) bool {
+func (p *reader) takes(state int) bool {
 	switch {
 	case state == lost:
 		return false
@@ -162,18 +162,18 @@ func (p *pathReader) takes(state int) bool {
 	return true
 }
 
-// pathAutomaton is an automaton with the states in which it takes a text.
-type pathAutomaton struct {
+// automaton is an automaton with the states in which it takes a text.
+type automaton struct {
 	*regex.Automaton
 	taken uint32
 }
 
-func newPathAutomaton(excused ...fault) pathAutomaton {
-	p := &pathReader{}
+func newAutomaton(excused ...fault) automaton {
+	p := &reader{}
 	for _, f := range excused {
 		p.excused[f] = true
 	}
-	a := pathAutomaton{Automaton: regex.NewAutomaton(pathStates, p.next)}
+	a := automaton{Automaton: regex.NewAutomaton(pathStates, p.next)}
 	for state := range pathStates {
 		if p.takes(state) {
 			a.taken |= 1 << state
@@ -183,47 +183,36 @@ func newPathAutomaton(excused ...fault) pathAutomaton {
 }
 
 // matches reports whether an expression may match a path. One that cannot be read has problems of its own.
-func (a pathAutomaton) matches(expression string) bool {
+func (a automaton) matches(expression string) bool {
 	ends, err := a.Ends(expression)
 	return err != nil || ends&a.taken != 0
 }
 
-// normalPaths takes the paths as Envoy has them, faultyPaths also those with one of the faults.
+// normal takes the paths as Envoy has them, faulty also those with one of the faults.
 var (
-	normalPaths = newPathAutomaton()
-	faultyPaths = func() (all [faults]pathAutomaton) {
+	normal = newAutomaton()
+	faulty = func() (all [faults]automaton) {
 		for f := range faults {
-			all[f] = newPathAutomaton(f)
+			all[f] = newAutomaton(f)
 		}
 		return all
 	}()
 )
 
-// maxExplained is how long an expression may be for its fault to be looked for, in bytes. It takes ten times the work of judging it.
+// maxExplained is how long an expression may be for its fault to be looked for, in bytes. It takes ten times the work
+// of judging it.
 const maxExplained = 256
 
-// unmatchable says why a regular expression matches no path, as far as one fault explains it. It is empty for one that may match.
-func unmatchable(expression string) string {
-	if normalPaths.matches(expression) {
+// Unmatchable returns why a regular expression matches no path, if one fault explains it. It is empty for an expression
+// that may match, and fits behind "matches no path, since ".
+func Unmatchable(expression string) string {
+	if normal.matches(expression) {
 		return ""
 	}
-	for f, a := range faultyPaths {
+	for f, a := range faulty {
 		if len(expression) <= maxExplained && a.matches(expression) {
 			return remedies[f]
 		}
 	}
 	return "paths are normalized before: write it as the access log shows it"
-}
-
-// appendPathRegex checks a regular expression of paths. One that matches none is told of and left as it is, since it does no harm.
-func appendPathRegex(problems []verdict.Problem, field, expression string) []verdict.Problem {
-	if wrong := appendRegex(nil, field, expression); len(wrong) > 0 {
-		return append(problems, wrong...)
-	}
-	if why := unmatchable(expression); why != "" {
-		p := unsupported(field, "%q matches no path, since %s", expression, why)
-		p.Weight = verdict.Unresolved
-		problems = append(problems, p)
-	}
-	return problems
 }

@@ -1,12 +1,10 @@
-package translator
+package paths
 
 import (
 	"math/rand/v2"
 	"regexp"
 	"strings"
 	"testing"
-
-	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
 func TestUnmatchable(t *testing.T) {
@@ -20,7 +18,7 @@ func TestUnmatchable(t *testing.T) {
 		"a": "begins with a slash", "a/.*": "begins with a slash", "v1/.*|v2/.*": "begins with a slash", "[^/].*": "begins with a slash", "(?:)": "begins with a slash",
 		`a\?`: "access log", "/%7E" + strings.Repeat("a", maxExplained): "access log", "/[^\\x00-\\x{10FFFF}]": "access log", "/(?:%7E|//)x": "slashes are merged", "(": "",
 	} {
-		if got := unmatchable(expression); (got == "") != (want == "") || !strings.Contains(got, want) {
+		if got := Unmatchable(expression); (got == "") != (want == "") || !strings.Contains(got, want) {
 			t.Errorf("%q: got %q, want %q", expression, got, want)
 		}
 	}
@@ -36,10 +34,10 @@ var requestPieces = []string{"/", "/", "/", "a", "b", "~", ".", "..", "%7e", "%4
 
 // asRequested are the forms in which Envoy may have a path that a client writes when it looks for a route.
 func asRequested(written string) []string {
-	if !strings.HasPrefix(written, "/") || len(checkPath(&gwapiv1.HTTPPathMatch{Value: &written}, "f")) > 0 {
+	if !strings.HasPrefix(written, "/") || !possible(written) {
 		return nil
 	}
-	normal := normalPath(written)
+	normal := Normal(written)
 	return []string{normal, regexp.MustCompile(`%..`).ReplaceAllStringFunc(normal, strings.ToLower)}
 }
 
@@ -61,7 +59,7 @@ func TestUnmatchableNeverMatches(t *testing.T) {
 	for range 2000 {
 		expression := some(expressionPieces)
 		re, err := regexp.Compile("^(?:" + expression + ")$")
-		if err != nil || unmatchable(expression) == "" {
+		if err != nil || Unmatchable(expression) == "" {
 			continue
 		}
 		told++
@@ -76,8 +74,8 @@ func TestUnmatchableNeverMatches(t *testing.T) {
 	}
 }
 
-// FuzzUnmatchable checks that a path is matched by no expression that is said to match none, and that an expression of nothing but the path is said
-// to just if the path is not a normal one.
+// FuzzUnmatchable checks that a path is matched by no expression that is said to match none, and that an expression of
+// nothing but the path is said to just if the path is not a normal one.
 func FuzzUnmatchable(f *testing.F) {
 	for _, seed := range [][2]string{{"/a%7Eb", "/a~b"}, {".*/", "//"}, {`/(?:\.|%2[eE])+`, "/%2e%2e"}, {"/caf%(?:c3|C3)%A9", "/caf%C3%a9"}, {"(?i)/Ka+", "/kA"}, {`/\bx\B`, "/x"}, {"(?:/a{0,3}){2,}", "/a/aa"}, {"/a?b", "/a?b"}} {
 		f.Add(seed[0], seed[1])
@@ -91,16 +89,16 @@ func FuzzUnmatchable(f *testing.F) {
 		if _, alone := regexp.Compile(expression); err != nil || alone != nil {
 			return
 		}
-		never := unmatchable(expression) != ""
+		never := Unmatchable(expression) != ""
 		for _, path := range asRequested(written) {
 			if never && re.MatchString(path) {
 				t.Errorf("%q matches %q", expression, path)
 			}
-			if why := unmatchable(regexp.QuoteMeta(path)); why != "" {
+			if why := Unmatchable(regexp.QuoteMeta(path)); why != "" {
 				t.Errorf("%q is said to match nothing: %s", path, why)
 			}
-			normal := escape.ReplaceAllStringFunc(written, strings.ToUpper) == normalPath(written)
-			if said := unmatchable(regexp.QuoteMeta(written)) != ""; said == normal {
+			normal := escape.ReplaceAllStringFunc(written, strings.ToUpper) == Normal(written)
+			if said := Unmatchable(regexp.QuoteMeta(written)) != ""; said == normal {
 				t.Errorf("%q: said to match nothing %t, is normal %t", written, said, normal)
 			}
 		}
@@ -115,7 +113,7 @@ func BenchmarkUnmatchable(b *testing.B) {
 	} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
-				unmatchable(expression)
+				Unmatchable(expression)
 			}
 		})
 	}

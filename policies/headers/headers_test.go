@@ -1,4 +1,4 @@
-package feature
+package headers
 
 import (
 	"slices"
@@ -7,18 +7,20 @@ import (
 
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"gatehouse/policies/feature"
 	"gatehouse/policies/verdict"
 )
 
-// TestCheckHeaders has each header that is about a message changed in each way, and names and values that are no headers.
-func TestCheckHeaders(t *testing.T) {
+// TestCheckChanges has each header that is about a message changed in each way, and names and values that are no
+// headers.
+func TestCheckChanges(t *testing.T) {
 	change := func(name string) *gwapiv1.HTTPHeaderFilter {
 		h := []gwapiv1.HTTPHeader{{Name: gwapiv1.HTTPHeaderName(name), Value: "4"}}
 		return &gwapiv1.HTTPHeaderFilter{Set: h, Add: h, Remove: []string{name}}
 	}
-	refused := append(MessageHeaders(), "Content-Length", "HOST", "Transfer-encoding", ":path", ":status", "", "a b", "a\r\nb", "é")
+	refused := append(feature.MessageHeaders(), "Content-Length", "HOST", "Transfer-encoding", ":path", ":status", "", "a b", "a\r\nb", "é")
 	for _, name := range refused {
-		got := fields(CheckHeaders("f", change(name)))
+		got := fields(checkChanges("f", change(name)))
 		for _, want := range []string{"f.set[0].name", "f.add[0].name", "f.remove[0]"} {
 			if !slices.Contains(got, want) {
 				t.Errorf("%q: %s is not refused, only %q are", name, want, got)
@@ -28,11 +30,11 @@ func TestCheckHeaders(t *testing.T) {
 	for value, fine := range map[string]bool{
 		"": true, "a b\tc": true, "100%": true, "é": true, "a\nb": false, "a\r\nb": false, "a\x00": false, "\x1b[0m": false, "\x7f": false,
 	} {
-		if got := CheckHeaderValue("v", "x", value); (len(got) == 0) != fine {
+		if got := feature.CheckHeaderValue("v", "x", value); (len(got) == 0) != fine {
 			t.Errorf("value %q: got %v, want fine %t", value, got, fine)
 		}
 	}
-	if got := CheckHeaders("f", nil); got != nil {
+	if got := checkChanges("f", nil); got != nil {
 		t.Errorf("no filter: got %v", got)
 	}
 }
@@ -53,7 +55,7 @@ func TestHeadersAreChangedOnce(t *testing.T) {
 		"f.add[0].name": {Set: header("X-A"), Add: header("x-A")},
 		"f.remove[0]":   {Set: header("X-A"), Remove: []string{"x-a"}},
 	} {
-		if got := strings.Join(fields(CheckHeaders("f", f)), " "); got != want {
+		if got := strings.Join(fields(checkChanges("f", f)), " "); got != want {
 			t.Errorf("%+v: got problems at %q, want %q", f, got, want)
 		}
 	}

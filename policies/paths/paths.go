@@ -1,18 +1,20 @@
-package translator
+// Package paths brings paths that users write into the form in which Envoy looks for a route.
+//
+// The connection manager normalizes the path of a request (normalize_path, merge_slashes and UNESCAPE_AND_REDIRECT):
+// unreserved characters are not escaped, other characters that need it are, and there are no dot segments, empty
+// segments and backslashes. Only the case of escapes stays as the client wrote it, and makes no difference either (RFC
+// 3986, section 6.2.2). A path in a match has to say the same.
+package paths
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"strings"
 
+	"k8s.io/utils/ptr"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
-
-	"gatehouse/policies/verdict"
 )
-
-// Envoy looks for a route by what it has made of the request's path (normalize_path, merge_slashes and UNESCAPE_AND_REDIRECT of the connection
-// manager): unreserved characters are not escaped, others that need it are, there are no dot segments, empty segments and backslashes. Only
-// the case of escapes stays as the client wrote it, which makes no difference either (RFC 3986, section 6.2.2). A path to match has to say the same.
 
 const (
 	upperHex   = "0123456789ABCDEF"
@@ -21,9 +23,10 @@ const (
 	escaped = "\"<>^`{|}"
 )
 
-// normalPath is a path as Envoy has it when it looks for a route, with escapes in upper case. What Envoy would refuse stays as it is.
-func normalPath(path string) string {
-	if plainPath(path) {
+// Normal returns a path as Envoy has it when it looks for a route, with escapes in upper case. A path that Envoy would
+// refuse stays as it is.
+func Normal(path string) string {
+	if plain(path) {
 		return path
 	}
 	rest, absolute := strings.CutPrefix(normalEscapes(path), "/")
@@ -48,9 +51,9 @@ func normalPath(path string) string {
 	return mergeSlashes("/" + strings.Join(kept, "/"))
 }
 
-// plainPath reports whether a path is normal at first sight, as nearly all are: it has letters, digits and unreserved characters only, and no
-// empty segment and none that begins with a dot.
-func plainPath(path string) bool {
+// plain reports whether a path is normal at first sight, as nearly all are: it has letters, digits and unreserved
+// characters only, and no empty segment and none that begins with a dot.
+func plain(path string) bool {
 	for i := range len(path) {
 		switch c := path[i]; {
 		case c == '/' || c == '.':
@@ -121,9 +124,22 @@ func isUnreserved(c byte) bool {
 // caseOfEscapes is a digit of an escape that may be written in two cases.
 var caseOfEscapes = regexp.MustCompile(`%(?:[0-9][A-F]|[A-F][0-9A-F])`)
 
-// pathPattern is a regular expression that matches a normal path, with its escapes in any case. Needed tells whether there are any, as otherwise
-// the path says it all.
-func pathPattern(path string) (pattern string, needed bool) {
+// Value returns the path of a match as Envoy has it in requests. A prefix other than the root has no trailing slash.
+func Value(match *gwapiv1.HTTPPathMatch) string {
+	value := ptr.Deref(match.Value, "")
+	kind := cmp.Or(ptr.Deref(match.Type, ""), gwapiv1.PathMatchPathPrefix)
+	if kind != gwapiv1.PathMatchRegularExpression {
+		value = Normal(value)
+	}
+	if kind == gwapiv1.PathMatchPathPrefix {
+		value = strings.TrimRight(value, "/")
+	}
+	return cmp.Or(value, "/")
+}
+
+// Pattern returns a regular expression that matches a normal path, with its escapes in any case. It is needed only if
+// there are escapes; otherwise the path itself matches.
+func Pattern(path string) (pattern string, needed bool) {
 	if !strings.Contains(path, "%") {
 		return regexp.QuoteMeta(path), false
 	}
@@ -148,8 +164,9 @@ var unmatched = map[byte]string{
 	0:    "requests with an escaped NUL are refused: remove it",
 }
 
-// impossible finds where a path, Exact or a PathPrefix, stops being one that a request can have, and says why. It is nowhere if why is empty.
-func impossible(path string) (at int, why string) {
+// Impossible returns where a path of type Exact or PathPrefix stops being one that a request can have, and why; why is
+// empty if a request can have it. It fits behind "matches no path, since ".
+func Impossible(path string) (at int, why string) {
 	if path != "" && path[0] != '/' {
 		return 0, fmt.Sprintf("each begins with a slash: write %q", "/"+path)
 	}
@@ -167,13 +184,6 @@ func impossible(path string) (at int, why string) {
 	return 0, ""
 }
 
-// inPath reports whether a request's path may have the character unescaped. Envoy is more generous than RFC 3986, section 3.3.
+// inPath reports whether a request's path may have the character unescaped. Envoy is more generous than RFC 3986,
+// section 3.3.
 func inPath(c byte) bool { return c > ' ' && c < 0x7f && c != '?' && c != '#' }
-
-// checkPath finds a path that no request can have, Exact or as a PathPrefix.
-func checkPath(path *gwapiv1.HTTPPathMatch, field string) []verdict.Problem {
-	if _, why := impossible(deref(path.Value)); why != "" {
-		return []verdict.Problem{unsupported(field, "%q matches no path, since %s", *path.Value, why)}
-	}
-	return nil
-}

@@ -1,0 +1,98 @@
+package policies
+
+import (
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	"google.golang.org/protobuf/proto"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/policies/feature"
+	"gatehouse/policies/verdict"
+)
+
+// features yields the kind's own features, in order.
+func (k Kind) features(yield func(bound) bool) { featuresOf(k.Kind)(yield) }
+
+// featuresOf yields the features of a kind of policy or of the rules of routes, in order.
+func featuresOf(kind string) func(yield func(bound) bool) {
+	return func(yield func(bound) bool) {
+		for _, f := range features {
+			if f.kind == kind && !yield(f) {
+				return
+			}
+		}
+	}
+}
+
+// bound is a feature that knows how to find its spec in a policy or a rule, so that all features fit in one list. The
+// functions take the policy or the rule; nil has an empty spec.
+type bound struct {
+	kind       string
+	name       string
+	types      []gwapiv1.HTTPRouteFilterType
+	check      func(any) []verdict.Problem
+	needs      func(any) []feature.Need
+	keys       []feature.ContentKey
+	cluster    func(any, feature.Have, *feature.Upstream)
+	route      func(any, feature.Have, *feature.Route)
+	share      func([]gwapiv1.HTTPRouteFilter, *routev3.WeightedCluster_ClusterWeight)
+	cost       func(any) feature.Cost
+	connection func(any, feature.Have, *feature.Connection)
+	filter     func() *hcmv3.HttpFilter
+	off        proto.Message
+}
+
+// binder binds features of spec S to the policies or rules P that hold it, at a path.
+func binder[P, S any](kind, path string, spec func(P) *S) func(feature.Feature[S]) bound {
+	of := func(p any) *S {
+		if p == nil {
+			return new(S)
+		}
+		return spec(p.(P))
+	}
+	return func(f feature.Feature[S]) bound {
+		return bound{
+			kind:  kind,
+			name:  f.Name,
+			types: f.Types,
+			check: func(p any) []verdict.Problem {
+				if f.Check == nil {
+					return nil
+				}
+				if path == "" {
+					return f.Check(of(p))
+				}
+				return verdict.At(path, f.Check(of(p)))
+			},
+			needs: func(p any) []feature.Need {
+				if f.Needs == nil {
+					return nil
+				}
+				return f.Needs(of(p))
+			},
+			cost: func(p any) feature.Cost {
+				if f.Cost == nil {
+					return feature.Cost{}
+				}
+				return f.Cost(of(p))
+			},
+			keys:       f.Keys,
+			cluster:    hook(f.Cluster, of),
+			route:      hook(f.Route, of),
+			connection: hook(f.Connection, of),
+			filter:     f.Filter,
+			off:        f.Off,
+			share:      f.Share,
+		}
+	}
+}
+
+// hook is a function of a feature that finds the spec in a policy or a rule; one that the feature does not have does
+// nothing.
+func hook[S, T any](does func(*S, feature.Have, *T), spec func(any) *S) func(any, feature.Have, *T) {
+	return func(p any, have feature.Have, on *T) {
+		if does != nil {
+			does(spec(p), have, on)
+		}
+	}
+}

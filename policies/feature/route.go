@@ -1,0 +1,91 @@
+package feature
+
+import (
+	"cmp"
+
+	xdscorev3 "github.com/cncf/xds/go/xds/core/v3"
+	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	compositev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/composite/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+)
+
+// Route is a route under construction.
+type Route struct {
+	*routev3.Route
+	// Owner is what the spec is of, for names that Envoy's logs and statistics show: the namespace/name of a policy, or
+	// the kind/namespace/name/rule/rule of a rule.
+	Owner string
+
+	// What follows is known for the rules of routes only.
+
+	// Match is the match that the route is for, nil for all requests.
+	Match *gwapiv1.HTTPRouteMatch
+	// Scheme is that of the listener's requests, and Port is the listener's port.
+	Scheme string
+	Port   int32
+	// GRPC reports whether the requests are those of gRPC.
+	GRPC bool
+}
+
+// Forward returns the action that forwards requests. If something else answers them, what is set on it has no effect.
+func (r *Route) Forward() *routev3.RouteAction {
+	return cmp.Or(r.GetRoute(), &routev3.RouteAction{})
+}
+
+// DisabledFilter is an HTTP filter that does nothing on a route until PerRoute gives it a configuration there.
+func DisabledFilter(name string, config proto.Message) *hcmv3.HttpFilter {
+	return &hcmv3.HttpFilter{
+		Name:       name,
+		ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: Any(config)},
+		Disabled:   true,
+	}
+}
+
+// enabled enables a filter that is disabled in the connection manager, and leaves its configuration as it is there.
+var enabled = &routev3.FilterConfig{Config: &anypb.Any{}}
+
+// Enable enables a disabled filter on a route, with the configuration that it has in the connection manager.
+func Enable(route *routev3.Route, filter string) { PerRoute(route, filter, enabled) }
+
+// PerRoute gives the HTTP filter of that name its configuration on a route. A configuration of the filter's own
+// per-route type also enables a filter that is disabled in the connection manager (Envoy: route based filter chain).
+func PerRoute(route *routev3.Route, filter string, config proto.Message) {
+	if route.TypedPerFilterConfig == nil {
+		route.TypedPerFilterConfig = map[string]*anypb.Any{}
+	}
+	route.TypedPerFilterConfig[filter] = Any(config)
+}
+
+// Composite is an HTTP filter that does nothing on a route until Whole makes it another filter there. It is for filters
+// whose own per-route configuration cannot say everything (docs/decisions/012-external-auth.md).
+func Composite(name string) *hcmv3.HttpFilter { return DisabledFilter(name, &compositev3.Composite{}) }
+
+// Whole makes a composite filter, on a route, the named filter with the configuration.
+func Whole(filter string, config proto.Message) *compositev3.CompositePerRoute {
+	action := &compositev3.ExecuteFilterAction{TypedConfig: &corev3.TypedExtensionConfig{Name: filter, TypedConfig: Any(config)}}
+	return &compositev3.CompositePerRoute{Matcher: &xdsmatcherv3.Matcher{
+		OnNoMatch: &xdsmatcherv3.Matcher_OnMatch{OnMatch: &xdsmatcherv3.Matcher_OnMatch_Action{
+			Action: &xdscorev3.TypedExtensionConfig{Name: filter, TypedConfig: Any(action)},
+		}},
+	}}
+}
+
+// Nothing makes a composite filter do nothing on a route, even if the route configuration makes it another filter.
+func Nothing() *compositev3.CompositePerRoute {
+	return &compositev3.CompositePerRoute{Matcher: &xdsmatcherv3.Matcher{}}
+}
+
+// Any packs a message, always into the same bytes. It panics on a message that cannot be encoded, which only strings
+// that are not UTF-8 can cause; the API server and the YAML decoder let none through.
+func Any(message proto.Message) *anypb.Any {
+	packed := &anypb.Any{}
+	if err := anypb.MarshalFrom(packed, message, proto.MarshalOptions{Deterministic: true}); err != nil {
+		panic("encoding an Envoy message: " + err.Error())
+	}
+	return packed
+}

@@ -1,0 +1,94 @@
+// Package rewrite is the URLRewrite filter of rules and of their backendRefs: what host and path a backend gets.
+package rewrite
+
+import (
+	"cmp"
+
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	"k8s.io/utils/ptr"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/policies/feature"
+	"gatehouse/policies/verdict"
+)
+
+// Feature is the filter.
+var Feature = feature.Feature[gwapiv1.HTTPRouteRule]{
+	Types: []gwapiv1.HTTPRouteFilterType{gwapiv1.HTTPRouteFilterURLRewrite},
+	Check: check,
+	Route: route,
+	Share: share,
+	Cost:  cost,
+}
+
+func check(rule *gwapiv1.HTTPRouteRule) []verdict.Problem {
+	var problems []verdict.Problem
+	for field, f := range feature.Filters(rule, gwapiv1.HTTPRouteFilterURLRewrite) {
+		if f.URLRewrite != nil {
+			problems = append(problems, CheckPath(rule, f.URLRewrite.Path, field+".urlRewrite.path")...)
+		}
+	}
+	for field, f := range feature.BackendFilters(rule, gwapiv1.HTTPRouteFilterURLRewrite) {
+		if f.URLRewrite != nil {
+			problems = append(problems, CheckPath(rule, f.URLRewrite.Path, field+".urlRewrite.path")...)
+			problems = append(problems, checkMirrored(rule, f.URLRewrite.Path, field+".urlRewrite.path")...)
+		}
+	}
+	return problems
+}
+
+func route(rule *gwapiv1.HTTPRouteRule, _ feature.Have, route *feature.Route) {
+	for _, f := range feature.Filters(rule, gwapiv1.HTTPRouteFilterURLRewrite) {
+		if f.URLRewrite == nil {
+			continue
+		}
+		action := route.Forward()
+		if f.URLRewrite.Hostname != nil {
+			action.HostRewriteSpecifier = &routev3.RouteAction_HostRewriteLiteral{HostRewriteLiteral: string(*f.URLRewrite.Hostname)}
+			action.AppendXForwardedHost = true
+		}
+		if f.URLRewrite.Path != nil {
+			SetPath(action, route.Match, f.URLRewrite.Path)
+		}
+	}
+}
+
+func share(filters []gwapiv1.HTTPRouteFilter, share *routev3.WeightedCluster_ClusterWeight) {
+	if host := hostIn(filters); host != "" {
+		setHost(share, host)
+	}
+}
+
+func cost(rule *gwapiv1.HTTPRouteRule) feature.Cost {
+	c := feature.Cost{Route: hostsCost(rule)}
+	for _, f := range feature.Filters(rule, gwapiv1.HTTPRouteFilterURLRewrite) {
+		if f.URLRewrite != nil {
+			c.Route += PathCost(f.URLRewrite.Path)
+		}
+	}
+	for _, f := range feature.BackendFilters(rule, gwapiv1.HTTPRouteFilterURLRewrite) {
+		if f.URLRewrite != nil {
+			c.Backends += PathCost(f.URLRewrite.Path)
+		}
+	}
+	return c
+}
+
+// PathCost is what a new path costs a route, in bytes. What removing a prefix costs depends on the matches, and is not
+// in it.
+func PathCost(path *gwapiv1.HTTPPathModifier) int64 {
+	if path == nil {
+		return 0
+	}
+	return feature.PerText * int64(len(ptr.Deref(path.ReplaceFullPath, ""))+len(ptr.Deref(path.ReplacePrefixMatch, "")))
+}
+
+// hostIn returns the host that filters write, empty if they leave it.
+func hostIn(filters []gwapiv1.HTTPRouteFilter) (host string) {
+	for i := range filters {
+		if rewrite := filters[i].URLRewrite; rewrite != nil {
+			host = cmp.Or(string(ptr.Deref(rewrite.Hostname, "")), host)
+		}
+	}
+	return host
+}

@@ -1,0 +1,126 @@
+package policies
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/policies/feature"
+	"gatehouse/policies/verdict"
+)
+
+// Rules of HTTPRoutes, and of GRPCRoutes in the terms of HTTPRoutes, have features as policies do: their filters,
+// session persistence, retry and timeouts. All fields are relative to the rule.
+
+// ruleKind stands for rules in the list of features.
+const ruleKind = "HTTPRouteRule"
+
+var rule = binder(ruleKind, "", func(r *gwapiv1.HTTPRouteRule) *gwapiv1.HTTPRouteRule { return r })
+
+// CheckRule finds what keeps a rule from being carried out as written. Leaving a filter out is not an option (Gateway
+// API, HTTPRouteFilter): such a rule answers 500.
+func CheckRule(r *gwapiv1.HTTPRouteRule) []verdict.Problem {
+	problems := unservedTypes(r)
+	for f := range featuresOf(ruleKind) {
+		problems = append(problems, f.check(r)...)
+	}
+	for i := range problems {
+		if problems[i].Reason == string(gwapiv1.PolicyReasonInvalid) {
+			problems[i].Reason = string(gwapiv1.RouteReasonUnsupportedValue)
+		}
+	}
+	return problems
+}
+
+// unservedTypes finds filters of types that no feature carries out.
+func unservedTypes(r *gwapiv1.HTTPRouteRule) []verdict.Problem {
+	ofRules, ofBackends := filterTypes()
+	problems := unserved("filters", r.Filters, ofRules)
+	for b := range r.BackendRefs {
+		problems = append(problems, unserved(fmt.Sprintf("backendRefs[%d].filters", b), r.BackendRefs[b].Filters, ofBackends)...)
+	}
+	return problems
+}
+
+func unserved(path string, filters []gwapiv1.HTTPRouteFilter, served []gwapiv1.HTTPRouteFilterType) []verdict.Problem {
+	var problems []verdict.Problem
+	for i := range filters {
+		if !slices.Contains(served, filters[i].Type) {
+			p := feature.Invalid(fmt.Sprintf("%s[%d].type", path, i), "filter %q is not served, so the rule answers 500: use %s",
+				filters[i].Type, anyOf(served))
+			p.Weight = verdict.Unresolved
+			problems = append(problems, p)
+		}
+	}
+	return problems
+}
+
+// filterTypes returns the types of filters that are served, those of rules and those of backendRefs.
+func filterTypes() (ofRules, ofBackends []gwapiv1.HTTPRouteFilterType) {
+	for f := range featuresOf(ruleKind) {
+		ofRules = append(ofRules, f.types...)
+		if f.share != nil {
+			ofBackends = append(ofBackends, f.types...)
+		}
+	}
+	return ofRules, ofBackends
+}
+
+func anyOf[T ~string](words []T) string {
+	var list strings.Builder
+	for i, word := range words {
+		switch {
+		case i > 0 && i == len(words)-1:
+			list.WriteString(" or ")
+		case i > 0:
+			list.WriteString(", ")
+		}
+		list.WriteString(string(word))
+	}
+	return list.String()
+}
+
+// NeedsOfRule lists what a rule refers to besides its backends.
+func NeedsOfRule(r *gwapiv1.HTTPRouteRule) []feature.Need {
+	var needs []feature.Need
+	for f := range featuresOf(ruleKind) {
+		needs = append(needs, f.needs(r)...)
+	}
+	return needs
+}
+
+// CostOfRule estimates what the features of a rule cost an Envoy.
+func CostOfRule(r *gwapiv1.HTTPRouteRule) (cost feature.Cost) {
+	for f := range featuresOf(ruleKind) {
+		cost = cost.Add(f.cost(r))
+	}
+	return cost
+}
+
+// Together reports whether all backends of a rule must be in one cluster.
+func Together(r *gwapiv1.HTTPRouteRule) bool {
+	u := feature.NewUpstream()
+	for f := range featuresOf(ruleKind) {
+		f.cluster(r, feature.Have{}, u)
+	}
+	return u.Together
+}
+
+// RouteRule applies a rule to a route of it.
+func RouteRule(r *gwapiv1.HTTPRouteRule, have feature.Have, route *feature.Route) {
+	for f := range featuresOf(ruleKind) {
+		f.route(r, have, route)
+	}
+}
+
+// Share applies the filters of a backendRef to the share of its backend.
+func Share(filters []gwapiv1.HTTPRouteFilter, share *routev3.WeightedCluster_ClusterWeight) {
+	for f := range featuresOf(ruleKind) {
+		if f.share != nil {
+			f.share(filters, share)
+		}
+	}
+}
