@@ -51,9 +51,12 @@ func FuzzPolicies(f *testing.F) {
 			return
 		}
 		problems := kind.Check(p)
-		g := golden{kind: kind, policy: p, have: feature.Have{Content: map[string][]byte{}}}
+		g := golden{kind: kind, policy: p, have: feature.Have{Content: map[string][]byte{}, Clusters: map[string]feature.Cluster{}}}
 		for _, need := range kind.Needs(p) {
-			if content := document[:len(document)/2]; need.Content.Check(content) == nil {
+			switch content := document[:len(document)/2]; {
+			case need.Backend != nil:
+				g.have.Clusters[need.Field] = feature.Cluster{Name: "needed", Authority: "needed.test"}
+			case need.Content.Check(content) == nil:
 				g.have.Content[need.Field] = content
 			}
 		}

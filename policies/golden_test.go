@@ -103,16 +103,22 @@ func readGolden(t testing.TB, path string, f bound) golden {
 			if unread := policy.GetUnread(); len(unread) > 0 {
 				t.Fatalf("%s: fields that nobody reads: %v", path, unread)
 			}
-			return golden{path, archive, kind, policy, haveOf(archive), f}
+			return golden{path, archive, kind, policy, haveOf(archive, kind.Needs(policy)), f}
 		}
 	}
 	t.Fatalf("%s: kind %q is no policy", path, head.Kind)
 	return golden{}
 }
 
-// haveOf reads the answers to needs.
-func haveOf(archive *txtar.Archive) feature.Have {
-	have := feature.Have{Content: map[string][]byte{}}
+// haveOf reads the answers to needs. Each backend has a cluster.
+func haveOf(archive *txtar.Archive, needs []feature.Need) feature.Have {
+	have := feature.Have{Content: map[string][]byte{}, Clusters: map[string]feature.Cluster{}}
+	for _, need := range needs {
+		if need.Backend != nil {
+			name := string(need.Backend.Ref.Name)
+			have.Clusters[need.Field] = feature.Cluster{Name: "cluster-of-" + name, Authority: name + ".test"}
+		}
+	}
 	for _, f := range archive.Files {
 		if field, ok := strings.CutPrefix(f.Name, "have/"); ok {
 			have.Content[field] = f.Data
@@ -124,7 +130,9 @@ func haveOf(archive *txtar.Archive) feature.Have {
 // served reports whether the policy has no problem, and has what it needs.
 func (g golden) served() bool {
 	return !verdict.Has(g.kind.Check(g.policy), verdict.Invalid) &&
-		!slices.ContainsFunc(g.kind.Needs(g.policy), func(n feature.Need) bool { return n.Content.Check(g.have.Content[n.Field]) != nil })
+		!slices.ContainsFunc(g.kind.Needs(g.policy), func(n feature.Need) bool {
+			return n.Content != nil && n.Content.Check(g.have.Content[n.Field]) != nil
+		})
 }
 
 // outcome is the result of the policy, as files of the archive.
@@ -139,6 +147,11 @@ func (g golden) outcome(t *testing.T) []txtar.File {
 	}
 	var parts []txtar.File
 	for _, need := range g.feature.needs(g.policy) {
+		if need.Backend != nil {
+			text := fmt.Sprintf("%s: backend %q\n", need.Field, need.Backend.Ref.Name)
+			parts = append(parts, txtar.File{Name: "needs.txt", Data: []byte(text)})
+			continue
+		}
 		text := fmt.Sprintf("%s: key %s of %s %q\n", need.Field, need.Content.Key, need.Content.Kind, need.Content.Name)
 		if err := need.Content.Check(g.have.Content[need.Field]); err != nil {
 			text = fmt.Sprintf("%s: key %s %v\nWhat the policy covers is not served.\n", need.Field, need.Content.Key, err)

@@ -7,6 +7,8 @@ package policies
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"gatehouse/api/v1alpha1"
 	"gatehouse/policies/feature"
@@ -87,6 +89,27 @@ func (k Kind) Check(p Object) []verdict.Problem {
 	problems := feature.Unread(p.GetUnread(), "nothing that the policy covers is served")
 	for f := range k.features {
 		problems = append(problems, f.check(p)...)
+	}
+	for _, need := range k.Needs(p) {
+		if need.Backend != nil && need.Backend.Settings != nil {
+			problems = append(problems, verdict.At(SpecField+"."+need.Backend.SettingsField, checkSettings(need.Backend.Settings))...)
+		}
+	}
+	return problems
+}
+
+// OfSettings returns a BackendTrafficPolicy with the settings, and its kind: settings mean the same wherever they stand.
+func OfSettings(s *v1alpha1.ClusterSettings) (Kind, Object) {
+	i := slices.IndexFunc(Kinds, func(k Kind) bool { return k.Kind == v1alpha1.KindBackendTrafficPolicy })
+	return Kinds[i], &v1alpha1.BackendTrafficPolicy{Spec: v1alpha1.BackendTrafficPolicySpec{ClusterSettings: *s}}
+}
+
+// checkSettings finds what is wrong with settings. Fields are relative to them.
+func checkSettings(s *v1alpha1.ClusterSettings) []verdict.Problem {
+	kind, policy := OfSettings(s)
+	problems := kind.Check(policy)
+	for i := range problems {
+		problems[i].Field = strings.TrimPrefix(problems[i].Field, SpecField+".")
 	}
 	return problems
 }

@@ -93,7 +93,7 @@ func (t *Tables) backendPolicyStatus(
 	return newStatus(policy, problems, desired)
 }
 
-// securingGateways are the Gateways whose routes use the target, or filters of their listeners.
+// securingGateways are the Gateways whose routes use the target, or filters of their listeners, or policies.
 func (t *Tables) securingGateways(r *flow.Read, target policies.Target) []*gatewayRow {
 	var gateways []*gatewayRow
 	add := func(g *gatewayRow) {
@@ -110,7 +110,30 @@ func (t *Tables) securingGateways(r *flow.Read, target policies.Target) []*gatew
 	for _, guard := range t.guardsByService.Lookup(r, key) {
 		add(guard.Value.Listener.Gateway)
 	}
+	for _, p := range t.policiesByService.Lookup(r, key) {
+		for _, a := range t.attachmentsByPolicy.Lookup(r, p.Value.ref().String()) {
+			t.targetGateways(r, a.Value.Target, add)
+		}
+	}
 	return gateways
+}
+
+// targetGateways adds the Gateways that a target of a policy is about.
+func (t *Tables) targetGateways(r *flow.Read, target policies.Target, add func(*gatewayRow)) {
+	switch key := Key(target.Namespace, target.Name); target.Kind {
+	case "Gateway":
+		if g, ok := t.gateways.Get(r, key); ok {
+			add(g)
+		}
+	case "ListenerSet":
+		if s, ok := t.listenerSets.Get(r, key); ok {
+			add(s.Gateway)
+		}
+	default:
+		for _, p := range t.parentsByRoute.Lookup(r, targetedRoute(target)) {
+			add(p.Value.Gateway)
+		}
+	}
 }
 
 func gatewayAncestor(g *gwapiv1.Gateway) gwapiv1.ParentReference {

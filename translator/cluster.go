@@ -37,8 +37,8 @@ const (
 type clusterUse struct {
 	Name     string
 	Backends []backend
-	// Policies shape the cluster, by the index of their kind; nil where there is none.
-	Policies []*policyRow
+	// Shapes are what policies say about the cluster, by the index of their kind; nil where there is none.
+	Shapes []*clusterShape
 	// Client is the key of the Secret with the certificate that is presented to backends with TLS, empty for none.
 	Client string
 	// Once is the same for all clusters of an installation, see feature.Upstream.
@@ -50,7 +50,21 @@ func (c *clusterUse) equal(o *clusterUse) bool {
 		return c == o
 	}
 	return c.Name == o.Name && c.Client == o.Client && slices.EqualFunc(c.Backends, o.Backends, backend.equal) &&
-		slices.EqualFunc(c.Policies, o.Policies, func(a, b *policyRow) bool { return a == b || (a != nil && b != nil && a.equal(b)) })
+		slices.EqualFunc(c.Shapes, o.Shapes, (*clusterShape).equal)
+}
+
+// clusterShape is a policy that shapes clusters.
+type clusterShape struct {
+	Policy policies.Object
+	// Have answers the policy's needs.
+	Have feature.Have
+}
+
+func (s *clusterShape) equal(o *clusterShape) bool {
+	if s == nil || o == nil {
+		return s == o
+	}
+	return s.Policy == o.Policy && s.Have.Equal(o.Have)
 }
 
 // clusterUses finds the cluster of each backend of the rule, and of each that its filters send requests to, nil for one that cannot be used.
@@ -80,7 +94,7 @@ func (t *Tables) clusterUses(r *flow.Read, bound *boundRule) {
 
 // form is what the clusters have in common for which the policies are in effect. It reports too whether these need all backends in one cluster.
 func (t *Tables) form(gateway *gatewayRow, effects []*effectRow) (form clusterForm, whole bool) {
-	shaping := make([]*policyRow, len(effects))
+	shaping := make([]*clusterShape, len(effects))
 	shaped := false
 	for i, e := range effects {
 		if e != nil && e.Shape != nil && !e.Broken {
@@ -88,7 +102,7 @@ func (t *Tables) form(gateway *gatewayRow, effects []*effectRow) (form clusterFo
 		}
 	}
 	form = clusterForm{
-		use: clusterUse{Policies: shaping, Client: gateway.Client, Once: t.settings.RetriesDisabled}, clientRefused: gateway.ClientRefused,
+		use: clusterUse{Shapes: shaping, Client: gateway.Client, Once: t.settings.RetriesDisabled}, clientRefused: gateway.ClientRefused,
 	}
 	if shaped {
 		u := upstream(&form.use)
@@ -205,8 +219,8 @@ func upstream(use *clusterUse) *feature.Upstream {
 	u := feature.NewUpstream()
 	u.Localities, u.Once = len(use.Backends) > 1, use.Once
 	for i, kind := range policies.Kinds {
-		if i < len(use.Policies) && use.Policies[i] != nil {
-			kind.Cluster(use.Policies[i].Policy, use.Policies[i].Have, u)
+		if i < len(use.Shapes) && use.Shapes[i] != nil {
+			kind.Cluster(use.Shapes[i].Policy, use.Shapes[i].Have, u)
 		} else {
 			kind.Cluster(nil, feature.Have{}, u)
 		}
@@ -260,9 +274,9 @@ func envoyCluster(use *clusterUse) *clusterv3.Cluster {
 		setProtocol(u.HTTP, use)
 		c.TypedExtensionProtocolOptions[httpOptions] = packed(u.HTTP)
 	}
-	for _, p := range use.Policies {
-		if p != nil {
-			breakCluster(p.Policy, c)
+	for _, s := range use.Shapes {
+		if s != nil {
+			breakCluster(s.Policy, c)
 		}
 	}
 	return c

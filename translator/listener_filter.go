@@ -8,7 +8,7 @@ import (
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/policies"
-	"gatehouse/policies/externalauth"
+	"gatehouse/policies/extauth"
 	"gatehouse/policies/feature"
 	"gatehouse/policies/verdict"
 	"gatehouse/translator/flow"
@@ -92,7 +92,7 @@ func (t *Tables) guard(r *flow.Read, key string, l *listenerRow) (*guardRow, boo
 		case f.Type != gwapiv1.ListenerFilterExternalAuth:
 			g.unserved(f, field)
 		case f.ExternalAuth == nil:
-			g.refuse(externalauth.Check(nil, field+".externalAuth")...)
+			g.refuse(extauth.Check(nil, field+".externalAuth")...)
 		default:
 			t.charge(g, f.ExternalAuth, field)
 			t.ask(r, g, &authorizer{spec: f.ExternalAuth, field: field + ".externalAuth", form: &form, refused: q})
@@ -108,7 +108,7 @@ func (t *Tables) guard(r *flow.Read, key string, l *listenerRow) (*guardRow, boo
 // charge takes the cost of a filter. The first that goes over what the filters of a listener may cost is told.
 func (t *Tables) charge(g *guardRow, f *gwapiv1.HTTPExternalAuthFilter, field string) {
 	limit, before := t.routeMemory()/guardShare, g.Cost
-	g.Cost += feature.PerEntry + externalauth.Cost(f)
+	g.Cost += feature.PerEntry + extauth.Cost(f)
 	if before <= limit && g.Cost > limit {
 		g.refuse(feature.Invalid(field, "the listener's filters up to this one would take about %s of each Envoy for each host, and all may take %s, 1/%d of what a route may, "+
 			"so the listener answers 500; use fewer filters, or fewer or shorter names of headers", memory(g.Cost), memory(limit), guardShare))
@@ -125,9 +125,9 @@ type authorizer struct {
 
 // ask adds an authorization server to those that are asked.
 func (t *Tables) ask(r *flow.Read, g *guardRow, a *authorizer) {
-	g.refuse(externalauth.Check(a.spec, a.field)...)
+	g.refuse(extauth.Check(a.spec, a.field)...)
 	from := referrer{Ref: g.Listener.ownerRef(), kind: &httpRoutes}
-	b, problem := t.extraBackend(r, from, externalauth.Backend(a.spec))
+	b, problem := t.extraBackend(r, from, extauth.Backend(a.spec))
 	if problem != nil {
 		problem.Field = a.field + ".backendRef" + problem.Field
 		g.unresolved(*problem)
@@ -147,7 +147,7 @@ func (t *Tables) ask(r *flow.Read, g *guardRow, a *authorizer) {
 	if !slices.ContainsFunc(g.Clusters, func(known *clusterUse) bool { return known.Name == use.Name }) {
 		g.Clusters = append(g.Clusters, use)
 	}
-	g.chain = append(g.chain, externalauth.Ask(a.spec, use.answer(), listenerHeader))
+	g.chain = append(g.chain, extauth.Ask(a.spec, use.answer(), listenerHeader))
 }
 
 // unserved tells of a filter that nobody here carries out. What it refers to is not resolved either.

@@ -13,7 +13,7 @@ import (
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 
 	"gatehouse/policies"
-	"gatehouse/policies/externalauth"
+	"gatehouse/policies/extauth"
 	"gatehouse/policies/feature"
 	"gatehouse/policies/grpcweb"
 	"gatehouse/translator/flow"
@@ -86,7 +86,7 @@ func (g *guardRow) last(kind *routeKind) routeEntry {
 		return routeEntry{Name: name, Rest: encode(route)}
 	}
 	for i, config := range g.chain {
-		feature.PerRoute(route, slotFilter+strconv.Itoa(i), feature.Whole(externalauth.Asker, config))
+		feature.PerRoute(route, slotFilter+strconv.Itoa(i), feature.Whole(extauth.Asker, config))
 	}
 	feature.Enable(route, passFilter)
 	for _, f := range policies.Filters() {

@@ -20,6 +20,8 @@ type policyRow struct {
 	Policy policies.Object
 	// Have answers the policy's needs.
 	Have feature.Have
+	// Clusters are those of the backends that the policy needs, by the fields of the needs.
+	Clusters map[string]neededCluster
 	// Unmet reports whether a need has no answer that the policy cannot do without.
 	Unmet bool
 	// References and Selectors find the targets.
@@ -41,7 +43,7 @@ func (p *policyRow) equal(o *policyRow) bool {
 		return p == o
 	}
 	return p.Policy == o.Policy && p.Unmet == o.Unmet && p.ShapesCluster == o.ShapesCluster && p.Cost == o.Cost && p.Preflighted == o.Preflighted &&
-		p.Have.Equal(o.Have) && equalProblems(p.Problems, o.Problems)
+		p.Have.Equal(o.Have) && equalNeeded(p.Clusters, o.Clusters) && equalProblems(p.Problems, o.Problems)
 }
 
 // broken reports whether what the policy covers answers 500. It is never served without the policy.

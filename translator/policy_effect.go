@@ -26,8 +26,10 @@ type effectRow struct {
 	Ref verdict.Ref
 	// Broken reports whether what the policy covers answers 500.
 	Broken bool
-	// Shape is the policy if clusters differ by it, else nil.
-	Shape *policyRow
+	// Shape is nil if clusters do not differ by the policy.
+	Shape *clusterShape
+	// Clusters are those that the policy needs, by the fields of the needs.
+	Clusters map[string]neededCluster
 	// Cost is what the effect costs each route, in bytes of an Envoy. Preflighted reports whether browsers are made to
 	// ask beforehand.
 	Cost        int64
@@ -43,7 +45,7 @@ type effectRow struct {
 
 func (e *effectRow) equal(o *effectRow) bool {
 	return e.Key == o.Key && e.Ref == o.Ref && e.Broken == o.Broken && e.Shape.equal(o.Shape) &&
-		e.Cost == o.Cost && e.Preflighted == o.Preflighted &&
+		equalNeeded(e.Clusters, o.Clusters) && e.Cost == o.Cost && e.Preflighted == o.Preflighted &&
 		e.Filtered == o.Filtered && e.encoded == o.encoded
 }
 
@@ -74,10 +76,10 @@ func trialRoute(p *policyRow) *routev3.Route {
 // effect computes what a policy does to routes.
 func (t *Tables) effect(_ *flow.Read, key string, p *policyRow) (*effectRow, bool) {
 	e := &effectRow{
-		Key: key, Ref: p.ref(), Broken: p.broken(), Cost: p.Cost, Preflighted: p.Preflighted, Route: proto.CloneOf(p.Route),
+		Key: key, Ref: p.ref(), Broken: p.broken(), Clusters: p.Clusters, Cost: p.Cost, Preflighted: p.Preflighted, Route: proto.CloneOf(p.Route),
 	}
 	if p.ShapesCluster {
-		e.Shape = p
+		e.Shape = &clusterShape{Policy: p.Policy, Have: p.Have}
 	}
 	for _, filter := range shareable(p.Route) {
 		e.Filtered = !e.Broken

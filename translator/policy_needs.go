@@ -15,18 +15,30 @@ import (
 // weight of the problem has no part in this: it says what admission answers.
 func (t *Tables) meet(r *flow.Read, p *policyRow) {
 	for _, need := range p.Kind.Needs(p.Policy) {
-		content, problem := t.contentOf(r, p.ref(), need.Content)
+		meet := t.meetContent
+		if need.Backend != nil {
+			meet = t.meetBackend
+		}
+		met, problem := meet(r, p, &need)
 		if problem != nil {
 			problem.Field = policies.SpecField + "." + need.Field + problem.Field
 			p.Problems = append(p.Problems, *problem)
-			p.Unmet = p.Unmet || !need.Optional
-			continue
 		}
-		if p.Have.Content == nil {
-			p.Have.Content = map[string][]byte{}
-		}
-		p.Have.Content[need.Field] = content
+		p.Unmet = p.Unmet || !met && !need.Optional
 	}
+}
+
+// meetContent answers a need for content, and reports whether it could.
+func (t *Tables) meetContent(r *flow.Read, p *policyRow, need *feature.Need) (bool, *verdict.Problem) {
+	content, problem := t.contentOf(r, p.ref(), need.Content)
+	if problem != nil {
+		return false, problem
+	}
+	if p.Have.Content == nil {
+		p.Have.Content = map[string][]byte{}
+	}
+	p.Have.Content[need.Field] = content
+	return true, nil
 }
 
 // contentOf answers with the content that an object refers to, or with what is wrong. The field of the problem goes on from

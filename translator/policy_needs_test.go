@@ -13,6 +13,7 @@ import (
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/policies"
+	"gatehouse/policies/feature"
 )
 
 // protected is a route that the policies of goldens target.
@@ -61,7 +62,7 @@ func TestNeedsFailClosed(t *testing.T) {
 		kind := policies.Kinds[kindIndex(policy.GetObjectKind().GroupVersionKind().Kind)]
 		for _, need := range kind.Needs(policy) {
 			have := content(archive, "have/"+need.Field)
-			if len(kind.Check(policy)) > 0 || need.Content.Check(have) != nil {
+			if len(kind.Check(policy)) > 0 || need.Content != nil && need.Content.Check(have) != nil {
 				continue // The golden shows what cannot be served.
 			}
 			judged++
@@ -70,25 +71,11 @@ func TestNeedsFailClosed(t *testing.T) {
 				for _, o := range append(decode(t, []byte(strings.TrimSpace(protected))), policy) {
 					change(t, w, o, false)
 				}
-				secret := func(namespace, key string, value []byte) Object {
-					return &corev1.Secret{
-						ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: need.Content.Name}, Data: map[string][]byte{key: value},
-					}
+				losses := lostBackends
+				if need.Content != nil {
+					losses = lostContent
 				}
-				whole := secret("shop", need.Content.Key, have)
-				for _, step := range []struct {
-					what   string
-					object Object
-					gone   bool
-					served bool
-				}{
-					{"no object", secret("other", need.Content.Key, have), false, false},
-					{"the object", whole, false, true},
-					{"another key", secret("shop", "other", have), false, false},
-					{"no content", secret("shop", need.Content.Key, nil), false, false},
-					{"the object again", whole, false, true},
-					{"the object deleted", whole, true, false},
-				} {
+				for _, step := range losses(&need, have) {
 					change(t, w, step.object, step.gone)
 					if served := forwards(t, w); served != (step.served || need.Optional) {
 						t.Errorf("with %s the route is served: %t", step.what, served)
@@ -99,6 +86,48 @@ func TestNeedsFailClosed(t *testing.T) {
 	}
 	if judged == 0 {
 		t.Error("no golden of a policy has a need")
+	}
+}
+
+// loss is a change of what a need asks for, and whether the need has an answer then.
+type loss struct {
+	what   string
+	object Object
+	gone   bool
+	served bool
+}
+
+func lostContent(need *feature.Need, have []byte) []loss {
+	secret := func(namespace, key string, value []byte) Object {
+		return &corev1.Secret{
+			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: need.Content.Name}, Data: map[string][]byte{key: value},
+		}
+	}
+	whole := secret("shop", need.Content.Key, have)
+	return []loss{
+		{"no object", secret("other", need.Content.Key, have), false, false},
+		{"the object", whole, false, true},
+		{"another key", secret("shop", "other", have), false, false},
+		{"no content", secret("shop", need.Content.Key, nil), false, false},
+		{"the object again", whole, false, true},
+		{"the object deleted", whole, true, false},
+	}
+}
+
+func lostBackends(need *feature.Need, _ []byte) []loss {
+	service := func(namespace string, port int32) Object {
+		return &corev1.Service{
+			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: string(need.Backend.Ref.Name)},
+			Spec:       corev1.ServiceSpec{Ports: []corev1.ServicePort{{Name: "port", Port: port, Protocol: corev1.ProtocolTCP}}},
+		}
+	}
+	whole := service("shop", *need.Backend.Ref.Port)
+	return []loss{
+		{"no object", service("other", *need.Backend.Ref.Port), false, false},
+		{"the object", whole, false, true},
+		{"another port", service("shop", 1), false, false},
+		{"the object again", whole, false, true},
+		{"the object deleted", whole, true, false},
 	}
 }
 

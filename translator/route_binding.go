@@ -193,6 +193,7 @@ type boundRule struct {
 func (t *Tables) resolve(r *flow.Read, b *bindingRow, bound *boundRule, q quarantineRow) {
 	t.resolveEffects(r, bound)
 	t.clusterUses(r, bound)
+	bound.resolveNeeds()
 	q.withoutRefused(b, bound)
 	if words, refused := bound.refusedCommon(); refused {
 		b.refuse(bound, words)
@@ -351,7 +352,7 @@ func age(o Object) int64 {
 func (t *Tables) envoyRoutes(bound *boundRule, match *gwapiv1.HTTPRouteMatch) []*routev3.Route {
 	route := &routev3.Route{Match: envoyMatch(match)}
 	have, unmet := bound.have()
-	if unmet || bound.rules.Rules[bound.rule].Broken || bound.refused || bound.brokenPolicy() {
+	if unmet || bound.lacks() || bound.rules.Rules[bound.rule].Broken || bound.refused || bound.brokenPolicy() {
 		fail(route, bound.rules.Route)
 		bound.common.exempt(route)
 		return []*routev3.Route{route}

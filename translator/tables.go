@@ -79,6 +79,7 @@ type Tables struct {
 	policies            *flow.Table[*policyRow]
 	attached            *flow.Table[*attachmentRow]
 	attachmentsByPolicy *flow.Index[*attachmentRow]
+	policiesByService   *flow.Index[*policyRow]
 	targets             *flow.Table[*targetRow]
 	winners             *flow.Table[[]string]
 	policyEffects       *flow.Table[*effectRow]
@@ -212,7 +213,18 @@ func (t *Tables) declareListeners() {
 func (t *Tables) declareAttachments() {
 	t.routes = flow.Derive(t.in.routes, "routes", (*routeRow).equal, t.route)
 
+	t.routesByBackend = flow.NewIndex(t.routes, "routes by Backend", namedBackends)
+	t.listedBackends = flow.Derive(t.in.backends, "Backends with their problems", (*listedRow).equal, t.listed)
+	t.backends = t.backendObjects()
+	t.backendTLS = flow.Derive(t.in.backendTLS, "backend TLS policies", (*backendTLSRow).equal, t.backendTLSPolicy)
+	t.backendTLSByObject = flow.NewIndex(t.backendTLS, "backend TLS policies by object", securedObjects)
+	t.backendTLSTargets = flow.Group(flow.NewIndex(t.backendTLS, "backend TLS policies by target", securedTargets), "backend TLS targets", (*backendTLSRow).equal, t.backendTLSWinner)
+
+	t.budgets = flow.Derive(t.in.budgets, "retry budgets", (*budgetRow).equal, t.budgetPolicy)
+	t.budgetTargets = flow.Group(flow.NewIndex(t.budgets, "retry budgets by target", budgetTargets), "retry budget targets", (*budgetRow).equal, t.budgetWinner)
+
 	t.policies = flow.Derive(t.in.policies, "policies", (*policyRow).equal, t.policy)
+	t.policiesByService = flow.NewIndex(t.policies, "policies by Service", neededServices)
 	t.attached = flow.Expand(t.policies, "attachments", (*attachmentRow).equal, t.attachments)
 	t.attachmentsByPolicy = flow.NewIndex(t.attached, "attachments by policy", func(_ string, a *attachmentRow) []string { return []string{a.Policy.ref().String()} })
 	t.targets = flow.Group(flow.NewIndex(t.attached, "attachments by target", func(_ string, a *attachmentRow) []string {
@@ -223,16 +235,6 @@ func (t *Tables) declareAttachments() {
 	t.policyFilters = flow.Derive(t.policies, "filters of policies", equalFilterConfigs, t.filterConfigs)
 	t.listenersByConfig = flow.NewIndex(t.listeners, "listeners by route configuration", sharedConfig)
 	t.commons = flow.Group(t.listenersByConfig, "policies of route configurations", (*commonRow).equal, t.common)
-
-	t.routesByBackend = flow.NewIndex(t.routes, "routes by Backend", namedBackends)
-	t.listedBackends = flow.Derive(t.in.backends, "Backends with their problems", (*listedRow).equal, t.listed)
-	t.backends = t.backendObjects()
-	t.backendTLS = flow.Derive(t.in.backendTLS, "backend TLS policies", (*backendTLSRow).equal, t.backendTLSPolicy)
-	t.backendTLSByObject = flow.NewIndex(t.backendTLS, "backend TLS policies by object", securedObjects)
-	t.backendTLSTargets = flow.Group(flow.NewIndex(t.backendTLS, "backend TLS policies by target", securedTargets), "backend TLS targets", (*backendTLSRow).equal, t.backendTLSWinner)
-
-	t.budgets = flow.Derive(t.in.budgets, "retry budgets", (*budgetRow).equal, t.budgetPolicy)
-	t.budgetTargets = flow.Group(flow.NewIndex(t.budgets, "retry budgets by target", budgetTargets), "retry budget targets", (*budgetRow).equal, t.budgetWinner)
 
 	t.guards = flow.Derive(t.listeners, "filters of listeners", (*guardRow).equal, t.guard)
 	t.guardsByService = flow.NewIndex(t.guards, "filters of listeners by Service", askedServices)

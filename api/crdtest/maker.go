@@ -125,6 +125,10 @@ func compiled(pattern string) *regexp.Regexp {
 }
 
 func (m *Maker) number(v *structuralschema.ValueValidation) int64 {
+	if len(v.Enum) > 0 {
+		n, _ := pick(m, v.Enum...).Object.(int64)
+		return n
+	}
 	known := slices.DeleteFunc(slices.Clone(numbers), func(n int64) bool { return !within(n, v) })
 	if len(known) == 0 {
 		return int64(*v.Minimum)
@@ -189,14 +193,14 @@ func (m *Maker) variant(s *structuralschema.Structural, object map[string]any, p
 	return variants
 }
 
-// ofAlternatives matches the rule that controller-gen makes from a list of fields of which one may be set, and each of
-// the fields.
+// ofAlternatives matches the rule that controller-gen makes from a list of fields of which one may or must be set, and each
+// of the fields.
 var (
-	ofAlternatives = regexp.MustCompile(`^(\+?\(has\(self\.\w+\)\?1:0\))+ (==|<=) 1$`)
+	ofAlternatives = regexp.MustCompile(`^(?:(?:\+?\(has\(self\.\w+\)\?1:0\))+ (?:==|<=) 1|(?:(?:\|\|)?has\(self\.\w+\))+)$`)
 	alternative    = regexp.MustCompile(`self\.(\w+)`)
 )
 
-// alternatives chooses among the fields for which a rule of the schema says that only one may be set.
+// alternatives chooses among the fields for which a rule of the schema says that one may or must be set.
 func (m *Maker) alternatives(s *structuralschema.Structural) map[string]bool {
 	variants := map[string]bool{}
 	for _, rule := range s.XValidations {

@@ -38,6 +38,15 @@ func CheckToken(field, value, what string) []verdict.Problem {
 	return []verdict.Problem{Invalid(field, "%q cannot be the %s: use letters, digits and any of !#$%%&'*+-.^_`|~ only", value, what)}
 }
 
+// CheckHeaderNames finds names in a list that no HTTP header can have.
+func CheckHeaderNames(field string, names []string) []verdict.Problem {
+	var problems []verdict.Problem
+	for i, name := range names {
+		problems = append(problems, CheckHeaderName(fmt.Sprintf("%s[%d]", field, i), name)...)
+	}
+	return problems
+}
+
 // CheckHeaderName finds a name that no HTTP header can have.
 func CheckHeaderName(field, name string) []verdict.Problem {
 	return CheckToken(field, name, "name of a header")

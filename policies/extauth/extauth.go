@@ -1,6 +1,6 @@
-// Package externalauth is the ExternalAuth filter of rules and of listeners: a server decides beforehand whether a
+// Package extauth is the ExternalAuth filter of rules and of listeners: a server decides beforehand whether a
 // request is let through.
-package externalauth
+package extauth
 
 import (
 	"fmt"
@@ -110,33 +110,36 @@ func Check(spec *gwapiv1.HTTPExternalAuthFilter, field string) []verdict.Problem
 	}
 	var problems []verdict.Problem
 	if body := spec.ForwardBody; body != nil && body.MaxSize > maxBody {
-		problems = append(problems, feature.Invalid(field+".forwardBody.maxSize",
-			"%d bytes of each request are more than Envoy may keep while the authorization server decides: write %d or less", body.MaxSize, maxBody))
+		problems = append(problems, tooLong(field+".forwardBody.maxSize", int64(body.MaxSize)))
 	}
 	if c := spec.GRPCAuthConfig; c != nil {
-		problems = append(problems, checkHeaders(field+".grpc.allowedHeaders", c.AllowedRequestHeaders)...)
+		problems = append(problems, feature.CheckHeaderNames(field+".grpc.allowedHeaders", c.AllowedRequestHeaders)...)
 	}
 	if c := spec.HTTPAuthConfig; c != nil {
-		problems = append(problems, checkHeaders(field+".http.allowedHeaders", c.AllowedRequestHeaders)...)
-		problems = append(problems, checkHeaders(field+".http.allowedResponseHeaders", c.AllowedResponseHeaders)...)
-		for j, name := range c.AllowedResponseHeaders {
-			if feature.IsMessageHeader(name) {
-				problems = append(problems, feature.Invalid(fmt.Sprintf("%s.http.allowedResponseHeaders[%d]", field, j),
-					"%q is about the answer itself and cannot be copied into a request: remove it", name))
-			}
-		}
-		if !cleanPath(c.Path) {
-			problems = append(problems, feature.Invalid(field+".http.path",
-				`%q is no prefix of paths: write one without empty elements, "." and "..", such as /auth`, c.Path))
-		}
+		problems = append(problems, feature.CheckHeaderNames(field+".http.allowedHeaders", c.AllowedRequestHeaders)...)
+		problems = append(problems,
+			checkHTTP(field+".http.path", c.Path, field+".http.allowedResponseHeaders", c.AllowedResponseHeaders)...)
 	}
 	return problems
 }
 
-func checkHeaders(field string, names []string) []verdict.Problem {
-	var problems []verdict.Problem
-	for i, name := range names {
-		problems = append(problems, feature.CheckHeaderName(fmt.Sprintf("%s[%d]", field, i), name)...)
+func tooLong(field string, size int64) verdict.Problem {
+	return feature.Invalid(field,
+		"%d bytes of each request are more than Envoy may keep while the authorization server decides: write %d or less", size, maxBody)
+}
+
+// checkHTTP finds what is wrong with the prefix of paths and the headers of an answer that is given by HTTP.
+func checkHTTP(pathField, path, headersField string, copied []string) []verdict.Problem {
+	problems := feature.CheckHeaderNames(headersField, copied)
+	for i, name := range copied {
+		if feature.IsMessageHeader(name) {
+			problems = append(problems, feature.Invalid(fmt.Sprintf("%s[%d]", headersField, i),
+				"%q is about the answer itself and cannot be copied into a request: remove it", name))
+		}
+	}
+	if !cleanPath(path) {
+		problems = append(problems, feature.Invalid(pathField,
+			`%q is no prefix of paths: write one without empty elements, "." and "..", such as /auth`, path))
 	}
 	return problems
 }
@@ -161,56 +164,73 @@ func cleanPath(path string) bool {
 // Ask returns the filter Asker for a server. Whatever keeps the server from answering denies the request. An answer
 // cannot change the headers that no filter may change, and those that are given.
 func Ask(spec *gwapiv1.HTTPExternalAuthFilter, server feature.Cluster, kept ...string) *extauthzv3.ExtAuthz {
-	kept = append(kept, feature.MessageHeaders()...)
-	config := &extauthzv3.ExtAuthz{TransportApiVersion: corev3.ApiVersion_V3, ValidateMutations: true}
-	if spec.ForwardBody != nil && spec.ForwardBody.MaxSize > 0 {
+	a := asking{server: server, limit: durationpb.New(limit)}
+	if spec.ForwardBody != nil {
 		// Gateway API says both that a longer body is truncated and that it is rejected. A decision on a part of it is
 		// none.
-		config.WithRequestBody = &extauthzv3.BufferSettings{MaxRequestBytes: uint32(spec.ForwardBody.MaxSize)}
+		a.body = uint32(spec.ForwardBody.MaxSize)
 	}
 	if spec.ExternalAuthProtocol == gwapiv1.HTTPRouteExternalAuthGRPCProtocol {
-		askGRPC(config, ptr.Deref(spec.GRPCAuthConfig, gwapiv1.GRPCAuthConfig{}), server)
-	} else {
-		kept = append(kept, askHTTP(config, ptr.Deref(spec.HTTPAuthConfig, gwapiv1.HTTPAuthConfig{}), server)...)
+		a.grpc, a.sent = true, ptr.Deref(spec.GRPCAuthConfig, gwapiv1.GRPCAuthConfig{}).AllowedRequestHeaders
+		return a.filter(append(kept, feature.MessageHeaders()...))
 	}
-	config.DecoderHeaderMutationRules = unchanged(kept)
-	return config
+	http := ptr.Deref(spec.HTTPAuthConfig, gwapiv1.HTTPAuthConfig{})
+	a.path, a.sent, a.copied = http.Path, http.AllowedRequestHeaders, named(http.AllowedResponseHeaders)
+	kept = append(kept, feature.MessageHeaders()...)
+	if a.copied == nil { // All, except for those that are about the answer itself, such as Content-Type.
+		kept = append(kept, "content-.*")
+		a.copied = &matcherv3.ListStringMatcher{Patterns: []*matcherv3.StringMatcher{feature.Matching(".*")}}
+	}
+	return a.filter(kept)
 }
 
-// askGRPC sends all headers of a request if none are named.
-func askGRPC(config *extauthzv3.ExtAuthz, spec gwapiv1.GRPCAuthConfig, server feature.Cluster) {
-	config.Services = &extauthzv3.ExtAuthz_GrpcService{GrpcService: &corev3.GrpcService{
-		TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{
-			ClusterName: server.Name, Authority: server.Authority,
-		}},
-		Timeout: durationpb.New(limit),
-	}}
-	config.AllowedHeaders = named(spec.AllowedRequestHeaders)
+// asking is how a server is asked.
+type asking struct {
+	server feature.Cluster
+	grpc   bool
+	// path is put before the path of the request, for HTTP.
+	path string
+	// sent are the headers of the request that the server gets. None means all for gRPC. By HTTP it always gets Host,
+	// Method, Path, Content-Length and Authorization.
+	sent []string
+	// copied are the headers of an answer by HTTP that the backend gets.
+	copied *matcherv3.ListStringMatcher
+	// body is the longest body that the server gets, in bytes; 0 means none.
+	body  uint32
+	limit *durationpb.Duration
 }
 
-// askHTTP sends Host, Method, Path, Content-Length and Authorization, and the named headers. If none are named, all
-// headers of the answer go to the backend, except for those that are about the answer itself; it returns these as
-// expressions.
-func askHTTP(config *extauthzv3.ExtAuthz, spec gwapiv1.HTTPAuthConfig, server feature.Cluster) (kept []string) {
-	copied := named(spec.AllowedResponseHeaders)
-	if copied == nil {
-		kept = []string{"content-.*"}
-		copied = &matcherv3.ListStringMatcher{Patterns: []*matcherv3.StringMatcher{feature.Matching(".*")}}
+// filter returns the filter Asker. An answer cannot change the headers that are kept, which are expressions.
+func (a *asking) filter(kept []string) *extauthzv3.ExtAuthz {
+	config := &extauthzv3.ExtAuthz{
+		TransportApiVersion: corev3.ApiVersion_V3, ValidateMutations: true, AllowedHeaders: named(a.sent),
+		DecoderHeaderMutationRules: unchanged(kept),
 	}
-	prefix := strings.Trim(spec.Path, "/")
+	if a.body > 0 {
+		config.WithRequestBody = &extauthzv3.BufferSettings{MaxRequestBytes: a.body}
+	}
+	if a.grpc {
+		config.Services = &extauthzv3.ExtAuthz_GrpcService{GrpcService: &corev3.GrpcService{
+			TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{
+				ClusterName: a.server.Name, Authority: a.server.Authority,
+			}},
+			Timeout: a.limit,
+		}}
+		return config
+	}
+	prefix := strings.Trim(a.path, "/")
 	if prefix != "" {
 		prefix = "/" + prefix
 	}
 	config.Services = &extauthzv3.ExtAuthz_HttpService{HttpService: &extauthzv3.HttpService{
 		ServerUri: &corev3.HttpUri{
-			Uri: "http://" + server.Authority, Timeout: durationpb.New(limit),
-			HttpUpstreamType: &corev3.HttpUri_Cluster{Cluster: server.Name},
+			Uri: "http://" + a.server.Authority, Timeout: a.limit,
+			HttpUpstreamType: &corev3.HttpUri_Cluster{Cluster: a.server.Name},
 		},
 		PathPrefix:            prefix,
-		AuthorizationResponse: &extauthzv3.AuthorizationResponse{AllowedUpstreamHeaders: copied},
+		AuthorizationResponse: &extauthzv3.AuthorizationResponse{AllowedUpstreamHeaders: a.copied},
 	}}
-	config.AllowedHeaders = named(spec.AllowedRequestHeaders)
-	return kept
+	return config
 }
 
 // unchanged keeps headers of a request, given as regular expressions, as they are whatever a server answers. Envoy

@@ -1,0 +1,110 @@
+package translator
+
+import (
+	"maps"
+
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/policies"
+	"gatehouse/policies/feature"
+	"gatehouse/policies/verdict"
+	"gatehouse/translator/flow"
+)
+
+// neededCluster is the cluster of a backend that a policy needs, such as an authorization server.
+type neededCluster struct {
+	*clusterUse
+	// Optional reports whether the policy does its part without it.
+	Optional bool
+}
+
+func (c neededCluster) equal(o neededCluster) bool {
+	return c.Optional == o.Optional && c.clusterUse.equal(o.clusterUse)
+}
+
+func equalNeeded(a, b map[string]neededCluster) bool {
+	return maps.EqualFunc(a, b, neededCluster.equal)
+}
+
+// meetBackend answers a need for a backend, and reports whether it could. Its cluster does not depend on the routes and
+// Gateways that the policy covers, but for the certificate that a Gateway presents (through).
+func (t *Tables) meetBackend(r *flow.Read, p *policyRow, need *feature.Need) (bool, *verdict.Problem) {
+	b, problem := t.extraBackend(r, referrer{Ref: p.ref(), kind: &httpRoutes}, need.Backend)
+	if problem != nil {
+		// A route has conditions and reasons of its own for backends, a policy has one for all that is wrong with it.
+		problem.Condition, problem.Reason = "", string(gwapiv1.PolicyReasonInvalid)
+	}
+	if !b.usable() {
+		return false, problem
+	}
+	use := t.settingsForm(need.Backend).alone(b)
+	if p.Clusters == nil {
+		p.Clusters, p.Have.Clusters = map[string]neededCluster{}, map[string]feature.Cluster{}
+	}
+	p.Clusters[need.Field] = neededCluster{clusterUse: use, Optional: need.Optional}
+	p.Have.Clusters[need.Field] = use.answer()
+	return true, problem
+}
+
+// neededServices are the keys under which a policy for backends finds the policies that need its Services.
+func neededServices(_ string, p *policyRow) []string {
+	var needed []backend
+	for _, c := range p.Clusters {
+		needed = append(needed, c.Backends...)
+	}
+	return serviceKeys(needed)
+}
+
+// settingsForm is the form of a cluster by the settings of a need, as if a BackendTrafficPolicy had them.
+func (t *Tables) settingsForm(b *feature.Backend) *clusterForm {
+	form := &clusterForm{use: clusterUse{Shapes: make([]*clusterShape, len(policies.Kinds)), Once: t.settings.RetriesDisabled}}
+	if b.Settings == nil {
+		return form
+	}
+	kind, policy := policies.OfSettings(b.Settings)
+	if kind.ShapesCluster(policy, feature.Have{}) {
+		form.use.Shapes[kindIndex(kind.Kind)] = &clusterShape{Policy: policy}
+		form.settings = policies.Settings(upstream(&form.use))
+	}
+	return form
+}
+
+// through returns the cluster as a Gateway reaches it, nil if it cannot.
+func (c *clusterUse) through(g *gatewayRow) *clusterUse {
+	if c.Backends[0].TLS != nil && g.ClientRefused {
+		return nil
+	}
+	use := *c
+	use.Client = g.Client
+	return &use
+}
+
+// resolveNeeds finds the clusters that the policies of a rule need.
+func (b *boundRule) resolveNeeds() {
+	for _, e := range b.effects {
+		if e == nil || e.Broken {
+			continue
+		}
+		for field, needed := range e.Clusters {
+			if b.extra == nil {
+				b.extra = map[string]*clusterUse{}
+			}
+			b.extra[e.Key+" "+field] = needed.through(b.listener.Gateway)
+		}
+	}
+}
+
+// lacks reports whether a policy of the rule must not do without a cluster that cannot be used.
+func (b *boundRule) lacks() bool {
+	for _, e := range b.effects {
+		if e == nil {
+			continue
+		}
+		for field, needed := range e.Clusters {
+			if !needed.Optional && !e.Broken && b.extra[e.Key+" "+field] == nil {
+				return true
+			}
+		}
+	}
+	return false
+}
