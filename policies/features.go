@@ -15,7 +15,7 @@ import (
 	"gatehouse/policies/basicauth"
 	"gatehouse/policies/circuitbreaker"
 	"gatehouse/policies/cors"
-	"gatehouse/policies/externalauth"
+	"gatehouse/policies/extauth"
 	"gatehouse/policies/feature"
 	"gatehouse/policies/grpcweb"
 	"gatehouse/policies/headers"
@@ -45,13 +45,14 @@ var features = []bound{
 	rule(trace.Feature),
 	security(cors.Vary),
 	security(cors.Feature),
+	security(extauth.OfPolicy),
 	security(basicauth.Feature),
 	security(authorization.Feature),
 	rule(rewrite.Feature), // Before headers, so that a change of x-forwarded-host wins over what it adds.
 	rule(headers.Feature),
 	rule(mirror.Feature),
 	rule(cors.OfRule),
-	rule(externalauth.Feature),
+	rule(extauth.Feature),
 	rule(grpcweb.Feature),
 	rule(session.Feature),
 	rule(redirect.Feature),

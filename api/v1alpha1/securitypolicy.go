@@ -45,6 +45,11 @@ type SecurityPolicySpec struct {
 	// +optional
 	CORS *CORS `json:"cors,omitempty"`
 
+	// ExtAuth lets a server decide which requests are let through.
+	//
+	// +optional
+	ExtAuth *ExtAuth `json:"extAuth,omitempty"`
+
 	// BasicAuth lets requests through that have the name and password of a user.
 	//
 	// +optional
