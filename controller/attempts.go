@@ -57,7 +57,7 @@ func (a *attempts) begin(ctx context.Context) (done func(), err error) {
 		p.count, p.since = 0, now
 	}
 	if p.open >= attemptsPerPeer || p.count >= attemptsPerMinute {
-		return nil, status.Errorf(codes.Unavailable, "too many tokens from %s are not known; try again in a minute", address)
+		return nil, status.Errorf(codes.Unavailable, "too many tokens from %s are not known: try again in a minute", address)
 	}
 	p.open++
 	p.count++

@@ -126,7 +126,7 @@ func (i *Identities) confirm(ctx context.Context) (done func(), err error) {
 	case i.confirming <- struct{}{}:
 		return func() { <-i.confirming }, nil
 	case <-ctx.Done():
-		return nil, status.Error(codes.Unavailable, "the API server is slow to tell about tokens; try again")
+		return nil, status.Error(codes.Unavailable, "the API server is slow to tell about tokens: try again")
 	}
 }
 

@@ -201,7 +201,7 @@ func bearer(request *http.Request) (string, error) {
 	const scheme = "Bearer "
 	header := request.Header.Get("Authorization")
 	if len(header) <= len(scheme) || header[:len(scheme)] != scheme {
-		return "", errors.New("no bearer token; send this replica's service-account token")
+		return "", errors.New("no bearer token: send this replica's service-account token")
 	}
 	return header[len(scheme):], nil
 }

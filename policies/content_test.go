@@ -32,7 +32,7 @@ func TestGoldenContent(t *testing.T) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(want, string(got)); diff != "" {
-		t.Errorf("not the keys that are read; make golden rewrites the file (-read +file):\n%s", diff)
+		t.Errorf("not the keys that are read: make golden rewrites the file (-read +file):\n%s", diff)
 	}
 }
 

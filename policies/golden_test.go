@@ -54,7 +54,7 @@ func TestGolden(t *testing.T) {
 				return
 			}
 			if diff := cmp.Diff(files(want), files(g.archive.Files)); diff != "" {
-				t.Errorf("not what the file says (-file +now); make golden rewrites it:\n%s", diff)
+				t.Errorf("not what the file says (-file +now): make golden rewrites it:\n%s", diff)
 			}
 		})
 	}

@@ -36,7 +36,7 @@ func TestGoldenFilters(t *testing.T) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(string(want), names); diff != "" {
-		t.Errorf("another order of filters; make golden rewrites it (-want +got):\n%s", diff)
+		t.Errorf("another order of filters: make golden rewrites it (-want +got):\n%s", diff)
 	}
 }
 

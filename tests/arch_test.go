@@ -121,7 +121,7 @@ func TestImportArrows(t *testing.T) {
 		}
 		from, own := folder(path.Dir(s.path))
 		if from == "" {
-			t.Errorf("%s lies in a folder without arrows; say in arrows what it may import", s.path)
+			t.Errorf("%s lies in a folder without arrows: say in arrows what it may import", s.path)
 			continue
 		}
 		for _, i := range s.file.Imports {
@@ -188,7 +188,7 @@ func TestScriptsNameTheGo(t *testing.T) {
 		}
 		called++
 		if !strings.Contains(text, "export GOTOOLCHAIN=") {
-			t.Errorf("%s calls go; let it export GOTOOLCHAIN as tests/fuzz.sh does", script)
+			t.Errorf("%s calls go: let it export GOTOOLCHAIN as tests/fuzz.sh does", script)
 		}
 	}
 	if called < 8 {
@@ -211,7 +211,7 @@ func TestPackagesAreNouns(t *testing.T) {
 	for _, s := range sources(t) {
 		name := s.file.Name.Name
 		if slices.Contains([]string{"util", "utils", "helper", "helpers", "common", "types", "manager", "base"}, name) {
-			t.Errorf("%s: package %s says nothing; name it after what it holds", s.path, name)
+			t.Errorf("%s: package %s says nothing: name it after what it holds", s.path, name)
 		}
 		dir := filepath.Dir(s.path)
 		documented[dir] = documented[dir] || s.file.Doc != nil

@@ -149,7 +149,7 @@ func (t *Tables) backend(r *flow.Read, from referrer, ref *gwapiv1.HTTPBackendRe
 	if kind == nil {
 		return b, &verdict.Problem{
 			Field: ".kind", Reason: string(gwapiv1.RouteReasonInvalidKind), Weight: verdict.Unresolved,
-			Message: fmt.Sprintf("%q of group %q cannot be a backend; refer to a Service, a ServiceImport or a Backend",
+			Message: fmt.Sprintf("%q of group %q cannot be a backend: refer to a Service, a ServiceImport or a Backend",
 				deref(ref.Kind), deref(ref.Group)),
 		}
 	}
@@ -237,7 +237,7 @@ func resolvePort(b backend, object *backendObject, port *gwapiv1.PortNumber) (ba
 	if object.named() && slices.Contains(PodPorts, *port) {
 		return b, &verdict.Problem{
 			Field: ".port", Reason: string(gwapiv1.RouteReasonUnsupportedValue), Weight: verdict.Unresolved,
-			Message: fmt.Sprintf("%d is a port of Envoy's own pods, and the name of %s may resolve to Envoy's own host; use another port",
+			Message: fmt.Sprintf("%d is a port of Envoy's own pods, and the name of %s may resolve to Envoy's own host: use another port",
 				*port, &object.destination),
 		}
 	}

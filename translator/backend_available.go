@@ -63,7 +63,7 @@ func (t *Tables) withoutEndpoints(r *flow.Read, rules *rulesRow) []verdict.Probl
 			}
 			p := verdict.Problem{
 				Reason: reasonNoEndpoints, Condition: conditionBackends, Weight: verdict.Unresolved,
-				Message: fmt.Sprintf("%s has no ready endpoint for port %d, so what is sent to it fails; look at its pods and its selector",
+				Message: fmt.Sprintf("%s has no ready endpoint for port %d, so what is sent to it fails: look at its pods and its selector",
 					b.To, b.Port.Number),
 			}
 			if !slices.Contains(problems, p) {
@@ -85,10 +85,10 @@ func checkShares(route *routeRow, rule *gwapiv1.HTTPRouteRule, field string) *ve
 	}
 	p := &verdict.Problem{
 		Field: field + ".backendRefs", Reason: reasonNoBackends, Condition: conditionBackends, Weight: verdict.Unresolved,
-		Message: fmt.Sprintf("every weight is 0, so the rule %s; give one of the backends a weight", route.Kind.fails()),
+		Message: fmt.Sprintf("every weight is 0, so the rule %s: give one of the backends a weight", route.Kind.fails()),
 	}
 	if len(rule.BackendRefs) == 0 {
-		p.Message = fmt.Sprintf("there is no backend, so the rule %s; name a backend, or redirect", route.Kind.fails())
+		p.Message = fmt.Sprintf("there is no backend, so the rule %s: name a backend, or redirect", route.Kind.fails())
 	}
 	return p
 }

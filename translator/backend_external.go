@@ -54,16 +54,16 @@ func (t *Tables) checkExternal(b backend, object *backendObject) *verdict.Proble
 	name := object.Endpoints[0].Host
 	switch {
 	case !t.settings.ExternalNames:
-		problem.Message = fmt.Sprintf("%s is of type ExternalName, which is not served; refer to a Service with endpoints, or have it allowed by extensionApis.enableExternalName of the control plane's configuration",
+		problem.Message = fmt.Sprintf("%s is of type ExternalName, which is not served: refer to a Service with endpoints, or have it allowed by extensionApis.enableExternalName of the control plane's configuration",
 			&object.destination)
 	case endpoints.IsAddress(name):
-		problem.Message = fmt.Sprintf("externalName %q of %s is no DNS name; write an address into an EndpointSlice of a Service without a selector",
+		problem.Message = fmt.Sprintf("externalName %q of %s is no DNS name: write an address into an EndpointSlice of a Service without a selector",
 			name, &object.destination)
 	case endpoints.IsOwnHost(name):
-		problem.Message = fmt.Sprintf("externalName %q of %s is Envoy's own host, which is not served; name another host",
+		problem.Message = fmt.Sprintf("externalName %q of %s is Envoy's own host, which is not served: name another host",
 			name, &object.destination)
 	case b.datagrams():
-		problem.Message = fmt.Sprintf("%s is of type ExternalName, to which datagrams are not sent; refer to a Service with endpoints",
+		problem.Message = fmt.Sprintf("%s is of type ExternalName, to which datagrams are not sent: refer to a Service with endpoints",
 			&object.destination)
 	default:
 		return nil
@@ -95,7 +95,7 @@ func (t *Tables) checkNames(r *flow.Read, b *backend) *verdict.Problem {
 	}
 	problem := &verdict.Problem{
 		Field: ".name", Reason: reasonAddressType, Weight: verdict.Unresolved,
-		Message: fmt.Sprintf("EndpointSlice %q of %s has DNS names, to which nothing is sent; write addresses, or refer to a Service of type ExternalName where extensionApis.enableExternalName of the control plane's configuration allows it",
+		Message: fmt.Sprintf("EndpointSlice %q of %s has DNS names, to which nothing is sent: write addresses, or refer to a Service of type ExternalName where extensionApis.enableExternalName of the control plane's configuration allows it",
 			slicesOf[i].Value.Name, b.To),
 	}
 	if !t.hasEndpoint(r, *b) {

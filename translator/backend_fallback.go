@@ -47,7 +47,7 @@ func (rule *ruleRow) partsFallbacks() string {
 	for _, b := range rule.Backends {
 		switch {
 		case len(b.Filters) > 0:
-			return "filters of a backendRef need one for it alone; use filters of the rule"
+			return "filters of a backendRef need one for it alone: use filters of the rule"
 		case !b.usable():
 		case b.To.named():
 			names = true

@@ -128,7 +128,7 @@ func (t *Tables) secure(r *flow.Read, b *backend, object *backendObject, namespa
 	}
 	return &verdict.Problem{
 		Reason: reasonBackendTLS, Weight: verdict.Unresolved,
-		Message: fmt.Sprintf("%s is not reached, since %s cannot be carried out; see the status of the policy", b.To, name),
+		Message: fmt.Sprintf("%s is not reached, since %s cannot be carried out: see the status of the policy", b.To, name),
 	}
 }
 

@@ -49,7 +49,7 @@ func withoutNearness(rules *rulesRow) []verdict.Problem {
 			}
 			p := verdict.Problem{
 				Reason: reasonAllZones, Condition: conditionZones, Weight: verdict.Unresolved,
-				Message: fmt.Sprintf("%s has %s, which has no effect: requests go to its endpoints in all zones; remove it, or give each zone a Gateway and a Service of its own",
+				Message: fmt.Sprintf("%s has %s, which has no effect: requests go to its endpoints in all zones: remove it, or give each zone a Gateway and a Service of its own",
 					b.To, b.To.Near),
 			}
 			if !slices.Contains(problems, p) {

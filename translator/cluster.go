@@ -319,9 +319,9 @@ func (b backend) unspoken(kind *routeKind) string {
 	case b.To == nil || kind.failure == 0 || !sayWebSocket(b.Port):
 		return "" // Layer 4 forwards whatever is spoken.
 	case kind.http2:
-		return fmt.Sprintf("which gRPC cannot be sent in; use one with appProtocol %s/h2c", group)
+		return fmt.Sprintf("which gRPC cannot be sent in: use one with appProtocol %s/h2c", group)
 	case b.TLS == nil && strings.HasSuffix(b.Port.AppProtocol, "/wss"):
-		return fmt.Sprintf("which needs TLS; create a BackendTLSPolicy for the %s, or use appProtocol %s/ws", b.To.Kind.name, group)
+		return fmt.Sprintf("which needs TLS: create a BackendTLSPolicy for the %s, or use appProtocol %s/ws", b.To.Kind.name, group)
 	}
 	return ""
 }

@@ -79,7 +79,7 @@ func (t *Tables) authorityKindProblem(r *flow.Read, a authorityRefs, kind *autho
 	case kind == nil:
 		return &verdict.Problem{
 			Reason: a.InvalidKind, Weight: verdict.Unresolved,
-			Message: fmt.Sprintf("%q of group %q cannot hold CA certificates; refer to %s", ref.Kind, ref.Group, authoritiesAsked),
+			Message: fmt.Sprintf("%q of group %q cannot hold CA certificates: refer to %s", ref.Kind, ref.Group, authoritiesAsked),
 		}
 	case kind.enable != "" && !t.kindServed(r, kind.GroupKind):
 		return &verdict.Problem{

@@ -122,7 +122,7 @@ func featureTable(t *testing.T, examples map[string][]string) string {
 	for _, name := range (Settings{InGatewayNamespace: true}).Features(ClusterTrustBundles) {
 		feature := string(name)
 		if len(examples[feature]) == 0 {
-			t.Errorf("no golden shows %s; write one with the line %q", feature, featureLine+feature+".")
+			t.Errorf("no golden shows %s: write one with the line %q", feature, featureLine+feature+".")
 		}
 		fmt.Fprintf(&table, "| %s | %s |\n", feature, strings.Join(examples[feature], ", "))
 		delete(examples, feature)

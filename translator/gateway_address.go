@@ -49,16 +49,16 @@ func requested(a gwapiv1.GatewaySpecAddress) (netip.Addr, error) {
 	case kind == gwapiv1.HostnameAddressType && a.Value == "":
 		return netip.Addr{}, nil
 	case kind != gwapiv1.IPAddressType:
-		return netip.Addr{}, fmt.Errorf("a Gateway cannot ask for a host name; ask for an IP address, and point the DNS name at it")
+		return netip.Addr{}, fmt.Errorf("a Gateway cannot ask for a host name: ask for an IP address, and point the DNS name at it")
 	case a.Value == "":
 		return netip.Addr{}, nil
 	}
 	ip, err := netip.ParseAddr(a.Value)
 	switch {
 	case err != nil || ip.Zone() != "":
-		return netip.Addr{}, fmt.Errorf("that is no IP address; write one such as 192.0.2.1")
+		return netip.Addr{}, fmt.Errorf("that is no IP address: write one such as 192.0.2.1")
 	case ip.IsUnspecified() || ip.IsLoopback() || ip.IsLinkLocalUnicast() || ip.IsLinkLocalMulticast():
-		return netip.Addr{}, fmt.Errorf("no Service can have an unspecified, loopback or link-local address; ask for another one")
+		return netip.Addr{}, fmt.Errorf("no Service can have an unspecified, loopback or link-local address: ask for another one")
 	}
 	return ip, nil
 }
@@ -109,7 +109,7 @@ func addressProblem(a *gwapiv1.GatewaySpecAddress, family v1alpha1.IPFamily) *ve
 	if kind != gwapiv1.IPAddressType && kind != gwapiv1.HostnameAddressType {
 		return &verdict.Problem{
 			Field: "type", Reason: string(gwapiv1.GatewayReasonUnsupportedAddress), Weight: verdict.Invalid,
-			Message: fmt.Sprintf("addresses of type %q are not served; use %s, or leave addresses out", kind, gwapiv1.IPAddressType),
+			Message: fmt.Sprintf("addresses of type %q are not served: use %s, or leave addresses out", kind, gwapiv1.IPAddressType),
 		}
 	}
 	if p := routabilityProblem(a); p != nil {
@@ -127,7 +127,7 @@ func addressProblem(a *gwapiv1.GatewaySpecAddress, family v1alpha1.IPFamily) *ve
 		}
 		return p
 	case ip.IsValid() && !listened(family, ip):
-		p.Message = fmt.Sprintf("%s %q: the Gateway's Envoys listen at %s addresses only; set ipFamily of its EnvoyProxy to DualStack, or ask for another address",
+		p.Message = fmt.Sprintf("%s %q: the Gateway's Envoys listen at %s addresses only: set ipFamily of its EnvoyProxy to DualStack, or ask for another address",
 			kind, a.Value, family)
 		return p
 	}
@@ -147,9 +147,9 @@ func routabilityProblem(a *gwapiv1.GatewaySpecAddress) *verdict.Problem {
 		if addressType(a.Type) == gwapiv1.IPAddressType {
 			return nil
 		}
-		p.Message = fmt.Sprintf("%s is for addresses of type %s; use that type", a.Routability, gwapiv1.IPAddressType)
+		p.Message = fmt.Sprintf("%s is for addresses of type %s: use that type", a.Routability, gwapiv1.IPAddressType)
 	default:
-		p.Message = fmt.Sprintf("%q is not served; use %s, or leave it out", a.Routability, gwapiv1.GatewayAddressRoutabilityCluster)
+		p.Message = fmt.Sprintf("%q is not served: use %s, or leave it out", a.Routability, gwapiv1.GatewayAddressRoutabilityCluster)
 	}
 	return p
 }

@@ -41,7 +41,7 @@ func (t *Tables) class(r *flow.Read, _ string, c *gwapiv1.GatewayClass) (*classR
 	if p.Namespace == "" {
 		row.Problems = append(row.Problems, verdict.Problem{
 			Field: "spec.parametersRef.namespace", Reason: reasonInvalidParameters, Weight: verdict.Invalid,
-			Message: fmt.Sprintf("EnvoyProxy %q has no namespace; name the one it lives in", ref.Name),
+			Message: fmt.Sprintf("EnvoyProxy %q has no namespace: name the one it lives in", ref.Name),
 		})
 		return row, true
 	}
@@ -60,7 +60,7 @@ func (t *Tables) envoyProxy(r *flow.Read, p parameters) (*v1alpha1.EnvoyProxy, [
 	if p.Group != v1alpha1.GroupVersion.Group || p.Kind != v1alpha1.KindEnvoyProxy {
 		return nil, []verdict.Problem{{
 			Field: p.Field, Reason: reasonInvalidParameters, Weight: verdict.Unresolved,
-			Message: fmt.Sprintf("%s of group %q cannot hold parameters; refer to an EnvoyProxy of group %q", p.Kind, p.Group, v1alpha1.GroupVersion.Group),
+			Message: fmt.Sprintf("%s of group %q cannot hold parameters: refer to an EnvoyProxy of group %q", p.Kind, p.Group, v1alpha1.GroupVersion.Group),
 		}}
 	}
 	row, ok := t.fleetSpecs.Get(r, Key(p.Namespace, p.Name))

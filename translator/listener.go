@@ -127,7 +127,7 @@ func (l *listenerRow) checkProtocol() {
 	if _, served := protocols[l.Spec.Protocol]; !served {
 		l.problem(verdict.Problem{
 			Field: l.field("protocol"), Reason: string(gwapiv1.ListenerReasonUnsupportedProtocol), Weight: verdict.Invalid,
-			Message: fmt.Sprintf("protocol %q is not served; use HTTP, HTTPS, TLS, TCP or UDP", l.Spec.Protocol),
+			Message: fmt.Sprintf("protocol %q is not served: use HTTP, HTTPS, TLS, TCP or UDP", l.Spec.Protocol),
 		})
 	}
 }
@@ -140,7 +140,7 @@ func (l *listenerRow) checkPort() {
 	if l.protocol().transport == corev1.ProtocolTCP && slices.Contains(PodPorts, l.bindPort()) {
 		l.problem(verdict.Problem{
 			Field: l.field("port"), Reason: string(gwapiv1.ListenerReasonPortUnavailable), Weight: verdict.Invalid,
-			Message: fmt.Sprintf("port %d is one that Envoy's pods have for themselves: %v; use another port", l.Spec.Port, PodPorts),
+			Message: fmt.Sprintf("port %d is one that Envoy's pods have for themselves: %v: use another port", l.Spec.Port, PodPorts),
 		})
 	}
 }
@@ -160,9 +160,9 @@ func selectorProblem(field string, selector *metav1.LabelSelector) *verdict.Prob
 		return nil
 	}
 	p := &verdict.Problem{Field: field, Reason: string(gwapiv1.ListenerReasonInvalid), Weight: verdict.Invalid}
-	p.Message = "from is Selector, so a selector must say which namespaces; add it, or write from: Same or from: All"
+	p.Message = "from is Selector, so a selector must say which namespaces: add it, or write from: Same or from: All"
 	if err != nil {
-		p.Message = fmt.Sprintf("the labels cannot be matched, %v; correct that key, operator or value", err)
+		p.Message = fmt.Sprintf("the labels cannot be matched, %v: correct that key, operator or value", err)
 	}
 	return p
 }
@@ -185,7 +185,7 @@ func (l *listenerRow) chooseKinds() {
 		l.problem(verdict.Problem{
 			Field: l.field(fmt.Sprintf("allowedRoutes.kinds[%d]", i)), Reason: string(gwapiv1.ListenerReasonInvalidRouteKinds),
 			Condition: string(gwapiv1.ListenerConditionResolvedRefs), Weight: verdict.Unresolved,
-			Message: fmt.Sprintf("%s cannot attach to a listener of protocol %s; allowed here: %s", k.Kind, l.Spec.Protocol, joinKinds(served)),
+			Message: fmt.Sprintf("%s cannot attach to a listener of protocol %s: allowed here: %s", k.Kind, l.Spec.Protocol, joinKinds(served)),
 		})
 	}
 }

@@ -90,7 +90,7 @@ func (t *Tables) certificateRef(r *flow.Read, user certificateUser, ref gwapiv1.
 	if (ref.Group != nil && *ref.Group != "") || (ref.Kind != nil && *ref.Kind != "Secret") {
 		return "", &verdict.Problem{
 			Reason: user.Invalid, Weight: verdict.Unresolved,
-			Message: fmt.Sprintf("%q of group %q is not a Secret; refer to a Secret of type %s", deref(ref.Kind), deref(ref.Group), corev1.SecretTypeTLS),
+			Message: fmt.Sprintf("%q of group %q is not a Secret: refer to a Secret of type %s", deref(ref.Kind), deref(ref.Group), corev1.SecretTypeTLS),
 		}
 	}
 	if !t.permitted(r, from, secret) {
@@ -165,7 +165,7 @@ func (l *listenerRow) judgeUse(field, what string, row *certificateRow) {
 	if host := l.hostname(); host != anyHost && !pair.For(host) {
 		l.problem(verdict.Problem{
 			Field: field, Condition: conditionHostname, Reason: reasonOtherHosts, Weight: verdict.Unresolved,
-			Message: fmt.Sprintf("%s has a certificate for %s and not for %q, so that clients refuse it there; issue it for that host, or correct the name", what, certificate.Listed(pair.Names), host),
+			Message: fmt.Sprintf("%s has a certificate for %s and not for %q, so that clients refuse it there: issue it for that host, or correct the name", what, certificate.Listed(pair.Names), host),
 		})
 	}
 }
@@ -178,7 +178,7 @@ func (q quarantineRow) refusedSecret(reason, what, version string) *verdict.Prob
 	}
 	return &verdict.Problem{
 		Reason: reason, Weight: verdict.Invalid,
-		Message: fmt.Sprintf("%s is refused by Envoy: %s; issue a new one", what, words),
+		Message: fmt.Sprintf("%s is refused by Envoy: %s: issue a new one", what, words),
 	}
 }
 

@@ -239,10 +239,10 @@ func (c *entryRow) nameBeside(o *entryRow) string {
 func (c *entryRow) wayOut(h *holderRow, what string) string {
 	switch own := c.ownerRef(); {
 	case h.Owner == own:
-		return "; give one of them another " + what
+		return ": give one of them another " + what
 	case h.Owner.Kind == own.Kind:
-		return "; that one comes first, so use another " + what
+		return ": that one comes first, so use another " + what
 	default:
-		return "; the Gateway's own come first, so use another " + what
+		return ": the Gateway's own come first, so use another " + what
 	}
 }

@@ -67,7 +67,7 @@ func (c *entryRow) filters() []gwapiv1.ListenerFilter {
 // checkFilters: a listener that does not see requests cannot have filters for them, and is not served without.
 func (l *listenerRow) checkFilters() {
 	if len(l.filters()) > 0 && (l.protocol().layer4 || len(l.protocol().kinds) == 0) {
-		p := feature.Invalid(l.field("filters.requests"), "a listener of protocol %s does not see requests; remove the filters, or use protocol HTTP or HTTPS", l.Spec.Protocol)
+		p := feature.Invalid(l.field("filters.requests"), "a listener of protocol %s does not see requests: remove the filters, or use protocol HTTP or HTTPS", l.Spec.Protocol)
 		p.Reason = reasonListenerFilter
 		l.problem(p)
 	}
@@ -111,7 +111,7 @@ func (t *Tables) charge(g *guardRow, f *gwapiv1.HTTPExternalAuthFilter, field st
 	g.Cost += feature.PerEntry + extauth.Cost(f)
 	if before <= limit && g.Cost > limit {
 		g.refuse(feature.Invalid(field, "the listener's filters up to this one would take about %s of each Envoy for each host, and all may take %s, 1/%d of what a route may, "+
-			"so the listener answers 500; use fewer filters, or fewer or shorter names of headers", memory(g.Cost), memory(limit), guardShare))
+			"so the listener answers 500: use fewer filters, or fewer or shorter names of headers", memory(g.Cost), memory(limit), guardShare))
 	}
 }
 
@@ -141,7 +141,7 @@ func (t *Tables) ask(r *flow.Read, g *guardRow, a *authorizer) {
 		return
 	}
 	if words, refused := a.refused.anyVersion(use); refused {
-		g.refuse(feature.Invalid(a.field+".backendRef", "Envoy refused it, so the listener answers 500: %s; change the backend or what its TLS refers to", words))
+		g.refuse(feature.Invalid(a.field+".backendRef", "Envoy refused it, so the listener answers 500: %s: change the backend or what its TLS refers to", words))
 		return
 	}
 	if !slices.ContainsFunc(g.Clusters, func(known *clusterUse) bool { return known.Name == use.Name }) {
@@ -155,12 +155,12 @@ func (g *guardRow) unserved(f *gwapiv1.ListenerFilter, field string) {
 	g.Closed = true
 	g.tell(verdict.Problem{
 		Field: field + ".type", Reason: string(gwapiv1.RouteReasonUnsupportedValue), Weight: verdict.Unresolved, Condition: string(gwapiv1.ListenerConditionAccepted),
-		Message: fmt.Sprintf("filter %q is not served, so the listener answers 500; use ExternalAuth", f.Type),
+		Message: fmt.Sprintf("filter %q is not served, so the listener answers 500: use ExternalAuth", f.Type),
 	})
 	if ref := f.ExtensionRef; ref != nil {
 		g.unresolved(verdict.Problem{
 			Field: field + ".extensionRef.kind", Weight: verdict.Unresolved,
-			Message: fmt.Sprintf("%q of group %q cannot be a filter of a listener; remove the filter", ref.Kind, ref.Group),
+			Message: fmt.Sprintf("%q of group %q cannot be a filter of a listener: remove the filter", ref.Kind, ref.Group),
 		})
 	}
 }

@@ -66,7 +66,7 @@ func (g *guardRow) end(q quarantineRow) {
 		if !refused || g.Closed {
 			return
 		}
-		g.refuse(feature.Invalid(g.Listener.field("filters.requests"), "Envoy refused what filters 0 to %d come to, so the listener answers 500: %s; change them",
+		g.refuse(feature.Invalid(g.Listener.field("filters.requests"), "Envoy refused what filters 0 to %d come to, so the listener answers 500: %s: change them",
 			len(g.Listener.filters())-1, words))
 	}
 }

@@ -79,7 +79,7 @@ func (t *Tables) listenerSet(r *flow.Read, _ string, s *gwapiv1.ListenerSet) (*l
 	if !t.allowsSets(r, gw.Gateway, s.Namespace) {
 		row.Problems = append(row.Problems, verdict.Problem{
 			Field: "spec.parentRef", Reason: string(gwapiv1.ListenerSetReasonNotAllowed), Weight: verdict.Unresolved,
-			Message: fmt.Sprintf("Gateway %s allows no ListenerSets of namespace %q; see its allowedListeners", key, s.Namespace),
+			Message: fmt.Sprintf("Gateway %s allows no ListenerSets of namespace %q: see its allowedListeners", key, s.Namespace),
 		})
 	}
 	return row, true

@@ -66,7 +66,7 @@ func refusedRoutes(_ string, b *bindingRow) []string {
 
 // refuse notes that a part of the rule was refused.
 func (b *bindingRow) refuse(bound *boundRule, words string) {
-	message := fmt.Sprintf("Envoy refused it, so it %s: %s; change the rule", bound.rules.Route.Kind.fails(), words)
+	message := fmt.Sprintf("Envoy refused it, so it %s: %s: change the rule", bound.rules.Route.Kind.fails(), words)
 	var names []string
 	for _, e := range bound.effects {
 		if e != nil {
@@ -153,7 +153,7 @@ func (t *Tables) withhold(r *flow.Read, _ string, l *listenerRow) (*listenerRow,
 	withheld.Serves, withheld.Problems = false, slices.Clone(l.Problems)
 	withheld.problem(verdict.Problem{
 		Field: fmt.Sprintf("spec.listeners[%d]", l.Index), Reason: string(gwapiv1.ListenerReasonInvalid), Weight: verdict.Invalid,
-		Message: fmt.Sprintf("Envoy refused it, so it is not served: %s; change the listener or what its %s refers to", words, l.ownerRef().Kind),
+		Message: fmt.Sprintf("Envoy refused it, so it is not served: %s: change the listener or what its %s refers to", words, l.ownerRef().Kind),
 	})
 	return &withheld, true
 }

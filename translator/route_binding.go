@@ -147,7 +147,7 @@ func (t *Tables) bind(r *flow.Read, b *bindingRow, rules *rulesRow, a attachedLi
 			b.Hosts[h].Routes = nil
 		}
 		b.Clusters, b.Refused = nil, nil
-		plain.withdrawn = fmt.Sprintf("Envoy refused %d rules of the route, so it %s as a whole; change them", refused, rules.Route.Kind.fails())
+		plain.withdrawn = fmt.Sprintf("Envoy refused %d rules of the route, so it %s as a whole: change them", refused, rules.Route.Kind.fails())
 		t.bindRules(r, b, plain, allowed)
 	}
 }

@@ -159,7 +159,7 @@ func (f *forwarding) add(b *bindingRow, bound *boundRule, connection feature.Con
 	}
 	datagrams := bound.listener.protocol().transport == corev1.ProtocolUDP
 	if datagrams && f.Sources != nil {
-		b.withdraw(bound, "Envoy cannot authorize datagrams, so they are dropped; take the SecurityPolicy away from the listener")
+		b.withdraw(bound, "Envoy cannot authorize datagrams, so they are dropped: take the SecurityPolicy away from the listener")
 		return
 	}
 	if connection.Unprotected != "" {

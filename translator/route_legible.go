@@ -28,7 +28,7 @@ func checkLegible(route *routeRow) *verdict.Problem {
 	}
 	return &verdict.Problem{
 		Field: "spec.rules", Reason: string(gwapiv1.RouteReasonUnsupportedValue), Weight: verdict.Invalid,
-		Message: fmt.Sprintf("the regular expressions need %d steps to be read, and %d are the most, so the rules that have some %s; use fewer or shorter ones, or several routes",
+		Message: fmt.Sprintf("the regular expressions need %d steps to be read, and %d are the most, so the rules that have some %s: use fewer or shorter ones, or several routes",
 			effort, maxReading, route.Kind.fails()),
 	}
 }

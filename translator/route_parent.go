@@ -118,7 +118,7 @@ func (t *Tables) attach(r *flow.Read, p *parentRow) {
 	})
 	if len(allowed) == 0 {
 		p.refuse("", gwapiv1.RouteReasonNotAllowedByListeners, verdict.Unresolved,
-			fmt.Sprintf("no listener of %s that is meant here allows %ss of namespace %q; see allowedRoutes of its listeners",
+			fmt.Sprintf("no listener of %s that is meant here allows %ss of namespace %q: see allowedRoutes of its listeners",
 				p.name(), p.Route.Kind.Name, p.Route.Object.GetNamespace()))
 		return
 	}

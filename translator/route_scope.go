@@ -127,7 +127,7 @@ func (p *parentRow) tellWildcards(wild []string) {
 	}
 	problem := verdict.Problem{
 		Field: "spec.hostnames", Reason: string(gwapiv1.RouteReasonUnsupportedValue), Weight: verdict.Unresolved, Scope: fmt.Sprint(p.Index),
-		Message: fmt.Sprintf("%s cannot be served: Gateway %s has annotation %s, and so exact hosts only; write each host, or use another Gateway",
+		Message: fmt.Sprintf("%s cannot be served: Gateway %s has annotation %s, and so exact hosts only: write each host, or use another Gateway",
 			strings.Join(quoted, ", "), keyOf(p.Gateway.Gateway), ScopedRoutesAnnotation),
 	}
 	if len(p.Listeners) > 0 {
@@ -148,7 +148,7 @@ func (t *Tables) switched(r *flow.Read, c *flow.Changes) []Finding {
 		}
 		findings = append(findings, Finding{Object: gatewayRef(now.Gateway), Problem: verdict.Problem{
 			Field: fmt.Sprintf("metadata.annotations[%s]", ScopedRoutesAnnotation), Reason: reasonInvalidParameters, Weight: verdict.Invalid,
-			Message: fmt.Sprintf("%t cannot become %t while the Gateway lives; make another Gateway for it, or delete this one first", was.Scoped, now.Scoped),
+			Message: fmt.Sprintf("%t cannot become %t while the Gateway lives: make another Gateway for it, or delete this one first", was.Scoped, now.Scoped),
 		}})
 	}
 	return findings

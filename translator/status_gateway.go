@@ -59,7 +59,7 @@ func (g *gatewayRow) resolvedRefs(unresolved []string) metav1.Condition {
 	c := conditionOf(kind, string(gwapiv1.GatewayReasonResolvedRefs), "All references are resolved.", own)
 	if len(unresolved) > 0 && len(own) == 0 {
 		c.Status, c.Reason = metav1.ConditionFalse, string(gwapiv1.GatewayReasonListenersNotResolved)
-		c.Message = fmt.Sprintf("listeners with references that are not resolved: %v; see their conditions", unresolved)
+		c.Message = fmt.Sprintf("listeners with references that are not resolved: %v: see their conditions", unresolved)
 	}
 	return c
 }

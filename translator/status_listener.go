@@ -54,7 +54,7 @@ func (v *listenersVerdict) tell(accepted *metav1.Condition, others bool) {
 		return
 	}
 	accepted.Reason = string(gwapiv1.GatewayReasonListenersNotValid)
-	accepted.Message = fmt.Sprintf("listeners that are not valid: %v; see their conditions", v.refused)
+	accepted.Message = fmt.Sprintf("listeners that are not valid: %v: see their conditions", v.refused)
 	if len(v.refused) == len(v.statuses) && !others {
 		accepted.Status = metav1.ConditionFalse
 	}

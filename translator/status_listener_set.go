@@ -25,7 +25,7 @@ func (t *Tables) listenerSetStatus(r *flow.Read, key string, object *gwapiv1.Lis
 	if !s.Gateway.accepted() {
 		p := verdict.Problem{
 			Field: "spec.parentRef", Reason: string(gwapiv1.ListenerSetReasonParentNotAccepted), Weight: verdict.Unresolved,
-			Message: fmt.Sprintf("Gateway %s is not accepted; see its condition Accepted", keyOf(s.Gateway.Gateway)),
+			Message: fmt.Sprintf("Gateway %s is not accepted: see its condition Accepted", keyOf(s.Gateway.Gateway)),
 		}
 		problems, refusals = append(problems, p), append(slices.Clone(refusals), p)
 	}

@@ -106,7 +106,7 @@ func (v *validator) object(request *admissionv1.AdmissionRequest) (client.Object
 	}
 	obj, ok := empty.(client.Object)
 	if !ok {
-		return nil, fmt.Errorf("a %s is no object with metadata; remove it from the webhook configuration", gvk.Kind)
+		return nil, fmt.Errorf("a %s is no object with metadata: remove it from the webhook configuration", gvk.Kind)
 	}
 	if err := unmarshal(request.Object.Raw, obj); err != nil {
 		return nil, fmt.Errorf("decoding the object: %w", err)

@@ -149,7 +149,7 @@ func TestAPIServer(t *testing.T) {
 	t.Run("denied", func(t *testing.T) {
 		err := user.Create(t.Context(), routeOf(t, "denied", "/v(?=1)", "gone"))
 		want := `admission webhook "validate.gatehouse.dev" denied the request: spec.rules[0].matches[0].path.value: regular expression "/v(?=1)" is not valid RE2: invalid or unsupported Perl syntax: ` + "`(?=`" +
-			`; correct it (RE2 has no look-around and no back-references)`
+			`: correct it (RE2 has no look-around and no back-references)`
 		if !apierrors.IsInvalid(err) || err.Error() != want {
 			t.Errorf("got  %v\nwant %s", err, want)
 		}
@@ -229,7 +229,7 @@ func TestAPIServer(t *testing.T) {
 			return nil, errors.New("tables are not filled yet")
 		})
 		err := user.Create(t.Context(), routeOf(t, "later", "/", "gone"))
-		if err == nil || !strings.Contains(err.Error(), "tables are not filled yet; try again") {
+		if err == nil || !strings.Contains(err.Error(), "tables are not filled yet: try again") {
 			t.Errorf("got %v, want the words of the webhook", err)
 		}
 	})
@@ -256,7 +256,7 @@ func kubectl(t *testing.T, c *cluster) {
 		}
 		for _, want := range []string{
 			`spec.rules[0].matches[0].path.value: regular expression "(" is not valid RE2`,
-			`spec.listeners[0].protocol: HTTP cannot share port 80 with listener "db", which is TCP; give one of them another port`,
+			`spec.listeners[0].protocol: HTTP cannot share port 80 with listener "db", which is TCP: give one of them another port`,
 			`Warning: spec.rules[0].backendRefs[0].name: no Service "gone" in namespace "default"`,
 		} {
 			if !strings.Contains(string(out), want) {

@@ -43,7 +43,7 @@ func TestCrowd(t *testing.T) {
 			switch {
 			case code == http.StatusOK:
 				answered.Add(1)
-			case code == http.StatusTooManyRequests && strings.Contains(string(body), "this object cannot be judged by Gatehouse now: too many others are waiting already; "):
+			case code == http.StatusTooManyRequests && strings.Contains(string(body), "this object cannot be judged by Gatehouse now: too many others are waiting already: "):
 				if turnedAway.Add(1) == 10 {
 					close(proceed)
 				}

@@ -146,7 +146,7 @@ func readReview(body []byte) (*admissionv1.AdmissionRequest, error) {
 		return nil, fmt.Errorf("the request is not an AdmissionReview: %w", err)
 	}
 	if in.APIVersion != admissionv1.SchemeGroupVersion.String() || in.Request == nil {
-		return nil, fmt.Errorf("apiVersion %q with a request expected, got %q; set admissionReviewVersions: [v1] in the webhook configuration",
+		return nil, fmt.Errorf("apiVersion %q with a request expected, got %q: set admissionReviewVersions: [v1] in the webhook configuration",
 			admissionv1.SchemeGroupVersion, in.APIVersion)
 	}
 	if err := fits("request.object", in.Request.Object.Raw, maxTokens); err != nil {
@@ -231,6 +231,6 @@ func unjudged(request *admissionv1.AdmissionRequest, err error) error {
 	default:
 		kind, where = request.Kind.Kind, "on it"
 	}
-	return fmt.Errorf("this %s cannot be judged by Gatehouse now: %w; try again, and if that does not help, set label %s=%s %s to write without its verdict",
+	return fmt.Errorf("this %s cannot be judged by Gatehouse now: %w: try again, and if that does not help, set label %s=%s %s to write without its verdict",
 		kind, err, LevelLabel, LevelOff, where)
 }

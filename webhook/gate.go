@@ -36,7 +36,7 @@ func ParseFailurePolicy(s string) (FailurePolicy, error) {
 	case FailurePolicyAuto, FailurePolicyIgnore, FailurePolicyFail:
 		return p, nil
 	}
-	return "", fmt.Errorf("failure policy %q is not known; use Auto, Ignore or Fail", s)
+	return "", fmt.Errorf("failure policy %q is not known: use Auto, Ignore or Fail", s)
 }
 
 const (
@@ -153,7 +153,7 @@ func (g *Gate) want(ctx context.Context, at admissionregv1.WebhookClientConfig) 
 // ready counts the replicas behind the Service.
 func (g *Gate) ready(ctx context.Context, service *admissionregv1.ServiceReference) (int, error) {
 	if service == nil {
-		return 0, fmt.Errorf("the webhook is given by url, so replicas cannot be counted; set the failure policy to Fail if they are enough")
+		return 0, fmt.Errorf("the webhook is given by url, so replicas cannot be counted: set the failure policy to Fail if they are enough")
 	}
 	list := &discoveryv1.EndpointSliceList{}
 	err := g.Reader.List(ctx, list, client.InNamespace(service.Namespace), client.MatchingLabels{discoveryv1.LabelServiceName: service.Name})

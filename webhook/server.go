@@ -54,11 +54,11 @@ type Options struct {
 func Register(server webhook.Server, o Options) error {
 	switch {
 	case o.Trier == nil:
-		return errors.New("the admission webhook has no Trier; give it the live tables")
+		return errors.New("the admission webhook has no Trier: give it the live tables")
 	case o.Scheme == nil:
-		return errors.New("the admission webhook has no Scheme; give it the one of the controller")
+		return errors.New("the admission webhook has no Scheme: give it the one of the controller")
 	case o.Namespaces == nil:
-		return errors.New("the admission webhook has no Namespaces; give it the reader of the cache")
+		return errors.New("the admission webhook has no Namespaces: give it the reader of the cache")
 	}
 	validator := &validator{
 		trier: o.Trier, scheme: o.Scheme, levels: levels{namespaces: o.Namespaces, fallback: cmp.Or(o.Level, LevelEnforce), log: o.Log}, exists: o.Exists, log: o.Log,

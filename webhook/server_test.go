@@ -72,7 +72,7 @@ func TestNoVerdict(t *testing.T) {
 			func(context.Context, client.Object) ([]translator.Finding, error) {
 				return nil, errors.New("tables are not filled yet")
 			},
-			ValidatePath, fine, 500, "this HTTPRoute cannot be judged by Gatehouse now: trying the change: tables are not filled yet; try again, and if that does not help, set label gatehouse.dev/admission=off on namespace default to write without its verdict",
+			ValidatePath, fine, 500, "this HTTPRoute cannot be judged by Gatehouse now: trying the change: tables are not filled yet: try again, and if that does not help, set label gatehouse.dev/admission=off on namespace default to write without its verdict",
 		},
 		"panic": {
 			func(context.Context, client.Object) ([]translator.Finding, error) { panic("index out of range") },
@@ -101,7 +101,7 @@ func TestNoVerdict(t *testing.T) {
 // TestRegisterRefuses checks that a server that could not answer is not registered.
 func TestRegisterRefuses(t *testing.T) {
 	for _, o := range []Options{{}, {Trier: says()}, {Trier: says(), Scheme: scheme}} {
-		if err := Register(NewServer("", 0, nil), o); err == nil || !strings.Contains(err.Error(), "; give it ") {
+		if err := Register(NewServer("", 0, nil), o); err == nil || !strings.Contains(err.Error(), ": give it ") {
 			t.Errorf("Register(%+v) = %v, want an error with the way out", o, err)
 		}
 	}
@@ -203,9 +203,9 @@ func TestOthers(t *testing.T) {
 	}{
 		"same namespace":   {verdict.Ref{Kind: "HTTPRoute", Namespace: "default", Name: "other"}, "bad; mend it", "HTTPRoute/default/other spec: bad; mend it"},
 		"referred to":      {verdict.Ref{Kind: "Gateway", Namespace: "infra", Name: "edge"}, "bad; mend it", "Gateway/infra/edge spec: bad; mend it"},
-		"other tenant":     {verdict.Ref{Kind: "Gateway", Namespace: "tenant", Name: "edge"}, "bad; mend it", "spec: with this, a Gateway of another namespace that uses this HTTPRoute would be Invalid (R); keep what it relies on, or agree with its owners first"},
+		"other tenant":     {verdict.Ref{Kind: "Gateway", Namespace: "tenant", Name: "edge"}, "bad; mend it", "spec: with this, a Gateway of another namespace that uses this HTTPRoute would be Invalid (R): keep what it relies on, or agree with its owners first"},
 		"about own object": {verdict.Ref{Kind: "Gateway", Namespace: "tenant", Name: "edge"}, "HTTPRoute default/r is bad; mend it", "spec: HTTPRoute default/r is bad; mend it (a Gateway of another namespace uses it)"},
-		"names the tenant": {verdict.Ref{Kind: "Gateway", Namespace: "tenant", Name: "edge"}, "HTTPRoute default/r is bad for tenant/edge; mend it", "spec: with this, a Gateway of another namespace that uses this HTTPRoute would be Invalid (R); keep what it relies on, or agree with its owners first"},
+		"names the tenant": {verdict.Ref{Kind: "Gateway", Namespace: "tenant", Name: "edge"}, "HTTPRoute default/r is bad for tenant/edge; mend it", "spec: with this, a Gateway of another namespace that uses this HTTPRoute would be Invalid (R): keep what it relies on, or agree with its owners first"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -248,7 +248,7 @@ func TestFit(t *testing.T) {
 			t.Errorf("%q is not cut well", w)
 		}
 	}
-	if last := got[len(got)-1]; len(got) != 13 || last != "28 more warnings; see the object's status" {
+	if last := got[len(got)-1]; len(got) != 13 || last != "28 more warnings: see the object's status" {
 		t.Errorf("%d warnings, the last is %q", len(got), last)
 	}
 }
@@ -370,7 +370,7 @@ func TestParseLevel(t *testing.T) {
 			t.Errorf("ParseLevel(%q) is %q, %v", name, level, err)
 		}
 	}
-	if _, err := ParseLevel("harsh"); err == nil || !strings.Contains(err.Error(), `"harsh" is no level; use off, warn, enforce, strict`) {
+	if _, err := ParseLevel("harsh"); err == nil || !strings.Contains(err.Error(), `"harsh" is no level: use off, warn, enforce, strict`) {
 		t.Errorf("a level that there is not: %v", err)
 	}
 }

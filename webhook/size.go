@@ -44,7 +44,7 @@ func tokens(text []byte) (count int) {
 // fits returns an error if a JSON text has too many tokens.
 func fits(name string, text []byte, limit int) error {
 	if count := tokens(text); count > limit {
-		return fmt.Errorf("%s has %d fields and items of lists, of which at most %d are taken; split the object into smaller ones", name, count, limit)
+		return fmt.Errorf("%s has %d fields and items of lists, of which at most %d are taken: split the object into smaller ones", name, count, limit)
 	}
 	return nil
 }
@@ -83,10 +83,10 @@ func (e *entryCount) add(inner entryCount) {
 func uncut(spec any) error {
 	e := entriesOf(spec)
 	if e.longest > maxEntries {
-		return fmt.Errorf("spec has a list of %d objects, and no schema of Gateway API takes more than %d; install the CRDs of the release", e.longest, maxEntries)
+		return fmt.Errorf("spec has a list of %d objects, and no schema of Gateway API takes more than %d: install the CRDs of the release", e.longest, maxEntries)
 	}
 	if e.all > maxAllEntries {
-		return fmt.Errorf("spec has lists of %d objects, and no schema of Gateway API takes more than %d; install the CRDs of the release", e.all, maxAllEntries)
+		return fmt.Errorf("spec has lists of %d objects, and no schema of Gateway API takes more than %d: install the CRDs of the release", e.all, maxAllEntries)
 	}
 	return nil
 }

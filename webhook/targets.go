@@ -46,7 +46,7 @@ func completeTargets(object map[string]any) (changed bool, notes []string) {
 			return
 		}
 		ref["kind"], changed = defaultTarget, true
-		notes = append(notes, fmt.Sprintf("%s.kind: not given for %q, so it is %s; write kind: %s, or the kind that is meant",
+		notes = append(notes, fmt.Sprintf("%s.kind: not given for %q, so it is %s: write kind: %s, or the kind that is meant",
 			field, fmt.Sprint(ref["name"]), defaultTarget, defaultTarget))
 	}
 	complete("spec.targetRef", spec["targetRef"])

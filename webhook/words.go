@@ -108,7 +108,7 @@ func discreet(obj client.Object, kind string, f translator.Finding) line {
 		l.message = fmt.Sprintf("%s (a %s of another namespace uses it)", message, f.Object.Kind)
 		return l
 	}
-	l.message = fmt.Sprintf("with this, a %s of another namespace that uses this %s would be %s (%s); keep what it relies on, or agree with its owners first",
+	l.message = fmt.Sprintf("with this, a %s of another namespace that uses this %s would be %s (%s): keep what it relies on, or agree with its owners first",
 		f.Object.Kind, kind, f.Problem.Weight, f.Problem.Reason)
 	return l
 }
@@ -159,7 +159,7 @@ func fit(warnings []string) []string {
 		w = cut(w, maxWarning)
 		total += utf8.RuneCountInString(w)
 		if total > maxWarnings {
-			return append(kept, fmt.Sprintf("%d more warnings; see the object's status", len(warnings)-i))
+			return append(kept, fmt.Sprintf("%d more warnings: see the object's status", len(warnings)-i))
 		}
 		kept = append(kept, w)
 	}

@@ -78,10 +78,10 @@ func (p *peers) prove(c *connection, id Identity) (err error) {
 		case c.holder == holder:
 			return
 		case c.holder != "":
-			err = status.Errorf(codes.PermissionDenied, "the connection is held by %s; open another one for %s", c.who, id.Subject)
+			err = status.Errorf(codes.PermissionDenied, "the connection is held by %s: open another one for %s", c.who, id.Subject)
 			return
 		case len(own) >= endingLimit:
-			err = status.Errorf(codes.ResourceExhausted, "the pod has opened %d connections; try again when some have ended", len(own))
+			err = status.Errorf(codes.ResourceExhausted, "the pod has opened %d connections: try again when some have ended", len(own))
 			return
 		}
 		c.proving.Stop()

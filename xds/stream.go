@@ -15,7 +15,7 @@ import (
 // readLimit is how long a proxy may take to read enough for another response to be sent.
 const readLimit = time.Minute
 
-var errStopping = status.Error(codes.Unavailable, "this replica of the control plane is stopping; connect to another")
+var errStopping = status.Error(codes.Unavailable, "this replica of the control plane is stopping: connect to another")
 
 // stream is one proxy's connection. Two goroutines serve it: one receives, the other decides and sends, so that a proxy
 // that does not read delays nobody else.

@@ -330,7 +330,7 @@ func (p *plane) addWebhook(server ctrlwebhook.Server, o serveOptions, leaving <-
 		Clients: clients,
 		Trier: webhook.TrierFunc(func(ctx context.Context, obj client.Object) ([]translator.Finding, error) {
 			if !p.controller.Synced() {
-				return nil, errors.New("the control plane has not read all objects yet; try again in a moment")
+				return nil, errors.New("the control plane has not read all objects yet: try again in a moment")
 			}
 			return p.world.Try(ctx, obj)
 		}),
@@ -368,7 +368,7 @@ func (p *plane) webhookClients(file string) (*webhook.Clients, error) {
 	}
 	authorities := x509.NewCertPool()
 	if !authorities.AppendCertsFromPEM(text) {
-		return nil, fmt.Errorf("--webhook-client-ca: %s has no certificate; put the CA certificates of the API server's clients there, as PEM", file)
+		return nil, fmt.Errorf("--webhook-client-ca: %s has no certificate: put the CA certificates of the API server's clients there, as PEM", file)
 	}
 	return &webhook.Clients{Authorities: authorities, Own: p.keeper.CABundle, Name: p.serviceName()}, nil
 }

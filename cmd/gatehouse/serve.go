@@ -49,13 +49,13 @@ func readInstallation(getenv func(string) string) (installation, error) {
 	if limit := getenv("MEMORY_LIMIT"); limit != "" {
 		bytes, err := strconv.Atoi(limit)
 		if err != nil {
-			wrong = append(wrong, fmt.Errorf("environment variable MEMORY_LIMIT is %q; set it to a number of bytes", limit))
+			wrong = append(wrong, fmt.Errorf("environment variable MEMORY_LIMIT is %q: set it to a number of bytes", limit))
 		}
 		in.memory = bytes
 	}
 	for name, value := range map[string]string{"POD_NAMESPACE": in.namespace, "POD_NAME": in.pod, "POD_IP": in.address, "GATEHOUSE_IMAGE": in.gatehouseImage} {
 		if value == "" {
-			wrong = append(wrong, fmt.Errorf("environment variable %s is not set; set it as the Helm chart does", name))
+			wrong = append(wrong, fmt.Errorf("environment variable %s is not set: set it as the Helm chart does", name))
 		}
 	}
 	return in, errors.Join(wrong...)

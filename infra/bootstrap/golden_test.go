@@ -59,7 +59,7 @@ func TestGolden(t *testing.T) {
 				if *update {
 					archive.Files[i+1].Data = []byte(got[f.Name])
 				} else if diff := cmp.Diff(string(f.Data), got[f.Name]); diff != "" {
-					t.Errorf("%s is not what the file says (-file +now); make golden rewrites it:\n%s", f.Name, diff)
+					t.Errorf("%s is not what the file says (-file +now): make golden rewrites it:\n%s", f.Name, diff)
 				}
 			}
 			if *update {

@@ -48,7 +48,7 @@ func Check(p *gwapiv1.BackendTLSPolicy) []verdict.Problem {
 	for _, key := range slices.Sorted(maps.Keys(p.Spec.Options)) {
 		problems = append(problems, verdict.Problem{
 			Field: fmt.Sprintf("spec.options[%s]", key), Reason: string(gwapiv1.PolicyReasonInvalid), Condition: ConditionOptions, Weight: verdict.Unresolved,
-			Message: fmt.Sprintf("%q is not served and has no effect; remove it", p.Spec.Options[key]),
+			Message: fmt.Sprintf("%q is not served and has no effect: remove it", p.Spec.Options[key]),
 		})
 	}
 	return problems

@@ -36,7 +36,7 @@ func TestCheck(t *testing.T) {
 			spec: gwapiv1.BackendTLSPolicySpec{
 				Validation: gwapiv1.BackendTLSPolicyValidation{Hostname: "a", CACertificateRefs: ref}, Options: map[gwapiv1.AnnotationKey]gwapiv1.AnnotationValue{"example.com/x": "y"},
 			},
-			want: []string{`Unresolved spec.options[example.com/x]: "y" is not served and has no effect; remove it`},
+			want: []string{`Unresolved spec.options[example.com/x]: "y" is not served and has no effect: remove it`},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

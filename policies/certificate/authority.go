@@ -36,7 +36,7 @@ func CheckAuthorities(key string, bundle []byte) error {
 	}
 	found, err := certificates(key, bundle, maxInBundle)
 	if err == nil && len(found) == 0 {
-		err = fmt.Errorf("has no certificate in %s; put the PEM certificates there that are to be trusted", key)
+		err = fmt.Errorf("has no certificate in %s: put the PEM certificates there that are to be trusted", key)
 	}
 	return err
 }

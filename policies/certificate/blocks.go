@@ -31,7 +31,7 @@ func (b *blocks) next() (*pem.Block, error) {
 			return block, nil
 		}
 	}
-	return nil, fmt.Errorf("has a PEM block in %s that cannot be read; put it there as it was issued, from its BEGIN line to its END line", b.key)
+	return nil, fmt.Errorf("has a PEM block in %s that cannot be read: put it there as it was issued, from its BEGIN line to its END line", b.key)
 }
 
 var begin, end = []byte("-----BEGIN "), []byte("-----END ")

@@ -99,14 +99,14 @@ func Parse(data map[string][]byte) (*Pair, error) {
 
 func parseChain(text []byte) ([]*x509.Certificate, error) {
 	if len(bytes.TrimSpace(text)) == 0 {
-		return nil, fmt.Errorf("has no %s; put the PEM certificate chain there", ChainKey)
+		return nil, fmt.Errorf("has no %s: put the PEM certificate chain there", ChainKey)
 	}
 	if len(text) > maxChain {
 		return nil, tooLong(ChainKey, len(text), maxChain, "keep the certificate and its intermediates only")
 	}
 	chain, err := certificates(ChainKey, text, maxInChain)
 	if err == nil && len(chain) == 0 {
-		err = fmt.Errorf("has a %s without any PEM block CERTIFICATE; put the PEM certificate chain there", ChainKey)
+		err = fmt.Errorf("has a %s without any PEM block CERTIFICATE: put the PEM certificate chain there", ChainKey)
 	}
 	return chain, err
 }
@@ -124,11 +124,11 @@ func certificates(key string, text []byte, most int) ([]*x509.Certificate, error
 			return nil, fmt.Errorf("has a PEM block %q in %s; only CERTIFICATE blocks without headers belong there", block.Type, key)
 		}
 		if len(all) == most {
-			return nil, fmt.Errorf("has more than %d certificates in %s; remove those that nobody needs", most, key)
+			return nil, fmt.Errorf("has more than %d certificates in %s: remove those that nobody needs", most, key)
 		}
 		c, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
-			return nil, fmt.Errorf("has a certificate in %s that cannot be parsed (%w); issue a new one", key, err)
+			return nil, fmt.Errorf("has a certificate in %s that cannot be parsed (%w): issue a new one", key, err)
 		}
 		all = append(all, c)
 	}
@@ -139,9 +139,9 @@ func belongs(chain []*x509.Certificate, public crypto.PublicKey) error {
 	i := slices.IndexFunc(chain, func(c *x509.Certificate) bool { return samePublic(c.PublicKey, public) })
 	switch {
 	case i > 0:
-		return fmt.Errorf("has its certificates in the wrong order: the one that %s belongs to is number %d in %s; put it first, and each issuer behind what it issued", PrivateKey, i+1, ChainKey)
+		return fmt.Errorf("has its certificates in the wrong order: the one that %s belongs to is number %d in %s: put it first, and each issuer behind what it issued", PrivateKey, i+1, ChainKey)
 	case i < 0:
-		return fmt.Errorf("has a %s that does not belong to the certificate in %s; store the two of one issuance", PrivateKey, ChainKey)
+		return fmt.Errorf("has a %s that does not belong to the certificate in %s: store the two of one issuance", PrivateKey, ChainKey)
 	}
 	return nil
 }
@@ -155,7 +155,7 @@ func samePublic(a, b crypto.PublicKey) bool {
 // requires digitalSignature.
 func checkUsage(leaf *x509.Certificate) error {
 	if _, isECDSA := leaf.PublicKey.(*ecdsa.PublicKey); isECDSA && leaf.KeyUsage != 0 && leaf.KeyUsage&x509.KeyUsageDigitalSignature == 0 {
-		return fmt.Errorf("has a certificate in %s whose key usage lacks digitalSignature, so that its key may not serve TLS; issue it as a certificate of a server", ChainKey)
+		return fmt.Errorf("has a certificate in %s whose key usage lacks digitalSignature, so that its key may not serve TLS: issue it as a certificate of a server", ChainKey)
 	}
 	return nil
 }

@@ -28,7 +28,7 @@ var keyForms = map[string]func(der []byte) (any, error){
 // before it are ignored.
 func publicKey(text []byte) (crypto.PublicKey, error) {
 	if len(bytes.TrimSpace(text)) == 0 {
-		return nil, fmt.Errorf("has no %s; put the PEM private key there", PrivateKey)
+		return nil, fmt.Errorf("has no %s: put the PEM private key there", PrivateKey)
 	}
 	if len(text) > maxKey {
 		return nil, tooLong(PrivateKey, len(text), maxKey, "store one private key there, RSA with at most 8192 bits")
@@ -39,7 +39,7 @@ func publicKey(text []byte) (crypto.PublicKey, error) {
 			return nil, err
 		}
 		if block == nil {
-			return nil, fmt.Errorf("has a %s that is not PEM or holds no private key; put a PEM private key there", PrivateKey)
+			return nil, fmt.Errorf("has a %s that is not PEM or holds no private key: put a PEM private key there", PrivateKey)
 		}
 		if strings.HasSuffix(block.Type, "PRIVATE KEY") {
 			return parseKey(block)
@@ -49,11 +49,11 @@ func publicKey(text []byte) (crypto.PublicKey, error) {
 
 func parseKey(block *pem.Block) (crypto.PublicKey, error) {
 	if block.Type == "ENCRYPTED PRIVATE KEY" || strings.Contains(block.Headers["Proc-Type"], "ENCRYPTED") {
-		return nil, fmt.Errorf("has a %s that is encrypted; store it without a passphrase, as openssl pkey writes it", PrivateKey)
+		return nil, fmt.Errorf("has a %s that is encrypted: store it without a passphrase, as openssl pkey writes it", PrivateKey)
 	}
 	parse, known := keyForms[block.Type]
 	if !known || len(block.Headers) > 0 {
-		return nil, fmt.Errorf("has a PEM block %q in %s, of which Envoy reads no key; write the key as PKCS #8 (PRIVATE KEY), as openssl pkey does", block.Type, PrivateKey)
+		return nil, fmt.Errorf("has a PEM block %q in %s, of which Envoy reads no key: write the key as PKCS #8 (PRIVATE KEY), as openssl pkey does", block.Type, PrivateKey)
 	}
 	if bits, isRSA := rsaBits(block); isRSA && (bits < minRSA || bits > maxRSA) {
 		return nil, fmt.Errorf("has an RSA key of %d bits in %s, and Envoy takes %d to %d: issue the certificate with another key", bits, PrivateKey, minRSA, maxRSA)

@@ -19,7 +19,7 @@ func misplaced(chain []*x509.Certificate) string {
 			continue
 		}
 		if !slices.ContainsFunc(issued, func(subject *x509.Certificate) bool { return issuedBy(subject, c) }) {
-			return fmt.Sprintf("has its certificates in the wrong order: number %d in %s, %q, did not issue the one before it, so that some clients find no way to a root; put each issuer behind what it issued, and leave out what issued none of them",
+			return fmt.Sprintf("has its certificates in the wrong order: number %d in %s, %q, did not issue the one before it, so that some clients find no way to a root: put each issuer behind what it issued, and leave out what issued none of them",
 				i+2, ChainKey, c.Subject)
 		}
 		issued = chain[i+1 : i+2]

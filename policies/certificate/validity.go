@@ -21,9 +21,9 @@ func (p *Pair) At(now time.Time) *Untimely {
 	case now.Before(p.NotBefore):
 		return &Untimely{Early: true, Words: fmt.Sprintf("has a certificate that is not valid before %s; until then clients refuse it: keep the old one, or wait", stamp(p.NotBefore))}
 	case !now.Before(p.end()):
-		return &Untimely{Words: fmt.Sprintf("has a certificate that expired at %s; issue a new one", stamp(p.NotAfter))}
+		return &Untimely{Words: fmt.Sprintf("has a certificate that expired at %s: issue a new one", stamp(p.NotAfter))}
 	case p.Staple != nil && p.Staple.Required && !now.Before(p.Staple.end()):
-		return &Untimely{Words: fmt.Sprintf("has a certificate that asks for an OCSP response (must-staple), and the one in %s was good until %s; fetch a new one", StapleKey, stamp(p.Staple.NextUpdate))}
+		return &Untimely{Words: fmt.Sprintf("has a certificate that asks for an OCSP response (must-staple), and the one in %s was good until %s: fetch a new one", StapleKey, stamp(p.Staple.NextUpdate))}
 	}
 	return nil
 }

@@ -22,11 +22,11 @@ func TestTimes(t *testing.T) {
 		"before":      {p, -time.Second, "has a certificate that is not valid before 2026-01-02T03:04:05Z; until then clients refuse it: keep the old one, or wait", true, 0},
 		"first":       {p, 0, "", false, time.Hour + time.Second},
 		"last":        {p, time.Hour + time.Millisecond, "", false, time.Hour + time.Second},
-		"after":       {p, time.Hour + time.Second, "has a certificate that expired at 2026-01-02T04:04:05Z; issue a new one", false, -1},
+		"after":       {p, time.Hour + time.Second, "has a certificate that expired at 2026-01-02T04:04:05Z: issue a new one", false, -1},
 		"staple":      {required, time.Minute, "", false, time.Minute + time.Second},
-		"old staple":  {required, time.Minute + time.Second, "has a certificate that asks for an OCSP response (must-staple), and the one in tls.ocsp-staple was good until 2026-01-02T03:05:05Z; fetch a new one", false, time.Hour + time.Second},
+		"old staple":  {required, time.Minute + time.Second, "has a certificate that asks for an OCSP response (must-staple), and the one in tls.ocsp-staple was good until 2026-01-02T03:05:05Z: fetch a new one", false, time.Hour + time.Second},
 		"not needed":  {optional, time.Minute + time.Second, "", false, time.Hour + time.Second},
-		"all is late": {required, 2 * time.Hour, "has a certificate that expired at 2026-01-02T04:04:05Z; issue a new one", false, -1},
+		"all is late": {required, 2 * time.Hour, "has a certificate that expired at 2026-01-02T04:04:05Z: issue a new one", false, -1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			now := from.Add(c.after)

@@ -69,11 +69,11 @@ provider: {type: Kubernetes, kubernetes: {envoyDaemonSet: {
 		`spec.provider.kubernetes.envoyService.patch.value: the value is not an object: json: cannot unmarshal string into Go value of type map[string]interface {}: write the part of the object that is to change, or leave the patch out`,
 	}},
 	{"a type of patch that does not exist", "provider: {type: Kubernetes, kubernetes: {envoyService: {patch: {type: Replace, value: {spec: {type: ClusterIP}}}}}}", []string{
-		`spec.provider.kubernetes.envoyService.patch.value: the patch cannot be applied: there is no type "Replace" of patch; correct the field or remove it`,
+		`spec.provider.kubernetes.envoyService.patch.value: the patch cannot be applied: there is no type "Replace" of patch: correct the field or remove it`,
 	}},
 	{"a patch of a field that the kind lacks", `
 provider: {type: Kubernetes, kubernetes: {envoyDeployment: {patch: {type: JSONMerge, value: {spec: {template: {spec: {hostNetwrok: true}}}}}}}}`, []string{
-		`spec.provider.kubernetes.envoyDeployment.patch.value: the patch cannot be applied: the patched object is broken: unknown field "spec.template.spec.hostNetwrok"; correct the field or remove it`,
+		`spec.provider.kubernetes.envoyDeployment.patch.value: the patch cannot be applied: the patched object is broken: unknown field "spec.template.spec.hostNetwrok": correct the field or remove it`,
 	}},
 	{"a patch of what identifies the object", `
 provider: {type: Kubernetes, kubernetes: {envoyDeployment: {patch: {value: {

@@ -149,7 +149,7 @@ func checkPatch[T any](field string, patch *v1alpha1.KubernetesPatchSpec, empty 
 		}
 	}
 	if _, err := Patch(empty, patch); err != nil {
-		problems = append(problems, feature.Invalid(field+".value", "the patch cannot be applied: %s; correct the field or remove it", oneLine(err)))
+		problems = append(problems, feature.Invalid(field+".value", "the patch cannot be applied: %s: correct the field or remove it", oneLine(err)))
 	}
 	return problems
 }

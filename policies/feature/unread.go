@@ -13,7 +13,7 @@ func Unread(fields []v1alpha1.UnreadField, consequence string) []verdict.Problem
 	for _, f := range fields {
 		switch {
 		case f.Failure != "":
-			problems = append(problems, Invalid(f.Path, "%q cannot be read, so %s: %s; correct it", f.Name, consequence, f.Failure))
+			problems = append(problems, Invalid(f.Path, "%q cannot be read, so %s: %s: correct it", f.Name, consequence, f.Failure))
 		case f.Known:
 			problems = append(problems, Invalid(f.Path, "%q is not served yet, so %s: remove it if what it asks for is not needed", f.Name, consequence))
 		case f.Nearest != "":

@@ -36,12 +36,12 @@ type Cost struct {
 func Measure(expression string) (Cost, error) {
 	look := scan(expression)
 	if look.effort > MaxEffort {
-		return Cost{}, fmt.Errorf("regular expression %s needs %d steps to be read, and %d are the most; use fewer Unicode classes and narrower ranges",
+		return Cost{}, fmt.Errorf("regular expression %s needs %d steps to be read, and %d are the most: use fewer Unicode classes and narrower ranges",
 			shown(expression), look.effort, MaxEffort)
 	}
 	for _, name := range look.classes {
 		if !known(name) {
-			return Cost{}, fmt.Errorf("regular expression %s is not valid RE2: no Unicode class is named %q; write a category such as L or Lu, or a script such as Greek",
+			return Cost{}, fmt.Errorf("regular expression %s is not valid RE2: no Unicode class is named %q: write a category such as L or Lu, or a script such as Greek",
 				shown(expression), name)
 		}
 	}
@@ -50,7 +50,7 @@ func Measure(expression string) (Cost, error) {
 		return Cost{}, unreadable(expression, err)
 	}
 	if look.wide != "" {
-		return Cost{}, fmt.Errorf("regular expression %s names the character %s by its number, and Envoy knows numbers of bytes only; write the character itself",
+		return Cost{}, fmt.Errorf("regular expression %s names the character %s by its number, and Envoy knows numbers of bytes only: write the character itself",
 			shown(expression), look.wide)
 	}
 	m := &measure{times: 1}
@@ -73,11 +73,11 @@ func unreadable(expression string, err error) error {
 			what = mistake.Code.String()
 		}
 	}
-	return fmt.Errorf("regular expression %s is not valid RE2: %s; correct it (RE2 has no look-around and no back-references)", shown(expression), what)
+	return fmt.Errorf("regular expression %s is not valid RE2: %s: correct it (RE2 has no look-around and no back-references)", shown(expression), what)
 }
 
 func tooLarge(expression, program string) error {
-	return fmt.Errorf("regular expression %s needs a program of %s instructions, and %d are the most; repeat less, or match a prefix instead",
+	return fmt.Errorf("regular expression %s needs a program of %s instructions, and %d are the most: repeat less, or match a prefix instead",
 		shown(expression), program, MaxProgram)
 }
 

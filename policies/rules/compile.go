@@ -105,7 +105,7 @@ func program(env *cel.Env, expression string, want *cel.Type) (cel.Program, erro
 		return nil, fmt.Errorf("%q does not compile: %w", expression, issues.Err())
 	}
 	if want != nil && !ast.OutputType().IsExactType(want) {
-		return nil, fmt.Errorf("%q is of type %s; write an expression of type %s", expression, ast.OutputType(), want)
+		return nil, fmt.Errorf("%q is of type %s: write an expression of type %s", expression, ast.OutputType(), want)
 	}
 	p, err := env.Program(ast)
 	if err != nil {

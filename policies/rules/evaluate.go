@@ -78,7 +78,7 @@ func (v *validation) check(rule string, at place, input map[string]any, b *budge
 	field := at.field(v.problem.Field)
 	value, err := b.run(v.holds, input)
 	if err != nil {
-		p := broken(field, "rule %s cannot judge this: %v; make the object simpler or report the rule", rule, err)
+		p := broken(field, "rule %s cannot judge this: %v: make the object simpler or report the rule", rule, err)
 		return &p
 	}
 	if value == types.True {
@@ -107,7 +107,7 @@ func (v *validation) words(input map[string]any, b *budget) string {
 	if v.text != "" {
 		return v.text
 	}
-	return fmt.Sprintf("a rule is not kept, and its message failed: %v; report the rule", err)
+	return fmt.Sprintf("a rule is not kept, and its message failed: %v: report the rule", err)
 }
 
 // broken is the problem of an object that could not be judged.

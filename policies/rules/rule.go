@@ -86,22 +86,22 @@ func parse(text []byte) (*Rule, error) {
 func (r *Rule) complete() error {
 	switch {
 	case !ruleName.MatchString(r.Name):
-		return fmt.Errorf("name: %q is no name; use lower-case letters, digits and dashes", r.Name)
+		return fmt.Errorf("name: %q is no name: use lower-case letters, digits and dashes", r.Name)
 	case r.About == "":
-		return errors.New("about: missing; say in one sentence what the rule holds users to")
+		return errors.New("about: missing: say in one sentence what the rule holds users to")
 	case len(r.Kinds) == 0:
-		return errors.New("kinds: missing; list the group and kind of what the rule checks")
+		return errors.New("kinds: missing: list the group and kind of what the rule checks")
 	case len(r.Validations) == 0:
-		return errors.New("validations: missing; write at least one")
+		return errors.New("validations: missing: write at least one")
 	}
 	for i, k := range r.Kinds {
 		if k.Kind == "" {
-			return fmt.Errorf("kinds[%d].kind: missing; write a kind such as Gateway", i)
+			return fmt.Errorf("kinds[%d].kind: missing: write a kind such as Gateway", i)
 		}
 	}
 	for i, v := range r.Variables {
 		if !variableName.MatchString(v.Name) {
-			return fmt.Errorf("variables[%d].name: %q is no name; use letters and digits, a lower-case letter first", i, v.Name)
+			return fmt.Errorf("variables[%d].name: %q is no name: use letters and digits, a lower-case letter first", i, v.Name)
 		}
 	}
 	for i, v := range r.Validations {
@@ -115,11 +115,11 @@ func (r *Rule) complete() error {
 func (v *Validation) complete() error {
 	switch {
 	case v.Message == "" && v.MessageExpression == "":
-		return errors.New("message: missing; write message or messageExpression")
+		return errors.New("message: missing: write message or messageExpression")
 	case v.Reason == "":
-		return errors.New("reason: missing; write the reason of the condition")
+		return errors.New("reason: missing: write the reason of the condition")
 	case weights[v.Weight] == 0:
-		return fmt.Errorf("weight: %q is no weight; write Invalid, Unresolved or Conflicted", v.Weight)
+		return fmt.Errorf("weight: %q is no weight: write Invalid, Unresolved or Conflicted", v.Weight)
 	}
 	return nil
 }

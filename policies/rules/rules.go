@@ -69,7 +69,7 @@ func New(files fs.FS) (*Engine, error) {
 			return nil, fmt.Errorf("rule %s: %w", name, err)
 		}
 		if want := rule.Name + ".yaml"; path.Base(name) != want {
-			return nil, fmt.Errorf("rule %s: name: %q is not the name of the file; name the file %s", name, rule.Name, want)
+			return nil, fmt.Errorf("rule %s: name: %q is not the name of the file: name the file %s", name, rule.Name, want)
 		}
 		c, err := compile(env, rule)
 		if err != nil {
@@ -93,7 +93,7 @@ func (e *Engine) Check(obj runtime.Object) []verdict.Problem {
 	}
 	self, err := visible(obj)
 	if err != nil {
-		return []verdict.Problem{broken("", "the object cannot be read by rules: %v; correct its form", err)}
+		return []verdict.Problem{broken("", "the object cannot be read by rules: %v: correct its form", err)}
 	}
 	budget := newBudget()
 	var problems []verdict.Problem

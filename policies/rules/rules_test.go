@@ -24,7 +24,7 @@ func TestNewRefuses(t *testing.T) {
 	tests := map[string]struct{ file, text, want string }{
 		"no rule":            {"r.yaml", "[]", "rule r.yaml: the file is not one rule"},
 		"unknown field":      {"r.yaml", head + "severity: 3", `unknown field "severity"`},
-		"name of file":       {"s.yaml", head + "validations: [{expression: 'true', message: m, reason: R, weight: Invalid}]", `name: "r" is not the name of the file; name the file r.yaml`},
+		"name of file":       {"s.yaml", head + "validations: [{expression: 'true', message: m, reason: R, weight: Invalid}]", `name: "r" is not the name of the file: name the file r.yaml`},
 		"name":               {"r.yaml", "name: R r", `name: "R r" is no name`},
 		"no about":           {"r.yaml", "name: r", "about: missing"},
 		"no kinds":           {"r.yaml", "name: r\nabout: a", "kinds: missing"},
@@ -34,12 +34,12 @@ func TestNewRefuses(t *testing.T) {
 		"variable":           {"r.yaml", head + "variables: [{name: a, expression: '1 +'}]\nvalidations: [{expression: 'true', message: m, reason: R, weight: Invalid}]", "variables[0].expression"},
 		"no message":         {"r.yaml", head + "validations: [{expression: 'true', reason: R, weight: Invalid}]", "validations[0].message: missing"},
 		"no reason":          {"r.yaml", head + "validations: [{expression: 'true', message: m, weight: Invalid}]", "validations[0].reason: missing"},
-		"weight":             {"r.yaml", head + "validations: [{expression: 'true', message: m, reason: R, weight: Bad}]", `validations[0].weight: "Bad" is no weight; write Invalid, Unresolved or Conflicted`},
+		"weight":             {"r.yaml", head + "validations: [{expression: 'true', message: m, reason: R, weight: Bad}]", `validations[0].weight: "Bad" is no weight: write Invalid, Unresolved or Conflicted`},
 		"expression":         {"r.yaml", head + "validations: [{expression: 'slef.spec', message: m, reason: R, weight: Invalid}]", `validations[0].expression: "slef.spec" does not compile`},
-		"expression's type":  {"r.yaml", head + "validations: [{expression: '1', message: m, reason: R, weight: Invalid}]", `validations[0].expression: "1" is of type int; write an expression of type bool`},
+		"expression's type":  {"r.yaml", head + "validations: [{expression: '1', message: m, reason: R, weight: Invalid}]", `validations[0].expression: "1" is of type int: write an expression of type bool`},
 		"messageExpression":  {"r.yaml", head + "validations: [{expression: 'true', messageExpression: '1', reason: R, weight: Invalid}]", "validations[0].messageExpression"},
 		"scope":              {"r.yaml", head + "validations: [{expression: 'true', message: m, scope: 'a b', reason: R, weight: Invalid}]", "validations[0].scope"},
-		"each":               {"r.yaml", head + "each: ['spec.a[0]']\nvalidations: [{expression: 'true', message: m, reason: R, weight: Invalid}]", `each[0]: "a[0]" in "spec.a[0]" is no field; write a path such as spec.listeners[*]`},
+		"each":               {"r.yaml", head + "each: ['spec.a[0]']\nvalidations: [{expression: 'true', message: m, reason: R, weight: Invalid}]", `each[0]: "a[0]" in "spec.a[0]" is no field: write a path such as spec.listeners[*]`},
 		"library not in CEL": {"r.yaml", head + "validations: [{expression: 'now() > 0', message: m, reason: R, weight: Invalid}]", "undeclared reference to 'now'"},
 	}
 	for name, tt := range tests {

@@ -67,7 +67,7 @@ func (l layout) create() error {
 		return fmt.Errorf("reading --dir: %w", err)
 	}
 	if _, err := os.Stat(l.lockFile()); len(entries) > 0 && err != nil {
-		return fmt.Errorf("--dir %s holds other files and no cluster; name an empty or new directory", l.dir)
+		return fmt.Errorf("--dir %s holds other files and no cluster: name an empty or new directory", l.dir)
 	}
 	if err := os.MkdirAll(l.dir, 0o755); err != nil {
 		return fmt.Errorf("creating --dir: %w", err)

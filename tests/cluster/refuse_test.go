@@ -17,7 +17,7 @@ func TestUpRefuses(t *testing.T) {
 		args []string
 		want string
 	}{
-		"a directory with other files":   {taken, nil, "holds other files and no cluster; name an empty or new directory"},
+		"a directory with other files":   {taken, nil, "holds other files and no cluster: name an empty or new directory"},
 		"an image without program":       {"", []string{"--image", "web"}, `--image "web" is not NAME=PATH`},
 		"an image whose program is away": {"", []string{"--image", "web=/no/such/program"}, "no such file or directory"},
 		"an image that is a directory":   {"", []string{"--image", "web=/tmp"}, "/tmp is not an executable file"},

@@ -128,7 +128,7 @@ func TestAdmissionLevels(t *testing.T) {
 				t.Errorf("it names no field: %s", out)
 			}
 			out := verdict(early, c.early)
-			if c.level == "stritc" && !strings.Contains(out, `gatehouse.dev/admission="stritc", which is no level, so enforce holds; use off, warn, enforce, strict`) {
+			if c.level == "stritc" && !strings.Contains(out, `gatehouse.dev/admission="stritc", which is no level, so enforce holds: use off, warn, enforce, strict`) {
 				t.Errorf("the label is not warned of: %s", out)
 			}
 		})

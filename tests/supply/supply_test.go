@@ -81,7 +81,7 @@ func TestActionsArePinned(t *testing.T) {
 		}
 		for _, action := range actions {
 			if !pinned.MatchString(action[1]) {
-				t.Errorf("%s uses %s; name it by the id of a commit", path, action[1])
+				t.Errorf("%s uses %s: name it by the id of a commit", path, action[1])
 			}
 		}
 	}
