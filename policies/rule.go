@@ -2,6 +2,7 @@ package policies
 
 import (
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 
@@ -20,11 +21,29 @@ const ruleKind = "HTTPRouteRule"
 
 var rule = binder(ruleKind, "", func(r *gwapiv1.HTTPRouteRule) *gwapiv1.HTTPRouteRule { return r })
 
+// featuresIn yields the features of a rule, in order. A feature about filters is left out if the rule has none of its types.
+func featuresIn(r *gwapiv1.HTTPRouteRule) iter.Seq[bound] {
+	return func(yield func(bound) bool) {
+		for f := range featuresOf(ruleKind) {
+			if (len(f.types) == 0 || hasFilter(r, f.types)) && !yield(f) {
+				return
+			}
+		}
+	}
+}
+
+func hasFilter(r *gwapiv1.HTTPRouteRule, types []gwapiv1.HTTPRouteFilterType) bool {
+	has := func(f gwapiv1.HTTPRouteFilter) bool { return slices.Contains(types, f.Type) }
+	return slices.ContainsFunc(r.Filters, has) || slices.ContainsFunc(r.BackendRefs, func(b gwapiv1.HTTPBackendRef) bool {
+		return slices.ContainsFunc(b.Filters, has)
+	})
+}
+
 // CheckRule finds what keeps a rule from being carried out as written. Leaving a filter out is not an option (Gateway
 // API, HTTPRouteFilter): such a rule answers 500.
 func CheckRule(r *gwapiv1.HTTPRouteRule) []verdict.Problem {
 	problems := unservedTypes(r)
-	for f := range featuresOf(ruleKind) {
+	for f := range featuresIn(r) {
 		problems = append(problems, f.check(r)...)
 	}
 	for i := range problems {
@@ -86,7 +105,7 @@ func anyOf[T ~string](words []T) string {
 // NeedsOfRule lists what a rule refers to besides its backends.
 func NeedsOfRule(r *gwapiv1.HTTPRouteRule) []feature.Need {
 	var needs []feature.Need
-	for f := range featuresOf(ruleKind) {
+	for f := range featuresIn(r) {
 		needs = append(needs, f.needs(r)...)
 	}
 	return needs
@@ -94,7 +113,7 @@ func NeedsOfRule(r *gwapiv1.HTTPRouteRule) []feature.Need {
 
 // CostOfRule estimates what the features of a rule cost an Envoy.
 func CostOfRule(r *gwapiv1.HTTPRouteRule) (cost feature.Cost) {
-	for f := range featuresOf(ruleKind) {
+	for f := range featuresIn(r) {
 		cost = cost.Add(f.cost(r))
 	}
 	return cost
@@ -103,7 +122,7 @@ func CostOfRule(r *gwapiv1.HTTPRouteRule) (cost feature.Cost) {
 // Together reports whether all backends of a rule must be in one cluster.
 func Together(r *gwapiv1.HTTPRouteRule) bool {
 	u := feature.NewUpstream()
-	for f := range featuresOf(ruleKind) {
+	for f := range featuresIn(r) {
 		f.cluster(r, feature.Have{}, u)
 	}
 	return u.Together
@@ -111,7 +130,7 @@ func Together(r *gwapiv1.HTTPRouteRule) bool {
 
 // RouteRule applies a rule to a route of it.
 func RouteRule(r *gwapiv1.HTTPRouteRule, have feature.Have, route *feature.Route) {
-	for f := range featuresOf(ruleKind) {
+	for f := range featuresIn(r) {
 		f.route(r, have, route)
 	}
 }
