@@ -75,6 +75,11 @@ provider: {type: Kubernetes, kubernetes: {envoyDaemonSet: {
 provider: {type: Kubernetes, kubernetes: {envoyDeployment: {patch: {type: JSONMerge, value: {spec: {template: {spec: {hostNetwrok: true}}}}}}}}`, []string{
 		`spec.provider.kubernetes.envoyDeployment.patch.value: the patch cannot be applied: the patched object is broken: unknown field "spec.template.spec.hostNetwrok": correct the field or remove it`,
 	}},
+	{"a patch with items that have a list as key", `
+provider: {type: Kubernetes, kubernetes: {envoyDaemonSet: {patch: {value: {
+  spec: {template: {spec: {volumes: [{name: [a]}, {name: [a]}], $setElementOrder/volumes: [{name: [a]}]}}}}}}}}`, []string{
+		`spec.provider.kubernetes.envoyDaemonSet.patch.value: the patch cannot be applied: merging: runtime error: comparing uncomparable type []interface {}; correct the field or remove it`,
+	}},
 	{"a patch of what identifies the object", `
 provider: {type: Kubernetes, kubernetes: {envoyDeployment: {patch: {value: {
   metadata: {name: mine}, spec: {template: {metadata: {labels: {app.kubernetes.io/name: x}}}}}}}}}`, []string{

@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"strings"
 
-	"k8s.io/apimachinery/pkg/util/strategicpatch"
 	kjson "sigs.k8s.io/json"
 
 	"gatehouse/api/v1alpha1"
 	"gatehouse/policies/feature"
+	"gatehouse/policies/merge"
 	"gatehouse/policies/verdict"
 )
 
@@ -21,15 +21,18 @@ func Patch[T any](object T, patch *v1alpha1.KubernetesPatchSpec) (T, error) {
 		return object, nil
 	}
 	var none T
-	changes, err := decodePatch(patch)
-	if err != nil {
+	if _, err := decodePatch(patch); err != nil {
 		return none, err
 	}
 	original, err := json.Marshal(object)
 	if err != nil {
 		return none, fmt.Errorf("encoding the object: %w", err)
 	}
-	patched, err := mergeFunc(patch.Type)(original, changes, object)
+	how := v1alpha1.StrategicMerge
+	if patch.Type != nil {
+		how = *patch.Type
+	}
+	patched, err := merge.Apply(how, original, patch.Value.Raw, object)
 	if err != nil {
 		return none, err
 	}
@@ -54,64 +57,6 @@ func decodePatch(patch *v1alpha1.KubernetesPatchSpec) (map[string]any, error) {
 		return nil, errors.New("the value is empty")
 	}
 	return changes, nil
-}
-
-type merge func(original []byte, changes map[string]any, kind any) ([]byte, error)
-
-func mergeFunc(kind *v1alpha1.MergeType) merge {
-	switch {
-	case kind == nil || *kind == v1alpha1.StrategicMerge:
-		return strategicMerge
-	case *kind == v1alpha1.JSONMerge:
-		return jsonMerge
-	}
-	return func([]byte, map[string]any, any) ([]byte, error) {
-		return nil, fmt.Errorf("there is no type %q of patch", *kind)
-	}
-}
-
-func strategicMerge(original []byte, changes map[string]any, kind any) ([]byte, error) {
-	patch, err := json.Marshal(changes)
-	if err != nil {
-		return nil, fmt.Errorf("encoding the patch: %w", err)
-	}
-	patched, err := strategicpatch.StrategicMergePatch(original, patch, kind)
-	if err != nil {
-		return nil, fmt.Errorf("merging: %w", err)
-	}
-	return patched, nil
-}
-
-func jsonMerge(original []byte, changes map[string]any, _ any) ([]byte, error) {
-	var target any
-	if err := json.Unmarshal(original, &target); err != nil {
-		return nil, fmt.Errorf("decoding the object: %w", err)
-	}
-	patched, err := json.Marshal(mergeJSON(target, changes))
-	if err != nil {
-		return nil, fmt.Errorf("encoding the patched object: %w", err)
-	}
-	return patched, nil
-}
-
-// mergeJSON is the algorithm of RFC 7386 section 2. It may modify target.
-func mergeJSON(target, patch any) any {
-	changes, ok := patch.(map[string]any)
-	if !ok {
-		return patch
-	}
-	fields, ok := target.(map[string]any)
-	if !ok {
-		fields = map[string]any{}
-	}
-	for name, value := range changes {
-		if value == nil {
-			delete(fields, name)
-			continue
-		}
-		fields[name] = mergeJSON(fields[name], value)
-	}
-	return fields
 }
 
 // fixedFields are fields that a patch cannot change, because they identify the object. The value says what to do
