@@ -1,6 +1,7 @@
 package policies
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -270,7 +271,7 @@ func TestConflicted(t *testing.T) {
 func TestEffective(t *testing.T) {
 	rule, listener := Target{"HTTPRoute", "shop", "orders", "read"}, Target{"Gateway", "infra", "edge", "https"}
 	tests := map[string]struct {
-		attached map[Target]string
+		attached map[Target]string // One that begins with + is merged.
 		rule     Target
 		want     string
 	}{
@@ -291,10 +292,27 @@ func TestEffective(t *testing.T) {
 			attached: map[Target]string{rule: "shop/a", rule.Whole(): "shop/a", listener: "infra/b", listener.Whole(): "infra/b"},
 			rule:     rule, want: "shop/a",
 		},
+		"merged over the next": {
+			attached: map[Target]string{rule.Whole(): "+shop/route", listener: "infra/listener", listener.Whole(): "infra/gateway"},
+			rule:     rule, want: "+shop/route infra/listener",
+		},
+		"merged over one that is merged": {
+			attached: map[Target]string{rule: "+shop/rule", rule.Whole(): "+shop/route", listener.Whole(): "infra/gateway"},
+			rule:     rule, want: "+shop/rule +shop/route infra/gateway",
+		},
+		"merged over one that is not": {
+			attached: map[Target]string{rule: "+shop/rule", rule.Whole(): "shop/route", listener: "infra/listener"},
+			rule:     rule, want: "+shop/rule shop/route",
+		},
+		"merged over nothing":  {attached: map[Target]string{rule: "+shop/rule"}, rule: rule, want: "+shop/rule"},
+		"merged at two places": {attached: map[Target]string{rule: "+shop/a", rule.Whole(): "+shop/a", listener: "infra/b"}, rule: rule, want: "+shop/a infra/b"},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			if got := Effective(func(target Target) string { return tc.attached[target] }, Chain(tc.rule, listener)); got != tc.want {
+			at := func(target Target) (string, bool) {
+				return tc.attached[target], strings.HasPrefix(tc.attached[target], "+")
+			}
+			if got := strings.Join(Effective(at, Chain(tc.rule, listener)), " "); got != tc.want {
 				t.Errorf("got %q, want %q", got, tc.want)
 			}
 		})

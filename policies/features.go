@@ -104,8 +104,14 @@ func (k Kind) ShapesCluster(p Object, have feature.Have) bool {
 
 // Route applies the policy to a route. The settings of the HTTPRoute itself win, so they must be applied afterwards.
 func (k Kind) Route(p Object, have feature.Have, route *routev3.Route) {
-	built := &feature.Route{Route: route, Owner: p.GetNamespace() + "/" + p.GetName()}
+	k.routeOf(p, func(string) Object { return p }, have, route)
+}
+
+// routeOf is Route for a policy of which owner wrote a field.
+func (k Kind) routeOf(p Object, owner func(field string) Object, have feature.Have, route *routev3.Route) {
 	for f := range k.features {
+		by := owner(SpecField + "." + f.name)
+		built := &feature.Route{Route: route, Owner: by.GetNamespace() + "/" + by.GetName()}
 		f.route(p, have, built)
 	}
 }

@@ -86,7 +86,7 @@ func (k Kind) Check(p Object) []verdict.Problem {
 		return []verdict.Problem{feature.Invalid("spec",
 			"kind %s is not served yet, so nothing that the policy covers is served: delete it if what it asks for is not needed", k.Kind)}
 	}
-	problems := feature.Unread(p.GetUnread(), "nothing that the policy covers is served")
+	problems := k.CheckWritten(p)
 	for f := range k.features {
 		problems = append(problems, f.check(p)...)
 	}
@@ -112,4 +112,10 @@ func checkSettings(s *v1alpha1.ClusterSettings) []verdict.Problem {
 		problems[i].Field = strings.TrimPrefix(problems[i].Field, SpecField+".")
 	}
 	return problems
+}
+
+// CheckWritten is the part of Check that is about the policy as it is written. No merge with other policies can change
+// the result.
+func (k Kind) CheckWritten(p Object) []verdict.Problem {
+	return append(feature.Unread(p.GetUnread(), "nothing that the policy covers is served"), k.checkMerging(p)...)
 }

@@ -76,16 +76,23 @@ func Chain(places ...Target) []Target {
 	return chain
 }
 
-// Effective returns the policy that takes effect along a chain: the first one found wins as a whole, and nothing is
-// inherited from the others. at returns the policy that is attached to a target, the zero value if there is none.
-func Effective[P comparable](at func(Target) P, chain []Target) P {
+// Effective returns the policies that take effect along a chain, the most specific one first. The first one found wins as
+// a whole, and nothing is inherited from the others, unless it is merged: then it is followed by what would take effect
+// without it. at returns the policy that is attached to a target, the zero value if there is none, and whether it is
+// merged. A policy that is attached to several places of the chain counts once.
+func Effective[P comparable](at func(Target) (p P, merges bool), chain []Target) []P {
 	var none P
+	var found []P
 	for _, t := range chain {
-		if p := at(t); p != none {
-			return p
+		p, merges := at(t)
+		if p == none || slices.Contains(found, p) {
+			continue
+		}
+		if found = append(found, p); !merges {
+			break
 		}
 	}
-	return none
+	return found
 }
 
 // ReasonOverridden is both type and reason of the condition of a policy that a more specific policy replaces at some
@@ -98,6 +105,28 @@ const maxNamed = 8
 // Overridden is the message of the condition that lists where more specific policies of the kind replace this one.
 // Targets in other namespaces are counted, not named.
 func Overridden(kind Kind, p Object, at []Target) string {
+	return fmt.Sprintf("a more specific %s takes effect instead on %s", kind.Kind, listTargets(p, at))
+}
+
+// ReasonMerged is both type and reason of the condition of a policy that is merged with others.
+const ReasonMerged = "Merged"
+
+// Merging is the message of the condition that says with what a policy is merged: the names of the policies that it is
+// merged over, the nearest first, and the targets of the policies that are merged over it. Targets in other namespaces are
+// counted, not named.
+func Merging(p Object, over []string, below []Target) string {
+	var parts []string
+	if len(over) > 0 {
+		parts = append(parts, "merged over "+strings.Join(over, ", "))
+	}
+	if len(below) > 0 {
+		parts = append(parts, "changed by more specific policies on "+listTargets(p, below))
+	}
+	return strings.Join(parts, "; ")
+}
+
+// listTargets lists targets for the users of a policy.
+func listTargets(p Object, at []Target) string {
 	var named []string
 	for _, t := range at {
 		if t.Namespace == p.GetNamespace() {
@@ -107,10 +136,15 @@ func Overridden(kind Kind, p Object, at []Target) string {
 	slices.Sort(named)
 	named = slices.Compact(named)
 	named = named[:min(len(named), maxNamed)]
-	if rest := countTargets(at) - len(named); rest > 0 {
+	rest := countTargets(at) - len(named)
+	switch {
+	case rest == 0:
+	case len(named) == 0:
+		return fmt.Sprintf("targets of other namespaces (%d)", rest)
+	default:
 		named = append(named, fmt.Sprintf("%d more", rest))
 	}
-	return fmt.Sprintf("a more specific %s takes effect instead on %s", kind.Kind, strings.Join(named, ", "))
+	return strings.Join(named, ", ")
 }
 
 func countTargets(targets []Target) int {

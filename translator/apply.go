@@ -63,7 +63,7 @@ func (s *Status) Apply(controller gwapiv1.GatewayController, old Object, now met
 
 // own are the conditions that Gatehouse writes; one that is not desired any more is taken away. Any other is somebody else's.
 var own = []string{
-	"Accepted", "Programmed", "ResolvedRefs", "Conflicted", "PartiallyInvalid", conditionHostnames, conditionBackends, conditionOverlap, policies.ReasonOverridden, "Aggregated", backendtls.ConditionOptions,
+	"Accepted", "Programmed", "ResolvedRefs", "Conflicted", "PartiallyInvalid", conditionHostnames, conditionBackends, conditionOverlap, policies.ReasonOverridden, policies.ReasonMerged, "Aggregated", backendtls.ConditionOptions,
 	conditionHostname, conditionChain, conditionZones, string(gwapiv1.GatewayConditionAddressesAssigned),
 	string(gwapiv1.GatewayConditionInsecureFrontendValidationMode), string(gwapiv1.ListenerConditionOverlappingTLSConfig),
 }

@@ -56,6 +56,8 @@ func (c *clusterUse) equal(o *clusterUse) bool {
 // clusterShape is a policy that shapes clusters.
 type clusterShape struct {
 	Policy policies.Object
+	// Members are the policies that Policy, or the settings in it, are made of.
+	Members []policies.Object
 	// Have answers the policy's needs.
 	Have feature.Have
 }
@@ -64,7 +66,7 @@ func (s *clusterShape) equal(o *clusterShape) bool {
 	if s == nil || o == nil {
 		return s == o
 	}
-	return s.Policy == o.Policy && s.Have.Equal(o.Have)
+	return slices.Equal(s.Members, o.Members) && s.Have.Equal(o.Have)
 }
 
 // clusterUses finds the cluster of each backend of the rule, and of each that its filters send requests to, nil for one that cannot be used.

@@ -27,6 +27,8 @@ var uncompared = map[string]string{
 	"gatewayRow.Scoped":    "made of Gateway",
 	"listenerRow.Kinds":    "made of Spec",
 	"policyRow.Kind":       "made of Policy",
+	"policyRow.Policy":     "made of Members",
+	"clusterShape.Policy":  "made of Members",
 	"policyRow.References": "made of Policy",
 	"policyRow.Selectors":  "made of Policy",
 	"budgetRow.Budget":     "made of Policy",

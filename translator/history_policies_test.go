@@ -1,9 +1,13 @@
 package translator
 
 import (
+	"slices"
+	"strings"
+
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 	gwapixv1alpha1 "sigs.k8s.io/gateway-api/apisx/v1alpha1"
 
+	"gatehouse/api/v1alpha1"
 	"gatehouse/policies"
 )
 
@@ -22,6 +26,38 @@ func (h *history) unserved() Object {
 			return p
 		}
 	}
+}
+
+// mergeType is that of a policy with the targets; more often of one that targets routes, since others cannot have one.
+func (h *history) mergeType(targets *v1alpha1.PolicyTargetReferences) *v1alpha1.MergeType {
+	onRoute := slices.ContainsFunc(targets.TargetRefs, func(ref gwapiv1.LocalPolicyTargetReferenceWithSectionName) bool {
+		return strings.HasSuffix(string(ref.Kind), "Route")
+	}) || slices.ContainsFunc(targets.TargetSelectors, func(s v1alpha1.TargetSelector) bool { return strings.HasSuffix(string(s.Kind), "Route") })
+	if !onRoute && h.IntN(20) > 0 {
+		return nil
+	}
+	return maybe(h, pick(h, v1alpha1.StrategicMerge, v1alpha1.JSONMerge))
+}
+
+// base is a policy on a whole Gateway, and over is one on a whole route that is merged over others.
+func (h *history) base() Object {
+	p := h.security().(*v1alpha1.SecurityPolicy)
+	p.Name, p.Spec.MergeType = "base", nil
+	p.Spec.PolicyTargetReferences = wholeTarget("Gateway", pick(h, "g1", "g2"))
+	return p
+}
+
+func (h *history) over() Object {
+	p := h.security().(*v1alpha1.SecurityPolicy)
+	p.Name, p.Spec.MergeType = "over", ptr(pick(h, v1alpha1.StrategicMerge, v1alpha1.JSONMerge))
+	p.Spec.PolicyTargetReferences = wholeTarget(pick(h, "HTTPRoute", "HTTPRoute", "GRPCRoute"), pick(h, "r1", "r2"))
+	return p
+}
+
+func wholeTarget(kind, name string) v1alpha1.PolicyTargetReferences {
+	target := gwapiv1.LocalPolicyTargetReferenceWithSectionName{}
+	target.Group, target.Kind, target.Name = gwapiv1.GroupName, gwapiv1.Kind(kind), gwapiv1.ObjectName(name)
+	return v1alpha1.PolicyTargetReferences{TargetRefs: []gwapiv1.LocalPolicyTargetReferenceWithSectionName{target}}
 }
 
 func (h *history) retryBudget() Object {

@@ -78,7 +78,7 @@ func (h *history) object() Object {
 		}
 	}
 	return pick(h, h.class, h.gateway, h.gateway, h.listenerSet, h.route, h.route, h.route, h.grpcRoute, h.layer4Route, h.service, h.serviceImport, h.slice, h.secret, h.labelled, h.grant,
-		h.envoyProxy, h.backendTraffic, h.security, h.unserved, h.configMap, h.bundle, h.backendTLS, h.retryBudget, h.listing)()
+		h.envoyProxy, h.backendTraffic, h.security, h.base, h.over, h.unserved, h.configMap, h.bundle, h.backendTLS, h.retryBudget, h.listing)()
 }
 
 func (h *history) class() Object {
@@ -306,6 +306,7 @@ func (h *history) targets() v1alpha1.PolicyTargetReferences {
 func (h *history) backendTraffic() Object {
 	p := &v1alpha1.BackendTrafficPolicy{ObjectMeta: h.meta(h.namespace(), pick(h, "b1", "b2"))}
 	p.Spec.PolicyTargetReferences = h.targets()
+	p.Spec.MergeType = h.mergeType(&p.Spec.PolicyTargetReferences)
 	p.Spec.LoadBalancer = &v1alpha1.LoadBalancer{Type: pick[v1alpha1.LoadBalancerType](h, "Random", "RoundRobin", "LeastRequest")}
 	if h.IntN(3) == 0 {
 		p.Spec.LoadBalancer = &v1alpha1.LoadBalancer{Type: "ConsistentHash", ConsistentHash: &v1alpha1.ConsistentHash{Type: "SourceIP"}}
@@ -316,8 +317,13 @@ func (h *history) backendTraffic() Object {
 func (h *history) security() Object {
 	p := &v1alpha1.SecurityPolicy{ObjectMeta: h.meta(h.namespace(), "sp")}
 	p.Spec.PolicyTargetReferences = h.targets()
+	p.Spec.MergeType = h.mergeType(&p.Spec.PolicyTargetReferences)
 	if h.IntN(4) == 0 {
 		p.Spec.Unread = []v1alpha1.UnreadField{{Path: "spec.jwt", Known: true}}
+	}
+	if h.IntN(3) == 0 {
+		p.Spec.CORS = &v1alpha1.CORS{AllowOrigins: []v1alpha1.Origin{"https://a.example.com"}}
+		return p
 	}
 	p.Spec.Authorization = &v1alpha1.Authorization{Rules: []v1alpha1.AuthorizationRule{{
 		Action: "Allow", Principal: &v1alpha1.Principal{ClientCIDRs: []v1alpha1.CIDR{pick[v1alpha1.CIDR](h, "10.0.0.0/8", "10.0.0.0/99")}},
@@ -377,7 +383,7 @@ func (h *history) store(o Object) Event {
 
 // opening is what most histories need to get anywhere: a class, Gateways, routes and Services, as random as all others.
 func (h *history) opening() (events []Event) {
-	for _, make := range []func() Object{h.class, h.gateway, h.gateway, h.gateway, h.listenerSet, h.listenerSet, h.service, h.service, h.service, h.service, h.secret, h.secret, h.slice, h.configMap, h.configMap, h.configMap, h.bundle, h.bundle, h.backendTLS, h.backendTLS, h.backendTLS, h.backendTLS, h.route, h.route, h.route, h.route, h.route} {
+	for _, make := range []func() Object{h.class, h.gateway, h.gateway, h.gateway, h.listenerSet, h.listenerSet, h.service, h.service, h.service, h.service, h.secret, h.secret, h.slice, h.configMap, h.configMap, h.configMap, h.bundle, h.bundle, h.backendTLS, h.backendTLS, h.backendTLS, h.backendTLS, h.route, h.route, h.route, h.route, h.route, h.base, h.base, h.over, h.over} {
 		events = append(events, h.store(make()))
 	}
 	return events

@@ -18,6 +18,10 @@ import (
 type policyRow struct {
 	Kind   policies.Kind
 	Policy policies.Object
+	// Members are what Policy is made of: the policy itself, or several that were merged, the most specific one first.
+	Members []policies.Object
+	// Merges reports whether it is merged over less specific policies.
+	Merges bool
 	// Have answers the policy's needs.
 	Have feature.Have
 	// Clusters are those of the backends that the policy needs, by the fields of the needs.
@@ -27,8 +31,9 @@ type policyRow struct {
 	// References and Selectors find the targets.
 	References []policies.Reference
 	Selectors  []policies.Selector
-	// Problems are of the policy alone; what its targets come to is in its attachments and its status.
-	Problems []verdict.Problem
+	// Problems are of the policy alone; what its targets come to is in its attachments and its status. Own are those of
+	// them that stay if the policy is merged with others.
+	Problems, Own []verdict.Problem
 	// Route is a route that has what the policy sets, and forwards.
 	Route *routev3.Route
 	// ShapesCluster tells that clusters differ by this policy.
@@ -42,8 +47,10 @@ func (p *policyRow) equal(o *policyRow) bool {
 	if p == nil || o == nil {
 		return p == o
 	}
-	return p.Policy == o.Policy && p.Unmet == o.Unmet && p.ShapesCluster == o.ShapesCluster && p.Cost == o.Cost && p.Preflighted == o.Preflighted &&
-		p.Have.Equal(o.Have) && equalNeeded(p.Clusters, o.Clusters) && equalProblems(p.Problems, o.Problems)
+	return slices.Equal(p.Members, o.Members) && p.Merges == o.Merges && p.Unmet == o.Unmet &&
+		p.ShapesCluster == o.ShapesCluster && p.Cost == o.Cost && p.Preflighted == o.Preflighted &&
+		p.Have.Equal(o.Have) && equalNeeded(p.Clusters, o.Clusters) &&
+		equalProblems(p.Problems, o.Problems) && equalProblems(p.Own, o.Own)
 }
 
 // broken reports whether what the policy covers answers 500. It is never served without the policy.
@@ -68,23 +75,38 @@ func kindIndex(name string) int {
 
 func (t *Tables) policy(r *flow.Read, key string, p policies.Object) (*policyRow, bool) {
 	kind := kindOf(key)
-	row := &policyRow{Kind: kind, Policy: p, References: policies.References(kind, p), Route: &routev3.Route{}}
-	var unselectable []verdict.Problem
-	row.Selectors, unselectable = policies.Selectors(kind, p)
+	row := &policyRow{
+		Kind: kind, Policy: p, Members: []policies.Object{p}, Merges: kind.Merges(p),
+		References: policies.References(kind, p), Route: &routev3.Route{},
+	}
+	var aboutTargets []verdict.Problem
+	row.Selectors, aboutTargets = policies.Selectors(kind, p)
+	for _, ref := range row.References {
+		aboutTargets = append(aboutTargets, ref.Problems...)
+	}
 	if kind.Dormant && !slices.Contains(t.settings.EnabledKinds, kind.Kind) {
 		row.Problems = []verdict.Problem{kind.Disabled()}
 		return row, true
 	}
-	row.Problems = append(t.rules.Check(p), kind.Check(p)...)
-	t.meet(r, row)
-	row.Route = trialRoute(row)
-	row.ShapesCluster = kind.ShapesCluster(p, row.Have)
-	row.Cost, row.Preflighted = policyCost(row)
-	row.Problems = append(row.Problems, unselectable...)
-	for _, ref := range row.References {
-		row.Problems = append(row.Problems, ref.Problems...)
-	}
+	t.judge(r, row, func(string) verdict.Ref { return row.ref() })
+	row.shape(func(have feature.Have, route *routev3.Route) { kind.Route(p, have, route) })
+	row.Problems = append(row.Problems, aboutTargets...)
+	row.Own = append(kind.CheckWritten(p), aboutTargets...)
 	return row, true
+}
+
+// judge finds the problems of a policy's spec, and answers its needs. Owner returns who wrote a field.
+func (t *Tables) judge(r *flow.Read, p *policyRow, owner func(field string) verdict.Ref) {
+	p.Problems = append(p.Problems, t.rules.Check(p.Policy)...)
+	p.Problems = append(p.Problems, p.Kind.Check(p.Policy)...)
+	t.meet(r, p, owner)
+}
+
+// shape computes what a judged policy does.
+func (p *policyRow) shape(apply func(feature.Have, *routev3.Route)) {
+	p.Route = trialRoute(p, apply)
+	p.ShapesCluster = p.Kind.ShapesCluster(p.Policy, p.Have)
+	p.Cost, p.Preflighted = policyCost(p)
 }
 
 // attachmentRow is one target of a policy.
@@ -240,15 +262,23 @@ func (t *Tables) target(_ *flow.Read, _ string, members []flow.Row[*attachmentRo
 	return row, len(rows) > 0
 }
 
-// winnersOf are the keys of the policies that a target has, by the index of their kind; empty where there is none.
-func (t *Tables) winnersOf(_ *flow.Read, _ string, a *targetRow) ([]string, bool) {
-	keys := make([]string, len(a.Winners))
+// winnerRow is what routes must know of a policy that a target has.
+type winnerRow struct {
+	// Key is that of the policy's row. It is empty if there is none.
+	Key string
+	// Merges reports whether it is merged over less specific policies.
+	Merges bool
+}
+
+// winnersOf lists the policies that a target has, by the index of their kind.
+func (t *Tables) winnersOf(_ *flow.Read, _ string, a *targetRow) ([]winnerRow, bool) {
+	rows := make([]winnerRow, len(a.Winners))
 	for kind, winner := range a.Winners {
 		if winner != nil {
-			keys[kind] = winner.key()
+			rows[kind] = winnerRow{Key: winner.key(), Merges: winner.Merges}
 		}
 	}
-	return keys, true
+	return rows, true
 }
 
 // chain is where policies can be attached to a rule of a route on a listener.

@@ -26,10 +26,10 @@ func equalNeeded(a, b map[string]neededCluster) bool {
 	return maps.EqualFunc(a, b, neededCluster.equal)
 }
 
-// meetBackend answers a need for a backend, and reports whether it could. Its cluster does not depend on the routes and
+// meetBackend answers a need for a backend that a policy refers to, and reports whether it could. Its cluster does not depend on the routes and
 // Gateways that the policy covers, but for the certificate that a Gateway presents (through).
-func (t *Tables) meetBackend(r *flow.Read, p *policyRow, need *feature.Need) (bool, *verdict.Problem) {
-	b, problem := t.extraBackend(r, referrer{Ref: p.ref(), kind: &httpRoutes}, need.Backend)
+func (t *Tables) meetBackend(r *flow.Read, p *policyRow, from verdict.Ref, need *feature.Need) (bool, *verdict.Problem) {
+	b, problem := t.extraBackend(r, referrer{Ref: from, kind: &httpRoutes}, need.Backend)
 	if problem != nil {
 		// A route has conditions and reasons of its own for backends, a policy has one for all that is wrong with it.
 		problem.Condition, problem.Reason = "", string(gwapiv1.PolicyReasonInvalid)
@@ -37,7 +37,7 @@ func (t *Tables) meetBackend(r *flow.Read, p *policyRow, need *feature.Need) (bo
 	if !b.usable() {
 		return false, problem
 	}
-	use := t.settingsForm(need.Backend).alone(b)
+	use := t.settingsForm(p, need.Backend).alone(b)
 	if p.Clusters == nil {
 		p.Clusters, p.Have.Clusters = map[string]neededCluster{}, map[string]feature.Cluster{}
 	}
@@ -56,14 +56,14 @@ func neededServices(_ string, p *policyRow) []string {
 }
 
 // settingsForm is the form of a cluster by the settings of a need, as if a BackendTrafficPolicy had them.
-func (t *Tables) settingsForm(b *feature.Backend) *clusterForm {
+func (t *Tables) settingsForm(p *policyRow, b *feature.Backend) *clusterForm {
 	form := &clusterForm{use: clusterUse{Shapes: make([]*clusterShape, len(policies.Kinds)), Once: t.settings.RetriesDisabled}}
 	if b.Settings == nil {
 		return form
 	}
 	kind, policy := policies.OfSettings(b.Settings)
 	if kind.ShapesCluster(policy, feature.Have{}) {
-		form.use.Shapes[kindIndex(kind.Kind)] = &clusterShape{Policy: policy}
+		form.use.Shapes[kindIndex(kind.Kind)] = &clusterShape{Policy: policy, Members: p.Members}
 		form.settings = policies.Settings(upstream(&form.use))
 	}
 	return form

@@ -66,9 +66,9 @@ func (c filterConfig) equal(o filterConfig) bool {
 func equalFilterConfigs(a, b []filterConfig) bool { return slices.EqualFunc(a, b, filterConfig.equal) }
 
 // trialRoute returns a route that forwards and has the settings of the policy, and nothing else.
-func trialRoute(p *policyRow) *routev3.Route {
+func trialRoute(p *policyRow, apply func(feature.Have, *routev3.Route)) *routev3.Route {
 	route := &routev3.Route{Action: &routev3.Route_Route{Route: &routev3.RouteAction{}}}
-	p.Kind.Route(p.Policy, p.Have, route)
+	apply(p.Have, route)
 	breakFilters(p.Policy, route)
 	return route
 }
@@ -79,7 +79,7 @@ func (t *Tables) effect(_ *flow.Read, key string, p *policyRow) (*effectRow, boo
 		Key: key, Ref: p.ref(), Broken: p.broken(), Clusters: p.Clusters, Cost: p.Cost, Preflighted: p.Preflighted, Route: proto.CloneOf(p.Route),
 	}
 	if p.ShapesCluster {
-		e.Shape = &clusterShape{Policy: p.Policy, Have: p.Have}
+		e.Shape = &clusterShape{Policy: p.Policy, Members: p.Members, Have: p.Have}
 	}
 	for _, filter := range shareable(p.Route) {
 		e.Filtered = !e.Broken
@@ -137,34 +137,64 @@ func switchOff(route *routev3.Route, filters []string) {
 	}
 }
 
-// effectiveKeys returns the keys of the policies that take effect along a chain of targets, by the index of their kind.
-// The first policy of a kind wins as a whole; nothing is inherited from the others. The key is empty if there is none.
+// effectiveKeys returns the keys of what takes effect along a chain of targets, by the index of the kind: of the policy
+// that wins as a whole, or of the row that it is merged into. The key is empty if there is none.
 func (t *Tables) effectiveKeys(r *flow.Read, chain []policies.Target) []string {
-	winners := make(map[policies.Target][]string, len(chain))
-	for _, target := range chain {
-		if keys, ok := t.winners.Get(r, placeKey(target)); ok {
-			winners[target] = keys
-		}
-	}
+	along := t.winnersAlong(r, chain)
 	effective := make([]string, len(policies.Kinds))
 	for kind := range effective {
-		if len(winners) == 0 {
+		if along.none {
 			break // Most routes have no policy.
 		}
-		effective[kind] = policies.Effective(func(target policies.Target) string {
-			if keys := winners[target]; keys != nil {
-				return keys[kind]
-			}
-			return ""
-		}, chain)
+		effective[kind] = mergedKey(along.line(kind))
 	}
 	return effective
+}
+
+// winners are the policies that the targets of a chain have, for each target by the index of their kind.
+type winners struct {
+	chain []policies.Target
+	rows  [][]winnerRow
+	none  bool
+}
+
+func (t *Tables) winnersAlong(r *flow.Read, chain []policies.Target) winners {
+	w := winners{chain: chain, rows: make([][]winnerRow, len(chain)), none: true}
+	for i, target := range chain {
+		var found bool
+		w.rows[i], found = t.winners.Get(r, placeKey(target))
+		w.none = w.none && !found
+	}
+	return w
+}
+
+// at returns the policy of a kind that a target has.
+func (w winners) at(kind int, target policies.Target) winnerRow {
+	if rows := w.rows[slices.Index(w.chain, target)]; rows != nil {
+		return rows[kind]
+	}
+	return winnerRow{}
+}
+
+// line returns the keys of the policies of a kind that take effect along the chain, the most specific one first.
+func (w winners) line(kind int) []string {
+	return policies.Effective(func(target policies.Target) (key string, merges bool) {
+		winner := w.at(kind, target)
+		return winner.Key, winner.Merges
+	}, w.chain)
 }
 
 // effects returns the effects of the policies along a chain of targets, by the index of their kind; nil if there is
 // none.
 func (t *Tables) effects(r *flow.Read, chain []policies.Target) []*effectRow {
-	return rowsOf(r, t.policyEffects, t.effectiveKeys(r, chain))
+	keys := t.effectiveKeys(r, chain)
+	effects := rowsOf(r, t.policyEffects, keys)
+	for i, key := range keys {
+		if key != "" && effects[i] == nil { // Unreachable: all combinations have a row. If not, nothing is served.
+			effects[i] = &effectRow{Key: key, Broken: true}
+		}
+	}
+	return effects
 }
 
 // rowsOf returns the rows of keys. An empty key has no row.

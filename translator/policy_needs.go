@@ -12,25 +12,27 @@ import (
 )
 
 // meet answers the needs of a policy. A need without an answer cuts off what the policy covers, unless it is optional. The
-// weight of the problem has no part in this: it says what admission answers.
-func (t *Tables) meet(r *flow.Read, p *policyRow) {
+// weight of the problem has no part in this: it says what admission answers. Owner returns who wrote a reference, whose
+// namespace and grants count.
+func (t *Tables) meet(r *flow.Read, p *policyRow, owner func(field string) verdict.Ref) {
 	for _, need := range p.Kind.Needs(p.Policy) {
 		meet := t.meetContent
 		if need.Backend != nil {
 			meet = t.meetBackend
 		}
-		met, problem := meet(r, p, &need)
+		field := policies.SpecField + "." + need.Field
+		met, problem := meet(r, p, owner(field), &need)
 		if problem != nil {
-			problem.Field = policies.SpecField + "." + need.Field + problem.Field
+			problem.Field = field + problem.Field
 			p.Problems = append(p.Problems, *problem)
 		}
 		p.Unmet = p.Unmet || !met && !need.Optional
 	}
 }
 
-// meetContent answers a need for content, and reports whether it could.
-func (t *Tables) meetContent(r *flow.Read, p *policyRow, need *feature.Need) (bool, *verdict.Problem) {
-	content, problem := t.contentOf(r, p.ref(), need.Content)
+// meetContent answers a need for content that a policy refers to, and reports whether it could.
+func (t *Tables) meetContent(r *flow.Read, p *policyRow, from verdict.Ref, need *feature.Need) (bool, *verdict.Problem) {
+	content, problem := t.contentOf(r, from, need.Content)
 	if problem != nil {
 		return false, problem
 	}

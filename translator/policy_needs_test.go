@@ -77,7 +77,7 @@ func TestNeedsFailClosed(t *testing.T) {
 				}
 				for _, step := range losses(&need, have) {
 					change(t, w, step.object, step.gone)
-					if served := forwards(t, w); served != (step.served || need.Optional) {
+					if served := forwards(t, w, "shop/web"); served != (step.served || need.Optional) {
 						t.Errorf("with %s the route is served: %t", step.what, served)
 					}
 				}
@@ -140,10 +140,10 @@ func content(archive *txtar.Archive, name string) []byte {
 	return nil
 }
 
-// forwards reports whether a route sends requests for the host to a backend.
-func forwards(t *testing.T, w *World) bool {
+// forwards reports whether a route of a fleet sends requests to a backend.
+func forwards(t *testing.T, w *World, fleet string) bool {
 	t.Helper()
-	for _, r := range w.all("shop/web") {
+	for _, r := range w.all(fleet) {
 		m, err := r.message()
 		if err != nil {
 			t.Fatal(err)
@@ -180,7 +180,7 @@ func TestSecretsOfOthersNeedAGrant(t *testing.T) {
 	change(t, w, &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "staff", Name: "people"}, Data: map[string][]byte{".htpasswd": content(archive, "have/basicAuth.users")},
 	}, false)
-	if forwards(t, w) {
+	if forwards(t, w, "shop/web") {
 		t.Error("the route is served without a grant")
 	}
 	grant := &gwapiv1.ReferenceGrant{
@@ -191,11 +191,11 @@ func TestSecretsOfOthersNeedAGrant(t *testing.T) {
 		},
 	}
 	change(t, w, grant, false)
-	if !forwards(t, w) {
+	if !forwards(t, w, "shop/web") {
 		t.Error("the route is not served with a grant")
 	}
 	change(t, w, grant, true)
-	if forwards(t, w) {
+	if forwards(t, w, "shop/web") {
 		t.Error("the route is served after the grant was withdrawn")
 	}
 }

@@ -141,7 +141,7 @@ func (t *Tables) connection(r *flow.Read, bound *boundRule) feature.Connection {
 	if bound.unmatchable {
 		return connection
 	}
-	for _, p := range rowsOf(r, t.policies, t.effectiveKeys(r, chain(bound.rules.Route, bound.rule, bound.listener))) {
+	for _, p := range rowsOf(r, t.effectivePolicies, t.effectiveKeys(r, chain(bound.rules.Route, bound.rule, bound.listener))) {
 		if p != nil {
 			p.Kind.Connection(p.Policy, p.Have, &connection)
 		}

@@ -16,36 +16,51 @@ type overrideRow struct {
 	Target policies.Target
 	// Policy is what takes effect on the target.
 	Policy verdict.Ref
-	// Broader are the keys of those targets, see targetKey.
-	Broader []string
+	// Broader are the keys of those targets, see targetKey. Below are those of targets whose policies are not replaced,
+	// since this one is merged over them.
+	Broader, Below []string
 }
 
 func (o *overrideRow) equal(other *overrideRow) bool {
-	return o.Target == other.Target && o.Policy == other.Policy && slices.Equal(o.Broader, other.Broader)
+	return o.Target == other.Target && o.Policy == other.Policy && slices.Equal(o.Broader, other.Broader) && slices.Equal(o.Below, other.Below)
 }
 
-func (t *Tables) override(r *flow.Read, _ string, a *attachmentRow) (*overrideRow, bool) {
+func (t *Tables) override(r *flow.Read, key string, a *attachmentRow) (*overrideRow, bool) {
 	kind := a.Policy.Kind.Kind
 	if holder, ok := t.targets.Get(r, placeKey(a.Target)); !ok || !holder.Winners[kindIndex(kind)].equal(a.Policy) {
 		return nil, false // The target is not there, or another policy has it and overrides in its own name.
 	}
 	row := &overrideRow{Target: a.Target, Policy: a.Policy.ref()}
-	if a.Target.Section != "" {
-		row.Broader = append(row.Broader, targetKey(kind, a.Target.Whole()))
-	}
+	own := policies.Chain(a.Target)[1:]
 	for _, p := range t.parentsByRoute.Lookup(r, targetedRoute(a.Target)) {
 		for _, l := range p.Value.Listeners {
-			for _, broader := range policies.Chain(append([]policies.Target{l.Listener.target()}, l.Listener.above()...)...) {
-				row.Broader = append(row.Broader, targetKey(kind, broader))
-			}
+			m, _ := t.merges.Get(r, mergeKey(key, p.Key, l.Listener.Key))
+			row.add(kind, m, own)
+			row.add(kind, m, policies.Chain(append([]policies.Target{l.Listener.target()}, l.Listener.above()...)...))
 		}
+	}
+	if len(row.Broader)+len(row.Below) == 0 {
+		row.add(kind, nil, own)
 	}
 	if s, ok := t.targetedSet(r, a.Target); ok && s.allowed() {
 		row.Broader = append(row.Broader, targetKey(kind, s.above()))
 	}
-	slices.Sort(row.Broader)
-	row.Broader = slices.Compact(row.Broader)
-	return row, len(row.Broader) > 0
+	for _, keys := range []*[]string{&row.Broader, &row.Below} {
+		slices.Sort(*keys)
+		*keys = slices.Compact(*keys)
+	}
+	return row, len(row.Broader)+len(row.Below) > 0
+}
+
+// add adds broader targets, where the policy is merged as the row says; nil if it is not.
+func (o *overrideRow) add(kind string, m *mergeRow, targets []policies.Target) {
+	for _, broader := range targets {
+		if m != nil && slices.Contains(m.Below, broader) {
+			o.Below = append(o.Below, targetKey(kind, broader))
+		} else {
+			o.Broader = append(o.Broader, targetKey(kind, broader))
+		}
+	}
 }
 
 // targetedRoute is the key of the route that is targeted; no route has it if the target is none.
@@ -68,18 +83,19 @@ func (t *Tables) policyStatus(r *flow.Read, _ string, p *policyRow) (*Status, bo
 	if t.elsewhere(r, p) {
 		return newStatus(p.Policy, nil, &gwapiv1.PolicyStatus{}), true // What we once said is taken back.
 	}
-	problems := slices.Clone(p.Problems)
+	merges := t.mergesOf(r, p)
+	problems := merges.problems()
 	desired := &gwapiv1.PolicyStatus{}
 	for _, a := range t.attachmentsByPolicy.Lookup(r, p.ref().String()) {
 		found := t.attachmentProblems(r, a.Value)
 		problems = append(problems, found...)
-		conditions := t.ancestorConditions(r, a.Value, append(slices.Clone(p.Problems), found...))
 		for _, ref := range t.ancestors(r, a.Value) {
 			if slices.ContainsFunc(desired.Ancestors, func(s gwapiv1.PolicyAncestorStatus) bool { return equalParents(s.AncestorRef, ref) }) {
 				continue // Two targets of the policy hang on one parent; the first speaks for it.
 			}
 			desired.Ancestors = append(desired.Ancestors, gwapiv1.PolicyAncestorStatus{
-				AncestorRef: ref, ControllerName: gwapiv1.GatewayController(t.settings.ControllerName), Conditions: conditions,
+				AncestorRef: ref, ControllerName: gwapiv1.GatewayController(t.settings.ControllerName),
+				Conditions: t.ancestorConditions(r, a.Value, merges.on(ref), found),
 			})
 		}
 	}
@@ -100,25 +116,38 @@ func (t *Tables) attachmentProblems(r *flow.Read, a *attachmentRow) []verdict.Pr
 	return []verdict.Problem{policies.Conflicted(a.Policy.Kind, a.Policy.Policy, a.Field, a.Target, winner.Policy)}
 }
 
-func (t *Tables) ancestorConditions(r *flow.Read, a *attachmentRow, problems []verdict.Problem) []metav1.Condition {
+// ancestorConditions are those of an attachment, where the policy is merged as it says. Found are the problems of the
+// attachment.
+func (t *Tables) ancestorConditions(r *flow.Read, a *attachmentRow, merges policyMerges, found []verdict.Problem) []metav1.Condition {
+	problems := append(merges.problems(), found...)
 	accepted := conditionOf(string(gwapiv1.PolicyConditionAccepted), string(gwapiv1.PolicyReasonAccepted), "The policy is accepted.", problems)
 	conditions := []metav1.Condition{accepted}
 	if accepted.Status != metav1.ConditionTrue {
 		return conditions
 	}
-	var at []policies.Target
-	for _, o := range t.overridesByBroader.Lookup(r, targetKey(a.Policy.Kind.Kind, a.Target)) {
-		if o.Value.Policy != a.Policy.ref() { // A policy may be attached on several levels.
-			at = append(at, o.Value.Target)
-		}
+	key := targetKey(a.Policy.Kind.Kind, a.Target)
+	if message := policies.Merging(a.Policy.Policy, merges.over(), a.others(t.overridesByBelow.Lookup(r, key))); message != "" {
+		conditions = append(conditions, metav1.Condition{
+			Type: policies.ReasonMerged, Status: metav1.ConditionTrue, Reason: policies.ReasonMerged, Message: message,
+		})
 	}
-	if len(at) > 0 {
+	if at := a.others(t.overridesByBroader.Lookup(r, key)); len(at) > 0 {
 		conditions = append(conditions, metav1.Condition{
 			Type: policies.ReasonOverridden, Status: metav1.ConditionTrue, Reason: policies.ReasonOverridden,
 			Message: policies.Overridden(a.Policy.Kind, a.Policy.Policy, at),
 		})
 	}
 	return conditions
+}
+
+// others are the targets of other policies.
+func (a *attachmentRow) others(overrides []flow.Row[*overrideRow]) (at []policies.Target) {
+	for _, o := range overrides {
+		if o.Value.Policy != a.Policy.ref() { // A policy may be attached on several levels.
+			at = append(at, o.Value.Target)
+		}
+	}
+	return at
 }
 
 // ancestors are what the policy's status speaks about: the Gateway or ListenerSet that is targeted, each parent of a route that is, and for a
@@ -142,13 +171,18 @@ func (t *Tables) ancestors(r *flow.Read, a *attachmentRow) []gwapiv1.ParentRefer
 	}
 	var refs []gwapiv1.ParentReference
 	for _, p := range t.parentsByRoute.Lookup(r, targetedRoute(a.Target)) {
-		owner := p.Value.owner()
-		kind, ns := gwapiv1.Kind(owner.Kind), gwapiv1.Namespace(owner.Namespace)
-		refs = append(refs, gwapiv1.ParentReference{
-			Group: &group, Kind: &kind, Namespace: &ns, Name: gwapiv1.ObjectName(owner.Name), SectionName: p.Value.ref().SectionName,
-		})
+		refs = append(refs, p.Value.ancestor())
 	}
 	return refs
+}
+
+// ancestor refers to the parent of a route, for the status of policies on the route.
+func (p *parentRow) ancestor() gwapiv1.ParentReference {
+	owner, group := p.owner(), gwapiv1.Group(gwapiv1.GroupName)
+	kind, namespace := gwapiv1.Kind(owner.Kind), gwapiv1.Namespace(owner.Namespace)
+	return gwapiv1.ParentReference{
+		Group: &group, Kind: &kind, Namespace: &namespace, Name: gwapiv1.ObjectName(owner.Name), SectionName: p.ref().SectionName,
+	}
 }
 
 // hasListeners tells whether the target is of a kind that has listeners, and then whether it is ours.

@@ -81,7 +81,11 @@ type Tables struct {
 	attachmentsByPolicy *flow.Index[*attachmentRow]
 	policiesByService   *flow.Index[*policyRow]
 	targets             *flow.Table[*targetRow]
-	winners             *flow.Table[[]string]
+	winners             *flow.Table[[]winnerRow]
+	merges              *flow.Table[*mergeRow]
+	mergesByPolicy      *flow.Index[*mergeRow]
+	mergedPolicies      *flow.Table[*policyRow]
+	effectivePolicies   *flow.Table[*policyRow]
 	policyEffects       *flow.Table[*effectRow]
 	policyFilters       *flow.Table[[]filterConfig]
 
@@ -129,6 +133,7 @@ type Tables struct {
 	attachedSets       *flow.Table[int32]
 	overrides          *flow.Table[*overrideRow]
 	overridesByBroader *flow.Index[*overrideRow]
+	overridesByBelow   *flow.Index[*overrideRow]
 	fleetSpecStatuses  *flow.Table[*Status]
 	classStatuses      *flow.Table[*Status]
 	setStatuses        *flow.Table[*Status]
@@ -224,15 +229,21 @@ func (t *Tables) declareAttachments() {
 	t.budgetTargets = flow.Group(flow.NewIndex(t.budgets, "retry budgets by target", budgetTargets), "retry budget targets", (*budgetRow).equal, t.budgetWinner)
 
 	t.policies = flow.Derive(t.in.policies, "policies", (*policyRow).equal, t.policy)
-	t.policiesByService = flow.NewIndex(t.policies, "policies by Service", neededServices)
 	t.attached = flow.Expand(t.policies, "attachments", (*attachmentRow).equal, t.attachments)
 	t.attachmentsByPolicy = flow.NewIndex(t.attached, "attachments by policy", func(_ string, a *attachmentRow) []string { return []string{a.Policy.ref().String()} })
 	t.targets = flow.Group(flow.NewIndex(t.attached, "attachments by target", func(_ string, a *attachmentRow) []string {
 		return []string{placeKey(a.Target)}
 	}), "targets", (*targetRow).equal, t.target)
-	t.winners = flow.Derive(t.targets, "policies of targets", slices.Equal[[]string], t.winnersOf)
-	t.policyEffects = flow.Derive(t.policies, "effects of policies", (*effectRow).equal, t.effect)
-	t.policyFilters = flow.Derive(t.policies, "filters of policies", equalFilterConfigs, t.filterConfigs)
+	t.winners = flow.Derive(t.targets, "policies of targets", slices.Equal[[]winnerRow], t.winnersOf)
+	t.declareParents()
+	t.merges = flow.Expand(t.attached, "merges", (*mergeRow).equal, t.merge)
+	t.mergesByPolicy = flow.NewIndex(t.merges, "merges by policy", func(_ string, m *mergeRow) []string { return []string{m.Policy.String()} })
+	combined := flow.Group(flow.NewIndex(t.merges, "combinations", combinations), "combinations of policies", flow.Same[bool], anyMember)
+	t.mergedPolicies = flow.Derive(combined, "merged policies", (*policyRow).equal, t.mergedPolicy)
+	t.effectivePolicies = flow.Concat("effective policies", (*policyRow).equal, t.policies, t.mergedPolicies)
+	t.policiesByService = flow.NewIndex(t.effectivePolicies, "policies by Service", neededServices)
+	t.policyEffects = flow.Derive(t.effectivePolicies, "effects of policies", (*effectRow).equal, t.effect)
+	t.policyFilters = flow.Derive(t.effectivePolicies, "filters of policies", equalFilterConfigs, t.filterConfigs)
 	t.listenersByConfig = flow.NewIndex(t.listeners, "listeners by route configuration", sharedConfig)
 	t.commons = flow.Group(t.listenersByConfig, "policies of route configurations", (*commonRow).equal, t.common)
 
@@ -241,15 +252,19 @@ func (t *Tables) declareAttachments() {
 
 	t.rulesOf = flow.Derive(t.routes, "rules", (*rulesRow).equal, t.routeRules)
 	t.rulesByService = flow.NewIndex(t.rulesOf, "rules by Service", usedServices)
-	t.claims = flow.Expand(t.routes, "claims", (*parentRow).equal, t.parent)
-	t.contests = flow.Group(flow.NewIndex(t.claims, "claims by listener", contested), "contests", equalContests, t.contest)
-	t.parents = flow.Derive(t.claims, "parents", (*parentRow).equal, t.settle)
-	t.parentsByRoute = flow.NewIndex(t.parents, "parents by route", func(_ string, p *parentRow) []string { return []string{p.Route.Key} })
 	t.bindings = flow.Concat("all bindings", (*bindingRow).equal,
 		flow.Expand(t.parents, "bindings", (*bindingRow).equal, t.binding),
 		flow.Expand(t.guards, "bindings of filters", (*bindingRow).equal, t.guardBinding))
 	t.forwardings = flow.NewIndex(t.bindings, "bindings of layer 4 by listener", forwardingListener)
 	t.refusedByRoute = flow.NewIndex(t.bindings, "refused bindings by route", refusedRoutes)
+}
+
+// declareParents: the listeners that routes are attached to.
+func (t *Tables) declareParents() {
+	t.claims = flow.Expand(t.routes, "claims", (*parentRow).equal, t.parent)
+	t.contests = flow.Group(flow.NewIndex(t.claims, "claims by listener", contested), "contests", equalContests, t.contest)
+	t.parents = flow.Derive(t.claims, "parents", (*parentRow).equal, t.settle)
+	t.parentsByRoute = flow.NewIndex(t.parents, "parents by route", func(_ string, p *parentRow) []string { return []string{p.Route.Key} })
 }
 
 // declareResources: what Envoy gets. Keys begin with the fleet, see splitKey.
@@ -286,6 +301,7 @@ func (t *Tables) declareOutcomes() {
 	t.missingOfFleets = flow.Expand(t.gateways, "missing", flow.Same[string], t.missing)
 	t.overrides = flow.Derive(t.attached, "overrides", (*overrideRow).equal, t.override)
 	t.overridesByBroader = flow.NewIndex(t.overrides, "overrides by broader target", func(_ string, o *overrideRow) []string { return o.Broader })
+	t.overridesByBelow = flow.NewIndex(t.overrides, "overrides by target below", func(_ string, o *overrideRow) []string { return o.Below })
 	t.fleetSpecStatuses = flow.Derive(t.fleetSpecs, "fleet settings statuses", (*Status).equal, t.fleetSpecStatus)
 	t.classStatuses = flow.Derive(t.in.classes, "class statuses", (*Status).equal, t.classStatus)
 	t.setStatuses = flow.Derive(t.in.listenerSets, "listener set statuses", (*Status).equal, t.listenerSetStatus)

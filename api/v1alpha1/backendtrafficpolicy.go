@@ -9,7 +9,7 @@ import (
 // retries and load balancing.
 //
 // The most specific policy wins as a whole: one on a route rule over one on its route, over one on a listener, over
-// one on the Gateway. Among equals the oldest wins.
+// one on the Gateway. With mergeType it changes the next less specific one instead. Among equals the oldest wins.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
@@ -35,8 +35,10 @@ type BackendTrafficPolicy struct {
 // +kubebuilder:validation:XValidation:rule="has(self.targetRef) != has(self.targetRefs) || (has(self.targetSelectors) && size(self.targetSelectors) > 0)",message="a policy needs a target: set targetRefs or targetSelectors; targetRef and targetRefs exclude each other"
 // +kubebuilder:validation:XValidation:rule="!has(self.targetRef) || self.targetRef.kind in ['Gateway', 'ListenerSet', 'HTTPRoute', 'GRPCRoute', 'TCPRoute', 'UDPRoute', 'TLSRoute']",fieldPath=".targetRef.kind",messageExpression=`'a BackendTrafficPolicy cannot target kind "' + self.targetRef.kind + '": write Gateway, ListenerSet, HTTPRoute, GRPCRoute, TCPRoute, UDPRoute or TLSRoute'`,message="a BackendTrafficPolicy targets objects of kind Gateway, ListenerSet, HTTPRoute, GRPCRoute, TCPRoute, UDPRoute or TLSRoute"
 // +kubebuilder:validation:XValidation:rule="!has(self.targetRefs) || self.targetRefs.all(r, r.kind in ['Gateway', 'ListenerSet', 'HTTPRoute', 'GRPCRoute', 'TCPRoute', 'UDPRoute', 'TLSRoute'])",fieldPath=".targetRefs",message="a BackendTrafficPolicy targets objects of kind Gateway, ListenerSet, HTTPRoute, GRPCRoute, TCPRoute, UDPRoute or TLSRoute: change the kind of the entry that has another"
+// +kubebuilder:validation:XValidation:rule="!has(self.mergeType) || ((!has(self.targetRef) || self.targetRef.kind.endsWith('Route')) && (!has(self.targetRefs) || self.targetRefs.all(r, r.kind.endsWith('Route'))) && (!has(self.targetSelectors) || self.targetSelectors.all(s, s.kind.endsWith('Route'))))",fieldPath=".mergeType",message="a policy with mergeType can only target routes: change the targets that are none, or remove mergeType"
 type BackendTrafficPolicySpec struct {
 	PolicyTargetReferences `json:",inline"`
+	Merging                `json:",inline"`
 	ClusterSettings        `json:",inline"`
 
 	// Unread lists the fields of the spec that are not read.
@@ -47,6 +49,7 @@ type BackendTrafficPolicySpec struct {
 func (s *BackendTrafficPolicySpec) UnmarshalJSON(text []byte) (err error) {
 	type spec BackendTrafficPolicySpec // Without this method.
 	s.Unread, err = decodeSpec(text, KindBackendTrafficPolicy, (*spec)(s))
+	s.keep(text)
 	return err
 }
 
@@ -91,6 +94,11 @@ type BackendTrafficPolicyList struct {
 // GetTargets returns the references and selectors of spec.
 func (p *BackendTrafficPolicy) GetTargets() *PolicyTargetReferences {
 	return &p.Spec.PolicyTargetReferences
+}
+
+// GetMerging returns how the policy is merged.
+func (p *BackendTrafficPolicy) GetMerging() *Merging {
+	return &p.Spec.Merging
 }
 
 // GetPolicyStatus returns the status.

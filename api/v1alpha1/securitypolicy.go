@@ -9,8 +9,8 @@ import (
 // and which clients (authorization).
 //
 // The most specific policy wins as a whole: one on a route rule over one on its route, over one on a listener, over
-// one on the Gateway. Among equals the oldest wins. A route whose policy is broken answers 500; it is never served
-// without the policy.
+// one on the Gateway. With mergeType it changes the next less specific one instead. Among equals the oldest wins. A
+// route whose policy is broken answers 500; it is never served without the policy.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
@@ -36,8 +36,10 @@ type SecurityPolicy struct {
 // +kubebuilder:validation:XValidation:rule="has(self.targetRef) != has(self.targetRefs) || (has(self.targetSelectors) && size(self.targetSelectors) > 0)",message="a policy needs a target: set targetRefs or targetSelectors; targetRef and targetRefs exclude each other"
 // +kubebuilder:validation:XValidation:rule="!has(self.targetRef) || self.targetRef.kind in ['Gateway', 'ListenerSet', 'HTTPRoute', 'GRPCRoute', 'TCPRoute']",fieldPath=".targetRef.kind",messageExpression=`'a SecurityPolicy cannot target kind "' + self.targetRef.kind + '": write Gateway, ListenerSet, HTTPRoute, GRPCRoute or TCPRoute'`,message="a SecurityPolicy targets objects of kind Gateway, ListenerSet, HTTPRoute, GRPCRoute or TCPRoute"
 // +kubebuilder:validation:XValidation:rule="!has(self.targetRefs) || self.targetRefs.all(r, r.kind in ['Gateway', 'ListenerSet', 'HTTPRoute', 'GRPCRoute', 'TCPRoute'])",fieldPath=".targetRefs",message="a SecurityPolicy targets objects of kind Gateway, ListenerSet, HTTPRoute, GRPCRoute or TCPRoute: change the kind of the entry that has another"
+// +kubebuilder:validation:XValidation:rule="!has(self.mergeType) || ((!has(self.targetRef) || self.targetRef.kind.endsWith('Route')) && (!has(self.targetRefs) || self.targetRefs.all(r, r.kind.endsWith('Route'))) && (!has(self.targetSelectors) || self.targetSelectors.all(s, s.kind.endsWith('Route'))))",fieldPath=".mergeType",message="a policy with mergeType can only target routes: change the targets that are none, or remove mergeType"
 type SecurityPolicySpec struct {
 	PolicyTargetReferences `json:",inline"`
+	Merging                `json:",inline"`
 
 	// CORS answers preflight requests of browsers and says which web origins may read responses. A CORS filter in an
 	// HTTPRoute wins.
@@ -68,6 +70,7 @@ type SecurityPolicySpec struct {
 func (s *SecurityPolicySpec) UnmarshalJSON(text []byte) (err error) {
 	type spec SecurityPolicySpec // Without this method.
 	s.Unread, err = decodeSpec(text, KindSecurityPolicy, (*spec)(s))
+	s.keep(text)
 	return err
 }
 
@@ -83,6 +86,11 @@ type SecurityPolicyList struct {
 // GetTargets returns the references and selectors of spec.
 func (p *SecurityPolicy) GetTargets() *PolicyTargetReferences {
 	return &p.Spec.PolicyTargetReferences
+}
+
+// GetMerging returns how the policy is merged.
+func (p *SecurityPolicy) GetMerging() *Merging {
+	return &p.Spec.Merging
 }
 
 // GetPolicyStatus returns the status.

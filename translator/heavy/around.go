@@ -75,7 +75,7 @@ var Words = map[string][]string{
 	"backendRefs.name": {"s"}, "backendRefs.namespace": {Namespace}, "backendRefs.kind": {"Service"}, "backendRefs.group": {""},
 	"backendRef.name": {"s"}, "backendRef.namespace": {Namespace}, "backendRef.kind": {"Service"}, "backendRef.group": {""},
 	"targetRefs.group": {gwapiv1.GroupName, ""}, "targetRef.group": {gwapiv1.GroupName}, "targetRefs.name": {Gateway, Gateway, "s"}, "targetRefs.kind": {"HTTPRoute", "GRPCRoute", "Gateway", "TCPRoute", "Service"},
-	"targetRef.name": {Gateway}, "targetRef.kind": {"HTTPRoute", "GRPCRoute", "Gateway", "TCPRoute"},
+	"targetRef.name": {Gateway}, "targetRef.kind": {"HTTPRoute", "GRPCRoute", "Gateway", "TCPRoute"}, "targetSelectors.kind": {"HTTPRoute", "HTTPRoute", "GRPCRoute", "Gateway"},
 	"certificateRefs.name": {"cert"}, "certificateRefs.kind": {"Secret"}, "certificateRefs.group": {""}, "certificateRefs.namespace": {Namespace},
 	"caCertificateRefs.name": {"ca"}, "caCertificateRefs.kind": {"ConfigMap"}, "caCertificateRefs.group": {""}, "caCertificateRefs.namespace": {Namespace},
 	"name": {Gateway, "l0", "x-a"}, "namespace": {Namespace}, "gatewayClassName": {"heavy"}, "group": {"", gwapiv1.GroupName}, "sectionName": {"l0"},
