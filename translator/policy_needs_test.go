@@ -10,8 +10,10 @@ import (
 	"golang.org/x/tools/txtar"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"gatehouse/api/v1alpha1"
 	"gatehouse/policies"
 	"gatehouse/policies/feature"
 )
@@ -43,7 +45,8 @@ spec:
 `
 
 // TestNeedsFailClosed takes each need of each golden of a policy away, in every way in which it can be missing. Then nothing that
-// the policy covers is served, unless the need is optional.
+// the policy covers is served, unless the need is optional. The same is true if the policy is merged with another one that needs
+// nothing, whichever of the two is on the route.
 func TestNeedsFailClosed(t *testing.T) {
 	paths, err := filepath.Glob("../policies/*/*.txtar")
 	if err != nil {
@@ -66,26 +69,56 @@ func TestNeedsFailClosed(t *testing.T) {
 				continue // The golden shows what cannot be served.
 			}
 			judged++
-			t.Run(fmt.Sprintf("%s %s", strings.TrimPrefix(path, "../policies/"), need.Field), func(t *testing.T) {
-				w := newWorld(t)
-				for _, o := range append(decode(t, []byte(strings.TrimSpace(protected))), policy) {
-					change(t, w, o, false)
-				}
-				losses := lostBackends
-				if need.Content != nil {
-					losses = lostContent
-				}
-				for _, step := range losses(&need, have) {
-					change(t, w, step.object, step.gone)
-					if served := forwards(t, w, "shop/web"); served != (step.served || need.Optional) {
-						t.Errorf("with %s the route is served: %t", step.what, served)
-					}
-				}
-			})
+			for how, attached := range attachments(kind, policy) {
+				t.Run(fmt.Sprintf("%s %s %s", strings.TrimPrefix(path, "../policies/"), need.Field, how), func(t *testing.T) {
+					failsClosed(t, attached, &need, have)
+				})
+			}
 		}
 	}
 	if judged == 0 {
 		t.Error("no golden of a policy has a need")
+	}
+}
+
+func failsClosed(t *testing.T, attached []policies.Object, need *feature.Need, have []byte) {
+	w := newWorld(t)
+	for _, o := range decode(t, []byte(strings.TrimSpace(protected))) {
+		change(t, w, o, false)
+	}
+	for _, p := range attached {
+		change(t, w, p, false)
+	}
+	losses := lostBackends
+	if need.Content != nil {
+		losses = lostContent
+	}
+	for _, step := range losses(need, have) {
+		change(t, w, step.object, step.gone)
+		if served := forwards(t, w, "shop/web"); served != (step.served || need.Optional) {
+			t.Errorf("with %s the route is served: %t", step.what, served)
+		}
+	}
+}
+
+// attachments are a policy on the protected route, alone and merged with another one.
+func attachments(kind policies.Kind, policy policies.Object) map[string][]policies.Object {
+	merged := func(p policies.Object) policies.Object {
+		p.(interface{ GetMerging() *v1alpha1.Merging }).GetMerging().MergeType = ptr(v1alpha1.StrategicMerge)
+		return p
+	}
+	on := func(p policies.Object, name, target, targetName string) policies.Object {
+		p = p.DeepCopyObject().(policies.Object)
+		p.SetNamespace("shop")
+		p.SetName(name)
+		p.SetUID(types.UID(name))
+		*p.GetTargets() = wholeTarget(target, targetName)
+		return p
+	}
+	return map[string][]policies.Object{
+		"alone":       {policy},
+		"over others": {merged(on(policy, "needs", "HTTPRoute", "orders")), on(kind.New(), "base", "Gateway", "web")},
+		"below":       {on(policy, "needs", "Gateway", "web"), merged(on(kind.New(), "over", "HTTPRoute", "orders"))},
 	}
 }
 
