@@ -78,7 +78,7 @@ provider: {type: Kubernetes, kubernetes: {envoyDeployment: {patch: {type: JSONMe
 	{"a patch with items that have a list as key", `
 provider: {type: Kubernetes, kubernetes: {envoyDaemonSet: {patch: {value: {
   spec: {template: {spec: {volumes: [{name: [a]}, {name: [a]}], $setElementOrder/volumes: [{name: [a]}]}}}}}}}}`, []string{
-		`spec.provider.kubernetes.envoyDaemonSet.patch.value: the patch cannot be applied: merging: runtime error: comparing uncomparable type []interface {}; correct the field or remove it`,
+		`spec.provider.kubernetes.envoyDaemonSet.patch.value: the patch cannot be applied: merging: runtime error: comparing uncomparable type []interface {}: correct the field or remove it`,
 	}},
 	{"a patch of what identifies the object", `
 provider: {type: Kubernetes, kubernetes: {envoyDeployment: {patch: {value: {
