@@ -63,8 +63,12 @@ generate: ## Generate deep copies and CRDs from the API types
 fuzz: build ## Run each fuzz target for FUZZTIME (30s)
 	@tests/fuzz.sh $(FUZZTIME)
 
+.PHONY: bench-proxy
+bench-proxy: build ## CPU of Envoy for a request, beside an Envoy with a minimal configuration; ROUNDS=30 how often each is measured
+	go test ./xds/withenvoy -run '^$$' -bench Proxy -benchtime $(or $(ROUNDS),30)x
+
 .PHONY: bench
-bench: build ## Measure on the local Kubernetes, print a table; N=100,1000 the sizes, SETS=2500 ListenerSets, CHURN=30m watches memory
+bench: build bench-proxy ## Measure on the local Kubernetes, print a table; N=100,1000 the sizes, SETS=2500 ListenerSets, CHURN=30m watches memory
 	cd tests && go run ./bench $(if $(N),-n $(N)) $(if $(SETS),-sets $(SETS)) $(if $(CHURN),-churn $(CHURN))
 
 .PHONY: vuln

@@ -71,7 +71,7 @@ func loopbackUp() error {
 }
 
 // Binary returns the path of the repository's Envoy (bin/envoy), or of $ENVOY. Without either the test is skipped.
-func Binary(t *testing.T) string {
+func Binary(t testing.TB) string {
 	t.Helper()
 	path := os.Getenv("ENVOY")
 	if path == "" {
@@ -84,7 +84,7 @@ func Binary(t *testing.T) string {
 }
 
 // inRepository finds a file below the directory of go.mod.
-func inRepository(t *testing.T, path string) string {
+func inRepository(t testing.TB, path string) string {
 	t.Helper()
 	dir, err := os.Getwd()
 	if err != nil {
@@ -109,7 +109,7 @@ type Envoy struct {
 }
 
 // Start runs Envoy with the configuration (--config-yaml) and arguments until the test ends. A failed test prints its log.
-func Start(t *testing.T, config string, args ...string) *Envoy {
+func Start(t testing.TB, config string, args ...string) *Envoy {
 	t.Helper()
 	binary := Binary(t)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -152,6 +152,27 @@ func (e *Envoy) Stop(t *testing.T) {
 	}
 }
 
+// CPU is the time that all threads of Envoy have run so far, in user space and in the kernel.
+func (e *Envoy) CPU(t testing.TB) (total time.Duration) {
+	t.Helper()
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", e.cmd.Process.Pid))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("Envoy's threads in /proc: %d of them, %v", len(files), err)
+	}
+	for _, file := range files {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var ran int64 // The first field, in nanoseconds.
+		if _, err := fmt.Sscan(string(content), &ran); err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+		total += time.Duration(ran)
+	}
+	return total
+}
+
 // Get requests a path from a port of 127.0.0.1 and returns the status code and the body, or 0 and the error.
 func Get(port int, path string) (code int, body string) {
 	client := http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
@@ -168,7 +189,7 @@ func Get(port int, path string) (code int, body string) {
 }
 
 // WaitFor polls until done, for at most 20 s.
-func WaitFor(t *testing.T, what string, done func() bool) {
+func WaitFor(t testing.TB, what string, done func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		if done() {
@@ -186,13 +207,13 @@ type Mount struct {
 }
 
 // NewMount makes an empty directory.
-func NewMount(t *testing.T) *Mount {
+func NewMount(t testing.TB) *Mount {
 	t.Helper()
 	return &Mount{Dir: t.TempDir()}
 }
 
 // Write replaces all files at once.
-func (m *Mount) Write(t *testing.T, files map[string]string) {
+func (m *Mount) Write(t testing.TB, files map[string]string) {
 	t.Helper()
 	if err := m.write(files); err != nil {
 		t.Fatal(err)

@@ -34,7 +34,7 @@ func (c *translated) reaches(path string) {
 }
 
 // exchange sends a request to the Gateway's port 80, with alternating names and values of headers.
-func exchange(t *testing.T, method, path string, headers ...string) *http.Response {
+func exchange(t testing.TB, method, path string, headers ...string) *http.Response {
 	t.Helper()
 	request, err := http.NewRequest(method, fmt.Sprintf("http://127.0.0.1:%d%s", proxyPort, path), nil)
 	if err != nil {

@@ -57,10 +57,11 @@ func TestMain(m *testing.M) { envoytest.Isolate(m) }
 
 // controlled is an Envoy and its control plane.
 type controlled struct {
-	t        *testing.T
+	t        testing.TB
 	settings bootstrap.Settings
 	leaf     tls.Certificate
 	token    *envoytest.Mount
+	envoy    *envoytest.Envoy
 
 	// published is what the control plane has published so far, and would publish again after a restart.
 	published map[translator.Name]*translator.Resource
@@ -77,7 +78,7 @@ type controlled struct {
 }
 
 // start starts a control plane with the resources and an Envoy.
-func start(t *testing.T, resources ...*translator.Resource) *controlled {
+func start(t testing.TB, resources ...*translator.Resource) *controlled {
 	t.Helper()
 	envoytest.Binary(t)
 	c := &controlled{
@@ -103,7 +104,7 @@ func start(t *testing.T, resources ...*translator.Resource) *controlled {
 	if err != nil {
 		t.Fatal(err)
 	}
-	envoytest.Start(t, config, "--service-cluster", fleetName, "--service-node", podName)
+	c.envoy = envoytest.Start(t, config, "--service-cluster", fleetName, "--service-node", podName)
 	return c
 }
 
@@ -117,7 +118,7 @@ func (c *controlled) serve() {
 	c.settings.XDSPort = uint32(listener.Addr().(*net.TCPAddr).Port)
 	log := logr.Discard()
 	if testing.Verbose() {
-		log = testr.New(c.t)
+		log = testr.NewWithInterface(c.t, testr.Options{})
 	}
 	c.server = xds.New(xds.Config{Authenticate: c.authenticate, Report: c.report, Grace: grace, Remembered: remembered, Log: log})
 	c.grpc = c.server.Serve(func() *tls.Certificate { return &c.leaf })
@@ -248,7 +249,7 @@ func (c *controlled) stat(name string) int {
 }
 
 // backend answers every request with its name. It returns its port.
-func backend(t *testing.T, name string) int {
+func backend(t testing.TB, name string) int {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, name) }))
 	t.Cleanup(s.Close)
 	return s.Listener.Addr().(*net.TCPAddr).Port
@@ -345,7 +346,7 @@ filter_chains:
 }
 
 // certificates makes a CA (PEM) and a certificate signed by it for a name.
-func certificates(t *testing.T, name string) (ca []byte, leaf tls.Certificate) {
+func certificates(t testing.TB, name string) (ca []byte, leaf tls.Certificate) {
 	t.Helper()
 	caKey, caDER := sign(t, &x509.Certificate{
 		Subject: pkix.Name{CommonName: "test CA"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
@@ -360,7 +361,7 @@ func certificates(t *testing.T, name string) (ca []byte, leaf tls.Certificate) {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: caDER}), tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
-func sign(t *testing.T, template, parent *x509.Certificate, by *ecdsa.PrivateKey) (*ecdsa.PrivateKey, []byte) {
+func sign(t testing.TB, template, parent *x509.Certificate, by *ecdsa.PrivateKey) (*ecdsa.PrivateKey, []byte) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

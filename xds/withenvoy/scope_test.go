@@ -32,13 +32,13 @@ type translated struct {
 	generation int64
 }
 
-func startTranslated(t *testing.T, scoped bool, objects ...translator.Object) *translated {
+func startTranslated(t testing.TB, scoped bool, objects ...translator.Object) *translated {
 	t.Helper()
 	return startWith(t, translator.Settings{}, scoped, objects...)
 }
 
 // startWith is startTranslated with settings.
-func startWith(t *testing.T, settings translator.Settings, scoped bool, objects ...translator.Object) *translated {
+func startWith(t testing.TB, settings translator.Settings, scoped bool, objects ...translator.Object) *translated {
 	t.Helper()
 	engine, err := rules.Builtin()
 	if err != nil {
@@ -90,7 +90,7 @@ func (c *translated) route(host string, listener *gwapiv1.SectionName) *gwapiv1.
 	return r
 }
 
-func (c *translated) translate(t *testing.T, objects ...translator.Object) []translator.Delta {
+func (c *translated) translate(t testing.TB, objects ...translator.Object) []translator.Delta {
 	t.Helper()
 	events := make([]translator.Event, len(objects))
 	for i, o := range objects {
@@ -124,7 +124,7 @@ func (c *translated) delete(o translator.Object) {
 
 // headers starts a backend that answers with the host and the names of headers that it should not get. It returns its
 // port.
-func headers(t *testing.T) int {
+func headers(t testing.TB) int {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, r.Host)
 		if told := r.Header.Get("X-Gatehouse-Listener"); told != "" {
@@ -137,7 +137,7 @@ func headers(t *testing.T) int {
 
 // ask sends a request for a host, optionally with a value for the header with which Envoy distinguishes listeners, and
 // returns the status and the body.
-func ask(t *testing.T, port int, host string, listener ...string) string {
+func ask(t testing.TB, port int, host string, listener ...string) string {
 	t.Helper()
 	request, err := http.NewRequest(http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d/", port), nil)
 	if err != nil {

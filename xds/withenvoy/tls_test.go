@@ -76,7 +76,7 @@ func (c *translated) secret(name string, certificate tls.Certificate) *corev1.Se
 }
 
 // keyPair puts a certificate and its key into a Secret.
-func keyPair(t *testing.T, meta metav1.ObjectMeta, certificate tls.Certificate) *corev1.Secret {
+func keyPair(t testing.TB, meta metav1.ObjectMeta, certificate tls.Certificate) *corev1.Secret {
 	t.Helper()
 	key, err := x509.MarshalPKCS8PrivateKey(certificate.PrivateKey)
 	if err != nil {
