@@ -11,7 +11,6 @@ import (
 	"gatehouse/policies/cors"
 	"gatehouse/policies/feature"
 	"gatehouse/policies/paths"
-	"gatehouse/policies/rewrite"
 	"gatehouse/policies/session"
 	"gatehouse/policies/verdict"
 	"gatehouse/translator/flow"
@@ -70,7 +69,7 @@ func (c *ruleCost) addMatches(rule *gwapiv1.HTTPRouteRule, routes int64, illegib
 		c.routes = routes
 		return
 	}
-	replaced := rewrite.ReplacesPrefix(rule)
+	replaced := paths.ReplacesPrefix(rule)
 	for m := range rule.Matches {
 		match := &rule.Matches[m]
 		cost := matchCost(match)
@@ -86,7 +85,7 @@ func (c *ruleCost) addMatches(rule *gwapiv1.HTTPRouteRule, routes int64, illegib
 }
 
 // pathCost is the cost of the expressions that are made of a path: one with escapes becomes an expression, see setPath,
-// and so does a prefix that is replaced (rewrite.Prefix).
+// and so does a prefix that is replaced (paths.ReplacePrefix).
 func pathCost(path *gwapiv1.HTTPPathMatch, replaced bool) (cost int64) {
 	if path == nil || !replaced && !strings.Contains(deref(path.Value), "%") {
 		return 0
@@ -97,7 +96,7 @@ func pathCost(path *gwapiv1.HTTPPathMatch, replaced bool) (cost int64) {
 		cost += feature.Expressions(pattern + "(?:/.*)?")
 	}
 	if replaced {
-		cost += rewrite.MatchCost(value)
+		cost += paths.PrefixCost(value)
 	}
 	return cost
 }

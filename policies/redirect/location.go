@@ -11,7 +11,7 @@ import (
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/policies/feature"
-	"gatehouse/policies/rewrite"
+	"gatehouse/policies/paths"
 )
 
 // Envoy's redirects either write a port or leave the one that the client named in Host, which may be that of a
@@ -78,7 +78,7 @@ func locationRule(header, key string, rewrite *matcherv3.RegexMatchAndSubstitute
 // pathChange returns what a redirect makes of a path, which a query may follow. It is nil if the path stays.
 func pathChange(route *routev3.Route) *matcherv3.RegexMatchAndSubstitute {
 	change := func(pattern, path string) *matcherv3.RegexMatchAndSubstitute {
-		return &matcherv3.RegexMatchAndSubstitute{Pattern: &matcherv3.RegexMatcher{Regex: pattern}, Substitution: rewrite.Substitution(path)}
+		return &matcherv3.RegexMatchAndSubstitute{Pattern: &matcherv3.RegexMatcher{Regex: pattern}, Substitution: paths.Substitution(path)}
 	}
 	switch path := route.GetRedirect().PathRewriteSpecifier.(type) {
 	case *routev3.RedirectAction_PathRedirect:

@@ -13,7 +13,7 @@ import (
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/policies/feature"
-	"gatehouse/policies/rewrite"
+	"gatehouse/policies/paths"
 	"gatehouse/policies/verdict"
 )
 
@@ -39,7 +39,7 @@ func check(rule *gwapiv1.HTTPRouteRule) []verdict.Problem {
 	var problems []verdict.Problem
 	for field, f := range feature.Filters(rule, gwapiv1.HTTPRouteFilterRequestRedirect) {
 		if f.RequestRedirect != nil {
-			problems = append(problems, rewrite.CheckPath(rule, f.RequestRedirect.Path, field+".requestRedirect.path")...)
+			problems = append(problems, paths.CheckReplacement(rule, f.RequestRedirect.Path, field+".requestRedirect.path")...)
 		}
 	}
 	return problems
@@ -92,7 +92,7 @@ func setPath(action *routev3.RedirectAction, path *gwapiv1.HTTPPathModifier, mat
 		full := cmp.Or(ptr.Deref(path.ReplaceFullPath, ""), "/")
 		action.PathRewriteSpecifier = &routev3.RedirectAction_PathRedirect{PathRedirect: full}
 	case gwapiv1.PrefixMatchHTTPPathModifier:
-		prefix, expression := rewrite.Prefix(match, path)
+		prefix, expression := paths.ReplacePrefix(match, path)
 		if expression != nil {
 			action.PathRewriteSpecifier = &routev3.RedirectAction_RegexRewrite{RegexRewrite: expression}
 			return
@@ -125,7 +125,7 @@ func OnHost(route *routev3.Route, scheme, host string) *routev3.Route {
 func cost(rule *gwapiv1.HTTPRouteRule) (c feature.Cost) {
 	for _, f := range feature.Filters(rule, gwapiv1.HTTPRouteFilterRequestRedirect) {
 		if spec := f.RequestRedirect; spec != nil {
-			c.Route += rewrite.PathCost(spec.Path) + feature.PerText*int64(len(ptr.Deref(spec.Hostname, ""))) + locationCost(spec)
+			c.Route += paths.ReplacementCost(spec.Path) + feature.PerText*int64(len(ptr.Deref(spec.Hostname, ""))) + locationCost(spec)
 		}
 	}
 	return c

@@ -9,6 +9,7 @@ import (
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/policies/feature"
+	"gatehouse/policies/paths"
 	"gatehouse/policies/verdict"
 )
 
@@ -25,12 +26,12 @@ func check(rule *gwapiv1.HTTPRouteRule) []verdict.Problem {
 	var problems []verdict.Problem
 	for field, f := range feature.Filters(rule, gwapiv1.HTTPRouteFilterURLRewrite) {
 		if f.URLRewrite != nil {
-			problems = append(problems, CheckPath(rule, f.URLRewrite.Path, field+".urlRewrite.path")...)
+			problems = append(problems, paths.CheckReplacement(rule, f.URLRewrite.Path, field+".urlRewrite.path")...)
 		}
 	}
 	for field, f := range feature.BackendFilters(rule, gwapiv1.HTTPRouteFilterURLRewrite) {
 		if f.URLRewrite != nil {
-			problems = append(problems, CheckPath(rule, f.URLRewrite.Path, field+".urlRewrite.path")...)
+			problems = append(problems, paths.CheckReplacement(rule, f.URLRewrite.Path, field+".urlRewrite.path")...)
 			problems = append(problems, checkMirrored(rule, f.URLRewrite.Path, field+".urlRewrite.path")...)
 		}
 	}
@@ -63,24 +64,15 @@ func cost(rule *gwapiv1.HTTPRouteRule) feature.Cost {
 	c := feature.Cost{Route: hostsCost(rule)}
 	for _, f := range feature.Filters(rule, gwapiv1.HTTPRouteFilterURLRewrite) {
 		if f.URLRewrite != nil {
-			c.Route += PathCost(f.URLRewrite.Path)
+			c.Route += paths.ReplacementCost(f.URLRewrite.Path)
 		}
 	}
 	for _, f := range feature.BackendFilters(rule, gwapiv1.HTTPRouteFilterURLRewrite) {
 		if f.URLRewrite != nil {
-			c.Backends += PathCost(f.URLRewrite.Path)
+			c.Backends += paths.ReplacementCost(f.URLRewrite.Path)
 		}
 	}
 	return c
-}
-
-// PathCost is what a new path costs a route, in bytes. What removing a prefix costs depends on the matches, and is not
-// in it.
-func PathCost(path *gwapiv1.HTTPPathModifier) int64 {
-	if path == nil {
-		return 0
-	}
-	return feature.PerText * int64(len(ptr.Deref(path.ReplaceFullPath, ""))+len(ptr.Deref(path.ReplacePrefixMatch, "")))
 }
 
 // hostIn returns the host that filters write, empty if they leave it.
