@@ -57,3 +57,5 @@ func equalResources(a, b *Resource) bool {
 	}
 	return a.Version == b.Version && a.Name == b.Name && a.Type == b.Type && slices.Equal(a.Needs, b.Needs)
 }
+
+func equalResourceLists(a, b []*Resource) bool { return slices.EqualFunc(a, b, equalResources) }

@@ -4,8 +4,6 @@ import (
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
-	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
@@ -28,10 +26,4 @@ func http2Options() *corev3.Http2ProtocolOptions {
 		InitialStreamWindowSize:     wrapperspb.UInt32(streamWindow),
 		InitialConnectionWindowSize: wrapperspb.UInt32(connectionWindow),
 	}
-}
-
-// endTLS has a filter chain end TLS. Who does not finish the handshake in time is closed.
-func endTLS(chain *listenerv3.FilterChain, socket *corev3.TransportSocket) {
-	chain.TransportSocket = socket
-	chain.TransportSocketConnectTimeout = durationpb.New(handshakeTime)
 }

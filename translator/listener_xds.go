@@ -10,13 +10,10 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	filelogv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/file/v3"
-	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	inspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
-	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/structpb"
-	"google.golang.org/protobuf/types/known/wrapperspb"
 	corev1 "k8s.io/api/core/v1"
 
 	"gatehouse/policies"
@@ -65,15 +62,11 @@ func (t *Tables) port(_ *flow.Read, _ string, members []flow.Row[*listenerRow]) 
 	return portRow{Fleet: l.fleet(), First: l.Key, Exposed: p}, true
 }
 
-// portListener is Envoy's listener of one port of a fleet. Members are the port's listeners that are served.
-func (t *Tables) portListener(r *flow.Read, _ string, members []flow.Row[*listenerRow]) (*Resource, bool) {
+// listenersOfPort returns Envoy's listeners for one port of a fleet. Members are the port's listeners that are served.
+func (t *Tables) listenersOfPort(r *flow.Read, _ string, members []flow.Row[*listenerRow]) ([]*Resource, bool) {
 	first := first(members)
-	out := &listenerv3.Listener{
-		Name:                          first.Key,
-		Address:                       first.bindAddress(),
-		PerConnectionBufferLimitBytes: wrapperspb.UInt32(32 * 1024),
-		AccessLog:                     notFoundLog(),
-	}
+	out := defaultListener().Socket
+	out.Name, out.Address, out.AccessLog = first.Key, first.bindAddress(), notFoundLog()
 	var needs []Name
 	switch p := first.protocol(); {
 	case p.transport == corev1.ProtocolUDP:
@@ -86,7 +79,16 @@ func (t *Tables) portListener(r *flow.Read, _ string, members []flow.Row[*listen
 		out.DefaultFilterChain, needs = filterChain(first, first), []Name{first.Gateway.routesOf(first.Key)}
 	}
 	slices.SortFunc(needs, compareNames)
-	return resource(out, out.Name, slices.Compact(needs)...), true
+	return []*Resource{resource(out, out.Name, slices.Compact(needs)...)}, true
+}
+
+// eachListener gives each of Envoy's listeners for a port a row of its own.
+func eachListener(_ *flow.Read, key string, all []*Resource) []flow.Row[*Resource] {
+	rows := make([]flow.Row[*Resource], len(all))
+	for i, listener := range all {
+		rows[i] = flow.Row[*Resource]{Key: key + "|" + listener.Name, Value: listener}
+	}
+	return rows
 }
 
 // chainsBySNI gives each listener of a port its filter chains, which Envoy chooses among by the server name of the TLS handshake.
@@ -125,17 +127,6 @@ func (l *listenerRow) scheme() string {
 	return "http"
 }
 
-// tlsChain is the filter chain of a listener for HTTPS.
-func tlsChain(l *listenerRow) *listenerv3.FilterChain {
-	chain := &listenerv3.FilterChain{
-		Name:    l.Key,
-		Filters: []*listenerv3.Filter{connectionManager(l.Gateway.routesOf(l.Key), l.statPrefix())},
-	}
-	endTLS(chain, terminate(l, "h2", "http/1.1"))
-	matchSNI(chain, []string{l.hostname()})
-	return chain
-}
-
 // matchSNI has a filter chain chosen for the hosts; for any one of them that is every host, for everything that no other chain takes.
 func matchSNI(chain *listenerv3.FilterChain, hosts []string) {
 	if !slices.Contains(hosts, anyHost) {
@@ -144,7 +135,7 @@ func matchSNI(chain *listenerv3.FilterChain, hosts []string) {
 }
 
 // terminate ends TLS with the listener's certificates.
-func terminate(l *listenerRow, alpn ...string) *corev3.TransportSocket {
+func terminate(l *listenerRow, alpn ...string) *tlsv3.DownstreamTlsContext {
 	common := &tlsv3.CommonTlsContext{AlpnProtocols: alpn}
 	for _, secret := range l.Secrets {
 		common.TlsCertificateSdsSecretConfigs = append(common.TlsCertificateSdsSecretConfigs, &tlsv3.SdsSecretConfig{Name: secret, SdsConfig: overADS()})
@@ -154,41 +145,11 @@ func terminate(l *listenerRow, alpn ...string) *corev3.TransportSocket {
 		SessionTicketKeysType: &tlsv3.DownstreamTlsContext_DisableStatelessSessionResumption{DisableStatelessSessionResumption: true},
 	}
 	l.Clients.judge(context, overADS())
-	return tlsSocket(packed(context))
+	return context
 }
 
 // managerFilters are what requests pass before they are forwarded, in this order.
 func managerFilters() []*hcmv3.HttpFilter { return append(guards(), policies.Filters()...) }
-
-// connectionManager is the same whatever policies are attached: a change of it would drain its filter chain.
-func connectionManager(routes Name, statPrefix string) *listenerv3.Filter {
-	filters := append(managerFilters(), &hcmv3.HttpFilter{
-		Name:       "envoy.filters.http.router",
-		ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: packed(&routerv3.Router{SuppressEnvoyHeaders: true})},
-	})
-	streams := http2Options()
-	streams.MaxConcurrentStreams = wrapperspb.UInt32(100)
-	manager := &hcmv3.HttpConnectionManager{
-		StatPrefix:                   statPrefix,
-		HttpFilters:                  filters,
-		Http2ProtocolOptions:         streams,
-		RequestHeadersTimeout:        durationpb.New(headersTime),
-		UseRemoteAddress:             wrapperspb.Bool(true),
-		ServerHeaderTransformation:   hcmv3.HttpConnectionManager_PASS_THROUGH,
-		NormalizePath:                wrapperspb.Bool(true),
-		MergeSlashes:                 true,
-		StripTrailingHostDot:         true,
-		PathWithEscapedSlashesAction: hcmv3.HttpConnectionManager_UNESCAPE_AND_REDIRECT,
-		CommonHttpProtocolOptions:    &corev3.HttpProtocolOptions{HeadersWithUnderscoresAction: corev3.HttpProtocolOptions_REJECT_REQUEST},
-		UpgradeConfigs:               []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}},
-		AccessLog:                    requestLog(),
-	}
-	setRoutes(manager, routes)
-	return &listenerv3.Filter{
-		Name:       "envoy.filters.network.http_connection_manager",
-		ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: packed(manager)},
-	}
-}
 
 // logFields are the fields of the access log, as Envoy Gateway's users know them, with the command that fills each.
 var logFields = map[string]string{

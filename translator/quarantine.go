@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/policies/verdict"
@@ -156,14 +155,4 @@ func (t *Tables) withhold(r *flow.Read, _ string, l *listenerRow) (*listenerRow,
 		Message: fmt.Sprintf("Envoy refused it, so it is not served: %s: change the listener or what its %s refers to", words, l.ownerRef().Kind),
 	})
 	return &withheld, true
-}
-
-// filterChain is what serves a listener; the plain HTTP listeners of a port share the first one's.
-func filterChain(first, l *listenerRow) *listenerv3.FilterChain {
-	chain := &listenerv3.FilterChain{Name: first.Key, Filters: []*listenerv3.Filter{connectionManager(first.Gateway.routesOf(first.Key), first.statPrefix())}}
-	if l.protocol().sni {
-		chain = tlsChain(l)
-	}
-	breakChain(l.owner(), chain)
-	return chain
 }

@@ -278,7 +278,29 @@ func (f *forwarding) needs() []Name {
 
 // chain forwards connections. To a cluster that does not exist means that they are accepted and closed.
 func (f *forwarding) chain(l *listenerRow, hosts []string) *listenerv3.FilterChain {
-	proxy := &tcpv3.TcpProxy{StatPrefix: l.statPrefix(), AccessLog: requestLog()}
+	built := defaultListener()
+	built.Chain.Name = f.Name
+	if l.protocol().sni {
+		matchSNI(built.Chain, hosts)
+	}
+	if f.Sources != nil {
+		if built.Chain.FilterChainMatch == nil {
+			built.Chain.FilterChainMatch = &listenerv3.FilterChainMatch{}
+		}
+		built.Chain.FilterChainMatch.SourcePrefixRanges = ranges(f.Sources.Allowed)
+	}
+	if l.protocol().tls {
+		endTLS(built, terminate(l))
+	}
+	f.proxy(built.Proxy, l)
+	end(built, "envoy.filters.network.tcp_proxy", built.Proxy)
+	breakChain(l.owner(), built.Chain)
+	return built.Chain
+}
+
+// proxy has a TCP proxy forward to the clusters.
+func (f *forwarding) proxy(proxy *tcpv3.TcpProxy, l *listenerRow) {
+	proxy.StatPrefix, proxy.AccessLog = l.statPrefix(), requestLog()
 	switch len(f.Clusters) {
 	case 0:
 		proxy.ClusterSpecifier = &tcpv3.TcpProxy_Cluster{Cluster: unusableCluster}
@@ -297,24 +319,6 @@ func (f *forwarding) chain(l *listenerRow, hosts []string) *listenerv3.FilterCha
 	if f.BySource {
 		proxy.HashPolicy = []*typev3.HashPolicy{{PolicySpecifier: &typev3.HashPolicy_SourceIp_{SourceIp: &typev3.HashPolicy_SourceIp{}}}}
 	}
-	chain := &listenerv3.FilterChain{Name: f.Name, Filters: []*listenerv3.Filter{{
-		Name:       "envoy.filters.network.tcp_proxy",
-		ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: packed(proxy)},
-	}}}
-	if l.protocol().sni {
-		matchSNI(chain, hosts)
-	}
-	if f.Sources != nil {
-		if chain.FilterChainMatch == nil {
-			chain.FilterChainMatch = &listenerv3.FilterChainMatch{}
-		}
-		chain.FilterChainMatch.SourcePrefixRanges = ranges(f.Sources.Allowed)
-	}
-	if l.protocol().tls {
-		endTLS(chain, terminate(l))
-	}
-	breakChain(l.owner(), chain)
-	return chain
 }
 
 // always is a matcher that has one answer.

@@ -50,8 +50,9 @@ func (t *Tables) lacking(r *flow.Read, l *listenerRow) map[Name]string {
 		return nil
 	}
 	needs := []Name{l.Gateway.routesOf(t.routeConfigName(r, l))}
-	if port, ok := t.portListeners.Get(r, l.portKey()); ok {
-		needs = append(needs, Name{port.Type, port.Name})
+	port, _ := t.listenersOfPorts.Get(r, l.portKey())
+	for _, listener := range port {
+		needs = append(needs, Name{listener.Type, listener.Name})
 	}
 	for _, secret := range l.sdsSecrets() {
 		needs = append(needs, Name{typeSecret, secret})

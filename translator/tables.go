@@ -125,6 +125,7 @@ type Tables struct {
 	assignments          *flow.Table[*Resource]
 	secrets              *flow.Table[*Resource]
 	clusterSecrets       *flow.Table[*Resource]
+	listenersOfPorts     *flow.Table[[]*Resource]
 	portListeners        *flow.Table[*Resource]
 	portListenersByFleet *flow.Index[*Resource]
 
@@ -288,7 +289,8 @@ func (t *Tables) declareResources() {
 	t.clusterSecrets = flow.Group(flow.NewIndex(t.clusters, "clusters by secret", clusterSecrets), "secrets of clusters", equalResources, t.clusterSecret)
 	t.listenersBySecret = flow.NewIndex(t.listeners, "listeners by Secret", servedSecrets)
 	t.secrets = flow.Group(t.listenersBySecret, "secrets", equalResources, t.secretResource)
-	t.portListeners = flow.Group(t.listenersByPort, "Envoy listeners", equalResources, t.portListener)
+	t.listenersOfPorts = flow.Group(t.listenersByPort, "Envoy listeners by port", equalResourceLists, t.listenersOfPort)
+	t.portListeners = flow.Expand(t.listenersOfPorts, "Envoy listeners", equalResources, eachListener)
 	t.portListenersByFleet = flow.NewIndex(t.portListeners, "Envoy listeners by fleet", func(key string, _ *Resource) []string {
 		fleet, _ := splitKey(key)
 		return []string{fleet}

@@ -1,0 +1,24 @@
+package feature
+
+import (
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	tcpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+)
+
+// Listener is a listener under construction, with the defaults of all that features may set. A feature changes what it is
+// about and leaves the rest alone. It may also set what the listener does not have, such as the Manager of a listener for
+// TCP: that is not used.
+type Listener struct {
+	// Socket is Envoy's listener: how it accepts connections. All listeners of a port share it.
+	Socket *listenerv3.Listener
+	// Chain is the filter chain. A listener for HTTPS or TLS has its own, and its own of everything below. The listeners for
+	// HTTP of a port share all of it.
+	Chain *listenerv3.FilterChain
+	// TLS is how TLS with clients is terminated. It is nil if it is not terminated.
+	TLS *tlsv3.DownstreamTlsContext
+	// Manager reads requests. Proxy forwards connections without reading them. A listener has one of the two.
+	Manager *hcmv3.HttpConnectionManager
+	Proxy   *tcpv3.TcpProxy
+}

@@ -1,0 +1,86 @@
+package translator
+
+import (
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	tcpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"gatehouse/policies/feature"
+)
+
+// connectionBuffer is how many bytes of a connection Envoy holds in each direction before it stops reading.
+const connectionBuffer = 32 * 1024
+
+// defaultListener returns a listener with the defaults of all that policies may set, and nothing else.
+func defaultListener() *feature.Listener {
+	return &feature.Listener{
+		Socket:  &listenerv3.Listener{PerConnectionBufferLimitBytes: wrapperspb.UInt32(connectionBuffer)},
+		Chain:   &listenerv3.FilterChain{},
+		Manager: defaultManager(),
+		Proxy:   &tcpv3.TcpProxy{},
+	}
+}
+
+func defaultManager() *hcmv3.HttpConnectionManager {
+	streams := http2Options()
+	streams.MaxConcurrentStreams = wrapperspb.UInt32(100)
+	return &hcmv3.HttpConnectionManager{
+		Http2ProtocolOptions:         streams,
+		RequestHeadersTimeout:        durationpb.New(headersTime),
+		UseRemoteAddress:             wrapperspb.Bool(true),
+		ServerHeaderTransformation:   hcmv3.HttpConnectionManager_PASS_THROUGH,
+		NormalizePath:                wrapperspb.Bool(true),
+		MergeSlashes:                 true,
+		StripTrailingHostDot:         true,
+		PathWithEscapedSlashesAction: hcmv3.HttpConnectionManager_UNESCAPE_AND_REDIRECT,
+		CommonHttpProtocolOptions:    &corev3.HttpProtocolOptions{HeadersWithUnderscoresAction: corev3.HttpProtocolOptions_REJECT_REQUEST},
+		UpgradeConfigs:               []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}},
+	}
+}
+
+// filterChain is what serves a listener for HTTP or HTTPS. The plain HTTP listeners of a port share the chain of the first.
+func filterChain(first, l *listenerRow) *listenerv3.FilterChain {
+	built := defaultListener()
+	if l.protocol().sni {
+		first = l
+		endTLS(built, terminate(l, "h2", "http/1.1"))
+		matchSNI(built.Chain, []string{l.hostname()})
+	}
+	built.Chain.Name = first.Key
+	manage(built.Manager, first)
+	end(built, "envoy.filters.network.http_connection_manager", built.Manager)
+	breakChain(l.owner(), built.Chain)
+	return built.Chain
+}
+
+// manage completes a connection manager with what no policy sets. Its filters are the same whatever policies are attached:
+// a change of them would drain the filter chain.
+func manage(manager *hcmv3.HttpConnectionManager, l *listenerRow) {
+	manager.StatPrefix = l.statPrefix()
+	manager.AccessLog = requestLog()
+	manager.HttpFilters = append(managerFilters(), &hcmv3.HttpFilter{
+		Name:       "envoy.filters.http.router",
+		ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: packed(&routerv3.Router{SuppressEnvoyHeaders: true})},
+	})
+	setRoutes(manager, l.Gateway.routesOf(l.Key))
+}
+
+// endTLS has a filter chain terminate TLS. Who does not finish the handshake in time is closed.
+func endTLS(built *feature.Listener, context *tlsv3.DownstreamTlsContext) {
+	built.TLS = context
+	built.Chain.TransportSocketConnectTimeout = durationpb.New(handshakeTime)
+}
+
+// end puts the parts of a filter chain together, once nothing of them changes any more. The filter gets all connections.
+func end(built *feature.Listener, filter string, config proto.Message) {
+	built.Chain.Filters = []*listenerv3.Filter{{Name: filter, ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: packed(config)}}}
+	if built.TLS != nil {
+		built.Chain.TransportSocket = tlsSocket(packed(built.TLS))
+	}
+}
