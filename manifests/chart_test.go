@@ -131,7 +131,7 @@ func TestCRDChart(t *testing.T) {
 		}
 	}
 	slices.Sort(kinds)
-	want := []string{v1alpha1.KindBackend, v1alpha1.KindBackendTrafficPolicy, v1alpha1.KindEnvoyProxy, v1alpha1.KindSecurityPolicy}
+	want := []string{v1alpha1.KindBackend, v1alpha1.KindBackendTrafficPolicy, v1alpha1.KindClientTrafficPolicy, v1alpha1.KindEnvoyProxy, v1alpha1.KindSecurityPolicy}
 	if !slices.Equal(kinds, want) {
 		t.Errorf("CRDs of kinds %v, want %v", kinds, want)
 	}

@@ -1,11 +1,14 @@
 package policies
 
 import (
+	"strings"
+
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"google.golang.org/protobuf/proto"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"gatehouse/api/v1alpha1"
 	"gatehouse/policies/feature"
 	"gatehouse/policies/verdict"
 )
@@ -29,18 +32,25 @@ func featuresOf(kind string) func(yield func(bound) bool) {
 type bound struct {
 	kind       string
 	name       string
+	folder     string
 	types      []gwapiv1.HTTPRouteFilterType
 	check      func(any) []verdict.Problem
 	needs      func(any) []feature.Need
 	keys       []feature.ContentKey
 	cluster    func(any, feature.Have, *feature.Upstream)
 	route      func(any, feature.Have, *feature.Route)
+	listener   func(any, feature.Have, *feature.Listener)
 	share      func([]gwapiv1.HTTPRouteFilter, *routev3.WeightedCluster_ClusterWeight)
 	cost       func(any) feature.Cost
 	connection func(any, feature.Have, *feature.Connection)
 	filter     func() *hcmv3.HttpFilter
 	off        proto.Message
+
+	shapesListeners, shapesRoutes bool
 }
+
+// folders begin the names of the folders of a kind's features, where other kinds have features of the same names.
+var folders = map[string]string{v1alpha1.KindClientTrafficPolicy: "client"}
 
 // binder binds features of spec S to the policies or rules P that hold it, at a path.
 func binder[P, S any](kind, path string, spec func(P) *S) func(feature.Feature[S]) bound {
@@ -52,9 +62,10 @@ func binder[P, S any](kind, path string, spec func(P) *S) func(feature.Feature[S
 	}
 	return func(f feature.Feature[S]) bound {
 		return bound{
-			kind:  kind,
-			name:  f.Name,
-			types: f.Types,
+			kind:   kind,
+			name:   f.Name,
+			folder: folders[kind] + strings.ToLower(f.Name),
+			types:  f.Types,
 			check: func(p any) []verdict.Problem {
 				if f.Check == nil {
 					return nil
@@ -79,10 +90,14 @@ func binder[P, S any](kind, path string, spec func(P) *S) func(feature.Feature[S
 			keys:       f.Keys,
 			cluster:    hook(f.Cluster, of),
 			route:      hook(f.Route, of),
+			listener:   hook(f.Listener, of),
 			connection: hook(f.Connection, of),
 			filter:     f.Filter,
 			off:        f.Off,
 			share:      f.Share,
+
+			shapesListeners: f.Listener != nil,
+			shapesRoutes:    f.Cluster != nil || f.Route != nil || f.Connection != nil || f.Filter != nil,
 		}
 	}
 }

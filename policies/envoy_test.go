@@ -22,11 +22,7 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
-	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
-	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"google.golang.org/protobuf/encoding/protojson"
-
-	"gatehouse/policies/feature"
 )
 
 // envoyBinary is Envoy as the repository's Makefile installs it. Without it, tests that need it are skipped.
@@ -43,7 +39,8 @@ func envoyBinary(t *testing.T) string {
 }
 
 // bootstrap is one Envoy with every golden that is not denied: a host name and a cluster for each, such as cors-any.
-// The host name plain has no policy. All of them share the connection manager, with the filters disabled.
+// The host name plain has no policy. All of them share the connection manager, with the filters disabled. Each policy of
+// listeners also has a listener of its own.
 func bootstrap(t *testing.T, backends ...*corev3.Address) []byte {
 	t.Helper()
 	plain := golden{path: "plain.txtar", kind: Kinds[0]}
@@ -62,22 +59,12 @@ func bootstrap(t *testing.T, backends ...*corev3.Address) []byte {
 			Name: name, Domains: []string{name}, Routes: []*routev3.Route{g.buildRoute(name)},
 		})
 	}
-	manager := &hcmv3.HttpConnectionManager{
-		StatPrefix:     "test",
-		RouteSpecifier: &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: routes},
-		HttpFilters: append(Filters(), &hcmv3.HttpFilter{
-			Name:       "envoy.filters.http.router",
-			ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: feature.Any(&routerv3.Router{})},
-		}),
+	config.StaticResources.Listeners = []*listenerv3.Listener{plain.buildListener("test", routes)}
+	for _, g := range goldens(t) {
+		if g.kind.ShapesListeners() && g.served() {
+			config.StaticResources.Listeners = append(config.StaticResources.Listeners, g.buildListener(g.path, routes))
+		}
 	}
-	config.StaticResources.Listeners = []*listenerv3.Listener{{
-		Name:    "test",
-		Address: loopback(0),
-		FilterChains: []*listenerv3.FilterChain{{Filters: []*listenerv3.Filter{{
-			Name:       "envoy.filters.network.http_connection_manager",
-			ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: feature.Any(manager)},
-		}}}},
-	}}
 	encoded, err := protojson.Marshal(config)
 	if err != nil {
 		t.Fatal(err)
@@ -325,6 +312,7 @@ func askListener(admin string) (string, error) {
 	defer func() { _ = response.Body.Close() }()
 	var listeners struct {
 		Statuses []struct {
+			Name    string
 			Address struct {
 				Socket struct {
 					Port int `json:"port_value"`
@@ -335,8 +323,10 @@ func askListener(admin string) (string, error) {
 	if err := json.NewDecoder(response.Body).Decode(&listeners); err != nil {
 		return "", err
 	}
-	if len(listeners.Statuses) != 1 {
-		return "", fmt.Errorf("%d listeners", len(listeners.Statuses))
+	for _, l := range listeners.Statuses {
+		if l.Name == "test" {
+			return fmt.Sprintf("127.0.0.1:%d", l.Address.Socket.Port), nil
+		}
 	}
-	return fmt.Sprintf("127.0.0.1:%d", listeners.Statuses[0].Address.Socket.Port), nil
+	return "", fmt.Errorf("%d listeners, and none with the name test", len(listeners.Statuses))
 }

@@ -3,7 +3,7 @@ package policies
 import (
 	"bytes"
 	"encoding/binary"
-	"slices"
+	"iter"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
@@ -14,6 +14,7 @@ import (
 	"gatehouse/policies/authorization"
 	"gatehouse/policies/basicauth"
 	"gatehouse/policies/circuitbreaker"
+	"gatehouse/policies/clientpath"
 	"gatehouse/policies/cors"
 	"gatehouse/policies/extauth"
 	"gatehouse/policies/feature"
@@ -36,6 +37,10 @@ var (
 	// backends.
 	settings = binder("BackendTrafficPolicy", SpecField, func(p *v1alpha1.BackendTrafficPolicy) *v1alpha1.ClusterSettings {
 		return &p.Spec.ClusterSettings
+	})
+	// listeners binds features of listeners.
+	listeners = binder(v1alpha1.KindClientTrafficPolicy, SpecField, func(p *v1alpha1.ClientTrafficPolicy) *v1alpha1.ClientTrafficPolicySpec {
+		return &p.Spec
 	})
 )
 
@@ -64,17 +69,18 @@ var features = []bound{
 	settings(loadbalancer.Feature),
 	settings(circuitbreaker.Feature),
 	settings(tcpkeepalive.Feature),
+	listeners(clientpath.Feature),
 }
 
-// Names lists the features of the kind that have fields of their own, in order.
-func (k Kind) Names() []string {
-	var names []string
-	for f := range k.features {
-		if f.name != "" {
-			names = append(names, f.name)
+// Names returns the features of the kind that have fields of their own, in order, each with the folder of its package.
+func (k Kind) Names() iter.Seq2[string, string] {
+	return func(yield func(name, folder string) bool) {
+		for f := range k.features {
+			if f.name != "" && !yield(f.name, f.folder) {
+				return
+			}
 		}
 	}
-	return names
 }
 
 // Needs lists what the policy refers to, its targets apart. Fields are relative to spec.
@@ -116,6 +122,57 @@ func (k Kind) routeOf(p Object, owner func(field string) Object, have feature.Ha
 	}
 }
 
+// Listener sets what the policy says about a listener, defaults included. A nil policy sets the defaults.
+func (k Kind) Listener(p Object, have feature.Have, l *feature.Listener) {
+	for f := range k.features {
+		f.listener(p, have, l)
+	}
+}
+
+// ListenerPart is what one feature of a policy sets on a listener that does not terminate TLS, encoded.
+type ListenerPart struct {
+	// Feature is the field of the spec.
+	Feature string
+	// Socket is what all listeners of a port share, Rest what those for HTTP share besides.
+	Socket, Rest string
+}
+
+// ListenerParts returns what each feature that shapes listeners sets. They are the same features in the same order for all
+// policies of the kind. A nil policy has the defaults.
+func (k Kind) ListenerParts(p Object, have feature.Have) []ListenerPart {
+	var parts []ListenerPart
+	for f := range k.features {
+		if f.shapesListeners {
+			l := feature.NewListener()
+			f.listener(p, have, l)
+			parts = append(parts, ListenerPart{
+				Feature: f.name, Socket: string(encode(l.Socket)), Rest: string(joined(l.Chain, l.Manager, l.Proxy)),
+			})
+		}
+	}
+	return parts
+}
+
+// ShapesListeners reports whether policies of the kind say something about listeners. One kind does.
+func (k Kind) ShapesListeners() bool {
+	return k.any(func(f bound) bool { return f.shapesListeners })
+}
+
+// ShapesRoutes reports whether policies of the kind say something about routes or their connections and clusters. One of
+// a kind that is not served yet may.
+func (k Kind) ShapesRoutes() bool {
+	return k.Unserved || k.any(func(f bound) bool { return f.shapesRoutes })
+}
+
+func (k Kind) any(is func(bound) bool) bool {
+	for f := range k.features {
+		if is(f) {
+			return true
+		}
+	}
+	return false
+}
+
 // Connection applies the policy to connections that are forwarded without reading their content.
 func (k Kind) Connection(p Object, have feature.Have, connection *feature.Connection) {
 	for f := range k.features {
@@ -153,15 +210,26 @@ func Off(filter string) *anypb.Any { return off[filter] }
 // Settings encodes the settings of an upstream: equal settings have equal bytes, in every replica and after every
 // restart.
 func Settings(upstream *feature.Upstream) []byte {
-	cluster, http := encode(upstream.Cluster), encode(upstream.HTTP)
-	// The length prevents bytes of one message from counting as bytes of the other.
-	return slices.Concat(binary.AppendUvarint(nil, uint64(len(cluster))), cluster, http)
+	return joined(upstream.Cluster, upstream.HTTP)
+}
+
+// joined encodes messages one after the other. Their lengths prevent bytes of one from counting as bytes of the next.
+func joined(messages ...proto.Message) []byte {
+	var out []byte
+	for i, m := range messages {
+		encoded := encode(m)
+		if i < len(messages)-1 {
+			out = binary.AppendUvarint(out, uint64(len(encoded)))
+		}
+		out = append(out, encoded...)
+	}
+	return out
 }
 
 func encode(message proto.Message) []byte {
 	encoded, err := proto.MarshalOptions{Deterministic: true}.Marshal(message)
 	if err != nil {
-		panic("encoding the settings of a cluster: " + err.Error())
+		panic("encoding a message of Envoy: " + err.Error())
 	}
 	return encoded
 }

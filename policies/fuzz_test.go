@@ -5,6 +5,7 @@ import (
 	"slices"
 	"testing"
 
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	"github.com/google/go-cmp/cmp"
 	"sigs.k8s.io/yaml"
 
@@ -61,11 +62,13 @@ func FuzzPolicies(f *testing.F) {
 			}
 		}
 		cluster, route := g.buildCluster("backend"), g.buildRoute("backend")
+		listener := g.buildListener("listener", &routev3.RouteConfiguration{Name: "routes"})
 		_, _ = Selectors(kind, p)
 		_ = References(kind, p)
 		if !verdict.Has(problems, verdict.Invalid) {
 			validate(t, cluster)
 			validate(t, route)
+			validate(t, listener)
 		}
 	})
 }

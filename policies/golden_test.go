@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/tools/txtar"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -70,7 +71,7 @@ func goldens(t testing.TB) []golden {
 	var read []golden
 	for _, path := range paths {
 		for _, f := range features {
-			if f.kind != ruleKind && strings.ToLower(f.name) == filepath.Dir(path) { // Rules have the goldens of package translator.
+			if f.kind != ruleKind && f.name != "" && f.folder == filepath.Dir(path) { // Rules have the goldens of package translator.
 				read = append(read, readGolden(t, path, f))
 			}
 		}
@@ -183,7 +184,36 @@ func (g golden) outcome(t *testing.T) []txtar.File {
 	if sources := connection.Sources; sources != nil {
 		parts = append(parts, txtar.File{Name: "sources.txt", Data: fmt.Appendf(nil, "allowed %v\ndenied %v\n", sources.Allowed, sources.Denied)})
 	}
+	return append(parts, g.listenerParts(t)...)
+}
+
+// listenerParts are the parts of a listener that terminates TLS which the feature sets differently for the policy.
+func (g golden) listenerParts(t *testing.T) (parts []txtar.File) {
+	validate(t, g.buildListener("listener", &routev3.RouteConfiguration{Name: "routes"}))
+	with, without := terminating(), terminating()
+	g.feature.listener(g.policy, g.have, with)
+	g.feature.listener(nil, feature.Have{}, without)
+	for _, m := range []struct {
+		file          string
+		with, without proto.Message
+	}{
+		{"listener.yaml", with.Socket, without.Socket},
+		{"filter_chain.yaml", with.Chain, without.Chain},
+		{"tls.yaml", with.TLS, without.TLS},
+		{"connection_manager.yaml", with.Manager, without.Manager},
+		{"tcp_proxy.yaml", with.Proxy, without.Proxy},
+	} {
+		if !proto.Equal(m.with, m.without) {
+			parts = append(parts, part(t, m.file, m.with))
+		}
+	}
 	return parts
+}
+
+func terminating() *feature.Listener {
+	l := feature.NewListener()
+	l.TLS = &tlsv3.DownstreamTlsContext{}
+	return l
 }
 
 // part is a message in YAML.

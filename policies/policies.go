@@ -48,10 +48,9 @@ var Kinds = []Kind{
 		New:     func() Object { return &v1alpha1.SecurityPolicy{} },
 	},
 	{
-		Kind:     v1alpha1.KindClientTrafficPolicy,
-		Targets:  []string{"Gateway", "ListenerSet"},
-		New:      func() Object { return &v1alpha1.ClientTrafficPolicy{} },
-		Unserved: true,
+		Kind:    v1alpha1.KindClientTrafficPolicy,
+		Targets: []string{"Gateway", "ListenerSet"},
+		New:     func() Object { return &v1alpha1.ClientTrafficPolicy{} },
 	},
 	{
 		Kind:     v1alpha1.KindEnvoyExtensionPolicy,

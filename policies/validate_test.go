@@ -6,7 +6,10 @@ import (
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	upstreamhttpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -59,6 +62,26 @@ func (g golden) buildRoute(cluster string) *routev3.Route {
 	}
 	timeout.Settle(route.GetRoute())
 	return route
+}
+
+// buildListener is a complete listener for HTTP with the settings of the policy. The routes are those of its connection
+// manager.
+func (g golden) buildListener(name string, routes *routev3.RouteConfiguration) *listenerv3.Listener {
+	built := feature.NewListener()
+	g.kind.Listener(g.policy, g.have, built)
+	built.Manager.StatPrefix = name
+	built.Manager.RouteSpecifier = &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: routes}
+	built.Manager.HttpFilters = append(Filters(), &hcmv3.HttpFilter{
+		Name:       "envoy.filters.http.router",
+		ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: feature.Any(&routerv3.Router{})},
+	})
+	built.Chain.Filters = []*listenerv3.Filter{{
+		Name:       "envoy.filters.network.http_connection_manager",
+		ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: feature.Any(built.Manager)},
+	}}
+	built.Socket.Name, built.Socket.Address = name, loopback(0)
+	built.Socket.FilterChains = []*listenerv3.FilterChain{built.Chain}
+	return built.Socket
 }
 
 // validate checks a message, and every message that is packed into it, with the rules in Envoy's API.

@@ -24,8 +24,8 @@ type chapter struct {
 func chapters() []chapter {
 	all := []chapter{{"Gateway API", []string{"testdata"}}}
 	for _, kind := range policies.Kinds {
-		for _, name := range kind.Names() {
-			all = append(all, chapter{kind.Kind + ": " + name, []string{"../policies/" + strings.ToLower(name)}})
+		for name, folder := range kind.Names() {
+			all = append(all, chapter{kind.Kind + ": " + name, []string{"../policies/" + folder}})
 		}
 	}
 	return append(all, otherChapters...)

@@ -35,6 +35,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"gatehouse/api/v1alpha1"
+	"gatehouse/policies"
 	"gatehouse/policies/rules"
 )
 
@@ -183,6 +184,20 @@ func render(t *testing.T, name string, outcome Outcome) []byte {
 				}
 			}
 		}
+	case "shapes.yaml":
+		for _, d := range outcome.Deltas {
+			for _, r := range d.Changed {
+				if r.Type == typeListener {
+					writeDocument(t, &out, "", withoutFields(t, asJSON(t, r), unshaped...))
+				}
+			}
+		}
+	case "policies.yaml":
+		for _, s := range outcome.Statuses {
+			if _, ok := s.Object.(policies.Object); ok {
+				writeDocument(t, &out, keyOf(s.Object), []byte(s.encoded))
+			}
+		}
 	case "sockets.yaml":
 		for _, d := range outcome.Deltas {
 			for _, r := range d.Changed {
@@ -217,6 +232,12 @@ func render(t *testing.T, name string, outcome Outcome) []byte {
 		}
 	}
 	return out.Bytes()
+}
+
+// unshaped are the fields of listeners that no policy sets.
+var unshaped = []string{
+	"address", "cluster", "filterChainMatch", "http2ProtocolOptions", "listenerFilters", "maxConnectAttempts", "rds", "serverHeaderTransformation", "statPrefix",
+	"stripTrailingHostDot", "transportSocket", "upgradeConfigs", "useRemoteAddress",
 }
 
 // writeAddress writes where a listener listens.

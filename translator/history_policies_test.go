@@ -60,6 +60,16 @@ func wholeTarget(kind, name string) v1alpha1.PolicyTargetReferences {
 	return v1alpha1.PolicyTargetReferences{TargetRefs: []gwapiv1.LocalPolicyTargetReferenceWithSectionName{target}}
 }
 
+func (h *history) clientTraffic() Object {
+	p := &v1alpha1.ClientTrafficPolicy{ObjectMeta: h.meta(h.namespace(), pick(h, "ctp1", "ctp2"))}
+	p.Spec.PolicyTargetReferences = h.targets()
+	p.Spec.Path = maybe(h, v1alpha1.PathSettings{
+		EscapedSlashesAction: maybe(h, pick[v1alpha1.PathEscapedSlashAction](h, "KeepUnchanged", "RejectRequest", "UnescapeAndRedirect", "Guess")),
+		DisableMergeSlashes:  maybe(h, true),
+	})
+	return p
+}
+
 func (h *history) retryBudget() Object {
 	p := &gwapixv1alpha1.XBackendTrafficPolicy{ObjectMeta: h.meta(h.namespace(), pick(h, "b1", "b2"))}
 	for range 1 + h.IntN(2) {

@@ -78,7 +78,7 @@ func (h *history) object() Object {
 		}
 	}
 	return pick(h, h.class, h.gateway, h.gateway, h.listenerSet, h.route, h.route, h.route, h.grpcRoute, h.layer4Route, h.service, h.serviceImport, h.slice, h.secret, h.labelled, h.grant,
-		h.envoyProxy, h.backendTraffic, h.security, h.base, h.over, h.unserved, h.configMap, h.bundle, h.backendTLS, h.retryBudget, h.listing)()
+		h.envoyProxy, h.backendTraffic, h.security, h.clientTraffic, h.base, h.over, h.unserved, h.configMap, h.bundle, h.backendTLS, h.retryBudget, h.listing)()
 }
 
 func (h *history) class() Object {

@@ -205,3 +205,29 @@ func joinKinds(kinds []gwapiv1.Kind) string {
 func (l *listenerRow) allowsKind(kind gwapiv1.Kind) bool {
 	return slices.ContainsFunc(l.Kinds, func(k gwapiv1.RouteGroupKind) bool { return k.Kind == kind })
 }
+
+func servedPort(_ string, l *listenerRow) []string {
+	if !l.Serves {
+		return nil
+	}
+	return []string{l.portKey()}
+}
+
+func sharedConfig(_ string, l *listenerRow) []string {
+	if !l.onPort() || l.protocol().layer4 {
+		return nil
+	}
+	return []string{configKey(l)}
+}
+
+func servedSecrets(_ string, l *listenerRow) []string {
+	if !l.Serves {
+		return nil
+	}
+	names := l.sdsSecrets()
+	keys := make([]string, len(names))
+	for i, s := range names {
+		keys[i] = l.fleet() + "|" + s
+	}
+	return keys
+}

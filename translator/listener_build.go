@@ -5,7 +5,6 @@ import (
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
-	tcpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -17,36 +16,26 @@ import (
 // connectionBuffer is how many bytes of a connection Envoy holds in each direction before it stops reading.
 const connectionBuffer = 32 * 1024
 
-// defaultListener returns a listener with the defaults of all that policies may set, and nothing else.
-func defaultListener() *feature.Listener {
-	return &feature.Listener{
-		Socket:  &listenerv3.Listener{PerConnectionBufferLimitBytes: wrapperspb.UInt32(connectionBuffer)},
-		Chain:   &listenerv3.FilterChain{},
-		Manager: defaultManager(),
-		Proxy:   &tcpv3.TcpProxy{},
-	}
-}
-
-func defaultManager() *hcmv3.HttpConnectionManager {
+// newListener returns a listener with what no policy sets. What policies set has no value yet.
+func newListener() *feature.Listener {
+	built := feature.NewListener()
+	built.Socket.PerConnectionBufferLimitBytes = wrapperspb.UInt32(connectionBuffer)
 	streams := http2Options()
 	streams.MaxConcurrentStreams = wrapperspb.UInt32(100)
-	return &hcmv3.HttpConnectionManager{
-		Http2ProtocolOptions:         streams,
-		RequestHeadersTimeout:        durationpb.New(headersTime),
-		UseRemoteAddress:             wrapperspb.Bool(true),
-		ServerHeaderTransformation:   hcmv3.HttpConnectionManager_PASS_THROUGH,
-		NormalizePath:                wrapperspb.Bool(true),
-		MergeSlashes:                 true,
-		StripTrailingHostDot:         true,
-		PathWithEscapedSlashesAction: hcmv3.HttpConnectionManager_UNESCAPE_AND_REDIRECT,
-		CommonHttpProtocolOptions:    &corev3.HttpProtocolOptions{HeadersWithUnderscoresAction: corev3.HttpProtocolOptions_REJECT_REQUEST},
-		UpgradeConfigs:               []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}},
-	}
+	built.Manager.Http2ProtocolOptions = streams
+	built.Manager.RequestHeadersTimeout = durationpb.New(headersTime)
+	built.Manager.UseRemoteAddress = wrapperspb.Bool(true)
+	built.Manager.ServerHeaderTransformation = hcmv3.HttpConnectionManager_PASS_THROUGH
+	built.Manager.StripTrailingHostDot = true
+	built.Manager.CommonHttpProtocolOptions.HeadersWithUnderscoresAction = corev3.HttpProtocolOptions_REJECT_REQUEST
+	built.Manager.UpgradeConfigs = []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}}
+	return built
 }
 
-// filterChain is what serves a listener for HTTP or HTTPS. The plain HTTP listeners of a port share the chain of the first.
-func filterChain(first, l *listenerRow) *listenerv3.FilterChain {
-	built := defaultListener()
+// filterChain is what serves a listener for HTTP or HTTPS, shaped by a policy or by the defaults. The plain HTTP listeners of
+// a port share the chain of the first.
+func filterChain(first, l *listenerRow, p *policyRow) *listenerv3.FilterChain {
+	built := newListener()
 	if l.protocol().sni {
 		first = l
 		endTLS(built, terminate(l, "h2", "http/1.1"))
@@ -54,6 +43,7 @@ func filterChain(first, l *listenerRow) *listenerv3.FilterChain {
 	}
 	built.Chain.Name = first.Key
 	manage(built.Manager, first)
+	p.shapeListener(built)
 	end(built, "envoy.filters.network.http_connection_manager", built.Manager)
 	breakChain(l.owner(), built.Chain)
 	return built.Chain

@@ -70,6 +70,11 @@ func (c *entryRow) above() []policies.Target {
 	return []policies.Target{c.Set.above()}
 }
 
+// chain is where policies can be attached to the listener.
+func (c *entryRow) chain() []policies.Target {
+	return policies.Chain(append([]policies.Target{c.target()}, c.above()...)...)
+}
+
 func (c *entryRow) fleet() string { return keyOf(c.Gateway.Gateway) }
 
 // hostname is the listener's hostname in lower case, "*" if it has none.
@@ -114,10 +119,15 @@ func (c *entryRow) field(path string) string {
 // compare orders the listeners of a fleet: first those of the Gateway, then those of ListenerSets by age, namespace and name
 // (Gateway API, ListenerSetSpec.listeners), each in the order in which they are written.
 func (c *entryRow) compare(o *entryRow) int {
+	return cmp.Or(c.compareOwners(o), cmp.Compare(c.Index, o.Index))
+}
+
+// compareOwners is the part of that order that depends on whose the listeners are.
+func (c *entryRow) compareOwners(o *entryRow) int {
 	if c.Set == nil || o.Set == nil {
-		return cmp.Or(compareBool(c.Set != nil, o.Set != nil), cmp.Compare(c.Index, o.Index))
+		return compareBool(c.Set != nil, o.Set != nil)
 	}
-	return cmp.Or(policies.Older(c.Set.Set, o.Set.Set), cmp.Compare(c.Index, o.Index))
+	return policies.Older(c.Set.Set, o.Set.Set)
 }
 
 // first is the first of a fleet's listeners.

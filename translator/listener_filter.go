@@ -7,7 +7,6 @@ import (
 	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
-	"gatehouse/policies"
 	"gatehouse/policies/extauth"
 	"gatehouse/policies/feature"
 	"gatehouse/policies/verdict"
@@ -83,8 +82,7 @@ func (t *Tables) guard(r *flow.Read, key string, l *listenerRow) (*guardRow, boo
 	}
 	g := &guardRow{Listener: l, Cost: 2 * perRoute}
 	g.common, _ = t.commons.Get(r, configKey(l))
-	above := policies.Chain(append([]policies.Target{l.target()}, l.above()...)...)
-	form, _ := t.form(l.Gateway, t.effects(r, above))
+	form, _ := t.form(l.Gateway, t.effects(r, l.chain()))
 	q, _ := t.quarantines.Get(r, l.fleet())
 	for i := range l.filters() {
 		f, field := &l.filters()[i], l.field(fmt.Sprintf("filters.requests[%d]", i))

@@ -63,9 +63,12 @@ func (t *Tables) port(_ *flow.Read, _ string, members []flow.Row[*listenerRow]) 
 }
 
 // listenersOfPort returns Envoy's listeners for one port of a fleet. Members are the port's listeners that are served.
-func (t *Tables) listenersOfPort(r *flow.Read, _ string, members []flow.Row[*listenerRow]) ([]*Resource, bool) {
+func (t *Tables) listenersOfPort(r *flow.Read, key string, members []flow.Row[*listenerRow]) ([]*Resource, bool) {
 	first := first(members)
-	out := defaultListener().Socket
+	port, _ := t.portsSettings.Get(r, key)
+	built := newListener()
+	port.policy().shapeListener(built)
+	out := built.Socket
 	out.Name, out.Address, out.AccessLog = first.Key, first.bindAddress(), notFoundLog()
 	var needs []Name
 	switch p := first.protocol(); {
@@ -76,7 +79,7 @@ func (t *Tables) listenersOfPort(r *flow.Read, _ string, members []flow.Row[*lis
 	case p.layer4:
 		out.FilterChains, needs = t.layer4Chains(r, first, map[string]bool{})
 	default:
-		out.DefaultFilterChain, needs = filterChain(first, first), []Name{first.Gateway.routesOf(first.Key)}
+		out.DefaultFilterChain, needs = filterChain(first, first, port.policy()), []Name{first.Gateway.routesOf(first.Key)}
 	}
 	slices.SortFunc(needs, compareNames)
 	return []*Resource{resource(out, out.Name, slices.Compact(needs)...)}, true
@@ -105,7 +108,7 @@ func (t *Tables) chainsBySNI(r *flow.Read, out *listenerv3.Listener, members []f
 			chains, clusters := t.layer4Chains(r, l, named)
 			out.FilterChains, needs = append(out.FilterChains, chains...), append(needs, clusters...)
 		} else {
-			out.FilterChains, needs = append(out.FilterChains, filterChain(l, l)), append(needs, l.Gateway.routesOf(l.Key))
+			out.FilterChains, needs = append(out.FilterChains, filterChain(l, l, t.policyOfChain(r, l))), append(needs, l.Gateway.routesOf(l.Key))
 		}
 		for _, secret := range l.sdsSecrets() {
 			needs = append(needs, Name{typeSecret, secret})

@@ -38,6 +38,8 @@ type policyRow struct {
 	Route *routev3.Route
 	// ShapesCluster tells that clusters differ by this policy.
 	ShapesCluster bool
+	// ListenerParts are the settings of listeners that the policy covers.
+	ListenerParts []policies.ListenerPart
 	// Cost is what the policy adds to each route that it covers, in bytes of an Envoy; Preflighted tells that it has browsers ask beforehand.
 	Cost        int64
 	Preflighted bool
@@ -92,6 +94,7 @@ func (t *Tables) policy(r *flow.Read, key string, p policies.Object) (*policyRow
 	row.shape(func(have feature.Have, route *routev3.Route) { kind.Route(p, have, route) })
 	row.Problems = append(row.Problems, aboutTargets...)
 	row.Own = append(kind.CheckWritten(p), aboutTargets...)
+	row.ListenerParts = kind.ListenerParts(p, row.Have)
 	return row, true
 }
 
@@ -270,15 +273,25 @@ type winnerRow struct {
 	Merges bool
 }
 
-// winnersOf lists the policies that a target has, by the index of their kind.
-func (t *Tables) winnersOf(_ *flow.Read, _ string, a *targetRow) ([]winnerRow, bool) {
-	rows := make([]winnerRow, len(a.Winners))
+// shapesRoutes says of each kind, by its index, whether routes are made of its policies.
+var shapesRoutes = func() []bool {
+	shapes := make([]bool, len(policies.Kinds))
+	for i, kind := range policies.Kinds {
+		shapes[i] = kind.ShapesRoutes()
+	}
+	return shapes
+}()
+
+// winnersOf lists the policies that a target has, by the index of their kind. Those that say nothing about routes are left
+// out, and have a table of their own: listenerWinner.
+func (t *Tables) winnersOf(_ *flow.Read, _ string, a *targetRow) (rows []winnerRow, found bool) {
+	rows = make([]winnerRow, len(a.Winners))
 	for kind, winner := range a.Winners {
-		if winner != nil {
-			rows[kind] = winnerRow{Key: winner.key(), Merges: winner.Merges}
+		if winner != nil && shapesRoutes[kind] {
+			rows[kind], found = winnerRow{Key: winner.key(), Merges: winner.Merges}, true
 		}
 	}
-	return rows, true
+	return rows, found
 }
 
 // chain is where policies can be attached to a rule of a route on a listener.

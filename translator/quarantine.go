@@ -144,15 +144,20 @@ func (t *Tables) withhold(r *flow.Read, _ string, l *listenerRow) (*listenerRow,
 		return l, true
 	}
 	first, _ := t.firstOfPorts.Get(r, l.portKey())
-	words, refused := q[partHash(encode(filterChain(first, l)))]
+	policy := t.policyOfChain(r, l)
+	words, refused := q[partHash(encode(filterChain(first, l, policy)))]
 	if !refused {
 		return l, true
+	}
+	way := fmt.Sprintf("change the listener or what its %s refers to", l.ownerRef().Kind)
+	if policy != nil {
+		way += " or its " + policy.Kind.Kind
 	}
 	withheld := *l
 	withheld.Serves, withheld.Problems = false, slices.Clone(l.Problems)
 	withheld.problem(verdict.Problem{
 		Field: fmt.Sprintf("spec.listeners[%d]", l.Index), Reason: string(gwapiv1.ListenerReasonInvalid), Weight: verdict.Invalid,
-		Message: fmt.Sprintf("Envoy refused it, so it is not served: %s: change the listener or what its %s refers to", words, l.ownerRef().Kind),
+		Message: fmt.Sprintf("Envoy refused it, so it is not served: %s: %s", words, way),
 	})
 	return &withheld, true
 }

@@ -178,6 +178,8 @@ type boundRule struct {
 	clusters []*clusterUse
 	// extra are the clusters of the rule's extra backends, nil for one that cannot be used.
 	extra map[string]*clusterUse
+	// closed reports whether the policy that covers the listener has no effect: the rule answers 500.
+	closed bool
 	// refused tells that Envoy refused a part of the rule: it answers 500.
 	refused bool
 	// withdrawn says why the rule does not forward although Envoy has not refused it; empty if it does.
@@ -191,6 +193,7 @@ type boundRule struct {
 
 // resolve finds the policies and clusters of a rule.
 func (t *Tables) resolve(r *flow.Read, b *bindingRow, bound *boundRule, q quarantineRow) {
+	bound.closed, _ = t.closedListeners.Get(r, bound.listener.Key)
 	t.resolveEffects(r, bound)
 	t.clusterUses(r, bound)
 	bound.resolveNeeds()
@@ -381,5 +384,5 @@ func (b *boundRule) name() string {
 }
 
 func (b *boundRule) brokenPolicy() bool {
-	return slices.ContainsFunc(b.effects, func(e *effectRow) bool { return e != nil && e.Broken })
+	return b.closed || slices.ContainsFunc(b.effects, func(e *effectRow) bool { return e != nil && e.Broken })
 }

@@ -69,7 +69,7 @@ func (t *Tables) common(r *flow.Read, _ string, members []flow.Row[*listenerRow]
 func (t *Tables) commonKeys(r *flow.Read, members []flow.Row[*listenerRow]) []string {
 	var keys []string
 	for _, m := range members {
-		on := t.effectiveKeys(r, policies.Chain(append([]policies.Target{m.Value.target()}, m.Value.above()...)...))
+		on := t.effectiveKeys(r, m.Value.chain())
 		if keys == nil {
 			keys = on
 		}

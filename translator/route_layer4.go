@@ -128,7 +128,10 @@ func (t *Tables) forward(r *flow.Read, b *bindingRow, rules *rulesRow, a attache
 		t.resolve(r, b, bound, q)
 		allowed.charge(b, bound)
 		f.add(b, bound, t.connection(r, bound))
-		if words, refused := q[partHash(encode(f.chain(a.Listener, f.Hosts)))]; refused && len(q) > 0 {
+		if len(q) == 0 {
+			continue // The policy of the listener is not read, so that a change of it does not concern the route.
+		}
+		if words, refused := q[partHash(encode(f.chain(a.Listener, f.Hosts, t.policyOfChain(r, a.Listener))))]; refused {
 			b.refuse(bound, words)
 			f.Clusters = nil
 		}
@@ -201,22 +204,23 @@ func layer4Shares(bound *boundRule, rule *ruleRow) (shares []share, usable bool)
 // A chain has the route's name, and where another listener of the port has taken that, its listener's as well; named are those that are taken.
 func (t *Tables) layer4Chains(r *flow.Read, l *listenerRow, named map[string]bool) (chains []*listenerv3.FilterChain, needs []Name) {
 	q, _ := t.quarantines.Get(r, l.fleet())
+	policy := t.policyOfChain(r, l)
 	add := func(f forwarding, hosts []string) {
 		if named[f.Name] {
 			f.Name += "/" + strings.TrimPrefix(l.Key, l.fleet()+"/")
 		}
 		named[f.Name] = true
-		chain := f.chain(l, hosts)
+		chain := f.chain(l, hosts, policy)
 		if _, refused := q[partHash(encode(chain))]; refused && len(q) > 0 {
 			f.Clusters, f.Sources = nil, nil
-			chain = f.chain(l, hosts)
+			chain = f.chain(l, hosts, policy)
 		}
 		if f.Sources == nil || len(f.Sources.Allowed) > 0 { // No range at all would be every address to Envoy.
 			chains = append(chains, chain)
 		}
 		if f.Sources != nil && len(f.Sources.Denied) > 0 {
 			denied := forwarding{Name: f.Name + "/denied", Sources: &feature.Sources{Allowed: f.Sources.Denied}}
-			chains = append(chains, denied.chain(l, hosts))
+			chains = append(chains, denied.chain(l, hosts, policy))
 		}
 		needs = append(needs, f.needs()...)
 	}
@@ -277,8 +281,8 @@ func (f *forwarding) needs() []Name {
 }
 
 // chain forwards connections. To a cluster that does not exist means that they are accepted and closed.
-func (f *forwarding) chain(l *listenerRow, hosts []string) *listenerv3.FilterChain {
-	built := defaultListener()
+func (f *forwarding) chain(l *listenerRow, hosts []string, p *policyRow) *listenerv3.FilterChain {
+	built := newListener()
 	built.Chain.Name = f.Name
 	if l.protocol().sni {
 		matchSNI(built.Chain, hosts)
@@ -293,6 +297,7 @@ func (f *forwarding) chain(l *listenerRow, hosts []string) *listenerv3.FilterCha
 		endTLS(built, terminate(l))
 	}
 	f.proxy(built.Proxy, l)
+	p.shapeListener(built)
 	end(built, "envoy.filters.network.tcp_proxy", built.Proxy)
 	breakChain(l.owner(), built.Chain)
 	return built.Chain

@@ -36,7 +36,7 @@ func (t *Tables) override(r *flow.Read, key string, a *attachmentRow) (*override
 		for _, l := range p.Value.Listeners {
 			m, _ := t.merges.Get(r, mergeKey(key, p.Key, l.Listener.Key))
 			row.add(kind, m, own)
-			row.add(kind, m, policies.Chain(append([]policies.Target{l.Listener.target()}, l.Listener.above()...)...))
+			row.add(kind, m, l.Listener.chain())
 		}
 	}
 	if len(row.Broader)+len(row.Below) == 0 {
@@ -103,7 +103,8 @@ func (t *Tables) policyStatus(r *flow.Read, _ string, p *policyRow) (*Status, bo
 	return newStatus(p.Policy, problems, desired), true
 }
 
-// attachmentProblems are those of a policy with one of its targets: it is not there, or an older policy has it.
+// attachmentProblems are those of a policy with one of its targets: it is not there, an older policy has it, or listeners share
+// a port that has other settings.
 func (t *Tables) attachmentProblems(r *flow.Read, a *attachmentRow) []verdict.Problem {
 	if a.Unmet != nil {
 		return []verdict.Problem{*a.Unmet}
@@ -111,7 +112,7 @@ func (t *Tables) attachmentProblems(r *flow.Read, a *attachmentRow) []verdict.Pr
 	row, _ := t.targets.Get(r, placeKey(a.Target))
 	winner := row.winner(kindIndex(a.Policy.Kind.Kind))
 	if winner == nil || winner.Policy == a.Policy.Policy {
-		return nil
+		return t.conflictsOfListeners(r, a)
 	}
 	return []verdict.Problem{policies.Conflicted(a.Policy.Kind, a.Policy.Policy, a.Field, a.Target, winner.Policy)}
 }

@@ -51,29 +51,16 @@ type Tables struct {
 	gatewaysByProxy   *flow.Index[*gwapiv1.Gateway]
 	quarantines       *flow.Table[quarantineRow]
 
-	fleetSpecs        *flow.Table[*fleetSpecRow]
-	classes           *flow.Table[*classRow]
-	usedClasses       *flow.Table[bool]
-	classUses         *flow.Table[classUse]
-	content           *flow.Table[contentUse]
-	certs             *flow.Table[*certificateRow]
-	untimely          *flow.Table[*certificate.Untimely]
-	authorities       *flow.Table[*authorityRow]
-	gateways          *flow.Table[*gatewayRow]
-	listenerSets      *flow.Table[*listenerSetRow]
-	entries           *flow.Table[*entryRow]
-	holdersOfPorts    *flow.Table[[]holderRow]
-	holdersOfHosts    *flow.Table[holderRow]
-	firstOfPorts      *flow.Table[*listenerRow]
-	listeners         *flow.Table[*listenerRow]
-	listenersByPort   *flow.Index[*listenerRow]
-	rivalsByHost      *flow.Index[*listenerRow]
-	crowdedPorts      *flow.Table[bool]
-	sharedNames       *flow.Table[sharedName]
-	listenersBySecret *flow.Index[*listenerRow]
-	listenersByConfig *flow.Index[*listenerRow]
-	ports             *flow.Table[portRow]
-	portsByFleet      *flow.Index[portRow]
+	fleetSpecs   *flow.Table[*fleetSpecRow]
+	classes      *flow.Table[*classRow]
+	usedClasses  *flow.Table[bool]
+	classUses    *flow.Table[classUse]
+	content      *flow.Table[contentUse]
+	certs        *flow.Table[*certificateRow]
+	untimely     *flow.Table[*certificate.Untimely]
+	authorities  *flow.Table[*authorityRow]
+	gateways     *flow.Table[*gatewayRow]
+	listenerSets *flow.Table[*listenerSetRow]
 
 	routes              *flow.Table[*routeRow]
 	policies            *flow.Table[*policyRow]
@@ -86,8 +73,28 @@ type Tables struct {
 	mergesByPolicy      *flow.Index[*mergeRow]
 	mergedPolicies      *flow.Table[*policyRow]
 	effectivePolicies   *flow.Table[*policyRow]
+	listenerWinners     *flow.Table[string]
 	policyEffects       *flow.Table[*effectRow]
 	policyFilters       *flow.Table[[]filterConfig]
+
+	entries           *flow.Table[*entryRow]
+	holdersOfPorts    *flow.Table[[]holderRow]
+	holdersOfHosts    *flow.Table[holderRow]
+	firstOfPorts      *flow.Table[*listenerRow]
+	listenerPolicies  *flow.Table[*listenerPolicyRow]
+	portsSettings     *flow.Table[*portSettingsRow]
+	listenersSettings *flow.Table[*listenerSettingsRow]
+	closedListeners   *flow.Table[bool]
+	conflictsByTarget *flow.Index[*listenerSettingsRow]
+	listeners         *flow.Table[*listenerRow]
+	listenersByPort   *flow.Index[*listenerRow]
+	rivalsByHost      *flow.Index[*listenerRow]
+	crowdedPorts      *flow.Table[bool]
+	sharedNames       *flow.Table[sharedName]
+	listenersBySecret *flow.Index[*listenerRow]
+	listenersByConfig *flow.Index[*listenerRow]
+	ports             *flow.Table[portRow]
+	portsByFleet      *flow.Index[portRow]
 
 	listedBackends  *flow.Table[*listedRow]
 	routesByBackend *flow.Index[*routeRow]
@@ -177,6 +184,7 @@ func (t *Tables) declareRelations() {
 	t.declareContent()
 	t.gateways = flow.Derive(t.in.gateways, "gateways", (*gatewayRow).equal, t.gateway)
 	t.listenerSets = flow.Derive(t.in.listenerSets, "listener sets", (*listenerSetRow).equal, t.listenerSet)
+	t.declarePolicies()
 	t.declareListeners()
 	t.declareAttachments()
 }
@@ -194,31 +202,10 @@ func (t *Tables) declareContent() {
 	t.authorities = flow.Derive(authorities, "CA certificates", (*authorityRow).equal, t.authority)
 }
 
-// declareListeners: the listeners of all fleets, whoever wrote them.
-func (t *Tables) declareListeners() {
-	t.entries = flow.Concat("listener entries", (*entryRow).equal,
-		flow.Expand(t.gateways, "entries of Gateways", (*entryRow).equal, t.gatewayEntries),
-		flow.Expand(t.listenerSets, "entries of ListenerSets", (*entryRow).equal, t.setEntries))
-	t.holdersOfPorts = flow.Group(flow.NewIndex(t.entries, "entries by port", claimedPorts), "holders of ports", slices.Equal[[]holderRow], t.portHolders)
-	t.holdersOfHosts = flow.Group(flow.NewIndex(t.entries, "entries by host", claimedHosts), "holders of hosts", flow.Same[holderRow], t.hostHolder)
-	judged := flow.Derive(t.entries, "judged listeners", (*listenerRow).equal, t.listener)
-	t.firstOfPorts = flow.Group(flow.NewIndex(judged, "judged listeners by port", servedPort), "first listeners of ports", (*listenerRow).equal,
-		func(_ *flow.Read, _ string, members []flow.Row[*listenerRow]) (*listenerRow, bool) {
-			return first(members), true
-		})
-	t.listeners = flow.Derive(judged, "listeners", (*listenerRow).equal, t.withhold)
-	t.listenersByPort = flow.NewIndex(t.listeners, "served listeners by port", servedPort)
-	t.rivalsByHost = flow.NewIndex(t.listeners, "rivals by host", rivalKeys)
-	t.crowdedPorts = flow.Group(flow.NewIndex(t.listeners, "listeners by port with TLS", sharedBySNI), "crowded ports", flow.Same[bool], crowded)
-	t.sharedNames = flow.Group(flow.NewIndex(t.listeners, "listeners by name of certificate", certificateNames), "names of certificates", equalSharedNames, shareName)
-	t.ports = flow.Group(t.listenersByPort, "ports", flow.Same[portRow], t.port)
-	t.portsByFleet = flow.NewIndex(t.ports, "ports by fleet", func(_ string, p portRow) []string { return []string{p.Fleet} })
-}
-
-// declareAttachments: what hangs on listeners, and policies on all.
-func (t *Tables) declareAttachments() {
+// declarePolicies: what policies say and where they are attached. Routes, which they target, and backends, which they need,
+// come first.
+func (t *Tables) declarePolicies() {
 	t.routes = flow.Derive(t.in.routes, "routes", (*routeRow).equal, t.route)
-
 	t.routesByBackend = flow.NewIndex(t.routes, "routes by Backend", namedBackends)
 	t.listedBackends = flow.Derive(t.in.backends, "Backends with their problems", (*listedRow).equal, t.listed)
 	t.backends = t.backendObjects()
@@ -236,6 +223,38 @@ func (t *Tables) declareAttachments() {
 		return []string{placeKey(a.Target)}
 	}), "targets", (*targetRow).equal, t.target)
 	t.winners = flow.Derive(t.targets, "policies of targets", slices.Equal[[]winnerRow], t.winnersOf)
+	t.listenerWinners = flow.Derive(t.targets, "listener policies of targets", flow.Same[string], t.listenerWinner)
+}
+
+// declareListeners: the listeners of all fleets, whoever wrote them.
+func (t *Tables) declareListeners() {
+	t.entries = flow.Concat("listener entries", (*entryRow).equal,
+		flow.Expand(t.gateways, "entries of Gateways", (*entryRow).equal, t.gatewayEntries),
+		flow.Expand(t.listenerSets, "entries of ListenerSets", (*entryRow).equal, t.setEntries))
+	t.holdersOfPorts = flow.Group(flow.NewIndex(t.entries, "entries by port", claimedPorts), "holders of ports", slices.Equal[[]holderRow], t.portHolders)
+	t.holdersOfHosts = flow.Group(flow.NewIndex(t.entries, "entries by host", claimedHosts), "holders of hosts", flow.Same[holderRow], t.hostHolder)
+	judged := flow.Derive(t.entries, "judged listeners", (*listenerRow).equal, t.listener)
+	judgedByPort := flow.NewIndex(judged, "judged listeners by port", servedPort)
+	t.firstOfPorts = flow.Group(judgedByPort, "first listeners of ports", (*listenerRow).equal,
+		func(_ *flow.Read, _ string, members []flow.Row[*listenerRow]) (*listenerRow, bool) {
+			return first(members), true
+		})
+	t.listenerPolicies = flow.Derive(judged, "policies of listeners", (*listenerPolicyRow).equal, t.listenerPolicy)
+	t.portsSettings = flow.Group(judgedByPort, "settings of ports", (*portSettingsRow).equal, t.portSettings)
+	t.listenersSettings = flow.Derive(judged, "settings of listeners", (*listenerSettingsRow).equal, t.listenerSettings)
+	t.closedListeners = flow.Derive(t.listenersSettings, "closed listeners", flow.Same[bool], closedListener)
+	t.conflictsByTarget = flow.NewIndex(t.listenersSettings, "conflicts by target", conflictTargets)
+	t.listeners = flow.Derive(judged, "listeners", (*listenerRow).equal, t.withhold)
+	t.listenersByPort = flow.NewIndex(t.listeners, "served listeners by port", servedPort)
+	t.rivalsByHost = flow.NewIndex(t.listeners, "rivals by host", rivalKeys)
+	t.crowdedPorts = flow.Group(flow.NewIndex(t.listeners, "listeners by port with TLS", sharedBySNI), "crowded ports", flow.Same[bool], crowded)
+	t.sharedNames = flow.Group(flow.NewIndex(t.listeners, "listeners by name of certificate", certificateNames), "names of certificates", equalSharedNames, shareName)
+	t.ports = flow.Group(t.listenersByPort, "ports", flow.Same[portRow], t.port)
+	t.portsByFleet = flow.NewIndex(t.ports, "ports by fleet", func(_ string, p portRow) []string { return []string{p.Fleet} })
+}
+
+// declareAttachments: what hangs on listeners.
+func (t *Tables) declareAttachments() {
 	t.declareParents()
 	t.merges = flow.Expand(t.attached, "merges", (*mergeRow).equal, t.merge)
 	t.mergesByPolicy = flow.NewIndex(t.merges, "merges by policy", func(_ string, m *mergeRow) []string { return []string{m.Policy.String()} })
@@ -315,32 +334,6 @@ func (t *Tables) declareOutcomes() {
 	t.budgetStatuses = flow.Derive(t.budgets, "retry budget statuses", (*Status).equal, t.budgetStatus)
 	t.backendStatuses = flow.Derive(t.listedBackends, "Backend statuses", (*Status).equal, t.backendStatus)
 	t.requirements = flow.Derive(t.gateways, "requirements", (*Requirement).equal, t.requirement)
-}
-
-func servedPort(_ string, l *listenerRow) []string {
-	if !l.Serves {
-		return nil
-	}
-	return []string{l.portKey()}
-}
-
-func sharedConfig(_ string, l *listenerRow) []string {
-	if !l.onPort() || l.protocol().layer4 {
-		return nil
-	}
-	return []string{configKey(l)}
-}
-
-func servedSecrets(_ string, l *listenerRow) []string {
-	if !l.Serves {
-		return nil
-	}
-	names := l.sdsSecrets()
-	keys := make([]string, len(names))
-	for i, s := range names {
-		keys[i] = l.fleet() + "|" + s
-	}
-	return keys
 }
 
 func boundHosts(_ string, b *bindingRow) []string {

@@ -85,7 +85,7 @@ func TestCRDsServeEveryKind(t *testing.T) {
 		got = append(got, kind)
 	}
 	sort.Strings(got)
-	want := []string{v1alpha1.KindBackend, v1alpha1.KindBackendTrafficPolicy, v1alpha1.KindEnvoyProxy, v1alpha1.KindSecurityPolicy}
+	want := []string{v1alpha1.KindBackend, v1alpha1.KindBackendTrafficPolicy, v1alpha1.KindClientTrafficPolicy, v1alpha1.KindEnvoyProxy, v1alpha1.KindSecurityPolicy}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("kinds with a CRD (-want +got):\n%s", diff)
 	}

@@ -38,23 +38,6 @@ func (p *UnservedPolicy) GetUnread() []UnreadField { return nil }
 // GetPolicyStatus returns the status.
 func (p *UnservedPolicy) GetPolicyStatus() *gwapiv1.PolicyStatus { return &p.Status }
 
-// ClientTrafficPolicy says how listeners treat clients: client certificates, addresses, connection limits.
-//
-// +kubebuilder:object:root=true
-type ClientTrafficPolicy struct {
-	metav1.TypeMeta `json:",inline"`
-	UnservedPolicy  `json:",inline"`
-}
-
-// ClientTrafficPolicyList is a list of ClientTrafficPolicies.
-//
-// +kubebuilder:object:root=true
-type ClientTrafficPolicyList struct {
-	metav1.TypeMeta `json:",inline"`
-	metav1.ListMeta `json:"metadata,omitempty"`
-	Items           []ClientTrafficPolicy `json:"items"`
-}
-
 // EnvoyExtensionPolicy lets users' code process requests and responses: Wasm, Lua, external processors, dynamic
 // modules.
 //

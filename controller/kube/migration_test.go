@@ -43,7 +43,7 @@ func TestMovingFromEnvoyGatewayAndBack(t *testing.T) {
 			policies = crd
 		}
 	}
-	for _, kind := range []string{v1alpha1.KindClientTrafficPolicy, v1alpha1.KindEnvoyExtensionPolicy, v1alpha1.KindEnvoyPatchPolicy} {
+	for _, kind := range []string{v1alpha1.KindEnvoyExtensionPolicy, v1alpha1.KindEnvoyPatchPolicy} {
 		theirs = append(theirs, definitionLike(policies, kind))
 	}
 	s.define(t, theirs)
@@ -62,7 +62,7 @@ func TestMovingFromEnvoyGatewayAndBack(t *testing.T) {
 		"SecurityPolicy":       {`"jwt" is not served yet`, "spec.apiKeyAuth: ", "spec.authorization.rules[0].operation: "},
 		"BackendTrafficPolicy": {"spec.rateLimit: ", `"BackendUtilization" is not known`},
 		"Gateway":              {"EnvoyProxy default/eg is not valid: spec.backendTLS: "},
-		"ClientTrafficPolicy":  {"kind ClientTrafficPolicy is not served yet"},
+		"ClientTrafficPolicy":  {`"http3" is not served yet`, "spec.tls: ", "spec.clientIPDetection: "},
 		"EnvoyExtensionPolicy": {"kind EnvoyExtensionPolicy is not served yet"},
 		"EnvoyPatchPolicy":     {"kind EnvoyPatchPolicy is switched off"},
 		"Backend":              {`"tls" is not served yet`, "spec.endpoints[1].unix: "},

@@ -46,6 +46,9 @@ type Feature[S any] struct {
 	Types []gwapiv1.HTTPRouteFilterType
 	// Cost estimates what the feature's part of a rule costs an Envoy. It is nil if that is nothing.
 	Cost func(spec *S) Cost
+	// Listener sets the feature's part on a listener, its default included if the spec does not say. It is nil if the feature
+	// does not shape listeners.
+	Listener func(spec *S, have Have, l *Listener)
 	// Connection sets the feature's part on connections that are forwarded without looking into them. It is nil if the
 	// feature is about requests only.
 	Connection func(spec *S, have Have, connection *Connection)

@@ -1,15 +1,15 @@
 package feature
 
 import (
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	tcpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 )
 
-// Listener is a listener under construction, with the defaults of all that features may set. A feature changes what it is
-// about and leaves the rest alone. It may also set what the listener does not have, such as the Manager of a listener for
-// TCP: that is not used.
+// Listener is a listener under construction. Features set what they are about and leave the rest alone. They may also set
+// what the listener does not have, such as the Manager of a listener for TCP: that is not used.
 type Listener struct {
 	// Socket is Envoy's listener: how it accepts connections. All listeners of a port share it.
 	Socket *listenerv3.Listener
@@ -21,4 +21,12 @@ type Listener struct {
 	// Manager reads requests. Proxy forwards connections without reading them. A listener has one of the two.
 	Manager *hcmv3.HttpConnectionManager
 	Proxy   *tcpv3.TcpProxy
+}
+
+// NewListener is a listener that does not terminate TLS, on which nothing is set yet.
+func NewListener() *Listener {
+	return &Listener{
+		Socket: &listenerv3.Listener{}, Chain: &listenerv3.FilterChain{},
+		Manager: &hcmv3.HttpConnectionManager{CommonHttpProtocolOptions: &corev3.HttpProtocolOptions{}}, Proxy: &tcpv3.TcpProxy{},
+	}
 }

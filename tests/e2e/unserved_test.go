@@ -39,11 +39,20 @@ spec:
   targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: gw}]
   tls: {clientValidation: {caCertificateRefs: [{name: ca}]}}
 `
+	judgedByExtension = `
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: EnvoyExtensionPolicy
+metadata: {name: judge}
+spec:
+  targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: gw}]
+  extProc: [{backendRefs: [{name: a, port: 80}]}]
+`
 	jwtWords = `spec.jwt: "jwt" is not served yet, so nothing that the policy covers is served`
 )
 
 // TestProtectionIsNeverLeftOut: a policy that was stored with authentication which is not served keeps it, and its route answers 500 instead of
-// forwarding without; so does a whole Gateway with a policy of a kind that is not served, from the moment its CRD appears.
+// forwarding without. So does a whole Gateway whose listeners have such a policy, or a policy of a kind that is not served, from the moment its CRD
+// appears.
 func TestProtectionIsNeverLeftOut(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, "migrated", "gatehouse.dev/admission=off")
@@ -66,20 +75,22 @@ func TestProtectionIsNeverLeftOut(t *testing.T) {
 	s.becomes(t, "securitypolicy/people", "{.spec.jwt.providers[0].remoteJWKS.uri}", "https://id.example.com/jwks")
 	s.lookBeforeChangingOver(t)
 
-	out, err := kubectl("apply", "-f", "testdata/clienttrafficpolicy-crd.yaml")
+	out, err := kubectl("apply", "-f", "testdata/envoyextensionpolicy-crd.yaml")
 	must(t, out, err)
-	t.Cleanup(func() { _, _ = kubectl("delete", "-f", "testdata/clienttrafficpolicy-crd.yaml") }) // The cluster goes anyway.
-	eventually(t, "the policy can be stored", func() error {
-		out, err := s.tryApply(clientCertificates)
-		if err != nil {
-			err = fmt.Errorf("%w: %s", err, out)
-		}
-		return err
-	})
-	settles(t, at, "GET open.example.com/", http.StatusInternalServerError)
-	s.becomes(t, "clienttrafficpolicy/clients", condition(".status.ancestors[0]", "Accepted"), "False")
-	s.kubectl(t, "delete", "clienttrafficpolicy", "clients")
-	settles(t, at, "GET open.example.com/", http.StatusOK)
+	t.Cleanup(func() { _, _ = kubectl("delete", "-f", "testdata/envoyextensionpolicy-crd.yaml") }) // The cluster goes anyway.
+	for policy, object := range map[string]string{"clienttrafficpolicy/clients": clientCertificates, "envoyextensionpolicy/judge": judgedByExtension} {
+		eventually(t, "the policy can be stored", func() error {
+			out, err := s.tryApply(object)
+			if err != nil {
+				err = fmt.Errorf("%w: %s", err, out)
+			}
+			return err
+		})
+		settles(t, at, "GET open.example.com/", http.StatusInternalServerError)
+		s.becomes(t, policy, condition(".status.ancestors[0]", "Accepted"), "False")
+		s.kubectl(t, "delete", policy)
+		settles(t, at, "GET open.example.com/", http.StatusOK)
+	}
 }
 
 // lookBeforeChangingOver runs what docs/operations.md tells whoever comes from Envoy Gateway to run.
