@@ -14,6 +14,7 @@ import (
 	"gatehouse/policies/authorization"
 	"gatehouse/policies/basicauth"
 	"gatehouse/policies/circuitbreaker"
+	"gatehouse/policies/clientheaders"
 	"gatehouse/policies/clientpath"
 	"gatehouse/policies/cors"
 	"gatehouse/policies/extauth"
@@ -70,6 +71,7 @@ var features = []bound{
 	settings(circuitbreaker.Feature),
 	settings(tcpkeepalive.Feature),
 	listeners(clientpath.Feature),
+	listeners(clientheaders.Feature),
 }
 
 // Names returns the features of the kind that have fields of their own, in order, each with the folder of its package.

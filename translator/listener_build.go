@@ -1,7 +1,6 @@
 package translator
 
 import (
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
@@ -27,7 +26,6 @@ func newListener() *feature.Listener {
 	built.Manager.UseRemoteAddress = wrapperspb.Bool(true)
 	built.Manager.ServerHeaderTransformation = hcmv3.HttpConnectionManager_PASS_THROUGH
 	built.Manager.StripTrailingHostDot = true
-	built.Manager.CommonHttpProtocolOptions.HeadersWithUnderscoresAction = corev3.HttpProtocolOptions_REJECT_REQUEST
 	built.Manager.UpgradeConfigs = []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}}
 	return built
 }

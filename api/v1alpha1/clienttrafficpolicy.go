@@ -47,6 +47,11 @@ type ClientTrafficPolicySpec struct {
 	// +optional
 	Path *PathSettings `json:"path,omitempty"`
 
+	// Headers says how headers of requests are read.
+	//
+	// +optional
+	Headers *HeaderSettings `json:"headers,omitempty"`
+
 	// Unread lists the fields of the spec that are not read.
 	Unread []UnreadField `json:"-"`
 }
