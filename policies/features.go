@@ -14,6 +14,7 @@ import (
 	"gatehouse/policies/authorization"
 	"gatehouse/policies/basicauth"
 	"gatehouse/policies/circuitbreaker"
+	"gatehouse/policies/clientconnection"
 	"gatehouse/policies/clientheaders"
 	"gatehouse/policies/clientpath"
 	"gatehouse/policies/cors"
@@ -72,6 +73,7 @@ var features = []bound{
 	settings(tcpkeepalive.Feature),
 	listeners(clientpath.Feature),
 	listeners(clientheaders.Feature),
+	listeners(clientconnection.Feature),
 }
 
 // Names returns the features of the kind that have fields of their own, in order, each with the folder of its package.

@@ -12,13 +12,9 @@ import (
 	"gatehouse/policies/feature"
 )
 
-// connectionBuffer is how many bytes of a connection Envoy holds in each direction before it stops reading.
-const connectionBuffer = 32 * 1024
-
 // newListener returns a listener with what no policy sets. What policies set has no value yet.
 func newListener() *feature.Listener {
 	built := feature.NewListener()
-	built.Socket.PerConnectionBufferLimitBytes = wrapperspb.UInt32(connectionBuffer)
 	streams := http2Options()
 	streams.MaxConcurrentStreams = wrapperspb.UInt32(100)
 	built.Manager.Http2ProtocolOptions = streams

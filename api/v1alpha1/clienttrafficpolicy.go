@@ -52,6 +52,11 @@ type ClientTrafficPolicySpec struct {
 	// +optional
 	Headers *HeaderSettings `json:"headers,omitempty"`
 
+	// Connection says how connections of clients are handled.
+	//
+	// +optional
+	Connection *ClientConnection `json:"connection,omitempty"`
+
 	// Unread lists the fields of the spec that are not read.
 	Unread []UnreadField `json:"-"`
 }
