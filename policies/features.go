@@ -17,6 +17,7 @@ import (
 	"gatehouse/policies/clientconnection"
 	"gatehouse/policies/clientheaders"
 	"gatehouse/policies/clientpath"
+	"gatehouse/policies/clienttimeout"
 	"gatehouse/policies/cors"
 	"gatehouse/policies/extauth"
 	"gatehouse/policies/feature"
@@ -74,6 +75,7 @@ var features = []bound{
 	listeners(clientpath.Feature),
 	listeners(clientheaders.Feature),
 	listeners(clientconnection.Feature),
+	listeners(clienttimeout.Feature),
 }
 
 // Names returns the features of the kind that have fields of their own, in order, each with the folder of its package.
@@ -150,7 +152,7 @@ func (k Kind) ListenerParts(p Object, have feature.Have) []ListenerPart {
 			l := feature.NewListener()
 			f.listener(p, have, l)
 			parts = append(parts, ListenerPart{
-				Feature: f.name, Socket: string(encode(l.Socket)), Rest: string(joined(l.Chain, l.Manager, l.Proxy)),
+				Feature: f.name, Socket: string(encode(l.Socket)), Rest: string(joined(l.Chain, l.Manager)),
 			})
 		}
 	}

@@ -60,7 +60,7 @@ func (g golden) buildRoute(cluster string) *routev3.Route {
 	if g.policy != nil {
 		g.kind.Route(g.policy, g.have, route)
 	}
-	timeout.Settle(route.GetRoute())
+	timeout.Settle(route.GetRoute(), false)
 	return route
 }
 

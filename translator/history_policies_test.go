@@ -67,6 +67,10 @@ func (h *history) clientTraffic() Object {
 		EscapedSlashesAction: maybe(h, pick[v1alpha1.PathEscapedSlashAction](h, "KeepUnchanged", "RejectRequest", "UnescapeAndRedirect", "Guess")),
 		DisableMergeSlashes:  maybe(h, true),
 	})
+	p.Spec.Timeout = maybe(h, v1alpha1.ClientTimeout{
+		TCP:  maybe(h, v1alpha1.TCPClientTimeout{IdleTimeout: maybe[gwapiv1.Duration](h, "5m"), ConnectionInspectionTimeout: maybe[gwapiv1.Duration](h, "2s")}),
+		HTTP: maybe(h, v1alpha1.HTTPClientTimeout{StreamIdleTimeout: maybe[gwapiv1.Duration](h, "1m")}),
+	})
 	return p
 }
 

@@ -4,9 +4,7 @@ import (
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
-	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"gatehouse/policies/feature"
@@ -18,7 +16,6 @@ func newListener() *feature.Listener {
 	streams := http2Options()
 	streams.MaxConcurrentStreams = wrapperspb.UInt32(100)
 	built.Manager.Http2ProtocolOptions = streams
-	built.Manager.RequestHeadersTimeout = durationpb.New(headersTime)
 	built.Manager.UseRemoteAddress = wrapperspb.Bool(true)
 	built.Manager.ServerHeaderTransformation = hcmv3.HttpConnectionManager_PASS_THROUGH
 	built.Manager.StripTrailingHostDot = true
@@ -32,7 +29,7 @@ func filterChain(first, l *listenerRow, p *policyRow) *listenerv3.FilterChain {
 	built := newListener()
 	if l.protocol().sni {
 		first = l
-		endTLS(built, terminate(l, "h2", "http/1.1"))
+		built.TLS = terminate(l, "h2", "http/1.1")
 		matchSNI(built.Chain, []string{l.hostname()})
 	}
 	built.Chain.Name = first.Key
@@ -53,12 +50,6 @@ func manage(manager *hcmv3.HttpConnectionManager, l *listenerRow) {
 		ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: packed(&routerv3.Router{SuppressEnvoyHeaders: true})},
 	})
 	setRoutes(manager, l.Gateway.routesOf(l.Key))
-}
-
-// endTLS has a filter chain terminate TLS. Who does not finish the handshake in time is closed.
-func endTLS(built *feature.Listener, context *tlsv3.DownstreamTlsContext) {
-	built.TLS = context
-	built.Chain.TransportSocketConnectTimeout = durationpb.New(handshakeTime)
 }
 
 // end puts the parts of a filter chain together, once nothing of them changes any more. The filter gets all connections.

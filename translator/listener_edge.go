@@ -1,17 +1,8 @@
 package translator
 
 import (
-	"time"
-
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"google.golang.org/protobuf/types/known/wrapperspb"
-)
-
-// What a client may take its time for. The body of a request has no limit as a whole, since uploads and streams may be long; it ends when
-// nothing comes for five minutes, which is Envoy's default.
-const (
-	handshakeTime = 10 * time.Second
-	headersTime   = 10 * time.Second
 )
 
 // What may be on its way in HTTP/2 before it is read, on either side of Envoy (Envoy's guide for proxies at the edge).

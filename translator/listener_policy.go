@@ -87,9 +87,23 @@ func (t *Tables) listenerSettings(r *flow.Read, key string, l *listenerRow) (*li
 	return row, row.Closed || row.Policy != nil
 }
 
-// closedListener has a row for each listener whose routes fail. Bindings read it instead of the settings.
-func closedListener(_ *flow.Read, _ string, s *listenerSettingsRow) (bool, bool) {
-	return true, s.Closed
+// listenerTraits are what routes depend on of the settings of their listener. Bindings read these alone.
+type listenerTraits struct {
+	// Closed reports whether all routes fail.
+	Closed bool
+	// EndsIdle reports whether the listener has an idle time of its own for requests.
+	EndsIdle bool
+}
+
+// traitsOf has a row for each listener that has a trait.
+func traitsOf(_ *flow.Read, _ string, s *listenerSettingsRow) (listenerTraits, bool) {
+	traits := listenerTraits{Closed: s.Closed}
+	if s.Policy != nil {
+		built := feature.NewListener()
+		s.Policy.shapeListener(built)
+		traits.EndsIdle = built.Manager.StreamIdleTimeout != nil
+	}
+	return traits, traits != listenerTraits{}
 }
 
 // conflictTargets is where the policy is attached that is in conflict.

@@ -243,8 +243,10 @@ func TestWhoDecidesForAPort(t *testing.T) {
 				t.Fatal(err)
 			}
 			var closed []string
-			for _, row := range w.tables.closedListeners.All(w.engine.Read()) {
-				closed = append(closed, row.Key)
+			for _, row := range w.tables.listenersTraits.All(w.engine.Read()) {
+				if row.Value.Closed {
+					closed = append(closed, row.Key)
+				}
 			}
 			if diff := cmp.Diff(c.closed, closed); diff != "" {
 				t.Errorf("closed listeners (-want +got):\n%s", diff)

@@ -178,8 +178,8 @@ type boundRule struct {
 	clusters []*clusterUse
 	// extra are the clusters of the rule's extra backends, nil for one that cannot be used.
 	extra map[string]*clusterUse
-	// closed reports whether the policy that covers the listener has no effect: the rule answers 500.
-	closed bool
+	// traits are those of the listener. If it is closed, the rule answers 500.
+	traits listenerTraits
 	// refused tells that Envoy refused a part of the rule: it answers 500.
 	refused bool
 	// withdrawn says why the rule does not forward although Envoy has not refused it; empty if it does.
@@ -193,7 +193,7 @@ type boundRule struct {
 
 // resolve finds the policies and clusters of a rule.
 func (t *Tables) resolve(r *flow.Read, b *bindingRow, bound *boundRule, q quarantineRow) {
-	bound.closed, _ = t.closedListeners.Get(r, bound.listener.Key)
+	bound.traits, _ = t.listenersTraits.Get(r, bound.listener.Key)
 	t.resolveEffects(r, bound)
 	t.clusterUses(r, bound)
 	bound.resolveNeeds()
@@ -371,7 +371,7 @@ func (t *Tables) envoyRoutes(bound *boundRule, match *gwapiv1.HTTPRouteMatch) []
 		rewrite.SettleHost(action)
 		settleHeaders(route)
 		shareByHash(action)
-		timeout.Settle(action)
+		timeout.Settle(action, bound.traits.EndsIdle)
 		retry.SettleRepeats(route, spec.Retry != nil, bound.listener.guarded() && t.settings.RetriesDisabled)
 	}
 	return byShare(route, match, shares)
@@ -384,5 +384,5 @@ func (b *boundRule) name() string {
 }
 
 func (b *boundRule) brokenPolicy() bool {
-	return b.closed || slices.ContainsFunc(b.effects, func(e *effectRow) bool { return e != nil && e.Broken })
+	return b.traits.Closed || slices.ContainsFunc(b.effects, func(e *effectRow) bool { return e != nil && e.Broken })
 }

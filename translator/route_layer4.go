@@ -294,7 +294,7 @@ func (f *forwarding) chain(l *listenerRow, hosts []string, p *policyRow) *listen
 		built.Chain.FilterChainMatch.SourcePrefixRanges = ranges(f.Sources.Allowed)
 	}
 	if l.protocol().tls {
-		endTLS(built, terminate(l))
+		built.TLS = terminate(l)
 	}
 	f.proxy(built.Proxy, l)
 	p.shapeListener(built)
@@ -366,7 +366,7 @@ func (f *forwarding) datagrams(out *listenerv3.Listener, l *listenerRow) {
 		proxy.HashPolicies = []*udpv3.UdpProxyConfig_HashPolicy{{PolicySpecifier: &udpv3.UdpProxyConfig_HashPolicy_SourceIp{SourceIp: true}}}
 	}
 	out.Address.GetSocketAddress().Protocol = corev3.SocketAddress_UDP
-	out.PerConnectionBufferLimitBytes, out.AccessLog = nil, nil
+	out.PerConnectionBufferLimitBytes, out.ListenerFiltersTimeout, out.AccessLog = nil, nil, nil
 	out.ListenerFilters = []*listenerv3.ListenerFilter{{
 		Name:       "envoy.filters.udp_listener.udp_proxy",
 		ConfigType: &listenerv3.ListenerFilter_TypedConfig{TypedConfig: packed(proxy)},

@@ -84,7 +84,7 @@ type Tables struct {
 	listenerPolicies  *flow.Table[*listenerPolicyRow]
 	portsSettings     *flow.Table[*portSettingsRow]
 	listenersSettings *flow.Table[*listenerSettingsRow]
-	closedListeners   *flow.Table[bool]
+	listenersTraits   *flow.Table[listenerTraits]
 	conflictsByTarget *flow.Index[*listenerSettingsRow]
 	listeners         *flow.Table[*listenerRow]
 	listenersByPort   *flow.Index[*listenerRow]
@@ -242,7 +242,7 @@ func (t *Tables) declareListeners() {
 	t.listenerPolicies = flow.Derive(judged, "policies of listeners", (*listenerPolicyRow).equal, t.listenerPolicy)
 	t.portsSettings = flow.Group(judgedByPort, "settings of ports", (*portSettingsRow).equal, t.portSettings)
 	t.listenersSettings = flow.Derive(judged, "settings of listeners", (*listenerSettingsRow).equal, t.listenerSettings)
-	t.closedListeners = flow.Derive(t.listenersSettings, "closed listeners", flow.Same[bool], closedListener)
+	t.listenersTraits = flow.Derive(t.listenersSettings, "traits of listeners", flow.Same[listenerTraits], traitsOf)
 	t.conflictsByTarget = flow.NewIndex(t.listenersSettings, "conflicts by target", conflictTargets)
 	t.listeners = flow.Derive(judged, "listeners", (*listenerRow).equal, t.withhold)
 	t.listenersByPort = flow.NewIndex(t.listeners, "served listeners by port", servedPort)

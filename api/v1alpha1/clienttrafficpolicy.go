@@ -57,6 +57,11 @@ type ClientTrafficPolicySpec struct {
 	// +optional
 	Connection *ClientConnection `json:"connection,omitempty"`
 
+	// Timeout limits how long clients may take.
+	//
+	// +optional
+	Timeout *ClientTimeout `json:"timeout,omitempty"`
+
 	// Unread lists the fields of the spec that are not read.
 	Unread []UnreadField `json:"-"`
 }

@@ -104,10 +104,11 @@ func route(spec *v1alpha1.ClusterSettings, _ feature.Have, route *feature.Route)
 // set.
 //
 // A route with a request timeout but without an idle timeout gets an idle timeout that does not end the request early:
-// the request timeout itself, but at least 1h, and none if the request timeout is 0s.
-func Settle(action *routev3.RouteAction) {
+// the request timeout itself, but at least 1h, and none if the request timeout is 0s. If the listener has an idle timeout
+// of its own, which listenerIdle reports, that holds.
+func Settle(action *routev3.RouteAction, listenerIdle bool) {
 	withRequestTimeout(action)
-	if action.GetTimeout() == nil || action.IdleTimeout != nil {
+	if action.GetTimeout() == nil || action.IdleTimeout != nil || listenerIdle {
 		return
 	}
 	idle := action.Timeout.AsDuration()

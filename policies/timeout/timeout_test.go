@@ -27,7 +27,7 @@ func TestSettle(t *testing.T) {
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			for range 2 { // A second call changes nothing more.
-				Settle(tc.action)
+				Settle(tc.action, false)
 				if diff := cmp.Diff(tc.want, tc.action, protocmp.Transform()); diff != "" {
 					t.Errorf("(-want +got):\n%s", diff)
 				}
