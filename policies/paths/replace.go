@@ -74,7 +74,7 @@ func PrefixCost(path string) int64 {
 	return feature.Expressions("^" + pattern + "/*")
 }
 
-// ReplacesPrefix reports whether a rule, or a backendRef of it, replaces the prefix of 
+// ReplacesPrefix reports whether a rule, or a backendRef of it, replaces the prefix of
 func ReplacesPrefix(rule *gwapiv1.HTTPRouteRule) bool {
 	for _, f := range feature.Filters(rule, gwapiv1.HTTPRouteFilterURLRewrite, gwapiv1.HTTPRouteFilterRequestRedirect) {
 		if replacesPrefix(f) {
