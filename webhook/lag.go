@@ -42,7 +42,7 @@ func (v *validator) look(ctx context.Context, obj client.Object) ([]translator.F
 }
 
 // mayLag reports whether the tables may be late. It is false for a missing object, because the API server itself was
-// asked.
+// asked, and for what begins only after the object is stored.
 func mayLag(f translator.Finding) bool {
-	return f.Problem.Weight == verdict.Unresolved && f.Problem.Missing == nil
+	return f.Problem.Weight == verdict.Unresolved && f.Problem.Missing == nil && !f.Problem.Pending
 }

@@ -56,6 +56,23 @@ func TestTellsWhatEnforceWouldDeny(t *testing.T) {
 	}
 }
 
+// TestPendingIsNeverDenied: what begins only after the object is stored causes a warning at the strictest level too.
+// Otherwise it could never begin.
+func TestPendingIsNeverDenied(t *testing.T) {
+	problem := verdict.Problem{Field: "spec.url", Message: "not fetched yet: wait", Weight: verdict.Unresolved}
+	for _, pending := range []bool{true, false} {
+		problem.Pending = pending
+		v := &validator{
+			trier: says(translator.Finding{Object: own, Problem: problem}), scheme: scheme,
+			levels: levels{namespaces: stored(nil), fallback: LevelStrict},
+		}
+		answer, err := v.answer(t.Context(), httpRoute())
+		if err != nil || answer.Allowed != pending || pending != (len(answer.Warnings) == 1) {
+			t.Errorf("pending %t: got %v, %v", pending, answer, err)
+		}
+	}
+}
+
 // TestSelfTestIsDeniedAtEachLevel: the self-test succeeds at a level that denies nothing too, because namespaces may
 // have a stricter one.
 func TestSelfTestIsDeniedAtEachLevel(t *testing.T) {

@@ -223,7 +223,7 @@ func TestOthers(t *testing.T) {
 func TestCauses(t *testing.T) {
 	var lines []line
 	for i := range maxDenials + 2 {
-		lines = append(lines, line{fmt.Sprintf("spec.a[%d]", i), "bad; mend it", verdict.Invalid})
+		lines = append(lines, line{field: fmt.Sprintf("spec.a[%d]", i), message: "bad; mend it", weight: verdict.Invalid})
 	}
 	status := denial(httpRoute(), lines)
 	if len(status.Details.Causes) != maxDenials || !strings.HasSuffix(status.Message, "\nand 2 more") {

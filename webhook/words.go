@@ -29,6 +29,7 @@ const (
 type line struct {
 	field, message string
 	weight         verdict.Weight
+	pending        bool
 }
 
 func (l line) String() string {
@@ -43,7 +44,7 @@ func phrase(obj client.Object, request *admissionv1.AdmissionRequest, findings [
 	seen := map[line]bool{}
 	var own map[string]any
 	for _, f := range findings {
-		l := line{field: f.Problem.Field, message: f.Problem.Message, weight: f.Problem.Weight}
+		l := line{field: f.Problem.Field, message: f.Problem.Message, weight: f.Problem.Weight, pending: f.Problem.Pending}
 		if !isOwn(f.Object, obj, request) {
 			if own == nil {
 				var err error
@@ -94,7 +95,7 @@ func names(value any, ref verdict.Ref) bool {
 // discreet reports a problem of another tenant's object without its name. It says what is wrong if the message is about
 // the user's own object and contains no name of the other's.
 func discreet(obj client.Object, kind string, f translator.Finding) line {
-	l := line{field: "spec", weight: f.Problem.Weight}
+	l := line{field: "spec", weight: f.Problem.Weight, pending: f.Problem.Pending}
 	if kind == "Secret" || kind == "ConfigMap" {
 		l.field = "data"
 	}
@@ -117,7 +118,7 @@ func discreet(obj client.Object, kind string, f translator.Finding) line {
 func respond(request *admissionv1.AdmissionRequest, level Level, lines []line, warnings []string) *admissionv1.AdmissionResponse {
 	var denials []line
 	for _, l := range lines {
-		if level.denies(l.weight) {
+		if level.denies(l.weight) && !l.pending {
 			denials = append(denials, l)
 		} else {
 			warnings = append(warnings, l.String())

@@ -63,6 +63,9 @@ type Problem struct {
 	Weight Weight
 	// Missing names the object whose absence is the problem, for admission to confirm by a live read; nil if none is missing.
 	Missing *Ref
+	// Pending reports whether the control plane works on it as soon as the object is stored, and only then. Admission denies
+	// no object for it, however strict it is.
+	Pending bool
 	// Outside is the message for a user who caused the problem and may not know the object; empty means no more than
 	// its weight and reason.
 	Outside string
@@ -79,7 +82,7 @@ func (p Problem) String() string {
 	return p.Field + ": " + p.Message
 }
 
-// same is the part of a problem that the reader sees; Missing, Outside and Scope are only about its handling.
+// same is the part of a problem that the reader sees; Missing, Pending, Outside and Scope are only about its handling.
 type same struct {
 	field, reason, message string
 	weight                 Weight
