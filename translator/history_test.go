@@ -30,6 +30,8 @@ type history struct {
 	objects    map[string]Object
 	fleets     map[string]Fleet
 	proxies    map[string]Proxy
+	// fetched is what came of fetches.
+	fetched map[string]Fetched
 	// lost are the classes that Gateways had last, which a fresh start is told.
 	lost []flow.Row[*gwapiv1.GatewayClass]
 	// clock is the time, and certificates expire in it.
@@ -48,7 +50,7 @@ func newHistory(seed uint64) *history {
 	if err != nil {
 		panic(err) // The CRDs are part of the repository and of its modules.
 	}
-	return &history{Rand: rand.New(rand.NewPCG(seed, 1)), objects: map[string]Object{}, fleets: map[string]Fleet{}, proxies: map[string]Proxy{}, clock: time.Now(), crds: kinds}
+	return &history{Rand: rand.New(rand.NewPCG(seed, 1)), objects: map[string]Object{}, fleets: map[string]Fleet{}, proxies: map[string]Proxy{}, fetched: map[string]Fetched{}, clock: time.Now(), crds: kinds}
 }
 
 func pick[T any](h *history, of ...T) T { return of[h.IntN(len(of))] }
@@ -340,7 +342,16 @@ func (h *history) pass() {
 
 // event makes the next change and remembers what is there after it.
 func (h *history) event() Event {
-	switch h.IntN(14) {
+	switch h.IntN(15) {
+	case 14:
+		f := Fetched{Key: fetching.Needs(&v1alpha1.SecurityPolicy{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"team": "a"}}})[0].Fetch.Key()}
+		if h.IntN(4) == 0 {
+			delete(h.fetched, f.Key)
+			return Event{Fetched: &f, Deleted: true}
+		}
+		f.Content, f.Failure = pick(h, nil, []byte("list 1"), []byte("list 2"), []byte("other")), pick(h, "", "it answers 404")
+		h.fetched[f.Key] = f
+		return Event{Fetched: &f}
 	case 13:
 		h.dropped = !h.dropped
 		return Event{Dropped: ptr(FieldRoutability), Deleted: !h.dropped}
@@ -421,6 +432,9 @@ func (h *history) fresh(w *World) *flow.Oracle {
 	for key, f := range h.fleets {
 		flow.SetOracle(oracle, t.in.fleets, key, f)
 	}
+	for key, f := range h.fetched {
+		flow.SetOracle(oracle, t.in.fetched, key, f)
+	}
 	for key, p := range h.proxies {
 		flow.SetOracle(oracle, t.in.proxies, key, p)
 	}
@@ -434,6 +448,7 @@ func play(t *testing.T, seed uint64, batches int) {
 	h, w := newHistory(seed), newWorld(t)
 	w.tables.settings.ExternalNames, w.tables.settings.EnabledKinds = seed%2 == 0, []string{retrybudget.Kind, v1alpha1.KindBackend}
 	w.now = func() time.Time { return h.clock }
+	w.tables.needs = needsWithFetching
 	events := h.opening()
 	kept := map[string]*Status{} // What a writer of statuses remembers.
 	for range batches {

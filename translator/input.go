@@ -66,6 +66,8 @@ type inputs struct {
 	// fleets is keyed by the Gateway, proxies by the Gateway and the node, see Proxy.key.
 	fleets  *flow.Table[Fleet]
 	proxies *flow.Table[Proxy]
+	// fetched is keyed by the key of the Fetch.
+	fetched *flow.Table[Fetched]
 	// served has a row for each kind that the cluster serves, of those that not every cluster does. It is keyed by the name of the GroupKind.
 	served *flow.Table[bool]
 	// dropped has a row for each field that the cluster's CRDs do not have.
@@ -123,6 +125,7 @@ func declareInputs(g *flow.Graph) inputs {
 	in.lostClasses = flow.Input(g, "Lost class", sameObject[*gwapiv1.GatewayClass])
 	in.fleets = flow.Input(g, "Fleet", equalFleets)
 	in.proxies = flow.Input(g, "Proxy", equalProxies)
+	in.fetched = flow.Input(g, "Fetched content", equalFetched)
 	in.served = flow.Input(g, "Served kind", flow.Same[bool])
 	in.dropped = flow.Input(g, "Dropped field", flow.Same[bool])
 	in.clock = flow.Input(g, "Clock", time.Time.Equal)

@@ -1,6 +1,7 @@
 package translator
 
 import (
+	"bytes"
 	"fmt"
 	"maps"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/api/v1alpha1"
+	"gatehouse/policies/feature"
 	"gatehouse/policies/verdict"
 )
 
@@ -127,6 +129,24 @@ type Fleet struct {
 	Static []gwapiv1.GatewayStatusAddress
 	// Failure is why its objects cannot be made as they should be; empty if they can.
 	Failure string
+}
+
+// Fetch is content that policies need and that must be fetched.
+type Fetch = feature.Fetch
+
+// Fetched is the result of a Fetch: an input of the translation. All replicas read the same stored result.
+type Fetched struct {
+	// Key is that of the Fetch.
+	Key string
+	// Content is what was fetched last and had the right form. It is nil if there was none yet. It must not be written to.
+	Content []byte
+	// Failure is why there is no content yet, in words that fit behind a colon. It is empty if there is content, or if
+	// nothing has failed yet.
+	Failure string
+}
+
+func equalFetched(a, b Fetched) bool {
+	return a.Key == b.Key && a.Failure == b.Failure && (a.Content == nil) == (b.Content == nil) && bytes.Equal(a.Content, b.Content)
 }
 
 func equalFleets(a, b Fleet) bool {

@@ -28,6 +28,8 @@ type policyRow struct {
 	Clusters map[string]neededCluster
 	// Unmet reports whether a need has no answer that the policy cannot do without.
 	Unmet bool
+	// Fetches are those needs that must be fetched.
+	Fetches []*Fetch
 	// References and Selectors find the targets.
 	References []policies.Reference
 	Selectors  []policies.Selector

@@ -15,7 +15,7 @@ import (
 // weight of the problem has no part in this: it says what admission answers. Owner returns who wrote a reference, whose
 // namespace and grants count.
 func (t *Tables) meet(r *flow.Read, p *policyRow, owner func(field string) verdict.Ref) {
-	for _, need := range p.Kind.Needs(p.Policy) {
+	for _, need := range t.needs(p.Kind, p.Policy) {
 		meet := t.meetContent
 		if need.Backend != nil {
 			meet = t.meetBackend
@@ -32,7 +32,7 @@ func (t *Tables) meet(r *flow.Read, p *policyRow, owner func(field string) verdi
 
 // meetContent answers a need for content that a policy refers to, and reports whether it could.
 func (t *Tables) meetContent(r *flow.Read, p *policyRow, from verdict.Ref, need *feature.Need) (bool, *verdict.Problem) {
-	content, problem := t.contentOf(r, from, need.Content)
+	content, problem := t.contentFor(r, p, from, need)
 	if problem != nil {
 		return false, problem
 	}
@@ -41,6 +41,19 @@ func (t *Tables) meetContent(r *flow.Read, p *policyRow, from verdict.Ref, need 
 	}
 	p.Have.Content[need.Field] = content
 	return true, nil
+}
+
+// contentFor returns the content that a need asks for: what an object has, or what was fetched. The field of the problem goes
+// on from that of the need.
+func (t *Tables) contentFor(r *flow.Read, p *policyRow, from verdict.Ref, need *feature.Need) ([]byte, *verdict.Problem) {
+	if need.Fetch == nil {
+		return t.contentOf(r, from, need.Content)
+	}
+	if problems := feature.CheckURL("", need.Fetch.URL); len(problems) > 0 {
+		return nil, &problems[0]
+	}
+	p.Fetches = append(p.Fetches, need.Fetch)
+	return t.fetchedContent(r, need.Fetch)
 }
 
 // contentOf answers with the content that an object refers to, or with what is wrong. The field of the problem goes on from

@@ -11,7 +11,9 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"gatehouse/policies"
 	"gatehouse/policies/certificate"
+	"gatehouse/policies/feature"
 	"gatehouse/policies/rules"
 	"gatehouse/translator/flow"
 )
@@ -40,6 +42,8 @@ type Tables struct {
 	graph       *flow.Graph
 	in          inputs
 	targetKinds map[string]targetKind
+	// needs lists what a policy refers to.
+	needs func(policies.Kind, policies.Object) []feature.Need
 
 	grantsByNamespace *flow.Index[*gwapiv1.ReferenceGrant]
 	grantsByReferrer  *flow.Index[*gwapiv1.ReferenceGrant]
@@ -67,6 +71,7 @@ type Tables struct {
 	attached            *flow.Table[*attachmentRow]
 	attachmentsByPolicy *flow.Index[*attachmentRow]
 	policiesByService   *flow.Index[*policyRow]
+	fetches             *flow.Table[*Fetch]
 	targets             *flow.Table[*targetRow]
 	winners             *flow.Table[[]winnerRow]
 	merges              *flow.Table[*mergeRow]
@@ -156,7 +161,7 @@ type Tables struct {
 
 // NewTables declares the tables. The rules are evaluated on each object that they are about.
 func NewTables(s Settings, engine *rules.Engine) *Tables {
-	t := &Tables{settings: s, rules: engine, graph: flow.NewGraph()}
+	t := &Tables{settings: s, rules: engine, graph: flow.NewGraph(), needs: policies.Kind.Needs}
 	t.in = declareInputs(t.graph)
 	t.declareTargetKinds()
 	t.declareRelations()
@@ -262,6 +267,7 @@ func (t *Tables) declareAttachments() {
 	t.mergedPolicies = flow.Derive(combined, "merged policies", (*policyRow).equal, t.mergedPolicy)
 	t.effectivePolicies = flow.Concat("effective policies", (*policyRow).equal, t.policies, t.mergedPolicies)
 	t.policiesByService = flow.NewIndex(t.effectivePolicies, "policies by Service", neededServices)
+	t.fetches = flow.Group(flow.NewIndex(t.effectivePolicies, "policies by fetched content", fetchedBy), "content to fetch", equalFetches, t.fetch)
 	t.policyEffects = flow.Derive(t.effectivePolicies, "effects of policies", (*effectRow).equal, t.effect)
 	t.policyFilters = flow.Derive(t.effectivePolicies, "filters of policies", equalFilterConfigs, t.filterConfigs)
 	t.listenersByConfig = flow.NewIndex(t.listeners, "listeners by route configuration", sharedConfig)

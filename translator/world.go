@@ -56,12 +56,13 @@ type Event struct {
 	Object  Object
 	Deleted bool
 
-	// Fleet and Proxy are reports, Served a kind that not every cluster serves, and Dropped a field that the cluster's CRDs do not have, if it is not
-	// Deleted. Of an Event one of Object, Fleet, Proxy, Served and Dropped is set.
+	// Fleet, Proxy and Fetched are reports, Served a kind that not every cluster serves, and Dropped a field that the cluster's CRDs do not have, if it
+	// is not Deleted. Of an Event one of Object, Fleet, Proxy, Fetched, Served and Dropped is set.
 	Fleet   *FleetReport
 	Proxy   *Proxy
 	Served  *schema.GroupKind
 	Dropped *Field
+	Fetched *Fetched
 }
 
 // FleetReport is what the infrastructure reports of the Gateway with that key.
@@ -79,6 +80,8 @@ type Outcome struct {
 	Forgotten []Object
 	// Requirements are the changed ones by Gateway; nil means that the Gateway is gone or not ours any more.
 	Requirements map[string]*Requirement
+	// Fetches are the changed ones by their keys; nil means that nothing needs the content any more.
+	Fetches map[string]*Fetch
 	// Classes tells of GatewayClasses whether Gateways use them, if that changed or the class was created again.
 	Classes map[string]ClassUse
 	// Moment is when the clock alone changes something next, so that Apply is to be called then, with or without events.
@@ -130,22 +133,16 @@ func (w *World) setClock() bool {
 func (w *World) set(e Event) error {
 	in := &w.tables.in
 	switch {
-	case e.Fleet != nil && e.Deleted:
-		flow.Delete(w.engine, in.fleets, e.Fleet.Key)
 	case e.Fleet != nil:
-		flow.Set(w.engine, in.fleets, e.Fleet.Key, e.Fleet.Fleet)
-	case e.Proxy != nil && e.Deleted:
-		flow.Delete(w.engine, in.proxies, e.Proxy.key())
+		put(w, in.fleets, e.Fleet.Key, e.Fleet.Fleet, e.Deleted)
 	case e.Proxy != nil:
-		flow.Set(w.engine, in.proxies, e.Proxy.key(), *e.Proxy)
-	case e.Served != nil && e.Deleted:
-		flow.Delete(w.engine, in.served, e.Served.String())
+		put(w, in.proxies, e.Proxy.key(), *e.Proxy, e.Deleted)
+	case e.Fetched != nil:
+		put(w, in.fetched, e.Fetched.Key, *e.Fetched, e.Deleted)
 	case e.Served != nil:
-		flow.Set(w.engine, in.served, e.Served.String(), true)
-	case e.Dropped != nil && e.Deleted:
-		flow.Delete(w.engine, in.dropped, string(*e.Dropped))
+		put(w, in.served, e.Served.String(), true, e.Deleted)
 	case e.Dropped != nil:
-		flow.Set(w.engine, in.dropped, string(*e.Dropped), true)
+		put(w, in.dropped, string(*e.Dropped), true, e.Deleted)
 	default:
 		input, ok := in.byType[reflect.TypeOf(e.Object)]
 		if !ok {
@@ -158,6 +155,15 @@ func (w *World) set(e Event) error {
 		}
 	}
 	return nil
+}
+
+// put sets or deletes a row of an input.
+func put[V any](w *World, table *flow.Table[V], key string, value V, deleted bool) {
+	if deleted {
+		flow.Delete(w.engine, table, key)
+		return
+	}
+	flow.Set(w.engine, table, key, value)
 }
 
 func (p *Proxy) key() string { return p.Fleet + "|" + p.Node }
@@ -217,7 +223,7 @@ func (t *Tables) refOf(o Object) verdict.Ref {
 // outcome reads what a batch changed for those outside.
 func (t *Tables) outcome(e *flow.Engine, c *flow.Changes) Outcome {
 	r := e.Read()
-	out := Outcome{Deltas: t.deltas(r, c), Requirements: map[string]*Requirement{}, Classes: map[string]ClassUse{}}
+	out := Outcome{Deltas: t.deltas(r, c), Requirements: map[string]*Requirement{}, Fetches: map[string]*Fetch{}, Classes: map[string]ClassUse{}}
 	for _, table := range t.statusTables() {
 		for _, key := range flow.Changed(c, table) {
 			if s, ok := table.Get(r, key); ok {
@@ -233,6 +239,9 @@ func (t *Tables) outcome(e *flow.Engine, c *flow.Changes) Outcome {
 	}
 	for _, key := range flow.Changed(c, t.requirements) {
 		out.Requirements[key], _ = t.requirements.Get(r, key)
+	}
+	for _, key := range flow.Changed(c, t.fetches) {
+		out.Fetches[key], _ = t.fetches.Get(r, key)
 	}
 	return out
 }

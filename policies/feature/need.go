@@ -30,9 +30,11 @@ type Need struct {
 	// Field is the path of the reference, relative to the feature's spec, such as basicAuth.users. Have answers under
 	// it.
 	Field string
-	// Content is what is read of an object, and Backend is what requests are sent to. One of them is set.
+	// Content is what is read of an object, Backend is what requests are sent to, and Fetch is content that is fetched.
+	// One of them is set.
 	Content *Content
 	Backend *Backend
+	Fetch   *Fetch
 	// Optional reports whether the feature does its part without the answer, as the spec's failOpen asks.
 	Optional bool
 }

@@ -1,0 +1,66 @@
+package feature
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"net/url"
+	"strconv"
+	"time"
+
+	"gatehouse/policies/verdict"
+)
+
+// MaxFetched is the maximum of Fetch.MaxBytes. What is fetched is stored in a ConfigMap, which has at most 1 MiB.
+const MaxFetched = 512 << 10
+
+// maxURL is the maximum length of a URL, in bytes.
+const maxURL = 2048
+
+// Fetch is content that the control plane fetches over HTTP. One replica fetches it and stores it, and all replicas read
+// what is stored (docs/decisions/054-fetched-content.md).
+type Fetch struct {
+	// URL is where the content is, see CheckURL.
+	URL string
+	// Form is what the content must be, such as "an OpenID Connect discovery document". Equal forms must have equal
+	// checks.
+	Form string
+	// Check returns an error if the content does not have the form. Its text fits behind "the content ". It must not
+	// quote the content, because a URL may lead to something that the author of a policy may not read.
+	Check func(content []byte) error
+	// MaxBytes is the maximum size of the content, from 1 to MaxFetched.
+	MaxBytes int64
+	// Refresh is the age at which the content is fetched again. If this fails, the older content remains in use.
+	Refresh time.Duration
+}
+
+// Key identifies what is fetched, and how: fetches with equal keys are one. It consists of 32 hexadecimal digits, and is
+// the same in every replica.
+func (f *Fetch) Key() string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %d %d", f.URL, f.Form, f.MaxBytes, f.Refresh))
+	return hex.EncodeToString(sum[:16])
+}
+
+// CheckURL finds a URL that nothing can be fetched from. It must be absolute, with the scheme http or https, and without
+// a user and a fragment. Whether the operator allows its address is known only when it is fetched.
+func CheckURL(field, text string) []verdict.Problem {
+	u, err := url.Parse(text)
+	switch {
+	case len(text) > maxURL:
+		return []verdict.Problem{Invalid(field, "a URL of %d bytes is too long: write one of at most %d", len(text), maxURL)}
+	case err != nil:
+		return []verdict.Problem{Invalid(field, "%q is no URL: write one such as https://example.com/path", text)}
+	case u.Scheme != "http" && u.Scheme != "https", u.Hostname() == "":
+		return []verdict.Problem{Invalid(field, "%q does not name a web server: write a URL such as https://example.com/path", text)}
+	case u.User != nil:
+		return []verdict.Problem{Invalid(field, "the URL of host %q has a user, whose password everybody could read: write it without", u.Host)}
+	case u.Fragment != "":
+		return []verdict.Problem{Invalid(field, "%q has a fragment, which is never sent to a server: remove #%s", text, u.Fragment)}
+	}
+	if port := u.Port(); port != "" {
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return []verdict.Problem{Invalid(field, "%q has port %s: write a number from 1 to 65535", text, port)}
+		}
+	}
+	return nil
+}

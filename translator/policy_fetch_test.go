@@ -1,0 +1,190 @@
+package translator
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/api/v1alpha1"
+	"gatehouse/policies"
+	"gatehouse/policies/feature"
+)
+
+// fetching is a feature of the test: SecurityPolicies of team a need content from a web server.
+var fetching = feature.Feature[v1alpha1.SecurityPolicy]{
+	Needs: func(p *v1alpha1.SecurityPolicy) []feature.Need {
+		if p.Labels["team"] != "a" {
+			return nil
+		}
+		return []feature.Need{{Field: "list", Optional: p.Annotations["optional"] != "", Fetch: &feature.Fetch{
+			URL: "https://lists.test/" + p.Annotations["list"], Form: "a list", MaxBytes: 100, Refresh: time.Hour,
+			Check: func(content []byte) error {
+				if !strings.HasPrefix(string(content), "list") {
+					return errors.New("is no list")
+				}
+				return nil
+			},
+		}}}
+	},
+}
+
+// needsWithFetching are the needs of a policy, and those of the test's feature.
+func needsWithFetching(kind policies.Kind, p policies.Object) []feature.Need {
+	needs := kind.Needs(p)
+	if security, ok := p.(*v1alpha1.SecurityPolicy); ok {
+		needs = append(needs, fetching.Needs(security)...)
+	}
+	return needs
+}
+
+// listed is a SecurityPolicy on the route of protected that needs a list.
+func listed(name, list string) *v1alpha1.SecurityPolicy {
+	p := &v1alpha1.SecurityPolicy{}
+	p.Namespace, p.Name, p.UID, p.Generation = "shop", name, "u", 1
+	p.Labels, p.Annotations = map[string]string{"team": "a"}, map[string]string{"list": list}
+	target := gwapiv1.LocalPolicyTargetReferenceWithSectionName{}
+	target.Group, target.Kind, target.Name = gwapiv1.GroupName, "HTTPRoute", "orders"
+	p.Spec.TargetRefs = []gwapiv1.LocalPolicyTargetReferenceWithSectionName{target}
+	return p
+}
+
+func newFetchingWorld(t *testing.T) *World {
+	t.Helper()
+	w := newWorld(t)
+	w.tables.needs = needsWithFetching
+	for _, o := range decode(t, []byte(strings.TrimSpace(protected))) {
+		change(t, w, o, false)
+	}
+	return w
+}
+
+// TestFetchedContentFailsClosed: what needs content is served only with content of the right form. The older content
+// remains in use while it cannot be fetched again.
+func TestFetchedContentFailsClosed(t *testing.T) {
+	w := newFetchingWorld(t)
+	policy := listed("p", "one")
+	key := fetching.Needs(policy)[0].Fetch.Key()
+	if !forwards(t, w) {
+		t.Fatal("the route is not served without a policy")
+	}
+	outcome := change(t, w, policy, false)
+	if want := outcome.Fetches[key]; want == nil || want.URL != "https://lists.test/one" {
+		t.Fatalf("wanted after the policy was stored: %v", outcome.Fetches)
+	}
+	for _, step := range []struct {
+		what    string
+		fetched *Fetched
+		served  bool
+		message string
+	}{
+		{"nothing", nil, false, `a list from "https://lists.test/one" has not been fetched yet: wait a moment; until then, what needs it is not served`},
+		{"another form", &Fetched{Content: []byte("other")}, false, `a list from "https://lists.test/one" cannot be fetched: the content is no list; correct the URL or its server, which is asked again until it works`},
+		{"a failure", &Fetched{Failure: "it answers 404"}, false, `a list from "https://lists.test/one" cannot be fetched: it answers 404; correct the URL or its server, which is asked again until it works`},
+		{"empty content", &Fetched{Content: []byte{}}, false, `a list from "https://lists.test/one" cannot be fetched: the content is no list; correct the URL or its server, which is asked again until it works`},
+		{"a list", &Fetched{Content: []byte("list 1")}, true, ""},
+		{"another list", &Fetched{Content: []byte("list 2")}, true, ""},
+	} {
+		if step.fetched != nil {
+			step.fetched.Key = key
+			outcome = report(t, w, step.fetched, false)
+		}
+		if served := forwards(t, w); served != step.served {
+			t.Errorf("with %s the route is served: %t", step.what, served)
+		}
+		if got := messageOf(outcome, "p"); got != step.message {
+			t.Errorf("with %s the policy says %q, want %q", step.what, got, step.message)
+		}
+	}
+	if row, _ := w.tables.policies.Get(w.engine.Read(), "SecurityPolicy/shop/p"); string(row.Have.Content["list"]) != "list 2" {
+		t.Errorf("the feature has %q", row.Have.Content["list"])
+	}
+	report(t, w, &Fetched{Key: key}, true)
+	if forwards(t, w) {
+		t.Error("the route is served after the content is gone")
+	}
+	optional := listed("p", "one")
+	optional.Generation, optional.Annotations["optional"] = 2, "true"
+	change(t, w, optional, false)
+	if !forwards(t, w) {
+		t.Error("the route is not served without content that is optional")
+	}
+}
+
+// TestEqualFetchesAreOne: several policies that need the same content cause one fetch, which lasts as long as the last of
+// them. Content for one policy changes nothing for another.
+func TestEqualFetchesAreOne(t *testing.T) {
+	w := newFetchingWorld(t)
+	first, second, other := listed("first", "one"), listed("second", "one"), listed("other", "two")
+	second.UID, other.UID = "v", "w"
+	one, two := fetching.Needs(first)[0].Fetch.Key(), fetching.Needs(other)[0].Fetch.Key()
+	if got := change(t, w, first, false).Fetches; len(got) != 1 || got[one] == nil {
+		t.Errorf("the first policy wants %v", got)
+	}
+	if got := change(t, w, second, false).Fetches; len(got) != 0 {
+		t.Errorf("the second policy changes %v", got)
+	}
+	if got := change(t, w, other, false).Fetches; len(got) != 1 || got[two] == nil {
+		t.Errorf("the other policy wants %v", got)
+	}
+	if got := report(t, w, &Fetched{Key: two, Content: []byte("list")}, false).Statuses; len(got) != 1 || got[0].Object.GetName() != "other" {
+		t.Errorf("content for one policy changes the statuses of %v", got)
+	}
+	if got := change(t, w, first, true).Fetches; len(got) != 0 {
+		t.Errorf("without the first policy %v changes", got)
+	}
+	moved := listed("second", "two")
+	moved.UID, moved.Generation = "v", 2
+	got := change(t, w, moved, false).Fetches
+	if gone, changed := got[one]; !changed || gone != nil || len(got) != 1 {
+		t.Errorf("without a policy that needs it, the fetch is %v", got)
+	}
+}
+
+// TestURLThatCannotBeFetched: a URL that leads to no web server is Invalid, and not fetched.
+func TestURLThatCannotBeFetched(t *testing.T) {
+	w := newFetchingWorld(t)
+	policy := listed("p", "one#part")
+	outcome := change(t, w, policy, false)
+	want := `"https://lists.test/one#part" has a fragment, which is never sent to a server: remove #part`
+	if got := messageOf(outcome, "p"); got != want || len(outcome.Fetches) > 0 {
+		t.Errorf("the policy says %q, want %q; fetched is %v", got, want, outcome.Fetches)
+	}
+	if forwards(t, w) {
+		t.Error("the route is served")
+	}
+}
+
+// TestTryWantsNothing: a policy that is only tried is told that its content is pending, and nothing is fetched for it.
+func TestTryWantsNothing(t *testing.T) {
+	w := newFetchingWorld(t)
+	findings, err := w.Try(t.Context(), listed("p", "one"))
+	if err != nil || len(findings) != 1 || !findings[0].Problem.Pending || findings[0].Problem.Field != "spec.list" {
+		t.Errorf("found %v, %v", findings, err)
+	}
+	if got := change(t, w, listed("q", "two"), false).Fetches; len(got) != 1 {
+		t.Errorf("wanted after another policy was stored: %v", got)
+	}
+}
+
+// report passes what came of a fetch.
+func report(t *testing.T, w *World, f *Fetched, deleted bool) Outcome {
+	t.Helper()
+	outcome, err := w.Apply([]Event{{Fetched: f, Deleted: deleted}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return outcome
+}
+
+// messageOf is the message of the only problem of an object whose status changed.
+func messageOf(o Outcome, name string) string {
+	for _, s := range o.Statuses {
+		if s.Object.GetName() == name && len(s.Problems) == 1 {
+			return s.Problems[0].Message
+		}
+	}
+	return ""
+}
