@@ -5,6 +5,7 @@ package config
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"slices"
 	"time"
@@ -49,6 +50,34 @@ type EnvoyGateway struct {
 
 	// Limits keep one object from taking what others need. Envoy Gateway has no such field.
 	Limits Limits `json:"limits,omitzero"`
+
+	// Fetching says from where the control plane fetches what policies name by a URL. Envoy Gateway has no such field.
+	Fetching Fetching `json:"fetching,omitzero"`
+}
+
+// Fetching says from which addresses the control plane fetches what policies name by a URL. Without it, these are all
+// addresses except loopback, link-local, multicast and unspecified addresses, the pod's own, and the metadata services of
+// clouds. Of the CIDRs that contain an address, the longest decides; a CIDR that is both allowed and denied is denied.
+type Fetching struct {
+	// AllowedCIDRs are addresses from which it may fetch, such as 10.0.0.0/8. Default: none.
+	AllowedCIDRs []string `json:"allowedCIDRs,omitempty"`
+
+	// DeniedCIDRs are addresses from which it may not fetch, such as 0.0.0.0/0. Default: none.
+	DeniedCIDRs []string `json:"deniedCIDRs,omitempty"`
+}
+
+// Prefixes returns the CIDRs of a validated configuration.
+func (f *Fetching) Prefixes() (allowed, denied []netip.Prefix) {
+	return prefixes(f.AllowedCIDRs), prefixes(f.DeniedCIDRs)
+}
+
+func prefixes(cidrs []string) (all []netip.Prefix) {
+	for _, cidr := range cidrs {
+		if p, err := netip.ParsePrefix(cidr); err == nil {
+			all = append(all, p)
+		}
+	}
+	return all
 }
 
 // Limits keep one object from taking what others need.
@@ -143,7 +172,7 @@ type LogComponent string
 const (
 	// LogDefault stands for all that are not named.
 	LogDefault LogComponent = "default"
-	// LogProvider watches kinds, writes status, keeps certificates, and talks with other replicas.
+	// LogProvider watches kinds, writes status, keeps certificates, fetches content, and talks with other replicas.
 	LogProvider LogComponent = "provider"
 	// LogGatewayAPI and LogXDSTranslator are one here, the translation of objects; the level that logs more holds.
 	LogGatewayAPI    LogComponent = "gateway-api"

@@ -27,6 +27,7 @@ var words = map[reflect.Kind]string{
 	reflect.Map:    "keys with values",
 	reflect.Bool:   "true or false",
 	reflect.String: "a text",
+	reflect.Slice:  "a list",
 }
 
 // Parse reads the configuration from YAML or JSON, fills in defaults and validates it.

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"net/netip"
 	"regexp"
 	"slices"
 	"strings"
@@ -45,7 +46,20 @@ func (c *EnvoyGateway) Validate() error {
 		errs = append(errs, field.Invalid(field.NewPath("limits", "routeMemory"), c.Limits.RouteMemory,
 			"write a number of bytes of at least 1Mi, such as "+DefaultRouteMemory+" or 1Gi"))
 	}
+	fetching := field.NewPath("fetching")
+	errs = append(errs, validateCIDRs(fetching.Child("allowedCIDRs"), c.Fetching.AllowedCIDRs)...)
+	errs = append(errs, validateCIDRs(fetching.Child("deniedCIDRs"), c.Fetching.DeniedCIDRs)...)
 	return errs.ToAggregate()
+}
+
+func validateCIDRs(path *field.Path, cidrs []string) field.ErrorList {
+	var errs field.ErrorList
+	for i, cidr := range cidrs {
+		if p, err := netip.ParsePrefix(cidr); err != nil || p != p.Masked() || p.Addr().Is4In6() {
+			errs = append(errs, field.Invalid(path.Index(i), cidr, "write the first address of a range and the length of its prefix, such as 10.0.0.0/8 or 2001:db8::/32"))
+		}
+	}
+	return errs
 }
 
 func (l *LeaderElection) validate(path *field.Path) field.ErrorList {
