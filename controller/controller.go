@@ -20,6 +20,8 @@ type Outlets struct {
 	Synced  func()
 	// Infrastructure receives the requirement of a Gateway; nil means that it no longer has one.
 	Infrastructure func(gateway string, r *translator.Requirement)
+	// Fetch receives what is to be fetched under a key; nil means that it is no longer needed.
+	Fetch func(key string, f *translator.Fetch)
 	// Class receives how a GatewayClass is used.
 	Class func(class string, use translator.ClassUse)
 	// Status receives the desired status of an object.
@@ -105,6 +107,9 @@ func (c *Controller) batch(events []translator.Event) time.Time {
 	c.outlets.Publish(outcome.Deltas)
 	for gateway, r := range outcome.Requirements {
 		c.outlets.Infrastructure(gateway, r)
+	}
+	for key, f := range outcome.Fetches {
+		c.outlets.Fetch(key, f)
 	}
 	for class, use := range outcome.Classes {
 		c.outlets.Class(class, use)

@@ -111,6 +111,7 @@ func TestRightsToItsOwn(t *testing.T) {
 		"httproutes/status":                         "update",
 		"gatewayclasses":                            "patch",
 		"deployments":                               "get list watch create patch delete",
+		"configmaps":                                "create patch delete",
 		"events":                                    "",
 	} {
 		if got[resource] != verbs {

@@ -26,6 +26,7 @@ import (
 	"gatehouse/api/config"
 	"gatehouse/controller"
 	"gatehouse/controller/debug"
+	"gatehouse/controller/fetch"
 	"gatehouse/controller/kube"
 	"gatehouse/infra"
 	"gatehouse/infra/certs"
@@ -57,6 +58,7 @@ type plane struct {
 	replicas   *controller.Replicas
 	infra      *infra.Applier
 	fleets     *kube.Fleets
+	fetcher    *fetch.Fetcher
 	settings   infra.Settings
 }
 
@@ -97,6 +99,9 @@ func newPlane(ctx context.Context, c *config.EnvoyGateway, in installation, o se
 		return nil, err
 	}
 	if err := p.addReplicas(restConfig); err != nil {
+		return nil, err
+	}
+	if err := p.addFetcher(&c.Fetching); err != nil {
 		return nil, err
 	}
 	p.addController(c)
@@ -222,11 +227,12 @@ func (p *plane) addController(c *config.EnvoyGateway) {
 		Publish:        p.xds.Publish,
 		Synced:         p.xds.Synced,
 		Infrastructure: p.infra.Set,
+		Fetch:          p.fetcher.Set,
 		Class:          classes.Set,
 		Status:         p.statuses.Set,
 		Forget:         p.statuses.Forget,
 	}, metrics.Registry, p.log.WithName("controller"))
-	p.leadership.Tasks = append(p.leadership.Tasks, p.statuses.Start, classes.Start, p.infra.Start)
+	p.leadership.Tasks = append(p.leadership.Tasks, p.statuses.Start, classes.Start, p.infra.Start, p.fetcher.Start)
 	for _, r := range []everywhere{p.replicas.Start, p.translate, p.deliver} {
 		p.must(p.manager.Add(r))
 	}
@@ -239,14 +245,6 @@ func (p *plane) must(err error) {
 	}
 }
 
-// everywhere is a Runnable that runs on every replica, not only on the leader.
-type everywhere func(context.Context) error
-
-func (e everywhere) Start(ctx context.Context) error { return e(ctx) }
-
-// NeedLeaderElection returns false.
-func (everywhere) NeedLeaderElection() bool { return false }
-
 // translate starts the watches, waits until all existing objects are known, and then runs the tables.
 func (p *plane) translate(ctx context.Context) error {
 	c := p.manager.GetCache()
@@ -255,7 +253,7 @@ func (p *plane) translate(ctx context.Context) error {
 		return fmt.Errorf("make a client for CRDs: %w", err)
 	}
 	seen := func(events ...translator.Event) {
-		p.controller.Put(events...)
+		p.controller.Put(p.fetcher.Translate(events...)...)
 		p.statuses.Seen(events...)
 	}
 	served, err := discovery.NewDiscoveryClientForConfig(p.manager.GetConfig())

@@ -55,6 +55,14 @@ func (p *plane) addReplicas(restConfig *rest.Config) error {
 	return nil
 }
 
+// everywhere is a Runnable that runs on every replica, not only on the leader.
+type everywhere func(context.Context) error
+
+func (e everywhere) Start(ctx context.Context) error { return e(ctx) }
+
+// NeedLeaderElection returns false.
+func (everywhere) NeedLeaderElection() bool { return false }
+
 // reviewer returns a client for reviews of tokens with a separate rate limit, so that reviews delay nothing else.
 func reviewer(config *rest.Config, m manager.Manager) (client.Client, error) {
 	own := rest.CopyConfig(config)

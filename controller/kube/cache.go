@@ -12,10 +12,12 @@ import (
 	"k8s.io/apimachinery/pkg/selection"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
+	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"gatehouse/api/config"
+	"gatehouse/controller/fetch"
 	"gatehouse/policies"
 	"gatehouse/policies/certificate"
 	"gatehouse/policies/envoyproxy"
@@ -24,8 +26,8 @@ import (
 
 // CacheOptions keep the caches small. Managed fields are dropped. For the kinds that fleets consist of, only objects of
 // fleets are held, in the namespaces that the control plane may read. ConfigMaps are read everywhere; of those that
-// belong to no fleet, only the content that can be referred to is held, as for Secrets and ClusterTrustBundles. Of CRDs
-// only the names are held, and of Nodes only the addresses.
+// belong to no fleet and have no fetched content, only the content that can be referred to is held, as for Secrets and
+// ClusterTrustBundles. Of CRDs only the names are held, and of Nodes only the addresses.
 //
 // The objects come from the API server of c. An error means that no client can be made from c.
 func CacheOptions(c *rest.Config, namespace string, deploy config.DeployType) (cache.Options, error) {
@@ -45,7 +47,7 @@ func CacheOptions(c *rest.Config, namespace string, deploy config.DeployType) (c
 		ByObject: map[client.Object]cache.ByObject{
 			definitions():        {Transform: nameOnly},
 			&appsv1.Deployment{}: ofFleets, &appsv1.DaemonSet{}: ofFleets, &corev1.ServiceAccount{}: ofFleets,
-			&corev1.ConfigMap{}: {Transform: onlyContent},
+			&corev1.ConfigMap{}: {Transform: onlyContent(namespace)},
 			&corev1.Secret{}:    {Transform: onlySecrets},
 			&corev1.Node{}:      {Transform: onlyAddresses},
 		},
@@ -73,20 +75,24 @@ func nameOnly(o any) (any, error) {
 	return crd, nil
 }
 
-// onlyContent leaves what is read in a ConfigMap and nothing else, unless it is a fleet's.
-func onlyContent(o any) (any, error) {
-	c, ok := o.(*corev1.ConfigMap)
-	if !ok {
-		return o, nil
+// onlyContent leaves what is read in a ConfigMap and nothing else, unless it is a fleet's or has fetched content.
+// namespace is that of the control plane.
+func onlyContent(namespace string) toolscache.TransformFunc {
+	return func(o any) (any, error) {
+		c, ok := o.(*corev1.ConfigMap)
+		if !ok {
+			return o, nil
+		}
+		_, owned := envoyproxy.KeyOf(c)
+		if _, fetched := fetch.KeyOf(namespace, c); owned || fetched {
+			c.ManagedFields = nil
+			return c, nil
+		}
+		data := translator.ConfigMapData(c)
+		return &corev1.ConfigMap{
+			ObjectMeta: identity(c), Data: ofUse("ConfigMap", c.Data, data), BinaryData: ofUse("ConfigMap", c.BinaryData, data),
+		}, nil
 	}
-	if _, owned := envoyproxy.KeyOf(c); owned {
-		c.ManagedFields = nil
-		return c, nil
-	}
-	data := translator.ConfigMapData(c)
-	return &corev1.ConfigMap{
-		ObjectMeta: identity(c), Data: ofUse("ConfigMap", c.Data, data), BinaryData: ofUse("ConfigMap", c.BinaryData, data),
-	}, nil
 }
 
 // onlySecrets leaves of a Secret its type and what is read. Secrets in which Helm keeps its releases have up to 1 MiB.

@@ -13,12 +13,13 @@ import (
 	"gatehouse/policies/envoyproxy"
 )
 
-// TestOnlyAuthoritiesAreHeld: of a ConfigMap the cache holds what a reference to CA certificates needs, of a fleet's own everything.
+// TestOnlyAuthoritiesAreHeld: of a ConfigMap the cache holds what a reference to CA certificates needs, of a fleet's own
+// and of one with fetched content everything.
 func TestOnlyAuthoritiesAreHeld(t *testing.T) {
 	meta := metav1.ObjectMeta{Namespace: "n", Name: "c", UID: "u", ResourceVersion: "7"}
 	foreign := &corev1.ConfigMap{ObjectMeta: meta, Data: map[string]string{"ca.crt": "x", "large": "y"}, BinaryData: map[string][]byte{"large": []byte("z")}}
 	foreign.Annotations, foreign.Labels = map[string]string{"a": "large"}, map[string]string{"l": "v"}
-	kept, err := onlyContent(foreign)
+	kept, err := onlyContent("gatehouse-system")(foreign)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,14 +32,23 @@ func TestOnlyAuthoritiesAreHeld(t *testing.T) {
 		if held {
 			want.Data = alone.Data
 		}
-		if kept, err := onlyContent(alone.DeepCopy()); err != nil || !cmp.Equal(want, kept) {
+		if kept, err := onlyContent("gatehouse-system")(alone.DeepCopy()); err != nil || !cmp.Equal(want, kept) {
 			t.Errorf("what is held of a ConfigMap's only key, %v (-want +got):\n%s", err, cmp.Diff(want, kept))
 		}
 	}
 	own := &corev1.ConfigMap{ObjectMeta: meta, Data: map[string]string{"xds.yaml": "x"}}
 	own.Labels = envoyproxy.OwnerLabels("n", "g")
-	if kept, err := onlyContent(own.DeepCopy()); err != nil || !cmp.Equal(own, kept) {
+	if kept, err := onlyContent("gatehouse-system")(own.DeepCopy()); err != nil || !cmp.Equal(own, kept) {
 		t.Errorf("what is held of a fleet's ConfigMap, %v (-want +got):\n%s", err, cmp.Diff(own, kept))
+	}
+	fetched := &corev1.ConfigMap{ObjectMeta: meta, BinaryData: map[string][]byte{"content": []byte("x")}}
+	fetched.Name, fetched.Annotations = "gatehouse-fetched-0123", map[string]string{"gatehouse.dev/digest": "y"}
+	for namespace, want := range map[string]*corev1.ConfigMap{
+		meta.Namespace: fetched, "gatehouse-system": {ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: fetched.Name, UID: "u", ResourceVersion: "7"}},
+	} {
+		if kept, err := onlyContent(namespace)(fetched.DeepCopy()); err != nil || !cmp.Equal(want, kept) {
+			t.Errorf("what a control plane in namespace %s holds of fetched content, %v (-want +got):\n%s", namespace, err, cmp.Diff(want, kept))
+		}
 	}
 }
 
