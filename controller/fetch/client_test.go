@@ -95,8 +95,7 @@ func TestRedirects(t *testing.T) {
 	internal.Listener = listener
 	internal.Start()
 	t.Cleanup(internal.Close)
-	var s *httptest.Server
-	s = site(t, func(w http.ResponseWriter, r *http.Request) {
+	s := site(t, func(w http.ResponseWriter, r *http.Request) {
 		var hops int
 		if n, _ := fmt.Sscanf(r.URL.Path, "/hops/%d", &hops); n == 1 && hops > 0 {
 			http.Redirect(w, r, fmt.Sprintf("/hops/%d", hops-1), http.StatusFound)
