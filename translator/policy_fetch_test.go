@@ -67,7 +67,7 @@ func TestFetchedContentFailsClosed(t *testing.T) {
 	w := newFetchingWorld(t)
 	policy := listed("p", "one")
 	key := fetching.Needs(policy)[0].Fetch.Key()
-	if !forwards(t, w) {
+	if !forwards(t, w, "shop/web") {
 		t.Fatal("the route is not served without a policy")
 	}
 	outcome := change(t, w, policy, false)
@@ -91,7 +91,7 @@ func TestFetchedContentFailsClosed(t *testing.T) {
 			step.fetched.Key = key
 			outcome = report(t, w, step.fetched, false)
 		}
-		if served := forwards(t, w); served != step.served {
+		if served := forwards(t, w, "shop/web"); served != step.served {
 			t.Errorf("with %s the route is served: %t", step.what, served)
 		}
 		if got := messageOf(outcome, "p"); got != step.message {
@@ -102,13 +102,13 @@ func TestFetchedContentFailsClosed(t *testing.T) {
 		t.Errorf("the feature has %q", row.Have.Content["list"])
 	}
 	report(t, w, &Fetched{Key: key}, true)
-	if forwards(t, w) {
+	if forwards(t, w, "shop/web") {
 		t.Error("the route is served after the content is gone")
 	}
 	optional := listed("p", "one")
 	optional.Generation, optional.Annotations["optional"] = 2, "true"
 	change(t, w, optional, false)
-	if !forwards(t, w) {
+	if !forwards(t, w, "shop/web") {
 		t.Error("the route is not served without content that is optional")
 	}
 }
@@ -152,7 +152,7 @@ func TestURLThatCannotBeFetched(t *testing.T) {
 	if got := messageOf(outcome, "p"); got != want || len(outcome.Fetches) > 0 {
 		t.Errorf("the policy says %q, want %q; fetched is %v", got, want, outcome.Fetches)
 	}
-	if forwards(t, w) {
+	if forwards(t, w, "shop/web") {
 		t.Error("the route is served")
 	}
 }
