@@ -152,7 +152,7 @@ func (k Kind) ListenerParts(p Object, have feature.Have) []ListenerPart {
 			l := feature.NewListener()
 			f.listener(p, have, l)
 			parts = append(parts, ListenerPart{
-				Feature: f.name, Socket: string(encode(l.Socket)), Rest: string(joined(l.Chain, l.Manager)),
+				Feature: f.name, Socket: string(feature.Encode(l.Socket)), Rest: string(joined(l.Chain, l.Manager)),
 			})
 		}
 	}
@@ -223,19 +223,11 @@ func Settings(upstream *feature.Upstream) []byte {
 func joined(messages ...proto.Message) []byte {
 	var out []byte
 	for i, m := range messages {
-		encoded := encode(m)
+		encoded := feature.Encode(m)
 		if i < len(messages)-1 {
 			out = binary.AppendUvarint(out, uint64(len(encoded)))
 		}
 		out = append(out, encoded...)
 	}
 	return out
-}
-
-func encode(message proto.Message) []byte {
-	encoded, err := proto.MarshalOptions{Deterministic: true}.Marshal(message)
-	if err != nil {
-		panic("encoding a message of Envoy: " + err.Error())
-	}
-	return encoded
 }

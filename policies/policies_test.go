@@ -118,7 +118,7 @@ func TestSettingsAreDeterministic(t *testing.T) {
 		for range 20 {
 			upstream := feature.NewUpstream()
 			g.kind.Cluster(g.policy, g.have, upstream)
-			encodedRoute := encode(g.buildRoute("backend"))
+			encodedRoute := feature.Encode(g.buildRoute("backend"))
 			if cluster != nil && (!bytes.Equal(cluster, Settings(upstream)) || !bytes.Equal(route, encodedRoute)) {
 				t.Fatalf("%s: equal policies give different bytes", g.path)
 			}

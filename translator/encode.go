@@ -3,31 +3,22 @@ package translator
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
 	"slices"
 
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
+
+	"gatehouse/policies/feature"
 )
 
 // typePrefix precedes a message's full name in a type URL.
 const typePrefix = "type.googleapis.com/"
 
-// encode marshals deterministically: all replicas, and the same one after a restart, produce the same bytes.
-// It panics on a message that cannot be marshalled, which only invalid UTF-8 can cause and the API server does not store.
-func encode(m proto.Message) []byte {
-	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
-	if err != nil {
-		panic(fmt.Sprintf("translator: marshal %s: %v", m.ProtoReflect().Descriptor().FullName(), err))
-	}
-	return b
-}
+func encode(m proto.Message) []byte { return feature.Encode(m) }
 
 // packed wraps a message for a typed_config.
-func packed(m proto.Message) *anypb.Any {
-	return &anypb.Any{TypeUrl: typePrefix + string(m.ProtoReflect().Descriptor().FullName()), Value: encode(m)}
-}
+func packed(m proto.Message) *anypb.Any { return feature.Any(m) }
 
 // resource makes the xDS resource of a message.
 func resource(m proto.Message, name string, needs ...Name) *Resource {

@@ -80,12 +80,21 @@ func Nothing() *compositev3.CompositePerRoute {
 	return &compositev3.CompositePerRoute{Matcher: &xdsmatcherv3.Matcher{}}
 }
 
-// Any packs a message, always into the same bytes. It panics on a message that cannot be encoded, which only strings
-// that are not UTF-8 can cause; the API server and the YAML decoder let none through.
-func Any(message proto.Message) *anypb.Any {
-	packed := &anypb.Any{}
-	if err := anypb.MarshalFrom(packed, message, proto.MarshalOptions{Deterministic: true}); err != nil {
+// Encode encodes a message, always into the same bytes: in every replica, and after every restart. It panics on a
+// message that cannot be encoded, which only strings that are not UTF-8 can cause; the API server and the YAML decoder
+// let none through.
+func Encode(message proto.Message) []byte {
+	encoded, err := proto.MarshalOptions{Deterministic: true}.Marshal(message)
+	if err != nil {
 		panic("encoding an Envoy message: " + err.Error())
 	}
-	return packed
+	return encoded
+}
+
+// typePrefix precedes the full name of a message in a type URL.
+const typePrefix = "type.googleapis.com/"
+
+// Any packs a message as Encode encodes it.
+func Any(message proto.Message) *anypb.Any {
+	return &anypb.Any{TypeUrl: typePrefix + string(message.ProtoReflect().Descriptor().FullName()), Value: Encode(message)}
 }
