@@ -20,7 +20,7 @@ type Outlets struct {
 	Synced  func()
 	// Infrastructure receives the requirement of a Gateway; nil means that it no longer has one.
 	Infrastructure func(gateway string, r *translator.Requirement)
-	// Fetch receives what is to be fetched under a key; nil means that it is no longer needed.
+	// Fetch is called with a key and the content to fetch under it. The content is nil when nothing needs it any more.
 	Fetch func(key string, f *translator.Fetch)
 	// Class receives how a GatewayClass is used.
 	Class func(class string, use translator.ClassUse)

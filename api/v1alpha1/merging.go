@@ -19,7 +19,7 @@ type Merging struct {
 	Written []byte `json:"-"`
 }
 
-// keep remembers the text of a spec if it is to be merged.
+// keep stores the text of a spec that has a mergeType.
 func (m *Merging) keep(text []byte) {
 	if m.Written = nil; m.MergeType != nil {
 		m.Written = bytes.Clone(text)

@@ -35,7 +35,7 @@ const (
 	grace = time.Hour
 	// maxStored is the maximum size of all content together, in bytes. Each replica has all of it in memory.
 	maxStored = 32 << 20
-	// spread is the part by which the age of content at random exceeds the one at which it is to be fetched again.
+	// spread is how much later than at its Refresh content may be fetched again, at random, as a part of Refresh.
 	spread = 0.1
 	// fieldManager owns the fields of the ConfigMaps.
 	fieldManager = "gatehouse"
@@ -82,7 +82,7 @@ func New(c client.Writer, http *Client, namespace string, metrics prometheus.Reg
 	return f
 }
 
-// Set says what is to be fetched under a key; nil means that it is no longer needed.
+// Set tells the Fetcher what to fetch under a key. want is nil when nothing needs the content any more.
 func (f *Fetcher) Set(key string, want *translator.Fetch) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -46,8 +46,8 @@ type Feature[S any] struct {
 	Types []gwapiv1.HTTPRouteFilterType
 	// Cost estimates what the feature's part of a rule costs an Envoy. It is nil if that is nothing.
 	Cost func(spec *S) Cost
-	// Listener sets the feature's part on a listener, its default included if the spec does not say. It is nil if the feature
-	// does not shape listeners.
+	// Listener sets the feature's part on a listener, its default included if the spec does not say. It is nil if the
+	// feature does not shape listeners.
 	Listener func(spec *S, have Have, l *Listener)
 	// Connection sets the feature's part on connections that are forwarded without looking into them. It is nil if the
 	// feature is about requests only.
@@ -95,12 +95,12 @@ type Upstream struct {
 	Cluster *clusterv3.Cluster
 	// HTTP ends up in the cluster's typed_extension_protocol_options, which is up to whoever builds the cluster.
 	HTTP *upstreamhttpv3.HttpProtocolOptions
-	// Localities tells that the cluster holds several backends, each as a locality of its own. Whoever builds the
-	// cluster says so beforehand, and gives every locality a name and a weight: Envoy sends nothing to one that lacks
-	// either.
+	// Localities reports whether the cluster holds several backends, each as a locality of its own. The code that
+	// builds the cluster sets it before the features are called, and gives every locality a name and a weight. Envoy
+	// sends nothing to a locality that lacks one of them.
 	Localities bool
-	// Once tells that a request which no endpoint got is not tried at another one by default. Whoever builds the
-	// cluster says so beforehand.
+	// Once reports whether a request that no endpoint received is by default not tried at another endpoint. The code
+	// that builds the cluster sets it before the features are called.
 	Once bool
 	// Together is set by a feature that needs all backends of a rule in one cluster, since it chooses among all their
 	// endpoints. Otherwise each backend may have a cluster of its own.

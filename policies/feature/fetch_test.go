@@ -9,26 +9,27 @@ import (
 )
 
 func TestCheckURL(t *testing.T) {
+	long := "https://example.com/" + strings.Repeat("x", 2048)
 	for text, fine := range map[string]bool{
-		"https://example.com":                              true,
-		"http://idp.auth.svc:8080/a/b?c=d":                 true,
-		"https://192.0.2.7/.well-known/x":                  true,
-		"https://[2001:db8::1]:8443/":                      true,
-		"HTTPS://EXAMPLE.COM/":                             true,
-		"":                                                 false,
-		"example.com/x":                                    false,
-		"//example.com/x":                                  false,
-		"ftp://example.com/x":                              false,
-		"file:///etc/passwd":                               false,
-		"http:example.com":                                 false,
-		"https:///x":                                       false,
-		"https://:443/x":                                   false,
-		"https://kim:secret@example.com/":                  false,
-		"https://example.com/#part":                        false,
-		"https://example.com:0/":                           false,
-		"https://example.com:65536/":                       false,
-		"https://example.com/\r\nHost: b":                  false,
-		"https://example.com/" + strings.Repeat("x", 2048): false,
+		"https://example.com":              true,
+		"http://idp.auth.svc:8080/a/b?c=d": true,
+		"https://192.0.2.7/.well-known/x":  true,
+		"https://[2001:db8::1]:8443/":      true,
+		"HTTPS://EXAMPLE.COM/":             true,
+		"":                                 false,
+		"example.com/x":                    false,
+		"//example.com/x":                  false,
+		"ftp://example.com/x":              false,
+		"file:///etc/passwd":               false,
+		"http:example.com":                 false,
+		"https:///x":                       false,
+		"https://:443/x":                   false,
+		"https://kim:secret@example.com/":  false,
+		"https://example.com/#part":        false,
+		"https://example.com:0/":           false,
+		"https://example.com:65536/":       false,
+		"https://example.com/\r\nHost: b":  false,
+		long:                               false,
 	} {
 		problems := CheckURL("spec.url", text)
 		if (len(problems) == 0) != fine {
