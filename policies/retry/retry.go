@@ -41,8 +41,9 @@ var defaultTriggers = []v1alpha1.TriggerEnum{
 	v1alpha1.ConnectFailure, v1alpha1.RefusedStream, v1alpha1.Unavailable, v1alpha1.Cancelled, v1alpha1.RetriableStatusCodes,
 }
 
-// hostAttempts is how often Envoy tries to choose an endpoint that was not tried before.
-const hostAttempts = 5
+// hostAttempts is how often Envoy tries to choose an endpoint that was not tried before. Of two endpoints it chooses the
+// same one as before with a chance of one half each time: after 5 attempts one retry in 64 would be lost.
+const hostAttempts = 20
 
 func check(spec *v1alpha1.ClusterSettings) []verdict.Problem {
 	if spec.Retry == nil {
@@ -149,7 +150,6 @@ func Elsewhere() *routev3.RetryPolicy {
 func Unreached() *routev3.RetryPolicy {
 	policy := Elsewhere()
 	policy.NumRetries = wrapperspb.UInt32(3)
-	policy.HostSelectionRetryMaxAttempts = 20
 	policy.RetryOn = join([]v1alpha1.TriggerEnum{v1alpha1.ConnectFailure, v1alpha1.RefusedStream, v1alpha1.ResetBeforeRequest})
 	return policy
 }
