@@ -13,6 +13,7 @@ import (
 	"gatehouse/policies/certificate"
 	"gatehouse/policies/verdict"
 	"gatehouse/translator/flow"
+	"gatehouse/translator/hostname"
 )
 
 // servedCertificate is a Secret as Envoy gets it for listeners.
@@ -162,7 +163,7 @@ func (l *listenerRow) judgeUse(field, what string, row *certificateRow) {
 			Message: fmt.Sprintf("%s %s; the certificate is served without it", what, pair.WrongStaple),
 		})
 	}
-	if host := l.hostname(); host != anyHost && !pair.For(host) {
+	if host := l.hostname(); host != hostname.Any && !pair.For(host) {
 		l.problem(verdict.Problem{
 			Field: field, Condition: conditionHostname, Reason: reasonOtherHosts, Weight: verdict.Unresolved,
 			Message: fmt.Sprintf("%s has a certificate for %s and not for %q, so that clients refuse it there: issue it for that host, or correct the name", what, certificate.Listed(pair.Names), host),

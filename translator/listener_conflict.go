@@ -8,6 +8,7 @@ import (
 
 	"gatehouse/policies/verdict"
 	"gatehouse/translator/flow"
+	"gatehouse/translator/hostname"
 )
 
 // Listeners that share a port conflict if nothing in the first bytes of a connection, or no hostname, would tell them apart
@@ -72,7 +73,7 @@ func (c *entryRow) claims() bool {
 // hostKey finds the listeners that only their speech tells apart.
 func (c *entryRow) hostKey() string {
 	if alone(c.Spec.Protocol) {
-		return c.portKey() + "|" + anyHost
+		return c.portKey() + "|" + hostname.Any
 	}
 	return c.portKey() + "|" + c.hostname()
 }

@@ -11,6 +11,7 @@ import (
 	"gatehouse/policies"
 	"gatehouse/policies/verdict"
 	"gatehouse/translator/flow"
+	"gatehouse/translator/hostname"
 )
 
 // entryRow is one listener as it is written, by a Gateway or by a ListenerSet that its Gateway allows: it claims a port, or a
@@ -80,7 +81,7 @@ func (c *entryRow) fleet() string { return keyOf(c.Gateway.Gateway) }
 // hostname is the listener's hostname in lower case, "*" if it has none.
 func (c *entryRow) hostname() string {
 	if c.Spec.Hostname == nil || *c.Spec.Hostname == "" {
-		return anyHost
+		return hostname.Any
 	}
 	return strings.ToLower(string(*c.Spec.Hostname))
 }

@@ -9,6 +9,7 @@ import (
 
 	"gatehouse/policies/verdict"
 	"gatehouse/translator/flow"
+	"gatehouse/translator/hostname"
 )
 
 // lostHost is a host that a route would have on a listener if no other listener of the port had a hostname that fits better.
@@ -34,8 +35,8 @@ func (t *Tables) isolate(r *flow.Read, l *listenerRow, hosts []string) (kept []s
 
 // ownerOfHost is the listener of the same port whose hostname fits a host better than the given one's, nil if none does.
 func (t *Tables) ownerOfHost(r *flow.Read, l *listenerRow, host string) *listenerRow {
-	for _, pattern := range covering(host) {
-		if compareHostnames(pattern, l.hostname()) >= 0 {
+	for _, pattern := range hostname.Covering(host) {
+		if hostname.Compare(pattern, l.hostname()) >= 0 {
 			continue // It fits no better.
 		}
 		if rivals := t.rivalsByHost.Lookup(r, l.rivalKey(pattern)); len(rivals) > 0 {

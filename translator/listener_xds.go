@@ -18,6 +18,7 @@ import (
 
 	"gatehouse/policies"
 	"gatehouse/translator/flow"
+	"gatehouse/translator/hostname"
 )
 
 const (
@@ -132,7 +133,7 @@ func (l *listenerRow) scheme() string {
 
 // matchSNI has a filter chain chosen for the hosts; for any one of them that is every host, for everything that no other chain takes.
 func matchSNI(chain *listenerv3.FilterChain, hosts []string) {
-	if !slices.Contains(hosts, anyHost) {
+	if !slices.Contains(hosts, hostname.Any) {
 		chain.FilterChainMatch = &listenerv3.FilterChainMatch{ServerNames: hosts}
 	}
 }

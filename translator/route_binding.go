@@ -19,6 +19,7 @@ import (
 	"gatehouse/policies/timeout"
 	"gatehouse/policies/trace"
 	"gatehouse/translator/flow"
+	"gatehouse/translator/hostname"
 )
 
 // bindingRow is a route on a listener: what it adds to the listener's virtual hosts, and the clusters that this needs.
@@ -137,7 +138,7 @@ func (t *Tables) bind(r *flow.Read, b *bindingRow, rules *rulesRow, a attachedLi
 		}
 	}
 	for _, host := range a.Hosts {
-		b.Hosts = append(b.Hosts, hostRoutes{Host: host, Hostname: matchingHostname(host, rules.Route.Hostnames)})
+		b.Hosts = append(b.Hosts, hostRoutes{Host: host, Hostname: hostname.Matching(host, rules.Route.Hostnames)})
 	}
 	plain := boundRule{rules: rules, listener: a.Listener}
 	plain.common, _ = t.commons.Get(r, b.Config)
@@ -282,7 +283,7 @@ func (t *Tables) matchRoutes(b *bindingRow, bound *boundRule, match *gwapiv1.HTT
 	order := route.Kind.precedence(route, bound.rule, m)
 	order.created, order.route, order.rule, order.match = age(route.Object), route.Key, bound.rule, m
 	if bound.collapsed {
-		order.hostname = anyHost // Behind all other routes.
+		order.hostname = hostname.Any // Behind all other routes.
 	}
 	if bound.unmatchable || (m >= 0 && bound.rules.Rules[bound.rule].Loose[m]) {
 		message := looseRoute(bound, match, &order, bound.unmatchable)
@@ -326,7 +327,7 @@ func (b *bindingRow) onHosts(bound *boundRule, message *routev3.Route, order pre
 	entries := make([]ruleEntry, len(b.Hosts))
 	var shared []byte
 	for h := range b.Hosts {
-		name := fmt.Sprintf("%s/rule/%d/match/%d/%s%s", bound.rules.Route.name(), bound.rule, order.match, hostInName(b.Hosts[h].Host), suffix)
+		name := fmt.Sprintf("%s/rule/%d/match/%d/%s%s", bound.rules.Route.name(), bound.rule, order.match, hostname.InName(b.Hosts[h].Host), suffix)
 		place := order
 		place.hostname = cmp.Or(order.hostname, b.Hosts[h].Hostname)
 		rest := shared

@@ -11,6 +11,7 @@ import (
 
 	"gatehouse/policies/verdict"
 	"gatehouse/translator/flow"
+	"gatehouse/translator/hostname"
 )
 
 // contestRow tells which routes lose a listener to a route of another kind. Gateway API lets a gateway give a host of a listener to HTTPRoutes or to
@@ -78,8 +79,8 @@ func (o *occupied) add(p *parentRow, hosts []string) {
 	}
 	for _, host := range hosts {
 		first(o.at, host)
-		first(o.below, anyHost)
-		for _, wild := range covering(host)[1:] {
+		first(o.below, hostname.Any)
+		for _, wild := range hostname.Covering(host)[1:] {
 			first(o.below, wild)
 		}
 	}
@@ -90,7 +91,7 @@ func (o *occupied) add(p *parentRow, hosts []string) {
 func (o *occupied) first(hosts []string) *parentRow {
 	best := len(o.routes)
 	for _, host := range hosts {
-		for _, pattern := range append(covering(host), anyHost) {
+		for _, pattern := range append(hostname.Covering(host), hostname.Any) {
 			if i, ok := o.at[pattern]; ok {
 				best = min(best, i)
 			}

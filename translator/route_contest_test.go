@@ -4,12 +4,14 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+
+	"gatehouse/translator/hostname"
 )
 
 // TestOccupied: the first route with a common host is found as if all were looked at.
 func TestOccupied(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 1))
-	patterns := []string{anyHost, "*.com", "*.example.com", "example.com", "a.example.com", "*.a.example.com", "b.a.example.com", "c.org", "*.org"}
+	patterns := []string{hostname.Any, "*.com", "*.example.com", "example.com", "a.example.com", "*.a.example.com", "b.a.example.com", "c.org", "*.org"}
 	hosts := func() (chosen []string) {
 		for range 1 + random.IntN(2) {
 			chosen = append(chosen, patterns[random.IntN(len(patterns))])
@@ -18,7 +20,7 @@ func TestOccupied(t *testing.T) {
 	}
 	overlap := func(a, b []string) bool {
 		return slices.ContainsFunc(a, func(x string) bool {
-			return slices.ContainsFunc(b, func(y string) bool { return covers(x, y) || covers(y, x) })
+			return slices.ContainsFunc(b, func(y string) bool { return hostname.Covers(x, y) || hostname.Covers(y, x) })
 		})
 	}
 	met := 0

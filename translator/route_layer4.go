@@ -21,6 +21,7 @@ import (
 
 	"gatehouse/policies/feature"
 	"gatehouse/translator/flow"
+	"gatehouse/translator/hostname"
 )
 
 var tlsRoutes = routeKind{
@@ -120,7 +121,7 @@ func (t *Tables) forward(r *flow.Read, b *bindingRow, rules *rulesRow, a attache
 	route := rules.Route
 	f := &forwarding{Listener: a.Listener.Key, Route: route.Key, Name: route.name(), Created: age(route.Object), Hosts: a.Hosts}
 	for _, host := range a.Hosts {
-		f.Hostnames = append(f.Hostnames, matchingHostname(host, route.Hostnames))
+		f.Hostnames = append(f.Hostnames, hostname.Matching(host, route.Hostnames))
 	}
 	b.Forward = f
 	for i := range rules.Rules {
@@ -261,7 +262,7 @@ func ownersOfHosts(all []*forwarding) map[string]*forwarding {
 	owners, best := map[string]*forwarding{}, map[string]string{}
 	for _, f := range all {
 		for i, host := range f.Hosts {
-			if owners[host] == nil || compareHostnames(f.Hostnames[i], best[host]) < 0 {
+			if owners[host] == nil || hostname.Compare(f.Hostnames[i], best[host]) < 0 {
 				owners[host], best[host] = f, f.Hostnames[i]
 			}
 		}

@@ -14,6 +14,7 @@ import (
 	"gatehouse/policies/paths"
 	"gatehouse/policies/regex"
 	"gatehouse/policies/verdict"
+	"gatehouse/translator/hostname"
 )
 
 // unsupported is a problem of a route with what a field says.
@@ -150,7 +151,7 @@ func pathMatching(regex string) *routev3.RouteMatch_SafeRegex {
 // precedence orders the routes of a virtual host, the first to be tried first. The order of the fields is Gateway API's
 // (HTTPRoute, hostnames; HTTPRouteRule, matches), with regular expressions, which it leaves open, between exact paths and prefixes as in Envoy Gateway.
 type precedence struct {
-	hostname    string // The route's hostname that matches the host, anyHost if it has none.
+	hostname    string // The route's hostname that matches the host, hostname.Any if it has none.
 	path        int    // 0 exact, 1 regular expression, 2 prefix
 	pathLength  int
 	method      bool
@@ -185,7 +186,7 @@ func precedenceOf(m *gwapiv1.HTTPRouteMatch) precedence {
 
 func comparePrecedence(a, b precedence) int {
 	return cmp.Or(
-		compareHostnames(a.hostname, b.hostname),
+		hostname.Compare(a.hostname, b.hostname),
 		cmp.Compare(a.path, b.path),
 		cmp.Compare(b.pathLength, a.pathLength),
 		compareBool(b.method, a.method),

@@ -8,6 +8,7 @@ import (
 
 	"gatehouse/policies/verdict"
 	"gatehouse/translator/flow"
+	"gatehouse/translator/hostname"
 )
 
 // A client may send requests for several hosts over one connection, as browsers do with HTTP/2 where a certificate covers them. The listener was
@@ -47,7 +48,7 @@ func rivalKeys(_ string, l *listenerRow) []string {
 	keys := []string{l.rivalKey(l.hostname())}
 	if l.protocol().sni {
 		keys = append(keys, sniKey(l))
-		for _, pattern := range append(covering(l.hostname()), anyHost) {
+		for _, pattern := range append(hostname.Covering(l.hostname()), hostname.Any) {
 			keys = append(keys, l.coveredKey(pattern))
 		}
 	}
@@ -83,7 +84,7 @@ func (t *Tables) rivals(r *flow.Read, l *listenerRow) []flow.Row[*listenerRow] {
 // overlapped are the listeners with TLS whose hostnames a listener's covers, or is covered by; itself is one of them.
 func (t *Tables) overlapped(r *flow.Read, l *listenerRow) []flow.Row[*listenerRow] {
 	found := slices.Clone(t.rivalsByHost.Lookup(r, l.coveredKey(l.hostname())))
-	for _, pattern := range append(covering(l.hostname()), anyHost) {
+	for _, pattern := range append(hostname.Covering(l.hostname()), hostname.Any) {
 		found = append(found, t.rivalsByHost.Lookup(r, l.rivalKey(pattern))...)
 	}
 	return found
@@ -112,7 +113,7 @@ func (t *Tables) misdirected(
 		Name: l.Key + "/:misdirected", Domains: foreign, // No hostname has a colon.
 		Routes: []*routev3.Route{route},
 	})}
-	covered := slices.ContainsFunc(foreign, func(host string) bool { return covers(host, own) })
+	covered := slices.ContainsFunc(foreign, func(host string) bool { return hostname.Covers(host, own) })
 	if covered && !slices.ContainsFunc(hosts, func(h flow.Row[*virtualHostRow]) bool { return h.Value.Host == own }) {
 		bodies = append(bodies, virtualHostHead(l.Key, own))
 	}
@@ -135,6 +136,6 @@ func foreignHosts(own string, listeners []flow.Row[*listenerRow]) []string {
 		known[host] = true
 	}
 	return slices.DeleteFunc(all, func(host string) bool {
-		return !covers(own, host) && slices.ContainsFunc(append(covering(host)[1:], anyHost), func(wider string) bool { return wider != host && known[wider] })
+		return !hostname.Covers(own, host) && slices.ContainsFunc(append(hostname.Covering(host)[1:], hostname.Any), func(wider string) bool { return wider != host && known[wider] })
 	})
 }

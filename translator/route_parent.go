@@ -10,6 +10,7 @@ import (
 
 	"gatehouse/policies/verdict"
 	"gatehouse/translator/flow"
+	"gatehouse/translator/hostname"
 )
 
 // parentRow is one parentRef of a route that names a Gateway of ours, or a ListenerSet of one.
@@ -124,7 +125,7 @@ func (t *Tables) attach(r *flow.Read, p *parentRow) {
 	}
 	var wildcards []string
 	for _, l := range allowed {
-		hosts := intersect(l.hostname(), p.Route.Hostnames)
+		hosts := hostname.Intersect(l.hostname(), p.Route.Hostnames)
 		if len(hosts) == 0 {
 			continue
 		}

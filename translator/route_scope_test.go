@@ -10,6 +10,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/testing/protocmp"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/translator/hostname"
 )
 
 // scopedWorld is benchWorld with scoped routes.
@@ -148,7 +150,7 @@ func TestPartsOfScopes(t *testing.T) {
 }
 
 func TestScopable(t *testing.T) {
-	exact, wild := scopable(intersect("*.example.com", []gwapiv1.Hostname{"A.example.com", "*", "*.b.example.com", "example.com"}))
+	exact, wild := scopable(hostname.Intersect("*.example.com", []gwapiv1.Hostname{"A.example.com", "*", "*.b.example.com", "example.com"}))
 	if diff := cmp.Diff("[a.example.com] [*.example.com *.b.example.com]", fmt.Sprint(exact, " ", wild)); diff != "" {
 		t.Errorf("hosts (-want +got):\n%s", diff)
 	}

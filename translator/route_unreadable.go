@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"gatehouse/policies/paths"
+	"gatehouse/translator/hostname"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -42,7 +43,7 @@ func looseRoute(bound *boundRule, match *gwapiv1.HTTPRouteMatch, order *preceden
 		}
 	}
 	if prefix == "/" {
-		order.hostname, order.path, order.pathLength = anyHost, precedenceOf(nil).path, 0
+		order.hostname, order.path, order.pathLength = hostname.Any, precedenceOf(nil).path, 0
 	}
 	if prefix != "" {
 		route.Match.PathSpecifier = &routev3.RouteMatch_Prefix{Prefix: prefix}

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"gatehouse/translator/flow"
+	"gatehouse/translator/hostname"
 )
 
 const typeRoutes = typePrefix + "envoy.config.route.v3.RouteConfiguration"
@@ -98,7 +99,7 @@ func encodedHost(head []byte, entries []routeEntry) []byte {
 }
 
 func virtualHostHead(config, host string) []byte {
-	return encode(&routev3.VirtualHost{Name: config + "/" + hostInName(host), Domains: []string{host}})
+	return encode(&routev3.VirtualHost{Name: config + "/" + hostname.InName(host), Domains: []string{host}})
 }
 
 func routeConfigHead(name string) *routev3.RouteConfiguration {
@@ -143,7 +144,7 @@ const dotted = "*."
 
 // nameless are the hosts that a virtual host for any host must not take. They answer 404; see decision 022.
 func nameless(hosts []flow.Row[*virtualHostRow]) []string {
-	if !slices.ContainsFunc(hosts, func(h flow.Row[*virtualHostRow]) bool { return h.Value.Host == anyHost }) {
+	if !slices.ContainsFunc(hosts, func(h flow.Row[*virtualHostRow]) bool { return h.Value.Host == hostname.Any }) {
 		return nil
 	}
 	return []string{dotted}
@@ -161,7 +162,7 @@ func unserved(members []flow.Row[*listenerRow], hosts []flow.Row[*virtualHostRow
 	}
 	var missing []string
 	for _, m := range members {
-		if host := m.Value.hostname(); !served[host] && host != anyHost {
+		if host := m.Value.hostname(); !served[host] && host != hostname.Any {
 			served[host] = true
 			missing = append(missing, host)
 		}

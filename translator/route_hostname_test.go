@@ -15,8 +15,8 @@ import (
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
-// rivalRoute is a route of a random world in plain words.
-type rivalRoute struct {
+// routeOfHosts is a route of a random world in plain words.
+type routeOfHosts struct {
 	name      string
 	created   int64
 	hostnames []gwapiv1.Hostname
@@ -24,7 +24,7 @@ type rivalRoute struct {
 
 // characters counts, for a host, those of the route's hostnames that match it: of the longest without a wildcard, and of the longest at all
 // (Gateway API, HTTPRoute hostnames).
-func (r rivalRoute) characters(host string) (exact, all int) {
+func (r routeOfHosts) characters(host string) (exact, all int) {
 	for _, hostname := range r.hostnames {
 		name, matches := string(hostname), string(hostname) == host
 		if strings.HasPrefix(name, "*.") {
@@ -40,7 +40,7 @@ func (r rivalRoute) characters(host string) (exact, all int) {
 }
 
 // before reports whether the route precedes another for a host.
-func (r rivalRoute) before(o rivalRoute, host string) bool {
+func (r routeOfHosts) before(o routeOfHosts, host string) bool {
 	exact, all := r.characters(host)
 	otherExact, otherAll := o.characters(host)
 	switch {
@@ -54,8 +54,8 @@ func (r rivalRoute) before(o rivalRoute, host string) bool {
 	return r.name < o.name
 }
 
-// rivalWorld is a Gateway with a listener for a host, of its own or of a ListenerSet, and another for the same server name of TLS.
-func rivalWorld(host gwapiv1.Hostname, inSet, scoped bool) (parent gwapiv1.ParentReference, events []Event) {
+// worldOfHost is a Gateway with a listener for a host, of its own or of a ListenerSet, and another for the same server name of TLS.
+func worldOfHost(host gwapiv1.Hostname, inSet, scoped bool) (parent gwapiv1.ParentReference, events []Event) {
 	g := &gwapiv1.Gateway{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "g", UID: "g"}}
 	g.Spec.GatewayClassName = "c"
 	if scoped {
@@ -85,7 +85,7 @@ func rivalWorld(host gwapiv1.Hostname, inSet, scoped bool) (parent gwapiv1.Paren
 }
 
 // objects are the route in HTTP or in gRPC, and as one of TLS.
-func (r rivalRoute) objects(parent gwapiv1.ParentReference, grpc bool) []Event {
+func (r routeOfHosts) objects(parent gwapiv1.ParentReference, grpc bool) []Event {
 	meta := metav1.ObjectMeta{Namespace: "n", Name: r.name, CreationTimestamp: metav1.NewTime(time.Unix(r.created, 0))}
 	common := gwapiv1.CommonRouteSpec{ParentRefs: []gwapiv1.ParentReference{parent}}
 	backend := gwapiv1.BackendRef{BackendObjectReference: gwapiv1.BackendObjectReference{Name: "s", Port: ptr[int32](80)}}
@@ -109,10 +109,10 @@ func TestBestHostnameWins(t *testing.T) {
 	patterns := []gwapiv1.Hostname{"a.b.example.com", "*.b.example.com", "*.example.com", "*.com", "b.b.example.com", "*.example.org"}
 	for world := range 400 {
 		host, inSet, grpc := []string{"a.b.example.com", "*.b.example.com"}[world%2], world/2%2 == 0, world/4%2 == 0
-		parent, events := rivalWorld(gwapiv1.Hostname(host), inSet, world%2 == 0 && world/8%2 == 0)
-		var routes []rivalRoute
+		parent, events := worldOfHost(gwapiv1.Hostname(host), inSet, world%2 == 0 && world/8%2 == 0)
+		var routes []routeOfHosts
 		for i := range 1 + random.IntN(4) {
-			r := rivalRoute{name: fmt.Sprintf("r%d", i), created: int64(random.IntN(3))}
+			r := routeOfHosts{name: fmt.Sprintf("r%d", i), created: int64(random.IntN(3))}
 			for range random.IntN(4) {
 				r.hostnames = append(r.hostnames, patterns[random.IntN(len(patterns))])
 			}
@@ -126,7 +126,7 @@ func TestBestHostnameWins(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := []string{}
-		slices.SortFunc(routes, func(a, b rivalRoute) int {
+		slices.SortFunc(routes, func(a, b routeOfHosts) int {
 			if a.before(b, host) {
 				return -1
 			}
