@@ -18,6 +18,7 @@ import (
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/translator"
+	"gatehouse/translator/status"
 )
 
 // writers is how many statuses are written at the same time.
@@ -219,12 +220,12 @@ func (w *StatusWriter) write(ctx context.Context, key statusKey, e *entry) (bool
 	if current.GetUID() != s.Object.GetUID() || current.GetGeneration() != s.Object.GetGeneration() {
 		return false, nil // A newer version is being judged; its own status follows.
 	}
-	next, change := s.Apply(w.controller, current, metav1.Now().Rfc3339Copy())
+	next, change := s.Merge(w.controller, current, metav1.Now().Rfc3339Copy())
 	if left := w.waits(e, s, change); left > 0 {
 		w.queue.AddAfter(key, left)
 		return false, nil
 	}
-	if change == translator.Nothing {
+	if change == status.Nothing {
 		e.said = s
 		return false, nil
 	}
@@ -243,14 +244,14 @@ func (w *StatusWriter) write(ctx context.Context, key statusKey, e *entry) (bool
 }
 
 // waits is how long a change of the object's status must wait before it is written.
-func (w *StatusWriter) waits(e *entry, s *translator.Status, change translator.Change) time.Duration {
+func (w *StatusWriter) waits(e *entry, s *translator.Status, change status.Change) time.Duration {
 	left := w.patienceLeft(e, change)
 	switch {
-	case left > 0 || change == translator.Nothing:
+	case left > 0 || change == status.Nothing:
 		return left
 	case s == e.said:
 		return time.Until(e.restoreAt)
-	case change == translator.Counts:
+	case change == status.Counts:
 		return w.countInterval - time.Since(e.written)
 	default:
 		return 0
@@ -283,11 +284,11 @@ func (w *StatusWriter) note(e *entry, s *translator.Status, version string) {
 // patienceLeft is how much longer the object's status does not report that it waits. Each change of a port makes all
 // its listeners wait, and thousands of statuses would be written twice without benefit. The same would happen to
 // everything that proxies of other replicas serve, when the leader changes.
-func (w *StatusWriter) patienceLeft(e *entry, change translator.Change) time.Duration {
+func (w *StatusWriter) patienceLeft(e *entry, change status.Change) time.Duration {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {
-	case change != translator.Waiting:
+	case change != status.Waiting:
 		e.waiting = time.Time{}
 		return 0
 	case e.waiting.IsZero():

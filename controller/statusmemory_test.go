@@ -14,6 +14,7 @@ import (
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/translator"
+	"gatehouse/translator/status"
 )
 
 // lagging reads HTTPRoutes as they were when it was told to lag, as an informer's cache does for a while.
@@ -142,14 +143,14 @@ func TestDeletedObjectsAreForgotten(t *testing.T) {
 func TestNewLeaderIsPatient(t *testing.T) {
 	w := NewStatusWriter(nil, controllerName, nil, logr.Discard())
 	w.leading = time.Now()
-	if left := w.patienceLeft(&entry{}, translator.Waiting); left <= beat {
+	if left := w.patienceLeft(&entry{}, status.Waiting); left <= beat {
 		t.Errorf("a new leader waits for %v, want longer than the %v between two reports of a replica", left, beat)
 	}
-	if left := w.patienceLeft(&entry{}, translator.Verdicts); left > 0 {
+	if left := w.patienceLeft(&entry{}, status.Verdicts); left > 0 {
 		t.Errorf("a new leader keeps a verdict back for %v", left)
 	}
 	w.leading = time.Now().Add(-time.Hour)
-	if left := w.patienceLeft(&entry{}, translator.Waiting); left > w.patience {
+	if left := w.patienceLeft(&entry{}, status.Waiting); left > w.patience {
 		t.Errorf("an old leader waits for %v, want at most %v", left, w.patience)
 	}
 }

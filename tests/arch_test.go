@@ -94,7 +94,7 @@ var arrows = map[string][]string{
 	"xds":              {"translator", "policies", "policies/*", "policies/verdict", "api"},
 	"webhook":          {"translator", "policies", "policies/*", "policies/verdict", "api"},
 	"infra":            {"translator", "policies", "policies/*", "policies/regex", "policies/verdict", "api"},
-	"controller":       {"translator", "policies", "policies/*", "policies/verdict", "api", "xds"},
+	"controller":       {"translator", "translator/*", "policies", "policies/*", "policies/verdict", "api", "xds"},
 	"cmd":              {"controller", "webhook", "xds", "infra", "translator", "policies", "policies/*", "policies/verdict", "api"},
 	"manifests":        {},
 }

@@ -13,6 +13,7 @@ import (
 	"gatehouse/policies/retrybudget"
 	"gatehouse/policies/verdict"
 	"gatehouse/translator/flow"
+	"gatehouse/translator/status"
 )
 
 // XBackendTrafficPolicies say of backends how many of the requests to them may be retries. See decision 049.
@@ -109,8 +110,8 @@ func (t *Tables) budgetStatus(r *flow.Read, _ string, p *budgetRow) (*Status, bo
 // conditions are those of an ancestor, given the problems with the targets there.
 func (p *budgetRow) conditions(found []verdict.Problem) []metav1.Condition {
 	all := slices.Concat(p.Problems, found)
-	return []metav1.Condition{conditionOf(string(gwapiv1.PolicyConditionAccepted), string(gwapiv1.PolicyReasonAccepted), "The policy is accepted.",
-		about(all, string(gwapiv1.PolicyConditionAccepted), ""))}
+	return []metav1.Condition{status.Condition(string(gwapiv1.PolicyConditionAccepted), string(gwapiv1.PolicyReasonAccepted), "The policy is accepted.",
+		status.About(all, string(gwapiv1.PolicyConditionAccepted), ""))}
 }
 
 // budgetProblems are what is wrong with a target.

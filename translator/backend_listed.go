@@ -13,6 +13,7 @@ import (
 	"gatehouse/policies/feature"
 	"gatehouse/policies/verdict"
 	"gatehouse/translator/flow"
+	"gatehouse/translator/status"
 )
 
 // A Backend lists its endpoints itself: addresses or DNS names. See decision 052.
@@ -150,7 +151,7 @@ func (t *Tables) backendStatus(r *flow.Read, key string, l *listedRow) (*Status,
 		off.Field, off.Reason = "spec", "Disabled"
 		problems = []verdict.Problem{*off}
 	}
-	desired := &v1alpha1.BackendStatus{Conditions: []metav1.Condition{conditionOf(string(gwapiv1.PolicyConditionAccepted),
+	desired := &v1alpha1.BackendStatus{Conditions: []metav1.Condition{status.Condition(string(gwapiv1.PolicyConditionAccepted),
 		string(gwapiv1.PolicyReasonAccepted), "The Backend is accepted.", problems)}}
 	return newStatus(l.Backend, problems, desired), true
 }

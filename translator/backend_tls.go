@@ -11,6 +11,7 @@ import (
 	"gatehouse/policies/backendtls"
 	"gatehouse/policies/verdict"
 	"gatehouse/translator/flow"
+	"gatehouse/translator/status"
 )
 
 // reasonBackendTLS is the reason of a backendRef whose TLS policy cannot be carried out.
@@ -214,18 +215,18 @@ func (t *Tables) securedProblems(r *flow.Read, p *backendTLSRow, ref policies.Re
 // accepted, in the words that say why none can.
 func (p *backendTLSRow) conditions(found []verdict.Problem) []metav1.Condition {
 	all := append(slices.Clone(p.Problems), found...)
-	unresolved := about(all, string(gwapiv1.BackendTLSPolicyConditionResolvedRefs), "")
-	accepted := conditionOf(string(gwapiv1.PolicyConditionAccepted), string(gwapiv1.PolicyReasonAccepted), "The policy is accepted.", about(all, string(gwapiv1.PolicyConditionAccepted), ""))
+	unresolved := status.About(all, string(gwapiv1.BackendTLSPolicyConditionResolvedRefs), "")
+	accepted := status.Condition(string(gwapiv1.PolicyConditionAccepted), string(gwapiv1.PolicyReasonAccepted), "The policy is accepted.", status.About(all, string(gwapiv1.PolicyConditionAccepted), ""))
 	if accepted.Status == metav1.ConditionTrue && !p.Usable {
-		accepted = conditionOf(accepted.Type, "", "", unresolved)
+		accepted = status.Condition(accepted.Type, "", "", unresolved)
 		accepted.Reason = string(gwapiv1.BackendTLSPolicyReasonNoValidCACertificate)
 	}
 	conditions := []metav1.Condition{
 		accepted,
-		conditionOf(string(gwapiv1.BackendTLSPolicyConditionResolvedRefs), string(gwapiv1.BackendTLSPolicyReasonResolvedRefs), "All references are resolved.", unresolved),
+		status.Condition(string(gwapiv1.BackendTLSPolicyConditionResolvedRefs), string(gwapiv1.BackendTLSPolicyReasonResolvedRefs), "All references are resolved.", unresolved),
 	}
-	if ignored := about(all, backendtls.ConditionOptions, ""); len(ignored) > 0 {
-		conditions = append(conditions, conditionOf(backendtls.ConditionOptions, "", "", ignored))
+	if ignored := status.About(all, backendtls.ConditionOptions, ""); len(ignored) > 0 {
+		conditions = append(conditions, status.Condition(backendtls.ConditionOptions, "", "", ignored))
 	}
 	return conditions
 }

@@ -15,6 +15,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/translator/status"
 )
 
 // pairs are the contents of two good TLS Secrets, made anew in each run.
@@ -83,8 +85,8 @@ func TestLostCertificateIsNotHandedOn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	next, _ := outcome.Statuses[0].Apply(controllerName, gateway, metav1.Unix(1, 0))
-	if conditions := next.(*gwapiv1.Gateway).Status.Conditions; !trueIn(conditions, string(gwapiv1.GatewayConditionProgrammed)) {
+	next, _ := outcome.Statuses[0].Merge(controllerName, gateway, metav1.Unix(1, 0))
+	if conditions := next.(*gwapiv1.Gateway).Status.Conditions; !status.True(conditions, string(gwapiv1.GatewayConditionProgrammed)) {
 		t.Errorf("the Gateway is not Programmed for the sake of its other listener: %v", conditions)
 	}
 }

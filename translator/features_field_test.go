@@ -6,6 +6,8 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/translator/status"
 )
 
 // TestRoutabilityInStatus: each address in a Gateway's status tells its routability, be it the empty one, and a status that does not is written again.
@@ -41,14 +43,14 @@ spec: {gatewayClassName: eg, listeners: [{name: http, protocol: HTTP, port: 80}]
 		if err != nil {
 			t.Fatal(err)
 		}
-		status := outcome.Statuses[len(outcome.Statuses)-1]
+		judged := outcome.Statuses[len(outcome.Statuses)-1]
 		for _, s := range outcome.Statuses {
 			if _, ok := s.Desired.(*gwapiv1.GatewayStatus); ok {
-				status = s
+				judged = s
 			}
 		}
-		written, change := status.Apply(controllerName, stored, metav1.Unix(1, 0))
-		if change != Verdicts {
+		written, change := judged.Merge(controllerName, stored, metav1.Unix(1, 0))
+		if change != status.Verdicts {
 			t.Fatalf("%s: change %v; want the status to be written", step.name, change)
 		}
 		stored = written
@@ -58,7 +60,7 @@ spec: {gatewayClassName: eg, listeners: [{name: http, protocol: HTTP, port: 80}]
 				t.Errorf("%s: the routability of %s is %v; want it told: %t", step.name, a.Value, a.Routability, step.told)
 			}
 		}
-		if _, change := status.Apply(controllerName, stored, metav1.Unix(2, 0)); len(addresses) != 2 || change != Nothing {
+		if _, change := judged.Merge(controllerName, stored, metav1.Unix(2, 0)); len(addresses) != 2 || change != status.Nothing {
 			t.Errorf("%s: change %v of a status with the addresses %v that is stored as wanted", step.name, change, values(addresses))
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 	"sigs.k8s.io/gateway-api/pkg/features"
+
+	"gatehouse/translator/status"
 )
 
 // TestFeaturesAreGatewayAPIs: each name is one of Gateway API's own, once, and in the order that the API asks for.
@@ -38,8 +40,8 @@ func TestClassesShowFeatures(t *testing.T) {
 	if err != nil || len(outcome.Statuses) != 1 {
 		t.Fatalf("statuses %v, %v; want that of the class", outcome.Statuses, err)
 	}
-	written, change := outcome.Statuses[0].Apply(controllerName, class, metav1.Unix(1, 0))
-	if change != Verdicts {
+	written, change := outcome.Statuses[0].Merge(controllerName, class, metav1.Unix(1, 0))
+	if change != status.Verdicts {
 		t.Errorf("change %v; want the status to be written", change)
 	}
 	var got []features.FeatureName
@@ -55,7 +57,7 @@ func TestClassesShowFeatures(t *testing.T) {
 	if !slices.Equal(class.Status.SupportedFeatures, stale) {
 		t.Error("the object itself was changed")
 	}
-	if _, change := outcome.Statuses[0].Apply(controllerName, written, metav1.Unix(2, 0)); change != Nothing {
+	if _, change := outcome.Statuses[0].Merge(controllerName, written, metav1.Unix(2, 0)); change != status.Nothing {
 		t.Errorf("change %v of a status that is as wanted; want nothing", change)
 	}
 }
@@ -73,7 +75,7 @@ func TestFeatureOfAServedKind(t *testing.T) {
 		if err != nil || len(outcome.Statuses) != 1 {
 			t.Fatalf("served %t: statuses %v, %v; want that of the class", served, outcome.Statuses, err)
 		}
-		written, _ := outcome.Statuses[0].Apply(controllerName, class, metav1.Unix(1, 0))
+		written, _ := outcome.Statuses[0].Merge(controllerName, class, metav1.Unix(1, 0))
 		listed := slices.ContainsFunc(written.(*gwapiv1.GatewayClass).Status.SupportedFeatures, func(f gwapiv1.SupportedFeature) bool {
 			return features.FeatureName(f.Name) == features.SupportClusterTrustBundle
 		})
@@ -97,7 +99,7 @@ func TestFeaturesOfDroppedFields(t *testing.T) {
 		if err != nil || len(outcome.Statuses) != 1 {
 			t.Fatalf("dropped %q: statuses %v, %v; want that of the class", dropped, outcome.Statuses, err)
 		}
-		written, _ := outcome.Statuses[0].Apply(controllerName, class, metav1.Unix(1, 0))
+		written, _ := outcome.Statuses[0].Merge(controllerName, class, metav1.Unix(1, 0))
 		for name, field := range map[features.FeatureName]Field{
 			features.SupportGatewayListenerFilters:           FieldListenerFilters,
 			features.SupportGatewayAddressRoutability:        FieldRoutability,

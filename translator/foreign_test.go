@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
-	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -12,6 +11,7 @@ import (
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/policies"
+	"gatehouse/translator/status"
 )
 
 // shared are objects of every kind that has a status, with which another controller has to do too.
@@ -217,8 +217,8 @@ func (s *stage) settle(events ...Event) {
 		s.t.Fatal(err)
 	}
 	var written []Object
-	for _, status := range outcome.Statuses {
-		if next, change := status.Apply(controllerName, s.objects[nameOf(status.Object)], metav1.Unix(9, 0)); change != Nothing {
+	for _, judged := range outcome.Statuses {
+		if next, change := judged.Merge(controllerName, s.objects[nameOf(judged.Object)], metav1.Unix(9, 0)); change != status.Nothing {
 			written = append(written, next)
 		}
 	}
@@ -282,42 +282,5 @@ func TestStatusesOfOthersStay(t *testing.T) {
 				t.Errorf("%s: what others wrote into the status of %s (-want +got):\n%s", step.name, nameOf(o), diff)
 			}
 		}
-	}
-}
-
-// TestStatusesKeepLimits: where others have filled a list of a status up to the API's limit, what comes first of our own is written.
-func TestStatusesKeepLimits(t *testing.T) {
-	var conditions []metav1.Condition
-	for i := range maxConditions - 1 {
-		conditions = append(conditions, metav1.Condition{Type: fmt.Sprintf("example.com/%d", i), Status: metav1.ConditionTrue, Reason: "R"})
-	}
-	gateway := &gwapiv1.Gateway{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "g", Generation: 2}}
-	gateway.Status.Conditions = append(slices.Clone(conditions), metav1.Condition{Type: "Conflicted", Status: metav1.ConditionTrue, Reason: "Old"})
-	wanted := &gwapiv1.GatewayStatus{Conditions: []metav1.Condition{{Type: "Accepted", Status: metav1.ConditionTrue}, {Type: "Programmed", Status: metav1.ConditionTrue}}}
-	s := newStatus(gateway, nil, wanted)
-	next, change := s.Apply(controllerName, gateway, metav1.Unix(9, 0))
-	var types []string
-	for _, c := range next.(*gwapiv1.Gateway).Status.Conditions[maxConditions-1:] {
-		types = append(types, c.Type)
-	}
-	if change != Verdicts || !slices.Equal(types, []string{"Accepted"}) {
-		t.Errorf("change %v, after %d of others there is %q; want Accepted", change, maxConditions-1, types)
-	}
-	if _, again := s.Apply(controllerName, next, metav1.Unix(10, 0)); again != Nothing {
-		t.Errorf("a second application changes the status: %v", again)
-	}
-}
-
-// TestRestoredStatusesAreCorrected: conditions that came with a backup, of a generation that the object has not reached again, do not stay.
-func TestRestoredStatusesAreCorrected(t *testing.T) {
-	gateway := &gwapiv1.Gateway{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "g", Generation: 1}}
-	for _, kind := range []string{"Accepted", conditionChain} {
-		gateway.Status.Conditions = append(gateway.Status.Conditions, metav1.Condition{Type: kind, Status: metav1.ConditionFalse, ObservedGeneration: 57})
-	}
-	wanted := &gwapiv1.GatewayStatus{Conditions: []metav1.Condition{{Type: "Accepted", Status: metav1.ConditionTrue}}}
-	next, _ := newStatus(gateway, nil, wanted).Apply(controllerName, gateway, metav1.Unix(9, 0))
-	want := []metav1.Condition{{Type: "Accepted", Status: metav1.ConditionTrue, ObservedGeneration: 1, LastTransitionTime: metav1.Unix(9, 0)}}
-	if diff := cmp.Diff(want, next.(*gwapiv1.Gateway).Status.Conditions); diff != "" {
-		t.Errorf("conditions (-want +got):\n%s", diff)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"gatehouse/api/v1alpha1"
 	"gatehouse/policies/verdict"
 	"gatehouse/translator/flow"
+	"gatehouse/translator/status"
 )
 
 // conditionListenerSets marks problems of allowedListeners, which keep ListenerSets out and hurt nothing of the Gateway itself. Gateway API
@@ -78,7 +79,7 @@ func (t *Tables) gateway(r *flow.Read, key string, g *gwapiv1.Gateway) (*gateway
 
 // accepted reports whether the Gateway as a whole can be served; its listeners may still be wrong.
 func (g *gatewayRow) accepted() bool {
-	return len(about(g.Problems, string(gwapiv1.GatewayConditionAccepted), "")) == 0
+	return len(status.About(g.Problems, string(gwapiv1.GatewayConditionAccepted), "")) == 0
 }
 
 func gatewayRef(g *gwapiv1.Gateway) verdict.Ref {

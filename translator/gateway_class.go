@@ -10,6 +10,7 @@ import (
 	"gatehouse/policies/envoyproxy"
 	"gatehouse/policies/verdict"
 	"gatehouse/translator/flow"
+	"gatehouse/translator/status"
 )
 
 const reasonInvalidParameters = "InvalidParameters"
@@ -104,7 +105,7 @@ func (t *Tables) classStatus(r *flow.Read, key string, c *gwapiv1.GatewayClass) 
 	if !ok {
 		return nil, false
 	}
-	accepted := conditionOf(string(gwapiv1.GatewayClassConditionStatusAccepted), string(gwapiv1.GatewayClassReasonAccepted),
+	accepted := status.Condition(string(gwapiv1.GatewayClassConditionStatusAccepted), string(gwapiv1.GatewayClassReasonAccepted),
 		"This GatewayClass is served by Gatehouse.", row.Problems)
 	return newStatus(c, row.Problems, &gwapiv1.GatewayClassStatus{
 		Conditions: []metav1.Condition{accepted}, SupportedFeatures: t.supportedFeatures(r),

@@ -11,6 +11,7 @@ import (
 
 	"gatehouse/policies/verdict"
 	"gatehouse/translator/flow"
+	"gatehouse/translator/status"
 )
 
 // clientValidation is how a listener judges the certificates of its clients.
@@ -89,7 +90,7 @@ func (l *listenerRow) distrusted(accepted metav1.Condition, unresolved []verdict
 	if l.trusts() || accepted.Status != metav1.ConditionTrue {
 		return accepted
 	}
-	accepted = conditionOf(accepted.Type, "", "", unresolved)
+	accepted = status.Condition(accepted.Type, "", "", unresolved)
 	accepted.Reason = string(gwapiv1.ListenerReasonNoValidCACertificate)
 	return accepted
 }

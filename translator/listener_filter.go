@@ -11,6 +11,7 @@ import (
 	"gatehouse/policies/feature"
 	"gatehouse/policies/verdict"
 	"gatehouse/translator/flow"
+	"gatehouse/translator/status"
 )
 
 // A listener for HTTP or HTTPS may have filters that every request passes before a route is chosen for it (Gateway API, ListenerFilters). How Envoy
@@ -194,6 +195,6 @@ func (t *Tables) withFilters(r *flow.Read, l *listenerRow) *listenerRow {
 	}
 	judged := *l
 	judged.Problems = slices.Concat(l.Problems, g.Problems)
-	judged.Serves = l.Serves && len(about(g.Problems, string(gwapiv1.ListenerConditionAccepted), string(l.Spec.Name))) == 0
+	judged.Serves = l.Serves && len(status.About(g.Problems, string(gwapiv1.ListenerConditionAccepted), string(l.Spec.Name))) == 0
 	return &judged
 }

@@ -13,6 +13,7 @@ import (
 	"gatehouse/api/v1alpha1"
 	"gatehouse/policies/feature"
 	"gatehouse/policies/verdict"
+	"gatehouse/translator/status"
 )
 
 // Resource is one xDS resource as Envoy gets it: encoded once, shared by all proxies that get it, never changed.
@@ -151,15 +152,7 @@ func equalFetched(a, b Fetched) bool {
 
 func equalFleets(a, b Fleet) bool {
 	return a.Available == b.Available && a.Desired == b.Desired && a.Failure == b.Failure &&
-		equalAddresses(a.Addresses, b.Addresses) && equalAddresses(a.Static, b.Static)
-}
-
-// equalAddresses does not take an empty routability for one that is not told: status is to tell it in any case (GEP-5093).
-func equalAddresses(a, b []gwapiv1.GatewayStatusAddress) bool {
-	return slices.EqualFunc(a, b, func(x, y gwapiv1.GatewayStatusAddress) bool {
-		return x.Value == y.Value && deref(x.Type) == deref(y.Type) &&
-			(x.Routability == nil) == (y.Routability == nil) && deref(x.Routability) == deref(y.Routability)
-	})
+		status.EqualAddresses(a.Addresses, b.Addresses) && status.EqualAddresses(a.Static, b.Static)
 }
 
 func equalProxies(a, b Proxy) bool {

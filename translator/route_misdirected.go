@@ -9,6 +9,7 @@ import (
 	"gatehouse/policies/verdict"
 	"gatehouse/translator/flow"
 	"gatehouse/translator/hostname"
+	"gatehouse/translator/status"
 )
 
 // A client may send requests for several hosts over one connection, as browsers do with HTTP/2 where a certificate covers them. The listener was
@@ -22,7 +23,7 @@ import (
 // onPort tells that the listener has its hostname on its port, whether it is served or not. One that the port's protocol rules out has none; one with
 // the hostname of another has no less than that one.
 func (l *listenerRow) onPort() bool {
-	conflicts := about(l.Problems, string(gwapiv1.ListenerConditionConflicted), string(l.Spec.Name))
+	conflicts := status.About(l.Problems, string(gwapiv1.ListenerConditionConflicted), string(l.Spec.Name))
 	return l.claims() && !slices.ContainsFunc(conflicts, func(p verdict.Problem) bool { return p.Reason != string(gwapiv1.ListenerReasonHostnameConflict) })
 }
 

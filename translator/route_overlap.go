@@ -13,6 +13,7 @@ import (
 
 	"gatehouse/policies/verdict"
 	"gatehouse/translator/flow"
+	"gatehouse/translator/status"
 )
 
 // conditionOverlap, also its reason, is True on routes of which a rule matches the same requests as a rule of another route. Gateway API has no
@@ -167,7 +168,7 @@ func (row *routeRow) nameOf(key string) string {
 
 // overlapCondition is there while some rule of the route overlaps with another route's.
 func overlapCondition(problems []verdict.Problem) []metav1.Condition {
-	conditions := falseOnly(conditionOverlap, problems)
+	conditions := status.FalseOnly(conditionOverlap, problems)
 	for i := range conditions {
 		conditions[i].Status = metav1.ConditionTrue
 	}

@@ -39,7 +39,7 @@ func TestOverlappingCertificatesAreTold(t *testing.T) {
 	}
 	told := map[string]string{}
 	for _, s := range outcome.Statuses {
-		next, _ := s.Apply(controllerName, s.Object, metav1.Unix(1, 0))
+		next, _ := s.Merge(controllerName, s.Object, metav1.Unix(1, 0))
 		g, ok := next.(*gwapiv1.Gateway)
 		if !ok {
 			continue

@@ -10,6 +10,7 @@ import (
 
 	"gatehouse/policies/verdict"
 	"gatehouse/translator/flow"
+	"gatehouse/translator/status"
 )
 
 func (t *Tables) gatewayStatus(r *flow.Read, key string, object *gwapiv1.Gateway) (*Status, bool) {
@@ -26,8 +27,8 @@ func (t *Tables) gatewayStatus(r *flow.Read, key string, object *gwapiv1.Gateway
 	}
 	own := t.judgeListeners(r, g.listenerKeys())
 	problems, desired.Listeners = append(problems, own.problems...), own.statuses
-	accepted := conditionOf(string(gwapiv1.GatewayConditionAccepted), string(gwapiv1.GatewayReasonAccepted), "The Gateway is accepted.",
-		about(g.Problems, string(gwapiv1.GatewayConditionAccepted), ""))
+	accepted := status.Condition(string(gwapiv1.GatewayConditionAccepted), string(gwapiv1.GatewayReasonAccepted), "The Gateway is accepted.",
+		status.About(g.Problems, string(gwapiv1.GatewayConditionAccepted), ""))
 	if g.accepted() {
 		own.tell(&accepted, sets > 0)
 	}
@@ -45,7 +46,7 @@ func (t *Tables) gatewayStatus(r *flow.Read, key string, object *gwapiv1.Gateway
 	if assigned := addresses.condition(); assigned != nil {
 		desired.Conditions = append(desired.Conditions, *assigned)
 	}
-	desired.Conditions = append(desired.Conditions, falseOnly(conditionChain, about(g.Problems, conditionChain, ""))...)
+	desired.Conditions = append(desired.Conditions, status.FalseOnly(conditionChain, status.About(g.Problems, conditionChain, ""))...)
 	if insecure := insecureFallback(g.Gateway); insecure != nil {
 		desired.Conditions = append(desired.Conditions, *insecure)
 	}
@@ -55,8 +56,8 @@ func (t *Tables) gatewayStatus(r *flow.Read, key string, object *gwapiv1.Gateway
 // resolvedRefs is about the references of the Gateway itself, and sums up those of its listeners (Gateway API, GatewayConditionResolvedRefs).
 func (g *gatewayRow) resolvedRefs(unresolved []string) metav1.Condition {
 	kind := string(gwapiv1.GatewayConditionResolvedRefs)
-	own := about(g.Problems, kind, "")
-	c := conditionOf(kind, string(gwapiv1.GatewayReasonResolvedRefs), "All references are resolved.", own)
+	own := status.About(g.Problems, kind, "")
+	c := status.Condition(kind, string(gwapiv1.GatewayReasonResolvedRefs), "All references are resolved.", own)
 	if len(unresolved) > 0 && len(own) == 0 {
 		c.Status, c.Reason = metav1.ConditionFalse, string(gwapiv1.GatewayReasonListenersNotResolved)
 		c.Message = fmt.Sprintf("listeners with references that are not resolved: %v: see their conditions", unresolved)
@@ -75,10 +76,6 @@ func (t *Tables) unclassed(r *flow.Read, g *gwapiv1.Gateway) (*Status, bool) {
 	return newStatus(g, append(t.rules.Check(g), missing), nil), true
 }
 
-func trueIn(conditions []metav1.Condition, kind string) bool {
-	return slices.ContainsFunc(conditions, func(c metav1.Condition) bool { return c.Type == kind && c.Status == metav1.ConditionTrue })
-}
-
 func (g *gatewayRow) listenerKeys() []string {
 	keys := make([]string, len(g.Gateway.Spec.Listeners))
 	for i := range g.Gateway.Spec.Listeners {
@@ -91,7 +88,7 @@ func (g *gatewayRow) listenerKeys() []string {
 func (g *gatewayRow) programmed(accepted metav1.Condition, a *assignment, missing map[Name]string) metav1.Condition {
 	c := g.ready(a)
 	switch {
-	case len(about(g.Problems, c.Type, "")) > 0:
+	case len(status.About(g.Problems, c.Type, "")) > 0:
 		return c
 	case accepted.Status != metav1.ConditionTrue:
 		c.Status, c.Reason, c.Message = metav1.ConditionFalse, string(gwapiv1.GatewayReasonInvalid), "the Gateway is not accepted, see its condition Accepted"
@@ -105,11 +102,11 @@ func (g *gatewayRow) programmed(accepted metav1.Condition, a *assignment, missin
 func (g *gatewayRow) ready(a *assignment) metav1.Condition {
 	c := metav1.Condition{Type: string(gwapiv1.GatewayConditionProgrammed), Status: metav1.ConditionFalse}
 	fleet := a.fleet
-	switch unusable := about(g.Problems, c.Type, ""); {
+	switch unusable := status.About(g.Problems, c.Type, ""); {
 	case a.none():
 		c.Reason, c.Message = string(gwapiv1.GatewayReasonAddressNotAssigned), strings.Join(a.unmet(false), "\n")
 	case len(unusable) > 0:
-		return conditionOf(c.Type, "", "", unusable)
+		return status.Condition(c.Type, "", "", unusable)
 	case fleet.Failure != "":
 		c.Reason, c.Message = string(gwapiv1.GatewayReasonNoResources), fleet.Failure
 	case len(a.unmet(true)) > 0:

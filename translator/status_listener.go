@@ -10,6 +10,7 @@ import (
 
 	"gatehouse/policies/verdict"
 	"gatehouse/translator/flow"
+	"gatehouse/translator/status"
 )
 
 // listenersVerdict is what the listeners of a Gateway, or of a ListenerSet, come to.
@@ -33,17 +34,17 @@ func (t *Tables) judgeListeners(r *flow.Read, keys []string) *listenersVerdict {
 		}
 		l = t.withFilters(r, l)
 		lacking := t.lacking(r, l)
-		status := t.listenerStatus(r, l, lacking)
-		if !trueIn(status.Conditions, string(gwapiv1.ListenerConditionAccepted)) || !l.Serves {
+		own := t.listenerStatus(r, l, lacking)
+		if !status.True(own.Conditions, string(gwapiv1.ListenerConditionAccepted)) || !l.Serves {
 			v.refused = append(v.refused, string(l.Spec.Name))
 		}
-		if !trueIn(status.Conditions, string(gwapiv1.ListenerConditionResolvedRefs)) {
+		if !status.True(own.Conditions, string(gwapiv1.ListenerConditionResolvedRefs)) {
 			v.unresolved = append(v.unresolved, string(l.Spec.Name))
 		}
 		v.able = v.able || l.able()
 		maps.Copy(v.missing, lacking)
 		v.problems = append(v.problems, l.Problems...)
-		v.statuses = append(v.statuses, status)
+		v.statuses = append(v.statuses, own)
 	}
 	return v
 }
@@ -67,21 +68,21 @@ func (t *Tables) listenerStatus(r *flow.Read, l *listenerRow, lacking map[Name]s
 	if s.SupportedKinds == nil {
 		s.SupportedKinds = []gwapiv1.RouteGroupKind{}
 	}
-	accepted := about(l.Problems, string(gwapiv1.ListenerConditionAccepted), scope)
-	conflicts := about(l.Problems, string(gwapiv1.ListenerConditionConflicted), scope)
-	resolved := about(l.Problems, string(gwapiv1.ListenerConditionResolvedRefs), scope)
+	accepted := status.About(l.Problems, string(gwapiv1.ListenerConditionAccepted), scope)
+	conflicts := status.About(l.Problems, string(gwapiv1.ListenerConditionConflicted), scope)
+	resolved := status.About(l.Problems, string(gwapiv1.ListenerConditionResolvedRefs), scope)
 	programmed := l.programmed(lacking)
 	if len(conflicts) > 0 {
 		accepted = conflicts // Without its port the rest does not matter.
-		programmed = conditionOf(programmed.Type, "", "", conflicts)
+		programmed = status.Condition(programmed.Type, "", "", conflicts)
 	}
 	s.Conditions = []metav1.Condition{
-		l.distrusted(conditionOf(string(gwapiv1.ListenerConditionAccepted), string(gwapiv1.ListenerReasonAccepted), "The listener is accepted.", accepted), resolved),
-		conditionOf(string(gwapiv1.ListenerConditionResolvedRefs), string(gwapiv1.ListenerReasonResolvedRefs), "All references are resolved.", resolved),
+		l.distrusted(status.Condition(string(gwapiv1.ListenerConditionAccepted), string(gwapiv1.ListenerReasonAccepted), "The listener is accepted.", accepted), resolved),
+		status.Condition(string(gwapiv1.ListenerConditionResolvedRefs), string(gwapiv1.ListenerReasonResolvedRefs), "All references are resolved.", resolved),
 		programmed,
 	}
 	if len(conflicts) > 0 {
-		c := conditionOf(string(gwapiv1.ListenerConditionConflicted), "", "", conflicts)
+		c := status.Condition(string(gwapiv1.ListenerConditionConflicted), "", "", conflicts)
 		c.Status = metav1.ConditionTrue
 		s.Conditions = append(s.Conditions, c)
 	}
@@ -89,7 +90,7 @@ func (t *Tables) listenerStatus(r *flow.Read, l *listenerRow, lacking map[Name]s
 		s.Conditions = append(s.Conditions, *overlap)
 	}
 	for _, kind := range []string{conditionHostname, conditionChain} {
-		s.Conditions = append(s.Conditions, falseOnly(kind, about(l.Problems, kind, scope))...)
+		s.Conditions = append(s.Conditions, status.FalseOnly(kind, status.About(l.Problems, kind, scope))...)
 	}
 	return s
 }

@@ -10,6 +10,7 @@ import (
 
 	"gatehouse/policies/verdict"
 	"gatehouse/translator/flow"
+	"gatehouse/translator/status"
 )
 
 // reasonParentNotProgrammed is Gateway API's, which has no constant for it.
@@ -29,7 +30,7 @@ func (t *Tables) listenerSetStatus(r *flow.Read, key string, object *gwapiv1.Lis
 		}
 		problems, refusals = append(problems, p), append(slices.Clone(refusals), p)
 	}
-	accepted := conditionOf(string(gwapiv1.ListenerSetConditionAccepted), string(gwapiv1.ListenerSetReasonAccepted), "The ListenerSet is accepted.", refusals)
+	accepted := status.Condition(string(gwapiv1.ListenerSetConditionAccepted), string(gwapiv1.ListenerSetReasonAccepted), "The ListenerSet is accepted.", refusals)
 	desired := &gwapiv1.ListenerSetStatus{}
 	own := &listenersVerdict{}
 	if s.allowed() {
@@ -91,7 +92,7 @@ func (s *listenerSetRow) programmed(accepted *metav1.Condition, fleet Fleet, own
 // acceptedBy counts an accepted ListenerSet for its Gateway.
 func acceptedBy(_ string, s *Status) []string {
 	desired, ok := s.Desired.(*gwapiv1.ListenerSetStatus)
-	if !ok || !trueIn(desired.Conditions, string(gwapiv1.ListenerSetConditionAccepted)) {
+	if !ok || !status.True(desired.Conditions, string(gwapiv1.ListenerSetConditionAccepted)) {
 		return nil
 	}
 	key, _ := parentKeyOf(s.Object.(*gwapiv1.ListenerSet))

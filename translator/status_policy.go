@@ -9,6 +9,7 @@ import (
 	"gatehouse/policies"
 	"gatehouse/policies/verdict"
 	"gatehouse/translator/flow"
+	"gatehouse/translator/status"
 )
 
 // overrideRow tells which broader targets a policy of the same kind is replaced on, because of a more specific attachment.
@@ -76,9 +77,6 @@ func (t *Tables) targetedSet(r *flow.Read, target policies.Target) (*listenerSet
 	return t.listenerSets.Get(r, Key(target.Namespace, target.Name))
 }
 
-// maxAncestors is the API's limit for PolicyStatus.ancestors.
-const maxAncestors = 16
-
 func (t *Tables) policyStatus(r *flow.Read, _ string, p *policyRow) (*Status, bool) {
 	if t.elsewhere(r, p) {
 		return newStatus(p.Policy, nil, &gwapiv1.PolicyStatus{}), true // What we once said is taken back.
@@ -90,7 +88,7 @@ func (t *Tables) policyStatus(r *flow.Read, _ string, p *policyRow) (*Status, bo
 		found := t.attachmentProblems(r, a.Value)
 		problems = append(problems, found...)
 		for _, ref := range t.ancestors(r, a.Value) {
-			if slices.ContainsFunc(desired.Ancestors, func(s gwapiv1.PolicyAncestorStatus) bool { return equalParents(s.AncestorRef, ref) }) {
+			if slices.ContainsFunc(desired.Ancestors, func(s gwapiv1.PolicyAncestorStatus) bool { return status.EqualParents(s.AncestorRef, ref) }) {
 				continue // Two targets of the policy hang on one parent; the first speaks for it.
 			}
 			desired.Ancestors = append(desired.Ancestors, gwapiv1.PolicyAncestorStatus{
@@ -121,7 +119,7 @@ func (t *Tables) attachmentProblems(r *flow.Read, a *attachmentRow) []verdict.Pr
 // attachment.
 func (t *Tables) ancestorConditions(r *flow.Read, a *attachmentRow, merges policyMerges, found []verdict.Problem) []metav1.Condition {
 	problems := append(merges.problems(), found...)
-	accepted := conditionOf(string(gwapiv1.PolicyConditionAccepted), string(gwapiv1.PolicyReasonAccepted), "The policy is accepted.", problems)
+	accepted := status.Condition(string(gwapiv1.PolicyConditionAccepted), string(gwapiv1.PolicyReasonAccepted), "The policy is accepted.", problems)
 	conditions := []metav1.Condition{accepted}
 	if accepted.Status != metav1.ConditionTrue {
 		return conditions
@@ -201,14 +199,14 @@ func (t *Tables) hasListeners(r *flow.Read, target policies.Target) (listeners, 
 
 // limitAncestors keeps to the API's limit: those with problems first, and a note on the last one that more were left out.
 func limitAncestors(all []gwapiv1.PolicyAncestorStatus) []gwapiv1.PolicyAncestorStatus {
-	if len(all) <= maxAncestors {
+	if len(all) <= status.MaxAncestors {
 		return all
 	}
 	slices.SortStableFunc(all, func(a, b gwapiv1.PolicyAncestorStatus) int {
-		return compareBool(trueIn(a.Conditions, "Accepted"), trueIn(b.Conditions, "Accepted"))
+		return compareBool(status.True(a.Conditions, "Accepted"), status.True(b.Conditions, "Accepted"))
 	})
-	kept := all[:maxAncestors]
-	last := &kept[maxAncestors-1]
+	kept := all[:status.MaxAncestors]
+	last := &kept[status.MaxAncestors-1]
 	last.Conditions = append(slices.Clone(last.Conditions), metav1.Condition{
 		Type: "Aggregated", Status: metav1.ConditionTrue, Reason: "Aggregated",
 		Message: "more ancestors than a status can hold; those with problems are shown first",

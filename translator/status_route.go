@@ -10,6 +10,7 @@ import (
 
 	"gatehouse/policies/verdict"
 	"gatehouse/translator/flow"
+	"gatehouse/translator/status"
 )
 
 func (t *Tables) routeStatus(r *flow.Read, key string, route *routeRow) (*Status, bool) {
@@ -48,9 +49,9 @@ func (t *Tables) routeStatus(r *flow.Read, key string, route *routeRow) (*Status
 			ParentRef:      *p.ref(),
 			ControllerName: gwapiv1.GatewayController(t.settings.ControllerName),
 			Conditions: slices.Concat(t.parentConditions(p, rules),
-				falseOnly(conditionBackends, append(about(rules.Problems, conditionBackends, ""), idle...)),
-				falseOnly(conditionZones, withoutNearness(rules)),
-				overlapCondition(append(about(p.Problems, conditionOverlap, fmt.Sprint(p.Index)), firsts[p.Index]...))),
+				status.FalseOnly(conditionBackends, append(status.About(rules.Problems, conditionBackends, ""), idle...)),
+				status.FalseOnly(conditionZones, withoutNearness(rules)),
+				overlapCondition(append(status.About(p.Problems, conditionOverlap, fmt.Sprint(p.Index)), firsts[p.Index]...))),
 		})
 	}
 	return newStatus(route.Object, problems, desired), true
@@ -84,33 +85,25 @@ func (t *Tables) absent(r *flow.Read, parent verdict.Ref) bool {
 }
 
 func (t *Tables) parentConditions(p *parentRow, rules *rulesRow) []metav1.Condition {
-	detached := about(p.Problems, string(gwapiv1.RouteConditionAccepted), fmt.Sprint(p.Index))
-	accepted := conditionOf(string(gwapiv1.RouteConditionAccepted), string(gwapiv1.RouteReasonAccepted), "The route is accepted.", detached)
-	resolved := conditionOf(string(gwapiv1.RouteConditionResolvedRefs), string(gwapiv1.RouteReasonResolvedRefs), "All references are resolved.",
-		about(rules.Problems, string(gwapiv1.RouteConditionResolvedRefs), ""))
+	detached := status.About(p.Problems, string(gwapiv1.RouteConditionAccepted), fmt.Sprint(p.Index))
+	accepted := status.Condition(string(gwapiv1.RouteConditionAccepted), string(gwapiv1.RouteReasonAccepted), "The route is accepted.", detached)
+	resolved := status.Condition(string(gwapiv1.RouteConditionResolvedRefs), string(gwapiv1.RouteReasonResolvedRefs), "All references are resolved.",
+		status.About(rules.Problems, string(gwapiv1.RouteConditionResolvedRefs), ""))
 	conditions := []metav1.Condition{accepted, resolved}
-	conditions = append(conditions, falseOnly(conditionHostnames, about(p.Problems, conditionHostnames, fmt.Sprint(p.Index)))...)
-	unusable := about(rules.Problems, string(gwapiv1.RouteConditionAccepted), "")
+	conditions = append(conditions, status.FalseOnly(conditionHostnames, status.About(p.Problems, conditionHostnames, fmt.Sprint(p.Index)))...)
+	unusable := status.About(rules.Problems, string(gwapiv1.RouteConditionAccepted), "")
 	if len(unusable) == 0 || len(detached) > 0 {
 		return conditions
 	}
 	if dropped, all := rules.dropped(unusable); all {
-		conditions[0] = conditionOf(string(gwapiv1.RouteConditionAccepted), "", "", unusable)
+		conditions[0] = status.Condition(string(gwapiv1.RouteConditionAccepted), "", "", unusable)
 	} else {
 		conditions = append(conditions, metav1.Condition{
-			Type: string(gwapiv1.RouteConditionPartiallyInvalid), Status: metav1.ConditionTrue, Reason: gravest(unusable).Reason,
-			Message: fmt.Sprintf("Dropped Rule(s) [%s]: %s", strings.Join(dropped, " "), joinProblems(unusable)),
+			Type: string(gwapiv1.RouteConditionPartiallyInvalid), Status: metav1.ConditionTrue, Reason: status.Reason(unusable),
+			Message: fmt.Sprintf("Dropped Rule(s) [%s]: %s", strings.Join(dropped, " "), status.Message(unusable)),
 		})
 	}
 	return conditions
-}
-
-// falseOnly is a condition that is there only while something is wrong.
-func falseOnly(kind string, problems []verdict.Problem) []metav1.Condition {
-	if len(problems) == 0 {
-		return nil
-	}
-	return []metav1.Condition{conditionOf(kind, "", "", problems)}
 }
 
 // passes tells that all listeners of the parentRef pass encrypted bytes through.
