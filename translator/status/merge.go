@@ -181,55 +181,47 @@ func equalKinds(a, b gwapiv1.RouteGroupKind) bool {
 
 // Parents merges the parents in the status of a route. Entries of other controllers are not changed.
 func (m *Merger) Parents(old, desired []gwapiv1.RouteParentStatus) []gwapiv1.RouteParentStatus {
-	merged := []gwapiv1.RouteParentStatus{} // The API wants a list, even if it is empty.
-	for _, p := range old {
-		if p.ControllerName != m.Controller {
-			merged = append(merged, p)
-			continue
-		}
-		at := slices.IndexFunc(desired, func(d gwapiv1.RouteParentStatus) bool { return EqualParents(d.ParentRef, p.ParentRef) })
-		if at < 0 {
-			m.note(Verdicts) // The parentRef is gone, or its Gateway is not ours any more.
-			continue
-		}
-		p.Conditions = m.Conditions(p.Conditions, desired[at].Conditions)
-		merged = append(merged, p)
-	}
-	for _, d := range desired {
-		known := slices.ContainsFunc(merged, func(p gwapiv1.RouteParentStatus) bool {
-			return p.ControllerName == m.Controller && EqualParents(p.ParentRef, d.ParentRef)
-		})
-		if !known && len(merged) < MaxParents {
-			d.Conditions = m.Conditions(nil, d.Conditions)
-			merged = append(merged, d)
-			m.note(Verdicts)
-		}
-	}
-	return merged
+	return entries(m, old, desired, MaxParents, func(s *gwapiv1.RouteParentStatus) entry {
+		return entry{s.ParentRef, s.ControllerName, &s.Conditions}
+	})
 }
 
 // Ancestors merges the ancestors in the status of a policy. Entries of other controllers are not changed.
 func (m *Merger) Ancestors(old, desired []gwapiv1.PolicyAncestorStatus) []gwapiv1.PolicyAncestorStatus {
-	merged := []gwapiv1.PolicyAncestorStatus{} // The API wants a list, even if it is empty.
-	for _, a := range old {
-		if a.ControllerName != m.Controller {
-			merged = append(merged, a)
-			continue
+	return entries(m, old, desired, MaxAncestors, func(s *gwapiv1.PolicyAncestorStatus) entry {
+		return entry{s.AncestorRef, s.ControllerName, &s.Conditions}
+	})
+}
+
+// entry is what a controller says about an object in relation to another one.
+type entry struct {
+	about      gwapiv1.ParentReference
+	controller gwapiv1.GatewayController
+	conditions *[]metav1.Condition
+}
+
+func entries[S any](m *Merger, old, desired []S, limit int, of func(*S) entry) []S {
+	merged := []S{} // The API wants a list, even if it is empty.
+	for _, s := range old {
+		had := of(&s)
+		if had.controller == m.Controller {
+			at := slices.IndexFunc(desired, func(d S) bool { return EqualParents(of(&d).about, had.about) })
+			if at < 0 {
+				m.note(Verdicts) // The reference is gone, or it does not lead to a Gateway of ours any more.
+				continue
+			}
+			*had.conditions = m.Conditions(*had.conditions, *of(&desired[at]).conditions)
 		}
-		at := slices.IndexFunc(desired, func(d gwapiv1.PolicyAncestorStatus) bool { return EqualParents(d.AncestorRef, a.AncestorRef) })
-		if at < 0 {
-			m.note(Verdicts) // The policy does not attach there any more.
-			continue
-		}
-		a.Conditions = m.Conditions(a.Conditions, desired[at].Conditions)
-		merged = append(merged, a)
+		merged = append(merged, s)
 	}
 	for _, d := range desired {
-		known := slices.ContainsFunc(merged, func(a gwapiv1.PolicyAncestorStatus) bool {
-			return a.ControllerName == m.Controller && EqualParents(a.AncestorRef, d.AncestorRef)
+		wanted := of(&d)
+		known := slices.ContainsFunc(merged, func(s S) bool {
+			had := of(&s)
+			return had.controller == m.Controller && EqualParents(had.about, wanted.about)
 		})
-		if !known && len(merged) < MaxAncestors {
-			d.Conditions = m.Conditions(nil, d.Conditions)
+		if !known && len(merged) < limit {
+			*wanted.conditions = m.Conditions(nil, *wanted.conditions)
 			merged = append(merged, d)
 			m.note(Verdicts)
 		}
