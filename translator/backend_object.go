@@ -8,7 +8,30 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"gatehouse/policies/endpoints"
+	"gatehouse/translator/flow"
 )
+
+// declareSlices: EndpointSlices by the backends that have them.
+func (t *Tables) declareSlices() {
+	t.slicesByOwner = flow.NewIndex(t.in.slices, "slices by owner", ownersOf)
+	t.namesByOwner = flow.NewIndex(t.in.slices, "slices of names by owner", ownersOfNames)
+	t.populated = flow.Group(t.slicesByOwner, "backends with endpoints", slices.Equal[[]string], t.populatedPorts)
+}
+
+// declareBackends: what routes and policies refer to as backends, and the policies of backends.
+func (t *Tables) declareBackends() {
+	t.routes = flow.Derive(t.in.routes, "routes", (*routeRow).equal, t.route)
+	t.routesByBackend = flow.NewIndex(t.routes, "routes by Backend", namedBackends)
+	t.listedBackends = flow.Derive(t.in.backends, "Backends with their problems", (*listedRow).equal, t.listed)
+	t.backends = t.backendObjects()
+	t.backendTLS = flow.Derive(t.in.backendTLS, "backend TLS policies", (*backendTLSRow).equal, t.backendTLSPolicy)
+	t.backendTLSByObject = flow.NewIndex(t.backendTLS, "backend TLS policies by object", securedObjects)
+	t.backendTLSTargets = flow.Group(flow.NewIndex(t.backendTLS, "backend TLS policies by target", securedTargets),
+		"backend TLS targets", (*backendTLSRow).equal, t.backendTLSWinner)
+	t.budgets = flow.Derive(t.in.budgets, "retry budgets", (*budgetRow).equal, t.budgetPolicy)
+	t.budgetTargets = flow.Group(flow.NewIndex(t.budgets, "retry budgets by target", budgetTargets),
+		"retry budget targets", (*budgetRow).equal, t.budgetWinner)
+}
 
 // discovery is how Envoy learns the endpoints of a backend.
 type discovery int

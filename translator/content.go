@@ -15,6 +15,21 @@ import (
 
 // What Secrets, ConfigMaps and ClusterTrustBundles hold is parsed once, whoever uses it, and only if somebody does: a cluster has many that are nobody's business here.
 
+// declareContent: what is parsed of Secrets, ConfigMaps and ClusterTrustBundles.
+func (t *Tables) declareContent() {
+	t.content = flow.Concat("used content", flow.Same[contentUse],
+		flow.Expand(t.in.gateways, "content of Gateways", flow.Same[contentUse], t.gatewayContent),
+		flow.Expand(t.in.listenerSets, "content of ListenerSets", flow.Same[contentUse], t.listenerSetContent),
+		flow.Expand(t.in.backendTLS, "content of backend TLS policies", flow.Same[contentUse], backendTLSContent))
+	certs := flow.Group(flow.NewIndex(t.content, "certificates", usedCertificates),
+		"used certificates", flow.Same[bool], isUsed)
+	t.certs = flow.Derive(certs, "certificates", (*certificateRow).equal, t.certificate)
+	t.untimely = flow.Derive(t.certs, "untimely certificates", equalUntimely, t.untimelyCertificate)
+	authorities := flow.Group(flow.NewIndex(t.content, "CA certificates", usedAuthorities),
+		"used CA certificates", flow.Same[bool], isUsed)
+	t.authorities = flow.Derive(authorities, "CA certificates", (*authorityRow).equal, t.authority)
+}
+
 // contentUse is one object's reference to a certificate or to CA certificates.
 type contentUse struct {
 	Certificate bool

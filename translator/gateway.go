@@ -11,6 +11,12 @@ import (
 	"gatehouse/translator/status"
 )
 
+// declareGateways: Gateways and ListenerSets.
+func (t *Tables) declareGateways() {
+	t.gateways = flow.Derive(t.in.gateways, "gateways", (*gatewayRow).equal, t.gateway)
+	t.listenerSets = flow.Derive(t.in.listenerSets, "listener sets", (*listenerSetRow).equal, t.listenerSet)
+}
+
 // conditionListenerSets marks problems of allowedListeners, which keep ListenerSets out and hurt nothing of the Gateway itself. Gateway API
 // has no condition for them.
 const conditionListenerSets = "ListenerSets"

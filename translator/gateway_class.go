@@ -13,6 +13,17 @@ import (
 	"gatehouse/translator/status"
 )
 
+// declareClasses: GatewayClasses and the settings of fleets.
+func (t *Tables) declareClasses() {
+	t.classesByProxy = flow.NewIndex(t.in.classes, "classes by EnvoyProxy", proxyOfClass)
+	t.gatewaysByProxy = flow.NewIndex(t.in.gateways, "Gateways by EnvoyProxy", proxyOfGateway)
+	t.fleetSpecs = flow.Derive(t.in.proxySpecs, "fleet settings", (*fleetSpecRow).equal, t.fleetSpec)
+	t.classes = flow.Derive(t.in.classes, "classes", (*classRow).equal, t.class)
+	t.usedClasses = flow.Group(flow.NewIndex(t.in.gateways, "Gateways by class", namedClass),
+		"used classes", flow.Same[bool], anyMember)
+	t.classUses = flow.Derive(t.classes, "uses of classes", flow.Same[classUse], t.classUse)
+}
+
 const reasonInvalidParameters = "InvalidParameters"
 
 // classRow is a GatewayClass that names this controller.

@@ -15,6 +15,40 @@ import (
 	"gatehouse/translator/flow"
 )
 
+// declareListeners: the listeners of all fleets, of Gateways and of ListenerSets.
+func (t *Tables) declareListeners() {
+	t.entries = flow.Concat("listener entries", (*entryRow).equal,
+		flow.Expand(t.gateways, "entries of Gateways", (*entryRow).equal, t.gatewayEntries),
+		flow.Expand(t.listenerSets, "entries of ListenerSets", (*entryRow).equal, t.setEntries))
+	t.holdersOfPorts = flow.Group(flow.NewIndex(t.entries, "entries by port", claimedPorts),
+		"holders of ports", slices.Equal[[]holderRow], t.portHolders)
+	t.holdersOfHosts = flow.Group(flow.NewIndex(t.entries, "entries by host", claimedHosts),
+		"holders of hosts", flow.Same[holderRow], t.hostHolder)
+	judged := flow.Derive(t.entries, "judged listeners", (*listenerRow).equal, t.listener)
+	judgedByPort := flow.NewIndex(judged, "judged listeners by port", servedPort)
+	t.firstOfPorts = flow.Group(judgedByPort, "first listeners of ports", (*listenerRow).equal,
+		func(_ *flow.Read, _ string, members []flow.Row[*listenerRow]) (*listenerRow, bool) {
+			return first(members), true
+		})
+	t.listenerPolicies = flow.Derive(judged, "policies of listeners", (*listenerPolicyRow).equal, t.listenerPolicy)
+	t.portsSettings = flow.Group(judgedByPort, "settings of ports", (*portSettingsRow).equal, t.portSettings)
+	t.listenersSettings = flow.Derive(judged, "settings of listeners", (*listenerSettingsRow).equal, t.listenerSettings)
+	t.listenersTraits = flow.Derive(t.listenersSettings, "traits of listeners", flow.Same[listenerTraits], traitsOf)
+	t.conflictsByTarget = flow.NewIndex(t.listenersSettings, "conflicts by target", conflictTargets)
+	t.listeners = flow.Derive(judged, "listeners", (*listenerRow).equal, t.withhold)
+	t.listenersByConfig = flow.NewIndex(t.listeners, "listeners by route configuration", sharedConfig)
+	t.listenersByPort = flow.NewIndex(t.listeners, "served listeners by port", servedPort)
+	t.rivalsByHost = flow.NewIndex(t.listeners, "rivals by host", rivalKeys)
+	t.crowdedPorts = flow.Group(flow.NewIndex(t.listeners, "listeners by port with TLS", sharedBySNI),
+		"crowded ports", flow.Same[bool], crowded)
+	t.sharedNames = flow.Group(flow.NewIndex(t.listeners, "listeners by name of certificate", certificateNames),
+		"names of certificates", equalSharedNames, shareName)
+	t.ports = flow.Group(t.listenersByPort, "ports", flow.Same[portRow], t.port)
+	t.portsByFleet = flow.NewIndex(t.ports, "ports by fleet", func(_ string, p portRow) []string {
+		return []string{p.Fleet}
+	})
+}
+
 // listenerRow is one listener of a fleet, whoever owns it.
 type listenerRow struct {
 	*entryRow

@@ -17,6 +17,12 @@ import (
 // A listener for HTTP or HTTPS may have filters that every request passes before a route is chosen for it (Gateway API, ListenerFilters). How Envoy
 // is brought to it is in listener_passage.go, and in decision 048.
 
+// declareGuards: the filters that requests pass before Envoy chooses a route.
+func (t *Tables) declareGuards() {
+	t.guards = flow.Derive(t.listeners, "filters of listeners", (*guardRow).equal, t.guard)
+	t.guardsByService = flow.NewIndex(t.guards, "filters of listeners by Service", askedServices)
+}
+
 // Reasons of conditions of a listener that GEP-5224 names and Gateway API has no constants for.
 const (
 	reasonListenerFilter    = "InvalidListenerFilter"

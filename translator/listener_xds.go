@@ -21,6 +21,15 @@ import (
 	"gatehouse/translator/hostname"
 )
 
+// declareEnvoyListeners: Envoy's listeners and their secrets.
+func (t *Tables) declareEnvoyListeners() {
+	t.listenersBySecret = flow.NewIndex(t.listeners, "listeners by Secret", servedSecrets)
+	t.secrets = flow.Group(t.listenersBySecret, "secrets", equalResources, t.secretResource)
+	t.listenersOfPorts = flow.Group(t.listenersByPort, "Envoy listeners by port", equalResourceLists, t.listenersOfPort)
+	t.portListeners = flow.Expand(t.listenersOfPorts, "Envoy listeners", equalResources, eachListener)
+	t.portListenersByFleet = flow.NewIndex(t.portListeners, "Envoy listeners by fleet", fleetOfListener)
+}
+
 const (
 	typeListener = typePrefix + "envoy.config.listener.v3.Listener"
 	typeSecret   = typePrefix + "envoy.extensions.transport_sockets.tls.v3.Secret"
@@ -221,4 +230,9 @@ func (l *listenerRow) sdsSecrets() []string {
 
 func compareNames(a, b Name) int {
 	return cmp.Or(strings.Compare(a.Type, b.Type), strings.Compare(a.Name, b.Name))
+}
+
+func fleetOfListener(key string, _ *Resource) []string {
+	fleet, _ := splitKey(key)
+	return []string{fleet}
 }

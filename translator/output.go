@@ -159,3 +159,9 @@ func equalProxies(a, b Proxy) bool {
 	return a.Fleet == b.Fleet && a.Node == b.Node && a.Scopes == b.Scopes && maps.Equal(a.Listeners, b.Listeners) && maps.Equal(a.Routes, b.Routes) &&
 		maps.Equal(a.Secrets, b.Secrets) && maps.Equal(a.Refused, b.Refused) && maps.Equal(a.Guilty, b.Guilty)
 }
+
+// splitKey parts the key of a resource's row into the fleet and the rest.
+func splitKey(key string) (fleet, rest string) {
+	fleet, rest, _ = strings.Cut(key, "|")
+	return fleet, rest
+}

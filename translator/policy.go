@@ -9,10 +9,22 @@ import (
 	"gatehouse/policies/feature"
 	"gatehouse/policies/verdict"
 	"gatehouse/translator/flow"
+
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
+
+// declarePolicies: what policies say and where they are attached.
+func (t *Tables) declarePolicies() {
+	t.policies = flow.Derive(t.in.policies, "policies", (*policyRow).equal, t.policy)
+	t.attached = flow.Expand(t.policies, "attachments", (*attachmentRow).equal, t.attachments)
+	t.attachmentsByPolicy = flow.NewIndex(t.attached, "attachments by policy", policyOfAttachment)
+	t.targets = flow.Group(flow.NewIndex(t.attached, "attachments by target", targetOfAttachment),
+		"targets", (*targetRow).equal, t.target)
+	t.winners = flow.Derive(t.targets, "policies of targets", slices.Equal[[]winnerRow], t.winnersOf)
+	t.listenerWinners = flow.Derive(t.targets, "listener policies of targets", flow.Same[string], t.listenerWinner)
+}
 
 // policyRow is a policy that was judged on its own.
 type policyRow struct {
@@ -302,3 +314,9 @@ func chain(route *routeRow, rule int, l *listenerRow) []policies.Target {
 	places[0].Section = string(deref(route.Rules[rule].Name))
 	return policies.Chain(append(places, l.above()...)...)
 }
+
+func policyOfAttachment(_ string, a *attachmentRow) []string {
+	return []string{a.Policy.ref().String()}
+}
+
+func targetOfAttachment(_ string, a *attachmentRow) []string { return []string{placeKey(a.Target)} }

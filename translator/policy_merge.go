@@ -17,6 +17,24 @@ import (
 // A policy with mergeType is merged over what would take effect without it. Each combination of policies that some route
 // needs has one row, which all of these routes share (decision 057). It is a policy like any other for all that comes after.
 
+// declareMerges: what several policies are merged into, and what policies do to routes.
+func (t *Tables) declareMerges() {
+	t.merges = flow.Expand(t.attached, "merges", (*mergeRow).equal, t.merge)
+	t.mergesByPolicy = flow.NewIndex(t.merges, "merges by policy", func(_ string, m *mergeRow) []string {
+		return []string{m.Policy.String()}
+	})
+	combined := flow.Group(flow.NewIndex(t.merges, "combinations", combinations),
+		"combinations of policies", flow.Same[bool], anyMember)
+	t.mergedPolicies = flow.Derive(combined, "merged policies", (*policyRow).equal, t.mergedPolicy)
+	t.effectivePolicies = flow.Concat("effective policies", (*policyRow).equal, t.policies, t.mergedPolicies)
+	t.policiesByService = flow.NewIndex(t.effectivePolicies, "policies by Service", neededServices)
+	t.fetches = flow.Group(flow.NewIndex(t.effectivePolicies, "policies by fetched content", fetchedBy),
+		"content to fetch", equalFetches, t.fetch)
+	t.policyEffects = flow.Derive(t.effectivePolicies, "effects of policies", (*effectRow).equal, t.effect)
+	t.policyFilters = flow.Derive(t.effectivePolicies, "filters of policies", equalFilterConfigs, t.filterConfigs)
+	t.commons = flow.Group(t.listenersByConfig, "policies of route configurations", (*commonRow).equal, t.common)
+}
+
 // mergeRow is a policy with mergeType on a listener of the route that it targets.
 type mergeRow struct {
 	// Key is that of what takes effect there: of a merged policy, or of the policy alone if there is none below it.

@@ -12,6 +12,14 @@ import (
 	"gatehouse/translator/flow"
 )
 
+// declareProxies: what proxies report.
+func (t *Tables) declareProxies() {
+	t.proxiesByFleet = flow.NewIndex(t.in.proxies, "proxies by fleet", func(_ string, p Proxy) []string {
+		return []string{p.Fleet}
+	})
+	t.quarantines = flow.Group(t.proxiesByFleet, "quarantines", maps.Equal[quarantineRow, quarantineRow], t.quarantine)
+}
+
 // quarantineRow is what proxies of a fleet have refused: the hashes of parts, with Envoy's words. What was made of an object and is in here
 // fails closed, and the object says so, until it changes.
 type quarantineRow map[string]string

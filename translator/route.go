@@ -13,6 +13,17 @@ import (
 	"gatehouse/translator/flow"
 )
 
+// declareBindings: what routes and filters of listeners add to Envoy.
+func (t *Tables) declareBindings() {
+	t.rulesOf = flow.Derive(t.routes, "rules", (*rulesRow).equal, t.routeRules)
+	t.rulesByService = flow.NewIndex(t.rulesOf, "rules by Service", usedServices)
+	t.bindings = flow.Concat("all bindings", (*bindingRow).equal,
+		flow.Expand(t.parents, "bindings", (*bindingRow).equal, t.binding),
+		flow.Expand(t.guards, "bindings of filters", (*bindingRow).equal, t.guardBinding))
+	t.forwardings = flow.NewIndex(t.bindings, "bindings of layer 4 by listener", forwardingListener)
+	t.refusedByRoute = flow.NewIndex(t.bindings, "refused bindings by route", refusedRoutes)
+}
+
 // routeKind is what the translation must know of a kind of route.
 type routeKind struct {
 	Name gwapiv1.Kind

@@ -13,6 +13,17 @@ import (
 	"gatehouse/translator/hostname"
 )
 
+// declareParents: the listeners that routes are attached to.
+func (t *Tables) declareParents() {
+	t.claims = flow.Expand(t.routes, "claims", (*parentRow).equal, t.parent)
+	t.contests = flow.Group(flow.NewIndex(t.claims, "claims by listener", contested),
+		"contests", equalContests, t.contest)
+	t.parents = flow.Derive(t.claims, "parents", (*parentRow).equal, t.settle)
+	t.parentsByRoute = flow.NewIndex(t.parents, "parents by route", func(_ string, p *parentRow) []string {
+		return []string{p.Route.Key}
+	})
+}
+
 // parentRow is one parentRef of a route that names a Gateway of ours, or a ListenerSet of one.
 type parentRow struct {
 	Route   *routeRow
@@ -235,4 +246,12 @@ func joinHosts(hosts []gwapiv1.Hostname) string {
 		names[i] = fmt.Sprintf("%q", h)
 	}
 	return strings.Join(names, ", ")
+}
+
+func attachedTo(_ string, p *parentRow) []string {
+	keys := make([]string, len(p.Listeners))
+	for i, l := range p.Listeners {
+		keys[i] = l.Listener.Key
+	}
+	return keys
 }

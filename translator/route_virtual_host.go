@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"slices"
+	"strings"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	"google.golang.org/protobuf/encoding/protowire"
@@ -12,6 +13,24 @@ import (
 	"gatehouse/translator/flow"
 	"gatehouse/translator/hostname"
 )
+
+// declareVirtualHosts: the virtual hosts and the route configurations. Their keys begin with the fleet, see splitKey.
+func (t *Tables) declareVirtualHosts() {
+	t.virtualHosts = flow.Group(flow.NewIndex(t.bindings, "bindings by host", boundHosts),
+		"virtual hosts", (*virtualHostRow).equal, t.virtualHost)
+	t.overlapsByRoute = flow.NewIndex(flow.Expand(t.virtualHosts, "overlaps", (*overlapRow).equal, t.overlaps),
+		"overlaps by route", overlappingRoutes)
+	t.scopes = flow.Derive(t.virtualHosts, "scopes", equalResources, t.scope)
+	t.hostsByConfig = flow.NewIndex(t.virtualHosts, "hosts by route configuration", hostConfig)
+	t.clustersOfConfigs = flow.Group(flow.NewIndex(t.virtualHosts, "hosts by cluster", hostClusters),
+		"clusters of route configurations", flow.Same[string],
+		func(_ *flow.Read, key string, _ []flow.Row[*virtualHostRow]) (string, bool) {
+			_, cluster := splitLast(key)
+			return cluster, true
+		})
+	t.clustersByConfig = flow.NewIndex(t.clustersOfConfigs, "clusters by route configuration", namedConfig)
+	t.routeConfigs = flow.Group(t.listenersByConfig, "route configurations", equalResources, t.routeConfig)
+}
 
 const typeRoutes = typePrefix + "envoy.config.route.v3.RouteConfiguration"
 
@@ -168,4 +187,43 @@ func unserved(members []flow.Row[*listenerRow], hosts []flow.Row[*virtualHostRow
 		}
 	}
 	return missing
+}
+
+func boundHosts(_ string, b *bindingRow) []string {
+	keys := make([]string, len(b.Hosts))
+	for i, h := range b.Hosts {
+		keys[i] = b.Config + "|" + h.Host
+	}
+	return keys
+}
+
+func hostConfig(key string, v *virtualHostRow) []string {
+	if v.Scoped {
+		return nil
+	}
+	config, _ := splitLast(key)
+	return []string{config}
+}
+
+func namedConfig(key string, _ string) []string {
+	config, _ := splitLast(key)
+	return []string{config}
+}
+
+func hostClusters(key string, v *virtualHostRow) []string {
+	if v.Scoped {
+		return nil
+	}
+	config, _ := splitLast(key)
+	keys := make([]string, len(v.Clusters))
+	for i, c := range v.Clusters {
+		keys[i] = config + "|" + c
+	}
+	return keys
+}
+
+// splitLast parts the key of a virtual host's row into that of its route configuration and the host.
+func splitLast(key string) (config, host string) {
+	i := strings.LastIndexByte(key, '|')
+	return key[:i], key[i+1:]
 }

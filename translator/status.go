@@ -6,7 +6,27 @@ import (
 	"slices"
 
 	"gatehouse/policies/verdict"
+	"gatehouse/translator/flow"
 )
+
+// declareStatuses: what is said of objects, and what the infrastructure must provide.
+func (t *Tables) declareStatuses() {
+	t.attachedRoutes = flow.Group(flow.NewIndex(t.parents, "parents by listener", attachedTo),
+		"attached routes", flow.Same[int32], t.countRoutes)
+	t.missingOfFleets = flow.Expand(t.gateways, "missing", flow.Same[string], t.missing)
+	t.fleetSpecStatuses = flow.Derive(t.fleetSpecs, "fleet settings statuses", (*Status).equal, t.fleetSpecStatus)
+	t.classStatuses = flow.Derive(t.in.classes, "class statuses", (*Status).equal, t.classStatus)
+	t.setStatuses = flow.Derive(t.in.listenerSets, "listener set statuses", (*Status).equal, t.listenerSetStatus)
+	t.attachedSets = flow.Group(flow.NewIndex(t.setStatuses, "accepted listener sets by Gateway", acceptedBy),
+		"attached listener sets", flow.Same[int32], countSets)
+	t.gatewayStatuses = flow.Derive(t.in.gateways, "gateway statuses", (*Status).equal, t.gatewayStatus)
+	t.routeStatuses = flow.Derive(t.routes, "route statuses", (*Status).equal, t.routeStatus)
+	t.policyStatuses = flow.Derive(t.policies, "policy statuses", (*Status).equal, t.policyStatus)
+	t.backendTLSStatuses = flow.Derive(t.backendTLS, "backend TLS policy statuses", (*Status).equal, t.backendTLSStatus)
+	t.budgetStatuses = flow.Derive(t.budgets, "retry budget statuses", (*Status).equal, t.budgetStatus)
+	t.backendStatuses = flow.Derive(t.listedBackends, "Backend statuses", (*Status).equal, t.backendStatus)
+	t.requirements = flow.Derive(t.gateways, "requirements", (*Requirement).equal, t.requirement)
+}
 
 // Status is what the translation concludes about one object: its problems, and what its status shall say.
 type Status struct {

@@ -12,6 +12,15 @@ import (
 	"gatehouse/translator/status"
 )
 
+// declareOverrides: which policies replace which.
+func (t *Tables) declareOverrides() {
+	t.overrides = flow.Derive(t.attached, "overrides", (*overrideRow).equal, t.override)
+	t.overridesByBroader = flow.NewIndex(t.overrides, "overrides by broader target",
+		func(_ string, o *overrideRow) []string { return o.Broader })
+	t.overridesByBelow = flow.NewIndex(t.overrides, "overrides by target below",
+		func(_ string, o *overrideRow) []string { return o.Below })
+}
+
 // overrideRow tells which broader targets a policy of the same kind is replaced on, because of a more specific attachment.
 type overrideRow struct {
 	Target policies.Target
