@@ -5,6 +5,7 @@ import (
 	"iter"
 	"slices"
 	"strings"
+	"sync"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -78,7 +79,7 @@ func unserved(path string, filters []gwapiv1.HTTPRouteFilter, served []gwapiv1.H
 }
 
 // filterTypes returns the types of filters that are served, those of rules and those of backendRefs.
-func filterTypes() (ofRules, ofBackends []gwapiv1.HTTPRouteFilterType) {
+var filterTypes = sync.OnceValues(func() (ofRules, ofBackends []gwapiv1.HTTPRouteFilterType) {
 	for f := range featuresOf(ruleKind) {
 		ofRules = append(ofRules, f.types...)
 		if f.share != nil {
@@ -86,7 +87,7 @@ func filterTypes() (ofRules, ofBackends []gwapiv1.HTTPRouteFilterType) {
 		}
 	}
 	return ofRules, ofBackends
-}
+})
 
 func anyOf[T ~string](words []T) string {
 	var list strings.Builder

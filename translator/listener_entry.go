@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -110,7 +111,7 @@ func (c *entryRow) bindPort() int32 {
 
 // portKey finds Envoy's listener: the ports of TCP and UDP are apart.
 func (c *entryRow) portKey() string {
-	return fmt.Sprintf("%s|%s/%d", c.fleet(), c.protocol().transport, c.bindPort())
+	return c.fleet() + "|" + string(c.protocol().transport) + "/" + strconv.Itoa(int(c.bindPort()))
 }
 
 func (c *entryRow) field(path string) string {
