@@ -157,6 +157,12 @@ func (w *World) set(e Event) error {
 	return nil
 }
 
+// Knows reports whether the translation reads objects of the type.
+func (w *World) Knows(o Object) bool {
+	_, ok := w.tables.in.byType[reflect.TypeOf(o)]
+	return ok
+}
+
 // put sets or deletes a row of an input.
 func put[V any](w *World, table *flow.Table[V], key string, value V, deleted bool) {
 	if deleted {
@@ -175,7 +181,7 @@ func (w *World) Try(ctx context.Context, o Object) ([]Finding, error) {
 		return nil, fmt.Errorf("wait for the tables: %w", err)
 	}
 	defer w.turn.unlock()
-	if _, ok := w.tables.in.byType[reflect.TypeOf(o)]; !ok {
+	if !w.Knows(o) {
 		return nil, fmt.Errorf("try %T %s: the translation does not know this type", o, keyOf(o))
 	}
 	var findings []Finding

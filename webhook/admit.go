@@ -83,7 +83,7 @@ func (v *validator) answer(ctx context.Context, request *admissionv1.AdmissionRe
 func (v *validator) tell(request *admissionv1.AdmissionRequest, lines []line) {
 	var problems []string
 	for _, l := range lines {
-		if LevelEnforce.denies(l.weight) {
+		if LevelEnforce.Denies(l.weight) {
 			problems = append(problems, l.String())
 		}
 	}
@@ -99,8 +99,19 @@ const wouldDeny = "level enforce would have denied what level warn let in"
 // object decodes the object to store as the kind that the request names. It does not check the object against its
 // schema: the API server has already done that.
 func (v *validator) object(request *admissionv1.AdmissionRequest) (client.Object, error) {
-	gvk := schema.GroupVersionKind(request.Kind)
-	empty, err := v.scheme.New(gvk)
+	obj, err := Decode(v.scheme, schema.GroupVersionKind(request.Kind), request.Object.Raw)
+	if err != nil {
+		return nil, err
+	}
+	if obj.GetNamespace() == "" {
+		obj.SetNamespace(request.Namespace)
+	}
+	return obj, nil
+}
+
+// Decode decodes an object of a kind that the scheme knows from JSON.
+func Decode(scheme *runtime.Scheme, gvk schema.GroupVersionKind, raw []byte) (client.Object, error) {
+	empty, err := scheme.New(gvk)
 	if err != nil {
 		return nil, fmt.Errorf("decoding the object: %w", err)
 	}
@@ -108,11 +119,8 @@ func (v *validator) object(request *admissionv1.AdmissionRequest) (client.Object
 	if !ok {
 		return nil, fmt.Errorf("a %s is no object with metadata: remove it from the webhook configuration", gvk.Kind)
 	}
-	if err := unmarshal(request.Object.Raw, obj); err != nil {
+	if err := unmarshal(raw, obj); err != nil {
 		return nil, fmt.Errorf("decoding the object: %w", err)
-	}
-	if obj.GetNamespace() == "" {
-		obj.SetNamespace(request.Namespace)
 	}
 	return obj, nil
 }

@@ -60,6 +60,12 @@ func (m *mutator) answer(_ context.Context, request *admissionv1.AdmissionReques
 	return response, nil
 }
 
+// Default fills in the defaults of admission in an object of a kind, and returns the warnings about what was chosen.
+func Default(kind schema.GroupKind, object map[string]any) (notes []string) {
+	notes, _ = (&mutator{mutations: Mutations}).apply(kind, object)
+	return notes
+}
+
 func (m *mutator) apply(kind schema.GroupKind, object map[string]any) (notes []string, changed bool) {
 	for _, mutation := range m.mutations {
 		if !slices.Contains(mutation.Kinds, kind) {

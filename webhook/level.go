@@ -50,7 +50,8 @@ func levelNames() string {
 	return strings.Join([]string{string(LevelOff), string(LevelWarn), string(LevelEnforce), string(LevelStrict)}, ", ")
 }
 
-func (l Level) denies(w verdict.Weight) bool { return slices.Contains(deniedAt[l], w) }
+// Denies reports whether an object with a problem of that weight is denied.
+func (l Level) Denies(w verdict.Weight) bool { return slices.Contains(deniedAt[l], w) }
 
 // levels reads the levels of namespaces.
 type levels struct {

@@ -118,7 +118,7 @@ func discreet(obj client.Object, kind string, f translator.Finding) line {
 func respond(request *admissionv1.AdmissionRequest, level Level, lines []line, warnings []string) *admissionv1.AdmissionResponse {
 	var denials []line
 	for _, l := range lines {
-		if level.denies(l.weight) && !l.pending {
+		if level.Denies(l.weight) && !l.pending {
 			denials = append(denials, l)
 		} else {
 			warnings = append(warnings, l.String())

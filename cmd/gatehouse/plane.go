@@ -30,7 +30,6 @@ import (
 	"gatehouse/controller/kube"
 	"gatehouse/infra"
 	"gatehouse/infra/certs"
-	"gatehouse/policies/rules"
 	"gatehouse/translator"
 	"gatehouse/webhook"
 	"gatehouse/xds"
@@ -77,18 +76,11 @@ func newPlane(ctx context.Context, c *config.EnvoyGateway, in installation, o se
 	if err := p.addLeadership(restConfig, c.Provider.Kubernetes.LeaderElection); err != nil {
 		return nil, err
 	}
-	engine, err := rules.Builtin()
+	tables, err := newTables(c)
 	if err != nil {
-		return nil, fmt.Errorf("compile the built-in rules: %w", err)
+		return nil, err
 	}
-	p.world = translator.NewWorld(translator.NewTables(translator.Settings{
-		ControllerName:     c.Gateway.ControllerName,
-		InGatewayNamespace: c.Provider.Kubernetes.Deploy.Type == config.DeployGatewayNamespace,
-		ExternalNames:      c.ExtensionAPIs.EnableExternalName,
-		RouteMemory:        c.Limits.RouteMemoryBytes(),
-		EnabledKinds:       c.EnabledKinds(),
-		RetriesDisabled:    c.Backends.DisableRetries,
-	}, engine))
+	p.world = translator.NewWorld(tables)
 	if err := p.addCertificates(ctx, o); err != nil {
 		return nil, err
 	}

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"gatehouse/api/config"
+	"gatehouse/controller/kube"
+	"gatehouse/translator"
+	"gatehouse/webhook"
+	"gatehouse/webhook/offline"
+	"gatehouse/webhook/report"
+)
+
+// errDenied ends a check that found something. The report has said what.
+var errDenied = errors.New("admission would deny some of these objects")
+
+type checkOptions struct {
+	format, level, namespace, config string
+}
+
+func checkCommand() *cobra.Command {
+	o := checkOptions{}
+	cmd := &cobra.Command{
+		Use:   "check FILE|FOLDER|- ...",
+		Short: "Judge manifests as admission would, without a cluster",
+		Long: `Judge manifests as admission would, without a cluster.
+
+Check reads objects from files and folders, or from stdin with "-", and translates them as the control plane does. It
+prints what admission and the status of the objects would say, with the line that each problem is about. All objects
+count as stored, in any order: what is in none of the files is missing. The label ` + webhook.LevelLabel + ` of a Namespace
+in the files sets the level there.
+
+Exit codes: 0 if admission would deny nothing, 1 if it would, 2 if the files cannot be read or a flag is wrong.`,
+		Example: `  # What is wrong with a folder
+  gatehouse check deploy/
+
+  # With what kustomize or helm write, warnings count too
+  kustomize build overlays/production | gatehouse check --level strict -
+
+  # Annotations in a pull request on GitHub
+  gatehouse check --output github deploy/
+
+  # A report for code scanning
+  gatehouse check --output sarif deploy/ > gatehouse.sarif`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, paths []string) error { return o.run(cmd, paths) },
+	}
+	flags := cmd.Flags()
+	flags.StringVarP(&o.format, "output", "o", "text", "format of the report: "+strings.Join(report.Formats(), ", "))
+	flags.StringVar(&o.level, "level", string(webhook.LevelEnforce), "what is denied: off, warn, enforce or strict, as the label "+webhook.LevelLabel+" of a Namespace says")
+	flags.StringVarP(&o.namespace, "namespace", "n", "default", "namespace of objects that name none")
+	flags.StringVar(&o.config, "config", "", "configuration file of the control plane; without it its defaults hold")
+	return cmd
+}
+
+func (o checkOptions) run(cmd *cobra.Command, paths []string) error {
+	level, err := webhook.ParseLevel(o.level)
+	if err != nil {
+		return usageError{fmt.Errorf("--level: %w", err)}
+	}
+	write, err := report.In(o.format)
+	if err != nil {
+		return usageError{fmt.Errorf("--output: %w", err)}
+	}
+	c := config.Default()
+	if o.config != "" {
+		if c, err = config.Load(o.config); err != nil {
+			return usageError{err}
+		}
+	}
+	tables, err := newTables(c)
+	if err != nil {
+		return err
+	}
+	review, err := offline.Files(offline.Options{
+		Scheme: kube.NewScheme(), World: translator.NewWorld(tables), Namespace: o.namespace, Level: level,
+	}, paths, cmd.InOrStdin())
+	if err != nil {
+		return usageError{err}
+	}
+	if err := write(cmd.OutOrStdout(), review); err != nil {
+		return fmt.Errorf("writing the report: %w", err)
+	}
+	if review.Denied() > 0 {
+		return errDenied
+	}
+	return nil
+}

@@ -1,0 +1,91 @@
+package report
+
+import (
+	"io"
+	"path/filepath"
+
+	"gatehouse/webhook/offline"
+)
+
+const (
+	sarifSchema  = "https://json.schemastore.org/sarif-2.1.0.json"
+	sarifVersion = "2.1.0"
+)
+
+type sarifLog struct {
+	Schema  string     `json:"$schema"`
+	Version string     `json:"version"`
+	Runs    []sarifRun `json:"runs"`
+}
+
+type sarifRun struct {
+	Tool struct {
+		Driver sarifDriver `json:"driver"`
+	} `json:"tool"`
+	Results []sarifResult `json:"results"`
+}
+
+type sarifDriver struct {
+	Name  string      `json:"name"`
+	Rules []sarifRule `json:"rules"`
+}
+
+type sarifRule struct {
+	ID               string    `json:"id"`
+	ShortDescription sarifText `json:"shortDescription"`
+	Help             sarifText `json:"help"`
+}
+
+type sarifText struct {
+	Text string `json:"text"`
+}
+
+type sarifResult struct {
+	RuleID       string            `json:"ruleId"`
+	RuleIndex    int               `json:"ruleIndex"`
+	Level        string            `json:"level"`
+	Message      sarifText         `json:"message"`
+	Locations    []sarifLocation   `json:"locations"`
+	Fingerprints map[string]string `json:"partialFingerprints"`
+}
+
+type sarifLocation struct {
+	Physical struct {
+		Artifact struct {
+			URI string `json:"uri"`
+		} `json:"artifactLocation"`
+		Region struct {
+			Line   int `json:"startLine"`
+			Column int `json:"startColumn"`
+		} `json:"region"`
+	} `json:"physicalLocation"`
+}
+
+// sarif is the Static Analysis Results Interchange Format, version 2.1.0 of OASIS. The reasons of problems are its rules.
+func sarif(to io.Writer, r *offline.Review) error {
+	run := sarifRun{Results: []sarifResult{}}
+	run.Tool.Driver.Name, run.Tool.Driver.Rules = "gatehouse", []sarifRule{}
+	index := map[string]int{}
+	for i := range r.Findings {
+		f := &r.Findings[i]
+		n, ok := index[f.Reason]
+		if !ok {
+			n = len(run.Tool.Driver.Rules)
+			index[f.Reason] = n
+			run.Tool.Driver.Rules = append(run.Tool.Driver.Rules, sarifRule{
+				ID: f.Reason, ShortDescription: sarifText{"Gatehouse reports " + f.Reason},
+				Help: sarifText{"The message names the field, the value and what to do. The status of the object would have the same words, with reason " + f.Reason + "."},
+			})
+		}
+		result := sarifResult{
+			RuleID: f.Reason, RuleIndex: n, Level: severity(f), Message: sarifText{sentence(f)},
+			Fingerprints: map[string]string{"gatehouse/v1": fingerprint(f)},
+		}
+		var at sarifLocation
+		at.Physical.Artifact.URI = filepath.ToSlash(f.File)
+		at.Physical.Region.Line, at.Physical.Region.Column = max(f.Line, 1), max(f.Column, 1)
+		result.Locations = []sarifLocation{at}
+		run.Results = append(run.Results, result)
+	}
+	return indented(to, sarifLog{Schema: sarifSchema, Version: sarifVersion, Runs: []sarifRun{run}})
+}
