@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"gatehouse/api/v1alpha1"
 	"gatehouse/policies"
 	"gatehouse/translator/status"
 )
@@ -282,5 +283,56 @@ func TestStatusesOfOthersStay(t *testing.T) {
 				t.Errorf("%s: what others wrote into the status of %s (-want +got):\n%s", step.name, nameOf(o), diff)
 			}
 		}
+	}
+}
+
+// TestEntriesOfASharedEnvoyProxy: the entries of an EnvoyProxy do not name their writers. Those for GatewayClasses and
+// Gateways of another controller stay, and of the others those that nothing refers to any more go.
+func TestEntriesOfASharedEnvoyProxy(t *testing.T) {
+	s := newStage(t, decode(t, []byte(`apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: {name: ours}
+spec:
+  controllerName: gateway.envoyproxy.io/gatewayclass-controller
+  parametersRef: {group: gateway.envoyproxy.io, kind: EnvoyProxy, name: p, namespace: team}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: {name: theirs}
+spec:
+  controllerName: example.com/other
+  parametersRef: {group: gateway.envoyproxy.io, kind: EnvoyProxy, name: p, namespace: team}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: g, namespace: team}
+spec:
+  gatewayClassName: ours
+  infrastructure: {parametersRef: {group: gateway.envoyproxy.io, kind: EnvoyProxy, name: p}}
+  listeners: [{name: http, protocol: HTTP, port: 80}]
+---
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: EnvoyProxy
+metadata: {name: p, namespace: team}
+spec: {}
+status:
+  ancestors:
+  - ancestorRef: {group: gateway.networking.k8s.io, kind: GatewayClass, name: theirs}
+    conditions: [{type: Accepted, status: "False", reason: Theirs, message: "", lastTransitionTime: null}]
+  - ancestorRef: {group: gateway.networking.k8s.io, kind: GatewayClass, name: gone}
+    conditions: [{type: Accepted, status: "True", reason: Accepted, message: "", lastTransitionTime: null}]
+`)))
+	entries := func() (list []string) {
+		for _, a := range s.objects["EnvoyProxy team/p"].(*v1alpha1.EnvoyProxy).Status.Ancestors {
+			list = append(list, fmt.Sprintf("%s %s %s", *a.AncestorRef.Kind, a.AncestorRef.Name, a.Conditions[0].Reason))
+		}
+		return list
+	}
+	if diff := cmp.Diff([]string{"GatewayClass theirs Theirs", "GatewayClass ours Accepted", "Gateway g Accepted"}, entries()); diff != "" {
+		t.Errorf("entries (-want +got):\n%s", diff)
+	}
+	s.edit(func(g *gwapiv1.GatewaySpec) { g.Infrastructure = nil })
+	if diff := cmp.Diff([]string{"GatewayClass theirs Theirs", "GatewayClass ours Accepted"}, entries()); diff != "" {
+		t.Errorf("entries after the Gateway has let go of it (-want +got):\n%s", diff)
 	}
 }

@@ -103,14 +103,6 @@ func (t *Tables) fleetSpec(_ *flow.Read, _ string, ep *v1alpha1.EnvoyProxy) (*fl
 	return &fleetSpecRow{EnvoyProxy: ep, Problems: append(t.rules.Check(ep), envoyproxy.Problems(ep)...)}, true
 }
 
-// fleetSpecStatus is for admission: the status of an EnvoyProxy is not written.
-func (t *Tables) fleetSpecStatus(r *flow.Read, key string, f *fleetSpecRow) (*Status, bool) {
-	if t.usedElsewhere(r, key) {
-		return newStatus(f.EnvoyProxy, nil, nil), true
-	}
-	return newStatus(f.EnvoyProxy, f.Problems, nil), true
-}
-
 func (t *Tables) classStatus(r *flow.Read, key string, c *gwapiv1.GatewayClass) (*Status, bool) {
 	row, ok := t.classes.Get(r, key)
 	if !ok {

@@ -25,6 +25,7 @@ import (
 	certificatesv1beta1 "k8s.io/api/certificates/v1beta1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
@@ -196,6 +197,17 @@ func render(t *testing.T, name string, outcome Outcome) []byte {
 		for _, s := range outcome.Statuses {
 			if _, ok := s.Object.(policies.Object); ok {
 				writeDocument(t, &out, keyOf(s.Object), []byte(s.encoded))
+			}
+		}
+	case "envoyproxies.yaml":
+		for _, s := range outcome.Statuses {
+			if ep, ok := s.Object.(*v1alpha1.EnvoyProxy); ok {
+				next, _ := s.Merge(controllerName, ep, metav1.Time{})
+				text, err := json.Marshal(next.(*v1alpha1.EnvoyProxy).Status)
+				if err != nil {
+					t.Fatal(err)
+				}
+				writeDocument(t, &out, keyOf(ep), text)
 			}
 		}
 	case "sockets.yaml":

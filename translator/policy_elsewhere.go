@@ -69,34 +69,49 @@ func (t *Tables) gatewayMayBeOurs(r *flow.Read, key string) bool {
 	return !ok || t.ours(c)
 }
 
-// usedElsewhere reports whether all GatewayClasses and Gateways that use an EnvoyProxy are another controller's.
-func (t *Tables) usedElsewhere(r *flow.Read, key string) bool {
-	classes, gateways := t.classesByProxy.Lookup(r, key), t.gatewaysByProxy.Lookup(r, key)
-	for _, c := range classes {
+// proxyUsers are the GatewayClasses and Gateways that refer to an EnvoyProxy.
+type proxyUsers struct {
+	// Open are Gateways that may become ours, such as those whose class does not exist.
+	ours, elsewhere, open []gwapiv1.ParentReference
+}
+
+func (t *Tables) usersOf(r *flow.Read, key string) (u proxyUsers) {
+	for _, c := range t.classesByProxy.Lookup(r, key) {
 		if t.ours(c.Value) {
-			return false
+			u.ours = append(u.ours, classAncestor(c.Value))
+		} else {
+			u.elsewhere = append(u.elsewhere, classAncestor(c.Value))
 		}
 	}
-	for _, g := range gateways {
-		if t.gatewayMayBeOurs(r, g.Key) {
-			return false
+	for _, g := range t.gatewaysByProxy.Lookup(r, key) {
+		ref := gatewayAncestor(g.Value)
+		if _, ours := t.gateways.Get(r, g.Key); ours {
+			u.ours = append(u.ours, ref)
+		} else if t.gatewayMayBeOurs(r, g.Key) {
+			u.open = append(u.open, ref)
+		} else {
+			u.elsewhere = append(u.elsewhere, ref)
 		}
 	}
-	return len(classes)+len(gateways) > 0
+	return u
 }
 
 // proxyOfClass and proxyOfGateway are the keys of the EnvoyProxies that are used.
 func proxyOfClass(_ string, c *gwapiv1.GatewayClass) []string {
 	ref := c.Spec.ParametersRef
-	if ref == nil || ref.Kind != v1alpha1.KindEnvoyProxy || ref.Namespace == nil {
+	if ref == nil || string(ref.Group) != v1alpha1.GroupName || ref.Kind != v1alpha1.KindEnvoyProxy || ref.Namespace == nil {
 		return nil
 	}
 	return []string{Key(string(*ref.Namespace), ref.Name)}
 }
 
 func proxyOfGateway(_ string, g *gwapiv1.Gateway) []string {
-	if g.Spec.Infrastructure == nil || g.Spec.Infrastructure.ParametersRef == nil || g.Spec.Infrastructure.ParametersRef.Kind != v1alpha1.KindEnvoyProxy {
+	if g.Spec.Infrastructure == nil || g.Spec.Infrastructure.ParametersRef == nil {
 		return nil
 	}
-	return []string{Key(g.Namespace, g.Spec.Infrastructure.ParametersRef.Name)}
+	ref := g.Spec.Infrastructure.ParametersRef
+	if string(ref.Group) != v1alpha1.GroupName || ref.Kind != v1alpha1.KindEnvoyProxy {
+		return nil
+	}
+	return []string{Key(g.Namespace, ref.Name)}
 }

@@ -34,8 +34,9 @@ type Status struct {
 	Object Object
 	// Problems are all that was found, for admission and for logs.
 	Problems []verdict.Problem
-	// Desired is the status without times: *GatewayClassStatus, *GatewayStatus, *ListenerSetStatus, *RouteStatus or *PolicyStatus of Gateway API, or *BackendStatus of ours. It
-	// is nil if nothing is to be written, as for a route of which no parent is ours.
+	// Desired is the status without times: *GatewayClassStatus, *GatewayStatus, *ListenerSetStatus, *RouteStatus or
+	// *PolicyStatus of Gateway API, or *BackendStatus or *fleetSpecStatus of ours. It is nil if nothing is to be written, as
+	// for a route of which no parent is ours.
 	Desired any
 	// encoded is Desired in JSON, to compare.
 	encoded string

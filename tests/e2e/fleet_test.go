@@ -70,6 +70,7 @@ func TestFleetFollowsItsEnvoyProxy(t *testing.T) {
 	s.apply(t, fmt.Sprintf(echoServer, "a", 1), fmt.Sprintf(customFleet, "envoyDeployment: {replicas: 1}"), route("r", "follow.example.com"))
 	at := address(t, s.namespace, "gw")
 	settles(t, at, "GET follow.example.com/", http.StatusOK)
+	s.becomes(t, "envoyproxy/custom", condition(".status.ancestors[0]", "Accepted"), "True")
 	fleet := func(what, path, want string) {
 		t.Helper()
 		eventually(t, fmt.Sprintf("%s of %s is %q", path, what, want), func() error {
