@@ -71,6 +71,10 @@ type entry struct {
 	restoreAt time.Time
 	// replaced is the resourceVersion that the last write replaced: a cache that still has it has not seen that write.
 	replaced string
+	// refused is the resourceVersion of the object whose status the API server has refused to write because of the rest of
+	// it, refusedAt when that was.
+	refused   string
+	refusedAt time.Time
 }
 
 // NewStatusWriter returns a writer that uses c. It reads objects with c: from the caches of the informers.
@@ -217,6 +221,10 @@ func (w *StatusWriter) write(ctx context.Context, key statusKey, e *entry) (bool
 		w.queue.AddAfter(key, w.interval)
 		return false, nil
 	}
+	if rested := time.Since(e.refusedAt); version == e.refused && rested < refusedInterval {
+		w.queue.AddAfter(key, refusedInterval-rested)
+		return false, nil
+	}
 	if current.GetUID() != s.Object.GetUID() || current.GetGeneration() != s.Object.GetGeneration() {
 		return false, nil // A newer version is being judged; its own status follows.
 	}
@@ -231,7 +239,11 @@ func (w *StatusWriter) write(ctx context.Context, key statusKey, e *entry) (bool
 	}
 	written := next.(client.Object)
 	if err := w.client.Status().Update(ctx, written); err != nil {
-		if apierrors.IsNotFound(err) {
+		switch {
+		case apierrors.IsNotFound(err):
+			return false, nil
+		case refusesObject(err):
+			w.noteRefused(ctx, key, e, current, err)
 			return false, nil
 		}
 		return false, fmt.Errorf("write the status of %s: %w", key.name, err)

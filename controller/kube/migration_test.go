@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -33,16 +35,10 @@ const controllerName = "gateway.envoyproxy.io/gatewayclass-controller"
 func TestMovingFromEnvoyGatewayAndBack(t *testing.T) {
 	s := newSeen(t)
 	ours := ourDefinitions(t)
-	theirs := make([]*apiextensionsv1.CustomResourceDefinition, 0, len(ours))
-	var policies *apiextensionsv1.CustomResourceDefinition
-	for _, crd := range ours {
-		crd = crd.DeepCopy()
-		keepAll(crd)
-		theirs = append(theirs, crd)
-		if crd.Spec.Names.Kind == v1alpha1.KindSecurityPolicy {
-			policies = crd
-		}
-	}
+	theirs := lenient(ours)
+	policies := theirs[slices.IndexFunc(theirs, func(crd *apiextensionsv1.CustomResourceDefinition) bool {
+		return crd.Spec.Names.Kind == v1alpha1.KindSecurityPolicy
+	})]
 	for _, kind := range []string{v1alpha1.KindEnvoyExtensionPolicy, v1alpha1.KindEnvoyPatchPolicy} {
 		theirs = append(theirs, definitionLike(policies, kind))
 	}
@@ -57,11 +53,12 @@ func TestMovingFromEnvoyGatewayAndBack(t *testing.T) {
 	if diff := cmp.Diff(stored, s.specs(t, objects)); diff != "" {
 		t.Fatalf("our CRDs change what is stored (-before +after):\n%s", diff)
 	}
-	s.govern(t)
+	s.govern(t, nil, logr.Discard())
 	for kind, words := range map[string][]string{
 		"SecurityPolicy":       {`"jwt" is not served yet`, "spec.apiKeyAuth: ", "spec.authorization.rules[0].operation: "},
 		"BackendTrafficPolicy": {"spec.rateLimit: ", `"BackendUtilization" is not known`},
 		"Gateway":              {"EnvoyProxy default/eg is not valid: spec.backendTLS: "},
+		"EnvoyProxy":           {"spec.backendTLS: ", `"reason":"InvalidParameters"`},
 		"ClientTrafficPolicy":  {`"http3" is not served yet`, "spec.tls: ", "spec.clientIPDetection: "},
 		"EnvoyExtensionPolicy": {"kind EnvoyExtensionPolicy is not served yet"},
 		"EnvoyPatchPolicy":     {"kind EnvoyPatchPolicy is switched off"},
@@ -98,6 +95,16 @@ func ourDefinitions(t *testing.T) []*apiextensionsv1.CustomResourceDefinition {
 		}
 	}
 	return crds
+}
+
+// lenient returns the CRDs as they would be if they took any spec.
+func lenient(crds []*apiextensionsv1.CustomResourceDefinition) (all []*apiextensionsv1.CustomResourceDefinition) {
+	for _, crd := range crds {
+		crd = crd.DeepCopy()
+		keepAll(crd)
+		all = append(all, crd)
+	}
+	return all
 }
 
 // keepAll has a CRD take any spec.
@@ -169,14 +176,7 @@ func (s *seen) store(t *testing.T, file string) []*unstructured.Unstructured {
 	}
 	var objects []*unstructured.Unstructured
 	for document := range strings.SplitSeq(string(text), "\n---\n") {
-		o := &unstructured.Unstructured{}
-		document, err := yaml.YAMLToJSON([]byte(document))
-		if err == nil {
-			err = o.UnmarshalJSON(document)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
+		o := object(t, document)
 		o.SetNamespace("default")
 		if o.GetKind() == "GatewayClass" {
 			o.SetNamespace("")
@@ -207,14 +207,14 @@ func (s *seen) specs(t *testing.T, objects []*unstructured.Unstructured) map[str
 }
 
 // govern runs a control plane without Envoys: it watches, translates, and writes statuses.
-func (s *seen) govern(t *testing.T) {
+func (s *seen) govern(t *testing.T, metrics prometheus.Registerer, log logr.Logger) {
 	t.Helper()
 	engine, err := rules.Builtin()
 	if err != nil {
 		t.Fatal(err)
 	}
 	world := translator.NewWorld(translator.NewTables(translator.Settings{ControllerName: controllerName, EnabledKinds: []string{v1alpha1.KindBackend}}, engine))
-	writer := controller.NewStatusWriter(s.Client, controllerName, nil, logr.Discard())
+	writer := controller.NewStatusWriter(s.Client, controllerName, metrics, log)
 	put := func(events ...translator.Event) {
 		outcome, err := world.Apply(events)
 		if err != nil {
