@@ -12,30 +12,6 @@ import (
 	"gatehouse/policies/verdict"
 )
 
-// Target is an object that a policy attaches to: an object of Gateway API's group or a backend, or one section of it.
-// It is comparable and serves as a key.
-type Target struct {
-	Kind, Namespace, Name string
-	// Section is the name of a listener of a Gateway or ListenerSet, of a route's rule or of a Service's port, or the
-	// number of the port that all endpoints of a Backend have; empty means the whole object.
-	Section string
-}
-
-// String names the target in messages.
-func (t Target) String() string {
-	whole := fmt.Sprintf("%s %q", t.Kind, t.Namespace+"/"+t.Name)
-	if t.Section == "" {
-		return whole
-	}
-	return fmt.Sprintf("%s %q of %s", sectionWord(t.Kind), t.Section, whole)
-}
-
-// Whole is the target without its section.
-func (t Target) Whole() Target {
-	t.Section = ""
-	return t
-}
-
 // Reference is a target that a policy names.
 type Reference struct {
 	Target
@@ -45,51 +21,32 @@ type Reference struct {
 	Problems []verdict.Problem
 }
 
-// sections has the name of a section for each target kind. A kind that is missing here has no sections.
-var sections = map[string]string{
-	"Backend":       "port",
-	"Gateway":       "listener",
-	"ListenerSet":   "listener",
-	"HTTPRoute":     "rule",
-	"GRPCRoute":     "rule",
-	"Service":       "port",
-	"ServiceImport": "port",
-	"TLSRoute":      "rule",
-	"TCPRoute":      "rule",
-	"UDPRoute":      "rule",
-}
-
-func sectionWord(kind string) string {
-	if word, ok := sections[kind]; ok {
-		return word
-	}
-	return "section"
-}
-
 // References lists the targets that the policy names, each once. If targetRef is set, targetRefs is not read.
 func References(kind Kind, p Object) []Reference {
 	targets := p.GetTargets()
 	if targets.TargetRef != nil {
-		return []Reference{reference(kind, p, "spec.targetRef", *targets.TargetRef)}
+		return []Reference{reference(kind, p.GetNamespace(), "spec.targetRef", *targets.TargetRef)}
 	}
+	return ReferencesIn(kind, p.GetNamespace(), targets.TargetRefs)
+}
+
+// ReferencesIn lists the targets in spec.targetRefs of a policy of the namespace, each once.
+func ReferencesIn(kind Kind, namespace string, refs []gwapiv1.LocalPolicyTargetReferenceWithSectionName) []Reference {
 	var references []Reference
 	seen := map[Target]bool{}
-	for i, ref := range targets.TargetRefs {
-		r := reference(kind, p, fmt.Sprintf("spec.targetRefs[%d]", i), ref)
+	for i, ref := range refs {
+		r := reference(kind, namespace, fmt.Sprintf("spec.targetRefs[%d]", i), ref)
 		if len(r.Problems) == 0 && seen[r.Target] {
 			continue // A target that is named twice counts once.
 		}
-		seen[r.Target] = true
+		seen[r.Target] = seen[r.Target] || len(r.Problems) == 0
 		references = append(references, r)
 	}
 	return references
 }
 
-func reference(kind Kind, p Object, field string, ref gwapiv1.LocalPolicyTargetReferenceWithSectionName) Reference {
-	r := Reference{
-		Target: Target{Kind: string(ref.Kind), Namespace: p.GetNamespace(), Name: string(ref.Name)},
-		Field:  field,
-	}
+func reference(kind Kind, namespace, field string, ref gwapiv1.LocalPolicyTargetReferenceWithSectionName) Reference {
+	r := Reference{Target: Target{Kind: string(ref.Kind), Namespace: namespace, Name: string(ref.Name)}, Field: field}
 	if ref.SectionName != nil {
 		r.Section = string(*ref.SectionName)
 	}
@@ -102,19 +59,38 @@ func reference(kind Kind, p Object, field string, ref gwapiv1.LocalPolicyTargetR
 
 // checkTarget reports a group or kind that the kind of policy cannot target.
 func checkTarget(kind Kind, field, group, target string) []verdict.Problem {
+	if kind.OfBackends() {
+		return checkBackend(kind, field, group, target)
+	}
 	if group != gwapiv1.GroupName {
 		return []verdict.Problem{feature.Invalid(field+".group", "group %q cannot be targeted: write %s", group, gwapiv1.GroupName)}
 	}
 	if slices.Contains(kind.Targets, target) {
 		return nil
 	}
-	return []verdict.Problem{{
-		Field:  field + ".kind",
-		Reason: string(gwapiv1.PolicyReasonTargetNotFound),
-		Message: fmt.Sprintf("kind %q is not served as a target of a %s, so it has no effect there: write %s",
-			target, kind.Kind, listed(kind.Targets)),
-		Weight: verdict.Unresolved,
-	}}
+	return []verdict.Problem{unservedTarget(field, "kind %q is not served as a target of a %s, so it has no effect there: write %s",
+		target, kind.Kind, kind.writeTargets())}
+}
+
+// checkBackend is checkTarget for a policy on backends, whose kinds have several groups.
+func checkBackend(kind Kind, field, group, target string) []verdict.Problem {
+	named := slices.Contains(kind.Targets, target)
+	if named && targetKindNamed(target).Group == group {
+		return nil
+	}
+	effect := "so it has no effect there"
+	if named && kind.Secures {
+		effect = "and what may be meant is not reached"
+	}
+	return []verdict.Problem{unservedTarget(field, "%q of group %q is not served as a target of a %s, %s: write %s",
+		target, group, kind.Kind, effect, kind.writeTargets())}
+}
+
+func unservedTarget(field, format string, args ...any) verdict.Problem {
+	return verdict.Problem{
+		Field: field + ".kind", Reason: string(gwapiv1.PolicyReasonTargetNotFound), Weight: verdict.Unresolved,
+		Message: fmt.Sprintf(format, args...),
+	}
 }
 
 // TargetNotFound is the problem of a policy that names a missing object.
@@ -124,30 +100,33 @@ func TargetNotFound(ref Reference) verdict.Problem {
 		Reason:  string(gwapiv1.PolicyReasonTargetNotFound),
 		Message: fmt.Sprintf("no %s %q in namespace %q: create it or correct the name", ref.Kind, ref.Name, ref.Namespace),
 		Weight:  verdict.Unresolved,
-		Missing: &verdict.Ref{Group: gwapiv1.GroupName, Kind: ref.Kind, Namespace: ref.Namespace, Name: ref.Name},
+		Missing: &verdict.Ref{Group: targetKindNamed(ref.Kind).Group, Kind: ref.Kind, Namespace: ref.Namespace, Name: ref.Name},
 	}
 }
 
-// SectionNotFound is the problem of a policy that names a section that its target does not have. have lists the names
-// of the existing sections; it may contain empty strings for unnamed ones.
-func SectionNotFound(ref Reference, have []string) verdict.Problem {
-	word := sectionWord(ref.Kind)
+// SectionNotFound is the problem of a policy of the kind that names a section that its target does not have. have lists
+// the names of the existing sections; it may contain empty strings for unnamed ones.
+func SectionNotFound(kind Kind, ref Reference, have []string) verdict.Problem {
+	target := targetKindNamed(ref.Kind)
 	var named []string
 	for _, name := range have {
 		if name != "" {
 			named = append(named, strconv.Quote(name))
 		}
 	}
-	way := fmt.Sprintf("name a %s so", word)
+	way := fmt.Sprintf("name a %s so", target.Section)
 	if len(named) > 0 {
 		way = "write " + strings.Join(named, " or ")
 	}
+	message := fmt.Sprintf("%s %q has no %s %q: %s, or leave sectionName out for the whole %s", ref.Kind, ref.Name, target.Section, ref.Section, way, ref.Kind)
+	if target.Note != "" {
+		message += "; " + target.Note
+	}
+	if kind.Secures {
+		message += "; until then, ports without a policy of their own are not reached"
+	}
 	return verdict.Problem{
-		Field:  ref.Field + ".sectionName",
-		Reason: string(gwapiv1.PolicyReasonTargetNotFound),
-		Message: fmt.Sprintf("%s %q has no %s %q: %s, or leave sectionName out for the whole %s",
-			ref.Kind, ref.Name, word, ref.Section, way, ref.Kind),
-		Weight: verdict.Unresolved,
+		Field: ref.Field + ".sectionName", Reason: string(gwapiv1.PolicyReasonTargetNotFound), Weight: verdict.Unresolved, Message: message,
 	}
 }
 

@@ -104,10 +104,10 @@ func TestNotFound(t *testing.T) {
 	}
 	got := lines([]verdict.Problem{
 		missing,
-		SectionNotFound(route, nil),
-		SectionNotFound(route, []string{"", ""}),
-		SectionNotFound(route, []string{"", "write"}),
-		SectionNotFound(gateway, []string{"http", "tls"}),
+		SectionNotFound(Kinds[0], route, nil),
+		SectionNotFound(Kinds[0], route, []string{"", ""}),
+		SectionNotFound(Kinds[0], route, []string{"", "write"}),
+		SectionNotFound(Kinds[0], gateway, []string{"http", "tls"}),
 	})
 	want := []string{
 		`Unresolved TargetNotFound spec.targetRefs[0].name: no HTTPRoute "orders" in namespace "shop": create it or correct the name`,

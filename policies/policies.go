@@ -10,8 +10,13 @@ import (
 	"slices"
 	"strings"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
 	"gatehouse/api/v1alpha1"
+	"gatehouse/policies/backendtls"
 	"gatehouse/policies/feature"
+	"gatehouse/policies/retrybudget"
 	"gatehouse/policies/verdict"
 )
 
@@ -23,10 +28,13 @@ type Object = v1alpha1.Policy
 
 // Kind is a kind of policy. Its methods take policies of that kind only, and panic on another.
 type Kind struct {
-	// Kind is the name of the kind, such as BackendTrafficPolicy.
-	Kind string
-	// Targets are the kinds that it can target and that are served.
+	// Group and Kind name the kind, such as BackendTrafficPolicy of group gateway.envoyproxy.io.
+	Group, Kind string
+	// Targets are the names of the kinds that it can target and that are served; TargetKinds has all of them.
 	Targets []string
+	// Secures tells that the policies say how backends are verified: what one may be meant for, but cannot attach to, is
+	// not reached.
+	Secures bool
 	// New makes an empty policy, to decode into.
 	New func() Object
 	// Unserved tells that nothing of the kind is served yet: what its policies cover is not served either.
@@ -35,36 +43,52 @@ type Kind struct {
 	Dormant bool
 }
 
-// Kinds is every kind of policy.
+// Kinds is every kind of policy on Gateways and routes.
 var Kinds = []Kind{
 	{
-		Kind:    "BackendTrafficPolicy",
-		Targets: []string{"Gateway", "ListenerSet", "HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute"},
+		Group:   v1alpha1.GroupName,
+		Kind:    v1alpha1.KindBackendTrafficPolicy,
+		Targets: slices.Concat(gateways, allRoutes),
 		New:     func() Object { return &v1alpha1.BackendTrafficPolicy{} },
 	},
 	{
-		Kind:    "SecurityPolicy",
-		Targets: []string{"Gateway", "ListenerSet", "HTTPRoute", "GRPCRoute", "TCPRoute"},
+		Group:   v1alpha1.GroupName,
+		Kind:    v1alpha1.KindSecurityPolicy,
+		Targets: slices.Concat(gateways, []string{"HTTPRoute", "GRPCRoute", "TCPRoute"}),
 		New:     func() Object { return &v1alpha1.SecurityPolicy{} },
 	},
 	{
+		Group:   v1alpha1.GroupName,
 		Kind:    v1alpha1.KindClientTrafficPolicy,
-		Targets: []string{"Gateway", "ListenerSet"},
+		Targets: gateways,
 		New:     func() Object { return &v1alpha1.ClientTrafficPolicy{} },
 	},
 	{
+		Group:    v1alpha1.GroupName,
 		Kind:     v1alpha1.KindEnvoyExtensionPolicy,
-		Targets:  []string{"Gateway", "ListenerSet", "HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute"},
+		Targets:  slices.Concat(gateways, allRoutes),
 		New:      func() Object { return &v1alpha1.EnvoyExtensionPolicy{} },
 		Unserved: true,
 	},
 	{
+		Group:    v1alpha1.GroupName,
 		Kind:     v1alpha1.KindEnvoyPatchPolicy,
 		Targets:  []string{"Gateway"},
 		New:      func() Object { return &v1alpha1.EnvoyPatchPolicy{} },
 		Unserved: true,
 		Dormant:  true,
 	},
+}
+
+// BackendTLS and RetryBudget are the kinds of policies on backends, of Gateway API. They attach as those in Kinds do.
+var (
+	BackendTLS  = Kind{Group: gwapiv1.GroupName, Kind: backendtls.Kind, Targets: backends, Secures: true}
+	RetryBudget = Kind{Group: retrybudget.Group, Kind: retrybudget.Kind, Targets: backends}
+)
+
+// Ref returns the reference to a policy of the kind.
+func (k Kind) Ref(p metav1.Object) verdict.Ref {
+	return verdict.Ref{Group: k.Group, Kind: k.Kind, Namespace: p.GetNamespace(), Name: p.GetName()}
 }
 
 // reasonDisabled is the reason of condition Accepted of a policy whose kind is switched off, as Envoy Gateway has it.

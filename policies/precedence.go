@@ -37,12 +37,12 @@ func compareBool(a, b bool) int {
 
 // Winner is the oldest of the policies of one kind with the same target; the others lose, in order of age. A policy
 // that is twice among the candidates counts once.
-func Winner(candidates []Object) (winner Object, losers []Object) {
+func Winner[P metav1.Object](candidates []P) (winner P, losers []P) {
 	ordered := slices.Clone(candidates)
-	slices.SortFunc(ordered, func(a, b Object) int { return Older(a, b) })
-	ordered = slices.CompactFunc(ordered, same)
+	slices.SortFunc(ordered, func(a, b P) int { return Older(a, b) })
+	ordered = slices.CompactFunc(ordered, func(a, b P) bool { return same(a, b) })
 	if len(ordered) == 0 {
-		return nil, nil
+		return winner, nil
 	}
 	return ordered[0], ordered[1:]
 }
@@ -155,6 +155,6 @@ func countTargets(targets []Target) int {
 	return len(distinct)
 }
 
-func same(a, b Object) bool {
+func same(a, b metav1.Object) bool {
 	return a.GetNamespace() == b.GetNamespace() && a.GetName() == b.GetName()
 }

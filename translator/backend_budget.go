@@ -126,5 +126,5 @@ func (t *Tables) budgetProblems(r *flow.Read, p *budgetRow, ref policies.Referen
 	if winner.Policy == p.Policy {
 		return nil
 	}
-	return []verdict.Problem{policies.Conflicted(policies.Kind{Kind: retrybudget.Kind}, p.Policy, ref.Field, ref.Target, winner.Policy)}
+	return []verdict.Problem{policies.Conflicted(policies.RetryBudget, p.Policy, ref.Field, ref.Target, winner.Policy)}
 }

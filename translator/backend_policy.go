@@ -112,28 +112,13 @@ func (t *Tables) securingGateways(r *flow.Read, target policies.Target) []*gatew
 	}
 	for _, p := range t.policiesByService.Lookup(r, key) {
 		for _, a := range t.attachmentsByPolicy.Lookup(r, p.Value.ref().String()) {
-			t.targetGateways(r, a.Value.Target, add)
+			target := a.Value.Target
+			for _, g := range t.targetKinds[target.Kind].gateways(r, Key(target.Namespace, target.Name)) {
+				add(g)
+			}
 		}
 	}
 	return gateways
-}
-
-// targetGateways adds the Gateways that a target of a policy is about.
-func (t *Tables) targetGateways(r *flow.Read, target policies.Target, add func(*gatewayRow)) {
-	switch key := Key(target.Namespace, target.Name); target.Kind {
-	case "Gateway":
-		if g, ok := t.gateways.Get(r, key); ok {
-			add(g)
-		}
-	case "ListenerSet":
-		if s, ok := t.listenerSets.Get(r, key); ok {
-			add(s.Gateway)
-		}
-	default:
-		for _, p := range t.parentsByRoute.Lookup(r, targetedRoute(target)) {
-			add(p.Value.Gateway)
-		}
-	}
 }
 
 func gatewayAncestor(g *gwapiv1.Gateway) gwapiv1.ParentReference {

@@ -197,18 +197,14 @@ func (t *Tables) securedProblems(r *flow.Read, p *backendTLSRow, ref policies.Re
 		for _, port := range object.Ports {
 			ports = append(ports, port.Name)
 		}
-		problem := policies.SectionNotFound(ref, ports)
-		if object.Own != nil {
-			problem.Message += "; the ports of a Backend are numbers, and all its endpoints have to have the one that is named"
-		}
-		problem.Message += "; until then, ports without a policy of their own are not reached"
+		problem := policies.SectionNotFound(policies.BackendTLS, ref, ports)
 		return []verdict.Problem{problem}, ref.Whole()
 	}
 	winner, _ := t.backendTLSTargets.Get(r, targetKey(backendtls.Kind, ref.Target))
 	if winner.Policy == p.Policy {
 		return nil, ref.Target
 	}
-	return []verdict.Problem{policies.Conflicted(policies.Kind{Kind: backendtls.Kind}, p.Policy, ref.Field, ref.Target, winner.Policy)}, ref.Target
+	return []verdict.Problem{policies.Conflicted(policies.BackendTLS, p.Policy, ref.Field, ref.Target, winner.Policy)}, ref.Target
 }
 
 // conditions are those of an ancestor, given the problems with the targets there. A policy of which no CA certificate can be used is not

@@ -11,8 +11,6 @@ import (
 	"gatehouse/translator/flow"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
-
-	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
 // declarePolicies: what policies say and where they are attached.
@@ -140,14 +138,6 @@ func (a *attachmentRow) equal(o *attachmentRow) bool {
 	return a.Policy.equal(o.Policy) && a.Target == o.Target && a.Field == o.Field && equalProblem(a.Unmet, o.Unmet)
 }
 
-// targetKey finds a target of a kind of policy.
-func targetKey(kind string, t policies.Target) string { return kind + "|" + placeKey(t) }
-
-// placeKey finds a target of all kinds of policies.
-func placeKey(t policies.Target) string {
-	return t.Kind + "/" + t.Namespace + "/" + t.Name + "/" + t.Section
-}
-
 // attachments finds the targets of a policy.
 func (t *Tables) attachments(r *flow.Read, _ string, p *policyRow) []flow.Row[*attachmentRow] {
 	var rows []flow.Row[*attachmentRow]
@@ -160,7 +150,7 @@ func (t *Tables) attachments(r *flow.Read, _ string, p *policyRow) []flow.Row[*a
 	}
 	for _, ref := range p.References {
 		if len(ref.Problems) == 0 {
-			add(&attachmentRow{Policy: p, Target: ref.Target, Field: ref.Field, Unmet: t.unmet(r, ref)})
+			add(&attachmentRow{Policy: p, Target: ref.Target, Field: ref.Field, Unmet: t.unmet(r, p.Kind, ref)})
 		}
 	}
 	for _, s := range p.Selectors {
@@ -172,7 +162,7 @@ func (t *Tables) attachments(r *flow.Read, _ string, p *policyRow) []flow.Row[*a
 }
 
 // unmet says what is missing of a reference's target.
-func (t *Tables) unmet(r *flow.Read, ref policies.Reference) *verdict.Problem {
+func (t *Tables) unmet(r *flow.Read, policy policies.Kind, ref policies.Reference) *verdict.Problem {
 	kind := t.targetKinds[ref.Kind]
 	sections, ok := kind.sections(r, Key(ref.Namespace, ref.Name))
 	if !ok {
@@ -180,66 +170,10 @@ func (t *Tables) unmet(r *flow.Read, ref policies.Reference) *verdict.Problem {
 		return &p
 	}
 	if ref.Section != "" && !slices.Contains(sections, ref.Section) {
-		p := policies.SectionNotFound(ref, sections)
+		p := policies.SectionNotFound(policy, ref, sections)
 		return &p
 	}
 	return nil
-}
-
-// targetKind is how objects that policies can target are found.
-type targetKind struct {
-	// sections answers with the names of the object's sections, and whether the object is there.
-	sections func(r *flow.Read, key string) ([]string, bool)
-	// selection finds the objects by their labels.
-	selection *selection
-}
-
-func (t *Tables) declareTargetKinds() {
-	t.targetKinds = map[string]targetKind{
-		"Gateway": {
-			sections: func(r *flow.Read, key string) ([]string, bool) {
-				g, ok := t.in.gateways.Get(r, key)
-				if !ok {
-					return nil, false
-				}
-				return sectionNames(g.Spec.Listeners, func(l gwapiv1.Listener) string { return string(l.Name) }), true
-			},
-			selection: declareSelection(t.in.gateways, func(*gwapiv1.Gateway) string { return "Gateway" }),
-		},
-		"ListenerSet": {
-			sections: func(r *flow.Read, key string) ([]string, bool) {
-				s, ok := t.in.listenerSets.Get(r, key)
-				if !ok {
-					return nil, false
-				}
-				return sectionNames(s.Spec.Listeners, func(l gwapiv1.ListenerEntry) string { return string(l.Name) }), true
-			},
-			selection: declareSelection(t.in.listenerSets, func(*gwapiv1.ListenerSet) string { return "ListenerSet" }),
-		},
-	}
-	routes := declareSelection(t.in.routes, func(o Object) string { return string(routeKindOf(o).Name) })
-	for _, kind := range routeKinds {
-		t.targetKinds[string(kind.Name)] = targetKind{sections: t.routeSections(kind), selection: routes}
-	}
-}
-
-// routeSections finds the rules of routes of a kind.
-func (t *Tables) routeSections(kind *routeKind) func(r *flow.Read, key string) ([]string, bool) {
-	return func(r *flow.Read, key string) ([]string, bool) {
-		route, ok := t.routes.Get(r, routeKey(string(kind.Name), key))
-		if !ok {
-			return nil, false
-		}
-		return sectionNames(route.Rules, func(rule gwapiv1.HTTPRouteRule) string { return string(deref(rule.Name)) }), true
-	}
-}
-
-func sectionNames[T any](sections []T, name func(T) string) []string {
-	names := make([]string, len(sections))
-	for i, s := range sections {
-		names[i] = name(s)
-	}
-	return names
 }
 
 // targetRow says which policies a target has.

@@ -4,7 +4,6 @@ import (
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/api/v1alpha1"
-	"gatehouse/policies"
 	"gatehouse/translator/flow"
 )
 
@@ -15,23 +14,12 @@ import (
 func (t *Tables) elsewhere(r *flow.Read, p *policyRow) bool {
 	attachments := t.attachmentsByPolicy.Lookup(r, p.ref().String())
 	for _, a := range attachments {
-		if a.Value.Unmet != nil || t.targetMayBeOurs(r, a.Value.Target) {
+		target := a.Value.Target
+		if a.Value.Unmet != nil || t.targetKinds[target.Kind].mayBeOurs(r, Key(target.Namespace, target.Name)) {
 			return false
 		}
 	}
 	return len(attachments) > 0
-}
-
-func (t *Tables) targetMayBeOurs(r *flow.Read, target policies.Target) bool {
-	key := Key(target.Namespace, target.Name)
-	switch target.Kind {
-	case "Gateway":
-		return t.gatewayMayBeOurs(r, key)
-	case "ListenerSet":
-		return t.setMayBeOurs(r, key)
-	}
-	route, ok := t.routes.Get(r, targetedRoute(target))
-	return !ok || t.routeMayBeOurs(r, route)
 }
 
 func (t *Tables) routeMayBeOurs(r *flow.Read, route *routeRow) bool {

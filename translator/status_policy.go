@@ -193,17 +193,10 @@ func (p *parentRow) ancestor() gwapiv1.ParentReference {
 	}
 }
 
-// hasListeners tells whether the target is of a kind that has listeners, and then whether it is ours.
+// hasListeners reports whether the target is of a kind that has listeners, and then whether it is ours.
 func (t *Tables) hasListeners(r *flow.Read, target policies.Target) (listeners, ours bool) {
-	switch key := Key(target.Namespace, target.Name); target.Kind {
-	case "Gateway":
-		_, ours = t.gateways.Get(r, key)
-		return true, ours
-	case "ListenerSet":
-		_, ours = t.listenerSets.Get(r, key)
-		return true, ours
-	}
-	return false, false
+	served := t.targetKinds[target.Kind].served
+	return served != nil, served != nil && served(r, Key(target.Namespace, target.Name))
 }
 
 // limitAncestors keeps to the API's limit: those with problems first, and a note on the last one that more were left out.
