@@ -176,7 +176,7 @@ func (t *Tables) backend(r *flow.Read, from referrer, ref *gwapiv1.HTTPBackendRe
 		t.limitRetries(r, &b)
 	}
 	if problem == nil && !b.datagrams() {
-		problem = t.secure(r, &b, object, from.Namespace)
+		problem = t.secure(r, &b, from.Namespace)
 	}
 	if problem == nil {
 		problem = b.checkProtocol(from.kind)

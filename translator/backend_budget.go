@@ -20,7 +20,8 @@ import (
 
 // budgetRow is an XBackendTrafficPolicy that was judged on its own. There are none unless the operator has switched the kind on.
 type budgetRow struct {
-	Policy *gwapixv1alpha1.XBackendTrafficPolicy
+	Policy    *gwapixv1alpha1.XBackendTrafficPolicy
+	Attaching attaching
 	// Problems are of the policy alone; what its targets come to is in its status.
 	Problems []verdict.Problem
 	// Budget is nil if the policy has none, or is not accepted.
@@ -38,36 +39,27 @@ func (t *Tables) budgetPolicy(_ *flow.Read, _ string, p *gwapixv1alpha1.XBackend
 	if !slices.Contains(t.settings.EnabledKinds, retrybudget.Kind) {
 		return nil, false
 	}
-	row := &budgetRow{Policy: p, Problems: append(t.rules.Check(p), retrybudget.Check(p)...)}
+	refs := convert(p.Spec.TargetRefs, func(ref gwapiv1.LocalPolicyTargetReference) gwapiv1.LocalPolicyTargetReferenceWithSectionName {
+		return gwapiv1.LocalPolicyTargetReferenceWithSectionName{LocalPolicyTargetReference: ref}
+	})
+	row := &budgetRow{
+		Policy: p, Problems: append(t.rules.Check(p), retrybudget.Check(p)...),
+		Attaching: attaching{Kind: policies.RetryBudget, Policy: p, References: policies.ReferencesIn(policies.RetryBudget, p.Namespace, refs)},
+	}
 	if len(row.Problems) == 0 {
 		row.Budget = retrybudget.Budget(p)
 	}
 	return row, true
 }
 
-// budgeted is a targetRef as a reference.
-func budgeted(p *gwapixv1alpha1.XBackendTrafficPolicy, i int) policies.Reference {
-	ref := &p.Spec.TargetRefs[i]
-	target := policies.Target{Kind: string(ref.Kind), Namespace: p.Namespace, Name: string(ref.Name)}
-	return backendReference(retrybudget.Kind, i, target, string(ref.Group), noEffect)
-}
-
-// budgetTargets are the backends that the policy is about.
-func budgetTargets(_ string, p *budgetRow) []string {
-	return attachedKeys(retrybudget.Kind, len(p.Policy.Spec.TargetRefs), func(i int) policies.Reference { return budgeted(p.Policy, i) })
-}
-
-// budgetWinner is the oldest of the policies that have the same target.
-func (t *Tables) budgetWinner(_ *flow.Read, _ string, members []flow.Row[*budgetRow]) (*budgetRow, bool) {
-	return slices.MinFunc(members, func(a, b flow.Row[*budgetRow]) int { return policies.Older(a.Value.Policy, b.Value.Policy) }).Value, true
-}
+func (p *budgetRow) attaching() *attaching { return &p.Attaching }
 
 // limitRetries finds how many of the requests to the backend may be retries.
 func (t *Tables) limitRetries(r *flow.Read, b *backend) {
 	if b.To == nil {
 		return
 	}
-	if row, ok := t.budgetTargets.Get(r, targetKey(retrybudget.Kind, b.target())); ok && row.Budget != nil {
+	if row := t.budgeting.at(r, b.target()); row != nil && row.Budget != nil {
 		b.Budget = row
 	}
 }
@@ -99,12 +91,7 @@ func (c *clusterUse) limitRetries(cluster *clusterv3.Cluster) {
 
 // budgetStatus speaks about each Gateway that reaches a target of the policy.
 func (t *Tables) budgetStatus(r *flow.Read, _ string, p *budgetRow) (*Status, bool) {
-	var targets []judgedTarget
-	for i := range p.Policy.Spec.TargetRefs {
-		ref := budgeted(p.Policy, i)
-		targets = append(targets, judgedTarget{ref.Target, t.budgetProblems(r, p, ref)})
-	}
-	return t.backendPolicyStatus(r, p.Policy, p.Problems, targets, p.conditions), true
+	return t.budgeting.status(t, r, p, p.Problems, reportOnBackends(t, t.budgeting, p.conditions)), true
 }
 
 // conditions are those of an ancestor, given the problems with the targets there.
@@ -112,19 +99,4 @@ func (p *budgetRow) conditions(found []verdict.Problem) []metav1.Condition {
 	all := slices.Concat(p.Problems, found)
 	return []metav1.Condition{status.Condition(string(gwapiv1.PolicyConditionAccepted), string(gwapiv1.PolicyReasonAccepted), "The policy is accepted.",
 		status.About(all, string(gwapiv1.PolicyConditionAccepted), ""))}
-}
-
-// budgetProblems are what is wrong with a target.
-func (t *Tables) budgetProblems(r *flow.Read, p *budgetRow, ref policies.Reference) []verdict.Problem {
-	if len(ref.Problems) > 0 {
-		return ref.Problems
-	}
-	if _, problem := t.findTarget(r, ref); problem != nil {
-		return []verdict.Problem{*problem}
-	}
-	winner, _ := t.budgetTargets.Get(r, targetKey(retrybudget.Kind, ref.Target))
-	if winner.Policy == p.Policy {
-		return nil
-	}
-	return []verdict.Problem{policies.Conflicted(policies.RetryBudget, p.Policy, ref.Field, ref.Target, winner.Policy)}
 }

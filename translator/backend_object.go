@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"gatehouse/policies"
 	"gatehouse/policies/endpoints"
 	"gatehouse/translator/flow"
 )
@@ -25,12 +26,10 @@ func (t *Tables) declareBackends() {
 	t.listedBackends = flow.Derive(t.in.backends, "Backends with their problems", (*listedRow).equal, t.listed)
 	t.backends = t.backendObjects()
 	t.backendTLS = flow.Derive(t.in.backendTLS, "backend TLS policies", (*backendTLSRow).equal, t.backendTLSPolicy)
-	t.backendTLSByObject = flow.NewIndex(t.backendTLS, "backend TLS policies by object", securedObjects)
-	t.backendTLSTargets = flow.Group(flow.NewIndex(t.backendTLS, "backend TLS policies by target", securedTargets),
-		"backend TLS targets", (*backendTLSRow).equal, t.backendTLSWinner)
+	t.securing = declareAttached(t, t.backendTLS, policies.BackendTLS)
+	t.misaimedByObject = flow.NewIndex(t.securing.rows, "misaimed backend TLS policies by object", misaimedObject)
 	t.budgets = flow.Derive(t.in.budgets, "retry budgets", (*budgetRow).equal, t.budgetPolicy)
-	t.budgetTargets = flow.Group(flow.NewIndex(t.budgets, "retry budgets by target", budgetTargets),
-		"retry budget targets", (*budgetRow).equal, t.budgetWinner)
+	t.budgeting = declareAttached(t, t.budgets, policies.RetryBudget)
 }
 
 // discovery is how Envoy learns the endpoints of a backend.
@@ -118,11 +117,6 @@ func (d *destination) host() string {
 		return endpoints.Name(d.Endpoints[0].Host)
 	}
 	return d.Name + "." + d.Namespace
-}
-
-// hasPort reports whether a section is a port of the object, or all of it.
-func (o *backendObject) hasPort(section string) bool {
-	return section == "" || slices.ContainsFunc(o.Ports, func(p backendPort) bool { return p.Name == section })
 }
 
 // listedPorts are the ports as text for messages.

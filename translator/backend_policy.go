@@ -1,96 +1,53 @@
 package translator
 
 import (
-	"fmt"
 	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
-	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
 
-	"gatehouse/api/v1alpha1"
 	"gatehouse/policies"
-	"gatehouse/policies/backendtls"
 	"gatehouse/policies/verdict"
 	"gatehouse/translator/flow"
 )
 
 // What policies on backends have in common: BackendTLSPolicy and XBackendTrafficPolicy.
 
-// noEffect is what becomes of a policy on something that is no backend.
-const noEffect = "so it has no effect there"
-
-// backendReference is targetRef i of a policy as a reference. What can be a backend can be targeted, in the policy's own namespace; for anything else
-// effect tells what becomes of it.
-func backendReference(policy string, i int, target policies.Target, group, effect string) policies.Reference {
-	to := policies.Reference{Target: target, Field: fmt.Sprintf("spec.targetRefs[%d]", i)}
-	if kind := backendKindNamed(target.Kind); kind == nil || kind.group != group {
-		to.Problems = []verdict.Problem{{
-			Field: to.Field + ".kind", Reason: string(gwapiv1.PolicyReasonTargetNotFound), Weight: verdict.Unresolved,
-			Message: fmt.Sprintf("%q of group %q is not served as a target of a %s, %s: write Service with an empty group, ServiceImport of group %s, or Backend of group %s",
-				target.Kind, group, policy, effect, mcsv1alpha1.GroupName, v1alpha1.GroupName),
-		}}
-	}
-	return to
-}
-
-// attachedKeys are the keys of the targets that a policy with count targetRefs can be attached to.
-func attachedKeys(policy string, count int, ref func(int) policies.Reference) []string {
-	var keys []string
-	for i := range count {
-		if ref := ref(i); len(ref.Problems) == 0 {
-			keys = append(keys, targetKey(policy, ref.Target))
-		}
-	}
-	slices.Sort(keys)
-	return slices.Compact(keys)
-}
-
-// findTarget finds the object that a valid reference names. If the object does not exist, it returns a problem.
-func (t *Tables) findTarget(r *flow.Read, ref policies.Reference) (*backendObject, *verdict.Problem) {
-	kind := backendKindNamed(ref.Kind)
-	object, ok := t.backends.Get(r, kind.key(ref.Namespace, ref.Name))
-	if !ok {
-		problem := policies.TargetNotFound(ref)
-		problem.Missing.Group = kind.group
-		return nil, &problem
-	}
-	return object, nil
-}
-
-// judgedTarget is a target of a policy, with what is wrong with the policy there.
-type judgedTarget struct {
-	policies.Target
-	problems []verdict.Problem
-}
-
-// backendPolicyStatus speaks about each Gateway that reaches a target of the policy, with the conditions that are made of the problems there. own are
-// the problems of the policy wherever it is attached.
-func (t *Tables) backendPolicyStatus(
-	r *flow.Read, policy Object, own []verdict.Problem, targets []judgedTarget, conditions func([]verdict.Problem) []metav1.Condition,
-) *Status {
-	problems := slices.Clone(own)
-	var gateways []*gatewayRow
-	byGateway := map[*gwapiv1.Gateway][]verdict.Problem{}
-	for _, target := range targets {
-		problems = append(problems, target.problems...)
-		for _, g := range t.securingGateways(r, target.Target) {
-			if _, known := byGateway[g.Gateway]; !known {
-				gateways = append(gateways, g)
+// targetedBackends is what policies must know of backends of a kind.
+func (t *Tables) targetedBackends(kind *backendKind) targetKind {
+	return targetKind{
+		sections: func(r *flow.Read, key string) ([]string, bool) {
+			object, ok := t.backends.Get(r, kind.prefix+"/"+key)
+			if !ok {
+				return nil, false
 			}
-			byGateway[g.Gateway] = append(byGateway[g.Gateway], target.problems...)
-		}
+			return convert(object.Ports, func(p backendPort) string { return p.Name }), true
+		},
 	}
-	slices.SortFunc(gateways, func(a, b *gatewayRow) int { return policies.Older(a.Gateway, b.Gateway) })
-	desired := &gwapiv1.PolicyStatus{}
-	for _, g := range gateways {
-		desired.Ancestors = append(desired.Ancestors, gwapiv1.PolicyAncestorStatus{
-			AncestorRef: gatewayAncestor(g.Gateway), ControllerName: gwapiv1.GatewayController(t.settings.ControllerName),
-			Conditions: conditions(byGateway[g.Gateway]),
-		})
+}
+
+// reportOnBackends reports on each Gateway that reaches a target of a policy on backends, with the conditions that are made
+// of the problems there.
+func reportOnBackends[P judgedPolicy[P]](t *Tables, a *attachTables[P], conditions func([]verdict.Problem) []metav1.Condition) reporter[P] {
+	return reporter[P]{
+		problems: a.problems,
+		ancestors: func(r *flow.Read, at *attachment[P]) []gwapiv1.ParentReference {
+			target := at.Target
+			if at.Unmet != nil {
+				target = target.Whole() // Whoever uses the object learns of it.
+			}
+			gateways := t.securingGateways(r, target)
+			slices.SortFunc(gateways, func(a, b *gatewayRow) int { return policies.Older(a.Gateway, b.Gateway) })
+			return convert(gateways, func(g *gatewayRow) gwapiv1.ParentReference { return gatewayAncestor(g.Gateway) })
+		},
+		conditions: func(_ gwapiv1.ParentReference, at []judgedAttachment[P]) []metav1.Condition {
+			var found []verdict.Problem
+			for _, a := range at {
+				found = append(found, a.Problems...)
+			}
+			return conditions(found)
+		},
 	}
-	desired.Ancestors = limitAncestors(desired.Ancestors)
-	return newStatus(policy, problems, desired)
 }
 
 // securingGateways are the Gateways whose routes use the target, or filters of their listeners, or policies.
@@ -101,7 +58,7 @@ func (t *Tables) securingGateways(r *flow.Read, target policies.Target) []*gatew
 			gateways = append(gateways, g)
 		}
 	}
-	key := targetKey(backendtls.Kind, target)
+	key := placeKey(target)
 	for _, rules := range t.rulesByService.Lookup(r, key) {
 		for _, p := range t.parentsByRoute.Lookup(r, rules.Key) {
 			add(p.Value.Gateway)
@@ -111,7 +68,7 @@ func (t *Tables) securingGateways(r *flow.Read, target policies.Target) []*gatew
 		add(guard.Value.Listener.Gateway)
 	}
 	for _, p := range t.policiesByService.Lookup(r, key) {
-		for _, a := range t.attachmentsByPolicy.Lookup(r, p.Value.ref().String()) {
+		for _, a := range t.attached.byPolicy.Lookup(r, p.Value.ref().String()) {
 			target := a.Value.Target
 			for _, g := range t.targetKinds[target.Kind].gateways(r, Key(target.Namespace, target.Name)) {
 				add(g)

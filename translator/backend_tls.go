@@ -19,7 +19,8 @@ const reasonBackendTLS = "InvalidBackendTLS"
 
 // backendTLSRow is a BackendTLSPolicy that was judged on its own.
 type backendTLSRow struct {
-	Policy *gwapiv1.BackendTLSPolicy
+	Policy    *gwapiv1.BackendTLSPolicy
+	Attaching attaching
 	// Problems are of the policy alone; what its targets come to is in its status.
 	Problems []verdict.Problem
 	// Trust are the CA certificates, nil for those of Envoy's system.
@@ -36,14 +37,17 @@ func (p *backendTLSRow) equal(o *backendTLSRow) bool {
 }
 
 func (t *Tables) backendTLSPolicy(r *flow.Read, _ string, p *gwapiv1.BackendTLSPolicy) (*backendTLSRow, bool) {
-	row := &backendTLSRow{Policy: p, Problems: append(t.rules.Check(p), backendtls.Check(p)...)}
+	row := &backendTLSRow{
+		Policy: p, Problems: append(t.rules.Check(p), backendtls.Check(p)...),
+		Attaching: attaching{Kind: policies.BackendTLS, Policy: p, References: policies.ReferencesIn(policies.BackendTLS, p.Namespace, p.Spec.TargetRefs)},
+	}
 	row.Usable = !verdict.Has(row.Problems, verdict.Invalid)
 	if backendtls.System(p) {
 		return row, true
 	}
 	refs := authorityRefs{
 		Use: "backend", Field: "spec.validation.caCertificateRefs", InvalidKind: string(gwapiv1.BackendTLSPolicyReasonInvalidKind),
-		From: verdict.Ref{Group: gwapiv1.GroupName, Kind: backendtls.Kind, Namespace: p.Namespace, Name: p.Name},
+		From: row.Attaching.ref(),
 		Refs: backendAuthorities(p),
 	}
 	trust, problems := t.trust(r, refs)
@@ -60,36 +64,15 @@ func backendAuthorities(p *gwapiv1.BackendTLSPolicy) (refs []verdict.Ref) {
 	return refs
 }
 
-// secured is a targetRef as a reference.
-func secured(p *gwapiv1.BackendTLSPolicy, i int) policies.Reference {
-	ref := &p.Spec.TargetRefs[i]
-	effect := noEffect
-	if backendKindNamed(string(ref.Kind)) != nil {
-		effect = "and what may be meant is not reached"
+func (p *backendTLSRow) attaching() *attaching { return &p.Attaching }
+
+// misaimedObject is the key of the object that a policy names and cannot be attached to: by a port that it does not have,
+// or a group that the kind is not of.
+func misaimedObject(_ string, a *attachment[*backendTLSRow]) []string {
+	if a.Unmet == nil {
+		return nil
 	}
-	target := policies.Target{Kind: string(ref.Kind), Namespace: p.Namespace, Name: string(ref.Name), Section: string(deref(ref.SectionName))}
-	return backendReference(backendtls.Kind, i, target, string(ref.Group), effect)
-}
-
-// securedObjects are what the policy names, be it in a way that it can be attached to or not.
-func securedObjects(_ string, p *backendTLSRow) []string {
-	var keys []string
-	for i := range p.Policy.Spec.TargetRefs {
-		keys = append(keys, targetKey(backendtls.Kind, secured(p.Policy, i).Whole()))
-	}
-	slices.Sort(keys)
-	return slices.Compact(keys)
-}
-
-// securedTargets are the backends and ports that the policy is about.
-func securedTargets(_ string, p *backendTLSRow) []string {
-	return attachedKeys(backendtls.Kind, len(p.Policy.Spec.TargetRefs), func(i int) policies.Reference { return secured(p.Policy, i) })
-}
-
-// backendTLSWinner is the oldest of the policies that have the same target.
-func (t *Tables) backendTLSWinner(_ *flow.Read, _ string, members []flow.Row[*backendTLSRow]) (*backendTLSRow, bool) {
-	winner := slices.MinFunc(members, func(a, b flow.Row[*backendTLSRow]) int { return policies.Older(a.Value.Policy, b.Value.Policy) })
-	return winner.Value, true
+	return []string{placeKey(a.Target.Whole())}
 }
 
 // target is the backend as what policies can target.
@@ -97,28 +80,22 @@ func (b backend) target() policies.Target {
 	return policies.Target{Kind: b.To.Kind.name, Namespace: b.To.Namespace, Name: b.To.Name}
 }
 
-// secureKeys is where policies of a backend's port are found: those of the port come before those of the whole Service.
-func (b backend) secureKeys() []string {
-	whole := b.target()
-	port := whole
+// secured are the targets by which policies of a backend's port are found: the port comes before the whole object.
+func (b backend) secured() []policies.Target {
+	port := b.target()
 	port.Section = b.Port.Name
-	keys := []string{targetKey(backendtls.Kind, port)}
-	if port != whole {
-		keys = append(keys, targetKey(backendtls.Kind, whole))
-	}
-	return keys
+	return policies.Chain(port)
 }
 
 // secure finds how the backend is spoken to. With a policy that cannot be carried out it is not spoken to at all.
-func (t *Tables) secure(r *flow.Read, b *backend, object *backendObject, namespace string) *verdict.Problem {
-	for _, key := range b.secureKeys() {
-		if row, ok := t.backendTLSTargets.Get(r, key); ok {
-			b.TLS = row
+func (t *Tables) secure(r *flow.Read, b *backend, namespace string) *verdict.Problem {
+	for _, target := range b.secured() {
+		if b.TLS = t.securing.at(r, target); b.TLS != nil {
 			break
 		}
 	}
 	if b.TLS == nil {
-		b.TLS = t.misaimed(r, b.target(), object)
+		b.TLS = t.misaimed(r, b.target())
 	}
 	if b.usable() {
 		return nil
@@ -133,16 +110,11 @@ func (t *Tables) secure(r *flow.Read, b *backend, object *backendObject, namespa
 	}
 }
 
-// misaimed is a policy that names the backend and cannot be attached to it: by a port that it does not have, or a group that the kind is not of.
-// Its owner wants TLS there, so a port without a policy of its own is not reached in plain text.
-func (t *Tables) misaimed(r *flow.Read, target policies.Target, object *backendObject) *backendTLSRow {
-	for _, row := range t.backendTLSByObject.Lookup(r, targetKey(backendtls.Kind, target)) {
-		for i := range row.Value.Policy.Spec.TargetRefs {
-			ref := secured(row.Value.Policy, i)
-			if ref.Whole() == target && (len(ref.Problems) > 0 || !object.hasPort(ref.Section)) {
-				return &backendTLSRow{Policy: row.Value.Policy}
-			}
-		}
+// misaimed is a policy that names the backend and cannot be attached to it. Its owner wants TLS there, so a port without a
+// policy of its own is not reached in plain text.
+func (t *Tables) misaimed(r *flow.Read, target policies.Target) *backendTLSRow {
+	for _, row := range t.misaimedByObject.Lookup(r, placeKey(target)) {
+		return &backendTLSRow{Policy: row.Value.Policy.Policy}
 	}
 	return nil
 }
@@ -165,7 +137,7 @@ func askedServices(_ string, g *guardRow) []string { return serviceKeys(g.Backen
 func serviceKeys(used []backend) (keys []string) {
 	for _, b := range used {
 		if b.To != nil {
-			keys = append(keys, b.secureKeys()...)
+			keys = append(keys, convert(b.secured(), placeKey)...)
 		}
 	}
 	slices.Sort(keys)
@@ -174,37 +146,7 @@ func serviceKeys(used []backend) (keys []string) {
 
 // backendTLSStatus speaks about each Gateway that reaches a target of the policy.
 func (t *Tables) backendTLSStatus(r *flow.Read, _ string, p *backendTLSRow) (*Status, bool) {
-	var targets []judgedTarget
-	for i := range p.Policy.Spec.TargetRefs {
-		found, target := t.securedProblems(r, p, secured(p.Policy, i))
-		targets = append(targets, judgedTarget{target, found})
-	}
-	return t.backendPolicyStatus(r, p.Policy, p.Problems, targets, p.conditions), true
-}
-
-// securedProblems are those of the policy with one of its targets: it is not there, or an older policy has it. Whoever uses the target learns of
-// them: the whole object, if the policy cannot be attached to a port of it.
-func (t *Tables) securedProblems(r *flow.Read, p *backendTLSRow, ref policies.Reference) ([]verdict.Problem, policies.Target) {
-	if len(ref.Problems) > 0 {
-		return ref.Problems, ref.Whole()
-	}
-	object, problem := t.findTarget(r, ref)
-	if problem != nil {
-		return []verdict.Problem{*problem}, ref.Target
-	}
-	if !object.hasPort(ref.Section) {
-		var ports []string
-		for _, port := range object.Ports {
-			ports = append(ports, port.Name)
-		}
-		problem := policies.SectionNotFound(policies.BackendTLS, ref, ports)
-		return []verdict.Problem{problem}, ref.Whole()
-	}
-	winner, _ := t.backendTLSTargets.Get(r, targetKey(backendtls.Kind, ref.Target))
-	if winner.Policy == p.Policy {
-		return nil, ref.Target
-	}
-	return []verdict.Problem{policies.Conflicted(policies.BackendTLS, p.Policy, ref.Field, ref.Target, winner.Policy)}, ref.Target
+	return t.securing.status(t, r, p, p.Problems, reportOnBackends(t, t.securing, p.conditions)), true
 }
 
 // conditions are those of an ancestor, given the problems with the targets there. A policy of which no CA certificate can be used is not

@@ -4,7 +4,6 @@ import (
 	"slices"
 	"strings"
 
-	"gatehouse/api/v1alpha1"
 	"gatehouse/policies"
 	"gatehouse/policies/feature"
 	"gatehouse/policies/verdict"
@@ -16,12 +15,9 @@ import (
 // declarePolicies: what policies say and where they are attached.
 func (t *Tables) declarePolicies() {
 	t.policies = flow.Derive(t.in.policies, "policies", (*policyRow).equal, t.policy)
-	t.attached = flow.Expand(t.policies, "attachments", (*attachmentRow).equal, t.attachments)
-	t.attachmentsByPolicy = flow.NewIndex(t.attached, "attachments by policy", policyOfAttachment)
-	t.targets = flow.Group(flow.NewIndex(t.attached, "attachments by target", targetOfAttachment),
-		"targets", (*targetRow).equal, t.target)
-	t.winners = flow.Derive(t.targets, "policies of targets", slices.Equal[[]winnerRow], t.winnersOf)
-	t.listenerWinners = flow.Derive(t.targets, "listener policies of targets", flow.Same[string], t.listenerWinner)
+	t.attached = declareAttached(t, t.policies, policies.Kinds...)
+	t.winners = flow.Derive(t.attached.targets, "policies of targets", slices.Equal[[]winnerRow], t.winnersOf)
+	t.listenerWinners = flow.Derive(t.attached.targets, "listener policies of targets", flow.Same[string], t.listenerWinner)
 }
 
 // policyRow is a policy that was judged on its own.
@@ -40,9 +36,8 @@ type policyRow struct {
 	Unmet bool
 	// Fetches are those needs that must be fetched.
 	Fetches []*Fetch
-	// References and Selectors find the targets.
-	References []policies.Reference
-	Selectors  []policies.Selector
+	// Attaching finds the targets.
+	Attaching attaching
 	// Problems are of the policy alone; what its targets come to is in its attachments and its status. Own are those of
 	// them that stay if the policy is merged with others.
 	Problems, Own []verdict.Problem
@@ -73,9 +68,9 @@ func (p *policyRow) broken() bool { return p.Unmet || verdict.Has(p.Problems, ve
 // key is that of the row.
 func (p *policyRow) key() string { return p.Kind.Kind + "/" + keyOf(p.Policy) }
 
-func (p *policyRow) ref() verdict.Ref {
-	return verdict.Ref{Group: v1alpha1.GroupName, Kind: p.Kind.Kind, Namespace: p.Policy.GetNamespace(), Name: p.Policy.GetName()}
-}
+func (p *policyRow) ref() verdict.Ref { return p.Kind.Ref(p.Policy) }
+
+func (p *policyRow) attaching() *attaching { return &p.Attaching }
 
 // kindOf finds the kind of a policy by the key of its input row.
 func kindOf(key string) policies.Kind {
@@ -90,12 +85,11 @@ func kindIndex(name string) int {
 func (t *Tables) policy(r *flow.Read, key string, p policies.Object) (*policyRow, bool) {
 	kind := kindOf(key)
 	row := &policyRow{
-		Kind: kind, Policy: p, Members: []policies.Object{p}, Merges: kind.Merges(p),
-		References: policies.References(kind, p), Route: &routev3.Route{},
+		Kind: kind, Policy: p, Members: []policies.Object{p}, Merges: kind.Merges(p), Route: &routev3.Route{},
 	}
-	var aboutTargets []verdict.Problem
-	row.Selectors, aboutTargets = policies.Selectors(kind, p)
-	for _, ref := range row.References {
+	selectors, aboutTargets := policies.Selectors(kind, p)
+	row.Attaching = attaching{Kind: kind, Policy: p, References: policies.References(kind, p), Selectors: selectors}
+	for _, ref := range row.Attaching.References {
 		aboutTargets = append(aboutTargets, ref.Problems...)
 	}
 	if kind.Dormant && !slices.Contains(t.settings.EnabledKinds, kind.Kind) {
@@ -124,94 +118,11 @@ func (p *policyRow) shape(apply func(feature.Have, *routev3.Route)) {
 	p.Cost, p.Preflighted = policyCost(p)
 }
 
-// attachmentRow is one target of a policy.
-type attachmentRow struct {
-	Policy *policyRow
-	Target policies.Target
-	// Field is the path of the targetRef that names the target, or of the selector that found it.
-	Field string
-	// Unmet says why the target cannot be attached to, nil if it can.
-	Unmet *verdict.Problem
-}
-
-func (a *attachmentRow) equal(o *attachmentRow) bool {
-	return a.Policy.equal(o.Policy) && a.Target == o.Target && a.Field == o.Field && equalProblem(a.Unmet, o.Unmet)
-}
-
-// attachments finds the targets of a policy.
-func (t *Tables) attachments(r *flow.Read, _ string, p *policyRow) []flow.Row[*attachmentRow] {
-	var rows []flow.Row[*attachmentRow]
-	seen := map[policies.Target]bool{}
-	add := func(a *attachmentRow) {
-		if !seen[a.Target] {
-			seen[a.Target] = true
-			rows = append(rows, flow.Row[*attachmentRow]{Key: p.ref().String() + "|" + targetKey(p.Kind.Kind, a.Target), Value: a})
-		}
-	}
-	for _, ref := range p.References {
-		if len(ref.Problems) == 0 {
-			add(&attachmentRow{Policy: p, Target: ref.Target, Field: ref.Field, Unmet: t.unmet(r, p.Kind, ref)})
-		}
-	}
-	for _, s := range p.Selectors {
-		for _, target := range t.selectTargets(r, p, s) {
-			add(&attachmentRow{Policy: p, Target: target, Field: s.Field})
-		}
-	}
-	return rows
-}
-
-// unmet says what is missing of a reference's target.
-func (t *Tables) unmet(r *flow.Read, policy policies.Kind, ref policies.Reference) *verdict.Problem {
-	kind := t.targetKinds[ref.Kind]
-	sections, ok := kind.sections(r, Key(ref.Namespace, ref.Name))
-	if !ok {
-		p := policies.TargetNotFound(ref)
-		return &p
-	}
-	if ref.Section != "" && !slices.Contains(sections, ref.Section) {
-		p := policies.SectionNotFound(policy, ref, sections)
-		return &p
-	}
-	return nil
-}
-
-// targetRow says which policies a target has.
-type targetRow struct {
-	// Winners are those that have it, by the index of their kind; nil where there is none.
-	Winners []*policyRow
-}
-
-func (a *targetRow) equal(o *targetRow) bool {
-	return slices.EqualFunc(a.Winners, o.Winners, (*policyRow).equal)
-}
-
-// winner is the policy of a kind that the target has, nil if it has none.
-func (a *targetRow) winner(kind int) *policyRow {
-	if a == nil {
-		return nil
-	}
-	return a.Winners[kind]
-}
-
-func (t *Tables) target(_ *flow.Read, _ string, members []flow.Row[*attachmentRow]) (*targetRow, bool) {
-	rows := map[policies.Object]*policyRow{}
-	candidates := make([][]policies.Object, len(policies.Kinds))
-	for _, m := range members {
-		if m.Value.Unmet == nil {
-			p, kind := m.Value.Policy, kindIndex(m.Value.Policy.Kind.Kind)
-			rows[p.Policy] = p
-			candidates[kind] = append(candidates[kind], p.Policy)
-		}
-	}
-	row := &targetRow{Winners: make([]*policyRow, len(candidates))}
-	for kind, of := range candidates {
-		if winner, _ := policies.Winner(of); winner != nil {
-			row.Winners[kind] = rows[winner]
-		}
-	}
-	return row, len(rows) > 0
-}
+// attachmentRow is one target of a policy, targetRow has the policies of a target by the index of their kinds.
+type (
+	attachmentRow = attachment[*policyRow]
+	targetRow     = targetPolicies[*policyRow]
+)
 
 // winnerRow is what routes must know of a policy that a target has.
 type winnerRow struct {
@@ -248,9 +159,3 @@ func chain(route *routeRow, rule int, l *listenerRow) []policies.Target {
 	places[0].Section = string(deref(route.Rules[rule].Name))
 	return policies.Chain(append(places, l.above()...)...)
 }
-
-func policyOfAttachment(_ string, a *attachmentRow) []string {
-	return []string{a.Policy.ref().String()}
-}
-
-func targetOfAttachment(_ string, a *attachmentRow) []string { return []string{placeKey(a.Target)} }

@@ -12,7 +12,7 @@ import (
 
 // elsewhere reports whether all that a policy is attached to is another controller's.
 func (t *Tables) elsewhere(r *flow.Read, p *policyRow) bool {
-	attachments := t.attachmentsByPolicy.Lookup(r, p.ref().String())
+	attachments := t.attached.byPolicy.Lookup(r, p.ref().String())
 	for _, a := range attachments {
 		target := a.Value.Target
 		if a.Value.Unmet != nil || t.targetKinds[target.Kind].mayBeOurs(r, Key(target.Namespace, target.Name)) {

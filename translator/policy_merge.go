@@ -19,7 +19,7 @@ import (
 
 // declareMerges: what several policies are merged into, and what policies do to routes.
 func (t *Tables) declareMerges() {
-	t.merges = flow.Expand(t.attached, "merges", (*mergeRow).equal, t.merge)
+	t.merges = flow.Expand(t.attached.rows, "merges", (*mergeRow).equal, t.merge)
 	t.mergesByPolicy = flow.NewIndex(t.merges, "merges by policy", func(_ string, m *mergeRow) []string {
 		return []string{m.Policy.String()}
 	})

@@ -83,9 +83,9 @@ func (s *selection) size(r *flow.Read, place string, labels []string) int {
 }
 
 // selectTargets finds the targets of a policy's selector.
-func (t *Tables) selectTargets(r *flow.Read, p *policyRow, s policies.Selector) []policies.Target {
+func (t *Tables) selectTargets(r *flow.Read, policy verdict.Ref, s policies.Selector) []policies.Target {
 	var targets []policies.Target
-	for _, namespace := range t.selectedNamespaces(r, p, s) {
+	for _, namespace := range t.selectedNamespaces(r, policy, s) {
 		var labels map[string]string
 		if ns, ok := t.in.namespaces.Get(r, namespace); ok {
 			labels = ns.Labels
@@ -96,7 +96,7 @@ func (t *Tables) selectTargets(r *flow.Read, p *policyRow, s policies.Selector) 
 				continue // Not selected is no mistake.
 			}
 			to := verdict.Ref{Group: gwapiv1.GroupName, Kind: s.Kind, Namespace: namespace, Name: target.Name}
-			if s.NeedsGrant(namespace) && !t.permitted(r, p.ref(), to) {
+			if s.NeedsGrant(namespace) && !t.permitted(r, policy, to) {
 				continue // Saying so would tell one tenant of another's objects, see Selector.NeedsGrant.
 			}
 			targets = append(targets, target)
@@ -106,11 +106,10 @@ func (t *Tables) selectTargets(r *flow.Read, p *policyRow, s policies.Selector) 
 }
 
 // selectedNamespaces are those in which a selector may find something: its own, and those with a grant for policies of its kind and namespace.
-func (t *Tables) selectedNamespaces(r *flow.Read, p *policyRow, s policies.Selector) []string {
-	namespaces := []string{p.Policy.GetNamespace()}
+func (t *Tables) selectedNamespaces(r *flow.Read, policy verdict.Ref, s policies.Selector) []string {
+	namespaces := []string{policy.Namespace}
 	if s.Elsewhere() {
-		from := p.ref()
-		for _, row := range t.grantsByReferrer.Lookup(r, referrerKey(from.Group, from.Kind, from.Namespace)) {
+		for _, row := range t.grantsByReferrer.Lookup(r, referrerKey(policy.Group, policy.Kind, policy.Namespace)) {
 			namespaces = append(namespaces, row.Value.Namespace)
 		}
 	}

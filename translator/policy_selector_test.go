@@ -64,9 +64,9 @@ func TestSelectorsReadTheirCandidates(t *testing.T) {
 			t.Fatal(err)
 		}
 		work := computed(w)
-		if work["attachments"] != c.attachments || work["targets"] != c.targets {
+		if work["attachments of policies"] != c.attachments || work["targets of policies"] != c.targets {
 			t.Errorf("%s: %d policies look for their targets and %d targets for their policies, want %d and %d",
-				c.name, work["attachments"], work["targets"], c.attachments, c.targets)
+				c.name, work["attachments of policies"], work["targets of policies"], c.attachments, c.targets)
 		}
 		for table, rows := range work {
 			if rows > 3*routes/apps {
@@ -76,7 +76,7 @@ func TestSelectorsReadTheirCandidates(t *testing.T) {
 	}
 	p := selectingPolicy(20, 1)
 	ref := verdict.Ref{Group: v1alpha1.GroupName, Kind: "BackendTrafficPolicy", Namespace: "n", Name: p.Name}
-	read, _ := w.engine.Explain("attachments", ref.String()+"|BackendTrafficPolicy|HTTPRoute/n/r20/")
+	read, _ := w.engine.Explain("attachments of policies", ref.String()+"|BackendTrafficPolicy|HTTPRoute/n/r20/")
 	want := []string{
 		"policies[BackendTrafficPolicy/n/policy-20]",
 		"Namespace[n] (missing)",

@@ -13,11 +13,11 @@ type targetKind struct {
 	sections func(r *flow.Read, key string) ([]string, bool)
 	// selection finds the objects by their labels. It is nil if selectors cannot select the kind.
 	selection *selection
-	// mayBeOurs reports whether the object is ours, or may become ours.
+	// mayBeOurs reports whether the object is ours, or may become ours. It is nil for backends, which are no controller's.
 	mayBeOurs func(r *flow.Read, key string) bool
 	// served reports whether the object is ours. It is nil if objects of the kind have no listeners.
 	served func(r *flow.Read, key string) bool
-	// gateways returns the Gateways of ours that the object is about.
+	// gateways returns the Gateways of ours that the object is about. It is nil for backends: see securingGateways.
 	gateways func(r *flow.Read, key string) []*gatewayRow
 }
 
@@ -26,6 +26,9 @@ func (t *Tables) declareTargetKinds() {
 	routes := declareSelection(t.in.routes, func(o Object) string { return string(routeKindOf(o).Name) })
 	for _, kind := range routeKinds {
 		t.targetKinds[string(kind.Name)] = t.targetedRoutes(kind, routes)
+	}
+	for _, kind := range backendKinds {
+		t.targetKinds[kind.name] = t.targetedBackends(kind)
 	}
 }
 
@@ -36,7 +39,7 @@ func (t *Tables) targetedGateways() targetKind {
 			if !ok {
 				return nil, false
 			}
-			return sectionNames(g.Spec.Listeners, func(l gwapiv1.Listener) string { return string(l.Name) }), true
+			return convert(g.Spec.Listeners, func(l gwapiv1.Listener) string { return string(l.Name) }), true
 		},
 		selection: declareSelection(t.in.gateways, func(*gwapiv1.Gateway) string { return "Gateway" }),
 		mayBeOurs: t.gatewayMayBeOurs,
@@ -60,7 +63,7 @@ func (t *Tables) targetedSets() targetKind {
 			if !ok {
 				return nil, false
 			}
-			return sectionNames(s.Spec.Listeners, func(l gwapiv1.ListenerEntry) string { return string(l.Name) }), true
+			return convert(s.Spec.Listeners, func(l gwapiv1.ListenerEntry) string { return string(l.Name) }), true
 		},
 		selection: declareSelection(t.in.listenerSets, func(*gwapiv1.ListenerSet) string { return "ListenerSet" }),
 		mayBeOurs: t.setMayBeOurs,
@@ -84,7 +87,7 @@ func (t *Tables) targetedRoutes(kind *routeKind, selection *selection) targetKin
 			if !ok {
 				return nil, false
 			}
-			return sectionNames(route.Rules, func(rule gwapiv1.HTTPRouteRule) string { return string(deref(rule.Name)) }), true
+			return convert(route.Rules, func(rule gwapiv1.HTTPRouteRule) string { return string(deref(rule.Name)) }), true
 		},
 		selection: selection,
 		mayBeOurs: func(r *flow.Read, key string) bool {
@@ -100,12 +103,12 @@ func (t *Tables) targetedRoutes(kind *routeKind, selection *selection) targetKin
 	}
 }
 
-func sectionNames[T any](sections []T, name func(T) string) []string {
-	names := make([]string, len(sections))
-	for i, s := range sections {
-		names[i] = name(s)
+func convert[A, B any](list []A, to func(A) B) []B {
+	converted := make([]B, len(list))
+	for i, v := range list {
+		converted[i] = to(v)
 	}
-	return names
+	return converted
 }
 
 // targetKey finds a target of a kind of policy.

@@ -14,7 +14,7 @@ import (
 
 // declareOverrides: which policies replace which.
 func (t *Tables) declareOverrides() {
-	t.overrides = flow.Derive(t.attached, "overrides", (*overrideRow).equal, t.override)
+	t.overrides = flow.Derive(t.attached.rows, "overrides", (*overrideRow).equal, t.override)
 	t.overridesByBroader = flow.NewIndex(t.overrides, "overrides by broader target",
 		func(_ string, o *overrideRow) []string { return o.Broader })
 	t.overridesByBelow = flow.NewIndex(t.overrides, "overrides by target below",
@@ -37,7 +37,7 @@ func (o *overrideRow) equal(other *overrideRow) bool {
 
 func (t *Tables) override(r *flow.Read, key string, a *attachmentRow) (*overrideRow, bool) {
 	kind := a.Policy.Kind.Kind
-	if holder, ok := t.targets.Get(r, placeKey(a.Target)); !ok || !holder.Winners[kindIndex(kind)].equal(a.Policy) {
+	if holder, ok := t.attached.targets.Get(r, placeKey(a.Target)); !ok || !holder.winner(kindIndex(kind)).equal(a.Policy) {
 		return nil, false // The target is not there, or another policy has it and overrides in its own name.
 	}
 	row := &overrideRow{Target: a.Target, Policy: a.Policy.ref()}
@@ -91,37 +91,22 @@ func (t *Tables) policyStatus(r *flow.Read, _ string, p *policyRow) (*Status, bo
 		return newStatus(p.Policy, nil, &gwapiv1.PolicyStatus{}), true // What we once said is taken back.
 	}
 	merges := t.mergesOf(r, p)
-	problems := merges.problems()
-	desired := &gwapiv1.PolicyStatus{}
-	for _, a := range t.attachmentsByPolicy.Lookup(r, p.ref().String()) {
-		found := t.attachmentProblems(r, a.Value)
-		problems = append(problems, found...)
-		for _, ref := range t.ancestors(r, a.Value) {
-			if slices.ContainsFunc(desired.Ancestors, func(s gwapiv1.PolicyAncestorStatus) bool { return status.EqualParents(s.AncestorRef, ref) }) {
-				continue // Two targets of the policy hang on one parent; the first speaks for it.
-			}
-			desired.Ancestors = append(desired.Ancestors, gwapiv1.PolicyAncestorStatus{
-				AncestorRef: ref, ControllerName: gwapiv1.GatewayController(t.settings.ControllerName),
-				Conditions: t.ancestorConditions(r, a.Value, merges.on(ref), found),
-			})
-		}
-	}
-	desired.Ancestors = limitAncestors(desired.Ancestors)
-	return newStatus(p.Policy, problems, desired), true
+	return t.attached.status(t, r, p, merges.problems(), reporter[*policyRow]{
+		problems: t.attachmentProblems, ancestors: t.ancestors,
+		conditions: func(ref gwapiv1.ParentReference, at []judgedAttachment[*policyRow]) []metav1.Condition {
+			// If several targets of the policy have this parent, the first speaks for it.
+			return t.ancestorConditions(r, at[0].attachment, merges.on(ref), at[0].Problems)
+		},
+	}), true
 }
 
 // attachmentProblems are those of a policy with one of its targets: it is not there, an older policy has it, or listeners share
 // a port that has other settings.
 func (t *Tables) attachmentProblems(r *flow.Read, a *attachmentRow) []verdict.Problem {
-	if a.Unmet != nil {
-		return []verdict.Problem{*a.Unmet}
+	if problems := t.attached.problems(r, a); len(problems) > 0 {
+		return problems
 	}
-	row, _ := t.targets.Get(r, placeKey(a.Target))
-	winner := row.winner(kindIndex(a.Policy.Kind.Kind))
-	if winner == nil || winner.Policy == a.Policy.Policy {
-		return t.conflictsOfListeners(r, a)
-	}
-	return []verdict.Problem{policies.Conflicted(a.Policy.Kind, a.Policy.Policy, a.Field, a.Target, winner.Policy)}
+	return t.conflictsOfListeners(r, a)
 }
 
 // ancestorConditions are those of an attachment, where the policy is merged as it says. Found are the problems of the
@@ -134,12 +119,12 @@ func (t *Tables) ancestorConditions(r *flow.Read, a *attachmentRow, merges polic
 		return conditions
 	}
 	key := targetKey(a.Policy.Kind.Kind, a.Target)
-	if message := policies.Merging(a.Policy.Policy, merges.over(), a.others(t.overridesByBelow.Lookup(r, key))); message != "" {
+	if message := policies.Merging(a.Policy.Policy, merges.over(), others(a, t.overridesByBelow.Lookup(r, key))); message != "" {
 		conditions = append(conditions, metav1.Condition{
 			Type: policies.ReasonMerged, Status: metav1.ConditionTrue, Reason: policies.ReasonMerged, Message: message,
 		})
 	}
-	if at := a.others(t.overridesByBroader.Lookup(r, key)); len(at) > 0 {
+	if at := others(a, t.overridesByBroader.Lookup(r, key)); len(at) > 0 {
 		conditions = append(conditions, metav1.Condition{
 			Type: policies.ReasonOverridden, Status: metav1.ConditionTrue, Reason: policies.ReasonOverridden,
 			Message: policies.Overridden(a.Policy.Kind, a.Policy.Policy, at),
@@ -148,8 +133,8 @@ func (t *Tables) ancestorConditions(r *flow.Read, a *attachmentRow, merges polic
 	return conditions
 }
 
-// others are the targets of other policies.
-func (a *attachmentRow) others(overrides []flow.Row[*overrideRow]) (at []policies.Target) {
+// others are the targets of other policies than that of the attachment.
+func others(a *attachmentRow, overrides []flow.Row[*overrideRow]) (at []policies.Target) {
 	for _, o := range overrides {
 		if o.Value.Policy != a.Policy.ref() { // A policy may be attached on several levels.
 			at = append(at, o.Value.Target)

@@ -57,23 +57,21 @@ type Tables struct {
 	listenerSets *flow.Table[*listenerSetRow]
 
 	// Routes as they are written, and backends (backend_object.go).
-	routes             *flow.Table[*routeRow]
-	routesByBackend    *flow.Index[*routeRow]
-	listedBackends     *flow.Table[*listedRow]
-	backends           *flow.Table[*backendObject]
-	backendTLS         *flow.Table[*backendTLSRow]
-	backendTLSByObject *flow.Index[*backendTLSRow]
-	backendTLSTargets  *flow.Table[*backendTLSRow]
-	budgets            *flow.Table[*budgetRow]
-	budgetTargets      *flow.Table[*budgetRow]
+	routes           *flow.Table[*routeRow]
+	routesByBackend  *flow.Index[*routeRow]
+	listedBackends   *flow.Table[*listedRow]
+	backends         *flow.Table[*backendObject]
+	backendTLS       *flow.Table[*backendTLSRow]
+	securing         *attachTables[*backendTLSRow]
+	misaimedByObject *flow.Index[*attachment[*backendTLSRow]]
+	budgets          *flow.Table[*budgetRow]
+	budgeting        *attachTables[*budgetRow]
 
 	// Policies and their targets (policy.go).
-	policies            *flow.Table[*policyRow]
-	attached            *flow.Table[*attachmentRow]
-	attachmentsByPolicy *flow.Index[*attachmentRow]
-	targets             *flow.Table[*targetRow]
-	winners             *flow.Table[[]winnerRow]
-	listenerWinners     *flow.Table[string]
+	policies        *flow.Table[*policyRow]
+	attached        *attachTables[*policyRow]
+	winners         *flow.Table[[]winnerRow]
+	listenerWinners *flow.Table[string]
 
 	// Listeners (listener.go).
 	entries           *flow.Table[*entryRow]
