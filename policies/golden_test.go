@@ -116,7 +116,7 @@ func haveOf(archive *txtar.Archive, needs []feature.Need) feature.Have {
 	have := feature.Have{Content: map[string][]byte{}, Clusters: map[string]feature.Cluster{}}
 	for _, need := range needs {
 		if need.Backend != nil {
-			name := string(need.Backend.Ref.Name)
+			name := string(need.Backend.Refs[0].Name)
 			have.Clusters[need.Field] = feature.Cluster{Name: "cluster-of-" + name, Authority: name + ".test"}
 		}
 	}
@@ -149,8 +149,11 @@ func (g golden) outcome(t *testing.T) []txtar.File {
 	var parts []txtar.File
 	for _, need := range g.feature.needs(g.policy) {
 		if need.Backend != nil {
-			text := fmt.Sprintf("%s: backend %q\n", need.Field, need.Backend.Ref.Name)
-			parts = append(parts, txtar.File{Name: "needs.txt", Data: []byte(text)})
+			var text strings.Builder
+			for i, ref := range need.Backend.Refs {
+				fmt.Fprintf(&text, "%s%s: backend %q\n", need.Field, need.Backend.At(i), ref.Name)
+			}
+			parts = append(parts, txtar.File{Name: "needs.txt", Data: []byte(text.String())})
 			continue
 		}
 		text := fmt.Sprintf("%s: key %s of %s %q\n", need.Field, need.Content.Key, need.Content.Kind, need.Content.Name)

@@ -26,7 +26,7 @@ type rulesRow struct {
 type ruleRow struct {
 	Backends []backend
 	// Extra are the backends that its filters need besides, by the fields of the needs.
-	Extra map[string]extraBackend
+	Extra map[string]extraBackends
 	// Broken tells that the rule has a filter that cannot be carried out: its routes answer 500.
 	Broken bool
 	// Loose marks the matches that cannot be translated, such as one with a bad regular expression: what they may mean answers 500.
@@ -67,7 +67,7 @@ func (b backend) equal(o backend) bool {
 func (row *rulesRow) equal(o *rulesRow) bool {
 	return row.Route.equal(o.Route) && equalProblems(row.Problems, o.Problems) && slices.EqualFunc(row.Rules, o.Rules, func(a, b ruleRow) bool {
 		return a.Broken == b.Broken && a.Cost == b.Cost && slices.Equal(a.Loose, b.Loose) && slices.Equal(a.Unreadable, b.Unreadable) &&
-			slices.EqualFunc(a.Backends, b.Backends, backend.equal) && maps.EqualFunc(a.Extra, b.Extra, extraBackend.equal)
+			slices.EqualFunc(a.Backends, b.Backends, backend.equal) && maps.EqualFunc(a.Extra, b.Extra, extraBackends.equal)
 	})
 }
 

@@ -24,9 +24,7 @@ const reasonAddressType = "UnsupportedAddressType"
 
 // named reports whether Envoy finds the endpoints of a cluster by their names. Names and addresses are never in one
 // cluster.
-func (c *clusterUse) named() bool {
-	return c.Backends[0].To != nil && c.Backends[0].To.named()
-}
+func (c *clusterUse) named() bool { return c.Backends[0].To.named() }
 
 // externalBytes become part of the name of a cluster, so that a cluster with other DNS names is a new cluster. If the
 // names of a cluster changed in place, it would have no endpoints until the new names are resolved.

@@ -12,16 +12,15 @@ import (
 	"gatehouse/translator/flow"
 )
 
-// extraBackend is a backend that gets requests besides the backends of a rule, such as a mirror or an authorization
-// server.
-type extraBackend struct {
-	backend
-	// Optional reports whether the rule is served without it.
+// extraBackends get requests besides the backends of a rule, such as a mirror or an authorization server.
+type extraBackends struct {
+	Backends []backend
+	// Optional reports whether the rule is served without them.
 	Optional bool
 }
 
-func (b extraBackend) equal(o extraBackend) bool {
-	return b.Optional == o.Optional && b.backend.equal(o.backend)
+func (b extraBackends) equal(o extraBackends) bool {
+	return b.Optional == o.Optional && slices.EqualFunc(b.Backends, o.Backends, backend.equal)
 }
 
 // extraBackends resolves what the filters of a rule need. A rule that must not be served without one of them is broken
@@ -30,35 +29,74 @@ func (t *Tables) extraBackends(
 	r *flow.Read, from referrer, out *ruleRow, needs []feature.Need,
 ) (problems []verdict.Problem) {
 	for _, need := range needs {
-		b, problem := t.extraBackend(r, from, need.Backend)
-		if problem != nil {
-			problem.Field = need.Field + problem.Field
+		backends, found := t.neededBackends(r, from, need.Backend)
+		for _, problem := range behind(need.Field, found) {
 			problem.Condition = string(gwapiv1.RouteConditionResolvedRefs)
-			problems = append(problems, *problem)
+			problems = append(problems, problem)
 		}
 		if out.Extra == nil {
-			out.Extra = map[string]extraBackend{}
+			out.Extra = map[string]extraBackends{}
 		}
-		out.Extra[need.Field] = extraBackend{backend: b, Optional: need.Optional}
-		out.Broken = out.Broken || !need.Optional && !b.usable()
+		out.Extra[need.Field] = extraBackends{Backends: backends, Optional: need.Optional}
+		out.Broken = out.Broken || !need.Optional && !slices.ContainsFunc(backends, backend.usable)
 	}
 	return problems
 }
 
-func (t *Tables) extraBackend(r *flow.Read, from referrer, need *feature.Backend) (backend, *verdict.Problem) {
-	ref := gwapiv1.HTTPBackendRef{BackendRef: gwapiv1.BackendRef{BackendObjectReference: need.Ref}}
-	b, problem := t.backend(r, from, &ref)
-	if need.HTTP2 != nil {
-		b.HTTP2 = *need.HTTP2
+// neededBackends resolves the backends of a need, each by itself. Those without a weight get no requests, and are
+// resolved for what is wrong with them. The fields of problems go on from that of the need.
+func (t *Tables) neededBackends(r *flow.Read, from referrer, need *feature.Backend) (backends []backend, problems []verdict.Problem) {
+	for i, ref := range need.Refs {
+		b, problem := t.backend(r, from, &gwapiv1.HTTPBackendRef{
+			BackendRef: gwapiv1.BackendRef{BackendObjectReference: ref.BackendObjectReference, Weight: ref.Weight},
+		})
+		if problem != nil {
+			problem.Field = need.At(i) + problem.Field
+			problems = append(problems, *problem)
+		}
+		if need.HTTP2 != nil {
+			b.HTTP2 = *need.HTTP2
+		}
+		b.Fallback = b.Fallback || deref(ref.Fallback)
+		if b.Weight > 0 {
+			backends = append(backends, b)
+		}
 	}
-	return b, problem
+	if problem := checkTogether(backends); problem != nil {
+		return nil, append(problems, *problem)
+	}
+	return settled(backends), problems
+}
+
+// behind makes the fields of problems go on from a field.
+func behind(field string, problems []verdict.Problem) []verdict.Problem {
+	for i := range problems {
+		problems[i].Field = field + problems[i].Field
+	}
+	return problems
+}
+
+// checkTogether finds backends of a need that do not fit into the one cluster that it has.
+func checkTogether(backends []backend) *verdict.Problem {
+	problem := &verdict.Problem{Reason: string(gwapiv1.RouteReasonUnsupportedProtocol), Weight: verdict.Unresolved}
+	if a, b := split(backends, func(b backend) bool { return b.To.named() }); a != nil && b != nil {
+		problem.Message = fmt.Sprintf("%s has DNS names and %s has addresses, which do not go together in one cluster of Envoy: "+
+			"use Backends with fqdn for all of them, or for none", a.To, b.To)
+		return problem
+	}
+	if a, b := split(backends, backend.speaksHTTP2); a != nil && b != nil {
+		problem.Message = fmt.Sprintf("%s is spoken to in HTTP/2 and %s is not, and Envoy speaks one of the two in a cluster: "+
+			"use ports with the same appProtocol", a.To, b.To)
+		return problem
+	}
+	return nil
 }
 
 // all returns the backends of a rule and the extra ones, in a stable order.
 func (row *ruleRow) all() []backend {
 	backends := slices.Clone(row.Backends)
 	for _, field := range slices.Sorted(maps.Keys(row.Extra)) {
-		backends = append(backends, row.Extra[field].backend)
+		backends = append(backends, row.Extra[field].Backends...)
 	}
 	return backends
 }

@@ -12,54 +12,68 @@ import (
 // A backend can be a fallback: it gets requests when no other backend of its rule has a usable endpoint. Envoy has
 // priorities for this, but only within one cluster, so all backends of such a rule must fit into one cluster.
 
-// settleFallbacks removes the fallbacks of a rule that cannot be used: they have no share of the requests while other
-// backends work, so their share does not get 500. If all backends of a rule are fallbacks, they become normal backends.
+// settleFallbacks finds the fallbacks of a rule to which nothing is sent, and then removes those that have no effect.
 // at has the index of each backend in the backendRefs of the rule.
 func (rule *ruleRow) settleFallbacks(at []int, field string) (problems []verdict.Problem) {
-	if !slices.ContainsFunc(rule.Backends, func(b backend) bool { return !b.Fallback }) {
-		for i := range rule.Backends {
-			rule.Backends[i].Fallback = false
+	apart := partsFallbacks(rule.Backends)
+	for i := range rule.Backends {
+		b := &rule.Backends[i]
+		if !b.Fallback || !b.usable() || apart == "" || onlyFallbacks(rule.Backends) {
+			continue
 		}
-		return nil
+		problems = append(problems, verdict.Problem{
+			Field: fmt.Sprintf("%s.backendRefs[%d]", field, at[i]), Reason: reasonAddressType,
+			Weight: verdict.Unresolved, Condition: string(gwapiv1.RouteConditionResolvedRefs),
+			Message: fmt.Sprintf("%s is a fallback, and nothing is sent to it, since Envoy fails over within one cluster: %s",
+				b.To, apart),
+		})
+		b.To = nil
 	}
-	apart := rule.partsFallbacks()
-	var kept []backend
-	for i, b := range rule.Backends {
-		switch {
-		case !b.Fallback || b.usable() && apart == "":
-			kept = append(kept, b)
-		case b.usable():
-			problems = append(problems, verdict.Problem{
-				Field: fmt.Sprintf("%s.backendRefs[%d]", field, at[i]), Reason: reasonAddressType,
-				Weight: verdict.Unresolved, Condition: string(gwapiv1.RouteConditionResolvedRefs),
-				Message: fmt.Sprintf("%s is a fallback, and nothing is sent to it, since Envoy fails over within one cluster: %s",
-					b.To, apart),
-			})
-		}
-	}
-	rule.Backends = kept
+	rule.Backends = settled(rule.Backends)
 	return problems
 }
 
-// partsFallbacks says why the backends of a rule do not fit into one cluster, and what to do. It is empty if they fit.
-func (rule *ruleRow) partsFallbacks() string {
-	names, addresses := false, false
-	for _, b := range rule.Backends {
-		switch {
-		case len(b.Filters) > 0:
-			return "filters of a backendRef need one for it alone: use filters of the rule"
-		case !b.usable():
-		case b.To.named():
-			names = true
-		default:
-			addresses = true
-		}
+// settled removes fallbacks that cannot be used: they have no share of the requests while other backends work, so their
+// share must not fail. If all backends are fallbacks, they become normal backends.
+func settled(backends []backend) []backend {
+	if !onlyFallbacks(backends) {
+		return slices.DeleteFunc(backends, func(b backend) bool { return b.Fallback && !b.usable() })
 	}
-	if names && addresses {
+	for i := range backends {
+		backends[i].Fallback = false
+	}
+	return backends
+}
+
+func onlyFallbacks(backends []backend) bool {
+	return !slices.ContainsFunc(backends, func(b backend) bool { return !b.Fallback })
+}
+
+// partsFallbacks says why the backends of a rule do not fit into one cluster, and what to do. It is empty if they fit.
+func partsFallbacks(backends []backend) string {
+	if slices.ContainsFunc(backends, func(b backend) bool { return len(b.Filters) > 0 }) {
+		return "filters of a backendRef need one for it alone: use filters of the rule"
+	}
+	if named, other := split(backends, func(b backend) bool { return b.To.named() }); named != nil && other != nil {
 		return "names and addresses do not go together in one; " +
 			"use Backends with fqdn for all backends of the rule, or for none"
 	}
 	return ""
+}
+
+// split returns the first backend of which something is true, and the first of which it is not, among those that can be
+// used; nil for none.
+func split(backends []backend, is func(backend) bool) (yes, no *backend) {
+	for i := range backends {
+		switch b := &backends[i]; {
+		case !b.usable():
+		case yes == nil && is(*b):
+			yes = b
+		case no == nil && !is(*b):
+			no = b
+		}
+	}
+	return yes, no
 }
 
 // share is the backend's weight among the clusters of its rule. A fallback has none: it takes over the requests of the

@@ -46,6 +46,8 @@ const (
 type clusterUse struct {
 	Name     string
 	Backends []backend
+	// Lost is the weight of the backends that cannot be used. Their share of the requests fails.
+	Lost uint32
 	// Shapes are what policies say about the cluster, by the index of their kind; nil where there is none.
 	Shapes []*clusterShape
 	// Client is the key of the Secret with the certificate that is presented to backends with TLS, empty for none.
@@ -58,7 +60,7 @@ func (c *clusterUse) equal(o *clusterUse) bool {
 	if c == nil || o == nil {
 		return c == o
 	}
-	return c.Name == o.Name && c.Client == o.Client && slices.EqualFunc(c.Backends, o.Backends, backend.equal) &&
+	return c.Name == o.Name && c.Lost == o.Lost && c.Client == o.Client && slices.EqualFunc(c.Backends, o.Backends, backend.equal) &&
 		slices.EqualFunc(c.Shapes, o.Shapes, (*clusterShape).equal)
 }
 
@@ -94,7 +96,7 @@ func (t *Tables) clusterUses(r *flow.Read, bound *boundRule) {
 		if bound.extra == nil {
 			bound.extra = map[string]*clusterUse{}
 		}
-		bound.extra[field] = form.alone(b.backend)
+		bound.extra[field] = form.shared(b.Backends)
 	}
 	if whole && len(targets) > 1 {
 		bound.clusters = form.together(targets, func(b backend) bool { return t.hasEndpoint(r, b) })
@@ -192,18 +194,61 @@ func (f *clusterForm) together(backends []backend, hasEndpoint func(backend) boo
 	if !slices.ContainsFunc(backends, joins) {
 		return uses
 	}
-	use := f.use
-	var content strings.Builder
-	for i, b := range backends {
+	var joined []backend
+	for _, b := range backends {
 		if joins(b) || b.datagrams() {
-			uses[i] = &use
-			use.Backends = append(use.Backends, b)
-			fmt.Fprintf(&content, "%s=%d;%s%s%s", clusterName(b), b.Weight, use.socketBytes(b), b.budgetBytes(), b.togetherBytes())
+			joined = append(joined, b)
 		}
 	}
-	use.Name = rulePrefix + hash([]byte(content.String()), 8) + settingsSuffix(f.settings)
+	use := f.join(joined)
+	for i, b := range backends {
+		if joins(b) || b.datagrams() {
+			uses[i] = use
+		}
+	}
 	return uses
 }
+
+// shared puts all backends of a need into one cluster, nil if none of them can be reached. The others keep their share,
+// which fails.
+func (f *clusterForm) shared(backends []backend) *clusterUse {
+	switch {
+	case !slices.ContainsFunc(backends, f.reaches):
+		return nil
+	case len(backends) == 1:
+		return f.alone(backends[0])
+	}
+	return f.join(backends)
+}
+
+// join puts backends into one cluster, named by its content.
+func (f *clusterForm) join(backends []backend) *clusterUse {
+	use := f.use
+	var content strings.Builder
+	for _, b := range backends {
+		if !f.reaches(b) {
+			use.Lost += b.Weight
+			continue
+		}
+		same := func(o backend) bool { return clusterName(o) == clusterName(b) && o.Fallback == b.Fallback }
+		if i := slices.IndexFunc(use.Backends, same); i >= 0 {
+			use.Backends[i].Weight += b.Weight // Envoy knows one weight of a locality.
+			continue
+		}
+		use.Backends = append(use.Backends, b)
+	}
+	for _, b := range use.Backends {
+		fmt.Fprintf(&content, "%s=%d;%s%s%s", clusterName(b), b.Weight, use.socketBytes(b), b.budgetBytes(), b.togetherBytes())
+	}
+	if use.Lost > 0 {
+		fmt.Fprintf(&content, "%s=%d;", unusableCluster, use.Lost)
+	}
+	use.Name = rulePrefix + hash([]byte(content.String()), 8) + settingsSuffix(f.settings)
+	return &use
+}
+
+// several reports whether the cluster has more than one backend, one that is lost included.
+func (c *clusterUse) several() bool { return len(c.Backends) > 1 || c.Lost > 0 }
 
 // datagrams tells that the backend is one of UDP.
 func (b backend) datagrams() bool { return b.Port.Protocol == corev1.ProtocolUDP }
@@ -228,7 +273,7 @@ func clusterName(b backend) string {
 // upstream is what policies, or the defaults where there is none, make of a cluster.
 func upstream(use *clusterUse) *feature.Upstream {
 	u := feature.NewUpstream()
-	u.Localities, u.Once = len(use.Backends) > 1, use.Once
+	u.Localities, u.Once = use.several(), use.Once
 	for i, kind := range policies.Kinds {
 		if i < len(use.Shapes) && use.Shapes[i] != nil {
 			kind.Cluster(use.Shapes[i].Policy, use.Shapes[i].Have, u)
@@ -300,7 +345,7 @@ func setProtocol(options *upstreamhttpv3.HttpProtocolOptions, use *clusterUse) {
 	}
 	b := use.Backends[0]
 	switch {
-	case b.HTTP2 || sayHTTP2(b.Port):
+	case b.speaksHTTP2():
 		explicit.ProtocolConfig = &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{Http2ProtocolOptions: http2Options()}
 	case use.alwaysTLS() && !sayWebSocket(b.Port):
 		options.UpstreamProtocolOptions = &upstreamhttpv3.HttpProtocolOptions_AutoConfig{AutoConfig: &upstreamhttpv3.HttpProtocolOptions_AutoHttpConfig{
@@ -310,6 +355,9 @@ func setProtocol(options *upstreamhttpv3.HttpProtocolOptions, use *clusterUse) {
 	}
 	options.UpstreamProtocolOptions = &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig_{ExplicitHttpConfig: explicit}
 }
+
+// speaksHTTP2 reports whether the backend is spoken to in HTTP/2, whatever TLS negotiates.
+func (b backend) speaksHTTP2() bool { return b.HTTP2 || sayHTTP2(b.Port) }
 
 // sayHTTP2 reports whether the port is one of HTTP/2 (Kubernetes, appProtocol).
 func sayHTTP2(port backendPort) bool {

@@ -29,33 +29,38 @@ func (t *Tables) endpoints(r *flow.Read, _ string, c *clusterRow) (*Resource, bo
 // localities are the endpoints of the cluster, with one or more localities for each backend. sliced returns the
 // endpoints of a backend from EndpointSlices; a cluster of DNS names does not call it.
 func (c *clusterUse) localities(sliced func(backend) []*endpointv3.LbEndpoint) (all []*endpointv3.LocalityLbEndpoints) {
+	add := func(region, zone string, weight uint32, endpoints []*endpointv3.LbEndpoint) *endpointv3.LocalityLbEndpoints {
+		all = append(all, &endpointv3.LocalityLbEndpoints{
+			Locality:            &corev3.Locality{Region: region, Zone: zone},
+			LoadBalancingWeight: wrapperspb.UInt32(max(weight, 1)), LbEndpoints: endpoints,
+		})
+		return all[len(all)-1]
+	}
 	for _, b := range c.Backends {
 		zones := map[string][]*endpointv3.LbEndpoint{}
-		switch {
-		case b.To == nil:
-		case b.To.Discovery == bySlices:
+		if b.To.Discovery == bySlices {
 			zones[""] = sliced(b)
-		default:
-			zones = b.listed(len(c.Backends) == 1)
+		} else {
+			zones = b.listed(!c.several())
 		}
 		// Other backends must not get the datagrams of a backend without endpoints, except fallbacks.
-		if len(zones[""]) == 0 && b.datagrams() && len(c.Backends) > 1 && (b.To == nil || !failsOver(c.Backends)) {
-			zones[""] = discarded()
+		if len(zones[""]) == 0 && b.datagrams() && c.several() && !failsOver(c.Backends) {
+			zones[""] = discarded(corev1.ProtocolUDP)
 		}
 		for _, zone := range slices.Sorted(maps.Keys(zones)) {
-			locality := &endpointv3.LocalityLbEndpoints{
-				Locality:            &corev3.Locality{Region: clusterName(b), Zone: zone},
-				LoadBalancingWeight: wrapperspb.UInt32(max(b.Weight, 1)),
-				LbEndpoints:         zones[zone],
+			if len(zones[zone]) == 0 {
+				continue
 			}
+			locality := add(clusterName(b), zone, b.Weight, zones[zone])
 			if b.Fallback {
 				locality.Priority = 1
 			}
 			c.choose(b, locality.LbEndpoints)
-			if len(locality.LbEndpoints) > 0 {
-				all = append(all, locality)
-			}
 		}
+	}
+	if c.Lost > 0 {
+		lost := add(unusableCluster, "", c.Lost, discarded(c.Backends[0].Port.Protocol))
+		c.choose(c.Backends[0], lost.LbEndpoints)
 	}
 	return all
 }
@@ -154,11 +159,11 @@ func (e *endpoint) balanced(p corev1.Protocol) *endpointv3.LbEndpoint {
 	}
 }
 
-// discarded takes the datagrams of a backend that cannot be used, which must not go to others (UDPRouteRule, backendRefs): nobody listens to
-// the port of the protocol Discard (RFC 863) beside an Envoy.
-func discarded() []*endpointv3.LbEndpoint {
+// discarded takes the share of a backend that cannot be used, which must not go to others (UDPRouteRule, backendRefs):
+// nobody listens to the port of the protocol Discard (RFC 863) beside an Envoy.
+func discarded(protocol corev1.Protocol) []*endpointv3.LbEndpoint {
 	nobody := endpoint{address: address{ip: "127.0.0.1", port: 9}}
-	return []*endpointv3.LbEndpoint{nobody.balanced(corev1.ProtocolUDP)}
+	return []*endpointv3.LbEndpoint{nobody.balanced(protocol)}
 }
 
 func ownerOf(ref *corev1.ObjectReference) string {

@@ -132,15 +132,12 @@ type authorizer struct {
 func (t *Tables) ask(r *flow.Read, g *guardRow, a *authorizer) {
 	g.refuse(extauth.Check(a.spec, a.field)...)
 	from := referrer{Ref: g.Listener.ownerRef(), kind: &httpRoutes}
-	b, problem := t.extraBackend(r, from, extauth.Backend(a.spec))
-	if problem != nil {
-		problem.Field = a.field + ".backendRef" + problem.Field
-		g.unresolved(*problem)
+	backends, problems := t.neededBackends(r, from, extauth.Backend(a.spec))
+	for _, problem := range behind(a.field+".backendRef", problems) {
+		g.unresolved(problem)
 	}
-	use := a.form.alone(b)
-	if b.To != nil {
-		g.Backends = append(g.Backends, b)
-	}
+	use := a.form.shared(backends)
+	g.Backends = append(g.Backends, backends...)
 	if use == nil {
 		g.Closed = true
 		return

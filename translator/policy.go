@@ -32,6 +32,8 @@ type policyRow struct {
 	Have feature.Have
 	// Clusters are those of the backends that the policy needs, by the fields of the needs.
 	Clusters map[string]neededCluster
+	// Asked are all backends that the policy needs.
+	Asked []backend
 	// Unmet reports whether a need has no answer that the policy cannot do without.
 	Unmet bool
 	// Fetches are those needs that must be fetched.
@@ -58,7 +60,7 @@ func (p *policyRow) equal(o *policyRow) bool {
 	}
 	return slices.Equal(p.Members, o.Members) && p.Merges == o.Merges && p.Unmet == o.Unmet &&
 		p.ShapesCluster == o.ShapesCluster && p.Cost == o.Cost && p.Preflighted == o.Preflighted &&
-		p.Have.Equal(o.Have) && equalNeeded(p.Clusters, o.Clusters) &&
+		p.Have.Equal(o.Have) && equalNeeded(p.Clusters, o.Clusters) && slices.EqualFunc(p.Asked, o.Asked, backend.equal) &&
 		equalProblems(p.Problems, o.Problems) && equalProblems(p.Own, o.Own)
 }
 

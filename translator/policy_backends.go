@@ -26,34 +26,29 @@ func equalNeeded(a, b map[string]neededCluster) bool {
 	return maps.EqualFunc(a, b, neededCluster.equal)
 }
 
-// meetBackend answers a need for a backend that a policy refers to, and reports whether it could. Its cluster does not depend on the routes and
-// Gateways that the policy covers, but for the certificate that a Gateway presents (through).
-func (t *Tables) meetBackend(r *flow.Read, p *policyRow, from verdict.Ref, need *feature.Need) (bool, *verdict.Problem) {
-	b, problem := t.extraBackend(r, referrer{Ref: from, kind: &httpRoutes}, need.Backend)
-	if problem != nil {
+// meetBackend answers a need for backends that a policy refers to, and reports whether it could. Their cluster does not
+// depend on the routes and Gateways that the policy covers, but for the certificate that a Gateway presents (through).
+func (t *Tables) meetBackend(r *flow.Read, p *policyRow, from verdict.Ref, need *feature.Need) (bool, []verdict.Problem) {
+	backends, problems := t.neededBackends(r, referrer{Ref: from, kind: &httpRoutes}, need.Backend)
+	for i := range problems {
 		// A route has conditions and reasons of its own for backends, a policy has one for all that is wrong with it.
-		problem.Condition, problem.Reason = "", string(gwapiv1.PolicyReasonInvalid)
+		problems[i].Condition, problems[i].Reason = "", string(gwapiv1.PolicyReasonInvalid)
 	}
-	if !b.usable() {
-		return false, problem
+	p.Asked = append(p.Asked, backends...)
+	use := t.settingsForm(p, need.Backend).shared(backends)
+	if use == nil {
+		return false, problems
 	}
-	use := t.settingsForm(p, need.Backend).alone(b)
 	if p.Clusters == nil {
 		p.Clusters, p.Have.Clusters = map[string]neededCluster{}, map[string]feature.Cluster{}
 	}
 	p.Clusters[need.Field] = neededCluster{clusterUse: use, Optional: need.Optional}
 	p.Have.Clusters[need.Field] = use.answer()
-	return true, problem
+	return true, problems
 }
 
 // neededServices are the keys under which a policy for backends finds the policies that need its Services.
-func neededServices(_ string, p *policyRow) []string {
-	var needed []backend
-	for _, c := range p.Clusters {
-		needed = append(needed, c.Backends...)
-	}
-	return serviceKeys(needed)
-}
+func neededServices(_ string, p *policyRow) []string { return serviceKeys(p.Asked) }
 
 // settingsForm is the form of a cluster by the settings of a need, as if a BackendTrafficPolicy had them.
 func (t *Tables) settingsForm(p *policyRow, b *feature.Backend) *clusterForm {
@@ -71,11 +66,22 @@ func (t *Tables) settingsForm(p *policyRow, b *feature.Backend) *clusterForm {
 
 // through returns the cluster as a Gateway reaches it, nil if it cannot.
 func (c *clusterUse) through(g *gatewayRow) *clusterUse {
-	if c.Backends[0].TLS != nil && g.ClientRefused {
-		return nil
-	}
 	use := *c
 	use.Client = g.Client
+	if !g.ClientRefused {
+		return &use
+	}
+	use.Backends = nil
+	for _, b := range c.Backends {
+		if b.TLS == nil {
+			use.Backends = append(use.Backends, b)
+		} else {
+			use.Lost += b.Weight
+		}
+	}
+	if len(use.Backends) == 0 {
+		return nil
+	}
 	return &use
 }
 

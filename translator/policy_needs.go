@@ -21,20 +21,17 @@ func (t *Tables) meet(r *flow.Read, p *policyRow, owner func(field string) verdi
 			meet = t.meetBackend
 		}
 		field := policies.SpecField + "." + need.Field
-		met, problem := meet(r, p, owner(field), &need)
-		if problem != nil {
-			problem.Field = field + problem.Field
-			p.Problems = append(p.Problems, *problem)
-		}
+		met, problems := meet(r, p, owner(field), &need)
+		p.Problems = append(p.Problems, behind(field, problems)...)
 		p.Unmet = p.Unmet || !met && !need.Optional
 	}
 }
 
 // meetContent answers a need for content that a policy refers to, and reports whether it could.
-func (t *Tables) meetContent(r *flow.Read, p *policyRow, from verdict.Ref, need *feature.Need) (bool, *verdict.Problem) {
+func (t *Tables) meetContent(r *flow.Read, p *policyRow, from verdict.Ref, need *feature.Need) (bool, []verdict.Problem) {
 	content, problem := t.contentFor(r, p, from, need)
 	if problem != nil {
-		return false, problem
+		return false, []verdict.Problem{*problem}
 	}
 	if p.Have.Content == nil {
 		p.Have.Content = map[string][]byte{}

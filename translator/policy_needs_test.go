@@ -1,8 +1,10 @@
 package translator
 
 import (
+	"cmp"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -147,21 +149,28 @@ func lostContent(need *feature.Need, have []byte) []loss {
 	}
 }
 
-func lostBackends(need *feature.Need, _ []byte) []loss {
-	service := func(namespace string, port int32) Object {
-		return &corev1.Service{
-			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: string(need.Backend.Ref.Name)},
-			Spec:       corev1.ServiceSpec{Ports: []corev1.ServicePort{{Name: "port", Port: port, Protocol: corev1.ProtocolTCP}}},
+// lostBackends takes the backends of a need away one after the other. It has an answer as long as one of them is left.
+func lostBackends(need *feature.Need, _ []byte) (losses []loss) {
+	refs := slices.DeleteFunc(slices.Clone(need.Backend.Refs), func(ref v1alpha1.BackendRef) bool { return ref.Weight != nil && *ref.Weight == 0 })
+	each := func(what, namespace string, port int32, gone bool, served func(i int) bool) {
+		for i, ref := range refs {
+			service := &corev1.Service{
+				ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: string(ref.Name)},
+				Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{
+					{Name: "port", Port: cmp.Or(port, *ref.Port), Protocol: corev1.ProtocolTCP},
+				}},
+			}
+			losses = append(losses, loss{fmt.Sprintf("%s of %s", what, ref.Name), service, gone, served(i)})
 		}
 	}
-	whole := service("shop", *need.Backend.Ref.Port)
-	return []loss{
-		{"no object", service("other", *need.Backend.Ref.Port), false, false},
-		{"the object", whole, false, true},
-		{"another port", service("shop", 1), false, false},
-		{"the object again", whole, false, true},
-		{"the object deleted", whole, true, false},
-	}
+	never, always := func(int) bool { return false }, func(int) bool { return true }
+	untilLast := func(i int) bool { return i < len(refs)-1 }
+	each("no object", "other", 0, false, never)
+	each("the object", "shop", 0, false, always)
+	each("another port", "shop", 1, false, untilLast)
+	each("the object again", "shop", 0, false, always)
+	each("the deletion", "shop", 0, true, untilLast)
+	return losses
 }
 
 func content(archive *txtar.Archive, name string) []byte {

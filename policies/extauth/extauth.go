@@ -75,9 +75,9 @@ func needs(rule *gwapiv1.HTTPRouteRule) []feature.Need {
 
 // Backend returns the server that a filter asks.
 func Backend(spec *gwapiv1.HTTPExternalAuthFilter) *feature.Backend {
-	return &feature.Backend{
-		Ref: spec.BackendRef, HTTP2: new(spec.ExternalAuthProtocol == gwapiv1.HTTPRouteExternalAuthGRPCProtocol),
-	}
+	b := feature.OneBackend(spec.BackendRef)
+	b.HTTP2 = new(spec.ExternalAuthProtocol == gwapiv1.HTTPRouteExternalAuthGRPCProtocol)
+	return b
 }
 
 func route(rule *gwapiv1.HTTPRouteRule, have feature.Have, route *feature.Route) {

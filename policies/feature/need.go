@@ -6,9 +6,6 @@ import (
 	"maps"
 
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
-
-	"gatehouse/api/v1alpha1"
-	"gatehouse/policies/verdict"
 )
 
 // ContentKey is a key of the data of Secrets or ConfigMaps.
@@ -64,46 +61,6 @@ func SecretContent(ref *gwapiv1.SecretObjectReference, key string, check func(co
 		c.Namespace = string(*ref.Namespace)
 	}
 	return c
-}
-
-// Backend is a backend that gets requests besides the backends of a rule.
-type Backend struct {
-	Ref gwapiv1.BackendObjectReference
-	// HTTP2 reports whether it is spoken to in HTTP/2, whatever its port says. Nil asks for what the rule's own
-	// backends get.
-	HTTP2 *bool
-	// Settings is how Envoy talks to the backend of a policy's need, and SettingsField is its path, relative to the
-	// feature's spec. Nil is for the defaults. A rule has the settings of its own backends instead.
-	Settings      *v1alpha1.ClusterSettings
-	SettingsField string
-}
-
-// BackendNeed returns the need of a policy for the backend of a cluster at a path relative to the feature's spec, such
-// as extAuth.grpc. A cluster without a backend has none.
-func BackendNeed(at string, c *v1alpha1.BackendCluster) (Need, bool) {
-	b := &Backend{Settings: c.BackendSettings, SettingsField: at + ".backendSettings"}
-	switch {
-	case len(c.BackendRefs) > 0:
-		b.Ref = c.BackendRefs[0].BackendObjectReference
-		return Need{Field: at + ".backendRefs[0]", Backend: b}, true
-	case c.BackendRef != nil:
-		b.Ref = *c.BackendRef
-		return Need{Field: at + ".backendRef", Backend: b}, true
-	}
-	return Need{}, false
-}
-
-// CheckBackends finds a cluster that has no backend, or several.
-func CheckBackends(at string, c *v1alpha1.BackendCluster) []verdict.Problem {
-	switch {
-	case len(c.BackendRefs) == 0 && c.BackendRef == nil:
-		return []verdict.Problem{Invalid(at+".backendRefs", "a backend is needed: write which one")}
-	case len(c.BackendRefs) > 1:
-		return []verdict.Problem{Invalid(at+".backendRefs[1]",
-			"%q is a second backend, and several are not served yet: write one, such as a Service that has all endpoints",
-			c.BackendRefs[1].Name)}
-	}
-	return nil
 }
 
 // Have answers the needs of one object by their fields. A need without an answer is not in it.

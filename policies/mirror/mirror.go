@@ -44,7 +44,7 @@ func needs(rule *gwapiv1.HTTPRouteRule) []feature.Need {
 	for field, f := range feature.Filters(rule, gwapiv1.HTTPRouteFilterRequestMirror) {
 		if f.RequestMirror != nil {
 			needs = append(needs, feature.Need{
-				Field: field + backendRef, Backend: &feature.Backend{Ref: f.RequestMirror.BackendRef}, Optional: true,
+				Field: field + backendRef, Backend: feature.OneBackend(f.RequestMirror.BackendRef), Optional: true,
 			})
 		}
 	}
