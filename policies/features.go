@@ -14,6 +14,7 @@ import (
 	"gatehouse/policies/authorization"
 	"gatehouse/policies/basicauth"
 	"gatehouse/policies/circuitbreaker"
+	"gatehouse/policies/clientcertificate"
 	"gatehouse/policies/clientconnection"
 	"gatehouse/policies/clientheaders"
 	"gatehouse/policies/clientpath"
@@ -47,7 +48,7 @@ var (
 	})
 )
 
-// features is every feature of policies and of rules. Its order is the order of the HTTP filters, and that in which the
+// features is every feature of policies, rules and Gateways. Its order is the order of the HTTP filters, and that in which the
 // features of a kind are applied.
 var features = []bound{
 	rule(trace.Feature),
@@ -72,6 +73,7 @@ var features = []bound{
 	settings(loadbalancer.Feature),
 	settings(circuitbreaker.Feature),
 	settings(tcpkeepalive.Feature),
+	gateway(clientcertificate.Feature),
 	listeners(clientpath.Feature),
 	listeners(clientheaders.Feature),
 	listeners(clientconnection.Feature),
@@ -111,7 +113,7 @@ func (k Kind) ShapesCluster(p Object, have feature.Have) bool {
 	with, without := feature.NewUpstream(), feature.NewUpstream()
 	k.Cluster(p, have, with)
 	k.Cluster(nil, feature.Have{}, without)
-	return !bytes.Equal(Settings(with), Settings(without))
+	return with.Certificate != without.Certificate || !bytes.Equal(Settings(with), Settings(without))
 }
 
 // Route applies the policy to a route. The settings of the HTTPRoute itself win, so they must be applied afterwards.
@@ -213,8 +215,8 @@ var off = func() map[string]*anypb.Any {
 // (feature.Feature, Off). Callers must not change it.
 func Off(filter string) *anypb.Any { return off[filter] }
 
-// Settings encodes the settings of an upstream: equal settings have equal bytes, in every replica and after every
-// restart.
+// Settings encodes the settings of an upstream, without the certificate, which belongs to the TLS of its backends: equal
+// settings have equal bytes, in every replica and after every restart.
 func Settings(upstream *feature.Upstream) []byte {
 	return joined(upstream.Cluster, upstream.HTTP)
 }

@@ -43,7 +43,7 @@ func TestGoldenFilters(t *testing.T) {
 // TestKindsAndFeaturesAgree compares the two lists.
 func TestKindsAndFeaturesAgree(t *testing.T) {
 	for _, f := range features {
-		found := f.kind == ruleKind
+		found := f.kind == ruleKind || f.kind == gatewayKind
 		for _, kind := range Kinds {
 			found = found || kind.Kind == f.kind
 		}

@@ -50,7 +50,7 @@ type clusterUse struct {
 	Lost uint32
 	// Shapes are what policies say about the cluster, by the index of their kind; nil where there is none.
 	Shapes []*clusterShape
-	// Client is the key of the Secret with the certificate that is presented to backends with TLS, empty for none.
+	// Client is the name of the SDS secret with the certificate that is presented to backends with TLS, empty for none.
 	Client string
 	// Once is the same for all clusters of an installation, see feature.Upstream.
 	Once bool
@@ -118,8 +118,7 @@ func (t *Tables) form(gateway *gatewayRow, effects []*effectRow) (form clusterFo
 		use: clusterUse{Shapes: shaping, Client: gateway.Client, Once: t.settings.RetriesDisabled}, clientRefused: gateway.ClientRefused,
 	}
 	if shaped {
-		u := upstream(&form.use)
-		form.settings, whole = policies.Settings(u), u.Together
+		whole = form.shape()
 	}
 	return form, whole
 }
@@ -131,6 +130,14 @@ type clusterForm struct {
 	settings []byte
 	// clientRefused tells that no backend with TLS can be spoken to.
 	clientRefused bool
+}
+
+// shape sets what policies make of a cluster, and reports whether they need all backends of a rule in one.
+func (f *clusterForm) shape() (whole bool) {
+	u := upstream(&f.use)
+	f.settings, f.use.Client = policies.Settings(u), u.Certificate
+	f.clientRefused = f.clientRefused && f.use.Client == ""
+	return u.Together
 }
 
 func (f *clusterForm) reaches(b backend) bool {
@@ -273,7 +280,7 @@ func clusterName(b backend) string {
 // upstream is what policies, or the defaults where there is none, make of a cluster.
 func upstream(use *clusterUse) *feature.Upstream {
 	u := feature.NewUpstream()
-	u.Localities, u.Once = use.several(), use.Once
+	u.Localities, u.Once, u.Certificate = use.several(), use.Once, use.Client
 	for i, kind := range policies.Kinds {
 		if i < len(use.Shapes) && use.Shapes[i] != nil {
 			kind.Cluster(use.Shapes[i].Policy, use.Shapes[i].Have, u)

@@ -33,7 +33,7 @@ func (c *clusterUse) socket(b backend) *corev3.TransportSocket {
 		credentials.Authorities = b.TLS.Trust.Name
 	}
 	if c.Client != "" {
-		credentials.Client = clientPrefix + c.Client
+		credentials.Client = c.Client
 	}
 	return tlsSocket(packed(backendtls.Context(b.TLS.Policy, credentials)))
 }
@@ -105,7 +105,7 @@ func (c *clusterUse) secrets() []string {
 			names = append(names, b.TLS.Trust.Name)
 		}
 		if c.Client != "" {
-			names = append(names, clientPrefix+c.Client)
+			names = append(names, c.Client)
 		}
 	}
 	slices.Sort(names)

@@ -8,7 +8,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"gatehouse/policies"
 	"gatehouse/policies/certificate"
+	"gatehouse/policies/feature"
 	"gatehouse/policies/verdict"
 	"gatehouse/translator/flow"
 )
@@ -20,6 +22,7 @@ func (t *Tables) declareContent() {
 	t.content = flow.Concat("used content", flow.Same[contentUse],
 		flow.Expand(t.in.gateways, "content of Gateways", flow.Same[contentUse], t.gatewayContent),
 		flow.Expand(t.in.listenerSets, "content of ListenerSets", flow.Same[contentUse], t.listenerSetContent),
+		flow.Expand(t.in.policies, "content of policies", flow.Same[contentUse], t.policyContent),
 		flow.Expand(t.in.backendTLS, "content of backend TLS policies", flow.Same[contentUse], backendTLSContent))
 	certs := flow.Group(flow.NewIndex(t.content, "certificates", usedCertificates),
 		"used certificates", flow.Same[bool], isUsed)
@@ -56,9 +59,7 @@ func (t *Tables) gatewayContent(r *flow.Read, key string, g *gwapiv1.Gateway) []
 	if g.Spec.TLS == nil {
 		return usedContent("Gateway/"+key, uses)
 	}
-	if b := g.Spec.TLS.Backend; b != nil && b.ClientCertificateRef != nil {
-		uses = append(uses, contentUse{Certificate: true, Target: secretOf(g.Namespace, *b.ClientCertificateRef)})
-	}
+	uses = append(uses, neededCertificates(g.Namespace, policies.NeedsOfGateway(g))...)
 	if f := g.Spec.TLS.Frontend; f != nil {
 		for _, ref := range clientAuthorities(g, f.Default.Validation) {
 			uses = append(uses, contentUse{Target: ref})
@@ -94,6 +95,20 @@ func backendTLSContent(_ *flow.Read, key string, p *gwapiv1.BackendTLSPolicy) []
 		uses = append(uses, contentUse{Target: ref})
 	}
 	return usedContent("BackendTLSPolicy/"+key, uses)
+}
+
+func (t *Tables) policyContent(_ *flow.Read, key string, p policies.Object) []flow.Row[contentUse] {
+	return usedContent("Policy/"+key, neededCertificates(p.GetNamespace(), t.needs(kindOf(key), p)))
+}
+
+// neededCertificates are the certificates among the needs of an object.
+func neededCertificates(namespace string, needs []feature.Need) (uses []contentUse) {
+	for _, need := range needs {
+		if need.Certificate != nil {
+			uses = append(uses, contentUse{Certificate: true, Target: secretOf(namespace, *need.Certificate)})
+		}
+	}
+	return uses
 }
 
 func certificateUses(namespace string, tls *gwapiv1.ListenerTLSConfig) (uses []contentUse) {

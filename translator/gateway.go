@@ -30,7 +30,7 @@ type gatewayRow struct {
 	Lost bool
 	// Scoped tells that its routes are delivered as scopes, see ScopedRoutesAnnotation.
 	Scoped bool
-	// Client is the key of the Secret with the certificate that is presented to backends with TLS, empty for none. ClientRefused tells that
+	// Client is the name of the SDS secret with the certificate that is presented to backends with TLS, empty for none. ClientRefused tells that
 	// there is to be one and the reference may not be followed: such backends are not reached then.
 	Client        string
 	ClientRefused bool
@@ -73,7 +73,7 @@ func (t *Tables) gateway(r *flow.Read, key string, g *gwapiv1.Gateway) (*gateway
 		row.EnvoyProxy, row.Problems = spec, append(row.Problems, problems...)
 	}
 	row.Problems = append(row.Problems, addressProblems(g, ipFamily(row.EnvoyProxy))...)
-	t.clientCertificate(r, key, row)
+	t.meetGateway(r, key, row)
 	if a := g.Spec.AllowedListeners; a != nil && a.Namespaces != nil && deref(a.Namespaces.From) == gwapiv1.NamespacesFromSelector {
 		if p := selectorProblem("spec.allowedListeners.namespaces.selector", a.Namespaces.Selector); p != nil {
 			p.Condition = conditionListenerSets

@@ -448,7 +448,7 @@ func play(t *testing.T, seed uint64, batches int) {
 	h, w := newHistory(seed), newWorld(t)
 	w.tables.settings.ExternalNames, w.tables.settings.EnabledKinds = seed%2 == 0, []string{retrybudget.Kind, v1alpha1.KindBackend}
 	w.now = func() time.Time { return h.clock }
-	w.tables.needs = needsWithFetching
+	w.tables.needs = testNeeds
 	events := h.opening()
 	kept := map[string]*Status{} // What a writer of statuses remembers.
 	for range batches {

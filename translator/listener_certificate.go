@@ -183,33 +183,6 @@ func (q quarantineRow) refusedSecret(reason, what, version string) *verdict.Prob
 	}
 }
 
-// clientCertificate resolves the certificate that the Gateway presents to its backends (Gateway API, GatewayBackendTLS). As with listeners, a
-// lost one stays with running proxies, and one without a grant is never used.
-func (t *Tables) clientCertificate(r *flow.Read, key string, row *gatewayRow) {
-	g := row.Gateway
-	if g.Spec.TLS == nil || g.Spec.TLS.Backend == nil || g.Spec.TLS.Backend.ClientCertificateRef == nil {
-		return
-	}
-	user := certificateUser{From: gatewayRef(g), Invalid: string(gwapiv1.GatewayReasonInvalidClientCertificateRef)}
-	secret, problem := t.certificateRef(r, user, *g.Spec.TLS.Backend.ClientCertificateRef)
-	row.Client, row.ClientRefused = secret, secret == ""
-	const field = "spec.tls.backend.clientCertificateRef"
-	if problem == nil {
-		s, _ := t.in.secrets.Get(r, secret)
-		q, _ := t.quarantines.Get(r, key)
-		problem = q.refusedSecret(user.Invalid, "Secret "+secret, clientResource(s).Version)
-	}
-	if problem != nil {
-		problem.Field, problem.Condition = field, string(gwapiv1.GatewayConditionResolvedRefs)
-		row.Problems = append(row.Problems, *problem)
-		return
-	}
-	shown, _ := t.certs.Get(r, secret)
-	if p := shown.chainProblem(field, "Secret "+secret); p != nil {
-		row.Problems = append(row.Problems, *p)
-	}
-}
-
 // tlsSocket is the transport socket of either side of TLS.
 func tlsSocket(context *anypb.Any) *corev3.TransportSocket {
 	return &corev3.TransportSocket{Name: "envoy.transport_sockets.tls", ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: context}}

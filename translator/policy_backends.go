@@ -59,7 +59,7 @@ func (t *Tables) settingsForm(p *policyRow, b *feature.Backend) *clusterForm {
 	kind, policy := policies.OfSettings(b.Settings)
 	if kind.ShapesCluster(policy, feature.Have{}) {
 		form.use.Shapes[kindIndex(kind.Kind)] = &clusterShape{Policy: policy, Members: p.Members}
-		form.settings = policies.Settings(upstream(&form.use))
+		form.shape()
 	}
 	return form
 }
@@ -67,8 +67,10 @@ func (t *Tables) settingsForm(p *policyRow, b *feature.Backend) *clusterForm {
 // through returns the cluster as a Gateway reaches it, nil if it cannot.
 func (c *clusterUse) through(g *gatewayRow) *clusterUse {
 	use := *c
-	use.Client = g.Client
-	if !g.ClientRefused {
+	if use.Client == "" {
+		use.Client = g.Client
+	}
+	if use.Client != "" || !g.ClientRefused {
 		return &use
 	}
 	use.Backends = nil

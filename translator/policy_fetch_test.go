@@ -31,11 +31,14 @@ var fetching = feature.Feature[v1alpha1.SecurityPolicy]{
 	},
 }
 
-// needsWithFetching are the needs of a policy, and those of the test's feature.
-func needsWithFetching(kind policies.Kind, p policies.Object) []feature.Need {
+// testNeeds are the needs of a policy, and those of the features of tests.
+func testNeeds(kind policies.Kind, p policies.Object) []feature.Need {
 	needs := kind.Needs(p)
 	if security, ok := p.(*v1alpha1.SecurityPolicy); ok {
 		needs = append(needs, fetching.Needs(security)...)
+	}
+	if traffic, ok := p.(*v1alpha1.BackendTrafficPolicy); ok {
+		needs = append(needs, presenting.Needs(traffic)...)
 	}
 	return needs
 }
@@ -54,7 +57,7 @@ func listed(name, list string) *v1alpha1.SecurityPolicy {
 func newFetchingWorld(t *testing.T) *World {
 	t.Helper()
 	w := newWorld(t)
-	w.tables.needs = needsWithFetching
+	w.tables.needs = testNeeds
 	for _, o := range decode(t, []byte(strings.TrimSpace(protected))) {
 		change(t, w, o, false)
 	}

@@ -17,8 +17,11 @@ import (
 func (t *Tables) meet(r *flow.Read, p *policyRow, owner func(field string) verdict.Ref) {
 	for _, need := range t.needs(p.Kind, p.Policy) {
 		meet := t.meetContent
-		if need.Backend != nil {
+		switch {
+		case need.Backend != nil:
 			meet = t.meetBackend
+		case need.Certificate != nil:
+			meet = t.meetCertificate
 		}
 		field := policies.SpecField + "." + need.Field
 		met, problems := meet(r, p, owner(field), &need)

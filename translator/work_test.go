@@ -162,7 +162,7 @@ func TestHistoriesReachEveryTable(t *testing.T) {
 	}
 	for seed := uint64(0); seed < 400 && !reached(); seed++ {
 		h, w := newHistory(seed), newWorld(t)
-		w.tables.needs = needsWithFetching
+		w.tables.needs = testNeeds
 		w.tables.settings.EnabledKinds = []string{retrybudget.Kind, v1alpha1.KindBackend}
 		w.now = func() time.Time { return h.clock }
 		events := h.opening()

@@ -102,6 +102,9 @@ type Upstream struct {
 	// Once reports whether a request that no endpoint received is by default not tried at another endpoint. The code
 	// that builds the cluster sets it before the features are called.
 	Once bool
+	// Certificate is the name of the SDS secret with the certificate that Envoy presents to backends with TLS. It is empty
+	// for none. That of the Gateway is set before the features of policies are called.
+	Certificate string
 	// Together is set by a feature that needs all backends of a rule in one cluster, since it chooses among all their
 	// endpoints. Otherwise each backend may have a cluster of its own.
 	Together bool

@@ -27,11 +27,12 @@ type Need struct {
 	// Field is the path of the reference, relative to the feature's spec, such as basicAuth.users. Have answers under
 	// it.
 	Field string
-	// Content is what is read of an object, Backend is what requests are sent to, and Fetch is content that is fetched.
-	// One of them is set.
-	Content *Content
-	Backend *Backend
-	Fetch   *Fetch
+	// Content is what is read of an object, Backend is what requests are sent to, Fetch is content that is fetched, and
+	// Certificate is a Secret of type kubernetes.io/tls that Envoy gets by SDS. One of them is set.
+	Content     *Content
+	Backend     *Backend
+	Fetch       *Fetch
+	Certificate *gwapiv1.SecretObjectReference
 	// Optional reports whether the feature does its part without the answer, as the spec's failOpen asks.
 	Optional bool
 }
@@ -69,6 +70,8 @@ type Have struct {
 	Content map[string][]byte
 	// Clusters has the clusters of the backends.
 	Clusters map[string]Cluster
+	// Certificates has the names of the SDS secrets. Envoy does not use a cluster before it has its secrets.
+	Certificates map[string]string
 }
 
 // Cluster is a cluster of Envoy.
@@ -80,5 +83,6 @@ type Cluster struct {
 
 // Equal reports whether both have the same answers.
 func (h Have) Equal(o Have) bool {
-	return maps.EqualFunc(h.Content, o.Content, bytes.Equal) && maps.Equal(h.Clusters, o.Clusters)
+	return maps.EqualFunc(h.Content, o.Content, bytes.Equal) && maps.Equal(h.Clusters, o.Clusters) &&
+		maps.Equal(h.Certificates, o.Certificates)
 }
