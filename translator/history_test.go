@@ -344,12 +344,13 @@ func (h *history) pass() {
 func (h *history) event() Event {
 	switch h.IntN(15) {
 	case 14:
-		f := Fetched{Key: fetching.Needs(&v1alpha1.SecurityPolicy{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"team": "a"}}})[0].Fetch.Key()}
+		f := Fetched{Key: fetching.Needs(&v1alpha1.SecurityPolicy{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"team": pick(h, "a", "b")}}})[0].Fetch.Key()}
 		if h.IntN(4) == 0 {
 			delete(h.fetched, f.Key)
 			return Event{Fetched: &f, Deleted: true}
 		}
 		f.Content, f.Failure = pick(h, nil, []byte("list 1"), []byte("list 2"), []byte("other")), pick(h, "", "it answers 404")
+		f.File, f.Present = File{Digest: pick(h, "sha256:1", "sha256:2")}, pick(h, true, false)
 		h.fetched[f.Key] = f
 		return Event{Fetched: &f}
 	case 13:

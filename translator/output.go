@@ -135,19 +135,28 @@ type Fleet struct {
 // Fetch is content that policies need and that must be fetched.
 type Fetch = feature.Fetch
 
-// Fetched is the result of a Fetch: an input of the translation. All replicas read the same stored result.
+// Fetched is the result of a Fetch: an input of the translation. All replicas read the same stored result. Of large
+// content it has no bytes.
 type Fetched struct {
 	// Key is that of the Fetch.
 	Key string
 	// Content is what was fetched last and had the right form. It is nil if there was none yet. It must not be written to.
 	Content []byte
+	// File is the large content that was fetched last. It is zero if there was none yet.
+	File File
+	// Present reports whether this replica has the bytes of File.
+	Present bool
 	// Failure is why there is no content yet, in words that fit behind a colon. It is empty if there is content, or if
 	// nothing has failed yet.
 	Failure string
 }
 
+// File is large content that was fetched.
+type File = feature.File
+
 func equalFetched(a, b Fetched) bool {
-	return a.Key == b.Key && a.Failure == b.Failure && (a.Content == nil) == (b.Content == nil) && bytes.Equal(a.Content, b.Content)
+	return a.Key == b.Key && a.Failure == b.Failure && a.File == b.File && a.Present == b.Present &&
+		(a.Content == nil) == (b.Content == nil) && bytes.Equal(a.Content, b.Content)
 }
 
 func equalFleets(a, b Fleet) bool {

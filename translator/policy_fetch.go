@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"gatehouse/policies/feature"
 	"gatehouse/policies/verdict"
 	"gatehouse/translator/flow"
 )
@@ -37,22 +38,44 @@ func (t *Tables) fetch(_ *flow.Read, key string, members []flow.Row[*policyRow])
 // equalFetches compares all that a Fetch says: fetches with equal forms have equal checks.
 func equalFetches(a, b *Fetch) bool { return a.Key() == b.Key() }
 
-// fetchedContent returns what was fetched, or why there is nothing that can be used.
-func (t *Tables) fetchedContent(r *flow.Read, f *Fetch) ([]byte, *verdict.Problem) {
-	problem := &verdict.Problem{Reason: reasonNotFetched, Weight: verdict.Unresolved, Pending: true}
+// meetFetch answers a need for content that is fetched, and reports whether it could.
+func (t *Tables) meetFetch(r *flow.Read, p *policyRow, _ verdict.Ref, need *feature.Need) (bool, []verdict.Problem) {
+	f := need.Fetch
+	problems := feature.CheckURL("", f.URL)
+	if f.SHA256 != "" {
+		problems = append(problems, feature.CheckSHA256("", f.SHA256)...)
+	}
+	if len(problems) > 0 {
+		return false, problems[:1]
+	}
+	p.Fetches = append(p.Fetches, f)
 	fetched, _ := t.in.fetched.Get(r, f.Key())
 	failure := fetched.Failure
-	if fetched.Content != nil {
+	switch {
+	case f.Large && fetched.Present:
+		if p.Have.Files == nil {
+			p.Have.Files = map[string]feature.File{}
+		}
+		p.Have.Files[need.Field] = fetched.File
+		return true, nil
+	case !f.Large && fetched.Content != nil:
 		err := f.Check(fetched.Content)
 		if err == nil {
-			return fetched.Content, nil
+			p.answer(need.Field, fetched.Content)
+			return true, nil
 		}
 		failure = fmt.Sprintf("the content %v", err)
 	}
+	return false, []verdict.Problem{*notFetched(f, failure)}
+}
+
+// notFetched is the problem of a need without content. The failure is empty if nothing has failed yet.
+func notFetched(f *Fetch, failure string) *verdict.Problem {
+	problem := &verdict.Problem{Reason: reasonNotFetched, Weight: verdict.Unresolved, Pending: true}
 	if failure == "" {
 		problem.Message = fmt.Sprintf("%s from %q has not been fetched yet: wait a moment; until then, what needs it is not served", f.Form, f.URL)
 	} else {
 		problem.Message = fmt.Sprintf("%s from %q cannot be fetched: %s; correct the URL or its server, which is asked again until it works", f.Form, f.URL, failure)
 	}
-	return nil, problem
+	return problem
 }

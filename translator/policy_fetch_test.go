@@ -13,10 +13,17 @@ import (
 	"gatehouse/policies/feature"
 )
 
-// fetching is a feature of the test: SecurityPolicies of team a need content from a web server.
+// fetching is a feature of the test: SecurityPolicies of team a need a list from a web server, and those of team b a module.
 var fetching = feature.Feature[v1alpha1.SecurityPolicy]{
 	Needs: func(p *v1alpha1.SecurityPolicy) []feature.Need {
-		if p.Labels["team"] != "a" {
+		switch p.Labels["team"] {
+		case "a":
+		case "b":
+			return []feature.Need{{Field: "module", Fetch: &feature.Fetch{
+				URL: "https://modules.test/", Form: "a module", Refresh: time.Hour, Large: true, SHA256: p.Annotations["sha256"],
+				Check: func([]byte) error { return errors.New("is not known here") },
+			}}}
+		default:
 			return nil
 		}
 		return []feature.Need{{Field: "list", Optional: p.Annotations["optional"] != "", Fetch: &feature.Fetch{
@@ -113,6 +120,62 @@ func TestFetchedContentFailsClosed(t *testing.T) {
 	change(t, w, optional, false)
 	if !forwards(t, w, "shop/web") {
 		t.Error("the route is not served without content that is optional")
+	}
+}
+
+// TestLargeContentFailsClosed: what needs large content is served only where this replica has the bytes. The translation knows
+// the digest and the size.
+func TestLargeContentFailsClosed(t *testing.T) {
+	w := newFetchingWorld(t)
+	policy := listed("p", "")
+	policy.Labels["team"] = "b"
+	key := fetching.Needs(policy)[0].Fetch.Key()
+	outcome := change(t, w, policy, false)
+	if want := outcome.Fetches[key]; want == nil || !want.Large {
+		t.Fatalf("wanted after the policy was stored: %v", outcome.Fetches)
+	}
+	first, second := File{Digest: "sha256:1", Size: 1 << 20}, File{Digest: "sha256:2", Size: 2 << 20}
+	const waits = `a module from "https://modules.test/" has not been fetched yet: wait a moment; until then, what needs it is not served`
+	for _, step := range []struct {
+		what    string
+		fetched *Fetched
+		has     File
+		message string
+	}{
+		{"nothing", nil, File{}, waits},
+		{"bytes that are elsewhere", &Fetched{File: first}, File{}, waits},
+		{"a failure", &Fetched{File: first, Failure: "it answers 404"}, File{}, `a module from "https://modules.test/" cannot be fetched: it answers 404; correct the URL or its server, which is asked again until it works`},
+		{"the bytes", &Fetched{File: first, Present: true}, first, ""},
+		{"other bytes", &Fetched{File: second, Present: true}, second, ""},
+		{"lost bytes", &Fetched{File: second}, File{}, waits},
+		{"small content", &Fetched{Content: []byte("list")}, File{}, waits},
+	} {
+		if step.fetched != nil {
+			step.fetched.Key = key
+			report(t, w, step.fetched, false)
+		}
+		if served := forwards(t, w, "shop/web"); served != (step.has != File{}) {
+			t.Errorf("with %s the route is served: %t", step.what, served)
+		}
+		if row, _ := w.tables.policies.Get(w.engine.Read(), "SecurityPolicy/shop/p"); row.Have.Files["module"] != step.has {
+			t.Errorf("with %s the feature has %v", step.what, row.Have.Files)
+		}
+		status, _ := w.tables.policyStatuses.Get(w.engine.Read(), "SecurityPolicy/shop/p")
+		if got := messageOf(Outcome{Statuses: []*Status{status}}, "p"); got != step.message {
+			t.Errorf("with %s the policy says %q, want %q", step.what, got, step.message)
+		}
+	}
+}
+
+// TestDigestThatIsNone: a digest that nothing can have is Invalid, and nothing is fetched.
+func TestDigestThatIsNone(t *testing.T) {
+	w := newFetchingWorld(t)
+	policy := listed("p", "")
+	policy.Labels["team"], policy.Annotations["sha256"] = "b", "abc"
+	outcome := change(t, w, policy, false)
+	want := `"abc" is no SHA-256 digest: write the 64 hexadecimal digits that sha256sum prints`
+	if got := messageOf(outcome, "p"); got != want || len(outcome.Fetches) > 0 {
+		t.Errorf("the policy says %q, want %q; fetched is %v", got, want, outcome.Fetches)
 	}
 }
 

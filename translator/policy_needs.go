@@ -22,6 +22,8 @@ func (t *Tables) meet(r *flow.Read, p *policyRow, owner func(field string) verdi
 			meet = t.meetBackend
 		case need.Certificate != nil:
 			meet = t.meetCertificate
+		case need.Fetch != nil:
+			meet = t.meetFetch
 		}
 		field := policies.SpecField + "." + need.Field
 		met, problems := meet(r, p, owner(field), &need)
@@ -32,28 +34,20 @@ func (t *Tables) meet(r *flow.Read, p *policyRow, owner func(field string) verdi
 
 // meetContent answers a need for content that a policy refers to, and reports whether it could.
 func (t *Tables) meetContent(r *flow.Read, p *policyRow, from verdict.Ref, need *feature.Need) (bool, []verdict.Problem) {
-	content, problem := t.contentFor(r, p, from, need)
+	content, problem := t.contentOf(r, from, need.Content)
 	if problem != nil {
 		return false, []verdict.Problem{*problem}
 	}
-	if p.Have.Content == nil {
-		p.Have.Content = map[string][]byte{}
-	}
-	p.Have.Content[need.Field] = content
+	p.answer(need.Field, content)
 	return true, nil
 }
 
-// contentFor returns the content that a need asks for: what an object has, or what was fetched. The field of the problem goes
-// on from that of the need.
-func (t *Tables) contentFor(r *flow.Read, p *policyRow, from verdict.Ref, need *feature.Need) ([]byte, *verdict.Problem) {
-	if need.Fetch == nil {
-		return t.contentOf(r, from, need.Content)
+// answer answers a need with content.
+func (p *policyRow) answer(field string, content []byte) {
+	if p.Have.Content == nil {
+		p.Have.Content = map[string][]byte{}
 	}
-	if problems := feature.CheckURL("", need.Fetch.URL); len(problems) > 0 {
-		return nil, &problems[0]
-	}
-	p.Fetches = append(p.Fetches, need.Fetch)
-	return t.fetchedContent(r, need.Fetch)
+	p.Have.Content[field] = content
 }
 
 // contentOf answers with the content that an object refers to, or with what is wrong. The field of the problem goes on from

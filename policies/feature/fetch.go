@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"gatehouse/policies/verdict"
@@ -26,19 +27,44 @@ type Fetch struct {
 	// checks.
 	Form string
 	// Check returns an error if the content does not have the form. Its text fits behind "the content ". It must not
-	// quote the content, because a URL may lead to something that the author of a policy may not read.
+	// quote the content, because a URL may lead to something that the author of a policy may not read. Of large content
+	// it gets the first bytes only, at most HeadBytes.
 	Check func(content []byte) error
-	// MaxBytes is the maximum size of the content, from 1 to MaxFetched.
+	// MaxBytes is the maximum size of the content, from 1 to MaxFetched. The operator sets that of large content.
 	MaxBytes int64
-	// Refresh is the age at which the content is fetched again. If this fails, the older content remains in use.
+	// Refresh is the age at which the content is fetched again. If this fails, the older content remains in use. Content
+	// with a SHA256 cannot change, and is fetched again only when it is lost.
 	Refresh time.Duration
+	// Large asks for a file on the disk of each replica (Have.Files), and not for the bytes.
+	Large bool
+	// SHA256 is the digest that large content must have, see CheckSHA256. It is empty for any content.
+	SHA256 string
+}
+
+// HeadBytes is how much of large content Fetch.Check gets.
+const HeadBytes = 512
+
+// File is large content that was fetched.
+type File struct {
+	// Digest is sha256: and 64 hexadecimal digits in lower case.
+	Digest string
+	// Size is in bytes.
+	Size int64
 }
 
 // Key identifies what is fetched, and how: fetches with equal keys are one. It consists of 32 hexadecimal digits, and is
 // the same in every replica.
 func (f *Fetch) Key() string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %d %d", f.URL, f.Form, f.MaxBytes, f.Refresh))
+	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %d %d %t %q", f.URL, f.Form, f.MaxBytes, f.Refresh, f.Large, f.SHA256))
 	return hex.EncodeToString(sum[:16])
+}
+
+// CheckSHA256 finds a text that is not the SHA-256 digest of anything.
+func CheckSHA256(field, text string) []verdict.Problem {
+	if _, err := hex.DecodeString(text); err != nil || len(text) != 2*sha256.Size || text != strings.ToLower(text) {
+		return []verdict.Problem{Invalid(field, "%q is no SHA-256 digest: write the 64 hexadecimal digits that sha256sum prints", text)}
+	}
+	return nil
 }
 
 // CheckURL finds a URL that nothing can be fetched from. It must be absolute, with the scheme http or https, and without

@@ -52,6 +52,8 @@ func TestFetchesAreOneByAllOfThem(t *testing.T) {
 		func(f *Fetch) { f.Form += "b" },
 		func(f *Fetch) { f.MaxBytes++ },
 		func(f *Fetch) { f.Refresh++ },
+		func(f *Fetch) { f.Large = true },
+		func(f *Fetch) { f.SHA256 = "b" },
 		func(f *Fetch) { f.URL, f.Form = f.URL+`" "`, "" },
 	} {
 		other := first
@@ -65,6 +67,17 @@ func TestFetchesAreOneByAllOfThem(t *testing.T) {
 	same.Check = func([]byte) error { return nil }
 	if same.Key() != first.Key() {
 		t.Error("equal fetches have different keys")
+	}
+}
+
+func TestCheckSHA256(t *testing.T) {
+	digits := strings.Repeat("0123456789abcdef", 4)
+	for text, fine := range map[string]bool{
+		digits: true, "": false, digits[1:]: false, digits + "00": false, "sha256:" + digits: false, strings.ToUpper(digits): false, digits[:63] + "g": false,
+	} {
+		if problems := CheckSHA256("spec.sha256", text); (len(problems) == 0) != fine {
+			t.Errorf("%q: got %v, want fine %t", text, problems, fine)
+		}
 	}
 }
 

@@ -72,6 +72,8 @@ type Have struct {
 	Clusters map[string]Cluster
 	// Certificates has the names of the SDS secrets. Envoy does not use a cluster before it has its secrets.
 	Certificates map[string]string
+	// Files has the large content that was fetched.
+	Files map[string]File
 }
 
 // Cluster is a cluster of Envoy.
@@ -84,5 +86,5 @@ type Cluster struct {
 // Equal reports whether both have the same answers.
 func (h Have) Equal(o Have) bool {
 	return maps.EqualFunc(h.Content, o.Content, bytes.Equal) && maps.Equal(h.Clusters, o.Clusters) &&
-		maps.Equal(h.Certificates, o.Certificates)
+		maps.Equal(h.Certificates, o.Certificates) && maps.Equal(h.Files, o.Files)
 }
