@@ -26,6 +26,12 @@ const (
 // DefaultRouteMemory is the default of limits.routeMemory. Envoy Gateway has no such field.
 const DefaultRouteMemory = "64Mi"
 
+// The defaults of fetching.largeContent.
+const (
+	DefaultMaxSize   = "64Mi"
+	DefaultCacheSize = "512Mi"
+)
+
 // EnvoyGateway is the configuration of the control plane.
 type EnvoyGateway struct {
 	metav1.TypeMeta `json:",inline"`
@@ -64,6 +70,24 @@ type Fetching struct {
 
 	// DeniedCIDRs are addresses from which it may not fetch, such as 0.0.0.0/0. Default: none.
 	DeniedCIDRs []string `json:"deniedCIDRs,omitempty"`
+
+	// LargeContent limits content that is too large for memory, such as Wasm modules.
+	LargeContent LargeContent `json:"largeContent,omitzero"`
+}
+
+// LargeContent limits what each replica keeps on its disk. Both are quantities of Kubernetes, such as 64Mi or 1Gi.
+type LargeContent struct {
+	// MaxSize is the maximum size of each content. Default: 64Mi.
+	MaxSize string `json:"maxSize,omitempty"`
+
+	// CacheSize is the maximum size of all of it together, at least twice maxSize, because new content is fetched while
+	// the one before it is in use. Default: 512Mi.
+	CacheSize string `json:"cacheSize,omitempty"`
+}
+
+// Bytes are the sizes of a validated configuration.
+func (l *LargeContent) Bytes() (maxSize, cacheSize int64) {
+	return bytesOf(l.MaxSize), bytesOf(l.CacheSize)
 }
 
 // Prefixes returns the CIDRs of a validated configuration.
@@ -88,8 +112,11 @@ type Limits struct {
 }
 
 // RouteMemoryBytes is routeMemory of a validated configuration in bytes.
-func (l *Limits) RouteMemoryBytes() int64 {
-	q, err := resource.ParseQuantity(l.RouteMemory)
+func (l *Limits) RouteMemoryBytes() int64 { return bytesOf(l.RouteMemory) }
+
+// bytesOf is a quantity in bytes, 0 if it is none.
+func bytesOf(quantity string) int64 {
+	q, err := resource.ParseQuantity(quantity)
 	if err != nil {
 		return 0
 	}
@@ -279,6 +306,8 @@ func (c *EnvoyGateway) setDefaults() {
 	setDefault(&election.RetryPeriod, DefaultRetryPeriod)
 
 	setDefault(&c.Limits.RouteMemory, DefaultRouteMemory)
+	setDefault(&c.Fetching.LargeContent.MaxSize, DefaultMaxSize)
+	setDefault(&c.Fetching.LargeContent.CacheSize, DefaultCacheSize)
 
 	if c.Logging.Level == nil {
 		c.Logging.Level = map[LogComponent]LogLevel{}

@@ -49,7 +49,21 @@ func (c *EnvoyGateway) Validate() error {
 	fetching := field.NewPath("fetching")
 	errs = append(errs, validateCIDRs(fetching.Child("allowedCIDRs"), c.Fetching.AllowedCIDRs)...)
 	errs = append(errs, validateCIDRs(fetching.Child("deniedCIDRs"), c.Fetching.DeniedCIDRs)...)
+	errs = append(errs, c.Fetching.LargeContent.validate(fetching.Child("largeContent"))...)
 	return errs.ToAggregate()
+}
+
+// validate finds sizes that are none, and a cache without room for new content beside the one before.
+func (l *LargeContent) validate(path *field.Path) (errs field.ErrorList) {
+	maxSize, cacheSize := l.Bytes()
+	if maxSize < 1 {
+		errs = append(errs, field.Invalid(path.Child("maxSize"), l.MaxSize, "write a number of bytes, such as "+DefaultMaxSize))
+	}
+	if cacheSize < 1 || cacheSize/2 < maxSize {
+		errs = append(errs, field.Invalid(path.Child("cacheSize"), l.CacheSize,
+			"write a number of bytes of at least twice maxSize, such as "+DefaultCacheSize))
+	}
+	return errs
 }
 
 func validateCIDRs(path *field.Path, cidrs []string) field.ErrorList {

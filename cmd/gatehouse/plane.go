@@ -93,7 +93,7 @@ func newPlane(ctx context.Context, c *config.EnvoyGateway, in installation, o se
 	if err := p.addReplicas(restConfig); err != nil {
 		return nil, err
 	}
-	if err := p.addFetcher(&c.Fetching); err != nil {
+	if err := p.addFetcher(&c.Fetching, o.cacheDirectory); err != nil {
 		return nil, err
 	}
 	p.addController(c)
@@ -225,7 +225,7 @@ func (p *plane) addController(c *config.EnvoyGateway) {
 		Forget:         p.statuses.Forget,
 	}, metrics.Registry, p.log.WithName("controller"))
 	p.leadership.Tasks = append(p.leadership.Tasks, p.statuses.Start, classes.Start, p.infra.Start, p.fetcher.Start)
-	for _, r := range []everywhere{p.replicas.Start, p.translate, p.deliver} {
+	for _, r := range []everywhere{p.replicas.Start, p.fetcher.Run, p.translate, p.deliver} {
 		p.must(p.manager.Add(r))
 	}
 }
@@ -245,7 +245,7 @@ func (p *plane) translate(ctx context.Context) error {
 		return fmt.Errorf("make a client for CRDs: %w", err)
 	}
 	seen := func(events ...translator.Event) {
-		p.controller.Put(p.fetcher.Translate(events...)...)
+		p.fetcher.Pass(events...)
 		p.statuses.Seen(events...)
 	}
 	served, err := discovery.NewDiscoveryClientForConfig(p.manager.GetConfig())

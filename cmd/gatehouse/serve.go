@@ -72,6 +72,8 @@ type serveOptions struct {
 	clientCA      string
 	debugAddress  string
 	shutdownDelay time.Duration
+	// cacheDirectory is for large content that was fetched.
+	cacheDirectory string
 }
 
 func serveCommand() *cobra.Command {
@@ -106,6 +108,8 @@ func serveCommand() *cobra.Command {
 		"where to serve pages that show tables, rows, batches, proxies and profiles, without authentication; empty for nowhere")
 	cmd.Flags().DurationVar(&o.shutdownDelay, "shutdown-delay-duration", 3*time.Second,
 		"how long to serve on after SIGTERM, until the API server and the Envoys have turned to other replicas")
+	cmd.Flags().StringVar(&o.cacheDirectory, "cache-directory", "/cache",
+		"directory of this replica alone for large content that it fetches; it should last as long as the pod")
 	return cmd
 }
 

@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -51,9 +52,29 @@ type Failure string
 // Error returns the words.
 func (f Failure) Error() string { return string(f) }
 
+// failureOf returns the words of the Failure of an error; empty if it has none.
+func failureOf(err error) string {
+	var failure Failure
+	if errors.As(err, &failure) {
+		return string(failure)
+	}
+	return ""
+}
+
 // Get fetches at most limit bytes from a URL. If etag is not empty, it is the ETag of content that is known. An error has a
 // Failure in its chain.
 func (c *Client) Get(ctx context.Context, url string, limit int64, etag string) (*Answer, error) {
+	content := bytes.NewBuffer([]byte{})
+	answer, err := c.Save(ctx, url, limit, etag, content)
+	if err == nil && !answer.Unchanged {
+		answer.Content = content.Bytes()
+	}
+	return answer, err
+}
+
+// Save is Get for content that is written to a file. The Answer has no Content. An error of the file has no Failure in its
+// chain.
+func (c *Client) Save(ctx context.Context, url string, limit int64, etag string, file io.Writer) (*Answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
@@ -75,18 +96,34 @@ func (c *Client) Get(ctx context.Context, url string, limit int64, etag string) 
 	case response.StatusCode != http.StatusOK:
 		return nil, Failure(fmt.Sprintf("it answers with status %d", response.StatusCode))
 	}
-	content, err := io.ReadAll(io.LimitReader(response.Body, limit+1))
-	if err != nil {
-		return nil, c.explain(err)
+	if err := c.copy(file, response.Body, limit); err != nil {
+		return nil, err
 	}
-	if int64(len(content)) > limit {
-		return nil, Failure(fmt.Sprintf("the content has more than %d bytes", limit))
-	}
-	answer := &Answer{Content: content}
+	answer := &Answer{}
 	if tag := response.Header.Get("ETag"); len(tag) <= maxETag && isASCII(tag) {
 		answer.ETag = tag
 	}
 	return answer, nil
+}
+
+// copy copies the body of an answer, with no more than limit bytes.
+func (c *Client) copy(file io.Writer, body io.Reader, limit int64) error {
+	part := make([]byte, 32<<10)
+	for size := int64(0); ; {
+		n, err := body.Read(part)
+		if size += int64(n); size > limit {
+			return Failure(fmt.Sprintf("the content has more than %d bytes", limit))
+		}
+		if _, err := file.Write(part[:n]); err != nil {
+			return fmt.Errorf("keep what is fetched: %w", err)
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return c.explain(err)
+		}
+	}
 }
 
 // http returns a client for one fetch. No connection remains open: fetches are rare, and each is to use the addresses that
@@ -133,8 +170,7 @@ func checkRedirect(next *http.Request, before []*http.Request) error {
 
 // explain puts a Failure before an error of a request.
 func (c *Client) explain(err error) error {
-	var failure Failure
-	if errors.As(err, &failure) {
+	if failureOf(err) != "" {
 		return err
 	}
 	return fmt.Errorf("%w (%w)", c.failure(err), err)

@@ -1,13 +1,12 @@
 // Package fetch fetches content that policies need from web servers, and stores it for all replicas.
 //
 // The leader fetches, within limits, and stores each result as a ConfigMap in the namespace of the control plane. All
-// replicas watch these ConfigMaps, so they translate the same content, and have it after a restart
-// (docs/decisions/054-fetched-content.md).
+// replicas watch these ConfigMaps, so they translate the same content, and have it after a restart. Of large content only
+// the digest is stored, by which each replica keeps the bytes on its disk (docs/decisions/054-fetched-content.md).
 package fetch
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -20,6 +19,7 @@ import (
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"gatehouse/controller/fetch/disk"
 	"gatehouse/translator"
 )
 
@@ -41,14 +41,27 @@ const (
 	fieldManager = "gatehouse"
 )
 
-// Fetcher fetches what Set tells it to. It fetches and writes only between Start and the end of its context, on the leader.
-// On other replicas it only remembers, so that a new leader has all the data.
+// Config is what a Fetcher works with.
+type Config struct {
+	// Client writes ConfigMaps into Namespace, which is that of the control plane.
+	Client    client.Writer
+	Namespace string
+	HTTP      *Client
+	// Files has the large content of this replica. MaxLarge is the maximum size of each such content, in bytes.
+	Files    *disk.Cache
+	MaxLarge int64
+	// Put takes events for the translation, in their order. It must not block.
+	Put func(events ...translator.Event)
+	// Metrics may be nil.
+	Metrics prometheus.Registerer
+	Log     logr.Logger
+}
+
+// Fetcher fetches what Set tells it to. It decides what the content is, and writes, only between Start and the end of its
+// context, on the leader. Other replicas fetch only large content, to have the bytes that the leader had (Run).
 type Fetcher struct {
-	client    client.Writer
-	http      *Client
-	namespace string
-	log       logr.Logger
-	results   *prometheus.CounterVec
+	Config
+	results *prometheus.CounterVec
 	// Known, if set before Start, returns true when everything that is needed has been Set and all ConfigMaps have been
 	// seen, or false if ctx ends before.
 	Known func(ctx context.Context) bool
@@ -64,20 +77,21 @@ type Fetcher struct {
 	// queue is nil while this replica does not lead.
 	queue   workqueue.TypedDelayingInterface[string]
 	retries workqueue.TypedRateLimiter[string]
+	large   copies
 }
 
-// New returns a Fetcher that writes ConfigMaps into the namespace with c. Metrics may be nil.
-func New(c client.Writer, http *Client, namespace string, metrics prometheus.Registerer, log logr.Logger) *Fetcher {
+// New returns a Fetcher.
+func New(c Config) *Fetcher {
 	f := &Fetcher{
-		client: c, http: http, namespace: namespace, log: log,
+		Config: c,
 		results: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "gatehouse_fetches_total", Help: "Fetches of content that policies need, by result: fetched, unchanged or failed.",
 		}, []string{"result"}),
 		firstRetry: firstRetry, lastRetry: lastRetry, grace: grace, maxStored: maxStored,
-		wanted: map[string]*translator.Fetch{}, stored: map[string]*stored{},
+		wanted: map[string]*translator.Fetch{}, stored: map[string]*stored{}, large: newCopies(),
 	}
-	if metrics != nil {
-		metrics.MustRegister(f.results)
+	if c.Metrics != nil {
+		c.Metrics.MustRegister(f.results)
 	}
 	return f
 }
@@ -92,45 +106,58 @@ func (f *Fetcher) Set(key string, want *translator.Fetch) {
 		f.wanted[key] = want
 		delete(f.unwanted, key)
 	}
+	f.tellAgain(key)
 	f.wake(key)
 }
 
-// Translate returns the events for the translation: in place of a ConfigMap of fetched content, the content.
-func (f *Fetcher) Translate(events ...translator.Event) []translator.Event {
-	translated := make([]translator.Event, len(events))
+// Pass puts events for the translation: in place of a ConfigMap of fetched content, the content.
+func (f *Fetcher) Pass(events ...translator.Event) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	passed := make([]translator.Event, len(events))
 	for i, e := range events {
-		translated[i] = e
+		passed[i] = e
 		if c, ok := e.Object.(*corev1.ConfigMap); ok {
-			if key, ours := KeyOf(f.namespace, c); ours {
-				translated[i] = translator.Event{Fetched: f.seen(key, c, e.Deleted), Deleted: e.Deleted}
+			if key, ours := KeyOf(f.Namespace, c); ours {
+				passed[i] = translator.Event{Fetched: f.seen(key, c, e.Deleted), Deleted: e.Deleted}
 			}
 		}
 	}
-	return translated
+	f.Put(passed...)
 }
 
-// seen remembers what a ConfigMap has. If somebody else has deleted or changed it, it is fetched again.
+// seen remembers what a ConfigMap has. If somebody else has deleted or changed it, it is fetched again. f.mu must be held.
 func (f *Fetcher) seen(key string, c *corev1.ConfigMap, deleted bool) *translator.Fetched {
-	f.mu.Lock()
-	defer f.mu.Unlock()
 	before := f.stored[key]
 	if deleted {
 		delete(f.stored, key)
 		f.wake(key)
-		return &translator.Fetched{Key: key}
+		return f.report(key)
 	}
 	now := read(c, c.BinaryData)
 	f.stored[key] = now
-	if f.wanted[key] == nil || before != nil && before.content != nil && now.content == nil {
+	if f.wanted[key] == nil || !before.empty() && now.empty() || f.lacks(key) {
 		f.wake(key)
 	}
-	return &translator.Fetched{Key: key, Content: now.content, Failure: now.failure}
+	return f.report(key)
 }
 
-// wake processes a key soon if this replica leads. f.mu must be held.
+// report returns what the translation must know of a key. f.mu must be held.
+func (f *Fetcher) report(key string) *translator.Fetched {
+	s := f.stored[key]
+	if s == nil {
+		s = &stored{}
+	}
+	return f.choose(key, &translator.Fetched{Key: key, Content: s.content, File: s.file, Failure: s.failure})
+}
+
+// wake processes a key soon. f.mu must be held.
 func (f *Fetcher) wake(key string) {
-	if f.queue != nil {
+	switch {
+	case f.queue != nil:
 		f.queue.Add(key)
+	case f.lacks(key):
+		f.large.queue.Add(key)
 	}
 }
 
@@ -144,7 +171,7 @@ func (f *Fetcher) Start(ctx context.Context) error {
 	defer context.AfterFunc(ctx, queue.ShutDown)()
 	var running sync.WaitGroup
 	for range workers {
-		running.Go(func() { f.work(ctx, queue) })
+		running.Go(func() { work(ctx, queue, f.process) })
 	}
 	running.Wait()
 	return nil
@@ -169,15 +196,21 @@ func (f *Fetcher) follow() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.queue = nil
+	for key := range f.stored {
+		f.wake(key)
+	}
 }
 
-func (f *Fetcher) work(ctx context.Context, queue workqueue.TypedDelayingInterface[string]) {
+// work processes keys, each again after the time that process returns, until the queue is shut down.
+func work(
+	ctx context.Context, queue workqueue.TypedDelayingInterface[string], process func(context.Context, string) time.Duration,
+) {
 	for {
 		key, ended := queue.Get()
 		if ended {
 			return
 		}
-		if next := f.process(ctx, key); next > 0 {
+		if next := process(ctx, key); next > 0 {
 			queue.AddAfter(key, next)
 		}
 		queue.Done(key)
@@ -193,9 +226,9 @@ func (f *Fetcher) process(ctx context.Context, key string) time.Duration {
 		return f.clean(ctx, key, have)
 	}
 	etag := ""
-	if have != nil && have.content != nil && want.Check(have.content) == nil {
-		if left := time.Until(have.at.Add(want.Refresh)); left > 0 {
-			return wait.Jitter(min(left, want.Refresh), spread) // No time of somebody else's lies far ahead.
+	if f.usable(want, have) {
+		if left := time.Until(have.at.Add(want.Refresh)); left > 0 || want.SHA256 != "" {
+			return wait.Jitter(max(min(left, want.Refresh), 0), spread) // No time of somebody else's lies far ahead.
 		}
 		etag = have.etag
 	}
@@ -204,8 +237,7 @@ func (f *Fetcher) process(ctx context.Context, key string) time.Duration {
 		return 0
 	}
 	if err != nil {
-		f.results.WithLabelValues("failed").Inc()
-		f.log.Info("could not fetch what a policy needs; trying again", "url", want.URL, "error", err.Error(), "older", have != nil && have.content != nil)
+		f.failed(key, want, err)
 		f.tell(ctx, want, have, err)
 		return wait.Jitter(f.retries.When(key), 0.5)
 	}
@@ -213,19 +245,41 @@ func (f *Fetcher) process(ctx context.Context, key string) time.Duration {
 	return wait.Jitter(want.Refresh, spread)
 }
 
+// usable reports whether this replica has what is stored, in the right form.
+func (f *Fetcher) usable(want *translator.Fetch, have *stored) bool {
+	switch {
+	case have.empty():
+		return false
+	case want.Large:
+		return f.Files.Has(have.file.Digest) && (want.SHA256 == "" || have.file.Digest == expected(want))
+	}
+	return have.content != nil && want.Check(have.content) == nil
+}
+
+// failed counts and logs a failed fetch.
+func (f *Fetcher) failed(key string, want *translator.Fetch, err error) {
+	f.results.WithLabelValues("failed").Inc()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	now := f.report(key)
+	older := now.Content != nil || now.Present
+	f.Log.Info("could not fetch what a policy needs; trying again", "url", want.URL, "error", err.Error(), "older", older)
+	f.large.failures[key] = failureOf(err)
+	f.tellAgain(key)
+}
+
 // fetch fetches and stores content. etag is that of have, if have can be used.
 func (f *Fetcher) fetch(ctx context.Context, key string, want *translator.Fetch, have *stored, etag string) error {
 	now := time.Now()
-	answer, err := f.http.Get(ctx, want.URL, want.MaxBytes, etag)
+	next, unchanged, err := f.get(ctx, want, etag)
 	if err != nil {
 		return err
 	}
-	next, result := &stored{content: answer.Content, etag: answer.ETag, at: now}, "fetched"
-	if answer.Unchanged {
-		next.content, result = have.content, "unchanged"
-	} else if err := want.Check(answer.Content); err != nil {
-		return Failure(fmt.Sprintf("the content %v", err))
+	result := "fetched"
+	if unchanged {
+		next.content, next.file, result = have.content, have.file, "unchanged"
 	}
+	next.at = now
 	if !f.hasRoom(key, len(next.content)) {
 		return Failure(fmt.Sprintf("with it, the control plane would have to keep more than %d bytes of such content", f.maxStored))
 	}
@@ -233,7 +287,32 @@ func (f *Fetcher) fetch(ctx context.Context, key string, want *translator.Fetch,
 		return err
 	}
 	f.results.WithLabelValues(result).Inc()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.tellAgain(key)
 	return nil
+}
+
+// get fetches content of the right form. Large content is in the cache then.
+func (f *Fetcher) get(ctx context.Context, want *translator.Fetch, etag string) (next *stored, unchanged bool, err error) {
+	if want.Large {
+		file, answer, err := f.save(ctx, want, etag, expected(want))
+		if err != nil {
+			return nil, false, err
+		}
+		return &stored{file: file, etag: answer.ETag}, answer.Unchanged, nil
+	}
+	answer, err := f.HTTP.Get(ctx, want.URL, want.MaxBytes, etag)
+	if err != nil {
+		return nil, false, err
+	}
+	if answer.Unchanged {
+		return &stored{etag: answer.ETag}, true, nil
+	}
+	if err := want.Check(answer.Content); err != nil {
+		return nil, false, Failure(fmt.Sprintf("the content %v", err))
+	}
+	return &stored{content: answer.Content, etag: answer.ETag}, false, nil
 }
 
 // hasRoom reports whether content of that size may be stored under the key.
@@ -250,17 +329,17 @@ func (f *Fetcher) hasRoom(key string, size int) bool {
 
 // tell stores why there is no content. Content that is there already stays.
 func (f *Fetcher) tell(ctx context.Context, want *translator.Fetch, have *stored, err error) {
-	var failure Failure
-	if !errors.As(err, &failure) || have != nil && (have.content != nil || have.failure == string(failure)) {
+	failure := failureOf(err)
+	if failure == "" || !have.empty() || have != nil && have.failure == failure {
 		return
 	}
-	if err := f.store(ctx, want, &stored{failure: string(failure)}); err != nil && ctx.Err() == nil {
-		f.log.Error(err, "could not store why something was not fetched", "url", want.URL)
+	if err := f.store(ctx, want, &stored{failure: failure}); err != nil && ctx.Err() == nil {
+		f.Log.Error(err, "could not store why something was not fetched", "url", want.URL)
 	}
 }
 
 func (f *Fetcher) store(ctx context.Context, want *translator.Fetch, s *stored) error {
-	if err := f.client.Apply(ctx, s.applied(f.namespace, want), client.FieldOwner(fieldManager), client.ForceOwnership); err != nil {
+	if err := f.Client.Apply(ctx, s.applied(f.Namespace, want), client.FieldOwner(fieldManager), client.ForceOwnership); err != nil {
 		return fmt.Errorf("store what was fetched from %s: %w", want.URL, err)
 	}
 	return nil
@@ -272,9 +351,9 @@ func (f *Fetcher) clean(ctx context.Context, key string, have *stored) time.Dura
 	if left := f.graceLeft(key, have != nil); have == nil || left > 0 {
 		return left
 	}
-	c := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: f.namespace, Name: namePrefix + key}}
-	if err := f.client.Delete(ctx, c); client.IgnoreNotFound(err) != nil && ctx.Err() == nil {
-		f.log.Error(err, "could not delete fetched content that nothing needs any more; trying again", "name", c.Name)
+	c := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: f.Namespace, Name: namePrefix + key}}
+	if err := f.Client.Delete(ctx, c); client.IgnoreNotFound(err) != nil && ctx.Err() == nil {
+		f.Log.Error(err, "could not delete fetched content that nothing needs any more; trying again", "name", c.Name)
 		return f.lastRetry
 	}
 	return 0

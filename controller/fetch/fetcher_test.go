@@ -19,9 +19,11 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	toolscache "k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"gatehouse/controller/fetch/disk"
 	"gatehouse/infra/kubetest"
 	"gatehouse/translator"
 )
@@ -94,16 +96,38 @@ func (s *source) fetch(refresh time.Duration) *translator.Fetch {
 type replica struct {
 	*Fetcher
 	metrics *prometheus.Registry
-	mu      sync.Mutex
-	has     map[string]translator.Fetched
+	// rest ends the fetching of what the leader has.
+	rest func()
+	mu   sync.Mutex
+	has  map[string]translator.Fetched
 }
 
 // newReplica returns a replica that has seen everything that is stored.
 func newReplica(t *testing.T, namespace string) *replica {
 	t.Helper()
+	return newReplicaWith(t, namespace, files(t, t.TempDir()))
+}
+
+// files opens a cache for 1 MiB.
+func files(t *testing.T, directory string) *disk.Cache {
+	t.Helper()
+	c, err := disk.Open(directory, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func newReplicaWith(t *testing.T, namespace string, cached *disk.Cache) *replica {
+	t.Helper()
 	r := &replica{has: map[string]translator.Fetched{}, metrics: prometheus.NewRegistry()}
-	r.Fetcher = New(server.Client(t), &Client{Addresses: loopback, Timeout: time.Minute}, namespace, r.metrics, logr.Discard())
+	r.Fetcher = New(Config{
+		Client: server.Client(t), Namespace: namespace, HTTP: &Client{Addresses: loopback, Timeout: time.Minute},
+		Files: cached, MaxLarge: 1000, Put: r.put, Metrics: r.metrics, Log: logr.Discard(),
+	})
 	r.firstRetry, r.lastRetry, r.grace = 10*time.Millisecond, 50*time.Millisecond, 0
+	r.large.retries = workqueue.NewTypedItemExponentialFailureRateLimiter[string](r.firstRetry, r.lastRetry)
+	r.rest = during(t, r.Run)
 	c, err := cache.New(server.Config(t), cache.Options{DefaultNamespaces: map[string]cache.Config{namespace: {}}})
 	if err != nil {
 		t.Fatal(err)
@@ -132,9 +156,14 @@ func (r *replica) watched(o any, deleted bool) {
 	if !ok {
 		return
 	}
+	r.Pass(translator.Event{Object: object, Deleted: deleted})
+}
+
+// put remembers what the translation would have.
+func (r *replica) put(events ...translator.Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, e := range r.Translate(translator.Event{Object: object, Deleted: deleted}) {
+	for _, e := range events {
 		switch {
 		case e.Fetched != nil && e.Deleted:
 			delete(r.has, e.Fetched.Key)
@@ -147,9 +176,15 @@ func (r *replica) watched(o any, deleted bool) {
 // lead leads until the function that it returns is called.
 func (r *replica) lead(t *testing.T) (stop func()) {
 	t.Helper()
+	return during(t, r.Start)
+}
+
+// during runs something until the function that it returns is called.
+func during(t *testing.T, run func(context.Context) error) (stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- r.Start(ctx) }()
+	go func() { ended <- run(ctx) }()
 	stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-ended; err != nil {

@@ -3,6 +3,7 @@ package fetch
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"strconv"
 	"strings"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 
+	"gatehouse/controller/fetch/disk"
 	"gatehouse/translator"
 )
 
@@ -25,13 +27,16 @@ const (
 	annotationAt      = "gatehouse.dev/fetched-at"
 	annotationETag    = "gatehouse.dev/etag"
 	annotationDigest  = "gatehouse.dev/digest"
+	annotationSize    = "gatehouse.dev/size"
 	annotationFailure = "gatehouse.dev/failure"
 )
 
 // stored is what a ConfigMap has of a fetch.
 type stored struct {
-	// content is nil if there is none that can be trusted.
+	// content is nil if there is none that can be trusted, and of large content.
 	content []byte
+	// file is large content. It is zero if there is none.
+	file translator.File
 	// at is when the content was fetched, or when the server last confirmed it. It is zero without content.
 	at   time.Time
 	etag string
@@ -50,29 +55,40 @@ func KeyOf(namespace string, c *corev1.ConfigMap) (string, bool) {
 func (s *stored) applied(namespace string, f *translator.Fetch) *corev1ac.ConfigMapApplyConfiguration {
 	annotations := map[string]string{annotationURL: f.URL, annotationForm: f.Form}
 	c := corev1ac.ConfigMap(namePrefix+f.Key(), namespace).WithLabels(map[string]string{Label: "true"})
-	if s.content == nil {
+	if s.empty() {
 		annotations[annotationFailure] = s.failure
 		return c.WithAnnotations(annotations)
 	}
-	annotations[annotationAt], annotations[annotationDigest] = s.at.UTC().Format(time.RFC3339), digest(s.content)
+	annotations[annotationAt] = s.at.UTC().Format(time.RFC3339)
 	if s.etag != "" {
 		annotations[annotationETag] = s.etag
 	}
+	if s.content == nil {
+		annotations[annotationDigest], annotations[annotationSize] = s.file.Digest, strconv.FormatInt(s.file.Size, 10)
+		return c.WithAnnotations(annotations)
+	}
+	annotations[annotationDigest] = digest(s.content)
 	return c.WithAnnotations(annotations).WithBinaryData(map[string][]byte{contentKey: s.content})
 }
 
+// empty reports whether nothing was fetched yet, or nothing that can be trusted.
+func (s *stored) empty() bool { return s == nil || s.content == nil && s.file == translator.File{} }
+
 // read reads a ConfigMap of a fetch. Content that does not have its digest was changed by somebody else, and counts as
-// none.
+// none. Of large content there are only the digest and the size.
 func read(o metav1.Object, data map[string][]byte) *stored {
 	annotations := o.GetAnnotations()
-	content, ok := data[contentKey]
-	if !ok || digest(content) != annotations[annotationDigest] {
+	s := &stored{etag: annotations[annotationETag]}
+	content, small := data[contentKey]
+	size, err := strconv.ParseInt(annotations[annotationSize], 10, 64)
+	switch sum := annotations[annotationDigest]; {
+	case small && digest(content) == sum:
+		s.content = append([]byte{}, content...)
+	case !small && disk.IsDigest(sum) && err == nil && size >= 0:
+		s.file = translator.File{Digest: sum, Size: size}
+	default:
 		return &stored{failure: annotations[annotationFailure]}
 	}
-	if content == nil {
-		content = []byte{}
-	}
-	s := &stored{content: content, etag: annotations[annotationETag]}
 	if at, err := time.Parse(time.RFC3339, annotations[annotationAt]); err == nil {
 		s.at = at // Otherwise the content is old, and is fetched again.
 	}
