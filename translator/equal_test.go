@@ -44,7 +44,6 @@ var uncompared = map[string]string{
 	"effectRow.Route":         "encoded is it",
 	"filterConfig.Config":     "Entry has it encoded",
 	"guardRow.chain":          "OnHTTP and OnGRPC are made of it",
-	"policyRow.Fetches":       "made of Policy",
 	"Fetch.Check":             "equal forms have equal checks",
 	"policyRow.ListenerParts": "made of Policy and Have",
 }

@@ -32,6 +32,8 @@ type history struct {
 	proxies    map[string]Proxy
 	// fetched is what came of fetches.
 	fetched map[string]Fetched
+	// wanted are the keys of all fetches so far.
+	wanted []string
 	// lost are the classes that Gateways had last, which a fresh start is told.
 	lost []flow.Row[*gwapiv1.GatewayClass]
 	// clock is the time, and certificates expire in it.
@@ -318,6 +320,7 @@ func (h *history) backendTraffic() Object {
 
 func (h *history) security() Object {
 	p := &v1alpha1.SecurityPolicy{ObjectMeta: h.meta(h.namespace(), "sp")}
+	p.Annotations = map[string]string{"through": pick(h, "", "Service//s1", "Service//s1,Service//s2", "Backend//b1")}
 	p.Spec.PolicyTargetReferences = h.targets()
 	p.Spec.MergeType = h.mergeType(&p.Spec.PolicyTargetReferences)
 	if h.IntN(4) == 0 {
@@ -344,7 +347,7 @@ func (h *history) pass() {
 func (h *history) event() Event {
 	switch h.IntN(15) {
 	case 14:
-		f := Fetched{Key: fetching.Needs(&v1alpha1.SecurityPolicy{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"team": pick(h, "a", "b")}}})[0].Fetch.Key()}
+		f := Fetched{Key: pick(h, append([]string{"unknown"}, h.wanted...)...)}
 		if h.IntN(4) == 0 {
 			delete(h.fetched, f.Key)
 			return Event{Fetched: &f, Deleted: true}
@@ -410,6 +413,7 @@ func (h *history) sent(o Outcome) {
 			}
 		}
 	}
+	h.wanted = append(h.wanted, slices.Sorted(maps.Keys(o.Fetches))...)
 }
 
 // fresh computes everything from nothing with the plain loop.

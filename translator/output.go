@@ -132,9 +132,6 @@ type Fleet struct {
 	Failure string
 }
 
-// Fetch is content that policies need and that must be fetched.
-type Fetch = feature.Fetch
-
 // Fetched is the result of a Fetch: an input of the translation. All replicas read the same stored result. Of large
 // content it has no bytes.
 type Fetched struct {

@@ -37,7 +37,7 @@ type policyRow struct {
 	// Unmet reports whether a need has no answer that the policy cannot do without.
 	Unmet bool
 	// Fetches are those needs that must be fetched.
-	Fetches []*Fetch
+	Fetches []*neededFetch
 	// Attaching finds the targets.
 	Attaching attaching
 	// Problems are of the policy alone; what its targets come to is in its attachments and its status. Own are those of
@@ -61,6 +61,7 @@ func (p *policyRow) equal(o *policyRow) bool {
 	return slices.Equal(p.Members, o.Members) && p.Merges == o.Merges && p.Unmet == o.Unmet &&
 		p.ShapesCluster == o.ShapesCluster && p.Cost == o.Cost && p.Preflighted == o.Preflighted &&
 		p.Have.Equal(o.Have) && equalNeeded(p.Clusters, o.Clusters) && slices.EqualFunc(p.Asked, o.Asked, backend.equal) &&
+		slices.EqualFunc(p.Fetches, o.Fetches, (*neededFetch).equal) &&
 		equalProblems(p.Problems, o.Problems) && equalProblems(p.Own, o.Own)
 }
 

@@ -14,12 +14,14 @@ import (
 // neededCluster is the cluster of a backend that a policy needs, such as an authorization server.
 type neededCluster struct {
 	*clusterUse
+	// Source is what the policy refers to, see Via.
+	Source string
 	// Optional reports whether the policy does its part without it.
 	Optional bool
 }
 
 func (c neededCluster) equal(o neededCluster) bool {
-	return c.Optional == o.Optional && c.clusterUse.equal(o.clusterUse)
+	return c.Optional == o.Optional && c.Source == o.Source && c.clusterUse.equal(o.clusterUse)
 }
 
 func equalNeeded(a, b map[string]neededCluster) bool {
@@ -42,7 +44,7 @@ func (t *Tables) meetBackend(r *flow.Read, p *policyRow, from verdict.Ref, need 
 	if p.Clusters == nil {
 		p.Clusters, p.Have.Clusters = map[string]neededCluster{}, map[string]feature.Cluster{}
 	}
-	p.Clusters[need.Field] = neededCluster{clusterUse: use, Optional: need.Optional}
+	p.Clusters[need.Field] = neededCluster{clusterUse: use, Source: sourceOf(from.Namespace, need.Backend), Optional: need.Optional}
 	p.Have.Clusters[need.Field] = use.answer()
 	return true, problems
 }

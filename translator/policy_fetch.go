@@ -15,32 +15,51 @@ import (
 // reasonNotFetched is the reason of a condition that reports content which has not been fetched.
 const reasonNotFetched = "NotFetched"
 
+// neededFetch is what a policy wants to be fetched.
+type neededFetch struct {
+	*feature.Fetch
+	// Through are the backends that it is fetched from, nil for the host of the URL.
+	Through *neededCluster
+}
+
+// equal compares all that a Fetch says: fetches with equal forms have equal checks.
+func (f *neededFetch) equal(o *neededFetch) bool {
+	return f.key() == o.key() && (f.Through == nil || f.Through.equal(*o.Through))
+}
+
+// key identifies what is fetched, how, and from whom.
+func (f *neededFetch) key() string {
+	if f.Through == nil {
+		return f.Fetch.Key()
+	}
+	return fetchKey(f.Fetch, f.Through.Source)
+}
+
 // fetchedBy has the keys of what a policy wants to be fetched.
 func fetchedBy(_ string, p *policyRow) []string {
 	keys := make([]string, len(p.Fetches))
 	for i, f := range p.Fetches {
-		keys[i] = f.Key()
+		keys[i] = f.key()
 	}
 	slices.Sort(keys)
 	return slices.Compact(keys)
 }
 
 // fetch is what the policies with that key want to be fetched.
-func (t *Tables) fetch(_ *flow.Read, key string, members []flow.Row[*policyRow]) (*Fetch, bool) {
+func (t *Tables) fetch(r *flow.Read, key string, members []flow.Row[*policyRow]) (*Fetch, bool) {
 	for _, f := range members[0].Value.Fetches {
-		if f.Key() == key {
-			return f, true
+		if f.key() == key {
+			return &Fetch{Fetch: *f.Fetch, Via: t.via(r, f.Through)}, true
 		}
 	}
 	return nil, false
 }
 
-// equalFetches compares all that a Fetch says: fetches with equal forms have equal checks.
-func equalFetches(a, b *Fetch) bool { return a.Key() == b.Key() }
+func equalFetches(a, b *Fetch) bool { return a.Key() == b.Key() && a.Via.equal(b.Via) }
 
 // meetFetch answers a need for content that is fetched, and reports whether it could.
 func (t *Tables) meetFetch(r *flow.Read, p *policyRow, _ verdict.Ref, need *feature.Need) (bool, []verdict.Problem) {
-	f := need.Fetch
+	f := &neededFetch{Fetch: need.Fetch}
 	problems := feature.CheckURL("", f.URL)
 	if f.SHA256 != "" {
 		problems = append(problems, feature.CheckSHA256("", f.SHA256)...)
@@ -48,8 +67,15 @@ func (t *Tables) meetFetch(r *flow.Read, p *policyRow, _ verdict.Ref, need *feat
 	if len(problems) > 0 {
 		return false, problems[:1]
 	}
+	if need.Fetch.Through != "" {
+		through, ok := p.Clusters[need.Fetch.Through]
+		if !ok {
+			return false, nil // The need for the backends has the problem.
+		}
+		f.Through = &through
+	}
 	p.Fetches = append(p.Fetches, f)
-	fetched, _ := t.in.fetched.Get(r, f.Key())
+	fetched, _ := t.in.fetched.Get(r, f.key())
 	failure := fetched.Failure
 	switch {
 	case f.Large && fetched.Present:
@@ -66,11 +92,11 @@ func (t *Tables) meetFetch(r *flow.Read, p *policyRow, _ verdict.Ref, need *feat
 		}
 		failure = fmt.Sprintf("the content %v", err)
 	}
-	return false, []verdict.Problem{*notFetched(f, failure)}
+	return false, []verdict.Problem{*notFetched(f.Fetch, failure)}
 }
 
 // notFetched is the problem of a need without content. The failure is empty if nothing has failed yet.
-func notFetched(f *Fetch, failure string) *verdict.Problem {
+func notFetched(f *feature.Fetch, failure string) *verdict.Problem {
 	problem := &verdict.Problem{Reason: reasonNotFetched, Weight: verdict.Unresolved, Pending: true}
 	if failure == "" {
 		problem.Message = fmt.Sprintf("%s from %q has not been fetched yet: wait a moment; until then, what needs it is not served", f.Form, f.URL)

@@ -15,27 +15,51 @@ import (
 
 // fetching is a feature of the test: SecurityPolicies of team a need a list from a web server, and those of team b a module.
 var fetching = feature.Feature[v1alpha1.SecurityPolicy]{
-	Needs: func(p *v1alpha1.SecurityPolicy) []feature.Need {
+	Needs: func(p *v1alpha1.SecurityPolicy) (needs []feature.Need) {
+		backend := ""
+		if through := p.Annotations["through"]; through != "" {
+			backend = "source"
+			needs = append(needs, feature.Need{Field: backend, Backend: backendsOf(through)})
+		}
 		switch p.Labels["team"] {
 		case "a":
 		case "b":
-			return []feature.Need{{Field: "module", Fetch: &feature.Fetch{
-				URL: "https://modules.test/", Form: "a module", Refresh: time.Hour, Large: true, SHA256: p.Annotations["sha256"],
+			return append(needs, feature.Need{Field: "module", Fetch: &feature.Fetch{
+				URL: "https://modules.test/", Form: "a module", Refresh: time.Hour, Large: true, SHA256: p.Annotations["sha256"], Through: backend,
 				Check: func([]byte) error { return errors.New("is not known here") },
-			}}}
+			}})
 		default:
 			return nil
 		}
-		return []feature.Need{{Field: "list", Optional: p.Annotations["optional"] != "", Fetch: &feature.Fetch{
-			URL: "https://lists.test/" + p.Annotations["list"], Form: "a list", MaxBytes: 100, Refresh: time.Hour,
+		return append(needs, feature.Need{Field: "list", Optional: p.Annotations["optional"] != "", Fetch: &feature.Fetch{
+			URL: "https://lists.test/" + p.Annotations["list"], Form: "a list", MaxBytes: 100, Refresh: time.Hour, Through: backend,
 			Check: func(content []byte) error {
 				if !strings.HasPrefix(string(content), "list") {
 					return errors.New("is no list")
 				}
 				return nil
 			},
-		}}}
+		}})
 	},
+}
+
+// backendsOf are backends such as "Service/auth/idp,Backend//outside", of port 80 if they are Services.
+func backendsOf(text string) *feature.Backend {
+	b := &feature.Backend{Listed: true}
+	for one := range strings.SplitSeq(text, ",") {
+		parts, ref := strings.Split(one, "/"), v1alpha1.BackendRef{}
+		ref.Name = gwapiv1.ObjectName(parts[2])
+		if parts[0] == v1alpha1.KindBackend {
+			ref.Group, ref.Kind = ptr[gwapiv1.Group](v1alpha1.GroupName), ptr[gwapiv1.Kind](v1alpha1.KindBackend)
+		} else {
+			ref.Port = ptr[gwapiv1.PortNumber](80)
+		}
+		if parts[1] != "" {
+			ref.Namespace = ptr(gwapiv1.Namespace(parts[1]))
+		}
+		b.Refs = append(b.Refs, ref)
+	}
+	return b
 }
 
 // testNeeds are the needs of a policy, and those of the features of tests.

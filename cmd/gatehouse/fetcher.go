@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
@@ -24,7 +25,9 @@ func (p *plane) addFetcher(c *config.Fetching, directory string) error {
 	if err != nil {
 		return fmt.Errorf("--cache-directory: %w", err)
 	}
-	source := &fetch.Client{Addresses: fetch.NewAddresses(allowed, append(denied, own...)), Timeout: fetch.Timeout}
+	source := &fetch.Client{
+		Addresses: fetch.NewAddresses(allowed, slices.Concat(denied, own)), Discovered: fetch.NewAddresses(allowed, own), Timeout: fetch.Timeout,
+	}
 	p.fetcher = fetch.New(fetch.Config{
 		Client: p.manager.GetClient(), Namespace: p.namespace, HTTP: source, Files: files, MaxLarge: maxSize,
 		Put:     func(events ...translator.Event) { p.controller.Put(events...) },

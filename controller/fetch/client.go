@@ -13,6 +13,8 @@ import (
 	"net/netip"
 	"syscall"
 	"time"
+
+	"gatehouse/translator"
 )
 
 const (
@@ -33,6 +35,10 @@ type Client struct {
 	Timeout time.Duration
 	// Authorities are the CA certificates of servers. If it is nil, those of the system are used.
 	Authorities *x509.CertPool
+	// Discovered are checked instead of Addresses for endpoints of a backend that EndpointSlices have.
+	Discovered *Addresses
+
+	via *translator.Via
 }
 
 // Answer is the answer of a server.
@@ -129,30 +135,33 @@ func (c *Client) copy(file io.Writer, body io.Reader, limit int64) error {
 // http returns a client for one fetch. No connection remains open: fetches are rare, and each is to use the addresses that
 // the name of the host has now.
 func (c *Client) http() *http.Client {
-	dialer := &net.Dialer{ControlContext: c.control}
-	return &http.Client{
-		CheckRedirect: checkRedirect,
-		Transport: &http.Transport{
-			DialContext:            dialer.DialContext,
-			TLSClientConfig:        &tls.Config{RootCAs: c.Authorities},
-			DisableKeepAlives:      true,
-			DisableCompression:     true, // The limit is for what is read, so it must not grow afterwards.
-			MaxResponseHeaderBytes: maxHeaders,
-		},
+	transport := &http.Transport{
+		DialContext:            dialer(c.Addresses).DialContext,
+		TLSClientConfig:        &tls.Config{RootCAs: c.Authorities},
+		DisableKeepAlives:      true,
+		DisableCompression:     true, // The limit is for what is read, so it must not grow afterwards.
+		MaxResponseHeaderBytes: maxHeaders,
 	}
+	if c.via == nil {
+		return &http.Client{CheckRedirect: checkRedirect, Transport: transport}
+	}
+	c.toBackends(transport)
+	return &http.Client{CheckRedirect: stayAtHost, Transport: transport}
 }
 
-// control checks the address of a connection before it is opened.
-func (c *Client) control(_ context.Context, _, address string, _ syscall.RawConn) error {
-	target, err := netip.ParseAddrPort(address)
-	if err != nil {
-		return fmt.Errorf("%w (%w)", Failure("its host has no address"), err)
-	}
-	if !c.Addresses.Allowed(target.Addr()) {
-		return Failure(fmt.Sprintf("address %s is not one that the control plane may fetch from "+
-			"(fetching.allowedCIDRs of its configuration)", target.Addr()))
-	}
-	return nil
+// dialer returns what opens connections, and checks the address of each one before.
+func dialer(addresses *Addresses) *net.Dialer {
+	return &net.Dialer{ControlContext: func(_ context.Context, _, address string, _ syscall.RawConn) error {
+		target, err := netip.ParseAddrPort(address)
+		if err != nil {
+			return fmt.Errorf("%w (%w)", Failure("its host has no address"), err)
+		}
+		if !addresses.Allowed(target.Addr()) {
+			return Failure(fmt.Sprintf("address %s is not one that the control plane may fetch from "+
+				"(fetching.allowedCIDRs of its configuration)", target.Addr()))
+		}
+		return nil
+	}}
 }
 
 func checkRedirect(next *http.Request, before []*http.Request) error {

@@ -302,7 +302,7 @@ func (f *Fetcher) get(ctx context.Context, want *translator.Fetch, etag string) 
 		}
 		return &stored{file: file, etag: answer.ETag}, answer.Unchanged, nil
 	}
-	answer, err := f.HTTP.Get(ctx, want.URL, want.MaxBytes, etag)
+	answer, err := f.HTTP.Through(want.Via).Get(ctx, want.URL, want.MaxBytes, etag)
 	if err != nil {
 		return nil, false, err
 	}

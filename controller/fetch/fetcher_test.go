@@ -25,6 +25,7 @@ import (
 
 	"gatehouse/controller/fetch/disk"
 	"gatehouse/infra/kubetest"
+	"gatehouse/policies/feature"
 	"gatehouse/translator"
 )
 
@@ -81,7 +82,7 @@ func (s *source) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // fetch is of a list.
 func (s *source) fetch(refresh time.Duration) *translator.Fetch {
-	return &translator.Fetch{
+	return &translator.Fetch{Fetch: feature.Fetch{
 		URL: "http://" + s.address + "/", Form: "a list", MaxBytes: 100, Refresh: refresh,
 		Check: func(content []byte) error {
 			if !strings.HasPrefix(string(content), "list") {
@@ -89,7 +90,7 @@ func (s *source) fetch(refresh time.Duration) *translator.Fetch {
 			}
 			return nil
 		},
-	}
+	}}
 }
 
 // replica is a Fetcher with a watch of its namespace.

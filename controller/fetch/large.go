@@ -162,7 +162,7 @@ func (f *Fetcher) save(ctx context.Context, want *translator.Fetch, etag, digest
 		return file, nil, fmt.Errorf("keep %s: %w", want.URL, err)
 	}
 	defer w.Discard()
-	source := *f.HTTP
+	source := f.HTTP.Through(want.Via)
 	source.Timeout = max(source.Timeout, largeTimeout)
 	answer, err = source.Save(ctx, want.URL, f.MaxLarge, etag, w)
 	switch {

@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"gatehouse/controller/fetch/disk"
+	"gatehouse/policies/feature"
 	"gatehouse/translator"
 )
 
@@ -24,7 +25,7 @@ func TestStored(t *testing.T) {
 		{file: translator.File{Digest: digest(nil)}, at: at},
 		{failure: "it answers with status 404"},
 	} {
-		applied := want.applied("n", &translator.Fetch{URL: "https://a.test/", Form: "a list"})
+		applied := want.applied("n", &translator.Fetch{Fetch: feature.Fetch{URL: "https://a.test/", Form: "a list"}})
 		o := &metav1.ObjectMeta{Annotations: applied.Annotations}
 		if diff := cmp.Diff(want, read(o, applied.BinaryData), cmp.AllowUnexported(stored{})); diff != "" {
 			t.Errorf("stored and read (-want +got):\n%s", diff)

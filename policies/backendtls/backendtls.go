@@ -57,6 +57,34 @@ func Check(p *gwapiv1.BackendTLSPolicy) []verdict.Problem {
 // System reports whether the CA certificates of Envoy's system are trusted.
 func System(p *gwapiv1.BackendTLSPolicy) bool { return len(p.Spec.Validation.CACertificateRefs) == 0 }
 
+// Names are what is sent to a backend as SNI, and what its certificate must be for.
+type Names struct {
+	// SNI is the name of the server. The certificate must be for it if Hosts and URIs are empty.
+	SNI string
+	// Hosts and URIs are subject alternative names, of which the certificate must have one.
+	Hosts, URIs []string
+}
+
+// Equal reports whether both have the same names.
+func (n Names) Equal(o Names) bool {
+	return n.SNI == o.SNI && slices.Equal(n.Hosts, o.Hosts) && slices.Equal(n.URIs, o.URIs)
+}
+
+// NamesOf are the names of a policy that passed Check.
+func NamesOf(p *gwapiv1.BackendTLSPolicy) Names {
+	names := Names{SNI: string(p.Spec.Validation.Hostname)}
+	for _, san := range p.Spec.Validation.SubjectAltNames {
+		switch m := matcher(san); {
+		case m == nil:
+		case san.Type == gwapiv1.HostnameSubjectAltNameType:
+			names.Hosts = append(names.Hosts, string(san.Hostname))
+		default:
+			names.URIs = append(names.URIs, string(san.URI))
+		}
+	}
+	return names
+}
+
 // Credentials are the names of the secrets that Envoy gets by SDS.
 type Credentials struct {
 	// Authorities are the trusted CA certificates; empty for those of Envoy's system.

@@ -35,6 +35,9 @@ type Fetch struct {
 	// Refresh is the age at which the content is fetched again. If this fails, the older content remains in use. Content
 	// with a SHA256 cannot change, and is fetched again only when it is lost.
 	Refresh time.Duration
+	// Through is the Field of a need for backends, listed before this one, whose endpoints are asked for the URL. It is
+	// empty for the addresses that the URL's host has in DNS. Weights and settings do not count: they are for Envoy.
+	Through string
 	// Large asks for a file on the disk of each replica (Have.Files), and not for the bytes.
 	Large bool
 	// SHA256 is the digest that large content must have, see CheckSHA256. It is empty for any content.
@@ -55,7 +58,7 @@ type File struct {
 // Key identifies what is fetched, and how: fetches with equal keys are one. It consists of 32 hexadecimal digits, and is
 // the same in every replica.
 func (f *Fetch) Key() string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %d %d %t %q", f.URL, f.Form, f.MaxBytes, f.Refresh, f.Large, f.SHA256))
+	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %d %d %q %t %q", f.URL, f.Form, f.MaxBytes, f.Refresh, f.Through, f.Large, f.SHA256))
 	return hex.EncodeToString(sum[:16])
 }
 

@@ -52,6 +52,7 @@ func TestFetchesAreOneByAllOfThem(t *testing.T) {
 		func(f *Fetch) { f.Form += "b" },
 		func(f *Fetch) { f.MaxBytes++ },
 		func(f *Fetch) { f.Refresh++ },
+		func(f *Fetch) { f.Through = "backend" },
 		func(f *Fetch) { f.Large = true },
 		func(f *Fetch) { f.SHA256 = "b" },
 		func(f *Fetch) { f.URL, f.Form = f.URL+`" "`, "" },
