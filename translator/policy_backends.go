@@ -44,7 +44,7 @@ func (t *Tables) meetBackend(r *flow.Read, p *policyRow, from verdict.Ref, need 
 	if p.Clusters == nil {
 		p.Clusters, p.Have.Clusters = map[string]neededCluster{}, map[string]feature.Cluster{}
 	}
-	p.Clusters[need.Field] = neededCluster{clusterUse: use, Source: sourceOf(from.Namespace, need.Backend), Optional: need.Optional}
+	p.Clusters[need.Field] = neededCluster{clusterUse: use, Source: sourceOf(from, need.Backend), Optional: need.Optional}
 	p.Have.Clusters[need.Field] = use.answer()
 	return true, problems
 }

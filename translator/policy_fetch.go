@@ -20,11 +20,13 @@ type neededFetch struct {
 	*feature.Fetch
 	// Through are the backends that it is fetched from, nil for the host of the URL.
 	Through *neededCluster
+	// Namespace is that of the policy that asks for it.
+	Namespace string
 }
 
 // equal compares all that a Fetch says: fetches with equal forms have equal checks.
 func (f *neededFetch) equal(o *neededFetch) bool {
-	return f.key() == o.key() && (f.Through == nil || f.Through.equal(*o.Through))
+	return f.key() == o.key() && f.Namespace == o.Namespace && (f.Through == nil || f.Through.equal(*o.Through))
 }
 
 // key identifies what is fetched, how, and from whom.
@@ -47,19 +49,30 @@ func fetchedBy(_ string, p *policyRow) []string {
 
 // fetch is what the policies with that key want to be fetched.
 func (t *Tables) fetch(r *flow.Read, key string, members []flow.Row[*policyRow]) (*Fetch, bool) {
-	for _, f := range members[0].Value.Fetches {
-		if f.key() == key {
-			return &Fetch{Fetch: *f.Fetch, Via: t.via(r, f.Through)}, true
+	var fetch *Fetch
+	for _, m := range members {
+		for _, f := range m.Value.Fetches {
+			if f.key() != key {
+				continue
+			}
+			if fetch == nil {
+				fetch = &Fetch{Fetch: *f.Fetch, Via: t.via(r, f.Through)}
+			}
+			fetch.Namespaces = append(fetch.Namespaces, f.Namespace)
 		}
 	}
-	return nil, false
+	slices.Sort(fetch.Namespaces)
+	fetch.Namespaces = slices.Compact(fetch.Namespaces)
+	return fetch, true
 }
 
-func equalFetches(a, b *Fetch) bool { return a.Key() == b.Key() && a.Via.equal(b.Via) }
+func equalFetches(a, b *Fetch) bool {
+	return a.Key() == b.Key() && a.Via.equal(b.Via) && slices.Equal(a.Namespaces, b.Namespaces)
+}
 
 // meetFetch answers a need for content that is fetched, and reports whether it could.
-func (t *Tables) meetFetch(r *flow.Read, p *policyRow, _ verdict.Ref, need *feature.Need) (bool, []verdict.Problem) {
-	f := &neededFetch{Fetch: need.Fetch}
+func (t *Tables) meetFetch(r *flow.Read, p *policyRow, from verdict.Ref, need *feature.Need) (bool, []verdict.Problem) {
+	f := &neededFetch{Fetch: need.Fetch, Namespace: from.Namespace}
 	problems := feature.CheckURL("", f.URL)
 	if f.SHA256 != "" {
 		problems = append(problems, feature.CheckSHA256("", f.SHA256)...)

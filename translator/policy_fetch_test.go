@@ -2,6 +2,7 @@ package translator
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -208,12 +209,13 @@ func TestDigestThatIsNone(t *testing.T) {
 func TestEqualFetchesAreOne(t *testing.T) {
 	w := newFetchingWorld(t)
 	first, second, other := listed("first", "one"), listed("second", "one"), listed("other", "two")
+	second.Namespace = "sales"
 	second.UID, other.UID = "v", "w"
 	one, two := fetching.Needs(first)[0].Fetch.Key(), fetching.Needs(other)[0].Fetch.Key()
 	if got := change(t, w, first, false).Fetches; len(got) != 1 || got[one] == nil {
 		t.Errorf("the first policy wants %v", got)
 	}
-	if got := change(t, w, second, false).Fetches; len(got) != 0 {
+	if got := change(t, w, second, false).Fetches; len(got) != 1 || !slices.Equal(got[one].Namespaces, []string{"sales", "shop"}) {
 		t.Errorf("the second policy changes %v", got)
 	}
 	if got := change(t, w, other, false).Fetches; len(got) != 1 || got[two] == nil {
@@ -222,13 +224,13 @@ func TestEqualFetchesAreOne(t *testing.T) {
 	if got := report(t, w, &Fetched{Key: two, Content: []byte("list")}, false).Statuses; len(got) != 1 || got[0].Object.GetName() != "other" {
 		t.Errorf("content for one policy changes the statuses of %v", got)
 	}
-	if got := change(t, w, first, true).Fetches; len(got) != 0 {
+	if got := change(t, w, first, true).Fetches; len(got) != 1 || !slices.Equal(got[one].Namespaces, []string{"sales"}) {
 		t.Errorf("without the first policy %v changes", got)
 	}
 	moved := listed("second", "two")
-	moved.UID, moved.Generation = "v", 2
+	moved.Namespace, moved.UID, moved.Generation = "sales", "v", 2
 	got := change(t, w, moved, false).Fetches
-	if gone, changed := got[one]; !changed || gone != nil || len(got) != 1 {
+	if gone, changed := got[one]; !changed || gone != nil || len(got) != 2 {
 		t.Errorf("without a policy that needs it, the fetch is %v", got)
 	}
 }

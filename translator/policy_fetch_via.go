@@ -17,6 +17,7 @@ import (
 
 	"gatehouse/policies/backendtls"
 	"gatehouse/policies/feature"
+	"gatehouse/policies/verdict"
 	"gatehouse/translator/flow"
 )
 
@@ -25,6 +26,8 @@ type Fetch struct {
 	feature.Fetch
 	// Via are the backends that are asked for the URL. It is nil for the host of the URL.
 	Via *Via
+	// Namespaces are those of the policies that need the content, sorted.
+	Namespaces []string
 }
 
 // Key identifies what is fetched, how, and from whom. It consists of 32 hexadecimal digits, and is the same in every
@@ -43,7 +46,7 @@ func fetchKey(f *feature.Fetch, source string) string {
 
 // Via are the backends of a need that content is fetched from.
 type Via struct {
-	// Source is what the policy refers to, whether it can be used or not.
+	// Source is who refers to what, whether it can be used or not: other kinds and namespaces may have other grants.
 	Source   string
 	Backends []ViaBackend
 }
@@ -83,11 +86,11 @@ func (t *ViaTLS) equal(o *ViaTLS) bool {
 	return bytes.Equal(t.Authorities, o.Authorities) && t.Verified.Equal(o.Verified)
 }
 
-// sourceOf is the Source of a need of a policy in a namespace.
-func sourceOf(namespace string, need *feature.Backend) string {
-	var all []string
+// sourceOf is the Source of a need of a policy.
+func sourceOf(from verdict.Ref, need *feature.Backend) string {
+	all := []string{from.Kind + " " + from.Namespace + ":"}
 	for _, ref := range need.Refs {
-		one := string(cmp.Or(deref(ref.Kind), "Service")) + "/" + cmp.Or(string(deref(ref.Namespace)), namespace) + "/" + string(ref.Name)
+		one := string(cmp.Or(deref(ref.Kind), "Service")) + "/" + cmp.Or(string(deref(ref.Namespace)), from.Namespace) + "/" + string(ref.Name)
 		if group := deref(ref.Group); group != "" {
 			one = string(group) + "/" + one
 		}

@@ -75,7 +75,7 @@ func TestFetchThroughBackend(t *testing.T) {
 		t.Fatalf("with a grant, fetched is %v", outcome.Fetches)
 	}
 	key := keys[0]
-	want := &Via{Source: "Service/auth/idp/80", Backends: []ViaBackend{{}}}
+	want := &Via{Source: "SecurityPolicy shop: Service/auth/idp/80", Backends: []ViaBackend{{}}}
 	wantVia(t, key, outcome, want)
 	if key == fetching.Needs(policy)[1].Fetch.Key() {
 		t.Error("what a backend has is the same content as what the host of the URL has")
@@ -122,7 +122,7 @@ func TestFetchThroughListedEndpoints(t *testing.T) {
 	outcome := change(t, w, policy, false)
 	for key := range outcome.Fetches {
 		wantVia(t, key, outcome, &Via{
-			Source: "gateway.envoyproxy.io/Backend/shop/outside/0", Backends: []ViaBackend{{Endpoints: []string{"login.test.:443"}, Listed: true}},
+			Source: "SecurityPolicy shop: gateway.envoyproxy.io/Backend/shop/outside/0", Backends: []ViaBackend{{Endpoints: []string{"login.test.:443"}, Listed: true}},
 		})
 	}
 	if len(outcome.Fetches) != 1 {
@@ -144,7 +144,7 @@ func TestFetchThroughSeveralBackends(t *testing.T) {
 	outcome := change(t, w, policy, false)
 	key := slices.Collect(maps.Keys(outcome.Fetches))[0]
 	outside := ViaBackend{Endpoints: []string{"login.test.:443"}, Listed: true}
-	want := &Via{Source: "Service/auth/idp/80 gateway.envoyproxy.io/Backend/shop/outside/0", Backends: []ViaBackend{outside}}
+	want := &Via{Source: "SecurityPolicy shop: Service/auth/idp/80 gateway.envoyproxy.io/Backend/shop/outside/0", Backends: []ViaBackend{outside}}
 	wantVia(t, key, outcome, want)
 	byAddress := objects[4].(*v1alpha1.Backend).DeepCopy() // Names and addresses cannot be in one cluster.
 	byAddress.Spec.Endpoints = []v1alpha1.BackendEndpoint{{IP: &v1alpha1.IPEndpoint{Address: "192.0.2.1", Port: 443}}}

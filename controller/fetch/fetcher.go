@@ -8,13 +8,13 @@ package fetch
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -26,9 +26,9 @@ import (
 const (
 	// Timeout is the maximum time for one fetch.
 	Timeout = 15 * time.Second
-	// workers is how many fetches run at the same time. A failed one is tried again after firstRetry, and then with growing
+	// maxRunning is how many fetches run at the same time. A failed one is tried again after firstRetry, and then with growing
 	// delays, which are up to half longer at random.
-	workers    = 16
+	maxRunning = 16
 	firstRetry = 2 * time.Second
 	lastRetry  = 10 * time.Minute
 	// grace is how long content is kept that nothing needs any more. A policy may be deleted and created again.
@@ -68,6 +68,7 @@ type Fetcher struct {
 
 	firstRetry, lastRetry, grace time.Duration
 	maxStored                    int
+	slots                        *slots
 
 	mu     sync.Mutex
 	wanted map[string]*translator.Fetch
@@ -87,7 +88,7 @@ func New(c Config) *Fetcher {
 		results: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "gatehouse_fetches_total", Help: "Fetches of content that policies need, by result: fetched, unchanged or failed.",
 		}, []string{"result"}),
-		firstRetry: firstRetry, lastRetry: lastRetry, grace: grace, maxStored: maxStored,
+		firstRetry: firstRetry, lastRetry: lastRetry, grace: grace, maxStored: maxStored, slots: newSlots(maxRunning),
 		wanted: map[string]*translator.Fetch{}, stored: map[string]*stored{}, large: newCopies(),
 	}
 	if c.Metrics != nil {
@@ -100,11 +101,15 @@ func New(c Config) *Fetcher {
 func (f *Fetcher) Set(key string, want *translator.Fetch) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	before := f.wanted[key]
 	if want == nil {
 		delete(f.wanted, key)
 	} else {
 		f.wanted[key] = want
 		delete(f.unwanted, key)
+	}
+	if before != nil && want != nil && !slices.Equal(before.Namespaces, want.Namespaces) {
+		f.slotsOf(want).join(key, want.Namespaces)
 	}
 	f.tellAgain(key)
 	f.wake(key)
@@ -168,12 +173,7 @@ func (f *Fetcher) Start(ctx context.Context) error {
 	}
 	queue := f.lead()
 	defer f.follow()
-	defer context.AfterFunc(ctx, queue.ShutDown)()
-	var running sync.WaitGroup
-	for range workers {
-		running.Go(func() { work(ctx, queue, f.process) })
-	}
-	running.Wait()
+	work(ctx, queue, f.process)
 	return nil
 }
 
@@ -201,35 +201,79 @@ func (f *Fetcher) follow() {
 	}
 }
 
-// work processes keys, each again after the time that process returns, until the queue is shut down.
+// work processes keys until the context ends, each again after the time that process returns. There is a goroutine for each
+// key, because most of them only wait, see slots.
 func work(
 	ctx context.Context, queue workqueue.TypedDelayingInterface[string], process func(context.Context, string) time.Duration,
 ) {
+	defer context.AfterFunc(ctx, queue.ShutDown)()
+	var all sync.WaitGroup
+	defer all.Wait()
 	for {
 		key, ended := queue.Get()
 		if ended {
 			return
 		}
-		if next := process(ctx, key); next > 0 {
-			queue.AddAfter(key, next)
-		}
-		queue.Done(key)
+		all.Go(func() {
+			if next := process(ctx, key); next > 0 {
+				queue.AddAfter(key, next)
+			}
+			queue.Done(key)
+		})
 	}
 }
 
 // process brings one key up to date, and returns after what time it must be processed again; zero if only after a change.
 func (f *Fetcher) process(ctx context.Context, key string) time.Duration {
-	f.mu.Lock()
-	want, have := f.wanted[key], f.stored[key]
-	f.mu.Unlock()
+	want, have := f.state(key)
 	if want == nil {
 		return f.clean(ctx, key, have)
 	}
+	if left := f.left(want, have); left > 0 {
+		return left
+	}
+	release, ok := f.slotsOf(want).acquire(ctx, key, want.Namespaces)
+	if !ok {
+		return 0
+	}
+	defer release()
+	if want, have = f.state(key); want == nil {
+		return 0 // Set has put the key into the queue again.
+	}
+	return f.refresh(ctx, key, want, have)
+}
+
+// state is what is wanted and what is stored under a key.
+func (f *Fetcher) state(key string) (*translator.Fetch, *stored) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.wanted[key], f.stored[key]
+}
+
+// slotsOf are the slots that a fetch takes one of.
+func (f *Fetcher) slotsOf(want *translator.Fetch) *slots {
+	if want.Large {
+		return f.large.slots
+	}
+	return f.slots
+}
+
+// left is the time until content is fetched again; zero or less if it must be fetched now.
+func (f *Fetcher) left(want *translator.Fetch, have *stored) time.Duration {
+	if !f.usable(want, have) {
+		return 0
+	}
+	left := want.Refresh
+	if want.SHA256 == "" {
+		left = min(left, time.Until(have.at.Add(want.Refresh))) // No time of somebody else's lies far ahead.
+	}
+	return wait.Jitter(left, spread)
+}
+
+// refresh fetches what is under a key, and returns after what time it must be processed again.
+func (f *Fetcher) refresh(ctx context.Context, key string, want *translator.Fetch, have *stored) time.Duration {
 	etag := ""
 	if f.usable(want, have) {
-		if left := time.Until(have.at.Add(want.Refresh)); left > 0 || want.SHA256 != "" {
-			return wait.Jitter(max(min(left, want.Refresh), 0), spread) // No time of somebody else's lies far ahead.
-		}
 		etag = have.etag
 	}
 	err := f.fetch(ctx, key, want, have, etag)
@@ -343,32 +387,4 @@ func (f *Fetcher) store(ctx context.Context, want *translator.Fetch, s *stored) 
 		return fmt.Errorf("store what was fetched from %s: %w", want.URL, err)
 	}
 	return nil
-}
-
-// clean deletes content that has not been needed for some time.
-func (f *Fetcher) clean(ctx context.Context, key string, have *stored) time.Duration {
-	f.retries.Forget(key)
-	if left := f.graceLeft(key, have != nil); have == nil || left > 0 {
-		return left
-	}
-	c := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: f.Namespace, Name: namePrefix + key}}
-	if err := f.Client.Delete(ctx, c); client.IgnoreNotFound(err) != nil && ctx.Err() == nil {
-		f.Log.Error(err, "could not delete fetched content that nothing needs any more; trying again", "name", c.Name)
-		return f.lastRetry
-	}
-	return 0
-}
-
-// graceLeft is how long content that is not needed is still kept.
-func (f *Fetcher) graceLeft(key string, exists bool) time.Duration {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if !exists {
-		delete(f.unwanted, key)
-		return 0
-	}
-	if _, ok := f.unwanted[key]; !ok {
-		f.unwanted[key] = time.Now()
-	}
-	return max(f.grace-time.Since(f.unwanted[key]), 0)
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -19,12 +18,13 @@ import (
 const (
 	// largeTimeout is the maximum time for fetching large content.
 	largeTimeout = 2 * time.Minute
-	// copyWorkers is how much large content a replica that does not lead fetches at the same time.
-	copyWorkers = 4
+	// maxRunningLarge is how many fetches of large content run at the same time, besides others.
+	maxRunningLarge = 4
 )
 
 // copies is what a replica knows of the large content on its disk.
 type copies struct {
+	slots   *slots
 	queue   workqueue.TypedDelayingInterface[string]
 	retries workqueue.TypedRateLimiter[string]
 	// told is what the translation knows, by the key of the fetch. held are the digests of each key that must stay in the
@@ -36,6 +36,7 @@ type copies struct {
 
 func newCopies() copies {
 	return copies{
+		slots:   newSlots(maxRunningLarge),
 		queue:   workqueue.NewTypedDelayingQueue[string](),
 		retries: workqueue.NewTypedItemExponentialFailureRateLimiter[string](firstRetry, lastRetry),
 		told:    map[string]translator.Fetched{}, held: map[string][]string{}, failures: map[string]string{},
@@ -119,23 +120,25 @@ func (f *Fetcher) tellAgain(key string) {
 // Run keeps on the disk of this replica what the leader has stored of large content, until the context ends. It may be
 // called once.
 func (f *Fetcher) Run(ctx context.Context) error {
-	defer context.AfterFunc(ctx, f.large.queue.ShutDown)()
-	var running sync.WaitGroup
-	for range copyWorkers {
-		running.Go(func() { work(ctx, f.large.queue, f.copy) })
-	}
-	running.Wait()
+	work(ctx, f.large.queue, f.copy)
 	return nil
 }
 
 // copy fetches large content that this replica lacks. The leader does so when it fetches anyway, because it may store
 // content with another digest.
 func (f *Fetcher) copy(ctx context.Context, key string) time.Duration {
-	f.mu.Lock()
-	want, digest, needed := f.wanted[key], f.digest(key), f.lacks(key) && f.queue == nil
-	f.mu.Unlock()
+	want, _, needed := f.toCopy(key)
 	if !needed {
 		f.large.retries.Forget(key)
+		return 0
+	}
+	release, ok := f.large.slots.acquire(ctx, key, want.Namespaces)
+	if !ok {
+		return 0
+	}
+	defer release()
+	want, digest, needed := f.toCopy(key)
+	if !needed {
 		return 0
 	}
 	_, _, err := f.save(ctx, want, "", digest)
@@ -152,6 +155,13 @@ func (f *Fetcher) copy(ctx context.Context, key string) time.Duration {
 	defer f.mu.Unlock()
 	f.tellAgain(key)
 	return 0
+}
+
+// toCopy returns what this replica lacks under a key, and whether it must fetch it.
+func (f *Fetcher) toCopy(key string) (want *translator.Fetch, digest string, needed bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.wanted[key], f.digest(key), f.lacks(key) && f.queue == nil
 }
 
 // save fetches large content into the cache, unless the server has it unchanged. If digest is not empty, the content must
