@@ -42,26 +42,12 @@ func (t *Tables) backendTLSPolicy(r *flow.Read, _ string, p *gwapiv1.BackendTLSP
 		Attaching: attaching{Kind: policies.BackendTLS, Policy: p, References: policies.ReferencesIn(policies.BackendTLS, p.Namespace, p.Spec.TargetRefs)},
 	}
 	row.Usable = !verdict.Has(row.Problems, verdict.Invalid)
-	if backendtls.System(p) {
-		return row, true
+	for _, need := range backendtls.Needs(p) {
+		trust, problems := t.meetAuthorities(r, "backend", row.Attaching.ref(), &need)
+		row.Trust, row.Problems = trust, append(row.Problems, problems...)
+		row.Usable = row.Usable && trust != nil
 	}
-	refs := authorityRefs{
-		Use: "backend", Field: "spec.validation.caCertificateRefs", InvalidKind: string(gwapiv1.BackendTLSPolicyReasonInvalidKind),
-		From: row.Attaching.ref(),
-		Refs: backendAuthorities(p),
-	}
-	trust, problems := t.trust(r, refs)
-	row.Trust, row.Problems = trust, append(row.Problems, problems...)
-	row.Usable = row.Usable && trust != nil
 	return row, true
-}
-
-// backendAuthorities are the CA certificates that the policy refers to.
-func backendAuthorities(p *gwapiv1.BackendTLSPolicy) (refs []verdict.Ref) {
-	for _, ref := range p.Spec.Validation.CACertificateRefs {
-		refs = append(refs, authorityRef(string(ref.Group), string(ref.Kind), "", p.Namespace, string(ref.Name)))
-	}
-	return refs
 }
 
 func (p *backendTLSRow) attaching() *attaching { return &p.Attaching }

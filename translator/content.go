@@ -9,6 +9,7 @@ import (
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/policies"
+	"gatehouse/policies/backendtls"
 	"gatehouse/policies/certificate"
 	"gatehouse/policies/feature"
 	"gatehouse/policies/verdict"
@@ -59,7 +60,7 @@ func (t *Tables) gatewayContent(r *flow.Read, key string, g *gwapiv1.Gateway) []
 	if g.Spec.TLS == nil {
 		return usedContent("Gateway/"+key, uses)
 	}
-	uses = append(uses, neededCertificates(g.Namespace, policies.NeedsOfGateway(g))...)
+	uses = append(uses, neededContent(g.Namespace, policies.NeedsOfGateway(g))...)
 	if f := g.Spec.TLS.Frontend; f != nil {
 		for _, ref := range clientAuthorities(g, f.Default.Validation) {
 			uses = append(uses, contentUse{Target: ref})
@@ -90,22 +91,23 @@ func (t *Tables) listenerSetContent(r *flow.Read, key string, s *gwapiv1.Listene
 }
 
 func backendTLSContent(_ *flow.Read, key string, p *gwapiv1.BackendTLSPolicy) []flow.Row[contentUse] {
-	var uses []contentUse
-	for _, ref := range backendAuthorities(p) {
-		uses = append(uses, contentUse{Target: ref})
-	}
-	return usedContent("BackendTLSPolicy/"+key, uses)
+	return usedContent("BackendTLSPolicy/"+key, neededContent(p.Namespace, backendtls.Needs(p)))
 }
 
 func (t *Tables) policyContent(_ *flow.Read, key string, p policies.Object) []flow.Row[contentUse] {
-	return usedContent("Policy/"+key, neededCertificates(p.GetNamespace(), t.needs(kindOf(key), p)))
+	return usedContent("Policy/"+key, neededContent(p.GetNamespace(), t.needs(kindOf(key), p)))
 }
 
-// neededCertificates are the certificates among the needs of an object.
-func neededCertificates(namespace string, needs []feature.Need) (uses []contentUse) {
+// neededContent are the certificates and CA certificates among the needs of an object.
+func neededContent(namespace string, needs []feature.Need) (uses []contentUse) {
 	for _, need := range needs {
 		if need.Certificate != nil {
 			uses = append(uses, contentUse{Certificate: true, Target: secretOf(namespace, *need.Certificate)})
+		}
+		if need.Authorities != nil {
+			for _, ref := range needed(need.Authorities, namespace) {
+				uses = append(uses, contentUse{Target: ref})
+			}
 		}
 	}
 	return uses

@@ -73,3 +73,19 @@ func (t *Tables) contentOf(r *flow.Read, from verdict.Ref, c *feature.Content) (
 	}
 	return content, nil
 }
+
+// meetAuthorities answers a need for CA certificates with one secret of Envoy, whose name begins with use. It is nil if none
+// of the references is met. The problems are about those that are not.
+func (t *Tables) meetAuthorities(r *flow.Read, use string, from verdict.Ref, need *feature.Need) (*Resource, []verdict.Problem) {
+	return t.trust(r, authorityRefs{
+		Use: use, From: from, Field: policies.SpecField + "." + need.Field,
+		InvalidKind: need.Authorities.InvalidKind, Refs: needed(need.Authorities, from.Namespace),
+	})
+}
+
+// needed are the objects that an object of a namespace refers to.
+func needed(a *feature.Authorities, namespace string) []verdict.Ref {
+	return convert(a.Refs, func(ref verdict.Ref) verdict.Ref {
+		return authorityRef(ref.Group, ref.Kind, ref.Namespace, namespace, ref.Name)
+	})
+}

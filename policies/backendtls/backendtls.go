@@ -12,6 +12,7 @@ import (
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"gatehouse/policies/certificate"
 	"gatehouse/policies/feature"
 	"gatehouse/policies/verdict"
 )
@@ -54,8 +55,24 @@ func Check(p *gwapiv1.BackendTLSPolicy) []verdict.Problem {
 	return problems
 }
 
-// System reports whether the CA certificates of Envoy's system are trusted.
-func System(p *gwapiv1.BackendTLSPolicy) bool { return len(p.Spec.Validation.CACertificateRefs) == 0 }
+// Keys are the keys of objects under which CA certificates are read.
+var Keys = []feature.ContentKey{
+	{Kind: "ConfigMap", Key: certificate.AuthoritiesKey},
+	{Kind: "Secret", Key: certificate.AuthoritiesKey},
+}
+
+// Needs lists what the policy refers to, its targets apart. Without CA certificates, those of Envoy's system are trusted.
+func Needs(p *gwapiv1.BackendTLSPolicy) []feature.Need {
+	refs := p.Spec.Validation.CACertificateRefs
+	if len(refs) == 0 {
+		return nil
+	}
+	authorities := &feature.Authorities{InvalidKind: string(gwapiv1.BackendTLSPolicyReasonInvalidKind)}
+	for _, ref := range refs {
+		authorities.Refs = append(authorities.Refs, verdict.Ref{Group: string(ref.Group), Kind: string(ref.Kind), Name: string(ref.Name)})
+	}
+	return []feature.Need{{Field: "validation.caCertificateRefs", Authorities: authorities}}
+}
 
 // Names are what is sent to a backend as SNI, and what its certificate must be for.
 type Names struct {

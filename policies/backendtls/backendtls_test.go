@@ -5,6 +5,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/policies/feature"
+	"gatehouse/policies/verdict"
 )
 
 // TestCheck tests problems that the CRD's own rules reject in a cluster, but not in a file, and fields that only we do
@@ -48,5 +51,23 @@ func TestCheck(t *testing.T) {
 				t.Errorf("problems (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestNeeds: a policy needs all CA certificates that it refers to together, and nothing if it trusts those of the system.
+func TestNeeds(t *testing.T) {
+	p := &gwapiv1.BackendTLSPolicy{}
+	if needs := Needs(p); len(needs) > 0 {
+		t.Errorf("without references there are needs: %v", needs)
+	}
+	p.Spec.Validation.CACertificateRefs = []gwapiv1.LocalObjectReference{
+		{Kind: "ConfigMap", Name: "a"}, {Group: "certificates.k8s.io", Kind: "ClusterTrustBundle", Name: "b"},
+	}
+	want := []feature.Need{{Field: "validation.caCertificateRefs", Authorities: &feature.Authorities{
+		InvalidKind: "InvalidKind",
+		Refs:        []verdict.Ref{{Kind: "ConfigMap", Name: "a"}, {Group: "certificates.k8s.io", Kind: "ClusterTrustBundle", Name: "b"}},
+	}}}
+	if diff := cmp.Diff(want, Needs(p)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"maps"
 
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/policies/verdict"
 )
 
 // ContentKey is a key of the data of Secrets or ConfigMaps.
@@ -28,11 +30,13 @@ type Need struct {
 	// it.
 	Field string
 	// Content is what is read of an object, Backend is what requests are sent to, Fetch is content that is fetched, and
-	// Certificate is a Secret of type kubernetes.io/tls that Envoy gets by SDS. One of them is set.
+	// Certificate is a Secret of type kubernetes.io/tls that Envoy gets by SDS, and Authorities are CA certificates, which
+	// only policies on backends need. One of them is set.
 	Content     *Content
 	Backend     *Backend
 	Fetch       *Fetch
 	Certificate *gwapiv1.SecretObjectReference
+	Authorities *Authorities
 	// Optional reports whether the feature does its part without the answer, as the spec's failOpen asks.
 	Optional bool
 }
@@ -47,6 +51,15 @@ type Content struct {
 	Name      string
 	// Check returns an error if the content cannot be used. Its text fits behind "key .htpasswd of Secret shop/users ".
 	Check func(content []byte) error
+}
+
+// Authorities are the CA certificates of several objects, which are trusted together. The need is met if one of the
+// references is.
+type Authorities struct {
+	// Refs are the references. An empty namespace stands for that of the object that refers to them.
+	Refs []verdict.Ref
+	// InvalidKind is the reason of a condition that reports a reference to a kind without CA certificates.
+	InvalidKind string
 }
 
 // SecretContent is a key of the Secret that a reference names.
