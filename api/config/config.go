@@ -199,7 +199,8 @@ type LogComponent string
 const (
 	// LogDefault stands for all that are not named.
 	LogDefault LogComponent = "default"
-	// LogProvider watches kinds, writes status, keeps certificates, fetches content, and talks with other replicas.
+	// LogProvider watches kinds, writes status, guards GatewayClasses in use, keeps certificates, fetches content, and talks
+	// with other replicas.
 	LogProvider LogComponent = "provider"
 	// LogGatewayAPI and LogXDSTranslator are one here, the translation of objects; the level that logs more holds.
 	LogGatewayAPI    LogComponent = "gateway-api"

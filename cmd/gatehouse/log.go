@@ -15,6 +15,7 @@ var componentsOf = map[string][]config.LogComponent{
 	"controller":         {config.LogGatewayAPI, config.LogXDSTranslator},
 	"xds":                {config.LogXDS, config.LogXDSServer},
 	"infrastructure":     {config.LogInfrastructure},
+	"classes":            {config.LogProvider},
 	"fetcher":            {config.LogProvider},
 	"kinds":              {config.LogProvider},
 	"status":             {config.LogProvider},

@@ -3,8 +3,11 @@ package main
 import (
 	"bytes"
 	"errors"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 
 	"gatehouse/api/config"
@@ -37,5 +40,36 @@ func TestLogLevels(t *testing.T) {
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("logged is %q, want %q", got, want)
+	}
+}
+
+// TestLoggersHaveComponents: the level of each logger of the program can be configured, and docs/operations.md lists it.
+func TestLoggersHaveComponents(t *testing.T) {
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile("../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile(`p\.log\.WithName\("([^"]+)"\)`).FindAllStringSubmatch(string(text), -1) {
+			found++
+			if componentsOf[m[1]] == nil {
+				t.Errorf("%s: logger %q has no component in componentsOf, so no configured level applies to it", file, m[1])
+			}
+			if !strings.Contains(string(page), "`"+m[1]+"`") {
+				t.Errorf("%s: docs/operations.md does not list logger %q", file, m[1])
+			}
+		}
+	}
+	if found == 0 {
+		t.Error("no loggers are found")
 	}
 }
