@@ -2,7 +2,8 @@
 // policy kinds, and how policies attach to Gateways and routes.
 //
 // Everything here is a pure function of its arguments. A caller loops over Kinds and never asks which kind an object
-// has.
+// has. Policies on backends (BackendTLS, RetryBudget) only attach by what is here; their meaning is in packages of their
+// own.
 package policies
 
 import (

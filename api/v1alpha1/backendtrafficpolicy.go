@@ -6,7 +6,7 @@ import (
 )
 
 // BackendTrafficPolicy says how Envoy talks to the backends of the Gateways and routes that it attaches to: timeouts,
-// retries and load balancing.
+// retries, load balancing, and the limits and probes of connections.
 //
 // The most specific policy wins as a whole: one on a route rule over one on its route, over one on a listener, over
 // one on the Gateway. With mergeType it changes the next less specific one instead. Among equals the oldest wins.
@@ -24,7 +24,7 @@ type BackendTrafficPolicy struct {
 	// +required
 	Spec BackendTrafficPolicySpec `json:"spec"`
 
-	// Status says for each affected Gateway whether the policy was accepted, and why not.
+	// Status says for each affected Gateway and ListenerSet whether the policy was accepted, and why not.
 	//
 	// +optional
 	Status gwapiv1.PolicyStatus `json:"status,omitempty"`

@@ -1,6 +1,7 @@
 // Package v1alpha1 has the kinds of API group gateway.envoyproxy.io, version v1alpha1: the settings of an Envoy fleet
-// (EnvoyProxy), the policies that attach to Gateway API objects (BackendTrafficPolicy, SecurityPolicy), and endpoints
-// that routes can refer to (Backend). For kinds that are not served yet, only the targets are read (UnservedPolicy).
+// (EnvoyProxy), the policies that attach to Gateway API objects (BackendTrafficPolicy, ClientTrafficPolicy,
+// SecurityPolicy), and endpoints that routes can refer to (Backend). For kinds that are not served yet, only the targets
+// are read (UnservedPolicy).
 //
 // Group, kinds and fields are the same as in Envoy Gateway, so that its manifests apply unchanged. A type has a field
 // only if the translation implements it. The CRDs keep all other fields of a spec, and decoding lists them

@@ -5,8 +5,8 @@ import (
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
-// SecurityPolicy says who may send requests to the Gateways and routes that it attaches to: which web origins (CORS)
-// and which clients (authorization).
+// SecurityPolicy says who may send requests to the Gateways and routes that it attaches to: which web origins (CORS),
+// which users (basicAuth), which clients (authorization), and what an authorization server lets through (extAuth).
 //
 // The most specific policy wins as a whole: one on a route rule over one on its route, over one on a listener, over
 // one on the Gateway. With mergeType it changes the next less specific one instead. Among equals the oldest wins. A
@@ -25,7 +25,7 @@ type SecurityPolicy struct {
 	// +required
 	Spec SecurityPolicySpec `json:"spec"`
 
-	// Status says for each affected Gateway whether the policy was accepted, and why not.
+	// Status says for each affected Gateway and ListenerSet whether the policy was accepted, and why not.
 	//
 	// +optional
 	Status gwapiv1.PolicyStatus `json:"status,omitempty"`

@@ -17,7 +17,7 @@ type PolicyTargetReferences struct {
 	TargetRef *gwapiv1.LocalPolicyTargetReferenceWithSectionName `json:"targetRef,omitempty"`
 
 	// TargetRefs names the objects that the policy attaches to, all in the policy's own namespace. A sectionName narrows
-	// an entry to one listener of a Gateway or one named rule of a route.
+	// an entry to one listener of a Gateway or ListenerSet, or to one named rule of a route.
 	//
 	// +optional
 	// +kubebuilder:validation:items:XValidation:rule="self.group == 'gateway.networking.k8s.io'",fieldPath=".group",messageExpression=`'group "' + self.group + '" cannot be targeted: write gateway.networking.k8s.io'`,message="the group must be gateway.networking.k8s.io"
@@ -71,8 +71,8 @@ type TargetSelector struct {
 //
 // +kubebuilder:validation:XValidation:rule="self.from != 'Selector' || has(self.selector)",fieldPath=".selector",message="from is Selector, so selector must say which namespaces: add it, or write from: Same or from: All"
 type TargetSelectorNamespaces struct {
-	// From is Same (the policy's own namespace), All (every watched namespace) or Selector (the watched namespaces
-	// that selector matches).
+	// From is Same (the policy's own namespace), All (every namespace) or Selector (the namespaces that selector
+	// matches).
 	//
 	// +optional
 	// +kubebuilder:default=Same

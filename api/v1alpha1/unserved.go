@@ -14,7 +14,7 @@ type UnservedPolicy struct {
 	// Spec is what the policy asks for.
 	Spec UnservedPolicySpec `json:"spec"`
 
-	// Status says for each affected Gateway that the kind is not served.
+	// Status says for each affected Gateway and ListenerSet that the kind is not served.
 	Status gwapiv1.PolicyStatus `json:"status,omitempty"`
 }
 

@@ -1,5 +1,5 @@
-// Package extauth is the ExternalAuth filter of rules and of listeners: a server decides beforehand whether a
-// request is let through.
+// Package extauth is the ExternalAuth filter of rules and of listeners, and the extAuth part of a SecurityPolicy: a server
+// decides beforehand whether a request is let through.
 package extauth
 
 import (

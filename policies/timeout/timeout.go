@@ -1,5 +1,5 @@
-// Package timeout is the timeout part of a BackendTrafficPolicy: how long connections and requests to backends may
-// take.
+// Package timeout is the timeout part of a BackendTrafficPolicy, and the timeouts of rules: how long connections and
+// requests to backends may take.
 package timeout
 
 import (
