@@ -3,13 +3,12 @@ package policies
 import (
 	"slices"
 
-	"gatehouse/policies/backendtls"
 	"gatehouse/policies/certificate"
 	"gatehouse/policies/feature"
 )
 
-// contentKeys lists, sorted, the keys of Secrets and ConfigMaps under which something is read: certificates of listeners, and
-// what policies need. Any object may also hold CA certificates under its only key (certificate.AuthoritiesIn).
+// contentKeys lists, sorted, the keys of Secrets and ConfigMaps under which something is read: certificates and CA
+// certificates, whoever refers to them, and what features need. Any object may also hold CA certificates under its only key (certificate.AuthoritiesIn).
 //
 // Caches keep these keys, and the webhook judges objects that have one. The chart has the list in files/content.yaml.
 var contentKeys = listContentKeys()
@@ -24,7 +23,6 @@ func listContentKeys() []feature.ContentKey {
 	for _, key := range []string{certificate.PrivateKey, certificate.StapleKey} {
 		keys = append(keys, feature.ContentKey{Kind: "Secret", Key: key})
 	}
-	keys = append(keys, backendtls.Keys...)
 	for _, f := range features {
 		keys = append(keys, f.keys...)
 	}

@@ -12,7 +12,6 @@ import (
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
-	"gatehouse/policies/certificate"
 	"gatehouse/policies/feature"
 	"gatehouse/policies/verdict"
 )
@@ -53,12 +52,6 @@ func Check(p *gwapiv1.BackendTLSPolicy) []verdict.Problem {
 		})
 	}
 	return problems
-}
-
-// Keys are the keys of objects under which CA certificates are read.
-var Keys = []feature.ContentKey{
-	{Kind: "ConfigMap", Key: certificate.AuthoritiesKey},
-	{Kind: "Secret", Key: certificate.AuthoritiesKey},
 }
 
 // Needs lists what the policy refers to, its targets apart. Without CA certificates, those of Envoy's system are trusted.
