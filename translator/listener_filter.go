@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"slices"
 
-	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/policies/extauth"
@@ -47,8 +47,8 @@ type guardRow struct {
 	Cost     int64
 	Problems []verdict.Problem
 
-	// chain are the filters, in their order.
-	chain []*extauthzv3.ExtAuthz
+	// chain are the filters, in their order: for each those of Envoy that it becomes.
+	chain [][]*corev3.TypedExtensionConfig
 	// common is what the routes of the listener's route configuration have in common, nil for nothing.
 	common *commonRow
 }

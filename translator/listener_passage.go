@@ -13,7 +13,6 @@ import (
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 
 	"gatehouse/policies"
-	"gatehouse/policies/extauth"
 	"gatehouse/policies/feature"
 	"gatehouse/policies/grpcweb"
 	"gatehouse/translator/flow"
@@ -85,8 +84,8 @@ func (g *guardRow) last(kind *routeKind) routeEntry {
 		g.common.exempt(route)
 		return routeEntry{Name: name, Rest: encode(route)}
 	}
-	for i, config := range g.chain {
-		feature.PerRoute(route, slotFilter+strconv.Itoa(i), feature.Whole(extauth.Asker, config))
+	for i, filters := range g.chain {
+		feature.PerRoute(route, slotFilter+strconv.Itoa(i), feature.Whole(filters...))
 	}
 	feature.Enable(route, passFilter)
 	for _, f := range policies.Filters() {

@@ -57,6 +57,7 @@ type GRPCExtAuthService struct {
 // HTTPExtAuthService is a server that is asked by an HTTP request.
 //
 // +kubebuilder:validation:AtLeastOneOf=backendRef;backendRefs
+// +kubebuilder:validation:AtMostOneOf=path;pathOverride
 type HTTPExtAuthService struct {
 	BackendCluster `json:",inline"`
 
@@ -65,7 +66,14 @@ type HTTPExtAuthService struct {
 	// +optional
 	Path *string `json:"path,omitempty"`
 
-	// HeadersToBackend are the headers of the server's answer that the backend gets. Default: none.
+	// PathOverride replaces the path of the request: the server is always asked at this path. It cannot be set together with
+	// path.
+	//
+	// +optional
+	PathOverride *string `json:"pathOverride,omitempty"`
+
+	// HeadersToBackend are the headers of the server's answer that the backend gets. Clients cannot set them: they are
+	// removed from the request, unless the server gets them too and can replace them. Default: none.
 	//
 	// +optional
 	HeadersToBackend []string `json:"headersToBackend,omitempty"`

@@ -62,7 +62,7 @@ func route(spec *v1alpha1.SecurityPolicySpec, have feature.Have, route *feature.
 	if header := spec.BasicAuth.ForwardUsernameHeader; header != nil && len(check(spec)) == 0 {
 		config.ForwardUsernameHeader = *header
 	}
-	feature.PerRoute(route.Route, filter, feature.Whole("envoy.filters.http.basic_auth", config))
+	feature.PerRoute(route.Route, filter, feature.Whole(feature.Extension("envoy.filters.http.basic_auth", config)))
 }
 
 func connection(spec *v1alpha1.SecurityPolicySpec, _ feature.Have, connection *feature.Connection) {

@@ -23,9 +23,9 @@ import (
 )
 
 const (
-	// Asker is the name of the HTTP filter that asks a server.
-	Asker = "envoy.filters.http.ext_authz"
-	// filter is the HTTP filter that becomes a rule's own Asker. What ext_authz lets a route override is not enough:
+	// asker is the name of the HTTP filter that asks a server.
+	asker = "envoy.filters.http.ext_authz"
+	// filter is the HTTP filter that becomes a rule's own asker. What ext_authz lets a route override is not enough:
 	// the headers that the server gets are said to the whole filter, and another filter in the chain would drain the
 	// listener.
 	filter = "envoy.filters.http.composite/ext_authz"
@@ -83,7 +83,7 @@ func Backend(spec *gwapiv1.HTTPExternalAuthFilter) *feature.Backend {
 func route(rule *gwapiv1.HTTPRouteRule, have feature.Have, route *feature.Route) {
 	for field, f := range feature.Filters(rule, gwapiv1.HTTPRouteFilterExternalAuth) {
 		if server, ok := have.Clusters[field+backendRef]; ok {
-			feature.PerRoute(route.Route, filter, feature.Whole(Asker, Ask(f.ExternalAuth, server)))
+			feature.PerRoute(route.Route, filter, feature.Whole(Ask(f.ExternalAuth, server)...))
 		}
 	}
 }
@@ -161,9 +161,9 @@ func cleanPath(path string) bool {
 	return true
 }
 
-// Ask returns the filter Asker for a server. Whatever keeps the server from answering denies the request. An answer
+// Ask returns the filters that ask a server. Whatever keeps the server from answering denies the request. An answer
 // cannot change the headers that no filter may change, and those that are given.
-func Ask(spec *gwapiv1.HTTPExternalAuthFilter, server feature.Cluster, kept ...string) *extauthzv3.ExtAuthz {
+func Ask(spec *gwapiv1.HTTPExternalAuthFilter, server feature.Cluster, kept ...string) []*corev3.TypedExtensionConfig {
 	a := asking{server: server, limit: durationpb.New(limit)}
 	if spec.ForwardBody != nil {
 		// Gateway API says both that a longer body is truncated and that it is rejected. A decision on a part of it is
@@ -172,36 +172,50 @@ func Ask(spec *gwapiv1.HTTPExternalAuthFilter, server feature.Cluster, kept ...s
 	}
 	if spec.ExternalAuthProtocol == gwapiv1.HTTPRouteExternalAuthGRPCProtocol {
 		a.grpc, a.sent = true, ptr.Deref(spec.GRPCAuthConfig, gwapiv1.GRPCAuthConfig{}).AllowedRequestHeaders
-		return a.filter(append(kept, feature.MessageHeaders()...))
+		return a.filters(a.config(append(kept, feature.MessageHeaders()...)))
 	}
 	http := ptr.Deref(spec.HTTPAuthConfig, gwapiv1.HTTPAuthConfig{})
-	a.path, a.sent, a.copied = http.Path, http.AllowedRequestHeaders, named(http.AllowedResponseHeaders)
+	a.path, a.sent, a.copied = http.Path, http.AllowedRequestHeaders, http.AllowedResponseHeaders
 	kept = append(kept, feature.MessageHeaders()...)
-	if a.copied == nil { // All, except for those that are about the answer itself, such as Content-Type.
-		kept = append(kept, "content-.*")
-		a.copied = &matcherv3.ListStringMatcher{Patterns: []*matcherv3.StringMatcher{feature.Matching(".*")}}
+	if len(a.copied) > 0 {
+		return a.filters(a.config(kept))
 	}
-	return a.filter(kept)
+	// All headers of the answer are copied, except for those that are about the answer itself, such as Content-Type.
+	config := a.config(append(kept, "content-.*"))
+	config.GetHttpService().AuthorizationResponse.AllowedUpstreamHeaders = &matcherv3.ListStringMatcher{
+		Patterns: []*matcherv3.StringMatcher{feature.Matching(".*")},
+	}
+	return a.filters(config)
 }
 
 // asking is how a server is asked.
 type asking struct {
 	server feature.Cluster
 	grpc   bool
-	// path is put before the path of the request, for HTTP.
-	path string
+	// path is put before the path of the request, for HTTP; override replaces it.
+	path, override string
 	// sent are the headers of the request that the server gets. None means all for gRPC. By HTTP it always gets Host,
 	// Method, Path, Content-Length and Authorization.
 	sent []string
 	// copied are the headers of an answer by HTTP that the backend gets.
-	copied *matcherv3.ListStringMatcher
+	copied []string
 	// body is the longest body that the server gets, in bytes; 0 means none.
 	body  uint32
 	limit *durationpb.Duration
 }
 
-// filter returns the filter Asker. An answer cannot change the headers that are kept, which are expressions.
-func (a *asking) filter(kept []string) *extauthzv3.ExtAuthz {
+// filters returns the filters that ask the server, given the configuration of the last one.
+func (a *asking) filters(config *extauthzv3.ExtAuthz) []*corev3.TypedExtensionConfig {
+	asks := feature.Extension(asker, config)
+	if names := stripped(a.copied, a.sent); len(names) > 0 {
+		return []*corev3.TypedExtensionConfig{strip(names), asks}
+	}
+	return []*corev3.TypedExtensionConfig{asks}
+}
+
+// config returns the configuration of the asker. An answer cannot change the headers that are kept, which are
+// expressions.
+func (a *asking) config(kept []string) *extauthzv3.ExtAuthz {
 	config := &extauthzv3.ExtAuthz{
 		TransportApiVersion: corev3.ApiVersion_V3, ValidateMutations: true, AllowedHeaders: named(a.sent),
 		DecoderHeaderMutationRules: unchanged(kept),
@@ -228,7 +242,8 @@ func (a *asking) filter(kept []string) *extauthzv3.ExtAuthz {
 			HttpUpstreamType: &corev3.HttpUri_Cluster{Cluster: a.server.Name},
 		},
 		PathPrefix:            prefix,
-		AuthorizationResponse: &extauthzv3.AuthorizationResponse{AllowedUpstreamHeaders: a.copied},
+		PathOverride:          a.override,
+		AuthorizationResponse: &extauthzv3.AuthorizationResponse{AllowedUpstreamHeaders: named(a.copied)},
 	}}
 	return config
 }

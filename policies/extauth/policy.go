@@ -2,8 +2,9 @@ package extauth
 
 import (
 	"slices"
+	"strings"
 
-	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -14,7 +15,7 @@ import (
 	"gatehouse/policies/verdict"
 )
 
-// policyFilter becomes the Asker of a policy. It is another filter than that of rules: if both ask a server, both
+// policyFilter becomes the asker of a policy. It is another filter than that of rules: if both ask a server, both
 // decide.
 const policyFilter = "envoy.filters.http.composite/ext_authz/policy"
 
@@ -66,6 +67,22 @@ func checkPolicy(spec *v1alpha1.SecurityPolicySpec) []verdict.Problem {
 	if auth.HTTP != nil {
 		problems = append(problems, checkHTTP("extAuth.http.path", ptr.Deref(auth.HTTP.Path, ""),
 			"extAuth.http.headersToBackend", auth.HTTP.HeadersToBackend)...)
+		problems = append(problems, checkOverride(auth.HTTP)...)
+	}
+	return problems
+}
+
+// checkOverride finds what is wrong with the path that replaces those of requests.
+func checkOverride(http *v1alpha1.HTTPExtAuthService) (problems []verdict.Problem) {
+	const field = "extAuth.http.pathOverride"
+	override, prefix := ptr.Deref(http.PathOverride, ""), ptr.Deref(http.Path, "")
+	if override != "" && prefix != "" {
+		problems = append(problems, feature.Invalid(field,
+			"%q replaces the path of the request, so %q cannot be put before it: remove path or pathOverride", override, prefix))
+	}
+	if override != "" && (!strings.HasPrefix(override, "/") || !cleanPath(override)) {
+		problems = append(problems, feature.Invalid(field,
+			`%q is no path: write one that begins with / and has no empty elements, "." and "..", such as /auth`, override))
 	}
 	return problems
 }
@@ -84,15 +101,27 @@ func needsOfPolicy(spec *v1alpha1.SecurityPolicySpec) []feature.Need {
 	return []feature.Need{need}
 }
 
+// routeOfPolicy has the server be asked. If it is not there and the policy does without it, clients still cannot set what
+// only the server may set.
 func routeOfPolicy(spec *v1alpha1.SecurityPolicySpec, have feature.Have, route *feature.Route) {
 	for _, need := range needsOfPolicy(spec) {
 		if server, ok := have.Clusters[need.Field]; ok {
-			feature.PerRoute(route.Route, policyFilter, feature.Whole(Asker, asker(spec.ExtAuth, server)))
+			feature.PerRoute(route.Route, policyFilter, feature.Whole(ask(spec.ExtAuth, server)...))
+		} else if names := strippedBy(spec.ExtAuth); len(names) > 0 {
+			feature.PerRoute(route.Route, policyFilter, feature.Whole(strip(names)))
 		}
 	}
 }
 
-func asker(spec *v1alpha1.ExtAuth, server feature.Cluster) *extauthzv3.ExtAuthz {
+// strippedBy lists the headers that a policy removes from requests.
+func strippedBy(spec *v1alpha1.ExtAuth) []string {
+	if spec.HTTP == nil {
+		return nil
+	}
+	return stripped(spec.HTTP.HeadersToBackend, spec.HeadersToExtAuth)
+}
+
+func ask(spec *v1alpha1.ExtAuth, server feature.Cluster) []*corev3.TypedExtensionConfig {
 	a := asking{server: server, grpc: spec.GRPC != nil, sent: spec.HeadersToExtAuth, limit: durationpb.New(limit)}
 	if given := feature.Duration(spec.Timeout); given.AsDuration() > 0 {
 		a.limit = given
@@ -101,14 +130,15 @@ func asker(spec *v1alpha1.ExtAuth, server feature.Cluster) *extauthzv3.ExtAuthz 
 		a.body = spec.BodyToExtAuth.MaxRequestBytes
 	}
 	if spec.HTTP != nil {
-		a.path, a.copied = ptr.Deref(spec.HTTP.Path, ""), named(spec.HTTP.HeadersToBackend)
+		a.path, a.override = ptr.Deref(spec.HTTP.Path, ""), ptr.Deref(spec.HTTP.PathOverride, "")
+		a.copied = spec.HTTP.HeadersToBackend
 	}
-	config := a.filter(feature.MessageHeaders())
+	config := a.config(feature.MessageHeaders())
 	config.FailureModeAllow = ptr.Deref(spec.FailOpen, false)
 	if spec.StatusOnError != nil {
 		config.StatusOnError = &typev3.HttpStatus{Code: typev3.StatusCode(*spec.StatusOnError)}
 	}
-	return config
+	return a.filters(config)
 }
 
 func connection(spec *v1alpha1.SecurityPolicySpec, _ feature.Have, connection *feature.Connection) {

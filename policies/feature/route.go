@@ -65,12 +65,23 @@ func PerRoute(route *routev3.Route, filter string, config proto.Message) {
 // whose own per-route configuration cannot say everything (docs/decisions/012-external-auth.md).
 func Composite(name string) *hcmv3.HttpFilter { return DisabledFilter(name, &compositev3.Composite{}) }
 
-// Whole makes a composite filter, on a route, the named filter with the configuration.
-func Whole(filter string, config proto.Message) *compositev3.CompositePerRoute {
-	action := &compositev3.ExecuteFilterAction{TypedConfig: &corev3.TypedExtensionConfig{Name: filter, TypedConfig: Any(config)}}
+// Extension is an HTTP filter by its name, with its configuration.
+func Extension(filter string, config proto.Message) *corev3.TypedExtensionConfig {
+	return &corev3.TypedExtensionConfig{Name: filter, TypedConfig: Any(config)}
+}
+
+// Whole makes a composite filter, on a route, the given filters in their order. Only the last one may wait for something:
+// behind one that waited, Envoy 1.40 passes over the others.
+func Whole(filters ...*corev3.TypedExtensionConfig) *compositev3.CompositePerRoute {
+	action := &compositev3.ExecuteFilterAction{}
+	if len(filters) == 1 {
+		action.TypedConfig = filters[0]
+	} else {
+		action.FilterChain = &compositev3.FilterChainConfiguration{TypedConfig: filters}
+	}
 	return &compositev3.CompositePerRoute{Matcher: &xdsmatcherv3.Matcher{
 		OnNoMatch: &xdsmatcherv3.Matcher_OnMatch{OnMatch: &xdsmatcherv3.Matcher_OnMatch_Action{
-			Action: &xdscorev3.TypedExtensionConfig{Name: filter, TypedConfig: Any(action)},
+			Action: &xdscorev3.TypedExtensionConfig{Name: filters[len(filters)-1].Name, TypedConfig: Any(action)},
 		}},
 	}}
 }

@@ -14,7 +14,7 @@ import (
 )
 
 // TestExtAuth has a server decide about the requests of a policy, in every state of the server: absent, there, broken and
-// gone. Without failOpen nothing is served that the server has not let through.
+// gone. Without failOpen nothing is served that the server has not let through. The client names itself another user.
 func TestExtAuth(t *testing.T) {
 	c := startTranslated(t, false)
 	server := c.behind("authorizer", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -53,7 +53,7 @@ func TestExtAuth(t *testing.T) {
 	}
 	ask := func(authorization string) string {
 		t.Helper()
-		response := verbatim(t, http.MethodGet, "orders.test", "/orders", "Authorization: "+authorization)
+		response := verbatim(t, http.MethodGet, "orders.test", "/orders", "Authorization: "+authorization, "X-User: mallory")
 		body, _ := io.ReadAll(response.Body)
 		if response.StatusCode != http.StatusOK {
 			return fmt.Sprint(response.StatusCode)

@@ -49,10 +49,19 @@ func TestAuthorizationServersGetBodies(t *testing.T) {
 		_ = response.Body.Close()
 		return response.StatusCode
 	}
-	if code := post(longest); code != http.StatusOK || shown.Load() != longest || served.Load() != longest {
-		t.Errorf("answered %d; the authorization server saw %d bytes, the backend %d, of %d", code, shown.Load(), served.Load(), longest)
+	check := func() {
+		t.Helper()
+		if code := post(longest); code != http.StatusOK || shown.Load() != longest || served.Load() != longest {
+			t.Errorf("answered %d; the authorization server saw %d bytes, the backend %d, of %d", code, shown.Load(), served.Load(), longest)
+		}
+		if code := post(longest + 1); code != http.StatusRequestEntityTooLarge || shown.Load() != -1 || served.Load() != -1 {
+			t.Errorf("one byte more is answered %d; the authorization server saw %d bytes, the backend %d", code, shown.Load(), served.Load())
+		}
 	}
-	if code := post(longest + 1); code != http.StatusRequestEntityTooLarge || shown.Load() != -1 || served.Load() != -1 {
-		t.Errorf("one byte more is answered %d; the authorization server saw %d bytes, the backend %d", code, shown.Load(), served.Load())
-	}
+	check()
+	// A header that is removed before changes nothing of that.
+	auth.HTTPAuthConfig.AllowedResponseHeaders = []string{"X-User"}
+	c.apply(route.DeepCopy())
+	c.settled()
+	check()
 }
