@@ -141,8 +141,9 @@ func (k Kind) Listener(p Object, have feature.Have, l *feature.Listener) {
 type ListenerPart struct {
 	// Feature is the field of the spec.
 	Feature string
-	// Socket is what all listeners of a port share, Rest what those for HTTP share besides.
-	Socket, Rest string
+	// Socket is what all listeners of a port share, Rest what those for HTTP share besides. Requests is the part of Rest
+	// that only listeners that read requests have.
+	Socket, Rest, Requests string
 }
 
 // ListenerParts returns what each feature that shapes listeners sets. They are the same features in the same order for all
@@ -155,6 +156,7 @@ func (k Kind) ListenerParts(p Object, have feature.Have) []ListenerPart {
 			f.listener(p, have, l)
 			parts = append(parts, ListenerPart{
 				Feature: f.name, Socket: string(feature.Encode(l.Socket)), Rest: string(joined(l.Chain, l.Manager)),
+				Requests: string(feature.Encode(l.Manager)),
 			})
 		}
 	}

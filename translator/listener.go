@@ -35,6 +35,7 @@ func (t *Tables) declareListeners() {
 	t.listenersSettings = flow.Derive(judged, "settings of listeners", (*listenerSettingsRow).equal, t.listenerSettings)
 	t.listenersTraits = flow.Derive(t.listenersSettings, "traits of listeners", flow.Same[listenerTraits], traitsOf)
 	t.conflictsByTarget = flow.NewIndex(t.listenersSettings, "conflicts by target", conflictTargets)
+	t.requestlessByTarget = flow.NewIndex(t.listenersSettings, "listeners without requests by target", requestlessTargets)
 	t.listeners = flow.Derive(judged, "listeners", (*listenerRow).equal, t.withhold)
 	t.listenersByConfig = flow.NewIndex(t.listeners, "listeners by route configuration", sharedConfig)
 	t.listenersByPort = flow.NewIndex(t.listeners, "served listeners by port", servedPort)

@@ -60,10 +60,15 @@ type listenerSettingsRow struct {
 	Closed bool
 	// Conflict is why the policy that covers it has no effect. It is empty if that has another reason, or it has an effect.
 	Conflict listenerConflict
+	// Requestless is where the policy is attached that says something about requests, if the listener does not read
+	// requests. It is zero otherwise. Listener is the name of the listener then.
+	Requestless policies.Target
+	Listener    string
 }
 
 func (s *listenerSettingsRow) equal(o *listenerSettingsRow) bool {
-	return s.Policy.equal(o.Policy) && s.Closed == o.Closed && s.Conflict == o.Conflict
+	return s.Policy.equal(o.Policy) && s.Closed == o.Closed && s.Conflict == o.Conflict &&
+		s.Requestless == o.Requestless && s.Listener == o.Listener
 }
 
 // listenerSettings finds what policies come to on a listener. There is no row if that is nothing.
@@ -77,6 +82,9 @@ func (t *Tables) listenerSettings(r *flow.Read, key string, l *listenerRow) (*li
 	if covered {
 		row.Conflict = l.conflictOnPort(own, port)
 		row.Closed = own.Policy.broken() || row.Conflict.Message != ""
+		if l.protocol().layer4 && !row.Closed && len(own.Policy.aboutRequests()) > 0 {
+			row.Requestless, row.Listener = own.Target, string(l.Spec.Name)
+		}
 	}
 	switch {
 	case !l.protocol().sni:

@@ -130,6 +130,9 @@ func (t *Tables) ancestorConditions(r *flow.Read, a *attachmentRow, merges polic
 			Message: policies.Overridden(a.Policy.Kind, a.Policy.Policy, at),
 		})
 	}
+	if c := t.requestless(r, a); c != nil {
+		conditions = append(conditions, *c)
+	}
 	return conditions
 }
 
