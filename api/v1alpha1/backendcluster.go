@@ -6,10 +6,9 @@ import gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 type BackendRef struct {
 	gwapiv1.BackendObjectReference `json:",inline"`
 
-	// Weight is the share of the requests that the backend gets, in proportion to the sum of all weights.
+	// Weight is the share of the requests that the backend gets, in proportion to the sum of all weights. Default: 1.
 	//
 	// +optional
-	// +kubebuilder:default=1
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=1000000
 	Weight *int32 `json:"weight,omitempty"`
