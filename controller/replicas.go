@@ -28,8 +28,8 @@ const (
 	// with its proxies.
 	beat    = 5 * time.Second
 	silence = 4 * beat
-	// settle is how long a replica collects reports of its proxies before it sends them to the leader.
-	settle = 20 * time.Millisecond
+	// collectFor is how long a replica collects reports of its proxies before it sends them to the leader.
+	collectFor = 20 * time.Millisecond
 	// reportLimit is the maximum size of a replica's report, in bytes.
 	reportLimit = 64 << 20
 )
@@ -122,7 +122,7 @@ func (r *Replicas) Start(ctx context.Context) error {
 		case <-ticker.C:
 			r.forgetSilent(time.Now())
 		case <-r.wake:
-			time.Sleep(settle)
+			time.Sleep(collectFor)
 		}
 		if err := r.tell(ctx); err != nil && ctx.Err() == nil {
 			r.Log.Info("the leader could not be told of the proxies, trying again", "error", err.Error())

@@ -47,10 +47,10 @@ type Applier struct {
 	// on every replica.
 	Proven func(key string, accounts ...string)
 
-	// settling is held while accounts are reported, so that the newest are reported last. unsettled are accounts whose
+	// assigning is held while accounts are reported, so that the newest are reported last. undecided are accounts whose
 	// owner could not be determined; retries has the time of the next attempt.
-	settling  sync.Mutex
-	unsettled map[string]bool
+	assigning sync.Mutex
+	undecided map[string]bool
 	retries   workqueue.TypedRateLimiter[string]
 
 	mu       sync.Mutex
@@ -93,7 +93,7 @@ func New(c client.Client, s Settings, log logr.Logger) *Applier {
 		owned:     groups{},
 		claimants: groups{},
 		queue:     newQueue(),
-		unsettled: map[string]bool{},
+		undecided: map[string]bool{},
 		retries:   newRetries(),
 	}
 }
@@ -109,8 +109,8 @@ func newRetries() workqueue.TypedRateLimiter[string] {
 // Set sets the requirement of a Gateway (namespace/name); nil removes its fleet. A requirement that is on hold, or has
 // no port, leaves existing objects as they are. Set does not wait until the requirement is met.
 func (a *Applier) Set(key string, req *translator.Requirement) {
-	a.settling.Lock()
-	defer a.settling.Unlock()
+	a.assigning.Lock()
+	defer a.assigning.Unlock()
 	before := a.held(key)
 	a.mu.Lock()
 	s := a.fleets[key]
@@ -124,7 +124,7 @@ func (a *Applier) Set(key string, req *translator.Requirement) {
 	a.mu.Unlock()
 	concerned := append(before, a.held(key)...)
 	slices.Sort(concerned)
-	a.settle(slices.Compact(concerned))
+	a.assign(slices.Compact(concerned))
 	a.tell(key)
 }
 
@@ -155,9 +155,9 @@ func (a *Applier) Changed(key string) {
 		a.queue.Add(key)
 	}
 	a.mu.Unlock()
-	a.settling.Lock()
-	defer a.settling.Unlock()
-	a.settle(a.held(key))
+	a.assigning.Lock()
+	defer a.assigning.Unlock()
+	a.assign(a.held(key))
 }
 
 // byLabels is the key in the labels of the fleet's objects, which differs if the name is too long for a label.

@@ -86,14 +86,14 @@ func claimsOf(req translator.Requirement, settings Settings) []string {
 
 func (o object) key() string { return o.namespace + "/" + o.name }
 
-// settle determines which fleets have some accounts now, and reports changes. If an owner cannot be determined, it
-// stays the same. a.settling must be held.
-func (a *Applier) settle(accounts []string) {
+// assign determines which fleets have some accounts now, and reports changes. If an owner cannot be determined, it
+// stays the same. a.assigning must be held.
+func (a *Applier) assign(accounts []string) {
 	for _, account := range accounts {
 		owner, claimed, err := a.owner(context.Background(), account) // Caches answer immediately.
 		if err != nil {
 			a.log.Error(err, "could not find out whose a ServiceAccount is; trying again", "account", account)
-			a.settleLater(account)
+			a.assignLater(account)
 			continue
 		}
 		a.retries.Forget(account)
@@ -118,18 +118,18 @@ func (a *Applier) note(account, owner string, claimed bool) (before string) {
 	return before
 }
 
-// settleLater schedules another settle of an account, even if nothing changes until then. This happens on every
-// replica, unlike the work of the queue. a.settling must be held.
-func (a *Applier) settleLater(account string) {
-	if a.unsettled[account] {
+// assignLater determines the fleet of an account again later, even if nothing changes until then. This happens on every
+// replica, unlike the work of the queue. a.assigning must be held.
+func (a *Applier) assignLater(account string) {
+	if a.undecided[account] {
 		return
 	}
-	a.unsettled[account] = true
+	a.undecided[account] = true
 	time.AfterFunc(a.retries.When(account), func() {
-		a.settling.Lock()
-		defer a.settling.Unlock()
-		delete(a.unsettled, account)
-		a.settle([]string{account})
+		a.assigning.Lock()
+		defer a.assigning.Unlock()
+		delete(a.undecided, account)
+		a.assign([]string{account})
 	})
 }
 

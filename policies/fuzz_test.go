@@ -56,7 +56,7 @@ func FuzzPolicies(f *testing.F) {
 		for _, need := range kind.Needs(p) {
 			switch content := document[:len(document)/2]; {
 			case need.Backend != nil:
-				g.have.Clusters[need.Field] = feature.Cluster{Name: "needed", Authority: "needed.test"}
+				g.have.Clusters[need.Field] = feature.Cluster{Name: "needed", Host: "needed.test"}
 			case need.Content.Check(content) == nil:
 				g.have.Content[need.Field] = content
 			}

@@ -117,7 +117,7 @@ func haveOf(archive *txtar.Archive, needs []feature.Need) feature.Have {
 	for _, need := range needs {
 		if need.Backend != nil {
 			name := string(need.Backend.Refs[0].Name)
-			have.Clusters[need.Field] = feature.Cluster{Name: "cluster-of-" + name, Authority: name + ".test"}
+			have.Clusters[need.Field] = feature.Cluster{Name: "cluster-of-" + name, Host: name + ".test"}
 		}
 	}
 	for _, f := range archive.Files {

@@ -115,7 +115,7 @@ func (t *Tables) ruleBackends(r *flow.Read, route *routeRow, out *ruleRow, rule 
 			out.Backends, at = append(out.Backends, backend), append(at, i)
 		}
 	}
-	return append(problems, out.settleFallbacks(at, field)...)
+	return append(problems, out.dropFallbacks(at, field)...)
 }
 
 // ruleIndex finds the rule that a field path points into.

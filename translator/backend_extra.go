@@ -121,9 +121,9 @@ func (b *boundRule) have() (have feature.Have, unmet bool) {
 // answer is the cluster as features see it.
 func (c *clusterUse) answer() feature.Cluster {
 	b := c.Backends[0]
-	authority := b.To.host()
+	host := b.To.host()
 	if b.Port.Number != 0 { // Else its endpoints have ports of their own.
-		authority = fmt.Sprintf("%s:%d", authority, b.Port.Number)
+		host = fmt.Sprintf("%s:%d", host, b.Port.Number)
 	}
-	return feature.Cluster{Name: c.Name, Authority: authority}
+	return feature.Cluster{Name: c.Name, Host: host}
 }

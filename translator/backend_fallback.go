@@ -12,9 +12,9 @@ import (
 // A backend can be a fallback: it gets requests when no other backend of its rule has a usable endpoint. Envoy has
 // priorities for this, but only within one cluster, so all backends of such a rule must fit into one cluster.
 
-// settleFallbacks finds the fallbacks of a rule to which nothing is sent, and then removes those that have no effect.
+// dropFallbacks finds the fallbacks of a rule to which nothing is sent, and then removes those that have no effect.
 // at has the index of each backend in the backendRefs of the rule.
-func (rule *ruleRow) settleFallbacks(at []int, field string) (problems []verdict.Problem) {
+func (rule *ruleRow) dropFallbacks(at []int, field string) (problems []verdict.Problem) {
 	apart := partsFallbacks(rule.Backends)
 	for i := range rule.Backends {
 		b := &rule.Backends[i]

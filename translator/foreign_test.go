@@ -208,10 +208,10 @@ func (s *stage) store(objects ...Object) {
 		s.objects[nameOf(o)] = o
 		events = append(events, Event{Object: o})
 	}
-	s.settle(events...)
+	s.run(events...)
 }
 
-func (s *stage) settle(events ...Event) {
+func (s *stage) run(events ...Event) {
 	s.t.Helper()
 	outcome, err := s.world.Apply(events)
 	if err != nil {
@@ -271,10 +271,10 @@ func TestStatusesOfOthersStay(t *testing.T) {
 		{name: "the class is another one", released: true, do: func() {
 			theirs := &gwapiv1.GatewayClass{ObjectMeta: metav1.ObjectMeta{Name: "theirs", UID: "theirs", Generation: 1}}
 			theirs.Spec.ControllerName = "example.com/other"
-			s.settle(Event{Object: theirs})
+			s.run(Event{Object: theirs})
 			s.edit(func(g *gwapiv1.GatewaySpec) { g.GatewayClassName = "theirs" })
 		}},
-		{name: "the Gateway is gone", released: true, do: func() { s.settle(Event{Object: s.objects["Gateway team/g"], Deleted: true}) }},
+		{name: "the Gateway is gone", released: true, do: func() { s.run(Event{Object: s.objects["Gateway team/g"], Deleted: true}) }},
 	} {
 		step.do()
 		for _, o := range seeded {

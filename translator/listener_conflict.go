@@ -39,8 +39,8 @@ func (c *entryRow) compareWith(entries []*entryRow) {
 		case o == c || !c.claims() || !o.claims() || c.portKey() != o.portKey():
 			// What is not on the port takes nothing of it.
 		case o.holder().excludes(c):
-			if c.Rival.Key == "" {
-				c.Rival = o.holder()
+			if c.Contrary.Key == "" {
+				c.Contrary = o.holder()
 			}
 		case c.hostKey() == o.hostKey() && c.Twin.Key == "":
 			c.Twin = o.holder()
@@ -101,7 +101,7 @@ func (t *Tables) portHolders(_ *flow.Read, _ string, members []flow.Row[*entryRo
 		switch {
 		case c.Set == nil && !slices.ContainsFunc(holders, func(h holderRow) bool { return !h.excludes(c) }):
 			holders = append(holders, c.holder())
-		case c.Set != nil && c.Rival.Key == "":
+		case c.Set != nil && c.Contrary.Key == "":
 			sets = append(sets, m)
 		}
 	}
@@ -131,21 +131,21 @@ func (t *Tables) stronger(r *flow.Read, c *entryRow) *holderRow {
 	others := false
 	for _, h := range holders {
 		if h.Owner == c.ownerRef() {
-			continue // What an object has against itself is in Rival.
+			continue // What an object has against itself is in Contrary.
 		}
 		others = true
 		switch {
 		case !h.excludes(c):
-		case c.Rival.Key != "":
-			return &c.Rival // The object contradicts itself, whoever else has the port: it must not keep that one from leaving it.
+		case c.Contrary.Key != "":
+			return &c.Contrary // The object contradicts itself, whoever else has the port: it must not keep that one from leaving it.
 		default:
 			return &h
 		}
 	}
-	if c.Rival.Key == "" || others {
+	if c.Contrary.Key == "" || others {
 		return nil
 	}
-	return &c.Rival
+	return &c.Contrary
 }
 
 // namesake is the listener that has this one's hostname, nil if it has it itself.

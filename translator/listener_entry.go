@@ -26,14 +26,14 @@ type entryRow struct {
 	Set   *listenerSetRow
 	Spec  *gwapiv1.Listener
 	Index int
-	// Rival is another listener of the same object whose protocol cannot share the port, Twin one with the same hostname.
-	Rival, Twin holderRow
+	// Contrary is another listener of the same object whose protocol cannot share the port, Twin one with the same hostname.
+	Contrary, Twin holderRow
 	// Written are the problems that are seen from the object alone.
 	Written []verdict.Problem
 }
 
 func (c *entryRow) equal(o *entryRow) bool {
-	return c.Key == o.Key && c.Gateway.equal(o.Gateway) && c.Set.equal(o.Set) && c.Spec == o.Spec && c.Index == o.Index && c.Rival == o.Rival && c.Twin == o.Twin && equalProblems(c.Written, o.Written)
+	return c.Key == o.Key && c.Gateway.equal(o.Gateway) && c.Set.equal(o.Set) && c.Spec == o.Spec && c.Index == o.Index && c.Contrary == o.Contrary && c.Twin == o.Twin && equalProblems(c.Written, o.Written)
 }
 
 // owner is the object that the listener is written in.

@@ -39,7 +39,7 @@ func (t *Tables) contest(_ *flow.Read, listener string, members []flow.Row[*pare
 	accepted := map[*routeKind]*occupied{}
 	for _, m := range members {
 		p := m.Value
-		if winner := rival(accepted, p, listener); winner != nil {
+		if winner := winnerOver(accepted, p, listener); winner != nil {
 			lost[p.Route.Key] = winner.Route
 			continue
 		}
@@ -51,8 +51,8 @@ func (t *Tables) contest(_ *flow.Read, listener string, members []flow.Row[*pare
 	return lost, len(lost) > 0
 }
 
-// rival is the first accepted route of another kind that shares a host of the listener.
-func rival(accepted map[*routeKind]*occupied, p *parentRow, listener string) *parentRow {
+// winnerOver is the first accepted route of another kind that shares a host of the listener.
+func winnerOver(accepted map[*routeKind]*occupied, p *parentRow, listener string) *parentRow {
 	for kind, others := range accepted {
 		if kind == p.Route.Kind {
 			continue
@@ -150,20 +150,20 @@ func (t *Tables) taken(r *flow.Read, a attachedListener, route string) []string 
 
 func equalContests(a, b contestRow) bool { return maps.EqualFunc(a, b, (*routeRow).equal) }
 
-// settle takes from a route the listeners that it loses.
-func (t *Tables) settle(r *flow.Read, _ string, claim *parentRow) (*parentRow, bool) {
+// keepWon is a claim without the listeners that another route has won.
+func (t *Tables) keepWon(r *flow.Read, _ string, claim *parentRow) (*parentRow, bool) {
 	key := claim.Route.Key
 	var lost []string
 	var winner *routeRow
-	settled := *claim
-	settled.Listeners = nil
+	kept := *claim
+	kept.Listeners = nil
 	for _, a := range claim.Listeners {
 		contest, _ := t.contests.Get(r, a.Listener.Key)
 		if w := contest[key]; w != nil {
 			lost, winner = append(lost, string(a.Listener.Spec.Name)), cmp.Or(winner, w)
 			continue
 		}
-		settled.Listeners = append(settled.Listeners, a)
+		kept.Listeners = append(kept.Listeners, a)
 	}
 	if len(lost) == 0 {
 		return claim, true
@@ -177,9 +177,9 @@ func (t *Tables) settle(r *flow.Read, _ string, claim *parentRow) (*parentRow, b
 		Message: fmt.Sprintf("on listener %q an earlier %s has a hostname of these, and a hostname takes routes of one kind: use other hostnames or another listener",
 			strings.Join(lost, ", "), name),
 	}
-	if len(settled.Listeners) > 0 {
+	if len(kept.Listeners) > 0 {
 		problem.Condition = conditionHostnames
 	}
-	settled.Problems = append(slices.Clone(claim.Problems), problem)
-	return &settled, true
+	kept.Problems = append(slices.Clone(claim.Problems), problem)
+	return &kept, true
 }

@@ -18,7 +18,7 @@ func (t *Tables) declareParents() {
 	t.claims = flow.Expand(t.routes, "claims", (*parentRow).equal, t.parent)
 	t.contests = flow.Group(flow.NewIndex(t.claims, "claims by listener", contested),
 		"contests", equalContests, t.contest)
-	t.parents = flow.Derive(t.claims, "parents", (*parentRow).equal, t.settle)
+	t.parents = flow.Derive(t.claims, "parents", (*parentRow).equal, t.keepWon)
 	t.parentsByRoute = flow.NewIndex(t.parents, "parents by route", func(_ string, p *parentRow) []string {
 		return []string{p.Route.Key}
 	})

@@ -107,14 +107,14 @@ func (m *model) gated(r *translator.Resource) {
 
 // heat notes what is warm after these resources have been accepted or finally rejected.
 func (m *model) heat(resources ...*translator.Resource) {
-	settled := map[translator.Name]bool{}
+	present := map[translator.Name]bool{}
 	for _, r := range resources {
-		settled[nameOf(r)] = true
+		present[nameOf(r)] = true
 	}
 	for n, waits := range m.warming {
 		cold := false
 		for w := range waits {
-			cold = cold || !settled[w]
+			cold = cold || !present[w]
 		}
 		if n.Type == resource.ClusterType && !cold {
 			m.warm[n.Name] = true

@@ -75,8 +75,8 @@ func (s *session) restored(n translator.Name, res *translator.Resource) bool {
 	return n.Type == resource.SecretType && latest != nil && latest.Version != res.Version && s.refused[n].version == latest.Version
 }
 
-// settleMemory notes that the proxy has accepted the resource in some version, or no longer has it.
-func (s *session) settleMemory(n translator.Name) {
+// releaseMemory notes that the proxy has accepted the resource in some version, or no longer has it.
+func (s *session) releaseMemory(n translator.Name) {
 	how := s.memory.spoilt[n]
 	delete(s.memory.spoilt, n)
 	delete(s.memory.doubts, n)

@@ -106,28 +106,28 @@ func (s *session) compose(k *kind, now time.Time) *response {
 	if !s.turn(k, now) {
 		return nil
 	}
-	settled := !k.afterListeners || s.listenersAnswered(now)
-	if r := s.group(k, settled, now); r != nil {
+	ready := !k.afterListeners || s.listenersAnswered(now)
+	if r := s.group(k, ready, now); r != nil {
 		return r
 	}
 	r := &response{kind: k}
 	if s.restore(r) {
 		return r
 	}
-	s.gatherPending(r, settled, now)
+	s.gatherPending(r, ready, now)
 	if k.owed && k.blocked {
 		k.putBack(r)
 		return nil
 	}
 	s.release(r, now)
 	if len(r.resources) == 0 && len(r.removed) == 0 && !k.owed {
-		return s.group(k, settled, now)
+		return s.group(k, ready, now)
 	}
 	return r
 }
 
 // gatherPending adds pending resources to the response; only one for a type whose resources are sent apart.
-func (s *session) gatherPending(r *response, settled bool, now time.Time) {
+func (s *session) gatherPending(r *response, ready bool, now time.Time) {
 	k := r.kind
 	if len(k.queue) == 0 {
 		k.queue = slices.Sorted(maps.Keys(k.pending))
@@ -136,7 +136,7 @@ func (s *session) gatherPending(r *response, settled bool, now time.Time) {
 		name := k.queue[0]
 		k.queue = k.queue[1:]
 		if k.pending[name] != nil {
-			s.consider(r, name, settled, now)
+			s.consider(r, name, ready, now)
 		}
 	}
 }
@@ -175,7 +175,7 @@ func (s *session) turn(k *kind, now time.Time) bool {
 }
 
 // consider decides about one name: it is added to the response, waits, or is dropped.
-func (s *session) consider(r *response, name string, settled bool, now time.Time) {
+func (s *session) consider(r *response, name string, ready bool, now time.Time) {
 	k := r.kind
 	m, h, latest := k.pending[name], k.have[name], s.fleet.resources[k.url][name]
 	if latest == nil {
@@ -199,14 +199,14 @@ func (s *session) consider(r *response, name string, settled bool, now time.Time
 		s.pardon(h, latest)
 		return
 	}
-	s.choose(r, m, latest, settled, now)
+	s.choose(r, m, latest, ready, now)
 }
 
 // choose adds a resource to the response, in its latest version or in the version that may be sent. If no version may
 // be sent, it stays marked.
-func (s *session) choose(r *response, m *mark, latest *translator.Resource, settled bool, now time.Time) {
+func (s *session) choose(r *response, m *mark, latest *translator.Resource, ready bool, now time.Time) {
 	k := r.kind
-	if !settled && k.have[latest.Name] != nil || k.apart && s.underWay(k, latest.Name, now) {
+	if !ready && k.have[latest.Name] != nil || k.apart && s.underWay(k, latest.Name, now) {
 		k.blocked = true
 		return
 	}

@@ -66,7 +66,7 @@ func (s *session) quarantine(k *kind, res *translator.Resource, words string, se
 		s.warmth.drop(n.Name)
 		s.foresee(k, n.Name) // A later version may follow.
 	} else {
-		s.warmth.settled(n, seq)
+		s.warmth.done(n, seq)
 	}
 	if n.Type == resource.SecretType {
 		s.remember(k, res)
@@ -95,7 +95,7 @@ func (s *session) retryRemovals(r *response) {
 
 // group returns a response with the next names that must be sent apart, nil if there are none. Resources that have to
 // wait for clusters or listeners meanwhile are put back and sent later.
-func (s *session) group(k *kind, settled bool, now time.Time) *response {
+func (s *session) group(k *kind, ready bool, now time.Time) *response {
 	for len(k.groups) > 0 {
 		r := &response{kind: k}
 		for _, name := range k.groups[0] {
@@ -108,7 +108,7 @@ func (s *session) group(k *kind, settled bool, now time.Time) *response {
 			}
 			m := k.mark(name)
 			m.asked = true
-			s.choose(r, m, res, settled, now)
+			s.choose(r, m, res, ready, now)
 		}
 		k.groups = k.groups[1:]
 		if len(r.resources) > 0 {

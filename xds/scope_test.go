@@ -69,7 +69,7 @@ func TestScopesOutliveTheirListener(t *testing.T) {
 				t.Fatalf("sent %v, want the listeners only", sent)
 			}
 			p.ask("RDS", "l")
-			p.settle()
+			p.acknowledge()
 			p.after(59 * time.Second)
 			p.want()
 			p.after(time.Second)

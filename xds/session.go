@@ -261,7 +261,7 @@ func (s *session) forget(k *kind, name string) {
 	delete(k.pending, name)
 	delete(k.leaving, name)
 	s.absolve(translator.Name{Type: k.url, Name: name})
-	s.settleMemory(translator.Name{Type: k.url, Name: name})
+	s.releaseMemory(translator.Name{Type: k.url, Name: name})
 	delete(s.after, translator.Name{Type: k.url, Name: name})
 	delete(s.trials, translator.Name{Type: k.url, Name: name})
 	delete(s.offers, translator.Name{Type: k.url, Name: name})
@@ -305,7 +305,7 @@ func (s *session) accept(r *response) {
 		s.acceptResource(k, res, r.seq)
 	}
 	for _, name := range r.removed {
-		s.warmth.settled(translator.Name{Type: k.url, Name: name}, r.seq)
+		s.warmth.done(translator.Name{Type: k.url, Name: name}, r.seq)
 		if h := k.have[name]; h != nil && h.sent == nil {
 			delete(k.have, name)
 			s.news = s.news || k.reported != unreported
@@ -318,8 +318,8 @@ func (s *session) accept(r *response) {
 
 func (s *session) acceptResource(k *kind, res *translator.Resource, seq uint64) {
 	n := nameOf(res)
-	s.warmth.settled(n, seq)
-	s.settleMemory(n)
+	s.warmth.done(n, seq)
+	s.releaseMemory(n)
 	if !s.restored(n, res) && len(s.parked[n]) == 0 {
 		s.absolve(n)
 	}

@@ -179,8 +179,8 @@ func (r *response) String() string {
 	return line
 }
 
-// settle acknowledges everything until nothing more is sent.
-func (p *script) settle() {
+// acknowledge acknowledges everything until nothing more is sent.
+func (p *script) acknowledge() {
 	p.t.Helper()
 	for range 100 {
 		p.take()
@@ -360,7 +360,7 @@ func TestClusterLeavesAfterItsRoutesAndAGrace(t *testing.T) {
 	p.publish("CDS b@1 EDS:b", "EDS b@1")
 	p.want("CDS b@1")
 	p.ask("EDS", "b")
-	p.settle()
+	p.acknowledge()
 	p.publish("-CDS:a", "-EDS:a", "RDS r@2 CDS:b")
 	p.want("RDS r@2")
 	p.after(time.Minute)
@@ -446,10 +446,10 @@ func TestChangedClusterIsFollowedByWhatItNeeds(t *testing.T) {
 	p.ask("LDS")
 	p.ask("SDS", "cert")
 	p.ask("RDS", "r")
-	p.settle()
+	p.acknowledge()
 	p.publish("CDS a@2 EDS:a SDS:ca")
 	p.want("CDS a@2", "EDS a@1", "SDS ca@1")
-	p.settle()
+	p.acknowledge()
 	p.publish("LDS l@2 SDS:cert RDS:r")
 	p.want("LDS l@2", "SDS cert@1")
 	p.ack("LDS")
@@ -548,7 +548,7 @@ func TestRestartThenChangeLeavesNothingWaiting(t *testing.T) {
 	p.ask("EDS", "a=1")
 	p.ask("LDS", "l=1")
 	p.ask("RDS", "r=1")
-	p.settle()
+	p.acknowledge()
 	p.publish("CDS a@2 EDS:a", "LDS l@2 RDS:r")
 	p.want("CDS a@2", "EDS a@1", "LDS l@2")
 	p.ack("LDS")
@@ -565,7 +565,7 @@ func TestRestartWhileAScopeOutlivesItsListener(t *testing.T) {
 	p.ask("LDS", "l=1", "m=1")
 	p.ask("SRDS", "l/x=1", "m/y=1")
 	p.want("EDS a@1", "LDS -m")
-	p.settle()
+	p.acknowledge()
 	p.after(59 * time.Second)
 	p.want()
 	p.after(time.Second)

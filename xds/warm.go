@@ -104,9 +104,9 @@ func (w *warmth) see(c *warming, now time.Time) {
 	}
 }
 
-// settled notes that a resource of the response seq is acknowledged, rejected or known to be missing. For a cluster
+// done notes that a resource of the response seq is acknowledged, rejected or known to be missing. For a cluster
 // itself this means nothing.
-func (w *warmth) settled(n translator.Name, seq uint64) {
+func (w *warmth) done(n translator.Name, seq uint64) {
 	for _, cluster := range slices.Clone(w.by[n]) {
 		c := w.cold[cluster]
 		if c.seq > seq {

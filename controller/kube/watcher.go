@@ -54,8 +54,8 @@ type Watcher struct {
 type optional struct {
 	kind Kind
 	gvk  schema.GroupVersionKind
-	// settled reports whether it is known if the cluster serves the kind.
-	settled bool
+	// known reports whether it is known if the cluster serves the kind.
+	known bool
 	// watch is nil while the cluster does not serve the kind.
 	watch *watch
 }
@@ -66,7 +66,7 @@ type optional struct {
 func (w *Watcher) Watch(ctx context.Context) error {
 	w.optional = map[string]*optional{}
 	w.queue = workqueue.NewTypedRateLimitingQueue(workqueue.NewTypedItemExponentialFailureRateLimiter[string](firstRetry, lastRetry))
-	synced := []toolscache.InformerSynced{w.settled}
+	synced := []toolscache.InformerSynced{w.complete}
 	for _, kind := range Kinds() {
 		if kind.Optional {
 			if err := w.add(kind); err != nil {
@@ -186,7 +186,7 @@ func (w *Watcher) look(ctx context.Context, name string) error {
 		if o.watch, err = begin(ctx, w.Cache, o.kind, w.Put); err != nil {
 			return err
 		}
-		if o.settled {
+		if o.known {
 			w.Log.Info("a kind has appeared; watching its objects", "crd", name)
 		}
 	case now == absent && o.watch != nil:
@@ -196,10 +196,10 @@ func (w *Watcher) look(ctx context.Context, name string) error {
 		if err := w.Cache.RemoveInformer(ctx, o.kind.Object); err != nil {
 			return fmt.Errorf("stop watching %T: %w", o.kind.Object, err)
 		}
-	case now == absent && !o.settled:
+	case now == absent && !o.known:
 		w.Log.Info("a kind is not installed; its objects are watched once it is", "crd", name, "version", o.gvk.Version)
 	}
-	o.settled = true
+	o.known = true
 	return nil
 }
 
@@ -238,13 +238,13 @@ func (w *Watcher) serving(ctx context.Context, name, version string) (serving, e
 	}
 }
 
-// settled reports whether every optional kind has been checked, the objects of the served ones have been sent, and the
+// complete reports whether every optional kind has been checked, the objects of the served ones have been sent, and the
 // fields of Gateways are known.
-func (w *Watcher) settled() bool {
+func (w *Watcher) complete() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, o := range w.optional {
-		if !o.settled || o.watch != nil && !o.watch.sent() {
+		if !o.known || o.watch != nil && !o.watch.sent() {
 			return false
 		}
 	}

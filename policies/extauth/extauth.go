@@ -226,7 +226,7 @@ func (a *asking) config(kept []string) *extauthzv3.ExtAuthz {
 	if a.grpc {
 		config.Services = &extauthzv3.ExtAuthz_GrpcService{GrpcService: &corev3.GrpcService{
 			TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{
-				ClusterName: a.server.Name, Authority: a.server.Authority,
+				ClusterName: a.server.Name, Authority: a.server.Host,
 			}},
 			Timeout: a.limit,
 		}}
@@ -238,7 +238,7 @@ func (a *asking) config(kept []string) *extauthzv3.ExtAuthz {
 	}
 	config.Services = &extauthzv3.ExtAuthz_HttpService{HttpService: &extauthzv3.HttpService{
 		ServerUri: &corev3.HttpUri{
-			Uri: "http://" + a.server.Authority, Timeout: a.limit,
+			Uri: "http://" + a.server.Host, Timeout: a.limit,
 			HttpUpstreamType: &corev3.HttpUri_Cluster{Cluster: a.server.Name},
 		},
 		PathPrefix:            prefix,

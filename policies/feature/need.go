@@ -92,8 +92,8 @@ type Have struct {
 // Cluster is a cluster of Envoy.
 type Cluster struct {
 	Name string
-	// Authority is the host, and the port if it is known, by which the backend is asked.
-	Authority string
+	// Host is the host, and the port if it is known, by which the backend is asked.
+	Host string
 }
 
 // Equal reports whether both have the same answers.

@@ -28,7 +28,7 @@ type Engine struct {
 
 // node is a table in an engine, whatever its rows are.
 type node interface {
-	settle(m mode)
+	compute(m mode)
 	waiting() bool
 	drop()
 	sweep()
@@ -100,7 +100,7 @@ func stage[V any](e *Engine, t *Table[V], call string, st step[V]) {
 // changed. If a row function panics, Commit panics with a [*RowPanic], and the engine is of no more use.
 func (e *Engine) Commit() *Changes {
 	e.expect("Commit", idle)
-	c := e.settle()
+	c := e.compute()
 	for _, n := range e.nodes {
 		n.sweep()
 	}
@@ -108,14 +108,14 @@ func (e *Engine) Commit() *Changes {
 	return c
 }
 
-// settle computes the tables in order.
-func (e *Engine) settle() *Changes {
+// compute computes the tables in order.
+func (e *Engine) compute() *Changes {
 	e.phase = settling
 	defer e.blame()
 	c := &Changes{engine: e, tables: make([]any, len(e.nodes))}
 	for i, n := range e.nodes {
 		e.table, e.key, e.read.level = int32(i), "", int32(i)
-		n.settle(e.mode)
+		n.compute(e.mode)
 		if e.givenUp() {
 			break // The table may be computed in part.
 		}
@@ -194,7 +194,7 @@ func (rs *rows[V]) drop() {
 	rs.calm(false)
 }
 
-func (rs *rows[V]) settle(m mode) {
+func (rs *rows[V]) compute(m mode) {
 	rs.batch = nil
 	r := &rs.ran[m]
 	r.last, r.took = 0, 0

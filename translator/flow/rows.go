@@ -53,18 +53,18 @@ func (rs *rows[V]) put(key string, v V) int32 {
 			return c
 		}
 	}
-	rs.apply(c, st)
+	rs.replace(c, st)
 	return c
 }
 
 // remove takes away the row of a key, if there is one.
 func (rs *rows[V]) remove(key string) {
 	if c, ok := rs.find[key]; ok && rs.cells[c].held {
-		rs.apply(c, step[V]{key: rs.cells[c].key, was: rs.values[c], had: true})
+		rs.replace(c, step[V]{key: rs.cells[c].key, was: rs.values[c], had: true})
 	}
 }
 
-func (rs *rows[V]) apply(c int32, st step[V]) {
+func (rs *rows[V]) replace(c int32, st step[V]) {
 	if rs.batch == nil {
 		rs.batch = &changed[V]{}
 	}

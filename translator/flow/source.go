@@ -19,7 +19,7 @@ type source struct {
 	cells   []cell
 	free    []int32
 	unsure  []int32 // cells that may be of no more use; looked at when a batch is over
-	stirred []int32 // cells to wake when the table has settled
+	stirred []int32 // cells to wake when the table has been computed
 
 	links int // how many readers all cells have
 }
@@ -30,7 +30,7 @@ type cell struct {
 	readers []reader
 	held    bool // the thing is there
 	used    bool // the cell is not in the free list
-	stirred bool // the cell is to be woken when the table has settled
+	stirred bool // the cell is to be woken when the table has been computed
 }
 
 // reader is a task that read a cell, and the place in the task's deps that says so.
@@ -76,7 +76,7 @@ func (s *source) hold(c int32, held bool) {
 	}
 }
 
-// stir has a cell woken once the table has settled; a list changes many times in a batch.
+// stir has a cell woken once the table has been computed; a list changes many times in a batch.
 func (s *source) stir(c int32) {
 	if !s.cells[c].stirred {
 		s.cells[c].stirred = true

@@ -20,7 +20,7 @@ func (e *Engine) Try(ctx context.Context, change func(), look func(c *Changes)) 
 	e.ended = ctx.Err
 	defer e.restore()
 	change()
-	c := e.settle()
+	c := e.compute()
 	if e.givenUp() {
 		return e.cause
 	}

@@ -46,7 +46,7 @@ func TestRetryBudget(t *testing.T) {
 		Budget: &gwapixv1alpha1.BudgetDetails{Percent: new(0)}, MinRetryRate: &gwapixv1alpha1.RequestRate{Count: new(1), Interval: new(gwapiv1.Duration("1h"))},
 	}
 	c.apply(policy)
-	c.settled()
+	c.quiet()
 	together()
 	if n := c.stat("cluster.service/shop/fails/80/[0-9a-f]+.upstream_rq_retry_overflow"); n < 1 {
 		t.Errorf("%d retries were not made with a budget", n)

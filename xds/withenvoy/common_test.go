@@ -101,7 +101,7 @@ func TestPolicyOfManyRoutes(t *testing.T) {
 			c.apply(c.admitting("all", "Gateway", "web", nil, elsewhere, here))
 			allowed["denied.test"], allowed["denied.asks.test"] = true, true
 			envoytest.WaitFor(t, "the changed policy", func() bool { return verbatim(t, http.MethodGet, "denied.test", "/plain").StatusCode == 200 })
-			c.settled()
+			c.quiet()
 			check()
 		})
 	}

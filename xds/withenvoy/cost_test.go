@@ -74,7 +74,7 @@ func serveHeavy(t *testing.T, listeners int) *loaded {
 		t.Fatal(err)
 	}
 	l.apply(class, gateway, service, light, secret, authority)
-	l.settled()
+	l.quiet()
 	l.idle = l.allocated()
 	return l
 }
@@ -127,7 +127,7 @@ func (l *loaded) wantGrowth(s heavy.Scene) {
 // grown compares the memory that Envoy has taken with the maximum.
 func (l *loaded) grown(most int64) {
 	l.t.Helper()
-	l.settled()
+	l.quiet()
 	growth := l.allocated() - l.idle
 	l.t.Logf("Envoy grew by %d KiB", growth>>10)
 	if growth > most {
@@ -307,7 +307,7 @@ func TestEnvoyTakesLittleOfFilters(t *testing.T) {
 			_, gateway, _, _ := heavy.Around(servedClass, c.listeners)
 			heavy.Filtered(gateway, c.names, c.length)
 			l.apply(gateway)
-			l.settled()
+			l.quiet()
 			l.idle = l.allocated()
 			l.wantGrowth(heavy.Make(heavy.Content{Rules: 1, Hosts: heavy.Hosts}))
 		})

@@ -32,7 +32,7 @@ func simple(t *testing.T) []*translator.Resource {
 func TestEnvoyServes(t *testing.T) {
 	c := start(t, simple(t)...)
 	c.wantBody("/", "a")
-	c.settled()
+	c.quiet()
 	want := translator.Proxy{
 		Fleet: fleetName, Node: podName,
 		Listeners: map[string]string{"http": c.published[listenerName("http")].Version},
@@ -143,7 +143,7 @@ func TestNoRequestFailsWhileTheControlPlaneRestarts(t *testing.T) {
 	stop := load(t, 2)
 	for range 3 {
 		c.restart()
-		c.settled()
+		c.quiet()
 	}
 	stop()
 }
@@ -164,10 +164,10 @@ func (c *controlled) updates() map[string]int {
 func TestRestartChangesNothing(t *testing.T) {
 	c := start(t, simple(t)...)
 	c.wantBody("/", "a")
-	c.settled()
+	c.quiet()
 	before := c.updates()
 	c.restart()
-	c.settled()
+	c.quiet()
 	if diff := cmp.Diff(before, c.updates()); diff != "" {
 		t.Fatalf("the restarted control plane changed Envoy (-before +after):\n%s", diff)
 	}
@@ -178,7 +178,7 @@ func TestRestartChangesNothing(t *testing.T) {
 	// The changed resources now wait for endpoints and routes that Envoy requested before the restart.
 	begin := time.Now()
 	c.publish(cluster("a", "connect_timeout: 7s"), listener("http", proxyPort, "name: renamed"))
-	c.settled()
+	c.quiet()
 	after := c.updates()
 	if after["cluster_manager.cluster_modified"] == before["cluster_manager.cluster_modified"] ||
 		after["listener_manager.listener_modified"] == before["listener_manager.listener_modified"] {
@@ -333,14 +333,14 @@ func TestSharedSecretsWarmWhatIsChanged(t *testing.T) {
 		listener("https", proxyPort+1, transport("DownstreamTlsContext"), secretName("shared")),
 	)...)
 	c.wantBody("/", "a")
-	c.settled()
+	c.quiet()
 	for i := range 3 {
 		c.publish(dns("tls-1", i+2), dns(fmt.Sprintf("more-%d", i), 1), endpoints(fmt.Sprintf("more-%d", i), 1),
 			listener("https", proxyPort+1, fmt.Sprintf("name: change-%d\n  %s", i, transport("DownstreamTlsContext")), secretName("shared")))
-		c.settled()
+		c.quiet()
 		if i == 1 {
 			c.restart()
-			c.settled()
+			c.quiet()
 		}
 	}
 	if got := c.stat("listener_manager.listener_modified"); got != 3 {
@@ -387,7 +387,7 @@ func TestRefusedRouteIsTriedOut(t *testing.T) {
 		p, _ := c.reported()
 		return len(p.Guilty) == 1
 	})
-	c.settled()
+	c.quiet()
 	code, dump := envoytest.Get(bootstrap.AdminPort, "/config_dump?resource=dynamic_route_configs")
 	for name, want := range map[string]bool{"one": true, "two": true, "three": true, "bad": false} {
 		if got := strings.Contains(dump, fmt.Sprintf(`"name": %q`, name)); code != http.StatusOK || got != want {

@@ -56,7 +56,7 @@ func TestSlowClientsAreClosed(t *testing.T) {
 		code, _ := envoytest.Get(proxyPort, "/")
 		return code == http.StatusOK || code == http.StatusNotFound
 	})
-	c.settled()
+	c.quiet()
 	for what, client := range map[string]struct {
 		port  int
 		write func(net.Conn)

@@ -90,7 +90,7 @@ func TestUnreachedRequestsGoElsewhere(t *testing.T) {
 	c.apply(route)
 	c.reaches("/")
 	c.apply(c.further("pods", "http", refusing(t)), c.further("pods", "http", refusing(t)))
-	c.settled()
+	c.quiet()
 
 	// failures posts bodies of the maximum length that Envoy keeps for a retry, and counts requests without a response.
 	failures := func() (failed int) {
@@ -195,7 +195,7 @@ func TestSilentEndpointsCostOneAttempt(t *testing.T) {
 	c.apply(route)
 	c.reaches("/")
 	c.apply(c.further("pods", "http", silent(t)))
-	c.settled()
+	c.quiet()
 	for c.stat("cluster.service/shop/pods/80.upstream_cx_connect_timeout") < 2 {
 		if code := exchange(t, http.MethodGet, "/").StatusCode; code != http.StatusOK {
 			t.Fatalf("a request is answered %d", code)

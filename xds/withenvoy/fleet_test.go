@@ -210,8 +210,8 @@ func (c *controlled) wantBody(path, body string) {
 	c.t.Fatalf("the proxy answers %d %q for %s, want %q", code, got, path, body)
 }
 
-// settled waits until the proxy has acknowledged everything and nothing warms.
-func (c *controlled) settled() {
+// quiet waits until the proxy has acknowledged everything and nothing warms.
+func (c *controlled) quiet() {
 	c.t.Helper()
 	envoytest.WaitFor(c.t, "the proxy to have everything", func() bool {
 		fleets := c.server.Debug()

@@ -155,7 +155,7 @@ func TestListenerFilters(t *testing.T) {
 	for _, scoped := range []bool{false, true} {
 		t.Run(fmt.Sprintf("scoped %t", scoped), func(t *testing.T) {
 			c, a := guardedScene(t, scoped)
-			c.settled()
+			c.quiet()
 			a.take()
 			const gold, host = "Authorization: gold", "a.guarded.test"
 			const preflight, origin = "Access-Control-Request-Method: PUT", "Origin: https://one.test"
@@ -264,7 +264,7 @@ func TestListenerFiltersLeaveRestAlone(t *testing.T) {
 		Rules: []gwapiv1.GRPCRouteRule{{BackendRefs: []gwapiv1.GRPCBackendRef{{BackendRef: toService("health", 1)}}}},
 	}}
 	c.apply(append(c.service("health", corev1.ProtocolTCP, listener.Addr().(*net.TCPAddr).Port), calls, route, once, policy)...)
-	c.settled()
+	c.quiet()
 
 	const gold = "Authorization: gold"
 	for host, repeated := range map[string]bool{"rest.guarded.test": true, "once.guarded.test": false} {

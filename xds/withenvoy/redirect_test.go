@@ -76,7 +76,7 @@ func TestRedirectsNeverNameTheClientsPort(t *testing.T) {
 	g.Spec.Listeners = append(g.Spec.Listeners, plain...)
 	c.apply(g, c.secret("server", newAuthority(t).issue("exact.test")))
 	envoytest.WaitFor(t, "the listener with TLS", func() bool { return askTLS(t, 10443, "exact.test", "exact.test") == "404" })
-	c.settled()
+	c.quiet()
 	for _, listener := range []struct {
 		scheme      string
 		port, bound int32

@@ -99,7 +99,7 @@ func TestEnvoyTakesWhatIsTaken(t *testing.T) {
 	}
 	taken = slices.DeleteFunc(taken, func(e string) bool { return e == "" || regex.Check(e) != nil })
 	c := start(t, listener("web", proxyPort, ""), cluster("one", ""), endpoints("one", 1), routes("/", "one"))
-	c.settled()
+	c.quiet()
 	answers := func() (taken, refused int) {
 		return c.stat("http.web.rds.web.update_success"), c.stat("http.web.rds.web.update_rejected")
 	}

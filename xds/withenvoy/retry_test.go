@@ -175,7 +175,7 @@ func TestMissingConnectionsAreRetried(t *testing.T) {
 	for name, port := range map[string]int{"refusing": refusing(t), "silent": silent(t), "plain": speaker(t, listen(t), "no TLS")} {
 		other := c.further("secure", "http", port)
 		c.apply(other)
-		c.settled()
+		c.quiet()
 		before := c.stat(failures)
 		for i := 0; c.stat(failures) == before; i++ {
 			if code := exchange(t, http.MethodPost, "/").StatusCode; code != http.StatusOK || i == 200 {

@@ -223,7 +223,7 @@ func TestScopesChangeOneByOne(t *testing.T) {
 			t.Errorf("a client that says its listener is %v is answered %q, want 200 and a backend that is told nothing of it", pretended, got)
 		}
 	}
-	c.settled()
+	c.quiet()
 	c.reports(func(p translator.Proxy, _ bool) string {
 		if !p.Scopes || len(p.Refused) > 0 {
 			return fmt.Sprintf("%+v, want scopes and no refusals", p)
@@ -241,7 +241,7 @@ func TestScopesChangeOneByOne(t *testing.T) {
 	}
 	before := reloads()
 	c.restart()
-	c.settled()
+	c.quiet()
 	if after := reloads(); after != before || before == 0 {
 		t.Errorf("Envoy has loaded scopes %d times after the restart and %d times before, want the same", after, before)
 	}
@@ -269,7 +269,7 @@ func TestSwitchToScopesAndBackLosesNothing(t *testing.T) {
 		time.Sleep(grace * time.Duration(1+i%3))
 		c.serves(proxyPort, asked)
 	}
-	c.settled() // Unused resources have been removed.
+	c.quiet() // Unused resources have been removed.
 	c.serves(proxyPort, asked)
 	stop()
 }
@@ -305,9 +305,9 @@ route_configuration:
 			t.Errorf("of %s Envoy's words are %q, want those about the expression", hash, words)
 		}
 	}
-	c.settled()
+	c.quiet()
 	c.publish(scope("bad.example.com", "prefix: /"))
 	c.serves(proxyPort, "bad.example.com")
-	c.settled()
+	c.quiet()
 	c.wantRefused(nil)
 }
