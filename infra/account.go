@@ -55,7 +55,7 @@ func (s Settings) reserved(o object) bool {
 // mayRun returns an error if an object would run pods as a ServiceAccount of another Gateway's fleet, or of the control
 // plane: a proxy proves its identity with its account, so it would get data that only the other one may have. Existing
 // pods of that kind are deleted. It also returns an error if the account does not exist; then nothing is deleted.
-func (a *Applier) mayRun(ctx context.Context, key string, s *state, o client.Object) error {
+func (a *Keeper) mayRun(ctx context.Context, key string, s *state, o client.Object) error {
 	account, runs := accountOf(o)
 	if !runs {
 		return nil
@@ -74,7 +74,7 @@ func (a *Applier) mayRun(ctx context.Context, key string, s *state, o client.Obj
 	return errors.Join(failed...)
 }
 
-func (a *Applier) judgeAccount(ctx context.Context, key string, account object) error {
+func (a *Keeper) judgeAccount(ctx context.Context, key string, account object) error {
 	settings, _ := a.scope()
 	if settings.reserved(account) {
 		return fmt.Errorf("%w: %s is the control plane's; name another one in the EnvoyProxy", errAccount, account)
@@ -103,7 +103,7 @@ func (a *Applier) judgeAccount(ctx context.Context, key string, account object) 
 }
 
 // serviceAccount reads an account, whoever created it; nil if there is none.
-func (a *Applier) serviceAccount(ctx context.Context, account object) (client.Object, error) {
+func (a *Keeper) serviceAccount(ctx context.Context, account object) (client.Object, error) {
 	found := &corev1.ServiceAccount{}
 	err := a.client.Get(ctx, client.ObjectKey{Namespace: account.namespace, Name: account.name}, found)
 	switch {

@@ -172,7 +172,7 @@ func TestFleetOutlivesItsAccount(t *testing.T) {
 			missing()
 			f.Changed("shop/web")
 			missing()
-			f.Applier = New(f.Client, f.settings, logr.Discard())
+			f.Keeper = New(f.Client, f.settings, logr.Discard())
 			f.Set("old/gw", wanting("old", "gw", name, way, time.Hour))
 			f.Set("shop/web", wanting("shop", "web", name, way, 0))
 			missing()

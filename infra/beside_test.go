@@ -17,7 +17,7 @@ import (
 	"gatehouse/translator"
 )
 
-// beside changes the fixture's Applier to mode GatewayNamespace, and returns a namespace for Gateways.
+// beside changes the fixture's Keeper to mode GatewayNamespace, and returns a namespace for Gateways.
 func (f *fixture) beside(t *testing.T) string {
 	t.Helper()
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "shop-"}}
@@ -25,7 +25,7 @@ func (f *fixture) beside(t *testing.T) string {
 		t.Fatal(err)
 	}
 	f.settings.DeployMode = config.DeployGatewayNamespace
-	f.Applier = New(f.Client, f.settings, logr.Discard())
+	f.Keeper = New(f.Client, f.settings, logr.Discard())
 	return namespace.Name
 }
 
@@ -62,7 +62,7 @@ func in(namespace, name string, kinds ...string) []string {
 // the old one is removed when the new Envoys are ready.
 func TestFleetMovesToItsGateway(t *testing.T) {
 	f := newFixture(t)
-	controlled := f.Applier
+	controlled := f.Keeper
 	shop := f.beside(t)
 	key, kinds := shop+"/web", []string{"ConfigMap", "Deployment", "Service", "ServiceAccount"}
 	controlled.Set(key, requirementOf(shop, "web"))

@@ -23,7 +23,7 @@ import (
 // accountField is the name of the index that finds workloads by the account of their pods.
 const accountField = "account"
 
-// Index adds the index with which an Applier's client finds workloads. It must be called before that client's cache
+// Index adds the index with which a Keeper's client finds workloads. It must be called before that client's cache
 // starts.
 func Index(ctx context.Context, caches client.FieldIndexer) error {
 	for _, kind := range []client.Object{&appsv1.Deployment{}, &appsv1.DaemonSet{}} {
@@ -56,7 +56,7 @@ func (g groups) remove(name, member string) {
 
 // claim updates the accounts that a fleet claims from its requirement. While the requirement is on hold, existing
 // objects and their account stay as they are. a.mu must be held.
-func (a *Applier) claim(key string, s *state) {
+func (a *Keeper) claim(key string, s *state) {
 	for _, account := range s.claims {
 		a.claimants.remove(account, key)
 	}
@@ -88,7 +88,7 @@ func (o object) key() string { return o.namespace + "/" + o.name }
 
 // assign determines which fleets have some accounts now, and reports changes. If an owner cannot be determined, it
 // stays the same. a.assigning must be held.
-func (a *Applier) assign(accounts []string) {
+func (a *Keeper) assign(accounts []string) {
 	for _, account := range accounts {
 		owner, claimed, err := a.owner(context.Background(), account) // Caches answer immediately.
 		if err != nil {
@@ -105,7 +105,7 @@ func (a *Applier) assign(accounts []string) {
 }
 
 // note stores the owner of an account while somebody claims it, and returns the previous owner.
-func (a *Applier) note(account, owner string, claimed bool) (before string) {
+func (a *Keeper) note(account, owner string, claimed bool) (before string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	before = a.owners[account]
@@ -120,7 +120,7 @@ func (a *Applier) note(account, owner string, claimed bool) (before string) {
 
 // assignLater determines the fleet of an account again later, even if nothing changes until then. This happens on every
 // replica, unlike the work of the queue. a.assigning must be held.
-func (a *Applier) assignLater(account string) {
+func (a *Keeper) assignLater(account string) {
 	if a.undecided[account] {
 		return
 	}
@@ -134,7 +134,7 @@ func (a *Applier) assignLater(account string) {
 }
 
 // tell reports the accounts with which a fleet authenticates, and schedules an update of the fleet.
-func (a *Applier) tell(key string) {
+func (a *Keeper) tell(key string) {
 	a.mu.Lock()
 	var proven []string
 	if s := a.fleets[key]; s != nil {
@@ -152,7 +152,7 @@ func (a *Applier) tell(key string) {
 }
 
 // held are the accounts that a fleet claims or has.
-func (a *Applier) held(key string) []string {
+func (a *Keeper) held(key string) []string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	var held []string
@@ -170,7 +170,7 @@ func (a *Applier) held(key string) []string {
 // owner returns the fleet that has an account (namespace/name): a fleet whose pods run as the account, or whose labels
 // the account has; otherwise a fleet that claims it. If there are several, the one with the oldest Gateway has it.
 // claimed reports whether any fleet claims it.
-func (a *Applier) owner(ctx context.Context, account string) (owner string, claimed bool, err error) {
+func (a *Keeper) owner(ctx context.Context, account string) (owner string, claimed bool, err error) {
 	keys, err := a.holders(ctx, account)
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -188,7 +188,7 @@ func (a *Applier) owner(ctx context.Context, account string) (owner string, clai
 
 // age is the creation time of a fleet's Gateway, in seconds since 1970; 0 for a Gateway that is gone or not known yet.
 // a.mu must be held.
-func (a *Applier) age(key string) int64 {
+func (a *Keeper) age(key string) int64 {
 	s := a.fleets[key]
 	if s == nil || s.req == nil {
 		return 0
@@ -198,7 +198,7 @@ func (a *Applier) age(key string) int64 {
 
 // holders returns the fleets whose labels the account has, or whose pods run as the account. The cost depends on the
 // number of these objects.
-func (a *Applier) holders(ctx context.Context, account string) ([]string, error) {
+func (a *Keeper) holders(ctx context.Context, account string) ([]string, error) {
 	settings, _ := a.scope()
 	namespace, name, _ := strings.Cut(account, "/")
 	var keys []string

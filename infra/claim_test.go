@@ -107,7 +107,7 @@ func TestRunningFleetKeepsItsAccount(t *testing.T) {
 	f.Set("old/gw", wanting("old", "gw", account, "name", time.Hour))
 	f.refused(t, "old", "gw", "shop/web")
 
-	f.Applier = New(f.Client, f.settings, logr.Discard())
+	f.Keeper = New(f.Client, f.settings, logr.Discard())
 	again := f.proven()
 	f.Set("old/gw", wanting("old", "gw", account, "name", time.Hour))
 	f.Set("shop/web", wanting("shop", "web", account, "name", 0))

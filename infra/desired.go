@@ -1,5 +1,5 @@
 // Package infra runs Envoys in Kubernetes: it computes the objects of each Gateway's fleet (Desired), and keeps the
-// objects of the cluster equal to them (Applier).
+// objects of the cluster equal to them (Keeper).
 package infra
 
 import (

@@ -24,7 +24,7 @@ type mark struct {
 }
 
 // bring applies an object if the fleet may have it. It returns the current object; nil if it belongs to somebody else.
-func (a *Applier) bring(ctx context.Context, key string, s *state, desired client.Object) (client.Object, error) {
+func (a *Keeper) bring(ctx context.Context, key string, s *state, desired client.Object) (client.Object, error) {
 	settings, _ := a.scope()
 	if settings.reserved(nameOf(desired)) {
 		return nil, nil // The workload that would run as it reports this.
@@ -37,7 +37,7 @@ func (a *Applier) bring(ctx context.Context, key string, s *state, desired clien
 
 // apply applies one object, unless it is known to be up to date. It returns the current object; nil if it belongs to
 // somebody else.
-func (a *Applier) apply(ctx context.Context, key string, s *state, desired client.Object) (client.Object, error) {
+func (a *Keeper) apply(ctx context.Context, key string, s *state, desired client.Object) (client.Object, error) {
 	name := nameOf(desired)
 	live := blank(desired)
 	err := a.client.Get(ctx, client.ObjectKeyFromObject(desired), live)
@@ -108,7 +108,7 @@ func available(o client.Object) bool {
 }
 
 // free asks the API server itself whether the object's name may be used.
-func (a *Applier) free(ctx context.Context, key string, desired client.Object) (bool, error) {
+func (a *Keeper) free(ctx context.Context, key string, desired client.Object) (bool, error) {
 	live, err := a.live(ctx, nameOf(desired))
 	if err != nil || live == nil {
 		return err == nil, err
@@ -117,7 +117,7 @@ func (a *Applier) free(ctx context.Context, key string, desired client.Object) (
 }
 
 // live reads an object from the API server itself; nil if there is none.
-func (a *Applier) live(ctx context.Context, name object) (client.Object, error) {
+func (a *Keeper) live(ctx context.Context, name object) (client.Object, error) {
 	live := &unstructured.Unstructured{}
 	live.SetAPIVersion(name.apiVersion)
 	live.SetKind(name.kind)
@@ -149,7 +149,7 @@ func mayTake(key string, live client.Object, name object) (bool, error) {
 }
 
 // send applies the object server-side and returns what is stored now.
-func (a *Applier) send(ctx context.Context, desired client.Object) (client.Object, error) {
+func (a *Keeper) send(ctx context.Context, desired client.Object) (client.Object, error) {
 	fields, err := fieldsOf(desired)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", nameOf(desired), err)
@@ -175,7 +175,7 @@ func blank(o client.Object) client.Object {
 	return fresh
 }
 
-// fieldsOf returns the fields that the Applier sets: it does not set the status, and an empty value is not set.
+// fieldsOf returns the fields that the Keeper sets: it does not set the status, and an empty value is not set.
 func fieldsOf(o client.Object) (map[string]any, error) {
 	fields, err := runtime.DefaultUnstructuredConverter.ToUnstructured(o)
 	if err != nil {
@@ -214,7 +214,7 @@ func kinds() []client.ObjectList {
 }
 
 // prune deletes the objects of the fleet that are not wanted.
-func (a *Applier) prune(ctx context.Context, key string, s *state, wanted map[object]bool) error {
+func (a *Keeper) prune(ctx context.Context, key string, s *state, wanted map[object]bool) error {
 	found, err := a.list(ctx, client.MatchingLabels(ownerLabelsOf(key)))
 	failed := []error{err}
 	listed := map[object]bool{}
@@ -235,7 +235,7 @@ func (a *Applier) prune(ctx context.Context, key string, s *state, wanted map[ob
 	return err
 }
 
-func (a *Applier) delete(ctx context.Context, key string, s *state, o client.Object) error {
+func (a *Keeper) delete(ctx context.Context, key string, s *state, o client.Object) error {
 	name, uid := nameOf(o), o.GetUID()
 	err := a.client.Delete(ctx, o, client.Preconditions{UID: &uid}, client.PropagationPolicy("Background"))
 	if err != nil && !apierrors.IsNotFound(err) {
@@ -248,7 +248,7 @@ func (a *Applier) delete(ctx context.Context, key string, s *state, o client.Obj
 
 // deleteUnlisted deletes an object that was applied so recently that the cache does not show it yet, if it still
 // belongs to the Gateway.
-func (a *Applier) deleteUnlisted(ctx context.Context, key string, s *state, name object) error {
+func (a *Keeper) deleteUnlisted(ctx context.Context, key string, s *state, name object) error {
 	live, err := a.live(ctx, name)
 	if err != nil {
 		return err
@@ -263,7 +263,7 @@ func (a *Applier) deleteUnlisted(ctx context.Context, key string, s *state, name
 }
 
 // list finds objects of fleets.
-func (a *Applier) list(ctx context.Context, of client.MatchingLabels) ([]client.Object, error) {
+func (a *Keeper) list(ctx context.Context, of client.MatchingLabels) ([]client.Object, error) {
 	settings, namespace := a.scope()
 	var found []client.Object
 	var failed []error

@@ -75,7 +75,7 @@ func (f *fleet) annotations(more map[string]string) map[string]string {
 }
 
 // owners make the cluster's garbage collector remove the object with its Gateway, if the fleet runs beside it: an owner
-// must be in the same namespace. Elsewhere the object has no owner, and the Applier removes it. The GatewayClass is not
+// must be in the same namespace. Elsewhere the object has no owner, and the Keeper removes it. The GatewayClass is not
 // an owner, because deleting a class must not end the traffic of its Gateways.
 func (f *fleet) owners() []metav1.OwnerReference {
 	if !f.besideGateway() {

@@ -14,10 +14,10 @@ import (
 // scaleManager is the field manager that owns the number of replicas when no EnvoyProxy sets it any more.
 const scaleManager = FieldManager + "-scale"
 
-// letScale leaves the number of a Deployment's replicas to others, if none is desired and the Applier set it until now.
+// letScale leaves the number of a Deployment's replicas to others, if none is desired and the Keeper set it until now.
 // The API server removes a field when its last owner gives it up, and a Deployment without a number has one replica. So
 // the current number is first handed to another field manager. An autoscaler can take it from that one as from anybody.
-func (a *Applier) letScale(ctx context.Context, desired client.Object) error {
+func (a *Keeper) letScale(ctx context.Context, desired client.Object) error {
 	if wanted, ok := desired.(*appsv1.Deployment); !ok || wanted.Spec.Replicas != nil {
 		return nil
 	}
@@ -42,7 +42,7 @@ func (a *Applier) letScale(ctx context.Context, desired client.Object) error {
 	return nil
 }
 
-// ownsReplicas reports whether the Applier owns the number of replicas. An unreadable entry owns nothing.
+// ownsReplicas reports whether the Keeper owns the number of replicas. An unreadable entry owns nothing.
 func ownsReplicas(entries []metav1.ManagedFieldsEntry) bool {
 	for _, entry := range entries {
 		if entry.Manager != FieldManager || entry.Operation != metav1.ManagedFieldsOperationApply || entry.FieldsV1 == nil {

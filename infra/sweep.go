@@ -17,7 +17,7 @@ import (
 
 // sweep removes the fleets of Gateways that no longer exist. An existing Gateway keeps its fleet, whatever is wrong
 // with it.
-func (a *Applier) sweep(ctx context.Context) error {
+func (a *Keeper) sweep(ctx context.Context) error {
 	found, err := a.list(ctx, envoyproxy.ManagedLabels())
 	if err != nil {
 		return err
@@ -36,7 +36,7 @@ func (a *Applier) sweep(ctx context.Context) error {
 	return nil
 }
 
-func (a *Applier) sweepOne(ctx context.Context, key string) error {
+func (a *Keeper) sweepOne(ctx context.Context, key string) error {
 	a.mu.Lock()
 	known := a.fleets[key] != nil
 	a.mu.Unlock()
@@ -56,7 +56,7 @@ func (a *Applier) sweepOne(ctx context.Context, key string) error {
 }
 
 // scope is the namespace of the fleets, which is empty if they are in several.
-func (a *Applier) scope() (Settings, string) {
+func (a *Keeper) scope() (Settings, string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.settings.DeployMode == config.DeployGatewayNamespace {
@@ -71,7 +71,7 @@ func ownerLabelsOf(key string) map[string]string {
 }
 
 // items returns the objects of a list, each with its kind, which lists do not contain.
-func (a *Applier) items(list client.ObjectList) ([]client.Object, error) {
+func (a *Keeper) items(list client.ObjectList) ([]client.Object, error) {
 	var objects []client.Object
 	err := meta.EachListItem(list, func(item runtime.Object) error {
 		o, ok := item.(client.Object)

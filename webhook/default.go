@@ -17,10 +17,10 @@ type Mutation struct {
 	Name string
 	// Kinds are the kinds that the mutation applies to, in any version.
 	Kinds []schema.GroupKind
-	// Apply fills in what is missing, and reports whether anything was. It must be idempotent, because every mutated
+	// Mutate fills in what is missing, and reports whether anything was. It must be idempotent, because every mutated
 	// field is drift for users who keep the object in a repository. It must not change an object that does not have the
 	// right form. Notes are warnings that tell the user what was chosen.
-	Apply func(object map[string]any) (changed bool, notes []string)
+	Mutate func(object map[string]any) (changed bool, notes []string)
 }
 
 // Mutations are applied in order. To add one, add an entry.
@@ -43,7 +43,7 @@ func (m *mutator) answer(_ context.Context, request *admissionv1.AdmissionReques
 	if err != nil || leaving(object) {
 		return response, nil //nolint:nilerr // The API server words what is wrong with the form of an object.
 	}
-	notes, changed := m.apply(schema.GroupKind{Group: request.Kind.Group, Kind: request.Kind.Kind}, object)
+	notes, changed := m.mutate(schema.GroupKind{Group: request.Kind.Group, Kind: request.Kind.Kind}, object)
 	if !changed {
 		return response, nil
 	}
@@ -62,16 +62,16 @@ func (m *mutator) answer(_ context.Context, request *admissionv1.AdmissionReques
 
 // Default fills in the defaults of admission in an object of a kind, and returns the warnings about what was chosen.
 func Default(kind schema.GroupKind, object map[string]any) (notes []string) {
-	notes, _ = (&mutator{mutations: Mutations}).apply(kind, object)
+	notes, _ = (&mutator{mutations: Mutations}).mutate(kind, object)
 	return notes
 }
 
-func (m *mutator) apply(kind schema.GroupKind, object map[string]any) (notes []string, changed bool) {
+func (m *mutator) mutate(kind schema.GroupKind, object map[string]any) (notes []string, changed bool) {
 	for _, mutation := range m.mutations {
 		if !slices.Contains(mutation.Kinds, kind) {
 			continue
 		}
-		did, said := mutation.Apply(object)
+		did, said := mutation.Mutate(object)
 		changed = changed || did
 		notes = append(notes, said...)
 	}

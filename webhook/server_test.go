@@ -310,7 +310,7 @@ func FuzzMutations(f *testing.F) {
 			t.Skip()
 		}
 		before, _ := fields(raw)
-		notes, changed := m.apply(kind, object)
+		notes, changed := m.mutate(kind, object)
 		if !changed && (!reflect.DeepEqual(before, object) || len(notes) > 0) {
 			t.Errorf("%v became %v, which is said to be no change", before, object)
 		}
@@ -321,7 +321,7 @@ func FuzzMutations(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if notes, changed := m.apply(kind, object); changed || len(notes) > 0 {
+		if notes, changed := m.mutate(kind, object); changed || len(notes) > 0 {
 			t.Errorf("%s is changed again: %v", once, notes)
 		}
 	})

@@ -17,9 +17,9 @@ const defaultTarget = "Gateway"
 // targetReferences completes references with only a name. The schema of policies requires group and kind, and is
 // checked after this.
 var targetReferences = Mutation{
-	Name:  "group and kind of targetRefs",
-	Kinds: policyKinds(),
-	Apply: completeTargets,
+	Name:   "group and kind of targetRefs",
+	Kinds:  policyKinds(),
+	Mutate: completeTargets,
 }
 
 func policyKinds() []schema.GroupKind {

@@ -55,7 +55,7 @@ type plane struct {
 	keeper     *certs.Keeper
 	identities *controller.Identities
 	replicas   *controller.Replicas
-	infra      *infra.Applier
+	infra      *infra.Keeper
 	fleets     *kube.Fleets
 	fetcher    *fetch.Fetcher
 	settings   infra.Settings

@@ -32,7 +32,7 @@ func Patch[T any](object T, patch *v1alpha1.KubernetesPatchSpec) (T, error) {
 	if patch.Type != nil {
 		how = *patch.Type
 	}
-	patched, err := merge.Apply(how, original, patch.Value.Raw, object)
+	patched, err := merge.JSON(how, original, patch.Value.Raw, object)
 	if err != nil {
 		return none, err
 	}

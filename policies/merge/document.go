@@ -26,9 +26,9 @@ func NewDocument(text []byte) *Document { return &Document{text: text, origin: w
 // JSON returns the document as it is now. It must not be written to.
 func (d *Document) JSON() []byte { return d.text }
 
-// Merge merges changes into the document, see Apply. If it returns an error, the document stays as it was.
+// Merge merges changes into the document, see JSON. If it returns an error, the document stays as it was.
 func (d *Document) Merge(how v1alpha1.MergeType, changes []byte, of any) error {
-	text, err := Apply(how, d.text, changes, of)
+	text, err := JSON(how, d.text, changes, of)
 	if err != nil {
 		return err
 	}

@@ -14,14 +14,14 @@ import (
 	"gatehouse/api/v1alpha1"
 )
 
-// shape is a type with every sort of field that a merge distinguishes.
-type shape struct {
+// sample is a type with every sort of field that a merge distinguishes.
+type sample struct {
 	Name   string            `json:"name,omitempty"`
 	Number *int64            `json:"number,omitempty"`
-	Inner  *shape            `json:"inner,omitempty"`
+	Inner  *sample           `json:"inner,omitempty"`
 	List   []string          `json:"list,omitempty"`
 	Set    []string          `json:"set,omitempty" patchStrategy:"merge"`
-	Keyed  []shape           `json:"keyed,omitempty" patchStrategy:"merge" patchMergeKey:"name"`
+	Keyed  []sample          `json:"keyed,omitempty" patchStrategy:"merge" patchMergeKey:"name"`
 	Labels map[string]string `json:"labels,omitempty"`
 }
 
@@ -50,7 +50,7 @@ func TestApply(t *testing.T) {
 				if want == "" {
 					want = c.json
 				}
-				got, err := Apply(how, []byte(c.document), []byte(c.changes), shape{})
+				got, err := JSON(how, []byte(c.document), []byte(c.changes), sample{})
 				if err != nil {
 					t.Fatalf("%s: %v", how, err)
 				}
@@ -97,11 +97,11 @@ func TestApplyRefuses(t *testing.T) {
 		"a key that is a list":    {v1alpha1.StrategicMerge, `{"keyed":[{"name":[]}]}`, `{"keyed":[{"name":[]}]}`},
 		"a field that is unknown": {v1alpha1.StrategicMerge, `{"other":{"a":1}}`, `{"other":{"a":2}}`},
 	} {
-		if got, err := Apply(c.how, []byte(c.document), []byte(c.changes), shape{}); err == nil {
+		if got, err := JSON(c.how, []byte(c.document), []byte(c.changes), sample{}); err == nil {
 			t.Errorf("%s: got %s", name, got)
 		}
 		d := NewDocument([]byte(c.document))
-		if err := d.Merge(c.how, []byte(c.changes), shape{}); err == nil || string(d.JSON()) != c.document || d.Origin("name") != 0 {
+		if err := d.Merge(c.how, []byte(c.changes), sample{}); err == nil || string(d.JSON()) != c.document || d.Origin("name") != 0 {
 			t.Errorf("%s: the document becomes %s, %v", name, d.JSON(), err)
 		}
 	}
@@ -114,7 +114,7 @@ func TestOrigin(t *testing.T) {
 		`{"inner":{"name":"c"},"set":["y"],"keyed":[{"name":"l","list":["z"]},{"name":"m"}],"labels":{"a":"2"}}`,
 		`{"number":3,"inner":{"number":null},"list":["z"],"keyed":[{"name":"l","inner":{"name":"deep"}}]}`,
 	} {
-		if err := d.Merge(v1alpha1.StrategicMerge, []byte(changes), shape{}); err != nil {
+		if err := d.Merge(v1alpha1.StrategicMerge, []byte(changes), sample{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -170,14 +170,14 @@ func FuzzMerge(f *testing.F) {
 			how = v1alpha1.StrategicMerge
 		}
 		d := NewDocument([]byte(document))
-		if d.Merge(how, []byte(changes), shape{}) != nil {
+		if d.Merge(how, []byte(changes), sample{}) != nil {
 			return
 		}
 		if !json.Valid(d.JSON()) {
 			t.Fatalf("merged into %s", d.JSON())
 		}
 		if how == v1alpha1.JSONMerge {
-			again, err := Apply(how, d.JSON(), []byte(changes), nil)
+			again, err := JSON(how, d.JSON(), []byte(changes), nil)
 			if err != nil || !reflect.DeepEqual(decoded(t, again), decoded(t, d.JSON())) {
 				t.Errorf("merged into %s, then %s, %v", d.JSON(), again, err)
 			}

@@ -19,7 +19,7 @@ import (
 	"gatehouse/translator"
 )
 
-// FieldManager is the name under which the Applier owns the fields that it sets.
+// FieldManager is the name under which the Keeper owns the fields that it sets.
 const FieldManager = "gatehouse"
 
 // workers is how many Gateways are processed at the same time. A failed one is tried again after firstRetry, then with
@@ -30,10 +30,10 @@ const (
 	lastRetry  = time.Minute
 )
 
-// Applier keeps the objects of the Gateways' fleets equal to the desired ones: it applies them server-side, repairs
+// Keeper keeps the objects of the Gateways' fleets equal to the desired ones: it applies them server-side, repairs
 // them when somebody else changes them, and deletes objects that are no longer desired. It runs only on the leader. The
 // failure of one Gateway is logged and tried again, and delays no other Gateway.
-type Applier struct {
+type Keeper struct {
 	client client.Client
 	log    logr.Logger
 	// Known, if set before Start, returns true when every existing Gateway has been Set, or false if ctx ends before.
@@ -65,7 +65,7 @@ type Applier struct {
 	claimants groups
 }
 
-// state is what the Applier knows of one fleet. Everything except req belongs to the worker that has the fleet's key.
+// state is what the Keeper knows of one fleet. Everything except req belongs to the worker that has the fleet's key.
 type state struct {
 	// req is the requirement. If it is nil, the fleet is removed.
 	req *translator.Requirement
@@ -82,9 +82,9 @@ type object struct {
 	apiVersion, kind, namespace, name string
 }
 
-// New returns an Applier that does nothing before Start. The client's cache must have the index of Index.
-func New(c client.Client, s Settings, log logr.Logger) *Applier {
-	return &Applier{
+// New returns a Keeper that does nothing before Start. The client's cache must have the index of Index.
+func New(c client.Client, s Settings, log logr.Logger) *Keeper {
+	return &Keeper{
 		client:    c,
 		log:       log,
 		settings:  s,
@@ -108,7 +108,7 @@ func newRetries() workqueue.TypedRateLimiter[string] {
 
 // Set sets the requirement of a Gateway (namespace/name); nil removes its fleet. A requirement that is on hold, or has
 // no port, leaves existing objects as they are. Set does not wait until the requirement is met.
-func (a *Applier) Set(key string, req *translator.Requirement) {
+func (a *Keeper) Set(key string, req *translator.Requirement) {
 	a.assigning.Lock()
 	defer a.assigning.Unlock()
 	before := a.held(key)
@@ -129,7 +129,7 @@ func (a *Applier) Set(key string, req *translator.Requirement) {
 }
 
 // SetCA replaces the CA certificates of the control plane in all fleets.
-func (a *Applier) SetCA(ca []byte) {
+func (a *Keeper) SetCA(ca []byte) {
 	a.mu.Lock()
 	a.settings.CA = slices.Clone(ca)
 	for _, key := range slices.Sorted(maps.Keys(a.fleets)) {
@@ -140,7 +140,7 @@ func (a *Applier) SetCA(ca []byte) {
 
 // Changed is called when somebody changed or deleted an object of the Gateway's fleet. The key comes from KeyOf, or
 // from the labels of the object.
-func (a *Applier) Changed(key string) {
+func (a *Keeper) Changed(key string) {
 	a.mu.Lock()
 	known := a.fleets[key] != nil
 	if !known {
@@ -168,7 +168,7 @@ func byLabels(key string) string {
 
 // Start works until ctx ends. It may be called again then: another replica may have worked in between. Two replicas
 // must not work at the same time, because with different versions they would undo each other's work.
-func (a *Applier) Start(ctx context.Context) error {
+func (a *Keeper) Start(ctx context.Context) error {
 	queue := a.resume()
 	var running sync.WaitGroup
 	for range workers {
@@ -186,7 +186,7 @@ func (a *Applier) Start(ctx context.Context) error {
 }
 
 // resume schedules a check of every fleet, because nobody has worked on them for a while.
-func (a *Applier) resume() workqueue.TypedRateLimitingInterface[string] {
+func (a *Keeper) resume() workqueue.TypedRateLimitingInterface[string] {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.queue.ShuttingDown() {
@@ -199,7 +199,7 @@ func (a *Applier) resume() workqueue.TypedRateLimitingInterface[string] {
 	return a.queue
 }
 
-func (a *Applier) work(ctx context.Context, queue workqueue.TypedRateLimitingInterface[string]) {
+func (a *Keeper) work(ctx context.Context, queue workqueue.TypedRateLimitingInterface[string]) {
 	for {
 		key, stopped := queue.Get()
 		if stopped {
@@ -219,7 +219,7 @@ func (a *Applier) work(ctx context.Context, queue workqueue.TypedRateLimitingInt
 }
 
 // report reports a failure that does not disappear by itself.
-func (a *Applier) report(ctx context.Context, key string, err error) {
+func (a *Keeper) report(ctx context.Context, key string, err error) {
 	switch {
 	case a.Failed == nil || ctx.Err() != nil:
 	case err == nil:
@@ -237,7 +237,7 @@ func stays(err error) bool {
 
 // Reconcile updates the fleet of one Gateway. It does everything that is possible, even if a part fails, but it never
 // runs pods as an account that does not belong to the fleet. It must not run twice at once for the same key.
-func (a *Applier) Reconcile(ctx context.Context, key string) error {
+func (a *Keeper) Reconcile(ctx context.Context, key string) error {
 	a.mu.Lock()
 	s, settings := a.fleets[key], a.settings
 	var req *translator.Requirement
@@ -262,7 +262,7 @@ func (a *Applier) Reconcile(ctx context.Context, key string) error {
 
 // replace applies the objects, and deletes the objects that they replace. The old Envoys are deleted only when the new
 // ones are ready: until then both serve. The caller watches the objects and calls Changed.
-func (a *Applier) replace(ctx context.Context, key string, s *state, objects []client.Object) error {
+func (a *Keeper) replace(ctx context.Context, key string, s *state, objects []client.Object) error {
 	wanted, ready := map[object]bool{}, true
 	var failed []error
 	for _, o := range objects {
@@ -285,7 +285,7 @@ func (a *Applier) replace(ctx context.Context, key string, s *state, objects []c
 }
 
 // remove deletes the whole fleet.
-func (a *Applier) remove(ctx context.Context, key string, s *state) error {
+func (a *Keeper) remove(ctx context.Context, key string, s *state) error {
 	if err := a.prune(ctx, key, s, nil); err != nil {
 		return err
 	}

@@ -32,7 +32,7 @@ func TestAccountIsKeptWhileNobodyCanTell(t *testing.T) {
 	f := newFixture(t)
 	account, key := f.shared(t)
 	c := &faulty{Client: f.Client}
-	f.Applier = New(c, f.settings, logr.Discard())
+	f.Keeper = New(c, f.settings, logr.Discard())
 	var mu sync.Mutex
 	told := map[string][][]string{}
 	f.Proven = func(fleet string, accounts ...string) {

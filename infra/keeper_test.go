@@ -32,10 +32,10 @@ var server kubetest.Server
 
 func TestMain(m *testing.M) { kubetest.Run(m, &server, "bin/gateway-api-crds.yaml") }
 
-// fixture is an Applier that works in its own namespace.
+// fixture is a Keeper that works in its own namespace.
 type fixture struct {
 	client.Client
-	*Applier
+	*Keeper
 	settings Settings
 }
 
@@ -47,7 +47,7 @@ func newFixture(t *testing.T) *fixture {
 		t.Fatal(err)
 	}
 	f.settings.ControllerNamespace = namespace.Name
-	f.Applier = New(f.Client, f.settings, logr.Discard())
+	f.Keeper = New(f.Client, f.settings, logr.Discard())
 	return f
 }
 
@@ -273,7 +273,7 @@ func TestObjectsOfOthersAreNotTakenThroughACache(t *testing.T) {
 	}
 }
 
-// TestStart runs the Applier as the manager does: fleets of deleted Gateways are removed, fleets of Gateways without a
+// TestStart runs the Keeper as the manager does: fleets of deleted Gateways are removed, fleets of Gateways without a
 // requirement stay, a failing Gateway delays no other, and a new CA reaches all fleets.
 func TestStart(t *testing.T) {
 	f := newFixture(t)
@@ -352,7 +352,7 @@ func TestStart(t *testing.T) {
 			t.Error(err)
 		}
 	case <-time.After(10 * time.Second):
-		t.Error("the Applier does not end")
+		t.Error("the Keeper does not end")
 	}
 }
 
