@@ -75,7 +75,7 @@ func (a *Keeper) claim(key string, s *state) {
 // claimsOf are the accounts that a fleet's pods should run as, by name or by a patch.
 func claimsOf(req translator.Requirement, settings Settings) []string {
 	claims := Accounts(req, settings)
-	if workload, err := newFleet(req, settings).workload(); err == nil { // Without a workload no pods run.
+	if workload, err := newPlan(req, settings).workload(); err == nil { // Without a workload no pods run.
 		if account, runs := accountOf(workload); runs {
 			claims = append(claims, account.key())
 		}

@@ -32,7 +32,7 @@ const (
 // nonRoot is the user of distroless images.
 const nonRoot = 65532
 
-func (f *fleet) envoyContainer(given *v1alpha1.KubernetesContainerSpec) (corev1.Container, error) {
+func (f *fleetPlan) envoyContainer(given *v1alpha1.KubernetesContainerSpec) (corev1.Container, error) {
 	args, err := f.envoyArgs()
 	if err != nil {
 		return corev1.Container{}, err
@@ -70,7 +70,7 @@ func (f *fleet) envoyContainer(given *v1alpha1.KubernetesContainerSpec) (corev1.
 // shutdownContainer waits beside Envoy for the shutdown: Kubernetes stops Envoy only after this container has answered.
 // It has no liveness probe, because a restart by kubelet runs its hook, which would drain an Envoy that should
 // continue.
-func (f *fleet) shutdownContainer() corev1.Container {
+func (f *fleetPlan) shutdownContainer() corev1.Container {
 	security := unprivileged()
 	readOnly := true
 	security.ReadOnlyRootFilesystem = &readOnly
@@ -91,7 +91,7 @@ func (f *fleet) shutdownContainer() corev1.Container {
 }
 
 // bootstrap is how Envoys of this fleet connect to the control plane.
-func (f *fleet) bootstrap() bootstrap.Settings {
+func (f *fleetPlan) bootstrap() bootstrap.Settings {
 	return bootstrap.Settings{
 		XDSHost:   f.settings.XDSHost,
 		XDSPort:   f.settings.XDSPort,
@@ -103,7 +103,7 @@ func (f *fleet) bootstrap() bootstrap.Settings {
 
 // envoyArgs passes the bootstrap as an argument, not as a file of the ConfigMap: Envoy reads it once at its start, so a
 // change of the bootstrap must replace the pods, as a change of the template does.
-func (f *fleet) envoyArgs() ([]string, error) {
+func (f *fleetPlan) envoyArgs() ([]string, error) {
 	config, err := bootstrap.JSON(f.bootstrap())
 	if err != nil {
 		return nil, fmt.Errorf("fleet of Gateway %s: %w", f.key, err)
@@ -125,14 +125,14 @@ func (f *fleet) envoyArgs() ([]string, error) {
 	return append(args, f.spec.ExtraArgs...), nil
 }
 
-func (f *fleet) logLevel() v1alpha1.LogLevel {
+func (f *fleetPlan) logLevel() v1alpha1.LogLevel {
 	if level, ok := f.spec.Logging.Level[v1alpha1.LogComponentDefault]; ok {
 		return level
 	}
 	return v1alpha1.LogLevelWarn
 }
 
-func (f *fleet) componentLogLevels() string {
+func (f *fleetPlan) componentLogLevels() string {
 	levels := map[v1alpha1.ProxyLogComponent]v1alpha1.LogLevel{"misc": v1alpha1.LogLevelError}
 	maps.Copy(levels, f.spec.Logging.Level)
 	delete(levels, v1alpha1.LogComponentDefault)
@@ -144,7 +144,7 @@ func (f *fleet) componentLogLevels() string {
 }
 
 // envoyImage is the requested image; a repository without a tag gets the tag and digest of the built-in image.
-func (f *fleet) envoyImage(given *v1alpha1.KubernetesContainerSpec) string {
+func (f *fleetPlan) envoyImage(given *v1alpha1.KubernetesContainerSpec) string {
 	if given.Image != nil {
 		return *given.Image
 	}

@@ -47,7 +47,7 @@ func XDSHost(namespace, clusterDomain string) string {
 // the order of their creation. Equal input gives equal objects. It returns an error if a patch of the EnvoyProxy cannot
 // be applied, which envoyproxy.Problems reports in advance.
 func Desired(req translator.Requirement, s Settings) ([]client.Object, error) {
-	f := newFleet(req, s)
+	f := newPlan(req, s)
 	config, err := f.configMap()
 	if err != nil {
 		return nil, err
@@ -66,18 +66,18 @@ func Desired(req translator.Requirement, s Settings) ([]client.Object, error) {
 // Accounts returns the namespace/name of the ServiceAccounts whose tokens authenticate the Gateway's Envoys. While a
 // fleet moves to its Gateway's namespace, its Envoys in the control plane's namespace are served until they are gone.
 func Accounts(req translator.Requirement, s Settings) []string {
-	f := newFleet(req, s)
+	f := newPlan(req, s)
 	own := f.namespace + "/" + f.accountName()
 	if !f.besideGateway() {
 		return []string{own}
 	}
 	s.DeployMode = config.DeployControllerNamespace
-	before := newFleet(req, s)
+	before := newPlan(req, s)
 	return []string{own, before.namespace + "/" + before.accountName()}
 }
 
-// fleet is a requirement with values that all objects need.
-type fleet struct {
+// fleetPlan is the requirement of a fleet with values that all its objects need.
+type fleetPlan struct {
 	translator.Requirement
 	settings Settings
 	// key is the Gateway's namespace/name; namespace and name are the defaults for the objects.
@@ -88,8 +88,8 @@ type fleet struct {
 	drain      drain
 }
 
-func newFleet(req translator.Requirement, s Settings) *fleet {
-	f := &fleet{
+func newPlan(req translator.Requirement, s Settings) *fleetPlan {
+	f := &fleetPlan{
 		Requirement: req,
 		settings:    s,
 		key:         req.Gateway.Namespace + "/" + req.Gateway.Name,
@@ -115,18 +115,18 @@ func newFleet(req translator.Requirement, s Settings) *fleet {
 }
 
 // besideGateway reports whether the fleet runs in its Gateway's namespace.
-func (f *fleet) besideGateway() bool {
+func (f *fleetPlan) besideGateway() bool {
 	return f.settings.DeployMode == config.DeployGatewayNamespace
 }
 
-func (f *fleet) accountName() string {
+func (f *fleetPlan) accountName() string {
 	if a := f.kubernetes.EnvoyServiceAccount; a != nil {
 		return or(a.Name, f.name)
 	}
 	return f.name
 }
 
-func (f *fleet) serviceAccount() *corev1.ServiceAccount {
+func (f *fleetPlan) serviceAccount() *corev1.ServiceAccount {
 	return &corev1.ServiceAccount{
 		TypeMeta:                     metav1.TypeMeta{APIVersion: "v1", Kind: "ServiceAccount"},
 		ObjectMeta:                   f.meta(f.accountName(), nil, nil),
@@ -135,7 +135,7 @@ func (f *fleet) serviceAccount() *corev1.ServiceAccount {
 }
 
 // configMap has the files that Envoy reads while it runs, so that a new CA restarts nothing.
-func (f *fleet) configMap() (*corev1.ConfigMap, error) {
+func (f *fleetPlan) configMap() (*corev1.ConfigMap, error) {
 	files, err := bootstrap.Files(f.bootstrap(), f.settings.CA)
 	if err != nil {
 		return nil, fmt.Errorf("making the files of Gateway %s: %w", f.key, err)

@@ -300,7 +300,7 @@ func TestLabelsAloneProveNothing(t *testing.T) {
 
 // TestEnvoyKnowsItsMemory: Kubernetes passes the memory limit to Envoy, also if only a patch sets it, or nothing does.
 func TestEnvoyKnowsItsMemory(t *testing.T) {
-	args, err := newFleet(*requirement("web"), testSettings()).envoyArgs()
+	args, err := newPlan(*requirement("web"), testSettings()).envoyArgs()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -28,13 +28,13 @@ func (s Settings) KeyOf(o metav1.Object) (string, bool) {
 	return key, owned && (beside || o.GetNamespace() == s.ControllerNamespace)
 }
 
-func (f *fleet) ownerLabels() map[string]string {
+func (f *fleetPlan) ownerLabels() map[string]string {
 	return envoyproxy.OwnerLabels(f.Gateway.Namespace, f.Gateway.Name)
 }
 
 // meta returns the metadata of an object. The labels that identify it have priority over labels, and labels over those
 // of the Gateway.
-func (f *fleet) meta(name string, labels, annotations map[string]string) metav1.ObjectMeta {
+func (f *fleetPlan) meta(name string, labels, annotations map[string]string) metav1.ObjectMeta {
 	return metav1.ObjectMeta{
 		Name:            name,
 		Namespace:       f.namespace,
@@ -44,7 +44,7 @@ func (f *fleet) meta(name string, labels, annotations map[string]string) metav1.
 	}
 }
 
-func (f *fleet) labels(more map[string]string) map[string]string {
+func (f *fleetPlan) labels(more map[string]string) map[string]string {
 	labels := map[string]string{}
 	if i := f.Gateway.Spec.Infrastructure; i != nil {
 		for k, v := range i.Labels {
@@ -59,7 +59,7 @@ func (f *fleet) labels(more map[string]string) map[string]string {
 	return labels
 }
 
-func (f *fleet) annotations(more map[string]string) map[string]string {
+func (f *fleetPlan) annotations(more map[string]string) map[string]string {
 	annotations := map[string]string{}
 	if i := f.Gateway.Spec.Infrastructure; i != nil {
 		for k, v := range i.Annotations {
@@ -77,7 +77,7 @@ func (f *fleet) annotations(more map[string]string) map[string]string {
 // owners make the cluster's garbage collector remove the object with its Gateway, if the fleet runs beside it: an owner
 // must be in the same namespace. Elsewhere the object has no owner, and the Keeper removes it. The GatewayClass is not
 // an owner, because deleting a class must not end the traffic of its Gateways.
-func (f *fleet) owners() []metav1.OwnerReference {
+func (f *fleetPlan) owners() []metav1.OwnerReference {
 	if !f.besideGateway() {
 		return nil
 	}

@@ -14,7 +14,7 @@ import (
 )
 
 // service is the Service that clients connect to.
-func (f *fleet) service() (*corev1.Service, error) {
+func (f *fleetPlan) service() (*corev1.Service, error) {
 	given := f.kubernetes.EnvoyService
 	if given == nil {
 		given = &v1alpha1.KubernetesServiceSpec{}
@@ -40,14 +40,14 @@ func (f *fleet) service() (*corev1.Service, error) {
 
 // serviceType is the type in the EnvoyProxy, unless the Gateway requests only addresses inside the cluster: an internal
 // Gateway must not be exposed.
-func (f *fleet) serviceType(given *v1alpha1.KubernetesServiceSpec) corev1.ServiceType {
+func (f *fleetPlan) serviceType(given *v1alpha1.KubernetesServiceSpec) corev1.ServiceType {
 	if !translator.Exposed(f.Gateway) {
 		return corev1.ServiceTypeClusterIP
 	}
 	return corev1.ServiceType(or(given.Type, v1alpha1.ServiceTypeLoadBalancer))
 }
 
-func (f *fleet) servicePorts() []corev1.ServicePort {
+func (f *fleetPlan) servicePorts() []corev1.ServicePort {
 	ports := make([]corev1.ServicePort, 0, len(f.Ports))
 	for _, p := range f.Ports {
 		ports = append(ports, corev1.ServicePort{
@@ -78,7 +78,7 @@ func exposure(spec *corev1.ServiceSpec, given *v1alpha1.KubernetesServiceSpec) {
 // families sets the IP families of the Service's addresses; the cluster chooses one if the EnvoyProxy does not. The
 // policy is always set: otherwise a Service that was dual stack would stay so, and keep an address at which no Envoy
 // listens.
-func (f *fleet) families(spec *corev1.ServiceSpec) {
+func (f *fleetPlan) families(spec *corev1.ServiceSpec) {
 	policy := corev1.IPFamilyPolicySingleStack
 	switch or(f.spec.IPFamily, "") {
 	case v1alpha1.IPFamilyIPv4:
@@ -94,7 +94,7 @@ func (f *fleet) families(spec *corev1.ServiceSpec) {
 
 // addresses requests the IP addresses of the Gateway's spec.addresses. For a ClusterIP Service they are cluster IPs,
 // whatever their routability.
-func (f *fleet) addresses(spec *corev1.ServiceSpec) {
+func (f *fleetPlan) addresses(spec *corev1.ServiceSpec) {
 	anywhere, cluster := translator.StaticAddresses(f.Gateway, f.EnvoyProxy)
 	if spec.Type == corev1.ServiceTypeClusterIP {
 		cluster = append(cluster, anywhere...)

@@ -18,7 +18,7 @@ import (
 )
 
 // workload runs the Envoys: a DaemonSet if the EnvoyProxy asks for one, otherwise a Deployment.
-func (f *fleet) workload() (client.Object, error) {
+func (f *fleetPlan) workload() (client.Object, error) {
 	if f.kubernetes.EnvoyDaemonSet != nil {
 		return f.daemonSet(f.kubernetes.EnvoyDaemonSet)
 	}
@@ -29,7 +29,7 @@ func (f *fleet) workload() (client.Object, error) {
 	return f.deployment(given)
 }
 
-func (f *fleet) deployment(given *v1alpha1.KubernetesDeploymentSpec) (client.Object, error) {
+func (f *fleetPlan) deployment(given *v1alpha1.KubernetesDeploymentSpec) (client.Object, error) {
 	template, err := f.pods(given.Pod, given.Container, given.InitContainers)
 	if err != nil {
 		return nil, err
@@ -51,7 +51,7 @@ func (f *fleet) deployment(given *v1alpha1.KubernetesDeploymentSpec) (client.Obj
 	return &patched, nil
 }
 
-func (f *fleet) daemonSet(given *v1alpha1.KubernetesDaemonSetSpec) (client.Object, error) {
+func (f *fleetPlan) daemonSet(given *v1alpha1.KubernetesDaemonSetSpec) (client.Object, error) {
 	template, err := f.pods(given.Pod, given.Container, nil)
 	if err != nil {
 		return nil, err
@@ -84,7 +84,7 @@ const (
 const tokenSeconds = 3600
 
 // pods returns the template of the pods.
-func (f *fleet) pods(
+func (f *fleetPlan) pods(
 	pod *v1alpha1.KubernetesPodSpec, container *v1alpha1.KubernetesContainerSpec, inits []corev1.Container,
 ) (corev1.PodTemplateSpec, error) {
 	if pod == nil {
@@ -126,14 +126,14 @@ func (f *fleet) pods(
 }
 
 // pullSecrets are the given ones, or the control plane's own, which exist only in its namespace.
-func (f *fleet) pullSecrets(given []corev1.LocalObjectReference) []corev1.LocalObjectReference {
+func (f *fleetPlan) pullSecrets(given []corev1.LocalObjectReference) []corev1.LocalObjectReference {
 	if len(given) > 0 || f.besideGateway() {
 		return given
 	}
 	return f.settings.PullSecrets
 }
 
-func (f *fleet) volumes() []corev1.Volume {
+func (f *fleetPlan) volumes() []corev1.Volume {
 	seconds := int64(tokenSeconds)
 	return []corev1.Volume{
 		{Name: envoyproxy.XDSConfigVolume, VolumeSource: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{
@@ -152,7 +152,7 @@ func (f *fleet) volumes() []corev1.Volume {
 
 // podSecurity lets Envoy bind the listeners' own ports without a privilege, if this is requested and the EnvoyProxy
 // sets no kernel parameters itself.
-func (f *fleet) podSecurity(given *corev1.PodSecurityContext) *corev1.PodSecurityContext {
+func (f *fleetPlan) podSecurity(given *corev1.PodSecurityContext) *corev1.PodSecurityContext {
 	const privileged = 1024
 	if !slices.ContainsFunc(f.Ports, func(p translator.Port) bool { return p.Target < privileged }) {
 		return given

@@ -80,7 +80,7 @@ func TestLostCertificateIsNotHandedOn(t *testing.T) {
 	}
 	outcome, err = w.Apply([]Event{
 		{Proxy: &proxy},
-		{Fleet: &FleetReport{Key: "n/g", Fleet: Fleet{Available: 1, Desired: 1, Addresses: []gwapiv1.GatewayStatusAddress{{Value: "10.0.0.1"}}}}},
+		{Fleet: &FleetReport{Key: "n/g", Fleet: FleetStatus{Available: 1, Desired: 1, Addresses: []gwapiv1.GatewayStatusAddress{{Value: "10.0.0.1"}}}}},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -14,7 +14,7 @@ import (
 // Where the CRD does not have the field no address tells it, and a status that is stored so is not written again.
 func TestRoutabilityInStatus(t *testing.T) {
 	w := newWorld(t)
-	fleet := Fleet{Available: 1, Desired: 1, Addresses: append(ips("203.0.113.1"), inCluster("10.96.0.7")...)}
+	fleet := FleetStatus{Available: 1, Desired: 1, Addresses: append(ips("203.0.113.1"), inCluster("10.96.0.7")...)}
 	fleet.Addresses[0].Routability = ptr(gwapiv1.GatewayAddressRoutabilityDefault)
 	events := []Event{{Fleet: &FleetReport{Key: "shop/g", Fleet: fleet}}}
 	for _, o := range decode(t, []byte(fmt.Sprintf(`apiVersion: gateway.networking.k8s.io/v1

@@ -19,15 +19,15 @@ func TestAddressesOfTheService(t *testing.T) {
 		programmed               = gwapiv1.GatewayReasonProgrammed
 		unusable, none           = gwapiv1.GatewayReasonAddressNotUsable, gwapiv1.GatewayReasonAddressNotAssigned
 	)
-	balanced := Fleet{Addresses: ips("203.0.113.1"), Static: inCluster("10.96.0.7", "fd00::7")}
-	external := Fleet{Addresses: ips("203.0.113.1"), Static: append(ips("192.0.2.7", "2001:db8::7"), inCluster("10.96.0.7")...)}
-	inside := Fleet{Addresses: inCluster("10.96.0.7"), Static: inCluster("10.96.0.7")}
-	named := Fleet{Addresses: []gwapiv1.GatewayStatusAddress{{Type: ptr(gwapiv1.HostnameAddressType), Value: "lb.example.com"}}, Static: inCluster("10.96.0.7")}
-	pending := Fleet{Static: inCluster("10.96.0.7")}
-	refused := Fleet{Failure: "10.1.1.1 is not in the valid range"}
+	balanced := FleetStatus{Addresses: ips("203.0.113.1"), Static: inCluster("10.96.0.7", "fd00::7")}
+	external := FleetStatus{Addresses: ips("203.0.113.1"), Static: append(ips("192.0.2.7", "2001:db8::7"), inCluster("10.96.0.7")...)}
+	inside := FleetStatus{Addresses: inCluster("10.96.0.7"), Static: inCluster("10.96.0.7")}
+	named := FleetStatus{Addresses: []gwapiv1.GatewayStatusAddress{{Type: ptr(gwapiv1.HostnameAddressType), Value: "lb.example.com"}}, Static: inCluster("10.96.0.7")}
+	pending := FleetStatus{Static: inCluster("10.96.0.7")}
+	refused := FleetStatus{Failure: "10.1.1.1 is not in the valid range"}
 	for _, test := range []struct {
 		name, asked string
-		fleet       Fleet
+		fleet       FleetStatus
 		addresses   string
 		assigned    gwapiv1.GatewayConditionReason
 		programmed  gwapiv1.GatewayConditionReason
@@ -35,7 +35,7 @@ func TestAddressesOfTheService(t *testing.T) {
 		{"nothing asked", "", balanced, "203.0.113.1", assigned, programmed},
 		{"nothing asked inside", "", inside, "10.96.0.7 Cluster", assigned, programmed},
 		{"nothing asked yet", "", pending, "", "", none},
-		{"nothing there", "{}", Fleet{}, "", "", none},
+		{"nothing there", "{}", FleetStatus{}, "", "", none},
 		{"any address", "{}", balanced, "203.0.113.1", assigned, programmed},
 		{"any address inside", "{routability: ''}", inside, "10.96.0.7 Cluster", assigned, programmed},
 		{"any address yet", "{}", pending, "", not, none},
@@ -93,7 +93,7 @@ func TestMoreAddressesThanTheStatusHolds(t *testing.T) {
 	for i := range 20 {
 		all = append(all, fmt.Sprintf("203.0.113.%d", i))
 	}
-	status := statusWith(t, "", Fleet{Available: 1, Desired: 1, Addresses: ips(all...)})
+	status := statusWith(t, "", FleetStatus{Available: 1, Desired: 1, Addresses: ips(all...)})
 	if got := values(status.Addresses); !slices.Equal(got, all[:16]) {
 		t.Errorf("addresses %q", got)
 	}
@@ -104,7 +104,7 @@ func TestMoreAddressesThanTheStatusHolds(t *testing.T) {
 }
 
 // statusWith is the status of a Gateway that asks for addresses, with everything acknowledged by its proxy.
-func statusWith(t *testing.T, asked string, fleet Fleet) *gwapiv1.GatewayStatus {
+func statusWith(t *testing.T, asked string, fleet FleetStatus) *gwapiv1.GatewayStatus {
 	t.Helper()
 	w := newWorld(t)
 	var events []Event
@@ -178,7 +178,7 @@ func values(addresses []gwapiv1.GatewayStatusAddress) []string {
 
 // TestFailureOfTheFleet: what keeps the fleet from being made is told in the Gateway's status, in the same words as in the log.
 func TestFailureOfTheFleet(t *testing.T) {
-	fleet := Fleet{Available: 1, Desired: 1, Addresses: ips("203.0.113.1"), Failure: "the name is taken: Service shop/g exists"}
+	fleet := FleetStatus{Available: 1, Desired: 1, Addresses: ips("203.0.113.1"), Failure: "the name is taken: Service shop/g exists"}
 	programmed := meta.FindStatusCondition(statusWith(t, "", fleet).Conditions, string(gwapiv1.GatewayConditionProgrammed))
 	if programmed.Status != "False" || programmed.Reason != string(gwapiv1.GatewayReasonNoResources) || programmed.Message != fleet.Failure {
 		t.Errorf("Programmed is %s %s: %s", programmed.Status, programmed.Reason, programmed.Message)

@@ -18,13 +18,13 @@ const MaxAddresses = 16
 // assignment is which addresses a Gateway has of those that it asks for (GEP-5093).
 type assignment struct {
 	gateway *gatewayRow
-	fleet   Fleet
+	fleet   FleetStatus
 	// got has the address of each that is asked for, nil for those that the Gateway does not have.
 	got []*gwapiv1.GatewayStatusAddress
 }
 
 // assign gives each address that is asked for one that the Service has, no two the same. Whoever asks for the least gets last.
-func (g *gatewayRow) assign(fleet Fleet) *assignment {
+func (g *gatewayRow) assign(fleet FleetStatus) *assignment {
 	asked := g.Gateway.Spec.Addresses
 	a := &assignment{gateway: g, fleet: fleet, got: make([]*gwapiv1.GatewayStatusAddress, len(asked))}
 	var taken []string
@@ -49,7 +49,7 @@ func (g *gatewayRow) assign(fleet Fleet) *assignment {
 
 // address is one of the Service's that is what is asked for, and not taken; nil if there is none. Without a value and a scope it is one of those by
 // which the Service is reached anyway.
-func (f *Fleet) address(asked *gwapiv1.GatewaySpecAddress, taken []string) *gwapiv1.GatewayStatusAddress {
+func (f *FleetStatus) address(asked *gwapiv1.GatewaySpecAddress, taken []string) *gwapiv1.GatewayStatusAddress {
 	cluster := asked.Routability == gwapiv1.GatewayAddressRoutabilityCluster
 	candidates := f.Addresses
 	if asked.Value != "" || cluster {

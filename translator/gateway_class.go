@@ -17,7 +17,7 @@ import (
 func (t *Tables) declareClasses() {
 	t.classesByProxy = flow.NewIndex(t.in.classes, "classes by EnvoyProxy", proxyOfClass)
 	t.gatewaysByProxy = flow.NewIndex(t.in.gateways, "Gateways by EnvoyProxy", proxyOfGateway)
-	t.fleetSpecs = flow.Derive(t.in.proxySpecs, "fleet settings", (*fleetSpecRow).equal, t.fleetSpec)
+	t.envoyProxies = flow.Derive(t.in.envoyProxies, "EnvoyProxies with their problems", (*envoyProxyRow).equal, t.judgeEnvoyProxy)
 	t.classes = flow.Derive(t.in.classes, "classes", (*classRow).equal, t.class)
 	t.usedClasses = flow.Group(flow.NewIndex(t.in.gateways, "Gateways by class", namedClass),
 		"used classes", flow.Same[bool], anyMember)
@@ -75,7 +75,7 @@ func (t *Tables) envoyProxy(r *flow.Read, p parameters) (*v1alpha1.EnvoyProxy, [
 			Message: fmt.Sprintf("%s of group %q cannot hold parameters: refer to an EnvoyProxy of group %q", p.Kind, p.Group, v1alpha1.GroupVersion.Group),
 		}}
 	}
-	row, ok := t.fleetSpecs.Get(r, Key(p.Namespace, p.Name))
+	row, ok := t.envoyProxies.Get(r, Key(p.Namespace, p.Name))
 	if !ok {
 		missing := verdict.Ref{Group: p.Group, Kind: p.Kind, Namespace: p.Namespace, Name: p.Name}
 		return nil, []verdict.Problem{verdict.Absent(p.Field+".name", missing, reasonInvalidParameters)}
@@ -89,18 +89,18 @@ func (t *Tables) envoyProxy(r *flow.Read, p parameters) (*v1alpha1.EnvoyProxy, [
 	}}
 }
 
-// fleetSpecRow is an EnvoyProxy that was judged on its own.
-type fleetSpecRow struct {
+// envoyProxyRow is an EnvoyProxy that was judged on its own.
+type envoyProxyRow struct {
 	EnvoyProxy *v1alpha1.EnvoyProxy
 	Problems   []verdict.Problem
 }
 
-func (f *fleetSpecRow) equal(o *fleetSpecRow) bool {
+func (f *envoyProxyRow) equal(o *envoyProxyRow) bool {
 	return f.EnvoyProxy == o.EnvoyProxy && equalProblems(f.Problems, o.Problems)
 }
 
-func (t *Tables) fleetSpec(_ *flow.Read, _ string, ep *v1alpha1.EnvoyProxy) (*fleetSpecRow, bool) {
-	return &fleetSpecRow{EnvoyProxy: ep, Problems: append(t.rules.Check(ep), envoyproxy.Problems(ep)...)}, true
+func (t *Tables) judgeEnvoyProxy(_ *flow.Read, _ string, ep *v1alpha1.EnvoyProxy) (*envoyProxyRow, bool) {
+	return &envoyProxyRow{EnvoyProxy: ep, Problems: append(t.rules.Check(ep), envoyproxy.Problems(ep)...)}, true
 }
 
 func (t *Tables) classStatus(r *flow.Read, key string, c *gwapiv1.GatewayClass) (*Status, bool) {

@@ -28,7 +28,7 @@ type history struct {
 	*rand.Rand
 	generation int64
 	objects    map[string]Object
-	fleets     map[string]Fleet
+	fleets     map[string]FleetStatus
 	proxies    map[string]Proxy
 	// fetched is what came of fetches.
 	fetched map[string]Fetched
@@ -52,7 +52,7 @@ func newHistory(seed uint64) *history {
 	if err != nil {
 		panic(err) // The CRDs are part of the repository and of its modules.
 	}
-	return &history{Rand: rand.New(rand.NewPCG(seed, 1)), objects: map[string]Object{}, fleets: map[string]Fleet{}, proxies: map[string]Proxy{}, fetched: map[string]Fetched{}, clock: time.Now(), crds: kinds}
+	return &history{Rand: rand.New(rand.NewPCG(seed, 1)), objects: map[string]Object{}, fleets: map[string]FleetStatus{}, proxies: map[string]Proxy{}, fetched: map[string]Fetched{}, clock: time.Now(), crds: kinds}
 }
 
 func pick[T any](h *history, of ...T) T { return of[h.IntN(len(of))] }
@@ -363,7 +363,7 @@ func (h *history) event() Event {
 		h.bundles = !h.bundles
 		return Event{Served: &ClusterTrustBundles, Deleted: !h.bundles}
 	case 0:
-		r := FleetReport{Key: h.namespace() + "/" + pick(h, "g1", "g2"), Fleet: Fleet{Available: int32(h.IntN(2)), Desired: 1, Failure: pick(h, "", "", "the name is taken"), Addresses: []gwapiv1.GatewayStatusAddress{{Value: "10.1.1.1"}}}}
+		r := FleetReport{Key: h.namespace() + "/" + pick(h, "g1", "g2"), Fleet: FleetStatus{Available: int32(h.IntN(2)), Desired: 1, Failure: pick(h, "", "", "the name is taken"), Addresses: []gwapiv1.GatewayStatusAddress{{Value: "10.1.1.1"}}}}
 		if h.IntN(2) == 0 {
 			r.Fleet.Static = []gwapiv1.GatewayStatusAddress{{Value: pick(h, "10.2.2.2", "10.3.3.3"), Routability: maybe(h, gwapiv1.GatewayAddressRoutabilityCluster)}}
 		}

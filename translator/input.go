@@ -59,12 +59,12 @@ type inputs struct {
 	bundles        *flow.Table[*certificatesv1.ClusterTrustBundle]
 	backendTLS     *flow.Table[*gwapiv1.BackendTLSPolicy]
 	budgets        *flow.Table[*gwapixv1alpha1.XBackendTrafficPolicy]
-	proxySpecs     *flow.Table[*v1alpha1.EnvoyProxy]
+	envoyProxies   *flow.Table[*v1alpha1.EnvoyProxy]
 	policies       *flow.Table[policies.Object]
 	// lostClasses are keyed by the Gateway that had the class last, see keepLost.
 	lostClasses *flow.Table[*gwapiv1.GatewayClass]
 	// fleets is keyed by the Gateway, proxies by the Gateway and the node, see Proxy.key.
-	fleets  *flow.Table[Fleet]
+	fleets  *flow.Table[FleetStatus]
 	proxies *flow.Table[Proxy]
 	// fetched is keyed by the key of the Fetch.
 	fetched *flow.Table[Fetched]
@@ -115,7 +115,7 @@ func declareInputs(g *flow.Graph) inputs {
 	})
 	in.backendTLS = declare[*gwapiv1.BackendTLSPolicy](&in, g, gwapiv1.GroupName, "BackendTLSPolicy")
 	in.budgets = declare[*gwapixv1alpha1.XBackendTrafficPolicy](&in, g, retrybudget.Group, retrybudget.Kind)
-	in.proxySpecs = declare[*v1alpha1.EnvoyProxy](&in, g, v1alpha1.GroupName, "EnvoyProxy")
+	in.envoyProxies = declare[*v1alpha1.EnvoyProxy](&in, g, v1alpha1.GroupName, "EnvoyProxy")
 	in.policies = flow.Input(g, "Policy", sameObject[policies.Object])
 	for _, kind := range policies.Kinds {
 		in.byType[reflect.TypeOf(kind.New())] = inputOf(in.policies, v1alpha1.GroupName, kind.Kind, func(o Object) string {

@@ -120,8 +120,8 @@ type Port struct {
 	Protocol corev1.Protocol
 }
 
-// Fleet is what the infrastructure reports of a Gateway's proxies: an input of the translation.
-type Fleet struct {
+// FleetStatus is what the infrastructure reports of a Gateway's proxies: an input of the translation.
+type FleetStatus struct {
 	// Available and Desired count the proxies.
 	Available, Desired int32
 	// Addresses are where the Service is reached, in the form of Gateway status, each with its routability. A Gateway has them if it asks for none.
@@ -156,7 +156,7 @@ func equalFetched(a, b Fetched) bool {
 		(a.Content == nil) == (b.Content == nil) && bytes.Equal(a.Content, b.Content)
 }
 
-func equalFleets(a, b Fleet) bool {
+func equalFleets(a, b FleetStatus) bool {
 	return a.Available == b.Available && a.Desired == b.Desired && a.Failure == b.Failure &&
 		status.EqualAddresses(a.Addresses, b.Addresses) && status.EqualAddresses(a.Static, b.Static)
 }

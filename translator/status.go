@@ -14,7 +14,7 @@ func (t *Tables) declareStatuses() {
 	t.attachedRoutes = flow.Group(flow.NewIndex(t.parents, "parents by listener", attachedTo),
 		"attached routes", flow.Same[int32], t.countRoutes)
 	t.missingOfFleets = flow.Expand(t.gateways, "missing", flow.Same[string], t.missing)
-	t.fleetSpecStatuses = flow.Derive(t.fleetSpecs, "fleet settings statuses", (*Status).equal, t.fleetSpecStatus)
+	t.envoyProxyStatuses = flow.Derive(t.envoyProxies, "EnvoyProxy statuses", (*Status).equal, t.envoyProxyStatus)
 	t.classStatuses = flow.Derive(t.in.classes, "class statuses", (*Status).equal, t.classStatus)
 	t.setStatuses = flow.Derive(t.in.listenerSets, "listener set statuses", (*Status).equal, t.listenerSetStatus)
 	t.attachedSets = flow.Group(flow.NewIndex(t.setStatuses, "accepted listener sets by Gateway", acceptedBy),
@@ -35,7 +35,7 @@ type Status struct {
 	// Problems are all that was found, for admission and for logs.
 	Problems []verdict.Problem
 	// Desired is the status without times: *GatewayClassStatus, *GatewayStatus, *ListenerSetStatus, *RouteStatus or
-	// *PolicyStatus of Gateway API, or *BackendStatus or *fleetSpecStatus of ours. It is nil if nothing is to be written, as
+	// *PolicyStatus of Gateway API, or *BackendStatus or *envoyProxyStatus of ours. It is nil if nothing is to be written, as
 	// for a route of which no parent is ours.
 	Desired any
 	// encoded is Desired in JSON, to compare.

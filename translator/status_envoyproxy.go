@@ -11,8 +11,8 @@ import (
 	"gatehouse/translator/status"
 )
 
-// fleetSpecStatus is the status of an EnvoyProxy.
-type fleetSpecStatus struct {
+// envoyProxyStatus is the status of an EnvoyProxy.
+type envoyProxyStatus struct {
 	// Ancestors has one entry for each GatewayClass and Gateway of ours that refers to the EnvoyProxy.
 	Ancestors []gwapiv1.PolicyAncestorStatus `json:"ancestors,omitempty"`
 	// Elsewhere are those of another controller. The entries of an EnvoyProxy do not name their writer, so this says which
@@ -20,12 +20,12 @@ type fleetSpecStatus struct {
 	Elsewhere []gwapiv1.ParentReference `json:"elsewhere,omitempty"`
 }
 
-func (t *Tables) fleetSpecStatus(r *flow.Read, key string, f *fleetSpecRow) (*Status, bool) {
+func (t *Tables) envoyProxyStatus(r *flow.Read, key string, f *envoyProxyRow) (*Status, bool) {
 	accepted := status.Condition(string(gwapiv1.PolicyConditionAccepted), string(gwapiv1.PolicyReasonAccepted), "The EnvoyProxy is accepted.", f.Problems)
 	if len(f.Problems) > 0 {
 		accepted.Reason = reasonInvalidParameters
 	}
-	desired := &fleetSpecStatus{}
+	desired := &envoyProxyStatus{}
 	users := t.usersOf(r, key)
 	for _, ref := range users.ours {
 		desired.Ancestors = append(desired.Ancestors, gwapiv1.PolicyAncestorStatus{
@@ -45,7 +45,7 @@ func classAncestor(c *gwapiv1.GatewayClass) gwapiv1.ParentReference {
 }
 
 // mergeFleetSpec merges the ancestors of an EnvoyProxy like those of a policy.
-func mergeFleetSpec(m *status.Merger, old *v1alpha1.EnvoyProxyStatus, desired *fleetSpecStatus) {
+func mergeFleetSpec(m *status.Merger, old *v1alpha1.EnvoyProxyStatus, desired *envoyProxyStatus) {
 	var had []gwapiv1.PolicyAncestorStatus
 	for _, a := range old.Ancestors {
 		entry := gwapiv1.PolicyAncestorStatus{AncestorRef: a.AncestorRef, ControllerName: m.Controller, Conditions: a.Conditions}

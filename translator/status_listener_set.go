@@ -72,7 +72,7 @@ func (s *listenerSetRow) listenerKeys() []string {
 }
 
 // programmed says whether traffic of the ListenerSet is served as it is written now.
-func (s *listenerSetRow) programmed(accepted *metav1.Condition, fleet Fleet, own *listenersVerdict) metav1.Condition {
+func (s *listenerSetRow) programmed(accepted *metav1.Condition, fleet FleetStatus, own *listenersVerdict) metav1.Condition {
 	c := metav1.Condition{Type: string(gwapiv1.ListenerSetConditionProgrammed), Status: metav1.ConditionFalse}
 	switch parent := s.Gateway.ready(s.Gateway.assign(fleet)); {
 	case accepted.Status != metav1.ConditionTrue:

@@ -42,7 +42,7 @@ func (s *Status) Merge(controller gwapiv1.GatewayController, old Object, now met
 	case *gwapixv1alpha1.XBackendTrafficPolicy:
 		o.Status.Ancestors = m.Ancestors(o.Status.Ancestors, s.Desired.(*gwapiv1.PolicyStatus).Ancestors)
 	case *v1alpha1.EnvoyProxy:
-		mergeFleetSpec(&m, &o.Status, s.Desired.(*fleetSpecStatus))
+		mergeFleetSpec(&m, &o.Status, s.Desired.(*envoyProxyStatus))
 	case *v1alpha1.Backend:
 		o.Status.Conditions = m.Conditions(o.Status.Conditions, s.Desired.(*v1alpha1.BackendStatus).Conditions)
 	case *gwapiv1.ListenerSet:

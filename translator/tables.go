@@ -41,7 +41,7 @@ type Tables struct {
 	// GatewayClasses and EnvoyProxies (gateway_class.go).
 	classesByProxy  *flow.Index[*gwapiv1.GatewayClass]
 	gatewaysByProxy *flow.Index[*gwapiv1.Gateway]
-	fleetSpecs      *flow.Table[*fleetSpecRow]
+	envoyProxies    *flow.Table[*envoyProxyRow]
 	classes         *flow.Table[*classRow]
 	usedClasses     *flow.Table[bool]
 	classUses       *flow.Table[classUse]
@@ -150,7 +150,7 @@ type Tables struct {
 	// Statuses and requirements (status.go).
 	attachedRoutes     *flow.Table[int32]
 	missingOfFleets    *flow.Table[string]
-	fleetSpecStatuses  *flow.Table[*Status]
+	envoyProxyStatuses *flow.Table[*Status]
 	classStatuses      *flow.Table[*Status]
 	setStatuses        *flow.Table[*Status]
 	attachedSets       *flow.Table[int32]

@@ -68,7 +68,7 @@ type Event struct {
 // FleetReport is what the infrastructure reports of the Gateway with that key.
 type FleetReport struct {
 	Key   string
-	Fleet Fleet
+	Fleet FleetStatus
 }
 
 // Outcome is what a batch of events changed.
@@ -197,7 +197,7 @@ func (w *World) Try(ctx context.Context, o Object) ([]Finding, error) {
 
 // statusTables are the tables of verdicts, of all kinds.
 func (t *Tables) statusTables() []*flow.Table[*Status] {
-	return []*flow.Table[*Status]{t.fleetSpecStatuses, t.classStatuses, t.setStatuses, t.gatewayStatuses, t.routeStatuses, t.policyStatuses, t.backendTLSStatuses, t.budgetStatuses, t.backendStatuses}
+	return []*flow.Table[*Status]{t.envoyProxyStatuses, t.classStatuses, t.setStatuses, t.gatewayStatuses, t.routeStatuses, t.policyStatuses, t.backendTLSStatuses, t.budgetStatuses, t.backendStatuses}
 }
 
 // added collects the problems that changed rows have and had not before.

@@ -109,18 +109,18 @@ func (f *Fleets) put(ctx context.Context, gateway string) {
 	report, err := f.report(ctx, gateway)
 	if err == nil { // The cache always answers; after it is closed no report is needed.
 		report.Failure = f.failures[gateway]
-		nothing := reflect.DeepEqual(report, translator.Fleet{}) // There is no fleet, or not yet.
+		nothing := reflect.DeepEqual(report, translator.FleetStatus{}) // There is no fleet, or not yet.
 		f.Put(translator.Event{Fleet: &translator.FleetReport{Key: gateway, Fleet: report}, Deleted: nothing})
 	}
 }
 
 // report reads the state of a fleet from the caches. While a fleet moves from one Deployment or DaemonSet to another,
 // the proxies of both count. f.mu must be held.
-func (f *Fleets) report(ctx context.Context, gateway string) (translator.Fleet, error) {
+func (f *Fleets) report(ctx context.Context, gateway string) (translator.FleetStatus, error) {
 	namespace, name, _ := strings.Cut(gateway, "/")
 	of := client.MatchingLabels(envoyproxy.OwnerLabels(namespace, name))
 	var (
-		fleet       translator.Fleet
+		fleet       translator.FleetStatus
 		deployments appsv1.DeploymentList
 		daemons     appsv1.DaemonSetList
 		services    corev1.ServiceList

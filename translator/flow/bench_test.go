@@ -8,11 +8,11 @@ import (
 	"gatehouse/translator/flow"
 )
 
-// benchmark measures do at several sizes of the fleet; what it costs should hardly depend on them.
-func benchmark(b *testing.B, sizes []int, do func(f *fleet, version int)) {
+// benchmark measures do at several sizes of the sample; what it costs should hardly depend on them.
+func benchmark(b *testing.B, sizes []int, do func(f *sample, version int)) {
 	for _, n := range sizes {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			f, version := newFleet().fill(n), 1
+			f, version := newSample().fill(n), 1
 			b.ReportAllocs()
 			for b.Loop() {
 				version++
@@ -29,20 +29,20 @@ func try(e *flow.Engine, change func(), look func(*flow.Changes)) {
 	}
 }
 
-func oneSlice(f *fleet, version int) {
+func oneSlice(f *sample, version int) {
 	flow.Set(f.e, f.slices, "s7", &fleetSlice{"s7", fmt.Sprint(version)})
 }
 
 func BenchmarkCommitOneOf10000(b *testing.B) {
 	sizes := []int{1_000, 10_000}
 	b.Run("slice", func(b *testing.B) {
-		benchmark(b, sizes, func(f *fleet, version int) { oneSlice(f, version); f.e.Commit() })
+		benchmark(b, sizes, func(f *sample, version int) { oneSlice(f, version); f.e.Commit() })
 	})
 	b.Run("route", func(b *testing.B) {
-		benchmark(b, sizes, func(f *fleet, version int) { f.setRoute(77, version); f.e.Commit() })
+		benchmark(b, sizes, func(f *sample, version int) { f.setRoute(77, version); f.e.Commit() })
 	})
 	b.Run("gateway", func(b *testing.B) {
-		benchmark(b, sizes, func(f *fleet, version int) { flow.Set(f.e, f.gateways, "g", version); f.e.Commit() })
+		benchmark(b, sizes, func(f *sample, version int) { flow.Set(f.e, f.gateways, "g", version); f.e.Commit() })
 	})
 }
 
@@ -50,13 +50,13 @@ func BenchmarkTry(b *testing.B) {
 	sizes := []int{1_000, 10_000}
 	look := func(*flow.Changes) {}
 	b.Run("slice", func(b *testing.B) {
-		benchmark(b, sizes, func(f *fleet, version int) { try(f.e, func() { oneSlice(f, version) }, look) })
+		benchmark(b, sizes, func(f *sample, version int) { try(f.e, func() { oneSlice(f, version) }, look) })
 	})
 	b.Run("route", func(b *testing.B) {
-		benchmark(b, sizes, func(f *fleet, version int) { try(f.e, func() { f.setRoute(77, version) }, look) })
+		benchmark(b, sizes, func(f *sample, version int) { try(f.e, func() { f.setRoute(77, version) }, look) })
 	})
 	b.Run("gateway", func(b *testing.B) {
-		benchmark(b, sizes, func(f *fleet, version int) {
+		benchmark(b, sizes, func(f *sample, version int) {
 			try(f.e, func() { flow.Set(f.e, f.gateways, "g", version) }, look)
 		})
 	})
@@ -65,6 +65,6 @@ func BenchmarkTry(b *testing.B) {
 func BenchmarkFillWith10000(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
-		newFleet().fill(10_000)
+		newSample().fill(10_000)
 	}
 }

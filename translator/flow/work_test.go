@@ -13,8 +13,8 @@ import (
 	"gatehouse/translator/flow"
 )
 
-// fleet is a graph in the shape of the translator's: routes attach to gateways and name services, which have slices.
-type fleet struct {
+// sample is a graph like the translator's: routes attach to gateways and name services, which have slices.
+type sample struct {
 	graph    *flow.Graph
 	gateways *flow.Table[int]
 	routes   *flow.Table[*fleetRoute]
@@ -47,9 +47,9 @@ func sameRoute(a, b *fleetRoute) bool {
 	return a.gateway == b.gateway && a.host == b.host && slices.Equal(a.services, b.services)
 }
 
-func newFleet() *fleet {
+func newSample() *sample {
 	g := flow.NewGraph()
-	f := &fleet{graph: g}
+	f := &sample{graph: g}
 	f.gateways = flow.Input(g, "gateways", flow.Same[int])
 	f.services = flow.Input(g, "services", flow.Same[int])
 	f.slices = flow.Input(g, "slices", samePtr[fleetSlice])
@@ -94,7 +94,7 @@ func newFleet() *fleet {
 	return f
 }
 
-func (f *fleet) fill(n int) *fleet {
+func (f *sample) fill(n int) *sample {
 	flow.Set(f.e, f.gateways, "g", 80)
 	for i := range n {
 		f.setRoute(i, 0)
@@ -108,14 +108,14 @@ func (f *fleet) fill(n int) *fleet {
 	return f
 }
 
-func (f *fleet) setRoute(i, version int) {
+func (f *sample) setRoute(i, version int) {
 	flow.Set(f.e, f.routes, fmt.Sprintf("r%05d", i), &fleetRoute{
 		gateway: "g", host: fmt.Sprint("h", i), services: []string{fmt.Sprint("s", i/10), fmt.Sprint("v", version)}[:1+min(version, 1)],
 	})
 }
 
 // computed returns the calls of row functions in the last batch, by table.
-func (f *fleet) computed() map[string]int {
+func (f *sample) computed() map[string]int {
 	calls := map[string]int{}
 	for _, s := range f.e.Stats() {
 		if s.Computed > 0 {
@@ -126,7 +126,7 @@ func (f *fleet) computed() map[string]int {
 }
 
 func TestWorkIsWhatHangsOnTheChange(t *testing.T) {
-	f := newFleet().fill(10_000)
+	f := newSample().fill(10_000)
 	for _, c := range []struct {
 		name   string
 		change func()
@@ -183,7 +183,7 @@ func TestWorkIsWhatHangsOnTheChange(t *testing.T) {
 
 func TestAllocationsDoNotGrowWithTheTables(t *testing.T) {
 	measure := func(n int) (commit, trial float64) {
-		f, version := newFleet().fill(n), 0
+		f, version := newSample().fill(n), 0
 		one := func() {
 			version++
 			flow.Set(f.e, f.slices, "s7", &fleetSlice{"s7", fmt.Sprint(version)})
@@ -206,7 +206,7 @@ func TestAllocationsDoNotGrowWithTheTables(t *testing.T) {
 // lists are merged, dropped and made again.
 func TestLongListsEqualFresh(t *testing.T) {
 	for seed := range uint64(6) {
-		rnd, f := rand.New(rand.NewPCG(seed, 2)), newFleet()
+		rnd, f := rand.New(rand.NewPCG(seed, 2)), newSample()
 		routes, gateways := map[string]*fleetRoute{}, map[string]int{}
 		for range 30 {
 			f.writeMuch(rnd, routes, gateways)
@@ -236,7 +236,7 @@ func TestLongListsEqualFresh(t *testing.T) {
 }
 
 // writeMuch changes up to 512 routes and both gateways, in the engine and in a model.
-func (f *fleet) writeMuch(rnd *rand.Rand, routes map[string]*fleetRoute, gateways map[string]int) {
+func (f *sample) writeMuch(rnd *rand.Rand, routes map[string]*fleetRoute, gateways map[string]int) {
 	for range 1 + rnd.IntN(1<<rnd.IntN(10)) {
 		k := fmt.Sprint("r", rnd.IntN(600))
 		if rnd.IntN(3) == 0 {
@@ -253,7 +253,7 @@ func (f *fleet) writeMuch(rnd *rand.Rand, routes map[string]*fleetRoute, gateway
 	}
 }
 
-func (f *fleet) oracle(routes map[string]*fleetRoute, gateways map[string]int) *flow.Oracle {
+func (f *sample) oracle(routes map[string]*fleetRoute, gateways map[string]int) *flow.Oracle {
 	o := flow.NewOracle(f.graph)
 	for k, v := range routes {
 		flow.SetOracle(o, f.routes, k, v)
@@ -293,7 +293,7 @@ func TestManyReadersOfManyChanges(t *testing.T) {
 }
 
 func TestNothingIsLeftOfManyRows(t *testing.T) {
-	f := newFleet().fill(3_000)
+	f := newSample().fill(3_000)
 	for i := range 3_000 {
 		flow.Delete(f.e, f.routes, fmt.Sprintf("r%05d", i))
 		if i%700 == 0 {
