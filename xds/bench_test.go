@@ -28,7 +28,7 @@ func large(n int) (f *fleet, s *session, routes string) {
 // drain sends everything and lets the proxy acknowledge it.
 func drain(s *session, now time.Time) {
 	for r := s.next(now); r != nil; r = s.next(now) {
-		s.request(&discovery.DeltaDiscoveryRequest{TypeUrl: r.kind.url, ResponseNonce: fmt.Sprint(r.seq)}, now)
+		s.request(&discovery.DeltaDiscoveryRequest{TypeUrl: r.subscription.url, ResponseNonce: fmt.Sprint(r.seq)}, now)
 	}
 }
 

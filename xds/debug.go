@@ -76,23 +76,23 @@ func (st *stream) state() ProxyState {
 	p := ProxyState{
 		Node: st.node, Subject: st.identity.Subject, Since: st.since,
 		Cold: slices.Sorted(maps.Keys(s.warmth.cold)), Refused: map[translator.Name]string{},
-		Behind: len(s.inbox) > 0 || slices.ContainsFunc(s.kinds, func(k *kind) bool { return k.compare }),
+		Behind: len(s.inbox) > 0 || slices.ContainsFunc(s.subscriptions, func(sub *subscription) bool { return sub.compare }),
 	}
 	for n, r := range s.refused {
 		p.Refused[n] = r.words
 	}
-	for _, k := range s.kinds {
+	for _, sub := range s.subscriptions {
 		t := TypeState{
-			Type: k.url, Wildcard: k.wildcard, Names: len(k.names), Versions: make(map[string]string, len(k.have)),
-			Pending: slices.Sorted(maps.Keys(k.pending)), Leaving: slices.Sorted(maps.Keys(k.leaving)),
+			Type: sub.url, Wildcard: sub.wildcard, Names: len(sub.names), Versions: make(map[string]string, len(sub.have)),
+			Pending: slices.Sorted(maps.Keys(sub.pending)), Leaving: slices.Sorted(maps.Keys(sub.leaving)),
 		}
-		for name, h := range k.have {
+		for name, h := range sub.have {
 			t.Versions[name] = ""
 			if h.acked != nil {
 				t.Versions[name] = h.acked.Version
 			}
 		}
-		for _, r := range k.flight {
+		for _, r := range sub.flight {
 			t.Unanswered = append(t.Unanswered, r.seq)
 		}
 		p.Types = append(p.Types, t)

@@ -31,6 +31,4 @@
 //	spoilt    a secret whose rejected bytes the proxy may still hold
 //	doubt     a rejection that may be caused by a spoilt secret, so it is judged later
 //	acquit    find that a spoilt secret was not the cause
-//
-// In this package a kind is the subscription of one proxy to one type of resources (session.go), not a kind of Kubernetes.
 package xds

@@ -130,7 +130,7 @@ func (m *model) read() {
 	r := m.unread[0]
 	m.unread = m.unread[1:]
 	m.t.Log("read", r)
-	typ := r.kind.url
+	typ := r.subscription.url
 	var refused []string
 	for _, x := range r.resources {
 		if m.passesOver(x) {
@@ -141,7 +141,7 @@ func (m *model) read() {
 			m.refused[x.Name] = m.refused[x.Name] || typ == resource.ClusterType
 		}
 	}
-	if len(refused) == 0 || r.kind.brings {
+	if len(refused) == 0 || r.subscription.brings {
 		for _, name := range r.removed {
 			m.remove(typ, name)
 		}
@@ -155,7 +155,7 @@ func (m *model) read() {
 	answer := &discovery.DeltaDiscoveryRequest{TypeUrl: typ, ResponseNonce: fmt.Sprint(r.seq)}
 	if len(refused) > 0 {
 		answer.ErrorDetail = &status.Status{Message: "something is wrong"}
-		if r.kind.brings && m.random.IntN(2) == 0 {
+		if r.subscription.brings && m.random.IntN(2) == 0 {
 			answer.ErrorDetail.Message = "Error adding: " + strings.Join(refused, ": no, ") + ": no"
 		}
 	}
@@ -345,7 +345,7 @@ func (m *model) rest() {
 		}
 	}
 	m.nothingWaits()
-	if k := m.s.kind(resource.SecretType); k != nil {
+	if k := m.s.subscription(resource.SecretType); k != nil {
 		for name, h := range k.have {
 			if has := m.has[k.url][name]; h.acked != nil && (has == nil || has.Version != h.acked.Version) {
 				m.t.Fatalf("secret %s@%s counts as acknowledged, but %v is in effect", name, h.acked.Version, has)

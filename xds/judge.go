@@ -77,7 +77,7 @@ func (f *fleet) parts() map[string]bool {
 
 // judge looks for the part of a rejected resource that the proxy means: one that it has not accepted before. If there
 // are several suspects and the message identifies none of them, they are tried by halves.
-func (s *session) judge(k *kind, res *translator.Resource, words string) {
+func (s *session) judge(sub *subscription, res *translator.Resource, words string) {
 	n := nameOf(res)
 	switch n.Type {
 	case resource.ClusterType, resource.SecretType:
@@ -89,15 +89,15 @@ func (s *session) judge(k *kind, res *translator.Resource, words string) {
 	default:
 		return
 	}
-	k.mark(n.Name)
+	sub.mark(n.Name)
 	if n.Type == resource.ListenerType && s.detach(res) {
 		return
 	}
 	t := s.trials[n]
 	if t == nil {
-		good, suspects := s.suspects(k, res)
+		good, suspects := s.suspects(sub, res)
 		told := told(words, res, suspects)
-		switch h := k.have[n.Name]; {
+		switch h := sub.have[n.Name]; {
 		case len(suspects) == 1:
 			told = suspects
 			fallthrough
@@ -135,9 +135,9 @@ func (s *session) convict(n translator.Name, hash, words string) {
 }
 
 // suspects returns the parts that the proxy has not accepted before, and as good those that it has.
-func (s *session) suspects(k *kind, res *translator.Resource) (good map[string]bool, suspects []translator.Part) {
+func (s *session) suspects(sub *subscription, res *translator.Resource) (good map[string]bool, suspects []translator.Part) {
 	good = map[string]bool{}
-	if h := k.have[res.Name]; h != nil && h.acked != nil && !h.unknown {
+	if h := sub.have[res.Name]; h != nil && h.acked != nil && !h.unknown {
 		for _, p := range h.acked.Parts() {
 			good[p.Hash] = true
 		}
@@ -178,7 +178,7 @@ func (s *session) refusedPart(n translator.Name, hash string) bool {
 
 // offered is the resource that the proxy should get instead: without the guilty parts, and during a trial with one
 // group of the untried ones. It is nil if nothing is left to send.
-func (s *session) offered(k *kind, raw *translator.Resource) *translator.Resource {
+func (s *session) offered(sub *subscription, raw *translator.Resource) *translator.Resource {
 	raw = s.detached(raw)
 	n := nameOf(raw)
 	if n.Type != resource.RouteType && n.Type != resource.ScopedRouteType && n.Type != resource.ListenerType {
@@ -187,15 +187,15 @@ func (s *session) offered(k *kind, raw *translator.Resource) *translator.Resourc
 	if len(s.fleet.guilty) == 0 && s.trials[n] == nil { // Parts are parked only while there are many guilty ones.
 		return raw
 	}
-	h := k.have[n.Name]
+	h := sub.have[n.Name]
 	for {
-		if len(k.flight) == 0 {
+		if len(sub.flight) == 0 {
 			s.prepare(n, raw)
 		}
 		t := s.trials[n]
 		out := s.trim(raw, h, t)
 		switch {
-		case t == nil || len(k.flight) > 0 || len(t.groups) == 0:
+		case t == nil || len(sub.flight) > 0 || len(t.groups) == 0:
 			return out
 		case out != nil && s.refused[n].version == out.Version:
 			s.refine(n, t, out, s.refused[n].words) // The other parts of the group have been removed meanwhile.

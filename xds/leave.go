@@ -25,20 +25,20 @@ type uses struct {
 
 // vanished notes that the fleet's resources do not contain a name, or no longer.
 func (s *session) vanished(r *response, name string, m *mark) {
-	k := r.kind
-	s.foresee(k, name)
-	s.absolve(translator.Name{Type: k.url, Name: name})
+	sub := r.subscription
+	s.foresee(sub, name)
+	s.absolve(translator.Name{Type: sub.url, Name: name})
 	if m.candidate != nil {
 		s.needed = nil
 	}
-	switch h := k.have[name]; {
+	switch h := sub.have[name]; {
 	case h == nil && m.asked:
 		r.removed = append(r.removed, name)
 	case h == nil || h.sent == nil:
 		return
 	default:
-		if _, leaving := k.leaving[name]; !leaving {
-			k.leaving[name] = time.Time{}
+		if _, leaving := sub.leaving[name]; !leaving {
+			sub.leaving[name] = time.Time{}
 		}
 	}
 }
@@ -46,28 +46,28 @@ func (s *session) vanished(r *response, name string, m *mark) {
 // release adds the due removals to the response: resources that the fleet no longer has, and that nothing on the proxy
 // has used for the grace period. In that time Envoy finishes requests with the earlier configuration.
 func (s *session) release(r *response, now time.Time) {
-	k := r.kind
-	for _, name := range slices.Sorted(maps.Keys(k.leaving)) {
-		since := k.leaving[name]
-		if s.fleet.resources[k.url][name] != nil {
-			delete(k.leaving, name)
+	sub := r.subscription
+	for _, name := range slices.Sorted(maps.Keys(sub.leaving)) {
+		since := sub.leaving[name]
+		if s.fleet.resources[sub.url][name] != nil {
+			delete(sub.leaving, name)
 			continue
 		}
-		user, grace := translator.Name{Type: k.url, Name: name}, s.limits.grace
-		if k.owned {
+		user, grace := translator.Name{Type: sub.url, Name: name}, s.limits.grace
+		if sub.owned {
 			user.Name, grace = name[:max(0, strings.LastIndexByte(name, '/'))], drainGraces*grace
 		}
-		if k.atOnce && (!k.owned || s.fleet.listenersNeed(user)) {
+		if sub.atOnce && (!sub.owned || s.fleet.listenersNeed(user)) {
 			r.removed = append(r.removed, name)
 			continue
 		}
 		if s.inUse(user) {
-			k.leaving[name] = time.Time{}
+			sub.leaving[name] = time.Time{}
 			continue
 		}
 		if since.IsZero() {
 			since = now
-			k.leaving[name] = now
+			sub.leaving[name] = now
 		}
 		if due := since.Add(grace); now.Before(due) {
 			s.wakeBy(due)
@@ -100,20 +100,20 @@ func (s *session) gather() *uses {
 			}
 		}
 	}
-	for _, k := range s.kinds {
-		if k.url == resource.EndpointType || k.url == resource.SecretType {
+	for _, sub := range s.subscriptions {
+		if sub.url == resource.EndpointType || sub.url == resource.SecretType {
 			continue
 		}
-		for _, h := range k.have {
+		for _, h := range sub.have {
 			if h.unknown {
-				u.unknown[k.url] = true
+				u.unknown[sub.url] = true
 			}
 			add(h.acked)
 			if h.sent != h.acked {
 				add(h.sent)
 			}
 		}
-		for _, m := range k.pending {
+		for _, m := range sub.pending {
 			add(m.candidate)
 		}
 	}

@@ -35,9 +35,9 @@ func newMemory() memory {
 
 // told is the resource in the form that is sent: in bytes that the proxy has already accepted, or in bytes that it
 // cannot have seen.
-func (s *session) told(k *kind, h *held, res *translator.Resource, seq uint64) *translator.Resource {
+func (s *session) told(sub *subscription, h *held, res *translator.Resource, seq uint64) *translator.Resource {
 	switch {
-	case !k.remembered:
+	case !sub.remembered:
 		return res
 	case h.acked != nil && h.acked.Version == res.Version && !h.unknown:
 		return h.acked
@@ -47,21 +47,21 @@ func (s *session) told(k *kind, h *held, res *translator.Resource, seq uint64) *
 }
 
 // remember notes that the proxy has a secret that it rejected. The previous version is restored, if it is known.
-func (s *session) remember(k *kind, res *translator.Resource) {
+func (s *session) remember(sub *subscription, res *translator.Resource) {
 	s.memory.spoilt[nameOf(res)] = attached
-	if h := k.have[res.Name]; h != nil && h.acked != nil && !h.unknown && h.acked.Version != res.Version {
-		k.restores = append(k.restores, h.acked)
+	if h := sub.have[res.Name]; h != nil && h.acked != nil && !h.unknown && h.acked.Version != res.Version {
+		sub.restores = append(sub.restores, h.acked)
 	}
 	s.detachRefused()
 }
 
 // restore adds a resource that must be restored to the response; it returns false if there is none.
 func (s *session) restore(r *response) bool {
-	k := r.kind
-	for len(k.restores) > 0 && len(r.resources) == 0 {
-		res := k.restores[0]
-		k.restores = k.restores[1:]
-		if h := k.have[res.Name]; h != nil && h.acked == res && k.subscribed(res.Name) {
+	sub := r.subscription
+	for len(sub.restores) > 0 && len(r.resources) == 0 {
+		res := sub.restores[0]
+		sub.restores = sub.restores[1:]
+		if h := sub.have[res.Name]; h != nil && h.acked == res && sub.subscribed(res.Name) {
 			r.resources = append(r.resources, res)
 		}
 	}
@@ -83,7 +83,7 @@ func (s *session) releaseMemory(n translator.Name) {
 	if how == 0 {
 		return
 	}
-	if listeners := s.kind(resource.ListenerType); listeners != nil && how == detached {
+	if listeners := s.subscription(resource.ListenerType); listeners != nil && how == detached {
 		listeners.compare = true
 	}
 	s.resolveDoubts(false)
@@ -94,11 +94,11 @@ func (s *session) suspect(n translator.Name) bool {
 	if how := s.memory.spoilt[n]; how != 0 {
 		return how != acquitted
 	}
-	k := s.kind(resource.SecretType)
-	if n.Type != resource.SecretType || k == nil || !k.names[n.Name] || s.fleet.get(n) != nil {
+	sub := s.subscription(resource.SecretType)
+	if n.Type != resource.SecretType || sub == nil || !sub.names[n.Name] || s.fleet.get(n) != nil {
 		return false
 	}
-	h := k.have[n.Name]
+	h := sub.have[n.Name]
 	return h == nil || h.acked == nil || h.unknown
 }
 
@@ -144,7 +144,7 @@ func (s *session) detached(raw *translator.Resource) *translator.Resource {
 
 // detachRefused marks suspect secrets of rejected listeners, so that these listeners are sent without them.
 func (s *session) detachRefused() {
-	k := s.kind(resource.ListenerType)
+	sub := s.subscription(resource.ListenerType)
 	for n := range s.refused {
 		if n.Type != resource.ListenerType {
 			continue
@@ -152,7 +152,7 @@ func (s *session) detachRefused() {
 		for _, need := range s.latestNeeds(n) {
 			if s.suspect(need) && s.memory.spoilt[need] != detached {
 				s.memory.spoilt[need] = detached
-				k.mark(n.Name)
+				sub.mark(n.Name)
 			}
 		}
 	}
@@ -171,11 +171,11 @@ func (s *session) entangled(res *translator.Resource) bool {
 	if res.Type == resource.ClusterType {
 		return slices.ContainsFunc(res.Needs, s.suspect)
 	}
-	for _, k := range s.kinds {
-		if !k.brings {
+	for _, sub := range s.subscriptions {
+		if !sub.brings {
 			continue
 		}
-		for _, h := range k.have {
+		for _, h := range sub.have {
 			for _, user := range []*translator.Resource{h.acked, h.sent} {
 				if user != nil && s.joined(user, nameOf(res)) {
 					return true
@@ -199,8 +199,8 @@ func (s *session) joined(user *translator.Resource, n translator.Name) bool {
 // (Envoy would reject the secret again while connections of an earlier filter chain with both secrets are open.)
 func (s *session) resolveDoubts(built bool) {
 	for n, res := range s.memory.doubts {
-		k, latest := s.kind(n.Type), s.fleet.get(n)
-		if k == nil || latest == nil || latest.Version != res.Version {
+		sub, latest := s.subscription(n.Type), s.fleet.get(n)
+		if sub == nil || latest == nil || latest.Version != res.Version {
 			delete(s.memory.doubts, n)
 			continue
 		}
@@ -210,11 +210,11 @@ func (s *session) resolveDoubts(built bool) {
 		delete(s.memory.doubts, n)
 		switch {
 		case n.Type != resource.SecretType || !built:
-			k.mark(n.Name).asked = true
+			sub.mark(n.Name).asked = true
 		case s.memory.spoilt[n] == detached:
 			s.convict(n, res.Version, s.refused[n].words)
 		case s.inUse(n):
-			k.have[n.Name] = &held{acked: res, sent: res}
+			sub.have[n.Name] = &held{acked: res, sent: res}
 			delete(s.memory.spoilt, n)
 			s.absolve(n)
 		}

@@ -46,14 +46,14 @@ func newMetrics(r prometheus.Registerer) *metrics {
 }
 
 func (m *metrics) send(r *response) {
-	label := r.kind.label()
+	label := r.subscription.label()
 	m.responses.WithLabelValues(label).Inc()
 	m.resources.WithLabelValues(label).Add(float64(len(r.resources) + len(r.removed)))
 	m.bytes.WithLabelValues(label).Add(float64(r.size()))
 }
 
 func (m *metrics) answer(r *response, refused bool, now time.Time) {
-	label := r.kind.label()
+	label := r.subscription.label()
 	if refused {
 		m.refused.WithLabelValues(label).Inc()
 		return
@@ -65,6 +65,6 @@ func (m *metrics) answer(r *response, refused bool, now time.Time) {
 }
 
 // label is the last part of the type's name.
-func (k *kind) label() string {
-	return k.url[strings.LastIndexByte(k.url, '.')+1:]
+func (sub *subscription) label() string {
+	return sub.url[strings.LastIndexByte(sub.url, '.')+1:]
 }

@@ -18,14 +18,14 @@ func (s *session) next(now time.Time) *response {
 	if !s.fleet.known {
 		return nil
 	}
-	for _, k := range s.kinds {
-		if k.compare {
-			s.compare(k)
+	for _, sub := range s.subscriptions {
+		if sub.compare {
+			s.compare(sub)
 		}
 	}
 	s.absorb()
-	for _, k := range s.kinds {
-		if r := s.compose(k, now); r != nil {
+	for _, sub := range s.subscriptions {
+		if r := s.compose(sub, now); r != nil {
 			return s.dispatch(r, now)
 		}
 	}
@@ -36,106 +36,106 @@ func (s *session) next(now time.Time) *response {
 func (s *session) absorb() {
 	for _, b := range s.inbox {
 		for _, n := range b.names {
-			k := s.kind(n.Type)
-			if k == nil || !k.subscribed(n.Name) {
+			sub := s.subscription(n.Type)
+			if sub == nil || !sub.subscribed(n.Name) {
 				continue
 			}
-			if m := k.mark(n.Name); m.since.IsZero() {
+			if m := sub.mark(n.Name); m.since.IsZero() {
 				m.since = b.at
 			}
-			s.foresee(k, n.Name)
+			s.foresee(sub, n.Name)
 		}
 	}
 	s.inbox = nil
 }
 
 // compare marks every subscribed resource that differs between the proxy and the fleet.
-func (s *session) compare(k *kind) {
-	k.compare = false
+func (s *session) compare(sub *subscription) {
+	sub.compare = false
 	s.needed = nil
 	for n := range s.refused {
-		if n.Type == k.url && s.fleet.get(n) == nil {
+		if n.Type == sub.url && s.fleet.get(n) == nil {
 			s.absolve(n)
 		}
 	}
-	for name, h := range k.have {
-		r := s.fleet.resources[k.url][name]
+	for name, h := range sub.have {
+		r := s.fleet.resources[sub.url][name]
 		switch {
 		case r == nil || !h.current(r):
-			k.mark(name)
+			sub.mark(name)
 		case h.unknown && h.sent == h.acked:
 			h.acked, h.sent, h.unknown = r, r, false
 			s.expectSecrets(r)
 		}
 	}
-	if !k.wildcard {
-		for name := range k.names {
-			if k.have[name] == nil {
-				k.mark(name)
+	if !sub.wildcard {
+		for name := range sub.names {
+			if sub.have[name] == nil {
+				sub.mark(name)
 			}
 		}
 		return
 	}
-	for name := range s.fleet.resources[k.url] {
-		if k.have[name] == nil {
-			k.mark(name)
-			s.foresee(k, name)
+	for name := range s.fleet.resources[sub.url] {
+		if sub.have[name] == nil {
+			sub.mark(name)
+			s.foresee(sub, name)
 		}
 	}
 }
 
 // foresee maintains the list of cold clusters: a cluster is cold if it is to be sent and the proxy does not have it
 // yet.
-func (s *session) foresee(k *kind, name string) {
-	if k.url != resource.ClusterType {
+func (s *session) foresee(sub *subscription, name string) {
+	if sub.url != resource.ClusterType {
 		return
 	}
-	r := s.fleet.resources[k.url][name]
+	r := s.fleet.resources[sub.url][name]
 	switch {
-	case r == nil && k.have[name].gone():
+	case r == nil && sub.have[name].gone():
 		s.warmth.drop(name)
 	case r == nil: // It may come back before it is removed, and is no warmer then.
-	case k.have[name].gone() && s.refused[nameOf(r)].version != r.Version:
+	case sub.have[name].gone() && s.refused[nameOf(r)].version != r.Version:
 		s.warmth.expect(name)
 	}
 }
 
 // compose collects the resources of one type to send.
-func (s *session) compose(k *kind, now time.Time) *response {
-	k.blocked = false
-	if !s.turn(k, now) {
+func (s *session) compose(sub *subscription, now time.Time) *response {
+	sub.blocked = false
+	if !s.turn(sub, now) {
 		return nil
 	}
-	ready := !k.afterListeners || s.listenersAnswered(now)
-	if r := s.group(k, ready, now); r != nil {
+	ready := !sub.afterListeners || s.listenersAnswered(now)
+	if r := s.group(sub, ready, now); r != nil {
 		return r
 	}
-	r := &response{kind: k}
+	r := &response{subscription: sub}
 	if s.restore(r) {
 		return r
 	}
 	s.gatherPending(r, ready, now)
-	if k.owed && k.blocked {
-		k.putBack(r)
+	if sub.owed && sub.blocked {
+		sub.putBack(r)
 		return nil
 	}
 	s.release(r, now)
-	if len(r.resources) == 0 && len(r.removed) == 0 && !k.owed {
-		return s.group(k, ready, now)
+	if len(r.resources) == 0 && len(r.removed) == 0 && !sub.owed {
+		return s.group(sub, ready, now)
 	}
 	return r
 }
 
 // gatherPending adds pending resources to the response; only one for a type whose resources are sent apart.
 func (s *session) gatherPending(r *response, ready bool, now time.Time) {
-	k := r.kind
-	if len(k.queue) == 0 {
-		k.queue = slices.Sorted(maps.Keys(k.pending))
+	sub := r.subscription
+	if len(sub.queue) == 0 {
+		sub.queue = slices.Sorted(maps.Keys(sub.pending))
 	}
-	for len(k.queue) > 0 && (!k.apart || len(r.resources) == 0) {
-		name := k.queue[0]
-		k.queue = k.queue[1:]
-		if k.pending[name] != nil {
+	for len(sub.queue) > 0 && (!sub.apart || len(r.resources) == 0) {
+		name := sub.queue[0]
+		sub.queue = sub.queue[1:]
+		if sub.pending[name] != nil {
 			s.consider(r, name, ready, now)
 		}
 	}
@@ -143,27 +143,27 @@ func (s *session) gatherPending(r *response, ready bool, now time.Time) {
 
 // putBack returns the resources of a response that must wait to the pending ones, because the first response is never
 // split.
-func (k *kind) putBack(r *response) {
+func (sub *subscription) putBack(r *response) {
 	for _, res := range r.resources {
-		k.mark(res.Name).since = r.since
+		sub.mark(res.Name).since = r.since
 	}
 	for _, name := range r.removed {
-		k.mark(name).asked = true
+		sub.mark(name).asked = true
 	}
 }
 
 // turn reports whether a type may be sent: when all types before it are answered, or when the time limit of the answer
 // is over. Clusters may also be sent when the proxy has read the previous ones, which is known if it has answered
 // something later. Resources that are sent apart may be sent at any time.
-func (s *session) turn(k *kind, now time.Time) bool {
-	if len(k.flight) == 0 {
+func (s *session) turn(sub *subscription, now time.Time) bool {
+	if len(sub.flight) == 0 {
 		return true
 	}
-	if len(k.flight) >= flightLimit {
+	if len(sub.flight) >= flightLimit {
 		return false
 	}
-	last := k.flight[len(k.flight)-1]
-	if k.apart || k.lateAnswer && last.seq < s.answered {
+	last := sub.flight[len(sub.flight)-1]
+	if sub.apart || sub.lateAnswer && last.seq < s.answered {
 		return true
 	}
 	until := last.sentAt.Add(s.limits.warm)
@@ -176,26 +176,26 @@ func (s *session) turn(k *kind, now time.Time) bool {
 
 // consider decides about one name: it is added to the response, waits, or is dropped.
 func (s *session) consider(r *response, name string, ready bool, now time.Time) {
-	k := r.kind
-	m, h, latest := k.pending[name], k.have[name], s.fleet.resources[k.url][name]
+	sub := r.subscription
+	m, h, latest := sub.pending[name], sub.have[name], s.fleet.resources[sub.url][name]
 	if latest == nil {
-		delete(k.pending, name)
+		delete(sub.pending, name)
 		s.vanished(r, name, m)
 		return
 	}
-	if latest = s.offered(k, latest); latest == nil {
-		delete(k.pending, name)
+	if latest = s.offered(sub, latest); latest == nil {
+		delete(sub.pending, name)
 		return
 	}
-	delete(k.leaving, name)
+	delete(sub.leaving, name)
 	refusedNow := s.refused[nameOf(latest)].version == latest.Version
 	switch {
 	case m.asked && refusedNow:
-		k.groups = append(k.groups, []string{name})
-		delete(k.pending, name)
+		sub.groups = append(sub.groups, []string{name})
+		delete(sub.pending, name)
 		return
 	case !m.asked && (refusedNow || !m.follow && h.current(latest)):
-		delete(k.pending, name)
+		delete(sub.pending, name)
 		s.pardon(h, latest)
 		return
 	}
@@ -205,28 +205,28 @@ func (s *session) consider(r *response, name string, ready bool, now time.Time) 
 // choose adds a resource to the response, in its latest version or in the version that may be sent. If no version may
 // be sent, it stays marked.
 func (s *session) choose(r *response, m *mark, latest *translator.Resource, ready bool, now time.Time) {
-	k := r.kind
-	if !ready && k.have[latest.Name] != nil || k.apart && s.underWay(k, latest.Name, now) {
-		k.blocked = true
+	sub := r.subscription
+	if !ready && sub.have[latest.Name] != nil || sub.apart && s.underWay(sub, latest.Name, now) {
+		sub.blocked = true
 		return
 	}
-	send := s.pass(k, m, latest, now)
+	send := s.pass(sub, m, latest, now)
 	if send == nil {
-		k.blocked = true
+		sub.blocked = true
 		return
 	}
 	r.resources = append(r.resources, send)
 	r.since = earlier(r.since, m.since)
 	if send == latest {
-		delete(k.pending, latest.Name)
+		delete(sub.pending, latest.Name)
 		return
 	}
 	m.asked, m.follow = false, false
 }
 
 // underWay reports whether the name was sent and the proxy still has time to answer.
-func (s *session) underWay(k *kind, name string, now time.Time) bool {
-	for _, r := range k.flight {
+func (s *session) underWay(sub *subscription, name string, now time.Time) bool {
+	for _, r := range sub.flight {
 		until := r.sentAt.Add(s.limits.warm)
 		if now.Before(until) && slices.ContainsFunc(r.resources, func(sent *translator.Resource) bool { return sent.Name == name }) {
 			s.wakeBy(until)
@@ -255,8 +255,8 @@ func (s *session) absolve(n translator.Name) {
 
 // pass returns the version whose clusters allow sending it, nil if there is none yet. A version that has begun to wait
 // is sent when its own clusters are warm, even if a later version must wait for others.
-func (s *session) pass(k *kind, m *mark, latest *translator.Resource, now time.Time) *translator.Resource {
-	if !k.gated {
+func (s *session) pass(sub *subscription, m *mark, latest *translator.Resource, now time.Time) *translator.Resource {
+	if !sub.gated {
 		return latest
 	}
 	until, blocked := s.warmth.block(latest, s.limits, now)
@@ -281,7 +281,7 @@ func (s *session) pass(k *kind, m *mark, latest *translator.Resource, now time.T
 // impossible reports whether a version needs a cluster that has been removed and that the proxy does not have, or not
 // with everything that it waits for.
 func (s *session) impossible(r *translator.Resource) bool {
-	clusters := s.kind(resource.ClusterType)
+	clusters := s.subscription(resource.ClusterType)
 	for _, n := range r.Needs {
 		if n.Type == resource.ClusterType && s.fleet.get(n) == nil && (clusters == nil || clusters.have[n.Name] == nil || s.warmth.cold[n.Name] != nil) {
 			return true
@@ -292,37 +292,37 @@ func (s *session) impossible(r *translator.Resource) bool {
 
 // listenersAnswered reports whether the proxy has all desired listeners, or its time to accept them is over.
 func (s *session) listenersAnswered(now time.Time) bool {
-	k := s.kind(resource.ListenerType)
-	return k == nil || s.turn(k, now) && !k.blocked && len(k.groups) == 0
+	sub := s.subscription(resource.ListenerType)
+	return sub == nil || s.turn(sub, now) && !sub.blocked && len(sub.groups) == 0
 }
 
 // dispatch gives a response its number and notes its effect on the proxy.
 func (s *session) dispatch(r *response, now time.Time) *response {
-	k := r.kind
+	sub := r.subscription
 	s.sent++
 	r.seq, r.sentAt = s.sent, now
-	k.owed = false
-	k.flight = append(k.flight, r)
+	sub.owed = false
+	sub.flight = append(sub.flight, r)
 	s.needed = nil
 	for i, res := range r.resources {
-		h := k.have[res.Name]
+		h := sub.have[res.Name]
 		if h == nil {
 			h = &held{}
-			k.have[res.Name] = h
+			sub.have[res.Name] = h
 		}
-		res = s.told(k, h, res, r.seq)
+		res = s.told(sub, h, res, r.seq)
 		r.resources[i], h.sent = res, res
-		if k.url == resource.ClusterType {
+		if sub.url == resource.ClusterType {
 			s.warmth.sent(res, r.seq, now)
 		}
-		s.bring(k, res)
+		s.bring(sub, res)
 	}
 	for _, name := range r.removed {
-		if h := k.have[name]; h != nil {
+		if h := sub.have[name]; h != nil {
 			h.sent = nil
 		}
-		delete(k.leaving, name)
-		if k.url == resource.ClusterType {
+		delete(sub.leaving, name)
+		if sub.url == resource.ClusterType {
 			s.warmth.drop(name)
 		}
 	}
@@ -330,12 +330,12 @@ func (s *session) dispatch(r *response, now time.Time) *response {
 }
 
 // bring schedules the resources that the proxy waits for because of the resource that is sent.
-func (s *session) bring(k *kind, res *translator.Resource) {
+func (s *session) bring(sub *subscription, res *translator.Resource) {
 	for _, secret := range s.after[nameOf(res)] {
 		s.follow(secret)
 	}
 	delete(s.after, nameOf(res))
-	if !k.brings {
+	if !sub.brings {
 		return
 	}
 	late := s.expectSecrets(res)
@@ -370,8 +370,8 @@ func (s *session) expectSecrets(res *translator.Resource) bool {
 
 // follow sends a resource again if the proxy subscribes to it; otherwise the proxy will request it.
 func (s *session) follow(n translator.Name) {
-	if k := s.kind(n.Type); k != nil && k.names[n.Name] && s.fleet.get(n) != nil {
-		k.mark(n.Name).follow = true
+	if sub := s.subscription(n.Type); sub != nil && sub.names[n.Name] && s.fleet.get(n) != nil {
+		sub.mark(n.Name).follow = true
 	}
 }
 

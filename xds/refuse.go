@@ -19,14 +19,14 @@ type refusal struct {
 // others are sent again without them. If the message names none, they are tried by halves. A rejected version is not
 // sent again unless the proxy requests it.
 func (s *session) refuse(r *response, message string) {
-	k := r.kind
+	sub := r.subscription
 	message = words(message)
 	s.retryRemovals(r)
 	var names []string
 	standing := map[string]bool{}
 	for _, res := range r.resources {
 		names = append(names, res.Name)
-		h := k.have[res.Name]
+		h := sub.have[res.Name]
 		standing[res.Name] = h != nil && h.sent == res
 	}
 	blamed := blame(message, names)
@@ -35,7 +35,7 @@ func (s *session) refuse(r *response, message string) {
 	}
 	for _, res := range r.resources {
 		if words, ok := blamed[res.Name]; ok && standing[res.Name] {
-			s.quarantine(k, res, words, r.seq)
+			s.quarantine(sub, res, words, r.seq)
 			standing[res.Name] = false
 		}
 	}
@@ -46,17 +46,17 @@ func (s *session) refuse(r *response, message string) {
 	switch {
 	case len(names) == 0:
 	case len(blamed) > 0, len(names) == 1:
-		k.groups = append(k.groups, names)
+		sub.groups = append(sub.groups, names)
 	default:
 		half := len(names) / 2
-		k.groups = append(k.groups, names[:half:half], names[half:])
+		sub.groups = append(sub.groups, names[:half:half], names[half:])
 	}
 }
 
-func (s *session) quarantine(k *kind, res *translator.Resource, words string, seq uint64) {
+func (s *session) quarantine(sub *subscription, res *translator.Resource, words string, seq uint64) {
 	n := nameOf(res)
-	if h := k.have[res.Name]; h.acked == nil {
-		delete(k.have, res.Name)
+	if h := sub.have[res.Name]; h.acked == nil {
+		delete(sub.have, res.Name)
 	} else {
 		h.sent = h.acked
 	}
@@ -64,53 +64,53 @@ func (s *session) quarantine(k *kind, res *translator.Resource, words string, se
 	s.news = true
 	if n.Type == resource.ClusterType {
 		s.warmth.drop(n.Name)
-		s.foresee(k, n.Name) // A later version may follow.
+		s.foresee(sub, n.Name) // A later version may follow.
 	} else {
 		s.warmth.done(n, seq)
 	}
 	if n.Type == resource.SecretType {
-		s.remember(k, res)
+		s.remember(sub, res)
 	}
-	s.judge(k, res, words)
+	s.judge(sub, res, words)
 }
 
 // retryRemovals schedules the removals of a rejected response again, separately and when they are due. Removals that
 // are rejected on their own are impossible and are given up.
 func (s *session) retryRemovals(r *response) {
 	for _, name := range r.removed {
-		h := r.kind.have[name]
+		h := r.subscription.have[name]
 		switch {
 		case h == nil:
 		case len(r.resources) == 0:
-			delete(r.kind.have, name)
+			delete(r.subscription.have, name)
 			s.news = true
 		case h.sent == nil:
-			if !r.kind.brings { // Envoy removes clusters and listeners even if it rejects the response.
+			if !r.subscription.brings { // Envoy removes clusters and listeners even if it rejects the response.
 				h.sent = h.acked
 			}
-			r.kind.leaving[name] = time.Unix(0, 0)
+			r.subscription.leaving[name] = time.Unix(0, 0)
 		}
 	}
 }
 
 // group returns a response with the next names that must be sent apart, nil if there are none. Resources that have to
 // wait for clusters or listeners meanwhile are put back and sent later.
-func (s *session) group(k *kind, ready bool, now time.Time) *response {
-	for len(k.groups) > 0 {
-		r := &response{kind: k}
-		for _, name := range k.groups[0] {
-			res := s.fleet.resources[k.url][name]
-			if res == nil || !k.subscribed(name) {
+func (s *session) group(sub *subscription, ready bool, now time.Time) *response {
+	for len(sub.groups) > 0 {
+		r := &response{subscription: sub}
+		for _, name := range sub.groups[0] {
+			res := s.fleet.resources[sub.url][name]
+			if res == nil || !sub.subscribed(name) {
 				continue
 			}
-			if res = s.offered(k, res); res == nil {
+			if res = s.offered(sub, res); res == nil {
 				continue
 			}
-			m := k.mark(name)
+			m := sub.mark(name)
 			m.asked = true
 			s.choose(r, m, res, ready, now)
 		}
-		k.groups = k.groups[1:]
+		sub.groups = sub.groups[1:]
 		if len(r.resources) > 0 {
 			return r
 		}

@@ -17,16 +17,16 @@ func (s *session) snapshot(node string) translator.Proxy {
 		Listeners: map[string]string{}, Routes: map[string]bool{}, Secrets: map[string]bool{}, Refused: map[translator.Name]string{},
 		Guilty: s.fleet.guilty,
 	}
-	if k := s.kind(resource.ListenerType); k != nil {
-		for name, h := range k.have {
+	if sub := s.subscription(resource.ListenerType); sub != nil {
+		for name, h := range sub.have {
 			if h.acked != nil {
 				p.Listeners[name], _, _ = strings.Cut(h.acked.Version, "/") // A detached one counts as its listener.
 			}
 		}
 	}
 	names := func(url string, into map[string]bool) {
-		if k := s.kind(url); k != nil {
-			for name, h := range k.have {
+		if sub := s.subscription(url); sub != nil {
+			for name, h := range sub.have {
 				if h.acked != nil {
 					into[name] = true
 				}
@@ -35,8 +35,8 @@ func (s *session) snapshot(node string) translator.Proxy {
 	}
 	names(resource.RouteType, p.Routes)
 	names(resource.SecretType, p.Secrets)
-	if k := s.kind(resource.ScopedRouteType); k != nil {
-		p.Scopes = k.taken
+	if sub := s.subscription(resource.ScopedRouteType); sub != nil {
+		p.Scopes = sub.taken
 	}
 	for n, r := range s.refused {
 		p.Refused[n] = r.words

@@ -45,8 +45,8 @@ type session struct {
 	// salt distinguishes the bytes of this stream from those of others, see memory.go.
 	salt string
 
-	kinds []*kind
-	inbox []*batch
+	subscriptions []*subscription
+	inbox         []*batch
 	// sent is the number of the last response; the number is also the nonce. answered is the highest number that the
 	// proxy has answered.
 	sent, answered uint64
@@ -75,8 +75,8 @@ type session struct {
 	news bool
 }
 
-// kind is a proxy's subscription to one type of resources.
-type kind struct {
+// subscription is a proxy's subscription to one type of resources.
+type subscription struct {
 	trait
 	rank     int
 	wildcard bool
@@ -125,11 +125,11 @@ type mark struct {
 
 // response is a message to the proxy.
 type response struct {
-	kind      *kind
-	seq       uint64
-	resources []*translator.Resource
-	removed   []string
-	sentAt    time.Time
+	subscription *subscription
+	seq          uint64
+	resources    []*translator.Resource
+	removed      []string
+	sentAt       time.Time
 	// since is when the oldest change in it was published; zero if it has none.
 	since time.Time
 }
@@ -145,39 +145,39 @@ func newSession(f *fleet, l limits) *session {
 // request handles a message of the proxy: subscriptions, and the answer to a response.
 func (s *session) request(req *discovery.DeltaDiscoveryRequest, now time.Time) (answered *response) {
 	s.now = now
-	k := s.kind(req.GetTypeUrl())
-	first := k == nil
+	sub := s.subscription(req.GetTypeUrl())
+	first := sub == nil
 	if first {
-		if k = s.subscribe(req); k == nil {
+		if sub = s.subscribe(req); sub == nil {
 			return nil
 		}
 	}
 	if nonce := req.GetResponseNonce(); nonce != "" {
-		answered = s.answer(k, req, now)
+		answered = s.answer(sub, req, now)
 	}
 	for _, name := range req.GetResourceNamesUnsubscribe() {
-		s.unsubscribe(k, name)
+		s.unsubscribe(sub, name)
 	}
 	for _, name := range req.GetResourceNamesSubscribe() {
 		if name == everything {
-			k.wildcard, k.compare, k.owed = true, true, true
+			sub.wildcard, sub.compare, sub.owed = true, true, true
 			continue
 		}
-		if !k.names[name] {
+		if !sub.names[name] {
 			s.size += sizeOf(name, "")
 		}
-		k.names[name] = true
-		k.mark(name).asked = true
-		s.warmth.seen(translator.Name{Type: k.url, Name: name}, now)
+		sub.names[name] = true
+		sub.mark(name).asked = true
+		s.warmth.seen(translator.Name{Type: sub.url, Name: name}, now)
 	}
-	if k.url == resource.SecretType && len(req.GetResourceNamesSubscribe()) > 0 {
+	if sub.url == resource.SecretType && len(req.GetResourceNamesSubscribe()) > 0 {
 		s.detachRefused()
 	}
-	if first && k.trait.wildcard && len(req.GetResourceNamesSubscribe()) == 0 {
-		k.wildcard = true
+	if first && sub.trait.wildcard && len(req.GetResourceNamesSubscribe()) == 0 {
+		sub.wildcard = true
 	}
-	if first && k.wildcard {
-		k.compare, k.owed = true, len(req.GetInitialResourceVersions()) == 0
+	if first && sub.wildcard {
+		sub.compare, sub.owed = true, len(req.GetInitialResourceVersions()) == 0
 	}
 	return answered
 }
@@ -194,15 +194,15 @@ func (s *session) post(b *batch) {
 // compareAll makes the session compare all resources of the proxy with the desired ones.
 func (s *session) compareAll() {
 	s.inbox = nil
-	for _, k := range s.kinds {
-		k.compare = true
+	for _, sub := range s.subscriptions {
+		sub.compare = true
 	}
 }
 
-func (s *session) kind(url string) *kind {
-	for _, k := range s.kinds {
-		if k.url == url {
-			return k
+func (s *session) subscription(url string) *subscription {
+	for _, sub := range s.subscriptions {
+		if sub.url == url {
+			return sub
 		}
 	}
 	return nil
@@ -210,76 +210,76 @@ func (s *session) kind(url string) *kind {
 
 // subscribe starts the subscription to a type. Resources that the proxy has from earlier streams count as acknowledged.
 // It returns nil if nobody has resources of the type.
-func (s *session) subscribe(req *discovery.DeltaDiscoveryRequest) *kind {
+func (s *session) subscribe(req *discovery.DeltaDiscoveryRequest) *subscription {
 	t, rank, known := traitOf(req.GetTypeUrl())
 	if !known {
 		return nil
 	}
-	k := &kind{
+	sub := &subscription{
 		trait: t, rank: rank, compare: true, names: map[string]bool{}, have: map[string]*held{},
 		pending: map[string]*mark{}, leaving: map[string]time.Time{},
 	}
 	for name, version := range req.GetInitialResourceVersions() {
-		r := &translator.Resource{Type: k.url, Name: name, Version: version}
-		k.have[name] = &held{acked: r, sent: r, unknown: true}
+		r := &translator.Resource{Type: sub.url, Name: name, Version: version}
+		sub.have[name] = &held{acked: r, sent: r, unknown: true}
 		s.size += sizeOf(name, version) // It stays counted, because it comes once for each type.
 	}
-	k.taken = len(k.have) > 0
+	sub.taken = len(sub.have) > 0
 	s.news, s.needed = true, nil
-	at := len(s.kinds)
-	for at > 0 && s.kinds[at-1].rank > rank {
+	at := len(s.subscriptions)
+	for at > 0 && s.subscriptions[at-1].rank > rank {
 		at--
 	}
-	s.kinds = append(s.kinds, nil)
-	copy(s.kinds[at+1:], s.kinds[at:])
-	s.kinds[at] = k
-	return k
+	s.subscriptions = append(s.subscriptions, nil)
+	copy(s.subscriptions[at+1:], s.subscriptions[at:])
+	s.subscriptions[at] = sub
+	return sub
 }
 
-func (s *session) unsubscribe(k *kind, name string) {
+func (s *session) unsubscribe(sub *subscription, name string) {
 	if name == everything {
-		k.wildcard, k.taken = false, false
-		for n := range k.have {
-			if !k.names[n] {
-				s.forget(k, n)
+		sub.wildcard, sub.taken = false, false
+		for n := range sub.have {
+			if !sub.names[n] {
+				s.forget(sub, n)
 			}
 		}
 		return
 	}
-	if k.names[name] {
+	if sub.names[name] {
 		s.size -= sizeOf(name, "")
 	}
-	delete(k.names, name)
-	if !k.wildcard {
-		s.forget(k, name)
+	delete(sub.names, name)
+	if !sub.wildcard {
+		s.forget(sub, name)
 	}
 }
 
 // forget drops the state of a name that the proxy no longer subscribes to.
-func (s *session) forget(k *kind, name string) {
-	delete(k.have, name)
-	delete(k.pending, name)
-	delete(k.leaving, name)
-	s.absolve(translator.Name{Type: k.url, Name: name})
-	s.releaseMemory(translator.Name{Type: k.url, Name: name})
-	delete(s.after, translator.Name{Type: k.url, Name: name})
-	delete(s.trials, translator.Name{Type: k.url, Name: name})
-	delete(s.offers, translator.Name{Type: k.url, Name: name})
-	delete(s.parked, translator.Name{Type: k.url, Name: name})
-	s.needed, s.news = nil, s.news || k.reported != unreported
+func (s *session) forget(sub *subscription, name string) {
+	delete(sub.have, name)
+	delete(sub.pending, name)
+	delete(sub.leaving, name)
+	s.absolve(translator.Name{Type: sub.url, Name: name})
+	s.releaseMemory(translator.Name{Type: sub.url, Name: name})
+	delete(s.after, translator.Name{Type: sub.url, Name: name})
+	delete(s.trials, translator.Name{Type: sub.url, Name: name})
+	delete(s.offers, translator.Name{Type: sub.url, Name: name})
+	delete(s.parked, translator.Name{Type: sub.url, Name: name})
+	s.needed, s.news = nil, s.news || sub.reported != unreported
 }
 
 // answer handles an ACK or NACK. An answer to an unknown response is ignored.
-func (s *session) answer(k *kind, req *discovery.DeltaDiscoveryRequest, now time.Time) *response {
+func (s *session) answer(sub *subscription, req *discovery.DeltaDiscoveryRequest, now time.Time) *response {
 	seq, err := strconv.ParseUint(req.GetResponseNonce(), 10, 64)
 	if err != nil {
 		return nil
 	}
 	var r *response
-	for i, f := range k.flight {
+	for i, f := range sub.flight {
 		if f.seq == seq {
 			r = f
-			k.flight = append(k.flight[:i], k.flight[i+1:]...)
+			sub.flight = append(sub.flight[:i], sub.flight[i+1:]...)
 			break
 		}
 	}
@@ -298,40 +298,40 @@ func (s *session) answer(k *kind, req *discovery.DeltaDiscoveryRequest, now time
 }
 
 func (s *session) accept(r *response) {
-	k := r.kind
-	s.news = s.news || !k.taken
-	k.taken = true
+	sub := r.subscription
+	s.news = s.news || !sub.taken
+	sub.taken = true
 	for _, res := range r.resources {
-		s.acceptResource(k, res, r.seq)
+		s.acceptResource(sub, res, r.seq)
 	}
 	for _, name := range r.removed {
-		s.warmth.done(translator.Name{Type: k.url, Name: name}, r.seq)
-		if h := k.have[name]; h != nil && h.sent == nil {
-			delete(k.have, name)
-			s.news = s.news || k.reported != unreported
+		s.warmth.done(translator.Name{Type: sub.url, Name: name}, r.seq)
+		if h := sub.have[name]; h != nil && h.sent == nil {
+			delete(sub.have, name)
+			s.news = s.news || sub.reported != unreported
 		}
 	}
-	if k.brings {
+	if sub.brings {
 		s.resolveDoubts(true)
 	}
 }
 
-func (s *session) acceptResource(k *kind, res *translator.Resource, seq uint64) {
+func (s *session) acceptResource(sub *subscription, res *translator.Resource, seq uint64) {
 	n := nameOf(res)
 	s.warmth.done(n, seq)
 	s.releaseMemory(n)
 	if !s.restored(n, res) && len(s.parked[n]) == 0 {
 		s.absolve(n)
 	}
-	h := k.have[res.Name]
+	h := sub.have[res.Name]
 	if h == nil {
 		return
 	}
-	if k.reported == byName && h.acked == nil || k.reported == byVersion && (h.acked == nil || h.acked.Version != res.Version) {
+	if sub.reported == byName && h.acked == nil || sub.reported == byVersion && (h.acked == nil || h.acked.Version != res.Version) {
 		s.news = true
 	}
 	h.acked, h.unknown = res, false
-	s.passed(k, res)
+	s.passed(sub, res)
 }
 
 // excess is the approximate memory, in bytes, of the names that the proxy requests, or says that it has, beyond the
@@ -357,15 +357,15 @@ func (s *session) floods(req *discovery.DeltaDiscoveryRequest) bool {
 // sizeOf is the approximate memory, in bytes, of a name that a proxy subscribes to, or says that it has in a version.
 func sizeOf(name, version string) int { return nameSize + len(name) + len(version) }
 
-func (k *kind) subscribed(name string) bool {
-	return k.wildcard || k.names[name]
+func (sub *subscription) subscribed(name string) bool {
+	return sub.wildcard || sub.names[name]
 }
 
-func (k *kind) mark(name string) *mark {
-	m := k.pending[name]
+func (sub *subscription) mark(name string) *mark {
+	m := sub.pending[name]
 	if m == nil {
 		m = &mark{}
-		k.pending[name] = m
+		sub.pending[name] = m
 	}
 	return m
 }

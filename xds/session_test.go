@@ -160,7 +160,7 @@ func (p *script) want(lines ...string) {
 
 func (p *script) take() (lines []string) {
 	for r := p.s.next(p.now); r != nil; r = p.s.next(p.now) {
-		typ := letters(r.kind.url)
+		typ := letters(r.subscription.url)
 		lines = append(lines, r.String())
 		p.open[typ] = append(p.open[typ], r)
 	}
@@ -169,7 +169,7 @@ func (p *script) take() (lines []string) {
 
 // String is the type and the content, such as "CDS a@1 b@1 -c".
 func (r *response) String() string {
-	line := letters(r.kind.url)
+	line := letters(r.subscription.url)
 	for _, x := range r.resources {
 		line += fmt.Sprintf(" %s@%s", x.Name, x.Version)
 	}

@@ -226,7 +226,7 @@ func (r *response) size() (size int) {
 // message returns the response in the form that is sent.
 func (r *response) message() *discovery.DeltaDiscoveryResponse {
 	m := &discovery.DeltaDiscoveryResponse{
-		TypeUrl: r.kind.url, Nonce: strconv.FormatUint(r.seq, 10), RemovedResources: r.removed,
+		TypeUrl: r.subscription.url, Nonce: strconv.FormatUint(r.seq, 10), RemovedResources: r.removed,
 		Resources: make([]*discovery.Resource, len(r.resources)),
 	}
 	for i, res := range r.resources {

@@ -277,7 +277,7 @@ func (s *session) condemn(n translator.Name, t *trial, guilty suspect, words str
 }
 
 // passed notes that a resource was acknowledged.
-func (s *session) passed(k *kind, res *translator.Resource) {
+func (s *session) passed(sub *subscription, res *translator.Resource) {
 	n := nameOf(res)
 	t := s.trials[n]
 	if t == nil {
@@ -288,7 +288,7 @@ func (s *session) passed(k *kind, res *translator.Resource) {
 	}
 	t.next()
 	s.tried++
-	k.mark(n.Name)
+	sub.mark(n.Name)
 }
 
 // prepare admits new parts of the resource, chooses the next group to try, and ends a trial with nothing left.
