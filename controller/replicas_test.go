@@ -68,7 +68,7 @@ func TestLeaderKnowsAllProxies(t *testing.T) {
 	defer server.Close()
 	follower, own := newReplica("two", func() string { return server.URL }, "")
 
-	refused := translator.Proxy{Fleet: "n/g", Node: "b", Refused: map[translator.Name]string{{Type: "t", Name: "x y"}: "no"}}
+	refused := translator.Proxy{Fleet: "n/g", Node: "b", Rejected: map[translator.Name]string{{Type: "t", Name: "x y"}: "no"}}
 	leader.Report(translator.Proxy{Fleet: "n/g", Node: "a"}, true)
 	follower.Report(refused, true)
 	follower.Report(translator.Proxy{Fleet: "n/g", Node: "c"}, true)

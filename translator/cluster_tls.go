@@ -112,7 +112,7 @@ func (c *clusterUse) secrets() []string {
 	return slices.Compact(names)
 }
 
-// versions are those of the cluster and of the CA certificates that it trusts: if Envoy refuses one of them, the cluster is of no use.
+// versions are those of the cluster and of the CA certificates that it trusts: if Envoy rejects one of them, the cluster is of no use.
 func (c *clusterUse) versions() []string {
 	versions := []string{clusterResource(c).Version}
 	for _, b := range c.Backends {
@@ -148,8 +148,8 @@ func (t *Tables) clusterSecret(r *flow.Read, key string, members []flow.Row[*clu
 	}
 	res := clientResource(s)
 	q, _ := t.quarantines.Get(r, fleet)
-	_, refused := q[res.Version]
-	return res, !refused
+	_, rejected := q[res.Version]
+	return res, !rejected
 }
 
 func clientResource(s *corev1.Secret) *Resource {

@@ -48,7 +48,7 @@ func (t *Tables) certificates(r *flow.Read, l *listenerRow) {
 		key, p := t.certificateRef(r, user, ref)
 		row, _ := t.certs.Get(r, key)
 		if p == nil {
-			p = q.refusedSecret(user.Invalid, "Secret "+key, row.Resource.Version)
+			p = q.rejectedSecret(user.Invalid, "Secret "+key, row.Resource.Version)
 		}
 		field := l.field(fmt.Sprintf("tls.certificateRefs[%d]", i))
 		if p != nil {
@@ -171,15 +171,15 @@ func (l *listenerRow) judgeUse(field, what string, row *certificateRow) {
 	}
 }
 
-// refusedSecret is the problem of one who uses what Envoy refused in that version; nil if it did not.
-func (q quarantineRow) refusedSecret(reason, what, version string) *verdict.Problem {
-	words, refused := q[version]
-	if !refused {
+// rejectedSecret is the problem of one who uses what Envoy rejected in that version; nil if it did not.
+func (q quarantineRow) rejectedSecret(reason, what, version string) *verdict.Problem {
+	words, rejected := q[version]
+	if !rejected {
 		return nil
 	}
 	return &verdict.Problem{
 		Reason: reason, Weight: verdict.Invalid,
-		Message: fmt.Sprintf("%s is refused by Envoy: %s: issue a new one", what, words),
+		Message: fmt.Sprintf("%s is rejected by Envoy: %s: issue a new one", what, words),
 	}
 }
 

@@ -68,7 +68,7 @@ func (t *Tables) validateClients(r *flow.Read, l *listenerRow) {
 	trust, problems := t.trust(r, refs)
 	if trust != nil {
 		q, _ := t.quarantines.Get(r, l.fleet())
-		if p := q.refusedSecret(string(gwapiv1.ListenerReasonInvalidCACertificateRef), "the list", trust.Version); p != nil {
+		if p := q.rejectedSecret(string(gwapiv1.ListenerReasonInvalidCACertificateRef), "the list", trust.Version); p != nil {
 			p.Field, p.Condition = refs.Field, string(gwapiv1.ListenerConditionResolvedRefs)
 			trust, problems = nil, append(problems, *p)
 		}

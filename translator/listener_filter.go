@@ -100,7 +100,7 @@ func (t *Tables) guard(r *flow.Read, key string, l *listenerRow) (*guardRow, boo
 			g.refuse(extauth.Check(nil, field+".externalAuth")...)
 		default:
 			t.charge(g, f.ExternalAuth, field)
-			t.ask(r, g, &authorizer{spec: f.ExternalAuth, field: field + ".externalAuth", form: &form, refused: q})
+			t.ask(r, g, &authorizer{spec: f.ExternalAuth, field: field + ".externalAuth", form: &form, rejected: q})
 		}
 	}
 	g.end(q)
@@ -122,10 +122,10 @@ func (t *Tables) charge(g *guardRow, f *gwapiv1.HTTPExternalAuthFilter, field st
 
 // authorizer is an ExternalAuth filter of a listener, with what its cluster is made by.
 type authorizer struct {
-	spec    *gwapiv1.HTTPExternalAuthFilter
-	field   string
-	form    *clusterForm
-	refused quarantineRow
+	spec     *gwapiv1.HTTPExternalAuthFilter
+	field    string
+	form     *clusterForm
+	rejected quarantineRow
 }
 
 // ask adds an authorization server to those that are asked.
@@ -142,8 +142,8 @@ func (t *Tables) ask(r *flow.Read, g *guardRow, a *authorizer) {
 		g.Closed = true
 		return
 	}
-	if words, refused := a.refused.anyVersion(use); refused {
-		g.refuse(feature.Invalid(a.field+".backendRef", "Envoy refused it, so the listener answers 500: %s: change the backend or what its TLS refers to", words))
+	if words, rejected := a.rejected.anyVersion(use); rejected {
+		g.refuse(feature.Invalid(a.field+".backendRef", "Envoy rejected it, so the listener answers 500: %s: change the backend or what its TLS refers to", words))
 		return
 	}
 	if !slices.ContainsFunc(g.Clusters, func(known *clusterUse) bool { return known.Name == use.Name }) {

@@ -57,15 +57,15 @@ var passing = &statev3.Config{
 	ClearRouteCache: true,
 }
 
-// end makes the last routes of the listener's virtual hosts. If Envoy refused one of them, the listener is closed.
+// end makes the last routes of the listener's virtual hosts. If Envoy rejected one of them, the listener is closed.
 func (g *guardRow) end(q quarantineRow) {
 	for {
 		g.OnHTTP, g.OnGRPC = g.last(&httpRoutes), g.last(&grpcRoutes)
-		words, refused := q.anyOf([]ruleEntry{{routeEntry: g.OnHTTP}, {routeEntry: g.OnGRPC}})
-		if !refused || g.Closed {
+		words, rejected := q.anyOf([]ruleEntry{{routeEntry: g.OnHTTP}, {routeEntry: g.OnGRPC}})
+		if !rejected || g.Closed {
 			return
 		}
-		g.refuse(feature.Invalid(g.Listener.field("filters.requests"), "Envoy refused what filters 0 to %d come to, so the listener answers 500: %s: change them",
+		g.refuse(feature.Invalid(g.Listener.field("filters.requests"), "Envoy rejected what filters 0 to %d come to, so the listener answers 500: %s: change them",
 			len(g.Listener.filters())-1, words))
 	}
 }

@@ -124,8 +124,8 @@ func TestConflictIsDecidedAlike(t *testing.T) {
 	}
 }
 
-// TestRefusedListenerOfASetIsWithheld: a Gateway and its ListenerSet may have listeners of one name; what Envoy refuses of one hurts the other not.
-func TestRefusedListenerOfASetIsWithheld(t *testing.T) {
+// TestRefusedListenerOfASetIsWithheld: a Gateway and its ListenerSet may have listeners of one name; what Envoy rejects of one hurts the other not.
+func TestRejectedListenerOfASetIsWithheld(t *testing.T) {
 	q := newQuarantined(t, 1)
 	gw := benchEvents(0)[1].Object.(*gwapiv1.Gateway)
 	gw.Generation++

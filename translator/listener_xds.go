@@ -214,7 +214,7 @@ func (t *Tables) secretResource(r *flow.Read, key string, members []flow.Row[*li
 		return nil, false
 	}
 	q, _ := t.quarantines.Get(r, fleet)
-	if _, refused := q[row.Resource.Version]; refused {
+	if _, rejected := q[row.Resource.Version]; rejected {
 		return nil, false
 	}
 	return row.Resource, true

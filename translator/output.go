@@ -86,9 +86,10 @@ type Proxy struct {
 	Routes, Secrets map[string]bool
 	// Scopes tells that scoped routes are acknowledged, in whatever version and number.
 	Scopes bool
-	// Refused are the resources that the proxy refused (NACK), with Envoy's words; they stay until a later version is acknowledged.
-	Refused map[Name]string
-	// Guilty are the parts of resources that proxies of the fleet have refused, by hash (see Part), with Envoy's words. They stay as long as
+	// Rejected are the resources that the proxy rejected (NACK), with Envoy's words. They stay until a later version is
+	// acknowledged. Replicas of older versions know the field as Refused.
+	Rejected map[Name]string `json:"Refused"`
+	// Guilty are the parts of resources that proxies of the fleet have rejected, by hash (see Part), with Envoy's words. They stay as long as
 	// the fleet does: what their owners are changed to has other hashes.
 	Guilty map[string]string
 }
@@ -163,7 +164,7 @@ func equalFleets(a, b FleetStatus) bool {
 
 func equalProxies(a, b Proxy) bool {
 	return a.Fleet == b.Fleet && a.Node == b.Node && a.Scopes == b.Scopes && maps.Equal(a.Listeners, b.Listeners) && maps.Equal(a.Routes, b.Routes) &&
-		maps.Equal(a.Secrets, b.Secrets) && maps.Equal(a.Refused, b.Refused) && maps.Equal(a.Guilty, b.Guilty)
+		maps.Equal(a.Secrets, b.Secrets) && maps.Equal(a.Rejected, b.Rejected) && maps.Equal(a.Guilty, b.Guilty)
 }
 
 // splitKey parts the key of a resource's row into the fleet and the rest.

@@ -100,7 +100,7 @@ func (t *Tables) policy(r *flow.Read, key string, p policies.Object) (*policyRow
 		return row, true
 	}
 	t.judge(r, row, func(string) verdict.Ref { return row.ref() })
-	row.shape(func(have feature.Have, route *routev3.Route) { kind.Route(p, have, route) })
+	row.setEffects(func(have feature.Have, route *routev3.Route) { kind.Route(p, have, route) })
 	row.Problems = append(row.Problems, aboutTargets...)
 	row.Own = append(kind.CheckWritten(p), aboutTargets...)
 	row.ListenerParts = kind.ListenerParts(p, row.Have)
@@ -114,9 +114,9 @@ func (t *Tables) judge(r *flow.Read, p *policyRow, owner func(field string) verd
 	t.meet(r, p, owner)
 }
 
-// shape computes what a judged policy does.
-func (p *policyRow) shape(apply func(feature.Have, *routev3.Route)) {
-	p.Route = trialRoute(p, apply)
+// setEffects computes what a judged policy does.
+func (p *policyRow) setEffects(set func(feature.Have, *routev3.Route)) {
+	p.Route = trialRoute(p, set)
 	p.ShapesCluster = p.Kind.ShapesCluster(p.Policy, p.Have)
 	p.Cost, p.Preflighted = policyCost(p)
 }

@@ -66,7 +66,7 @@ func (t *Tables) presented(r *flow.Read, fleet string, secret verdict.Ref) *verd
 	key := Key(secret.Namespace, secret.Name)
 	s, _ := t.in.secrets.Get(r, key)
 	q, _ := t.quarantines.Get(r, fleet)
-	if p := q.refusedSecret(string(gwapiv1.GatewayReasonInvalidClientCertificateRef), "Secret "+key, clientResource(s).Version); p != nil {
+	if p := q.rejectedSecret(string(gwapiv1.GatewayReasonInvalidClientCertificateRef), "Secret "+key, clientResource(s).Version); p != nil {
 		return p
 	}
 	shown, _ := t.certs.Get(r, key)

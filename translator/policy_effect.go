@@ -66,9 +66,9 @@ func (c filterConfig) equal(o filterConfig) bool {
 func equalFilterConfigs(a, b []filterConfig) bool { return slices.EqualFunc(a, b, filterConfig.equal) }
 
 // trialRoute returns a route that forwards and has the settings of the policy, and nothing else.
-func trialRoute(p *policyRow, apply func(feature.Have, *routev3.Route)) *routev3.Route {
+func trialRoute(p *policyRow, set func(feature.Have, *routev3.Route)) *routev3.Route {
 	route := &routev3.Route{Action: &routev3.Route_Route{Route: &routev3.RouteAction{}}}
-	apply(p.Have, route)
+	set(p.Have, route)
 	breakFilters(p.Policy, route)
 	return route
 }
@@ -112,7 +112,7 @@ func shareable(route *routev3.Route) []string {
 
 func configCost(config *anypb.Any) int64 { return feature.Encoded(config) }
 
-// on applies the effect to a route, except for the configurations that routes share.
+// on sets the effect on a route, except for the configurations that routes share.
 func (e *effectRow) on(route *routev3.Route) {
 	for filter, config := range e.Route.TypedPerFilterConfig {
 		setFilter(route, filter, config)

@@ -117,7 +117,7 @@ func (t *Tables) mergedPolicy(r *flow.Read, key string, _ bool) (*policyRow, boo
 	}
 	row.Policy = merged.Policy
 	t.judge(r, row, func(field string) verdict.Ref { return row.refTo(merged.Owner(field)) })
-	row.shape(merged.Route)
+	row.setEffects(merged.Route)
 	for i := range row.Problems[len(first.Own):] {
 		attribute(&row.Problems[len(first.Own)+i], row, merged)
 	}

@@ -20,7 +20,7 @@ func (t *Tables) declareProxies() {
 	t.quarantines = flow.Group(t.proxiesByFleet, "quarantines", maps.Equal[quarantineRow, quarantineRow], t.quarantine)
 }
 
-// quarantineRow is what proxies of a fleet have refused: the hashes of parts, with Envoy's words. What was made of an object and is in here
+// quarantineRow is what proxies of a fleet have rejected: the hashes of parts, with Envoy's words. What was made of an object and is in here
 // fails closed, and the object says so, until it changes.
 type quarantineRow map[string]string
 
@@ -36,44 +36,44 @@ func (t *Tables) quarantine(_ *flow.Read, _ string, proxies []flow.Row[Proxy]) (
 	return all, len(all) > 0
 }
 
-// refusedRule is a rule of a route that does not forward, since Envoy refused a part of it or it is not sent to Envoy.
-type refusedRule struct {
+// rejectedRule is a rule of a route that does not forward, since Envoy rejected a part of it or it is not sent to Envoy.
+type rejectedRule struct {
 	Route string
 	Rule  int
 	// Message says why, and the way out.
 	Message string
 	Weight  verdict.Weight
-	// ByEnvoy tells that Envoy has refused it, rather than that it was never sent.
+	// ByEnvoy tells that Envoy has rejected it, rather than that it was never sent.
 	ByEnvoy bool
 }
 
-// rulesRefused is how many rules of a route Envoy refuses before all of it fails closed: nothing more of it is tried then (xds, trial.go).
-const rulesRefused = 3
+// rulesRejected is how many rules of a route Envoy rejects before all of it fails closed: nothing more of it is tried then (xds, trial.go).
+const rulesRejected = 3
 
-// refusedRules counts the rules of which Envoy refused something.
-func (b *bindingRow) refusedRules() int {
+// rejectedRules counts the rules of which Envoy rejected something.
+func (b *bindingRow) rejectedRules() int {
 	rules := map[int]bool{}
-	for _, refused := range b.Refused {
-		if refused.ByEnvoy {
-			rules[refused.Rule] = true
+	for _, rejected := range b.Rejected {
+		if rejected.ByEnvoy {
+			rules[rejected.Rule] = true
 		}
 	}
 	return len(rules)
 }
 
-func refusedRoutes(_ string, b *bindingRow) []string {
+func rejectedRoutes(_ string, b *bindingRow) []string {
 	var keys []string
-	for _, refused := range b.Refused {
-		if !slices.Contains(keys, refused.Route) {
-			keys = append(keys, refused.Route)
+	for _, rejected := range b.Rejected {
+		if !slices.Contains(keys, rejected.Route) {
+			keys = append(keys, rejected.Route)
 		}
 	}
 	return keys
 }
 
-// refuse notes that a part of the rule was refused.
-func (b *bindingRow) refuse(bound *boundRule, words string) {
-	message := fmt.Sprintf("Envoy refused it, so it %s: %s: change the rule", bound.rules.Route.Kind.fails(), words)
+// reject notes that a part of the rule was rejected.
+func (b *bindingRow) reject(bound *boundRule, words string) {
+	message := fmt.Sprintf("Envoy rejected it, so it %s: %s: change the rule", bound.rules.Route.Kind.fails(), words)
 	var names []string
 	for _, e := range bound.effects {
 		if e != nil {
@@ -84,58 +84,58 @@ func (b *bindingRow) refuse(bound *boundRule, words string) {
 		message += " or what takes effect on it: " + strings.Join(names, ", ")
 	}
 	b.withdraw(bound, message)
-	b.Refused[len(b.Refused)-1].ByEnvoy = true
+	b.Rejected[len(b.Rejected)-1].ByEnvoy = true
 }
 
 // withdraw notes why a rule does not forward.
 func (b *bindingRow) withdraw(bound *boundRule, message string) {
-	bound.refused = true
-	b.Refused = append(b.Refused, refusedRule{Route: bound.rules.Route.Key, Rule: bound.rule, Message: message, Weight: verdict.Invalid})
+	bound.rejected = true
+	b.Rejected = append(b.Rejected, rejectedRule{Route: bound.rules.Route.Key, Rule: bound.rule, Message: message, Weight: verdict.Invalid})
 }
 
-// withoutRefused takes away the clusters of the rule that Envoy refused: their share is answered with 500.
-func (q quarantineRow) withoutRefused(b *bindingRow, bound *boundRule) {
+// withoutRejected takes away the clusters of the rule that Envoy rejected: their share is answered with 500.
+func (q quarantineRow) withoutRejected(b *bindingRow, bound *boundRule) {
 	if len(q) == 0 {
 		return
 	}
 	for i, use := range bound.clusters {
-		if words, refused := q.anyVersion(use); refused {
+		if words, rejected := q.anyVersion(use); rejected {
 			bound.clusters[i] = nil
-			b.refuse(bound, words)
+			b.reject(bound, words)
 		}
 	}
 	for _, field := range slices.Sorted(maps.Keys(bound.extra)) {
-		if words, refused := q.anyVersion(bound.extra[field]); refused {
+		if words, rejected := q.anyVersion(bound.extra[field]); rejected {
 			bound.extra[field] = nil
-			b.refuse(bound, words)
+			b.reject(bound, words)
 		}
 	}
 }
 
-// anyVersion answers with Envoy's words if it refused the cluster or what it needs; nil is never refused.
-func (q quarantineRow) anyVersion(use *clusterUse) (words string, refused bool) {
+// anyVersion answers with Envoy's words if it rejected the cluster or what it needs; nil is never rejected.
+func (q quarantineRow) anyVersion(use *clusterUse) (words string, rejected bool) {
 	if use == nil {
 		return "", false
 	}
 	for _, version := range use.versions() {
-		if words, refused := q[version]; refused {
+		if words, rejected := q[version]; rejected {
 			return words, true
 		}
 	}
 	return "", false
 }
 
-// refusedProblems are what a route has to say of its refused rules, each once.
-func (t *Tables) refusedProblems(r *flow.Read, key string) []verdict.Problem {
+// rejectedProblems are what a route has to say of its rejected rules, each once.
+func (t *Tables) rejectedProblems(r *flow.Read, key string) []verdict.Problem {
 	var problems []verdict.Problem
-	for _, b := range t.refusedByRoute.Lookup(r, key) {
-		for _, refused := range b.Value.Refused {
-			if refused.Route != key {
+	for _, b := range t.rejectedByRoute.Lookup(r, key) {
+		for _, rejected := range b.Value.Rejected {
+			if rejected.Route != key {
 				continue
 			}
 			p := verdict.Problem{
-				Field: fmt.Sprintf("spec.rules[%d]", refused.Rule), Reason: string(gwapiv1.RouteReasonUnsupportedValue), Weight: refused.Weight,
-				Message: refused.Message,
+				Field: fmt.Sprintf("spec.rules[%d]", rejected.Rule), Reason: string(gwapiv1.RouteReasonUnsupportedValue), Weight: rejected.Weight,
+				Message: rejected.Message,
 			}
 			if !slices.ContainsFunc(problems, func(known verdict.Problem) bool { return equalProblem(&known, &p) }) {
 				problems = append(problems, p)
@@ -145,7 +145,7 @@ func (t *Tables) refusedProblems(r *flow.Read, key string) []verdict.Problem {
 	return problems
 }
 
-// withhold takes a listener for HTTP out of Envoy's configuration if Envoy refused its filter chain. The plain HTTP listeners of a port share one.
+// withhold takes a listener for HTTP out of Envoy's configuration if Envoy rejected its filter chain. The plain HTTP listeners of a port share one.
 func (t *Tables) withhold(r *flow.Read, _ string, l *listenerRow) (*listenerRow, bool) {
 	q, _ := t.quarantines.Get(r, l.fleet())
 	if len(q) == 0 || !l.Serves || l.protocol().layer4 {
@@ -153,8 +153,8 @@ func (t *Tables) withhold(r *flow.Read, _ string, l *listenerRow) (*listenerRow,
 	}
 	first, _ := t.firstOfPorts.Get(r, l.portKey())
 	policy := t.policyOfChain(r, l)
-	words, refused := q[partHash(encode(filterChain(first, l, policy)))]
-	if !refused {
+	words, rejected := q[partHash(encode(filterChain(first, l, policy)))]
+	if !rejected {
 		return l, true
 	}
 	way := fmt.Sprintf("change the listener or what its %s refers to", l.ownerRef().Kind)
@@ -165,7 +165,7 @@ func (t *Tables) withhold(r *flow.Read, _ string, l *listenerRow) (*listenerRow,
 	withheld.Serves, withheld.Problems = false, slices.Clone(l.Problems)
 	withheld.problem(verdict.Problem{
 		Field: fmt.Sprintf("spec.listeners[%d]", l.Index), Reason: string(gwapiv1.ListenerReasonInvalid), Weight: verdict.Invalid,
-		Message: fmt.Sprintf("Envoy refused it, so it is not served: %s: %s", words, way),
+		Message: fmt.Sprintf("Envoy rejected it, so it is not served: %s: %s", words, way),
 	})
 	return &withheld, true
 }

@@ -12,7 +12,7 @@ import (
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
-// quarantined is a world in which Envoy refuses some parts.
+// quarantined is a world in which Envoy rejects some parts.
 type quarantined struct {
 	*World
 	t      *testing.T
@@ -80,7 +80,7 @@ func (q *quarantined) wantProblem(object, field string) {
 }
 
 // TestRefusedRouteAnswers500: the rule of a refused route answers 500 and says why, its neighbours go on, and it is tried again when it changes.
-func TestRefusedRouteAnswers500(t *testing.T) {
+func TestRejectedRouteAnswers500(t *testing.T) {
 	q := newQuarantined(t, 3)
 	_, hash := q.route("r1/")
 	q.refuse(hash)
@@ -106,7 +106,7 @@ func TestRefusedRouteAnswers500(t *testing.T) {
 }
 
 // TestRouteOfManyRefusedRulesFailsAsAWhole: once Envoy has refused some rules of a route, the others are not tried.
-func TestRouteOfManyRefusedRulesFailsAsAWhole(t *testing.T) {
+func TestRouteOfManyRejectedRulesFailsAsAWhole(t *testing.T) {
 	q := newQuarantined(t, 2)
 	many := benchRoute(1, 2)
 	for i := range 5 {
@@ -133,7 +133,7 @@ func TestRouteOfManyRefusedRulesFailsAsAWhole(t *testing.T) {
 			t.Errorf("after rule %d was refused, rules %v forward, want %v", c.refused, got, c.want)
 		}
 	}
-	if problems := q.status["n/r1"].Problems; len(problems) != 6 || !strings.Contains(problems[1].Message, "Envoy refused 3 rules of the route") {
+	if problems := q.status["n/r1"].Problems; len(problems) != 6 || !strings.Contains(problems[1].Message, "Envoy rejected 3 rules of the route") {
 		t.Errorf("the route says %v", problems)
 	}
 	if route, _ := q.route("r0/"); route.GetRoute() == nil {
@@ -146,7 +146,7 @@ func TestRouteOfManyRefusedRulesFailsAsAWhole(t *testing.T) {
 }
 
 // TestRefusedClusterAnswers500: what uses a refused cluster answers 500, and the cluster is not sent.
-func TestRefusedClusterAnswers500(t *testing.T) {
+func TestRejectedClusterAnswers500(t *testing.T) {
 	q := newQuarantined(t, 3)
 	name := Name{typeCluster, "service/n/s1/80"}
 	q.refuse(q.latest[name].Version)
@@ -160,7 +160,7 @@ func TestRefusedClusterAnswers500(t *testing.T) {
 }
 
 // TestRefusedAuthorizerAnswers500: without its authorization server a rule lets nothing through.
-func TestRefusedAuthorizerAnswers500(t *testing.T) {
+func TestRejectedAuthorizerAnswers500(t *testing.T) {
 	q := newQuarantined(t, 3)
 	guarded, listener := benchRoute(1, 2), q.latest[Name{typeListener, "n/g/http"}]
 	filter := gwapiv1.HTTPRouteFilter{Type: gwapiv1.HTTPRouteFilterExternalAuth, ExternalAuth: &gwapiv1.HTTPExternalAuthFilter{
@@ -183,7 +183,7 @@ func TestRefusedAuthorizerAnswers500(t *testing.T) {
 }
 
 // TestRefusedListenerIsWithheld: of a port's listeners the refused one goes, and says why.
-func TestRefusedListenerIsWithheld(t *testing.T) {
+func TestRejectedListenerIsWithheld(t *testing.T) {
 	q := newQuarantined(t, 1)
 	name := Name{typeListener, "n/g/https"}
 	parts := q.latest[name].Parts()
@@ -203,8 +203,8 @@ func TestRefusedListenerIsWithheld(t *testing.T) {
 	q.wantProblem("n/g", "spec.listeners[0]")
 }
 
-// TestRefusedCertificateIsBroken: a certificate that only Envoy refuses is like a broken one.
-func TestRefusedCertificateIsBroken(t *testing.T) {
+// TestRefusedCertificateIsBroken: a certificate that only Envoy rejects is like a broken one.
+func TestRejectedCertificateIsBroken(t *testing.T) {
 	q := newQuarantined(t, 1)
 	name := Name{typeSecret, "n/tls"}
 	q.refuse(q.latest[name].Version)

@@ -18,7 +18,7 @@ const (
 	fieldInlineBytes       protowire.Number = 2
 )
 
-// Again is the resource in other bytes that mean the same, for types of which Envoy remembers what it was sent even if it refused that: it passes
+// Again is the resource in other bytes that mean the same, for types of which Envoy remembers what it was sent even if it rejected that: it passes
 // over the same bytes, and acknowledges them, without having them in effect. Bytes of different marks differ. The version stays. A mark is of
 // letters, digits and hyphens. Resources of other types, and secrets without PEM, are returned as they are.
 func (r *Resource) Again(mark string) *Resource {

@@ -21,7 +21,7 @@ func (t *Tables) declareBindings() {
 		flow.Expand(t.parents, "bindings", (*bindingRow).equal, t.binding),
 		flow.Expand(t.guards, "bindings of filters", (*bindingRow).equal, t.guardBinding))
 	t.forwardings = flow.NewIndex(t.bindings, "bindings of layer 4 by listener", forwardingListener)
-	t.refusedByRoute = flow.NewIndex(t.bindings, "refused bindings by route", refusedRoutes)
+	t.rejectedByRoute = flow.NewIndex(t.bindings, "rejected bindings by route", rejectedRoutes)
 }
 
 // routeKind is what the translation must know of a kind of route.

@@ -39,8 +39,8 @@ type bindingRow struct {
 	// Forward is set instead of all that has to do with hosts if the listener is of layer 4.
 	Forward  *forwarding
 	Clusters []*clusterUse
-	// Refused are the rules of which Envoy refused a part.
-	Refused []refusedRule
+	// Rejected are the rules of which Envoy rejected a part.
+	Rejected []rejectedRule
 }
 
 // hostRoutes are a route's entries in one virtual host.
@@ -79,7 +79,7 @@ func (e *routeEntry) size() int {
 func (b *bindingRow) equal(o *bindingRow) bool {
 	return b.Fleet == o.Fleet && b.Config == o.Config && b.ConfigName == o.ConfigName && b.Scoped == o.Scoped && b.Forward.equal(o.Forward) &&
 		b.Kind == o.Kind && b.Guard.equal(o.Guard) &&
-		slices.Equal(b.Refused, o.Refused) && slices.EqualFunc(b.Clusters, o.Clusters, (*clusterUse).equal) &&
+		slices.Equal(b.Rejected, o.Rejected) && slices.EqualFunc(b.Clusters, o.Clusters, (*clusterUse).equal) &&
 		slices.EqualFunc(b.Hosts, o.Hosts, func(a, b hostRoutes) bool {
 			return a.Host == b.Host && a.Hostname == b.Hostname && slices.EqualFunc(a.Routes, b.Routes, routeEntry.equal)
 		})
@@ -143,12 +143,12 @@ func (t *Tables) bind(r *flow.Read, b *bindingRow, rules *rulesRow, a attachedLi
 	plain := boundRule{rules: rules, listener: a.Listener}
 	plain.common, _ = t.commons.Get(r, b.Config)
 	t.bindRules(r, b, plain, allowed)
-	if refused := b.refusedRules(); refused >= rulesRefused && refused < len(rules.Rules) {
+	if rejected := b.rejectedRules(); rejected >= rulesRejected && rejected < len(rules.Rules) {
 		for h := range b.Hosts {
 			b.Hosts[h].Routes = nil
 		}
-		b.Clusters, b.Refused = nil, nil
-		plain.withdrawn = fmt.Sprintf("Envoy refused %d rules of the route, so it %s as a whole: change them", refused, rules.Route.Kind.fails())
+		b.Clusters, b.Rejected = nil, nil
+		plain.withdrawn = fmt.Sprintf("Envoy rejected %d rules of the route, so it %s as a whole: change them", rejected, rules.Route.Kind.fails())
 		t.bindRules(r, b, plain, allowed)
 	}
 }
@@ -181,11 +181,11 @@ type boundRule struct {
 	extra map[string]*clusterUse
 	// traits are those of the listener. If it is closed, the rule answers 500.
 	traits listenerTraits
-	// refused tells that Envoy refused a part of the rule: it answers 500.
-	refused bool
-	// withdrawn says why the rule does not forward although Envoy has not refused it; empty if it does.
+	// rejected tells that Envoy rejected a part of the rule: it answers 500.
+	rejected bool
+	// withdrawn says why the rule does not forward although Envoy has not rejected it; empty if it does.
 	withdrawn string
-	// unmatchable tells that Envoy refused a match of the rule.
+	// unmatchable tells that Envoy rejected a match of the rule.
 	unmatchable bool
 	// collapsed tells that one route stands for all matches of the rule, dropped that not even that is needed, since
 	// another rule has one.
@@ -198,9 +198,9 @@ func (t *Tables) resolve(r *flow.Read, b *bindingRow, bound *boundRule, q quaran
 	t.resolveEffects(r, bound)
 	t.clusterUses(r, bound)
 	bound.resolveNeeds()
-	q.withoutRefused(b, bound)
-	if words, refused := bound.refusedCommon(); refused {
-		b.refuse(bound, words)
+	q.withoutRejected(b, bound)
+	if words, rejected := bound.rejectedCommon(); rejected {
+		b.reject(bound, words)
 	}
 	b.use(bound.clusters...)
 	for _, field := range slices.Sorted(maps.Keys(bound.extra)) {
@@ -219,19 +219,19 @@ func (b *bindingRow) use(clusters ...*clusterUse) {
 
 func (t *Tables) bindRule(b *bindingRow, bound *boundRule, q quarantineRow) {
 	routes := t.ruleRoutes(b, bound)
-	if words, refused := q.anyOf(routes); refused {
-		b.refuse(bound, words)
+	if words, rejected := q.anyOf(routes); rejected {
+		b.reject(bound, words)
 		routes = t.ruleRoutes(b, bound)
 		if _, bound.unmatchable = q.anyOf(routes); bound.unmatchable {
 			routes = t.ruleRoutes(b, bound)
 		}
 	}
-	if bound.withdrawn != "" && !bound.refused {
+	if bound.withdrawn != "" && !bound.rejected {
 		b.withdraw(bound, bound.withdrawn)
 		routes = t.ruleRoutes(b, bound)
 	}
 	for _, entry := range routes {
-		if _, refused := q[entry.hash(q)]; !refused { // Nothing is left to try if it is.
+		if _, rejected := q[entry.hash(q)]; !rejected { // Nothing is left to try if it is.
 			b.Hosts[entry.host].Routes = append(b.Hosts[entry.host].Routes, entry.routeEntry)
 		}
 	}
@@ -243,7 +243,7 @@ type ruleEntry struct {
 	routeEntry
 }
 
-// hash is how Envoy's refusal of the route would be known; while nothing is refused it is not needed.
+// hash is how Envoy's rejection of the route would be known; while nothing is rejected it is not needed.
 func (e *ruleEntry) hash(q quarantineRow) string {
 	if len(q) == 0 {
 		return ""
@@ -251,10 +251,10 @@ func (e *ruleEntry) hash(q quarantineRow) string {
 	return partHash(e.appendTo(nil))
 }
 
-// anyOf answers with Envoy's words if it refused one of the routes.
-func (q quarantineRow) anyOf(routes []ruleEntry) (words string, refused bool) {
+// anyOf answers with Envoy's words if it rejected one of the routes.
+func (q quarantineRow) anyOf(routes []ruleEntry) (words string, rejected bool) {
 	for _, entry := range routes {
-		if words, refused := q[entry.hash(q)]; refused {
+		if words, rejected := q[entry.hash(q)]; rejected {
 			return words, true
 		}
 	}
@@ -356,7 +356,7 @@ func age(o Object) int64 {
 func (t *Tables) envoyRoutes(bound *boundRule, match *gwapiv1.HTTPRouteMatch) []*routev3.Route {
 	route := &routev3.Route{Match: envoyMatch(match)}
 	have, unmet := bound.have()
-	if unmet || bound.lacks() || bound.rules.Rules[bound.rule].Broken || bound.refused || bound.brokenPolicy() {
+	if unmet || bound.lacks() || bound.rules.Rules[bound.rule].Broken || bound.rejected || bound.brokenPolicy() {
 		fail(route, bound.rules.Route)
 		bound.common.exempt(route)
 		return []*routev3.Route{route}

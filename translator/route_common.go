@@ -23,14 +23,14 @@ type commonPolicy struct {
 	Key string
 	// Filters are the names of the filters, sorted.
 	Filters []string
-	// Refused is Envoy's message if it rejected a configuration. Then there are no Filters, and what the policy covers
+	// Rejected is Envoy's message if it rejected a configuration. Then there are no Filters, and what the policy covers
 	// fails.
-	Refused string
+	Rejected string
 }
 
 func (c *commonRow) equal(o *commonRow) bool {
 	return slices.EqualFunc(c.Policies, o.Policies, func(a, b commonPolicy) bool {
-		return a.Key == b.Key && a.Refused == b.Refused && slices.Equal(a.Filters, b.Filters)
+		return a.Key == b.Key && a.Rejected == b.Rejected && slices.Equal(a.Filters, b.Filters)
 	})
 }
 
@@ -54,8 +54,8 @@ func (t *Tables) common(r *flow.Read, _ string, members []flow.Row[*listenerRow]
 		p := commonPolicy{Key: key}
 		for _, config := range configs {
 			p.Filters = append(p.Filters, config.Filter)
-			if words, refused := q[partHash(config.Entry)]; refused {
-				p = commonPolicy{Key: key, Refused: words}
+			if words, rejected := q[partHash(config.Entry)]; rejected {
+				p = commonPolicy{Key: key, Rejected: words}
 				break
 			}
 		}
@@ -120,7 +120,7 @@ func (t *Tables) resolveEffects(r *flow.Read, bound *boundRule) {
 	}
 }
 
-// policed applies the effects of policies to a route of the rule.
+// policed sets the effects of policies on a route of the rule.
 func (b *boundRule) policed(route *routev3.Route) {
 	for kind, e := range b.effects {
 		if e != nil {
@@ -135,11 +135,11 @@ func (b *boundRule) policed(route *routev3.Route) {
 	}
 }
 
-// refusedCommon returns Envoy's message if Envoy rejected what a policy of the rule has in the route configuration.
-func (b *boundRule) refusedCommon() (words string, refused bool) {
+// rejectedCommon returns Envoy's message if Envoy rejected what a policy of the rule has in the route configuration.
+func (b *boundRule) rejectedCommon() (words string, rejected bool) {
 	for kind, e := range b.effects {
-		if common := b.common.policy(kind); e != nil && common.Key == e.Key && common.Refused != "" {
-			return common.Refused, true
+		if common := b.common.policy(kind); e != nil && common.Key == e.Key && common.Rejected != "" {
+			return common.Rejected, true
 		}
 	}
 	return "", false

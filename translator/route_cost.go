@@ -240,7 +240,7 @@ func (b *bindingRow) overload(bound *boundRule, a *allowance, whole int64) {
 	b.withdraw(bound, fmt.Sprintf("matches, filters and policies of the rule would take about %s of each Envoy, where it stands for each of %d hosts of listeners, "+
 		"and of the %s that a route may take %s are left%s, so it %s: use fewer matches, hostnames, headers or shorter expressions, fewer listeners, or several routes",
 		memory(whole*a.copies), a.copies, memory(a.limit), memory(a.left*a.copies), behind, route.Kind.fails()))
-	b.Refused[len(b.Refused)-1].Weight = weight
+	b.Rejected[len(b.Rejected)-1].Weight = weight
 }
 
 // memory is a number of bytes for people.

@@ -132,8 +132,8 @@ func (t *Tables) forward(r *flow.Read, b *bindingRow, rules *rulesRow, a attache
 		if len(q) == 0 {
 			continue // The policy of the listener is not read, so that a change of it does not concern the route.
 		}
-		if words, refused := q[partHash(encode(f.chain(a.Listener, f.Hosts, t.policyOfChain(r, a.Listener))))]; refused {
-			b.refuse(bound, words)
+		if words, rejected := q[partHash(encode(f.chain(a.Listener, f.Hosts, t.policyOfChain(r, a.Listener))))]; rejected {
+			b.reject(bound, words)
 			f.Clusters = nil
 		}
 	}
@@ -171,7 +171,7 @@ func (f *forwarding) add(b *bindingRow, bound *boundRule, connection feature.Con
 			"into them, so they are closed: attach the policy to routes or listeners for HTTP only", connection.Unprotected))
 		return
 	}
-	if rule.Broken || bound.refused || bound.brokenPolicy() {
+	if rule.Broken || bound.rejected || bound.brokenPolicy() {
 		return
 	}
 	if shares, usable := layer4Shares(bound, rule); usable {
@@ -212,7 +212,7 @@ func (t *Tables) layer4Chains(r *flow.Read, l *listenerRow, named map[string]boo
 		}
 		named[f.Name] = true
 		chain := f.chain(l, hosts, policy)
-		if _, refused := q[partHash(encode(chain))]; refused && len(q) > 0 {
+		if _, rejected := q[partHash(encode(chain))]; rejected && len(q) > 0 {
 			f.Clusters, f.Sources = nil, nil
 			chain = f.chain(l, hosts, policy)
 		}
@@ -350,7 +350,7 @@ func (t *Tables) datagrams(r *flow.Read, out *listenerv3.Listener, l *listenerRo
 	}
 	f.datagrams(out, l)
 	q, _ := t.quarantines.Get(r, l.fleet())
-	if _, refused := q[partHash(encode(out))]; refused && len(q) > 0 {
+	if _, rejected := q[partHash(encode(out))]; rejected && len(q) > 0 {
 		f = &forwarding{}
 		f.datagrams(out, l)
 	}

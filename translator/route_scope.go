@@ -94,7 +94,7 @@ func (t *Tables) scope(_ *flow.Read, _ string, v *virtualHostRow) (*Resource, bo
 	return encodedResource(typeScopes, name, body, needs), true
 }
 
-// markedScope adds the mark to the name of a scope's route configuration. Envoy that refuses a response has noted the scopes before the refused one
+// markedScope adds the mark to the name of a scope's route configuration. Envoy that rejects a response has noted the scopes before the rejected one
 // without using them.
 func markedScope(name, mark string) []byte {
 	return appendMessage(nil, fieldInlineRoutes, protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), name+"#"+mark))

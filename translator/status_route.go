@@ -33,7 +33,7 @@ func (t *Tables) routeStatus(r *flow.Read, key string, route *routeRow) (*Status
 		// No parent is ours: the rest of the route is for another controller to judge. What we once said is taken back.
 		return newStatus(route.Object, problems, &gwapiv1.RouteStatus{}), true
 	}
-	rules = rules.with(t.refusedProblems(r, key))
+	rules = rules.with(t.rejectedProblems(r, key))
 	if !slices.ContainsFunc(parents, func(p *parentRow) bool { return !p.passes() }) {
 		rules = rules.passed()
 	}

@@ -7,7 +7,7 @@ import (
 	"gatehouse/translator/flow"
 )
 
-// waitingFor names what no ready Envoy has acknowledged yet, and Envoy's words if it refused.
+// waitingFor names what no ready Envoy has acknowledged yet, and Envoy's words if it rejected.
 func waitingFor(missing map[Name]string) string {
 	names := make([]Name, 0, len(missing))
 	for n := range missing {
@@ -15,12 +15,12 @@ func waitingFor(missing map[Name]string) string {
 	}
 	first := slices.MinFunc(names, compareNames)
 	if words := missing[first]; words != "" {
-		return fmt.Sprintf("Envoy refused %s: %s", first.Name, words)
+		return fmt.Sprintf("Envoy rejected %s: %s", first.Name, words)
 	}
 	return fmt.Sprintf("waiting for an Envoy to acknowledge %s", first.Name)
 }
 
-// missing lists what the fleet shall have and none of its proxies has acknowledged, with Envoy's words where one refused it. It is
+// missing lists what the fleet shall have and none of its proxies has acknowledged, with Envoy's words where one rejected it. It is
 // empty as soon as one proxy has everything. Each is a row, so that a listener waits for what it needs itself and for nothing else.
 func (t *Tables) missing(r *flow.Read, fleet string, _ *gatewayRow) []flow.Row[string] {
 	var best map[Name]string
@@ -77,11 +77,11 @@ func (t *Tables) lacks(r *flow.Read, fleet string, p Proxy) map[Name]string {
 		res := l.Value
 		if p.Listeners[res.Name] != res.Version {
 			n := Name{res.Type, res.Name}
-			lacks[n] = p.Refused[n]
+			lacks[n] = p.Rejected[n]
 		}
 		for _, need := range res.Needs {
 			if need.Type == typeRoutes && !p.Routes[need.Name] || need.Type == typeScopes && !p.Scopes || need.Type == typeSecret && !p.Secrets[need.Name] && t.serves(r, fleet, need) {
-				lacks[need] = p.Refused[need]
+				lacks[need] = p.Rejected[need]
 			}
 		}
 	}

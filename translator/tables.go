@@ -115,11 +115,11 @@ type Tables struct {
 	guardsByService *flow.Index[*guardRow]
 
 	// Rules and bindings (route.go).
-	rulesOf        *flow.Table[*rulesRow]
-	rulesByService *flow.Index[*rulesRow]
-	bindings       *flow.Table[*bindingRow]
-	forwardings    *flow.Index[*bindingRow]
-	refusedByRoute *flow.Index[*bindingRow]
+	rulesOf         *flow.Table[*rulesRow]
+	rulesByService  *flow.Index[*rulesRow]
+	bindings        *flow.Table[*bindingRow]
+	forwardings     *flow.Index[*bindingRow]
+	rejectedByRoute *flow.Index[*bindingRow]
 
 	// Virtual hosts and route configurations (route_virtual_host.go).
 	virtualHosts      *flow.Table[*virtualHostRow]

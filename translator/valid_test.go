@@ -235,7 +235,7 @@ func FuzzEnvoy(f *testing.F) {
 		}
 		for _, d := range outcome.Deltas {
 			if err := judged(t, program, w.all(d.Fleet)); err != nil {
-				t.Errorf("seed %d: Envoy refuses what %s gets: %v", seed, d.Fleet, err)
+				t.Errorf("seed %d: Envoy rejects what %s gets: %v", seed, d.Fleet, err)
 			}
 		}
 	})
@@ -259,7 +259,7 @@ func TestEnvoyJudges(t *testing.T) {
 	}
 	resources := w.all(outcome.Deltas[0].Fleet)
 	if err := judged(t, program, resources); err != nil {
-		t.Errorf("Envoy refuses the quickstart: %v", err)
+		t.Errorf("Envoy rejects the quickstart: %v", err)
 	}
 	for i, r := range resources {
 		if m, err := r.message(); err == nil && r.Type == typeRoutes {

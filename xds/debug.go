@@ -26,9 +26,9 @@ type ProxyState struct {
 	Types         []TypeState
 	// Behind reports whether a publication has not been compared with the pending names yet.
 	Behind bool
-	// Cold are the clusters that routes wait for; Refused has what the proxy rejected, with its messages.
-	Cold    []string
-	Refused map[translator.Name]string
+	// Cold are the clusters that routes wait for; Rejected has what the proxy rejected, with its messages.
+	Cold     []string
+	Rejected map[translator.Name]string
 }
 
 // TypeState is a proxy's subscription to one type.
@@ -75,11 +75,11 @@ func (st *stream) state() ProxyState {
 	s := st.session
 	p := ProxyState{
 		Node: st.node, Subject: st.identity.Subject, Since: st.since,
-		Cold: slices.Sorted(maps.Keys(s.warmth.cold)), Refused: map[translator.Name]string{},
+		Cold: slices.Sorted(maps.Keys(s.warmth.cold)), Rejected: map[translator.Name]string{},
 		Behind: len(s.inbox) > 0 || slices.ContainsFunc(s.subscriptions, func(sub *subscription) bool { return sub.compare }),
 	}
-	for n, r := range s.refused {
-		p.Refused[n] = r.words
+	for n, r := range s.rejected {
+		p.Rejected[n] = r.words
 	}
 	for _, sub := range s.subscriptions {
 		t := TypeState{

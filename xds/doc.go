@@ -12,14 +12,14 @@
 //	stream.go, report.go  the connection of one proxy: the only goroutines of this package
 //	session.go            what one proxy has, was sent, acknowledged and asks for: the delta protocol, without I/O
 //	plan.go, warm.go      what is sent next: make before break
-//	refuse.go, leave.go   what happens to rejected and to removed resources
+//	reject.go, leave.go   what happens to rejected and to removed resources
 //	judge.go, trial.go    which part of a rejected resource the proxy means
 //	memory.go             what a proxy remembers of the secrets that it rejected
 //	order.go              the types in the order in which they are sent
 //
 // The code that looks for the cause of a rejection uses the words of a court:
 //
-//	refuse    take Envoy's rejection (NACK) of a response
+//	reject    take Envoy's rejection (NACK) of a response
 //	part      a route or a filter chain inside of a resource, known by the hash of its bytes
 //	suspect   a part that the proxy has not accepted before, so it may be the cause
 //	judge     look for the guilty part of a rejected resource

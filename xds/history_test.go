@@ -28,8 +28,8 @@ type model struct {
 	// noted are the last bytes of each secret that the model was sent, even if it rejected them. It accepts the same
 	// bytes as good.
 	noted map[string]string
-	// refused are the clusters of which the model rejected every version.
-	refused map[string]bool
+	// rejected are the clusters of which the model rejected every version.
+	rejected map[string]bool
 	// warming are the clusters and listeners that wait for resources, with these resources.
 	warming map[translator.Name]map[translator.Name]bool
 	// warm are the clusters that have everything that they wait for, or an answer that there is none; sentAt is when
@@ -46,7 +46,7 @@ var subscriptions = []string{resource.ClusterType, resource.EndpointType, resour
 func newModel(t *testing.T, seed uint64) *model {
 	m := &model{
 		script: newScript(t), random: rand.New(rand.NewPCG(seed, 1)), has: map[string]map[string]*translator.Resource{},
-		asked: map[string]map[string]bool{}, noted: map[string]string{}, refused: map[string]bool{}, warming: map[translator.Name]map[translator.Name]bool{},
+		asked: map[string]map[string]bool{}, noted: map[string]string{}, rejected: map[string]bool{}, warming: map[translator.Name]map[translator.Name]bool{},
 	}
 	for _, typ := range subscriptions {
 		m.has[typ], m.asked[typ] = map[string]*translator.Resource{}, map[string]bool{}
@@ -98,7 +98,7 @@ func (m *model) gated(r *translator.Resource) {
 	had := m.has[r.Type][r.Name]
 	for _, n := range r.Needs {
 		switch at, sent := m.sentAt[n.Name]; {
-		case m.warm[n.Name], m.refused[n.Name], had != nil && slices.Contains(had.Needs, n):
+		case m.warm[n.Name], m.rejected[n.Name], had != nil && slices.Contains(had.Needs, n):
 		case !sent || m.now.Before(at.Add(m.s.limits.warm)):
 			m.t.Fatalf("routes %s@%s are sent while their cluster %s is cold", r.Name, r.Version, n.Name)
 		}
@@ -131,17 +131,17 @@ func (m *model) read() {
 	m.unread = m.unread[1:]
 	m.t.Log("read", r)
 	typ := r.subscription.url
-	var refused []string
+	var rejected []string
 	for _, x := range r.resources {
 		if m.passesOver(x) {
 			continue
 		}
 		if bad(x) {
-			refused = append(refused, x.Name)
-			m.refused[x.Name] = m.refused[x.Name] || typ == resource.ClusterType
+			rejected = append(rejected, x.Name)
+			m.rejected[x.Name] = m.rejected[x.Name] || typ == resource.ClusterType
 		}
 	}
-	if len(refused) == 0 || r.subscription.brings {
+	if len(rejected) == 0 || r.subscription.brings {
 		for _, name := range r.removed {
 			m.remove(typ, name)
 		}
@@ -153,10 +153,10 @@ func (m *model) read() {
 	}
 	m.heat(r.resources...)
 	answer := &discovery.DeltaDiscoveryRequest{TypeUrl: typ, ResponseNonce: fmt.Sprint(r.seq)}
-	if len(refused) > 0 {
+	if len(rejected) > 0 {
 		answer.ErrorDetail = &status.Status{Message: "something is wrong"}
 		if r.subscription.brings && m.random.IntN(2) == 0 {
-			answer.ErrorDetail.Message = "Error adding: " + strings.Join(refused, ": no, ") + ": no"
+			answer.ErrorDetail.Message = "Error adding: " + strings.Join(rejected, ": no, ") + ": no"
 		}
 	}
 	m.s.request(answer, m.now)
@@ -178,13 +178,13 @@ func (m *model) apply(r *translator.Resource) {
 	m.t.Helper()
 	if r.Type == resource.RouteType {
 		for _, n := range r.Needs {
-			if m.has[n.Type][n.Name] == nil && !m.refused[n.Name] {
+			if m.has[n.Type][n.Name] == nil && !m.rejected[n.Name] {
 				m.t.Fatalf("routes %s@%s name cluster %s, which the proxy does not have", r.Name, r.Version, n.Name)
 			}
 		}
 	}
 	if r.Type == resource.ClusterType {
-		delete(m.refused, r.Name)
+		delete(m.rejected, r.Name)
 	}
 	was := m.has[r.Type][r.Name]
 	m.has[r.Type][r.Name] = r

@@ -143,7 +143,7 @@ func (s *session) suspects(sub *subscription, res *translator.Resource) (good ma
 		}
 	}
 	for _, p := range res.Parts() {
-		if !s.refusedPart(nameOf(res), p.Hash) && !good[p.Hash] {
+		if !s.rejectedPart(nameOf(res), p.Hash) && !good[p.Hash] {
 			suspects = append(suspects, p)
 		}
 	}
@@ -170,8 +170,8 @@ func told(words string, res *translator.Resource, suspects []translator.Part) (p
 	return picked
 }
 
-// refusedPart reports whether a part of the resource must not be sent.
-func (s *session) refusedPart(n translator.Name, hash string) bool {
+// rejectedPart reports whether a part of the resource must not be sent.
+func (s *session) rejectedPart(n translator.Name, hash string) bool {
 	_, guilty := s.fleet.guilty[hash]
 	return guilty || s.parked[n][hash]
 }
@@ -197,8 +197,8 @@ func (s *session) offered(sub *subscription, raw *translator.Resource) *translat
 		switch {
 		case t == nil || len(sub.flight) > 0 || len(t.groups) == 0:
 			return out
-		case out != nil && s.refused[n].version == out.Version:
-			s.refine(n, t, out, s.refused[n].words) // The other parts of the group have been removed meanwhile.
+		case out != nil && s.rejected[n].version == out.Version:
+			s.refine(n, t, out, s.rejected[n].words) // The other parts of the group have been removed meanwhile.
 		case out != nil && !h.accepted(out):
 			return out // After a rejection that names no resource of its response, it is sent again alone.
 		default:
@@ -223,7 +223,7 @@ func (s *session) trim(raw *translator.Resource, h *held, t *trial) *translator.
 		if s.parked[n][hash] {
 			met[hash] = true
 		}
-		return !s.refusedPart(n, hash) && (t == nil || t.good[hash] || tried[hash])
+		return !s.rejectedPart(n, hash) && (t == nil || t.good[hash] || tried[hash])
 	}, acked)
 	s.parked[n] = met
 	if len(met) == 0 {

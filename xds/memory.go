@@ -52,7 +52,7 @@ func (s *session) remember(sub *subscription, res *translator.Resource) {
 	if h := sub.have[res.Name]; h != nil && h.acked != nil && !h.unknown && h.acked.Version != res.Version {
 		sub.restores = append(sub.restores, h.acked)
 	}
-	s.detachRefused()
+	s.detachRejected()
 }
 
 // restore adds a resource that must be restored to the response; it returns false if there is none.
@@ -72,7 +72,7 @@ func (s *session) restore(r *response) bool {
 // rejected.
 func (s *session) restored(n translator.Name, res *translator.Resource) bool {
 	latest := s.fleet.get(n)
-	return n.Type == resource.SecretType && latest != nil && latest.Version != res.Version && s.refused[n].version == latest.Version
+	return n.Type == resource.SecretType && latest != nil && latest.Version != res.Version && s.rejected[n].version == latest.Version
 }
 
 // releaseMemory notes that the proxy has accepted the resource in some version, or no longer has it.
@@ -142,10 +142,10 @@ func (s *session) detached(raw *translator.Resource) *translator.Resource {
 	return raw.Detached(without)
 }
 
-// detachRefused marks suspect secrets of rejected listeners, so that these listeners are sent without them.
-func (s *session) detachRefused() {
+// detachRejected marks suspect secrets of rejected listeners, so that these listeners are sent without them.
+func (s *session) detachRejected() {
 	sub := s.subscription(resource.ListenerType)
-	for n := range s.refused {
+	for n := range s.rejected {
 		if n.Type != resource.ListenerType {
 			continue
 		}
@@ -212,7 +212,7 @@ func (s *session) resolveDoubts(built bool) {
 		case n.Type != resource.SecretType || !built:
 			sub.mark(n.Name).asked = true
 		case s.memory.spoilt[n] == detached:
-			s.convict(n, res.Version, s.refused[n].words)
+			s.convict(n, res.Version, s.rejected[n].words)
 		case s.inUse(n):
 			sub.have[n.Name] = &held{acked: res, sent: res}
 			delete(s.memory.spoilt, n)

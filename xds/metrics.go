@@ -13,7 +13,7 @@ type metrics struct {
 	streams                     prometheus.Gauge
 	denied                      prometheus.Counter
 	responses, resources, bytes *prometheus.CounterVec
-	acknowledged, refused       *prometheus.CounterVec
+	acknowledged, rejected      *prometheus.CounterVec
 	publishedToAcknowledged     *prometheus.HistogramVec
 }
 
@@ -32,7 +32,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		resources:    counter("resources_total", "Resources sent to proxies, removals included."),
 		bytes:        counter("bytes_total", "Bytes of encoded resources sent to proxies."),
 		acknowledged: counter("acks_total", "Responses that a proxy acknowledged."),
-		refused:      counter("nacks_total", "Responses that a proxy refused."),
+		rejected:     counter("nacks_total", "Responses that a proxy rejected."),
 		publishedToAcknowledged: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Namespace: "gatehouse", Subsystem: "xds", Name: "publish_to_ack_seconds",
 			Help:    "Time from a change being published to a proxy's acknowledgement of it.",
@@ -40,7 +40,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		}, []string{"type"}),
 	}
 	if r != nil {
-		r.MustRegister(m.streams, m.denied, m.responses, m.resources, m.bytes, m.acknowledged, m.refused, m.publishedToAcknowledged)
+		r.MustRegister(m.streams, m.denied, m.responses, m.resources, m.bytes, m.acknowledged, m.rejected, m.publishedToAcknowledged)
 	}
 	return m
 }
@@ -52,10 +52,10 @@ func (m *metrics) send(r *response) {
 	m.bytes.WithLabelValues(label).Add(float64(r.size()))
 }
 
-func (m *metrics) answer(r *response, refused bool, now time.Time) {
+func (m *metrics) answer(r *response, rejected bool, now time.Time) {
 	label := r.subscription.label()
-	if refused {
-		m.refused.WithLabelValues(label).Inc()
+	if rejected {
+		m.rejected.WithLabelValues(label).Inc()
 		return
 	}
 	m.acknowledged.WithLabelValues(label).Inc()

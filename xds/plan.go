@@ -53,7 +53,7 @@ func (s *session) absorb() {
 func (s *session) compare(sub *subscription) {
 	sub.compare = false
 	s.needed = nil
-	for n := range s.refused {
+	for n := range s.rejected {
 		if n.Type == sub.url && s.fleet.get(n) == nil {
 			s.absolve(n)
 		}
@@ -95,7 +95,7 @@ func (s *session) foresee(sub *subscription, name string) {
 	case r == nil && sub.have[name].gone():
 		s.warmth.drop(name)
 	case r == nil: // It may come back before it is removed, and is no warmer then.
-	case sub.have[name].gone() && s.refused[nameOf(r)].version != r.Version:
+	case sub.have[name].gone() && s.rejected[nameOf(r)].version != r.Version:
 		s.warmth.expect(name)
 	}
 }
@@ -188,13 +188,13 @@ func (s *session) consider(r *response, name string, ready bool, now time.Time) 
 		return
 	}
 	delete(sub.leaving, name)
-	refusedNow := s.refused[nameOf(latest)].version == latest.Version
+	rejectedNow := s.rejected[nameOf(latest)].version == latest.Version
 	switch {
-	case m.asked && refusedNow:
+	case m.asked && rejectedNow:
 		sub.groups = append(sub.groups, []string{name})
 		delete(sub.pending, name)
 		return
-	case !m.asked && (refusedNow || !m.follow && h.current(latest)):
+	case !m.asked && (rejectedNow || !m.follow && h.current(latest)):
 		delete(sub.pending, name)
 		s.pardon(h, latest)
 		return
@@ -247,8 +247,8 @@ func (s *session) pardon(h *held, latest *translator.Resource) {
 
 // absolve forgets a rejection, if there is one.
 func (s *session) absolve(n translator.Name) {
-	if _, was := s.refused[n]; was {
-		delete(s.refused, n)
+	if _, was := s.rejected[n]; was {
+		delete(s.rejected, n)
 		s.news = true
 	}
 }

@@ -14,7 +14,7 @@ import (
 func (s *session) snapshot(node string) translator.Proxy {
 	p := translator.Proxy{
 		Fleet: s.fleet.key, Node: node,
-		Listeners: map[string]string{}, Routes: map[string]bool{}, Secrets: map[string]bool{}, Refused: map[translator.Name]string{},
+		Listeners: map[string]string{}, Routes: map[string]bool{}, Secrets: map[string]bool{}, Rejected: map[translator.Name]string{},
 		Guilty: s.fleet.guilty,
 	}
 	if sub := s.subscription(resource.ListenerType); sub != nil {
@@ -38,8 +38,8 @@ func (s *session) snapshot(node string) translator.Proxy {
 	if sub := s.subscription(resource.ScopedRouteType); sub != nil {
 		p.Scopes = sub.taken
 	}
-	for n, r := range s.refused {
-		p.Refused[n] = r.words
+	for n, r := range s.rejected {
+		p.Rejected[n] = r.words
 	}
 	return p
 }
@@ -47,7 +47,7 @@ func (s *session) snapshot(node string) translator.Proxy {
 // sameReport reports whether two snapshots of one proxy are equal.
 func sameReport(a, b translator.Proxy) bool {
 	return a.Scopes == b.Scopes && maps.Equal(a.Listeners, b.Listeners) && maps.Equal(a.Routes, b.Routes) && maps.Equal(a.Secrets, b.Secrets) &&
-		maps.Equal(a.Refused, b.Refused) && maps.Equal(a.Guilty, b.Guilty)
+		maps.Equal(a.Rejected, b.Rejected) && maps.Equal(a.Guilty, b.Guilty)
 }
 
 // reporter passes the state of one proxy to Config.Report, one call at a time, and only the latest state. A proxy that

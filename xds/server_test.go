@@ -447,7 +447,7 @@ type reports struct {
 func (r *reports) report(p translator.Proxy, connected bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.got = append(r.got, fmt.Sprintf("%s %s %v %v %v %v %d", p.Fleet, p.Node, connected, p.Listeners, p.Routes, p.Secrets, len(p.Refused)))
+	r.got = append(r.got, fmt.Sprintf("%s %s %v %v %v %v %d", p.Fleet, p.Node, connected, p.Listeners, p.Routes, p.Secrets, len(p.Rejected)))
 }
 
 func (r *reports) take() []string {

@@ -53,8 +53,8 @@ type session struct {
 	// wakeAt is the time at which next may have more to send even if nothing happens; zero means never.
 	wakeAt time.Time
 
-	warmth  warmth
-	refused map[translator.Name]refusal
+	warmth   warmth
+	rejected map[translator.Name]rejection
 	// trials are the running trials, by resource with a rejected part; tried counts their steps. offers remembers what
 	// is sent instead of these resources.
 	trials map[translator.Name]*trial
@@ -137,7 +137,7 @@ type response struct {
 func newSession(f *fleet, l limits) *session {
 	return &session{
 		fleet: f, limits: l, salt: rand.Text(), warmth: newWarmth(), news: true,
-		memory: newMemory(), refused: map[translator.Name]refusal{}, after: map[translator.Name][]translator.Name{},
+		memory: newMemory(), rejected: map[translator.Name]rejection{}, after: map[translator.Name][]translator.Name{},
 		trials: map[translator.Name]*trial{}, offers: map[translator.Name]offer{}, parked: map[translator.Name]map[string]bool{},
 	}
 }
@@ -171,7 +171,7 @@ func (s *session) request(req *discovery.DeltaDiscoveryRequest, now time.Time) (
 		s.warmth.seen(translator.Name{Type: sub.url, Name: name}, now)
 	}
 	if sub.url == resource.SecretType && len(req.GetResourceNamesSubscribe()) > 0 {
-		s.detachRefused()
+		s.detachRejected()
 	}
 	if first && sub.trait.wildcard && len(req.GetResourceNamesSubscribe()) == 0 {
 		sub.wildcard = true
@@ -290,7 +290,7 @@ func (s *session) answer(sub *subscription, req *discovery.DeltaDiscoveryRequest
 	s.warmth.answered(s.answered, now)
 	s.needed = nil
 	if e := req.GetErrorDetail(); e != nil {
-		s.refuse(r, e.GetMessage())
+		s.reject(r, e.GetMessage())
 	} else {
 		s.accept(r)
 	}

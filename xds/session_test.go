@@ -386,7 +386,7 @@ func TestClusterThatComesBackInTheGraceStays(t *testing.T) {
 	p.want()
 }
 
-func TestRefusedRouteKeepsTheClusterOfTheOneInUse(t *testing.T) {
+func TestRejectedRouteKeepsTheClusterOfTheOneInUse(t *testing.T) {
 	p := serving(t)
 	p.publish("-CDS:a", "RDS r@2")
 	p.want("RDS r@2")
@@ -697,7 +697,7 @@ func TestClustersThatAreReadDoNotHoldUpTheNext(t *testing.T) {
 	p.want("CDS c@1")
 	p.nack("CDS", "b: no")
 	p.want()
-	p.wantRefused(map[string]string{"CDS b": "no"})
+	p.wantRejected(map[string]string{"CDS b": "no"})
 	p.ack("CDS")
 	p.want()
 }

@@ -45,7 +45,7 @@ func guardedConfigOf(t *testing.T, config, guard string, names ...string) *trans
 	return &translator.Resource{Type: resource.RouteType, Name: config, Version: guard + ":" + strings.Join(names, ","), Pieces: [][]byte{body}}
 }
 
-// careful is a proxy that refuses whatever has a route or a filter with "!" in it, with words that tell nothing.
+// careful is a proxy that rejects whatever has a route or a filter with "!" in it, with words that tell nothing.
 type careful struct {
 	*script
 	guard string
@@ -91,7 +91,7 @@ func (p *careful) step(most int) {
 	}
 }
 
-// TestTrialOfWhatRoutesRestOn: if a proxy refuses what routes rest on, nothing new is served until there is another; it
+// TestTrialOfWhatRoutesRestOn: if a proxy rejects what routes rest on, nothing new is served until there is another; it
 // is found at once, even among other suspects.
 func TestTrialOfWhatRoutesRestOn(t *testing.T) {
 	for _, c := range []struct {
@@ -104,10 +104,10 @@ func TestTrialOfWhatRoutesRestOn(t *testing.T) {
 		{[]string{"old", "a"}, []string{"!new", "a", "b", "c"}, []string{"old", "a"}, 1, 2},      // With new routes, which must not be served without it.
 		{[]string{"", "a"}, []string{"!new", "a", "b"}, []string{"", "a"}, 1, 2},                 // There was none before.
 		{nil, []string{"!new", "a", "b"}, []string{""}, 1, 2},                                    // A fresh proxy gets nothing.
-		{[]string{"old", "a"}, []string{"new", "a", "!b", "c"}, []string{"new", "a", "c"}, 1, 5}, // A route is refused, and not what it rests on.
+		{[]string{"old", "a"}, []string{"new", "a", "!b", "c"}, []string{"new", "a", "c"}, 1, 5}, // A route is rejected, and not what it rests on.
 		{[]string{"old", "a"}, []string{"", "a", "!b", "c"}, []string{"old", "a", "c"}, 1, 3},    // While a part is missing, older routes have what they rest on.
 		{[]string{"old", "a"}, []string{"new", "a", "b"}, []string{"new", "a", "b"}, 0, 1},
-		{[]string{"old", "a"}, []string{"new !bad", "a", "b"}, []string{"new", "a"}, 1, 4},  // One of two is refused, and routes need both.
+		{[]string{"old", "a"}, []string{"new !bad", "a", "b"}, []string{"new", "a"}, 1, 4},  // One of two is rejected, and routes need both.
 		{[]string{"old", "a"}, []string{"!new !bad", "a", "b"}, []string{"old", "a"}, 2, 4}, // Both of them.
 		{nil, []string{"new !bad", "a"}, []string{"new"}, 1, 4},
 	} {
@@ -183,8 +183,8 @@ func TestRoutesNeverLackWhatTheyRestOn(t *testing.T) {
 	}
 }
 
-// TestTrialsOfSeveralResourcesEnd: a proxy refuses a response as a whole, with words that tell nothing of which of its
-// route configurations it means. All rest on what it refuses, and each has new routes.
+// TestTrialsOfSeveralResourcesEnd: a proxy rejects a response as a whole, with words that tell nothing of which of its
+// route configurations it means. All rest on what it rejects, and each has new routes.
 func TestTrialsOfSeveralResourcesEnd(t *testing.T) {
 	p := newScript(t)
 	publish := func(guard string, names ...string) {

@@ -167,7 +167,7 @@ func (s *Server) take(st *stream, in *incoming) error {
 		s.metrics.answer(answered, req.GetErrorDetail() != nil, now)
 	}
 	if e := req.GetErrorDetail(); e != nil {
-		s.log.Info("proxy refused resources", "fleet", f.key, "node", st.node, "type", req.GetTypeUrl(), "message", brief(words(e.GetMessage())))
+		s.log.Info("proxy rejected resources", "fleet", f.key, "node", st.node, "type", req.GetTypeUrl(), "message", brief(words(e.GetMessage())))
 	}
 	return nil
 }

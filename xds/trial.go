@@ -11,9 +11,9 @@ import (
 )
 
 const (
-	// rulesRefused is how many rejected rules of a route are searched for. When that many are found, the whole route
+	// rulesRejected is how many rejected rules of a route are searched for. When that many are found, the whole route
 	// fails closed (translator, quarantine.go).
-	rulesRefused = 3
+	rulesRejected = 3
 	// patience is how many rejections one tenant may cause in a trial before its routes are tried as a whole.
 	patience = 16
 )
@@ -47,7 +47,7 @@ type trial struct {
 // group are parts that are tried together.
 type group []suspect
 
-// suspect is a part that may be refused.
+// suspect is a part that may be rejected.
 type suspect struct {
 	hash string
 	// rule is the rule of a route that contains it, owner the object, tenant its kind and namespace, or the Gateway.
@@ -254,7 +254,7 @@ func (g group) told(words string, res *translator.Resource) (picked group) {
 // rules are rejected.
 func (s *session) condemn(n translator.Name, t *trial, guilty suspect, words string) {
 	rules := t.rules[guilty.owner]
-	if rules[guilty.rule] || len(rules) >= rulesRefused {
+	if rules[guilty.rule] || len(rules) >= rulesRejected {
 		t.held = append(t.held, guilty.hash)
 		return
 	}
@@ -266,7 +266,7 @@ func (s *session) condemn(n translator.Name, t *trial, guilty suspect, words str
 	s.convict(n, guilty.hash, words)
 	for i, g := range t.groups {
 		t.groups[i] = slices.DeleteFunc(slices.Clone(g), func(x suspect) bool {
-			spent := x.rule == guilty.rule || x.owner == guilty.owner && len(rules) >= rulesRefused
+			spent := x.rule == guilty.rule || x.owner == guilty.owner && len(rules) >= rulesRejected
 			if spent {
 				t.held = append(t.held, x.hash)
 			}
@@ -304,7 +304,7 @@ func (s *session) prepare(n translator.Name, raw *translator.Resource) {
 		}
 		t.held = nil
 		t.admit(slices.DeleteFunc(raw.Parts(), func(p translator.Part) bool {
-			return t.met[p.Hash] || t.good[p.Hash] || s.refusedPart(n, p.Hash)
+			return t.met[p.Hash] || t.good[p.Hash] || s.rejectedPart(n, p.Hash)
 		}))
 		s.tried++
 	}

@@ -81,7 +81,7 @@ func (p *picky) step() {
 	p.t.Fatal("the session does not come to rest")
 }
 
-func TestTrialFindsTheRefusedRoutes(t *testing.T) {
+func TestTrialFindsTheRejectedRoutes(t *testing.T) {
 	for _, c := range []struct {
 		had, has, want []string
 		most           int // The maximum number of responses.
@@ -184,18 +184,18 @@ type crowd struct {
 // publish is the translation of the routes: they change when their rule is rejected, or when enough rules of their
 // owner are.
 func (c *crowd) publish() {
-	refused, byOwner := map[string]bool{}, map[string]int{}
+	rejected, byOwner := map[string]bool{}, map[string]int{}
 	for _, p := range routesOf(c.t, c.routes...).Parts() {
 		x := suspectOf(p)
-		if _, guilty := c.f.guilty[p.Hash]; guilty && !refused[x.rule] {
-			refused[x.rule] = true
+		if _, guilty := c.f.guilty[p.Hash]; guilty && !rejected[x.rule] {
+			rejected[x.rule] = true
 			byOwner[x.owner]++
 		}
 	}
 	names := make([]string, len(c.routes))
 	for i, name := range c.routes {
 		x := suspectOf(translator.Part{Name: name})
-		if names[i] = name; refused[x.rule] || byOwner[x.owner] >= rulesRefused {
+		if names[i] = name; rejected[x.rule] || byOwner[x.owner] >= rulesRejected {
 			names[i] = strings.ReplaceAll(name, "!", "500-")
 		}
 	}
@@ -226,9 +226,9 @@ func (c *crowd) rounds(most int, done func() bool) (rounds int) {
 	return rounds
 }
 
-// TestManyRefusedOwners: if many routes of a tenant are rejected, the number of rejections grows with the number of the
+// TestManyRejectedOwners: if many routes of a tenant are rejected, the number of rejections grows with the number of the
 // routes, not with that of their rules, and the routes of others are accepted at once meanwhile.
-func TestManyRefusedOwners(t *testing.T) {
+func TestManyRejectedOwners(t *testing.T) {
 	const owners, rules = 100, 16
 	c := &crowd{picky: newPicky(t, routesOf(t, "httproute/good/r/rule/0/match/0/h")), routes: []string{"httproute/good/r/rule/0/match/0/h"}}
 	c.step()
@@ -254,14 +254,14 @@ func TestManyRefusedOwners(t *testing.T) {
 	if len(c.runs) != len(c.routes) || slices.ContainsFunc(c.runs, func(name string) bool { return strings.Contains(name, "!") }) {
 		t.Errorf("of %d routes the proxy runs %d", len(c.routes), len(c.runs))
 	}
-	if got := len(c.f.guilty); got > owners*rulesRefused {
+	if got := len(c.f.guilty); got > owners*rulesRejected {
 		t.Errorf("%d parts are held against the fleet", got)
 	}
 }
 
-// TestNoRoomForRefusedParts: when the fleet's memory is full, the proxy runs without the parts that it rejects, and
+// TestNoRoomForRejectedParts: when the fleet's memory is full, the proxy runs without the parts that it rejects, and
 // accepts the rest.
-func TestNoRoomForRefusedParts(t *testing.T) {
+func TestNoRoomForRejectedParts(t *testing.T) {
 	p := newPicky(t, routesOf(t, "a"))
 	p.step()
 	for i := range guiltyLimit {
@@ -278,13 +278,13 @@ func TestNoRoomForRefusedParts(t *testing.T) {
 		if !slices.Equal(p.runs, c.want) {
 			t.Errorf("%v: the proxy runs %v, want %v", c.has, p.runs, c.want)
 		}
-		if p.s.snapshot("node").Refused[translator.Name{Type: resource.RouteType, Name: "r"}] == "" {
-			t.Errorf("%v: the refusal is not told", c.has)
+		if p.s.snapshot("node").Rejected[translator.Name{Type: resource.RouteType, Name: "r"}] == "" {
+			t.Errorf("%v: the rejection is not told", c.has)
 		}
 	}
 	p.f.publish(translator.Delta{Fleet: "ns/gw", Changed: []*translator.Resource{routesOf(t, "a", "f")}}, p.now)
 	p.step()
-	if refused := p.s.snapshot("node").Refused; len(refused) > 0 || len(p.s.parked) > 0 {
-		t.Errorf("in the end %v is refused, %v parked", refused, p.s.parked)
+	if rejected := p.s.snapshot("node").Rejected; len(rejected) > 0 || len(p.s.parked) > 0 {
+		t.Errorf("in the end %v is rejected, %v parked", rejected, p.s.parked)
 	}
 }

@@ -83,7 +83,7 @@ func (s *Server) index(w http.ResponseWriter, r *http.Request) {
 	show(w, r, page{Title: "Gatehouse", Columns: []string{"page", "what it shows"}, Rows: [][]cell{
 		{link("/tables", "/tables"), {Text: "every table: its rows, and the work that it has done"}},
 		{link("/batches", "/batches"), {Text: "what the last batches of events cost"}},
-		{link("/proxies", "/proxies"), {Text: "the Envoys that are connected to this replica: what they have, wait for and refused"}},
+		{link("/proxies", "/proxies"), {Text: "the Envoys that are connected to this replica: what they have, wait for and rejected"}},
 		{link("/debug/pprof/", "/debug/pprof/"), {Text: "Go's profiles of this process"}},
 	}})
 }
@@ -191,8 +191,8 @@ func notes(proxy xds.ProxyState) string {
 	for _, cluster := range proxy.Cold {
 		fmt.Fprintf(&text, "%s: routes wait for cluster %s to be warm\n", proxy.Node, cluster)
 	}
-	for name, words := range proxy.Refused {
-		fmt.Fprintf(&text, "%s: refused %s %s: %s\n", proxy.Node, name.Type, name.Name, words)
+	for name, words := range proxy.Rejected {
+		fmt.Fprintf(&text, "%s: rejected %s %s: %s\n", proxy.Node, name.Type, name.Name, words)
 	}
 	return text.String()
 }

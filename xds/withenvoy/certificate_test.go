@@ -118,16 +118,16 @@ func (c *controlled) serves(names ...string) {
 
 // tells waits until exactly these resources are reported as rejected, and the versions of secrets among them are
 // guilty.
-func (c *controlled) tells(refused ...*translator.Resource) {
+func (c *controlled) tells(rejected ...*translator.Resource) {
 	c.t.Helper()
 	c.reports(func(p translator.Proxy, _ bool) string {
-		for _, r := range refused {
+		for _, r := range rejected {
 			_, guilty := p.Guilty[r.Version]
-			if p.Refused[translator.Name{Type: r.Type, Name: r.Name}] == "" || !guilty {
+			if p.Rejected[translator.Name{Type: r.Type, Name: r.Name}] == "" || !guilty {
 				return fmt.Sprintf("%s: %+v", r.Name, p)
 			}
 		}
-		if len(p.Refused) != len(refused) || len(p.Guilty) != len(refused) {
+		if len(p.Rejected) != len(rejected) || len(p.Guilty) != len(rejected) {
 			return fmt.Sprintf("%+v", p)
 		}
 		return ""
@@ -143,9 +143,9 @@ func (c *controlled) forgetReport() {
 
 const wholeChange = "per_connection_buffer_limit_bytes: %d" // Makes Envoy build all filter chains again.
 
-// TestRefusedCertificates: Envoy remembers a secret that it has rejected, and then acknowledges the same bytes. With
+// TestRejectedCertificates: Envoy remembers a secret that it has rejected, and then acknowledges the same bytes. With
 // any other resources, and on any stream, the rejection is reported and harms nobody else.
-func TestRefusedCertificates(t *testing.T) {
+func TestRejectedCertificates(t *testing.T) {
 	t.Run("first start", func(t *testing.T) {
 		bad, worse := weak(t, "bad"), weak(t, "worse")
 		c := start(t, shop(t, tlsListener("", "one", "bad", "two", "worse"), strong(t, "one"), bad, strong(t, "two"), worse)...)
@@ -216,7 +216,7 @@ func TestRefusedCertificates(t *testing.T) {
 		c.change([]*translator.Resource{tlsListener("", "one", "good")}, []translator.Name{secretName("bad")})
 		c.serves("one", "good")
 		c.reports(func(p translator.Proxy, _ bool) string {
-			if !p.Secrets["good"] || len(p.Refused) > 0 {
+			if !p.Secrets["good"] || len(p.Rejected) > 0 {
 				return fmt.Sprintf("%+v", p)
 			}
 			return ""

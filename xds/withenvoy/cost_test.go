@@ -134,8 +134,8 @@ func (l *loaded) grown(most int64) {
 		l.t.Errorf("Envoy grew by %d MiB", growth>>20)
 	}
 	p, _ := l.reported()
-	for name, words := range p.Refused {
-		l.t.Errorf("Envoy refused %v: %.300s", name, words)
+	for name, words := range p.Rejected {
+		l.t.Errorf("Envoy rejected %v: %.300s", name, words)
 	}
 }
 

@@ -27,8 +27,8 @@ func (s *judged) open() {
 	s.put(gateway, service, slice)
 }
 
-// refusedOwner is a GRPCRoute of the crowd with a number of rules, all of which Envoy rejects.
-func refusedOwner(i, rules int) *gwapiv1.GRPCRoute {
+// rejectedOwner is a GRPCRoute of the crowd with a number of rules, all of which Envoy rejects.
+func rejectedOwner(i, rules int) *gwapiv1.GRPCRoute {
 	route := &gwapiv1.GRPCRoute{ObjectMeta: meta(fmt.Sprint("r", i), "true")}
 	route.Namespace = crowd
 	route.Spec.ParentRefs = []gwapiv1.ParentReference{{Name: "web", Namespace: ptr(gwapiv1.Namespace("shop"))}}
@@ -56,17 +56,17 @@ func (s *judged) convicted() (n int) {
 	return n
 }
 
-// refusals counts the responses with routes that Envoy has rejected.
-func (s *judged) refusals() int { return s.stat("http.[^/]*rds.shop/web/http.update_rejected") }
+// rejections counts the responses with routes that Envoy has rejected.
+func (s *judged) rejections() int { return s.stat("http.[^/]*rds.shop/web/http.update_rejected") }
 
 // neighbour waits until a new route of another tenant is served, and returns how long that took and how many responses
 // were rejected meanwhile.
 func (s *judged) neighbour(name string) (time.Duration, int) {
 	s.t.Helper()
-	before, start := s.refusals(), time.Now()
+	before, start := s.rejections(), time.Now()
 	s.put(s.route(name, "a", ""))
 	s.answers(name, http.StatusOK)
-	return time.Since(start), s.refusals() - before
+	return time.Since(start), s.rejections() - before
 }
 
 // TestQuarantineOfACrowd: while hundreds of routes of one tenant are rejected, a new route of another tenant is served,
@@ -88,26 +88,26 @@ func TestQuarantineOfACrowd(t *testing.T) {
 			s := judge(t)
 			s.open()
 			unharmed := s.unharmed()
-			before, start := s.refusals(), time.Now()
+			before, start := s.rejections(), time.Now()
 			var objects []translator.Object
 			for i := range owners {
-				objects = append(objects, refusedOwner(i, rules))
+				objects = append(objects, rejectedOwner(i, rules))
 			}
 			s.put(objects...)
 			want, last := min(owners, remembered/rules), -1
-			for i := 0; last != s.refusals() || s.convicted() < want; i++ {
-				last = s.refusals()
-				if took, refused := s.neighbour(fmt.Sprint("neighbour", i)); took > late || refused > soon {
-					t.Errorf("after %d refusals, a route of another tenant took %s and %d more", last-before, took, refused)
+			for i := 0; last != s.rejections() || s.convicted() < want; i++ {
+				last = s.rejections()
+				if took, rejected := s.neighbour(fmt.Sprint("neighbour", i)); took > late || rejected > soon {
+					t.Errorf("after %d rejections, a route of another tenant took %s and %d more", last-before, took, rejected)
 				}
 				if time.Since(start) > end {
-					t.Fatalf("after %s and %d refusals it has not come to rest, with %d of %d routes convicted", time.Since(start), s.refusals()-before, s.convicted(), want)
+					t.Fatalf("after %s and %d rejections it has not come to rest, with %d of %d routes convicted", time.Since(start), s.rejections()-before, s.convicted(), want)
 				}
 				time.Sleep(200 * time.Millisecond)
 			}
-			t.Logf("%d routes cost %d refusals and %s", owners, s.refusals()-before, time.Since(start))
-			if got := s.refusals() - before; got > 2*owners+100 {
-				t.Errorf("%d routes cost %d refusals", owners, got)
+			t.Logf("%d routes cost %d rejections and %s", owners, s.rejections()-before, time.Since(start))
+			if got := s.rejections() - before; got > 2*owners+100 {
+				t.Errorf("%d routes cost %d rejections", owners, got)
 			}
 			unharmed()
 		})

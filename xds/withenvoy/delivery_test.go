@@ -36,7 +36,7 @@ func TestEnvoyServes(t *testing.T) {
 	want := translator.Proxy{
 		Fleet: fleetName, Node: podName,
 		Listeners: map[string]string{"http": c.published[listenerName("http")].Version},
-		Routes:    map[string]bool{"web": true}, Secrets: map[string]bool{}, Refused: map[translator.Name]string{},
+		Routes:    map[string]bool{"web": true}, Secrets: map[string]bool{}, Rejected: map[translator.Name]string{},
 	}
 	c.reports(func(p translator.Proxy, up bool) string {
 		if !up {
@@ -190,7 +190,7 @@ func TestRestartChangesNothing(t *testing.T) {
 	c.wantBody("/", "a")
 }
 
-func TestRefusedClusterLeavesTheRestServing(t *testing.T) {
+func TestRejectedClusterLeavesTheRestServing(t *testing.T) {
 	c := start(t, simple(t)...)
 	c.wantBody("/", "a")
 	good := backend(t, "good")
@@ -201,10 +201,10 @@ func TestRefusedClusterLeavesTheRestServing(t *testing.T) {
 	)
 	c.wantBody("/1", "good")
 	c.wantBody("/2", "good")
-	c.wantRefused(map[translator.Name]string{clusterName("bad"): "nobody.has.this"})
+	c.wantRejected(map[translator.Name]string{clusterName("bad"): "nobody.has.this"})
 	c.publish(cluster("bad", ""))
 	c.wantBody("/bad", "good")
-	c.wantRefused(nil)
+	c.wantRejected(nil)
 }
 
 // Envoy's messages do not always name the resource. Then it is found by halves.
@@ -230,18 +230,18 @@ func TestRefusalWithoutANameIsTraced(t *testing.T) {
 	for _, i := range []int{0, 1, 2, 4, 5} {
 		c.wantBody(fmt.Sprintf("/e%d", i), fmt.Sprintf("e%d, moved", i))
 	}
-	c.wantRefused(map[translator.Name]string{endpointName("e3"): ""})
+	c.wantRejected(map[translator.Name]string{endpointName("e3"): ""})
 	c.wantBody("/e3", "e3")
 }
 
-func TestRefusedListenerAndRoutes(t *testing.T) {
+func TestRejectedListenerAndRoutes(t *testing.T) {
 	c := start(t, simple(t)...)
 	c.wantBody("/", "a")
 	c.publish(
 		listener("bad", proxyPort+1, "transport_socket: {name: nobody.has.this}"),
 		listener("good", proxyPort+2, ""),
 	)
-	c.wantRefused(map[translator.Name]string{listenerName("bad"): "nobody.has.this"})
+	c.wantRejected(map[translator.Name]string{listenerName("bad"): "nobody.has.this"})
 	envoytest.WaitFor(t, "the good listener", func() bool {
 		code, _ := envoytest.Get(proxyPort+2, "/")
 		return code == http.StatusOK
@@ -251,13 +251,13 @@ func TestRefusedListenerAndRoutes(t *testing.T) {
 	broken.Pieces = append(broken.Pieces, broken.Body()[2+len(web):]) // The virtual host twice, which Envoy rejects.
 	broken.Version = "broken"
 	c.publish(broken)
-	envoytest.WaitFor(t, "Envoy to refuse the routes", func() bool {
+	envoytest.WaitFor(t, "Envoy to reject the routes", func() bool {
 		p, _ := c.reported()
-		return strings.Contains(p.Refused[routesName], "wildcard domain")
+		return strings.Contains(p.Rejected[routesName], "wildcard domain")
 	})
 	c.wantBody("/", "a")
 	c.publish(routes("/", "a", "/later", "a"))
-	c.reports(func(p translator.Proxy, _ bool) string { return p.Refused[routesName] })
+	c.reports(func(p translator.Proxy, _ bool) string { return p.Rejected[routesName] })
 }
 
 // Envoy acknowledges no cluster while one warms, and this one warms while its resolver does not answer.
@@ -290,22 +290,22 @@ typed_dns_resolver_config:
 	}
 }
 
-func (c *controlled) wantRefused(want map[translator.Name]string) {
+func (c *controlled) wantRejected(want map[translator.Name]string) {
 	c.t.Helper()
 	var p translator.Proxy
 	deadline := time.Now().Add(10 * time.Second)
 	for {
 		p, _ = c.reported()
-		ok := len(p.Refused) == len(want)
+		ok := len(p.Rejected) == len(want)
 		for n, words := range want {
-			got, refused := p.Refused[n]
-			ok = ok && refused && strings.Contains(got, words)
+			got, rejected := p.Rejected[n]
+			ok = ok && rejected && strings.Contains(got, words)
 		}
 		if ok {
 			return
 		}
 		if time.Now().After(deadline) {
-			c.t.Fatalf("the proxy refused %v, want %v", p.Refused, want)
+			c.t.Fatalf("the proxy rejected %v, want %v", p.Rejected, want)
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
@@ -370,9 +370,9 @@ func TestTokenExpires(t *testing.T) {
 	stop()
 }
 
-// TestRefusedRouteIsTriedOut: a route that only Envoy rejects is distinguished from those that were changed together
+// TestRejectedRouteIsTriedOut: a route that only Envoy rejects is distinguished from those that were changed together
 // with it: they are served, and existing routes continue to work.
-func TestRefusedRouteIsTriedOut(t *testing.T) {
+func TestRejectedRouteIsTriedOut(t *testing.T) {
 	c := start(t, simple(t)...)
 	c.wantBody("/", "a")
 	stop := load(t, 2)
@@ -383,7 +383,7 @@ func TestRefusedRouteIsTriedOut(t *testing.T) {
 	last := "{match: {prefix: /}, route: {cluster: a}}"
 	c.publish(made(&routev3.RouteConfiguration{}, web, fmt.Sprintf("name: %s\nvirtual_hosts:\n- name: all\n  domains: ['*']\n  routes: [%s]\n", web,
 		strings.Join([]string{good("/one"), good("/two"), bad, good("/three"), last}, ", ")), clusterName("a")))
-	envoytest.WaitFor(t, "the refused route to be found", func() bool {
+	envoytest.WaitFor(t, "the rejected route to be found", func() bool {
 		p, _ := c.reported()
 		return len(p.Guilty) == 1
 	})

@@ -199,8 +199,8 @@ func TestListenerFilters(t *testing.T) {
 				}
 			}
 			c.reports(func(p translator.Proxy, _ bool) string {
-				if len(p.Refused)+len(p.Guilty) > 0 {
-					return fmt.Sprintf("Envoy refused %v %v", p.Refused, p.Guilty)
+				if len(p.Rejected)+len(p.Guilty) > 0 {
+					return fmt.Sprintf("Envoy rejected %v %v", p.Rejected, p.Guilty)
 				}
 				return ""
 			})

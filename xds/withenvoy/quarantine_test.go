@@ -273,8 +273,8 @@ func TestQuarantine(t *testing.T) {
 			s.says(fmt.Sprint("*v1.HTTPRoute many", i), "spec.rules[0]", "invalid perl operator")
 			s.answers(fmt.Sprint("many", i), http.StatusInternalServerError)
 		}
-		if refused := s.stat("http.[^/]*rds.shop/web/http.update_rejected"); refused == 0 || refused > 2*many {
-			t.Errorf("%d routes cost %d refusals", many, refused)
+		if rejected := s.stat("http.[^/]*rds.shop/web/http.update_rejected"); rejected == 0 || rejected > 2*many {
+			t.Errorf("%d routes cost %d rejections", many, rejected)
 		}
 	})
 	t.Run("match", func(t *testing.T) {
@@ -304,7 +304,7 @@ func TestQuarantine(t *testing.T) {
 		end := s.unharmed()
 		s.put(s.gateway("one"))
 		s.says("*v1.Gateway web", "spec.listeners[1]", "nobody.has.this")
-		envoytest.WaitFor(t, "the refused listener to go", func() bool { return !secured("victim") && secured("good") })
+		envoytest.WaitFor(t, "the rejected listener to go", func() bool { return !secured("victim") && secured("good") })
 		end()
 		s.put(s.gateway(""))
 		envoytest.WaitFor(t, "both TLS listeners again", func() bool { return secured("victim") && secured("good") })
@@ -327,7 +327,7 @@ func TestQuarantine(t *testing.T) {
 		envoytest.WaitFor(t, "both TLS listeners", func() bool { return secured("victim") && secured("good") })
 		end := s.unharmed()
 		s.put(s.secret("true"))
-		s.says("*v1.Gateway web", "spec.listeners[1].tls.certificateRefs[0]", "refused by Envoy")
+		s.says("*v1.Gateway web", "spec.listeners[1].tls.certificateRefs[0]", "rejected by Envoy")
 		if !secured("victim") || !secured("good") {
 			t.Error("a certificate that was served is not any more")
 		}
@@ -341,7 +341,7 @@ func TestQuarantine(t *testing.T) {
 		s.answers("victim", http.StatusForbidden)
 		s.put(s.admission("HTTPRoute", "good", "127.0.0.0/8", ""), s.admission("HTTPRoute", "later", "127.0.0.0/8", ""))
 		s.answers("good", http.StatusOK)
-		for _, route := range []string{"third", "fourth"} { // Envoy refuses the same bytes twice, the second time after better ones.
+		for _, route := range []string{"third", "fourth"} { // Envoy rejects the same bytes twice, the second time after better ones.
 			end := s.unharmed()
 			s.put(s.admission("Gateway", "web", "10.0.0.0/8", "filters"), s.route(route, "b", ""))
 			s.says("*v1.HTTPRoute victim", "spec.rules[0]", "nobody.has.this")

@@ -100,25 +100,25 @@ func TestEnvoyTakesWhatIsTaken(t *testing.T) {
 	taken = slices.DeleteFunc(taken, func(e string) bool { return e == "" || regex.Check(e) != nil })
 	c := start(t, listener("web", proxyPort, ""), cluster("one", ""), endpoints("one", 1), routes("/", "one"))
 	c.quiet()
-	answers := func() (taken, refused int) {
+	answers := func() (taken, rejected int) {
 		return c.stat("http.web.rds.web.update_success"), c.stat("http.web.rds.web.update_rejected")
 	}
 	// judged publishes expressions and reports whether Envoy accepts all of them.
 	judged := func(expressions ...string) bool {
 		t.Helper()
-		took, refused := answers()
+		took, rejected := answers()
 		c.publish(matching(expressions))
 		var now, no int
 		envoytest.WaitFor(t, "Envoy to answer", func() bool {
 			now, no = answers()
-			return now > took || no > refused
+			return now > took || no > rejected
 		})
-		return no == refused
+		return no == rejected
 	}
 	if !judged(taken...) {
 		for _, e := range taken {
 			if !judged(e) {
-				t.Errorf("Envoy refuses what is taken: %.200q", e)
+				t.Errorf("Envoy rejects what is taken: %.200q", e)
 			}
 		}
 	}
@@ -127,11 +127,11 @@ func TestEnvoyTakesWhatIsTaken(t *testing.T) {
 			t.Errorf("%.100q is above the limit, and taken", e)
 		}
 		// What Envoy accepts meanwhile is the version before, which is sent again after a rejection.
-		_, refused := answers()
+		_, rejected := answers()
 		c.publish(matching([]string{e}))
 		envoytest.WaitFor(t, fmt.Sprintf("Envoy to reject %.100q", e), func() bool {
 			_, no := answers()
-			return no > refused
+			return no > rejected
 		})
 	}
 	t.Logf("Envoy judged %d expressions", len(taken))

@@ -93,8 +93,8 @@ func TestMessageHeadersStay(t *testing.T) {
 		}
 	}
 	c.reports(func(p translator.Proxy, _ bool) string {
-		if len(p.Refused)+len(p.Guilty) > 0 {
-			return fmt.Sprintf("Envoy refused %v %v", p.Refused, p.Guilty)
+		if len(p.Rejected)+len(p.Guilty) > 0 {
+			return fmt.Sprintf("Envoy rejected %v %v", p.Rejected, p.Guilty)
 		}
 		return ""
 	})

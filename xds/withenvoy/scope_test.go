@@ -225,8 +225,8 @@ func TestScopesChangeOneByOne(t *testing.T) {
 	}
 	c.quiet()
 	c.reports(func(p translator.Proxy, _ bool) string {
-		if !p.Scopes || len(p.Refused) > 0 {
-			return fmt.Sprintf("%+v, want scopes and no refusals", p)
+		if !p.Scopes || len(p.Rejected) > 0 {
+			return fmt.Sprintf("%+v, want scopes and no rejections", p)
 		}
 		return ""
 	})
@@ -274,9 +274,9 @@ func TestSwitchToScopesAndBackLosesNothing(t *testing.T) {
 	stop()
 }
 
-// TestRefusedScopeLeavesTheRestServing: the rejected scope is found and nothing else is affected, even if Envoy's
+// TestRejectedScopeLeavesTheRestServing: the rejected scope is found and nothing else is affected, even if Envoy's
 // message names no scope.
-func TestRefusedScopeLeavesTheRestServing(t *testing.T) {
+func TestRejectedScopeLeavesTheRestServing(t *testing.T) {
 	c := startTranslated(t, true)
 	c.apply(c.route("a.example.com", nil))
 	c.serves(proxyPort, "a.example.com")
@@ -296,7 +296,7 @@ route_configuration:
 	c.serves(proxyPort, "c.example.com")
 	c.serves(proxyPort, "a.example.com")
 	var p translator.Proxy
-	envoytest.WaitFor(t, "the refused route to be found", func() bool {
+	envoytest.WaitFor(t, "the rejected route to be found", func() bool {
 		p, _ = c.reported()
 		return len(p.Guilty) == 1
 	})
@@ -309,5 +309,5 @@ route_configuration:
 	c.publish(scope("bad.example.com", "prefix: /"))
 	c.serves(proxyPort, "bad.example.com")
 	c.quiet()
-	c.wantRefused(nil)
+	c.wantRejected(nil)
 }

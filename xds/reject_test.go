@@ -10,18 +10,18 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func (p *script) wantRefused(want map[string]string) {
+func (p *script) wantRejected(want map[string]string) {
 	p.t.Helper()
 	got := map[string]string{}
-	for n, words := range p.s.snapshot("pod").Refused {
+	for n, words := range p.s.snapshot("pod").Rejected {
 		got[letters(n.Type)+" "+n.Name] = words
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
-		p.t.Fatalf("refusals other than wanted (-want +got):\n%s", diff)
+		p.t.Fatalf("rejections other than wanted (-want +got):\n%s", diff)
 	}
 }
 
-func TestRefusedResourceIsNamedByEnvoy(t *testing.T) {
+func TestRejectedResourceIsNamedByEnvoy(t *testing.T) {
 	p := serving(t)
 	p.publish("CDS b@1", "CDS c@1", "CDS d@1")
 	p.want("CDS b@1 c@1 d@1")
@@ -29,15 +29,15 @@ func TestRefusedResourceIsNamedByEnvoy(t *testing.T) {
 	p.want("CDS b@1 d@1")
 	p.ack("CDS")
 	p.want()
-	p.wantRefused(map[string]string{"CDS c": "no such extension"})
+	p.wantRejected(map[string]string{"CDS c": "no such extension"})
 	p.publish("CDS c@1", "CDS b@2")
 	p.want("CDS b@2")
 	p.ack("CDS")
 	p.publish("CDS c@2")
 	p.want("CDS c@2")
-	p.wantRefused(map[string]string{"CDS c": "no such extension"})
+	p.wantRejected(map[string]string{"CDS c": "no such extension"})
 	p.ack("CDS")
-	p.wantRefused(map[string]string{})
+	p.wantRejected(map[string]string{})
 }
 
 func TestRefusalEndsWhenTheFleetGoesBack(t *testing.T) {
@@ -45,13 +45,13 @@ func TestRefusalEndsWhenTheFleetGoesBack(t *testing.T) {
 	p.publish("RDS r@2")
 	p.want("RDS r@2")
 	p.nack("RDS", "no")
-	p.wantRefused(map[string]string{"RDS r": "no"})
+	p.wantRejected(map[string]string{"RDS r": "no"})
 	p.s.news = false
 	p.publish("RDS r@1 CDS:a")
 	p.want()
-	p.wantRefused(map[string]string{})
+	p.wantRejected(map[string]string{})
 	if !p.s.news {
-		t.Error("the end of the refusal is not reported")
+		t.Error("the end of the rejection is not reported")
 	}
 }
 
@@ -60,15 +60,15 @@ func TestRefusalEndsWithItsResource(t *testing.T) {
 	p.publish("CDS b@1")
 	p.want("CDS b@1")
 	p.nack("CDS", "no")
-	p.wantRefused(map[string]string{"CDS b": "no"})
+	p.wantRejected(map[string]string{"CDS b": "no"})
 	p.want()
 	p.publish("-CDS:b")
 	p.want()
-	p.wantRefused(map[string]string{})
+	p.wantRejected(map[string]string{})
 }
 
 // Routes that were rejected together with others and have moved to a new cluster meanwhile wait for its endpoints.
-func TestNeighbourOfARefusedResourceWaitsForItsNewCluster(t *testing.T) {
+func TestNeighbourOfARejectedResourceWaitsForItsNewCluster(t *testing.T) {
 	p := serving(t)
 	p.ask("RDS", "q")
 	p.want("RDS -q")
@@ -86,11 +86,11 @@ func TestNeighbourOfARefusedResourceWaitsForItsNewCluster(t *testing.T) {
 }
 
 // After a rejected version of a new cluster, the next version is waited for in the same way.
-func TestNewVersionOfARefusedClusterIsWaitedFor(t *testing.T) {
+func TestNewVersionOfARejectedClusterIsWaitedFor(t *testing.T) {
 	p := serving(t)
 	p.publish("CDS b@1 EDS:b", "EDS b@1")
 	p.want("CDS b@1")
-	p.f.convict("1", "another proxy refused it, too", p.now)
+	p.f.convict("1", "another proxy rejected it, too", p.now)
 	p.want()
 	p.publish("CDS b@2 EDS:b")
 	p.want()
@@ -104,7 +104,7 @@ func TestNewVersionOfARefusedClusterIsWaitedFor(t *testing.T) {
 }
 
 // A rejected part that no longer exists makes room for new ones.
-func TestRefusedPartsOfThePastAreForgotten(t *testing.T) {
+func TestRejectedPartsOfThePastAreForgotten(t *testing.T) {
 	p := serving(t)
 	p.publish("CDS b@bad EDS:b", "CDS c@worse EDS:c")
 	p.f.convict("bad", "", p.now)
@@ -113,15 +113,15 @@ func TestRefusedPartsOfThePastAreForgotten(t *testing.T) {
 	}
 	p.f.convict("worse", strings.Repeat("ü", briefLimit), p.now)
 	if words, noted := p.f.guilty["worse"]; !noted || len(words) > briefLimit+len("…") || !utf8.ValidString(words) {
-		t.Errorf("of %d refused parts the last is noted: %t, in %d bytes", len(p.f.guilty), noted, len(words))
+		t.Errorf("of %d rejected parts the last is noted: %t, in %d bytes", len(p.f.guilty), noted, len(words))
 	}
 	if _, noted := p.f.guilty["bad"]; !noted || len(p.f.guilty) != 2 {
-		t.Errorf("%d refused parts are noted, want the two that the fleet has; the first: %t", len(p.f.guilty), noted)
+		t.Errorf("%d rejected parts are noted, want the two that the fleet has; the first: %t", len(p.f.guilty), noted)
 	}
 }
 
 // Envoy removes clusters even if it rejects the response, so a cluster that comes back then is new.
-func TestClusterThatComesBackAfterARefusedRemovalIsWaitedFor(t *testing.T) {
+func TestClusterThatComesBackAfterARejectedRemovalIsWaitedFor(t *testing.T) {
 	p := serving(t)
 	p.publish("CDS b@1 EDS:b", "EDS b@1")
 	p.want("CDS b@1")
@@ -141,13 +141,13 @@ func TestClusterThatComesBackAfterARefusedRemovalIsWaitedFor(t *testing.T) {
 	p.want("RDS r@2")
 }
 
-func TestSeveralRefusedResourcesGetTheirOwnWords(t *testing.T) {
+func TestSeveralRejectedResourcesGetTheirOwnWords(t *testing.T) {
 	p := serving(t)
 	p.publish("CDS ns/b@1", "CDS ns/b/2@1", "CDS ns/c@1")
 	p.want("CDS ns/b@1 ns/b/2@1 ns/c@1")
 	p.nack("CDS", "Error adding/updating cluster(s) ns/b/2: bad address, ns/c: bad port")
 	p.want("CDS ns/b@1")
-	p.wantRefused(map[string]string{"CDS ns/b/2": "bad address", "CDS ns/c": "bad port"})
+	p.wantRejected(map[string]string{"CDS ns/b/2": "bad address", "CDS ns/c": "bad port"})
 }
 
 func TestRefusalThatNamesNothingIsBisected(t *testing.T) {
@@ -165,11 +165,11 @@ func TestRefusalThatNamesNothingIsBisected(t *testing.T) {
 		if len(lines) == 0 {
 			break
 		}
-		refused := false
+		rejected := false
 		for _, r := range p.open["EDS"][0].resources {
-			refused = refused || bad[r.Name]
+			rejected = rejected || bad[r.Name]
 		}
-		if refused {
+		if rejected {
 			p.nack("EDS", "Proto constraint validation failed")
 		} else {
 			p.ack("EDS")
@@ -179,10 +179,10 @@ func TestRefusalThatNamesNothingIsBisected(t *testing.T) {
 	if got := strings.Join(log, "|"); got != want {
 		t.Fatalf("sent %q, want %q", got, want)
 	}
-	p.wantRefused(map[string]string{"EDS c": "Proto constraint validation failed"})
+	p.wantRejected(map[string]string{"EDS c": "Proto constraint validation failed"})
 }
 
-func TestRefusedAnswerIsSentAgainAloneWhenAskedFor(t *testing.T) {
+func TestRejectedAnswerIsSentAgainAloneWhenAskedFor(t *testing.T) {
 	p := serving(t)
 	p.publish("EDS a@2")
 	p.want("EDS a@2")
@@ -194,7 +194,7 @@ func TestRefusedAnswerIsSentAgainAloneWhenAskedFor(t *testing.T) {
 	p.want()
 }
 
-func TestRefusedClusterDoesNotHoldUpRoutes(t *testing.T) {
+func TestRejectedClusterDoesNotHoldUpRoutes(t *testing.T) {
 	p := serving(t)
 	p.publish("CDS b@1 EDS:b", "EDS b@1", "RDS r@2 CDS:a CDS:b")
 	p.want("CDS b@1")
@@ -202,7 +202,7 @@ func TestRefusedClusterDoesNotHoldUpRoutes(t *testing.T) {
 	p.want("RDS r@2")
 }
 
-func TestRemovalInARefusedResponseIsSentAgain(t *testing.T) {
+func TestRemovalInARejectedResponseIsSentAgain(t *testing.T) {
 	p := serving(t)
 	p.publish("LDS m@1", "-LDS:l")
 	p.want("LDS m@1 -l")
@@ -224,7 +224,7 @@ func TestAnswerToAnOlderResponseSaysNothingOfTheNewer(t *testing.T) {
 	p.want("CDS b@2")
 	p.nack("CDS", "b is bad")
 	p.want()
-	p.wantRefused(map[string]string{})
+	p.wantRejected(map[string]string{})
 	p.ack("CDS")
 	p.want()
 }
@@ -279,7 +279,7 @@ func FuzzBlame(f *testing.F) {
 }
 
 // The answers identify each of several secrets in flight. A rejected one is replaced by its previous version.
-func TestRefusedSecretIsToldApart(t *testing.T) {
+func TestRejectedSecretIsToldApart(t *testing.T) {
 	p := serving(t)
 	p.publish("SDS a@1", "SDS b@1", "SDS c@1")
 	p.ask("SDS", "a", "b", "c")
@@ -291,14 +291,14 @@ func TestRefusedSecretIsToldApart(t *testing.T) {
 	p.nack("SDS", "too weak")
 	p.want("SDS b@1")
 	p.ack("SDS")
-	p.wantRefused(map[string]string{"SDS b": "too weak"})
+	p.wantRejected(map[string]string{"SDS b": "too weak"})
 	p.ack("SDS")
 	p.want()
-	p.wantRefused(map[string]string{"SDS b": "too weak"})
+	p.wantRejected(map[string]string{"SDS b": "too weak"})
 	p.publish("SDS b@3")
 	p.want("SDS b@3")
 	p.ack("SDS")
-	p.wantRefused(map[string]string{})
+	p.wantRejected(map[string]string{})
 	if _, guilty := p.f.guilty["2"]; !guilty || len(p.f.guilty) != 1 {
 		t.Errorf("held against the fleet is %v, want version 2", p.f.guilty)
 	}

@@ -10,15 +10,15 @@ import (
 	"gatehouse/translator"
 )
 
-// refusal is a version that the proxy rejected, and the proxy's message.
-type refusal struct {
+// rejection is a version that the proxy rejected, and the proxy's message.
+type rejection struct {
 	version, words string
 }
 
-// refuse handles a NACK. Envoy answers for a whole response: the resources that its message names are rejected, and the
+// reject handles a NACK. Envoy answers for a whole response: the resources that its message names are rejected, and the
 // others are sent again without them. If the message names none, they are tried by halves. A rejected version is not
 // sent again unless the proxy requests it.
-func (s *session) refuse(r *response, message string) {
+func (s *session) reject(r *response, message string) {
 	sub := r.subscription
 	message = words(message)
 	s.retryRemovals(r)
@@ -35,7 +35,7 @@ func (s *session) refuse(r *response, message string) {
 	}
 	for _, res := range r.resources {
 		if words, ok := blamed[res.Name]; ok && standing[res.Name] {
-			s.quarantine(sub, res, words, r.seq)
+			s.rejectResource(sub, res, words, r.seq)
 			standing[res.Name] = false
 		}
 	}
@@ -53,14 +53,14 @@ func (s *session) refuse(r *response, message string) {
 	}
 }
 
-func (s *session) quarantine(sub *subscription, res *translator.Resource, words string, seq uint64) {
+func (s *session) rejectResource(sub *subscription, res *translator.Resource, words string, seq uint64) {
 	n := nameOf(res)
 	if h := sub.have[res.Name]; h.acked == nil {
 		delete(sub.have, res.Name)
 	} else {
 		h.sent = h.acked
 	}
-	s.refused[n] = refusal{version: res.Version, words: brief(reason(words, res.Name))}
+	s.rejected[n] = rejection{version: res.Version, words: brief(reason(words, res.Name))}
 	s.news = true
 	if n.Type == resource.ClusterType {
 		s.warmth.drop(n.Name)
