@@ -22,7 +22,8 @@ import (
 	"gatehouse/translator"
 )
 
-// TestCertificatesExpireWithoutEvents: the status tells of a certificate in the second in which it expires, although nothing happens.
+// TestCertificatesExpireWithoutEvents: the status tells of a certificate in the second in which it expires, although
+// nothing happens.
 func TestCertificatesExpireWithoutEvents(t *testing.T) {
 	engine, err := rules.Builtin()
 	if err != nil {

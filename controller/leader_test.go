@@ -131,8 +131,9 @@ func (r *replica) leads(t *testing.T, now bool, times int) {
 	})
 }
 
-// TestLostLeaseEndsNothing: a leader that cannot reach the API server for longer than its lease stops writing and goes on; it leads again when the
-// API server is there, unless another one does. A leader that is stopped hands on the lease at once.
+// TestLostLeaseEndsNothing: a leader that cannot reach the API server for longer than its lease stops writing and goes
+// on; it leads again when the API server is there, unless another one does. A leader that is stopped hands on the lease
+// at once.
 func TestLostLeaseEndsNothing(t *testing.T) {
 	config := rest.CopyConfig(server.Config(t))
 	host, err := url.Parse(config.Host)

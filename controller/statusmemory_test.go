@@ -50,8 +50,8 @@ func (l *lagging) read() int {
 	return l.reads
 }
 
-// TestVerdictThatReturnsWhileTheCacheLags: a verdict changes and is written, and changes back before the cache has seen that write. The
-// old status, which the cache still shows, is not mistaken for the stored one.
+// TestVerdictThatReturnsWhileTheCacheLags: a verdict changes and is written, and changes back before the cache has seen
+// that write. The old status, which the cache still shows, is not mistaken for the stored one.
 func TestVerdictThatReturnsWhileTheCacheLags(t *testing.T) {
 	d := newDesk(t, time.Millisecond, time.Millisecond, 0)
 	route := d.route("r")
@@ -93,8 +93,8 @@ func TestVerdictThatReturnsWhileTheCacheLags(t *testing.T) {
 	is(metav1.ConditionTrue, 3)
 }
 
-// TestDeletedObjectsAreForgotten: names that are used once cost no memory, neither of the replica that writes nor of one that only
-// remembers, and what still waits in the queue does no harm.
+// TestDeletedObjectsAreForgotten: names that are used once cost no memory, neither of the replica that writes nor of
+// one that only remembers, and what still waits in the queue does no harm.
 func TestDeletedObjectsAreForgotten(t *testing.T) {
 	d := newDesk(t, time.Millisecond, time.Millisecond, 0)
 	var last statusKey
@@ -139,7 +139,8 @@ func TestDeletedObjectsAreForgotten(t *testing.T) {
 	})
 }
 
-// TestNewLeaderIsPatient: until the other replicas have told a new leader of their proxies, no status tells that Envoys lack something.
+// TestNewLeaderIsPatient: until the other replicas have told a new leader of their proxies, no status tells that Envoys
+// lack something.
 func TestNewLeaderIsPatient(t *testing.T) {
 	w := NewStatusWriter(nil, controllerName, nil, logr.Discard())
 	w.leading = time.Now()

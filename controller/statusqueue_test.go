@@ -11,7 +11,8 @@ import (
 	"gatehouse/translator"
 )
 
-// TestKindsTakeTurns: the statuses of a few Gateways and sets do not wait behind those of many routes, nor the routes behind theirs.
+// TestKindsTakeTurns: the statuses of a few Gateways and sets do not wait behind those of many routes, nor the routes
+// behind theirs.
 func TestKindsTakeTurns(t *testing.T) {
 	q := newStatusQueue()
 	defer q.ShutDown()

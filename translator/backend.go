@@ -29,7 +29,8 @@ type ruleRow struct {
 	Extra map[string]extraBackends
 	// Broken tells that the rule has a filter that cannot be carried out: its routes answer 500.
 	Broken bool
-	// Loose marks the matches that cannot be translated, such as one with a bad regular expression: what they may mean answers 500.
+	// Loose marks the matches that cannot be translated, such as one with a bad regular expression: what they may mean
+	// answers 500.
 	Loose []bool
 	// Unreadable are the regular expressions of these matches that cannot be used.
 	Unreadable []string
@@ -39,7 +40,8 @@ type ruleRow struct {
 
 // backend is one backendRef of a rule.
 type backend struct {
-	// To is what the reference leads to. It is nil when the reference cannot be used; its share of the requests is then answered with 500.
+	// To is what the reference leads to. It is nil when the reference cannot be used; its share of the requests is then
+	// answered with 500.
 	To   *destination
 	Port backendPort
 	// TLS is the policy by which the backend is spoken to, nil for plain text.
@@ -55,7 +57,8 @@ type backend struct {
 	HTTP2 bool
 }
 
-// equal: of the object only what the backend uses of it counts, so that a new port of a Service touches no route to another one.
+// equal: of the object only what the backend uses of it counts, so that a new port of a Service touches no route to
+// another one.
 func (b backend) equal(o backend) bool {
 	if b.To == nil || o.To == nil {
 		return b.To == o.To && b.Weight == o.Weight && b.Fallback == o.Fallback && b.Port.Protocol == o.Port.Protocol
@@ -138,7 +141,8 @@ type referrer struct {
 // referrer is the route as one.
 func (row *routeRow) referrer() referrer { return referrer{Ref: row.ref(), kind: row.Kind} }
 
-// backend resolves a backendRef. One that is not usable has a problem; one with a problem may be usable, as far as it goes.
+// backend resolves a backendRef. One that is not usable has a problem; one with a problem may be usable, as far as it
+// goes.
 func (t *Tables) backend(r *flow.Read, from referrer, ref *gwapiv1.HTTPBackendRef) (backend, *verdict.Problem) {
 	b := backend{Weight: 1, Filters: ref.Filters, HTTP2: from.kind.http2}
 	b.Port.Protocol = from.kind.transport

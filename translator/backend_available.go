@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	// conditionBackends turns False on a route of which a backend can take no requests although its reference leads somewhere. Gateway API has no
-	// condition for this; the name is Envoy Gateway's.
+	// conditionBackends turns False on a route of which a backend can take no requests although its reference leads
+	// somewhere. Gateway API has no condition for this; the name is Envoy Gateway's.
 	conditionBackends = "BackendsAvailable"
 	// reasonNoEndpoints is Envoy Gateway's reason for a backend without endpoints.
 	reasonNoEndpoints = "EndpointsNotFound"
@@ -21,7 +21,8 @@ const (
 	reasonNoBackends = "NoBackends"
 )
 
-// populatedPorts lists the ports of a backend that have an endpoint, sorted: it changes when a port gets its first endpoint or loses its last.
+// populatedPorts lists the ports of a backend that have an endpoint, sorted: it changes when a port gets its first
+// endpoint or loses its last.
 func (t *Tables) populatedPorts(_ *flow.Read, _ string, members []flow.Row[*discoveryv1.EndpointSlice]) ([]string, bool) {
 	var ports []string
 	for _, m := range members {
@@ -43,8 +44,8 @@ func populatedPort(p backendPort) string {
 	return string(p.Protocol) + "/" + p.Name
 }
 
-// hasEndpoint reports whether a backend that can be used has an endpoint. It may have one if Envoy asks DNS for its name, and an
-// address that is listed counts as one.
+// hasEndpoint reports whether a backend that can be used has an endpoint. It may have one if Envoy asks DNS for its
+// name, and an address that is listed counts as one.
 func (t *Tables) hasEndpoint(r *flow.Read, b backend) bool {
 	if b.To.Discovery != bySlices {
 		return true
@@ -53,7 +54,8 @@ func (t *Tables) hasEndpoint(r *flow.Read, b backend) bool {
 	return slices.Contains(ports, populatedPort(b.Port))
 }
 
-// withoutEndpoints tells of the backends of a route that have no endpoint. This is for its status alone: pods come later than what refers to them.
+// withoutEndpoints tells of the backends of a route that have no endpoint. This is for its status alone: pods come
+// later than what refers to them.
 func (t *Tables) withoutEndpoints(r *flow.Read, rules *rulesRow) []verdict.Problem {
 	var problems []verdict.Problem
 	for _, rule := range rules.Rules {

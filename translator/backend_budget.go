@@ -18,7 +18,8 @@ import (
 
 // XBackendTrafficPolicies say of backends how many of the requests to them may be retries. See decision 049.
 
-// budgetRow is an XBackendTrafficPolicy that was judged on its own. There are none unless the operator has switched the kind on.
+// budgetRow is an XBackendTrafficPolicy that was judged on its own. There are none unless the operator has switched the
+// kind on.
 type budgetRow struct {
 	Policy    *gwapixv1alpha1.XBackendTrafficPolicy
 	Attaching attaching
@@ -72,8 +73,8 @@ func (b backend) budgetBytes() []byte {
 	return encode(b.Budget.Budget)
 }
 
-// limitRetries sets how many retries the cluster allows. Envoy counts for the cluster as a whole, so the strictest budget of its policy and of
-// its backends counts.
+// limitRetries sets how many retries the cluster allows. Envoy counts for the cluster as a whole, so the strictest
+// budget of its policy and of its backends counts.
 func (c *clusterUse) limitRetries(cluster *clusterv3.Cluster) {
 	if cluster.CircuitBreakers == nil {
 		cluster.CircuitBreakers = &clusterv3.CircuitBreakers{Thresholds: []*clusterv3.CircuitBreakers_Thresholds{{MaxRetries: wrapperspb.UInt32(1024)}}}

@@ -45,8 +45,8 @@ func externalBytes(b backend) []byte {
 	return []byte(text.String())
 }
 
-// checkExternal finds why a Service of type ExternalName is not served. Where it may be, who writes Services can have Envoy call any name
-// that it can resolve, so the names of Envoy's own host are refused.
+// checkExternal finds why a Service of type ExternalName is not served. Where it may be, who writes Services can have
+// Envoy call any name that it can resolve, so the names of Envoy's own host are refused.
 func (t *Tables) checkExternal(b backend, object *backendObject) *verdict.Problem {
 	problem := &verdict.Problem{Field: ".name", Reason: string(gwapiv1.RouteReasonUnsupportedValue), Weight: verdict.Unresolved}
 	name := object.Endpoints[0].Host
@@ -80,8 +80,9 @@ func ownersOfNames(key string, s *discoveryv1.EndpointSlice) []string {
 	return ownersOf(key, s)
 }
 
-// checkNames tells of endpoints of a backend's port that are DNS names, to which nothing is sent. Who may write EndpointSlices could have Envoy call any host that it
-// can reach, its own among them, as with Services of type ExternalName; those can be allowed. A backend with no other endpoint is of no use.
+// checkNames tells of endpoints of a backend's port that are DNS names, to which nothing is sent. Who may write
+// EndpointSlices could have Envoy call any host that it can reach, its own among them, as with Services of type
+// ExternalName; those can be allowed. A backend with no other endpoint is of no use.
 func (t *Tables) checkNames(r *flow.Read, b *backend) *verdict.Problem {
 	if b.To == nil {
 		return nil

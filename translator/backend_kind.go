@@ -19,8 +19,8 @@ type backendKind struct {
 	prefix string
 	// label is where an EndpointSlice says whose it is.
 	label string
-	// setting is the field of the control plane's configuration that enables the kind. It is empty if the kind is always
-	// enabled.
+	// setting is the field of the control plane's configuration that enables the kind. It is empty if the kind is
+	// always enabled.
 	setting string
 	// objects declares the table of the kind's objects.
 	objects func(t *Tables, kind *backendKind) *flow.Table[*backendObject]

@@ -32,8 +32,8 @@ func (t *Tables) listed(_ *flow.Read, _ string, b *v1alpha1.Backend) (*listedRow
 	return &listedRow{Backend: b, Problems: slices.Concat(t.rules.Check(b), endpoints.Check(b), checkNamePorts(b))}, true
 }
 
-// checkNamePorts finds DNS names with a port that Envoy's own pods use. The owner of a name decides what it resolves to.
-// It may resolve to Envoy's loopback address, where the administration interface listens.
+// checkNamePorts finds DNS names with a port that Envoy's own pods use. The owner of a name decides what it resolves
+// to. It may resolve to Envoy's loopback address, where the administration interface listens.
 func checkNamePorts(b *v1alpha1.Backend) []verdict.Problem {
 	var problems []verdict.Problem
 	for i, e := range b.Spec.Endpoints {

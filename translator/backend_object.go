@@ -49,8 +49,8 @@ type backendObject struct {
 	destination
 	// Ports are the ports that references and policies can name.
 	Ports []backendPort
-	// Own is set if each endpoint has its own port, and is then the port of all references. Its number is 0. Its name is the
-	// port number if all endpoints have the same port. It is nil if a reference must name a port.
+	// Own is set if each endpoint has its own port, and is then the port of all references. Its number is 0. Its name
+	// is the port number if all endpoints have the same port. It is nil if a reference must name a port.
 	Own *backendPort
 	// Refused is true if nothing is sent to the object; its status says why.
 	Refused bool
@@ -65,8 +65,8 @@ type destination struct {
 	Discovery       discovery
 	// Endpoints are the endpoints in the spec of the object. It is nil if they are in EndpointSlices.
 	Endpoints []listedEndpoint
-	// Near is the setting with which the object asks for endpoints near by, such as trafficDistribution: PreferSameZone.
-	// It is empty if there is none.
+	// Near is the setting with which the object asks for endpoints near by, such as trafficDistribution:
+	// PreferSameZone. It is empty if there is none.
 	Near string
 }
 

@@ -108,7 +108,8 @@ func (t *Tables) misaimed(r *flow.Read, target policies.Target) *backendTLSRow {
 // usable tells that requests can be sent to the backend.
 func (b backend) usable() bool { return b.To != nil && (b.TLS == nil || b.TLS.Usable) }
 
-// usedServices are the keys under which a policy finds the routes that use its Services, be it for mirrors or for authorization.
+// usedServices are the keys under which a policy finds the routes that use its Services, be it for mirrors or for
+// authorization.
 func usedServices(_ string, row *rulesRow) []string {
 	var used []backend
 	for i := range row.Rules {
@@ -135,8 +136,8 @@ func (t *Tables) backendTLSStatus(r *flow.Read, _ string, p *backendTLSRow) (*St
 	return t.securing.status(t, r, p, p.Problems, reportOnBackends(t, t.securing, p.conditions)), true
 }
 
-// conditions are those of an ancestor, given the problems with the targets there. A policy of which no CA certificate can be used is not
-// accepted, in the words that say why none can.
+// conditions are those of an ancestor, given the problems with the targets there. A policy of which no CA certificate
+// can be used is not accepted, in the words that say why none can.
 func (p *backendTLSRow) conditions(found []verdict.Problem) []metav1.Condition {
 	all := append(slices.Clone(p.Problems), found...)
 	unresolved := status.About(all, string(gwapiv1.BackendTLSPolicyConditionResolvedRefs), "")

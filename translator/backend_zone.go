@@ -11,13 +11,15 @@ import (
 )
 
 const (
-	// conditionZones turns False on a route to a Service that asks for endpoints near by. Gateway API has no condition for this.
+	// conditionZones turns False on a route to a Service that asks for endpoints near by. Gateway API has no condition
+	// for this.
 	conditionZones = "TrafficDistributionServed"
 	// reasonAllZones is the reason: all endpoints get requests, wherever they are. See decision 024.
 	reasonAllZones = "AllZones"
 )
 
-// nearness is how a Service asks for endpoints near by, such as trafficDistribution: PreferSameZone, empty if it does not.
+// nearness is how a Service asks for endpoints near by, such as trafficDistribution: PreferSameZone, empty if it does
+// not.
 func nearness(s *corev1.Service) string {
 	if near := asksFor(s.Spec.TrafficDistribution); near != "" {
 		return near
@@ -38,8 +40,8 @@ func asksFor(distribution *string) string {
 	return "trafficDistribution: " + *distribution
 }
 
-// withoutNearness tells of the backends of a route of which all endpoints get requests although their Services ask for those near by. This is for
-// its status alone: whoever applies the route is not the one who asks.
+// withoutNearness tells of the backends of a route of which all endpoints get requests although their Services ask for
+// those near by. This is for its status alone: whoever applies the route is not the one who asks.
 func withoutNearness(rules *rulesRow) []verdict.Problem {
 	var problems []verdict.Problem
 	for _, rule := range rules.Rules {

@@ -42,8 +42,9 @@ func newPair(hosts ...string) map[string][]byte {
 	}
 }
 
-// TestLostCertificateIsNotHandedOn: when a Secret in use breaks, its certificate is no longer among what a fresh proxy gets. What running
-// proxies keep is delivery's business. The Gateway does not wait for an acknowledgement that cannot come.
+// TestLostCertificateIsNotHandedOn: when a Secret in use breaks, its certificate is no longer among what a fresh proxy
+// gets. What running proxies keep is delivery's business. The Gateway does not wait for an acknowledgement that cannot
+// come.
 func TestLostCertificateIsNotHandedOn(t *testing.T) {
 	w := newWorld(t)
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "s"}, Type: corev1.SecretTypeTLS, Data: pairs[0]}

@@ -12,8 +12,9 @@ import (
 	"gatehouse/policies/verdict"
 )
 
-// TestTheClockExpiresCertificates: the status changes in the very moment in which a certificate is over, by nothing but the clock, and what
-// proxies have stays as it is. A certificate that was already over when it came into use is told of at once.
+// TestTheClockExpiresCertificates: the status changes in the very moment in which a certificate is over, by nothing but
+// the clock, and what proxies have stays as it is. A certificate that was already over when it came into use is told of
+// at once.
 func TestTheClockExpiresCertificates(t *testing.T) {
 	w := newWorld(t)
 	now := time.Now()

@@ -28,8 +28,8 @@ func (t *Tables) declareClusters() {
 		"secrets of clusters", equalResources, t.clusterSecret)
 }
 
-// unusableCluster is the name of a cluster that never exists: the share of backends that cannot be used goes there and is answered
-// with 500 by cluster_not_found_response_code.
+// unusableCluster is the name of a cluster that never exists: the share of backends that cannot be used goes there and
+// is answered with 500 by cluster_not_found_response_code.
 const unusableCluster = "invalid-backend-cluster"
 
 // rulePrefix begins the names of clusters that hold several backends of a rule.
@@ -41,8 +41,8 @@ const (
 	httpOptions   = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 )
 
-// clusterUse is what a cluster is made of. Its name says it all: two uses of one name are equal. It is shared by all rules that use
-// the backend in the same way, so reordering or inserting rules renames nothing.
+// clusterUse is what a cluster is made of. Its name says it all: two uses of one name are equal. It is shared by all
+// rules that use the backend in the same way, so reordering or inserting rules renames nothing.
 type clusterUse struct {
 	Name     string
 	Backends []backend
@@ -80,7 +80,8 @@ func (s *clusterShape) equal(o *clusterShape) bool {
 	return slices.Equal(s.Members, o.Members) && s.Have.Equal(o.Have)
 }
 
-// clusterUses finds the cluster of each backend of the rule, and of each that its filters send requests to, nil for one that cannot be used.
+// clusterUses finds the cluster of each backend of the rule, and of each that its filters send requests to, nil for one
+// that cannot be used.
 func (t *Tables) clusterUses(r *flow.Read, bound *boundRule) {
 	form, whole := t.form(bound.listener.Gateway, bound.effects)
 	rule := &bound.rules.Rules[bound.rule]
@@ -105,7 +106,8 @@ func (t *Tables) clusterUses(r *flow.Read, bound *boundRule) {
 	}
 }
 
-// form is what the clusters have in common for which the policies are in effect. It reports too whether these need all backends in one cluster.
+// form is what the clusters have in common for which the policies are in effect. It reports too whether these need all
+// backends in one cluster.
 func (t *Tables) form(gateway *gatewayRow, effects []*effectRow) (form clusterForm, whole bool) {
 	shaping := make([]*clusterShape, len(effects))
 	shaped := false
@@ -345,7 +347,8 @@ func envoyCluster(use *clusterUse) *clusterv3.Cluster {
 	return c
 }
 
-// setProtocol chooses what is spoken to the backend, by the appProtocol of the port. Where that says nothing, TLS lets the two agree on it.
+// setProtocol chooses what is spoken to the backend, by the appProtocol of the port. Where that says nothing, TLS lets
+// the two agree on it.
 func setProtocol(options *upstreamhttpv3.HttpProtocolOptions, use *clusterUse) {
 	explicit := &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig{
 		ProtocolConfig: &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig_HttpProtocolOptions{HttpProtocolOptions: &corev3.Http1ProtocolOptions{}},
@@ -377,8 +380,9 @@ func sayWebSocket(port backendPort) bool {
 	return slices.Contains(protocols, port.AppProtocol)
 }
 
-// unspoken says why requests of a kind of route cannot be sent in the protocol that the port asks for, if so. Protocols that are only
-// names, such as https, ask for nothing: Services have them whatever their backends speak, and BackendTLSPolicies say where TLS is.
+// unspoken says why requests of a kind of route cannot be sent in the protocol that the port asks for, if so. Protocols
+// that are only names, such as https, ask for nothing: Services have them whatever their backends speak, and
+// BackendTLSPolicies say where TLS is.
 func (b backend) unspoken(kind *routeKind) string {
 	group, _, _ := strings.Cut(b.Port.AppProtocol, "/")
 	switch {

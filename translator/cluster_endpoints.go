@@ -65,9 +65,9 @@ func (c *clusterUse) localities(sliced func(backend) []*endpointv3.LbEndpoint) (
 	return all
 }
 
-// listed are the endpoints that the object lists, by zone if byZone is true. A cluster of several backends has no zones,
-// because the weights of its localities are those of the backends. The dot at the end of a name prevents that Envoy uses
-// the search domains of its pod.
+// listed are the endpoints that the object lists, by zone if byZone is true. A cluster of several backends has no
+// zones, because the weights of its localities are those of the backends. The dot at the end of a name prevents that
+// Envoy uses the search domains of its pod.
 func (b backend) listed(byZone bool) map[string][]*endpointv3.LbEndpoint {
 	zones := map[string][]*endpointv3.LbEndpoint{}
 	for _, e := range b.To.Endpoints {
@@ -105,9 +105,9 @@ func compareAddresses(a, b address) int {
 	return cmp.Or(cmp.Compare(a.ip, b.ip), cmp.Compare(a.port, b.port), cmp.Compare(a.of, b.of))
 }
 
-// loadBalanced lists the endpoints that are ready; if there is none, those that are going but still serve (as kube-proxy does,
-// KEP-1669). An endpoint that is going and not needed is left out: Envoy sends it nothing new and lets it finish what it has. The port
-// is found by its name, since its number may differ from pod to pod.
+// loadBalanced lists the endpoints that are ready; if there is none, those that are going but still serve (as
+// kube-proxy does, KEP-1669). An endpoint that is going and not needed is left out: Envoy sends it nothing new and lets
+// it finish what it has. The port is found by its name, since its number may differ from pod to pod.
 func loadBalanced(rows []flow.Row[*discoveryv1.EndpointSlice], port backendPort) []*endpointv3.LbEndpoint {
 	var ready, serving families
 	for _, row := range rows {
@@ -138,7 +138,8 @@ func loadBalanced(rows []flow.Row[*discoveryv1.EndpointSlice], port backendPort)
 	return lb
 }
 
-// usable reports whether anything can be sent to an endpoint, and whether it is ready, not going. The API server lets none without an address in.
+// usable reports whether anything can be sent to an endpoint, and whether it is ready, not going. The API server lets
+// none without an address in.
 func usable(e *discoveryv1.Endpoint) (serves, ready bool) {
 	if len(e.Addresses) == 0 {
 		return false, false
@@ -173,7 +174,8 @@ func ownerOf(ref *corev1.ObjectReference) string {
 	return cmp.Or(string(ref.UID), ref.Kind+"/"+ref.Namespace+"/"+ref.Name)
 }
 
-// families are the addresses of a Service's endpoints. A Service of both families has slices of each, with the same pods.
+// families are the addresses of a Service's endpoints. A Service of both families has slices of each, with the same
+// pods.
 type families struct{ v4, v6 []address }
 
 func (f *families) add(family discoveryv1.AddressType, a address) {
@@ -184,7 +186,8 @@ func (f *families) add(family discoveryv1.AddressType, a address) {
 	}
 }
 
-// endpoints joins both addresses of a pod, so that it gets no more requests than one with a single address. Envoy tries IPv4 first.
+// endpoints joins both addresses of a pod, so that it gets no more requests than one with a single address. Envoy tries
+// IPv4 first.
 func (f *families) endpoints() []endpoint {
 	for _, family := range []*[]address{&f.v4, &f.v6} {
 		slices.SortFunc(*family, compareAddresses)

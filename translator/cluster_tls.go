@@ -17,7 +17,8 @@ import (
 	"gatehouse/translator/flow"
 )
 
-// clientPrefix begins the names of client certificates in Envoy, so that a Secret can be one and a listener's certificate as well.
+// clientPrefix begins the names of client certificates in Envoy, so that a Secret can be one and a listener's
+// certificate as well.
 const clientPrefix = "client/"
 
 // socketMatch is the metadata by which Envoy chooses among the transport sockets of a cluster.
@@ -57,7 +58,8 @@ func (c *clusterUse) mixed() bool {
 	return slices.ContainsFunc(c.Backends, func(b backend) bool { return !bytes.Equal(c.socketBytes(b), first) })
 }
 
-// secure sets the transport socket of the cluster, or, if its backends differ, one for each, which endpoints choose (see choose).
+// secure sets the transport socket of the cluster, or, if its backends differ, one for each, which endpoints choose
+// (see choose).
 func (c *clusterUse) secure(cluster *clusterv3.Cluster) {
 	cluster.TransportSocket = c.socket(c.Backends[0])
 	if !c.mixed() {
@@ -112,7 +114,8 @@ func (c *clusterUse) secrets() []string {
 	return slices.Compact(names)
 }
 
-// versions are those of the cluster and of the CA certificates that it trusts: if Envoy rejects one of them, the cluster is of no use.
+// versions are those of the cluster and of the CA certificates that it trusts: if Envoy rejects one of them, the
+// cluster is of no use.
 func (c *clusterUse) versions() []string {
 	versions := []string{clusterResource(c).Version}
 	for _, b := range c.Backends {
@@ -132,8 +135,8 @@ func clusterSecrets(key string, c *clusterRow) []string {
 	return keys
 }
 
-// clusterSecret is what SDS serves to clusters under a name. A lost client certificate is served no more, and running proxies keep what they
-// have.
+// clusterSecret is what SDS serves to clusters under a name. A lost client certificate is served no more, and running
+// proxies keep what they have.
 func (t *Tables) clusterSecret(r *flow.Read, key string, members []flow.Row[*clusterRow]) (*Resource, bool) {
 	fleet, name := splitKey(key)
 	secret, isClient := strings.CutPrefix(name, clientPrefix)

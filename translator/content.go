@@ -16,7 +16,8 @@ import (
 	"gatehouse/translator/flow"
 )
 
-// What Secrets, ConfigMaps and ClusterTrustBundles hold is parsed once, whoever uses it, and only if somebody does: a cluster has many that are nobody's business here.
+// What Secrets, ConfigMaps and ClusterTrustBundles hold is parsed once, whoever uses it, and only if somebody does: a
+// cluster has many that are nobody's business here.
 
 // declareContent: what is parsed of Secrets, ConfigMaps and ClusterTrustBundles.
 func (t *Tables) declareContent() {
@@ -181,7 +182,8 @@ func (t *Tables) untimelyCertificate(r *flow.Read, _ string, row *certificateRow
 
 func equalUntimely(a, b *certificate.Untimely) bool { return *a == *b }
 
-// nextMoment is when the clock has to be set again: when the judgement of a certificate in use changes, and at the latest after clockStep.
+// nextMoment is when the clock has to be set again: when the judgement of a certificate in use changes, and at the
+// latest after clockStep.
 func (t *Tables) nextMoment(r *flow.Read, now time.Time) time.Time {
 	next := now.Add(clockStep)
 	for _, row := range t.certs.All(r) {

@@ -18,14 +18,15 @@ type authorityRefs struct {
 	// From is the object that refers to them, Field the path of the list.
 	From  verdict.Ref
 	Field string
-	// InvalidKind is the reason for a reference to something that holds no CA certificates, or of a kind that the cluster does not serve.
+	// InvalidKind is the reason for a reference to something that holds no CA certificates, or of a kind that the
+	// cluster does not serve.
 	InvalidKind string
 	Refs        []verdict.Ref
 }
 
-// trust gathers the CA certificates that are there and whole into one secret of Envoy. It is nil if there is none, and says
-// what is wrong with the others. The name of the secret has all references: one that comes or goes changes the secret,
-// which Envoy takes over without draining the connections of the listener.
+// trust gathers the CA certificates that are there and whole into one secret of Envoy. It is nil if there is none, and
+// says what is wrong with the others. The name of the secret has all references: one that comes or goes changes the
+// secret, which Envoy takes over without draining the connections of the listener.
 func (t *Tables) trust(r *flow.Read, a authorityRefs) (*Resource, []verdict.Problem) {
 	var (
 		problems []verdict.Problem

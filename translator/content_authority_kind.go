@@ -22,7 +22,8 @@ const trustBundleField = "spec.trustBundle"
 // authorityKind is a kind of object that can hold CA certificates.
 type authorityKind struct {
 	schema.GroupKind
-	// whole tells that objects of the kind belong to the whole cluster. They have no namespace, and references to them need no grant.
+	// whole tells that objects of the kind belong to the whole cluster. They have no namespace, and references to them
+	// need no grant.
 	whole bool
 	// enable is how a cluster comes to serve the kind, empty if each one does.
 	enable string
@@ -73,7 +74,8 @@ func authorityKindOf(group, kind string) *authorityKind {
 	return nil
 }
 
-// authorityRef is a reference to CA certificates from an object of namespace own, whose namespace is that, too, if none is given and the kind has any.
+// authorityRef is a reference to CA certificates from an object of namespace own, whose namespace is that, too, if none
+// is given and the kind has any.
 func authorityRef(group, kind, given, own, name string) verdict.Ref {
 	if k := authorityKindOf(group, kind); given == "" && (k == nil || !k.whole) {
 		given = own

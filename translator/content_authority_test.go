@@ -8,8 +8,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// TestAuthoritiesThatComeKeepTheListener: CA certificates that come or go beside others change a secret, and not the listener, whose
-// connections Envoy would drain.
+// TestAuthoritiesThatComeKeepTheListener: CA certificates that come or go beside others change a secret, and not the
+// listener, whose connections Envoy would drain.
 func TestAuthoritiesThatComeKeepTheListener(t *testing.T) {
 	pair := newPair("web.test")
 	authority := func(name string) Object {

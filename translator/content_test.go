@@ -25,8 +25,8 @@ func problemsOf(o Outcome) (all []verdict.Problem) {
 	return all
 }
 
-// TestSecretsOfNobodyAreNotParsed: a cluster has many Secrets that no Gateway refers to, and what is in them costs nothing; a reference makes it
-// cost once, whoever else refers to it.
+// TestSecretsOfNobodyAreNotParsed: a cluster has many Secrets that no Gateway refers to, and what is in them costs
+// nothing; a reference makes it cost once, whoever else refers to it.
 func TestSecretsOfNobodyAreNotParsed(t *testing.T) {
 	w := benchWorld(t, 0)
 	parsed := func(o Object) int {

@@ -48,8 +48,8 @@ var uncompared = map[string]string{
 	"policyRow.ListenerParts": "made of Policy and Have",
 }
 
-// TestRowsCompareEachField: two rows of a table of which one field differs, at any depth, are not equal. Otherwise what reads a row would not be
-// computed again when only that field changes.
+// TestRowsCompareEachField: two rows of a table of which one field differs, at any depth, are not equal. Otherwise what
+// reads a row would not be computed again when only that field changes.
 func TestRowsCompareEachField(t *testing.T) {
 	w := newWorld(t)
 	m, known := &maker{foreign: map[string]reflect.Value{}, uncompared: map[string]bool{}}, map[string]bool{}
@@ -259,7 +259,8 @@ func (m *maker) varyEntry(v reflect.Value, path string, look func(path string)) 
 	m.vary(value, path+"[value]", put)
 }
 
-// stranger reports whether a pointer is to an object or message that others have made, and so stands for all that is in it.
+// stranger reports whether a pointer is to an object or message that others have made, and so stands for all that is in
+// it.
 func stranger(pointer reflect.Type) bool {
 	t := pointer.Elem()
 	return t.Kind() == reflect.Struct && (fixed[t] || !strings.HasPrefix(t.PkgPath(), "gatehouse/") || strings.HasPrefix(t.PkgPath(), "gatehouse/api/"))

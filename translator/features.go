@@ -11,9 +11,9 @@ import (
 	"gatehouse/translator/flow"
 )
 
-// served are the features of Gateway API that the translation carries out. It is the one list of them: the status of each
-// GatewayClass shows it, and the official conformance suite runs the tests of what is in it. A feature comes here together with the
-// code that serves it.
+// served are the features of Gateway API that the translation carries out. It is the one list of them: the status of
+// each GatewayClass shows it, and the official conformance suite runs the tests of what is in it. A feature comes here
+// together with the code that serves it.
 var served = []features.FeatureName{
 	features.SupportGateway,
 	features.SupportGatewayAddressEmpty,
@@ -93,8 +93,8 @@ var storedIn = map[features.FeatureName]Field{
 	features.SupportGatewayListenerFilters:           FieldListenerFilters,
 }
 
-// Features lists the features of Gateway API that the translation carries out, in the order of their names. The kinds are those of
-// the cluster that not every cluster serves. Its CRDs are taken to have all fields.
+// Features lists the features of Gateway API that the translation carries out, in the order of their names. The kinds
+// are those of the cluster that not every cluster serves. Its CRDs are taken to have all fields.
 func (s Settings) Features(kinds ...schema.GroupKind) []features.FeatureName {
 	all := slices.Clone(served)
 	if s.InGatewayNamespace {
@@ -109,7 +109,8 @@ func (s Settings) Features(kinds ...schema.GroupKind) []features.FeatureName {
 	return all
 }
 
-// supportedFeatures is the list as GatewayClasses show it, sorted by name as the API asks (GatewayClassStatus.supportedFeatures).
+// supportedFeatures is the list as GatewayClasses show it, sorted by name as the API asks
+// (GatewayClassStatus.supportedFeatures).
 func (t *Tables) supportedFeatures(r *flow.Read) []gwapiv1.SupportedFeature {
 	var kinds []schema.GroupKind
 	for _, kind := range servedWith {

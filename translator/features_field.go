@@ -2,8 +2,8 @@ package translator
 
 import "gatehouse/translator/flow"
 
-// Field is a field of Gateways that some CRDs of Gateway API do not have, so that API servers drop what users write there. It is a path of
-// names with dots between them; an item of a list has no name.
+// Field is a field of Gateways that some CRDs of Gateway API do not have, so that API servers drop what users write
+// there. It is a path of names with dots between them; an item of a list has no name.
 type Field string
 
 // FieldRoutability also stands for status.addresses.routability, which came with it.

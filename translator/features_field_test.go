@@ -10,8 +10,9 @@ import (
 	"gatehouse/translator/status"
 )
 
-// TestRoutabilityInStatus: each address in a Gateway's status tells its routability, be it the empty one, and a status that does not is written again.
-// Where the CRD does not have the field no address tells it, and a status that is stored so is not written again.
+// TestRoutabilityInStatus: each address in a Gateway's status tells its routability, be it the empty one, and a status
+// that does not is written again. Where the CRD does not have the field no address tells it, and a status that is
+// stored so is not written again.
 func TestRoutabilityInStatus(t *testing.T) {
 	w := newWorld(t)
 	fleet := FleetStatus{Available: 1, Desired: 1, Addresses: append(ips("203.0.113.1"), inCluster("10.96.0.7")...)}

@@ -77,8 +77,8 @@ func promises(t *testing.T, folder string) []promise {
 	return all
 }
 
-// TestFeaturesPage holds docs/features.md to the goldens: it is their first paragraphs, each beside the example that proves it, and every
-// feature of Gateway API that is served has one.
+// TestFeaturesPage holds docs/features.md to the goldens: it is their first paragraphs, each beside the example that
+// proves it, and every feature of Gateway API that is served has one.
 func TestFeaturesPage(t *testing.T) {
 	var page strings.Builder
 	page.WriteString("# What is served\n\n" +

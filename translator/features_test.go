@@ -31,7 +31,8 @@ func TestFeaturesAreGatewayAPIs(t *testing.T) {
 	}
 }
 
-// TestClassesShowFeatures: a GatewayClass gets the list, whatever was there before, and one that has it is not written again.
+// TestClassesShowFeatures: a GatewayClass gets the list, whatever was there before, and one that has it is not written
+// again.
 func TestClassesShowFeatures(t *testing.T) {
 	stale := []gwapiv1.SupportedFeature{{Name: "HTTPRoute"}, {Name: "Retired"}}
 	class := &gwapiv1.GatewayClass{ObjectMeta: metav1.ObjectMeta{Name: "c", UID: "c", Generation: 1}}
@@ -62,7 +63,8 @@ func TestClassesShowFeatures(t *testing.T) {
 	}
 }
 
-// TestFeatureOfAServedKind: a feature that needs a kind which not every cluster serves is listed while the cluster serves it, and no longer.
+// TestFeatureOfAServedKind: a feature that needs a kind which not every cluster serves is listed while the cluster
+// serves it, and no longer.
 func TestFeatureOfAServedKind(t *testing.T) {
 	world := newWorld(t)
 	class := &gwapiv1.GatewayClass{ObjectMeta: metav1.ObjectMeta{Name: "c", UID: "c", Generation: 1}}
@@ -85,7 +87,8 @@ func TestFeatureOfAServedKind(t *testing.T) {
 	}
 }
 
-// TestFeaturesOfDroppedFields: features that need a field are listed unless the cluster's CRD of Gateways does not have it.
+// TestFeaturesOfDroppedFields: features that need a field are listed unless the cluster's CRD of Gateways does not have
+// it.
 func TestFeaturesOfDroppedFields(t *testing.T) {
 	world := newWorld(t)
 	class := &gwapiv1.GatewayClass{ObjectMeta: metav1.ObjectMeta{Name: "c", UID: "c", Generation: 1}}

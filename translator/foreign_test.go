@@ -107,8 +107,8 @@ spec:
   cors: {allowOrigins: ["https://a.example.com"]}
 `
 
-// seed writes into a status what another controller has to say: a condition of its own first in every list, and an entry of its own first
-// in lists of parents and ancestors, which speaks of our Gateway in our words.
+// seed writes into a status what another controller has to say: a condition of its own first in every list, and an
+// entry of its own first in lists of parents and ancestors, which speaks of our Gateway in our words.
 func seed(o Object) {
 	theirs := metav1.Condition{Type: "example.com/Theirs", Status: metav1.ConditionTrue, Reason: "Theirs", ObservedGeneration: 1, LastTransitionTime: metav1.Unix(1, 0)}
 	accepted := theirs
@@ -148,8 +148,8 @@ func seed(o Object) {
 	}
 }
 
-// theirs is what in a status is another controller's, with where it stands. Entries of parents and ancestors that are ours are ours to take
-// back, with all that is in them; whole leaves out what stands there.
+// theirs is what in a status is another controller's, with where it stands. Entries of parents and ancestors that are
+// ours are ours to take back, with all that is in them; whole leaves out what stands there.
 func theirs(t *testing.T, o Object, whole bool) []string {
 	t.Helper()
 	text, err := json.Marshal(o)
@@ -239,8 +239,9 @@ func (s *stage) edit(change func(*gwapiv1.GatewaySpec)) {
 
 func nameOf(o Object) string { return reflect.TypeOf(o).Elem().Name() + " " + keyOf(o) }
 
-// TestStatusesOfOthersStay: what another controller has written into a status stays to the letter, and where it is, whatever comes of our own
-// part of it: listeners change, a Gateway admits no ListenerSets any more, is another controller's, or is deleted.
+// TestStatusesOfOthersStay: what another controller has written into a status stays to the letter, and where it is,
+// whatever comes of our own part of it: listeners change, a Gateway admits no ListenerSets any more, is another
+// controller's, or is deleted.
 func TestStatusesOfOthersStay(t *testing.T) {
 	s := newStage(t, decode(t, []byte(shared)))
 	var seeded []Object

@@ -17,8 +17,8 @@ func (t *Tables) declareGateways() {
 	t.listenerSets = flow.Derive(t.in.listenerSets, "listener sets", (*listenerSetRow).equal, t.listenerSet)
 }
 
-// conditionListenerSets marks problems of allowedListeners, which keep ListenerSets out and hurt nothing of the Gateway itself. Gateway API
-// has no condition for them.
+// conditionListenerSets marks problems of allowedListeners, which keep ListenerSets out and hurt nothing of the Gateway
+// itself. Gateway API has no condition for them.
 const conditionListenerSets = "ListenerSets"
 
 // gatewayRow is a Gateway of one of our classes, with the settings of its fleet.

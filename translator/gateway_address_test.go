@@ -11,8 +11,9 @@ import (
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
-// TestAddressesOfTheService: each address that a Gateway asks for is one of its Service, no two the same, and nothing else is listed. What is missing
-// is told by AddressesAssigned; if it has a value, or if nothing is left, the Gateway is not programmed. One that asks for nothing takes what comes.
+// TestAddressesOfTheService: each address that a Gateway asks for is one of its Service, no two the same, and nothing
+// else is listed. What is missing is told by AddressesAssigned; if it has a value, or if nothing is left, the Gateway
+// is not programmed. One that asks for nothing takes what comes.
 func TestAddressesOfTheService(t *testing.T) {
 	const (
 		assigned, partially, not = gwapiv1.GatewayReasonAddressesAssigned, gwapiv1.GatewayReasonAddressesPartiallyAssigned, gwapiv1.GatewayReasonAddressesNotAssigned
@@ -176,7 +177,8 @@ func values(addresses []gwapiv1.GatewayStatusAddress) []string {
 	return all
 }
 
-// TestFailureOfTheFleet: what keeps the fleet from being made is told in the Gateway's status, in the same words as in the log.
+// TestFailureOfTheFleet: what keeps the fleet from being made is told in the Gateway's status, in the same words as in
+// the log.
 func TestFailureOfTheFleet(t *testing.T) {
 	fleet := FleetStatus{Available: 1, Desired: 1, Addresses: ips("203.0.113.1"), Failure: "the name is taken: Service shop/g exists"}
 	programmed := meta.FindStatusCondition(statusWith(t, "", fleet).Conditions, string(gwapiv1.GatewayConditionProgrammed))

@@ -23,7 +23,8 @@ type assignment struct {
 	got []*gwapiv1.GatewayStatusAddress
 }
 
-// assign gives each address that is asked for one that the Service has, no two the same. Whoever asks for the least gets last.
+// assign gives each address that is asked for one that the Service has, no two the same. Whoever asks for the least
+// gets last.
 func (g *gatewayRow) assign(fleet FleetStatus) *assignment {
 	asked := g.Gateway.Spec.Addresses
 	a := &assignment{gateway: g, fleet: fleet, got: make([]*gwapiv1.GatewayStatusAddress, len(asked))}
@@ -47,8 +48,8 @@ func (g *gatewayRow) assign(fleet FleetStatus) *assignment {
 	return a
 }
 
-// address is one of the Service's that is what is asked for, and not taken; nil if there is none. Without a value and a scope it is one of those by
-// which the Service is reached anyway.
+// address is one of the Service's that is what is asked for, and not taken; nil if there is none. Without a value and a
+// scope it is one of those by which the Service is reached anyway.
 func (f *FleetStatus) address(asked *gwapiv1.GatewaySpecAddress, taken []string) *gwapiv1.GatewayStatusAddress {
 	cluster := asked.Routability == gwapiv1.GatewayAddressRoutabilityCluster
 	candidates := f.Addresses
@@ -117,7 +118,8 @@ func (a *assignment) addresses() []gwapiv1.GatewayStatusAddress {
 	return all
 }
 
-// unmet says of each address that the Gateway asks for and does not have why that is so. With valued set it says so only of those with a value.
+// unmet says of each address that the Gateway asks for and does not have why that is so. With valued set it says so
+// only of those with a value.
 func (a *assignment) unmet(valued bool) []string {
 	var all []string
 	for i := range a.got {
@@ -175,7 +177,8 @@ func (a *assignment) condition() *metav1.Condition {
 	return c
 }
 
-// tell puts the addresses into the Gateway's status, as many as the API allows, and tells of the rest in its condition Programmed.
+// tell puts the addresses into the Gateway's status, as many as the API allows, and tells of the rest in its condition
+// Programmed.
 func (a *assignment) tell(status *gwapiv1.GatewayStatus, programmed *metav1.Condition) {
 	all := a.addresses()
 	status.Addresses = all[:min(len(all), MaxAddresses)]

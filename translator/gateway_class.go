@@ -66,8 +66,9 @@ type parameters struct {
 	Field, Group, Kind, Namespace, Name string
 }
 
-// envoyProxy resolves parameters. A found EnvoyProxy with problems is returned with them: while they last no fleet is made of it nor changed, but
-// Envoys that run go on listening where it says, and are known by the account that it names.
+// envoyProxy resolves parameters. A found EnvoyProxy with problems is returned with them: while they last no fleet is
+// made of it nor changed, but Envoys that run go on listening where it says, and are known by the account that it
+// names.
 func (t *Tables) envoyProxy(r *flow.Read, p parameters) (*v1alpha1.EnvoyProxy, []verdict.Problem) {
 	if p.Group != v1alpha1.GroupVersion.Group || p.Kind != v1alpha1.KindEnvoyProxy {
 		return nil, []verdict.Problem{{

@@ -6,8 +6,8 @@ import (
 	"gatehouse/translator/flow"
 )
 
-// classOf is the class of a Gateway; false if that is not ours. A Gateway whose class was taken away keeps what the class said last, and is
-// lost: its Envoys serve on, but it may be another controller's by now.
+// classOf is the class of a Gateway; false if that is not ours. A Gateway whose class was taken away keeps what the
+// class said last, and is lost: its Envoys serve on, but it may be another controller's by now.
 func (t *Tables) classOf(r *flow.Read, key string, g *gwapiv1.Gateway) (class *classRow, lost, ok bool) {
 	name := string(g.Spec.GatewayClassName)
 	if class, ok = t.classes.Get(r, name); ok {
@@ -52,8 +52,9 @@ func namedClass(_ string, g *gwapiv1.Gateway) []string {
 
 func anyMember[T any](*flow.Read, string, []flow.Row[T]) (bool, bool) { return true, true }
 
-// keepLost remembers, for each Gateway that stays as it is, the class that a batch of events takes away from it: a class that is deleted,
-// or created again for another controller, must not end the traffic of running Gateways. It is called before the events are set.
+// keepLost remembers, for each Gateway that stays as it is, the class that a batch of events takes away from it: a
+// class that is deleted, or created again for another controller, must not end the traffic of running Gateways. It is
+// called before the events are set.
 func (w *World) keepLost(events []Event) {
 	classes, gateways := lastOf[*gwapiv1.GatewayClass](events), lastOf[*gwapiv1.Gateway](events)
 	if len(classes) == 0 && len(gateways) == 0 {

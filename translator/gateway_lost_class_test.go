@@ -56,8 +56,9 @@ func gone(o Outcome) bool {
 	return changed && required == nil
 }
 
-// TestLostClassEndsNoTraffic: a class that is deleted, or created again for another controller, takes nothing away from the Gateways that have
-// it: their fleets stay and follow what the class said last, and nothing is written to them. They go when they are deleted themselves.
+// TestLostClassEndsNoTraffic: a class that is deleted, or created again for another controller, takes nothing away from
+// the Gateways that have it: their fleets stay and follow what the class said last, and nothing is written to them.
+// They go when they are deleted themselves.
 func TestLostClassEndsNoTraffic(t *testing.T) {
 	for _, name := range []string{"deleted", "another controller's"} {
 		t.Run(name, func(t *testing.T) {
@@ -96,8 +97,8 @@ func TestLostClassEndsNoTraffic(t *testing.T) {
 	}
 }
 
-// TestClassesInUse: a class is in use while Gateways name it, whatever is wrong with them. Its use is reported when it is deleted, and when it is
-// created again.
+// TestClassesInUse: a class is in use while Gateways name it, whatever is wrong with them. Its use is reported when it
+// is deleted, and when it is created again.
 func TestClassesInUse(t *testing.T) {
 	w, objects := newWorld(t), decode(t, []byte(classed[1:]))
 	class, gateway := objects[0], objects[2]

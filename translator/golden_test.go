@@ -91,9 +91,9 @@ func decode(tb testing.TB, stream []byte) []Object {
 	return objects
 }
 
-// TestGoldens runs every testdata/*.txtar. The first paragraph says what users are promised; input.yaml holds the objects; each
-// other file is a part of the outcome, and only the parts that a golden is about are in it. What settings.yaml holds is set before, and the cluster
-// serves the kinds of served.txt besides those of every cluster.
+// TestGoldens runs every testdata/*.txtar. The first paragraph says what users are promised; input.yaml holds the
+// objects; each other file is a part of the outcome, and only the parts that a golden is about are in it. What
+// settings.yaml holds is set before, and the cluster serves the kinds of served.txt besides those of every cluster.
 func TestGoldens(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(files) == 0 {
@@ -323,8 +323,8 @@ func writeDocument(t *testing.T, out *bytes.Buffer, title string, document []byt
 	out.Write(text)
 }
 
-// asJSON decodes a resource and checks it with Envoy's own validation rules. What every connection manager, every route configuration with a catch-all
-// and every virtual host holds is left out.
+// asJSON decodes a resource and checks it with Envoy's own validation rules. What every connection manager, every route
+// configuration with a catch-all and every virtual host holds is left out.
 func asJSON(t *testing.T, r *Resource) []byte {
 	m, err := unmarshal(r)
 	if err != nil {

@@ -14,8 +14,8 @@ func (t *Tables) declareGrants() {
 	t.grantsByReferrer = flow.NewIndex(t.in.grants, "grants by referrer", grantedReferrers)
 }
 
-// permitted reports whether from may refer to the object to: in its own namespace always, elsewhere by a ReferenceGrant in the
-// namespace of to (Gateway API, ReferenceGrant).
+// permitted reports whether from may refer to the object to: in its own namespace always, elsewhere by a ReferenceGrant
+// in the namespace of to (Gateway API, ReferenceGrant).
 func (t *Tables) permitted(r *flow.Read, from, to verdict.Ref) bool {
 	if from.Namespace == to.Namespace {
 		return true

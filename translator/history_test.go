@@ -74,7 +74,8 @@ func (h *history) meta(namespace, name string) metav1.ObjectMeta {
 
 func (h *history) namespace() string { return pick(h, "n1", "n2") }
 
-// object is a random one of any kind: every other time made by hand, so that much of it fits together, else of what its CRD admits.
+// object is a random one of any kind: every other time made by hand, so that much of it fits together, else of what its
+// CRD admits.
 func (h *history) object() Object {
 	if len(h.crds) > 0 && h.IntN(2) == 0 {
 		if o := h.fromSchema(pick(h, h.crds...)); o != nil {
@@ -131,7 +132,8 @@ func (h *history) gateway() Object {
 	return g
 }
 
-// elsewhere is a namespace for a reference; half as often as none, since few references across namespaces lead anywhere.
+// elsewhere is a namespace for a reference; half as often as none, since few references across namespaces lead
+// anywhere.
 func (h *history) elsewhere() *gwapiv1.Namespace {
 	return pick(h, nil, nil, ptr(gwapiv1.Namespace(h.namespace())))
 }
@@ -500,7 +502,8 @@ func keep(statuses map[string]*Status, o Outcome) {
 
 func statusName(o Object) string { return fmt.Sprintf("%T/%s", o, keyOf(o)) }
 
-// TestAnyHistoryEqualsFresh: whatever happened before, the tables are those of a control plane that starts now, bytes included.
+// TestAnyHistoryEqualsFresh: whatever happened before, the tables are those of a control plane that starts now, bytes
+// included.
 func TestAnyHistoryEqualsFresh(t *testing.T) {
 	for seed := range uint64(120) {
 		play(t, seed, 12)

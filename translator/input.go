@@ -68,11 +68,13 @@ type inputs struct {
 	proxies *flow.Table[Proxy]
 	// fetched is keyed by the key of the Fetch.
 	fetched *flow.Table[Fetched]
-	// served has a row for each kind that the cluster serves, of those that not every cluster does. It is keyed by the name of the GroupKind.
+	// served has a row for each kind that the cluster serves, of those that not every cluster does. It is keyed by the
+	// name of the GroupKind.
 	served *flow.Table[bool]
 	// dropped has a row for each field that the cluster's CRDs do not have.
 	dropped *flow.Table[bool]
-	// clock has one row, under clockKey: a time that is at most a little behind, and past every moment that decides something.
+	// clock has one row, under clockKey: a time that is at most a little behind, and past every moment that decides
+	// something.
 	clock *flow.Table[time.Time]
 
 	byType map[reflect.Type]objectInput
@@ -163,9 +165,10 @@ func (t *Tables) kindServed(r *flow.Read, kind schema.GroupKind) bool {
 	return ok
 }
 
-// sameObject reports whether the translation would read the same out of both. An object with a generation is the same as long
-// as its spec and metadata are: what Gatehouse itself writes into a status must not start another round. The generation does not tell all of
-// the spec: another version of a CRD may show fields of an object that nobody has changed.
+// sameObject reports whether the translation would read the same out of both. An object with a generation is the same
+// as long as its spec and metadata are: what Gatehouse itself writes into a status must not start another round. The
+// generation does not tell all of the spec: another version of a CRD may show fields of an object that nobody has
+// changed.
 func sameObject[T Object](a, b T) bool {
 	if any(a) == any(b) {
 		return true

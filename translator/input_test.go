@@ -8,8 +8,9 @@ import (
 	"gatehouse/api/v1alpha1"
 )
 
-// TestOtherSpecOfOneGeneration: a CRD that takes the place of another shows fields of objects that nobody has changed, and whose generation is
-// therefore the same. They are taken in all the same, while what is new in a status alone starts nothing.
+// TestOtherSpecOfOneGeneration: a CRD that takes the place of another shows fields of objects that nobody has changed,
+// and whose generation is therefore the same. They are taken in all the same, while what is new in a status alone
+// starts nothing.
 func TestOtherSpecOfOneGeneration(t *testing.T) {
 	world := benchWorld(t, 2)
 	policy := func() *v1alpha1.BackendTrafficPolicy { return gatewayPolicy(3) }

@@ -61,8 +61,9 @@ func (w *World) Keys(table string) ([]string, bool) {
 	return w.engine.Keys(table)
 }
 
-// Explain returns what a row read, its own parent first, and what is in it, which is empty for rows that have no form for people: Envoy's
-// resources and statuses have one. Secrets are never shown. It is false if the table knows nothing of the key.
+// Explain returns what a row read, its own parent first, and what is in it, which is empty for rows that have no form
+// for people: Envoy's resources and statuses have one. Secrets are never shown. It is false if the table knows nothing
+// of the key.
 func (w *World) Explain(table, key string) (read []string, text string, ok bool) {
 	w.turn.lock()
 	defer w.turn.unlock()

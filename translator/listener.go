@@ -93,8 +93,8 @@ type protocol struct {
 	kinds []gwapiv1.Kind
 	// tls tells that the listener terminates TLS.
 	tls bool
-	// sni tells that the listener shares its port with others by the server name of the TLS handshake, and so has filter chains of its
-	// own, and a route configuration of its own if it has any.
+	// sni tells that the listener shares its port with others by the server name of the TLS handshake, and so has
+	// filter chains of its own, and a route configuration of its own if it has any.
 	sni bool
 	// layer4 tells that connections or datagrams are forwarded without looking into them.
 	layer4 bool
@@ -146,8 +146,9 @@ func (l *listenerRow) problem(p verdict.Problem) {
 	l.Problems = append(l.Problems, p)
 }
 
-// serves: a listener with an invalid spec, a conflict, no certificate or nothing to judge its clients by is no part of Envoy's configuration. One whose
-// certificates are there but broken still is, so that running proxies keep the certificate they have (see certificates).
+// serves: a listener with an invalid spec, a conflict, no certificate or nothing to judge its clients by is no part of
+// Envoy's configuration. One whose certificates are there but broken still is, so that running proxies keep the
+// certificate they have (see certificates).
 func (l *listenerRow) serves() bool {
 	for _, p := range l.Problems {
 		switch p.Condition {
@@ -167,8 +168,8 @@ func (l *listenerRow) checkProtocol() {
 	}
 }
 
-// PodPorts are the TCP ports of every proxy's pod that are not for listeners: Envoy's administration, metrics and probes, and the shutdown manager
-// (infra/bootstrap, infra/shutdown).
+// PodPorts are the TCP ports of every proxy's pod that are not for listeners: Envoy's administration, metrics and
+// probes, and the shutdown manager (infra/bootstrap, infra/shutdown).
 var PodPorts = []int32{19000, 19001, 19002, 19003}
 
 func (l *listenerRow) checkPort() {

@@ -23,8 +23,8 @@ func newListener() *feature.Listener {
 	return built
 }
 
-// filterChain is what serves a listener for HTTP or HTTPS, shaped by a policy or by the defaults. The plain HTTP listeners of
-// a port share the chain of the first.
+// filterChain is what serves a listener for HTTP or HTTPS, shaped by a policy or by the defaults. The plain HTTP
+// listeners of a port share the chain of the first.
 func filterChain(first, l *listenerRow, p *policyRow) *listenerv3.FilterChain {
 	built := newListener()
 	if l.protocol().sni {
@@ -40,8 +40,8 @@ func filterChain(first, l *listenerRow, p *policyRow) *listenerv3.FilterChain {
 	return built.Chain
 }
 
-// manage completes a connection manager with what no policy sets. Its filters are the same whatever policies are attached:
-// a change of them would drain the filter chain.
+// manage completes a connection manager with what no policy sets. Its filters are the same whatever policies are
+// attached: a change of them would drain the filter chain.
 func manage(manager *hcmv3.HttpConnectionManager, l *listenerRow) {
 	manager.StatPrefix = l.statPrefix()
 	manager.AccessLog = requestLog()
@@ -52,7 +52,8 @@ func manage(manager *hcmv3.HttpConnectionManager, l *listenerRow) {
 	setRoutes(manager, l.Gateway.routesOf(l.Key))
 }
 
-// end puts the parts of a filter chain together, once nothing of them changes any more. The filter gets all connections.
+// end puts the parts of a filter chain together, once nothing of them changes any more. The filter gets all
+// connections.
 func end(built *feature.Listener, filter string, config proto.Message) {
 	built.Chain.Filters = []*listenerv3.Filter{{Name: filter, ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: packed(config)}}}
 	if built.TLS != nil {

@@ -34,9 +34,10 @@ func inlineBytes(b []byte) *corev3.DataSource {
 	return &corev3.DataSource{Specifier: &corev3.DataSource_InlineBytes{InlineBytes: b}}
 }
 
-// certificates resolves the listener's certificateRefs. A reference without a grant is never served. Of the permitted ones those
-// that are there, whole and valid now are; if none is, all stay named, so that a running proxy keeps the last certificate it got while
-// a fresh one opens the port without being able to complete a handshake for this listener, or with a certificate that has expired.
+// certificates resolves the listener's certificateRefs. A reference without a grant is never served. Of the permitted
+// ones those that are there, whole and valid now are; if none is, all stay named, so that a running proxy keeps the
+// last certificate it got while a fresh one opens the port without being able to complete a handshake for this
+// listener, or with a certificate that has expired.
 func (t *Tables) certificates(r *flow.Read, l *listenerRow) {
 	if l.Spec.TLS == nil {
 		return // A rule tells of it.
@@ -127,15 +128,15 @@ func secretOf(namespace string, ref gwapiv1.SecretObjectReference) verdict.Ref {
 	return secret
 }
 
-// conditionHostname turns False on a listener with a certificate that is for other hosts. It is served nevertheless: who its clients are and what
-// they check, nobody can know here.
+// conditionHostname turns False on a listener with a certificate that is for other hosts. It is served nevertheless:
+// who its clients are and what they check, nobody can know here.
 const conditionHostname = "HostnameCovered"
 
 // reasonOtherHosts is the reason of that.
 const reasonOtherHosts = "CertificateForOtherHosts"
 
-// conditionChain turns False on a listener, or on a Gateway for its backends, with a certificate whose issuers are not in order. It is served
-// nevertheless: many clients find their way.
+// conditionChain turns False on a listener, or on a Gateway for its backends, with a certificate whose issuers are not
+// in order. It is served nevertheless: many clients find their way.
 const conditionChain = "ChainInOrder"
 
 // reasonOrder is the reason of that.

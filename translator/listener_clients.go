@@ -85,7 +85,8 @@ func (t *Tables) validateClients(r *flow.Read, l *listenerRow) {
 // trusts tells that the listener can judge its clients as it is to.
 func (l *listenerRow) trusts() bool { return l.Clients == nil || l.Clients.Trust != nil }
 
-// distrusted is the condition Accepted of a listener without any CA certificate: False, in the words that say why there is none.
+// distrusted is the condition Accepted of a listener without any CA certificate: False, in the words that say why there
+// is none.
 func (l *listenerRow) distrusted(accepted metav1.Condition, unresolved []verdict.Problem) metav1.Condition {
 	if l.trusts() || accepted.Status != metav1.ConditionTrue {
 		return accepted
@@ -113,7 +114,8 @@ func (c *clientValidation) judge(context *tlsv3.DownstreamTlsContext, from *core
 	}
 }
 
-// insecureFallback is the condition of a Gateway that lets clients in without a valid certificate on some port, nil if it does not.
+// insecureFallback is the condition of a Gateway that lets clients in without a valid certificate on some port, nil if
+// it does not.
 func insecureFallback(g *gwapiv1.Gateway) *metav1.Condition {
 	if g.Spec.TLS == nil || g.Spec.TLS.Frontend == nil {
 		return nil

@@ -11,12 +11,13 @@ import (
 	"gatehouse/translator/hostname"
 )
 
-// Listeners that share a port conflict if nothing in the first bytes of a connection, or no hostname, would tell them apart
-// (Gateway API, GatewaySpec.listeners). The Gateway decides what its ports speak and who has their hostnames; what it leaves open, the oldest
-// ListenerSet decides. One object that contradicts itself decides nothing: all its listeners that conflict lose, unless an earlier object
-// has said which of them is right. A port that a Gateway contradicts itself about is given to nobody. Whether a listener can
-// be served for other reasons, such as its certificate, has no say, so that a port does not change hands when a Secret is late.
-// Ports are those that Envoy binds: 80 and 10080 are one, and nothing would tell which of the two a connection was meant for.
+// Listeners that share a port conflict if nothing in the first bytes of a connection, or no hostname, would tell them
+// apart (Gateway API, GatewaySpec.listeners). The Gateway decides what its ports speak and who has their hostnames;
+// what it leaves open, the oldest ListenerSet decides. One object that contradicts itself decides nothing: all its
+// listeners that conflict lose, unless an earlier object has said which of them is right. A port that a Gateway
+// contradicts itself about is given to nobody. Whether a listener can be served for other reasons, such as its
+// certificate, has no say, so that a port does not change hands when a Secret is late. Ports are those that Envoy
+// binds: 80 and 10080 are one, and nothing would tell which of the two a connection was meant for.
 
 // holderRow is a listener that holds a port or a hostname of one: those that come later must give way.
 type holderRow struct {
@@ -32,7 +33,8 @@ func (c *entryRow) holder() holderRow {
 	return holderRow{Key: c.Key, Listener: string(c.Spec.Name), Protocol: c.Spec.Protocol, Port: c.Spec.Port, Owner: c.ownerRef()}
 }
 
-// compareWith notes the first of the object's listeners that contradicts this one, and the first that has the same hostname.
+// compareWith notes the first of the object's listeners that contradicts this one, and the first that has the same
+// hostname.
 func (c *entryRow) compareWith(entries []*entryRow) {
 	for _, o := range entries {
 		switch {
@@ -48,7 +50,8 @@ func (c *entryRow) compareWith(entries []*entryRow) {
 	}
 }
 
-// speech is the same of protocols that can share a port: both HTTPS and TLS begin with a handshake, whose server name tells them apart.
+// speech is the same of protocols that can share a port: both HTTPS and TLS begin with a handshake, whose server name
+// tells them apart.
 func speech(p gwapiv1.ProtocolType) gwapiv1.ProtocolType {
 	if protocols[p].sni {
 		return gwapiv1.TLSProtocolType
@@ -92,7 +95,8 @@ func claimedHosts(_ string, c *entryRow) []string {
 	return []string{c.hostKey()}
 }
 
-// portHolders are the listeners that decide what is spoken on a port: one, or one of each kind if the Gateway contradicts itself.
+// portHolders are the listeners that decide what is spoken on a port: one, or one of each kind if the Gateway
+// contradicts itself.
 func (t *Tables) portHolders(_ *flow.Read, _ string, members []flow.Row[*entryRow]) ([]holderRow, bool) {
 	var holders []holderRow
 	var sets []flow.Row[*entryRow]
@@ -211,7 +215,8 @@ func (c *entryRow) conflicting(field string, reason gwapiv1.ListenerConditionRea
 	return p
 }
 
-// nameOf names a listener to the owner of this one. Of a ListenerSet in another namespace nothing is told but that there is one.
+// nameOf names a listener to the owner of this one. Of a ListenerSet in another namespace nothing is told but that
+// there is one.
 func (c *entryRow) nameOf(h *holderRow) string {
 	listener := fmt.Sprintf("listener %q", h.Listener)
 	switch own := c.ownerRef(); {

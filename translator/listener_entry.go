@@ -15,18 +15,19 @@ import (
 	"gatehouse/translator/hostname"
 )
 
-// entryRow is one listener as it is written, by a Gateway or by a ListenerSet that its Gateway allows: it claims a port, or a
-// hostname of one.
+// entryRow is one listener as it is written, by a Gateway or by a ListenerSet that its Gateway allows: it claims a
+// port, or a hostname of one.
 type entryRow struct {
-	// Key is namespace/gateway/listener, or namespace/gateway/namespace/set/listener, which is also the name of its route
-	// configuration when it does not share one.
+	// Key is namespace/gateway/listener, or namespace/gateway/namespace/set/listener, which is also the name of its
+	// route configuration when it does not share one.
 	Key     string
 	Gateway *gatewayRow
 	// Set is nil for a listener of the Gateway itself.
 	Set   *listenerSetRow
 	Spec  *gwapiv1.Listener
 	Index int
-	// Contrary is another listener of the same object whose protocol cannot share the port, Twin one with the same hostname.
+	// Contrary is another listener of the same object whose protocol cannot share the port, Twin one with the same
+	// hostname.
 	Contrary, Twin holderRow
 	// Written are the problems that are seen from the object alone.
 	Written []verdict.Problem
@@ -64,7 +65,8 @@ func targetOf(o verdict.Ref) policies.Target {
 	return policies.Target{Kind: o.Kind, Namespace: o.Namespace, Name: o.Name}
 }
 
-// above is what policies on all listeners of the fleet are attached to, if that is not the listener's owner: the Gateway of a ListenerSet.
+// above is what policies on all listeners of the fleet are attached to, if that is not the listener's owner: the
+// Gateway of a ListenerSet.
 func (c *entryRow) above() []policies.Target {
 	if c.Set == nil {
 		return nil
@@ -118,8 +120,8 @@ func (c *entryRow) field(path string) string {
 	return fmt.Sprintf("spec.listeners[%d].%s", c.Index, path)
 }
 
-// compare orders the listeners of a fleet: first those of the Gateway, then those of ListenerSets by age, namespace and name
-// (Gateway API, ListenerSetSpec.listeners), each in the order in which they are written.
+// compare orders the listeners of a fleet: first those of the Gateway, then those of ListenerSets by age, namespace and
+// name (Gateway API, ListenerSetSpec.listeners), each in the order in which they are written.
 func (c *entryRow) compare(o *entryRow) int {
 	return cmp.Or(c.compareOwners(o), cmp.Compare(c.Index, o.Index))
 }

@@ -14,8 +14,8 @@ import (
 	"gatehouse/translator/status"
 )
 
-// A listener for HTTP or HTTPS may have filters that every request passes before a route is chosen for it (Gateway API, ListenerFilters). How Envoy
-// is brought to it is in listener_passage.go, and in decision 048.
+// A listener for HTTP or HTTPS may have filters that every request passes before a route is chosen for it (Gateway API,
+// ListenerFilters). How Envoy is brought to it is in listener_passage.go, and in decision 048.
 
 // declareGuards: the filters that requests pass before Envoy chooses a route.
 func (t *Tables) declareGuards() {
@@ -29,8 +29,8 @@ const (
 	reasonListenerFilterRef = "InvalidListenerFilterRef"
 )
 
-// guardShare is the part of a route's memory that the filters of a listener may take for a host: half of what a route with 16 hostnames, the most that
-// it may have, has for each.
+// guardShare is the part of a route's memory that the filters of a listener may take for a host: half of what a route
+// with 16 hostnames, the most that it may have, has for each.
 const guardShare = 32
 
 // guardRow is what the filters of a listener come to.
@@ -82,7 +82,8 @@ func (l *listenerRow) checkFilters() {
 // guarded reports whether requests of the listener pass filters before a route is chosen for them.
 func (l *listenerRow) guarded() bool { return len(l.filters()) > 0 && !l.protocol().layer4 }
 
-// guard makes of a listener's filters what its requests pass. If one of them cannot be carried out, no request gets further.
+// guard makes of a listener's filters what its requests pass. If one of them cannot be carried out, no request gets
+// further.
 func (t *Tables) guard(r *flow.Read, key string, l *listenerRow) (*guardRow, bool) {
 	if !l.guarded() {
 		return nil, false
@@ -190,7 +191,8 @@ func (g *guardRow) tell(p verdict.Problem) {
 	g.Problems = append(g.Problems, p)
 }
 
-// withFilters is the listener with what its filters come to. One of which they cannot be accepted is not valid, although it is served: it answers 500.
+// withFilters is the listener with what its filters come to. One of which they cannot be accepted is not valid,
+// although it is served: it answers 500.
 func (t *Tables) withFilters(r *flow.Read, l *listenerRow) *listenerRow {
 	g, ok := t.guards.Get(r, l.Key)
 	if !ok || len(g.Problems) == 0 {

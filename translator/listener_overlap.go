@@ -12,9 +12,9 @@ import (
 	"gatehouse/translator/flow"
 )
 
-// Where hostnames or certificates of two HTTPS listeners on a port overlap, a client may send what is meant for one over a connection of the other.
-// Such a request is answered with 421 (see route_misdirected.go), so that HTTP/2 stays on; the condition OverlappingTLSConfig tells of it
-// (docs/decisions/020-overlapping-certificates.md).
+// Where hostnames or certificates of two HTTPS listeners on a port overlap, a client may send what is meant for one
+// over a connection of the other. Such a request is answered with 421 (see route_misdirected.go), so that HTTP/2 stays
+// on; the condition OverlappingTLSConfig tells of it (docs/decisions/020-overlapping-certificates.md).
 
 // sharedName is a name on certificates of listeners of one port.
 type sharedName struct {
@@ -45,12 +45,14 @@ func certificateNames(_ string, l *listenerRow) []string {
 	return keys
 }
 
-// spokenFor tells that clients may take connections of the listener for those of others: it speaks HTTP over TLS on its port.
+// spokenFor tells that clients may take connections of the listener for those of others: it speaks HTTP over TLS on its
+// port.
 func (l *listenerRow) spokenFor() bool {
 	return l.Spec.Protocol == gwapiv1.HTTPSProtocolType && l.onPort()
 }
 
-// nameKey finds the listeners with a certificate for exactly that name, belowKey those with one for a host that the wildcard covers.
+// nameKey finds the listeners with a certificate for exactly that name, belowKey those with one for a host that the
+// wildcard covers.
 func (l *listenerRow) nameKey(name string) string      { return l.portKey() + "|is|" + name }
 func (l *listenerRow) belowKey(wildcard string) string { return l.portKey() + "|below|" + wildcard }
 
@@ -62,7 +64,8 @@ func shareName(_ *flow.Read, _ string, members []flow.Row[*listenerRow]) (shared
 	return shared, true
 }
 
-// sharing are some of the other listeners of the port with a certificate that overlaps with one of this listener's, in words.
+// sharing are some of the other listeners of the port with a certificate that overlaps with one of this listener's, in
+// words.
 func (t *Tables) sharing(r *flow.Read, l *listenerRow) (names []string, more bool) {
 	if !l.spokenFor() {
 		return nil, false
@@ -92,7 +95,8 @@ func (t *Tables) sharing(r *flow.Read, l *listenerRow) (names []string, more boo
 	return names, more
 }
 
-// overlapping is the condition of a listener whose hostname or certificates overlap with those of others, nil if none does.
+// overlapping is the condition of a listener whose hostname or certificates overlap with those of others, nil if none
+// does.
 func (t *Tables) overlapping(r *flow.Read, l *listenerRow) *metav1.Condition {
 	if l.Spec.Protocol != gwapiv1.HTTPSProtocolType {
 		return nil

@@ -18,24 +18,27 @@ import (
 	"gatehouse/translator/flow"
 )
 
-// Envoy chooses a route before the first filter, and which filters a request passes by that route. So the routes of a listener with filters take only
-// requests with a mark, and the last route of each virtual host takes the others: by it they pass the listener's filters, which set the mark and have
-// the route chosen, and all filters that any route may need. A virtual host that lost its last route would answer nothing but 404.
+// Envoy chooses a route before the first filter, and which filters a request passes by that route. So the routes of a
+// listener with filters take only requests with a mark, and the last route of each virtual host takes the others: by it
+// they pass the listener's filters, which set the mark and have the route chosen, and all filters that any route may
+// need. A virtual host that lost its last route would answer nothing but 404.
 
 const (
-	// slotFilter begins the names of the HTTP filters that become the filters of a listener, one each. Envoy's composite filter can become several at
-	// once, but passes over those behind one that has to wait for an answer.
+	// slotFilter begins the names of the HTTP filters that become the filters of a listener, one each. Envoy's
+	// composite filter can become several at once, but passes over those behind one that has to wait for an answer.
 	slotFilter = "envoy.filters.http.composite/listener/"
 	// slots is how many filters a listener may have (Gateway API, ListenerFilters, requests).
 	slots = 16
 	// passFilter is the HTTP filter behind them, which marks a request and has its route chosen.
 	passFilter = "envoy.filters.http.set_filter_state"
-	// passedKey and passedValue are the mark in Envoy's filter state, which neither clients nor authorization servers can set.
+	// passedKey and passedValue are the mark in Envoy's filter state, which neither clients nor authorization servers
+	// can set.
 	passedKey   = "gatehouse.listener.passed"
 	passedValue = "yes"
 )
 
-// guards are the filters as every connection manager has them: disabled, so that the filters of a listener change its routes alone. They are the first.
+// guards are the filters as every connection manager has them: disabled, so that the filters of a listener change its
+// routes alone. They are the first.
 func guards() []*hcmv3.HttpFilter {
 	filters := make([]*hcmv3.HttpFilter, slots, slots+1)
 	for i := range filters {
@@ -70,8 +73,8 @@ func (g *guardRow) end(q quarantineRow) {
 	}
 }
 
-// last is the last route of a virtual host of one kind of routes. It takes the requests that have not passed the listener's filters yet, and those that
-// have and that no route is for.
+// last is the last route of a virtual host of one kind of routes. It takes the requests that have not passed the
+// listener's filters yet, and those that have and that no route is for.
 func (g *guardRow) last(kind *routeKind) routeEntry {
 	owner := g.Listener.ownerRef()
 	name := strings.ToLower(fmt.Sprintf("%s/%s/%s/filters/%s/%s", owner.Kind, owner.Namespace, owner.Name, g.Listener.Spec.Name, kind.Name)) // Names of Kubernetes are in lower case.
@@ -110,8 +113,9 @@ var onlyPassed = []*matcherv3.FilterStateMatcher{{
 	Key: passedKey, Matcher: &matcherv3.FilterStateMatcher_StringMatch{StringMatch: feature.Exactly(passedValue)},
 }}
 
-// behindFilters has a route take only requests that have passed the filters of its listener. A filter that the route disables
-// gets a configuration with which it does nothing: by the time that the route is known, it is too late to disable it.
+// behindFilters has a route take only requests that have passed the filters of its listener. A filter that the route
+// disables gets a configuration with which it does nothing: by the time that the route is known, it is too late to
+// disable it.
 func behindFilters(route *routev3.Route) {
 	route.Match.FilterState = onlyPassed
 	for filter := range route.TypedPerFilterConfig {
@@ -128,8 +132,8 @@ func disables(route *routev3.Route, filter string) bool {
 	return setting.MessageIs(config) && setting.UnmarshalTo(config) == nil && config.Disabled
 }
 
-// guardBinding gives a listener with filters a virtual host for its own hostname, so that requests pass them for which there is no route. It
-// has the clusters of them all. Scoped routes know no wildcards.
+// guardBinding gives a listener with filters a virtual host for its own hostname, so that requests pass them for which
+// there is no route. It has the clusters of them all. Scoped routes know no wildcards.
 func (t *Tables) guardBinding(r *flow.Read, key string, g *guardRow) []flow.Row[*bindingRow] {
 	l := g.Listener
 	if !l.Serves {
@@ -144,8 +148,8 @@ func (t *Tables) guardBinding(r *flow.Read, key string, g *guardRow) []flow.Row[
 	return []flow.Row[*bindingRow]{{Key: "filters|" + key, Value: b}}
 }
 
-// guarded ends the routes of a virtual host as the filters of its listener ask, if it has any. All members are of one listener, and of one kind
-// of routes. The host has the filters if one of them has room for them.
+// guarded ends the routes of a virtual host as the filters of its listener ask, if it has any. All members are of one
+// listener, and of one kind of routes. The host has the filters if one of them has room for them.
 func guarded(members []flow.Row[*bindingRow], entries []routeEntry) []routeEntry {
 	kind, guard := &httpRoutes, (*guardRow)(nil)
 	for _, m := range members {

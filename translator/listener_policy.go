@@ -11,8 +11,8 @@ import (
 	"gatehouse/translator/flow"
 )
 
-// What policies say about listeners is in rows beside the listeners, which only Envoy's listeners are made of. So a policy
-// on a Gateway does not cause any route to be translated again (decision 056).
+// What policies say about listeners is in rows beside the listeners, which only Envoy's listeners are made of. So a
+// policy on a Gateway does not cause any route to be translated again (decision 056).
 
 // listenerKind is the index of the one kind of policies that says something about listeners.
 var listenerKind = slices.IndexFunc(policies.Kinds, policies.Kind.ShapesListeners)
@@ -58,7 +58,8 @@ type listenerSettingsRow struct {
 	Policy *policyRow
 	// Closed reports whether routes of the listener fail, since the policy that covers it has no effect.
 	Closed bool
-	// Conflict is why the policy that covers it has no effect. It is empty if that has another reason, or it has an effect.
+	// Conflict is why the policy that covers it has no effect. It is empty if that has another reason, or it has an
+	// effect.
 	Conflict listenerConflict
 	// Requestless is where the policy is attached that says something about requests, if the listener does not read
 	// requests. It is zero otherwise. Listener is the name of the listener then.

@@ -30,8 +30,9 @@ func pathPolicy(listener string, action v1alpha1.PathEscapedSlashAction, generat
 	return p
 }
 
-// TestPolicyOfListenersComputesNoRoute: a policy of listeners that comes to a Gateway with 1,000 routes, changes and goes
-// changes Envoy's listeners only. Nothing that is made of listeners or routes is computed for it, apart from these.
+// TestPolicyOfListenersComputesNoRoute: a policy of listeners that comes to a Gateway with 1,000 routes, changes and
+// goes changes Envoy's listeners only. Nothing that is made of listeners or routes is computed for it, apart from
+// these.
 func TestPolicyOfListenersComputesNoRoute(t *testing.T) {
 	w := benchWorld(t, 1000)
 	for _, step := range []struct {
@@ -74,8 +75,9 @@ func changedNames(outcome Outcome) (names []string) {
 	return names
 }
 
-// TestPolicyDrainsItsListenersAlone: Envoy closes the connections of a filter chain that changes. A policy on one listener
-// changes no byte of the filter chains of others, on its port or on another one, and a broken one changes no filter chain.
+// TestPolicyDrainsItsListenersAlone: Envoy closes the connections of a filter chain that changes. A policy on one
+// listener changes no byte of the filter chains of others, on its port or on another one, and a broken one changes no
+// filter chain.
 func TestPolicyDrainsItsListenersAlone(t *testing.T) {
 	w := newWorld(t)
 	events := benchEvents(1)
@@ -161,8 +163,8 @@ metadata: {namespace: shop, name: young, creationTimestamp: "2026-02-01T00:00:00
 spec: {parentRef: {name: edge}, listeners: [{name: x, protocol: HTTP, port: 80, hostname: young.test}]}
 `
 
-// TestWhoDecidesForAPort: policies on listeners that share a port, in which the named listeners are closed. The policies are
-// written as target and action; each is younger than the one before it.
+// TestWhoDecidesForAPort: policies on listeners that share a port, in which the named listeners are closed. The
+// policies are written as target and action; each is younger than the one before it.
 func TestWhoDecidesForAPort(t *testing.T) {
 	const both, none = "{name: web, protocol: HTTP, port: 80, hostname: web.test}, {name: admin, protocol: HTTP, port: 80, hostname: admin.test}",
 		"{name: other, protocol: HTTP, port: 8080}"

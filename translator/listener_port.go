@@ -12,8 +12,8 @@ import (
 	"gatehouse/translator/flow"
 )
 
-// Envoy has one listener for a port, and one connection manager for all plain HTTP listeners of it. Here it is decided whose
-// settings these have. A listener that needs others is closed, and all others are served.
+// Envoy has one listener for a port, and one connection manager for all plain HTTP listeners of it. Here it is decided
+// whose settings these have. A listener that needs others is closed, and all others are served.
 
 // portSettingsRow says whose settings a port has: those of Envoy's listener, and for HTTP without TLS those of the
 // connection manager too.
@@ -64,9 +64,10 @@ type portWish struct {
 	target   policies.Target
 }
 
-// compare puts the wish first that the port has. A policy on the whole Gateway comes first, since it covers most. Then it
-// depends on who owns the listeners: the Gateway comes before its ListenerSets, and an older ListenerSet before a younger
-// one, so that nobody can change what others have. Of the wishes of one owner, the one that covers more comes first.
+// compare puts the wish first that the port has. A policy on the whole Gateway comes first, since it covers most. Then
+// it depends on who owns the listeners: the Gateway comes before its ListenerSets, and an older ListenerSet before a
+// younger one, so that nobody can change what others have. Of the wishes of one owner, the one that covers more comes
+// first.
 func (w portWish) compare(o portWish) int {
 	return cmp.Or(
 		compareBool(!w.ofGateway(), !o.ofGateway()),
@@ -121,8 +122,8 @@ func (l *listenerRow) conflictOnPort(own *listenerPolicyRow, port *portSettingsR
 		l.Spec.Name, l.Spec.Port, l.holder(own.Policy, port), strings.Join(fields, ", "))}
 }
 
-// holder names the listener that the port has its settings of, and its policy. The owner of the policy that is told may not
-// know objects of other namespaces.
+// holder names the listener that the port has its settings of, and its policy. The owner of the policy that is told may
+// not know objects of other namespaces.
 func (l *listenerRow) holder(told *policyRow, port *portSettingsRow) string {
 	kind, namespace := policies.Kinds[listenerKind].Kind, told.Policy.GetNamespace()
 	listener := "a listener of another namespace"

@@ -47,7 +47,8 @@ func setWorld(t testing.TB, n int) *World {
 	return w
 }
 
-// TestWorkDoesNotGrowWithListenerSets: what is computed for one ListenerSet is the same beside fifty others and beside five hundred.
+// TestWorkDoesNotGrowWithListenerSets: what is computed for one ListenerSet is the same beside fifty others and beside
+// five hundred.
 func TestWorkDoesNotGrowWithListenerSets(t *testing.T) {
 	small, large := setWorld(t, 50), setWorld(t, 500) // As many as there are Services, so that none is shared.
 	for _, c := range []struct {
@@ -74,7 +75,8 @@ func TestWorkDoesNotGrowWithListenerSets(t *testing.T) {
 	}
 }
 
-// TestMoreListenersThanAGatewayHolds: ListenerSets take a port past the 64 listeners of a Gateway, and each host is served.
+// TestMoreListenersThanAGatewayHolds: ListenerSets take a port past the 64 listeners of a Gateway, and each host is
+// served.
 func TestMoreListenersThanAGatewayHolds(t *testing.T) {
 	w := setWorld(t, 0)
 	outcome, err := w.Apply([]Event{{Object: benchSet(1, 64)}, {Object: benchSet(2, 64)}, {Object: setRoute(1)}, {Object: setRoute(2)}})
@@ -96,8 +98,8 @@ func TestMoreListenersThanAGatewayHolds(t *testing.T) {
 	}
 }
 
-// TestConflictIsDecidedAlike: in whatever order two ListenerSets come, the same one has the host in the end; and when the winner goes, the other
-// one has it.
+// TestConflictIsDecidedAlike: in whatever order two ListenerSets come, the same one has the host in the end; and when
+// the winner goes, the other one has it.
 func TestConflictIsDecidedAlike(t *testing.T) {
 	older, younger := benchSet(1, 1), benchSet(2, 1)
 	younger.Spec.Listeners[0].Hostname = older.Spec.Listeners[0].Hostname
@@ -124,7 +126,8 @@ func TestConflictIsDecidedAlike(t *testing.T) {
 	}
 }
 
-// TestRefusedListenerOfASetIsWithheld: a Gateway and its ListenerSet may have listeners of one name; what Envoy rejects of one hurts the other not.
+// TestRefusedListenerOfASetIsWithheld: a Gateway and its ListenerSet may have listeners of one name; what Envoy rejects
+// of one hurts the other not.
 func TestRejectedListenerOfASetIsWithheld(t *testing.T) {
 	q := newQuarantined(t, 1)
 	gw := benchEvents(0)[1].Object.(*gwapiv1.Gateway)

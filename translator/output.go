@@ -23,11 +23,12 @@ type Resource struct {
 	Name string
 	// Version is a hash of the body in hex: equal bytes have equal versions on every replica and after every restart.
 	Version string
-	// Pieces are the encoded message, the value of the Any, one after the other. A route configuration shares those of its virtual hosts with
-	// the versions before and after it, so that a change costs its whole length only when it is sent.
+	// Pieces are the encoded message, the value of the Any, one after the other. A route configuration shares those of
+	// its virtual hosts with the versions before and after it, so that a change costs its whole length only when it is
+	// sent.
 	Pieces [][]byte
-	// Needs names the resources that Envoy asks for because of this one: a cluster's load assignment, a listener's route
-	// configurations and secrets, a route configuration's clusters. Delivery orders changes by it.
+	// Needs names the resources that Envoy asks for because of this one: a cluster's load assignment, a listener's
+	// route configurations and secrets, a route configuration's clusters. Delivery orders changes by it.
 	Needs []Name
 }
 
@@ -69,14 +70,15 @@ type Delta struct {
 	// Fleet is the key of the Gateway, namespace/name.
 	Fleet   string
 	Changed []*Resource
-	// Removed are those that a fresh proxy does not get. A proxy that has one keeps it as long as anything else on it names it: so the
-	// certificate of a lost Secret stays with the proxies that serve it.
+	// Removed are those that a fresh proxy does not get. A proxy that has one keeps it as long as anything else on it
+	// names it: so the certificate of a lost Secret stays with the proxies that serve it.
 	Removed []Name
 	// Gone tells that the fleet is no more: its Gateway went, or is no longer ours.
 	Gone bool
 }
 
-// Proxy is what one connected Envoy is known to have. It is an input of the translation, so that Programmed is only a function of it.
+// Proxy is what one connected Envoy is known to have. It is an input of the translation, so that Programmed is only a
+// function of it.
 type Proxy struct {
 	// Fleet is the Gateway's namespace/name; Node is Envoy's node id, which is the pod's name.
 	Fleet, Node string
@@ -89,8 +91,8 @@ type Proxy struct {
 	// Rejected are the resources that the proxy rejected (NACK), with Envoy's words. They stay until a later version is
 	// acknowledged. Replicas of older versions know the field as Refused.
 	Rejected map[Name]string `json:"Refused"`
-	// Guilty are the parts of resources that proxies of the fleet have rejected, by hash (see Part), with Envoy's words. They stay as long as
-	// the fleet does: what their owners are changed to has other hashes.
+	// Guilty are the parts of resources that proxies of the fleet have rejected, by hash (see Part), with Envoy's
+	// words. They stay as long as the fleet does: what their owners are changed to has other hashes.
 	Guilty map[string]string
 }
 
@@ -100,7 +102,8 @@ type Finding struct {
 	Problem verdict.Problem
 }
 
-// Requirement is what the translation needs from the infrastructure for one Gateway: a fleet of Envoys and a Service in front of them.
+// Requirement is what the translation needs from the infrastructure for one Gateway: a fleet of Envoys and a Service in
+// front of them.
 type Requirement struct {
 	Gateway *gwapiv1.Gateway
 	// EnvoyProxy holds the fleet's settings; nil means the defaults.
@@ -125,7 +128,8 @@ type Port struct {
 type FleetStatus struct {
 	// Available and Desired count the proxies.
 	Available, Desired int32
-	// Addresses are where the Service is reached, in the form of Gateway status, each with its routability. A Gateway has them if it asks for none.
+	// Addresses are where the Service is reached, in the form of Gateway status, each with its routability. A Gateway
+	// has them if it asks for none.
 	Addresses []gwapiv1.GatewayStatusAddress
 	// Static are those of the Service's spec: its external IPs, then its cluster IPs.
 	Static []gwapiv1.GatewayStatusAddress
@@ -138,7 +142,8 @@ type FleetStatus struct {
 type Fetched struct {
 	// Key is that of the Fetch.
 	Key string
-	// Content is what was fetched last and had the right form. It is nil if there was none yet. It must not be written to.
+	// Content is what was fetched last and had the right form. It is nil if there was none yet. It must not be written
+	// to.
 	Content []byte
 	// File is the large content that was fetched last. It is zero if there was none yet.
 	File File

@@ -49,7 +49,8 @@ type policyRow struct {
 	ShapesCluster bool
 	// ListenerParts are the settings of listeners that the policy covers.
 	ListenerParts []policies.ListenerPart
-	// Cost is what the policy adds to each route that it covers, in bytes of an Envoy; Preflighted tells that it has browsers ask beforehand.
+	// Cost is what the policy adds to each route that it covers, in bytes of an Envoy; Preflighted tells that it has
+	// browsers ask beforehand.
 	Cost        int64
 	Preflighted bool
 }
@@ -144,8 +145,8 @@ var shapesRoutes = func() []bool {
 	return shapes
 }()
 
-// winnersOf lists the policies that a target has, by the index of their kind. Those that say nothing about routes are left
-// out, and have a table of their own: listenerWinner.
+// winnersOf lists the policies that a target has, by the index of their kind. Those that say nothing about routes are
+// left out, and have a table of their own: listenerWinner.
 func (t *Tables) winnersOf(_ *flow.Read, _ string, a *targetRow) (rows []winnerRow, found bool) {
 	rows = make([]winnerRow, len(a.Winners))
 	for kind, winner := range a.Winners {

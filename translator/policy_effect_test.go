@@ -64,8 +64,8 @@ func TestPolicyOnGatewayIsSentOnce(t *testing.T) {
 	}
 }
 
-// TestRefusedFiltersFailWhatThePolicyCovers: if Envoy rejects the filters that a policy has for all routes, the rules under the policy answer 500 and
-// say why. Rules under another policy go on, and a changed policy is tried again.
+// TestRefusedFiltersFailWhatThePolicyCovers: if Envoy rejects the filters that a policy has for all routes, the rules
+// under the policy answer 500 and say why. Rules under another policy go on, and a changed policy is tried again.
 func TestRefusedFiltersFailWhatThePolicyCovers(t *testing.T) {
 	q := newQuarantined(t, 3)
 	own := rangesPolicy(1, 1)

@@ -14,8 +14,9 @@ import (
 	"gatehouse/translator/flow"
 )
 
-// A policy with mergeType is merged over what would take effect without it. Each combination of policies that some route
-// needs has one row, which all of these routes share (decision 057). It is a policy like any other for all that comes after.
+// A policy with mergeType is merged over what would take effect without it. Each combination of policies that some
+// route needs has one row, which all of these routes share (decision 057). It is a policy like any other for all that
+// comes after.
 
 // declareMerges: what several policies are merged into, and what policies do to routes.
 func (t *Tables) declareMerges() {
@@ -124,8 +125,9 @@ func (t *Tables) mergedPolicy(r *flow.Read, key string, _ bool) (*policyRow, boo
 	return row, true
 }
 
-// spoils reports whether nothing that the policy is merged with is served. The last one of the merged policies is complete
-// in itself. What is wrong with the spec of another one can be put right by the policies that it is merged with.
+// spoils reports whether nothing that the policy is merged with is served. The last one of the merged policies is
+// complete in itself. What is wrong with the spec of another one can be put right by the policies that it is merged
+// with.
 func (p *policyRow) spoils(last bool) bool {
 	return last && p.broken() || verdict.Has(p.Own, verdict.Invalid)
 }
@@ -164,8 +166,8 @@ func (p *policyRow) refTo(o policies.Object) verdict.Ref {
 	return ref
 }
 
-// policyMerges is what a policy with mergeType comes to on its ancestors: a row for each policy that it is merged into, or
-// its own where there is nothing to merge it over.
+// policyMerges is what a policy with mergeType comes to on its ancestors: a row for each policy that it is merged into,
+// or its own where there is nothing to merge it over.
 type policyMerges struct {
 	policy *policyRow
 	rows   []ancestorMerge

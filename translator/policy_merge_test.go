@@ -62,12 +62,14 @@ func secretsGrant(from string) Object {
 	}
 }
 
-// TestGrantsOfMergedPolicies: a Secret that the policy of the Gateway refers to is used with the grants of that policy's
-// namespace, whatever is merged over it. Whoever changes a part of the reference needs a grant for its own namespace.
+// TestGrantsOfMergedPolicies: a Secret that the policy of the Gateway refers to is used with the grants of that
+// policy's namespace, whatever is merged over it. Whoever changes a part of the reference needs a grant for its own
+// namespace.
 func TestGrantsOfMergedPolicies(t *testing.T) {
 	for name, c := range map[string]struct {
 		policy string
-		// grants are the namespaces that may use the Secrets, one after the other, and served says whether the route is served.
+		// grants are the namespaces that may use the Secrets, one after the other, and served says whether the route is
+		// served.
 		grants []string
 		served []bool
 		own    bool // A Secret is also in the namespace of the route.
@@ -137,8 +139,9 @@ func mergedRanges(name string, generation int64, routes ...int) *v1alpha1.Securi
 	return p
 }
 
-// TestCombinationsAreMergedOnce: routes with the same policies share what these are merged into. It is computed again if
-// one of the policies changes, and not if another route comes to have them. Routes that do not have it stay as they are.
+// TestCombinationsAreMergedOnce: routes with the same policies share what these are merged into. It is computed again
+// if one of the policies changes, and not if another route comes to have them. Routes that do not have it stay as they
+// are.
 func TestCombinationsAreMergedOnce(t *testing.T) {
 	w := benchWorld(t, 200)
 	few, many := []int{1, 2, 3}, []int{10, 11, 12, 13, 14, 15, 16}

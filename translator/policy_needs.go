@@ -11,9 +11,9 @@ import (
 	"gatehouse/translator/flow"
 )
 
-// meet answers the needs of a policy. A need without an answer cuts off what the policy covers, unless it is optional. The
-// weight of the problem has no part in this: it says what admission answers. Owner returns who wrote a reference, whose
-// namespace and grants count.
+// meet answers the needs of a policy. A need without an answer cuts off what the policy covers, unless it is optional.
+// The weight of the problem has no part in this: it says what admission answers. Owner returns who wrote a reference,
+// whose namespace and grants count.
 func (t *Tables) meet(r *flow.Read, p *policyRow, owner func(field string) verdict.Ref) {
 	for _, need := range t.needs(p.Kind, p.Policy) {
 		meet := t.meetContent
@@ -50,8 +50,8 @@ func (p *policyRow) answer(field string, content []byte) {
 	p.Have.Content[field] = content
 }
 
-// contentOf answers with the content that an object refers to, or with what is wrong. The field of the problem goes on from
-// that of the reference.
+// contentOf answers with the content that an object refers to, or with what is wrong. The field of the problem goes on
+// from that of the reference.
 func (t *Tables) contentOf(r *flow.Read, from verdict.Ref, c *feature.Content) ([]byte, *verdict.Problem) {
 	to := verdict.Ref{Kind: c.Kind, Namespace: cmp.Or(c.Namespace, from.Namespace), Name: c.Name}
 	if c.Group != "" || c.RefKind != c.Kind {

@@ -46,9 +46,9 @@ spec:
   rules: [{backendRefs: [{name: orders, port: 80}]}]
 `
 
-// TestNeedsFailClosed takes each need of each golden of a policy away, in every way in which it can be missing. Then nothing that
-// the policy covers is served, unless the need is optional. The same is true if the policy is merged with another one that needs
-// nothing, whichever of the two is on the route.
+// TestNeedsFailClosed takes each need of each golden of a policy away, in every way in which it can be missing. Then
+// nothing that the policy covers is served, unless the need is optional. The same is true if the policy is merged with
+// another one that needs nothing, whichever of the two is on the route.
 func TestNeedsFailClosed(t *testing.T) {
 	paths, err := filepath.Glob("../policies/*/*.txtar")
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 	"gatehouse/translator/flow"
 )
 
-// selectable is an object that selectors of policies can find. It holds nothing else of the object, so that no policy is computed again when
-// something other than the labels changes.
+// selectable is an object that selectors of policies can find. It holds nothing else of the object, so that no policy
+// is computed again when something other than the labels changes.
 type selectable struct {
 	Target policies.Target
 	Labels map[string]string
@@ -23,8 +23,8 @@ func (s *selectable) equal(o *selectable) bool {
 	return s.Target == o.Target && maps.Equal(s.Labels, o.Labels)
 }
 
-// selection finds objects by kind, namespace and label. A policy reads the objects that have its rarest label, so only a change of one of these
-// has it computed again.
+// selection finds objects by kind, namespace and label. A policy reads the objects that have its rarest label, so only
+// a change of one of these has it computed again.
 type selection struct {
 	byLabel *flow.Index[*selectable]
 	// sizes say how many objects a key of the index has, as the number of binary digits, which seldom changes.
@@ -56,7 +56,8 @@ func selectionKeys(_ string, s *selectable) []string {
 
 func selectionPlace(kind, namespace string) string { return kind + "|" + namespace }
 
-// candidates are the objects of a kind in a namespace that have a label of each condition, and others that have a label of the rarest one.
+// candidates are the objects of a kind in a namespace that have a label of each condition, and others that have a label
+// of the rarest one.
 func (s *selection) candidates(r *flow.Read, place string, conditions [][]string) []flow.Row[*selectable] {
 	if len(conditions) == 0 {
 		return s.byLabel.Lookup(r, place)

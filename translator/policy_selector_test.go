@@ -32,8 +32,9 @@ func selectingPolicy(app int, generation int64) *v1alpha1.BackendTrafficPolicy {
 	return p
 }
 
-// TestSelectorsReadTheirCandidates: with 1,000 policies that select 10,000 routes by two labels, one of which all routes have, a route concerns the
-// policies that select it or did so before, and a policy reads the routes that have its other label.
+// TestSelectorsReadTheirCandidates: with 1,000 policies that select 10,000 routes by two labels, one of which all
+// routes have, a route concerns the policies that select it or did so before, and a policy reads the routes that have
+// its other label.
 func TestSelectorsReadTheirCandidates(t *testing.T) {
 	const apps, routes = 1000, 10000
 	w := newWorld(t)

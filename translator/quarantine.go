@@ -20,8 +20,8 @@ func (t *Tables) declareProxies() {
 	t.quarantines = flow.Group(t.proxiesByFleet, "quarantines", maps.Equal[quarantineRow, quarantineRow], t.quarantine)
 }
 
-// quarantineRow is what proxies of a fleet have rejected: the hashes of parts, with Envoy's words. What was made of an object and is in here
-// fails closed, and the object says so, until it changes.
+// quarantineRow is what proxies of a fleet have rejected: the hashes of parts, with Envoy's words. What was made of an
+// object and is in here fails closed, and the object says so, until it changes.
 type quarantineRow map[string]string
 
 func (t *Tables) quarantine(_ *flow.Read, _ string, proxies []flow.Row[Proxy]) (quarantineRow, bool) {
@@ -36,7 +36,8 @@ func (t *Tables) quarantine(_ *flow.Read, _ string, proxies []flow.Row[Proxy]) (
 	return all, len(all) > 0
 }
 
-// rejectedRule is a rule of a route that does not forward, since Envoy rejected a part of it or it is not sent to Envoy.
+// rejectedRule is a rule of a route that does not forward, since Envoy rejected a part of it or it is not sent to
+// Envoy.
 type rejectedRule struct {
 	Route string
 	Rule  int
@@ -47,7 +48,8 @@ type rejectedRule struct {
 	ByEnvoy bool
 }
 
-// rulesRejected is how many rules of a route Envoy rejects before all of it fails closed: nothing more of it is tried then (xds, trial.go).
+// rulesRejected is how many rules of a route Envoy rejects before all of it fails closed: nothing more of it is tried
+// then (xds, trial.go).
 const rulesRejected = 3
 
 // rejectedRules counts the rules of which Envoy rejected something.
@@ -145,7 +147,8 @@ func (t *Tables) rejectedProblems(r *flow.Read, key string) []verdict.Problem {
 	return problems
 }
 
-// withhold takes a listener for HTTP out of Envoy's configuration if Envoy rejected its filter chain. The plain HTTP listeners of a port share one.
+// withhold takes a listener for HTTP out of Envoy's configuration if Envoy rejected its filter chain. The plain HTTP
+// listeners of a port share one.
 func (t *Tables) withhold(r *flow.Read, _ string, l *listenerRow) (*listenerRow, bool) {
 	q, _ := t.quarantines.Get(r, l.fleet())
 	if len(q) == 0 || !l.Serves || l.protocol().layer4 {

@@ -79,7 +79,8 @@ func (q *quarantined) wantProblem(object, field string) {
 	q.t.Errorf("%s does not say at %s what Envoy said: %v", object, field, q.status[object].Problems)
 }
 
-// TestRefusedRouteAnswers500: the rule of a refused route answers 500 and says why, its neighbours go on, and it is tried again when it changes.
+// TestRefusedRouteAnswers500: the rule of a refused route answers 500 and says why, its neighbours go on, and it is
+// tried again when it changes.
 func TestRejectedRouteAnswers500(t *testing.T) {
 	q := newQuarantined(t, 3)
 	_, hash := q.route("r1/")
@@ -218,7 +219,8 @@ func TestRejectedCertificateIsBroken(t *testing.T) {
 	}
 }
 
-// TestTrim: what is not kept is replaced by the old part of the same name, or left out with a virtual host that has nothing else.
+// TestTrim: what is not kept is replaced by the old part of the same name, or left out with a virtual host that has
+// nothing else.
 func TestTrim(t *testing.T) {
 	q := newQuarantined(t, 3)
 	name := Name{typeRoutes, "n/g/http"}

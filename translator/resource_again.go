@@ -18,9 +18,10 @@ const (
 	fieldInlineBytes       protowire.Number = 2
 )
 
-// Again is the resource in other bytes that mean the same, for types of which Envoy remembers what it was sent even if it rejected that: it passes
-// over the same bytes, and acknowledges them, without having them in effect. Bytes of different marks differ. The version stays. A mark is of
-// letters, digits and hyphens. Resources of other types, and secrets without PEM, are returned as they are.
+// Again is the resource in other bytes that mean the same, for types of which Envoy remembers what it was sent even if
+// it rejected that: it passes over the same bytes, and acknowledges them, without having them in effect. Bytes of
+// different marks differ. The version stays. A mark is of letters, digits and hyphens. Resources of other types, and
+// secrets without PEM, are returned as they are.
 func (r *Resource) Again(mark string) *Resource {
 	switch r.Type {
 	case typeScopes:
@@ -32,7 +33,8 @@ func (r *Resource) Again(mark string) *Resource {
 	}
 }
 
-// with is the resource with fields that come after the others. Of messages that are given twice Envoy merges the fields, and the last one counts.
+// with is the resource with fields that come after the others. Of messages that are given twice Envoy merges the
+// fields, and the last one counts.
 func (r *Resource) with(fields []byte) *Resource {
 	if fields == nil {
 		return r
@@ -42,7 +44,8 @@ func (r *Resource) with(fields []byte) *Resource {
 	return &again
 }
 
-// markedSecret repeats the PEM of a secret with a line behind it. Text outside of PEM's blocks has no meaning (RFC 7468, section 2).
+// markedSecret repeats the PEM of a secret with a line behind it. Text outside of PEM's blocks has no meaning (RFC
+// 7468, section 2).
 func markedSecret(body []byte, mark string) (fields []byte) {
 	each(body, func(kind protowire.Number, _, content []byte) {
 		if kind != fieldTLSCertificate && kind != fieldValidationContext {
@@ -81,8 +84,9 @@ func namesSecret(body []byte, name string) bool {
 	return bytes.Contains(body, protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), name))
 }
 
-// Detached is a listener with filter chains that name others, which nobody publishes, in place of the secrets: a chain goes on without the secret,
-// as it does if that was never there. Its version is that of the listener, a slash, and a hash.
+// Detached is a listener with filter chains that name others, which nobody publishes, in place of the secrets: a chain
+// goes on without the secret, as it does if that was never there. Its version is that of the listener, a slash, and a
+// hash.
 func (r *Resource) Detached(secrets map[Name]bool) *Resource {
 	l := &listenerv3.Listener{}
 	if r.Type != typeListener || proto.Unmarshal(r.Body(), l) != nil {

@@ -7,20 +7,22 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// A proxy rejects a resource as a whole, but what it rejects is one part: a route of a route configuration, a filter chain of a listener. A
-// part is known by a hash of its bytes, so that it is another one as soon as the object that it was made of changes.
+// A proxy rejects a resource as a whole, but what it rejects is one part: a route of a route configuration, a filter
+// chain of a listener. A part is known by a hash of its bytes, so that it is another one as soon as the object that it
+// was made of changes.
 
-// partsOf says where the parts of a type are: the fields that lead to them, and the field of the part that has its name.
+// partsOf says where the parts of a type are: the fields that lead to them, and the field of the part that has its
+// name.
 type partsOf struct {
-	// way are the fields of the messages in which the parts are, outermost first; the last is that of their groups. It is empty if they are in the
-	// resource itself.
+	// way are the fields of the messages in which the parts are, outermost first; the last is that of their groups. It
+	// is empty if they are in the resource itself.
 	way   []protowire.Number
 	parts []protowire.Number
 	name  protowire.Number
 	// alone tells that the resource is of use without any part.
 	alone bool
-	// shared is the field of the resource with the parts on which all others rest, 0 if there are none. Their first field
-	// is their name.
+	// shared is the field of the resource with the parts on which all others rest, 0 if there are none. Their first
+	// field is their name.
 	shared protowire.Number
 }
 
@@ -66,11 +68,12 @@ func (r *Resource) Parts() []Part {
 	return parts
 }
 
-// Trim returns the resource without the parts that are not kept. Where old has a part of the same name, that takes the place of one that is not
-// kept. A virtual host that loses all its routes goes with them. It is nil if it is of no use without any.
+// Trim returns the resource without the parts that are not kept. Where old has a part of the same name, that takes the
+// place of one that is not kept. A virtual host that loses all its routes goes with them. It is nil if it is of no use
+// without any.
 //
-// A part must not be served without the shared parts on which it rests, since they may protect it. So if a shared part is
-// not kept, all other parts stay as they are in old; and shared parts of old stay as long as other parts of old do.
+// A part must not be served without the shared parts on which it rests, since they may protect it. So if a shared part
+// is not kept, all other parts stay as they are in old; and shared parts of old stay as long as other parts of old do.
 func (r *Resource) Trim(keep func(hash string) bool, old *Resource) *Resource {
 	form, ok := partTypes[r.Type]
 	if !ok {
@@ -131,7 +134,8 @@ type walker struct {
 	group int
 }
 
-// message walks a message from which a way leads to the parts. It is false if that is a group which had parts, and all of them are left out.
+// message walks a message from which a way leads to the parts. It is false if that is a group which had parts, and all
+// of them are left out.
 func (w *walker) message(body []byte, way []protowire.Number) (out []byte, left bool) {
 	if len(way) == 0 {
 		return w.parts(body)
@@ -177,8 +181,8 @@ func (form partsOf) isPart(field protowire.Number) bool {
 	return false
 }
 
-// each visits the fields of an encoded message: each as a whole, and its value if that is bytes. The bytes are ours, so they are well-formed;
-// what is not ends the visit.
+// each visits the fields of an encoded message: each as a whole, and its value if that is bytes. The bytes are ours, so
+// they are well-formed; what is not ends the visit.
 func each(message []byte, visit func(field protowire.Number, whole, value []byte)) {
 	for len(message) > 0 {
 		field, kind, n := protowire.ConsumeTag(message)

@@ -42,7 +42,8 @@ type routeKind struct {
 	http2 bool
 	// checkMatch finds what keeps a match of a rule from being translated.
 	checkMatch func(route *routeRow, rule, match int, field string) []verdict.Problem
-	// precedence is the place of a match of a rule among others; -1 is the match of a rule that has none, which is everything.
+	// precedence is the place of a match of a rule among others; -1 is the match of a rule that has none, which is
+	// everything.
 	precedence func(route *routeRow, rule, match int) precedence
 }
 

@@ -14,8 +14,9 @@ import (
 	"gatehouse/translator/hostname"
 )
 
-// contestRow tells which routes lose a listener to a route of another kind. Gateway API lets a gateway give a host of a listener to HTTPRoutes or to
-// GRPCRoutes only, and the oldest route decides then (GRPCRoute, hostnames). It does not say in which order routes of both kinds would be tried.
+// contestRow tells which routes lose a listener to a route of another kind. Gateway API lets a gateway give a host of a
+// listener to HTTPRoutes or to GRPCRoutes only, and the oldest route decides then (GRPCRoute, hostnames). It does not
+// say in which order routes of both kinds would be tried.
 type contestRow map[string]*routeRow // The winner by the key of the loser.
 
 // contested are the listeners on which a route may meet routes of another kind over hosts.
@@ -67,7 +68,8 @@ func winnerOver(accepted map[*routeKind]*occupied, p *parentRow, listener string
 // occupied are the hosts that routes of a kind have on a listener. Each is found without looking at all others.
 type occupied struct {
 	routes []*parentRow
-	// at tells which of the routes is the first with a hostname, below which is the first with a hostname that is covered by a wildcard.
+	// at tells which of the routes is the first with a hostname, below which is the first with a hostname that is
+	// covered by a wildcard.
 	at, below map[string]int
 }
 
@@ -116,8 +118,8 @@ func (p *parentRow) hosts(listener string) []string {
 	return nil
 }
 
-// outranked tells a route of layer 4 where others take its connections. It is accepted and attached all the same, as the official conformance
-// tests want it.
+// outranked tells a route of layer 4 where others take its connections. It is accepted and attached all the same, as
+// the official conformance tests want it.
 func (t *Tables) outranked(r *flow.Read, p *parentRow) *parentRow {
 	told := *p
 	for _, a := range p.Listeners {

@@ -13,8 +13,9 @@ import (
 	"gatehouse/policies/feature"
 )
 
-// preflighted reports whether a browser asks beforehand for a request of the rule in a way that the match does not let through: by another method, and
-// without the headers of the request. It holds for rules that answer 500 too, whose preflights must not be answered by another rule.
+// preflighted reports whether a browser asks beforehand for a request of the rule in a way that the match does not let
+// through: by another method, and without the headers of the request. It holds for rules that answer 500 too, whose
+// preflights must not be answered by another rule.
 func preflighted(bound *boundRule, match *gwapiv1.HTTPRouteMatch) bool {
 	if match == nil || !keepsPreflights(match) {
 		return false
@@ -33,13 +34,15 @@ func keepsPreflights(match *gwapiv1.HTTPRouteMatch) bool {
 
 const (
 	originHeader = "origin"
-	// askedMethod and askedHeaders are what a preflight says of the request to come (Fetch standard, CORS protocol: HTTP requests).
+	// askedMethod and askedHeaders are what a preflight says of the request to come (Fetch standard, CORS protocol:
+	// HTTP requests).
 	askedMethod  = "access-control-request-method"
 	askedHeaders = "access-control-request-headers"
 )
 
-// asPreflight turns the route of a match into that of its preflights: of the requests that ask, from another origin, for the match's
-// method and headers. They are told from other requests by headers of their own, so their match is the more specific one.
+// asPreflight turns the route of a match into that of its preflights: of the requests that ask, from another origin,
+// for the match's method and headers. They are told from other requests by headers of their own, so their match is the
+// more specific one.
 func asPreflight(route *routev3.Route, order *precedence) *routev3.Route {
 	preflight := proto.CloneOf(route)
 	asked := feature.HasHeader(askedMethod)
@@ -67,8 +70,9 @@ func listPattern(name string) string {
 	return `(?i)(?:.*[,\s])?` + regexp.QuoteMeta(name) + `(?:[,\s].*)?`
 }
 
-// browserHeaders are the headers that a preflight does not announce: browsers set them, or let pages set them without a preflight (Fetch standard,
-// section 2.2.2: forbidden and CORS-safelisted request-headers). So a preflight does not tell their values.
+// browserHeaders are the headers that a preflight does not announce: browsers set them, or let pages set them without a
+// preflight (Fetch standard, section 2.2.2: forbidden and CORS-safelisted request-headers). So a preflight does not
+// tell their values.
 var browserHeaders = []string{
 	"accept", "accept-charset", "accept-encoding", "accept-language", "connection", "content-language", "content-length", "content-type", "cookie", "date", "dnt",
 	"expect", "host", "keep-alive", "range", "referer", "te", "trailer", "transfer-encoding", "upgrade", "user-agent", "via",

@@ -25,7 +25,8 @@ const (
 	maxTrialMemory = 512 << 20
 )
 
-// spent is the time of the processor and the memory that something takes. All that is allocated counts, even if it is given back at once.
+// spent is the time of the processor and the memory that something takes. All that is allocated counts, even if it is
+// given back at once.
 func spent(do func()) (took time.Duration, allocated uint64) {
 	var before, after runtime.MemStats
 	runtime.GC()
@@ -45,7 +46,8 @@ func processorTime() time.Duration {
 	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
 
-// peakHeap is the most memory of the heap that is in use while something is done, in bytes: what lives and what waits to be collected.
+// peakHeap is the most memory of the heap that is in use while something is done, in bytes: what lives and what waits
+// to be collected.
 func peakHeap(do func()) (peak uint64) {
 	done, measured := make(chan struct{}), make(chan uint64)
 	go func() {
@@ -157,7 +159,8 @@ func worst() map[string]heavy.Content {
 	}
 }
 
-// TestWorstObjectsCostLittle: trying and storing the most costly objects takes little, on a Gateway with as many listeners as it may have.
+// TestWorstObjectsCostLittle: trying and storing the most costly objects takes little, on a Gateway with as many
+// listeners as it may have.
 func TestWorstObjectsCostLittle(t *testing.T) {
 	fits := map[string]bool{"matches on all hosts": true, "redirects by hand": true, "codes of retries": true} // On one listener.
 	for name, content := range worst() {
@@ -181,7 +184,8 @@ func TestWorstObjectsCostLittle(t *testing.T) {
 	}
 }
 
-// TestOthersAreServedBesideTheWorst: a control plane that starts with the worst of all sorts stored serves others, in little time and memory.
+// TestOthersAreServedBesideTheWorst: a control plane that starts with the worst of all sorts stored serves others, in
+// little time and memory.
 func TestOthersAreServedBesideTheWorst(t *testing.T) {
 	class, gateway, service, light := heavy.Around(controllerName, heavy.Listeners)
 	events := []Event{{Object: class}, {Object: gateway}, {Object: service}, {Object: light}}
@@ -221,8 +225,8 @@ func TestOthersAreServedBesideTheWorst(t *testing.T) {
 	}
 }
 
-// TestRouteMemory: a rule that does not fit into what is left of the route's memory fails closed and says so; others of the route are served, and
-// with a larger limit all are.
+// TestRouteMemory: a rule that does not fit into what is left of the route's memory fails closed and says so; others of
+// the route are served, and with a larger limit all are.
 func TestRouteMemory(t *testing.T) {
 	s := heavy.Make(heavy.Content{Rules: 3, Matches: 2, Hosts: 2, Rule: func(i int, r *gwapiv1.HTTPRouteRule) {
 		if i == 1 {
@@ -257,8 +261,8 @@ func TestRouteMemory(t *testing.T) {
 	}
 }
 
-// TestFiltersOnManyHosts: however many hosts a route has, and however heavy the filters of its listeners are, it takes no more than it may. Hosts
-// without room for the filters are closed, and not served without them.
+// TestFiltersOnManyHosts: however many hosts a route has, and however heavy the filters of its listeners are, it takes
+// no more than it may. Hosts without room for the filters are closed, and not served without them.
 func TestFiltersOnManyHosts(t *testing.T) {
 	for _, c := range []struct {
 		listeners, names, length int
@@ -314,7 +318,8 @@ func routeBytes(w *World) (n int) {
 	return n
 }
 
-// TestListenersShareRoutes: an encoded route is held once, however many hosts it has and listeners its parentRef selects.
+// TestListenersShareRoutes: an encoded route is held once, however many hosts it has and listeners its parentRef
+// selects.
 func TestListenersShareRoutes(t *testing.T) {
 	w := heavyWorld(t, 8)
 	apply(t, w, heavy.Make(heavy.Content{Rules: 2, Matches: 4, Hosts: 4}).Route)

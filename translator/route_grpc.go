@@ -12,10 +12,12 @@ import (
 	"gatehouse/policies/verdict"
 )
 
-// anySegment matches a service or a method of whatever name: gRPC's path is /service/method (gRPC over HTTP/2, requests).
+// anySegment matches a service or a method of whatever name: gRPC's path is /service/method (gRPC over HTTP/2,
+// requests).
 const anySegment = "[^/]+"
 
-// Gateway API asks for gRPC's UNAVAILABLE where a GRPCRoute cannot be carried out, which is how gRPC clients read 503 (GRPCRouteRule, backendRefs).
+// Gateway API asks for gRPC's UNAVAILABLE where a GRPCRoute cannot be carried out, which is how gRPC clients read 503
+// (GRPCRouteRule, backendRefs).
 var grpcRoutes = routeKind{
 	Name: "GRPCRoute",
 	New:  func() Object { return &gwapiv1.GRPCRoute{} },
@@ -113,7 +115,8 @@ func checkMethodMatch(m *gwapiv1.GRPCRouteMatch, field string) []verdict.Problem
 	return problems
 }
 
-// methodPrecedence orders the matches of GRPCRoutes: by the length of the service, then of the method, then by headers (GRPCRouteRule, matches).
+// methodPrecedence orders the matches of GRPCRoutes: by the length of the service, then of the method, then by headers
+// (GRPCRouteRule, matches).
 func methodPrecedence(m *gwapiv1.GRPCRouteMatch) precedence {
 	name := func(h gwapiv1.GRPCHeaderMatch) string { return strings.ToLower(string(h.Name)) }
 	p := precedence{headers: len(firstOf(m.Headers, name))}

@@ -22,8 +22,8 @@ type routeOfHosts struct {
 	hostnames []gwapiv1.Hostname
 }
 
-// characters counts, for a host, those of the route's hostnames that match it: of the longest without a wildcard, and of the longest at all
-// (Gateway API, HTTPRoute hostnames).
+// characters counts, for a host, those of the route's hostnames that match it: of the longest without a wildcard, and
+// of the longest at all (Gateway API, HTTPRoute hostnames).
 func (r routeOfHosts) characters(host string) (exact, all int) {
 	for _, hostname := range r.hostnames {
 		name, matches := string(hostname), string(hostname) == host
@@ -54,7 +54,8 @@ func (r routeOfHosts) before(o routeOfHosts, host string) bool {
 	return r.name < o.name
 }
 
-// worldOfHost is a Gateway with a listener for a host, of its own or of a ListenerSet, and another for the same server name of TLS.
+// worldOfHost is a Gateway with a listener for a host, of its own or of a ListenerSet, and another for the same server
+// name of TLS.
 func worldOfHost(host gwapiv1.Hostname, inSet, scoped bool) (parent gwapiv1.ParentReference, events []Event) {
 	g := &gwapiv1.Gateway{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "g", UID: "g"}}
 	g.Spec.GatewayClassName = "c"
@@ -102,8 +103,8 @@ func (r routeOfHosts) objects(parent gwapiv1.ParentReference, grpc bool) []Event
 	}}}}
 }
 
-// TestBestHostnameWins: for a host that is a listener's, exact or a wildcard, the routes come in the order of the specification, whatever hostnames
-// they have, whatever kind they are of, and whoever wrote the listener.
+// TestBestHostnameWins: for a host that is a listener's, exact or a wildcard, the routes come in the order of the
+// specification, whatever hostnames they have, whatever kind they are of, and whoever wrote the listener.
 func TestBestHostnameWins(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 1))
 	patterns := []gwapiv1.Hostname{"a.b.example.com", "*.b.example.com", "*.example.com", "*.com", "b.b.example.com", "*.example.org"}

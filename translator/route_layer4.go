@@ -82,7 +82,8 @@ type forwarding struct {
 	// Name names the filter chain.
 	Name    string
 	Created int64
-	// Hosts are the server names of TLS that it takes; any host stands for all connections. Hostnames are the route's that match them.
+	// Hosts are the server names of TLS that it takes; any host stands for all connections. Hostnames are the route's
+	// that match them.
 	Hosts, Hostnames []string
 	// Clusters share the connections. Without any, connections are closed and datagrams dropped.
 	Clusters []share
@@ -115,7 +116,8 @@ func forwardingListener(_ string, b *bindingRow) []string {
 	return []string{b.Forward.Listener}
 }
 
-// forward binds a route to a listener of layer 4. The API allows one rule; of several in a file all backends are taken together.
+// forward binds a route to a listener of layer 4. The API allows one rule; of several in a file all backends are taken
+// together.
 func (t *Tables) forward(r *flow.Read, b *bindingRow, rules *rulesRow, a attachedListener, allowed allowance) {
 	q, _ := t.quarantines.Get(r, b.Fleet)
 	route := rules.Route
@@ -199,10 +201,11 @@ func layer4Shares(bound *boundRule, rule *ruleRow) (shares []share, usable bool)
 	return shares, usable
 }
 
-// layer4Chains are the filter chains of a listener that forwards connections: one for each route, and one for the server names that no route
-// takes.
+// layer4Chains are the filter chains of a listener that forwards connections: one for each route, and one for the
+// server names that no route takes.
 //
-// A chain has the route's name, and where another listener of the port has taken that, its listener's as well; named are those that are taken.
+// A chain has the route's name, and where another listener of the port has taken that, its listener's as well; named
+// are those that are taken.
 func (t *Tables) layer4Chains(r *flow.Read, l *listenerRow, named map[string]bool) (chains []*listenerv3.FilterChain, needs []Name) {
 	q, _ := t.quarantines.Get(r, l.fleet())
 	policy := t.policyOfChain(r, l)
@@ -256,8 +259,8 @@ func (t *Tables) forwarded(r *flow.Read, l *listenerRow) []*forwarding {
 	return all
 }
 
-// ownersOfHosts tells which route of a listener has each server name: the one whose hostname matches it best, of several the oldest (Gateway API,
-// conflicts). The oldest route comes first.
+// ownersOfHosts tells which route of a listener has each server name: the one whose hostname matches it best, of
+// several the oldest (Gateway API, conflicts). The oldest route comes first.
 func ownersOfHosts(all []*forwarding) map[string]*forwarding {
 	owners, best := map[string]*forwarding{}, map[string]string{}
 	for _, f := range all {
@@ -342,7 +345,8 @@ func ranges(prefixes []netip.Prefix) []*corev3.CidrRange {
 	return out
 }
 
-// datagrams makes Envoy's listener of UDP. Each client's datagrams go to one endpoint until a minute has passed without any.
+// datagrams makes Envoy's listener of UDP. Each client's datagrams go to one endpoint until a minute has passed without
+// any.
 func (t *Tables) datagrams(r *flow.Read, out *listenerv3.Listener, l *listenerRow) []Name {
 	f := &forwarding{}
 	if all := t.forwarded(r, l); len(all) > 0 {

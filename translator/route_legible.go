@@ -10,10 +10,12 @@ import (
 	"gatehouse/policies/verdict"
 )
 
-// maxReading is the effort that the regular expressions of a route may take to be read, all together, see regex.Effort. It is about 0.1 s.
+// maxReading is the effort that the regular expressions of a route may take to be read, all together, see regex.Effort.
+// It is about 0.1 s.
 const maxReading = 1_000_000
 
-// checkLegible finds a route of which nobody can read all regular expressions in good time. None of them is looked at then.
+// checkLegible finds a route of which nobody can read all regular expressions in good time. None of them is looked at
+// then.
 func checkLegible(route *routeRow) *verdict.Problem {
 	effort := 0
 	for i := range route.Rules {

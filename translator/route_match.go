@@ -55,8 +55,8 @@ func appendRegex(problems []verdict.Problem, field, value string) []verdict.Prob
 	return problems
 }
 
-// appendPathRegex checks a regular expression of paths. One that matches no path does no harm: it stays as it is, with a
-// warning.
+// appendPathRegex checks a regular expression of paths. One that matches no path does no harm: it stays as it is, with
+// a warning.
 func appendPathRegex(problems []verdict.Problem, field, expression string) []verdict.Problem {
 	if wrong := appendRegex(nil, field, expression); len(wrong) > 0 {
 		return append(problems, wrong...)
@@ -109,8 +109,8 @@ func envoyMatch(m *gwapiv1.HTTPRouteMatch) *routev3.RouteMatch {
 	return out
 }
 
-// firstOf leaves out entries that have the name of an earlier one. They are to be ignored (Gateway API, HTTPHeaderMatch, GRPCHeaderMatch and
-// HTTPQueryParamMatch name), for precedence too.
+// firstOf leaves out entries that have the name of an earlier one. They are to be ignored (Gateway API,
+// HTTPHeaderMatch, GRPCHeaderMatch and HTTPQueryParamMatch name), for precedence too.
 func firstOf[T any](entries []T, name func(T) string) []T {
 	seen := make(map[string]bool, len(entries))
 	return slices.DeleteFunc(slices.Clone(entries), func(e T) bool {
@@ -149,7 +149,8 @@ func pathMatching(regex string) *routev3.RouteMatch_SafeRegex {
 }
 
 // precedence orders the routes of a virtual host, the first to be tried first. The order of the fields is Gateway API's
-// (HTTPRoute, hostnames; HTTPRouteRule, matches), with regular expressions, which it leaves open, between exact paths and prefixes as in Envoy Gateway.
+// (HTTPRoute, hostnames; HTTPRouteRule, matches), with regular expressions, which it leaves open, between exact paths
+// and prefixes as in Envoy Gateway.
 type precedence struct {
 	hostname    string // The route's hostname that matches the host, hostname.Any if it has none.
 	path        int    // 0 exact, 1 regular expression, 2 prefix

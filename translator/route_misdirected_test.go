@@ -11,8 +11,9 @@ import (
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
-// misdirectedOn counts the hosts that each listener of a ListenerSet answers 421 to, by the listener's name. The set has n listeners with exact
-// hostnames, and perhaps one for all others of the domain. The Gateway has one of another host.
+// misdirectedOn counts the hosts that each listener of a ListenerSet answers 421 to, by the listener's name. The set
+// has n listeners with exact hostnames, and perhaps one for all others of the domain. The Gateway has one of another
+// host.
 func misdirectedOn(t *testing.T, n int, wild bool) map[string]int {
 	t.Helper()
 	w := setWorld(t, 0)
@@ -49,8 +50,8 @@ func misdirectedOn(t *testing.T, n int, wild bool) map[string]int {
 	return counts
 }
 
-// TestMisdirectedAmongMany: listeners of a port know the hosts of each other, as long as they are few. Where they are many, those do whose
-// hostnames overlap: what one would serve of another's hosts is still left to that one.
+// TestMisdirectedAmongMany: listeners of a port know the hosts of each other, as long as they are few. Where they are
+// many, those do whose hostnames overlap: what one would serve of another's hosts is still left to that one.
 func TestMisdirectedAmongMany(t *testing.T) {
 	const many = maxForeign + 20
 	for _, c := range []struct {

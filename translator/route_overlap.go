@@ -16,8 +16,8 @@ import (
 	"gatehouse/translator/status"
 )
 
-// conditionOverlap, also its reason, is True on routes of which a rule matches the same requests as a rule of another route. Gateway API has no
-// condition for this; the name is Envoy Gateway's.
+// conditionOverlap, also its reason, is True on routes of which a rule matches the same requests as a rule of another
+// route. Gateway API has no condition for this; the name is Envoy Gateway's.
 const conditionOverlap = "RouteRulesOverlap"
 
 // overlap is a match that a route has in common with another route for the same host.
@@ -51,8 +51,9 @@ func matchHash(match *routev3.RouteMatch) string {
 	return hash(encode(match), 8)
 }
 
-// overlapsOf finds the matches that routes have in common among the routes of a virtual host, which are in their order. What a route has in common
-// with the first is told, and of the first what it has in common with the next: however many they are, each is told of once.
+// overlapsOf finds the matches that routes have in common among the routes of a virtual host, which are in their order.
+// What a route has in common with the first is told, and of the first what it has in common with the next: however many
+// they are, each is told of once.
 func overlapsOf(entries []routeEntry) []overlap {
 	if !slices.ContainsFunc(entries, func(e routeEntry) bool { return e.Order.route != entries[0].Order.route }) {
 		return nil // What a route does twice is its own affair.
@@ -83,7 +84,8 @@ func overlapsOf(entries []routeEntry) []overlap {
 	return found
 }
 
-// overlaps parts the overlaps of a virtual host by route, so that a change of the host touches those routes only whose overlaps change.
+// overlaps parts the overlaps of a virtual host by route, so that a change of the host touches those routes only whose
+// overlaps change.
 func (t *Tables) overlaps(_ *flow.Read, key string, v *virtualHostRow) []flow.Row[*overlapRow] {
 	byRoute := map[string]*overlapRow{}
 	var rows []flow.Row[*overlapRow]
@@ -103,8 +105,8 @@ func overlappingRoutes(key string, o *overlapRow) []string {
 	return []string{config + "|" + o.Route}
 }
 
-// tellOverlaps adds to a route's problems at a parent where other routes come first, and answers with where the route itself does: of that it is told,
-// but it is no problem.
+// tellOverlaps adds to a route's problems at a parent where other routes come first, and answers with where the route
+// itself does: of that it is told, but it is no problem.
 func (t *Tables) tellOverlaps(r *flow.Read, p *parentRow) (first []verdict.Problem) {
 	hosts := map[overlap][]string{}
 	for _, a := range p.Listeners {

@@ -10,8 +10,8 @@ import (
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
-// TestOverlappingCertificatesAreTold: listeners whose certificates have a host in common say so, whatever their hostnames are; a few of many are
-// named, and who shares nothing, or shares it on another port, says nothing.
+// TestOverlappingCertificatesAreTold: listeners whose certificates have a host in common say so, whatever their
+// hostnames are; a few of many are named, and who shares nothing, or shares it on another port, says nothing.
 func TestOverlappingCertificatesAreTold(t *testing.T) {
 	gateway := benchEvents(0)[1].Object.(*gwapiv1.Gateway)
 	gateway.Spec.Listeners = nil

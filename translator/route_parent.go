@@ -69,7 +69,8 @@ func (t *Tables) parent(r *flow.Read, key string, route *routeRow) []flow.Row[*p
 	return rows
 }
 
-// findParent finds the Gateway, or the ListenerSet and its Gateway, that the parentRef names, and reports whether they are ours.
+// findParent finds the Gateway, or the ListenerSet and its Gateway, that the parentRef names, and reports whether they
+// are ours.
 func (t *Tables) findParent(r *flow.Read, p *parentRow) (ours bool) {
 	parent := parentRefOf(p.Route, p.ref())
 	switch key := Key(parent.Namespace, parent.Name); parent.Kind {
@@ -112,8 +113,8 @@ func (p *parentRow) name() string {
 	return o.Kind + " " + Key(o.Namespace, o.Name)
 }
 
-// attach finds the listeners that the parentRef selects, that allow the route and that share a host with it. The first step that
-// leaves none says why.
+// attach finds the listeners that the parentRef selects, that allow the route and that share a host with it. The first
+// step that leaves none says why.
 func (t *Tables) attach(r *flow.Read, p *parentRow) {
 	if p.Set != nil && !p.Set.allowed() {
 		p.refuse("", gwapiv1.RouteReasonNoMatchingParent, verdict.Unresolved, fmt.Sprintf("%s is not accepted: %s", p.name(), p.Set.Problems[0]))

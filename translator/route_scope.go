@@ -17,18 +17,19 @@ import (
 	"gatehouse/translator/flow"
 )
 
-// ScopedRoutesAnnotation is an annotation of Gateways. With "true" Envoy gets each exact host of each listener as a scope of
-// its own, so that the cost of a change does not depend on the number of routes (docs/scoped-routes.md).
+// ScopedRoutesAnnotation is an annotation of Gateways. With "true" Envoy gets each exact host of each listener as a
+// scope of its own, so that the cost of a change does not depend on the number of routes (docs/scoped-routes.md).
 const ScopedRoutesAnnotation = "gatehouse.dev/scoped-routes"
 
 const (
 	typeScopes = typePrefix + "envoy.config.route.v3.ScopedRouteConfiguration"
-	// listenerHeader carries the name of the listener into the scope key, since all listeners of an Envoy share its scopes. It is set
-	// before anything else reads the request, and taken away before it is forwarded.
+	// listenerHeader carries the name of the listener into the scope key, since all listeners of an Envoy share its
+	// scopes. It is set before anything else reads the request, and taken away before it is forwarded.
 	listenerHeader = "x-gatehouse-listener"
 	// fieldInlineRoutes is ScopedRouteConfiguration.route_configuration.
 	fieldInlineRoutes protowire.Number = 5
-	// conditionHostnames turns False on a route of which some hosts are not served, for being no exact ones or since others have them.
+	// conditionHostnames turns False on a route of which some hosts are not served, for being no exact ones or since
+	// others have them.
 	conditionHostnames = "HostnamesServed"
 )
 
@@ -94,8 +95,8 @@ func (t *Tables) scope(_ *flow.Read, _ string, v *virtualHostRow) (*Resource, bo
 	return encodedResource(typeScopes, name, body, needs), true
 }
 
-// markedScope adds the mark to the name of a scope's route configuration. Envoy that rejects a response has noted the scopes before the rejected one
-// without using them.
+// markedScope adds the mark to the name of a scope's route configuration. Envoy that rejects a response has noted the
+// scopes before the rejected one without using them.
 func markedScope(name, mark string) []byte {
 	return appendMessage(nil, fieldInlineRoutes, protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), name+"#"+mark))
 }
@@ -118,7 +119,8 @@ func scopable(hosts []string) (exact, wild []string) {
 	return exact, wild
 }
 
-// tellWildcards tells of hosts that the route would serve if its Gateway had no scoped routes. Without any other host it is not attached.
+// tellWildcards tells of hosts that the route would serve if its Gateway had no scoped routes. Without any other host
+// it is not attached.
 func (p *parentRow) tellWildcards(wild []string) {
 	slices.Sort(wild)
 	quoted := make([]string, 0, len(wild))
@@ -136,8 +138,8 @@ func (p *parentRow) tellWildcards(wild []string) {
 	p.Problems = append(p.Problems, problem)
 }
 
-// switched finds Gateways that a change would make scoped, or no longer scoped. What they serve is not hurt by that, but all that was said of
-// their routes is.
+// switched finds Gateways that a change would make scoped, or no longer scoped. What they serve is not hurt by that,
+// but all that was said of their routes is.
 func (t *Tables) switched(r *flow.Read, c *flow.Changes) []Finding {
 	var findings []Finding
 	for _, key := range flow.Changed(c, t.gateways) {

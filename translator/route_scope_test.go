@@ -50,8 +50,8 @@ func sent(t *testing.T, w *World, e Event) []string {
 	return names
 }
 
-// TestScopedWorkDoesNotGrow: a host that comes, changes and goes is one scope to Envoy, and the same work with a hundred hosts and with a
-// thousand.
+// TestScopedWorkDoesNotGrow: a host that comes, changes and goes is one scope to Envoy, and the same work with a
+// hundred hosts and with a thousand.
 func TestScopedWorkDoesNotGrow(t *testing.T) {
 	small, large := scopedWorld(t, 100), scopedWorld(t, 1000)
 	const host = "n/g/http/r5000.example.com"
@@ -76,7 +76,8 @@ func TestScopedWorkDoesNotGrow(t *testing.T) {
 	}
 }
 
-// TestScopesAreAcknowledged: a listener with scoped routes is programmed once a proxy has acknowledged scopes, not before.
+// TestScopesAreAcknowledged: a listener with scoped routes is programmed once a proxy has acknowledged scopes, not
+// before.
 func TestScopesAreAcknowledged(t *testing.T) {
 	w := scopedWorld(t, 2)
 	r := w.engine.Read()

@@ -12,11 +12,12 @@ import (
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
-// A match with a regular expression that nobody can read, or with a path that no request can have, still says something: the beginning of the path,
-// the name of the header. What may have been meant is answered with 500, so that no request meant for the match gets another rule's answer. See decision 009.
+// A match with a regular expression that nobody can read, or with a path that no request can have, still says
+// something: the beginning of the path, the name of the header. What may have been meant is answered with 500, so that
+// no request meant for the match gets another rule's answer. See decision 009.
 
-// looseRoute fails all that a match of a rule may mean of which a part cannot be read; if all is set, no regular expression of it can. It
-// is moved behind all other routes if nothing is known of the path.
+// looseRoute fails all that a match of a rule may mean of which a part cannot be read; if all is set, no regular
+// expression of it can. It is moved behind all other routes if nothing is known of the path.
 func looseRoute(bound *boundRule, match *gwapiv1.HTTPRouteMatch, order *precedence, all bool) *routev3.Route {
 	route := &routev3.Route{Match: envoyMatch(match)}
 	fail(route, bound.rules.Route)
@@ -51,7 +52,8 @@ func looseRoute(bound *boundRule, match *gwapiv1.HTTPRouteMatch, order *preceden
 	return route
 }
 
-// possiblePrefix is what is possible of a path that no request can have, at least a slash; it is empty for any other path.
+// possiblePrefix is what is possible of a path that no request can have, at least a slash; it is empty for any other
+// path.
 func possiblePrefix(path string) string {
 	at, why := paths.Impossible(path)
 	if why == "" {

@@ -125,8 +125,8 @@ func routeConfigHead(name string) *routev3.RouteConfiguration {
 	return &routev3.RouteConfiguration{Name: name, IgnorePortInHostMatching: true, ValidateClusters: wrapperspb.Bool(false)}
 }
 
-// routeConfig is a route configuration: the bytes of its virtual hosts, one after the other. Scopes stand for it where there are some. Members
-// are the listeners whose hosts it has, served or not.
+// routeConfig is a route configuration: the bytes of its virtual hosts, one after the other. Scopes stand for it where
+// there are some. Members are the listeners whose hosts it has, served or not.
 func (t *Tables) routeConfig(r *flow.Read, key string, members []flow.Row[*listenerRow]) (*Resource, bool) {
 	served := slices.DeleteFunc(slices.Clone(members), func(l flow.Row[*listenerRow]) bool { return !l.Value.Serves })
 	if len(served) == 0 || served[0].Value.Gateway.Scoped {
@@ -158,7 +158,8 @@ func (t *Tables) routeConfig(r *flow.Read, key string, members []flow.Row[*liste
 	return &Resource{Type: typeRoutes, Name: name, Version: hex.EncodeToString(digest.Sum(nil)[:16]), Pieces: pieces, Needs: needs}, true
 }
 
-// dotted are hosts with a dot at the end. One dot is taken off before, so these have had more and are no names (RFC 3986, section 3.2.2).
+// dotted are hosts with a dot at the end. One dot is taken off before, so these have had more and are no names (RFC
+// 3986, section 3.2.2).
 const dotted = "*."
 
 // nameless are the hosts that a virtual host for any host must not take. They answer 404; see decision 022.

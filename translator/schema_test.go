@@ -67,7 +67,8 @@ var words = map[string][]string{
 	"regularExpression": {"a+", "(", "[0-9]+"},
 }
 
-// TestRandomObjectsAreStored: the CRD of every kind admits some of what is made at random, or the fuzz below would find nothing.
+// TestRandomObjectsAreStored: the CRD of every kind admits some of what is made at random, or the fuzz below would find
+// nothing.
 func TestRandomObjectsAreStored(t *testing.T) {
 	kinds, err := crds()
 	if err != nil {

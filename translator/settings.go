@@ -4,15 +4,17 @@ package translator
 type Settings struct {
 	// ControllerName is the GatewayClasses' controllerName that is served.
 	ControllerName string
-	// InGatewayNamespace tells that Envoys run in the namespace of their Gateway rather than in that of the control plane.
+	// InGatewayNamespace tells that Envoys run in the namespace of their Gateway rather than in that of the control
+	// plane.
 	InGatewayNamespace bool
 	// ExternalNames lets Services of type ExternalName be backends.
 	ExternalNames bool
 	// RouteMemory is how much memory of each Envoy one route may take, in bytes; 0 stands for DefaultRouteMemory.
 	RouteMemory int64
-	// EnabledKinds are the kinds that are to have an effect, of those that have none unless the operator enables them: dormant kinds of policies
-	// (policies.Kind), XBackendTrafficPolicy and Backend.
+	// EnabledKinds are the kinds that are to have an effect, of those that have none unless the operator enables them:
+	// dormant kinds of policies (policies.Kind), XBackendTrafficPolicy and Backend.
 	EnabledKinds []string
-	// RetriesDisabled keeps requests that no endpoint got from being tried at another one, unless a route or a policy says so.
+	// RetriesDisabled keeps requests that no endpoint got from being tried at another one, unless a route or a policy
+	// says so.
 	RetriesDisabled bool
 }

@@ -53,7 +53,8 @@ func (t *Tables) gatewayStatus(r *flow.Read, key string, object *gwapiv1.Gateway
 	return newStatus(g.Gateway, problems, desired), true
 }
 
-// resolvedRefs is about the references of the Gateway itself, and sums up those of its listeners (Gateway API, GatewayConditionResolvedRefs).
+// resolvedRefs is about the references of the Gateway itself, and sums up those of its listeners (Gateway API,
+// GatewayConditionResolvedRefs).
 func (g *gatewayRow) resolvedRefs(unresolved []string) metav1.Condition {
 	kind := string(gwapiv1.GatewayConditionResolvedRefs)
 	own := status.About(g.Problems, kind, "")

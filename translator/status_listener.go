@@ -17,7 +17,8 @@ import (
 type listenersVerdict struct {
 	statuses []gwapiv1.ListenerStatus
 	problems []verdict.Problem
-	// refused are the names of those that cannot be served as they are written, unresolved of those of which a reference does not lead anywhere.
+	// refused are the names of those that cannot be served as they are written, unresolved of those of which a
+	// reference does not lead anywhere.
 	refused, unresolved []string
 	// able tells that a new Envoy can serve one of them.
 	able bool
@@ -49,7 +50,8 @@ func (t *Tables) judgeListeners(r *flow.Read, keys []string) *listenersVerdict {
 	return v
 }
 
-// tell adds to the condition Accepted of the owner which listeners are not valid. With none left it is not accepted, unless it has others.
+// tell adds to the condition Accepted of the owner which listeners are not valid. With none left it is not accepted,
+// unless it has others.
 func (v *listenersVerdict) tell(accepted *metav1.Condition, others bool) {
 	if len(v.refused) == 0 {
 		return
@@ -111,7 +113,8 @@ func (l *listenerRow) programmed(lacking map[Name]string) metav1.Condition {
 // able tells that a new Envoy can serve the listener.
 func (l *listenerRow) able() bool { return l.Serves && l.hasWholeCertificate() }
 
-// hasWholeCertificate: a listener of which all certificates are broken is not programmed, although running proxies still serve it.
+// hasWholeCertificate: a listener of which all certificates are broken is not programmed, although running proxies
+// still serve it.
 func (l *listenerRow) hasWholeCertificate() bool {
 	return !l.protocol().tls || l.Certified
 }

@@ -36,7 +36,8 @@ func TestMergeTwiceIsOnce(t *testing.T) {
 // condition finds the types of the conditions in a status.
 var condition = regexp.MustCompile(`"type":"([^"]+)","status":`)
 
-// mustBeOwn fails unless each condition is listed as our own: any other would stay for ever, even when the cause is fixed.
+// mustBeOwn fails unless each condition is listed as our own: any other would stay for ever, even when the cause is
+// fixed.
 func mustBeOwn(t *testing.T, statuses []*Status) {
 	t.Helper()
 	for _, s := range statuses {

@@ -21,7 +21,8 @@ func (t *Tables) declareOverrides() {
 		func(_ string, o *overrideRow) []string { return o.Below })
 }
 
-// overrideRow tells which broader targets a policy of the same kind is replaced on, because of a more specific attachment.
+// overrideRow tells which broader targets a policy of the same kind is replaced on, because of a more specific
+// attachment.
 type overrideRow struct {
 	Target policies.Target
 	// Policy is what takes effect on the target.
@@ -100,8 +101,8 @@ func (t *Tables) policyStatus(r *flow.Read, _ string, p *policyRow) (*Status, bo
 	}), true
 }
 
-// attachmentProblems are those of a policy with one of its targets: it is not there, an older policy has it, or listeners share
-// a port that has other settings.
+// attachmentProblems are those of a policy with one of its targets: it is not there, an older policy has it, or
+// listeners share a port that has other settings.
 func (t *Tables) attachmentProblems(r *flow.Read, a *attachmentRow) []verdict.Problem {
 	if problems := t.attached.problems(r, a); len(problems) > 0 {
 		return problems
@@ -146,8 +147,9 @@ func others(a *attachmentRow, overrides []flow.Row[*overrideRow]) (at []policies
 	return at
 }
 
-// ancestors are what the policy's status speaks about: the Gateway or ListenerSet that is targeted, each parent of a route that is, and for a
-// target that is not there the target itself, since a status without any entry would hide the problem.
+// ancestors are what the policy's status speaks about: the Gateway or ListenerSet that is targeted, each parent of a
+// route that is, and for a target that is not there the target itself, since a status without any entry would hide the
+// problem.
 func (t *Tables) ancestors(r *flow.Read, a *attachmentRow) []gwapiv1.ParentReference {
 	group, kind := gwapiv1.Group(gwapiv1.GroupName), gwapiv1.Kind(a.Target.Kind)
 	namespace := gwapiv1.Namespace(a.Target.Namespace)
@@ -187,7 +189,8 @@ func (t *Tables) hasListeners(r *flow.Read, target policies.Target) (listeners, 
 	return served != nil, served != nil && served(r, Key(target.Namespace, target.Name))
 }
 
-// limitAncestors keeps to the API's limit: those with problems first, and a note on the last one that more were left out.
+// limitAncestors keeps to the API's limit: those with problems first, and a note on the last one that more were left
+// out.
 func limitAncestors(all []gwapiv1.PolicyAncestorStatus) []gwapiv1.PolicyAncestorStatus {
 	if len(all) <= status.MaxAncestors {
 		return all

@@ -72,7 +72,8 @@ func (t *Tables) absentParents(r *flow.Read, route *routeRow) []verdict.Problem 
 	return problems
 }
 
-// absent reports whether an object that can be a parent is not there. A kind that is no parent here may be another controller's.
+// absent reports whether an object that can be a parent is not there. A kind that is no parent here may be another
+// controller's.
 func (t *Tables) absent(r *flow.Read, parent verdict.Ref) bool {
 	key, there := Key(parent.Namespace, parent.Name), true
 	switch parent.Kind {
@@ -111,7 +112,8 @@ func (p *parentRow) passes() bool {
 	return len(p.Listeners) > 0 && !slices.ContainsFunc(p.Listeners, func(a attachedListener) bool { return !a.Listener.protocol().passed() })
 }
 
-// passed is the row where encrypted bytes are passed through: how backends are to be spoken to with TLS means nothing there.
+// passed is the row where encrypted bytes are passed through: how backends are to be spoken to with TLS means nothing
+// there.
 func (row *rulesRow) passed() *rulesRow {
 	passed := *row
 	passed.Problems = slices.DeleteFunc(slices.Clone(row.Problems), func(p verdict.Problem) bool { return p.Reason == reasonBackendTLS })
@@ -132,7 +134,8 @@ func (row *rulesRow) with(problems []verdict.Problem) *rulesRow {
 	return more
 }
 
-// dropped lists the rules of which a part is not carried out or told of among the problems, and tells whether no rule is left whole.
+// dropped lists the rules of which a part is not carried out or told of among the problems, and tells whether no rule
+// is left whole.
 func (row *rulesRow) dropped(problems []verdict.Problem) (rules []string, all bool) {
 	told := map[int]bool{}
 	for _, p := range problems {

@@ -20,8 +20,9 @@ func waitingFor(missing map[Name]string) string {
 	return fmt.Sprintf("waiting for an Envoy to acknowledge %s", first.Name)
 }
 
-// missing lists what the fleet shall have and none of its proxies has acknowledged, with Envoy's words where one rejected it. It is
-// empty as soon as one proxy has everything. Each is a row, so that a listener waits for what it needs itself and for nothing else.
+// missing lists what the fleet shall have and none of its proxies has acknowledged, with Envoy's words where one
+// rejected it. It is empty as soon as one proxy has everything. Each is a row, so that a listener waits for what it
+// needs itself and for nothing else.
 func (t *Tables) missing(r *flow.Read, fleet string, _ *gatewayRow) []flow.Row[string] {
 	var best map[Name]string
 	proxies := t.proxiesByFleet.Lookup(r, fleet)
@@ -43,8 +44,8 @@ func (t *Tables) missing(r *flow.Read, fleet string, _ *gatewayRow) []flow.Row[s
 
 func missingKey(fleet string, n Name) string { return fleet + "|" + n.Type + "|" + n.Name }
 
-// lacking is what the listener waits for. What it shares with others of its port is named after the first of them, which may be another team's: it
-// is told of by the port.
+// lacking is what the listener waits for. What it shares with others of its port is named after the first of them,
+// which may be another team's: it is told of by the port.
 func (t *Tables) lacking(r *flow.Read, l *listenerRow) map[Name]string {
 	if !l.Serves {
 		return nil

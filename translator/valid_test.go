@@ -27,7 +27,8 @@ func (r *Resource) message() (proto.Message, error) {
 	return (&anypb.Any{TypeUrl: r.Type, Value: r.Body()}).UnmarshalNew()
 }
 
-// validate finds what Envoy's own constraints (protoc-gen-validate) refuse in a message and in all that is packed in it.
+// validate finds what Envoy's own constraints (protoc-gen-validate) refuse in a message and in all that is packed in
+// it.
 func validate(m proto.Message) error {
 	if v, ok := m.(interface{ ValidateAll() error }); ok {
 		if err := v.ValidateAll(); err != nil {
@@ -105,7 +106,8 @@ func (w *World) all(fleet string) (resources []*Resource) {
 	return resources
 }
 
-// bootstrap is a configuration of Envoy with a fleet's resources as static ones, each listener with the routes that it asks for.
+// bootstrap is a configuration of Envoy with a fleet's resources as static ones, each listener with the routes that it
+// asks for.
 func bootstrap(resources []*Resource) ([]byte, error) {
 	routes := map[string]*routev3.RouteConfiguration{}
 	scopes := &hcmv3.ScopedRouteConfigurationsList{}

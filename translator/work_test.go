@@ -43,8 +43,9 @@ func benchSecret(i int) *corev1.Secret {
 	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "tls", UID: "tls"}, Type: corev1.SecretTypeTLS, Data: pairs[i%2]}
 }
 
-// TestWorkDoesNotGrowWithTheTables: what is computed for one object is the same with a hundred routes and with a thousand, but for a policy
-// on the Gateway, which is about every route. An EndpointSlice touches one load assignment and nothing else as long as an endpoint is left.
+// TestWorkDoesNotGrowWithTheTables: what is computed for one object is the same with a hundred routes and with a
+// thousand, but for a policy on the Gateway, which is about every route. An EndpointSlice touches one load assignment
+// and nothing else as long as an endpoint is left.
 func TestWorkDoesNotGrowWithTheTables(t *testing.T) {
 	small, large := benchWorld(t, 100), benchWorld(t, 1000)
 	for name, c := range map[string]struct {
@@ -79,8 +80,8 @@ func TestWorkDoesNotGrowWithTheTables(t *testing.T) {
 	}
 }
 
-// TestLastEndpointTouchesStatusesOfItsRoutes: what a Service's last endpoint changes by going, and its first by coming, is the status of the
-// routes to it, however many others there are.
+// TestLastEndpointTouchesStatusesOfItsRoutes: what a Service's last endpoint changes by going, and its first by coming,
+// is the status of the routes to it, however many others there are.
 func TestLastEndpointTouchesStatusesOfItsRoutes(t *testing.T) {
 	w := benchWorld(t, 1000) // Two of them are routes to one Service.
 	none := benchSlice(7, 1)
@@ -97,7 +98,8 @@ func TestLastEndpointTouchesStatusesOfItsRoutes(t *testing.T) {
 	}
 }
 
-// TestOverlapTouchesTwoRoutes: of hundreds of routes that all match the same requests, a change concerns the route itself and the first of them.
+// TestOverlapTouchesTwoRoutes: of hundreds of routes that all match the same requests, a change concerns the route
+// itself and the first of them.
 func TestOverlapTouchesTwoRoutes(t *testing.T) {
 	w := benchWorld(t, 10)
 	same := func(i int, generation int64) *gwapiv1.HTTPRoute {
@@ -130,7 +132,8 @@ func tables(work map[string]int) map[string]int {
 	return work
 }
 
-// TestNothingIsLeftOfRoutes: routes that came and went leave no rows, readers, keys or entries behind, and neither does what was only tried.
+// TestNothingIsLeftOfRoutes: routes that came and went leave no rows, readers, keys or entries behind, and neither does
+// what was only tried.
 func TestNothingIsLeftOfRoutes(t *testing.T) {
 	w := benchWorld(t, 100)
 	before := held(w)
@@ -187,7 +190,8 @@ func TestHistoriesReachEveryTable(t *testing.T) {
 	}
 }
 
-// TestRouteOfLayer4TouchesItsListenerOnly: what a TCPRoute changes is the one listener that it is attached to, and the cluster that it brings.
+// TestRouteOfLayer4TouchesItsListenerOnly: what a TCPRoute changes is the one listener that it is attached to, and the
+// cluster that it brings.
 func TestRouteOfLayer4TouchesItsListenerOnly(t *testing.T) {
 	w := benchWorld(t, 10)
 	gateway := benchEvents(0)[1].Object.(*gwapiv1.Gateway)

@@ -56,8 +56,9 @@ type Event struct {
 	Object  Object
 	Deleted bool
 
-	// Fleet, Proxy and Fetched are reports, Served a kind that not every cluster serves, and Dropped a field that the cluster's CRDs do not have, if it
-	// is not Deleted. Of an Event one of Object, Fleet, Proxy, Fetched, Served and Dropped is set.
+	// Fleet, Proxy and Fetched are reports, Served a kind that not every cluster serves, and Dropped a field that the
+	// cluster's CRDs do not have, if it is not Deleted. Of an Event one of Object, Fleet, Proxy, Fetched, Served and
+	// Dropped is set.
 	Fleet   *FleetReport
 	Proxy   *Proxy
 	Served  *schema.GroupKind
@@ -76,7 +77,8 @@ type Outcome struct {
 	Deltas []Delta
 	// Statuses are those that may have to be written.
 	Statuses []*Status
-	// Forgotten are the objects that had a status and have none any more: they were deleted, or are another controller's now.
+	// Forgotten are the objects that had a status and have none any more: they were deleted, or are another
+	// controller's now.
 	Forgotten []Object
 	// Requirements are the changed ones by Gateway; nil means that the Gateway is gone or not ours any more.
 	Requirements map[string]*Requirement
@@ -84,12 +86,13 @@ type Outcome struct {
 	Fetches map[string]*Fetch
 	// Classes tells of GatewayClasses whether Gateways use them, if that changed or the class was created again.
 	Classes map[string]ClassUse
-	// Moment is when the clock alone changes something next, so that Apply is to be called then, with or without events.
+	// Moment is when the clock alone changes something next, so that Apply is to be called then, with or without
+	// events.
 	Moment time.Time
 }
 
-// Apply takes a batch of events and answers with what changed. It returns an error that names the objects of types that the
-// translation does not know; all others are taken.
+// Apply takes a batch of events and answers with what changed. It returns an error that names the objects of types that
+// the translation does not know; all others are taken.
 func (w *World) Apply(events []Event) (Outcome, error) {
 	w.turn.lock()
 	defer w.turn.unlock()
@@ -115,11 +118,12 @@ func (w *World) Apply(events []Event) (Outcome, error) {
 	return outcome, nil
 }
 
-// clockStep is how far the tables' clock is behind at most. A certificate that comes into use is judged by it; one that is in use is judged at the
-// very moment that decides.
+// clockStep is how far the tables' clock is behind at most. A certificate that comes into use is judged by it; one that
+// is in use is judged at the very moment that decides.
 const clockStep = time.Minute
 
-// setClock sets the tables' clock if it has to be, so that most batches find it as it was and judge no certificate again. It reports whether it did.
+// setClock sets the tables' clock if it has to be, so that most batches find it as it was and judge no certificate
+// again. It reports whether it did.
 func (w *World) setClock() bool {
 	now := w.now()
 	if now.Before(w.moment) && !now.Before(w.clock) {
@@ -174,8 +178,9 @@ func put[V any](w *World, table *flow.Table[V], key string, value V, deleted boo
 
 func (p *Proxy) key() string { return p.Fleet + "|" + p.Node }
 
-// Try answers with the problems that storing the object would add, on itself and on others, and leaves no trace. It gives up when ctx
-// ends, be it while it waits for others or while it computes, and returns an error that wraps that of ctx.
+// Try answers with the problems that storing the object would add, on itself and on others, and leaves no trace. It
+// gives up when ctx ends, be it while it waits for others or while it computes, and returns an error that wraps that of
+// ctx.
 func (w *World) Try(ctx context.Context, o Object) ([]Finding, error) {
 	if err := w.turn.await(ctx); err != nil {
 		return nil, fmt.Errorf("wait for the tables: %w", err)

@@ -165,7 +165,8 @@ func passes(request *admissionv1.AdmissionRequest) (bool, error) {
 	return !concerns(request, now) && !concerns(request, old) || sameInput(old, now), nil
 }
 
-// concerns leaves out Secrets and ConfigMaps of which nothing is read, in case that the webhook configuration sends them.
+// concerns leaves out Secrets and ConfigMaps of which nothing is read, in case that the webhook configuration sends
+// them.
 func concerns(request *admissionv1.AdmissionRequest, object map[string]any) bool {
 	if request.Kind.Group != "" || request.Kind.Kind != "Secret" && request.Kind.Kind != "ConfigMap" {
 		return true
@@ -173,8 +174,8 @@ func concerns(request *admissionv1.AdmissionRequest, object map[string]any) bool
 	return object["type"] == string(corev1.SecretTypeTLS) || hasContent(request.Kind.Kind, object)
 }
 
-// hasContent reports whether an object has a key under which something is read, or just one key, which may be CA certificates
-// (certificate.AuthoritiesIn).
+// hasContent reports whether an object has a key under which something is read, or just one key, which may be CA
+// certificates (certificate.AuthoritiesIn).
 func hasContent(kind string, object map[string]any) bool {
 	text, _ := object["data"].(map[string]any)
 	binary, _ := object["binaryData"].(map[string]any)

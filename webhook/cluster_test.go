@@ -42,7 +42,8 @@ var (
 	clusterErr  error
 )
 
-// realCluster is the one API server of the package's tests; it is stopped when they have ended. Without its binaries the test is skipped.
+// realCluster is the one API server of the package's tests; it is stopped when they have ended. Without its binaries
+// the test is skipped.
 func realCluster(t *testing.T) *cluster {
 	t.Helper()
 	for _, name := range []string{"etcd", "kube-apiserver"} {

@@ -226,8 +226,8 @@ func (c *crowd) rounds(most int, done func() bool) (rounds int) {
 	return rounds
 }
 
-// TestManyRejectedOwners: if many routes of a tenant are rejected, the number of rejections grows with the number of the
-// routes, not with that of their rules, and the routes of others are accepted at once meanwhile.
+// TestManyRejectedOwners: if many routes of a tenant are rejected, the number of rejections grows with the number of
+// the routes, not with that of their rules, and the routes of others are accepted at once meanwhile.
 func TestManyRejectedOwners(t *testing.T) {
 	const owners, rules = 100, 16
 	c := &crowd{picky: newPicky(t, routesOf(t, "httproute/good/r/rule/0/match/0/h")), routes: []string{"httproute/good/r/rule/0/match/0/h"}}

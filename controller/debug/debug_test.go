@@ -20,7 +20,8 @@ import (
 
 const key = "-----BEGIN PRIVATE KEY-----"
 
-// newServer serves the pages of a small world: a Gateway with a listener that names a Secret, and a route to a Service that is not there.
+// newServer serves the pages of a small world: a Gateway with a listener that names a Secret, and a route to a Service
+// that is not there.
 func newServer(t *testing.T) *httptest.Server {
 	t.Helper()
 	engine, err := rules.Builtin()

@@ -12,9 +12,9 @@ type Addresses struct {
 	denied map[netip.Prefix]bool
 }
 
-// deniedByDefault leads to the pod itself, to the local network link, where clouds have the credentials of machines, or to
-// no single host (IANA IPv4 and IPv6 Special-Purpose Address Registries). The last ones are metadata services of clouds
-// that are not on the link.
+// deniedByDefault leads to the pod itself, to the local network link, where clouds have the credentials of machines, or
+// to no single host (IANA IPv4 and IPv6 Special-Purpose Address Registries). The last ones are metadata services of
+// clouds that are not on the link.
 var deniedByDefault = []netip.Prefix{
 	netip.MustParsePrefix("0.0.0.0/8"),
 	netip.MustParsePrefix("127.0.0.0/8"),

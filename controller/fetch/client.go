@@ -28,8 +28,8 @@ const (
 // Client fetches over HTTP, within limits of addresses, size, time and redirects. It sends no credentials and uses no
 // proxy, because a proxy would decide which addresses are reached.
 type Client struct {
-	// Addresses are checked before each connection, when the name of the host has been resolved. So a redirect, or a name
-	// that resolves to other addresses later, leads to no address that is denied.
+	// Addresses are checked before each connection, when the name of the host has been resolved. So a redirect, or a
+	// name that resolves to other addresses later, leads to no address that is denied.
 	Addresses *Addresses
 	// Timeout is the maximum time for everything together: redirects, headers and body.
 	Timeout time.Duration
@@ -50,9 +50,9 @@ type Answer struct {
 	ETag string
 }
 
-// Failure is why nothing was fetched, in words that fit behind a colon and are for the authors of policies. They are the
-// same in each attempt with the same result, and contain nothing of what the server sent, because the server may be one
-// that these authors may not read from.
+// Failure is why nothing was fetched, in words that fit behind a colon and are for the authors of policies. They are
+// the same in each attempt with the same result, and contain nothing of what the server sent, because the server may be
+// one that these authors may not read from.
 type Failure string
 
 // Error returns the words.
@@ -185,7 +185,8 @@ func (c *Client) explain(err error) error {
 	return fmt.Errorf("%w (%w)", c.failure(err), err)
 }
 
-// failure finds words for an error. They leave out the error's own text, which may have ports, times, or what was received.
+// failure finds words for an error. They leave out the error's own text, which may have ports, times, or what was
+// received.
 func (c *Client) failure(err error) Failure {
 	var (
 		timeout interface{ Timeout() bool }

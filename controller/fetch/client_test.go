@@ -66,7 +66,8 @@ func TestGet(t *testing.T) {
 	}
 }
 
-// TestLoopbackIsDeniedByDefault: nothing is sent to this machine, under any of its names, unless its address is allowed.
+// TestLoopbackIsDeniedByDefault: nothing is sent to this machine, under any of its names, unless its address is
+// allowed.
 func TestLoopbackIsDeniedByDefault(t *testing.T) {
 	s := site(t, func(http.ResponseWriter, *http.Request) { t.Error("a request arrived") })
 	_, port, err := net.SplitHostPort(s.Listener.Addr().String())

@@ -223,7 +223,8 @@ func work(
 	}
 }
 
-// process brings one key up to date, and returns after what time it must be processed again; zero if only after a change.
+// process brings one key up to date, and returns after what time it must be processed again; zero if only after a
+// change.
 func (f *Fetcher) process(ctx context.Context, key string) time.Duration {
 	want, have := f.state(key)
 	if want == nil {

@@ -91,7 +91,8 @@ func TestNothingIsFetchedThatIsFresh(t *testing.T) {
 	}
 }
 
-// TestWhyThereIsNoContent: as long as nothing was fetched, every replica knows the reason, and the fetch is tried again.
+// TestWhyThereIsNoContent: as long as nothing was fetched, every replica knows the reason, and the fetch is tried
+// again.
 func TestWhyThereIsNoContent(t *testing.T) {
 	in, s := namespace(t), newSource(t, "")
 	want := s.fetch(time.Hour)

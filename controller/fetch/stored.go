@@ -44,8 +44,8 @@ type stored struct {
 	failure string
 }
 
-// KeyOf returns the key of the fetch that a ConfigMap is of. It is false for all other ConfigMaps. namespace is that of the
-// control plane.
+// KeyOf returns the key of the fetch that a ConfigMap is of. It is false for all other ConfigMaps. namespace is that of
+// the control plane.
 func KeyOf(namespace string, c *corev1.ConfigMap) (string, bool) {
 	key, ok := strings.CutPrefix(c.Name, namePrefix)
 	return key, ok && c.Namespace == namespace

@@ -13,8 +13,8 @@ import (
 	"gatehouse/policies/envoyproxy"
 )
 
-// TestOnlyAuthoritiesAreHeld: of a ConfigMap the cache holds what a reference to CA certificates needs, of a fleet's own
-// and of one with fetched content everything.
+// TestOnlyAuthoritiesAreHeld: of a ConfigMap the cache holds what a reference to CA certificates needs, of a fleet's
+// own and of one with fetched content everything.
 func TestOnlyAuthoritiesAreHeld(t *testing.T) {
 	meta := metav1.ObjectMeta{Namespace: "n", Name: "c", UID: "u", ResourceVersion: "7"}
 	foreign := &corev1.ConfigMap{ObjectMeta: meta, Data: map[string]string{"ca.crt": "x", "large": "y"}, BinaryData: map[string][]byte{"large": []byte("z")}}

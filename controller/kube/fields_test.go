@@ -10,7 +10,8 @@ import (
 	"gatehouse/translator"
 )
 
-// TestFieldsOfOlderCRDs: which fields the CRD of Gateways does not have is known when Watch returns, and told again when another CRD takes its place.
+// TestFieldsOfOlderCRDs: which fields the CRD of Gateways does not have is known when Watch returns, and told again
+// when another CRD takes its place.
 func TestFieldsOfOlderCRDs(t *testing.T) {
 	own := startOwn(t, nil)
 	own.install(t, "gateway-api-crds-1.6.yaml")

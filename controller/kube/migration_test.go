@@ -29,9 +29,10 @@ import (
 
 const controllerName = "gateway.envoyproxy.io/gatewayclass-controller"
 
-// TestMovingFromEnvoyGatewayAndBack: objects with fields and of kinds that are not served, stored under CRDs that know them, keep all of their
-// specs when ours are applied, when our control plane reads them and writes their statuses, and when the other CRDs are applied again.
-// Meanwhile the statuses say what is not served. CRDs that keep everything stand for Envoy Gateway's.
+// TestMovingFromEnvoyGatewayAndBack: objects with fields and of kinds that are not served, stored under CRDs that know
+// them, keep all of their specs when ours are applied, when our control plane reads them and writes their statuses, and
+// when the other CRDs are applied again. Meanwhile the statuses say what is not served. CRDs that keep everything stand
+// for Envoy Gateway's.
 func TestMovingFromEnvoyGatewayAndBack(t *testing.T) {
 	s := newSeen(t)
 	ours := ourDefinitions(t)

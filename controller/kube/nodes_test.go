@@ -70,7 +70,8 @@ func fleetsOver(r *reports, reader client.Reader) *Fleets {
 	return &Fleets{Reader: reader, KeyOf: envoyproxy.KeyOf, Changed: func(string) {}, Put: r.put}
 }
 
-// TestNodePortAddresses: a Service of type NodePort is reached at the nodes, by their names, in the families that it has.
+// TestNodePortAddresses: a Service of type NodePort is reached at the nodes, by their names, in the families that it
+// has.
 func TestNodePortAddresses(t *testing.T) {
 	pair := []client.Object{
 		node("b", "Hostname=b", "InternalIP=10.1.0.2", "InternalIP=2001:db8::2"),
@@ -109,8 +110,8 @@ func TestNodePortAddresses(t *testing.T) {
 	}
 }
 
-// TestNodesAreNoNewsUntilAnAddressChanges: what kubelets write all the time reports nothing, nor does anything once the Service is
-// of another type.
+// TestNodesAreNoNewsUntilAnAddressChanges: what kubelets write all the time reports nothing, nor does anything once the
+// Service is of another type.
 func TestNodesAreNoNewsUntilAnAddressChanges(t *testing.T) {
 	var r reports
 	service, before := nodePort("n", corev1.IPv4Protocol), node("a", "InternalIP=10.1.0.1")

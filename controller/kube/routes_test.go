@@ -15,7 +15,8 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// TestRoutesOfOlderCRDs: under the CRDs of v1.6 and of today, the sessions of routes come with their names, from the first list and from events.
+// TestRoutesOfOlderCRDs: under the CRDs of v1.6 and of today, the sessions of routes come with their names, from the
+// first list and from events.
 func TestRoutesOfOlderCRDs(t *testing.T) {
 	today := routeDefinitions(t, "../../bin/gateway-api-crds.yaml")
 	for _, release := range []struct {

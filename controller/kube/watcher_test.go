@@ -164,8 +164,8 @@ func policy() *v1alpha1.BackendTrafficPolicy {
 	return p
 }
 
-// TestKindsComeAndGo: without our CRDs the objects of all other kinds are known at once. A kind that is installed later is
-// watched from then on; when it is uninstalled its objects are gone; and it may come again.
+// TestKindsComeAndGo: without our CRDs the objects of all other kinds are known at once. A kind that is installed later
+// is watched from then on; when it is uninstalled its objects are gone; and it may come again.
 func TestKindsComeAndGo(t *testing.T) {
 	s := newSeen(t)
 	service := s.create(t, &corev1.Service{
@@ -209,8 +209,8 @@ func (s *seen) serve(t *testing.T, crd *apiextensionsv1.CustomResourceDefinition
 	}
 }
 
-// TestKindThatIsNotServedAnyMoreStays: while a CRD serves no version, its objects count as they were; a control plane that starts then waits
-// until they can be read.
+// TestKindThatIsNotServedAnyMoreStays: while a CRD serves no version, its objects count as they were; a control plane
+// that starts then waits until they can be read.
 func TestKindThatIsNotServedAnyMoreStays(t *testing.T) {
 	s := newSeen(t)
 	crds := install(t, policyCRD)
@@ -260,7 +260,8 @@ func TestServedKindIsWaitedFor(t *testing.T) {
 	}
 }
 
-// TestEndedWatchForgetsNothing: what was sent is reported as deleted once, and what the informer still tells is not sent.
+// TestEndedWatchForgetsNothing: what was sent is reported as deleted once, and what the informer still tells is not
+// sent.
 func TestEndedWatchForgetsNothing(t *testing.T) {
 	s := &seen{}
 	w := &watch{put: s.put, objects: map[client.ObjectKey]translator.Object{}}

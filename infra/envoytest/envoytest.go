@@ -108,7 +108,8 @@ type Envoy struct {
 	done chan struct{}
 }
 
-// Start runs Envoy with the configuration (--config-yaml) and arguments until the test ends. A failed test prints its log.
+// Start runs Envoy with the configuration (--config-yaml) and arguments until the test ends. A failed test prints its
+// log.
 func Start(t testing.TB, config string, args ...string) *Envoy {
 	t.Helper()
 	binary := Binary(t)

@@ -303,7 +303,8 @@ func TestExplain(t *testing.T) {
 	}
 }
 
-// TestConcat: a row of either parent is a row, and explained by it; a key in both parents is a mistake that Commit names.
+// TestConcat: a row of either parent is a row, and explained by it; a key in both parents is a mistake that Commit
+// names.
 func TestConcat(t *testing.T) {
 	g := flow.NewGraph()
 	a, b := flow.Input(g, "a", flow.Same[int]), flow.Input(g, "b", flow.Same[int])

@@ -24,7 +24,8 @@ func (i *impatient) Err() error {
 	return nil
 }
 
-// TestGivenUpTriesLeaveNoTrace gives up tries of random events before each of their rows and after each of their tables.
+// TestGivenUpTriesLeaveNoTrace gives up tries of random events before each of their rows and after each of their
+// tables.
 func TestGivenUpTriesLeaveNoTrace(t *testing.T) {
 	places := 0
 	for seed := range uint64(12) {

@@ -98,9 +98,9 @@ func Expand[I, O any](parent *Table[I], name string, equal func(a, b O) bool,
 	return t
 }
 
-// Concat declares a table with the rows of several parents, under the same keys. A key must be of one parent alone: the same
-// key in two is a programmer's mistake, and Commit panics with the table and the key. It may pass from one parent to another
-// within a batch.
+// Concat declares a table with the rows of several parents, under the same keys. A key must be of one parent alone: the
+// same key in two is a programmer's mistake, and Commit panics with the table and the key. It may pass from one parent
+// to another within a batch.
 func Concat[V any](name string, equal func(a, b V) bool, parents ...*Table[V]) *Table[V] {
 	t := declare(parents[0].graph, name, equal)
 	t.work = func(e *Engine, out *rows[V]) worker {

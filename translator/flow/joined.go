@@ -11,8 +11,8 @@ type joined[V any] struct {
 	parts []*part[V] // by parent
 }
 
-// part is a parent of a joined table. Its tasks call no function and read nothing, so the engine does not list them: they only
-// tell which rows of the parent have changed.
+// part is a parent of a joined table. Its tasks call no function and read nothing, so the engine does not list them:
+// they only tell which rows of the parent have changed.
 type part[V any] struct {
 	tasks
 	in *rows[V]

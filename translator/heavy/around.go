@@ -39,7 +39,8 @@ func Around(controller string, listeners int) (*gwapiv1.GatewayClass, *gwapiv1.G
 	return class, gateway, service, Light("light")
 }
 
-// Filtered gives all listeners of the Gateway as many filters as they may have, each of which names so many headers, of that length.
+// Filtered gives all listeners of the Gateway as many filters as they may have, each of which names so many headers, of
+// that length.
 func Filtered(gateway *gwapiv1.Gateway, names, length int) {
 	config := &gwapiv1.HTTPAuthConfig{}
 	for i := range names {
@@ -67,8 +68,8 @@ func Light(name string) *gwapiv1.HTTPRoute {
 	return route
 }
 
-// Words are for the strings of random objects (crdtest.Maker), so that they refer to what is around them and to each other, all of which have the name of
-// the Gateway.
+// Words are for the strings of random objects (crdtest.Maker), so that they refer to what is around them and to each
+// other, all of which have the name of the Gateway.
 var Words = map[string][]string{
 	"parentRefs.name": {Gateway}, "parentRefs.namespace": {Namespace}, "parentRefs.kind": {"Gateway"}, "parentRefs.group": {gwapiv1.GroupName}, "parentRefs.sectionName": {"l0"},
 	"parentRef.name": {Gateway}, "parentRef.namespace": {Namespace}, "parentRef.kind": {"Gateway"}, "parentRef.group": {gwapiv1.GroupName},

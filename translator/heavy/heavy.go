@@ -23,7 +23,8 @@ const (
 	Hosts = 16
 	// Listeners are those of a Gateway.
 	Listeners = 64
-	// entries are those of most lists; longHeader and longText are the bytes of the value of a match on a header, and of others.
+	// entries are those of most lists; longHeader and longText are the bytes of the value of a match on a header, and
+	// of others.
 	entries    = 16
 	longHeader = 4096
 	longText   = 1024

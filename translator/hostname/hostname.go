@@ -1,6 +1,6 @@
 // Package hostname has the rules of Gateway API for the hostnames of listeners and routes. A hostname is exact
-// (a.example.com), or a wildcard for one or more labels (*.example.com), or Any. All are in lower case, except for those
-// of routes, whose case is ignored.
+// (a.example.com), or a wildcard for one or more labels (*.example.com), or Any. All are in lower case, except for
+// those of routes, whose case is ignored.
 package hostname
 
 import (

@@ -17,8 +17,8 @@ import (
 // never fewer.
 const maxMessage = 32768
 
-// Condition returns a condition whose status is True unless there are problems. Problems are its message, and the gravest
-// of them gives the reason.
+// Condition returns a condition whose status is True unless there are problems. Problems are its message, and the
+// gravest of them gives the reason.
 func Condition(kind, reason, message string, problems []verdict.Problem) metav1.Condition {
 	c := metav1.Condition{Type: kind, Status: metav1.ConditionTrue, Reason: reason, Message: message}
 	if len(problems) == 0 {

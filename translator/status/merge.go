@@ -46,10 +46,10 @@ type Merger struct {
 
 func (m *Merger) note(c Change) { m.Change = max(m.Change, c) }
 
-// Conditions merges as Gateway API asks (GatewayStatus.conditions): those of others keep their place and are not changed.
-// If they leave no room for all desired ones, the first of these are written. A condition of ours with a later generation
-// is replaced: the object was restored from a backup, because the API server rejects the status of an object that has
-// changed since it was read.
+// Conditions merges as Gateway API asks (GatewayStatus.conditions): those of others keep their place and are not
+// changed. If they leave no room for all desired ones, the first of these are written. A condition of ours with a later
+// generation is replaced: the object was restored from a backup, because the API server rejects the status of an object
+// that has changed since it was read.
 func (m *Merger) Conditions(old, desired []metav1.Condition) []metav1.Condition {
 	merged := slices.DeleteFunc(slices.Clone(old), func(c metav1.Condition) bool {
 		gone := slices.Contains(m.Own, c.Type) && !slices.ContainsFunc(desired, func(d metav1.Condition) bool { return d.Type == c.Type })
@@ -119,9 +119,9 @@ func (m *Merger) ListenerSet(old *gwapiv1.ListenerSet, desired *gwapiv1.Listener
 	status.Listeners = convert(m.listeners(had, wanted), entryOf)
 }
 
-// left returns entries for listeners that have no desired status, because their ListenerSet may not add listeners to its
-// Gateway, but that have conditions of others. These conditions stay. A listener that is not in the spec any more has no
-// entry.
+// left returns entries for listeners that have no desired status, because their ListenerSet may not add listeners to
+// its Gateway, but that have conditions of others. These conditions stay. A listener that is not in the spec any more
+// has no entry.
 func (m *Merger) left(spec []gwapiv1.ListenerEntry, had []gwapiv1.ListenerStatus, desired []gwapiv1.ListenerEntryStatus) []gwapiv1.ListenerStatus {
 	var left []gwapiv1.ListenerStatus
 	for _, l := range had {

@@ -31,8 +31,8 @@ func parent(controller gwapiv1.GatewayController) gwapiv1.RouteParentStatus {
 	}
 }
 
-// TestMergeLeavesOthersAlone: entries of other controllers are not changed. Our own for a parentRef that no longer exists
-// is removed.
+// TestMergeLeavesOthersAlone: entries of other controllers are not changed. Our own for a parentRef that no longer
+// exists is removed.
 func TestMergeLeavesOthersAlone(t *testing.T) {
 	m, theirs := merging(2, 9), parent("other.example.com/x")
 	parents := m.Parents([]gwapiv1.RouteParentStatus{parent(controllerName), theirs}, nil)
@@ -44,8 +44,8 @@ func TestMergeLeavesOthersAlone(t *testing.T) {
 	}
 }
 
-// TestMergeRemovesWhatIsFixed: a condition that a listener or a Gateway has only while something is wrong is removed when
-// it is fixed.
+// TestMergeRemovesWhatIsFixed: a condition that a listener or a Gateway has only while something is wrong is removed
+// when it is fixed.
 func TestMergeRemovesWhatIsFixed(t *testing.T) {
 	wrong := func(kind string) metav1.Condition {
 		return metav1.Condition{Type: kind, Status: metav1.ConditionFalse, Reason: "Wrong", LastTransitionTime: metav1.Unix(1, 0)}
@@ -139,8 +139,8 @@ func FuzzConditions(f *testing.F) {
 	})
 }
 
-// FuzzListenerStatuses: merging the statuses of a ListenerSet's listeners leaves the desired ones, in their order, and a
-// second merge changes nothing.
+// FuzzListenerStatuses: merging the statuses of a ListenerSet's listeners leaves the desired ones, in their order, and
+// a second merge changes nothing.
 func FuzzListenerStatuses(f *testing.F) {
 	f.Add(uint64(1))
 	f.Fuzz(func(t *testing.T, seed uint64) {

@@ -53,7 +53,8 @@ func strong(t *testing.T, name string) *translator.Resource {
 	return secretOf(t, name, leaf)
 }
 
-// tlsListener has a filter chain for each list of secrets, whose names are joined by "+"; the server name is the first of them.
+// tlsListener has a filter chain for each list of secrets, whose names are joined by "+"; the server name is the first
+// of them.
 func tlsListener(more string, chains ...string) *translator.Resource {
 	text := fmt.Sprintf(`
 name: secure

@@ -58,8 +58,8 @@ func wantLocation(f *gwapiv1.HTTPRequestRedirectFilter, scheme, host, target str
 	return scheme + "://" + host + target
 }
 
-// TestRedirectsNeverNameTheClientsPort tries all combinations of scheme, port and hostname of the redirect, hostname of the route, listener, and port
-// in the request's Host.
+// TestRedirectsNeverNameTheClientsPort tries all combinations of scheme, port and hostname of the redirect, hostname of
+// the route, listener, and port in the request's Host.
 func TestRedirectsNeverNameTheClientsPort(t *testing.T) {
 	c := startTranslated(t, false)
 	rules := redirecting()
