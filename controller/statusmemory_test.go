@@ -139,8 +139,8 @@ func TestDeletedObjectsAreForgotten(t *testing.T) {
 	})
 }
 
-// TestNewLeaderIsPatient: until the other replicas have told a new leader of their proxies, no status tells that Envoys
-// lack something.
+// TestNewLeaderIsPatient: until the other replicas have told a new leader of their proxies, no status reports whether
+// Envoys lack something.
 func TestNewLeaderIsPatient(t *testing.T) {
 	w := NewStatusWriter(nil, controllerName, nil, logr.Discard())
 	w.leading = time.Now()

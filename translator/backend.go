@@ -44,7 +44,7 @@ type backend struct {
 	// answered with 500.
 	To   *destination
 	Port backendPort
-	// TLS is the policy by which the backend is spoken to, nil for plain text.
+	// TLS is the policy for TLS to the backend, nil for plain text.
 	TLS *backendTLSRow
 	// Budget is the policy that says how many of the requests may be retries, nil if none does.
 	Budget *budgetRow

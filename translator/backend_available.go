@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	// conditionBackends turns False on a route of which a backend can take no requests although its reference leads
-	// somewhere. Gateway API has no condition for this; the name is Envoy Gateway's.
+	// conditionBackends is False on a route with a backend that exists but cannot take requests. Gateway API has no
+	// condition for this; the name is Envoy Gateway's.
 	conditionBackends = "BackendsAvailable"
 	// reasonNoEndpoints is Envoy Gateway's reason for a backend without endpoints.
 	reasonNoEndpoints = "EndpointsNotFound"
@@ -54,8 +54,8 @@ func (t *Tables) hasEndpoint(r *flow.Read, b backend) bool {
 	return slices.Contains(ports, populatedPort(b.Port))
 }
 
-// withoutEndpoints tells of the backends of a route that have no endpoint. This is for its status alone: pods come
-// later than what refers to them.
+// withoutEndpoints reports the backends of a route that have no endpoint. Only its status says this, because pods are
+// created after what refers to them.
 func (t *Tables) withoutEndpoints(r *flow.Read, rules *rulesRow) []verdict.Problem {
 	var problems []verdict.Problem
 	for _, rule := range rules.Rules {

@@ -80,9 +80,9 @@ func ownersOfNames(key string, s *discoveryv1.EndpointSlice) []string {
 	return ownersOf(key, s)
 }
 
-// checkNames tells of endpoints of a backend's port that are DNS names, to which nothing is sent. Who may write
-// EndpointSlices could have Envoy call any host that it can reach, its own among them, as with Services of type
-// ExternalName; those can be allowed. A backend with no other endpoint is of no use.
+// checkNames reports endpoints of a backend's port that are DNS names. Nothing is sent to them: whoever may write
+// EndpointSlices could make Envoy call any host that it can reach, even its own. The same is true of Services of type
+// ExternalName, which can be allowed. A backend with no other endpoint cannot be used.
 func (t *Tables) checkNames(r *flow.Read, b *backend) *verdict.Problem {
 	if b.To == nil {
 		return nil

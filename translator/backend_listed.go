@@ -140,7 +140,7 @@ func (t *Tables) enabled(kind *backendKind) *verdict.Problem {
 	}
 }
 
-// backendStatus says whether requests can be sent to a Backend. The condition Accepted has no controller name, so a
+// backendStatus reports whether requests can be sent to a Backend. The condition Accepted has no controller name, so a
 // Backend that only routes of other controllers refer to gets no status.
 func (t *Tables) backendStatus(r *flow.Read, key string, l *listedRow) (*Status, bool) {
 	if t.namedElsewhere(r, key) {

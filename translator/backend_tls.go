@@ -25,7 +25,7 @@ type backendTLSRow struct {
 	Problems []verdict.Problem
 	// Trust are the CA certificates, nil for those of Envoy's system.
 	Trust *Resource
-	// Usable tells that backends can be reached by the policy; else they are not reached at all.
+	// Usable reports whether backends can be reached with the policy. If not, they are not reached at all.
 	Usable bool
 }
 
@@ -105,10 +105,10 @@ func (t *Tables) misaimed(r *flow.Read, target policies.Target) *backendTLSRow {
 	return nil
 }
 
-// usable tells that requests can be sent to the backend.
+// usable reports whether requests can be sent to the backend.
 func (b backend) usable() bool { return b.To != nil && (b.TLS == nil || b.TLS.Usable) }
 
-// usedServices are the keys under which a policy finds the routes that use its Services, be it for mirrors or for
+// usedServices are the keys under which a policy finds the routes that use its Services, also for mirrors and for
 // authorization.
 func usedServices(_ string, row *rulesRow) []string {
 	var used []backend
@@ -136,8 +136,8 @@ func (t *Tables) backendTLSStatus(r *flow.Read, _ string, p *backendTLSRow) (*St
 	return t.securing.status(t, r, p, p.Problems, reportOnBackends(t, t.securing, p.conditions)), true
 }
 
-// conditions are those of an ancestor, given the problems with the targets there. A policy of which no CA certificate
-// can be used is not accepted, in the words that say why none can.
+// conditions are those of an ancestor, given the problems with the targets there. A policy is not accepted if none of
+// its CA certificates can be used. The message says why.
 func (p *backendTLSRow) conditions(found []verdict.Problem) []metav1.Condition {
 	all := append(slices.Clone(p.Problems), found...)
 	unresolved := status.About(all, string(gwapiv1.BackendTLSPolicyConditionResolvedRefs), "")

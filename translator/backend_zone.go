@@ -40,8 +40,8 @@ func asksFor(distribution *string) string {
 	return "trafficDistribution: " + *distribution
 }
 
-// withoutNearness tells of the backends of a route of which all endpoints get requests although their Services ask for
-// those near by. This is for its status alone: whoever applies the route is not the one who asks.
+// withoutNearness reports the backends of a route whose Services ask for near endpoints but whose endpoints all get
+// requests. Only its status says this, because the owner of the route is not the one who asks.
 func withoutNearness(rules *rulesRow) []verdict.Problem {
 	var problems []verdict.Problem
 	for _, rule := range rules.Rules {

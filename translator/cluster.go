@@ -130,7 +130,7 @@ type clusterForm struct {
 	use clusterUse
 	// settings are what policies make of a cluster, encoded.
 	settings []byte
-	// clientRefused tells that no backend with TLS can be spoken to.
+	// clientRefused reports whether backends with TLS cannot be used.
 	clientRefused bool
 }
 
@@ -166,7 +166,7 @@ func (f *clusterForm) alone(b backend) *clusterUse {
 	return &use
 }
 
-// settingsSuffix makes the name of a cluster say how it is set. Without settings there is none.
+// settingsSuffix is the part of the name of a cluster that stands for its settings, empty if it has none.
 func settingsSuffix(settings []byte) string {
 	if len(settings) == 0 {
 		return ""
@@ -189,12 +189,12 @@ func plain(backends []backend) []backend {
 	return backends
 }
 
-// together puts all backends that have endpoints into one cluster, named by its content. The others keep their share:
-// the unusable ones, those without endpoints, of which an Envoy that has them in the cluster gives the share to the
-// others, those with filters, which must see no other backend's requests, and those that are only a name, since Envoy
-// does not resolve names beside endpoints. It has no other way to share out datagrams, so there all are part of the
-// cluster, see discarded. Where there are fallbacks all that can be reached are, since those without endpoints are what
-// the fallbacks are for.
+// together puts all backends that have endpoints into one cluster, named by its content. Other backends keep a cluster
+// and a share of their own: unusable ones; those without endpoints, because Envoy would give their share to the others;
+// those with filters, which must not see requests of other backends; and those that are only a name, because Envoy does
+// not resolve names beside endpoints. For datagrams all are part of the cluster, because Envoy has no other way to
+// share them out (discarded). If there are fallbacks, all backends that can be reached are part of it, because
+// fallbacks serve for those without endpoints.
 func (f *clusterForm) together(backends []backend, hasEndpoint func(backend) bool) []*clusterUse {
 	uses, fails := f.apart(backends), failsOver(backends)
 	joins := func(b backend) bool {
@@ -279,7 +279,7 @@ func clusterName(b backend) string {
 	return name
 }
 
-// upstream is what policies, or the defaults where there is none, make of a cluster.
+// upstream is a cluster with the settings of policies, or with the defaults if there is no policy.
 func upstream(use *clusterUse) *feature.Upstream {
 	u := feature.NewUpstream()
 	u.Localities, u.Once, u.Certificate = use.several(), use.Once, use.Client

@@ -105,9 +105,9 @@ func compareAddresses(a, b address) int {
 	return cmp.Or(cmp.Compare(a.ip, b.ip), cmp.Compare(a.port, b.port), cmp.Compare(a.of, b.of))
 }
 
-// loadBalanced lists the endpoints that are ready; if there is none, those that are going but still serve (as
-// kube-proxy does, KEP-1669). An endpoint that is going and not needed is left out: Envoy sends it nothing new and lets
-// it finish what it has. The port is found by its name, since its number may differ from pod to pod.
+// loadBalanced lists the endpoints that are ready; if there are none, those that terminate but still serve (as
+// kube-proxy does, KEP-1669). A terminating endpoint that is not needed is left out: Envoy sends it nothing new and
+// lets it finish what it has. The port is found by its name, because its number may differ between pods.
 func loadBalanced(rows []flow.Row[*discoveryv1.EndpointSlice], port backendPort) []*endpointv3.LbEndpoint {
 	var ready, serving families
 	for _, row := range rows {

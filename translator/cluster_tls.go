@@ -21,7 +21,7 @@ import (
 // certificate as well.
 const clientPrefix = "client/"
 
-// socketMatch is the metadata by which Envoy chooses among the transport sockets of a cluster.
+// socketMatch is the metadata with which Envoy chooses a transport socket of a cluster.
 const socketMatch = "envoy.transport_socket_match"
 
 // socket is how the backend is spoken to, nil for plain text.
@@ -47,12 +47,12 @@ func (c *clusterUse) socketBytes(b backend) []byte {
 	return encode(c.socket(b))
 }
 
-// alwaysTLS tells that every backend of the cluster is spoken to with TLS.
+// alwaysTLS reports whether Envoy uses TLS to every backend of the cluster.
 func (c *clusterUse) alwaysTLS() bool {
 	return !slices.ContainsFunc(c.Backends, func(b backend) bool { return b.TLS == nil })
 }
 
-// mixed tells that backends of the cluster are spoken to in different ways.
+// mixed reports whether Envoy uses TLS to backends of the cluster in different ways.
 func (c *clusterUse) mixed() bool {
 	first := c.socketBytes(c.Backends[0])
 	return slices.ContainsFunc(c.Backends, func(b backend) bool { return !bytes.Equal(c.socketBytes(b), first) })
@@ -114,8 +114,8 @@ func (c *clusterUse) secrets() []string {
 	return slices.Compact(names)
 }
 
-// versions are those of the cluster and of the CA certificates that it trusts: if Envoy rejects one of them, the
-// cluster is of no use.
+// versions are those of the cluster and of the CA certificates that it trusts. If Envoy rejects one of them, the
+// cluster cannot be used.
 func (c *clusterUse) versions() []string {
 	versions := []string{clusterResource(c).Version}
 	for _, b := range c.Backends {

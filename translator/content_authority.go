@@ -24,9 +24,9 @@ type authorityRefs struct {
 	Refs        []verdict.Ref
 }
 
-// trust gathers the CA certificates that are there and whole into one secret of Envoy. It is nil if there is none, and
-// says what is wrong with the others. The name of the secret has all references: one that comes or goes changes the
-// secret, which Envoy takes over without draining the connections of the listener.
+// trust gathers the CA certificates that exist and are valid into one secret of Envoy, nil if there are none, and
+// returns what is wrong with the others. The name of the secret consists of all references, so that the secret changes
+// when an object appears or disappears. Envoy then takes the secret without draining the connections of the listener.
 func (t *Tables) trust(r *flow.Read, a authorityRefs) (*Resource, []verdict.Problem) {
 	var (
 		problems []verdict.Problem
@@ -52,7 +52,7 @@ func (t *Tables) trust(r *flow.Read, a authorityRefs) (*Resource, []verdict.Prob
 	}}, name), problems
 }
 
-// authoritiesAt answers with the CA certificates of an object, or with what is wrong.
+// authoritiesAt returns the CA certificates of an object, or what is wrong with the reference to it.
 func (t *Tables) authoritiesAt(r *flow.Read, a authorityRefs, ref verdict.Ref) ([]byte, *verdict.Problem) {
 	kind := authorityKindOf(ref.Group, ref.Kind)
 	if p := t.authorityKindProblem(r, a, kind, ref); p != nil {

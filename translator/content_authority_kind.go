@@ -22,12 +22,11 @@ const trustBundleField = "spec.trustBundle"
 // authorityKind is a kind of object that can hold CA certificates.
 type authorityKind struct {
 	schema.GroupKind
-	// whole tells that objects of the kind belong to the whole cluster. They have no namespace, and references to them
-	// need no grant.
+	// whole reports whether objects of the kind are cluster-scoped. References to them need no grant.
 	whole bool
 	// enable is how a cluster comes to serve the kind, empty if each one does.
 	enable string
-	// read answers with all that an object holds; it is false if the object is not there.
+	// read returns the data of an object, and false if the object does not exist.
 	read func(t *Tables, r *flow.Read, key string) (map[string][]byte, bool)
 }
 

@@ -256,7 +256,7 @@ func TestStatusesOfOthersStay(t *testing.T) {
 	for _, step := range []struct {
 		name string
 		do   func()
-		// released tells that our own entries are taken back.
+		// released reports whether our own entries are taken back.
 		released bool
 	}{
 		{name: "they are stored", do: func() {}},

@@ -26,9 +26,9 @@ type gatewayRow struct {
 	Gateway    *gwapiv1.Gateway
 	Class      *gwapiv1.GatewayClass
 	EnvoyProxy *v1alpha1.EnvoyProxy
-	// Lost tells that Class is what was there last, see classOf.
+	// Lost reports whether Class no longer exists and is remembered, see classOf.
 	Lost bool
-	// Scoped tells that its routes are delivered as scopes, see ScopedRoutesAnnotation.
+	// Scoped reports whether the routes are delivered as scopes, see ScopedRoutesAnnotation.
 	Scoped bool
 	// Client is the name of the SDS secret with the certificate that is presented to backends with TLS, empty for none. ClientRefused tells that
 	// there is to be one and the reference may not be followed: such backends are not reached then.

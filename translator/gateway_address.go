@@ -75,7 +75,7 @@ func ipFamily(ep *v1alpha1.EnvoyProxy) v1alpha1.IPFamily {
 	return *ep.Spec.IPFamily
 }
 
-// listened tells whether Envoys of a family listen at an address.
+// listened reports whether Envoys of a family listen at an address.
 func listened(family v1alpha1.IPFamily, ip netip.Addr) bool {
 	switch family {
 	case v1alpha1.IPFamilyDualStack:
@@ -95,7 +95,7 @@ func addressType(t *gwapiv1.AddressType) gwapiv1.AddressType {
 	return *t
 }
 
-// addressProblems tells of the addresses that the Gateway cannot have, whatever the cluster is like.
+// addressProblems reports addresses that the Gateway cannot have in any cluster.
 func addressProblems(g *gwapiv1.Gateway, family v1alpha1.IPFamily) []verdict.Problem {
 	var problems []verdict.Problem
 	for i := range g.Spec.Addresses {

@@ -88,7 +88,7 @@ func TestAddressesOfTheService(t *testing.T) {
 	}
 }
 
-// TestMoreAddressesThanTheStatusHolds: the API allows 16, and the condition tells that there are more.
+// TestMoreAddressesThanTheStatusHolds: the API allows 16, and the condition reports whether there are more.
 func TestMoreAddressesThanTheStatusHolds(t *testing.T) {
 	var all []string
 	for i := range 20 {

@@ -48,8 +48,8 @@ func (g *gatewayRow) assign(fleet FleetStatus) *assignment {
 	return a
 }
 
-// address is one of the Service's that is what is asked for, and not taken; nil if there is none. Without a value and a
-// scope it is one of those by which the Service is reached anyway.
+// address returns an address of the Service that is as requested and not taken; nil if there is none. A request without
+// a value and a scope gets one that the Service has anyway.
 func (f *FleetStatus) address(asked *gwapiv1.GatewaySpecAddress, taken []string) *gwapiv1.GatewayStatusAddress {
 	cluster := asked.Routability == gwapiv1.GatewayAddressRoutabilityCluster
 	candidates := f.Addresses
@@ -71,7 +71,7 @@ func (f *FleetStatus) address(asked *gwapiv1.GatewaySpecAddress, taken []string)
 	return nil
 }
 
-// sameAddress compares IP addresses, of which IPv6 has several spellings.
+// sameAddress compares IP addresses. IPv6 addresses have several spellings.
 func sameAddress(a, b string) bool {
 	x, err := netip.ParseAddr(a)
 	if err != nil {
@@ -177,7 +177,7 @@ func (a *assignment) condition() *metav1.Condition {
 	return c
 }
 
-// tell puts the addresses into the Gateway's status, as many as the API allows, and tells of the rest in its condition
+// tell puts as many addresses into the Gateway's status as the API allows, and reports the others in the condition
 // Programmed.
 func (a *assignment) tell(status *gwapiv1.GatewayStatus, programmed *metav1.Condition) {
 	all := a.addresses()

@@ -21,7 +21,7 @@ func (t *Tables) classOf(r *flow.Read, key string, g *gwapiv1.Gateway) (class *c
 	return class, true, ok
 }
 
-// ClassUse says whether Gateways use a GatewayClass; the finalizer of the class follows it.
+// ClassUse reports whether Gateways use a GatewayClass; the finalizer of the class follows it.
 type ClassUse int
 
 const (

@@ -41,9 +41,9 @@ type history struct {
 	// parts are hashes of what was sent to Envoys, which may refuse it.
 	parts []string
 	crds  []*crdtest.Kind
-	// bundles tells that the cluster serves ClusterTrustBundles.
+	// bundles reports whether the cluster serves ClusterTrustBundles.
 	bundles bool
-	// dropped tells that the CRD of Gateways does not have the field routability.
+	// dropped reports whether the CRD of Gateways does not have the field routability.
 	dropped bool
 }
 

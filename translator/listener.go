@@ -59,13 +59,13 @@ type listenerRow struct {
 	Secrets []string
 	// Names are the hosts that these certificates are for.
 	Names []string
-	// Certified tells that one of the certificates is whole and valid now.
+	// Certified reports whether one of the certificates can be used now.
 	Certified bool
 	// Clients is how certificates of clients are judged, nil if none are asked for.
 	Clients *clientValidation
 	// Problems are all that is known to be wrong with it.
 	Problems []verdict.Problem
-	// Serves tells that the listener is part of what Envoy gets.
+	// Serves reports whether the listener is part of what Envoy gets.
 	Serves bool
 }
 
@@ -91,12 +91,12 @@ func (l *listenerRow) bindAddress() *corev3.Address {
 type protocol struct {
 	// kinds are the route kinds that may attach.
 	kinds []gwapiv1.Kind
-	// tls tells that the listener terminates TLS.
+	// tls reports whether the listener terminates TLS.
 	tls bool
-	// sni tells that the listener shares its port with others by the server name of the TLS handshake, and so has
+	// sni reports whether the listener shares its port with others by the server name of the TLS handshake, and so has
 	// filter chains of its own, and a route configuration of its own if it has any.
 	sni bool
-	// layer4 tells that connections or datagrams are forwarded without looking into them.
+	// layer4 reports whether connections or datagrams are forwarded without reading their content.
 	layer4 bool
 	// transport is that of the port: the ports of TCP and UDP are apart.
 	transport corev1.Protocol
@@ -116,7 +116,7 @@ var protocols = map[gwapiv1.ProtocolType]protocol{
 // passthrough is protocol TLS where the listener does not terminate it.
 var passthrough = protocol{kinds: []gwapiv1.Kind{"TLSRoute"}, sni: true, layer4: true, transport: corev1.ProtocolTCP, statPrefix: "tls-passthrough"}
 
-// passed tells that the listener passes on what is encrypted.
+// passed reports whether the listener forwards encrypted connections as they are.
 func (p protocol) passed() bool { return p.sni && !p.tls }
 
 // listener judges what is claimed: against other listeners, and by what it refers to.

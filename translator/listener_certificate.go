@@ -85,7 +85,7 @@ type certificateUser struct {
 	Invalid string
 }
 
-// certificateRef answers with the Secret's key, empty if the reference may not be followed, and with what is wrong.
+// certificateRef returns the Secret's key, empty if the reference is not allowed, and what is wrong with it.
 func (t *Tables) certificateRef(r *flow.Read, user certificateUser, ref gwapiv1.SecretObjectReference) (string, *verdict.Problem) {
 	from := user.From
 	secret := secretOf(from.Namespace, ref)

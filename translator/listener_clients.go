@@ -82,11 +82,11 @@ func (t *Tables) validateClients(r *flow.Read, l *listenerRow) {
 	l.Clients = &clientValidation{Trust: trust, Fallback: validation.Mode == gwapiv1.AllowInsecureFallback}
 }
 
-// trusts tells that the listener can judge its clients as it is to.
+// trusts reports whether the listener can verify its clients as required.
 func (l *listenerRow) trusts() bool { return l.Clients == nil || l.Clients.Trust != nil }
 
-// distrusted is the condition Accepted of a listener without any CA certificate: False, in the words that say why there
-// is none.
+// distrusted is the condition Accepted of a listener without any CA certificate. It is False, and its message says why
+// there is none.
 func (l *listenerRow) distrusted(accepted metav1.Condition, unresolved []verdict.Problem) metav1.Condition {
 	if l.trusts() || accepted.Status != metav1.ConditionTrue {
 		return accepted

@@ -59,15 +59,16 @@ func speech(p gwapiv1.ProtocolType) gwapiv1.ProtocolType {
 	return p
 }
 
-// excludes tells that the two cannot share what Envoy binds: it would not know what is spoken, or which port was meant.
+// excludes reports whether the two cannot share a socket of Envoy, because Envoy could not know the protocol or which
+// port was meant.
 func (h holderRow) excludes(c *entryRow) bool {
 	return speech(h.Protocol) != speech(c.Spec.Protocol) || h.Port != c.Spec.Port
 }
 
-// alone tells that a port has one listener of the protocol.
+// alone reports whether a port has one listener of the protocol.
 func alone(p gwapiv1.ProtocolType) bool { return protocols[p].layer4 && !protocols[p].sni }
 
-// claims tells that the listener takes something of its port. One whose protocol is not served does not.
+// claims reports whether the listener uses its port. A listener with a protocol that is not served does not.
 func (c *entryRow) claims() bool {
 	_, served := protocols[c.Spec.Protocol]
 	return served

@@ -39,7 +39,7 @@ type guardRow struct {
 	// Backends are the authorization servers that can be asked, Clusters are those of all that can be reached.
 	Backends []backend
 	Clusters []*clusterUse
-	// Closed tells that a filter cannot be carried out: every request is answered as if its route had failed.
+	// Closed reports whether a filter cannot be carried out. Every request is then answered as if its route had failed.
 	Closed bool
 	// OnHTTP and OnGRPC end the virtual hosts of the listener, those of HTTPRoutes and those of GRPCRoutes.
 	OnHTTP, OnGRPC routeEntry
@@ -153,7 +153,7 @@ func (t *Tables) ask(r *flow.Read, g *guardRow, a *authorizer) {
 	g.chain = append(g.chain, extauth.Ask(a.spec, use.answer(), listenerHeader))
 }
 
-// unserved tells of a filter that nobody here carries out. What it refers to is not resolved either.
+// unserved reports a filter that is not served. What it refers to is not resolved either.
 func (g *guardRow) unserved(f *gwapiv1.ListenerFilter, field string) {
 	g.Closed = true
 	g.tell(verdict.Problem{
@@ -168,7 +168,7 @@ func (g *guardRow) unserved(f *gwapiv1.ListenerFilter, field string) {
 	}
 }
 
-// refuse tells of what can never work as written.
+// refuse reports what can never work as written.
 func (g *guardRow) refuse(problems ...verdict.Problem) {
 	for _, p := range problems {
 		p.Reason, p.Condition = reasonListenerFilter, string(gwapiv1.ListenerConditionAccepted)
@@ -177,7 +177,7 @@ func (g *guardRow) refuse(problems ...verdict.Problem) {
 	}
 }
 
-// unresolved tells of a reference, which closes the listener only if it cannot be used at all.
+// unresolved reports a reference. It closes the listener only if it cannot be used at all.
 func (g *guardRow) unresolved(p verdict.Problem) {
 	p.Condition = string(gwapiv1.ListenerConditionResolvedRefs)
 	if p.Reason != string(gwapiv1.ListenerReasonRefNotPermitted) {
@@ -191,7 +191,7 @@ func (g *guardRow) tell(p verdict.Problem) {
 	g.Problems = append(g.Problems, p)
 }
 
-// withFilters is the listener with what its filters come to. One of which they cannot be accepted is not valid,
+// withFilters is the listener with the problems of its filters. If they cannot be accepted, the listener is not valid,
 // although it is served: it answers 500.
 func (t *Tables) withFilters(r *flow.Read, l *listenerRow) *listenerRow {
 	g, ok := t.guards.Get(r, l.Key)

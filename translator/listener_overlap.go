@@ -12,9 +12,9 @@ import (
 	"gatehouse/translator/flow"
 )
 
-// Where hostnames or certificates of two HTTPS listeners on a port overlap, a client may send what is meant for one
+// If hostnames or certificates of two HTTPS listeners on a port overlap, a client may send requests for one of them
 // over a connection of the other. Such a request is answered with 421 (see route_misdirected.go), so that HTTP/2 stays
-// on; the condition OverlappingTLSConfig tells of it (docs/decisions/020-overlapping-certificates.md).
+// on; the condition OverlappingTLSConfig reports it (docs/decisions/020-overlapping-certificates.md).
 
 // sharedName is a name on certificates of listeners of one port.
 type sharedName struct {
@@ -30,7 +30,7 @@ func equalSharedNames(a, b sharedName) bool {
 	return a.Count == b.Count && slices.EqualFunc(a.Some, b.Some, func(x, y *listenerRow) bool { return x.Key == y.Key })
 }
 
-// certificateNames are the keys by which listeners with overlapping certificates find each other.
+// certificateNames are the keys with which listeners with overlapping certificates find each other.
 func certificateNames(_ string, l *listenerRow) []string {
 	if !l.spokenFor() {
 		return nil
@@ -45,8 +45,8 @@ func certificateNames(_ string, l *listenerRow) []string {
 	return keys
 }
 
-// spokenFor tells that clients may take connections of the listener for those of others: it speaks HTTP over TLS on its
-// port.
+// spokenFor reports whether clients may use connections of the listener for hosts of others, because it serves HTTP
+// over TLS on its port.
 func (l *listenerRow) spokenFor() bool {
 	return l.Spec.Protocol == gwapiv1.HTTPSProtocolType && l.onPort()
 }

@@ -29,7 +29,7 @@ func (s *listenerSetRow) equal(o *listenerSetRow) bool {
 	return s.Set == o.Set && s.Gateway.equal(o.Gateway) && equalProblems(s.Problems, o.Problems) && equalProblems(s.ListenerProblems, o.ListenerProblems)
 }
 
-// allowed tells that the Gateway has the ListenerSet among its own.
+// allowed reports whether the Gateway has the ListenerSet among its own.
 func (s *listenerSetRow) allowed() bool { return len(s.Problems) == 0 }
 
 // above is the target of policies on all listeners of the Gateway.

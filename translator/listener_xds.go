@@ -55,7 +55,7 @@ func (t *Tables) routeConfigName(r *flow.Read, l *listenerRow) string {
 // portRow is a port of a fleet with a listener that is served.
 type portRow struct {
 	Fleet string
-	// First is the key of the first listener of the port, by which Envoy's listener is named.
+	// First is the key of the first listener of the port. Envoy's listener has its name from it.
 	First string
 	// Exposed is what the port needs of the fleet's Service.
 	Exposed Port

@@ -73,7 +73,7 @@ type Delta struct {
 	// Removed are those that a fresh proxy does not get. A proxy that has one keeps it as long as anything else on it
 	// names it: so the certificate of a lost Secret stays with the proxies that serve it.
 	Removed []Name
-	// Gone tells that the fleet is no more: its Gateway went, or is no longer ours.
+	// Gone reports whether the fleet no longer exists, because its Gateway was deleted or is no longer ours.
 	Gone bool
 }
 
@@ -84,9 +84,9 @@ type Proxy struct {
 	Fleet, Node string
 	// Listeners maps each acknowledged listener to its version.
 	Listeners map[string]string
-	// Routes and Secrets are the names of the route configurations and secrets of which some version is acknowledged.
+	// Routes and Secrets are the names of the route configurations and secrets that are acknowledged in some version.
 	Routes, Secrets map[string]bool
-	// Scopes tells that scoped routes are acknowledged, in whatever version and number.
+	// Scopes reports whether scoped routes are acknowledged, in whatever version and number.
 	Scopes bool
 	// Rejected are the resources that the proxy rejected (NACK), with Envoy's words. They stay until a later version is
 	// acknowledged. Replicas of older versions know the field as Refused.

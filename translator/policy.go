@@ -45,12 +45,12 @@ type policyRow struct {
 	Problems, Own []verdict.Problem
 	// Route is a route that has what the policy sets, and forwards.
 	Route *routev3.Route
-	// ShapesCluster tells that clusters differ by this policy.
+	// ShapesCluster reports whether clusters differ by this policy.
 	ShapesCluster bool
 	// ListenerParts are the settings of listeners that the policy covers.
 	ListenerParts []policies.ListenerPart
-	// Cost is what the policy adds to each route that it covers, in bytes of an Envoy; Preflighted tells that it has
-	// browsers ask beforehand.
+	// Cost is what the policy adds to each route that it covers, in bytes of an Envoy; Preflighted reports whether it
+	// makes browsers send preflight requests.
 	Cost        int64
 	Preflighted bool
 }

@@ -38,7 +38,7 @@ func (t *Tables) declareMerges() {
 
 // mergeRow is a policy with mergeType on a listener of the route that it targets.
 type mergeRow struct {
-	// Key is that of what takes effect there: of a merged policy, or of the policy alone if there is none below it.
+	// Key is the key of what takes effect there: a merged policy, or the policy alone if there is none below it.
 	Key string
 	// Below are the targets of the policies that it is merged over, the nearest first.
 	Below []policies.Target

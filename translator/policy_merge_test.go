@@ -68,8 +68,8 @@ func secretsGrant(from string) Object {
 func TestGrantsOfMergedPolicies(t *testing.T) {
 	for name, c := range map[string]struct {
 		policy string
-		// grants are the namespaces that may use the Secrets, one after the other, and served says whether the route is
-		// served.
+		// grants are the namespaces that may use the Secrets, one after the other, and served reports whether the route
+		// is served.
 		grants []string
 		served []bool
 		own    bool // A Secret is also in the namespace of the route.

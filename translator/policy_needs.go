@@ -50,8 +50,8 @@ func (p *policyRow) answer(field string, content []byte) {
 	p.Have.Content[field] = content
 }
 
-// contentOf answers with the content that an object refers to, or with what is wrong. The field of the problem goes on
-// from that of the reference.
+// contentOf returns the content that an object refers to, or what is wrong. The field of the problem begins with the
+// field of the reference.
 func (t *Tables) contentOf(r *flow.Read, from verdict.Ref, c *feature.Content) ([]byte, *verdict.Problem) {
 	to := verdict.Ref{Kind: c.Kind, Namespace: cmp.Or(c.Namespace, from.Namespace), Name: c.Name}
 	if c.Group != "" || c.RefKind != c.Kind {

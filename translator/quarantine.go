@@ -44,7 +44,7 @@ type rejectedRule struct {
 	// Message says why, and the way out.
 	Message string
 	Weight  verdict.Weight
-	// ByEnvoy tells that Envoy has rejected it, rather than that it was never sent.
+	// ByEnvoy reports whether Envoy has rejected it. Otherwise it was never sent.
 	ByEnvoy bool
 }
 
@@ -52,7 +52,7 @@ type rejectedRule struct {
 // then (xds, trial.go).
 const rulesRejected = 3
 
-// rejectedRules counts the rules of which Envoy rejected something.
+// rejectedRules counts the rules with a part that Envoy rejected.
 func (b *bindingRow) rejectedRules() int {
 	rules := map[int]bool{}
 	for _, rejected := range b.Rejected {
@@ -114,7 +114,7 @@ func (q quarantineRow) withoutRejected(b *bindingRow, bound *boundRule) {
 	}
 }
 
-// anyVersion answers with Envoy's words if it rejected the cluster or what it needs; nil is never rejected.
+// anyVersion returns Envoy's message if it rejected the cluster or what it needs. A nil cluster is never rejected.
 func (q quarantineRow) anyVersion(use *clusterUse) (words string, rejected bool) {
 	if use == nil {
 		return "", false

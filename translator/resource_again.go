@@ -18,9 +18,9 @@ const (
 	fieldInlineBytes       protowire.Number = 2
 )
 
-// Again is the resource in other bytes that mean the same, for types of which Envoy remembers what it was sent even if
-// it rejected that: it passes over the same bytes, and acknowledges them, without having them in effect. Bytes of
-// different marks differ. The version stays. A mark is of letters, digits and hyphens. Resources of other types, and
+// Again returns the resource in other bytes that mean the same. It is for types whose rejected bytes Envoy remembers:
+// it acknowledges the same bytes when they are sent again, but they do not take effect. Different marks give different
+// bytes, and the version stays the same. A mark consists of letters, digits and hyphens. Resources of other types, and
 // secrets without PEM, are returned as they are.
 func (r *Resource) Again(mark string) *Resource {
 	switch r.Type {

@@ -19,7 +19,7 @@ type partsOf struct {
 	way   []protowire.Number
 	parts []protowire.Number
 	name  protowire.Number
-	// alone tells that the resource is of use without any part.
+	// alone reports whether the resource is useful without any part.
 	alone bool
 	// shared is the field of the resource with the parts on which all others rest, 0 if there are none. Their first
 	// field is their name.
@@ -68,9 +68,9 @@ func (r *Resource) Parts() []Part {
 	return parts
 }
 
-// Trim returns the resource without the parts that are not kept. Where old has a part of the same name, that takes the
-// place of one that is not kept. A virtual host that loses all its routes goes with them. It is nil if it is of no use
-// without any.
+// Trim returns the resource without the parts that are not kept. If old has a part of the same name, it replaces the
+// one that is not kept. A virtual host that loses all its routes is removed too. The result is nil if the resource is
+// useless without any part.
 //
 // A part must not be served without the shared parts on which it rests, since they may protect it. So if a shared part
 // is not kept, all other parts stay as they are in old; and shared parts of old stay as long as other parts of old do.

@@ -38,7 +38,7 @@ type routeKind struct {
 	transport corev1.Protocol
 	// failure is the status of what cannot be carried out as written; layer 4 knows none.
 	failure uint32
-	// http2 tells that backends are spoken to in HTTP/2 even if their Service does not ask for it.
+	// http2 reports whether Envoy speaks HTTP/2 to backends even if their Service does not ask for it.
 	http2 bool
 	// checkMatch finds what keeps a match of a rule from being translated.
 	checkMatch func(route *routeRow, rule, match int, field string) []verdict.Problem

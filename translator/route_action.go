@@ -116,7 +116,7 @@ func settleHeaders(route *routev3.Route) {
 	route.RequestHeadersToAdd, route.RequestHeadersToRemove, route.ResponseHeadersToAdd, route.ResponseHeadersToRemove = nil, nil, nil, nil
 }
 
-// replacing puts headers after those of a rule, of which it leaves out what they replace, and what is removed: Envoy
+// replacing puts headers after those of a rule, without the headers of the rule that are replaced or removed. Envoy
 // removes first, then sets, then adds.
 func replacing(rule, add []*corev3.HeaderValueOption, remove []string) []*corev3.HeaderValueOption {
 	kept := slices.DeleteFunc(slices.Clone(rule), func(h *corev3.HeaderValueOption) bool {

@@ -27,7 +27,7 @@ type bindingRow struct {
 	Fleet string
 	// Config is the key of the listener's route configuration, ConfigName its name.
 	Config, ConfigName string
-	// Scoped tells that the hosts are scopes.
+	// Scoped reports whether the hosts are scopes.
 	Scoped bool
 
 	Hosts []hostRoutes
@@ -39,7 +39,7 @@ type bindingRow struct {
 	// Forward is set instead of all that has to do with hosts if the listener is of layer 4.
 	Forward  *forwarding
 	Clusters []*clusterUse
-	// Rejected are the rules of which Envoy rejected a part.
+	// Rejected are the rules with a part that Envoy rejected.
 	Rejected []rejectedRule
 }
 
@@ -170,7 +170,7 @@ type boundRule struct {
 	rules    *rulesRow
 	rule     int
 	listener *listenerRow
-	// effects are those of the policies that are effective, by the index of their kind; nil where there is none.
+	// effects are the effects of the policies in effect, by the index of their kind; nil for a kind without one.
 	effects []*effectRow
 	// common lists what all routes of the route configuration have in common, nil for nothing. own are configurations
 	// of filters that these routes need besides.
@@ -181,14 +181,14 @@ type boundRule struct {
 	extra map[string]*clusterUse
 	// traits are those of the listener. If it is closed, the rule answers 500.
 	traits listenerTraits
-	// rejected tells that Envoy rejected a part of the rule: it answers 500.
+	// rejected reports whether Envoy rejected a part of the rule, which then answers 500.
 	rejected bool
 	// withdrawn says why the rule does not forward although Envoy has not rejected it; empty if it does.
 	withdrawn string
-	// unmatchable tells that Envoy rejected a match of the rule.
+	// unmatchable reports whether Envoy rejected a match of the rule.
 	unmatchable bool
-	// collapsed tells that one route stands for all matches of the rule, dropped that not even that is needed, since
-	// another rule has one.
+	// collapsed reports whether one route replaces all matches of the rule. dropped reports whether not even that is
+	// needed, because another rule has one.
 	collapsed, dropped bool
 }
 
@@ -251,7 +251,7 @@ func (e *ruleEntry) hash(q quarantineRow) string {
 	return partHash(e.appendTo(nil))
 }
 
-// anyOf answers with Envoy's words if it rejected one of the routes.
+// anyOf returns Envoy's message if it rejected one of the routes.
 func (q quarantineRow) anyOf(routes []ruleEntry) (words string, rejected bool) {
 	for _, entry := range routes {
 		if words, rejected := q[entry.hash(q)]; rejected {

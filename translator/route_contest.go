@@ -89,7 +89,7 @@ func (o *occupied) add(p *parentRow, hosts []string) {
 	o.routes = append(o.routes, p)
 }
 
-// first is the first route with a hostname that some host has in common with these; nil if there is none.
+// first is the first route with a hostname that shares hosts with these; nil if there is none.
 func (o *occupied) first(hosts []string) *parentRow {
 	best := len(o.routes)
 	for _, host := range hosts {

@@ -39,7 +39,7 @@ type ruleCost struct {
 	// session is what requests of a session cost besides in each route, 0 if there are none that have routes of their
 	// own.
 	session int64
-	// cors tells that a filter has browsers ask beforehand.
+	// cors reports whether a filter makes browsers send preflight requests.
 	cors bool
 }
 
@@ -63,7 +63,7 @@ func costOf(rule *gwapiv1.HTTPRouteRule, illegible bool) ruleCost {
 	return c
 }
 
-// addMatches adds what the matches cost, each of which has so many routes.
+// addMatches adds the cost of the matches. Each match has the given number of routes.
 func (c *ruleCost) addMatches(rule *gwapiv1.HTTPRouteRule, routes int64, illegible bool) {
 	if len(rule.Matches) == 0 {
 		c.routes = routes
@@ -117,7 +117,7 @@ func sessionCost(rule *gwapiv1.HTTPRouteRule) int64 {
 	return session.MatchCost(rule.SessionPersistence)
 }
 
-// whole is the cost of the rule with policies, of which each route has what they say.
+// whole is the cost of the rule with its policies, whose effects each route has.
 func (c *ruleCost) whole(effects []*effectRow, own []filterConfig) int64 {
 	each, asks := c.each, c.cors
 	for _, e := range effects {
@@ -179,7 +179,7 @@ type allowance struct {
 	// copies are the hosts of all listeners of the Gateway, limit is for all of them together, and here are the hosts
 	// of this listener.
 	copies, here, limit int64
-	// collapsed tells that some rule has failed with nothing left of its matches.
+	// collapsed reports whether some rule has failed with nothing left of its matches.
 	collapsed bool
 }
 

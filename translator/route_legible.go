@@ -14,8 +14,8 @@ import (
 // It is about 0.1 s.
 const maxReading = 1_000_000
 
-// checkLegible finds a route of which nobody can read all regular expressions in good time. None of them is looked at
-// then.
+// checkLegible reports a route with so many or so large regular expressions that reading them would take too long. Then
+// none of them is read.
 func checkLegible(route *routeRow) *verdict.Problem {
 	effort := 0
 	for i := range route.Rules {

@@ -109,8 +109,8 @@ func envoyMatch(m *gwapiv1.HTTPRouteMatch) *routev3.RouteMatch {
 	return out
 }
 
-// firstOf leaves out entries that have the name of an earlier one. They are to be ignored (Gateway API,
-// HTTPHeaderMatch, GRPCHeaderMatch and HTTPQueryParamMatch name), for precedence too.
+// firstOf leaves out entries that have the name of an earlier one. They must be ignored, for precedence too (Gateway
+// API, name of HTTPHeaderMatch, GRPCHeaderMatch and HTTPQueryParamMatch).
 func firstOf[T any](entries []T, name func(T) string) []T {
 	seen := make(map[string]bool, len(entries))
 	return slices.DeleteFunc(slices.Clone(entries), func(e T) bool {

@@ -22,8 +22,8 @@ import (
 // that is not served is left to nobody: it may ask more of its clients
 // (docs/decisions/014-hosts-of-broken-listeners.md).
 
-// onPort tells that the listener has its hostname on its port, whether it is served or not. One that the port's
-// protocol rules out has none; one with the hostname of another has no less than that one.
+// onPort reports whether the listener has its hostname on its port, even if it is not served. A listener that conflicts
+// with the protocol of the port does not have it. A listener with the hostname of another one has it like that one.
 func (l *listenerRow) onPort() bool {
 	conflicts := status.About(l.Problems, string(gwapiv1.ListenerConditionConflicted), string(l.Spec.Name))
 	return l.claims() && !slices.ContainsFunc(conflicts, func(p verdict.Problem) bool { return p.Reason != string(gwapiv1.ListenerReasonHostnameConflict) })
@@ -43,7 +43,7 @@ func (l *listenerRow) coveredKey(hostname string) string { return sniKey(l) + "|
 // sniKey finds all listeners that share a port and begin with a TLS handshake.
 func sniKey(l *listenerRow) string { return "sni|" + l.portKey() }
 
-// rivalKeys are those by which the rivals of others are found.
+// rivalKeys are the keys under which other listeners find this one as their rival.
 func rivalKeys(_ string, l *listenerRow) []string {
 	if !l.onPort() {
 		return nil
@@ -71,7 +71,7 @@ func sharedBySNI(_ string, l *listenerRow) []string {
 	return []string{sniKey(l)}
 }
 
-// crowded tells that too many listeners share a port for each to know all of them.
+// crowded reports whether too many listeners share a port for each to know all of them.
 func crowded(_ *flow.Read, _ string, members []flow.Row[*listenerRow]) (bool, bool) {
 	return len(members) > maxForeign, true
 }

@@ -16,8 +16,8 @@ import (
 	"gatehouse/translator/status"
 )
 
-// conditionOverlap, also its reason, is True on routes of which a rule matches the same requests as a rule of another
-// route. Gateway API has no condition for this; the name is Envoy Gateway's.
+// conditionOverlap, which is also its reason, is True on routes with a rule that matches the same requests as a rule of
+// another route. Gateway API has no condition for this; the name is Envoy Gateway's.
 const conditionOverlap = "RouteRulesOverlap"
 
 // overlap is a match that a route has in common with another route for the same host.
@@ -25,7 +25,7 @@ type overlap struct {
 	// Route is the key of the route, Other that of the other one.
 	Route, Other string
 	Rule, Match  int
-	// First tells that this route comes first, so that it gets the requests.
+	// First reports whether this route precedes the other and so gets the requests.
 	First bool
 }
 
@@ -105,8 +105,8 @@ func overlappingRoutes(key string, o *overlapRow) []string {
 	return []string{config + "|" + o.Route}
 }
 
-// tellOverlaps adds to a route's problems at a parent where other routes come first, and answers with where the route
-// itself does: of that it is told, but it is no problem.
+// tellOverlaps adds a problem to a route for each place at a parent where another route precedes it. It returns the
+// places where the route precedes others: its status reports them, but they are no problem.
 func (t *Tables) tellOverlaps(r *flow.Read, p *parentRow) (first []verdict.Problem) {
 	hosts := map[overlap][]string{}
 	for _, a := range p.Listeners {

@@ -28,8 +28,8 @@ const (
 	listenerHeader = "x-gatehouse-listener"
 	// fieldInlineRoutes is ScopedRouteConfiguration.route_configuration.
 	fieldInlineRoutes protowire.Number = 5
-	// conditionHostnames turns False on a route of which some hosts are not served, for being no exact ones or since
-	// others have them.
+	// conditionHostnames is False on a route with hosts that are not served, because they are not exact or because
+	// another route has them.
 	conditionHostnames = "HostnamesServed"
 )
 
@@ -119,8 +119,8 @@ func scopable(hosts []string) (exact, wild []string) {
 	return exact, wild
 }
 
-// tellWildcards tells of hosts that the route would serve if its Gateway had no scoped routes. Without any other host
-// it is not attached.
+// tellWildcards reports hosts that the route would serve if its Gateway had no scoped routes. A route without any other
+// host is not attached.
 func (p *parentRow) tellWildcards(wild []string) {
 	slices.Sort(wild)
 	quoted := make([]string, 0, len(wild))

@@ -16,8 +16,8 @@ import (
 // something: the beginning of the path, the name of the header. What may have been meant is answered with 500, so that
 // no request meant for the match gets another rule's answer. See decision 009.
 
-// looseRoute fails all that a match of a rule may mean of which a part cannot be read; if all is set, no regular
-// expression of it can. It is moved behind all other routes if nothing is known of the path.
+// looseRoute fails everything that a match may mean if a part of it cannot be read. If all is set, none of its regular
+// expressions can be read. The route is moved behind all other routes if nothing is known of the path.
 func looseRoute(bound *boundRule, match *gwapiv1.HTTPRouteMatch, order *precedence, all bool) *routev3.Route {
 	route := &routev3.Route{Match: envoyMatch(match)}
 	fail(route, bound.rules.Route)
@@ -62,7 +62,7 @@ func possiblePrefix(path string) string {
 	return cmp.Or(paths.Normal(path[:at]), "/")
 }
 
-// literalPrefix is what all paths begin with that an expression may match, be it well-formed or not; at least a slash.
+// literalPrefix is the beginning of all paths that an expression may match, even if it is malformed; at least a slash.
 func literalPrefix(expression string) string {
 	literal := strings.TrimPrefix(expression, "^")
 	if strings.Contains(literal, "|") {

@@ -14,7 +14,7 @@ import (
 // crds are those of all kinds that the translation reads, from Gateway API's module and from our chart.
 var crds = sync.OnceValues(func() ([]*crdtest.Kind, error) { return crdtest.Kinds(translated) })
 
-// translated tells whether the translation has a table for a kind.
+// translated reports whether the translation has a table for a kind.
 func translated(kind schema.GroupVersionKind) bool {
 	made, err := testScheme.New(kind)
 	if err != nil {

@@ -4,8 +4,8 @@ package translator
 type Settings struct {
 	// ControllerName is the GatewayClasses' controllerName that is served.
 	ControllerName string
-	// InGatewayNamespace tells that Envoys run in the namespace of their Gateway rather than in that of the control
-	// plane.
+	// InGatewayNamespace reports whether Envoys run in the namespace of their Gateway rather than in that of the
+	// control plane.
 	InGatewayNamespace bool
 	// ExternalNames lets Services of type ExternalName be backends.
 	ExternalNames bool

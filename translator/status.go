@@ -28,7 +28,7 @@ func (t *Tables) declareStatuses() {
 	t.requirements = flow.Derive(t.gateways, "requirements", (*Requirement).equal, t.requirement)
 }
 
-// Status is what the translation concludes about one object: its problems, and what its status shall say.
+// Status is what the translation concludes about one object: its problems and its desired status.
 type Status struct {
 	// Object is what was judged: the informer's own.
 	Object Object

@@ -85,7 +85,7 @@ func (g *gatewayRow) listenerKeys() []string {
 	return keys
 }
 
-// programmed says whether traffic of the accepted Gateway is served as it is written now.
+// programmed reports whether traffic of the accepted Gateway is served as it is written now.
 func (g *gatewayRow) programmed(accepted metav1.Condition, a *assignment, missing map[Name]string) metav1.Condition {
 	c := g.ready(a)
 	switch {

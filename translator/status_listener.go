@@ -17,10 +17,10 @@ import (
 type listenersVerdict struct {
 	statuses []gwapiv1.ListenerStatus
 	problems []verdict.Problem
-	// refused are the names of those that cannot be served as they are written, unresolved of those of which a
-	// reference does not lead anywhere.
+	// refused are the names of listeners that cannot be served as they are written, unresolved the names of those with
+	// a reference that cannot be resolved.
 	refused, unresolved []string
-	// able tells that a new Envoy can serve one of them.
+	// able reports whether a new Envoy can serve one of them.
 	able bool
 	// missing is what any of them waits for.
 	missing map[Name]string
@@ -110,11 +110,11 @@ func (l *listenerRow) programmed(lacking map[Name]string) metav1.Condition {
 	return c
 }
 
-// able tells that a new Envoy can serve the listener.
+// able reports whether a new Envoy can serve the listener.
 func (l *listenerRow) able() bool { return l.Serves && l.hasWholeCertificate() }
 
-// hasWholeCertificate: a listener of which all certificates are broken is not programmed, although running proxies
-// still serve it.
+// hasWholeCertificate reports whether a certificate of the listener can be used. Without one the listener is not
+// programmed, although running proxies still serve it.
 func (l *listenerRow) hasWholeCertificate() bool {
 	return !l.protocol().tls || l.Certified
 }

@@ -71,7 +71,7 @@ func (s *listenerSetRow) listenerKeys() []string {
 	return keys
 }
 
-// programmed says whether traffic of the ListenerSet is served as it is written now.
+// programmed reports whether traffic of the ListenerSet is served as it is written now.
 func (s *listenerSetRow) programmed(accepted *metav1.Condition, fleet FleetStatus, own *listenersVerdict) metav1.Condition {
 	c := metav1.Condition{Type: string(gwapiv1.ListenerSetConditionProgrammed), Status: metav1.ConditionFalse}
 	switch parent := s.Gateway.ready(s.Gateway.assign(fleet)); {

@@ -19,7 +19,7 @@ var ownConditions = []string{
 	string(gwapiv1.GatewayConditionInsecureFrontendValidationMode), string(gwapiv1.ListenerConditionOverlappingTLSConfig),
 }
 
-// Merge returns a copy of the object with the status that it shall have, given the one it has, and what is new in it
+// Merge returns a copy of the object with the desired status merged into the one it has, and what is new in it
 // (status.Merger). It returns the object itself if nothing is desired.
 func (s *Status) Merge(controller gwapiv1.GatewayController, old Object, now metav1.Time) (Object, status.Change) {
 	if s.Desired == nil {

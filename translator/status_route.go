@@ -107,13 +107,13 @@ func (t *Tables) parentConditions(p *parentRow, rules *rulesRow) []metav1.Condit
 	return conditions
 }
 
-// passes tells that all listeners of the parentRef pass encrypted bytes through.
+// passes reports whether all listeners of the parentRef pass encrypted bytes through.
 func (p *parentRow) passes() bool {
 	return len(p.Listeners) > 0 && !slices.ContainsFunc(p.Listeners, func(a attachedListener) bool { return !a.Listener.protocol().passed() })
 }
 
-// passed is the row where encrypted bytes are passed through: how backends are to be spoken to with TLS means nothing
-// there.
+// passed is the row for parents where encrypted bytes are passed through. How Envoy uses TLS to backends does not
+// matter there.
 func (row *rulesRow) passed() *rulesRow {
 	passed := *row
 	passed.Problems = slices.DeleteFunc(slices.Clone(row.Problems), func(p verdict.Problem) bool { return p.Reason == reasonBackendTLS })
@@ -134,8 +134,7 @@ func (row *rulesRow) with(problems []verdict.Problem) *rulesRow {
 	return more
 }
 
-// dropped lists the rules of which a part is not carried out or told of among the problems, and tells whether no rule
-// is left whole.
+// dropped lists the rules with a part that is not carried out, and reports whether no complete rule is left.
 func (row *rulesRow) dropped(problems []verdict.Problem) (rules []string, all bool) {
 	told := map[int]bool{}
 	for _, p := range problems {

@@ -20,9 +20,9 @@ func waitingFor(missing map[Name]string) string {
 	return fmt.Sprintf("waiting for an Envoy to acknowledge %s", first.Name)
 }
 
-// missing lists what the fleet shall have and none of its proxies has acknowledged, with Envoy's words where one
-// rejected it. It is empty as soon as one proxy has everything. Each is a row, so that a listener waits for what it
-// needs itself and for nothing else.
+// missing lists what the fleet must have and none of its proxies has acknowledged, with Envoy's message if one rejected
+// it. It is empty as soon as one proxy has everything. Each entry is a row, so that a listener waits only for what it
+// needs itself.
 func (t *Tables) missing(r *flow.Read, fleet string, _ *gatewayRow) []flow.Row[string] {
 	var best map[Name]string
 	proxies := t.proxiesByFleet.Lookup(r, fleet)
@@ -89,7 +89,7 @@ func (t *Tables) lacks(r *flow.Read, fleet string, p Proxy) map[Name]string {
 	return lacks
 }
 
-// serves tells that a certificate can be acknowledged at all: one that is absent or broken is told of by its listener.
+// serves reports whether a certificate can be acknowledged at all. Its listener reports one that is absent or broken.
 func (t *Tables) serves(r *flow.Read, fleet string, certificate Name) bool {
 	_, ok := t.secrets.Get(r, fleet+"|"+certificate.Name)
 	return ok

@@ -84,15 +84,16 @@ type Outcome struct {
 	Requirements map[string]*Requirement
 	// Fetches are the changed ones by their keys; nil means that nothing needs the content any more.
 	Fetches map[string]*Fetch
-	// Classes tells of GatewayClasses whether Gateways use them, if that changed or the class was created again.
+	// Classes reports whether Gateways use GatewayClasses, for each class for which this changed or that was created
+	// again.
 	Classes map[string]ClassUse
-	// Moment is when the clock alone changes something next, so that Apply is to be called then, with or without
+	// Moment is the next time at which the clock alone changes something. Apply must be called then, with or without
 	// events.
 	Moment time.Time
 }
 
-// Apply takes a batch of events and answers with what changed. It returns an error that names the objects of types that
-// the translation does not know; all others are taken.
+// Apply takes a batch of events and returns what changed. It returns an error that names the objects of types that the
+// translation does not know; all others are taken.
 func (w *World) Apply(events []Event) (Outcome, error) {
 	w.turn.lock()
 	defer w.turn.unlock()
@@ -178,9 +179,8 @@ func put[V any](w *World, table *flow.Table[V], key string, value V, deleted boo
 
 func (p *Proxy) key() string { return p.Fleet + "|" + p.Node }
 
-// Try answers with the problems that storing the object would add, on itself and on others, and leaves no trace. It
-// gives up when ctx ends, be it while it waits for others or while it computes, and returns an error that wraps that of
-// ctx.
+// Try returns the problems that storing the object would add, on itself and on others, and leaves no trace. It gives up
+// when ctx ends, even while it waits or computes, and returns an error that wraps that of ctx.
 func (w *World) Try(ctx context.Context, o Object) ([]Finding, error) {
 	if err := w.turn.await(ctx); err != nil {
 		return nil, fmt.Errorf("wait for the tables: %w", err)

@@ -28,7 +28,7 @@ var Mutations = []Mutation{
 	targetReferences,
 }
 
-// mutator answers with the defaults to fill in.
+// mutator returns the defaults to fill in.
 type mutator struct {
 	mutations []Mutation
 }

@@ -53,7 +53,7 @@ type suspect struct {
 	// rule is the rule of a route that contains it, owner the object, tenant its kind and namespace, or the Gateway.
 	// They are parts of its name.
 	rule, owner, tenant string
-	// shared tells that the others rest on it.
+	// shared reports whether the others rest on it.
 	shared bool
 }
 

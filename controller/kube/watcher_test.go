@@ -93,7 +93,7 @@ func (s *seen) watch(t *testing.T) {
 	}
 }
 
-// last answers with the newest event of the object, and whether there is one.
+// last returns the newest event of the object, and whether there is one.
 func (s *seen) last(o client.Object) (translator.Event, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -44,7 +44,7 @@ func Before[V any](c *Changes, t *Table[V], key string) (V, bool) {
 	return t.Get(c.engine.Read(), key)
 }
 
-// Empty tells whether the batch has changed no row of any table.
+// Empty reports whether the batch has changed no row of any table.
 func (c *Changes) Empty() bool {
 	return !slices.ContainsFunc(c.tables, func(t any) bool { return t != nil })
 }

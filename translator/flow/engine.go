@@ -50,7 +50,7 @@ const (
 	looking               // in the look function of Try: takes no change
 )
 
-// mode says whether what the engine does is to stay.
+// mode reports whether what the engine does is to stay.
 type mode int
 
 const (

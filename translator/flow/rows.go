@@ -236,7 +236,7 @@ func (o *ordered[V]) edit(st step[V], in bool, more int) {
 	}
 }
 
-// save tells whether a Try is about to change the list for the first time. The edits that are there are then safe
+// save reports whether a Try is about to change the list for the first time. The edits that are there are then safe
 // from being written over.
 func (o *ordered[V]) save(e *Engine) bool {
 	if e.mode != trying || o.saved == e.tries {

@@ -68,7 +68,7 @@ func (s *source) intern(key string) int32 {
 	return c
 }
 
-// hold says whether the thing of a cell is there.
+// hold reports whether the thing of a cell is there.
 func (s *source) hold(c int32, held bool) {
 	s.cells[c].held = held
 	if !held {

@@ -8,7 +8,7 @@ import (
 
 // worker brings a table up to date.
 type worker interface {
-	// waiting tells whether there is work.
+	// waiting reports whether there is work.
 	waiting() bool
 	// run does the work, or a part of it if the engine gives up.
 	run()
