@@ -14,7 +14,7 @@ import (
 	"gatehouse/translator/flow"
 )
 
-// rulesRow is what a route's rules come to whatever it is attached to.
+// rulesRow has the rules of a route as they are for every parent.
 type rulesRow struct {
 	Route *routeRow
 	Rules []ruleRow
@@ -29,19 +29,19 @@ type ruleRow struct {
 	Extra map[string]extraBackends
 	// Broken tells that the rule has a filter that cannot be carried out: its routes answer 500.
 	Broken bool
-	// Loose marks the matches that cannot be translated, such as one with a bad regular expression: what they may mean
-	// answers 500.
+	// Loose marks the matches that cannot be translated, such as one with a bad regular expression. Whatever they may
+	// mean answers 500.
 	Loose []bool
 	// Unreadable are the regular expressions of these matches that cannot be used.
 	Unreadable []string
-	// Cost is what the rule costs an Envoy, by the route alone.
+	// Cost is what the rule costs an Envoy, without its policies.
 	Cost ruleCost
 }
 
 // backend is one backendRef of a rule.
 type backend struct {
-	// To is what the reference leads to. It is nil when the reference cannot be used; its share of the requests is then
-	// answered with 500.
+	// To is the object that the reference names. It is nil if the reference cannot be used. Its share of the requests
+	// is then answered with 500.
 	To   *destination
 	Port backendPort
 	// TLS is the policy for TLS to the backend, nil for plain text.
@@ -57,8 +57,8 @@ type backend struct {
 	HTTP2 bool
 }
 
-// equal: of the object only what the backend uses of it counts, so that a new port of a Service touches no route to
-// another one.
+// equal compares only what the backend uses of the object, so that a new port of a Service does not affect routes to
+// another port.
 func (b backend) equal(o backend) bool {
 	if b.To == nil || o.To == nil {
 		return b.To == o.To && b.Weight == o.Weight && b.Fallback == o.Fallback && b.Port.Protocol == o.Port.Protocol
@@ -102,8 +102,8 @@ func (t *Tables) routeRules(r *flow.Read, _ string, route *routeRow) (*rulesRow,
 	return row, true
 }
 
-// ruleBackends resolves the backendRefs of a rule. Those without a weight get no requests, and are resolved for what is
-// wrong with them.
+// ruleBackends resolves the backendRefs of a rule. Those with weight 0 get no requests, but are resolved so that their
+// problems are reported.
 func (t *Tables) ruleBackends(r *flow.Read, route *routeRow, out *ruleRow, rule int) (problems []verdict.Problem) {
 	field, refs := fmt.Sprintf("spec.rules[%d]", rule), route.Rules[rule].BackendRefs
 	var at []int
@@ -132,7 +132,7 @@ func ruleIndex(field string) (int, bool) {
 	return i, err == nil
 }
 
-// referrer is an object that refers to backends, and the kind of route whose requests they are to get.
+// referrer is an object that refers to backends, and the kind of route whose requests they get.
 type referrer struct {
 	verdict.Ref
 	kind *routeKind
@@ -141,8 +141,8 @@ type referrer struct {
 // referrer is the route as one.
 func (row *routeRow) referrer() referrer { return referrer{Ref: row.ref(), kind: row.Kind} }
 
-// backend resolves a backendRef. One that is not usable has a problem; one with a problem may be usable, as far as it
-// goes.
+// backend resolves a backendRef. A backend that is not usable has a problem. A backend with a problem may still be
+// usable in part.
 func (t *Tables) backend(r *flow.Read, from referrer, ref *gwapiv1.HTTPBackendRef) (backend, *verdict.Problem) {
 	b := backend{Weight: 1, Filters: ref.Filters, HTTP2: from.kind.http2}
 	b.Port.Protocol = from.kind.transport
@@ -191,7 +191,7 @@ func (t *Tables) backend(r *flow.Read, from referrer, ref *gwapiv1.HTTPBackendRe
 	return b, problem
 }
 
-// checkProtocol finds requests that cannot be sent as the port asks; then none are.
+// checkProtocol reports requests that cannot be sent in the protocol of the port. Then none are sent.
 func (b *backend) checkProtocol(kind *routeKind) *verdict.Problem {
 	words := b.unspoken(kind)
 	if words == "" {
@@ -208,7 +208,7 @@ func (b *backend) checkProtocol(kind *routeKind) *verdict.Problem {
 	return problem
 }
 
-// checkObject finds why nothing is sent to an object, whatever its port.
+// checkObject reports why nothing is sent to any port of an object.
 func (t *Tables) checkObject(b backend, object *backendObject) *verdict.Problem {
 	switch {
 	case object.Refused:

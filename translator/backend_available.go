@@ -76,7 +76,7 @@ func (t *Tables) withoutEndpoints(r *flow.Read, rules *rulesRow) []verdict.Probl
 	return problems
 }
 
-// checkShares finds a rule that forwards to nobody although nothing of it answers.
+// checkShares reports a rule that has no backend for its requests and does not answer them itself.
 func checkShares(route *routeRow, rule *gwapiv1.HTTPRouteRule, field string) *verdict.Problem {
 	answers := func(f gwapiv1.HTTPRouteFilter) bool {
 		return f.Type == gwapiv1.HTTPRouteFilterRequestRedirect || f.Type == gwapiv1.HTTPRouteFilterExtensionRef

@@ -16,10 +16,10 @@ import (
 	"gatehouse/translator/status"
 )
 
-// XBackendTrafficPolicies say of backends how many of the requests to them may be retries. See decision 049.
+// XBackendTrafficPolicies limit how many of the requests to a backend may be retries. See decision 049.
 
-// budgetRow is an XBackendTrafficPolicy that was judged on its own. There are none unless the operator has switched the
-// kind on.
+// budgetRow is an XBackendTrafficPolicy that was judged on its own. There are none unless the operator has enabled the
+// kind.
 type budgetRow struct {
 	Policy    *gwapixv1alpha1.XBackendTrafficPolicy
 	Attaching attaching
@@ -55,7 +55,7 @@ func (t *Tables) budgetPolicy(_ *flow.Read, _ string, p *gwapixv1alpha1.XBackend
 
 func (p *budgetRow) attaching() *attaching { return &p.Attaching }
 
-// limitRetries finds how many of the requests to the backend may be retries.
+// limitRetries finds the policy that limits how many of the requests to the backend may be retries.
 func (t *Tables) limitRetries(r *flow.Read, b *backend) {
 	if b.To == nil {
 		return
@@ -65,7 +65,7 @@ func (t *Tables) limitRetries(r *flow.Read, b *backend) {
 	}
 }
 
-// budgetBytes tell the budgets of backends apart; there are none without.
+// budgetBytes distinguish the budgets of backends. They are empty without a budget.
 func (b backend) budgetBytes() []byte {
 	if b.Budget == nil {
 		return nil
@@ -90,7 +90,7 @@ func (c *clusterUse) limitRetries(cluster *clusterv3.Cluster) {
 	}
 }
 
-// budgetStatus speaks about each Gateway that reaches a target of the policy.
+// budgetStatus has an ancestor for each Gateway that reaches a target of the policy.
 func (t *Tables) budgetStatus(r *flow.Read, _ string, p *budgetRow) (*Status, bool) {
 	return t.budgeting.status(t, r, p, p.Problems, reportOnBackends(t, t.budgeting, p.conditions)), true
 }

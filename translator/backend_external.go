@@ -45,8 +45,8 @@ func externalBytes(b backend) []byte {
 	return []byte(text.String())
 }
 
-// checkExternal finds why a Service of type ExternalName is not served. Where it may be, who writes Services can have
-// Envoy call any name that it can resolve, so the names of Envoy's own host are refused.
+// checkExternal reports why a Service of type ExternalName is not served. If they are allowed, whoever writes Services
+// can make Envoy call any name that it can resolve. So the names of Envoy's own host are refused.
 func (t *Tables) checkExternal(b backend, object *backendObject) *verdict.Problem {
 	problem := &verdict.Problem{Field: ".name", Reason: string(gwapiv1.RouteReasonUnsupportedValue), Weight: verdict.Unresolved}
 	name := object.Endpoints[0].Host
@@ -72,7 +72,7 @@ func (t *Tables) checkExternal(b backend, object *backendObject) *verdict.Proble
 // hasNames reports whether the endpoints of an EndpointSlice are DNS names.
 func hasNames(s *discoveryv1.EndpointSlice) bool { return s.AddressType == discoveryv1.AddressTypeFQDN }
 
-// ownersOfNames are the keys of those that an EndpointSlice of DNS names says it is of.
+// ownersOfNames are the keys of the objects that an EndpointSlice of DNS names belongs to.
 func ownersOfNames(key string, s *discoveryv1.EndpointSlice) []string {
 	if !hasNames(s) {
 		return nil
@@ -103,10 +103,9 @@ func (t *Tables) checkNames(r *flow.Read, b *backend) *verdict.Problem {
 	return problem
 }
 
-// setDiscovery says where the cluster's endpoints come from: from the control plane, or from DNS. There a name is
-// whole, as the CNAME record of a Service of type ExternalName has it. IPv4 goes first, as among endpoints. Envoy must
-// not wait for an answer: while it did, a name that gets none would hold up every other change of clusters, and each
-// fresh Envoy.
+// setDiscovery sets where the cluster's endpoints come from: the control plane, or DNS. DNS names are absolute, like
+// the CNAME record of a Service of type ExternalName. IPv4 comes first, as for endpoints. Envoy must not wait for an
+// answer, because a name that gets none would block all other changes of clusters and the start of each new Envoy.
 func setDiscovery(c *clusterv3.Cluster, use *clusterUse) {
 	if use.named() {
 		c.ClusterDiscoveryType = &clusterv3.Cluster_ClusterType{ClusterType: &clusterv3.Cluster_CustomClusterType{

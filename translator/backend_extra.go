@@ -23,8 +23,8 @@ func (b extraBackends) equal(o extraBackends) bool {
 	return b.Optional == o.Optional && slices.EqualFunc(b.Backends, o.Backends, backend.equal)
 }
 
-// extraBackends resolves what the filters of a rule need. A rule that must not be served without one of them is broken
-// if that cannot be used. Fields of problems are relative to the rule.
+// extraBackends resolves what the filters of a rule need. If a backend cannot be used without which the rule must not
+// be served, the rule is broken. Fields of problems are relative to the rule.
 func (t *Tables) extraBackends(
 	r *flow.Read, from referrer, out *ruleRow, needs []feature.Need,
 ) (problems []verdict.Problem) {
@@ -101,8 +101,8 @@ func (row *ruleRow) all() []backend {
 	return backends
 }
 
-// have answers the needs of a rule by the clusters of its extra backends. Unmet reports whether one is missing without
-// which the rule must not be served.
+// have answers the needs of a rule with the clusters of its extra backends. unmet reports whether one is missing
+// without which the rule must not be served.
 func (b *boundRule) have() (have feature.Have, unmet bool) {
 	for field, extra := range b.rules.Rules[b.rule].Extra {
 		use := b.extra[field]

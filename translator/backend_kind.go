@@ -17,7 +17,7 @@ type backendKind struct {
 	group, name string
 	// prefix begins the keys of its objects and slices, and the names of its clusters.
 	prefix string
-	// label is where an EndpointSlice says whose it is.
+	// label is the label of an EndpointSlice with the name of its object.
 	label string
 	// setting is the field of the control plane's configuration that enables the kind. It is empty if the kind is
 	// always enabled.
@@ -26,8 +26,7 @@ type backendKind struct {
 	objects func(t *Tables, kind *backendKind) *flow.Table[*backendObject]
 }
 
-// backendKinds are the served ones: the only place where they are listed. The first is the one that a backendRef means
-// without a kind.
+// backendKinds is the only list of the served kinds. A backendRef without a kind means the first.
 var backendKinds = []*backendKind{
 	{
 		name: "Service", prefix: "service", label: discoveryv1.LabelServiceName,
@@ -74,7 +73,7 @@ func (k *backendKind) key(namespace, name string) string {
 	return k.prefix + "/" + Key(namespace, name)
 }
 
-// ownersOf are the keys of those that an EndpointSlice says it is of.
+// ownersOf are the keys of the objects that an EndpointSlice belongs to.
 func ownersOf(_ string, s *discoveryv1.EndpointSlice) []string {
 	var owners []string
 	for _, k := range backendKinds {

@@ -50,7 +50,7 @@ func reportOnBackends[P judgedPolicy[P]](t *Tables, a *attachTables[P], conditio
 	}
 }
 
-// securingGateways are the Gateways whose routes use the target, or filters of their listeners, or policies.
+// securingGateways are the Gateways that use the target in their routes, in filters of their listeners or in policies.
 func (t *Tables) securingGateways(r *flow.Read, target policies.Target) []*gatewayRow {
 	var gateways []*gatewayRow
 	add := func(g *gatewayRow) {

@@ -14,7 +14,7 @@ import (
 	"gatehouse/translator/status"
 )
 
-// reasonBackendTLS is the reason of a backendRef whose TLS policy cannot be carried out.
+// reasonBackendTLS is the reason for a backendRef whose TLS policy cannot be carried out.
 const reasonBackendTLS = "InvalidBackendTLS"
 
 // backendTLSRow is a BackendTLSPolicy that was judged on its own.
@@ -61,7 +61,7 @@ func misaimedObject(_ string, a *attachment[*backendTLSRow]) []string {
 	return []string{placeKey(a.Target.Whole())}
 }
 
-// target is the backend as what policies can target.
+// target is the backend as a target of policies.
 func (b backend) target() policies.Target {
 	return policies.Target{Kind: b.To.Kind.name, Namespace: b.To.Namespace, Name: b.To.Name}
 }
@@ -131,7 +131,7 @@ func serviceKeys(used []backend) (keys []string) {
 	return slices.Compact(keys)
 }
 
-// backendTLSStatus speaks about each Gateway that reaches a target of the policy.
+// backendTLSStatus has an ancestor for each Gateway that reaches a target of the policy.
 func (t *Tables) backendTLSStatus(r *flow.Read, _ string, p *backendTLSRow) (*Status, bool) {
 	return t.securing.status(t, r, p, p.Problems, reportOnBackends(t, t.securing, p.conditions)), true
 }

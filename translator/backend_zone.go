@@ -11,15 +11,14 @@ import (
 )
 
 const (
-	// conditionZones turns False on a route to a Service that asks for endpoints near by. Gateway API has no condition
-	// for this.
+	// conditionZones is False on a route to a Service that asks for near endpoints. Gateway API has no condition for
+	// this.
 	conditionZones = "TrafficDistributionServed"
 	// reasonAllZones is the reason: all endpoints get requests, wherever they are. See decision 024.
 	reasonAllZones = "AllZones"
 )
 
-// nearness is how a Service asks for endpoints near by, such as trafficDistribution: PreferSameZone, empty if it does
-// not.
+// nearness is how a Service asks for near endpoints, such as trafficDistribution: PreferSameZone, empty if it does not.
 func nearness(s *corev1.Service) string {
 	if near := asksFor(s.Spec.TrafficDistribution); near != "" {
 		return near

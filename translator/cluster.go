@@ -41,8 +41,8 @@ const (
 	httpOptions   = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 )
 
-// clusterUse is what a cluster is made of. Its name says it all: two uses of one name are equal. It is shared by all
-// rules that use the backend in the same way, so reordering or inserting rules renames nothing.
+// clusterUse is what a cluster is made of. Its name contains everything, so two uses with the same name are equal. All
+// rules that use the backend in the same way share it, so reordering or inserting rules renames nothing.
 type clusterUse struct {
 	Name     string
 	Backends []backend
@@ -67,7 +67,7 @@ func (c *clusterUse) equal(o *clusterUse) bool {
 // clusterShape is a policy that shapes clusters.
 type clusterShape struct {
 	Policy policies.Object
-	// Members are the policies that Policy, or the settings in it, are made of.
+	// Members are the policies from which Policy, or the settings in it, were made.
 	Members []policies.Object
 	// Have answers the policy's needs.
 	Have feature.Have
@@ -80,8 +80,7 @@ func (s *clusterShape) equal(o *clusterShape) bool {
 	return slices.Equal(s.Members, o.Members) && s.Have.Equal(o.Have)
 }
 
-// clusterUses finds the cluster of each backend of the rule, and of each that its filters send requests to, nil for one
-// that cannot be used.
+// clusterUses finds the cluster of each backend of the rule and of its filters, nil for a backend that cannot be used.
 func (t *Tables) clusterUses(r *flow.Read, bound *boundRule) {
 	form, whole := t.form(bound.listener.Gateway, bound.effects)
 	rule := &bound.rules.Rules[bound.rule]
@@ -106,8 +105,8 @@ func (t *Tables) clusterUses(r *flow.Read, bound *boundRule) {
 	}
 }
 
-// form is what the clusters have in common for which the policies are in effect. It reports too whether these need all
-// backends in one cluster.
+// form is what the clusters have in common for which the policies are in effect. It also reports whether these policies
+// need all backends in one cluster.
 func (t *Tables) form(gateway *gatewayRow, effects []*effectRow) (form clusterForm, whole bool) {
 	shaping := make([]*clusterShape, len(effects))
 	shaped := false
@@ -128,7 +127,7 @@ func (t *Tables) form(gateway *gatewayRow, effects []*effectRow) (form clusterFo
 // clusterForm is what the clusters of a rule have in common.
 type clusterForm struct {
 	use clusterUse
-	// settings are what policies make of a cluster, encoded.
+	// settings are the settings that policies give a cluster, encoded.
 	settings []byte
 	// clientRefused reports whether backends with TLS cannot be used.
 	clientRefused bool
@@ -174,13 +173,13 @@ func settingsSuffix(settings []byte) string {
 	return "/" + hash(settings, 8)
 }
 
-// alone is the backend without what is about others, which is the route's matter when the cluster has no other.
+// alone is the backend without its relation to others, which the route has if the cluster has no other.
 func (b backend) alone() backend {
 	b.Weight, b.Filters, b.Fallback = 1, nil, false
 	return b
 }
 
-// plain are the backends without policies for TLS: what is passed through is encrypted already.
+// plain are the backends without policies for TLS, because what is passed through is already encrypted.
 func plain(backends []backend) []backend {
 	backends = slices.Clone(backends)
 	for i := range backends {
@@ -347,8 +346,8 @@ func envoyCluster(use *clusterUse) *clusterv3.Cluster {
 	return c
 }
 
-// setProtocol chooses what is spoken to the backend, by the appProtocol of the port. Where that says nothing, TLS lets
-// the two agree on it.
+// setProtocol sets the protocol to the backend from the appProtocol of the port. If that names none, Envoy and the
+// backend negotiate it when they use TLS.
 func setProtocol(options *upstreamhttpv3.HttpProtocolOptions, use *clusterUse) {
 	explicit := &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig{
 		ProtocolConfig: &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig_HttpProtocolOptions{HttpProtocolOptions: &corev3.Http1ProtocolOptions{}},
@@ -374,15 +373,15 @@ func sayHTTP2(port backendPort) bool {
 	return slices.Contains([]string{"kubernetes.io/h2c", "grpc", string(v1alpha1.AppProtocolH2C)}, port.AppProtocol)
 }
 
-// sayWebSocket reports whether the port is one of WebSockets, which need HTTP/1.1.
+// sayWebSocket reports whether the port is for WebSockets, which need HTTP/1.1.
 func sayWebSocket(port backendPort) bool {
 	protocols := []string{"kubernetes.io/ws", "kubernetes.io/wss", string(v1alpha1.AppProtocolWS), string(v1alpha1.AppProtocolWSS)}
 	return slices.Contains(protocols, port.AppProtocol)
 }
 
-// unspoken says why requests of a kind of route cannot be sent in the protocol that the port asks for, if so. Protocols
-// that are only names, such as https, ask for nothing: Services have them whatever their backends speak, and
-// BackendTLSPolicies say where TLS is.
+// unspoken says why requests of a kind of route cannot be sent in the protocol of the port; empty if they can.
+// Protocols that are only names, such as https, are ignored: Services have them whatever their backends speak, and TLS
+// is up to BackendTLSPolicies.
 func (b backend) unspoken(kind *routeKind) string {
 	group, _, _ := strings.Cut(b.Port.AppProtocol, "/")
 	switch {

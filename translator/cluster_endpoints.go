@@ -94,7 +94,7 @@ type endpoint struct {
 	other address
 }
 
-// address is where an endpoint listens, and what it belongs to: empty if nobody says.
+// address is where an endpoint listens, and its zone, which may be unknown.
 type address struct {
 	ip   string
 	port int32
@@ -138,8 +138,8 @@ func loadBalanced(rows []flow.Row[*discoveryv1.EndpointSlice], port backendPort)
 	return lb
 }
 
-// usable reports whether anything can be sent to an endpoint, and whether it is ready, not going. The API server lets
-// none without an address in.
+// usable reports whether anything can be sent to an endpoint, and whether it is ready and not terminating. The API
+// server admits none without an address.
 func usable(e *discoveryv1.Endpoint) (serves, ready bool) {
 	if len(e.Addresses) == 0 {
 		return false, false

@@ -24,7 +24,7 @@ const clientPrefix = "client/"
 // socketMatch is the metadata with which Envoy chooses a transport socket of a cluster.
 const socketMatch = "envoy.transport_socket_match"
 
-// socket is how the backend is spoken to, nil for plain text.
+// socket is the transport socket for the backend, nil for plain text.
 func (c *clusterUse) socket(b backend) *corev3.TransportSocket {
 	if b.TLS == nil {
 		return nil
@@ -39,7 +39,7 @@ func (c *clusterUse) socket(b backend) *corev3.TransportSocket {
 	return tlsSocket(packed(backendtls.Context(b.TLS.Policy, credentials)))
 }
 
-// socketBytes tell the sockets of backends apart; there are none for plain text.
+// socketBytes distinguish the sockets of backends. They are empty for plain text.
 func (c *clusterUse) socketBytes(b backend) []byte {
 	if b.TLS == nil {
 		return nil
@@ -58,8 +58,8 @@ func (c *clusterUse) mixed() bool {
 	return slices.ContainsFunc(c.Backends, func(b backend) bool { return !bytes.Equal(c.socketBytes(b), first) })
 }
 
-// secure sets the transport socket of the cluster, or, if its backends differ, one for each, which endpoints choose
-// (see choose).
+// secure sets the transport socket of the cluster. If its backends differ, it sets one for each of them, and endpoints
+// choose theirs (see choose).
 func (c *clusterUse) secure(cluster *clusterv3.Cluster) {
 	cluster.TransportSocket = c.socket(c.Backends[0])
 	if !c.mixed() {
@@ -81,7 +81,7 @@ func (c *clusterUse) secure(cluster *clusterv3.Cluster) {
 	}
 }
 
-// choose marks a backend's endpoints where the cluster has a transport socket for each backend.
+// choose marks a backend's endpoints if the cluster has a transport socket for each backend.
 func (c *clusterUse) choose(b backend, endpoints []*endpointv3.LbEndpoint) {
 	if len(endpoints) == 0 || !c.mixed() {
 		return
@@ -135,8 +135,8 @@ func clusterSecrets(key string, c *clusterRow) []string {
 	return keys
 }
 
-// clusterSecret is what SDS serves to clusters under a name. A lost client certificate is served no more, and running
-// proxies keep what they have.
+// clusterSecret is what SDS serves to clusters under a name. A deleted client certificate is no longer served; running
+// proxies keep the one that they have.
 func (t *Tables) clusterSecret(r *flow.Read, key string, members []flow.Row[*clusterRow]) (*Resource, bool) {
 	fleet, name := splitKey(key)
 	secret, isClient := strings.CutPrefix(name, clientPrefix)

@@ -16,8 +16,8 @@ import (
 	"gatehouse/translator/flow"
 )
 
-// What Secrets, ConfigMaps and ClusterTrustBundles hold is parsed once, whoever uses it, and only if somebody does: a
-// cluster has many that are nobody's business here.
+// The content of Secrets, ConfigMaps and ClusterTrustBundles is parsed once for all who use it, and only if somebody
+// does: most of those in a cluster have nothing to do with Gateways.
 
 // declareContent: what is parsed of Secrets, ConfigMaps and ClusterTrustBundles.
 func (t *Tables) declareContent() {
@@ -41,7 +41,7 @@ type contentUse struct {
 	Target      verdict.Ref
 }
 
-// usedContent makes rows of what an object refers to. Whether it may is judged where the reference is followed.
+// usedContent makes rows of what an object refers to. Whether a reference is allowed is judged where it is followed.
 func usedContent(owner string, uses []contentUse) []flow.Row[contentUse] {
 	rows := make([]flow.Row[contentUse], len(uses))
 	for i, u := range uses {
@@ -145,7 +145,7 @@ func isUsed(*flow.Read, string, []flow.Row[contentUse]) (bool, bool) { return tr
 type certificateRow struct {
 	// Resource is what Envoy gets for a listener, nil when the Secret is broken.
 	Resource *Resource
-	// Broken says what is wrong with the Secret's content, in words that fit behind "Secret x/y ".
+	// Broken says what is wrong with the Secret's content, in a text that fits behind "Secret x/y ".
 	Broken string
 	// Pair is what is known of the certificate, nil when the Secret is broken.
 	Pair *certificate.Pair
@@ -170,7 +170,7 @@ func (t *Tables) certificate(r *flow.Read, key string, _ bool) (*certificateRow,
 	return &certificateRow{Resource: servedCertificate(s, pair), Pair: pair}, true
 }
 
-// untimelyCertificate judges a certificate by the clock. There is no row for one that is valid.
+// untimelyCertificate checks whether a certificate is valid now. One that is valid has no row.
 func (t *Tables) untimelyCertificate(r *flow.Read, _ string, row *certificateRow) (*certificate.Untimely, bool) {
 	now, ok := t.in.clock.Get(r, clockKey)
 	if !ok || row.Pair == nil {
@@ -182,7 +182,7 @@ func (t *Tables) untimelyCertificate(r *flow.Read, _ string, row *certificateRow
 
 func equalUntimely(a, b *certificate.Untimely) bool { return *a == *b }
 
-// nextMoment is when the clock has to be set again: when the judgement of a certificate in use changes, and at the
+// nextMoment is when the clock must be set again: when a certificate in use begins or ends to be valid, and at the
 // latest after clockStep.
 func (t *Tables) nextMoment(r *flow.Read, now time.Time) time.Time {
 	next := now.Add(clockStep)
@@ -200,7 +200,7 @@ func (t *Tables) nextMoment(r *flow.Read, now time.Time) time.Time {
 // authorityRow is the CA certificates of an object that somebody uses.
 type authorityRow struct {
 	PEM []byte
-	// Broken says what is wrong with them, in words that fit behind "Secret x/y ".
+	// Broken says what is wrong with them, in a text that fits behind "Secret x/y ".
 	Broken string
 }
 

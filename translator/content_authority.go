@@ -18,8 +18,8 @@ type authorityRefs struct {
 	// From is the object that refers to them, Field the path of the list.
 	From  verdict.Ref
 	Field string
-	// InvalidKind is the reason for a reference to something that holds no CA certificates, or of a kind that the
-	// cluster does not serve.
+	// InvalidKind is the reason for a reference to a kind that cannot hold CA certificates, or that the cluster does
+	// not serve.
 	InvalidKind string
 	Refs        []verdict.Ref
 }

@@ -13,7 +13,7 @@ import (
 	"gatehouse/translator/flow"
 )
 
-// ClusterTrustBundles are of Kubernetes itself, but not every cluster serves them.
+// ClusterTrustBundles are a kind of Kubernetes, but not every cluster serves them.
 var ClusterTrustBundles = schema.GroupKind{Group: certificatesv1.GroupName, Kind: "ClusterTrustBundle"}
 
 // trustBundleField is the only field of a ClusterTrustBundle that holds certificates.
@@ -24,13 +24,13 @@ type authorityKind struct {
 	schema.GroupKind
 	// whole reports whether objects of the kind are cluster-scoped. References to them need no grant.
 	whole bool
-	// enable is how a cluster comes to serve the kind, empty if each one does.
+	// enable is how to make a cluster serve the kind, empty if every cluster does.
 	enable string
 	// read returns the data of an object, and false if the object does not exist.
 	read func(t *Tables, r *flow.Read, key string) (map[string][]byte, bool)
 }
 
-// authorityKinds are the only place where they are listed.
+// authorityKinds is the only list of these kinds.
 var authorityKinds = []*authorityKind{
 	{GroupKind: schema.GroupKind{Kind: "ConfigMap"}, read: func(t *Tables, r *flow.Read, key string) (map[string][]byte, bool) {
 		c, ok := t.in.configMaps.Get(r, key)
@@ -60,7 +60,7 @@ var authorityKinds = []*authorityKind{
 	},
 }
 
-// authoritiesAsked says which references would do, in words that fit behind "refer to ".
+// authoritiesAsked says which references are possible, in a text that fits behind "refer to ".
 const authoritiesAsked = "a ConfigMap or a Secret with key " + certificate.AuthoritiesKey + ", or to a ClusterTrustBundle of group " + certificatesv1.GroupName
 
 // authorityKindOf is nil if objects of that kind hold no CA certificates.
@@ -73,8 +73,8 @@ func authorityKindOf(group, kind string) *authorityKind {
 	return nil
 }
 
-// authorityRef is a reference to CA certificates from an object of namespace own, whose namespace is that, too, if none
-// is given and the kind has any.
+// authorityRef is a reference to CA certificates from an object in namespace own. Without a given namespace it is for
+// the same namespace, if the kind is namespaced.
 func authorityRef(group, kind, given, own, name string) verdict.Ref {
 	if k := authorityKindOf(group, kind); given == "" && (k == nil || !k.whole) {
 		given = own
@@ -85,7 +85,7 @@ func authorityRef(group, kind, given, own, name string) verdict.Ref {
 // dataKey finds the CA certificates of an object.
 func dataKey(ref verdict.Ref) string { return ref.Kind + "/" + Key(ref.Namespace, ref.Name) }
 
-// objectData is all that the object of an dataKey holds; it is false if the object is not there.
+// objectData is the data of the object with a dataKey, and false if the object does not exist.
 func (t *Tables) objectData(r *flow.Read, id string) (map[string][]byte, bool) {
 	kind, key, _ := strings.Cut(id, "/")
 	for _, k := range authorityKinds {

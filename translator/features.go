@@ -11,8 +11,8 @@ import (
 	"gatehouse/translator/flow"
 )
 
-// served are the features of Gateway API that the translation carries out. It is the one list of them: the status of
-// each GatewayClass shows it, and the official conformance suite runs the tests of what is in it. A feature comes here
+// served is the only list of the features of Gateway API that the translation carries out. The status of each
+// GatewayClass shows it, and the official conformance suite runs the tests of these features. A feature is added here
 // together with the code that serves it.
 var served = []features.FeatureName{
 	features.SupportGateway,
@@ -75,18 +75,18 @@ var served = []features.FeatureName{
 	features.SupportUDPRoute,
 }
 
-// servedBeside are served too where Envoys run in their Gateway's namespace: Gateway API wants to see there what
-// spec.infrastructure is about.
+// servedBeside are also served if Envoys run in their Gateway's namespace, because Gateway API requires the objects
+// that spec.infrastructure is about to be there.
 var servedBeside = []features.FeatureName{
 	features.SupportGatewayInfrastructure,
 }
 
-// servedWith are served where the cluster serves a kind of objects too.
+// servedWith are also served if the cluster serves a certain kind of objects.
 var servedWith = map[features.FeatureName]schema.GroupKind{
 	features.SupportClusterTrustBundle: ClusterTrustBundles,
 }
 
-// storedIn are served where the CRD of Gateways has the field in which users ask for them.
+// storedIn are served if the CRD of Gateways has the field that requests them.
 var storedIn = map[features.FeatureName]Field{
 	features.SupportGatewayAddressRoutability:        FieldRoutability,
 	features.SupportGatewayAddressRoutabilityCluster: FieldRoutability,
@@ -94,7 +94,7 @@ var storedIn = map[features.FeatureName]Field{
 }
 
 // Features lists the features of Gateway API that the translation carries out, in the order of their names. The kinds
-// are those of the cluster that not every cluster serves. Its CRDs are taken to have all fields.
+// are those that this cluster serves, of those that not every cluster does. Its CRDs are assumed to have all fields.
 func (s Settings) Features(kinds ...schema.GroupKind) []features.FeatureName {
 	all := slices.Clone(served)
 	if s.InGatewayNamespace {

@@ -12,7 +12,7 @@ const (
 	FieldListenerFilters Field = "spec.listeners.filters"
 )
 
-// Fields are all such fields. Without an Event that one is dropped, it counts as stored.
+// Fields are all such fields. Unless an Event says that a field is dropped, it counts as stored.
 var Fields = []Field{FieldRoutability, FieldListenerFilters}
 
 // fieldDropped reports whether the cluster's CRD of Gateways does not have the field.

@@ -17,7 +17,7 @@ func (t *Tables) declareGateways() {
 	t.listenerSets = flow.Derive(t.in.listenerSets, "listener sets", (*listenerSetRow).equal, t.listenerSet)
 }
 
-// conditionListenerSets marks problems of allowedListeners, which keep ListenerSets out and hurt nothing of the Gateway
+// conditionListenerSets marks problems of allowedListeners. They exclude ListenerSets and do not affect the Gateway
 // itself. Gateway API has no condition for them.
 const conditionListenerSets = "ListenerSets"
 
@@ -34,9 +34,9 @@ type gatewayRow struct {
 	// there is to be one and the reference may not be followed: such backends are not reached then.
 	Client        string
 	ClientRefused bool
-	// Problems are of the Gateway as a whole; those of its listeners are in their own rows.
+	// Problems are those of the Gateway as a whole. Those of its listeners are in their own rows.
 	Problems []verdict.Problem
-	// ListenerProblems were found on the Gateway alone but belong to the listener that is their Scope.
+	// ListenerProblems were found in the Gateway alone but belong to the listener in their Scope.
 	ListenerProblems []verdict.Problem
 }
 

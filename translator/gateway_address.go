@@ -11,14 +11,14 @@ import (
 	"gatehouse/policies/verdict"
 )
 
-// sentinel is a routability without any meaning, which Gateway API's conformance suite asks for and wants to see
+// sentinel is a routability without a meaning. Gateway API's conformance suite requests it and expects it to be
 // reported (GEP-5093).
 const sentinel gwapiv1.GatewayAddressRoutabilityType = "testing.x-k8s.io/sentinel"
 
-// StaticAddresses are the IP addresses that the Gateway asks for and a Service can ask for in turn, in order and each
-// once: those that may be reached from anywhere, and those that have to be cluster IPs. What the Gateway cannot have is
-// left out: a scope that is not served (GEP-5093), or a family at which the Envoys of the EnvoyProxy do not listen. The
-// EnvoyProxy may be nil.
+// StaticAddresses are the IP addresses that the Gateway requests and that a Service can request for it, in order and
+// without duplicates: those that may be reached from anywhere, and those that must be cluster IPs. Addresses that the
+// Gateway cannot have are left out: those with a scope that is not served (GEP-5093), or of a family on which the
+// Envoys of the EnvoyProxy do not listen. The EnvoyProxy may be nil.
 func StaticAddresses(g *gwapiv1.Gateway, ep *v1alpha1.EnvoyProxy) (anywhere, cluster []netip.Addr) {
 	for i := range g.Spec.Addresses {
 		a := &g.Spec.Addresses[i]
@@ -37,16 +37,16 @@ func StaticAddresses(g *gwapiv1.Gateway, ep *v1alpha1.EnvoyProxy) (anywhere, clu
 	return anywhere, cluster
 }
 
-// Exposed reports whether the type of the Service is that of the EnvoyProxy. It is not if all addresses that the
-// Gateway asks for have a narrower scope.
+// Exposed reports whether the Service has the type of the EnvoyProxy. It has not if all requested addresses have a
+// narrower scope.
 func Exposed(g *gwapiv1.Gateway) bool {
 	return len(g.Spec.Addresses) == 0 || slices.ContainsFunc(g.Spec.Addresses, func(a gwapiv1.GatewaySpecAddress) bool {
 		return a.Routability == gwapiv1.GatewayAddressRoutabilityDefault || a.Routability == sentinel
 	})
 }
 
-// requested is the IP address that is asked for. It is not valid if any address will do; an error tells why it cannot
-// be had.
+// requested is the requested IP address. It is not valid if any address is possible. The error says why the Gateway
+// cannot have it.
 func requested(a gwapiv1.GatewaySpecAddress) (netip.Addr, error) {
 	kind := addressType(a.Type)
 	switch {
@@ -67,7 +67,7 @@ func requested(a gwapiv1.GatewaySpecAddress) (netip.Addr, error) {
 	return ip, nil
 }
 
-// ipFamily says at which addresses a fleet's Envoys listen.
+// ipFamily is the IP family of the addresses at which a fleet's Envoys listen.
 func ipFamily(ep *v1alpha1.EnvoyProxy) v1alpha1.IPFamily {
 	if ep == nil || ep.Spec.IPFamily == nil {
 		return v1alpha1.IPFamilyIPv4
@@ -107,7 +107,7 @@ func addressProblems(g *gwapiv1.Gateway, family v1alpha1.IPFamily) []verdict.Pro
 	return problems
 }
 
-// addressProblem tells why the address cannot be had, with a field below it; nil if it can.
+// addressProblem says why the Gateway cannot have the address, with a field below it; nil if it can.
 func addressProblem(a *gwapiv1.GatewaySpecAddress, family v1alpha1.IPFamily) *verdict.Problem {
 	kind := addressType(a.Type)
 	if kind != gwapiv1.IPAddressType && kind != gwapiv1.HostnameAddressType {
@@ -138,7 +138,7 @@ func addressProblem(a *gwapiv1.GatewaySpecAddress, family v1alpha1.IPFamily) *ve
 	return nil
 }
 
-// routabilityProblem tells why the scope of the address is not served; nil if it is. The other addresses of the Gateway
+// routabilityProblem says why the scope of the address is not served; nil if it is. The other addresses of the Gateway
 // are served in any case.
 func routabilityProblem(a *gwapiv1.GatewaySpecAddress) *verdict.Problem {
 	p := &verdict.Problem{

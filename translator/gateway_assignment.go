@@ -15,16 +15,15 @@ import (
 // MaxAddresses is the API's limit for Gateway.status.addresses.
 const MaxAddresses = 16
 
-// assignment is which addresses a Gateway has of those that it asks for (GEP-5093).
+// assignment is which of the requested addresses a Gateway has (GEP-5093).
 type assignment struct {
 	gateway *gatewayRow
 	fleet   FleetStatus
-	// got has the address of each that is asked for, nil for those that the Gateway does not have.
+	// got has the address for each request, nil if the Gateway does not have it.
 	got []*gwapiv1.GatewayStatusAddress
 }
 
-// assign gives each address that is asked for one that the Service has, no two the same. Whoever asks for the least
-// gets last.
+// assign gives each request a different address of the Service. The least specific requests come last.
 func (g *gatewayRow) assign(fleet FleetStatus) *assignment {
 	asked := g.Gateway.Spec.Addresses
 	a := &assignment{gateway: g, fleet: fleet, got: make([]*gwapiv1.GatewayStatusAddress, len(asked))}
@@ -81,7 +80,7 @@ func sameAddress(a, b string) bool {
 	return err == nil && x == y
 }
 
-// hopeless is why an address that is asked for cannot be had, whatever the cluster is like; nil if it can.
+// hopeless says why no cluster can provide a requested address; nil if one can.
 func (a *assignment) hopeless(i int) *verdict.Problem { return a.gateway.addressProblem(i) }
 
 func (g *gatewayRow) addressProblem(i int) *verdict.Problem {
@@ -94,7 +93,7 @@ func (g *gatewayRow) addressProblem(i int) *verdict.Problem {
 	return nil
 }
 
-// hopeless reports whether none of the addresses that the Gateway asks for can be had, whatever the cluster is like.
+// hopeless reports whether no cluster can provide any of the addresses that the Gateway requests.
 func (g *gatewayRow) hopeless() bool {
 	for i := range g.Gateway.Spec.Addresses {
 		if g.addressProblem(i) == nil {
@@ -104,7 +103,7 @@ func (g *gatewayRow) hopeless() bool {
 	return len(g.Gateway.Spec.Addresses) > 0
 }
 
-// addresses are those at which the Gateway is reached: if it asks for some, one for each of them that it has.
+// addresses are the addresses of the Gateway. If it requests some, they are those of them that it has.
 func (a *assignment) addresses() []gwapiv1.GatewayStatusAddress {
 	if len(a.got) == 0 {
 		return a.fleet.Addresses
@@ -118,8 +117,7 @@ func (a *assignment) addresses() []gwapiv1.GatewayStatusAddress {
 	return all
 }
 
-// unmet says of each address that the Gateway asks for and does not have why that is so. With valued set it says so
-// only of those with a value.
+// unmet says why the Gateway does not have requested addresses. With valued set it does so only for those with a value.
 func (a *assignment) unmet(valued bool) []string {
 	var all []string
 	for i := range a.got {
@@ -155,10 +153,10 @@ func askedFor(a *gwapiv1.GatewaySpecAddress) string {
 	return text
 }
 
-// none reports whether the Gateway asks for addresses and has none of them.
+// none reports whether the Gateway requests addresses and has none of them.
 func (a *assignment) none() bool { return len(a.got) > 0 && len(a.addresses()) == 0 }
 
-// condition is AddressesAssigned, nil as long as the Service is not there.
+// condition is AddressesAssigned, nil until the Service exists.
 func (a *assignment) condition() *metav1.Condition {
 	c := &metav1.Condition{Type: string(gwapiv1.GatewayConditionAddressesAssigned), Status: metav1.ConditionFalse}
 	unmet := a.unmet(false)
@@ -187,7 +185,7 @@ func (a *assignment) tell(status *gwapiv1.GatewayStatus, programmed *metav1.Cond
 	}
 }
 
-// withoutRoutability are the addresses as a CRD that does not have the field stores them.
+// withoutRoutability are the addresses as a CRD without the field stores them.
 func withoutRoutability(addresses []gwapiv1.GatewayStatusAddress) []gwapiv1.GatewayStatusAddress {
 	stored := slices.Clone(addresses)
 	for i := range stored {

@@ -66,9 +66,8 @@ type parameters struct {
 	Field, Group, Kind, Namespace, Name string
 }
 
-// envoyProxy resolves parameters. A found EnvoyProxy with problems is returned with them: while they last no fleet is
-// made of it nor changed, but Envoys that run go on listening where it says, and are known by the account that it
-// names.
+// envoyProxy resolves parameters. An EnvoyProxy with problems is returned too. While it has problems, no fleet is
+// created or changed, but running Envoys still listen where it says and authenticate with the account that it names.
 func (t *Tables) envoyProxy(r *flow.Read, p parameters) (*v1alpha1.EnvoyProxy, []verdict.Problem) {
 	if p.Group != v1alpha1.GroupVersion.Group || p.Kind != v1alpha1.KindEnvoyProxy {
 		return nil, []verdict.Problem{{

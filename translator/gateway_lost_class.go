@@ -6,8 +6,8 @@ import (
 	"gatehouse/translator/flow"
 )
 
-// classOf is the class of a Gateway; false if that is not ours. A Gateway whose class was taken away keeps what the
-// class said last, and is lost: its Envoys serve on, but it may be another controller's by now.
+// classOf is the class of a Gateway; false if that is not ours. A Gateway whose class no longer exists keeps the last
+// state of the class, and is lost: its Envoys continue to serve, but it may belong to another controller now.
 func (t *Tables) classOf(r *flow.Read, key string, g *gwapiv1.Gateway) (class *classRow, lost, ok bool) {
 	name := string(g.Spec.GatewayClassName)
 	if class, ok = t.classes.Get(r, name); ok {
@@ -21,15 +21,15 @@ func (t *Tables) classOf(r *flow.Read, key string, g *gwapiv1.Gateway) (class *c
 	return class, true, ok
 }
 
-// ClassUse reports whether Gateways use a GatewayClass; the finalizer of the class follows it.
+// ClassUse reports whether Gateways use a GatewayClass. The class has a finalizer while they do.
 type ClassUse int
 
 const (
 	// ClassGone is the use of a class that does not exist or is another controller's, whoever names it.
 	ClassGone ClassUse = iota
-	// ClassUnused is that of a class of ours that no Gateway names.
+	// ClassUnused is the use of a class of ours that no Gateway names.
 	ClassUnused
-	// ClassUsed is that of a class of ours that Gateways name.
+	// ClassUsed is the use of a class of ours that Gateways name.
 	ClassUsed
 )
 
@@ -52,9 +52,9 @@ func namedClass(_ string, g *gwapiv1.Gateway) []string {
 
 func anyMember[T any](*flow.Read, string, []flow.Row[T]) (bool, bool) { return true, true }
 
-// keepLost remembers, for each Gateway that stays as it is, the class that a batch of events takes away from it: a
-// class that is deleted, or created again for another controller, must not end the traffic of running Gateways. It is
-// called before the events are set.
+// keepLost remembers, for each Gateway that does not change, the class that a batch of events removes. A class that is
+// deleted, or created again for another controller, must not end the traffic of running Gateways. It is called before
+// the events are set.
 func (w *World) keepLost(events []Event) {
 	classes, gateways := lastOf[*gwapiv1.GatewayClass](events), lastOf[*gwapiv1.Gateway](events)
 	if len(classes) == 0 && len(gateways) == 0 {

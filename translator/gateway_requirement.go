@@ -11,8 +11,8 @@ func (q *Requirement) equal(o *Requirement) bool {
 	return q.Gateway == o.Gateway && q.EnvoyProxy == o.EnvoyProxy && q.Hold == o.Hold && slices.Equal(q.Ports, o.Ports)
 }
 
-// requirement is what the Gateway needs from the infrastructure. While the Gateway is not accepted, cannot have any of
-// the addresses that it asks for, or has no listener that is served, nothing of what exists is touched.
+// requirement is what the Gateway needs from the infrastructure. Existing objects are not changed while the Gateway is
+// not accepted, cannot have any of the addresses that it requests, or has no listener that is served.
 func (t *Tables) requirement(r *flow.Read, key string, g *gatewayRow) (*Requirement, bool) {
 	q := &Requirement{Gateway: g.Gateway, EnvoyProxy: g.EnvoyProxy}
 	for _, row := range t.portsByFleet.Lookup(r, key) {

@@ -7,15 +7,15 @@ import (
 	"gatehouse/translator/flow"
 )
 
-// declareGrants: grants by who gives and who gets them.
+// declareGrants: grants by their namespace and by who may refer.
 func (t *Tables) declareGrants() {
 	t.grantsByNamespace = flow.NewIndex(t.in.grants, "grants by namespace",
 		func(_ string, g *gwapiv1.ReferenceGrant) []string { return []string{g.Namespace} })
 	t.grantsByReferrer = flow.NewIndex(t.in.grants, "grants by referrer", grantedReferrers)
 }
 
-// permitted reports whether from may refer to the object to: in its own namespace always, elsewhere by a ReferenceGrant
-// in the namespace of to (Gateway API, ReferenceGrant).
+// permitted reports whether from may refer to the object to: always in its own namespace, elsewhere with a
+// ReferenceGrant in the namespace of to (Gateway API, ReferenceGrant).
 func (t *Tables) permitted(r *flow.Read, from, to verdict.Ref) bool {
 	if from.Namespace == to.Namespace {
 		return true

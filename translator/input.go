@@ -22,13 +22,13 @@ import (
 	"gatehouse/translator/flow"
 )
 
-// Object is a Kubernetes object as the translation takes it: the informer's own, never copied and never written to.
+// Object is a Kubernetes object from an informer. The translation never copies it and never writes to it.
 type Object interface {
 	metav1.Object
 	runtime.Object
 }
 
-// Key is how rows of namespaced objects are found: namespace/name, or the name alone of a cluster-scoped object.
+// Key is the key of the row of an object: namespace/name, or the name alone if the object is cluster-scoped.
 func Key(namespace, name string) string {
 	if namespace == "" {
 		return name
@@ -73,7 +73,7 @@ type inputs struct {
 	served *flow.Table[bool]
 	// dropped has a row for each field that the cluster's CRDs do not have.
 	dropped *flow.Table[bool]
-	// clock has one row, under clockKey: a time that is at most a little behind, and past every moment that decides
+	// clock has one row, under clockKey: a time that may be slightly late, but not before a moment that has decided
 	// something.
 	clock *flow.Table[time.Time]
 
@@ -165,10 +165,9 @@ func (t *Tables) kindServed(r *flow.Read, kind schema.GroupKind) bool {
 	return ok
 }
 
-// sameObject reports whether the translation would read the same out of both. An object with a generation is the same
-// as long as its spec and metadata are: what Gatehouse itself writes into a status must not start another round. The
-// generation does not tell all of the spec: another version of a CRD may show fields of an object that nobody has
-// changed.
+// sameObject reports whether both objects mean the same to the translation. An object with a generation is the same
+// while its spec and metadata are: what Gatehouse itself writes into a status must not cause more work. The generation
+// alone does not show this, because another version of a CRD may show more fields of an object that nobody has changed.
 func sameObject[T Object](a, b T) bool {
 	if any(a) == any(b) {
 		return true

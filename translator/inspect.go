@@ -18,7 +18,7 @@ const keptBatches = 64
 type Batch struct {
 	At     time.Time
 	Events int
-	// Computed counts the rows that were computed, by table; tables without are left out.
+	// Computed counts the rows that were computed, by table. Tables without such rows are left out.
 	Computed map[string]int
 	// Took is the time in the tables, without delivery.
 	Took time.Duration
@@ -61,9 +61,8 @@ func (w *World) Keys(table string) ([]string, bool) {
 	return w.engine.Keys(table)
 }
 
-// Explain returns what a row read, its own parent first, and what is in it, which is empty for rows that have no form
-// for people: Envoy's resources and statuses have one. Secrets are never shown. It is false if the table knows nothing
-// of the key.
+// Explain returns what a row read, its own parent first, and its content if it has a readable form, as Envoy's
+// resources and statuses have. Secrets are never shown. It is false if the table has never had the key.
 func (w *World) Explain(table, key string) (read []string, text string, ok bool) {
 	w.turn.lock()
 	defer w.turn.unlock()

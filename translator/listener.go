@@ -50,20 +50,20 @@ func (t *Tables) declareListeners() {
 	})
 }
 
-// listenerRow is one listener of a fleet, whoever owns it.
+// listenerRow is one listener of a fleet, of a Gateway or of a ListenerSet.
 type listenerRow struct {
 	*entryRow
 	// Kinds are the route kinds that may attach.
 	Kinds []gwapiv1.RouteGroupKind
 	// Secrets are the keys of the certificates that the listener serves, in the order of certificateRefs.
 	Secrets []string
-	// Names are the hosts that these certificates are for.
+	// Names are the hosts in these certificates.
 	Names []string
 	// Certified reports whether one of the certificates can be used now.
 	Certified bool
-	// Clients is how certificates of clients are judged, nil if none are asked for.
+	// Clients is how certificates of clients are verified, nil if none are requested.
 	Clients *clientValidation
-	// Problems are all that is known to be wrong with it.
+	// Problems are all known problems of the listener.
 	Problems []verdict.Problem
 	// Serves reports whether the listener is part of what Envoy gets.
 	Serves bool
@@ -76,7 +76,7 @@ func (l *listenerRow) equal(o *listenerRow) bool {
 
 func (l *listenerRow) compare(o *listenerRow) int { return l.entryRow.compare(o.entryRow) }
 
-// bindAddress is where Envoy listens: at the pod's addresses of the families that the fleet is to have.
+// bindAddress is where Envoy listens: at the pod's addresses of the fleet's IP families.
 func (l *listenerRow) bindAddress() *corev3.Address {
 	family := ipFamily(l.Gateway.EnvoyProxy)
 	if family == v1alpha1.IPFamilyIPv4 {
@@ -98,7 +98,7 @@ type protocol struct {
 	sni bool
 	// layer4 reports whether connections or datagrams are forwarded without reading their content.
 	layer4 bool
-	// transport is that of the port: the ports of TCP and UDP are apart.
+	// transport is the protocol of the port. TCP and UDP have different ports.
 	transport corev1.Protocol
 	// statPrefix begins the name under which Envoy counts.
 	statPrefix string
@@ -113,13 +113,13 @@ var protocols = map[gwapiv1.ProtocolType]protocol{
 	gwapiv1.UDPProtocolType:   {kinds: []gwapiv1.Kind{"UDPRoute"}, layer4: true, transport: corev1.ProtocolUDP, statPrefix: "udp"},
 }
 
-// passthrough is protocol TLS where the listener does not terminate it.
+// passthrough is protocol TLS on a listener that does not terminate it.
 var passthrough = protocol{kinds: []gwapiv1.Kind{"TLSRoute"}, sni: true, layer4: true, transport: corev1.ProtocolTCP, statPrefix: "tls-passthrough"}
 
 // passed reports whether the listener forwards encrypted connections as they are.
 func (p protocol) passed() bool { return p.sni && !p.tls }
 
-// listener judges what is claimed: against other listeners, and by what it refers to.
+// listener judges an entry: its conflicts with other listeners, and what it refers to.
 func (t *Tables) listener(r *flow.Read, _ string, c *entryRow) (*listenerRow, bool) {
 	l := &listenerRow{entryRow: c, Problems: slices.Clone(c.Written)}
 	if p := t.conflict(r, c); p != nil {
@@ -146,9 +146,9 @@ func (l *listenerRow) problem(p verdict.Problem) {
 	l.Problems = append(l.Problems, p)
 }
 
-// serves: a listener with an invalid spec, a conflict, no certificate or nothing to judge its clients by is no part of
-// Envoy's configuration. One whose certificates are there but broken still is, so that running proxies keep the
-// certificate they have (see certificates).
+// serves reports whether the listener is part of Envoy's configuration. It is not if its spec is invalid, or it has a
+// conflict, no certificate, or no CA certificates to verify its clients. It is if its certificates exist but are
+// broken, so that running proxies keep the certificate that they have (see certificates).
 func (l *listenerRow) serves() bool {
 	for _, p := range l.Problems {
 		switch p.Condition {
@@ -181,7 +181,7 @@ func (l *listenerRow) checkPort() {
 	}
 }
 
-// checkSelector finds a selector of allowedRoutes that cannot be read, which selects nothing.
+// checkSelector reports a selector of allowedRoutes that cannot be read. It selects nothing.
 func (l *listenerRow) checkSelector() {
 	if a := l.Spec.AllowedRoutes; a != nil && a.Namespaces != nil && deref(a.Namespaces.From) == gwapiv1.NamespacesFromSelector {
 		if p := selectorProblem(l.field("allowedRoutes.namespaces.selector"), a.Namespaces.Selector); p != nil {

@@ -10,7 +10,7 @@ import (
 	"gatehouse/policies/feature"
 )
 
-// newListener returns a listener with what no policy sets. What policies set has no value yet.
+// newListener returns a listener with the values that no policy sets. What policies set has no value yet.
 func newListener() *feature.Listener {
 	built := feature.NewListener()
 	streams := http2Options()

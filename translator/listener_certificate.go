@@ -34,10 +34,10 @@ func inlineBytes(b []byte) *corev3.DataSource {
 	return &corev3.DataSource{Specifier: &corev3.DataSource_InlineBytes{InlineBytes: b}}
 }
 
-// certificates resolves the listener's certificateRefs. A reference without a grant is never served. Of the permitted
-// ones those that are there, whole and valid now are; if none is, all stay named, so that a running proxy keeps the
-// last certificate it got while a fresh one opens the port without being able to complete a handshake for this
-// listener, or with a certificate that has expired.
+// certificates resolves the listener's certificateRefs. A certificate without a grant is never served. Of the others,
+// those that can be used now are served. If there are none, all keep their names, so that a running proxy keeps the
+// last certificate that it got. A new proxy then opens the port but cannot complete a handshake for this listener, or
+// has an expired certificate.
 func (t *Tables) certificates(r *flow.Read, l *listenerRow) {
 	if l.Spec.TLS == nil {
 		return // A rule tells of it.
@@ -128,21 +128,21 @@ func secretOf(namespace string, ref gwapiv1.SecretObjectReference) verdict.Ref {
 	return secret
 }
 
-// conditionHostname turns False on a listener with a certificate that is for other hosts. It is served nevertheless:
-// who its clients are and what they check, nobody can know here.
+// conditionHostname is False on a listener with a certificate for other hosts. It is served nevertheless, because
+// nobody knows what its clients check.
 const conditionHostname = "HostnameCovered"
 
 // reasonOtherHosts is the reason of that.
 const reasonOtherHosts = "CertificateForOtherHosts"
 
-// conditionChain turns False on a listener, or on a Gateway for its backends, with a certificate whose issuers are not
-// in order. It is served nevertheless: many clients find their way.
+// conditionChain is False on a listener, or on a Gateway for its backends, with a certificate whose issuers are not in
+// order. It is served nevertheless, because many clients accept it.
 const conditionChain = "ChainInOrder"
 
 // reasonOrder is the reason of that.
 const reasonOrder = "CertificatesInWrongOrder"
 
-// chainProblem is a certificate's problem of that kind; nil if it has none.
+// chainProblem is the problem with the order of the issuers of a certificate; nil if it has none.
 func (c *certificateRow) chainProblem(field, what string) *verdict.Problem {
 	if c == nil || c.Pair == nil || c.Pair.WrongOrder == "" {
 		return nil
@@ -152,7 +152,7 @@ func (c *certificateRow) chainProblem(field, what string) *verdict.Problem {
 	}
 }
 
-// judgeUse tells what is wrong with a whole certificate in this listener.
+// judgeUse reports what is wrong with a usable certificate in this listener.
 func (l *listenerRow) judgeUse(field, what string, row *certificateRow) {
 	pair := row.Pair
 	if p := row.chainProblem(field, what); p != nil {
@@ -172,7 +172,7 @@ func (l *listenerRow) judgeUse(field, what string, row *certificateRow) {
 	}
 }
 
-// rejectedSecret is the problem of one who uses what Envoy rejected in that version; nil if it did not.
+// rejectedSecret is the problem of using a secret that Envoy rejected in that version; nil if it did not.
 func (q quarantineRow) rejectedSecret(reason, what, version string) *verdict.Problem {
 	words, rejected := q[version]
 	if !rejected {

@@ -14,11 +14,11 @@ import (
 	"gatehouse/translator/status"
 )
 
-// clientValidation is how a listener judges the certificates of its clients.
+// clientValidation is how a listener verifies the certificates of its clients.
 type clientValidation struct {
-	// Trust are the CA certificates, nil if none can be used: then the listener is not served.
+	// Trust are the CA certificates, nil if none can be used. Then the listener is not served.
 	Trust *Resource
-	// Fallback lets clients in that have no certificate, or one that is not valid.
+	// Fallback admits clients without a certificate, or with an invalid one.
 	Fallback bool
 }
 
@@ -29,8 +29,8 @@ func (c *clientValidation) equal(o *clientValidation) bool {
 	return c.Fallback == o.Fallback && equalResources(c.Trust, o.Trust)
 }
 
-// validationOf finds the Gateway's setting for a port, with its field: that of the port replaces the default as a whole
-// (Gateway API, FrontendTLSConfig).
+// validationOf finds the Gateway's setting for a port, and its field. The setting of the port replaces the default as a
+// whole (Gateway API, FrontendTLSConfig).
 func validationOf(g *gwapiv1.Gateway, port gwapiv1.PortNumber) (*gwapiv1.FrontendTLSValidation, string) {
 	if g.Spec.TLS == nil || g.Spec.TLS.Frontend == nil {
 		return nil, ""
@@ -54,7 +54,7 @@ func clientAuthorities(g *gwapiv1.Gateway, v *gwapiv1.FrontendTLSValidation) (re
 	return refs
 }
 
-// validateClients resolves how the listener, which terminates TLS, judges its clients.
+// validateClients resolves how the listener, which terminates TLS, verifies its clients.
 func (t *Tables) validateClients(r *flow.Read, l *listenerRow) {
 	g := l.Gateway.Gateway
 	validation, field := validationOf(g, l.Spec.Port)
@@ -96,7 +96,7 @@ func (l *listenerRow) distrusted(accepted metav1.Condition, unresolved []verdict
 	return accepted
 }
 
-// judge sets what the TLS context asks of clients.
+// judge sets what the TLS context requires of clients.
 func (c *clientValidation) judge(context *tlsv3.DownstreamTlsContext, from *corev3.ConfigSource) {
 	if c == nil {
 		return
@@ -114,7 +114,7 @@ func (c *clientValidation) judge(context *tlsv3.DownstreamTlsContext, from *core
 	}
 }
 
-// insecureFallback is the condition of a Gateway that lets clients in without a valid certificate on some port, nil if
+// insecureFallback is the condition of a Gateway that admits clients without a valid certificate on some port, nil if
 // it does not.
 func insecureFallback(g *gwapiv1.Gateway) *metav1.Condition {
 	if g.Spec.TLS == nil || g.Spec.TLS.Frontend == nil {

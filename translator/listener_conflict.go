@@ -11,21 +11,21 @@ import (
 	"gatehouse/translator/hostname"
 )
 
-// Listeners that share a port conflict if nothing in the first bytes of a connection, or no hostname, would tell them
-// apart (Gateway API, GatewaySpec.listeners). The Gateway decides what its ports speak and who has their hostnames;
-// what it leaves open, the oldest ListenerSet decides. One object that contradicts itself decides nothing: all its
-// listeners that conflict lose, unless an earlier object has said which of them is right. A port that a Gateway
-// contradicts itself about is given to nobody. Whether a listener can be served for other reasons, such as its
-// certificate, has no say, so that a port does not change hands when a Secret is late. Ports are those that Envoy
-// binds: 80 and 10080 are one, and nothing would tell which of the two a connection was meant for.
+// Listeners that share a port conflict if neither the first bytes of a connection nor a hostname distinguish them
+// (Gateway API, GatewaySpec.listeners). The Gateway decides the protocols of its ports and who has their hostnames.
+// What it leaves open is decided by the oldest ListenerSet. An object that contradicts itself decides nothing: all its
+// conflicting listeners lose, unless an earlier object has decided which of them is right. If a Gateway contradicts
+// itself about a port, nobody gets the port. Other reasons why a listener cannot be served, such as its certificate, do
+// not count, so that a port does not change its owner when a Secret is late. Ports are those that Envoy binds: 80 and
+// 10080 are the same port, because nothing shows which of the two a connection was meant for.
 
-// holderRow is a listener that holds a port or a hostname of one: those that come later must give way.
+// holderRow is the listener that has a port or a hostname of a port. Later listeners that conflict with it lose.
 type holderRow struct {
 	// Key is the listener's, Listener its name.
 	Key, Listener string
 	Protocol      gwapiv1.ProtocolType
 	Port          int32
-	// Owner is the ListenerSet or the Gateway that it is written in.
+	// Owner is the ListenerSet or Gateway in which it is written.
 	Owner verdict.Ref
 }
 
@@ -33,7 +33,7 @@ func (c *entryRow) holder() holderRow {
 	return holderRow{Key: c.Key, Listener: string(c.Spec.Name), Protocol: c.Spec.Protocol, Port: c.Spec.Port, Owner: c.ownerRef()}
 }
 
-// compareWith notes the first of the object's listeners that contradicts this one, and the first that has the same
+// compareWith notes the first of the object's listeners that excludes this one, and the first that has the same
 // hostname.
 func (c *entryRow) compareWith(entries []*entryRow) {
 	for _, o := range entries {
@@ -50,8 +50,8 @@ func (c *entryRow) compareWith(entries []*entryRow) {
 	}
 }
 
-// speech is the same of protocols that can share a port: both HTTPS and TLS begin with a handshake, whose server name
-// tells them apart.
+// speech is equal for protocols that can share a port: both HTTPS and TLS begin with a handshake, whose server name
+// distinguishes them.
 func speech(p gwapiv1.ProtocolType) gwapiv1.ProtocolType {
 	if protocols[p].sni {
 		return gwapiv1.TLSProtocolType
@@ -74,7 +74,7 @@ func (c *entryRow) claims() bool {
 	return served
 }
 
-// hostKey finds the listeners that only their speech tells apart.
+// hostKey finds the listeners that differ only in their speech.
 func (c *entryRow) hostKey() string {
 	if alone(c.Spec.Protocol) {
 		return c.portKey() + "|" + hostname.Any
@@ -96,8 +96,8 @@ func claimedHosts(_ string, c *entryRow) []string {
 	return []string{c.hostKey()}
 }
 
-// portHolders are the listeners that decide what is spoken on a port: one, or one of each kind if the Gateway
-// contradicts itself.
+// portHolders are the listeners that decide the protocol of a port: one, or one of each kind if the Gateway contradicts
+// itself.
 func (t *Tables) portHolders(_ *flow.Read, _ string, members []flow.Row[*entryRow]) ([]holderRow, bool) {
 	var holders []holderRow
 	var sets []flow.Row[*entryRow]
@@ -116,7 +116,7 @@ func (t *Tables) portHolders(_ *flow.Read, _ string, members []flow.Row[*entryRo
 	return holders, len(holders) > 0
 }
 
-// hostHolder is the listener that has a hostname of a port, of those whose protocol does not lose.
+// hostHolder is the listener that has a hostname of a port, among those whose protocol does not lose.
 func (t *Tables) hostHolder(r *flow.Read, _ string, members []flow.Row[*entryRow]) (holderRow, bool) {
 	var left []flow.Row[*entryRow]
 	for _, m := range members {
@@ -130,7 +130,7 @@ func (t *Tables) hostHolder(r *flow.Read, _ string, members []flow.Row[*entryRow
 	return first(left).holder(), true
 }
 
-// stronger is the listener whose protocol or port rules this one out, nil if none does.
+// stronger is the listener whose protocol or port excludes this one, nil if there is none.
 func (t *Tables) stronger(r *flow.Read, c *entryRow) *holderRow {
 	holders, _ := t.holdersOfPorts.Get(r, c.portKey())
 	others := false
@@ -153,7 +153,7 @@ func (t *Tables) stronger(r *flow.Read, c *entryRow) *holderRow {
 	return &c.Contrary
 }
 
-// namesake is the listener that has this one's hostname, nil if it has it itself.
+// namesake is the other listener that has this one's hostname, nil if this one has it.
 func (t *Tables) namesake(r *flow.Read, c *entryRow) *holderRow {
 	h, ok := t.holdersOfHosts.Get(r, c.hostKey())
 	switch {
@@ -165,7 +165,7 @@ func (t *Tables) namesake(r *flow.Read, c *entryRow) *holderRow {
 	return nil
 }
 
-// conflict is what keeps the listener from being served, nil if no other listener does.
+// conflict says which other listener keeps this one from being served, nil if none does.
 func (t *Tables) conflict(r *flow.Read, c *entryRow) *verdict.Problem {
 	if !c.claims() {
 		return nil
@@ -216,8 +216,7 @@ func (c *entryRow) conflicting(field string, reason gwapiv1.ListenerConditionRea
 	return p
 }
 
-// nameOf names a listener to the owner of this one. Of a ListenerSet in another namespace nothing is told but that
-// there is one.
+// nameOf names a listener to the owner of this one. A ListenerSet in another namespace is not named.
 func (c *entryRow) nameOf(h *holderRow) string {
 	listener := fmt.Sprintf("listener %q", h.Listener)
 	switch own := c.ownerRef(); {
@@ -230,7 +229,7 @@ func (c *entryRow) nameOf(h *holderRow) string {
 	}
 }
 
-// nameBeside names another listener of the port in a list: one of the same object by its name alone.
+// nameBeside names another listener of the port in a list. One of the same object has only its name.
 func (c *entryRow) nameBeside(o *entryRow) string {
 	switch own, owner := c.ownerRef(), o.ownerRef(); {
 	case owner == own:

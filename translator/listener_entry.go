@@ -15,21 +15,21 @@ import (
 	"gatehouse/translator/hostname"
 )
 
-// entryRow is one listener as it is written, by a Gateway or by a ListenerSet that its Gateway allows: it claims a
-// port, or a hostname of one.
+// entryRow is one listener as it is written in a Gateway, or in a ListenerSet that its Gateway allows. It claims a
+// port, or a hostname of a port.
 type entryRow struct {
 	// Key is namespace/gateway/listener, or namespace/gateway/namespace/set/listener, which is also the name of its
-	// route configuration when it does not share one.
+	// route configuration unless it shares one.
 	Key     string
 	Gateway *gatewayRow
 	// Set is nil for a listener of the Gateway itself.
 	Set   *listenerSetRow
 	Spec  *gwapiv1.Listener
 	Index int
-	// Contrary is another listener of the same object whose protocol cannot share the port, Twin one with the same
+	// Contrary is another listener of the same object whose protocol cannot share the port. Twin is one with the same
 	// hostname.
 	Contrary, Twin holderRow
-	// Written are the problems that are seen from the object alone.
+	// Written are the problems that the object alone shows.
 	Written []verdict.Problem
 }
 
@@ -65,8 +65,8 @@ func targetOf(o verdict.Ref) policies.Target {
 	return policies.Target{Kind: o.Kind, Namespace: o.Namespace, Name: o.Name}
 }
 
-// above is what policies on all listeners of the fleet are attached to, if that is not the listener's owner: the
-// Gateway of a ListenerSet.
+// above is the Gateway of a ListenerSet, whose policies hold for all listeners of the fleet. It is empty if the Gateway
+// is the owner.
 func (c *entryRow) above() []policies.Target {
 	if c.Set == nil {
 		return nil
@@ -89,7 +89,7 @@ func (c *entryRow) hostname() string {
 	return strings.ToLower(string(*c.Spec.Hostname))
 }
 
-// protocol is the listener's; of one that is not served nothing is true.
+// protocol is the protocol of the listener. If it is not served, all its fields are false.
 func (c *entryRow) protocol() protocol {
 	if c.Spec.Protocol == gwapiv1.TLSProtocolType && c.Spec.TLS != nil && deref(c.Spec.TLS.Mode) == gwapiv1.TLSModePassthrough {
 		return passthrough
@@ -111,7 +111,7 @@ func (c *entryRow) bindPort() int32 {
 	return c.Spec.Port
 }
 
-// portKey finds Envoy's listener: the ports of TCP and UDP are apart.
+// portKey finds Envoy's listener. TCP and UDP have different ports.
 func (c *entryRow) portKey() string {
 	return c.fleet() + "|" + string(c.protocol().transport) + "/" + strconv.Itoa(int(c.bindPort()))
 }
@@ -121,12 +121,12 @@ func (c *entryRow) field(path string) string {
 }
 
 // compare orders the listeners of a fleet: first those of the Gateway, then those of ListenerSets by age, namespace and
-// name (Gateway API, ListenerSetSpec.listeners), each in the order in which they are written.
+// name (Gateway API, ListenerSetSpec.listeners). Listeners of one object keep their order.
 func (c *entryRow) compare(o *entryRow) int {
 	return cmp.Or(c.compareOwners(o), cmp.Compare(c.Index, o.Index))
 }
 
-// compareOwners is the part of that order that depends on whose the listeners are.
+// compareOwners is the part of that order that depends on the owners.
 func (c *entryRow) compareOwners(o *entryRow) int {
 	if c.Set == nil || o.Set == nil {
 		return compareBool(c.Set != nil, o.Set != nil)
@@ -149,7 +149,7 @@ func (t *Tables) gatewayEntries(_ *flow.Read, key string, g *gatewayRow) []flow.
 	return together(entries)
 }
 
-// setEntries are the listeners of a ListenerSet. One that the Gateway does not allow claims nothing.
+// setEntries are the listeners of a ListenerSet. A set that the Gateway does not allow has no entries.
 func (t *Tables) setEntries(_ *flow.Read, key string, s *listenerSetRow) []flow.Row[*entryRow] {
 	if !s.allowed() {
 		return nil
