@@ -15,7 +15,7 @@ import (
 )
 
 // A listener for HTTP or HTTPS may have filters that every request passes before a route is chosen for it (Gateway API,
-// ListenerFilters). How Envoy is brought to it is in listener_passage.go, and in decision 048.
+// ListenerFilters). How Envoy does this is described in listener_passage.go and in decision 048.
 
 // declareGuards: the filters that requests pass before Envoy chooses a route.
 func (t *Tables) declareGuards() {
@@ -33,10 +33,10 @@ const (
 // with 16 hostnames, the most that it may have, has for each.
 const guardShare = 32
 
-// guardRow is what the filters of a listener come to.
+// guardRow is what the filters of a listener mean.
 type guardRow struct {
 	Listener *listenerRow
-	// Backends are the authorization servers that can be asked, Clusters are those of all that can be reached.
+	// Backends are the usable authorization servers, Clusters are the clusters of those that can be reached.
 	Backends []backend
 	Clusters []*clusterUse
 	// Closed reports whether a filter cannot be carried out. Every request is then answered as if its route had failed.
@@ -70,7 +70,8 @@ func (c *entryRow) filters() []gwapiv1.ListenerFilter {
 	return c.Spec.Filters.Requests
 }
 
-// checkFilters: a listener that does not see requests cannot have filters for them, and is not served without.
+// checkFilters reports filters for requests on a listener that does not see requests. Such a listener is not served
+// without them.
 func (l *listenerRow) checkFilters() {
 	if len(l.filters()) > 0 && (l.protocol().layer4 || len(l.protocol().kinds) == 0) {
 		p := feature.Invalid(l.field("filters.requests"), "a listener of protocol %s does not see requests: remove the filters, or use protocol HTTP or HTTPS", l.Spec.Protocol)
@@ -82,8 +83,7 @@ func (l *listenerRow) checkFilters() {
 // guarded reports whether requests of the listener pass filters before a route is chosen for them.
 func (l *listenerRow) guarded() bool { return len(l.filters()) > 0 && !l.protocol().layer4 }
 
-// guard makes of a listener's filters what its requests pass. If one of them cannot be carried out, no request gets
-// further.
+// guard translates the filters of a listener. If one of them cannot be carried out, no request passes.
 func (t *Tables) guard(r *flow.Read, key string, l *listenerRow) (*guardRow, bool) {
 	if !l.guarded() {
 		return nil, false
@@ -111,7 +111,7 @@ func (t *Tables) guard(r *flow.Read, key string, l *listenerRow) (*guardRow, boo
 	return g, true
 }
 
-// charge takes the cost of a filter. The first that goes over what the filters of a listener may cost is told.
+// charge adds the cost of a filter. It reports the first filter that exceeds the limit for the filters of a listener.
 func (t *Tables) charge(g *guardRow, f *gwapiv1.HTTPExternalAuthFilter, field string) {
 	limit, before := t.routeMemory()/guardShare, g.Cost
 	g.Cost += feature.PerEntry + extauth.Cost(f)

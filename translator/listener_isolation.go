@@ -21,8 +21,8 @@ type lostHost struct {
 
 func (h lostHost) equal(o lostHost) bool { return h.Host == o.Host && h.To.equal(o.To) }
 
-// isolate parts the hosts that a route has on a listener from those that a more specific listener of the same port
-// owns: a request belongs to one listener only (Gateway API, listener isolation).
+// isolate separates the hosts that a route has on a listener from those that belong to a more specific listener of the
+// same port: a request belongs to one listener only (Gateway API, listener isolation).
 func (t *Tables) isolate(r *flow.Read, l *listenerRow, hosts []string) (kept []string, lost []lostHost) {
 	for _, host := range hosts {
 		if owner := t.ownerOfHost(r, l, host); owner != nil {
@@ -48,8 +48,8 @@ func (t *Tables) ownerOfHost(r *flow.Read, l *listenerRow, host string) *listene
 	return nil
 }
 
-// tellLost tells a route at one of its parents of the hosts that other listeners have taken, unless it is attached to
-// those listeners too. The listener may belong to another team and be younger than the route, and need not be served
+// tellLost reports to a route, at one of its parents, the hosts that belong to other listeners, unless the route is
+// attached to these too. Such a listener may belong to another team, be younger than the route, and not be served
 // itself.
 func (p *parentRow) tellLost(all []*parentRow) {
 	hosts := map[string][]string{}
@@ -82,8 +82,8 @@ func (p *parentRow) attachedTo(l *listenerRow) bool {
 	return slices.ContainsFunc(p.Listeners, func(a attachedListener) bool { return a.Listener.Key == l.Key })
 }
 
-// nameOfListener names a listener to the route. Of one in another namespace no more is told than there is one, unless
-// the route names its owner.
+// nameOfListener names a listener to the route. A listener in another namespace is not named, unless the route names
+// its owner.
 func (p *parentRow) nameOfListener(l *listenerRow) string {
 	owner := l.ownerRef()
 	if owner != p.owner() && owner.Namespace != p.Route.Object.GetNamespace() {

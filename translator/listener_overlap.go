@@ -18,7 +18,7 @@ import (
 
 // sharedName is a name on certificates of listeners of one port.
 type sharedName struct {
-	// Some are the first of the listeners, Count is how many there are.
+	// Some are the first of the listeners, Count is their number.
 	Some  []*listenerRow
 	Count int
 }

@@ -18,18 +18,18 @@ import (
 	"gatehouse/translator/flow"
 )
 
-// Envoy chooses a route before the first filter, and which filters a request passes by that route. So the routes of a
-// listener with filters take only requests with a mark, and the last route of each virtual host takes the others: by it
-// they pass the listener's filters, which set the mark and have the route chosen, and all filters that any route may
-// need. A virtual host that lost its last route would answer nothing but 404.
+// Envoy chooses a route before the first filter, and this route decides which filters a request passes. So the routes
+// of a listener with filters match only requests with a mark. The last route of each virtual host matches the others:
+// with it they pass the listener's filters, which set the mark and make Envoy choose a route again, and all filters
+// that any route may need. A virtual host without its last route would answer only 404.
 
 const (
-	// slotFilter begins the names of the HTTP filters that become the filters of a listener, one each. Envoy's
-	// composite filter can become several at once, but passes over those behind one that has to wait for an answer.
+	// slotFilter is the beginning of the names of the HTTP filters that become the filters of a listener, one each.
+	// Envoy's composite filter can become several at once, but skips those behind one that waits for an answer.
 	slotFilter = "envoy.filters.http.composite/listener/"
 	// slots is how many filters a listener may have (Gateway API, ListenerFilters, requests).
 	slots = 16
-	// passFilter is the HTTP filter behind them, which marks a request and has its route chosen.
+	// passFilter is the HTTP filter behind them, which marks a request and makes Envoy choose its route.
 	passFilter = "envoy.filters.http.set_filter_state"
 	// passedKey and passedValue are the mark in Envoy's filter state, which neither clients nor authorization servers
 	// can set.
@@ -47,7 +47,7 @@ func guards() []*hcmv3.HttpFilter {
 	return append(filters, feature.DisabledFilter(passFilter, passing))
 }
 
-// passing marks a request that the filters of its listener have let through, and has its route chosen.
+// passing marks a request that has passed the filters of its listener, and makes Envoy choose its route.
 var passing = &statev3.Config{
 	OnRequestHeaders: []*setstatev3.FilterStateValue{{
 		Key: &setstatev3.FilterStateValue_ObjectKey{ObjectKey: passedKey}, FactoryKey: "envoy.string",
@@ -73,8 +73,8 @@ func (g *guardRow) end(q quarantineRow) {
 	}
 }
 
-// last is the last route of a virtual host of one kind of routes. It takes the requests that have not passed the
-// listener's filters yet, and those that have and that no route is for.
+// last is the last route of a virtual host of one kind of routes. It matches requests that have not passed the
+// listener's filters yet, and those that have but match no other route.
 func (g *guardRow) last(kind *routeKind) routeEntry {
 	owner := g.Listener.ownerRef()
 	name := strings.ToLower(fmt.Sprintf("%s/%s/%s/filters/%s/%s", owner.Kind, owner.Namespace, owner.Name, g.Listener.Spec.Name, kind.Name)) // Names of Kubernetes are in lower case.
@@ -100,7 +100,7 @@ func (g *guardRow) last(kind *routeKind) routeEntry {
 	return routeEntry{Name: name, Rest: encode(route)}
 }
 
-// shut is the same for hosts that have no room for the filters: they answer as if their route had failed.
+// shut is the last route of hosts that have no room for the filters. They answer as if their route had failed.
 func (g *guardRow) shut() *guardRow {
 	shut := *g
 	shut.Closed = true
@@ -113,9 +113,9 @@ var onlyPassed = []*matcherv3.FilterStateMatcher{{
 	Key: passedKey, Matcher: &matcherv3.FilterStateMatcher_StringMatch{StringMatch: feature.Exactly(passedValue)},
 }}
 
-// behindFilters has a route take only requests that have passed the filters of its listener. A filter that the route
-// disables gets a configuration with which it does nothing: by the time that the route is known, it is too late to
-// disable it.
+// behindFilters makes a route match only requests that have passed the filters of its listener. A filter that the route
+// disables gets a configuration with which it does nothing, because it is too late to disable it when the route is
+// known.
 func behindFilters(route *routev3.Route) {
 	route.Match.FilterState = onlyPassed
 	for filter := range route.TypedPerFilterConfig {
@@ -132,8 +132,8 @@ func disables(route *routev3.Route, filter string) bool {
 	return setting.MessageIs(config) && setting.UnmarshalTo(config) == nil && config.Disabled
 }
 
-// guardBinding gives a listener with filters a virtual host for its own hostname, so that requests pass them for which
-// there is no route. It has the clusters of them all. Scoped routes know no wildcards.
+// guardBinding gives a listener with filters a virtual host for its own hostname, so that requests without a route pass
+// the filters too. It needs the clusters of all of them. With scoped routes there are no wildcards.
 func (t *Tables) guardBinding(r *flow.Read, key string, g *guardRow) []flow.Row[*bindingRow] {
 	l := g.Listener
 	if !l.Serves {
@@ -148,8 +148,8 @@ func (t *Tables) guardBinding(r *flow.Read, key string, g *guardRow) []flow.Row[
 	return []flow.Row[*bindingRow]{{Key: "filters|" + key, Value: b}}
 }
 
-// guarded ends the routes of a virtual host as the filters of its listener ask, if it has any. All members are of one
-// listener, and of one kind of routes. The host has the filters if one of them has room for them.
+// guarded adds the last route to a virtual host of a listener with filters. All members are of one listener and of one
+// kind of routes. The host has the filters if one of the members has room for them.
 func guarded(members []flow.Row[*bindingRow], entries []routeEntry) []routeEntry {
 	kind, guard := &httpRoutes, (*guardRow)(nil)
 	for _, m := range members {

@@ -52,11 +52,11 @@ func (t *Tables) listenerPolicy(r *flow.Read, _ string, l *listenerRow) (*listen
 	return nil, false
 }
 
-// listenerSettingsRow is what policies come to on a listener.
+// listenerSettingsRow is what policies mean for a listener.
 type listenerSettingsRow struct {
 	// Policy shapes the filter chain of the listener. It is nil for the defaults.
 	Policy *policyRow
-	// Closed reports whether routes of the listener fail, since the policy that covers it has no effect.
+	// Closed reports whether routes of the listener fail because the policy that covers it has no effect.
 	Closed bool
 	// Conflict is why the policy that covers it has no effect. It is empty if that has another reason, or it has an
 	// effect.
@@ -72,7 +72,7 @@ func (s *listenerSettingsRow) equal(o *listenerSettingsRow) bool {
 		s.Requestless == o.Requestless && s.Listener == o.Listener
 }
 
-// listenerSettings finds what policies come to on a listener. There is no row if that is nothing.
+// listenerSettings finds what policies mean for a listener. A listener without any has no row.
 func (t *Tables) listenerSettings(r *flow.Read, key string, l *listenerRow) (*listenerSettingsRow, bool) {
 	if !l.Serves {
 		return nil, false

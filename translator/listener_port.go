@@ -12,8 +12,8 @@ import (
 	"gatehouse/translator/flow"
 )
 
-// Envoy has one listener for a port, and one connection manager for all plain HTTP listeners of it. Here it is decided
-// whose settings these have. A listener that needs others is closed, and all others are served.
+// Envoy has one listener for a port, and one connection manager for all plain HTTP listeners of the port. This file
+// decides whose settings they have. A listener that needs other settings is closed, and the rest are served.
 
 // portSettingsRow says whose settings a port has: those of Envoy's listener, and for HTTP without TLS those of the
 // connection manager too.
@@ -122,8 +122,8 @@ func (l *listenerRow) conflictOnPort(own *listenerPolicyRow, port *portSettingsR
 		l.Spec.Name, l.Spec.Port, l.holder(own.Policy, port), strings.Join(fields, ", "))}
 }
 
-// holder names the listener that the port has its settings of, and its policy. The owner of the policy that is told may
-// not know objects of other namespaces.
+// holder names the listener from which the port has its settings, and its policy. The owner of the losing policy must
+// not learn about objects of other namespaces.
 func (l *listenerRow) holder(told *policyRow, port *portSettingsRow) string {
 	kind, namespace := policies.Kinds[listenerKind].Kind, told.Policy.GetNamespace()
 	listener := "a listener of another namespace"

@@ -16,7 +16,7 @@ import (
 type listenerSetRow struct {
 	Set     *gwapiv1.ListenerSet
 	Gateway *gatewayRow
-	// Problems say why the Gateway does not have it; those of its listeners are in their own rows.
+	// Problems say why the Gateway does not have it. Those of its listeners are in their own rows.
 	Problems []verdict.Problem
 	// ListenerProblems were found on the ListenerSet alone but belong to the listener that is their Scope.
 	ListenerProblems []verdict.Problem
@@ -29,7 +29,7 @@ func (s *listenerSetRow) equal(o *listenerSetRow) bool {
 	return s.Set == o.Set && s.Gateway.equal(o.Gateway) && equalProblems(s.Problems, o.Problems) && equalProblems(s.ListenerProblems, o.ListenerProblems)
 }
 
-// allowed reports whether the Gateway has the ListenerSet among its own.
+// allowed reports whether the Gateway allows the ListenerSet.
 func (s *listenerSetRow) allowed() bool { return len(s.Problems) == 0 }
 
 // above is the target of policies on all listeners of the Gateway.

@@ -35,8 +35,8 @@ const (
 	typeSecret   = typePrefix + "envoy.extensions.transport_sockets.tls.v3.Secret"
 )
 
-// configKey finds a listener's route configuration: its own where it has a filter chain of its own, else that of the
-// port, which all its plain HTTP listeners share and which is named after the first of them.
+// configKey finds a listener's route configuration: its own if it has a filter chain of its own, otherwise that of the
+// port, which all plain HTTP listeners of the port share and which is named after the first of them.
 func configKey(l *listenerRow) string {
 	if l.protocol().sni {
 		return l.fleet() + "|" + l.Key
@@ -141,8 +141,8 @@ func (l *listenerRow) scheme() string {
 	return "http"
 }
 
-// matchSNI has a filter chain chosen for the hosts; for any one of them that is every host, for everything that no
-// other chain takes.
+// matchSNI makes Envoy choose a filter chain for the hosts. If one of them is every host, the chain gets all
+// connections that no other chain matches.
 func matchSNI(chain *listenerv3.FilterChain, hosts []string) {
 	if !slices.Contains(hosts, hostname.Any) {
 		chain.FilterChainMatch = &listenerv3.FilterChainMatch{ServerNames: hosts}
@@ -204,8 +204,8 @@ func notFoundLog() []*accesslogv3.AccessLog {
 	return log
 }
 
-// secretResource is what SDS serves under the name of a Secret; a broken Secret serves nothing, and running proxies
-// keep what they have.
+// secretResource is what SDS serves under the name of a Secret. For a broken Secret that is nothing, and running
+// proxies keep what they have.
 func (t *Tables) secretResource(r *flow.Read, key string, members []flow.Row[*listenerRow]) (*Resource, bool) {
 	fleet, name := splitKey(key)
 	if c := members[0].Value.Clients; c != nil && c.Trust.Name == name {

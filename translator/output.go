@@ -70,15 +70,15 @@ type Delta struct {
 	// Fleet is the key of the Gateway, namespace/name.
 	Fleet   string
 	Changed []*Resource
-	// Removed are those that a fresh proxy does not get. A proxy that has one keeps it as long as anything else on it
-	// names it: so the certificate of a lost Secret stays with the proxies that serve it.
+	// Removed are resources that new proxies no longer get. A proxy that has one keeps it while another of its
+	// resources refers to it. So the certificate of a deleted Secret stays with the proxies that serve it.
 	Removed []Name
 	// Gone reports whether the fleet no longer exists, because its Gateway was deleted or is no longer ours.
 	Gone bool
 }
 
-// Proxy is what one connected Envoy is known to have. It is an input of the translation, so that Programmed is only a
-// function of it.
+// Proxy is what one connected Envoy is known to have. It is an input of the translation, so that Programmed is a
+// function of the tables too.
 type Proxy struct {
 	// Fleet is the Gateway's namespace/name; Node is Envoy's node id, which is the pod's name.
 	Fleet, Node string
@@ -92,7 +92,7 @@ type Proxy struct {
 	// acknowledged. Replicas of older versions know the field as Refused.
 	Rejected map[Name]string `json:"Refused"`
 	// Guilty are the parts of resources that proxies of the fleet have rejected, by hash (see Part), with Envoy's
-	// words. They stay as long as the fleet does: what their owners are changed to has other hashes.
+	// messages. They stay as long as the fleet does, because a changed object has other hashes.
 	Guilty map[string]string
 }
 
@@ -110,7 +110,7 @@ type Requirement struct {
 	EnvoyProxy *v1alpha1.EnvoyProxy
 	// Ports are the listeners' ports, sorted, each once.
 	Ports []Port
-	// Hold tells to leave everything as it is, since the Gateway cannot be served as it is written now.
+	// Hold means that everything must stay as it is, because the Gateway cannot be served as it is written now.
 	Hold bool
 }
 
@@ -172,7 +172,7 @@ func equalProxies(a, b Proxy) bool {
 		maps.Equal(a.Secrets, b.Secrets) && maps.Equal(a.Rejected, b.Rejected) && maps.Equal(a.Guilty, b.Guilty)
 }
 
-// splitKey parts the key of a resource's row into the fleet and the rest.
+// splitKey splits the key of a resource's row into the fleet and the rest.
 func splitKey(key string) (fleet, rest string) {
 	fleet, rest, _ = strings.Cut(key, "|")
 	return fleet, rest

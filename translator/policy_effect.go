@@ -30,8 +30,8 @@ type effectRow struct {
 	Shape *clusterShape
 	// Clusters are those that the policy needs, by the fields of the needs.
 	Clusters map[string]neededCluster
-	// Cost is what the effect costs each route, in bytes of an Envoy. Preflighted reports whether browsers are made to
-	// ask beforehand.
+	// Cost is what the effect costs each route, in bytes of an Envoy. Preflighted reports whether it makes browsers
+	// send preflight requests.
 	Cost        int64
 	Preflighted bool
 	// Route holds what is merged into each route.

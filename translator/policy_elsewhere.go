@@ -7,8 +7,8 @@ import (
 	"gatehouse/translator/flow"
 )
 
-// Another controller may serve the same kinds beside this one, and serve more of them. What is all its own is for it to
-// judge, as it is with routes. What is not there yet may become ours, and so may what refers to it.
+// Another controller may serve the same kinds beside this one, and more of their fields. It judges what belongs only to
+// it, as with routes. An object that does not exist yet may become ours, and so may what refers to it.
 
 // elsewhere reports whether all that a policy is attached to is another controller's.
 func (t *Tables) elsewhere(r *flow.Read, p *policyRow) bool {

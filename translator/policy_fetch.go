@@ -9,8 +9,8 @@ import (
 	"gatehouse/translator/flow"
 )
 
-// What a policy needs from a web server is fetched outside of the translation, which only says what is wanted, and
-// reads what came of it.
+// What a policy needs from a web server is fetched outside of the translation, which only says what is wanted and reads
+// the result.
 
 // reasonNotFetched is the reason of a condition that reports content which has not been fetched.
 const reasonNotFetched = "NotFetched"

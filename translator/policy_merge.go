@@ -166,8 +166,8 @@ func (p *policyRow) refTo(o policies.Object) verdict.Ref {
 	return ref
 }
 
-// policyMerges is what a policy with mergeType comes to on its ancestors: a row for each policy that it is merged into,
-// or its own where there is nothing to merge it over.
+// policyMerges is what takes effect of a policy with mergeType on its ancestors: a row for each policy that it is
+// merged into, or its own row if there is nothing to merge it over.
 type policyMerges struct {
 	policy *policyRow
 	rows   []ancestorMerge

@@ -12,8 +12,8 @@ import (
 )
 
 // meet answers the needs of a policy. A need without an answer cuts off what the policy covers, unless it is optional.
-// The weight of the problem has no part in this: it says what admission answers. Owner returns who wrote a reference,
-// whose namespace and grants count.
+// This does not depend on the weight of the problem, which decides what admission answers. owner returns who wrote a
+// reference; its namespace and grants count.
 func (t *Tables) meet(r *flow.Read, p *policyRow, owner func(field string) verdict.Ref) {
 	for _, need := range t.needs(p.Kind, p.Policy) {
 		meet := t.meetContent

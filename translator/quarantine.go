@@ -20,8 +20,8 @@ func (t *Tables) declareProxies() {
 	t.quarantines = flow.Group(t.proxiesByFleet, "quarantines", maps.Equal[quarantineRow, quarantineRow], t.quarantine)
 }
 
-// quarantineRow is what proxies of a fleet have rejected: the hashes of parts, with Envoy's words. What was made of an
-// object and is in here fails closed, and the object says so, until it changes.
+// quarantineRow is what proxies of a fleet have rejected: the hashes of parts, with Envoy's messages. An object from
+// which such a part was made fails closed and reports this, until it changes.
 type quarantineRow map[string]string
 
 func (t *Tables) quarantine(_ *flow.Read, _ string, proxies []flow.Row[Proxy]) (quarantineRow, bool) {
@@ -36,8 +36,8 @@ func (t *Tables) quarantine(_ *flow.Read, _ string, proxies []flow.Row[Proxy]) (
 	return all, len(all) > 0
 }
 
-// rejectedRule is a rule of a route that does not forward, since Envoy rejected a part of it or it is not sent to
-// Envoy.
+// rejectedRule is a rule of a route that does not forward, because Envoy rejected a part of it or because it is not
+// sent to Envoy.
 type rejectedRule struct {
 	Route string
 	Rule  int
@@ -48,8 +48,8 @@ type rejectedRule struct {
 	ByEnvoy bool
 }
 
-// rulesRejected is how many rules of a route Envoy rejects before all of it fails closed: nothing more of it is tried
-// then (xds, trial.go).
+// rulesRejected is how many rules of a route Envoy rejects before the whole route fails closed. Then nothing more of it
+// is tried (xds, trial.go).
 const rulesRejected = 3
 
 // rejectedRules counts the rules with a part that Envoy rejected.
@@ -95,7 +95,7 @@ func (b *bindingRow) withdraw(bound *boundRule, message string) {
 	b.Rejected = append(b.Rejected, rejectedRule{Route: bound.rules.Route.Key, Rule: bound.rule, Message: message, Weight: verdict.Invalid})
 }
 
-// withoutRejected takes away the clusters of the rule that Envoy rejected: their share is answered with 500.
+// withoutRejected removes the clusters of the rule that Envoy rejected. Their share is answered with 500.
 func (q quarantineRow) withoutRejected(b *bindingRow, bound *boundRule) {
 	if len(q) == 0 {
 		return
@@ -127,7 +127,7 @@ func (q quarantineRow) anyVersion(use *clusterUse) (words string, rejected bool)
 	return "", false
 }
 
-// rejectedProblems are what a route has to say of its rejected rules, each once.
+// rejectedProblems are the problems of a route with its rejected rules, without duplicates.
 func (t *Tables) rejectedProblems(r *flow.Read, key string) []verdict.Problem {
 	var problems []verdict.Problem
 	for _, b := range t.rejectedByRoute.Lookup(r, key) {
@@ -147,7 +147,7 @@ func (t *Tables) rejectedProblems(r *flow.Read, key string) []verdict.Problem {
 	return problems
 }
 
-// withhold takes a listener for HTTP out of Envoy's configuration if Envoy rejected its filter chain. The plain HTTP
+// withhold removes a listener for HTTP from Envoy's configuration if Envoy rejected its filter chain. The plain HTTP
 // listeners of a port share one.
 func (t *Tables) withhold(r *flow.Read, _ string, l *listenerRow) (*listenerRow, bool) {
 	q, _ := t.quarantines.Get(r, l.fleet())

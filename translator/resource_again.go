@@ -33,8 +33,8 @@ func (r *Resource) Again(mark string) *Resource {
 	}
 }
 
-// with is the resource with fields that come after the others. Of messages that are given twice Envoy merges the
-// fields, and the last one counts.
+// with is the resource with fields appended. If a message is given twice, Envoy merges the fields, and the last one
+// counts.
 func (r *Resource) with(fields []byte) *Resource {
 	if fields == nil {
 		return r
@@ -79,7 +79,7 @@ func (r *Resource) Joins(one, other string) bool {
 	return false
 }
 
-// namesSecret reports whether a message has an SdsSecretConfig with the name in it, at whatever depth.
+// namesSecret reports whether a message has an SdsSecretConfig with the name in it, at any depth.
 func namesSecret(body []byte, name string) bool {
 	return bytes.Contains(body, protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), name))
 }

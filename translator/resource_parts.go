@@ -8,8 +8,8 @@ import (
 )
 
 // A proxy rejects a resource as a whole, but what it rejects is one part: a route of a route configuration, a filter
-// chain of a listener. A part is known by a hash of its bytes, so that it is another one as soon as the object that it
-// was made of changes.
+// chain of a listener. A part is identified by a hash of its bytes, so that it becomes another part when the object
+// from which it was made changes.
 
 // partsOf says where the parts of a type are: the fields that lead to them, and the field of the part that has its
 // name.
@@ -35,7 +35,7 @@ var partTypes = map[string]partsOf{
 	typeListener: {parts: []protowire.Number{3, 25}, name: 7}, // filter_chains and default_filter_chain.
 }
 
-// Part is a piece of a resource that a proxy may reject on its own account.
+// Part is a piece of a resource that a proxy may reject because of the piece alone.
 type Part struct {
 	// Name is Envoy's name of it, Hash a hash of its bytes.
 	Name, Hash string

@@ -47,10 +47,10 @@ type routeKind struct {
 	precedence func(route *routeRow, rule, match int) precedence
 }
 
-// routeKinds are the served ones: the only place where they are listed.
+// routeKinds is the only list of the served kinds.
 var routeKinds = []*routeKind{&httpRoutes, &grpcRoutes, &tlsRoutes, &tcpRoutes, &udpRoutes}
 
-// fails says what happens where a route cannot be carried out as written.
+// fails says what happens if a route cannot be carried out as written.
 func (k *routeKind) fails() string {
 	if k.failure == 0 {
 		return "forwards nothing"
@@ -67,7 +67,7 @@ func RouteTypes() []Object {
 	return types
 }
 
-// Gateway API asks for 500 where an HTTPRoute cannot be carried out (HTTPBackendRef).
+// Gateway API requires 500 if an HTTPRoute cannot be carried out (HTTPBackendRef).
 var httpRoutes = routeKind{
 	Name: "HTTPRoute",
 	New:  func() Object { return &gwapiv1.HTTPRoute{} },
@@ -91,7 +91,7 @@ var httpRoutes = routeKind{
 
 // routeRow is a route of any kind, with what all kinds have in one form.
 type routeRow struct {
-	// Key is that of the row: routes of different kinds may have the same name.
+	// Key is the key of the row. Routes of different kinds may have the same name.
 	Key       string
 	Object    Object
 	Kind      *routeKind

@@ -14,12 +14,12 @@ import (
 	"gatehouse/policies/rewrite"
 )
 
-// fail is what a rule does that cannot be carried out as written: it fails closed.
+// fail makes a rule fail closed that cannot be carried out as written.
 func fail(route *routev3.Route, of *routeRow) {
 	route.Action = &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{Status: of.Kind.failure}}
 }
 
-// unusableCodes are Envoy's names of what answers for the share of backends that cannot be used.
+// unusableCodes are Envoy's names for the answer to the share of backends that cannot be used.
 var unusableCodes = map[uint32]routev3.RouteAction_ClusterNotFoundResponseCode{
 	500: routev3.RouteAction_INTERNAL_SERVER_ERROR,
 	503: routev3.RouteAction_SERVICE_UNAVAILABLE,
@@ -46,7 +46,7 @@ func forward(route *routev3.Route, bound *boundRule) []backendShare {
 	return shares
 }
 
-// shareOut has clusters share the requests. One that is alone, and gets the requests as they are, needs no weight.
+// shareOut shares the requests among clusters. A single cluster that gets the requests as they are needs no weight.
 func shareOut(action *routev3.RouteAction, clusters []*routev3.WeightedCluster_ClusterWeight) {
 	if only := clusters[0]; len(clusters) == 1 && !changesHeaders(only) {
 		action.ClusterSpecifier = &routev3.RouteAction_Cluster{Cluster: only.Name}
@@ -58,7 +58,7 @@ func shareOut(action *routev3.RouteAction, clusters []*routev3.WeightedCluster_C
 // backendShare is a cluster's share of a rule's requests.
 type backendShare struct {
 	*routev3.WeightedCluster_ClusterWeight
-	// path is what becomes of the path of these requests, nil if the rule says it.
+	// path is how the path of these requests is rewritten, nil if the rule says it.
 	path *gwapiv1.HTTPPathModifier
 }
 
@@ -91,17 +91,17 @@ func backendShares(bound *boundRule, rule *ruleRow) []backendShare {
 	return shares
 }
 
-// shareByHash has what is hashed of a request choose among the shares too, so that whoever gets an answer goes on
-// getting it, and whose share has nowhere to go does not come and go.
+// shareByHash makes the hash of a request choose the share too. So a client that gets answers continues to get them,
+// and a client whose share has no usable backend does not get answers now and then.
 func shareByHash(action *routev3.RouteAction) {
 	if shares := action.GetWeightedClusters(); shares != nil && len(action.GetHashPolicy()) > 0 {
 		shares.RandomValueSpecifier = &routev3.WeightedCluster_UseHashPolicy{UseHashPolicy: wrapperspb.Bool(true)}
 	}
 }
 
-// settleHeaders has the filters of a backendRef change headers after those of its rule, since they act once the backend
-// is chosen. Envoy does it the other way round, whatever most_specific_header_mutations_wins says: so where both do,
-// the rule's changes go into each share, before the backend's.
+// settleHeaders makes the filters of a backendRef change headers after those of its rule, because they act when the
+// backend is chosen. Envoy does the opposite, whatever most_specific_header_mutations_wins says. So if both change
+// headers, the rule's changes go into each share, before the backend's.
 func settleHeaders(route *routev3.Route) {
 	shares := route.GetRoute().GetWeightedClusters().GetClusters()
 	if !slices.ContainsFunc(shares, changesHeaders) {

@@ -13,15 +13,15 @@ import (
 	"gatehouse/policies/rewrite"
 )
 
-// A backendRef may rewrite the path. Envoy does that by route, and not by share of one. So a match of a rule whose
-// backends rewrite it has a route for each backend. See decision 044.
+// A backendRef may rewrite the path. Envoy does that for a route, not for a share of it. So a match of a rule whose
+// backends rewrite the path has a route for each backend. See decision 044.
 
 // million is the finest denominator that Envoy knows.
 const million = 1_000_000
 
-// byShare are the routes that stand for the route: itself, unless one of several backends rewrites the path. Then each
-// backend has its own, which takes its share of the requests that those before it left. Envoy draws one number for each
-// request and compares all routes with it.
+// byShare are the routes that replace the route: itself, unless one of several backends rewrites the path. Then each
+// backend has a route, which takes its share of the requests that the routes before it left. Envoy draws one number for
+// each request and compares all routes with it.
 func byShare(whole *routev3.Route, match *gwapiv1.HTTPRouteMatch, shares []backendShare) []*routev3.Route {
 	var total, taken uint64
 	rewritten := false
@@ -50,7 +50,7 @@ func byShare(whole *routev3.Route, match *gwapiv1.HTTPRouteMatch, shares []backe
 	return routes
 }
 
-// shareSuffix tells the names of the routes of one match apart.
+// shareSuffix distinguishes the names of the routes of one match.
 func shareSuffix(share, of int) string {
 	if of == 1 {
 		return ""
@@ -58,7 +58,7 @@ func shareSuffix(share, of int) string {
 	return fmt.Sprintf("/share/%d", share)
 }
 
-// routesPerMatch is how many routes stand for each match of a rule at most, see byShare.
+// routesPerMatch is the maximum number of routes for each match of a rule, see byShare.
 func routesPerMatch(rule *gwapiv1.HTTPRouteRule) int64 {
 	if slices.ContainsFunc(rule.BackendRefs, func(b gwapiv1.HTTPBackendRef) bool { return rewrite.PathIn(b.Filters) != nil }) {
 		return int64(len(rule.BackendRefs))

@@ -33,10 +33,10 @@ type bindingRow struct {
 	Hosts []hostRoutes
 	// Kind is that of the route, nil where there is none.
 	Kind *routeKind
-	// Guard is what the filters of the listener come to, nil if it has none. It is closed if the route has no room for
-	// them on each of its hosts.
+	// Guard has the filters of the listener, nil if it has none. It is closed if the route has no room for them on each
+	// of its hosts.
 	Guard *guardRow
-	// Forward is set instead of all that has to do with hosts if the listener is of layer 4.
+	// Forward is set instead of everything about hosts if the listener is of layer 4.
 	Forward  *forwarding
 	Clusters []*clusterUse
 	// Rejected are the rules with a part that Envoy rejected.
@@ -51,14 +51,14 @@ type hostRoutes struct {
 	Routes   []routeEntry
 }
 
-// routeEntry is one encoded route and its place among the others. All but the name is shared by the hosts, and by the
-// listeners that a parentRef selects, for which it is the same.
+// routeEntry is one encoded route and its place among the others. Hosts, and listeners that a parentRef selects, share
+// all of it except the name if it is the same for them.
 type routeEntry struct {
 	Order precedence
 	Name  string
 	Rest  []byte
-	// Match is the same for matches of the same requests, see matchHash. It is empty for what the route does not match
-	// by its own words.
+	// Match is equal for matches of the same requests, see matchHash. It is empty for requests that the route does not
+	// match itself.
 	Match string
 }
 
@@ -111,7 +111,7 @@ func (t *Tables) binding(r *flow.Read, key string, p *parentRow) []flow.Row[*bin
 	return rows
 }
 
-// share has the routes of a listener use the bytes of those of another one where they are the same. They differ by the
+// share makes the routes of a listener use the bytes of those of another one if they are the same. They differ in the
 // listener's policies and scheme.
 func (b *bindingRow) share(other *bindingRow) {
 	if len(other.Hosts) == 0 {
@@ -153,7 +153,7 @@ func (t *Tables) bind(r *flow.Read, b *bindingRow, rules *rulesRow, a attachedLi
 	}
 }
 
-// bindRules adds all rules, each as what is given.
+// bindRules adds all rules, each in the given form.
 func (t *Tables) bindRules(r *flow.Read, b *bindingRow, plain boundRule, allowed allowance) {
 	q, _ := t.quarantines.Get(r, b.Fleet)
 	for i := range plain.rules.Rules {
@@ -243,7 +243,8 @@ type ruleEntry struct {
 	routeEntry
 }
 
-// hash is how Envoy's rejection of the route would be known; while nothing is rejected it is not needed.
+// hash is the hash under which Envoy's rejection of the route would be known. It is not needed while nothing is
+// rejected.
 func (e *ruleEntry) hash(q quarantineRow) string {
 	if len(q) == 0 {
 		return ""
@@ -342,8 +343,8 @@ func (b *bindingRow) onHosts(bound *boundRule, message *routev3.Route, order pre
 	return entries
 }
 
-// age is when an object was created, in seconds since 1970 as the API server has it. One that is not stored yet is
-// younger than all that are.
+// age is when an object was created, in seconds since 1970. An object that is not stored yet is younger than all that
+// are.
 func age(o Object) int64 {
 	created := o.GetCreationTimestamp()
 	if created.IsZero() {

@@ -14,12 +14,12 @@ import (
 	"gatehouse/translator/hostname"
 )
 
-// contestRow tells which routes lose a listener to a route of another kind. Gateway API lets a gateway give a host of a
-// listener to HTTPRoutes or to GRPCRoutes only, and the oldest route decides then (GRPCRoute, hostnames). It does not
-// say in which order routes of both kinds would be tried.
+// contestRow has the routes that lose a listener to a route of another kind. Gateway API allows that a host of a
+// listener is given to HTTPRoutes or to GRPCRoutes only, and then the oldest route decides (GRPCRoute, hostnames). It
+// does not say in which order routes of both kinds would be tried.
 type contestRow map[string]*routeRow // The winner by the key of the loser.
 
-// contested are the listeners on which a route may meet routes of another kind over hosts.
+// contested are the listeners on which a route may compete with routes of another kind for hosts.
 func contested(_ string, p *parentRow) []string {
 	if p.Route.Kind.failure == 0 {
 		return nil // Of layer 4.
@@ -65,11 +65,10 @@ func winnerOver(accepted map[*routeKind]*occupied, p *parentRow, listener string
 	return nil
 }
 
-// occupied are the hosts that routes of a kind have on a listener. Each is found without looking at all others.
+// occupied are the hosts that routes of a kind have on a listener. A host is found without a search through all.
 type occupied struct {
 	routes []*parentRow
-	// at tells which of the routes is the first with a hostname, below which is the first with a hostname that is
-	// covered by a wildcard.
+	// at has the first route with a hostname, below the first route with a hostname that a wildcard covers.
 	at, below map[string]int
 }
 
@@ -118,8 +117,8 @@ func (p *parentRow) hosts(listener string) []string {
 	return nil
 }
 
-// outranked tells a route of layer 4 where others take its connections. It is accepted and attached all the same, as
-// the official conformance tests want it.
+// outranked reports to a route of layer 4 where others take its connections. The route is accepted and attached
+// nevertheless, as the official conformance tests require.
 func (t *Tables) outranked(r *flow.Read, p *parentRow) *parentRow {
 	told := *p
 	for _, a := range p.Listeners {

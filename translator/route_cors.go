@@ -13,9 +13,9 @@ import (
 	"gatehouse/policies/feature"
 )
 
-// preflighted reports whether a browser asks beforehand for a request of the rule in a way that the match does not let
-// through: by another method, and without the headers of the request. It holds for rules that answer 500 too, whose
-// preflights must not be answered by another rule.
+// preflighted reports whether a browser sends preflights for requests of the rule that the match does not match: they
+// have another method and not the headers of the request. It holds for rules that answer 500 too, whose preflights must
+// not be answered by another rule.
 func preflighted(bound *boundRule, match *gwapiv1.HTTPRouteMatch) bool {
 	if match == nil || !keepsPreflights(match) {
 		return false
@@ -26,7 +26,7 @@ func preflighted(bound *boundRule, match *gwapiv1.HTTPRouteMatch) bool {
 	return slices.ContainsFunc(bound.effects, func(e *effectRow) bool { return e != nil && e.Preflighted })
 }
 
-// keepsPreflights reports whether a match does not let the preflights of its requests through.
+// keepsPreflights reports whether a match excludes the preflights of its requests.
 func keepsPreflights(match *gwapiv1.HTTPRouteMatch) bool {
 	otherMethod := match.Method != nil && *match.Method != gwapiv1.HTTPMethodOptions
 	return otherMethod || slices.ContainsFunc(match.Headers, func(h gwapiv1.HTTPHeaderMatch) bool { return headerName(h) != originHeader })
@@ -40,9 +40,8 @@ const (
 	askedHeaders = "access-control-request-headers"
 )
 
-// asPreflight turns the route of a match into that of its preflights: of the requests that ask, from another origin,
-// for the match's method and headers. They are told from other requests by headers of their own, so their match is the
-// more specific one.
+// asPreflight turns the route of a match into the route of its preflights: requests that ask, from another origin, for
+// the match's method and headers. They have headers that other requests do not have, so their match is more specific.
 func asPreflight(route *routev3.Route, order *precedence) *routev3.Route {
 	preflight := proto.CloneOf(route)
 	asked := feature.HasHeader(askedMethod)

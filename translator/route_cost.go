@@ -16,18 +16,18 @@ import (
 	"gatehouse/translator/flow"
 )
 
-// Envoy has a route of its own for each match of a rule, each host and each listener, with all that filters and
-// policies say. So a small object may need much memory. What it needs is estimated before any of it is made, from
-// above: real Envoys take less (TestEnvoyTakesLessThanEstimated).
+// Envoy has a separate route for each match of a rule, each host and each listener, with everything that filters and
+// policies say. So a small object may need much memory. The memory is estimated before anything is made. The estimate
+// is an upper limit: real Envoys take less (TestEnvoyTakesLessThanEstimated).
 
-// DefaultRouteMemory is the memory in bytes that one route may take of each Envoy of a Gateway, where the settings do
-// not say it.
+// DefaultRouteMemory is the memory in bytes that one route may take of each Envoy of a Gateway, unless the settings say
+// otherwise.
 const DefaultRouteMemory = 64 << 20
 
 // perRoute is what Envoy needs for a route that does nothing, in bytes. What else it needs is in package feature.
 const perRoute = 4 << 10
 
-// ruleCost is what a rule costs an Envoy on one host of one listener, policies apart.
+// ruleCost is what a rule costs an Envoy on one host of one listener, without policies.
 type ruleCost struct {
 	// routes and asked are how many routes the rule has, and how many of them may have another for their preflights.
 	routes, asked int64
@@ -166,7 +166,7 @@ func matchTexts(m *gwapiv1.HTTPRouteMatch) (n int64) {
 	return n
 }
 
-// policyCost is what a policy adds to each route that it covers, and whether it has browsers ask beforehand.
+// policyCost is what a policy adds to each route that it covers, and whether it makes browsers send preflight requests.
 func policyCost(p *policyRow) (cost int64, preflighted bool) {
 	return feature.Encoded(p.Route) + cors.OriginsCost(p.Route), cors.Preflighted(p.Route)
 }
@@ -179,7 +179,7 @@ type allowance struct {
 	// copies are the hosts of all listeners of the Gateway, limit is for all of them together, and here are the hosts
 	// of this listener.
 	copies, here, limit int64
-	// collapsed reports whether some rule has failed with nothing left of its matches.
+	// collapsed reports whether a rule has failed without any of its matches.
 	collapsed bool
 }
 
@@ -208,8 +208,8 @@ func (a attachedListener) copies() int64 {
 	return int64(len(a.Hosts))
 }
 
-// charge takes the cost of a rule. One that costs more than is left fails: with the texts of its matches as far as
-// those can be had, else for all that no other route takes.
+// charge subtracts the cost of a rule. A rule that costs more than is left fails: with the texts of its matches if they
+// fit, otherwise for everything that no other route matches.
 func (a *allowance) charge(b *bindingRow, bound *boundRule) {
 	rule := &bound.rules.Rules[bound.rule]
 	whole := rule.Cost.whole(bound.effects, bound.own)
@@ -226,8 +226,8 @@ func (a *allowance) charge(b *bindingRow, bound *boundRule) {
 	bound.dropped, bound.collapsed, a.collapsed = a.collapsed, true, true
 }
 
-// overload says that a rule costs more than is left. If there were enough with this listener alone, and without filters
-// of it, the route is not wrong as it is written.
+// overload reports that a rule costs more than is left. If enough were left with this listener alone and without its
+// filters, the route itself is not wrong.
 func (b *bindingRow) overload(bound *boundRule, a *allowance, whole int64) {
 	weight := verdict.Invalid
 	if spent := a.limit/max(a.copies, 1) - a.left - a.filters; spent+whole <= a.limit/max(a.here, 1) {

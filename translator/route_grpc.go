@@ -12,11 +12,10 @@ import (
 	"gatehouse/policies/verdict"
 )
 
-// anySegment matches a service or a method of whatever name: gRPC's path is /service/method (gRPC over HTTP/2,
-// requests).
+// anySegment matches a service or a method of any name. gRPC's path is /service/method (gRPC over HTTP/2, requests).
 const anySegment = "[^/]+"
 
-// Gateway API asks for gRPC's UNAVAILABLE where a GRPCRoute cannot be carried out, which is how gRPC clients read 503
+// Gateway API requires gRPC's UNAVAILABLE if a GRPCRoute cannot be carried out. gRPC clients read 503 as that
 // (GRPCRouteRule, backendRefs).
 var grpcRoutes = routeKind{
 	Name: "GRPCRoute",

@@ -87,7 +87,7 @@ type forwarding struct {
 	Hosts, Hostnames []string
 	// Clusters share the connections. Without any, connections are closed and datagrams dropped.
 	Clusters []share
-	// Sources are from where connections may come, nil if from everywhere.
+	// Sources are the addresses from which connections may come, nil for all.
 	Sources *feature.Sources
 	// BySource sends all connections of an address to one endpoint.
 	BySource bool

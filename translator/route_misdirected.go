@@ -13,13 +13,13 @@ import (
 )
 
 // A client may send requests for several hosts over one connection, as browsers do with HTTP/2 where a certificate
-// covers them. The listener was chosen by the server name of the handshake, so a request for a host of another listener
-// would get by that one's routes and by what it asks of clients. It is answered with 421, upon which the client sends
-// it over a connection of its own (RFC 9110, section 15.5.20). Gateways with scoped routes cannot tell, and answer 404;
-// see decision 040.
+// covers them. The server name of the handshake has chosen the listener, so a request for a host of another listener
+// would bypass that one's routes and its requirements for clients. It is answered with 421, and the client then sends
+// it over another connection (RFC 9110, section 15.5.20). Gateways with scoped routes cannot distinguish such requests,
+// and answer 404; see decision 040.
 
-// A rival is another listener that has a claim on hosts of this one: the two share a port. What belongs to a listener
-// that is not served is left to nobody: it may ask more of its clients
+// A rival is another listener on the same port that claims hosts of this one. The hosts of a listener that is not
+// served go to nobody else, because it may require more of its clients
 // (docs/decisions/014-hosts-of-broken-listeners.md).
 
 // onPort reports whether the listener has its hostname on its port, even if it is not served. A listener that conflicts
@@ -58,9 +58,9 @@ func rivalKeys(_ string, l *listenerRow) []string {
 	return keys
 }
 
-// maxForeign is how many listeners of a port with TLS know all hosts of each other. Where there are more, each would
-// have to know thousands, and all of them would change with any: there a listener knows those hosts that its own
-// hostname overlaps with, and answers 404 for the rest, as it does for hosts of nobody.
+// maxForeign is how many listeners of a port with TLS know all hosts of each other. If there are more, each would have
+// to know thousands, and any change would affect all. Then a listener knows only the hosts that overlap with its own
+// hostname, and answers 404 for the rest, as for hosts that nobody has.
 const maxForeign = 64
 
 // sharedBySNI finds the port of a listener that counts.
@@ -94,8 +94,8 @@ func (t *Tables) overlapped(r *flow.Read, l *listenerRow) []flow.Row[*listenerRo
 }
 
 // misdirected are the virtual hosts that answer 421 on a listener with TLS, encoded: one for all hosts of its rivals.
-// If one of those covers the listener's own hostname, what no route of the listener serves still has to answer 404, by
-// a virtual host without routes.
+// If one of those covers the listener's own hostname, a virtual host without routes still answers 404 for what no route
+// of the listener serves.
 func (t *Tables) misdirected(
 	r *flow.Read, l *listenerRow, hosts []flow.Row[*virtualHostRow], common *commonRow,
 ) [][]byte {
@@ -124,8 +124,8 @@ func (t *Tables) misdirected(
 	return bodies
 }
 
-// foreignHosts are the hostnames of the listeners of a port other than the given one. One that says nothing beside a
-// wider one is left out, so that the list stays short where many listeners stand beside one for all other hosts.
+// foreignHosts are the hostnames of the other listeners of a port. A hostname that a wider one covers is left out, so
+// that the list stays short if there are many listeners and one for all other hosts.
 func foreignHosts(own string, listeners []flow.Row[*listenerRow]) []string {
 	var all []string
 	for _, l := range listeners {

@@ -39,7 +39,7 @@ func (o *overlapRow) equal(other *overlapRow) bool {
 	return o.Route == other.Route && o.Host == other.Host && slices.Equal(o.Overlaps, other.Overlaps)
 }
 
-// matchHash is the same for matches of the same requests, in whatever order headers and parameters are written.
+// matchHash is equal for matches of the same requests. The order of headers and parameters does not matter.
 func matchHash(match *routev3.RouteMatch) string {
 	if len(match.Headers) > 1 || len(match.QueryParameters) > 1 {
 		match = proto.Clone(match).(*routev3.RouteMatch)
@@ -52,8 +52,8 @@ func matchHash(match *routev3.RouteMatch) string {
 }
 
 // overlapsOf finds the matches that routes have in common among the routes of a virtual host, which are in their order.
-// What a route has in common with the first is told, and of the first what it has in common with the next: however many
-// they are, each is told of once.
+// Each route is reported what it has in common with the first, and the first what it has in common with the next. So
+// each is reported once, however many there are.
 func overlapsOf(entries []routeEntry) []overlap {
 	if !slices.ContainsFunc(entries, func(e routeEntry) bool { return e.Order.route != entries[0].Order.route }) {
 		return nil // What a route does twice is its own affair.
@@ -84,7 +84,7 @@ func overlapsOf(entries []routeEntry) []overlap {
 	return found
 }
 
-// overlaps parts the overlaps of a virtual host by route, so that a change of the host touches those routes only whose
+// overlaps splits the overlaps of a virtual host by route, so that a change of the host affects only routes whose
 // overlaps change.
 func (t *Tables) overlaps(_ *flow.Read, key string, v *virtualHostRow) []flow.Row[*overlapRow] {
 	byRoute := map[string]*overlapRow{}
@@ -158,7 +158,7 @@ func (p *parentRow) overlapProblem(o overlap, hosts []string) verdict.Problem {
 	return problem
 }
 
-// nameOf names another route by its key. Of another namespace no name is told.
+// nameOf names another route by its key. A route in another namespace is not named.
 func (row *routeRow) nameOf(key string) string {
 	kind, rest, _ := strings.Cut(key, "/")
 	namespace, name := splitNamespace(rest)
@@ -168,7 +168,7 @@ func (row *routeRow) nameOf(key string) string {
 	return fmt.Sprintf("%s %q", kind, name)
 }
 
-// overlapCondition is there while some rule of the route overlaps with another route's.
+// overlapCondition exists while a rule of the route overlaps with one of another route.
 func overlapCondition(problems []verdict.Problem) []metav1.Condition {
 	conditions := status.FalseOnly(conditionOverlap, problems)
 	for i := range conditions {

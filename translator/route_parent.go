@@ -29,13 +29,13 @@ type parentRow struct {
 	Route   *routeRow
 	Index   int
 	Gateway *gatewayRow
-	// Set is nil if the Gateway itself is meant.
+	// Set is nil if the parentRef names the Gateway itself.
 	Set *listenerSetRow
 	// Listeners are those that the route is attached to, with the hosts it serves there.
 	Listeners []attachedListener
 	// Lost are the hosts that more specific listeners have instead.
 	Lost []lostHost
-	// Problems say why the route is not attached at all, or, with a condition of their own, what of it is not served.
+	// Problems say why the route is not attached at all, or, with another condition, what of it is not served.
 	Problems []verdict.Problem
 }
 
@@ -114,7 +114,7 @@ func (p *parentRow) name() string {
 }
 
 // attach finds the listeners that the parentRef selects, that allow the route and that share a host with it. The first
-// step that leaves none says why.
+// step that leaves none reports why.
 func (t *Tables) attach(r *flow.Read, p *parentRow) {
 	if p.Set != nil && !p.Set.allowed() {
 		p.refuse("", gwapiv1.RouteReasonNoMatchingParent, verdict.Unresolved, fmt.Sprintf("%s is not accepted: %s", p.name(), p.Set.Problems[0]))
@@ -168,7 +168,7 @@ func (p *parentRow) refuse(field string, reason gwapiv1.RouteConditionReason, we
 	p.Problems = append(p.Problems, verdict.Problem{Field: path, Reason: string(reason), Message: message, Weight: weight, Scope: fmt.Sprint(p.Index)})
 }
 
-// written are the listeners of what the parentRef names: those of a Gateway's ListenerSets are not among the Gateway's.
+// written are the listeners of the object that the parentRef names. A Gateway does not have those of its ListenerSets.
 func (p *parentRow) written() []*gwapiv1.Listener {
 	var listeners []*gwapiv1.Listener
 	if p.Set == nil {

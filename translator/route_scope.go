@@ -95,8 +95,8 @@ func (t *Tables) scope(_ *flow.Read, _ string, v *virtualHostRow) (*Resource, bo
 	return encodedResource(typeScopes, name, body, needs), true
 }
 
-// markedScope adds the mark to the name of a scope's route configuration. Envoy that rejects a response has noted the
-// scopes before the rejected one without using them.
+// markedScope adds the mark to the name of a scope's route configuration. An Envoy that rejects a response remembers
+// the scopes before the rejected one without using them.
 func markedScope(name, mark string) []byte {
 	return appendMessage(nil, fieldInlineRoutes, protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), name+"#"+mark))
 }
@@ -107,7 +107,7 @@ func scopeKey(fragment string) *routev3.ScopedRouteConfiguration_Key_Fragment {
 	}
 }
 
-// scopable parts hosts into those that can be scopes and wildcards, which cannot: scopes have no fallback.
+// scopable separates hosts that can be scopes from wildcards, which cannot, because scopes have no fallback.
 func scopable(hosts []string) (exact, wild []string) {
 	for _, h := range hosts {
 		if strings.HasPrefix(h, "*") {
@@ -138,8 +138,8 @@ func (p *parentRow) tellWildcards(wild []string) {
 	p.Problems = append(p.Problems, problem)
 }
 
-// switched finds Gateways that a change would make scoped, or no longer scoped. What they serve is not hurt by that,
-// but all that was said of their routes is.
+// switched reports Gateways that a change would make scoped, or no longer scoped. This does not affect what they serve,
+// but makes everything untrue that was reported about their routes.
 func (t *Tables) switched(r *flow.Read, c *flow.Changes) []Finding {
 	var findings []Finding
 	for _, key := range flow.Changed(c, t.gateways) {

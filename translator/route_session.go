@@ -34,8 +34,8 @@ func (b *boundRule) withinSession(route *routev3.Route) *routev3.Route {
 	return within
 }
 
-// deserted reports whether requests to the cluster cannot be answered: it does not exist, or stands beside the rule's
-// own because it has no endpoint.
+// deserted reports whether requests to the cluster cannot be answered, because it does not exist, or because it has no
+// endpoint and so is not part of the rule's own cluster.
 func (b *boundRule) deserted(cluster string) bool {
 	return !slices.ContainsFunc(b.clusters, func(c *clusterUse) bool {
 		return c != nil && c.Name == cluster && (c.named() || strings.HasPrefix(c.Name, rulePrefix))

@@ -12,9 +12,9 @@ import (
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
-// A match with a regular expression that nobody can read, or with a path that no request can have, still says
-// something: the beginning of the path, the name of the header. What may have been meant is answered with 500, so that
-// no request meant for the match gets another rule's answer. See decision 009.
+// A match with a regular expression that cannot be read, or with a path that no request can have, still says something:
+// the beginning of the path, or the name of a header. Everything that it may mean is answered with 500, so that no
+// request for the match gets the answer of another rule. See decision 009.
 
 // looseRoute fails everything that a match may mean if a part of it cannot be read. If all is set, none of its regular
 // expressions can be read. The route is moved behind all other routes if nothing is known of the path.
@@ -52,8 +52,8 @@ func looseRoute(bound *boundRule, match *gwapiv1.HTTPRouteMatch, order *preceden
 	return route
 }
 
-// possiblePrefix is what is possible of a path that no request can have, at least a slash; it is empty for any other
-// path.
+// possiblePrefix is the possible beginning of a path that no request can have, at least a slash. It is empty for any
+// other path.
 func possiblePrefix(path string) string {
 	at, why := paths.Impossible(path)
 	if why == "" {

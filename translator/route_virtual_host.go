@@ -56,7 +56,7 @@ type virtualHostRow struct {
 	Overlaps []overlap
 }
 
-// equal: a rule that answers 500 may need other clusters than before while its bytes are the same.
+// equal also compares the clusters, because a rule that answers 500 may need other ones while its bytes stay the same.
 func (v *virtualHostRow) equal(o *virtualHostRow) bool {
 	return v.Sum == o.Sum && v.Host == o.Host && v.Config == o.Config && v.Scoped == o.Scoped && slices.Equal(v.Clusters, o.Clusters) && slices.Equal(v.Overlaps, o.Overlaps)
 }
@@ -74,7 +74,7 @@ func (t *Tables) virtualHost(_ *flow.Read, key string, members []flow.Row[*bindi
 		row.Clusters = append(row.Clusters, m.Value.clusterNames()...)
 	}
 	slices.SortFunc(entries, func(a, b routeEntry) int { return comparePrecedence(a.Order, b.Order) })
-	// A route that is attached twice by two parentRefs stands here twice.
+	// A route that two parentRefs attach is here twice.
 	entries = slices.CompactFunc(entries, func(a, b routeEntry) bool { return a.Order == b.Order })
 	row.Overlaps = overlapsOf(entries)
 	slices.Sort(row.Clusters)
@@ -125,8 +125,8 @@ func routeConfigHead(name string) *routev3.RouteConfiguration {
 	return &routev3.RouteConfiguration{Name: name, IgnorePortInHostMatching: true, ValidateClusters: wrapperspb.Bool(false)}
 }
 
-// routeConfig is a route configuration: the bytes of its virtual hosts, one after the other. Scopes stand for it where
-// there are some. Members are the listeners whose hosts it has, served or not.
+// routeConfig is a route configuration: the bytes of its virtual hosts, one after the other. Scoped routes have scopes
+// instead. Members are the listeners whose hosts it has, served or not.
 func (t *Tables) routeConfig(r *flow.Read, key string, members []flow.Row[*listenerRow]) (*Resource, bool) {
 	served := slices.DeleteFunc(slices.Clone(members), func(l flow.Row[*listenerRow]) bool { return !l.Value.Serves })
 	if len(served) == 0 || served[0].Value.Gateway.Scoped {
@@ -158,7 +158,7 @@ func (t *Tables) routeConfig(r *flow.Read, key string, members []flow.Row[*liste
 	return &Resource{Type: typeRoutes, Name: name, Version: hex.EncodeToString(digest.Sum(nil)[:16]), Pieces: pieces, Needs: needs}, true
 }
 
-// dotted are hosts with a dot at the end. One dot is taken off before, so these have had more and are no names (RFC
+// dotted are hosts with a dot at the end. One dot has been removed before, so these had several and are not names (RFC
 // 3986, section 3.2.2).
 const dotted = "*."
 
@@ -223,7 +223,7 @@ func hostClusters(key string, v *virtualHostRow) []string {
 	return keys
 }
 
-// splitLast parts the key of a virtual host's row into that of its route configuration and the host.
+// splitLast splits the key of a virtual host's row into the key of its route configuration and the host.
 func splitLast(key string) (config, host string) {
 	i := strings.LastIndexByte(key, '|')
 	return key[:i], key[i+1:]

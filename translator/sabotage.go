@@ -9,7 +9,8 @@ import (
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 )
 
-// In a release nothing can be broken on purpose; builds with the tag gatehousedebug can, to test what happens then.
+// In a release nothing can be broken on purpose. Builds with the tag gatehousedebug can break objects, to test what
+// happens then.
 
 func breakRoute(Object, *routev3.Route)              {}
 func breakFilters(Object, *routev3.Route)            {}

@@ -13,10 +13,10 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 )
 
-// annotationBreak on an object makes what is translated from it such that Envoy rejects it: "true" for the forwarding
-// of an HTTPRoute, the clusters that a policy shapes, or a Secret; "filters" for the filters of a policy; "match" for
-// the matches of an HTTPRoute; the name of a listener for that listener of a Gateway. It stands for what Envoy rejects
-// and no check of ours can know.
+// annotationBreak on an object makes Envoy reject what is translated from it. Its value says which part: "true" for the
+// forwarding of an HTTPRoute, the clusters that a policy shapes, or a Secret; "filters" for the filters of a policy;
+// "match" for the matches of an HTTPRoute; the name of a listener for that listener of a Gateway. It simulates what
+// Envoy rejects although all our checks accept it.
 const annotationBreak = "debug.gatehouse.dev/break"
 
 func toBreak(o Object, value string) bool { return o.GetAnnotations()[annotationBreak] == value }

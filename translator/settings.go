@@ -1,6 +1,6 @@
 package translator
 
-// Settings are what the translation must know of the installation. They do not change while it lives.
+// Settings are what the translation must know of the installation. They do not change while the process runs.
 type Settings struct {
 	// ControllerName is the GatewayClasses' controllerName that is served.
 	ControllerName string
@@ -11,8 +11,8 @@ type Settings struct {
 	ExternalNames bool
 	// RouteMemory is how much memory of each Envoy one route may take, in bytes; 0 stands for DefaultRouteMemory.
 	RouteMemory int64
-	// EnabledKinds are the kinds that are to have an effect, of those that have none unless the operator enables them:
-	// dormant kinds of policies (policies.Kind), XBackendTrafficPolicy and Backend.
+	// EnabledKinds are the enabled ones of the kinds that have no effect unless the operator enables them: dormant
+	// kinds of policies (policies.Kind), XBackendTrafficPolicy and Backend.
 	EnabledKinds []string
 	// RetriesDisabled keeps requests that no endpoint got from being tried at another one, unless a route or a policy
 	// says so.

@@ -9,7 +9,7 @@ import (
 	"gatehouse/translator/flow"
 )
 
-// declareStatuses: what is said of objects, and what the infrastructure must provide.
+// declareStatuses: the statuses of objects, and what the infrastructure must provide.
 func (t *Tables) declareStatuses() {
 	t.attachedRoutes = flow.Group(flow.NewIndex(t.parents, "parents by listener", attachedTo),
 		"attached routes", flow.Same[int32], t.countRoutes)
@@ -32,7 +32,7 @@ func (t *Tables) declareStatuses() {
 type Status struct {
 	// Object is what was judged: the informer's own.
 	Object Object
-	// Problems are all that was found, for admission and for logs.
+	// Problems are all problems of the object, for admission and for logs.
 	Problems []verdict.Problem
 	// Desired is the status without times: *GatewayClassStatus, *GatewayStatus, *ListenerSetStatus, *RouteStatus or
 	// *PolicyStatus of Gateway API, or *BackendStatus or *envoyProxyStatus of ours. It is nil if nothing is to be written, as

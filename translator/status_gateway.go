@@ -53,7 +53,7 @@ func (t *Tables) gatewayStatus(r *flow.Read, key string, object *gwapiv1.Gateway
 	return newStatus(g.Gateway, problems, desired), true
 }
 
-// resolvedRefs is about the references of the Gateway itself, and sums up those of its listeners (Gateway API,
+// resolvedRefs reports the references of the Gateway itself, and a summary of those of its listeners (Gateway API,
 // GatewayConditionResolvedRefs).
 func (g *gatewayRow) resolvedRefs(unresolved []string) metav1.Condition {
 	kind := string(gwapiv1.GatewayConditionResolvedRefs)
@@ -66,7 +66,7 @@ func (g *gatewayRow) resolvedRefs(unresolved []string) metav1.Condition {
 	return c
 }
 
-// unclassed judges a Gateway whose class is not there: it may become ours. Nothing is written to it.
+// unclassed judges a Gateway whose class does not exist, because it may become ours. Nothing is written to it.
 func (t *Tables) unclassed(r *flow.Read, g *gwapiv1.Gateway) (*Status, bool) {
 	class := string(g.Spec.GatewayClassName)
 	if _, ok := t.in.classes.Get(r, class); ok {

@@ -13,7 +13,7 @@ import (
 	"gatehouse/translator/status"
 )
 
-// listenersVerdict is what the listeners of a Gateway, or of a ListenerSet, come to.
+// listenersVerdict is the verdict on the listeners of a Gateway or of a ListenerSet.
 type listenersVerdict struct {
 	statuses []gwapiv1.ListenerStatus
 	problems []verdict.Problem
@@ -50,8 +50,8 @@ func (t *Tables) judgeListeners(r *flow.Read, keys []string) *listenersVerdict {
 	return v
 }
 
-// tell adds to the condition Accepted of the owner which listeners are not valid. With none left it is not accepted,
-// unless it has others.
+// tell adds to the condition Accepted of the owner which listeners are not valid. If none is valid, the owner is not
+// accepted, unless it has other listeners.
 func (v *listenersVerdict) tell(accepted *metav1.Condition, others bool) {
 	if len(v.refused) == 0 {
 		return
@@ -119,7 +119,8 @@ func (l *listenerRow) hasWholeCertificate() bool {
 	return !l.protocol().tls || l.Certified
 }
 
-// countRoutes counts the routes attached to a listener, each once however many of its parentRefs select it.
+// countRoutes counts the routes attached to a listener. Each counts once, however many of its parentRefs select the
+// listener.
 func (t *Tables) countRoutes(_ *flow.Read, _ string, members []flow.Row[*parentRow]) (int32, bool) {
 	routes := int32(0)
 	last := ""

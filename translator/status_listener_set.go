@@ -13,7 +13,7 @@ import (
 	"gatehouse/translator/status"
 )
 
-// reasonParentNotProgrammed is Gateway API's, which has no constant for it.
+// reasonParentNotProgrammed is a reason of Gateway API, which has no constant for it.
 const reasonParentNotProgrammed = "ParentNotProgrammed"
 
 func (t *Tables) listenerSetStatus(r *flow.Read, key string, object *gwapiv1.ListenerSet) (*Status, bool) {
@@ -48,7 +48,7 @@ func (t *Tables) listenerSetStatus(r *flow.Read, key string, object *gwapiv1.Lis
 	return newStatus(s.Set, problems, desired), true
 }
 
-// orphan judges a ListenerSet whose Gateway is not there: it may become ours. Nothing is written to it.
+// orphan judges a ListenerSet whose Gateway does not exist, because it may become ours. Nothing is written to it.
 func (t *Tables) orphan(r *flow.Read, s *gwapiv1.ListenerSet) (*Status, bool) {
 	key, ok := parentKeyOf(s)
 	if !ok {

@@ -21,14 +21,14 @@ func (t *Tables) declareOverrides() {
 		func(_ string, o *overrideRow) []string { return o.Below })
 }
 
-// overrideRow tells which broader targets a policy of the same kind is replaced on, because of a more specific
+// overrideRow has the broader targets on which a policy of the same kind is replaced because of a more specific
 // attachment.
 type overrideRow struct {
 	Target policies.Target
 	// Policy is what takes effect on the target.
 	Policy verdict.Ref
-	// Broader are the keys of those targets, see targetKey. Below are those of targets whose policies are not replaced,
-	// since this one is merged over them.
+	// Broader are the keys of those targets, see targetKey. Below are the keys of targets whose policies are not
+	// replaced, because this one is merged over them.
 	Broader, Below []string
 }
 
@@ -63,7 +63,7 @@ func (t *Tables) override(r *flow.Read, key string, a *attachmentRow) (*override
 	return row, len(row.Broader)+len(row.Below) > 0
 }
 
-// add adds broader targets, where the policy is merged as the row says; nil if it is not.
+// add adds broader targets. The row says how the policy is merged; nil if it is not.
 func (o *overrideRow) add(kind string, m *mergeRow, targets []policies.Target) {
 	for _, broader := range targets {
 		if m != nil && slices.Contains(m.Below, broader) {
@@ -74,12 +74,13 @@ func (o *overrideRow) add(kind string, m *mergeRow, targets []policies.Target) {
 	}
 }
 
-// targetedRoute is the key of the route that is targeted; no route has it if the target is none.
+// targetedRoute is the key of the targeted route. If the target is not a route, no route has the key.
 func targetedRoute(target policies.Target) string {
 	return routeKey(target.Kind, Key(target.Namespace, target.Name))
 }
 
-// targetedSet is the ListenerSet that is targeted, false if another kind of object is, or the ListenerSet is not ours.
+// targetedSet is the targeted ListenerSet. It is false if the target is of another kind, or if the ListenerSet is not
+// ours.
 func (t *Tables) targetedSet(r *flow.Read, target policies.Target) (*listenerSetRow, bool) {
 	if target.Kind != "ListenerSet" {
 		return nil, false
@@ -101,8 +102,8 @@ func (t *Tables) policyStatus(r *flow.Read, _ string, p *policyRow) (*Status, bo
 	}), true
 }
 
-// attachmentProblems are those of a policy with one of its targets: it is not there, an older policy has it, or
-// listeners share a port that has other settings.
+// attachmentProblems are the problems of a policy with one of its targets: it does not exist, an older policy has it,
+// or listeners share a port that has other settings.
 func (t *Tables) attachmentProblems(r *flow.Read, a *attachmentRow) []verdict.Problem {
 	if problems := t.attached.problems(r, a); len(problems) > 0 {
 		return problems
@@ -110,8 +111,8 @@ func (t *Tables) attachmentProblems(r *flow.Read, a *attachmentRow) []verdict.Pr
 	return t.conflictsOfListeners(r, a)
 }
 
-// ancestorConditions are those of an attachment, where the policy is merged as it says. Found are the problems of the
-// attachment.
+// ancestorConditions are the conditions of an attachment, and of what the policy is merged into there. found are the
+// problems of the attachment.
 func (t *Tables) ancestorConditions(r *flow.Read, a *attachmentRow, merges policyMerges, found []verdict.Problem) []metav1.Condition {
 	problems := append(merges.problems(), found...)
 	accepted := status.Condition(string(gwapiv1.PolicyConditionAccepted), string(gwapiv1.PolicyReasonAccepted), "The policy is accepted.", problems)
@@ -147,8 +148,8 @@ func others(a *attachmentRow, overrides []flow.Row[*overrideRow]) (at []policies
 	return at
 }
 
-// ancestors are what the policy's status speaks about: the Gateway or ListenerSet that is targeted, each parent of a
-// route that is, and for a target that is not there the target itself, since a status without any entry would hide the
+// ancestors are the objects in the policy's status: the targeted Gateway or ListenerSet, or each parent of a targeted
+// route. For a target that does not exist it is the target itself, because a status without any entry would hide the
 // problem.
 func (t *Tables) ancestors(r *flow.Read, a *attachmentRow) []gwapiv1.ParentReference {
 	group, kind := gwapiv1.Group(gwapiv1.GroupName), gwapiv1.Kind(a.Target.Kind)
@@ -189,8 +190,8 @@ func (t *Tables) hasListeners(r *flow.Read, target policies.Target) (listeners, 
 	return served != nil, served != nil && served(r, Key(target.Namespace, target.Name))
 }
 
-// limitAncestors keeps to the API's limit: those with problems first, and a note on the last one that more were left
-// out.
+// limitAncestors enforces the API's limit: ancestors with problems come first, and the last one has a note that more
+// were left out.
 func limitAncestors(all []gwapiv1.PolicyAncestorStatus) []gwapiv1.PolicyAncestorStatus {
 	if len(all) <= status.MaxAncestors {
 		return all

@@ -30,7 +30,7 @@ func (t *Tables) routeStatus(r *flow.Read, key string, route *routeRow) (*Status
 		problems = append(problems, p.Problems...)
 	}
 	if len(parents) == 0 {
-		// No parent is ours: the rest of the route is for another controller to judge. What we once said is taken back.
+		// No parent is ours, so another controller judges the rest of the route. What we reported before is removed.
 		return newStatus(route.Object, problems, &gwapiv1.RouteStatus{}), true
 	}
 	rules = rules.with(t.rejectedProblems(r, key))
@@ -57,7 +57,7 @@ func (t *Tables) routeStatus(r *flow.Read, key string, route *routeRow) (*Status
 	return newStatus(route.Object, problems, desired), true
 }
 
-// absentParents warns of parentRefs to Gateways and ListenerSets that are not there.
+// absentParents reports parentRefs to Gateways and ListenerSets that do not exist.
 func (t *Tables) absentParents(r *flow.Read, route *routeRow) []verdict.Problem {
 	var problems []verdict.Problem
 	for i := range route.Parents {
@@ -72,8 +72,8 @@ func (t *Tables) absentParents(r *flow.Read, route *routeRow) []verdict.Problem 
 	return problems
 }
 
-// absent reports whether an object that can be a parent is not there. A kind that is no parent here may be another
-// controller's.
+// absent reports whether an object that can be a parent does not exist. A kind that cannot be a parent here may be
+// another controller's.
 func (t *Tables) absent(r *flow.Read, parent verdict.Ref) bool {
 	key, there := Key(parent.Namespace, parent.Name), true
 	switch parent.Kind {
@@ -120,7 +120,7 @@ func (row *rulesRow) passed() *rulesRow {
 	return &passed
 }
 
-// with is the row with problems that were found later, of rules that are thereby broken.
+// with is the row with problems that were found later. The rules with these problems are broken.
 func (row *rulesRow) with(problems []verdict.Problem) *rulesRow {
 	if len(problems) == 0 {
 		return row

@@ -7,7 +7,7 @@ import (
 	"gatehouse/translator/flow"
 )
 
-// waitingFor names what no ready Envoy has acknowledged yet, and Envoy's words if it rejected.
+// waitingFor names what no ready Envoy has acknowledged yet, with Envoy's message if it rejected it.
 func waitingFor(missing map[Name]string) string {
 	names := make([]Name, 0, len(missing))
 	for n := range missing {
@@ -45,7 +45,7 @@ func (t *Tables) missing(r *flow.Read, fleet string, _ *gatewayRow) []flow.Row[s
 func missingKey(fleet string, n Name) string { return fleet + "|" + n.Type + "|" + n.Name }
 
 // lacking is what the listener waits for. What it shares with others of its port is named after the first of them,
-// which may be another team's: it is told of by the port.
+// which may be another team's. So it is reported by its port.
 func (t *Tables) lacking(r *flow.Read, l *listenerRow) map[Name]string {
 	if !l.Serves {
 		return nil

@@ -14,14 +14,14 @@ import (
 	"gatehouse/translator/flow"
 )
 
-// World holds the live tables. Its methods may be called from any goroutine; they take turns.
+// World holds the live tables. Its methods may be called from any goroutine and exclude each other.
 type World struct {
 	turn    turn
 	tables  *Tables
 	engine  *flow.Engine
 	batches []Batch // The last ones, the oldest first.
 
-	// now tells the time. The tables' clock stands at clock, and at moment it has to be set again.
+	// now returns the time. clock is the time in the tables, and moment the time at which it must be set again.
 	now           func() time.Time
 	clock, moment time.Time
 }
@@ -31,7 +31,7 @@ func NewWorld(t *Tables) *World {
 	return &World{turn: make(turn, 1), tables: t, engine: flow.NewEngine(t.graph), now: time.Now}
 }
 
-// turn is a lock for which one can stop waiting.
+// turn is a lock. Waiting for it can be given up.
 type turn chan struct{}
 
 func (t turn) lock()   { t <- struct{}{} }
@@ -52,13 +52,12 @@ func (t turn) await(ctx context.Context) error {
 
 // Event is a change of an input: of a Kubernetes object, or of what infrastructure and proxies report.
 type Event struct {
-	// Object is the object as it is now, or was before it was deleted.
+	// Object is the object as it is now, or as it was before it was deleted.
 	Object  Object
 	Deleted bool
 
-	// Fleet, Proxy and Fetched are reports, Served a kind that not every cluster serves, and Dropped a field that the
-	// cluster's CRDs do not have, if it is not Deleted. Of an Event one of Object, Fleet, Proxy, Fetched, Served and
-	// Dropped is set.
+	// Fleet, Proxy and Fetched are reports. Served is a kind that this cluster serves and others do not. Dropped is a
+	// field that the cluster's CRDs do not have. An Event has one of Object, Fleet, Proxy, Fetched, Served and Dropped.
 	Fleet   *FleetReport
 	Proxy   *Proxy
 	Served  *schema.GroupKind
@@ -77,12 +76,12 @@ type Outcome struct {
 	Deltas []Delta
 	// Statuses are those that may have to be written.
 	Statuses []*Status
-	// Forgotten are the objects that had a status and have none any more: they were deleted, or are another
-	// controller's now.
+	// Forgotten are the objects that no longer have a status, because they were deleted or belong to another controller
+	// now.
 	Forgotten []Object
-	// Requirements are the changed ones by Gateway; nil means that the Gateway is gone or not ours any more.
+	// Requirements are the changed ones by Gateway. Nil means that the Gateway is gone or not ours any more.
 	Requirements map[string]*Requirement
-	// Fetches are the changed ones by their keys; nil means that nothing needs the content any more.
+	// Fetches are the changed ones by their keys. Nil means that nothing needs the content any more.
 	Fetches map[string]*Fetch
 	// Classes reports whether Gateways use GatewayClasses, for each class for which this changed or that was created
 	// again.
@@ -119,12 +118,12 @@ func (w *World) Apply(events []Event) (Outcome, error) {
 	return outcome, nil
 }
 
-// clockStep is how far the tables' clock is behind at most. A certificate that comes into use is judged by it; one that
-// is in use is judged at the very moment that decides.
+// clockStep is how far the tables' clock may be behind. A certificate that comes into use is judged by this clock. One
+// that is in use is judged again at the moment at which it begins or ends to be valid.
 const clockStep = time.Minute
 
-// setClock sets the tables' clock if it has to be, so that most batches find it as it was and judge no certificate
-// again. It reports whether it did.
+// setClock sets the tables' clock if necessary, and reports whether it did. Most batches do not set it, so they judge
+// no certificate again.
 func (w *World) setClock() bool {
 	now := w.now()
 	if now.Before(w.moment) && !now.Before(w.clock) {
@@ -200,12 +199,12 @@ func (w *World) Try(ctx context.Context, o Object) ([]Finding, error) {
 	return findings, nil
 }
 
-// statusTables are the tables of verdicts, of all kinds.
+// statusTables are the tables with verdicts, of all kinds.
 func (t *Tables) statusTables() []*flow.Table[*Status] {
 	return []*flow.Table[*Status]{t.envoyProxyStatuses, t.classStatuses, t.setStatuses, t.gatewayStatuses, t.routeStatuses, t.policyStatuses, t.backendTLSStatuses, t.budgetStatuses, t.backendStatuses}
 }
 
-// added collects the problems that changed rows have and had not before.
+// added collects the new problems of changed rows.
 func (t *Tables) added(r *flow.Read, c *flow.Changes) []Finding {
 	var findings []Finding
 	for _, table := range t.statusTables() {
@@ -231,7 +230,7 @@ func (t *Tables) refOf(o Object) verdict.Ref {
 	return verdict.Ref{Group: in.group, Kind: in.kind, Namespace: o.GetNamespace(), Name: o.GetName()}
 }
 
-// outcome reads what a batch changed for those outside.
+// outcome collects what a batch changed in the results.
 func (t *Tables) outcome(e *flow.Engine, c *flow.Changes) Outcome {
 	r := e.Read()
 	out := Outcome{Deltas: t.deltas(r, c), Requirements: map[string]*Requirement{}, Fetches: map[string]*Fetch{}, Classes: map[string]ClassUse{}}
