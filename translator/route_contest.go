@@ -175,8 +175,8 @@ func (t *Tables) keepWon(r *flow.Read, _ string, claim *parentRow) (*parentRow, 
 	}
 	problem := verdict.Problem{
 		Field: "spec.hostnames", Reason: string(gwapiv1.ListenerReasonHostnameConflict), Weight: verdict.Conflicted, Scope: fmt.Sprint(claim.Index),
-		Message: fmt.Sprintf("on listener %q an earlier %s has a hostname of these, and a hostname takes routes of one kind: use other hostnames or another listener",
-			strings.Join(lost, ", "), name),
+		Message: fmt.Sprintf("an older %s serves one of these hostnames on listener %q, and a host has either HTTPRoutes or "+
+			"GRPCRoutes: use other hostnames or another listener", name, strings.Join(lost, ", ")),
 	}
 	if len(kept.Listeners) > 0 {
 		problem.Condition = conditionHostnames
