@@ -254,10 +254,7 @@ var unshaped = []string{
 
 // writeAddress writes where a listener listens.
 func writeAddress(t *testing.T, out *bytes.Buffer, r *Resource) {
-	l := &listenerv3.Listener{}
-	if err := proto.Unmarshal(r.Body(), l); err != nil {
-		t.Fatal(err)
-	}
+	l := unpacked[*listenerv3.Listener](t, r)
 	text, err := protojson.Marshal(l.Address.GetSocketAddress())
 	if err != nil {
 		t.Fatal(err)
@@ -265,12 +262,19 @@ func writeAddress(t *testing.T, out *bytes.Buffer, r *Resource) {
 	writeDocument(t, out, r.Name, text)
 }
 
-// writeSockets writes how each filter chain of a listener speaks to its clients.
-func writeSockets(t *testing.T, out *bytes.Buffer, r *Resource) {
-	l := &listenerv3.Listener{}
-	if err := proto.Unmarshal(r.Body(), l); err != nil {
+// unpacked is the message of a resource.
+func unpacked[M proto.Message](t *testing.T, r *Resource) M {
+	t.Helper()
+	m, err := r.message()
+	if err != nil {
 		t.Fatal(err)
 	}
+	return m.(M)
+}
+
+// writeSockets writes how each filter chain of a listener speaks to its clients.
+func writeSockets(t *testing.T, out *bytes.Buffer, r *Resource) {
+	l := unpacked[*listenerv3.Listener](t, r)
 	for _, chain := range l.FilterChains {
 		text, err := protojson.Marshal(chain.TransportSocket)
 		if err != nil {
@@ -282,10 +286,7 @@ func writeSockets(t *testing.T, out *bytes.Buffer, r *Resource) {
 
 // writeHosts writes what holds for all routes of a virtual host.
 func writeHosts(t *testing.T, out *bytes.Buffer, r *Resource) {
-	config := &routev3.RouteConfiguration{}
-	if err := proto.Unmarshal(r.Body(), config); err != nil {
-		t.Fatal(err)
-	}
+	config := unpacked[*routev3.RouteConfiguration](t, r)
 	for _, host := range config.VirtualHosts {
 		host.Routes = nil
 		text, err := protojson.Marshal(host)
@@ -298,10 +299,7 @@ func writeHosts(t *testing.T, out *bytes.Buffer, r *Resource) {
 
 // writeProtocol writes what a cluster speaks to its endpoints.
 func writeProtocol(t *testing.T, out *bytes.Buffer, r *Resource) {
-	c := &clusterv3.Cluster{}
-	if err := proto.Unmarshal(r.Body(), c); err != nil {
-		t.Fatal(err)
-	}
+	c := unpacked[*clusterv3.Cluster](t, r)
 	text, err := protojson.Marshal(c.TypedExtensionProtocolOptions[httpOptions])
 	if err != nil {
 		t.Fatal(err)

@@ -57,7 +57,8 @@ type Event struct {
 	Deleted bool
 
 	// Fleet, Proxy and Fetched are reports. Served is a kind that this cluster serves and others do not. Dropped is a
-	// field that the cluster's CRDs do not have. An Event has one of Object, Fleet, Proxy, Fetched, Served and Dropped.
+	// field that the cluster's CRDs do not have. If the Event is Deleted, this is no longer so. An Event has one of
+	// Object, Fleet, Proxy, Fetched, Served and Dropped.
 	Fleet   *FleetReport
 	Proxy   *Proxy
 	Served  *schema.GroupKind

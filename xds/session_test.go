@@ -509,8 +509,9 @@ func TestReconnectSendsOnlyWhatChanged(t *testing.T) {
 	p.want("CDS -old")
 }
 
-// Until the proxy has accepted routes that this control plane knows, its clusters in use are unknown.
-func TestReconnectKeepsClustersOfUnknownRoutes(t *testing.T) {
+// withUnknownRoutes is a proxy that has reconnected with an older version of its routes, so that the clusters that they
+// use are unknown. The new version was sent.
+func withUnknownRoutes(t *testing.T) *script {
 	p := serving(t)
 	p.publish("CDS b@1", "RDS r@2 CDS:b", "-CDS:a")
 	p.reconnect()
@@ -518,6 +519,12 @@ func TestReconnectKeepsClustersOfUnknownRoutes(t *testing.T) {
 	p.ask("LDS", "l=1")
 	p.ask("RDS", "r=1")
 	p.want("RDS r@2")
+	return p
+}
+
+// Until the proxy has accepted routes that this control plane knows, its clusters in use are unknown.
+func TestReconnectKeepsClustersOfUnknownRoutes(t *testing.T) {
+	p := withUnknownRoutes(t)
 	p.after(time.Minute)
 	p.want()
 	p.ack("RDS")
@@ -581,13 +588,7 @@ func TestRestartWhileAScopeOutlivesItsListener(t *testing.T) {
 // A resource that was sent and is unanswered does not count as running on the proxy, whatever makes the session
 // compare.
 func TestUnansweredIsNotTakenForWhatAnUnknownProxyRuns(t *testing.T) {
-	p := serving(t)
-	p.publish("CDS b@1", "RDS r@2 CDS:b", "-CDS:a")
-	p.reconnect()
-	p.ask("CDS", "a=1", "b=1")
-	p.ask("LDS", "l=1")
-	p.ask("RDS", "r=1")
-	p.want("RDS r@2")
+	p := withUnknownRoutes(t)
 	p.s.compareAll()
 	p.want()
 	p.nack("RDS", "no")
