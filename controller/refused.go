@@ -16,12 +16,13 @@ import (
 	"gatehouse/translator"
 )
 
-// The API server validates the whole object when a status is written. It lets pass what the spec violates and what has not
-// changed, but not a rule of the CRD that cannot be evaluated, such as one that reads a field that is not there. Objects
-// that were stored under another CRD may be like this. Their status cannot be written until somebody changes them.
+// The API server validates the whole object when a status is written. It lets pass what the spec violates and what has
+// not changed, but not a rule of the CRD that cannot be evaluated, such as one that reads a field that is not there.
+// Objects that were stored under another CRD may be like this. Their status cannot be written until somebody changes
+// them.
 
-// refusedInterval is how long the status of an object that the API server does not accept is not written. The object may be
-// accepted then, by another CRD.
+// refusedInterval is how long the status of an object that the API server does not accept is not written. The object
+// may be accepted then, by another CRD.
 const refusedInterval = 10 * time.Minute
 
 // eventRefused is the reason of Events about such objects.
@@ -60,8 +61,8 @@ func (w *StatusWriter) noteRefused(ctx context.Context, key statusKey, e *entry,
 	}
 }
 
-// refusedEvent is the Event about an object. Its name follows from the object and the message, so that a control plane that
-// has started again does not report the same once more.
+// refusedEvent is the Event about an object. Its name follows from the object and the message, so that a control plane
+// that has started again does not report the same once more.
 func (w *StatusWriter) refusedEvent(o translator.Object, message string) *corev1.Event {
 	if len(message) > maxEventMessage {
 		message = strings.ToValidUTF8(message[:maxEventMessage], "")

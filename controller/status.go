@@ -71,8 +71,8 @@ type entry struct {
 	restoreAt time.Time
 	// replaced is the resourceVersion that the last write replaced: a cache that still has it has not seen that write.
 	replaced string
-	// refused is the resourceVersion of the object whose status the API server has refused to write because of the rest of
-	// it, refusedAt when that was.
+	// refused is the resourceVersion of the object whose status the API server has refused to write because of the rest
+	// of it, refusedAt when that was.
 	refused   string
 	refusedAt time.Time
 }

@@ -25,9 +25,9 @@ type rulesRow struct {
 // ruleRow is one rule of a route.
 type ruleRow struct {
 	Backends []backend
-	// Extra are the backends that its filters need besides, by the fields of the needs.
+	// Extra are the other backends that its filters need, by the fields of the needs.
 	Extra map[string]extraBackends
-	// Broken tells that the rule has a filter that cannot be carried out: its routes answer 500.
+	// Broken reports whether the rule has a filter that cannot be carried out. Its routes then answer 500.
 	Broken bool
 	// Loose marks the matches that cannot be translated, such as one with a bad regular expression. Whatever they may
 	// mean answers 500.

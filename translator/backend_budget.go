@@ -23,7 +23,7 @@ import (
 type budgetRow struct {
 	Policy    *gwapixv1alpha1.XBackendTrafficPolicy
 	Attaching attaching
-	// Problems are of the policy alone; what its targets come to is in its status.
+	// Problems are those of the policy alone. Those with its targets are in its status.
 	Problems []verdict.Problem
 	// Budget is nil if the policy has none, or is not accepted.
 	Budget *clusterv3.CircuitBreakers_Thresholds_RetryBudget

@@ -26,8 +26,8 @@ func (t *Tables) targetedBackends(kind *backendKind) targetKind {
 	}
 }
 
-// reportOnBackends reports on each Gateway that reaches a target of a policy on backends, with the conditions that are made
-// of the problems there.
+// reportOnBackends reports on each Gateway that reaches a target of a policy on backends, with the conditions that are
+// made of the problems there.
 func reportOnBackends[P judgedPolicy[P]](t *Tables, a *attachTables[P], conditions func([]verdict.Problem) []metav1.Condition) reporter[P] {
 	return reporter[P]{
 		problems: a.problems,

@@ -21,7 +21,7 @@ const reasonBackendTLS = "InvalidBackendTLS"
 type backendTLSRow struct {
 	Policy    *gwapiv1.BackendTLSPolicy
 	Attaching attaching
-	// Problems are of the policy alone; what its targets come to is in its status.
+	// Problems are those of the policy alone. Those with its targets are in its status.
 	Problems []verdict.Problem
 	// Trust are the CA certificates, nil for those of Envoy's system.
 	Trust *Resource
@@ -52,8 +52,8 @@ func (t *Tables) backendTLSPolicy(r *flow.Read, _ string, p *gwapiv1.BackendTLSP
 
 func (p *backendTLSRow) attaching() *attaching { return &p.Attaching }
 
-// misaimedObject is the key of the object that a policy names and cannot be attached to: by a port that it does not have,
-// or a group that the kind is not of.
+// misaimedObject is the key of the object that a policy names and cannot be attached to: by a port that it does not
+// have, or a group that the kind is not of.
 func misaimedObject(_ string, a *attachment[*backendTLSRow]) []string {
 	if a.Unmet == nil {
 		return nil
@@ -73,7 +73,7 @@ func (b backend) secured() []policies.Target {
 	return policies.Chain(port)
 }
 
-// secure finds how the backend is spoken to. With a policy that cannot be carried out it is not spoken to at all.
+// secure finds the TLS policy of the backend. With a policy that cannot be carried out nothing is sent to it.
 func (t *Tables) secure(r *flow.Read, b *backend, namespace string) *verdict.Problem {
 	for _, target := range b.secured() {
 		if b.TLS = t.securing.at(r, target); b.TLS != nil {
@@ -96,8 +96,8 @@ func (t *Tables) secure(r *flow.Read, b *backend, namespace string) *verdict.Pro
 	}
 }
 
-// misaimed is a policy that names the backend and cannot be attached to it. Its owner wants TLS there, so a port without a
-// policy of its own is not reached in plain text.
+// misaimed is a policy that names the backend and cannot be attached to it. Its owner wants TLS there, so a port
+// without a policy of its own is not reached in plain text.
 func (t *Tables) misaimed(r *flow.Read, target policies.Target) *backendTLSRow {
 	for _, row := range t.misaimedByObject.Lookup(r, placeKey(target)) {
 		return &backendTLSRow{Policy: row.Value.Policy.Policy}

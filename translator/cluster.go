@@ -258,7 +258,7 @@ func (f *clusterForm) join(backends []backend) *clusterUse {
 // several reports whether the cluster has more than one backend, one that is lost included.
 func (c *clusterUse) several() bool { return len(c.Backends) > 1 || c.Lost > 0 }
 
-// datagrams tells that the backend is one of UDP.
+// datagrams reports whether the backend is for UDP.
 func (b backend) datagrams() bool { return b.Port.Protocol == corev1.ProtocolUDP }
 
 func clusterName(b backend) string {
@@ -368,7 +368,7 @@ func setProtocol(options *upstreamhttpv3.HttpProtocolOptions, use *clusterUse) {
 // speaksHTTP2 reports whether the backend is spoken to in HTTP/2, whatever TLS negotiates.
 func (b backend) speaksHTTP2() bool { return b.HTTP2 || sayHTTP2(b.Port) }
 
-// sayHTTP2 reports whether the port is one of HTTP/2 (Kubernetes, appProtocol).
+// sayHTTP2 reports whether the port is for HTTP/2 (Kubernetes, appProtocol).
 func sayHTTP2(port backendPort) bool {
 	return slices.Contains([]string{"kubernetes.io/h2c", "grpc", string(v1alpha1.AppProtocolH2C)}, port.AppProtocol)
 }

@@ -30,8 +30,9 @@ type gatewayRow struct {
 	Lost bool
 	// Scoped reports whether the routes are delivered as scopes, see ScopedRoutesAnnotation.
 	Scoped bool
-	// Client is the name of the SDS secret with the certificate that is presented to backends with TLS, empty for none. ClientRefused tells that
-	// there is to be one and the reference may not be followed: such backends are not reached then.
+	// Client is the name of the SDS secret with the certificate that is presented to backends with TLS, empty for none.
+	// ClientRefused reports whether one is required but the reference to it is not allowed. Backends with TLS are then
+	// not reached.
 	Client        string
 	ClientRefused bool
 	// Problems are those of the Gateway as a whole. Those of its listeners are in their own rows.

@@ -34,14 +34,14 @@ type policyRow struct {
 	Clusters map[string]neededCluster
 	// Asked are all backends that the policy needs.
 	Asked []backend
-	// Unmet reports whether a need has no answer that the policy cannot do without.
+	// Unmet reports whether a need has no answer although the policy requires one.
 	Unmet bool
 	// Fetches are those needs that must be fetched.
 	Fetches []*neededFetch
 	// Attaching finds the targets.
 	Attaching attaching
-	// Problems are of the policy alone; what its targets come to is in its attachments and its status. Own are those of
-	// them that stay if the policy is merged with others.
+	// Problems are those of the policy alone. Those with its targets are in its attachments and its status. Own are
+	// those of them that stay if the policy is merged with others.
 	Problems, Own []verdict.Problem
 	// Route is a route that has what the policy sets, and forwards.
 	Route *routev3.Route

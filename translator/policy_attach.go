@@ -12,8 +12,8 @@ import (
 	"gatehouse/translator/status"
 )
 
-// Policies of all kinds attach by the code in this file. It is used once for each group of kinds whose policies are judged
-// in one table: policies on backends come before those that refer to backends themselves (decision 060).
+// Policies of all kinds attach by the code in this file. It is used once for each group of kinds whose policies are
+// judged in one table: policies on backends come before those that refer to backends themselves (decision 060).
 
 // attaching is what decides where a policy is attached.
 type attaching struct {
@@ -121,7 +121,7 @@ func attach[P judgedPolicy[P]](t *Tables, r *flow.Read, p P) []flow.Row[*attachm
 	return rows
 }
 
-// unmet says what is missing of a reference's target.
+// unmet says which part of a reference's target is missing.
 func (t *Tables) unmet(r *flow.Read, policy policies.Kind, ref policies.Reference) *verdict.Problem {
 	sections, ok := t.targetKinds[ref.Kind].sections(r, Key(ref.Namespace, ref.Name))
 	if !ok {

@@ -16,7 +16,7 @@ type neededCluster struct {
 	*clusterUse
 	// Source is what the policy refers to, see Via.
 	Source string
-	// Optional reports whether the policy does its part without it.
+	// Optional reports whether the policy takes effect without it.
 	Optional bool
 }
 
@@ -29,11 +29,12 @@ func equalNeeded(a, b map[string]neededCluster) bool {
 }
 
 // meetBackend answers a need for backends that a policy refers to, and reports whether it could. Their cluster does not
-// depend on the routes and Gateways that the policy covers, but for the certificate that a Gateway presents (through).
+// depend on the routes and Gateways that the policy covers, except for the certificate that a Gateway presents
+// (through).
 func (t *Tables) meetBackend(r *flow.Read, p *policyRow, from verdict.Ref, need *feature.Need) (bool, []verdict.Problem) {
 	backends, problems := t.neededBackends(r, referrer{Ref: from, kind: &httpRoutes}, need.Backend)
 	for i := range problems {
-		// A route has conditions and reasons of its own for backends, a policy has one for all that is wrong with it.
+		// A route has special conditions and reasons for backends, a policy has one condition for all its problems.
 		problems[i].Condition, problems[i].Reason = "", string(gwapiv1.PolicyReasonInvalid)
 	}
 	p.Asked = append(p.Asked, backends...)

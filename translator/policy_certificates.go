@@ -12,8 +12,8 @@ import (
 // Certificates that clusters need are answered with the name of an SDS secret. A cluster whose settings have the name
 // refers to the secret, and so it is served (clusterSecret).
 
-// certificateFor answers a need for a certificate with the name of its SDS secret. It is empty if the reference may not be
-// followed. The field of the problem goes on from that of the need.
+// certificateFor answers a need for a certificate with the name of its SDS secret. It is empty if the reference may not
+// be followed. The field of the problem begins with that of the need.
 func (t *Tables) certificateFor(r *flow.Read, user certificateUser, need *feature.Need) (string, *verdict.Problem) {
 	secret, problem := t.certificateRef(r, user, *need.Certificate)
 	if secret == "" {
@@ -35,8 +35,8 @@ func (t *Tables) meetCertificate(r *flow.Read, p *policyRow, from verdict.Ref, n
 	return true, nil
 }
 
-// meetGateway answers the needs of a Gateway, which are certificates. As with listeners, a lost one stays with running
-// proxies, and one without a grant is never used.
+// meetGateway answers the needs of a Gateway, which are certificates. As with listeners, running proxies keep a deleted
+// one, and one without a grant is never used.
 func (t *Tables) meetGateway(r *flow.Read, key string, row *gatewayRow) {
 	user := certificateUser{From: gatewayRef(row.Gateway), Invalid: string(gwapiv1.GatewayReasonInvalidClientCertificateRef)}
 	have := feature.Have{Certificates: map[string]string{}}

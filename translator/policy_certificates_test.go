@@ -52,8 +52,8 @@ metadata: {namespace: shop, name: presenting, labels: {team: a}, annotations: {n
 spec: {targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: orders}]}
 `
 
-// TestCertificatesFailClosed takes the certificate away that a policy, or a Gateway, needs for its clusters. Then a fresh
-// Envoy serves nothing that goes there.
+// TestCertificatesFailClosed takes the certificate away that a policy, or a Gateway, needs for its clusters. Then a
+// fresh Envoy serves nothing that goes there.
 func TestCertificatesFailClosed(t *testing.T) {
 	for who, objects := range map[string]string{"policy": presentingPolicy, "Gateway": securedBackend} {
 		for _, namespace := range []string{"shop", "other"} { // Nobody grants what is in the other one.

@@ -14,7 +14,8 @@ import (
 	"gatehouse/policies/feature"
 )
 
-// fetching is a feature of the test: SecurityPolicies of team a need a list from a web server, and those of team b a module.
+// fetching is a feature of the test: SecurityPolicies of team a need a list from a web server, and those of team b a
+// module.
 var fetching = feature.Feature[v1alpha1.SecurityPolicy]{
 	Needs: func(p *v1alpha1.SecurityPolicy) (needs []feature.Need) {
 		backend := ""
@@ -148,8 +149,8 @@ func TestFetchedContentFailsClosed(t *testing.T) {
 	}
 }
 
-// TestLargeContentFailsClosed: what needs large content is served only where this replica has the bytes. The translation knows
-// the digest and the size.
+// TestLargeContentFailsClosed: what needs large content is served only where this replica has the bytes. The
+// translation knows the digest and the size.
 func TestLargeContentFailsClosed(t *testing.T) {
 	w := newFetchingWorld(t)
 	policy := listed("p", "")
@@ -204,8 +205,8 @@ func TestDigestThatIsNone(t *testing.T) {
 	}
 }
 
-// TestEqualFetchesAreOne: several policies that need the same content cause one fetch, which lasts as long as the last of
-// them. Content for one policy changes nothing for another.
+// TestEqualFetchesAreOne: several policies that need the same content cause one fetch, which lasts as long as the last
+// of them. Content for one policy changes nothing for another.
 func TestEqualFetchesAreOne(t *testing.T) {
 	w := newFetchingWorld(t)
 	first, second, other := listed("first", "one"), listed("second", "one"), listed("other", "two")

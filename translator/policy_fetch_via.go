@@ -53,13 +53,14 @@ type Via struct {
 
 // ViaBackend is a backend that content is fetched from.
 type ViaBackend struct {
-	// Endpoints are the addresses or DNS names of its endpoints, with their ports. Listed reports whether an object lists
-	// them; otherwise EndpointSlices have them.
+	// Endpoints are the addresses or DNS names of its endpoints, with their ports. Listed reports whether an object
+	// lists them; otherwise EndpointSlices have them.
 	Endpoints []string
 	Listed    bool
 	// Fallback reports whether it is asked only if no other backend answers.
 	Fallback bool
-	// TLS is how connections are secured, by the backend's BackendTLSPolicy. If it is nil, the scheme of the URL decides.
+	// TLS is how connections are secured, by the backend's BackendTLSPolicy. If it is nil, the scheme of the URL
+	// decides.
 	TLS *ViaTLS
 }
 

@@ -51,9 +51,9 @@ metadata: {namespace: shop, name: outside}
 spec: {endpoints: [{fqdn: {hostname: login.test, port: 443}}]}
 `
 
-// TestFetchThroughBackend: content is fetched from the endpoints of a backend that the policy may refer to, in the way in which
-// the backend is to be spoken to. What changes of the backend makes it no other content. Without the backend, what needs
-// the content is not served, and nothing is fetched.
+// TestFetchThroughBackend: content is fetched from the endpoints of a backend that the policy may refer to, in the way
+// in which the backend is to be spoken to. What changes of the backend makes it no other content. Without the backend,
+// what needs the content is not served, and nothing is fetched.
 func TestFetchThroughBackend(t *testing.T) {
 	w := newFetchingWorld(t)
 	objects := decode(t, []byte(strings.TrimSpace(sources)))
@@ -111,8 +111,8 @@ func TestFetchThroughBackend(t *testing.T) {
 	refused("without the grant again")
 }
 
-// TestFetchThroughListedEndpoints: the endpoints of a Backend are those that it lists, which are told apart from those that
-// the cluster has found.
+// TestFetchThroughListedEndpoints: the endpoints of a Backend are those that it lists, which are told apart from those
+// that the cluster has found.
 func TestFetchThroughListedEndpoints(t *testing.T) {
 	w := newFetchingWorld(t)
 	w.tables.settings.EnabledKinds = []string{v1alpha1.KindBackend}
@@ -130,8 +130,8 @@ func TestFetchThroughListedEndpoints(t *testing.T) {
 	}
 }
 
-// TestFetchThroughSeveralBackends: all that can be used are asked, and content stays the same content when one of them comes
-// or goes.
+// TestFetchThroughSeveralBackends: all that can be used are asked, and content stays the same content when one of them
+// comes or goes.
 func TestFetchThroughSeveralBackends(t *testing.T) {
 	w := newFetchingWorld(t)
 	w.tables.settings.EnabledKinds = []string{v1alpha1.KindBackend}

@@ -74,8 +74,8 @@ func (t *Tables) contentOf(r *flow.Read, from verdict.Ref, c *feature.Content) (
 	return content, nil
 }
 
-// meetAuthorities answers a need for CA certificates with one secret of Envoy, whose name begins with use. It is nil if none
-// of the references is met. The problems are about those that are not.
+// meetAuthorities answers a need for CA certificates with one secret of Envoy, whose name begins with use. It is nil if
+// none of the references is met. The problems are about those that are not.
 func (t *Tables) meetAuthorities(r *flow.Read, use string, from verdict.Ref, need *feature.Need) (*Resource, []verdict.Problem) {
 	return t.trust(r, authorityRefs{
 		Use: use, From: from, Field: policies.SpecField + "." + need.Field,

@@ -106,7 +106,8 @@ func (t *Tables) selectTargets(r *flow.Read, policy verdict.Ref, s policies.Sele
 	return targets
 }
 
-// selectedNamespaces are those in which a selector may find something: its own, and those with a grant for policies of its kind and namespace.
+// selectedNamespaces are those in which a selector may find something: its own, and those with a grant for policies of
+// its kind and namespace.
 func (t *Tables) selectedNamespaces(r *flow.Read, policy verdict.Ref, s policies.Selector) []string {
 	namespaces := []string{policy.Namespace}
 	if s.Elsewhere() {

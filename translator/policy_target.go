@@ -13,7 +13,8 @@ type targetKind struct {
 	sections func(r *flow.Read, key string) ([]string, bool)
 	// selection finds the objects by their labels. It is nil if selectors cannot select the kind.
 	selection *selection
-	// mayBeOurs reports whether the object is ours, or may become ours. It is nil for backends, which are no controller's.
+	// mayBeOurs reports whether the object is ours, or may become ours. It is nil for backends, which are no
+	// controller's.
 	mayBeOurs func(r *flow.Read, key string) bool
 	// served reports whether the object is ours. It is nil if objects of the kind have no listeners.
 	served func(r *flow.Read, key string) bool

@@ -7,8 +7,8 @@ import (
 	"gatehouse/policies"
 )
 
-// TestTargetKindsAreFound compares the kinds that policies on Gateways and routes can attach to with those that the tables
-// can find.
+// TestTargetKindsAreFound compares the kinds that policies on Gateways and routes can attach to with those that the
+// tables can find.
 func TestTargetKindsAreFound(t *testing.T) {
 	tables := newWorld(t).tables
 	for _, kind := range policies.Kinds {

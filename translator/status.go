@@ -35,8 +35,8 @@ type Status struct {
 	// Problems are all problems of the object, for admission and for logs.
 	Problems []verdict.Problem
 	// Desired is the status without times: *GatewayClassStatus, *GatewayStatus, *ListenerSetStatus, *RouteStatus or
-	// *PolicyStatus of Gateway API, or *BackendStatus or *envoyProxyStatus of ours. It is nil if nothing is to be written, as
-	// for a route of which no parent is ours.
+	// *PolicyStatus of Gateway API, or *BackendStatus or *envoyProxyStatus of ours. It is nil if nothing must be
+	// written, such as for a route without a parent of ours.
 	Desired any
 	// encoded is Desired in JSON, to compare.
 	encoded string

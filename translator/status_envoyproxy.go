@@ -15,8 +15,8 @@ import (
 type envoyProxyStatus struct {
 	// Ancestors has one entry for each GatewayClass and Gateway of ours that refers to the EnvoyProxy.
 	Ancestors []gwapiv1.PolicyAncestorStatus `json:"ancestors,omitempty"`
-	// Elsewhere are those of another controller. The entries of an EnvoyProxy do not name their writer, so this says which
-	// entries are not ours.
+	// Elsewhere are those of another controller. The entries of an EnvoyProxy do not name their writer, so this says
+	// which entries are not ours.
 	Elsewhere []gwapiv1.ParentReference `json:"elsewhere,omitempty"`
 }
 

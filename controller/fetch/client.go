@@ -67,8 +67,8 @@ func failureOf(err error) string {
 	return ""
 }
 
-// Get fetches at most limit bytes from a URL. If etag is not empty, it is the ETag of content that is known. An error has a
-// Failure in its chain.
+// Get fetches at most limit bytes from a URL. If etag is not empty, it is the ETag of content that is known. An error
+// has a Failure in its chain.
 func (c *Client) Get(ctx context.Context, url string, limit int64, etag string) (*Answer, error) {
 	content := bytes.NewBuffer([]byte{})
 	answer, err := c.Save(ctx, url, limit, etag, content)
@@ -78,8 +78,8 @@ func (c *Client) Get(ctx context.Context, url string, limit int64, etag string) 
 	return answer, err
 }
 
-// Save is Get for content that is written to a file. The Answer has no Content. An error of the file has no Failure in its
-// chain.
+// Save is Get for content that is written to a file. The Answer has no Content. An error of the file has no Failure in
+// its chain.
 func (c *Client) Save(ctx context.Context, url string, limit int64, etag string, file io.Writer) (*Answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
@@ -132,8 +132,8 @@ func (c *Client) copy(file io.Writer, body io.Reader, limit int64) error {
 	}
 }
 
-// http returns a client for one fetch. No connection remains open: fetches are rare, and each is to use the addresses that
-// the name of the host has now.
+// http returns a client for one fetch. No connection remains open: fetches are rare, and each is to use the addresses
+// that the name of the host has now.
 func (c *Client) http() *http.Client {
 	transport := &http.Transport{
 		DialContext:            dialer(c.Addresses).DialContext,

@@ -1,8 +1,8 @@
 // Package fetch fetches content that policies need from web servers, and stores it for all replicas.
 //
 // The leader fetches, within limits, and stores each result as a ConfigMap in the namespace of the control plane. All
-// replicas watch these ConfigMaps, so they translate the same content, and have it after a restart. Of large content only
-// the digest is stored, by which each replica keeps the bytes on its disk (docs/decisions/054-fetched-content.md).
+// replicas watch these ConfigMaps, so they translate the same content, and have it after a restart. Of large content
+// only the digest is stored, by which each replica keeps the bytes on its disk (docs/decisions/054-fetched-content.md).
 package fetch
 
 import (
@@ -26,8 +26,8 @@ import (
 const (
 	// Timeout is the maximum time for one fetch.
 	Timeout = 15 * time.Second
-	// maxRunning is how many fetches run at the same time. A failed one is tried again after firstRetry, and then with growing
-	// delays, which are up to half longer at random.
+	// maxRunning is how many fetches run at the same time. A failed one is tried again after firstRetry, and then with
+	// growing delays, which are up to half longer at random.
 	maxRunning = 16
 	firstRetry = 2 * time.Second
 	lastRetry  = 10 * time.Minute
@@ -57,8 +57,8 @@ type Config struct {
 	Log     logr.Logger
 }
 
-// Fetcher fetches what Set tells it to. It decides what the content is, and writes, only between Start and the end of its
-// context, on the leader. Other replicas fetch only large content, to have the bytes that the leader had (Run).
+// Fetcher fetches what Set tells it to. It decides what the content is, and writes, only between Start and the end of
+// its context, on the leader. Other replicas fetch only large content, to have the bytes that the leader had (Run).
 type Fetcher struct {
 	Config
 	results *prometheus.CounterVec
@@ -131,7 +131,8 @@ func (f *Fetcher) Pass(events ...translator.Event) {
 	f.Put(passed...)
 }
 
-// seen remembers what a ConfigMap has. If somebody else has deleted or changed it, it is fetched again. f.mu must be held.
+// seen remembers what a ConfigMap has. If somebody else has deleted or changed it, it is fetched again. f.mu must be
+// held.
 func (f *Fetcher) seen(key string, c *corev1.ConfigMap, deleted bool) *translator.Fetched {
 	before := f.stored[key]
 	if deleted {
@@ -201,8 +202,8 @@ func (f *Fetcher) follow() {
 	}
 }
 
-// work processes keys until the context ends, each again after the time that process returns. There is a goroutine for each
-// key, because most of them only wait, see slots.
+// work processes keys until the context ends, each again after the time that process returns. There is a goroutine for
+// each key, because most of them only wait, see slots.
 func work(
 	ctx context.Context, queue workqueue.TypedDelayingInterface[string], process func(context.Context, string) time.Duration,
 ) {

@@ -27,8 +27,8 @@ type copies struct {
 	slots   *slots
 	queue   workqueue.TypedDelayingInterface[string]
 	retries workqueue.TypedRateLimiter[string]
-	// told is what the translation knows, by the key of the fetch. held are the digests of each key that must stay in the
-	// cache. failures are why the last attempts here failed.
+	// told is what the translation knows, by the key of the fetch. held are the digests of each key that must stay in
+	// the cache. failures are why the last attempts here failed.
 	told     map[string]translator.Fetched
 	held     map[string][]string
 	failures map[string]string
@@ -57,8 +57,8 @@ func (f *Fetcher) lacks(key string) bool {
 	return want != nil && want.Large && have != nil && have.file.Digest != "" && !f.Files.Has(have.file.Digest)
 }
 
-// choose completes a report about large content. While a replica does not have the newest content, it continues to use the
-// one before, so that new content interrupts nothing. f.mu must be held.
+// choose completes a report about large content. While a replica does not have the newest content, it continues to use
+// the one before, so that new content interrupts nothing. f.mu must be held.
 func (f *Fetcher) choose(key string, report *translator.Fetched) *translator.Fetched {
 	before := f.large.told[key]
 	switch {
@@ -164,8 +164,8 @@ func (f *Fetcher) toCopy(key string) (want *translator.Fetch, digest string, nee
 	return f.wanted[key], f.digest(key), f.lacks(key) && f.queue == nil
 }
 
-// save fetches large content into the cache, unless the server has it unchanged. If digest is not empty, the content must
-// have it.
+// save fetches large content into the cache, unless the server has it unchanged. If digest is not empty, the content
+// must have it.
 func (f *Fetcher) save(ctx context.Context, want *translator.Fetch, etag, digest string) (file translator.File, answer *Answer, err error) {
 	w, err := f.Files.Create()
 	if err != nil {
@@ -193,8 +193,8 @@ func (f *Fetcher) save(ctx context.Context, want *translator.Fetch, etag, digest
 	return translator.File{Digest: w.Digest(), Size: w.Size()}, answer, nil
 }
 
-// Open opens large content by its digest, as it was fetched. The caller closes the file. The error wraps disk.ErrAbsent if
-// this replica does not have it; if a policy needs it, it is fetched again.
+// Open opens large content by its digest, as it was fetched. The caller closes the file. The error wraps disk.ErrAbsent
+// if this replica does not have it; if a policy needs it, it is fetched again.
 func (f *Fetcher) Open(digest string) (*os.File, error) {
 	file, err := f.Files.Read(digest)
 	if err == nil {

@@ -62,9 +62,9 @@ func (r *replica) awaitNoFile(t *testing.T, key, failure string) {
 	})
 }
 
-// TestEveryReplicaHasTheBytes: each replica gets large content by itself, of which the cluster has only the digest. While the
-// source is away, a replica that has the bytes continues to use them, also after a restart. One that does not have them has
-// no answer, and gets them as soon as it can.
+// TestEveryReplicaHasTheBytes: each replica gets large content by itself, of which the cluster has only the digest.
+// While the source is away, a replica that has the bytes continues to use them, also after a restart. One that does not
+// have them has no answer, and gets them as soon as it can.
 func TestEveryReplicaHasTheBytes(t *testing.T) {
 	in, s := namespace(t), newSource(t, "module 1")
 	want := s.module(time.Hour)
@@ -98,8 +98,8 @@ func TestEveryReplicaHasTheBytes(t *testing.T) {
 	stop()
 }
 
-// TestNewLargeContentInterruptsNothing: while a replica does not have the content that the leader has now, it continues to use
-// the one before. Content that is not what the leader has stored is not used.
+// TestNewLargeContentInterruptsNothing: while a replica does not have the content that the leader has now, it continues
+// to use the one before. Content that is not what the leader has stored is not used.
 func TestNewLargeContentInterruptsNothing(t *testing.T) {
 	in, s := namespace(t), newSource(t, "module 1")
 	want := s.module(10 * time.Millisecond)
@@ -182,8 +182,8 @@ func TestNamedDigestIsFetchedOnce(t *testing.T) {
 	}
 }
 
-// TestLostBytesAreFetchedAgain: bytes that the disk has changed are not served, and until they are there again the need has no
-// answer. This is so on the leader and on others.
+// TestLostBytesAreFetchedAgain: bytes that the disk has changed are not served, and until they are there again the need
+// has no answer. This is so on the leader and on others.
 func TestLostBytesAreFetchedAgain(t *testing.T) {
 	in, s := namespace(t), newSource(t, "module 1")
 	want := s.module(time.Hour)
@@ -215,7 +215,8 @@ func TestLostBytesAreFetchedAgain(t *testing.T) {
 	}
 }
 
-// TestDiskIsLimited: large content that is needed is never thrown away for other content, which waits until there is room.
+// TestDiskIsLimited: large content that is needed is never thrown away for other content, which waits until there is
+// room.
 func TestDiskIsLimited(t *testing.T) {
 	in := namespace(t)
 	cached, err := disk.Open(t.TempDir(), 20)

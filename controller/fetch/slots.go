@@ -7,9 +7,9 @@ import (
 	"sync"
 )
 
-// slots limits how many fetches run at the same time, and shares them out among namespaces. The next free slot is for the
-// namespace that has the fewest, and among equal ones for that which has waited for a turn longest. A namespace takes a
-// slot only while more are free than it has, so that slow servers of one namespace leave slots for the others.
+// slots limits how many fetches run at the same time, and shares them out among namespaces. The next free slot is for
+// the namespace that has the fewest, and among equal ones for that which has waited for a turn longest. A namespace
+// takes a slot only while more are free than it has, so that slow servers of one namespace leave slots for the others.
 type slots struct {
 	mu   sync.Mutex
 	free int

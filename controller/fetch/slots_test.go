@@ -145,8 +145,8 @@ func TestJoin(t *testing.T) {
 	})
 }
 
-// TestSlowServersOfOthersDelayNothing: while a thousand policies of a namespace wait for servers that do not answer, the first
-// fetch of another namespace is complete before any of them is, be it small or large.
+// TestSlowServersOfOthersDelayNothing: while a thousand policies of a namespace wait for servers that do not answer,
+// the first fetch of another namespace is complete before any of them is, be it small or large.
 func TestSlowServersOfOthersDelayNothing(t *testing.T) {
 	for large, share := range map[bool]int32{false: maxRunning / 2, true: maxRunningLarge / 2} {
 		t.Run(fmt.Sprintf("large %t", large), func(t *testing.T) {

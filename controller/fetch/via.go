@@ -17,8 +17,8 @@ import (
 // maxEndpoints is how many endpoints one connection is tried with, of fallbacks and of other backends.
 const maxEndpoints = 3
 
-// Through returns a client that fetches from the endpoints of backends, whatever address the URL's host has. It does not
-// follow redirects to other hosts. If via is nil, it fetches as this client does.
+// Through returns a client that fetches from the endpoints of backends, whatever address the URL's host has. It does
+// not follow redirects to other hosts. If via is nil, it fetches as this client does.
 func (c *Client) Through(via *translator.Via) *Client {
 	through := *c
 	through.via = via

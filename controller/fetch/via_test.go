@@ -38,8 +38,8 @@ func wantFetched(t *testing.T, c *Client, url, want string) {
 	}
 }
 
-// TestBackendIsAskedForTheHost: the endpoints are connected to, whatever address the host of the URL has, and asked for that
-// host. An endpoint that does not answer makes no difference while others do.
+// TestBackendIsAskedForTheHost: the endpoints are connected to, whatever address the host of the URL has, and asked for
+// that host. An endpoint that does not answer makes no difference while others do.
 func TestBackendIsAskedForTheHost(t *testing.T) {
 	s := site(t, func(w http.ResponseWriter, r *http.Request) { says(r.Host+r.URL.Path)(w, r) })
 	gone := site(t, says(""))
@@ -77,8 +77,8 @@ func TestFallbacksAreAskedLast(t *testing.T) {
 	}
 }
 
-// TestAddressesOfBackends: addresses that an object lists are checked like all others, after DNS. What EndpointSlices have is
-// checked for itself.
+// TestAddressesOfBackends: addresses that an object lists are checked like all others, after DNS. What EndpointSlices
+// have is checked for itself.
 func TestAddressesOfBackends(t *testing.T) {
 	s := site(t, says("content"))
 	_, port, err := net.SplitHostPort(endpoint(s))
@@ -112,8 +112,8 @@ func TestBackendDoesNotLeadElsewhere(t *testing.T) {
 	wantFetched(t, c, "http://idp.test/back", "content")
 }
 
-// TestTLSToBackends: without a BackendTLSPolicy the URL decides. With one, TLS is used in any case, and the backend is verified as
-// the policy says.
+// TestTLSToBackends: without a BackendTLSPolicy the URL decides. With one, TLS is used in any case, and the backend is
+// verified as the policy says.
 func TestTLSToBackends(t *testing.T) {
 	certificate, authority := selfSigned(t, []string{"login.test", "*.wide.test"}, "spiffe://test/idp")
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { says(r.TLS.ServerName+" "+r.Host)(w, r) }))

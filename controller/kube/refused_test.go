@@ -47,9 +47,9 @@ spec:
 `
 )
 
-// TestStatusOfObjectsThatOurCRDsRefuse: objects that were stored under another CRD may break rules of ours. The API server
-// takes the status of one that breaks a rule, but not of one for which a rule cannot be evaluated. The latter is reported
-// once, in the log and in an Event, and gets its status as soon as it is corrected.
+// TestStatusOfObjectsThatOurCRDsRefuse: objects that were stored under another CRD may break rules of ours. The API
+// server takes the status of one that breaks a rule, but not of one for which a rule cannot be evaluated. The latter is
+// reported once, in the log and in an Event, and gets its status as soon as it is corrected.
 func TestStatusOfObjectsThatOurCRDsRefuse(t *testing.T) {
 	s := newSeen(t)
 	ours := ourDefinitions(t)
