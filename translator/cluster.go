@@ -19,15 +19,6 @@ import (
 	"gatehouse/translator/flow"
 )
 
-// declareClusters: the clusters, with their endpoints and secrets.
-func (t *Tables) declareClusters() {
-	t.clusters = flow.Group(flow.NewIndex(t.bindings, "bindings by cluster", boundClusters),
-		"clusters", (*clusterRow).equal, t.cluster)
-	t.assignments = flow.Derive(t.clusters, "endpoints", equalResources, t.endpoints)
-	t.clusterSecrets = flow.Group(flow.NewIndex(t.clusters, "clusters by secret", clusterSecrets),
-		"secrets of clusters", equalResources, t.clusterSecret)
-}
-
 // unusableCluster is the name of a cluster that never exists: the share of backends that cannot be used goes there and
 // is answered with 500 by cluster_not_found_response_code.
 const unusableCluster = "invalid-backend-cluster"
@@ -401,12 +392,4 @@ func overADS() *corev3.ConfigSource {
 		ConfigSourceSpecifier: &corev3.ConfigSource_Ads{Ads: &corev3.AggregatedConfigSource{}},
 		InitialFetchTimeout:   durationpb.New(0),
 	}
-}
-
-func boundClusters(_ string, b *bindingRow) []string {
-	keys := make([]string, len(b.Clusters))
-	for i, c := range b.Clusters {
-		keys[i] = b.Fleet + "|" + c.Name
-	}
-	return keys
 }

@@ -15,6 +15,15 @@ import (
 	"gatehouse/translator/flow"
 )
 
+// declareClusters: the clusters, with their endpoints and secrets.
+func (t *Tables) declareClusters() {
+	t.clusters = flow.Group(flow.NewIndex(t.bindings, "bindings by cluster", boundClusters),
+		"clusters", (*clusterRow).equal, t.cluster)
+	t.assignments = flow.Derive(t.clusters, "endpoints", equalResources, t.endpoints)
+	t.clusterSecrets = flow.Group(flow.NewIndex(t.clusters, "clusters by secret", clusterSecrets),
+		"secrets of clusters", equalResources, t.clusterSecret)
+}
+
 // endpoints is the load assignment of a cluster. An EndpointSlice event touches these rows only.
 func (t *Tables) endpoints(r *flow.Read, _ string, c *clusterRow) (*Resource, bool) {
 	if c.Use.named() {
@@ -233,4 +242,12 @@ func socketAddress(address string, port uint32) *corev3.Address {
 		Address:       address,
 		PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: port},
 	}}}
+}
+
+func boundClusters(_ string, b *bindingRow) []string {
+	keys := make([]string, len(b.Clusters))
+	for i, c := range b.Clusters {
+		keys[i] = b.Fleet + "|" + c.Name
+	}
+	return keys
 }

@@ -130,7 +130,7 @@ type Tables struct {
 	clustersByConfig  *flow.Index[string]
 	routeConfigs      *flow.Table[*Resource]
 
-	// Clusters (cluster.go).
+	// Clusters (cluster_endpoints.go).
 	clusters       *flow.Table[*clusterRow]
 	assignments    *flow.Table[*Resource]
 	clusterSecrets *flow.Table[*Resource]
