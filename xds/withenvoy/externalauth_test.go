@@ -62,6 +62,6 @@ func TestAuthorizationServersGetBodies(t *testing.T) {
 	// A header that is removed before changes nothing of that.
 	auth.HTTPAuthConfig.AllowedResponseHeaders = []string{"X-User"}
 	c.apply(route.DeepCopy())
-	c.settled()
+	c.quiet()
 	check()
 }
