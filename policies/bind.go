@@ -3,7 +3,6 @@ package policies
 import (
 	"strings"
 
-	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"google.golang.org/protobuf/proto"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -40,8 +39,9 @@ type bound struct {
 	cluster    func(any, feature.Have, *feature.Upstream)
 	route      func(any, feature.Have, *feature.Route)
 	listener   func(any, feature.Have, *feature.Listener)
-	share      func([]gwapiv1.HTTPRouteFilter, *routev3.WeightedCluster_ClusterWeight)
+	share      func([]gwapiv1.HTTPRouteFilter, *feature.Share)
 	cost       func(any) feature.Cost
+	traits     func(any) feature.Traits
 	connection func(any, feature.Have, *feature.Connection)
 	filter     func() *hcmv3.HttpFilter
 	off        proto.Message
@@ -86,6 +86,12 @@ func binder[P, S any](kind, path string, spec func(P) *S) func(feature.Feature[S
 					return feature.Cost{}
 				}
 				return f.Cost(of(p))
+			},
+			traits: func(p any) feature.Traits {
+				if f.Traits == nil {
+					return feature.Traits{}
+				}
+				return f.Traits(of(p))
 			},
 			keys:       f.Keys,
 			cluster:    hook(f.Cluster, of),

@@ -116,6 +116,22 @@ func (k Kind) ShapesCluster(p Object, have feature.Have) bool {
 	return with.Certificate != without.Certificate || !bytes.Equal(Settings(with), Settings(without))
 }
 
+// Cost estimates what the policy costs each route that it covers, in bytes of an Envoy, the size of what it sets there apart.
+func (k Kind) Cost(p Object) (cost int64) {
+	for f := range k.features {
+		cost += f.cost(p).Route
+	}
+	return cost
+}
+
+// Traits returns what is known of what the policy covers.
+func (k Kind) Traits(p Object) (traits feature.Traits) {
+	for f := range k.features {
+		traits = traits.Or(f.traits(p))
+	}
+	return traits
+}
+
 // Route applies the policy to a route. The settings of the HTTPRoute itself win, so they must be applied afterwards.
 func (k Kind) Route(p Object, have feature.Have, route *routev3.Route) {
 	k.routeOf(p, func(string) Object { return p }, have, route)

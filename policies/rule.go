@@ -7,7 +7,6 @@ import (
 	"strings"
 	"sync"
 
-	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/policies/feature"
@@ -120,6 +119,16 @@ func CostOfRule(r *gwapiv1.HTTPRouteRule) (cost feature.Cost) {
 	return cost
 }
 
+// TraitsOfRule returns what is known of a rule. One with a filter that no feature carries out answers all requests.
+func TraitsOfRule(r *gwapiv1.HTTPRouteRule) (traits feature.Traits) {
+	served, _ := filterTypes()
+	traits.Answers = slices.ContainsFunc(r.Filters, func(f gwapiv1.HTTPRouteFilter) bool { return !slices.Contains(served, f.Type) })
+	for f := range featuresIn(r) {
+		traits = traits.Or(f.traits(r))
+	}
+	return traits
+}
+
 // Together reports whether all backends of a rule must be in one cluster.
 func Together(r *gwapiv1.HTTPRouteRule) bool {
 	u := feature.NewUpstream()
@@ -137,7 +146,7 @@ func RouteRule(r *gwapiv1.HTTPRouteRule, have feature.Have, route *feature.Route
 }
 
 // Share applies the filters of a backendRef to the share of its backend.
-func Share(filters []gwapiv1.HTTPRouteFilter, share *routev3.WeightedCluster_ClusterWeight) {
+func Share(filters []gwapiv1.HTTPRouteFilter, share *feature.Share) {
 	for f := range featuresOf(ruleKind) {
 		if f.share != nil {
 			f.share(filters, share)

@@ -10,6 +10,7 @@ import (
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/policies"
+	"gatehouse/policies/feature"
 	"gatehouse/policies/verdict"
 	"gatehouse/translator/flow"
 )
@@ -34,7 +35,9 @@ type ruleRow struct {
 	Loose []bool
 	// Unreadable are the regular expressions of these matches that cannot be used.
 	Unreadable []string
-	// Cost is what the rule costs an Envoy, without its policies.
+	// Traits are what is known of the rule before anything is made of it.
+	Traits feature.Traits
+	// Cost is what the rule costs an Envoy, by the route alone.
 	Cost ruleCost
 }
 
@@ -69,7 +72,7 @@ func (b backend) equal(o backend) bool {
 
 func (row *rulesRow) equal(o *rulesRow) bool {
 	return row.Route.equal(o.Route) && equalProblems(row.Problems, o.Problems) && slices.EqualFunc(row.Rules, o.Rules, func(a, b ruleRow) bool {
-		return a.Broken == b.Broken && a.Cost == b.Cost && slices.Equal(a.Loose, b.Loose) && slices.Equal(a.Unreadable, b.Unreadable) &&
+		return a.Broken == b.Broken && a.Traits == b.Traits && a.Cost == b.Cost && slices.Equal(a.Loose, b.Loose) && slices.Equal(a.Unreadable, b.Unreadable) &&
 			slices.EqualFunc(a.Backends, b.Backends, backend.equal) && maps.EqualFunc(a.Extra, b.Extra, extraBackends.equal)
 	})
 }
@@ -88,12 +91,13 @@ func (t *Tables) routeRules(r *flow.Read, _ string, route *routeRow) (*rulesRow,
 	for i := range route.Rules {
 		rule, out := &route.Rules[i], &row.Rules[i]
 		field := fmt.Sprintf("spec.rules[%d]", i)
+		out.Traits = policies.TraitsOfRule(rule)
 		row.Problems = append(row.Problems, out.judgeMatches(route, i, illegible != nil)...)
 		broken := verdict.At(field, policies.CheckRule(rule))
 		out.Broken = out.Broken || len(broken) > 0
 		row.Problems = append(row.Problems, broken...)
 		row.Problems = append(row.Problems, verdict.At(field, t.extraBackends(r, route.referrer(), out, policies.NeedsOfRule(rule)))...)
-		if p := checkShares(route, rule, field); p != nil {
+		if p := out.checkShares(route, rule, field); p != nil {
 			row.Problems = append(row.Problems, *p)
 		}
 		row.Problems = append(row.Problems, t.ruleBackends(r, route, out, i)...)

@@ -76,13 +76,10 @@ func (t *Tables) withoutEndpoints(r *flow.Read, rules *rulesRow) []verdict.Probl
 	return problems
 }
 
-// checkShares reports a rule that has no backend for its requests and does not answer them itself.
-func checkShares(route *routeRow, rule *gwapiv1.HTTPRouteRule, field string) *verdict.Problem {
-	answers := func(f gwapiv1.HTTPRouteFilter) bool {
-		return f.Type == gwapiv1.HTTPRouteFilterRequestRedirect || f.Type == gwapiv1.HTTPRouteFilterExtensionRef
-	}
+// checkShares finds a rule that forwards to nobody although nothing of it answers.
+func (row *ruleRow) checkShares(route *routeRow, rule *gwapiv1.HTTPRouteRule, field string) *verdict.Problem {
 	forwards := func(b gwapiv1.HTTPBackendRef) bool { return b.Weight == nil || *b.Weight > 0 }
-	if slices.ContainsFunc(rule.Filters, answers) || slices.ContainsFunc(rule.BackendRefs, forwards) {
+	if row.Traits.Answers || slices.ContainsFunc(rule.BackendRefs, forwards) {
 		return nil
 	}
 	p := &verdict.Problem{

@@ -119,7 +119,8 @@ func (t *Tables) judge(r *flow.Read, p *policyRow, owner func(field string) verd
 func (p *policyRow) setEffects(set func(feature.Have, *routev3.Route)) {
 	p.Route = trialRoute(p, set)
 	p.ShapesCluster = p.Kind.ShapesCluster(p.Policy, p.Have)
-	p.Cost, p.Preflighted = policyCost(p)
+	p.Cost = feature.Encoded(p.Route) + p.Kind.Cost(p.Policy)
+	p.Preflighted = p.Kind.Traits(p.Policy).Preflights
 }
 
 // attachmentRow is one target of a policy, targetRow has the policies of a target by the index of their kinds.

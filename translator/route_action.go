@@ -8,10 +8,9 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
-	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/policies"
-	"gatehouse/policies/rewrite"
+	"gatehouse/policies/feature"
 )
 
 // fail makes a rule fail closed that cannot be carried out as written.
@@ -27,9 +26,9 @@ var unusableCodes = map[uint32]routev3.RouteAction_ClusterNotFoundResponseCode{
 
 // forward sends requests to the rule's backends by their weights, and returns the shares. Without a usable backend it
 // fails, as Gateway API asks (HTTPRouteRule and GRPCRouteRule, backendRefs).
-func forward(route *routev3.Route, bound *boundRule) []backendShare {
+func forward(route *routev3.Route, bound *boundRule) []*feature.Share {
 	shares := backendShares(bound, &bound.rules.Rules[bound.rule])
-	if !slices.ContainsFunc(shares, func(s backendShare) bool { return s.Name != unusableCluster }) {
+	if !slices.ContainsFunc(shares, func(s *feature.Share) bool { return s.Name != unusableCluster }) {
 		fail(route, bound.rules.Route)
 		return shares
 	}
@@ -48,29 +47,17 @@ func forward(route *routev3.Route, bound *boundRule) []backendShare {
 
 // shareOut shares the requests among clusters. A single cluster that gets the requests as they are needs no weight.
 func shareOut(action *routev3.RouteAction, clusters []*routev3.WeightedCluster_ClusterWeight) {
-	if only := clusters[0]; len(clusters) == 1 && !changesHeaders(only) {
+	if only := clusters[0]; len(clusters) == 1 && !feature.ChangesHeaders(only) {
 		action.ClusterSpecifier = &routev3.RouteAction_Cluster{Cluster: only.Name}
 		return
 	}
 	action.ClusterSpecifier = &routev3.RouteAction_WeightedClusters{WeightedClusters: &routev3.WeightedCluster{Clusters: clusters}}
 }
 
-// backendShare is a cluster's share of a rule's requests.
-type backendShare struct {
-	*routev3.WeightedCluster_ClusterWeight
-	// path is how the path of these requests is rewritten, nil if the rule says it.
-	path *gwapiv1.HTTPPathModifier
-}
-
-// plain reports whether the backend gets the requests as the rule has them.
-func (s backendShare) plain() bool {
-	return s.path == nil && !changesHeaders(s.WeightedCluster_ClusterWeight)
-}
-
 // backendShares lists the clusters with their shares; backends that share a cluster and have no filters of their own
 // are added up.
-func backendShares(bound *boundRule, rule *ruleRow) []backendShare {
-	var shares []backendShare
+func backendShares(bound *boundRule, rule *ruleRow) []*feature.Share {
+	var shares []*feature.Share
 	for i, b := range rule.Backends {
 		if b.share() == 0 {
 			continue // It takes over from those that share its cluster.
@@ -79,13 +66,13 @@ func backendShares(bound *boundRule, rule *ruleRow) []backendShare {
 		if bound.clusters[min(i, len(bound.clusters)-1)] != nil {
 			name = bound.clusters[i].Name
 		}
-		same := slices.IndexFunc(shares, func(s backendShare) bool { return s.Name == name && s.plain() })
+		same := slices.IndexFunc(shares, func(s *feature.Share) bool { return s.Name == name && s.Plain() })
 		if same >= 0 && len(b.Filters) == 0 {
 			shares[same].Weight.Value += b.share()
 			continue
 		}
-		s := backendShare{&routev3.WeightedCluster_ClusterWeight{Name: name, Weight: wrapperspb.UInt32(b.share())}, rewrite.PathIn(b.Filters)}
-		policies.Share(b.Filters, s.WeightedCluster_ClusterWeight)
+		s := &feature.Share{WeightedCluster_ClusterWeight: &routev3.WeightedCluster_ClusterWeight{Name: name, Weight: wrapperspb.UInt32(b.share())}}
+		policies.Share(b.Filters, s)
 		shares = append(shares, s)
 	}
 	return shares
@@ -104,7 +91,7 @@ func shareByHash(action *routev3.RouteAction) {
 // headers, the rule's changes go into each share, before the backend's.
 func settleHeaders(route *routev3.Route) {
 	shares := route.GetRoute().GetWeightedClusters().GetClusters()
-	if !slices.ContainsFunc(shares, changesHeaders) {
+	if !slices.ContainsFunc(shares, feature.ChangesHeaders) {
 		return
 	}
 	for _, c := range shares {
@@ -126,8 +113,4 @@ func replacing(rule, add []*corev3.HeaderValueOption, remove []string) []*corev3
 		})
 	})
 	return append(kept, add...)
-}
-
-func changesHeaders(c *routev3.WeightedCluster_ClusterWeight) bool {
-	return len(c.RequestHeadersToAdd)+len(c.RequestHeadersToRemove)+len(c.ResponseHeadersToAdd)+len(c.ResponseHeadersToRemove) > 0
 }

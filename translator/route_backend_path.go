@@ -2,46 +2,46 @@ package translator
 
 import (
 	"fmt"
-	"slices"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/proto"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
-	"gatehouse/policies/rewrite"
+	"gatehouse/policies/feature"
 )
 
-// A backendRef may rewrite the path. Envoy does that for a route, not for a share of it. So a match of a rule whose
-// backends rewrite the path has a route for each backend. See decision 044.
+// A backendRef may rewrite the path. Envoy does that by route, and not by share of one. So a match of a rule whose
+// backends rewrite it (feature.Share, OnRoute) has a route for each backend. See decision 044.
 
 // million is the finest denominator that Envoy knows.
 const million = 1_000_000
 
-// byShare are the routes that replace the route: itself, unless one of several backends rewrites the path. Then each
-// backend has a route, which takes its share of the requests that the routes before it left. Envoy draws one number for
-// each request and compares all routes with it.
-func byShare(whole *routev3.Route, match *gwapiv1.HTTPRouteMatch, shares []backendShare) []*routev3.Route {
+// byShare are the routes that stand for the route: itself, unless one of several backends needs a route of its own. Then each
+// backend has its own, which takes its share of the requests that those before it left. Envoy draws one number for each
+// request and compares all routes with it.
+func byShare(whole *feature.Route, shares []*feature.Share) []*feature.Route {
 	var total, taken uint64
-	rewritten := false
+	apart := false
 	for _, s := range shares {
-		total, rewritten = total+uint64(s.Weight.Value), rewritten || s.path != nil
+		total, apart = total+uint64(s.Weight.Value), apart || s.OnRoute != nil
 	}
-	if !rewritten || whole.GetRoute() == nil {
-		return []*routev3.Route{whole}
+	if !apart || whole.GetRoute() == nil {
+		return []*feature.Route{whole}
 	}
-	routes := make([]*routev3.Route, len(shares))
+	routes := make([]*feature.Route, len(shares))
 	for i, s := range shares {
-		route := proto.CloneOf(whole)
-		if s.path != nil {
-			rewrite.SetPath(route.GetRoute(), match, s.path)
+		own := *whole
+		route := &own
+		route.Route = proto.CloneOf(whole.Route)
+		if s.OnRoute != nil {
+			s.OnRoute(route)
 		}
 		if clusters := route.GetRoute().GetWeightedClusters().GetClusters(); len(clusters) > 1 {
 			shareOut(route.GetRoute(), clusters[i:i+1])
 		}
 		if taken += uint64(s.Weight.Value); i < len(routes)-1 {
-			route.Match.RuntimeFraction = &corev3.RuntimeFractionalPercent{DefaultValue: &typev3.FractionalPercent{
+			route.Route.Match.RuntimeFraction = &corev3.RuntimeFractionalPercent{DefaultValue: &typev3.FractionalPercent{
 				Numerator: uint32((taken*million + total/2) / total), Denominator: typev3.FractionalPercent_MILLION,
 			}}
 		}
@@ -58,9 +58,9 @@ func shareSuffix(share, of int) string {
 	return fmt.Sprintf("/share/%d", share)
 }
 
-// routesPerMatch is the maximum number of routes for each match of a rule, see byShare.
-func routesPerMatch(rule *gwapiv1.HTTPRouteRule) int64 {
-	if slices.ContainsFunc(rule.BackendRefs, func(b gwapiv1.HTTPBackendRef) bool { return rewrite.PathIn(b.Filters) != nil }) {
+// routesPerMatch is how many routes stand for each match of a rule at most, see byShare.
+func routesPerMatch(rule *gwapiv1.HTTPRouteRule, traits feature.Traits) int64 {
+	if traits.Apart {
 		return int64(len(rule.BackendRefs))
 	}
 	return 1

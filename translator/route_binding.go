@@ -287,15 +287,15 @@ func (t *Tables) matchRoutes(b *bindingRow, bound *boundRule, match *gwapiv1.HTT
 		order.hostname = hostname.Any // Behind all other routes.
 	}
 	if bound.unmatchable || (m >= 0 && bound.rules.Rules[bound.rule].Loose[m]) {
-		message := looseRoute(bound, match, &order, bound.unmatchable)
-		return b.routeEntries(bound, match, message, order, "")
+		built := &feature.Route{Route: looseRoute(bound, match, &order, bound.unmatchable), Match: match}
+		return b.routeEntries(bound, built, order, "")
 	}
 	var entries []ruleEntry
 	routes := t.envoyRoutes(bound, match)
 	own := matchHash(envoyMatch(match))
-	for i, message := range routes {
+	for i, built := range routes {
 		order.share = i
-		entries = append(entries, b.routeEntries(bound, match, message, order, shareSuffix(i, len(routes)))...)
+		entries = append(entries, b.routeEntries(bound, built, order, shareSuffix(i, len(routes)))...)
 	}
 	for h := range b.Hosts {
 		entries[h].Match = own // That of the first stands for all, as they are one match to other routes.
@@ -304,19 +304,20 @@ func (t *Tables) matchRoutes(b *bindingRow, bound *boundRule, match *gwapiv1.HTT
 }
 
 // routeEntries are the entries of a route of a match: those for the hosts come first.
-func (b *bindingRow) routeEntries(bound *boundRule, match *gwapiv1.HTTPRouteMatch, message *routev3.Route, order precedence, suffix string) []ruleEntry {
+func (b *bindingRow) routeEntries(bound *boundRule, built *feature.Route, order precedence, suffix string) []ruleEntry {
+	message, match := built.Route, built.Match
 	trace.Allow(message, match)
 	if bound.listener.guarded() {
 		behindFilters(message)
 	}
 	breakRoute(bound.rules.Route.Object, message)
 	entries := b.onHosts(bound, message, order, suffix)
-	if kept := bound.withinSession(message); kept != nil {
+	if kept := bound.withinSession(built); kept != nil {
 		within := order
 		within.session = true
 		entries = append(entries, b.onHosts(bound, kept, within, suffix+"/session")...)
 	}
-	if preflighted(bound, match) {
+	if match != nil && keepsPreflights(match) && bound.preflighted() {
 		message = asPreflight(message, &order)
 		entries = append(entries, b.onHosts(bound, message, order, suffix+"/cors-preflight")...)
 	}
@@ -354,21 +355,22 @@ func age(o Object) int64 {
 }
 
 // envoyRoutes are the routes of a match of a rule: one, or one for each backend (byShare).
-func (t *Tables) envoyRoutes(bound *boundRule, match *gwapiv1.HTTPRouteMatch) []*routev3.Route {
+func (t *Tables) envoyRoutes(bound *boundRule, match *gwapiv1.HTTPRouteMatch) []*feature.Route {
 	route := &routev3.Route{Match: envoyMatch(match)}
+	built := &feature.Route{
+		Route: route, Owner: bound.name(), Match: match,
+		Scheme: bound.listener.scheme(), Port: bound.listener.Spec.Port, GRPC: bound.rules.Route.Kind.http2,
+	}
 	have, unmet := bound.have()
 	if unmet || bound.lacks() || bound.rules.Rules[bound.rule].Broken || bound.rejected || bound.brokenPolicy() {
 		fail(route, bound.rules.Route)
 		bound.common.exempt(route)
-		return []*routev3.Route{route}
+		return []*feature.Route{built}
 	}
 	shares := forward(route, bound)
 	bound.policed(route)
 	spec := &bound.rules.Route.Rules[bound.rule]
-	policies.RouteRule(spec, have, &feature.Route{
-		Route: route, Owner: bound.name(), Match: match,
-		Scheme: bound.listener.scheme(), Port: bound.listener.Spec.Port, GRPC: bound.rules.Route.Kind.http2,
-	})
+	policies.RouteRule(spec, have, built)
 	if action := route.GetRoute(); action != nil {
 		rewrite.SettleHost(action)
 		settleHeaders(route)
@@ -376,7 +378,7 @@ func (t *Tables) envoyRoutes(bound *boundRule, match *gwapiv1.HTTPRouteMatch) []
 		timeout.Settle(action, bound.traits.EndsIdle)
 		retry.SettleRepeats(route, spec.Retry != nil, bound.listener.guarded() && t.settings.RetriesDisabled)
 	}
-	return byShare(route, match, shares)
+	return byShare(built, shares)
 }
 
 // name names the rule of a route, such as httproute/shop/products/rule/0, for logs and statistics.

@@ -13,20 +13,15 @@ import (
 	"gatehouse/policies/feature"
 )
 
-// preflighted reports whether a browser sends preflights for requests of the rule that the match does not match: they
-// have another method and not the headers of the request. It holds for rules that answer 500 too, whose preflights must
-// not be answered by another rule.
-func preflighted(bound *boundRule, match *gwapiv1.HTTPRouteMatch) bool {
-	if match == nil || !keepsPreflights(match) {
-		return false
-	}
-	if feature.FilterOf(&bound.rules.Route.Rules[bound.rule], gwapiv1.HTTPRouteFilterCORS) >= 0 {
-		return true
-	}
-	return slices.ContainsFunc(bound.effects, func(e *effectRow) bool { return e != nil && e.Preflighted })
+// preflighted reports whether a browser asks beforehand for a request of the rule. It holds for rules that answer 500 too, whose preflights must not be
+// answered by another rule.
+func (b *boundRule) preflighted() bool {
+	return b.rules.Rules[b.rule].Traits.Preflights ||
+		slices.ContainsFunc(b.effects, func(e *effectRow) bool { return e != nil && e.Preflighted })
 }
 
-// keepsPreflights reports whether a match excludes the preflights of its requests.
+// keepsPreflights reports whether a match does not let the preflights of its requests through, which have another method, and not the headers of the
+// request.
 func keepsPreflights(match *gwapiv1.HTTPRouteMatch) bool {
 	otherMethod := match.Method != nil && *match.Method != gwapiv1.HTTPMethodOptions
 	return otherMethod || slices.ContainsFunc(match.Headers, func(h gwapiv1.HTTPHeaderMatch) bool { return headerName(h) != originHeader })

@@ -8,10 +8,8 @@ import (
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/policies"
-	"gatehouse/policies/cors"
 	"gatehouse/policies/feature"
 	"gatehouse/policies/paths"
-	"gatehouse/policies/session"
 	"gatehouse/policies/verdict"
 	"gatehouse/translator/flow"
 )
@@ -39,37 +37,33 @@ type ruleCost struct {
 	// session is what requests of a session cost besides in each route, 0 if there are none that have routes of their
 	// own.
 	session int64
-	// cors reports whether a filter makes browsers send preflight requests.
-	cors bool
 }
 
 // costOf estimates the cost of a rule. If it is illegible, no regular expression of its matches is used.
-func costOf(rule *gwapiv1.HTTPRouteRule, illegible bool) ruleCost {
-	parts, routes := policies.CostOfRule(rule), routesPerMatch(rule)
-	c := ruleCost{
-		each: perRoute + feature.PerEntry*int64(len(rule.Filters)) + parts.Route,
-		cors: feature.FilterOf(rule, gwapiv1.HTTPRouteFilterCORS) >= 0,
-	}
+func costOf(rule *gwapiv1.HTTPRouteRule, traits feature.Traits, illegible bool) ruleCost {
+	parts, routes := policies.CostOfRule(rule), routesPerMatch(rule, traits)
+	c := ruleCost{each: perRoute + feature.PerEntry*int64(len(rule.Filters)) + parts.Route}
 	backends, shares := parts.Backends, int64(1)
 	for _, b := range rule.BackendRefs {
 		backends += feature.PerEntry * int64(2+len(b.Filters))
 		if len(b.Filters) > 0 {
-			shares = int64(len(rule.BackendRefs)) // The changes of the rule are repeated in each share, see settleHeaders.
+			shares = int64(len(rule.BackendRefs)) // The changes of the rule are repeated in each share (feature.Cost, Changes).
 		}
 	}
 	c.each += (backends+parts.Changes*shares)/routes + 1 // Each route has one of the backends then, see byShare.
-	c.session = sessionCost(rule)
-	c.addMatches(rule, routes, illegible)
+	if len(rule.BackendRefs) > 1 {
+		c.session = parts.Session // Of the second route for requests of a session, see withinSession.
+	}
+	if c.routes = routes; len(rule.Matches) > 0 {
+		c.addMatches(rule, traits.ReplacesPrefix, illegible)
+	}
 	return c
 }
 
-// addMatches adds the cost of the matches. Each match has the given number of routes.
-func (c *ruleCost) addMatches(rule *gwapiv1.HTTPRouteRule, routes int64, illegible bool) {
-	if len(rule.Matches) == 0 {
-		c.routes = routes
-		return
-	}
-	replaced := paths.ReplacesPrefix(rule)
+// addMatches adds what the matches cost, each of which has as many routes as there are now.
+func (c *ruleCost) addMatches(rule *gwapiv1.HTTPRouteRule, replaced, illegible bool) {
+	routes := c.routes
+	c.routes = 0
 	for m := range rule.Matches {
 		match := &rule.Matches[m]
 		cost := matchCost(match)
@@ -109,27 +103,19 @@ func listingsCost(match *gwapiv1.HTTPRouteMatch) (cost int64) {
 	return cost
 }
 
-// sessionCost is what the second route for requests of a session costs besides, see withinSession.
-func sessionCost(rule *gwapiv1.HTTPRouteRule) int64 {
-	if rule.SessionPersistence == nil || len(rule.BackendRefs) < 2 {
-		return 0
-	}
-	return session.MatchCost(rule.SessionPersistence)
-}
-
-// whole is the cost of the rule with its policies, whose effects each route has.
-func (c *ruleCost) whole(effects []*effectRow, own []filterConfig) int64 {
-	each, asks := c.each, c.cors
-	for _, e := range effects {
+// whole is the cost of the rule with policies, of which each route has what they say.
+func (c *ruleCost) whole(bound *boundRule) int64 {
+	each := c.each
+	for _, e := range bound.effects {
 		if e != nil {
-			each, asks = each+e.Cost, asks || e.Preflighted
+			each += e.Cost
 		}
 	}
-	for _, config := range own {
+	for _, config := range bound.own {
 		each += config.Cost
 	}
 	cost := c.routes*each + c.matches
-	if asks {
+	if bound.preflighted() {
 		cost += c.asked*each + c.askedMatches + c.listings
 	}
 	if c.session > 0 {
@@ -164,11 +150,6 @@ func matchTexts(m *gwapiv1.HTTPRouteMatch) (n int64) {
 		n += int64(len(q.Name) + len(q.Value))
 	}
 	return n
-}
-
-// policyCost is what a policy adds to each route that it covers, and whether it makes browsers send preflight requests.
-func policyCost(p *policyRow) (cost int64, preflighted bool) {
-	return feature.Encoded(p.Route) + cors.OriginsCost(p.Route), cors.Preflighted(p.Route)
 }
 
 // allowance is what the rules of a route may still take on each host of a listener.
@@ -212,7 +193,7 @@ func (a attachedListener) copies() int64 {
 // fit, otherwise for everything that no other route matches.
 func (a *allowance) charge(b *bindingRow, bound *boundRule) {
 	rule := &bound.rules.Rules[bound.rule]
-	whole := rule.Cost.whole(bound.effects, bound.own)
+	whole := rule.Cost.whole(bound)
 	if whole <= a.left {
 		a.left -= whole
 		return

@@ -40,7 +40,7 @@ func (row *ruleRow) judgeMatches(route *routeRow, rule int, illegible bool) []ve
 	var problems []verdict.Problem
 	matches := route.Rules[rule].Matches
 	row.Loose = make([]bool, len(matches))
-	row.Cost = costOf(&route.Rules[rule], illegible)
+	row.Cost = costOf(&route.Rules[rule], row.Traits, illegible)
 	for m := range matches {
 		expressions := expressionsOf(&matches[m])
 		if illegible && len(expressions) > 0 {

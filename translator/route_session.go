@@ -7,16 +7,14 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	"google.golang.org/protobuf/proto"
 
-	"gatehouse/policies/session"
+	"gatehouse/policies/feature"
 )
 
-// withinSession is the route for requests that have a session already, nil if they need none of their own. The backend
-// of a request is chosen at random by weight, also among backends that cannot answer. This would break sessions on the
-// other backends.
-func (b *boundRule) withinSession(route *routev3.Route) *routev3.Route {
-	kept := b.rules.Route.Rules[b.rule].SessionPersistence
+// withinSession is the route for requests that have a session already, nil if they need none of their own: the shares
+// of backends that cannot answer are drawn anew for each request, and would break sessions that are with the others.
+func (b *boundRule) withinSession(route *feature.Route) *routev3.Route {
 	shares := route.GetRoute().GetWeightedClusters().GetClusters()
-	if kept == nil || len(shares) == 0 {
+	if route.Session == nil || len(shares) == 0 {
 		return nil
 	}
 	var live []*routev3.WeightedCluster_ClusterWeight
@@ -28,9 +26,9 @@ func (b *boundRule) withinSession(route *routev3.Route) *routev3.Route {
 	if len(live) == 0 || len(live) == len(shares) {
 		return nil
 	}
-	within := proto.CloneOf(route)
+	within := proto.CloneOf(route.Route)
 	within.GetRoute().ClusterSpecifier = &routev3.RouteAction_WeightedClusters{WeightedClusters: &routev3.WeightedCluster{Clusters: live}}
-	within.Match.Headers = append(within.Match.Headers, session.Has(kept, b.name()))
+	within.Match.Headers = append(within.Match.Headers, route.Session)
 	return within
 }
 

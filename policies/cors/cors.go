@@ -18,15 +18,19 @@ import (
 	"gatehouse/policies/verdict"
 )
 
-// Filter is the name of the HTTP filter.
-const Filter = "envoy.filters.http.cors"
+// filter is the name of the HTTP filter.
+const filter = "envoy.filters.http.cors"
 
 // Feature is the cors part. A CORS filter of an HTTPRoute wins: it is set on the route afterwards, under the same name.
 var Feature = feature.Feature[v1alpha1.SecurityPolicySpec]{
-	Name:   "cors",
-	Check:  check,
-	Route:  route,
-	Filter: func() *hcmv3.HttpFilter { return feature.DisabledFilter(Filter, &corsv3.Cors{}) },
+	Name:  "cors",
+	Check: check,
+	Route: route,
+	Cost:  cost,
+	Traits: func(spec *v1alpha1.SecurityPolicySpec) feature.Traits {
+		return feature.Traits{Preflights: spec.CORS != nil}
+	},
+	Filter: func() *hcmv3.HttpFilter { return feature.DisabledFilter(filter, &corsv3.Cors{}) },
 }
 
 // wildcard stands for any method or header.
@@ -68,6 +72,13 @@ func route(spec *v1alpha1.SecurityPolicySpec, _ feature.Have, route *feature.Rou
 		s.maxAge = strconv.FormatInt(int64(age.AsDuration()/time.Second), 10)
 	}
 	s.set(route.Route)
+}
+
+func cost(spec *v1alpha1.SecurityPolicySpec) feature.Cost {
+	if spec.CORS == nil {
+		return feature.Cost{}
+	}
+	return feature.Cost{Route: originsCost(spec.CORS.AllowOrigins)}
 }
 
 // settings are the common settings of a SecurityPolicy and an HTTPRoute filter.

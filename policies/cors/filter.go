@@ -7,7 +7,6 @@ import (
 	"strconv"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
-	corsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/cors/v3"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/policies/feature"
@@ -24,6 +23,9 @@ var OfRule = feature.Feature[gwapiv1.HTTPRouteRule]{
 	Check: checkRule,
 	Route: routeRule,
 	Cost:  costOfRule,
+	Traits: func(rule *gwapiv1.HTTPRouteRule) feature.Traits {
+		return feature.Traits{Preflights: feature.FilterOf(rule, gwapiv1.HTTPRouteFilterCORS) >= 0}
+	},
 }
 
 func checkRule(rule *gwapiv1.HTTPRouteRule) []verdict.Problem {
@@ -72,26 +74,11 @@ func routeRule(rule *gwapiv1.HTTPRouteRule, _ feature.Have, route *feature.Route
 func costOfRule(rule *gwapiv1.HTTPRouteRule) feature.Cost {
 	trial := &routev3.Route{}
 	routeRule(rule, feature.Have{}, &feature.Route{Route: trial})
-	return feature.Cost{Route: feature.Encoded(trial) + OriginsCost(trial)}
-}
-
-// OriginsCost is what the regular expressions cost that origins with wildcards become on a route, in bytes.
-func OriginsCost(route *routev3.Route) (cost int64) {
-	packed, ok := route.GetTypedPerFilterConfig()[Filter]
-	if !ok {
-		return 0
-	}
-	config := &corsv3.CorsPolicy{}
-	if err := packed.UnmarshalTo(config); err != nil {
-		return 0 // It is ours, and so never of another type.
-	}
-	for _, origin := range config.AllowOriginStringMatch {
-		if pattern := origin.GetSafeRegex(); pattern != nil {
-			cost += feature.Expressions(pattern.Regex)
+	cost := feature.Cost{Route: feature.Encoded(trial)}
+	for _, f := range feature.Filters(rule, gwapiv1.HTTPRouteFilterCORS) {
+		if f.CORS != nil {
+			cost.Route += originsCost(f.CORS.AllowOrigins)
 		}
 	}
 	return cost
 }
-
-// Preflighted reports whether CORS is enabled on the route, so that browsers send a preflight before a request.
-func Preflighted(route *routev3.Route) bool { return route.GetTypedPerFilterConfig()[Filter] != nil }

@@ -42,3 +42,13 @@ func matcher(origin string) (*matcherv3.StringMatcher, error) {
 	}
 	return feature.Matching(regexp.QuoteMeta(scheme+"://") + "[^/]+" + regexp.QuoteMeta(domain+port)), nil
 }
+
+// originsCost is what the regular expressions cost that origins with wildcards become, in bytes.
+func originsCost[T ~string](origins []T) (cost int64) {
+	for _, origin := range origins {
+		if m, err := matcher(string(origin)); err == nil && m.GetSafeRegex() != nil {
+			cost += feature.Expressions(m.GetSafeRegex().Regex)
+		}
+	}
+	return cost
+}

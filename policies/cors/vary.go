@@ -57,7 +57,7 @@ func vary() *matchingv3.ExtensionWithMatcher {
 // set enables CORS on a route. Then all its responses depend on the Origin, including those to other sites and those
 // without an Origin (Fetch standard, CORS protocol and HTTP caches).
 func (s *settings) set(route *routev3.Route) {
-	feature.PerRoute(route, Filter, s.envoy())
+	feature.PerRoute(route, filter, s.envoy())
 	feature.PerRoute(route, varyFilter, &headermutationv3.HeaderMutationPerRoute{Mutations: &headermutationv3.Mutations{
 		ResponseMutations: []*mutationv3.HeaderMutation{{Action: &mutationv3.HeaderMutation_Append{Append: &corev3.HeaderValueOption{
 			Header:       &corev3.HeaderValue{Key: "vary", Value: "Origin"},

@@ -16,21 +16,27 @@ const (
 	PerCode    = 16
 )
 
-// Cost is what a feature's part of a rule costs an Envoy, in bytes. It is estimated from above, before anything is made
-// of the rule.
+// Cost is what a feature's part costs an Envoy, in bytes. It is estimated from above, before anything is made of it.
 type Cost struct {
-	// Route is for each route of the rule.
+	// Route is for each route of the rule, or for each route that the policy covers.
 	Route int64
+
+	// What follows is of rules only.
+
 	// Changes is for the rule's changes of headers. If a backendRef has filters, the share of each backend repeats
 	// them.
 	Changes int64
 	// Backends is for the filters of all backendRefs together.
 	Backends int64
+	// Session is for the match of a route that only requests of a session take (Route, Session).
+	Session int64
 }
 
 // Add returns the sum of two costs.
 func (c Cost) Add(o Cost) Cost {
-	return Cost{Route: c.Route + o.Route, Changes: c.Changes + o.Changes, Backends: c.Backends + o.Backends}
+	return Cost{
+		Route: c.Route + o.Route, Changes: c.Changes + o.Changes, Backends: c.Backends + o.Backends, Session: c.Session + o.Session,
+	}
 }
 
 // Encoded is the cost of the configuration of a filter.

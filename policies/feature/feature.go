@@ -9,7 +9,6 @@ import (
 	"slices"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
-	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	upstreamhttpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	"google.golang.org/protobuf/proto"
@@ -41,11 +40,15 @@ type Feature[S any] struct {
 	Route func(spec *S, have Have, route *Route)
 	// Share sets the feature's part on the share of a backend whose backendRef has filters. It is nil if the feature
 	// does nothing for single backends.
-	Share func(filters []gwapiv1.HTTPRouteFilter, share *routev3.WeightedCluster_ClusterWeight)
+	Share func(filters []gwapiv1.HTTPRouteFilter, share *Share)
 	// Types are the types of filters of a rule that the feature carries out; with Share, those of its backendRefs too.
 	Types []gwapiv1.HTTPRouteFilterType
-	// Cost estimates what the feature's part of a rule costs an Envoy. It is nil if that is nothing.
+	// Cost estimates what the feature's part costs each route of an Envoy. It is nil if that is nothing. The size of what
+	// a policy sets on a route is counted without it.
 	Cost func(spec *S) Cost
+	// Traits says what others must know of the feature's part before it is made, and if it cannot be made. It is nil if
+	// that is nothing.
+	Traits func(spec *S) Traits
 	// Listener sets the feature's part on a listener, its default included if the spec does not say. It is nil if the
 	// feature does not shape listeners.
 	Listener func(spec *S, have Have, l *Listener)

@@ -21,7 +21,13 @@ type Route struct {
 	// the kind/namespace/name/rule/rule of a rule.
 	Owner string
 
-	// What follows is known for the rules of routes only.
+	// What follows is for the rules of routes only. The first are set by features.
+
+	// Session matches the requests that belong to a session already, and keep to the endpoint that answered before. It is
+	// nil if there are no sessions.
+	Session *routev3.HeaderMatcher
+
+	// The rest is known before features are called.
 
 	// Match is the match that the route is for, nil for all requests.
 	Match *gwapiv1.HTTPRouteMatch

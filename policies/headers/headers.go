@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/policies/feature"
@@ -87,7 +86,7 @@ func route(rule *gwapiv1.HTTPRouteRule, _ feature.Have, route *feature.Route) {
 	}
 }
 
-func share(filters []gwapiv1.HTTPRouteFilter, share *routev3.WeightedCluster_ClusterWeight) {
+func share(filters []gwapiv1.HTTPRouteFilter, share *feature.Share) {
 	for i := range filters {
 		f := &filters[i]
 		add, remove := changes(f.RequestHeaderModifier)

@@ -74,28 +74,7 @@ func PrefixCost(path string) int64 {
 	return feature.Expressions("^" + pattern + "/*")
 }
 
-// ReplacesPrefix reports whether a rule, or a backendRef of it, replaces the prefix of
-func ReplacesPrefix(rule *gwapiv1.HTTPRouteRule) bool {
-	for _, f := range feature.Filters(rule, gwapiv1.HTTPRouteFilterURLRewrite, gwapiv1.HTTPRouteFilterRequestRedirect) {
-		if replacesPrefix(f) {
-			return true
-		}
-	}
-	for _, f := range feature.BackendFilters(rule, gwapiv1.HTTPRouteFilterURLRewrite) {
-		if replacesPrefix(f) {
-			return true
-		}
-	}
-	return false
-}
-
-func replacesPrefix(f *gwapiv1.HTTPRouteFilter) bool {
-	var path *gwapiv1.HTTPPathModifier
-	switch {
-	case f.URLRewrite != nil:
-		path = f.URLRewrite.Path
-	case f.RequestRedirect != nil:
-		path = f.RequestRedirect.Path
-	}
+// ReplacesPrefix reports whether the prefix of a match is replaced. The modifier may be nil.
+func ReplacesPrefix(path *gwapiv1.HTTPPathModifier) bool {
 	return path != nil && path.Type == gwapiv1.PrefixMatchHTTPPathModifier
 }

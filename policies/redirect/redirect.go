@@ -23,7 +23,18 @@ var Feature = feature.Feature[gwapiv1.HTTPRouteRule]{
 	Check:  check,
 	Route:  route,
 	Cost:   cost,
+	Traits: traits,
 	Filter: func() *hcmv3.HttpFilter { return feature.DisabledFilter(locationFilter, &metadatav3.Config{}) },
+}
+
+func traits(rule *gwapiv1.HTTPRouteRule) feature.Traits {
+	traits := feature.Traits{Answers: true}
+	for _, f := range feature.Filters(rule, gwapiv1.HTTPRouteFilterRequestRedirect) {
+		if f.RequestRedirect != nil && paths.ReplacesPrefix(f.RequestRedirect.Path) {
+			traits.ReplacesPrefix = true
+		}
+	}
+	return traits
 }
 
 // codes are Envoy's names of the status codes.

@@ -2,6 +2,7 @@ package rewrite
 
 import (
 	"cmp"
+	"slices"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
@@ -13,8 +14,8 @@ import (
 	"gatehouse/policies/verdict"
 )
 
-// PathIn returns how filters rewrite the path, nil if they leave it.
-func PathIn(filters []gwapiv1.HTTPRouteFilter) (path *gwapiv1.HTTPPathModifier) {
+// pathIn returns how filters rewrite the path, nil if they leave it.
+func pathIn(filters []gwapiv1.HTTPRouteFilter) (path *gwapiv1.HTTPPathModifier) {
 	for i := range filters {
 		f := &filters[i]
 		if f.Type == gwapiv1.HTTPRouteFilterURLRewrite && f.URLRewrite != nil && f.URLRewrite.Path != nil {
@@ -22,6 +23,12 @@ func PathIn(filters []gwapiv1.HTTPRouteFilter) (path *gwapiv1.HTTPPathModifier) 
 		}
 	}
 	return path
+}
+
+func replacesPrefix(filters []gwapiv1.HTTPRouteFilter) bool {
+	return slices.ContainsFunc(filters, func(f gwapiv1.HTTPRouteFilter) bool {
+		return f.URLRewrite != nil && paths.ReplacesPrefix(f.URLRewrite.Path)
+	})
 }
 
 // checkMirrored finds a path of a backendRef that mirrors would get too, since Envoy makes the mirrored request of the
@@ -37,9 +44,9 @@ func checkMirrored(rule *gwapiv1.HTTPRouteRule, path *gwapiv1.HTTPPathModifier, 
 	return []verdict.Problem{p}
 }
 
-// SetPath makes requests of a match be forwarded with another path, and replaces what was set before. The match is nil
+// setPath makes requests of a match be forwarded with another path, and replaces what was set before. The match is nil
 // for all requests.
-func SetPath(action *routev3.RouteAction, match *gwapiv1.HTTPRouteMatch, path *gwapiv1.HTTPPathModifier) {
+func setPath(action *routev3.RouteAction, match *gwapiv1.HTTPRouteMatch, path *gwapiv1.HTTPPathModifier) {
 	action.PrefixRewrite, action.RegexRewrite = "", nil
 	switch path.Type {
 	case gwapiv1.FullPathHTTPPathModifier:

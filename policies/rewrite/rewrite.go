@@ -15,11 +15,12 @@ import (
 
 // Feature is the filter.
 var Feature = feature.Feature[gwapiv1.HTTPRouteRule]{
-	Types: []gwapiv1.HTTPRouteFilterType{gwapiv1.HTTPRouteFilterURLRewrite},
-	Check: check,
-	Route: route,
-	Share: share,
-	Cost:  cost,
+	Types:  []gwapiv1.HTTPRouteFilterType{gwapiv1.HTTPRouteFilterURLRewrite},
+	Check:  check,
+	Route:  route,
+	Share:  share,
+	Cost:   cost,
+	Traits: traits,
 }
 
 func check(rule *gwapiv1.HTTPRouteRule) []verdict.Problem {
@@ -49,15 +50,27 @@ func route(rule *gwapiv1.HTTPRouteRule, _ feature.Have, route *feature.Route) {
 			action.AppendXForwardedHost = true
 		}
 		if f.URLRewrite.Path != nil {
-			SetPath(action, route.Match, f.URLRewrite.Path)
+			setPath(action, route.Match, f.URLRewrite.Path)
 		}
 	}
 }
 
-func share(filters []gwapiv1.HTTPRouteFilter, share *routev3.WeightedCluster_ClusterWeight) {
+func share(filters []gwapiv1.HTTPRouteFilter, share *feature.Share) {
 	if host := hostIn(filters); host != "" {
-		setHost(share, host)
+		setHost(share.WeightedCluster_ClusterWeight, host)
 	}
+	if path := pathIn(filters); path != nil {
+		share.OnRoute = func(route *feature.Route) { setPath(route.Forward(), route.Match, path) }
+	}
+}
+
+func traits(rule *gwapiv1.HTTPRouteRule) feature.Traits {
+	traits := feature.Traits{ReplacesPrefix: replacesPrefix(rule.Filters)}
+	for i := range rule.BackendRefs {
+		filters := rule.BackendRefs[i].Filters
+		traits = traits.Or(feature.Traits{Apart: pathIn(filters) != nil, ReplacesPrefix: replacesPrefix(filters)})
+	}
+	return traits
 }
 
 func cost(rule *gwapiv1.HTTPRouteRule) feature.Cost {

@@ -51,7 +51,8 @@ func route(rule *gwapiv1.HTTPRouteRule, _ feature.Have, route *feature.Route) {
 	if s == nil {
 		return
 	}
-	name := Name(s, route.Owner)
+	name := nameOf(s, route.Owner)
+	route.Session = has(s, name)
 	var state proto.Message = &cookiev3.CookieBasedSessionState{
 		Cookie: &httpv3.Cookie{Name: name, Path: cookiePath(s), Ttl: cookieLife(s)},
 	}
@@ -75,17 +76,15 @@ func cost(rule *gwapiv1.HTTPRouteRule) feature.Cost {
 		return feature.Cost{}
 	}
 	texts := cmp.Or(len(givenName(s)), longestName) + len(cookiePath(s))
-	return feature.Cost{Route: feature.PerEntry + feature.PerText*int64(texts)}
-}
-
-// MatchCost is what Has costs a route, in bytes.
-func MatchCost(s *gwapiv1.SessionPersistence) int64 {
 	name := cmp.Or(givenName(s), strings.Repeat("n", longestName))
-	return feature.PerEntry + feature.Expressions(cookiePattern(name))
+	return feature.Cost{
+		Route:   feature.PerEntry + feature.PerText*int64(texts),
+		Session: feature.PerEntry + feature.Expressions(cookiePattern(name)),
+	}
 }
 
-// Name returns the name of the sessions of a rule. If the rule does not give one, it is made of the rule's name.
-func Name(s *gwapiv1.SessionPersistence, owner string) string {
+// nameOf returns the name of the sessions of a rule. If the rule does not give one, it is made of the rule's name.
+func nameOf(s *gwapiv1.SessionPersistence, owner string) string {
 	return cmp.Or(givenName(s), strings.ReplaceAll(owner, "/", "-"))
 }
 
@@ -152,9 +151,8 @@ func checkName(s *gwapiv1.SessionPersistence, field string) []verdict.Problem {
 	return feature.CheckToken(field+".cookie.name", name, "name of a cookie")
 }
 
-// Has matches the requests of a session: by the header, or by the cookie among others.
-func Has(s *gwapiv1.SessionPersistence, owner string) *routev3.HeaderMatcher {
-	name := Name(s, owner)
+// has matches the requests of a session by its name: by the header, or by the cookie among others.
+func has(s *gwapiv1.SessionPersistence, name string) *routev3.HeaderMatcher {
 	if isHeader(s) {
 		return feature.HasHeader(name)
 	}
