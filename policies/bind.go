@@ -38,6 +38,7 @@ type bound struct {
 	keys       []feature.ContentKey
 	cluster    func(any, feature.Have, *feature.Upstream)
 	route      func(any, feature.Have, *feature.Route)
+	finish     func(any, *feature.Route)
 	listener   func(any, feature.Have, *feature.Listener)
 	share      func([]gwapiv1.HTTPRouteFilter, *feature.Share)
 	cost       func(any) feature.Cost
@@ -93,7 +94,12 @@ func binder[P, S any](kind, path string, spec func(P) *S) func(feature.Feature[S
 				}
 				return f.Traits(of(p))
 			},
-			keys:       f.Keys,
+			keys: f.Keys,
+			finish: func(p any, route *feature.Route) {
+				if f.Finish != nil {
+					f.Finish(of(p), route)
+				}
+			},
 			cluster:    hook(f.Cluster, of),
 			route:      hook(f.Route, of),
 			listener:   hook(f.Listener, of),

@@ -145,6 +145,13 @@ func RouteRule(r *gwapiv1.HTTPRouteRule, have feature.Have, route *feature.Route
 	}
 }
 
+// FinishRule completes a route of a rule, or one that answers 500 in its place.
+func FinishRule(r *gwapiv1.HTTPRouteRule, route *feature.Route) {
+	for f := range featuresIn(r) {
+		f.finish(r, route)
+	}
+}
+
 // Share applies the filters of a backendRef to the share of its backend.
 func Share(filters []gwapiv1.HTTPRouteFilter, share *feature.Share) {
 	for f := range featuresOf(ruleKind) {

@@ -15,9 +15,9 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/policies/feature"
-	"gatehouse/policies/timeout"
 )
 
 // buildCluster is a complete cluster with the settings of the policy, with the addresses as endpoints.
@@ -60,7 +60,7 @@ func (g golden) buildRoute(cluster string) *routev3.Route {
 	if g.policy != nil {
 		g.kind.Route(g.policy, g.have, route)
 	}
-	timeout.Settle(route.GetRoute(), false)
+	FinishRule(&gwapiv1.HTTPRouteRule{}, &feature.Route{Route: route})
 	return route
 }
 

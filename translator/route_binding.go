@@ -13,11 +13,6 @@ import (
 
 	"gatehouse/policies"
 	"gatehouse/policies/feature"
-	"gatehouse/policies/redirect"
-	"gatehouse/policies/retry"
-	"gatehouse/policies/rewrite"
-	"gatehouse/policies/timeout"
-	"gatehouse/policies/trace"
 	"gatehouse/translator/flow"
 	"gatehouse/translator/hostname"
 )
@@ -287,7 +282,9 @@ func (t *Tables) matchRoutes(b *bindingRow, bound *boundRule, match *gwapiv1.HTT
 		order.hostname = hostname.Any // Behind all other routes.
 	}
 	if bound.unmatchable || (m >= 0 && bound.rules.Rules[bound.rule].Loose[m]) {
-		built := &feature.Route{Route: looseRoute(bound, match, &order, bound.unmatchable), Match: match}
+		built := t.newRoute(bound, match)
+		looseRoute(bound, built, &order, bound.unmatchable)
+		policies.FinishRule(&route.Rules[bound.rule], built)
 		return b.routeEntries(bound, built, order, "")
 	}
 	var entries []ruleEntry
@@ -306,37 +303,41 @@ func (t *Tables) matchRoutes(b *bindingRow, bound *boundRule, match *gwapiv1.HTT
 // routeEntries are the entries of a route of a match: those for the hosts come first.
 func (b *bindingRow) routeEntries(bound *boundRule, built *feature.Route, order precedence, suffix string) []ruleEntry {
 	message, match := built.Route, built.Match
-	trace.Allow(message, match)
 	if bound.listener.guarded() {
 		behindFilters(message)
 	}
 	breakRoute(bound.rules.Route.Object, message)
-	entries := b.onHosts(bound, message, order, suffix)
+	entries := b.onHosts(bound, built, order, suffix)
 	if kept := bound.withinSession(built); kept != nil {
 		within := order
 		within.session = true
 		entries = append(entries, b.onHosts(bound, kept, within, suffix+"/session")...)
 	}
 	if match != nil && keepsPreflights(match) && bound.preflighted() {
-		message = asPreflight(message, &order)
-		entries = append(entries, b.onHosts(bound, message, order, suffix+"/cors-preflight")...)
+		preflight := *built
+		preflight.Route = asPreflight(message, &order)
+		entries = append(entries, b.onHosts(bound, &preflight, order, suffix+"/cors-preflight")...)
 	}
 	return entries
 }
 
 // onHosts are the routes of one match, one for each host.
-func (b *bindingRow) onHosts(bound *boundRule, message *routev3.Route, order precedence, suffix string) []ruleEntry {
+func (b *bindingRow) onHosts(bound *boundRule, route *feature.Route, order precedence, suffix string) []ruleEntry {
 	entries := make([]ruleEntry, len(b.Hosts))
 	var shared []byte
 	for h := range b.Hosts {
 		name := fmt.Sprintf("%s/rule/%d/match/%d/%s%s", bound.rules.Route.name(), bound.rule, order.match, hostname.InName(b.Hosts[h].Host), suffix)
 		place := order
 		place.hostname = cmp.Or(order.hostname, b.Hosts[h].Hostname)
+		here := route.Route
+		if route.OnHost != nil {
+			here = route.OnHost(here, b.Hosts[h].Host)
+		}
 		rest := shared
-		if here := redirect.OnHost(message, bound.listener.scheme(), b.Hosts[h].Host); here != message {
+		if here != route.Route {
 			rest = encode(here)
 		} else if shared == nil {
-			shared = encode(message)
+			shared = encode(here)
 			rest = shared
 		}
 		entries[h] = ruleEntry{host: h, routeEntry: routeEntry{Order: place, Name: name, Rest: rest}}
@@ -356,29 +357,30 @@ func age(o Object) int64 {
 
 // envoyRoutes are the routes of a match of a rule: one, or one for each backend (byShare).
 func (t *Tables) envoyRoutes(bound *boundRule, match *gwapiv1.HTTPRouteMatch) []*feature.Route {
-	route := &routev3.Route{Match: envoyMatch(match)}
-	built := &feature.Route{
-		Route: route, Owner: bound.name(), Match: match,
-		Scheme: bound.listener.scheme(), Port: bound.listener.Spec.Port, GRPC: bound.rules.Route.Kind.http2,
-	}
+	built, spec := t.newRoute(bound, match), &bound.rules.Route.Rules[bound.rule]
+	route := built.Route
 	have, unmet := bound.have()
 	if unmet || bound.lacks() || bound.rules.Rules[bound.rule].Broken || bound.rejected || bound.brokenPolicy() {
 		fail(route, bound.rules.Route)
 		bound.common.exempt(route)
+		policies.FinishRule(spec, built)
 		return []*feature.Route{built}
 	}
 	shares := forward(route, bound)
 	bound.policed(route)
-	spec := &bound.rules.Route.Rules[bound.rule]
 	policies.RouteRule(spec, have, built)
-	if action := route.GetRoute(); action != nil {
-		rewrite.SettleHost(action)
-		settleHeaders(route)
-		shareByHash(action)
-		timeout.Settle(action, bound.traits.EndsIdle)
-		retry.SettleRepeats(route, spec.Retry != nil, bound.listener.guarded() && t.settings.RetriesDisabled)
-	}
+	shareByHash(route.GetRoute())
+	policies.FinishRule(spec, built)
 	return byShare(built, shares)
+}
+
+// newRoute is a route of a match of a rule that does nothing yet.
+func (t *Tables) newRoute(bound *boundRule, match *gwapiv1.HTTPRouteMatch) *feature.Route {
+	return &feature.Route{
+		Route: &routev3.Route{Match: envoyMatch(match)}, Owner: bound.name(), Match: match,
+		Scheme: bound.listener.scheme(), Port: bound.listener.Spec.Port, GRPC: bound.rules.Route.Kind.http2,
+		EndsIdle: bound.traits.EndsIdle, Once: t.settings.RetriesDisabled, Guarded: bound.listener.guarded(),
+	}
 }
 
 // name names the rule of a route, such as httproute/shop/products/rule/0, for logs and statistics.

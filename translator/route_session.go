@@ -12,7 +12,7 @@ import (
 
 // withinSession is the route for requests that have a session already, nil if they need none of their own: the shares
 // of backends that cannot answer are drawn anew for each request, and would break sessions that are with the others.
-func (b *boundRule) withinSession(route *feature.Route) *routev3.Route {
+func (b *boundRule) withinSession(route *feature.Route) *feature.Route {
 	shares := route.GetRoute().GetWeightedClusters().GetClusters()
 	if route.Session == nil || len(shares) == 0 {
 		return nil
@@ -26,10 +26,11 @@ func (b *boundRule) withinSession(route *feature.Route) *routev3.Route {
 	if len(live) == 0 || len(live) == len(shares) {
 		return nil
 	}
-	within := proto.CloneOf(route.Route)
+	within := *route
+	within.Route = proto.CloneOf(route.Route)
 	within.GetRoute().ClusterSpecifier = &routev3.RouteAction_WeightedClusters{WeightedClusters: &routev3.WeightedCluster{Clusters: live}}
-	within.Match.Headers = append(within.Match.Headers, route.Session)
-	return within
+	within.Route.Match.Headers = append(within.Route.Match.Headers, route.Session)
+	return &within
 }
 
 // deserted reports whether requests to the cluster cannot be answered, because it does not exist, or because it has no

@@ -5,21 +5,23 @@ import (
 	"slices"
 	"strings"
 
-	"gatehouse/policies/paths"
-	"gatehouse/translator/hostname"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/policies/feature"
+	"gatehouse/policies/paths"
+	"gatehouse/translator/hostname"
 )
 
 // A match with a regular expression that cannot be read, or with a path that no request can have, still says something:
 // the beginning of the path, or the name of a header. Everything that it may mean is answered with 500, so that no
 // request for the match gets the answer of another rule. See decision 009.
 
-// looseRoute fails everything that a match may mean if a part of it cannot be read. If all is set, none of its regular
-// expressions can be read. The route is moved behind all other routes if nothing is known of the path.
-func looseRoute(bound *boundRule, match *gwapiv1.HTTPRouteMatch, order *precedence, all bool) *routev3.Route {
-	route := &routev3.Route{Match: envoyMatch(match)}
+// looseRoute makes a route fail all that its match may mean of which a part cannot be read; if all is set, no regular expression of it can. It
+// is moved behind all other routes if nothing is known of the path.
+func looseRoute(bound *boundRule, built *feature.Route, order *precedence, all bool) {
+	route, match := built.Route, built.Match
 	fail(route, bound.rules.Route)
 	bound.common.exempt(route)
 	unreadable := func(m *matcherv3.RegexMatcher) bool {
@@ -49,7 +51,6 @@ func looseRoute(bound *boundRule, match *gwapiv1.HTTPRouteMatch, order *preceden
 	if prefix != "" {
 		route.Match.PathSpecifier = &routev3.RouteMatch_Prefix{Prefix: prefix}
 	}
-	return route
 }
 
 // possiblePrefix is the possible beginning of a path that no request can have, at least a slash. It is empty for any

@@ -26,6 +26,9 @@ type Route struct {
 	// Session matches the requests that belong to a session already, and keep to the endpoint that answered before. It is
 	// nil if there are no sessions.
 	Session *routev3.HeaderMatcher
+	// OnHost returns the route as it is in the virtual host of a host. It copies what it changes. It is nil if the route is
+	// the same for all hosts.
+	OnHost func(route *routev3.Route, host string) *routev3.Route
 
 	// The rest is known before features are called.
 
@@ -36,6 +39,13 @@ type Route struct {
 	Port   int32
 	// GRPC reports whether the requests are those of gRPC.
 	GRPC bool
+	// EndsIdle reports whether the listener has an idle time of its own for requests.
+	EndsIdle bool
+	// Once reports whether a request that no endpoint received is by default not tried at another endpoint.
+	Once bool
+	// Guarded reports whether requests pass filters of the listener before the route is chosen. Then they also pass all
+	// filters that the route does not disable.
+	Guarded bool
 }
 
 // Forward returns the action that forwards requests. If something else answers them, what is set on it has no effect.

@@ -19,11 +19,12 @@ const (
 
 // Feature is the two filters.
 var Feature = feature.Feature[gwapiv1.HTTPRouteRule]{
-	Types: []gwapiv1.HTTPRouteFilterType{ofRequests, ofResponses},
-	Check: check,
-	Route: route,
-	Share: share,
-	Cost:  cost,
+	Types:  []gwapiv1.HTTPRouteFilterType{ofRequests, ofResponses},
+	Check:  check,
+	Route:  route,
+	Finish: settleHeaders,
+	Share:  share,
+	Cost:   cost,
 }
 
 func check(rule *gwapiv1.HTTPRouteRule) []verdict.Problem {

@@ -17,7 +17,7 @@ import (
 	"gatehouse/policies/verdict"
 )
 
-// Feature is the filter. A redirect that takes its host from the request is finished for each host by OnHost.
+// Feature is the filter. A redirect that takes its host from the request differs by virtual host.
 var Feature = feature.Feature[gwapiv1.HTTPRouteRule]{
 	Types:  []gwapiv1.HTTPRouteFilterType{gwapiv1.HTTPRouteFilterRequestRedirect},
 	Check:  check,
@@ -70,6 +70,9 @@ func route(rule *gwapiv1.HTTPRouteRule, _ feature.Have, route *feature.Route) {
 		action.PortRedirect = port(spec, route)
 		setPath(action, spec.Path, route.Match)
 		route.Action = &routev3.Route_Redirect{Redirect: action}
+		if route.OnHost = nil; action.HostRedirect == "" {
+			route.OnHost = toHost(route.Scheme)
+		}
 	}
 }
 
@@ -112,25 +115,22 @@ func setPath(action *routev3.RedirectAction, path *gwapiv1.HTTPPathModifier, mat
 	}
 }
 
-// OnHost returns a route as it is in the virtual host of a host, where requests have a scheme. A redirect that names no
-// host leads to that host if it is exact, else to that of the request; the port that the client names makes no
-// difference. Any other route is returned as it is.
-func OnHost(route *routev3.Route, scheme, host string) *routev3.Route {
-	r := route.GetRedirect()
-	if r == nil || r.HostRedirect != "" {
+// toHost makes a redirect that names no host lead to the virtual host's if that is exact, else to that of the request; the
+// port that the client names makes no difference. Requests have the scheme.
+func toHost(scheme string) func(route *routev3.Route, host string) *routev3.Route {
+	return func(route *routev3.Route, host string) *routev3.Route {
+		r, wild := route.GetRedirect(), strings.Contains(host, "*")
+		if wild && r.GetPortRedirect() != 0 {
+			return route // Envoy writes it in place of the client's.
+		}
+		route = proto.CloneOf(route)
+		if wild {
+			withoutPort(route, cmp.Or(r.GetSchemeRedirect(), scheme))
+		} else {
+			route.GetRedirect().HostRedirect = host
+		}
 		return route
 	}
-	wild := strings.Contains(host, "*")
-	if wild && r.PortRedirect != 0 {
-		return route // Envoy writes it in place of the client's.
-	}
-	route = proto.CloneOf(route)
-	if wild {
-		withoutPort(route, cmp.Or(r.GetSchemeRedirect(), scheme))
-	} else {
-		route.GetRedirect().HostRedirect = host
-	}
-	return route
 }
 
 func cost(rule *gwapiv1.HTTPRouteRule) (c feature.Cost) {

@@ -20,22 +20,26 @@ import (
 // an answer, so that nobody knows whether the endpoint got them. It skips all but those of safe methods.
 const RepeatFilter = "envoy.filters.http.match_delegate/repeat"
 
-// Repeat is the filter. Virtual hosts enable it, and SettleRepeats decides for each route.
+// Repeat is the filter. Virtual hosts enable it, and settleRepeats decides for each route.
 var Repeat = feature.Feature[gwapiv1.HTTPRouteRule]{
+	Finish: settleRepeats,
 	Filter: repeats,
 	Off:    &matchingv3.ExtensionWithMatcherPerRoute{XdsMatcher: &xdsmatcherv3.Matcher{OnNoMatch: skip()}},
 }
 
-// SettleRepeats makes safe requests be repeated as far as the retry of a rule goes, which own reports. It leaves them
-// to a policy that says itself what is tried again. Off reports whether a route that says nothing must disable the
-// filter.
-func SettleRepeats(route *routev3.Route, own, off bool) {
-	policy := route.GetRoute().GetRetryPolicy()
+// settleRepeats makes safe requests be repeated as far as the retry of a rule goes. It leaves them to a policy that says
+// itself what is tried again. If nothing is tried again by default, virtual hosts do not enable the filter, but the filters
+// of a listener do.
+func settleRepeats(rule *gwapiv1.HTTPRouteRule, route *feature.Route) {
+	if route.GetRoute() == nil {
+		return
+	}
+	policy, off := route.GetRoute().GetRetryPolicy(), route.Once && route.Guarded
 	switch {
-	case own && policy.GetNumRetries().GetValue() > 0:
-		feature.Enable(route, RepeatFilter)
+	case rule.Retry != nil && policy.GetNumRetries().GetValue() > 0:
+		feature.Enable(route.Route, RepeatFilter)
 	case policy != nil || off:
-		feature.PerRoute(route, RepeatFilter, &routev3.FilterConfig{Disabled: true})
+		feature.PerRoute(route.Route, RepeatFilter, &routev3.FilterConfig{Disabled: true})
 	}
 }
 

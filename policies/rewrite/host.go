@@ -27,9 +27,10 @@ func setHost(c *routev3.WeightedCluster_ClusterWeight, host string) {
 	})
 }
 
-// SettleHost lets the host of a backendRef win over that of its rule. Envoy does the opposite. So if both have one,
+// settleHost lets the host of a backendRef win over that of its rule. Envoy does the opposite. So if both have one,
 // that of the rule goes to the shares that have none.
-func SettleHost(action *routev3.RouteAction) {
+func settleHost(_ *gwapiv1.HTTPRouteRule, route *feature.Route) {
+	action := route.GetRoute()
 	shares, host := action.GetWeightedClusters().GetClusters(), action.GetHostRewriteLiteral()
 	rewritten := func(c *routev3.WeightedCluster_ClusterWeight) bool { return c.GetHostRewriteLiteral() != "" }
 	if host == "" || !slices.ContainsFunc(shares, rewritten) {
@@ -44,7 +45,7 @@ func SettleHost(action *routev3.RouteAction) {
 }
 
 // hostsCost is what the hosts that a rule and its backendRefs write cost each route, in bytes. If a backendRef has one,
-// all shares may have one (SettleHost).
+// all shares may have one (settleHost).
 func hostsCost(rule *gwapiv1.HTTPRouteRule) (cost int64) {
 	whole, rewritten := hostIn(rule.Filters), false
 	for i := range rule.BackendRefs {

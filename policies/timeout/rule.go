@@ -25,7 +25,8 @@ var OfRule = feature.Feature[gwapiv1.HTTPRouteRule]{
 			feature.CheckDuration("timeouts.backendRequest", rule.Timeouts.BackendRequest),
 		)
 	},
-	Route: routeRule,
+	Route:  routeRule,
+	Finish: settle,
 }
 
 func routeRule(rule *gwapiv1.HTTPRouteRule, _ feature.Have, route *feature.Route) {

@@ -100,15 +100,15 @@ func route(spec *v1alpha1.ClusterSettings, _ feature.Have, route *feature.Route)
 	withRequestTimeout(action)
 }
 
-// Settle makes the timeouts of a route work together. It must be called after the HTTPRoute's own timeouts have been
-// set.
+// settle makes the timeouts of a route work together, those of policies and of the rule.
 //
 // A route with a request timeout but without an idle timeout gets an idle timeout that does not end the request early:
 // the request timeout itself, but at least 1h, and none if the request timeout is 0s. If the listener has an idle timeout
-// of its own, which listenerIdle reports, that holds.
-func Settle(action *routev3.RouteAction, listenerIdle bool) {
+// of its own, that holds.
+func settle(_ *gwapiv1.HTTPRouteRule, route *feature.Route) {
+	action := route.Forward()
 	withRequestTimeout(action)
-	if action.GetTimeout() == nil || action.IdleTimeout != nil || listenerIdle {
+	if action.GetTimeout() == nil || action.IdleTimeout != nil || route.EndsIdle {
 		return
 	}
 	idle := action.Timeout.AsDuration()

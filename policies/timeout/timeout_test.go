@@ -8,6 +8,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/testing/protocmp"
 	"google.golang.org/protobuf/types/known/durationpb"
+
+	"gatehouse/policies/feature"
 )
 
 func TestSettle(t *testing.T) {
@@ -27,8 +29,12 @@ func TestSettle(t *testing.T) {
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			for range 2 { // A second call changes nothing more.
-				Settle(tc.action, false)
-				if diff := cmp.Diff(tc.want, tc.action, protocmp.Transform()); diff != "" {
+				route := &routev3.Route{}
+				if tc.action != nil {
+					route.Action = &routev3.Route_Route{Route: tc.action}
+				}
+				settle(nil, &feature.Route{Route: route})
+				if diff := cmp.Diff(tc.want, route.GetRoute(), protocmp.Transform()); diff != "" {
 					t.Errorf("(-want +got):\n%s", diff)
 				}
 			}

@@ -28,12 +28,13 @@ var Feature = feature.Feature[gwapiv1.HTTPRouteRule]{
 		})
 		return &hcmv3.HttpFilter{Name: Filter, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: config}}
 	},
-	Off: &faultv3.HTTPFault{},
+	Off:    &faultv3.HTTPFault{},
+	Finish: allow,
 }
 
-// Allow lets the route of a match that names method TRACE get its requests. It is for routes that answer 500 too.
-func Allow(route *routev3.Route, match *gwapiv1.HTTPRouteMatch) {
-	if match != nil && match.Method != nil && *match.Method == gwapiv1.HTTPMethodTrace {
-		feature.PerRoute(route, Filter, &routev3.FilterConfig{Disabled: true, Config: &anypb.Any{}})
+// allow lets the route of a match that names method TRACE get its requests, even if it answers 500.
+func allow(_ *gwapiv1.HTTPRouteRule, route *feature.Route) {
+	if match := route.Match; match != nil && match.Method != nil && *match.Method == gwapiv1.HTTPMethodTrace {
+		feature.PerRoute(route.Route, Filter, &routev3.FilterConfig{Disabled: true, Config: &anypb.Any{}})
 	}
 }
