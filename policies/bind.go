@@ -3,8 +3,6 @@ package policies
 import (
 	"strings"
 
-	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
-	"google.golang.org/protobuf/proto"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/api/v1alpha1"
@@ -44,8 +42,7 @@ type bound struct {
 	cost       func(any) feature.Cost
 	traits     func(any) feature.Traits
 	connection func(any, feature.Have, *feature.Connection)
-	filter     func() *hcmv3.HttpFilter
-	off        proto.Message
+	filters    []feature.Filter
 
 	shapesListeners, shapesRoutes bool
 }
@@ -104,12 +101,11 @@ func binder[P, S any](kind, path string, spec func(P) *S) func(feature.Feature[S
 			route:      hook(f.Route, of),
 			listener:   hook(f.Listener, of),
 			connection: hook(f.Connection, of),
-			filter:     f.Filter,
-			off:        f.Off,
+			filters:    f.Filters,
 			share:      f.Share,
 
 			shapesListeners: f.Listener != nil,
-			shapesRoutes:    f.Cluster != nil || f.Route != nil || f.Connection != nil || f.Filter != nil,
+			shapesRoutes:    f.Cluster != nil || f.Route != nil || f.Connection != nil || f.Filters != nil,
 		}
 	}
 }

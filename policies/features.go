@@ -6,7 +6,6 @@ import (
 	"iter"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
-	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
@@ -207,13 +206,11 @@ func (k Kind) Connection(p Object, have feature.Have, connection *feature.Connec
 }
 
 // Filters returns the HTTP filters of all features, in order. Every connection manager has all of them, and then the
-// router. All but that of package trace are disabled.
-func Filters() []*hcmv3.HttpFilter {
-	var filters []*hcmv3.HttpFilter
+// router.
+func Filters() []feature.Filter {
+	var filters []feature.Filter
 	for _, f := range features {
-		if f.filter != nil {
-			filters = append(filters, f.filter())
-		}
+		filters = append(filters, f.filters...)
 	}
 	return filters
 }
@@ -221,16 +218,16 @@ func Filters() []*hcmv3.HttpFilter {
 // off are the configurations with which filters do nothing on a route, by the name of the filter.
 var off = func() map[string]*anypb.Any {
 	configs := map[string]*anypb.Any{}
-	for _, f := range features {
-		if f.off != nil {
-			configs[f.filter().Name] = feature.Any(f.off)
+	for _, f := range Filters() {
+		if f.Off != nil {
+			configs[f.Name] = feature.Any(f.Off)
 		}
 	}
 	return configs
 }()
 
 // Off returns the configuration with which a filter does nothing on a route, or nil if the filter has none
-// (feature.Feature, Off). Callers must not change it.
+// (feature.Filter, Off). Callers must not change it.
 func Off(filter string) *anypb.Any { return off[filter] }
 
 // Settings encodes the settings of an upstream, without the certificate, which belongs to the TLS of its backends: equal

@@ -71,7 +71,10 @@ func (g golden) buildListener(name string, routes *routev3.RouteConfiguration) *
 	g.kind.Listener(g.policy, g.have, built)
 	built.Manager.StatPrefix = name
 	built.Manager.RouteSpecifier = &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: routes}
-	built.Manager.HttpFilters = append(Filters(), &hcmv3.HttpFilter{
+	for _, f := range Filters() {
+		built.Manager.HttpFilters = append(built.Manager.HttpFilters, f.HTTP())
+	}
+	built.Manager.HttpFilters = append(built.Manager.HttpFilters, &hcmv3.HttpFilter{
 		Name:       "envoy.filters.http.router",
 		ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: feature.Any(&routerv3.Router{})},
 	})

@@ -14,7 +14,6 @@ import (
 
 	"gatehouse/policies"
 	"gatehouse/policies/feature"
-	"gatehouse/policies/grpcweb"
 	"gatehouse/translator/flow"
 )
 
@@ -42,9 +41,11 @@ const (
 func guards() []*hcmv3.HttpFilter {
 	filters := make([]*hcmv3.HttpFilter, slots, slots+1)
 	for i := range filters {
-		filters[i] = feature.Composite(slotFilter + strconv.Itoa(i))
+		slot := feature.Filter{Name: slotFilter + strconv.Itoa(i), Config: feature.Composite()}
+		filters[i] = slot.HTTP()
 	}
-	return append(filters, feature.DisabledFilter(passFilter, passing))
+	pass := feature.Filter{Name: passFilter, Config: passing}
+	return append(filters, pass.HTTP())
 }
 
 // passing marks a request that has passed the filters of its listener, and makes Envoy choose its route.
@@ -92,7 +93,7 @@ func (g *guardRow) last(kind *routeKind) routeEntry {
 	}
 	feature.Enable(route, passFilter)
 	for _, f := range policies.Filters() {
-		if f.Disabled && (f.Name != grpcweb.Filter || kind.http2) {
+		if !f.Always && (!f.GRPC || kind.http2) {
 			feature.Enable(route, f.Name)
 		}
 	}

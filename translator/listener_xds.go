@@ -164,7 +164,13 @@ func terminate(l *listenerRow, alpn ...string) *tlsv3.DownstreamTlsContext {
 }
 
 // managerFilters are what requests pass before they are forwarded, in this order.
-func managerFilters() []*hcmv3.HttpFilter { return append(guards(), policies.Filters()...) }
+func managerFilters() []*hcmv3.HttpFilter {
+	filters := guards()
+	for _, f := range policies.Filters() {
+		filters = append(filters, f.HTTP())
+	}
+	return filters
+}
 
 // logFields are the fields of the access log, as Envoy Gateway's users know them, with the command that fills each.
 var logFields = map[string]string{

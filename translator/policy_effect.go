@@ -16,7 +16,7 @@ import (
 )
 
 // What a policy does to routes is computed once for the policy, and each route that it covers reads the result. The
-// configurations of filters that routes can share (feature.Feature, Off) have a row of their own. A route reads it only
+// configurations of filters that routes can share (feature.Filter, Off) have a row of their own. A route reads it only
 // if its route configuration does not have them.
 
 // effectRow is what a policy does to each route that it covers.

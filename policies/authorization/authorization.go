@@ -13,7 +13,6 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	rbacconfigv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
 	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
-	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	networkv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/matching/common_inputs/network/v3"
 	ipv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/matching/input_matchers/ip/v3"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -32,8 +31,10 @@ var Feature = feature.Feature[v1alpha1.SecurityPolicySpec]{
 	Check:      check,
 	Route:      route,
 	Connection: connection,
-	Filter:     func() *hcmv3.HttpFilter { return feature.DisabledFilter(Filter, &rbacv3.RBAC{}) },
-	Off:        &rbacv3.RBACPerRoute{}, // Without a configuration in it, the filter decides nothing.
+	Filters: []feature.Filter{{
+		Name: Filter, Config: &rbacv3.RBAC{},
+		Off: &rbacv3.RBACPerRoute{}, // Without a configuration in it, the filter decides nothing.
+	}},
 }
 
 // actions has Envoy's name of each action.

@@ -9,7 +9,6 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	basicauthv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/basic_auth/v3"
-	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 
 	"gatehouse/api/v1alpha1"
 	"gatehouse/policies/feature"
@@ -34,8 +33,7 @@ var Feature = feature.Feature[v1alpha1.SecurityPolicySpec]{
 	Keys:       []feature.ContentKey{{Kind: "Secret", Key: usersKey}},
 	Route:      route,
 	Connection: connection,
-	Filter:     func() *hcmv3.HttpFilter { return feature.Composite(filter) },
-	Off:        feature.Nothing(),
+	Filters:    []feature.Filter{{Name: filter, Config: feature.Composite(), Off: feature.Nothing()}},
 }
 
 func check(spec *v1alpha1.SecurityPolicySpec) []verdict.Problem {

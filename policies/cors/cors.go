@@ -10,7 +10,6 @@ import (
 	"time"
 
 	corsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/cors/v3"
-	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"gatehouse/api/v1alpha1"
@@ -30,7 +29,7 @@ var Feature = feature.Feature[v1alpha1.SecurityPolicySpec]{
 	Traits: func(spec *v1alpha1.SecurityPolicySpec) feature.Traits {
 		return feature.Traits{Preflights: spec.CORS != nil}
 	},
-	Filter: func() *hcmv3.HttpFilter { return feature.DisabledFilter(filter, &corsv3.Cors{}) },
+	Filters: []feature.Filter{{Name: filter, Config: &corsv3.Cors{}}},
 }
 
 // wildcard stands for any method or header.

@@ -9,7 +9,6 @@ import (
 	matchingv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/common/matching/v3"
 	skipv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/common/matcher/action/v3"
 	headermutationv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_mutation/v3"
-	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 
 	"gatehouse/api/v1alpha1"
@@ -27,8 +26,8 @@ const saidAlready = `(?i)(?:.*,)?\s*origin\s*(?:,.*)?`
 // Vary is the filter that makes caches distinguish origins. It must come before the filter of Feature, so that it sees
 // the responses of that filter.
 var Vary = feature.Feature[v1alpha1.SecurityPolicySpec]{
-	Check:  func(*v1alpha1.SecurityPolicySpec) []verdict.Problem { return nil },
-	Filter: func() *hcmv3.HttpFilter { return feature.DisabledFilter(varyFilter, vary()) },
+	Check:   func(*v1alpha1.SecurityPolicySpec) []verdict.Problem { return nil },
+	Filters: []feature.Filter{{Name: varyFilter, Config: vary()}},
 }
 
 // vary is the header mutation filter, which skips responses that already contain Origin.

@@ -12,7 +12,6 @@ import (
 	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
-	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"k8s.io/utils/ptr"
@@ -41,12 +40,12 @@ const (
 
 // Feature is the filter of rules. A rule whose server cannot be used must not be served without it.
 var Feature = feature.Feature[gwapiv1.HTTPRouteRule]{
-	Types:  []gwapiv1.HTTPRouteFilterType{gwapiv1.HTTPRouteFilterExternalAuth},
-	Check:  check,
-	Needs:  needs,
-	Route:  route,
-	Cost:   cost,
-	Filter: func() *hcmv3.HttpFilter { return feature.Composite(filter) },
+	Types:   []gwapiv1.HTTPRouteFilterType{gwapiv1.HTTPRouteFilterExternalAuth},
+	Check:   check,
+	Needs:   needs,
+	Route:   route,
+	Cost:    cost,
+	Filters: []feature.Filter{{Name: filter, Config: feature.Composite()}},
 }
 
 func check(rule *gwapiv1.HTTPRouteRule) []verdict.Problem {

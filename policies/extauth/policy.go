@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"k8s.io/utils/ptr"
@@ -27,7 +26,7 @@ var OfPolicy = feature.Feature[v1alpha1.SecurityPolicySpec]{
 	Needs:      needsOfPolicy,
 	Route:      routeOfPolicy,
 	Connection: connection,
-	Filter:     func() *hcmv3.HttpFilter { return feature.Composite(policyFilter) },
+	Filters:    []feature.Filter{{Name: policyFilter, Config: feature.Composite()}},
 }
 
 // service returns the server with the path of its protocol, nil without one.

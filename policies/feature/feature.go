@@ -9,9 +9,7 @@ import (
 	"slices"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
-	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	upstreamhttpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
-	"google.golang.org/protobuf/proto"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/policies/verdict"
@@ -59,15 +57,9 @@ type Feature[S any] struct {
 	// Connection sets the feature's part on connections that are forwarded without looking into them. It is nil if the
 	// feature is about requests only.
 	Connection func(spec *S, have Have, connection *Connection)
-	// Filter makes the HTTP filter that the feature needs in every connection manager. It is disabled there, so that a
-	// connection manager does not depend on which policies are attached, and Route enables it. It is nil if the feature
-	// needs none.
-	Filter func() *hcmv3.HttpFilter
-	// Off is the configuration with which Filter does nothing on a route. It is set only if Envoy takes the most
-	// specific configuration of the filter as a whole. Then a policy on a Gateway is configured once for all routes,
-	// and routes that it does not cover have Off (docs/decisions/053-filters-of-many-routes.md). Without Off, each
-	// route has the configuration.
-	Off proto.Message
+	// Filters are the HTTP filters that the feature needs in every connection manager, in order. Most need one. It is nil
+	// if the feature needs none.
+	Filters []Filter
 }
 
 // Connection is what is known of connections that are forwarded without looking into them.

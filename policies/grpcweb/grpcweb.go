@@ -5,21 +5,20 @@ package grpcweb
 
 import (
 	grpcwebv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/grpc_web/v3"
-	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/policies/feature"
 )
 
-// Filter is the name of the HTTP filter. It leaves all other requests alone.
-const Filter = "envoy.filters.http.grpc_web"
+// filter is the name of the HTTP filter. It leaves all other requests alone.
+const filter = "envoy.filters.http.grpc_web"
 
 // Feature enables the filter.
 var Feature = feature.Feature[gwapiv1.HTTPRouteRule]{
 	Route: func(_ *gwapiv1.HTTPRouteRule, _ feature.Have, route *feature.Route) {
 		if route.GRPC && route.GetRoute() != nil {
-			feature.Enable(route.Route, Filter)
+			feature.Enable(route.Route, filter)
 		}
 	},
-	Filter: func() *hcmv3.HttpFilter { return feature.DisabledFilter(Filter, &grpcwebv3.GrpcWeb{}) },
+	Filters: []feature.Filter{{Name: filter, Config: &grpcwebv3.GrpcWeb{}, GRPC: true}},
 }

@@ -7,7 +7,6 @@ import (
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	metadatav3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_to_metadata/v3"
-	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"google.golang.org/protobuf/proto"
 	"k8s.io/utils/ptr"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -19,12 +18,12 @@ import (
 
 // Feature is the filter. A redirect that takes its host from the request differs by virtual host.
 var Feature = feature.Feature[gwapiv1.HTTPRouteRule]{
-	Types:  []gwapiv1.HTTPRouteFilterType{gwapiv1.HTTPRouteFilterRequestRedirect},
-	Check:  check,
-	Route:  route,
-	Cost:   cost,
-	Traits: traits,
-	Filter: func() *hcmv3.HttpFilter { return feature.DisabledFilter(locationFilter, &metadatav3.Config{}) },
+	Types:   []gwapiv1.HTTPRouteFilterType{gwapiv1.HTTPRouteFilterRequestRedirect},
+	Check:   check,
+	Route:   route,
+	Cost:    cost,
+	Traits:  traits,
+	Filters: []feature.Filter{{Name: locationFilter, Config: &metadatav3.Config{}}},
 }
 
 func traits(rule *gwapiv1.HTTPRouteRule) feature.Traits {

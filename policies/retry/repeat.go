@@ -9,7 +9,6 @@ import (
 	matchingv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/common/matching/v3"
 	skipv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/common/matcher/action/v3"
 	headersv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_mutation/v3"
-	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
@@ -23,8 +22,10 @@ const RepeatFilter = "envoy.filters.http.match_delegate/repeat"
 // Repeat is the filter. Virtual hosts enable it, and settleRepeats decides for each route.
 var Repeat = feature.Feature[gwapiv1.HTTPRouteRule]{
 	Finish: settleRepeats,
-	Filter: repeats,
-	Off:    &matchingv3.ExtensionWithMatcherPerRoute{XdsMatcher: &xdsmatcherv3.Matcher{OnNoMatch: skip()}},
+	Filters: []feature.Filter{{
+		Name: RepeatFilter, Config: repeats(),
+		Off: &matchingv3.ExtensionWithMatcherPerRoute{XdsMatcher: &xdsmatcherv3.Matcher{OnNoMatch: skip()}},
+	}},
 }
 
 // settleRepeats makes safe requests be repeated as far as the retry of a rule goes. It leaves them to a policy that says
@@ -46,14 +47,14 @@ func settleRepeats(rule *gwapiv1.HTTPRouteRule, route *feature.Route) {
 // safeMethods change nothing, so that their requests may be sent again (RFC 9110, sections 9.2.1 and 9.2.2).
 var safeMethods = []string{"GET", "HEAD", "OPTIONS"}
 
-func repeats() *hcmv3.HttpFilter {
+func repeats() *matchingv3.ExtensionWithMatcher {
 	var unsafe []*xdsmatcherv3.Matcher_MatcherList_Predicate
 	for _, method := range safeMethods {
 		unsafe = append(unsafe, &xdsmatcherv3.Matcher_MatcherList_Predicate{MatchType: &xdsmatcherv3.Matcher_MatcherList_Predicate_NotMatcher{
 			NotMatcher: methodIs(method),
 		}})
 	}
-	return feature.DisabledFilter(RepeatFilter, &matchingv3.ExtensionWithMatcher{
+	return &matchingv3.ExtensionWithMatcher{
 		XdsMatcher: &xdsmatcherv3.Matcher{MatcherType: &xdsmatcherv3.Matcher_MatcherList_{MatcherList: &xdsmatcherv3.Matcher_MatcherList{
 			Matchers: []*xdsmatcherv3.Matcher_MatcherList_FieldMatcher{{
 				Predicate: &xdsmatcherv3.Matcher_MatcherList_Predicate{MatchType: &xdsmatcherv3.Matcher_MatcherList_Predicate_AndMatcher{
@@ -70,7 +71,7 @@ func repeats() *hcmv3.HttpFilter {
 				}},
 			}}},
 		})},
-	})
+	}
 }
 
 // skip makes a filter with a matcher do nothing.

@@ -13,7 +13,6 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	statefulv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/stateful_session/v3"
-	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	cookiev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/stateful_session/cookie/v3"
 	headerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/stateful_session/header/v3"
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/type/http/v3"
@@ -37,7 +36,7 @@ var Feature = feature.Feature[gwapiv1.HTTPRouteRule]{
 	Cluster: cluster,
 	Route:   route,
 	Cost:    cost,
-	Filter:  func() *hcmv3.HttpFilter { return feature.DisabledFilter(filter, &statefulv3.StatefulSession{}) },
+	Filters: []feature.Filter{{Name: filter, Config: &statefulv3.StatefulSession{}}},
 }
 
 // cluster keeps all backends in one cluster. A session stays with an endpoint, so its backend must not be drawn anew
