@@ -97,10 +97,10 @@ func binder[P, S any](kind, path string, spec func(P) *S) func(feature.Feature[S
 					f.Finish(of(p), route)
 				}
 			},
-			cluster:    hook(f.Cluster, of),
-			route:      hook(f.Route, of),
-			listener:   hook(f.Listener, of),
-			connection: hook(f.Connection, of),
+			cluster:    hook(&f, of, f.Cluster),
+			route:      hook(&f, of, f.Route),
+			listener:   hook(&f, of, f.Listener),
+			connection: hook(&f, of, f.Connection),
 			filters:    f.Filters,
 			share:      f.Share,
 
@@ -110,12 +110,17 @@ func binder[P, S any](kind, path string, spec func(P) *S) func(feature.Feature[S
 	}
 }
 
-// hook is a function of a feature that finds the spec in a policy or a rule; one that the feature does not have does
-// nothing.
-func hook[S, T any](does func(*S, feature.Have, *T), spec func(any) *S) func(any, feature.Have, *T) {
+// hook is a function of a feature that finds the spec in a policy or a rule, and gets the answers to the feature's own needs
+// only. One that the feature does not have does nothing.
+func hook[S, T any](f *feature.Feature[S], of func(any) *S, does func(*S, feature.Have, *T)) func(any, feature.Have, *T) {
 	return func(p any, have feature.Have, on *T) {
-		if does != nil {
-			does(spec(p), have, on)
+		if does == nil {
+			return
 		}
+		spec, own := of(p), feature.Have{}
+		if f.Needs != nil {
+			own = have.For(f.Needs(spec))
+		}
+		does(spec, own, on)
 	}
 }

@@ -101,3 +101,25 @@ func (h Have) Equal(o Have) bool {
 	return maps.EqualFunc(h.Content, o.Content, bytes.Equal) && maps.Equal(h.Clusters, o.Clusters) &&
 		maps.Equal(h.Certificates, o.Certificates) && maps.Equal(h.Files, o.Files)
 }
+
+// For returns the answers to the needs and no others.
+func (h Have) For(needs []Need) (own Have) {
+	for _, need := range needs {
+		answer(&own.Content, h.Content, need.Field)
+		answer(&own.Clusters, h.Clusters, need.Field)
+		answer(&own.Certificates, h.Certificates, need.Field)
+		answer(&own.Files, h.Files, need.Field)
+	}
+	return own
+}
+
+func answer[V any](to *map[string]V, from map[string]V, field string) {
+	value, ok := from[field]
+	if !ok {
+		return
+	}
+	if *to == nil {
+		*to = map[string]V{}
+	}
+	(*to)[field] = value
+}
