@@ -70,11 +70,14 @@ func goldens(t testing.TB) []golden {
 	}
 	var read []golden
 	for _, path := range paths {
-		for _, f := range features {
-			if f.kind != ruleKind && f.name != "" && f.folder == filepath.Dir(path) { // Rules have the goldens of package translator.
-				read = append(read, readGolden(t, path, f))
-			}
+		i := slices.IndexFunc(features, func(f bound) bool {
+			return f.kind != ruleKind && f.name != "" && f.folder == filepath.Dir(path)
+		})
+		if i < 0 {
+			t.Fatalf("%s: no feature of a policy has this folder, so nobody reads the file: write %s for a feature of rules", path,
+				"a golden in translator/testdata")
 		}
+		read = append(read, readGolden(t, path, features[i]))
 	}
 	if len(read) == 0 {
 		t.Fatal("no golden found")
