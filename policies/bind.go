@@ -10,6 +10,29 @@ import (
 	"gatehouse/policies/verdict"
 )
 
+// What features are bound to. Each binder finds the part of an object that its features are about.
+var (
+	security = binder(v1alpha1.KindSecurityPolicy, SpecField, func(p *v1alpha1.SecurityPolicy) *v1alpha1.SecurityPolicySpec {
+		return &p.Spec
+	})
+	// settings binds features of ClusterSettings, the part of a BackendTrafficPolicy that other kinds have for single
+	// backends.
+	settings = binder(v1alpha1.KindBackendTrafficPolicy, SpecField, func(p *v1alpha1.BackendTrafficPolicy) *v1alpha1.ClusterSettings {
+		return &p.Spec.ClusterSettings
+	})
+	listeners = binder(v1alpha1.KindClientTrafficPolicy, SpecField, func(p *v1alpha1.ClientTrafficPolicy) *v1alpha1.ClientTrafficPolicySpec {
+		return &p.Spec
+	})
+	rule    = binder(ruleKind, "", func(r *gwapiv1.HTTPRouteRule) *gwapiv1.HTTPRouteRule { return r })
+	gateway = binder(gatewayKind, SpecField, func(g *gwapiv1.Gateway) *gwapiv1.GatewaySpec { return &g.Spec })
+)
+
+// These stand for what is no policy in the list of features.
+const (
+	ruleKind    = "HTTPRouteRule"
+	gatewayKind = "Gateway"
+)
+
 // features yields the kind's own features, in order.
 func (k Kind) features(yield func(bound) bool) { featuresOf(k.Kind)(yield) }
 

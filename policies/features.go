@@ -9,7 +9,6 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
-	"gatehouse/api/v1alpha1"
 	"gatehouse/policies/authorization"
 	"gatehouse/policies/basicauth"
 	"gatehouse/policies/circuitbreaker"
@@ -32,19 +31,6 @@ import (
 	"gatehouse/policies/tcpkeepalive"
 	"gatehouse/policies/timeout"
 	"gatehouse/policies/trace"
-)
-
-var (
-	security = binder("SecurityPolicy", SpecField, func(p *v1alpha1.SecurityPolicy) *v1alpha1.SecurityPolicySpec { return &p.Spec })
-	// settings binds features of ClusterSettings, the part of a BackendTrafficPolicy that other kinds have for single
-	// backends.
-	settings = binder("BackendTrafficPolicy", SpecField, func(p *v1alpha1.BackendTrafficPolicy) *v1alpha1.ClusterSettings {
-		return &p.Spec.ClusterSettings
-	})
-	// listeners binds features of listeners.
-	listeners = binder(v1alpha1.KindClientTrafficPolicy, SpecField, func(p *v1alpha1.ClientTrafficPolicy) *v1alpha1.ClientTrafficPolicySpec {
-		return &p.Spec
-	})
 )
 
 // features is every feature of policies, rules and Gateways. Its order is the order of the HTTP filters, and that in which the

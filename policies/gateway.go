@@ -8,11 +8,6 @@ import (
 
 // Gateways have features too: the parts of their spec that are about clusters.
 
-// gatewayKind stands for Gateways in the list of features.
-const gatewayKind = "Gateway"
-
-var gateway = binder(gatewayKind, SpecField, func(g *gwapiv1.Gateway) *gwapiv1.GatewaySpec { return &g.Spec })
-
 // NeedsOfGateway lists what the features of a Gateway refer to. Fields are relative to spec.
 func NeedsOfGateway(g *gwapiv1.Gateway) []feature.Need {
 	var needs []feature.Need

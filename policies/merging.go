@@ -3,7 +3,6 @@ package policies
 import (
 	stdjson "encoding/json"
 	"fmt"
-	"strings"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	"k8s.io/apimachinery/pkg/util/json"
@@ -49,7 +48,7 @@ func (k Kind) checkMerging(p Object) []verdict.Problem {
 		kinds = append(kinds, string(s.Kind))
 	}
 	for _, kind := range kinds {
-		if !strings.HasSuffix(kind, "Route") {
+		if targetKindNamed(kind).Section != sectionRule {
 			return []verdict.Problem{feature.Invalid(mergeTypeField,
 				"a policy with mergeType can only target routes, and this one targets a %s: remove that target, or mergeType", kind)}
 		}

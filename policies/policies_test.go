@@ -51,6 +51,10 @@ func TestKindsAndFeaturesAgree(t *testing.T) {
 			t.Errorf("feature %s belongs to kind %s, which is not in the table", f.name, f.kind)
 		}
 	}
+	shaping := slices.DeleteFunc(slices.Clone(Kinds), func(k Kind) bool { return !k.ShapesListeners() })
+	if len(shaping) != 1 {
+		t.Errorf("%d kinds have features of listeners: the translation reads one such kind, and would ignore others", len(shaping))
+	}
 	for _, kind := range Kinds {
 		if problems := kind.Check(kind.New()); len(problems) > 0 != kind.Unserved {
 			t.Errorf("an empty %s has problems: %v", kind.Kind, problems)

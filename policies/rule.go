@@ -16,11 +16,6 @@ import (
 // Rules of HTTPRoutes, and of GRPCRoutes in the terms of HTTPRoutes, have features as policies do: their filters,
 // session persistence, retry and timeouts. All fields are relative to the rule.
 
-// ruleKind stands for rules in the list of features.
-const ruleKind = "HTTPRouteRule"
-
-var rule = binder(ruleKind, "", func(r *gwapiv1.HTTPRouteRule) *gwapiv1.HTTPRouteRule { return r })
-
 // featuresIn yields the features of a rule, in order. A feature about filters is left out if the rule has none of its types.
 func featuresIn(r *gwapiv1.HTTPRouteRule) iter.Seq[bound] {
 	return func(yield func(bound) bool) {
