@@ -59,7 +59,7 @@ type bound struct {
 	keys       []feature.ContentKey
 	cluster    func(any, feature.Have, *feature.Upstream)
 	route      func(any, feature.Have, *feature.Route)
-	finish     func(any, *feature.Route)
+	settle     func(any, *feature.Route)
 	listener   func(any, feature.Have, *feature.Listener)
 	share      func([]gwapiv1.HTTPRouteFilter, *feature.Share)
 	cost       func(any) feature.Cost
@@ -115,9 +115,9 @@ func binder[P, S any](kind, path string, spec func(P) *S) func(feature.Feature[S
 				return f.Traits(of(p))
 			},
 			keys: f.Keys,
-			finish: func(p any, route *feature.Route) {
-				if f.Finish != nil {
-					f.Finish(of(p), route)
+			settle: func(p any, route *feature.Route) {
+				if f.Settle != nil {
+					f.Settle(of(p), route)
 				}
 			},
 			cluster:    hook(&f, of, f.Cluster),

@@ -140,10 +140,10 @@ func RouteRule(r *gwapiv1.HTTPRouteRule, have feature.Have, route *feature.Route
 	}
 }
 
-// FinishRule completes a route of a rule, or one that answers 500 in its place.
-func FinishRule(r *gwapiv1.HTTPRouteRule, route *feature.Route) {
+// SettleRule completes a route of a rule, or one that answers 500 in its place.
+func SettleRule(r *gwapiv1.HTTPRouteRule, route *feature.Route) {
 	for f := range featuresIn(r) {
-		f.finish(r, route)
+		f.settle(r, route)
 	}
 }
 

@@ -60,7 +60,7 @@ func (g golden) buildRoute(cluster string) *routev3.Route {
 	if g.policy != nil {
 		g.kind.Route(g.policy, g.have, route)
 	}
-	FinishRule(&gwapiv1.HTTPRouteRule{}, &feature.Route{Route: route})
+	SettleRule(&gwapiv1.HTTPRouteRule{}, &feature.Route{Route: route})
 	return route
 }
 

@@ -37,7 +37,7 @@ type ruleRow struct {
 	Unreadable []string
 	// Traits are what is known of the rule before anything is made of it.
 	Traits feature.Traits
-	// Cost is what the rule costs an Envoy, by the route alone.
+	// Cost is what the rule costs an Envoy, without its policies.
 	Cost ruleCost
 }
 

@@ -76,7 +76,7 @@ func (t *Tables) withoutEndpoints(r *flow.Read, rules *rulesRow) []verdict.Probl
 	return problems
 }
 
-// checkShares finds a rule that forwards to nobody although nothing of it answers.
+// checkShares reports a rule that has no backend for its requests and does not answer them itself.
 func (row *ruleRow) checkShares(route *routeRow, rule *gwapiv1.HTTPRouteRule, field string) *verdict.Problem {
 	forwards := func(b gwapiv1.HTTPBackendRef) bool { return b.Weight == nil || *b.Weight > 0 }
 	if row.Traits.Answers || slices.ContainsFunc(rule.BackendRefs, forwards) {

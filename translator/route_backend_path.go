@@ -11,15 +11,15 @@ import (
 	"gatehouse/policies/feature"
 )
 
-// A backendRef may rewrite the path. Envoy does that by route, and not by share of one. So a match of a rule whose
-// backends rewrite it (feature.Share, OnRoute) has a route for each backend. See decision 044.
+// A backendRef may rewrite the path. Envoy does that for a route, not for a share of it. So a match of a rule whose
+// backends rewrite the path (feature.Share, OnRoute) has a route for each backend. See decision 044.
 
 // million is the finest denominator that Envoy knows.
 const million = 1_000_000
 
-// byShare are the routes that stand for the route: itself, unless one of several backends needs a route of its own. Then each
-// backend has its own, which takes its share of the requests that those before it left. Envoy draws one number for each
-// request and compares all routes with it.
+// byShare are the routes that replace the route: itself, unless one of several backends needs a route of its own. Then
+// each backend has a route, which takes its share of the requests that the routes before it left. Envoy draws one number
+// for each request and compares all routes with it.
 func byShare(whole *feature.Route, shares []*feature.Share) []*feature.Route {
 	var total, taken uint64
 	apart := false
@@ -58,7 +58,7 @@ func shareSuffix(share, of int) string {
 	return fmt.Sprintf("/share/%d", share)
 }
 
-// routesPerMatch is how many routes stand for each match of a rule at most, see byShare.
+// routesPerMatch is the maximum number of routes for each match of a rule, see byShare.
 func routesPerMatch(rule *gwapiv1.HTTPRouteRule, traits feature.Traits) int64 {
 	if traits.Apart {
 		return int64(len(rule.BackendRefs))

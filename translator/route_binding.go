@@ -284,7 +284,7 @@ func (t *Tables) matchRoutes(b *bindingRow, bound *boundRule, match *gwapiv1.HTT
 	if bound.unmatchable || (m >= 0 && bound.rules.Rules[bound.rule].Loose[m]) {
 		built := t.newRoute(bound, match)
 		looseRoute(bound, built, &order, bound.unmatchable)
-		policies.FinishRule(&route.Rules[bound.rule], built)
+		policies.SettleRule(&route.Rules[bound.rule], built)
 		return b.routeEntries(bound, built, order, "")
 	}
 	var entries []ruleEntry
@@ -363,14 +363,14 @@ func (t *Tables) envoyRoutes(bound *boundRule, match *gwapiv1.HTTPRouteMatch) []
 	if unmet || bound.lacks() || bound.rules.Rules[bound.rule].Broken || bound.rejected || bound.brokenPolicy() {
 		fail(route, bound.rules.Route)
 		bound.common.exempt(route)
-		policies.FinishRule(spec, built)
+		policies.SettleRule(spec, built)
 		return []*feature.Route{built}
 	}
 	shares := forward(route, bound)
 	bound.policed(route)
 	policies.RouteRule(spec, have, built)
 	shareByHash(route.GetRoute())
-	policies.FinishRule(spec, built)
+	policies.SettleRule(spec, built)
 	return byShare(built, shares)
 }
 

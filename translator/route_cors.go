@@ -13,15 +13,15 @@ import (
 	"gatehouse/policies/feature"
 )
 
-// preflighted reports whether a browser asks beforehand for a request of the rule. It holds for rules that answer 500 too, whose preflights must not be
-// answered by another rule.
+// preflighted reports whether a browser sends preflights for requests of the rule. It holds for rules that answer 500
+// too, whose preflights must not be answered by another rule.
 func (b *boundRule) preflighted() bool {
 	return b.rules.Rules[b.rule].Traits.Preflights ||
 		slices.ContainsFunc(b.effects, func(e *effectRow) bool { return e != nil && e.Preflighted })
 }
 
-// keepsPreflights reports whether a match does not let the preflights of its requests through, which have another method, and not the headers of the
-// request.
+// keepsPreflights reports whether a match excludes the preflights of its requests: they have another method and not the
+// headers of the request.
 func keepsPreflights(match *gwapiv1.HTTPRouteMatch) bool {
 	otherMethod := match.Method != nil && *match.Method != gwapiv1.HTTPMethodOptions
 	return otherMethod || slices.ContainsFunc(match.Headers, func(h gwapiv1.HTTPHeaderMatch) bool { return headerName(h) != originHeader })

@@ -60,7 +60,7 @@ func costOf(rule *gwapiv1.HTTPRouteRule, traits feature.Traits, illegible bool) 
 	return c
 }
 
-// addMatches adds what the matches cost, each of which has as many routes as there are now.
+// addMatches adds the cost of the matches. Each match has as many routes as there are now.
 func (c *ruleCost) addMatches(rule *gwapiv1.HTTPRouteRule, replaced, illegible bool) {
 	routes := c.routes
 	c.routes = 0
@@ -103,7 +103,7 @@ func listingsCost(match *gwapiv1.HTTPRouteMatch) (cost int64) {
 	return cost
 }
 
-// whole is the cost of the rule with policies, of which each route has what they say.
+// whole is the cost of the rule with its policies, whose effects each route has.
 func (c *ruleCost) whole(bound *boundRule) int64 {
 	each := c.each
 	for _, e := range bound.effects {

@@ -10,8 +10,9 @@ import (
 	"gatehouse/policies/feature"
 )
 
-// withinSession is the route for requests that have a session already, nil if they need none of their own: the shares
-// of backends that cannot answer are drawn anew for each request, and would break sessions that are with the others.
+// withinSession is the route for requests that have a session already, nil if they need none of their own. The backend
+// of a request is chosen at random by weight, also among backends that cannot answer. This would break sessions on the
+// other backends.
 func (b *boundRule) withinSession(route *feature.Route) *feature.Route {
 	shares := route.GetRoute().GetWeightedClusters().GetClusters()
 	if route.Session == nil || len(shares) == 0 {

@@ -36,10 +36,10 @@ type Feature[S any] struct {
 	// Route sets the feature's part on a route. It is nil if the feature does not shape routes. For a policy it is
 	// called once, with an empty route that forwards, and the result is merged into each route that the policy covers.
 	Route func(spec *S, have Have, route *Route)
-	// Finish completes a route of a rule after Route of all features, of policies and of the rule, for what depends on what
+	// Settle completes a route of a rule after Route of all features, of policies and of the rule, for what depends on what
 	// others have set. The features of the rule have their turn in order. It is called for routes that answer 500 too,
 	// for which Route is not called. It is nil if nothing is left to do, and always nil for features of policies.
-	Finish func(spec *S, route *Route)
+	Settle func(spec *S, route *Route)
 	// Share sets the feature's part on the share of a backend whose backendRef has filters. It is nil if the feature
 	// does nothing for single backends.
 	Share func(filters []gwapiv1.HTTPRouteFilter, share *Share)

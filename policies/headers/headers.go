@@ -22,7 +22,7 @@ var Feature = feature.Feature[gwapiv1.HTTPRouteRule]{
 	Types:  []gwapiv1.HTTPRouteFilterType{ofRequests, ofResponses},
 	Check:  check,
 	Route:  route,
-	Finish: settleHeaders,
+	Settle: settleHeaders,
 	Share:  share,
 	Cost:   cost,
 }

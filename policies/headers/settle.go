@@ -10,9 +10,9 @@ import (
 	"gatehouse/policies/feature"
 )
 
-// settleHeaders has the filters of a backendRef change headers after those of its rule, since they act once the backend
-// is chosen. Envoy does it the other way round, whatever most_specific_header_mutations_wins says: so where both do,
-// the rule's changes go into each share, before the backend's.
+// settleHeaders makes the filters of a backendRef change headers after those of its rule, because they act when the
+// backend is chosen. Envoy does the opposite, whatever most_specific_header_mutations_wins says. So if both change
+// headers, the rule's changes go into each share, before the backend's.
 func settleHeaders(_ *gwapiv1.HTTPRouteRule, route *feature.Route) {
 	shares := route.GetRoute().GetWeightedClusters().GetClusters()
 	if !slices.ContainsFunc(shares, feature.ChangesHeaders) {
@@ -27,7 +27,7 @@ func settleHeaders(_ *gwapiv1.HTTPRouteRule, route *feature.Route) {
 	route.RequestHeadersToAdd, route.RequestHeadersToRemove, route.ResponseHeadersToAdd, route.ResponseHeadersToRemove = nil, nil, nil, nil
 }
 
-// replacing puts headers after those of a rule, of which it leaves out what they replace, and what is removed: Envoy
+// replacing puts headers after those of a rule, without the headers of the rule that are replaced or removed. Envoy
 // removes first, then sets, then adds.
 func replacing(rule, add []*corev3.HeaderValueOption, remove []string) []*corev3.HeaderValueOption {
 	kept := slices.DeleteFunc(slices.Clone(rule), func(h *corev3.HeaderValueOption) bool {

@@ -21,7 +21,7 @@ const RepeatFilter = "envoy.filters.http.match_delegate/repeat"
 
 // Repeat is the filter. Virtual hosts enable it, and settleRepeats decides for each route.
 var Repeat = feature.Feature[gwapiv1.HTTPRouteRule]{
-	Finish: settleRepeats,
+	Settle: settleRepeats,
 	Filters: []feature.Filter{{
 		Name: RepeatFilter, Config: repeats(),
 		Off: &matchingv3.ExtensionWithMatcherPerRoute{XdsMatcher: &xdsmatcherv3.Matcher{OnNoMatch: skip()}},

@@ -18,7 +18,7 @@ var Feature = feature.Feature[gwapiv1.HTTPRouteRule]{
 	Types:  []gwapiv1.HTTPRouteFilterType{gwapiv1.HTTPRouteFilterURLRewrite},
 	Check:  check,
 	Route:  route,
-	Finish: settleHost,
+	Settle: settleHost,
 	Share:  share,
 	Cost:   cost,
 	Traits: traits,

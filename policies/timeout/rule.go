@@ -26,7 +26,7 @@ var OfRule = feature.Feature[gwapiv1.HTTPRouteRule]{
 		)
 	},
 	Route:  routeRule,
-	Finish: settle,
+	Settle: settle,
 }
 
 func routeRule(rule *gwapiv1.HTTPRouteRule, _ feature.Have, route *feature.Route) {

@@ -27,7 +27,7 @@ var Feature = feature.Feature[gwapiv1.HTTPRouteRule]{
 			},
 		},
 	}},
-	Finish: allow,
+	Settle: allow,
 }
 
 // allow lets the route of a match that names method TRACE get its requests, even if it answers 500.
