@@ -101,13 +101,11 @@ func (row *ruleRow) all() []backend {
 	return backends
 }
 
-// have answers the needs of a rule with the clusters of its extra backends. unmet reports whether one is missing
-// without which the rule must not be served.
-func (b *boundRule) have() (have feature.Have, unmet bool) {
-	for field, extra := range b.rules.Rules[b.rule].Extra {
+// have answers the needs of a rule by the clusters of its extra backends.
+func (b *boundRule) have() (have feature.Have) {
+	for field := range b.rules.Rules[b.rule].Extra {
 		use := b.extra[field]
 		if use == nil {
-			unmet = unmet || !extra.Optional
 			continue
 		}
 		if have.Clusters == nil {
@@ -115,7 +113,7 @@ func (b *boundRule) have() (have feature.Have, unmet bool) {
 		}
 		have.Clusters[field] = use.answer()
 	}
-	return have, unmet
+	return have
 }
 
 // answer is the cluster as features see it.

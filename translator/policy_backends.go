@@ -105,8 +105,13 @@ func (b *boundRule) resolveNeeds() {
 	}
 }
 
-// lacks reports whether a policy of the rule must not do without a cluster that cannot be used.
+// lacks reports whether the rule, or a policy of it, must not do without a cluster that cannot be used.
 func (b *boundRule) lacks() bool {
+	for field, extra := range b.rules.Rules[b.rule].Extra {
+		if !extra.Optional && b.extra[field] == nil {
+			return true
+		}
+	}
 	for _, e := range b.effects {
 		if e == nil {
 			continue

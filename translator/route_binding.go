@@ -359,8 +359,7 @@ func age(o Object) int64 {
 func (t *Tables) envoyRoutes(bound *boundRule, match *gwapiv1.HTTPRouteMatch) []*feature.Route {
 	built, spec := t.newRoute(bound, match), &bound.rules.Route.Rules[bound.rule]
 	route := built.Route
-	have, unmet := bound.have()
-	if unmet || bound.lacks() || bound.rules.Rules[bound.rule].Broken || bound.rejected || bound.brokenPolicy() {
+	if bound.closed() {
 		fail(route, bound.rules.Route)
 		bound.common.exempt(route)
 		policies.SettleRule(spec, built)
@@ -368,7 +367,7 @@ func (t *Tables) envoyRoutes(bound *boundRule, match *gwapiv1.HTTPRouteMatch) []
 	}
 	shares := forward(route, bound)
 	bound.policed(route)
-	policies.RouteRule(spec, have, built)
+	policies.RouteRule(spec, bound.have(), built)
 	shareByHash(route.GetRoute())
 	policies.SettleRule(spec, built)
 	return byShare(built, shares)
@@ -389,6 +388,8 @@ func (b *boundRule) name() string {
 	return b.rules.Route.name() + "/rule/" + rule
 }
 
-func (b *boundRule) brokenPolicy() bool {
-	return b.traits.Closed || slices.ContainsFunc(b.effects, func(e *effectRow) bool { return e != nil && e.Broken })
+// closed reports whether nothing of the rule is served.
+func (b *boundRule) closed() bool {
+	broken := func(e *effectRow) bool { return e != nil && e.Broken }
+	return b.rules.Rules[b.rule].Broken || b.rejected || b.traits.Closed || slices.ContainsFunc(b.effects, broken) || b.lacks()
 }

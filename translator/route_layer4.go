@@ -173,7 +173,7 @@ func (f *forwarding) add(b *bindingRow, bound *boundRule, connection feature.Con
 			"into them, so they are closed: attach the policy to routes or listeners for HTTP only", connection.Unprotected))
 		return
 	}
-	if rule.Broken || bound.rejected || bound.brokenPolicy() {
+	if bound.closed() {
 		return
 	}
 	if shares, usable := layer4Shares(bound, rule); usable {
