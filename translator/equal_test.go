@@ -41,6 +41,7 @@ var uncompared = map[string]string{
 	"virtualHostRow.Body":     "Sum is a hash of it",
 	"guardRow.common":         "OnHTTP and OnGRPC are made of it",
 	"policyRow.Route":         "made of Policy and Have",
+	"policyRow.Connection":    "made of Policy and Have",
 	"effectRow.Route":         "encoded is it",
 	"filterConfig.Config":     "Entry has it encoded",
 	"guardRow.chain":          "OnHTTP and OnGRPC are made of it",

@@ -45,6 +45,8 @@ type policyRow struct {
 	Problems, Own []verdict.Problem
 	// Route is a route that has what the policy sets, and forwards.
 	Route *routev3.Route
+	// Connection is what the policy says about connections that are forwarded without looking into them.
+	Connection feature.Connection
 	// ShapesCluster reports whether clusters differ by this policy.
 	ShapesCluster bool
 	// ListenerParts are the settings of listeners that the policy covers.
@@ -118,6 +120,7 @@ func (t *Tables) judge(r *flow.Read, p *policyRow, owner func(field string) verd
 // setEffects computes what a judged policy does.
 func (p *policyRow) setEffects(set func(feature.Have, *routev3.Route)) {
 	p.Route = trialRoute(p, set)
+	p.Kind.Connection(p.Policy, p.Have, &p.Connection)
 	p.ShapesCluster = p.Kind.ShapesCluster(p.Policy, p.Have)
 	p.Cost = feature.Encoded(p.Route) + p.Kind.Cost(p.Policy)
 	p.Preflighted = p.Kind.Traits(p.Policy).Preflights

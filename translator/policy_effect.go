@@ -104,6 +104,11 @@ func (t *Tables) filterConfigs(_ *flow.Read, _ string, p *policyRow) (configs []
 	return configs, len(configs) > 0
 }
 
+// connectionOf returns what a policy says about connections that are forwarded without looking into them.
+func connectionOf(_ *flow.Read, _ string, p *policyRow) (feature.Connection, bool) {
+	return p.Connection, !p.Connection.Equal(feature.Connection{})
+}
+
 // shareable returns the sorted names of the filters on a route whose configurations routes can share.
 func shareable(route *routev3.Route) []string {
 	names := slices.Sorted(maps.Keys(route.GetTypedPerFilterConfig()))

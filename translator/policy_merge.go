@@ -33,6 +33,7 @@ func (t *Tables) declareMerges() {
 		"content to fetch", equalFetches, t.fetch)
 	t.policyEffects = flow.Derive(t.effectivePolicies, "effects of policies", (*effectRow).equal, t.effect)
 	t.policyFilters = flow.Derive(t.effectivePolicies, "filters of policies", equalFilterConfigs, t.filterConfigs)
+	t.policyConnections = flow.Derive(t.effectivePolicies, "connections of policies", feature.Connection.Equal, connectionOf)
 	t.commons = flow.Group(t.listenersByConfig, "policies of route configurations", (*commonRow).equal, t.common)
 }
 

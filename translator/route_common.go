@@ -109,9 +109,12 @@ func (t *Tables) commonFilters(r *flow.Read, c *commonRow) (fields []byte) {
 }
 
 // resolveEffects finds the effects of policies on a rule, and the configurations of filters that its routes need on
-// their own.
+// their own. Filters are about requests, so a rule of layer 4 needs none.
 func (t *Tables) resolveEffects(r *flow.Read, bound *boundRule) {
 	bound.effects = t.effects(r, chain(bound.rules.Route, bound.rule, bound.listener))
+	if bound.listener.protocol().layer4 {
+		return
+	}
 	for kind, e := range bound.effects {
 		if e != nil && e.Filtered && bound.common.policy(kind).Key != e.Key {
 			configs, _ := t.policyFilters.Get(r, e.Key)

@@ -130,7 +130,11 @@ func (t *Tables) forward(r *flow.Read, b *bindingRow, rules *rulesRow, a attache
 		bound := &boundRule{rules: rules, rule: i, listener: a.Listener}
 		t.resolve(r, b, bound, q)
 		allowed.charge(b, bound)
-		f.add(b, bound, t.connection(r, bound))
+		connection, closed := t.connection(r, bound)
+		if closed != "" {
+			b.withdraw(bound, closed)
+		}
+		f.add(b, bound, connection)
 		if len(q) == 0 {
 			continue // The policy of the listener is not read, so that a change of it does not concern the route.
 		}
@@ -141,42 +145,50 @@ func (t *Tables) forward(r *flow.Read, b *bindingRow, rules *rulesRow, a attache
 	}
 }
 
-// connection is what policies say of the connections of a rule.
-func (t *Tables) connection(r *flow.Read, bound *boundRule) feature.Connection {
-	connection := feature.Connection{Retries: t.settings.retries().GetNumRetries().GetValue()}
+// connection puts together what the policies of a rule say about its connections. Each policy has that computed already.
+// If a policy allows none to be forwarded, closed says why.
+func (t *Tables) connection(r *flow.Read, bound *boundRule) (connection feature.Connection, closed string) {
+	connection.Retries = new(t.settings.retries().GetNumRetries().GetValue())
 	if bound.unmatchable {
-		return connection
+		return connection, ""
 	}
-	for _, p := range rowsOf(r, t.effectivePolicies, t.effectiveKeys(r, chain(bound.rules.Route, bound.rule, bound.listener))) {
-		if p != nil {
-			p.Kind.Connection(p.Policy, p.Have, &connection)
+	for _, e := range bound.effects {
+		if e == nil {
+			continue
 		}
+		says, ok := t.policyConnections.Get(r, e.Key)
+		if !ok {
+			continue
+		}
+		connection.Add(says)
+		closed = cmp.Or(closed, closes(bound.listener, e.Ref.Kind, says))
 	}
-	return connection
+	return connection, closed
+}
+
+// closes says why a policy of the kind allows no connection of the listener to be forwarded. It is empty if it does.
+func closes(l *listenerRow, kind string, says feature.Connection) string {
+	switch {
+	case l.protocol().transport == corev1.ProtocolUDP && says.Sources != nil:
+		return fmt.Sprintf("Envoy cannot authorize datagrams, so they are dropped: take the %s away from the listener", kind)
+	case says.Unprotected != "":
+		return fmt.Sprintf("%s of the %s in effect looks at requests, and connections are forwarded here without looking "+
+			"into them, so they are closed: attach the policy to routes or listeners for HTTP only", says.Unprotected, kind)
+	}
+	return ""
 }
 
 // add takes in the backends of a rule and what its policies say.
 func (f *forwarding) add(b *bindingRow, bound *boundRule, connection feature.Connection) {
-	rule := &bound.rules.Rules[bound.rule]
-	f.Retries = connection.Retries
+	f.Retries = *connection.Retries
 	f.BySource = f.BySource || connection.HashSource
 	if connection.Sources != nil {
 		f.Sources = connection.Sources
 	}
-	datagrams := bound.listener.protocol().transport == corev1.ProtocolUDP
-	if datagrams && f.Sources != nil {
-		b.withdraw(bound, "Envoy cannot authorize datagrams, so they are dropped: take the SecurityPolicy away from the listener")
-		return
-	}
-	if connection.Unprotected != "" {
-		b.withdraw(bound, fmt.Sprintf("%s of the SecurityPolicy in effect looks at requests, and connections are forwarded here without looking "+
-			"into them, so they are closed: attach the policy to routes or listeners for HTTP only", connection.Unprotected))
-		return
-	}
 	if bound.closed() {
 		return
 	}
-	if shares, usable := layer4Shares(bound, rule); usable {
+	if shares, usable := layer4Shares(bound, &bound.rules.Rules[bound.rule]); usable {
 		f.Clusters = append(f.Clusters, shares...)
 	}
 }

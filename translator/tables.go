@@ -108,6 +108,7 @@ type Tables struct {
 	fetches           *flow.Table[*Fetch]
 	policyEffects     *flow.Table[*effectRow]
 	policyFilters     *flow.Table[[]filterConfig]
+	policyConnections *flow.Table[feature.Connection]
 	commons           *flow.Table[*commonRow]
 
 	// Filters of listeners (listener_filter.go).

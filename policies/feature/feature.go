@@ -5,9 +5,6 @@
 package feature
 
 import (
-	"net/netip"
-	"slices"
-
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	upstreamhttpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -60,33 +57,6 @@ type Feature[S any] struct {
 	// Filters are the HTTP filters that the feature needs in every connection manager, in order. Most need one. It is nil
 	// if the feature needs none.
 	Filters []Filter
-}
-
-// Connection is what is known of connections that are forwarded without looking into them.
-type Connection struct {
-	// Sources are the addresses from which connections may come; nil allows all.
-	Sources *Sources
-	// HashSource asks that connections from one address go to the same endpoint.
-	HashSource bool
-	// Retries is how often another endpoint is tried for a connection.
-	Retries uint32
-	// Unprotected is the field of a part that protects requests and cannot protect connections, so that none may be
-	// forwarded. It is empty if there is none.
-	Unprotected string
-}
-
-// Sources are the addresses from which connections may come, and those from which they may not. Of ranges that contain
-// an address the longest counts; what is in none may not. Both are sorted.
-type Sources struct {
-	Allowed, Denied []netip.Prefix
-}
-
-// Equal compares what the ranges say.
-func (s *Sources) Equal(o *Sources) bool {
-	if s == nil || o == nil {
-		return s == o
-	}
-	return slices.Equal(s.Allowed, o.Allowed) && slices.Equal(s.Denied, o.Denied)
 }
 
 // Upstream is a cluster being built. Features set what they are about and leave the rest alone.

@@ -26,7 +26,7 @@ var Feature = feature.Feature[v1alpha1.ClusterSettings]{
 	Route: route,
 	Connection: func(spec *v1alpha1.ClusterSettings, _ feature.Have, connection *feature.Connection) {
 		if spec.Retry != nil {
-			connection.Retries = retries(spec.Retry).GetValue()
+			connection.Retries = new(retries(spec.Retry).GetValue())
 		}
 	},
 }
