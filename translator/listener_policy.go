@@ -82,7 +82,7 @@ func (t *Tables) listenerSettings(r *flow.Read, key string, l *listenerRow) (*li
 	row := &listenerSettingsRow{}
 	if covered {
 		row.Conflict = l.conflictOnPort(own, port)
-		row.Closed = own.Policy.broken() || row.Conflict.Message != ""
+		row.Closed = own.Policy.Broken || row.Conflict.Message != ""
 		if l.protocol().layer4 && !row.Closed && len(own.Policy.aboutRequests()) > 0 {
 			row.Requestless, row.Listener = own.Target, string(l.Spec.Name)
 		}

@@ -44,7 +44,7 @@ func (t *Tables) portSettings(r *flow.Read, _ string, members []flow.Row[*listen
 		row, ok := t.listenerPolicies.Get(r, m.Key)
 		covered = covered || ok
 		switch {
-		case ok && !row.Policy.broken():
+		case ok && !row.Policy.Broken:
 			wishes = append(wishes, portWish{m.Value, row.Policy, row.Target})
 		case !ok && m.Value.compareOwners(owner.entryRow) == 0:
 			wishes = append(wishes, portWish{listener: m.Value})
@@ -100,7 +100,7 @@ type listenerConflict struct {
 
 // conflictOnPort compares what the policy of the listener asks of the port with what the port has.
 func (l *listenerRow) conflictOnPort(own *listenerPolicyRow, port *portSettingsRow) (none listenerConflict) {
-	if own.Policy.broken() || l.protocol().transport == corev1.ProtocolUDP {
+	if own.Policy.Broken || l.protocol().transport == corev1.ProtocolUDP {
 		return none
 	}
 	has := defaultParts

@@ -34,8 +34,11 @@ type policyRow struct {
 	Clusters map[string]neededCluster
 	// Asked are all backends that the policy needs.
 	Asked []backend
-	// Unmet reports whether a need has no answer although the policy requires one.
-	Unmet bool
+	// Broken reports whether what the policy covers answers 500. It is never served without the policy. Problems with
+	// targets have no part in this: a policy does what it says on the targets that it has.
+	Broken bool
+	// Beyond reports whether the policy is broken whatever it is merged with.
+	Beyond bool
 	// Fetches are those needs that must be fetched.
 	Fetches []*neededFetch
 	// Attaching finds the targets.
@@ -61,15 +64,12 @@ func (p *policyRow) equal(o *policyRow) bool {
 	if p == nil || o == nil {
 		return p == o
 	}
-	return slices.Equal(p.Members, o.Members) && p.Merges == o.Merges && p.Unmet == o.Unmet &&
+	return slices.Equal(p.Members, o.Members) && p.Merges == o.Merges && p.Broken == o.Broken && p.Beyond == o.Beyond &&
 		p.ShapesCluster == o.ShapesCluster && p.Cost == o.Cost && p.Preflighted == o.Preflighted &&
 		p.Have.Equal(o.Have) && equalNeeded(p.Clusters, o.Clusters) && slices.EqualFunc(p.Asked, o.Asked, backend.equal) &&
 		slices.EqualFunc(p.Fetches, o.Fetches, (*neededFetch).equal) &&
 		equalProblems(p.Problems, o.Problems) && equalProblems(p.Own, o.Own)
 }
-
-// broken reports whether what the policy covers answers 500. It is never served without the policy.
-func (p *policyRow) broken() bool { return p.Unmet || verdict.Has(p.Problems, verdict.Invalid) }
 
 // key is that of the row.
 func (p *policyRow) key() string { return p.Kind.Kind + "/" + keyOf(p.Policy) }
@@ -105,16 +105,19 @@ func (t *Tables) policy(r *flow.Read, key string, p policies.Object) (*policyRow
 	t.judge(r, row, func(string) verdict.Ref { return row.ref() })
 	row.setEffects(func(have feature.Have, route *routev3.Route) { kind.Route(p, have, route) })
 	row.Problems = append(row.Problems, aboutTargets...)
-	row.Own = append(kind.CheckWritten(p), aboutTargets...)
+	written := kind.CheckWritten(p)
+	row.Beyond, row.Own = verdict.Has(written, verdict.Invalid), append(written, aboutTargets...)
 	row.ListenerParts = kind.ListenerParts(p, row.Have)
 	return row, true
 }
 
-// judge finds the problems of a policy's spec, and answers its needs. Owner returns who wrote a field.
+// judge finds the problems of a policy's spec, answers its needs, and finds out whether the policy is broken. Owner returns who wrote a field.
 func (t *Tables) judge(r *flow.Read, p *policyRow, owner func(field string) verdict.Ref) {
+	before := len(p.Problems)
 	p.Problems = append(p.Problems, t.rules.Check(p.Policy)...)
 	p.Problems = append(p.Problems, p.Kind.Check(p.Policy)...)
 	t.meet(r, p, owner)
+	p.Broken = p.Broken || verdict.Has(p.Problems[before:], verdict.Invalid)
 }
 
 // setEffects computes what a judged policy does.

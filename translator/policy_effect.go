@@ -76,7 +76,7 @@ func trialRoute(p *policyRow, set func(feature.Have, *routev3.Route)) *routev3.R
 // effect computes what a policy does to routes.
 func (t *Tables) effect(_ *flow.Read, key string, p *policyRow) (*effectRow, bool) {
 	e := &effectRow{
-		Key: key, Ref: p.ref(), Broken: p.broken(), Clusters: p.Clusters, Cost: p.Cost, Preflighted: p.Preflighted, Route: proto.CloneOf(p.Route),
+		Key: key, Ref: p.ref(), Broken: p.Broken, Clusters: p.Clusters, Cost: p.Cost, Preflighted: p.Preflighted, Route: proto.CloneOf(p.Route),
 	}
 	if p.ShapesCluster {
 		e.Shape = &clusterShape{Policy: p.Policy, Members: p.Members, Have: p.Have}
@@ -92,7 +92,7 @@ func (t *Tables) effect(_ *flow.Read, key string, p *policyRow) (*effectRow, boo
 
 // filterConfigs returns the configurations of a policy's filters that routes can share, by the names of the filters.
 func (t *Tables) filterConfigs(_ *flow.Read, _ string, p *policyRow) (configs []filterConfig, ok bool) {
-	if p.broken() {
+	if p.Broken {
 		return nil, false
 	}
 	for _, filter := range shareable(p.Route) {

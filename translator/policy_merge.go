@@ -101,19 +101,23 @@ func (t *Tables) mergedPolicy(r *flow.Read, key string, _ bool) (*policyRow, boo
 		return nil, false // Unreachable: the targets of a policy go together with it.
 	}
 	first := members[0]
-	row := &policyRow{Kind: first.Kind, Policy: first.Policy, Problems: slices.Clone(first.Own), Own: first.Own, Route: &routev3.Route{}}
+	row := &policyRow{
+		Kind: first.Kind, Policy: first.Policy, Problems: slices.Clone(first.Own), Own: first.Own, Route: &routev3.Route{},
+		Broken: first.Beyond, Beyond: first.Beyond,
+	}
 	for i, m := range members {
 		row.Members = append(row.Members, m.Policy)
 		if i > 0 && m.spoils(i == len(members)-1) {
-			row.Unmet = true
+			row.Broken = true
 			row.Problems = append(row.Problems, brokenMember(m))
 		}
 	}
-	if row.broken() {
+	if row.Broken {
 		return row, true
 	}
 	merged, err := row.Kind.Merge(row.Members)
 	if err != nil {
+		row.Broken = true
 		row.Problems = append(row.Problems, feature.Invalid(mergeTypeField, "the policy cannot be merged over %s: %v: correct it, or remove mergeType", members[1].name(), err))
 		return row, true
 	}
@@ -130,7 +134,7 @@ func (t *Tables) mergedPolicy(r *flow.Read, key string, _ bool) (*policyRow, boo
 // complete in itself. What is wrong with the spec of another one can be put right by the policies that it is merged
 // with.
 func (p *policyRow) spoils(last bool) bool {
-	return last && p.broken() || verdict.Has(p.Own, verdict.Invalid)
+	return last && p.Broken || p.Beyond
 }
 
 const mergeTypeField = policies.SpecField + ".mergeType"

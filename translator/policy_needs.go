@@ -28,7 +28,7 @@ func (t *Tables) meet(r *flow.Read, p *policyRow, owner func(field string) verdi
 		field := policies.SpecField + "." + need.Field
 		met, problems := meet(r, p, owner(field), &need)
 		p.Problems = append(p.Problems, behind(field, problems)...)
-		p.Unmet = p.Unmet || !met && !need.Optional
+		p.Broken = p.Broken || !met && !need.Optional
 	}
 }
 
