@@ -32,7 +32,7 @@ func (f *neededFetch) equal(o *neededFetch) bool {
 // key identifies what is fetched, how, and from whom.
 func (f *neededFetch) key() string {
 	if f.Through == nil {
-		return f.Fetch.Key()
+		return f.Key()
 	}
 	return fetchKey(f.Fetch, f.Through.Source)
 }

@@ -249,4 +249,3 @@ func within(t *testing.T, try func() error) {
 	}
 	t.Fatal(err)
 }
-
