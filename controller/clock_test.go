@@ -35,7 +35,8 @@ func TestCertificatesExpireWithoutEvents(t *testing.T) {
 		world := translator.NewWorld(translator.NewTables(translator.Settings{ControllerName: controllerName}, engine))
 		c := New(world, Outlets{
 			Publish: func([]translator.Delta) {}, Synced: func() {},
-			Infrastructure: func(string, *translator.Requirement) {}, Forget: func(translator.Object) {}, Class: func(string, translator.ClassUse) {},
+			Infrastructure: func(string, *translator.Requirement) {}, Forget: func(translator.Object) {},
+			Class: func(string, translator.ClassUse) {},
 			Status: func(s *translator.Status) {
 				for _, p := range s.Problems {
 					told[time.Now()] = p.String()
@@ -43,14 +44,23 @@ func TestCertificatesExpireWithoutEvents(t *testing.T) {
 			},
 		}, nil, logr.Discard())
 		c.Put(
-			translator.Event{Object: &gwapiv1.GatewayClass{ObjectMeta: metav1.ObjectMeta{Name: "c"}, Spec: gwapiv1.GatewayClassSpec{ControllerName: controllerName}}},
-			translator.Event{Object: &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "tls"}, Type: corev1.SecretTypeTLS, Data: certificateUntil(t, until)}},
-			translator.Event{Object: &gwapiv1.Gateway{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "g"}, Spec: gwapiv1.GatewaySpec{
-				GatewayClassName: "c", Listeners: []gwapiv1.Listener{{
-					Name: "https", Protocol: gwapiv1.HTTPSProtocolType, Port: 443,
-					TLS: &gwapiv1.ListenerTLSConfig{CertificateRefs: []gwapiv1.SecretObjectReference{{Name: "tls"}}},
-				}},
-			}}},
+			translator.Event{Object: &gwapiv1.GatewayClass{
+				ObjectMeta: metav1.ObjectMeta{Name: "c"},
+				Spec:       gwapiv1.GatewayClassSpec{ControllerName: controllerName},
+			}},
+			translator.Event{Object: &corev1.Secret{
+				ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "tls"},
+				Type:       corev1.SecretTypeTLS, Data: certificateUntil(t, until),
+			}},
+			translator.Event{Object: &gwapiv1.Gateway{
+				ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "g"},
+				Spec: gwapiv1.GatewaySpec{
+					GatewayClassName: "c", Listeners: []gwapiv1.Listener{{
+						Name: "https", Protocol: gwapiv1.HTTPSProtocolType, Port: 443,
+						TLS: &gwapiv1.ListenerTLSConfig{CertificateRefs: []gwapiv1.SecretObjectReference{{Name: "tls"}}},
+					}},
+				},
+			}},
 		)
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
@@ -62,7 +72,8 @@ func TestCertificatesExpireWithoutEvents(t *testing.T) {
 		}
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
-		if words := told[until.Add(time.Second)]; len(told) != 1 || !strings.Contains(words, "Secret n/tls has a certificate that expired at "+until.UTC().Format(time.RFC3339)) {
+		if words := told[until.Add(time.Second)]; len(told) != 1 ||
+			!strings.Contains(words, "Secret n/tls has a certificate that expired at "+until.UTC().Format(time.RFC3339)) {
 			t.Errorf("what is told, by time: %v; want it one second after %v", told, until)
 		}
 	})
@@ -74,7 +85,10 @@ func certificateUntil(t *testing.T, until time.Time) map[string][]byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"www.example.com"}, NotBefore: until.Add(-48 * time.Hour), NotAfter: until}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), DNSNames: []string{"www.example.com"},
+		NotBefore: until.Add(-48 * time.Hour), NotAfter: until,
+	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
 		t.Fatal(err)

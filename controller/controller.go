@@ -48,7 +48,8 @@ func New(world *translator.World, outlets Outlets, metrics prometheus.Registerer
 	c := &Controller{
 		world: world, outlets: outlets, queue: newQueue(), log: log, done: make(chan struct{}),
 		batches: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "gatehouse_batch_duration_seconds", Help: "Time from taking a batch of events to having handed out what it changed.",
+			Name:    "gatehouse_batch_duration_seconds",
+			Help:    "Time from taking a batch of events to having handed out what it changed.",
 			Buckets: prometheus.ExponentialBuckets(0.0001, 4, 9),
 		}),
 	}
@@ -121,6 +122,7 @@ func (c *Controller) batch(events []translator.Event) time.Time {
 		c.outlets.Forget(o)
 	}
 	c.batches.Observe(time.Since(start).Seconds())
-	c.log.V(1).Info("translated a batch", "events", len(events), "fleets", len(outcome.Deltas), "statuses", len(outcome.Statuses), "took", time.Since(start))
+	c.log.V(1).Info("translated a batch", "events", len(events), "fleets", len(outcome.Deltas), "statuses",
+		len(outcome.Statuses), "took", time.Since(start))
 	return outcome.Moment
 }

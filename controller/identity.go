@@ -67,7 +67,8 @@ func NewIdentities(c client.Client, audience string) *Identities {
 	return &Identities{
 		client: c, audience: audience, trusted: reviewed, changed: func(string) {},
 		attempts: attempts{peers: map[string]*attempted{}}, confirming: make(chan struct{}, confirmations),
-		fleets: map[string][]string{}, accounts: map[string][]string{}, known: map[[sha256.Size]byte]review{}, refused: map[[sha256.Size]byte]refusal{},
+		fleets: map[string][]string{}, accounts: map[string][]string{}, known: map[[sha256.Size]byte]review{},
+		refused: map[[sha256.Size]byte]refusal{},
 	}
 }
 
@@ -154,7 +155,9 @@ func (i *Identities) Admit(ctx context.Context, token, account string) error {
 type begin func(ctx context.Context) (done func(), err error)
 
 // review finds the owner of the token, if the token claims an account that is wanted.
-func (i *Identities) review(ctx context.Context, token string, wanted func(account string) bool, begin begin) (review, error) {
+func (i *Identities) review(ctx context.Context, token string, wanted func(account string) bool, begin begin) (review,
+	error,
+) {
 	claims, err := i.claims(token, time.Now())
 	if err == nil && !wanted(claims.account()) {
 		err = fmt.Errorf("the token is one of %q, which has nothing to ask here", claims.Subject)
@@ -222,8 +225,10 @@ func (i *Identities) ask(ctx context.Context, token string) (review, error) {
 		return review{}, status.Errorf(codes.Unavailable, "ask the API server about a token: %v", err)
 	}
 	user, isAccount := strings.CutPrefix(ask.Status.User.Username, serviceAccountPrefix)
-	if !ask.Status.Authenticated || !isAccount || (i.audience != "" && !slices.Contains(ask.Status.Audiences, i.audience)) {
-		return review{}, fmt.Errorf("the token is not one of a service account for audience %q: %s", i.audience, ask.Status.Error)
+	if !ask.Status.Authenticated || !isAccount || (i.audience != "" &&
+		!slices.Contains(ask.Status.Audiences, i.audience)) {
+		return review{}, fmt.Errorf("the token is not one of a service account for audience %q: %s", i.audience,
+			ask.Status.Error)
 	}
 	account := strings.Replace(user, ":", "/", 1)
 	return review{account: account, pod: podOf(ask.Status.User), until: time.Now().Add(i.trusted)}, nil
@@ -231,7 +236,8 @@ func (i *Identities) ask(ctx context.Context, token string) (review, error) {
 
 // podOf is the pod that a token is bound to: namespace, name and UID. It is empty if the token is not bound to a pod.
 func podOf(user authenticationv1.UserInfo) string {
-	return strings.Join(slices.Concat(user.Extra["authentication.kubernetes.io/pod-name"], user.Extra["authentication.kubernetes.io/pod-uid"]), "/")
+	return strings.Join(slices.Concat(user.Extra["authentication.kubernetes.io/pod-name"],
+		user.Extra["authentication.kubernetes.io/pod-uid"]), "/")
 }
 
 // claims are the claims of a token. They are not trusted before the API server has confirmed the token.

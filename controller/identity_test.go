@@ -46,15 +46,27 @@ func TestClaims(t *testing.T) {
 	i := NewIdentities(nil, "xds")
 	i.Set("n/g", "n/envoy")
 	for name, c := range map[string]struct{ token, want string }{
-		"of another account":    {made(`{"sub":"system:serviceaccount:n:other","aud":["xds"],"exp":99999999999}`), "has nothing to ask here"},
-		"of a user":             {made(`{"sub":"admin","aud":["xds"],"exp":99999999999}`), "is no service account"},
-		"for the API server":    {made(`{"sub":"system:serviceaccount:n:envoy","aud":["api"],"exp":99999999999}`), "must be for"},
-		"expired":               {made(`{"sub":"system:serviceaccount:n:envoy","aud":["xds"],"exp":1000000000}`), "has expired"},
-		"without an end":        {made(`{"sub":"system:serviceaccount:n:envoy","aud":["xds"]}`), "has expired"},
-		"not JSON":              {made(`hello`), "is not one of a service account"},
-		"not base64":            {"a.%.c", "is not one of a service account"},
-		"not a JWT":             {"opaque", "have three parts"},
-		"with an odd audience":  {made(`{"sub":"system:serviceaccount:n:envoy","aud":7,"exp":99999999999}`), "is not one of a service account"},
+		"of another account": {
+			made(`{"sub":"system:serviceaccount:n:other","aud":["xds"],"exp":99999999999}`),
+			"has nothing to ask here",
+		},
+		"of a user": {made(`{"sub":"admin","aud":["xds"],"exp":99999999999}`), "is no service account"},
+		"for the API server": {
+			made(`{"sub":"system:serviceaccount:n:envoy","aud":["api"],"exp":99999999999}`),
+			"must be for",
+		},
+		"expired": {
+			made(`{"sub":"system:serviceaccount:n:envoy","aud":["xds"],"exp":1000000000}`),
+			"has expired",
+		},
+		"without an end": {made(`{"sub":"system:serviceaccount:n:envoy","aud":["xds"]}`), "has expired"},
+		"not JSON":       {made(`hello`), "is not one of a service account"},
+		"not base64":     {"a.%.c", "is not one of a service account"},
+		"not a JWT":      {"opaque", "have three parts"},
+		"with an odd audience": {
+			made(`{"sub":"system:serviceaccount:n:envoy","aud":7,"exp":99999999999}`),
+			"is not one of a service account",
+		},
 		"of two parts too many": {"a.b.c.d.e", "have three parts"},
 	} {
 		t.Run(name, func(t *testing.T) { // There is no API server.
@@ -105,7 +117,10 @@ func pod(t *testing.T, c client.Client, name, audience string) (*corev1.Pod, str
 		}
 	})
 	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{
-		Audiences: []string{audience}, BoundObjectRef: &authenticationv1.BoundObjectReference{Kind: "Pod", APIVersion: "v1", Name: name, UID: p.UID},
+		Audiences: []string{audience}, BoundObjectRef: &authenticationv1.BoundObjectReference{
+			Kind: "Pod", APIVersion: "v1",
+			Name: name, UID: p.UID,
+		},
 	}}
 	if err := c.SubResource("token").Create(t.Context(), account, request); err != nil {
 		t.Fatal(err)
@@ -137,7 +152,8 @@ func TestFloodOfTokensDelaysNobody(t *testing.T) {
 	var group sync.WaitGroup
 	for n := range flood {
 		group.Go(func() {
-			_, err := i.Authenticate(from(t.Context(), "10.0.0.66"), made(fmt.Sprintf(`{"sub":"system:serviceaccount:default:flooded","aud":["xds"],"exp":99999999999,"jti":"%d"}`, n)))
+			_, err := i.Authenticate(from(t.Context(), "10.0.0.66"),
+				made(fmt.Sprintf(`{"sub":"system:serviceaccount:default:flooded","aud":["xds"],"exp":99999999999,"jti":"%d"}`, n)))
 			answered <- err
 		})
 	}
@@ -153,11 +169,13 @@ func TestFloodOfTokensDelaysNobody(t *testing.T) {
 		}
 	}
 	if count.count > attemptsPerMinute+1 {
-		t.Errorf("%d made-up tokens had the API server asked %d times, want at most %d", flood, count.count, attemptsPerMinute+1)
+		t.Errorf("%d made-up tokens had the API server asked %d times, want at most %d", flood, count.count,
+			attemptsPerMinute+1)
 	}
 	before := count.count
 	for range 100 { // Another peer that repeats a token causes one review.
-		_, err = i.Authenticate(from(t.Context(), "10.0.0.67"), made(`{"sub":"system:serviceaccount:default:flooded","aud":["xds"],"exp":99999999999}`))
+		_, err = i.Authenticate(from(t.Context(), "10.0.0.67"),
+			made(`{"sub":"system:serviceaccount:default:flooded","aud":["xds"],"exp":99999999999}`))
 	}
 	if err == nil || count.count != before+1 {
 		t.Errorf("one made-up token 100 times: %v, asked %d times, want once", err, count.count-before)
@@ -167,7 +185,8 @@ func TestFloodOfTokensDelaysNobody(t *testing.T) {
 // call opens a stream with an invalid token, and returns the error that ends it.
 func call(t *testing.T, address, token string) error {
 	t.Helper()
-	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{InsecureSkipVerify: true})))
+	conn, err := grpc.NewClient(address,
+		grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{InsecureSkipVerify: true})))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,7 +202,8 @@ func call(t *testing.T, address, token string) error {
 // proxy opens a stream on a server with a token, and returns the error that ends it.
 func proxy(t *testing.T, address, token string) (ended func() error) {
 	t.Helper()
-	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{InsecureSkipVerify: true})))
+	conn, err := grpc.NewClient(address,
+		grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{InsecureSkipVerify: true})))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -194,7 +214,10 @@ func proxy(t *testing.T, address, token string) (ended func() error) {
 		t.Fatal(err)
 	}
 	const clusters = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
-	if err := stream.Send(&discovery.DeltaDiscoveryRequest{Node: &corev3.Node{Id: "envoy", Cluster: "default/g"}, TypeUrl: clusters}); err != nil {
+	if err := stream.Send(&discovery.DeltaDiscoveryRequest{
+		Node:    &corev3.Node{Id: "envoy", Cluster: "default/g"},
+		TypeUrl: clusters,
+	}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := stream.Recv(); err != nil {
@@ -210,7 +233,10 @@ func proxy(t *testing.T, address, token string) (ended func() error) {
 func deliver(t *testing.T, i *Identities) (delivery *xds.Server, address string) {
 	t.Helper()
 	i.trusted = 0
-	delivery = xds.New(xds.Config{Authenticate: i.Authenticate, Confirm: i.Confirm, Review: 200 * time.Millisecond, Log: logr.Discard()})
+	delivery = xds.New(xds.Config{
+		Authenticate: i.Authenticate, Confirm: i.Confirm, Review: 200 * time.Millisecond,
+		Log: logr.Discard(),
+	})
 	i.OnChange(delivery.Review)
 	delivery.Publish([]translator.Delta{{Fleet: "default/g"}})
 	delivery.Synced()
@@ -237,12 +263,14 @@ func TestStreamEndsWithItsPodInAFloodOfTokens(t *testing.T) {
 	p, token := pod(t, c, "floods", "xds")
 	ended := proxy(t, address, token)
 	for n := range attemptsPerMinute + 1 {
-		token := made(fmt.Sprintf(`{"sub":"system:serviceaccount:default:floods","aud":["xds"],"exp":99999999999,"jti":"%d"}`, n))
+		token := made(fmt.Sprintf(`{"sub":"system:serviceaccount:default:floods","aud":["xds"],"exp":99999999999,"jti":"%d"}`,
+			n))
 		if err := call(t, address, token); err == nil {
 			t.Fatal("a made-up token was accepted")
 		}
 	}
-	if err := call(t, address, made(`{"sub":"system:serviceaccount:default:floods","aud":["xds"],"exp":99999999999}`)); status.Code(err) != codes.Unavailable {
+	if err := call(t, address,
+		made(`{"sub":"system:serviceaccount:default:floods","aud":["xds"],"exp":99999999999}`)); status.Code(err) != codes.Unavailable {
 		t.Fatalf("a made-up token too many: %v, want code Unavailable", err)
 	}
 	if err := c.Delete(t.Context(), p, client.GracePeriodSeconds(0)); err != nil {
@@ -309,7 +337,10 @@ func TestAccountProvesOneFleet(t *testing.T) {
 	name := "two-fleets"
 	for namespace, born := range map[string]int64{"evil": 2000, "shop": 1000} {
 		applier.Set(namespace+"/gw", &translator.Requirement{
-			Gateway: &gwapiv1.Gateway{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "gw", CreationTimestamp: metav1.Unix(born, 0)}},
+			Gateway: &gwapiv1.Gateway{ObjectMeta: metav1.ObjectMeta{
+				Namespace: namespace, Name: "gw",
+				CreationTimestamp: metav1.Unix(born, 0),
+			}},
 			EnvoyProxy: &v1alpha1.EnvoyProxy{Spec: v1alpha1.EnvoyProxySpec{Provider: &v1alpha1.EnvoyProxyProvider{
 				Type:       v1alpha1.EnvoyProxyProviderTypeKubernetes,
 				Kubernetes: &v1alpha1.EnvoyProxyKubernetesProvider{EnvoyServiceAccount: &v1alpha1.KubernetesServiceAccountSpec{Name: &name}},
@@ -321,7 +352,8 @@ func TestAccountProvesOneFleet(t *testing.T) {
 		t.Errorf("the account proves %q (%v), want the older one's fleet", id.Fleets, err)
 	}
 	applier.Set("shop/gw", nil)
-	if id, err = i.Authenticate(from(t.Context(), "10.0.0.1"), token); err != nil || !slices.Equal(id.Fleets, []string{"evil/gw"}) {
+	if id, err = i.Authenticate(from(t.Context(), "10.0.0.1"), token); err != nil ||
+		!slices.Equal(id.Fleets, []string{"evil/gw"}) {
 		t.Errorf("when the older one is gone: the account proves %q (%v)", id.Fleets, err)
 	}
 }

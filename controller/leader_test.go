@@ -90,19 +90,23 @@ func newLeader(t *testing.T, config *rest.Config, name string) *replica {
 	if err != nil {
 		t.Fatal(err)
 	}
-	lock, err := resourcelock.New(resourcelock.LeasesResourceLock, "default", "leader-test", clients.CoreV1(), clients.CoordinationV1(), resourcelock.ResourceLockConfig{Identity: name})
+	lock, err := resourcelock.New(resourcelock.LeasesResourceLock, "default", "leader-test", clients.CoreV1(),
+		clients.CoordinationV1(), resourcelock.ResourceLockConfig{Identity: name})
 	if err != nil {
 		t.Fatal(err)
 	}
 	r := &replica{ended: make(chan error, 1)}
-	r.leadership = &Leadership{Lock: lock, Lease: 2 * time.Second, Renew: time.Second, Retry: 200 * time.Millisecond, Log: logr.Discard(), Tasks: []func(context.Context) error{
-		func(ctx context.Context) error {
-			r.lead(true)
-			<-ctx.Done()
-			r.lead(false)
-			return nil
+	r.leadership = &Leadership{
+		Lock: lock, Lease: 2 * time.Second, Renew: time.Second, Retry: 200 * time.Millisecond,
+		Log: logr.Discard(), Tasks: []func(context.Context) error{
+			func(ctx context.Context) error {
+				r.lead(true)
+				<-ctx.Done()
+				r.lead(false)
+				return nil
+			},
 		},
-	}}
+	}
 	var ctx context.Context
 	ctx, r.end = context.WithCancel(context.Background())
 	go func() { r.ended <- r.leadership.Start(ctx) }()

@@ -56,7 +56,8 @@ func (w *StatusWriter) noteRefused(ctx context.Context, key statusKey, e *entry,
 	}
 	message := fmt.Sprintf("the status cannot be written, since the API server does not accept the stored object: correct it; %v", refusal)
 	w.log.Info(message, "kind", kind, "object", key.name)
-	if err := w.client.Create(ctx, w.refusedEvent(o, message)); err != nil && !apierrors.IsAlreadyExists(err) && ctx.Err() == nil {
+	if err := w.client.Create(ctx, w.refusedEvent(o, message)); err != nil && !apierrors.IsAlreadyExists(err) &&
+		ctx.Err() == nil {
 		w.log.Error(err, "Event not created", "kind", kind, "object", key.name)
 	}
 }
@@ -67,7 +68,10 @@ func (w *StatusWriter) refusedEvent(o translator.Object, message string) *corev1
 	if len(message) > maxEventMessage {
 		message = strings.ToValidUTF8(message[:maxEventMessage], "")
 	}
-	about := corev1.ObjectReference{Namespace: o.GetNamespace(), Name: o.GetName(), UID: o.GetUID(), ResourceVersion: o.GetResourceVersion()}
+	about := corev1.ObjectReference{
+		Namespace: o.GetNamespace(), Name: o.GetName(), UID: o.GetUID(),
+		ResourceVersion: o.GetResourceVersion(),
+	}
 	if gvk, err := w.client.GroupVersionKindFor(o); err == nil {
 		about.APIVersion, about.Kind = gvk.GroupVersion().String(), gvk.Kind
 	}

@@ -68,7 +68,10 @@ func TestLeaderKnowsAllProxies(t *testing.T) {
 	defer server.Close()
 	follower, own := newReplica("two", func() string { return server.URL }, "")
 
-	refused := translator.Proxy{Fleet: "n/g", Node: "b", Rejected: map[translator.Name]string{{Type: "t", Name: "x y"}: "no"}}
+	refused := translator.Proxy{Fleet: "n/g", Node: "b", Rejected: map[translator.Name]string{{
+		Type: "t",
+		Name: "x y",
+	}: "no"}}
 	leader.Report(translator.Proxy{Fleet: "n/g", Node: "a"}, true)
 	follower.Report(refused, true)
 	follower.Report(translator.Proxy{Fleet: "n/g", Node: "c"}, true)
@@ -150,10 +153,19 @@ func TestTheLatestNewsOfAProxyCounts(t *testing.T) {
 		"moved from a to b, and a lets it go":   {[]step{remote("a", "1"), remote("b", "2"), remote("a")}, "2"},
 		"moved from a to b, and a is silent":    {[]step{remote("a", "1"), remote("b", "2"), late("a")}, "2"},
 		"moved to b and back, and b lets it go": {[]step{remote("a", "1"), remote("b", "2"), remote("b")}, "1"},
-		"moved to b and back, with news":        {[]step{remote("a", "1"), remote("b", "2"), remote("a", "3"), remote("b", "2")}, "3"},
-		"moved twice, and the first notices":    {[]step{remote("a", "1"), remote("b", "2"), local("3"), remote("a"), remote("b", "2")}, "3"},
-		"is let go by all":                      {[]step{remote("a", "1"), remote("b", "2"), local("3"), remote("a"), leave, remote("b")}, gone},
-		"is let go by all, the last is silent":  {[]step{local("1"), remote("a", "1"), leave, late("a")}, gone},
+		"moved to b and back, with news": {[]step{
+			remote("a", "1"), remote("b", "2"), remote("a", "3"),
+			remote("b", "2"),
+		}, "3"},
+		"moved twice, and the first notices": {[]step{
+			remote("a", "1"), remote("b", "2"), local("3"), remote("a"),
+			remote("b", "2"),
+		}, "3"},
+		"is let go by all": {[]step{
+			remote("a", "1"), remote("b", "2"), local("3"), remote("a"), leave,
+			remote("b"),
+		}, gone},
+		"is let go by all, the last is silent": {[]step{local("1"), remote("a", "1"), leave, late("a")}, gone},
 	} {
 		t.Run(name, func(t *testing.T) {
 			leader, tables := newReplica("leader", func() string { return "" }, "")
@@ -184,7 +196,10 @@ func TestRepetitionsAreNoEvents(t *testing.T) {
 	events := 0
 	leader.Put = func(more ...translator.Event) { events += len(more) }
 	for range 3 {
-		leader.accept(replicaReport{Replica: "a", Proxies: []translator.Proxy{{Fleet: "n/g", Node: "p", Routes: map[string]bool{"r": true}}}}, time.Now())
+		leader.accept(replicaReport{Replica: "a", Proxies: []translator.Proxy{{
+			Fleet: "n/g", Node: "p",
+			Routes: map[string]bool{"r": true},
+		}}}, time.Now())
 	}
 	if events != 1 {
 		t.Errorf("%d events of three equal reports, want 1", events)

@@ -80,8 +80,9 @@ type entry struct {
 // NewStatusWriter returns a writer that uses c. It reads objects with c: from the caches of the informers.
 func NewStatusWriter(c client.Client, controller string, metrics prometheus.Registerer, log logr.Logger) *StatusWriter {
 	w := &StatusWriter{
-		client: c, controller: gwapiv1.GatewayController(controller), log: log, interval: 500 * time.Millisecond, countInterval: 1500 * time.Millisecond,
-		patience: time.Second, handover: 2 * beat, entries: map[statusKey]*entry{},
+		client: c, controller: gwapiv1.GatewayController(controller), log: log, interval: 500 * time.Millisecond,
+		countInterval: 1500 * time.Millisecond,
+		patience:      time.Second, handover: 2 * beat, entries: map[statusKey]*entry{},
 		queue: newStatusQueue(),
 		writes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "gatehouse_status_writes_total", Help: "Status writes by kind and result.",

@@ -65,12 +65,18 @@ func newDesk(t *testing.T, interval, countInterval, patience time.Duration) *des
 			t.Error(err)
 		}
 	})
-	class := &gwapiv1.GatewayClass{ObjectMeta: metav1.ObjectMeta{Name: d.namespace}, Spec: gwapiv1.GatewayClassSpec{ControllerName: controllerName}}
+	class := &gwapiv1.GatewayClass{
+		ObjectMeta: metav1.ObjectMeta{Name: d.namespace},
+		Spec:       gwapiv1.GatewayClassSpec{ControllerName: controllerName},
+	}
 	d.store(t, class)
-	d.store(t, &gwapiv1.Gateway{ObjectMeta: metav1.ObjectMeta{Name: "gw", Namespace: d.namespace}, Spec: gwapiv1.GatewaySpec{
-		GatewayClassName: gwapiv1.ObjectName(class.Name),
-		Listeners:        []gwapiv1.Listener{{Name: "http", Protocol: gwapiv1.HTTPProtocolType, Port: 80}},
-	}})
+	d.store(t, &gwapiv1.Gateway{
+		ObjectMeta: metav1.ObjectMeta{Name: "gw", Namespace: d.namespace},
+		Spec: gwapiv1.GatewaySpec{
+			GatewayClassName: gwapiv1.ObjectName(class.Name),
+			Listeners:        []gwapiv1.Listener{{Name: "http", Protocol: gwapiv1.HTTPProtocolType, Port: 80}},
+		},
+	})
 	return d
 }
 
@@ -110,10 +116,13 @@ func (d *desk) apply(t *testing.T, e translator.Event) {
 }
 
 func (d *desk) route(name string) *gwapiv1.HTTPRoute {
-	return &gwapiv1.HTTPRoute{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: d.namespace}, Spec: gwapiv1.HTTPRouteSpec{
-		CommonRouteSpec: gwapiv1.CommonRouteSpec{ParentRefs: []gwapiv1.ParentReference{{Name: "gw"}}},
-		Hostnames:       []gwapiv1.Hostname{gwapiv1.Hostname(name + ".example.com")},
-	}}
+	return &gwapiv1.HTTPRoute{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: d.namespace},
+		Spec: gwapiv1.HTTPRouteSpec{
+			CommonRouteSpec: gwapiv1.CommonRouteSpec{ParentRefs: []gwapiv1.ParentReference{{Name: "gw"}}},
+			Hostnames:       []gwapiv1.Hostname{gwapiv1.Hostname(name + ".example.com")},
+		},
+	}
 }
 
 func (d *desk) get(t *testing.T, name string, o client.Object) {
@@ -219,7 +228,10 @@ func TestVerdictsDoNotWaitForCounts(t *testing.T) {
 		return nil
 	})
 	d.store(t, d.route("r"))
-	gateway.Spec.Listeners = append(gateway.Spec.Listeners, gwapiv1.Listener{Name: "more", Protocol: gwapiv1.HTTPProtocolType, Port: 81})
+	gateway.Spec.Listeners = append(gateway.Spec.Listeners, gwapiv1.Listener{
+		Name:     "more",
+		Protocol: gwapiv1.HTTPProtocolType, Port: 81,
+	})
 	d.store(t, gateway)
 	becomes(t, func() error {
 		now := &gwapiv1.Gateway{}
@@ -235,7 +247,10 @@ func TestVerdictsDoNotWaitForCounts(t *testing.T) {
 // longer.
 func TestWaitingIsToldWhenItLasts(t *testing.T) {
 	programmed := func(status metav1.ConditionStatus, reason gwapiv1.GatewayConditionReason) *gwapiv1.GatewayStatus {
-		return &gwapiv1.GatewayStatus{Conditions: []metav1.Condition{{Type: "Programmed", Status: status, Reason: string(reason)}}}
+		return &gwapiv1.GatewayStatus{Conditions: []metav1.Condition{{
+			Type: "Programmed", Status: status,
+			Reason: string(reason),
+		}}}
 	}
 	for _, c := range []struct {
 		patience, handover time.Duration
@@ -258,7 +273,8 @@ func TestWaitingIsToldWhenItLasts(t *testing.T) {
 			t.Helper()
 			becomes(t, func() error {
 				d.get(t, "gw", gateway)
-				if c := meta.FindStatusCondition(gateway.Status.Conditions, "Programmed"); c == nil || c.Status != want || c.ObservedGeneration != generation {
+				if c := meta.FindStatusCondition(gateway.Status.Conditions, "Programmed"); c == nil || c.Status != want ||
+					c.ObservedGeneration != generation {
 					return fmt.Errorf("Programmed is %v, want %s of generation %d", c, want, generation)
 				}
 				return nil
@@ -279,7 +295,10 @@ func TestWaitingIsToldWhenItLasts(t *testing.T) {
 			t.Error("what was over at once is written")
 		}
 		d.get(t, "gw", gateway)
-		gateway.Spec.Listeners = append(gateway.Spec.Listeners, gwapiv1.Listener{Name: "more", Protocol: gwapiv1.HTTPProtocolType, Port: 81})
+		gateway.Spec.Listeners = append(gateway.Spec.Listeners, gwapiv1.Listener{
+			Name:     "more",
+			Protocol: gwapiv1.HTTPProtocolType, Port: 81,
+		})
 		if err := d.Update(t.Context(), gateway); err != nil {
 			t.Fatal(err)
 		}
@@ -296,7 +315,10 @@ func TestStatusUnderChurn(t *testing.T) {
 	d.store(t, route)
 	theirs := gwapiv1.RouteParentStatus{
 		ParentRef: gwapiv1.ParentReference{Name: "theirs"}, ControllerName: "example.com/other",
-		Conditions: []metav1.Condition{{Type: "Accepted", Status: "False", Reason: "Theirs", Message: "not ours", ObservedGeneration: 1, LastTransitionTime: metav1.Unix(1e9, 0)}},
+		Conditions: []metav1.Condition{{
+			Type: "Accepted", Status: "False", Reason: "Theirs", Message: "not ours",
+			ObservedGeneration: 1, LastTransitionTime: metav1.Unix(1e9, 0),
+		}},
 	}
 	becomes(t, func() error { // Our writer writes at the same time.
 		d.get(t, "r", route)
@@ -321,7 +343,8 @@ func TestStatusUnderChurn(t *testing.T) {
 				want = metav1.ConditionFalse
 			}
 			if accepted.Status != want || observed > route.Generation {
-				t.Errorf("Accepted is %s of generation %d, the route is of generation %d", accepted.Status, observed, route.Generation)
+				t.Errorf("Accepted is %s of generation %d, the route is of generation %d", accepted.Status, observed,
+					route.Generation)
 			}
 			if slices.ContainsFunc(p.Conditions, func(c metav1.Condition) bool { return c.ObservedGeneration != observed }) {
 				t.Errorf("conditions of several generations: %v", p.Conditions)
@@ -367,7 +390,8 @@ func (d *desk) follow(t *testing.T, name string) {
 		version := ""
 		for ctx.Err() == nil {
 			route := &gwapiv1.HTTPRoute{}
-			if err := d.Get(ctx, client.ObjectKey{Namespace: d.namespace, Name: name}, route); err == nil && route.ResourceVersion != version {
+			if err := d.Get(ctx, client.ObjectKey{Namespace: d.namespace, Name: name}, route); err == nil &&
+				route.ResourceVersion != version {
 				version = route.ResourceVersion
 				d.writer.Seen(translator.Event{Object: route})
 			}

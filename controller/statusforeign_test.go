@@ -25,7 +25,8 @@ func TestStatusIsWrittenBesideOthers(t *testing.T) {
 	theirs := func(n int) (conditions []metav1.Condition) {
 		for i := range n {
 			conditions = append(conditions, metav1.Condition{
-				Type: fmt.Sprintf("example.com/%d", i), Status: metav1.ConditionTrue, Reason: "Theirs", LastTransitionTime: metav1.Unix(1, 0),
+				Type: fmt.Sprintf("example.com/%d", i), Status: metav1.ConditionTrue, Reason: "Theirs",
+				LastTransitionTime: metav1.Unix(1, 0),
 			})
 		}
 		return conditions
@@ -40,7 +41,8 @@ func TestStatusIsWrittenBesideOthers(t *testing.T) {
 	d.store(t, gateway)
 	becomes(t, func() error {
 		d.get(t, "gw", gateway)
-		if last := gateway.Status.Conditions[len(gateway.Status.Conditions)-1]; last.Type != "Accepted" || last.ObservedGeneration != gateway.Generation {
+		if last := gateway.Status.Conditions[len(gateway.Status.Conditions)-1]; last.Type != "Accepted" ||
+			last.ObservedGeneration != gateway.Generation {
 			return fmt.Errorf("the Gateway's last condition is %+v; want Accepted of generation %d", last, gateway.Generation)
 		}
 		return nil

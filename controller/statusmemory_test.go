@@ -58,7 +58,10 @@ func TestVerdictThatReturnsWhileTheCacheLags(t *testing.T) {
 	if err := d.Create(t.Context(), route); err != nil {
 		t.Fatal(err)
 	}
-	parent := gwapiv1.ParentReference{Group: new(gwapiv1.Group(gwapiv1.GroupName)), Kind: new(gwapiv1.Kind("Gateway")), Name: "gw"}
+	parent := gwapiv1.ParentReference{
+		Group: new(gwapiv1.Group(gwapiv1.GroupName)), Kind: new(gwapiv1.Kind("Gateway")),
+		Name: "gw",
+	}
 	say := func(accepted metav1.ConditionStatus) {
 		d.writer.Set(&translator.Status{Object: route, Desired: &gwapiv1.RouteStatus{Parents: []gwapiv1.RouteParentStatus{{
 			ParentRef: parent, ControllerName: controllerName,
@@ -70,8 +73,10 @@ func TestVerdictThatReturnsWhileTheCacheLags(t *testing.T) {
 		stored := &gwapiv1.HTTPRoute{}
 		becomes(t, func() error {
 			d.get(t, "r", stored)
-			if len(stored.Status.Parents) != 1 || stored.Status.Parents[0].Conditions[0].Status != want || d.writes(t, "HTTPRoute") != writes {
-				return fmt.Errorf("after %d writes %v, want Accepted %s after %d", d.writes(t, "HTTPRoute"), stored.Status.Parents, want, writes)
+			if len(stored.Status.Parents) != 1 || stored.Status.Parents[0].Conditions[0].Status != want ||
+				d.writes(t, "HTTPRoute") != writes {
+				return fmt.Errorf("after %d writes %v, want Accepted %s after %d", d.writes(t, "HTTPRoute"), stored.Status.Parents,
+					want, writes)
 			}
 			return nil
 		})

@@ -49,7 +49,8 @@ func accountOf(o client.Object) (object, bool) {
 
 // reserved reports whether an object is a ServiceAccount of the control plane.
 func (s Settings) reserved(o object) bool {
-	return o.kind == "ServiceAccount" && o.namespace == s.ControllerNamespace && slices.Contains(controlPlaneAccounts, o.name)
+	return o.kind == "ServiceAccount" && o.namespace == s.ControllerNamespace &&
+		slices.Contains(controlPlaneAccounts, o.name)
 }
 
 // mayRun returns an error if an object would run pods as a ServiceAccount of another Gateway's fleet, or of the control

@@ -30,9 +30,11 @@ func asAccount(account string) map[string]v1alpha1.EnvoyProxyKubernetesProvider 
 	return map[string]v1alpha1.EnvoyProxyKubernetesProvider{
 		"name": {EnvoyServiceAccount: &v1alpha1.KubernetesServiceAccountSpec{Name: &account}},
 		"name and DaemonSet": {
-			EnvoyServiceAccount: &v1alpha1.KubernetesServiceAccountSpec{Name: &account}, EnvoyDaemonSet: &v1alpha1.KubernetesDaemonSetSpec{},
+			EnvoyServiceAccount: &v1alpha1.KubernetesServiceAccountSpec{Name: &account},
+			EnvoyDaemonSet:      &v1alpha1.KubernetesDaemonSetSpec{},
 		},
-		"patch": {EnvoyDeployment: &v1alpha1.KubernetesDeploymentSpec{Patch: patch(fmt.Sprintf(`"serviceAccountName":%q`, account))}},
+		"patch": {EnvoyDeployment: &v1alpha1.KubernetesDeploymentSpec{Patch: patch(fmt.Sprintf(`"serviceAccountName":%q`,
+			account))}},
 		"patch of the deprecated field": {EnvoyDeployment: &v1alpha1.KubernetesDeploymentSpec{
 			Patch: patch(fmt.Sprintf(`"serviceAccountName":null,"serviceAccount":%q`, account)),
 		}},
@@ -47,7 +49,10 @@ func TestNoPodsAsTheAccountOfOthers(t *testing.T) {
 	f.bring(t, "shop/web", requirement("web"))
 	namespace := f.settings.ControllerNamespace
 	for _, name := range []string{"gatehouse", "shared"} {
-		if err := f.Create(t.Context(), &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}); err != nil {
+		if err := f.Create(t.Context(), &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{
+			Namespace: namespace,
+			Name:      name,
+		}}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -118,10 +123,12 @@ func TestPodsAsTheAccountOfOthersGo(t *testing.T) {
 	}
 
 	deployment := &appsv1.Deployment{}
-	if err := f.Get(t.Context(), client.ObjectKey{Namespace: f.settings.ControllerNamespace, Name: Name("evil", "gw")}, deployment); err != nil {
+	if err := f.Get(t.Context(), client.ObjectKey{Namespace: f.settings.ControllerNamespace, Name: Name("evil", "gw")},
+		deployment); err != nil {
 		t.Fatal(err)
 	}
-	deployment.Spec.Template.Spec.ServiceAccountName, deployment.Spec.Template.Spec.DeprecatedServiceAccount = others, others
+	deployment.Spec.Template.Spec.ServiceAccountName, deployment.Spec.Template.Spec.DeprecatedServiceAccount = others,
+		others
 	if err := f.Update(t.Context(), deployment); err != nil {
 		t.Fatal(err)
 	}
@@ -136,7 +143,10 @@ func TestPodsAsTheAccountOfOthersGo(t *testing.T) {
 	if err := f.Reconcile(t.Context(), "evil/gw"); !errors.Is(err, errNoAccount) {
 		t.Errorf("the failure is %v", err)
 	}
-	later := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: f.settings.ControllerNamespace, Name: "later"}}
+	later := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{
+		Namespace: f.settings.ControllerNamespace,
+		Name:      "later",
+	}}
 	if err := f.Create(t.Context(), later); err != nil {
 		t.Fatal(err)
 	}
@@ -153,7 +163,10 @@ func TestFleetOutlivesItsAccount(t *testing.T) {
 		t.Run(way, func(t *testing.T) {
 			f := newFixture(t)
 			name, _ := f.shared(t)
-			account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: f.settings.ControllerNamespace, Name: name}}
+			account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{
+				Namespace: f.settings.ControllerNamespace,
+				Name:      name,
+			}}
 			f.bring(t, "shop/web", wanting("shop", "web", name, way, 0))
 			running := f.workloads(t, "shop", "web")
 			if err := f.Delete(t.Context(), account); err != nil || len(running) != 1 {
@@ -162,7 +175,8 @@ func TestFleetOutlivesItsAccount(t *testing.T) {
 			missing := func() {
 				t.Helper()
 				err := f.Reconcile(t.Context(), "shop/web")
-				if patched := strings.HasPrefix(way, "patch"); errors.Is(err, errNoAccount) != patched || (err != nil) != patched || patched && !stays(err) {
+				if patched := strings.HasPrefix(way, "patch"); errors.Is(err, errNoAccount) != patched || (err != nil) != patched ||
+					patched && !stays(err) {
 					t.Errorf("the failure is %v", err)
 				}
 				if now := f.workloads(t, "shop", "web"); !slices.Equal(now, running) {

@@ -87,7 +87,10 @@ func TestFleetMovesToItsGateway(t *testing.T) {
 	if owner := deployment.OwnerReferences; len(owner) != 1 || owner[0].Kind != "Gateway" || owner[0].Name != "web" {
 		t.Errorf("the Deployment's owners are %v, want its Gateway", owner)
 	}
-	deployment.Status = appsv1.DeploymentStatus{ObservedGeneration: deployment.Generation, Replicas: 1, ReadyReplicas: 1, AvailableReplicas: 1}
+	deployment.Status = appsv1.DeploymentStatus{
+		ObservedGeneration: deployment.Generation, Replicas: 1, ReadyReplicas: 1,
+		AvailableReplicas: 1,
+	}
 	if err := f.Status().Update(t.Context(), deployment); err != nil {
 		t.Fatal(err)
 	}
@@ -120,7 +123,8 @@ func TestNameOfTheGatewayIsTaken(t *testing.T) {
 	f.Set(shop+"/web", requirementOf(shop, "web"))
 	err := f.Reconcile(t.Context(), shop+"/web")
 	f.report(t.Context(), shop+"/web", err)
-	want := "the name is taken: Service " + shop + "/web exists, and was not made for a Gateway; delete it, or choose another name in the EnvoyProxy"
+	want := "the name is taken: Service " + shop +
+		"/web exists, and was not made for a Gateway; delete it, or choose another name in the EnvoyProxy"
 	if !errors.Is(err, errTaken) || told != want {
 		t.Errorf("the failure is %v, told as %q", err, told)
 	}

@@ -27,7 +27,10 @@ func wanting(namespace, name, account, way string, age time.Duration) *translato
 // shared is a ServiceAccount that a user has created.
 func (f *fixture) shared(t *testing.T) (name, key string) {
 	t.Helper()
-	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: f.settings.ControllerNamespace, Name: "shared"}}
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{
+		Namespace: f.settings.ControllerNamespace,
+		Name:      "shared",
+	}}
 	if err := f.Create(t.Context(), account); err != nil {
 		t.Fatal(err)
 	}
@@ -49,7 +52,8 @@ func (f *fixture) proven() map[string][]string {
 func (f *fixture) refused(t *testing.T, namespace, name, owner string) {
 	t.Helper()
 	err := f.Reconcile(t.Context(), namespace+"/"+name)
-	if !errors.Is(err, errAccount) || !strings.Contains(err.Error(), "ServiceAccount "+f.settings.ControllerNamespace+"/shared is that of Gateway "+owner) {
+	if !errors.Is(err, errAccount) || !strings.Contains(err.Error(),
+		"ServiceAccount "+f.settings.ControllerNamespace+"/shared is that of Gateway "+owner) {
 		t.Errorf("the failure is %v", err)
 	}
 	if now := f.workloads(t, namespace, name); len(now) > 0 {
@@ -112,10 +116,12 @@ func TestRunningFleetKeepsItsAccount(t *testing.T) {
 	f.Set("old/gw", wanting("old", "gw", account, "name", time.Hour))
 	f.Set("shop/web", wanting("shop", "web", account, "name", 0))
 	f.refused(t, "old", "gw", "shop/web")
-	if err := f.Reconcile(t.Context(), "shop/web"); err != nil || len(running) != 1 || !slices.Equal(f.workloads(t, "shop", "web"), running) {
+	if err := f.Reconcile(t.Context(), "shop/web"); err != nil || len(running) != 1 ||
+		!slices.Equal(f.workloads(t, "shop", "web"), running) {
 		t.Errorf("%v, %q run, and %q did", err, f.workloads(t, "shop", "web"), running)
 	}
-	if want := map[string][]string{"shop/web": {key}}; !maps.EqualFunc(proven, want, slices.Equal) || !maps.EqualFunc(again, want, slices.Equal) {
+	if want := map[string][]string{"shop/web": {key}}; !maps.EqualFunc(proven, want, slices.Equal) ||
+		!maps.EqualFunc(again, want, slices.Equal) {
 		t.Errorf("proven are %q, and after the restart %q", proven, again)
 	}
 
@@ -125,16 +131,19 @@ func TestRunningFleetKeepsItsAccount(t *testing.T) {
 		return own
 	}())
 	deployment := &appsv1.Deployment{}
-	if err := f.Get(t.Context(), client.ObjectKey{Namespace: f.settings.ControllerNamespace, Name: Name("old", "gw")}, deployment); err != nil {
+	if err := f.Get(t.Context(), client.ObjectKey{Namespace: f.settings.ControllerNamespace, Name: Name("old", "gw")},
+		deployment); err != nil {
 		t.Fatal(err)
 	}
-	deployment.Spec.Template.Spec.ServiceAccountName, deployment.Spec.Template.Spec.DeprecatedServiceAccount = account, account
+	deployment.Spec.Template.Spec.ServiceAccountName, deployment.Spec.Template.Spec.DeprecatedServiceAccount = account,
+		account
 	if err := f.Update(t.Context(), deployment); err != nil {
 		t.Fatal(err)
 	}
 	f.Set("old/gw", wanting("old", "gw", account, "name", time.Hour))
 	f.refused(t, "shop", "web", "old/gw")
-	if err := f.Reconcile(t.Context(), "old/gw"); err != nil || !slices.Equal(again["old/gw"], []string{key}) || len(again["shop/web"]) > 0 {
+	if err := f.Reconcile(t.Context(), "old/gw"); err != nil || !slices.Equal(again["old/gw"], []string{key}) ||
+		len(again["shop/web"]) > 0 {
 		t.Errorf("%v, proven are %q", err, again)
 	}
 }
@@ -152,7 +161,8 @@ func TestHeldFleetKeepsItsAccount(t *testing.T) {
 		t.Errorf("proven are %q", proven)
 	}
 	f.Set("shop/web", requirement("web"))
-	if want := f.settings.ControllerNamespace + "/" + Name("shop", "web"); !slices.Equal(proven["shop/web"], []string{want}) {
+	if want := f.settings.ControllerNamespace + "/" + Name("shop", "web"); !slices.Equal(proven["shop/web"],
+		[]string{want}) {
 		t.Errorf("proven are %q, want %s", proven, want)
 	}
 }

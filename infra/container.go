@@ -59,10 +59,14 @@ func (f *fleetPlan) envoyContainer(given *v1alpha1.KubernetesContainerSpec) (cor
 			PeriodSeconds: 1, FailureThreshold: readyTries, TimeoutSeconds: 1,
 		}),
 		LivenessProbe: probe(bootstrap.LivePath, bootstrap.ReadyPort, corev1.Probe{
-			PeriodSeconds: livePeriod, FailureThreshold: liveTries, TimeoutSeconds: liveTimeout, TerminationGracePeriodSeconds: hungGrace(),
+			PeriodSeconds: livePeriod, FailureThreshold: liveTries, TimeoutSeconds: liveTimeout,
+			TerminationGracePeriodSeconds: hungGrace(),
 		}),
 		Lifecycle: &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{
-			HTTPGet: &corev1.HTTPGetAction{Path: shutdown.ReadyPath, Port: intstr.FromInt32(shutdown.Port), Scheme: corev1.URISchemeHTTP},
+			HTTPGet: &corev1.HTTPGetAction{
+				Path: shutdown.ReadyPath, Port: intstr.FromInt32(shutdown.Port),
+				Scheme: corev1.URISchemeHTTP,
+			},
 		}},
 	}, nil
 }
@@ -83,7 +87,8 @@ func (f *fleetPlan) shutdownContainer() corev1.Container {
 		Resources:       requests("10m", "32Mi"),
 		SecurityContext: &security,
 		VolumeMounts:    []corev1.VolumeMount{{Name: envoyproxy.TempVolume, MountPath: tempDir}},
-		StartupProbe:    probe(shutdown.HealthPath, shutdown.Port, corev1.Probe{PeriodSeconds: 1, FailureThreshold: startTries, TimeoutSeconds: 1}),
+		StartupProbe: probe(shutdown.HealthPath, shutdown.Port,
+			corev1.Probe{PeriodSeconds: 1, FailureThreshold: startTries, TimeoutSeconds: 1}),
 		Lifecycle: &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{
 			Exec: &corev1.ExecAction{Command: f.drain.commandArgs()},
 		}},
@@ -113,7 +118,8 @@ func (f *fleetPlan) envoyArgs() ([]string, error) {
 		"--service-node", "$(" + envoyproxy.EnvPodName + ")",
 		"--service-zone", "$(" + envoyproxy.EnvZone + ")",
 		// Kubernetes treats $( as the start of a variable, so it is escaped.
-		"--config-yaml", strings.ReplaceAll(strings.ReplaceAll(config, "$(", "$$("), bootstrap.MemoryLimit, "$("+envoyproxy.EnvMemoryLimit+")"),
+		"--config-yaml", strings.ReplaceAll(strings.ReplaceAll(config, "$(", "$$("), bootstrap.MemoryLimit,
+			"$("+envoyproxy.EnvMemoryLimit+")"),
 		"--log-level", string(f.logLevel()),
 		"--component-log-level", f.componentLogLevels(),
 		"--drain-strategy", "immediate",
@@ -185,15 +191,21 @@ func podEnv() []corev1.EnvVar {
 }
 
 func fieldEnv(name, field string) corev1.EnvVar {
-	return corev1.EnvVar{Name: name, ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: field}}}
+	return corev1.EnvVar{
+		Name:      name,
+		ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: field}},
+	}
 }
 
 // memoryEnv is the memory limit of the container in bytes, or the node's memory for pods if there is no limit
 // (Kubernetes, downward API).
 func memoryEnv() corev1.EnvVar {
-	return corev1.EnvVar{Name: envoyproxy.EnvMemoryLimit, ValueFrom: &corev1.EnvVarSource{ResourceFieldRef: &corev1.ResourceFieldSelector{
-		ContainerName: envoyproxy.EnvoyContainer, Resource: "limits.memory",
-	}}}
+	return corev1.EnvVar{
+		Name: envoyproxy.EnvMemoryLimit,
+		ValueFrom: &corev1.EnvVarSource{ResourceFieldRef: &corev1.ResourceFieldSelector{
+			ContainerName: envoyproxy.EnvoyContainer, Resource: "limits.memory",
+		}},
+	}
 }
 
 func requests(cpu, memory string) corev1.ResourceRequirements {

@@ -26,7 +26,10 @@ func drainOf(s *v1alpha1.ShutdownConfig) drain {
 	if s == nil {
 		return drain{}
 	}
-	return drain{delay: duration(s.HealthCheckFailureDelay), timeout: duration(s.DrainTimeout), min: duration(s.MinDrainDuration)}
+	return drain{
+		delay: duration(s.HealthCheckFailureDelay), timeout: duration(s.DrainTimeout),
+		min: duration(s.MinDrainDuration),
+	}
 }
 
 func duration(d *gwapiv1.Duration) *time.Duration {

@@ -46,7 +46,8 @@ func TestEnvoyAcceptsItsArguments(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			expand := strings.NewReplacer(configDir, dir, "$("+envoyproxy.EnvPodName+")", "web-1", "$("+envoyproxy.EnvZone+")", "",
+			expand := strings.NewReplacer(configDir, dir, "$("+envoyproxy.EnvPodName+")", "web-1", "$("+envoyproxy.EnvZone+")",
+				"",
 				"$("+envoyproxy.EnvMemoryLimit+")", "1073741824")
 			args := []string{"--mode", "validate", "--use-dynamic-base-id"}
 			for _, o := range objects {

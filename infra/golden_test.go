@@ -304,7 +304,8 @@ func TestEnvoyKnowsItsMemory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if all, want := strings.Join(args, " "), `"max_heap_size_bytes":"$(ENVOY_MEMORY_LIMIT)"`; !strings.Contains(all, want) {
+	if all, want := strings.Join(args, " "), `"max_heap_size_bytes":"$(ENVOY_MEMORY_LIMIT)"`; !strings.Contains(all,
+		want) {
 		t.Errorf("the arguments have no %s", want)
 	}
 }

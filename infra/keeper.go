@@ -211,7 +211,8 @@ func (a *Keeper) work(ctx context.Context, queue workqueue.TypedRateLimitingInte
 		case err == nil:
 			queue.Forget(key)
 		case ctx.Err() == nil:
-			a.log.Error(err, "could not bring a fleet up to date; trying again", "gateway", key, "failures", queue.NumRequeues(key)+1)
+			a.log.Error(err, "could not bring a fleet up to date; trying again", "gateway", key, "failures",
+				queue.NumRequeues(key)+1)
 			queue.AddRateLimited(key)
 		}
 		queue.Done(key)
@@ -232,7 +233,8 @@ func (a *Keeper) report(ctx context.Context, key string, err error) {
 // stays reports whether an error lasts until something in the cluster changes: a name is taken, a ServiceAccount is
 // missing or belongs to another Gateway, or the API server rejects an object.
 func stays(err error) bool {
-	return errors.Is(err, errTaken) || errors.Is(err, errAccount) || errors.Is(err, errNoAccount) || apierrors.IsInvalid(err) || apierrors.IsForbidden(err) || apierrors.IsBadRequest(err)
+	return errors.Is(err, errTaken) || errors.Is(err, errAccount) || errors.Is(err, errNoAccount) ||
+		apierrors.IsInvalid(err) || apierrors.IsForbidden(err) || apierrors.IsBadRequest(err)
 }
 
 // Reconcile updates the fleet of one Gateway. It does everything that is possible, even if a part fails, but it never

@@ -136,7 +136,10 @@ func TestDriftIsRepairedAndTheWorkOfOthersKept(t *testing.T) {
 	if err := f.Update(t.Context(), deployment); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.Delete(t.Context(), &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}}); err != nil {
+	if err := f.Delete(t.Context(), &corev1.Service{ObjectMeta: metav1.ObjectMeta{
+		Namespace: key.Namespace,
+		Name:      key.Name,
+	}}); err != nil {
 		t.Fatal(err)
 	}
 	if err := f.Reconcile(t.Context(), "shop/web"); err != nil {
@@ -167,7 +170,10 @@ func TestNewPortKeepsTheEnvoys(t *testing.T) {
 		t.Fatal(err)
 	}
 	more := requirement("web")
-	more.Ports = append(more.Ports, translator.Port{Name: "https-443", Port: 443, Target: 10443, Protocol: corev1.ProtocolTCP})
+	more.Ports = append(more.Ports, translator.Port{
+		Name: "https-443", Port: 443, Target: 10443,
+		Protocol: corev1.ProtocolTCP,
+	})
 	f.bring(t, "shop/web", more)
 	if err := errors.Join(f.Get(t.Context(), key, after), f.Get(t.Context(), key, service)); err != nil {
 		t.Fatal(err)
@@ -190,7 +196,8 @@ func TestWhatIsNoLongerDesiredGoes(t *testing.T) {
 	f.bring(t, "shop/web", withProvider(requirement("web"), v1alpha1.EnvoyProxyKubernetesProvider{
 		EnvoyDaemonSet: &v1alpha1.KubernetesDaemonSetSpec{}, EnvoyService: &v1alpha1.KubernetesServiceSpec{Name: &front},
 	}))
-	all := slices.Concat(of(own, "ServiceAccount", "ConfigMap", "Deployment", "DaemonSet", "Service"), of(front, "Service"))
+	all := slices.Concat(of(own, "ServiceAccount", "ConfigMap", "Deployment", "DaemonSet", "Service"),
+		of(front, "Service"))
 	f.expect(t, append(others, all...)...) // The old Envoys serve until there are new ones.
 
 	set := &appsv1.DaemonSet{}
@@ -204,13 +211,15 @@ func TestWhatIsNoLongerDesiredGoes(t *testing.T) {
 	if err := f.Reconcile(t.Context(), "shop/web"); err != nil {
 		t.Fatal(err)
 	}
-	f.expect(t, append(others, slices.Concat(of(own, "ServiceAccount", "ConfigMap", "DaemonSet"), of(front, "Service"))...)...)
+	f.expect(t, append(others, slices.Concat(of(own, "ServiceAccount", "ConfigMap", "DaemonSet"),
+		of(front, "Service"))...)...)
 
 	held := requirement("web")
 	held.Hold = true
 	f.bring(t, "shop/web", held)
 	f.bring(t, "shop/web", &translator.Requirement{Gateway: held.Gateway})
-	f.expect(t, append(others, slices.Concat(of(own, "ServiceAccount", "ConfigMap", "DaemonSet"), of(front, "Service"))...)...)
+	f.expect(t, append(others, slices.Concat(of(own, "ServiceAccount", "ConfigMap", "DaemonSet"),
+		of(front, "Service"))...)...)
 
 	f.bring(t, "shop/web", nil)
 	f.expect(t, others...)
@@ -262,13 +271,17 @@ func TestObjectsOfOthersAreNotTaken(t *testing.T) {
 // the same name.
 func TestObjectsOfOthersAreNotTakenThroughACache(t *testing.T) {
 	f := newFixture(t)
-	config := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: f.settings.ControllerNamespace, Name: Name("shop", "web")}}
+	config := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
+		Namespace: f.settings.ControllerNamespace,
+		Name:      Name("shop", "web"),
+	}}
 	if err := f.Create(t.Context(), config); err != nil {
 		t.Fatal(err)
 	}
 	a := New(f.cached(t), f.settings, logr.Discard())
 	a.Set("shop/web", requirement("web"))
-	if err := a.Reconcile(t.Context(), "shop/web"); err == nil || !strings.Contains(err.Error(), "was not made for a Gateway") {
+	if err := a.Reconcile(t.Context(), "shop/web"); err == nil ||
+		!strings.Contains(err.Error(), "was not made for a Gateway") {
 		t.Errorf("a ConfigMap of somebody else's: %v", err)
 	}
 }
@@ -295,9 +308,10 @@ func TestStart(t *testing.T) {
 
 	cached := f.cached(t)
 	a := New(cached, f.settings, logr.Discard())
-	bad := withProvider(requirement("bad"), v1alpha1.EnvoyProxyKubernetesProvider{EnvoyService: &v1alpha1.KubernetesServiceSpec{
-		LoadBalancerSourceRanges: []string{"nonsense"},
-	}})
+	bad := withProvider(requirement("bad"),
+		v1alpha1.EnvoyProxyKubernetesProvider{EnvoyService: &v1alpha1.KubernetesServiceSpec{
+			LoadBalancerSourceRanges: []string{"nonsense"},
+		}})
 	var failures sync.Map
 	a.Failed = func(_ context.Context, key, why string) { failures.Store(key, why) }
 	a.Known = func(context.Context) bool {
@@ -327,7 +341,8 @@ func TestStart(t *testing.T) {
 	a.SetCA([]byte("another CA\n"))
 	config := &corev1.ConfigMap{}
 	f.eventually(t, func() string {
-		if err := f.Get(t.Context(), client.ObjectKey{Namespace: f.settings.ControllerNamespace, Name: Name("shop", "web")}, config); err != nil {
+		if err := f.Get(t.Context(), client.ObjectKey{Namespace: f.settings.ControllerNamespace, Name: Name("shop", "web")},
+			config); err != nil {
 			return err.Error()
 		}
 		return cmp.Diff("another CA\n", config.Data["ca.crt"])
@@ -337,7 +352,8 @@ func TestStart(t *testing.T) {
 	}
 	// The watcher reports a deletion when the cache has it.
 	f.eventually(t, func() string {
-		if err := cached.Get(t.Context(), client.ObjectKeyFromObject(config), &corev1.ConfigMap{}); !apierrors.IsNotFound(err) {
+		if err := cached.Get(t.Context(), client.ObjectKeyFromObject(config),
+			&corev1.ConfigMap{}); !apierrors.IsNotFound(err) {
 			return fmt.Sprintf("the cache still has the ConfigMap: %v", err)
 		}
 		return ""
@@ -363,7 +379,8 @@ func (f *fixture) cached(t *testing.T) client.Client {
 	c, err := cluster.New(server.Config(t), func(o *cluster.Options) {
 		o.Scheme = f.Scheme()
 		o.Cache.ByObject = map[client.Object]cache.ByObject{
-			&appsv1.Deployment{}: fleets, &appsv1.DaemonSet{}: fleets, &corev1.ConfigMap{}: fleets, &corev1.ServiceAccount{}: fleets,
+			&appsv1.Deployment{}: fleets, &appsv1.DaemonSet{}: fleets, &corev1.ConfigMap{}: fleets,
+			&corev1.ServiceAccount{}: fleets,
 		}
 	})
 	if err != nil {

@@ -56,12 +56,16 @@ func TestRenamedBeforeTheCacheSawIt(t *testing.T) {
 	a := New(&lagging{Client: f.Client}, f.settings, logr.Discard())
 	first, second := "first", "second"
 	for _, name := range []*string{&first, &second} {
-		a.Set("shop/web", withProvider(requirement("web"), v1alpha1.EnvoyProxyKubernetesProvider{EnvoyDeployment: &v1alpha1.KubernetesDeploymentSpec{Name: name}}))
+		a.Set("shop/web", withProvider(requirement("web"),
+			v1alpha1.EnvoyProxyKubernetesProvider{EnvoyDeployment: &v1alpha1.KubernetesDeploymentSpec{Name: name}}))
 		if err := a.Reconcile(t.Context(), "shop/web"); err != nil {
 			t.Fatal(err)
 		}
 	}
-	config := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: f.settings.ControllerNamespace, Name: Name("shop", "web")}}
+	config := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
+		Namespace: f.settings.ControllerNamespace,
+		Name:      Name("shop", "web"),
+	}}
 	if err := f.Delete(t.Context(), config); err != nil {
 		t.Fatal(err)
 	}

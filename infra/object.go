@@ -90,7 +90,8 @@ func (a *Keeper) apply(ctx context.Context, key string, s *state, desired client
 func keepClusterIP(desired, live client.Object) {
 	wanted, ok := desired.(*corev1.Service)
 	is, exists := live.(*corev1.Service)
-	if ok && exists && is.Spec.ClusterIP != "" && wanted.Spec.ClusterIP != "" && wanted.Spec.ClusterIP != is.Spec.ClusterIP {
+	if ok && exists && is.Spec.ClusterIP != "" && wanted.Spec.ClusterIP != "" &&
+		wanted.Spec.ClusterIP != is.Spec.ClusterIP {
 		wanted.Spec.ClusterIP, wanted.Spec.ClusterIPs = "", nil
 	}
 }
@@ -143,7 +144,8 @@ func mayTake(key string, live client.Object, name object) (bool, error) {
 	case name.kind == "ServiceAccount":
 		return false, nil
 	case owned:
-		return false, fmt.Errorf("%w: %s belongs to Gateway %s; give one of the two another name in its EnvoyProxy", errTaken, name, owner)
+		return false, fmt.Errorf("%w: %s belongs to Gateway %s; give one of the two another name in its EnvoyProxy", errTaken,
+			name, owner)
 	}
 	return false, fmt.Errorf("%w: %s exists, and was not made for a Gateway; delete it, or choose another name in the EnvoyProxy", errTaken, name)
 }
@@ -155,7 +157,8 @@ func (a *Keeper) send(ctx context.Context, desired client.Object) (client.Object
 		return nil, fmt.Errorf("%s: %w", nameOf(desired), err)
 	}
 	u := &unstructured.Unstructured{Object: fields}
-	if err := a.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(FieldManager), client.ForceOwnership); err != nil {
+	if err := a.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(FieldManager),
+		client.ForceOwnership); err != nil {
 		return nil, fmt.Errorf("applying %s: %w", nameOf(desired), err)
 	}
 	applied := blank(desired)
@@ -209,7 +212,8 @@ func fingerprint(o client.Object) ([sha256.Size]byte, error) {
 // to first.
 func kinds() []client.ObjectList {
 	return []client.ObjectList{
-		&corev1.ServiceList{}, &appsv1.DeploymentList{}, &appsv1.DaemonSetList{}, &corev1.ConfigMapList{}, &corev1.ServiceAccountList{},
+		&corev1.ServiceList{}, &appsv1.DeploymentList{}, &appsv1.DaemonSetList{}, &corev1.ConfigMapList{},
+		&corev1.ServiceAccountList{},
 	}
 }
 

@@ -81,5 +81,8 @@ func (f *fleetPlan) owners() []metav1.OwnerReference {
 	if !f.besideGateway() {
 		return nil
 	}
-	return []metav1.OwnerReference{{APIVersion: gwapiv1.GroupVersion.String(), Kind: "Gateway", Name: f.Gateway.Name, UID: f.Gateway.UID}}
+	return []metav1.OwnerReference{{
+		APIVersion: gwapiv1.GroupVersion.String(), Kind: "Gateway", Name: f.Gateway.Name,
+		UID: f.Gateway.UID,
+	}}
 }

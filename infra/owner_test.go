@@ -17,7 +17,10 @@ func TestNoClassOwnsAFleet(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	class := metav1.OwnerReference{APIVersion: gwapiv1.GroupVersion.String(), Kind: "GatewayClass", Name: "eg", UID: "class-uid"}
+	class := metav1.OwnerReference{
+		APIVersion: gwapiv1.GroupVersion.String(), Kind: "GatewayClass", Name: "eg",
+		UID: "class-uid",
+	}
 	for _, o := range objects {
 		o.SetOwnerReferences([]metav1.OwnerReference{class})
 		if _, err := f.send(t.Context(), o); err != nil {

@@ -36,9 +36,12 @@ func TestPullSecrets(t *testing.T) {
 			s := testSettings()
 			s.PullSecrets, s.DeployMode = secrets("own"), tc.mode
 			proxy := &v1alpha1.EnvoyProxy{}
-			proxy.Spec.Provider = &v1alpha1.EnvoyProxyProvider{Type: v1alpha1.EnvoyProxyProviderTypeKubernetes, Kubernetes: &v1alpha1.EnvoyProxyKubernetesProvider{
-				EnvoyDeployment: &v1alpha1.KubernetesDeploymentSpec{Pod: &v1alpha1.KubernetesPodSpec{ImagePullSecrets: tc.given}},
-			}}
+			proxy.Spec.Provider = &v1alpha1.EnvoyProxyProvider{
+				Type: v1alpha1.EnvoyProxyProviderTypeKubernetes,
+				Kubernetes: &v1alpha1.EnvoyProxyKubernetesProvider{
+					EnvoyDeployment: &v1alpha1.KubernetesDeploymentSpec{Pod: &v1alpha1.KubernetesPodSpec{ImagePullSecrets: tc.given}},
+				},
+			}
 			objects, err := Desired(translator.Requirement{
 				Gateway: &gwapiv1.Gateway{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"}}, EnvoyProxy: proxy,
 			}, s)
@@ -68,7 +71,8 @@ func TestSidecarIsPulledLikeTheControlPlane(t *testing.T) {
 		t.Fatal(err)
 	}
 	containers := objects[2].(*appsv1.Deployment).Spec.Template.Spec.Containers
-	if envoy, sidecar := containers[0].ImagePullPolicy, containers[1].ImagePullPolicy; envoy != "" || sidecar != corev1.PullNever {
+	if envoy, sidecar := containers[0].ImagePullPolicy, containers[1].ImagePullPolicy; envoy != "" ||
+		sidecar != corev1.PullNever {
 		t.Errorf("Envoy is pulled %q and the sidecar %q", envoy, sidecar)
 	}
 }

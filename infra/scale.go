@@ -33,10 +33,14 @@ func (a *Keeper) letScale(ctx context.Context, desired client.Object) error {
 		"apiVersion": appsv1.SchemeGroupVersion.String(),
 		"kind":       "Deployment",
 		// If the object has changed since, nothing is handed over.
-		"metadata": map[string]any{"name": live.GetName(), "namespace": live.GetNamespace(), "resourceVersion": live.GetResourceVersion()},
-		"spec":     map[string]any{"replicas": replicas},
+		"metadata": map[string]any{
+			"name": live.GetName(), "namespace": live.GetNamespace(),
+			"resourceVersion": live.GetResourceVersion(),
+		},
+		"spec": map[string]any{"replicas": replicas},
 	}}
-	if err := a.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(handed), client.FieldOwner(scaleManager), client.ForceOwnership); err != nil {
+	if err := a.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(handed), client.FieldOwner(scaleManager),
+		client.ForceOwnership); err != nil {
 		return fmt.Errorf("leaving the replicas of %s to others: %w", nameOf(desired), err)
 	}
 	return nil

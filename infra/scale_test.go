@@ -18,7 +18,8 @@ func (f *fixture) scaled(t *testing.T, replicas int32) {
 	deployment := &appsv1.Deployment{}
 	deployment.Namespace, deployment.Name = f.settings.ControllerNamespace, Name("shop", "web")
 	scale := &autoscalingv1.Scale{Spec: autoscalingv1.ScaleSpec{Replicas: replicas}}
-	if err := f.SubResource("scale").Update(t.Context(), deployment, client.WithSubResourceBody(scale), client.FieldOwner("autoscaler")); err != nil {
+	if err := f.SubResource("scale").Update(t.Context(), deployment, client.WithSubResourceBody(scale),
+		client.FieldOwner("autoscaler")); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -32,7 +33,8 @@ func (f *fixture) expectReplicas(t *testing.T, c client.Client, req *translator.
 		t.Fatal(err)
 	}
 	deployment := &appsv1.Deployment{}
-	if err := f.Get(t.Context(), client.ObjectKey{Namespace: f.settings.ControllerNamespace, Name: Name("shop", "web")}, deployment); err != nil {
+	if err := f.Get(t.Context(), client.ObjectKey{Namespace: f.settings.ControllerNamespace, Name: Name("shop", "web")},
+		deployment); err != nil {
 		t.Fatal(err)
 	}
 	if got := or(deployment.Spec.Replicas, 0); got != want {

@@ -65,7 +65,8 @@ func exposure(spec *corev1.ServiceSpec, given *v1alpha1.KubernetesServiceSpec) {
 	if spec.Type == corev1.ServiceTypeClusterIP {
 		return
 	}
-	spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicy(or(given.ExternalTrafficPolicy, v1alpha1.ServiceExternalTrafficPolicyLocal))
+	spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicy(or(given.ExternalTrafficPolicy,
+		v1alpha1.ServiceExternalTrafficPolicyLocal))
 	if spec.Type != corev1.ServiceTypeLoadBalancer {
 		return
 	}

@@ -24,8 +24,8 @@ var server kubetest.Server
 
 func TestMain(m *testing.M) { kubetest.Run(m, &server, "bin/gateway-api-crds.yaml") }
 
-// TestFinalizersGoWhileNobodyCanJudge: with failurePolicy Fail and no control plane, what is being deleted can lose its finalizers, or
-// namespaces would never end; all else is refused.
+// TestFinalizersGoWhileNobodyCanJudge: with failurePolicy Fail and no control plane, what is being deleted can lose its
+// finalizers, or namespaces would never end; all else is refused.
 func TestFinalizersGoWhileNobodyCanJudge(t *testing.T) {
 	c := server.Client(t)
 	class := &gwapiv1.GatewayClass{
@@ -77,7 +77,8 @@ func TestFinalizersGoWhileNobodyCanJudge(t *testing.T) {
 	}
 }
 
-// TestClientCA: the control plane is given the CA of the API server's client certificate if there is one, where it is told to look for it.
+// TestClientCA: the control plane is given the CA of the API server's client certificate if there is one, where it is
+// told to look for it.
 func TestClientCA(t *testing.T) {
 	const pem = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
 	file := filepath.Join(t.TempDir(), "ca.crt")
@@ -95,7 +96,8 @@ func TestClientCA(t *testing.T) {
 			case *corev1.ConfigMap:
 				mounted = obj.Data["webhook-client-ca.crt"] == pem
 			case *appsv1.Deployment:
-				asked = slices.Contains(obj.Spec.Template.Spec.Containers[0].Args, "--webhook-client-ca=/config/webhook-client-ca.crt")
+				asked = slices.Contains(obj.Spec.Template.Spec.Containers[0].Args,
+					"--webhook-client-ca=/config/webhook-client-ca.crt")
 			}
 		}
 		if mounted != given || asked != given {
@@ -104,7 +106,8 @@ func TestClientCA(t *testing.T) {
 	}
 }
 
-// TestNotesSayWhatIsProtected: whoever installs the chart reads how objects are judged, and what happens when nobody can.
+// TestNotesSayWhatIsProtected: whoever installs the chart reads how objects are judged, and what happens when nobody
+// can.
 func TestNotesSayWhatIsProtected(t *testing.T) {
 	for values, want := range map[string]string{
 		"":                                   "are refused from\nthen on (admission.failurePolicy=Auto)",
@@ -117,7 +120,8 @@ func TestNotesSayWhatIsProtected(t *testing.T) {
 		"admission.level=off":                                "Protection: none at kubectl apply, except",
 		"admission.enabled=false":                            "Protection: none at kubectl apply. Admission is off",
 	} {
-		out, err := exec.Command(helm(t), "install", "gatehouse", "gatehouse", "--dry-run=client", "--set-json=commonLabels={}", "--set="+values).CombinedOutput()
+		out, err := exec.Command(helm(t), "install", "gatehouse", "gatehouse", "--dry-run=client",
+			"--set-json=commonLabels={}", "--set="+values).CombinedOutput()
 		if _, notes, _ := strings.Cut(string(out), "\nNOTES:\n"); err != nil || !strings.Contains(notes, want) {
 			t.Errorf("with %q: %v, the notes lack %q:\n%s", values, err, want, notes)
 		}
@@ -128,11 +132,14 @@ func TestNotesSayWhatIsProtected(t *testing.T) {
 func TestImagesOfTheChart(t *testing.T) {
 	digest := "@sha256:" + strings.Repeat("a", 64)
 	for image, fits := range map[string]bool{
-		"gatehouse": true, "localhost:5000/gatehouse:v1": true, "gatehouse" + digest: true, "example.com/edge/gatehouse:v1" + digest: true,
-		"gatehouse:v1:v2": false, "gatehouse" + digest + digest: false, "example.com/edge:v1/gatehouse": false, "gatehouse@v1": false,
+		"gatehouse": true, "localhost:5000/gatehouse:v1": true, "gatehouse" + digest: true, "example.com/edge/gatehouse:v1" +
+			digest: true,
+		"gatehouse:v1:v2": false, "gatehouse" + digest + digest: false, "example.com/edge:v1/gatehouse": false,
+		"gatehouse@v1": false,
 	} {
 		for _, value := range []string{"gatehouse", "envoyProxy"} {
-			out, err := exec.Command(helm(t), "template", "gatehouse", "gatehouse", "--set=global.images."+value+".image="+image).CombinedOutput()
+			out, err := exec.Command(helm(t), "template", "gatehouse", "gatehouse",
+				"--set=global.images."+value+".image="+image).CombinedOutput()
 			if (err == nil) != fits {
 				t.Errorf("image %s as %s: %v\n%s", image, value, err, out[:min(len(out), 300)])
 			}

@@ -86,8 +86,8 @@ func TestChart(t *testing.T) {
 	}
 }
 
-// TestNamespaceIsThereForTheJob: Helm runs the Job before it makes the namespace of the chart, and an installation that cannot end says so. An
-// upgrade finds the namespace.
+// TestNamespaceIsThereForTheJob: Helm runs the Job before it makes the namespace of the chart, and an installation that
+// cannot end says so. An upgrade finds the namespace.
 func TestNamespaceIsThereForTheJob(t *testing.T) {
 	values := []string{"template", "gatehouse", "gatehouse", "--set=createNamespace=true,certgen.job.enabled=true"}
 	if out, err := exec.Command(helm(t), append(values, "--is-upgrade")...).CombinedOutput(); err != nil {
@@ -102,7 +102,8 @@ func TestNamespaceIsThereForTheJob(t *testing.T) {
 // TestEnvoyPodsArePulledLikeTheControlPlane: it is told how it is pulled itself, since they run its image too.
 func TestEnvoyPodsArePulledLikeTheControlPlane(t *testing.T) {
 	found := map[string]string{}
-	for _, obj := range decode(t, helmTemplate(t, "gatehouse", "--set=global.imagePullSecrets[0].name=a,global.imagePullSecrets[1].name=b",
+	for _, obj := range decode(t, helmTemplate(t, "gatehouse",
+		"--set=global.imagePullSecrets[0].name=a,global.imagePullSecrets[1].name=b",
 		"--set=global.images.gatehouse.pullSecrets[0].name=own,global.images.gatehouse.pullPolicy=Always")) {
 		if d, ok := obj.(*appsv1.Deployment); ok {
 			for _, v := range d.Spec.Template.Spec.Containers[0].Env {
@@ -131,7 +132,10 @@ func TestCRDChart(t *testing.T) {
 		}
 	}
 	slices.Sort(kinds)
-	want := []string{v1alpha1.KindBackend, v1alpha1.KindBackendTrafficPolicy, v1alpha1.KindClientTrafficPolicy, v1alpha1.KindEnvoyProxy, v1alpha1.KindSecurityPolicy}
+	want := []string{
+		v1alpha1.KindBackend, v1alpha1.KindBackendTrafficPolicy, v1alpha1.KindClientTrafficPolicy,
+		v1alpha1.KindEnvoyProxy, v1alpha1.KindSecurityPolicy,
+	}
 	if !slices.Equal(kinds, want) {
 		t.Errorf("CRDs of kinds %v, want %v", kinds, want)
 	}
@@ -226,7 +230,9 @@ func TestTwoReplicasByDefault(t *testing.T) {
 }
 
 // checkWebhook expects a webhook never to see deletes or status updates, and to begin open.
-func checkWebhook(t *testing.T, name string, rules []admissionv1.RuleWithOperations, policy *admissionv1.FailurePolicyType, effects *admissionv1.SideEffectClass) {
+func checkWebhook(t *testing.T, name string, rules []admissionv1.RuleWithOperations,
+	policy *admissionv1.FailurePolicyType, effects *admissionv1.SideEffectClass,
+) {
 	t.Helper()
 	for _, rule := range rules {
 		for _, operation := range rule.Operations {
@@ -263,7 +269,8 @@ func helm(t *testing.T) string {
 
 func helmTemplate(t *testing.T, chart string, args ...string) []byte {
 	t.Helper()
-	cmd := exec.Command(helm(t), append([]string{"template", "gatehouse", chart, "--namespace=gatehouse-system"}, args...)...)
+	cmd := exec.Command(helm(t), append([]string{"template", "gatehouse", chart, "--namespace=gatehouse-system"},
+		args...)...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()

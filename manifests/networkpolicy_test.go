@@ -15,7 +15,8 @@ import (
 	"gatehouse/translator"
 )
 
-// source is who connects to the control plane: a pod with these labels, in its namespace or another one, or an address outside of all pods.
+// source is who connects to the control plane: a pod with these labels, in its namespace or another one, or an address
+// outside of all pods.
 type source struct {
 	labels    map[string]string
 	elsewhere bool
@@ -91,22 +92,34 @@ func TestNetworkPolicy(t *testing.T) {
 	}{
 		"default": {
 			open: map[string][]source{
-				"xds": {{labels: envoyLabels(t, config.DeployControllerNamespace)}}, "webhook": {{outside: true}, {labels: own}}, "metrics": {somebody},
+				"xds": {{labels: envoyLabels(t, config.DeployControllerNamespace)}}, "webhook": {{outside: true}, {labels: own}},
+				"metrics": {somebody},
 			},
 			shut: map[string][]source{
-				"xds":     {somebody, {labels: map[string]string{"app": "beside"}}, {outside: true}, {labels: envoyLabels(t, config.DeployGatewayNamespace), elsewhere: true}},
+				"xds": {
+					somebody,
+					{labels: map[string]string{"app": "beside"}},
+					{outside: true},
+					{labels: envoyLabels(t, config.DeployGatewayNamespace), elsewhere: true},
+				},
 				"metrics": {{outside: true}}, "health": {somebody, {outside: true}},
 			},
 		},
 		"beside Gateways": {
 			values: []string{"--set=config.envoyGateway.provider.kubernetes.deploy.type=GatewayNamespace"},
-			open:   map[string][]source{"xds": {{labels: envoyLabels(t, config.DeployGatewayNamespace), elsewhere: true}, {labels: envoyLabels(t, config.DeployControllerNamespace)}}},
-			shut:   map[string][]source{"xds": {somebody, {outside: true}}},
+			open: map[string][]source{"xds": {
+				{labels: envoyLabels(t, config.DeployGatewayNamespace), elsewhere: true},
+				{labels: envoyLabels(t, config.DeployControllerNamespace)},
+			}},
+			shut: map[string][]source{"xds": {somebody, {outside: true}}},
 		},
 		"known addresses of the API server, no metrics": {
-			values: []string{"--set=networkPolicy.apiServerCIDRs={192.0.2.0/24,2001:db8::/64}", "--set-json=networkPolicy.metricsFrom=[]"},
-			open:   map[string][]source{"webhook": {{outside: true}, {labels: own}}},
-			shut:   map[string][]source{"webhook": {somebody, {labels: own, elsewhere: true}}, "metrics": {somebody}},
+			values: []string{
+				"--set=networkPolicy.apiServerCIDRs={192.0.2.0/24,2001:db8::/64}",
+				"--set-json=networkPolicy.metricsFrom=[]",
+			},
+			open: map[string][]source{"webhook": {{outside: true}, {labels: own}}},
+			shut: map[string][]source{"webhook": {somebody, {labels: own, elsewhere: true}}, "metrics": {somebody}},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

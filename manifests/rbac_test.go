@@ -13,8 +13,8 @@ import (
 	"gatehouse/controller/kube"
 )
 
-// TestRoleCoversWhatIsWatched expects the right to read every kind that the translation reads, and nodes, without which the control
-// plane would wait for ever.
+// TestRoleCoversWhatIsWatched expects the right to read every kind that the translation reads, and nodes, without which
+// the control plane would wait for ever.
 func TestRoleCoversWhatIsWatched(t *testing.T) {
 	var watched []rbacv1.PolicyRule
 	for _, obj := range decode(t, helmTemplate(t, "gatehouse")) {
@@ -42,8 +42,9 @@ func TestRoleCoversWhatIsWatched(t *testing.T) {
 	}
 }
 
-// TestRoleFitsTheDeployMode expects the right to write what fleets are made of in the control plane's namespace alone, or everywhere
-// when fleets run beside their Gateways; and in both modes to ask about the tokens that Envoys show, and to follow CRDs.
+// TestRoleFitsTheDeployMode expects the right to write what fleets are made of in the control plane's namespace alone,
+// or everywhere when fleets run beside their Gateways; and in both modes to ask about the tokens that Envoys show, and
+// to follow CRDs.
 func TestRoleFitsTheDeployMode(t *testing.T) {
 	for rendering, cluster := range map[string]bool{"default": false, "gateway-namespace": true} {
 		var writes, watches []rbacv1.PolicyRule
@@ -70,19 +71,24 @@ func TestRoleFitsTheDeployMode(t *testing.T) {
 			t.Errorf("%s: the control plane does not have %s, but %v", rendering, role, bound)
 		}
 		for _, verb := range []string{"list", "watch", "create", "patch", "delete"} {
-			for _, resource := range []string{"deployments.apps", "daemonsets.apps", "services", "serviceaccounts", "configmaps"} {
+			for _, resource := range []string{
+				"deployments.apps", "daemonsets.apps", "services", "serviceaccounts",
+				"configmaps",
+			} {
 				if !grants(writes, resource, verb) {
 					t.Errorf("%s: the control plane may not %s %s", rendering, verb, resource)
 				}
 			}
 		}
-		if !grants(watches, "tokenreviews.authentication.k8s.io", "create") || !grants(watches, "customresourcedefinitions.apiextensions.k8s.io", "watch") {
+		if !grants(watches, "tokenreviews.authentication.k8s.io", "create") ||
+			!grants(watches, "customresourcedefinitions.apiextensions.k8s.io", "watch") {
 			t.Errorf("%s: the control plane may not review tokens or not watch CRDs: %v", rendering, watches)
 		}
 	}
 }
 
-// TestRightsToItsOwn expects the control plane to have on what it writes for itself the verbs that it uses, and on nothing but its own objects.
+// TestRightsToItsOwn expects the control plane to have on what it writes for itself the verbs that it uses, and on
+// nothing but its own objects.
 func TestRightsToItsOwn(t *testing.T) {
 	got := map[string]string{}
 	for _, obj := range decode(t, helmTemplate(t, "gatehouse")) {
@@ -95,7 +101,10 @@ func TestRightsToItsOwn(t *testing.T) {
 		}
 		for _, rule := range rules {
 			for _, resource := range rule.Resources {
-				if slices.ContainsFunc(rule.Verbs, func(verb string) bool { return verb != "list" && verb != "watch" && verb != "get" }) {
+				if slices.ContainsFunc(rule.Verbs, func(verb string) bool {
+					return verb != "list" && verb != "watch" &&
+						verb != "get"
+				}) {
 					got[strings.Join(append([]string{resource}, rule.ResourceNames...), " ")] = strings.Join(rule.Verbs, " ")
 				}
 			}
@@ -124,7 +133,8 @@ func TestRightsToItsOwn(t *testing.T) {
 func grants(rules []rbacv1.PolicyRule, resource, verb string) bool {
 	wanted := schema.ParseGroupResource(resource)
 	return slices.ContainsFunc(rules, func(rule rbacv1.PolicyRule) bool {
-		return slices.Contains(rule.APIGroups, wanted.Group) && slices.Contains(rule.Resources, wanted.Resource) && slices.Contains(rule.Verbs, verb)
+		return slices.Contains(rule.APIGroups, wanted.Group) && slices.Contains(rule.Resources, wanted.Resource) &&
+			slices.Contains(rule.Verbs, verb)
 	})
 }
 

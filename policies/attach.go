@@ -51,7 +51,8 @@ func reference(kind Kind, namespace, field string, ref gwapiv1.LocalPolicyTarget
 		r.Section = string(*ref.SectionName)
 	}
 	if ref.Name == "" {
-		r.Problems = append(r.Problems, feature.Invalid(field+".name", "the name is empty: write the name of the %s", ref.Kind))
+		r.Problems = append(r.Problems, feature.Invalid(field+".name", "the name is empty: write the name of the %s",
+			ref.Kind))
 	}
 	r.Problems = append(r.Problems, checkTarget(kind, field, string(ref.Group), r.Kind)...)
 	return r
@@ -63,12 +64,14 @@ func checkTarget(kind Kind, field, group, target string) []verdict.Problem {
 		return checkBackend(kind, field, group, target)
 	}
 	if group != gwapiv1.GroupName {
-		return []verdict.Problem{feature.Invalid(field+".group", "group %q cannot be targeted: write %s", group, gwapiv1.GroupName)}
+		return []verdict.Problem{feature.Invalid(field+".group", "group %q cannot be targeted: write %s", group,
+			gwapiv1.GroupName)}
 	}
 	if slices.Contains(kind.Targets, target) {
 		return nil
 	}
-	return []verdict.Problem{unservedTarget(field, "kind %q is not served as a target of a %s, so it has no effect there: write %s",
+	return []verdict.Problem{unservedTarget(field,
+		"kind %q is not served as a target of a %s, so it has no effect there: write %s",
 		target, kind.Kind, kind.writeTargets())}
 }
 
@@ -100,7 +103,10 @@ func TargetNotFound(ref Reference) verdict.Problem {
 		Reason:  string(gwapiv1.PolicyReasonTargetNotFound),
 		Message: fmt.Sprintf("no %s %q in namespace %q: create it or correct the name", ref.Kind, ref.Name, ref.Namespace),
 		Weight:  verdict.Unresolved,
-		Missing: &verdict.Ref{Group: targetKindNamed(ref.Kind).Group, Kind: ref.Kind, Namespace: ref.Namespace, Name: ref.Name},
+		Missing: &verdict.Ref{
+			Group: targetKindNamed(ref.Kind).Group, Kind: ref.Kind, Namespace: ref.Namespace,
+			Name: ref.Name,
+		},
 	}
 }
 
@@ -118,7 +124,8 @@ func SectionNotFound(kind Kind, ref Reference, have []string) verdict.Problem {
 	if len(named) > 0 {
 		way = "write " + strings.Join(named, " or ")
 	}
-	message := fmt.Sprintf("%s %q has no %s %q: %s, or leave sectionName out for the whole %s", ref.Kind, ref.Name, target.Section, ref.Section, way, ref.Kind)
+	message := fmt.Sprintf("%s %q has no %s %q: %s, or leave sectionName out for the whole %s", ref.Kind, ref.Name,
+		target.Section, ref.Section, way, ref.Kind)
 	if target.Note != "" {
 		message += "; " + target.Note
 	}
@@ -126,7 +133,8 @@ func SectionNotFound(kind Kind, ref Reference, have []string) verdict.Problem {
 		message += "; until then, ports without a policy of their own are not reached"
 	}
 	return verdict.Problem{
-		Field: ref.Field + ".sectionName", Reason: string(gwapiv1.PolicyReasonTargetNotFound), Weight: verdict.Unresolved, Message: message,
+		Field: ref.Field + ".sectionName", Reason: string(gwapiv1.PolicyReasonTargetNotFound), Weight: verdict.Unresolved,
+		Message: message,
 	}
 }
 

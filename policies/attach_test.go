@@ -99,7 +99,10 @@ func TestNotFound(t *testing.T) {
 	route := Reference{Target: Target{"HTTPRoute", "shop", "orders", "read"}, Field: "spec.targetRefs[0]"}
 	gateway := Reference{Target: Target{"Gateway", "shop", "edge", "https"}, Field: "spec.targetRef"}
 	missing := TargetNotFound(route)
-	if diff := cmp.Diff(&verdict.Ref{Group: "gateway.networking.k8s.io", Kind: "HTTPRoute", Namespace: "shop", Name: "orders"}, missing.Missing); diff != "" {
+	if diff := cmp.Diff(&verdict.Ref{
+		Group: "gateway.networking.k8s.io", Kind: "HTTPRoute", Namespace: "shop",
+		Name: "orders",
+	}, missing.Missing); diff != "" {
 		t.Errorf("what is missing (-want +got):\n%s", diff)
 	}
 	got := lines([]verdict.Problem{
@@ -231,12 +234,24 @@ func TestWinner(t *testing.T) {
 		candidates []Object
 		want       []string
 	}{
-		"nobody":                               {},
-		"alone":                                {[]Object{aged("shop", "a", 1)}, []string{"shop/a"}},
-		"the oldest":                           {[]Object{aged("shop", "a", 2), aged("shop", "b", 1), aged("shop", "c", 3)}, []string{"shop/b", "shop/a", "shop/c"}},
-		"of one second":                        {[]Object{aged("shop", "b", 1), aged("shop", "a", 1), aged("attic", "z", 1)}, []string{"attic/z", "shop/a", "shop/b"}},
-		"not created yet":                      {[]Object{aged("shop", "a", -1), aged("shop", "b", 1)}, []string{"shop/b", "shop/a"}},
-		"the same one, by ref and by selector": {[]Object{aged("shop", "b", 2), aged("shop", "a", 1), aged("shop", "b", 2)}, []string{"shop/a", "shop/b"}},
+		"nobody": {},
+		"alone":  {[]Object{aged("shop", "a", 1)}, []string{"shop/a"}},
+		"the oldest": {
+			[]Object{aged("shop", "a", 2), aged("shop", "b", 1), aged("shop", "c", 3)},
+			[]string{"shop/b", "shop/a", "shop/c"},
+		},
+		"of one second": {
+			[]Object{aged("shop", "b", 1), aged("shop", "a", 1), aged("attic", "z", 1)},
+			[]string{"attic/z", "shop/a", "shop/b"},
+		},
+		"not created yet": {
+			[]Object{aged("shop", "a", -1), aged("shop", "b", 1)},
+			[]string{"shop/b", "shop/a"},
+		},
+		"the same one, by ref and by selector": {
+			[]Object{aged("shop", "b", 2), aged("shop", "a", 1), aged("shop", "b", 2)},
+			[]string{"shop/a", "shop/b"},
+		},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -289,12 +304,18 @@ func TestEffective(t *testing.T) {
 			rule:     rule.Whole(), want: "shop/route",
 		},
 		"one policy at two places": {
-			attached: map[Target]string{rule: "shop/a", rule.Whole(): "shop/a", listener: "infra/b", listener.Whole(): "infra/b"},
-			rule:     rule, want: "shop/a",
+			attached: map[Target]string{
+				rule: "shop/a", rule.Whole(): "shop/a", listener: "infra/b",
+				listener.Whole(): "infra/b",
+			},
+			rule: rule, want: "shop/a",
 		},
 		"merged over the next": {
-			attached: map[Target]string{rule.Whole(): "+shop/route", listener: "infra/listener", listener.Whole(): "infra/gateway"},
-			rule:     rule, want: "+shop/route infra/listener",
+			attached: map[Target]string{
+				rule.Whole(): "+shop/route", listener: "infra/listener",
+				listener.Whole(): "infra/gateway",
+			},
+			rule: rule, want: "+shop/route infra/listener",
 		},
 		"merged over one that is merged": {
 			attached: map[Target]string{rule: "+shop/rule", rule.Whole(): "+shop/route", listener.Whole(): "infra/gateway"},
@@ -304,8 +325,11 @@ func TestEffective(t *testing.T) {
 			attached: map[Target]string{rule: "+shop/rule", rule.Whole(): "shop/route", listener: "infra/listener"},
 			rule:     rule, want: "+shop/rule shop/route",
 		},
-		"merged over nothing":  {attached: map[Target]string{rule: "+shop/rule"}, rule: rule, want: "+shop/rule"},
-		"merged at two places": {attached: map[Target]string{rule: "+shop/a", rule.Whole(): "+shop/a", listener: "infra/b"}, rule: rule, want: "+shop/a infra/b"},
+		"merged over nothing": {attached: map[Target]string{rule: "+shop/rule"}, rule: rule, want: "+shop/rule"},
+		"merged at two places": {
+			attached: map[Target]string{rule: "+shop/a", rule.Whole(): "+shop/a", listener: "infra/b"},
+			rule:     rule, want: "+shop/a infra/b",
+		},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {

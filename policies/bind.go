@@ -12,17 +12,20 @@ import (
 
 // What features are bound to. Each binder finds the part of an object that its features are about.
 var (
-	security = binder(v1alpha1.KindSecurityPolicy, SpecField, func(p *v1alpha1.SecurityPolicy) *v1alpha1.SecurityPolicySpec {
-		return &p.Spec
-	})
+	security = binder(v1alpha1.KindSecurityPolicy, SpecField,
+		func(p *v1alpha1.SecurityPolicy) *v1alpha1.SecurityPolicySpec {
+			return &p.Spec
+		})
 	// settings binds features of ClusterSettings, the part of a BackendTrafficPolicy that other kinds have for single
 	// backends.
-	settings = binder(v1alpha1.KindBackendTrafficPolicy, SpecField, func(p *v1alpha1.BackendTrafficPolicy) *v1alpha1.ClusterSettings {
-		return &p.Spec.ClusterSettings
-	})
-	listeners = binder(v1alpha1.KindClientTrafficPolicy, SpecField, func(p *v1alpha1.ClientTrafficPolicy) *v1alpha1.ClientTrafficPolicySpec {
-		return &p.Spec
-	})
+	settings = binder(v1alpha1.KindBackendTrafficPolicy, SpecField,
+		func(p *v1alpha1.BackendTrafficPolicy) *v1alpha1.ClusterSettings {
+			return &p.Spec.ClusterSettings
+		})
+	listeners = binder(v1alpha1.KindClientTrafficPolicy, SpecField,
+		func(p *v1alpha1.ClientTrafficPolicy) *v1alpha1.ClientTrafficPolicySpec {
+			return &p.Spec
+		})
 	rule    = binder(ruleKind, "", func(r *gwapiv1.HTTPRouteRule) *gwapiv1.HTTPRouteRule { return r })
 	gateway = binder(gatewayKind, SpecField, func(g *gwapiv1.Gateway) *gwapiv1.GatewaySpec { return &g.Spec })
 )
@@ -133,9 +136,10 @@ func binder[P, S any](kind, path string, spec func(P) *S) func(feature.Feature[S
 	}
 }
 
-// hook is a function of a feature that finds the spec in a policy or a rule, and gets the answers to the feature's own needs
-// only. One that the feature does not have does nothing.
-func hook[S, T any](f *feature.Feature[S], of func(any) *S, does func(*S, feature.Have, *T)) func(any, feature.Have, *T) {
+// hook is a function of a feature that finds the spec in a policy or a rule, and gets the answers to the feature's own
+// needs only. One that the feature does not have does nothing.
+func hook[S, T any](f *feature.Feature[S], of func(any) *S, does func(*S, feature.Have, *T)) func(any, feature.Have,
+	*T) {
 	return func(p any, have feature.Have, on *T) {
 		if does == nil {
 			return

@@ -10,8 +10,8 @@ import (
 	"gatehouse/policies/feature"
 )
 
-// TestHooksGetTheirOwnAnswers: a hook cannot read what its feature has not listed as a need, although another feature of the
-// policy has it.
+// TestHooksGetTheirOwnAnswers: a hook cannot read what its feature has not listed as a need, although another feature
+// of the policy has it.
 func TestHooksGetTheirOwnAnswers(t *testing.T) {
 	have := feature.Have{
 		Content:      map[string][]byte{"own": []byte("mine"), "other": []byte("not mine")},

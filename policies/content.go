@@ -8,7 +8,8 @@ import (
 )
 
 // contentKeys lists, sorted, the keys of Secrets and ConfigMaps under which something is read: certificates and CA
-// certificates, whoever refers to them, and what features need. Any object may also hold CA certificates under its only key (certificate.AuthoritiesIn).
+// certificates, whoever refers to them, and what features need. Any object may also hold CA certificates under its only
+// key (certificate.AuthoritiesIn).
 //
 // Caches keep these keys, and the webhook judges objects that have one. The chart has the list in files/content.yaml.
 var contentKeys = listContentKeys()

@@ -42,7 +42,8 @@ func TestNeedsNameTheirKeys(t *testing.T) {
 	for _, g := range goldens(t) {
 		for _, need := range g.kind.Needs(g.policy) {
 			if need.Content != nil && !Reads(need.Content.Kind, need.Content.Key) {
-				t.Errorf("%s: %s needs key %s of a %s, which no feature lists", g.path, need.Field, need.Content.Key, need.Content.Kind)
+				t.Errorf("%s: %s needs key %s of a %s, which no feature lists", g.path, need.Field, need.Content.Key,
+					need.Content.Kind)
 			}
 		}
 	}

@@ -39,8 +39,8 @@ func envoyBinary(t *testing.T) string {
 }
 
 // bootstrap is one Envoy with every golden that is not denied: a host name and a cluster for each, such as cors-any.
-// The host name plain has no policy. All of them share the connection manager, with the filters disabled. Each policy of
-// listeners also has a listener of its own.
+// The host name plain has no policy. All of them share the connection manager, with the filters disabled. Each policy
+// of listeners also has a listener of its own.
 func bootstrap(t *testing.T, backends ...*corev3.Address) []byte {
 	t.Helper()
 	plain := golden{path: "plain.txtar", kind: Kinds[0]}
@@ -154,13 +154,18 @@ func (send client) testCORS(t *testing.T) {
 			t.Errorf("%s, origin %s: the preflight request went to the backend", tc.host, tc.origin)
 		}
 	}
-	response := send(t, http.MethodOptions, "cors-cors", "/", "Origin", "https://shop.example.com", "Access-Control-Request-Method", "PUT")
-	for name, want := range map[string]string{"Methods": "GET,PUT", "Headers": "x-tenant,content-type", "Credentials": "true"} {
+	response := send(t, http.MethodOptions, "cors-cors", "/", "Origin", "https://shop.example.com",
+		"Access-Control-Request-Method", "PUT")
+	for name, want := range map[string]string{
+		"Methods": "GET,PUT", "Headers": "x-tenant,content-type",
+		"Credentials": "true",
+	} {
 		if got := response.Header.Get("Access-Control-Allow-" + name); got != want {
 			t.Errorf("allowed %s: got %q, want %q", name, got, want)
 		}
 	}
-	if got := send(t, http.MethodGet, "plain", "/", "Origin", "https://shop.example.com").Header.Get("Access-Control-Allow-Origin"); got != "" {
+	if got := send(t, http.MethodGet, "plain", "/", "Origin",
+		"https://shop.example.com").Header.Get("Access-Control-Allow-Origin"); got != "" {
 		t.Errorf("without a policy, origin %q is allowed", got)
 	}
 }
@@ -183,7 +188,8 @@ func (send client) testTimeout(t *testing.T) {
 		"timeout-stream": {http.StatusGatewayTimeout, http.StatusRequestTimeout},
 	} {
 		start := time.Now()
-		if got := send(t, http.MethodGet, host, "/slow").StatusCode; !slices.Contains(want, got) || time.Since(start) > slowness/2 {
+		if got := send(t, http.MethodGet, host, "/slow").StatusCode; !slices.Contains(want, got) ||
+			time.Since(start) > slowness/2 {
 			t.Errorf("%s: slow backend: got %d after %s, want one of %v in time", host, got, time.Since(start), want)
 		}
 	}
@@ -194,7 +200,8 @@ func (send client) testHash(t *testing.T) {
 	for user := range 16 {
 		own := map[string]bool{}
 		for range 4 {
-			own[send(t, http.MethodGet, "loadbalancer-hash_header", "/", "X-User", strconv.Itoa(user)).Header.Get("Backend")] = true
+			own[send(t, http.MethodGet, "loadbalancer-hash_header", "/", "X-User",
+				strconv.Itoa(user)).Header.Get("Backend")] = true
 		}
 		if len(own) != 1 {
 			t.Errorf("user %d was served by %v, want one backend", user, own)

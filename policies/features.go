@@ -33,8 +33,8 @@ import (
 	"gatehouse/policies/trace"
 )
 
-// features is every feature of policies, rules and Gateways. Its order is the order of the HTTP filters, and that in which the
-// features of a kind are applied.
+// features is every feature of policies, rules and Gateways. Its order is the order of the HTTP filters, and that in
+// which the features of a kind are applied.
 var features = []bound{
 	rule(trace.Feature),
 	security(cors.Vary),
@@ -101,7 +101,8 @@ func (k Kind) ShapesCluster(p Object, have feature.Have) bool {
 	return with.Certificate != without.Certificate || !bytes.Equal(Settings(with), Settings(without))
 }
 
-// Cost estimates what the policy costs each route that it covers, in bytes of an Envoy, the size of what it sets there apart.
+// Cost estimates what the policy costs each route that it covers, in bytes of an Envoy, the size of what it sets there
+// apart.
 func (k Kind) Cost(p Object) (cost int64) {
 	for f := range k.features {
 		cost += f.cost(p).Route
@@ -142,13 +143,13 @@ func (k Kind) Listener(p Object, have feature.Have, l *feature.Listener) {
 type ListenerPart struct {
 	// Feature is the field of the spec.
 	Feature string
-	// Socket is what all listeners of a port share, Rest what those for HTTP share besides. Requests is the part of Rest
-	// that only listeners that read requests have.
+	// Socket is what all listeners of a port share, Rest what those for HTTP share besides. Requests is the part of
+	// Rest that only listeners that read requests have.
 	Socket, Rest, Requests string
 }
 
-// ListenerParts returns what each feature that shapes listeners sets. They are the same features in the same order for all
-// policies of the kind. A nil policy has the defaults.
+// ListenerParts returns what each feature that shapes listeners sets. They are the same features in the same order for
+// all policies of the kind. A nil policy has the defaults.
 func (k Kind) ListenerParts(p Object, have feature.Have) []ListenerPart {
 	var parts []ListenerPart
 	for f := range k.features {
@@ -169,8 +170,8 @@ func (k Kind) ShapesListeners() bool {
 	return k.any(func(f bound) bool { return f.shapesListeners })
 }
 
-// ShapesRoutes reports whether policies of the kind say something about routes or their connections and clusters. One of
-// a kind that is not served yet may.
+// ShapesRoutes reports whether policies of the kind say something about routes or their connections and clusters. One
+// of a kind that is not served yet may.
 func (k Kind) ShapesRoutes() bool {
 	return k.Unserved || k.any(func(f bound) bool { return f.shapesRoutes })
 }
@@ -216,8 +217,8 @@ var off = func() map[string]*anypb.Any {
 // (feature.Filter, Off). Callers must not change it.
 func Off(filter string) *anypb.Any { return off[filter] }
 
-// Settings encodes the settings of an upstream, without the certificate, which belongs to the TLS of its backends: equal
-// settings have equal bytes, in every replica and after every restart.
+// Settings encodes the settings of an upstream, without the certificate, which belongs to the TLS of its backends:
+// equal settings have equal bytes, in every replica and after every restart.
 func Settings(upstream *feature.Upstream) []byte {
 	return joined(upstream.Cluster, upstream.HTTP)
 }

@@ -52,7 +52,10 @@ func FuzzPolicies(f *testing.F) {
 			return
 		}
 		problems := kind.Check(p)
-		g := golden{kind: kind, policy: p, have: feature.Have{Content: map[string][]byte{}, Clusters: map[string]feature.Cluster{}}}
+		g := golden{kind: kind, policy: p, have: feature.Have{
+			Content:  map[string][]byte{},
+			Clusters: map[string]feature.Cluster{},
+		}}
 		for _, need := range kind.Needs(p) {
 			switch content := document[:len(document)/2]; {
 			case need.Backend != nil:
@@ -84,7 +87,10 @@ func FuzzSelectors(f *testing.F) {
 			"kind":             "HTTPRoute",
 			"matchLabels":      map[string]string{key: value},
 			"matchExpressions": []any{map[string]any{"key": other, "operator": operator, "values": []string{value}}},
-			"namespaces":       map[string]any{"from": from, "selector": map[string]any{"matchLabels": map[string]string{other: value}}},
+			"namespaces": map[string]any{
+				"from":     from,
+				"selector": map[string]any{"matchLabels": map[string]string{other: value}},
+			},
 		}}}})
 		if err != nil {
 			return
@@ -110,7 +116,10 @@ func FuzzSelectors(f *testing.F) {
 				t.Error("matches without the label")
 			}
 			for _, condition := range s.Labels() {
-				found := slices.ContainsFunc(condition, func(label string) bool { return label == key+"="+value || label == other+"="+value })
+				found := slices.ContainsFunc(condition, func(label string) bool {
+					return label == key+"="+value ||
+						label == other+"="+value
+				})
 				if s.Matches("HTTPRoute", "shop", labels, labels) && !found {
 					t.Errorf("matches without a label of %q", condition)
 				}

@@ -74,7 +74,8 @@ func goldens(t testing.TB) []golden {
 			return f.kind != ruleKind && f.name != "" && f.folder == filepath.Dir(path)
 		})
 		if i < 0 {
-			t.Fatalf("%s: no feature of a policy has this folder, so nobody reads the file: write %s for a feature of rules", path,
+			t.Fatalf("%s: no feature of a policy has this folder, so nobody reads the file: write %s for a feature of rules",
+				path,
 				"a golden in translator/testdata")
 		}
 		read = append(read, readGolden(t, path, features[i]))
@@ -188,7 +189,8 @@ func (g golden) outcome(t *testing.T) []txtar.File {
 	connection := feature.Connection{}
 	g.feature.connection(g.policy, g.have, &connection)
 	if sources := connection.Sources; sources != nil {
-		parts = append(parts, txtar.File{Name: "sources.txt", Data: fmt.Appendf(nil, "allowed %v\ndenied %v\n", sources.Allowed, sources.Denied)})
+		parts = append(parts, txtar.File{Name: "sources.txt", Data: fmt.Appendf(nil, "allowed %v\ndenied %v\n",
+			sources.Allowed, sources.Denied)})
 	}
 	return append(parts, g.listenerParts(t)...)
 }

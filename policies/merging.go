@@ -50,7 +50,8 @@ func (k Kind) checkMerging(p Object) []verdict.Problem {
 	for _, kind := range kinds {
 		if targetKindNamed(kind).Section != sectionRule {
 			return []verdict.Problem{feature.Invalid(mergeTypeField,
-				"a policy with mergeType can only target routes, and this one targets a %s: remove that target, or mergeType", kind)}
+				"a policy with mergeType can only target routes, and this one targets a %s: remove that target, or mergeType",
+				kind)}
 		}
 	}
 	return nil
@@ -97,8 +98,8 @@ func (k Kind) Merge(members []Object) (*Merged, error) {
 	return m, nil
 }
 
-// Owner returns the policy that wrote a field, such as spec.basicAuth.users. If several wrote parts of it, it is the most
-// specific of them: nobody can change a part of a reference and have it resolved with the grants of another.
+// Owner returns the policy that wrote a field, such as spec.basicAuth.users. If several wrote parts of it, it is the
+// most specific of them: nobody can change a part of a reference and have it resolved with the grants of another.
 func (m *Merged) Owner(field string) Object {
 	return m.members[len(m.members)-1-m.document.Origin(field)]
 }
@@ -111,8 +112,8 @@ func (m *Merged) Route(have feature.Have, route *routev3.Route) {
 // whereAndHow are the fields of a spec that say where a policy takes effect, and how. They are not inherited.
 var whereAndHow = []string{"targetRef", "targetRefs", "targetSelectors", "mergeType"}
 
-// written returns what a policy contributes to a merge, as JSON with the field spec. Its targets belong to it only if it
-// is the most specific one.
+// written returns what a policy contributes to a merge, as JSON with the field spec. Its targets belong to it only if
+// it is the most specific one.
 func written(p Object, first bool) ([]byte, error) {
 	var object struct {
 		Spec stdjson.RawMessage `json:"spec"`
@@ -137,8 +138,8 @@ func written(p Object, first bool) ([]byte, error) {
 	return stdjson.Marshal(map[string]any{SpecField: spec})
 }
 
-// withoutNulls removes all fields that are null. The API server removes them when it stores a policy, so a policy from a
-// file must not have another meaning by them.
+// withoutNulls removes all fields that are null. The API server removes them when it stores a policy, so a policy from
+// a file must not have another meaning by them.
 func withoutNulls(value any) {
 	switch v := value.(type) {
 	case map[string]any:

@@ -41,18 +41,25 @@ func TestMerge(t *testing.T) {
 	}{
 		"fields are added": {
 			"BackendTrafficPolicy",
-			[]string{`{mergeType: JSONMerge, timeout: {http: {requestTimeout: 1s}}}`, `{timeout: {http: {streamIdleTimeout: 2s}}, retry: {numRetries: 3}}`},
+			[]string{
+				`{mergeType: JSONMerge, timeout: {http: {requestTimeout: 1s}}}`,
+				`{timeout: {http: {streamIdleTimeout: 2s}}, retry: {numRetries: 3}}`,
+			},
 			`{mergeType: JSONMerge, timeout: {http: {requestTimeout: 1s, streamIdleTimeout: 2s}}, retry: {numRetries: 3}}`,
 			map[string]int{"spec.timeout": 0, "spec.timeout.http.streamIdleTimeout": 1, "spec.retry.numRetries": 1},
 		},
 		"of three policies the most specific wins": {
 			"BackendTrafficPolicy",
 			[]string{
-				`{mergeType: StrategicMerge, retry: {numRetries: 1}}`, `{mergeType: JSONMerge, retry: {numRetries: 2}, tcpKeepalive: {probes: 2}}`,
+				`{mergeType: StrategicMerge, retry: {numRetries: 1}}`,
+				`{mergeType: JSONMerge, retry: {numRetries: 2}, tcpKeepalive: {probes: 2}}`,
 				`{retry: {numRetries: 3}, tcpKeepalive: {probes: 3, idleTime: 3s}}`,
 			},
 			`{mergeType: StrategicMerge, retry: {numRetries: 1}, tcpKeepalive: {probes: 2, idleTime: 3s}}`,
-			map[string]int{"spec.retry": 0, "spec.tcpKeepalive": 1, "spec.tcpKeepalive.probes": 1, "spec.tcpKeepalive.idleTime": 2},
+			map[string]int{
+				"spec.retry": 0, "spec.tcpKeepalive": 1, "spec.tcpKeepalive.probes": 1,
+				"spec.tcpKeepalive.idleTime": 2,
+			},
 		},
 		"lists are replaced, also by empty ones": {
 			"SecurityPolicy",
@@ -65,7 +72,10 @@ func TestMerge(t *testing.T) {
 		},
 		"null removes nothing, as the API server drops it": {
 			"SecurityPolicy",
-			[]string{`{mergeType: JSONMerge, basicAuth: null, cors: {maxAge: null}}`, `{basicAuth: {users: {name: u}}, cors: {maxAge: 1m}}`},
+			[]string{
+				`{mergeType: JSONMerge, basicAuth: null, cors: {maxAge: null}}`,
+				`{basicAuth: {users: {name: u}}, cors: {maxAge: 1m}}`,
+			},
 			`{mergeType: JSONMerge, basicAuth: {users: {name: u}}, cors: {maxAge: 1m}}`,
 			map[string]int{"spec.basicAuth.users": 1},
 		},
@@ -81,7 +91,10 @@ func TestMerge(t *testing.T) {
 		},
 		"a part of a reference makes all of it one's own": {
 			"SecurityPolicy",
-			[]string{`{mergeType: StrategicMerge, basicAuth: {users: {name: mine}}}`, `{basicAuth: {users: {name: theirs, namespace: staff}}}`},
+			[]string{
+				`{mergeType: StrategicMerge, basicAuth: {users: {name: mine}}}`,
+				`{basicAuth: {users: {name: theirs, namespace: staff}}}`,
+			},
 			`{mergeType: StrategicMerge, basicAuth: {users: {name: mine, namespace: staff}}}`,
 			map[string]int{"spec.basicAuth.users": 0, "spec.basicAuth.users.namespace": 1},
 		},
@@ -140,8 +153,8 @@ func TestCheckMerging(t *testing.T) {
 	}
 }
 
-// FuzzMergedPolicies merges any two policies of a kind that can be read. The result is as good as one that was written: if
-// it passes its check, it passes Envoy's validation rules, and each of its fields is of one of the two.
+// FuzzMergedPolicies merges any two policies of a kind that can be read. The result is as good as one that was written:
+// if it passes its check, it passes Envoy's validation rules, and each of its fields is of one of the two.
 func FuzzMergedPolicies(f *testing.F) {
 	var seeds [][]byte
 	for _, g := range goldens(f) {

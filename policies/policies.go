@@ -2,8 +2,8 @@
 // policy kinds, and how policies attach to Gateways and routes.
 //
 // Everything here is a pure function of its arguments. A caller loops over Kinds and never asks which kind an object
-// has. Policies on backends (BackendTLS, RetryBudget) only attach by what is here; their meaning is in packages of their
-// own.
+// has. Policies on backends (BackendTLS, RetryBudget) only attach by what is here; their meaning is in packages of
+// their own.
 package policies
 
 import (
@@ -33,8 +33,8 @@ type Kind struct {
 	Group, Kind string
 	// Targets are the names of the kinds that it can target and that are served; TargetKinds has all of them.
 	Targets []string
-	// Secures tells that the policies say how backends are verified: what one may be meant for, but cannot attach to, is
-	// not reached.
+	// Secures tells that the policies say how backends are verified: what one may be meant for, but cannot attach to,
+	// is not reached.
 	Secures bool
 	// New makes an empty policy, to decode into.
 	New func() Object
@@ -116,13 +116,15 @@ func (k Kind) Check(p Object) []verdict.Problem {
 	}
 	for _, need := range k.Needs(p) {
 		if need.Backend != nil && need.Backend.Settings != nil {
-			problems = append(problems, verdict.At(SpecField+"."+need.Backend.SettingsField, checkSettings(need.Backend.Settings))...)
+			problems = append(problems, verdict.At(SpecField+"."+need.Backend.SettingsField,
+				checkSettings(need.Backend.Settings))...)
 		}
 	}
 	return problems
 }
 
-// OfSettings returns a BackendTrafficPolicy with the settings, and its kind: settings mean the same wherever they stand.
+// OfSettings returns a BackendTrafficPolicy with the settings, and its kind: settings mean the same wherever they
+// stand.
 func OfSettings(s *v1alpha1.ClusterSettings) (Kind, Object) {
 	i := slices.IndexFunc(Kinds, func(k Kind) bool { return k.Kind == v1alpha1.KindBackendTrafficPolicy })
 	return Kinds[i], &v1alpha1.BackendTrafficPolicy{Spec: v1alpha1.BackendTrafficPolicySpec{ClusterSettings: *s}}

@@ -53,7 +53,8 @@ func TestKindsAndFeaturesAgree(t *testing.T) {
 	}
 	shaping := slices.DeleteFunc(slices.Clone(Kinds), func(k Kind) bool { return !k.ShapesListeners() })
 	if len(shaping) != 1 {
-		t.Errorf("%d kinds have features of listeners: the translation reads one such kind, and would ignore others", len(shaping))
+		t.Errorf("%d kinds have features of listeners: the translation reads one such kind, and would ignore others",
+			len(shaping))
 	}
 	for _, kind := range Kinds {
 		if problems := kind.Check(kind.New()); len(problems) > 0 != kind.Unserved {
@@ -88,9 +89,12 @@ func TestShapesCluster(t *testing.T) {
 		spec             string
 		shapes, together bool
 	}{
-		"nothing":              {"{}", false, false},
-		"route settings":       {"{retry: {}, timeout: {http: {requestTimeout: 5s, streamIdleTimeout: 1m}}}", false, false},
-		"the defaults":         {"{timeout: {tcp: {connectTimeout: 1500ms}}, loadBalancer: {type: LeastRequest}}", false, false},
+		"nothing":        {"{}", false, false},
+		"route settings": {"{retry: {}, timeout: {http: {requestTimeout: 5s, streamIdleTimeout: 1m}}}", false, false},
+		"the defaults": {
+			"{timeout: {tcp: {connectTimeout: 1500ms}}, loadBalancer: {type: LeastRequest}}", false,
+			false,
+		},
 		"no retry":             {"{retry: {numRetries: 0}}", true, false},
 		"connect timeout":      {"{timeout: {tcp: {connectTimeout: 3s}}}", true, false},
 		"idle connections":     {"{timeout: {http: {connectionIdleTimeout: 3s}}}", true, false},

@@ -55,10 +55,11 @@ func Conflicted(kind Kind, loser metav1.Object, field string, target Target, win
 		name = "a " + kind.Kind + " of another namespace"
 	}
 	return verdict.Problem{
-		Field:   field,
-		Reason:  string(gwapiv1.PolicyReasonConflicted),
-		Message: fmt.Sprintf("%s already has %s, which is older and wins: target something else or delete one of the two", target, name),
-		Weight:  verdict.Conflicted,
+		Field:  field,
+		Reason: string(gwapiv1.PolicyReasonConflicted),
+		Message: fmt.Sprintf("%s already has %s, which is older and wins: target something else or delete one of the two",
+			target, name),
+		Weight: verdict.Conflicted,
 	}
 }
 
@@ -76,10 +77,10 @@ func Chain(places ...Target) []Target {
 	return chain
 }
 
-// Effective returns the policies that take effect along a chain, the most specific one first. The first one found wins as
-// a whole, and nothing is inherited from the others, unless it is merged: then it is followed by what would take effect
-// without it. at returns the policy that is attached to a target, the zero value if there is none, and whether it is
-// merged. A policy that is attached to several places of the chain counts once.
+// Effective returns the policies that take effect along a chain, the most specific one first. The first one found wins
+// as a whole, and nothing is inherited from the others, unless it is merged: then it is followed by what would take
+// effect without it. at returns the policy that is attached to a target, the zero value if there is none, and whether
+// it is merged. A policy that is attached to several places of the chain counts once.
 func Effective[P comparable](at func(Target) (p P, merges bool), chain []Target) []P {
 	var none P
 	var found []P
@@ -112,8 +113,8 @@ func Overridden(kind Kind, p Object, at []Target) string {
 const ReasonMerged = "Merged"
 
 // Merging is the message of the condition that says with what a policy is merged: the names of the policies that it is
-// merged over, the nearest first, and the targets of the policies that are merged over it. Targets in other namespaces are
-// counted, not named.
+// merged over, the nearest first, and the targets of the policies that are merged over it. Targets in other namespaces
+// are counted, not named.
 func Merging(p Object, over []string, below []Target) string {
 	var parts []string
 	if len(over) > 0 {

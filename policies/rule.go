@@ -16,7 +16,8 @@ import (
 // Rules of HTTPRoutes, and of GRPCRoutes in the terms of HTTPRoutes, have features as policies do: their filters,
 // session persistence, retry and timeouts. All fields are relative to the rule.
 
-// featuresIn yields the features of a rule, in order. A feature about filters is left out if the rule has none of its types.
+// featuresIn yields the features of a rule, in order. A feature about filters is left out if the rule has none of its
+// types.
 func featuresIn(r *gwapiv1.HTTPRouteRule) iter.Seq[bound] {
 	return func(yield func(bound) bool) {
 		for f := range featuresOf(ruleKind) {
@@ -54,7 +55,8 @@ func unservedTypes(r *gwapiv1.HTTPRouteRule) []verdict.Problem {
 	ofRules, ofBackends := filterTypes()
 	problems := unserved("filters", r.Filters, ofRules)
 	for b := range r.BackendRefs {
-		problems = append(problems, unserved(fmt.Sprintf("backendRefs[%d].filters", b), r.BackendRefs[b].Filters, ofBackends)...)
+		problems = append(problems, unserved(fmt.Sprintf("backendRefs[%d].filters", b), r.BackendRefs[b].Filters,
+			ofBackends)...)
 	}
 	return problems
 }
@@ -117,7 +119,10 @@ func CostOfRule(r *gwapiv1.HTTPRouteRule) (cost feature.Cost) {
 // TraitsOfRule returns what is known of a rule. One with a filter that no feature carries out answers all requests.
 func TraitsOfRule(r *gwapiv1.HTTPRouteRule) (traits feature.Traits) {
 	served, _ := filterTypes()
-	traits.Answers = slices.ContainsFunc(r.Filters, func(f gwapiv1.HTTPRouteFilter) bool { return !slices.Contains(served, f.Type) })
+	traits.Answers = slices.ContainsFunc(r.Filters, func(f gwapiv1.HTTPRouteFilter) bool {
+		return !slices.Contains(served,
+			f.Type)
+	})
 	for f := range featuresIn(r) {
 		traits = traits.Or(f.traits(r))
 	}

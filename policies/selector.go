@@ -98,7 +98,10 @@ func compile(kind Kind, namespace, field string, written v1alpha1.TargetSelector
 		group = string(*written.Group)
 	}
 	problems := checkTarget(kind, field, group, string(written.Kind))
-	objects, found := labelSelector(field, &metav1.LabelSelector{MatchLabels: written.MatchLabels, MatchExpressions: written.MatchExpressions})
+	objects, found := labelSelector(field, &metav1.LabelSelector{
+		MatchLabels:      written.MatchLabels,
+		MatchExpressions: written.MatchExpressions,
+	})
 	problems = append(problems, found...)
 	s := Selector{Kind: string(written.Kind), Field: field, namespace: namespace, objects: objects}
 	if objects != nil {
@@ -136,7 +139,8 @@ func (s *Selector) compileNamespaces(field string, written *v1alpha1.TargetSelec
 func labelSelector(field string, written *metav1.LabelSelector) (labels.Selector, []verdict.Problem) {
 	compiled, err := metav1.LabelSelectorAsSelector(written)
 	if err != nil {
-		return nil, []verdict.Problem{feature.Invalid(field, "the labels cannot be matched, %v: correct that key, operator or value", err)}
+		return nil, []verdict.Problem{feature.Invalid(field,
+			"the labels cannot be matched, %v: correct that key, operator or value", err)}
 	}
 	return compiled, nil
 }

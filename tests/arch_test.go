@@ -77,8 +77,9 @@ func sources(t *testing.T) []source {
 	return all
 }
 
-// arrows lists what the packages under a folder may import of this module; beside that, a folder may import itself. A name that ends
-// in a star stands for each folder there that is not listed by its own name, and may then only import what it names.
+// arrows lists what the packages under a folder may import of this module; beside that, a folder may import itself. A
+// name that ends in a star stands for each folder there that is not listed by its own name, and may then only import
+// what it names.
 var arrows = map[string][]string{
 	"api":              {},
 	"policies/verdict": {},
@@ -87,20 +88,29 @@ var arrows = map[string][]string{
 	"policies/paths":   {"policies/feature", "policies/regex", "policies/verdict"},
 	"policies/merge":   {"api"},
 	"policies/*":       {"policies/feature", "policies/merge", "policies/paths", "policies/verdict", "api"},
-	"policies":         {"policies/*", "policies/feature", "policies/merge", "policies/paths", "policies/regex", "policies/verdict", "api"},
-	"translator/flow":  {},
-	"translator/*":     {"policies/verdict", "api"},
-	"translator":       {"translator/flow", "translator/*", "policies", "policies/*", "policies/feature", "policies/paths", "policies/regex", "policies/verdict", "api"},
-	"xds":              {"translator", "policies", "policies/*", "policies/verdict", "api"},
-	"webhook":          {"translator", "policies", "policies/*", "policies/verdict", "api"},
-	"infra":            {"translator", "policies", "policies/*", "policies/regex", "policies/verdict", "api"},
-	"controller":       {"translator", "translator/*", "policies", "policies/*", "policies/verdict", "api", "xds"},
-	"cmd":              {"controller", "webhook", "xds", "infra", "translator", "policies", "policies/*", "policies/verdict", "api"},
-	"manifests":        {},
+	"policies": {
+		"policies/*", "policies/feature", "policies/merge", "policies/paths", "policies/regex",
+		"policies/verdict", "api",
+	},
+	"translator/flow": {},
+	"translator/*":    {"policies/verdict", "api"},
+	"translator": {
+		"translator/flow", "translator/*", "policies", "policies/*", "policies/feature", "policies/paths",
+		"policies/regex", "policies/verdict", "api",
+	},
+	"xds":        {"translator", "policies", "policies/*", "policies/verdict", "api"},
+	"webhook":    {"translator", "policies", "policies/*", "policies/verdict", "api"},
+	"infra":      {"translator", "policies", "policies/*", "policies/regex", "policies/verdict", "api"},
+	"controller": {"translator", "translator/*", "policies", "policies/*", "policies/verdict", "api", "xds"},
+	"cmd": {
+		"controller", "webhook", "xds", "infra", "translator", "policies", "policies/*",
+		"policies/verdict", "api",
+	},
+	"manifests": {},
 }
 
-// folder answers with the entry of arrows that a package's path belongs to, empty if there is none, and with the part of the
-// path that makes up the folder.
+// folder answers with the entry of arrows that a package's path belongs to, empty if there is none, and with the part
+// of the path that makes up the folder.
 func folder(path string) (entry, own string) {
 	parts := strings.Split(path, "/")
 	if len(parts) > 1 {
@@ -155,10 +165,14 @@ func list(t *testing.T, arguments ...string) []string {
 	return strings.Fields(string(out))
 }
 
-// TestTranslationIsPure: the translation reaches no network, not even through what it imports. A linter sees only the first step.
+// TestTranslationIsPure: the translation reaches no network, not even through what it imports. A linter sees only the
+// first step.
 func TestTranslationIsPure(t *testing.T) {
 	for _, dep := range list(t, "-deps", "./translator/...", "./policies/...") {
-		for _, banned := range []string{"k8s.io/client-go", "google.golang.org/grpc", "github.com/envoyproxy/go-control-plane/envoy/service"} {
+		for _, banned := range []string{
+			"k8s.io/client-go", "google.golang.org/grpc",
+			"github.com/envoyproxy/go-control-plane/envoy/service",
+		} {
 			if dep == banned || strings.HasPrefix(dep, banned+"/") {
 				t.Errorf("translator or policies depend on %s; `go list -deps` and `go mod why` tell by which way", dep)
 			}
@@ -181,7 +195,8 @@ func TestModulesNameOneGo(t *testing.T) {
 	}
 }
 
-// TestScriptsNameTheGo: scripts that call go, or a tool that does, build with the Go of go.mod where make has not named it.
+// TestScriptsNameTheGo: scripts that call go, or a tool that does, build with the Go of go.mod where make has not named
+// it.
 func TestScriptsNameTheGo(t *testing.T) {
 	calls := regexp.MustCompile(`\bgo (-C \S+ )?(build|list|mod|run|test)\b|bin/(controller-gen|golangci-lint)`)
 	called := 0
@@ -227,7 +242,8 @@ func TestPackagesAreNouns(t *testing.T) {
 	}
 }
 
-// TestNoThirdForm: the translation has no struct of its own for what the API, ours or Gateway API's, already has one for.
+// TestNoThirdForm: the translation has no struct of its own for what the API, ours or Gateway API's, already has one
+// for.
 func TestNoThirdForm(t *testing.T) {
 	api := map[string]string{}
 	all := sources(t)
@@ -284,13 +300,15 @@ func structs(file *ast.File) []string {
 	return names
 }
 
-// TestDependenciesAreExplained: each module that one of our two modules needs itself has its sentence in docs/dependencies.md.
+// TestDependenciesAreExplained: each module that one of our two modules needs itself has its sentence in
+// docs/dependencies.md.
 func TestDependenciesAreExplained(t *testing.T) {
 	page, needed := read(t, "../docs/dependencies.md"), map[string]bool{}
 	for _, file := range []string{"../go.mod", "go.mod"} {
 		for line := range strings.Lines(read(t, file)) {
 			module, version, ok := strings.Cut(strings.TrimSpace(line), " ")
-			if ok && strings.HasPrefix(line, "\t") && strings.HasPrefix(version, "v") && !strings.HasSuffix(version, "// indirect") {
+			if ok && strings.HasPrefix(line, "\t") && strings.HasPrefix(version, "v") &&
+				!strings.HasSuffix(version, "// indirect") {
 				needed[module] = true
 			}
 		}

@@ -71,10 +71,12 @@ func (b backend) equal(o backend) bool {
 }
 
 func (row *rulesRow) equal(o *rulesRow) bool {
-	return row.Route.equal(o.Route) && equalProblems(row.Problems, o.Problems) && slices.EqualFunc(row.Rules, o.Rules, func(a, b ruleRow) bool {
-		return a.Broken == b.Broken && a.Traits == b.Traits && a.Cost == b.Cost && slices.Equal(a.Loose, b.Loose) && slices.Equal(a.Unreadable, b.Unreadable) &&
-			slices.EqualFunc(a.Backends, b.Backends, backend.equal) && maps.EqualFunc(a.Extra, b.Extra, extraBackends.equal)
-	})
+	return row.Route.equal(o.Route) && equalProblems(row.Problems, o.Problems) &&
+		slices.EqualFunc(row.Rules, o.Rules, func(a, b ruleRow) bool {
+			return a.Broken == b.Broken && a.Traits == b.Traits && a.Cost == b.Cost && slices.Equal(a.Loose, b.Loose) &&
+				slices.Equal(a.Unreadable, b.Unreadable) &&
+				slices.EqualFunc(a.Backends, b.Backends, backend.equal) && maps.EqualFunc(a.Extra, b.Extra, extraBackends.equal)
+		})
 }
 
 func (t *Tables) routeRules(r *flow.Read, _ string, route *routeRow) (*rulesRow, bool) {
@@ -96,7 +98,8 @@ func (t *Tables) routeRules(r *flow.Read, _ string, route *routeRow) (*rulesRow,
 		broken := verdict.At(field, policies.CheckRule(rule))
 		out.Broken = out.Broken || len(broken) > 0
 		row.Problems = append(row.Problems, broken...)
-		row.Problems = append(row.Problems, verdict.At(field, t.extraBackends(r, route.referrer(), out, policies.NeedsOfRule(rule)))...)
+		row.Problems = append(row.Problems, verdict.At(field, t.extraBackends(r, route.referrer(), out,
+			policies.NeedsOfRule(rule)))...)
 		if p := out.checkShares(route, rule, field); p != nil {
 			row.Problems = append(row.Problems, *p)
 		}
@@ -239,7 +242,8 @@ func resolvePort(b backend, object *backendObject, port *gwapiv1.PortNumber) (ba
 	if port == nil {
 		return b, &verdict.Problem{
 			Field: ".port", Reason: "PortNotSpecified", Weight: verdict.Invalid,
-			Message: fmt.Sprintf("a %s needs a port; %s/%s has %s", object.Kind.name, object.Namespace, object.Name, object.listedPorts()),
+			Message: fmt.Sprintf("a %s needs a port; %s/%s has %s", object.Kind.name, object.Namespace, object.Name,
+				object.listedPorts()),
 		}
 	}
 	if object.named() && slices.Contains(PodPorts, *port) {
@@ -261,6 +265,7 @@ func resolvePort(b backend, object *backendObject, port *gwapiv1.PortNumber) (ba
 	}
 	return b, &verdict.Problem{
 		Field: ".port", Reason: "PortNotFound", Weight: verdict.Unresolved,
-		Message: fmt.Sprintf("%s has no %s port %d; it has %s", &object.destination, b.Port.Protocol, *port, object.listedPorts()),
+		Message: fmt.Sprintf("%s has no %s port %d; it has %s", &object.destination, b.Port.Protocol, *port,
+			object.listedPorts()),
 	}
 }

@@ -23,10 +23,13 @@ const (
 
 // populatedPorts lists the ports of a backend that have an endpoint, sorted: it changes when a port gets its first
 // endpoint or loses its last.
-func (t *Tables) populatedPorts(_ *flow.Read, _ string, members []flow.Row[*discoveryv1.EndpointSlice]) ([]string, bool) {
+func (t *Tables) populatedPorts(_ *flow.Read, _ string, members []flow.Row[*discoveryv1.EndpointSlice]) ([]string,
+	bool,
+) {
 	var ports []string
 	for _, m := range members {
-		if hasNames(m.Value) || !slices.ContainsFunc(m.Value.Endpoints, func(e discoveryv1.Endpoint) bool { serves, _ := usable(&e); return serves }) {
+		if hasNames(m.Value) || !slices.ContainsFunc(m.Value.Endpoints,
+			func(e discoveryv1.Endpoint) bool { serves, _ := usable(&e); return serves }) {
 			continue // All of its endpoints are gone, or nothing is sent to them.
 		}
 		for _, p := range m.Value.Ports {

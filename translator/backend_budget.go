@@ -40,12 +40,16 @@ func (t *Tables) budgetPolicy(_ *flow.Read, _ string, p *gwapixv1alpha1.XBackend
 	if !slices.Contains(t.settings.EnabledKinds, retrybudget.Kind) {
 		return nil, false
 	}
-	refs := convert(p.Spec.TargetRefs, func(ref gwapiv1.LocalPolicyTargetReference) gwapiv1.LocalPolicyTargetReferenceWithSectionName {
-		return gwapiv1.LocalPolicyTargetReferenceWithSectionName{LocalPolicyTargetReference: ref}
-	})
+	refs := convert(p.Spec.TargetRefs,
+		func(ref gwapiv1.LocalPolicyTargetReference) gwapiv1.LocalPolicyTargetReferenceWithSectionName {
+			return gwapiv1.LocalPolicyTargetReferenceWithSectionName{LocalPolicyTargetReference: ref}
+		})
 	row := &budgetRow{
 		Policy: p, Problems: append(t.rules.Check(p), retrybudget.Check(p)...),
-		Attaching: attaching{Kind: policies.RetryBudget, Policy: p, References: policies.ReferencesIn(policies.RetryBudget, p.Namespace, refs)},
+		Attaching: attaching{
+			Kind: policies.RetryBudget, Policy: p,
+			References: policies.ReferencesIn(policies.RetryBudget, p.Namespace, refs),
+		},
 	}
 	if len(row.Problems) == 0 {
 		row.Budget = retrybudget.Budget(p)
@@ -98,6 +102,7 @@ func (t *Tables) budgetStatus(r *flow.Read, _ string, p *budgetRow) (*Status, bo
 // conditions are those of an ancestor, given the problems with the targets there.
 func (p *budgetRow) conditions(found []verdict.Problem) []metav1.Condition {
 	all := slices.Concat(p.Problems, found)
-	return []metav1.Condition{status.Condition(string(gwapiv1.PolicyConditionAccepted), string(gwapiv1.PolicyReasonAccepted), "The policy is accepted.",
+	return []metav1.Condition{status.Condition(string(gwapiv1.PolicyConditionAccepted),
+		string(gwapiv1.PolicyReasonAccepted), "The policy is accepted.",
 		status.About(all, string(gwapiv1.PolicyConditionAccepted), ""))}
 }

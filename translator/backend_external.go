@@ -48,7 +48,10 @@ func externalBytes(b backend) []byte {
 // checkExternal reports why a Service of type ExternalName is not served. If they are allowed, whoever writes Services
 // can make Envoy call any name that it can resolve. So the names of Envoy's own host are refused.
 func (t *Tables) checkExternal(b backend, object *backendObject) *verdict.Problem {
-	problem := &verdict.Problem{Field: ".name", Reason: string(gwapiv1.RouteReasonUnsupportedValue), Weight: verdict.Unresolved}
+	problem := &verdict.Problem{
+		Field: ".name", Reason: string(gwapiv1.RouteReasonUnsupportedValue),
+		Weight: verdict.Unresolved,
+	}
 	name := object.Endpoints[0].Host
 	switch {
 	case !t.settings.ExternalNames:
@@ -88,7 +91,11 @@ func (t *Tables) checkNames(r *flow.Read, b *backend) *verdict.Problem {
 		return nil
 	}
 	slicesOf := t.namesByOwner.Lookup(r, b.To.key())
-	i := slices.IndexFunc(slicesOf, func(s flow.Row[*discoveryv1.EndpointSlice]) bool { _, ok := slicePort(s.Value, b.Port); return ok })
+	i := slices.IndexFunc(slicesOf, func(s flow.Row[*discoveryv1.EndpointSlice]) bool {
+		_,
+			ok := slicePort(s.Value, b.Port)
+		return ok
+	})
 	if i < 0 {
 		return nil
 	}

@@ -45,7 +45,9 @@ func (t *Tables) extraBackends(
 
 // neededBackends resolves the backends of a need, each by itself. Those with weight 0 get no requests, but are resolved
 // so that their problems are reported. The fields of problems go on from that of the need.
-func (t *Tables) neededBackends(r *flow.Read, from referrer, need *feature.Backend) (backends []backend, problems []verdict.Problem) {
+func (t *Tables) neededBackends(r *flow.Read, from referrer, need *feature.Backend) (backends []backend,
+	problems []verdict.Problem,
+) {
 	for i, ref := range need.Refs {
 		b, problem := t.backend(r, from, &gwapiv1.HTTPBackendRef{
 			BackendRef: gwapiv1.BackendRef{BackendObjectReference: ref.BackendObjectReference, Weight: ref.Weight},

@@ -51,7 +51,8 @@ var backendKinds = []*backendKind{
 // backendKindOf is nil for a kind that is not served.
 func backendKindOf(ref *gwapiv1.BackendObjectReference) *backendKind {
 	for _, k := range backendKinds {
-		if string(deref(ref.Group)) == k.group && (ref.Kind == nil && k == backendKinds[0] || string(deref(ref.Kind)) == k.name) {
+		if string(deref(ref.Group)) == k.group && (ref.Kind == nil && k == backendKinds[0] ||
+			string(deref(ref.Kind)) == k.name) {
 			return k
 		}
 	}

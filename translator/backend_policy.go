@@ -28,7 +28,9 @@ func (t *Tables) targetedBackends(kind *backendKind) targetKind {
 
 // reportOnBackends reports on each Gateway that reaches a target of a policy on backends, with the conditions that are
 // made of the problems there.
-func reportOnBackends[P judgedPolicy[P]](t *Tables, a *attachTables[P], conditions func([]verdict.Problem) []metav1.Condition) reporter[P] {
+func reportOnBackends[P judgedPolicy[P]](t *Tables, a *attachTables[P],
+	conditions func([]verdict.Problem) []metav1.Condition,
+) reporter[P] {
 	return reporter[P]{
 		problems: a.problems,
 		ancestors: func(r *flow.Read, at *attachment[P]) []gwapiv1.ParentReference {

@@ -33,13 +33,17 @@ func (p *backendTLSRow) equal(o *backendTLSRow) bool {
 	if p == nil || o == nil {
 		return p == o
 	}
-	return p.Policy == o.Policy && p.Usable == o.Usable && equalResources(p.Trust, o.Trust) && equalProblems(p.Problems, o.Problems)
+	return p.Policy == o.Policy && p.Usable == o.Usable && equalResources(p.Trust, o.Trust) &&
+		equalProblems(p.Problems, o.Problems)
 }
 
 func (t *Tables) backendTLSPolicy(r *flow.Read, _ string, p *gwapiv1.BackendTLSPolicy) (*backendTLSRow, bool) {
 	row := &backendTLSRow{
 		Policy: p, Problems: append(t.rules.Check(p), backendtls.Check(p)...),
-		Attaching: attaching{Kind: policies.BackendTLS, Policy: p, References: policies.ReferencesIn(policies.BackendTLS, p.Namespace, p.Spec.TargetRefs)},
+		Attaching: attaching{
+			Kind: policies.BackendTLS, Policy: p,
+			References: policies.ReferencesIn(policies.BackendTLS, p.Namespace, p.Spec.TargetRefs),
+		},
 	}
 	row.Usable = !verdict.Has(row.Problems, verdict.Invalid)
 	for _, need := range backendtls.Needs(p) {
@@ -141,14 +145,16 @@ func (t *Tables) backendTLSStatus(r *flow.Read, _ string, p *backendTLSRow) (*St
 func (p *backendTLSRow) conditions(found []verdict.Problem) []metav1.Condition {
 	all := append(slices.Clone(p.Problems), found...)
 	unresolved := status.About(all, string(gwapiv1.BackendTLSPolicyConditionResolvedRefs), "")
-	accepted := status.Condition(string(gwapiv1.PolicyConditionAccepted), string(gwapiv1.PolicyReasonAccepted), "The policy is accepted.", status.About(all, string(gwapiv1.PolicyConditionAccepted), ""))
+	accepted := status.Condition(string(gwapiv1.PolicyConditionAccepted), string(gwapiv1.PolicyReasonAccepted),
+		"The policy is accepted.", status.About(all, string(gwapiv1.PolicyConditionAccepted), ""))
 	if accepted.Status == metav1.ConditionTrue && !p.Usable {
 		accepted = status.Condition(accepted.Type, "", "", unresolved)
 		accepted.Reason = string(gwapiv1.BackendTLSPolicyReasonNoValidCACertificate)
 	}
 	conditions := []metav1.Condition{
 		accepted,
-		status.Condition(string(gwapiv1.BackendTLSPolicyConditionResolvedRefs), string(gwapiv1.BackendTLSPolicyReasonResolvedRefs), "All references are resolved.", unresolved),
+		status.Condition(string(gwapiv1.BackendTLSPolicyConditionResolvedRefs),
+			string(gwapiv1.BackendTLSPolicyReasonResolvedRefs), "All references are resolved.", unresolved),
 	}
 	if ignored := status.About(all, backendtls.ConditionOptions, ""); len(ignored) > 0 {
 		conditions = append(conditions, status.Condition(backendtls.ConditionOptions, "", "", ignored))

@@ -14,13 +14,19 @@ import (
 // benchRoute is a route of its own host to one of 500 Services.
 func benchRoute(i int, generation int64) *gwapiv1.HTTPRoute {
 	name := fmt.Sprintf("r%d", i)
-	r := &gwapiv1.HTTPRoute{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: name, UID: types.UID(name), Generation: generation, CreationTimestamp: metav1.Unix(int64(i), 0)}}
+	r := &gwapiv1.HTTPRoute{ObjectMeta: metav1.ObjectMeta{
+		Namespace: "n", Name: name, UID: types.UID(name),
+		Generation: generation, CreationTimestamp: metav1.Unix(int64(i), 0),
+	}}
 	r.Spec.ParentRefs = []gwapiv1.ParentReference{{Name: "g"}}
 	r.Spec.Hostnames = []gwapiv1.Hostname{gwapiv1.Hostname(name + ".example.com")}
 	ref := gwapiv1.HTTPBackendRef{}
 	ref.Name, ref.Port = gwapiv1.ObjectName(fmt.Sprintf("s%d", i%500)), ptr[int32](80)
 	r.Spec.Rules = []gwapiv1.HTTPRouteRule{{
-		Matches:     []gwapiv1.HTTPRouteMatch{{Path: &gwapiv1.HTTPPathMatch{Type: ptr(gwapiv1.PathMatchPathPrefix), Value: ptr(fmt.Sprintf("/v%d", generation))}}},
+		Matches: []gwapiv1.HTTPRouteMatch{{Path: &gwapiv1.HTTPPathMatch{
+			Type:  ptr(gwapiv1.PathMatchPathPrefix),
+			Value: ptr(fmt.Sprintf("/v%d", generation)),
+		}}},
 		BackendRefs: []gwapiv1.HTTPBackendRef{ref},
 	}}
 	return r
@@ -28,30 +34,41 @@ func benchRoute(i int, generation int64) *gwapiv1.HTTPRoute {
 
 func benchSlice(i, last int) *discoveryv1.EndpointSlice {
 	return &discoveryv1.EndpointSlice{
-		ObjectMeta:  metav1.ObjectMeta{Namespace: "n", Name: fmt.Sprintf("s%d", i), Labels: map[string]string{discoveryv1.LabelServiceName: fmt.Sprintf("s%d", i)}},
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: "n", Name: fmt.Sprintf("s%d", i),
+			Labels: map[string]string{discoveryv1.LabelServiceName: fmt.Sprintf("s%d", i)},
+		},
 		AddressType: discoveryv1.AddressTypeIPv4,
 		Ports:       []discoveryv1.EndpointPort{{Name: ptr("http"), Port: ptr[int32](8080)}},
-		Endpoints:   []discoveryv1.Endpoint{{Addresses: []string{fmt.Sprintf("10.1.%d.%d", i%250, last%250)}, Conditions: discoveryv1.EndpointConditions{Ready: ptr(true)}}},
+		Endpoints: []discoveryv1.Endpoint{{
+			Addresses:  []string{fmt.Sprintf("10.1.%d.%d", i%250, last%250)},
+			Conditions: discoveryv1.EndpointConditions{Ready: ptr(true)},
+		}},
 	}
 }
 
 func benchService(i int, port int32) *corev1.Service {
 	return &corev1.Service{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: fmt.Sprintf("s%d", i)}, Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Name: "http", Port: port}}},
+		ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: fmt.Sprintf("s%d", i)},
+		Spec:       corev1.ServiceSpec{Ports: []corev1.ServicePort{{Name: "http", Port: port}}},
 	}
 }
 
 // benchEvents make a Gateway with n routes of 500 Services, and a listener with a certificate.
 func benchEvents(n int) []Event {
 	events := []Event{
-		{Object: &gwapiv1.GatewayClass{ObjectMeta: metav1.ObjectMeta{Name: "c", Generation: 1}, Spec: gwapiv1.GatewayClassSpec{ControllerName: controllerName}}},
+		{Object: &gwapiv1.GatewayClass{
+			ObjectMeta: metav1.ObjectMeta{Name: "c", Generation: 1},
+			Spec:       gwapiv1.GatewayClassSpec{ControllerName: controllerName},
+		}},
 		{Object: &gwapiv1.Gateway{
 			ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "g", Generation: 1},
 			Spec: gwapiv1.GatewaySpec{GatewayClassName: "c", Listeners: []gwapiv1.Listener{
 				{Name: "http", Protocol: gwapiv1.HTTPProtocolType, Port: 80},
 				{
-					Name: "https", Protocol: gwapiv1.HTTPSProtocolType, Port: 443, Hostname: ptr(gwapiv1.Hostname("secure.example.org")),
-					TLS: &gwapiv1.ListenerTLSConfig{CertificateRefs: []gwapiv1.SecretObjectReference{{Name: "tls"}}},
+					Name: "https", Protocol: gwapiv1.HTTPSProtocolType, Port: 443,
+					Hostname: ptr(gwapiv1.Hostname("secure.example.org")),
+					TLS:      &gwapiv1.ListenerTLSConfig{CertificateRefs: []gwapiv1.SecretObjectReference{{Name: "tls"}}},
 				},
 			}},
 		}},

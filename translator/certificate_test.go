@@ -27,7 +27,10 @@ func newPair(hosts ...string) map[string][]byte {
 	if err != nil {
 		panic(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, DNSNames: hosts, NotAfter: time.Now().Add(time.Hour)}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, DNSNames: hosts,
+		NotAfter: time.Now().Add(time.Hour),
+	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
 		panic(err)
@@ -47,15 +50,24 @@ func newPair(hosts ...string) map[string][]byte {
 // come.
 func TestLostCertificateIsNotHandedOn(t *testing.T) {
 	w := newWorld(t)
-	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "s"}, Type: corev1.SecretTypeTLS, Data: pairs[0]}
+	secret := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "s"}, Type: corev1.SecretTypeTLS,
+		Data: pairs[0],
+	}
 	gateway := &gwapiv1.Gateway{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "g"}, Spec: gwapiv1.GatewaySpec{
 		GatewayClassName: "c",
 		Listeners: []gwapiv1.Listener{
 			{Name: "http", Protocol: gwapiv1.HTTPProtocolType, Port: 80},
-			{Name: "https", Protocol: gwapiv1.HTTPSProtocolType, Port: 443, TLS: &gwapiv1.ListenerTLSConfig{CertificateRefs: []gwapiv1.SecretObjectReference{{Name: "s"}}}},
+			{
+				Name: "https", Protocol: gwapiv1.HTTPSProtocolType, Port: 443,
+				TLS: &gwapiv1.ListenerTLSConfig{CertificateRefs: []gwapiv1.SecretObjectReference{{Name: "s"}}},
+			},
 		},
 	}}
-	class := &gwapiv1.GatewayClass{ObjectMeta: metav1.ObjectMeta{Name: "c"}, Spec: gwapiv1.GatewayClassSpec{ControllerName: controllerName}}
+	class := &gwapiv1.GatewayClass{
+		ObjectMeta: metav1.ObjectMeta{Name: "c"},
+		Spec:       gwapiv1.GatewayClassSpec{ControllerName: controllerName},
+	}
 	outcome, err := w.Apply([]Event{{Object: class}, {Object: secret}, {Object: gateway}})
 	if err != nil {
 		t.Fatal(err)
@@ -81,13 +93,17 @@ func TestLostCertificateIsNotHandedOn(t *testing.T) {
 	}
 	outcome, err = w.Apply([]Event{
 		{Proxy: &proxy},
-		{Fleet: &FleetReport{Key: "n/g", Fleet: FleetStatus{Available: 1, Desired: 1, Addresses: []gwapiv1.GatewayStatusAddress{{Value: "10.0.0.1"}}}}},
+		{Fleet: &FleetReport{Key: "n/g", Fleet: FleetStatus{
+			Available: 1, Desired: 1,
+			Addresses: []gwapiv1.GatewayStatusAddress{{Value: "10.0.0.1"}},
+		}}},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	next, _ := outcome.Statuses[0].Merge(controllerName, gateway, metav1.Unix(1, 0))
-	if conditions := next.(*gwapiv1.Gateway).Status.Conditions; !status.True(conditions, string(gwapiv1.GatewayConditionProgrammed)) {
+	if conditions := next.(*gwapiv1.Gateway).Status.Conditions; !status.True(conditions,
+		string(gwapiv1.GatewayConditionProgrammed)) {
 		t.Errorf("the Gateway is not Programmed for the sake of its other listener: %v", conditions)
 	}
 }

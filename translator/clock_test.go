@@ -49,13 +49,17 @@ func TestTheClockExpiresCertificates(t *testing.T) {
 	}
 	now = outcome.Moment
 	outcome = apply()
-	if p := problemsOf(outcome); len(p) != 1 || !strings.Contains(p[0].Message, "Secret n/tls has a certificate that expired at") || p[0].Weight != verdict.Invalid {
+	if p := problemsOf(outcome); len(p) != 1 || !strings.Contains(p[0].Message,
+		"Secret n/tls has a certificate that expired at") || p[0].Weight != verdict.Invalid {
 		t.Errorf("an expired certificate: %v", p)
 	}
 	if len(outcome.Deltas) > 0 {
 		t.Errorf("what proxies have depends on the clock: %v", outcome.Deltas)
 	}
-	findings, err := w.Try(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "tls", UID: "tls"}, Type: corev1.SecretTypeTLS, Data: pairs[1]})
+	findings, err := w.Try(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{
+		Namespace: "n", Name: "tls",
+		UID: "tls",
+	}, Type: corev1.SecretTypeTLS, Data: pairs[1]})
 	if err != nil || len(findings) != 0 {
 		t.Errorf("a change that makes nothing worse is refused: %v, %v", findings, err)
 	}

@@ -7,13 +7,11 @@ import (
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	upstreamhttpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 	corev1 "k8s.io/api/core/v1"
 
-	"gatehouse/api/v1alpha1"
 	"gatehouse/policies"
 	"gatehouse/policies/feature"
 	"gatehouse/translator/flow"
@@ -51,7 +49,8 @@ func (c *clusterUse) equal(o *clusterUse) bool {
 	if c == nil || o == nil {
 		return c == o
 	}
-	return c.Name == o.Name && c.Lost == o.Lost && c.Client == o.Client && slices.EqualFunc(c.Backends, o.Backends, backend.equal) &&
+	return c.Name == o.Name && c.Lost == o.Lost && c.Client == o.Client &&
+		slices.EqualFunc(c.Backends, o.Backends, backend.equal) &&
 		slices.EqualFunc(c.Shapes, o.Shapes, (*clusterShape).equal)
 }
 
@@ -107,7 +106,8 @@ func (t *Tables) form(gateway *gatewayRow, effects []*effectRow) (form clusterFo
 		}
 	}
 	form = clusterForm{
-		use: clusterUse{Shapes: shaping, Client: gateway.Client, Once: t.settings.RetriesDisabled}, clientRefused: gateway.ClientRefused,
+		use:           clusterUse{Shapes: shaping, Client: gateway.Client, Once: t.settings.RetriesDisabled},
+		clientRefused: gateway.ClientRefused,
 	}
 	if shaped {
 		whole = form.shape()
@@ -152,7 +152,8 @@ func (f *clusterForm) alone(b backend) *clusterUse {
 	}
 	use := f.use
 	use.Backends = []backend{b.alone()}
-	use.Name = clusterName(b) + settingsSuffix(slices.Concat(f.settings, use.socketBytes(b), externalBytes(b), b.budgetBytes()))
+	use.Name = clusterName(b) + settingsSuffix(slices.Concat(f.settings, use.socketBytes(b), externalBytes(b),
+		b.budgetBytes()))
 	return &use
 }
 
@@ -237,7 +238,8 @@ func (f *clusterForm) join(backends []backend) *clusterUse {
 		use.Backends = append(use.Backends, b)
 	}
 	for _, b := range use.Backends {
-		fmt.Fprintf(&content, "%s=%d;%s%s%s", clusterName(b), b.Weight, use.socketBytes(b), b.budgetBytes(), b.togetherBytes())
+		fmt.Fprintf(&content, "%s=%d;%s%s%s", clusterName(b), b.Weight, use.socketBytes(b), b.budgetBytes(),
+			b.togetherBytes())
 	}
 	if use.Lost > 0 {
 		fmt.Fprintf(&content, "%s=%d;", unusableCluster, use.Lost)
@@ -335,55 +337,6 @@ func envoyCluster(use *clusterUse) *clusterv3.Cluster {
 		}
 	}
 	return c
-}
-
-// setProtocol sets the protocol to the backend from the appProtocol of the port. If that names none, Envoy and the
-// backend negotiate it when they use TLS.
-func setProtocol(options *upstreamhttpv3.HttpProtocolOptions, use *clusterUse) {
-	explicit := &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig{
-		ProtocolConfig: &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig_HttpProtocolOptions{HttpProtocolOptions: &corev3.Http1ProtocolOptions{}},
-	}
-	b := use.Backends[0]
-	switch {
-	case b.speaksHTTP2():
-		explicit.ProtocolConfig = &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{Http2ProtocolOptions: http2Options()}
-	case use.alwaysTLS() && !sayWebSocket(b.Port):
-		options.UpstreamProtocolOptions = &upstreamhttpv3.HttpProtocolOptions_AutoConfig{AutoConfig: &upstreamhttpv3.HttpProtocolOptions_AutoHttpConfig{
-			HttpProtocolOptions: &corev3.Http1ProtocolOptions{}, Http2ProtocolOptions: http2Options(),
-		}}
-		return
-	}
-	options.UpstreamProtocolOptions = &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig_{ExplicitHttpConfig: explicit}
-}
-
-// speaksHTTP2 reports whether the backend is spoken to in HTTP/2, whatever TLS negotiates.
-func (b backend) speaksHTTP2() bool { return b.HTTP2 || sayHTTP2(b.Port) }
-
-// sayHTTP2 reports whether the port is for HTTP/2 (Kubernetes, appProtocol).
-func sayHTTP2(port backendPort) bool {
-	return slices.Contains([]string{"kubernetes.io/h2c", "grpc", string(v1alpha1.AppProtocolH2C)}, port.AppProtocol)
-}
-
-// sayWebSocket reports whether the port is for WebSockets, which need HTTP/1.1.
-func sayWebSocket(port backendPort) bool {
-	protocols := []string{"kubernetes.io/ws", "kubernetes.io/wss", string(v1alpha1.AppProtocolWS), string(v1alpha1.AppProtocolWSS)}
-	return slices.Contains(protocols, port.AppProtocol)
-}
-
-// unspoken says why requests of a kind of route cannot be sent in the protocol of the port; empty if they can.
-// Protocols that are only names, such as https, are ignored: Services have them whatever their backends speak, and TLS
-// is up to BackendTLSPolicies.
-func (b backend) unspoken(kind *routeKind) string {
-	group, _, _ := strings.Cut(b.Port.AppProtocol, "/")
-	switch {
-	case b.To == nil || kind.failure == 0 || !sayWebSocket(b.Port):
-		return "" // Layer 4 forwards whatever is spoken.
-	case kind.http2:
-		return fmt.Sprintf("which gRPC cannot be sent in: use one with appProtocol %s/h2c", group)
-	case b.TLS == nil && strings.HasSuffix(b.Port.AppProtocol, "/wss"):
-		return fmt.Sprintf("which needs TLS: create a BackendTLSPolicy for the %s, or use appProtocol %s/ws", b.To.Kind.name, group)
-	}
-	return ""
 }
 
 func overADS() *corev3.ConfigSource {

@@ -223,7 +223,8 @@ func (f *families) endpoints() []endpoint {
 func (e *endpoint) envoy() *endpointv3.Endpoint {
 	out := &endpointv3.Endpoint{Address: socketAddress(e.ip, uint32(e.port))}
 	if e.other != (address{}) {
-		out.AdditionalAddresses = []*endpointv3.Endpoint_AdditionalAddress{{Address: socketAddress(e.other.ip, uint32(e.other.port))}}
+		out.AdditionalAddresses = []*endpointv3.Endpoint_AdditionalAddress{{Address: socketAddress(e.other.ip,
+			uint32(e.other.port))}}
 	}
 	return out
 }

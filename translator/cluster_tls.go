@@ -73,7 +73,8 @@ func (c *clusterUse) secure(cluster *clusterv3.Cluster) {
 				ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: packed(&rawv3.RawBuffer{})},
 			}
 		}
-		if name := clusterName(b); !slices.ContainsFunc(cluster.TransportSocketMatches, func(m *clusterv3.Cluster_TransportSocketMatch) bool { return m.Name == name }) {
+		if name := clusterName(b); !slices.ContainsFunc(cluster.TransportSocketMatches,
+			func(m *clusterv3.Cluster_TransportSocketMatch) bool { return m.Name == name }) {
 			cluster.TransportSocketMatches = append(cluster.TransportSocketMatches, &clusterv3.Cluster_TransportSocketMatch{
 				Name: name, Match: chooses(b), TransportSocket: socket,
 			})
@@ -142,7 +143,10 @@ func (t *Tables) clusterSecret(r *flow.Read, key string, members []flow.Row[*clu
 	secret, isClient := strings.CutPrefix(name, clientPrefix)
 	if !isClient {
 		backends := members[0].Value.Use.Backends
-		i := slices.IndexFunc(backends, func(b backend) bool { return b.TLS != nil && b.TLS.Trust != nil && b.TLS.Trust.Name == name })
+		i := slices.IndexFunc(backends, func(b backend) bool {
+			return b.TLS != nil && b.TLS.Trust != nil &&
+				b.TLS.Trust.Name == name
+		})
 		return backends[i].TLS.Trust, true
 	}
 	s, ok := t.in.secrets.Get(r, secret)
@@ -156,7 +160,10 @@ func (t *Tables) clusterSecret(r *flow.Read, key string, members []flow.Row[*clu
 }
 
 func clientResource(s *corev1.Secret) *Resource {
-	certificate := &tlsv3.TlsCertificate{CertificateChain: inlineBytes(s.Data[corev1.TLSCertKey]), PrivateKey: inlineBytes(s.Data[corev1.TLSPrivateKeyKey])}
+	certificate := &tlsv3.TlsCertificate{
+		CertificateChain: inlineBytes(s.Data[corev1.TLSCertKey]),
+		PrivateKey:       inlineBytes(s.Data[corev1.TLSPrivateKeyKey]),
+	}
 	breakCertificate(s, certificate)
 	return certificateResource(clientPrefix+keyOf(s), certificate)
 }

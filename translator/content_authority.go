@@ -75,17 +75,21 @@ func (t *Tables) authoritiesAt(r *flow.Read, a authorityRefs, ref verdict.Ref) (
 }
 
 // authorityKindProblem is what is wrong with the kind of a reference, nil if nothing is.
-func (t *Tables) authorityKindProblem(r *flow.Read, a authorityRefs, kind *authorityKind, ref verdict.Ref) *verdict.Problem {
+func (t *Tables) authorityKindProblem(r *flow.Read, a authorityRefs, kind *authorityKind,
+	ref verdict.Ref,
+) *verdict.Problem {
 	switch {
 	case kind == nil:
 		return &verdict.Problem{
 			Reason: a.InvalidKind, Weight: verdict.Unresolved,
-			Message: fmt.Sprintf("%q of group %q cannot hold CA certificates: refer to %s", ref.Kind, ref.Group, authoritiesAsked),
+			Message: fmt.Sprintf("%q of group %q cannot hold CA certificates: refer to %s", ref.Kind, ref.Group,
+				authoritiesAsked),
 		}
 	case kind.enable != "" && !t.kindServed(r, kind.GroupKind):
 		return &verdict.Problem{
 			Reason: a.InvalidKind, Weight: verdict.Unresolved,
-			Message: fmt.Sprintf("%s %q cannot be read, since this cluster does not serve the kind: %s", ref.Kind, ref.Name, kind.enable),
+			Message: fmt.Sprintf("%s %q cannot be read, since this cluster does not serve the kind: %s", ref.Kind, ref.Name,
+				kind.enable),
 		}
 	case kind.whole && ref.Namespace != "":
 		return &verdict.Problem{

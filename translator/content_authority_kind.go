@@ -32,14 +32,18 @@ type authorityKind struct {
 
 // authorityKinds is the only list of these kinds.
 var authorityKinds = []*authorityKind{
-	{GroupKind: schema.GroupKind{Kind: "ConfigMap"}, read: func(t *Tables, r *flow.Read, key string) (map[string][]byte, bool) {
+	{GroupKind: schema.GroupKind{Kind: "ConfigMap"}, read: func(t *Tables, r *flow.Read, key string) (map[string][]byte,
+		bool,
+	) {
 		c, ok := t.in.configMaps.Get(r, key)
 		if !ok {
 			return nil, false
 		}
 		return ConfigMapData(c), true
 	}},
-	{GroupKind: schema.GroupKind{Kind: "Secret"}, read: func(t *Tables, r *flow.Read, key string) (map[string][]byte, bool) {
+	{GroupKind: schema.GroupKind{Kind: "Secret"}, read: func(t *Tables, r *flow.Read, key string) (map[string][]byte,
+		bool,
+	) {
 		s, ok := t.in.secrets.Get(r, key)
 		if !ok {
 			return nil, false
@@ -61,7 +65,8 @@ var authorityKinds = []*authorityKind{
 }
 
 // authoritiesAsked says which references are possible, in a text that fits behind "refer to ".
-const authoritiesAsked = "a ConfigMap or a Secret with key " + certificate.AuthoritiesKey + ", or to a ClusterTrustBundle of group " + certificatesv1.GroupName
+const authoritiesAsked = "a ConfigMap or a Secret with key " + certificate.AuthoritiesKey +
+	", or to a ClusterTrustBundle of group " + certificatesv1.GroupName
 
 // authorityKindOf is nil if objects of that kind hold no CA certificates.
 func authorityKindOf(group, kind string) *authorityKind {

@@ -13,7 +13,10 @@ import (
 func TestAuthoritiesThatComeKeepTheListener(t *testing.T) {
 	pair := newPair("web.test")
 	authority := func(name string) Object {
-		return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name}, Data: map[string]string{"ca.crt": string(pair["tls.crt"])}}
+		return &corev1.ConfigMap{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name},
+			Data:       map[string]string{"ca.crt": string(pair["tls.crt"])},
+		}
 	}
 	w := newWorld(t)
 	for _, o := range decode(t, []byte(strings.TrimSpace(`
@@ -35,7 +38,10 @@ spec:
 `))) {
 		change(t, w, o, false)
 	}
-	change(t, w, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"}, Type: corev1.SecretTypeTLS, Data: pair}, false)
+	change(t, w, &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"}, Type: corev1.SecretTypeTLS,
+		Data: pair,
+	}, false)
 	if got := changedTypes(change(t, w, authority("old"), false)); !got["Listener"] {
 		t.Fatalf("the first CA certificates change %v, want the listener among them", got)
 	}

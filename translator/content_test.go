@@ -36,11 +36,17 @@ func TestSecretsOfNobodyAreNotParsed(t *testing.T) {
 		}
 		return computed(w)["certificates"] + computed(w)["CA certificates"]
 	}
-	unused := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "unused"}, Type: corev1.SecretTypeTLS, Data: pairs[0]}
+	unused := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "unused"}, Type: corev1.SecretTypeTLS,
+		Data: pairs[0],
+	}
 	if n := parsed(unused); n != 0 {
 		t.Errorf("a Secret of nobody is parsed %d times", n)
 	}
-	if n := parsed(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "unused"}, Data: map[string]string{"ca.crt": string(pairs[0]["tls.crt"])}}); n != 0 {
+	if n := parsed(&corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "unused"},
+		Data:       map[string]string{"ca.crt": string(pairs[0]["tls.crt"])},
+	}); n != 0 {
 		t.Errorf("a ConfigMap of nobody is parsed %d times", n)
 	}
 	gateway := benchEvents(0)[1].Object.(*gwapiv1.Gateway).DeepCopy()
@@ -64,12 +70,18 @@ func TestSecretsOfNobodyAreNotParsed(t *testing.T) {
 	if n := parsed(foreign); n != 0 {
 		t.Errorf("a Gateway of another controller has %d Secrets parsed", n)
 	}
-	if n := parsed(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "huge"}, Type: corev1.SecretTypeTLS, Data: pairs[0]}); n != 0 {
+	if n := parsed(&corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "huge"}, Type: corev1.SecretTypeTLS,
+		Data: pairs[0],
+	}); n != 0 {
 		t.Errorf("a Secret that only a Gateway of another controller refers to is parsed %d times", n)
 	}
 	mesh := set("mesh", "m", "huge")
 	mesh.Spec.ParentRef.Kind = ptr(gwapiv1.Kind("Mesh"))
-	for name, s := range map[string]*gwapiv1.ListenerSet{"another controller's Gateway": set("theirs", "foreign", "huge"), "no Gateway": set("nobodys", "nowhere", "huge"), "another kind": mesh} {
+	for name, s := range map[string]*gwapiv1.ListenerSet{
+		"another controller's Gateway": set("theirs", "foreign", "huge"),
+		"no Gateway":                   set("nobodys", "nowhere", "huge"), "another kind": mesh,
+	} {
 		if n := parsed(s); n != 0 {
 			t.Errorf("a ListenerSet of %s has %d Secrets parsed", name, n)
 		}
@@ -84,7 +96,11 @@ func TestHugeKeysCostNothing(t *testing.T) {
 	number := make([]byte, 300<<10)
 	_, _ = rand.Read(number) // Never fails.
 	// A sequence of a version and a modulus, which is all that is read of an RSA key to know its length.
-	der := append([]byte{0x30, 0x83, byte((len(number) + 8) >> 16), byte((len(number) + 8) >> 8 & 0xff), byte((len(number) + 8) & 0xff), 2, 1, 0, 2, 0x83, byte(len(number) >> 16), byte(len(number) >> 8 & 0xff), byte(len(number) & 0xff)}, number...)
+	der := append([]byte{
+		0x30, 0x83, byte((len(number) + 8) >> 16), byte((len(number) + 8) >> 8 & 0xff),
+		byte((len(number) + 8) & 0xff), 2, 1, 0, 2, 0x83, byte(len(number) >> 16), byte(len(number) >> 8 & 0xff),
+		byte(len(number) & 0xff),
+	}, number...)
 	huge := maps.Clone(pairs[0])
 	huge["tls.key"] = pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: der})
 	gateway := benchEvents(0)[1].Object.(*gwapiv1.Gateway).DeepCopy()
@@ -93,10 +109,14 @@ func TestHugeKeysCostNothing(t *testing.T) {
 	for i := range 20 {
 		name := fmt.Sprintf("huge-%d", i)
 		gateway.Spec.Listeners = append(gateway.Spec.Listeners, gwapiv1.Listener{
-			Name: gwapiv1.SectionName(name), Protocol: gwapiv1.HTTPSProtocolType, Port: 443, Hostname: ptr(gwapiv1.Hostname(name + ".example.com")),
-			TLS: &gwapiv1.ListenerTLSConfig{CertificateRefs: []gwapiv1.SecretObjectReference{{Name: gwapiv1.ObjectName(name)}}},
+			Name: gwapiv1.SectionName(name), Protocol: gwapiv1.HTTPSProtocolType, Port: 443,
+			Hostname: ptr(gwapiv1.Hostname(name + ".example.com")),
+			TLS:      &gwapiv1.ListenerTLSConfig{CertificateRefs: []gwapiv1.SecretObjectReference{{Name: gwapiv1.ObjectName(name)}}},
 		})
-		events = append(events, Event{Object: &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: name}, Type: corev1.SecretTypeTLS, Data: huge}})
+		events = append(events, Event{Object: &corev1.Secret{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: name},
+			Type:       corev1.SecretTypeTLS, Data: huge,
+		}})
 	}
 	w := newWorld(t)
 	start := time.Now()

@@ -186,7 +186,8 @@ func (m *maker) another(v reflect.Value) reflect.Value {
 	case reflect.Interface:
 		other.Set(implementation(v.Type()))
 	case reflect.Func:
-		other.Set(reflect.MakeFunc(v.Type(), func([]reflect.Value) []reflect.Value { panic("a comparison calls no function") }))
+		other.Set(reflect.MakeFunc(v.Type(),
+			func([]reflect.Value) []reflect.Value { panic("a comparison calls no function") }))
 	case reflect.Struct: // One of a fixed list has its name first.
 		open(other.Field(0)).Set(m.another(open(v.Field(0))))
 	default:
@@ -264,7 +265,8 @@ func (m *maker) varyEntry(v reflect.Value, path string, look func(path string)) 
 // it.
 func stranger(pointer reflect.Type) bool {
 	t := pointer.Elem()
-	return t.Kind() == reflect.Struct && (fixed[t] || !strings.HasPrefix(t.PkgPath(), "gatehouse/") || strings.HasPrefix(t.PkgPath(), "gatehouse/api/"))
+	return t.Kind() == reflect.Struct && (fixed[t] || !strings.HasPrefix(t.PkgPath(), "gatehouse/") ||
+		strings.HasPrefix(t.PkgPath(), "gatehouse/api/"))
 }
 
 // inside reports whether the fields of a struct are to be compared.

@@ -57,12 +57,15 @@ spec: {gatewayClassName: eg, listeners: [{name: http, protocol: HTTP, port: 80}]
 		stored = written
 		addresses := stored.(*gwapiv1.Gateway).Status.Addresses
 		for i, a := range addresses {
-			if want := *fleet.Addresses[i].Routability; (a.Routability != nil) != step.told || step.told && *a.Routability != want {
+			if want := *fleet.Addresses[i].Routability; (a.Routability != nil) != step.told || step.told &&
+				*a.Routability != want {
 				t.Errorf("%s: the routability of %s is %v; want it told: %t", step.name, a.Value, a.Routability, step.told)
 			}
 		}
-		if _, change := judged.Merge(controllerName, stored, metav1.Unix(2, 0)); len(addresses) != 2 || change != status.Nothing {
-			t.Errorf("%s: change %v of a status with the addresses %v that is stored as wanted", step.name, change, values(addresses))
+		if _, change := judged.Merge(controllerName, stored, metav1.Unix(2, 0)); len(addresses) != 2 ||
+			change != status.Nothing {
+			t.Errorf("%s: change %v of a status with the addresses %v that is stored as wanted", step.name, change,
+				values(addresses))
 		}
 	}
 }

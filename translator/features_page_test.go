@@ -60,7 +60,10 @@ func promises(t *testing.T, folder string) []promise {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p := promise{name: strings.TrimSuffix(filepath.Base(file), ".txtar"), link: filepath.ToSlash(filepath.Join("../translator", file))}
+		p := promise{
+			name: strings.TrimSuffix(filepath.Base(file), ".txtar"),
+			link: filepath.ToSlash(filepath.Join("../translator", file)),
+		}
 		for paragraph := range strings.SplitSeq(strings.TrimSpace(string(archive.Comment)), "\n\n") {
 			line := strings.Join(strings.Fields(paragraph), " ")
 			if names, ok := strings.CutPrefix(line, featureLine); ok {

@@ -78,9 +78,10 @@ func TestFeatureOfAServedKind(t *testing.T) {
 			t.Fatalf("served %t: statuses %v, %v; want that of the class", served, outcome.Statuses, err)
 		}
 		written, _ := outcome.Statuses[0].Merge(controllerName, class, metav1.Unix(1, 0))
-		listed := slices.ContainsFunc(written.(*gwapiv1.GatewayClass).Status.SupportedFeatures, func(f gwapiv1.SupportedFeature) bool {
-			return features.FeatureName(f.Name) == features.SupportClusterTrustBundle
-		})
+		listed := slices.ContainsFunc(written.(*gwapiv1.GatewayClass).Status.SupportedFeatures,
+			func(f gwapiv1.SupportedFeature) bool {
+				return features.FeatureName(f.Name) == features.SupportClusterTrustBundle
+			})
 		if listed != served {
 			t.Errorf("served %t: ClusterTrustBundle listed: %t", served, listed)
 		}
@@ -108,7 +109,8 @@ func TestFeaturesOfDroppedFields(t *testing.T) {
 			features.SupportGatewayAddressRoutability:        FieldRoutability,
 			features.SupportGatewayAddressRoutabilityCluster: FieldRoutability,
 		} {
-			listed := slices.Contains(written.(*gwapiv1.GatewayClass).Status.SupportedFeatures, gwapiv1.SupportedFeature{Name: gwapiv1.FeatureName(name)})
+			listed := slices.Contains(written.(*gwapiv1.GatewayClass).Status.SupportedFeatures,
+				gwapiv1.SupportedFeature{Name: gwapiv1.FeatureName(name)})
 			if listed == slices.Contains(dropped, field) {
 				t.Errorf("dropped %q: %s is listed: %t", dropped, name, listed)
 			}

@@ -110,11 +110,20 @@ spec:
 // seed writes into a status what another controller has to say: a condition of its own first in every list, and an
 // entry of its own first in lists of parents and ancestors, which speaks of our Gateway in our words.
 func seed(o Object) {
-	theirs := metav1.Condition{Type: "example.com/Theirs", Status: metav1.ConditionTrue, Reason: "Theirs", ObservedGeneration: 1, LastTransitionTime: metav1.Unix(1, 0)}
+	theirs := metav1.Condition{
+		Type: "example.com/Theirs", Status: metav1.ConditionTrue, Reason: "Theirs",
+		ObservedGeneration: 1, LastTransitionTime: metav1.Unix(1, 0),
+	}
 	accepted := theirs
 	accepted.Type = "Accepted"
-	gateway := gwapiv1.ParentReference{Group: new(gwapiv1.Group(gwapiv1.GroupName)), Kind: new(gwapiv1.Kind("Gateway")), Name: "g"}
-	ancestor := gwapiv1.PolicyAncestorStatus{AncestorRef: gateway, ControllerName: "example.com/other", Conditions: []metav1.Condition{accepted}}
+	gateway := gwapiv1.ParentReference{
+		Group: new(gwapiv1.Group(gwapiv1.GroupName)), Kind: new(gwapiv1.Kind("Gateway")),
+		Name: "g",
+	}
+	ancestor := gwapiv1.PolicyAncestorStatus{
+		AncestorRef: gateway, ControllerName: "example.com/other",
+		Conditions: []metav1.Condition{accepted},
+	}
 	first := func(list *[]metav1.Condition) { *list = append([]metav1.Condition{theirs}, *list...) }
 	ancestors := func(list *[]gwapiv1.PolicyAncestorStatus) {
 		for i := range *list {
@@ -219,7 +228,8 @@ func (s *stage) run(events ...Event) {
 	}
 	var written []Object
 	for _, judged := range outcome.Statuses {
-		if next, change := judged.Merge(controllerName, s.objects[nameOf(judged.Object)], metav1.Unix(9, 0)); change != status.Nothing {
+		if next, change := judged.Merge(controllerName, s.objects[nameOf(judged.Object)],
+			metav1.Unix(9, 0)); change != status.Nothing {
 			written = append(written, next)
 		}
 	}
@@ -260,8 +270,14 @@ func TestStatusesOfOthersStay(t *testing.T) {
 		released bool
 	}{
 		{name: "they are stored", do: func() {}},
-		{name: "a listener has another port", do: func() { s.edit(func(g *gwapiv1.GatewaySpec) { g.Listeners[0].Port = 81 }) }},
-		{name: "no ListenerSets are allowed", do: func() { s.edit(func(g *gwapiv1.GatewaySpec) { g.AllowedListeners = nil }) }},
+		{
+			name: "a listener has another port",
+			do:   func() { s.edit(func(g *gwapiv1.GatewaySpec) { g.Listeners[0].Port = 81 }) },
+		},
+		{
+			name: "no ListenerSets are allowed",
+			do:   func() { s.edit(func(g *gwapiv1.GatewaySpec) { g.AllowedListeners = nil }) },
+		},
 		{name: "no listener is served", do: func() {
 			s.edit(func(g *gwapiv1.GatewaySpec) {
 				for i := range g.Listeners {
@@ -275,7 +291,12 @@ func TestStatusesOfOthersStay(t *testing.T) {
 			s.run(Event{Object: theirs})
 			s.edit(func(g *gwapiv1.GatewaySpec) { g.GatewayClassName = "theirs" })
 		}},
-		{name: "the Gateway is gone", released: true, do: func() { s.run(Event{Object: s.objects["Gateway team/g"], Deleted: true}) }},
+		{name: "the Gateway is gone", released: true, do: func() {
+			s.run(Event{
+				Object:  s.objects["Gateway team/g"],
+				Deleted: true,
+			})
+		}},
 	} {
 		step.do()
 		for _, o := range seeded {
@@ -329,7 +350,8 @@ status:
 		}
 		return list
 	}
-	if diff := cmp.Diff([]string{"GatewayClass theirs Theirs", "GatewayClass ours Accepted", "Gateway g Accepted"}, entries()); diff != "" {
+	if diff := cmp.Diff([]string{"GatewayClass theirs Theirs", "GatewayClass ours Accepted", "Gateway g Accepted"},
+		entries()); diff != "" {
 		t.Errorf("entries (-want +got):\n%s", diff)
 	}
 	s.edit(func(g *gwapiv1.GatewaySpec) { g.Infrastructure = nil })

@@ -69,13 +69,15 @@ func (t *Tables) gateway(r *flow.Read, key string, g *gwapiv1.Gateway) (*gateway
 	if inf := g.Spec.Infrastructure; inf != nil && inf.ParametersRef != nil {
 		ref := inf.ParametersRef
 		spec, problems := t.envoyProxy(r, parameters{
-			Field: "spec.infrastructure.parametersRef", Group: string(ref.Group), Kind: string(ref.Kind), Namespace: g.Namespace, Name: ref.Name,
+			Field: "spec.infrastructure.parametersRef", Group: string(ref.Group), Kind: string(ref.Kind), Namespace: g.Namespace,
+			Name: ref.Name,
 		})
 		row.EnvoyProxy, row.Problems = spec, append(row.Problems, problems...)
 	}
 	row.Problems = append(row.Problems, addressProblems(g, ipFamily(row.EnvoyProxy))...)
 	t.meetGateway(r, key, row)
-	if a := g.Spec.AllowedListeners; a != nil && a.Namespaces != nil && deref(a.Namespaces.From) == gwapiv1.NamespacesFromSelector {
+	if a := g.Spec.AllowedListeners; a != nil && a.Namespaces != nil &&
+		deref(a.Namespaces.From) == gwapiv1.NamespacesFromSelector {
 		if p := selectorProblem("spec.allowedListeners.namespaces.selector", a.Namespaces.Selector); p != nil {
 			p.Condition = conditionListenerSets
 			row.Problems = append(row.Problems, *p)

@@ -113,7 +113,8 @@ func addressProblem(a *gwapiv1.GatewaySpecAddress, family v1alpha1.IPFamily) *ve
 	if kind != gwapiv1.IPAddressType && kind != gwapiv1.HostnameAddressType {
 		return &verdict.Problem{
 			Field: "type", Reason: string(gwapiv1.GatewayReasonUnsupportedAddress), Weight: verdict.Invalid,
-			Message: fmt.Sprintf("addresses of type %q are not served: use %s, or leave addresses out", kind, gwapiv1.IPAddressType),
+			Message: fmt.Sprintf("addresses of type %q are not served: use %s, or leave addresses out", kind,
+				gwapiv1.IPAddressType),
 		}
 	}
 	if p := routabilityProblem(a); p != nil {
@@ -154,7 +155,8 @@ func routabilityProblem(a *gwapiv1.GatewaySpecAddress) *verdict.Problem {
 		}
 		p.Message = fmt.Sprintf("%s is for addresses of type %s: use that type", a.Routability, gwapiv1.IPAddressType)
 	default:
-		p.Message = fmt.Sprintf("%q is not served: use %s, or leave it out", a.Routability, gwapiv1.GatewayAddressRoutabilityCluster)
+		p.Message = fmt.Sprintf("%q is not served: use %s, or leave it out", a.Routability,
+			gwapiv1.GatewayAddressRoutabilityCluster)
 	}
 	return p
 }

@@ -16,14 +16,19 @@ import (
 // is not programmed. One that asks for nothing takes what comes.
 func TestAddressesOfTheService(t *testing.T) {
 	const (
-		assigned, partially, not = gwapiv1.GatewayReasonAddressesAssigned, gwapiv1.GatewayReasonAddressesPartiallyAssigned, gwapiv1.GatewayReasonAddressesNotAssigned
-		programmed               = gwapiv1.GatewayReasonProgrammed
-		unusable, none           = gwapiv1.GatewayReasonAddressNotUsable, gwapiv1.GatewayReasonAddressNotAssigned
+		assigned, partially, not = gwapiv1.GatewayReasonAddressesAssigned, gwapiv1.GatewayReasonAddressesPartiallyAssigned,
+			gwapiv1.GatewayReasonAddressesNotAssigned
+		programmed     = gwapiv1.GatewayReasonProgrammed
+		unusable, none = gwapiv1.GatewayReasonAddressNotUsable, gwapiv1.GatewayReasonAddressNotAssigned
 	)
 	balanced := FleetStatus{Addresses: ips("203.0.113.1"), Static: inCluster("10.96.0.7", "fd00::7")}
-	external := FleetStatus{Addresses: ips("203.0.113.1"), Static: append(ips("192.0.2.7", "2001:db8::7"), inCluster("10.96.0.7")...)}
+	external := FleetStatus{Addresses: ips("203.0.113.1"), Static: append(ips("192.0.2.7", "2001:db8::7"),
+		inCluster("10.96.0.7")...)}
 	inside := FleetStatus{Addresses: inCluster("10.96.0.7"), Static: inCluster("10.96.0.7")}
-	named := FleetStatus{Addresses: []gwapiv1.GatewayStatusAddress{{Type: ptr(gwapiv1.HostnameAddressType), Value: "lb.example.com"}}, Static: inCluster("10.96.0.7")}
+	named := FleetStatus{Addresses: []gwapiv1.GatewayStatusAddress{{
+		Type:  ptr(gwapiv1.HostnameAddressType),
+		Value: "lb.example.com",
+	}}, Static: inCluster("10.96.0.7")}
 	pending := FleetStatus{Static: inCluster("10.96.0.7")}
 	refused := FleetStatus{Failure: "10.1.1.1 is not in the valid range"}
 	for _, test := range []struct {
@@ -49,18 +54,33 @@ func TestAddressesOfTheService(t *testing.T) {
 		{"one of two", "{value: 192.0.2.7}, {value: 192.0.2.8}", external, "192.0.2.7", partially, unusable},
 		{"a name", "{type: Hostname, value: a.example.com}", balanced, "", not, none},
 		{"a name among them", "{type: Hostname, value: a.example.com}, {}", balanced, "203.0.113.1", partially, unusable},
-		{"sentinel", "{routability: testing.x-k8s.io/sentinel}", balanced, "203.0.113.1 testing.x-k8s.io/sentinel", assigned, programmed},
+		{
+			"sentinel", "{routability: testing.x-k8s.io/sentinel}", balanced, "203.0.113.1 testing.x-k8s.io/sentinel", assigned,
+			programmed,
+		},
 		{"cluster", "{routability: Cluster}", inside, "10.96.0.7 Cluster", assigned, programmed},
-		{"cluster of both families", "{routability: Cluster}, {routability: Cluster}", balanced, "10.96.0.7 Cluster, fd00::7 Cluster", assigned, programmed},
-		{"cluster with a value", "{routability: Cluster, value: 10.96.0.7}", balanced, "10.96.0.7 Cluster", assigned, programmed},
+		{
+			"cluster of both families", "{routability: Cluster}, {routability: Cluster}", balanced,
+			"10.96.0.7 Cluster, fd00::7 Cluster", assigned, programmed,
+		},
+		{
+			"cluster with a value", "{routability: Cluster, value: 10.96.0.7}", balanced, "10.96.0.7 Cluster", assigned,
+			programmed,
+		},
 		{"cluster with another value", "{routability: Cluster, value: 10.96.0.8}", balanced, "", not, none},
 		{"cluster out of range", "{routability: Cluster, value: 10.1.1.1}", refused, "", not, none},
 		{"cluster of a name", "{routability: Cluster, type: Hostname}, {}", balanced, "203.0.113.1", partially, programmed},
 		{"two scopes", "{}, {routability: Cluster}", balanced, "203.0.113.1, 10.96.0.7 Cluster", assigned, programmed},
-		{"two scopes the other way round", "{routability: Cluster}, {}", balanced, "10.96.0.7 Cluster, 203.0.113.1", assigned, programmed},
+		{
+			"two scopes the other way round", "{routability: Cluster}, {}", balanced, "10.96.0.7 Cluster, 203.0.113.1", assigned,
+			programmed,
+		},
 		{"two scopes of one address", "{}, {routability: Cluster}", inside, "10.96.0.7 Cluster", partially, programmed},
 		{"another's scope", "{routability: example.com/Wan}", balanced, "", not, none},
-		{"another's scope with a value", "{}, {routability: example.com/Wan, value: 192.0.2.7}", external, "203.0.113.1", partially, unusable},
+		{
+			"another's scope with a value", "{}, {routability: example.com/Wan, value: 192.0.2.7}", external, "203.0.113.1",
+			partially, unusable,
+		},
 		{"another's scope among them", "{routability: example.com/Wan}, {}", balanced, "203.0.113.1", partially, programmed},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -73,7 +93,8 @@ func TestAddressesOfTheService(t *testing.T) {
 				if c == nil {
 					c = &metav1.Condition{}
 				}
-				if good := c.Reason == string(programmed) || c.Reason == string(assigned); c.Reason != string(want) || c.Reason != "" && good != (c.Status == metav1.ConditionTrue) {
+				if good := c.Reason == string(programmed) || c.Reason == string(assigned); c.Reason != string(want) ||
+					c.Reason != "" && good != (c.Status == metav1.ConditionTrue) {
 					t.Errorf("%s is %s %s: %s; want %s", kind, c.Status, c.Reason, c.Message, want)
 				}
 			}
@@ -180,9 +201,13 @@ func values(addresses []gwapiv1.GatewayStatusAddress) []string {
 // TestFailureOfTheFleet: what keeps the fleet from being made is told in the Gateway's status, in the same words as in
 // the log.
 func TestFailureOfTheFleet(t *testing.T) {
-	fleet := FleetStatus{Available: 1, Desired: 1, Addresses: ips("203.0.113.1"), Failure: "the name is taken: Service shop/g exists"}
+	fleet := FleetStatus{
+		Available: 1, Desired: 1, Addresses: ips("203.0.113.1"),
+		Failure: "the name is taken: Service shop/g exists",
+	}
 	programmed := meta.FindStatusCondition(statusWith(t, "", fleet).Conditions, string(gwapiv1.GatewayConditionProgrammed))
-	if programmed.Status != "False" || programmed.Reason != string(gwapiv1.GatewayReasonNoResources) || programmed.Message != fleet.Failure {
+	if programmed.Status != "False" || programmed.Reason != string(gwapiv1.GatewayReasonNoResources) ||
+		programmed.Message != fleet.Failure {
 		t.Errorf("Programmed is %s %s: %s", programmed.Status, programmed.Reason, programmed.Message)
 	}
 }

@@ -161,10 +161,12 @@ func (a *assignment) condition() *metav1.Condition {
 	c := &metav1.Condition{Type: string(gwapiv1.GatewayConditionAddressesAssigned), Status: metav1.ConditionFalse}
 	unmet := a.unmet(false)
 	switch {
-	case !a.gateway.hopeless() && len(a.fleet.Addresses) == 0 && (len(a.got) == 0 || len(a.fleet.Static) == 0 && a.fleet.Failure == ""):
+	case !a.gateway.hopeless() && len(a.fleet.Addresses) == 0 &&
+		(len(a.got) == 0 || len(a.fleet.Static) == 0 && a.fleet.Failure == ""):
 		return nil
 	case len(unmet) == 0:
-		c.Status, c.Reason, c.Message = metav1.ConditionTrue, string(gwapiv1.GatewayReasonAddressesAssigned), "All addresses are assigned."
+		c.Status, c.Reason, c.Message = metav1.ConditionTrue, string(gwapiv1.GatewayReasonAddressesAssigned),
+			"All addresses are assigned."
 		return c
 	case a.none():
 		c.Reason = string(gwapiv1.GatewayReasonAddressesNotAssigned)
@@ -181,7 +183,8 @@ func (a *assignment) tell(status *gwapiv1.GatewayStatus, programmed *metav1.Cond
 	all := a.addresses()
 	status.Addresses = all[:min(len(all), MaxAddresses)]
 	if len(all) > MaxAddresses {
-		programmed.Message += fmt.Sprintf("; the Gateway has %d addresses, of which its status can list the first %d", len(all), MaxAddresses)
+		programmed.Message += fmt.Sprintf("; the Gateway has %d addresses, of which its status can list the first %d",
+			len(all), MaxAddresses)
 	}
 }
 

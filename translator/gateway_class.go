@@ -17,7 +17,8 @@ import (
 func (t *Tables) declareClasses() {
 	t.classesByProxy = flow.NewIndex(t.in.classes, "classes by EnvoyProxy", proxyOfClass)
 	t.gatewaysByProxy = flow.NewIndex(t.in.gateways, "Gateways by EnvoyProxy", proxyOfGateway)
-	t.envoyProxies = flow.Derive(t.in.envoyProxies, "EnvoyProxies with their problems", (*envoyProxyRow).equal, t.judgeEnvoyProxy)
+	t.envoyProxies = flow.Derive(t.in.envoyProxies, "EnvoyProxies with their problems", (*envoyProxyRow).equal,
+		t.judgeEnvoyProxy)
 	t.classes = flow.Derive(t.in.classes, "classes", (*classRow).equal, t.class)
 	t.usedClasses = flow.Group(flow.NewIndex(t.in.gateways, "Gateways by class", namedClass),
 		"used classes", flow.Same[bool], anyMember)
@@ -72,7 +73,8 @@ func (t *Tables) envoyProxy(r *flow.Read, p parameters) (*v1alpha1.EnvoyProxy, [
 	if p.Group != v1alpha1.GroupVersion.Group || p.Kind != v1alpha1.KindEnvoyProxy {
 		return nil, []verdict.Problem{{
 			Field: p.Field, Reason: reasonInvalidParameters, Weight: verdict.Unresolved,
-			Message: fmt.Sprintf("%s of group %q cannot hold parameters: refer to an EnvoyProxy of group %q", p.Kind, p.Group, v1alpha1.GroupVersion.Group),
+			Message: fmt.Sprintf("%s of group %q cannot hold parameters: refer to an EnvoyProxy of group %q", p.Kind, p.Group,
+				v1alpha1.GroupVersion.Group),
 		}}
 	}
 	row, ok := t.envoyProxies.Get(r, Key(p.Namespace, p.Name))
@@ -108,7 +110,8 @@ func (t *Tables) classStatus(r *flow.Read, key string, c *gwapiv1.GatewayClass) 
 	if !ok {
 		return nil, false
 	}
-	accepted := status.Condition(string(gwapiv1.GatewayClassConditionStatusAccepted), string(gwapiv1.GatewayClassReasonAccepted),
+	accepted := status.Condition(string(gwapiv1.GatewayClassConditionStatusAccepted),
+		string(gwapiv1.GatewayClassReasonAccepted),
 		"This GatewayClass is served by Gatehouse.", row.Problems)
 	return newStatus(c, row.Problems, &gwapiv1.GatewayClassStatus{
 		Conditions: []metav1.Condition{accepted}, SupportedFeatures: t.supportedFeatures(r),

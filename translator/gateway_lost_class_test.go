@@ -81,7 +81,8 @@ func TestLostClassEndsNoTraffic(t *testing.T) {
 			later := gateway.DeepCopy()
 			later.Generation, later.Spec.Listeners[0].Port = 2, 8080
 			outcome = change(t, w, later, false)
-			if required := outcome.Requirements["default/gw"]; required == nil || required.Ports[0].Port != 8080 || required.EnvoyProxy == nil {
+			if required := outcome.Requirements["default/gw"]; required == nil || required.Ports[0].Port != 8080 ||
+				required.EnvoyProxy == nil {
 				t.Errorf("the changed Gateway requires %+v", required)
 			}
 			if outcome = change(t, w, later, true); !gone(outcome) {

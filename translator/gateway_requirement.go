@@ -18,7 +18,10 @@ func (t *Tables) requirement(r *flow.Read, key string, g *gatewayRow) (*Requirem
 	for _, row := range t.portsByFleet.Lookup(r, key) {
 		q.Ports = append(q.Ports, row.Value.Exposed)
 	}
-	slices.SortFunc(q.Ports, func(a, b Port) int { return cmp.Or(cmp.Compare(a.Port, b.Port), cmp.Compare(a.Protocol, b.Protocol)) })
+	slices.SortFunc(q.Ports, func(a, b Port) int {
+		return cmp.Or(cmp.Compare(a.Port, b.Port),
+			cmp.Compare(a.Protocol, b.Protocol))
+	})
 	q.Hold = !g.accepted() || g.hopeless() || len(q.Ports) == 0
 	return q, true
 }

@@ -61,7 +61,11 @@ var testScheme = newTestScheme()
 
 func newTestScheme() *runtime.Scheme {
 	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{gwapiv1.Install, gwapixv1alpha1.Install, mcsv1alpha1.Install, corev1.AddToScheme, certificatesv1.AddToScheme, certificatesv1beta1.AddToScheme, discoveryv1.AddToScheme, v1alpha1.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{
+		gwapiv1.Install, gwapixv1alpha1.Install, mcsv1alpha1.Install,
+		corev1.AddToScheme, certificatesv1.AddToScheme, certificatesv1beta1.AddToScheme, discoveryv1.AddToScheme,
+		v1alpha1.AddToScheme,
+	} {
 		if err := add(scheme); err != nil {
 			panic(err) // Two types under one kind: a programmer's mistake.
 		}
@@ -169,7 +173,8 @@ func render(t *testing.T, name string, outcome Outcome) []byte {
 		}
 	case "status.yaml":
 		for _, s := range outcome.Statuses {
-			writeDocument(t, &out, fmt.Sprintf("%s %s", reflect.TypeOf(s.Object).Elem().Name(), keyOf(s.Object)), withoutFields(t, []byte(s.encoded), "supportedFeatures"))
+			writeDocument(t, &out, fmt.Sprintf("%s %s", reflect.TypeOf(s.Object).Elem().Name(), keyOf(s.Object)),
+				withoutFields(t, []byte(s.encoded), "supportedFeatures"))
 		}
 	case "names.txt":
 		for _, d := range outcome.Deltas {
@@ -248,7 +253,8 @@ func render(t *testing.T, name string, outcome Outcome) []byte {
 
 // unshaped are the fields of listeners that no policy sets.
 var unshaped = []string{
-	"address", "cluster", "filterChainMatch", "http2ProtocolOptions", "listenerFilters", "maxConnectAttempts", "rds", "serverHeaderTransformation", "statPrefix",
+	"address", "cluster", "filterChainMatch", "http2ProtocolOptions", "listenerFilters", "maxConnectAttempts", "rds",
+	"serverHeaderTransformation", "statPrefix",
 	"stripTrailingHostDot", "transportSocket", "upgradeConfigs", "useRemoteAddress",
 }
 
@@ -337,7 +343,8 @@ func asJSON(t *testing.T, r *Resource) []byte {
 		for _, host := range config.VirtualHosts {
 			host.RetryPolicy, host.TypedPerFilterConfig = nil, nil
 		}
-		config.VirtualHosts = slices.DeleteFunc(config.VirtualHosts, func(host *routev3.VirtualHost) bool { return host.Domains[0] == dotted })
+		config.VirtualHosts = slices.DeleteFunc(config.VirtualHosts,
+			func(host *routev3.VirtualHost) bool { return host.Domains[0] == dotted })
 	}
 	text, err := protojson.Marshal(m)
 	if err != nil {

@@ -43,7 +43,8 @@ func grantsFrom(list []gwapiv1.ReferenceGrantFrom, from verdict.Ref) bool {
 
 func grantsTo(list []gwapiv1.ReferenceGrantTo, to verdict.Ref) bool {
 	for _, t := range list {
-		if string(t.Group) == to.Group && string(t.Kind) == to.Kind && (t.Name == nil || *t.Name == "" || string(*t.Name) == to.Name) {
+		if string(t.Group) == to.Group && string(t.Kind) == to.Kind &&
+			(t.Name == nil || *t.Name == "" || string(*t.Name) == to.Name) {
 			return true
 		}
 	}

@@ -6,9 +6,12 @@ import (
 )
 
 func (h *history) serviceImport() Object {
-	return &mcsv1alpha1.ServiceImport{ObjectMeta: h.meta(h.namespace(), pick(h, "s1", "s2")), Spec: mcsv1alpha1.ServiceImportSpec{
-		Ports: []mcsv1alpha1.ServicePort{{Name: pick(h, "http", "web"), Port: pick[int32](h, 80, 80, 81)}},
-	}}
+	return &mcsv1alpha1.ServiceImport{
+		ObjectMeta: h.meta(h.namespace(), pick(h, "s1", "s2")),
+		Spec: mcsv1alpha1.ServiceImportSpec{
+			Ports: []mcsv1alpha1.ServicePort{{Name: pick(h, "http", "web"), Port: pick[int32](h, 80, 80, 81)}},
+		},
+	}
 }
 
 // filters gives a rule what reads other objects or changes what clusters it needs.
@@ -17,24 +20,39 @@ func (h *history) filters(rule *gwapiv1.HTTPRouteRule) {
 		mirror := &gwapiv1.HTTPRequestMirrorFilter{Percent: maybe(h, int32(h.IntN(100)))}
 		mirror.BackendRef.Name, mirror.BackendRef.Port = gwapiv1.ObjectName(pick(h, "s1", "s2")), ptr[int32](80)
 		mirror.BackendRef.Namespace = maybe(h, gwapiv1.Namespace(h.namespace()))
-		rule.Filters = append(rule.Filters, gwapiv1.HTTPRouteFilter{Type: gwapiv1.HTTPRouteFilterRequestMirror, RequestMirror: mirror})
+		rule.Filters = append(rule.Filters, gwapiv1.HTTPRouteFilter{
+			Type:          gwapiv1.HTTPRouteFilterRequestMirror,
+			RequestMirror: mirror,
+		})
 	}
 	if h.IntN(4) == 0 {
 		origin := pick[gwapiv1.CORSOrigin](h, "*", "https://a.example.com", "https://a.example.com:0")
-		rule.Filters = append(rule.Filters, gwapiv1.HTTPRouteFilter{Type: gwapiv1.HTTPRouteFilterCORS, CORS: &gwapiv1.HTTPCORSFilter{AllowOrigins: []gwapiv1.CORSOrigin{origin}}})
+		rule.Filters = append(rule.Filters, gwapiv1.HTTPRouteFilter{
+			Type: gwapiv1.HTTPRouteFilterCORS,
+			CORS: &gwapiv1.HTTPCORSFilter{AllowOrigins: []gwapiv1.CORSOrigin{origin}},
+		})
 	}
 	if h.IntN(3) == 0 {
 		rule.Filters = append(rule.Filters, h.externalAuth())
 	}
 	if h.IntN(4) == 0 {
-		rule.SessionPersistence = &gwapiv1.SessionPersistence{Type: maybe(h, gwapiv1.HeaderBasedSessionPersistence), AbsoluteTimeout: maybe[gwapiv1.Duration](h, "1h")}
+		rule.SessionPersistence = &gwapiv1.SessionPersistence{
+			Type:            maybe(h, gwapiv1.HeaderBasedSessionPersistence),
+			AbsoluteTimeout: maybe[gwapiv1.Duration](h, "1h"),
+		}
 	}
 	for i := range rule.BackendRefs {
 		if h.IntN(4) == 0 {
-			rule.BackendRefs[i].Filters = []gwapiv1.HTTPRouteFilter{{Type: gwapiv1.HTTPRouteFilterURLRewrite, URLRewrite: &gwapiv1.HTTPURLRewriteFilter{
-				Hostname: maybe[gwapiv1.PreciseHostname](h, "internal"),
-				Path:     maybe(h, gwapiv1.HTTPPathModifier{Type: gwapiv1.PrefixMatchHTTPPathModifier, ReplacePrefixMatch: ptr(pick(h, "/", "/new"))}),
-			}}}
+			rule.BackendRefs[i].Filters = []gwapiv1.HTTPRouteFilter{{
+				Type: gwapiv1.HTTPRouteFilterURLRewrite,
+				URLRewrite: &gwapiv1.HTTPURLRewriteFilter{
+					Hostname: maybe[gwapiv1.PreciseHostname](h, "internal"),
+					Path: maybe(h, gwapiv1.HTTPPathModifier{
+						Type:               gwapiv1.PrefixMatchHTTPPathModifier,
+						ReplacePrefixMatch: ptr(pick(h, "/", "/new")),
+					}),
+				},
+			}}
 		}
 	}
 	for i := range rule.Matches {
@@ -43,13 +61,19 @@ func (h *history) filters(rule *gwapiv1.HTTPRouteRule) {
 }
 
 func (h *history) externalAuth() gwapiv1.HTTPRouteFilter {
-	spec := &gwapiv1.HTTPExternalAuthFilter{ExternalAuthProtocol: gwapiv1.HTTPRouteExternalAuthGRPCProtocol, BackendRef: h.backend().BackendObjectReference}
+	spec := &gwapiv1.HTTPExternalAuthFilter{
+		ExternalAuthProtocol: gwapiv1.HTTPRouteExternalAuthGRPCProtocol,
+		BackendRef:           h.backend().BackendObjectReference,
+	}
 	headers := func() []string { return pick(h, nil, []string{"X-A"}, []string{"x-a", "X-B"}, []string{"x a"}) }
 	if h.IntN(2) == 0 {
 		spec.GRPCAuthConfig = &gwapiv1.GRPCAuthConfig{AllowedRequestHeaders: headers()}
 	} else {
 		spec.ExternalAuthProtocol = gwapiv1.HTTPRouteExternalAuthHTTPProtocol
-		spec.HTTPAuthConfig = &gwapiv1.HTTPAuthConfig{AllowedRequestHeaders: headers(), AllowedResponseHeaders: headers(), Path: pick(h, "", "/", "auth", "/a/b/", "/a/../b")}
+		spec.HTTPAuthConfig = &gwapiv1.HTTPAuthConfig{
+			AllowedRequestHeaders: headers(), AllowedResponseHeaders: headers(),
+			Path: pick(h, "", "/", "auth", "/a/b/", "/a/../b"),
+		}
 	}
 	spec.ForwardBody = maybe(h, gwapiv1.ForwardBodyConfig{MaxSize: int32(h.IntN(3))})
 	return gwapiv1.HTTPRouteFilter{Type: gwapiv1.HTTPRouteFilterExternalAuth, ExternalAuth: spec}

@@ -32,7 +32,8 @@ func (h *history) unserved() Object {
 func (h *history) mergeType(targets *v1alpha1.PolicyTargetReferences) *v1alpha1.MergeType {
 	onRoute := slices.ContainsFunc(targets.TargetRefs, func(ref gwapiv1.LocalPolicyTargetReferenceWithSectionName) bool {
 		return strings.HasSuffix(string(ref.Kind), "Route")
-	}) || slices.ContainsFunc(targets.TargetSelectors, func(s v1alpha1.TargetSelector) bool { return strings.HasSuffix(string(s.Kind), "Route") })
+	}) || slices.ContainsFunc(targets.TargetSelectors,
+		func(s v1alpha1.TargetSelector) bool { return strings.HasSuffix(string(s.Kind), "Route") })
 	if !onRoute && h.IntN(20) > 0 {
 		return nil
 	}
@@ -64,11 +65,15 @@ func (h *history) clientTraffic() Object {
 	p := &v1alpha1.ClientTrafficPolicy{ObjectMeta: h.meta(h.namespace(), pick(h, "ctp1", "ctp2"))}
 	p.Spec.PolicyTargetReferences = h.targets()
 	p.Spec.Path = maybe(h, v1alpha1.PathSettings{
-		EscapedSlashesAction: maybe(h, pick[v1alpha1.PathEscapedSlashAction](h, "KeepUnchanged", "RejectRequest", "UnescapeAndRedirect", "Guess")),
-		DisableMergeSlashes:  maybe(h, true),
+		EscapedSlashesAction: maybe(h, pick[v1alpha1.PathEscapedSlashAction](h, "KeepUnchanged", "RejectRequest",
+			"UnescapeAndRedirect", "Guess")),
+		DisableMergeSlashes: maybe(h, true),
 	})
 	p.Spec.Timeout = maybe(h, v1alpha1.ClientTimeout{
-		TCP:  maybe(h, v1alpha1.TCPClientTimeout{IdleTimeout: maybe[gwapiv1.Duration](h, "5m"), ConnectionInspectionTimeout: maybe[gwapiv1.Duration](h, "2s")}),
+		TCP: maybe(h, v1alpha1.TCPClientTimeout{
+			IdleTimeout:                 maybe[gwapiv1.Duration](h, "5m"),
+			ConnectionInspectionTimeout: maybe[gwapiv1.Duration](h, "2s"),
+		}),
 		HTTP: maybe(h, v1alpha1.HTTPClientTimeout{StreamIdleTimeout: maybe[gwapiv1.Duration](h, "1m")}),
 	})
 	return p
@@ -78,10 +83,12 @@ func (h *history) retryBudget() Object {
 	p := &gwapixv1alpha1.XBackendTrafficPolicy{ObjectMeta: h.meta(h.namespace(), pick(h, "b1", "b2"))}
 	for range 1 + h.IntN(2) {
 		p.Spec.TargetRefs = append(p.Spec.TargetRefs, gwapiv1.LocalPolicyTargetReference{
-			Kind: pick[gwapiv1.Kind](h, "Service", "Service", "Service", "Secret"), Name: gwapiv1.ObjectName(pick(h, "s1", "s2")),
+			Kind: pick[gwapiv1.Kind](h, "Service", "Service", "Service", "Secret"),
+			Name: gwapiv1.ObjectName(pick(h, "s1", "s2")),
 		})
 	}
-	p.Spec.RetryConstraint = maybe(h, gwapixv1alpha1.RetryConstraint{Budget: maybe(h, gwapixv1alpha1.BudgetDetails{Percent: ptr(h.IntN(120)), Interval: maybe[gwapiv1.Duration](h, "5s")})})
+	p.Spec.RetryConstraint = maybe(h, gwapixv1alpha1.RetryConstraint{Budget: maybe(h,
+		gwapixv1alpha1.BudgetDetails{Percent: ptr(h.IntN(120)), Interval: maybe[gwapiv1.Duration](h, "5s")})})
 	if h.IntN(6) == 0 {
 		p.Spec.SessionPersistence = &gwapiv1.SessionPersistence{}
 	}

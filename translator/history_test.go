@@ -52,7 +52,10 @@ func newHistory(seed uint64) *history {
 	if err != nil {
 		panic(err) // The CRDs are part of the repository and of its modules.
 	}
-	return &history{Rand: rand.New(rand.NewPCG(seed, 1)), objects: map[string]Object{}, fleets: map[string]FleetStatus{}, proxies: map[string]Proxy{}, fetched: map[string]Fetched{}, clock: time.Now(), crds: kinds}
+	return &history{
+		Rand: rand.New(rand.NewPCG(seed, 1)), objects: map[string]Object{}, fleets: map[string]FleetStatus{},
+		proxies: map[string]Proxy{}, fetched: map[string]Fetched{}, clock: time.Now(), crds: kinds,
+	}
 }
 
 func pick[T any](h *history, of ...T) T { return of[h.IntN(len(of))] }
@@ -68,7 +71,8 @@ func (h *history) meta(namespace, name string) metav1.ObjectMeta {
 	h.generation++
 	return metav1.ObjectMeta{
 		Namespace: namespace, Name: name, UID: types.UID(namespace + name), Generation: h.generation,
-		CreationTimestamp: metav1.NewTime(time.Unix(int64(h.IntN(3)), 0)), Labels: map[string]string{"team": pick(h, "a", "b")},
+		CreationTimestamp: metav1.NewTime(time.Unix(int64(h.IntN(3)), 0)),
+		Labels:            map[string]string{"team": pick(h, "a", "b")},
 	}
 }
 
@@ -82,15 +86,24 @@ func (h *history) object() Object {
 			return o
 		}
 	}
-	return pick(h, h.class, h.gateway, h.gateway, h.listenerSet, h.route, h.route, h.route, h.grpcRoute, h.layer4Route, h.service, h.serviceImport, h.slice, h.secret, h.labelled, h.grant,
-		h.envoyProxy, h.backendTraffic, h.security, h.clientTraffic, h.base, h.over, h.unserved, h.configMap, h.bundle, h.backendTLS, h.retryBudget, h.listing)()
+	return pick(h, h.class, h.gateway, h.gateway, h.listenerSet, h.route, h.route, h.route, h.grpcRoute, h.layer4Route,
+		h.service, h.serviceImport, h.slice, h.secret, h.labelled, h.grant,
+		h.envoyProxy, h.backendTraffic, h.security, h.clientTraffic, h.base, h.over, h.unserved, h.configMap, h.bundle,
+		h.backendTLS, h.retryBudget, h.listing)()
 }
 
 func (h *history) class() Object {
-	c := &gwapiv1.GatewayClass{ObjectMeta: h.meta("", "c"), Spec: gwapiv1.GatewayClassSpec{ControllerName: pick[gwapiv1.GatewayController](h, controllerName, controllerName, "other.example.com/x")}}
+	c := &gwapiv1.GatewayClass{
+		ObjectMeta: h.meta("", "c"),
+		Spec: gwapiv1.GatewayClassSpec{ControllerName: pick[gwapiv1.GatewayController](h, controllerName, controllerName,
+			"other.example.com/x")},
+	}
 	if h.IntN(3) == 0 {
 		ns := gwapiv1.Namespace("n1")
-		c.Spec.ParametersRef = &gwapiv1.ParametersReference{Group: v1alpha1.GroupName, Kind: v1alpha1.KindEnvoyProxy, Name: "p", Namespace: &ns}
+		c.Spec.ParametersRef = &gwapiv1.ParametersReference{
+			Group: v1alpha1.GroupName, Kind: v1alpha1.KindEnvoyProxy,
+			Name: "p", Namespace: &ns,
+		}
 	}
 	return c
 }
@@ -110,13 +123,17 @@ func (h *history) hostname() string {
 }
 
 func (h *history) gateway() Object {
-	g := &gwapiv1.Gateway{ObjectMeta: h.meta(h.namespace(), pick(h, "g1", "g2")), Spec: gwapiv1.GatewaySpec{GatewayClassName: "c"}}
+	g := &gwapiv1.Gateway{
+		ObjectMeta: h.meta(h.namespace(), pick(h, "g1", "g2")),
+		Spec:       gwapiv1.GatewaySpec{GatewayClassName: "c"},
+	}
 	if h.IntN(3) == 0 {
 		g.Annotations = map[string]string{ScopedRoutesAnnotation: "true"}
 	}
 	for range h.IntN(2) * h.IntN(3) {
 		g.Spec.Addresses = append(g.Spec.Addresses, gwapiv1.GatewaySpecAddress{
-			Type: maybe(h, pick(h, gwapiv1.IPAddressType, gwapiv1.HostnameAddressType, "example.com/other")), Value: pick(h, "", "10.2.2.2", "10.3.3.3", "127.0.0.1"),
+			Type:  maybe(h, pick(h, gwapiv1.IPAddressType, gwapiv1.HostnameAddressType, "example.com/other")),
+			Value: pick(h, "", "10.2.2.2", "10.3.3.3", "127.0.0.1"),
 		})
 	}
 	if h.IntN(2) == 0 {
@@ -124,7 +141,8 @@ func (h *history) gateway() Object {
 	}
 	if h.IntN(4) > 0 {
 		g.Spec.AllowedListeners = &gwapiv1.AllowedListeners{Namespaces: &gwapiv1.ListenerNamespaces{
-			From:     pick(h, ptr(gwapiv1.NamespacesFromAll), ptr(gwapiv1.NamespacesFromSame), ptr(gwapiv1.NamespacesFromSelector)),
+			From: pick(h, ptr(gwapiv1.NamespacesFromAll), ptr(gwapiv1.NamespacesFromSame),
+				ptr(gwapiv1.NamespacesFromSelector)),
 			Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"team": "a"}},
 		}}
 	}
@@ -143,7 +161,8 @@ func ptr[T any](v T) *T { return &v }
 func (h *history) parents() (refs []gwapiv1.ParentReference) {
 	for range 1 + h.IntN(2) {
 		ref := gwapiv1.ParentReference{
-			Name: gwapiv1.ObjectName(pick(h, "g1", "g1", "g2", "g2", "g3")), Namespace: h.elsewhere(), SectionName: maybe(h, gwapiv1.SectionName("l1")),
+			Name: gwapiv1.ObjectName(pick(h, "g1", "g1", "g2", "g2", "g3")), Namespace: h.elsewhere(),
+			SectionName: maybe(h, gwapiv1.SectionName("l1")),
 		}
 		if h.IntN(3) == 0 {
 			ref.Kind, ref.Name = ptr(gwapiv1.Kind("ListenerSet")), gwapiv1.ObjectName(pick(h, "ls1", "ls2", "ls3"))
@@ -176,15 +195,18 @@ func (h *history) layer4Route() Object {
 	switch h.IntN(3) {
 	case 0:
 		return &gwapiv1.TLSRoute{ObjectMeta: meta, Spec: gwapiv1.TLSRouteSpec{
-			CommonRouteSpec: gwapiv1.CommonRouteSpec{ParentRefs: refs}, Hostnames: h.hostnames(), Rules: []gwapiv1.TLSRouteRule{{Name: name, BackendRefs: backends}},
+			CommonRouteSpec: gwapiv1.CommonRouteSpec{ParentRefs: refs}, Hostnames: h.hostnames(),
+			Rules: []gwapiv1.TLSRouteRule{{Name: name, BackendRefs: backends}},
 		}}
 	case 1:
 		return &gwapiv1.TCPRoute{ObjectMeta: meta, Spec: gwapiv1.TCPRouteSpec{
-			CommonRouteSpec: gwapiv1.CommonRouteSpec{ParentRefs: refs}, Rules: []gwapiv1.TCPRouteRule{{Name: name, BackendRefs: backends}},
+			CommonRouteSpec: gwapiv1.CommonRouteSpec{ParentRefs: refs},
+			Rules:           []gwapiv1.TCPRouteRule{{Name: name, BackendRefs: backends}},
 		}}
 	}
 	return &gwapiv1.UDPRoute{ObjectMeta: meta, Spec: gwapiv1.UDPRouteSpec{
-		CommonRouteSpec: gwapiv1.CommonRouteSpec{ParentRefs: refs}, Rules: []gwapiv1.UDPRouteRule{{Name: name, BackendRefs: backends}},
+		CommonRouteSpec: gwapiv1.CommonRouteSpec{ParentRefs: refs},
+		Rules:           []gwapiv1.UDPRouteRule{{Name: name, BackendRefs: backends}},
 	}}
 }
 
@@ -195,7 +217,8 @@ func (h *history) grpcRoute() Object {
 		rule := gwapiv1.GRPCRouteRule{Name: maybe(h, gwapiv1.SectionName("rule"))}
 		for range h.IntN(3) {
 			rule.Matches = append(rule.Matches, gwapiv1.GRPCRouteMatch{Method: &gwapiv1.GRPCMethodMatch{
-				Type: pick(h, ptr(gwapiv1.GRPCMethodMatchExact), ptr(gwapiv1.GRPCMethodMatchRegularExpression)), Service: maybe(h, "a.b"), Method: maybe(h, pick(h, "M", "(")),
+				Type:    pick(h, ptr(gwapiv1.GRPCMethodMatchExact), ptr(gwapiv1.GRPCMethodMatchRegularExpression)),
+				Service: maybe(h, "a.b"), Method: maybe(h, pick(h, "M", "(")),
 			}})
 		}
 		for range h.IntN(3) {
@@ -213,7 +236,8 @@ func (h *history) route() Object {
 		rule := gwapiv1.HTTPRouteRule{Name: maybe(h, gwapiv1.SectionName("rule"))}
 		for range h.IntN(3) {
 			rule.Matches = append(rule.Matches, gwapiv1.HTTPRouteMatch{Path: &gwapiv1.HTTPPathMatch{
-				Type: pick(h, ptr(gwapiv1.PathMatchExact), ptr(gwapiv1.PathMatchPathPrefix), ptr(gwapiv1.PathMatchRegularExpression)), Value: ptr(pick(h, "/", "/a", "/a/b", "/(")),
+				Type: pick(h, ptr(gwapiv1.PathMatchExact), ptr(gwapiv1.PathMatchPathPrefix),
+					ptr(gwapiv1.PathMatchRegularExpression)), Value: ptr(pick(h, "/", "/a", "/a/b", "/(")),
 			}})
 		}
 		for range h.IntN(3) {
@@ -226,35 +250,55 @@ func (h *history) route() Object {
 }
 
 func (h *history) service() Object {
-	s := &corev1.Service{ObjectMeta: h.meta(h.namespace(), pick(h, "s1", "s2")), Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Name: pick(h, "http", "web"), Port: pick[int32](h, 80, 80, 81)}}}}
+	s := &corev1.Service{
+		ObjectMeta: h.meta(h.namespace(), pick(h, "s1", "s2")),
+		Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{
+			Name: pick(h, "http", "web"),
+			Port: pick[int32](h, 80, 80, 81),
+		}}},
+	}
 	s.Spec.Ports[0].AppProtocol = pick(h, nil, nil, nil, ptr("kubernetes.io/ws"), ptr("kubernetes.io/wss"), ptr("https"))
 	s.Spec.Ports = append(s.Spec.Ports, corev1.ServicePort{Name: "udp", Port: 80, Protocol: corev1.ProtocolUDP})
 	s.Generation = 0 // As the API server has it.
 	if h.IntN(5) == 0 {
-		s.Spec = corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: pick(h, "a.example.com", "b.example.com", "localhost")}
+		s.Spec = corev1.ServiceSpec{
+			Type:         corev1.ServiceTypeExternalName,
+			ExternalName: pick(h, "a.example.com", "b.example.com", "localhost"),
+		}
 	}
 	return s
 }
 
 func (h *history) slice() Object {
-	s := &discoveryv1.EndpointSlice{ObjectMeta: h.meta(h.namespace(), pick(h, "e1", "e2")), AddressType: discoveryv1.AddressTypeIPv4}
-	s.Labels = map[string]string{pick(h, discoveryv1.LabelServiceName, discoveryv1.LabelServiceName, mcsv1alpha1.LabelServiceName): pick(h, "s1", "s2")}
-	s.Ports = []discoveryv1.EndpointPort{{Name: ptr(pick(h, "http", "web")), Port: ptr(pick[int32](h, 8080, 9090))}, {Name: ptr("udp"), Port: ptr[int32](8080), Protocol: ptr(corev1.ProtocolUDP)}}
+	s := &discoveryv1.EndpointSlice{
+		ObjectMeta:  h.meta(h.namespace(), pick(h, "e1", "e2")),
+		AddressType: discoveryv1.AddressTypeIPv4,
+	}
+	s.Labels = map[string]string{pick(h, discoveryv1.LabelServiceName, discoveryv1.LabelServiceName,
+		mcsv1alpha1.LabelServiceName): pick(h, "s1", "s2")}
+	s.Ports = []discoveryv1.EndpointPort{
+		{Name: ptr(pick(h, "http", "web")), Port: ptr(pick[int32](h, 8080, 9090))},
+		{Name: ptr("udp"), Port: ptr[int32](8080), Protocol: ptr(corev1.ProtocolUDP)},
+	}
 	network := "10.0.0."
 	if h.IntN(3) == 0 {
 		s.AddressType, network = discoveryv1.AddressTypeIPv6, "fd00::"
 	}
 	for range h.IntN(3) {
 		s.Endpoints = append(s.Endpoints, discoveryv1.Endpoint{
-			Addresses: []string{fmt.Sprintf("%s%d", network, h.IntN(4))}, Conditions: discoveryv1.EndpointConditions{Ready: maybe(h, h.IntN(2) == 0), Serving: maybe(h, true)},
-			TargetRef: maybe(h, corev1.ObjectReference{Kind: "Pod", UID: types.UID(pick(h, "pod1", "pod2"))}),
+			Addresses:  []string{fmt.Sprintf("%s%d", network, h.IntN(4))},
+			Conditions: discoveryv1.EndpointConditions{Ready: maybe(h, h.IntN(2) == 0), Serving: maybe(h, true)},
+			TargetRef:  maybe(h, corev1.ObjectReference{Kind: "Pod", UID: types.UID(pick(h, "pod1", "pod2"))}),
 		})
 	}
 	return s
 }
 
 func (h *history) secret() Object {
-	s := &corev1.Secret{ObjectMeta: h.meta(h.namespace(), "s"), Type: corev1.SecretTypeTLS, Data: map[string][]byte{"tls.crt": []byte("no"), "tls.key": []byte("no")}}
+	s := &corev1.Secret{
+		ObjectMeta: h.meta(h.namespace(), "s"), Type: corev1.SecretTypeTLS,
+		Data: map[string][]byte{"tls.crt": []byte("no"), "tls.key": []byte("no")},
+	}
 	s.Generation = 0
 	if h.IntN(3) > 0 {
 		s.Data = maps.Clone(pick(h, pairs...))
@@ -272,7 +316,8 @@ func (h *history) labelled() Object {
 func (h *history) grant() Object {
 	return &gwapiv1.ReferenceGrant{ObjectMeta: h.meta(h.namespace(), "grant"), Spec: gwapiv1.ReferenceGrantSpec{
 		From: []gwapiv1.ReferenceGrantFrom{
-			{Group: gwapiv1.GroupName, Kind: pick[gwapiv1.Kind](h, "HTTPRoute", "GRPCRoute", "TLSRoute", "UDPRoute", "Gateway", "ListenerSet"), Namespace: gwapiv1.Namespace(h.namespace())},
+			{Group: gwapiv1.GroupName, Kind: pick[gwapiv1.Kind](h, "HTTPRoute", "GRPCRoute", "TLSRoute", "UDPRoute", "Gateway",
+				"ListenerSet"), Namespace: gwapiv1.Namespace(h.namespace())},
 			{Group: v1alpha1.GroupName, Kind: "BackendTrafficPolicy", Namespace: "n1"},
 		},
 		To: []gwapiv1.ReferenceGrantTo{
@@ -289,14 +334,20 @@ func (h *history) grant() Object {
 func (h *history) targets() v1alpha1.PolicyTargetReferences {
 	if h.IntN(4) == 0 {
 		return v1alpha1.PolicyTargetReferences{TargetSelectors: []v1alpha1.TargetSelector{{
-			Kind: pick[gwapiv1.Kind](h, "HTTPRoute", "GRPCRoute", "Gateway", "ListenerSet"), MatchLabels: map[string]string{"team": "a"},
+			Kind:        pick[gwapiv1.Kind](h, "HTTPRoute", "GRPCRoute", "Gateway", "ListenerSet"),
+			MatchLabels: map[string]string{"team": "a"},
 			MatchExpressions: pick(h, nil, []metav1.LabelSelectorRequirement{
-				{Key: "team", Operator: pick(h, metav1.LabelSelectorOpIn, metav1.LabelSelectorOpNotIn), Values: []string{"b", pick(h, "a", "c")}},
+				{
+					Key: "team", Operator: pick(h, metav1.LabelSelectorOpIn, metav1.LabelSelectorOpNotIn),
+					Values: []string{"b", pick(h, "a", "c")},
+				},
 			}),
-			Namespaces: &v1alpha1.TargetSelectorNamespaces{From: pick(h, v1alpha1.TargetNamespacesSame, v1alpha1.TargetNamespacesAll)},
+			Namespaces: &v1alpha1.TargetSelectorNamespaces{From: pick(h, v1alpha1.TargetNamespacesSame,
+				v1alpha1.TargetNamespacesAll)},
 		}}}
 	}
-	target := gwapiv1.LocalPolicyTargetReferenceWithSectionName{SectionName: maybe(h, gwapiv1.SectionName(pick(h, "l1", "rule")))}
+	target := gwapiv1.LocalPolicyTargetReferenceWithSectionName{SectionName: maybe(h,
+		gwapiv1.SectionName(pick(h, "l1", "rule")))}
 	target.Group = gwapiv1.GroupName
 	switch h.IntN(5) {
 	case 0, 1:
@@ -313,9 +364,13 @@ func (h *history) backendTraffic() Object {
 	p := &v1alpha1.BackendTrafficPolicy{ObjectMeta: h.meta(h.namespace(), pick(h, "b1", "b2"))}
 	p.Spec.PolicyTargetReferences = h.targets()
 	p.Spec.MergeType = h.mergeType(&p.Spec.PolicyTargetReferences)
-	p.Spec.LoadBalancer = &v1alpha1.LoadBalancer{Type: pick[v1alpha1.LoadBalancerType](h, "Random", "RoundRobin", "LeastRequest")}
+	p.Spec.LoadBalancer = &v1alpha1.LoadBalancer{Type: pick[v1alpha1.LoadBalancerType](h, "Random", "RoundRobin",
+		"LeastRequest")}
 	if h.IntN(3) == 0 {
-		p.Spec.LoadBalancer = &v1alpha1.LoadBalancer{Type: "ConsistentHash", ConsistentHash: &v1alpha1.ConsistentHash{Type: "SourceIP"}}
+		p.Spec.LoadBalancer = &v1alpha1.LoadBalancer{
+			Type:           "ConsistentHash",
+			ConsistentHash: &v1alpha1.ConsistentHash{Type: "SourceIP"},
+		}
 	}
 	return p
 }
@@ -333,7 +388,8 @@ func (h *history) security() Object {
 		return p
 	}
 	p.Spec.Authorization = &v1alpha1.Authorization{Rules: []v1alpha1.AuthorizationRule{{
-		Action: "Allow", Principal: &v1alpha1.Principal{ClientCIDRs: []v1alpha1.CIDR{pick[v1alpha1.CIDR](h, "10.0.0.0/8", "10.0.0.0/99")}},
+		Action: "Allow", Principal: &v1alpha1.Principal{ClientCIDRs: []v1alpha1.CIDR{pick[v1alpha1.CIDR](h, "10.0.0.0/8",
+			"10.0.0.0/99")}},
 	}}}
 	return p
 }
@@ -354,7 +410,8 @@ func (h *history) event() Event {
 			delete(h.fetched, f.Key)
 			return Event{Fetched: &f, Deleted: true}
 		}
-		f.Content, f.Failure = pick(h, nil, []byte("list 1"), []byte("list 2"), []byte("other")), pick(h, "", "it answers 404")
+		f.Content, f.Failure = pick(h, nil, []byte("list 1"), []byte("list 2"), []byte("other")),
+			pick(h, "", "it answers 404")
 		f.File, f.Present = File{Digest: pick(h, "sha256:1", "sha256:2")}, pick(h, true, false)
 		h.fetched[f.Key] = f
 		return Event{Fetched: &f}
@@ -365,14 +422,26 @@ func (h *history) event() Event {
 		h.bundles = !h.bundles
 		return Event{Served: &ClusterTrustBundles, Deleted: !h.bundles}
 	case 0:
-		r := FleetReport{Key: h.namespace() + "/" + pick(h, "g1", "g2"), Fleet: FleetStatus{Available: int32(h.IntN(2)), Desired: 1, Failure: pick(h, "", "", "the name is taken"), Addresses: []gwapiv1.GatewayStatusAddress{{Value: "10.1.1.1"}}}}
+		r := FleetReport{
+			Key: h.namespace() + "/" + pick(h, "g1", "g2"),
+			Fleet: FleetStatus{
+				Available: int32(h.IntN(2)), Desired: 1, Failure: pick(h, "", "", "the name is taken"),
+				Addresses: []gwapiv1.GatewayStatusAddress{{Value: "10.1.1.1"}},
+			},
+		}
 		if h.IntN(2) == 0 {
-			r.Fleet.Static = []gwapiv1.GatewayStatusAddress{{Value: pick(h, "10.2.2.2", "10.3.3.3"), Routability: maybe(h, gwapiv1.GatewayAddressRoutabilityCluster)}}
+			r.Fleet.Static = []gwapiv1.GatewayStatusAddress{{
+				Value:       pick(h, "10.2.2.2", "10.3.3.3"),
+				Routability: maybe(h, gwapiv1.GatewayAddressRoutabilityCluster),
+			}}
 		}
 		h.fleets[r.Key] = r.Fleet
 		return Event{Fleet: &r}
 	case 1:
-		p := Proxy{Fleet: h.namespace() + "/g1", Node: pick(h, "x", "y"), Listeners: map[string]string{"l": "1"}, Routes: map[string]bool{h.namespace() + "/g1/" + pick(h, "l0", "n1/ls1/l0"): true}}
+		p := Proxy{
+			Fleet: h.namespace() + "/g1", Node: pick(h, "x", "y"), Listeners: map[string]string{"l": "1"},
+			Routes: map[string]bool{h.namespace() + "/g1/" + pick(h, "l0", "n1/ls1/l0"): true},
+		}
 		if len(h.parts) > 0 && h.IntN(2) == 0 {
 			p.Guilty = map[string]string{pick(h, h.parts...): "no", pick(h, h.parts...): pick(h, "never", "no")}
 		}
@@ -400,7 +469,12 @@ func (h *history) store(o Object) Event {
 
 // opening is what most histories need to get anywhere: a class, Gateways, routes and Services, as random as all others.
 func (h *history) opening() (events []Event) {
-	for _, make := range []func() Object{h.class, h.gateway, h.gateway, h.gateway, h.listenerSet, h.listenerSet, h.service, h.service, h.service, h.service, h.secret, h.secret, h.slice, h.configMap, h.configMap, h.configMap, h.bundle, h.bundle, h.backendTLS, h.backendTLS, h.backendTLS, h.backendTLS, h.route, h.route, h.route, h.route, h.route, h.base, h.base, h.over, h.over} {
+	for _, make := range []func() Object{
+		h.class, h.gateway, h.gateway, h.gateway, h.listenerSet, h.listenerSet, h.service,
+		h.service, h.service, h.service, h.secret, h.secret, h.slice, h.configMap, h.configMap, h.configMap, h.bundle,
+		h.bundle, h.backendTLS, h.backendTLS, h.backendTLS, h.backendTLS, h.route, h.route, h.route, h.route, h.route, h.base,
+		h.base, h.over, h.over,
+	} {
 		events = append(events, h.store(make()))
 	}
 	return events
@@ -453,7 +527,8 @@ func (h *history) fresh(w *World) *flow.Oracle {
 func play(t *testing.T, seed uint64, batches int) {
 	t.Helper()
 	h, w := newHistory(seed), newWorld(t)
-	w.tables.settings.ExternalNames, w.tables.settings.EnabledKinds = seed%2 == 0, []string{retrybudget.Kind, v1alpha1.KindBackend}
+	w.tables.settings.ExternalNames, w.tables.settings.EnabledKinds = seed%2 == 0,
+		[]string{retrybudget.Kind, v1alpha1.KindBackend}
 	w.now = func() time.Time { return h.clock }
 	w.tables.needs = testNeeds
 	events := h.opening()

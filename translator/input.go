@@ -97,9 +97,10 @@ func declareInputs(g *flow.Graph) inputs {
 	in.listenerSets = declare[*gwapiv1.ListenerSet](&in, g, gwapiv1.GroupName, "ListenerSet")
 	in.routes = flow.Input(g, "Route", sameObject[Object])
 	for _, kind := range routeKinds {
-		in.byType[reflect.TypeOf(kind.New())] = inputOf(in.routes, gwapiv1.GroupName, string(kind.Name), func(o Object) string {
-			return routeKey(string(kind.Name), keyOf(o))
-		})
+		in.byType[reflect.TypeOf(kind.New())] = inputOf(in.routes, gwapiv1.GroupName, string(kind.Name),
+			func(o Object) string {
+				return routeKey(string(kind.Name), keyOf(o))
+			})
 	}
 	in.grants = declare[*gwapiv1.ReferenceGrant](&in, g, gwapiv1.GroupName, "ReferenceGrant")
 	in.namespaces = declare[*corev1.Namespace](&in, g, "", "Namespace")

@@ -70,7 +70,8 @@ type listenerRow struct {
 }
 
 func (l *listenerRow) equal(o *listenerRow) bool {
-	return l.entryRow.equal(o.entryRow) && l.Serves == o.Serves && l.Certified == o.Certified && l.Clients.equal(o.Clients) &&
+	return l.entryRow.equal(o.entryRow) && l.Serves == o.Serves && l.Certified == o.Certified &&
+		l.Clients.equal(o.Clients) &&
 		slices.Equal(l.Secrets, o.Secrets) && slices.Equal(l.Names, o.Names) && equalProblems(l.Problems, o.Problems)
 }
 
@@ -106,15 +107,33 @@ type protocol struct {
 
 // protocols are the served ones.
 var protocols = map[gwapiv1.ProtocolType]protocol{
-	gwapiv1.HTTPProtocolType:  {kinds: []gwapiv1.Kind{"HTTPRoute", "GRPCRoute"}, transport: corev1.ProtocolTCP, statPrefix: "http"},
-	gwapiv1.HTTPSProtocolType: {kinds: []gwapiv1.Kind{"HTTPRoute", "GRPCRoute"}, tls: true, sni: true, transport: corev1.ProtocolTCP, statPrefix: "https"},
-	gwapiv1.TLSProtocolType:   {kinds: []gwapiv1.Kind{"TLSRoute", "TCPRoute"}, tls: true, sni: true, layer4: true, transport: corev1.ProtocolTCP, statPrefix: "tls-terminate"},
-	gwapiv1.TCPProtocolType:   {kinds: []gwapiv1.Kind{"TCPRoute"}, layer4: true, transport: corev1.ProtocolTCP, statPrefix: "tcp"},
-	gwapiv1.UDPProtocolType:   {kinds: []gwapiv1.Kind{"UDPRoute"}, layer4: true, transport: corev1.ProtocolUDP, statPrefix: "udp"},
+	gwapiv1.HTTPProtocolType: {
+		kinds: []gwapiv1.Kind{"HTTPRoute", "GRPCRoute"}, transport: corev1.ProtocolTCP,
+		statPrefix: "http",
+	},
+	gwapiv1.HTTPSProtocolType: {
+		kinds: []gwapiv1.Kind{"HTTPRoute", "GRPCRoute"}, tls: true, sni: true,
+		transport: corev1.ProtocolTCP, statPrefix: "https",
+	},
+	gwapiv1.TLSProtocolType: {
+		kinds: []gwapiv1.Kind{"TLSRoute", "TCPRoute"}, tls: true, sni: true, layer4: true,
+		transport: corev1.ProtocolTCP, statPrefix: "tls-terminate",
+	},
+	gwapiv1.TCPProtocolType: {
+		kinds: []gwapiv1.Kind{"TCPRoute"}, layer4: true, transport: corev1.ProtocolTCP,
+		statPrefix: "tcp",
+	},
+	gwapiv1.UDPProtocolType: {
+		kinds: []gwapiv1.Kind{"UDPRoute"}, layer4: true, transport: corev1.ProtocolUDP,
+		statPrefix: "udp",
+	},
 }
 
 // passthrough is protocol TLS on a listener that does not terminate it.
-var passthrough = protocol{kinds: []gwapiv1.Kind{"TLSRoute"}, sni: true, layer4: true, transport: corev1.ProtocolTCP, statPrefix: "tls-passthrough"}
+var passthrough = protocol{
+	kinds: []gwapiv1.Kind{"TLSRoute"}, sni: true, layer4: true, transport: corev1.ProtocolTCP,
+	statPrefix: "tls-passthrough",
+}
 
 // passed reports whether the listener forwards encrypted connections as they are.
 func (p protocol) passed() bool { return p.sni && !p.tls }
@@ -176,14 +195,16 @@ func (l *listenerRow) checkPort() {
 	if l.protocol().transport == corev1.ProtocolTCP && slices.Contains(PodPorts, l.bindPort()) {
 		l.problem(verdict.Problem{
 			Field: l.field("port"), Reason: string(gwapiv1.ListenerReasonPortUnavailable), Weight: verdict.Invalid,
-			Message: fmt.Sprintf("port %d is one that Envoy's pods have for themselves: %v: use another port", l.Spec.Port, PodPorts),
+			Message: fmt.Sprintf("port %d is one that Envoy's pods have for themselves: %v: use another port", l.Spec.Port,
+				PodPorts),
 		})
 	}
 }
 
 // checkSelector reports a selector of allowedRoutes that cannot be read. It selects nothing.
 func (l *listenerRow) checkSelector() {
-	if a := l.Spec.AllowedRoutes; a != nil && a.Namespaces != nil && deref(a.Namespaces.From) == gwapiv1.NamespacesFromSelector {
+	if a := l.Spec.AllowedRoutes; a != nil && a.Namespaces != nil &&
+		deref(a.Namespaces.From) == gwapiv1.NamespacesFromSelector {
 		if p := selectorProblem(l.field("allowedRoutes.namespaces.selector"), a.Namespaces.Selector); p != nil {
 			l.problem(*p)
 		}
@@ -221,7 +242,8 @@ func (l *listenerRow) chooseKinds() {
 		l.problem(verdict.Problem{
 			Field: l.field(fmt.Sprintf("allowedRoutes.kinds[%d]", i)), Reason: string(gwapiv1.ListenerReasonInvalidRouteKinds),
 			Condition: string(gwapiv1.ListenerConditionResolvedRefs), Weight: verdict.Unresolved,
-			Message: fmt.Sprintf("%s cannot attach to a listener of protocol %s: allowed here: %s", k.Kind, l.Spec.Protocol, joinKinds(served)),
+			Message: fmt.Sprintf("%s cannot attach to a listener of protocol %s: allowed here: %s", k.Kind, l.Spec.Protocol,
+				joinKinds(served)),
 		})
 	}
 }

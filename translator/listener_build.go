@@ -55,7 +55,10 @@ func manage(manager *hcmv3.HttpConnectionManager, l *listenerRow) {
 // end puts the parts of a filter chain together, once nothing of them changes any more. The filter gets all
 // connections.
 func end(built *feature.Listener, filter string, config proto.Message) {
-	built.Chain.Filters = []*listenerv3.Filter{{Name: filter, ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: packed(config)}}}
+	built.Chain.Filters = []*listenerv3.Filter{{
+		Name:       filter,
+		ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: packed(config)},
+	}}
 	if built.TLS != nil {
 		built.Chain.TransportSocket = tlsSocket(packed(built.TLS))
 	}

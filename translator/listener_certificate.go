@@ -18,7 +18,10 @@ import (
 
 // servedCertificate is a Secret as Envoy gets it for listeners.
 func servedCertificate(s *corev1.Secret, pair *certificate.Pair) *Resource {
-	served := &tlsv3.TlsCertificate{CertificateChain: inlineBytes(s.Data[certificate.ChainKey]), PrivateKey: inlineBytes(s.Data[certificate.PrivateKey])}
+	served := &tlsv3.TlsCertificate{
+		CertificateChain: inlineBytes(s.Data[certificate.ChainKey]),
+		PrivateKey:       inlineBytes(s.Data[certificate.PrivateKey]),
+	}
 	if pair.Staple != nil {
 		served.OcspStaple = inlineBytes(s.Data[certificate.StapleKey])
 	}
@@ -86,13 +89,16 @@ type certificateUser struct {
 }
 
 // certificateRef returns the Secret's key, empty if the reference is not allowed, and what is wrong with it.
-func (t *Tables) certificateRef(r *flow.Read, user certificateUser, ref gwapiv1.SecretObjectReference) (string, *verdict.Problem) {
+func (t *Tables) certificateRef(r *flow.Read, user certificateUser, ref gwapiv1.SecretObjectReference) (string,
+	*verdict.Problem,
+) {
 	from := user.From
 	secret := secretOf(from.Namespace, ref)
 	if (ref.Group != nil && *ref.Group != "") || (ref.Kind != nil && *ref.Kind != "Secret") {
 		return "", &verdict.Problem{
 			Reason: user.Invalid, Weight: verdict.Unresolved,
-			Message: fmt.Sprintf("%q of group %q is not a Secret: refer to a Secret of type %s", deref(ref.Kind), deref(ref.Group), corev1.SecretTypeTLS),
+			Message: fmt.Sprintf("%q of group %q is not a Secret: refer to a Secret of type %s", deref(ref.Kind),
+				deref(ref.Group), corev1.SecretTypeTLS),
 		}
 	}
 	if !t.permitted(r, from, secret) {
@@ -110,7 +116,10 @@ func (t *Tables) certificateRef(r *flow.Read, user certificateUser, ref gwapiv1.
 		}
 	}
 	if untimely, ok := t.untimely.Get(r, key); ok {
-		p := &verdict.Problem{Reason: user.Invalid, Weight: verdict.Invalid, Message: fmt.Sprintf("Secret %s/%s %s", secret.Namespace, secret.Name, untimely.Words)}
+		p := &verdict.Problem{
+			Reason: user.Invalid, Weight: verdict.Invalid,
+			Message: fmt.Sprintf("Secret %s/%s %s", secret.Namespace, secret.Name, untimely.Words),
+		}
 		if untimely.Early {
 			p.Weight = verdict.Unresolved
 		}
@@ -148,7 +157,8 @@ func (c *certificateRow) chainProblem(field, what string) *verdict.Problem {
 		return nil
 	}
 	return &verdict.Problem{
-		Field: field, Condition: conditionChain, Reason: reasonOrder, Weight: verdict.Unresolved, Message: what + " " + c.Pair.WrongOrder,
+		Field: field, Condition: conditionChain, Reason: reasonOrder, Weight: verdict.Unresolved, Message: what + " " +
+			c.Pair.WrongOrder,
 	}
 }
 
@@ -160,7 +170,8 @@ func (l *listenerRow) judgeUse(field, what string, row *certificateRow) {
 	}
 	if pair.WrongStaple != "" {
 		l.problem(verdict.Problem{
-			Field: field, Condition: string(gwapiv1.ListenerConditionResolvedRefs), Reason: string(gwapiv1.ListenerReasonInvalidCertificateRef), Weight: verdict.Invalid,
+			Field: field, Condition: string(gwapiv1.ListenerConditionResolvedRefs),
+			Reason: string(gwapiv1.ListenerReasonInvalidCertificateRef), Weight: verdict.Invalid,
 			Message: fmt.Sprintf("%s %s; the certificate is served without it", what, pair.WrongStaple),
 		})
 	}
@@ -186,7 +197,10 @@ func (q quarantineRow) rejectedSecret(reason, what, version string) *verdict.Pro
 
 // tlsSocket is the transport socket of either side of TLS.
 func tlsSocket(context *anypb.Any) *corev3.TransportSocket {
-	return &corev3.TransportSocket{Name: "envoy.transport_sockets.tls", ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: context}}
+	return &corev3.TransportSocket{
+		Name:       "envoy.transport_sockets.tls",
+		ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: context},
+	}
 }
 
 func deref[T any](p *T) (v T) {

@@ -49,7 +49,8 @@ func clientAuthorities(g *gwapiv1.Gateway, v *gwapiv1.FrontendTLSValidation) (re
 		return nil
 	}
 	for _, ref := range v.CACertificateRefs {
-		refs = append(refs, authorityRef(string(ref.Group), string(ref.Kind), string(deref(ref.Namespace)), g.Namespace, string(ref.Name)))
+		refs = append(refs, authorityRef(string(ref.Group), string(ref.Kind), string(deref(ref.Namespace)), g.Namespace,
+			string(ref.Name)))
 	}
 	return refs
 }
@@ -62,8 +63,9 @@ func (t *Tables) validateClients(r *flow.Read, l *listenerRow) {
 		return
 	}
 	refs := authorityRefs{
-		Use: "frontend", Field: field + ".caCertificateRefs", From: gatewayRef(g), InvalidKind: string(gwapiv1.ListenerReasonInvalidCACertificateKind),
-		Refs: clientAuthorities(g, validation),
+		Use: "frontend", Field: field + ".caCertificateRefs", From: gatewayRef(g),
+		InvalidKind: string(gwapiv1.ListenerReasonInvalidCACertificateKind),
+		Refs:        clientAuthorities(g, validation),
 	}
 	trust, problems := t.trust(r, refs)
 	if trust != nil {
@@ -137,7 +139,8 @@ func insecureFallback(g *gwapiv1.Gateway) *metav1.Condition {
 		return nil
 	}
 	return &metav1.Condition{
-		Type: string(gwapiv1.GatewayConditionInsecureFrontendValidationMode), Status: metav1.ConditionTrue, Reason: string(gwapiv1.GatewayReasonConfigurationChanged),
+		Type: string(gwapiv1.GatewayConditionInsecureFrontendValidationMode), Status: metav1.ConditionTrue,
+		Reason:  string(gwapiv1.GatewayReasonConfigurationChanged),
 		Message: field + ": clients are let in without a valid certificate: write AllowValidOnly to ask for one",
 	}
 }

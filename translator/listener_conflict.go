@@ -30,7 +30,10 @@ type holderRow struct {
 }
 
 func (c *entryRow) holder() holderRow {
-	return holderRow{Key: c.Key, Listener: string(c.Spec.Name), Protocol: c.Spec.Protocol, Port: c.Spec.Port, Owner: c.ownerRef()}
+	return holderRow{
+		Key: c.Key, Listener: string(c.Spec.Name), Protocol: c.Spec.Protocol, Port: c.Spec.Port,
+		Owner: c.ownerRef(),
+	}
 }
 
 // compareWith notes the first of the object's listeners that excludes this one, and the first that has the same
@@ -142,7 +145,8 @@ func (t *Tables) stronger(r *flow.Read, c *entryRow) *holderRow {
 		switch {
 		case !h.excludes(c):
 		case c.Contrary.Key != "":
-			return &c.Contrary // The object contradicts itself, whoever else has the port: it must not keep that one from leaving it.
+			// The object contradicts itself, whoever else has the port: it must not keep that one from leaving it.
+			return &c.Contrary
 		default:
 			return &h
 		}
@@ -187,25 +191,31 @@ func (t *Tables) conflict(r *flow.Read, c *entryRow) *verdict.Problem {
 }
 
 func (c *entryRow) protocolConflict(h *holderRow) verdict.Problem {
-	return c.conflicting("protocol", gwapiv1.ListenerReasonProtocolConflict, h, fmt.Sprintf("%s cannot share port %d with %s, which is %s%s",
-		c.Spec.Protocol, c.Spec.Port, c.nameOf(h), h.Protocol, c.wayOut(h, "port")))
+	return c.conflicting("protocol", gwapiv1.ListenerReasonProtocolConflict, h,
+		fmt.Sprintf("%s cannot share port %d with %s, which is %s%s",
+			c.Spec.Protocol, c.Spec.Port, c.nameOf(h), h.Protocol, c.wayOut(h, "port")))
 }
 
 func (c *entryRow) portConflict(h *holderRow) verdict.Problem {
-	return c.conflicting("port", gwapiv1.ListenerReasonPortUnavailable, h, fmt.Sprintf("Envoy would listen on %d both for port %d and for port %d of %s: ports below 1024 are moved up by 10000%s",
-		c.bindPort(), c.Spec.Port, h.Port, c.nameOf(h), c.wayOut(h, "port")))
+	return c.conflicting("port", gwapiv1.ListenerReasonPortUnavailable, h,
+		fmt.Sprintf("Envoy would listen on %d both for port %d and for port %d of %s: ports below 1024 are moved up by 10000%s",
+			c.bindPort(), c.Spec.Port, h.Port, c.nameOf(h), c.wayOut(h, "port")))
 }
 
 func (c *entryRow) hostConflict(h *holderRow) verdict.Problem {
 	if alone(c.Spec.Protocol) {
-		return c.conflicting("port", gwapiv1.ListenerReasonProtocolConflict, h, fmt.Sprintf("%s is %s on port %d too, and nothing tells the two apart%s",
-			c.nameOf(h), h.Protocol, c.Spec.Port, c.wayOut(h, "port")))
+		return c.conflicting("port", gwapiv1.ListenerReasonProtocolConflict, h,
+			fmt.Sprintf("%s is %s on port %d too, and nothing tells the two apart%s",
+				c.nameOf(h), h.Protocol, c.Spec.Port, c.wayOut(h, "port")))
 	}
-	return c.conflicting("hostname", gwapiv1.ListenerReasonHostnameConflict, h, fmt.Sprintf("%s has the same hostname %q on port %d%s",
-		c.nameOf(h), deref(c.Spec.Hostname), c.Spec.Port, c.wayOut(h, "hostname or port")))
+	return c.conflicting("hostname", gwapiv1.ListenerReasonHostnameConflict, h,
+		fmt.Sprintf("%s has the same hostname %q on port %d%s",
+			c.nameOf(h), deref(c.Spec.Hostname), c.Spec.Port, c.wayOut(h, "hostname or port")))
 }
 
-func (c *entryRow) conflicting(field string, reason gwapiv1.ListenerConditionReason, h *holderRow, message string) verdict.Problem {
+func (c *entryRow) conflicting(field string, reason gwapiv1.ListenerConditionReason, h *holderRow,
+	message string,
+) verdict.Problem {
 	p := verdict.Problem{
 		Field: c.field(field), Reason: string(reason), Condition: string(gwapiv1.ListenerConditionConflicted),
 		Message: message, Weight: verdict.Conflicted, Scope: string(c.Spec.Name),

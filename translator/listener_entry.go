@@ -34,7 +34,8 @@ type entryRow struct {
 }
 
 func (c *entryRow) equal(o *entryRow) bool {
-	return c.Key == o.Key && c.Gateway.equal(o.Gateway) && c.Set.equal(o.Set) && c.Spec == o.Spec && c.Index == o.Index && c.Contrary == o.Contrary && c.Twin == o.Twin && equalProblems(c.Written, o.Written)
+	return c.Key == o.Key && c.Gateway.equal(o.Gateway) && c.Set.equal(o.Set) && c.Spec == o.Spec && c.Index == o.Index &&
+		c.Contrary == o.Contrary && c.Twin == o.Twin && equalProblems(c.Written, o.Written)
 }
 
 // owner is the object that the listener is written in.
@@ -91,7 +92,8 @@ func (c *entryRow) hostname() string {
 
 // protocol is the protocol of the listener. If it is not served, all its fields are false.
 func (c *entryRow) protocol() protocol {
-	if c.Spec.Protocol == gwapiv1.TLSProtocolType && c.Spec.TLS != nil && deref(c.Spec.TLS.Mode) == gwapiv1.TLSModePassthrough {
+	if c.Spec.Protocol == gwapiv1.TLSProtocolType && c.Spec.TLS != nil &&
+		deref(c.Spec.TLS.Mode) == gwapiv1.TLSModePassthrough {
 		return passthrough
 	}
 	return protocols[c.Spec.Protocol]
@@ -144,7 +146,10 @@ func (t *Tables) gatewayEntries(_ *flow.Read, key string, g *gatewayRow) []flow.
 	entries := make([]*entryRow, len(g.Gateway.Spec.Listeners))
 	for i := range g.Gateway.Spec.Listeners {
 		spec := &g.Gateway.Spec.Listeners[i]
-		entries[i] = &entryRow{Key: key + "/" + string(spec.Name), Gateway: g, Spec: spec, Index: i, Written: listenerProblems(g.ListenerProblems, spec)}
+		entries[i] = &entryRow{
+			Key: key + "/" + string(spec.Name), Gateway: g, Spec: spec, Index: i,
+			Written: listenerProblems(g.ListenerProblems, spec),
+		}
 	}
 	return together(entries)
 }
@@ -158,7 +163,8 @@ func (t *Tables) setEntries(_ *flow.Read, key string, s *listenerSetRow) []flow.
 	for i := range s.Set.Spec.Listeners {
 		spec := entryListener(&s.Set.Spec.Listeners[i])
 		entries[i] = &entryRow{
-			Key: s.listenerKey(spec.Name), Gateway: s.Gateway, Set: s, Spec: spec, Index: i, Written: listenerProblems(s.ListenerProblems, spec),
+			Key: s.listenerKey(spec.Name), Gateway: s.Gateway, Set: s, Spec: spec, Index: i,
+			Written: listenerProblems(s.ListenerProblems, spec),
 		}
 	}
 	return together(entries)

@@ -59,7 +59,8 @@ func (g *guardRow) equal(o *guardRow) bool {
 	}
 	return g.Listener.equal(o.Listener) && g.Closed == o.Closed && g.Cost == o.Cost &&
 		g.OnHTTP.equal(o.OnHTTP) && g.OnGRPC.equal(o.OnGRPC) && equalProblems(g.Problems, o.Problems) &&
-		slices.EqualFunc(g.Backends, o.Backends, backend.equal) && slices.EqualFunc(g.Clusters, o.Clusters, (*clusterUse).equal)
+		slices.EqualFunc(g.Backends, o.Backends, backend.equal) &&
+		slices.EqualFunc(g.Clusters, o.Clusters, (*clusterUse).equal)
 }
 
 // filters are those that every request of the listener passes before a route is chosen for it.
@@ -74,7 +75,9 @@ func (c *entryRow) filters() []gwapiv1.ListenerFilter {
 // without them.
 func (l *listenerRow) checkFilters() {
 	if len(l.filters()) > 0 && (l.protocol().layer4 || len(l.protocol().kinds) == 0) {
-		p := feature.Invalid(l.field("filters.requests"), "a listener of protocol %s does not see requests: remove the filters, or use protocol HTTP or HTTPS", l.Spec.Protocol)
+		p := feature.Invalid(l.field("filters.requests"),
+			"a listener of protocol %s does not see requests: remove the filters, or use protocol HTTP or HTTPS",
+			l.Spec.Protocol)
 		p.Reason = reasonListenerFilter
 		l.problem(p)
 	}
@@ -116,8 +119,10 @@ func (t *Tables) charge(g *guardRow, f *gwapiv1.HTTPExternalAuthFilter, field st
 	limit, before := t.routeMemory()/guardShare, g.Cost
 	g.Cost += feature.PerEntry + extauth.Cost(f)
 	if before <= limit && g.Cost > limit {
-		g.refuse(feature.Invalid(field, "the listener's filters up to this one would take about %s of each Envoy for each host, and all may take %s, 1/%d of what a route may, "+
-			"so the listener answers 500: use fewer filters, or fewer or shorter names of headers", memory(g.Cost), memory(limit), guardShare))
+		g.refuse(feature.Invalid(field,
+			"the listener's filters up to this one would take about %s of each Envoy for each host, and all may take %s, 1/%d of what a route may, "+
+				"so the listener answers 500: use fewer filters, or fewer or shorter names of headers", memory(g.Cost),
+			memory(limit), guardShare))
 	}
 }
 
@@ -144,7 +149,8 @@ func (t *Tables) ask(r *flow.Read, g *guardRow, a *authorizer) {
 		return
 	}
 	if words, rejected := a.rejected.anyVersion(use); rejected {
-		g.refuse(feature.Invalid(a.field+".backendRef", "Envoy rejected it, so the listener answers 500: %s: change the backend or what its TLS refers to", words))
+		g.refuse(feature.Invalid(a.field+".backendRef",
+			"Envoy rejected it, so the listener answers 500: %s: change the backend or what its TLS refers to", words))
 		return
 	}
 	if !slices.ContainsFunc(g.Clusters, func(known *clusterUse) bool { return known.Name == use.Name }) {
@@ -157,8 +163,9 @@ func (t *Tables) ask(r *flow.Read, g *guardRow, a *authorizer) {
 func (g *guardRow) unserved(f *gwapiv1.ListenerFilter, field string) {
 	g.Closed = true
 	g.tell(verdict.Problem{
-		Field: field + ".type", Reason: string(gwapiv1.RouteReasonUnsupportedValue), Weight: verdict.Unresolved, Condition: string(gwapiv1.ListenerConditionAccepted),
-		Message: fmt.Sprintf("filter %q is not served, so the listener answers 500: use ExternalAuth", f.Type),
+		Field: field + ".type", Reason: string(gwapiv1.RouteReasonUnsupportedValue), Weight: verdict.Unresolved,
+		Condition: string(gwapiv1.ListenerConditionAccepted),
+		Message:   fmt.Sprintf("filter %q is not served, so the listener answers 500: use ExternalAuth", f.Type),
 	})
 	if ref := f.ExtensionRef; ref != nil {
 		g.unresolved(verdict.Problem{
@@ -200,6 +207,7 @@ func (t *Tables) withFilters(r *flow.Read, l *listenerRow) *listenerRow {
 	}
 	judged := *l
 	judged.Problems = slices.Concat(l.Problems, g.Problems)
-	judged.Serves = l.Serves && len(status.About(g.Problems, string(gwapiv1.ListenerConditionAccepted), string(l.Spec.Name))) == 0
+	judged.Serves = l.Serves && len(status.About(g.Problems, string(gwapiv1.ListenerConditionAccepted),
+		string(l.Spec.Name))) == 0
 	return &judged
 }

@@ -120,14 +120,16 @@ func (t *Tables) overlapping(r *flow.Read, l *listenerRow) *metav1.Condition {
 	if len(words) == 0 {
 		return nil
 	}
-	c.Message = fmt.Sprintf("%s on port %d; over a connection of this listener no request for a host of theirs is served", strings.Join(words, ", and "), l.Spec.Port)
+	c.Message = fmt.Sprintf("%s on port %d; over a connection of this listener no request for a host of theirs is served",
+		strings.Join(words, ", and "), l.Spec.Port)
 	return c
 }
 
 // overlappingHostnames names the other listeners with a hostname that overlaps with this listener's.
 func (t *Tables) overlappingHostnames(r *flow.Read, l *listenerRow) (names []string) {
 	for _, o := range t.overlapped(r, l) {
-		if o.Value.hostname() != l.hostname() && o.Value.Spec.Protocol == gwapiv1.HTTPSProtocolType { // Protocol TLS has no requests.
+		// Protocol TLS has no requests.
+		if o.Value.hostname() != l.hostname() && o.Value.Spec.Protocol == gwapiv1.HTTPSProtocolType {
 			names = append(names, l.nameBeside(o.Value.entryRow))
 		}
 	}

@@ -69,7 +69,8 @@ func (g *guardRow) end(q quarantineRow) {
 		if !rejected || g.Closed {
 			return
 		}
-		g.refuse(feature.Invalid(g.Listener.field("filters.requests"), "Envoy rejected what filters 0 to %d come to, so the listener answers 500: %s: change them",
+		g.refuse(feature.Invalid(g.Listener.field("filters.requests"),
+			"Envoy rejected what filters 0 to %d come to, so the listener answers 500: %s: change them",
 			len(g.Listener.filters())-1, words))
 	}
 }
@@ -78,7 +79,9 @@ func (g *guardRow) end(q quarantineRow) {
 // listener's filters yet, and those that have but match no other route.
 func (g *guardRow) last(kind *routeKind) routeEntry {
 	owner := g.Listener.ownerRef()
-	name := strings.ToLower(fmt.Sprintf("%s/%s/%s/filters/%s/%s", owner.Kind, owner.Namespace, owner.Name, g.Listener.Spec.Name, kind.Name)) // Names of Kubernetes are in lower case.
+	// Names of Kubernetes are in lower case.
+	name := strings.ToLower(fmt.Sprintf("%s/%s/%s/filters/%s/%s", owner.Kind, owner.Namespace, owner.Name,
+		g.Listener.Spec.Name, kind.Name))
 	route := &routev3.Route{
 		Match:  &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"}},
 		Action: &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{Status: 404}},
@@ -141,7 +144,8 @@ func (t *Tables) guardBinding(r *flow.Read, key string, g *guardRow) []flow.Row[
 		return nil
 	}
 	b := &bindingRow{
-		Fleet: l.fleet(), Config: configKey(l), ConfigName: t.routeConfigName(r, l), Scoped: l.Gateway.Scoped, Guard: g, Clusters: g.Clusters,
+		Fleet: l.fleet(), Config: configKey(l), ConfigName: t.routeConfigName(r, l), Scoped: l.Gateway.Scoped, Guard: g,
+		Clusters: g.Clusters,
 	}
 	if exact, _ := scopable([]string{l.hostname()}); len(exact) > 0 || !b.Scoped {
 		b.Hosts = []hostRoutes{{Host: l.hostname()}}

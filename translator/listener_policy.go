@@ -130,7 +130,8 @@ func (t *Tables) conflictsOfListeners(r *flow.Read, a *attachmentRow) (problems 
 	}
 	for _, s := range t.conflictsByTarget.Lookup(r, placeKey(a.Target)) {
 		problems = append(problems, verdict.Problem{
-			Field: a.Field, Reason: string(gwapiv1.PolicyReasonConflicted), Weight: verdict.Conflicted, Message: s.Value.Conflict.Message,
+			Field: a.Field, Reason: string(gwapiv1.PolicyReasonConflicted), Weight: verdict.Conflicted,
+			Message: s.Value.Conflict.Message,
 		})
 	}
 	return problems

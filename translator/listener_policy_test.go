@@ -17,7 +17,9 @@ import (
 )
 
 // pathPolicy is a policy on the Gateway of benchWorld, or on one of its listeners.
-func pathPolicy(listener string, action v1alpha1.PathEscapedSlashAction, generation int64) *v1alpha1.ClientTrafficPolicy {
+func pathPolicy(listener string, action v1alpha1.PathEscapedSlashAction,
+	generation int64,
+) *v1alpha1.ClientTrafficPolicy {
 	name := "clients" + listener
 	p := &v1alpha1.ClientTrafficPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: name, Generation: generation}}
 	target := gwapiv1.LocalPolicyTargetReferenceWithSectionName{}
@@ -51,7 +53,10 @@ func TestPolicyOfListenersComputesNoRoute(t *testing.T) {
 			t.Errorf("%s: changed %v, want %v", step.what, got, want)
 		}
 		work := computed(w)
-		for _, table := range []string{"listeners", "parents", "rules", "all bindings", "bindings", "virtual hosts", "route configurations", "clusters"} {
+		for _, table := range []string{
+			"listeners", "parents", "rules", "all bindings", "bindings", "virtual hosts",
+			"route configurations", "clusters",
+		} {
 			if work[table] > 0 {
 				t.Errorf("%s: %d rows of %s are computed", step.what, work[table], table)
 			}
@@ -175,8 +180,18 @@ func TestWhoDecidesForAPort(t *testing.T) {
 		closed          []string
 	}{
 		{"the whole Gateway", both, []string{"Gateway/edge RejectRequest"}, "REJECT_REQUEST", nil},
-		{"one listener of the Gateway", both, []string{"Gateway/edge/web RejectRequest"}, "UNESCAPE_AND_REDIRECT", []string{"shop/edge/web"}},
-		{"the defaults, on one listener", both, []string{"Gateway/edge/web UnescapeAndRedirect"}, "UNESCAPE_AND_REDIRECT", nil},
+		{
+			"one listener of the Gateway", both,
+			[]string{"Gateway/edge/web RejectRequest"},
+			"UNESCAPE_AND_REDIRECT",
+			[]string{"shop/edge/web"},
+		},
+		{
+			"the defaults, on one listener", both,
+			[]string{"Gateway/edge/web UnescapeAndRedirect"},
+			"UNESCAPE_AND_REDIRECT",
+			nil,
+		},
 		{
 			"two that agree", both,
 			[]string{"Gateway/edge/web RejectRequest", "Gateway/edge/admin RejectRequest"},

@@ -35,7 +35,8 @@ func (p *policyRow) aboutRequests() []string {
 	return fields
 }
 
-// requestlessTargets is where the policy is attached that says something about requests which the listener does not read.
+// requestlessTargets is where the policy is attached that says something about requests which the listener does not
+// read.
 func requestlessTargets(_ string, s *listenerSettingsRow) []string {
 	if s.Listener == "" {
 		return nil

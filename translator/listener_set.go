@@ -26,7 +26,8 @@ func (s *listenerSetRow) equal(o *listenerSetRow) bool {
 	if s == nil || o == nil {
 		return s == o
 	}
-	return s.Set == o.Set && s.Gateway.equal(o.Gateway) && equalProblems(s.Problems, o.Problems) && equalProblems(s.ListenerProblems, o.ListenerProblems)
+	return s.Set == o.Set && s.Gateway.equal(o.Gateway) && equalProblems(s.Problems, o.Problems) &&
+		equalProblems(s.ListenerProblems, o.ListenerProblems)
 }
 
 // allowed reports whether the Gateway allows the ListenerSet.
@@ -79,7 +80,8 @@ func (t *Tables) listenerSet(r *flow.Read, _ string, s *gwapiv1.ListenerSet) (*l
 	if !t.allowsSets(r, gw.Gateway, s.Namespace) {
 		row.Problems = append(row.Problems, verdict.Problem{
 			Field: "spec.parentRef", Reason: string(gwapiv1.ListenerSetReasonNotAllowed), Weight: verdict.Unresolved,
-			Message: fmt.Sprintf("Gateway %s allows no ListenerSets of namespace %q: see its allowedListeners", key, s.Namespace),
+			Message: fmt.Sprintf("Gateway %s allows no ListenerSets of namespace %q: see its allowedListeners", key,
+				s.Namespace),
 		})
 	}
 	return row, true

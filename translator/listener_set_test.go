@@ -14,11 +14,15 @@ import (
 // benchSet is a ListenerSet with a listener of its own host for each generation up to the given one.
 func benchSet(i int, generation int64) *gwapiv1.ListenerSet {
 	name := fmt.Sprintf("ls%d", i)
-	s := &gwapiv1.ListenerSet{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: name, UID: types.UID(name), Generation: generation, CreationTimestamp: metav1.Unix(int64(i), 0)}}
+	s := &gwapiv1.ListenerSet{ObjectMeta: metav1.ObjectMeta{
+		Namespace: "n", Name: name, UID: types.UID(name),
+		Generation: generation, CreationTimestamp: metav1.Unix(int64(i), 0),
+	}}
 	s.Spec.ParentRef.Name = "g"
 	for g := range generation {
 		s.Spec.Listeners = append(s.Spec.Listeners, gwapiv1.ListenerEntry{
-			Name: gwapiv1.SectionName(fmt.Sprintf("l%d", g)), Protocol: gwapiv1.HTTPProtocolType, Port: 80, Hostname: ptr(gwapiv1.Hostname(fmt.Sprintf("h%d.%s.example.org", g, name))),
+			Name: gwapiv1.SectionName(fmt.Sprintf("l%d", g)), Protocol: gwapiv1.HTTPProtocolType, Port: 80,
+			Hostname: ptr(gwapiv1.Hostname(fmt.Sprintf("h%d.%s.example.org", g, name))),
 		})
 	}
 	return s
@@ -27,7 +31,10 @@ func benchSet(i int, generation int64) *gwapiv1.ListenerSet {
 // setRoute is a route of a ListenerSet.
 func setRoute(i int) *gwapiv1.HTTPRoute {
 	r := benchRoute(i, 1)
-	r.Spec.ParentRefs, r.Spec.Hostnames = []gwapiv1.ParentReference{{Name: gwapiv1.ObjectName(fmt.Sprintf("ls%d", i)), Kind: ptr(gwapiv1.Kind("ListenerSet"))}}, nil
+	r.Spec.ParentRefs, r.Spec.Hostnames = []gwapiv1.ParentReference{{
+		Name: gwapiv1.ObjectName(fmt.Sprintf("ls%d", i)),
+		Kind: ptr(gwapiv1.Kind("ListenerSet")),
+	}}, nil
 	return r
 }
 
@@ -79,7 +86,12 @@ func TestWorkDoesNotGrowWithListenerSets(t *testing.T) {
 // served.
 func TestMoreListenersThanAGatewayHolds(t *testing.T) {
 	w := setWorld(t, 0)
-	outcome, err := w.Apply([]Event{{Object: benchSet(1, 64)}, {Object: benchSet(2, 64)}, {Object: setRoute(1)}, {Object: setRoute(2)}})
+	outcome, err := w.Apply([]Event{
+		{Object: benchSet(1, 64)},
+		{Object: benchSet(2, 64)},
+		{Object: setRoute(1)},
+		{Object: setRoute(2)},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -65,7 +65,8 @@ func (t *Tables) port(_ *flow.Read, _ string, members []flow.Row[*listenerRow]) 
 	l := first(members)
 	p := Port{Port: l.Spec.Port, Target: l.bindPort(), Protocol: l.protocol().transport}
 	for _, m := range members { // Listeners for HTTPS and TLS may share a port, which has one name.
-		if name := fmt.Sprintf("%s-%d", strings.ToLower(string(m.Value.Spec.Protocol)), l.Spec.Port); p.Name == "" || name < p.Name {
+		if name := fmt.Sprintf("%s-%d", strings.ToLower(string(m.Value.Spec.Protocol)), l.Spec.Port); p.Name == "" ||
+			name < p.Name {
 			p.Name = name
 		}
 	}
@@ -111,7 +112,11 @@ func (t *Tables) chainsBySNI(r *flow.Read, out *listenerv3.Listener, members []f
 		Name:       "envoy.filters.listener.tls_inspector",
 		ConfigType: &listenerv3.ListenerFilter_TypedConfig{TypedConfig: packed(&inspectorv3.TlsInspector{})},
 	}}
-	ordered := slices.SortedFunc(slices.Values(members), func(a, b flow.Row[*listenerRow]) int { return a.Value.compare(b.Value) })
+	ordered := slices.SortedFunc(slices.Values(members), func(a,
+		b flow.Row[*listenerRow],
+	) int {
+		return a.Value.compare(b.Value)
+	})
 	named := map[string]bool{}
 	for _, m := range ordered {
 		l := m.Value
@@ -119,7 +124,8 @@ func (t *Tables) chainsBySNI(r *flow.Read, out *listenerv3.Listener, members []f
 			chains, clusters := t.layer4Chains(r, l, named)
 			out.FilterChains, needs = append(out.FilterChains, chains...), append(needs, clusters...)
 		} else {
-			out.FilterChains, needs = append(out.FilterChains, filterChain(l, l, t.policyOfChain(r, l))), append(needs, l.Gateway.routesOf(l.Key))
+			out.FilterChains, needs = append(out.FilterChains, filterChain(l, l, t.policyOfChain(r, l))),
+				append(needs, l.Gateway.routesOf(l.Key))
 		}
 		for _, secret := range l.sdsSecrets() {
 			needs = append(needs, Name{typeSecret, secret})
@@ -153,7 +159,8 @@ func matchSNI(chain *listenerv3.FilterChain, hosts []string) {
 func terminate(l *listenerRow, alpn ...string) *tlsv3.DownstreamTlsContext {
 	common := &tlsv3.CommonTlsContext{AlpnProtocols: alpn}
 	for _, secret := range l.Secrets {
-		common.TlsCertificateSdsSecretConfigs = append(common.TlsCertificateSdsSecretConfigs, &tlsv3.SdsSecretConfig{Name: secret, SdsConfig: overADS()})
+		common.TlsCertificateSdsSecretConfigs = append(common.TlsCertificateSdsSecretConfigs,
+			&tlsv3.SdsSecretConfig{Name: secret, SdsConfig: overADS()})
 	}
 	context := &tlsv3.DownstreamTlsContext{
 		CommonTlsContext: common, DisableStatefulSessionResumption: true,
@@ -176,13 +183,17 @@ func managerFilters() []*hcmv3.HttpFilter {
 var logFields = map[string]string{
 	"start_time": "%START_TIME%", "method": "%REQ(:METHOD)%", "x-envoy-origin-path": "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%",
 	"protocol": "%PROTOCOL%", "response_code": "%RESPONSE_CODE%", "response_flags": "%RESPONSE_FLAGS%",
-	"response_code_details": "%RESPONSE_CODE_DETAILS%", "connection_termination_details": "%CONNECTION_TERMINATION_DETAILS%",
+	"response_code_details":             "%RESPONSE_CODE_DETAILS%",
+	"connection_termination_details":    "%CONNECTION_TERMINATION_DETAILS%",
 	"upstream_transport_failure_reason": "%UPSTREAM_TRANSPORT_FAILURE_REASON%", "bytes_received": "%BYTES_RECEIVED%",
-	"bytes_sent": "%BYTES_SENT%", "duration": "%DURATION%", "x-envoy-upstream-service-time": "%RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)%",
-	"x-forwarded-for": "%REQ(X-FORWARDED-FOR)%", "user-agent": "%REQ(USER-AGENT)%", "x-request-id": "%REQ(X-REQUEST-ID)%",
-	":authority": "%REQ(:AUTHORITY)%", "upstream_host": "%UPSTREAM_HOST%", "upstream_cluster": "%UPSTREAM_CLUSTER%",
+	"bytes_sent": "%BYTES_SENT%", "duration": "%DURATION%",
+	"x-envoy-upstream-service-time": "%RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)%",
+	"x-forwarded-for":               "%REQ(X-FORWARDED-FOR)%", "user-agent": "%REQ(USER-AGENT)%",
+	"x-request-id": "%REQ(X-REQUEST-ID)%",
+	":authority":   "%REQ(:AUTHORITY)%", "upstream_host": "%UPSTREAM_HOST%", "upstream_cluster": "%UPSTREAM_CLUSTER%",
 	"upstream_local_address": "%UPSTREAM_LOCAL_ADDRESS%", "downstream_local_address": "%DOWNSTREAM_LOCAL_ADDRESS%",
-	"downstream_remote_address": "%DOWNSTREAM_REMOTE_ADDRESS%", "requested_server_name": "%REQUESTED_SERVER_NAME%", "route_name": "%ROUTE_NAME%",
+	"downstream_remote_address": "%DOWNSTREAM_REMOTE_ADDRESS%", "requested_server_name": "%REQUESTED_SERVER_NAME%",
+	"route_name": "%ROUTE_NAME%",
 }
 
 func requestLog() []*accesslogv3.AccessLog {

@@ -168,7 +168,8 @@ func equalFleets(a, b FleetStatus) bool {
 }
 
 func equalProxies(a, b Proxy) bool {
-	return a.Fleet == b.Fleet && a.Node == b.Node && a.Scopes == b.Scopes && maps.Equal(a.Listeners, b.Listeners) && maps.Equal(a.Routes, b.Routes) &&
+	return a.Fleet == b.Fleet && a.Node == b.Node && a.Scopes == b.Scopes && maps.Equal(a.Listeners, b.Listeners) &&
+		maps.Equal(a.Routes, b.Routes) &&
 		maps.Equal(a.Secrets, b.Secrets) && maps.Equal(a.Rejected, b.Rejected) && maps.Equal(a.Guilty, b.Guilty)
 }
 

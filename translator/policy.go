@@ -17,7 +17,8 @@ func (t *Tables) declarePolicies() {
 	t.policies = flow.Derive(t.in.policies, "policies", (*policyRow).equal, t.policy)
 	t.attached = declareAttached(t, t.policies, policies.Kinds...)
 	t.winners = flow.Derive(t.attached.targets, "policies of targets", slices.Equal[[]winnerRow], t.winnersOf)
-	t.listenerWinners = flow.Derive(t.attached.targets, "listener policies of targets", flow.Same[string], t.listenerWinner)
+	t.listenerWinners = flow.Derive(t.attached.targets, "listener policies of targets", flow.Same[string],
+		t.listenerWinner)
 }
 
 // policyRow is a policy that was judged on its own.
@@ -111,7 +112,8 @@ func (t *Tables) policy(r *flow.Read, key string, p policies.Object) (*policyRow
 	return row, true
 }
 
-// judge finds the problems of a policy's spec, answers its needs, and finds out whether the policy is broken. Owner returns who wrote a field.
+// judge finds the problems of a policy's spec, answers its needs, and finds out whether the policy is broken. Owner
+// returns who wrote a field.
 func (t *Tables) judge(r *flow.Read, p *policyRow, owner func(field string) verdict.Ref) {
 	before := len(p.Problems)
 	p.Problems = append(p.Problems, t.rules.Check(p.Policy)...)

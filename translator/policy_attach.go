@@ -76,9 +76,10 @@ type attachTables[P judgedPolicy[P]] struct {
 // declareAttached declares the attachments of the policies in a table, which have these kinds.
 func declareAttached[P judgedPolicy[P]](t *Tables, judged *flow.Table[P], kinds ...policies.Kind) *attachTables[P] {
 	a := &attachTables[P]{kinds: kinds}
-	a.rows = flow.Expand(judged, "attachments of "+judged.Name(), (*attachment[P]).equal, func(r *flow.Read, _ string, p P) []flow.Row[*attachment[P]] {
-		return attach(t, r, p)
-	})
+	a.rows = flow.Expand(judged, "attachments of "+judged.Name(), (*attachment[P]).equal,
+		func(r *flow.Read, _ string, p P) []flow.Row[*attachment[P]] {
+			return attach(t, r, p)
+		})
 	a.byPolicy = flow.NewIndex(a.rows, "attachments by policy", func(_ string, row *attachment[P]) []string {
 		return []string{row.Policy.attaching().ref().String()}
 	})
@@ -134,7 +135,9 @@ func (t *Tables) unmet(r *flow.Read, policy policies.Kind, ref policies.Referenc
 }
 
 // contest finds the policies that a target has: of each kind the oldest.
-func (a *attachTables[P]) contest(_ *flow.Read, _ string, members []flow.Row[*attachment[P]]) (*targetPolicies[P], bool) {
+func (a *attachTables[P]) contest(_ *flow.Read, _ string, members []flow.Row[*attachment[P]]) (*targetPolicies[P],
+	bool,
+) {
 	rows := map[Object]P{}
 	candidates := make([][]Object, len(a.kinds))
 	for _, m := range members {
@@ -216,7 +219,8 @@ func (a *attachTables[P]) status(t *Tables, r *flow.Read, p P, own []verdict.Pro
 	desired := &gwapiv1.PolicyStatus{}
 	for i, ref := range refs {
 		desired.Ancestors = append(desired.Ancestors, gwapiv1.PolicyAncestorStatus{
-			AncestorRef: ref, ControllerName: gwapiv1.GatewayController(t.settings.ControllerName), Conditions: report.conditions(ref, about[i]),
+			AncestorRef: ref, ControllerName: gwapiv1.GatewayController(t.settings.ControllerName),
+			Conditions: report.conditions(ref, about[i]),
 		})
 	}
 	desired.Ancestors = limitAncestors(desired.Ancestors)

@@ -31,7 +31,9 @@ func equalNeeded(a, b map[string]neededCluster) bool {
 // meetBackend answers a need for backends that a policy refers to, and reports whether it could. Their cluster does not
 // depend on the routes and Gateways that the policy covers, except for the certificate that a Gateway presents
 // (through).
-func (t *Tables) meetBackend(r *flow.Read, p *policyRow, from verdict.Ref, need *feature.Need) (bool, []verdict.Problem) {
+func (t *Tables) meetBackend(r *flow.Read, p *policyRow, from verdict.Ref, need *feature.Need) (bool,
+	[]verdict.Problem,
+) {
 	backends, problems := t.neededBackends(r, referrer{Ref: from, kind: &httpRoutes}, need.Backend)
 	for i := range problems {
 		// A route has special conditions and reasons for backends, a policy has one condition for all its problems.
@@ -55,7 +57,10 @@ func neededServices(_ string, p *policyRow) []string { return serviceKeys(p.Aske
 
 // settingsForm is the form of a cluster by the settings of a need, as if a BackendTrafficPolicy had them.
 func (t *Tables) settingsForm(p *policyRow, b *feature.Backend) *clusterForm {
-	form := &clusterForm{use: clusterUse{Shapes: make([]*clusterShape, len(policies.Kinds)), Once: t.settings.RetriesDisabled}}
+	form := &clusterForm{use: clusterUse{
+		Shapes: make([]*clusterShape, len(policies.Kinds)),
+		Once:   t.settings.RetriesDisabled,
+	}}
 	if b.Settings == nil {
 		return form
 	}

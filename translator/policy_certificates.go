@@ -23,7 +23,9 @@ func (t *Tables) certificateFor(r *flow.Read, user certificateUser, need *featur
 }
 
 // meetCertificate answers a need for a certificate that a policy refers to, and reports whether it could.
-func (t *Tables) meetCertificate(r *flow.Read, p *policyRow, from verdict.Ref, need *feature.Need) (bool, []verdict.Problem) {
+func (t *Tables) meetCertificate(r *flow.Read, p *policyRow, from verdict.Ref, need *feature.Need) (bool,
+	[]verdict.Problem,
+) {
 	name, problem := t.certificateFor(r, certificateUser{From: from, Invalid: string(gwapiv1.PolicyReasonInvalid)}, need)
 	if problem != nil {
 		return false, []verdict.Problem{*problem}
@@ -38,7 +40,10 @@ func (t *Tables) meetCertificate(r *flow.Read, p *policyRow, from verdict.Ref, n
 // meetGateway answers the needs of a Gateway, which are certificates. As with listeners, running proxies keep a deleted
 // one, and one without a grant is never used.
 func (t *Tables) meetGateway(r *flow.Read, key string, row *gatewayRow) {
-	user := certificateUser{From: gatewayRef(row.Gateway), Invalid: string(gwapiv1.GatewayReasonInvalidClientCertificateRef)}
+	user := certificateUser{
+		From:    gatewayRef(row.Gateway),
+		Invalid: string(gwapiv1.GatewayReasonInvalidClientCertificateRef),
+	}
 	have := feature.Have{Certificates: map[string]string{}}
 	for _, need := range policies.NeedsOfGateway(row.Gateway) {
 		name, problem := t.certificateFor(r, user, &need)
@@ -66,7 +71,8 @@ func (t *Tables) presented(r *flow.Read, fleet string, secret verdict.Ref) *verd
 	key := Key(secret.Namespace, secret.Name)
 	s, _ := t.in.secrets.Get(r, key)
 	q, _ := t.quarantines.Get(r, fleet)
-	if p := q.rejectedSecret(string(gwapiv1.GatewayReasonInvalidClientCertificateRef), "Secret "+key, clientResource(s).Version); p != nil {
+	if p := q.rejectedSecret(string(gwapiv1.GatewayReasonInvalidClientCertificateRef), "Secret "+key,
+		clientResource(s).Version); p != nil {
 		return p
 	}
 	shown, _ := t.certs.Get(r, key)

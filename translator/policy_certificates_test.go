@@ -76,14 +76,20 @@ func TestCertificatesFailClosed(t *testing.T) {
 
 func lostCertificates(namespace string) []loss {
 	secret := func(data map[string][]byte) Object {
-		return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "s"}, Type: corev1.SecretTypeTLS, Data: data}
+		return &corev1.Secret{
+			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "s"}, Type: corev1.SecretTypeTLS,
+			Data: data,
+		}
 	}
 	whole, elsewhere := secret(pairs[0]), secret(pairs[0])
 	elsewhere.SetNamespace("third")
 	return []loss{
 		{"no object", elsewhere, false, false},
 		{"the object", whole, false, true},
-		{"a key of another certificate", secret(map[string][]byte{"tls.crt": pairs[0]["tls.crt"], "tls.key": pairs[1]["tls.key"]}), false, false},
+		{"a key of another certificate", secret(map[string][]byte{
+			"tls.crt": pairs[0]["tls.crt"],
+			"tls.key": pairs[1]["tls.key"],
+		}), false, false},
 		{"no key", secret(map[string][]byte{"tls.crt": pairs[0]["tls.crt"]}), false, false},
 		{"the object again", whole, false, true},
 		{"the object deleted", whole, true, false},

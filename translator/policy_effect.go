@@ -76,7 +76,8 @@ func trialRoute(p *policyRow, set func(feature.Have, *routev3.Route)) *routev3.R
 // effect computes what a policy does to routes.
 func (t *Tables) effect(_ *flow.Read, key string, p *policyRow) (*effectRow, bool) {
 	e := &effectRow{
-		Key: key, Ref: p.ref(), Broken: p.Broken, Clusters: p.Clusters, Cost: p.Cost, Preflighted: p.Preflighted, Route: proto.CloneOf(p.Route),
+		Key: key, Ref: p.ref(), Broken: p.Broken, Clusters: p.Clusters, Cost: p.Cost, Preflighted: p.Preflighted,
+		Route: proto.CloneOf(p.Route),
 	}
 	if p.ShapesCluster {
 		e.Shape = &clusterShape{Policy: p.Policy, Members: p.Members, Have: p.Have}

@@ -12,13 +12,17 @@ import (
 
 // rangesPolicy is a policy on the Gateway of benchWorld that allows clients of many ranges.
 func rangesPolicy(ranges int, generation int64) *v1alpha1.SecurityPolicy {
-	p := &v1alpha1.SecurityPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "ranges", UID: "ranges", Generation: generation}}
+	p := &v1alpha1.SecurityPolicy{ObjectMeta: metav1.ObjectMeta{
+		Namespace: "n", Name: "ranges", UID: "ranges",
+		Generation: generation,
+	}}
 	target := gwapiv1.LocalPolicyTargetReferenceWithSectionName{}
 	target.Group, target.Kind, target.Name = gwapiv1.GroupName, "Gateway", "g"
 	p.Spec.TargetRefs = []gwapiv1.LocalPolicyTargetReferenceWithSectionName{target}
 	rule := v1alpha1.AuthorizationRule{Action: v1alpha1.AuthorizationActionAllow, Principal: &v1alpha1.Principal{}}
 	for i := range ranges {
-		rule.Principal.ClientCIDRs = append(rule.Principal.ClientCIDRs, v1alpha1.CIDR(fmt.Sprintf("10.%d.%d.%d/32", generation%250, i>>8, i&255)))
+		rule.Principal.ClientCIDRs = append(rule.Principal.ClientCIDRs,
+			v1alpha1.CIDR(fmt.Sprintf("10.%d.%d.%d/32", generation%250, i>>8, i&255)))
 	}
 	p.Spec.Authorization = &v1alpha1.Authorization{Rules: []v1alpha1.AuthorizationRule{rule}}
 	return p
@@ -96,7 +100,8 @@ func TestRefusedFiltersFailWhatThePolicyCovers(t *testing.T) {
 		t.Errorf("a route under another policy does %v with %v", route.GetAction(), route.TypedPerFilterConfig)
 	}
 	q.take(Event{Object: rangesPolicy(3, 2)})
-	if route, _ := q.route("r1/"); route.GetRoute().GetCluster() == "" || len(shared()) != 1 || len(q.status["n/r1"].Problems) > 0 {
+	if route, _ := q.route("r1/"); route.GetRoute().GetCluster() == "" || len(shared()) != 1 ||
+		len(q.status["n/r1"].Problems) > 0 {
 		t.Errorf("after a change a route under the policy does %v and says %v", route.GetAction(), q.status["n/r1"].Problems)
 	}
 }

@@ -87,7 +87,8 @@ func (t *Tables) usersOf(r *flow.Read, key string) (u proxyUsers) {
 // proxyOfClass and proxyOfGateway are the keys of the EnvoyProxies that are used.
 func proxyOfClass(_ string, c *gwapiv1.GatewayClass) []string {
 	ref := c.Spec.ParametersRef
-	if ref == nil || string(ref.Group) != v1alpha1.GroupName || ref.Kind != v1alpha1.KindEnvoyProxy || ref.Namespace == nil {
+	if ref == nil || string(ref.Group) != v1alpha1.GroupName || ref.Kind != v1alpha1.KindEnvoyProxy ||
+		ref.Namespace == nil {
 		return nil
 	}
 	return []string{Key(string(*ref.Namespace), ref.Name)}

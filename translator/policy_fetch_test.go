@@ -27,14 +27,16 @@ var fetching = feature.Feature[v1alpha1.SecurityPolicy]{
 		case "a":
 		case "b":
 			return append(needs, feature.Need{Field: "module", Fetch: &feature.Fetch{
-				URL: "https://modules.test/", Form: "a module", Refresh: time.Hour, Large: true, SHA256: p.Annotations["sha256"], Through: backend,
-				Check: func([]byte) error { return errors.New("is not known here") },
+				URL: "https://modules.test/", Form: "a module", Refresh: time.Hour, Large: true, SHA256: p.Annotations["sha256"],
+				Through: backend,
+				Check:   func([]byte) error { return errors.New("is not known here") },
 			}})
 		default:
 			return nil
 		}
 		return append(needs, feature.Need{Field: "list", Optional: p.Annotations["optional"] != "", Fetch: &feature.Fetch{
-			URL: "https://lists.test/" + p.Annotations["list"], Form: "a list", MaxBytes: 100, Refresh: time.Hour, Through: backend,
+			URL: "https://lists.test/" + p.Annotations["list"], Form: "a list", MaxBytes: 100, Refresh: time.Hour,
+			Through: backend,
 			Check: func(content []byte) error {
 				if !strings.HasPrefix(string(content), "list") {
 					return errors.New("is no list")
@@ -117,9 +119,18 @@ func TestFetchedContentFailsClosed(t *testing.T) {
 		message string
 	}{
 		{"nothing", nil, false, `a list from "https://lists.test/one" has not been fetched yet: wait a moment; until then, what needs it is not served`},
-		{"another form", &Fetched{Content: []byte("other")}, false, `a list from "https://lists.test/one" cannot be fetched: the content is no list; correct the URL or its server, which is asked again until it works`},
-		{"a failure", &Fetched{Failure: "it answers 404"}, false, `a list from "https://lists.test/one" cannot be fetched: it answers 404; correct the URL or its server, which is asked again until it works`},
-		{"empty content", &Fetched{Content: []byte{}}, false, `a list from "https://lists.test/one" cannot be fetched: the content is no list; correct the URL or its server, which is asked again until it works`},
+		{
+			"another form", &Fetched{Content: []byte("other")}, false,
+			`a list from "https://lists.test/one" cannot be fetched: the content is no list; correct the URL or its server, which is asked again until it works`,
+		},
+		{
+			"a failure", &Fetched{Failure: "it answers 404"}, false,
+			`a list from "https://lists.test/one" cannot be fetched: it answers 404; correct the URL or its server, which is asked again until it works`,
+		},
+		{
+			"empty content", &Fetched{Content: []byte{}}, false,
+			`a list from "https://lists.test/one" cannot be fetched: the content is no list; correct the URL or its server, which is asked again until it works`,
+		},
 		{"a list", &Fetched{Content: []byte("list 1")}, true, ""},
 		{"another list", &Fetched{Content: []byte("list 2")}, true, ""},
 	} {
@@ -134,7 +145,8 @@ func TestFetchedContentFailsClosed(t *testing.T) {
 			t.Errorf("with %s the policy says %q, want %q", step.what, got, step.message)
 		}
 	}
-	if row, _ := w.tables.policies.Get(w.engine.Read(), "SecurityPolicy/shop/p"); string(row.Have.Content["list"]) != "list 2" {
+	if row, _ := w.tables.policies.Get(w.engine.Read(),
+		"SecurityPolicy/shop/p"); string(row.Have.Content["list"]) != "list 2" {
 		t.Errorf("the feature has %q", row.Have.Content["list"])
 	}
 	report(t, w, &Fetched{Key: key}, true)
@@ -170,7 +182,11 @@ func TestLargeContentFailsClosed(t *testing.T) {
 	}{
 		{"nothing", nil, File{}, waits},
 		{"bytes that are elsewhere", &Fetched{File: first}, File{}, waits},
-		{"a failure", &Fetched{File: first, Failure: "it answers 404"}, File{}, `a module from "https://modules.test/" cannot be fetched: it answers 404; correct the URL or its server, which is asked again until it works`},
+		{
+			"a failure", &Fetched{File: first, Failure: "it answers 404"},
+			File{},
+			`a module from "https://modules.test/" cannot be fetched: it answers 404; correct the URL or its server, which is asked again until it works`,
+		},
 		{"the bytes", &Fetched{File: first, Present: true}, first, ""},
 		{"other bytes", &Fetched{File: second, Present: true}, second, ""},
 		{"lost bytes", &Fetched{File: second}, File{}, waits},
@@ -216,13 +232,15 @@ func TestEqualFetchesAreOne(t *testing.T) {
 	if got := change(t, w, first, false).Fetches; len(got) != 1 || got[one] == nil {
 		t.Errorf("the first policy wants %v", got)
 	}
-	if got := change(t, w, second, false).Fetches; len(got) != 1 || !slices.Equal(got[one].Namespaces, []string{"sales", "shop"}) {
+	if got := change(t, w, second, false).Fetches; len(got) != 1 ||
+		!slices.Equal(got[one].Namespaces, []string{"sales", "shop"}) {
 		t.Errorf("the second policy changes %v", got)
 	}
 	if got := change(t, w, other, false).Fetches; len(got) != 1 || got[two] == nil {
 		t.Errorf("the other policy wants %v", got)
 	}
-	if got := report(t, w, &Fetched{Key: two, Content: []byte("list")}, false).Statuses; len(got) != 1 || got[0].Object.GetName() != "other" {
+	if got := report(t, w, &Fetched{Key: two, Content: []byte("list")}, false).Statuses; len(got) != 1 ||
+		got[0].Object.GetName() != "other" {
 		t.Errorf("content for one policy changes the statuses of %v", got)
 	}
 	if got := change(t, w, first, true).Fetches; len(got) != 1 || !slices.Equal(got[one].Namespaces, []string{"sales"}) {

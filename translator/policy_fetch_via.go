@@ -76,7 +76,8 @@ func (v *Via) equal(o *Via) bool {
 		return v == o
 	}
 	return v.Source == o.Source && slices.EqualFunc(v.Backends, o.Backends, func(a, b ViaBackend) bool {
-		return a.Listed == b.Listed && a.Fallback == b.Fallback && slices.Equal(a.Endpoints, b.Endpoints) && a.TLS.equal(b.TLS)
+		return a.Listed == b.Listed && a.Fallback == b.Fallback && slices.Equal(a.Endpoints, b.Endpoints) &&
+			a.TLS.equal(b.TLS)
 	})
 }
 
@@ -91,7 +92,8 @@ func (t *ViaTLS) equal(o *ViaTLS) bool {
 func sourceOf(from verdict.Ref, need *feature.Backend) string {
 	all := []string{from.Kind + " " + from.Namespace + ":"}
 	for _, ref := range need.Refs {
-		one := string(cmp.Or(deref(ref.Kind), "Service")) + "/" + cmp.Or(string(deref(ref.Namespace)), from.Namespace) + "/" + string(ref.Name)
+		one := string(cmp.Or(deref(ref.Kind), "Service")) + "/" + cmp.Or(string(deref(ref.Namespace)), from.Namespace) + "/" +
+			string(ref.Name)
 		if group := deref(ref.Group); group != "" {
 			one = string(group) + "/" + one
 		}

@@ -102,7 +102,10 @@ func TestFetchThroughBackend(t *testing.T) {
 	if !strings.HasPrefix(string(pem), "-----BEGIN CERTIFICATE-----") {
 		t.Errorf("trusted is %q", pem)
 	}
-	want.Backends[0].TLS = &ViaTLS{Authorities: pem, Verified: backendtls.Names{SNI: "idp.auth", Hosts: []string{"login.test"}, URIs: []string{"spiffe://test/idp"}}}
+	want.Backends[0].TLS = &ViaTLS{Authorities: pem, Verified: backendtls.Names{
+		SNI:   "idp.auth",
+		Hosts: []string{"login.test"}, URIs: []string{"spiffe://test/idp"},
+	}}
 	wantVia(t, key, outcome, want)
 	if !forwards(t, w, "shop/web") {
 		t.Error("the route is not served with the content that was fetched before")
@@ -122,7 +125,8 @@ func TestFetchThroughListedEndpoints(t *testing.T) {
 	outcome := change(t, w, policy, false)
 	for key := range outcome.Fetches {
 		wantVia(t, key, outcome, &Via{
-			Source: "SecurityPolicy shop: gateway.envoyproxy.io/Backend/shop/outside/0", Backends: []ViaBackend{{Endpoints: []string{"login.test.:443"}, Listed: true}},
+			Source:   "SecurityPolicy shop: gateway.envoyproxy.io/Backend/shop/outside/0",
+			Backends: []ViaBackend{{Endpoints: []string{"login.test.:443"}, Listed: true}},
 		})
 	}
 	if len(outcome.Fetches) != 1 {
@@ -144,13 +148,19 @@ func TestFetchThroughSeveralBackends(t *testing.T) {
 	outcome := change(t, w, policy, false)
 	key := slices.Collect(maps.Keys(outcome.Fetches))[0]
 	outside := ViaBackend{Endpoints: []string{"login.test.:443"}, Listed: true}
-	want := &Via{Source: "SecurityPolicy shop: Service/auth/idp/80 gateway.envoyproxy.io/Backend/shop/outside/0", Backends: []ViaBackend{outside}}
+	want := &Via{
+		Source:   "SecurityPolicy shop: Service/auth/idp/80 gateway.envoyproxy.io/Backend/shop/outside/0",
+		Backends: []ViaBackend{outside},
+	}
 	wantVia(t, key, outcome, want)
 	byAddress := objects[4].(*v1alpha1.Backend).DeepCopy() // Names and addresses cannot be in one cluster.
 	byAddress.Spec.Endpoints = []v1alpha1.BackendEndpoint{{IP: &v1alpha1.IPEndpoint{Address: "192.0.2.1", Port: 443}}}
 	byAddress.SetGeneration(2)
 	change(t, w, byAddress, false)
-	want.Backends = []ViaBackend{{Endpoints: []string{"10.0.0.1:8080", "10.0.0.2:8080"}}, {Endpoints: []string{"192.0.2.1:443"}, Listed: true}}
+	want.Backends = []ViaBackend{
+		{Endpoints: []string{"10.0.0.1:8080", "10.0.0.2:8080"}},
+		{Endpoints: []string{"192.0.2.1:443"}, Listed: true},
+	}
 	wantVia(t, key, change(t, w, objects[0], false), want)
 }
 

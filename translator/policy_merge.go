@@ -33,7 +33,8 @@ func (t *Tables) declareMerges() {
 		"content to fetch", equalFetches, t.fetch)
 	t.policyEffects = flow.Derive(t.effectivePolicies, "effects of policies", (*effectRow).equal, t.effect)
 	t.policyFilters = flow.Derive(t.effectivePolicies, "filters of policies", equalFilterConfigs, t.filterConfigs)
-	t.policyConnections = flow.Derive(t.effectivePolicies, "connections of policies", feature.Connection.Equal, connectionOf)
+	t.policyConnections = flow.Derive(t.effectivePolicies, "connections of policies", feature.Connection.Equal,
+		connectionOf)
 	t.commons = flow.Group(t.listenersByConfig, "policies of route configurations", (*commonRow).equal, t.common)
 }
 
@@ -118,7 +119,8 @@ func (t *Tables) mergedPolicy(r *flow.Read, key string, _ bool) (*policyRow, boo
 	merged, err := row.Kind.Merge(row.Members)
 	if err != nil {
 		row.Broken = true
-		row.Problems = append(row.Problems, feature.Invalid(mergeTypeField, "the policy cannot be merged over %s: %v: correct it, or remove mergeType", members[1].name(), err))
+		row.Problems = append(row.Problems, feature.Invalid(mergeTypeField,
+			"the policy cannot be merged over %s: %v: correct it, or remove mergeType", members[1].name(), err))
 		return row, true
 	}
 	row.Policy = merged.Policy
@@ -152,7 +154,8 @@ func brokenMember(m *policyRow) verdict.Problem {
 // message names it.
 func attribute(problem *verdict.Problem, p *policyRow, merged *policies.Merged) {
 	if owner := merged.Owner(problem.Field); owner != p.Members[0] {
-		problem.Message = fmt.Sprintf("field %s of %s, which the policy is merged over: %s", problem.Field, objectName(p.refTo(owner)), problem.Message)
+		problem.Message = fmt.Sprintf("field %s of %s, which the policy is merged over: %s", problem.Field,
+			objectName(p.refTo(owner)), problem.Message)
 		problem.Field = mergeTypeField
 	}
 }
@@ -204,7 +207,8 @@ func ancestorKey(a gwapiv1.ParentReference) string {
 
 // on leaves the rows for one ancestor.
 func (m policyMerges) on(ancestor gwapiv1.ParentReference) policyMerges {
-	m.rows = slices.DeleteFunc(slices.Clone(m.rows), func(row ancestorMerge) bool { return row.ancestor != ancestorKey(ancestor) })
+	m.rows = slices.DeleteFunc(slices.Clone(m.rows),
+		func(row ancestorMerge) bool { return row.ancestor != ancestorKey(ancestor) })
 	return m
 }
 

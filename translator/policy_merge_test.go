@@ -56,8 +56,11 @@ func secretsGrant(from string) Object {
 	return &gwapiv1.ReferenceGrant{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "staff", Name: from, UID: types.UID(from), Generation: 1},
 		Spec: gwapiv1.ReferenceGrantSpec{
-			From: []gwapiv1.ReferenceGrantFrom{{Group: "gateway.envoyproxy.io", Kind: "SecurityPolicy", Namespace: gwapiv1.Namespace(from)}},
-			To:   []gwapiv1.ReferenceGrantTo{{Kind: "Secret"}},
+			From: []gwapiv1.ReferenceGrantFrom{{
+				Group: "gateway.envoyproxy.io", Kind: "SecurityPolicy",
+				Namespace: gwapiv1.Namespace(from),
+			}},
+			To: []gwapiv1.ReferenceGrantTo{{Kind: "Secret"}},
 		},
 	}
 }
@@ -74,7 +77,10 @@ func TestGrantsOfMergedPolicies(t *testing.T) {
 		served []bool
 		own    bool // A Secret is also in the namespace of the route.
 	}{
-		"another part": {policy: `cors: {allowOrigins: ["https://a.example"]}`, grants: []string{"shop", "infra"}, served: []bool{false, true}},
+		"another part": {
+			policy: `cors: {allowOrigins: ["https://a.example"]}`, grants: []string{"shop", "infra"},
+			served: []bool{false, true},
+		},
 		"another field of the part": {
 			policy: `basicAuth: {forwardUsernameHeader: x-user}`, grants: []string{"shop", "infra"}, served: []bool{false, true},
 		},
@@ -127,7 +133,10 @@ spec:
 
 // mergedRanges is a policy that is merged over that of the Gateway of benchWorld, on some of its routes.
 func mergedRanges(name string, generation int64, routes ...int) *v1alpha1.SecurityPolicy {
-	p := &v1alpha1.SecurityPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: name, UID: types.UID(name), Generation: generation}}
+	p := &v1alpha1.SecurityPolicy{ObjectMeta: metav1.ObjectMeta{
+		Namespace: "n", Name: name, UID: types.UID(name),
+		Generation: generation,
+	}}
 	how := v1alpha1.StrategicMerge
 	p.Spec.MergeType = &how
 	for _, i := range routes {
@@ -135,7 +144,8 @@ func mergedRanges(name string, generation int64, routes ...int) *v1alpha1.Securi
 		target.Group, target.Kind, target.Name = gwapiv1.GroupName, "HTTPRoute", gwapiv1.ObjectName(fmt.Sprintf("r%d", i))
 		p.Spec.TargetRefs = append(p.Spec.TargetRefs, target)
 	}
-	p.Spec.CORS = &v1alpha1.CORS{AllowOrigins: []v1alpha1.Origin{v1alpha1.Origin(fmt.Sprintf("https://%d.example.com", generation))}}
+	p.Spec.CORS = &v1alpha1.CORS{AllowOrigins: []v1alpha1.Origin{v1alpha1.Origin(fmt.Sprintf("https://%d.example.com",
+		generation))}}
 	return p
 }
 
@@ -145,7 +155,11 @@ func mergedRanges(name string, generation int64, routes ...int) *v1alpha1.Securi
 func TestCombinationsAreMergedOnce(t *testing.T) {
 	w := benchWorld(t, 200)
 	few, many := []int{1, 2, 3}, []int{10, 11, 12, 13, 14, 15, 16}
-	if _, err := w.Apply([]Event{{Object: rangesPolicy(5, 1)}, {Object: mergedRanges("few", 1, few...)}, {Object: mergedRanges("many", 1, many...)}}); err != nil {
+	if _, err := w.Apply([]Event{
+		{Object: rangesPolicy(5, 1)},
+		{Object: mergedRanges("few", 1, few...)},
+		{Object: mergedRanges("many", 1, many...)},
+	}); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
@@ -170,10 +184,14 @@ func TestCombinationsAreMergedOnce(t *testing.T) {
 				c.name, work["merged policies"], c.merged, work["bindings"], c.bindings)
 		}
 	}
-	if _, err := w.Apply([]Event{{Object: benchRoute(10, 1), Deleted: true}}); err != nil || computed(w)["merged policies"] != 0 {
+	if _, err := w.Apply([]Event{{Object: benchRoute(10, 1), Deleted: true}}); err != nil ||
+		computed(w)["merged policies"] != 0 {
 		t.Errorf("a route that goes: %d policies are merged, %v", computed(w)["merged policies"], err)
 	}
-	if _, err := w.Apply([]Event{{Object: mergedRanges("few", 2), Deleted: true}, {Object: mergedRanges("many", 2), Deleted: true}}); err != nil {
+	if _, err := w.Apply([]Event{
+		{Object: mergedRanges("few", 2), Deleted: true},
+		{Object: mergedRanges("many", 2), Deleted: true},
+	}); err != nil {
 		t.Fatal(err)
 	}
 	if left := w.tables.mergedPolicies.All(w.engine.Read()); len(left) > 0 {

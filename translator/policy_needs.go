@@ -33,7 +33,9 @@ func (t *Tables) meet(r *flow.Read, p *policyRow, owner func(field string) verdi
 }
 
 // meetContent answers a need for content that a policy refers to, and reports whether it could.
-func (t *Tables) meetContent(r *flow.Read, p *policyRow, from verdict.Ref, need *feature.Need) (bool, []verdict.Problem) {
+func (t *Tables) meetContent(r *flow.Read, p *policyRow, from verdict.Ref, need *feature.Need) (bool,
+	[]verdict.Problem,
+) {
 	content, problem := t.contentOf(r, from, need.Content)
 	if problem != nil {
 		return false, []verdict.Problem{*problem}
@@ -55,7 +57,8 @@ func (p *policyRow) answer(field string, content []byte) {
 func (t *Tables) contentOf(r *flow.Read, from verdict.Ref, c *feature.Content) ([]byte, *verdict.Problem) {
 	to := verdict.Ref{Kind: c.Kind, Namespace: cmp.Or(c.Namespace, from.Namespace), Name: c.Name}
 	if c.Group != "" || c.RefKind != c.Kind {
-		return nil, new(feature.Invalid(".kind", "%q of group %q cannot be used here: refer to a %s", c.RefKind, c.Group, c.Kind))
+		return nil, new(feature.Invalid(".kind", "%q of group %q cannot be used here: refer to a %s", c.RefKind, c.Group,
+			c.Kind))
 	}
 	if !t.permitted(r, from, to) {
 		return nil, new(verdict.NotGranted(from, to))
@@ -76,7 +79,9 @@ func (t *Tables) contentOf(r *flow.Read, from verdict.Ref, c *feature.Content) (
 
 // meetAuthorities answers a need for CA certificates with one secret of Envoy, whose name begins with use. It is nil if
 // none of the references is met. The problems are about those that are not.
-func (t *Tables) meetAuthorities(r *flow.Read, use string, from verdict.Ref, need *feature.Need) (*Resource, []verdict.Problem) {
+func (t *Tables) meetAuthorities(r *flow.Read, use string, from verdict.Ref, need *feature.Need) (*Resource,
+	[]verdict.Problem,
+) {
 	return t.trust(r, authorityRefs{
 		Use: use, From: from, Field: policies.SpecField + "." + need.Field,
 		InvalidKind: need.Authorities.InvalidKind, Refs: needed(need.Authorities, from.Namespace),

@@ -151,7 +151,8 @@ func lostContent(need *feature.Need, have []byte) []loss {
 
 // lostBackends takes the backends of a need away one after the other. It has an answer as long as one of them is left.
 func lostBackends(need *feature.Need, _ []byte) (losses []loss) {
-	refs := slices.DeleteFunc(slices.Clone(need.Backend.Refs), func(ref v1alpha1.BackendRef) bool { return ref.Weight != nil && *ref.Weight == 0 })
+	refs := slices.DeleteFunc(slices.Clone(need.Backend.Refs),
+		func(ref v1alpha1.BackendRef) bool { return ref.Weight != nil && *ref.Weight == 0 })
 	each := func(what, namespace string, port int32, gone bool, served func(i int) bool) {
 		for i, ref := range refs {
 			service := &corev1.Service{
@@ -220,7 +221,8 @@ func TestSecretsOfOthersNeedAGrant(t *testing.T) {
 		change(t, w, o, false)
 	}
 	change(t, w, &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "staff", Name: "people"}, Data: map[string][]byte{".htpasswd": content(archive, "have/basicAuth.users")},
+		ObjectMeta: metav1.ObjectMeta{Namespace: "staff", Name: "people"},
+		Data:       map[string][]byte{".htpasswd": content(archive, "have/basicAuth.users")},
 	}, false)
 	if forwards(t, w, "shop/web") {
 		t.Error("the route is served without a grant")

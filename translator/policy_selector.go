@@ -32,9 +32,13 @@ type selection struct {
 }
 
 func declareSelection[T Object](table *flow.Table[T], kindOf func(T) string) *selection {
-	rows := flow.Derive(table, "selectable "+table.Name(), (*selectable).equal, func(_ *flow.Read, _ string, o T) (*selectable, bool) {
-		return &selectable{Target: policies.Target{Kind: kindOf(o), Namespace: o.GetNamespace(), Name: o.GetName()}, Labels: o.GetLabels()}, true
-	})
+	rows := flow.Derive(table, "selectable "+table.Name(), (*selectable).equal,
+		func(_ *flow.Read, _ string, o T) (*selectable, bool) {
+			return &selectable{
+				Target: policies.Target{Kind: kindOf(o), Namespace: o.GetNamespace(), Name: o.GetName()},
+				Labels: o.GetLabels(),
+			}, true
+		})
 	byLabel := flow.NewIndex(rows, "by label", selectionKeys)
 	sizes := flow.Group(byLabel, "sizes of selectable "+table.Name(), flow.Same[int],
 		func(_ *flow.Read, _ string, members []flow.Row[*selectable]) (int, bool) {

@@ -23,12 +23,19 @@ func labelledRoute(i, app int, generation int64) *gwapiv1.HTTPRoute {
 // selectingPolicy is a policy on the routes of an app.
 func selectingPolicy(app int, generation int64) *v1alpha1.BackendTrafficPolicy {
 	name := fmt.Sprint("policy-", app)
-	p := &v1alpha1.BackendTrafficPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: name, UID: types.UID(name), Generation: generation}}
+	p := &v1alpha1.BackendTrafficPolicy{ObjectMeta: metav1.ObjectMeta{
+		Namespace: "n", Name: name, UID: types.UID(name),
+		Generation: generation,
+	}}
 	p.Spec.TargetSelectors = []v1alpha1.TargetSelector{{
 		Kind: "HTTPRoute", MatchLabels: map[string]string{"team": "a"},
-		MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "app", Operator: metav1.LabelSelectorOpIn, Values: []string{fmt.Sprint("app-", app)}}},
+		MatchExpressions: []metav1.LabelSelectorRequirement{{
+			Key: "app", Operator: metav1.LabelSelectorOpIn,
+			Values: []string{fmt.Sprint("app-", app)},
+		}},
 	}}
-	p.Spec.Timeout = &v1alpha1.Timeout{HTTP: &v1alpha1.HTTPTimeout{RequestTimeout: ptr(gwapiv1.Duration(fmt.Sprintf("%ds", generation)))}}
+	p.Spec.Timeout = &v1alpha1.Timeout{HTTP: &v1alpha1.HTTPTimeout{RequestTimeout: ptr(gwapiv1.Duration(fmt.Sprintf("%ds",
+		generation)))}}
 	return p
 }
 

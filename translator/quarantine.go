@@ -92,7 +92,10 @@ func (b *bindingRow) reject(bound *boundRule, words string) {
 // withdraw notes why a rule does not forward.
 func (b *bindingRow) withdraw(bound *boundRule, message string) {
 	bound.rejected = true
-	b.Rejected = append(b.Rejected, rejectedRule{Route: bound.rules.Route.Key, Rule: bound.rule, Message: message, Weight: verdict.Invalid})
+	b.Rejected = append(b.Rejected, rejectedRule{
+		Route: bound.rules.Route.Key, Rule: bound.rule, Message: message,
+		Weight: verdict.Invalid,
+	})
 }
 
 // withoutRejected removes the clusters of the rule that Envoy rejected. Their share is answered with 500.
@@ -136,7 +139,8 @@ func (t *Tables) rejectedProblems(r *flow.Read, key string) []verdict.Problem {
 				continue
 			}
 			p := verdict.Problem{
-				Field: fmt.Sprintf("spec.rules[%d]", rejected.Rule), Reason: string(gwapiv1.RouteReasonUnsupportedValue), Weight: rejected.Weight,
+				Field: fmt.Sprintf("spec.rules[%d]", rejected.Rule), Reason: string(gwapiv1.RouteReasonUnsupportedValue),
+				Weight:  rejected.Weight,
 				Message: rejected.Message,
 			}
 			if !slices.ContainsFunc(problems, func(known verdict.Problem) bool { return equalProblem(&known, &p) }) {
@@ -167,7 +171,8 @@ func (t *Tables) withhold(r *flow.Read, _ string, l *listenerRow) (*listenerRow,
 	withheld := *l
 	withheld.Serves, withheld.Problems = false, slices.Clone(l.Problems)
 	withheld.problem(verdict.Problem{
-		Field: fmt.Sprintf("spec.listeners[%d]", l.Index), Reason: string(gwapiv1.ListenerReasonInvalid), Weight: verdict.Invalid,
+		Field: fmt.Sprintf("spec.listeners[%d]", l.Index), Reason: string(gwapiv1.ListenerReasonInvalid),
+		Weight:  verdict.Invalid,
 		Message: fmt.Sprintf("Envoy rejected it, so it is not served: %s: %s", words, way),
 	})
 	return &withheld, true

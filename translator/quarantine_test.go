@@ -22,7 +22,10 @@ type quarantined struct {
 }
 
 func newQuarantined(t *testing.T, routes int) *quarantined {
-	q := &quarantined{World: newWorld(t), t: t, latest: map[Name]*Resource{}, status: map[string]*Status{}, guilty: map[string]string{}}
+	q := &quarantined{
+		World: newWorld(t), t: t, latest: map[Name]*Resource{}, status: map[string]*Status{},
+		guilty: map[string]string{},
+	}
 	q.take(benchEvents(routes)...)
 	return q
 }
@@ -112,7 +115,10 @@ func TestRouteOfManyRejectedRulesFailsAsAWhole(t *testing.T) {
 	many := benchRoute(1, 2)
 	for i := range 5 {
 		rule := *many.Spec.Rules[0].DeepCopy()
-		rule.Matches = []gwapiv1.HTTPRouteMatch{{Path: &gwapiv1.HTTPPathMatch{Type: ptr(gwapiv1.PathMatchPathPrefix), Value: ptr(fmt.Sprint("/", i))}}}
+		rule.Matches = []gwapiv1.HTTPRouteMatch{{Path: &gwapiv1.HTTPPathMatch{
+			Type:  ptr(gwapiv1.PathMatchPathPrefix),
+			Value: ptr(fmt.Sprint("/", i)),
+		}}}
 		many.Spec.Rules = append(many.Spec.Rules, rule)
 	}
 	q.take(Event{Object: many})
@@ -134,7 +140,8 @@ func TestRouteOfManyRejectedRulesFailsAsAWhole(t *testing.T) {
 			t.Errorf("after rule %d was refused, rules %v forward, want %v", c.refused, got, c.want)
 		}
 	}
-	if problems := q.status["n/r1"].Problems; len(problems) != 6 || !strings.Contains(problems[1].Message, "Envoy rejected 3 rules of the route") {
+	if problems := q.status["n/r1"].Problems; len(problems) != 6 ||
+		!strings.Contains(problems[1].Message, "Envoy rejected 3 rules of the route") {
 		t.Errorf("the route says %v", problems)
 	}
 	if route, _ := q.route("r0/"); route.GetRoute() == nil {
@@ -164,13 +171,17 @@ func TestRejectedClusterAnswers500(t *testing.T) {
 func TestRejectedAuthorizerAnswers500(t *testing.T) {
 	q := newQuarantined(t, 3)
 	guarded, listener := benchRoute(1, 2), q.latest[Name{typeListener, "n/g/http"}]
-	filter := gwapiv1.HTTPRouteFilter{Type: gwapiv1.HTTPRouteFilterExternalAuth, ExternalAuth: &gwapiv1.HTTPExternalAuthFilter{
-		ExternalAuthProtocol: gwapiv1.HTTPRouteExternalAuthHTTPProtocol, HTTPAuthConfig: &gwapiv1.HTTPAuthConfig{},
-	}}
+	filter := gwapiv1.HTTPRouteFilter{
+		Type: gwapiv1.HTTPRouteFilterExternalAuth,
+		ExternalAuth: &gwapiv1.HTTPExternalAuthFilter{
+			ExternalAuthProtocol: gwapiv1.HTTPRouteExternalAuthHTTPProtocol, HTTPAuthConfig: &gwapiv1.HTTPAuthConfig{},
+		},
+	}
 	filter.ExternalAuth.BackendRef.Name, filter.ExternalAuth.BackendRef.Port = "s2", ptr[int32](80)
 	guarded.Spec.Rules[0].Filters = append(guarded.Spec.Rules[0].Filters, filter)
 	q.take(Event{Object: guarded})
-	if route, _ := q.route("r1/"); route.GetRoute() == nil || route.TypedPerFilterConfig["envoy.filters.http.composite/ext_authz"] == nil {
+	if route, _ := q.route("r1/"); route.GetRoute() == nil ||
+		route.TypedPerFilterConfig["envoy.filters.http.composite/ext_authz"] == nil {
 		t.Fatalf("the rule is not guarded: %v", route)
 	}
 	if q.latest[Name{typeListener, "n/g/http"}] != listener {
@@ -244,10 +255,14 @@ func TestTrim(t *testing.T) {
 		known[p.Hash] = true
 	}
 	isKnown := func(hash string) bool { return known[hash] }
-	if got, want := names(raw.Trim(isKnown, old)), []string{"r0.example.com /v1", "r1.example.com /v1", "r2.example.com /v1"}; !slices.Equal(got, want) {
+	if got, want := names(raw.Trim(isKnown, old)), []string{
+		"r0.example.com /v1", "r1.example.com /v1",
+		"r2.example.com /v1",
+	}; !slices.Equal(got, want) {
 		t.Errorf("with the old parts: %v, want %v", got, want)
 	}
-	if got, want := names(raw.Trim(isKnown, nil)), []string{"r0.example.com /v1", "r2.example.com /v1"}; !slices.Equal(got, want) {
+	if got, want := names(raw.Trim(isKnown, nil)), []string{"r0.example.com /v1", "r2.example.com /v1"}; !slices.Equal(got,
+		want) {
 		t.Errorf("without them: %v, want %v", got, want)
 	}
 	all := func(string) bool { return true }

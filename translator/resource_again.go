@@ -58,7 +58,8 @@ func markedSecret(body []byte, mark string) (fields []byte) {
 			each(source, func(field protowire.Number, _, pem []byte) {
 				if field == fieldInlineBytes {
 					marked := slices.Concat(pem, []byte("\nsent as "+mark+"\n"))
-					fields = appendMessage(nil, kind, appendMessage(nil, fieldCertificateChain, appendMessage(nil, fieldInlineBytes, marked)))
+					fields = appendMessage(nil, kind, appendMessage(nil, fieldCertificateChain,
+						appendMessage(nil, fieldInlineBytes, marked)))
 				}
 			})
 		})
@@ -106,7 +107,10 @@ func (r *Resource) Detached(secrets map[Name]bool) *Resource {
 			needs[i].Name = detachedName(n.Name)
 		}
 	}
-	return &Resource{Type: r.Type, Name: r.Name, Version: r.Version + "/" + hash(body, 8), Pieces: [][]byte{body}, Needs: needs}
+	return &Resource{
+		Type: r.Type, Name: r.Name, Version: r.Version + "/" + hash(body, 8), Pieces: [][]byte{body},
+		Needs: needs,
+	}
 }
 
 func detachedName(secret string) string { return "detached/" + secret }
@@ -119,7 +123,8 @@ func detach(chain *listenerv3.FilterChain, secrets map[Name]bool) {
 	}
 	common := context.GetCommonTlsContext()
 	sources := slices.Clone(common.GetTlsCertificateSdsSecretConfigs())
-	sources = append(sources, common.GetValidationContextSdsSecretConfig(), common.GetCombinedValidationContext().GetValidationContextSdsSecretConfig())
+	sources = append(sources, common.GetValidationContextSdsSecretConfig(),
+		common.GetCombinedValidationContext().GetValidationContextSdsSecretConfig())
 	for _, source := range sources {
 		if secrets[Name{typeSecret, source.GetName()}] {
 			source.Name = detachedName(source.Name)

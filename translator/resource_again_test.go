@@ -22,9 +22,12 @@ func TestSecretAgain(t *testing.T) {
 			}}}
 		},
 		"authorities": func(pem string) *tlsv3.Secret {
-			return &tlsv3.Secret{Name: "n/s", Type: &tlsv3.Secret_ValidationContext{ValidationContext: &tlsv3.CertificateValidationContext{
-				TrustedCa: source(pem), Crl: source("revoked"), AllowExpiredCertificate: true,
-			}}}
+			return &tlsv3.Secret{
+				Name: "n/s",
+				Type: &tlsv3.Secret_ValidationContext{ValidationContext: &tlsv3.CertificateValidationContext{
+					TrustedCa: source(pem), Crl: source("revoked"), AllowExpiredCertificate: true,
+				}},
+			}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -34,7 +37,8 @@ func TestSecretAgain(t *testing.T) {
 			if err := proto.Unmarshal(again.Body(), got); err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(secret("pem\nsent as x-1\n"), got, protocmp.Transform()); diff != "" || again.Version != r.Version {
+			if diff := cmp.Diff(secret("pem\nsent as x-1\n"), got, protocmp.Transform()); diff != "" ||
+				again.Version != r.Version {
 				t.Errorf("the secret again (-want +got):\n%s", diff)
 			}
 		})
@@ -44,7 +48,8 @@ func TestSecretAgain(t *testing.T) {
 func tlsContext(authorities string, names ...string) *corev3.TransportSocket {
 	common := &tlsv3.CommonTlsContext{}
 	for _, name := range names {
-		common.TlsCertificateSdsSecretConfigs = append(common.TlsCertificateSdsSecretConfigs, &tlsv3.SdsSecretConfig{Name: name, SdsConfig: overADS()})
+		common.TlsCertificateSdsSecretConfigs = append(common.TlsCertificateSdsSecretConfigs,
+			&tlsv3.SdsSecretConfig{Name: name, SdsConfig: overADS()})
 	}
 	if authorities != "" {
 		common.ValidationContextType = &tlsv3.CommonTlsContext_ValidationContextSdsSecretConfig{
@@ -75,7 +80,8 @@ func TestDetached(t *testing.T) {
 	if diff := cmp.Diff(want, got, protocmp.Transform()); diff != "" {
 		t.Errorf("the listener (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff([]Name{{typeSecret, "detached/n/a"}, {typeSecret, "n/ab"}, {typeSecret, "detached/ca"}}, out.Needs); diff != "" {
+	if diff := cmp.Diff([]Name{{typeSecret, "detached/n/a"}, {typeSecret, "n/ab"}, {typeSecret, "detached/ca"}},
+		out.Needs); diff != "" {
 		t.Errorf("what it needs (-want +got):\n%s", diff)
 	}
 	if version, _, _ := strings.Cut(out.Version, "/"); version != r.Version || out.Version == r.Version {

@@ -31,7 +31,10 @@ var partTypes = map[string]partsOf{
 		way: []protowire.Number{fieldVirtualHosts}, parts: []protowire.Number{fieldRoutes}, name: 14, alone: true,
 		shared: fieldFilterConfigs,
 	},
-	typeScopes:   {way: []protowire.Number{fieldInlineRoutes, fieldVirtualHosts}, parts: []protowire.Number{fieldRoutes}, name: 14, alone: true},
+	typeScopes: {
+		way: []protowire.Number{fieldInlineRoutes, fieldVirtualHosts}, parts: []protowire.Number{fieldRoutes},
+		name: 14, alone: true,
+	},
 	typeListener: {parts: []protowire.Number{3, 25}, name: 7}, // filter_chains and default_filter_chain.
 }
 

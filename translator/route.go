@@ -109,7 +109,10 @@ func (row *routeRow) name() string {
 }
 
 func (row *routeRow) ref() verdict.Ref {
-	return verdict.Ref{Group: gwapiv1.GroupName, Kind: string(row.Kind.Name), Namespace: row.Object.GetNamespace(), Name: row.Object.GetName()}
+	return verdict.Ref{
+		Group: gwapiv1.GroupName, Kind: string(row.Kind.Name), Namespace: row.Object.GetNamespace(),
+		Name: row.Object.GetName(),
+	}
 }
 
 func routeKey(kind, key string) string { return kind + "/" + key }

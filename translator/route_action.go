@@ -69,7 +69,10 @@ func backendShares(bound *boundRule, rule *ruleRow) []*feature.Share {
 			shares[same].Weight.Value += b.share()
 			continue
 		}
-		s := &feature.Share{WeightedCluster_ClusterWeight: &routev3.WeightedCluster_ClusterWeight{Name: name, Weight: wrapperspb.UInt32(b.share())}}
+		s := &feature.Share{WeightedCluster_ClusterWeight: &routev3.WeightedCluster_ClusterWeight{
+			Name:   name,
+			Weight: wrapperspb.UInt32(b.share()),
+		}}
 		policies.Share(b.Filters, s)
 		shares = append(shares, s)
 	}

@@ -18,8 +18,8 @@ import (
 const million = 1_000_000
 
 // byShare are the routes that replace the route: itself, unless one of several backends needs a route of its own. Then
-// each backend has a route, which takes its share of the requests that the routes before it left. Envoy draws one number
-// for each request and compares all routes with it.
+// each backend has a route, which takes its share of the requests that the routes before it left. Envoy draws one
+// number for each request and compares all routes with it.
 func byShare(whole *feature.Route, shares []*feature.Share) []*feature.Route {
 	var total, taken uint64
 	apart := false

@@ -72,7 +72,8 @@ func (e *routeEntry) size() int {
 }
 
 func (b *bindingRow) equal(o *bindingRow) bool {
-	return b.Fleet == o.Fleet && b.Config == o.Config && b.ConfigName == o.ConfigName && b.Scoped == o.Scoped && b.Forward.equal(o.Forward) &&
+	return b.Fleet == o.Fleet && b.Config == o.Config && b.ConfigName == o.ConfigName && b.Scoped == o.Scoped &&
+		b.Forward.equal(o.Forward) &&
 		b.Kind == o.Kind && b.Guard.equal(o.Guard) &&
 		slices.Equal(b.Rejected, o.Rejected) && slices.EqualFunc(b.Clusters, o.Clusters, (*clusterUse).equal) &&
 		slices.EqualFunc(b.Hosts, o.Hosts, func(a, b hostRoutes) bool {
@@ -143,7 +144,8 @@ func (t *Tables) bind(r *flow.Read, b *bindingRow, rules *rulesRow, a attachedLi
 			b.Hosts[h].Routes = nil
 		}
 		b.Clusters, b.Rejected = nil, nil
-		plain.withdrawn = fmt.Sprintf("Envoy rejected %d rules of the route, so it %s as a whole: change them", rejected, rules.Route.Kind.fails())
+		plain.withdrawn = fmt.Sprintf("Envoy rejected %d rules of the route, so it %s as a whole: change them", rejected,
+			rules.Route.Kind.fails())
 		t.bindRules(r, b, plain, allowed)
 	}
 }
@@ -326,7 +328,8 @@ func (b *bindingRow) onHosts(bound *boundRule, route *feature.Route, order prece
 	entries := make([]ruleEntry, len(b.Hosts))
 	var shared []byte
 	for h := range b.Hosts {
-		name := fmt.Sprintf("%s/rule/%d/match/%d/%s%s", bound.rules.Route.name(), bound.rule, order.match, hostname.InName(b.Hosts[h].Host), suffix)
+		name := fmt.Sprintf("%s/rule/%d/match/%d/%s%s", bound.rules.Route.name(), bound.rule, order.match,
+			hostname.InName(b.Hosts[h].Host), suffix)
 		place := order
 		place.hostname = cmp.Or(order.hostname, b.Hosts[h].Hostname)
 		here := route.Route
@@ -391,5 +394,6 @@ func (b *boundRule) name() string {
 // closed reports whether nothing of the rule is served.
 func (b *boundRule) closed() bool {
 	broken := func(e *effectRow) bool { return e != nil && e.Broken }
-	return b.rules.Rules[b.rule].Broken || b.rejected || b.traits.Closed || slices.ContainsFunc(b.effects, broken) || b.lacks()
+	return b.rules.Rules[b.rule].Broken || b.rejected || b.traits.Closed || slices.ContainsFunc(b.effects, broken) ||
+		b.lacks()
 }

@@ -34,7 +34,8 @@ func (t *Tables) contest(_ *flow.Read, listener string, members []flow.Row[*pare
 	}
 	members = slices.SortedFunc(slices.Values(members), func(a, b flow.Row[*parentRow]) int {
 		x, y := a.Value.Route, b.Value.Route
-		return cmp.Or(cmp.Compare(age(x.Object), age(y.Object)), cmp.Compare(keyOf(x.Object), keyOf(y.Object)), cmp.Compare(x.Kind.Name, y.Kind.Name))
+		return cmp.Or(cmp.Compare(age(x.Object), age(y.Object)), cmp.Compare(keyOf(x.Object), keyOf(y.Object)),
+			cmp.Compare(x.Kind.Name, y.Kind.Name))
 	})
 	lost := contestRow{}
 	accepted := map[*routeKind]*occupied{}
@@ -134,7 +135,8 @@ func (t *Tables) outranked(r *flow.Read, p *parentRow) *parentRow {
 			what, winner = strings.Join(lost, ", "), "another route, which is older or has a hostname that matches better"
 		}
 		told.Problems = append(slices.Clone(told.Problems), verdict.Problem{
-			Field: fmt.Sprintf("spec.parentRefs[%d]", p.Index), Reason: string(gwapiv1.ListenerReasonHostnameConflict), Weight: verdict.Conflicted,
+			Field: fmt.Sprintf("spec.parentRefs[%d]", p.Index), Reason: string(gwapiv1.ListenerReasonHostnameConflict),
+			Weight:    verdict.Conflicted,
 			Condition: conditionHostnames, Scope: fmt.Sprint(p.Index),
 			Message: fmt.Sprintf("listener %q forwards %s by %s, so this one gets nothing of it: use another listener, or delete the other route",
 				a.Listener.Spec.Name, what, winner),
@@ -146,7 +148,10 @@ func (t *Tables) outranked(r *flow.Read, p *parentRow) *parentRow {
 // taken are the hosts of a route on a listener of layer 4 that other routes have.
 func (t *Tables) taken(r *flow.Read, a attachedListener, route string) []string {
 	owners := ownersOfHosts(t.forwarded(r, a.Listener))
-	return slices.DeleteFunc(slices.Clone(a.Hosts), func(host string) bool { return owners[host] == nil || owners[host].Route == route })
+	return slices.DeleteFunc(slices.Clone(a.Hosts), func(host string) bool {
+		return owners[host] == nil ||
+			owners[host].Route == route
+	})
 }
 
 func equalContests(a, b contestRow) bool { return maps.EqualFunc(a, b, (*routeRow).equal) }
@@ -174,7 +179,8 @@ func (t *Tables) keepWon(r *flow.Read, _ string, claim *parentRow) (*parentRow, 
 		name = fmt.Sprintf("%s %q", winner.Kind.Name, winner.Object.GetName())
 	}
 	problem := verdict.Problem{
-		Field: "spec.hostnames", Reason: string(gwapiv1.ListenerReasonHostnameConflict), Weight: verdict.Conflicted, Scope: fmt.Sprint(claim.Index),
+		Field: "spec.hostnames", Reason: string(gwapiv1.ListenerReasonHostnameConflict), Weight: verdict.Conflicted,
+		Scope: fmt.Sprint(claim.Index),
 		Message: fmt.Sprintf("an older %s serves one of these hostnames on listener %q, and a host has either HTTPRoutes or "+
 			"GRPCRoutes: use other hostnames or another listener", name, strings.Join(lost, ", ")),
 	}

@@ -11,7 +11,10 @@ import (
 // TestOccupied: the first route with a common host is found as if all were looked at.
 func TestOccupied(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 1))
-	patterns := []string{hostname.Any, "*.com", "*.example.com", "example.com", "a.example.com", "*.a.example.com", "b.a.example.com", "c.org", "*.org"}
+	patterns := []string{
+		hostname.Any, "*.com", "*.example.com", "example.com", "a.example.com", "*.a.example.com",
+		"b.a.example.com", "c.org", "*.org",
+	}
 	hosts := func() (chosen []string) {
 		for range 1 + random.IntN(2) {
 			chosen = append(chosen, patterns[random.IntN(len(patterns))])

@@ -24,7 +24,8 @@ func (b *boundRule) preflighted() bool {
 // headers of the request.
 func keepsPreflights(match *gwapiv1.HTTPRouteMatch) bool {
 	otherMethod := match.Method != nil && *match.Method != gwapiv1.HTTPMethodOptions
-	return otherMethod || slices.ContainsFunc(match.Headers, func(h gwapiv1.HTTPHeaderMatch) bool { return headerName(h) != originHeader })
+	return otherMethod || slices.ContainsFunc(match.Headers,
+		func(h gwapiv1.HTTPHeaderMatch) bool { return headerName(h) != originHeader })
 }
 
 const (
@@ -40,7 +41,8 @@ const (
 func asPreflight(route *routev3.Route, order *precedence) *routev3.Route {
 	preflight := proto.CloneOf(route)
 	asked := feature.HasHeader(askedMethod)
-	match := []*routev3.HeaderMatcher{feature.HeaderIs(feature.MethodHeader, feature.Exactly(string(gwapiv1.HTTPMethodOptions)))}
+	match := []*routev3.HeaderMatcher{feature.HeaderIs(feature.MethodHeader,
+		feature.Exactly(string(gwapiv1.HTTPMethodOptions)))}
 	for _, h := range route.GetMatch().GetHeaders() {
 		switch name := h.GetName(); {
 		case name == feature.MethodHeader:
@@ -68,8 +70,10 @@ func listPattern(name string) string {
 // preflight (Fetch standard, section 2.2.2: forbidden and CORS-safelisted request-headers). So a preflight does not
 // tell their values.
 var browserHeaders = []string{
-	"accept", "accept-charset", "accept-encoding", "accept-language", "connection", "content-language", "content-length", "content-type", "cookie", "date", "dnt",
-	"expect", "host", "keep-alive", "range", "referer", "te", "trailer", "transfer-encoding", "upgrade", "user-agent", "via",
+	"accept", "accept-charset", "accept-encoding", "accept-language", "connection", "content-language", "content-length",
+	"content-type", "cookie", "date", "dnt",
+	"expect", "host", "keep-alive", "range", "referer", "te", "trailer", "transfer-encoding", "upgrade", "user-agent",
+	"via",
 }
 
 // ownOfBrowsers reports whether a preflight need not name the header.

@@ -73,7 +73,8 @@ func (c *ruleCost) addMatches(rule *gwapiv1.HTTPRouteRule, replaced, illegible b
 		cost += pathCost(match.Path, replaced)
 		c.routes, c.matches = c.routes+routes, c.matches+routes*cost
 		if keepsPreflights(match) {
-			c.asked, c.askedMatches, c.listings = c.asked+routes, c.askedMatches+routes*(cost+2*feature.PerEntry), c.listings+routes*listingsCost(match)
+			c.asked, c.askedMatches, c.listings = c.asked+routes, c.askedMatches+routes*(cost+2*feature.PerEntry),
+				c.listings+routes*listingsCost(match)
 		}
 	}
 }

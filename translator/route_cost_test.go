@@ -77,7 +77,14 @@ func heavyWorld(tb testing.TB, listeners int) *World {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	if _, err := w.Apply([]Event{{Object: class}, {Object: gateway}, {Object: service}, {Object: light}, {Object: secret}, {Object: authority}}); err != nil {
+	if _, err := w.Apply([]Event{
+		{Object: class},
+		{Object: gateway},
+		{Object: service},
+		{Object: light},
+		{Object: secret},
+		{Object: authority},
+	}); err != nil {
 		tb.Fatal(err)
 	}
 	return w
@@ -108,7 +115,8 @@ func tryAll[T Object](t *testing.T, w *World, objects []T) (findings []Finding) 
 // longNames gives a match headers with names as long as they may be.
 func longNames(_ int, m *gwapiv1.HTTPRouteMatch) {
 	for i := range 16 {
-		m.Headers = append(m.Headers, gwapiv1.HTTPHeaderMatch{Name: gwapiv1.HTTPHeaderName(fmt.Sprintf("x-%d-%s", i, strings.Repeat("n", 240))), Value: "v"})
+		m.Headers = append(m.Headers, gwapiv1.HTTPHeaderMatch{Name: gwapiv1.HTTPHeaderName(fmt.Sprintf("x-%d-%s", i,
+			strings.Repeat("n", 240))), Value: "v"})
 	}
 }
 
@@ -116,20 +124,34 @@ func longNames(_ int, m *gwapiv1.HTTPRouteMatch) {
 func worst() map[string]heavy.Content {
 	repeated := `(?:` + strings.Repeat("a", 3000) + `){1000}`
 	return map[string]heavy.Content{
-		"repeated expressions": {Rules: 1, Matches: 64, Hosts: 1, Match: func(_ int, m *gwapiv1.HTTPRouteMatch) { heavy.Expressions(m, 4, repeated, "") }},
-		"expressions that are slow to read": {Rules: 2, Matches: 64, Hosts: 16, Match: func(_ int, m *gwapiv1.HTTPRouteMatch) {
-			heavy.Expressions(m, 16, "(?i)"+strings.Repeat(`[B-\x{1e943}]`, 20), `(?i)[B-\x{1e943}]`)
+		"repeated expressions": {Rules: 1, Matches: 64, Hosts: 1, Match: func(_ int,
+			m *gwapiv1.HTTPRouteMatch,
+		) {
+			heavy.Expressions(m, 4, repeated, "")
 		}},
-		"short expressions of large programs": {Rules: 1, Matches: 8, Hosts: 4, Match: func(_ int, m *gwapiv1.HTTPRouteMatch) {
-			heavy.Expressions(m, 16, "(?:"+strings.Repeat("abcdefghij", 10)+"){70}", "")
-		}},
+		"expressions that are slow to read": {
+			Rules: 2, Matches: 64, Hosts: 16,
+			Match: func(_ int, m *gwapiv1.HTTPRouteMatch) {
+				heavy.Expressions(m, 16, "(?i)"+strings.Repeat(`[B-\x{1e943}]`, 20), `(?i)[B-\x{1e943}]`)
+			},
+		},
+		"short expressions of large programs": {
+			Rules: 1, Matches: 8, Hosts: 4,
+			Match: func(_ int, m *gwapiv1.HTTPRouteMatch) {
+				heavy.Expressions(m, 16, "(?:"+strings.Repeat("abcdefghij", 10)+"){70}", "")
+			},
+		},
 		"headers of backends": {Rules: 1, Matches: 64, Hosts: 16, Rule: func(_ int, r *gwapiv1.HTTPRouteRule) {
 			r.Filters, r.BackendRefs = []gwapiv1.HTTPRouteFilter{heavy.Headers(16, 4000)}, heavy.Backends(4)
 			for i := range r.BackendRefs {
 				r.BackendRefs[i].Filters = []gwapiv1.HTTPRouteFilter{heavy.Headers(16, 4000)}
 			}
 		}},
-		"codes of retries": {Rules: 2, Matches: 64, Hosts: 16, Rule: func(_ int, r *gwapiv1.HTTPRouteRule) { r.Retry = heavy.Retry() }},
+		"codes of retries": {Rules: 2, Matches: 64, Hosts: 16, Rule: func(_ int,
+			r *gwapiv1.HTTPRouteRule,
+		) {
+			r.Retry = heavy.Retry()
+		}},
 		"hosts of backends": {Rules: 2, Matches: 64, Hosts: 16, Rule: func(_ int, r *gwapiv1.HTTPRouteRule) {
 			r.BackendRefs = heavy.Backends(16)
 			for i := range r.BackendRefs {
@@ -137,24 +159,31 @@ func worst() map[string]heavy.Content {
 			}
 		}},
 		"redirects by hand": {Rules: 2, Matches: 64, Hosts: 16, Wild: true, Rule: func(_ int, r *gwapiv1.HTTPRouteRule) {
-			r.Filters, r.BackendRefs = []gwapiv1.HTTPRouteFilter{heavy.Redirect(gwapiv1.FullPathHTTPPathModifier, "/"+strings.Repeat("a", 1000))}, nil
+			r.Filters, r.BackendRefs = []gwapiv1.HTTPRouteFilter{heavy.Redirect(gwapiv1.FullPathHTTPPathModifier,
+				"/"+strings.Repeat("a", 1000))}, nil
 		}},
 		"client ranges":        {Rules: 1, Matches: 64, Hosts: 8, Policy: heavy.Ranges(1, 5000)},
 		"rules of a policy":    {Rules: 16, Matches: 8, Hosts: 16, Policy: heavy.Ranges(64, 1000)},
 		"patterns of origins":  {Rules: 16, Matches: 8, Hosts: 16, Policy: heavy.Origins(1000)},
 		"matches on all hosts": {Rules: 16, Matches: 8, Hosts: 16},
-		"names in preflights": {Rules: 2, Matches: 64, Hosts: 16, Match: longNames, Rule: func(_ int, r *gwapiv1.HTTPRouteRule) {
-			r.Filters = []gwapiv1.HTTPRouteFilter{heavy.CORS()}
-		}},
+		"names in preflights": {
+			Rules: 2, Matches: 64, Hosts: 16, Match: longNames,
+			Rule: func(_ int, r *gwapiv1.HTTPRouteRule) {
+				r.Filters = []gwapiv1.HTTPRouteFilter{heavy.CORS()}
+			},
+		},
 		"escapes in paths": {Rules: 16, Matches: 8, Hosts: 16, Match: func(i int, m *gwapiv1.HTTPRouteMatch) {
 			m.Path.Value = new(fmt.Sprintf("/%d%s", i, strings.Repeat("/%C3%BC%C3%BC", 70)))
 		}},
 		"prefixes to replace": {Rules: 2, Matches: 64, Hosts: 16, Match: func(_ int, m *gwapiv1.HTTPRouteMatch) {
 			m.Path.Value = new("/" + strings.Repeat("abcdefghijklmnopqrstuvwxyz0123456789", 28))
 		}, Rule: func(_ int, r *gwapiv1.HTTPRouteRule) {
-			r.Filters = []gwapiv1.HTTPRouteFilter{{Type: gwapiv1.HTTPRouteFilterURLRewrite, URLRewrite: &gwapiv1.HTTPURLRewriteFilter{
-				Path: &gwapiv1.HTTPPathModifier{Type: gwapiv1.PrefixMatchHTTPPathModifier, ReplacePrefixMatch: new("/")},
-			}}}
+			r.Filters = []gwapiv1.HTTPRouteFilter{{
+				Type: gwapiv1.HTTPRouteFilterURLRewrite,
+				URLRewrite: &gwapiv1.HTTPURLRewriteFilter{
+					Path: &gwapiv1.HTTPPathModifier{Type: gwapiv1.PrefixMatchHTTPPathModifier, ReplacePrefixMatch: new("/")},
+				},
+			}}
 		}},
 	}
 }
@@ -162,7 +191,8 @@ func worst() map[string]heavy.Content {
 // TestWorstObjectsCostLittle: trying and storing the most costly objects takes little, on a Gateway with as many
 // listeners as it may have.
 func TestWorstObjectsCostLittle(t *testing.T) {
-	fits := map[string]bool{"matches on all hosts": true, "redirects by hand": true, "codes of retries": true} // On one listener.
+	// On one listener.
+	fits := map[string]bool{"matches on all hosts": true, "redirects by hand": true, "codes of retries": true}
 	for name, content := range worst() {
 		t.Run(name, func(t *testing.T) {
 			s := heavy.Make(content)
@@ -215,7 +245,8 @@ func TestOthersAreServedBesideTheWorst(t *testing.T) {
 	served := 0
 	for _, d := range outcome.Deltas {
 		for _, r := range d.Changed {
-			if r.Type == typeRoutes && strings.Contains(string(r.Body()), "httproute/shop/light/rule/0/match/-1/light_example_com") {
+			if r.Type == typeRoutes && strings.Contains(string(r.Body()),
+				"httproute/shop/light/rule/0/match/-1/light_example_com") {
 				served++
 			}
 		}
@@ -288,7 +319,8 @@ func TestFiltersOnManyHosts(t *testing.T) {
 				if !strings.HasPrefix(row.Value.Host, "h") {
 					continue
 				}
-				passed, closed := bytes.Contains(row.Value.Body, []byte(slotFilter)), !bytes.Contains(row.Value.Body, []byte("httproute/shop/heavy"))
+				passed, closed := bytes.Contains(row.Value.Body, []byte(slotFilter)),
+					!bytes.Contains(row.Value.Body, []byte("httproute/shop/heavy"))
 				if passed != c.served || closed == c.served {
 					t.Fatalf("%s: has the filters %t, is closed %t, want served: %t", row.Key, passed, closed, c.served)
 				}
@@ -347,7 +379,8 @@ func FuzzCost(f *testing.F) {
 			tryAll(t, w, heavy.Random(r).Objects())
 			return
 		}
-		objects, err := crdtest.Costly(r, types.NamespacedName{Namespace: heavy.Namespace, Name: heavy.Gateway}, heavy.Words, heavy.Texts)
+		objects, err := crdtest.Costly(r, types.NamespacedName{Namespace: heavy.Namespace, Name: heavy.Gateway}, heavy.Words,
+			heavy.Texts)
 		if err != nil {
 			t.Fatal(err)
 		}

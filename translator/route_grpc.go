@@ -43,12 +43,18 @@ var grpcRoutes = routeKind{
 func httpRules(rules []gwapiv1.GRPCRouteRule) []gwapiv1.HTTPRouteRule {
 	out := make([]gwapiv1.HTTPRouteRule, len(rules))
 	for i, rule := range rules {
-		out[i] = gwapiv1.HTTPRouteRule{Name: rule.Name, Filters: httpFilters(rule.Filters), SessionPersistence: rule.SessionPersistence}
+		out[i] = gwapiv1.HTTPRouteRule{
+			Name: rule.Name, Filters: httpFilters(rule.Filters),
+			SessionPersistence: rule.SessionPersistence,
+		}
 		for _, m := range rule.Matches {
 			out[i].Matches = append(out[i].Matches, httpMatch(m))
 		}
 		for _, b := range rule.BackendRefs {
-			out[i].BackendRefs = append(out[i].BackendRefs, gwapiv1.HTTPBackendRef{BackendRef: b.BackendRef, Filters: httpFilters(b.Filters)})
+			out[i].BackendRefs = append(out[i].BackendRefs, gwapiv1.HTTPBackendRef{
+				BackendRef: b.BackendRef,
+				Filters:    httpFilters(b.Filters),
+			})
 		}
 	}
 	return out
@@ -69,7 +75,10 @@ func httpMatch(m gwapiv1.GRPCRouteMatch) gwapiv1.HTTPRouteMatch {
 	out := gwapiv1.HTTPRouteMatch{Path: methodPath(m.Method)}
 	for _, h := range m.Headers {
 		kind := gwapiv1.HeaderMatchType(deref(h.Type))
-		out.Headers = append(out.Headers, gwapiv1.HTTPHeaderMatch{Type: &kind, Name: gwapiv1.HTTPHeaderName(h.Name), Value: h.Value})
+		out.Headers = append(out.Headers, gwapiv1.HTTPHeaderMatch{
+			Type: &kind, Name: gwapiv1.HTTPHeaderName(h.Name),
+			Value: h.Value,
+		})
 	}
 	return out
 }
@@ -87,7 +96,8 @@ func methodPath(m *gwapiv1.GRPCMethodMatch) *gwapiv1.HTTPPathMatch {
 	case service == "" && method == "":
 		return nil
 	case deref(m.Type) == gwapiv1.GRPCMethodMatchRegularExpression:
-		return path(gwapiv1.PathMatchRegularExpression, fmt.Sprintf("/(?:%s)/(?:%s)", cmp.Or(service, anySegment), cmp.Or(method, anySegment)))
+		return path(gwapiv1.PathMatchRegularExpression, fmt.Sprintf("/(?:%s)/(?:%s)", cmp.Or(service, anySegment),
+			cmp.Or(method, anySegment)))
 	case method == "":
 		return path(gwapiv1.PathMatchPathPrefix, "/"+service)
 	case service == "":
@@ -103,7 +113,8 @@ func checkMethodMatch(m *gwapiv1.GRPCRouteMatch, field string) []verdict.Problem
 		problems = appendRegex(problems, field+".method.service", deref(m.Method.Service))
 		problems = appendRegex(problems, field+".method.method", deref(m.Method.Method))
 		if path := methodPath(m.Method); path != nil && len(problems) == 0 {
-			problems = appendPathRegex(problems, field+".method", *path.Value) // Each part may be short enough, and both too long.
+			// Each part may be short enough, and both too long.
+			problems = appendPathRegex(problems, field+".method", *path.Value)
 		}
 	}
 	for i, h := range m.Headers {

@@ -64,7 +64,10 @@ func worldOfHost(host gwapiv1.Hostname, inSet, scoped bool) (parent gwapiv1.Pare
 	}
 	listeners := []gwapiv1.Listener{
 		{Name: "web", Port: 80, Protocol: gwapiv1.HTTPProtocolType, Hostname: &host},
-		{Name: "tls", Port: 443, Protocol: gwapiv1.TLSProtocolType, Hostname: &host, TLS: &gwapiv1.ListenerTLSConfig{Mode: ptr(gwapiv1.TLSModePassthrough)}},
+		{
+			Name: "tls", Port: 443, Protocol: gwapiv1.TLSProtocolType, Hostname: &host,
+			TLS: &gwapiv1.ListenerTLSConfig{Mode: ptr(gwapiv1.TLSModePassthrough)},
+		},
 	}
 	parent = gwapiv1.ParentReference{Name: "g"}
 	set := &gwapiv1.ListenerSet{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "ls", UID: "ls"}}
@@ -80,9 +83,15 @@ func worldOfHost(host gwapiv1.Hostname, inSet, scoped bool) (parent gwapiv1.Pare
 		g.Spec.Listeners = listeners
 	}
 	return parent, append(events,
-		Event{Object: &gwapiv1.GatewayClass{ObjectMeta: metav1.ObjectMeta{Name: "c", UID: "c"}, Spec: gwapiv1.GatewayClassSpec{ControllerName: controllerName}}},
+		Event{Object: &gwapiv1.GatewayClass{
+			ObjectMeta: metav1.ObjectMeta{Name: "c", UID: "c"},
+			Spec:       gwapiv1.GatewayClassSpec{ControllerName: controllerName},
+		}},
 		Event{Object: g},
-		Event{Object: &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "s", UID: "s"}, Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}}}}})
+		Event{Object: &corev1.Service{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "s", UID: "s"},
+			Spec:       corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}}},
+		}})
 }
 
 // objects are the route in HTTP or in gRPC, and as one of TLS.
@@ -91,15 +100,18 @@ func (r routeOfHosts) objects(parent gwapiv1.ParentReference, grpc bool) []Event
 	common := gwapiv1.CommonRouteSpec{ParentRefs: []gwapiv1.ParentReference{parent}}
 	backend := gwapiv1.BackendRef{BackendObjectReference: gwapiv1.BackendObjectReference{Name: "s", Port: ptr[int32](80)}}
 	var route Object = &gwapiv1.HTTPRoute{ObjectMeta: meta, Spec: gwapiv1.HTTPRouteSpec{
-		CommonRouteSpec: common, Hostnames: r.hostnames, Rules: []gwapiv1.HTTPRouteRule{{BackendRefs: []gwapiv1.HTTPBackendRef{{BackendRef: backend}}}},
+		CommonRouteSpec: common, Hostnames: r.hostnames,
+		Rules: []gwapiv1.HTTPRouteRule{{BackendRefs: []gwapiv1.HTTPBackendRef{{BackendRef: backend}}}},
 	}}
 	if grpc {
 		route = &gwapiv1.GRPCRoute{ObjectMeta: meta, Spec: gwapiv1.GRPCRouteSpec{
-			CommonRouteSpec: common, Hostnames: r.hostnames, Rules: []gwapiv1.GRPCRouteRule{{BackendRefs: []gwapiv1.GRPCBackendRef{{BackendRef: backend}}}},
+			CommonRouteSpec: common, Hostnames: r.hostnames,
+			Rules: []gwapiv1.GRPCRouteRule{{BackendRefs: []gwapiv1.GRPCBackendRef{{BackendRef: backend}}}},
 		}}
 	}
 	return []Event{{Object: route}, {Object: &gwapiv1.TLSRoute{ObjectMeta: meta, Spec: gwapiv1.TLSRouteSpec{
-		CommonRouteSpec: common, Hostnames: r.hostnames, Rules: []gwapiv1.TLSRouteRule{{BackendRefs: []gwapiv1.BackendRef{backend}}},
+		CommonRouteSpec: common, Hostnames: r.hostnames,
+		Rules: []gwapiv1.TLSRouteRule{{BackendRefs: []gwapiv1.BackendRef{backend}}},
 	}}}}
 }
 
@@ -107,7 +119,10 @@ func (r routeOfHosts) objects(parent gwapiv1.ParentReference, grpc bool) []Event
 // specification, whatever hostnames they have, whatever kind they are of, and whoever wrote the listener.
 func TestBestHostnameWins(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 1))
-	patterns := []gwapiv1.Hostname{"a.b.example.com", "*.b.example.com", "*.example.com", "*.com", "b.b.example.com", "*.example.org"}
+	patterns := []gwapiv1.Hostname{
+		"a.b.example.com", "*.b.example.com", "*.example.com", "*.com", "b.b.example.com",
+		"*.example.org",
+	}
 	for world := range 400 {
 		host, inSet, grpc := []string{"a.b.example.com", "*.b.example.com"}[world%2], world/2%2 == 0, world/4%2 == 0
 		parent, events := worldOfHost(gwapiv1.Hostname(host), inSet, world%2 == 0 && world/8%2 == 0)
@@ -161,7 +176,8 @@ func servedBy(t *testing.T, o Outcome, host string) (served, forwarded []string)
 			served = append(served, namesOf(m.RouteConfiguration, host)...)
 		case *listenerv3.Listener:
 			for _, chain := range m.FilterChains {
-				if name, ok := strings.CutPrefix(chain.Name, "tlsroute/n/"); ok && slices.Contains(chain.FilterChainMatch.ServerNames, host) {
+				if name, ok := strings.CutPrefix(chain.Name, "tlsroute/n/"); ok &&
+					slices.Contains(chain.FilterChainMatch.ServerNames, host) {
 					forwarded = append(forwarded, name)
 				}
 			}

@@ -12,7 +12,6 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	tcpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
-	udpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/udp/udp_proxy/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -105,8 +104,10 @@ func (f *forwarding) equal(o *forwarding) bool {
 	if f == nil || o == nil {
 		return f == o
 	}
-	return f.Listener == o.Listener && f.Route == o.Route && f.Name == o.Name && f.Created == o.Created && f.BySource == o.BySource && f.Retries == o.Retries &&
-		slices.Equal(f.Hosts, o.Hosts) && slices.Equal(f.Hostnames, o.Hostnames) && slices.Equal(f.Clusters, o.Clusters) && f.Sources.Equal(o.Sources)
+	return f.Listener == o.Listener && f.Route == o.Route && f.Name == o.Name && f.Created == o.Created &&
+		f.BySource == o.BySource && f.Retries == o.Retries &&
+		slices.Equal(f.Hosts, o.Hosts) && slices.Equal(f.Hostnames, o.Hostnames) && slices.Equal(f.Clusters, o.Clusters) &&
+		f.Sources.Equal(o.Sources)
 }
 
 func forwardingListener(_ string, b *bindingRow) []string {
@@ -121,7 +122,10 @@ func forwardingListener(_ string, b *bindingRow) []string {
 func (t *Tables) forward(r *flow.Read, b *bindingRow, rules *rulesRow, a attachedListener, allowed allowance) {
 	q, _ := t.quarantines.Get(r, b.Fleet)
 	route := rules.Route
-	f := &forwarding{Listener: a.Listener.Key, Route: route.Key, Name: route.name(), Created: age(route.Object), Hosts: a.Hosts}
+	f := &forwarding{
+		Listener: a.Listener.Key, Route: route.Key, Name: route.name(), Created: age(route.Object),
+		Hosts: a.Hosts,
+	}
 	for _, host := range a.Hosts {
 		f.Hostnames = append(f.Hostnames, hostname.Matching(host, route.Hostnames))
 	}
@@ -145,8 +149,8 @@ func (t *Tables) forward(r *flow.Read, b *bindingRow, rules *rulesRow, a attache
 	}
 }
 
-// connection puts together what the policies of a rule say about its connections. Each policy has that computed already.
-// If a policy allows none to be forwarded, closed says why.
+// connection puts together what the policies of a rule say about its connections. Each policy has that computed
+// already. If a policy allows none to be forwarded, closed says why.
 func (t *Tables) connection(r *flow.Read, bound *boundRule) (connection feature.Connection, closed string) {
 	connection.Retries = new(t.settings.retries().GetNumRetries().GetValue())
 	if bound.unmatchable {
@@ -218,7 +222,9 @@ func layer4Shares(bound *boundRule, rule *ruleRow) (shares []share, usable bool)
 //
 // A chain has the route's name, and where another listener of the port has taken that, its listener's as well; named
 // are those that are taken.
-func (t *Tables) layer4Chains(r *flow.Read, l *listenerRow, named map[string]bool) (chains []*listenerv3.FilterChain, needs []Name) {
+func (t *Tables) layer4Chains(r *flow.Read, l *listenerRow, named map[string]bool) (chains []*listenerv3.FilterChain,
+	needs []Name,
+) {
 	q, _ := t.quarantines.Get(r, l.fleet())
 	policy := t.policyOfChain(r, l)
 	add := func(f forwarding, hosts []string) {
@@ -330,7 +336,10 @@ func (f *forwarding) proxy(proxy *tcpv3.TcpProxy, l *listenerRow) {
 	default:
 		weighted := &tcpv3.TcpProxy_WeightedCluster{}
 		for _, s := range f.Clusters {
-			weighted.Clusters = append(weighted.Clusters, &tcpv3.TcpProxy_WeightedCluster_ClusterWeight{Name: s.Cluster, Weight: s.Weight})
+			weighted.Clusters = append(weighted.Clusters, &tcpv3.TcpProxy_WeightedCluster_ClusterWeight{
+				Name:   s.Cluster,
+				Weight: s.Weight,
+			})
 		}
 		proxy.ClusterSpecifier = &tcpv3.TcpProxy_WeightedClusters{WeightedClusters: weighted}
 	}
@@ -355,37 +364,4 @@ func ranges(prefixes []netip.Prefix) []*corev3.CidrRange {
 		out[i] = &corev3.CidrRange{AddressPrefix: p.Addr().String(), PrefixLen: wrapperspb.UInt32(uint32(p.Bits()))}
 	}
 	return out
-}
-
-// datagrams makes Envoy's listener of UDP. Each client's datagrams go to one endpoint until a minute has passed without
-// any.
-func (t *Tables) datagrams(r *flow.Read, out *listenerv3.Listener, l *listenerRow) []Name {
-	f := &forwarding{}
-	if all := t.forwarded(r, l); len(all) > 0 {
-		f = all[0]
-	}
-	f.datagrams(out, l)
-	q, _ := t.quarantines.Get(r, l.fleet())
-	if _, rejected := q[partHash(encode(out))]; rejected && len(q) > 0 {
-		f = &forwarding{}
-		f.datagrams(out, l)
-	}
-	return f.needs()
-}
-
-func (f *forwarding) datagrams(out *listenerv3.Listener, l *listenerRow) {
-	cluster := unusableCluster
-	if len(f.Clusters) > 0 {
-		cluster = f.Clusters[0].Cluster
-	}
-	proxy := &udpv3.UdpProxyConfig{StatPrefix: l.statPrefix(), RouteSpecifier: &udpv3.UdpProxyConfig_Matcher{Matcher: always(&udpv3.Route{Cluster: cluster})}}
-	if f.BySource {
-		proxy.HashPolicies = []*udpv3.UdpProxyConfig_HashPolicy{{PolicySpecifier: &udpv3.UdpProxyConfig_HashPolicy_SourceIp{SourceIp: true}}}
-	}
-	out.Address.GetSocketAddress().Protocol = corev3.SocketAddress_UDP
-	out.PerConnectionBufferLimitBytes, out.ListenerFiltersTimeout, out.AccessLog = nil, nil, nil
-	out.ListenerFilters = []*listenerv3.ListenerFilter{{
-		Name:       "envoy.filters.udp_listener.udp_proxy",
-		ConfigType: &listenerv3.ListenerFilter_TypedConfig{TypedConfig: packed(proxy)},
-	}}
 }

@@ -70,8 +70,8 @@ func TestRangesOfConnectionsAreComputedOnce(t *testing.T) {
 	}
 }
 
-// TestConnectionsFailClosedWithoutNeededBackends: no connection is forwarded if a policy needs a backend with TLS, and the
-// Gateway may not use the certificate that it would present to it.
+// TestConnectionsFailClosedWithoutNeededBackends: no connection is forwarded if a policy needs a backend with TLS, and
+// the Gateway may not use the certificate that it would present to it.
 func TestConnectionsFailClosedWithoutNeededBackends(t *testing.T) {
 	w := newWorld(t)
 	w.tables.needs = func(kind policies.Kind, _ policies.Object) []feature.Need {
@@ -97,7 +97,10 @@ kind: BackendTrafficPolicy
 metadata: {namespace: shop, name: server}
 spec: {targetRefs: [{group: gateway.networking.k8s.io, kind: TCPRoute, name: plain}]}
 ---`
-	for _, certificate := range []string{"tls: {}", "tls: {backend: {clientCertificateRef: {name: s, namespace: other}}}"} {
+	for _, certificate := range []string{
+		"tls: {}",
+		"tls: {backend: {clientCertificateRef: {name: s, namespace: other}}}",
+	} {
 		gateway := strings.Replace(securedBackend, "port: 80}]", "port: 80}, {name: tcp, protocol: TCP, port: 90}]", 1)
 		gateway = strings.Replace(gateway, "tls: {backend: {clientCertificateRef: {name: s, namespace: %s}}}", certificate, 1)
 		for _, o := range decode(t, []byte(strings.TrimSpace(objects+gateway))) {

@@ -181,7 +181,8 @@ func precedenceOf(m *gwapiv1.HTTPRouteMatch) precedence {
 			p.pathLength = len(value)
 		}
 	}
-	p.method, p.headers, p.queryParams = m.Method != nil, len(firstOf(m.Headers, headerName)), len(firstOf(m.QueryParams, paramName))
+	p.method, p.headers, p.queryParams = m.Method != nil, len(firstOf(m.Headers, headerName)),
+		len(firstOf(m.QueryParams, paramName))
 	return p
 }
 

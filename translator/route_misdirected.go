@@ -26,7 +26,8 @@ import (
 // with the protocol of the port does not have it. A listener with the hostname of another one has it like that one.
 func (l *listenerRow) onPort() bool {
 	conflicts := status.About(l.Problems, string(gwapiv1.ListenerConditionConflicted), string(l.Spec.Name))
-	return l.claims() && !slices.ContainsFunc(conflicts, func(p verdict.Problem) bool { return p.Reason != string(gwapiv1.ListenerReasonHostnameConflict) })
+	return l.claims() && !slices.ContainsFunc(conflicts,
+		func(p verdict.Problem) bool { return p.Reason != string(gwapiv1.ListenerReasonHostnameConflict) })
 }
 
 // rivalKey finds the rivals of a listener that have the hostname.
@@ -140,6 +141,7 @@ func foreignHosts(own string, listeners []flow.Row[*listenerRow]) []string {
 		known[host] = true
 	}
 	return slices.DeleteFunc(all, func(host string) bool {
-		return !hostname.Covers(own, host) && slices.ContainsFunc(append(hostname.Covering(host)[1:], hostname.Any), func(wider string) bool { return wider != host && known[wider] })
+		return !hostname.Covers(own, host) && slices.ContainsFunc(append(hostname.Covering(host)[1:], hostname.Any),
+			func(wider string) bool { return wider != host && known[wider] })
 	})
 }

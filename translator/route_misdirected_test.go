@@ -27,7 +27,10 @@ func misdirectedOn(t *testing.T, n int, wild bool) map[string]int {
 		l.Protocol, l.Port = gwapiv1.HTTPSProtocolType, 443
 		l.TLS = &gwapiv1.ListenerTLSConfig{CertificateRefs: []gwapiv1.SecretObjectReference{{Name: "s"}}}
 	}
-	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "s"}, Type: corev1.SecretTypeTLS, Data: pairs[0]}
+	secret := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "s"}, Type: corev1.SecretTypeTLS,
+		Data: pairs[0],
+	}
 	if _, err := w.Apply([]Event{{Object: set}, {Object: secret}}); err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +72,8 @@ func TestMisdirectedAmongMany(t *testing.T) {
 	} {
 		name := fmt.Sprintf("l%d", c.listener)
 		if got := misdirectedOn(t, c.listeners, c.wild)[name]; got != c.want {
-			t.Errorf("%d listeners, with a wildcard: %t: %s answers 421 to %d hosts, want %d", c.listeners, c.wild, name, got, c.want)
+			t.Errorf("%d listeners, with a wildcard: %t: %s answers 421 to %d hosts, want %d", c.listeners, c.wild, name, got,
+				c.want)
 		}
 	}
 }

@@ -46,7 +46,11 @@ func matchHash(match *routev3.RouteMatch) string {
 		slices.SortStableFunc(match.Headers, func(a, b *routev3.HeaderMatcher) int {
 			return cmp.Compare(strings.ToLower(a.Name), strings.ToLower(b.Name))
 		})
-		slices.SortStableFunc(match.QueryParameters, func(a, b *routev3.QueryParameterMatcher) int { return cmp.Compare(a.Name, b.Name) })
+		slices.SortStableFunc(match.QueryParameters, func(a,
+			b *routev3.QueryParameterMatcher,
+		) int {
+			return cmp.Compare(a.Name, b.Name)
+		})
 	}
 	return hash(encode(match), 8)
 }
@@ -130,7 +134,8 @@ func (t *Tables) tellOverlaps(r *flow.Read, p *parentRow) (first []verdict.Probl
 }
 
 func compareOverlaps(a, b overlap) int {
-	return cmp.Or(cmp.Compare(a.Rule, b.Rule), cmp.Compare(a.Match, b.Match), cmp.Compare(a.Other, b.Other), compareBool(a.First, b.First))
+	return cmp.Or(cmp.Compare(a.Rule, b.Rule), cmp.Compare(a.Match, b.Match), cmp.Compare(a.Other, b.Other),
+		compareBool(a.First, b.First))
 }
 
 // maxHosts is how many hosts are named in a message.
@@ -138,7 +143,8 @@ const maxHosts = 3
 
 func (p *parentRow) overlapProblem(o overlap, hosts []string) verdict.Problem {
 	problem := verdict.Problem{
-		Field: fmt.Sprintf("spec.rules[%d]", o.Rule), Reason: conditionOverlap, Condition: conditionOverlap, Weight: verdict.Conflicted, Scope: fmt.Sprint(p.Index),
+		Field: fmt.Sprintf("spec.rules[%d]", o.Rule), Reason: conditionOverlap, Condition: conditionOverlap,
+		Weight: verdict.Conflicted, Scope: fmt.Sprint(p.Index),
 	}
 	if o.Match >= 0 {
 		problem.Field += fmt.Sprintf(".matches[%d]", o.Match)
@@ -153,7 +159,8 @@ func (p *parentRow) overlapProblem(o overlap, hosts []string) verdict.Problem {
 		p.Route.nameOf(o.Other), named)
 	problem.Outside = fmt.Sprintf("a route of another namespace answers the same requests to %s until now: change the match, or agree with its owners first", named)
 	if o.First {
-		problem.Message = fmt.Sprintf("%s matches the same requests to %s; this route comes first and answers them", p.Route.nameOf(o.Other), named)
+		problem.Message = fmt.Sprintf("%s matches the same requests to %s; this route comes first and answers them",
+			p.Route.nameOf(o.Other), named)
 	}
 	return problem
 }

@@ -17,8 +17,9 @@ func TestOverlappingCertificatesAreTold(t *testing.T) {
 	gateway.Spec.Listeners = nil
 	listen := func(name, host string, port gwapiv1.PortNumber, secret gwapiv1.ObjectName) {
 		gateway.Spec.Listeners = append(gateway.Spec.Listeners, gwapiv1.Listener{
-			Name: gwapiv1.SectionName(name), Protocol: gwapiv1.HTTPSProtocolType, Port: port, Hostname: ptr(gwapiv1.Hostname(host)),
-			TLS: &gwapiv1.ListenerTLSConfig{CertificateRefs: []gwapiv1.SecretObjectReference{{Name: secret}}},
+			Name: gwapiv1.SectionName(name), Protocol: gwapiv1.HTTPSProtocolType, Port: port,
+			Hostname: ptr(gwapiv1.Hostname(host)),
+			TLS:      &gwapiv1.ListenerTLSConfig{CertificateRefs: []gwapiv1.SecretObjectReference{{Name: secret}}},
 		})
 	}
 	for i := range 20 {
@@ -29,8 +30,14 @@ func TestOverlappingCertificatesAreTold(t *testing.T) {
 	listen("alone", "alone.example.info", 443, "alone")
 	listen("elsewhere", "h1.example.com", 8443, "wild")
 	events := []Event{benchEvents(0)[0], {Object: gateway}}
-	for name, hosts := range map[string][]string{"wild": {"*.example.com"}, "exact": {"h1.example.net"}, "covering": {"*.example.net"}, "alone": {"alone.example.info"}} {
-		events = append(events, Event{Object: &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: name}, Type: corev1.SecretTypeTLS, Data: newPair(hosts...)}})
+	for name, hosts := range map[string][]string{
+		"wild": {"*.example.com"}, "exact": {"h1.example.net"},
+		"covering": {"*.example.net"}, "alone": {"alone.example.info"},
+	} {
+		events = append(events, Event{Object: &corev1.Secret{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: name},
+			Type:       corev1.SecretTypeTLS, Data: newPair(hosts...),
+		}})
 	}
 	w := newWorld(t)
 	outcome, err := w.Apply(events)

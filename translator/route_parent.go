@@ -45,7 +45,8 @@ type attachedListener struct {
 }
 
 func (p *parentRow) equal(o *parentRow) bool {
-	return p.Route.equal(o.Route) && p.Index == o.Index && p.Gateway.equal(o.Gateway) && p.Set.equal(o.Set) && equalProblems(p.Problems, o.Problems) &&
+	return p.Route.equal(o.Route) && p.Index == o.Index && p.Gateway.equal(o.Gateway) && p.Set.equal(o.Set) &&
+		equalProblems(p.Problems, o.Problems) &&
 		slices.EqualFunc(p.Lost, o.Lost, lostHost.equal) &&
 		slices.EqualFunc(p.Listeners, o.Listeners, func(a, b attachedListener) bool {
 			return a.Listener.equal(b.Listener) && slices.Equal(a.Hosts, b.Hosts)
@@ -86,7 +87,10 @@ func (t *Tables) findParent(r *flow.Read, p *parentRow) (ours bool) {
 
 // parentRefOf is what a parentRef names. Its kind is empty if its group is not Gateway API's.
 func parentRefOf(route *routeRow, ref *gwapiv1.ParentReference) verdict.Ref {
-	parent := verdict.Ref{Group: gwapiv1.GroupName, Kind: "Gateway", Namespace: route.Object.GetNamespace(), Name: string(ref.Name)}
+	parent := verdict.Ref{
+		Group: gwapiv1.GroupName, Kind: "Gateway", Namespace: route.Object.GetNamespace(),
+		Name: string(ref.Name),
+	}
 	if ref.Kind != nil {
 		parent.Kind = string(*ref.Kind)
 	}
@@ -117,7 +121,8 @@ func (p *parentRow) name() string {
 // step that leaves none reports why.
 func (t *Tables) attach(r *flow.Read, p *parentRow) {
 	if p.Set != nil && !p.Set.allowed() {
-		p.refuse("", gwapiv1.RouteReasonNoMatchingParent, verdict.Unresolved, fmt.Sprintf("%s is not accepted: %s", p.name(), p.Set.Problems[0]))
+		p.refuse("", gwapiv1.RouteReasonNoMatchingParent, verdict.Unresolved,
+			fmt.Sprintf("%s is not accepted: %s", p.name(), p.Set.Problems[0]))
 		return
 	}
 	selected := t.selected(r, p)
@@ -156,7 +161,8 @@ func (t *Tables) attach(r *flow.Read, p *parentRow) {
 		p.tellWildcards(wildcards)
 	} else if len(p.Listeners) == 0 {
 		p.refuse("", gwapiv1.RouteReasonNoMatchingListenerHostname, verdict.Unresolved,
-			fmt.Sprintf("none of the hostnames %s fits the hostname of a listener of %s", joinHosts(p.Route.Hostnames), p.name()))
+			fmt.Sprintf("none of the hostnames %s fits the hostname of a listener of %s", joinHosts(p.Route.Hostnames),
+				p.name()))
 	}
 }
 
@@ -165,7 +171,10 @@ func (p *parentRow) refuse(field string, reason gwapiv1.RouteConditionReason, we
 	if field != "" && p.ref().SectionName != nil {
 		path += "." + field
 	}
-	p.Problems = append(p.Problems, verdict.Problem{Field: path, Reason: string(reason), Message: message, Weight: weight, Scope: fmt.Sprint(p.Index)})
+	p.Problems = append(p.Problems, verdict.Problem{
+		Field: path, Reason: string(reason), Message: message, Weight: weight,
+		Scope: fmt.Sprint(p.Index),
+	})
 }
 
 // written are the listeners of the object that the parentRef names. A Gateway does not have those of its ListenerSets.

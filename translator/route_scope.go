@@ -46,11 +46,15 @@ func (g *gatewayRow) routesOf(config string) Name {
 // setRoutes tells a connection manager where to take its routes from.
 func setRoutes(m *hcmv3.HttpConnectionManager, routes Name) {
 	if routes.Type == typeRoutes {
-		m.RouteSpecifier = &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{ConfigSource: overADS(), RouteConfigName: routes.Name}}
+		m.RouteSpecifier = &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{
+			ConfigSource:    overADS(),
+			RouteConfigName: routes.Name,
+		}}
 		return
 	}
 	host := &hcmv3.ScopedRoutes_ScopeKeyBuilder_FragmentBuilder_HeaderValueExtractor{
-		Name: ":authority", ElementSeparator: ":", ExtractType: &hcmv3.ScopedRoutes_ScopeKeyBuilder_FragmentBuilder_HeaderValueExtractor_Index{},
+		Name: ":authority", ElementSeparator: ":",
+		ExtractType: &hcmv3.ScopedRoutes_ScopeKeyBuilder_FragmentBuilder_HeaderValueExtractor_Index{},
 	}
 	listener := &hcmv3.ScopedRoutes_ScopeKeyBuilder_FragmentBuilder_HeaderValueExtractor{
 		Name: listenerHeader, ExtractType: &hcmv3.ScopedRoutes_ScopeKeyBuilder_FragmentBuilder_HeaderValueExtractor_Index{},
@@ -98,7 +102,8 @@ func (t *Tables) scope(_ *flow.Read, _ string, v *virtualHostRow) (*Resource, bo
 // markedScope adds the mark to the name of a scope's route configuration. An Envoy that rejects a response remembers
 // the scopes before the rejected one without using them.
 func markedScope(name, mark string) []byte {
-	return appendMessage(nil, fieldInlineRoutes, protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), name+"#"+mark))
+	return appendMessage(nil, fieldInlineRoutes, protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType),
+		name+"#"+mark))
 }
 
 func scopeKey(fragment string) *routev3.ScopedRouteConfiguration_Key_Fragment {
@@ -128,7 +133,8 @@ func (p *parentRow) tellWildcards(wild []string) {
 		quoted = append(quoted, fmt.Sprintf("%q", h))
 	}
 	problem := verdict.Problem{
-		Field: "spec.hostnames", Reason: string(gwapiv1.RouteReasonUnsupportedValue), Weight: verdict.Unresolved, Scope: fmt.Sprint(p.Index),
+		Field: "spec.hostnames", Reason: string(gwapiv1.RouteReasonUnsupportedValue), Weight: verdict.Unresolved,
+		Scope: fmt.Sprint(p.Index),
 		Message: fmt.Sprintf("%s cannot be served: Gateway %s has annotation %s, and so exact hosts only: write each host, or use another Gateway",
 			strings.Join(quoted, ", "), keyOf(p.Gateway.Gateway), ScopedRoutesAnnotation),
 	}
@@ -149,7 +155,8 @@ func (t *Tables) switched(r *flow.Read, c *flow.Changes) []Finding {
 			continue
 		}
 		findings = append(findings, Finding{Object: gatewayRef(now.Gateway), Problem: verdict.Problem{
-			Field: fmt.Sprintf("metadata.annotations[%s]", ScopedRoutesAnnotation), Reason: reasonInvalidParameters, Weight: verdict.Invalid,
+			Field: fmt.Sprintf("metadata.annotations[%s]", ScopedRoutesAnnotation), Reason: reasonInvalidParameters,
+			Weight:  verdict.Invalid,
 			Message: fmt.Sprintf("%t cannot become %t while the Gateway lives: make another Gateway for it, or delete this one first", was.Scoped, now.Scoped),
 		}})
 	}

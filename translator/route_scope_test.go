@@ -151,7 +151,8 @@ func TestPartsOfScopes(t *testing.T) {
 }
 
 func TestScopable(t *testing.T) {
-	exact, wild := scopable(hostname.Intersect("*.example.com", []gwapiv1.Hostname{"A.example.com", "*", "*.b.example.com", "example.com"}))
+	exact, wild := scopable(hostname.Intersect("*.example.com",
+		[]gwapiv1.Hostname{"A.example.com", "*", "*.b.example.com", "example.com"}))
 	if diff := cmp.Diff("[a.example.com] [*.example.com *.b.example.com]", fmt.Sprint(exact, " ", wild)); diff != "" {
 		t.Errorf("hosts (-want +got):\n%s", diff)
 	}

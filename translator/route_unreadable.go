@@ -18,8 +18,8 @@ import (
 // the beginning of the path, or the name of a header. Everything that it may mean is answered with 500, so that no
 // request for the match gets the answer of another rule. See decision 009.
 
-// looseRoute makes a route fail everything that its match may mean if a part of it cannot be read. If all is set, none of
-// its regular expressions can be read. The route is moved behind all other routes if nothing is known of the path.
+// looseRoute makes a route fail everything that its match may mean if a part of it cannot be read. If all is set, none
+// of its regular expressions can be read. The route is moved behind all other routes if nothing is known of the path.
 func looseRoute(bound *boundRule, built *feature.Route, order *precedence, all bool) {
 	route, match := built.Route, built.Match
 	fail(route, bound.rules.Route)

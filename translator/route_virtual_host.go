@@ -58,7 +58,8 @@ type virtualHostRow struct {
 
 // equal also compares the clusters, because a rule that answers 500 may need other ones while its bytes stay the same.
 func (v *virtualHostRow) equal(o *virtualHostRow) bool {
-	return v.Sum == o.Sum && v.Host == o.Host && v.Config == o.Config && v.Scoped == o.Scoped && slices.Equal(v.Clusters, o.Clusters) && slices.Equal(v.Overlaps, o.Overlaps)
+	return v.Sum == o.Sum && v.Host == o.Host && v.Config == o.Config && v.Scoped == o.Scoped &&
+		slices.Equal(v.Clusters, o.Clusters) && slices.Equal(v.Overlaps, o.Overlaps)
 }
 
 func (t *Tables) virtualHost(_ *flow.Read, key string, members []flow.Row[*bindingRow]) (*virtualHostRow, bool) {
@@ -122,7 +123,10 @@ func virtualHostHead(config, host string) []byte {
 }
 
 func routeConfigHead(name string) *routev3.RouteConfiguration {
-	return &routev3.RouteConfiguration{Name: name, IgnorePortInHostMatching: true, ValidateClusters: wrapperspb.Bool(false)}
+	return &routev3.RouteConfiguration{
+		Name: name, IgnorePortInHostMatching: true,
+		ValidateClusters: wrapperspb.Bool(false),
+	}
 }
 
 // routeConfig is a route configuration: the bytes of its virtual hosts, one after the other. Scoped routes have scopes
@@ -155,7 +159,10 @@ func (t *Tables) routeConfig(r *flow.Read, key string, members []flow.Row[*liste
 	for _, c := range t.clustersByConfig.Lookup(r, key) {
 		needs = append(needs, Name{typeCluster, c.Value})
 	}
-	return &Resource{Type: typeRoutes, Name: name, Version: hex.EncodeToString(digest.Sum(nil)[:16]), Pieces: pieces, Needs: needs}, true
+	return &Resource{
+		Type: typeRoutes, Name: name, Version: hex.EncodeToString(digest.Sum(nil)[:16]), Pieces: pieces,
+		Needs: needs,
+	}, true
 }
 
 // dotted are hosts with a dot at the end. One dot has been removed before, so these had several and are not names (RFC

@@ -52,11 +52,14 @@ func (h *history) fromSchema(k *crdtest.Kind) Object {
 
 // words are values for strings by the name of their field, so that objects refer to each other and paths are paths.
 var words = map[string][]string{
-	"name":              {"s1", "s2", "g1", "g2", "r1", "r2", "l0", "l1", "p", "s", "c", "x-a", "Accept"},
-	"namespace":         {"n1", "n2"},
-	"gatewayClassName":  {"c"},
-	"controllerName":    {controllerName},
-	"kind":              {"Service", "Secret", "ConfigMap", "Gateway", "ListenerSet", "HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute", "EnvoyProxy", "Backend"},
+	"name":             {"s1", "s2", "g1", "g2", "r1", "r2", "l0", "l1", "p", "s", "c", "x-a", "Accept"},
+	"namespace":        {"n1", "n2"},
+	"gatewayClassName": {"c"},
+	"controllerName":   {controllerName},
+	"kind": {
+		"Service", "Secret", "ConfigMap", "Gateway", "ListenerSet", "HTTPRoute", "GRPCRoute", "TLSRoute",
+		"TCPRoute", "UDPRoute", "EnvoyProxy", "Backend",
+	},
 	"group":             {"", "gateway.networking.k8s.io", "gateway.envoyproxy.io"},
 	"sectionName":       {"l0", "l1", "rule"},
 	"address":           {"10.1.0.1", "fd00:1::1", "127.0.0.1"},

@@ -21,7 +21,8 @@ type envoyProxyStatus struct {
 }
 
 func (t *Tables) envoyProxyStatus(r *flow.Read, key string, f *envoyProxyRow) (*Status, bool) {
-	accepted := status.Condition(string(gwapiv1.PolicyConditionAccepted), string(gwapiv1.PolicyReasonAccepted), "The EnvoyProxy is accepted.", f.Problems)
+	accepted := status.Condition(string(gwapiv1.PolicyConditionAccepted), string(gwapiv1.PolicyReasonAccepted),
+		"The EnvoyProxy is accepted.", f.Problems)
 	if len(f.Problems) > 0 {
 		accepted.Reason = reasonInvalidParameters
 	}
@@ -29,7 +30,8 @@ func (t *Tables) envoyProxyStatus(r *flow.Read, key string, f *envoyProxyRow) (*
 	users := t.usersOf(r, key)
 	for _, ref := range users.ours {
 		desired.Ancestors = append(desired.Ancestors, gwapiv1.PolicyAncestorStatus{
-			AncestorRef: ref, ControllerName: gwapiv1.GatewayController(t.settings.ControllerName), Conditions: []metav1.Condition{accepted},
+			AncestorRef: ref, ControllerName: gwapiv1.GatewayController(t.settings.ControllerName),
+			Conditions: []metav1.Condition{accepted},
 		})
 	}
 	desired.Ancestors, desired.Elsewhere = limitAncestors(desired.Ancestors), users.elsewhere
@@ -48,14 +50,23 @@ func classAncestor(c *gwapiv1.GatewayClass) gwapiv1.ParentReference {
 func mergeFleetSpec(m *status.Merger, old *v1alpha1.EnvoyProxyStatus, desired *envoyProxyStatus) {
 	var had []gwapiv1.PolicyAncestorStatus
 	for _, a := range old.Ancestors {
-		entry := gwapiv1.PolicyAncestorStatus{AncestorRef: a.AncestorRef, ControllerName: m.Controller, Conditions: a.Conditions}
-		if slices.ContainsFunc(desired.Elsewhere, func(ref gwapiv1.ParentReference) bool { return status.EqualParents(ref, a.AncestorRef) }) {
+		entry := gwapiv1.PolicyAncestorStatus{
+			AncestorRef: a.AncestorRef, ControllerName: m.Controller,
+			Conditions: a.Conditions,
+		}
+		if slices.ContainsFunc(desired.Elsewhere, func(ref gwapiv1.ParentReference) bool {
+			return status.EqualParents(ref,
+				a.AncestorRef)
+		}) {
 			entry.ControllerName = "" // Another controller has written it.
 		}
 		had = append(had, entry)
 	}
 	old.Ancestors = nil
 	for _, a := range m.Ancestors(had, desired.Ancestors) {
-		old.Ancestors = append(old.Ancestors, v1alpha1.EnvoyProxyAncestorStatus{AncestorRef: a.AncestorRef, Conditions: a.Conditions})
+		old.Ancestors = append(old.Ancestors, v1alpha1.EnvoyProxyAncestorStatus{
+			AncestorRef: a.AncestorRef,
+			Conditions:  a.Conditions,
+		})
 	}
 }

@@ -27,7 +27,8 @@ func (t *Tables) gatewayStatus(r *flow.Read, key string, object *gwapiv1.Gateway
 	}
 	own := t.judgeListeners(r, g.listenerKeys())
 	problems, desired.Listeners = append(problems, own.problems...), own.statuses
-	accepted := status.Condition(string(gwapiv1.GatewayConditionAccepted), string(gwapiv1.GatewayReasonAccepted), "The Gateway is accepted.",
+	accepted := status.Condition(string(gwapiv1.GatewayConditionAccepted), string(gwapiv1.GatewayReasonAccepted),
+		"The Gateway is accepted.",
 		status.About(g.Problems, string(gwapiv1.GatewayConditionAccepted), ""))
 	if g.accepted() {
 		own.tell(&accepted, sets > 0)
@@ -46,7 +47,8 @@ func (t *Tables) gatewayStatus(r *flow.Read, key string, object *gwapiv1.Gateway
 	if assigned := addresses.condition(); assigned != nil {
 		desired.Conditions = append(desired.Conditions, *assigned)
 	}
-	desired.Conditions = append(desired.Conditions, status.FalseOnly(conditionChain, status.About(g.Problems, conditionChain, ""))...)
+	desired.Conditions = append(desired.Conditions, status.FalseOnly(conditionChain,
+		status.About(g.Problems, conditionChain, ""))...)
 	if insecure := insecureFallback(g.Gateway); insecure != nil {
 		desired.Conditions = append(desired.Conditions, *insecure)
 	}
@@ -92,7 +94,8 @@ func (g *gatewayRow) programmed(accepted metav1.Condition, a *assignment, missin
 	case len(status.About(g.Problems, c.Type, "")) > 0:
 		return c
 	case accepted.Status != metav1.ConditionTrue:
-		c.Status, c.Reason, c.Message = metav1.ConditionFalse, string(gwapiv1.GatewayReasonInvalid), "the Gateway is not accepted, see its condition Accepted"
+		c.Status, c.Reason, c.Message = metav1.ConditionFalse, string(gwapiv1.GatewayReasonInvalid),
+			"the Gateway is not accepted, see its condition Accepted"
 	case c.Status == metav1.ConditionTrue && len(missing) > 0:
 		c.Status, c.Reason, c.Message = metav1.ConditionFalse, string(gwapiv1.GatewayReasonPending), waitingFor(missing)
 	}
@@ -113,7 +116,8 @@ func (g *gatewayRow) ready(a *assignment) metav1.Condition {
 	case len(a.unmet(true)) > 0:
 		c.Reason, c.Message = string(gwapiv1.GatewayReasonAddressNotUsable), strings.Join(a.unmet(true), "\n")
 	case len(a.addresses()) == 0:
-		c.Reason, c.Message = string(gwapiv1.GatewayReasonAddressNotAssigned), "no address has been assigned to the Gateway's Service yet"
+		c.Reason, c.Message = string(gwapiv1.GatewayReasonAddressNotAssigned),
+			"no address has been assigned to the Gateway's Service yet"
 	case fleet.Available <= 0:
 		c.Reason, c.Message = string(gwapiv1.GatewayReasonNoResources), "no Envoy of this Gateway is ready yet"
 	default:

@@ -79,8 +79,10 @@ func (t *Tables) listenerStatus(r *flow.Read, l *listenerRow, lacking map[Name]s
 		programmed = status.Condition(programmed.Type, "", "", conflicts)
 	}
 	s.Conditions = []metav1.Condition{
-		l.distrusted(status.Condition(string(gwapiv1.ListenerConditionAccepted), string(gwapiv1.ListenerReasonAccepted), "The listener is accepted.", accepted), resolved),
-		status.Condition(string(gwapiv1.ListenerConditionResolvedRefs), string(gwapiv1.ListenerReasonResolvedRefs), "All references are resolved.", resolved),
+		l.distrusted(status.Condition(string(gwapiv1.ListenerConditionAccepted), string(gwapiv1.ListenerReasonAccepted),
+			"The listener is accepted.", accepted), resolved),
+		status.Condition(string(gwapiv1.ListenerConditionResolvedRefs), string(gwapiv1.ListenerReasonResolvedRefs),
+			"All references are resolved.", resolved),
 		programmed,
 	}
 	if len(conflicts) > 0 {
@@ -105,7 +107,8 @@ func (l *listenerRow) programmed(lacking map[Name]string) metav1.Condition {
 	case len(lacking) > 0:
 		c.Reason, c.Message = string(gwapiv1.ListenerReasonPending), waitingFor(lacking)
 	default:
-		c.Status, c.Reason, c.Message = metav1.ConditionTrue, string(gwapiv1.ListenerReasonProgrammed), "The listener is served."
+		c.Status, c.Reason, c.Message = metav1.ConditionTrue, string(gwapiv1.ListenerReasonProgrammed),
+			"The listener is served."
 	}
 	return c
 }

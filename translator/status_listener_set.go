@@ -30,7 +30,8 @@ func (t *Tables) listenerSetStatus(r *flow.Read, key string, object *gwapiv1.Lis
 		}
 		problems, refusals = append(problems, p), append(slices.Clone(refusals), p)
 	}
-	accepted := status.Condition(string(gwapiv1.ListenerSetConditionAccepted), string(gwapiv1.ListenerSetReasonAccepted), "The ListenerSet is accepted.", refusals)
+	accepted := status.Condition(string(gwapiv1.ListenerSetConditionAccepted), string(gwapiv1.ListenerSetReasonAccepted),
+		"The ListenerSet is accepted.", refusals)
 	desired := &gwapiv1.ListenerSetStatus{}
 	own := &listenersVerdict{}
 	if s.allowed() {
@@ -72,19 +73,24 @@ func (s *listenerSetRow) listenerKeys() []string {
 }
 
 // programmed reports whether traffic of the ListenerSet is served as it is written now.
-func (s *listenerSetRow) programmed(accepted *metav1.Condition, fleet FleetStatus, own *listenersVerdict) metav1.Condition {
+func (s *listenerSetRow) programmed(accepted *metav1.Condition, fleet FleetStatus,
+	own *listenersVerdict,
+) metav1.Condition {
 	c := metav1.Condition{Type: string(gwapiv1.ListenerSetConditionProgrammed), Status: metav1.ConditionFalse}
 	switch parent := s.Gateway.ready(s.Gateway.assign(fleet)); {
 	case accepted.Status != metav1.ConditionTrue:
 		c.Reason, c.Message = accepted.Reason, "the ListenerSet is not accepted, see its condition Accepted"
 	case !own.able:
-		c.Reason, c.Message = string(gwapiv1.ListenerSetReasonListenersNotValid), "no listener can be served, see their conditions"
+		c.Reason, c.Message = string(gwapiv1.ListenerSetReasonListenersNotValid),
+			"no listener can be served, see their conditions"
 	case parent.Status != metav1.ConditionTrue:
-		c.Reason, c.Message = reasonParentNotProgrammed, fmt.Sprintf("Gateway %s: %s", keyOf(s.Gateway.Gateway), parent.Message)
+		c.Reason, c.Message = reasonParentNotProgrammed, fmt.Sprintf("Gateway %s: %s", keyOf(s.Gateway.Gateway),
+			parent.Message)
 	case len(own.missing) > 0:
 		c.Reason, c.Message = string(gwapiv1.ListenerSetReasonPending), waitingFor(own.missing)
 	default:
-		c.Status, c.Reason, c.Message = metav1.ConditionTrue, string(gwapiv1.GatewayReasonProgrammed), "The ListenerSet is served."
+		c.Status, c.Reason, c.Message = metav1.ConditionTrue, string(gwapiv1.GatewayReasonProgrammed),
+			"The ListenerSet is served."
 	}
 	return c
 }

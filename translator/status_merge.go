@@ -13,7 +13,8 @@ import (
 
 // ownConditions are the types of the conditions that Gatehouse writes.
 var ownConditions = []string{
-	"Accepted", "Programmed", "ResolvedRefs", "Conflicted", "PartiallyInvalid", "Aggregated", conditionHostnames, conditionBackends,
+	"Accepted", "Programmed", "ResolvedRefs", "Conflicted", "PartiallyInvalid", "Aggregated", conditionHostnames,
+	conditionBackends,
 	conditionOverlap, policies.ReasonOverridden, policies.ReasonMerged, backendtls.ConditionOptions, conditionHostname,
 	conditionChain, conditionZones, conditionFields, string(gwapiv1.GatewayConditionAddressesAssigned),
 	string(gwapiv1.GatewayConditionInsecureFrontendValidationMode), string(gwapiv1.ListenerConditionOverlappingTLSConfig),

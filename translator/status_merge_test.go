@@ -43,7 +43,8 @@ func mustBeOwn(t *testing.T, statuses []*Status) {
 	for _, s := range statuses {
 		for _, found := range condition.FindAllStringSubmatch(s.encoded, -1) {
 			if !slices.Contains(ownConditions, found[1]) {
-				t.Errorf("condition %s of %T %s is not in the list of our own, so it would never be removed", found[1], s.Object, keyOf(s.Object))
+				t.Errorf("condition %s of %T %s is not in the list of our own, so it would never be removed", found[1], s.Object,
+					keyOf(s.Object))
 			}
 		}
 	}

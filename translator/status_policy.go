@@ -33,12 +33,14 @@ type overrideRow struct {
 }
 
 func (o *overrideRow) equal(other *overrideRow) bool {
-	return o.Target == other.Target && o.Policy == other.Policy && slices.Equal(o.Broader, other.Broader) && slices.Equal(o.Below, other.Below)
+	return o.Target == other.Target && o.Policy == other.Policy && slices.Equal(o.Broader, other.Broader) &&
+		slices.Equal(o.Below, other.Below)
 }
 
 func (t *Tables) override(r *flow.Read, key string, a *attachmentRow) (*overrideRow, bool) {
 	kind := a.Policy.Kind.Kind
-	if holder, ok := t.attached.targets.Get(r, placeKey(a.Target)); !ok || !holder.winner(kindIndex(kind)).equal(a.Policy) {
+	if holder, ok := t.attached.targets.Get(r, placeKey(a.Target)); !ok ||
+		!holder.winner(kindIndex(kind)).equal(a.Policy) {
 		return nil, false // The target is not there, or another policy has it and overrides in its own name.
 	}
 	row := &overrideRow{Target: a.Target, Policy: a.Policy.ref()}
@@ -113,15 +115,19 @@ func (t *Tables) attachmentProblems(r *flow.Read, a *attachmentRow) []verdict.Pr
 
 // ancestorConditions are the conditions of an attachment, and of what the policy is merged into there. found are the
 // problems of the attachment.
-func (t *Tables) ancestorConditions(r *flow.Read, a *attachmentRow, merges policyMerges, found []verdict.Problem) []metav1.Condition {
+func (t *Tables) ancestorConditions(r *flow.Read, a *attachmentRow, merges policyMerges,
+	found []verdict.Problem,
+) []metav1.Condition {
 	problems := append(merges.problems(), found...)
-	accepted := status.Condition(string(gwapiv1.PolicyConditionAccepted), string(gwapiv1.PolicyReasonAccepted), "The policy is accepted.", problems)
+	accepted := status.Condition(string(gwapiv1.PolicyConditionAccepted), string(gwapiv1.PolicyReasonAccepted),
+		"The policy is accepted.", problems)
 	conditions := []metav1.Condition{accepted}
 	if accepted.Status != metav1.ConditionTrue {
 		return conditions
 	}
 	key := targetKey(a.Policy.Kind.Kind, a.Target)
-	if message := policies.Merging(a.Policy.Policy, merges.over(), others(a, t.overridesByBelow.Lookup(r, key))); message != "" {
+	if message := policies.Merging(a.Policy.Policy, merges.over(),
+		others(a, t.overridesByBelow.Lookup(r, key))); message != "" {
 		conditions = append(conditions, metav1.Condition{
 			Type: policies.ReasonMerged, Status: metav1.ConditionTrue, Reason: policies.ReasonMerged, Message: message,
 		})
@@ -154,7 +160,10 @@ func others(a *attachmentRow, overrides []flow.Row[*overrideRow]) (at []policies
 func (t *Tables) ancestors(r *flow.Read, a *attachmentRow) []gwapiv1.ParentReference {
 	group, kind := gwapiv1.Group(gwapiv1.GroupName), gwapiv1.Kind(a.Target.Kind)
 	namespace := gwapiv1.Namespace(a.Target.Namespace)
-	itself := gwapiv1.ParentReference{Group: &group, Kind: &kind, Namespace: &namespace, Name: gwapiv1.ObjectName(a.Target.Name)}
+	itself := gwapiv1.ParentReference{
+		Group: &group, Kind: &kind, Namespace: &namespace,
+		Name: gwapiv1.ObjectName(a.Target.Name),
+	}
 	listeners, ours := t.hasListeners(r, a.Target)
 	if a.Target.Section != "" && listeners {
 		section := gwapiv1.SectionName(a.Target.Section)
@@ -180,7 +189,8 @@ func (p *parentRow) ancestor() gwapiv1.ParentReference {
 	owner, group := p.owner(), gwapiv1.Group(gwapiv1.GroupName)
 	kind, namespace := gwapiv1.Kind(owner.Kind), gwapiv1.Namespace(owner.Namespace)
 	return gwapiv1.ParentReference{
-		Group: &group, Kind: &kind, Namespace: &namespace, Name: gwapiv1.ObjectName(owner.Name), SectionName: p.ref().SectionName,
+		Group: &group, Kind: &kind, Namespace: &namespace, Name: gwapiv1.ObjectName(owner.Name),
+		SectionName: p.ref().SectionName,
 	}
 }
 

@@ -87,11 +87,14 @@ func (t *Tables) absent(r *flow.Read, parent verdict.Ref) bool {
 
 func (t *Tables) parentConditions(p *parentRow, rules *rulesRow) []metav1.Condition {
 	detached := status.About(p.Problems, string(gwapiv1.RouteConditionAccepted), fmt.Sprint(p.Index))
-	accepted := status.Condition(string(gwapiv1.RouteConditionAccepted), string(gwapiv1.RouteReasonAccepted), "The route is accepted.", detached)
-	resolved := status.Condition(string(gwapiv1.RouteConditionResolvedRefs), string(gwapiv1.RouteReasonResolvedRefs), "All references are resolved.",
+	accepted := status.Condition(string(gwapiv1.RouteConditionAccepted), string(gwapiv1.RouteReasonAccepted),
+		"The route is accepted.", detached)
+	resolved := status.Condition(string(gwapiv1.RouteConditionResolvedRefs), string(gwapiv1.RouteReasonResolvedRefs),
+		"All references are resolved.",
 		status.About(rules.Problems, string(gwapiv1.RouteConditionResolvedRefs), ""))
 	conditions := []metav1.Condition{accepted, resolved}
-	conditions = append(conditions, status.FalseOnly(conditionHostnames, status.About(p.Problems, conditionHostnames, fmt.Sprint(p.Index)))...)
+	conditions = append(conditions, status.FalseOnly(conditionHostnames,
+		status.About(p.Problems, conditionHostnames, fmt.Sprint(p.Index)))...)
 	unusable := status.About(rules.Problems, string(gwapiv1.RouteConditionAccepted), "")
 	if len(unusable) == 0 || len(detached) > 0 {
 		return conditions
@@ -109,14 +112,16 @@ func (t *Tables) parentConditions(p *parentRow, rules *rulesRow) []metav1.Condit
 
 // passes reports whether all listeners of the parentRef pass encrypted bytes through.
 func (p *parentRow) passes() bool {
-	return len(p.Listeners) > 0 && !slices.ContainsFunc(p.Listeners, func(a attachedListener) bool { return !a.Listener.protocol().passed() })
+	return len(p.Listeners) > 0 && !slices.ContainsFunc(p.Listeners,
+		func(a attachedListener) bool { return !a.Listener.protocol().passed() })
 }
 
 // passed is the row for parents where encrypted bytes are passed through. How Envoy uses TLS to backends does not
 // matter there.
 func (row *rulesRow) passed() *rulesRow {
 	passed := *row
-	passed.Problems = slices.DeleteFunc(slices.Clone(row.Problems), func(p verdict.Problem) bool { return p.Reason == reasonBackendTLS })
+	passed.Problems = slices.DeleteFunc(slices.Clone(row.Problems),
+		func(p verdict.Problem) bool { return p.Reason == reasonBackendTLS })
 	return &passed
 }
 

@@ -81,7 +81,8 @@ func (t *Tables) lacks(r *flow.Read, fleet string, p Proxy) map[Name]string {
 			lacks[n] = p.Rejected[n]
 		}
 		for _, need := range res.Needs {
-			if need.Type == typeRoutes && !p.Routes[need.Name] || need.Type == typeScopes && !p.Scopes || need.Type == typeSecret && !p.Secrets[need.Name] && t.serves(r, fleet, need) {
+			if need.Type == typeRoutes && !p.Routes[need.Name] || need.Type == typeScopes && !p.Scopes ||
+				need.Type == typeSecret && !p.Secrets[need.Name] && t.serves(r, fleet, need) {
 				lacks[need] = p.Rejected[need]
 			}
 		}

@@ -160,7 +160,9 @@ func bootstrap(resources []*Resource) ([]byte, error) {
 }
 
 // inline puts route configurations into a listener in place of their names.
-func inline(l *listenerv3.Listener, routes map[string]*routev3.RouteConfiguration, scopes *hcmv3.ScopedRouteConfigurationsList) error {
+func inline(l *listenerv3.Listener, routes map[string]*routev3.RouteConfiguration,
+	scopes *hcmv3.ScopedRouteConfigurationsList,
+) error {
 	chains := l.FilterChains
 	if l.DefaultFilterChain != nil {
 		chains = append(chains[:len(chains):len(chains)], l.DefaultFilterChain)

@@ -30,17 +30,24 @@ func computed(w *World) map[string]int {
 
 // gatewayPolicy is a policy on the Gateway of benchWorld.
 func gatewayPolicy(generation int64) *v1alpha1.BackendTrafficPolicy {
-	p := &v1alpha1.BackendTrafficPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "p", UID: "p", Generation: generation}}
+	p := &v1alpha1.BackendTrafficPolicy{ObjectMeta: metav1.ObjectMeta{
+		Namespace: "n", Name: "p", UID: "p",
+		Generation: generation,
+	}}
 	target := gwapiv1.LocalPolicyTargetReferenceWithSectionName{}
 	target.Group, target.Kind, target.Name = gwapiv1.GroupName, "Gateway", "g"
 	p.Spec.TargetRefs = []gwapiv1.LocalPolicyTargetReferenceWithSectionName{target}
-	p.Spec.Timeout = &v1alpha1.Timeout{HTTP: &v1alpha1.HTTPTimeout{RequestTimeout: ptr(gwapiv1.Duration(fmt.Sprintf("%ds", generation)))}}
+	p.Spec.Timeout = &v1alpha1.Timeout{HTTP: &v1alpha1.HTTPTimeout{RequestTimeout: ptr(gwapiv1.Duration(fmt.Sprintf("%ds",
+		generation)))}}
 	return p
 }
 
 // benchSecret is the certificate of listener https of benchWorld, one of two in turn.
 func benchSecret(i int) *corev1.Secret {
-	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "tls", UID: "tls"}, Type: corev1.SecretTypeTLS, Data: pairs[i%2]}
+	return &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "tls", UID: "tls"},
+		Type:       corev1.SecretTypeTLS, Data: pairs[i%2],
+	}
 }
 
 // TestWorkDoesNotGrowWithTheTables: what is computed for one object is the same with a hundred routes and with a
@@ -114,7 +121,10 @@ func TestOverlapTouchesTwoRoutes(t *testing.T) {
 	if _, err := w.Apply(all); err != nil {
 		t.Fatal(err)
 	}
-	for name, event := range map[string]Event{"changed": {Object: same(150, 2)}, "new": {Object: same(500, 1)}, "last": {Object: same(299, 1), Deleted: true}} {
+	for name, event := range map[string]Event{
+		"changed": {Object: same(150, 2)}, "new": {Object: same(500, 1)},
+		"last": {Object: same(299, 1), Deleted: true},
+	} {
 		if _, err := w.Apply([]Event{event}); err != nil {
 			t.Fatal(err)
 		}
@@ -142,7 +152,12 @@ func TestNothingIsLeftOfRoutes(t *testing.T) {
 		r := benchRoute(1000+i, 1)
 		come, gone = append(come, Event{Object: r}), append(gone, Event{Object: r, Deleted: true})
 	}
-	for _, events := range [][]Event{come, {{Object: gatewayPolicy(1)}}, {{Object: gatewayPolicy(1), Deleted: true}}, gone} {
+	for _, events := range [][]Event{
+		come,
+		{{Object: gatewayPolicy(1)}},
+		{{Object: gatewayPolicy(1), Deleted: true}},
+		gone,
+	} {
 		if _, err := w.Apply(events); err != nil {
 			t.Fatal(err)
 		}

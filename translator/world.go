@@ -202,7 +202,10 @@ func (w *World) Try(ctx context.Context, o Object) ([]Finding, error) {
 
 // statusTables are the tables with verdicts, of all kinds.
 func (t *Tables) statusTables() []*flow.Table[*Status] {
-	return []*flow.Table[*Status]{t.envoyProxyStatuses, t.classStatuses, t.setStatuses, t.gatewayStatuses, t.routeStatuses, t.policyStatuses, t.backendTLSStatuses, t.budgetStatuses, t.backendStatuses}
+	return []*flow.Table[*Status]{
+		t.envoyProxyStatuses, t.classStatuses, t.setStatuses, t.gatewayStatuses, t.routeStatuses,
+		t.policyStatuses, t.backendTLSStatuses, t.budgetStatuses, t.backendStatuses,
+	}
 }
 
 // added collects the new problems of changed rows.
@@ -234,7 +237,10 @@ func (t *Tables) refOf(o Object) verdict.Ref {
 // outcome collects what a batch changed in the results.
 func (t *Tables) outcome(e *flow.Engine, c *flow.Changes) Outcome {
 	r := e.Read()
-	out := Outcome{Deltas: t.deltas(r, c), Requirements: map[string]*Requirement{}, Fetches: map[string]*Fetch{}, Classes: map[string]ClassUse{}}
+	out := Outcome{
+		Deltas: t.deltas(r, c), Requirements: map[string]*Requirement{}, Fetches: map[string]*Fetch{},
+		Classes: map[string]ClassUse{},
+	}
 	for _, table := range t.statusTables() {
 		for _, key := range flow.Changed(c, table) {
 			if s, ok := table.Get(r, key); ok {
@@ -265,7 +271,10 @@ func (t *Tables) deltas(r *flow.Read, c *flow.Changes) []Delta {
 			f.of(key).Gone = true
 		}
 	}
-	for _, table := range []*flow.Table[*Resource]{t.assignments, t.secrets, t.clusterSecrets, t.portListeners, t.scopes, t.routeConfigs} {
+	for _, table := range []*flow.Table[*Resource]{
+		t.assignments, t.secrets, t.clusterSecrets, t.portListeners, t.scopes,
+		t.routeConfigs,
+	} {
 		collect(f, table, func(res *Resource) *Resource { return res })
 	}
 	collect(f, t.clusters, func(row *clusterRow) *Resource { return row.Resource })

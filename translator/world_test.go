@@ -29,7 +29,10 @@ func (i *impatient) Err() error {
 func held(w *World) []flow.TableStats {
 	stats := w.engine.Stats()
 	for i, s := range stats {
-		stats[i] = flow.TableStats{Name: s.Name, Rows: s.Rows, Deps: s.Deps, Readers: s.Readers, Keys: s.Keys, Entries: s.Entries}
+		stats[i] = flow.TableStats{
+			Name: s.Name, Rows: s.Rows, Deps: s.Deps, Readers: s.Readers, Keys: s.Keys,
+			Entries: s.Entries,
+		}
 	}
 	return stats
 }

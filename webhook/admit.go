@@ -44,7 +44,9 @@ type validator struct {
 }
 
 // answer denies the added problems that the namespace's level does not allow, and warns about the other added problems.
-func (v *validator) answer(ctx context.Context, request *admissionv1.AdmissionRequest) (*admissionv1.AdmissionResponse, error) {
+func (v *validator) answer(ctx context.Context, request *admissionv1.AdmissionRequest) (*admissionv1.AdmissionResponse,
+	error,
+) {
 	pass, err := passes(request)
 	if err != nil {
 		return nil, err

@@ -90,7 +90,10 @@ func (c *cluster) register(t *testing.T, s *served, policy admissionregv1.Failur
 	t.Helper()
 	rule := admissionregv1.RuleWithOperations{
 		Operations: []admissionregv1.OperationType{admissionregv1.OperationAll},
-		Rule:       admissionregv1.Rule{APIGroups: []string{"gateway.networking.k8s.io", v1alpha1.GroupName}, APIVersions: []string{"*"}, Resources: []string{"*/*"}},
+		Rule: admissionregv1.Rule{
+			APIGroups:   []string{"gateway.networking.k8s.io", v1alpha1.GroupName},
+			APIVersions: []string{"*"}, Resources: []string{"*/*"},
+		},
 	}
 	none, seconds := admissionregv1.SideEffectClassNone, int32(5)
 	at := func(path string) admissionregv1.WebhookClientConfig {
@@ -100,15 +103,17 @@ func (c *cluster) register(t *testing.T, s *served, policy admissionregv1.Failur
 	validating := &admissionregv1.ValidatingWebhookConfiguration{
 		ObjectMeta: metav1.ObjectMeta{Name: "under-test"},
 		Webhooks: []admissionregv1.ValidatingWebhook{{
-			Name: "validate.gatehouse.dev", ClientConfig: at(ValidatePath), Rules: []admissionregv1.RuleWithOperations{rule}, FailurePolicy: &policy,
-			SideEffects: &none, AdmissionReviewVersions: []string{"v1"}, TimeoutSeconds: &seconds,
+			Name: "validate.gatehouse.dev", ClientConfig: at(ValidatePath), Rules: []admissionregv1.RuleWithOperations{rule},
+			FailurePolicy: &policy,
+			SideEffects:   &none, AdmissionReviewVersions: []string{"v1"}, TimeoutSeconds: &seconds,
 		}},
 	}
 	mutating := &admissionregv1.MutatingWebhookConfiguration{
 		ObjectMeta: metav1.ObjectMeta{Name: "under-test"},
 		Webhooks: []admissionregv1.MutatingWebhook{{
-			Name: "mutate.gatehouse.dev", ClientConfig: at(MutatePath), Rules: []admissionregv1.RuleWithOperations{rule}, FailurePolicy: &policy,
-			SideEffects: &none, AdmissionReviewVersions: []string{"v1"}, TimeoutSeconds: &seconds,
+			Name: "mutate.gatehouse.dev", ClientConfig: at(MutatePath), Rules: []admissionregv1.RuleWithOperations{rule},
+			FailurePolicy: &policy,
+			SideEffects:   &none, AdmissionReviewVersions: []string{"v1"}, TimeoutSeconds: &seconds,
 		}},
 	}
 	for _, o := range []client.Object{validating, mutating} {
@@ -123,7 +128,8 @@ func (c *cluster) register(t *testing.T, s *served, policy admissionregv1.Failur
 	}
 	// A target with only a name is accepted as soon as the mutator is called; then the validator is called too.
 	probe := `{apiVersion: gateway.envoyproxy.io/v1alpha1, kind: SecurityPolicy, metadata: {name: probe, namespace: default}, spec: {targetRefs: [{name: eg}]}}`
-	for start := time.Now(); c.client.Create(t.Context(), parsed(t, probe), client.DryRunAll) != nil; time.Sleep(50 * time.Millisecond) {
+	for start := time.Now(); c.client.Create(t.Context(), parsed(t, probe),
+		client.DryRunAll) != nil; time.Sleep(50 * time.Millisecond) {
 		if time.Since(start) > 30*time.Second {
 			t.Fatal("the API server does not ask the webhook")
 		}
@@ -166,7 +172,10 @@ func TestAPIServer(t *testing.T) {
 	})
 	t.Run("stored but unseen", func(t *testing.T) {
 		warnings.texts = nil
-		service := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "fresh", Namespace: "default"}, Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 3000}}}}
+		service := &corev1.Service{
+			ObjectMeta: metav1.ObjectMeta{Name: "fresh", Namespace: "default"},
+			Spec:       corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 3000}}},
+		}
 		if err := user.Create(t.Context(), service); err != nil {
 			t.Fatal(err)
 		}
@@ -186,7 +195,10 @@ func TestAPIServer(t *testing.T) {
 		}
 	})
 	t.Run("off", func(t *testing.T) {
-		if err := c.client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "free", Labels: map[string]string{LevelLabel: "off"}}}); err != nil {
+		if err := c.client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
+			Name:   "free",
+			Labels: map[string]string{LevelLabel: "off"},
+		}}); err != nil {
 			t.Fatal(err)
 		}
 		route := routeOf(t, "wrong", "(", "gone")
@@ -197,7 +209,10 @@ func TestAPIServer(t *testing.T) {
 	})
 	t.Run("kubectl", func(t *testing.T) { kubectl(t, c) })
 	t.Run("never in the way", func(t *testing.T) {
-		set(says(translator.Finding{Object: own, Problem: verdict.Problem{Field: "spec", Message: "bad; mend it", Weight: verdict.Invalid}}))
+		set(says(translator.Finding{Object: own, Problem: verdict.Problem{
+			Field: "spec", Message: "bad; mend it",
+			Weight: verdict.Invalid,
+		}}))
 		route := routeOf(t, "warned", "/", "gone")
 		if err := user.Get(t.Context(), client.ObjectKeyFromObject(route), route); err != nil {
 			t.Fatal(err)
@@ -208,7 +223,10 @@ func TestAPIServer(t *testing.T) {
 		}
 		parents := []any{map[string]any{
 			"controllerName": "example.com/c", "parentRef": map[string]any{"name": "eg"},
-			"conditions": []any{map[string]any{"type": "Accepted", "status": "True", "reason": "Accepted", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}},
+			"conditions": []any{map[string]any{
+				"type": "Accepted", "status": "True", "reason": "Accepted", "message": "",
+				"lastTransitionTime": "2026-01-01T00:00:00Z",
+			}},
 		}}
 		if err := unstructured.SetNestedSlice(route.Object, parents, "status", "parents"); err != nil {
 			t.Fatal(err)
@@ -244,11 +262,13 @@ func kubectl(t *testing.T, c *cluster) {
 	file := filepath.Join(t.TempDir(), "two.yaml")
 	gateway := "\n---\napiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: mixed, namespace: default}\nspec:\n  gatewayClassName: eg\n" +
 		"  listeners: [{name: web, protocol: HTTP, port: 80}, {name: db, protocol: TCP, port: 80}]\n"
-	if err := os.WriteFile(file, []byte(strings.NewReplacer("NAME", "shown", "PATH", "(", "BACKEND", "gone").Replace(routeYAML)+gateway), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(strings.NewReplacer("NAME", "shown", "PATH", "(", "BACKEND",
+		"gone").Replace(routeYAML)+gateway), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for _, verb := range []string{"create", "apply"} {
-		cmd := exec.Command(program, "--server="+c.config.Host, "--token=admin", "--insecure-skip-tls-verify", "--cache-dir="+t.TempDir(), verb, "-f", file)
+		cmd := exec.Command(program, "--server="+c.config.Host, "--token=admin", "--insecure-skip-tls-verify",
+			"--cache-dir="+t.TempDir(), verb, "-f", file)
 		out, err := cmd.CombinedOutput()
 		t.Logf("kubectl %s:\n%s", verb, out)
 		if err == nil {
@@ -300,7 +320,10 @@ func TestGate(t *testing.T) {
 				t.Errorf("webhook %s lost something", w.Name)
 			}
 		}
-		if diff := cmp.Diff(map[string]admissionregv1.FailurePolicyType{"validate.gatehouse.dev": want, "secrets.validate.gatehouse.dev": admissionregv1.Ignore}, got); diff != "" {
+		if diff := cmp.Diff(map[string]admissionregv1.FailurePolicyType{
+			"validate.gatehouse.dev":         want,
+			"secrets.validate.gatehouse.dev": admissionregv1.Ignore,
+		}, got); diff != "" {
 			t.Error(diff)
 		}
 	}
@@ -353,11 +376,17 @@ func gated(ca []byte) *admissionregv1.ValidatingWebhookConfiguration {
 		return admissionregv1.ValidatingWebhook{
 			Name: name, FailurePolicy: &ignore, SideEffects: &none, AdmissionReviewVersions: []string{"v1"},
 			ClientConfig: admissionregv1.WebhookClientConfig{
-				CABundle: ca, Service: &admissionregv1.ServiceReference{Namespace: "gatehouse-system", Name: "gatehouse", Path: &path},
+				CABundle: ca, Service: &admissionregv1.ServiceReference{
+					Namespace: "gatehouse-system", Name: "gatehouse",
+					Path: &path,
+				},
 			},
 			Rules: []admissionregv1.RuleWithOperations{{
 				Operations: []admissionregv1.OperationType{admissionregv1.Create},
-				Rule:       admissionregv1.Rule{APIGroups: []string{group}, APIVersions: []string{"v1"}, Resources: []string{resource}},
+				Rule: admissionregv1.Rule{
+					APIGroups: []string{group}, APIVersions: []string{"v1"},
+					Resources: []string{resource},
+				},
 			}},
 			NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"example.com/nobody": "here"}},
 		}
@@ -365,7 +394,8 @@ func gated(ca []byte) *admissionregv1.ValidatingWebhookConfiguration {
 	return &admissionregv1.ValidatingWebhookConfiguration{
 		ObjectMeta: metav1.ObjectMeta{Name: "gatehouse"},
 		Webhooks: []admissionregv1.ValidatingWebhook{
-			webhook("validate.gatehouse.dev", "gateway.networking.k8s.io", "gateways"), webhook("secrets.validate.gatehouse.dev", "", "secrets"),
+			webhook("validate.gatehouse.dev", "gateway.networking.k8s.io", "gateways"),
+			webhook("secrets.validate.gatehouse.dev", "", "secrets"),
 		},
 	}
 }
@@ -374,11 +404,15 @@ func gated(ca []byte) *admissionregv1.ValidatingWebhookConfiguration {
 func (c *cluster) replicas(t *testing.T, slice *discoveryv1.EndpointSlice, n int) *discoveryv1.EndpointSlice {
 	t.Helper()
 	if slice == nil {
-		if err := c.client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "gatehouse-system"}}); err != nil {
+		if err := c.client.Create(t.Context(),
+			&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "gatehouse-system"}}); err != nil {
 			t.Fatal(err)
 		}
 		slice = &discoveryv1.EndpointSlice{
-			ObjectMeta:  metav1.ObjectMeta{Namespace: "gatehouse-system", Name: "gatehouse-1", Labels: map[string]string{discoveryv1.LabelServiceName: "gatehouse"}},
+			ObjectMeta: metav1.ObjectMeta{
+				Namespace: "gatehouse-system", Name: "gatehouse-1",
+				Labels: map[string]string{discoveryv1.LabelServiceName: "gatehouse"},
+			},
 			AddressType: discoveryv1.AddressTypeIPv4,
 		}
 		if err := c.client.Create(t.Context(), slice); err != nil {

@@ -36,7 +36,8 @@ func (s *signer) sign(t *testing.T, name string, usage x509.ExtKeyUsage) *tls.Ce
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(time.Hour),
+		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name},
+		NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(time.Hour),
 		BasicConstraintsValid: true,
 	}
 	parent, by := template, key
@@ -44,7 +45,8 @@ func (s *signer) sign(t *testing.T, name string, usage x509.ExtKeyUsage) *tls.Ce
 		template.IsCA, template.KeyUsage, template.Subject.CommonName = true, x509.KeyUsageCertSign, "authority"
 	} else {
 		parent, by = s.certificate, s.key
-		template.DNSNames, template.ExtKeyUsage, template.KeyUsage = []string{name}, []x509.ExtKeyUsage{usage}, x509.KeyUsageDigitalSignature
+		template.DNSNames, template.ExtKeyUsage, template.KeyUsage = []string{name}, []x509.ExtKeyUsage{usage},
+			x509.KeyUsageDigitalSignature
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), by)
 	if err != nil {
@@ -64,21 +66,36 @@ func TestVerdictsAreForTheAPIServer(t *testing.T) {
 	cluster, plane, others := newSigner(t), newSigner(t), newSigner(t)
 	authorities := x509.NewCertPool()
 	authorities.AddCert(cluster.certificate)
-	asked := serve(t, Options{Trier: newWorld(t, nil), Clients: &Clients{Authorities: authorities, Name: own, Own: func() []byte {
-		return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: plane.certificate.Raw})
-	}}})
+	asked := serve(t, Options{Trier: newWorld(t, nil), Clients: &Clients{
+		Authorities: authorities, Name: own,
+		Own: func() []byte {
+			return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: plane.certificate.Raw})
+		},
+	}})
 	open := serve(t, Options{Trier: newWorld(t, nil)})
 	review := selfTestReview()
 	for name, c := range map[string]struct {
 		shown *tls.Certificate
 		fits  bool
 	}{
-		"no certificate":                                      {},
-		"the API server's":                                    {cluster.sign(t, "kube-apiserver", x509.ExtKeyUsageClientAuth), true},
-		"a server's of the same authority":                    {cluster.sign(t, "kubelet", x509.ExtKeyUsageServerAuth), false},
-		"the control plane's":                                 {plane.sign(t, own, x509.ExtKeyUsageServerAuth), true},
-		"another's of the control plane's CA":                 {plane.sign(t, "other.svc", x509.ExtKeyUsageServerAuth), false},
-		"one that names the API server, of another authority": {others.sign(t, "kube-apiserver", x509.ExtKeyUsageClientAuth), false},
+		"no certificate": {},
+		"the API server's": {
+			cluster.sign(t, "kube-apiserver", x509.ExtKeyUsageClientAuth),
+			true,
+		},
+		"a server's of the same authority": {
+			cluster.sign(t, "kubelet", x509.ExtKeyUsageServerAuth),
+			false,
+		},
+		"the control plane's": {plane.sign(t, own, x509.ExtKeyUsageServerAuth), true},
+		"another's of the control plane's CA": {
+			plane.sign(t, "other.svc", x509.ExtKeyUsageServerAuth),
+			false,
+		},
+		"one that names the API server, of another authority": {
+			others.sign(t, "kube-apiserver", x509.ExtKeyUsageClientAuth),
+			false,
+		},
 	} {
 		for _, s := range []*served{asked, open} {
 			config := &tls.Config{RootCAs: pool(s.ca), MinVersion: tls.VersionTLS12}

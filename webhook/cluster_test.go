@@ -71,20 +71,27 @@ func startCluster(t *testing.T) (*cluster, error) {
 	if err := c.prepare(); err != nil {
 		return nil, err
 	}
-	if err := c.run("etcd", "--data-dir="+filepath.Join(dir, "etcd"), "--listen-client-urls="+etcd, "--advertise-client-urls="+etcd,
-		"--listen-peer-urls="+peer, "--initial-advertise-peer-urls="+peer, "--initial-cluster=default="+peer, "--unsafe-no-fsync", "--log-level=warn"); err != nil {
+	if err := c.run("etcd", "--data-dir="+filepath.Join(dir, "etcd"), "--listen-client-urls="+etcd,
+		"--advertise-client-urls="+etcd,
+		"--listen-peer-urls="+peer, "--initial-advertise-peer-urls="+peer, "--initial-cluster=default="+peer,
+		"--unsafe-no-fsync", "--log-level=warn"); err != nil {
 		return nil, err
 	}
 	key := filepath.Join(dir, "service-accounts.key")
 	// The advertised address is one of documentation (RFC 5737) and goes nowhere: the server itself is on loopback.
-	if err := c.run("kube-apiserver", "--etcd-servers="+etcd, "--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", secure),
-		"--advertise-address=192.0.2.1", "--endpoint-reconciler-type=none", "--cert-dir="+dir, "--token-auth-file="+filepath.Join(dir, "tokens.csv"),
-		"--service-account-issuer=https://kubernetes.default.svc", "--service-account-key-file="+key, "--service-account-signing-key-file="+key,
-		"--service-cluster-ip-range=10.96.0.0/16", "--authorization-mode=AlwaysAllow", "--disable-admission-plugins=ServiceAccount"); err != nil {
+	if err := c.run("kube-apiserver", "--etcd-servers="+etcd, "--bind-address=127.0.0.1",
+		fmt.Sprintf("--secure-port=%d", secure),
+		"--advertise-address=192.0.2.1", "--endpoint-reconciler-type=none", "--cert-dir="+dir,
+		"--token-auth-file="+filepath.Join(dir, "tokens.csv"),
+		"--service-account-issuer=https://kubernetes.default.svc", "--service-account-key-file="+key,
+		"--service-account-signing-key-file="+key,
+		"--service-cluster-ip-range=10.96.0.0/16", "--authorization-mode=AlwaysAllow",
+		"--disable-admission-plugins=ServiceAccount"); err != nil {
 		return nil, err
 	}
 	c.config = &rest.Config{
-		Host: fmt.Sprintf("https://127.0.0.1:%d", secure), BearerToken: "admin", TLSClientConfig: rest.TLSClientConfig{Insecure: true}, QPS: -1,
+		Host: fmt.Sprintf("https://127.0.0.1:%d", secure), BearerToken: "admin",
+		TLSClientConfig: rest.TLSClientConfig{Insecure: true}, QPS: -1,
 	}
 	return c, c.ready()
 }
@@ -146,7 +153,8 @@ func (c *cluster) ready() error {
 // install creates the CRDs and waits until they are served.
 func (c *cluster) install() error {
 	for _, add := range []func() error{
-		func() error { return apiextensionsv1.AddToScheme(scheme) }, func() error { return admissionregv1.AddToScheme(scheme) },
+		func() error { return apiextensionsv1.AddToScheme(scheme) },
+		func() error { return admissionregv1.AddToScheme(scheme) },
 	} {
 		if err := add(); err != nil {
 			return err
@@ -162,7 +170,8 @@ func (c *cluster) install() error {
 	}
 	var files []string
 	for _, kinds := range []string{"gatewayclasses", "gateways", "httproutes"} {
-		files = append(files, filepath.Join(strings.TrimSpace(string(module)), "config/crd/standard/gateway.networking.k8s.io_"+kinds+".yaml"))
+		files = append(files, filepath.Join(strings.TrimSpace(string(module)),
+			"config/crd/standard/gateway.networking.k8s.io_"+kinds+".yaml"))
 	}
 	own, err := filepath.Glob("../manifests/gatehouse-crds/files/*.yaml")
 	if err != nil {

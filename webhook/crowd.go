@@ -29,7 +29,10 @@ type crowd struct {
 }
 
 func newCrowd() *crowd {
-	return &crowd{places: newShares(maxPresent), bytes: newShares(maxPresentBytes), turns: newTurns(maxJudged), large: newTurns(1)}
+	return &crowd{
+		places: newShares(maxPresent), bytes: newShares(maxPresentBytes), turns: newTurns(maxJudged),
+		large: newTurns(1),
+	}
 }
 
 // errCrowded is the error of a request that was rejected to make room for others.

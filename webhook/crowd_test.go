@@ -23,7 +23,9 @@ import (
 func TestCrowd(t *testing.T) {
 	var trials, most atomic.Int32
 	proceed := make(chan struct{})
-	s := serve(t, Options{TimeLimit: time.Minute, Trier: TrierFunc(func(context.Context, client.Object) ([]translator.Finding, error) {
+	s := serve(t, Options{TimeLimit: time.Minute, Trier: TrierFunc(func(context.Context,
+		client.Object,
+	) ([]translator.Finding, error) {
 		for n := trials.Add(1); ; {
 			if m := most.Load(); n <= m || most.CompareAndSwap(m, n) {
 				break
@@ -43,7 +45,8 @@ func TestCrowd(t *testing.T) {
 			switch {
 			case code == http.StatusOK:
 				answered.Add(1)
-			case code == http.StatusTooManyRequests && strings.Contains(string(body), "this object cannot be judged by Gatehouse now: too many others are waiting already: "):
+			case code == http.StatusTooManyRequests && strings.Contains(string(body),
+				"this object cannot be judged by Gatehouse now: too many others are waiting already: "):
 				if turnedAway.Add(1) == 10 {
 					close(proceed)
 				}
@@ -54,7 +57,8 @@ func TestCrowd(t *testing.T) {
 	}
 	group.Wait()
 	if answered.Load() != maxPresent || most.Load() != maxJudged {
-		t.Errorf("%d were answered, want %d; %d were judged at a time, want %d", answered.Load(), maxPresent, most.Load(), maxJudged)
+		t.Errorf("%d were answered, want %d; %d were judged at a time, want %d", answered.Load(), maxPresent, most.Load(),
+			maxJudged)
 	}
 	if code, body := s.send(t, ValidatePath, in); code != http.StatusOK {
 		t.Errorf("afterwards: status %d: %s", code, body)
@@ -231,7 +235,9 @@ func TestLargeRequestsGoOneByOne(t *testing.T) {
 // TestEndedTrial checks that a trial ends when its time is over, and so makes room for others.
 func TestEndedTrial(t *testing.T) {
 	var trials atomic.Int32
-	s := serve(t, Options{TimeLimit: 500 * time.Millisecond, Trier: TrierFunc(func(ctx context.Context, _ client.Object) ([]translator.Finding, error) {
+	s := serve(t, Options{TimeLimit: 500 * time.Millisecond, Trier: TrierFunc(func(ctx context.Context,
+		_ client.Object,
+	) ([]translator.Finding, error) {
 		if trials.Add(1) > 2*maxJudged {
 			return nil, nil
 		}

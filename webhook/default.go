@@ -34,7 +34,9 @@ type mutator struct {
 }
 
 // answer admits everything. An object that cannot be decoded passes unchanged, and the schema rejects it.
-func (m *mutator) answer(_ context.Context, request *admissionv1.AdmissionRequest) (*admissionv1.AdmissionResponse, error) {
+func (m *mutator) answer(_ context.Context, request *admissionv1.AdmissionRequest) (*admissionv1.AdmissionResponse,
+	error,
+) {
 	response := &admissionv1.AdmissionResponse{Allowed: true}
 	if request.Operation != admissionv1.Create && request.Operation != admissionv1.Update || request.SubResource != "" {
 		return response, nil

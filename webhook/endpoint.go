@@ -117,7 +117,9 @@ func turnAway(w http.ResponseWriter) int {
 
 // read reads a request in the time limit of its answer, and rejects a request that would take too much memory when it
 // is decoded.
-func (e *endpoint) read(connection *http.ResponseController, w http.ResponseWriter, r *http.Request, v *visit) ([]byte, error) {
+func (e *endpoint) read(connection *http.ResponseController, w http.ResponseWriter, r *http.Request, v *visit) ([]byte,
+	error,
+) {
 	deadline, _ := v.ctx.Deadline()
 	if err := connection.SetReadDeadline(deadline); err != nil {
 		return nil, fmt.Errorf("limiting the time to read the AdmissionReview: %w", err)
@@ -127,7 +129,8 @@ func (e *endpoint) read(connection *http.ResponseController, w http.ResponseWrit
 		return nil, err
 	}
 	if err != nil {
-		return nil, unreadError{fmt.Errorf("reading the AdmissionReview, of which at most %d bytes are taken: %w", maxRequest, err)}
+		return nil, unreadError{fmt.Errorf("reading the AdmissionReview, of which at most %d bytes are taken: %w", maxRequest,
+			err)}
 	}
 	if err := connection.SetReadDeadline(time.Time{}); err != nil {
 		return nil, fmt.Errorf("lifting the limit of the time to read: %w", err)
@@ -164,7 +167,9 @@ func review(response *admissionv1.AdmissionResponse) *admissionv1.AdmissionRevie
 
 // within answers in time; the request is nil if its turn did not come. Work that the answerer does after that is lost,
 // so the answerer stops as soon as it can.
-func (e *endpoint) within(v *visit, limit time.Duration, body []byte) (*admissionv1.AdmissionRequest, *admissionv1.AdmissionResponse, error) {
+func (e *endpoint) within(v *visit, limit time.Duration, body []byte) (*admissionv1.AdmissionRequest,
+	*admissionv1.AdmissionResponse, error,
+) {
 	type result struct {
 		response *admissionv1.AdmissionResponse
 		err      error
@@ -194,7 +199,9 @@ func (e *endpoint) within(v *visit, limit time.Duration, body []byte) (*admissio
 
 // inTurn decodes and answers when few enough other requests are being answered, and stores the decoded request in
 // known.
-func (e *endpoint) inTurn(v *visit, body []byte, known *atomic.Pointer[admissionv1.AdmissionRequest]) (*admissionv1.AdmissionResponse, error) {
+func (e *endpoint) inTurn(v *visit, body []byte,
+	known *atomic.Pointer[admissionv1.AdmissionRequest],
+) (*admissionv1.AdmissionResponse, error) {
 	done, err := e.crowd.turn(v.ctx, v.peer, tokens(body))
 	if err != nil {
 		return nil, err

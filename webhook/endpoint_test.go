@@ -17,7 +17,9 @@ import (
 func TestOneTimeLimit(t *testing.T) {
 	const limit, delay = 30 * time.Second, time.Second
 	left := make(chan time.Duration, 1)
-	s := serve(t, Options{TimeLimit: limit, Trier: TrierFunc(func(ctx context.Context, _ client.Object) ([]translator.Finding, error) {
+	s := serve(t, Options{TimeLimit: limit, Trier: TrierFunc(func(ctx context.Context,
+		_ client.Object,
+	) ([]translator.Finding, error) {
 		deadline, _ := ctx.Deadline()
 		left <- time.Until(deadline)
 		return nil, nil

@@ -127,7 +127,9 @@ func readsSecrets(w admissionregv1.ValidatingWebhook) bool {
 
 // want returns the wanted failurePolicy and the reason for it. It is empty if the current one is to stay: a client that
 // floods the webhook must not open it.
-func (g *Gate) want(ctx context.Context, at admissionregv1.WebhookClientConfig) (admissionregv1.FailurePolicyType, string) {
+func (g *Gate) want(ctx context.Context, at admissionregv1.WebhookClientConfig) (admissionregv1.FailurePolicyType,
+	string,
+) {
 	switch g.Policy {
 	case FailurePolicyIgnore:
 		return admissionregv1.Ignore, "it is configured so"
@@ -156,7 +158,8 @@ func (g *Gate) ready(ctx context.Context, service *admissionregv1.ServiceReferen
 		return 0, fmt.Errorf("the webhook is given by url, so replicas cannot be counted: set the failure policy to Fail if they are enough")
 	}
 	list := &discoveryv1.EndpointSliceList{}
-	err := g.Reader.List(ctx, list, client.InNamespace(service.Namespace), client.MatchingLabels{discoveryv1.LabelServiceName: service.Name})
+	err := g.Reader.List(ctx, list, client.InNamespace(service.Namespace),
+		client.MatchingLabels{discoveryv1.LabelServiceName: service.Name})
 	if err != nil {
 		return 0, fmt.Errorf("counting the replicas behind Service %s/%s: %w", service.Namespace, service.Name, err)
 	}

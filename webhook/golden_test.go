@@ -52,7 +52,10 @@ func golden(t *testing.T, name string) {
 	}
 	world := newWorld(t, part(archive, "stored.yaml"), part(archive, "late.yaml"))
 	there := append(decode(t, part(archive, "stored.yaml")), decode(t, part(archive, "unseen.yaml"))...)
-	s := serve(t, Options{Trier: world, Namespaces: stored(there), Exists: existsIn(there), Level: Level(bytes.TrimSpace(part(archive, "level.txt")))})
+	s := serve(t, Options{
+		Trier: world, Namespaces: stored(there), Exists: existsIn(there),
+		Level: Level(bytes.TrimSpace(part(archive, "level.txt"))),
+	})
 	var got strings.Builder
 	for _, f := range archive.Files {
 		if filepath.Ext(f.Name) != ".yaml" || slices.Contains([]string{"stored.yaml", "unseen.yaml", "late.yaml"}, f.Name) {

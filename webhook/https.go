@@ -73,7 +73,8 @@ func (s *server) Start(ctx context.Context) error {
 	}
 	https := &http.Server{
 		Handler: s.mux, BaseContext: func(net.Listener) context.Context { return ctx }, ConnContext: withConnection,
-		ReadHeaderTimeout: headerTime, ReadTimeout: s.requestTime, WriteTimeout: s.requestTime, IdleTimeout: idleTime, MaxHeaderBytes: maxHeader,
+		ReadHeaderTimeout: headerTime, ReadTimeout: s.requestTime, WriteTimeout: s.requestTime, IdleTimeout: idleTime,
+		MaxHeaderBytes: maxHeader,
 	}
 	ended := make(chan struct{})
 	context.AfterFunc(ctx, func() {

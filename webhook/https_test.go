@@ -14,7 +14,10 @@ import (
 func TestBodiesThatNobodyReads(t *testing.T) {
 	certificate, _ := issue(t)
 	port := freePort(t)
-	https := NewServer("127.0.0.1", port, func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return certificate, nil }).(*server)
+	https := NewServer("127.0.0.1", port, func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+		return certificate,
+			nil
+	}).(*server)
 	https.requestTime = time.Second
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)

@@ -18,7 +18,10 @@ import (
 // says it.
 func TestTellsWhatEnforceWouldDeny(t *testing.T) {
 	found := func(w verdict.Weight) translator.Finding {
-		return translator.Finding{Object: own, Problem: verdict.Problem{Field: "spec." + w.String(), Message: "bad; mend it", Weight: w}}
+		return translator.Finding{Object: own, Problem: verdict.Problem{
+			Field: "spec." + w.String(), Message: "bad; mend it",
+			Weight: w,
+		}}
 	}
 	trier := says(found(verdict.Unresolved), found(verdict.Invalid), found(verdict.Conflicted))
 	for level, want := range map[Level][]string{

@@ -105,8 +105,11 @@ func selfTestReview() *admissionv1.AdmissionReview {
 	return &admissionv1.AdmissionReview{
 		TypeMeta: metav1.TypeMeta{APIVersion: admissionv1.SchemeGroupVersion.String(), Kind: "AdmissionReview"},
 		Request: &admissionv1.AdmissionRequest{
-			UID:       types.UID(selfTestName),
-			Kind:      metav1.GroupVersionKind{Group: version.Group, Version: version.Version, Kind: v1alpha1.KindSecurityPolicy},
+			UID: types.UID(selfTestName),
+			Kind: metav1.GroupVersionKind{
+				Group: version.Group, Version: version.Version,
+				Kind: v1alpha1.KindSecurityPolicy,
+			},
 			Resource:  metav1.GroupVersionResource{Group: version.Group, Version: version.Version, Resource: "securitypolicies"},
 			Namespace: selfTestName, Name: selfTestName,
 			Operation: admissionv1.Create, DryRun: &dryRun,

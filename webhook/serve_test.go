@@ -46,7 +46,10 @@ var scheme = newScheme()
 
 func newScheme() *runtime.Scheme {
 	s := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, certificatesv1.AddToScheme, discoveryv1.AddToScheme, gwapiv1.Install, v1alpha1.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{
+		corev1.AddToScheme, certificatesv1.AddToScheme,
+		discoveryv1.AddToScheme, gwapiv1.Install, v1alpha1.AddToScheme,
+	} {
 		if err := add(s); err != nil {
 			panic(err)
 		}
@@ -159,7 +162,10 @@ func serve(t testing.TB, o Options) *served {
 		}
 	})
 	s.address = net.JoinHostPort(host, strconv.Itoa(port))
-	s.client = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool(ca)}, ForceAttemptHTTP2: true}}
+	s.client = &http.Client{Transport: &http.Transport{
+		TLSClientConfig:   &tls.Config{RootCAs: pool(ca)},
+		ForceAttemptHTTP2: true,
+	}}
 	for range 100 {
 		if conn, err := tls.Dial("tcp", s.address, &tls.Config{RootCAs: pool(ca)}); err == nil {
 			_ = conn.Close()
@@ -189,7 +195,8 @@ func (s *served) post(t *testing.T, path string, request *admissionv1.AdmissionR
 	if err := json.Unmarshal(body, out); err != nil {
 		t.Fatal(err)
 	}
-	if out.Response == nil || out.Response.UID != request.UID || out.Kind != "AdmissionReview" || out.APIVersion != "admission.k8s.io/v1" {
+	if out.Response == nil || out.Response.UID != request.UID || out.Kind != "AdmissionReview" ||
+		out.APIVersion != "admission.k8s.io/v1" {
 		t.Fatalf("the API server would not take %s", body)
 	}
 	return out.Response
@@ -253,7 +260,8 @@ func issue(tb testing.TB) (*tls.Certificate, []byte) {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key},
+		pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 }
 
 func pool(ca []byte) *x509.CertPool {

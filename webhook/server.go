@@ -61,13 +61,17 @@ func Register(server webhook.Server, o Options) error {
 		return errors.New("the admission webhook has no Namespaces: give it the reader of the cache")
 	}
 	validator := &validator{
-		trier: o.Trier, scheme: o.Scheme, levels: levels{namespaces: o.Namespaces, fallback: cmp.Or(o.Level, LevelEnforce), log: o.Log}, exists: o.Exists, log: o.Log,
+		trier: o.Trier, scheme: o.Scheme, levels: levels{
+			namespaces: o.Namespaces, fallback: cmp.Or(o.Level, LevelEnforce),
+			log: o.Log,
+		}, exists: o.Exists, log: o.Log,
 	}
 	mutator := &mutator{mutations: Mutations}
 	counts, crowd := newCounts(o.Metrics), newCrowd()
 	for path, answer := range map[string]answerer{ValidatePath: validator.answer, MutatePath: mutator.answer} {
 		server.Register(path, &endpoint{
-			name: path[1:], answer: answer, clients: o.Clients, limit: o.TimeLimit, crowd: crowd, counts: counts, knows: o.Scheme.Recognizes, leaving: o.Leaving, log: o.Log,
+			name: path[1:], answer: answer, clients: o.Clients, limit: o.TimeLimit, crowd: crowd, counts: counts,
+			knows: o.Scheme.Recognizes, leaving: o.Leaving, log: o.Log,
 		})
 	}
 	return nil

@@ -29,7 +29,10 @@ import (
 )
 
 func create(kind metav1.GroupVersionKind, namespace, object string) *admissionv1.AdmissionRequest {
-	r := &admissionv1.AdmissionRequest{UID: "u1", Kind: kind, Namespace: namespace, Name: "r", Operation: admissionv1.Create}
+	r := &admissionv1.AdmissionRequest{
+		UID: "u1", Kind: kind, Namespace: namespace, Name: "r",
+		Operation: admissionv1.Create,
+	}
 	r.Object.Raw = []byte(object)
 	return r
 }
@@ -52,7 +55,8 @@ func TestNoVerdict(t *testing.T) {
 	fine := review(nil)
 	fine.Request = httpRoute()
 	unknown := review(nil)
-	unknown.Request = create(metav1.GroupVersionKind{Group: "example.com", Version: "v1", Kind: "Room"}, "", `{"apiVersion":"example.com/v1","kind":"Room"}`)
+	unknown.Request = create(metav1.GroupVersionKind{Group: "example.com", Version: "v1", Kind: "Room"}, "",
+		`{"apiVersion":"example.com/v1","kind":"Room"}`)
 	nonsense := review(nil)
 	nonsense.Request = create(fine.Request.Kind, "default", `"text"`)
 	tests := map[string]struct {
@@ -62,12 +66,21 @@ func TestNoVerdict(t *testing.T) {
 		code  int
 		want  string
 	}{
-		"no JSON":         {says(), ValidatePath, []byte("{"), 400, "the request is not an AdmissionReview"},
-		"another version": {says(), ValidatePath, []byte(`{"apiVersion":"admission.k8s.io/v1beta1"}`), 400, "set admissionReviewVersions: [v1]"},
-		"no request":      {says(), MutatePath, []byte(`{"apiVersion":"admission.k8s.io/v1"}`), 400, "with a request expected"},
-		"too long":        {says(), ValidatePath, make([]byte, maxRequest+1), 400, "of which at most 7340032 bytes are taken"},
-		"unknown kind":    {says(), ValidatePath, unknown, 500, "decoding the object: no kind \"Room\""},
-		"no object":       {says(), ValidatePath, nonsense, 500, "reading the object"},
+		"no JSON": {says(), ValidatePath, []byte("{"), 400, "the request is not an AdmissionReview"},
+		"another version": {
+			says(), ValidatePath, []byte(`{"apiVersion":"admission.k8s.io/v1beta1"}`), 400,
+			"set admissionReviewVersions: [v1]",
+		},
+		"no request": {
+			says(), MutatePath, []byte(`{"apiVersion":"admission.k8s.io/v1"}`), 400,
+			"with a request expected",
+		},
+		"too long": {
+			says(), ValidatePath, make([]byte, maxRequest+1), 400,
+			"of which at most 7340032 bytes are taken",
+		},
+		"unknown kind": {says(), ValidatePath, unknown, 500, "decoding the object: no kind \"Room\""},
+		"no object":    {says(), ValidatePath, nonsense, 500, "reading the object"},
 		"error": {
 			func(context.Context, client.Object) ([]translator.Finding, error) {
 				return nil, errors.New("tables are not filled yet")
@@ -143,7 +156,8 @@ func TestLeaving(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{GotConn: func(c httptrace.GotConnInfo) { reused = c.Reused }})
+		ctx := httptrace.WithClientTrace(t.Context(),
+			&httptrace.ClientTrace{GotConn: func(c httptrace.GotConnInfo) { reused = c.Reused }})
 		r, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+s.address+ValidatePath, bytes.NewReader(body))
 		if err != nil {
 			t.Fatal(err)
@@ -180,7 +194,8 @@ func TestUnconfirmed(t *testing.T) {
 	exists := func(context.Context, verdict.Ref) (bool, error) { asked++; return true, errors.New("forbidden") }
 	missing := func(field string) translator.Finding {
 		return translator.Finding{Object: own, Problem: verdict.Problem{
-			Field: field, Message: "no Service x: create it", Weight: verdict.Unresolved, Missing: &verdict.Ref{Kind: "Service", Namespace: "default", Name: "x"},
+			Field: field, Message: "no Service x: create it", Weight: verdict.Unresolved,
+			Missing: &verdict.Ref{Kind: "Service", Namespace: "default", Name: "x"},
 		}}
 	}
 	s := serve(t, Options{Trier: says(missing("a"), missing("b"), missing("a")), Exists: exists})
@@ -201,11 +216,31 @@ func TestOthers(t *testing.T) {
 		message string
 		want    string
 	}{
-		"same namespace":   {verdict.Ref{Kind: "HTTPRoute", Namespace: "default", Name: "other"}, "bad; mend it", "HTTPRoute/default/other spec: bad; mend it"},
-		"referred to":      {verdict.Ref{Kind: "Gateway", Namespace: "infra", Name: "edge"}, "bad; mend it", "Gateway/infra/edge spec: bad; mend it"},
-		"other tenant":     {verdict.Ref{Kind: "Gateway", Namespace: "tenant", Name: "edge"}, "bad; mend it", "spec: with this, a Gateway of another namespace that uses this HTTPRoute would be Invalid (R): keep what it relies on, or agree with its owners first"},
-		"about own object": {verdict.Ref{Kind: "Gateway", Namespace: "tenant", Name: "edge"}, "HTTPRoute default/r is bad; mend it", "spec: HTTPRoute default/r is bad; mend it (a Gateway of another namespace uses it)"},
-		"names the tenant": {verdict.Ref{Kind: "Gateway", Namespace: "tenant", Name: "edge"}, "HTTPRoute default/r is bad for tenant/edge; mend it", "spec: with this, a Gateway of another namespace that uses this HTTPRoute would be Invalid (R): keep what it relies on, or agree with its owners first"},
+		"same namespace": {
+			verdict.Ref{Kind: "HTTPRoute", Namespace: "default", Name: "other"},
+			"bad; mend it",
+			"HTTPRoute/default/other spec: bad; mend it",
+		},
+		"referred to": {
+			verdict.Ref{Kind: "Gateway", Namespace: "infra", Name: "edge"},
+			"bad; mend it",
+			"Gateway/infra/edge spec: bad; mend it",
+		},
+		"other tenant": {
+			verdict.Ref{Kind: "Gateway", Namespace: "tenant", Name: "edge"},
+			"bad; mend it",
+			"spec: with this, a Gateway of another namespace that uses this HTTPRoute would be Invalid (R): keep what it relies on, or agree with its owners first",
+		},
+		"about own object": {
+			verdict.Ref{Kind: "Gateway", Namespace: "tenant", Name: "edge"},
+			"HTTPRoute default/r is bad; mend it",
+			"spec: HTTPRoute default/r is bad; mend it (a Gateway of another namespace uses it)",
+		},
+		"names the tenant": {
+			verdict.Ref{Kind: "Gateway", Namespace: "tenant", Name: "edge"},
+			"HTTPRoute default/r is bad for tenant/edge; mend it",
+			"spec: with this, a Gateway of another namespace that uses this HTTPRoute would be Invalid (R): keep what it relies on, or agree with its owners first",
+		},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -244,7 +279,8 @@ func TestFit(t *testing.T) {
 	}
 	got := fit(all)
 	for _, w := range got[:len(got)-1] {
-		if utf8.RuneCountInString(w) != maxWarning || !strings.HasPrefix(w, "spec.rules[0]: ü") || !strings.HasSuffix(w, ": create it") {
+		if utf8.RuneCountInString(w) != maxWarning || !strings.HasPrefix(w, "spec.rules[0]: ü") ||
+			!strings.HasSuffix(w, ": create it") {
 			t.Errorf("%q is not cut well", w)
 		}
 	}
@@ -256,7 +292,10 @@ func TestFit(t *testing.T) {
 // TestMetrics checks the number of series: all kinds of others count as one.
 func TestMetrics(t *testing.T) {
 	registry := prometheus.NewRegistry()
-	bad := translator.Finding{Object: own, Problem: verdict.Problem{Field: "spec", Message: "bad", Weight: verdict.Invalid}}
+	bad := translator.Finding{Object: own, Problem: verdict.Problem{
+		Field: "spec", Message: "bad",
+		Weight: verdict.Invalid,
+	}}
 	s := serve(t, Options{Trier: says(bad), Metrics: registry})
 	for range 2 {
 		s.post(t, ValidatePath, httpRoute())
@@ -264,7 +303,8 @@ func TestMetrics(t *testing.T) {
 	s.post(t, MutatePath, httpRoute())
 	for _, kind := range []string{"Room", "House"} {
 		in := review(nil)
-		in.Request = create(metav1.GroupVersionKind{Group: "example.com", Version: "v1", Kind: kind}, "", `{"apiVersion":"example.com/v1","kind":"Room"}`)
+		in.Request = create(metav1.GroupVersionKind{Group: "example.com", Version: "v1", Kind: kind}, "",
+			`{"apiVersion":"example.com/v1","kind":"Room"}`)
 		s.send(t, ValidatePath, in)
 	}
 	families, err := registry.Gather()
@@ -278,7 +318,8 @@ func TestMetrics(t *testing.T) {
 			for _, l := range m.GetLabel() {
 				labels = append(labels, l.GetValue())
 			}
-			got[f.GetName()+" "+strings.Join(labels, " ")] = m.GetCounter().GetValue() + float64(m.GetHistogram().GetSampleCount())
+			got[f.GetName()+" "+strings.Join(labels, " ")] = m.GetCounter().GetValue() +
+				float64(m.GetHistogram().GetSampleCount())
 		}
 	}
 	want := map[string]float64{
@@ -298,7 +339,8 @@ func TestMetrics(t *testing.T) {
 func FuzzMutations(f *testing.F) {
 	for _, spec := range []string{
 		`{"spec":{"targetRefs":[{"name":"eg"},{"name":"r","kind":"HTTPRoute"},{"name":"x","group":"example.com"},{}]}}`,
-		`{"spec":{"targetRef":{"name":"eg","sectionName":"s"}}}`, `{"spec":{"targetRef":[1],"targetRefs":{"name":1}}}`, `{"spec":[]}`, `{}`, `null`,
+		`{"spec":{"targetRef":{"name":"eg","sectionName":"s"}}}`, `{"spec":{"targetRef":[1],"targetRefs":{"name":1}}}`,
+		`{"spec":[]}`, `{}`, `null`,
 	} {
 		f.Add([]byte(spec))
 	}
@@ -351,14 +393,16 @@ func contains(a, b any) bool {
 func FuzzValidate(f *testing.F) {
 	trier := newWorld(f, nil)
 	v := &validator{trier: trier, scheme: scheme, levels: levels{namespaces: stored(nil)}}
-	f.Add("CREATE", "HTTPRoute", []byte(`{"apiVersion":"gateway.networking.k8s.io/v1","kind":"HTTPRoute","metadata":{"name":"r"},"spec":{"rules":[{"matches":[{"path":{"type":"RegularExpression","value":"("}}]}]}}`), []byte(`{}`))
+	f.Add("CREATE", "HTTPRoute",
+		[]byte(`{"apiVersion":"gateway.networking.k8s.io/v1","kind":"HTTPRoute","metadata":{"name":"r"},"spec":{"rules":[{"matches":[{"path":{"type":"RegularExpression","value":"("}}]}]}}`), []byte(`{}`))
 	f.Add("UPDATE", "SecurityPolicy", []byte(knownBad), []byte(`{"metadata":{"labels":{"a":"b"}}}`))
 	f.Fuzz(func(t *testing.T, operation, kind string, object, old []byte) {
 		request := httpRoute()
 		request.Operation, request.Kind.Kind = admissionv1.Operation(operation), kind
 		request.Object.Raw, request.OldObject.Raw = object, old
 		response, err := v.answer(t.Context(), request)
-		if err == nil && !response.Allowed && (response.Result == nil || response.Result.Message == "" || response.Result.Code < http.StatusBadRequest) {
+		if err == nil && !response.Allowed && (response.Result == nil || response.Result.Message == "" ||
+			response.Result.Code < http.StatusBadRequest) {
 			t.Errorf("%+v is no denial", response)
 		}
 	})
@@ -370,7 +414,8 @@ func TestParseLevel(t *testing.T) {
 			t.Errorf("ParseLevel(%q) is %q, %v", name, level, err)
 		}
 	}
-	if _, err := ParseLevel("harsh"); err == nil || !strings.Contains(err.Error(), `"harsh" is no level: use off, warn, enforce, strict`) {
+	if _, err := ParseLevel("harsh"); err == nil || !strings.Contains(err.Error(),
+		`"harsh" is no level: use off, warn, enforce, strict`) {
 		t.Errorf("a level that there is not: %v", err)
 	}
 }

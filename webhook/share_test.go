@@ -165,8 +165,11 @@ func TestSlowPeersHoldNobodyUp(t *testing.T) {
 		addresses, each int
 		use             func(net.Conn)
 	}{
-		"no handshake":                 {4, 50, nil},
-		"no request":                   {4, 25, func(conn net.Conn) { _ = tls.Client(conn, &tls.Config{InsecureSkipVerify: true}).Handshake() }},
+		"no handshake": {4, 50, nil},
+		"no request": {4, 25, func(conn net.Conn) {
+			_ = tls.Client(conn,
+				&tls.Config{InsecureSkipVerify: true}).Handshake()
+		}},
 		"no body, of one address":      {1, 40, begun(false, maxRequest, 1<<20)},
 		"no body, of many addresses":   {20, 2, begun(false, maxRequest, 1<<20)},
 		"small bodies":                 {10, 30, begun(false, 100)},

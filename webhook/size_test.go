@@ -25,7 +25,8 @@ func TestForgedRoute(t *testing.T) {
 		tried = true
 		return nil, nil
 	})})
-	const kind, route = `{"group":"gateway.networking.k8s.io","version":"v1","kind":"HTTPRoute"}`, `{"metadata":{"name":"r"},"spec":{"rules":LIST}}`
+	const kind, route = `{"group":"gateway.networking.k8s.io","version":"v1","kind":"HTTPRoute"}`,
+		`{"metadata":{"name":"r"},"spec":{"rules":LIST}}`
 	list := func(item string) string { return "[" + strings.Repeat(item+",", maxEntries-1) + item + "]" }
 	wide := `{"matches":` + list(`{"headers":`+list("{}")+`}`) + `}`
 	for want, spec := range map[string][]byte{
@@ -78,14 +79,16 @@ func TestManySmallThings(t *testing.T) {
 		"containers":    listOf(size, reviewOf(envoyProxyKind, envoyProxy), "{}"),
 		"no containers": listOf(size, reviewOf(envoyProxyKind, envoyProxy), "null"),
 		"maps":          listOf(size, reviewOf(envoyProxyKind, envoyProxy), `{"":0}`),
-		"groups":        listOf(size, `{"apiVersion":"admission.k8s.io/v1","request":{"uid":"u1","userInfo":{"groups":LIST}}}`, `""`),
-		"one object":    listOf(5*(1<<18), reviewOf(envoyProxyKind, envoyProxy), "null"),
+		"groups": listOf(size,
+			`{"apiVersion":"admission.k8s.io/v1","request":{"uid":"u1","userInfo":{"groups":LIST}}}`, `""`),
+		"one object": listOf(5*(1<<18), reviewOf(envoyProxyKind, envoyProxy), "null"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			var code int
 			var answer []byte
 			took := allocated(func() { code, answer = s.send(t, ValidatePath, body) })
-			if code != http.StatusBadRequest || !strings.Contains(string(answer), "fields and items of lists, of which at most") {
+			if code != http.StatusBadRequest || !strings.Contains(string(answer),
+				"fields and items of lists, of which at most") {
 				t.Errorf("status %d: %s", code, answer)
 			}
 			if took > 64<<20 {
@@ -100,9 +103,11 @@ func TestManySmallThings(t *testing.T) {
 func TestLargestObjects(t *testing.T) {
 	s := serve(t, Options{TimeLimit: time.Minute, Trier: says()})
 	largest := func(value string) []byte {
-		return listOf(3<<19, strings.Replace(envoyProxy, "initContainers", "container\":{\"env", 1)+"}", `{"name":"AB","value":"`+value+`"}`)
+		return listOf(3<<19, strings.Replace(envoyProxy, "initContainers", "container\":{\"env", 1)+"}",
+			`{"name":"AB","value":"`+value+`"}`)
 	}
-	request := create(metav1.GroupVersionKind{Group: v1alpha1.GroupName, Version: "v1alpha1", Kind: "EnvoyProxy"}, "default", string(largest("1")))
+	request := create(metav1.GroupVersionKind{Group: v1alpha1.GroupName, Version: "v1alpha1", Kind: "EnvoyProxy"},
+		"default", string(largest("1")))
 	request.Operation, request.OldObject.Raw = admissionv1.Update, largest("2")
 	if count := tokens(request.Object.Raw); count < maxTokens/2 {
 		t.Errorf("the object has %d tokens only", count)

@@ -67,7 +67,10 @@ func phrase(obj client.Object, request *admissionv1.AdmissionRequest, findings [
 }
 
 func isOwn(ref verdict.Ref, obj client.Object, request *admissionv1.AdmissionRequest) bool {
-	return ref == verdict.Ref{Group: request.Kind.Group, Kind: request.Kind.Kind, Namespace: obj.GetNamespace(), Name: obj.GetName()}
+	return ref == verdict.Ref{
+		Group: request.Kind.Group, Kind: request.Kind.Kind, Namespace: obj.GetNamespace(),
+		Name: obj.GetName(),
+	}
 }
 
 // names reports whether the user's object contains a reference to the object.
@@ -115,7 +118,9 @@ func discreet(obj client.Object, kind string, f translator.Finding) line {
 }
 
 // respond turns lines into the answer for a namespace with that level.
-func respond(request *admissionv1.AdmissionRequest, level Level, lines []line, warnings []string) *admissionv1.AdmissionResponse {
+func respond(request *admissionv1.AdmissionRequest, level Level, lines []line,
+	warnings []string,
+) *admissionv1.AdmissionResponse {
 	var denials []line
 	for _, l := range lines {
 		if level.Denies(l.weight) && !l.pending {

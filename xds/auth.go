@@ -51,13 +51,15 @@ func (s *Server) identify(ctx context.Context) (context.Context, error) {
 	values := md.Get("authorization")
 	if len(values) != 1 {
 		s.metrics.denied.Inc()
-		return nil, status.Errorf(codes.Unauthenticated, "the call has %d authorization headers: send one, Bearer and the service account's token", len(values))
+		return nil, status.Errorf(codes.Unauthenticated,
+			"the call has %d authorization headers: send one, Bearer and the service account's token", len(values))
 	}
 	scheme, token, ok := strings.Cut(values[0], " ")
 	token = strings.TrimSpace(token)
 	if !ok || !strings.EqualFold(scheme, "Bearer") || token == "" {
 		s.metrics.denied.Inc()
-		return nil, status.Error(codes.Unauthenticated, "the authorization header is not a bearer token: send Bearer and the service account's token")
+		return nil, status.Error(codes.Unauthenticated,
+			"the authorization header is not a bearer token: send Bearer and the service account's token")
 	}
 	asking, cancel := context.WithTimeout(ctx, reviewLimit)
 	defer cancel()
@@ -72,7 +74,8 @@ func (s *Server) identify(ctx context.Context) (context.Context, error) {
 	if err != nil {
 		s.metrics.denied.Inc()
 		s.log.Info("refused a proxy's token", "error", brief(err.Error()))
-		return nil, status.Error(codes.Unauthenticated, "the token was not accepted: send a valid token of the proxy's service account")
+		return nil, status.Error(codes.Unauthenticated,
+			"the token was not accepted: send a valid token of the proxy's service account")
 	}
 	c := connectionOf(ctx)
 	if c == nil {
@@ -116,5 +119,6 @@ func (s *identifiedStream) Context() context.Context { return s.ctx }
 
 // unserved answers every method that is not delta ADS.
 func unserved(any, grpc.ServerStream) error {
-	return status.Error(codes.Unimplemented, "only AggregatedDiscoveryService/DeltaAggregatedResources is served: set api_type: DELTA_GRPC in ads_config")
+	return status.Error(codes.Unimplemented,
+		"only AggregatedDiscoveryService/DeltaAggregatedResources is served: set api_type: DELTA_GRPC in ads_config")
 }

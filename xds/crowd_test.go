@@ -74,7 +74,8 @@ func TestOnlyWhatIsUsedIsDecoded(t *testing.T) {
 	c := newPeers(0, logr.Discard()).accept(nowhere(t))
 	defer func() { _ = c.Close() }()
 	in := decodedBy(t, c)
-	if n := in.request.GetNode(); n.GetId() != "pod" || n.GetCluster() != "ns/gw" || len(n.GetExtensions()) != 0 || n.GetUserAgentName() != "" {
+	if n := in.request.GetNode(); n.GetId() != "pod" || n.GetCluster() != "ns/gw" || len(n.GetExtensions()) != 0 ||
+		n.GetUserAgentName() != "" {
 		t.Errorf("of the node is decoded: %.200v", n)
 	}
 	if e := in.request.GetErrorDetail(); e.GetMessage() != "words" || len(e.GetDetails()) != 0 {
@@ -86,7 +87,8 @@ func TestOnlyWhatIsUsedIsDecoded(t *testing.T) {
 	if got := in.request.GetInitialResourceVersions(); len(got) != 2 || got["b"] != "2" {
 		t.Errorf("the versions %q are decoded", got)
 	}
-	if len(in.request.GetResourceLocatorsSubscribe()) != 0 || in.request.GetResponseNonce() != "7" || in.request.GetTypeUrl() != short["EDS"] {
+	if len(in.request.GetResourceLocatorsSubscribe()) != 0 || in.request.GetResponseNonce() != "7" ||
+		in.request.GetTypeUrl() != short["EDS"] {
 		t.Errorf("decoded is %.500v", &in.request)
 	}
 }

@@ -43,7 +43,10 @@ type batch struct {
 }
 
 func newFleet(key string) *fleet {
-	return &fleet{key: key, resources: map[string]map[string]*translator.Resource{}, streams: map[*stream]struct{}{}, room: guiltyLimit}
+	return &fleet{
+		key: key, resources: map[string]map[string]*translator.Resource{}, streams: map[*stream]struct{}{},
+		room: guiltyLimit,
+	}
 }
 
 // publish stores a change and wakes the streams of the proxies. Its cost grows with the change and, by a constant per

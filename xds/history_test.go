@@ -41,12 +41,16 @@ type model struct {
 func bad(r *translator.Resource) bool { return strings.HasSuffix(r.Version, "!") }
 
 // subscriptions is the order in which Envoy subscribes.
-var subscriptions = []string{resource.ClusterType, resource.EndpointType, resource.SecretType, resource.ListenerType, resource.RouteType}
+var subscriptions = []string{
+	resource.ClusterType, resource.EndpointType, resource.SecretType, resource.ListenerType,
+	resource.RouteType,
+}
 
 func newModel(t *testing.T, seed uint64) *model {
 	m := &model{
 		script: newScript(t), random: rand.New(rand.NewPCG(seed, 1)), has: map[string]map[string]*translator.Resource{},
-		asked: map[string]map[string]bool{}, noted: map[string]string{}, rejected: map[string]bool{}, warming: map[translator.Name]map[translator.Name]bool{},
+		asked: map[string]map[string]bool{}, noted: map[string]string{}, rejected: map[string]bool{},
+		warming: map[translator.Name]map[translator.Name]bool{},
 	}
 	for _, typ := range subscriptions {
 		m.has[typ], m.asked[typ] = map[string]*translator.Resource{}, map[string]bool{}

@@ -135,7 +135,9 @@ func (s *session) convict(n translator.Name, hash, words string) {
 }
 
 // suspects returns the parts that the proxy has not accepted before, and as good those that it has.
-func (s *session) suspects(sub *subscription, res *translator.Resource) (good map[string]bool, suspects []translator.Part) {
+func (s *session) suspects(sub *subscription, res *translator.Resource) (good map[string]bool,
+	suspects []translator.Part,
+) {
 	good = map[string]bool{}
 	if h := sub.have[res.Name]; h != nil && h.acked != nil && !h.unknown {
 		for _, p := range h.acked.Parts() {

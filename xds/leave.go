@@ -84,7 +84,8 @@ func (s *session) inUse(n translator.Name) bool {
 	}
 	for url := range s.needed.unknown {
 		// Nothing names its own type, and a cluster names endpoints and secrets only.
-		if url != n.Type && (url != resource.ClusterType || n.Type == resource.EndpointType || n.Type == resource.SecretType) {
+		if url != n.Type && (url != resource.ClusterType || n.Type == resource.EndpointType ||
+			n.Type == resource.SecretType) {
 			return true
 		}
 	}

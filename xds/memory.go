@@ -72,7 +72,8 @@ func (s *session) restore(r *response) bool {
 // rejected.
 func (s *session) restored(n translator.Name, res *translator.Resource) bool {
 	latest := s.fleet.get(n)
-	return n.Type == resource.SecretType && latest != nil && latest.Version != res.Version && s.rejected[n].version == latest.Version
+	return n.Type == resource.SecretType && latest != nil && latest.Version != res.Version &&
+		s.rejected[n].version == latest.Version
 }
 
 // releaseMemory notes that the proxy has accepted the resource in some version, or no longer has it.

@@ -19,14 +19,18 @@ type metrics struct {
 
 func newMetrics(r prometheus.Registerer) *metrics {
 	counter := func(name, help string) *prometheus.CounterVec {
-		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "gatehouse", Subsystem: "xds", Name: name, Help: help}, []string{"type"})
+		return prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: "gatehouse", Subsystem: "xds", Name: name,
+			Help: help,
+		}, []string{"type"})
 	}
 	m := &metrics{
 		streams: prometheus.NewGauge(prometheus.GaugeOpts{
 			Namespace: "gatehouse", Subsystem: "xds", Name: "streams", Help: "Proxies' streams that are open.",
 		}),
 		denied: prometheus.NewCounter(prometheus.CounterOpts{
-			Namespace: "gatehouse", Subsystem: "xds", Name: "denied_total", Help: "Calls refused for lack of a valid token or of the right to a fleet.",
+			Namespace: "gatehouse", Subsystem: "xds", Name: "denied_total",
+			Help: "Calls refused for lack of a valid token or of the right to a fleet.",
 		}),
 		responses:    counter("responses_total", "Responses sent to proxies."),
 		resources:    counter("resources_total", "Resources sent to proxies, removals included."),
@@ -40,7 +44,8 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		}, []string{"type"}),
 	}
 	if r != nil {
-		r.MustRegister(m.streams, m.denied, m.responses, m.resources, m.bytes, m.acknowledged, m.rejected, m.publishedToAcknowledged)
+		r.MustRegister(m.streams, m.denied, m.responses, m.resources, m.bytes, m.acknowledged, m.rejected,
+			m.publishedToAcknowledged)
 	}
 	return m
 }

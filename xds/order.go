@@ -53,7 +53,10 @@ var traits = []trait{
 	{url: resource.SecretType, remembered: true, apart: true, reported: byName},
 	{url: resource.ExtensionConfigType, gated: true},
 	{url: resource.ListenerType, wildcard: true, gated: true, atOnce: true, brings: true, reported: byVersion},
-	{url: resource.ScopedRouteType, wildcard: true, gated: true, afterListeners: true, atOnce: true, owned: true, remembered: true},
+	{
+		url: resource.ScopedRouteType, wildcard: true, gated: true, afterListeners: true, atOnce: true, owned: true,
+		remembered: true,
+	},
 	{url: resource.RouteType, gated: true, afterListeners: true, reported: byName},
 	{url: resource.VirtualHostType, gated: true, afterListeners: true},
 }

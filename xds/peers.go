@@ -51,7 +51,10 @@ type taker struct {
 }
 
 func newPeers(limit int, log logr.Logger) *peers {
-	return &peers{limit: cmp.Or(limit, memoryLimit), log: log, takers: map[string]*taker{}, holders: map[string][]*connection{}}
+	return &peers{
+		limit: cmp.Or(limit, memoryLimit), log: log, takers: map[string]*taker{},
+		holders: map[string][]*connection{},
+	}
 }
 
 // accept adds a connection whose holder is not known yet.
@@ -78,10 +81,12 @@ func (p *peers) prove(c *connection, id Identity) (err error) {
 		case c.holder == holder:
 			return
 		case c.holder != "":
-			err = status.Errorf(codes.PermissionDenied, "the connection is held by %s: open another one for %s", c.who, id.Subject)
+			err = status.Errorf(codes.PermissionDenied, "the connection is held by %s: open another one for %s", c.who,
+				id.Subject)
 			return
 		case len(own) >= endingLimit:
-			err = status.Errorf(codes.ResourceExhausted, "the pod has opened %d connections: try again when some have ended", len(own))
+			err = status.Errorf(codes.ResourceExhausted, "the pod has opened %d connections: try again when some have ended",
+				len(own))
 			return
 		}
 		c.proving.Stop()

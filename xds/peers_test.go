@@ -205,7 +205,10 @@ func (s *served) begins(token string, arrive int) *envoy {
 		s.t.Fatal(err)
 	}
 	e := &envoy{s.t, &corev3.Node{Id: token, Cluster: "ns/gw"}, stream}
-	e.request(&discovery.DeltaDiscoveryRequest{TypeUrl: short["EDS"], ResourceNamesSubscribe: []string{strings.Repeat("x", 2*arrive)}})
+	e.request(&discovery.DeltaDiscoveryRequest{
+		TypeUrl:                short["EDS"],
+		ResourceNamesSubscribe: []string{strings.Repeat("x", 2*arrive)},
+	})
 	return e
 }
 
@@ -322,7 +325,8 @@ func TestStrangersAreBounded(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + "\x00\x00\x00\x04\x00\x00\x00\x00\x00" // With settings that change nothing.
+	// With settings that change nothing.
+	const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + "\x00\x00\x00\x04\x00\x00\x00\x00\x00"
 	elsewhere := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 66)}}
 	ended := make(chan struct{}, 100)
 	for range cap(ended) {

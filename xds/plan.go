@@ -228,7 +228,8 @@ func (s *session) choose(r *response, m *mark, latest *translator.Resource, read
 func (s *session) underWay(sub *subscription, name string, now time.Time) bool {
 	for _, r := range sub.flight {
 		until := r.sentAt.Add(s.limits.warm)
-		if now.Before(until) && slices.ContainsFunc(r.resources, func(sent *translator.Resource) bool { return sent.Name == name }) {
+		if now.Before(until) && slices.ContainsFunc(r.resources,
+			func(sent *translator.Resource) bool { return sent.Name == name }) {
 			s.wakeBy(until)
 			return true
 		}
@@ -283,7 +284,8 @@ func (s *session) pass(sub *subscription, m *mark, latest *translator.Resource, 
 func (s *session) impossible(r *translator.Resource) bool {
 	clusters := s.subscription(resource.ClusterType)
 	for _, n := range r.Needs {
-		if n.Type == resource.ClusterType && s.fleet.get(n) == nil && (clusters == nil || clusters.have[n.Name] == nil || s.warmth.cold[n.Name] != nil) {
+		if n.Type == resource.ClusterType && s.fleet.get(n) == nil &&
+			(clusters == nil || clusters.have[n.Name] == nil || s.warmth.cold[n.Name] != nil) {
 			return true
 		}
 	}

@@ -192,7 +192,8 @@ func mention(message, name string) int {
 		}
 		at += from
 		end := at + len(name)
-		if (at == 0 || !inName(message[at-1])) && (end == len(message) || !inName(message[end]) || endsSentence(message[end:])) {
+		if (at == 0 || !inName(message[at-1])) && (end == len(message) || !inName(message[end]) ||
+			endsSentence(message[end:])) {
 			return at
 		}
 		from = at + 1

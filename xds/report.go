@@ -14,8 +14,9 @@ import (
 func (s *session) snapshot(node string) translator.Proxy {
 	p := translator.Proxy{
 		Fleet: s.fleet.key, Node: node,
-		Listeners: map[string]string{}, Routes: map[string]bool{}, Secrets: map[string]bool{}, Rejected: map[translator.Name]string{},
-		Guilty: s.fleet.guilty,
+		Listeners: map[string]string{}, Routes: map[string]bool{}, Secrets: map[string]bool{},
+		Rejected: map[translator.Name]string{},
+		Guilty:   s.fleet.guilty,
 	}
 	if sub := s.subscription(resource.ListenerType); sub != nil {
 		for name, h := range sub.have {
@@ -46,7 +47,8 @@ func (s *session) snapshot(node string) translator.Proxy {
 
 // sameReport reports whether two snapshots of one proxy are equal.
 func sameReport(a, b translator.Proxy) bool {
-	return a.Scopes == b.Scopes && maps.Equal(a.Listeners, b.Listeners) && maps.Equal(a.Routes, b.Routes) && maps.Equal(a.Secrets, b.Secrets) &&
+	return a.Scopes == b.Scopes && maps.Equal(a.Listeners, b.Listeners) && maps.Equal(a.Routes, b.Routes) &&
+		maps.Equal(a.Secrets, b.Secrets) &&
 		maps.Equal(a.Rejected, b.Rejected) && maps.Equal(a.Guilty, b.Guilty)
 }
 

@@ -65,10 +65,13 @@ func (s *Server) review(ctx context.Context, st *stream) (told bool) {
 	case status.Code(err) == codes.Unavailable || ctx.Err() != nil:
 		return false
 	case err != nil:
-		s.log.Info("a proxy's token is not accepted any more", "fleet", st.session.fleet.key, "node", st.node, "error", err.Error())
-		st.identity.connection.end(status.Error(codes.Unauthenticated, "the token is not accepted any more: send a valid token of the proxy's service account"))
+		s.log.Info("a proxy's token is not accepted any more", "fleet", st.session.fleet.key, "node", st.node, "error",
+			err.Error())
+		st.identity.connection.end(status.Error(codes.Unauthenticated,
+			"the token is not accepted any more: send a valid token of the proxy's service account"))
 	case !id.Mine(st.session.fleet.key):
-		st.identity.connection.end(status.Errorf(codes.PermissionDenied, "%s is no service account of Gateway %s any more", id.Subject, st.session.fleet.key))
+		st.identity.connection.end(status.Errorf(codes.PermissionDenied, "%s is no service account of Gateway %s any more",
+			id.Subject, st.session.fleet.key))
 	}
 	return true
 }

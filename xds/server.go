@@ -150,12 +150,15 @@ func (s *Server) DeltaAggregatedResources(stream discovery.AggregatedDiscoverySe
 		return status.Error(codes.InvalidArgument, "the first request has no node.id: set it to the name of the pod")
 	}
 	if len(node.GetId()) > nodeLimit {
-		return status.Errorf(codes.InvalidArgument, "the node.id has %d characters: set it to the name of the pod", len(node.GetId()))
+		return status.Errorf(codes.InvalidArgument, "the node.id has %d characters: set it to the name of the pod",
+			len(node.GetId()))
 	}
 	if !id.Mine(node.GetCluster()) {
 		s.metrics.denied.Inc()
 		s.log.Info("refused a proxy", "subject", id.Subject, "node", node.GetId(), "cluster", brief(node.GetCluster()))
-		return status.Errorf(codes.PermissionDenied, "node.cluster %q is not a Gateway of %s: set it to namespace/name of the Gateway that the service account is for", node.GetCluster(), id.Subject)
+		return status.Errorf(codes.PermissionDenied,
+			"node.cluster %q is not a Gateway of %s: set it to namespace/name of the Gateway that the service account is for",
+			node.GetCluster(), id.Subject)
 	}
 	st.node = node.GetId()
 	return s.run(st, first)
@@ -173,7 +176,8 @@ func (s *Server) first(st *stream) (*incoming, error) {
 	case err := <-st.identity.connection.over:
 		return nil, err
 	case <-late.C:
-		return nil, status.Errorf(codes.DeadlineExceeded, "no request is there %v after the call: send the first one, with node.id, at once", firstLimit)
+		return nil, status.Errorf(codes.DeadlineExceeded,
+			"no request is there %v after the call: send the first one, with node.id, at once", firstLimit)
 	case <-s.closed.Done():
 		return nil, errStopping
 	}

@@ -76,7 +76,9 @@ func (s *served) dial(token string) *grpc.ClientConn {
 	conn, err := grpc.NewClient("passthrough:///bufconn",
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return s.listener.DialContext(ctx) }),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithStreamInterceptor(func(ctx context.Context, d *grpc.StreamDesc, cc *grpc.ClientConn, method string, next grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+		grpc.WithStreamInterceptor(func(ctx context.Context, d *grpc.StreamDesc, cc *grpc.ClientConn, method string,
+			next grpc.Streamer, opts ...grpc.CallOption,
+		) (grpc.ClientStream, error) {
 			return next(metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token), d, cc, method, opts...)
 		}))
 	if err != nil {
@@ -198,7 +200,10 @@ func TestDenied(t *testing.T) {
 		code               codes.Code
 		says               string
 	}{
-		"a fleet of another":  {"token-gw", "ns/other", "pod", codes.PermissionDenied, `node.cluster "ns/other" is not a Gateway of sa:gw`},
+		"a fleet of another": {
+			"token-gw", "ns/other", "pod", codes.PermissionDenied,
+			`node.cluster "ns/other" is not a Gateway of sa:gw`,
+		},
 		"no fleet":            {"token-gw", "", "pod", codes.PermissionDenied, `node.cluster "" is not`},
 		"no node id":          {"token-gw", "ns/gw", "", codes.InvalidArgument, "node.id"},
 		"an unknown token":    {"forged", "ns/gw", "pod", codes.Unauthenticated, "not accepted"},
@@ -355,7 +360,10 @@ func TestMadeUpTypesAreNotHeld(t *testing.T) {
 	s.Synced()
 	e := s.connect("token-gw", "ns/gw", "pod")
 	for i := range 100 {
-		e.request(&discovery.DeltaDiscoveryRequest{TypeUrl: fmt.Sprintf("made.up/Type%d", i), ResourceNamesSubscribe: []string{"x"}})
+		e.request(&discovery.DeltaDiscoveryRequest{
+			TypeUrl:                fmt.Sprintf("made.up/Type%d", i),
+			ResourceNamesSubscribe: []string{"x"},
+		})
 	}
 	e.ask("CDS")
 	e.want("CDS a@1")
@@ -447,7 +455,8 @@ type reports struct {
 func (r *reports) report(p translator.Proxy, connected bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.got = append(r.got, fmt.Sprintf("%s %s %v %v %v %v %d", p.Fleet, p.Node, connected, p.Listeners, p.Routes, p.Secrets, len(p.Rejected)))
+	r.got = append(r.got, fmt.Sprintf("%s %s %v %v %v %v %d", p.Fleet, p.Node, connected, p.Listeners, p.Routes, p.Secrets,
+		len(p.Rejected)))
 }
 
 func (r *reports) take() []string {
@@ -484,14 +493,18 @@ func TestReports(t *testing.T) {
 		want()
 
 		again := s.connect("token-gw", "ns/gw", "pod")
-		again.request(&discovery.DeltaDiscoveryRequest{TypeUrl: short["LDS"], InitialResourceVersions: map[string]string{"l": "1"}})
+		again.request(&discovery.DeltaDiscoveryRequest{
+			TypeUrl:                 short["LDS"],
+			InitialResourceVersions: map[string]string{"l": "1"},
+		})
 		want("ns/gw pod true map[l:1] map[] map[] 0")
 		_ = e.CloseSend()
 		want()
 		_ = again.CloseSend()
 		want("ns/gw pod false map[l:1] map[] map[] 0")
 		if len(s.reporters) != 0 || len(s.Debug()[0].Proxies) != 0 {
-			t.Errorf("%d reporters and %d proxies remain of a proxy that has left, want none", len(s.reporters), len(s.Debug()[0].Proxies))
+			t.Errorf("%d reporters and %d proxies remain of a proxy that has left, want none", len(s.reporters),
+				len(s.Debug()[0].Proxies))
 		}
 	})
 }
@@ -526,7 +539,10 @@ func TestMetricsHaveFewLabels(t *testing.T) {
 		e := s.connect(fmt.Sprintf("sa/pod-%d", i), "ns/gw", fmt.Sprintf("pod-%d", i))
 		e.ask("CDS")
 		e.want("CDS a@1")
-		e.request(&discovery.DeltaDiscoveryRequest{TypeUrl: fmt.Sprintf("type.googleapis.com/made.up.Type%d", i), ResourceNamesSubscribe: []string{"x"}})
+		e.request(&discovery.DeltaDiscoveryRequest{
+			TypeUrl:                fmt.Sprintf("type.googleapis.com/made.up.Type%d", i),
+			ResourceNamesSubscribe: []string{"x"},
+		})
 	}
 	families, err := registry.Gather()
 	if err != nil {

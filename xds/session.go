@@ -138,7 +138,8 @@ func newSession(f *fleet, l limits) *session {
 	return &session{
 		fleet: f, limits: l, salt: rand.Text(), warmth: newWarmth(), news: true,
 		memory: newMemory(), rejected: map[translator.Name]rejection{}, after: map[translator.Name][]translator.Name{},
-		trials: map[translator.Name]*trial{}, offers: map[translator.Name]offer{}, parked: map[translator.Name]map[string]bool{},
+		trials: map[translator.Name]*trial{}, offers: map[translator.Name]offer{},
+		parked: map[translator.Name]map[string]bool{},
 	}
 }
 
@@ -327,7 +328,8 @@ func (s *session) acceptResource(sub *subscription, res *translator.Resource, se
 	if h == nil {
 		return
 	}
-	if sub.reported == byName && h.acked == nil || sub.reported == byVersion && (h.acked == nil || h.acked.Version != res.Version) {
+	if sub.reported == byName && h.acked == nil || sub.reported == byVersion &&
+		(h.acked == nil || h.acked.Version != res.Version) {
 		s.news = true
 	}
 	h.acked, h.unknown = res, false

@@ -53,7 +53,10 @@ func res(text string) *translator.Resource {
 // secretBody is a secret with a text in place of a certificate.
 func secretBody(name, text string) []byte {
 	chain := &corev3.DataSource{Specifier: &corev3.DataSource_InlineBytes{InlineBytes: []byte(text)}}
-	body, err := proto.Marshal(&tlsv3.Secret{Name: name, Type: &tlsv3.Secret_TlsCertificate{TlsCertificate: &tlsv3.TlsCertificate{CertificateChain: chain}}})
+	body, err := proto.Marshal(&tlsv3.Secret{
+		Name: name,
+		Type: &tlsv3.Secret_TlsCertificate{TlsCertificate: &tlsv3.TlsCertificate{CertificateChain: chain}},
+	})
 	if err != nil {
 		panic(err)
 	}

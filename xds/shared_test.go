@@ -36,13 +36,19 @@ func guardedConfigOf(t *testing.T, config, guard string, names ...string) *trans
 		message.TypedPerFilterConfig[fmt.Sprint("filter", i)] = &anypb.Any{TypeUrl: word}
 	}
 	for _, name := range names {
-		message.VirtualHosts = append(message.VirtualHosts, &routev3.VirtualHost{Name: name, Routes: []*routev3.Route{{Name: name}}})
+		message.VirtualHosts = append(message.VirtualHosts, &routev3.VirtualHost{
+			Name:   name,
+			Routes: []*routev3.Route{{Name: name}},
+		})
 	}
 	body, err := proto.MarshalOptions{Deterministic: true}.Marshal(message)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &translator.Resource{Type: resource.RouteType, Name: config, Version: guard + ":" + strings.Join(names, ","), Pieces: [][]byte{body}}
+	return &translator.Resource{
+		Type: resource.RouteType, Name: config, Version: guard + ":" + strings.Join(names, ","),
+		Pieces: [][]byte{body},
+	}
 }
 
 // careful is a proxy that rejects whatever has a route or a filter with "!" in it, with words that tell nothing.
@@ -80,7 +86,8 @@ func (p *careful) step(most int) {
 		for _, host := range config.VirtualHosts {
 			names = append(names, host.Name)
 		}
-		guard := strings.TrimSpace(config.TypedPerFilterConfig["filter0"].GetTypeUrl() + " " + config.TypedPerFilterConfig["filter1"].GetTypeUrl())
+		guard := strings.TrimSpace(config.TypedPerFilterConfig["filter0"].GetTypeUrl() + " " +
+			config.TypedPerFilterConfig["filter1"].GetTypeUrl())
 		req := &discovery.DeltaDiscoveryRequest{TypeUrl: resource.RouteType, ResponseNonce: strconv.FormatUint(r.seq, 10)}
 		if strings.Contains(guard+strings.Join(names, ","), "!") {
 			req.ErrorDetail = &status.Status{Code: 13, Message: "no"}
@@ -100,14 +107,20 @@ func TestTrialOfWhatRoutesRestOn(t *testing.T) {
 		guilty   int
 		most     int // Responses at most.
 	}{
-		{[]string{"old", "a"}, []string{"!new", "a"}, []string{"old", "a"}, 1, 1},                // It alone came into question.
-		{[]string{"old", "a"}, []string{"!new", "a", "b", "c"}, []string{"old", "a"}, 1, 2},      // With new routes, which must not be served without it.
-		{[]string{"", "a"}, []string{"!new", "a", "b"}, []string{"", "a"}, 1, 2},                 // There was none before.
-		{nil, []string{"!new", "a", "b"}, []string{""}, 1, 2},                                    // A fresh proxy gets nothing.
-		{[]string{"old", "a"}, []string{"new", "a", "!b", "c"}, []string{"new", "a", "c"}, 1, 5}, // A route is rejected, and not what it rests on.
-		{[]string{"old", "a"}, []string{"", "a", "!b", "c"}, []string{"old", "a", "c"}, 1, 3},    // While a part is missing, older routes have what they rest on.
+		// It alone came into question.
+		{[]string{"old", "a"}, []string{"!new", "a"}, []string{"old", "a"}, 1, 1},
+		// With new routes, which must not be served without it.
+		{[]string{"old", "a"}, []string{"!new", "a", "b", "c"}, []string{"old", "a"}, 1, 2},
+		{[]string{"", "a"}, []string{"!new", "a", "b"}, []string{"", "a"}, 1, 2}, // There was none before.
+		// A fresh proxy gets nothing.
+		{nil, []string{"!new", "a", "b"}, []string{""}, 1, 2},
+		// A route is rejected, and not what it rests on.
+		{[]string{"old", "a"}, []string{"new", "a", "!b", "c"}, []string{"new", "a", "c"}, 1, 5},
+		// While a part is missing, older routes have what they rest on.
+		{[]string{"old", "a"}, []string{"", "a", "!b", "c"}, []string{"old", "a", "c"}, 1, 3},
 		{[]string{"old", "a"}, []string{"new", "a", "b"}, []string{"new", "a", "b"}, 0, 1},
-		{[]string{"old", "a"}, []string{"new !bad", "a", "b"}, []string{"new", "a"}, 1, 4},  // One of two is rejected, and routes need both.
+		// One of two is rejected, and routes need both.
+		{[]string{"old", "a"}, []string{"new !bad", "a", "b"}, []string{"new", "a"}, 1, 4},
 		{[]string{"old", "a"}, []string{"!new !bad", "a", "b"}, []string{"old", "a"}, 2, 4}, // Both of them.
 		{nil, []string{"new !bad", "a"}, []string{"new"}, 1, 4},
 	} {
@@ -155,7 +168,10 @@ func TestRoutesNeverLackWhatTheyRestOn(t *testing.T) {
 					wanted[name] = true
 				}
 			}
-			guard := []string{"", fmt.Sprint("g", version), "!bad", "steady", fmt.Sprint("g !h", version), fmt.Sprint("g h", version)}[r.IntN(6)]
+			guard := []string{
+				"", fmt.Sprint("g", version), "!bad", "steady", fmt.Sprint("g !h", version),
+				fmt.Sprint("g h", version),
+			}[r.IntN(6)]
 			if version == 14 {
 				guard = "last two"
 				maps.DeleteFunc(wanted, func(name string, _ bool) bool { return strings.Contains(name, "!") })
@@ -171,13 +187,15 @@ func TestRoutesNeverLackWhatTheyRestOn(t *testing.T) {
 				p.step(1)
 				for _, name := range p.runs {
 					if len(strings.Fields(p.guard)) < fewest[name] {
-						t.Fatalf("seed %d: the proxy runs %s with %q, and it has always rested on %d filters", seed, name, p.guard, fewest[name])
+						t.Fatalf("seed %d: the proxy runs %s with %q, and it has always rested on %d filters", seed, name, p.guard,
+							fewest[name])
 					}
 				}
 			}
 		}
 		p.step(1000)
-		if want := slices.Sorted(maps.Keys(wanted)); p.guard != "last two" || !slices.Equal(slices.Sorted(slices.Values(p.runs)), want) {
+		if want := slices.Sorted(maps.Keys(wanted)); p.guard != "last two" ||
+			!slices.Equal(slices.Sorted(slices.Values(p.runs)), want) {
 			t.Fatalf("seed %d: in the end the proxy runs %q and %q, want %q", seed, p.guard, p.runs, want)
 		}
 	}

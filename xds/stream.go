@@ -38,7 +38,8 @@ type stream struct {
 func newStream(g discovery.AggregatedDiscoveryService_DeltaAggregatedResourcesServer, id proof) *stream {
 	return &stream{
 		grpc: g, identity: id, since: time.Now(),
-		awake: make(chan struct{}, 1), doubted: make(chan struct{}, 1), requests: make(chan *incoming), receiving: make(chan error, 1),
+		awake: make(chan struct{}, 1), doubted: make(chan struct{}, 1), requests: make(chan *incoming),
+		receiving: make(chan error, 1),
 	}
 }
 
@@ -139,7 +140,8 @@ func (st *stream) expiry() (expired <-chan time.Time, stop func() bool) {
 func (s *Server) take(st *stream, in *incoming) error {
 	f, req := st.session.fleet, &in.request
 	if n := req.GetNode(); n != nil && n.GetCluster() != f.key {
-		return status.Errorf(codes.PermissionDenied, "node.cluster changed from %q to %q on one stream", f.key, n.GetCluster())
+		return status.Errorf(codes.PermissionDenied, "node.cluster changed from %q to %q on one stream", f.key,
+			n.GetCluster())
 	}
 	if req.GetTypeUrl() == "" {
 		return status.Error(codes.InvalidArgument, "the request has no type_url")
@@ -157,17 +159,20 @@ func (s *Server) take(st *stream, in *incoming) error {
 	f.mu.Unlock()
 	in.connection.handled(in, named)
 	if greedy {
-		return status.Errorf(codes.ResourceExhausted, "the names that the stream subscribes to or has take more than %d bytes", sizeLimit)
+		return status.Errorf(codes.ResourceExhausted,
+			"the names that the stream subscribes to or has take more than %d bytes", sizeLimit)
 	}
 	if _, _, known := traitOf(req.GetTypeUrl()); !known && !st.told {
 		st.told = true
-		s.log.Info("a proxy asks for a type that is not served", "fleet", f.key, "node", st.node, "type", brief(req.GetTypeUrl()))
+		s.log.Info("a proxy asks for a type that is not served", "fleet", f.key, "node", st.node, "type",
+			brief(req.GetTypeUrl()))
 	}
 	if answered != nil {
 		s.metrics.answer(answered, req.GetErrorDetail() != nil, now)
 	}
 	if e := req.GetErrorDetail(); e != nil {
-		s.log.Info("proxy rejected resources", "fleet", f.key, "node", st.node, "type", req.GetTypeUrl(), "message", brief(words(e.GetMessage())))
+		s.log.Info("proxy rejected resources", "fleet", f.key, "node", st.node, "type", req.GetTypeUrl(), "message",
+			brief(words(e.GetMessage())))
 	}
 	return nil
 }

@@ -66,7 +66,10 @@ func suspectOf(p translator.Part) suspect {
 // newTrial starts with all suspects in one group, which was rejected. If the others rest on some of them, it starts
 // with these instead, and nothing is known about them yet.
 func newTrial(res *translator.Resource, good map[string]bool, suspects []translator.Part) *trial {
-	t := &trial{good: good, fresh: map[string]group{}, met: map[string]bool{}, troubles: map[string]int{}, rules: map[string]map[string]bool{}}
+	t := &trial{
+		good: good, fresh: map[string]group{}, met: map[string]bool{}, troubles: map[string]int{},
+		rules: map[string]map[string]bool{},
+	}
 	t.chosen, t.seen = true, res
 	t.admit(suspects)
 	t.freshen()
@@ -102,7 +105,10 @@ func (t *trial) freshen() {
 			return
 		}
 		g := t.fresh[with]
-		slices.SortStableFunc(g, func(a, b suspect) int { return cmp.Or(cmp.Compare(a.tenant, b.tenant), cmp.Compare(a.owner, b.owner)) })
+		slices.SortStableFunc(g, func(a, b suspect) int {
+			return cmp.Or(cmp.Compare(a.tenant, b.tenant),
+				cmp.Compare(a.owner, b.owner))
+		})
 		t.groups = append(t.groups, g)
 		delete(t.fresh, with)
 	}

@@ -24,13 +24,19 @@ func routesOf(t *testing.T, names ...string) *translator.Resource {
 	t.Helper()
 	config := &routev3.RouteConfiguration{Name: "r"}
 	for _, name := range names {
-		config.VirtualHosts = append(config.VirtualHosts, &routev3.VirtualHost{Name: name, Routes: []*routev3.Route{{Name: name}}})
+		config.VirtualHosts = append(config.VirtualHosts, &routev3.VirtualHost{
+			Name:   name,
+			Routes: []*routev3.Route{{Name: name}},
+		})
 	}
 	body, err := proto.MarshalOptions{Deterministic: true}.Marshal(config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &translator.Resource{Type: resource.RouteType, Name: "r", Version: strings.Join(names, ","), Pieces: [][]byte{body}}
+	return &translator.Resource{
+		Type: resource.RouteType, Name: "r", Version: strings.Join(names, ","),
+		Pieces: [][]byte{body},
+	}
 }
 
 // picky is a proxy that rejects everything with a route with "!" in its name, with a message without details. In the
@@ -106,7 +112,8 @@ func TestTrialFindsTheRejectedRoutes(t *testing.T) {
 		}
 		bad := len(c.has) - len(c.want)
 		if len(p.f.guilty) != bad || len(p.s.snapshot("node").Guilty) != bad {
-			t.Errorf("%v: %d parts are held against the fleet, %v reported, want %d", c.has, len(p.f.guilty), p.s.snapshot("node").Guilty, bad)
+			t.Errorf("%v: %d parts are held against the fleet, %v reported, want %d", c.has, len(p.f.guilty),
+				p.s.snapshot("node").Guilty, bad)
 		}
 	}
 }
@@ -230,7 +237,10 @@ func (c *crowd) rounds(most int, done func() bool) (rounds int) {
 // the routes, not with that of their rules, and the routes of others are accepted at once meanwhile.
 func TestManyRejectedOwners(t *testing.T) {
 	const owners, rules = 100, 16
-	c := &crowd{picky: newPicky(t, routesOf(t, "httproute/good/r/rule/0/match/0/h")), routes: []string{"httproute/good/r/rule/0/match/0/h"}}
+	c := &crowd{
+		picky:  newPicky(t, routesOf(t, "httproute/good/r/rule/0/match/0/h")),
+		routes: []string{"httproute/good/r/rule/0/match/0/h"},
+	}
 	c.step()
 	for owner := range owners {
 		for rule := range rules {
@@ -251,7 +261,8 @@ func TestManyRejectedOwners(t *testing.T) {
 	if got, most := c.asked-before, 2*patience+owners+20; got > most {
 		t.Errorf("it took %d responses, want at most %d", got, most)
 	}
-	if len(c.runs) != len(c.routes) || slices.ContainsFunc(c.runs, func(name string) bool { return strings.Contains(name, "!") }) {
+	if len(c.runs) != len(c.routes) || slices.ContainsFunc(c.runs,
+		func(name string) bool { return strings.Contains(name, "!") }) {
 		t.Errorf("of %d routes the proxy runs %d", len(c.routes), len(c.runs))
 	}
 	if got := len(c.f.guilty); got > owners*rulesRejected {

@@ -62,8 +62,9 @@ type EnvoyGateway struct {
 }
 
 // Fetching says from which addresses the control plane fetches what policies name by a URL. Without it, these are all
-// addresses except loopback, link-local, multicast and unspecified addresses, the pod's own, and the metadata services of
-// clouds. Of the CIDRs that contain an address, the longest decides; a CIDR that is both allowed and denied is denied.
+// addresses except loopback, link-local, multicast and unspecified addresses, the pod's own, and the metadata services
+// of clouds. Of the CIDRs that contain an address, the longest decides; a CIDR that is both allowed and denied is
+// denied.
 type Fetching struct {
 	// AllowedCIDRs are addresses from which it may fetch, such as 10.0.0.0/8. Default: none.
 	AllowedCIDRs []string `json:"allowedCIDRs,omitempty"`
@@ -106,8 +107,8 @@ func prefixes(cidrs []string) (all []netip.Prefix) {
 
 // Limits keep one object from taking what others need.
 type Limits struct {
-	// RouteMemory is how much memory of each Envoy of a Gateway one route may take, estimated from above, as a quantity of Kubernetes such
-	// as 64Mi or 1Gi. Rules that do not fit answer 500. Default: 64Mi.
+	// RouteMemory is how much memory of each Envoy of a Gateway one route may take, estimated from above, as a quantity
+	// of Kubernetes such as 64Mi or 1Gi. Rules that do not fit answer 500. Default: 64Mi.
 	RouteMemory string `json:"routeMemory,omitempty"`
 }
 
@@ -176,7 +177,8 @@ type LeaderElection struct {
 	// Disable lets this replica write without asking. Only for a single replica. Default: false.
 	Disable bool `json:"disable,omitempty"`
 
-	// LeaseDuration is how long the other replicas wait before they take over from a leader that is silent. Default: 15s.
+	// LeaseDuration is how long the other replicas wait before they take over from a leader that is silent. Default:
+	// 15s.
 	LeaseDuration gwapiv1.Duration `json:"leaseDuration,omitempty"`
 
 	// RenewDeadline is how long a leader tries to renew before it gives up and exits. Default: 10s.
@@ -188,7 +190,8 @@ type LeaderElection struct {
 
 // Logging sets the levels of the control plane's log.
 type Logging struct {
-	// Level maps a component to its level; default stands for the components that are not named. Default: {default: info}.
+	// Level maps a component to its level; default stands for the components that are not named. Default: {default:
+	// info}.
 	Level map[LogComponent]LogLevel `json:"level,omitempty"`
 }
 
@@ -199,8 +202,8 @@ type LogComponent string
 const (
 	// LogDefault stands for all that are not named.
 	LogDefault LogComponent = "default"
-	// LogProvider watches kinds, writes status, guards GatewayClasses in use, keeps certificates, fetches content, and talks
-	// with other replicas.
+	// LogProvider watches kinds, writes status, guards GatewayClasses in use, keeps certificates, fetches content, and
+	// talks with other replicas.
 	LogProvider LogComponent = "provider"
 	// LogGatewayAPI and LogXDSTranslator are one here, the translation of objects; the level that logs more holds.
 	LogGatewayAPI    LogComponent = "gateway-api"
@@ -227,18 +230,20 @@ const (
 	LogLevelError LogLevel = "error"
 )
 
-// ExtensionAPIs switches kinds on that are off by default, since they let who may write them reach beyond their namespace.
+// ExtensionAPIs switches kinds on that are off by default, since they let who may write them reach beyond their
+// namespace.
 type ExtensionAPIs struct {
-	// EnableBackend lets routes refer to Backends, which list endpoints by their addresses or DNS names. Who may write Backends can then have
-	// Envoy call any host that it can reach. Default: false.
+	// EnableBackend lets routes refer to Backends, which list endpoints by their addresses or DNS names. Who may write
+	// Backends can then have Envoy call any host that it can reach. Default: false.
 	EnableBackend bool `json:"enableBackend,omitempty"`
 
-	// EnableEnvoyPatchPolicy says that EnvoyPatchPolicies are meant to take effect. They are not served yet, so the Gateways that they are
-	// about are not served then; without it they have no effect, as with Envoy Gateway. Default: false.
+	// EnableEnvoyPatchPolicy says that EnvoyPatchPolicies are meant to take effect. They are not served yet, so the
+	// Gateways that they are about are not served then; without it they have no effect, as with Envoy Gateway. Default:
+	// false.
 	EnableEnvoyPatchPolicy bool `json:"enableEnvoyPatchPolicy,omitempty"`
 
-	// EnableExternalName lets routes refer to Services of type ExternalName, whose names Envoy resolves. Envoy Gateway has no such
-	// field. Who may write Services can then have Envoy call any host that it can reach. Default: false.
+	// EnableExternalName lets routes refer to Services of type ExternalName, whose names Envoy resolves. Envoy Gateway
+	// has no such field. Who may write Services can then have Envoy call any host that it can reach. Default: false.
 	EnableExternalName bool `json:"enableExternalName,omitempty"`
 }
 
@@ -247,14 +252,15 @@ const KindXBackendTrafficPolicy = "XBackendTrafficPolicy"
 
 // GatewayAPI switches kinds of Gateway API's experimental channel on that are off by default.
 type GatewayAPI struct {
-	// Enabled are these kinds. XBackendTrafficPolicy is the only one there is; without it, objects of the kind are left alone. Default: none.
+	// Enabled are these kinds. XBackendTrafficPolicy is the only one there is; without it, objects of the kind are left
+	// alone. Default: none.
 	Enabled []string `json:"enabled,omitempty"`
 }
 
 // Backends says how backends are reached where neither a route nor a policy says.
 type Backends struct {
-	// DisableRetries keeps a request that no endpoint got from being tried at another one: Envoy then tries one endpoint for up to 10s, as
-	// Envoy Gateway has it. Default: false.
+	// DisableRetries keeps a request that no endpoint got from being tried at another one: Envoy then tries one
+	// endpoint for up to 10s, as Envoy Gateway has it. Default: false.
 	DisableRetries bool `json:"disableRetries,omitempty"`
 }
 
@@ -277,8 +283,8 @@ func Default() *EnvoyGateway {
 	return c
 }
 
-// Load reads the configuration from a file, fills in defaults and validates it. The error names the file, the field, its
-// value and what may stand there.
+// Load reads the configuration from a file, fills in defaults and validates it. The error names the file, the field,
+// its value and what may stand there.
 func Load(file string) (*EnvoyGateway, error) {
 	data, err := os.ReadFile(file)
 	if err != nil {

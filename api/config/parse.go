@@ -41,7 +41,8 @@ func Parse(data []byte) (*EnvoyGateway, error) {
 	if err != nil {
 		var mismatch *json.UnmarshalTypeError
 		if errors.As(err, &mismatch) {
-			return nil, fmt.Errorf("%s: write %s in place of the %s", mismatch.Field, words[mismatch.Type.Kind()], mismatch.Value)
+			return nil, fmt.Errorf("%s: write %s in place of the %s", mismatch.Field, words[mismatch.Type.Kind()],
+				mismatch.Value)
 		}
 		return nil, fmt.Errorf("decoding it: %w", err)
 	}

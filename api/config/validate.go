@@ -57,7 +57,8 @@ func (c *EnvoyGateway) Validate() error {
 func (l *LargeContent) validate(path *field.Path) (errs field.ErrorList) {
 	maxSize, cacheSize := l.Bytes()
 	if maxSize < 1 {
-		errs = append(errs, field.Invalid(path.Child("maxSize"), l.MaxSize, "write a number of bytes, such as "+DefaultMaxSize))
+		errs = append(errs, field.Invalid(path.Child("maxSize"), l.MaxSize,
+			"write a number of bytes, such as "+DefaultMaxSize))
 	}
 	if cacheSize < 1 || cacheSize/2 < maxSize {
 		errs = append(errs, field.Invalid(path.Child("cacheSize"), l.CacheSize,
@@ -70,7 +71,8 @@ func validateCIDRs(path *field.Path, cidrs []string) field.ErrorList {
 	var errs field.ErrorList
 	for i, cidr := range cidrs {
 		if p, err := netip.ParsePrefix(cidr); err != nil || p != p.Masked() || p.Addr().Is4In6() {
-			errs = append(errs, field.Invalid(path.Index(i), cidr, "write the first address of a range and the length of its prefix, such as 10.0.0.0/8 or 2001:db8::/32"))
+			errs = append(errs, field.Invalid(path.Index(i), cidr,
+				"write the first address of a range and the length of its prefix, such as 10.0.0.0/8 or 2001:db8::/32"))
 		}
 	}
 	return errs
@@ -126,7 +128,8 @@ func (l *Logging) validate(path *field.Path) field.ErrorList {
 	for _, component := range components {
 		at := path.Child("level").Key(component)
 		errs = append(errs, oneOf(at, LogComponent(component),
-			LogDefault, LogProvider, LogGatewayAPI, LogXDSTranslator, LogXDSServer, LogXDS, LogInfrastructure, LogGlobalRateLimit, LogWebhook)...)
+			LogDefault, LogProvider, LogGatewayAPI, LogXDSTranslator, LogXDSServer, LogXDS, LogInfrastructure,
+			LogGlobalRateLimit, LogWebhook)...)
 		errs = append(errs, oneOf(at, l.Level[LogComponent(component)],
 			LogLevelDebug, LogLevelInfo, LogLevelWarn, LogLevelError)...)
 	}

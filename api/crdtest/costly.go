@@ -41,7 +41,9 @@ var shared = sync.OnceValues(func() ([]*Kind, error) {
 // Costly makes one or two random objects of any kinds, more often routes than others, all with the same name. Grown
 // extends their lists and texts; half of the long texts come from the given ones. An error means that the CRDs cannot
 // be read.
-func Costly(r *rand.Rand, name types.NamespacedName, words map[string][]string, texts []string) (objects []Object, err error) {
+func Costly(r *rand.Rand, name types.NamespacedName, words map[string][]string, texts []string) (objects []Object,
+	err error,
+) {
 	kinds, err := shared()
 	if err != nil {
 		return nil, err

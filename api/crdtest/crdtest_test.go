@@ -48,7 +48,8 @@ func TestObjectsGrow(t *testing.T) {
 func TestCostlyObjectsAreTheSame(t *testing.T) {
 	sizes := func() (n []int) {
 		for seed := range uint64(4) {
-			objects, err := Costly(rand.New(rand.NewPCG(seed, 1)), types.NamespacedName{Namespace: "default", Name: "a"}, heavy.Words, []string{"[a-z]{1,500}"})
+			objects, err := Costly(rand.New(rand.NewPCG(seed, 1)), types.NamespacedName{Namespace: "default", Name: "a"},
+				heavy.Words, []string{"[a-z]{1,500}"})
 			if err != nil {
 				t.Fatal(err)
 			}

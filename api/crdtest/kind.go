@@ -45,7 +45,8 @@ func Kinds(wanted func(schema.GroupVersionKind) bool) ([]*Kind, error) {
 	ours, theirs, _ := strings.Cut(strings.TrimSpace(string(dirs)), "\n")
 	var all []*Kind
 	for _, pattern := range []string{
-		filepath.Join(theirs, "config/crd/experimental/gateway.networking.k8s.io_*s.yaml"), filepath.Join(ours, "manifests/gatehouse-crds/files/*.yaml"),
+		filepath.Join(theirs, "config/crd/experimental/gateway.networking.k8s.io_*s.yaml"),
+		filepath.Join(ours, "manifests/gatehouse-crds/files/*.yaml"),
 	} {
 		files, err := filepath.Glob(pattern)
 		if err != nil || len(files) == 0 {
@@ -89,7 +90,8 @@ func read(file string, wanted func(schema.GroupVersionKind) bool) ([]*Kind, erro
 
 func newKind(gvk schema.GroupVersionKind, openAPI *apiextensionsv1.JSONSchemaProps) (*Kind, error) {
 	props := &apiextensions.JSONSchemaProps{}
-	if err := apiextensionsv1.Convert_v1_JSONSchemaProps_To_apiextensions_JSONSchemaProps(openAPI, props, nil); err != nil {
+	if err := apiextensionsv1.Convert_v1_JSONSchemaProps_To_apiextensions_JSONSchemaProps(openAPI, props,
+		nil); err != nil {
 		return nil, err
 	}
 	whole, err := structuralschema.NewStructural(props)
@@ -100,7 +102,10 @@ func newKind(gvk schema.GroupVersionKind, openAPI *apiextensionsv1.JSONSchemaPro
 	if err != nil {
 		return nil, err
 	}
-	return &Kind{GroupVersionKind: gvk, whole: whole, validator: validator, cel: cel.NewValidator(whole, true, celconfig.PerCallLimit)}, nil
+	return &Kind{
+		GroupVersionKind: gvk, whole: whole, validator: validator,
+		cel: cel.NewValidator(whole, true, celconfig.PerCallLimit),
+	}, nil
 }
 
 // Object is an object of the kind.
@@ -117,10 +122,12 @@ func (k *Kind) Admits(object map[string]any) bool {
 	if text, err := json.Marshal(object); err != nil || len(text) > MaxObject {
 		return false
 	}
-	if len(validation.ValidateCustomResource(nil, object, k.validator)) > 0 || len(listtype.ValidateListSetsAndMaps(nil, k.whole, object)) > 0 {
+	if len(validation.ValidateCustomResource(nil, object, k.validator)) > 0 ||
+		len(listtype.ValidateListSetsAndMaps(nil, k.whole, object)) > 0 {
 		return false
 	}
-	errs, _ := k.cel.Validate(context.Background(), field.NewPath(""), k.whole, object, nil, celconfig.RuntimeCELCostBudget)
+	errs, _ := k.cel.Validate(context.Background(), field.NewPath(""), k.whole, object, nil,
+		celconfig.RuntimeCELCostBudget)
 	return len(errs) == 0
 }
 

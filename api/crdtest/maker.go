@@ -20,7 +20,10 @@ type Maker struct {
 }
 
 // anyWord is used if Words has nothing for the field, or nothing that the schema admits.
-var anyWord = []string{"a", "web", "10s", "500ms", "100Ki", "/", "/a", "a.example.com", "https://a.example.com", "10.0.0.0/8", "x-a", "5xx", "GET", "100", "50", "info", "*", "/tmp/x", "Service", ""}
+var anyWord = []string{
+	"a", "web", "10s", "500ms", "100Ki", "/", "/a", "a.example.com", "https://a.example.com",
+	"10.0.0.0/8", "x-a", "5xx", "GET", "100", "50", "info", "*", "/tmp/x", "Service", "",
+}
 
 // numbers are values for numbers, if the schema admits them.
 var numbers = []int64{0, 1, 2, 3, 10, 80, 80, 81, 100, 200, 302, 443, 503, 8080}
@@ -83,7 +86,8 @@ func (m *Maker) word(v *structuralschema.ValueValidation, p place) string {
 		for i, e := range v.Enum {
 			words[i], _ = e.Object.(string)
 		}
-		if preferred := slices.DeleteFunc(slices.Clone(m.Words[p.around+"."+p.name]), func(w string) bool { return !slices.Contains(words, w) }); len(preferred) > 0 {
+		if preferred := slices.DeleteFunc(slices.Clone(m.Words[p.around+"."+p.name]),
+			func(w string) bool { return !slices.Contains(words, w) }); len(preferred) > 0 {
 			words = preferred
 		}
 		return pick(m, words...)
@@ -107,7 +111,8 @@ func (m *Maker) word(v *structuralschema.ValueValidation, p place) string {
 
 // fits reports whether the schema admits a string.
 func fits(w string, v *structuralschema.ValueValidation) bool {
-	return (v.MinLength == nil || int64(len(w)) >= *v.MinLength) && (v.MaxLength == nil || int64(len(w)) <= *v.MaxLength) && compiled(v.Pattern).MatchString(w)
+	return (v.MinLength == nil || int64(len(w)) >= *v.MinLength) &&
+		(v.MaxLength == nil || int64(len(w)) <= *v.MaxLength) && compiled(v.Pattern).MatchString(w)
 }
 
 var patterns sync.Map
@@ -193,8 +198,8 @@ func (m *Maker) variant(s *structuralschema.Structural, object map[string]any, p
 	return variants
 }
 
-// ofAlternatives matches the rule that controller-gen makes from a list of fields of which one may or must be set, and each
-// of the fields.
+// ofAlternatives matches the rule that controller-gen makes from a list of fields of which one may or must be set, and
+// each of the fields.
 var (
 	ofAlternatives = regexp.MustCompile(`^(?:(?:\+?\(has\(self\.\w+\)\?1:0\))+ (?:==|<=) 1|(?:(?:\|\|)?has\(self\.\w+\))+)$`)
 	alternative    = regexp.MustCompile(`self\.(\w+)`)

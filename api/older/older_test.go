@@ -12,8 +12,14 @@ import (
 func TestSessions(t *testing.T) {
 	for _, words := range []struct{ older, newer string }{
 		{"{sessionName: cart}", "{cookie: {name: cart}}"},
-		{"{type: Cookie, sessionName: cart, absoluteTimeout: 1h}", "{type: Cookie, cookie: {name: cart}, absoluteTimeout: 1h}"},
-		{"{type: Cookie, sessionName: cart, cookieConfig: {lifetimeType: Permanent}}", "{type: Cookie, cookie: {name: cart, lifetimeType: Permanent}}"},
+		{
+			"{type: Cookie, sessionName: cart, absoluteTimeout: 1h}",
+			"{type: Cookie, cookie: {name: cart}, absoluteTimeout: 1h}",
+		},
+		{
+			"{type: Cookie, sessionName: cart, cookieConfig: {lifetimeType: Permanent}}",
+			"{type: Cookie, cookie: {name: cart, lifetimeType: Permanent}}",
+		},
 		{"{type: Cookie, cookieConfig: {lifetimeType: Session}}", "{type: Cookie, cookie: {lifetimeType: Session}}"},
 		{"{type: Header, sessionName: x-cart}", "{type: Header, header: {name: x-cart}}"},
 		{"{type: Cookie}", "{type: Cookie}"},
@@ -44,7 +50,11 @@ func session(t *testing.T, text string) *gwapiv1.SessionPersistence {
 
 // FuzzRead: reading any stored object ends with an object or an error.
 func FuzzRead(f *testing.F) {
-	for _, seed := range []string{"{}", "{spec: []}", "{spec: {rules: 1}}", "{spec: {rules: [1, {sessionPersistence: 1}]}}", "{spec: {rules: [{sessionPersistence: {sessionName: 1, cookie: 2}}]}}"} {
+	for _, seed := range []string{
+		"{}", "{spec: []}", "{spec: {rules: 1}}",
+		"{spec: {rules: [1, {sessionPersistence: 1}]}}",
+		"{spec: {rules: [{sessionPersistence: {sessionName: 1, cookie: 2}}]}}",
+	} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(_ *testing.T, text string) {

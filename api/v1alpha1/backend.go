@@ -53,14 +53,15 @@ type BackendSpec struct {
 	Endpoints []BackendEndpoint `json:"endpoints,omitempty"`
 
 	// AppProtocols are the protocols of the endpoints. gateway.envoyproxy.io/h2c is HTTP/2 without TLS.
-	// gateway.envoyproxy.io/ws and wss are WebSockets over HTTP/1.1; wss needs a BackendTLSPolicy. Default: HTTP/1.1, or
-	// the protocol that TLS negotiates.
+	// gateway.envoyproxy.io/ws and wss are WebSockets over HTTP/1.1; wss needs a BackendTLSPolicy. Default: HTTP/1.1,
+	// or the protocol that TLS negotiates.
 	//
 	// +optional
 	AppProtocols []AppProtocol `json:"appProtocols,omitempty"`
 
 	// Fallback is true if the Backend gets requests only when no other backend of the rule has a usable endpoint. Its
-	// weight then counts among the fallbacks of the rule. If all backends of a rule are fallbacks, they are normal backends.
+	// weight then counts among the fallbacks of the rule. If all backends of a rule are fallbacks, they are normal
+	// backends.
 	//
 	// +optional
 	Fallback *bool `json:"fallback,omitempty"`

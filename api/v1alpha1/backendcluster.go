@@ -13,8 +13,8 @@ type BackendRef struct {
 	// +kubebuilder:validation:Maximum=1000000
 	Weight *int32 `json:"weight,omitempty"`
 
-	// Fallback is true if the backend gets requests only when no other one has a usable endpoint. Its weight then counts
-	// among the fallbacks. If all backends are fallbacks, they are normal backends.
+	// Fallback is true if the backend gets requests only when no other one has a usable endpoint. Its weight then
+	// counts among the fallbacks. If all backends are fallbacks, they are normal backends.
 	//
 	// +optional
 	Fallback *bool `json:"fallback,omitempty"`

@@ -2,8 +2,8 @@ package v1alpha1
 
 import gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
-// CircuitBreaker limits what Envoy has open to a backend at once. What goes over a limit is answered 503 without asking the
-// backend. Each Envoy counts for itself.
+// CircuitBreaker limits what Envoy has open to a backend at once. What goes over a limit is answered 503 without asking
+// the backend. Each Envoy counts for itself.
 type CircuitBreaker struct {
 	// MaxConnections is how many connections to the backend each Envoy may have. Default: 1024.
 	//

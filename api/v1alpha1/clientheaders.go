@@ -2,8 +2,8 @@ package v1alpha1
 
 // HeaderSettings says how headers of requests are read.
 type HeaderSettings struct {
-	// WithUnderscoresAction says what happens to a request with a header whose name has an underscore. Some backends take
-	// such a name for the same name with a hyphen, so that it could stand for a header that Envoy checks. Default:
+	// WithUnderscoresAction says what happens to a request with a header whose name has an underscore. Some backends
+	// take such a name for the same name with a hyphen, so that it could stand for a header that Envoy checks. Default:
 	// RejectRequest.
 	//
 	// +optional

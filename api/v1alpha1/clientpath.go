@@ -2,8 +2,8 @@ package v1alpha1
 
 // PathSettings says how the paths of requests are brought into one form.
 type PathSettings struct {
-	// EscapedSlashesAction says what happens to a request whose path has a slash or backslash written as %2F or %5C, which
-	// backends may understand differently. Default: UnescapeAndRedirect.
+	// EscapedSlashesAction says what happens to a request whose path has a slash or backslash written as %2F or %5C,
+	// which backends may understand differently. Default: UnescapeAndRedirect.
 	//
 	// +optional
 	EscapedSlashesAction *PathEscapedSlashAction `json:"escapedSlashesAction,omitempty"`

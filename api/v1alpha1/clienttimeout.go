@@ -17,8 +17,8 @@ type ClientTimeout struct {
 
 // TCPClientTimeout limits the time of connections. 0s means no limit.
 type TCPClientTimeout struct {
-	// IdleTimeout is how long a connection may carry nothing in either direction, on listeners for TLS and TCP. Default:
-	// 1h.
+	// IdleTimeout is how long a connection may carry nothing in either direction, on listeners for TLS and TCP.
+	// Default: 1h.
 	//
 	// +optional
 	IdleTimeout *gwapiv1.Duration `json:"idleTimeout,omitempty"`
@@ -52,8 +52,8 @@ type HTTPClientTimeout struct {
 	// +optional
 	IdleTimeout *gwapiv1.Duration `json:"idleTimeout,omitempty"`
 
-	// StreamIdleTimeout is how long a request or response may carry nothing in either direction. The streamIdleTimeout of
-	// a BackendTrafficPolicy wins. Default: 5m, and at least 1h for requests with a request timeout.
+	// StreamIdleTimeout is how long a request or response may carry nothing in either direction. The streamIdleTimeout
+	// of a BackendTrafficPolicy wins. Default: 5m, and at least 1h for requests with a request timeout.
 	//
 	// +optional
 	StreamIdleTimeout *gwapiv1.Duration `json:"streamIdleTimeout,omitempty"`

@@ -41,8 +41,8 @@ type ClientTrafficPolicy struct {
 type ClientTrafficPolicySpec struct {
 	PolicyTargetReferences `json:",inline"`
 
-	// Path says how the paths of requests are brought into one form before a route is chosen for them. Segments such as ..
-	// are always resolved.
+	// Path says how the paths of requests are brought into one form before a route is chosen for them. Segments such as
+	// .. are always resolved.
 	//
 	// +optional
 	Path *PathSettings `json:"path,omitempty"`

@@ -66,8 +66,8 @@ type HTTPExtAuthService struct {
 	// +optional
 	Path *string `json:"path,omitempty"`
 
-	// PathOverride replaces the path of the request: the server is always asked at this path. It cannot be set together with
-	// path.
+	// PathOverride replaces the path of the request: the server is always asked at this path. It cannot be set together
+	// with path.
 	//
 	// +optional
 	PathOverride *string `json:"pathOverride,omitempty"`

@@ -8,8 +8,9 @@ type Merging struct {
 	// kind. What the policy does not set is taken from there. Without mergeType, and if there is no such policy, the
 	// policy takes effect as it is written.
 	//
-	// JSONMerge replaces lists (RFC 7386). So does StrategicMerge, except for lists whose items have a key. Only policies
-	// that target nothing but routes can have a mergeType. A route is not served if one of the merged policies is broken.
+	// JSONMerge replaces lists (RFC 7386). So does StrategicMerge, except for lists whose items have a key. Only
+	// policies that target nothing but routes can have a mergeType. A route is not served if one of the merged policies
+	// is broken.
 	//
 	// +optional
 	MergeType *MergeType `json:"mergeType,omitempty"`

@@ -85,7 +85,10 @@ func TestCRDsServeEveryKind(t *testing.T) {
 		got = append(got, kind)
 	}
 	sort.Strings(got)
-	want := []string{v1alpha1.KindBackend, v1alpha1.KindBackendTrafficPolicy, v1alpha1.KindClientTrafficPolicy, v1alpha1.KindEnvoyProxy, v1alpha1.KindSecurityPolicy}
+	want := []string{
+		v1alpha1.KindBackend, v1alpha1.KindBackendTrafficPolicy, v1alpha1.KindClientTrafficPolicy,
+		v1alpha1.KindEnvoyProxy, v1alpha1.KindSecurityPolicy,
+	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("kinds with a CRD (-want +got):\n%s", diff)
 	}
@@ -119,7 +122,8 @@ func loadCRDs(t *testing.T) map[string]server {
 		apiextensionsv1.SetDefaults_CustomResourceDefinition(&v1)
 		apiextensionsv1.SetDefaults_CustomResourceDefinitionSpec(&v1.Spec)
 		var crd apiextensions.CustomResourceDefinition
-		if err := apiextensionsv1.Convert_v1_CustomResourceDefinition_To_apiextensions_CustomResourceDefinition(&v1, &crd, nil); err != nil {
+		if err := apiextensionsv1.Convert_v1_CustomResourceDefinition_To_apiextensions_CustomResourceDefinition(&v1, &crd,
+			nil); err != nil {
 			t.Fatalf("converting %s: %v", file, err)
 		}
 		crd.Status.StoredVersions = []string{v1.Spec.Versions[0].Name}
@@ -164,7 +168,8 @@ func (s server) judge(obj *unstructured.Unstructured) []string {
 	errs := validation.ValidateCustomResource(nil, obj.Object, s.schema)
 	errs = append(errs, listtype.ValidateListSetsAndMaps(nil, s.structural, obj.Object)...)
 	if blocking(errs) {
-		errs = append(errs, field.Invalid(nil, nil, "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation"))
+		errs = append(errs, field.Invalid(nil, nil,
+			"some validation rules were not checked because the object was invalid; correct the existing errors to complete validation"))
 	} else {
 		celErrs, _ := s.cel.Validate(context.Background(), nil, s.structural, obj.Object, nil, celconfig.RuntimeCELCostBudget)
 		errs = append(errs, celErrs...)

@@ -11,8 +11,8 @@ import (
 	"gatehouse/policies"
 )
 
-// TestTargetKinds compares what the rules of the CRDs say of targets with the tables of package policies: each policy can
-// name the kinds that are in its row, and no others, and both say the same to somebody who names another one.
+// TestTargetKinds compares what the rules of the CRDs say of targets with the tables of package policies: each policy
+// can name the kinds that are in its row, and no others, and both say the same to somebody who names another one.
 func TestTargetKinds(t *testing.T) {
 	servers := loadCRDs(t)
 	for _, kind := range policies.Kinds {
@@ -20,18 +20,24 @@ func TestTargetKinds(t *testing.T) {
 		if !ours {
 			continue // The CRD is Envoy Gateway's.
 		}
-		targets := append(slices.Clone(policies.TargetKinds), policies.TargetKind{Group: "gateway.networking.k8s.io", Kind: "MeshRoute"})
+		targets := append(slices.Clone(policies.TargetKinds), policies.TargetKind{
+			Group: "gateway.networking.k8s.io",
+			Kind:  "MeshRoute",
+		})
 		for _, target := range targets {
 			want := slices.Contains(kind.Targets, target.Kind)
 			ref := map[string]any{"group": target.Group, "kind": target.Kind, "name": "x", "sectionName": "y"}
 			for field, value := range map[string]any{"targetRef": ref, "targetRefs": []any{ref}} {
 				answer := server.judge(&unstructured.Unstructured{Object: map[string]any{
-					"apiVersion": v1alpha1.GroupVersion.String(), "kind": kind.Kind, "metadata": map[string]any{"name": "p"}, "spec": map[string]any{field: value},
+					"apiVersion": v1alpha1.GroupVersion.String(), "kind": kind.Kind, "metadata": map[string]any{"name": "p"},
+					"spec": map[string]any{field: value},
 				}})
 				if got := len(answer) == 0; got != want {
-					t.Errorf("a %s with a %s to a %s is accepted by the CRD: %t, by the translation: %t: %q", kind.Kind, field, target.Kind, got, want, answer)
+					t.Errorf("a %s with a %s to a %s is accepted by the CRD: %t, by the translation: %t: %q", kind.Kind, field,
+						target.Kind, got, want, answer)
 				}
-				if list := listOf(t, kind); !want && !slices.ContainsFunc(answer, func(a string) bool { return strings.Contains(a, list) }) {
+				if list := listOf(t, kind); !want && !slices.ContainsFunc(answer,
+					func(a string) bool { return strings.Contains(a, list) }) {
 					t.Errorf("a %s with a %s to a %s gets an answer without %q: %q", kind.Kind, field, target.Kind, list, answer)
 				}
 			}

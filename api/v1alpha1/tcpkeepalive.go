@@ -2,8 +2,8 @@ package v1alpha1
 
 import gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
-// TCPKeepalive has the kernel ask at intervals whether the other side of an idle connection is still there, and close the
-// connection if no answer comes. An empty one uses the defaults of the kernel.
+// TCPKeepalive has the kernel ask at intervals whether the other side of an idle connection is still there, and close
+// the connection if no answer comes. An empty one uses the defaults of the kernel.
 type TCPKeepalive struct {
 	// Probes is how many questions may stay without an answer. Default: 9.
 	//

@@ -46,7 +46,8 @@ func decodeSpec(text []byte, kind string, into any) ([]UnreadField, error) {
 }
 
 func failedField(err error) UnreadField {
-	f := UnreadField{Path: "spec", Name: "spec", Failure: strings.TrimPrefix(strings.ReplaceAll(err.Error(), "\n", " "), "json: ")}
+	f := UnreadField{Path: "spec", Name: "spec", Failure: strings.TrimPrefix(strings.ReplaceAll(err.Error(), "\n", " "),
+		"json: ")}
 	if mistyped := new(stdjson.UnmarshalTypeError); errors.As(err, &mistyped) {
 		f.Failure = fmt.Sprintf("it is of type %s and should be of type %s", mistyped.Value, jsonType(mistyped.Type))
 		for name := range strings.SplitSeq(mistyped.Field, ".") {

@@ -69,7 +69,8 @@ func TestListOfFields(t *testing.T) {
 		}
 	}
 	for name := range knownFields() {
-		kind := strings.HasSuffix(name, "Policy") || slices.Contains([]string{"EnvoyProxy", "HTTPRouteFilter", "Backend"}, name)
+		kind := strings.HasSuffix(name, "Policy") || slices.Contains([]string{"EnvoyProxy", "HTTPRouteFilter", "Backend"},
+			name)
 		if taken := strings.Contains(envoyGateway, "+"+name); !led[name] && !kind && !taken {
 			t.Errorf("no field leads to %s", name)
 		}
@@ -83,7 +84,10 @@ func TestWrongTypesAreNoErrors(t *testing.T) {
 	if err := json.Unmarshal([]byte(`{"spec": {"targetRefs": [{"name": "a"}], "retry": {"numRetries": "3"}, "timeout": {"tcp": {"connectTimeout": "1s"}}}}`), p); err != nil {
 		t.Fatal(err)
 	}
-	want := []UnreadField{{Path: "spec.retry.numRetries", Name: "numRetries", Failure: "it is of type string and should be of type integer"}}
+	want := []UnreadField{{
+		Path: "spec.retry.numRetries", Name: "numRetries",
+		Failure: "it is of type string and should be of type integer",
+	}}
 	if diff := cmp.Diff(want, p.GetUnread()); diff != "" {
 		t.Error(diff)
 	}
@@ -125,7 +129,8 @@ func TestNonsenseIsBounded(t *testing.T) {
 	for _, f := range found {
 		paths.WriteString(f.Path)
 	}
-	if strings.ContainsAny(paths.String(), "\n") || paths.Len() > maxUnread*4*maxName || !strings.Contains(paths.String(), `spec["a.b"]`) {
+	if strings.ContainsAny(paths.String(), "\n") || paths.Len() > maxUnread*4*maxName ||
+		!strings.Contains(paths.String(), `spec["a.b"]`) {
 		t.Errorf("paths of %d bytes: %.300q", paths.Len(), paths.String())
 	}
 }

@@ -50,7 +50,8 @@ func certgenCommand() *cobra.Command {
 	cmd.Flags().StringVar(&o.domain, "cluster-domain", o.domain, "DNS domain of the cluster")
 	cmd.Flags().StringVar(&o.secret, "secret", certs.DefaultSecret, "name of the Secret")
 	cmd.Flags().StringVar(&o.service, "service", "gatehouse", "name of the Service that the certificate is for")
-	cmd.Flags().StringVar(&o.webhooks, "webhook-configuration", "", "name of the webhook configurations to tell the CA; serve does it for its own")
+	cmd.Flags().StringVar(&o.webhooks, "webhook-configuration", "",
+		"name of the webhook configurations to tell the CA; serve does it for its own")
 	cmd.Flags().BoolVarP(&o.overwrite, "overwrite", "o", false, "replace the CA and the certificate even if they are good")
 	return cmd
 }

@@ -51,7 +51,8 @@ Exit codes: 0 if admission would deny nothing, 1 if it would, 2 if the files can
 	}
 	flags := cmd.Flags()
 	flags.StringVarP(&o.format, "output", "o", "text", "format of the report: "+strings.Join(report.Formats(), ", "))
-	flags.StringVar(&o.level, "level", string(webhook.LevelEnforce), "what is denied: off, warn, enforce or strict, as the label "+webhook.LevelLabel+" of a Namespace says")
+	flags.StringVar(&o.level, "level", string(webhook.LevelEnforce),
+		"what is denied: off, warn, enforce or strict, as the label "+webhook.LevelLabel+" of a Namespace says")
 	flags.StringVarP(&o.namespace, "namespace", "n", "default", "namespace of objects that name none")
 	flags.StringVar(&o.config, "config", "", "configuration file of the control plane; without it its defaults hold")
 	return cmd

@@ -29,11 +29,15 @@ func shutdownCommand() *cobra.Command {
 			return shutdown.Drain(cmd.Context(), o, podLogger())
 		},
 	}
-	cmd.Flags().DurationVar(&o.HealthCheckFailureDelay, "health-check-failure-delay", 0, "time between failing the health check and draining")
-	cmd.Flags().DurationVar(&o.DrainTimeout, "drain-timeout", shutdown.DefaultDrainTimeout, "longest time before Envoy is stopped, even if it is shorter than --min-drain-duration")
-	cmd.Flags().DurationVar(&o.MinDrainDuration, "min-drain-duration", shutdown.DefaultMinDrainDuration, "shortest time before Envoy is stopped")
+	cmd.Flags().DurationVar(&o.HealthCheckFailureDelay, "health-check-failure-delay", 0,
+		"time between failing the health check and draining")
+	cmd.Flags().DurationVar(&o.DrainTimeout, "drain-timeout", shutdown.DefaultDrainTimeout,
+		"longest time before Envoy is stopped, even if it is shorter than --min-drain-duration")
+	cmd.Flags().DurationVar(&o.MinDrainDuration, "min-drain-duration", shutdown.DefaultMinDrainDuration,
+		"shortest time before Envoy is stopped")
 	cmd.Flags().IntVar(&o.ExitAtConnections, "exit-at-connections", 0, "number of connections that need not be waited for")
-	cmd.Flags().StringVar(&o.ReadyFile, "ready-file", shutdown.DefaultReadyFile, "file that tells the shutdown-manager that Envoy may be stopped")
+	cmd.Flags().StringVar(&o.ReadyFile, "ready-file", shutdown.DefaultReadyFile,
+		"file that tells the shutdown-manager that Envoy may be stopped")
 	return cmd
 }
 
@@ -48,8 +52,10 @@ func shutdownManagerCommand() *cobra.Command {
 			return m.Run(cmd.Context(), podLogger())
 		},
 	}
-	cmd.Flags().DurationVar(&m.ReadyTimeout, "ready-timeout", shutdown.DefaultReadyTimeout, "longest time that the end of Envoy is held up")
-	cmd.Flags().StringVar(&m.ReadyFile, "ready-file", shutdown.DefaultReadyFile, "file that gatehouse envoy shutdown writes")
+	cmd.Flags().DurationVar(&m.ReadyTimeout, "ready-timeout", shutdown.DefaultReadyTimeout,
+		"longest time that the end of Envoy is held up")
+	cmd.Flags().StringVar(&m.ReadyFile, "ready-file", shutdown.DefaultReadyFile,
+		"file that gatehouse envoy shutdown writes")
 	return cmd
 }
 

@@ -26,7 +26,8 @@ func (p *plane) addFetcher(c *config.Fetching, directory string) error {
 		return fmt.Errorf("--cache-directory: %w", err)
 	}
 	source := &fetch.Client{
-		Addresses: fetch.NewAddresses(allowed, slices.Concat(denied, own)), Discovered: fetch.NewAddresses(allowed, own), Timeout: fetch.Timeout,
+		Addresses: fetch.NewAddresses(allowed, slices.Concat(denied, own)), Discovered: fetch.NewAddresses(allowed, own),
+		Timeout: fetch.Timeout,
 	}
 	p.fetcher = fetch.New(fetch.Config{
 		Client: p.manager.GetClient(), Namespace: p.namespace, HTTP: source, Files: files, MaxLarge: maxSize,

@@ -26,13 +26,15 @@ var componentsOf = map[string][]config.LogComponent{
 }
 
 var slogLevels = map[config.LogLevel]slog.Level{
-	config.LogLevelDebug: slog.LevelDebug, config.LogLevelInfo: slog.LevelInfo, config.LogLevelWarn: slog.LevelWarn, config.LogLevelError: slog.LevelError,
+	config.LogLevelDebug: slog.LevelDebug, config.LogLevelInfo: slog.LevelInfo, config.LogLevelWarn: slog.LevelWarn,
+	config.LogLevelError: slog.LevelError,
 }
 
 // newLogger returns a logger that writes JSON, with the configured levels.
 func newLogger(w io.Writer, l *config.Logging) logr.Logger {
 	return logr.New(leveled{
-		LogSink: logr.FromSlogHandler(slog.NewJSONHandler(w, nil)).GetSink(), levels: l, least: slogLevels[l.Level[config.LogDefault]],
+		LogSink: logr.FromSlogHandler(slog.NewJSONHandler(w, nil)).GetSink(), levels: l,
+		least: slogLevels[l.Level[config.LogDefault]],
 	})
 }
 

@@ -18,10 +18,15 @@ import (
 func TestLogLevels(t *testing.T) {
 	var out bytes.Buffer
 	log := newLogger(&out, &config.Logging{Level: map[config.LogComponent]config.LogLevel{
-		config.LogDefault: config.LogLevelWarn, config.LogProvider: config.LogLevelInfo, config.LogInfrastructure: config.LogLevelError,
-		config.LogXDS: config.LogLevelInfo, config.LogXDSServer: config.LogLevelDebug, config.LogWebhook: config.LogLevelInfo,
+		config.LogDefault: config.LogLevelWarn, config.LogProvider: config.LogLevelInfo,
+		config.LogInfrastructure: config.LogLevelError,
+		config.LogXDS:            config.LogLevelInfo, config.LogXDSServer: config.LogLevelDebug,
+		config.LogWebhook: config.LogLevelInfo,
 	}})
-	for _, name := range []string{"", "controller", "xds", "infrastructure", "status", "controller-runtime", "webhook", "other"} {
+	for _, name := range []string{
+		"", "controller", "xds", "infrastructure", "status", "controller-runtime", "webhook",
+		"other",
+	} {
 		l := log
 		if name != "" {
 			l = log.WithName(name).WithName("part").WithValues("key", "value")
@@ -35,7 +40,8 @@ func TestLogLevels(t *testing.T) {
 		got = append(got, m[1])
 	}
 	want := []string{
-		" error", "controller error", "xds debug", "xds info", "xds error", "infrastructure error", "status info", "status error",
+		" error", "controller error", "xds debug", "xds info", "xds error", "infrastructure error", "status info",
+		"status error",
 		"controller-runtime info", "controller-runtime error", "webhook info", "webhook error", "other error",
 	}
 	if !slices.Equal(got, want) {
@@ -43,7 +49,8 @@ func TestLogLevels(t *testing.T) {
 	}
 }
 
-// TestLoggersHaveComponents: the level of each logger of the program can be configured, and docs/operations.md lists it.
+// TestLoggersHaveComponents: the level of each logger of the program can be configured, and docs/operations.md lists
+// it.
 func TestLoggersHaveComponents(t *testing.T) {
 	files, err := filepath.Glob("*.go")
 	if err != nil {

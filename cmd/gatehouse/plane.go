@@ -141,7 +141,8 @@ func (p *plane) addLeadership(restConfig *rest.Config, election config.LeaderEle
 	if err != nil {
 		return fmt.Errorf("make a client for the lease: %w", err)
 	}
-	p.leadership.Lock, err = resourcelock.New(resourcelock.LeasesResourceLock, p.namespace, leaseName, clientset.CoreV1(), clientset.CoordinationV1(),
+	p.leadership.Lock, err = resourcelock.New(resourcelock.LeasesResourceLock, p.namespace, leaseName, clientset.CoreV1(),
+		clientset.CoordinationV1(),
 		resourcelock.ResourceLockConfig{Identity: p.identity()})
 	if err != nil {
 		return fmt.Errorf("make the lease: %w", err)
@@ -196,7 +197,8 @@ func (p *plane) addInfrastructure(ctx context.Context, c *config.EnvoyGateway) e
 		return err
 	}
 	p.settings = infra.Settings{
-		ControllerNamespace: p.namespace, EnvoyImage: p.envoyImage, GatehouseImage: p.gatehouseImage, PullSecrets: p.pullSecrets,
+		ControllerNamespace: p.namespace, EnvoyImage: p.envoyImage, GatehouseImage: p.gatehouseImage,
+		PullSecrets:         p.pullSecrets,
 		GatehousePullPolicy: p.gatehousePullPolicy,
 		XDSHost:             infra.XDSHost(p.namespace, p.domain), XDSPort: xdsPort, CA: p.keeper.CABundle(),
 		DeployMode: c.Provider.Kubernetes.Deploy.Type,
@@ -213,7 +215,8 @@ func (p *plane) addInfrastructure(ctx context.Context, c *config.EnvoyGateway) e
 }
 
 func (p *plane) addController(c *config.EnvoyGateway) {
-	p.statuses = controller.NewStatusWriter(p.manager.GetClient(), c.Gateway.ControllerName, metrics.Registry, p.log.WithName("status"))
+	p.statuses = controller.NewStatusWriter(p.manager.GetClient(), c.Gateway.ControllerName, metrics.Registry,
+		p.log.WithName("status"))
 	classes := controller.NewClassGuard(p.manager.GetClient(), c.Gateway.ControllerName, p.log.WithName("classes"))
 	p.controller = controller.New(p.world, controller.Outlets{
 		Publish:        p.xds.Publish,
@@ -340,7 +343,8 @@ func (p *plane) addWebhook(server ctrlwebhook.Server, o serveOptions, leaving <-
 		return fmt.Errorf("--webhook-failure-policy: %w", err)
 	}
 	gate := &webhook.Gate{
-		Reader: p.manager.GetAPIReader(), Writer: p.manager.GetClient(), Configuration: "gatehouse", Policy: policy, Log: p.log.WithName("webhook"),
+		Reader: p.manager.GetAPIReader(), Writer: p.manager.GetClient(), Configuration: "gatehouse", Policy: policy,
+		Log:         p.log.WithName("webhook"),
 		Certificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return p.keeper.GetCertificate(nil) },
 	}
 	p.leadership.Tasks = append(p.leadership.Tasks, gate.Start)

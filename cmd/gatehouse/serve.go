@@ -32,7 +32,8 @@ const defaultEnvoyImage = "docker.io/envoyproxy/envoy:distroless-v1.40.0"
 
 func readInstallation(getenv func(string) string) (installation, error) {
 	in := installation{
-		namespace: getenv("POD_NAMESPACE"), pod: getenv("POD_NAME"), address: getenv("POD_IP"), domain: getenv("KUBERNETES_CLUSTER_DOMAIN"),
+		namespace: getenv("POD_NAMESPACE"), pod: getenv("POD_NAME"), address: getenv("POD_IP"),
+		domain:     getenv("KUBERNETES_CLUSTER_DOMAIN"),
 		envoyImage: getenv("ENVOY_IMAGE"), gatehouseImage: getenv("GATEHOUSE_IMAGE"),
 		gatehousePullPolicy: corev1.PullPolicy(getenv("GATEHOUSE_PULL_POLICY")),
 	}
@@ -53,7 +54,10 @@ func readInstallation(getenv func(string) string) (installation, error) {
 		}
 		in.memory = bytes
 	}
-	for name, value := range map[string]string{"POD_NAMESPACE": in.namespace, "POD_NAME": in.pod, "POD_IP": in.address, "GATEHOUSE_IMAGE": in.gatehouseImage} {
+	for name, value := range map[string]string{
+		"POD_NAMESPACE": in.namespace, "POD_NAME": in.pod, "POD_IP": in.address,
+		"GATEHOUSE_IMAGE": in.gatehouseImage,
+	} {
 		if value == "" {
 			wrong = append(wrong, fmt.Errorf("environment variable %s is not set: set it as the Helm chart does", name))
 		}

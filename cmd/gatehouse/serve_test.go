@@ -10,7 +10,8 @@ import (
 // TestInstallation reads what the chart sets.
 func TestInstallation(t *testing.T) {
 	environment := map[string]string{
-		"POD_NAMESPACE": "gatehouse-system", "POD_NAME": "gatehouse-0", "POD_IP": "10.0.0.1", "GATEHOUSE_IMAGE": "r.example.com/gatehouse:1",
+		"POD_NAMESPACE": "gatehouse-system", "POD_NAME": "gatehouse-0", "POD_IP": "10.0.0.1",
+		"GATEHOUSE_IMAGE":       "r.example.com/gatehouse:1",
 		"GATEHOUSE_PULL_POLICY": "Always", "IMAGE_PULL_SECRETS": "mirror own", "MEMORY_LIMIT": "1073741824",
 	}
 	got, err := readInstallation(func(name string) string { return environment[name] })

@@ -71,8 +71,10 @@ func onLoopback(next http.Handler) http.Handler {
 		if err != nil {
 			host = strings.Trim(r.Host, "[]")
 		}
-		if address, err := netip.ParseAddr(host); !strings.EqualFold(host, "localhost") && (err != nil || !address.IsLoopback()) {
-			http.Error(w, fmt.Sprintf("host %q is not of the loopback interface; use kubectl port-forward and localhost", r.Host), http.StatusForbidden)
+		if address, err := netip.ParseAddr(host); !strings.EqualFold(host, "localhost") &&
+			(err != nil || !address.IsLoopback()) {
+			http.Error(w, fmt.Sprintf("host %q is not of the loopback interface; use kubectl port-forward and localhost",
+				r.Host), http.StatusForbidden)
 			return
 		}
 		next.ServeHTTP(w, r)
@@ -83,7 +85,10 @@ func (s *Server) index(w http.ResponseWriter, r *http.Request) {
 	show(w, r, page{Title: "Gatehouse", Columns: []string{"page", "what it shows"}, Rows: [][]cell{
 		{link("/tables", "/tables"), {Text: "every table: its rows, and the work that it has done"}},
 		{link("/batches", "/batches"), {Text: "what the last batches of events cost"}},
-		{link("/proxies", "/proxies"), {Text: "the Envoys that are connected to this replica: what they have, wait for and rejected"}},
+		{
+			link("/proxies", "/proxies"),
+			{Text: "the Envoys that are connected to this replica: what they have, wait for and rejected"},
+		},
 		{link("/debug/pprof/", "/debug/pprof/"), {Text: "Go's profiles of this process"}},
 	}})
 }
@@ -94,7 +99,8 @@ func (s *Server) tables(w http.ResponseWriter, r *http.Request) {
 	}}
 	for _, t := range s.World.Stats() {
 		p.Rows = append(p.Rows, []cell{
-			link("/tables/"+url.PathEscape(t.Name), t.Name), number(t.Rows), number(t.Readers), number(t.Deps), number(t.Computed), number(t.Total),
+			link("/tables/"+url.PathEscape(t.Name), t.Name), number(t.Rows), number(t.Readers), number(t.Deps),
+			number(t.Computed), number(t.Total),
 			number(t.Tried),
 			{Text: t.Duration.String()},
 		})
@@ -120,7 +126,8 @@ func (s *Server) row(w http.ResponseWriter, r *http.Request) {
 	table, key := r.PathValue("table"), r.PathValue("key")
 	read, text, ok := s.World.Explain(table, key)
 	if !ok {
-		http.Error(w, fmt.Sprintf("table %q knows nothing of %q; /tables/%s lists its rows", table, key, url.PathEscape(table)), http.StatusNotFound)
+		http.Error(w, fmt.Sprintf("table %q knows nothing of %q; /tables/%s lists its rows", table, key,
+			url.PathEscape(table)), http.StatusNotFound)
 		return
 	}
 	p := page{Title: fmt.Sprintf("Row %s of table %s", key, table), Columns: []string{"what it read"}, Text: text}
@@ -142,7 +149,10 @@ func origin(source string) cell {
 }
 
 func (s *Server) batches(w http.ResponseWriter, r *http.Request) {
-	p := page{Title: "The last batches, the newest first", Columns: []string{"at", "events", "took", "rows", "computed by table"}}
+	p := page{Title: "The last batches, the newest first", Columns: []string{
+		"at", "events", "took", "rows",
+		"computed by table",
+	}}
 	for _, b := range s.World.Batches() {
 		total := 0
 		var parts []string
@@ -151,14 +161,21 @@ func (s *Server) batches(w http.ResponseWriter, r *http.Request) {
 			parts = append(parts, fmt.Sprintf("%s %d", table, b.Computed[table]))
 		}
 		p.Rows = append(p.Rows, []cell{
-			{Text: b.At.UTC().Format("15:04:05.000")}, number(b.Events), {Text: b.Took.String()}, number(total), {Text: strings.Join(parts, ", ")},
+			{Text: b.At.UTC().Format("15:04:05.000")},
+			number(b.Events),
+			{Text: b.Took.String()},
+			number(total),
+			{Text: strings.Join(parts, ", ")},
 		})
 	}
 	show(w, r, p)
 }
 
 func (s *Server) proxies(w http.ResponseWriter, r *http.Request) {
-	p := page{Title: "Proxies of this replica", Columns: []string{"Gateway", "proxy", "type", "on the proxy", "acknowledged", "to send", "unanswered", "to remove"}}
+	p := page{Title: "Proxies of this replica", Columns: []string{
+		"Gateway", "proxy", "type", "on the proxy",
+		"acknowledged", "to send", "unanswered", "to remove",
+	}}
 	for _, fleet := range s.Proxies() {
 		for _, proxy := range fleet.Proxies {
 			for _, t := range proxy.Types {

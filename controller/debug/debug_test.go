@@ -28,21 +28,34 @@ func newServer(t *testing.T) *httptest.Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	world := translator.NewWorld(translator.NewTables(translator.Settings{ControllerName: "example.com/gatehouse"}, engine))
-	https := gwapiv1.Listener{Name: "https", Protocol: gwapiv1.HTTPSProtocolType, Port: 443, TLS: &gwapiv1.ListenerTLSConfig{
-		CertificateRefs: []gwapiv1.SecretObjectReference{{Name: "cert"}},
-	}}
+	world := translator.NewWorld(translator.NewTables(translator.Settings{ControllerName: "example.com/gatehouse"},
+		engine))
+	https := gwapiv1.Listener{
+		Name: "https", Protocol: gwapiv1.HTTPSProtocolType, Port: 443,
+		TLS: &gwapiv1.ListenerTLSConfig{
+			CertificateRefs: []gwapiv1.SecretObjectReference{{Name: "cert"}},
+		},
+	}
 	route := &gwapiv1.HTTPRoute{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "cart"}}
 	route.Spec.ParentRefs = []gwapiv1.ParentReference{{Name: "web"}}
 	ref := gwapiv1.HTTPBackendRef{}
 	ref.Name = "nowhere"
 	route.Spec.Rules = []gwapiv1.HTTPRouteRule{{BackendRefs: []gwapiv1.HTTPBackendRef{ref}}}
 	events := []translator.Event{
-		{Object: &gwapiv1.GatewayClass{ObjectMeta: metav1.ObjectMeta{Name: "c"}, Spec: gwapiv1.GatewayClassSpec{ControllerName: "example.com/gatehouse"}}},
+		{Object: &gwapiv1.GatewayClass{
+			ObjectMeta: metav1.ObjectMeta{Name: "c"},
+			Spec:       gwapiv1.GatewayClassSpec{ControllerName: "example.com/gatehouse"},
+		}},
 		{Object: &gwapiv1.Gateway{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"}, Spec: gwapiv1.GatewaySpec{
-			GatewayClassName: "c", Listeners: []gwapiv1.Listener{{Name: "http", Protocol: gwapiv1.HTTPProtocolType, Port: 80}, https},
+			GatewayClassName: "c", Listeners: []gwapiv1.Listener{
+				{Name: "http", Protocol: gwapiv1.HTTPProtocolType, Port: 80},
+				https,
+			},
 		}}},
-		{Object: &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "cert"}, Data: map[string][]byte{"tls.key": []byte(key), "tls.crt": []byte(key)}}},
+		{Object: &corev1.Secret{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "cert"},
+			Data:       map[string][]byte{"tls.key": []byte(key), "tls.crt": []byte(key)},
+		}},
 		{Object: route},
 	}
 	if _, err := world.Apply(events); err != nil {
@@ -50,7 +63,11 @@ func newServer(t *testing.T) *httptest.Server {
 	}
 	proxies := func() []xds.FleetState {
 		return []xds.FleetState{{Fleet: "shop/web", Proxies: []xds.ProxyState{{
-			Node: "pod-1", Cold: []string{"service/shop/cart/80"}, Types: []xds.TypeState{{Type: "type.googleapis.com/envoy.config.cluster.v3.Cluster", Versions: map[string]string{"a": "1", "b": ""}}},
+			Node: "pod-1", Cold: []string{"service/shop/cart/80"},
+			Types: []xds.TypeState{{
+				Type:     "type.googleapis.com/envoy.config.cluster.v3.Cluster",
+				Versions: map[string]string{"a": "1", "b": ""},
+			}},
 		}}}}
 	}
 	server := httptest.NewServer((&Server{World: world, Proxies: proxies}).Handler())
@@ -139,9 +156,11 @@ func TestEveryLinkLeadsSomewhere(t *testing.T) {
 func TestOnlyLoopbackNamesAreAnswered(t *testing.T) {
 	server := newServer(t)
 	for host, want := range map[string]int{
-		"localhost:19000": http.StatusOK, "LOCALHOST": http.StatusOK, "127.0.0.1:19000": http.StatusOK, "127.1.2.3": http.StatusOK, "[::1]:19000": http.StatusOK,
-		"[::1]": http.StatusOK, "evil.example.com:19000": http.StatusForbidden, "localhost.evil.example.com": http.StatusForbidden,
-		"10.0.0.1:19000": http.StatusForbidden, "127.0.0.1.example.com": http.StatusForbidden,
+		"localhost:19000": http.StatusOK, "LOCALHOST": http.StatusOK, "127.0.0.1:19000": http.StatusOK,
+		"127.1.2.3": http.StatusOK, "[::1]:19000": http.StatusOK,
+		"[::1]": http.StatusOK, "evil.example.com:19000": http.StatusForbidden,
+		"localhost.evil.example.com": http.StatusForbidden,
+		"10.0.0.1:19000":             http.StatusForbidden, "127.0.0.1.example.com": http.StatusForbidden,
 	} {
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+"/tables", nil)
 		if err != nil {

@@ -18,7 +18,8 @@ func TestAddresses(t *testing.T) {
 	byDefault := NewAddresses(nil, nil)
 	closed := NewAddresses(prefixes("203.0.113.0/24", "2001:db8::/32"), prefixes("0.0.0.0/0", "::/0"))
 	open := NewAddresses(prefixes("0.0.0.0/0", "::/0", "127.0.0.1/32"), nil)
-	mixed := NewAddresses(prefixes("10.1.0.0/16", "10.2.0.0/16", "169.254.20.10/32"), prefixes("10.0.0.0/8", "10.2.3.4/16", "10.1.2.3/32"))
+	mixed := NewAddresses(prefixes("10.1.0.0/16", "10.2.0.0/16", "169.254.20.10/32"),
+		prefixes("10.0.0.0/8", "10.2.3.4/16", "10.1.2.3/32"))
 	for _, tt := range []struct {
 		addresses *Addresses
 		address   string

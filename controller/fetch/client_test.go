@@ -53,7 +53,8 @@ func TestGet(t *testing.T) {
 	if err != nil || string(answer.Content) != "content" || answer.ETag != `"1"` || answer.Unchanged {
 		t.Fatalf("got %+v, %v", answer, err)
 	}
-	if asked.URL.RequestURI() != "/a?b=c" || asked.Header.Get("Authorization") != "" || asked.Header.Get("Accept-Encoding") != "" {
+	if asked.URL.RequestURI() != "/a?b=c" || asked.Header.Get("Authorization") != "" ||
+		asked.Header.Get("Accept-Encoding") != "" {
 		t.Errorf("asked %s with %v", asked.URL, asked.Header)
 	}
 	answer, err = c.Get(t.Context(), s.URL, 7, `"1"`)
@@ -79,7 +80,8 @@ func TestLoopbackIsDeniedByDefault(t *testing.T) {
 	for _, host := range []string{"localhost", "[::ffff:127.0.0.1]"} {
 		_, err := c.Get(t.Context(), "http://"+net.JoinHostPort(strings.Trim(host, "[]"), port), 100, "")
 		var failure Failure
-		if !errors.As(err, &failure) || !strings.Contains(string(failure), "is not one that the control plane may fetch from") {
+		if !errors.As(err, &failure) || !strings.Contains(string(failure),
+			"is not one that the control plane may fetch from") {
 			t.Errorf("%s: %v", host, err)
 		}
 	}
@@ -122,7 +124,8 @@ func TestRedirects(t *testing.T) {
 	}
 	wantFailure(t, c, s.URL+"/hops/6", "it redirects more than 5 times")
 	wantFailure(t, c, s.URL+"/loop", "it redirects more than 5 times")
-	wantFailure(t, c, s.URL+"/internal", "address 127.0.0.2 is not one that the control plane may fetch from (fetching.allowedCIDRs of its configuration)")
+	wantFailure(t, c, s.URL+"/internal",
+		"address 127.0.0.2 is not one that the control plane may fetch from (fetching.allowedCIDRs of its configuration)")
 	wantFailure(t, c, s.URL+"/file", "it redirects to something other than a web server")
 	wantFailure(t, c, s.URL+"/nowhere", "it answers with status 302")
 	c.Addresses = loopback
@@ -149,7 +152,10 @@ func TestLimits(t *testing.T) {
 		"large headers": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Secret", strings.Repeat("x", maxHeaders))
 		}, "it does not answer as a web server does"},
-		"no answer": {func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, "there is no complete answer within 300ms"},
+		"no answer": {
+			func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
+			"there is no complete answer within 300ms",
+		},
 		"no end": {func(w http.ResponseWriter, r *http.Request) {
 			_, _ = w.Write([]byte("secret"))
 			w.(http.Flusher).Flush()
@@ -159,10 +165,19 @@ func TestLimits(t *testing.T) {
 			w.Header().Set("Content-Length", "50")
 			_, _ = w.Write([]byte("secret"))
 		}, "it does not answer as a web server does"},
-		"an error":     {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "secret", http.StatusTeapot) }, "it answers with status 418"},
+		"an error": {
+			func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "secret", http.StatusTeapot) },
+			"it answers with status 418",
+		},
 		"no such page": {http.NotFound, "it answers with status 404"},
-		"not modified": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotModified) }, "it answers with status 304"},
-		"no content":   {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }, "it answers with status 204"},
+		"not modified": {
+			func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotModified) },
+			"it answers with status 304",
+		},
+		"no content": {
+			func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) },
+			"it answers with status 204",
+		},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -86,7 +86,8 @@ func New(c Config) *Fetcher {
 	f := &Fetcher{
 		Config: c,
 		results: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "gatehouse_fetches_total", Help: "Fetches of content that policies need, by result: fetched, unchanged or failed.",
+			Name: "gatehouse_fetches_total",
+			Help: "Fetches of content that policies need, by result: fetched, unchanged or failed.",
 		}, []string{"result"}),
 		firstRetry: firstRetry, lastRetry: lastRetry, grace: grace, maxStored: maxStored, slots: newSlots(maxRunning),
 		wanted: map[string]*translator.Fetch{}, stored: map[string]*stored{}, large: newCopies(),
@@ -205,7 +206,8 @@ func (f *Fetcher) follow() {
 // work processes keys until the context ends, each again after the time that process returns. There is a goroutine for
 // each key, because most of them only wait, see slots.
 func work(
-	ctx context.Context, queue workqueue.TypedDelayingInterface[string], process func(context.Context, string) time.Duration,
+	ctx context.Context, queue workqueue.TypedDelayingInterface[string],
+	process func(context.Context, string) time.Duration,
 ) {
 	defer context.AfterFunc(ctx, queue.ShutDown)()
 	var all sync.WaitGroup
@@ -327,7 +329,8 @@ func (f *Fetcher) fetch(ctx context.Context, key string, want *translator.Fetch,
 	}
 	next.at = now
 	if !f.hasRoom(key, len(next.content)) {
-		return Failure(fmt.Sprintf("with it, the control plane would have to keep more than %d bytes of such content", f.maxStored))
+		return Failure(fmt.Sprintf("with it, the control plane would have to keep more than %d bytes of such content",
+			f.maxStored))
 	}
 	if err := f.store(ctx, want, next); err != nil {
 		return err
@@ -340,7 +343,9 @@ func (f *Fetcher) fetch(ctx context.Context, key string, want *translator.Fetch,
 }
 
 // get fetches content of the right form. Large content is in the cache then.
-func (f *Fetcher) get(ctx context.Context, want *translator.Fetch, etag string) (next *stored, unchanged bool, err error) {
+func (f *Fetcher) get(ctx context.Context, want *translator.Fetch, etag string) (next *stored, unchanged bool,
+	err error,
+) {
 	if want.Large {
 		file, answer, err := f.save(ctx, want, etag, expected(want))
 		if err != nil {
@@ -385,7 +390,8 @@ func (f *Fetcher) tell(ctx context.Context, want *translator.Fetch, have *stored
 }
 
 func (f *Fetcher) store(ctx context.Context, want *translator.Fetch, s *stored) error {
-	if err := f.Client.Apply(ctx, s.applied(f.Namespace, want), client.FieldOwner(fieldManager), client.ForceOwnership); err != nil {
+	if err := f.Client.Apply(ctx, s.applied(f.Namespace, want), client.FieldOwner(fieldManager),
+		client.ForceOwnership); err != nil {
 		return fmt.Errorf("store what was fetched from %s: %w", want.URL, err)
 	}
 	return nil

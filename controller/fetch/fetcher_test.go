@@ -108,7 +108,8 @@ func TestWhyThereIsNoContent(t *testing.T) {
 	s.content.Store("list")
 	follower.await(t, key, "list", "")
 	c, err := object(t, in, key)
-	if err != nil || c.Annotations[annotationFailure] != "" || c.Annotations[annotationURL] != want.URL || c.Labels[Label] != "true" {
+	if err != nil || c.Annotations[annotationFailure] != "" || c.Annotations[annotationURL] != want.URL ||
+		c.Labels[Label] != "true" {
 		t.Errorf("stored is %v, %v", c, err)
 	}
 }
@@ -156,7 +157,10 @@ func TestWhatOthersDoToTheObjects(t *testing.T) {
 		t.Fatal(err)
 	}
 	leader.await(t, key, "list 3", "")
-	foreign := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: in, Name: "foreign", Labels: map[string]string{Label: "true"}}}
+	foreign := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
+		Namespace: in, Name: "foreign",
+		Labels: map[string]string{Label: "true"},
+	}}
 	if err := api.Create(t.Context(), foreign); err != nil {
 		t.Fatal(err)
 	}

@@ -166,7 +166,9 @@ func (f *Fetcher) toCopy(key string) (want *translator.Fetch, digest string, nee
 
 // save fetches large content into the cache, unless the server has it unchanged. If digest is not empty, the content
 // must have it.
-func (f *Fetcher) save(ctx context.Context, want *translator.Fetch, etag, digest string) (file translator.File, answer *Answer, err error) {
+func (f *Fetcher) save(ctx context.Context, want *translator.Fetch, etag, digest string) (file translator.File,
+	answer *Answer, err error,
+) {
 	w, err := f.Files.Create()
 	if err != nil {
 		return file, nil, fmt.Errorf("keep %s: %w", want.URL, err)
@@ -177,7 +179,8 @@ func (f *Fetcher) save(ctx context.Context, want *translator.Fetch, etag, digest
 	answer, err = source.Save(ctx, want.URL, f.MaxLarge, etag, w)
 	switch {
 	case errors.Is(err, disk.ErrFull):
-		return file, nil, fmt.Errorf("%w (%w)", Failure("there is no room for it beside the large content that is in use"), err)
+		return file, nil, fmt.Errorf("%w (%w)", Failure("there is no room for it beside the large content that is in use"),
+			err)
 	case err != nil || answer.Unchanged:
 		return file, answer, err
 	}

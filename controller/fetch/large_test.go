@@ -76,7 +76,8 @@ func TestEveryReplicaHasTheBytes(t *testing.T) {
 	leader.awaitFile(t, key, "module 1")
 	follower.awaitFile(t, key, "module 1")
 	c, err := object(t, in, key)
-	if err != nil || len(c.BinaryData)+len(c.Data) > 0 || c.Annotations[annotationDigest] != digest([]byte("module 1")) || c.Annotations[annotationSize] != "8" {
+	if err != nil || len(c.BinaryData)+len(c.Data) > 0 || c.Annotations[annotationDigest] != digest([]byte("module 1")) ||
+		c.Annotations[annotationSize] != "8" {
 		t.Errorf("stored is %v, %v", c, err)
 	}
 	if asked := s.asked.Load(); asked != 2 {
@@ -198,7 +199,8 @@ func TestLostBytesAreFetchedAgain(t *testing.T) {
 	replicas[0].lead(t)
 	for i, r := range replicas {
 		r.awaitFile(t, key, "module 1")
-		if err := os.WriteFile(filepath.Join(directories[i], strings.Replace(sum, ":", "-", 1)), []byte("module 0"), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(directories[i], strings.Replace(sum, ":", "-", 1)), []byte("module 0"),
+			0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -226,7 +228,8 @@ func TestDiskIsLimited(t *testing.T) {
 	leader := newReplicaWith(t, in, cached)
 	leader.grace = time.Hour
 	leader.lead(t)
-	first, second, third := newSource(t, "module 1").module(time.Hour), newSource(t, "module 2").module(time.Hour), newSource(t, "module 3").module(time.Hour)
+	first, second, third := newSource(t, "module 1").module(time.Hour), newSource(t, "module 2").module(time.Hour),
+		newSource(t, "module 3").module(time.Hour)
 	for i, want := range []*translator.Fetch{first, second} {
 		leader.Set(want.Key(), want)
 		leader.awaitFile(t, want.Key(), fmt.Sprintf("module %d", i+1))

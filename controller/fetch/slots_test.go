@@ -56,7 +56,8 @@ func (l *line) drain(t *testing.T, free int) {
 		continue
 	}
 	if l.free != free || len(l.taken)+len(l.waiting)+len(l.turns) > 0 {
-		t.Errorf("in the end %d are free, taken are %v, %d namespaces wait, and turns are %v", l.free, l.taken, len(l.waiting), l.turns)
+		t.Errorf("in the end %d are free, taken are %v, %d namespaces wait, and turns are %v", l.free, l.taken,
+			len(l.waiting), l.turns)
 	}
 }
 

@@ -62,15 +62,18 @@ func FuzzRead(f *testing.F) {
 			data[contentKey] = content
 		}
 		s := read(o, data)
-		if whole := s.content != nil; whole != (small && sum == digest(content)) || whole && !bytes.Equal(s.content, content) {
+		if whole := s.content != nil; whole != (small && sum == digest(content)) || whole &&
+			!bytes.Equal(s.content, content) {
 			t.Errorf("content %q with digest %q is read as %q", content, sum, s.content)
 		}
-		if large := s.file != (translator.File{}); large && (small || !disk.IsDigest(s.file.Digest) || s.file.Digest != sum || s.file.Size < 0) {
+		if large := s.file != (translator.File{}); large && (small || !disk.IsDigest(s.file.Digest) || s.file.Digest != sum ||
+			s.file.Size < 0) {
 			t.Errorf("digest %q and size %q are read as %+v", sum, size, s.file)
 		}
 		applied := s.applied("n", &translator.Fetch{})
 		again := read(&metav1.ObjectMeta{Annotations: applied.Annotations}, applied.BinaryData)
-		if again.failure != s.failure || again.etag != s.etag || again.file != s.file || !bytes.Equal(again.content, s.content) {
+		if again.failure != s.failure || again.etag != s.etag || again.file != s.file ||
+			!bytes.Equal(again.content, s.content) {
 			t.Errorf("%+v is stored and read as %+v", s, again)
 		}
 	})

@@ -49,8 +49,10 @@ func TestBackendIsAskedForTheHost(t *testing.T) {
 		wantFetched(t, c, "http://idp.test/keys", "idp.test/keys")
 	}
 	wantFetched(t, c, "http://idp.test:81/keys", "idp.test:81/keys")
-	wantFailure(t, discovered.Through(&translator.Via{}), "http://idp.test/keys", "its backend has no endpoint that is ready")
-	wantFailure(t, discovered.Through(through(translator.ViaBackend{Endpoints: []string{endpoint(gone)}})), "http://idp.test/keys", "connection refused")
+	wantFailure(t, discovered.Through(&translator.Via{}), "http://idp.test/keys",
+		"its backend has no endpoint that is ready")
+	wantFailure(t, discovered.Through(through(translator.ViaBackend{Endpoints: []string{endpoint(gone)}})),
+		"http://idp.test/keys", "connection refused")
 }
 
 // TestFallbacksAreAskedLast: a fallback is asked only if no other backend answers, and each backend has TLS of its own.
@@ -72,8 +74,10 @@ func TestFallbacksAreAskedLast(t *testing.T) {
 		TLS: &translator.ViaTLS{Authorities: authority, Verified: backendtls.Names{SNI: "login.test"}},
 	}
 	for range 10 {
-		wantFetched(t, discovered.Through(through(fallback, translator.ViaBackend{Endpoints: []string{endpoint(first)}})), "http://idp.test/", "first")
-		wantFetched(t, discovered.Through(through(fallback, translator.ViaBackend{Endpoints: dead})), "http://idp.test/", "fallback")
+		wantFetched(t, discovered.Through(through(fallback, translator.ViaBackend{Endpoints: []string{endpoint(first)}})),
+			"http://idp.test/", "first")
+		wantFetched(t, discovered.Through(through(fallback, translator.ViaBackend{Endpoints: dead})), "http://idp.test/",
+			"fallback")
 	}
 }
 
@@ -85,14 +89,16 @@ func TestAddressesOfBackends(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	found, listed := through(translator.ViaBackend{Endpoints: []string{endpoint(s)}}), through(translator.ViaBackend{Endpoints: []string{endpoint(s)}, Listed: true})
+	found, listed := through(translator.ViaBackend{Endpoints: []string{endpoint(s)}}),
+		through(translator.ViaBackend{Endpoints: []string{endpoint(s)}, Listed: true})
 	const denied = "address 127.0.0.1 is not one that the control plane may fetch from (fetching.allowedCIDRs of its configuration)"
 	wantFetched(t, discovered.Through(found), "http://idp.test/", "content")
 	wantFailure(t, discovered.Through(listed), "http://idp.test/", denied)
 	other := &Client{Addresses: loopback, Discovered: NewAddresses(nil, nil), Timeout: time.Minute}
 	wantFailure(t, other.Through(found), "http://idp.test/", denied)
 	wantFetched(t, other.Through(listed), "http://idp.test/", "content")
-	wantFetched(t, other.Through(through(translator.ViaBackend{Endpoints: []string{"localhost:" + port}, Listed: true})), "http://idp.test/", "content")
+	wantFetched(t, other.Through(through(translator.ViaBackend{Endpoints: []string{"localhost:" + port}, Listed: true})),
+		"http://idp.test/", "content")
 }
 
 // TestBackendDoesNotLeadElsewhere: a redirect to another host is not followed, neither through the backend nor past it.
@@ -108,7 +114,8 @@ func TestBackendDoesNotLeadElsewhere(t *testing.T) {
 		}
 	})
 	c := discovered.Through(through(translator.ViaBackend{Endpoints: []string{endpoint(s)}}))
-	wantFailure(t, c, "http://idp.test/away", "it redirects to another host, and its backend is asked only for the host of the URL")
+	wantFailure(t, c, "http://idp.test/away",
+		"it redirects to another host, and its backend is asked only for the host of the URL")
 	wantFetched(t, c, "http://idp.test/back", "content")
 }
 
@@ -116,14 +123,19 @@ func TestBackendDoesNotLeadElsewhere(t *testing.T) {
 // verified as the policy says.
 func TestTLSToBackends(t *testing.T) {
 	certificate, authority := selfSigned(t, []string{"login.test", "*.wide.test"}, "spiffe://test/idp")
-	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { says(r.TLS.ServerName+" "+r.Host)(w, r) }))
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter,
+		r *http.Request,
+	) {
+		says(r.TLS.ServerName+" "+r.Host)(w, r)
+	}))
 	s.TLS = &tls.Config{Certificates: []tls.Certificate{certificate}}
 	s.StartTLS()
 	t.Cleanup(s.Close)
 	trusting := *discovered
 	trusting.Authorities = x509.NewCertPool()
 	trusting.Authorities.AppendCertsFromPEM(authority)
-	const others, unknown = "its certificate is for other hosts", "its certificate is from an authority that is not trusted"
+	const others, unknown = "its certificate is for other hosts",
+		"its certificate is from an authority that is not trusted"
 	plain := through(translator.ViaBackend{Endpoints: []string{endpoint(s)}})
 	wantFetched(t, trusting.Through(plain), "https://login.test/", "login.test login.test")
 	wantFailure(t, trusting.Through(plain), "https://idp.test/", others)
@@ -140,11 +152,22 @@ func TestTLSToBackends(t *testing.T) {
 		{"with the system's authorities", backendtls.Names{SNI: "login.test"}, nil, unknown},
 		{"by a host", backendtls.Names{SNI: "sni.test", Hosts: []string{"a.test", "a.wide.test"}}, authority, ""},
 		{"by a URI", backendtls.Names{SNI: "sni.test", URIs: []string{"spiffe://test/idp"}}, authority, ""},
-		{"by other names than the hostname", backendtls.Names{SNI: "login.test", Hosts: []string{"a.test"}, URIs: []string{"spiffe://test/other"}}, authority, others},
-		{"by a host, with the system's authorities", backendtls.Names{SNI: "sni.test", Hosts: []string{"login.test"}}, nil, unknown},
+		{"by other names than the hostname", backendtls.Names{
+			SNI: "login.test", Hosts: []string{"a.test"},
+			URIs: []string{"spiffe://test/other"},
+		}, authority, others},
+		{
+			"by a host, with the system's authorities",
+			backendtls.Names{SNI: "sni.test", Hosts: []string{"login.test"}},
+			nil,
+			unknown,
+		},
 	} {
 		t.Run(tt.what, func(t *testing.T) {
-			c := discovered.Through(through(translator.ViaBackend{Endpoints: []string{endpoint(s)}, TLS: &translator.ViaTLS{Authorities: tt.pem, Verified: tt.names}}))
+			c := discovered.Through(through(translator.ViaBackend{
+				Endpoints: []string{endpoint(s)},
+				TLS:       &translator.ViaTLS{Authorities: tt.pem, Verified: tt.names},
+			}))
 			for _, url := range []string{"http://idp.test/", "https://idp.test/"} {
 				if tt.failure != "" {
 					wantFailure(t, c, url, tt.failure)
@@ -175,7 +198,8 @@ func selfSigned(t *testing.T, hosts []string, uri string) (certificate tls.Certi
 	if err != nil {
 		t.Fatal(err)
 	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key},
+		pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 }
 
 // TestNewEndpointsAreForTheNextFetch: the endpoints of a backend change often, and that alone fetches nothing again.

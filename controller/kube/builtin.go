@@ -127,7 +127,8 @@ func (w *Watcher) ask(ctx context.Context, b *builtIn) error {
 	}
 	b.watch, b.at = next, at
 	w.Put(translator.Event{Served: &b.name})
-	w.Log.Info("watching a kind that not every cluster serves", "kind", b.name.String(), "version", fmt.Sprintf("%T", b.versions[at]))
+	w.Log.Info("watching a kind that not every cluster serves", "kind", b.name.String(), "version",
+		fmt.Sprintf("%T", b.versions[at]))
 	return nil
 }
 

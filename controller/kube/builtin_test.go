@@ -37,7 +37,8 @@ func startOwn(t *testing.T, settings map[string]string) *ownServer {
 	t.Helper()
 	server.Config(t) // It skips the test if there are no binaries.
 	o := &ownServer{plane: &envtest.ControlPlane{
-		Etcd: &envtest.Etcd{Path: filepath.Join("../../bin", "etcd")}, APIServer: &envtest.APIServer{Path: filepath.Join("../../bin", "kube-apiserver"), StopTimeout: time.Minute},
+		Etcd:      &envtest.Etcd{Path: filepath.Join("../../bin", "etcd")},
+		APIServer: &envtest.APIServer{Path: filepath.Join("../../bin", "kube-apiserver"), StopTimeout: time.Minute},
 	}}
 	o.configure(settings)
 	if err := o.plane.Start(); err != nil {
@@ -94,7 +95,10 @@ func (s *seen) served() (told []bool) {
 // install replaces its CRDs by the CRDs of a file with the same names.
 func (o *ownServer) install(t *testing.T, file string) {
 	t.Helper()
-	if _, err := envtest.InstallCRDs(o.admin, envtest.CRDInstallOptions{Paths: []string{filepath.Join("../../bin", file)}, ErrorIfPathMissing: true}); err != nil {
+	if _, err := envtest.InstallCRDs(o.admin, envtest.CRDInstallOptions{
+		Paths:              []string{filepath.Join("../../bin", file)},
+		ErrorIfPathMissing: true,
+	}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -121,7 +125,10 @@ func (o *ownServer) watch(t *testing.T) *seen {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &Watcher{Cache: c, Reader: s.Client, Discovery: served, AskAgain: 200 * time.Millisecond, Put: s.put, Log: logr.Discard()}
+	w := &Watcher{
+		Cache: c, Reader: s.Client, Discovery: served, AskAgain: 200 * time.Millisecond, Put: s.put,
+		Log: logr.Discard(),
+	}
 	if err := w.Watch(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +142,10 @@ func authority(t *testing.T, serial int64) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(serial), BasicConstraintsValid: true, IsCA: true, NotAfter: time.Now().Add(time.Hour)}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(serial), BasicConstraintsValid: true, IsCA: true,
+		NotAfter: time.Now().Add(time.Hour),
+	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
 		t.Fatal(err)
@@ -159,14 +169,20 @@ func TestBuiltInKindComesAndGoes(t *testing.T) {
 	}
 
 	own.restart(t, map[string]string{"runtime-config": beta + ",certificates.k8s.io/v1/clustertrustbundles=false"})
-	bundle := &certificatesv1beta1.ClusterTrustBundle{ObjectMeta: metav1.ObjectMeta{Name: "stays"}, Spec: certificatesv1beta1.ClusterTrustBundleSpec{TrustBundle: authority(t, 1)}}
+	bundle := &certificatesv1beta1.ClusterTrustBundle{
+		ObjectMeta: metav1.ObjectMeta{Name: "stays"},
+		Spec:       certificatesv1beta1.ClusterTrustBundleSpec{TrustBundle: authority(t, 1)},
+	}
 	if err := s.Create(t.Context(), bundle); err != nil {
 		t.Fatal(err)
 	}
 	s.await(t, bundle, false)
 
 	own.restart(t, nil)
-	second := &certificatesv1.ClusterTrustBundle{ObjectMeta: metav1.ObjectMeta{Name: "second"}, Spec: certificatesv1.ClusterTrustBundleSpec{TrustBundle: authority(t, 2)}}
+	second := &certificatesv1.ClusterTrustBundle{
+		ObjectMeta: metav1.ObjectMeta{Name: "second"},
+		Spec:       certificatesv1.ClusterTrustBundleSpec{TrustBundle: authority(t, 2)},
+	}
 	if err := s.Create(t.Context(), second); err != nil {
 		t.Fatal(err)
 	}

@@ -108,9 +108,15 @@ func onlySecrets(o any) (any, error) {
 func onlyBundle(o any) (any, error) {
 	switch b := o.(type) {
 	case *certificatesv1.ClusterTrustBundle:
-		return &certificatesv1.ClusterTrustBundle{ObjectMeta: identity(b), Spec: certificatesv1.ClusterTrustBundleSpec{TrustBundle: b.Spec.TrustBundle}}, nil
+		return &certificatesv1.ClusterTrustBundle{
+			ObjectMeta: identity(b),
+			Spec:       certificatesv1.ClusterTrustBundleSpec{TrustBundle: b.Spec.TrustBundle},
+		}, nil
 	case *certificatesv1beta1.ClusterTrustBundle:
-		return &certificatesv1beta1.ClusterTrustBundle{ObjectMeta: identity(b), Spec: certificatesv1beta1.ClusterTrustBundleSpec{TrustBundle: b.Spec.TrustBundle}}, nil
+		return &certificatesv1beta1.ClusterTrustBundle{
+			ObjectMeta: identity(b),
+			Spec:       certificatesv1beta1.ClusterTrustBundleSpec{TrustBundle: b.Spec.TrustBundle},
+		}, nil
 	}
 	return o, nil
 }
@@ -133,7 +139,8 @@ func ofUse[V any](kind string, part map[string]V, whole map[string][]byte) map[s
 // identity is the part of an object's metadata that is always held.
 func identity(o client.Object) metav1.ObjectMeta {
 	return metav1.ObjectMeta{
-		Namespace: o.GetNamespace(), Name: o.GetName(), UID: o.GetUID(), ResourceVersion: o.GetResourceVersion(), CreationTimestamp: o.GetCreationTimestamp(),
+		Namespace: o.GetNamespace(), Name: o.GetName(), UID: o.GetUID(), ResourceVersion: o.GetResourceVersion(),
+		CreationTimestamp: o.GetCreationTimestamp(),
 	}
 }
 

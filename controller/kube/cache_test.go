@@ -17,7 +17,10 @@ import (
 // own and of one with fetched content everything.
 func TestOnlyAuthoritiesAreHeld(t *testing.T) {
 	meta := metav1.ObjectMeta{Namespace: "n", Name: "c", UID: "u", ResourceVersion: "7"}
-	foreign := &corev1.ConfigMap{ObjectMeta: meta, Data: map[string]string{"ca.crt": "x", "large": "y"}, BinaryData: map[string][]byte{"large": []byte("z")}}
+	foreign := &corev1.ConfigMap{
+		ObjectMeta: meta, Data: map[string]string{"ca.crt": "x", "large": "y"},
+		BinaryData: map[string][]byte{"large": []byte("z")},
+	}
 	foreign.Annotations, foreign.Labels = map[string]string{"a": "large"}, map[string]string{"l": "v"}
 	kept, err := onlyContent("gatehouse-system")(foreign)
 	if err != nil {
@@ -44,22 +47,38 @@ func TestOnlyAuthoritiesAreHeld(t *testing.T) {
 	fetched := &corev1.ConfigMap{ObjectMeta: meta, BinaryData: map[string][]byte{"content": []byte("x")}}
 	fetched.Name, fetched.Annotations = "gatehouse-fetched-0123", map[string]string{"gatehouse.dev/digest": "y"}
 	for namespace, want := range map[string]*corev1.ConfigMap{
-		meta.Namespace: fetched, "gatehouse-system": {ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: fetched.Name, UID: "u", ResourceVersion: "7"}},
+		meta.Namespace: fetched, "gatehouse-system": {ObjectMeta: metav1.ObjectMeta{
+			Namespace: "n", Name: fetched.Name,
+			UID: "u", ResourceVersion: "7",
+		}},
 	} {
 		if kept, err := onlyContent(namespace)(fetched.DeepCopy()); err != nil || !cmp.Equal(want, kept) {
-			t.Errorf("what a control plane in namespace %s holds of fetched content, %v (-want +got):\n%s", namespace, err, cmp.Diff(want, kept))
+			t.Errorf("what a control plane in namespace %s holds of fetched content, %v (-want +got):\n%s", namespace, err,
+				cmp.Diff(want, kept))
 		}
 	}
 }
 
 func TestOnlyCertificatesAreHeld(t *testing.T) {
 	meta := metav1.ObjectMeta{Namespace: "n", Name: "s", UID: "u", ResourceVersion: "7"}
-	certificate := &corev1.Secret{ObjectMeta: meta, Type: corev1.SecretTypeTLS, Data: map[string][]byte{"tls.crt": []byte("c"), "tls.key": []byte("k"), "ca.crt": []byte("a"), "tls.ocsp-staple": []byte("o")}}
+	certificate := &corev1.Secret{
+		ObjectMeta: meta, Type: corev1.SecretTypeTLS,
+		Data: map[string][]byte{
+			"tls.crt": []byte("c"), "tls.key": []byte("k"), "ca.crt": []byte("a"),
+			"tls.ocsp-staple": []byte("o"),
+		},
+	}
 	whole := certificate.DeepCopy()
 	whole.Data["keystore.jks"] = []byte("large")
 	whole.Annotations = map[string]string{"kubectl.kubernetes.io/last-applied-configuration": "the key once more"}
-	release := &corev1.Secret{ObjectMeta: meta, Type: "helm.sh/release.v1", Data: map[string][]byte{"release": []byte("large")}}
-	for given, want := range map[*corev1.Secret]*corev1.Secret{whole: certificate, release: {ObjectMeta: meta, Type: release.Type}} {
+	release := &corev1.Secret{
+		ObjectMeta: meta, Type: "helm.sh/release.v1",
+		Data: map[string][]byte{"release": []byte("large")},
+	}
+	for given, want := range map[*corev1.Secret]*corev1.Secret{
+		whole:   certificate,
+		release: {ObjectMeta: meta, Type: release.Type},
+	} {
 		kept, err := onlySecrets(given)
 		if diff := cmp.Diff(want, kept); err != nil || diff != "" {
 			t.Errorf("what is held of a Secret of type %s, %v (-want +got):\n%s", given.Type, err, diff)
@@ -73,8 +92,23 @@ func TestOnlyBundlesAreHeld(t *testing.T) {
 	whole := meta
 	whole.Annotations = map[string]string{"kubectl.kubernetes.io/last-applied-configuration": "the certificates once more"}
 	for given, want := range map[client.Object]client.Object{
-		&certificatesv1.ClusterTrustBundle{ObjectMeta: whole, Spec: certificatesv1.ClusterTrustBundleSpec{SignerName: "n", TrustBundle: "c"}}:           &certificatesv1.ClusterTrustBundle{ObjectMeta: meta, Spec: certificatesv1.ClusterTrustBundleSpec{TrustBundle: "c"}},
-		&certificatesv1beta1.ClusterTrustBundle{ObjectMeta: whole, Spec: certificatesv1beta1.ClusterTrustBundleSpec{SignerName: "n", TrustBundle: "c"}}: &certificatesv1beta1.ClusterTrustBundle{ObjectMeta: meta, Spec: certificatesv1beta1.ClusterTrustBundleSpec{TrustBundle: "c"}},
+		&certificatesv1.ClusterTrustBundle{ObjectMeta: whole, Spec: certificatesv1.ClusterTrustBundleSpec{
+			SignerName:  "n",
+			TrustBundle: "c",
+		}}: &certificatesv1.ClusterTrustBundle{
+			ObjectMeta: meta,
+			Spec:       certificatesv1.ClusterTrustBundleSpec{TrustBundle: "c"},
+		},
+		&certificatesv1beta1.ClusterTrustBundle{
+			ObjectMeta: whole,
+			Spec: certificatesv1beta1.ClusterTrustBundleSpec{
+				SignerName:  "n",
+				TrustBundle: "c",
+			},
+		}: &certificatesv1beta1.ClusterTrustBundle{
+			ObjectMeta: meta,
+			Spec:       certificatesv1beta1.ClusterTrustBundleSpec{TrustBundle: "c"},
+		},
 	} {
 		kept, err := byDefault(given)
 		if diff := cmp.Diff(want, kept); err != nil || diff != "" {

@@ -41,7 +41,8 @@ func (w *Watcher) compareFields(ctx context.Context) error {
 		}
 		w.Put(events...)
 		if len(dropped) > 0 {
-			w.Log.Info("the CRD of Gateways does not have some fields; the features that need them are not listed", "fields", dropped)
+			w.Log.Info("the CRD of Gateways does not have some fields; the features that need them are not listed", "fields",
+				dropped)
 		}
 	}
 	w.mu.Lock()

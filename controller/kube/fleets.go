@@ -40,7 +40,10 @@ type Fleets struct {
 func (f *Fleets) Watch(ctx context.Context, c cache.Cache) error {
 	var synced []toolscache.InformerSynced
 	var informers []cache.Informer // All of them come first, because an event of one kind reads objects of the others.
-	for _, kind := range []client.Object{&appsv1.Deployment{}, &appsv1.DaemonSet{}, &corev1.Service{}, &corev1.ConfigMap{}, &corev1.ServiceAccount{}} {
+	for _, kind := range []client.Object{
+		&appsv1.Deployment{}, &appsv1.DaemonSet{}, &corev1.Service{}, &corev1.ConfigMap{},
+		&corev1.ServiceAccount{},
+	} {
 		informer, err := c.GetInformer(ctx, kind, cache.BlockUntilSynced(false))
 		if err != nil {
 			return fmt.Errorf("watch %T: %w", kind, err)
@@ -200,8 +203,11 @@ func internal(s *corev1.Service) (found []gwapiv1.GatewayStatusAddress) {
 }
 
 // add appends an address if it is not in the list yet.
-func add(to []gwapiv1.GatewayStatusAddress, kind gwapiv1.AddressType, value string, from gwapiv1.GatewayAddressRoutabilityType) []gwapiv1.GatewayStatusAddress {
-	if value == "" || value == corev1.ClusterIPNone || slices.ContainsFunc(to, func(a gwapiv1.GatewayStatusAddress) bool { return a.Value == value }) {
+func add(to []gwapiv1.GatewayStatusAddress, kind gwapiv1.AddressType, value string,
+	from gwapiv1.GatewayAddressRoutabilityType,
+) []gwapiv1.GatewayStatusAddress {
+	if value == "" || value == corev1.ClusterIPNone || slices.ContainsFunc(to,
+		func(a gwapiv1.GatewayStatusAddress) bool { return a.Value == value }) {
 		return to
 	}
 	return append(to, gwapiv1.GatewayStatusAddress{Type: &kind, Value: value, Routability: &from})

@@ -21,8 +21,11 @@ func TestNoReportOfNoFleet(t *testing.T) {
 		Put:   func(events ...translator.Event) { last = events[len(events)-1] },
 	}
 	service := &corev1.Service{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "default", GenerateName: "fleet-", Labels: envoyproxy.OwnerLabels("default", "gone")},
-		Spec:       corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}}},
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: "default", GenerateName: "fleet-",
+			Labels: envoyproxy.OwnerLabels("default", "gone"),
+		},
+		Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}}},
 	}
 	if err := s.Create(t.Context(), service); err != nil {
 		t.Fatal(err)

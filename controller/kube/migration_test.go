@@ -111,15 +111,23 @@ func lenient(crds []*apiextensionsv1.CustomResourceDefinition) (all []*apiextens
 // keepAll has a CRD take any spec.
 func keepAll(crd *apiextensionsv1.CustomResourceDefinition) {
 	keep := true
-	crd.Spec.Versions[0].Schema.OpenAPIV3Schema.Properties["spec"] = apiextensionsv1.JSONSchemaProps{Type: "object", XPreserveUnknownFields: &keep}
+	crd.Spec.Versions[0].Schema.OpenAPIV3Schema.Properties["spec"] = apiextensionsv1.JSONSchemaProps{
+		Type:                   "object",
+		XPreserveUnknownFields: &keep,
+	}
 }
 
 // definitionLike is a CRD with the same schema for another kind of policy.
-func definitionLike(crd *apiextensionsv1.CustomResourceDefinition, kind string) *apiextensionsv1.CustomResourceDefinition {
+func definitionLike(crd *apiextensionsv1.CustomResourceDefinition,
+	kind string,
+) *apiextensionsv1.CustomResourceDefinition {
 	crd = crd.DeepCopy()
 	plural := strings.TrimSuffix(strings.ToLower(kind), "y") + "ies"
 	crd.Name = plural + "." + v1alpha1.GroupName
-	crd.Spec.Names = apiextensionsv1.CustomResourceDefinitionNames{Kind: kind, ListKind: kind + "List", Plural: plural, Singular: strings.ToLower(kind)}
+	crd.Spec.Names = apiextensionsv1.CustomResourceDefinitionNames{
+		Kind: kind, ListKind: kind + "List", Plural: plural,
+		Singular: strings.ToLower(kind),
+	}
 	return crd
 }
 
@@ -214,7 +222,10 @@ func (s *seen) govern(t *testing.T, metrics prometheus.Registerer, log logr.Logg
 	if err != nil {
 		t.Fatal(err)
 	}
-	world := translator.NewWorld(translator.NewTables(translator.Settings{ControllerName: controllerName, EnabledKinds: []string{v1alpha1.KindBackend}}, engine))
+	world := translator.NewWorld(translator.NewTables(translator.Settings{
+		ControllerName: controllerName,
+		EnabledKinds:   []string{v1alpha1.KindBackend},
+	}, engine))
 	writer := controller.NewStatusWriter(s.Client, controllerName, metrics, log)
 	put := func(events ...translator.Event) {
 		outcome, err := world.Apply(events)

@@ -62,7 +62,9 @@ func (f *Fleets) nodesChanged(ctx context.Context) {
 // nodeAddresses are the addresses of the nodes in the IP families, sorted by the name of the node, and no more than a
 // status can have, so that the same nodes give the same addresses. An external address hides the internal ones of the
 // same node and family.
-func (f *Fleets) nodeAddresses(ctx context.Context, gateway string, families []corev1.IPFamily) ([]gwapiv1.GatewayStatusAddress, error) {
+func (f *Fleets) nodeAddresses(ctx context.Context, gateway string,
+	families []corev1.IPFamily,
+) ([]gwapiv1.GatewayStatusAddress, error) {
 	if f.atNodes == nil {
 		f.atNodes = map[string]bool{}
 	}
@@ -76,7 +78,8 @@ func (f *Fleets) nodeAddresses(ctx context.Context, gateway string, families []c
 	for _, n := range nodes.Items {
 		for _, family := range families {
 			for _, ip := range nodeIPs(n.Status.Addresses, family) {
-				if found = add(found, gwapiv1.IPAddressType, ip, gwapiv1.GatewayAddressRoutabilityDefault); len(found) == translator.MaxAddresses {
+				if found = add(found, gwapiv1.IPAddressType, ip,
+					gwapiv1.GatewayAddressRoutabilityDefault); len(found) == translator.MaxAddresses {
 					return found, nil
 				}
 			}

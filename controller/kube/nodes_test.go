@@ -24,7 +24,10 @@ func node(name string, addresses ...string) *corev1.Node {
 	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}}
 	for _, a := range addresses {
 		kind, address, _ := strings.Cut(a, "=")
-		n.Status.Addresses = append(n.Status.Addresses, corev1.NodeAddress{Type: corev1.NodeAddressType(kind), Address: address})
+		n.Status.Addresses = append(n.Status.Addresses, corev1.NodeAddress{
+			Type:    corev1.NodeAddressType(kind),
+			Address: address,
+		})
 	}
 	return n
 }
@@ -94,14 +97,18 @@ func TestNodePortAddresses(t *testing.T) {
 	}{
 		"external before internal": {pair, nodePort("n", corev1.IPv4Protocol), "192.0.2.1 10.1.0.2"},
 		"IPv6":                     {pair, nodePort("n", corev1.IPv6Protocol), "2001:db8::1 2001:db8::2"},
-		"dual stack":               {pair, nodePort("n", corev1.IPv4Protocol, corev1.IPv6Protocol), "192.0.2.1 2001:db8::1 10.1.0.2 2001:db8::2"},
-		"many nodes":               {many, nodePort("n", corev1.IPv4Protocol), strings.Join(first, " ")},
-		"asked for":                {pair, static, "198.51.100.9"},
-		"no nodes":                 {nil, nodePort("n", corev1.IPv4Protocol), ""},
+		"dual stack": {
+			pair, nodePort("n", corev1.IPv4Protocol, corev1.IPv6Protocol),
+			"192.0.2.1 2001:db8::1 10.1.0.2 2001:db8::2",
+		},
+		"many nodes": {many, nodePort("n", corev1.IPv4Protocol), strings.Join(first, " ")},
+		"asked for":  {pair, static, "198.51.100.9"},
+		"no nodes":   {nil, nodePort("n", corev1.IPv4Protocol), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var r reports
-			f := fleetsOver(&r, fake.NewClientBuilder().WithScheme(NewScheme()).WithObjects(append(c.nodes, c.service)...).Build())
+			f := fleetsOver(&r, fake.NewClientBuilder().WithScheme(NewScheme()).WithObjects(append(c.nodes,
+				c.service)...).Build())
 			f.event(t.Context(), c.service)
 			if got := r.last(); got != c.want {
 				t.Errorf("reached at %q, want %q", got, c.want)

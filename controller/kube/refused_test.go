@@ -130,7 +130,8 @@ func statusWrites(t *testing.T, registry *prometheus.Registry, result string) (n
 	for _, family := range families {
 		for _, m := range family.GetMetric() {
 			for _, label := range m.GetLabel() {
-				if family.GetName() == "gatehouse_status_writes_total" && label.GetName() == "result" && label.GetValue() == result {
+				if family.GetName() == "gatehouse_status_writes_total" && label.GetName() == "result" &&
+					label.GetValue() == result {
 					n += int(m.GetCounter().GetValue())
 				}
 			}

@@ -21,7 +21,9 @@ import (
 // newInformers makes the informers of a cache. Kinds with renamed fields are read in their stored form: the CRDs of the
 // cluster may name a field as an earlier release of Gateway API did, and the Go types do not have that name.
 func newInformers(source dynamic.Interface) newInformer {
-	return func(lw toolscache.ListerWatcher, o runtime.Object, resync time.Duration, indexers toolscache.Indexers) toolscache.SharedIndexInformer {
+	return func(lw toolscache.ListerWatcher, o runtime.Object, resync time.Duration,
+		indexers toolscache.Indexers,
+	) toolscache.SharedIndexInformer {
 		if name := older.Resource(o); name != "" {
 			lw = asStored(source.Resource(schema.GroupVersion(gwapiv1.GroupVersion).WithResource(name)), o)
 		}
@@ -29,7 +31,8 @@ func newInformers(source dynamic.Interface) newInformer {
 	}
 }
 
-type newInformer = func(toolscache.ListerWatcher, runtime.Object, time.Duration, toolscache.Indexers) toolscache.SharedIndexInformer
+type newInformer = func(toolscache.ListerWatcher, runtime.Object, time.Duration,
+	toolscache.Indexers) toolscache.SharedIndexInformer
 
 // asStored lists and watches a resource, and converts each object into the Go type of empty.
 func asStored(resource dynamic.ResourceInterface, empty runtime.Object) *toolscache.ListWatch {
@@ -40,7 +43,8 @@ func asStored(resource dynamic.ResourceInterface, empty runtime.Object) *toolsca
 				return nil, err
 			}
 			list := &metav1.List{ListMeta: metav1.ListMeta{
-				ResourceVersion: stored.GetResourceVersion(), Continue: stored.GetContinue(), RemainingItemCount: stored.GetRemainingItemCount(),
+				ResourceVersion: stored.GetResourceVersion(), Continue: stored.GetContinue(),
+				RemainingItemCount: stored.GetRemainingItemCount(),
 			}}
 			for i := range stored.Items {
 				if object := read(&stored.Items[i], empty); object != nil {
@@ -70,7 +74,8 @@ func asStored(resource dynamic.ResourceInterface, empty runtime.Object) *toolsca
 func read(stored *unstructured.Unstructured, empty runtime.Object) runtime.Object {
 	object := empty.DeepCopyObject()
 	if err := older.Read(stored.Object, object); err != nil {
-		utilruntime.HandleError(fmt.Errorf("%T %s/%s is left out: %w; install the CRDs of a release of Gateway API", empty, stored.GetNamespace(), stored.GetName(), err))
+		utilruntime.HandleError(fmt.Errorf("%T %s/%s is left out: %w; install the CRDs of a release of Gateway API", empty,
+			stored.GetNamespace(), stored.GetName(), err))
 		return nil
 	}
 	object.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{}) // As for every other cached object.

@@ -35,7 +35,8 @@ func TestRoutesOfOlderCRDs(t *testing.T) {
 			s.await(t, o, false)
 			e, _ := s.last(o)
 			if got := sessionOf(e.Object); got == nil || got.Header == nil || string(got.Header.Name) != want {
-				t.Errorf("under CRDs %s, %T has the sessions %s, want those of header %s", version(release.crds[0]), e.Object, cmp.Diff(nil, got), want)
+				t.Errorf("under CRDs %s, %T has the sessions %s, want those of header %s", version(release.crds[0]), e.Object,
+					cmp.Diff(nil, got), want)
 			}
 			if e.Object.GetObjectKind().GroupVersionKind().Kind != "" || len(e.Object.GetManagedFields()) > 0 {
 				t.Errorf("%s is not held as other objects are", o.GetName())

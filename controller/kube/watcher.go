@@ -65,7 +65,8 @@ type optional struct {
 // continue until ctx ends.
 func (w *Watcher) Watch(ctx context.Context) error {
 	w.optional = map[string]*optional{}
-	w.queue = workqueue.NewTypedRateLimitingQueue(workqueue.NewTypedItemExponentialFailureRateLimiter[string](firstRetry, lastRetry))
+	w.queue = workqueue.NewTypedRateLimitingQueue(workqueue.NewTypedItemExponentialFailureRateLimiter[string](firstRetry,
+		lastRetry))
 	synced := []toolscache.InformerSynced{w.complete}
 	for _, kind := range Kinds() {
 		if kind.Optional {
@@ -224,10 +225,12 @@ func (w *Watcher) serving(ctx context.Context, name, version string) (serving, e
 	case err != nil:
 		return absent, fmt.Errorf("read CRD %s: %w", name, err)
 	}
-	i := slices.IndexFunc(crd.Spec.Versions, func(v apiextensionsv1.CustomResourceDefinitionVersion) bool { return v.Name == version })
-	established := slices.ContainsFunc(crd.Status.Conditions, func(c apiextensionsv1.CustomResourceDefinitionCondition) bool {
-		return c.Type == apiextensionsv1.Established && c.Status == apiextensionsv1.ConditionTrue
-	})
+	i := slices.IndexFunc(crd.Spec.Versions,
+		func(v apiextensionsv1.CustomResourceDefinitionVersion) bool { return v.Name == version })
+	established := slices.ContainsFunc(crd.Status.Conditions,
+		func(c apiextensionsv1.CustomResourceDefinitionCondition) bool {
+			return c.Type == apiextensionsv1.Established && c.Status == apiextensionsv1.ConditionTrue
+		})
 	switch {
 	case i < 0:
 		return absent, nil

@@ -81,7 +81,10 @@ func (s *seen) watcher(t *testing.T) *Watcher {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &Watcher{Cache: s.cache(t, "gatehouse-system"), Reader: s.Client, Discovery: served, Put: s.put, Log: logr.Discard()}
+	return &Watcher{
+		Cache: s.cache(t, "gatehouse-system"), Reader: s.Client, Discovery: served, Put: s.put,
+		Log: logr.Discard(),
+	}
 }
 
 // watch starts a Watcher and waits for the first complete list.
@@ -169,7 +172,8 @@ func policy() *v1alpha1.BackendTrafficPolicy {
 func TestKindsComeAndGo(t *testing.T) {
 	s := newSeen(t)
 	service := s.create(t, &corev1.Service{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "default", GenerateName: "web-"}, Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}}},
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", GenerateName: "web-"},
+		Spec:       corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}}},
 	})
 	s.watch(t)
 	if e, found := s.last(service); !found || e.Deleted {

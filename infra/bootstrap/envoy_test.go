@@ -37,7 +37,8 @@ func TestEnvoyAcceptsTheBootstrap(t *testing.T) {
 	for name, limit := range map[string]string{"no memory limit": MemoryLimit, "1 GiB": "1073741824"} {
 		t.Run(name, func(t *testing.T) {
 			f := newFleet(t, "gatehouse.gatehouse-system.svc.cluster.local", 18000)
-			cmd := exec.CommandContext(t.Context(), envoy, "--mode", "validate", "--config-yaml", strings.ReplaceAll(f.bootstrap(t), MemoryLimit, limit),
+			cmd := exec.CommandContext(t.Context(), envoy, "--mode", "validate", "--config-yaml",
+				strings.ReplaceAll(f.bootstrap(t), MemoryLimit, limit),
 				"--service-cluster", "shop/web", "--service-node", "web-1", "--use-dynamic-base-id")
 			out, err := cmd.CombinedOutput()
 			if err != nil {
@@ -234,7 +235,10 @@ func (a authority) vouchFor(t *testing.T, other *authority) {
 }
 
 func authorityTemplate(name string) *x509.Certificate {
-	return &x509.Certificate{Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
+	return &x509.Certificate{
+		Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true,
+		KeyUsage: x509.KeyUsageCertSign,
+	}
 }
 
 func newKey(t *testing.T) *ecdsa.PrivateKey {
@@ -247,7 +251,9 @@ func newKey(t *testing.T) *ecdsa.PrivateKey {
 }
 
 // newCertificate signs a certificate for a public key. Without a parent it signs itself.
-func newCertificate(t *testing.T, template, parent *x509.Certificate, signer *ecdsa.PrivateKey, public *ecdsa.PublicKey) *x509.Certificate {
+func newCertificate(t *testing.T, template, parent *x509.Certificate, signer *ecdsa.PrivateKey,
+	public *ecdsa.PublicKey,
+) *x509.Certificate {
 	t.Helper()
 	template.SerialNumber = big.NewInt(time.Now().UnixNano())
 	template.NotBefore, template.NotAfter = time.Now().Add(-time.Minute), time.Now().Add(time.Hour)
@@ -339,7 +345,9 @@ func (c *controlPlane) DeltaAggregatedResources(s discoveryv3.AggregatedDiscover
 	}
 }
 
-func (c *controlPlane) answerAll(s discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesServer, seen stream) error {
+func (c *controlPlane) answerAll(s discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesServer,
+	seen stream,
+) error {
 	for {
 		request, err := s.Recv()
 		if err != nil {
@@ -357,7 +365,10 @@ func (c *controlPlane) answerAll(s discoveryv3.AggregatedDiscoveryService_DeltaA
 		case <-s.Context().Done():
 			return s.Context().Err()
 		}
-		response := &discoveryv3.DeltaDiscoveryResponse{TypeUrl: request.GetTypeUrl(), Nonce: request.GetTypeUrl(), SystemVersionInfo: "1"}
+		response := &discoveryv3.DeltaDiscoveryResponse{
+			TypeUrl: request.GetTypeUrl(), Nonce: request.GetTypeUrl(),
+			SystemVersionInfo: "1",
+		}
 		if err := s.Send(response); err != nil {
 			return fmt.Errorf("answering: %w", err)
 		}

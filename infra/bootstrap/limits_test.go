@@ -40,7 +40,8 @@ func dial(t *testing.T, port int) net.Conn {
 func TestFullMemoryRefusesRequestsAndNoProbes(t *testing.T) {
 	f := newFleet(t, "localhost", 0)
 	const tiny = "1048576"
-	envoytest.Start(t, strings.ReplaceAll(f.bootstrap(t), MemoryLimit, tiny), "--service-cluster", "shop/web", "--service-node", "web-1")
+	envoytest.Start(t, strings.ReplaceAll(f.bootstrap(t), MemoryLimit, tiny), "--service-cluster", "shop/web",
+		"--service-node", "web-1")
 	close(f.server.answer)
 	f.waitReady(t)
 	envoytest.WaitFor(t, "the heap to be found full", func() bool {

@@ -35,7 +35,10 @@ func ownListener(name string, at *corev3.Address, routes ...*routev3.Route) (*li
 	if err != nil {
 		return nil, err
 	}
-	limit, err := typed(&limitv3.ConnectionLimit{StatPrefix: OwnListenerPrefix + name, MaxConnections: wrapperspb.UInt64(ownConnections)})
+	limit, err := typed(&limitv3.ConnectionLimit{
+		StatPrefix:     OwnListenerPrefix + name,
+		MaxConnections: wrapperspb.UInt64(ownConnections),
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +70,10 @@ func ownListener(name string, at *corev3.Address, routes ...*routev3.Route) (*li
 		BypassOverloadManager: true,
 		FilterChains: []*listenerv3.FilterChain{{Filters: []*listenerv3.Filter{
 			{Name: "envoy.filters.network.connection_limit", ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: limit}},
-			{Name: "envoy.filters.network.http_connection_manager", ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: manager}},
+			{
+				Name:       "envoy.filters.network.http_connection_manager",
+				ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: manager},
+			},
 		}}},
 	}, nil
 }

@@ -149,7 +149,8 @@ const (
 func Files(s Settings, ca []byte) (map[string]string, error) {
 	trusted := &tlsv3.Secret{Name: caSecret, Type: &tlsv3.Secret_ValidationContext{
 		ValidationContext: &tlsv3.CertificateValidationContext{
-			TrustedCa:        &corev3.DataSource{Specifier: &corev3.DataSource_Filename{Filename: path.Join(s.ConfigDir, caFile)}},
+			TrustedCa: &corev3.DataSource{Specifier: &corev3.DataSource_Filename{Filename: path.Join(s.ConfigDir,
+				caFile)}},
 			WatchedDirectory: &corev3.WatchedDirectory{Path: s.ConfigDir},
 		},
 	}}

@@ -49,7 +49,9 @@ func crossSign(ca, older *x509.Certificate, olderKey crypto.Signer, now time.Tim
 }
 
 // newLeaf makes a serving certificate. It never expires after its CA.
-func newLeaf(s Settings, ca *x509.Certificate, caKey crypto.Signer, now time.Time) (*x509.Certificate, crypto.Signer, error) {
+func newLeaf(s Settings, ca *x509.Certificate, caKey crypto.Signer, now time.Time) (*x509.Certificate, crypto.Signer,
+	error,
+) {
 	template, err := template(min(s.LeafLifetime, ca.NotAfter.Sub(now)), now)
 	if err != nil {
 		return nil, nil, err

@@ -81,7 +81,10 @@ func TestWhatSomebodyElseKeepsIsUsedAndLeftAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	delete(data, caKeyKey)
-	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: s.Secret}, Type: corev1.SecretTypeTLS, Data: data}
+	secret := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: s.Secret},
+		Type:       corev1.SecretTypeTLS, Data: data,
+	}
 	if err := c.Create(t.Context(), secret); err != nil {
 		t.Fatal(err)
 	}
@@ -163,7 +166,10 @@ func breakSecret(t *testing.T, c client.Client, s Settings) {
 
 func serveTLS(t *testing.T, k *Keeper) string {
 	t.Helper()
-	listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{GetCertificate: k.GetCertificate, MinVersion: tls.VersionTLS13})
+	listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{
+		GetCertificate: k.GetCertificate,
+		MinVersion:     tls.VersionTLS13,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

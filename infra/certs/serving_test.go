@@ -182,7 +182,10 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Add(data[caCertKey], data[caKeyKey], data[corev1.TLSCertKey], data[corev1.TLSPrivateKeyKey])
 	f.Fuzz(func(t *testing.T, ca, caKey, cert, key []byte) {
-		s, err := parse(map[string][]byte{caCertKey: ca, caKeyKey: caKey, corev1.TLSCertKey: cert, corev1.TLSPrivateKeyKey: key})
+		s, err := parse(map[string][]byte{
+			caCertKey: ca, caKeyKey: caKey, corev1.TLSCertKey: cert,
+			corev1.TLSPrivateKeyKey: key,
+		})
 		if err != nil {
 			return
 		}

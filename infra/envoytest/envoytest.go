@@ -64,7 +64,8 @@ func loopbackUp() error {
 		_     [22]byte
 	}{flags: syscall.IFF_UP | syscall.IFF_RUNNING}
 	copy(request.name[:], "lo")
-	if _, _, errno := syscall.Syscall(syscall.SYS_IOCTL, uintptr(fd), syscall.SIOCSIFFLAGS, uintptr(unsafe.Pointer(&request))); errno != 0 {
+	if _, _, errno := syscall.Syscall(syscall.SYS_IOCTL, uintptr(fd), syscall.SIOCSIFFLAGS,
+		uintptr(unsafe.Pointer(&request))); errno != 0 {
 		return fmt.Errorf("setting the flags of lo: %w", errno)
 	}
 	return nil
@@ -118,7 +119,8 @@ func Start(t testing.TB, config string, args ...string) *Envoy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	args = append([]string{"--config-yaml", config, "--use-dynamic-base-id", "--concurrency", "1", "--log-level", "warn"}, args...)
+	args = append([]string{"--config-yaml", config, "--use-dynamic-base-id", "--concurrency", "1", "--log-level", "warn"},
+		args...)
 	cmd := exec.CommandContext(ctx, binary, args...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

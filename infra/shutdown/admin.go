@@ -75,7 +75,8 @@ func count(stats io.Reader) (int, error) {
 			return 0, fmt.Errorf("reading the statistics: %q is not of the form name: value", lines.Text())
 		}
 		listener := strings.TrimPrefix(name, "listener.")
-		if strings.HasPrefix(listener, bootstrap.OwnListenerPrefix) || strings.HasPrefix(listener, "admin.") || worker.MatchString(name) {
+		if strings.HasPrefix(listener, bootstrap.OwnListenerPrefix) || strings.HasPrefix(listener, "admin.") ||
+			worker.MatchString(name) {
 			continue
 		}
 		n, err := strconv.Atoi(value)

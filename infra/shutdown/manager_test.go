@@ -21,7 +21,8 @@ func sockets(t *testing.T) (n int) {
 		t.Fatal(err)
 	}
 	for _, f := range files {
-		if link, err := os.Readlink(filepath.Join("/proc/self/fd", f.Name())); err == nil && len(link) > 6 && link[:6] == "socket" {
+		if link, err := os.Readlink(filepath.Join("/proc/self/fd", f.Name())); err == nil && len(link) > 6 &&
+			link[:6] == "socket" {
 			n++
 		}
 	}
@@ -35,7 +36,11 @@ func TestHooksBeyondTheLimitWait(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- m.Run(ctx, quiet()) }()
-	envoytest.WaitFor(t, "the manager to serve", func() bool { code, _ := envoytest.Get(m.Port, HealthPath); return code == http.StatusOK })
+	envoytest.WaitFor(t, "the manager to serve", func() bool {
+		code,
+			_ := envoytest.Get(m.Port, HealthPath)
+		return code == http.StatusOK
+	})
 
 	const hooks = 3 * maxConnections
 	before, answers := sockets(t), make(chan string, hooks)

@@ -97,7 +97,8 @@ func await(ctx context.Context, envoy admin, o Options, log *slog.Logger) error 
 			log.Info("waiting for connections", "connections", open, "after", waited.Round(time.Millisecond))
 		}
 		if waited >= o.DrainTimeout {
-			log.Warn("the time to drain is over, and open connections are cut", "connections", open, "timeout", o.DrainTimeout, "shortest", o.MinDrainDuration)
+			log.Warn("the time to drain is over, and open connections are cut", "connections", open, "timeout", o.DrainTimeout,
+				"shortest", o.MinDrainDuration)
 			return nil
 		}
 		if err := sleep(ctx, min(o.Poll, max(o.DrainTimeout-waited, time.Millisecond))); err != nil {

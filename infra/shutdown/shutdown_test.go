@@ -64,8 +64,16 @@ func startPod(t *testing.T) *pod {
 			t.Errorf("the manager ended: %v", err)
 		}
 	})
-	envoytest.WaitFor(t, "Envoy to serve", func() bool { code, _ := envoytest.Get(10080, "/"); return code == http.StatusOK })
-	envoytest.WaitFor(t, "the manager to serve", func() bool { code, _ := envoytest.Get(Port, HealthPath); return code == http.StatusOK })
+	envoytest.WaitFor(t, "Envoy to serve", func() bool {
+		code, _ := envoytest.Get(10080,
+			"/")
+		return code == http.StatusOK
+	})
+	envoytest.WaitFor(t, "the manager to serve", func() bool {
+		code,
+			_ := envoytest.Get(Port, HealthPath)
+		return code == http.StatusOK
+	})
 	return p
 }
 

@@ -85,7 +85,8 @@ func checkAction(field string, action v1alpha1.AuthorizationAction) []verdict.Pr
 
 func readPrincipal(field string, principal *v1alpha1.Principal) (clients []netip.Prefix, problems []verdict.Problem) {
 	if principal == nil || len(principal.ClientCIDRs) == 0 {
-		return nil, []verdict.Problem{feature.Invalid(field+".clientCIDRs", "the rule names no client: add the addresses that it is about, such as 10.0.0.0/8")}
+		return nil, []verdict.Problem{feature.Invalid(field+".clientCIDRs",
+			"the rule names no client: add the addresses that it is about, such as 10.0.0.0/8")}
 	}
 	clients = make([]netip.Prefix, 0, len(principal.ClientCIDRs))
 	for i, cidr := range principal.ClientCIDRs {
@@ -109,7 +110,8 @@ func parse(cidr v1alpha1.CIDR) (netip.Prefix, error) {
 		return prefix.Masked(), nil
 	}
 	if addr, err := netip.ParseAddr(string(cidr)); err == nil && addr.Zone() == "" {
-		return netip.Prefix{}, fmt.Errorf("%q has no prefix length: write %s for this one address", cidr, netip.PrefixFrom(addr, addr.BitLen()))
+		return netip.Prefix{}, fmt.Errorf("%q has no prefix length: write %s for this one address", cidr,
+			netip.PrefixFrom(addr, addr.BitLen()))
 	}
 	return netip.Prefix{}, fmt.Errorf("%q is no range of addresses: write an IP address, a slash and a prefix length, such as 10.0.0.0/8 or 2001:db8::/32", cidr)
 }
@@ -120,8 +122,8 @@ func route(spec *v1alpha1.SecurityPolicySpec, _ feature.Have, route *feature.Rou
 	}
 }
 
-// understood returns the rules, and the action for clients that no rule matches. It is false without an authorization. It
-// denies everything if the spec did not pass its check: an authorization that is only partly understood must not let
+// understood returns the rules, and the action for clients that no rule matches. It is false without an authorization.
+// It denies everything if the spec did not pass its check: an authorization that is only partly understood must not let
 // anybody in.
 func understood(spec *v1alpha1.SecurityPolicySpec) (rulings []ruling, fallback v1alpha1.AuthorizationAction, ok bool) {
 	if spec.Authorization == nil {
@@ -167,7 +169,10 @@ func connection(spec *v1alpha1.SecurityPolicySpec, _ feature.Have, connection *f
 // range, or to the number of rules if there is none. In sorted order the ranges inside a range follow it, so each range
 // is compared only with those around it.
 func firstRules(rules []ruling) map[netip.Prefix]int {
-	first := map[netip.Prefix]int{netip.MustParsePrefix("0.0.0.0/0"): len(rules), netip.MustParsePrefix("::/0"): len(rules)}
+	first := map[netip.Prefix]int{
+		netip.MustParsePrefix("0.0.0.0/0"): len(rules),
+		netip.MustParsePrefix("::/0"):      len(rules),
+	}
 	for i, rule := range rules {
 		for _, prefix := range rule.clients {
 			if known, ok := first[prefix]; !ok || i < known {
@@ -226,7 +231,10 @@ func decide(name string, action v1alpha1.AuthorizationAction) *xdsmatcherv3.Matc
 func client(prefixes []netip.Prefix) *xdsmatcherv3.Matcher_MatcherList_Predicate {
 	ranges := make([]*corev3.CidrRange, len(prefixes))
 	for i, prefix := range prefixes {
-		ranges[i] = &corev3.CidrRange{AddressPrefix: prefix.Addr().String(), PrefixLen: wrapperspb.UInt32(uint32(prefix.Bits()))}
+		ranges[i] = &corev3.CidrRange{
+			AddressPrefix: prefix.Addr().String(),
+			PrefixLen:     wrapperspb.UInt32(uint32(prefix.Bits())),
+		}
 	}
 	return &xdsmatcherv3.Matcher_MatcherList_Predicate{
 		MatchType: &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate_{

@@ -21,7 +21,10 @@ func TestSourcesDecideAsRules(t *testing.T) {
 	for range 2000 {
 		spec := &v1alpha1.SecurityPolicySpec{Authorization: &v1alpha1.Authorization{}}
 		action := func() v1alpha1.AuthorizationAction {
-			return []v1alpha1.AuthorizationAction{v1alpha1.AuthorizationActionAllow, v1alpha1.AuthorizationActionDeny}[random.IntN(2)]
+			return []v1alpha1.AuthorizationAction{
+				v1alpha1.AuthorizationActionAllow,
+				v1alpha1.AuthorizationActionDeny,
+			}[random.IntN(2)]
 		}
 		if random.IntN(2) == 0 {
 			spec.Authorization.DefaultAction = new(action())
@@ -29,7 +32,8 @@ func TestSourcesDecideAsRules(t *testing.T) {
 		for range random.IntN(5) {
 			rule := v1alpha1.AuthorizationRule{Action: action(), Principal: &v1alpha1.Principal{}}
 			for range 1 + random.IntN(3) {
-				rule.Principal.ClientCIDRs = append(rule.Principal.ClientCIDRs, v1alpha1.CIDR(netip.PrefixFrom(address(), random.IntN(33)).String()))
+				rule.Principal.ClientCIDRs = append(rule.Principal.ClientCIDRs,
+					v1alpha1.CIDR(netip.PrefixFrom(address(), random.IntN(33)).String()))
 			}
 			spec.Authorization.Rules = append(spec.Authorization.Rules, rule)
 		}

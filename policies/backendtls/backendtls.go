@@ -33,28 +33,34 @@ func Check(p *gwapiv1.BackendTLSPolicy) []verdict.Problem {
 	known := v.WellKnownCACertificates
 	switch {
 	case len(v.CACertificateRefs) == 0 && (known == nil || *known == ""):
-		problems = append(problems, feature.Invalid("spec.validation", "nothing says which CA certificates are trusted: write caCertificateRefs, or wellKnownCACertificates: System"))
+		problems = append(problems, feature.Invalid("spec.validation",
+			"nothing says which CA certificates are trusted: write caCertificateRefs, or wellKnownCACertificates: System"))
 	case len(v.CACertificateRefs) == 0 && *known != gwapiv1.WellKnownCACertificatesSystem:
-		problems = append(problems, feature.Invalid("spec.validation.wellKnownCACertificates", "%q is not known: write %s, or caCertificateRefs", *known, gwapiv1.WellKnownCACertificatesSystem))
+		problems = append(problems, feature.Invalid("spec.validation.wellKnownCACertificates",
+			"%q is not known: write %s, or caCertificateRefs", *known, gwapiv1.WellKnownCACertificatesSystem))
 	}
 	if v.Hostname == "" {
-		problems = append(problems, feature.Invalid("spec.validation.hostname", "the name is empty: write the name that the backend's certificate is for"))
+		problems = append(problems, feature.Invalid("spec.validation.hostname",
+			"the name is empty: write the name that the backend's certificate is for"))
 	}
 	for i, san := range v.SubjectAltNames {
 		if matcher(san) == nil {
-			problems = append(problems, feature.Invalid(fmt.Sprintf("spec.validation.subjectAltNames[%d]", i), "type %q with no value of that type: write type Hostname and hostname, or type URI and uri", san.Type))
+			problems = append(problems, feature.Invalid(fmt.Sprintf("spec.validation.subjectAltNames[%d]", i),
+				"type %q with no value of that type: write type Hostname and hostname, or type URI and uri", san.Type))
 		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(p.Spec.Options)) {
 		problems = append(problems, verdict.Problem{
-			Field: fmt.Sprintf("spec.options[%s]", key), Reason: string(gwapiv1.PolicyReasonInvalid), Condition: ConditionOptions, Weight: verdict.Unresolved,
+			Field: fmt.Sprintf("spec.options[%s]", key), Reason: string(gwapiv1.PolicyReasonInvalid),
+			Condition: ConditionOptions, Weight: verdict.Unresolved,
 			Message: fmt.Sprintf("%q is not served and has no effect: remove it", p.Spec.Options[key]),
 		})
 	}
 	return problems
 }
 
-// Needs lists what the policy refers to, its targets apart. Without CA certificates, those of Envoy's system are trusted.
+// Needs lists what the policy refers to, its targets apart. Without CA certificates, those of Envoy's system are
+// trusted.
 func Needs(p *gwapiv1.BackendTLSPolicy) []feature.Need {
 	refs := p.Spec.Validation.CACertificateRefs
 	if len(refs) == 0 {
@@ -62,7 +68,10 @@ func Needs(p *gwapiv1.BackendTLSPolicy) []feature.Need {
 	}
 	authorities := &feature.Authorities{InvalidKind: string(gwapiv1.BackendTLSPolicyReasonInvalidKind)}
 	for _, ref := range refs {
-		authorities.Refs = append(authorities.Refs, verdict.Ref{Group: string(ref.Group), Kind: string(ref.Kind), Name: string(ref.Name)})
+		authorities.Refs = append(authorities.Refs, verdict.Ref{
+			Group: string(ref.Group), Kind: string(ref.Kind),
+			Name: string(ref.Name),
+		})
 	}
 	return []feature.Need{{Field: "validation.caCertificateRefs", Authorities: authorities}}
 }
@@ -116,7 +125,8 @@ func Context(p *gwapiv1.BackendTLSPolicy, c Credentials) *tlsv3.UpstreamTlsConte
 		}
 	}
 	if len(validation.MatchTypedSubjectAltNames) == 0 {
-		validation.MatchTypedSubjectAltNames = []*tlsv3.SubjectAltNameMatcher{exactly(tlsv3.SubjectAltNameMatcher_DNS, string(v.Hostname))}
+		validation.MatchTypedSubjectAltNames = []*tlsv3.SubjectAltNameMatcher{exactly(tlsv3.SubjectAltNameMatcher_DNS,
+			string(v.Hostname))}
 	}
 	common := &tlsv3.CommonTlsContext{}
 	if c.Client != "" {

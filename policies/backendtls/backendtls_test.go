@@ -18,8 +18,14 @@ func TestCheck(t *testing.T) {
 		spec gwapiv1.BackendTLSPolicySpec
 		want []string
 	}{
-		"references": {spec: gwapiv1.BackendTLSPolicySpec{Validation: gwapiv1.BackendTLSPolicyValidation{Hostname: "a", CACertificateRefs: ref}}},
-		"system":     {spec: gwapiv1.BackendTLSPolicySpec{Validation: gwapiv1.BackendTLSPolicyValidation{Hostname: "a", WellKnownCACertificates: new(gwapiv1.WellKnownCACertificatesSystem)}}},
+		"references": {spec: gwapiv1.BackendTLSPolicySpec{Validation: gwapiv1.BackendTLSPolicyValidation{
+			Hostname:          "a",
+			CACertificateRefs: ref,
+		}}},
+		"system": {spec: gwapiv1.BackendTLSPolicySpec{Validation: gwapiv1.BackendTLSPolicyValidation{
+			Hostname:                "a",
+			WellKnownCACertificates: new(gwapiv1.WellKnownCACertificatesSystem),
+		}}},
 		"nothing": {
 			spec: gwapiv1.BackendTLSPolicySpec{},
 			want: []string{
@@ -28,16 +34,23 @@ func TestCheck(t *testing.T) {
 			},
 		},
 		"another's well-known": {
-			spec: gwapiv1.BackendTLSPolicySpec{Validation: gwapiv1.BackendTLSPolicyValidation{Hostname: "a", WellKnownCACertificates: new(gwapiv1.WellKnownCACertificatesType("example.com/all"))}},
+			spec: gwapiv1.BackendTLSPolicySpec{Validation: gwapiv1.BackendTLSPolicyValidation{
+				Hostname:                "a",
+				WellKnownCACertificates: new(gwapiv1.WellKnownCACertificatesType("example.com/all")),
+			}},
 			want: []string{`Invalid spec.validation.wellKnownCACertificates: "example.com/all" is not known: write System, or caCertificateRefs`},
 		},
 		"a name of another type": {
-			spec: gwapiv1.BackendTLSPolicySpec{Validation: gwapiv1.BackendTLSPolicyValidation{Hostname: "a", CACertificateRefs: ref, SubjectAltNames: []gwapiv1.SubjectAltName{{Type: "URI", Hostname: "a"}}}},
+			spec: gwapiv1.BackendTLSPolicySpec{Validation: gwapiv1.BackendTLSPolicyValidation{
+				Hostname:          "a",
+				CACertificateRefs: ref, SubjectAltNames: []gwapiv1.SubjectAltName{{Type: "URI", Hostname: "a"}},
+			}},
 			want: []string{`Invalid spec.validation.subjectAltNames[0]: type "URI" with no value of that type: write type Hostname and hostname, or type URI and uri`},
 		},
 		"options": {
 			spec: gwapiv1.BackendTLSPolicySpec{
-				Validation: gwapiv1.BackendTLSPolicyValidation{Hostname: "a", CACertificateRefs: ref}, Options: map[gwapiv1.AnnotationKey]gwapiv1.AnnotationValue{"example.com/x": "y"},
+				Validation: gwapiv1.BackendTLSPolicyValidation{Hostname: "a", CACertificateRefs: ref},
+				Options:    map[gwapiv1.AnnotationKey]gwapiv1.AnnotationValue{"example.com/x": "y"},
 			},
 			want: []string{`Unresolved spec.options[example.com/x]: "y" is not served and has no effect: remove it`},
 		},
@@ -54,7 +67,8 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// TestNeeds: a policy needs all CA certificates that it refers to together, and nothing if it trusts those of the system.
+// TestNeeds: a policy needs all CA certificates that it refers to together, and nothing if it trusts those of the
+// system.
 func TestNeeds(t *testing.T) {
 	p := &gwapiv1.BackendTLSPolicy{}
 	if needs := Needs(p); len(needs) > 0 {
@@ -65,7 +79,10 @@ func TestNeeds(t *testing.T) {
 	}
 	want := []feature.Need{{Field: "validation.caCertificateRefs", Authorities: &feature.Authorities{
 		InvalidKind: "InvalidKind",
-		Refs:        []verdict.Ref{{Kind: "ConfigMap", Name: "a"}, {Group: "certificates.k8s.io", Kind: "ClusterTrustBundle", Name: "b"}},
+		Refs: []verdict.Ref{
+			{Kind: "ConfigMap", Name: "a"},
+			{Group: "certificates.k8s.io", Kind: "ClusterTrustBundle", Name: "b"},
+		},
 	}}}
 	if diff := cmp.Diff(want, Needs(p)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

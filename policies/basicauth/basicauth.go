@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	// filter is the HTTP filter that becomes a route's own basic_auth. What basic_auth lets a route override is not enough:
-	// the header with the user's name is said to the whole filter.
+	// filter is the HTTP filter that becomes a route's own basic_auth. What basic_auth lets a route override is not
+	// enough: the header with the user's name is said to the whole filter.
 	filter = "envoy.filters.http.composite/basic_auth"
 	// usersKey is the key of the Secret.
 	usersKey = ".htpasswd"
@@ -69,7 +69,8 @@ func connection(spec *v1alpha1.SecurityPolicySpec, _ feature.Have, connection *f
 	}
 }
 
-// lines are the lines of the users. Empty ones and comments are left out, and so are spaces and carriage returns at the ends.
+// lines are the lines of the users. Empty ones and comments are left out, and so are spaces and carriage returns at the
+// ends.
 func lines(content []byte) [][]byte {
 	var kept [][]byte
 	for line := range bytes.Lines(content) {
@@ -80,8 +81,8 @@ func lines(content []byte) [][]byte {
 	return kept
 }
 
-// checkUsers holds the users to what Envoy reads. An error names a line, and neither the user nor the hash: whoever reads the
-// error may not be allowed to read the Secret.
+// checkUsers holds the users to what Envoy reads. An error names a line, and neither the user nor the hash: whoever
+// reads the error may not be allowed to read the Secret.
 func checkUsers(content []byte) error {
 	number, found := 0, map[string]int{}
 	for line := range bytes.Lines(content) {

@@ -21,7 +21,8 @@ func (b *blocks) next() (*pem.Block, error) {
 		return nil, nil
 	}
 	text := b.rest[start:]
-	if i := len(begin) + boundary(text[min(len(begin), len(text)):]); bytes.HasPrefix(text, begin) && i >= len(begin) && bytes.HasPrefix(text[i:], end) {
+	if i := len(begin) + boundary(text[min(len(begin), len(text)):]); bytes.HasPrefix(text, begin) && i >= len(begin) &&
+		bytes.HasPrefix(text[i:], end) {
 		own, rest := text, []byte(nil)
 		if line := bytes.IndexByte(text[i:], '\n'); line >= 0 {
 			own, rest = text[:i+line+1], text[i+line+1:]

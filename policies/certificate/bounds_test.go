@@ -75,17 +75,38 @@ func TestSizesAreJudgedFirst(t *testing.T) {
 		many[i] = a.cert
 	}
 	for name, c := range map[string]judged{
-		"key of 400 KB":        {chain: leaf, key: huge, want: "bytes, and at most 16384 are taken: store one private key"},
-		"long modulus":         {chain: leaf, key: block("RSA PRIVATE KEY", hugeRSA(t, 9<<10, 16)), want: "an RSA key of 73728 bits in tls.key, and Envoy takes 2048 to 8192"},
-		"long modulus, PKCS 8": {chain: leaf, key: block("PRIVATE KEY", wrapped), want: "an RSA key of 73728 bits in tls.key, and Envoy takes 2048 to 8192"},
-		"modulus of zero":      {chain: leaf, key: block("RSA PRIVATE KEY", []byte{0x30, 6, 2, 1, 0, 2, 1, 0}), want: "an RSA key of 0 bits"},
-		"text around a key":    {chain: leaf, key: strings.Repeat("#\n", 10<<10) + key, want: "at most 16384 are taken"},
-		"long chain":           {chain: leaf + strings.Repeat("#\n", 100<<10), key: key, want: "has a tls.crt of"},
-		"many in the chain":    {chain: leaf + chainPEM(many...), key: key, want: "more than 32 certificates in tls.crt"},
-		"beginnings":           {chain: strings.Repeat("-----BEGIN CERTIFICATE-----\n", maxChain/28), key: key, want: "cannot be read"},
-		"beginnings and ends":  {chain: strings.Repeat("-----BEGIN X-----\n-----END X-----\n", maxChain/40), key: key, want: `"X"`},
-		"beginnings of keys":   {chain: leaf, key: strings.Repeat("-----BEGIN X-----\n-----END X-----\n", maxKey/40), want: "no private key"},
-		"long staple":          {chain: leaf, key: key, staple: bytes.Repeat([]byte{0x30}, maxStaple+1), want: "has a tls.ocsp-staple of 16385 bytes"},
+		"key of 400 KB": {chain: leaf, key: huge, want: "bytes, and at most 16384 are taken: store one private key"},
+		"long modulus": {
+			chain: leaf, key: block("RSA PRIVATE KEY", hugeRSA(t, 9<<10, 16)),
+			want: "an RSA key of 73728 bits in tls.key, and Envoy takes 2048 to 8192",
+		},
+		"long modulus, PKCS 8": {
+			chain: leaf, key: block("PRIVATE KEY", wrapped),
+			want: "an RSA key of 73728 bits in tls.key, and Envoy takes 2048 to 8192",
+		},
+		"modulus of zero": {
+			chain: leaf, key: block("RSA PRIVATE KEY", []byte{0x30, 6, 2, 1, 0, 2, 1, 0}),
+			want: "an RSA key of 0 bits",
+		},
+		"text around a key": {chain: leaf, key: strings.Repeat("#\n", 10<<10) + key, want: "at most 16384 are taken"},
+		"long chain":        {chain: leaf + strings.Repeat("#\n", 100<<10), key: key, want: "has a tls.crt of"},
+		"many in the chain": {chain: leaf + chainPEM(many...), key: key, want: "more than 32 certificates in tls.crt"},
+		"beginnings": {
+			chain: strings.Repeat("-----BEGIN CERTIFICATE-----\n", maxChain/28), key: key,
+			want: "cannot be read",
+		},
+		"beginnings and ends": {
+			chain: strings.Repeat("-----BEGIN X-----\n-----END X-----\n", maxChain/40), key: key,
+			want: `"X"`,
+		},
+		"beginnings of keys": {
+			chain: leaf, key: strings.Repeat("-----BEGIN X-----\n-----END X-----\n", maxKey/40),
+			want: "no private key",
+		},
+		"long staple": {
+			chain: leaf, key: key, staple: bytes.Repeat([]byte{0x30}, maxStaple+1),
+			want: "has a tls.ocsp-staple of 16385 bytes",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := timed(t, func() error {
@@ -101,9 +122,15 @@ func TestSizesAreJudgedFirst(t *testing.T) {
 		})
 	}
 	for name, c := range map[string]struct{ bundle, want string }{
-		"large":               {strings.Repeat("#\n", maxBundle), "has a ca.crt of 1048576 bytes, and at most 524288 are taken"},
-		"many":                {strings.Repeat(leaf, 10), ""},
-		"too many":            {strings.Repeat(block("CERTIFICATE", small(t)), maxInBundle+1), "more than 1024 certificates in ca.crt"},
+		"large": {
+			strings.Repeat("#\n", maxBundle),
+			"has a ca.crt of 1048576 bytes, and at most 524288 are taken",
+		},
+		"many": {strings.Repeat(leaf, 10), ""},
+		"too many": {
+			strings.Repeat(block("CERTIFICATE", small(t)), maxInBundle+1),
+			"more than 1024 certificates in ca.crt",
+		},
 		"beginnings":          {strings.Repeat("-----BEGIN CERTIFICATE-----\n", maxBundle/28), "cannot be read"},
 		"lines":               {strings.Repeat("\n", maxBundle), "has no certificate in ca.crt"},
 		"beginning of a line": {strings.Repeat("-----BEGIN ", maxBundle/11), "cannot be read"},

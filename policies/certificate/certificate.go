@@ -121,7 +121,8 @@ func certificates(key string, text []byte, most int) ([]*x509.Certificate, error
 			return all, err
 		}
 		if block.Type != "CERTIFICATE" || len(block.Headers) > 0 {
-			return nil, fmt.Errorf("has a PEM block %q in %s; only CERTIFICATE blocks without headers belong there", block.Type, key)
+			return nil, fmt.Errorf("has a PEM block %q in %s; only CERTIFICATE blocks without headers belong there", block.Type,
+				key)
 		}
 		if len(all) == most {
 			return nil, fmt.Errorf("has more than %d certificates in %s: remove those that nobody needs", most, key)
@@ -141,7 +142,8 @@ func belongs(chain []*x509.Certificate, public crypto.PublicKey) error {
 	case i > 0:
 		return fmt.Errorf("has its certificates in the wrong order: the one that %s belongs to is number %d in %s: put it first, and each issuer behind what it issued", PrivateKey, i+1, ChainKey)
 	case i < 0:
-		return fmt.Errorf("has a %s that does not belong to the certificate in %s: store the two of one issuance", PrivateKey, ChainKey)
+		return fmt.Errorf("has a %s that does not belong to the certificate in %s: store the two of one issuance", PrivateKey,
+			ChainKey)
 	}
 	return nil
 }
@@ -154,7 +156,8 @@ func samePublic(a, b crypto.PublicKey) bool {
 // checkUsage returns an error if Envoy cannot sign handshakes: if an ECDSA certificate has a key usage, BoringSSL
 // requires digitalSignature.
 func checkUsage(leaf *x509.Certificate) error {
-	if _, isECDSA := leaf.PublicKey.(*ecdsa.PublicKey); isECDSA && leaf.KeyUsage != 0 && leaf.KeyUsage&x509.KeyUsageDigitalSignature == 0 {
+	if _, isECDSA := leaf.PublicKey.(*ecdsa.PublicKey); isECDSA && leaf.KeyUsage != 0 &&
+		leaf.KeyUsage&x509.KeyUsageDigitalSignature == 0 {
 		return fmt.Errorf("has a certificate in %s whose key usage lacks digitalSignature, so that its key may not serve TLS: issue it as a certificate of a server", ChainKey)
 	}
 	return nil

@@ -18,7 +18,8 @@ func FuzzParse(f *testing.F) {
 	chain, key, staple := seed(f)
 	f.Add(chain, key, staple, int64(0))
 	f.Add(chain, []byte(nil), []byte("no"), int64(1)<<40)
-	f.Add([]byte("-----BEGIN CERTIFICATE-----\n"), []byte(block("RSA PRIVATE KEY", []byte{0x30, 6, 2, 1, 0, 2, 1, 0})), []byte{}, int64(-1))
+	f.Add([]byte("-----BEGIN CERTIFICATE-----\n"), []byte(block("RSA PRIVATE KEY", []byte{0x30, 6, 2, 1, 0, 2, 1, 0})),
+		[]byte{}, int64(-1))
 	f.Fuzz(func(t *testing.T, chain, key, staple []byte, at int64) {
 		p, err := Parse(map[string][]byte{ChainKey: chain, PrivateKey: key, StapleKey: staple})
 		if err != nil {
@@ -29,7 +30,8 @@ func FuzzParse(f *testing.F) {
 		}
 		now := time.Unix(at, 0)
 		next := p.Next(now)
-		if before := next.Add(-time.Nanosecond); !next.IsZero() && before.After(now) && (p.At(now) == nil) != (p.At(before) == nil) {
+		if before := next.Add(-time.Nanosecond); !next.IsZero() && before.After(now) &&
+			(p.At(now) == nil) != (p.At(before) == nil) {
 			t.Errorf("the judgement changes between %v and %v, which Next does not tell", now, next)
 		}
 		p.For("www.example.com")

@@ -34,7 +34,8 @@ type issuer struct {
 func newIssuer(tb testing.TB) *issuer {
 	tb.Helper()
 	a := &issuer{tb: tb, key: p256(tb)}
-	a.cert = a.sign(&x509.Certificate{Subject: pkix.Name{CommonName: "CA"}, IsCA: true, BasicConstraintsValid: true}, &a.key.PublicKey)
+	a.cert = a.sign(&x509.Certificate{Subject: pkix.Name{CommonName: "CA"}, IsCA: true, BasicConstraintsValid: true},
+		&a.key.PublicKey)
 	return a
 }
 
@@ -95,7 +96,10 @@ func (a *issuer) sign(template *x509.Certificate, public crypto.PublicKey) *x509
 // authority is a CA that this one has issued.
 func (a *issuer) authority(name string) *issuer {
 	key := p256(a.tb)
-	return &issuer{tb: a.tb, key: key, cert: a.sign(&x509.Certificate{Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true}, &key.PublicKey)}
+	return &issuer{tb: a.tb, key: key, cert: a.sign(&x509.Certificate{
+		Subject: pkix.Name{CommonName: name}, IsCA: true,
+		BasicConstraintsValid: true,
+	}, &key.PublicKey)}
 }
 
 // leaf is a server certificate, modified by the test.
@@ -145,7 +149,10 @@ func demandStaple(c *x509.Certificate) {
 // staple is an OCSP response for the certificate, modified by the test.
 func (a *issuer) staple(c *x509.Certificate, change func(*ocsp.Response)) []byte {
 	a.tb.Helper()
-	template := ocsp.Response{Status: ocsp.Good, SerialNumber: c.SerialNumber, ThisUpdate: time.Now().Add(-time.Hour), NextUpdate: time.Now().Add(time.Hour)}
+	template := ocsp.Response{
+		Status: ocsp.Good, SerialNumber: c.SerialNumber, ThisUpdate: time.Now().Add(-time.Hour),
+		NextUpdate: time.Now().Add(time.Hour),
+	}
 	if change != nil {
 		change(&template)
 	}

@@ -49,7 +49,8 @@ func publicKey(text []byte) (crypto.PublicKey, error) {
 
 func parseKey(block *pem.Block) (crypto.PublicKey, error) {
 	if block.Type == "ENCRYPTED PRIVATE KEY" || strings.Contains(block.Headers["Proc-Type"], "ENCRYPTED") {
-		return nil, fmt.Errorf("has a %s that is encrypted: store it without a passphrase, as openssl pkey writes it", PrivateKey)
+		return nil, fmt.Errorf("has a %s that is encrypted: store it without a passphrase, as openssl pkey writes it",
+			PrivateKey)
 	}
 	parse, known := keyForms[block.Type]
 	if !known || len(block.Headers) > 0 {

@@ -28,6 +28,7 @@ func misplaced(chain []*x509.Certificate) string {
 }
 
 func issuedBy(subject, issuer *x509.Certificate) bool {
-	sameKey := len(subject.AuthorityKeyId) == 0 || len(issuer.SubjectKeyId) == 0 || bytes.Equal(subject.AuthorityKeyId, issuer.SubjectKeyId)
+	sameKey := len(subject.AuthorityKeyId) == 0 || len(issuer.SubjectKeyId) == 0 ||
+		bytes.Equal(subject.AuthorityKeyId, issuer.SubjectKeyId)
 	return sameKey && bytes.Equal(subject.RawIssuer, issuer.RawSubject)
 }

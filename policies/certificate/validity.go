@@ -19,7 +19,10 @@ type Untimely struct {
 func (p *Pair) At(now time.Time) *Untimely {
 	switch {
 	case now.Before(p.NotBefore):
-		return &Untimely{Early: true, Words: fmt.Sprintf("has a certificate that is not valid before %s; until then clients refuse it: keep the old one, or wait", stamp(p.NotBefore))}
+		return &Untimely{
+			Early: true,
+			Words: fmt.Sprintf("has a certificate that is not valid before %s; until then clients refuse it: keep the old one, or wait", stamp(p.NotBefore)),
+		}
 	case !now.Before(p.end()):
 		return &Untimely{Words: fmt.Sprintf("has a certificate that expired at %s: issue a new one", stamp(p.NotAfter))}
 	case p.Staple != nil && p.Staple.Required && !now.Before(p.Staple.end()):

@@ -10,7 +10,10 @@ import (
 func TestTimes(t *testing.T) {
 	from := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	p := &Pair{NotBefore: from, NotAfter: from.Add(time.Hour)}
-	required := &Pair{NotBefore: from, NotAfter: from.Add(time.Hour), Staple: &Staple{Required: true, NextUpdate: from.Add(time.Minute)}}
+	required := &Pair{
+		NotBefore: from, NotAfter: from.Add(time.Hour),
+		Staple: &Staple{Required: true, NextUpdate: from.Add(time.Minute)},
+	}
 	optional := &Pair{NotBefore: from, NotAfter: from.Add(time.Hour), Staple: &Staple{NextUpdate: from.Add(time.Minute)}}
 	for name, c := range map[string]struct {
 		pair  *Pair
@@ -19,14 +22,26 @@ func TestTimes(t *testing.T) {
 		early bool
 		next  time.Duration // After from; negative for never.
 	}{
-		"before":      {p, -time.Second, "has a certificate that is not valid before 2026-01-02T03:04:05Z; until then clients refuse it: keep the old one, or wait", true, 0},
-		"first":       {p, 0, "", false, time.Hour + time.Second},
-		"last":        {p, time.Hour + time.Millisecond, "", false, time.Hour + time.Second},
-		"after":       {p, time.Hour + time.Second, "has a certificate that expired at 2026-01-02T04:04:05Z: issue a new one", false, -1},
-		"staple":      {required, time.Minute, "", false, time.Minute + time.Second},
-		"old staple":  {required, time.Minute + time.Second, "has a certificate that asks for an OCSP response (must-staple), and the one in tls.ocsp-staple was good until 2026-01-02T03:05:05Z: fetch a new one", false, time.Hour + time.Second},
-		"not needed":  {optional, time.Minute + time.Second, "", false, time.Hour + time.Second},
-		"all is late": {required, 2 * time.Hour, "has a certificate that expired at 2026-01-02T04:04:05Z: issue a new one", false, -1},
+		"before": {
+			p, -time.Second,
+			"has a certificate that is not valid before 2026-01-02T03:04:05Z; until then clients refuse it: keep the old one, or wait", true, 0,
+		},
+		"first": {p, 0, "", false, time.Hour + time.Second},
+		"last":  {p, time.Hour + time.Millisecond, "", false, time.Hour + time.Second},
+		"after": {
+			p, time.Hour + time.Second, "has a certificate that expired at 2026-01-02T04:04:05Z: issue a new one",
+			false, -1,
+		},
+		"staple": {required, time.Minute, "", false, time.Minute + time.Second},
+		"old staple": {
+			required, time.Minute + time.Second,
+			"has a certificate that asks for an OCSP response (must-staple), and the one in tls.ocsp-staple was good until 2026-01-02T03:05:05Z: fetch a new one", false, time.Hour + time.Second,
+		},
+		"not needed": {optional, time.Minute + time.Second, "", false, time.Hour + time.Second},
+		"all is late": {
+			required, 2 * time.Hour, "has a certificate that expired at 2026-01-02T04:04:05Z: issue a new one",
+			false, -1,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			now := from.Add(c.after)
@@ -48,7 +63,8 @@ func TestStapleOfACertificateThatDemandsIt(t *testing.T) {
 	leaf := a.leaf(k, demandStaple)
 	until := time.Now().Add(time.Hour).Truncate(time.Second)
 	p, err := Parse(map[string][]byte{
-		ChainKey: []byte(chainPEM(leaf)), PrivateKey: []byte(keyPEM(t, k)), StapleKey: a.staple(leaf, func(r *ocsp.Response) { r.NextUpdate = until }),
+		ChainKey: []byte(chainPEM(leaf)), PrivateKey: []byte(keyPEM(t, k)),
+		StapleKey: a.staple(leaf, func(r *ocsp.Response) { r.NextUpdate = until }),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -21,8 +21,8 @@ var Feature = feature.Feature[v1alpha1.ClusterSettings]{
 	Cluster: cluster,
 }
 
-// defaultRetries is the number of parallel retries if the policy does not say. Envoy's own default of 3 is too low for a
-// backend that many clients use.
+// defaultRetries is the number of parallel retries if the policy does not say. Envoy's own default of 3 is too low for
+// a backend that many clients use.
 const defaultRetries = 1024
 
 // percent is the default denominator of a fraction (Gateway API, Fraction).
@@ -61,7 +61,8 @@ func checkBudget(budget *v1alpha1.RetryBudget) []verdict.Problem {
 	numerator, denominator := fraction(budget)
 	switch {
 	case denominator <= 0:
-		return []verdict.Problem{feature.Invalid(field+".denominator", "%d is no denominator: write a number above 0", denominator)}
+		return []verdict.Problem{feature.Invalid(field+".denominator", "%d is no denominator: write a number above 0",
+			denominator)}
 	case numerator < 0 || numerator > denominator:
 		return []verdict.Problem{feature.Invalid(field+".numerator", "%d of %d is no share: write a number from 0 to %d",
 			numerator, denominator, denominator)}

@@ -25,7 +25,8 @@ func check(spec *v1alpha1.ClientTrafficPolicySpec) []verdict.Problem {
 	if _, ok := bufferLimit(spec); ok {
 		return nil
 	}
-	return []verdict.Problem{feature.Invalid("connection.bufferLimit", "%s is out of range: write a number of bytes from 1 to %d, such as 64Ki",
+	return []verdict.Problem{feature.Invalid("connection.bufferLimit",
+		"%s is out of range: write a number of bytes from 1 to %d, such as 64Ki",
 		spec.Connection.BufferLimit, math.MaxUint32)}
 }
 

@@ -20,8 +20,8 @@ var Feature = feature.Feature[v1alpha1.ClientTrafficPolicySpec]{
 	Listener: listener,
 }
 
-// What a client may take its time for by default. The body of a request has no limit as a whole, since uploads and streams
-// may be long; it ends when nothing comes for five minutes, which is Envoy's default (decision 027).
+// What a client may take its time for by default. The body of a request has no limit as a whole, since uploads and
+// streams may be long; it ends when nothing comes for five minutes, which is Envoy's default (decision 027).
 const (
 	handshakeTime = 10 * time.Second
 	headersTime   = 10 * time.Second
@@ -45,10 +45,12 @@ func listener(spec *v1alpha1.ClientTrafficPolicySpec, _ feature.Have, l *feature
 	l.Socket.ListenerFiltersTimeout = feature.Duration(tcp.ConnectionInspectionTimeout)
 	l.Proxy.IdleTimeout = feature.Duration(tcp.IdleTimeout)
 	if l.TLS != nil {
-		l.Chain.TransportSocketConnectTimeout = cmp.Or(feature.Duration(tcp.TLSHandshakeTimeout), durationpb.New(handshakeTime))
+		l.Chain.TransportSocketConnectTimeout = cmp.Or(feature.Duration(tcp.TLSHandshakeTimeout),
+			durationpb.New(handshakeTime))
 	}
 	l.Manager.RequestTimeout = feature.Duration(http.RequestReceivedTimeout)
-	l.Manager.RequestHeadersTimeout = cmp.Or(feature.Duration(http.RequestHeadersReceivedTimeout), durationpb.New(headersTime))
+	l.Manager.RequestHeadersTimeout = cmp.Or(feature.Duration(http.RequestHeadersReceivedTimeout),
+		durationpb.New(headersTime))
 	l.Manager.CommonHttpProtocolOptions.IdleTimeout = feature.Duration(http.IdleTimeout)
 	l.Manager.StreamIdleTimeout = feature.Duration(http.StreamIdleTimeout)
 }

@@ -9,7 +9,10 @@ import (
 // FuzzOrigin checks that an origin without a wildcard matches only itself, and that an origin with a wildcard becomes
 // an expression that matches some origin, and none of another domain.
 func FuzzOrigin(f *testing.F) {
-	for _, seed := range []string{"*", "https://*", "https://*.example.com", "http://localhost:8080", "HTTPS://A.B", "https://a/", "a.b", "https://a:99999", "https://*.com:1"} {
+	for _, seed := range []string{
+		"*", "https://*", "https://*.example.com", "http://localhost:8080", "HTTPS://A.B",
+		"https://a/", "a.b", "https://a:99999", "https://*.com:1",
+	} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, origin string) {

@@ -33,10 +33,14 @@ var Vary = feature.Feature[v1alpha1.SecurityPolicySpec]{
 // vary is the header mutation filter, which skips responses that already contain Origin.
 func vary() *matchingv3.ExtensionWithMatcher {
 	said := &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate{
-		Input: &xdscorev3.TypedExtensionConfig{Name: "vary", TypedConfig: feature.Any(&matcherv3.HttpResponseHeaderMatchInput{HeaderName: "vary"})},
+		Input: &xdscorev3.TypedExtensionConfig{
+			Name:        "vary",
+			TypedConfig: feature.Any(&matcherv3.HttpResponseHeaderMatchInput{HeaderName: "vary"}),
+		},
 		Matcher: &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate_ValueMatch{
 			ValueMatch: &xdsmatcherv3.StringMatcher{MatchPattern: &xdsmatcherv3.StringMatcher_SafeRegex{SafeRegex: &xdsmatcherv3.RegexMatcher{
-				EngineType: &xdsmatcherv3.RegexMatcher_GoogleRe2{GoogleRe2: &xdsmatcherv3.RegexMatcher_GoogleRE2{}}, Regex: saidAlready,
+				EngineType: &xdsmatcherv3.RegexMatcher_GoogleRe2{GoogleRe2: &xdsmatcherv3.RegexMatcher_GoogleRE2{}},
+				Regex:      saidAlready,
 			}}},
 		},
 	}
@@ -49,7 +53,10 @@ func vary() *matchingv3.ExtensionWithMatcher {
 				}},
 			}},
 		}}},
-		ExtensionConfig: &corev3.TypedExtensionConfig{Name: "mutation", TypedConfig: feature.Any(&headermutationv3.HeaderMutation{})},
+		ExtensionConfig: &corev3.TypedExtensionConfig{
+			Name:        "mutation",
+			TypedConfig: feature.Any(&headermutationv3.HeaderMutation{}),
+		},
 	}
 }
 

@@ -136,8 +136,8 @@ func Name(host string) string {
 	return strings.ToLower(strings.TrimSuffix(host, "."))
 }
 
-// numeric matches hosts that end in a number (https://url.spec.whatwg.org/#ends-in-a-number-checker). They are never DNS
-// names. The API server accepts them as names, but Envoy's resolver reads 127.0.0.01 as its own host.
+// numeric matches hosts that end in a number (https://url.spec.whatwg.org/#ends-in-a-number-checker). They are never
+// DNS names. The API server accepts them as names, but Envoy's resolver reads 127.0.0.01 as its own host.
 var numeric = regexp.MustCompile(`(^|\.)([0-9]+|0x[0-9a-f]*)$`)
 
 // IsAddress reports whether a resolver may read a name as an address. This includes the empty name.

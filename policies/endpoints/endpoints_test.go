@@ -6,8 +6,8 @@ import (
 	"gatehouse/api/v1alpha1"
 )
 
-// TestWhatLeadsToEnvoy: addresses and names that mean Envoy's own host or link for Envoy, its resolver or the kernel are
-// rejected, in any notation.
+// TestWhatLeadsToEnvoy: addresses and names that mean Envoy's own host or link for Envoy, its resolver or the kernel
+// are rejected, in any notation.
 func TestWhatLeadsToEnvoy(t *testing.T) {
 	for _, address := range []string{
 		"127.0.0.1", "127.255.0.9", "0.0.0.0", "::", "::1", "::ffff:127.0.0.1", "0:0:0:0:0:ffff:7f00:1", "::ffff:0.0.0.0",

@@ -72,7 +72,8 @@ func checkExtraArgs(spec *v1alpha1.EnvoyProxySpec) []verdict.Problem {
 			wayOut, fixed = "keep spec.concurrency only", true
 		}
 		if fixed {
-			problems = append(problems, feature.Invalid(at("spec.extraArgs", i), "%q is given to Envoy already: %s", arg, wayOut))
+			problems = append(problems, feature.Invalid(at("spec.extraArgs", i), "%q is given to Envoy already: %s", arg,
+				wayOut))
 		}
 	}
 	return problems

@@ -68,9 +68,13 @@ provider: {type: Kubernetes, kubernetes: {envoyDaemonSet: {
 	{"a patch in a string", "provider: {type: Kubernetes, kubernetes: {envoyService: {patch: {value: '{}'}}}}", []string{
 		`spec.provider.kubernetes.envoyService.patch.value: the value is not an object: json: cannot unmarshal string into Go value of type map[string]interface {}: write the part of the object that is to change, or leave the patch out`,
 	}},
-	{"a type of patch that does not exist", "provider: {type: Kubernetes, kubernetes: {envoyService: {patch: {type: Replace, value: {spec: {type: ClusterIP}}}}}}", []string{
-		`spec.provider.kubernetes.envoyService.patch.value: the patch cannot be applied: there is no type "Replace" of patch: correct the field or remove it`,
-	}},
+	{
+		"a type of patch that does not exist",
+		"provider: {type: Kubernetes, kubernetes: {envoyService: {patch: {type: Replace, value: {spec: {type: ClusterIP}}}}}}",
+		[]string{
+			`spec.provider.kubernetes.envoyService.patch.value: the patch cannot be applied: there is no type "Replace" of patch: correct the field or remove it`,
+		},
+	},
 	{"a patch of a field that the kind lacks", `
 provider: {type: Kubernetes, kubernetes: {envoyDeployment: {patch: {type: JSONMerge, value: {spec: {template: {spec: {hostNetwrok: true}}}}}}}}`, []string{
 		`spec.provider.kubernetes.envoyDeployment.patch.value: the patch cannot be applied: the patched object is broken: unknown field "spec.template.spec.hostNetwrok": correct the field or remove it`,
@@ -120,7 +124,8 @@ func TestEnvoyKnowsTheLoggers(t *testing.T) {
 			if _, err := exec.LookPath(envoy); err != nil {
 				t.Skip("there is no bin/envoy: make it to run this test")
 			}
-			out, err := exec.Command(envoy, "--mode", "validate", "--config-yaml", "{}", "--use-dynamic-base-id", "--component-log-level", c.levels).CombinedOutput()
+			out, err := exec.Command(envoy, "--mode", "validate", "--config-yaml", "{}", "--use-dynamic-base-id",
+				"--component-log-level", c.levels).CombinedOutput()
 			if (err == nil) != c.ok {
 				t.Errorf("Envoy accepts it: %t, want %t: %s", err == nil, c.ok, out)
 			}
@@ -139,11 +144,13 @@ func TestPatch(t *testing.T) {
 		want  func(*appsv1.Deployment)
 	}{
 		{
-			"a strategic merge changes what it names", v1alpha1.StrategicMerge, `{"spec":{"template":{"spec":{"nodeSelector":{"zone":"b"}}}}}`,
+			"a strategic merge changes what it names", v1alpha1.StrategicMerge,
+			`{"spec":{"template":{"spec":{"nodeSelector":{"zone":"b"}}}}}`,
 			func(d *appsv1.Deployment) { d.Spec.Template.Spec.NodeSelector["zone"] = "b" },
 		},
 		{
-			"null removes a field", v1alpha1.JSONMerge, `{"spec":{"replicas":null,"template":{"spec":{"nodeSelector":{"zone":null}}}}}`,
+			"null removes a field", v1alpha1.JSONMerge,
+			`{"spec":{"replicas":null,"template":{"spec":{"nodeSelector":{"zone":null}}}}}`,
 			func(d *appsv1.Deployment) {
 				d.Spec.Replicas = nil
 				delete(d.Spec.Template.Spec.NodeSelector, "zone")
@@ -151,7 +158,10 @@ func TestPatch(t *testing.T) {
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got, err := Patch(object, &v1alpha1.KubernetesPatchSpec{Type: &c.merge, Value: apiextensionsv1.JSON{Raw: []byte(c.patch)}})
+			got, err := Patch(object, &v1alpha1.KubernetesPatchSpec{
+				Type:  &c.merge,
+				Value: apiextensionsv1.JSON{Raw: []byte(c.patch)},
+			})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -77,12 +77,14 @@ func checkPatch[T any](field string, patch *v1alpha1.KubernetesPatchSpec, empty 
 	}
 	changes, err := decodePatch(patch)
 	if err != nil {
-		return []verdict.Problem{feature.Invalid(field+".value", "%s: write the part of the object that is to change, or leave the patch out", err)}
+		return []verdict.Problem{feature.Invalid(field+".value",
+			"%s: write the part of the object that is to change, or leave the patch out", err)}
 	}
 	var problems []verdict.Problem
 	for _, fixed := range fixedFields {
 		if value, found := lookup(changes, strings.Split(fixed.path, ".")); found {
-			problems = append(problems, feature.Invalid(field+".value."+fixed.path, "a patch cannot set it to %v: %s", value, fixed.wayOut))
+			problems = append(problems, feature.Invalid(field+".value."+fixed.path, "a patch cannot set it to %v: %s", value,
+				fixed.wayOut))
 		}
 	}
 	for _, labels := range []string{"metadata.labels", "spec.template.metadata.labels"} {
@@ -94,7 +96,8 @@ func checkPatch[T any](field string, patch *v1alpha1.KubernetesPatchSpec, empty 
 		}
 	}
 	if _, err := Patch(empty, patch); err != nil {
-		problems = append(problems, feature.Invalid(field+".value", "the patch cannot be applied: %s: correct the field or remove it", oneLine(err)))
+		problems = append(problems, feature.Invalid(field+".value",
+			"the patch cannot be applied: %s: correct the field or remove it", oneLine(err)))
 	}
 	return problems
 }

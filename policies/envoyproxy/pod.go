@@ -50,14 +50,18 @@ var (
 )
 
 // checkPod reports names that are used twice, which the API server rejects, and mounts of missing volumes.
-func checkPod(field string, pod *v1alpha1.KubernetesPodSpec, container *v1alpha1.KubernetesContainerSpec, inits []corev1.Container) []verdict.Problem {
+func checkPod(field string, pod *v1alpha1.KubernetesPodSpec, container *v1alpha1.KubernetesContainerSpec,
+	inits []corev1.Container,
+) []verdict.Problem {
 	if pod == nil {
 		pod = &v1alpha1.KubernetesPodSpec{}
 	}
 	problems := slices.Concat(
 		checkOwnLabels(field+".pod.labels", pod.Labels),
-		checkUnique(field+".pod.volumes", "volume", names(pod.Volumes, func(v corev1.Volume) string { return v.Name }), ownVolumes),
-		checkUnique(field+".initContainers", "container", names(inits, func(c corev1.Container) string { return c.Name }), ownContainers),
+		checkUnique(field+".pod.volumes", "volume", names(pod.Volumes, func(v corev1.Volume) string { return v.Name }),
+			ownVolumes),
+		checkUnique(field+".initContainers", "container", names(inits, func(c corev1.Container) string { return c.Name }),
+			ownContainers),
 	)
 	if container == nil {
 		return problems
@@ -87,7 +91,8 @@ func checkUnique(field, what string, given, own []string) []verdict.Problem {
 	for i, name := range given {
 		switch {
 		case slices.Contains(own, name):
-			problems = append(problems, feature.Invalid(at(field, i)+".name", "the name %q belongs to a %s that every Envoy pod has: choose another", name, what))
+			problems = append(problems, feature.Invalid(at(field, i)+".name",
+				"the name %q belongs to a %s that every Envoy pod has: choose another", name, what))
 		case slices.Index(given, name) < i:
 			problems = append(problems, feature.Invalid(at(field, i)+".name", "%s %q is listed twice: remove one", what, name))
 		}

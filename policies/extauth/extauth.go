@@ -1,5 +1,5 @@
-// Package extauth is the ExternalAuth filter of rules and of listeners, and the extAuth part of a SecurityPolicy: a server
-// decides beforehand whether a request is let through.
+// Package extauth is the ExternalAuth filter of rules and of listeners, and the extAuth part of a SecurityPolicy: a
+// server decides beforehand whether a request is let through.
 package extauth
 
 import (
@@ -105,7 +105,8 @@ func Cost(spec *gwapiv1.HTTPExternalAuthFilter) int64 {
 // Check finds what is wrong with a filter, whose path is field. It may be nil.
 func Check(spec *gwapiv1.HTTPExternalAuthFilter, field string) []verdict.Problem {
 	if spec == nil {
-		return []verdict.Problem{feature.Invalid(field, "a filter of type ExternalAuth needs one: write which authorization server to ask")}
+		return []verdict.Problem{feature.Invalid(field,
+			"a filter of type ExternalAuth needs one: write which authorization server to ask")}
 	}
 	var problems []verdict.Problem
 	if body := spec.ForwardBody; body != nil && body.MaxSize > maxBody {
@@ -124,7 +125,8 @@ func Check(spec *gwapiv1.HTTPExternalAuthFilter, field string) []verdict.Problem
 
 func tooLong(field string, size int64) verdict.Problem {
 	return feature.Invalid(field,
-		"%d bytes of each request are more than Envoy may keep while the authorization server decides: write %d or less", size, maxBody)
+		"%d bytes of each request are more than Envoy may keep while the authorization server decides: write %d or less",
+		size, maxBody)
 }
 
 // checkHTTP finds what is wrong with the prefix of paths and the headers of an answer that is given by HTTP.

@@ -49,7 +49,8 @@ func checkPolicy(spec *v1alpha1.SecurityPolicySpec) []verdict.Problem {
 	}
 	server, at := service(auth)
 	if server == nil || auth.GRPC != nil && auth.HTTP != nil {
-		return []verdict.Problem{feature.Invalid("extAuth", "an authorization server speaks one of two protocols: set grpc or http")}
+		return []verdict.Problem{feature.Invalid("extAuth",
+			"an authorization server speaks one of two protocols: set grpc or http")}
 	}
 	problems := slices.Concat(
 		feature.CheckBackends(at, server),
@@ -100,8 +101,8 @@ func needsOfPolicy(spec *v1alpha1.SecurityPolicySpec) []feature.Need {
 	return []feature.Need{need}
 }
 
-// routeOfPolicy has the server be asked. If it is not there and the policy does without it, clients still cannot set what
-// only the server may set.
+// routeOfPolicy has the server be asked. If it is not there and the policy does without it, clients still cannot set
+// what only the server may set.
 func routeOfPolicy(spec *v1alpha1.SecurityPolicySpec, have feature.Have, route *feature.Route) {
 	for _, need := range needsOfPolicy(spec) {
 		if server, ok := have.Clusters[need.Field]; ok {

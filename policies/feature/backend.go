@@ -11,15 +11,15 @@ import (
 	"gatehouse/policies/verdict"
 )
 
-// Backend is what gets requests besides the backends of a rule: one backend, or several that share the requests. They are
-// one cluster of Envoy.
+// Backend is what gets requests besides the backends of a rule: one backend, or several that share the requests. They
+// are one cluster of Envoy.
 type Backend struct {
 	Refs []v1alpha1.BackendRef
 	// Listed reports whether the field of the need is a list that has the references. Otherwise the field is the only
 	// one.
 	Listed bool
-	// HTTP2 reports whether the backends are spoken to in HTTP/2, whatever their ports say. Nil asks for what the rule's
-	// own backends get.
+	// HTTP2 reports whether the backends are spoken to in HTTP/2, whatever their ports say. Nil asks for what the
+	// rule's own backends get.
 	HTTP2 *bool
 	// Settings is how Envoy talks to the backends of a policy's need, and SettingsField is its path, relative to the
 	// feature's spec. Nil is for the defaults. A rule has the settings of its own backends instead.
@@ -64,7 +64,8 @@ func CheckBackends(at string, c *v1alpha1.BackendCluster) []verdict.Problem {
 	case len(c.BackendRefs) == 0 && c.BackendRef == nil:
 		return []verdict.Problem{Invalid(at+".backendRefs", "a backend is needed: write which one")}
 	case len(c.BackendRefs) > 0 && !slices.ContainsFunc(c.BackendRefs, weighs):
-		return []verdict.Problem{Invalid(at+".backendRefs", "every weight is 0, so no backend is asked: give one of them a weight")}
+		return []verdict.Problem{Invalid(at+".backendRefs",
+			"every weight is 0, so no backend is asked: give one of them a weight")}
 	}
 	return nil
 }

@@ -29,7 +29,8 @@ func (c *Connection) Add(o Connection) {
 
 // Equal reports whether both say the same.
 func (c Connection) Equal(o Connection) bool {
-	return c.Sources.Equal(o.Sources) && c.HashSource == o.HashSource && ptr.Equal(c.Retries, o.Retries) && c.Unprotected == o.Unprotected
+	return c.Sources.Equal(o.Sources) && c.HashSource == o.HashSource && ptr.Equal(c.Retries, o.Retries) &&
+		c.Unprotected == o.Unprotected
 }
 
 // Sources are the addresses from which connections may come, and those from which they may not. Of ranges that contain

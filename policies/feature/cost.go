@@ -35,7 +35,8 @@ type Cost struct {
 // Add returns the sum of two costs.
 func (c Cost) Add(o Cost) Cost {
 	return Cost{
-		Route: c.Route + o.Route, Changes: c.Changes + o.Changes, Backends: c.Backends + o.Backends, Session: c.Session + o.Session,
+		Route: c.Route + o.Route, Changes: c.Changes + o.Changes, Backends: c.Backends + o.Backends, Session: c.Session +
+			o.Session,
 	}
 }
 

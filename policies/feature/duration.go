@@ -36,7 +36,8 @@ func CheckDuration(field string, d *gwapiv1.Duration) []verdict.Problem {
 // leaving the field out means.
 func CheckPositive(field string, d *gwapiv1.Duration, otherwise string) []verdict.Problem {
 	if length, ok := parse(d); ok && length == 0 {
-		return []verdict.Problem{Invalid(field, "%q is too short: write a duration above 0s, or leave the field out for %s", *d, otherwise)}
+		return []verdict.Problem{Invalid(field, "%q is too short: write a duration above 0s, or leave the field out for %s",
+			*d, otherwise)}
 	}
 	return CheckDuration(field, d)
 }

@@ -9,7 +9,8 @@ import (
 
 func TestDuration(t *testing.T) {
 	tests := map[gwapiv1.Duration]time.Duration{
-		"0s": 0, "1m30s": 90 * time.Second, "500ms": 500 * time.Millisecond, "99999h99999h99999h99999h": 4 * 99999 * time.Hour,
+		"0s": 0, "1m30s": 90 * time.Second, "500ms": 500 * time.Millisecond,
+		"99999h99999h99999h99999h": 4 * 99999 * time.Hour,
 	}
 	for written, want := range tests {
 		if got := Duration(&written); got == nil || got.AsDuration() != want {

@@ -33,17 +33,17 @@ type Feature[S any] struct {
 	// Route sets the feature's part on a route. It is nil if the feature does not shape routes. For a policy it is
 	// called once, with an empty route that forwards, and the result is merged into each route that the policy covers.
 	Route func(spec *S, have Have, route *Route)
-	// Settle completes a route of a rule after Route of all features, of policies and of the rule, for what depends on what
-	// others have set. The features of the rule have their turn in order. It is called for routes that answer 500 too,
-	// for which Route is not called. It is nil if nothing is left to do, and always nil for features of policies.
+	// Settle completes a route of a rule after Route of all features, of policies and of the rule, for what depends on
+	// what others have set. The features of the rule have their turn in order. It is called for routes that answer 500
+	// too, for which Route is not called. It is nil if nothing is left to do, and always nil for features of policies.
 	Settle func(spec *S, route *Route)
 	// Share sets the feature's part on the share of a backend whose backendRef has filters. It is nil if the feature
 	// does nothing for single backends.
 	Share func(filters []gwapiv1.HTTPRouteFilter, share *Share)
 	// Types are the types of filters of a rule that the feature carries out; with Share, those of its backendRefs too.
 	Types []gwapiv1.HTTPRouteFilterType
-	// Cost estimates what the feature's part costs each route of an Envoy. It is nil if that is nothing. The size of what
-	// a policy sets on a route is counted without it.
+	// Cost estimates what the feature's part costs each route of an Envoy. It is nil if that is nothing. The size of
+	// what a policy sets on a route is counted without it.
 	Cost func(spec *S) Cost
 	// Traits says what others must know of the feature's part before it is made, and if it cannot be made. It is nil if
 	// that is nothing.
@@ -54,8 +54,8 @@ type Feature[S any] struct {
 	// Connection sets the feature's part on connections that are forwarded without looking into them. It is nil if the
 	// feature is about requests only.
 	Connection func(spec *S, have Have, connection *Connection)
-	// Filters are the HTTP filters that the feature needs in every connection manager, in order. Most need one. It is nil
-	// if the feature needs none.
+	// Filters are the HTTP filters that the feature needs in every connection manager, in order. Most need one. It is
+	// nil if the feature needs none.
 	Filters []Filter
 }
 
@@ -71,8 +71,8 @@ type Upstream struct {
 	// Once reports whether a request that no endpoint received is by default not tried at another endpoint. The code
 	// that builds the cluster sets it before the features are called.
 	Once bool
-	// Certificate is the name of the SDS secret with the certificate that Envoy presents to backends with TLS. It is empty
-	// for none. That of the Gateway is set before the features of policies are called.
+	// Certificate is the name of the SDS secret with the certificate that Envoy presents to backends with TLS. It is
+	// empty for none. That of the Gateway is set before the features of policies are called.
 	Certificate string
 	// Together is set by a feature that needs all backends of a rule in one cluster, since it chooses among all their
 	// endpoints. Otherwise each backend may have a cluster of its own.

@@ -74,7 +74,8 @@ func TestFetchesAreOneByAllOfThem(t *testing.T) {
 func TestCheckSHA256(t *testing.T) {
 	digits := strings.Repeat("0123456789abcdef", 4)
 	for text, fine := range map[string]bool{
-		digits: true, "": false, digits[1:]: false, digits + "00": false, "sha256:" + digits: false, strings.ToUpper(digits): false, digits[:63] + "g": false,
+		digits: true, "": false, digits[1:]: false, digits + "00": false, "sha256:" + digits: false,
+		strings.ToUpper(digits): false, digits[:63] + "g": false,
 	} {
 		if problems := CheckSHA256("spec.sha256", text); (len(problems) == 0) != fine {
 			t.Errorf("%q: got %v, want fine %t", text, problems, fine)
@@ -84,7 +85,10 @@ func TestCheckSHA256(t *testing.T) {
 
 // FuzzCheckURL checks that each URL without problems can be requested from a host.
 func FuzzCheckURL(f *testing.F) {
-	for _, seed := range []string{"https://example.com/a?b=c", "http://[::1]:80", "https://a%20b/", "http://a/\x7f", "https://ä.example/"} {
+	for _, seed := range []string{
+		"https://example.com/a?b=c", "http://[::1]:80", "https://a%20b/", "http://a/\x7f",
+		"https://ä.example/",
+	} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

@@ -18,10 +18,10 @@ type Filter struct {
 	Name string
 	// Config is the configuration in the connection manager.
 	Config proto.Message
-	// Off is the configuration with which the filter does nothing on a route. It may only be set if Envoy takes the most
-	// specific configuration of the filter as a whole. Then a policy on a Gateway is configured once for all routes,
-	// and routes that it does not cover have Off (docs/decisions/053-filters-of-many-routes.md). Without Off, each
-	// route has the configuration.
+	// Off is the configuration with which the filter does nothing on a route. It may only be set if Envoy takes the
+	// most specific configuration of the filter as a whole. Then a policy on a Gateway is configured once for all
+	// routes, and routes that it does not cover have Off (docs/decisions/053-filters-of-many-routes.md). Without Off,
+	// each route has the configuration.
 	Off proto.Message
 	// GRPC reports whether the filter is for the requests of GRPCRoutes alone.
 	GRPC bool
@@ -53,8 +53,8 @@ func PerRoute(route *routev3.Route, filter string, config proto.Message) {
 	route.TypedPerFilterConfig[filter] = Any(config)
 }
 
-// Composite configures a filter that does nothing on a route until Whole makes it another filter there. It is for filters
-// whose own per-route configuration cannot say everything (docs/decisions/012-external-auth.md).
+// Composite configures a filter that does nothing on a route until Whole makes it another filter there. It is for
+// filters whose own per-route configuration cannot say everything (docs/decisions/012-external-auth.md).
 func Composite() *compositev3.Composite { return &compositev3.Composite{} }
 
 // Extension is an HTTP filter by its name, with its configuration.
@@ -62,8 +62,8 @@ func Extension(filter string, config proto.Message) *corev3.TypedExtensionConfig
 	return &corev3.TypedExtensionConfig{Name: filter, TypedConfig: Any(config)}
 }
 
-// Whole makes a composite filter, on a route, the given filters in their order. Only the last one may wait for something:
-// behind one that waited, Envoy 1.40 passes over the others.
+// Whole makes a composite filter, on a route, the given filters in their order. Only the last one may wait for
+// something: behind one that waited, Envoy 1.40 passes over the others.
 func Whole(filters ...*corev3.TypedExtensionConfig) *compositev3.CompositePerRoute {
 	action := &compositev3.ExecuteFilterAction{}
 	if len(filters) == 1 {

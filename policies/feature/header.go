@@ -11,7 +11,8 @@ import (
 // 9112, section 6). Whoever changes one behind the back of the HTTP codec has both sides disagree on where a message
 // ends or whom it is for.
 var messageHeaders = []string{
-	"connection", "content-length", "host", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade",
+	"connection", "content-length", "host", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding",
+	"upgrade",
 }
 
 // MessageHeaders are the headers, in lower case, that are about a message itself, its connection or its host. No filter
@@ -28,7 +29,9 @@ func CheckHeaderChange(field, name string) []verdict.Problem {
 		return []verdict.Problem{Invalid(field, "header %q cannot be modified: leave it out; "+
 			"in an HTTPRoute, a filter of type URLRewrite with hostname gives the backend another host", name)}
 	case IsMessageHeader(name):
-		return []verdict.Problem{Invalid(field, "header %q cannot be modified, since it says where a message ends or how its connection is used: leave it out", name)}
+		return []verdict.Problem{Invalid(field,
+			"header %q cannot be modified, since it says where a message ends or how its connection is used: leave it out",
+			name)}
 	}
 	return CheckHeaderName(field, name)
 }
@@ -39,5 +42,6 @@ func CheckHeaderValue(field, name, value string) []verdict.Problem {
 	if !strings.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) {
 		return nil
 	}
-	return []verdict.Problem{Invalid(field, "%q as the value of header %q has a line break or another control character, which no header may have: write the value in one line", value, name)}
+	return []verdict.Problem{Invalid(field,
+		"%q as the value of header %q has a line break or another control character, which no header may have: write the value in one line", value, name)}
 }

@@ -8,13 +8,13 @@ import (
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 )
 
-// Listener is a listener under construction. Features set what they are about and leave the rest alone. They may also set
-// what the listener does not have, such as the Manager of a listener for TCP: that is not used.
+// Listener is a listener under construction. Features set what they are about and leave the rest alone. They may also
+// set what the listener does not have, such as the Manager of a listener for TCP: that is not used.
 type Listener struct {
 	// Socket is Envoy's listener: how it accepts connections. All listeners of a port share it.
 	Socket *listenerv3.Listener
-	// Chain is the filter chain. A listener for HTTPS or TLS has its own, and its own of everything below. The listeners for
-	// HTTP of a port share all of it.
+	// Chain is the filter chain. A listener for HTTPS or TLS has its own, and its own of everything below. The
+	// listeners for HTTP of a port share all of it.
 	Chain *listenerv3.FilterChain
 	// TLS is how TLS with clients is terminated. It is nil if it is not terminated.
 	TLS *tlsv3.DownstreamTlsContext
@@ -27,6 +27,7 @@ type Listener struct {
 func NewListener() *Listener {
 	return &Listener{
 		Socket: &listenerv3.Listener{}, Chain: &listenerv3.FilterChain{},
-		Manager: &hcmv3.HttpConnectionManager{CommonHttpProtocolOptions: &corev3.HttpProtocolOptions{}}, Proxy: &tcpv3.TcpProxy{},
+		Manager: &hcmv3.HttpConnectionManager{CommonHttpProtocolOptions: &corev3.HttpProtocolOptions{}},
+		Proxy:   &tcpv3.TcpProxy{},
 	}
 }

@@ -27,5 +27,8 @@ func HeaderIs(name string, value *matcherv3.StringMatcher) *routev3.HeaderMatche
 
 // HasHeader matches requests that have a header.
 func HasHeader(name string) *routev3.HeaderMatcher {
-	return &routev3.HeaderMatcher{Name: name, HeaderMatchSpecifier: &routev3.HeaderMatcher_PresentMatch{PresentMatch: true}}
+	return &routev3.HeaderMatcher{
+		Name:                 name,
+		HeaderMatchSpecifier: &routev3.HeaderMatcher_PresentMatch{PresentMatch: true},
+	}
 }

@@ -30,8 +30,8 @@ type Need struct {
 	// it.
 	Field string
 	// Content is what is read of an object, Backend is what requests are sent to, Fetch is content that is fetched, and
-	// Certificate is a Secret of type kubernetes.io/tls that Envoy gets by SDS, and Authorities are CA certificates, which
-	// only policies on backends need. One of them is set.
+	// Certificate is a Secret of type kubernetes.io/tls that Envoy gets by SDS, and Authorities are CA certificates,
+	// which only policies on backends need. One of them is set.
 	Content     *Content
 	Backend     *Backend
 	Fetch       *Fetch
@@ -64,7 +64,10 @@ type Authorities struct {
 
 // SecretContent is a key of the Secret that a reference names.
 func SecretContent(ref *gwapiv1.SecretObjectReference, key string, check func(content []byte) error) *Content {
-	c := &Content{ContentKey: ContentKey{Kind: "Secret", Key: key}, RefKind: "Secret", Name: string(ref.Name), Check: check}
+	c := &Content{
+		ContentKey: ContentKey{Kind: "Secret", Key: key}, RefKind: "Secret", Name: string(ref.Name),
+		Check: check,
+	}
 	if ref.Group != nil {
 		c.Group = string(*ref.Group)
 	}

@@ -35,7 +35,8 @@ func CheckToken(field, value, what string) []verdict.Problem {
 	if token.MatchString(value) {
 		return nil
 	}
-	return []verdict.Problem{Invalid(field, "%q cannot be the %s: use letters, digits and any of !#$%%&'*+-.^_`|~ only", value, what)}
+	return []verdict.Problem{Invalid(field, "%q cannot be the %s: use letters, digits and any of !#$%%&'*+-.^_`|~ only",
+		value, what)}
 }
 
 // CheckHeaderNames finds names in a list that no HTTP header can have.

@@ -18,11 +18,11 @@ type Route struct {
 
 	// What follows is for the rules of routes only. The first are set by features.
 
-	// Session matches the requests that belong to a session already, and keep to the endpoint that answered before. It is
-	// nil if there are no sessions.
+	// Session matches the requests that belong to a session already, and keep to the endpoint that answered before. It
+	// is nil if there are no sessions.
 	Session *routev3.HeaderMatcher
-	// OnHost returns the route as it is in the virtual host of a host. It copies what it changes. It is nil if the route is
-	// the same for all hosts.
+	// OnHost returns the route as it is in the virtual host of a host. It copies what it changes. It is nil if the
+	// route is the same for all hosts.
 	OnHost func(route *routev3.Route, host string) *routev3.Route
 
 	// The rest is known before features are called.

@@ -10,7 +10,8 @@ import (
 
 // Filters yields the filters of a rule that have one of the types, with their paths relative to the rule, such as
 // filters[2].
-func Filters(rule *gwapiv1.HTTPRouteRule, types ...gwapiv1.HTTPRouteFilterType) iter.Seq2[string, *gwapiv1.HTTPRouteFilter] {
+func Filters(rule *gwapiv1.HTTPRouteRule, types ...gwapiv1.HTTPRouteFilterType) iter.Seq2[string,
+	*gwapiv1.HTTPRouteFilter] {
 	return filters("filters[%d]", rule.Filters, types)
 }
 

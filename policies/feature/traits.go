@@ -1,7 +1,7 @@
 package feature
 
-// Traits are what others must know of a rule or a policy before anything is made of it. They hold even if the rule or what
-// the policy covers answers 500.
+// Traits are what others must know of a rule or a policy before anything is made of it. They hold even if the rule or
+// what the policy covers answers 500.
 type Traits struct {
 	// Preflights reports whether browsers ask beforehand, by an OPTIONS request, whether they may send a request. Then
 	// the matches of the rule get such requests too.

@@ -13,11 +13,14 @@ func Unread(fields []v1alpha1.UnreadField, consequence string) []verdict.Problem
 	for _, f := range fields {
 		switch {
 		case f.Failure != "":
-			problems = append(problems, Invalid(f.Path, "%q cannot be read, so %s: %s: correct it", f.Name, consequence, f.Failure))
+			problems = append(problems, Invalid(f.Path, "%q cannot be read, so %s: %s: correct it", f.Name, consequence,
+				f.Failure))
 		case f.Known:
-			problems = append(problems, Invalid(f.Path, "%q is not served yet, so %s: remove it if what it asks for is not needed", f.Name, consequence))
+			problems = append(problems, Invalid(f.Path,
+				"%q is not served yet, so %s: remove it if what it asks for is not needed", f.Name, consequence))
 		case f.Nearest != "":
-			problems = append(problems, Invalid(f.Path, "%q is no known field, so %s: write %s or remove it", f.Name, consequence, f.Nearest))
+			problems = append(problems, Invalid(f.Path, "%q is no known field, so %s: write %s or remove it", f.Name,
+				consequence, f.Nearest))
 		default:
 			problems = append(problems, Invalid(f.Path, "%q is no known field, so %s: remove it", f.Name, consequence))
 		}

@@ -18,7 +18,8 @@ func TestCheckChanges(t *testing.T) {
 		h := []gwapiv1.HTTPHeader{{Name: gwapiv1.HTTPHeaderName(name), Value: "4"}}
 		return &gwapiv1.HTTPHeaderFilter{Set: h, Add: h, Remove: []string{name}}
 	}
-	refused := append(feature.MessageHeaders(), "Content-Length", "HOST", "Transfer-encoding", ":path", ":status", "", "a b", "a\r\nb", "é")
+	refused := append(feature.MessageHeaders(), "Content-Length", "HOST", "Transfer-encoding", ":path", ":status", "",
+		"a b", "a\r\nb", "é")
 	for _, name := range refused {
 		got := fields(checkChanges("f", change(name)))
 		for _, want := range []string{"f.set[0].name", "f.add[0].name", "f.remove[0]"} {
@@ -28,7 +29,8 @@ func TestCheckChanges(t *testing.T) {
 		}
 	}
 	for value, fine := range map[string]bool{
-		"": true, "a b\tc": true, "100%": true, "é": true, "a\nb": false, "a\r\nb": false, "a\x00": false, "\x1b[0m": false, "\x7f": false,
+		"": true, "a b\tc": true, "100%": true, "é": true, "a\nb": false, "a\r\nb": false, "a\x00": false, "\x1b[0m": false,
+		"\x7f": false,
 	} {
 		if got := feature.CheckHeaderValue("v", "x", value); (len(got) == 0) != fine {
 			t.Errorf("value %q: got %v, want fine %t", value, got, fine)

@@ -24,7 +24,8 @@ func settleHeaders(_ *gwapiv1.HTTPRouteRule, route *feature.Route) {
 		c.ResponseHeadersToAdd = replacing(route.ResponseHeadersToAdd, c.ResponseHeadersToAdd, c.ResponseHeadersToRemove)
 		c.ResponseHeadersToRemove = slices.Concat(route.ResponseHeadersToRemove, c.ResponseHeadersToRemove)
 	}
-	route.RequestHeadersToAdd, route.RequestHeadersToRemove, route.ResponseHeadersToAdd, route.ResponseHeadersToRemove = nil, nil, nil, nil
+	route.RequestHeadersToAdd, route.RequestHeadersToRemove, route.ResponseHeadersToAdd,
+		route.ResponseHeadersToRemove = nil, nil, nil, nil
 }
 
 // replacing puts headers after those of a rule, without the headers of the rule that are replaced or removed. Envoy

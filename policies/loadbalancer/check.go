@@ -39,7 +39,8 @@ func check(spec *v1alpha1.ClusterSettings) []verdict.Problem {
 
 func checkHash(field string, hash *v1alpha1.ConsistentHash) []verdict.Problem {
 	if hash == nil {
-		return []verdict.Problem{feature.Invalid(field, "type is ConsistentHash, so consistentHash must say what is hashed: add it")}
+		return []verdict.Problem{feature.Invalid(field,
+			"type is ConsistentHash, so consistentHash must say what is hashed: add it")}
 	}
 	part, ok := parts[hash.Type]
 	if !ok {
@@ -69,7 +70,8 @@ var parts = map[v1alpha1.ConsistentHashType]func(field string, hash *v1alpha1.Co
 // checkEach checks every item of a list, which must have at least one.
 func checkEach[T any](field string, items []T, checkItem func(string, T) []verdict.Problem) []verdict.Problem {
 	if len(items) == 0 {
-		return []verdict.Problem{feature.Invalid(field, "the list is empty, so there is nothing to hash: add an item or choose another type")}
+		return []verdict.Problem{feature.Invalid(field,
+			"the list is empty, so there is nothing to hash: add an item or choose another type")}
 	}
 	var problems []verdict.Problem
 	for i, item := range items {

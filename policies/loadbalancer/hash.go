@@ -85,9 +85,10 @@ func hashQuery(parameters []*v1alpha1.QueryParam) []*routev3.RouteAction_HashPol
 	var policies []*routev3.RouteAction_HashPolicy
 	for _, parameter := range parameters {
 		if parameter != nil {
-			policies = append(policies, &routev3.RouteAction_HashPolicy{PolicySpecifier: &routev3.RouteAction_HashPolicy_QueryParameter_{
-				QueryParameter: &routev3.RouteAction_HashPolicy_QueryParameter{Name: parameter.Name},
-			}})
+			policies = append(policies,
+				&routev3.RouteAction_HashPolicy{PolicySpecifier: &routev3.RouteAction_HashPolicy_QueryParameter_{
+					QueryParameter: &routev3.RouteAction_HashPolicy_QueryParameter{Name: parameter.Name},
+				}})
 		}
 	}
 	return policies

@@ -24,7 +24,8 @@ var Feature = feature.Feature[v1alpha1.ClusterSettings]{
 	Route:   route,
 	Connection: func(spec *v1alpha1.ClusterSettings, _ feature.Have, connection *feature.Connection) {
 		lb := spec.LoadBalancer
-		connection.HashSource = hashes(lb) && lb.ConsistentHash != nil && lb.ConsistentHash.Type == v1alpha1.SourceIPConsistentHashType
+		connection.HashSource = hashes(lb) && lb.ConsistentHash != nil &&
+			lb.ConsistentHash.Type == v1alpha1.SourceIPConsistentHashType
 	},
 }
 
@@ -87,8 +88,8 @@ func cluster(spec *v1alpha1.ClusterSettings, _ feature.Have, upstream *feature.U
 	}
 }
 
-// localities spreads requests over localities by their weights, which stand for the weights of a rule's backends. It is nil
-// for a cluster of one backend, whose endpoints have no locality.
+// localities spreads requests over localities by their weights, which stand for the weights of a rule's backends. It is
+// nil for a cluster of one backend, whose endpoints have no locality.
 func localities(weighted bool) *commonv3.LocalityLbConfig {
 	if !weighted {
 		return nil

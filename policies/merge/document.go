@@ -11,8 +11,8 @@ import (
 	"gatehouse/api/v1alpha1"
 )
 
-// Document is a JSON object into which others were merged, one after the other. It knows which of them wrote each field.
-// Its memory grows with what they wrote.
+// Document is a JSON object into which others were merged, one after the other. It knows which of them wrote each
+// field. Its memory grows with what they wrote.
 type Document struct {
 	text   []byte
 	value  any // What text says, nil before the first merge.
@@ -54,8 +54,8 @@ func (d *Document) Merge(how v1alpha1.MergeType, changes []byte, of any) error {
 // into it first. If several wrote parts of the field, it is the last of these. A field that is not there counts as the
 // object or list that would contain it: the last who wrote a part of that could have added it.
 //
-// A path is one of verdict.Problem, such as spec.rules[0].name or spec.labels[app]; items have the places that they have
-// in the merged document.
+// A path is one of verdict.Problem, such as spec.rules[0].name or spec.labels[app]; items have the places that they
+// have in the merged document.
 func (d *Document) Origin(path string) int {
 	at, value := d.origin, d.value
 	for _, step := range steps(path) {
@@ -136,8 +136,8 @@ type overlay struct{ number int }
 // change is a value before a merge, after it, and what was merged into it.
 type change struct{ before, merged, written any }
 
-// value returns the origin of a merged value, which had an origin before. Lists says how strategic merge treats the lists
-// in it; without it, lists are replaced.
+// value returns the origin of a merged value, which had an origin before. Lists says how strategic merge treats the
+// lists in it; without it, lists are replaced.
 func (o overlay) value(of *origin, c change, lists strategicpatch.LookupPatchMeta) *origin {
 	before, wasObject := c.before.(map[string]any)
 	merged, isObject := c.merged.(map[string]any)
@@ -180,7 +180,8 @@ func (o overlay) field(of *origin, c change, name string, lists strategicpatch.L
 	return o.list(of, c, meta.GetPatchMergeKey(), inner)
 }
 
-// list returns the origin of a list that was merged with another one, by a key of its items or, without a key, as a set.
+// list returns the origin of a list that was merged with another one, by a key of its items or, without a key, as a
+// set.
 func (o overlay) list(of *origin, c change, key string, lists strategicpatch.LookupPatchMeta) *origin {
 	before, _ := c.before.([]any)
 	merged, _ := c.merged.([]any)
@@ -201,8 +202,8 @@ func (o overlay) list(of *origin, c change, key string, lists strategicpatch.Loo
 	return result
 }
 
-// find returns the place of an item in a list of objects that have a key, or of scalars if the key is empty; -1 if it is
-// not there.
+// find returns the place of an item in a list of objects that have a key, or of scalars if the key is empty; -1 if it
+// is not there.
 func find(items []any, item any, key string) int {
 	name := func(item any) any {
 		if object, ok := item.(map[string]any); ok {

@@ -16,9 +16,9 @@ import (
 // JSON returns a document with changes merged into it. Both are JSON objects.
 //
 // JSONMerge is RFC 7386: objects are merged field by field, null removes a field, and everything else replaces what was
-// there, lists included. StrategicMerge does the same, except for the lists that the Go type of the document tags with a
-// patchStrategy (Kubernetes, "Use a Strategic Merge Patch"); of is a value of this type. It returns an error if the type
-// has no field of a name in the changes.
+// there, lists included. StrategicMerge does the same, except for the lists that the Go type of the document tags with
+// a patchStrategy (Kubernetes, "Use a Strategic Merge Patch"); of is a value of this type. It returns an error if the
+// type has no field of a name in the changes.
 func JSON(how v1alpha1.MergeType, document, changes []byte, of any) ([]byte, error) {
 	switch how {
 	case v1alpha1.StrategicMerge:

@@ -31,13 +31,25 @@ func TestApply(t *testing.T) {
 		json, strategic   string // Empty: the same as json.
 	}{
 		"fields that are not written stay": {`{"name":"a","number":1}`, `{"number":2}`, `{"name":"a","number":2}`, ""},
-		"objects are merged":               {`{"inner":{"name":"a","number":1}}`, `{"inner":{"name":"b"}}`, `{"inner":{"name":"b","number":1}}`, ""},
-		"maps are merged":                  {`{"labels":{"a":"1","b":"2"}}`, `{"labels":{"b":"3"}}`, `{"labels":{"a":"1","b":"3"}}`, ""},
-		"null removes":                     {`{"name":"a","inner":{"name":"b"}}`, `{"name":null,"inner":{"name":null}}`, `{"inner":{}}`, ""},
-		"null removes nothing":             {`{}`, `{"name":null,"inner":{"name":null}}`, `{"inner":{}}`, ""},
-		"lists are replaced":               {`{"list":["a","b"]}`, `{"list":["c"]}`, `{"list":["c"]}`, ""},
-		"an empty list replaces":           {`{"list":["a","b"]}`, `{"list":[]}`, `{"list":[]}`, ""},
-		"large numbers stay exact":         {`{"number":9007199254740991}`, `{"name":"a"}`, `{"name":"a","number":9007199254740991}`, ""},
+		"objects are merged": {
+			`{"inner":{"name":"a","number":1}}`, `{"inner":{"name":"b"}}`,
+			`{"inner":{"name":"b","number":1}}`, "",
+		},
+		"maps are merged": {
+			`{"labels":{"a":"1","b":"2"}}`, `{"labels":{"b":"3"}}`,
+			`{"labels":{"a":"1","b":"3"}}`, "",
+		},
+		"null removes": {
+			`{"name":"a","inner":{"name":"b"}}`, `{"name":null,"inner":{"name":null}}`,
+			`{"inner":{}}`, "",
+		},
+		"null removes nothing":   {`{}`, `{"name":null,"inner":{"name":null}}`, `{"inner":{}}`, ""},
+		"lists are replaced":     {`{"list":["a","b"]}`, `{"list":["c"]}`, `{"list":["c"]}`, ""},
+		"an empty list replaces": {`{"list":["a","b"]}`, `{"list":[]}`, `{"list":[]}`, ""},
+		"large numbers stay exact": {
+			`{"number":9007199254740991}`, `{"name":"a"}`,
+			`{"name":"a","number":9007199254740991}`, "",
+		},
 		"lists with a key": {
 			`{"keyed":[{"name":"a","number":1},{"name":"b","number":2}]}`, `{"keyed":[{"name":"b","list":["x"]},{"name":"c"}]}`,
 			`{"keyed":[{"name":"b","list":["x"]},{"name":"c"}]}`,
@@ -46,7 +58,10 @@ func TestApply(t *testing.T) {
 		"lists without a key": {`{"set":["a","b"]}`, `{"set":["b","c"]}`, `{"set":["b","c"]}`, `{"set":["a","b","c"]}`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			for how, want := range map[v1alpha1.MergeType]string{v1alpha1.JSONMerge: c.json, v1alpha1.StrategicMerge: c.strategic} {
+			for how, want := range map[v1alpha1.MergeType]string{
+				v1alpha1.JSONMerge:      c.json,
+				v1alpha1.StrategicMerge: c.strategic,
+			} {
 				if want == "" {
 					want = c.json
 				}
@@ -101,7 +116,8 @@ func TestApplyRefuses(t *testing.T) {
 			t.Errorf("%s: got %s", name, got)
 		}
 		d := NewDocument([]byte(c.document))
-		if err := d.Merge(c.how, []byte(c.changes), sample{}); err == nil || string(d.JSON()) != c.document || d.Origin("name") != 0 {
+		if err := d.Merge(c.how, []byte(c.changes), sample{}); err == nil || string(d.JSON()) != c.document ||
+			d.Origin("name") != 0 {
 			t.Errorf("%s: the document becomes %s, %v", name, d.JSON(), err)
 		}
 	}
@@ -120,7 +136,8 @@ func TestOrigin(t *testing.T) {
 	}
 	items := decoded(t, d.JSON())
 	at := func(list, name string) string {
-		return fmt.Sprintf("%s[%d]", list, slices.IndexFunc(items[list].([]any), func(item any) bool { return item == name || nameOf(item) == name }))
+		return fmt.Sprintf("%s[%d]", list, slices.IndexFunc(items[list].([]any),
+			func(item any) bool { return item == name || nameOf(item) == name }))
 	}
 	for path, want := range map[string]int{
 		"":                            2,
@@ -160,7 +177,8 @@ func TestOrigin(t *testing.T) {
 // and that the origin of each field is an object that has its value.
 func FuzzMerge(f *testing.F) {
 	f.Add(`{"name":"a","inner":{"name":"b","list":["x"]}}`, `{"inner":{"list":[],"number":3}}`, true)
-	f.Add(`{"keyed":[{"name":"k","number":1},{"name":"l"}],"set":["x","x"]}`, `{"keyed":[{"name":"l","set":["y"]},{"name":"m"}],"set":["y"]}`, true)
+	f.Add(`{"keyed":[{"name":"k","number":1},{"name":"l"}],"set":["x","x"]}`,
+		`{"keyed":[{"name":"l","set":["y"]},{"name":"m"}],"set":["y"]}`, true)
 	f.Add(`{"keyed":[{"name":"k"}]}`, `{"keyed":[{"name":"k","$patch":"delete"}],"$retainKeys":["keyed"]}`, true)
 	f.Add(`{"labels":{"a":"1"},"inner":null}`, `{"labels":{"a":null,"b":"2"},"inner":{"inner":{"name":null}}}`, false)
 	f.Add(`{"a":{"b":[{"c":1}]}}`, `{"a":{"b":{"c":2}}}`, false)
@@ -200,8 +218,8 @@ func FuzzMerge(f *testing.F) {
 	})
 }
 
-// leaves visits each value that is neither an object nor a list, with its path. A name that needs quotes in a path makes
-// it contain a zero byte.
+// leaves visits each value that is neither an object nor a list, with its path. A name that needs quotes in a path
+// makes it contain a zero byte.
 func leaves(path string, value any, visit func(path string, value any)) {
 	switch v := value.(type) {
 	case map[string]any:

@@ -75,7 +75,10 @@ func mirrored(spec *gwapiv1.HTTPRequestMirrorFilter) *corev3.RuntimeFractionalPe
 	var share *typev3.FractionalPercent
 	switch {
 	case spec.Percent != nil:
-		share = &typev3.FractionalPercent{Numerator: uint32(max(*spec.Percent, 0)), Denominator: typev3.FractionalPercent_HUNDRED}
+		share = &typev3.FractionalPercent{
+			Numerator:   uint32(max(*spec.Percent, 0)),
+			Denominator: typev3.FractionalPercent_HUNDRED,
+		}
 	case spec.Fraction != nil:
 		of := int64(max(ptr.Deref(spec.Fraction.Denominator, 100), 1))
 		n := int64(max(spec.Fraction.Numerator, 0)) * million / of

@@ -8,10 +8,14 @@ import (
 
 func TestNormal(t *testing.T) {
 	for written, want := range map[string]string{
-		"/": "/", "/a": "/a", "/a/": "/a/", "/a%7Eb": "/a~b", "/p%41q": "/pAq", "/caf%c3%a9": "/caf%C3%A9", "/x%20y": "/x%20y", "/%252e": "/%252e",
-		"/a/%2e%2E/b": "/b", "/a/./b": "/a/b", "/a/..": "/", "/a/.": "/a/", "/..": "/", "/a%2e": "/a.", "/a/..b": "/a/..b", "/a/%2e": "/a/",
-		"//a": "/a", "/a//b//": "/a/b/", "/a//../b": "/a/b", "/a/b/..//c": "/a/c", `/a\b`: "/a/b", "/a^{b}": "/a%5E%7Bb%7D", "/a;b=1/c,d": "/a;b=1/c,d",
-		"//": "//", "/a/..//": "//", "a/../b": "a/../b",
+		"/": "/", "/a": "/a", "/a/": "/a/", "/a%7Eb": "/a~b", "/p%41q": "/pAq", "/caf%c3%a9": "/caf%C3%A9",
+		"/x%20y": "/x%20y", "/%252e": "/%252e",
+		"/a/%2e%2E/b": "/b", "/a/./b": "/a/b", "/a/..": "/", "/a/.": "/a/", "/..": "/", "/a%2e": "/a.", "/a/..b": "/a/..b",
+		"/a/%2e": "/a/",
+		"//a":    "/a", "/a//b//": "/a/b/", "/a//../b": "/a/b", "/a/b/..//c": "/a/c", `/a\b`: "/a/b",
+		"/a^{b}":     "/a%5E%7Bb%7D",
+		"/a;b=1/c,d": "/a;b=1/c,d",
+		"//":         "//", "/a/..//": "//", "a/../b": "a/../b",
 	} {
 		if got := Normal(written); got != want {
 			t.Errorf("%s: got %s, want %s", written, got, want)
@@ -22,7 +26,8 @@ func TestNormal(t *testing.T) {
 func TestImpossible(t *testing.T) {
 	for value, fine := range map[string]bool{
 		"": true, "/": true, "/a%7Eb": true, "/x%20y": true, "/a/%2e%2e/b": true, "/a:b@c": true,
-		"a": false, "/a%2Fb": false, "/a%2fb": false, "/a%5Cb": false, "/a%00": false, "/a?b=1": false, "/a#b": false, "/a b": false, "/é": false,
+		"a": false, "/a%2Fb": false, "/a%2fb": false, "/a%5Cb": false, "/a%00": false, "/a?b=1": false, "/a#b": false,
+		"/a b": false, "/é": false,
 		"/a\nb": false, "/a%": false, "/a%zz": false, "/%%412": false,
 	} {
 		_, why := Impossible(value)
@@ -44,7 +49,10 @@ func possible(path string) bool {
 // pattern matches, with escapes in any case. That Envoy does the same to requests is checked with Envoy itself, by the
 // tests of package xds/withenvoy.
 func FuzzNormal(f *testing.F) {
-	for _, seed := range []string{"/", "/a/%2e%2e/b", "/caf%c3%a9", "//a/./b//", `/\..\x`, "/%252e", "/a+b(c)[d]*$", "/%5E{%7b"} {
+	for _, seed := range []string{
+		"/", "/a/%2e%2e/b", "/caf%c3%a9", "//a/./b//", `/\..\x`, "/%252e", "/a+b(c)[d]*$",
+		"/%5E{%7b",
+	} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, written string) {
@@ -55,7 +63,8 @@ func FuzzNormal(f *testing.F) {
 		if again := Normal(normal); again != normal {
 			t.Errorf("%q: %q becomes %q", written, normal, again)
 		}
-		if !strings.HasPrefix(normal, "/") || normal != "//" && strings.Contains(normal, "//") || strings.Contains(normal+"/", "/../") || strings.Contains(normal+"/", "/./") {
+		if !strings.HasPrefix(normal, "/") || normal != "//" && strings.Contains(normal, "//") ||
+			strings.Contains(normal+"/", "/../") || strings.Contains(normal+"/", "/./") {
 			t.Errorf("%q: %q is no normal path", written, normal)
 		}
 		expression, escapes := Pattern(normal)

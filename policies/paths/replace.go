@@ -43,7 +43,9 @@ func ReplacementCost(path *gwapiv1.HTTPPathModifier) int64 {
 //
 // Where a prefix is replaced by the root, or the root by a prefix, the slash in between must be neither doubled nor
 // lost, which only a regular expression can say. The same is true where escapes may be written in two cases.
-func ReplacePrefix(match *gwapiv1.HTTPRouteMatch, path *gwapiv1.HTTPPathModifier) (string, *matcherv3.RegexMatchAndSubstitute) {
+func ReplacePrefix(match *gwapiv1.HTTPRouteMatch, path *gwapiv1.HTTPPathModifier) (string,
+	*matcherv3.RegexMatchAndSubstitute,
+) {
 	prefix := "/"
 	if match != nil && match.Path != nil {
 		prefix = Value(match.Path)
@@ -52,7 +54,10 @@ func ReplacePrefix(match *gwapiv1.HTTPRouteMatch, path *gwapiv1.HTTPPathModifier
 	replacement := cmp.Or(strings.TrimRight(ptr.Deref(path.ReplacePrefixMatch, ""), "/"), "/")
 	pattern, escapes := Pattern(strings.TrimRight(prefix, "/"))
 	substitute := func(pattern, by string) (string, *matcherv3.RegexMatchAndSubstitute) {
-		return "", &matcherv3.RegexMatchAndSubstitute{Pattern: &matcherv3.RegexMatcher{Regex: pattern}, Substitution: Substitution(by)}
+		return "", &matcherv3.RegexMatchAndSubstitute{
+			Pattern:      &matcherv3.RegexMatcher{Regex: pattern},
+			Substitution: Substitution(by),
+		}
 	}
 	switch {
 	case prefix == "/" && replacement != "/":

@@ -39,7 +39,8 @@ func withoutPort(route *routev3.Route, scheme string) {
 	}
 	feature.PerRoute(route, locationFilter, &metadatav3.Config{RequestRules: rules})
 	location := &corev3.HeaderValueOption{
-		Header:       &corev3.HeaderValue{Key: "location", Value: scheme + "://%DYNAMIC_METADATA(" + locationNamespace + ":host)%" + path},
+		Header: &corev3.HeaderValue{Key: "location", Value: scheme + "://%DYNAMIC_METADATA(" + locationNamespace +
+			":host)%" + path},
 		AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
 	}
 	route.ResponseHeadersToAdd = append([]*corev3.HeaderValueOption{location}, route.ResponseHeadersToAdd...)
@@ -78,7 +79,10 @@ func locationRule(header, key string, rewrite *matcherv3.RegexMatchAndSubstitute
 // pathChange returns what a redirect makes of a path, which a query may follow. It is nil if the path stays.
 func pathChange(route *routev3.Route) *matcherv3.RegexMatchAndSubstitute {
 	change := func(pattern, path string) *matcherv3.RegexMatchAndSubstitute {
-		return &matcherv3.RegexMatchAndSubstitute{Pattern: &matcherv3.RegexMatcher{Regex: pattern}, Substitution: paths.Substitution(path)}
+		return &matcherv3.RegexMatchAndSubstitute{
+			Pattern:      &matcherv3.RegexMatcher{Regex: pattern},
+			Substitution: paths.Substitution(path),
+		}
 	}
 	switch path := route.GetRedirect().PathRewriteSpecifier.(type) {
 	case *routev3.RedirectAction_PathRedirect:

@@ -114,8 +114,8 @@ func setPath(action *routev3.RedirectAction, path *gwapiv1.HTTPPathModifier, mat
 	}
 }
 
-// toHost makes a redirect that names no host lead to the virtual host's if that is exact, else to that of the request; the
-// port that the client names makes no difference. Requests have the scheme.
+// toHost makes a redirect that names no host lead to the virtual host's if that is exact, else to that of the request;
+// the port that the client names makes no difference. Requests have the scheme.
 func toHost(scheme string) func(route *routev3.Route, host string) *routev3.Route {
 	return func(route *routev3.Route, host string) *routev3.Route {
 		r, wild := route.GetRedirect(), strings.Contains(host, "*")
@@ -135,7 +135,8 @@ func toHost(scheme string) func(route *routev3.Route, host string) *routev3.Rout
 func cost(rule *gwapiv1.HTTPRouteRule) (c feature.Cost) {
 	for _, f := range feature.Filters(rule, gwapiv1.HTTPRouteFilterRequestRedirect) {
 		if spec := f.RequestRedirect; spec != nil {
-			c.Route += paths.ReplacementCost(spec.Path) + feature.PerText*int64(len(ptr.Deref(spec.Hostname, ""))) + locationCost(spec)
+			c.Route += paths.ReplacementCost(spec.Path) + feature.PerText*int64(len(ptr.Deref(spec.Hostname, ""))) +
+				locationCost(spec)
 		}
 	}
 	return c

@@ -87,5 +87,6 @@ func shown(expression string) string {
 		return fmt.Sprintf("%q", expression)
 	}
 	half := maxShown / 2
-	return fmt.Sprintf("%q", strings.ToValidUTF8(expression[:half], "")+"…"+strings.ToValidUTF8(expression[len(expression)-half:], ""))
+	return fmt.Sprintf("%q", strings.ToValidUTF8(expression[:half],
+		"")+"…"+strings.ToValidUTF8(expression[len(expression)-half:], ""))
 }

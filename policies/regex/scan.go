@@ -106,7 +106,8 @@ func rangeEnd(text string) rune {
 // goOnly are classes that Go knows but Envoy's RE2 does not: Go's own, and the scripts of Unicode 16 and 17.
 var goOnly = []string{
 	"LC", "Cn", "ASCII", "Assigned",
-	"Beria_Erfe", "Garay", "Gurung_Khema", "Kirat_Rai", "Ol_Onal", "Sidetic", "Sunuwar", "Tai_Yo", "Todhri", "Tolong_Siki", "Tulu_Tigalari",
+	"Beria_Erfe", "Garay", "Gurung_Khema", "Kirat_Rai", "Ol_Onal", "Sidetic", "Sunuwar", "Tai_Yo", "Todhri", "Tolong_Siki",
+	"Tulu_Tigalari",
 }
 
 // known reports whether RE2 knows a Unicode class with that name. Go's parser accepts more: other spellings, and its

@@ -28,9 +28,9 @@ var Repeat = feature.Feature[gwapiv1.HTTPRouteRule]{
 	}},
 }
 
-// settleRepeats makes safe requests be repeated as far as the retry of a rule goes. It leaves them to a policy that says
-// itself what is tried again. If nothing is tried again by default, virtual hosts do not enable the filter, but the filters
-// of a listener do.
+// settleRepeats makes safe requests be repeated as far as the retry of a rule goes. It leaves them to a policy that
+// says itself what is tried again. If nothing is tried again by default, virtual hosts do not enable the filter, but
+// the filters of a listener do.
 func settleRepeats(rule *gwapiv1.HTTPRouteRule, route *feature.Route) {
 	if route.GetRoute() == nil {
 		return
@@ -84,7 +84,10 @@ func skip() *xdsmatcherv3.Matcher_OnMatch {
 func methodIs(method string) *xdsmatcherv3.Matcher_MatcherList_Predicate {
 	return &xdsmatcherv3.Matcher_MatcherList_Predicate{MatchType: &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate_{
 		SinglePredicate: &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate{
-			Input: &xdscorev3.TypedExtensionConfig{Name: "method", TypedConfig: feature.Any(&matcherv3.HttpRequestHeaderMatchInput{HeaderName: feature.MethodHeader})},
+			Input: &xdscorev3.TypedExtensionConfig{
+				Name:        "method",
+				TypedConfig: feature.Any(&matcherv3.HttpRequestHeaderMatchInput{HeaderName: feature.MethodHeader}),
+			},
 			Matcher: &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate_ValueMatch{
 				ValueMatch: &xdsmatcherv3.StringMatcher{MatchPattern: &xdsmatcherv3.StringMatcher_Exact{Exact: method}},
 			},

@@ -38,11 +38,12 @@ const (
 )
 
 var defaultTriggers = []v1alpha1.TriggerEnum{
-	v1alpha1.ConnectFailure, v1alpha1.RefusedStream, v1alpha1.Unavailable, v1alpha1.Cancelled, v1alpha1.RetriableStatusCodes,
+	v1alpha1.ConnectFailure, v1alpha1.RefusedStream, v1alpha1.Unavailable, v1alpha1.Cancelled,
+	v1alpha1.RetriableStatusCodes,
 }
 
-// hostAttempts is how often Envoy tries to choose an endpoint that was not tried before. Of two endpoints it chooses the
-// same one as before with a chance of one half each time: after 5 attempts one retry in 64 would be lost.
+// hostAttempts is how often Envoy tries to choose an endpoint that was not tried before. Of two endpoints it chooses
+// the same one as before with a chance of one half each time: after 5 attempts one retry in 64 would be lost.
 const hostAttempts = 20
 
 func check(spec *v1alpha1.ClusterSettings) []verdict.Problem {
@@ -94,10 +95,12 @@ func checkBackOff(backOff *v1alpha1.BackOffPolicy) []verdict.Problem {
 		return nil
 	}
 	if backOff.BaseInterval == nil {
-		return []verdict.Problem{feature.Invalid(longest, "%q is less than the default baseInterval of %s: write at least that, or a shorter baseInterval",
+		return []verdict.Problem{feature.Invalid(longest,
+			"%q is less than the default baseInterval of %s: write at least that, or a shorter baseInterval",
 			*backOff.MaxInterval, from)}
 	}
-	return []verdict.Problem{feature.Invalid(longest, "%q is less than baseInterval %q: write at least that, or a shorter baseInterval",
+	return []verdict.Problem{feature.Invalid(longest,
+		"%q is less than baseInterval %q: write at least that, or a shorter baseInterval",
 		*backOff.MaxInterval, *backOff.BaseInterval)}
 }
 
@@ -150,7 +153,10 @@ func Elsewhere() *routev3.RetryPolicy {
 func Unreached() *routev3.RetryPolicy {
 	policy := Elsewhere()
 	policy.NumRetries = wrapperspb.UInt32(3)
-	policy.RetryOn = join([]v1alpha1.TriggerEnum{v1alpha1.ConnectFailure, v1alpha1.RefusedStream, v1alpha1.ResetBeforeRequest})
+	policy.RetryOn = join([]v1alpha1.TriggerEnum{
+		v1alpha1.ConnectFailure, v1alpha1.RefusedStream,
+		v1alpha1.ResetBeforeRequest,
+	})
 	return policy
 }
 

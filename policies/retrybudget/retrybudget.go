@@ -47,15 +47,18 @@ func Check(p *gwapixv1alpha1.XBackendTrafficPolicy) []verdict.Problem {
 	}
 	if b := p.Spec.RetryConstraint.Budget; b != nil {
 		if b.Percent != nil && (*b.Percent < 0 || *b.Percent > 100) {
-			problems = append(problems, feature.Invalid("spec.retryConstraint.budget.percent", "%d is no percentage: write a number from 0 to 100", *b.Percent))
+			problems = append(problems, feature.Invalid("spec.retryConstraint.budget.percent",
+				"%d is no percentage: write a number from 0 to 100", *b.Percent))
 		}
 		problems = append(problems, checkInterval("spec.retryConstraint.budget.interval", b.Interval, time.Second)...)
 	}
 	if m := p.Spec.RetryConstraint.MinRetryRate; m != nil {
 		if m.Count != nil && *m.Count < 1 {
-			problems = append(problems, feature.Invalid("spec.retryConstraint.minRetryRate.count", "%d is too few: write a number of retries above 0", *m.Count))
+			problems = append(problems, feature.Invalid("spec.retryConstraint.minRetryRate.count",
+				"%d is too few: write a number of retries above 0", *m.Count))
 		}
-		problems = append(problems, checkInterval("spec.retryConstraint.minRetryRate.interval", m.Interval, time.Millisecond)...)
+		problems = append(problems, checkInterval("spec.retryConstraint.minRetryRate.interval", m.Interval,
+			time.Millisecond)...)
 	}
 	return problems
 }
@@ -65,7 +68,8 @@ func checkInterval(field string, written *gwapiv1.Duration, shortest time.Durati
 		return problems
 	}
 	if d := feature.Duration(written).AsDuration(); d < shortest || d > longest {
-		return []verdict.Problem{feature.Invalid(field, "%q is too short or too long: write a duration from %s to 1h", *written, shortest)}
+		return []verdict.Problem{feature.Invalid(field, "%q is too short or too long: write a duration from %s to 1h",
+			*written, shortest)}
 	}
 	return nil
 }

@@ -38,8 +38,9 @@ func checkMirrored(rule *gwapiv1.HTTPRouteRule, path *gwapiv1.HTTPPathModifier, 
 	if path == nil || mirror < 0 {
 		return nil
 	}
-	p := feature.Incompatible(field, "the rule mirrors requests (filters[%d]), and Envoy would mirror them with this path too, "+
-		"so the rule answers 500: rewrite the path in the rule, or give the backend a rule of its own", mirror)
+	p := feature.Incompatible(field,
+		"the rule mirrors requests (filters[%d]), and Envoy would mirror them with this path too, "+
+			"so the rule answers 500: rewrite the path in the rule, or give the backend a rule of its own", mirror)
 	p.Weight = verdict.Unresolved
 	return []verdict.Problem{p}
 }

@@ -112,5 +112,8 @@ func (v *validation) words(input map[string]any, b *budget) string {
 
 // broken is the problem of an object that could not be judged.
 func broken(field, message string, args ...any) verdict.Problem {
-	return verdict.Problem{Field: field, Reason: "Invalid", Weight: verdict.Invalid, Message: fmt.Sprintf(message, args...)}
+	return verdict.Problem{
+		Field: field, Reason: "Invalid", Weight: verdict.Invalid,
+		Message: fmt.Sprintf(message, args...),
+	}
 }

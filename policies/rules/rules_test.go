@@ -22,25 +22,59 @@ kinds: [{group: example.com, kind: Room}]
 // TestNewRefuses checks that a broken rule is an error with the file, the field, the value and how to fix it.
 func TestNewRefuses(t *testing.T) {
 	tests := map[string]struct{ file, text, want string }{
-		"no rule":            {"r.yaml", "[]", "rule r.yaml: the file is not one rule"},
-		"unknown field":      {"r.yaml", head + "severity: 3", `unknown field "severity"`},
-		"name of file":       {"s.yaml", head + "validations: [{expression: 'true', message: m, reason: R, weight: Invalid}]", `name: "r" is not the name of the file: name the file r.yaml`},
-		"name":               {"r.yaml", "name: R r", `name: "R r" is no name`},
-		"no about":           {"r.yaml", "name: r", "about: missing"},
-		"no kinds":           {"r.yaml", "name: r\nabout: a", "kinds: missing"},
-		"no kind":            {"r.yaml", "name: r\nabout: a\nkinds: [{group: g}]\nvalidations: [{expression: 'true'}]", "kinds[0].kind: missing"},
-		"no validations":     {"r.yaml", head, "validations: missing"},
-		"variable's name":    {"r.yaml", head + "variables: [{name: A b, expression: '1'}]\nvalidations: [{expression: 'true', message: m, reason: R, weight: Invalid}]", `variables[0].name: "A b" is no name`},
-		"variable":           {"r.yaml", head + "variables: [{name: a, expression: '1 +'}]\nvalidations: [{expression: 'true', message: m, reason: R, weight: Invalid}]", "variables[0].expression"},
-		"no message":         {"r.yaml", head + "validations: [{expression: 'true', reason: R, weight: Invalid}]", "validations[0].message: missing"},
-		"no reason":          {"r.yaml", head + "validations: [{expression: 'true', message: m, weight: Invalid}]", "validations[0].reason: missing"},
-		"weight":             {"r.yaml", head + "validations: [{expression: 'true', message: m, reason: R, weight: Bad}]", `validations[0].weight: "Bad" is no weight: write Invalid, Unresolved or Conflicted`},
-		"expression":         {"r.yaml", head + "validations: [{expression: 'slef.spec', message: m, reason: R, weight: Invalid}]", `validations[0].expression: "slef.spec" does not compile`},
-		"expression's type":  {"r.yaml", head + "validations: [{expression: '1', message: m, reason: R, weight: Invalid}]", `validations[0].expression: "1" is of type int: write an expression of type bool`},
-		"messageExpression":  {"r.yaml", head + "validations: [{expression: 'true', messageExpression: '1', reason: R, weight: Invalid}]", "validations[0].messageExpression"},
-		"scope":              {"r.yaml", head + "validations: [{expression: 'true', message: m, scope: 'a b', reason: R, weight: Invalid}]", "validations[0].scope"},
-		"each":               {"r.yaml", head + "each: ['spec.a[0]']\nvalidations: [{expression: 'true', message: m, reason: R, weight: Invalid}]", `each[0]: "a[0]" in "spec.a[0]" is no field: write a path such as spec.listeners[*]`},
-		"library not in CEL": {"r.yaml", head + "validations: [{expression: 'now() > 0', message: m, reason: R, weight: Invalid}]", "undeclared reference to 'now'"},
+		"no rule":       {"r.yaml", "[]", "rule r.yaml: the file is not one rule"},
+		"unknown field": {"r.yaml", head + "severity: 3", `unknown field "severity"`},
+		"name of file": {
+			"s.yaml", head + "validations: [{expression: 'true', message: m, reason: R, weight: Invalid}]",
+			`name: "r" is not the name of the file: name the file r.yaml`,
+		},
+		"name":     {"r.yaml", "name: R r", `name: "R r" is no name`},
+		"no about": {"r.yaml", "name: r", "about: missing"},
+		"no kinds": {"r.yaml", "name: r\nabout: a", "kinds: missing"},
+		"no kind": {
+			"r.yaml", "name: r\nabout: a\nkinds: [{group: g}]\nvalidations: [{expression: 'true'}]",
+			"kinds[0].kind: missing",
+		},
+		"no validations": {"r.yaml", head, "validations: missing"},
+		"variable's name": {"r.yaml", head +
+			"variables: [{name: A b, expression: '1'}]\nvalidations: [{expression: 'true', message: m, reason: R, weight: Invalid}]", `variables[0].name: "A b" is no name`},
+		"variable": {"r.yaml", head +
+			"variables: [{name: a, expression: '1 +'}]\nvalidations: [{expression: 'true', message: m, reason: R, weight: Invalid}]", "variables[0].expression"},
+		"no message": {
+			"r.yaml", head + "validations: [{expression: 'true', reason: R, weight: Invalid}]",
+			"validations[0].message: missing",
+		},
+		"no reason": {
+			"r.yaml", head + "validations: [{expression: 'true', message: m, weight: Invalid}]",
+			"validations[0].reason: missing",
+		},
+		"weight": {
+			"r.yaml", head + "validations: [{expression: 'true', message: m, reason: R, weight: Bad}]",
+			`validations[0].weight: "Bad" is no weight: write Invalid, Unresolved or Conflicted`,
+		},
+		"expression": {
+			"r.yaml", head +
+				"validations: [{expression: 'slef.spec', message: m, reason: R, weight: Invalid}]",
+			`validations[0].expression: "slef.spec" does not compile`,
+		},
+		"expression's type": {
+			"r.yaml", head + "validations: [{expression: '1', message: m, reason: R, weight: Invalid}]",
+			`validations[0].expression: "1" is of type int: write an expression of type bool`,
+		},
+		"messageExpression": {
+			"r.yaml", head +
+				"validations: [{expression: 'true', messageExpression: '1', reason: R, weight: Invalid}]",
+			"validations[0].messageExpression",
+		},
+		"scope": {"r.yaml", head +
+			"validations: [{expression: 'true', message: m, scope: 'a b', reason: R, weight: Invalid}]", "validations[0].scope"},
+		"each": {
+			"r.yaml", head +
+				"each: ['spec.a[0]']\nvalidations: [{expression: 'true', message: m, reason: R, weight: Invalid}]",
+			`each[0]: "a[0]" in "spec.a[0]" is no field: write a path such as spec.listeners[*]`,
+		},
+		"library not in CEL": {"r.yaml", head +
+			"validations: [{expression: 'now() > 0', message: m, reason: R, weight: Invalid}]", "undeclared reference to 'now'"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -117,10 +151,14 @@ func TestUnjudged(t *testing.T) {
 		want string
 	}{
 		"no such key": {
-			"validations: [{expression: self.spec.door == 1, message: m, reason: R, weight: Unresolved}]", map[string]any{}, "no such key: door",
+			"validations: [{expression: self.spec.door == 1, message: m, reason: R, weight: Unresolved}]",
+			map[string]any{},
+			"no such key: door",
 		},
 		"status is not seen": {
-			"validations: [{expression: self.status.secret == true, message: m, reason: R, weight: Unresolved}]", map[string]any{}, "no such key: status",
+			"validations: [{expression: self.status.secret == true, message: m, reason: R, weight: Unresolved}]",
+			map[string]any{},
+			"no such key: status",
 		},
 		"variable fails": {
 			"variables: [{name: a, expression: self.spec.door}]\nvalidations: [{expression: variables.a == 1, message: m, reason: R, weight: Unresolved}]",
@@ -140,7 +178,8 @@ func TestUnjudged(t *testing.T) {
 				t.Fatal("no problem")
 			}
 			last := problems[len(problems)-1]
-			if last.Weight != verdict.Invalid || !strings.Contains(last.Message, tt.want) || !strings.Contains(last.Message, "rule r cannot judge this") {
+			if last.Weight != verdict.Invalid || !strings.Contains(last.Message, tt.want) ||
+				!strings.Contains(last.Message, "rule r cannot judge this") {
 				t.Errorf("Check() = %v, want an Invalid problem with %q", last, tt.want)
 			}
 		})
@@ -153,7 +192,8 @@ func TestBudget(t *testing.T) {
 	r := e.rules[schema.GroupKind{Group: "example.com", Kind: "Room"}][0]
 	self := map[string]any{"spec": map[string]any{"l": []any{int64(1), int64(1), int64(1)}}}
 	problems := r.check(self, &budget{left: 3})
-	if len(problems) != 1 || problems[0].Field != "spec.l[2]" || !strings.Contains(problems[0].Message, errBudget.Error()) {
+	if len(problems) != 1 || problems[0].Field != "spec.l[2]" ||
+		!strings.Contains(problems[0].Message, errBudget.Error()) {
 		t.Errorf("check() = %v, want only the last item over the budget", problems)
 	}
 }
@@ -182,7 +222,8 @@ func FuzzCheck(f *testing.F) {
 			t.Skip()
 		}
 		for _, p := range e.Check(obj) {
-			if strings.Contains(p.Message, "cannot judge") || p.Field == "" || p.Message == "" || strings.ContainsAny(p.Message, "\r\n") {
+			if strings.Contains(p.Message, "cannot judge") || p.Field == "" || p.Message == "" ||
+				strings.ContainsAny(p.Message, "\r\n") {
 				t.Errorf("%#v is no answer for a user", p)
 			}
 		}

@@ -61,7 +61,10 @@ func route(rule *gwapiv1.HTTPRouteRule, _ feature.Have, route *feature.Route) {
 	}
 	feature.PerRoute(route.Route, filter, &statefulv3.StatefulSessionPerRoute{
 		Override: &statefulv3.StatefulSessionPerRoute_StatefulSession{StatefulSession: &statefulv3.StatefulSession{
-			SessionState: &corev3.TypedExtensionConfig{Name: "envoy.http.stateful_session." + kind, TypedConfig: feature.Any(state)},
+			SessionState: &corev3.TypedExtensionConfig{
+				Name:        "envoy.http.stateful_session." + kind,
+				TypedConfig: feature.Any(state),
+			},
 		}},
 	})
 }
@@ -100,8 +103,9 @@ func check(rule *gwapiv1.HTTPRouteRule) []verdict.Problem {
 	problems := slices.Concat(checkName(s, field), checkCookiePath(rule, field+".cookie.path"), checkTimeout(s, field))
 	for i := range rule.BackendRefs {
 		if len(rule.BackendRefs) > 1 && len(rule.BackendRefs[i].Filters) > 0 {
-			problems = append(problems, feature.Invalid(field, "sessions need all backends in one cluster, where backendRefs[%d] cannot "+
-				"have filters of its own: move them to the rule or remove one of the two", i))
+			problems = append(problems, feature.Invalid(field,
+				"sessions need all backends in one cluster, where backendRefs[%d] cannot "+
+					"have filters of its own: move them to the rule or remove one of the two", i))
 		}
 	}
 	return problems
@@ -116,7 +120,8 @@ func checkTimeout(s *gwapiv1.SessionPersistence, field string) []verdict.Problem
 				"a cookie of lifetimeType Permanent needs one: write when it expires, such as 24h")}
 		}
 	case length.AsDuration() <= 0:
-		return []verdict.Problem{feature.Invalid(field, "%q is no duration above 0s: write one such as 24h or 30m", *s.AbsoluteTimeout)}
+		return []verdict.Problem{feature.Invalid(field, "%q is no duration above 0s: write one such as 24h or 30m",
+			*s.AbsoluteTimeout)}
 	case isHeader(s):
 		p := feature.Invalid(field, "Envoy ends no session that is kept in a header, so the rule answers 500: "+
 			"remove the timeout, or use type Cookie")
@@ -190,11 +195,14 @@ var attributePath = regexp.MustCompile(`^/[ -:<-~]*$`)
 func checkCookiePath(rule *gwapiv1.HTTPRouteRule, field string) []verdict.Problem {
 	path := cookiePath(rule.SessionPersistence)
 	if !attributePath.MatchString(path) {
-		return []verdict.Problem{feature.Invalid(field, "%q cannot be the path of a cookie: begin with a slash, and use visible ASCII characters but for the semicolon", path)}
+		return []verdict.Problem{feature.Invalid(field,
+			"%q cannot be the path of a cookie: begin with a slash, and use visible ASCII characters but for the semicolon",
+			path)}
 	}
 	above := func(m gwapiv1.HTTPRouteMatch) bool { return meetsPath(m.Path, path) }
 	if len(rule.Matches) > 0 && !slices.ContainsFunc(rule.Matches, above) {
-		return []verdict.Problem{feature.Invalid(field, "no match of the rule has paths below %q, and sessions are kept of such requests only: write /, or a path that the matches begin with", path)}
+		return []verdict.Problem{feature.Invalid(field,
+			"no match of the rule has paths below %q, and sessions are kept of such requests only: write /, or a path that the matches begin with", path)}
 	}
 	return nil
 }

@@ -39,15 +39,18 @@ func check(spec *v1alpha1.ClusterSettings) []verdict.Problem {
 	}
 	var problems []verdict.Problem
 	if k.Probes != nil && (*k.Probes < 1 || *k.Probes > maxProbes) {
-		problems = append(problems, feature.Invalid("tcpKeepalive.probes", "%d is out of range: write a number from 1 to %d", *k.Probes, maxProbes))
+		problems = append(problems, feature.Invalid("tcpKeepalive.probes", "%d is out of range: write a number from 1 to %d",
+			*k.Probes, maxProbes))
 	}
-	return slices.Concat(problems, checkTime("tcpKeepalive.idleTime", k.IdleTime, "2h"), checkTime("tcpKeepalive.interval", k.Interval, "75s"))
+	return slices.Concat(problems, checkTime("tcpKeepalive.idleTime", k.IdleTime, "2h"),
+		checkTime("tcpKeepalive.interval", k.Interval, "75s"))
 }
 
 func checkTime(field string, written *gwapiv1.Duration, byDefault string) []verdict.Problem {
 	problems := feature.CheckPositive(field, written, byDefault)
 	if s := seconds(written); len(problems) == 0 && s != nil && s.Value > maxSeconds {
-		return []verdict.Problem{feature.Invalid(field, "%q is too long: write a duration of at most %ds", *written, maxSeconds)}
+		return []verdict.Problem{feature.Invalid(field, "%q is too long: write a duration of at most %ds", *written,
+			maxSeconds)}
 	}
 	return problems
 }

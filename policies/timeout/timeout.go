@@ -103,8 +103,8 @@ func route(spec *v1alpha1.ClusterSettings, _ feature.Have, route *feature.Route)
 // settle makes the timeouts of a route work together, those of policies and of the rule.
 //
 // A route with a request timeout but without an idle timeout gets an idle timeout that does not end the request early:
-// the request timeout itself, but at least 1h, and none if the request timeout is 0s. If the listener has an idle timeout
-// of its own, that holds.
+// the request timeout itself, but at least 1h, and none if the request timeout is 0s. If the listener has an idle
+// timeout of its own, that holds.
 func settle(_ *gwapiv1.HTTPRouteRule, route *feature.Route) {
 	action := route.Forward()
 	withRequestTimeout(action)

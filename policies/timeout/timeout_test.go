@@ -16,14 +16,35 @@ func TestSettle(t *testing.T) {
 	seconds := func(n int) *durationpb.Duration { return durationpb.New(time.Duration(n) * time.Second) }
 	stream := &routev3.RouteAction_MaxStreamDuration{MaxStreamDuration: seconds(9)}
 	tests := map[string]struct{ action, want *routev3.RouteAction }{
-		"nothing":                  {&routev3.RouteAction{}, &routev3.RouteAction{}},
-		"a short request":          {&routev3.RouteAction{Timeout: seconds(5)}, &routev3.RouteAction{Timeout: seconds(5), IdleTimeout: seconds(3600)}},
-		"a long request":           {&routev3.RouteAction{Timeout: seconds(7200)}, &routev3.RouteAction{Timeout: seconds(7200), IdleTimeout: seconds(7200)}},
-		"an endless request":       {&routev3.RouteAction{Timeout: seconds(0)}, &routev3.RouteAction{Timeout: seconds(0), IdleTimeout: seconds(0)}},
-		"idle as written":          {&routev3.RouteAction{Timeout: seconds(5), IdleTimeout: seconds(1)}, &routev3.RouteAction{Timeout: seconds(5), IdleTimeout: seconds(1)}},
-		"idle alone":               {&routev3.RouteAction{IdleTimeout: seconds(1)}, &routev3.RouteAction{IdleTimeout: seconds(1)}},
-		"stream alone":             {&routev3.RouteAction{MaxStreamDuration: stream}, &routev3.RouteAction{MaxStreamDuration: stream}},
-		"request and stream":       {&routev3.RouteAction{Timeout: seconds(5), MaxStreamDuration: stream}, &routev3.RouteAction{Timeout: seconds(5), IdleTimeout: seconds(3600)}},
+		"nothing": {&routev3.RouteAction{}, &routev3.RouteAction{}},
+		"a short request": {
+			&routev3.RouteAction{Timeout: seconds(5)},
+			&routev3.RouteAction{Timeout: seconds(5), IdleTimeout: seconds(3600)},
+		},
+		"a long request": {
+			&routev3.RouteAction{Timeout: seconds(7200)},
+			&routev3.RouteAction{Timeout: seconds(7200), IdleTimeout: seconds(7200)},
+		},
+		"an endless request": {
+			&routev3.RouteAction{Timeout: seconds(0)},
+			&routev3.RouteAction{Timeout: seconds(0), IdleTimeout: seconds(0)},
+		},
+		"idle as written": {
+			&routev3.RouteAction{Timeout: seconds(5), IdleTimeout: seconds(1)},
+			&routev3.RouteAction{Timeout: seconds(5), IdleTimeout: seconds(1)},
+		},
+		"idle alone": {
+			&routev3.RouteAction{IdleTimeout: seconds(1)},
+			&routev3.RouteAction{IdleTimeout: seconds(1)},
+		},
+		"stream alone": {
+			&routev3.RouteAction{MaxStreamDuration: stream},
+			&routev3.RouteAction{MaxStreamDuration: stream},
+		},
+		"request and stream": {
+			&routev3.RouteAction{Timeout: seconds(5), MaxStreamDuration: stream},
+			&routev3.RouteAction{Timeout: seconds(5), IdleTimeout: seconds(3600)},
+		},
 		"no action, so a redirect": {nil, nil},
 	}
 	for name, tc := range tests {

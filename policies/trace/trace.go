@@ -20,7 +20,8 @@ var Feature = feature.Feature[gwapiv1.HTTPRouteRule]{
 	Filters: []feature.Filter{{
 		Name: filter, Always: true, Off: &faultv3.HTTPFault{},
 		Config: &faultv3.HTTPFault{
-			Headers: []*routev3.HeaderMatcher{feature.HeaderIs(feature.MethodHeader, feature.Exactly(string(gwapiv1.HTTPMethodTrace)))},
+			Headers: []*routev3.HeaderMatcher{feature.HeaderIs(feature.MethodHeader,
+				feature.Exactly(string(gwapiv1.HTTPMethodTrace)))},
 			Abort: &faultv3.FaultAbort{
 				ErrorType:  &faultv3.FaultAbort_HttpStatus{HttpStatus: 501},
 				Percentage: &typev3.FractionalPercent{Numerator: 100},

@@ -61,16 +61,17 @@ type Problem struct {
 	Message string
 	// Weight decides what admission answers.
 	Weight Weight
-	// Missing names the object whose absence is the problem, for admission to confirm by a live read; nil if none is missing.
+	// Missing names the object whose absence is the problem, for admission to confirm by a live read; nil if none is
+	// missing.
 	Missing *Ref
-	// Pending reports whether the control plane works on it as soon as the object is stored, and only then. Admission denies
-	// no object for it, however strict it is.
+	// Pending reports whether the control plane works on it as soon as the object is stored, and only then. Admission
+	// denies no object for it, however strict it is.
 	Pending bool
 	// Outside is the message for a user who caused the problem and may not know the object; empty means no more than
 	// its weight and reason.
 	Outside string
-	// Scope limits the problem to one part of the object's status: the listener's name, the parentRef's or the ancestor's
-	// index in the text form that the translation uses. Empty means the whole object.
+	// Scope limits the problem to one part of the object's status: the listener's name, the parentRef's or the
+	// ancestor's index in the text form that the translation uses. Empty means the whole object.
 	Scope string
 }
 

@@ -15,8 +15,8 @@ import (
 // backendAddress is this end of the cluster's network, which pods reach.
 const backendAddress = "10.244.0.1"
 
-// backends listen on ports of their own and serve as long as the process lives: well-behaved ones that leave an EndpointSlice finish what
-// they have begun.
+// backends listen on ports of their own and serve as long as the process lives: well-behaved ones that leave an
+// EndpointSlice finish what they have begun.
 type backends struct {
 	// web serve HTTP/1, and echo what comes over a connection that was upgraded. They answer with their port.
 	web []int32

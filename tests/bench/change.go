@@ -48,9 +48,11 @@ func (b *bench) underLoad(ctx context.Context) error {
 			return fmt.Errorf("%s: %w", c.what, err)
 		}
 		time.Sleep(time.Second) // What a change breaks may show later.
-		say("failed requests, broken streams: "+c.what, "%d of %d, %d of %d", l.failed.Load()-failed, l.sent.Load()-sent, l.broken.Load()-broken, webSockets+gRPCStreams)
+		say("failed requests, broken streams: "+c.what, "%d of %d, %d of %d", l.failed.Load()-failed, l.sent.Load()-sent,
+			l.broken.Load()-broken, webSockets+gRPCStreams)
 	}
-	say("load while changes were made", "%.0f requests/s, %.0f messages/s over %d streams, %d of them over TLS", float64(l.sent.Load())/time.Since(start).Seconds(),
+	say("load while changes were made", "%.0f requests/s, %.0f messages/s over %d streams, %d of them over TLS",
+		float64(l.sent.Load())/time.Since(start).Seconds(),
 		float64(l.passed.Load())/time.Since(start).Seconds(), webSockets+gRPCStreams, 2*secureStreams)
 	return nil
 }
@@ -58,10 +60,14 @@ func (b *bench) underLoad(ctx context.Context) error {
 // stage creates what the load needs: a route for requests, one for gRPC, and a TLS listener.
 func (b *bench) stage(ctx context.Context) error {
 	streaming := route("grpc", "grpc", "/")
-	streaming.Spec.Rules[0].Timeouts = &gwapiv1.HTTPRouteTimeouts{Request: ptr(gwapiv1.Duration("0s"))} // Envoy ends a stream after 15 s otherwise.
+	// Envoy ends a stream after 15 s otherwise.
+	streaming.Spec.Rules[0].Timeouts = &gwapiv1.HTTPRouteTimeouts{Request: ptr(gwapiv1.Duration("0s"))}
 	objects := slices.Concat(service("web", 80, "", b.back.web[:3]...), service("other", 80, "", b.back.web[3:5]...),
 		service("grpc", 80, "kubernetes.io/h2c", b.back.streaming...),
-		[]client.Object{route("web", "web", "/"), streaming, route("secure", "web", "/"), certificate("cert", 1), certificate("more", 1000)})
+		[]client.Object{
+			route("web", "web", "/"), streaming, route("secure", "web", "/"), certificate("cert", 1),
+			certificate("more", 1000),
+		})
 	for _, o := range objects {
 		if err := b.client.Create(ctx, o); err != nil {
 			return fmt.Errorf("create %T %s: %w", o, o.GetName(), err)
@@ -192,14 +198,17 @@ func (b *bench) attach(ctx context.Context) error {
 	policy := func(kind, target, name string, spec map[string]any) *unstructured.Unstructured {
 		spec["targetRefs"] = []any{map[string]any{"group": gwapiv1.GroupName, "kind": target, "name": name}}
 		return &unstructured.Unstructured{Object: map[string]any{
-			"apiVersion": "gateway.envoyproxy.io/v1alpha1", "kind": kind, "metadata": map[string]any{"namespace": "default", "name": "on-" + name}, "spec": spec,
+			"apiVersion": "gateway.envoyproxy.io/v1alpha1", "kind": kind,
+			"metadata": map[string]any{"namespace": "default", "name": "on-" + name}, "spec": spec,
 		}}
 	}
 	plain := func(name string) bool { return isOther(name) && !hasSettings(name) } // All weight is on other by now.
 	const allowed = "Access-Control-Allow-Origin"
 	for range 10 {
-		traffic := policy("BackendTrafficPolicy", "HTTPRoute", "web", map[string]any{"loadBalancer": map[string]any{"type": "Random"}, "retry": map[string]any{"numRetries": int64(2)}})
-		security := policy("SecurityPolicy", "Gateway", "eg", map[string]any{"cors": map[string]any{"allowOrigins": []any{"https://example.org"}}})
+		traffic := policy("BackendTrafficPolicy", "HTTPRoute", "web",
+			map[string]any{"loadBalancer": map[string]any{"type": "Random"}, "retry": map[string]any{"numRetries": int64(2)}})
+		security := policy("SecurityPolicy", "Gateway", "eg",
+			map[string]any{"cors": map[string]any{"allowOrigins": []any{"https://example.org"}}})
 		for _, step := range []func() error{
 			func() error { return b.moves(ctx, hasSettings, func() error { return b.client.Create(ctx, traffic) }) },
 			func() error { return b.client.Create(ctx, security) },
@@ -235,7 +244,8 @@ func (b *bench) moves(ctx context.Context, like func(name string) bool, change f
 }
 
 func (b *bench) listener(ctx context.Context) error {
-	return b.addAndRemove(ctx, gwapiv1.Listener{Name: "more", Protocol: gwapiv1.HTTPProtocolType, Port: 8081}, b.answers(8081, "", ""), b.closed(8081))
+	return b.addAndRemove(ctx, gwapiv1.Listener{Name: "more", Protocol: gwapiv1.HTTPProtocolType, Port: 8081},
+		b.answers(8081, "", ""), b.closed(8081))
 }
 
 // neighbour is a listener on the port that the secure streams go over.
@@ -250,13 +260,17 @@ func (b *bench) neighbour(ctx context.Context) error {
 // addAndRemove adds a listener until that is seen and removes it until that is seen, a number of times.
 func (b *bench) addAndRemove(ctx context.Context, l gwapiv1.Listener, added, removed func() error) error {
 	for range 10 {
-		if err := b.editGateway(ctx, func(g *gwapiv1.Gateway) { g.Spec.Listeners = append(g.Spec.Listeners, l) }); err != nil {
+		if err := b.editGateway(ctx, func(g *gwapiv1.Gateway) {
+			g.Spec.Listeners = append(g.Spec.Listeners,
+				l)
+		}); err != nil {
 			return err
 		}
 		if err := b.seen(ctx, added); err != nil {
 			return err
 		}
-		if err := b.editGateway(ctx, func(g *gwapiv1.Gateway) { g.Spec.Listeners = g.Spec.Listeners[:len(g.Spec.Listeners)-1] }); err != nil {
+		if err := b.editGateway(ctx,
+			func(g *gwapiv1.Gateway) { g.Spec.Listeners = g.Spec.Listeners[:len(g.Spec.Listeners)-1] }); err != nil {
 			return err
 		}
 		if err := b.seen(ctx, removed); err != nil {
@@ -278,8 +292,11 @@ func (b *bench) editRoute(ctx context.Context, times int, edit func(i int, r *gw
 			edit(i, r)
 			for j := range r.Spec.Rules {
 				r.Spec.Rules[j].Filters = []gwapiv1.HTTPRouteFilter{{
-					Type:                   gwapiv1.HTTPRouteFilterResponseHeaderModifier,
-					ResponseHeaderModifier: &gwapiv1.HTTPHeaderFilter{Set: []gwapiv1.HTTPHeader{{Name: revisionHeader, Value: strconv.Itoa(b.revision)}}},
+					Type: gwapiv1.HTTPRouteFilterResponseHeaderModifier,
+					ResponseHeaderModifier: &gwapiv1.HTTPHeaderFilter{Set: []gwapiv1.HTTPHeader{{
+						Name:  revisionHeader,
+						Value: strconv.Itoa(b.revision),
+					}}},
 				}}
 			}
 			return b.client.Update(ctx, r)
@@ -311,7 +328,10 @@ func certificate(name string, serial int64) *corev1.Secret {
 	if err != nil {
 		panic(err) // There is always randomness.
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(serial), DNSNames: []string{secureHost}, NotAfter: time.Now().Add(time.Hour)}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(serial), DNSNames: []string{secureHost},
+		NotAfter: time.Now().Add(time.Hour),
+	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
 		panic(err) // As above.

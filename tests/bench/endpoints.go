@@ -8,7 +8,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// endpoints measures from the API server's answer to the change of an EndpointSlice to the first request at the new endpoint.
+// endpoints measures from the API server's answer to the change of an EndpointSlice to the first request at the new
+// endpoint.
 func (b *bench) endpoints(ctx context.Context) error {
 	progress("endpoint change, %d times", b.tries)
 	for _, o := range append(service("probe", 80, "", b.back.web[0]), client.Object(route("probe", "probe", "/"))) {

@@ -24,7 +24,8 @@ const (
 	floorXDS   = 18099
 )
 
-// floor measures what Envoy itself needs to take one more virtual host: a control plane that only sends bytes which are ready.
+// floor measures what Envoy itself needs to take one more virtual host: a control plane that only sends bytes which are
+// ready.
 func (b *bench) floor(ctx context.Context, scoped bool) error {
 	progress("the floor, %d times", b.tries)
 	ready := &readyMade{pushes: make(chan []*discovery.Resource), scoped: scoped}
@@ -77,7 +78,8 @@ func (b *bench) floor(ctx context.Context, scoped bool) error {
 	return nil
 }
 
-// startEnvoy starts an Envoy of one worker that asks the floor's server for its routes and sends requests to the first backend.
+// startEnvoy starts an Envoy of one worker that asks the floor's server for its routes and sends requests to the first
+// backend.
 func (b *bench) startEnvoy(ctx context.Context, scoped bool) (*exec.Cmd, error) {
 	ads := "{ads: {}, resource_api_version: V3, initial_fetch_timeout: 0s}"
 	routes := fmt.Sprintf("rds: {route_config_name: all, config_source: %s}", ads)
@@ -118,7 +120,8 @@ static_resources:
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		return nil, err
 	}
-	envoy := exec.CommandContext(ctx, filepath.Join(b.root, "bin/envoy"), "-c", file, "--concurrency", "1", "--log-level", "error", "--base-id", strconv.Itoa(os.Getpid()))
+	envoy := exec.CommandContext(ctx, filepath.Join(b.root, "bin/envoy"), "-c", file, "--concurrency", "1", "--log-level",
+		"error", "--base-id", strconv.Itoa(os.Getpid()))
 	envoy.Stderr = os.Stderr
 	if err := envoy.Start(); err != nil {
 		return nil, fmt.Errorf("start the floor's Envoy: %w", err)
@@ -170,7 +173,10 @@ func (r *readyMade) DeltaAggregatedResources(stream discovery.AggregatedDiscover
 			continue
 		}
 		r.version++
-		err := stream.Send(&discovery.DeltaDiscoveryResponse{TypeUrl: send[0].GetResource().GetTypeUrl(), Nonce: strconv.Itoa(r.version), Resources: send})
+		err := stream.Send(&discovery.DeltaDiscoveryResponse{
+			TypeUrl: send[0].GetResource().GetTypeUrl(),
+			Nonce:   strconv.Itoa(r.version), Resources: send,
+		})
 		if err != nil {
 			return err
 		}
@@ -200,7 +206,10 @@ func (r *readyMade) resource(name string, m proto.Message, url string) *discover
 	if err != nil {
 		panic(err) // The names are plain ASCII.
 	}
-	return &discovery.Resource{Name: name, Version: strconv.Itoa(r.version + 1), Resource: &anypb.Any{TypeUrl: url, Value: body}}
+	return &discovery.Resource{
+		Name: name, Version: strconv.Itoa(r.version + 1),
+		Resource: &anypb.Any{TypeUrl: url, Value: body},
+	}
 }
 
 // routesOf sends each host to the backend.

@@ -100,7 +100,8 @@ func (l *load) secure(ctx context.Context) {
 	transport := &http.Transport{
 		DisableKeepAlives: true,
 		DialTLSContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			return (&tls.Dialer{Config: &tls.Config{ServerName: secureHost, InsecureSkipVerify: true}}).DialContext(ctx, network, l.address+":443")
+			return (&tls.Dialer{Config: &tls.Config{ServerName: secureHost, InsecureSkipVerify: true}}).DialContext(ctx, network,
+				l.address+":443")
 		},
 	}
 	client := &http.Client{Timeout: 5 * time.Second, Transport: transport}
@@ -141,12 +142,16 @@ func (l *load) keep(ctx context.Context, what string, pass func() error, leave f
 	}
 }
 
-// webSocket opens a connection that is upgraded, on the port whose certificate is rotated if it is secure, and keeps it.
+// webSocket opens a connection that is upgraded, on the port whose certificate is rotated if it is secure, and keeps
+// it.
 func (l *load) webSocket(ctx context.Context, secure bool) error {
 	var connection net.Conn
 	var err error
 	if secure {
-		connection, err = (&tls.Dialer{Config: &tls.Config{ServerName: secureHost, InsecureSkipVerify: true}}).DialContext(ctx, "tcp", l.address+":443")
+		connection, err = (&tls.Dialer{Config: &tls.Config{
+			ServerName:         secureHost,
+			InsecureSkipVerify: true,
+		}}).DialContext(ctx, "tcp", l.address+":443")
 	} else {
 		connection, err = (&net.Dialer{}).DialContext(ctx, "tcp", l.address+":80")
 	}
@@ -172,7 +177,8 @@ func (l *load) gRPC(ctx context.Context, secure bool) error {
 	if secure {
 		target, transport = l.address+":443", credentials.NewTLS(&tls.Config{InsecureSkipVerify: true})
 	}
-	client, err := grpc.NewClient("passthrough:///"+target, grpc.WithAuthority(gRPCHost), grpc.WithTransportCredentials(transport))
+	client, err := grpc.NewClient("passthrough:///"+target, grpc.WithAuthority(gRPCHost),
+		grpc.WithTransportCredentials(transport))
 	if err != nil {
 		return err
 	}

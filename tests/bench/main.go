@@ -1,5 +1,5 @@
-// Command bench measures Gatehouse on the local Kubernetes and prints one table: what changes cost beside many routes, next to what Envoy
-// itself needs for them, and what fails while things change under load.
+// Command bench measures Gatehouse on the local Kubernetes and prints one table: what changes cost beside many routes,
+// next to what Envoy itself needs for them, and what fails while things change under load.
 package main
 
 import (
@@ -27,7 +27,8 @@ type options struct {
 	changes int
 	churn   time.Duration
 	scoped  bool
-	// sets is the number of ListenerSets of a column of its own, and ofSets tells the inner process that it is that column's.
+	// sets is the number of ListenerSets of a column of its own, and ofSets tells the inner process that it is that
+	// column's.
 	sets   int
 	ofSets bool
 	// inside is the number of routes to measure with, in the process that runs in the cluster's network.
@@ -39,11 +40,14 @@ type options struct {
 
 func main() {
 	var o options
-	flag.StringVar(&o.sizes, "n", "100,1000,5000,10000", "numbers of HTTPRoutes on the Gateway, a column of the table for each")
+	flag.StringVar(&o.sizes, "n", "100,1000,5000,10000",
+		"numbers of HTTPRoutes on the Gateway, a column of the table for each")
 	flag.IntVar(&o.tries, "tries", 20, "how often each latency is taken")
 	flag.IntVar(&o.changes, "changes", 1000, "number of routes at which changes are made under load; 0 for none")
-	flag.DurationVar(&o.churn, "churn", 0, "how long to change things without pause and watch memory, such as 30m; 0 for not at all")
-	flag.IntVar(&o.sets, "sets", 0, "number of ListenerSets with 16 routes each that share one Gateway, a column of its own; 0 for none")
+	flag.DurationVar(&o.churn, "churn", 0,
+		"how long to change things without pause and watch memory, such as 30m; 0 for not at all")
+	flag.IntVar(&o.sets, "sets", 0,
+		"number of ListenerSets with 16 routes each that share one Gateway, a column of its own; 0 for none")
 	flag.BoolVar(&o.ofSets, "of-sets", false, "used by bench itself")
 	flag.IntVar(&o.inside, "inside", 0, "used by bench itself")
 	flag.BoolVar(&o.webhookOff, "webhook-off", false, "used by bench itself")
@@ -163,7 +167,8 @@ func (o options) column(ctx context.Context, t *table, column string, n int, mod
 		return err
 	}
 	inner := []string{
-		"exec", "--", self, "-inside", strconv.Itoa(n), "-tries", strconv.Itoa(o.tries), "-root", o.root, "-dir", dir, "-churn", o.churn.String(),
+		"exec", "--", self, "-inside", strconv.Itoa(n), "-tries", strconv.Itoa(o.tries), "-root", o.root, "-dir", dir,
+		"-churn", o.churn.String(),
 		"-changes", strconv.Itoa(o.changes),
 	}
 	measure := cluster(append(inner, mode...)...)

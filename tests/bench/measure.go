@@ -46,7 +46,10 @@ func progress(format string, args ...any) { fmt.Fprintf(os.Stderr, "  "+format+"
 
 // measure runs in the cluster's network.
 func (o options) measure(ctx context.Context) error {
-	b := &bench{options: o, http: &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 2 * watchers}}}
+	b := &bench{options: o, http: &http.Client{
+		Timeout:   5 * time.Second,
+		Transport: &http.Transport{MaxIdleConnsPerHost: 2 * watchers},
+	}}
 	if err := b.connect(ctx); err != nil {
 		return err
 	}
@@ -94,7 +97,8 @@ func (b *bench) connect(ctx context.Context) error {
 	if b.back, err = startBackends(); err != nil {
 		return err
 	}
-	apply := exec.CommandContext(ctx, filepath.Join(b.root, "bin/kubectl"), "apply", "-f", filepath.Join(b.root, "tests/bench/gateway.yaml"))
+	apply := exec.CommandContext(ctx, filepath.Join(b.root, "bin/kubectl"), "apply", "-f",
+		filepath.Join(b.root, "tests/bench/gateway.yaml"))
 	if out, err := apply.CombinedOutput(); err != nil {
 		return fmt.Errorf("apply the GatewayClass: %w: %s", err, out)
 	}
@@ -128,8 +132,8 @@ func wait(ctx context.Context, limit time.Duration, try func() error) error {
 	return errors.Join(err, ctx.Err())
 }
 
-// until asks each millisecond, for at most 20 s, until a host answers 200, with the body if one is given. It answers with the other statuses
-// seen; 0 stands for no answer at all, such as while the port is not open yet.
+// until asks each millisecond, for at most 20 s, until a host answers 200, with the body if one is given. It answers
+// with the other statuses seen; 0 stands for no answer at all, such as while the port is not open yet.
 func (b *bench) until(host, body string) (others map[int]int, err error) {
 	return poll(b.http, b.address, host, body)
 }

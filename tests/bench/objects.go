@@ -30,7 +30,10 @@ func gateway(scoped bool) *gwapiv1.Gateway {
 
 // service is a Service without a selector, and a slice for each port of the backends that it sends to.
 func service(name string, port int32, appProtocol string, backends ...int32) []client.Object {
-	s := &corev1.Service{ObjectMeta: named(name), Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Name: "main", Port: port}}}}
+	s := &corev1.Service{ObjectMeta: named(name), Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{
+		Name: "main",
+		Port: port,
+	}}}}
 	if appProtocol != "" {
 		s.Spec.Ports[0].AppProtocol = &appProtocol
 	}
@@ -47,8 +50,11 @@ func slice(service string, i int, backend int32) *discoveryv1.EndpointSlice {
 	meta.Labels = map[string]string{discoveryv1.LabelServiceName: service}
 	return &discoveryv1.EndpointSlice{
 		ObjectMeta: meta, AddressType: discoveryv1.AddressTypeIPv4,
-		Ports:     []discoveryv1.EndpointPort{{Name: ptr("main"), Port: ptr(backend)}},
-		Endpoints: []discoveryv1.Endpoint{{Addresses: []string{backendAddress}, Conditions: discoveryv1.EndpointConditions{Ready: ptr(true)}}},
+		Ports: []discoveryv1.EndpointPort{{Name: ptr("main"), Port: ptr(backend)}},
+		Endpoints: []discoveryv1.Endpoint{{
+			Addresses:  []string{backendAddress},
+			Conditions: discoveryv1.EndpointConditions{Ready: ptr(true)},
+		}},
 	}
 }
 
@@ -66,7 +72,10 @@ func rule(path string, backends ...gwapiv1.HTTPBackendRef) gwapiv1.HTTPRouteRule
 	if path == "/(" {
 		kind = gwapiv1.PathMatchRegularExpression
 	}
-	return gwapiv1.HTTPRouteRule{Matches: []gwapiv1.HTTPRouteMatch{{Path: &gwapiv1.HTTPPathMatch{Type: &kind, Value: &path}}}, BackendRefs: backends}
+	return gwapiv1.HTTPRouteRule{Matches: []gwapiv1.HTTPRouteMatch{{Path: &gwapiv1.HTTPPathMatch{
+		Type:  &kind,
+		Value: &path,
+	}}}, BackendRefs: backends}
 }
 
 func to(service string, weight int32) gwapiv1.HTTPBackendRef {

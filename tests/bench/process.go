@@ -26,7 +26,8 @@ type usage struct {
 func (b *bench) controlPlane(ctx context.Context) (usage, error) {
 	u := usage{writes: map[string]float64{}}
 	pods := &corev1.PodList{}
-	if err := b.client.List(ctx, pods, client.InNamespace("gatehouse-system"), client.MatchingLabels{"app.kubernetes.io/name": "gatehouse"}); err != nil || len(pods.Items) != 1 {
+	if err := b.client.List(ctx, pods, client.InNamespace("gatehouse-system"),
+		client.MatchingLabels{"app.kubernetes.io/name": "gatehouse"}); err != nil || len(pods.Items) != 1 {
 		return u, fmt.Errorf("find the control plane: %d pods: %w", len(pods.Items), err)
 	}
 	samples, err := samples("http://" + pods.Items[0].Status.PodIP + ":19001/metrics")

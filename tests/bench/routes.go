@@ -38,8 +38,8 @@ func each(n int, do func(i int) error) error {
 
 func (b *bench) services() int { return max(b.inside/10, 1) }
 
-// fill creates the Services and then the routes, and answers with how long the routes took. Some routes are asked from before they exist: more
-// of those that are the first of their Service.
+// fill creates the Services and then the routes, and answers with how long the routes took. Some routes are asked from
+// before they exist: more of those that are the first of their Service.
 func (b *bench) fill(ctx context.Context) (time.Duration, []*watch, error) {
 	progress("creating %d Services", b.services())
 	err := each(b.services(), func(i int) error {
@@ -103,7 +103,8 @@ func (b *bench) creating(ctx context.Context, prefix string) error {
 	if err := sayOdd(prefix, watched); err != nil {
 		return err
 	}
-	say(prefix+"status writes on the Gateway / on routes", "%.0f / %.0f", after.writes["Gateway"]-before.writes["Gateway"], after.writes["HTTPRoute"]-before.writes["HTTPRoute"])
+	say(prefix+"status writes on the Gateway / on routes", "%.0f / %.0f", after.writes["Gateway"]-before.writes["Gateway"],
+		after.writes["HTTPRoute"]-before.writes["HTTPRoute"])
 	say(prefix+"control plane: CPU for creating / RSS after", "%.1f s / %d MiB", after.cpu-before.cpu, after.rss>>20)
 	if prefix == "" {
 		envoy, err := b.envoyRSS()
@@ -186,8 +187,8 @@ func (b *bench) latencies(ctx context.Context, prefix string) error {
 	return b.newServices(ctx, prefix, others)
 }
 
-// newServices measures one more route that brings a Service of its own, which Envoy needs a new cluster for. The route is asked from before
-// anything of it exists; others are the answers that other new routes have given.
+// newServices measures one more route that brings a Service of its own, which Envoy needs a new cluster for. The route
+// is asked from before anything of it exists; others are the answers that other new routes have given.
 func (b *bench) newServices(ctx context.Context, prefix string, others map[int]int) error {
 	progress("one more route with a new Service, %d times", b.tries)
 	var first times
@@ -195,7 +196,8 @@ func (b *bench) newServices(ctx context.Context, prefix string, others map[int]i
 	for i := range b.tries {
 		name := fmt.Sprintf("new-%d", i)
 		w := b.watch(name+".example.com", time.Millisecond, func() {})
-		for _, o := range append(service(name, 80, "", b.back.web[i%len(b.back.web)]), client.Object(route(name, name, "/"))) {
+		for _, o := range append(service(name, 80, "", b.back.web[i%len(b.back.web)]),
+			client.Object(route(name, name, "/"))) {
 			if err := b.client.Create(ctx, o); err != nil {
 				return fmt.Errorf("create %T %s: %w", o, o.GetName(), err)
 			}
@@ -206,7 +208,8 @@ func (b *bench) newServices(ctx context.Context, prefix string, others map[int]i
 		}
 		first = append(first, max(w.first.Sub(stored), 0))
 	}
-	say(prefix+"one more route with a new Service: p50 / p90, 503 seen", "%s, %d", first, odd[http.StatusServiceUnavailable])
+	say(prefix+"one more route with a new Service: p50 / p90, 503 seen", "%s, %d", first,
+		odd[http.StatusServiceUnavailable])
 	for code, n := range others {
 		odd[code] += n
 	}
@@ -218,7 +221,10 @@ func (b *bench) newServices(ctx context.Context, prefix string, others map[int]i
 func (b *bench) deleting(ctx context.Context) error {
 	progress("deleting %d routes", b.inside)
 	start := time.Now()
-	if err := each(b.inside, func(i int) error { return b.client.Delete(ctx, route(fmt.Sprintf("r%d", i), "", "/")) }); err != nil {
+	if err := each(b.inside, func(i int) error {
+		return b.client.Delete(ctx,
+			route(fmt.Sprintf("r%d", i), "", "/"))
+	}); err != nil {
 		return fmt.Errorf("delete the routes: %w", err)
 	}
 	took := time.Since(start)

@@ -21,7 +21,8 @@ const pause = 100 * time.Millisecond
 // revisionHeader is set by the route that serves the load, so that each of its changes shows in answers.
 const revisionHeader = "X-Revision"
 
-// seen waits until a change shows in Envoy, so that undoing it is another change for Envoy and the two do not become one.
+// seen waits until a change shows in Envoy, so that undoing it is another change for Envoy and the two do not become
+// one.
 func (b *bench) seen(ctx context.Context, shows func() error) error {
 	if err := wait(ctx, 20*time.Second, shows); err != nil {
 		return fmt.Errorf("a change does not reach Envoy: %w", err)
@@ -64,7 +65,8 @@ func (b *bench) serves(port int32) func() error {
 // closed fails as long as the load's host answers on a port.
 func (b *bench) closed(port int) func() error {
 	return func() error {
-		if status, _ := get(&http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}, fmt.Sprintf("%s:%d", b.address, port), webHost); status != 0 {
+		if status, _ := get(&http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}},
+			fmt.Sprintf("%s:%d", b.address, port), webHost); status != 0 {
 			return fmt.Errorf("port %d answers %d", port, status)
 		}
 		return nil
@@ -86,15 +88,19 @@ func (b *bench) presents(host string, serial int64) func() error {
 	}
 }
 
-// stats are the values of one of Envoy's statistics, by the name of the cluster, or by "" where it is not of a cluster. The pattern is
-// that of Envoy's admin interface, a regular expression for names with dots.
+// stats are the values of one of Envoy's statistics, by the name of the cluster, or by "" where it is not of a cluster.
+// The pattern is that of Envoy's admin interface, a regular expression for names with dots.
 func (b *bench) stats(ctx context.Context, pattern string) (map[string]float64, error) {
 	pods := &corev1.PodList{}
-	err := b.client.List(ctx, pods, client.MatchingLabels{"gateway.envoyproxy.io/owning-gateway-namespace": "default", "gateway.envoyproxy.io/owning-gateway-name": "eg"})
+	err := b.client.List(ctx, pods, client.MatchingLabels{
+		"gateway.envoyproxy.io/owning-gateway-namespace": "default",
+		"gateway.envoyproxy.io/owning-gateway-name":      "eg",
+	})
 	if err != nil || len(pods.Items) != 1 {
 		return nil, fmt.Errorf("find the Envoy: %d pods: %w", len(pods.Items), err)
 	}
-	found, err := samples("http://" + pods.Items[0].Status.PodIP + ":19001/stats/prometheus?filter=" + url.QueryEscape(pattern))
+	found, err := samples("http://" + pods.Items[0].Status.PodIP + ":19001/stats/prometheus?filter=" +
+		url.QueryEscape(pattern))
 	if err != nil {
 		return nil, fmt.Errorf("read Envoy's statistics: %w", err)
 	}
@@ -122,7 +128,8 @@ func (b *bench) members(ctx context.Context, want int) func() error {
 	}
 }
 
-// removed waits, under load, until Envoy has no cluster that is like this, which takes the grace of 5 s from its last use.
+// removed waits, under load, until Envoy has no cluster that is like this, which takes the grace of 5 s from its last
+// use.
 func (b *bench) removed(ctx context.Context, is func(name string) bool) error {
 	return b.seen(ctx, func() error {
 		values, err := b.stats(ctx, membersOf)
@@ -152,7 +159,8 @@ func (b *bench) requestsTo(ctx context.Context, like func(name string) bool) (fl
 	return sum, err
 }
 
-// drained waits until earlier listeners and filter chains have ended, which a minute's drain time decides: only then are their streams broken.
+// drained waits until earlier listeners and filter chains have ended, which a minute's drain time decides: only then
+// are their streams broken.
 func (b *bench) drained(ctx context.Context) error {
 	return wait(ctx, 2*time.Minute, func() error {
 		values, err := b.stats(ctx, draining)

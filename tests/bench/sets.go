@@ -11,7 +11,8 @@ import (
 // routesOfSet is how many routes each ListenerSet has.
 const routesOfSet = 16
 
-// listenerSets measures a Gateway that is shared by ListenerSets: each has a listener with a hostname of its own and routes of its own.
+// listenerSets measures a Gateway that is shared by ListenerSets: each has a listener with a hostname of its own and
+// routes of its own.
 func (b *bench) listenerSets(ctx context.Context) error {
 	before, err := b.controlPlane(ctx)
 	if err != nil {
@@ -31,7 +32,8 @@ func (b *bench) listenerSets(ctx context.Context) error {
 	if _, err := b.until(setHost(b.inside-1), ""); err != nil {
 		return err
 	}
-	say(fmt.Sprintf("creating all with %d routes each, by 4 clients / last one serves after that", routesOfSet), "%s / %s", round(took), round(time.Since(last)))
+	say(fmt.Sprintf("creating all with %d routes each, by 4 clients / last one serves after that", routesOfSet), "%s / %s",
+		round(took), round(time.Since(last)))
 	time.Sleep(3 * time.Second) // Whatever is still being written is part of the cost.
 	after, err := b.controlPlane(ctx)
 	if err != nil {

@@ -69,6 +69,7 @@ func sayOdd(prefix string, watched []*watch) error {
 			return err
 		}
 	}
-	say(prefix+"answers of routes while all are created, other than 404 and then 200", "%v of %d routes", odd, len(watched))
+	say(prefix+"answers of routes while all are created, other than 404 and then 200", "%v of %d routes", odd,
+		len(watched))
 	return nil
 }

@@ -58,7 +58,8 @@ func TestUpServesAndDownLeavesNothing(t *testing.T) {
 	if !nodeReady(client)(t.Context()) {
 		t.Error("no node is ready")
 	}
-	if out := c.must("status"); !strings.Contains(out, "cluster:     ready") || !strings.Contains(out, c.dir+"/kubeconfig") {
+	if out := c.must("status"); !strings.Contains(out, "cluster:     ready") ||
+		!strings.Contains(out, c.dir+"/kubeconfig") {
 		t.Errorf("status printed\n%s", out)
 	}
 	if diff := cmp.Diff(links, hostLinks(t)); diff != "" {
@@ -76,7 +77,8 @@ func TestUpServesAndDownLeavesNothing(t *testing.T) {
 	if diff := cmp.Diff(mounts, hostMounts(t)); diff != "" {
 		t.Errorf("mounts of the host (-before +after):\n%s", diff)
 	}
-	if _, err := net.DialTimeout("tcp4", strings.TrimPrefix(api, "https://"), time.Second); !errors.Is(err, unix.ECONNREFUSED) {
+	if _, err := net.DialTimeout("tcp4", strings.TrimPrefix(api, "https://"), time.Second); !errors.Is(err,
+		unix.ECONNREFUSED) {
 		t.Errorf("dialling the API server after down: %v, want connection refused", err)
 	}
 	c.must("down") // Twice is no error.
@@ -127,7 +129,8 @@ func TestUpCleansUpAfterACrash(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- visitor.Wait() }()
 	waitFor(t, "exec has entered the cluster", func() bool { return strings.Contains(processes(namespace), "sleep") })
-	if _, err := c.client().CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "before"}}, metav1.CreateOptions{}); err != nil {
+	if _, err := c.client().CoreV1().Namespaces().Create(t.Context(),
+		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "before"}}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 
@@ -162,7 +165,8 @@ func TestProcessThatEndsIsStartedAgain(t *testing.T) {
 	waitFor(t, "status tells of the restart", func() bool {
 		return strings.Contains(c.must("status"), "restarted:   kube-controller-manager, 1 times")
 	})
-	if _, err := c.client().CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "after"}}, metav1.CreateOptions{}); err != nil {
+	if _, err := c.client().CoreV1().Namespaces().Create(t.Context(),
+		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "after"}}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	waitFor(t, "the controllers work again", func() bool {
@@ -178,7 +182,8 @@ func TestTwoSideBySide(t *testing.T) {
 	if one.state().API == two.state().API {
 		t.Fatalf("both API servers are at %s", one.state().API)
 	}
-	if _, err := one.client().CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "only-one"}}, metav1.CreateOptions{}); err != nil {
+	if _, err := one.client().CoreV1().Namespaces().Create(t.Context(),
+		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "only-one"}}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := two.client().CoreV1().Namespaces().Get(t.Context(), "only-one", metav1.GetOptions{}); err == nil {
@@ -276,8 +281,9 @@ func (c testCluster) state() state {
 	return s
 }
 
-// namespace names the cluster's network namespace. It holds the namespace until the test ends: the name is a number that the kernel
-// gives to another one as soon as this one is gone, such as to a pod of a test that runs beside this one.
+// namespace names the cluster's network namespace. It holds the namespace until the test ends: the name is a number
+// that the kernel gives to another one as soon as this one is gone, such as to a pod of a test that runs beside this
+// one.
 func (c testCluster) namespace() string {
 	c.Helper()
 	s, _, err := findSupervisor(layout{dir: c.dir})

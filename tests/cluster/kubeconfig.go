@@ -64,7 +64,8 @@ func writeCredentials(l layout, loopback netip.AddrPort) error {
 		{l.pki(webhooksKubeconfig), inside, "*", webhooks}, // What is shown to webhooks, whichever their name.
 		{l.pki("controller-manager.kubeconfig"), inside, "system:kube-controller-manager", controllerManager},
 	} {
-		if err := clientcmd.WriteToFile(kubeconfig(l, config.server, config.user, authority, config.client), config.path); err != nil {
+		if err := clientcmd.WriteToFile(kubeconfig(l, config.server, config.user, authority, config.client),
+			config.path); err != nil {
 			return fmt.Errorf("writing %s: %w", config.path, err)
 		}
 	}
@@ -80,7 +81,8 @@ const (
 	webhooksKubeconfig = "webhooks.kubeconfig"
 )
 
-// admission is the API server's configuration of admission. See "Authenticate API servers" of Kubernetes' page on dynamic admission control.
+// admission is the API server's configuration of admission. See "Authenticate API servers" of Kubernetes' page on
+// dynamic admission control.
 func admission(l layout) string {
 	config := "apiVersion: apiserver.config.k8s.io/v1\nkind: AdmissionConfiguration\nplugins:\n"
 	for _, plugin := range []string{"ValidatingAdmissionWebhook", "MutatingAdmissionWebhook"} {
@@ -93,7 +95,10 @@ func admission(l layout) string {
 func kubeconfig(l layout, server netip.AddrPort, user string, authority *pki.Authority, client pki.Pair) api.Config {
 	name := filepath.Base(filepath.Dir(l.dir)) + "/" + filepath.Base(l.dir)
 	config := *api.NewConfig()
-	config.Clusters[name] = &api.Cluster{Server: "https://" + server.String(), CertificateAuthorityData: authority.Certificate}
+	config.Clusters[name] = &api.Cluster{
+		Server:                   "https://" + server.String(),
+		CertificateAuthorityData: authority.Certificate,
+	}
 	config.AuthInfos[user] = &api.AuthInfo{ClientCertificateData: client.Certificate, ClientKeyData: client.Key}
 	config.Contexts[name] = &api.Context{Cluster: name, AuthInfo: user}
 	config.CurrentContext = name
@@ -102,7 +107,8 @@ func kubeconfig(l layout, server netip.AddrPort, user string, authority *pki.Aut
 
 // writeResolvConf writes the /etc/resolv.conf that `exec` shows its command: that of a pod in namespace default.
 func writeResolvConf(l layout) error {
-	content := fmt.Sprintf("nameserver %s\nsearch default.svc.%s svc.%s %s\noptions ndots:5\n", gateway, clusterDomain, clusterDomain, clusterDomain)
+	content := fmt.Sprintf("nameserver %s\nsearch default.svc.%s svc.%s %s\noptions ndots:5\n", gateway, clusterDomain,
+		clusterDomain, clusterDomain)
 	if err := os.WriteFile(l.resolvConf(), []byte(content), 0o644); err != nil {
 		return fmt.Errorf("writing resolv.conf: %w", err)
 	}

@@ -13,8 +13,8 @@ import (
 	"gatehouse/tests/cluster/node"
 )
 
-// init keeps the first thread for main alone. It is the one that /proc/PID/ns shows, by which exec finds the cluster's network; a
-// goroutine that went to the host's namespace on it would send there what is meant for the cluster.
+// init keeps the first thread for main alone. It is the one that /proc/PID/ns shows, by which exec finds the cluster's
+// network; a goroutine that went to the host's namespace on it would send there what is meant for the cluster.
 func init() { runtime.LockOSThread() }
 
 func main() {
@@ -55,6 +55,7 @@ one directory; clusters in different directories run side by side.`,
 	}
 	root.PersistentFlags().StringVar(&dir, "dir", ".cluster", "the cluster's directory")
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.AddCommand(upCommand(&dir), downCommand(&dir), statusCommand(&dir), execCommand(&dir), logsCommand(&dir), superviseCommand(&dir))
+	root.AddCommand(upCommand(&dir), downCommand(&dir), statusCommand(&dir), execCommand(&dir), logsCommand(&dir),
+		superviseCommand(&dir))
 	return root
 }

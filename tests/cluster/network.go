@@ -117,7 +117,8 @@ func apiLoopback(network byte) string {
 
 func closeOnExec(fd int) error {
 	if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, unix.FD_CLOEXEC); err != nil {
-		return fmt.Errorf("inheriting file descriptor %d (start the cluster with `up`): %w", fd, os.NewSyscallError("fcntl", err))
+		return fmt.Errorf("inheriting file descriptor %d (start the cluster with `up`): %w", fd,
+			os.NewSyscallError("fcntl", err))
 	}
 	return nil
 }

@@ -52,7 +52,8 @@ func TestLoadBalancerIsReachedFromTheHost(t *testing.T) {
 		}
 	}
 	c.must("up")
-	apply := exec.Command(filepath.Join(binaries(t), "kubectl"), "--kubeconfig", layout{dir: c.dir}.kubeconfig(), "apply", "-f", "-")
+	apply := exec.Command(filepath.Join(binaries(t), "kubectl"), "--kubeconfig", layout{dir: c.dir}.kubeconfig(), "apply",
+		"-f", "-")
 	apply.Stdin = strings.NewReader(web)
 	if out, err := apply.CombinedOutput(); err != nil {
 		t.Fatalf("kubectl apply: %v\n%s", err, out)
@@ -70,18 +71,21 @@ func TestLoadBalancerIsReachedFromTheHost(t *testing.T) {
 	if _, err := net.DialTimeout("tcp4", closed.String(), time.Second); !errors.Is(err, unix.ECONNREFUSED) {
 		t.Errorf("the closed port: %v, want connection refused", err)
 	}
-	if out := c.must("status"); !strings.Contains(out, balancer.Address.String()) || !strings.Contains(out, balancer.Loopback.String()) || !strings.Contains(out, "81 (closed)") {
+	if out := c.must("status"); !strings.Contains(out, balancer.Address.String()) ||
+		!strings.Contains(out, balancer.Loopback.String()) || !strings.Contains(out, "81 (closed)") {
 		t.Errorf("status printed\n%s", out)
 	}
 	// curl is not on every machine, but this test is.
 	inside := "http://" + balancer.Address.String() + "/inside"
-	out := c.must("exec", "--", os.Args[0], "-test.run=^TestInside$", "-test.v", "-test.timeout=30s", "http://web/by-name", inside)
+	out := c.must("exec", "--", os.Args[0], "-test.run=^TestInside$", "-test.v", "-test.timeout=30s", "http://web/by-name",
+		inside)
 	if !strings.Contains(out, `"path": "/inside"`) || !strings.Contains(out, `"path": "/by-name"`) {
 		t.Errorf("from inside:\n%s", out)
 	}
 
 	client := c.client()
-	if out := podLogs(c, client); !strings.Contains(out, "/hello to client") || !strings.Contains(out, "/by-name to client") {
+	if out := podLogs(c, client); !strings.Contains(out, "/hello to client") ||
+		!strings.Contains(out, "/by-name to client") {
 		t.Errorf("logs of both pods:\n%s", out)
 	}
 	if err := client.CoreV1().Services("default").Delete(t.Context(), "web", metav1.DeleteOptions{}); err != nil {

@@ -32,9 +32,12 @@ and without.`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error { return up(layout{dir: *dir}, flags) },
 	}
-	command.Flags().StringArrayVar(&flags.images, "image", nil, "NAME=PATH: pods with image NAME (* and ? as in file names) run the program at PATH; repeatable")
-	command.Flags().StringVar(&flags.binaries, "bin", "", "the directory of etcd, kube-apiserver and so on (default: where this program is)")
-	command.Flags().BoolVar(&flags.withoutNode, "without-node", false, "run no pods: an API server and its controllers only")
+	command.Flags().StringArrayVar(&flags.images, "image", nil,
+		"NAME=PATH: pods with image NAME (* and ? as in file names) run the program at PATH; repeatable")
+	command.Flags().StringVar(&flags.binaries, "bin", "",
+		"the directory of etcd, kube-apiserver and so on (default: where this program is)")
+	command.Flags().BoolVar(&flags.withoutNode, "without-node", false,
+		"run no pods: an API server and its controllers only")
 	command.Flags().DurationVar(&flags.timeout, "timeout", 2*time.Minute, "how long to wait until the cluster is ready")
 	command.Flags().BoolVarP(&flags.quiet, "quiet", "q", false, "print the KUBECONFIG line only")
 	return command
@@ -85,7 +88,8 @@ func ensureSupervisor(l layout, o options, flags upFlags) error {
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		if err == nil && (!maps.Equal(now.Options.Images, o.Images) || now.Options.WithoutNode != o.WithoutNode || now.Options.Binaries != o.Binaries) {
+		if err == nil && (!maps.Equal(now.Options.Images, o.Images) || now.Options.WithoutNode != o.WithoutNode ||
+			now.Options.Binaries != o.Binaries) {
 			return errors.New("the cluster is up with other --image, --bin or --without-node; run `down` first")
 		}
 		flags.say("the cluster is up already, process %d", s.PID)
@@ -134,7 +138,8 @@ func awaitCluster(l layout, flags upFlags) error {
 		case now.Ready:
 			return nil
 		case time.Now().After(deadline):
-			return fmt.Errorf("the cluster is not ready after %s (--timeout); it is left running%s", flags.timeout, suspect(l, now))
+			return fmt.Errorf("the cluster is not ready after %s (--timeout); it is left running%s", flags.timeout,
+				suspect(l, now))
 		}
 	}
 }
@@ -159,7 +164,10 @@ func (f upFlags) options() (options, error) {
 			return o, fmt.Errorf("there is no %s in %s; build it with tests/cluster/build.sh, or say --bin", name, o.Binaries)
 		}
 	}
-	for pattern, name := range map[string]string{"echo-basic*": "echo-basic", "envoy": "envoy", "gatehouse*": "gatehouse"} {
+	for pattern, name := range map[string]string{
+		"echo-basic*": "echo-basic", "envoy": "envoy",
+		"gatehouse*": "gatehouse",
+	} {
 		o.Images[pattern] = filepath.Join(o.Binaries, name)
 	}
 	for _, image := range f.images {

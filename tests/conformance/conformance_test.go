@@ -1,5 +1,6 @@
-// Package conformance runs Gateway API's official conformance suite against Gatehouse on the local Kubernetes (make conformance). The
-// suite, its manifests and its judgement are those of its module, untouched; what is here only chooses all of it and counts.
+// Package conformance runs Gateway API's official conformance suite against Gatehouse on the local Kubernetes (make
+// conformance). The suite, its manifests and its judgement are those of its module, untouched; what is here only
+// chooses all of it and counts.
 package conformance
 
 import (
@@ -15,7 +16,8 @@ import (
 	confv1 "sigs.k8s.io/gateway-api/conformance/apis/v1"
 )
 
-var refusedOutput = flag.String("refused-output", "", "the file to write what admission at level enforce denies to; the base resources must stay")
+var refusedOutput = flag.String("refused-output", "",
+	"the file to write what admission at level enforce denies to; the base resources must stay")
 
 // clusterVariable is set for what runs inside a local cluster's network (cluster exec).
 const clusterVariable = "GATEHOUSE_CLUSTER_DIR"
@@ -36,12 +38,14 @@ var profiles = []suite.ConformanceProfileName{
 	suite.GatewayUDPConformanceProfileName,
 }
 
-// mayLack are the features that may be missing in a mode: in the default one the Envoys do not run in their Gateway's namespace.
+// mayLack are the features that may be missing in a mode: in the default one the Envoys do not run in their Gateway's
+// namespace.
 var mayLack = map[string][]features.FeatureName{
 	"default": {features.SupportGatewayInfrastructure},
 }
 
-// TestConformance runs the suite with the features that the GatewayClass's own status lists, and fails if that is not everything.
+// TestConformance runs the suite with the features that the GatewayClass's own status lists, and fails if that is not
+// everything.
 func TestConformance(t *testing.T) {
 	if os.Getenv(clusterVariable) == "" {
 		t.Skip("the suite dials addresses that only the local Kubernetes has; run make conformance")
@@ -81,5 +85,6 @@ func TestConformance(t *testing.T) {
 
 // gatewayFeatures are all features of Gateway API but those of meshes.
 func gatewayFeatures() suite.FeaturesSet {
-	return features.SetsToNamesSet(features.AllFeatures).Difference(features.SetsToNamesSet(features.MeshCoreFeatures, features.MeshExtendedFeatures))
+	return features.SetsToNamesSet(features.AllFeatures).Difference(features.SetsToNamesSet(features.MeshCoreFeatures,
+		features.MeshExtendedFeatures))
 }

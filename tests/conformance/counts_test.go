@@ -100,7 +100,8 @@ func (c *counts) mustBeAll(t *testing.T, without []features.FeatureName) {
 	}
 }
 
-// mustSupportAll fails if a report says of a feature that it is not supported, unless it may be missing. Not every feature has a test.
+// mustSupportAll fails if a report says of a feature that it is not supported, unless it may be missing. Not every
+// feature has a test.
 func mustSupportAll(t *testing.T, written string, without []features.FeatureName) {
 	report, err := readReport(written)
 	if err != nil {
@@ -118,9 +119,9 @@ func mustSupportAll(t *testing.T, written string, without []features.FeatureName
 	}
 }
 
-// keepReport stores a report that the suite has just written where the last one is. The profiles are put in the order of their names,
-// since the suite writes them in any order; and a report of the same results stays as it is, so that a run changes no file by its
-// date alone.
+// keepReport stores a report that the suite has just written where the last one is. The profiles are put in the order
+// of their names, since the suite writes them in any order; and a report of the same results stays as it is, so that a
+// run changes no file by its date alone.
 func keepReport(t *testing.T, written, path string) {
 	report, err := readReport(written)
 	if err != nil {

@@ -43,8 +43,9 @@ type refusal struct {
 // foundation are the kinds that others refer to, and that are stored before any of these is judged.
 var foundation = []string{"Namespace", "Secret", "ConfigMap", "Service", "ReferenceGrant"}
 
-// writeRefusals sends each object of the suite once more, as a dry run into namespaces of level enforce in which all that it may refer
-// to is stored, and puts what was denied into a page. What was not seen yet can only be missed, so all are sent until two rounds agree.
+// writeRefusals sends each object of the suite once more, as a dry run into namespaces of level enforce in which all
+// that it may refer to is stored, and puts what was denied into a page. What was not seen yet can only be missed, so
+// all are sent until two rounds agree.
 func writeRefusals(t *testing.T, options *suite.ConformanceOptions, path string) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
@@ -111,7 +112,8 @@ func insertAddresses(o *unstructured.Unstructured, options *suite.ConformanceOpt
 		return err
 	}
 	pools := map[any][]gwapiv1.GatewaySpecAddress{
-		"PLACEHOLDER_USABLE_ADDRS": options.UsableNetworkAddresses, "PLACEHOLDER_UNUSABLE_ADDRS": options.UnusableNetworkAddresses,
+		"PLACEHOLDER_USABLE_ADDRS":   options.UsableNetworkAddresses,
+		"PLACEHOLDER_UNUSABLE_ADDRS": options.UnusableNetworkAddresses,
 	}
 	var inserted []any
 	for _, item := range list {
@@ -148,8 +150,8 @@ func lay(ctx context.Context, c client.Client, all []manifest) error {
 	return nil
 }
 
-// enforce makes a namespace of level enforce, or one that is there to one. Those of the tests are being deleted when the suite ends,
-// so it waits until they are gone.
+// enforce makes a namespace of level enforce, or one that is there to one. Those of the tests are being deleted when
+// the suite ends, so it waits until they are gone.
 func enforce(ctx context.Context, c client.Client, namespace *unstructured.Unstructured) error {
 	for ; ; time.Sleep(100 * time.Millisecond) {
 		err := c.Create(ctx, namespace.DeepCopy())
@@ -213,12 +215,14 @@ written, or what names content that is there and broken. Objects denied: %d; eve
 		fmt.Fprint(&out, "\n| object | from | denied because |\n|---|---|---|\n")
 	}
 	for _, r := range denied {
-		fmt.Fprintf(&out, "| %s | %s | %s |\n", r.object, r.from, strings.ReplaceAll(strings.Join(r.problems, "<br>"), "|", `\|`))
+		fmt.Fprintf(&out, "| %s | %s | %s |\n", r.object, r.from, strings.ReplaceAll(strings.Join(r.problems, "<br>"), "|",
+			`\|`))
 	}
 	return out.Bytes()
 }
 
-// TestManifestsAreTheSuites: all files of the tests for Gateways are read, as the suite sends them, and none of those for meshes.
+// TestManifestsAreTheSuites: all files of the tests for Gateways are read, as the suite sends them, and none of those
+// for meshes.
 func TestManifestsAreTheSuites(t *testing.T) {
 	options := &suite.ConformanceOptions{}
 	options.GatewayClassName = "some-class"
@@ -246,7 +250,8 @@ func TestManifestsAreTheSuites(t *testing.T) {
 
 // TestPage: each denial is a row of the table, whatever its words.
 func TestPage(t *testing.T) {
-	_, rows, _ := strings.Cut(string(page([]refusal{{"Gateway x/y", "tests/z.yaml", []string{"a|b: bad; mend it", "c"}}})), "|---|---|---|\n")
+	_, rows, _ := strings.Cut(string(page([]refusal{{"Gateway x/y", "tests/z.yaml", []string{"a|b: bad; mend it", "c"}}})),
+		"|---|---|---|\n")
 	if want := "| Gateway x/y | tests/z.yaml | a\\|b: bad; mend it<br>c |\n"; rows != want {
 		t.Errorf("rows:\n%s\nwant:\n%s", rows, want)
 	}

@@ -6,13 +6,14 @@ import (
 	"testing"
 )
 
-// TestStaticAddress: a Gateway is served at the IP address that it asks for, and says no other. A name that it asks for besides keeps it
-// from being programmed, and nothing else.
+// TestStaticAddress: a Gateway is served at the IP address that it asks for, and says no other. A name that it asks for
+// besides keeps it from being programmed, and nothing else.
 func TestStaticAddress(t *testing.T) {
 	t.Parallel()
 	const asked = "10.98.250.7"
 	s := newScene(t, "static")
-	gateway := strings.Replace(plainGateway, "gatewayClassName: eg", "gatewayClassName: eg\n  addresses: [{value: "+asked+"}%s]", 1)
+	gateway := strings.Replace(plainGateway, "gatewayClassName: eg",
+		"gatewayClassName: eg\n  addresses: [{value: "+asked+"}%s]", 1)
 	s.apply(t, fmt.Sprintf(echoServer, "a", 1), fmt.Sprintf(gateway, ""), route("r", "static.example.com"))
 	s.becomes(t, "gateway/gw", condition(".status", "Programmed"), "True")
 	s.becomes(t, "gateway/gw", "{.status.addresses[*].value}", asked)
@@ -27,8 +28,9 @@ func TestStaticAddress(t *testing.T) {
 	s.becomes(t, "gateway/gw", "{.status.addresses[*].value}", asked)
 }
 
-// TestManyAddresses: a Gateway can have all the sixteen addresses that it may ask for, and is served at each. A load balancer that gives it
-// more than its status may list is no harm: the first sixteen are listed, the rest is told, and all of them are served.
+// TestManyAddresses: a Gateway can have all the sixteen addresses that it may ask for, and is served at each. A load
+// balancer that gives it more than its status may list is no harm: the first sixteen are listed, the rest is told, and
+// all of them are served.
 func TestManyAddresses(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, "addresses")
@@ -42,7 +44,8 @@ func TestManyAddresses(t *testing.T) {
 		}
 	}
 	s.apply(t, fmt.Sprintf(echoServer, "a", 1),
-		strings.Replace(plainGateway, "gatewayClassName: eg", "gatewayClassName: eg\n  addresses: ["+strings.Join(asked, ", ")+"]", 1),
+		strings.Replace(plainGateway, "gatewayClassName: eg", "gatewayClassName: eg\n  addresses: ["+strings.Join(asked,
+			", ")+"]", 1),
 		route("r", "addresses.example.com"))
 	s.becomes(t, "gateway/gw", condition(".status", "Programmed"), "True")
 	var values []string
@@ -70,7 +73,8 @@ func TestManyAddresses(t *testing.T) {
 	must(t, out, err)
 	s.becomes(t, "gateway/gw", condition(".status", "Programmed"), "True")
 	s.becomes(t, "gateway/gw", "{.status.addresses[*].value}", strings.Join(given[:16], " "))
-	if told := s.kubectl(t, "get", "gateway", "gw", "-o", "jsonpath="+message(".status", "Programmed")); !strings.Contains(told, "has 20 addresses") {
+	if told := s.kubectl(t, "get", "gateway", "gw", "-o", "jsonpath="+message(".status",
+		"Programmed")); !strings.Contains(told, "has 20 addresses") {
 		t.Errorf("that there are more is not told: %s", told)
 	}
 	for _, ip := range given {

@@ -87,8 +87,8 @@ spec:
 `
 )
 
-// TestAdmissionLevels: a namespace's label says how strict admission is there: off looks at nothing, warn refuses nothing, enforce
-// refuses what can never work, and strict refuses what is not there yet as well.
+// TestAdmissionLevels: a namespace's label says how strict admission is there: off looks at nothing, warn refuses
+// nothing, enforce refuses what can never work, and strict refuses what is not there yet as well.
 func TestAdmissionLevels(t *testing.T) {
 	t.Parallel()
 	const stored, warned, refused = "stored", "warned", "refused"
@@ -124,19 +124,21 @@ func TestAdmissionLevels(t *testing.T) {
 				})
 				return printed
 			}
-			if out := verdict(hopeless, c.hopeless); c.hopeless != stored && !strings.Contains(out, "spec.rules[0].matches[0].path.value") {
+			if out := verdict(hopeless, c.hopeless); c.hopeless != stored &&
+				!strings.Contains(out, "spec.rules[0].matches[0].path.value") {
 				t.Errorf("it names no field: %s", out)
 			}
 			out := verdict(early, c.early)
-			if c.level == "stritc" && !strings.Contains(out, `gatehouse.dev/admission="stritc", which is no level, so enforce holds: use off, warn, enforce, strict`) {
+			if c.level == "stritc" && !strings.Contains(out,
+				`gatehouse.dev/admission="stritc", which is no level, so enforce holds: use off, warn, enforce, strict`) {
 				t.Errorf("the label is not warned of: %s", out)
 			}
 		})
 	}
 }
 
-// TestOldSinsAreNoBar: an object that was wrong before may be labelled, have its finalizers changed, be applied once more and be
-// deleted; only a change that adds something wrong is refused.
+// TestOldSinsAreNoBar: an object that was wrong before may be labelled, have its finalizers changed, be applied once
+// more and be deleted; only a change that adds something wrong is refused.
 func TestOldSinsAreNoBar(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, "sins", "gatehouse.dev/admission=off")
@@ -151,19 +153,22 @@ func TestOldSinsAreNoBar(t *testing.T) {
 	})
 	s.apply(t, hopeless)
 	s.kubectl(t, "label", "httproute", "hopeless", "team=a")
-	s.kubectl(t, "patch", "httproute", "hopeless", "--type=merge", "-p", `{"metadata":{"finalizers":["example.com/kept"]}}`)
+	s.kubectl(t, "patch", "httproute", "hopeless", "--type=merge", "-p",
+		`{"metadata":{"finalizers":["example.com/kept"]}}`)
 	s.kubectl(t, "patch", "httproute", "hopeless", "--type=merge", "-p", `{"spec":{"hostnames":["late.example.com"]}}`)
 	s.kubectl(t, "delete", "httproute", "hopeless", "--wait=false")
 	s.kubectl(t, "patch", "httproute", "hopeless", "--type=merge", "-p", `{"metadata":{"finalizers":null}}`)
 	eventually(t, "the route is gone", func() error {
-		if out, err := kubectl("get", "httproutes", "-n", s.namespace, "-o", "name"); err != nil || strings.Contains(out, "hopeless") {
+		if out, err := kubectl("get", "httproutes", "-n", s.namespace, "-o", "name"); err != nil ||
+			strings.Contains(out, "hopeless") {
 			return fmt.Errorf("%s %w", out, err)
 		}
 		return nil
 	})
 }
 
-// TestTargetKindMayBeLeftOut: a policy that gives no more than the name of its target is completed, and kubectl says what was assumed.
+// TestTargetKindMayBeLeftOut: a policy that gives no more than the name of its target is completed, and kubectl says
+// what was assumed.
 func TestTargetKindMayBeLeftOut(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, "short")
@@ -180,14 +185,16 @@ spec:
 	if must(t, out, err); !strings.Contains(out, `spec.targetRefs[0].kind: not given for "gw", so it is Gateway`) {
 		t.Errorf("it is not said what was assumed: %s", out)
 	}
-	s.becomes(t, "backendtrafficpolicy/short", "{.spec.targetRefs[0].group} {.spec.targetRefs[0].kind}", "gateway.networking.k8s.io Gateway")
+	s.becomes(t, "backendtrafficpolicy/short", "{.spec.targetRefs[0].group} {.spec.targetRefs[0].kind}",
+		"gateway.networking.k8s.io Gateway")
 	s.becomes(t, "backendtrafficpolicy/short", condition(".status.ancestors[0]", "Accepted"), "True")
 }
 
-// TestVerdictsAreForTheAPIServer: the API server, which shows its certificate, gets the verdicts that the tests above see. Who shows none gets
-// nothing, not even an error that depends on what was asked.
+// TestVerdictsAreForTheAPIServer: the API server, which shows its certificate, gets the verdicts that the tests above
+// see. Who shows none gets nothing, not even an error that depends on what was asked.
 func TestVerdictsAreForTheAPIServer(t *testing.T) {
-	out, err := inside("curl", "-sk", "-X", "POST", "-H", "Content-Type: application/json", "-d", "{}", "-w", " %{http_code}",
+	out, err := inside("curl", "-sk", "-X", "POST", "-H", "Content-Type: application/json", "-d", "{}", "-w",
+		" %{http_code}",
 		"https://gatehouse.gatehouse-system.svc:9443/validate")
 	if must(t, out, err); !strings.HasPrefix(out, "no client certificate") || !strings.HasSuffix(out, " 403") {
 		t.Errorf("a pod without a certificate gets %q", out)

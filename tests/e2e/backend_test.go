@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// groupServer is an echo server on a port of its own, which belongs to a group of such servers and takes its time to leave.
+// groupServer is an echo server on a port of its own, which belongs to a group of such servers and takes its time to
+// leave.
 const groupServer = `
 apiVersion: apps/v1
 kind: Deployment
@@ -47,7 +48,8 @@ func (s scene) podIP(t *testing.T, app string) string {
 	t.Helper()
 	var ip string
 	eventually(t, "the address of a pod of "+app, func() (err error) {
-		if ip, err = kubectl("get", "pod", "-n", s.namespace, "-l", "app="+app, "-o", "jsonpath={.items[*].status.podIP}"); err == nil && ip == "" {
+		if ip, err = kubectl("get", "pod", "-n", s.namespace, "-l", "app="+app, "-o",
+			"jsonpath={.items[*].status.podIP}"); err == nil && ip == "" {
 			err = fmt.Errorf("there is none")
 		}
 		return err
@@ -55,7 +57,8 @@ func (s scene) podIP(t *testing.T, app string) string {
 	return ip
 }
 
-// shares asks so many times and counts what was answered: by the name of the app, or by the status if Envoy answered itself.
+// shares asks so many times and counts what was answered: by the name of the app, or by the status if Envoy answered
+// itself.
 func shares(t *testing.T, at, request string, times int) map[string]int {
 	t.Helper()
 	got := map[string]int{}
@@ -70,7 +73,8 @@ func shares(t *testing.T, at, request string, times int) map[string]int {
 	return got
 }
 
-// TestServices: whatever a Service finds its pods by, requests go to the addresses and port numbers of its EndpointSlices.
+// TestServices: whatever a Service finds its pods by, requests go to the addresses and port numbers of its
+// EndpointSlices.
 func TestServices(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, "services")
@@ -113,8 +117,8 @@ func TestServices(t *testing.T) {
 	})
 }
 
-// TestUnusableBackends: what of a rule's requests has nowhere to go is answered 500, as Gateway API says, and nothing else of it. A Service
-// that has no endpoint is no mistake of the route: 503.
+// TestUnusableBackends: what of a rule's requests has nowhere to go is answered 500, as Gateway API says, and nothing
+// else of it. A Service that has no endpoint is no mistake of the route: 503.
 func TestUnusableBackends(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, "unusable")
@@ -145,22 +149,26 @@ func TestUnusableBackends(t *testing.T) {
 		settles(t, at, request, code)
 	}
 	got := shares(t, at, "GET half.example.com/", 200)
-	// Each request is a draw of its own: with 1 to 1, fewer than 60 or more than 140 of 200 happen less than once in ten million runs.
+	// Each request is a draw of its own: with 1 to 1, fewer than 60 or more than 140 of 200 happen less than once in
+	// ten million runs.
 	if got["a"] < 60 || got["500"] < 60 || got["a"]+got["500"] != 200 {
 		t.Errorf("of 200 requests, half of which have nowhere to go, %v", got)
 	}
 	if got := shares(t, at, "GET half.example.com/unweighted", 20); got["a"] != 20 {
 		t.Errorf("an unusable backend of weight 0 took requests: %v", got)
 	}
-	for route, why := range map[string]string{"zero": "ResolvedRefs", "deserted": "ResolvedRefs", "half": "BackendNotFound"} {
+	for route, why := range map[string]string{
+		"zero": "ResolvedRefs", "deserted": "ResolvedRefs",
+		"half": "BackendNotFound",
+	} {
 		s.becomes(t, "httproute/"+route, reason(".status.parents[0]", "ResolvedRefs"), why)
 	}
 	s.becomes(t, "httproute/invalid", condition(".status.parents[0]", "ResolvedRefs"), "False")
 	s.becomes(t, "httproute/invalid", condition(".status.parents[0]", "Accepted"), "True")
 }
 
-// TestPodLeavesDuringARequest: a request that is under way when its pod is told to leave is answered by that pod, although the EndpointSlice
-// says already that it is leaving; every new request goes to the others.
+// TestPodLeavesDuringARequest: a request that is under way when its pod is told to leave is answered by that pod,
+// although the EndpointSlice says already that it is leaving; every new request goes to the others.
 func TestPodLeavesDuringARequest(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, "leaving")
@@ -202,7 +210,8 @@ spec: {selector: {group: one}, ports: [{name: http, port: 80, targetPort: web}]}
 		}
 		return nil
 	})
-	terminating := s.kubectl(t, "get", "endpointslices", "-l", "kubernetes.io/service-name=a", "-o", `jsonpath={.items[*].endpoints[?(@.conditions.terminating==true)].targetRef.name}`)
+	terminating := s.kubectl(t, "get", "endpointslices", "-l", "kubernetes.io/service-name=a", "-o",
+		`jsonpath={.items[*].endpoints[?(@.conditions.terminating==true)].targetRef.name}`)
 	if !strings.HasPrefix(terminating, "old-") {
 		t.Errorf("the pod that is leaving, by its EndpointSlice: %q", terminating)
 	}

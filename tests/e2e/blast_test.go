@@ -7,8 +7,9 @@ import (
 	"testing"
 )
 
-// TestBrokenNeighbours: of many objects that are wrong, each shuts what it is about and nothing else: neither the other routes of its
-// Gateway nor what shares an endpoint, a port or a policy's kind with it. When they are put right, all of them serve.
+// TestBrokenNeighbours: of many objects that are wrong, each shuts what it is about and nothing else: neither the other
+// routes of its Gateway nor what shares an endpoint, a port or a policy's kind with it. When they are put right, all of
+// them serve.
 func TestBrokenNeighbours(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, "neighbours", "gatehouse.dev/admission=off")
@@ -30,7 +31,8 @@ func TestBrokenNeighbours(t *testing.T) {
 	}
 	settles(t, at, "GET healthy.example.com/", http.StatusOK)
 	for host, want := range map[string]int{
-		"expression": http.StatusInternalServerError, // RE2 rejects the expression, so whatever it may mean fails; the other rule serves, see below.
+		// RE2 rejects the expression, so whatever it may mean fails; the other rule serves, see below.
+		"expression": http.StatusInternalServerError,
 		"kind":       http.StatusInternalServerError,
 		"absent":     http.StatusInternalServerError,
 		"port":       http.StatusInternalServerError,
@@ -45,7 +47,10 @@ func TestBrokenNeighbours(t *testing.T) {
 	if a := asked(t, at, "GET expression.example.com/whole"); a.code != http.StatusOK {
 		t.Errorf("the whole rule beside a broken one was answered %d", a.code)
 	}
-	for route, why := range map[string]string{"kind": "InvalidKind", "absent": "BackendNotFound", "port": "PortNotFound", "names": "UnsupportedAddressType"} {
+	for route, why := range map[string]string{
+		"kind": "InvalidKind", "absent": "BackendNotFound", "port": "PortNotFound",
+		"names": "UnsupportedAddressType",
+	} {
 		s.becomes(t, "httproute/"+route, reason(".status.parents[0]", "ResolvedRefs"), why)
 	}
 	s.becomes(t, "httproute/expression", condition(".status.parents[0]", "PartiallyInvalid"), "True")
@@ -58,7 +63,8 @@ func TestBrokenNeighbours(t *testing.T) {
 	for _, host := range []string{"cidr", "backoff", "prime"} {
 		settles(t, at, "GET "+host+".example.com/", http.StatusOK)
 	}
-	s.kubectl(t, "patch", "httproute", "absent", "--type=merge", "-p", `{"spec":{"rules":[{"backendRefs":[{"name":"a","port":80}]}]}}`)
+	s.kubectl(t, "patch", "httproute", "absent", "--type=merge", "-p",
+		`{"spec":{"rules":[{"backendRefs":[{"name":"a","port":80}]}]}}`)
 	settles(t, at, "GET absent.example.com/", http.StatusOK)
 	healthy()
 }

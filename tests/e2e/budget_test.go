@@ -18,11 +18,12 @@ spec:
   retryConstraint: {budget: {percent: 20, interval: 10s}, minRetryRate: {count: 3, interval: 1s}}
 `
 
-// TestRetryBudgets: XBackendTrafficPolicies are left alone until the operator switches the kind on. Then they are judged at admission, have a status, and
-// limit the retries of the clusters that Envoys have.
+// TestRetryBudgets: XBackendTrafficPolicies are left alone until the operator switches the kind on. Then they are
+// judged at admission, have a status, and limit the retries of the clusters that Envoys have.
 func TestRetryBudgets(t *testing.T) {
 	s := newScene(t, "budget")
-	s.apply(t, fmt.Sprintf(echoServer, "a", 1), plainGateway, route("r", "budget.example.com"), fmt.Sprintf(retryBudget, "a"))
+	s.apply(t, fmt.Sprintf(echoServer, "a", 1), plainGateway, route("r", "budget.example.com"),
+		fmt.Sprintf(retryBudget, "a"))
 	at := address(t, s.namespace, "gw")
 	settles(t, at, "GET budget.example.com/", http.StatusOK)
 	if status := s.kubectl(t, "get", "xbackendtrafficpolicy/budget", "-o", "jsonpath={.status}"); status != "" {
@@ -38,7 +39,8 @@ func TestRetryBudgets(t *testing.T) {
 		t.Errorf("a policy for a Service that is not there is not warned of: %s", out)
 	}
 	eventually(t, "Envoy has the budget", func() error {
-		config, err := kubectl("exec", "-n", "gatehouse-system", namesOf(t, s, "pod"), "-c", "envoy", "--", "curl", "-s", "http://127.0.0.1:19000/config_dump")
+		config, err := kubectl("exec", "-n", "gatehouse-system", namesOf(t, s, "pod"), "-c", "envoy", "--", "curl", "-s",
+			"http://127.0.0.1:19000/config_dump")
 		if err == nil && !strings.Contains(config, "retry_budget") {
 			err = errors.New("no cluster of it has one")
 		}

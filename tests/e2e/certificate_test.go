@@ -22,7 +22,10 @@ func newPair(t *testing.T, serial int64) (certificate, key []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(serial), DNSNames: []string{"tls.example.com", "*.example.com"}, NotAfter: time.Now().Add(time.Hour)}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(serial), DNSNames: []string{"tls.example.com", "*.example.com"},
+		NotAfter: time.Now().Add(time.Hour),
+	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
 	if err != nil {
 		t.Fatal(err)
@@ -31,7 +34,8 @@ func newPair(t *testing.T, serial int64) (certificate, key []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: encoded})
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: encoded})
 }
 
 func secret(name string, certificate, key []byte) string {
@@ -66,15 +70,17 @@ func served(t *testing.T, at string, want int64) {
 	})
 }
 
-// TestCertificates: a key that does not belong to its certificate is refused where a listener names it and where a listener uses
-// it already; a renewed certificate is served; one that vanishes stays with the running Envoys, and status says so.
+// TestCertificates: a key that does not belong to its certificate is refused where a listener names it and where a
+// listener uses it already; a renewed certificate is served; one that vanishes stays with the running Envoys, and
+// status says so.
 func TestCertificates(t *testing.T) {
 	first, firstKey := newPair(t, 1)
 	second, secondKey := newPair(t, 2)
 	out, err := apply(secret("mixed-up", first, secondKey))
 	must(t, out, err) // No listener uses it yet.
 	out, err = apply(httpsGateway("refused", "mixed-up"))
-	if err == nil || !strings.Contains(out, "spec.listeners[0].tls.certificateRefs[0]: Secret default/mixed-up has a tls.key that does not belong to the certificate") {
+	if err == nil || !strings.Contains(out,
+		"spec.listeners[0].tls.certificateRefs[0]: Secret default/mixed-up has a tls.key that does not belong to the certificate") {
 		t.Errorf("a Gateway that names a broken Secret: %v: %s", err, out)
 	}
 
@@ -94,7 +100,8 @@ func TestCertificates(t *testing.T) {
 	out, err = kubectl("delete", "secret", "used")
 	must(t, out, err)
 	eventually(t, "the listener says that its certificate is gone", func() error {
-		out, err := kubectl("get", "gateway", "tls", "-o", `jsonpath={.status.listeners[0].conditions[?(@.type=="ResolvedRefs")].reason}`)
+		out, err := kubectl("get", "gateway", "tls", "-o",
+			`jsonpath={.status.listeners[0].conditions[?(@.type=="ResolvedRefs")].reason}`)
 		if out != "InvalidCertificateRef" {
 			return fmt.Errorf("ResolvedRefs: %q %w", out, err)
 		}
@@ -103,8 +110,8 @@ func TestCertificates(t *testing.T) {
 	served(t, at, 2)
 }
 
-// TestRevokedGrantEndsACertificate: a certificate of another namespace is served as long as its owner permits it, and by running Envoys no longer
-// either.
+// TestRevokedGrantEndsACertificate: a certificate of another namespace is served as long as its owner permits it, and
+// by running Envoys no longer either.
 func TestRevokedGrantEndsACertificate(t *testing.T) {
 	t.Parallel()
 	owner, s := newScene(t, "cert-owner"), newScene(t, "cert-user")

@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// TestRulesInsertedUnderLoad: a rule that is put before the serving one and taken away again, ten times over, fails no request.
+// TestRulesInsertedUnderLoad: a rule that is put before the serving one and taken away again, ten times over, fails no
+// request.
 func TestRulesInsertedUnderLoad(t *testing.T) {
 	at := address(t, "default", "eg")
 	answers(t, at, "www.example.com", "/", http.StatusOK)
@@ -22,7 +23,8 @@ func TestRulesInsertedUnderLoad(t *testing.T) {
 	noneFailed(t, stop)
 }
 
-// TestRulesReorderedUnderLoad: rules that change places, ten times over, fail no request, and each goes on answering for its own path.
+// TestRulesReorderedUnderLoad: rules that change places, ten times over, fail no request, and each goes on answering
+// for its own path.
 func TestRulesReorderedUnderLoad(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, "reorder")
@@ -38,7 +40,8 @@ spec:
 	one := `{matches: [{path: {value: /one}}], backendRefs: [{name: a, port: 80}]}`
 	two := `{matches: [{path: {value: /two}}], backendRefs: [{name: b, port: 80}]}`
 	all := `{backendRefs: [{name: a, port: 80, weight: 1}, {name: b, port: 80, weight: 2}]}`
-	s.apply(t, fmt.Sprintf(echoServer, "a", 1), fmt.Sprintf(echoServer, "b", 1), plainGateway, fmt.Sprintf(reordered, one, two, all))
+	s.apply(t, fmt.Sprintf(echoServer, "a", 1), fmt.Sprintf(echoServer, "b", 1), plainGateway,
+		fmt.Sprintf(reordered, one, two, all))
 	at := address(t, s.namespace, "gw")
 	for _, path := range []string{"one", "two", ""} {
 		settles(t, at, "GET reorder.example.com/"+path, http.StatusOK)
@@ -57,7 +60,8 @@ spec:
 	noneFailed(t, stop)
 }
 
-// TestFleetFollowsItsGateway: what somebody deletes of a Gateway's fleet comes back, and all of it goes with the Gateway.
+// TestFleetFollowsItsGateway: what somebody deletes of a Gateway's fleet comes back, and all of it goes with the
+// Gateway.
 func TestFleetFollowsItsGateway(t *testing.T) {
 	out, err := apply(`apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
@@ -67,7 +71,10 @@ spec:
   listeners: [{name: http, protocol: HTTP, port: 80}]
 `)
 	must(t, out, err)
-	fleet := []string{"get", "deployments,services,configmaps,serviceaccounts", "-n", "gatehouse-system", "-l", "gateway.envoyproxy.io/owning-gateway-name=short-lived", "-o", "name"}
+	fleet := []string{
+		"get", "deployments,services,configmaps,serviceaccounts", "-n", "gatehouse-system", "-l",
+		"gateway.envoyproxy.io/owning-gateway-name=short-lived", "-o", "name",
+	}
 	has := func(want int) func() error {
 		return func() error {
 			out, err := kubectl(fleet...)
@@ -78,7 +85,8 @@ spec:
 		}
 	}
 	eventually(t, "the fleet is there", has(4))
-	out, err = kubectl("delete", "deployment", "-n", "gatehouse-system", "-l", "gateway.envoyproxy.io/owning-gateway-name=short-lived", "--wait=true")
+	out, err = kubectl("delete", "deployment", "-n", "gatehouse-system", "-l",
+		"gateway.envoyproxy.io/owning-gateway-name=short-lived", "--wait=true")
 	must(t, out, err)
 	eventually(t, "the deleted Deployment comes back", has(4))
 	out, err = kubectl("delete", "gateway", "short-lived")

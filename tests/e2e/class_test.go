@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestClassDeletedUnderLoad: a GatewayClass that Gateways use is not deleted before them; and one that is taken away by force ends no
-// traffic: the Gateway's Envoys serve on, new routes too, until the Gateway is deleted.
+// TestClassDeletedUnderLoad: a GatewayClass that Gateways use is not deleted before them; and one that is taken away by
+// force ends no traffic: the Gateway's Envoys serve on, new routes too, until the Gateway is deleted.
 func TestClassDeletedUnderLoad(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, "class")

@@ -1,4 +1,5 @@
-// Package e2e tests Gatehouse as users run it: installed from its Helm chart into a real Kubernetes, with real Envoys and real traffic.
+// Package e2e tests Gatehouse as users run it: installed from its Helm chart into a real Kubernetes, with real Envoys
+// and real traffic.
 package e2e
 
 import (
@@ -72,13 +73,15 @@ func run(m *testing.M) (code int, err error) {
 		_ = os.RemoveAll(dir) // What is left is a few logs.
 	}()
 	// Tests that want more replicas ask for them: what one replica logs and remembers is easier to follow.
-	up := exec.CommandContext(ctx, filepath.Join(root, "tests/up.sh"), dir, "--set", "deployment.replicas=1,certgen.job.enabled=true",
+	up := exec.CommandContext(ctx, filepath.Join(root, "tests/up.sh"), dir, "--set",
+		"deployment.replicas=1,certgen.job.enabled=true",
 		"--set-file", "admission.clientCA="+filepath.Join(dir, "pki/ca.crt"))
 	up.Stdout, up.Stderr = os.Stderr, os.Stderr
 	if err := up.Run(); err != nil {
 		return 1, fmt.Errorf("start the cluster: %w", err)
 	}
-	if out, err := kubectl("apply", "-f", filepath.Join(root, "manifests/quickstart.yaml")); err != nil || strings.Contains(out, "Warning") {
+	if out, err := kubectl("apply", "-f", filepath.Join(root, "manifests/quickstart.yaml")); err != nil ||
+		strings.Contains(out, "Warning") {
 		return 1, fmt.Errorf("the quickstart as one file: %w: %s", err, out)
 	}
 	done := make(chan int, 1)
@@ -114,7 +117,8 @@ func apply(manifest string, flags ...string) (string, error) {
 
 // inside runs a command in the cluster's network.
 func inside(args ...string) (string, error) {
-	out, err := exec.Command(filepath.Join(bin, "cluster"), append([]string{"--dir", dir, "exec", "--"}, args...)...).Output()
+	out, err := exec.Command(filepath.Join(bin, "cluster"), append([]string{"--dir", dir, "exec", "--"},
+		args...)...).Output()
 	return string(out), err
 }
 
@@ -139,7 +143,8 @@ func eventually(t *testing.T, what string, try func() error) {
 	t.Fatalf("%s: %v\nthe control plane's last words:\n%s", what, err, logs)
 }
 
-// address is where a Gateway is reached from this machine: the loopback address that stands for the first of its status.
+// address is where a Gateway is reached from this machine: the loopback address that stands for the first of its
+// status.
 func address(t *testing.T, namespace, gateway string) string {
 	t.Helper()
 	var found string

@@ -20,7 +20,8 @@ import (
 func envoyConfig(t *testing.T) (config map[string]any) {
 	t.Helper()
 	pod, _ := staying(t, quickstartEnvoy)
-	out, err := kubectl("exec", "-n", "gatehouse-system", pod, "-c", "envoy", "--", "curl", "-s", "http://127.0.0.1:19000/config_dump?include_eds")
+	out, err := kubectl("exec", "-n", "gatehouse-system", pod, "-c", "envoy", "--", "curl", "-s",
+		"http://127.0.0.1:19000/config_dump?include_eds")
 	must(t, out, err)
 	if err := json.Unmarshal([]byte(out), &config); err != nil || !strings.Contains(out, "last_updated") {
 		t.Fatalf("Envoy's configuration: %v: %.300s", err, out)
@@ -28,8 +29,8 @@ func envoyConfig(t *testing.T) (config map[string]any) {
 	return config
 }
 
-// TestControlPlaneCrashes: a control plane that is killed without a word leaves its Envoys serving, and its successor changes nothing:
-// Envoy runs the same versions of everything, taken at the same times.
+// TestControlPlaneCrashes: a control plane that is killed without a word leaves its Envoys serving, and its successor
+// changes nothing: Envoy runs the same versions of everything, taken at the same times.
 func TestControlPlaneCrashes(t *testing.T) {
 	at := address(t, "default", "eg")
 	answers(t, at, "www.example.com", "/", http.StatusOK)
@@ -37,13 +38,15 @@ func TestControlPlaneCrashes(t *testing.T) {
 	must(t, out, err)
 	plane, _ := staying(t, controlPlane)
 	restarts := func() string {
-		out, err := kubectl("get", "pod", "-n", "gatehouse-system", plane, "-o", "jsonpath={.status.containerStatuses[0].restartCount}")
+		out, err := kubectl("get", "pod", "-n", "gatehouse-system", plane, "-o",
+			"jsonpath={.status.containerStatuses[0].restartCount}")
 		return must(t, out, err)
 	}
 	time.Sleep(time.Second) // What earlier tests changed has arrived.
 	before, count := envoyConfig(t), restarts()
 	end := loads(t, at, "www.example.com")
-	out, err = kubectl("exec", "-n", "gatehouse-system", plane, "--", "sh", "-c", `for p in /proc/[0-9]*; do if tr '\0' ' ' <$p/cmdline | grep -q '^[^ ]*gatehouse serve'; then kill -9 ${p#/proc/}; fi; done`)
+	out, err = kubectl("exec", "-n", "gatehouse-system", plane, "--", "sh", "-c",
+		`for p in /proc/[0-9]*; do if tr '\0' ' ' <$p/cmdline | grep -q '^[^ ]*gatehouse serve'; then kill -9 ${p#/proc/}; fi; done`)
 	if err != nil {
 		t.Log(out, err) // The command may end with its container.
 	}
@@ -67,14 +70,15 @@ func TestControlPlaneCrashes(t *testing.T) {
 	}
 }
 
-// TestAPIServerIsAway: while the API server does not answer for longer than the leader's lease holds, Envoys serve and the control plane goes on
-// running; afterwards it writes status again.
+// TestAPIServerIsAway: while the API server does not answer for longer than the leader's lease holds, Envoys serve and
+// the control plane goes on running; afterwards it writes status again.
 func TestAPIServerIsAway(t *testing.T) {
 	at := address(t, "default", "eg")
 	answers(t, at, "www.example.com", "/", http.StatusOK)
 	plane, _ := staying(t, controlPlane)
 	restarts := func() string {
-		out, err := kubectl("get", "pod", "-n", "gatehouse-system", plane, "-o", "jsonpath={.status.containerStatuses[0].restartCount}")
+		out, err := kubectl("get", "pod", "-n", "gatehouse-system", plane, "-o",
+			"jsonpath={.status.containerStatuses[0].restartCount}")
 		return must(t, out, err)
 	}
 	before, end := restarts(), loads(t, at, "www.example.com")
@@ -120,8 +124,8 @@ func apiServer(t *testing.T) (pid int) {
 	return 0
 }
 
-// TestBrokenConfigurationFile: a control plane that is given a configuration file with a mistake says where the mistake is and does not
-// start, rather than run with half of it.
+// TestBrokenConfigurationFile: a control plane that is given a configuration file with a mistake says where the mistake
+// is and does not start, rather than run with half of it.
 func TestBrokenConfigurationFile(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "gatehouse.yaml")
@@ -142,8 +146,8 @@ func TestBrokenConfigurationFile(t *testing.T) {
 	}
 }
 
-// TestUpgradeToABrokenConfiguration: an upgrade to a configuration file that is wrong says which field and what to write, and the control plane
-// that runs stays: Gateways go on being served and changed.
+// TestUpgradeToABrokenConfiguration: an upgrade to a configuration file that is wrong says which field and what to
+// write, and the control plane that runs stays: Gateways go on being served and changed.
 func TestUpgradeToABrokenConfiguration(t *testing.T) {
 	helm := func(args ...string) {
 		t.Helper()
@@ -153,10 +157,12 @@ func TestUpgradeToABrokenConfiguration(t *testing.T) {
 		must(t, string(out), err)
 	}
 	end := loads(t, address(t, "default", "eg"), "www.example.com")
-	helm("upgrade", "gatehouse", filepath.Join(root, "manifests/gatehouse"), "--reuse-values", "--set", "config.envoyGateway.gateway.controllerNaem=example.com/x")
+	helm("upgrade", "gatehouse", filepath.Join(root, "manifests/gatehouse"), "--reuse-values", "--set",
+		"config.envoyGateway.gateway.controllerNaem=example.com/x")
 	t.Cleanup(func() { helm("rollback", "gatehouse", "--wait", "--timeout", "60s") })
 	eventually(t, "the new pod says what is wrong", func() error {
-		pods, err := kubectl("get", "pods", "-n", "gatehouse-system", "-l", controlPlane, "-o", `jsonpath={.items[?(@.status.containerStatuses[0].ready==false)].metadata.name}`)
+		pods, err := kubectl("get", "pods", "-n", "gatehouse-system", "-l", controlPlane, "-o",
+			`jsonpath={.items[?(@.status.containerStatuses[0].ready==false)].metadata.name}`)
 		if err != nil || pods == "" {
 			return fmt.Errorf("no pod that is not ready: %w", err)
 		}
@@ -193,7 +199,8 @@ func TestDebugPages(t *testing.T) {
 		"batches": "route statuses",
 		"proxies": "RouteConfiguration",
 	} {
-		out, err := kubectl("exec", "-n", "gatehouse-system", "deployment/gatehouse", "--", "curl", "-s", "http://127.0.0.1:19000/"+path)
+		out, err := kubectl("exec", "-n", "gatehouse-system", "deployment/gatehouse", "--", "curl", "-s",
+			"http://127.0.0.1:19000/"+path)
 		if must(t, out, err); !strings.Contains(out, want) {
 			t.Errorf("%s lacks %q:\n%s", path, want, out)
 		}

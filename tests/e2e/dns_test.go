@@ -10,10 +10,12 @@ import (
 	"github.com/miekg/dns"
 )
 
-// upstreamDNS is the variable of the environment that makes this program a name server in a pod, and the server that it asks in turn.
+// upstreamDNS is the variable of the environment that makes this program a name server in a pod, and the server that it
+// asks in turn.
 const upstreamDNS = "GATEHOUSE_E2E_DNS"
 
-// serveDNS asks another server, but leaves names that begin with silent unanswered, and those that begin with slow for a while.
+// serveDNS asks another server, but leaves names that begin with silent unanswered, and those that begin with slow for
+// a while.
 func serveDNS(upstream string) error {
 	return dns.ListenAndServe(":53", "udp", dns.HandlerFunc(func(w dns.ResponseWriter, query *dns.Msg) {
 		name := query.Question[0].Name
@@ -54,15 +56,16 @@ metadata: {name: silent}
 spec: {type: ExternalName, externalName: silent.example.com}
 `
 
-// slowNames: a name that DNS is slow to resolve is not used until it is resolved, and one that it never answers for holds up nothing: neither
-// other changes nor an Envoy that starts.
+// slowNames: a name that DNS is slow to resolve is not used until it is resolved, and one that it never answers for
+// holds up nothing: neither other changes nor an Envoy that starts.
 func slowNames(t *testing.T) {
 	s := newScene(t, "slow")
 	server, err := kubectl("exec", "-n", "gatehouse-system", "deployment/gatehouse", "--", "cat", "/etc/resolv.conf")
 	must(t, server, err)
 	_, rest, _ := strings.Cut(server, "nameserver ")
 	server, _, _ = strings.Cut(rest, "\n")
-	s.apply(t, fmt.Sprintf(echoServer, "a", 1), fmt.Sprintf(echoServer, "b", 1), inPod(t, "dns", upstreamDNS, server+":53", ""), slowServices)
+	s.apply(t, fmt.Sprintf(echoServer, "a", 1), fmt.Sprintf(echoServer, "b", 1),
+		inPod(t, "dns", upstreamDNS, server+":53", ""), slowServices)
 	s.kubectl(t, "rollout", "status", "deployment/dns", "--timeout=60s")
 	ip := s.kubectl(t, "get", "service", "dns", "-o", "jsonpath={.spec.clusterIP}")
 	name := func(to string) {
@@ -77,7 +80,8 @@ spec: {type: ExternalName, externalName: %s.%s.svc.cluster.local}
 	to := func(name, backend string) string {
 		return strings.Replace(route(name, name+".example.com"), "name: a,", "name: "+backend+",", 1)
 	}
-	s.apply(t, fmt.Sprintf(customFleet, fmt.Sprintf(`envoyDeployment: {patch: {value: {spec: {template: {spec: {dnsPolicy: None, dnsConfig: {nameservers: [%s]}}}}}}}`, ip)), to("moving", "a"))
+	s.apply(t, fmt.Sprintf(customFleet,
+		fmt.Sprintf(`envoyDeployment: {patch: {value: {spec: {template: {spec: {dnsPolicy: None, dnsConfig: {nameservers: [%s]}}}}}}}`, ip)), to("moving", "a"))
 	at := address(t, s.namespace, "gw")
 	settles(t, at, "GET moving.example.com/", http.StatusOK)
 

@@ -26,7 +26,8 @@ spec:
 // needIPv6 skips a test on machines whose kernel has no IPv6, where the cluster has none either.
 func needIPv6(t *testing.T) {
 	t.Helper()
-	if ranges, err := kubectl("get", "nodes", "-o", "jsonpath={.items[0].spec.podCIDRs}"); !strings.Contains(ranges, "::") {
+	if ranges, err := kubectl("get", "nodes", "-o", "jsonpath={.items[0].spec.podCIDRs}"); !strings.Contains(ranges,
+		"::") {
 		t.Skipf("the cluster has no IPv6, only %s (%v)", ranges, err)
 	}
 }
@@ -45,19 +46,21 @@ func (s scene) addresses(t *testing.T, gateway string, count int) []string {
 	return all
 }
 
-// answersInside waits until a host is answered with 200 at an address inside the cluster, of either family, and gives the body.
+// answersInside waits until a host is answered with 200 at an address inside the cluster, of either family, and gives
+// the body.
 func answersInside(t *testing.T, at, host string) string {
 	t.Helper()
 	var body string
 	eventually(t, fmt.Sprintf("%s answers for %s", at, host), func() (err error) {
-		body, err = inside("curl", "-sSg", "--fail", "--max-time", "5", "-H", "Host: "+host, "http://"+net.JoinHostPort(at, "80")+"/")
+		body, err = inside("curl", "-sSg", "--fail", "--max-time", "5", "-H", "Host: "+host,
+			"http://"+net.JoinHostPort(at, "80")+"/")
 		return err
 	})
 	return body
 }
 
-// TestDualStackGateway: a Gateway of both families has an address of each and answers at both. One that becomes dual stack while it serves
-// keeps the address that it had, and when it is no longer, it has that one only.
+// TestDualStackGateway: a Gateway of both families has an address of each and answers at both. One that becomes dual
+// stack while it serves keeps the address that it had, and when it is no longer, it has that one only.
 func TestDualStackGateway(t *testing.T) {
 	t.Parallel()
 	needIPv6(t)
@@ -90,7 +93,8 @@ func TestIPv6Gateway(t *testing.T) {
 	t.Parallel()
 	needIPv6(t)
 	s := newScene(t, "six")
-	s.apply(t, fmt.Sprintf(echoServer, "a", 1), fmt.Sprintf(familyGateway, "ipFamily: IPv6"), route("r", "six.example.com"))
+	s.apply(t, fmt.Sprintf(echoServer, "a", 1), fmt.Sprintf(familyGateway, "ipFamily: IPv6"),
+		route("r", "six.example.com"))
 	at := s.addresses(t, "gw", 1)[0]
 	if net.ParseIP(at).To4() != nil {
 		t.Errorf("a Gateway of IPv6 has the address %s", at)
@@ -129,7 +133,8 @@ ports: [{name: http, port: 3000}]
 endpoints: [{addresses: ["%s"]}]
 `
 
-// TestMixedEndpoints: a Gateway, itself of IPv4, serves Services whose endpoints are of IPv6, of both families, and of one pod by each family.
+// TestMixedEndpoints: a Gateway, itself of IPv4, serves Services whose endpoints are of IPv6, of both families, and of
+// one pod by each family.
 func TestMixedEndpoints(t *testing.T) {
 	t.Parallel()
 	needIPv6(t)

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// TestPodsThatEndAtOnce: a backend whose pods end as soon as they are told to, with no time for Envoy to hear of it, is scaled from
-// three pods to one and back under load, and no request fails.
+// TestPodsThatEndAtOnce: a backend whose pods end as soon as they are told to, with no time for Envoy to hear of it, is
+// scaled from three pods to one and back under load, and no request fails.
 func TestPodsThatEndAtOnce(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, "ending")

@@ -8,8 +8,9 @@ import (
 	"testing"
 )
 
-// TestEnvoyGatewayManifests: manifests that were written for Envoy Gateway apply unchanged and without a warning, and do what they did.
-// The platform team's come first, as an application team's route to a Gateway that is not there yet would be warned of.
+// TestEnvoyGatewayManifests: manifests that were written for Envoy Gateway apply unchanged and without a warning, and
+// do what they did. The platform team's come first, as an application team's route to a Gateway that is not there yet
+// would be warned of.
 func TestEnvoyGatewayManifests(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"fleet.yaml", "shop.yaml"} {
@@ -18,7 +19,8 @@ func TestEnvoyGatewayManifests(t *testing.T) {
 			t.Fatal(err)
 		}
 		out, err := apply(string(manifest))
-		t.Cleanup(func() { _, _ = kubectl("delete", "--wait=false", "-f", filepath.Join("testdata/envoy-gateway", name)) }) // The cluster goes anyway.
+		// The cluster goes anyway.
+		t.Cleanup(func() { _, _ = kubectl("delete", "--wait=false", "-f", filepath.Join("testdata/envoy-gateway", name)) })
 		if must(t, out, err); strings.Contains(out, "Warning") {
 			t.Errorf("%s: %s", name, out)
 		}
@@ -28,19 +30,24 @@ func TestEnvoyGatewayManifests(t *testing.T) {
 	at := address(t, platform.namespace, "internet")
 
 	a := settles(t, at, "GET www.shop.example.com/api/items", http.StatusOK, "x-beta", "true")
-	if a.asked.Path != "/beta/items" || !strings.HasPrefix(a.header.Get("Set-Cookie"), "session=") || !strings.Contains(a.header.Get("Set-Cookie"), "SameSite=Strict") {
+	if a.asked.Path != "/beta/items" || !strings.HasPrefix(a.header.Get("Set-Cookie"), "session=") ||
+		!strings.Contains(a.header.Get("Set-Cookie"), "SameSite=Strict") {
 		t.Errorf("the backend was asked for %q; cookie %q", a.asked.Path, a.header.Get("Set-Cookie"))
 	}
 	if a := settles(t, at, "GET www.shop.example.com/api/items", http.StatusOK); a.asked.Path != "/api/items" {
 		t.Errorf("the backend was asked for %q", a.asked.Path)
 	}
-	a = asked(t, at, "OPTIONS www.shop.example.com/", "Origin", "http://localhost:8080", "Access-Control-Request-Method", "POST")
+	a = asked(t, at, "OPTIONS www.shop.example.com/", "Origin", "http://localhost:8080", "Access-Control-Request-Method",
+		"POST")
 	if a.header.Get("Access-Control-Max-Age") != "86400" {
 		t.Errorf("the preflight request was answered %d %v", a.code, a.header)
 	}
 	settles(t, at, "GET admin.shop.example.com/", http.StatusForbidden)
 
-	for _, policy := range []string{"backendtrafficpolicy/web", "backendtrafficpolicy/everything-else", "securitypolicy/web-cors", "securitypolicy/admins-only"} {
+	for _, policy := range []string{
+		"backendtrafficpolicy/web", "backendtrafficpolicy/everything-else",
+		"securitypolicy/web-cors", "securitypolicy/admins-only",
+	} {
 		shop.becomes(t, policy, condition(".status.ancestors[0]", "Accepted"), "True")
 	}
 	fleet := []string{

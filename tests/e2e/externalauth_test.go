@@ -19,10 +19,12 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// authorizer is the variable of the environment that makes this program an authorization server in a pod, by HTTP and by gRPC.
+// authorizer is the variable of the environment that makes this program an authorization server in a pod, by HTTP and
+// by gRPC.
 const authorizer = "GATEHOUSE_E2E_AUTHORIZER"
 
-// Of those who say Bearer joe in Authorization an authorizer knows who they are. Bearer broken breaks it, and Bearer slow gets no answer.
+// Of those who say Bearer joe in Authorization an authorizer knows who they are. Bearer broken breaks it, and Bearer
+// slow gets no answer.
 const (
 	asJoe    = "Bearer joe"
 	asBroken = "Bearer broken"
@@ -53,7 +55,8 @@ func judgeHTTP(w http.ResponseWriter, r *http.Request) {
 	case asJoe:
 		body, _ := io.ReadAll(r.Body) // What is missing of it fails the test.
 		w.Header().Set("X-User", "joe")
-		w.Header().Set("X-Asked", asks(r.Method, r.Host, r.URL.Path, r.Header.Get("X-Team"), r.Header.Get("X-Other"), string(body)))
+		w.Header().Set("X-Asked", asks(r.Method, r.Host, r.URL.Path, r.Header.Get("X-Team"), r.Header.Get("X-Other"),
+			string(body)))
 		w.Header().Set("Content-Type", "text/judged")
 	case asBroken:
 		w.WriteHeader(http.StatusInternalServerError)
@@ -77,7 +80,8 @@ func (judge) Check(ctx context.Context, r *authv3.CheckRequest) (*authv3.CheckRe
 	}
 	switch q.GetHeaders()["authorization"] {
 	case asJoe:
-		asked := asks(q.GetMethod(), q.GetHost(), q.GetPath(), q.GetHeaders()["x-team"], q.GetHeaders()["x-other"], q.GetBody())
+		asked := asks(q.GetMethod(), q.GetHost(), q.GetPath(), q.GetHeaders()["x-team"], q.GetHeaders()["x-other"],
+			q.GetBody())
 		return &authv3.CheckResponse{
 			Status: &rpcstatus.Status{Code: int32(codes.OK)},
 			HttpResponse: &authv3.CheckResponse_OkResponse{OkResponse: &authv3.OkHttpResponse{
@@ -93,7 +97,8 @@ func (judge) Check(ctx context.Context, r *authv3.CheckRequest) (*authv3.CheckRe
 	return &authv3.CheckResponse{
 		Status: &rpcstatus.Status{Code: int32(codes.PermissionDenied)},
 		HttpResponse: &authv3.CheckResponse_DeniedResponse{DeniedResponse: &authv3.DeniedHttpResponse{
-			Status: &typev3.HttpStatus{Code: typev3.StatusCode_Unauthorized}, Headers: header("www-authenticate", "Bearer"), Body: denial,
+			Status: &typev3.HttpStatus{Code: typev3.StatusCode_Unauthorized}, Headers: header("www-authenticate", "Bearer"),
+			Body: denial,
 		}},
 	}, nil
 }
@@ -152,12 +157,13 @@ spec:
     - {type: RequestRedirect, requestRedirect: {path: {type: ReplaceFullPath, replaceFullPath: /open}}}
 `
 
-// TestExternalAuth: an authorization server decides what is let through, and whatever keeps it from deciding denies. A rule beside it knows
-// nothing of that, and no connection is cut when the filter comes or goes.
+// TestExternalAuth: an authorization server decides what is let through, and whatever keeps it from deciding denies. A
+// rule beside it knows nothing of that, and no connection is cut when the filter comes or goes.
 func TestExternalAuth(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, "auth")
-	s.apply(t, fmt.Sprintf(echoServer, "a", 1), inPod(t, "auth", authorizer, "1", authPorts), authService, plainGateway, route("open", "open.example.com"))
+	s.apply(t, fmt.Sprintf(echoServer, "a", 1), inPod(t, "auth", authorizer, "1", authPorts), authService, plainGateway,
+		route("open", "open.example.com"))
 	s.kubectl(t, "rollout", "status", "deployment/auth", "--timeout=60s")
 	at := address(t, s.namespace, "gw")
 	settles(t, at, "GET open.example.com/", http.StatusOK)
@@ -171,7 +177,8 @@ func TestExternalAuth(t *testing.T) {
 	decides(t, at)
 	abandons(t, s, at)
 	// A browser asks beforehand without saying who it is.
-	preflight := asked(t, at, "OPTIONS guarded.example.com/http", "Origin", "https://shop.example.com", "Access-Control-Request-Method", "GET")
+	preflight := asked(t, at, "OPTIONS guarded.example.com/http", "Origin", "https://shop.example.com",
+		"Access-Control-Request-Method", "GET")
 	if allowed := preflight.header.Get("Access-Control-Allow-Origin"); preflight.code != http.StatusOK || allowed == "" {
 		t.Errorf("a preflight was answered %d and allowed %q", preflight.code, allowed)
 	}
@@ -204,11 +211,26 @@ func decides(t *testing.T, at string) {
 		code                      int
 		asked, user               string
 	}{
-		{path: "/http/x", authorization: asJoe, body: "0123456789", code: 200, asked: "POST guarded.example.com/check/http/x team= other= body=", user: "joe"},
-		{path: "/named/x", authorization: asJoe, body: "0123456789", code: 200, asked: "POST guarded.example.com/named/x team=red other= body=0123456789"},
-		{path: "/grpc/x", authorization: asJoe, body: "0123456789", code: 200, asked: "POST guarded.example.com/grpc/x team=red other=1 body=", user: "joe"},
-		{path: "/grpc/named", authorization: asJoe, body: "0123456789", code: 200, asked: "POST guarded.example.com/grpc/named team=red other= body=0123456789", user: "joe"},
-		{path: "/grpc/named", authorization: asJoe, body: "a\xffb", code: 200, asked: "POST guarded.example.com/grpc/named team=red other= body=a!b", user: "joe"},
+		{
+			path: "/http/x", authorization: asJoe, body: "0123456789", code: 200,
+			asked: "POST guarded.example.com/check/http/x team= other= body=", user: "joe",
+		},
+		{
+			path: "/named/x", authorization: asJoe, body: "0123456789", code: 200,
+			asked: "POST guarded.example.com/named/x team=red other= body=0123456789",
+		},
+		{
+			path: "/grpc/x", authorization: asJoe, body: "0123456789", code: 200,
+			asked: "POST guarded.example.com/grpc/x team=red other=1 body=", user: "joe",
+		},
+		{
+			path: "/grpc/named", authorization: asJoe, body: "0123456789", code: 200,
+			asked: "POST guarded.example.com/grpc/named team=red other= body=0123456789", user: "joe",
+		},
+		{
+			path: "/grpc/named", authorization: asJoe, body: "a\xffb", code: 200,
+			asked: "POST guarded.example.com/grpc/named team=red other= body=a!b", user: "joe",
+		},
 		{path: "/moved", authorization: asJoe, code: 302},
 		{path: "/http", authorization: "Bearer eve", code: 401},
 		{path: "/grpc", code: 401},
@@ -218,12 +240,15 @@ func decides(t *testing.T, at string) {
 		{path: "/named", authorization: asJoe, body: long, code: 413},
 		{path: "/grpc/named", authorization: asJoe, body: long, code: 413},
 	} {
-		a, body, err := send(t.Context(), at, host+c.path, c.body, "Authorization", c.authorization, "X-Team", "red", "X-Other", "1", "Content-Type", "text/own")
+		a, body, err := send(t.Context(), at, host+c.path, c.body, "Authorization", c.authorization, "X-Team", "red",
+			"X-Other", "1", "Content-Type", "text/own")
 		if err != nil {
 			t.Fatalf("%s: %v", c.path, err)
 		}
-		if asked, user := a.asked.Headers.Get("X-Asked"), a.asked.Headers.Get("X-User"); a.code != c.code || asked != c.asked || user != c.user {
-			t.Errorf("%s by %q with %q: answered %d; the authorizer was asked %q and named %q, want %d, %q and %q", c.path, c.authorization, c.body, a.code, asked, user, c.code, c.asked, c.user)
+		if asked, user := a.asked.Headers.Get("X-Asked"), a.asked.Headers.Get("X-User"); a.code != c.code ||
+			asked != c.asked || user != c.user {
+			t.Errorf("%s by %q with %q: answered %d; the authorizer was asked %q and named %q, want %d, %q and %q", c.path,
+				c.authorization, c.body, a.code, asked, user, c.code, c.asked, c.user)
 		}
 		if of := a.asked.Headers.Get("Content-Type"); a.code == 200 && of != "text/own" {
 			t.Errorf("%s: the backend got a body of type %q", c.path, of)
@@ -244,7 +269,10 @@ func abandons(t *testing.T, s scene, at string) {
 		}
 		cancel()
 	}
-	restarts, err := kubectl(append([]string{"get", "pods", "-o", "jsonpath={.items[*].status.containerStatuses[*].restartCount}"}, fleetOf(s)...)...)
+	restarts, err := kubectl(append([]string{
+		"get", "pods", "-o",
+		"jsonpath={.items[*].status.containerStatuses[*].restartCount}",
+	}, fleetOf(s)...)...)
 	if strings.Trim(must(t, restarts, err), "0 ") != "" {
 		t.Errorf("restarts of Envoy: %s", restarts)
 	}

@@ -8,8 +8,9 @@ import (
 	"testing"
 )
 
-// TestExternalNames: a Service that is only a name is no backend, and the route is told so, until the operator allows it. Then Envoy asks DNS
-// for the name and sends requests to the port of the backendRef. A name that leads nowhere harms nothing but its own requests.
+// TestExternalNames: a Service that is only a name is no backend, and the route is told so, until the operator allows
+// it. Then Envoy asks DNS for the name and sends requests to the port of the backendRef. A name that leads nowhere
+// harms nothing but its own requests.
 func TestExternalNames(t *testing.T) {
 	s := newScene(t, "names")
 	manifest, err := os.ReadFile("testdata/externalnames.yaml")
@@ -17,7 +18,8 @@ func TestExternalNames(t *testing.T) {
 		t.Fatal(err)
 	}
 	routes := strings.ReplaceAll(string(manifest), "NAMESPACE", s.namespace)
-	s.apply(t, fmt.Sprintf(echoServer, "a", 1), fmt.Sprintf(echoServer, "b", 2), plainGateway, route("neighbour", "neighbour.example.com"))
+	s.apply(t, fmt.Sprintf(echoServer, "a", 1), fmt.Sprintf(echoServer, "b", 2), plainGateway,
+		route("neighbour", "neighbour.example.com"))
 	out, err := s.tryApply(routes)
 	must(t, out, err)
 	for _, words := range []string{
@@ -43,7 +45,8 @@ func TestExternalNames(t *testing.T) {
 	reconfigure(t, "extensionApis.enableExternalName=true")
 	settles(t, at, "GET outside.example.com/", http.StatusOK)
 	s.becomes(t, "httproute/outside", condition(".status.parents[0]", "ResolvedRefs"), "True")
-	s.apply(t, strings.Replace(route("again", "again.example.com"), "name: a,", "name: outside,", 1)) // Nothing is warned of.
+	// Nothing is warned of.
+	s.apply(t, strings.Replace(route("again", "again.example.com"), "name: a,", "name: outside,", 1))
 
 	t.Run("what arrives", func(t *testing.T) { externalRequests(t, at) })
 	t.Run("names that are no names", func(t *testing.T) {
@@ -75,7 +78,8 @@ spec: {selector: {app: a}, ports: [{name: http, port: 80, targetPort: web}]}
 		end := loads(t, at, "moving.example.com")
 		s.apply(t, strings.Replace(route("moving", "moving.example.com"), "name: a,", "name: moved,", 1))
 		goesTo(t, at, "moving.example.com", "b")
-		s.kubectl(t, "patch", "service", "moved", "--type=merge", "-p", `{"spec":{"externalName":"a.`+s.namespace+`.svc.cluster.local"}}`)
+		s.kubectl(t, "patch", "service", "moved", "--type=merge", "-p",
+			`{"spec":{"externalName":"a.`+s.namespace+`.svc.cluster.local"}}`)
 		goesTo(t, at, "moving.example.com", "a")
 		end()
 		// Until somebody has written an EndpointSlice, a Service of another type has no endpoint.
@@ -96,10 +100,11 @@ spec: {selector: {app: a}, ports: [{name: http, port: 80, targetPort: web}]}
 	})
 }
 
-// externalRequests: requests reach the port that was asked for, with the host that the client named unless the rule rewrites it, and all
-// addresses that a name has.
+// externalRequests: requests reach the port that was asked for, with the host that the client named unless the rule
+// rewrites it, and all addresses that a name has.
 func externalRequests(t *testing.T, at string) {
-	if a := asked(t, at, "GET outside.example.com/path"); a.asked.Host != "outside.example.com" || a.asked.Path != "/path" || a.app() != "a" {
+	if a := asked(t, at, "GET outside.example.com/path"); a.asked.Host != "outside.example.com" ||
+		a.asked.Path != "/path" || a.app() != "a" {
 		t.Errorf("it arrived for %q %q at %q", a.asked.Host, a.asked.Path, a.asked.Pod)
 	}
 	a := asked(t, at, "GET outside.example.com/rewritten")

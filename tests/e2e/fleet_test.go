@@ -8,8 +8,9 @@ import (
 	"time"
 )
 
-// customFleet is an EnvoyProxy that a Gateway names, and the Gateway. Connections are let go of within seconds, but not before the cluster knows: its
-// controller of EndpointSlices waits for 1 s, then 2 s, if it has read what was not up to date.
+// customFleet is an EnvoyProxy that a Gateway names, and the Gateway. Connections are let go of within seconds, but not
+// before the cluster knows: its controller of EndpointSlices waits for 1 s, then 2 s, if it has read what was not up to
+// date.
 const customFleet = `
 apiVersion: gateway.envoyproxy.io/v1alpha1
 kind: EnvoyProxy
@@ -30,7 +31,8 @@ spec:
   listeners: [{name: http, protocol: HTTP, port: 80}]
 `
 
-// loads puts a Gateway under load over connections that are kept and over ones that are not. The end fails the test if a request failed.
+// loads puts a Gateway under load over connections that are kept and over ones that are not. The end fails the test if
+// a request failed.
 func loads(t *testing.T, at, host string) (end func()) {
 	t.Helper()
 	kept := load(at, host)
@@ -42,12 +44,13 @@ func loads(t *testing.T, at, host string) (end func()) {
 	}
 }
 
-// TestEnvoyLeavesUnderLoad: an Envoy that is told to stop finishes what it has begun and asks its clients to go elsewhere, so that
-// taking one of two away loses no request.
+// TestEnvoyLeavesUnderLoad: an Envoy that is told to stop finishes what it has begun and asks its clients to go
+// elsewhere, so that taking one of two away loses no request.
 func TestEnvoyLeavesUnderLoad(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, "leave")
-	s.apply(t, fmt.Sprintf(echoServer, "a", 1), fmt.Sprintf(customFleet, "envoyDeployment: {replicas: 2}"), route("r", "leave.example.com"))
+	s.apply(t, fmt.Sprintf(echoServer, "a", 1), fmt.Sprintf(customFleet, "envoyDeployment: {replicas: 2}"),
+		route("r", "leave.example.com"))
 	s.becomes(t, "gateway/gw", message(".status", "Programmed"), "2/2 envoy replicas available")
 	at := address(t, s.namespace, "gw")
 	settles(t, at, "GET leave.example.com/", http.StatusOK)
@@ -62,12 +65,13 @@ func TestEnvoyLeavesUnderLoad(t *testing.T) {
 	end()
 }
 
-// TestFleetFollowsItsEnvoyProxy: the number of Envoys, and whether a Deployment or a DaemonSet runs them, follow the EnvoyProxy without
-// failing a request; what somebody else changes is set right.
+// TestFleetFollowsItsEnvoyProxy: the number of Envoys, and whether a Deployment or a DaemonSet runs them, follow the
+// EnvoyProxy without failing a request; what somebody else changes is set right.
 func TestFleetFollowsItsEnvoyProxy(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, "follow")
-	s.apply(t, fmt.Sprintf(echoServer, "a", 1), fmt.Sprintf(customFleet, "envoyDeployment: {replicas: 1}"), route("r", "follow.example.com"))
+	s.apply(t, fmt.Sprintf(echoServer, "a", 1), fmt.Sprintf(customFleet, "envoyDeployment: {replicas: 1}"),
+		route("r", "follow.example.com"))
 	at := address(t, s.namespace, "gw")
 	settles(t, at, "GET follow.example.com/", http.StatusOK)
 	s.becomes(t, "envoyproxy/custom", condition(".status.ancestors[0]", "Accepted"), "True")
@@ -95,7 +99,8 @@ func TestFleetFollowsItsEnvoyProxy(t *testing.T) {
 	end()
 }
 
-// TestDeletedServiceComesBack: whoever deletes a fleet's Service by mistake has it again in a moment, with the same ports.
+// TestDeletedServiceComesBack: whoever deletes a fleet's Service by mistake has it again in a moment, with the same
+// ports.
 func TestDeletedServiceComesBack(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, "drift")
@@ -112,8 +117,8 @@ func TestDeletedServiceComesBack(t *testing.T) {
 	})
 }
 
-// TestLongNames: Gateways, listeners and routes may have the longest names that the API server takes; such Gateways, alike as far as a label
-// goes, each have a fleet of their own.
+// TestLongNames: Gateways, listeners and routes may have the longest names that the API server takes; such Gateways,
+// alike as far as a label goes, each have a fleet of their own.
 func TestLongNames(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, "long")

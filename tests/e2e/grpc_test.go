@@ -15,8 +15,8 @@ import (
 	pb "sigs.k8s.io/gateway-api-conformance-images/echo-basic/grpcechoserver"
 )
 
-// grpcEchoServer knows the service grpcEcho with the methods Echo and EchoTwo. Its Service does not say that it speaks HTTP/2:
-// that a GRPCRoute leads to it is enough.
+// grpcEchoServer knows the service grpcEcho with the methods Echo and EchoTwo. Its Service does not say that it speaks
+// HTTP/2: that a GRPCRoute leads to it is enough.
 const grpcEchoServer = `
 apiVersion: apps/v1
 kind: Deployment
@@ -75,10 +75,12 @@ spec:
     backendRefs: [{name: grpc, port: 80}]
 `
 
-// call makes a gRPC call for a host and answers with its status code and the rule that took it, which is empty if none did.
+// call makes a gRPC call for a host and answers with its status code and the rule that took it, which is empty if none
+// did.
 func call(t *testing.T, at, host, path string, headers ...string) (codes.Code, string) {
 	t.Helper()
-	conn, err := grpc.NewClient(at+":80", grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithAuthority(host))
+	conn, err := grpc.NewClient(at+":80", grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithAuthority(host))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,9 +97,9 @@ func call(t *testing.T, at, host, path string, headers ...string) (codes.Code, s
 	return status.Code(err), ""
 }
 
-// TestGRPCRoutes: calls are matched as gRPC names them, /service/method. A match of a method alone is of exactly that method, of any
-// service; what is no such call is no match. A call that no rule takes is UNIMPLEMENTED, and one that a rule takes whose backend cannot be
-// is UNAVAILABLE.
+// TestGRPCRoutes: calls are matched as gRPC names them, /service/method. A match of a method alone is of exactly that
+// method, of any service; what is no such call is no match. A call that no rule takes is UNIMPLEMENTED, and one that a
+// rule takes whose backend cannot be is UNAVAILABLE.
 func TestGRPCRoutes(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, "grpc")

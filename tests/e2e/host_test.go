@@ -43,8 +43,9 @@ func fallsTo(t *testing.T, at, request, route string) {
 	})
 }
 
-// TestHostsOfListeners: of listeners on one port the most specific hostname takes a request, and only its routes answer: what they leave
-// over is 404, not another listener's. A route serves where its own hostnames meet those of its listeners.
+// TestHostsOfListeners: of listeners on one port the most specific hostname takes a request, and only its routes
+// answer: what they leave over is 404, not another listener's. A route serves where its own hostnames meet those of its
+// listeners.
 func TestHostsOfListeners(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, "hosts")
@@ -64,7 +65,8 @@ spec:
 		marked("wildcard", "{name: gw, sectionName: wildcard}", "rules:\n  - matches: [{path: {value: /}}]"),
 		marked("deeper", "{name: gw, sectionName: deeper}", "rules:\n  - matches: [{path: {value: /}}]"),
 		marked("exact", "{name: gw, sectionName: exact}", "rules:\n  - matches: [{path: {value: /only}}]"),
-		marked("everywhere", "{name: gw}", "hostnames: [shop.example.com, shop.example.org]\n  rules:\n  - matches: [{path: {value: /}}]"),
+		marked("everywhere", "{name: gw}",
+			"hostnames: [shop.example.com, shop.example.org]\n  rules:\n  - matches: [{path: {value: /}}]"),
 	)
 	at := address(t, s.namespace, "gw")
 	settles(t, at, "GET api.example.com/only", http.StatusOK)
@@ -94,18 +96,22 @@ spec:
 	}
 }
 
-// TestRoutesOfOneHost: routes that share a hostname are one set of rules: the more specific match comes first, whoever wrote it; of equal
-// ones the older route's, and when that goes, the younger's. Losing so is no error; kubectl warns of it, and both routes say so.
+// TestRoutesOfOneHost: routes that share a hostname are one set of rules: the more specific match comes first, whoever
+// wrote it; of equal ones the older route's, and when that goes, the younger's. Losing so is no error; kubectl warns of
+// it, and both routes say so.
 func TestRoutesOfOneHost(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, "merge")
 	s.apply(t, fmt.Sprintf(echoServer, "a", 1), plainGateway)
 	const host = "hostnames: [merge.example.com]\n  rules:\n"
-	older := marked("z-older", "{name: gw}", host+"  - matches: [{path: {value: /}}, {path: {value: /team}}, {path: {value: /old}}]")
+	older := marked("z-older", "{name: gw}",
+		host+"  - matches: [{path: {value: /}}, {path: {value: /team}}, {path: {value: /old}}]")
 	s.apply(t, older)
 	time.Sleep(1100 * time.Millisecond) // Ages are counted in seconds.
-	younger, err := s.tryApply(marked("a-younger", "{name: gw}", host+"  - matches: [{path: {value: /}}, {path: {value: /team/own}}, {path: {value: /team}, method: GET}, {path: {value: /old}}]"))
-	if must(t, younger, err); !strings.Contains(younger, `Warning: spec.rules[0].matches[0]: HTTPRoute "z-older" comes first`) ||
+	younger, err := s.tryApply(marked("a-younger", "{name: gw}",
+		host+"  - matches: [{path: {value: /}}, {path: {value: /team/own}}, {path: {value: /team}, method: GET}, {path: {value: /old}}]"))
+	if must(t, younger, err); !strings.Contains(younger,
+		`Warning: spec.rules[0].matches[0]: HTTPRoute "z-older" comes first`) ||
 		!strings.Contains(younger, "spec.rules[0].matches[3]") || strings.Contains(younger, "spec.rules[0].matches[1]") {
 		t.Errorf("it is not warned of what the older route answers: %s", younger)
 	}

@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// TestCertificatesFromTheJob: the chart's Job has made the Secret of the control plane before there was one, and has gone.
+// TestCertificatesFromTheJob: the chart's Job has made the Secret of the control plane before there was one, and has
+// gone.
 func TestCertificatesFromTheJob(t *testing.T) {
 	of := func(args ...string) time.Time {
 		t.Helper()
@@ -20,7 +21,8 @@ func TestCertificatesFromTheJob(t *testing.T) {
 	}
 	const created = "jsonpath={.metadata.creationTimestamp}"
 	secret, deployment := of("secret", "gatehouse", "-o", created), of("deployment", "gatehouse", "-o", created)
-	completed := of("events", "--field-selector", "involvedObject.kind=Job,involvedObject.name=gatehouse-certgen,reason=Completed", "-o",
+	completed := of("events", "--field-selector",
+		"involvedObject.kind=Job,involvedObject.name=gatehouse-certgen,reason=Completed", "-o",
 		"jsonpath={.items[0].firstTimestamp}")
 	if secret.After(completed) || completed.After(deployment) {
 		t.Errorf("the Secret is of %s, the Job completed at %s, the Deployment is of %s", secret, completed, deployment)
@@ -44,7 +46,8 @@ spec:
       containers: [{name: %[1]s, image: "gatehouse:dev", args: [%[3]s]}]
 `
 
-// TestJobs: the local Kubernetes tells Jobs that completed from those that failed, and removes them when their time is over.
+// TestJobs: the local Kubernetes tells Jobs that completed from those that failed, and removes them when their time is
+// over.
 func TestJobs(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, "jobs")

@@ -24,15 +24,16 @@ func lives(t *testing.T) (now string) {
 	return now
 }
 
-// TestServiceImportsComeLate: a route may refer to a ServiceImport before the cluster knows what that is. It is told so, and answers 500; once
-// the CRD and the object are there it is served by the endpoints of all clusters, by the same control plane, and it is told so again when
-// the CRD is gone.
+// TestServiceImportsComeLate: a route may refer to a ServiceImport before the cluster knows what that is. It is told
+// so, and answers 500; once the CRD and the object are there it is served by the endpoints of all clusters, by the same
+// control plane, and it is told so again when the CRD is gone.
 func TestServiceImportsComeLate(t *testing.T) {
 	t.Parallel()
 	const crd = "testdata/serviceimport-crd.yaml"
 	before := lives(t)
 	s := newScene(t, "import")
-	s.apply(t, fmt.Sprintf(echoServer, "a", 1), fmt.Sprintf(echoServer, "b", 1), plainGateway, route("neighbour", "neighbour.example.com"))
+	s.apply(t, fmt.Sprintf(echoServer, "a", 1), fmt.Sprintf(echoServer, "b", 1), plainGateway,
+		route("neighbour", "neighbour.example.com"))
 	const wide = `
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
@@ -43,7 +44,8 @@ spec:
   rules: [{backendRefs: [{group: multicluster.x-k8s.io, kind: ServiceImport, name: shop, port: 80}]}]
 `
 	out, err := s.tryApply(wide)
-	if must(t, out, err); !strings.Contains(out, `Warning: spec.rules[0].backendRefs[0].name: no ServiceImport "shop" in namespace`) {
+	if must(t, out, err); !strings.Contains(out,
+		`Warning: spec.rules[0].backendRefs[0].name: no ServiceImport "shop" in namespace`) {
 		t.Errorf("it is not warned of: %s", out)
 	}
 	at := address(t, s.namespace, "gw")
@@ -99,7 +101,8 @@ func definition(t *testing.T, name string) string {
 		t.Fatal(err)
 	}
 	for document := range strings.SplitSeq(string(all), "\n---\n") {
-		if strings.Contains(document, "kind: CustomResourceDefinition") && strings.Contains(document, "\n  name: "+name+"\n") {
+		if strings.Contains(document, "kind: CustomResourceDefinition") &&
+			strings.Contains(document, "\n  name: "+name+"\n") {
 			return document
 		}
 	}
@@ -118,8 +121,8 @@ func define(t *testing.T, names ...string) {
 	must(t, out, err)
 }
 
-// TestKindsAbsentAtStart: a control plane starts in a cluster that lacks kinds, serves all others and keeps calm about it. Objects of a kind
-// whose CRD comes later are served from then on, without a restart.
+// TestKindsAbsentAtStart: a control plane starts in a cluster that lacks kinds, serves all others and keeps calm about
+// it. Objects of a kind whose CRD comes later are served from then on, without a restart.
 func TestKindsAbsentAtStart(t *testing.T) {
 	late := []string{"tcproutes.gateway.networking.k8s.io", "listenersets.gateway.networking.k8s.io"}
 	quickstart := address(t, "default", "eg")
@@ -158,7 +161,8 @@ spec:
 		}
 	}
 
-	fresh := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}} // What is connected stays connected.
+	// What is connected stays connected.
+	fresh := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	// They come, go with their objects, and come again.
 	for range 2 {
 		define(t, late...)

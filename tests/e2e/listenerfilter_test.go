@@ -39,13 +39,15 @@ spec:
     backendRefs: [{name: a, port: 80}]
 `
 
-// TestListenerFilters: of three listeners of one port two ask an authorization server, one of them of a ListenerSet. What it says decides on the
-// route. If it cannot be asked, these two answer 500. No request of the third fails, nor is its connection cut, when filters come and break.
+// TestListenerFilters: of three listeners of one port two ask an authorization server, one of them of a ListenerSet.
+// What it says decides on the route. If it cannot be asked, these two answer 500. No request of the third fails, nor is
+// its connection cut, when filters come and break.
 func TestListenerFilters(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, "filters")
 	s.apply(t, fmt.Sprintf(echoServer, "a", 1), inPod(t, "auth", authorizer, "1", authPorts), authService,
-		fmt.Sprintf(filteredGateway, ""), listenerSet("team", "{name: http, protocol: HTTP, port: 80, hostname: team.example.com}"), byUser, route("open", "open.example.com"))
+		fmt.Sprintf(filteredGateway, ""), listenerSet("team",
+			"{name: http, protocol: HTTP, port: 80, hostname: team.example.com}"), byUser, route("open", "open.example.com"))
 	s.kubectl(t, "rollout", "status", "deployment/auth", "--timeout=60s")
 	at := address(t, s.namespace, "gw")
 	settles(t, at, "GET open.example.com/", http.StatusOK)
@@ -57,7 +59,8 @@ func TestListenerFilters(t *testing.T) {
 	defer end()
 
 	filter := fmt.Sprintf(askedFirst, "auth")
-	s.apply(t, fmt.Sprintf(filteredGateway, filter), listenerSet("team", "{name: http, protocol: HTTP, port: 80, hostname: team.example.com, "+filter+"}"))
+	s.apply(t, fmt.Sprintf(filteredGateway, filter), listenerSet("team",
+		"{name: http, protocol: HTTP, port: 80, hostname: team.example.com, "+filter+"}"))
 	for _, host := range append(guarded, "b.guarded.example.com") {
 		settles(t, at, "GET "+host+"/", http.StatusUnauthorized, "X-User", "joe")
 	}
@@ -81,7 +84,8 @@ func TestListenerFilters(t *testing.T) {
 	settles(t, at, "GET a.guarded.example.com/", http.StatusOK, "Authorization", asJoe)
 
 	broken := strings.Replace(filter, "http: {}", "http: {path: /../x}", 1)
-	if out, err := s.tryApply(fmt.Sprintf(filteredGateway, broken)); err == nil || !strings.Contains(out, "spec.listeners[0].filters.requests[0].externalAuth.http.path") {
+	if out, err := s.tryApply(fmt.Sprintf(filteredGateway, broken)); err == nil ||
+		!strings.Contains(out, "spec.listeners[0].filters.requests[0].externalAuth.http.path") {
 		t.Errorf("a filter that can never work is admitted: %v %s", err, out)
 	}
 	s.apply(t, fmt.Sprintf(filteredGateway, ""))

@@ -33,13 +33,16 @@ spec:
 
 func toSet(name string) string { return "{kind: ListenerSet, name: " + name + "}" }
 
-// TestManyListenerSets: a Gateway has as many listeners as its ListenerSets bring, beyond the 64 that it can name itself, HTTP and HTTPS
-// with a certificate each. One that comes, goes or is wrong is no matter of the others.
+// TestManyListenerSets: a Gateway has as many listeners as its ListenerSets bring, beyond the 64 that it can name
+// itself, HTTP and HTTPS with a certificate each. One that comes, goes or is wrong is no matter of the others.
 func TestManyListenerSets(t *testing.T) {
 	t.Parallel()
 	const count = 70
 	s := newScene(t, "sets", "gatehouse.dev/admission=off") // A ListenerSet that names an absent Secret gets in unwarned.
-	manifests := []string{fmt.Sprintf(echoServer, "a", 1), sharedGateway, marked("gateway", "{name: gw}", "rules:\n  - matches: [{path: {value: /}}]")}
+	manifests := []string{
+		fmt.Sprintf(echoServer, "a", 1), sharedGateway,
+		marked("gateway", "{name: gw}", "rules:\n  - matches: [{path: {value: /}}]"),
+	}
 	for i := range int64(count) {
 		name := fmt.Sprintf("set%d", i)
 		certificate, key := newPair(t, 100+i)
@@ -73,9 +76,11 @@ func TestManyListenerSets(t *testing.T) {
 	s.kubectl(t, "delete", "listenerset", "set0")
 	settles(t, at, "GET set0.example.com/", http.StatusNotFound)
 	serves(t, at, "set0.example.com", 0)
-	s.apply(t, listenerSet("broken", "{name: https, protocol: HTTPS, port: 443, hostname: broken.example.com, tls: {certificateRefs: [{name: absent}]}}"))
+	s.apply(t, listenerSet("broken",
+		"{name: https, protocol: HTTPS, port: 443, hostname: broken.example.com, tls: {certificateRefs: [{name: absent}]}}"))
 	s.becomes(t, "listenerset/broken", reason(".status.listeners[0]", "ResolvedRefs"), "InvalidCertificateRef")
-	s.apply(t, listenerSet("late", "{name: http, protocol: HTTP, port: 80, hostname: late.example.com}, {name: own, protocol: HTTP, port: 8080}"),
+	s.apply(t, listenerSet("late",
+		"{name: http, protocol: HTTP, port: 80, hostname: late.example.com}, {name: own, protocol: HTTP, port: 8080}"),
 		marked("late", toSet("late"), "rules:\n  - matches: [{path: {value: /}}]"))
 	settles(t, at, "GET late.example.com/", http.StatusOK)
 	settles(t, at+":8080", "GET whatever.example.com/", http.StatusOK) // A port that the Gateway itself does not have.
@@ -87,8 +92,9 @@ func TestManyListenerSets(t *testing.T) {
 	}
 }
 
-// TestListenersConflict: who has a hostname or the protocol of a port stays the same whatever happens to the others: the Gateway, then the
-// oldest ListenerSet. The loser is warned when it is applied, says so in its status, and is served as soon as the winner is gone.
+// TestListenersConflict: who has a hostname or the protocol of a port stays the same whatever happens to the others:
+// the Gateway, then the oldest ListenerSet. The loser is warned when it is applied, says so in its status, and is
+// served as soon as the winner is gone.
 func TestListenersConflict(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, "conflict")
@@ -121,8 +127,10 @@ func TestListenersConflict(t *testing.T) {
 	for i, want := range []string{"HostnameConflict", "ProtocolConflict", "HostnameConflict"} {
 		s.becomes(t, "listenerset/a-younger", reason(fmt.Sprintf(".status.listeners[%d]", i), "Conflicted"), want)
 	}
-	s.becomes(t, "listenerset/a-younger", `{.status.listeners[?(@.name=="free")].conditions[?(@.type=="Programmed")].status}`, "True")
-	s.becomes(t, "listenerset/z-older", condition(".status.listeners[0]", "Programmed")+condition(".status.listeners[1]", "Programmed"), "TrueTrue")
+	s.becomes(t, "listenerset/a-younger",
+		`{.status.listeners[?(@.name=="free")].conditions[?(@.type=="Programmed")].status}`, "True")
+	s.becomes(t, "listenerset/z-older", condition(".status.listeners[0]", "Programmed")+condition(".status.listeners[1]",
+		"Programmed"), "TrueTrue")
 
 	s.kubectl(t, "annotate", "listenerset", "a-younger", "touched=again") // Whoever was written last wins nothing by it.
 	s.kubectl(t, "delete", "httproute", "a-younger")
@@ -133,6 +141,7 @@ func TestListenersConflict(t *testing.T) {
 
 	s.kubectl(t, "delete", "listenerset", "z-older")
 	fallsTo(t, at, "GET disputed.example.com/", "a-younger")
-	s.becomes(t, "listenerset/a-younger", condition(".status.listeners[0]", "Programmed")+condition(".status.listeners[1]", "Programmed"), "TrueTrue")
+	s.becomes(t, "listenerset/a-younger", condition(".status.listeners[0]", "Programmed")+condition(".status.listeners[1]",
+		"Programmed"), "TrueTrue")
 	s.becomes(t, "listenerset/a-younger", reason(".status.listeners[2]", "Conflicted"), "HostnameConflict")
 }

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// keepLogs writes what the control plane, the Envoys and the cluster's own processes said, with the objects they spoke of, to a file
-// that outlives the cluster.
+// keepLogs writes what the control plane, the Envoys and the cluster's own processes said, with the objects they spoke
+// of, to a file that outlives the cluster.
 func keepLogs() {
 	file, err := os.CreateTemp("", "gatehouse-e2e-*.log")
 	if err != nil {
@@ -34,7 +34,8 @@ func keepLogs() {
 	logs, _ := filepath.Glob(filepath.Join(dir, "logs", "*.log"))
 	for _, log := range logs {
 		text, _ := os.ReadFile(log)
-		lines := slices.DeleteFunc(strings.SplitAfter(string(text), "\n"), func(line string) bool { return strings.Contains(line, "rejected by webhook") })
+		lines := slices.DeleteFunc(strings.SplitAfter(string(text), "\n"),
+			func(line string) bool { return strings.Contains(line, "rejected by webhook") })
 		section(log, strings.Join(lines, ""))
 	}
 	fmt.Fprintln(os.Stderr, "e2e: the logs are in", file.Name())

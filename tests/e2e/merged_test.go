@@ -17,7 +17,8 @@ spec:
 `
 
 // TestMergedPolicies: a policy on a route changes the one on its Gateway. What it does not set holds on the route as it
-// does elsewhere; an empty list replaces another one. Without the policy on the Gateway, it takes effect as it is written.
+// does elsewhere; an empty list replaces another one. Without the policy on the Gateway, it takes effect as it is
+// written.
 func TestMergedPolicies(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, "merged")
@@ -37,16 +38,19 @@ spec:
 	settles(t, at, "GET inherits.example.com/", http.StatusForbidden)
 	settles(t, at, "GET opens.example.com/", http.StatusOK)
 	preflight := []string{"Access-Control-Request-Method", "PUT", "Origin", "https://app.example.org"}
-	if a := asked(t, at, "OPTIONS inherits.example.com/", preflight...); a.header.Get("Access-Control-Allow-Origin") == "" {
+	if a := asked(t, at, "OPTIONS inherits.example.com/",
+		preflight...); a.header.Get("Access-Control-Allow-Origin") == "" {
 		t.Errorf("the route has no CORS: %d %v", a.code, a.header)
 	}
-	s.becomes(t, "securitypolicy/inherits", message(".status.ancestors[0]", "Merged"), fmt.Sprintf(`merged over SecurityPolicy "%s/gateway"`, s.namespace))
+	s.becomes(t, "securitypolicy/inherits", message(".status.ancestors[0]", "Merged"),
+		fmt.Sprintf(`merged over SecurityPolicy "%s/gateway"`, s.namespace))
 	s.becomes(t, "securitypolicy/gateway", message(".status.ancestors[0]", "Merged"),
 		fmt.Sprintf(`changed by more specific policies on HTTPRoute "%[1]s/inherits", HTTPRoute "%[1]s/opens"`, s.namespace))
 
 	s.kubectl(t, "delete", "securitypolicy", "gateway")
 	settles(t, at, "GET usual.example.com/", http.StatusOK)
 	settles(t, at, "GET inherits.example.com/", http.StatusOK)
-	settles(t, at, "GET opens.example.com/", http.StatusForbidden) // Without a rule and a default action, it allows nobody.
+	// Without a rule and a default action, it allows nobody.
+	settles(t, at, "GET opens.example.com/", http.StatusForbidden)
 	s.becomes(t, "securitypolicy/inherits", condition(".status.ancestors[0]", "Merged"), "")
 }

@@ -10,11 +10,13 @@ import (
 	"testing"
 )
 
-// reconfigure upgrades the release with a setting of the configuration file, as a user does, and waits until the control plane runs with it.
+// reconfigure upgrades the release with a setting of the configuration file, as a user does, and waits until the
+// control plane runs with it.
 func reconfigure(t *testing.T, setting string) {
 	t.Helper()
 	upgrade := exec.Command(filepath.Join(bin, "helm"), "upgrade", "gatehouse", filepath.Join(root, "manifests/gatehouse"),
-		"--namespace", "gatehouse-system", "--reuse-values", "--set", "config.envoyGateway."+setting, "--wait", "--timeout", "60s")
+		"--namespace", "gatehouse-system", "--reuse-values", "--set", "config.envoyGateway."+setting, "--wait", "--timeout",
+		"60s")
 	upgrade.Env = append(os.Environ(), "KUBECONFIG="+filepath.Join(dir, "kubeconfig"))
 	out, err := upgrade.CombinedOutput()
 	must(t, string(out), err)
@@ -45,8 +47,9 @@ func (s scene) has(t *testing.T, gateway, namespace, want string) {
 	})
 }
 
-// TestFleetsBesideTheirGateways: after a change of the deploy mode the fleet of each Gateway is in the Gateway's namespace and has its name,
-// and nothing of it is left where it was. It is repaired there, goes with its Gateway, and takes no name that is another's.
+// TestFleetsBesideTheirGateways: after a change of the deploy mode the fleet of each Gateway is in the Gateway's
+// namespace and has its name, and nothing of it is left where it was. It is repaired there, goes with its Gateway, and
+// takes no name that is another's.
 func TestFleetsBesideTheirGateways(t *testing.T) {
 	s := newScene(t, "beside")
 	s.apply(t, fmt.Sprintf(echoServer, "a", 1), plainGateway, route("r", "beside.example.com"))
@@ -76,7 +79,8 @@ func TestFleetsBesideTheirGateways(t *testing.T) {
 	s.has(t, "gw", s.namespace, whole)
 	serves()
 	s.becomes(t, "gateway/gw", message(".status", "Programmed"), "1/1 envoy replicas available")
-	if pods := s.kubectl(t, "get", "pods", "-l", "gateway.networking.k8s.io/gateway-name=gw", "-o", "name"); !strings.HasPrefix(pods, "pod/gw-") {
+	if pods := s.kubectl(t, "get", "pods", "-l", "gateway.networking.k8s.io/gateway-name=gw", "-o",
+		"name"); !strings.HasPrefix(pods, "pod/gw-") {
 		t.Errorf("pods with the label of the Gateway: %q", pods)
 	}
 
@@ -86,7 +90,8 @@ func TestFleetsBesideTheirGateways(t *testing.T) {
 
 	s.apply(t, strings.Replace(plainGateway, "name: gw", "name: a", 1))
 	s.becomes(t, "gateway/a", reason(".status", "Programmed"), "NoResources")
-	if why := s.kubectl(t, "get", "gateway", "a", "-o", "jsonpath="+message(".status", "Programmed")); !strings.Contains(why, "Service "+s.namespace+"/a exists") {
+	if why := s.kubectl(t, "get", "gateway", "a", "-o", "jsonpath="+message(".status",
+		"Programmed")); !strings.Contains(why, "Service "+s.namespace+"/a exists") {
 		t.Errorf("Gateway a, whose name a Service has: %s", why)
 	}
 	serves() // The Service still leads to its pods.

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// ofOlder is what clusters with any CRDs take: routes of each kind, a port with both modes of TLS, a ListenerSet, and policies. The Gateway inside
-// has an address of the cluster only, of which older CRDs cannot tell the scope.
+// ofOlder is what clusters with any CRDs take: routes of each kind, a port with both modes of TLS, a ListenerSet, and
+// policies. The Gateway inside has an address of the cluster only, of which older CRDs cannot tell the scope.
 const ofOlder = `
 apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
@@ -120,9 +120,9 @@ spec: {provider: {type: Kubernetes, kubernetes: {envoyService: {type: ClusterIP}
 // newFeatures need fields of Gateways that older CRDs do not have.
 var newFeatures = []string{"GatewayAddressRoutability", "GatewayAddressRoutabilityCluster", "GatewayListenerFilters"}
 
-// TestOlderCRDs: in a cluster with the CRDs of Gateway API v1.6, or of the standard channel, a control plane starts, serves what these CRDs know, and
-// writes statuses that are stored as they are. GatewayClasses list what these CRDs can ask for. The sessions of v1.6 have the names that users gave
-// them there.
+// TestOlderCRDs: in a cluster with the CRDs of Gateway API v1.6, or of the standard channel, a control plane starts,
+// serves what these CRDs know, and writes statuses that are stored as they are. GatewayClasses list what these CRDs can
+// ask for. The sessions of v1.6 have the names that users gave them there.
 func TestOlderCRDs(t *testing.T) {
 	t.Cleanup(func() { haveDefinitions(t, "gateway-api-crds.yaml") })
 	for _, c := range []struct{ file, rule string }{
@@ -143,7 +143,10 @@ func TestOlderCRDs(t *testing.T) {
 			at := address(t, s.namespace, "gw")
 			first := settles(t, at, "GET older.example.com/", http.StatusOK)
 			settles(t, at+":9000", "GET any.example.com/", http.StatusOK)
-			routes := []string{"httproute/web", "tcproute/tcp", "udproute/udp", "tlsroute/through", "tlsroute/ended", "grpcroute/grpc"}
+			routes := []string{
+				"httproute/web", "tcproute/tcp", "udproute/udp", "tlsroute/through", "tlsroute/ended",
+				"grpcroute/grpc",
+			}
 			for _, route := range routes {
 				s.becomes(t, route, condition(".status.parents[0]", "Accepted"), "True")
 				s.becomes(t, route, condition(".status.parents[0]", "ResolvedRefs"), "True")
@@ -155,7 +158,8 @@ func TestOlderCRDs(t *testing.T) {
 				s.becomes(t, served, condition(".status", "Programmed"), "True")
 			}
 			listsNew(t, false)
-			calm(t, s, append(routes, "gateway/gw", "gateway/inside", "listenerset/more", "backendtlspolicy/more", "gatewayclass/eg")...)
+			calm(t, s, append(routes, "gateway/gw", "gateway/inside", "listenerset/more", "backendtlspolicy/more",
+				"gatewayclass/eg")...)
 			if strings.Contains(c.rule, "x-cart") {
 				staysWith(t, at, "x-cart", first)
 			}
@@ -210,7 +214,8 @@ func haveDefinitions(t *testing.T, file string) {
 	var out string
 	eventually(t, file+" is taken", func() (err error) {
 		// It keeps people from replacing the standard channel by the experimental one. Each try puts it back.
-		if out, err = kubectl("delete", "--ignore-not-found", "validatingadmissionpolicybinding", "safe-upgrades.gateway.networking.k8s.io"); err == nil {
+		if out, err = kubectl("delete", "--ignore-not-found", "validatingadmissionpolicybinding",
+			"safe-upgrades.gateway.networking.k8s.io"); err == nil {
 			out, err = kubectl("apply", "--server-side", "--force-conflicts", "-f", filepath.Join(bin, file))
 		}
 		if err != nil {

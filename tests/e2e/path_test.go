@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestSpellingsOfAPath: a path in another case, or with a parameter, is another path, whatever a backend makes of it; and the expression that
-// docs/operations.md gives for such backends matches all spellings.
+// TestSpellingsOfAPath: a path in another case, or with a parameter, is another path, whatever a backend makes of it;
+// and the expression that docs/operations.md gives for such backends matches all spellings.
 func TestSpellingsOfAPath(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, "spelling")
@@ -15,7 +15,8 @@ func TestSpellingsOfAPath(t *testing.T) {
 	s.apply(t, fmt.Sprintf(echoServer, "a", 1), plainGateway,
 		marked("prefix", "{name: gw}", fmt.Sprintf(host, "prefix", "value: /admin")),
 		marked("prefix-all", "{name: gw}", fmt.Sprintf(host, "prefix", "value: /")),
-		marked("spellings", "{name: gw}", fmt.Sprintf(host, "spellings", `type: RegularExpression, value: "(?i)/admin([;/].*)?"`)),
+		marked("spellings", "{name: gw}", fmt.Sprintf(host, "spellings",
+			`type: RegularExpression, value: "(?i)/admin([;/].*)?"`)),
 		marked("spellings-all", "{name: gw}", fmt.Sprintf(host, "spellings", "value: /")),
 	)
 	at := address(t, s.namespace, "gw")
@@ -25,7 +26,8 @@ func TestSpellingsOfAPath(t *testing.T) {
 		fallsTo(t, at, "GET "+name+".example.com/", name+"-all")
 	}
 	for path, protected := range map[string]bool{
-		"/admin": true, "/admin/x": true, "/admin?x=y": true, "//admin": true, "/%61dmin": true, "/x/../admin": true, "/administration": false,
+		"/admin": true, "/admin/x": true, "/admin?x=y": true, "//admin": true, "/%61dmin": true, "/x/../admin": true,
+		"/administration": false,
 	} {
 		for _, name := range []string{"prefix", "spellings"} {
 			want := name + "-all"

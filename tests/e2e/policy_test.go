@@ -88,23 +88,27 @@ func corsPolicy(t *testing.T, at string) {
 	if a.code != http.StatusOK || a.app() != "" {
 		t.Errorf("the preflight request was answered %d by %q, not by Envoy", a.code, a.asked.Pod)
 	}
-	if a := asked(t, at, "OPTIONS cors.example.com/", append(preflight, "https://evil.example.net")...); a.header.Get("Access-Control-Allow-Origin") != "" {
+	if a := asked(t, at, "OPTIONS cors.example.com/", append(preflight,
+		"https://evil.example.net")...); a.header.Get("Access-Control-Allow-Origin") != "" {
 		t.Errorf("another origin was allowed: %v", a.header)
 	}
-	if a := asked(t, at, "GET cors.example.com/", "Origin", "https://app.example.org"); a.header.Get("Access-Control-Expose-Headers") != "X-Total" {
+	if a := asked(t, at, "GET cors.example.com/", "Origin",
+		"https://app.example.org"); a.header.Get("Access-Control-Expose-Headers") != "X-Total" {
 		t.Errorf("X-Total is not exposed: %v", a.header)
 	}
-	if a := asked(t, at, "GET plain.example.com/", "Origin", "https://app.example.org"); a.header.Get("Access-Control-Allow-Origin") != "" {
+	if a := asked(t, at, "GET plain.example.com/", "Origin",
+		"https://app.example.org"); a.header.Get("Access-Control-Allow-Origin") != "" {
 		t.Errorf("a route without the policy got CORS headers: %v", a.header)
 	}
 }
 
-// TestMoreSpecificPolicyWins: a policy on a route replaces the one on its Gateway as a whole, on that route only; the loser says where.
-// When it goes, the Gateway's takes effect there again.
+// TestMoreSpecificPolicyWins: a policy on a route replaces the one on its Gateway as a whole, on that route only; the
+// loser says where. When it goes, the Gateway's takes effect there again.
 func TestMoreSpecificPolicyWins(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, "precedence")
-	s.apply(t, fmt.Sprintf(echoServer, "a", 1), plainGateway, route("special", "special.example.com"), route("usual", "usual.example.com"),
+	s.apply(t, fmt.Sprintf(echoServer, "a", 1), plainGateway, route("special", "special.example.com"),
+		route("usual", "usual.example.com"),
 		authorization("gateway", "Gateway", "gw", "Deny"), authorization("route", "HTTPRoute", "special", "Allow"))
 	at := address(t, s.namespace, "gw")
 	settles(t, at, "GET usual.example.com/", http.StatusForbidden)
@@ -117,11 +121,13 @@ func TestMoreSpecificPolicyWins(t *testing.T) {
 	s.becomes(t, "securitypolicy/gateway", condition(".status.ancestors[0]", "Overridden"), "")
 }
 
-// TestOldestPolicyWins: of two policies for one target the older one takes effect; the younger says so, and takes over when the older goes.
+// TestOldestPolicyWins: of two policies for one target the older one takes effect; the younger says so, and takes over
+// when the older goes.
 func TestOldestPolicyWins(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, "oldest")
-	s.apply(t, fmt.Sprintf(echoServer, "a", 1), plainGateway, route("r", "oldest.example.com"), authorization("first", "HTTPRoute", "r", "Allow"))
+	s.apply(t, fmt.Sprintf(echoServer, "a", 1), plainGateway, route("r", "oldest.example.com"),
+		authorization("first", "HTTPRoute", "r", "Allow"))
 	s.becomes(t, "securitypolicy/first", condition(".status.ancestors[0]", "Accepted"), "True")
 	time.Sleep(time.Second) // The age of objects has no finer steps.
 	out, err := s.tryApply(authorization("another", "HTTPRoute", "r", "Deny"))

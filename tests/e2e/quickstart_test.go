@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// TestQuickstart: the quickstart, applied as one file without a warning (see run), is answered by the echo server through Envoy, and
-// its status tells of the generation that is served.
+// TestQuickstart: the quickstart, applied as one file without a warning (see run), is answered by the echo server
+// through Envoy, and its status tells of the generation that is served.
 func TestQuickstart(t *testing.T) {
 	at := address(t, "default", "eg")
 	answers(t, at, "www.example.com", "/", http.StatusOK)
@@ -24,7 +24,8 @@ func TestQuickstart(t *testing.T) {
 		}
 		return nil
 	})
-	out, err := kubectl("get", "httproute", "backend", "-o", `jsonpath={range .status.parents[0].conditions[*]}{.type}={.status} {end}`)
+	out, err := kubectl("get", "httproute", "backend", "-o",
+		`jsonpath={range .status.parents[0].conditions[*]}{.type}={.status} {end}`)
 	if must(t, out, err); strings.TrimSpace(out) != "Accepted=True ResolvedRefs=True" {
 		t.Errorf("conditions of the route: %s", out)
 	}
@@ -98,7 +99,8 @@ func TestControlPlaneKilled(t *testing.T) {
 // envoyUpdates counts the updates of listeners and clusters that the quickstart's Envoy has taken.
 func envoyUpdates(t *testing.T) string {
 	t.Helper()
-	return envoyStat(t, "envoy_listener_manager_lds_update_success") + " " + envoyStat(t, "envoy_cluster_manager_cds_update_success")
+	return envoyStat(t, "envoy_listener_manager_lds_update_success") + " " +
+		envoyStat(t, "envoy_cluster_manager_cds_update_success")
 }
 
 // The labels of the quickstart's Envoy, and of the control plane's replicas.
@@ -107,7 +109,8 @@ const (
 	controlPlane    = "app.kubernetes.io/name=gatehouse"
 )
 
-// staying finds the one pod of the control plane's namespace with these labels that is not leaving: its name and its address.
+// staying finds the one pod of the control plane's namespace with these labels that is not leaving: its name and its
+// address.
 func staying(t *testing.T, labels string) (name, ip string) {
 	t.Helper()
 	eventually(t, "one pod with labels "+labels+" stays", func() error {
@@ -138,7 +141,8 @@ func envoyStat(t *testing.T, name string) string {
 	return ""
 }
 
-// TestBlastRadiusOfOne: a policy that cannot be honoured, stored where admission is off, shuts its own route and no other.
+// TestBlastRadiusOfOne: a policy that cannot be honoured, stored where admission is off, shuts its own route and no
+// other.
 func TestBlastRadiusOfOne(t *testing.T) {
 	manifest, err := os.ReadFile("testdata/blast.yaml")
 	if err != nil {
@@ -152,7 +156,8 @@ func TestBlastRadiusOfOne(t *testing.T) {
 	answers(t, at, "shut.example.com", "/", http.StatusInternalServerError)
 	answers(t, address(t, "default", "eg"), "www.example.com", "/", http.StatusOK)
 	eventually(t, "the broken Gateway says so", func() error {
-		out, err := kubectl("get", "gateway", "-n", "blast", "broken", "-o", `jsonpath={.status.conditions[?(@.type=="Accepted")].status}`)
+		out, err := kubectl("get", "gateway", "-n", "blast", "broken", "-o",
+			`jsonpath={.status.conditions[?(@.type=="Accepted")].status}`)
 		if out != "False" {
 			return fmt.Errorf("Accepted: %q %w", out, err)
 		}

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestTwoReplicas: proxies connect to either replica, and each Gateway becomes Programmed although only the leader writes. When the
-// leader goes, the other one takes over.
+// TestTwoReplicas: proxies connect to either replica, and each Gateway becomes Programmed although only the leader
+// writes. When the leader goes, the other one takes over.
 func TestTwoReplicas(t *testing.T) {
 	scale := func(n int) {
 		out, err := kubectl("scale", "deployment", "gatehouse", "-n", "gatehouse-system", fmt.Sprintf("--replicas=%d", n))
@@ -38,13 +38,15 @@ spec:
 	}
 	// With two, admission fails closed, since the self-test passes too where only the API server is answered.
 	eventually(t, "failurePolicy is Fail", func() error {
-		out, err := kubectl("get", "validatingwebhookconfiguration", "gatehouse", "-o", "jsonpath={.webhooks[0].failurePolicy}")
+		out, err := kubectl("get", "validatingwebhookconfiguration", "gatehouse", "-o",
+			"jsonpath={.webhooks[0].failurePolicy}")
 		if err == nil && out != "Fail" {
 			err = fmt.Errorf("it is %s", out)
 		}
 		return err
 	})
-	holder, err := kubectl("get", "lease", "gatehouse-leader", "-n", "gatehouse-system", "-o", "jsonpath={.spec.holderIdentity}")
+	holder, err := kubectl("get", "lease", "gatehouse-leader", "-n", "gatehouse-system", "-o",
+		"jsonpath={.spec.holderIdentity}")
 	must(t, holder, err)
 	leader, _, _ := strings.Cut(holder, "_") // The pod, then where it is reached.
 	// A proxy connects to either replica by chance, so there are new ones until the follower has one at least.

@@ -19,8 +19,9 @@ spec:
   rules: [{matches: [{path: {type: RegularExpression, value: "/(?=a)"}}]}]
 `
 
-// TestAdmissionWhileReplicasGo: while replicas of the control plane are replaced, scaled and deleted, each broken object is refused for what is
-// broken: none is let through because nobody was there to judge it, and nobody is told of a webhook that did not answer.
+// TestAdmissionWhileReplicasGo: while replicas of the control plane are replaced, scaled and deleted, each broken
+// object is refused for what is broken: none is let through because nobody was there to judge it, and nobody is told of
+// a webhook that did not answer.
 func TestAdmissionWhileReplicasGo(t *testing.T) {
 	refused := func() error {
 		out, err := kubectlOf(brokenRoute, "create", "--dry-run=server", "--validate=false", "-f", "-")

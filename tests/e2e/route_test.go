@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// TestRoutes: an HTTPRoute does with a request what Gateway API says: which rule takes it, what is changed on the way, who gets it.
+// TestRoutes: an HTTPRoute does with a request what Gateway API says: which rule takes it, what is changed on the way,
+// who gets it.
 func TestRoutes(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, "routes")
@@ -26,7 +27,8 @@ func TestRoutes(t *testing.T) {
 		for range 200 {
 			got[asked(t, at, "GET weight.example.com/").app()]++
 		}
-		// Each request is a draw of its own: with 3 to 1, fewer than 110 or more than 190 of 200 happen less than once in a billion runs.
+		// Each request is a draw of its own: with 3 to 1, fewer than 110 or more than 190 of 200 happen less than once
+		// in a billion runs.
 		if got["a"] < 110 || got["a"] > 190 || got["a"]+got["b"] != 200 {
 			t.Errorf("of 200 requests weighted 3 to 1, went to %v", got)
 		}
@@ -44,7 +46,8 @@ func TestRoutes(t *testing.T) {
 	})
 	t.Run("status", func(t *testing.T) {
 		for _, route := range []string{"match", "filter", "weight", "timeout"} {
-			s.becomes(t, "httproute/"+route, condition(".status.parents[0]", "Accepted")+condition(".status.parents[0]", "ResolvedRefs"), "TrueTrue")
+			s.becomes(t, "httproute/"+route, condition(".status.parents[0]", "Accepted")+condition(".status.parents[0]",
+				"ResolvedRefs"), "TrueTrue")
 			s.becomes(t, "httproute/"+route, `{.status.parents[0].conditions[?(@.type=="Accepted")].observedGeneration}`, "1")
 		}
 		s.becomes(t, "gateway/gw", "{.status.listeners[0].attachedRoutes}", "4")
@@ -74,7 +77,8 @@ func routeMatches(t *testing.T, at string) {
 		{request: "GET match.example.com/?animal=dolphin", want: "any"},
 	} {
 		if a := asked(t, at, c.request, c.headers...); a.header.Get("X-Rule") != c.want {
-			t.Errorf("%s %v was taken by rule %q, want %q (status %d)", c.request, c.headers, a.header.Get("X-Rule"), c.want, a.code)
+			t.Errorf("%s %v was taken by rule %q, want %q (status %d)", c.request, c.headers, a.header.Get("X-Rule"), c.want,
+				a.code)
 		}
 	}
 }
@@ -109,8 +113,8 @@ func routeFilters(t *testing.T, at string) {
 	}
 }
 
-// routeRedirects: a redirect changes what it names and keeps the rest. A port that the scheme implies is not named, even where the client
-// did.
+// routeRedirects: a redirect changes what it names and keeps the rest. A port that the scheme implies is not named,
+// even where the client did.
 func routeRedirects(t *testing.T, at string) {
 	for request, want := range map[string]string{
 		"GET filter.example.com/to-https?q=1":       "301 https://filter.example.com/to-https?q=1",
@@ -126,11 +130,13 @@ func routeRedirects(t *testing.T, at string) {
 	}
 }
 
-// TestWhoMayAttach: a listener decides by labels of namespaces which routes it takes, and a label that is set later is enough.
+// TestWhoMayAttach: a listener decides by labels of namespaces which routes it takes, and a label that is set later is
+// enough.
 func TestWhoMayAttach(t *testing.T) {
 	t.Parallel()
 	s, other := newScene(t, "host"), newScene(t, "guest")
-	s.apply(t, strings.Replace(plainGateway, "port: 80}", "port: 80, allowedRoutes: {namespaces: {from: Selector, selector: {matchLabels: {guest: welcome}}}}}", 1))
+	s.apply(t, strings.Replace(plainGateway, "port: 80}",
+		"port: 80, allowedRoutes: {namespaces: {from: Selector, selector: {matchLabels: {guest: welcome}}}}}", 1))
 	other.apply(t, fmt.Sprintf(echoServer, "a", 1))
 	out, err := other.tryApply(fmt.Sprintf(`
 apiVersion: gateway.networking.k8s.io/v1
@@ -153,8 +159,8 @@ spec:
 	other.becomes(t, "httproute/guest", condition(".status.parents[0]", "Accepted"), "False")
 }
 
-// TestGrants: a Service of another namespace is used only while a ReferenceGrant there allows it. When it is revoked, the route
-// answers 500, and status says why.
+// TestGrants: a Service of another namespace is used only while a ReferenceGrant there allows it. When it is revoked,
+// the route answers 500, and status says why.
 func TestGrants(t *testing.T) {
 	t.Parallel()
 	s, owner := newScene(t, "user"), newScene(t, "owner")
@@ -170,7 +176,8 @@ spec:
   rules: [{backendRefs: [{name: a, namespace: %s, port: 80}]}]
 `, owner.namespace))
 	must(t, out, err)
-	if want := fmt.Sprintf("create a ReferenceGrant in namespace %q from HTTPRoute to Service", owner.namespace); !strings.Contains(out, want) {
+	if want := fmt.Sprintf("create a ReferenceGrant in namespace %q from HTTPRoute to Service",
+		owner.namespace); !strings.Contains(out, want) {
 		t.Errorf("%s\nlacks %q", out, want)
 	}
 	at := address(t, s.namespace, "gw")
@@ -193,8 +200,8 @@ spec:
 	s.becomes(t, "httproute/borrower", reason(".status.parents[0]", "ResolvedRefs"), "RefNotPermitted")
 }
 
-// TestEndpoints: traffic goes to ready pods, on the port that their Service names. Replacing the pods one by one loses no request, and
-// a Service that has none answers 503 until it has one again.
+// TestEndpoints: traffic goes to ready pods, on the port that their Service names. Replacing the pods one by one loses
+// no request, and a Service that has none answers 503 until it has one again.
 func TestEndpoints(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, "endpoints")

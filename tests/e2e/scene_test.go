@@ -41,7 +41,8 @@ metadata: {name: %[1]s}
 spec: {selector: {app: %[1]s}, ports: [{name: http, port: 80, targetPort: web}]}
 `
 
-// inPod is a Deployment that runs this program, which a variable of its environment makes a server, with the ports and probes of its container.
+// inPod is a Deployment that runs this program, which a variable of its environment makes a server, with the ports and
+// probes of its container.
 func inPod(t *testing.T, name, variable, value, container string) string {
 	t.Helper()
 	program, err := os.Executable()

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestClusterAddress: a Gateway that asks for addresses of the cluster alone is served at the cluster IP of its Service, which is not exposed. One that
-// asks for another address besides is served at both.
+// TestClusterAddress: a Gateway that asks for addresses of the cluster alone is served at the cluster IP of its
+// Service, which is not exposed. One that asks for another address besides is served at both.
 func TestClusterAddress(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, "scope")
@@ -24,7 +24,8 @@ func TestClusterAddress(t *testing.T) {
 	inside := service("spec.clusterIP")
 	s.becomes(t, "gateway/gw", "{.status.addresses[*]['value','routability']}", inside+" Cluster")
 	answersInside(t, inside, "scope.example.com")
-	if exposed := service("spec.type") + service("spec.ports[*].nodePort") + service("status.loadBalancer.ingress[*].ip"); exposed != "ClusterIP" {
+	if exposed := service("spec.type") + service("spec.ports[*].nodePort") +
+		service("status.loadBalancer.ingress[*].ip"); exposed != "ClusterIP" {
 		t.Errorf("the Service is exposed: %s", exposed)
 	}
 
@@ -49,7 +50,8 @@ func TestClusterAddress(t *testing.T) {
 	answersInside(t, inside, "scope.example.com")
 
 	out, err := s.tryApply(gateway("{routability: example.com/CorpWan}"))
-	if must(t, out, err); !strings.Contains(out, `Warning: spec.addresses[0].routability: "example.com/CorpWan" is not served`) {
+	if must(t, out, err); !strings.Contains(out,
+		`Warning: spec.addresses[0].routability: "example.com/CorpWan" is not served`) {
 		t.Errorf("a scope that nobody serves is not warned of: %s", out)
 	}
 	s.becomes(t, "gateway/gw", reason(".status", "AddressesAssigned"), "NotAssigned")

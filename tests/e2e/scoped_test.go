@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// scopedRoutes is a Gateway with scoped routes, two hosts on it, and a policy that lets nobody in to one path of the second.
+// scopedRoutes is a Gateway with scoped routes, two hosts on it, and a policy that lets nobody in to one path of the
+// second.
 const scopedRoutes = `
 apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
@@ -57,21 +58,27 @@ spec:
   rules: [{backendRefs: [{name: a, port: 80}]}]
 `
 
-// TestScopedRoutes: on a Gateway with scoped routes hosts answer, policies hold, hosts come and go, and a wildcard is warned of.
+// TestScopedRoutes: on a Gateway with scoped routes hosts answer, policies hold, hosts come and go, and a wildcard is
+// warned of.
 func TestScopedRoutes(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, "scoped")
 	pair, key := newPair(t, 1)
-	s.apply(t, fmt.Sprintf(echoServer, "a", 1), strings.Replace(secret("pair", pair, key), ", namespace: default", "", 1), scopedRoutes)
+	s.apply(t, fmt.Sprintf(echoServer, "a", 1), strings.Replace(secret("pair", pair, key), ", namespace: default", "", 1),
+		scopedRoutes)
 	at := address(t, s.namespace, "gw")
 	settles(t, at, "GET two.example.com/", http.StatusOK)
 	if a := settles(t, at, "GET one.example.com/", http.StatusOK); len(a.asked.Headers["X-Gatehouse-Listener"]) > 0 {
 		t.Errorf("the backend is told the listener: %v", a.asked.Headers)
 	}
-	for _, listener := range []string{"http", "secure-one", "secure-all"} { // What a client says of the header is nothing to Envoy.
+	// What a client says of the header is nothing to Envoy.
+	for _, listener := range []string{"http", "secure-one", "secure-all"} {
 		settles(t, at, "GET two.example.com/shut", http.StatusForbidden, "X-Gatehouse-Listener", s.namespace+"/gw/"+listener)
 	}
-	for host, want := range map[string]int{"one.example.com/": 200, "two.example.com/": 200, "two.example.com/shut": 403, "three.example.com/": 404} {
+	for host, want := range map[string]int{
+		"one.example.com/": 200, "two.example.com/": 200, "two.example.com/shut": 403,
+		"three.example.com/": 404,
+	} {
 		securely(t, at, host, want)
 	}
 	settles(t, at, "GET three.example.com/", http.StatusNotFound)
@@ -87,7 +94,8 @@ func TestScopedRoutes(t *testing.T) {
 
 	t.Run("the annotation stays", func(t *testing.T) {
 		out, err := kubectl("annotate", "gateway", "gw", "-n", s.namespace, "gatehouse.dev/scoped-routes-")
-		if err == nil || !strings.Contains(out, "metadata.annotations[gatehouse.dev/scoped-routes]") || !strings.Contains(out, "true cannot become false") {
+		if err == nil || !strings.Contains(out, "metadata.annotations[gatehouse.dev/scoped-routes]") ||
+			!strings.Contains(out, "true cannot become false") {
 			t.Errorf("the annotation can be taken away: %v: %s", err, out)
 		}
 	})
@@ -97,7 +105,10 @@ func TestScopedRoutes(t *testing.T) {
 func securely(t *testing.T, at, target string, code int) {
 	t.Helper()
 	host, path, _ := strings.Cut(target, "/")
-	client := &http.Client{Timeout: direct.Timeout, Transport: &http.Transport{TLSClientConfig: &tls.Config{ServerName: host, InsecureSkipVerify: true}}}
+	client := &http.Client{
+		Timeout:   direct.Timeout,
+		Transport: &http.Transport{TLSClientConfig: &tls.Config{ServerName: host, InsecureSkipVerify: true}},
+	}
 	defer client.CloseIdleConnections()
 	eventually(t, fmt.Sprintf("https://%s is answered %d", target, code), func() error {
 		request, err := http.NewRequest(http.MethodGet, "https://"+at+"/"+path, nil)
@@ -117,7 +128,8 @@ func securely(t *testing.T, at, target string, code int) {
 	})
 }
 
-// wildcardIsTold: kubectl warns of it; alone it is not attached, and beside an exact host the route says that it is not served.
+// wildcardIsTold: kubectl warns of it; alone it is not attached, and beside an exact host the route says that it is not
+// served.
 func wildcardIsTold(t *testing.T, s scene) {
 	t.Helper()
 	for _, c := range []struct{ hosts, kind string }{
@@ -125,10 +137,12 @@ func wildcardIsTold(t *testing.T, s scene) {
 		{`"*.example.org", three.example.com`, "HostnamesServed"},
 	} {
 		out, err := s.tryApply(fmt.Sprintf(scopedWildcard, c.hosts))
-		if must(t, out, err); c.kind == "Accepted" && !strings.Contains(out, `Warning: spec.hostnames: "*.example.org" cannot be served`) {
+		if must(t, out, err); c.kind == "Accepted" && !strings.Contains(out,
+			`Warning: spec.hostnames: "*.example.org" cannot be served`) {
 			t.Errorf("kubectl does not warn of %s: %s", c.hosts, out)
 		}
-		s.becomes(t, "httproute/wild", condition(".status.parents[0]", c.kind)+reason(".status.parents[0]", c.kind), "FalseUnsupportedValue")
+		s.becomes(t, "httproute/wild", condition(".status.parents[0]", c.kind)+reason(".status.parents[0]", c.kind),
+			"FalseUnsupportedValue")
 	}
 	s.becomes(t, "httproute/wild", condition(".status.parents[0]", "Accepted"), "True")
 }

@@ -41,9 +41,10 @@ spec:
   - {name: two, protocol: HTTPS, port: 443, hostname: two.example.com, tls: {certificateRefs: [{name: two}]}}
 `
 
-// TestOneBrokenCertificateOfTwo: listeners on one port serve each its own certificate, by the name that clients ask for. When one
-// Secret breaks or vanishes while it is in use, running Envoys go on with what they have, a new Envoy opens the port without that
-// listener, and the other listener notices nothing. When the Secret is whole again, its listener comes back.
+// TestOneBrokenCertificateOfTwo: listeners on one port serve each its own certificate, by the name that clients ask
+// for. When one Secret breaks or vanishes while it is in use, running Envoys go on with what they have, a new Envoy
+// opens the port without that listener, and the other listener notices nothing. When the Secret is whole again, its
+// listener comes back.
 func TestOneBrokenCertificateOfTwo(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, "sni", "gatehouse.dev/admission=off") // Broken Secrets get in.
@@ -75,7 +76,8 @@ func TestOneBrokenCertificateOfTwo(t *testing.T) {
 	newEnvoy(t, s)
 	serves(t, at, "one.example.com", 1)
 	serves(t, at, "two.example.com", 0)
-	s.becomes(t, "gateway/gw", condition(".status", "Programmed")+both("one", "Programmed")+both("two", "Programmed"), "TrueTrueFalse")
+	s.becomes(t, "gateway/gw", condition(".status", "Programmed")+both("one", "Programmed")+both("two", "Programmed"),
+		"TrueTrueFalse")
 	s.apply(t, local("two", two, twoKey))
 	serves(t, at, "two.example.com", 2)
 	s.becomes(t, "gateway/gw", both("one", "Programmed")+both("two", "Programmed"), "TrueTrue")
@@ -83,7 +85,8 @@ func TestOneBrokenCertificateOfTwo(t *testing.T) {
 
 // fleetOf selects what belongs to the Envoys of a scene's Gateway gw.
 func fleetOf(s scene) []string {
-	return []string{"-n", "gatehouse-system", "-l", "gateway.envoyproxy.io/owning-gateway-namespace=" + s.namespace + ",gateway.envoyproxy.io/owning-gateway-name=gw"}
+	return []string{"-n", "gatehouse-system", "-l", "gateway.envoyproxy.io/owning-gateway-namespace=" + s.namespace +
+		",gateway.envoyproxy.io/owning-gateway-name=gw"}
 }
 
 // newEnvoy replaces the Envoy of a scene's Gateway at once, so that nothing is left of what the old one had in memory.
@@ -95,7 +98,8 @@ func newEnvoy(t *testing.T, s scene) {
 	must(t, out, err)
 }
 
-// TestOneOfTwoCertificatesIsAbsent: a listener serves the certificates that are there, and kubectl and status tell of the one that is not.
+// TestOneOfTwoCertificatesIsAbsent: a listener serves the certificates that are there, and kubectl and status tell of
+// the one that is not.
 func TestOneOfTwoCertificatesIsAbsent(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, "pairs")
@@ -115,5 +119,6 @@ spec:
 	}
 	at := address(t, s.namespace, "gw")
 	serves(t, at, "tls.example.com", 1)
-	s.becomes(t, "gateway/gw", condition(".status.listeners[0]", "ResolvedRefs")+condition(".status.listeners[0]", "Programmed"), "FalseTrue")
+	s.becomes(t, "gateway/gw", condition(".status.listeners[0]", "ResolvedRefs")+condition(".status.listeners[0]",
+		"Programmed"), "FalseTrue")
 }

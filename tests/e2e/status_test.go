@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestStatusOfOthers: what other controllers wrote into the status of an object stays as it is through all that Gatehouse writes there; of
-// its own entries it removes those of parents that are named no more.
+// TestStatusOfOthers: what other controllers wrote into the status of an object stays as it is through all that
+// Gatehouse writes there; of its own entries it removes those of parents that are named no more.
 func TestStatusOfOthers(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, "status")
@@ -31,14 +31,18 @@ spec:
 		s.kubectl(t, "patch", object, "--subresource=status", "--type=json", "-p", "["+patch+"]")
 	}
 	add("httproute/r", fmt.Sprintf(entry, "parents", "parentRef", fmt.Sprintf(foreign, "Accepted")))
-	add("httproute/r", fmt.Sprintf(`{"op":"add","path":"/status/parents/1/conditions/-","value":%s}`, fmt.Sprintf(foreign, "example.org/Checked")))
+	add("httproute/r", fmt.Sprintf(`{"op":"add","path":"/status/parents/1/conditions/-","value":%s}`,
+		fmt.Sprintf(foreign, "example.org/Checked")))
 	add("securitypolicy/p", fmt.Sprintf(entry, "ancestors", "ancestorRef", fmt.Sprintf(foreign, "Accepted")))
-	add("gateway/gw", fmt.Sprintf(`{"op":"add","path":"/status/conditions/-","value":%s}`, fmt.Sprintf(foreign, "example.org/Checked")))
-	add("gateway/gw", fmt.Sprintf(`{"op":"add","path":"/status/listeners/0/conditions/-","value":%s}`, fmt.Sprintf(foreign, "example.org/Checked")))
+	add("gateway/gw", fmt.Sprintf(`{"op":"add","path":"/status/conditions/-","value":%s}`,
+		fmt.Sprintf(foreign, "example.org/Checked")))
+	add("gateway/gw", fmt.Sprintf(`{"op":"add","path":"/status/listeners/0/conditions/-","value":%s}`,
+		fmt.Sprintf(foreign, "example.org/Checked")))
 	const theirs = `.conditions[?(@.message=="written by somebody else")]['status','reason','lastTransitionTime','observedGeneration']}`
 	untouched := func(object, below string) {
 		t.Helper()
-		if got, want := s.kubectl(t, "get", object, "-o", "jsonpath={"+below+theirs), "Unknown Theirs 2026-01-02T03:04:05Z 1"; got != want {
+		if got, want := s.kubectl(t, "get", object, "-o", "jsonpath={"+below+theirs),
+			"Unknown Theirs 2026-01-02T03:04:05Z 1"; got != want {
 			t.Errorf("what somebody else wrote into %s at %s is %q, want %q", object, below, got, want)
 		}
 	}
@@ -51,18 +55,22 @@ spec:
 	}
 	all()
 
-	// Every object changes, so that each status is written anew: the route loses its second parent and its backend, the policy and the
-	// Gateway change.
+	// Every object changes, so that each status is written anew: the route loses its second parent and its backend, the
+	// policy and the Gateway change.
 	s.kubectl(t, "patch", "httproute", "r", "--type=json", "-p",
 		`[{"op":"remove","path":"/spec/parentRefs/1"},{"op":"replace","path":"/spec/rules/0/backendRefs/0/name","value":"absent"}]`)
-	s.kubectl(t, "patch", "securitypolicy", "p", "--type=merge", "-p", `{"spec":{"cors":{"allowOrigins":["https://other.example.com"]}}}`)
-	s.kubectl(t, "patch", "gateway", "gw", "--type=json", "-p", `[{"op":"add","path":"/spec/listeners/-","value":{"name":"more","protocol":"HTTP","port":8080}}]`)
+	s.kubectl(t, "patch", "securitypolicy", "p", "--type=merge", "-p",
+		`{"spec":{"cors":{"allowOrigins":["https://other.example.com"]}}}`)
+	s.kubectl(t, "patch", "gateway", "gw", "--type=json", "-p",
+		`[{"op":"add","path":"/spec/listeners/-","value":{"name":"more","protocol":"HTTP","port":8080}}]`)
 	const ours = `[?(@.controllerName=="gateway.envoyproxy.io/gatewayclass-controller")]`
 	s.becomes(t, "httproute/r", "{.status.parents"+ours+".parentRef.name}", "gw")
 	s.becomes(t, "httproute/r", reason(".status.parents"+ours, "ResolvedRefs"), "BackendNotFound")
 	s.becomes(t, "httproute/r", `{.status.parents`+ours+`.conditions[?(@.type=="Accepted")].observedGeneration}`, "2")
-	s.becomes(t, "securitypolicy/p", `{.status.ancestors`+ours+`.conditions[?(@.type=="Accepted")].observedGeneration}`, "2")
-	s.becomes(t, "gateway/gw", condition(".status.listeners[1]", "Programmed")+"{.status.listeners[*].attachedRoutes}", "True1 1")
+	s.becomes(t, "securitypolicy/p", `{.status.ancestors`+ours+`.conditions[?(@.type=="Accepted")].observedGeneration}`,
+		"2")
+	s.becomes(t, "gateway/gw", condition(".status.listeners[1]", "Programmed")+"{.status.listeners[*].attachedRoutes}",
+		"True1 1")
 	untouched("httproute/r", ".status.parents"+ours)
 	all()
 

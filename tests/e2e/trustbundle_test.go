@@ -28,7 +28,11 @@ func newAuthority(t *testing.T, serial int64) authority {
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: fmt.Sprintf("authority %d", serial)}, BasicConstraintsValid: true, IsCA: true, NotAfter: time.Now().Add(time.Hour)}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(serial),
+		Subject:      pkix.Name{CommonName: fmt.Sprintf("authority %d", serial)}, BasicConstraintsValid: true, IsCA: true,
+		NotAfter: time.Now().Add(time.Hour),
+	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
 		t.Fatal(err)
@@ -47,7 +51,10 @@ func (a authority) issue(t *testing.T, serial int64, name string) (certificate, 
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name}, NotAfter: time.Now().Add(time.Hour)}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: name},
+		DNSNames: []string{name}, NotAfter: time.Now().Add(time.Hour),
+	}
 	der, err := x509.CreateCertificate(rand.Reader, template, a.certificate, &private.PublicKey, a.key)
 	if err != nil {
 		t.Fatal(err)
@@ -56,14 +63,16 @@ func (a authority) issue(t *testing.T, serial int64, name string) (certificate, 
 	if err != nil {
 		t.Fatal(err)
 	}
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: encoded})
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: encoded})
 }
 
 // bundle is a ClusterTrustBundle of the authority, in the version that the cluster serves.
 func (a authority) bundle(t *testing.T, name string) string {
 	t.Helper()
 	version := "v1beta1"
-	if served, err := kubectl("get", "--raw", "/apis/certificates.k8s.io/v1"); strings.Contains(must(t, served, err), "clustertrustbundles") {
+	if served, err := kubectl("get", "--raw", "/apis/certificates.k8s.io/v1"); strings.Contains(must(t, served, err),
+		"clustertrustbundles") {
 		version = "v1"
 	}
 	text := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.certificate.Raw}))
@@ -116,8 +125,8 @@ spec:
   - {name: https, protocol: HTTPS, port: 443, tls: {certificateRefs: [{name: server}]}}
 `
 
-// TestTrustBundle: backends and clients are checked with the CA certificates of a ClusterTrustBundle, those that it has when they connect. While it is
-// not there nobody is trusted, and status says so.
+// TestTrustBundle: backends and clients are checked with the CA certificates of a ClusterTrustBundle, those that it has
+// when they connect. While it is not there nobody is trusted, and status says so.
 func TestTrustBundle(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, "bundle")
@@ -131,7 +140,8 @@ func TestTrustBundle(t *testing.T) {
 	server, serverKey := newPair(t, 4)
 	out, err := apply(first.bundle(t, bundle))
 	must(t, out, err)
-	s.apply(t, in(secret("backend", backend, backendKey)), in(secret("server", server, serverKey)), fmt.Sprintf(securedBackend, bundle), route("r", "bundle.example.com"))
+	s.apply(t, in(secret("backend", backend, backendKey)), in(secret("server", server, serverKey)),
+		fmt.Sprintf(securedBackend, bundle), route("r", "bundle.example.com"))
 	at := address(t, s.namespace, "gw")
 	settles(t, at, "GET bundle.example.com/", http.StatusOK)
 	clients := map[int64]authority{1: first, 2: second}
@@ -173,7 +183,10 @@ func letsIn(t *testing.T, at string, clients map[int64]authority, trusted int64)
 		if err != nil {
 			t.Fatal(err)
 		}
-		transport := &http.Transport{TLSClientConfig: &tls.Config{ServerName: "bundle.example.com", InsecureSkipVerify: true, Certificates: []tls.Certificate{pair}}, DisableKeepAlives: true}
+		transport := &http.Transport{TLSClientConfig: &tls.Config{
+			ServerName: "bundle.example.com", InsecureSkipVerify: true,
+			Certificates: []tls.Certificate{pair},
+		}, DisableKeepAlives: true}
 		client := &http.Client{Timeout: direct.Timeout, Transport: transport}
 		eventually(t, fmt.Sprintf("client %d is served: %t", serial, serial == trusted), func() error {
 			request, err := http.NewRequest(http.MethodGet, "https://"+at+"/", nil)

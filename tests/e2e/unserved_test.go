@@ -50,9 +50,9 @@ spec:
 	jwtWords = `spec.jwt: "jwt" is not served yet, so nothing that the policy covers is served`
 )
 
-// TestProtectionIsNeverLeftOut: a policy that was stored with authentication which is not served keeps it, and its route answers 500 instead of
-// forwarding without. So does a whole Gateway whose listeners have such a policy, or a policy of a kind that is not served, from the moment its CRD
-// appears.
+// TestProtectionIsNeverLeftOut: a policy that was stored with authentication which is not served keeps it, and its
+// route answers 500 instead of forwarding without. So does a whole Gateway whose listeners have such a policy, or a
+// policy of a kind that is not served, from the moment its CRD appears.
 func TestProtectionIsNeverLeftOut(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, "migrated", "gatehouse.dev/admission=off")
@@ -69,7 +69,8 @@ func TestProtectionIsNeverLeftOut(t *testing.T) {
 	settles(t, at, "GET people.example.com/", http.StatusInternalServerError)
 	settles(t, at, "GET open.example.com/", http.StatusOK)
 	s.becomes(t, "securitypolicy/people", condition(".status.ancestors[0]", "Accepted"), "False")
-	if words := s.kubectl(t, "get", "securitypolicy/people", "-o", "jsonpath="+message(".status.ancestors[0]", "Accepted")); !strings.Contains(words, jwtWords) {
+	if words := s.kubectl(t, "get", "securitypolicy/people", "-o",
+		"jsonpath="+message(".status.ancestors[0]", "Accepted")); !strings.Contains(words, jwtWords) {
 		t.Errorf("its status says %q", words)
 	}
 	s.becomes(t, "securitypolicy/people", "{.spec.jwt.providers[0].remoteJWKS.uri}", "https://id.example.com/jwks")
@@ -77,8 +78,12 @@ func TestProtectionIsNeverLeftOut(t *testing.T) {
 
 	out, err := kubectl("apply", "-f", "testdata/envoyextensionpolicy-crd.yaml")
 	must(t, out, err)
-	t.Cleanup(func() { _, _ = kubectl("delete", "-f", "testdata/envoyextensionpolicy-crd.yaml") }) // The cluster goes anyway.
-	for policy, object := range map[string]string{"clienttrafficpolicy/clients": clientCertificates, "envoyextensionpolicy/judge": judgedByExtension} {
+	// The cluster goes anyway.
+	t.Cleanup(func() { _, _ = kubectl("delete", "-f", "testdata/envoyextensionpolicy-crd.yaml") })
+	for policy, object := range map[string]string{
+		"clienttrafficpolicy/clients": clientCertificates,
+		"envoyextensionpolicy/judge":  judgedByExtension,
+	} {
 		eventually(t, "the policy can be stored", func() error {
 			out, err := s.tryApply(object)
 			if err != nil {
@@ -106,8 +111,8 @@ func (s scene) lookBeforeChangingOver(t *testing.T) {
 	}
 }
 
-// TestUnreadFieldsAreRefused: a field that does not work is refused instead of storing a policy that is honoured in part, with the name that was
-// meant if there is one, by every way to apply it.
+// TestUnreadFieldsAreRefused: a field that does not work is refused instead of storing a policy that is honoured in
+// part, with the name that was meant if there is one, by every way to apply it.
 func TestUnreadFieldsAreRefused(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, "unread")

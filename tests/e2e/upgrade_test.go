@@ -19,14 +19,16 @@ import (
 // release is a version of Gatehouse: its image, and the folder of its charts.
 type release struct{ image, charts string }
 
-// install puts a version in the place of another, as a user does: CRDs first, then helm upgrade, which waits until it is there.
+// install puts a version in the place of another, as a user does: CRDs first, then helm upgrade, which waits until it
+// is there.
 func (r release) install(t *testing.T) {
 	t.Helper()
 	crds, err := helm("template", filepath.Join(r.charts, "gatehouse-crds"))
 	must(t, crds, err)
 	out, err := kubectlOf(crds, "apply", "--server-side", "--force-conflicts", "-f", "-")
 	must(t, out, err)
-	out, err = helm("upgrade", "gatehouse", filepath.Join(r.charts, "gatehouse"), "--namespace=gatehouse-system", "--reset-then-reuse-values",
+	out, err = helm("upgrade", "gatehouse", filepath.Join(r.charts, "gatehouse"), "--namespace=gatehouse-system",
+		"--reset-then-reuse-values",
 		"--set=deployment.replicas=2,global.images.gatehouse.image="+r.image, "--wait", "--timeout=120s",
 		"--force-conflicts") // Other tests scale it by kubectl.
 	must(t, out, err)
@@ -40,17 +42,19 @@ func helm(args ...string) (string, error) {
 	return string(out), err
 }
 
-// TestUpgradeUnderLoad: the version before this one takes over from this one by helm upgrade, and this one takes over again. Meanwhile no request
-// fails, good objects are admitted, a broken one is refused, and a stream through an Envoy that is not replaced goes on. Each version serves an
-// Envoy that still runs by the other's bootstrap.
+// TestUpgradeUnderLoad: the version before this one takes over from this one by helm upgrade, and this one takes over
+// again. Meanwhile no request fails, good objects are admitted, a broken one is refused, and a stream through an Envoy
+// that is not replaced goes on. Each version serves an Envoy that still runs by the other's bootstrap.
 func TestUpgradeUnderLoad(t *testing.T) {
 	previous := release{"gatehouse:previous", filepath.Join(bin, "previous/charts")}
 	current := release{"gatehouse:dev", filepath.Join(root, "manifests")}
 	if _, err := os.Stat(previous.charts); err != nil {
-		t.Skipf("the version before this one is not built: %v; tests/release/previous.sh builds it where git has its history", err)
+		t.Skipf("the version before this one is not built: %v; tests/release/previous.sh builds it where git has its history",
+			err)
 	}
 	s := newScene(t, "upgrade")
-	s.apply(t, fmt.Sprintf(echoServer, "a", 1), fmt.Sprintf(customFleet, "envoyDeployment: {replicas: 2}"), route("r", "upgrade.example.com"))
+	s.apply(t, fmt.Sprintf(echoServer, "a", 1), fmt.Sprintf(customFleet, "envoyDeployment: {replicas: 2}"),
+		route("r", "upgrade.example.com"))
 	at := address(t, s.namespace, "gw")
 	settles(t, at, "GET upgrade.example.com/", http.StatusOK)
 	fleets := []fleet{{scene: s, at: at}, keep(t, "ofcurrent")}
@@ -91,14 +95,16 @@ type fleet struct {
 	at, pods string
 }
 
-// keep makes a fleet whose Envoys are not replaced, so that they run by the bootstrap of the version that is there now, whatever follows.
+// keep makes a fleet whose Envoys are not replaced, so that they run by the bootstrap of the version that is there now,
+// whatever follows.
 func keep(t *testing.T, name string) fleet {
 	t.Helper()
 	s := newScene(t, name)
 	s.apply(t, fmt.Sprintf(echoServer, "a", 1), plainGateway, route("r", name+".example.com"))
 	at := address(t, s.namespace, "gw")
 	settles(t, at, "GET "+name+".example.com/", http.StatusOK)
-	out, err := kubectl("patch", "deployment", "-p", `{"spec":{"paused":true}}`, namesOf(t, s, "deployment"), "-n", "gatehouse-system")
+	out, err := kubectl("patch", "deployment", "-p", `{"spec":{"paused":true}}`, namesOf(t, s, "deployment"), "-n",
+		"gatehouse-system")
 	must(t, out, err)
 	return fleet{s, at, namesOf(t, s, "pod")}
 }
@@ -110,8 +116,8 @@ func namesOf(t *testing.T, s scene, what string) string {
 	return strings.TrimSpace(must(t, out, err))
 }
 
-// admits asks for a good object to be admitted and for a broken one to be refused with its reason, again and again. The end fails the test if
-// one answer was another.
+// admits asks for a good object to be admitted and for a broken one to be refused with its reason, again and again. The
+// end fails the test if one answer was another.
 func admits(t *testing.T, s scene) (end func()) {
 	t.Helper()
 	stop, done := make(chan struct{}), make(chan struct{})
@@ -130,10 +136,12 @@ func admits(t *testing.T, s scene) (end func()) {
 			default:
 			}
 			asked++
-			if out, err := kubectlOf(route("good", "good.example.com"), "create", "--dry-run=server", "-n", s.namespace, "-f", "-"); err != nil {
+			if out, err := kubectlOf(route("good", "good.example.com"), "create", "--dry-run=server", "-n", s.namespace, "-f",
+				"-"); err != nil {
 				t.Errorf("%s: a good route is refused: %s", time.Now().Format(time.TimeOnly), out)
 			}
-			if out, err := kubectlOf(brokenRoute, "create", "--dry-run=server", "-f", "-"); err == nil || !strings.Contains(out, "regular expression") {
+			if out, err := kubectlOf(brokenRoute, "create", "--dry-run=server", "-f", "-"); err == nil ||
+				!strings.Contains(out, "regular expression") {
 				t.Errorf("%s: a broken route is not refused for its expression: %v: %s", time.Now().Format(time.TimeOnly), err, out)
 			}
 		}
@@ -148,7 +156,8 @@ func admits(t *testing.T, s scene) (end func()) {
 	}
 }
 
-// openStream opens a websocket to an echo server. Each call of what it answers with sends words and fails the test if they do not come back.
+// openStream opens a websocket to an echo server. Each call of what it answers with sends words and fails the test if
+// they do not come back.
 func openStream(t *testing.T, at, host string) (echo func()) {
 	t.Helper()
 	config, err := websocket.NewConfig("ws://"+host+"/ws", "http://"+host)

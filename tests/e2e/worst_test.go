@@ -86,13 +86,21 @@ func with(o object, field string, value any) object {
 // longHeaders are filters that set headers with values as long as they may be.
 func longHeaders(n int) []object {
 	return []object{{"type": "RequestHeaderModifier", "requestHeaderModifier": object{
-		"set": repeated(n, func(i int) object { return object{"name": fmt.Sprintf("x-%d", i), "value": strings.Repeat("v", 4000)} }),
+		"set": repeated(n, func(i int) object {
+			return object{
+				"name":  fmt.Sprintf("x-%d", i),
+				"value": strings.Repeat("v", 4000),
+			}
+		}),
 	}}}
 }
 
 // aimed is a policy on an HTTPRoute of the same name.
 func aimed(kind, name string, spec object) object {
-	return named(ownAPI, kind, name, with(spec, "targetRefs", []object{{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": name}}))
+	return named(ownAPI, kind, name, with(spec, "targetRefs", []object{{
+		"group": "gateway.networking.k8s.io",
+		"kind":  "HTTPRoute", "name": name,
+	}}))
 }
 
 // hugeKey is an RSA key in PEM of more than 400 KB, such as nobody makes: who reads it has to work with its numbers.
@@ -125,29 +133,48 @@ func worst(t *testing.T) []heavy {
 	certificate, _ := newPair(t, 1)
 	secret := object{
 		"apiVersion": "v1", "kind": "Secret", "metadata": object{"name": "huge"}, "type": "kubernetes.io/tls",
-		"data": object{"tls.crt": base64.StdEncoding.EncodeToString(certificate), "tls.key": base64.StdEncoding.EncodeToString(hugeKey(t))},
+		"data": object{
+			"tls.crt": base64.StdEncoding.EncodeToString(certificate),
+			"tls.key": base64.StdEncoding.EncodeToString(hugeKey(t)),
+		},
 	}
-	bundle := object{"apiVersion": "v1", "kind": "ConfigMap", "metadata": object{"name": "authorities"}, "data": object{"ca.crt": strings.Repeat("#\n", 450_000)}}
+	bundle := object{
+		"apiVersion": "v1", "kind": "ConfigMap", "metadata": object{"name": "authorities"},
+		"data": object{"ca.crt": strings.Repeat("#\n", 450_000)},
+	}
 	plain := func(name string, hosts int) object {
 		return heavyRoute("HTTPRoute", name, hosts, matching(64, 0, ""), matching(64, 0, ""))
 	}
 	rpc := object{"backendRefs": backends(1), "matches": repeated(8, func(i int) object {
 		return object{"method": object{"service": fmt.Sprintf("shop.S%d", i)}, "headers": repeated(16, func(h int) object {
-			return object{"type": "RegularExpression", "name": fmt.Sprintf("x-%d", h), "value": "(?:" + strings.Repeat("abcdefghij", 10) + "){70}"}
+			return object{"type": "RegularExpression", "name": fmt.Sprintf("x-%d", h), "value": "(?:" +
+				strings.Repeat("abcdefghij", 10) + "){70}"}
 		})}
 	})}
-	modified := object{"matches": matching(64, 0, "")["matches"], "filters": longHeaders(16), "backendRefs": repeated(14, func(int) object {
-		return object{"name": "a", "port": 80, "filters": longHeaders(16)}
-	})}
+	modified := object{
+		"matches": matching(64, 0, "")["matches"], "filters": longHeaders(16),
+		"backendRefs": repeated(14, func(int) object {
+			return object{"name": "a", "port": 80, "filters": longHeaders(16)}
+		}),
+	}
 	return []heavy{
-		{heavyRoute("HTTPRoute", "programs", 1, matching(64, 4, "(?:"+strings.Repeat("a", 3000)+"){1000}")), "httproute/programs", ofRoutes, "instructions, and 8192 are the most"},
-		{heavyRoute("HTTPRoute", "reading", 16, matching(64, 16, "(?i)"+strings.Repeat(`[B-\x{1e943}]`, 20)), matching(64, 16, "(?i)"+strings.Repeat(`[B-\x{1e943}]`, 20))), "httproute/reading", ofRoutes, "steps to be read"},
+		{
+			heavyRoute("HTTPRoute", "programs", 1, matching(64, 4, "(?:"+strings.Repeat("a", 3000)+"){1000}")),
+			"httproute/programs", ofRoutes, "instructions, and 8192 are the most",
+		},
+		{heavyRoute("HTTPRoute", "reading", 16, matching(64, 16, "(?i)"+strings.Repeat(`[B-\x{1e943}]`, 20)),
+			matching(64, 16, "(?i)"+strings.Repeat(`[B-\x{1e943}]`, 20))), "httproute/reading", ofRoutes, "steps to be read"},
 		{heavyRoute("HTTPRoute", "headers", 16, modified), "httproute/headers", ofRoutes, tooMuch},
-		{heavyRoute("HTTPRoute", "codes", 16, with(matching(64, 0, ""), "retry", object{"codes": repeated(200, func(i int) int { return 400 + i })})), "httproute/codes", ofRoutes, tooMuch},
-		{heavyRoute("GRPCRoute", "calls", 16, repeated(16, func(int) object { return rpc })...), "grpcroute/calls", ofRoutes, tooMuch},
+		{heavyRoute("HTTPRoute", "codes", 16, with(matching(64, 0, ""), "retry",
+			object{"codes": repeated(200, func(i int) int { return 400 + i })})), "httproute/codes", ofRoutes, tooMuch},
+		{
+			heavyRoute("GRPCRoute", "calls", 16, repeated(16, func(int) object { return rpc })...), "grpcroute/calls", ofRoutes,
+			tooMuch,
+		},
 		{plain("ranges", 16), "httproute/ranges", ofRoutes, tooMuch},
 		{aimed("SecurityPolicy", "ranges", object{"authorization": object{"rules": repeated(64, func(r int) object {
-			return object{"action": "Allow", "principal": object{"clientCIDRs": repeated(900, func(i int) string { return fmt.Sprintf("10.%d.%d.%d/32", r, i/250, i%250) })}}
+			return object{"action": "Allow", "principal": object{"clientCIDRs": repeated(900,
+				func(i int) string { return fmt.Sprintf("10.%d.%d.%d/32", r, i/250, i%250) })}}
 		})}}), "securitypolicy/ranges", ofPolicies, accepted},
 		{plain("origins", 16), "httproute/origins", ofRoutes, tooMuch},
 		{aimed("SecurityPolicy", "origins", object{"cors": object{"allowOrigins": repeated(64, func(i int) string {
@@ -161,11 +188,17 @@ func worst(t *testing.T) []heavy {
 		{named(gatewayAPI, "Gateway", "tls", object{"gatewayClassName": "eg", "listeners": []object{
 			{"name": "https", "protocol": "HTTPS", "port": 443, "tls": object{"certificateRefs": []object{{"name": "huge"}}}},
 		}}), "gateway/tls", ofListeners, "Secret"},
-		{heavyRoute("HTTPRoute", "encrypted", 1, object{"backendRefs": []object{{"name": "encrypted", "port": 443}}}), "httproute/encrypted", ofRoutes, "BackendTLSPolicy"},
+		{
+			heavyRoute("HTTPRoute", "encrypted", 1, object{"backendRefs": []object{{"name": "encrypted", "port": 443}}}),
+			"httproute/encrypted", ofRoutes, "BackendTLSPolicy",
+		},
 		{bundle, "backendtlspolicy/authorities", ofPolicies, "and at most 524288 are taken"},
 		{named(gatewayAPI, "BackendTLSPolicy", "authorities", object{
 			"targetRefs": []object{{"group": "", "kind": "Service", "name": "encrypted"}},
-			"validation": object{"hostname": "a.example.com", "caCertificateRefs": []object{{"group": "", "kind": "ConfigMap", "name": "authorities"}}},
+			"validation": object{"hostname": "a.example.com", "caCertificateRefs": []object{{
+				"group": "", "kind": "ConfigMap",
+				"name": "authorities",
+			}}},
 		}), "backendtlspolicy/authorities", ofPolicies, "ConfigMap"},
 	}
 }
@@ -173,8 +206,9 @@ func worst(t *testing.T) []heavy {
 // firstPort is that of the first listener of Gateway web; the others have the ports after it.
 const firstPort, listeners = 20000, 64
 
-// TestOthersAreServedBesideTheWorst: a control plane that starts beside the worst objects that the API server takes, of which nobody has judged any,
-// serves other routes, tells each of them what is wrong, and stays within the memory that the chart gives it.
+// TestOthersAreServedBesideTheWorst: a control plane that starts beside the worst objects that the API server takes, of
+// which nobody has judged any, serves other routes, tells each of them what is wrong, and stays within the memory that
+// the chart gives it.
 func TestOthersAreServedBesideTheWorst(t *testing.T) {
 	quickstart := address(t, "default", "eg")
 	scale := func(replicas string) {
@@ -195,15 +229,19 @@ func TestOthersAreServedBesideTheWorst(t *testing.T) {
 			t.Errorf("deleting namespace %s: %v: %s", s.namespace, err, out)
 		}
 	})
-	web := named(gatewayAPI, "Gateway", "web", object{"gatewayClassName": "eg", "listeners": repeated(listeners, func(i int) object {
-		return object{"name": fmt.Sprintf("l%d", i), "protocol": "HTTP", "port": firstPort + i}
-	})})
+	web := named(gatewayAPI, "Gateway", "web", object{
+		"gatewayClassName": "eg",
+		"listeners": repeated(listeners, func(i int) object {
+			return object{"name": fmt.Sprintf("l%d", i), "protocol": "HTTP", "port": firstPort + i}
+		}),
+	})
 	all := []object{web, heavyRoute("HTTPRoute", "light", 1, matching(1, 0, ""))}
 	stored := worst(t)
 	for _, h := range stored {
 		all = append(all, h.object)
 	}
-	s.apply(t, fmt.Sprintf(echoServer, "a", 1), "apiVersion: v1\nkind: Service\nmetadata: {name: encrypted}\nspec: {ports: [{port: 443}]}\n")
+	s.apply(t, fmt.Sprintf(echoServer, "a", 1),
+		"apiVersion: v1\nkind: Service\nmetadata: {name: encrypted}\nspec: {ports: [{port: 443}]}\n")
 	for _, o := range all { // One by one, since each fills a request.
 		text, err := json.Marshal(o)
 		if err != nil {
@@ -232,18 +270,20 @@ func TestOthersAreServedBesideTheWorst(t *testing.T) {
 	wantWithinMemory(t)
 }
 
-// wantWithinMemory compares the most memory that the control plane's process has had with the limit of its container. It must not have restarted: the
-// process before would have had more.
+// wantWithinMemory compares the most memory that the control plane's process has had with the limit of its container.
+// It must not have restarted: the process before would have had more.
 func wantWithinMemory(t *testing.T) {
 	t.Helper()
-	limit, err := kubectl("get", "deployment", "-n", "gatehouse-system", "gatehouse", "-o", "jsonpath={.spec.template.spec.containers[0].resources.limits.memory}")
+	limit, err := kubectl("get", "deployment", "-n", "gatehouse-system", "gatehouse", "-o",
+		"jsonpath={.spec.template.spec.containers[0].resources.limits.memory}")
 	must(t, limit, err)
 	most, err := resource.ParseQuantity(strings.TrimSpace(limit))
 	if err != nil {
 		t.Fatalf("the limit of the control plane's memory: %v", err)
 	}
 	plane, _ := staying(t, controlPlane)
-	restarts, err := kubectl("get", "pod", "-n", "gatehouse-system", plane, "-o", "jsonpath={.status.containerStatuses[0].restartCount}")
+	restarts, err := kubectl("get", "pod", "-n", "gatehouse-system", plane, "-o",
+		"jsonpath={.status.containerStatuses[0].restartCount}")
 	if must(t, restarts, err); restarts != "0" {
 		t.Errorf("the control plane has restarted %q times, want 0", restarts)
 	}

@@ -19,10 +19,11 @@ type program struct {
 	binary   []byte
 }
 
-// settings are all that changes what the go command makes of the same source. GOENV=off leaves out what `go env -w` has set, which an empty
-// value alone does not.
+// settings are all that changes what the go command makes of the same source. GOENV=off leaves out what `go env -w` has
+// set, which an empty value alone does not.
 var settings = []string{
-	"GOENV=off", "CGO_ENABLED=0", "GOFLAGS=-mod=readonly", "GOWORK=off", "GOAMD64=v1", "GOARM64=v8.0", "GOEXPERIMENT=", "GOFIPS140=off",
+	"GOENV=off", "CGO_ENABLED=0", "GOFLAGS=-mod=readonly", "GOWORK=off", "GOAMD64=v1", "GOARM64=v8.0", "GOEXPERIMENT=",
+	"GOFIPS140=off",
 }
 
 // build compiles the program for each platform.
@@ -40,7 +41,8 @@ func build(ctx context.Context, o *options, say func(format string, args ...any)
 		}
 		started := time.Now()
 		path := filepath.Join(folder, strings.ReplaceAll(name, "/", "-"))
-		compile := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -buildid= -X main.version="+o.Version,
+		compile := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags",
+			"-s -w -buildid= -X main.version="+o.Version,
 			"-o", path, "./cmd/gatehouse")
 		compile.Dir = o.Root
 		compile.Env = append(append(os.Environ(), settings...), "GOOS="+platform.OS, "GOARCH="+platform.Architecture)

@@ -56,14 +56,18 @@ func imageOf(o *options, p *program) (v1.Image, error) {
 			Labels:     o.labels(),
 		},
 	}
-	image, err := mutate.ConfigFile(mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON), config)
+	image, err := mutate.ConfigFile(mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1),
+		types.OCIConfigJSON), config)
 	if err != nil {
 		return nil, err
 	}
 	for _, part := range []struct {
 		what  string
 		files []file
-	}{{"users and the certificates of public authorities", base()}, {"gatehouse " + o.Version, []file{{path: programPath, mode: 0o755, body: p.binary}}}} {
+	}{
+		{"users and the certificates of public authorities", base()},
+		{"gatehouse " + o.Version, []file{{path: programPath, mode: 0o755, body: p.binary}}},
+	} {
 		layer, err := layerOf(part.files)
 		if err != nil {
 			return nil, err

@@ -34,13 +34,15 @@ type file struct {
 func base() []file {
 	return []file{
 		{path: "tmp/", mode: 0o1777},
-		{path: "etc/passwd", mode: 0o644, body: fmt.Appendf(nil, "root:x:0:0:root:/:/sbin/nologin\ngatehouse:x:%d:%[1]d:gatehouse:/:/sbin/nologin\n", user)},
+		{path: "etc/passwd", mode: 0o644, body: fmt.Appendf(nil,
+			"root:x:0:0:root:/:/sbin/nologin\ngatehouse:x:%d:%[1]d:gatehouse:/:/sbin/nologin\n", user)},
 		{path: "etc/group", mode: 0o644, body: fmt.Appendf(nil, "root:x:0:\ngatehouse:x:%d:\n", user)},
 		{path: rootsPath, mode: 0o644, body: publicRoots()},
 	}
 }
 
-// publicRoots are the certificates of public authorities that Mozilla trusts without conditions. The module that has them is pinned by its hash.
+// publicRoots are the certificates of public authorities that Mozilla trusts without conditions. The module that has
+// them is pinned by its hash.
 func publicRoots() []byte {
 	var b bytes.Buffer
 	for root := range bundle.Roots() {
@@ -56,7 +58,10 @@ func layerOf(files []file) (v1.Layer, error) {
 	var packed bytes.Buffer
 	w := tar.NewWriter(&packed)
 	for _, f := range withFolders(files) {
-		header := &tar.Header{Name: f.path, Mode: f.mode, Size: int64(len(f.body)), Typeflag: tar.TypeReg, Format: tar.FormatUSTAR}
+		header := &tar.Header{
+			Name: f.path, Mode: f.mode, Size: int64(len(f.body)), Typeflag: tar.TypeReg,
+			Format: tar.FormatUSTAR,
+		}
 		if strings.HasSuffix(f.path, "/") {
 			header.Typeflag = tar.TypeDir
 		}
@@ -70,7 +75,10 @@ func layerOf(files []file) (v1.Layer, error) {
 	if err := w.Close(); err != nil {
 		return nil, fmt.Errorf("packing: %w", err)
 	}
-	return tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(packed.Bytes())), nil },
+	return tarball.LayerFromOpener(func() (io.ReadCloser, error) {
+		return io.NopCloser(bytes.NewReader(packed.Bytes())),
+			nil
+	},
 		tarball.WithMediaType(types.OCILayer))
 }
 

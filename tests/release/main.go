@@ -1,5 +1,5 @@
-// Command release puts what is built into the forms in which it is shared, without docker: an OCI image for several platforms, its bill of
-// materials in SPDX, and the Helm charts that name the image by its digest.
+// Command release puts what is built into the forms in which it is shared, without docker: an OCI image for several
+// platforms, its bill of materials in SPDX, and the Helm charts that name the image by its digest.
 package main
 
 import (
@@ -55,7 +55,10 @@ func command() *cobra.Command {
 		SilenceErrors: true,
 		RunE: func(c *cobra.Command, _ []string) error {
 			o.Created = time.Unix(created, 0).UTC()
-			return release(c.Context(), &o, func(format string, args ...any) { fmt.Fprintf(c.OutOrStdout(), format+"\n", args...) })
+			return release(c.Context(), &o, func(format string, args ...any) {
+				fmt.Fprintf(c.OutOrStdout(), format+"\n",
+					args...)
+			})
 		},
 	}
 	f := c.Flags()
@@ -66,7 +69,8 @@ func command() *cobra.Command {
 	f.StringSliceVar(&o.Platforms, "platform", []string{"linux/amd64", "linux/arm64"}, "platforms of the image")
 	f.StringVar(&o.Bill, "bill", "bin/gatehouse.cdx.json", "bill of materials in CycloneDX")
 	f.StringVar(&o.Out, "out", "bin/image", "folder for the image as an OCI layout")
-	f.StringVar(&o.Push, "push", "", "repository to push image, bill and charts to; it is asked over HTTPS, or over HTTP on loopback")
+	f.StringVar(&o.Push, "push", "",
+		"repository to push image, bill and charts to; it is asked over HTTPS, or over HTTP on loopback")
 	for _, name := range []string{"version", "commit", "created"} {
 		if err := c.MarkFlagRequired(name); err != nil {
 			panic(err) // There is no such flag.

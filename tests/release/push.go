@@ -25,8 +25,11 @@ import (
 // spdxType is the type of the bill of materials, which is pushed as an artifact that refers to the image.
 const spdxType = types.MediaType("application/spdx+json")
 
-// pushImage pushes the image by its version, and its bill of materials beside it, which clients find by the image's referrers.
-func pushImage(ctx context.Context, o *options, index v1.ImageIndex, bill []byte, say func(format string, args ...any)) error {
+// pushImage pushes the image by its version, and its bill of materials beside it, which clients find by the image's
+// referrers.
+func pushImage(ctx context.Context, o *options, index v1.ImageIndex, bill []byte,
+	say func(format string, args ...any),
+) error {
 	repository, err := name.NewRepository(o.Push)
 	if err != nil {
 		return fmt.Errorf("push %q: write it as registry.example/gatehouse: %w", o.Push, err)
@@ -79,7 +82,8 @@ func billArtifact(index v1.ImageIndex, bill []byte) (v1.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	artifact, err := mutate.Append(mutate.MediaType(empty.Image, types.OCIManifestSchema1), mutate.Addendum{Layer: static.NewLayer(bill, spdxType)})
+	artifact, err := mutate.Append(mutate.MediaType(empty.Image, types.OCIManifestSchema1),
+		mutate.Addendum{Layer: static.NewLayer(bill, spdxType)})
 	if err != nil {
 		return nil, err
 	}
@@ -106,11 +110,13 @@ func pushCharts(ctx context.Context, o *options, image v1.Hash, say func(format 
 			return fmt.Errorf("copying chart %s: %w", chart, err)
 		}
 		if chart == charts[0] {
-			if err := nameImage(filepath.Join(copied, "values.yaml"), fmt.Sprintf("%s:%s@%s", o.Push, o.Version, image)); err != nil {
+			if err := nameImage(filepath.Join(copied, "values.yaml"),
+				fmt.Sprintf("%s:%s@%s", o.Push, o.Version, image)); err != nil {
 				return err
 			}
 		}
-		if err := o.helm(ctx, "package", copied, "--version="+version, "--app-version="+o.Version, "--destination="+folder); err != nil {
+		if err := o.helm(ctx, "package", copied, "--version="+version, "--app-version="+o.Version,
+			"--destination="+folder); err != nil {
 			return err
 		}
 		push := []string{"push", filepath.Join(folder, chart+"-"+version+".tgz"), to}
@@ -132,9 +138,11 @@ func nameImage(values, image string) error {
 		return fmt.Errorf("reading the chart's values: %w", err)
 	}
 	if n := strings.Count(string(text), imageOfTree); n != 1 {
-		return fmt.Errorf("%s must have the line %q once, where the image is written, and has it %d times", values, strings.TrimSpace(imageOfTree), n)
+		return fmt.Errorf("%s must have the line %q once, where the image is written, and has it %d times", values,
+			strings.TrimSpace(imageOfTree), n)
 	}
-	if err := os.WriteFile(values, []byte(strings.Replace(string(text), imageOfTree, "image: "+image+"\n", 1)), 0o600); err != nil {
+	if err := os.WriteFile(values, []byte(strings.Replace(string(text), imageOfTree, "image: "+image+"\n", 1)),
+		0o600); err != nil {
 		return fmt.Errorf("writing the chart's values: %w", err)
 	}
 	return nil

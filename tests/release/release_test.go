@@ -40,8 +40,9 @@ func TestRelease(t *testing.T) {
 		t.Fatal(err)
 	}
 	o := options{
-		Root: "../..", Version: version, Commit: commit, Created: time.Unix(1700000000, 0).UTC(), Platforms: []string{"linux/amd64", "linux/arm64"},
-		Bill: "bin/gatehouse.cdx.json", Push: repository.Name(),
+		Root: "../..", Version: version, Commit: commit, Created: time.Unix(1700000000, 0).UTC(),
+		Platforms: []string{"linux/amd64", "linux/arm64"},
+		Bill:      "bin/gatehouse.cdx.json", Push: repository.Name(),
 	}
 	first, second := o, o
 	first.Out, second.Out, first.Push = t.TempDir(), t.TempDir(), ""
@@ -76,7 +77,10 @@ func TestRelease(t *testing.T) {
 // disturb sets what would change a binary, in the environment and as `go env -w` does, until the test ends.
 func disturb(t *testing.T) {
 	t.Helper()
-	for variable, value := range map[string]string{"GOFLAGS": "-tags=gatehousedebug", "GOAMD64": "v3", "GOARM64": "v9.0", "GOFIPS140": "latest"} {
+	for variable, value := range map[string]string{
+		"GOFLAGS": "-tags=gatehousedebug", "GOAMD64": "v3", "GOARM64": "v9.0",
+		"GOFIPS140": "latest",
+	} {
 		t.Setenv(variable, value)
 	}
 	file := filepath.Join(t.TempDir(), "env")
@@ -106,7 +110,10 @@ func digestOf(t *testing.T, folder string) v1.Hash {
 
 // checkImage pulls the image of an architecture, looks at every file, and runs it if it is for this machine.
 func checkImage(t *testing.T, repository name.Repository, architecture string, machine elf.Machine) {
-	image, err := remote.Image(repository.Tag(version), remote.WithPlatform(v1.Platform{OS: "linux", Architecture: architecture}))
+	image, err := remote.Image(repository.Tag(version), remote.WithPlatform(v1.Platform{
+		OS:           "linux",
+		Architecture: architecture,
+	}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,19 +123,22 @@ func checkImage(t *testing.T, repository name.Repository, architecture string, m
 	}
 	if c := config.Config; c.User != "65532:65532" || !cmp.Equal(c.Entrypoint, []string{"/gatehouse"}) || len(c.Cmd) > 0 ||
 		c.Labels["org.opencontainers.image.version"] != version || c.Labels["org.opencontainers.image.revision"] != commit ||
-		c.Labels["org.opencontainers.image.created"] != "2023-11-14T22:13:20Z" || config.Architecture != architecture || config.OS != "linux" {
+		c.Labels["org.opencontainers.image.created"] != "2023-11-14T22:13:20Z" || config.Architecture != architecture ||
+		config.OS != "linux" {
 		t.Errorf("got %+v", config)
 	}
 	root := t.TempDir()
 	files := unpack(t, image, root)
 	want := map[string]int64{
-		"etc": 0o755, "etc/ssl": 0o755, "etc/ssl/certs": 0o755, "etc/passwd": 0o644, "etc/group": 0o644, rootsPath: 0o644, "tmp": 0o1777,
+		"etc": 0o755, "etc/ssl": 0o755, "etc/ssl/certs": 0o755, "etc/passwd": 0o644, "etc/group": 0o644, rootsPath: 0o644,
+		"tmp":       0o1777,
 		"gatehouse": 0o755,
 	}
 	if d := cmp.Diff(want, files); d != "" {
 		t.Error(d)
 	}
-	if certificates, err := os.ReadFile(filepath.Join(root, rootsPath)); err != nil || bytes.Count(certificates, []byte("BEGIN CERTIFICATE")) < 50 {
+	if certificates, err := os.ReadFile(filepath.Join(root, rootsPath)); err != nil ||
+		bytes.Count(certificates, []byte("BEGIN CERTIFICATE")) < 50 {
 		t.Errorf("the certificates of public authorities are %d bytes: %v", len(certificates), err)
 	}
 	binary, err := elf.Open(filepath.Join(root, "gatehouse"))
@@ -219,7 +229,8 @@ func checkBill(t *testing.T, image name.Digest) {
 	for _, p := range document.Packages {
 		versions[p.PackageName] = p.PackageVersion
 	}
-	if versions["gatehouse"] != version || !strings.HasPrefix(versions["sigs.k8s.io/controller-runtime"], "v0.") || len(versions) < 40 ||
+	if versions["gatehouse"] != version || !strings.HasPrefix(versions["sigs.k8s.io/controller-runtime"], "v0.") ||
+		len(versions) < 40 ||
 		len(document.Relationships) != len(document.Packages) {
 		t.Errorf("%d packages, %d relationships: %v", len(document.Packages), len(document.Relationships), versions)
 	}
@@ -230,8 +241,10 @@ func checkCharts(t *testing.T, repository string, digest v1.Hash) {
 	const chartVersion = "0.1.2-3-gabcdef0"
 	folder := t.TempDir()
 	for _, chart := range charts {
-		helm(t, "pull", "oci://"+repository+"/charts/"+chart, "--version="+chartVersion, "--plain-http", "--destination="+folder)
-		if out := helm(t, "show", "chart", filepath.Join(folder, chart+"-"+chartVersion+".tgz")); !strings.Contains(out, "appVersion: "+version+"\n") {
+		helm(t, "pull", "oci://"+repository+"/charts/"+chart, "--version="+chartVersion, "--plain-http",
+			"--destination="+folder)
+		if out := helm(t, "show", "chart", filepath.Join(folder, chart+"-"+chartVersion+".tgz")); !strings.Contains(out,
+			"appVersion: "+version+"\n") {
 			t.Errorf("the chart %s says:\n%s", chart, out)
 		}
 	}
@@ -247,7 +260,8 @@ func checkTagStays(t *testing.T, o options, same v1.ImageIndex) {
 		t.Errorf("the same image again: %v", err)
 	}
 	other := mutate.Annotations(same, map[string]string{"other": "true"}).(v1.ImageIndex)
-	if err := pushImage(t.Context(), &o, other, []byte("{}"), t.Logf); err == nil || !strings.Contains(err.Error(), version+" is there already") {
+	if err := pushImage(t.Context(), &o, other, []byte("{}"), t.Logf); err == nil ||
+		!strings.Contains(err.Error(), version+" is there already") {
 		t.Errorf("another image by the same tag: %v", err)
 	}
 	o.Version += "-dirty"

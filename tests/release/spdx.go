@@ -39,22 +39,28 @@ func document(o *options, components []bill.Component) *v2_3.Document {
 		SPDXVersion: v2_3.Version, DataLicense: v2_3.DataLicense, SPDXIdentifier: "DOCUMENT", DocumentName: name,
 		DocumentNamespace: "urn:gatehouse:" + o.Version + ":" + o.Commit,
 		CreationInfo: &v2_3.CreationInfo{
-			Created:  o.Created.Format(time.RFC3339),
-			Creators: []common.Creator{{CreatorType: "Tool", Creator: "cyclonedx-gomod"}, {CreatorType: "Tool", Creator: "gatehouse-release"}},
+			Created: o.Created.Format(time.RFC3339),
+			Creators: []common.Creator{
+				{CreatorType: "Tool", Creator: "cyclonedx-gomod"},
+				{CreatorType: "Tool", Creator: "gatehouse-release"},
+			},
 		},
 		Packages: []*v2_3.Package{{
-			PackageName: "gatehouse", PackageSPDXIdentifier: program, PackageVersion: o.Version, PackageDownloadLocation: "NOASSERTION",
+			PackageName: "gatehouse", PackageSPDXIdentifier: program, PackageVersion: o.Version,
+			PackageDownloadLocation: "NOASSERTION",
 			PackageLicenseConcluded: "Apache-2.0", PackageLicenseDeclared: "Apache-2.0", PackageCopyrightText: "NOASSERTION",
 		}},
 		Relationships: []*v2_3.Relationship{{
-			RefA: common.MakeDocElementID("", "DOCUMENT"), RefB: common.MakeDocElementID("", string(program)), Relationship: common.TypeRelationshipDescribe,
+			RefA: common.MakeDocElementID("", "DOCUMENT"), RefB: common.MakeDocElementID("", string(program)),
+			Relationship: common.TypeRelationshipDescribe,
 		}},
 	}
 	for i := range components {
 		p := packageOf(&components[i], i)
 		doc.Packages = append(doc.Packages, p)
 		doc.Relationships = append(doc.Relationships, &v2_3.Relationship{
-			RefA: common.MakeDocElementID("", string(program)), RefB: common.MakeDocElementID("", string(p.PackageSPDXIdentifier)),
+			RefA: common.MakeDocElementID("", string(program)), RefB: common.MakeDocElementID("",
+				string(p.PackageSPDXIdentifier)),
 			Relationship: common.TypeRelationshipDependsOn,
 		})
 	}
@@ -63,7 +69,8 @@ func document(o *options, components []bill.Component) *v2_3.Document {
 
 func packageOf(c *bill.Component, i int) *v2_3.Package {
 	p := &v2_3.Package{
-		PackageName: c.Name, PackageSPDXIdentifier: common.ElementID(fmt.Sprintf("component-%d", i+1)), PackageVersion: c.Version,
+		PackageName: c.Name, PackageSPDXIdentifier: common.ElementID(fmt.Sprintf("component-%d", i+1)),
+		PackageVersion:          c.Version,
 		PackageDownloadLocation: "NOASSERTION", PackageLicenseConcluded: "NOASSERTION", PackageLicenseDeclared: "NOASSERTION",
 		PackageCopyrightText: "NOASSERTION",
 	}

@@ -10,7 +10,8 @@ import (
 	"gatehouse/tests/supply/bill"
 )
 
-// allowed are the licences, by their SPDX identifiers, under which a part of the program may be: they ask for no more than to be named.
+// allowed are the licences, by their SPDX identifiers, under which a part of the program may be: they ask for no more
+// than to be named.
 var allowed = []string{"0BSD", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "MIT"}
 
 // judgeLicences fails if a component has a licence that is not allowed, or none that was found.

@@ -7,8 +7,12 @@ import (
 	"os"
 )
 
-// judges read the output of a tool, write what a person should know of it, and answer with an error if it must not stay so.
-var judges = map[string]func(report io.Reader, to io.Writer) error{"vuln": judgeVulnerabilities, "licenses": judgeLicences}
+// judges read the output of a tool, write what a person should know of it, and answer with an error if it must not stay
+// so.
+var judges = map[string]func(report io.Reader, to io.Writer) error{
+	"vuln":     judgeVulnerabilities,
+	"licenses": judgeLicences,
+}
 
 func main() {
 	if err := run(os.Args[1:]); err != nil {

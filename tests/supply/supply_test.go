@@ -9,22 +9,33 @@ import (
 	"testing"
 )
 
-// TestVulnerabilitiesThatAreCalled: what is called fails, whatever else is known, and each is told once with the version that fixes it.
+// TestVulnerabilitiesThatAreCalled: what is called fails, whatever else is known, and each is told once with the
+// version that fixes it.
 func TestVulnerabilitiesThatAreCalled(t *testing.T) {
 	const about = `{"config":{"protocol_version":"v1.0.0"}}
 {"osv":{"id":"GO-1","summary":"one"}} {"osv":{"id":"GO-2","summary":"two"}}`
 	finding := func(id, module, function string) string {
-		return `{"finding":{"osv":"` + id + `","fixed_version":"v9","trace":[{"module":"` + module + `","version":"v1","function":"` + function + `"},{"module":"own","function":"main"}]}}`
+		return `{"finding":{"osv":"` + id + `","fixed_version":"v9","trace":[{"module":"` + module +
+			`","version":"v1","function":"` + function + `"},{"module":"own","function":"main"}]}}`
 	}
 	for name, c := range map[string]struct {
 		report, want string
 		fails        bool
 	}{
-		"nothing":        {about, "0 known, 0 of them", false},
-		"called":         {about + finding("GO-1", "m", "") + finding("GO-1", "m", "F") + finding("GO-1", "m", ""), "m v1: GO-1, called, fixed in v9\n    one\n1 known, 1 of them", true},
-		"not called":     {about + finding("GO-2", "m", ""), "m v1: GO-2, not called, fixed in v9\n    two\n1 known, 0 of them", false},
-		"in the library": {about + finding("GO-1", "stdlib", "F"), "stdlib v1: GO-1, called, fixed in v9\n    one\n1 known, 1 of them", true},
-		"not a report":   {"no", "", true},
+		"nothing": {about, "0 known, 0 of them", false},
+		"called": {
+			about + finding("GO-1", "m", "") + finding("GO-1", "m", "F") + finding("GO-1", "m", ""),
+			"m v1: GO-1, called, fixed in v9\n    one\n1 known, 1 of them", true,
+		},
+		"not called": {
+			about + finding("GO-2", "m", ""),
+			"m v1: GO-2, not called, fixed in v9\n    two\n1 known, 0 of them", false,
+		},
+		"in the library": {
+			about + finding("GO-1", "stdlib", "F"),
+			"stdlib v1: GO-1, called, fixed in v9\n    one\n1 known, 1 of them", true,
+		},
+		"not a report": {"no", "", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var told strings.Builder
@@ -64,7 +75,8 @@ var (
 	pinned = regexp.MustCompile(`@[0-9a-f]{40}$`)
 )
 
-// TestActionsArePinned: workflows name each action by the id of a commit, which says what it is made of. A tag could be moved.
+// TestActionsArePinned: workflows name each action by the id of a commit, which says what it is made of. A tag could be
+// moved.
 func TestActionsArePinned(t *testing.T) {
 	workflows, err := filepath.Glob("../../.github/workflows/*")
 	if err != nil || len(workflows) < 2 {
@@ -87,7 +99,8 @@ func TestActionsArePinned(t *testing.T) {
 	}
 }
 
-// TestDownloadsHaveHashes: each module has its hashes beside it, and no script brings in anything else that is not held against a hash of the repository.
+// TestDownloadsHaveHashes: each module has its hashes beside it, and no script brings in anything else that is not held
+// against a hash of the repository.
 func TestDownloadsHaveHashes(t *testing.T) {
 	scripts := 0
 	err := filepath.WalkDir("../..", func(path string, d fs.DirEntry, err error) error {
@@ -101,7 +114,8 @@ func TestDownloadsHaveHashes(t *testing.T) {
 			if _, err := os.Stat(filepath.Join(filepath.Dir(path), "go.sum")); err != nil {
 				t.Errorf("%s has no hashes beside it: %v", path, err)
 			}
-		case strings.HasSuffix(name, ".sh"), name == "Makefile", name == "run", name == "Containerfile", strings.Contains(path, ".github/workflows/") && !d.IsDir():
+		case strings.HasSuffix(name, ".sh"), name == "Makefile", name == "run", name == "Containerfile",
+			strings.Contains(path, ".github/workflows/") && !d.IsDir():
 			scripts++
 			text, err := os.ReadFile(path)
 			if err != nil {
@@ -118,7 +132,10 @@ func TestDownloadsHaveHashes(t *testing.T) {
 	if err != nil || scripts < 5 {
 		t.Errorf("%d scripts: %v", scripts, err)
 	}
-	for _, line := range []string{"curl -sSL https://example.com/tool", "python3 -m pip install envoy", "go install example.com/tool@latest", "go run example.com/x@v1"} {
+	for _, line := range []string{
+		"curl -sSL https://example.com/tool", "python3 -m pip install envoy",
+		"go install example.com/tool@latest", "go run example.com/x@v1",
+	} {
 		if !fetches.MatchString(line) {
 			t.Errorf("%q would pass", line)
 		}

@@ -41,7 +41,8 @@ func (v vulnerability) String() string {
 	return fmt.Sprintf("%s %s: %s, %s, fixed in %s", v.Module, v.Version, v.ID, reach, cmp.Or(v.Fixed, "no version yet"))
 }
 
-// judgeVulnerabilities fails if the program calls something vulnerable, of a module or of the standard library, for which go.mod can ask for another version.
+// judgeVulnerabilities fails if the program calls something vulnerable, of a module or of the standard library, for
+// which go.mod can ask for another version.
 func judgeVulnerabilities(report io.Reader, to io.Writer) error {
 	all, summaries, err := readVulnerabilities(report)
 	if err != nil {
@@ -61,7 +62,8 @@ func judgeVulnerabilities(report io.Reader, to io.Writer) error {
 	return nil
 }
 
-// readVulnerabilities lists each vulnerability of a module once, those that are called first, and answers with what each is about.
+// readVulnerabilities lists each vulnerability of a module once, those that are called first, and answers with what
+// each is about.
 func readVulnerabilities(report io.Reader) ([]vulnerability, map[string]string, error) {
 	found, summaries := map[string]vulnerability{}, map[string]string{}
 	for decoder := json.NewDecoder(report); ; {
@@ -78,7 +80,10 @@ func readVulnerabilities(report io.Reader) ([]vulnerability, map[string]string, 
 			continue // Its configuration, or how far it is.
 		}
 		at := m.Finding.Trace[0]
-		v := vulnerability{ID: m.Finding.OSV, Module: at.Module, Version: at.Version, Fixed: m.Finding.Fixed, Called: at.Function != ""}
+		v := vulnerability{
+			ID: m.Finding.OSV, Module: at.Module, Version: at.Version, Fixed: m.Finding.Fixed,
+			Called: at.Function != "",
+		}
 		v.Called = v.Called || found[v.ID+v.Module].Called
 		found[v.ID+v.Module] = v
 	}

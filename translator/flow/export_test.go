@@ -46,12 +46,14 @@ func Dump(e *Engine) string {
 		if ts := e.tasks[i]; ts != nil {
 			for c, t := range ts.list {
 				if t.live {
-					lines = append(lines, fmt.Sprintf("task %s of %s: %d deps", n.stats().Name, ts.over.describe(int32(c)), len(t.deps)))
+					lines = append(lines, fmt.Sprintf("task %s of %s: %d deps", n.stats().Name, ts.over.describe(int32(c)),
+						len(t.deps)))
 				}
 			}
 		}
 		s := n.stats()
-		lines = append(lines, fmt.Sprint("counts ", s.Name, s.Rows, s.Deps, s.Readers, s.Keys, s.Entries, s.Computed, s.Total))
+		lines = append(lines, fmt.Sprint("counts ", s.Name, s.Rows, s.Deps, s.Readers, s.Keys, s.Entries, s.Computed,
+			s.Total))
 	}
 	slices.Sort(lines)
 	return strings.Join(lines, "\n")

@@ -41,13 +41,14 @@ func newShop() *shop {
 		}
 		return strings.TrimSpace(b.String()), b.Len() > 0
 	})
-	s.clusters = flow.Expand(s.routes, "clusters", flow.Same[string], func(_ *flow.Read, key, in string) []flow.Row[string] {
-		var out []flow.Row[string]
-		for _, name := range strings.Fields(in)[1:] {
-			out = append(out, flow.Row[string]{Key: name, Value: key})
-		}
-		return out
-	})
+	s.clusters = flow.Expand(s.routes, "clusters", flow.Same[string],
+		func(_ *flow.Read, key, in string) []flow.Row[string] {
+			var out []flow.Row[string]
+			for _, name := range strings.Fields(in)[1:] {
+				out = append(out, flow.Row[string]{Key: name, Value: key})
+			}
+			return out
+		})
 	s.hosts = flow.Group(s.byHost, "hosts", flow.Same[string],
 		func(_ *flow.Read, key string, members []flow.Row[string]) (string, bool) {
 			var keys []string
@@ -170,17 +171,32 @@ func TestMistakesPanicInWords(t *testing.T) {
 		do   func()
 		want string
 	}{
-		"nil Read":         {func() { s.hosts.Get(nil, "a") }, "hosts is read without a Read"},
-		"foreign table":    {func() { flow.Set(s.e, other, "k", 1) }, "table other is not of the engine's graph"},
-		"set of derived":   {func() { flow.Set(s.e, s.hosts, "k", "v") }, `Set of "k" in table hosts, which is not an input`},
-		"try in try":       {func() { try(s.e, func() {}, func(*flow.Changes) { try(s.e, nil, nil) }) }, "Try is called in the look function"},
-		"set in look":      {func() { try(s.e, func() {}, func(*flow.Changes) { s.stage("r", "a") }) }, "Set is called in the look function"},
+		"nil Read":       {func() { s.hosts.Get(nil, "a") }, "hosts is read without a Read"},
+		"foreign table":  {func() { flow.Set(s.e, other, "k", 1) }, "table other is not of the engine's graph"},
+		"set of derived": {func() { flow.Set(s.e, s.hosts, "k", "v") }, `Set of "k" in table hosts, which is not an input`},
+		"try in try": {
+			func() { try(s.e, func() {}, func(*flow.Changes) { try(s.e, nil, nil) }) },
+			"Try is called in the look function",
+		},
+		"set in look": {
+			func() { try(s.e, func() {}, func(*flow.Changes) { s.stage("r", "a") }) },
+			"Set is called in the look function",
+		},
 		"commit in change": {func() { try(s.e, func() { s.e.Commit() }, nil) }, "Commit is called in the change function"},
-		"key twice":        {func() { try(s.e, func() { s.stage("r2", "a x") }, nil) }, `table clusters, row "x": the row "x" is yielded twice, for "r1" and for "r2" of routes`},
+		"key twice": {
+			func() { try(s.e, func() { s.stage("r2", "a x") }, nil) },
+			`table clusters, row "x": the row "x" is yielded twice, for "r1" and for "r2" of routes`,
+		},
 		"after a good key": {func() { try(s.e, func() { s.stage("r2", "a new x") }, nil) }, `table clusters, row "x"`},
 		"key twice in one": {func() { try(s.e, func() { s.stage("r2", "a z z") }, nil) }, `table clusters, row "z"`},
-		"after reading":    {func() { try(s.e, func() { s.stage("r2", "a new panic") }, nil) }, `table resolved, row "r2": name`},
-		"row function":     {func() { try(s.e, func() { s.stage("r2", " ") }, nil) }, `table routes, row "r2": runtime error: slice bounds out of range`},
+		"after reading": {
+			func() { try(s.e, func() { s.stage("r2", "a new panic") }, nil) },
+			`table resolved, row "r2": name`,
+		},
+		"row function": {
+			func() { try(s.e, func() { s.stage("r2", " ") }, nil) },
+			`table routes, row "r2": runtime error: slice bounds out of range`,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			defer func() {
@@ -227,7 +243,11 @@ func TestDeclarationMistakes(t *testing.T) {
 			g := flow.NewGraph()
 			in := flow.Input(g, "in", flow.Same[int])
 			var later *flow.Table[int]
-			flow.Derive(in, "early", flow.Same[int], func(r *flow.Read, key string, _ int) (int, bool) { return later.Get(r, key) })
+			flow.Derive(in, "early", flow.Same[int], func(r *flow.Read, key string, _ int) (int,
+				bool,
+			) {
+				return later.Get(r, key)
+			})
 			later = flow.Input(g, "later", flow.Same[int])
 			e := flow.NewEngine(g)
 			flow.Set(e, in, "k", 1)

@@ -98,10 +98,13 @@ func newMaze() *maze {
 		n, ok := both.Get(r, "both "+key(v))
 		return mix(5, k, v, n, ok), true
 	})
-	flow.Group(flow.NewIndex(both, "some", someKeys), "groups of both", flow.Same[int], func(_ *flow.Read, k string, members []flow.Row[int]) (int, bool) {
-		return mix(5, k, members), true
-	})
-	knots := flow.Group(bySpread, "knots", flow.Same[int], func(r *flow.Read, _ string, members []flow.Row[int]) (int, bool) {
+	flow.Group(flow.NewIndex(both, "some", someKeys), "groups of both", flow.Same[int],
+		func(_ *flow.Read, k string, members []flow.Row[int]) (int, bool) {
+			return mix(5, k, members), true
+		})
+	knots := flow.Group(bySpread, "knots", flow.Same[int], func(r *flow.Read, _ string, members []flow.Row[int]) (int,
+		bool,
+	) {
 		sum := 0
 		for _, row := range members {
 			n, _ := wide.Get(r, row.Key)

@@ -258,7 +258,11 @@ func (o *ordered[V]) all() []Row[V] {
 		if i+1 < len(o.edits) && o.edits[i+1].key == ed.key {
 			continue
 		}
-		n, found := slices.BinarySearchFunc(rest, ed.key, func(r Row[V], key string) int { return strings.Compare(r.Key, key) })
+		n, found := slices.BinarySearchFunc(rest, ed.key, func(r Row[V],
+			key string,
+		) int {
+			return strings.Compare(r.Key, key)
+		})
 		merged = append(merged, rest[:n]...)
 		rest = rest[n+count(found):]
 		if ed.has {

@@ -54,7 +54,11 @@ func newSample() *sample {
 	f.services = flow.Input(g, "services", flow.Same[int])
 	f.slices = flow.Input(g, "slices", samePtr[fleetSlice])
 	f.routes = flow.Input(g, "routes", sameRoute)
-	byService := flow.NewIndex(f.slices, "byService", func(_ string, s *fleetSlice) []string { return []string{s.service} })
+	byService := flow.NewIndex(f.slices, "byService", func(_ string,
+		s *fleetSlice,
+	) []string {
+		return []string{s.service}
+	})
 	used := flow.NewIndex(f.routes, "byService", func(_ string, r *fleetRoute) []string { return r.services })
 	f.bindings = flow.Expand(f.routes, "bindings", samePtr[fleetBinding],
 		func(r *flow.Read, key string, in *fleetRoute) []flow.Row[*fleetBinding] {
@@ -64,7 +68,11 @@ func newSample() *sample {
 			return []flow.Row[*fleetBinding]{{Key: in.gateway + "/" + key, Value: &fleetBinding{in.gateway, in.host, key}}}
 		})
 	byHost := flow.NewIndex(f.bindings, "byHost", func(_ string, b *fleetBinding) []string { return []string{b.host} })
-	byGateway := flow.NewIndex(f.bindings, "byGateway", func(_ string, b *fleetBinding) []string { return []string{b.gateway} })
+	byGateway := flow.NewIndex(f.bindings, "byGateway", func(_ string,
+		b *fleetBinding,
+	) []string {
+		return []string{b.gateway}
+	})
 	flow.NewIndex(f.bindings, "unread", func(string, *fleetBinding) []string { return []string{"all"} })
 	f.vhosts = flow.Group(byHost, "vhosts", flow.Same[string],
 		func(r *flow.Read, _ string, members []flow.Row[*fleetBinding]) (string, bool) {
@@ -83,13 +91,14 @@ func newSample() *sample {
 			port, ok := f.services.Get(r, key)
 			return fmt.Sprint(port), ok
 		})
-	f.endpoints = flow.Derive(f.clusters, "endpoints", flow.Same[string], func(r *flow.Read, key, _ string) (string, bool) {
-		var b strings.Builder
-		for _, s := range byService.Lookup(r, key) {
-			b.WriteString(s.Value.addresses)
-		}
-		return b.String(), true
-	})
+	f.endpoints = flow.Derive(f.clusters, "endpoints", flow.Same[string],
+		func(r *flow.Read, key, _ string) (string, bool) {
+			var b strings.Builder
+			for _, s := range byService.Lookup(r, key) {
+				b.WriteString(s.Value.addresses)
+			}
+			return b.String(), true
+		})
 	f.e = flow.NewEngine(g)
 	return f
 }
@@ -110,7 +119,10 @@ func (f *sample) fill(n int) *sample {
 
 func (f *sample) setRoute(i, version int) {
 	flow.Set(f.e, f.routes, fmt.Sprintf("r%05d", i), &fleetRoute{
-		gateway: "g", host: fmt.Sprint("h", i), services: []string{fmt.Sprint("s", i/10), fmt.Sprint("v", version)}[:1+min(version, 1)],
+		gateway: "g", host: fmt.Sprint("h", i), services: []string{
+			fmt.Sprint("s", i/10),
+			fmt.Sprint("v", version),
+		}[:1+min(version, 1)],
 	})
 }
 
@@ -244,7 +256,10 @@ func (f *sample) writeMuch(rnd *rand.Rand, routes map[string]*fleetRoute, gatewa
 			delete(routes, k)
 			continue
 		}
-		routes[k] = &fleetRoute{fmt.Sprint("g", rnd.IntN(2)), fmt.Sprint("h", rnd.IntN(3)), []string{fmt.Sprint("s", rnd.IntN(3))}}
+		routes[k] = &fleetRoute{
+			fmt.Sprint("g", rnd.IntN(2)), fmt.Sprint("h", rnd.IntN(3)),
+			[]string{fmt.Sprint("s", rnd.IntN(3))},
+		}
 		flow.Set(f.e, f.routes, k, routes[k])
 	}
 	for _, k := range []string{"g0", "g1"} {

@@ -18,11 +18,16 @@ import (
 )
 
 // Around are the Gateway with a number of listeners, its class, a Service, and a light route with a host of its own.
-func Around(controller string, listeners int) (*gwapiv1.GatewayClass, *gwapiv1.Gateway, *corev1.Service, *gwapiv1.HTTPRoute) {
+func Around(controller string, listeners int) (*gwapiv1.GatewayClass, *gwapiv1.Gateway, *corev1.Service,
+	*gwapiv1.HTTPRoute,
+) {
 	meta := func(name string) metav1.ObjectMeta {
 		return metav1.ObjectMeta{Namespace: Namespace, Name: name, UID: "around", Generation: int64(listeners)}
 	}
-	class := &gwapiv1.GatewayClass{ObjectMeta: meta("heavy"), Spec: gwapiv1.GatewayClassSpec{ControllerName: gwapiv1.GatewayController(controller)}}
+	class := &gwapiv1.GatewayClass{
+		ObjectMeta: meta("heavy"),
+		Spec:       gwapiv1.GatewayClassSpec{ControllerName: gwapiv1.GatewayController(controller)},
+	}
 	class.Namespace = ""
 	gateway := &gwapiv1.Gateway{ObjectMeta: meta(Gateway), Spec: gwapiv1.GatewaySpec{GatewayClassName: "heavy"}}
 	all := gwapiv1.NamespacesFromAll
@@ -47,10 +52,13 @@ func Filtered(gateway *gwapiv1.Gateway, names, length int) {
 		config.AllowedRequestHeaders = append(config.AllowedRequestHeaders, fmt.Sprintf("x-%0*d", length-2, i))
 	}
 	config.AllowedResponseHeaders = config.AllowedRequestHeaders
-	filter := gwapiv1.ListenerFilter{Type: gwapiv1.ListenerFilterExternalAuth, ExternalAuth: &gwapiv1.HTTPExternalAuthFilter{
-		ExternalAuthProtocol: gwapiv1.HTTPRouteExternalAuthHTTPProtocol, HTTPAuthConfig: config,
-		BackendRef: gwapiv1.BackendObjectReference{Name: "s", Port: new(int32(1))},
-	}}
+	filter := gwapiv1.ListenerFilter{
+		Type: gwapiv1.ListenerFilterExternalAuth,
+		ExternalAuth: &gwapiv1.HTTPExternalAuthFilter{
+			ExternalAuthProtocol: gwapiv1.HTTPRouteExternalAuthHTTPProtocol, HTTPAuthConfig: config,
+			BackendRef: gwapiv1.BackendObjectReference{Name: "s", Port: new(int32(1))},
+		},
+	}
 	filters := &gwapiv1.ListenerFilters{}
 	for range entries {
 		filters.Requests = append(filters.Requests, filter)
@@ -64,30 +72,46 @@ func Filtered(gateway *gwapiv1.Gateway, names, length int) {
 // Light is a route that serves everything of the host NAME.example.com.
 func Light(name string) *gwapiv1.HTTPRoute {
 	route := Make(Content{Rules: 1}).Route
-	route.Name, route.UID, route.Spec.Hostnames = name, types.UID(name), []gwapiv1.Hostname{gwapiv1.Hostname(name + ".example.com")}
+	route.Name, route.UID, route.Spec.Hostnames = name, types.UID(name),
+		[]gwapiv1.Hostname{gwapiv1.Hostname(name + ".example.com")}
 	return route
 }
 
 // Words are for the strings of random objects (crdtest.Maker), so that they refer to what is around them and to each
 // other, all of which have the name of the Gateway.
 var Words = map[string][]string{
-	"parentRefs.name": {Gateway}, "parentRefs.namespace": {Namespace}, "parentRefs.kind": {"Gateway"}, "parentRefs.group": {gwapiv1.GroupName}, "parentRefs.sectionName": {"l0"},
-	"parentRef.name": {Gateway}, "parentRef.namespace": {Namespace}, "parentRef.kind": {"Gateway"}, "parentRef.group": {gwapiv1.GroupName},
-	"backendRefs.name": {"s"}, "backendRefs.namespace": {Namespace}, "backendRefs.kind": {"Service"}, "backendRefs.group": {""},
-	"backendRef.name": {"s"}, "backendRef.namespace": {Namespace}, "backendRef.kind": {"Service"}, "backendRef.group": {""},
-	"targetRefs.group": {gwapiv1.GroupName, ""}, "targetRef.group": {gwapiv1.GroupName}, "targetRefs.name": {Gateway, Gateway, "s"}, "targetRefs.kind": {"HTTPRoute", "GRPCRoute", "Gateway", "TCPRoute", "Service"},
-	"targetRef.name": {Gateway}, "targetRef.kind": {"HTTPRoute", "GRPCRoute", "Gateway", "TCPRoute"}, "targetSelectors.kind": {"HTTPRoute", "HTTPRoute", "GRPCRoute", "Gateway"},
-	"certificateRefs.name": {"cert"}, "certificateRefs.kind": {"Secret"}, "certificateRefs.group": {""}, "certificateRefs.namespace": {Namespace},
-	"caCertificateRefs.name": {"ca"}, "caCertificateRefs.kind": {"ConfigMap"}, "caCertificateRefs.group": {""}, "caCertificateRefs.namespace": {Namespace},
-	"name": {Gateway, "l0", "x-a"}, "namespace": {Namespace}, "gatewayClassName": {"heavy"}, "group": {"", gwapiv1.GroupName}, "sectionName": {"l0"},
-	"hostname": {"a.example.com", "*.example.com"}, "hostnames": {"a.example.com", "*.example.com"}, "value": {"/", "/a", "a", "[0-9]+"},
+	"parentRefs.name": {Gateway}, "parentRefs.namespace": {Namespace}, "parentRefs.kind": {"Gateway"},
+	"parentRefs.group": {gwapiv1.GroupName}, "parentRefs.sectionName": {"l0"},
+	"parentRef.name": {Gateway}, "parentRef.namespace": {Namespace}, "parentRef.kind": {"Gateway"},
+	"parentRef.group":  {gwapiv1.GroupName},
+	"backendRefs.name": {"s"}, "backendRefs.namespace": {Namespace}, "backendRefs.kind": {"Service"},
+	"backendRefs.group": {""},
+	"backendRef.name":   {"s"}, "backendRef.namespace": {Namespace}, "backendRef.kind": {"Service"},
+	"backendRef.group": {""},
+	"targetRefs.group": {gwapiv1.GroupName, ""}, "targetRef.group": {gwapiv1.GroupName},
+	"targetRefs.name": {Gateway, Gateway, "s"}, "targetRefs.kind": {
+		"HTTPRoute", "GRPCRoute", "Gateway", "TCPRoute",
+		"Service",
+	},
+	"targetRef.name": {Gateway}, "targetRef.kind": {"HTTPRoute", "GRPCRoute", "Gateway", "TCPRoute"},
+	"targetSelectors.kind": {"HTTPRoute", "HTTPRoute", "GRPCRoute", "Gateway"},
+	"certificateRefs.name": {"cert"}, "certificateRefs.kind": {"Secret"}, "certificateRefs.group": {""},
+	"certificateRefs.namespace": {Namespace},
+	"caCertificateRefs.name":    {"ca"}, "caCertificateRefs.kind": {"ConfigMap"}, "caCertificateRefs.group": {""},
+	"caCertificateRefs.namespace": {Namespace},
+	"name":                        {Gateway, "l0", "x-a"}, "namespace": {Namespace}, "gatewayClassName": {"heavy"},
+	"group": {"", gwapiv1.GroupName}, "sectionName": {"l0"},
+	"hostname": {"a.example.com", "*.example.com"}, "hostnames": {"a.example.com", "*.example.com"},
+	"value":    {"/", "/a", "a", "[0-9]+"},
 	"protocol": {"HTTP", "HTTP", "HTTPS", "TLS", "TCP", "UDP"},
 }
 
 // Texts are regular expressions that cost much to be read, to be compiled, or to be kept.
 var Texts = []string{
-	`(?:` + strings.Repeat("a", 3000) + `){1000}`, `(?i)[B-\x{1e943}]`, strings.Repeat(`\pL`, 200), strings.Repeat("abcdefghijklmnopqrstuvwxyz0123456789", 100), `(?:[a-z]+[0-9]|[^/]){200}`,
-	`((a?){30}){30}`, strings.Repeat("word|", 200), `[a-z]{1,500}`, `(?i:abcdefghij){700}`, "(", `/v[0-9]+/.*`, strings.Repeat("(a|b)?", 150),
+	`(?:` + strings.Repeat("a", 3000) + `){1000}`, `(?i)[B-\x{1e943}]`, strings.Repeat(`\pL`, 200),
+	strings.Repeat("abcdefghijklmnopqrstuvwxyz0123456789", 100), `(?:[a-z]+[0-9]|[^/]){200}`,
+	`((a?){30}){30}`, strings.Repeat("word|", 200), `[a-z]{1,500}`, `(?i:abcdefghij){700}`, "(", `/v[0-9]+/.*`,
+	strings.Repeat("(a|b)?", 150),
 }
 
 // Credentials are a Secret with a certificate and its key, and a ConfigMap with that certificate as an authority.
@@ -98,7 +122,8 @@ func Credentials() (*corev1.Secret, *corev1.ConfigMap, error) {
 	}
 	now := time.Now()
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), DNSNames: []string{"*.example.com"}, NotBefore: now.Add(-time.Hour), NotAfter: now.Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
+		SerialNumber: big.NewInt(1), DNSNames: []string{"*.example.com"}, NotBefore: now.Add(-time.Hour),
+		NotAfter: now.Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
 	if err != nil {
@@ -113,6 +138,9 @@ func Credentials() (*corev1.Secret, *corev1.ConfigMap, error) {
 	}
 	certificate := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 	return &corev1.Secret{ObjectMeta: meta("cert"), Type: corev1.SecretTypeTLS, Data: map[string][]byte{
-		corev1.TLSCertKey: certificate, corev1.TLSPrivateKeyKey: pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}),
+		corev1.TLSCertKey: certificate, corev1.TLSPrivateKeyKey: pem.EncodeToMemory(&pem.Block{
+			Type:  "PRIVATE KEY",
+			Bytes: key,
+		}),
 	}}, &corev1.ConfigMap{ObjectMeta: meta("ca"), Data: map[string]string{"ca.crt": string(certificate)}}, nil
 }

@@ -64,7 +64,10 @@ type Content struct {
 
 // Make makes the scene of a content.
 func Make(c Content) Scene {
-	s := Scene{Route: &gwapiv1.HTTPRoute{ObjectMeta: metav1.ObjectMeta{Namespace: Namespace, Name: "heavy", UID: "heavy", Generation: 1}}}
+	s := Scene{Route: &gwapiv1.HTTPRoute{ObjectMeta: metav1.ObjectMeta{
+		Namespace: Namespace, Name: "heavy", UID: "heavy",
+		Generation: 1,
+	}}}
 	spec := &s.Route.Spec
 	spec.ParentRefs = []gwapiv1.ParentReference{{Name: Gateway}}
 	for h := range c.Hosts {
@@ -90,7 +93,10 @@ func Make(c Content) Scene {
 		spec.Rules = append(spec.Rules, rule)
 	}
 	if c.Policy != nil {
-		s.Policy = &v1alpha1.SecurityPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: Namespace, Name: "heavy", UID: "policy", Generation: 1}, Spec: *c.Policy}
+		s.Policy = &v1alpha1.SecurityPolicy{ObjectMeta: metav1.ObjectMeta{
+			Namespace: Namespace, Name: "heavy", UID: "policy",
+			Generation: 1,
+		}, Spec: *c.Policy}
 		target := gwapiv1.LocalPolicyTargetReferenceWithSectionName{}
 		target.Group, target.Kind, target.Name = gwapiv1.GroupName, "HTTPRoute", "heavy"
 		s.Policy.Spec.TargetRefs = []gwapiv1.LocalPolicyTargetReferenceWithSectionName{target}
@@ -129,7 +135,8 @@ func Ranges(rules, n int) *v1alpha1.SecurityPolicySpec {
 		rule := v1alpha1.AuthorizationRule{Action: v1alpha1.AuthorizationActionAllow, Principal: &v1alpha1.Principal{}}
 		for i := range n {
 			at := r*n + i
-			rule.Principal.ClientCIDRs = append(rule.Principal.ClientCIDRs, v1alpha1.CIDR(fmt.Sprintf("10.%d.%d.%d/32", at>>16&255, at>>8&255, at&255)))
+			rule.Principal.ClientCIDRs = append(rule.Principal.ClientCIDRs,
+				v1alpha1.CIDR(fmt.Sprintf("10.%d.%d.%d/32", at>>16&255, at>>8&255, at&255)))
 		}
 		spec.Authorization.Rules = append(spec.Authorization.Rules, rule)
 	}
@@ -140,7 +147,8 @@ func Ranges(rules, n int) *v1alpha1.SecurityPolicySpec {
 func Origins(n int) *v1alpha1.SecurityPolicySpec {
 	spec := &v1alpha1.SecurityPolicySpec{CORS: &v1alpha1.CORS{}}
 	for i := range n {
-		spec.CORS.AllowOrigins = append(spec.CORS.AllowOrigins, v1alpha1.Origin(fmt.Sprintf("https://*.%s%d.example.com", strings.Repeat("abcdefghij.", 18), i)))
+		spec.CORS.AllowOrigins = append(spec.CORS.AllowOrigins, v1alpha1.Origin(fmt.Sprintf("https://*.%s%d.example.com",
+			strings.Repeat("abcdefghij.", 18), i)))
 	}
 	return spec
 }

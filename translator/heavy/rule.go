@@ -20,8 +20,14 @@ func Backends(n int) []gwapiv1.HTTPBackendRef {
 func Headers(n, length int) gwapiv1.HTTPRouteFilter {
 	f := &gwapiv1.HTTPHeaderFilter{}
 	for i := range n {
-		f.Set = append(f.Set, gwapiv1.HTTPHeader{Name: gwapiv1.HTTPHeaderName(fmt.Sprintf("x-set-%d", i)), Value: strings.Repeat("v", length)})
-		f.Add = append(f.Add, gwapiv1.HTTPHeader{Name: gwapiv1.HTTPHeaderName(fmt.Sprintf("x-add-%d", i)), Value: strings.Repeat("%", length)})
+		f.Set = append(f.Set, gwapiv1.HTTPHeader{
+			Name:  gwapiv1.HTTPHeaderName(fmt.Sprintf("x-set-%d", i)),
+			Value: strings.Repeat("v", length),
+		})
+		f.Add = append(f.Add, gwapiv1.HTTPHeader{
+			Name:  gwapiv1.HTTPHeaderName(fmt.Sprintf("x-add-%d", i)),
+			Value: strings.Repeat("%", length),
+		})
 		f.Remove = append(f.Remove, fmt.Sprintf("x-remove-%d", i))
 	}
 	return gwapiv1.HTTPRouteFilter{Type: gwapiv1.HTTPRouteFilterRequestHeaderModifier, RequestHeaderModifier: f}
@@ -29,7 +35,10 @@ func Headers(n, length int) gwapiv1.HTTPRouteFilter {
 
 // CORS is a filter that has browsers ask beforehand.
 func CORS() gwapiv1.HTTPRouteFilter {
-	return gwapiv1.HTTPRouteFilter{Type: gwapiv1.HTTPRouteFilterCORS, CORS: &gwapiv1.HTTPCORSFilter{AllowOrigins: []gwapiv1.CORSOrigin{"https://shop.example.com"}}}
+	return gwapiv1.HTTPRouteFilter{
+		Type: gwapiv1.HTTPRouteFilterCORS,
+		CORS: &gwapiv1.HTTPCORSFilter{AllowOrigins: []gwapiv1.CORSOrigin{"https://shop.example.com"}},
+	}
 }
 
 // Expressions gives a match n headers and n query parameters with regular expressions.
@@ -37,10 +46,16 @@ func Expressions(m *gwapiv1.HTTPRouteMatch, n int, header, query string) {
 	regex, queryRegex := gwapiv1.HeaderMatchRegularExpression, gwapiv1.QueryParamMatchRegularExpression
 	for i := range n {
 		if header != "" {
-			m.Headers = append(m.Headers, gwapiv1.HTTPHeaderMatch{Type: &regex, Name: gwapiv1.HTTPHeaderName(fmt.Sprintf("x-%d", i)), Value: header})
+			m.Headers = append(m.Headers, gwapiv1.HTTPHeaderMatch{
+				Type: &regex,
+				Name: gwapiv1.HTTPHeaderName(fmt.Sprintf("x-%d", i)), Value: header,
+			})
 		}
 		if query != "" {
-			m.QueryParams = append(m.QueryParams, gwapiv1.HTTPQueryParamMatch{Type: &queryRegex, Name: gwapiv1.HTTPHeaderName(fmt.Sprintf("q-%d", i)), Value: query})
+			m.QueryParams = append(m.QueryParams, gwapiv1.HTTPQueryParamMatch{
+				Type: &queryRegex,
+				Name: gwapiv1.HTTPHeaderName(fmt.Sprintf("q-%d", i)), Value: query,
+			})
 		}
 	}
 }
@@ -56,9 +71,12 @@ func OwnBackends(rule, n int) []gwapiv1.HTTPBackendRef {
 
 // Mirror is a filter that sends requests to a port of the Service too.
 func Mirror(port int) gwapiv1.HTTPRouteFilter {
-	return gwapiv1.HTTPRouteFilter{Type: gwapiv1.HTTPRouteFilterRequestMirror, RequestMirror: &gwapiv1.HTTPRequestMirrorFilter{
-		BackendRef: gwapiv1.BackendObjectReference{Name: "s", Port: new(int32(port))},
-	}}
+	return gwapiv1.HTTPRouteFilter{
+		Type: gwapiv1.HTTPRouteFilterRequestMirror,
+		RequestMirror: &gwapiv1.HTTPRequestMirrorFilter{
+			BackendRef: gwapiv1.BackendObjectReference{Name: "s", Port: new(int32(port))},
+		},
+	}
 }
 
 // Redirect is a filter that leads to another path of the host that the client named.
@@ -67,18 +85,27 @@ func Redirect(change gwapiv1.HTTPPathModifierType, path string) gwapiv1.HTTPRout
 	if change == gwapiv1.PrefixMatchHTTPPathModifier {
 		modifier.ReplaceFullPath, modifier.ReplacePrefixMatch = nil, &path
 	}
-	return gwapiv1.HTTPRouteFilter{Type: gwapiv1.HTTPRouteFilterRequestRedirect, RequestRedirect: &gwapiv1.HTTPRequestRedirectFilter{Scheme: new("https"), Path: modifier}}
+	return gwapiv1.HTTPRouteFilter{
+		Type:            gwapiv1.HTTPRouteFilterRequestRedirect,
+		RequestRedirect: &gwapiv1.HTTPRequestRedirectFilter{Scheme: new("https"), Path: modifier},
+	}
 }
 
 // Host is a filter that has the backend get another host.
 func Host(host string) gwapiv1.HTTPRouteFilter {
-	return gwapiv1.HTTPRouteFilter{Type: gwapiv1.HTTPRouteFilterURLRewrite, URLRewrite: &gwapiv1.HTTPURLRewriteFilter{Hostname: new(gwapiv1.PreciseHostname(host))}}
+	return gwapiv1.HTTPRouteFilter{
+		Type:       gwapiv1.HTTPRouteFilterURLRewrite,
+		URLRewrite: &gwapiv1.HTTPURLRewriteFilter{Hostname: new(gwapiv1.PreciseHostname(host))},
+	}
 }
 
 // Path is a filter that has the backend get another path: in place of a prefix, or of the whole.
 func Path(change gwapiv1.HTTPPathModifierType, path string) gwapiv1.HTTPRouteFilter {
 	modifier := Redirect(change, path).RequestRedirect.Path
-	return gwapiv1.HTTPRouteFilter{Type: gwapiv1.HTTPRouteFilterURLRewrite, URLRewrite: &gwapiv1.HTTPURLRewriteFilter{Path: modifier}}
+	return gwapiv1.HTTPRouteFilter{
+		Type:       gwapiv1.HTTPRouteFilterURLRewrite,
+		URLRewrite: &gwapiv1.HTTPURLRewriteFilter{Path: modifier},
+	}
 }
 
 // Retry is one after any code that may be named.

@@ -19,7 +19,11 @@ func TestIntersect(t *testing.T) {
 		{"*.example.com", nil, []string{"*.example.com"}},
 		{Any, []gwapiv1.Hostname{"A.example.com", "*.example.org"}, []string{"a.example.com", "*.example.org"}},
 		{"a.example.com", []gwapiv1.Hostname{"*.example.com", "*.com", "a.example.com"}, []string{"a.example.com"}},
-		{"*.example.com", []gwapiv1.Hostname{"a.b.example.com", "*.com", "example.com"}, []string{"a.b.example.com", "*.example.com"}},
+		{
+			"*.example.com",
+			[]gwapiv1.Hostname{"a.b.example.com", "*.com", "example.com"},
+			[]string{"a.b.example.com", "*.example.com"},
+		},
 		{"*.example.com", []gwapiv1.Hostname{"example.com", "example.org", "badexample.com"}, nil},
 	} {
 		if got := Intersect(tc.listener, tc.route); !slices.Equal(got, tc.want) {
@@ -31,7 +35,8 @@ func TestIntersect(t *testing.T) {
 func TestMatching(t *testing.T) {
 	hostnames := []gwapiv1.Hostname{"*.com", "*.Example.com", "A.example.com"}
 	for host, want := range map[string]string{
-		"a.example.com": "a.example.com", "b.example.com": "*.example.com", "*.b.example.com": "*.example.com", "example.com": "*.com",
+		"a.example.com": "a.example.com", "b.example.com": "*.example.com", "*.b.example.com": "*.example.com",
+		"example.com": "*.com",
 		"example.org": Any, Any: Any,
 	} {
 		if got := Matching(host, hostnames); got != want {
@@ -46,7 +51,8 @@ func TestCoveringIsInOrder(t *testing.T) {
 	if want := []string{"a.b.example.com", "*.b.example.com", "*.example.com", "*.com"}; !slices.Equal(patterns, want) {
 		t.Errorf("%v, want %v", patterns, want)
 	}
-	if !slices.IsSortedFunc(patterns, Compare) || Compare("*.example.com", "a.com") <= 0 || Compare("*.com", "*.com") != 0 {
+	if !slices.IsSortedFunc(patterns, Compare) || Compare("*.example.com", "a.com") <= 0 ||
+		Compare("*.com", "*.com") != 0 {
 		t.Errorf("%v are not in order", patterns)
 	}
 }
@@ -79,7 +85,8 @@ func FuzzIntersect(f *testing.F) {
 		served := Intersect(listener, route)
 		for range 20 {
 			host := labels()
-			want := matches(listener, host) && (len(route) == 0 || slices.ContainsFunc(route, func(h gwapiv1.Hostname) bool { return matches(string(h), host) }))
+			want := matches(listener, host) && (len(route) == 0 || slices.ContainsFunc(route,
+				func(h gwapiv1.Hostname) bool { return matches(string(h), host) }))
 			if got := slices.ContainsFunc(served, func(s string) bool { return matches(s, host) }); got != want {
 				t.Errorf("%s and %v serve %v, which has %s: %t, want %t", listener, route, served, host, got, want)
 			}

@@ -40,7 +40,10 @@ func FalseOnly(kind string, problems []verdict.Problem) []metav1.Condition {
 
 // True reports whether the condition of a type is True.
 func True(conditions []metav1.Condition, kind string) bool {
-	return slices.ContainsFunc(conditions, func(c metav1.Condition) bool { return c.Type == kind && c.Status == metav1.ConditionTrue })
+	return slices.ContainsFunc(conditions, func(c metav1.Condition) bool {
+		return c.Type == kind &&
+			c.Status == metav1.ConditionTrue
+	})
 }
 
 // Reason is the reason of the gravest of the problems.

@@ -52,7 +52,8 @@ func (m *Merger) note(c Change) { m.Change = max(m.Change, c) }
 // that has changed since it was read.
 func (m *Merger) Conditions(old, desired []metav1.Condition) []metav1.Condition {
 	merged := slices.DeleteFunc(slices.Clone(old), func(c metav1.Condition) bool {
-		gone := slices.Contains(m.Own, c.Type) && !slices.ContainsFunc(desired, func(d metav1.Condition) bool { return d.Type == c.Type })
+		gone := slices.Contains(m.Own, c.Type) && !slices.ContainsFunc(desired,
+			func(d metav1.Condition) bool { return d.Type == c.Type })
 		if gone {
 			m.note(Verdicts)
 		}
@@ -122,7 +123,9 @@ func (m *Merger) ListenerSet(old *gwapiv1.ListenerSet, desired *gwapiv1.Listener
 // left returns entries for listeners that have no desired status, because their ListenerSet may not add listeners to
 // its Gateway, but that have conditions of others. These conditions stay. A listener that is not in the spec any more
 // has no entry.
-func (m *Merger) left(spec []gwapiv1.ListenerEntry, had []gwapiv1.ListenerStatus, desired []gwapiv1.ListenerEntryStatus) []gwapiv1.ListenerStatus {
+func (m *Merger) left(spec []gwapiv1.ListenerEntry, had []gwapiv1.ListenerStatus,
+	desired []gwapiv1.ListenerEntryStatus,
+) []gwapiv1.ListenerStatus {
 	var left []gwapiv1.ListenerStatus
 	for _, l := range had {
 		inSpec := slices.ContainsFunc(spec, func(e gwapiv1.ListenerEntry) bool { return e.Name == l.Name })
@@ -231,8 +234,10 @@ func entries[S any](m *Merger, old, desired []S, limit int, of func(*S) entry) [
 
 // EqualParents reports whether two references mean the same parent. An empty field is the same as one that is absent.
 func EqualParents(a, b gwapiv1.ParentReference) bool {
-	return ptr.Deref(a.Group, "") == ptr.Deref(b.Group, "") && ptr.Deref(a.Kind, "") == ptr.Deref(b.Kind, "") && ptr.Deref(a.Namespace, "") == ptr.Deref(b.Namespace, "") &&
-		a.Name == b.Name && ptr.Deref(a.SectionName, "") == ptr.Deref(b.SectionName, "") && ptr.Deref(a.Port, 0) == ptr.Deref(b.Port, 0)
+	return ptr.Deref(a.Group, "") == ptr.Deref(b.Group, "") && ptr.Deref(a.Kind, "") == ptr.Deref(b.Kind, "") &&
+		ptr.Deref(a.Namespace, "") == ptr.Deref(b.Namespace, "") &&
+		a.Name == b.Name && ptr.Deref(a.SectionName, "") == ptr.Deref(b.SectionName, "") &&
+		ptr.Deref(a.Port, 0) == ptr.Deref(b.Port, 0)
 }
 
 // EqualAddresses reports whether two lists have the same addresses. An empty routability differs from an absent one,

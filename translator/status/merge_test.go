@@ -27,7 +27,10 @@ func merging(generation, second int64) *Merger {
 func parent(controller gwapiv1.GatewayController) gwapiv1.RouteParentStatus {
 	return gwapiv1.RouteParentStatus{
 		ParentRef: gwapiv1.ParentReference{Name: "g"}, ControllerName: controller,
-		Conditions: []metav1.Condition{{Type: "Accepted", Status: "True", Reason: "Theirs", ObservedGeneration: 1, LastTransitionTime: metav1.Unix(1, 0)}},
+		Conditions: []metav1.Condition{{
+			Type: "Accepted", Status: "True", Reason: "Theirs", ObservedGeneration: 1,
+			LastTransitionTime: metav1.Unix(1, 0),
+		}},
 	}
 }
 
@@ -48,12 +51,18 @@ func TestMergeLeavesOthersAlone(t *testing.T) {
 // when it is fixed.
 func TestMergeRemovesWhatIsFixed(t *testing.T) {
 	wrong := func(kind string) metav1.Condition {
-		return metav1.Condition{Type: kind, Status: metav1.ConditionFalse, Reason: "Wrong", LastTransitionTime: metav1.Unix(1, 0)}
+		return metav1.Condition{
+			Type: kind, Status: metav1.ConditionFalse, Reason: "Wrong",
+			LastTransitionTime: metav1.Unix(1, 0),
+		}
 	}
 	theirs := wrong("example.com/Theirs")
 	found := &gwapiv1.GatewayStatus{
 		Conditions: []metav1.Condition{wrong("ResolvedRefs"), theirs},
-		Listeners:  []gwapiv1.ListenerStatus{{Name: "l", Conditions: []metav1.Condition{wrong("Programmed"), theirs, wrong("ResolvedRefs")}}},
+		Listeners: []gwapiv1.ListenerStatus{{Name: "l", Conditions: []metav1.Condition{
+			wrong("Programmed"), theirs,
+			wrong("ResolvedRefs"),
+		}}},
 	}
 	m := merging(2, 9)
 	m.Gateway(found, &gwapiv1.GatewayStatus{Listeners: []gwapiv1.ListenerStatus{{Name: "l"}}})
@@ -69,11 +78,20 @@ func TestMergeRemovesWhatIsFixed(t *testing.T) {
 func TestMergeKeepsLimits(t *testing.T) {
 	var found []metav1.Condition
 	for i := range MaxConditions - 1 {
-		found = append(found, metav1.Condition{Type: fmt.Sprintf("example.com/%d", i), Status: metav1.ConditionTrue, Reason: "R"})
+		found = append(found, metav1.Condition{
+			Type: fmt.Sprintf("example.com/%d", i), Status: metav1.ConditionTrue,
+			Reason: "R",
+		})
 	}
-	desired := []metav1.Condition{{Type: "Accepted", Status: metav1.ConditionTrue}, {Type: "Programmed", Status: metav1.ConditionTrue}}
+	desired := []metav1.Condition{
+		{Type: "Accepted", Status: metav1.ConditionTrue},
+		{Type: "Programmed", Status: metav1.ConditionTrue},
+	}
 	m := merging(2, 9)
-	merged := m.Conditions(append(found, metav1.Condition{Type: "Overridden", Status: metav1.ConditionTrue, Reason: "Old"}), desired)
+	merged := m.Conditions(append(found, metav1.Condition{
+		Type: "Overridden", Status: metav1.ConditionTrue,
+		Reason: "Old",
+	}), desired)
 	var types []string
 	for _, c := range merged[MaxConditions-1:] {
 		types = append(types, c.Type)
@@ -95,7 +113,10 @@ func TestMergeCorrectsRestoredConditions(t *testing.T) {
 		found = append(found, metav1.Condition{Type: kind, Status: metav1.ConditionFalse, ObservedGeneration: 57})
 	}
 	merged := merging(1, 9).Conditions(found, []metav1.Condition{{Type: "Accepted", Status: metav1.ConditionTrue}})
-	want := []metav1.Condition{{Type: "Accepted", Status: metav1.ConditionTrue, ObservedGeneration: 1, LastTransitionTime: metav1.Unix(9, 0)}}
+	want := []metav1.Condition{{
+		Type: "Accepted", Status: metav1.ConditionTrue, ObservedGeneration: 1,
+		LastTransitionTime: metav1.Unix(9, 0),
+	}}
 	if diff := cmp.Diff(want, merged); diff != "" {
 		t.Errorf("conditions (-want +got):\n%s", diff)
 	}
@@ -120,7 +141,10 @@ func FuzzConditions(f *testing.F) {
 			var list []metav1.Condition
 			for _, kind := range types {
 				if r.IntN(2) == 0 {
-					list = append(list, metav1.Condition{Type: kind, Status: []metav1.ConditionStatus{"True", "False"}[r.IntN(2)], Reason: "R"})
+					list = append(list, metav1.Condition{
+						Type: kind, Status: []metav1.ConditionStatus{"True", "False"}[r.IntN(2)],
+						Reason: "R",
+					})
 				}
 			}
 			return list
@@ -149,7 +173,10 @@ func FuzzListenerStatuses(f *testing.F) {
 			for _, i := range r.Perm(4)[:r.IntN(5)] {
 				s.Listeners = append(s.Listeners, gwapiv1.ListenerEntryStatus{
 					Name: gwapiv1.SectionName(rune('a' + i)), AttachedRoutes: int32(r.IntN(2)),
-					Conditions: []metav1.Condition{{Type: "Accepted", Status: []metav1.ConditionStatus{"True", "False"}[r.IntN(2)], Reason: "R"}},
+					Conditions: []metav1.Condition{{
+						Type: "Accepted", Status: []metav1.ConditionStatus{"True", "False"}[r.IntN(2)],
+						Reason: "R",
+					}},
 				})
 			}
 			return s

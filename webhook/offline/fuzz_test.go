@@ -13,8 +13,10 @@ import (
 // FuzzFiles: whatever stands in a file, the review ends, and each finding is at a place in the file.
 func FuzzFiles(f *testing.F) {
 	for _, seed := range []string{
-		"", "---\n---\n", "# none\n", "a: &a [*a]\n", "kind: List\napiVersion: v1\nitems: [{kind: List, apiVersion: v1, items: [1]}]\n",
-		"apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: 1\n", "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: a}\nspec: {rules: [{matchs: []}]}\n",
+		"", "---\n---\n", "# none\n", "a: &a [*a]\n",
+		"kind: List\napiVersion: v1\nitems: [{kind: List, apiVersion: v1, items: [1]}]\n",
+		"apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: 1\n",
+		"apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: a}\nspec: {rules: [{matchs: []}]}\n",
 		"apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: a}\nspec: &s {parentRefs: [{name: b}]}\n--- \n\ufeffkind: é\n",
 		"{\"apiVersion\": \"gateway.envoyproxy.io/v1alpha1\", \"kind\": \"SecurityPolicy\", \"metadata\": {\"name\": \"a\"}, \"spec\": {\"targetRefs\": [{\"name\": \"b\"}]}}",
 	} {
@@ -26,8 +28,10 @@ func FuzzFiles(f *testing.F) {
 	}
 	scheme := kube.NewScheme()
 	f.Fuzz(func(t *testing.T, text []byte) {
-		world := translator.NewWorld(translator.NewTables(translator.Settings{ControllerName: "example.com/gatehouse"}, engine))
-		r, err := Files(Options{Scheme: scheme, World: world, Namespace: "default", Level: webhook.LevelEnforce}, []string{"-"}, bytes.NewReader(text))
+		world := translator.NewWorld(translator.NewTables(translator.Settings{ControllerName: "example.com/gatehouse"},
+			engine))
+		r, err := Files(Options{Scheme: scheme, World: world, Namespace: "default", Level: webhook.LevelEnforce},
+			[]string{"-"}, bytes.NewReader(text))
 		if err != nil {
 			t.Fatal(err)
 		}

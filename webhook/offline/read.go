@@ -72,8 +72,8 @@ type reader struct {
 	others int
 }
 
-// read reads files, and folders with all that is below them; "-" is stdin. A file that does not exist is an error. What is
-// in a file and cannot be read is not: everything else is read.
+// read reads files, and folders with all that is below them; "-" is stdin. A file that does not exist is an error. What
+// is in a file and cannot be read is not: everything else is read.
 func (r *reader) read(paths []string, stdin io.Reader) error {
 	for _, path := range paths {
 		if path == "-" {
@@ -133,8 +133,8 @@ func (r *reader) stream(name string, from io.Reader) error {
 	return nil
 }
 
-// parts yields the documents of a file, each with the number of lines before it. They are separated as kubectl does it: by
-// lines that begin with --- and have only white space behind it.
+// parts yields the documents of a file, each with the number of lines before it. They are separated as kubectl does it:
+// by lines that begin with --- and have only white space behind it.
 func parts(text []byte) func(yield func(int, []byte) bool) {
 	return func(yield func(int, []byte) bool) {
 		start, before, line := 0, 0, 0
@@ -206,8 +206,8 @@ func (r *reader) object(d document) {
 // yamlError is an error of the parser, with the line in the document if it is known.
 var yamlError = regexp.MustCompile(`^(?:error converting YAML to JSON: )?yaml: (?:unmarshal errors:\s+)?(?:line (\d+): )?`)
 
-// fail takes an error in a document, which begins after some lines. The line in the document is used if the error does not
-// have one.
+// fail takes an error in a document, which begins after some lines. The line in the document is used if the error does
+// not have one.
 func (r *reader) fail(s *source, before, line int, err error) {
 	text := oneLine(err)
 	if found := yamlError.FindStringSubmatch(text); found != nil {

@@ -77,7 +77,10 @@ func Files(o Options, paths []string, stdin io.Reader) (*Review, error) {
 	r := &review{Options: o, documents: map[verdict.Ref]document{}, levels: map[string]webhook.Level{}}
 	r.NotObjects = files.others
 	for _, b := range files.broken {
-		r.Findings = append(r.Findings, Finding{Place: b.at, Denied: true, Problem: refused(reasonUnreadable, "", b.text+": correct the form of the document")})
+		r.Findings = append(r.Findings, Finding{
+			Place: b.at, Denied: true,
+			Problem: refused(reasonUnreadable, "", b.text+": correct the form of the document"),
+		})
 	}
 	for _, d := range files.documents {
 		r.take(d)
@@ -86,7 +89,8 @@ func Files(o Options, paths []string, stdin io.Reader) (*Review, error) {
 		return nil, err
 	}
 	slices.SortStableFunc(r.Findings, func(a, b Finding) int {
-		return cmp.Or(strings.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column), strings.Compare(a.Message, b.Message))
+		return cmp.Or(strings.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column),
+			strings.Compare(a.Message, b.Message))
 	})
 	return &r.Review, nil
 }
@@ -123,7 +127,8 @@ func (r *review) take(d document) {
 	}
 	if before, twice := r.documents[ref]; twice {
 		at := before.place("")
-		r.deny(d, ref, refused(reasonDuplicate, "", fmt.Sprintf("the object is also in %s, line %d: remove one of them", at.File, at.Line)))
+		r.deny(d, ref, refused(reasonDuplicate, "", fmt.Sprintf("the object is also in %s, line %d: remove one of them",
+			at.File, at.Line)))
 		return
 	}
 	object.SetNamespace(ref.Namespace)
@@ -174,18 +179,25 @@ func (r *review) kind(value map[string]any) (schema.GroupVersionKind, bool) {
 	return gvk, false
 }
 
-// decode returns the object, with a problem for each field that its kind does not have, and for each that was filled in.
-func (r *review) decode(gvk schema.GroupVersionKind, value map[string]any) (object translator.Object, problems []verdict.Problem, err error) {
+// decode returns the object, with a problem for each field that its kind does not have, and for each that was filled
+// in.
+func (r *review) decode(gvk schema.GroupVersionKind, value map[string]any) (object translator.Object,
+	problems []verdict.Problem, err error,
+) {
 	for _, note := range webhook.Default(gvk.GroupKind(), value) {
 		field, message, _ := strings.Cut(note, ": ")
-		problems = append(problems, verdict.Problem{Field: field, Reason: reasonDefaulted, Weight: verdict.Unresolved, Message: message})
+		problems = append(problems, verdict.Problem{
+			Field: field, Reason: reasonDefaulted, Weight: verdict.Unresolved,
+			Message: message,
+		})
 	}
 	value["apiVersion"] = gvk.GroupVersion().String()
 	raw, err := json.Marshal(value)
 	if err != nil {
 		return nil, nil, fmt.Errorf("encoding the object: %w", err)
 	}
-	if gvk.Group != v1alpha1.GroupName { // Our own kinds keep the fields that they do not know, and the translation reports them.
+	// Our own kinds keep the fields that they do not know, and the translation reports them.
+	if gvk.Group != v1alpha1.GroupName {
 		strict, err := r.unknown(gvk, raw)
 		if err != nil {
 			return nil, nil, err
@@ -211,7 +223,8 @@ func (r *review) unknown(gvk schema.GroupVersionKind, raw []byte) ([]verdict.Pro
 		_, field, _ := strings.Cut(each.Error(), `"`)
 		field = strings.TrimSuffix(field, `"`)
 		name := field[strings.LastIndexByte(field, '.')+1:]
-		problems = append(problems, refused(reasonUnknownField, field, fmt.Sprintf("%q is no known field: correct its name or remove it", name)))
+		problems = append(problems, refused(reasonUnknownField, field,
+			fmt.Sprintf("%q is no known field: correct its name or remove it", name)))
 	}
 	return problems, nil
 }
@@ -242,7 +255,10 @@ func (r *review) refOf(object translator.Object) verdict.Ref {
 // find takes a problem that admission denies or warns about, as the level of the namespace says.
 func (r *review) find(d document, ref verdict.Ref, p verdict.Problem) {
 	level := cmp.Or(r.levels[ref.Namespace], r.Level)
-	r.Findings = append(r.Findings, Finding{Place: d.place(p.Field), Object: ref, Problem: p, Denied: level.Denies(p.Weight) && !p.Pending})
+	r.Findings = append(r.Findings, Finding{
+		Place: d.place(p.Field), Object: ref, Problem: p,
+		Denied: level.Denies(p.Weight) && !p.Pending,
+	})
 }
 
 // deny takes a problem for which the API server would refuse the object itself, whatever the level is.

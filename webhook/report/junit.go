@@ -38,8 +38,8 @@ type failure struct {
 	Text    string `xml:",chardata"`
 }
 
-// junit has a test case for each object that was judged, and for each document that cannot be read. What admission denies
-// is a failure. Warnings are the output of the test case.
+// junit has a test case for each object that was judged, and for each document that cannot be read. What admission
+// denies is a failure. Warnings are the output of the test case.
 func junit(to io.Writer, r *offline.Review) error {
 	s := suite{Name: "gatehouse check"}
 	at := map[verdict.Ref]int{}

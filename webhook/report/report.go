@@ -53,7 +53,8 @@ func sentence(f *offline.Finding) string {
 
 // fingerprint names a finding by what it is about and not by where it is, so that it stays the same when lines move.
 func fingerprint(f *offline.Finding) string {
-	sum := sha256.Sum256([]byte(strings.Join([]string{f.Object.Group, f.Object.String(), f.Field, f.Reason, f.Message}, "\x00")))
+	sum := sha256.Sum256([]byte(strings.Join([]string{f.Object.Group, f.Object.String(), f.Field, f.Reason, f.Message},
+		"\x00")))
 	return hex.EncodeToString(sum[:16])
 }
 
@@ -65,7 +66,8 @@ func text(to io.Writer, r *offline.Review) error {
 		fmt.Fprintf(&b, "%s:%d:%d: %s: %s\n", f.File, f.Line, f.Column, severity(f), string(printable(sentence(f))))
 		if f.Text != "" {
 			line := printable(f.Text)
-			fmt.Fprintf(&b, "%6d | %s\n       | %s^\n", f.Line, string(line), string(blank(line[:min(max(f.Column-1, 0), len(line))])))
+			fmt.Fprintf(&b, "%6d | %s\n       | %s^\n", f.Line, string(line),
+				string(blank(line[:min(max(f.Column-1, 0), len(line))])))
 		}
 	}
 	fmt.Fprintln(&b, Summary(r))
@@ -98,7 +100,8 @@ func blank(text []rune) []rune {
 // Summary is the last line of a review.
 func Summary(r *offline.Review) string {
 	denied := r.Denied()
-	line := fmt.Sprintf("%s judged: %s, %s", count(len(r.Judged), "object"), count(denied, "error"), count(len(r.Findings)-denied, "warning"))
+	line := fmt.Sprintf("%s judged: %s, %s", count(len(r.Judged), "object"), count(denied, "error"),
+		count(len(r.Findings)-denied, "warning"))
 	if r.Ignored > 0 {
 		line += fmt.Sprintf("; %s of kinds that Gatehouse does not read", count(r.Ignored, "object"))
 	}
@@ -186,7 +189,10 @@ func gitlab(to io.Writer, r *offline.Review) error {
 	list := []issue{}
 	for i := range r.Findings {
 		f := &r.Findings[i]
-		each := issue{Description: sentence(f), CheckName: f.Reason, Fingerprint: fingerprint(f), Severity: severities[severity(f)]}
+		each := issue{
+			Description: sentence(f), CheckName: f.Reason, Fingerprint: fingerprint(f),
+			Severity: severities[severity(f)],
+		}
 		each.Location.Path, each.Location.Lines.Begin = f.File, f.Line
 		list = append(list, each)
 	}

@@ -61,7 +61,8 @@ type sarifLocation struct {
 	} `json:"physicalLocation"`
 }
 
-// sarif is the Static Analysis Results Interchange Format, version 2.1.0 of OASIS. The reasons of problems are its rules.
+// sarif is the Static Analysis Results Interchange Format, version 2.1.0 of OASIS. The reasons of problems are its
+// rules.
 func sarif(to io.Writer, r *offline.Review) error {
 	run := sarifRun{Results: []sarifResult{}}
 	run.Tool.Driver.Name, run.Tool.Driver.Rules = "gatehouse", []sarifRule{}

@@ -45,7 +45,9 @@ func TestBackendsGetTheirPath(t *testing.T) {
 	}
 	c.apply(append(c.behind("a", answering("a")), c.behind("b", answering("b"))...)...)
 	route := c.route("a.example.com", nil)
-	rule := func(path string, filters []gwapiv1.HTTPRouteFilter, backends ...gwapiv1.HTTPBackendRef) *gwapiv1.HTTPRouteRule {
+	rule := func(path string, filters []gwapiv1.HTTPRouteFilter,
+		backends ...gwapiv1.HTTPBackendRef,
+	) *gwapiv1.HTTPRouteRule {
 		r := at(gwapiv1.PathMatchPathPrefix, path, filters...)
 		r.BackendRefs = backends
 		route.Spec.Rules = append(route.Spec.Rules, r)
@@ -59,9 +61,14 @@ func TestBackendsGetTheirPath(t *testing.T) {
 	rule("/retried", nil, weighing("a", 1, prefixed("/again"))).Retry = &gwapiv1.HTTPRouteRetry{
 		Attempts: new(2), Codes: []gwapiv1.HTTPRouteRetryStatusCode{503},
 	}
-	rule("/shared", byRule, weighing("a", 1, prefixed("/one")), weighing("a", 2, prefixed("/two")), weighing("b", 4), weighing("gone", 1))
-	cors := gwapiv1.HTTPRouteFilter{Type: gwapiv1.HTTPRouteFilterCORS, CORS: &gwapiv1.HTTPCORSFilter{AllowOrigins: []gwapiv1.CORSOrigin{"https://example.org"}}}
-	rule("/asked", []gwapiv1.HTTPRouteFilter{cors}, weighing("a", 1, prefixed("/one")), weighing("b", 1)).Matches[0].Method = new(gwapiv1.HTTPMethodPut)
+	rule("/shared", byRule, weighing("a", 1, prefixed("/one")), weighing("a", 2, prefixed("/two")), weighing("b", 4),
+		weighing("gone", 1))
+	cors := gwapiv1.HTTPRouteFilter{
+		Type: gwapiv1.HTTPRouteFilterCORS,
+		CORS: &gwapiv1.HTTPCORSFilter{AllowOrigins: []gwapiv1.CORSOrigin{"https://example.org"}},
+	}
+	rule("/asked", []gwapiv1.HTTPRouteFilter{cors}, weighing("a", 1, prefixed("/one")),
+		weighing("b", 1)).Matches[0].Method = new(gwapiv1.HTTPMethodPut)
 	c.apply(route)
 	c.reaches("/full")
 
@@ -86,7 +93,8 @@ func TestBackendsGetTheirPath(t *testing.T) {
 		}
 	}
 	for range 20 {
-		preflight := exchange(t, http.MethodOptions, "/asked", "Origin", "https://example.org", "Access-Control-Request-Method", "PUT")
+		preflight := exchange(t, http.MethodOptions, "/asked", "Origin", "https://example.org",
+			"Access-Control-Request-Method", "PUT")
 		if got := preflight.Header.Get("Access-Control-Allow-Origin"); got != "https://example.org" {
 			t.Fatalf("a preflight is answered %d, for origin %q", preflight.StatusCode, got)
 		}

@@ -36,9 +36,15 @@ func TestBasicAuth(t *testing.T) {
 	route.Spec.Rules[0].BackendRefs[0].Name = "seen"
 	policy := &v1alpha1.SecurityPolicy{ObjectMeta: c.meta("people")}
 	policy.Spec.TargetRefs = []gwapiv1.LocalPolicyTargetReferenceWithSectionName{{
-		LocalPolicyTargetReference: gwapiv1.LocalPolicyTargetReference{Group: gwapiv1.GroupName, Kind: "HTTPRoute", Name: gwapiv1.ObjectName(route.Name)},
+		LocalPolicyTargetReference: gwapiv1.LocalPolicyTargetReference{
+			Group: gwapiv1.GroupName, Kind: "HTTPRoute",
+			Name: gwapiv1.ObjectName(route.Name),
+		},
 	}}
-	policy.Spec.BasicAuth = &v1alpha1.BasicAuth{Users: gwapiv1.SecretObjectReference{Name: "people"}, ForwardUsernameHeader: new("x-user")}
+	policy.Spec.BasicAuth = &v1alpha1.BasicAuth{
+		Users:                 gwapiv1.SecretObjectReference{Name: "people"},
+		ForwardUsernameHeader: new("x-user"),
+	}
 	ask := func(credentials ...string) string {
 		t.Helper()
 		lines := []string{"X-User: admin"}

@@ -19,7 +19,8 @@ func TestRetryBudget(t *testing.T) {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}))...)
 	failing := at(gwapiv1.PathMatchPathPrefix, "/fails")
-	failing.BackendRefs[0].Name, failing.Retry = "fails", &gwapiv1.HTTPRouteRetry{Codes: []gwapiv1.HTTPRouteRetryStatusCode{503}, Attempts: new(1)}
+	failing.BackendRefs[0].Name, failing.Retry = "fails",
+		&gwapiv1.HTTPRouteRetry{Codes: []gwapiv1.HTTPRouteRetryStatusCode{503}, Attempts: new(1)}
 	route := c.route("a.example.com", nil)
 	route.Spec.Rules = append(route.Spec.Rules, failing)
 	c.apply(route)
@@ -43,7 +44,10 @@ func TestRetryBudget(t *testing.T) {
 	policy := &gwapixv1alpha1.XBackendTrafficPolicy{ObjectMeta: c.meta("fails")}
 	policy.Spec.TargetRefs = []gwapiv1.LocalPolicyTargetReference{{Kind: "Service", Name: "fails"}}
 	policy.Spec.RetryConstraint = &gwapixv1alpha1.RetryConstraint{
-		Budget: &gwapixv1alpha1.BudgetDetails{Percent: new(0)}, MinRetryRate: &gwapixv1alpha1.RequestRate{Count: new(1), Interval: new(gwapiv1.Duration("1h"))},
+		Budget: &gwapixv1alpha1.BudgetDetails{Percent: new(0)}, MinRetryRate: &gwapixv1alpha1.RequestRate{
+			Count:    new(1),
+			Interval: new(gwapiv1.Duration("1h")),
+		},
 	}
 	c.apply(policy)
 	c.quiet()

@@ -39,7 +39,10 @@ func weak(t *testing.T, name string) *translator.Resource {
 	}
 	content, err := json.Marshal(map[string]any{"name": name, "tls_certificate": map[string]any{
 		"certificate_chain": map[string]any{"inline_bytes": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})},
-		"private_key":       map[string]any{"inline_bytes": pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})},
+		"private_key": map[string]any{"inline_bytes": pem.EncodeToMemory(&pem.Block{
+			Type:  "RSA PRIVATE KEY",
+			Bytes: x509.MarshalPKCS1PrivateKey(key),
+		})},
 	}})
 	if err != nil {
 		t.Fatal(err)
@@ -113,7 +116,8 @@ func (c *controlled) serves(names ...string) {
 	c.t.Helper()
 	for _, name := range names {
 		name, dead := strings.CutPrefix(name, "!")
-		envoytest.WaitFor(c.t, fmt.Sprintf("a handshake for %s to succeed: %t", name, !dead), func() bool { return shakes(name) != dead })
+		envoytest.WaitFor(c.t, fmt.Sprintf("a handshake for %s to succeed: %t", name, !dead),
+			func() bool { return shakes(name) != dead })
 	}
 }
 
@@ -149,7 +153,8 @@ const wholeChange = "per_connection_buffer_limit_bytes: %d" // Makes Envoy build
 func TestRejectedCertificates(t *testing.T) {
 	t.Run("first start", func(t *testing.T) {
 		bad, worse := weak(t, "bad"), weak(t, "worse")
-		c := start(t, shop(t, tlsListener("", "one", "bad", "two", "worse"), strong(t, "one"), bad, strong(t, "two"), worse)...)
+		c := start(t, shop(t, tlsListener("", "one", "bad", "two", "worse"), strong(t, "one"), bad, strong(t, "two"),
+			worse)...)
 		c.serves("one", "two", "!bad", "!worse")
 		c.tells(bad, worse)
 		c.publish(tlsListener(fmt.Sprintf(wholeChange, 40000), "one", "bad", "two", "worse", "three"), strong(t, "three"))

@@ -22,8 +22,11 @@ import (
 // clients is a policy on the listener of port 80.
 func (c *translated) clients(spec v1alpha1.ClientTrafficPolicySpec) *v1alpha1.ClientTrafficPolicy {
 	spec.TargetRefs = []gwapiv1.LocalPolicyTargetReferenceWithSectionName{{
-		LocalPolicyTargetReference: gwapiv1.LocalPolicyTargetReference{Group: gwapiv1.GroupName, Kind: "Gateway", Name: "web"},
-		SectionName:                new(gwapiv1.SectionName("on-80")),
+		LocalPolicyTargetReference: gwapiv1.LocalPolicyTargetReference{
+			Group: gwapiv1.GroupName, Kind: "Gateway",
+			Name: "web",
+		},
+		SectionName: new(gwapiv1.SectionName("on-80")),
 	}}
 	return &v1alpha1.ClientTrafficPolicy{ObjectMeta: c.meta("clients"), Spec: spec}
 }
@@ -46,7 +49,8 @@ func TestClientTraffic(t *testing.T) {
 	c.serves(proxyPort, "open.test")
 	post := func() int {
 		attempts.Store(0)
-		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, fmt.Sprintf("http://127.0.0.1:%d/", proxyPort), bytes.NewReader(make([]byte, 100*1024)))
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost,
+			fmt.Sprintf("http://127.0.0.1:%d/", proxyPort), bytes.NewReader(make([]byte, 100*1024)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -59,7 +63,10 @@ func TestClientTraffic(t *testing.T) {
 		return response.StatusCode
 	}
 	tuned := v1alpha1.ClientTrafficPolicySpec{
-		Path:       &v1alpha1.PathSettings{EscapedSlashesAction: new(v1alpha1.KeepUnchangedAction), DisableMergeSlashes: new(true)},
+		Path: &v1alpha1.PathSettings{
+			EscapedSlashesAction: new(v1alpha1.KeepUnchangedAction),
+			DisableMergeSlashes:  new(true),
+		},
 		Headers:    &v1alpha1.HeaderSettings{WithUnderscoresAction: new(v1alpha1.WithUnderscoresActionAllow)},
 		Connection: &v1alpha1.ClientConnection{BufferLimit: new(resource.MustParse("256Ki"))},
 	}
@@ -87,7 +94,8 @@ func TestClientTraffic(t *testing.T) {
 			c.delete(c.clients(broken))
 		}
 		envoytest.WaitFor(t, step.what, func() bool {
-			return got(t, "/a%2Fb") == step.escaped && got(t, "/a//b") == step.slashes && got(t, "/", "X_User: admin") == step.headered
+			return got(t, "/a%2Fb") == step.escaped && got(t, "/a//b") == step.slashes &&
+				got(t, "/", "X_User: admin") == step.headered
 		})
 		if status := post(); status != step.post {
 			t.Errorf("%s: a large body that fails once gets %d, want %d", step.what, status, step.post)
@@ -113,7 +121,10 @@ func got(t *testing.T, target string, headers ...string) string {
 // Envoy would wait longer than the test does.
 func TestClientTimeouts(t *testing.T) {
 	c := startTranslated(t, false)
-	c.apply(c.behind("seen", http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }))...)
+	c.apply(c.behind("seen", http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_,
+			_ = io.Copy(io.Discard, r.Body)
+	}))...)
 	route := c.route("seen.test", nil)
 	route.Spec.Rules[0].BackendRefs[0].Name = "seen"
 	route.Spec.Rules[0].Timeouts = &gwapiv1.HTTPRouteTimeouts{Request: new(gwapiv1.Duration("1m"))}
@@ -125,8 +136,14 @@ func TestClientTimeouts(t *testing.T) {
 		http       v1alpha1.HTTPClientTimeout
 	}{
 		{"headers", head, v1alpha1.HTTPClientTimeout{RequestHeadersReceivedTimeout: new(gwapiv1.Duration("200ms"))}},
-		{"whole request", head + "Content-Length: 10\r\n\r\nhalf", v1alpha1.HTTPClientTimeout{RequestReceivedTimeout: new(gwapiv1.Duration("200ms"))}},
-		{"idle stream", head + "Content-Length: 10\r\n\r\nhalf", v1alpha1.HTTPClientTimeout{StreamIdleTimeout: new(gwapiv1.Duration("200ms"))}},
+		{
+			"whole request", head + "Content-Length: 10\r\n\r\nhalf",
+			v1alpha1.HTTPClientTimeout{RequestReceivedTimeout: new(gwapiv1.Duration("200ms"))},
+		},
+		{
+			"idle stream", head + "Content-Length: 10\r\n\r\nhalf",
+			v1alpha1.HTTPClientTimeout{StreamIdleTimeout: new(gwapiv1.Duration("200ms"))},
+		},
 	} {
 		c.apply(c.clients(v1alpha1.ClientTrafficPolicySpec{Timeout: &v1alpha1.ClientTimeout{HTTP: &tc.http}}))
 		envoytest.WaitFor(t, tc.what, func() bool { return stall(t, tc.sent) == http.StatusRequestTimeout })

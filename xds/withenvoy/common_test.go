@@ -16,10 +16,15 @@ import (
 
 // admitting is a SecurityPolicy that lets clients of a range in, and nobody else; without a range it is about web
 // origins alone.
-func (c *translated) admitting(name string, kind gwapiv1.Kind, target string, section *gwapiv1.SectionName, clients ...v1alpha1.CIDR) *v1alpha1.SecurityPolicy {
+func (c *translated) admitting(name string, kind gwapiv1.Kind, target string, section *gwapiv1.SectionName,
+	clients ...v1alpha1.CIDR,
+) *v1alpha1.SecurityPolicy {
 	p := &v1alpha1.SecurityPolicy{ObjectMeta: c.meta(name)}
 	p.Spec.TargetRefs = []gwapiv1.LocalPolicyTargetReferenceWithSectionName{{
-		LocalPolicyTargetReference: gwapiv1.LocalPolicyTargetReference{Group: gwapiv1.GroupName, Kind: kind, Name: gwapiv1.ObjectName(target)}, SectionName: section,
+		LocalPolicyTargetReference: gwapiv1.LocalPolicyTargetReference{
+			Group: gwapiv1.GroupName, Kind: kind,
+			Name: gwapiv1.ObjectName(target),
+		}, SectionName: section,
 	}}
 	if len(clients) == 0 {
 		p.Spec.CORS = &v1alpha1.CORS{AllowOrigins: []v1alpha1.Origin{"https://one.test"}}
@@ -34,14 +39,19 @@ func (c *translated) admitting(name string, kind gwapiv1.Kind, target string, se
 // policedRoute has a rule for each thing that a rule can do.
 func (c *translated) policedRoute(host string, listener *gwapiv1.SectionName) *gwapiv1.HTTPRoute {
 	r := c.route(host, listener)
-	weighted, moved := at(gwapiv1.PathMatchPathPrefix, "/weighted"), at(gwapiv1.PathMatchPathPrefix, "/moved", gwapiv1.HTTPRouteFilter{
-		Type: gwapiv1.HTTPRouteFilterRequestRedirect, RequestRedirect: &gwapiv1.HTTPRequestRedirectFilter{Scheme: new("https")},
-	})
+	weighted, moved := at(gwapiv1.PathMatchPathPrefix, "/weighted"),
+		at(gwapiv1.PathMatchPathPrefix, "/moved", gwapiv1.HTTPRouteFilter{
+			Type:            gwapiv1.HTTPRouteFilterRequestRedirect,
+			RequestRedirect: &gwapiv1.HTTPRequestRedirectFilter{Scheme: new("https")},
+		})
 	weighted.BackendRefs = append(weighted.BackendRefs, weighted.BackendRefs[0])
 	weighted.BackendRefs[1].Name = "other"
 	moved.BackendRefs = nil
 	broken := at(gwapiv1.PathMatchPathPrefix, "/broken", gwapiv1.HTTPRouteFilter{
-		Type: gwapiv1.HTTPRouteFilterExtensionRef, ExtensionRef: &gwapiv1.LocalObjectReference{Group: "example.com", Kind: "Nothing", Name: "nothing"},
+		Type: gwapiv1.HTTPRouteFilterExtensionRef, ExtensionRef: &gwapiv1.LocalObjectReference{
+			Group: "example.com",
+			Kind:  "Nothing", Name: "nothing",
+		},
 	})
 	gone, loose := at(gwapiv1.PathMatchPathPrefix, "/gone"), at(gwapiv1.PathMatchRegularExpression, "/loose/(")
 	gone.BackendRefs[0].Name = "gone"
@@ -66,7 +76,10 @@ func TestPolicyOfManyRoutes(t *testing.T) {
 			c.apply(g)
 			c.apply(c.behind("other", http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))...)
 			c.apply(c.behind("yes", http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))...)
-			hosts := []string{"denied.test", "replaced.test", "web.test", "a.allows.test", "denied.asks.test", "replaced.asks.test", "web.asks.test"}
+			hosts := []string{
+				"denied.test", "replaced.test", "web.test", "a.allows.test", "denied.asks.test",
+				"replaced.asks.test", "web.asks.test",
+			}
 			for _, host := range hosts {
 				c.apply(c.policedRoute(host, nil))
 			}
@@ -74,13 +87,20 @@ func TestPolicyOfManyRoutes(t *testing.T) {
 			c.apply(
 				c.admitting("all", "Gateway", "web", nil, elsewhere), c.admitting("section", "Gateway", "web", &allows, here),
 				c.admitting("replaced", "HTTPRoute", "replaced.test", nil, here), c.admitting("web", "HTTPRoute", "web.test", nil),
-				c.admitting("replaced-asks", "HTTPRoute", "replaced.asks.test", nil, here), c.admitting("web-asks", "HTTPRoute", "web.asks.test", nil),
+				c.admitting("replaced-asks", "HTTPRoute", "replaced.asks.test", nil, here),
+				c.admitting("web-asks", "HTTPRoute", "web.asks.test", nil),
 			)
-			allowed := map[string]bool{"replaced.test": true, "web.test": true, "a.allows.test": true, "replaced.asks.test": true, "web.asks.test": true}
+			allowed := map[string]bool{
+				"replaced.test": true, "web.test": true, "a.allows.test": true,
+				"replaced.asks.test": true, "web.asks.test": true,
+			}
 			check := func() {
 				t.Helper()
 				for _, host := range hosts {
-					want := map[string]int{"/plain": 200, "/weighted": 200, "/moved": 302, "/broken": 500, "/gone": 500, "/loose/x": 500, "/nowhere": 404}
+					want := map[string]int{
+						"/plain": 200, "/weighted": 200, "/moved": 302, "/broken": 500, "/gone": 500,
+						"/loose/x": 500, "/nowhere": 404,
+					}
 					if !allowed[host] {
 						want["/plain"], want["/weighted"], want["/moved"], want["/gone"] = 403, 403, 403, 403
 					}
@@ -100,7 +120,10 @@ func TestPolicyOfManyRoutes(t *testing.T) {
 
 			c.apply(c.admitting("all", "Gateway", "web", nil, elsewhere, here))
 			allowed["denied.test"], allowed["denied.asks.test"] = true, true
-			envoytest.WaitFor(t, "the changed policy", func() bool { return verbatim(t, http.MethodGet, "denied.test", "/plain").StatusCode == 200 })
+			envoytest.WaitFor(t, "the changed policy", func() bool {
+				return verbatim(t, http.MethodGet, "denied.test",
+					"/plain").StatusCode == 200
+			})
 			c.quiet()
 			check()
 		})
@@ -119,7 +142,8 @@ func TestUsersOfManyRoutes(t *testing.T) {
 	}}}
 	users := c.admitting("all", "Gateway", "web", nil)
 	users.Spec.CORS, users.Spec.BasicAuth = nil, &v1alpha1.BasicAuth{Users: gwapiv1.SecretObjectReference{Name: "users"}}
-	htpasswd := "ann:{SHA}" + base64.StdEncoding.EncodeToString(func() []byte { sum := sha1.Sum([]byte("secret")); return sum[:] }())
+	htpasswd := "ann:{SHA}" +
+		base64.StdEncoding.EncodeToString(func() []byte { sum := sha1.Sum([]byte("secret")); return sum[:] }())
 	c.apply(c.behind("other", http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))...)
 	c.apply(c.behind("yes", http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))...)
 	c.apply(g, users, &corev1.Secret{ObjectMeta: c.meta("users"), Data: map[string][]byte{".htpasswd": []byte(htpasswd)}})

@@ -11,9 +11,13 @@ import (
 
 // shared lets pages of an origin send PUT requests to a rule of echo.
 func shared(path string, origin gwapiv1.CORSOrigin, headers ...gwapiv1.HTTPHeaderMatch) gwapiv1.HTTPRouteRule {
-	rule := at(gwapiv1.PathMatchPathPrefix, path, gwapiv1.HTTPRouteFilter{Type: gwapiv1.HTTPRouteFilterCORS, CORS: &gwapiv1.HTTPCORSFilter{
-		AllowOrigins: []gwapiv1.CORSOrigin{origin}, AllowMethods: []gwapiv1.HTTPMethodWithWildcard{"PUT"}, AllowHeaders: []gwapiv1.HTTPHeaderName{"*"},
-	}})
+	rule := at(gwapiv1.PathMatchPathPrefix, path, gwapiv1.HTTPRouteFilter{
+		Type: gwapiv1.HTTPRouteFilterCORS,
+		CORS: &gwapiv1.HTTPCORSFilter{
+			AllowOrigins: []gwapiv1.CORSOrigin{origin}, AllowMethods: []gwapiv1.HTTPMethodWithWildcard{"PUT"},
+			AllowHeaders: []gwapiv1.HTTPHeaderName{"*"},
+		},
+	})
 	rule.Matches[0].Headers = headers
 	return rule
 }
@@ -32,7 +36,8 @@ func TestPreflightsReachRulesThatMatchOnHeaders(t *testing.T) {
 	both.Matches[0].Method = new(gwapiv1.HTTPMethodPut)
 	route.Spec.Rules = []gwapiv1.HTTPRouteRule{
 		shared("/header", "https://one.test", header("X-Tenant", "a")), shared("/header", "https://two.test"), query, both,
-		shared("/origin", "https://one.test", header("Origin", "https://one.test")), shared("/cookie", "https://one.test", header("cookie", "a=b")),
+		shared("/origin", "https://one.test", header("Origin", "https://one.test")),
+		shared("/cookie", "https://one.test", header("cookie", "a=b")),
 	}
 	c.apply(route, c.route("last.test", nil))
 	c.serves(proxyPort, "last.test")
@@ -52,11 +57,14 @@ func TestPreflightsReachRulesThatMatchOnHeaders(t *testing.T) {
 			lines = append(lines, "Access-Control-Request-Headers: "+tc.headers)
 		}
 		response := verbatim(t, http.MethodOptions, "a.example.com", tc.target, lines...)
-		if got := response.Header.Get("Access-Control-Allow-Origin"); response.StatusCode != http.StatusOK || got != tc.allowed {
-			t.Errorf("%s from %s with headers %q: got %d and %q, want %q", tc.target, tc.origin, tc.headers, response.StatusCode, got, tc.allowed)
+		if got := response.Header.Get("Access-Control-Allow-Origin"); response.StatusCode != http.StatusOK ||
+			got != tc.allowed {
+			t.Errorf("%s from %s with headers %q: got %d and %q, want %q", tc.target, tc.origin, tc.headers, response.StatusCode,
+				got, tc.allowed)
 		}
 	}
-	if got := verbatim(t, http.MethodPut, "a.example.com", "/both", "Origin: https://one.test", "X-Tenant: a", "Content-Length: 0").StatusCode; got != http.StatusOK {
+	if got := verbatim(t, http.MethodPut, "a.example.com", "/both", "Origin: https://one.test", "X-Tenant: a",
+		"Content-Length: 0").StatusCode; got != http.StatusOK {
 		t.Errorf("the request itself: got %d", got)
 	}
 }
@@ -72,10 +80,14 @@ func TestAnswersVaryByOrigin(t *testing.T) {
 	route := c.route("a.example.com", nil)
 	own := shared("/own", "https://one.test")
 	own.BackendRefs[0].Name = "varied"
-	route.Spec.Rules = []gwapiv1.HTTPRouteRule{shared("/shared", "https://one.test"), own, at(gwapiv1.PathMatchPathPrefix, "/plain")}
+	route.Spec.Rules = []gwapiv1.HTTPRouteRule{
+		shared("/shared", "https://one.test"), own,
+		at(gwapiv1.PathMatchPathPrefix, "/plain"),
+	}
 	c.apply(route, c.route("last.test", nil))
 	c.serves(proxyPort, "last.test")
-	const preflight, one, other = "Access-Control-Request-Method: PUT", "Origin: https://one.test", "Origin: https://other.test"
+	const preflight, one, other = "Access-Control-Request-Method: PUT", "Origin: https://one.test",
+		"Origin: https://other.test"
 	for _, tc := range []struct {
 		method, target string
 		lines          []string
@@ -94,9 +106,11 @@ func TestAnswersVaryByOrigin(t *testing.T) {
 		{http.MethodGet, "/plain", []string{one}, "", ""},
 	} {
 		response := verbatim(t, tc.method, "a.example.com", tc.target, tc.lines...)
-		vary, allowed := strings.Join(response.Header.Values("Vary"), ","), strings.Join(response.Header.Values("Access-Control-Allow-Origin"), ",")
+		vary, allowed := strings.Join(response.Header.Values("Vary"), ","),
+			strings.Join(response.Header.Values("Access-Control-Allow-Origin"), ",")
 		if vary != tc.vary || allowed != tc.allowed {
-			t.Errorf("%s %s %q: got Vary %q for %q, want %q for %q", tc.method, tc.target, tc.lines, vary, allowed, tc.vary, tc.allowed)
+			t.Errorf("%s %s %q: got Vary %q for %q, want %q for %q", tc.method, tc.target, tc.lines, vary, allowed, tc.vary,
+				tc.allowed)
 		}
 	}
 }

@@ -67,7 +67,8 @@ func serveHeavy(t *testing.T, listeners int) *loaded {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &loaded{listeners: listeners, controlled: start(t), world: translator.NewWorld(translator.NewTables(costSettings, engine))}
+	l := &loaded{listeners: listeners, controlled: start(t), world: translator.NewWorld(translator.NewTables(costSettings,
+		engine))}
 	class, gateway, service, light := heavy.Around(servedClass, listeners)
 	secret, authority, err := heavy.Credentials()
 	if err != nil {
@@ -97,7 +98,8 @@ func (l *loaded) apply(objects ...translator.Object) {
 // answers is the status of the response for a host; 404 if there is no route.
 func (l *loaded) answers(port int, host string) int {
 	l.t.Helper()
-	request, err := http.NewRequestWithContext(l.t.Context(), http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d/", port), nil)
+	request, err := http.NewRequestWithContext(l.t.Context(), http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d/", port),
+		nil)
 	if err != nil {
 		l.t.Fatal(err)
 	}
@@ -119,7 +121,10 @@ func (l *loaded) wantGrowth(s heavy.Scene) {
 	}
 	l.apply(objects...) // Together, so that Envoy does not get the route twice.
 	for i := range l.listeners {
-		envoytest.WaitFor(l.t, "the marker to be served", func() bool { return l.answers(heavy.FirstPort+i, "marker.example.com") != http.StatusNotFound })
+		envoytest.WaitFor(l.t, "the marker to be served", func() bool {
+			return l.answers(heavy.FirstPort+i,
+				"marker.example.com") != http.StatusNotFound
+		})
 	}
 	l.grown(maxGrowth)
 }
@@ -184,7 +189,8 @@ var contents = map[string]heavy.Content{
 	}},
 	"names in preflights": {Rules: 2, Matches: 4, Hosts: 2, Match: func(_ int, m *gwapiv1.HTTPRouteMatch) {
 		for i := range 8 {
-			m.Headers = append(m.Headers, gwapiv1.HTTPHeaderMatch{Name: gwapiv1.HTTPHeaderName(fmt.Sprintf("x-%d-%s", i, strings.Repeat("n", 100))), Value: "v"})
+			m.Headers = append(m.Headers, gwapiv1.HTTPHeaderMatch{Name: gwapiv1.HTTPHeaderName(fmt.Sprintf("x-%d-%s", i,
+				strings.Repeat("n", 100))), Value: "v"})
 		}
 	}, Rule: func(_ int, r *gwapiv1.HTTPRouteRule) { r.Filters = []gwapiv1.HTTPRouteFilter{heavy.CORS()} }},
 	"escapes in paths": {Rules: 2, Matches: 8, Hosts: 4, Match: func(i int, m *gwapiv1.HTTPRouteMatch) {
@@ -203,16 +209,21 @@ var contents = map[string]heavy.Content{
 		}
 	}},
 	"redirects by hand": {Rules: 16, Matches: 8, Hosts: 8, Wild: true, Rule: func(_ int, r *gwapiv1.HTTPRouteRule) {
-		r.Filters, r.BackendRefs = []gwapiv1.HTTPRouteFilter{heavy.Redirect(gwapiv1.FullPathHTTPPathModifier, "/"+strings.Repeat("a", 30))}, nil
+		r.Filters, r.BackendRefs = []gwapiv1.HTTPRouteFilter{heavy.Redirect(gwapiv1.FullPathHTTPPathModifier,
+			"/"+strings.Repeat("a", 30))}, nil
 	}},
 	"long redirects by hand": {Rules: 16, Matches: 8, Hosts: 8, Wild: true, Rule: func(_ int, r *gwapiv1.HTTPRouteRule) {
-		r.Filters, r.BackendRefs = []gwapiv1.HTTPRouteFilter{heavy.Redirect(gwapiv1.FullPathHTTPPathModifier, "/"+strings.Repeat("a", 1000))}, nil
+		r.Filters, r.BackendRefs = []gwapiv1.HTTPRouteFilter{heavy.Redirect(gwapiv1.FullPathHTTPPathModifier,
+			"/"+strings.Repeat("a", 1000))}, nil
 	}},
-	"prefixes of redirects by hand": {Rules: 2, Matches: 4, Hosts: 4, Wild: true, Match: func(i int, m *gwapiv1.HTTPRouteMatch) {
-		m.Path.Value = new(fmt.Sprintf("/%d/%s", i, strings.Repeat("abcdefghij", 100)))
-	}, Rule: func(_ int, r *gwapiv1.HTTPRouteRule) {
-		r.Filters, r.BackendRefs = []gwapiv1.HTTPRouteFilter{heavy.Redirect(gwapiv1.PrefixMatchHTTPPathModifier, "/")}, nil
-	}},
+	"prefixes of redirects by hand": {
+		Rules: 2, Matches: 4, Hosts: 4, Wild: true,
+		Match: func(i int, m *gwapiv1.HTTPRouteMatch) {
+			m.Path.Value = new(fmt.Sprintf("/%d/%s", i, strings.Repeat("abcdefghij", 100)))
+		}, Rule: func(_ int, r *gwapiv1.HTTPRouteRule) {
+			r.Filters, r.BackendRefs = []gwapiv1.HTTPRouteFilter{heavy.Redirect(gwapiv1.PrefixMatchHTTPPathModifier, "/")}, nil
+		},
+	},
 	"hosts of backends": {Rules: 4, Matches: 4, Hosts: 4, Rule: func(_ int, r *gwapiv1.HTTPRouteRule) {
 		r.BackendRefs = heavy.Backends(16)
 		for i := range r.BackendRefs {
@@ -220,16 +231,21 @@ var contents = map[string]heavy.Content{
 		}
 	}},
 	"host of a rule in its backends": {Rules: 4, Matches: 4, Hosts: 4, Rule: func(_ int, r *gwapiv1.HTTPRouteRule) {
-		r.Filters, r.BackendRefs = []gwapiv1.HTTPRouteFilter{heavy.Host(strings.Repeat("long.", 40) + "example.com")}, heavy.Backends(16)
+		r.Filters, r.BackendRefs = []gwapiv1.HTTPRouteFilter{heavy.Host(strings.Repeat("long.", 40) + "example.com")},
+			heavy.Backends(16)
 		for i := range r.BackendRefs {
-			r.BackendRefs[i].Filters = []gwapiv1.HTTPRouteFilter{{Type: gwapiv1.HTTPRouteFilterRequestHeaderModifier, RequestHeaderModifier: &gwapiv1.HTTPHeaderFilter{Remove: []string{"x"}}}}
+			r.BackendRefs[i].Filters = []gwapiv1.HTTPRouteFilter{{
+				Type:                  gwapiv1.HTTPRouteFilterRequestHeaderModifier,
+				RequestHeaderModifier: &gwapiv1.HTTPHeaderFilter{Remove: []string{"x"}},
+			}}
 		}
 		r.BackendRefs[0].Filters = []gwapiv1.HTTPRouteFilter{heavy.Host("a.example.com")}
 	}},
 	"paths of backends": {Rules: 4, Matches: 4, Hosts: 2, Rule: func(_ int, r *gwapiv1.HTTPRouteRule) {
 		r.Filters, r.BackendRefs = []gwapiv1.HTTPRouteFilter{heavy.Headers(4, 100)}, heavy.Backends(16)
 		for i := range r.BackendRefs {
-			r.BackendRefs[i].Filters = []gwapiv1.HTTPRouteFilter{heavy.Path(gwapiv1.FullPathHTTPPathModifier, "/"+strings.Repeat("a", 1000))}
+			r.BackendRefs[i].Filters = []gwapiv1.HTTPRouteFilter{heavy.Path(gwapiv1.FullPathHTTPPathModifier,
+				"/"+strings.Repeat("a", 1000))}
 		}
 	}},
 	"prefixes of backends": {Rules: 1, Matches: 4, Hosts: 2, Match: func(i int, m *gwapiv1.HTTPRouteMatch) {
@@ -248,9 +264,21 @@ var contents = map[string]heavy.Content{
 	}, Match: func(i int, m *gwapiv1.HTTPRouteMatch) {
 		m.Path.Value = new(fmt.Sprintf("/%s/%d", strings.Repeat("p", 1000), i))
 	}},
-	"codes of retries": {Rules: 16, Matches: 8, Hosts: 8, Rule: func(_ int, r *gwapiv1.HTTPRouteRule) { r.Retry = heavy.Retry() }},
-	"few backends":     {Rules: 16, Matches: 1, Hosts: 1, Rule: func(i int, r *gwapiv1.HTTPRouteRule) { r.BackendRefs = heavy.OwnBackends(i, 1) }},
-	"many backends":    {Rules: 16, Matches: 1, Hosts: 1, Rule: func(i int, r *gwapiv1.HTTPRouteRule) { r.BackendRefs = heavy.OwnBackends(i, 16) }},
+	"codes of retries": {Rules: 16, Matches: 8, Hosts: 8, Rule: func(_ int,
+		r *gwapiv1.HTTPRouteRule,
+	) {
+		r.Retry = heavy.Retry()
+	}},
+	"few backends": {Rules: 16, Matches: 1, Hosts: 1, Rule: func(i int,
+		r *gwapiv1.HTTPRouteRule,
+	) {
+		r.BackendRefs = heavy.OwnBackends(i, 1)
+	}},
+	"many backends": {Rules: 16, Matches: 1, Hosts: 1, Rule: func(i int,
+		r *gwapiv1.HTTPRouteRule,
+	) {
+		r.BackendRefs = heavy.OwnBackends(i, 16)
+	}},
 	"many mirrors": {Rules: 16, Matches: 1, Hosts: 1, Rule: func(i int, r *gwapiv1.HTTPRouteRule) {
 		r.BackendRefs = heavy.OwnBackends(i, 16)
 		for m := range 15 {
@@ -327,7 +355,8 @@ func FuzzEnvoyCost(f *testing.F) {
 			l.wantGrowth(heavy.Random(r))
 			return
 		}
-		made, err := crdtest.Costly(r, types.NamespacedName{Namespace: heavy.Namespace, Name: heavy.Gateway}, heavy.Words, heavy.Texts)
+		made, err := crdtest.Costly(r, types.NamespacedName{Namespace: heavy.Namespace, Name: heavy.Gateway}, heavy.Words,
+			heavy.Texts)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -49,7 +49,8 @@ func (s *judged) convicted() (n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for object, status := range s.statuses {
-		if strings.HasPrefix(object, "*v1.GRPCRoute ") && len(status.Problems) > 0 && strings.Contains(status.Problems[0].Message, "invalid perl operator") {
+		if strings.HasPrefix(object, "*v1.GRPCRoute ") && len(status.Problems) > 0 &&
+			strings.Contains(status.Problems[0].Message, "invalid perl operator") {
 			n++
 		}
 	}
@@ -101,7 +102,8 @@ func TestQuarantineOfACrowd(t *testing.T) {
 					t.Errorf("after %d rejections, a route of another tenant took %s and %d more", last-before, took, rejected)
 				}
 				if time.Since(start) > end {
-					t.Fatalf("after %s and %d rejections it has not come to rest, with %d of %d routes convicted", time.Since(start), s.rejections()-before, s.convicted(), want)
+					t.Fatalf("after %s and %d rejections it has not come to rest, with %d of %d routes convicted", time.Since(start),
+						s.rejections()-before, s.convicted(), want)
 				}
 				time.Sleep(200 * time.Millisecond)
 			}

@@ -111,7 +111,8 @@ func TestNoRequestFailsWhileClustersAreSwitched(t *testing.T) {
 		c.publish(cluster(before, fmt.Sprintf("connect_timeout: %ds", i+1)))
 		time.Sleep(20 * time.Millisecond)
 	}
-	envoytest.WaitFor(t, "the earlier clusters to go", func() bool { return c.stat("cluster_manager.active_clusters") == 3 })
+	envoytest.WaitFor(t, "the earlier clusters to go",
+		func() bool { return c.stat("cluster_manager.active_clusters") == 3 })
 	stop()
 }
 
@@ -152,7 +153,8 @@ func TestNoRequestFailsWhileTheControlPlaneRestarts(t *testing.T) {
 func (c *controlled) updates() map[string]int {
 	counts := map[string]int{}
 	for _, name := range []string{
-		"cluster_manager.cds.update_success", "cluster_manager.cluster_added", "cluster_manager.cluster_modified", "cluster_manager.cluster_removed",
+		"cluster_manager.cds.update_success", "cluster_manager.cluster_added", "cluster_manager.cluster_modified",
+		"cluster_manager.cluster_removed",
 		"listener_manager.lds.update_success", "listener_manager.listener_added", "listener_manager.listener_modified",
 		"http.http.rds.web.config_reload",
 	} {
@@ -336,7 +338,8 @@ func TestSharedSecretsWarmWhatIsChanged(t *testing.T) {
 	c.quiet()
 	for i := range 3 {
 		c.publish(dns("tls-1", i+2), dns(fmt.Sprintf("more-%d", i), 1), endpoints(fmt.Sprintf("more-%d", i), 1),
-			listener("https", proxyPort+1, fmt.Sprintf("name: change-%d\n  %s", i, transport("DownstreamTlsContext")), secretName("shared")))
+			listener("https", proxyPort+1, fmt.Sprintf("name: change-%d\n  %s", i, transport("DownstreamTlsContext")),
+				secretName("shared")))
 		c.quiet()
 		if i == 1 {
 			c.restart()
@@ -381,8 +384,9 @@ func TestRejectedRouteIsTriedOut(t *testing.T) {
 		return fmt.Sprintf(`{match: {path: %s}, route: {cluster: a}, name: %s}`, path, path[1:])
 	}
 	last := "{match: {prefix: /}, route: {cluster: a}}"
-	c.publish(made(&routev3.RouteConfiguration{}, web, fmt.Sprintf("name: %s\nvirtual_hosts:\n- name: all\n  domains: ['*']\n  routes: [%s]\n", web,
-		strings.Join([]string{good("/one"), good("/two"), bad, good("/three"), last}, ", ")), clusterName("a")))
+	c.publish(made(&routev3.RouteConfiguration{}, web,
+		fmt.Sprintf("name: %s\nvirtual_hosts:\n- name: all\n  domains: ['*']\n  routes: [%s]\n", web,
+			strings.Join([]string{good("/one"), good("/two"), bad, good("/three"), last}, ", ")), clusterName("a")))
 	envoytest.WaitFor(t, "the rejected route to be found", func() bool {
 		p, _ := c.reported()
 		return len(p.Guilty) == 1

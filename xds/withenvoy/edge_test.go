@@ -49,7 +49,10 @@ func TestSlowClientsAreClosed(t *testing.T) {
 		{Name: "https", Protocol: gwapiv1.HTTPSProtocolType, Port: 443, Hostname: &name, TLS: with},
 		{Name: "tls", Protocol: gwapiv1.TLSProtocolType, Port: 8443, Hostname: &name, TLS: with},
 	}
-	objects := []translator.Object{gateway, keyPair(t, m.meta("slow"), certificate), m.route("slow.example.com", nil), m.tlsRoute("tls", name, "silent")}
+	objects := []translator.Object{
+		gateway, keyPair(t, m.meta("slow"), certificate), m.route("slow.example.com", nil),
+		m.tlsRoute("tls", name, "silent"),
+	}
 	objects = append(objects, m.service("silent", corev1.ProtocolTCP, listen(t).Addr().(*net.TCPAddr).Port)...)
 	c := startTranslated(t, false, objects...)
 	envoytest.WaitFor(t, "the route", func() bool {

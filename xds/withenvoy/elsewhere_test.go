@@ -66,7 +66,9 @@ func silent(t *testing.T) int {
 }
 
 // retrying is a policy of a route with this number of retries.
-func (c *translated) retrying(kind gwapiv1.Kind, route gwapiv1.ObjectName, retries int32) *v1alpha1.BackendTrafficPolicy {
+func (c *translated) retrying(kind gwapiv1.Kind, route gwapiv1.ObjectName,
+	retries int32,
+) *v1alpha1.BackendTrafficPolicy {
 	p := &v1alpha1.BackendTrafficPolicy{ObjectMeta: c.meta(string(route))}
 	p.Spec.TargetRefs = []gwapiv1.LocalPolicyTargetReferenceWithSectionName{{
 		LocalPolicyTargetReference: gwapiv1.LocalPolicyTargetReference{Group: gwapiv1.GroupName, Kind: kind, Name: route},
@@ -98,7 +100,8 @@ func TestUnreachedRequestsGoElsewhere(t *testing.T) {
 		body := strings.Repeat("x", 16<<10)
 		before := got.Load()
 		for range 60 {
-			request, err := http.NewRequest(http.MethodPost, fmt.Sprintf("http://127.0.0.1:%d/", proxyPort), strings.NewReader(body))
+			request, err := http.NewRequest(http.MethodPost, fmt.Sprintf("http://127.0.0.1:%d/", proxyPort),
+				strings.NewReader(body))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -214,7 +217,8 @@ func TestConnectionsGoElsewhere(t *testing.T) {
 	c.generation = 1000
 	envoytest.WaitFor(t, "a connection", func() bool { return heard(9000, "", nil) == "tcp" })
 	c.apply(c.further("tcp", "", refusing(t)))
-	envoytest.WaitFor(t, "the dead endpoint", func() bool { return c.stat("cluster.service/shop/tcp/7.membership_total") == 2 })
+	envoytest.WaitFor(t, "the dead endpoint",
+		func() bool { return c.stat("cluster.service/shop/tcp/7.membership_total") == 2 })
 	failures := func() (failed int) {
 		for range 100 {
 			if heard(9000, "", nil) != "tcp" {
@@ -226,7 +230,8 @@ func TestConnectionsGoElsewhere(t *testing.T) {
 	byDefault := failures() // Envoy chooses again for each attempt: 1 of 16 connections reaches only the dead endpoint.
 	c.apply(c.retrying("TCPRoute", "tcp", 0))
 	without := 0
-	envoytest.WaitFor(t, "a policy to switch further attempts off", func() bool { without = failures(); return without > 25 })
+	envoytest.WaitFor(t, "a policy to switch further attempts off",
+		func() bool { without = failures(); return without > 25 })
 	if byDefault*2 > without {
 		t.Errorf("of 100 connections %d failed by default, and %d without further attempts", byDefault, without)
 	}

@@ -13,8 +13,9 @@ import (
 	"gatehouse/translator"
 )
 
-// TestExtAuth has a server decide about the requests of a policy, in every state of the server: absent, there, broken and
-// gone. Without failOpen nothing is served that the server has not let through. The client names itself another user.
+// TestExtAuth has a server decide about the requests of a policy, in every state of the server: absent, there, broken
+// and gone. Without failOpen nothing is served that the server has not let through. The client names itself another
+// user.
 func TestExtAuth(t *testing.T) {
 	c := startTranslated(t, false)
 	server := c.behind("authorizer", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

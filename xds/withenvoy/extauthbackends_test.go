@@ -15,16 +15,23 @@ import (
 	"gatehouse/translator"
 )
 
-// TestServersOfExtAuth has several servers decide about the requests of a policy. They share the requests, a server that
-// does not exist keeps its share, which is denied, and a fallback is asked if the others have no endpoint.
+// TestServersOfExtAuth has several servers decide about the requests of a policy. They share the requests, a server
+// that does not exist keeps its share, which is denied, and a fallback is asked if the others have no endpoint.
 func TestServersOfExtAuth(t *testing.T) {
 	c := startTranslated(t, false)
 	servers := map[string][]translator.Object{}
 	for _, name := range []string{"one", "two", "spare"} {
-		servers[name] = c.behind(name, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("X-User", name) }))
+		servers[name] = c.behind(name, http.HandlerFunc(func(w http.ResponseWriter,
+			_ *http.Request,
+		) {
+			w.Header().Set("X-User", name)
+		}))
 		c.apply(servers[name]...)
 	}
-	c.apply(c.behind("seen", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.Header.Get("X-User")) }))...)
+	c.apply(c.behind("seen", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_,
+			_ = io.WriteString(w, r.Header.Get("X-User"))
+	}))...)
 	c.apply(c.route("open.test", nil))
 	c.serves(proxyPort, "open.test")
 	route := c.route("orders.test", nil)
@@ -62,10 +69,24 @@ func TestServersOfExtAuth(t *testing.T) {
 		gone  []translator.Object
 		want  string
 	}{
-		{"two servers", []translator.Object{policy(ref("one", false), ref("two", false), ref("spare", true))}, nil, "[one two]"},
-		{"one server that does not exist", []translator.Object{policy(ref("one", false), ref("absent", false))}, nil, "[403 one]"},
+		{
+			"two servers",
+			[]translator.Object{policy(ref("one", false), ref("two", false), ref("spare", true))},
+			nil,
+			"[one two]",
+		},
+		{
+			"one server that does not exist",
+			[]translator.Object{policy(ref("one", false), ref("absent", false))},
+			nil,
+			"[403 one]",
+		},
 		{"no server that exists", []translator.Object{policy(ref("gone", false), ref("absent", false))}, nil, "[500]"},
-		{"a fallback", []translator.Object{policy(ref("one", false), ref("two", false), ref("spare", true))}, servers["one"][1:], "[two]"},
+		{
+			"a fallback",
+			[]translator.Object{policy(ref("one", false), ref("two", false), ref("spare", true))},
+			servers["one"][1:], "[two]",
+		},
 		{"only a fallback", nil, servers["two"][1:], "[spare]"},
 	} {
 		c.apply(step.apply...)

@@ -12,8 +12,9 @@ import (
 )
 
 // TestHeadersOfAuthorizationServers has clients send headers that only authorization servers may set. What a policy, a
-// rule and a listener copy from the answers of their servers, the backend gets from the servers only, whether they set it
-// or not. A header that the server gets is left to the server. The policy's server is asked at the path that it names.
+// rule and a listener copy from the answers of their servers, the backend gets from the servers only, whether they set
+// it or not. A header that the server gets is left to the server. The policy's server is asked at the path that it
+// names.
 func TestHeadersOfAuthorizationServers(t *testing.T) {
 	c := startTranslated(t, false)
 	c.apply(c.behind("auth", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -47,7 +48,10 @@ func TestHeadersOfAuthorizationServers(t *testing.T) {
 		route := c.route(host, nil)
 		route.Spec.Rules[0].BackendRefs[0].Name = "seen"
 		if host == "rule.test" {
-			route.Spec.Rules[0].Filters = []gwapiv1.HTTPRouteFilter{{Type: gwapiv1.HTTPRouteFilterExternalAuth, ExternalAuth: filter()}}
+			route.Spec.Rules[0].Filters = []gwapiv1.HTTPRouteFilter{{
+				Type:         gwapiv1.HTTPRouteFilterExternalAuth,
+				ExternalAuth: filter(),
+			}}
 		}
 		c.apply(route)
 	}
@@ -62,7 +66,10 @@ func TestHeadersOfAuthorizationServers(t *testing.T) {
 	}
 	c.apply(policy, c.route("last.test", nil))
 	c.serves(proxyPort, "last.test")
-	for host, path := range map[string]string{"policy.test": "/decide", "rule.test": "/check/orders", "listener.test": "/check/orders"} {
+	for host, path := range map[string]string{
+		"policy.test": "/decide", "rule.test": "/check/orders",
+		"listener.test": "/check/orders",
+	} {
 		for _, step := range []struct{ client, tenant, want string }{
 			{"alice", "replaced", "alice of " + path + "/own"},
 			{"bob", "kept", "/kept"},

@@ -26,10 +26,14 @@ func TestAuthorizationServersGetBodies(t *testing.T) {
 	c.apply(append(c.behind("auth", reading(&shown)), c.behind("app", reading(&served))...)...)
 	route := c.route("a.example.com", nil)
 	auth := &gwapiv1.HTTPExternalAuthFilter{
-		ExternalAuthProtocol: gwapiv1.HTTPRouteExternalAuthHTTPProtocol, HTTPAuthConfig: &gwapiv1.HTTPAuthConfig{}, ForwardBody: &gwapiv1.ForwardBodyConfig{MaxSize: longest},
+		ExternalAuthProtocol: gwapiv1.HTTPRouteExternalAuthHTTPProtocol, HTTPAuthConfig: &gwapiv1.HTTPAuthConfig{},
+		ForwardBody: &gwapiv1.ForwardBodyConfig{MaxSize: longest},
 	}
 	auth.BackendRef.Name, auth.BackendRef.Port = "auth", new(int32(80))
-	route.Spec.Rules[0].Filters = []gwapiv1.HTTPRouteFilter{{Type: gwapiv1.HTTPRouteFilterExternalAuth, ExternalAuth: auth}}
+	route.Spec.Rules[0].Filters = []gwapiv1.HTTPRouteFilter{{
+		Type:         gwapiv1.HTTPRouteFilterExternalAuth,
+		ExternalAuth: auth,
+	}}
 	route.Spec.Rules[0].BackendRefs[0].Name = "app"
 	c.apply(route)
 	c.reaches("/")
@@ -37,7 +41,8 @@ func TestAuthorizationServersGetBodies(t *testing.T) {
 		t.Helper()
 		shown.Store(-1)
 		served.Store(-1)
-		request, err := http.NewRequest(http.MethodPost, fmt.Sprintf("http://127.0.0.1:%d/", proxyPort), strings.NewReader(strings.Repeat("x", length)))
+		request, err := http.NewRequest(http.MethodPost, fmt.Sprintf("http://127.0.0.1:%d/", proxyPort),
+			strings.NewReader(strings.Repeat("x", length)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -52,10 +57,12 @@ func TestAuthorizationServersGetBodies(t *testing.T) {
 	check := func() {
 		t.Helper()
 		if code := post(longest); code != http.StatusOK || shown.Load() != longest || served.Load() != longest {
-			t.Errorf("answered %d; the authorization server saw %d bytes, the backend %d, of %d", code, shown.Load(), served.Load(), longest)
+			t.Errorf("answered %d; the authorization server saw %d bytes, the backend %d, of %d", code, shown.Load(),
+				served.Load(), longest)
 		}
 		if code := post(longest + 1); code != http.StatusRequestEntityTooLarge || shown.Load() != -1 || served.Load() != -1 {
-			t.Errorf("one byte more is answered %d; the authorization server saw %d bytes, the backend %d", code, shown.Load(), served.Load())
+			t.Errorf("one byte more is answered %d; the authorization server saw %d bytes, the backend %d", code, shown.Load(),
+				served.Load())
 		}
 	}
 	check()

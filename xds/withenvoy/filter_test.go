@@ -78,12 +78,16 @@ func TestCORS(t *testing.T) {
 	route := c.route("a.example.com", nil)
 	rule := route.Spec.Rules[0]
 	rule.Filters = []gwapiv1.HTTPRouteFilter{{Type: gwapiv1.HTTPRouteFilterCORS, CORS: &gwapiv1.HTTPCORSFilter{
-		AllowOrigins: []gwapiv1.CORSOrigin{"*"}, AllowMethods: []gwapiv1.HTTPMethodWithWildcard{"*"}, AllowHeaders: []gwapiv1.HTTPHeaderName{"*"},
+		AllowOrigins: []gwapiv1.CORSOrigin{"*"}, AllowMethods: []gwapiv1.HTTPMethodWithWildcard{"*"},
+		AllowHeaders:  []gwapiv1.HTTPHeaderName{"*"},
 		ExposeHeaders: []gwapiv1.HTTPHeaderName{"*", "x-seen"}, AllowCredentials: new(true),
 	}}}
 	matched(&rule, "/all", "")
 	put := *rule.DeepCopy()
-	put.Filters[0].CORS = &gwapiv1.HTTPCORSFilter{AllowOrigins: []gwapiv1.CORSOrigin{"https://*.example.org"}, AllowMethods: []gwapiv1.HTTPMethodWithWildcard{"PUT"}}
+	put.Filters[0].CORS = &gwapiv1.HTTPCORSFilter{
+		AllowOrigins: []gwapiv1.CORSOrigin{"https://*.example.org"},
+		AllowMethods: []gwapiv1.HTTPMethodWithWildcard{"PUT"},
+	}
 	matched(&put, "/put", gwapiv1.HTTPMethodPut)
 	route.Spec.Rules = []gwapiv1.HTTPRouteRule{rule, put}
 	c.apply(route)
@@ -91,7 +95,8 @@ func TestCORS(t *testing.T) {
 
 	asks := func(path, origin, method, wantHeaders string) map[string]string {
 		t.Helper()
-		response := exchange(t, http.MethodOptions, path, "Origin", origin, "Access-Control-Request-Method", method, "Access-Control-Request-Headers", wantHeaders)
+		response := exchange(t, http.MethodOptions, path, "Origin", origin, "Access-Control-Request-Method", method,
+			"Access-Control-Request-Headers", wantHeaders)
 		got := map[string]string{"status": fmt.Sprint(response.StatusCode), "body": content(response)}
 		for name := range response.Header {
 			if short, ok := strings.CutPrefix(name, "Access-Control-"); ok {
@@ -105,13 +110,17 @@ func TestCORS(t *testing.T) {
 		want                 map[string]string
 	}{
 		{"/all", "https://evil.test:12345", "PUT", map[string]string{
-			"status": "200", "body": "", "Allow-Origin": "https://evil.test:12345", "Allow-Methods": "PUT", "Allow-Headers": "x-1, x-2",
+			"status": "200", "body": "", "Allow-Origin": "https://evil.test:12345", "Allow-Methods": "PUT",
+			"Allow-Headers":     "x-1, x-2",
 			"Allow-Credentials": "true", "Expose-Headers": "x-seen", "Max-Age": "5",
 		}},
 		{"/put", "https://a.b.example.org", "PUT", map[string]string{
 			"status": "200", "body": "", "Allow-Origin": "https://a.b.example.org", "Allow-Methods": "PUT", "Max-Age": "5",
 		}},
-		{"/put", "https://evil.test", "PUT", map[string]string{"status": "200", "body": "", "Allow-Methods": "PUT", "Max-Age": "5"}},
+		{"/put", "https://evil.test", "PUT", map[string]string{
+			"status": "200", "body": "", "Allow-Methods": "PUT",
+			"Max-Age": "5",
+		}},
 		{"/put", "https://a.b.example.org", "GET", map[string]string{"status": "404", "body": ""}},
 	} {
 		if diff := cmp.Diff(tc.want, asks(tc.path, tc.origin, tc.method, "x-1, x-2")); diff != "" {
@@ -119,7 +128,8 @@ func TestCORS(t *testing.T) {
 		}
 	}
 	response := exchange(t, http.MethodGet, "/all", "Origin", "https://evil.test")
-	if got := response.Header.Get("Access-Control-Allow-Origin") + " " + response.Header.Get("Access-Control-Expose-Headers"); got != "https://evil.test x-seen" {
+	if got := response.Header.Get("Access-Control-Allow-Origin") + " " +
+		response.Header.Get("Access-Control-Expose-Headers"); got != "https://evil.test x-seen" {
 		t.Errorf("a simple request: got %q", got)
 	}
 	if got := exchange(t, http.MethodOptions, "/put").StatusCode; got != http.StatusNotFound {
@@ -152,7 +162,10 @@ func (r *recorder) count(request string) (n int) {
 
 // behind makes a Service with an endpoint for each handler.
 func (c *translated) behind(name string, handlers ...http.Handler) []translator.Object {
-	service := &corev1.Service{ObjectMeta: c.meta(name), Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Name: "http", Port: 80}}}}
+	service := &corev1.Service{
+		ObjectMeta: c.meta(name),
+		Spec:       corev1.ServiceSpec{Ports: []corev1.ServicePort{{Name: "http", Port: 80}}},
+	}
 	objects := []translator.Object{service}
 	for i, h := range handlers {
 		s := httptest.NewServer(h)
@@ -181,7 +194,10 @@ func TestMirrors(t *testing.T) {
 		return gwapiv1.HTTPRouteFilter{Type: gwapiv1.HTTPRouteFilterRequestMirror, RequestMirror: mirror}
 	}
 	route.Spec.Rules[0].Filters = []gwapiv1.HTTPRouteFilter{
-		{Type: gwapiv1.HTTPRouteFilterRequestHeaderModifier, RequestHeaderModifier: &gwapiv1.HTTPHeaderFilter{Set: []gwapiv1.HTTPHeader{{Name: "X-Set", Value: "set"}}}},
+		{
+			Type:                  gwapiv1.HTTPRouteFilterRequestHeaderModifier,
+			RequestHeaderModifier: &gwapiv1.HTTPHeaderFilter{Set: []gwapiv1.HTTPHeader{{Name: "X-Set", Value: "set"}}},
+		},
 		to("all", nil), to("half", &gwapiv1.Fraction{Numerator: 25, Denominator: new(int32(50))}),
 	}
 	c.apply(route)
@@ -222,21 +238,26 @@ func TestBackendFiltersComeLast(t *testing.T) {
 	matched(rule, "/both", "")
 	rule.Filters = []gwapiv1.HTTPRouteFilter{
 		modifier(gwapiv1.HTTPRouteFilterRequestHeaderModifier, gwapiv1.HTTPHeaderFilter{
-			Set: []gwapiv1.HTTPHeader{header("X-Set", "rule"), header("X-Gone", "rule"), header("X-Rule", "rule")}, Add: []gwapiv1.HTTPHeader{header("X-Add", "rule")}, Remove: []string{"X-Back"},
+			Set: []gwapiv1.HTTPHeader{header("X-Set", "rule"), header("X-Gone", "rule"), header("X-Rule", "rule")},
+			Add: []gwapiv1.HTTPHeader{header("X-Add", "rule")}, Remove: []string{"X-Back"},
 		}),
-		modifier(gwapiv1.HTTPRouteFilterResponseHeaderModifier, gwapiv1.HTTPHeaderFilter{Set: []gwapiv1.HTTPHeader{header("X-Answer", "rule")}}),
+		modifier(gwapiv1.HTTPRouteFilterResponseHeaderModifier,
+			gwapiv1.HTTPHeaderFilter{Set: []gwapiv1.HTTPHeader{header("X-Answer", "rule")}}),
 	}
 	rule.BackendRefs[0].Name = "both"
 	rule.BackendRefs[0].Filters = []gwapiv1.HTTPRouteFilter{
 		modifier(gwapiv1.HTTPRouteFilterRequestHeaderModifier, gwapiv1.HTTPHeaderFilter{
-			Set: []gwapiv1.HTTPHeader{header("X-Set", "backend"), header("X-Back", "backend")}, Add: []gwapiv1.HTTPHeader{header("X-Add", "backend")}, Remove: []string{"x-gone"},
+			Set: []gwapiv1.HTTPHeader{header("X-Set", "backend"), header("X-Back", "backend")},
+			Add: []gwapiv1.HTTPHeader{header("X-Add", "backend")}, Remove: []string{"x-gone"},
 		}),
-		modifier(gwapiv1.HTTPRouteFilterResponseHeaderModifier, gwapiv1.HTTPHeaderFilter{Set: []gwapiv1.HTTPHeader{header("X-Answer", "backend")}}),
+		modifier(gwapiv1.HTTPRouteFilterResponseHeaderModifier,
+			gwapiv1.HTTPHeaderFilter{Set: []gwapiv1.HTTPHeader{header("X-Answer", "backend")}}),
 	}
 	c.apply(route)
 	c.reaches("/both")
 	response := exchange(t, http.MethodGet, "/both", "X-Add", "client", "X-Back", "client")
-	if got, want := content(response), "X-Set=backend;X-Add=client,rule,backend;X-Gone=;X-Back=backend;X-Rule=rule;"; got != want {
+	if got, want := content(response),
+		"X-Set=backend;X-Add=client,rule,backend;X-Gone=;X-Back=backend;X-Rule=rule;"; got != want {
 		t.Errorf("the backend got %q, want %q", got, want)
 	}
 	if got := response.Header.Values("X-Answer"); len(got) != 1 || got[0] != "backend" {
@@ -250,14 +271,20 @@ func cookieSession(name gwapiv1.CookieName) *gwapiv1.SessionPersistence {
 }
 
 func headerSession(name gwapiv1.HeaderName) *gwapiv1.SessionPersistence {
-	return &gwapiv1.SessionPersistence{Type: new(gwapiv1.HeaderBasedSessionPersistence), Header: &gwapiv1.HeaderConfig{Name: name}}
+	return &gwapiv1.SessionPersistence{
+		Type:   new(gwapiv1.HeaderBasedSessionPersistence),
+		Header: &gwapiv1.HeaderConfig{Name: name},
+	}
 }
 
 func TestSessionsStay(t *testing.T) {
 	c := startTranslated(t, false)
 	var handlers []http.Handler
 	for i := range 4 {
-		handlers = append(handlers, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(w, i) }))
+		handlers = append(handlers, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			_,
+				_ = fmt.Fprint(w, i)
+		}))
 	}
 	c.apply(append(c.behind("one", handlers[:2]...), c.behind("two", handlers[2:]...)...)...)
 	route := c.route("a.example.com", nil)
@@ -342,7 +369,10 @@ func TestEndpointsThatGoAreDrained(t *testing.T) {
 	going := <-held
 	slice := objects[1+going].(*discoveryv1.EndpointSlice).DeepCopy()
 	slice.Generation = c.meta("").Generation
-	slice.Endpoints[0].Conditions = discoveryv1.EndpointConditions{Ready: new(false), Serving: new(true), Terminating: new(true)}
+	slice.Endpoints[0].Conditions = discoveryv1.EndpointConditions{
+		Ready: new(false), Serving: new(true),
+		Terminating: new(true),
+	}
 	c.apply(slice)
 	stays := fmt.Sprint(1 - going)
 	envoytest.WaitFor(t, "requests to go elsewhere", func() bool {

@@ -88,7 +88,10 @@ func start(t testing.TB, resources ...*translator.Resource) *controlled {
 	ca, leaf := certificates(t, "localhost")
 	c.leaf = leaf
 	mount := envoytest.NewMount(t)
-	c.settings = bootstrap.Settings{XDSHost: "localhost", ConfigDir: mount.Dir, TokenFile: filepath.Join(c.token.Dir, "token")}
+	c.settings = bootstrap.Settings{
+		XDSHost: "localhost", ConfigDir: mount.Dir,
+		TokenFile: filepath.Join(c.token.Dir, "token"),
+	}
 	c.token.Write(t, map[string]string{"token": "first"})
 	c.serve()
 	t.Cleanup(func() { c.stop() })
@@ -120,7 +123,10 @@ func (c *controlled) serve() {
 	if testing.Verbose() {
 		log = testr.NewWithInterface(c.t, testr.Options{})
 	}
-	c.server = xds.New(xds.Config{Authenticate: c.authenticate, Report: c.report, Grace: grace, Remembered: remembered, Log: log})
+	c.server = xds.New(xds.Config{
+		Authenticate: c.authenticate, Report: c.report, Grace: grace, Remembered: remembered,
+		Log: log,
+	})
 	c.grpc = c.server.Serve(func() *tls.Certificate { return &c.leaf })
 	c.served = make(chan error, 1)
 	go func() { c.served <- c.grpc.Serve(listener) }()
@@ -250,7 +256,10 @@ func (c *controlled) stat(name string) int {
 
 // backend answers every request with its name. It returns its port.
 func backend(t testing.TB, name string) int {
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, name) }))
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_,
+			_ = io.WriteString(w, name)
+	}))
 	t.Cleanup(s.Close)
 	return s.Listener.Addr().(*net.TCPAddr).Port
 }
@@ -269,7 +278,10 @@ func made(m proto.Message, name, text string, needs ...translator.Name) *transla
 		panic(err)
 	}
 	sum := sha256.Sum256(body)
-	return &translator.Resource{Type: url(m), Name: name, Version: hex.EncodeToString(sum[:8]), Pieces: [][]byte{body}, Needs: needs}
+	return &translator.Resource{
+		Type: url(m), Name: name, Version: hex.EncodeToString(sum[:8]), Pieces: [][]byte{body},
+		Needs: needs,
+	}
 }
 
 func url(m proto.Message) string {
@@ -356,9 +368,11 @@ func certificates(t testing.TB, name string) (ca []byte, leaf tls.Certificate) {
 		t.Fatal(err)
 	}
 	key, der := sign(t, &x509.Certificate{
-		Subject: pkix.Name{CommonName: name}, DNSNames: []string{name}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}, parent, caKey)
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: caDER}), tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: caDER}),
+		tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
 func sign(t testing.TB, template, parent *x509.Certificate, by *ecdsa.PrivateKey) (*ecdsa.PrivateKey, []byte) {
@@ -387,8 +401,11 @@ func secretOf(t *testing.T, name string, c tls.Certificate) *translator.Resource
 		t.Fatal(err)
 	}
 	content, err := json.Marshal(map[string]any{"name": name, "tls_certificate": map[string]any{
-		"certificate_chain": map[string]any{"inline_bytes": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Certificate[0]})},
-		"private_key":       map[string]any{"inline_bytes": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})},
+		"certificate_chain": map[string]any{"inline_bytes": pem.EncodeToMemory(&pem.Block{
+			Type:  "CERTIFICATE",
+			Bytes: c.Certificate[0],
+		})},
+		"private_key": map[string]any{"inline_bytes": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})},
 	}})
 	if err != nil {
 		t.Fatal(err)

@@ -33,12 +33,15 @@ func TestGRPCWeb(t *testing.T) {
 	var port int
 	_, _ = fmt.Sscanf(listener.Addr().String(), "127.0.0.1:%d", &port)
 	route := &gwapiv1.GRPCRoute{ObjectMeta: c.meta("health"), Spec: gwapiv1.GRPCRouteSpec{
-		CommonRouteSpec: gwapiv1.CommonRouteSpec{ParentRefs: []gwapiv1.ParentReference{{Name: "web"}}}, Hostnames: []gwapiv1.Hostname{"g.example.com"},
-		Rules: []gwapiv1.GRPCRouteRule{{BackendRefs: []gwapiv1.GRPCBackendRef{{BackendRef: toService("health", 1)}}}},
+		CommonRouteSpec: gwapiv1.CommonRouteSpec{ParentRefs: []gwapiv1.ParentReference{{Name: "web"}}},
+		Hostnames:       []gwapiv1.Hostname{"g.example.com"},
+		Rules: []gwapiv1.GRPCRouteRule{{BackendRefs: []gwapiv1.GRPCBackendRef{{BackendRef: toService("health",
+			1)}}}},
 	}}
 	c.apply(append(c.service("health", corev1.ProtocolTCP, port), route)...)
 
-	connection, err := grpc.NewClient(fmt.Sprintf("passthrough:///127.0.0.1:%d", proxyPort), grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithAuthority("g.example.com"))
+	connection, err := grpc.NewClient(fmt.Sprintf("passthrough:///127.0.0.1:%d", proxyPort),
+		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithAuthority("g.example.com"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +51,8 @@ func TestGRPCWeb(t *testing.T) {
 		got, err := client.Check(t.Context(), &healthv1.HealthCheckRequest{})
 		return err == nil && got.Status == healthv1.HealthCheckResponse_SERVING
 	})
-	if _, err := client.Check(t.Context(), &healthv1.HealthCheckRequest{Service: "unknown"}); status.Code(err) != codes.NotFound {
+	if _, err := client.Check(t.Context(),
+		&healthv1.HealthCheckRequest{Service: "unknown"}); status.Code(err) != codes.NotFound {
 		t.Errorf("a call by gRPC ended with %v, want NotFound", err)
 	}
 

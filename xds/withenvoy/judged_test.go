@@ -27,7 +27,8 @@ import (
 
 // handshake opens a connection for a host and returns the state of the TLS connection.
 func handshake(port int, host string) (*tls.ConnectionState, error) {
-	conn, err := tls.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port), &tls.Config{ServerName: host, InsecureSkipVerify: true})
+	conn, err := tls.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port),
+		&tls.Config{ServerName: host, InsecureSkipVerify: true})
 	if err != nil {
 		return nil, err
 	}
@@ -39,7 +40,10 @@ func handshake(port int, host string) (*tls.ConnectionState, error) {
 // issueFor issues a certificate of a server to a key of any kind.
 func (a *authority) issueFor(key crypto.Signer, host string, until time.Time) tls.Certificate {
 	a.t.Helper()
-	template := &x509.Certificate{SerialNumber: big.NewInt(7), DNSNames: []string{host}, NotBefore: time.Now().Add(-48 * time.Hour), NotAfter: until}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(7), DNSNames: []string{host},
+		NotBefore: time.Now().Add(-48 * time.Hour), NotAfter: until,
+	}
 	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
 	if err != nil {
 		a.t.Fatal(err)
@@ -75,8 +79,9 @@ func TestEveryTakenCertificateIsServed(t *testing.T) {
 		change(secret)
 		objects, want[host] = append(objects, secret), pair.Certificate[0]
 		g.Spec.Listeners = append(g.Spec.Listeners, gwapiv1.Listener{
-			Name: gwapiv1.SectionName(name), Port: 443, Protocol: gwapiv1.HTTPSProtocolType, Hostname: new(gwapiv1.Hostname(host)),
-			TLS: &gwapiv1.ListenerTLSConfig{CertificateRefs: []gwapiv1.SecretObjectReference{{Name: gwapiv1.ObjectName(name)}}},
+			Name: gwapiv1.SectionName(name), Port: 443, Protocol: gwapiv1.HTTPSProtocolType,
+			Hostname: new(gwapiv1.Hostname(host)),
+			TLS:      &gwapiv1.ListenerTLSConfig{CertificateRefs: []gwapiv1.SecretObjectReference{{Name: gwapiv1.ObjectName(name)}}},
 		})
 	}
 	as := func(*corev1.Secret) {}
@@ -89,7 +94,8 @@ func TestEveryTakenCertificateIsServed(t *testing.T) {
 	serve("expired", curve(elliptic.P256()), time.Now().Add(-time.Hour), as)
 	serve("text", curve(elliptic.P256()), later, func(s *corev1.Secret) {
 		for _, key := range []string{corev1.TLSCertKey, corev1.TLSPrivateKeyKey} {
-			s.Data[key] = bytes.ReplaceAll(slices.Concat([]byte("Bag Attributes\n    a: b\n"), s.Data[key], []byte("# the end\n")), []byte("\n"), []byte("\r\n"))
+			s.Data[key] = bytes.ReplaceAll(slices.Concat([]byte("Bag Attributes\n    a: b\n"), s.Data[key],
+				[]byte("# the end\n")), []byte("\n"), []byte("\r\n"))
 		}
 	})
 	c.apply(objects...)
@@ -113,7 +119,8 @@ func TestStaplesReachClients(t *testing.T) {
 	pair := ca.issueFor(key, host, time.Now().Add(time.Hour))
 	staple := func(serial int64) []byte {
 		der, err := ocsp.CreateResponse(ca.cert, ca.cert, ocsp.Response{
-			Status: ocsp.Good, SerialNumber: big.NewInt(serial), ThisUpdate: time.Now().Add(-time.Minute), NextUpdate: time.Now().Add(time.Hour),
+			Status: ocsp.Good, SerialNumber: big.NewInt(serial), ThisUpdate: time.Now().Add(-time.Minute),
+			NextUpdate: time.Now().Add(time.Hour),
 		}, ca.key)
 		if err != nil {
 			t.Fatal(err)

@@ -100,7 +100,10 @@ func answered(port int) string {
 
 // service is a Service of one port with one endpoint.
 func (c *translated) service(name string, protocol corev1.Protocol, port int) []translator.Object {
-	service := &corev1.Service{ObjectMeta: c.meta(name), Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 7, Protocol: protocol}}}}
+	service := &corev1.Service{ObjectMeta: c.meta(name), Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{
+		Port:     7,
+		Protocol: protocol,
+	}}}}
 	slice := &discoveryv1.EndpointSlice{
 		ObjectMeta: c.meta(name), AddressType: discoveryv1.AddressTypeIPv4,
 		Ports:     []discoveryv1.EndpointPort{{Name: new(""), Port: new(int32(port)), Protocol: &protocol}},
@@ -122,7 +125,8 @@ func toService(name string, weight int32) gwapiv1.BackendRef {
 
 func (c *translated) tlsRoute(listener gwapiv1.SectionName, host gwapiv1.Hostname, backend string) *gwapiv1.TLSRoute {
 	return &gwapiv1.TLSRoute{ObjectMeta: c.meta(backend), Spec: gwapiv1.TLSRouteSpec{
-		CommonRouteSpec: c.parents(listener), Hostnames: []gwapiv1.Hostname{host}, Rules: []gwapiv1.TLSRouteRule{{BackendRefs: []gwapiv1.BackendRef{toService(backend, 1)}}},
+		CommonRouteSpec: c.parents(listener), Hostnames: []gwapiv1.Hostname{host},
+		Rules: []gwapiv1.TLSRouteRule{{BackendRefs: []gwapiv1.BackendRef{toService(backend, 1)}}},
 	}}
 }
 
@@ -146,7 +150,10 @@ func TestLayer4(t *testing.T) {
 	trusted := x509.NewCertPool()
 	trusted.AppendCertsFromPEM(ca)
 	trusted.AppendCertsFromPEM(inner)
-	encrypted := tls.NewListener(listen(t), &tls.Config{Certificates: []tls.Certificate{through}, MinVersion: tls.VersionTLS12})
+	encrypted := tls.NewListener(listen(t), &tls.Config{
+		Certificates: []tls.Certificate{through},
+		MinVersion:   tls.VersionTLS12,
+	})
 
 	m := &translated{generation: 100}
 	gateway := m.gateway(false)
@@ -156,8 +163,14 @@ func TestLayer4(t *testing.T) {
 		{Name: "tcp", Protocol: gwapiv1.TCPProtocolType, Port: 9000},
 		{Name: "udp", Protocol: gwapiv1.UDPProtocolType, Port: 9000},
 		{Name: "idle", Protocol: gwapiv1.TCPProtocolType, Port: 9001},
-		{Name: "through", Protocol: gwapiv1.TLSProtocolType, Port: 443, Hostname: hostname("*.through.example.com"), TLS: &gwapiv1.ListenerTLSConfig{Mode: new(gwapiv1.TLSModePassthrough)}},
-		{Name: "end", Protocol: gwapiv1.TLSProtocolType, Port: 443, Hostname: hostname("end.example.com"), TLS: &gwapiv1.ListenerTLSConfig{CertificateRefs: certificate}},
+		{
+			Name: "through", Protocol: gwapiv1.TLSProtocolType, Port: 443, Hostname: hostname("*.through.example.com"),
+			TLS: &gwapiv1.ListenerTLSConfig{Mode: new(gwapiv1.TLSModePassthrough)},
+		},
+		{
+			Name: "end", Protocol: gwapiv1.TLSProtocolType, Port: 443, Hostname: hostname("end.example.com"),
+			TLS: &gwapiv1.ListenerTLSConfig{CertificateRefs: certificate},
+		},
 	}
 	objects := []translator.Object{
 		gateway, keyPair(t, m.meta("end"), ended),
@@ -207,10 +220,14 @@ func TestLayer4(t *testing.T) {
 	t.Run("authorization", func(t *testing.T) {
 		policy := &v1alpha1.SecurityPolicy{ObjectMeta: c.meta("nobody")}
 		policy.Spec.TargetRefs = []gwapiv1.LocalPolicyTargetReferenceWithSectionName{{
-			LocalPolicyTargetReference: gwapiv1.LocalPolicyTargetReference{Group: gwapiv1.GroupName, Kind: "TCPRoute", Name: "tcp"},
+			LocalPolicyTargetReference: gwapiv1.LocalPolicyTargetReference{
+				Group: gwapiv1.GroupName, Kind: "TCPRoute",
+				Name: "tcp",
+			},
 		}}
 		policy.Spec.Authorization = &v1alpha1.Authorization{Rules: []v1alpha1.AuthorizationRule{{
-			Action: v1alpha1.AuthorizationActionDeny, Principal: &v1alpha1.Principal{ClientCIDRs: []v1alpha1.CIDR{"127.0.0.0/8"}},
+			Action:    v1alpha1.AuthorizationActionDeny,
+			Principal: &v1alpha1.Principal{ClientCIDRs: []v1alpha1.CIDR{"127.0.0.0/8"}},
 		}}, DefaultAction: new(v1alpha1.AuthorizationActionAllow)}
 		c.apply(policy)
 		hears("a connection that is denied", 9000, "", "")

@@ -54,7 +54,10 @@ func (a *asks) first(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusUnauthorized)
 		return
 	}
-	for name, value := range map[string]string{"Host": "open.test", "X-Gatehouse-Listener": "shop/web/on-80", "X-Tier": tier, "X-Order": "first"} {
+	for name, value := range map[string]string{
+		"Host": "open.test", "X-Gatehouse-Listener": "shop/web/on-80",
+		"X-Tier": tier, "X-Order": "first",
+	} {
 		w.Header().Set(name, value)
 	}
 }
@@ -74,7 +77,8 @@ func (a *asks) second(w http.ResponseWriter, r *http.Request) {
 // request.
 func asking(service gwapiv1.ObjectName, header string, body int32) *gwapiv1.HTTPExternalAuthFilter {
 	f := &gwapiv1.HTTPExternalAuthFilter{
-		ExternalAuthProtocol: gwapiv1.HTTPRouteExternalAuthHTTPProtocol, HTTPAuthConfig: &gwapiv1.HTTPAuthConfig{AllowedRequestHeaders: []string{header, "X-Tier"}},
+		ExternalAuthProtocol: gwapiv1.HTTPRouteExternalAuthHTTPProtocol,
+		HTTPAuthConfig:       &gwapiv1.HTTPAuthConfig{AllowedRequestHeaders: []string{header, "X-Tier"}},
 	}
 	f.BackendRef.Name, f.BackendRef.Port = service, new(int32(80))
 	if body > 0 {
@@ -88,9 +92,11 @@ func asking(service gwapiv1.ObjectName, header string, body int32) *gwapiv1.HTTP
 func (c *translated) guardedGateway(scoped bool, filters ...*gwapiv1.HTTPExternalAuthFilter) *gwapiv1.Gateway {
 	g := c.gateway(scoped, 80, 80)
 	guarded := &g.Spec.Listeners[1]
-	guarded.Name, guarded.Hostname, guarded.Filters = "guarded", new(gwapiv1.Hostname("*.guarded.test")), &gwapiv1.ListenerFilters{}
+	guarded.Name, guarded.Hostname, guarded.Filters = "guarded", new(gwapiv1.Hostname("*.guarded.test")),
+		&gwapiv1.ListenerFilters{}
 	for _, f := range filters {
-		guarded.Filters.Requests = append(guarded.Filters.Requests, gwapiv1.ListenerFilter{Type: gwapiv1.ListenerFilterExternalAuth, ExternalAuth: f})
+		guarded.Filters.Requests = append(guarded.Filters.Requests,
+			gwapiv1.ListenerFilter{Type: gwapiv1.ListenerFilterExternalAuth, ExternalAuth: f})
 	}
 	return g
 }
@@ -110,14 +116,19 @@ func guardedScene(t *testing.T, scoped bool) (c *translated, a *asks) {
 	c.apply(c.guardedGateway(scoped, asking("first", "Authorization", 0), asking("second", "X-Order", 100)))
 	c.apply(c.behind("first", http.HandlerFunc(a.first))...)
 	c.apply(c.behind("second", http.HandlerFunc(a.second))...)
-	c.apply(c.behind("third", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) }))...)
+	c.apply(c.behind("third", http.HandlerFunc(func(w http.ResponseWriter,
+		_ *http.Request,
+	) {
+		w.WriteHeader(http.StatusTeapot)
+	}))...)
 	c.apply(c.behind("seen", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		_, _ = fmt.Fprintf(w, "%s %s %s%s", r.Host, r.Header.Get("X-Tier"), r.Header.Get("X-Order"), body)
 	}))...)
 	route := c.route("a.guarded.test", nil)
 	redirected := at(gwapiv1.PathMatchPathPrefix, "/moved", gwapiv1.HTTPRouteFilter{
-		Type: gwapiv1.HTTPRouteFilterRequestRedirect, RequestRedirect: &gwapiv1.HTTPRequestRedirectFilter{Scheme: new("https")},
+		Type:            gwapiv1.HTTPRouteFilterRequestRedirect,
+		RequestRedirect: &gwapiv1.HTTPRequestRedirectFilter{Scheme: new("https")},
 	})
 	redirected.BackendRefs = nil
 	denied := at(gwapiv1.PathMatchPathPrefix, "/denied")
@@ -126,12 +137,16 @@ func guardedScene(t *testing.T, scoped bool) (c *translated, a *asks) {
 	kept.SessionPersistence = &gwapiv1.SessionPersistence{}
 	traced := at(gwapiv1.PathMatchPathPrefix, "/traced")
 	matched(&traced, "/traced", gwapiv1.HTTPMethodTrace)
-	third := gwapiv1.HTTPRouteFilter{Type: gwapiv1.HTTPRouteFilterExternalAuth, ExternalAuth: asking("third", "X-Order", 0)}
+	third := gwapiv1.HTTPRouteFilter{
+		Type:         gwapiv1.HTTPRouteFilterExternalAuth,
+		ExternalAuth: asking("third", "X-Order", 0),
+	}
 	route.Spec.Rules = append(onGold(
 		at(gwapiv1.PathMatchPathPrefix, "/where"), redirected, denied, kept, traced,
 		at(gwapiv1.PathMatchPathPrefix, "/asked", third), shared("/shared", "https://one.test")),
 		at(gwapiv1.PathMatchPathPrefix, "/where", gwapiv1.HTTPRouteFilter{
-			Type: gwapiv1.HTTPRouteFilterResponseHeaderModifier, ResponseHeaderModifier: &gwapiv1.HTTPHeaderFilter{Set: []gwapiv1.HTTPHeader{{Name: "X-Plain", Value: "yes"}}},
+			Type:                   gwapiv1.HTTPRouteFilterResponseHeaderModifier,
+			ResponseHeaderModifier: &gwapiv1.HTTPHeaderFilter{Set: []gwapiv1.HTTPHeader{{Name: "X-Plain", Value: "yes"}}},
 		}), at(gwapiv1.PathMatchPathPrefix, "/denied"))
 	for i := range route.Spec.Rules {
 		for b := range route.Spec.Rules[i].BackendRefs {
@@ -140,7 +155,10 @@ func guardedScene(t *testing.T, scoped bool) (c *translated, a *asks) {
 	}
 	policy := &v1alpha1.SecurityPolicy{ObjectMeta: c.meta("nobody")}
 	policy.Spec.TargetRefs = []gwapiv1.LocalPolicyTargetReferenceWithSectionName{{
-		LocalPolicyTargetReference: gwapiv1.LocalPolicyTargetReference{Group: gwapiv1.GroupName, Kind: "HTTPRoute", Name: "a.guarded.test"}, SectionName: denied.Name,
+		LocalPolicyTargetReference: gwapiv1.LocalPolicyTargetReference{
+			Group: gwapiv1.GroupName, Kind: "HTTPRoute",
+			Name: "a.guarded.test",
+		}, SectionName: denied.Name,
 	}}
 	deny := v1alpha1.AuthorizationActionDeny
 	policy.Spec.Authorization = &v1alpha1.Authorization{DefaultAction: &deny}
@@ -167,21 +185,51 @@ func TestListenerFilters(t *testing.T) {
 				body, header, asked  string
 			}{
 				{"GET", host, "/where", []string{gold}, 200, host + " gold first second", "", both("/where", "gold")},
-				{"GET", host, "/where", []string{"Authorization: tin"}, 200, host + " tin first second", "X-Plain: yes", both("/where", "tin")},
+				{
+					"GET", host, "/where",
+					[]string{"Authorization: tin"},
+					200, host + " tin first second", "X-Plain: yes",
+					both("/where", "tin"),
+				},
 				{"GET", host, "/where", []string{"X-Tier: gold"}, 401, "", "", "first " + host + " /where"},
 				{"GET", host, "/where", []string{"Authorization: banned"}, 403, "", "", both("/where", "banned")},
 				{"GET", host, "/nowhere", []string{gold}, 404, "", "", both("/nowhere", "gold")},
 				{"GET", host, "/nowhere", nil, 401, "", "", "first " + host + " /nowhere"},
 				{"GET", host, "/moved", []string{gold}, 302, "", "Location: https://" + host + "/moved", both("/moved", "gold")},
 				{"GET", host, "/denied", []string{gold}, 403, "RBAC: access denied", "", both("/denied", "gold")},
-				{"GET", host, "/denied", []string{"Authorization: tin"}, 200, host + " tin first second", "", both("/denied", "tin")},
+				{
+					"GET", host, "/denied",
+					[]string{"Authorization: tin"},
+					200, host + " tin first second", "",
+					both("/denied", "tin"),
+				},
 				{"GET", host, "/asked", []string{gold}, 418, "", "", both("/asked", "gold")},
-				{"GET", host, "/session", []string{gold}, 200, host + " gold first second", "Set-Cookie: ", both("/session", "gold")},
+				{
+					"GET", host, "/session",
+					[]string{gold},
+					200, host + " gold first second", "Set-Cookie: ",
+					both("/session", "gold"),
+				},
 				{"TRACE", host, "/traced", []string{gold}, 200, host + " gold first second", "", both("/traced", "gold")},
 				{"TRACE", host, "/where", []string{gold}, 501, "", "", both("/where", "gold")},
-				{"GET", host, "/shared", []string{gold, origin}, 200, host + " gold first second", "Access-Control-Allow-Origin: https://one.test", both("/shared", "gold")},
-				{"OPTIONS", host, "/shared", []string{gold, origin, preflight}, 200, "", "Access-Control-Allow-Origin: https://one.test", both("/shared", "gold")},
-				{"POST", host, "/where", []string{gold, "Content-Length: 3"}, 200, host + " gold first second+ab", "", both("/where", "gold") + "+ab"},
+				{
+					"GET", host, "/shared",
+					[]string{gold, origin},
+					200, host + " gold first second",
+					"Access-Control-Allow-Origin: https://one.test", both("/shared", "gold"),
+				},
+				{
+					"OPTIONS", host, "/shared",
+					[]string{gold, origin, preflight},
+					200, "",
+					"Access-Control-Allow-Origin: https://one.test", both("/shared", "gold"),
+				},
+				{
+					"POST", host, "/where",
+					[]string{gold, "Content-Length: 3"},
+					200, host + " gold first second+ab", "",
+					both("/where", "gold") + "+ab",
+				},
 				{"GET", "open.test", "/", []string{gold}, 200, "open.test", "", ""},
 				{"GET", "open.test", "/", []string{"X-Gatehouse-Listener: shop/web/guarded"}, 200, "", "", ""},
 			} {
@@ -193,9 +241,11 @@ func TestListenerFilters(t *testing.T) {
 				body, _ := io.ReadAll(response.Body)
 				name, value, _ := strings.Cut(tc.header, ": ")
 				header := response.Header.Get(name)
-				if asked := a.take(); response.StatusCode != tc.code || tc.body != "" && string(body) != tc.body || !strings.HasPrefix(header, value) || name != "" && header == "" || asked != tc.asked {
+				if asked := a.take(); response.StatusCode != tc.code || tc.body != "" && string(body) != tc.body ||
+					!strings.HasPrefix(header, value) || name != "" && header == "" || asked != tc.asked {
 					t.Errorf("%s %s%s %q: got %d %q, %s %q, after %q; want %d %q, %q, after %q",
-						tc.method, tc.host, tc.target, tc.lines, response.StatusCode, body, name, header, asked, tc.code, tc.body, tc.header, tc.asked)
+						tc.method, tc.host, tc.target, tc.lines, response.StatusCode, body, name, header, asked, tc.code, tc.body,
+						tc.header, tc.asked)
 				}
 			}
 			c.reports(func(p translator.Proxy, _ bool) string {
@@ -215,12 +265,21 @@ func TestListenerFiltersOfTLS(t *testing.T) {
 	g := c.httpsGateway(gwapiv1.Listener{Name: "tls", Port: 443, Filters: &gwapiv1.ListenerFilters{}})
 	filters := &g.Spec.Listeners[0].Filters.Requests
 	for range 15 {
-		*filters = append(*filters, gwapiv1.ListenerFilter{Type: gwapiv1.ListenerFilterExternalAuth, ExternalAuth: asking("second", "X-Order", 0)})
+		*filters = append(*filters, gwapiv1.ListenerFilter{
+			Type:         gwapiv1.ListenerFilterExternalAuth,
+			ExternalAuth: asking("second", "X-Order", 0),
+		})
 	}
-	*filters = append(*filters, gwapiv1.ListenerFilter{Type: gwapiv1.ListenerFilterExternalAuth, ExternalAuth: asking("first", "Authorization", 0)})
+	*filters = append(*filters, gwapiv1.ListenerFilter{
+		Type:         gwapiv1.ListenerFilterExternalAuth,
+		ExternalAuth: asking("first", "Authorization", 0),
+	})
 	g.Spec.Listeners = append(g.Spec.Listeners, c.gateway(false, 80).Spec.Listeners...)
 	c.apply(g, c.secret("server", newAuthority(t).issue("open.test")))
-	envoytest.WaitFor(t, "the listener with TLS", func() bool { return strings.HasPrefix(askTLS(t, 10443, "open.test", "open.test"), "401") })
+	envoytest.WaitFor(t, "the listener with TLS", func() bool {
+		return strings.HasPrefix(askTLS(t, 10443, "open.test",
+			"open.test"), "401")
+	})
 	var want []string
 	for i := range 15 {
 		want = append(want, "second  "+strings.TrimSpace(strings.Repeat("second ", i)))
@@ -245,7 +304,8 @@ func TestListenerFiltersLeaveRestAlone(t *testing.T) {
 	c.apply(c.behind("breaks", breaks, breaks)...)
 	c.apply(c.behind("switches", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		conn, _, _ := w.(http.Hijacker).Hijack()
-		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhello")
+		_, _ = io.WriteString(conn,
+			"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhello")
 		_ = conn.Close()
 	}))...)
 	route := c.route("rest.guarded.test", nil)
@@ -260,22 +320,32 @@ func TestListenerFiltersLeaveRestAlone(t *testing.T) {
 	t.Cleanup(server.Stop)
 	go func() { _ = server.Serve(listener) }()
 	calls := &gwapiv1.GRPCRoute{ObjectMeta: c.meta("health"), Spec: gwapiv1.GRPCRouteSpec{
-		CommonRouteSpec: gwapiv1.CommonRouteSpec{ParentRefs: []gwapiv1.ParentReference{{Name: "web"}}}, Hostnames: []gwapiv1.Hostname{"g.guarded.test"},
-		Rules: []gwapiv1.GRPCRouteRule{{BackendRefs: []gwapiv1.GRPCBackendRef{{BackendRef: toService("health", 1)}}}},
+		CommonRouteSpec: gwapiv1.CommonRouteSpec{ParentRefs: []gwapiv1.ParentReference{{Name: "web"}}},
+		Hostnames:       []gwapiv1.Hostname{"g.guarded.test"},
+		Rules: []gwapiv1.GRPCRouteRule{{BackendRefs: []gwapiv1.GRPCBackendRef{{BackendRef: toService("health",
+			1)}}}},
 	}}
-	c.apply(append(c.service("health", corev1.ProtocolTCP, listener.Addr().(*net.TCPAddr).Port), calls, route, once, policy)...)
+	c.apply(append(c.service("health", corev1.ProtocolTCP, listener.Addr().(*net.TCPAddr).Port), calls, route, once,
+		policy)...)
 	c.quiet()
 
 	const gold = "Authorization: gold"
 	for host, repeated := range map[string]bool{"rest.guarded.test": true, "once.guarded.test": false} {
 		broken.Store(0)
-		if got := verbatim(t, http.MethodGet, host, "/repeated", gold).StatusCode; got != http.StatusServiceUnavailable || (broken.Load() > 1) != repeated {
+		if got := verbatim(t, http.MethodGet, host, "/repeated", gold).StatusCode; got != http.StatusServiceUnavailable ||
+			(broken.Load() > 1) != repeated {
 			t.Errorf("%s: got %d after %d tries, want 503, repeated: %t", host, got, broken.Load(), repeated)
 		}
 	}
-	for host, want := range map[string]string{"g.guarded.test": "application/grpc-web+proto", "a.guarded.test": "application/octet-stream"} {
+	for host, want := range map[string]string{
+		"g.guarded.test": "application/grpc-web+proto",
+		"a.guarded.test": "application/octet-stream",
+	} {
 		message := "\x00\x00\x00\x00\x00"
-		response := verbatim(t, http.MethodPost, host, map[bool]string{true: "/grpc.health.v1.Health/Check", false: "/where"}[host == "g.guarded.test"],
+		response := verbatim(t, http.MethodPost, host, map[bool]string{
+			true:  "/grpc.health.v1.Health/Check",
+			false: "/where",
+		}[host == "g.guarded.test"],
 			gold, "Content-Type: application/grpc-web+proto", fmt.Sprintf("Content-Length: %d", len(message)), "\r\n"+message)
 		if got := response.Header.Get("Content-Type"); response.StatusCode != http.StatusOK || got != want {
 			t.Errorf("gRPC-Web to %s: got %d of type %q, want type %q", host, response.StatusCode, got, want)
@@ -286,8 +356,10 @@ func TestListenerFiltersLeaveRestAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = conn.Close() }()
-	_, _ = io.WriteString(conn, "GET /switched HTTP/1.1\r\nHost: rest.guarded.test\r\n"+gold+"\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
-	if got, _ := io.ReadAll(conn); !bytes.HasPrefix(got, []byte("HTTP/1.1 101")) || !bytes.HasSuffix(got, []byte("hello")) {
+	_, _ = io.WriteString(conn,
+		"GET /switched HTTP/1.1\r\nHost: rest.guarded.test\r\n"+gold+"\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+	if got, _ := io.ReadAll(conn); !bytes.HasPrefix(got, []byte("HTTP/1.1 101")) ||
+		!bytes.HasSuffix(got, []byte("hello")) {
 		t.Errorf("a WebSocket got %q", got)
 	}
 }
@@ -318,11 +390,16 @@ func TestRetriesBehindListenerFilters(t *testing.T) {
 				route.Spec.Rules[0].BackendRefs[0].Name, route.Spec.Rules[0].Retry = "scripted", tc.retry
 				c.apply(route)
 				const gold = "Authorization: gold"
-				envoytest.WaitFor(t, host, func() bool { return verbatim(t, http.MethodGet, host, "/ready", gold).StatusCode == http.StatusOK })
+				envoytest.WaitFor(t, host, func() bool {
+					return verbatim(t, http.MethodGet, host, "/ready",
+						gold).StatusCode == http.StatusOK
+				})
 				backend.attempts.Store(0)
 				want := map[bool]int{true: http.StatusOK, false: http.StatusServiceUnavailable}[tc.repeated]
-				if got := verbatim(t, tc.method, host, "/scripted", gold).StatusCode; got != want || (backend.attempts.Load() == 2) != tc.repeated {
-					t.Errorf("case %d: %s answered %d after %d attempts, want %d, repeated: %t", i, tc.method, got, backend.attempts.Load(), want, tc.repeated)
+				if got := verbatim(t, tc.method, host, "/scripted", gold).StatusCode; got != want ||
+					(backend.attempts.Load() == 2) != tc.repeated {
+					t.Errorf("case %d: %s answered %d after %d attempts, want %d, repeated: %t", i, tc.method, got,
+						backend.attempts.Load(), want, tc.repeated)
 				}
 			}
 		})

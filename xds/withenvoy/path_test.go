@@ -16,17 +16,24 @@ import (
 )
 
 // requested is a backend that answers with the target of the request.
-var requested = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.RequestURI) })
+var requested = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	_,
+		_ = io.WriteString(w, r.RequestURI)
+})
 
 // pieces are the parts of the paths of TestPathsMeanWhatRequestsMean.
 var pieces = []string{
-	"/", "/", "/", "a", "B1", "~", "-_", ".", "..", "%2e", "%2E%2e", "%41", "%7a", "%7E", "%C3%A9", "%c3%bC", "%20", "%25", "%252e", "%3F", "%23", "%7b", "%ff", "%0a",
+	"/", "/", "/", "a", "B1", "~", "-_", ".", "..", "%2e", "%2E%2e", "%41", "%7a", "%7E", "%C3%A9", "%c3%bC", "%20", "%25",
+	"%252e", "%3F", "%23", "%7b", "%ff", "%0a",
 	"!$&'()*+,;=", ":@", "^{|}", `"<>`, "`", "[x]", `\`,
 }
 
 // writtenPaths are paths that people write, and random ones.
 func writtenPaths() []string {
-	paths := []string{"/a%7Eb", "/p%41q", "/caf%C3%A9", "/men%c3%bc", "/x%20y", "/a/%2e%2e/b", "/a/./b", "/a//b", "/a/..", "/a//../b", "/a/b/..//c", `/a\b`, "/1.0/(x)+$"}
+	paths := []string{
+		"/a%7Eb", "/p%41q", "/caf%C3%A9", "/men%c3%bc", "/x%20y", "/a/%2e%2e/b", "/a/./b", "/a//b", "/a/..",
+		"/a//../b", "/a/b/..//c", `/a\b`, "/1.0/(x)+$",
+	}
 	random := rand.New(rand.NewPCG(1, 2))
 	for range 150 {
 		path := "/"
@@ -42,7 +49,10 @@ func writtenPaths() []string {
 func spellings(path string) []string {
 	escape := regexp.MustCompile(`%..`)
 	letter := regexp.MustCompile(`[a-z]`)
-	all := []string{path, escape.ReplaceAllStringFunc(path, strings.ToLower), escape.ReplaceAllStringFunc(path, strings.ToUpper), path + "?q=%41"}
+	all := []string{
+		path, escape.ReplaceAllStringFunc(path, strings.ToLower),
+		escape.ReplaceAllStringFunc(path, strings.ToUpper), path + "?q=%41",
+	}
 	if !strings.Contains(path, "%") {
 		all = append(all, letter.ReplaceAllStringFunc(path, func(l string) string { return fmt.Sprintf("%%%02X", l[0]) }))
 	}
@@ -67,13 +77,15 @@ func TestPathsMeanWhatRequestsMean(t *testing.T) {
 	for i, path := range paths {
 		for _, spelling := range spellings(path) {
 			for _, kind := range []string{"exact", "prefix"} {
-				if got := verbatim(t, http.MethodGet, fmt.Sprintf("%s-%d.test", kind, i), spelling).StatusCode; got != http.StatusOK {
+				if got := verbatim(t, http.MethodGet, fmt.Sprintf("%s-%d.test", kind, i),
+					spelling).StatusCode; got != http.StatusOK {
 					t.Errorf("%s match of %q: %q gets %d", kind, path, spelling, got)
 				}
 			}
 		}
 		other, _, _ := strings.Cut(path, "?")
-		if got := verbatim(t, http.MethodGet, fmt.Sprintf("exact-%d.test", i), strings.TrimRight(other, "/")+"/no-such").StatusCode; got != http.StatusNotFound {
+		if got := verbatim(t, http.MethodGet, fmt.Sprintf("exact-%d.test", i),
+			strings.TrimRight(other, "/")+"/no-such").StatusCode; got != http.StatusNotFound {
 			t.Errorf("exact match of %q: a longer path gets %d", path, got)
 		}
 	}
@@ -90,7 +102,10 @@ func TestUnmatchableExpressions(t *testing.T) {
 	for i, path := range paths {
 		from := 1 + random.IntN(len(path)-1)
 		to := from + random.IntN(len(path)-from)
-		for kind, expression := range map[string]string{"whole": regexp.QuoteMeta(path), "gap": regexp.QuoteMeta(path[:from]) + ".*" + regexp.QuoteMeta(path[to:])} {
+		for kind, expression := range map[string]string{
+			"whole": regexp.QuoteMeta(path),
+			"gap":   regexp.QuoteMeta(path[:from]) + ".*" + regexp.QuoteMeta(path[to:]),
+		} {
 			route := c.route(fmt.Sprintf("%s-%d.test", kind, i), nil)
 			route.Spec.Rules = []gwapiv1.HTTPRouteRule{at(gwapiv1.PathMatchRegularExpression, expression)}
 			findings, err := c.world.Try(t.Context(), route)
@@ -113,7 +128,8 @@ func TestUnmatchableExpressions(t *testing.T) {
 					t.Errorf("expression %s of %q is said to match nothing, and %q gets %d", kind, path, spelling, got)
 				}
 			}
-			if got := verbatim(t, http.MethodGet, host, path).StatusCode; kind == "whole" && !told[host] && got != http.StatusOK {
+			if got := verbatim(t, http.MethodGet, host, path).StatusCode; kind == "whole" && !told[host] &&
+				got != http.StatusOK {
 				t.Errorf("nothing is said of expression %q, and it gets %d", path, got)
 			}
 		}
@@ -131,7 +147,8 @@ func TestRewritesMeanWhatRequestsMean(t *testing.T) {
 		}}
 	}
 	route.Spec.Rules = []gwapiv1.HTTPRouteRule{
-		at(gwapiv1.PathMatchPathPrefix, "/caf%C3%A9", to("/new")), at(gwapiv1.PathMatchPathPrefix, "/men%c3%bc", to("/")), at(gwapiv1.PathMatchPathPrefix, "/a%7Eb/", to("/x")),
+		at(gwapiv1.PathMatchPathPrefix, "/caf%C3%A9", to("/new")), at(gwapiv1.PathMatchPathPrefix, "/men%c3%bc", to("/")),
+		at(gwapiv1.PathMatchPathPrefix, "/a%7Eb/", to("/x")),
 	}
 	for i := range route.Spec.Rules {
 		route.Spec.Rules[i].BackendRefs[0].Name = "paths"
@@ -139,7 +156,8 @@ func TestRewritesMeanWhatRequestsMean(t *testing.T) {
 	c.apply(route)
 	c.reaches("/a~b")
 	for target, want := range map[string]string{
-		"/caf%C3%A9": "/new", "/caf%c3%a9/x?y=%41": "/new/x?y=%41", "/men%C3%BC/x": "/x", "/men%c3%bC": "/", "/a~b/c": "/x/c", "/a%7eb": "/x",
+		"/caf%C3%A9": "/new", "/caf%c3%a9/x?y=%41": "/new/x?y=%41", "/men%C3%BC/x": "/x", "/men%c3%bC": "/", "/a~b/c": "/x/c",
+		"/a%7eb": "/x",
 	} {
 		if got := content(verbatim(t, http.MethodGet, "a.example.com", target)); got != want {
 			t.Errorf("%s: the backend got %q, want %q", target, got, want)

@@ -34,7 +34,10 @@ const (
 // whatever makes the configuration.
 func BenchmarkProxy(b *testing.B) {
 	c := startTranslated(b, false)
-	objects := c.behind("answers", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "answer") }))
+	objects := c.behind("answers", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_,
+			_ = io.WriteString(w, "answer")
+	}))
 	route := c.route(measured, nil)
 	route.Spec.Rules[0].BackendRefs[0].Name = "answers"
 	c.apply(append(objects, route)...)

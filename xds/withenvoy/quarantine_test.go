@@ -49,8 +49,10 @@ func judge(t *testing.T) *judged {
 		t.Fatal(err)
 	}
 	s := &judged{controlled: start(t), statuses: map[string]*translator.Status{}}
-	s.loop = controller.New(translator.NewWorld(translator.NewTables(translator.Settings{ControllerName: controllerName}, engine)), controller.Outlets{
-		Publish: s.server.Publish, Synced: s.server.Synced, Infrastructure: func(string, *translator.Requirement) {}, Class: func(string, translator.ClassUse) {},
+	s.loop = controller.New(translator.NewWorld(translator.NewTables(translator.Settings{ControllerName: controllerName},
+		engine)), controller.Outlets{
+		Publish: s.server.Publish, Synced: s.server.Synced, Infrastructure: func(string, *translator.Requirement) {},
+		Class: func(string, translator.ClassUse) {},
 		Status: func(status *translator.Status) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
@@ -58,8 +60,12 @@ func judge(t *testing.T) *judged {
 		},
 	}, nil, logr.Discard())
 	s.put(
-		&gwapiv1.GatewayClass{ObjectMeta: metav1.ObjectMeta{Name: "c"}, Spec: gwapiv1.GatewayClassSpec{ControllerName: controllerName}},
-		s.gateway(""), s.secret(""), service("a"), service("b"), s.slice("a"), s.slice("b"), s.route("good", "a", ""), s.route("victim", "b", ""),
+		&gwapiv1.GatewayClass{
+			ObjectMeta: metav1.ObjectMeta{Name: "c"},
+			Spec:       gwapiv1.GatewayClassSpec{ControllerName: controllerName},
+		},
+		s.gateway(""), s.secret(""), service("a"), service("b"), s.slice("a"), s.slice("b"), s.route("good", "a", ""),
+		s.route("victim", "b", ""),
 	)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -99,11 +105,20 @@ func meta(name, sabotage string) metav1.ObjectMeta {
 func ptr[T any](v T) *T { return &v }
 
 func (s *judged) gateway(sabotage string) *gwapiv1.Gateway {
-	return &gwapiv1.Gateway{ObjectMeta: meta("web", sabotage), Spec: gwapiv1.GatewaySpec{GatewayClassName: "c", Listeners: []gwapiv1.Listener{
-		{Name: "http", Protocol: gwapiv1.HTTPProtocolType, Port: 80},
-		{Name: "one", Protocol: gwapiv1.HTTPSProtocolType, Port: 443, Hostname: ptr(gwapiv1.Hostname("victim.example.com")), TLS: certificateOf("tls")},
-		{Name: "two", Protocol: gwapiv1.HTTPSProtocolType, Port: 443, Hostname: ptr(gwapiv1.Hostname("good.example.com")), TLS: certificateOf("tls-good")},
-	}}}
+	return &gwapiv1.Gateway{ObjectMeta: meta("web", sabotage), Spec: gwapiv1.GatewaySpec{
+		GatewayClassName: "c",
+		Listeners: []gwapiv1.Listener{
+			{Name: "http", Protocol: gwapiv1.HTTPProtocolType, Port: 80},
+			{
+				Name: "one", Protocol: gwapiv1.HTTPSProtocolType, Port: 443, Hostname: ptr(gwapiv1.Hostname("victim.example.com")),
+				TLS: certificateOf("tls"),
+			},
+			{
+				Name: "two", Protocol: gwapiv1.HTTPSProtocolType, Port: 443, Hostname: ptr(gwapiv1.Hostname("good.example.com")),
+				TLS: certificateOf("tls-good"),
+			},
+		},
+	}}
 }
 
 func certificateOf(secret gwapiv1.ObjectName) *gwapiv1.ListenerTLSConfig {
@@ -133,7 +148,10 @@ func (s *judged) certificate(name, host, sabotage string) *corev1.Secret {
 }
 
 func service(name string) *corev1.Service {
-	return &corev1.Service{ObjectMeta: meta(name, ""), Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Name: "http", Port: 80}}}}
+	return &corev1.Service{ObjectMeta: meta(name, ""), Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{
+		Name: "http",
+		Port: 80,
+	}}}}
 }
 
 func (s *judged) slice(name string) *discoveryv1.EndpointSlice {
@@ -193,7 +211,8 @@ func (s *judged) answers(name string, want int) {
 
 // secured reports whether a TLS handshake for a route's host succeeds.
 func secured(name string) bool {
-	conn, err := tls.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", proxyPort-80+443), &tls.Config{ServerName: name + ".example.com", InsecureSkipVerify: true})
+	conn, err := tls.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", proxyPort-80+443),
+		&tls.Config{ServerName: name + ".example.com", InsecureSkipVerify: true})
 	if err != nil {
 		return false
 	}
@@ -341,7 +360,8 @@ func TestQuarantine(t *testing.T) {
 		s.answers("victim", http.StatusForbidden)
 		s.put(s.admission("HTTPRoute", "good", "127.0.0.0/8", ""), s.admission("HTTPRoute", "later", "127.0.0.0/8", ""))
 		s.answers("good", http.StatusOK)
-		for _, route := range []string{"third", "fourth"} { // Envoy rejects the same bytes twice, the second time after better ones.
+		// Envoy rejects the same bytes twice, the second time after better ones.
+		for _, route := range []string{"third", "fourth"} {
 			end := s.unharmed()
 			s.put(s.admission("Gateway", "web", "10.0.0.0/8", "filters"), s.route(route, "b", ""))
 			s.says("*v1.HTTPRoute victim", "spec.rules[0]", "nobody.has.this")
@@ -379,7 +399,9 @@ func TestQuarantine(t *testing.T) {
 }
 
 // admission lets clients of a range in, on a target of which it has the name.
-func (s *judged) admission(kind gwapiv1.Kind, target gwapiv1.ObjectName, clients v1alpha1.CIDR, sabotage string) *v1alpha1.SecurityPolicy {
+func (s *judged) admission(kind gwapiv1.Kind, target gwapiv1.ObjectName, clients v1alpha1.CIDR,
+	sabotage string,
+) *v1alpha1.SecurityPolicy {
 	p := &v1alpha1.SecurityPolicy{ObjectMeta: meta(string(target), sabotage)}
 	ref := gwapiv1.LocalPolicyTargetReferenceWithSectionName{}
 	ref.Group, ref.Kind, ref.Name = gwapiv1.GroupName, kind, target

@@ -31,7 +31,8 @@ func redirecting() (rules []gwapiv1.HTTPRouteRule) {
 					f.Hostname = &host
 				}
 				path := fmt.Sprintf("/%s-%d-%s", scheme, port, host)
-				rules = append(rules, at(gwapiv1.PathMatchPathPrefix, path, gwapiv1.HTTPRouteFilter{Type: gwapiv1.HTTPRouteFilterRequestRedirect, RequestRedirect: f}))
+				rules = append(rules, at(gwapiv1.PathMatchPathPrefix, path,
+					gwapiv1.HTTPRouteFilter{Type: gwapiv1.HTTPRouteFilterRequestRedirect, RequestRedirect: f}))
 				rules[len(rules)-1].BackendRefs = nil
 			}
 		}
@@ -40,7 +41,9 @@ func redirecting() (rules []gwapiv1.HTTPRouteRule) {
 }
 
 // wantLocation is the expected Location of a redirect of redirecting (Gateway API, HTTPRequestRedirectFilter port).
-func wantLocation(f *gwapiv1.HTTPRequestRedirectFilter, scheme, host, target string, listener gwapiv1.PortNumber) string {
+func wantLocation(f *gwapiv1.HTTPRequestRedirectFilter, scheme, host, target string,
+	listener gwapiv1.PortNumber,
+) string {
 	implied := map[string]gwapiv1.PortNumber{"http": 80, "https": 443}
 	port := listener
 	if f.Scheme != nil {
@@ -75,7 +78,10 @@ func TestRedirectsNeverNameTheClientsPort(t *testing.T) {
 	plain := c.gateway(false, 80, 8081).Spec.Listeners
 	g.Spec.Listeners = append(g.Spec.Listeners, plain...)
 	c.apply(g, c.secret("server", newAuthority(t).issue("exact.test")))
-	envoytest.WaitFor(t, "the listener with TLS", func() bool { return askTLS(t, 10443, "exact.test", "exact.test") == "404" })
+	envoytest.WaitFor(t, "the listener with TLS", func() bool {
+		return askTLS(t, 10443, "exact.test",
+			"exact.test") == "404"
+	})
 	c.quiet()
 	for _, listener := range []struct {
 		scheme      string
@@ -114,11 +120,17 @@ func TestRedirectsChangePaths(t *testing.T) {
 	c := startTranslated(t, false)
 	route := c.route("*.wild.test", nil)
 	to := func(match string, change gwapiv1.HTTPPathModifier) gwapiv1.HTTPRouteRule {
-		rule := at(gwapiv1.PathMatchPathPrefix, match, gwapiv1.HTTPRouteFilter{Type: gwapiv1.HTTPRouteFilterRequestRedirect, RequestRedirect: &gwapiv1.HTTPRequestRedirectFilter{
-			Scheme: new("https"), Path: &change, StatusCode: new(308),
-		}}, gwapiv1.HTTPRouteFilter{Type: gwapiv1.HTTPRouteFilterResponseHeaderModifier, ResponseHeaderModifier: &gwapiv1.HTTPHeaderFilter{
-			Set: []gwapiv1.HTTPHeader{{Name: "X-Seen", Value: "100%"}},
-		}})
+		rule := at(gwapiv1.PathMatchPathPrefix, match, gwapiv1.HTTPRouteFilter{
+			Type: gwapiv1.HTTPRouteFilterRequestRedirect,
+			RequestRedirect: &gwapiv1.HTTPRequestRedirectFilter{
+				Scheme: new("https"), Path: &change, StatusCode: new(308),
+			},
+		}, gwapiv1.HTTPRouteFilter{
+			Type: gwapiv1.HTTPRouteFilterResponseHeaderModifier,
+			ResponseHeaderModifier: &gwapiv1.HTTPHeaderFilter{
+				Set: []gwapiv1.HTTPHeader{{Name: "X-Seen", Value: "100%"}},
+			},
+		})
 		rule.BackendRefs = nil
 		return rule
 	}
@@ -129,17 +141,20 @@ func TestRedirectsChangePaths(t *testing.T) {
 		return gwapiv1.HTTPPathModifier{Type: gwapiv1.PrefixMatchHTTPPathModifier, ReplacePrefixMatch: &path}
 	}
 	route.Spec.Rules = []gwapiv1.HTTPRouteRule{
-		to("/full", full("/one%20x")), to("/empty", full("")), to("/prefix", prefix("/new/")), to("/gone", prefix("/")), to("/caf%C3%A9", prefix("/new")), to("/", prefix("/all")),
+		to("/full", full("/one%20x")), to("/empty", full("")), to("/prefix", prefix("/new/")), to("/gone", prefix("/")),
+		to("/caf%C3%A9", prefix("/new")), to("/", prefix("/all")),
 	}
 	c.apply(route, c.route("last.test", nil))
 	c.serves(proxyPort, "last.test")
 	long := strings.Repeat("/long", 1500)
 	for target, want := range map[string]string{
-		"/full/x?a=/b?c": "/one%20x?a=/b?c", "/full": "/one%20x", "/empty": "/", "/prefix": "/new", "/prefix/x?a=/prefix": "/new/x?a=/prefix", "/gone/x": "/x", "/gone?a": "/?a",
+		"/full/x?a=/b?c": "/one%20x?a=/b?c", "/full": "/one%20x", "/empty": "/", "/prefix": "/new",
+		"/prefix/x?a=/prefix": "/new/x?a=/prefix", "/gone/x": "/x", "/gone?a": "/?a",
 		"/caf%c3%a9/x": "/new/x", "/x": "/all/x", "/": "/all/", "/prefix" + long: "/new" + long,
 	} {
 		response := verbatim(t, http.MethodGet, "a.wild.test:30080", target)
-		if got := response.Header.Get("Location"); got != "https://a.wild.test"+want || response.Header.Get("X-Seen") != "100%" {
+		if got := response.Header.Get("Location"); got != "https://a.wild.test"+want ||
+			response.Header.Get("X-Seen") != "100%" {
 			t.Errorf("%.40s: got %d to %.40s, want %.40s", target, response.StatusCode, got, want)
 		}
 	}
@@ -148,7 +163,8 @@ func TestRedirectsChangePaths(t *testing.T) {
 		want  string
 	}{{8 << 10, ""}, {8<<10 - 1, "/new/" + strings.Repeat("x", 8<<10-1-len("/new/"))}} {
 		target := "/prefix/" + strings.Repeat("x", tc.bytes-len("/new/"))
-		if got := verbatim(t, http.MethodGet, "a.wild.test", target).Header.Get("Location"); got != "https://a.wild.test"+tc.want {
+		if got := verbatim(t, http.MethodGet, "a.wild.test",
+			target).Header.Get("Location"); got != "https://a.wild.test"+tc.want {
 			t.Errorf("a path that becomes one of %d bytes: got a Location of %d bytes, %.40s", tc.bytes, len(got), got)
 		}
 	}

@@ -23,7 +23,8 @@ import (
 
 // fragments are the parts of random expressions.
 var fragments = []string{
-	"a", "Z", "é", "語", "𞥃", ".", "[^/]", "[a-z0-9]", "[^a]", "[é-語]", `\pL`, `\p{Greek}`, `\PN`, `\d`, `\S`, `\b`, "^", "$", "(?i:k)", "(?i:é)", "(?s:.)", "(?m:^)", `\x{10000}`,
+	"a", "Z", "é", "語", "𞥃", ".", "[^/]", "[a-z0-9]", "[^a]", "[é-語]", `\pL`, `\p{Greek}`, `\PN`, `\d`, `\S`, `\b`, "^",
+	"$", "(?i:k)", "(?i:é)", "(?s:.)", "(?m:^)", `\x{10000}`,
 	"ab|cd", "(x)", "[[:word:]]", `(?i:[a-y])`, `(?U:a+)`, `\z`, `\A`, "(?P<n>y)", "",
 }
 
@@ -89,7 +90,8 @@ func TestEnvoyTakesWhatIsTaken(t *testing.T) {
 	for _, name := range slices.Sorted(maps.Keys(unicode.Scripts)) {
 		taken = append(taken, fmt.Sprintf(`\P{%s}`, name))
 	}
-	taken = append(taken, `\p{Letter}`, `\p{ASCII}`, `\p{Assigned}`, `\p{greek}`, `\p{Any}`, `(?<n>a)`, `\C`, `[[:ascii:]]`, `\Q.\E`, strings.Repeat("(", 900)+strings.Repeat(")", 900))
+	taken = append(taken, `\p{Letter}`, `\p{ASCII}`, `\p{Assigned}`, `\p{greek}`, `\p{Any}`, `(?<n>a)`, `\C`,
+		`[[:ascii:]]`, `\Q.\E`, strings.Repeat("(", 900)+strings.Repeat(")", 900))
 	for seed := range uint64(600) {
 		e := expression(rand.New(rand.NewPCG(seed, 1)), 1+int(seed%5))
 		if most, ok := atLimit(e); ok {
@@ -122,7 +124,10 @@ func TestEnvoyTakesWhatIsTaken(t *testing.T) {
 			}
 		}
 	}
-	for _, e := range []string{fmt.Sprintf("a{%d}{%d}", 10, 100) + strings.Repeat("a", regex.MaxProgram), `(?:abcdefghijkl){700}`} {
+	for _, e := range []string{
+		fmt.Sprintf("a{%d}{%d}", 10, 100) + strings.Repeat("a", regex.MaxProgram),
+		`(?:abcdefghijkl){700}`,
+	} {
 		if regex.Check(e) == nil {
 			t.Errorf("%.100q is above the limit, and taken", e)
 		}

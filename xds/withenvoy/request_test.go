@@ -71,13 +71,24 @@ func TestMessageHeadersStay(t *testing.T) {
 	}
 	route.Spec.Rules = []gwapiv1.HTTPRouteRule{
 		at(gwapiv1.PathMatchPathPrefix, "/"),
-		at(gwapiv1.PathMatchPathPrefix, "/request", gwapiv1.HTTPRouteFilter{Type: gwapiv1.HTTPRouteFilterRequestHeaderModifier, RequestHeaderModifier: set("Content-Length", "4")}),
-		at(gwapiv1.PathMatchPathPrefix, "/response", gwapiv1.HTTPRouteFilter{Type: gwapiv1.HTTPRouteFilterResponseHeaderModifier, ResponseHeaderModifier: set("content-length", "0")}),
+		at(gwapiv1.PathMatchPathPrefix, "/request",
+			gwapiv1.HTTPRouteFilter{
+				Type:                  gwapiv1.HTTPRouteFilterRequestHeaderModifier,
+				RequestHeaderModifier: set("Content-Length", "4"),
+			}),
+		at(gwapiv1.PathMatchPathPrefix, "/response",
+			gwapiv1.HTTPRouteFilter{
+				Type:                   gwapiv1.HTTPRouteFilterResponseHeaderModifier,
+				ResponseHeaderModifier: set("content-length", "0"),
+			}),
 	}
 	grpc := &gwapiv1.GRPCRoute{ObjectMeta: c.meta("grpc")}
 	grpc.Spec.ParentRefs, grpc.Spec.Hostnames = route.Spec.ParentRefs, []gwapiv1.Hostname{"grpc.example.com"}
 	grpc.Spec.Rules = []gwapiv1.GRPCRouteRule{{
-		Filters:     []gwapiv1.GRPCRouteFilter{{Type: gwapiv1.GRPCRouteFilterRequestHeaderModifier, RequestHeaderModifier: set("Host", "b.example.com")}},
+		Filters: []gwapiv1.GRPCRouteFilter{{
+			Type:                  gwapiv1.GRPCRouteFilterRequestHeaderModifier,
+			RequestHeaderModifier: set("Host", "b.example.com"),
+		}},
 		BackendRefs: []gwapiv1.GRPCBackendRef{{BackendRef: route.Spec.Rules[0].BackendRefs[0].BackendRef}},
 	}}
 	c.apply(route, grpc)
@@ -86,7 +97,10 @@ func TestMessageHeadersStay(t *testing.T) {
 		host, path string
 		want       int
 	}{
-		{"a.example.com", "/fine", 200}, {"a.example.com", "/request", 500}, {"a.example.com", "/response", 500}, {"grpc.example.com", "/a.A/B", 503},
+		{"a.example.com", "/fine", 200},
+		{"a.example.com", "/request", 500},
+		{"a.example.com", "/response", 500},
+		{"grpc.example.com", "/a.A/B", 503},
 	} {
 		if got := verbatim(t, http.MethodPost, tc.host, tc.path, "Content-Length: 0").StatusCode; got != tc.want {
 			t.Errorf("%s%s: got %d, want %d", tc.host, tc.path, got, tc.want)
@@ -132,11 +146,15 @@ func TestTrailingDotOfHosts(t *testing.T) {
 			c := startTranslated(t, scoped)
 			all := c.route("all", nil)
 			all.Spec.Hostnames, all.Spec.Rules[0].BackendRefs[0].Name = nil, "all"
-			c.apply(c.behind("all", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "catch-all") }))...)
+			c.apply(c.behind("all", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				_,
+					_ = io.WriteString(w, "catch-all")
+			}))...)
 			c.apply(all, c.route("a.example.com", nil))
 			c.serves(proxyPort, "a.example.com")
 			for host, want := range map[string]string{
-				"a.example.com.": "200 a.example.com", "a.example.com.:80": "200 a.example.com:80", "a.example.com.:8443": "200 a.example.com:8443", "a.example.com": "200 a.example.com",
+				"a.example.com.": "200 a.example.com", "a.example.com.:80": "200 a.example.com:80",
+				"a.example.com.:8443": "200 a.example.com:8443", "a.example.com": "200 a.example.com",
 			} {
 				if got := ask(t, proxyPort, host); got != want {
 					t.Errorf("Host %s: got %q, want %q", host, got, want)
@@ -156,10 +174,18 @@ func TestTrailingDotOfHosts(t *testing.T) {
 func TestTrailingDotOverTLS(t *testing.T) {
 	c := startTranslated(t, false)
 	own, other := gwapiv1.Hostname("a.example.com"), gwapiv1.Hostname("b.example.com")
-	c.apply(c.httpsGateway(gwapiv1.Listener{Name: "a", Port: 443, Hostname: &own}, gwapiv1.Listener{Name: "b", Port: 443, Hostname: &other}),
-		c.secret("server", newAuthority(t).issue("a.example.com", "b.example.com")), c.route("a.example.com", nil), c.route("b.example.com", nil))
-	envoytest.WaitFor(t, "the listener", func() bool { return askTLS(t, 10443, "a.example.com", "a.example.com") == "200" })
-	for host, want := range map[string]string{"a.example.com.": "200", "b.example.com.": "421", "b.example.com": "421", "c.example.com.": "404"} {
+	c.apply(c.httpsGateway(gwapiv1.Listener{Name: "a", Port: 443, Hostname: &own},
+		gwapiv1.Listener{Name: "b", Port: 443, Hostname: &other}),
+		c.secret("server", newAuthority(t).issue("a.example.com", "b.example.com")), c.route("a.example.com", nil),
+		c.route("b.example.com", nil))
+	envoytest.WaitFor(t, "the listener", func() bool {
+		return askTLS(t, 10443, "a.example.com",
+			"a.example.com") == "200"
+	})
+	for host, want := range map[string]string{
+		"a.example.com.": "200", "b.example.com.": "421", "b.example.com": "421",
+		"c.example.com.": "404",
+	} {
 		if got := askTLS(t, 10443, "a.example.com", host); got != want {
 			t.Errorf("Host %s over a connection for a.example.com: got %s, want %s", host, got, want)
 		}

@@ -68,10 +68,22 @@ func TestRetriesOfRules(t *testing.T) {
 		{&gwapiv1.HTTPRouteRetry{Attempts: new(2)}, http.MethodPost, []any{"abort"}, 503, 1},
 		{&gwapiv1.HTTPRouteRetry{Attempts: new(2)}, http.MethodPost, []any{"unavailable", "unavailable"}, 200, 3},
 		{&gwapiv1.HTTPRouteRetry{Attempts: new(2)}, http.MethodGet, []any{500}, 500, 1},
-		{&gwapiv1.HTTPRouteRetry{Attempts: new(2), Codes: []gwapiv1.HTTPRouteRetryStatusCode{500, 503}}, http.MethodPost, []any{500, 503}, 200, 3},
-		{&gwapiv1.HTTPRouteRetry{Attempts: new(2), Codes: []gwapiv1.HTTPRouteRetryStatusCode{500}}, http.MethodPost, []any{500, 500, 500}, 500, 3},
+		{
+			&gwapiv1.HTTPRouteRetry{Attempts: new(2), Codes: []gwapiv1.HTTPRouteRetryStatusCode{500, 503}}, http.MethodPost,
+			[]any{500, 503},
+			200, 3,
+		},
+		{
+			&gwapiv1.HTTPRouteRetry{Attempts: new(2), Codes: []gwapiv1.HTTPRouteRetryStatusCode{500}}, http.MethodPost,
+			[]any{500, 500, 500},
+			500, 3,
+		},
 		{&gwapiv1.HTTPRouteRetry{Codes: []gwapiv1.HTTPRouteRetryStatusCode{500}}, http.MethodPost, []any{500, 500}, 500, 2},
-		{&gwapiv1.HTTPRouteRetry{Attempts: new(0), Codes: []gwapiv1.HTTPRouteRetryStatusCode{500}}, http.MethodGet, []any{500}, 500, 1},
+		{
+			&gwapiv1.HTTPRouteRetry{Attempts: new(0), Codes: []gwapiv1.HTTPRouteRetryStatusCode{500}}, http.MethodGet,
+			[]any{500},
+			500, 1,
+		},
 		{&gwapiv1.HTTPRouteRetry{Attempts: new(0)}, http.MethodGet, []any{"abort"}, 503, 1},
 		{&gwapiv1.HTTPRouteRetry{Attempts: new(0)}, http.MethodGet, []any{"hang"}, 504, 1},
 	} {
@@ -81,10 +93,14 @@ func TestRetriesOfRules(t *testing.T) {
 		rule.BackendRefs[0].Name, rule.Retry = "scripted", tc.retry
 		rule.Timeouts = &gwapiv1.HTTPRouteTimeouts{BackendRequest: new(gwapiv1.Duration("200ms"))}
 		c.apply(route)
-		envoytest.WaitFor(t, host, func() bool { return verbatim(t, http.MethodGet, host, "/ready").StatusCode == http.StatusOK })
+		envoytest.WaitFor(t, host, func() bool {
+			return verbatim(t, http.MethodGet, host,
+				"/ready").StatusCode == http.StatusOK
+		})
 		backend.script = tc.script
 		backend.attempts.Store(0)
-		if got := verbatim(t, tc.method, host, "/scripted").StatusCode; got != tc.want || backend.attempts.Load() != tc.attempts {
+		if got := verbatim(t, tc.method, host, "/scripted").StatusCode; got != tc.want ||
+			backend.attempts.Load() != tc.attempts {
 			t.Errorf("%s with %v, retried %v: answered %d after %d attempts, want %d after %d",
 				tc.method, tc.script, *tc.retry, got, backend.attempts.Load(), tc.want, tc.attempts)
 		}
@@ -130,7 +146,10 @@ func refuseFirst(conn net.Conn, streams *atomic.Int32) {
 			}
 			var block bytes.Buffer
 			_ = hpack.NewEncoder(&block).WriteField(hpack.HeaderField{Name: ":status", Value: "200"})
-			_ = framer.WriteHeaders(http2.HeadersFrameParam{StreamID: f.StreamID, BlockFragment: block.Bytes(), EndHeaders: true, EndStream: true})
+			_ = framer.WriteHeaders(http2.HeadersFrameParam{
+				StreamID: f.StreamID, BlockFragment: block.Bytes(), EndHeaders: true,
+				EndStream: true,
+			})
 		}
 	}
 }
@@ -172,7 +191,10 @@ func TestMissingConnectionsAreRetried(t *testing.T) {
 		c.further("secure", "http", s.Listener.Addr().(*net.TCPAddr).Port))...)
 	c.reaches("/")
 	const failures = "cluster.service/shop/secure/80[^.]*.upstream_cx_connect_fail"
-	for name, port := range map[string]int{"refusing": refusing(t), "silent": silent(t), "plain": speaker(t, listen(t), "no TLS")} {
+	for name, port := range map[string]int{
+		"refusing": refusing(t), "silent": silent(t),
+		"plain": speaker(t, listen(t), "no TLS"),
+	} {
 		other := c.further("secure", "http", port)
 		c.apply(other)
 		c.quiet()

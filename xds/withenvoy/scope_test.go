@@ -44,18 +44,26 @@ func startWith(t testing.TB, settings translator.Settings, scoped bool, objects 
 	if err != nil {
 		t.Fatal(err)
 	}
-	settings.ControllerName, settings.EnabledKinds = "example.com/gatehouse", []string{retrybudget.Kind, v1alpha1.KindBackend}
+	settings.ControllerName, settings.EnabledKinds = "example.com/gatehouse",
+		[]string{retrybudget.Kind, v1alpha1.KindBackend}
 	c := &translated{world: translator.NewWorld(translator.NewTables(settings, engine))}
-	class := &gwapiv1.GatewayClass{ObjectMeta: c.meta("web"), Spec: gwapiv1.GatewayClassSpec{ControllerName: gwapiv1.GatewayController(settings.ControllerName)}}
+	class := &gwapiv1.GatewayClass{
+		ObjectMeta: c.meta("web"),
+		Spec:       gwapiv1.GatewayClassSpec{ControllerName: gwapiv1.GatewayController(settings.ControllerName)},
+	}
 	class.Namespace = ""
-	service := &corev1.Service{ObjectMeta: c.meta("echo"), Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Name: "http", Port: 80}}}}
+	service := &corev1.Service{
+		ObjectMeta: c.meta("echo"),
+		Spec:       corev1.ServiceSpec{Ports: []corev1.ServicePort{{Name: "http", Port: 80}}},
+	}
 	slice := &discoveryv1.EndpointSlice{
 		ObjectMeta: c.meta("echo"), AddressType: discoveryv1.AddressTypeIPv4,
 		Ports:     []discoveryv1.EndpointPort{{Name: new("http"), Port: new(int32(headers(t)))}},
 		Endpoints: []discoveryv1.Endpoint{{Addresses: []string{"127.0.0.1"}}},
 	}
 	slice.Labels = map[string]string{discoveryv1.LabelServiceName: "echo"}
-	resources := c.translate(t, append([]translator.Object{class, service, slice, c.gateway(scoped, 80, 8081)}, objects...)...)
+	resources := c.translate(t, append([]translator.Object{class, service, slice, c.gateway(scoped, 80, 8081)},
+		objects...)...)
 	c.controlled = start(t, resources[0].Changed...)
 	return c
 }
@@ -174,8 +182,10 @@ func TestScopedAnswersAsUnscoped(t *testing.T) {
 		got := map[string]string{}
 		for _, port := range []int{proxyPort, 8081} {
 			for _, host := range []string{
-				"a.example.com", "b.example.com", "a.example.com:80", "a.example.com:8443", "b.example.com:80", "a.example.com.", "a.example.com.:80",
-				"a.example.com:", "other.example.com", "example.com", "com", "10.0.0.1", "[::1]:80", "a.example.com:80:90", "A.Example.com", "B.EXAMPLE.COM:80",
+				"a.example.com", "b.example.com", "a.example.com:80", "a.example.com:8443", "b.example.com:80", "a.example.com.",
+				"a.example.com.:80",
+				"a.example.com:", "other.example.com", "example.com", "com", "10.0.0.1", "[::1]:80", "a.example.com:80:90",
+				"A.Example.com", "B.EXAMPLE.COM:80",
 			} {
 				got[fmt.Sprint(port, " ", host)] = ask(t, port, host)
 			}
@@ -190,7 +200,8 @@ func TestScopedAnswersAsUnscoped(t *testing.T) {
 	}
 	for _, upper := range []string{"10080 A.Example.com", "8081 A.Example.com", "10080 B.EXAMPLE.COM:80"} {
 		if unscoped[upper][:3] != "200" || scoped[upper] != "404 " {
-			t.Errorf("%s: unscoped %q, scoped %q; want 200 and 404 as docs/scoped-routes.md says", upper, unscoped[upper], scoped[upper])
+			t.Errorf("%s: unscoped %q, scoped %q; want 200 and 404 as docs/scoped-routes.md says", upper, unscoped[upper],
+				scoped[upper])
 		}
 		delete(unscoped, upper)
 		delete(scoped, upper)
@@ -220,7 +231,8 @@ func TestScopesChangeOneByOne(t *testing.T) {
 			t.Errorf("a client that says its listener is %v is answered %q by the other, want 404", pretended, got)
 		}
 		if got := ask(t, proxyPort, "first.example.com", pretended...); got != "200 first.example.com" {
-			t.Errorf("a client that says its listener is %v is answered %q, want 200 and a backend that is told nothing of it", pretended, got)
+			t.Errorf("a client that says its listener is %v is answered %q, want 200 and a backend that is told nothing of it",
+				pretended, got)
 		}
 	}
 	c.quiet()
@@ -251,7 +263,11 @@ func TestScopesChangeOneByOne(t *testing.T) {
 
 	// All listeners share the subscription of the first of them.
 	c.apply(c.gateway(true, 8081))
-	envoytest.WaitFor(t, "the first port to close", func() bool { _, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", proxyPort)); return err != nil })
+	envoytest.WaitFor(t, "the first port to close", func() bool {
+		_,
+			err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", proxyPort))
+		return err != nil
+	})
 	c.apply(c.route("c.example.com", nil))
 	c.serves(8081, "c.example.com")
 	c.serves(8081, "a.example.com")
@@ -291,7 +307,8 @@ route_configuration:
   virtual_hosts: [{name: all, domains: ["*"], routes: [{match: {%s}, route: {cluster: service/shop/echo/80}}]}]
 `, name(host), host, name(host), match))
 	}
-	c.publish(scope("b.example.com", "prefix: /"), scope("bad.example.com", `safe_regex: {regex: "(?=x)"}`), scope("c.example.com", "prefix: /"))
+	c.publish(scope("b.example.com", "prefix: /"), scope("bad.example.com", `safe_regex: {regex: "(?=x)"}`),
+		scope("c.example.com", "prefix: /"))
 	c.serves(proxyPort, "b.example.com")
 	c.serves(proxyPort, "c.example.com")
 	c.serves(proxyPort, "a.example.com")

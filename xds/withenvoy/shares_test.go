@@ -30,14 +30,21 @@ func TestSharesWithoutEndpoints(t *testing.T) {
 	}
 	cookie, header := cookieSession("s"), headerSession("x-s")
 	hashed, kept := route.DeepCopy(), route.DeepCopy()
-	hashed.Name, hashed.Spec.Rules = "hashed", []gwapiv1.HTTPRouteRule{to("/hashed/empty", "empty", nil), to("/hashed/gone", "gone", nil)}
+	hashed.Name, hashed.Spec.Rules = "hashed", []gwapiv1.HTTPRouteRule{
+		to("/hashed/empty", "empty", nil),
+		to("/hashed/gone", "gone", nil),
+	}
 	kept.Name, kept.Spec.Rules = "kept", []gwapiv1.HTTPRouteRule{
-		to("/cookie/empty", "empty", cookie), to("/cookie/gone", "gone", cookie), to("/header/empty", "empty", header), to("/header/gone", "gone", header),
+		to("/cookie/empty", "empty", cookie), to("/cookie/gone", "gone", cookie), to("/header/empty", "empty", header),
+		to("/header/gone", "gone", header),
 	}
 	policy := c.retrying("HTTPRoute", "hashed", 0)
-	policy.Spec.LoadBalancer = &v1alpha1.LoadBalancer{Type: v1alpha1.ConsistentHashLoadBalancerType, ConsistentHash: &v1alpha1.ConsistentHash{
-		Type: v1alpha1.HeaderConsistentHashType, Header: &v1alpha1.Header{Name: "x-user"},
-	}}
+	policy.Spec.LoadBalancer = &v1alpha1.LoadBalancer{
+		Type: v1alpha1.ConsistentHashLoadBalancerType,
+		ConsistentHash: &v1alpha1.ConsistentHash{
+			Type: v1alpha1.HeaderConsistentHashType, Header: &v1alpha1.Header{Name: "x-user"},
+		},
+	}
 	whole := route.DeepCopy()
 	whole.Name = "whole"
 	c.apply(hashed, kept, policy, whole)
@@ -45,7 +52,8 @@ func TestSharesWithoutEndpoints(t *testing.T) {
 
 	const users = 200
 	for path, failure := range map[string]int{
-		"/hashed/empty": 503, "/hashed/gone": 500, "/cookie/empty": 503, "/cookie/gone": 500, "/header/empty": 503, "/header/gone": 500,
+		"/hashed/empty": 503, "/hashed/gone": 500, "/cookie/empty": 503, "/cookie/gone": 500, "/header/empty": 503,
+		"/header/gone": 500,
 	} {
 		failed := 0
 		for user := range users {
@@ -69,7 +77,8 @@ func TestSharesWithoutEndpoints(t *testing.T) {
 			}
 			body := content(first)
 			for range 5 {
-				if again := exchange(t, http.MethodGet, path, as...); again.StatusCode != first.StatusCode || content(again) != body {
+				if again := exchange(t, http.MethodGet, path, as...); again.StatusCode != first.StatusCode ||
+					content(again) != body {
 					t.Fatalf("%s: user %d is answered %d after %d", path, user, again.StatusCode, first.StatusCode)
 				}
 			}
@@ -90,7 +99,10 @@ func TestBackendsGetTheirHost(t *testing.T) {
 	c.apply(append(c.behind("own", host), c.behind("other", host)...)...)
 	route := c.route("a.example.com", nil)
 	rewrite := func(host gwapiv1.PreciseHostname) []gwapiv1.HTTPRouteFilter {
-		return []gwapiv1.HTTPRouteFilter{{Type: gwapiv1.HTTPRouteFilterURLRewrite, URLRewrite: &gwapiv1.HTTPURLRewriteFilter{Hostname: &host}}}
+		return []gwapiv1.HTTPRouteFilter{{
+			Type:       gwapiv1.HTTPRouteFilterURLRewrite,
+			URLRewrite: &gwapiv1.HTTPURLRewriteFilter{Hostname: &host},
+		}}
 	}
 	rule := &route.Spec.Rules[0]
 	matched(rule, "/one", "")

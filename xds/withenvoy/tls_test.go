@@ -94,13 +94,18 @@ func (c *translated) authorities(name, pem string) *corev1.ConfigMap {
 
 // secureBackend is a Service with one TLS endpoint, which requests a certificate of the authority and answers with the
 // server name of the connection and the name of its client. Drop ends its connections.
-func (c *translated) secureBackend(server tls.Certificate, clients *authority) (objects []translator.Object, drop func()) {
+func (c *translated) secureBackend(server tls.Certificate, clients *authority) (objects []translator.Object,
+	drop func(),
+) {
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = fmt.Fprintf(w, "%s %s %s", r.TLS.ServerName, r.TLS.PeerCertificates[0].Subject.CommonName, r.Proto)
 	}))
 	s.Config.ErrorLog = log.New(io.Discard, "", 0) // Handshakes fail here on purpose.
 	s.EnableHTTP2 = true
-	s.TLS = &tls.Config{Certificates: []tls.Certificate{server}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: clients.pool()}
+	s.TLS = &tls.Config{
+		Certificates: []tls.Certificate{server}, ClientAuth: tls.RequireAndVerifyClientCert,
+		ClientCAs: clients.pool(),
+	}
 	s.StartTLS()
 	c.t.Cleanup(s.Close)
 	slice := &discoveryv1.EndpointSlice{
@@ -112,17 +117,23 @@ func (c *translated) secureBackend(server tls.Certificate, clients *authority) (
 	route := c.route("secure.example.com", nil)
 	route.Spec.Rules[0].BackendRefs[0].Name, route.Spec.Rules[0].BackendRefs[0].Port = "secure", new(int32(443))
 	return []translator.Object{
-		&corev1.Service{ObjectMeta: c.meta("secure"), Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Name: "https", Port: 443}}}}, slice, route,
+		&corev1.Service{ObjectMeta: c.meta("secure"), Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{
+			Name: "https",
+			Port: 443,
+		}}}}, slice, route,
 	}, s.CloseClientConnections
 }
 
-func (c *translated) backendTLS(hostname gwapiv1.PreciseHostname, sans ...gwapiv1.SubjectAltName) *gwapiv1.BackendTLSPolicy {
+func (c *translated) backendTLS(hostname gwapiv1.PreciseHostname,
+	sans ...gwapiv1.SubjectAltName,
+) *gwapiv1.BackendTLSPolicy {
 	p := &gwapiv1.BackendTLSPolicy{ObjectMeta: c.meta("secure")}
 	target := gwapiv1.LocalPolicyTargetReferenceWithSectionName{}
 	target.Kind, target.Name = "Service", "secure"
 	p.Spec.TargetRefs = []gwapiv1.LocalPolicyTargetReferenceWithSectionName{target}
 	p.Spec.Validation = gwapiv1.BackendTLSPolicyValidation{
-		CACertificateRefs: []gwapiv1.LocalObjectReference{{Kind: "ConfigMap", Name: "ca"}}, Hostname: hostname, SubjectAltNames: sans,
+		CACertificateRefs: []gwapiv1.LocalObjectReference{{Kind: "ConfigMap", Name: "ca"}}, Hostname: hostname,
+		SubjectAltNames: sans,
 	}
 	return p
 }
@@ -142,14 +153,21 @@ func TestBackendsAreKnownByTheirCertificates(t *testing.T) {
 	withClient := c.gateway(false, 80, 8081)
 	withClient.Spec.TLS = &gwapiv1.GatewayTLSConfig{Backend: &gwapiv1.GatewayBackendTLS{ClientCertificateRef: &gwapiv1.SecretObjectReference{Name: "client"}}}
 	backend, drop := c.secureBackend(ca.issue("secure"), ca)
-	c.apply(append(backend, withClient, c.secret("client", ca.issue("gateway")), c.authorities("ca", ca.pem()), c.backendTLS("secure"))...)
+	c.apply(append(backend, withClient, c.secret("client", ca.issue("gateway")), c.authorities("ca", ca.pem()),
+		c.backendTLS("secure"))...)
 	answers("200 secure gateway HTTP/2.0")
 
 	c.apply(c.backendTLS("other")) // The backend has no certificate for that name.
 	answers("503")
-	c.apply(c.backendTLS("other", gwapiv1.SubjectAltName{Type: gwapiv1.URISubjectAltNameType, URI: "spiffe://example.com/secure"}))
+	c.apply(c.backendTLS("other", gwapiv1.SubjectAltName{
+		Type: gwapiv1.URISubjectAltNameType,
+		URI:  "spiffe://example.com/secure",
+	}))
 	answers("200 other gateway")
-	c.apply(c.backendTLS("secure", gwapiv1.SubjectAltName{Type: gwapiv1.URISubjectAltNameType, URI: "spiffe://example.com/else"}))
+	c.apply(c.backendTLS("secure", gwapiv1.SubjectAltName{
+		Type: gwapiv1.URISubjectAltNameType,
+		URI:  "spiffe://example.com/else",
+	}))
 	answers("503")
 	c.apply(c.backendTLS("secure"))
 	answers("200 secure gateway")
@@ -164,7 +182,8 @@ func TestBackendsAreKnownByTheirCertificates(t *testing.T) {
 	c.apply(c.authorities("ca", ca.pem()))
 	answers("200 secure gateway")
 
-	c.apply(c.secret("client", ca.issue("renewed")), c.backendTLS("renewed", gwapiv1.SubjectAltName{Type: gwapiv1.HostnameSubjectAltNameType, Hostname: "secure"}))
+	c.apply(c.secret("client", ca.issue("renewed")), c.backendTLS("renewed",
+		gwapiv1.SubjectAltName{Type: gwapiv1.HostnameSubjectAltNameType, Hostname: "secure"}))
 	answers("200 renewed renewed")
 	c.apply(c.gateway(false, 80, 8081)) // Without its own certificate the backend rejects the Gateway.
 	answers("503")
@@ -174,7 +193,8 @@ func TestBackendsAreKnownByTheirCertificates(t *testing.T) {
 func (c *translated) httpsGateway(listeners ...gwapiv1.Listener) *gwapiv1.Gateway {
 	g := c.gateway(false)
 	for _, l := range listeners {
-		l.Protocol, l.TLS = gwapiv1.HTTPSProtocolType, &gwapiv1.ListenerTLSConfig{CertificateRefs: []gwapiv1.SecretObjectReference{{Name: "server"}}}
+		l.Protocol, l.TLS = gwapiv1.HTTPSProtocolType,
+			&gwapiv1.ListenerTLSConfig{CertificateRefs: []gwapiv1.SecretObjectReference{{Name: "server"}}}
 		g.Spec.Listeners = append(g.Spec.Listeners, l)
 	}
 	return g
@@ -217,7 +237,10 @@ func TestClientsAreAskedForCertificates(t *testing.T) {
 	refs := []gwapiv1.ObjectReference{{Kind: "ConfigMap", Name: "ca"}}
 	g := c.httpsGateway(gwapiv1.Listener{Name: "strict", Port: 443}, gwapiv1.Listener{Name: "lax", Port: 8443})
 	g.Spec.TLS = &gwapiv1.GatewayTLSConfig{Frontend: &gwapiv1.FrontendTLSConfig{
-		Default: gwapiv1.TLSConfig{Validation: &gwapiv1.FrontendTLSValidation{CACertificateRefs: refs, Mode: gwapiv1.AllowValidOnly}},
+		Default: gwapiv1.TLSConfig{Validation: &gwapiv1.FrontendTLSValidation{
+			CACertificateRefs: refs,
+			Mode:              gwapiv1.AllowValidOnly,
+		}},
 		PerPort: []gwapiv1.TLSPortConfig{{Port: 8443, TLS: gwapiv1.TLSConfig{
 			Validation: &gwapiv1.FrontendTLSValidation{CACertificateRefs: refs, Mode: gwapiv1.AllowInsecureFallback},
 		}}},
@@ -231,23 +254,36 @@ func TestClientsAreAskedForCertificates(t *testing.T) {
 			t.Errorf("%s got %q, want no answer", name, got)
 		}
 	}
-	for name, certificates := range map[string][]tls.Certificate{"nobody": nil, "a stranger": {stranger}, "the client": {client}} {
-		envoytest.WaitFor(t, name+" to be let in", func() bool { return askTLS(t, 8443, host, host, certificates...) == "200" })
+	for name, certificates := range map[string][]tls.Certificate{
+		"nobody": nil, "a stranger": {stranger},
+		"the client": {client},
+	} {
+		envoytest.WaitFor(t, name+" to be let in", func() bool {
+			return askTLS(t, 8443, host, host,
+				certificates...) == "200"
+		})
 	}
 
 	c.apply(c.authorities("ca", other.pem()))
-	envoytest.WaitFor(t, "the stranger to be let in by the new CA", func() bool { return askTLS(t, 10443, host, host, stranger) == "200" })
+	envoytest.WaitFor(t, "the stranger to be let in by the new CA",
+		func() bool { return askTLS(t, 10443, host, host, stranger) == "200" })
 	if got := askTLS(t, 10443, host, host, client); !strings.HasPrefix(got, "Get ") {
 		t.Errorf("a client of the old CA got %q, want no answer", got)
 	}
 	c.delete(c.authorities("ca", ""))
-	envoytest.WaitFor(t, "the port to close", func() bool { return strings.Contains(askTLS(t, 10443, host, host, stranger), "refused") })
+	envoytest.WaitFor(t, "the port to close", func() bool {
+		return strings.Contains(askTLS(t, 10443, host, host, stranger),
+			"refused")
+	})
 }
 
 // TestMisdirectedRequests sends requests for hosts over connections that were opened for other hosts.
 func TestMisdirectedRequests(t *testing.T) {
 	c := startTranslated(t, false)
-	names := map[string]gwapiv1.Hostname{"any": "", "exact": "second.example.com", "wild": "*.wild.example.com", "within": "fourth.wild.example.com"}
+	names := map[string]gwapiv1.Hostname{
+		"any": "", "exact": "second.example.com", "wild": "*.wild.example.com",
+		"within": "fourth.wild.example.com",
+	}
 	var listeners []gwapiv1.Listener
 	for _, name := range []string{"any", "exact", "wild", "within"} {
 		l := gwapiv1.Listener{Name: gwapiv1.SectionName(name), Port: 443}
@@ -257,7 +293,10 @@ func TestMisdirectedRequests(t *testing.T) {
 		listeners = append(listeners, l)
 	}
 	objects := []translator.Object{c.httpsGateway(listeners...), c.secret("server", newAuthority(t).issue("example.com"))}
-	for name, host := range map[gwapiv1.SectionName]string{"any": "first.example.com", "exact": "", "wild": "third.wild.example.com", "within": ""} {
+	for name, host := range map[gwapiv1.SectionName]string{
+		"any": "first.example.com", "exact": "",
+		"wild": "third.wild.example.com", "within": "",
+	} {
 		r := c.route("on-"+string(name), &name)
 		r.Spec.Hostnames = nil
 		if host != "" {
@@ -284,9 +323,10 @@ func TestMisdirectedRequests(t *testing.T) {
 		{"unknown.example.com", "unknown.example.com", "404"},
 	} {
 		got := ""
-		envoytest.WaitFor(t, fmt.Sprintf("%s over a connection for %s to answer %s", x.host, x.serverName, x.want), func() bool {
-			got = askTLS(t, 10443, x.serverName, x.host)
-			return got == x.want
-		})
+		envoytest.WaitFor(t, fmt.Sprintf("%s over a connection for %s to answer %s", x.host, x.serverName, x.want),
+			func() bool {
+				got = askTLS(t, 10443, x.serverName, x.host)
+				return got == x.want
+			})
 	}
 }

@@ -119,7 +119,8 @@ func sumOf(r io.Reader) (size int64, digest string, err error) {
 	return size, digestOf(hash.Sum(nil)), nil
 }
 
-// IsDigest reports whether a text is sha256: and 64 hexadecimal digits in lower case, as everything in this package is called.
+// IsDigest reports whether a text is sha256: and 64 hexadecimal digits in lower case, as everything in this package is
+// called.
 func IsDigest(text string) bool {
 	digits, ok := strings.CutPrefix(text, "sha256:")
 	return ok && fileName.MatchString("sha256-"+digits)
@@ -172,9 +173,9 @@ func (c *Cache) touch(digest string, e *entry) {
 	}
 }
 
-// Read opens content, after it has been read once and compared with its digest. An error that wraps ErrAbsent means that the
-// cache does not have the content, or not any more. The caller closes the file; removing the content from the cache does
-// not touch a file that is open.
+// Read opens content, after it has been read once and compared with its digest. An error that wraps ErrAbsent means
+// that the cache does not have the content, or not any more. The caller closes the file; removing the content from the
+// cache does not touch a file that is open.
 func (c *Cache) Read(digest string) (*os.File, error) {
 	if !c.Has(digest) {
 		return nil, ErrAbsent

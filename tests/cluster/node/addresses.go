@@ -26,7 +26,10 @@ func newAddresses(families ...family.Family) *addresses {
 	a := &addresses{}
 	for _, f := range families {
 		within := f.Pods.Masked()
-		a.pools = append(a.pools, &pool{within: within, last: within.Addr(), taken: map[netip.Addr]bool{within.Addr(): true, f.Gateway: true}})
+		a.pools = append(a.pools, &pool{
+			within: within, last: within.Addr(),
+			taken: map[netip.Addr]bool{within.Addr(): true, f.Gateway: true},
+		})
 	}
 	return a
 }

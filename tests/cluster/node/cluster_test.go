@@ -70,7 +70,8 @@ func cluster(t *testing.T) *testCluster {
 	if shared.err != nil {
 		t.Fatal(shared.err)
 	}
-	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: strings.ToLower(strings.ReplaceAll(t.Name(), "/", "-")) + "-"}}
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: strings.ToLower(strings.ReplaceAll(t.Name(),
+		"/", "-")) + "-"}}
 	namespace, err = shared.client.CoreV1().Namespaces().Create(t.Context(), namespace, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -94,7 +95,8 @@ func startCluster(bin string) (kubernetes.Interface, error) {
 		return nil, err
 	}
 	path := func(name string) string { return filepath.Join(dir, name) }
-	if err := errors.Join(defaultRoute(), writeKey(path("sa.key")), os.WriteFile(path("tokens.csv"), []byte("secret,admin,admin,system:masters\n"), 0o600)); err != nil {
+	if err := errors.Join(defaultRoute(), writeKey(path("sa.key")),
+		os.WriteFile(path("tokens.csv"), []byte("secret,admin,admin,system:masters\n"), 0o600)); err != nil {
 		return nil, err
 	}
 	start := func(name string, args ...string) error {
@@ -113,10 +115,14 @@ func startCluster(bin string) (kubernetes.Interface, error) {
 	}
 	server := "https://" + gateway + ":6443"
 	err = errors.Join(
-		start("etcd", "--data-dir", path("etcd"), "--listen-client-urls=http://127.0.0.1:2379", "--advertise-client-urls=http://127.0.0.1:2379", "--listen-peer-urls=http://127.0.0.1:2380", "--unsafe-no-fsync"),
-		start("kube-apiserver", "--etcd-servers=http://127.0.0.1:2379", "--service-account-issuer=https://kubernetes.default.svc", "--service-account-key-file=sa.key",
-			"--service-account-signing-key-file=sa.key", "--service-cluster-ip-range="+strings.Join(services, ","), "--token-auth-file=tokens.csv", "--authorization-mode=RBAC", "--cert-dir="+dir,
-			"--secure-port=6443", "--bind-address="+gateway, "--advertise-address="+gateway, "--allow-privileged", "--kubelet-preferred-address-types=InternalIP"),
+		start("etcd", "--data-dir", path("etcd"), "--listen-client-urls=http://127.0.0.1:2379",
+			"--advertise-client-urls=http://127.0.0.1:2379", "--listen-peer-urls=http://127.0.0.1:2380", "--unsafe-no-fsync"),
+		start("kube-apiserver", "--etcd-servers=http://127.0.0.1:2379",
+			"--service-account-issuer=https://kubernetes.default.svc", "--service-account-key-file=sa.key",
+			"--service-account-signing-key-file=sa.key", "--service-cluster-ip-range="+strings.Join(services, ","),
+			"--token-auth-file=tokens.csv", "--authorization-mode=RBAC", "--cert-dir="+dir,
+			"--secure-port=6443", "--bind-address="+gateway, "--advertise-address="+gateway, "--allow-privileged",
+			"--kubelet-preferred-address-types=InternalIP"),
 	)
 	if err != nil {
 		return nil, err
@@ -130,7 +136,9 @@ func startCluster(bin string) (kubernetes.Interface, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w; see %s", err, path("kube-apiserver.log"))
 	}
-	if err := start("kube-controller-manager", "--kubeconfig="+kubeconfig, "--root-ca-file=apiserver.crt", "--service-account-private-key-file=sa.key", "--leader-elect=false", "--kube-api-qps=200", "--kube-api-burst=400", "--secure-port=0",
+	if err := start("kube-controller-manager", "--kubeconfig="+kubeconfig, "--root-ca-file=apiserver.crt",
+		"--service-account-private-key-file=sa.key", "--leader-elect=false", "--kube-api-qps=200", "--kube-api-burst=400",
+		"--secure-port=0",
 		"--controllers=deployment-controller,replicaset-controller,daemonset-controller,endpointslice-controller,namespace-controller,serviceaccount-controller,garbage-collector-controller,root-ca-certificate-publisher-controller"); err != nil {
 		return nil, err
 	}
@@ -178,7 +186,10 @@ func waitForServer(kubeconfig string) (kubernetes.Interface, error) {
 
 // defaultRoute gives the namespace a default route, which the API server wants to see.
 func defaultRoute() error {
-	if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "outside"}, PeerName: "nobody"}); err != nil {
+	if err := netlink.LinkAdd(&netlink.Veth{
+		LinkAttrs: netlink.LinkAttrs{Name: "outside"},
+		PeerName:  "nobody",
+	}); err != nil {
 		return err
 	}
 	index := 0
@@ -192,7 +203,10 @@ func defaultRoute() error {
 		}
 		index = link.Attrs().Index
 	}
-	return netlink.RouteAdd(&netlink.Route{LinkIndex: index, Scope: netlink.SCOPE_LINK, Src: isolated.Families[0].Gateway.AsSlice()})
+	return netlink.RouteAdd(&netlink.Route{
+		LinkIndex: index, Scope: netlink.SCOPE_LINK,
+		Src: isolated.Families[0].Gateway.AsSlice(),
+	})
 }
 
 func writeKey(path string) error {

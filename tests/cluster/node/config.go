@@ -36,8 +36,8 @@ type Config struct {
 	// Images maps an image name or pattern to the absolute path of a local binary. A pattern is matched by
 	// path.Match on the image's last path element, with its tag and without.
 	Images map[string]string
-	// Families are the addresses that the node has and may hand out. Each pod gets one of every family. On the Gateway of
-	// the first the API server, DNS and the kubelet port listen.
+	// Families are the addresses that the node has and may hand out. Each pod gets one of every family. On the Gateway
+	// of the first the API server, DNS and the kubelet port listen.
 	Families []family.Family
 	// ClusterDomain is the DNS suffix of Services, such as cluster.local.
 	ClusterDomain string

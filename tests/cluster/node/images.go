@@ -25,7 +25,8 @@ func (c *Config) binaryFor(image string) (string, error) {
 		}
 	}
 	if best == "" {
-		return "", fmt.Errorf("no local binary stands for image %q: this node has %s", image, strings.Join(slices.Sorted(maps.Keys(c.Images)), ", "))
+		return "", fmt.Errorf("no local binary stands for image %q: this node has %s", image,
+			strings.Join(slices.Sorted(maps.Keys(c.Images)), ", "))
 	}
 	return c.Images[best], nil
 }

@@ -27,7 +27,10 @@ func execute(text string) *corev1.ExecAction {
 
 // shareData gives all containers the directory /data and the order in which they write to /data/order.
 func shareData(pod *corev1.Pod) {
-	pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{Name: "data", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}})
+	pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{
+		Name:         "data",
+		VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}},
+	})
 	for _, all := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
 		for i := range all {
 			all[i].VolumeMounts = append(all[i].VolumeMounts, corev1.VolumeMount{Name: "data", MountPath: "/data"})
@@ -44,11 +47,20 @@ func TestContainersStartAndStopInOrder(t *testing.T) {
 	}
 	proxy := script("proxy", note("proxy", "cat /data/order;"))
 	proxy.RestartPolicy = ptr(corev1.ContainerRestartPolicyAlways)
-	proxy.StartupProbe = &corev1.Probe{PeriodSeconds: 1, ProbeHandler: corev1.ProbeHandler{Exec: execute("grep -q proxy /data/order")}}
+	proxy.StartupProbe = &corev1.Probe{
+		PeriodSeconds: 1,
+		ProbeHandler:  corev1.ProbeHandler{Exec: execute("grep -q proxy /data/order")},
+	}
 	agent := script("agent", note("agent", ""))
 	agent.RestartPolicy = ptr(corev1.ContainerRestartPolicyAlways)
-	agent.StartupProbe = &corev1.Probe{PeriodSeconds: 1, ProbeHandler: corev1.ProbeHandler{Exec: execute("grep -q agent /data/order")}}
-	pod.Spec.InitContainers = []corev1.Container{script("first", "echo first >> /data/order"), proxy, script("second", "echo second >> /data/order"), agent}
+	agent.StartupProbe = &corev1.Probe{
+		PeriodSeconds: 1,
+		ProbeHandler:  corev1.ProbeHandler{Exec: execute("grep -q agent /data/order")},
+	}
+	pod.Spec.InitContainers = []corev1.Container{
+		script("first", "echo first >> /data/order"), proxy,
+		script("second", "echo second >> /data/order"), agent,
+	}
 	main := script("main", note("main", ""))
 	main.Lifecycle = &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{Exec: execute("sleep 0.2; echo hook >> /data/order")}}
 	pod.Spec.Containers = []corev1.Container{main}
@@ -62,7 +74,8 @@ func TestContainersStartAndStopInOrder(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	follow, err := c.client.CoreV1().Pods(c.namespace).GetLogs("ordered", &corev1.PodLogOptions{Container: "proxy", Follow: true}).Stream(ctx)
+	follow, err := c.client.CoreV1().Pods(c.namespace).GetLogs("ordered",
+		&corev1.PodLogOptions{Container: "proxy", Follow: true}).Stream(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,11 +92,15 @@ func TestContainersStartAndStopInOrder(t *testing.T) {
 
 func TestUnwellContainerIsRestarted(t *testing.T) {
 	c := cluster(t)
-	pod := shell("unwell", "trap '' TERM; echo run; sleep 1000") // It is told to end first, and a quick one would have ended by itself.
+	// It is told to end first, and a quick one would have ended by itself.
+	pod := shell("unwell", "trap '' TERM; echo run; sleep 1000")
 	pod.Spec.RestartPolicy = corev1.RestartPolicyAlways
 	pod.Spec.TerminationGracePeriodSeconds = ptr(int64(0))
 	main := &pod.Spec.Containers[0]
-	main.LivenessProbe = &corev1.Probe{PeriodSeconds: 1, FailureThreshold: 1, InitialDelaySeconds: 1, ProbeHandler: corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{Port: intstr.FromInt32(9)}}}
+	main.LivenessProbe = &corev1.Probe{
+		PeriodSeconds: 1, FailureThreshold: 1, InitialDelaySeconds: 1,
+		ProbeHandler: corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{Port: intstr.FromInt32(9)}},
+	}
 	c.create(pod)
 	restarted := c.await("unwell", "restarted", func(p *corev1.Pod) bool {
 		return len(p.Status.ContainerStatuses) == 1 && p.Status.ContainerStatuses[0].RestartCount == 1
@@ -105,9 +122,11 @@ func TestFailingContainerBacksOff(t *testing.T) {
 	c.create(pod)
 	c.await("failing", "backing off", func(p *corev1.Pod) bool {
 		s := p.Status.ContainerStatuses
-		return len(s) == 1 && s[0].State.Waiting != nil && s[0].State.Waiting.Reason == "CrashLoopBackOff" && s[0].LastTerminationState.Terminated != nil && p.Status.Phase == corev1.PodRunning
+		return len(s) == 1 && s[0].State.Waiting != nil && s[0].State.Waiting.Reason == "CrashLoopBackOff" &&
+			s[0].LastTerminationState.Terminated != nil && p.Status.Phase == corev1.PodRunning
 	})
-	if over := c.await("failing", "over", isOver); over.Status.Phase != corev1.PodSucceeded || over.Status.ContainerStatuses[0].RestartCount != 1 {
+	if over := c.await("failing", "over", isOver); over.Status.Phase != corev1.PodSucceeded ||
+		over.Status.ContainerStatuses[0].RestartCount != 1 {
 		t.Errorf("status: %v", over.Status)
 	}
 }
@@ -115,7 +134,10 @@ func TestFailingContainerBacksOff(t *testing.T) {
 func TestReadinessFollowsTheProbe(t *testing.T) {
 	c := cluster(t)
 	pod := shell("changing", "sleep 1; touch /data/ready; sleep 1.5; rm /data/ready; sleep 1000")
-	pod.Spec.Containers[0].ReadinessProbe = &corev1.Probe{PeriodSeconds: 1, FailureThreshold: 1, ProbeHandler: corev1.ProbeHandler{Exec: execute("test -e /data/ready")}}
+	pod.Spec.Containers[0].ReadinessProbe = &corev1.Probe{
+		PeriodSeconds: 1, FailureThreshold: 1,
+		ProbeHandler: corev1.ProbeHandler{Exec: execute("test -e /data/ready")},
+	}
 	shareData(pod)
 	c.create(pod)
 	c.await("changing", "running", func(p *corev1.Pod) bool { return p.Status.Phase == corev1.PodRunning && !isReady(p) })
@@ -123,7 +145,8 @@ func TestReadinessFollowsTheProbe(t *testing.T) {
 	second := c.await("changing", "not ready", func(p *corev1.Pod) bool { return !isReady(p) })
 	for i, p := range []*corev1.Pod{first, second} {
 		for _, condition := range p.Status.Conditions {
-			if condition.Type == corev1.PodReady && condition.LastTransitionTime.Before(ptr(metav1.NewTime(p.Status.StartTime.Add(time.Duration(i)*time.Second)))) {
+			if condition.Type == corev1.PodReady &&
+				condition.LastTransitionTime.Before(ptr(metav1.NewTime(p.Status.StartTime.Add(time.Duration(i)*time.Second)))) {
 				t.Errorf("transition of version %d: %v, started %v", i, condition, p.Status.StartTime)
 			}
 		}
@@ -138,16 +161,21 @@ func TestWhatCannotStartSaysWhy(t *testing.T) {
 	command.Spec.Containers[0].Command = []string{"/absent"}
 	config := shell("config", "")
 	config.Spec.Containers[0].EnvFrom = []corev1.EnvFromSource{{ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "absent"}}}}
-	for reason, pod := range map[string]*corev1.Pod{"ErrImagePull": image, "StartError": command, "CreateContainerConfigError": config} {
+	for reason, pod := range map[string]*corev1.Pod{
+		"ErrImagePull": image, "StartError": command,
+		"CreateContainerConfigError": config,
+	} {
 		c.create(pod)
 		got := c.await(pod.Name, "given a reason", func(p *corev1.Pod) bool {
 			if len(p.Status.ContainerStatuses) == 0 {
 				return false
 			}
 			s := p.Status.ContainerStatuses[0].State
-			return s.Waiting != nil && s.Waiting.Reason == reason && strings.Contains(s.Waiting.Message, "absent") || s.Terminated != nil && s.Terminated.Reason == reason && strings.Contains(s.Terminated.Message, "absent")
+			return s.Waiting != nil && s.Waiting.Reason == reason && strings.Contains(s.Waiting.Message, "absent") ||
+				s.Terminated != nil && s.Terminated.Reason == reason && strings.Contains(s.Terminated.Message, "absent")
 		})
-		if want := map[string]corev1.PodPhase{"StartError": corev1.PodFailed}[reason]; want != "" && got.Status.Phase != want {
+		if want := map[string]corev1.PodPhase{"StartError": corev1.PodFailed}[reason]; want != "" &&
+			got.Status.Phase != want {
 			t.Errorf("%s: phase %s, want %s", reason, got.Status.Phase, want)
 		}
 		c.delete(pod.Name)
@@ -159,11 +187,21 @@ func TestSecurityContextAndSubPath(t *testing.T) {
 	pod := shell("careful", `id -u; id -g; touch /x 2>/dev/null || echo read-only; cat /etc/level; touch /data/x && echo written`)
 	pod.Spec.SecurityContext = &corev1.PodSecurityContext{RunAsNonRoot: ptr(true)}
 	pod.Spec.Containers[0].SecurityContext = &corev1.SecurityContext{ReadOnlyRootFilesystem: ptr(true)}
-	pod.Spec.Volumes = []corev1.Volume{{Name: "settings", VolumeSource: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: "settings"}}}}}
-	pod.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "settings", MountPath: "/etc/level", SubPath: "level"}}
+	pod.Spec.Volumes = []corev1.Volume{{
+		Name:         "settings",
+		VolumeSource: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: "settings"}}},
+	}}
+	pod.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{
+		Name: "settings", MountPath: "/etc/level",
+		SubPath: "level",
+	}}
 	shareData(pod)
-	settings := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "settings"}, Data: map[string]string{"level": "debug\n"}}
-	if _, err := c.client.CoreV1().ConfigMaps(c.namespace).Create(t.Context(), settings, metav1.CreateOptions{}); err != nil {
+	settings := &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Name: "settings"},
+		Data:       map[string]string{"level": "debug\n"},
+	}
+	if _, err := c.client.CoreV1().ConfigMaps(c.namespace).Create(t.Context(), settings,
+		metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	c.create(pod)

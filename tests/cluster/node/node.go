@@ -61,8 +61,8 @@ func InitIfPod() { inside.Init() }
 // Run makes this network namespace a Kubernetes node until ctx ends; it then stops every pod in order.
 //
 // The caller must be root, in network, mount and process namespaces of its own, with /proc of that process namespace,
-// private mounts and the families' Gateways on some link. What Run adds to the network and to mounts it does not remove:
-// that ends with the namespaces.
+// private mounts and the families' Gateways on some link. What Run adds to the network and to mounts it does not
+// remove: that ends with the namespaces.
 func Run(ctx context.Context, c Config) error {
 	a, err := newAgent(c)
 	if err != nil {
@@ -120,7 +120,8 @@ func newAgent(c Config) (*agent, error) {
 	}
 	return &agent{
 		Config: c, client: client, informers: factory, sources: newSources(client, factory),
-		host: host, services: services, names: names, addresses: newAddresses(c.Families...), pods: map[types.UID]*pod{}, started: metav1.Now(),
+		host: host, services: services, names: names, addresses: newAddresses(c.Families...), pods: map[types.UID]*pod{},
+		started: metav1.Now(),
 	}, nil
 }
 

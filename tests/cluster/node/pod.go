@@ -55,8 +55,9 @@ type pod struct {
 func newPod(a *agent, object *corev1.Pod) *pod {
 	dir := filepath.Join(a.Dir, "pods", string(object.UID))
 	p := &pod{
-		agent: a, id: string(object.UID), namespace: object.Namespace, dir: dir, volumes: volume.NewSet(filepath.Join(dir, "volumes")),
-		object: object, changed: make(chan struct{}), done: make(chan struct{}),
+		agent: a, id: string(object.UID), namespace: object.Namespace, dir: dir,
+		volumes: volume.NewSet(filepath.Join(dir, "volumes")),
+		object:  object, changed: make(chan struct{}), done: make(chan struct{}),
 	}
 	p.life, p.stop = context.WithCancel(context.Background())
 	p.killed, p.kill = context.WithCancel(context.Background())

@@ -17,7 +17,8 @@ func TestPodRunsToItsEnd(t *testing.T) {
 	pod := c.await("job", "over", isOver)
 	t.Logf("over after %v", time.Since(begin))
 	state := pod.Status.ContainerStatuses[0].State.Terminated
-	if pod.Status.Phase != corev1.PodFailed || state.ExitCode != 3 || state.Message != "because\n" || state.Reason != "Error" {
+	if pod.Status.Phase != corev1.PodFailed || state.ExitCode != 3 || state.Message != "because\n" ||
+		state.Reason != "Error" {
 		t.Errorf("status: %v", pod.Status)
 	}
 	if got, want := c.logs("job", corev1.PodLogOptions{}), "hello from job\n"+c.namespace; got != want {
@@ -27,7 +28,8 @@ func TestPodRunsToItsEnd(t *testing.T) {
 	silent := shell("silent", "echo the reason; exit 1")
 	silent.Spec.Containers[0].TerminationMessagePolicy = corev1.TerminationMessageFallbackToLogsOnError
 	c.create(silent)
-	if state := c.await("silent", "over", isOver).Status.ContainerStatuses[0].State.Terminated; state.Message != "the reason\n" {
+	if state := c.await("silent", "over",
+		isOver).Status.ContainerStatuses[0].State.Terminated; state.Message != "the reason\n" {
 		t.Errorf("message from the log: %v", state)
 	}
 }
@@ -51,12 +53,16 @@ func TestPodIsReadyAtOnce(t *testing.T) {
 func TestMissingSecretIsWaitedFor(t *testing.T) {
 	c := cluster(t)
 	pod := shell("waiting", `cat /keys/k; until [ "$(cat /keys/k)" = new ]; do sleep 0.01; done; echo renewed`)
-	pod.Spec.Volumes = []corev1.Volume{{Name: "keys", VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "keys"}}}}
+	pod.Spec.Volumes = []corev1.Volume{{
+		Name:         "keys",
+		VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "keys"}},
+	}}
 	pod.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "keys", MountPath: "/keys"}}
 	c.create(pod)
 	c.await("waiting", "waiting", func(p *corev1.Pod) bool {
 		s := p.Status.ContainerStatuses
-		return len(s) == 1 && s[0].State.Waiting != nil && s[0].State.Waiting.Reason == "ContainerCreating" && strings.Contains(s[0].State.Waiting.Message, `secret "keys" not found`)
+		return len(s) == 1 && s[0].State.Waiting != nil && s[0].State.Waiting.Reason == "ContainerCreating" &&
+			strings.Contains(s[0].State.Waiting.Message, `secret "keys" not found`)
 	})
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "keys"}, StringData: map[string]string{"k": "old\n"}}
 	if _, err := c.client.CoreV1().Secrets(c.namespace).Create(t.Context(), secret, metav1.CreateOptions{}); err != nil {
@@ -79,7 +85,10 @@ func TestDaemonSetRunsOnTheNode(t *testing.T) {
 	pod := shell("daemon", "sleep 1000")
 	set := &appsv1.DaemonSet{ObjectMeta: metav1.ObjectMeta{Name: "daemon"}, Spec: appsv1.DaemonSetSpec{
 		Selector: &metav1.LabelSelector{MatchLabels: pod.Labels},
-		Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: pod.Labels}, Spec: corev1.PodSpec{Containers: pod.Spec.Containers}},
+		Template: corev1.PodTemplateSpec{
+			ObjectMeta: metav1.ObjectMeta{Labels: pod.Labels},
+			Spec:       corev1.PodSpec{Containers: pod.Spec.Containers},
+		},
 	}}
 	if _, err := c.client.AppsV1().DaemonSets(c.namespace).Create(t.Context(), set, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)

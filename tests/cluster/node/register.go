@@ -59,7 +59,8 @@ func (a *agent) register(ctx context.Context) error {
 // removeTaints lets daemon sets use the node: the API server creates every node as not ready, and leaves it to a
 // controller that this cluster does not run to say otherwise.
 func (a *agent) removeTaints(ctx context.Context) error {
-	_, err := a.client.CoreV1().Nodes().Patch(ctx, Name, types.MergePatchType, []byte(`{"spec":{"taints":null}}`), metav1.PatchOptions{})
+	_, err := a.client.CoreV1().Nodes().Patch(ctx, Name, types.MergePatchType, []byte(`{"spec":{"taints":null}}`),
+		metav1.PatchOptions{})
 	return err
 }
 
@@ -94,7 +95,8 @@ func (a *agent) renewLease(ctx context.Context) error {
 	}
 	_, err = leases.Patch(ctx, Name, types.MergePatchType, body, metav1.PatchOptions{})
 	if apierrors.IsNotFound(err) {
-		_, err = leases.Create(ctx, &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: Name}, Spec: spec}, metav1.CreateOptions{})
+		_, err = leases.Create(ctx, &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: Name}, Spec: spec},
+			metav1.CreateOptions{})
 	}
 	return err
 }
@@ -118,7 +120,10 @@ func (a *agent) writeNodeStatus(ctx context.Context) error {
 		{corev1.NodePIDPressure, corev1.ConditionFalse, "KubeletHasSufficientPID"},
 		{corev1.NodeReady, corev1.ConditionTrue, "KubeletReady"},
 	} {
-		conditions = append(conditions, corev1.NodeCondition{Type: c.kind, Status: c.status, Reason: c.reason, LastHeartbeatTime: now, LastTransitionTime: a.started})
+		conditions = append(conditions, corev1.NodeCondition{
+			Type: c.kind, Status: c.status, Reason: c.reason,
+			LastHeartbeatTime: now, LastTransitionTime: a.started,
+		})
 	}
 	var addresses []corev1.NodeAddress
 	for _, g := range a.gateways() {

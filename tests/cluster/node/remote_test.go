@@ -18,7 +18,10 @@ func TestPortForward(t *testing.T) {
 	c := cluster(t)
 	local := shell("local", "")
 	local.Spec.Containers[0] = python("main", strings.ReplaceAll(serve, `("", 80)`, `("127.0.0.1", 80)`))
-	local.Spec.Containers[0].ReadinessProbe = &corev1.Probe{PeriodSeconds: 1, ProbeHandler: corev1.ProbeHandler{Exec: execute("exec 3<>/dev/tcp/127.0.0.1/80")}}
+	local.Spec.Containers[0].ReadinessProbe = &corev1.Probe{
+		PeriodSeconds: 1,
+		ProbeHandler:  corev1.ProbeHandler{Exec: execute("exec 3<>/dev/tcp/127.0.0.1/80")},
+	}
 	c.create(local)
 	c.await("local", "ready", isReady)
 	request := c.client.CoreV1().RESTClient().Post().Resource("pods").Namespace(c.namespace).Name("local").SubResource("portforward")
@@ -27,7 +30,8 @@ func TestPortForward(t *testing.T) {
 		t.Fatal(err)
 	}
 	stop, ready := make(chan struct{}), make(chan struct{})
-	forwarder, err := portforward.NewOnAddresses(dialer, []string{"127.0.0.1"}, []string{"8080:80"}, stop, ready, io.Discard, io.Discard)
+	forwarder, err := portforward.NewOnAddresses(dialer, []string{"127.0.0.1"}, []string{"8080:80"}, stop, ready,
+		io.Discard, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,19 +75,27 @@ func TestExec(t *testing.T) {
 		err = executor.StreamWithContext(t.Context(), streams)
 		return stdout.String(), stderr.String(), err
 	}
-	out, stderr, err := run(corev1.PodExecOptions{Command: []string{"bash", "-c", "cat; echo bad >&2; exit 3"}, Stdin: true, Stderr: true}, "some input")
+	out, stderr, err := run(corev1.PodExecOptions{
+		Command: []string{"bash", "-c", "cat; echo bad >&2; exit 3"},
+		Stdin:   true, Stderr: true,
+	}, "some input")
 	var exit exec.CodeExitError
 	if out != "some input" || stderr != "bad\n" || !errors.As(err, &exit) || exit.Code != 3 {
 		t.Errorf("got %q, %q, %v", out, stderr, err)
 	}
 	large := strings.Repeat("0123456789", 100_000)
-	if out, _, err := run(corev1.PodExecOptions{Command: []string{"cat"}, Stdin: true}, large); out != large || err != nil {
+	if out, _, err := run(corev1.PodExecOptions{Command: []string{"cat"}, Stdin: true}, large); out != large ||
+		err != nil {
 		t.Errorf("got %d bytes, %v; want %d", len(out), err, len(large))
 	}
-	if out, _, err := run(corev1.PodExecOptions{Command: []string{"bash", "-c", "test -t 0 && test -t 1 && echo terminal"}, Stdin: true, TTY: true}, ""); out != "terminal\r\n" || err != nil {
+	if out, _, err := run(corev1.PodExecOptions{
+		Command: []string{"bash", "-c", "test -t 0 && test -t 1 && echo terminal"},
+		Stdin:   true, TTY: true,
+	}, ""); out != "terminal\r\n" || err != nil {
 		t.Errorf("got %q, %v", out, err)
 	}
-	if _, _, err := run(corev1.PodExecOptions{Command: []string{"absent"}}, ""); err == nil || !strings.Contains(err.Error(), "absent") {
+	if _, _, err := run(corev1.PodExecOptions{Command: []string{"absent"}}, ""); err == nil ||
+		!strings.Contains(err.Error(), "absent") {
 		t.Errorf("a missing program: %v", err)
 	}
 }

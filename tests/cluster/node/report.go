@@ -88,7 +88,8 @@ func (r *reporter) patch(status *corev1.PodStatus) error {
 	if err != nil {
 		return fmt.Errorf("encode status: %w", err)
 	}
-	_, err = r.pod.client.CoreV1().Pods(object.Namespace).Patch(r.pod.gone, object.Name, types.MergePatchType, body, metav1.PatchOptions{}, "status")
+	_, err = r.pod.client.CoreV1().Pods(object.Namespace).Patch(r.pod.gone, object.Name, types.MergePatchType, body,
+		metav1.PatchOptions{}, "status")
 	return err
 }
 

@@ -34,7 +34,10 @@ func echo(name, app string) *corev1.Pod {
 				{Name: "POD_NAME", ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.name"}}},
 				{Name: "NAMESPACE", ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.namespace"}}},
 			},
-			ReadinessProbe: &corev1.Probe{PeriodSeconds: 1, ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/", Port: intstr.FromString("http")}}},
+			ReadinessProbe: &corev1.Probe{
+				PeriodSeconds: 1,
+				ProbeHandler:  corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/", Port: intstr.FromString("http")}},
+			},
 		}}},
 	}
 }
@@ -72,8 +75,12 @@ func TestServices(t *testing.T) {
 	both := corev1.IPFamilyPolicyPreferDualStack
 	external := []string{"192.0.2.7", "2001:db8::7"}
 	s := c.service("web", corev1.ServiceSpec{
-		Type: corev1.ServiceTypeLoadBalancer, Selector: map[string]string{"app": "web"}, ExternalIPs: external, IPFamilyPolicy: &both,
-		Ports: []corev1.ServicePort{{Name: "http", Port: 80, TargetPort: intstr.FromString("http")}, {Name: "closed", Port: 81, TargetPort: intstr.FromInt32(4000)}},
+		Type: corev1.ServiceTypeLoadBalancer, Selector: map[string]string{"app": "web"}, ExternalIPs: external,
+		IPFamilyPolicy: &both,
+		Ports: []corev1.ServicePort{
+			{Name: "http", Port: 80, TargetPort: intstr.FromString("http")},
+			{Name: "closed", Port: 81, TargetPort: intstr.FromInt32(4000)},
+		},
 	})
 	var balancers []corev1.LoadBalancerIngress
 	c.eventually("an address of each family", func() bool {
@@ -170,29 +177,46 @@ func python(name, script string, args ...string) corev1.Container {
 
 func TestPodsReachServicesByName(t *testing.T) {
 	c := cluster(t)
-	c.service("site", corev1.ServiceSpec{Selector: map[string]string{"app": "web"}, Ports: []corev1.ServicePort{{Name: "http", Port: 80}}})
-	c.service("site-headless", corev1.ServiceSpec{ClusterIP: corev1.ClusterIPNone, Selector: map[string]string{"app": "web"}, Ports: []corev1.ServicePort{{Name: "http", Port: 80}}})
+	c.service("site", corev1.ServiceSpec{
+		Selector: map[string]string{"app": "web"},
+		Ports:    []corev1.ServicePort{{Name: "http", Port: 80}},
+	})
+	c.service("site-headless", corev1.ServiceSpec{
+		ClusterIP: corev1.ClusterIPNone,
+		Selector:  map[string]string{"app": "web"}, Ports: []corev1.ServicePort{{Name: "http", Port: 80}},
+	})
 	sites, gateways := []string{"http://site"}, "10.244.0.1\n"
 	listen := serve
 	if len(isolated.Families) > 1 {
 		ports := []corev1.ServicePort{{Name: "http", Port: 80}}
-		c.service("site6", corev1.ServiceSpec{IPFamilies: []corev1.IPFamily{corev1.IPv6Protocol}, Selector: map[string]string{"app": "web"}, Ports: ports})
+		c.service("site6", corev1.ServiceSpec{
+			IPFamilies: []corev1.IPFamily{corev1.IPv6Protocol},
+			Selector:   map[string]string{"app": "web"}, Ports: ports,
+		})
 		sites, gateways = append(sites, "http://site6"), gateways+"fd00:10:244::1\n"
 		listen = "import socket, http.server\nhttp.server.ThreadingHTTPServer.address_family = socket.AF_INET6\n" + serve
 	}
 	server := shell("web", "")
-	server.Spec.Containers = []corev1.Container{python("server", listen), python("self", fetch+"time.sleep(1000)", sites...)}
-	server.Spec.Containers[0].ReadinessProbe = &corev1.Probe{PeriodSeconds: 1, ProbeHandler: corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{Port: intstr.FromInt32(80)}}}
+	server.Spec.Containers = []corev1.Container{
+		python("server", listen),
+		python("self", fetch+"time.sleep(1000)", sites...),
+	}
+	server.Spec.Containers[0].ReadinessProbe = &corev1.Probe{
+		PeriodSeconds: 1,
+		ProbeHandler:  corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{Port: intstr.FromInt32(80)}},
+	}
 	c.create(server)
 	c.await("web", "ready", isReady)
 	c.eventually("the pod to reach itself through its Services", func() bool {
 		return c.logs("web", corev1.PodLogOptions{Container: "self"}) == gateways
 	})
 	client := shell("client", "")
-	client.Spec.Containers[0] = python("main", fetch, "http://site", "http://site."+c.namespace, "http://site.absent", "http://site:81", "http://site-headless."+c.namespace+".svc.cluster.local", "https://kubernetes.default.svc/version")
+	client.Spec.Containers[0] = python("main", fetch, "http://site", "http://site."+c.namespace, "http://site.absent",
+		"http://site:81", "http://site-headless."+c.namespace+".svc.cluster.local", "https://kubernetes.default.svc/version")
 	c.create(client)
 	address := c.await("client", "over", isOver).Status.PodIP + "\n"
-	if got := c.logs("client", corev1.PodLogOptions{}); !strings.HasPrefix(got, address+address+"no such name\nrefused\n"+address) || !strings.Contains(got, `"major": "1"`) {
+	if got := c.logs("client", corev1.PodLogOptions{}); !strings.HasPrefix(got,
+		address+address+"no such name\nrefused\n"+address) || !strings.Contains(got, `"major": "1"`) {
 		t.Errorf("the client got %s", got)
 	}
 }
@@ -206,7 +230,13 @@ func TestUDP(t *testing.T) {
 
 func answersByUDP(t *testing.T, family corev1.IPFamily) {
 	c := cluster(t)
-	s := c.service("dns", corev1.ServiceSpec{IPFamilies: []corev1.IPFamily{family}, Selector: map[string]string{"app": "udp"}, Ports: []corev1.ServicePort{{Port: 53, TargetPort: intstr.FromInt32(8080), Protocol: corev1.ProtocolUDP}}})
+	s := c.service("dns", corev1.ServiceSpec{
+		IPFamilies: []corev1.IPFamily{family},
+		Selector:   map[string]string{"app": "udp"}, Ports: []corev1.ServicePort{{
+			Port: 53, TargetPort: intstr.FromInt32(8080),
+			Protocol: corev1.ProtocolUDP,
+		}},
+	})
 	conn, err := net.Dial("udp", net.JoinHostPort(s.Spec.ClusterIP, "53"))
 	if err != nil {
 		t.Fatal(err)

@@ -88,7 +88,10 @@ func (s *sources) Token(pod *corev1.Pod, t *corev1.ServiceAccountTokenProjection
 	}
 	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{
 		ExpirationSeconds: &seconds,
-		BoundObjectRef:    &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Pod", Name: pod.Name, UID: pod.UID},
+		BoundObjectRef: &authenticationv1.BoundObjectReference{
+			APIVersion: "v1", Kind: "Pod", Name: pod.Name,
+			UID: pod.UID,
+		},
 	}}
 	if t.Audience != "" {
 		request.Spec.Audiences = []string{t.Audience}
@@ -96,7 +99,8 @@ func (s *sources) Token(pod *corev1.Pod, t *corev1.ServiceAccountTokenProjection
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	asked := time.Now()
-	answer, err := s.client.CoreV1().ServiceAccounts(pod.Namespace).CreateToken(ctx, pod.Spec.ServiceAccountName, request, metav1.CreateOptions{})
+	answer, err := s.client.CoreV1().ServiceAccounts(pod.Namespace).CreateToken(ctx, pod.Spec.ServiceAccountName, request,
+		metav1.CreateOptions{})
 	if err != nil {
 		if ok && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
 			return held.text, nil // It is good for another fifth of its life, and will be asked for again.

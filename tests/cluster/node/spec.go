@@ -119,7 +119,8 @@ func applySecurity(s *sandbox.Spec, pod *corev1.PodSecurityContext, own *corev1.
 	if own == nil {
 		own = &corev1.SecurityContext{}
 	}
-	user, group, nonRoot := first(own.RunAsUser, pod.RunAsUser), first(own.RunAsGroup, pod.RunAsGroup), first(own.RunAsNonRoot, pod.RunAsNonRoot)
+	user, group, nonRoot := first(own.RunAsUser, pod.RunAsUser), first(own.RunAsGroup, pod.RunAsGroup),
+		first(own.RunAsNonRoot, pod.RunAsNonRoot)
 	switch {
 	case user != nil:
 		s.UID = uint32(*user)

@@ -41,7 +41,8 @@ func statusOf(pod *corev1.Pod, f *facts, before []corev1.PodCondition, now metav
 	case initialized(pod, f):
 		c.set(corev1.PodInitialized, "", "")
 	default:
-		c.unset(corev1.PodInitialized, "ContainersNotInitialized", "containers with incomplete status: "+names(f.init, notInitialized(pod)))
+		c.unset(corev1.PodInitialized, "ContainersNotInitialized",
+			"containers with incomplete status: "+names(f.init, notInitialized(pod)))
 	}
 	notReady := unready(pod, f)
 	ready := notReady == "" && !f.over
@@ -125,7 +126,10 @@ func failedInit(pod *corev1.Pod) func(corev1.ContainerStatus) bool {
 }
 
 func isSidecar(pod *corev1.Pod, name string) bool {
-	return slices.ContainsFunc(pod.Spec.InitContainers, func(c corev1.Container) bool { return c.Name == name && restartsAlways(&c) })
+	return slices.ContainsFunc(pod.Spec.InitContainers, func(c corev1.Container) bool {
+		return c.Name == name &&
+			restartsAlways(&c)
+	})
 }
 
 func restartsAlways(c *corev1.Container) bool {
@@ -150,7 +154,10 @@ func initialized(pod *corev1.Pod, f *facts) bool {
 // unready lists the containers that keep the pod from being ready.
 func unready(pod *corev1.Pod, f *facts) string {
 	notReady := func(c corev1.ContainerStatus) bool { return !c.Ready }
-	sidecars := slices.DeleteFunc(slices.Clone(f.init), func(c corev1.ContainerStatus) bool { return !isSidecar(pod, c.Name) })
+	sidecars := slices.DeleteFunc(slices.Clone(f.init), func(c corev1.ContainerStatus) bool {
+		return !isSidecar(pod,
+			c.Name)
+	})
 	return names(slices.Concat(sidecars, f.main), notReady)
 }
 

@@ -65,7 +65,8 @@ func (a *Authority) Server(name string, dns []string, addresses []netip.Addr) (P
 	return a.sign(template)
 }
 
-// Client signs a client certificate; Kubernetes takes the user from its common name and the groups from its organizations.
+// Client signs a client certificate; Kubernetes takes the user from its common name and the groups from its
+// organizations.
 func (a *Authority) Client(user string, groups ...string) (Pair, error) {
 	template := leafTemplate(pkix.Name{CommonName: user, Organization: groups})
 	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}

@@ -11,12 +11,16 @@ import (
 
 func TestServerCertificateIsGoodForItsNames(t *testing.T) {
 	authority := newAuthority(t)
-	pair, err := authority.Server("server", []string{"kubernetes.default.svc"}, []netip.Addr{netip.MustParseAddr("10.96.0.1")})
+	pair, err := authority.Server("server", []string{"kubernetes.default.svc"},
+		[]netip.Addr{netip.MustParseAddr("10.96.0.1")})
 	if err != nil {
 		t.Fatal(err)
 	}
 	leaf := parse(t, pair)
-	for name, good := range map[string]bool{"kubernetes.default.svc": true, "10.96.0.1": true, "other.example.com": false, "10.96.0.2": false} {
+	for name, good := range map[string]bool{
+		"kubernetes.default.svc": true, "10.96.0.1": true, "other.example.com": false,
+		"10.96.0.2": false,
+	} {
 		_, err := leaf.Verify(x509.VerifyOptions{
 			Roots: roots(t, authority), DNSName: name, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		})
@@ -33,13 +37,17 @@ func TestClientCertificateNamesUserAndGroups(t *testing.T) {
 		t.Fatal(err)
 	}
 	leaf := parse(t, pair)
-	if _, err := leaf.Verify(x509.VerifyOptions{Roots: roots(t, authority), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}); err != nil {
+	if _, err := leaf.Verify(x509.VerifyOptions{
+		Roots:     roots(t, authority),
+		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}); err != nil {
 		t.Error(err)
 	}
 	if _, err := leaf.Verify(x509.VerifyOptions{Roots: roots(t, newAuthority(t))}); err == nil {
 		t.Error("another CA vouches for the certificate as well")
 	}
-	if diff := cmp.Diff([]string{"system:masters"}, leaf.Subject.Organization); diff != "" || leaf.Subject.CommonName != "admin" {
+	if diff := cmp.Diff([]string{"system:masters"}, leaf.Subject.Organization); diff != "" ||
+		leaf.Subject.CommonName != "admin" {
 		t.Errorf("user %q, groups (-want +got):\n%s", leaf.Subject.CommonName, diff)
 	}
 }

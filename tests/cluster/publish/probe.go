@@ -34,7 +34,8 @@ func Listening(target netip.AddrPort, source netip.Addr) (bool, error) {
 	defer unix.Close(raw)
 	syn := segment(netip.AddrPortFrom(source, port), target)
 	err = unix.Sendto(raw, syn, 0, &unix.SockaddrInet4{Addr: target.Addr().As4()})
-	if errors.Is(err, unix.EHOSTUNREACH) || errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EPERM) || errors.Is(err, unix.ECONNREFUSED) {
+	if errors.Is(err, unix.EHOSTUNREACH) || errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EPERM) ||
+		errors.Is(err, unix.ECONNREFUSED) {
 		return false, nil // A rule of the cluster's firewall rejected it, or there is no such address.
 	}
 	if err != nil {
@@ -77,7 +78,8 @@ func openRaw(source netip.Addr, port uint16) (int, error) {
 	}
 	timeout := unix.NsecToTimeval(answerLimit.Nanoseconds())
 	err = errors.Join(
-		unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}),
+		unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
+			&unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}),
 		unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout),
 		unix.Bind(fd, &unix.SockaddrInet4{Addr: source.As4()}),
 	)

@@ -67,7 +67,10 @@ func published(lister listers.ServiceLister) ([]Service, error) {
 			if err != nil || !address.Is4() {
 				continue // The host's loopback has room for addresses of IPv4 only.
 			}
-			all = append(all, Service{Namespace: service.Namespace, Name: service.Name, Address: address, Ports: tcpPorts(service)})
+			all = append(all, Service{
+				Namespace: service.Namespace, Name: service.Name, Address: address,
+				Ports: tcpPorts(service),
+			})
 		}
 	}
 	slices.SortFunc(all, compare)

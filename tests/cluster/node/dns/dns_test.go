@@ -27,12 +27,21 @@ func newServer(t *testing.T) *Server {
 			return []string{m.GetNamespace() + "/" + m.GetLabels()[discoveryv1.LabelServiceName]}, nil
 		}}),
 	}
-	ports := []corev1.ServicePort{{Name: "http", Port: 80, Protocol: corev1.ProtocolTCP}, {Name: "dns", Port: 53, Protocol: corev1.ProtocolUDP}}
+	ports := []corev1.ServicePort{
+		{Name: "http", Port: 80, Protocol: corev1.ProtocolTCP},
+		{Name: "dns", Port: 53, Protocol: corev1.ProtocolUDP},
+	}
 	for _, svc := range []*corev1.Service{
-		{ObjectMeta: metav1.ObjectMeta{Name: "web"}, Spec: corev1.ServiceSpec{ClusterIPs: []string{"10.96.0.9", "fd00:10:96::9"}, Ports: ports}},
+		{ObjectMeta: metav1.ObjectMeta{Name: "web"}, Spec: corev1.ServiceSpec{ClusterIPs: []string{
+			"10.96.0.9",
+			"fd00:10:96::9",
+		}, Ports: ports}},
 		{ObjectMeta: metav1.ObjectMeta{Name: "db"}, Spec: corev1.ServiceSpec{ClusterIPs: []string{"None"}, Ports: ports[:1]}},
 		{ObjectMeta: metav1.ObjectMeta{Name: "empty"}, Spec: corev1.ServiceSpec{ClusterIPs: []string{"None"}}},
-		{ObjectMeta: metav1.ObjectMeta{Name: "other"}, Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: "example.com"}},
+		{ObjectMeta: metav1.ObjectMeta{Name: "other"}, Spec: corev1.ServiceSpec{
+			Type:         corev1.ServiceTypeExternalName,
+			ExternalName: "example.com",
+		}},
 	} {
 		svc.Namespace = "ns"
 		if err := s.services.Add(svc); err != nil {
@@ -40,11 +49,20 @@ func newServer(t *testing.T) *Server {
 		}
 	}
 	slice := &discoveryv1.EndpointSlice{
-		ObjectMeta:  metav1.ObjectMeta{Namespace: "ns", Name: "db-x", Labels: map[string]string{discoveryv1.LabelServiceName: "db"}},
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: "ns", Name: "db-x",
+			Labels: map[string]string{discoveryv1.LabelServiceName: "db"},
+		},
 		AddressType: discoveryv1.AddressTypeIPv4,
-		Ports:       []discoveryv1.EndpointPort{{Name: ptr("http"), Port: ptr(int32(8080)), Protocol: ptr(corev1.ProtocolTCP)}},
+		Ports: []discoveryv1.EndpointPort{{
+			Name: ptr("http"), Port: ptr(int32(8080)),
+			Protocol: ptr(corev1.ProtocolTCP),
+		}},
 		Endpoints: []discoveryv1.Endpoint{
-			{Addresses: []string{"10.244.0.3"}, Hostname: ptr("db-0"), Conditions: discoveryv1.EndpointConditions{Ready: ptr(true)}},
+			{
+				Addresses: []string{"10.244.0.3"}, Hostname: ptr("db-0"),
+				Conditions: discoveryv1.EndpointConditions{Ready: ptr(true)},
+			},
 			{Addresses: []string{"10.244.0.2"}},
 			{Addresses: []string{"10.244.0.4"}, Conditions: discoveryv1.EndpointConditions{Ready: ptr(false)}},
 		},

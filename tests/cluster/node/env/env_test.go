@@ -48,7 +48,13 @@ func (objects) Secret(_, name string) *corev1.Secret {
 
 func (objects) Services(namespace string) []*corev1.Service {
 	service := func(name, ip string) *corev1.Service {
-		return &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: corev1.ServiceSpec{ClusterIP: ip, Ports: []corev1.ServicePort{{Name: "https", Port: 443, Protocol: corev1.ProtocolTCP}}}}
+		return &corev1.Service{
+			ObjectMeta: metav1.ObjectMeta{Name: name},
+			Spec: corev1.ServiceSpec{ClusterIP: ip, Ports: []corev1.ServicePort{{
+				Name: "https", Port: 443,
+				Protocol: corev1.ProtocolTCP,
+			}}},
+		}
 	}
 	if namespace == corev1.NamespaceDefault {
 		return []*corev1.Service{service("kubernetes", "10.96.0.1"), service("unrelated", "10.96.0.2")}
@@ -65,8 +71,11 @@ func TestOf(t *testing.T) {
 	}
 	named := func(name string) corev1.LocalObjectReference { return corev1.LocalObjectReference{Name: name} }
 	c := &corev1.Container{
-		Name:      "c",
-		Resources: corev1.ResourceRequirements{Limits: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1500m"), corev1.ResourceMemory: resource.MustParse("64Mi")}},
+		Name: "c",
+		Resources: corev1.ResourceRequirements{Limits: corev1.ResourceList{
+			corev1.ResourceCPU:    resource.MustParse("1500m"),
+			corev1.ResourceMemory: resource.MustParse("64Mi"),
+		}},
 		EnvFrom: []corev1.EnvFromSource{
 			{Prefix: "CFG_", ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: named("settings")}},
 			{SecretRef: &corev1.SecretEnvSource{LocalObjectReference: named("keys")}},
@@ -86,8 +95,9 @@ func TestOf(t *testing.T) {
 	}
 	want := Vars{
 		"KUBERNETES_SERVICE_HOST": "10.96.0.1", "KUBERNETES_SERVICE_PORT": "443", "KUBERNETES_SERVICE_PORT_HTTPS": "443",
-		"KUBERNETES_PORT": "tcp://10.96.0.1:443", "KUBERNETES_PORT_443_TCP": "tcp://10.96.0.1:443", "KUBERNETES_PORT_443_TCP_PROTO": "tcp",
-		"KUBERNETES_PORT_443_TCP_PORT": "443", "KUBERNETES_PORT_443_TCP_ADDR": "10.96.0.1",
+		"KUBERNETES_PORT": "tcp://10.96.0.1:443", "KUBERNETES_PORT_443_TCP": "tcp://10.96.0.1:443",
+		"KUBERNETES_PORT_443_TCP_PROTO": "tcp",
+		"KUBERNETES_PORT_443_TCP_PORT":  "443", "KUBERNETES_PORT_443_TCP_ADDR": "10.96.0.1",
 		"CFG_level": "debug", "CFG_not-a-name": "x", "password": "hush",
 		"IP": "10.244.0.2", "APP": "x", "CPU": "2", "MEMORY": "64", "URL": "http://10.244.0.2:443/hush",
 	}
@@ -95,7 +105,8 @@ func TestOf(t *testing.T) {
 		t.Error(diff)
 	}
 	pod.Spec.EnableServiceLinks = nil
-	if got, err = Of(pod, c, objects{}); err != nil || got["MY_DB_SERVICE_HOST"] != "10.96.0.3" || got["HEADLESS_SERVICE_HOST"] != "" {
+	if got, err = Of(pod, c, objects{}); err != nil || got["MY_DB_SERVICE_HOST"] != "10.96.0.3" ||
+		got["HEADLESS_SERVICE_HOST"] != "" {
 		t.Errorf("service links: %v %v", got, err)
 	}
 }
@@ -103,17 +114,25 @@ func TestOf(t *testing.T) {
 func TestMissing(t *testing.T) {
 	yes := true
 	key := func(optional *bool) corev1.EnvVar {
-		return corev1.EnvVar{Name: "V", ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "keys"}, Key: "user", Optional: optional}}}
+		return corev1.EnvVar{
+			Name:      "V",
+			ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "keys"}, Key: "user", Optional: optional}},
+		}
 	}
-	if _, err := Of(&corev1.Pod{}, &corev1.Container{Env: []corev1.EnvVar{key(nil)}}, objects{}); err == nil || !strings.Contains(err.Error(), `no key "user"`) {
+	if _, err := Of(&corev1.Pod{}, &corev1.Container{Env: []corev1.EnvVar{key(nil)}}, objects{}); err == nil ||
+		!strings.Contains(err.Error(), `no key "user"`) {
 		t.Errorf("a missing key: %v", err)
 	}
 	got, err := Of(&corev1.Pod{}, &corev1.Container{Env: []corev1.EnvVar{key(&yes)}}, objects{})
 	if _, set := got["V"]; err != nil || set {
 		t.Errorf("an optional missing key: %v %v", got, err)
 	}
-	bad := corev1.EnvVar{Name: "V", ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "spec.tolerations"}}}
-	if _, err := Of(&corev1.Pod{}, &corev1.Container{Env: []corev1.EnvVar{bad}}, objects{}); err == nil || !strings.Contains(err.Error(), "spec.tolerations") {
+	bad := corev1.EnvVar{
+		Name:      "V",
+		ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "spec.tolerations"}},
+	}
+	if _, err := Of(&corev1.Pod{}, &corev1.Container{Env: []corev1.EnvVar{bad}}, objects{}); err == nil ||
+		!strings.Contains(err.Error(), "spec.tolerations") {
 		t.Errorf("an unknown field: %v", err)
 	}
 }

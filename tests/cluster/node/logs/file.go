@@ -11,8 +11,9 @@ import (
 	"time"
 )
 
-// File is the log of one run of a container, complete once Wait has returned. When it has grown beyond a limit it begins
-// anew, and of what was before only the last part is kept. Each line on disk is a time, the name of the stream, F or P (for a text that does not end the line), and the text: the format of the container runtimes.
+// File is the log of one run of a container, complete once Wait has returned. When it has grown beyond a limit it
+// begins anew, and of what was before only the last part is kept. Each line on disk is a time, the name of the stream,
+// F or P (for a text that does not end the line), and the text: the format of the container runtimes.
 type File struct {
 	path string
 

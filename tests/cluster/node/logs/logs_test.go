@@ -129,7 +129,8 @@ func TestLogBeginsAnew(t *testing.T) {
 		t.Fatal(err)
 	}
 	lines := strings.Split(got.String(), "\n")
-	if n := len(lines); n < 9 || n > 20 || lines[n-2] != "stderr 0" || lines[n-3] != "stdout 24" || lines[n-4] != "stdout 23" {
+	if n := len(lines); n < 9 || n > 20 || lines[n-2] != "stderr 0" || lines[n-3] != "stdout 24" ||
+		lines[n-4] != "stdout 23" {
 		t.Errorf("%d lines: %q", n, lines)
 	}
 }

@@ -87,7 +87,8 @@ func TCPSocket(ctx context.Context, podIP string, c *corev1.Container, a *corev1
 // GRPC returns an error unless the service says that it is serving, by the gRPC health protocol.
 func GRPC(ctx context.Context, podIP string, a *corev1.GRPCAction) error {
 	target := net.JoinHostPort(podIP, strconv.Itoa(int(a.Port)))
-	conn, err := grpc.NewClient("passthrough:///"+target, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithNoProxy())
+	conn, err := grpc.NewClient("passthrough:///"+target, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithNoProxy())
 	if err != nil {
 		return fmt.Errorf("grpc: %w", err)
 	}

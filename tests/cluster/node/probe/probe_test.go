@@ -49,7 +49,10 @@ func TestWatchKeepsTheProbesTimes(t *testing.T) {
 		begin := time.Now()
 		var runs []time.Duration
 		var reports []bool
-		p := &corev1.Probe{InitialDelaySeconds: 2, PeriodSeconds: 5, TimeoutSeconds: 1, SuccessThreshold: 1, FailureThreshold: 2}
+		p := &corev1.Probe{
+			InitialDelaySeconds: 2, PeriodSeconds: 5, TimeoutSeconds: 1, SuccessThreshold: 1,
+			FailureThreshold: 2,
+		}
 		Watch(ctx, p, func(ctx context.Context) error {
 			runs = append(runs, time.Since(begin))
 			if len(runs) == 1 {
@@ -61,7 +64,8 @@ func TestWatchKeepsTheProbesTimes(t *testing.T) {
 			reports = append(reports, err == nil)
 			return true
 		})
-		if diff := cmp.Diff([]time.Duration{2 * time.Second, 7 * time.Second, 12 * time.Second, 17 * time.Second}, runs); diff != "" {
+		if diff := cmp.Diff([]time.Duration{2 * time.Second, 7 * time.Second, 12 * time.Second, 17 * time.Second},
+			runs); diff != "" {
 			t.Error("times:", diff)
 		}
 		if diff := cmp.Diff([]bool{true, false, false}, reports); diff != "" {
@@ -72,7 +76,8 @@ func TestWatchKeepsTheProbesTimes(t *testing.T) {
 
 func TestWatchStopsWhenTold(t *testing.T) {
 	runs := 0
-	Watch(t.Context(), &corev1.Probe{}, func(context.Context) error { runs++; return errors.New("no") }, func(error) bool { return false })
+	Watch(t.Context(), &corev1.Probe{}, func(context.Context) error { runs++; return errors.New("no") },
+		func(error) bool { return false })
 	if runs != 1 {
 		t.Errorf("%d runs, want 1", runs)
 	}
@@ -98,7 +103,10 @@ func TestActions(t *testing.T) {
 	}
 	c := &corev1.Container{Name: "c", Ports: []corev1.ContainerPort{{Name: "web", ContainerPort: int32(port)}}}
 	get := func(path string, port intstr.IntOrString) error {
-		return HTTPGet(t.Context(), host, c, &corev1.HTTPGetAction{Path: path, Port: port, HTTPHeaders: []corev1.HTTPHeader{{Name: "Host", Value: "example.com"}, {Name: "X-Key", Value: "v"}}})
+		return HTTPGet(t.Context(), host, c, &corev1.HTTPGetAction{
+			Path: path, Port: port,
+			HTTPHeaders: []corev1.HTTPHeader{{Name: "Host", Value: "example.com"}, {Name: "X-Key", Value: "v"}},
+		})
 	}
 	tcp := func(port intstr.IntOrString) error {
 		return TCPSocket(t.Context(), host, c, &corev1.TCPSocketAction{Port: port})
@@ -114,7 +122,10 @@ func TestActions(t *testing.T) {
 	go func() { _ = checks.Serve(listener) }()
 	defer checks.Stop()
 	rpc := func(service string) error {
-		return GRPC(t.Context(), host, &corev1.GRPCAction{Port: int32(listener.Addr().(*net.TCPAddr).Port), Service: &service})
+		return GRPC(t.Context(), host, &corev1.GRPCAction{
+			Port:    int32(listener.Addr().(*net.TCPAddr).Port),
+			Service: &service,
+		})
 	}
 	for name, tc := range map[string]struct {
 		err error

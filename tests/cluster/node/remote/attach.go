@@ -21,7 +21,9 @@ import (
 const patience = 100 * time.Millisecond
 
 // attach runs a command with files that are connected to the client's streams.
-func attach(ctx context.Context, streams map[string]httpstream.Stream, terminal bool, run func(sandbox.Streams) (int, error)) (int, error) {
+func attach(ctx context.Context, streams map[string]httpstream.Stream, terminal bool,
+	run func(sandbox.Streams) (int, error),
+) (int, error) {
 	connect := pipes
 	if terminal {
 		connect = pseudoTerminal
@@ -77,7 +79,10 @@ func (c *connection) output(to io.Writer, from io.Reader) {
 // pipes connects each stream by a pipe; what the client has not asked for is /dev/null.
 func pipes(c *connection) (sandbox.Streams, error) {
 	var files sandbox.Streams
-	for kind, file := range map[string]**os.File{corev1.StreamTypeStdin: &files.Stdin, corev1.StreamTypeStdout: &files.Stdout, corev1.StreamTypeStderr: &files.Stderr} {
+	for kind, file := range map[string]**os.File{
+		corev1.StreamTypeStdin:  &files.Stdin,
+		corev1.StreamTypeStdout: &files.Stdout, corev1.StreamTypeStderr: &files.Stderr,
+	} {
 		stream := c.streams[kind]
 		if stream == nil {
 			null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)

@@ -55,14 +55,15 @@ func Exec(w http.ResponseWriter, r *http.Request, run Run) {
 		return
 	}
 	incoming := make(chan opened, len(wanted))
-	connection := spdy.NewResponseUpgrader().UpgradeResponse(w, r, func(s httpstream.Stream, replied <-chan struct{}) error {
-		select {
-		case incoming <- opened{s, replied}:
-			return nil
-		default:
-			return errors.New("the request announced fewer streams")
-		}
-	})
+	connection := spdy.NewResponseUpgrader().UpgradeResponse(w, r,
+		func(s httpstream.Stream, replied <-chan struct{}) error {
+			select {
+			case incoming <- opened{s, replied}:
+				return nil
+			default:
+				return errors.New("the request announced fewer streams")
+			}
+		})
 	if connection == nil {
 		return // The upgrader has answered.
 	}
@@ -90,7 +91,8 @@ func flag(text string) bool {
 	return err == nil && on
 }
 
-// opened is a stream that the client has opened. Replied is closed when it has been told so: a stream that ends before that is a reset to it.
+// opened is a stream that the client has opened. Replied is closed when it has been told so: a stream that ends before
+// that is a reset to it.
 type opened struct {
 	httpstream.Stream
 	replied <-chan struct{}
@@ -130,7 +132,10 @@ func status(code int, err error) *metav1.Status {
 		return &metav1.Status{
 			Status: metav1.StatusFailure, Reason: remotecommand.NonZeroExitCodeReason,
 			Message: fmt.Sprintf("command terminated with non-zero exit code: %d", code),
-			Details: &metav1.StatusDetails{Causes: []metav1.StatusCause{{Type: remotecommand.ExitCodeCauseType, Message: strconv.Itoa(code)}}},
+			Details: &metav1.StatusDetails{Causes: []metav1.StatusCause{{
+				Type:    remotecommand.ExitCodeCauseType,
+				Message: strconv.Itoa(code),
+			}}},
 		}
 	}
 	return &metav1.Status{Status: metav1.StatusSuccess}

@@ -75,7 +75,8 @@ func (p *Process) Run(ctx context.Context, command []string, s Streams) (int, er
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		delete(p.waiting, id)
-		return 0, errors.Join(fmt.Errorf("run %q in the container: %w", command, ctx.Err()), p.send.Encode(inside.Request{ID: id, Cancel: true}))
+		return 0, errors.Join(fmt.Errorf("run %q in the container: %w", command, ctx.Err()),
+			p.send.Encode(inside.Request{ID: id, Cancel: true}))
 	}
 }
 

@@ -102,12 +102,16 @@ func (n *Network) connect() error {
 	return nil
 }
 
-// hostEnd and podEnd are the hardware addresses of both ends of every pair of links. Each end knows that of the other, so
-// that it need not ask: for forwarded packets of IPv6 the host could not, since its links have no link-local address.
+// hostEnd and podEnd are the hardware addresses of both ends of every pair of links. Each end knows that of the other,
+// so that it need not ask: for forwarded packets of IPv6 the host could not, since its links have no link-local
+// address.
 var hostEnd, podEnd = net.HardwareAddr{2, 0, 0, 0, 0, 1}, net.HardwareAddr{2, 0, 0, 0, 0, 2}
 
 func neighbour(link netlink.Link, addr netip.Addr, at net.HardwareAddr) *netlink.Neigh {
-	return &netlink.Neigh{LinkIndex: link.Attrs().Index, IP: addr.AsSlice(), HardwareAddr: at, State: netlink.NUD_PERMANENT}
+	return &netlink.Neigh{
+		LinkIndex: link.Attrs().Index, IP: addr.AsSlice(), HardwareAddr: at,
+		State: netlink.NUD_PERMANENT,
+	}
 }
 
 func (n *Network) connectHost(link netlink.Link) error {
@@ -119,7 +123,10 @@ func (n *Network) connectHost(link netlink.Link) error {
 		if err := netlink.AddrAdd(link, address(gateway)); err != nil {
 			return fmt.Errorf("add address %s: %w", gateway, err)
 		}
-		route := &netlink.Route{LinkIndex: link.Attrs().Index, Dst: family.Single(addr), Src: gateway.AsSlice(), Scope: netlink.SCOPE_LINK}
+		route := &netlink.Route{
+			LinkIndex: link.Attrs().Index, Dst: family.Single(addr), Src: gateway.AsSlice(),
+			Scope: netlink.SCOPE_LINK,
+		}
 		if err := netlink.RouteReplace(route); err != nil {
 			return fmt.Errorf("add route to %s: %w", addr, err)
 		}

@@ -55,7 +55,10 @@ func (h *Host) Start(n *Network, s Spec, out Output) (*Process, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start the container's init: %w", err), ours.Close())
 	}
-	p := &Process{cmd: cmd, control: ours, done: make(chan struct{}), send: json.NewEncoder(ours), waiting: map[int]chan inside.Reply{}}
+	p := &Process{
+		cmd: cmd, control: ours, done: make(chan struct{}), send: json.NewEncoder(ours),
+		waiting: map[int]chan inside.Reply{},
+	}
 	return p, p.begin(s)
 }
 

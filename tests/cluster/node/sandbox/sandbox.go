@@ -2,8 +2,8 @@
 //
 // A container is the program itself, run again under another name, by which package inside knows that it is to be PID 1
 // of new mount, PID, UTS and IPC namespaces. That init builds the container's root as an overlay on the machine's own
-// root, starts the command, reaps and forwards signals, and runs further commands in the container on request. Ending it
-// ends every process of the container, however they daemonised.
+// root, starts the command, reaps and forwards signals, and runs further commands in the container on request. Ending
+// it ends every process of the container, however they daemonised.
 package sandbox
 
 import "gatehouse/tests/cluster/node/sandbox/inside"

@@ -99,9 +99,12 @@ func TestContainerSeesItsOwnWorld(t *testing.T) {
 			echo b > /dev/stdout
 			id -u
 			exit 7`},
-		Env:          []string{"GREETING=hello"},
-		Files:        map[string]string{"/etc/resolv.conf": "nameserver 10.244.0.1\n"},
-		Mounts:       []Mount{{Source: volume, Target: "/var/run/secrets", ReadOnly: true}, {Source: t.TempDir(), Target: "/data"}},
+		Env:   []string{"GREETING=hello"},
+		Files: map[string]string{"/etc/resolv.conf": "nameserver 10.244.0.1\n"},
+		Mounts: []Mount{
+			{Source: volume, Target: "/var/run/secrets", ReadOnly: true},
+			{Source: t.TempDir(), Target: "/data"},
+		},
 		ReadOnlyRoot: true,
 	})
 	<-c.Done()
@@ -113,7 +116,10 @@ func TestContainerSeesItsOwnWorld(t *testing.T) {
 
 func TestUser(t *testing.T) {
 	h := newHost(t)
-	c := start(t, h, newNetwork(t, h, 2), Spec{Command: []string{"sh", "-c", "id -u; id -g; echo b > /dev/stdout"}, UID: 65532, GID: 65532})
+	c := start(t, h, newNetwork(t, h, 2), Spec{
+		Command: []string{"sh", "-c", "id -u; id -g; echo b > /dev/stdout"},
+		UID:     65532, GID: 65532,
+	})
 	if got := <-c.output; got != "65532\n65532\nb\n" {
 		t.Errorf("output %q", got)
 	}
@@ -121,15 +127,20 @@ func TestUser(t *testing.T) {
 
 func TestExecAndTerminate(t *testing.T) {
 	h := newHost(t)
-	c := start(t, h, newNetwork(t, h, 2), Spec{Command: []string{"sh", "-c", `trap 'echo bye; exit 3' TERM; echo ready > /tmp/state; setsid sleep 1000 & while :; do sleep 0.01; done`}})
+	c := start(t, h, newNetwork(t, h, 2), Spec{Command: []string{
+		"sh", "-c",
+		`trap 'echo bye; exit 3' TERM; echo ready > /tmp/state; setsid sleep 1000 & while :; do sleep 0.01; done`,
+	}})
 	eventually(t, func() bool {
 		code, output, err := c.Exec(t.Context(), []string{"cat", "/tmp/state"})
 		return err == nil && code == 0 && output == "ready\n"
 	})
-	if code, output, err := c.Exec(t.Context(), []string{"sh", "-c", "echo no; exit 4"}); err != nil || code != 4 || output != "no\n" {
+	if code, output, err := c.Exec(t.Context(), []string{"sh", "-c", "echo no; exit 4"}); err != nil || code != 4 ||
+		output != "no\n" {
 		t.Errorf("exec: %d %q %v", code, output, err)
 	}
-	if _, _, err := c.Exec(t.Context(), []string{"does-not-exist"}); err == nil || !strings.Contains(err.Error(), "does-not-exist") {
+	if _, _, err := c.Exec(t.Context(), []string{"does-not-exist"}); err == nil ||
+		!strings.Contains(err.Error(), "does-not-exist") {
 		t.Errorf("exec of a missing program: %v", err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
@@ -154,7 +165,8 @@ func TestStartErrors(t *testing.T) {
 		"/absent": {Command: []string{"true"}, Mounts: []Mount{{Source: "/absent", Target: "/x"}}},
 	} {
 		s.Dir = t.TempDir()
-		if _, err := h.Start(n, s, Output{Stdout: os.Stdout, Stderr: os.Stderr}); err == nil || !strings.Contains(err.Error(), name) {
+		if _, err := h.Start(n, s, Output{Stdout: os.Stdout, Stderr: os.Stderr}); err == nil ||
+			!strings.Contains(err.Error(), name) {
 			t.Errorf("want an error that names %s, got %v", name, err)
 		}
 	}
@@ -172,9 +184,11 @@ func TestPodsReachEachOther(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		serve := "import socket;s=socket.create_server(('" + b.Addrs[i].String() + "',80),family=socket." + []string{"AF_INET", "AF_INET6"}[i] + ");c,a=s.accept();c.send(a[0].encode());c.close()"
+		serve := "import socket;s=socket.create_server(('" + b.Addrs[i].String() + "',80),family=socket." +
+			[]string{"AF_INET", "AF_INET6"}[i] + ");c,a=s.accept();c.send(a[0].encode());c.close()"
 		server := start(t, h, b, Spec{Command: []string{"python3", "-c", serve}})
-		client := start(t, h, a, Spec{Command: []string{"bash", "-c", "until exec 3<>/dev/tcp/" + b.Addrs[i].String() + "/80; do sleep 0.01; done 2>/dev/null; cat <&3; exec 4<>/dev/tcp/" + f.Gateway.String() + "/" + port}})
+		client := start(t, h, a, Spec{Command: []string{"bash", "-c", "until exec 3<>/dev/tcp/" + b.Addrs[i].String() +
+			"/80; do sleep 0.01; done 2>/dev/null; cat <&3; exec 4<>/dev/tcp/" + f.Gateway.String() + "/" + port}})
 		conn, err := listen.Accept()
 		if err != nil {
 			t.Fatal(err)

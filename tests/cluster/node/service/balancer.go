@@ -14,7 +14,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// balancer hands out the load balancers' addresses of one family. One that was given back is used again as late as possible.
+// balancer hands out the load balancers' addresses of one family. One that was given back is used again as late as
+// possible.
 type balancer struct {
 	pool   netip.Prefix
 	last   netip.Addr
@@ -24,7 +25,10 @@ type balancer struct {
 
 func newBalancer(pool netip.Prefix) *balancer {
 	pool = pool.Masked()
-	return &balancer{pool: pool, last: pool.Addr(), owners: map[netip.Addr]types.NamespacedName{}, held: map[types.NamespacedName]netip.Addr{}}
+	return &balancer{
+		pool: pool, last: pool.Addr(), owners: map[netip.Addr]types.NamespacedName{},
+		held: map[types.NamespacedName]netip.Addr{},
+	}
 }
 
 var errNoAddress = errors.New("all addresses of load balancers are in use")
@@ -41,7 +45,8 @@ func (b *balancer) learn(s *corev1.Service) {
 
 // wants returns whether a Service is for this load balancer: it has the type, and no class that asks for another.
 func wants(s *corev1.Service) bool {
-	return s != nil && s.DeletionTimestamp == nil && s.Spec.Type == corev1.ServiceTypeLoadBalancer && s.Spec.LoadBalancerClass == nil
+	return s != nil && s.DeletionTimestamp == nil && s.Spec.Type == corev1.ServiceTypeLoadBalancer &&
+		s.Spec.LoadBalancerClass == nil
 }
 
 func (b *balancer) give(key types.NamespacedName, a netip.Addr) {
@@ -84,14 +89,15 @@ func (b *balancer) assign(key types.NamespacedName, wish netip.Addr) (netip.Addr
 	return netip.Addr{}, errNoAddress
 }
 
-// assign gives a Service an address of each of its families, in their order, and takes those of other families back. One
-// that it asks for is of the family that this one is of.
+// assign gives a Service an address of each of its families, in their order, and takes those of other families back.
+// One that it asks for is of the family that this one is of.
 func (p *Proxy) assign(key types.NamespacedName, s *corev1.Service) ([]corev1.LoadBalancerIngress, error) {
 	var wish netip.Addr
 	if text := s.Spec.LoadBalancerIP; text != "" {
 		a, err := netip.ParseAddr(text)
 		if err != nil || !slices.Contains(s.Spec.IPFamilies, corev1.IPFamily(KindOf(a))) {
-			return nil, fmt.Errorf("spec.loadBalancerIP %q is not an address of one of spec.ipFamilies, %v", text, s.Spec.IPFamilies)
+			return nil, fmt.Errorf("spec.loadBalancerIP %q is not an address of one of spec.ipFamilies, %v", text,
+				s.Spec.IPFamilies)
 		}
 		wish = a
 	}
@@ -143,7 +149,8 @@ func (p *Proxy) balance(ctx context.Context, key types.NamespacedName) error {
 	if err != nil {
 		return fmt.Errorf("encode status of Service %s: %w", key, err)
 	}
-	_, err = p.client.CoreV1().Services(key.Namespace).Patch(ctx, key.Name, types.MergePatchType, body, metav1.PatchOptions{}, "status")
+	_, err = p.client.CoreV1().Services(key.Namespace).Patch(ctx, key.Name, types.MergePatchType, body,
+		metav1.PatchOptions{}, "status")
 	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
 		return fmt.Errorf("write address of Service %s: %w", key, err)
 	}

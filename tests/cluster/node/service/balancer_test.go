@@ -69,7 +69,8 @@ func TestAssign(t *testing.T) {
 		{"d", "fd00:10:98::5", []corev1.IPFamily{v4}, "error"},
 		{"d", "nonsense", []corev1.IPFamily{v4}, "error"},
 	} {
-		ingress, err := p.assign(types.NamespacedName{Namespace: "ns", Name: step.name}, &corev1.Service{Spec: corev1.ServiceSpec{LoadBalancerIP: step.wish, IPFamilies: step.families}})
+		ingress, err := p.assign(types.NamespacedName{Namespace: "ns", Name: step.name},
+			&corev1.Service{Spec: corev1.ServiceSpec{LoadBalancerIP: step.wish, IPFamilies: step.families}})
 		var texts []string
 		for _, i := range ingress {
 			texts = append(texts, i.IP)

@@ -78,9 +78,11 @@ func addresses(kind discoveryv1.AddressType, s *corev1.Service) []netip.Addr {
 	return slices.Compact(addrs)
 }
 
-// backends returns the addresses of one family of the endpoints that serve a port: those that are ready, else those that
-// still serve while they terminate, as the Kubernetes proxy does.
-func backends(kind discoveryv1.AddressType, p *corev1.ServicePort, endpoints []*discoveryv1.EndpointSlice) []netip.AddrPort {
+// backends returns the addresses of one family of the endpoints that serve a port: those that are ready, else those
+// that still serve while they terminate, as the Kubernetes proxy does.
+func backends(kind discoveryv1.AddressType, p *corev1.ServicePort,
+	endpoints []*discoveryv1.EndpointSlice,
+) []netip.AddrPort {
 	var ready, leaving []netip.AddrPort
 	for _, slice := range endpoints {
 		if slice.AddressType != kind {

@@ -16,7 +16,8 @@ import (
 const timeWait = "10"
 
 func shortenTimeWait() error {
-	if err := os.WriteFile("/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_time_wait", []byte(timeWait), 0o644); err != nil {
+	if err := os.WriteFile("/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_time_wait", []byte(timeWait),
+		0o644); err != nil {
 		return fmt.Errorf("let ended connections be forgotten sooner: %w", err)
 	}
 	return nil

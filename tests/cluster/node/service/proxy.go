@@ -79,7 +79,8 @@ func Endpoints(slices cache.Indexer, service types.NamespacedName) []*discoveryv
 
 // New prepares the calling thread's network namespace and watches Services. The informers are the caller's to start.
 func New(c Config) (*Proxy, error) {
-	services, slices := c.Informers.Core().V1().Services().Informer(), c.Informers.Discovery().V1().EndpointSlices().Informer()
+	services, slices := c.Informers.Core().V1().Services().Informer(),
+		c.Informers.Discovery().V1().EndpointSlices().Informer()
 	err := slices.AddIndexers(cache.Indexers{ByService: func(o any) ([]string, error) {
 		if s, ok := o.(*discoveryv1.EndpointSlice); ok {
 			return []string{serviceOf(s).String()}, nil
@@ -102,7 +103,10 @@ func New(c Config) (*Proxy, error) {
 		}
 	}
 	for _, informer := range []cache.SharedIndexInformer{services, slices} {
-		_, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{AddFunc: p.mark, UpdateFunc: func(_, o any) { p.mark(o) }, DeleteFunc: p.mark})
+		_, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+			AddFunc:    p.mark,
+			UpdateFunc: func(_, o any) { p.mark(o) }, DeleteFunc: p.mark,
+		})
 		if err != nil {
 			return nil, fmt.Errorf("watch Services: %w", err)
 		}
@@ -253,7 +257,8 @@ func (p *Proxy) service(key types.NamespacedName) *corev1.Service {
 // ever leaves by it: each is translated or refused before.
 func (p *Proxy) addDevice() error {
 	const name = "services"
-	if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name}, PeerName: name + "-end"}); err != nil {
+	if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name}, PeerName: name +
+		"-end"}); err != nil {
 		return fmt.Errorf("add link %s: %w", name, err)
 	}
 	for _, end := range []string{name + "-end", name} {

@@ -42,7 +42,10 @@ func TestChains(t *testing.T) {
 		ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "web"},
 		Spec: corev1.ServiceSpec{
 			ClusterIPs: []string{"10.96.0.9", "fd00:10:96::9"}, ExternalIPs: []string{"2001:db8::1", "192.0.2.1"},
-			Ports: []corev1.ServicePort{{Name: "http", Port: 80, Protocol: corev1.ProtocolTCP}, {Name: "admin", Port: 81, Protocol: corev1.ProtocolTCP}},
+			Ports: []corev1.ServicePort{
+				{Name: "http", Port: 80, Protocol: corev1.ProtocolTCP},
+				{Name: "admin", Port: 81, Protocol: corev1.ProtocolTCP},
+			},
 		},
 		Status: corev1.ServiceStatus{LoadBalancer: corev1.LoadBalancerStatus{Ingress: []corev1.LoadBalancerIngress{{IP: "10.98.0.1", IPMode: ptr(corev1.LoadBalancerIPModeVIP)}}}},
 	}
@@ -56,14 +59,40 @@ func TestChains(t *testing.T) {
 		want   []string
 		want6  []string
 	}{
-		"no endpoints":             {},
-		"ready ones":               {[]*discoveryv1.EndpointSlice{slice("http", 8080, endpoint("10.244.0.3", "ready"), endpoint("10.244.0.2", "unset"), endpoint("10.244.0.4", "waiting"), endpoint("10.244.0.5", "leaving"))}, []string{"10.244.0.2:8080", "10.244.0.3:8080"}, nil},
-		"of two slices, each once": {[]*discoveryv1.EndpointSlice{slice("http", 8080, endpoint("10.244.0.2", "ready")), slice("http", 8081, endpoint("10.244.0.3", "ready")), slice("http", 8080, endpoint("10.244.0.2", "ready"))}, []string{"10.244.0.2:8080", "10.244.0.3:8081"}, nil},
-		"leaving ones if no other": {[]*discoveryv1.EndpointSlice{slice("http", 8080, endpoint("10.244.0.4", "waiting"), endpoint("10.244.0.5", "leaving"), endpoint("10.244.0.6", "broken"))}, []string{"10.244.0.5:8080"}, nil},
-		"another port's":           {[]*discoveryv1.EndpointSlice{slice("metrics", 8080, endpoint("10.244.0.4", "ready"))}, nil, nil},
-		"of both families":         {[]*discoveryv1.EndpointSlice{slice("http", 8080, endpoint("10.244.0.2", "ready")), slice("http", 8080, endpoint("fd00:10:244::2", "ready"))}, []string{"10.244.0.2:8080"}, []string{"[fd00:10:244::2]:8080"}},
+		"no endpoints": {},
+		"ready ones": {
+			[]*discoveryv1.EndpointSlice{slice("http", 8080, endpoint("10.244.0.3", "ready"),
+				endpoint("10.244.0.2", "unset"), endpoint("10.244.0.4", "waiting"), endpoint("10.244.0.5", "leaving"))},
+			[]string{"10.244.0.2:8080", "10.244.0.3:8080"},
+			nil,
+		},
+		"of two slices, each once": {
+			[]*discoveryv1.EndpointSlice{
+				slice("http", 8080, endpoint("10.244.0.2", "ready")),
+				slice("http", 8081, endpoint("10.244.0.3", "ready")), slice("http", 8080, endpoint("10.244.0.2", "ready")),
+			},
+			[]string{"10.244.0.2:8080", "10.244.0.3:8081"},
+			nil,
+		},
+		"leaving ones if no other": {[]*discoveryv1.EndpointSlice{slice("http", 8080, endpoint("10.244.0.4", "waiting"),
+			endpoint("10.244.0.5", "leaving"), endpoint("10.244.0.6", "broken"))}, []string{"10.244.0.5:8080"}, nil},
+		"another port's": {
+			[]*discoveryv1.EndpointSlice{slice("metrics", 8080, endpoint("10.244.0.4", "ready"))},
+			nil, nil,
+		},
+		"of both families": {
+			[]*discoveryv1.EndpointSlice{
+				slice("http", 8080, endpoint("10.244.0.2", "ready")),
+				slice("http", 8080, endpoint("fd00:10:244::2", "ready")),
+			},
+			[]string{"10.244.0.2:8080"},
+			[]string{"[fd00:10:244::2]:8080"},
+		},
 	} {
-		for kind, backends := range map[discoveryv1.AddressType][]string{discoveryv1.AddressTypeIPv4: tc.want, discoveryv1.AddressTypeIPv6: tc.want6} {
+		for kind, backends := range map[discoveryv1.AddressType][]string{
+			discoveryv1.AddressTypeIPv4: tc.want,
+			discoveryv1.AddressTypeIPv6: tc.want6,
+		} {
 			t.Run(name+" "+string(kind), func(t *testing.T) {
 				var want []Chain
 				if backends != nil {
@@ -73,7 +102,8 @@ func TestChains(t *testing.T) {
 					}
 					want = []Chain{c}
 				}
-				if diff := cmp.Diff(want, Chains(kind, s, tc.slices), cmpopts.EquateComparable(netip.Addr{}, netip.AddrPort{})); diff != "" {
+				if diff := cmp.Diff(want, Chains(kind, s, tc.slices), cmpopts.EquateComparable(netip.Addr{},
+					netip.AddrPort{})); diff != "" {
 					t.Error(diff)
 				}
 			})
@@ -115,11 +145,23 @@ func takesEveryKindOfChange(t *testing.T, family family.Family) {
 		after   []Chain
 		blocked []string
 	}{
-		{"make", nil, []Chain{chain("a", "10.96.0.1:80", "10.244.0.2:80", "10.244.0.3:80"), chain("b", "192.0.2.1:80", "10.244.0.2:80")}, nil},
-		{"more backends", []string{"a"}, []Chain{chain("a", "10.96.0.1:80", "10.244.0.2:80", "10.244.0.3:80", "10.244.0.4:81")}, nil},
-		{"no change", []string{"a"}, []Chain{chain("a", "10.96.0.1:80", "10.244.0.2:80", "10.244.0.3:80", "10.244.0.4:81")}, nil},
+		{"make", nil, []Chain{
+			chain("a", "10.96.0.1:80", "10.244.0.2:80", "10.244.0.3:80"),
+			chain("b", "192.0.2.1:80", "10.244.0.2:80"),
+		}, nil},
+		{"more backends", []string{"a"}, []Chain{chain("a", "10.96.0.1:80", "10.244.0.2:80", "10.244.0.3:80",
+			"10.244.0.4:81")}, nil},
+		{
+			"no change",
+			[]string{"a"},
+			[]Chain{chain("a", "10.96.0.1:80", "10.244.0.2:80", "10.244.0.3:80", "10.244.0.4:81")},
+			nil,
+		},
 		{"another address", []string{"a"}, []Chain{chain("a", "10.96.0.2:80", "10.244.0.2:80")}, nil},
-		{"the address moves", []string{"a", "b"}, []Chain{chain("c", "10.96.0.2:80", "10.244.0.2:80"), chain("b", "192.0.2.1:80", "10.244.0.9:80")}, nil},
+		{"the address moves", []string{"a", "b"}, []Chain{
+			chain("c", "10.96.0.2:80", "10.244.0.2:80"),
+			chain("b", "192.0.2.1:80", "10.244.0.9:80"),
+		}, nil},
 		{"an address is taken", nil, []Chain{chain("d", "10.96.0.2:80", "10.244.0.7:80")}, []string{"d"}},
 		{"its owner goes", []string{"c", "d"}, []Chain{chain("d", "10.96.0.2:80", "10.244.0.7:80")}, nil},
 		{"all go", []string{"b", "c", "d"}, nil, nil},

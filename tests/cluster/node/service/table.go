@@ -54,15 +54,21 @@ type protocol struct {
 }
 
 var (
-	ipv4 = protocol{family: nftables.TableFamilyIPv4, address: nftables.TypeIPAddr, bytes: 4, source: 12, destination: 16, unreachable: 3}
-	ipv6 = protocol{family: nftables.TableFamilyIPv6, address: nftables.TypeIP6Addr, bytes: 16, source: 8, destination: 24, unreachable: 4}
+	ipv4 = protocol{
+		family: nftables.TableFamilyIPv4, address: nftables.TypeIPAddr, bytes: 4, source: 12, destination: 16,
+		unreachable: 3,
+	}
+	ipv6 = protocol{
+		family: nftables.TableFamilyIPv6, address: nftables.TypeIP6Addr, bytes: 16, source: 8, destination: 24,
+		unreachable: 4,
+	}
 )
 
 // socketBuffer holds the messages of a large transaction, in bytes; the kernel's default fails at some 100 Services.
 const socketBuffer = 64 << 20
 
-// NewTable makes the table in the calling thread's network namespace, of the family that the ranges are of. Addresses of
-// these are Services' only.
+// NewTable makes the table in the calling thread's network namespace, of the family that the ranges are of. Addresses
+// of these are Services' only.
 func NewTable(ranges ...netip.Prefix) (*Table, error) {
 	conn, err := nftables.New(nftables.WithSockOptions(func(c *netlink.Conn) error {
 		if err := c.SetWriteBuffer(socketBuffer); err != nil {
@@ -73,7 +79,10 @@ func NewTable(ranges ...netip.Prefix) (*Table, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to netfilter: %w", err)
 	}
-	t := &Table{conn: conn, ranges: ranges, chains: map[string]Chain{}, owners: map[Frontend]string{}, known: map[member]bool{}}
+	t := &Table{
+		conn: conn, ranges: ranges, chains: map[string]Chain{}, owners: map[Frontend]string{},
+		known: map[member]bool{},
+	}
 	t.protocol = ipv4
 	if ranges[0].Addr().Is6() {
 		t.protocol = ipv6
@@ -186,7 +195,10 @@ func (t *Table) add(old, c Chain) error {
 	var fresh []nftables.SetElement
 	for _, f := range c.Frontends {
 		if !slices.Contains(old.Frontends, f) {
-			fresh = append(fresh, nftables.SetElement{Key: f.key(), VerdictData: &expr.Verdict{Kind: expr.VerdictGoto, Chain: c.Name}})
+			fresh = append(fresh, nftables.SetElement{Key: f.key(), VerdictData: &expr.Verdict{
+				Kind:  expr.VerdictGoto,
+				Chain: c.Name,
+			}})
 		}
 	}
 	if len(fresh) > 0 {
@@ -275,12 +287,17 @@ func (t *Table) toBackend(b netip.AddrPort, left int) []expr.Any {
 	return append(exprs,
 		&expr.Immediate{Register: unix.NFT_REG_1, Data: b.Addr().AsSlice()},
 		&expr.Immediate{Register: unix.NFT_REG_2, Data: binaryutil.BigEndian.PutUint16(b.Port())},
-		&expr.NAT{Type: expr.NATTypeDestNAT, Family: uint32(t.protocol.family), RegAddrMin: unix.NFT_REG_1, RegProtoMin: unix.NFT_REG_2},
+		&expr.NAT{
+			Type: expr.NATTypeDestNAT, Family: uint32(t.protocol.family), RegAddrMin: unix.NFT_REG_1,
+			RegProtoMin: unix.NFT_REG_2,
+		},
 	)
 }
 
 func (t *Table) addBaseChains() {
-	base := func(name string, kind nftables.ChainType, hook *nftables.ChainHook, priority *nftables.ChainPriority, rules ...[]expr.Any) {
+	base := func(name string, kind nftables.ChainType, hook *nftables.ChainHook, priority *nftables.ChainPriority,
+		rules ...[]expr.Any,
+	) {
 		chain := t.conn.AddChain(&nftables.Chain{Table: t.table, Name: name, Type: kind, Hooknum: hook, Priority: priority})
 		for _, r := range rules {
 			t.conn.AddRule(&nftables.Rule{Table: t.table, Chain: chain, Exprs: r})
@@ -303,7 +320,10 @@ func (t *Table) addBaseChains() {
 		&expr.Lookup{SourceRegister: register32, SetName: t.hairpin.Name, SetID: t.hairpin.ID},
 		&expr.Masq{},
 	})
-	for name, hook := range map[string]*nftables.ChainHook{"refuse-forward": nftables.ChainHookForward, "refuse-output": nftables.ChainHookOutput} {
+	for name, hook := range map[string]*nftables.ChainHook{
+		"refuse-forward": nftables.ChainHookForward,
+		"refuse-output":  nftables.ChainHookOutput,
+	} {
 		base(name, nftables.ChainTypeFilter, hook, nftables.ChainPriorityFilter, t.refusals()...)
 	}
 }
@@ -318,7 +338,10 @@ func (t *Table) refusals() [][]expr.Any {
 	for _, p := range t.ranges {
 		matches = append(matches, []expr.Any{
 			destination,
-			&expr.Bitwise{SourceRegister: unix.NFT_REG_1, DestRegister: unix.NFT_REG_1, Len: t.protocol.bytes, Mask: family.Net(p).Mask, Xor: make([]byte, t.protocol.bytes)},
+			&expr.Bitwise{
+				SourceRegister: unix.NFT_REG_1, DestRegister: unix.NFT_REG_1, Len: t.protocol.bytes,
+				Mask: family.Net(p).Mask, Xor: make([]byte, t.protocol.bytes),
+			},
 			&expr.Cmp{Op: expr.CmpOpEq, Register: unix.NFT_REG_1, Data: p.Masked().Addr().AsSlice()},
 		})
 	}

@@ -49,8 +49,11 @@ var contentsCases = map[string]struct {
 		want:   map[string]string{"level": "debug", "raw": "\x01"},
 	},
 	"chosen keys of a secret": {
-		source: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "keys", Items: []corev1.KeyToPath{{Key: "tls.crt", Path: "a/b/crt"}}}},
-		want:   map[string]string{"a/b/crt": "certificate"},
+		source: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{
+			SecretName: "keys",
+			Items:      []corev1.KeyToPath{{Key: "tls.crt", Path: "a/b/crt"}},
+		}},
+		want: map[string]string{"a/b/crt": "certificate"},
 	},
 	"a missing secret": {
 		source: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "absent"}},
@@ -61,14 +64,23 @@ var contentsCases = map[string]struct {
 		want:   map[string]string{},
 	},
 	"a missing key": {
-		source: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: ref("settings"), Items: []corev1.KeyToPath{{Key: "size", Path: "s"}}}},
-		err:    `configmap "settings" has no key "size"`,
+		source: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{
+			LocalObjectReference: ref("settings"),
+			Items:                []corev1.KeyToPath{{Key: "size", Path: "s"}},
+		}},
+		err: `configmap "settings" has no key "size"`,
 	},
 	"what a pod gets by default": {
 		source: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{
 			{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Path: "token", Audience: "api"}},
-			{ConfigMap: &corev1.ConfigMapProjection{LocalObjectReference: ref("settings"), Items: []corev1.KeyToPath{{Key: "level", Path: "ca.crt"}}}},
-			{DownwardAPI: &corev1.DownwardAPIProjection{Items: []corev1.DownwardAPIVolumeFile{{Path: "namespace", FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.namespace"}}}}},
+			{ConfigMap: &corev1.ConfigMapProjection{
+				LocalObjectReference: ref("settings"),
+				Items:                []corev1.KeyToPath{{Key: "level", Path: "ca.crt"}},
+			}},
+			{DownwardAPI: &corev1.DownwardAPIProjection{Items: []corev1.DownwardAPIVolumeFile{{
+				Path:     "namespace",
+				FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.namespace"},
+			}}}},
 		}}},
 		want: map[string]string{"token": "token for api", "ca.crt": "debug", "namespace": "ns"},
 	},
@@ -85,7 +97,10 @@ var contentsCases = map[string]struct {
 func TestContents(t *testing.T) {
 	for name, tc := range contentsCases {
 		t.Run(name, func(t *testing.T) {
-			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Labels: map[string]string{"zone": `"y"`, "app": "x"}}}
+			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
+				Namespace: "ns",
+				Labels:    map[string]string{"zone": `"y"`, "app": "x"},
+			}}
 			pod.Spec.Volumes = []corev1.Volume{{Name: "v", VolumeSource: tc.source}}
 			dir := t.TempDir()
 			err := NewSet(dir).Update(pod, objects{})

@@ -103,7 +103,10 @@ func (r *reaper) run(s *Spec, p program) (int, chan int, error) {
 			return 0, nil, err
 		}
 	}
-	attr := &syscall.ProcAttr{Dir: "/", Env: env, Files: p.files, Sys: &syscall.SysProcAttr{Setsid: true, Setctty: p.terminal}}
+	attr := &syscall.ProcAttr{
+		Dir: "/", Env: env, Files: p.files,
+		Sys: &syscall.SysProcAttr{Setsid: true, Setctty: p.terminal},
+	}
 	if s.WorkingDir != "" {
 		attr.Dir = s.WorkingDir
 	}
@@ -121,14 +124,15 @@ func (r *reaper) run(s *Spec, p program) (int, chan int, error) {
 	return pid, exited, nil
 }
 
-// give makes a pipe or terminal the user's own. The program may open /dev/stdout anew, which asks for permission also on
-// a pipe.
+// give makes a pipe or terminal the user's own. The program may open /dev/stdout anew, which asks for permission also
+// on a pipe.
 func give(file uintptr, s *Spec) error {
 	var info unix.Stat_t
 	if err := unix.Fstat(int(file), &info); err != nil {
 		return fmt.Errorf("look at a standard stream: %w", err)
 	}
-	if kind := info.Mode & unix.S_IFMT; kind == unix.S_IFCHR && unix.Major(info.Rdev) == memoryDevices || kind != unix.S_IFCHR && kind != unix.S_IFIFO {
+	if kind := info.Mode & unix.S_IFMT; kind == unix.S_IFCHR && unix.Major(info.Rdev) == memoryDevices ||
+		kind != unix.S_IFCHR && kind != unix.S_IFIFO {
 		return nil // /dev/null is everybody's, and a file is whose it is.
 	}
 	if err := unix.Fchown(int(file), int(s.UID), int(s.GID)); err != nil {

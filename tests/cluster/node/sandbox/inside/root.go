@@ -152,12 +152,18 @@ func kernelMounts(root string) error {
 			return err
 		}
 	}
-	for name, target := range map[string]string{"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2", "ptmx": "pts/ptmx"} {
+	for name, target := range map[string]string{
+		"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0",
+		"stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2", "ptmx": "pts/ptmx",
+	} {
 		if err := os.Symlink(target, dev+"/"+name); err != nil {
 			return fmt.Errorf("make /dev/%s: %w", name, err)
 		}
 	}
-	for _, m := range []struct{ name, kind, options string }{{"shm", "tmpfs", "mode=1777"}, {"pts", "devpts", "newinstance,ptmxmode=0666"}} {
+	for _, m := range []struct{ name, kind, options string }{
+		{"shm", "tmpfs", "mode=1777"},
+		{"pts", "devpts", "newinstance,ptmxmode=0666"},
+	} {
 		d := dev + "/" + m.name
 		if err := os.Mkdir(d, 0o755); err != nil {
 			return fmt.Errorf("make /dev/%s: %w", m.name, err)
@@ -226,7 +232,8 @@ func bind(source, target string, readOnly bool) error {
 	if !readOnly {
 		return nil
 	}
-	if err := unix.MountSetattr(unix.AT_FDCWD, target, unix.AT_RECURSIVE, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}); err != nil {
+	if err := unix.MountSetattr(unix.AT_FDCWD, target, unix.AT_RECURSIVE,
+		&unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}); err != nil {
 		return fmt.Errorf("make %s read-only: %w", target, err)
 	}
 	return nil

@@ -1,0 +1,65 @@
+package translator
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	upstreamhttpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
+
+	"gatehouse/api/v1alpha1"
+)
+
+// setProtocol sets the protocol to the backend from the appProtocol of the port. If that names none, Envoy and the
+// backend negotiate it when they use TLS.
+func setProtocol(options *upstreamhttpv3.HttpProtocolOptions, use *clusterUse) {
+	explicit := &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig{
+		ProtocolConfig: &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig_HttpProtocolOptions{HttpProtocolOptions: &corev3.Http1ProtocolOptions{}},
+	}
+	b := use.Backends[0]
+	switch {
+	case b.speaksHTTP2():
+		explicit.ProtocolConfig = &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{Http2ProtocolOptions: http2Options()}
+	case use.alwaysTLS() && !sayWebSocket(b.Port):
+		options.UpstreamProtocolOptions = &upstreamhttpv3.HttpProtocolOptions_AutoConfig{AutoConfig: &upstreamhttpv3.HttpProtocolOptions_AutoHttpConfig{
+			HttpProtocolOptions: &corev3.Http1ProtocolOptions{}, Http2ProtocolOptions: http2Options(),
+		}}
+		return
+	}
+	options.UpstreamProtocolOptions = &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig_{ExplicitHttpConfig: explicit}
+}
+
+// speaksHTTP2 reports whether the backend is spoken to in HTTP/2, whatever TLS negotiates.
+func (b backend) speaksHTTP2() bool { return b.HTTP2 || sayHTTP2(b.Port) }
+
+// sayHTTP2 reports whether the port is for HTTP/2 (Kubernetes, appProtocol).
+func sayHTTP2(port backendPort) bool {
+	return slices.Contains([]string{"kubernetes.io/h2c", "grpc", string(v1alpha1.AppProtocolH2C)}, port.AppProtocol)
+}
+
+// sayWebSocket reports whether the port is for WebSockets, which need HTTP/1.1.
+func sayWebSocket(port backendPort) bool {
+	protocols := []string{
+		"kubernetes.io/ws", "kubernetes.io/wss", string(v1alpha1.AppProtocolWS),
+		string(v1alpha1.AppProtocolWSS),
+	}
+	return slices.Contains(protocols, port.AppProtocol)
+}
+
+// unspoken says why requests of a kind of route cannot be sent in the protocol of the port; empty if they can.
+// Protocols that are only names, such as https, are ignored: Services have them whatever their backends speak, and TLS
+// is up to BackendTLSPolicies.
+func (b backend) unspoken(kind *routeKind) string {
+	group, _, _ := strings.Cut(b.Port.AppProtocol, "/")
+	switch {
+	case b.To == nil || kind.failure == 0 || !sayWebSocket(b.Port):
+		return "" // Layer 4 forwards whatever is spoken.
+	case kind.http2:
+		return fmt.Sprintf("which gRPC cannot be sent in: use one with appProtocol %s/h2c", group)
+	case b.TLS == nil && strings.HasSuffix(b.Port.AppProtocol, "/wss"):
+		return fmt.Sprintf("which needs TLS: create a BackendTLSPolicy for the %s, or use appProtocol %s/ws", b.To.Kind.name,
+			group)
+	}
+	return ""
+}
