@@ -28,6 +28,8 @@ type ruleRow struct {
 	Backends []backend
 	// Extra are the other backends that its filters need, by the fields of the needs.
 	Extra map[string]extraBackends
+	// Have answers the other needs of its filters.
+	Have feature.Have
 	// Broken reports whether the rule has a filter that cannot be carried out. Its routes then answer 500.
 	Broken bool
 	// Loose marks the matches that cannot be translated, such as one with a bad regular expression. Whatever they may
@@ -75,7 +77,8 @@ func (row *rulesRow) equal(o *rulesRow) bool {
 		slices.EqualFunc(row.Rules, o.Rules, func(a, b ruleRow) bool {
 			return a.Broken == b.Broken && a.Traits == b.Traits && a.Cost == b.Cost && slices.Equal(a.Loose, b.Loose) &&
 				slices.Equal(a.Unreadable, b.Unreadable) &&
-				slices.EqualFunc(a.Backends, b.Backends, backend.equal) && maps.EqualFunc(a.Extra, b.Extra, extraBackends.equal)
+				slices.EqualFunc(a.Backends, b.Backends, backend.equal) && maps.EqualFunc(a.Extra, b.Extra, extraBackends.equal) &&
+				a.Have.Equal(b.Have)
 		})
 }
 
@@ -98,7 +101,7 @@ func (t *Tables) routeRules(r *flow.Read, _ string, route *routeRow) (*rulesRow,
 		broken := verdict.At(field, policies.CheckRule(rule))
 		out.Broken = out.Broken || len(broken) > 0
 		row.Problems = append(row.Problems, broken...)
-		row.Problems = append(row.Problems, verdict.At(field, t.extraBackends(r, route.referrer(), out,
+		row.Problems = append(row.Problems, verdict.At(field, t.meetRule(r, route.referrer(), out,
 			policies.NeedsOfRule(rule)))...)
 		if p := out.checkShares(route, rule, field); p != nil {
 			row.Problems = append(row.Problems, *p)

@@ -23,24 +23,33 @@ func (b extraBackends) equal(o extraBackends) bool {
 	return b.Optional == o.Optional && slices.EqualFunc(b.Backends, o.Backends, backend.equal)
 }
 
-// extraBackends resolves what the filters of a rule need. If a backend cannot be used without which the rule must not
-// be served, the rule is broken. Fields of problems are relative to the rule.
-func (t *Tables) extraBackends(
-	r *flow.Read, from referrer, out *ruleRow, needs []feature.Need,
-) (problems []verdict.Problem) {
+// meetRule answers what the filters of a rule need, backends of it later, when their clusters are known (boundRule.have).
+// A rule without an answer that it must have is broken. Fields of problems are relative to the rule.
+func (t *Tables) meetRule(r *flow.Read, from referrer, out *ruleRow, needs []feature.Need) (problems []verdict.Problem) {
 	for _, need := range needs {
-		backends, found := t.neededBackends(r, from, need.Backend)
+		met, found := t.meetOfRule(r, from, out, &need)
 		for _, problem := range behind(need.Field, found) {
 			problem.Condition = string(gwapiv1.RouteConditionResolvedRefs)
 			problems = append(problems, problem)
 		}
-		if out.Extra == nil {
-			out.Extra = map[string]extraBackends{}
-		}
-		out.Extra[need.Field] = extraBackends{Backends: backends, Optional: need.Optional}
-		out.Broken = out.Broken || !need.Optional && !slices.ContainsFunc(backends, backend.usable)
+		out.Broken = out.Broken || !met && !need.Optional
 	}
 	return problems
+}
+
+func (t *Tables) meetOfRule(r *flow.Read, from referrer, out *ruleRow, need *feature.Need) (bool, []verdict.Problem) {
+	if need.Backend == nil {
+		if problem := t.lookUp(r, from.Ref, need, &out.Have); problem != nil {
+			return false, []verdict.Problem{*problem}
+		}
+		return true, nil
+	}
+	backends, problems := t.neededBackends(r, from, need.Backend)
+	if out.Extra == nil {
+		out.Extra = map[string]extraBackends{}
+	}
+	out.Extra[need.Field] = extraBackends{Backends: backends, Optional: need.Optional}
+	return slices.ContainsFunc(backends, backend.usable), problems
 }
 
 // neededBackends resolves the backends of a need, each by itself. Those with weight 0 get no requests, but are resolved
@@ -103,17 +112,17 @@ func (row *ruleRow) all() []backend {
 	return backends
 }
 
-// have answers the needs of a rule by the clusters of its extra backends.
-func (b *boundRule) have() (have feature.Have) {
-	for field := range b.rules.Rules[b.rule].Extra {
-		use := b.extra[field]
-		if use == nil {
-			continue
+// have are the answers to the needs of a rule: what was looked up, and the clusters of its extra backends.
+func (b *boundRule) have() feature.Have {
+	rule := &b.rules.Rules[b.rule]
+	have := rule.Have
+	for field := range rule.Extra {
+		if use := b.extra[field]; use != nil {
+			if have.Clusters == nil {
+				have.Clusters = map[string]feature.Cluster{}
+			}
+			have.Clusters[field] = use.answer()
 		}
-		if have.Clusters == nil {
-			have.Clusters = map[string]feature.Cluster{}
-		}
-		have.Clusters[field] = use.answer()
 	}
 	return have
 }

@@ -22,21 +22,6 @@ func (t *Tables) certificateFor(r *flow.Read, user certificateUser, need *featur
 	return clientPrefix + secret, problem
 }
 
-// meetCertificate answers a need for a certificate that a policy refers to, and reports whether it could.
-func (t *Tables) meetCertificate(r *flow.Read, p *policyRow, from verdict.Ref, need *feature.Need) (bool,
-	[]verdict.Problem,
-) {
-	name, problem := t.certificateFor(r, certificateUser{From: from, Invalid: string(gwapiv1.PolicyReasonInvalid)}, need)
-	if problem != nil {
-		return false, []verdict.Problem{*problem}
-	}
-	if p.Have.Certificates == nil {
-		p.Have.Certificates = map[string]string{}
-	}
-	p.Have.Certificates[need.Field] = name
-	return true, nil
-}
-
 // meetGateway answers the needs of a Gateway, which are certificates. As with listeners, running proxies keep a deleted
 // one, and one without a grant is never used.
 func (t *Tables) meetGateway(r *flow.Read, key string, row *gatewayRow) {

@@ -100,7 +100,7 @@ func (t *Tables) meetFetch(r *flow.Read, p *policyRow, from verdict.Ref, need *f
 	case !f.Large && fetched.Content != nil:
 		err := f.Check(fetched.Content)
 		if err == nil {
-			p.answer(need.Field, fetched.Content)
+			p.Have.AddContent(need.Field, fetched.Content)
 			return true, nil
 		}
 		failure = fmt.Sprintf("the content %v", err)

@@ -16,12 +16,10 @@ import (
 // reference; its namespace and grants count.
 func (t *Tables) meet(r *flow.Read, p *policyRow, owner func(field string) verdict.Ref) {
 	for _, need := range t.needs(p.Kind, p.Policy) {
-		meet := t.meetContent
+		meet := t.meetObject
 		switch {
 		case need.Backend != nil:
 			meet = t.meetBackend
-		case need.Certificate != nil:
-			meet = t.meetCertificate
 		case need.Fetch != nil:
 			meet = t.meetFetch
 		}
@@ -32,24 +30,36 @@ func (t *Tables) meet(r *flow.Read, p *policyRow, owner func(field string) verdi
 	}
 }
 
-// meetContent answers a need for content that a policy refers to, and reports whether it could.
-func (t *Tables) meetContent(r *flow.Read, p *policyRow, from verdict.Ref, need *feature.Need) (bool,
+// meetObject answers a need for what an object has that a policy refers to, and reports whether it could.
+func (t *Tables) meetObject(r *flow.Read, p *policyRow, from verdict.Ref, need *feature.Need) (bool,
 	[]verdict.Problem,
 ) {
-	content, problem := t.contentOf(r, from, need.Content)
-	if problem != nil {
+	if problem := t.lookUp(r, from, need, &p.Have); problem != nil {
 		return false, []verdict.Problem{*problem}
 	}
-	p.answer(need.Field, content)
 	return true, nil
 }
 
-// answer answers a need with content.
-func (p *policyRow) answer(field string, content []byte) {
-	if p.Have.Content == nil {
-		p.Have.Content = map[string][]byte{}
+// lookUp answers a need of a policy or a rule for what an object has: content, or a certificate. The problem is nil if
+// it could. The field of the problem goes on from that of the need.
+func (t *Tables) lookUp(r *flow.Read, from verdict.Ref, need *feature.Need, have *feature.Have) *verdict.Problem {
+	if need.Certificate != nil {
+		user := certificateUser{From: from, Invalid: string(gwapiv1.PolicyReasonInvalid)}
+		name, problem := t.certificateFor(r, user, need)
+		if problem == nil {
+			have.AddCertificate(need.Field, name)
+		}
+		return problem
 	}
-	p.Have.Content[field] = content
+	if need.Content == nil {
+		return new(feature.Invalid("",
+			"what this refers to cannot be looked up here: this is a fault of Gatehouse, please report it"))
+	}
+	content, problem := t.contentOf(r, from, need.Content)
+	if problem == nil {
+		have.AddContent(need.Field, content)
+	}
+	return problem
 }
 
 // contentOf returns the content that an object refers to, or what is wrong. The field of the problem begins with the

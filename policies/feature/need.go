@@ -126,3 +126,19 @@ func answer[V any](to *map[string]V, from map[string]V, field string) {
 	}
 	(*to)[field] = value
 }
+
+// AddContent answers a need with content.
+func (h *Have) AddContent(field string, content []byte) {
+	if h.Content == nil {
+		h.Content = map[string][]byte{}
+	}
+	h.Content[field] = content
+}
+
+// AddCertificate answers a need with the name of an SDS secret.
+func (h *Have) AddCertificate(field, name string) {
+	if h.Certificates == nil {
+		h.Certificates = map[string]string{}
+	}
+	h.Certificates[field] = name
+}
