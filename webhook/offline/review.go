@@ -171,12 +171,11 @@ func (r *review) kind(value map[string]any) (schema.GroupVersionKind, bool) {
 	if r.Scheme.Recognizes(gvk) {
 		return gvk, true
 	}
-	for known := range r.Scheme.AllKnownTypes() {
-		if known.GroupKind() == gvk.GroupKind() && known.Version != runtime.APIVersionInternal {
-			return known, true
-		}
+	versions := r.Scheme.VersionsForGroupKind(gvk.GroupKind())
+	if len(versions) == 0 {
+		return gvk, false
 	}
-	return gvk, false
+	return versions[0].WithKind(gvk.Kind), true
 }
 
 // decode returns the object, with a problem for each field that its kind does not have, and for each that was filled
