@@ -129,7 +129,7 @@ func TestRightsToItsOwn(t *testing.T) {
 	}
 }
 
-// grants tells whether the rules allow a verb on a resource, which is named with its group.
+// grants reports whether the rules allow a verb on a resource, which is named with its group.
 func grants(rules []rbacv1.PolicyRule, resource, verb string) bool {
 	wanted := schema.ParseGroupResource(resource)
 	return slices.ContainsFunc(rules, func(rule rbacv1.PolicyRule) bool {

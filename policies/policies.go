@@ -33,14 +33,14 @@ type Kind struct {
 	Group, Kind string
 	// Targets are the names of the kinds that it can target and that are served; TargetKinds has all of them.
 	Targets []string
-	// Secures tells that the policies say how backends are verified: what one may be meant for, but cannot attach to,
-	// is not reached.
+	// Secures reports whether the policies say how backends are verified. A backend that such a policy may be meant for,
+	// and to which it cannot attach, gets no requests.
 	Secures bool
 	// New makes an empty policy, to decode into.
 	New func() Object
-	// Unserved tells that nothing of the kind is served yet: what its policies cover is not served either.
+	// Unserved reports whether nothing of the kind is served yet. What its policies cover is not served either.
 	Unserved bool
-	// Dormant tells that policies of the kind have no effect unless the operator enables it.
+	// Dormant reports whether policies of the kind have no effect unless the operator enables it.
 	Dormant bool
 }
 

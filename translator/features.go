@@ -94,7 +94,7 @@ var storedIn = map[features.FeatureName]Field{
 }
 
 // Features lists the features of Gateway API that the translation carries out, in the order of their names. The kinds
-// are those that this cluster serves, of those that not every cluster does. Its CRDs are assumed to have all fields.
+// are the optional kinds that this cluster serves: not every cluster has them. Its CRDs are assumed to have all fields.
 func (s Settings) Features(kinds ...schema.GroupKind) []features.FeatureName {
 	all := slices.Clone(served)
 	if s.InGatewayNamespace {

@@ -39,7 +39,7 @@ var Feature = feature.Feature[gwapiv1.HTTPRouteRule]{
 	Filters: []feature.Filter{{Name: filter, Config: &statefulv3.StatefulSession{}}},
 }
 
-// cluster keeps all backends in one cluster. A session stays with an endpoint, so its backend must not be drawn anew
+// cluster keeps all backends in one cluster. A session stays with an endpoint, so its backend must not be chosen again
 // for each request.
 func cluster(rule *gwapiv1.HTTPRouteRule, _ feature.Have, upstream *feature.Upstream) {
 	upstream.Together = upstream.Together || rule.SessionPersistence != nil

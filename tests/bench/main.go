@@ -33,7 +33,7 @@ type options struct {
 	ofSets bool
 	// inside is the number of routes to measure with, in the process that runs in the cluster's network.
 	inside int
-	// webhookOff tells that only the cost of creating is measured, without admission.
+	// webhookOff reports whether only the cost of creating is measured, without admission.
 	webhookOff bool
 	root, dir  string
 }

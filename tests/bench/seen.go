@@ -144,7 +144,7 @@ func (b *bench) removed(ctx context.Context, is func(name string) bool) error {
 
 func isOther(name string) bool { return strings.HasPrefix(name, "service/default/other/") }
 
-// hasSettings tells that the cluster has settings of a policy, after which it is named too.
+// hasSettings reports whether the cluster has settings of a policy, after which it is named too.
 func hasSettings(name string) bool { return strings.Count(name, "/") > 3 }
 
 // requestsTo is how many requests the clusters have got that are like this.

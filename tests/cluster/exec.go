@@ -104,7 +104,7 @@ func notOurs(network *os.File) error {
 		return fmt.Errorf("looking at this process's network namespace: %w", err)
 	}
 	if theirs.Ino == ours.Ino && theirs.Dev == ours.Dev {
-		return errors.New("the cluster's network namespace is this machine's own, so the command is not run; start the cluster anew with down and up")
+		return errors.New("the cluster's network namespace is this machine's own, so the command is not run; start the cluster again with down and up")
 	}
 	return nil
 }

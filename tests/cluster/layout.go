@@ -75,7 +75,7 @@ func (l layout) create() error {
 	return nil
 }
 
-// exists tells whether a cluster was ever brought up in the directory.
+// exists reports whether a cluster was ever brought up in the directory.
 func (l layout) exists() bool {
 	_, err := os.Stat(l.lockFile())
 	return err == nil

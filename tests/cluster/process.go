@@ -95,13 +95,13 @@ func findSupervisor(l layout) (supervisor, bool, error) {
 	return s, s.alive(), nil
 }
 
-// alive tells whether the supervisor works; one that is ending already does not.
+// alive reports whether the supervisor works; one that is ending already does not.
 func (s supervisor) alive() bool {
 	started, exiting, err := startTime(s.PID)
 	return err == nil && started == s.Started && !exiting
 }
 
-// gone tells whether the supervisor has ended, and with it all processes of its namespace, for which it waits.
+// gone reports whether the supervisor has ended, and with it all processes of its namespace, for which it waits.
 func (s supervisor) gone() bool {
 	started, _, err := startTime(s.PID)
 	return err != nil || started != s.Started
@@ -173,7 +173,7 @@ func marked(environment, mark []byte) bool {
 	return false
 }
 
-// sameNetwork tells whether a process shares this one's network namespace.
+// sameNetwork reports whether a process shares this one's network namespace.
 func sameNetwork(pid int) bool {
 	mine, err := os.Readlink("/proc/self/ns/net")
 	if err != nil {

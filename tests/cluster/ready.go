@@ -9,7 +9,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 )
 
-// condition tells whether something is reached; an error is as good as no.
+// condition reports whether something is reached; an error is as good as no.
 type condition func(context.Context) bool
 
 // awaitStep asks until the condition holds. The one who waits for the cluster sets the time limit, not this.

@@ -92,7 +92,7 @@ func running(l layout) (supervisor, error) {
 		return s, nil
 	}
 	if s.PID != 0 {
-		return s, fmt.Errorf("the cluster in %s crashed; `up` cleans up and begins anew", l.dir)
+		return s, fmt.Errorf("the cluster in %s crashed; `up` cleans up and starts again", l.dir)
 	}
 	hint := "run `up`"
 	if _, err := os.Stat(l.dir); err != nil {

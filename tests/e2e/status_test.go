@@ -55,7 +55,7 @@ spec:
 	}
 	all()
 
-	// Every object changes, so that each status is written anew: the route loses its second parent and its backend, the
+	// Every object changes, so that each status is written again. The route loses its second parent and its backend. The
 	// policy and the Gateway change.
 	s.kubectl(t, "patch", "httproute", "r", "--type=json", "-p",
 		`[{"op":"remove","path":"/spec/parentRefs/1"},{"op":"replace","path":"/spec/rules/0/backendRefs/0/name","value":"absent"}]`)

@@ -29,7 +29,7 @@ type frame struct {
 // vulnerability is a known one of a module that the program has.
 type vulnerability struct {
 	ID, Module, Version, Fixed string
-	// Called tells that the program can reach it.
+	// Called reports whether the program can reach it.
 	Called bool
 }
 

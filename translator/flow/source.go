@@ -30,7 +30,7 @@ type cell struct {
 	readers []reader
 	held    bool // the thing is there
 	used    bool // the cell is not in the free list
-	stirred bool // the cell is to be woken when the table has been computed
+	stirred bool // whether the cell must be woken after the table has been computed
 }
 
 // reader is a task that read a cell, and the place in the task's deps that says so.

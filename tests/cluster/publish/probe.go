@@ -18,7 +18,7 @@ const (
 	segmentLength             = 20
 )
 
-// Listening tells whether a TCP port accepts connections, without making one: it sends the first segment of a
+// Listening reports whether a TCP port accepts connections, without making one: it sends the first segment of a
 // handshake and looks at the answer, which the kernel then resets. The program that listens sees nothing of it, which
 // matters where a connection alone already opens one to a backend and is written to an access log.
 func Listening(target netip.AddrPort, source netip.Addr) (bool, error) {

@@ -11,16 +11,16 @@ import (
 	"time"
 )
 
-// File is the log of one run of a container, complete once Wait has returned. When it has grown beyond a limit it
-// begins anew, and of what was before only the last part is kept. Each line on disk is a time, the name of the stream,
-// F or P (for a text that does not end the line), and the text: the format of the container runtimes.
+// File is the log of one run of a container, complete once Wait has returned. When it has grown beyond a limit, it
+// starts again, and only the last part of what was before is kept. A line on disk has four fields: a time, the name of
+// the stream, F or P (P if the text does not end the line), and the text. Container runtimes have the same format.
 type File struct {
 	path string
 
 	mu      sync.Mutex
 	out     *os.File
 	size    int64
-	part    int // how often the file has begun anew
+	part    int // how often the file has started again
 	changed chan struct{}
 	closed  bool
 	streams sync.WaitGroup
@@ -29,7 +29,7 @@ type File struct {
 // lineLimit is the most of one line that is kept in one piece, in bytes.
 const lineLimit = 16 << 10
 
-// partLimit is how large a log grows before it begins anew, in bytes.
+// partLimit is how large a log grows before it starts again, in bytes.
 var partLimit int64 = 64 << 20
 
 // stamp is the time format of a line.

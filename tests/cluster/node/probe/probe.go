@@ -1,4 +1,4 @@
-// Package probe tells whether containers are well, and runs the network actions of probes and lifecycle hooks.
+// Package probe reports whether containers are well, and runs the network actions of probes and lifecycle hooks.
 package probe
 
 import (

@@ -124,8 +124,8 @@ func (r *reaper) run(s *Spec, p program) (int, chan int, error) {
 	return pid, exited, nil
 }
 
-// give makes a pipe or terminal the user's own. The program may open /dev/stdout anew, which asks for permission also
-// on a pipe.
+// give makes a pipe or terminal the user's own. The program may open /dev/stdout again, which needs permission even
+// if it is a pipe.
 func give(file uintptr, s *Spec) error {
 	var info unix.Stat_t
 	if err := unix.Fstat(int(file), &info); err != nil {
