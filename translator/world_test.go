@@ -50,7 +50,7 @@ func TestGivenUpTrialsLeaveNoTrace(t *testing.T) {
 			t.Fatal(err)
 		}
 		before, fresh := held(w), h.fresh(w)
-		for range 4 {
+		for range 12 {
 			object := h.object()
 			for patience := 1; ; patience++ { // The first question is before the lock.
 				_, err := w.Try(&impatient{t.Context(), patience}, object)

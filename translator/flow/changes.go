@@ -1,11 +1,20 @@
 package flow
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // Changes says which rows a batch has changed. It is good until the next Commit, or the end of Try's look.
 type Changes struct {
 	engine *Engine
-	tables []any // by table: *changed[V], nil if nothing has changed
+	tables []changedTable // those with changes, in order
+}
+
+// changedTable is a table with changes.
+type changedTable struct {
+	table int32
+	rows  any // *changed[V]
 }
 
 // changed are the changed rows of a table, sorted by key.
@@ -46,13 +55,16 @@ func Before[V any](c *Changes, t *Table[V], key string) (V, bool) {
 
 // Empty reports whether the batch has changed no row of any table.
 func (c *Changes) Empty() bool {
-	return !slices.ContainsFunc(c.tables, func(t any) bool { return t != nil })
+	return len(c.tables) == 0
 }
 
 func changedOf[V any](c *Changes, t *Table[V]) *changed[V] {
 	rowsOf(c.engine, t) // the table is of the same graph
-	ch, _ := c.tables[t.id].(*changed[V])
-	return ch
+	i, found := slices.BinarySearchFunc(c.tables, t.id, func(c changedTable, id int32) int { return cmp.Compare(c.table, id) })
+	if !found {
+		return nil
+	}
+	return c.tables[i].rows.(*changed[V])
 }
 
 func (rs *rows[V]) takeBatch() any {

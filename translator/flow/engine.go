@@ -13,6 +13,7 @@ type Engine struct {
 	nodes   []node    // by table
 	tasks   []*tasks  // by table; nil for inputs
 	sources []*source // by number
+	touched tableSet  // tables that have work, or something to tidy up, in the batch at hand
 
 	phase phase
 	mode  mode
@@ -20,6 +21,7 @@ type Engine struct {
 	table int32  // the table at work
 	key   string // the row at work
 
+	batches [2]int       // by mode: how many batches were computed
 	tries   int          // how many times Try was called
 	journal []func()     // what puts back what the Try at hand has done, oldest first
 	ended   func() error // says why the Try at hand is to be given up; nil outside of Try
@@ -29,7 +31,6 @@ type Engine struct {
 // node is a table in an engine, whatever its rows are.
 type node interface {
 	compute(m mode)
-	waiting() bool
 	drop()
 	sweep()
 	takeBatch() any
@@ -61,7 +62,7 @@ const (
 // NewEngine returns an engine whose tables are empty.
 func NewEngine(g *Graph) *Engine {
 	g.frozen = true
-	e := &Engine{graph: g, tasks: make([]*tasks, len(g.tables))}
+	e := &Engine{graph: g, tasks: make([]*tasks, len(g.tables)), touched: newTableSet(len(g.tables))}
 	e.read = Read{engine: e, tracked: true}
 	for _, t := range g.tables {
 		e.nodes = append(e.nodes, t.newRows(e))
@@ -93,6 +94,7 @@ func stage[V any](e *Engine, t *Table[V], call string, st step[V]) {
 	if !ok {
 		panic(fmt.Sprintf("flow: %s of %q in table %s, which is not an input", call, st.key, t.name))
 	}
+	e.touched.add(t.id)
 	w.stage(st)
 }
 
@@ -101,27 +103,37 @@ func stage[V any](e *Engine, t *Table[V], call string, st step[V]) {
 func (e *Engine) Commit() *Changes {
 	e.expect("Commit", idle)
 	c := e.compute()
-	for _, n := range e.nodes {
-		n.sweep()
-	}
+	e.tidy(node.sweep)
 	e.phase = idle
 	return c
 }
 
-// compute computes the tables in order.
+// compute computes the tables that have work, in order. What a table changes is work for later tables only.
 func (e *Engine) compute() *Changes {
 	e.phase = settling
 	defer e.blame()
-	c := &Changes{engine: e, tables: make([]any, len(e.nodes))}
-	for i, n := range e.nodes {
-		e.table, e.key, e.read.level = int32(i), "", int32(i)
+	e.batches[e.mode]++
+	c := &Changes{engine: e}
+	for i := e.touched.next(0); i >= 0; i = e.touched.next(i + 1) {
+		n := e.nodes[i]
+		e.table, e.key, e.read.level = i, "", i
 		n.compute(e.mode)
 		if e.givenUp() {
 			break // The table may be computed in part.
 		}
-		c.tables[i] = n.takeBatch()
+		if batch := n.takeBatch(); batch != nil {
+			c.tables = append(c.tables, changedTable{i, batch})
+		}
 	}
 	return c
+}
+
+// tidy ends a batch: it calls a function for each table that had a part in it.
+func (e *Engine) tidy(table func(node)) {
+	for i := e.touched.next(0); i >= 0; i = e.touched.next(i + 1) {
+		table(e.nodes[i])
+	}
+	clear(e.touched)
 }
 
 // givenUp reports whether the Try at hand is to end before its time. A Commit never is.
@@ -177,8 +189,9 @@ func (e *Engine) blame() {
 
 // ran is the work that a table has done.
 type ran struct {
-	last, total int           // calls of the row function
-	took        time.Duration // in the last batch
+	batch       int           // the number of the last batch in which the table had work
+	last, total int           // calls of the row function, in that batch and in all
+	took        time.Duration // in that batch
 }
 
 func (rs *rows[V]) called() {
@@ -187,21 +200,19 @@ func (rs *rows[V]) called() {
 	r.total++
 }
 
-func (rs *rows[V]) waiting() bool { return rs.worker.waiting() }
-
 func (rs *rows[V]) drop() {
 	rs.worker.drop()
 	rs.calm(false)
 }
 
 func (rs *rows[V]) compute(m mode) {
-	rs.batch = nil
-	r := &rs.ran[m]
-	r.last, r.took = 0, 0
-	if rs.worker.waiting() {
-		start := time.Now()
-		rs.worker.run()
-		rs.calm(true)
-		r.took = time.Since(start)
+	if !rs.worker.waiting() {
+		return
 	}
+	r := &rs.ran[m]
+	r.batch, r.last = rs.engine.batches[m], 0
+	start := time.Now()
+	rs.worker.run()
+	rs.calm(true)
+	r.took = time.Since(start)
 }

@@ -71,17 +71,14 @@ func Snapshot(e *Engine) map[string]map[string]any {
 // Before returns the keys that a batch has changed, by table, and the values they had; nil if there was no row.
 func (c *Changes) Before() map[string]map[string]any {
 	all := map[string]map[string]any{}
-	for i, t := range c.tables {
-		if t == nil {
-			continue
-		}
-		keys, rows := t.(interface {
+	for _, t := range c.tables {
+		keys, rows := t.rows.(interface {
 			list() ([]string, []any)
 		}).list()
 		if !slices.IsSorted(keys) || len(slices.Compact(slices.Clone(keys))) != len(keys) {
 			panic(fmt.Sprintf("keys not sorted or not distinct: %q", keys))
 		}
-		name := c.engine.graph.tables[i].Name()
+		name := c.engine.graph.tables[t.table].Name()
 		all[name] = map[string]any{}
 		for i, key := range keys {
 			all[name][key] = rows[i]

@@ -64,7 +64,7 @@ func (s *source) intern(key string) int32 {
 	}
 	s.cells[c] = cell{key: key, used: true}
 	s.find[key] = c
-	s.unsure = append(s.unsure, c)
+	s.doubt(c)
 	return c
 }
 
@@ -72,8 +72,14 @@ func (s *source) intern(key string) int32 {
 func (s *source) hold(c int32, held bool) {
 	s.cells[c].held = held
 	if !held {
-		s.unsure = append(s.unsure, c)
+		s.doubt(c)
 	}
+}
+
+// doubt has a cell looked at when the batch is over, since it may be of no more use.
+func (s *source) doubt(c int32) {
+	s.unsure = append(s.unsure, c)
+	s.engine.touched.add(s.table)
 }
 
 // stir has a cell woken once the table has been computed; a list changes many times in a batch.
@@ -119,6 +125,9 @@ func (s *source) sweep() {
 	s.unsure = emptied(s.unsure)
 	if len(s.find) == 0 && len(s.cells) > 0 {
 		s.find, s.cells, s.free = map[string]int32{}, nil, nil
+		for _, child := range s.children { // They give back what they keep for each cell.
+			s.engine.touched.add(child.table)
+		}
 	}
 }
 
@@ -151,6 +160,7 @@ func (ts *tasks) mark(c int32) {
 	if !ts.list[c].dirty {
 		ts.list[c].dirty = true
 		ts.dirty = append(ts.dirty, c)
+		ts.over.engine.touched.add(ts.table)
 	}
 }
 
@@ -237,7 +247,7 @@ func (e *Engine) unlink(d dep) {
 	switch {
 	case last == 0:
 		cl.readers = nil
-		s.unsure = append(s.unsure, d.cell)
+		s.doubt(d.cell)
 	case cap(cl.readers) > 64 && last < cap(cl.readers)/4:
 		cl.readers = slices.Clone(cl.readers)
 	}

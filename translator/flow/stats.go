@@ -35,12 +35,13 @@ func (e *Engine) Stats() []TableStats {
 func (rs *rows[V]) stats() TableStats {
 	s := TableStats{
 		Name: rs.name, Rows: rs.count,
-		Readers:  rs.links + rs.whole.links,
-		Keys:     len(rs.find) + len(rs.whole.find),
-		Computed: rs.ran[committing].last,
-		Total:    rs.ran[committing].total,
-		Tried:    rs.ran[trying].total,
-		Duration: rs.ran[committing].took,
+		Readers: rs.links + rs.whole.links,
+		Keys:    len(rs.find) + len(rs.whole.find),
+		Total:   rs.ran[committing].total,
+		Tried:   rs.ran[trying].total,
+	}
+	if r := rs.ran[committing]; r.batch == rs.engine.batches[committing] {
+		s.Computed, s.Duration = r.last, r.took
 	}
 	for _, b := range rs.indexes {
 		s.Readers += b.links
@@ -59,7 +60,12 @@ func (e *Engine) Computed(yield func(table string, calls int) bool) {
 	}
 }
 
-func (rs *rows[V]) computed() (string, int) { return rs.name, rs.ran[committing].last }
+func (rs *rows[V]) computed() (table string, calls int) {
+	if r := rs.ran[committing]; r.batch == rs.engine.batches[committing] {
+		calls = r.last
+	}
+	return rs.name, calls
+}
 
 // Keys returns the sorted keys of the table of a name; ok is false if there is no such table.
 func (e *Engine) Keys(table string) (keys []string, ok bool) {

@@ -10,10 +10,8 @@ import "context"
 // When ctx ends, Try gives up before the next row, does not call look, and returns the error of ctx.
 func (e *Engine) Try(ctx context.Context, change func(), look func(c *Changes)) error {
 	e.expect("Try", idle)
-	for i, n := range e.nodes {
-		if n.waiting() {
-			panic("flow: Try is called while inputs of " + e.graph.tables[i].Name() + " wait for a Commit")
-		}
+	if i := e.touched.next(0); i >= 0 {
+		panic("flow: Try is called while inputs of " + e.graph.tables[i].Name() + " wait for a Commit")
 	}
 	e.phase, e.mode = changing, trying
 	e.tries++
@@ -36,11 +34,11 @@ func (e *Engine) restore() {
 	}
 	e.journal = emptied(e.journal)
 	e.read.deps = emptied(e.read.deps) // of a row function that panicked
-	for _, n := range e.nodes {
+	e.tidy(func(n node) {
 		n.drop()
 		n.takeBatch()
 		n.sweep()
-	}
+	})
 	e.phase, e.mode = idle, committing
 	e.ended, e.cause = nil, nil
 }
