@@ -76,9 +76,6 @@ func TestWithoutPolicies(t *testing.T) {
 	if len(lb) != 1 || lb[0].GetTypedExtensionConfig().GetName() != "envoy.load_balancing_policies.least_request" {
 		t.Errorf("got load balancing %v, want least_request", lb)
 	}
-	if upstream.Together {
-		t.Error("backends need one cluster together, want one each")
-	}
 	if n := proto.Size(route.GetRoute()); n > 0 || len(route.GetTypedPerFilterConfig()) > 0 {
 		t.Errorf("something is set on the route: %v", route)
 	}
@@ -109,10 +106,8 @@ func TestShapesCluster(t *testing.T) {
 			if got := Kinds[0].ShapesCluster(p, feature.Have{}); got != tc.shapes {
 				t.Errorf("shapes clusters: %t, want %t", got, tc.shapes)
 			}
-			upstream := feature.NewUpstream()
-			Kinds[0].Cluster(p, feature.Have{}, upstream)
-			if upstream.Together != tc.together {
-				t.Errorf("needs backends together: %t, want %t", upstream.Together, tc.together)
+			if got := Kinds[0].Traits(p).Together; got != tc.together {
+				t.Errorf("needs backends together: %t, want %t", got, tc.together)
 			}
 		})
 	}

@@ -129,15 +129,6 @@ func TraitsOfRule(r *gwapiv1.HTTPRouteRule) (traits feature.Traits) {
 	return traits
 }
 
-// Together reports whether all backends of a rule must be in one cluster.
-func Together(r *gwapiv1.HTTPRouteRule) bool {
-	u := feature.NewUpstream()
-	for f := range featuresIn(r) {
-		f.cluster(r, feature.Have{}, u)
-	}
-	return u.Together
-}
-
 // RouteRule applies a rule to a route of it.
 func RouteRule(r *gwapiv1.HTTPRouteRule, have feature.Have, route *feature.Route) {
 	for f := range featuresIn(r) {

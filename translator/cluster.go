@@ -72,12 +72,12 @@ func (s *clusterShape) equal(o *clusterShape) bool {
 
 // clusterUses finds the cluster of each backend of the rule and of its filters, nil for a backend that cannot be used.
 func (t *Tables) clusterUses(r *flow.Read, bound *boundRule) {
-	form, whole := t.form(bound.listener.Gateway, bound.effects)
+	form := t.form(bound.listener.Gateway, bound.effects)
 	rule := &bound.rules.Rules[bound.rule]
+	together := func(e *effectRow) bool { return e != nil && !e.Broken && e.Traits.Together }
 	// Envoy fails over, and shares out datagrams, in one cluster only.
-	route := bound.rules.Route
-	whole = whole || failsOver(rule.Backends) || policies.Together(&route.Rules[bound.rule]) ||
-		route.Kind.transport == corev1.ProtocolUDP
+	whole := rule.Traits.Together || slices.ContainsFunc(bound.effects, together) || failsOver(rule.Backends) ||
+		bound.rules.Route.Kind.transport == corev1.ProtocolUDP
 	targets := rule.Backends
 	if bound.listener.protocol().passed() {
 		targets = plain(targets)
@@ -95,9 +95,8 @@ func (t *Tables) clusterUses(r *flow.Read, bound *boundRule) {
 	}
 }
 
-// form is what the clusters have in common for which the policies are in effect. It also reports whether these policies
-// need all backends in one cluster.
-func (t *Tables) form(gateway *gatewayRow, effects []*effectRow) (form clusterForm, whole bool) {
+// form is what the clusters have in common for which the policies are in effect.
+func (t *Tables) form(gateway *gatewayRow, effects []*effectRow) (form clusterForm) {
 	shaping := make([]*clusterShape, len(effects))
 	shaped := false
 	for i, e := range effects {
@@ -110,9 +109,9 @@ func (t *Tables) form(gateway *gatewayRow, effects []*effectRow) (form clusterFo
 		clientRefused: gateway.ClientRefused,
 	}
 	if shaped {
-		whole = form.shape()
+		form.shape()
 	}
-	return form, whole
+	return form
 }
 
 // clusterForm is what the clusters of a rule have in common.
@@ -124,12 +123,11 @@ type clusterForm struct {
 	clientRefused bool
 }
 
-// shape sets what policies make of a cluster, and reports whether they need all backends of a rule in one.
-func (f *clusterForm) shape() (whole bool) {
+// shape sets what policies make of a cluster.
+func (f *clusterForm) shape() {
 	u := upstream(&f.use)
 	f.settings, f.use.Client = policies.Settings(u), u.Certificate
 	f.clientRefused = f.clientRefused && f.use.Client == ""
-	return u.Together
 }
 
 func (f *clusterForm) reaches(b backend) bool {

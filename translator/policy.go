@@ -55,10 +55,9 @@ type policyRow struct {
 	ShapesCluster bool
 	// ListenerParts are the settings of listeners that the policy covers.
 	ListenerParts []policies.ListenerPart
-	// Cost is what the policy adds to each route that it covers, in bytes of an Envoy; Preflighted reports whether it
-	// makes browsers send preflight requests.
-	Cost        int64
-	Preflighted bool
+	// Cost is what the policy adds to each route that it covers, in bytes of an Envoy.
+	Cost   int64
+	Traits feature.Traits
 }
 
 func (p *policyRow) equal(o *policyRow) bool {
@@ -66,7 +65,7 @@ func (p *policyRow) equal(o *policyRow) bool {
 		return p == o
 	}
 	return slices.Equal(p.Members, o.Members) && p.Merges == o.Merges && p.Broken == o.Broken && p.Beyond == o.Beyond &&
-		p.ShapesCluster == o.ShapesCluster && p.Cost == o.Cost && p.Preflighted == o.Preflighted &&
+		p.ShapesCluster == o.ShapesCluster && p.Cost == o.Cost && p.Traits == o.Traits &&
 		p.Have.Equal(o.Have) && equalNeeded(p.Clusters, o.Clusters) && slices.EqualFunc(p.Asked, o.Asked, backend.equal) &&
 		slices.EqualFunc(p.Fetches, o.Fetches, (*neededFetch).equal) &&
 		equalProblems(p.Problems, o.Problems) && equalProblems(p.Own, o.Own)
@@ -128,7 +127,7 @@ func (p *policyRow) setEffects(set func(feature.Have, *routev3.Route)) {
 	p.Kind.Connection(p.Policy, p.Have, &p.Connection)
 	p.ShapesCluster = p.Kind.ShapesCluster(p.Policy, p.Have)
 	p.Cost = feature.Encoded(p.Route) + p.Kind.Cost(p.Policy)
-	p.Preflighted = p.Kind.Traits(p.Policy).Preflights
+	p.Traits = p.Kind.Traits(p.Policy)
 }
 
 // attachmentRow is one target of a policy, targetRow has the policies of a target by the index of their kinds.

@@ -30,10 +30,9 @@ type effectRow struct {
 	Shape *clusterShape
 	// Clusters are those that the policy needs, by the fields of the needs.
 	Clusters map[string]neededCluster
-	// Cost is what the effect costs each route, in bytes of an Envoy. Preflighted reports whether it makes browsers
-	// send preflight requests.
-	Cost        int64
-	Preflighted bool
+	// Cost is what the effect costs each route, in bytes of an Envoy.
+	Cost   int64
+	Traits feature.Traits
 	// Route holds what is merged into each route.
 	Route *routev3.Route
 	// Filtered reports whether the policy also has configurations of filters that routes can share.
@@ -45,7 +44,7 @@ type effectRow struct {
 
 func (e *effectRow) equal(o *effectRow) bool {
 	return e.Key == o.Key && e.Ref == o.Ref && e.Broken == o.Broken && e.Shape.equal(o.Shape) &&
-		equalNeeded(e.Clusters, o.Clusters) && e.Cost == o.Cost && e.Preflighted == o.Preflighted &&
+		equalNeeded(e.Clusters, o.Clusters) && e.Cost == o.Cost && e.Traits == o.Traits &&
 		e.Filtered == o.Filtered && e.encoded == o.encoded
 }
 
@@ -76,7 +75,7 @@ func trialRoute(p *policyRow, set func(feature.Have, *routev3.Route)) *routev3.R
 // effect computes what a policy does to routes.
 func (t *Tables) effect(_ *flow.Read, key string, p *policyRow) (*effectRow, bool) {
 	e := &effectRow{
-		Key: key, Ref: p.ref(), Broken: p.Broken, Clusters: p.Clusters, Cost: p.Cost, Preflighted: p.Preflighted,
+		Key: key, Ref: p.ref(), Broken: p.Broken, Clusters: p.Clusters, Cost: p.Cost, Traits: p.Traits,
 		Route: proto.CloneOf(p.Route),
 	}
 	if p.ShapesCluster {

@@ -17,7 +17,7 @@ import (
 // too, whose preflights must not be answered by another rule.
 func (b *boundRule) preflighted() bool {
 	return b.rules.Rules[b.rule].Traits.Preflights ||
-		slices.ContainsFunc(b.effects, func(e *effectRow) bool { return e != nil && e.Preflighted })
+		slices.ContainsFunc(b.effects, func(e *effectRow) bool { return e != nil && e.Traits.Preflights })
 }
 
 // keepsPreflights reports whether a match excludes the preflights of its requests: they have another method and not the

@@ -74,9 +74,6 @@ type Upstream struct {
 	// Certificate is the name of the SDS secret with the certificate that Envoy presents to backends with TLS. It is
 	// empty for none. That of the Gateway is set before the features of policies are called.
 	Certificate string
-	// Together is set by a feature that needs all backends of a rule in one cluster, since it chooses among all their
-	// endpoints. Otherwise each backend may have a cluster of its own.
-	Together bool
 }
 
 // NewUpstream is an upstream on which nothing is set yet.

@@ -6,6 +6,9 @@ type Traits struct {
 	// Preflights reports whether browsers ask beforehand, by an OPTIONS request, whether they may send a request. Then
 	// the matches of the rule get such requests too.
 	Preflights bool
+	// Together reports whether all backends of a rule must be in one cluster, since an endpoint is chosen among those of
+	// all backends. Otherwise each backend may have a cluster of its own.
+	Together bool
 
 	// What follows is of rules only.
 
@@ -20,7 +23,7 @@ type Traits struct {
 // Or returns what holds in one of both.
 func (t Traits) Or(o Traits) Traits {
 	return Traits{
-		Preflights: t.Preflights || o.Preflights, Answers: t.Answers || o.Answers,
+		Preflights: t.Preflights || o.Preflights, Together: t.Together || o.Together, Answers: t.Answers || o.Answers,
 		ReplacesPrefix: t.ReplacesPrefix || o.ReplacesPrefix, Apart: t.Apart || o.Apart,
 	}
 }

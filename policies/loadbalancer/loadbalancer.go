@@ -22,6 +22,9 @@ var Feature = feature.Feature[v1alpha1.ClusterSettings]{
 	Check:   check,
 	Cluster: cluster,
 	Route:   route,
+	Traits: func(spec *v1alpha1.ClusterSettings) feature.Traits {
+		return feature.Traits{Together: hashes(spec.LoadBalancer)}
+	},
 	Connection: func(spec *v1alpha1.ClusterSettings, _ feature.Have, connection *feature.Connection) {
 		lb := spec.LoadBalancer
 		connection.HashSource = hashes(lb) && lb.ConsistentHash != nil &&
@@ -74,9 +77,6 @@ func cluster(spec *v1alpha1.ClusterSettings, _ feature.Have, upstream *feature.U
 	b, ok := balancers[lb.Type]
 	if !ok {
 		return
-	}
-	if hashes(lb) {
-		upstream.Together = true
 	}
 	upstream.Cluster.LoadBalancingPolicy = &clusterv3.LoadBalancingPolicy{
 		Policies: []*clusterv3.LoadBalancingPolicy_Policy{{

@@ -33,16 +33,16 @@ const filter = "envoy.filters.http.stateful_session"
 var Feature = feature.Feature[gwapiv1.HTTPRouteRule]{
 	Name:    "sessionPersistence",
 	Check:   check,
-	Cluster: cluster,
+	Traits:  traits,
 	Route:   route,
 	Cost:    cost,
 	Filters: []feature.Filter{{Name: filter, Config: &statefulv3.StatefulSession{}}},
 }
 
-// cluster keeps all backends in one cluster. A session stays with an endpoint, so its backend must not be chosen again
+// traits keeps all backends in one cluster. A session stays with an endpoint, so its backend must not be chosen again
 // for each request.
-func cluster(rule *gwapiv1.HTTPRouteRule, _ feature.Have, upstream *feature.Upstream) {
-	upstream.Together = upstream.Together || rule.SessionPersistence != nil
+func traits(rule *gwapiv1.HTTPRouteRule) feature.Traits {
+	return feature.Traits{Together: rule.SessionPersistence != nil}
 }
 
 func route(rule *gwapiv1.HTTPRouteRule, _ feature.Have, route *feature.Route) {
