@@ -61,15 +61,15 @@ func (t *Tables) securingGateways(r *flow.Read, target policies.Target) []*gatew
 		}
 	}
 	key := placeKey(target)
-	for _, rules := range t.rulesByService.Lookup(r, key) {
+	for _, rules := range t.rulesByBackend.Lookup(r, key) {
 		for _, p := range t.parentsByRoute.Lookup(r, rules.Key) {
 			add(p.Value.Gateway)
 		}
 	}
-	for _, guard := range t.guardsByService.Lookup(r, key) {
+	for _, guard := range t.guardsByBackend.Lookup(r, key) {
 		add(guard.Value.Listener.Gateway)
 	}
-	for _, p := range t.policiesByService.Lookup(r, key) {
+	for _, p := range t.policiesByBackend.Lookup(r, key) {
 		for _, a := range t.attached.byPolicy.Lookup(r, p.Value.ref().String()) {
 			target := a.Value.Target
 			for _, g := range t.targetKinds[target.Kind].gateways(r, Key(target.Namespace, target.Name)) {

@@ -112,20 +112,20 @@ func (t *Tables) misaimed(r *flow.Read, target policies.Target) *backendTLSRow {
 // usable reports whether requests can be sent to the backend.
 func (b backend) usable() bool { return b.To != nil && (b.TLS == nil || b.TLS.Usable) }
 
-// usedServices are the keys under which a policy finds the routes that use its Services, also for mirrors and for
+// keysOfRules are the keys under which a policy finds the routes that use its targets, also for mirrors and for
 // authorization.
-func usedServices(_ string, row *rulesRow) []string {
+func keysOfRules(_ string, row *rulesRow) []string {
 	var used []backend
 	for i := range row.Rules {
 		used = append(used, row.Rules[i].all()...)
 	}
-	return serviceKeys(used)
+	return backendKeys(used)
 }
 
-// askedServices are the keys under which a policy finds the listeners whose filters use its Services.
-func askedServices(_ string, g *guardRow) []string { return serviceKeys(g.Backends) }
+// keysOfGuard are the keys under which a policy finds the listeners whose filters use its targets.
+func keysOfGuard(_ string, g *guardRow) []string { return backendKeys(g.Backends) }
 
-func serviceKeys(used []backend) (keys []string) {
+func backendKeys(used []backend) (keys []string) {
 	for _, b := range used {
 		if b.To != nil {
 			keys = append(keys, convert(b.secured(), placeKey)...)

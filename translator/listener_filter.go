@@ -20,7 +20,7 @@ import (
 // declareGuards: the filters that requests pass before Envoy chooses a route.
 func (t *Tables) declareGuards() {
 	t.guards = flow.Derive(t.listeners, "filters of listeners", (*guardRow).equal, t.guard)
-	t.guardsByService = flow.NewIndex(t.guards, "filters of listeners by Service", askedServices)
+	t.guardsByBackend = flow.NewIndex(t.guards, "filters of listeners by backend", keysOfGuard)
 }
 
 // Reasons of conditions of a listener that GEP-5224 names and Gateway API has no constants for.

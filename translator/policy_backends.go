@@ -52,8 +52,8 @@ func (t *Tables) meetBackend(r *flow.Read, p *policyRow, from verdict.Ref, need 
 	return true, problems
 }
 
-// neededServices are the keys under which a policy for backends finds the policies that need its Services.
-func neededServices(_ string, p *policyRow) []string { return serviceKeys(p.Asked) }
+// keysOfNeeds are the keys under which a policy for backends finds the policies that need its targets.
+func keysOfNeeds(_ string, p *policyRow) []string { return backendKeys(p.Asked) }
 
 // settingsForm is the form of a cluster by the settings of a need, as if a BackendTrafficPolicy had them.
 func (t *Tables) settingsForm(p *policyRow, b *feature.Backend) *clusterForm {

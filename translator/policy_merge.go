@@ -28,7 +28,7 @@ func (t *Tables) declareMerges() {
 		"combinations of policies", flow.Same[bool], anyMember)
 	t.mergedPolicies = flow.Derive(combined, "merged policies", (*policyRow).equal, t.mergedPolicy)
 	t.effectivePolicies = flow.Concat("effective policies", (*policyRow).equal, t.policies, t.mergedPolicies)
-	t.policiesByService = flow.NewIndex(t.effectivePolicies, "policies by Service", neededServices)
+	t.policiesByBackend = flow.NewIndex(t.effectivePolicies, "policies by backend", keysOfNeeds)
 	t.fetches = flow.Group(flow.NewIndex(t.effectivePolicies, "policies by fetched content", fetchedBy),
 		"content to fetch", equalFetches, t.fetch)
 	t.policyEffects = flow.Derive(t.effectivePolicies, "effects of policies", (*effectRow).equal, t.effect)

@@ -16,7 +16,7 @@ import (
 // declareBindings: what routes and filters of listeners add to Envoy.
 func (t *Tables) declareBindings() {
 	t.rulesOf = flow.Derive(t.routes, "rules", (*rulesRow).equal, t.routeRules)
-	t.rulesByService = flow.NewIndex(t.rulesOf, "rules by Service", usedServices)
+	t.rulesByBackend = flow.NewIndex(t.rulesOf, "rules by backend", keysOfRules)
 	t.bindings = flow.Concat("all bindings", (*bindingRow).equal,
 		flow.Expand(t.parents, "bindings", (*bindingRow).equal, t.binding),
 		flow.Expand(t.guards, "bindings of filters", (*bindingRow).equal, t.guardBinding))

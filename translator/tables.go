@@ -104,7 +104,7 @@ type Tables struct {
 	mergesByPolicy    *flow.Index[*mergeRow]
 	mergedPolicies    *flow.Table[*policyRow]
 	effectivePolicies *flow.Table[*policyRow]
-	policiesByService *flow.Index[*policyRow]
+	policiesByBackend *flow.Index[*policyRow]
 	fetches           *flow.Table[*Fetch]
 	policyEffects     *flow.Table[*effectRow]
 	policyFilters     *flow.Table[[]filterConfig]
@@ -113,11 +113,11 @@ type Tables struct {
 
 	// Filters of listeners (listener_filter.go).
 	guards          *flow.Table[*guardRow]
-	guardsByService *flow.Index[*guardRow]
+	guardsByBackend *flow.Index[*guardRow]
 
 	// Rules and bindings (route.go).
 	rulesOf         *flow.Table[*rulesRow]
-	rulesByService  *flow.Index[*rulesRow]
+	rulesByBackend  *flow.Index[*rulesRow]
 	bindings        *flow.Table[*bindingRow]
 	forwardings     *flow.Index[*bindingRow]
 	rejectedByRoute *flow.Index[*bindingRow]
