@@ -68,7 +68,7 @@ func (t *Tables) withoutEndpoints(r *flow.Read, rules *rulesRow) []verdict.Probl
 			}
 			p := verdict.Problem{
 				Reason: reasonNoEndpoints, Condition: conditionBackends, Weight: verdict.Unresolved,
-				Message: fmt.Sprintf("%s has no ready endpoint for port %d, so what is sent to it fails: look at its pods and its selector",
+				Message: fmt.Sprintf("%s has no ready endpoint for port %d, so what is sent to it fails: look at its EndpointSlices and the pods behind it",
 					b.To, b.Port.Number),
 			}
 			if !slices.Contains(problems, p) {
