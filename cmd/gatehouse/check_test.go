@@ -16,9 +16,9 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the goldens")
 
-// TestCheck runs the command. A golden has the manifests, and runs of the command as files whose name is its arguments,
+// TestCommands runs commands that work on manifests. A golden has the manifests, and runs of the command as files whose name is its arguments,
 // with what it prints and its exit code.
-func TestCheck(t *testing.T) {
+func TestCommands(t *testing.T) {
 	names, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(names) == 0 {
 		t.Fatalf("no goldens found: %v", err)
@@ -36,7 +36,7 @@ func TestCheck(t *testing.T) {
 			t.Chdir(t.TempDir())
 			var runs []*txtar.File
 			for i := range archive.Files {
-				if f := &archive.Files[i]; strings.HasPrefix(f.Name, "gatehouse check") {
+				if f := &archive.Files[i]; strings.HasPrefix(f.Name, "gatehouse ") {
 					runs = append(runs, f)
 				} else if err := os.MkdirAll(filepath.Dir(f.Name), 0o700); err != nil {
 					t.Fatal(err)
@@ -80,6 +80,7 @@ func runCheck(t *testing.T, line string) string {
 	root.SetArgs(slices.Delete(strings.Fields(line), 0, 1))
 	root.SetIn(&stdin)
 	root.SetOut(&out)
+	root.SetErr(&out)
 	if err := root.Execute(); err != nil {
 		fmt.Fprintf(&out, "gatehouse: %v\nexit code %d\n", err, exitCode(err))
 	}

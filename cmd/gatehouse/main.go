@@ -47,7 +47,7 @@ func rootCommand() *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(serveCommand(), checkCommand(), certgenCommand(), envoyCommand(), versionCommand())
+	root.AddCommand(serveCommand(), checkCommand(), translateCommand(), certgenCommand(), envoyCommand(), versionCommand())
 	return root
 }
 

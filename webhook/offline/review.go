@@ -56,6 +56,8 @@ type Review struct {
 	// not objects at all.
 	Judged              []verdict.Ref
 	Ignored, NotObjects int
+	// Outcome is what the translation makes of the manifests.
+	Outcome translator.Outcome
 }
 
 // Denied counts the findings for which admission would deny an object.
@@ -234,6 +236,7 @@ func (r *review) judge() error {
 	if err != nil {
 		return err
 	}
+	r.Outcome = outcome
 	for _, status := range outcome.Statuses {
 		ref := r.refOf(status.Object)
 		for _, p := range status.Problems {
