@@ -18,15 +18,15 @@ import (
 // decide.
 const policyFilter = "envoy.filters.http.composite/ext_authz/policy"
 
-// OfPolicy is the extAuth part of a SecurityPolicy. Its filter is configured on each route (it has no Off), because the
-// cluster of its server must exist wherever the configuration is.
+// OfPolicy is the extAuth part of a SecurityPolicy. A route configuration may have the configuration while no route in it
+// asks the server, and then the server's cluster does not exist. Envoy looks for the cluster when it asks.
 var OfPolicy = feature.Feature[v1alpha1.SecurityPolicySpec]{
 	Name:       "extAuth",
 	Check:      checkPolicy,
 	Needs:      needsOfPolicy,
 	Route:      routeOfPolicy,
 	Connection: connection,
-	Filters:    []feature.Filter{{Name: policyFilter, Config: feature.Composite()}},
+	Filters:    []feature.Filter{{Name: policyFilter, Config: feature.Composite(), Off: feature.Nothing()}},
 }
 
 // service returns the server with the path of its protocol, nil without one.
