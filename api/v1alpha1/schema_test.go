@@ -33,6 +33,7 @@ import (
 	celconfig "k8s.io/apiserver/pkg/apis/cel"
 	"sigs.k8s.io/yaml"
 
+	rulesv1alpha1 "gatehouse/api/rules/v1alpha1"
 	"gatehouse/api/v1alpha1"
 )
 
@@ -86,7 +87,7 @@ func TestCRDsServeEveryKind(t *testing.T) {
 	}
 	sort.Strings(got)
 	want := []string{
-		v1alpha1.KindBackend, v1alpha1.KindBackendTrafficPolicy, v1alpha1.KindClientTrafficPolicy,
+		rulesv1alpha1.KindAdmissionRule, v1alpha1.KindBackend, v1alpha1.KindBackendTrafficPolicy, v1alpha1.KindClientTrafficPolicy,
 		v1alpha1.KindEnvoyProxy, v1alpha1.KindSecurityPolicy,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

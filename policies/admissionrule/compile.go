@@ -1,0 +1,229 @@
+package admissionrule
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/google/cel-go/cel"
+	"github.com/google/cel-go/common"
+	celconfig "k8s.io/apiserver/pkg/apis/cel"
+
+	rulesv1alpha1 "gatehouse/api/rules/v1alpha1"
+	"gatehouse/policies/verdict"
+)
+
+// Reasons of problems of rules.
+const (
+	// ReasonInvalid is the reason of a rule that is not in effect.
+	ReasonInvalid = "Invalid"
+	// ReasonUnchecked is the reason of a rule that is in effect, although not everything of it could be checked.
+	ReasonUnchecked = "Unchecked"
+	// reasonViolated is the reason of objects that violate a rule which gives no reason.
+	reasonViolated = "RuleViolated"
+)
+
+// Rule is a compiled AdmissionRule. It is safe for concurrent use.
+type Rule struct {
+	name string
+	spec *rulesv1alpha1.AdmissionRuleSpec
+	matcher
+	conditions  []expression
+	params      params
+	variables   []expression
+	validations []validation
+}
+
+// expression is a compiled expression with its name.
+type expression struct {
+	name    string
+	program cel.Program
+}
+
+type validation struct {
+	spec    *rulesv1alpha1.Validation
+	holds   cel.Program
+	message cel.Program // nil without messageExpression.
+}
+
+// Name is the name of the AdmissionRule.
+func (r *Rule) Name() string { return r.name }
+
+// Compile compiles a rule, and checks its expressions against the schemas of all kinds that it matches. The problems
+// are those of the AdmissionRule; if one of them is Invalid, the rule is nil and not in effect. Fields have the form
+// spec.validations[0].expression, and messages about expressions begin with line and column in the expression.
+func Compile(source *rulesv1alpha1.AdmissionRule, schemas Schemas) (*Rule, []verdict.Problem) {
+	r := &Rule{name: source.Name, spec: &source.Spec, matcher: matcher{spec: &source.Spec.MatchConstraints}}
+	problems := r.check()
+	if len(problems) > 0 {
+		return nil, problems
+	}
+	c := &compiler{rule: r, programs: true}
+	c.run(environment{params: r.spec.ParamKind != nil})
+	if len(c.problems) > 0 {
+		return nil, c.problems
+	}
+	for _, resource := range r.resources() {
+		kind := resource.GVK()
+		known := schemas(kind)
+		if known == nil {
+			c.warn("spec.matchConstraints.resourceRules", unknownSchema(kind))
+			continue
+		}
+		c.run(environment{params: r.spec.ParamKind != nil, object: typeOf(known, kind.Kind), kind: kind.Kind})
+	}
+	for _, p := range c.problems {
+		if p.Weight == verdict.Invalid {
+			return nil, c.problems
+		}
+	}
+	return r, c.problems
+}
+
+// check checks what needs no expression, and compiles the selectors.
+func (r *Rule) check() []verdict.Problem {
+	var problems []verdict.Problem
+	wrong := func(field, message string) {
+		problems = append(problems, verdict.Problem{Field: field, Reason: ReasonInvalid, Weight: verdict.Invalid, Message: message})
+	}
+	m := &r.spec.MatchConstraints
+	if len(m.ResourceRules) == 0 {
+		wrong("spec.matchConstraints.resourceRules", "the rule is about nothing: list the kinds that it is about")
+	}
+	for i := range m.ResourceRules {
+		if field, message := checkResources(&m.ResourceRules[i]); message != "" {
+			wrong(fmt.Sprintf("spec.matchConstraints.resourceRules[%d].%s", i, field), message)
+		}
+	}
+	if len(r.spec.Validations) == 0 {
+		wrong("spec.validations", "the rule requires nothing: write at least one validation")
+	}
+	switch r.spec.Severity {
+	case "", rulesv1alpha1.SeverityDeny, rulesv1alpha1.SeverityWarn, rulesv1alpha1.SeverityAudit:
+	default:
+		wrong("spec.severity", fmt.Sprintf("%q is no severity: write deny, warn or audit", r.spec.Severity))
+	}
+	var err error
+	if r.namespaces, err = selectorOf(m.NamespaceSelector); err != nil {
+		wrong("spec.matchConstraints.namespaceSelector", oneLine(err)+": correct the selector")
+	}
+	if r.matcher.object, err = selectorOf(m.ObjectSelector); err != nil {
+		wrong("spec.matchConstraints.objectSelector", oneLine(err)+": correct the selector")
+	}
+	if problem := r.params.read(r.spec); problem != nil {
+		problems = append(problems, *problem)
+	}
+	return problems
+}
+
+// compiler compiles the expressions of a rule in one environment after the other.
+type compiler struct {
+	rule     *Rule
+	problems []verdict.Problem
+	// programs reports whether the programs are kept, and not only the types checked.
+	programs bool
+
+	env  *typed
+	kind string
+}
+
+// run compiles all expressions. What is wrong for one kind is reported once.
+func (c *compiler) run(e environment) {
+	env, err := e.build()
+	if err != nil {
+		c.wrong("spec", oneLine(err)+": report this")
+		return
+	}
+	c.env, c.kind = env, e.kind
+	spec := c.rule.spec
+	for i, m := range spec.MatchConditions {
+		program := c.compile(fmt.Sprintf("spec.matchConditions[%d].expression", i), m.Expression, cel.BoolType)
+		if c.programs {
+			c.rule.conditions = append(c.rule.conditions, expression{m.Name, program})
+		}
+	}
+	for i, v := range spec.Variables {
+		field := fmt.Sprintf("spec.variables[%d].", i)
+		if env.has(v.Name) {
+			c.wrong(field+"name", fmt.Sprintf("variable %q is there twice: rename one of them", v.Name))
+			continue
+		}
+		program, of := c.compileAny(field+"expression", v.Expression)
+		env.declare(v.Name, of)
+		if c.programs {
+			c.rule.variables = append(c.rule.variables, expression{v.Name, program})
+		}
+	}
+	for i := range spec.Validations {
+		v := validation{spec: &spec.Validations[i]}
+		field := fmt.Sprintf("spec.validations[%d].", i)
+		v.holds = c.compile(field+"expression", v.spec.Expression, cel.BoolType)
+		if v.spec.MessageExpression != "" {
+			v.message = c.compile(field+"messageExpression", v.spec.MessageExpression, cel.StringType)
+		}
+		if c.programs {
+			c.rule.validations = append(c.rule.validations, v)
+		}
+	}
+	c.programs = false
+}
+
+// compile compiles an expression that must be of a type.
+func (c *compiler) compile(field, text string, want *cel.Type) cel.Program {
+	program, of := c.compileAny(field, text)
+	if of != nil && !of.IsExactType(want) {
+		c.wrong(field, fmt.Sprintf("the expression is of type %s: write one of type %s", of, want))
+	}
+	return program
+}
+
+// compileAny compiles an expression, and returns a nil type if that is not possible.
+func (c *compiler) compileAny(field, text string) (cel.Program, *cel.Type) {
+	ast, issues := c.env.Compile(text)
+	if issues.Err() != nil {
+		for _, e := range issues.Errors() {
+			c.wrong(field, c.words(e))
+		}
+		return nil, nil
+	}
+	if cost := c.env.cost(ast); cost > maxEstimate {
+		c.warn(field, fmt.Sprintf("the expression costs more than is allowed for the largest %s, by a factor of %.2g, and fails for them: nest fewer loops, or read shorter lists",
+			c.kind, float64(cost)/maxEstimate))
+	}
+	if !c.programs {
+		return nil, ast.OutputType()
+	}
+	program, err := c.env.Program(ast, cel.InterruptCheckFrequency(celconfig.CheckFrequency))
+	if err != nil {
+		c.wrong(field, oneLine(err)+": correct the expression")
+		return nil, nil
+	}
+	return program, ast.OutputType()
+}
+
+// words is an error of the CEL compiler as a line for users.
+func (c *compiler) words(e *common.Error) string {
+	text := strings.Join(strings.Fields(e.Message), " ")
+	text = strings.TrimSuffix(text, " (in container '')")
+	if after, ok := strings.CutPrefix(text, "undeclared reference to 'effective'"); ok && after == "" {
+		text = "effective cannot be used, because this version does not compute it"
+	}
+	if c.kind != "" {
+		text += ", for kind " + c.kind
+	}
+	return fmt.Sprintf("line %d, column %d: %s: correct the expression", e.Location.Line(), e.Location.Column()+1, text)
+}
+
+func (c *compiler) wrong(field, message string) {
+	c.add(field, ReasonInvalid, message, verdict.Invalid)
+}
+
+func (c *compiler) warn(field, message string) {
+	c.add(field, ReasonUnchecked, message, verdict.Unresolved)
+}
+
+func (c *compiler) add(field, reason, message string, weight verdict.Weight) {
+	c.problems = append(c.problems, verdict.Problem{Field: field, Reason: reason, Weight: weight, Message: message})
+}
+
+// oneLine is the text of an error without line breaks.
+func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }

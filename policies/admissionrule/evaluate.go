@@ -1,0 +1,250 @@
+package admissionrule
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/google/cel-go/cel"
+	"github.com/google/cel-go/common/types"
+	"github.com/google/cel-go/common/types/ref"
+	admissionv1 "k8s.io/api/admission/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	celconfig "k8s.io/apiserver/pkg/apis/cel"
+	celcommon "k8s.io/apiserver/pkg/cel/common"
+	"k8s.io/apiserver/pkg/cel/lazy"
+
+	rulesv1alpha1 "gatehouse/api/rules/v1alpha1"
+	"gatehouse/policies/verdict"
+)
+
+// Input is a request to create or update an object. Objects are as JSON decodes them, with whole numbers as int64.
+type Input struct {
+	Resource Resource
+	// Request is the request; its objects are not read.
+	Request *admissionv1.AdmissionRequest
+	Object  map[string]any
+	// OldObject is the object as it is stored; nil at creation.
+	OldObject map[string]any
+	// Namespace is that of the object; nil for objects without a namespace.
+	Namespace *corev1.Namespace
+	// Params finds ConfigMaps in a namespace, by their name if it is not empty, otherwise by the selector.
+	Params func(namespace, name string, selector labels.Selector) ([]*corev1.ConfigMap, error)
+}
+
+// Finding is one requirement of a rule that an object violates.
+type Finding struct {
+	// Rule is the name of the rule.
+	Rule     string
+	Severity rulesv1alpha1.Severity
+	// Problem has the field, the reason of the rule and its message. The message is one line, without the rule's name.
+	verdict.Problem
+	// Before reports whether the stored object violates the requirement too, with the same message. This is never a
+	// reason to deny a change.
+	Before bool
+	// Failed reports whether the rule could not be evaluated.
+	Failed bool
+}
+
+// Denies reports whether the object is refused for the finding.
+func (f *Finding) Denies() bool {
+	return f.Severity == rulesv1alpha1.SeverityDeny && !f.Before
+}
+
+// Judge evaluates the rule for a request. It returns an error only if ctx ends.
+func (r *Rule) Judge(ctx context.Context, in *Input) ([]Finding, error) {
+	found := r.violations(ctx, in)
+	if len(found) > 0 && in.OldObject != nil {
+		stored := *in
+		stored.Object = in.OldObject
+		before := r.violations(ctx, &stored)
+		for i := range found {
+			found[i].Before = slices.Contains(before, found[i])
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("evaluating rule %s: %w", r.name, err)
+	}
+	return found, nil
+}
+
+// violations evaluates the rule for the object, without regard to what was stored before.
+func (r *Rule) violations(ctx context.Context, in *Input) []Finding {
+	if !r.matches(in) {
+		return nil
+	}
+	values := in.values()
+	values[varVariables] = lazy.NewMapValue(types.NewObjectType(typeVariables))
+	all, err := r.parameters(in)
+	if err != nil {
+		return r.failed("", err)
+	}
+	var found []Finding
+	for _, each := range all {
+		values[varParams] = each
+		found = append(found, r.evaluate(ctx, values)...)
+	}
+	return found
+}
+
+// evaluate evaluates the rule with one set of parameters.
+func (r *Rule) evaluate(ctx context.Context, values map[string]any) []Finding {
+	applies, err := r.applies(ctx, values)
+	if err != nil {
+		return r.failed("", err)
+	}
+	if !applies {
+		return nil
+	}
+	b := &budget{ctx: ctx, left: celconfig.RuntimeCELCostBudget}
+	variables := lazy.NewMapValue(types.NewObjectType(typeVariables))
+	for _, v := range r.variables {
+		variables.Append(v.name, func(*lazy.MapValue) ref.Val {
+			value, err := b.run(v.program, values)
+			if err != nil {
+				return types.WrapErr(fmt.Errorf("variable %s: %w", v.name, err))
+			}
+			return value
+		})
+	}
+	values[varVariables] = variables
+	var found []Finding
+	for i := range r.validations {
+		v := &r.validations[i]
+		switch value, err := b.run(v.holds, values); {
+		case err != nil:
+			found = append(found, r.failed(v.spec.FieldPath, err)...)
+		case value != types.True:
+			found = append(found, Finding{Rule: r.name, Severity: r.severity(), Problem: verdict.Problem{
+				Field: v.spec.FieldPath, Reason: cmp.Or(v.spec.Reason, reasonViolated), Weight: r.weight(),
+				Message: v.words(b, values),
+			}})
+		}
+	}
+	return found
+}
+
+// applies reports whether all match conditions are true. A condition that is false decides, even if another one fails.
+func (r *Rule) applies(ctx context.Context, values map[string]any) (bool, error) {
+	b := &budget{ctx: ctx, left: celconfig.RuntimeCELCostBudgetMatchConditions}
+	var failures []error
+	for _, c := range r.conditions {
+		value, err := b.run(c.program, values)
+		if err != nil {
+			failures = append(failures, fmt.Errorf("matchCondition %s: %w", c.name, err))
+		} else if value != types.True {
+			return false, nil
+		}
+	}
+	return true, errors.Join(failures...)
+}
+
+// parameters are the values of params for which the rule is evaluated.
+func (r *Rule) parameters(in *Input) ([]any, error) {
+	p := r.params.ref
+	if p == nil {
+		return []any{nil}, nil
+	}
+	namespace := cmp.Or(p.Namespace, in.Request.Namespace)
+	if namespace == "" {
+		return nil, errors.New("paramRef names no namespace, and the object has none: write paramRef.namespace")
+	}
+	found, err := in.Params(namespace, p.Name, r.params.selector)
+	if err != nil {
+		return nil, fmt.Errorf("reading parameters: %w", err)
+	}
+	if len(found) == 0 && p.ParameterNotFoundAction != rulesv1alpha1.ParameterNotFoundAllow {
+		what := p.Name
+		if what == "" {
+			what = "with the labels of paramRef.selector"
+		}
+		return nil, fmt.Errorf("no ConfigMap %s in namespace %s, from which it takes its parameters", what, namespace)
+	}
+	var all []any
+	for _, c := range found {
+		all = append(all, celcommon.SchemalessTypedToVal(c))
+	}
+	return all, nil
+}
+
+// failed is the finding of a rule that could not be evaluated.
+func (r *Rule) failed(field string, err error) []Finding {
+	if r.spec.FailurePolicy == rulesv1alpha1.FailurePolicyIgnore {
+		return nil
+	}
+	return []Finding{{Rule: r.name, Severity: r.severity(), Failed: true, Problem: verdict.Problem{
+		Field: field, Reason: "RuleFailed", Weight: r.weight(),
+		Message: fmt.Sprintf("the rule cannot be evaluated: %s: ask its owner to correct it", oneLine(err)),
+	}}}
+}
+
+func (r *Rule) severity() rulesv1alpha1.Severity {
+	return cmp.Or(r.spec.Severity, rulesv1alpha1.SeverityDeny)
+}
+
+// weight is what the finding is to reports: what is denied is Invalid.
+func (r *Rule) weight() verdict.Weight {
+	if r.severity() == rulesv1alpha1.SeverityDeny {
+		return verdict.Invalid
+	}
+	return verdict.Unresolved
+}
+
+// values are the variables that all rules have.
+func (in *Input) values() map[string]any {
+	values := map[string]any{varObject: in.Object, varOldObject: nil, varNamespace: nil}
+	if in.OldObject != nil {
+		values[varOldObject] = in.OldObject
+	}
+	if in.Namespace != nil {
+		values[varNamespace] = celcommon.SchemalessTypedToVal(in.Namespace)
+	}
+	request := *in.Request
+	request.Object.Raw, request.OldObject.Raw = nil, nil
+	values[varRequest] = celcommon.SchemalessTypedToVal(&request)
+	return values
+}
+
+// words is the message for the user: that of the expression, or else the fixed one.
+func (v *validation) words(b *budget, values map[string]any) string {
+	if v.message != nil {
+		value, err := b.run(v.message, values)
+		text, ok := value.(types.String)
+		line := strings.Join(strings.Fields(string(text)), " ")
+		if err == nil && ok && line != "" && len(line) <= celconfig.MaxEvaluatedMessageExpressionSizeBytes {
+			return line
+		}
+	}
+	if v.spec.Message != "" {
+		return strings.Join(strings.Fields(v.spec.Message), " ")
+	}
+	return fmt.Sprintf("%s is not true: change the object, or ask the owner of the rule",
+		strings.Join(strings.Fields(v.spec.Expression), " "))
+}
+
+// budget is the remaining cost for the expressions of a rule.
+type budget struct {
+	ctx  context.Context
+	left uint64
+}
+
+var errBudget = errors.New("its expressions cost too much for an object of this size")
+
+// run evaluates a program and subtracts its cost.
+func (b *budget) run(p cel.Program, values map[string]any) (ref.Val, error) {
+	if b.left == 0 {
+		return nil, errBudget
+	}
+	value, details, err := p.ContextEval(b.ctx, values)
+	if details != nil && details.ActualCost() != nil {
+		b.left -= min(b.left, *details.ActualCost())
+	}
+	if err != nil && strings.Contains(err.Error(), "actual cost limit exceeded") {
+		return nil, errBudget
+	}
+	return value, err
+}
