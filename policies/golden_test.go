@@ -144,13 +144,12 @@ func (g golden) served() bool {
 func (g golden) outcome(t *testing.T) []txtar.File {
 	t.Helper()
 	if problems := g.feature.check(g.policy); verdict.Has(problems, verdict.Invalid) {
-		var words strings.Builder
-		for _, p := range problems {
-			words.WriteString(p.String() + "\n")
-		}
-		return []txtar.File{{Name: "denied.txt", Data: []byte(words.String())}}
+		return []txtar.File{{Name: "denied.txt", Data: words(problems)}}
 	}
 	var parts []txtar.File
+	if problems := g.kind.Check(g.policy); len(problems) > 0 {
+		parts = append(parts, txtar.File{Name: "warned.txt", Data: words(problems)})
+	}
 	for _, need := range g.feature.needs(g.policy) {
 		if need.Backend != nil {
 			var text strings.Builder
@@ -193,6 +192,14 @@ func (g golden) outcome(t *testing.T) []txtar.File {
 			sources.Allowed, sources.Denied)})
 	}
 	return append(parts, g.listenerParts(t)...)
+}
+
+func words(problems []verdict.Problem) []byte {
+	var text strings.Builder
+	for _, p := range problems {
+		text.WriteString(p.String() + "\n")
+	}
+	return []byte(text.String())
 }
 
 // listenerParts are the parts of a listener that terminates TLS which the feature sets differently for the policy.

@@ -9,7 +9,6 @@ package policies
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -114,30 +113,7 @@ func (k Kind) Check(p Object) []verdict.Problem {
 	for f := range k.features {
 		problems = append(problems, f.check(p)...)
 	}
-	for _, need := range k.Needs(p) {
-		if need.Backend != nil && need.Backend.Settings != nil {
-			problems = append(problems, verdict.At(SpecField+"."+need.Backend.SettingsField,
-				checkSettings(need.Backend.Settings))...)
-		}
-	}
-	return problems
-}
-
-// OfSettings returns a BackendTrafficPolicy with the settings, and its kind: settings mean the same wherever they
-// stand.
-func OfSettings(s *v1alpha1.ClusterSettings) (Kind, Object) {
-	i := slices.IndexFunc(Kinds, func(k Kind) bool { return k.Kind == v1alpha1.KindBackendTrafficPolicy })
-	return Kinds[i], &v1alpha1.BackendTrafficPolicy{Spec: v1alpha1.BackendTrafficPolicySpec{ClusterSettings: *s}}
-}
-
-// checkSettings finds what is wrong with settings. Fields are relative to them.
-func checkSettings(s *v1alpha1.ClusterSettings) []verdict.Problem {
-	kind, policy := OfSettings(s)
-	problems := kind.Check(policy)
-	for i := range problems {
-		problems[i].Field = strings.TrimPrefix(problems[i].Field, SpecField+".")
-	}
-	return problems
+	return append(problems, k.checkSettings(p)...)
 }
 
 // CheckWritten is the part of Check that is about the policy as it is written. No merge with other policies can change

@@ -87,16 +87,19 @@ var arrows = map[string][]string{
 	"policies/feature": {"policies/regex", "policies/verdict", "api"},
 	"policies/paths":   {"policies/feature", "policies/regex", "policies/verdict"},
 	"policies/merge":   {"api"},
-	"policies/*":       {"policies/feature", "policies/merge", "policies/paths", "policies/verdict", "api"},
+	"policies/retry":   {"policies/feature", "policies/verdict", "api"},
+	"policies/*": {
+		"policies/feature", "policies/merge", "policies/paths", "policies/retry", "policies/verdict", "api",
+	},
 	"policies": {
-		"policies/*", "policies/feature", "policies/merge", "policies/paths", "policies/regex",
+		"policies/*", "policies/feature", "policies/merge", "policies/paths", "policies/regex", "policies/retry",
 		"policies/verdict", "api",
 	},
 	"translator/flow": {},
 	"translator/*":    {"policies/verdict", "api"},
 	"translator": {
 		"translator/flow", "translator/*", "policies", "policies/*", "policies/feature", "policies/paths",
-		"policies/regex", "policies/verdict", "api",
+		"policies/regex", "policies/retry", "policies/verdict", "api",
 	},
 	"xds":        {"translator", "policies", "policies/*", "policies/verdict", "api"},
 	"webhook":    {"translator", "policies", "policies/*", "policies/verdict", "api"},

@@ -5,10 +5,9 @@ import (
 	"slices"
 	"strings"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
 	"gatehouse/policies"
 	"gatehouse/policies/certificate"
+	"gatehouse/policies/verdict"
 	"gatehouse/translator/flow"
 )
 
@@ -16,12 +15,8 @@ import (
 // requests. This has no effect there. It is no problem, because the same policy may be meant for other listeners of the
 // Gateway, and a condition says it.
 
-const (
-	// conditionFields is False on a policy of which some fields have no effect on some listeners.
-	conditionFields = "FieldsEffective"
-	// reasonRequestless is the reason if these listeners do not read requests.
-	reasonRequestless = "ListenersWithoutRequests"
-)
+// reasonRequestless is the reason of condition FieldsEffective for listeners that do not read requests.
+const reasonRequestless = "ListenersWithoutRequests"
 
 // aboutRequests lists the fields of a policy that say something about requests.
 func (p *policyRow) aboutRequests() []string {
@@ -44,8 +39,8 @@ func requestlessTargets(_ string, s *listenerSettingsRow) []string {
 	return []string{placeKey(s.Requestless)}
 }
 
-// requestless is the condition of an attachment that covers listeners that do not read requests, nil for none.
-func (t *Tables) requestless(r *flow.Read, a *attachmentRow) *metav1.Condition {
+// requestless are the problems of an attachment that covers listeners that do not read requests.
+func (t *Tables) requestless(r *flow.Read, a *attachmentRow) []verdict.Problem {
 	if a.Policy.Kind.Kind != policies.Kinds[listenerKind].Kind {
 		return nil
 	}
@@ -57,10 +52,10 @@ func (t *Tables) requestless(r *flow.Read, a *attachmentRow) *metav1.Condition {
 		return nil
 	}
 	slices.Sort(listeners)
-	return &metav1.Condition{
-		Type: conditionFields, Status: metav1.ConditionFalse, Reason: reasonRequestless,
+	return []verdict.Problem{{
+		Condition: policies.ConditionFields, Reason: reasonRequestless, Weight: verdict.Unresolved,
 		Message: fmt.Sprintf("what the policy says about requests (%s) has no effect on listeners %s, which do not read requests: "+
 			"set it for listeners of protocol HTTP or HTTPS only",
 			strings.Join(a.Policy.aboutRequests(), ", "), certificate.Listed(slices.Compact(listeners))),
-	}
+	}}
 }

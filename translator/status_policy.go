@@ -119,6 +119,8 @@ func (t *Tables) ancestorConditions(r *flow.Read, a *attachmentRow, merges polic
 	found []verdict.Problem,
 ) []metav1.Condition {
 	problems := append(merges.problems(), found...)
+	idle := append(status.About(problems, policies.ConditionFields, ""), t.requestless(r, a)...)
+	problems = slices.DeleteFunc(problems, func(p verdict.Problem) bool { return p.Condition == policies.ConditionFields })
 	accepted := status.Condition(string(gwapiv1.PolicyConditionAccepted), string(gwapiv1.PolicyReasonAccepted),
 		"The policy is accepted.", problems)
 	conditions := []metav1.Condition{accepted}
@@ -138,10 +140,7 @@ func (t *Tables) ancestorConditions(r *flow.Read, a *attachmentRow, merges polic
 			Message: policies.Overridden(a.Policy.Kind, a.Policy.Policy, at),
 		})
 	}
-	if c := t.requestless(r, a); c != nil {
-		conditions = append(conditions, *c)
-	}
-	return conditions
+	return append(conditions, status.FalseOnly(policies.ConditionFields, idle)...)
 }
 
 // others are the targets of other policies than that of the attachment.

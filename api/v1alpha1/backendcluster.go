@@ -36,7 +36,8 @@ type BackendCluster struct {
 	// +kubebuilder:validation:MaxItems=16
 	BackendRefs []BackendRef `json:"backendRefs,omitempty"`
 
-	// BackendSettings is how Envoy talks to the backends.
+	// BackendSettings is how Envoy talks to the backends. What is about requests of routes, such as requestTimeout, has no
+	// effect here.
 	//
 	// +optional
 	BackendSettings *ClusterSettings `json:"backendSettings,omitempty"`

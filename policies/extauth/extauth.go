@@ -203,6 +203,8 @@ type asking struct {
 	// body is the longest body that the server gets, in bytes; 0 means none.
 	body  uint32
 	limit *durationpb.Duration
+	// retry says when the server is asked again; nil for never.
+	retry *corev3.RetryPolicy
 }
 
 // filters returns the filters that ask the server, given the configuration of the last one.
@@ -229,7 +231,7 @@ func (a *asking) config(kept []string) *extauthzv3.ExtAuthz {
 			TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{
 				ClusterName: a.server.Name, Authority: a.server.Host,
 			}},
-			Timeout: a.limit,
+			Timeout: a.limit, RetryPolicy: a.retry,
 		}}
 		return config
 	}
@@ -244,6 +246,7 @@ func (a *asking) config(kept []string) *extauthzv3.ExtAuthz {
 		},
 		PathPrefix:            prefix,
 		PathOverride:          a.override,
+		RetryPolicy:           a.retry,
 		AuthorizationResponse: &extauthzv3.AuthorizationResponse{AllowedUpstreamHeaders: named(a.copied)},
 	}}
 	return config

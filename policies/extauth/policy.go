@@ -11,6 +11,7 @@ import (
 
 	"gatehouse/api/v1alpha1"
 	"gatehouse/policies/feature"
+	"gatehouse/policies/retry"
 	"gatehouse/policies/verdict"
 )
 
@@ -57,10 +58,6 @@ func checkPolicy(spec *v1alpha1.SecurityPolicySpec) []verdict.Problem {
 		feature.CheckHeaderNames("extAuth.headersToExtAuth", auth.HeadersToExtAuth),
 		feature.CheckPositive("extAuth.timeout", auth.Timeout, limit.String()),
 	)
-	if server.BackendSettings != nil && server.BackendSettings.Retry != nil {
-		problems = append(problems, feature.Invalid(at+".backendSettings.retry",
-			"retry is not served for authorization servers yet: remove it"))
-	}
 	if body := auth.BodyToExtAuth; body != nil && body.MaxRequestBytes > maxBody {
 		problems = append(problems, tooLong("extAuth.bodyToExtAuth.maxRequestBytes", int64(body.MaxRequestBytes)))
 	}
@@ -126,6 +123,8 @@ func ask(spec *v1alpha1.ExtAuth, server feature.Cluster) []*corev3.TypedExtensio
 	if given := feature.Duration(spec.Timeout); given.AsDuration() > 0 {
 		a.limit = given
 	}
+	service, _ := service(spec)
+	a.retry = retry.OfServer(service.BackendSettings, a.limit.AsDuration())
 	if spec.BodyToExtAuth != nil {
 		a.body = spec.BodyToExtAuth.MaxRequestBytes
 	}

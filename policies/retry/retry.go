@@ -84,7 +84,7 @@ func checkBackOff(backOff *v1alpha1.BackOffPolicy) []verdict.Problem {
 	}
 	const base, longest = "retry.perRetry.backOff.baseInterval", "retry.perRetry.backOff.maxInterval"
 	problems := slices.Concat(
-		feature.CheckPositive(base, backOff.BaseInterval, "25ms"),
+		feature.CheckPositive(base, backOff.BaseInterval, defaultBase.String()),
 		feature.CheckPositive(longest, backOff.MaxInterval, "ten times baseInterval"),
 	)
 	if len(problems) > 0 || backOff.MaxInterval == nil {
@@ -190,12 +190,14 @@ func retryBackOff(backOff *v1alpha1.BackOffPolicy) *routev3.RetryPolicy_RetryBac
 	}
 }
 
-// baseInterval is the base of the back-off, by default Envoy's 25ms.
+// defaultBase is Envoy's base of the back-off.
+const defaultBase = 25 * time.Millisecond
+
 func baseInterval(backOff *v1alpha1.BackOffPolicy) time.Duration {
 	if base := feature.Duration(backOff.BaseInterval); base != nil {
 		return base.AsDuration()
 	}
-	return 25 * time.Millisecond
+	return defaultBase
 }
 
 func join(triggers []v1alpha1.TriggerEnum) string {
