@@ -1,6 +1,7 @@
 package manifests
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -22,7 +23,9 @@ import (
 
 var server kubetest.Server
 
-func TestMain(m *testing.M) { kubetest.Run(m, &server, "bin/gateway-api-crds.yaml") }
+func TestMain(m *testing.M) {
+	kubetest.Run(m, &server, "bin/gateway-api-crds.yaml", "manifests/gatehouse-crds/files")
+}
 
 // TestFinalizersGoWhileNobodyCanJudge: with failurePolicy Fail and no control plane, what is being deleted can lose its
 // finalizers, or namespaces would never end; all else is refused.
@@ -46,11 +49,7 @@ func TestFinalizersGoWhileNobodyCanJudge(t *testing.T) {
 		if err := c.Create(t.Context(), config); err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() {
-			if err := c.Delete(t.Context(), config); err != nil && t.Context().Err() == nil {
-				t.Error(err)
-			}
-		})
+		deleteAfter(t, c, config)
 	}
 	relabel := func(value string) error {
 		changed := class.DeepCopy()
@@ -75,6 +74,16 @@ func TestFinalizersGoWhileNobodyCanJudge(t *testing.T) {
 	if err := c.Patch(t.Context(), freed, client.MergeFrom(class)); err != nil {
 		t.Errorf("the finalizer of what is being deleted: %v", err)
 	}
+}
+
+// deleteAfter deletes an object when the test has ended.
+func deleteAfter(t *testing.T, c client.Client, o client.Object) {
+	ctx := context.WithoutCancel(t.Context())
+	t.Cleanup(func() {
+		if err := c.Delete(ctx, o); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // TestClientCA: the control plane is given the CA of the API server's client certificate if there is one, where it is

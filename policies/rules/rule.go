@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/yaml"
 
 	"gatehouse/policies/verdict"
@@ -32,7 +33,11 @@ type Rule struct {
 type Kind struct {
 	Group string `json:"group"`
 	Kind  string `json:"kind"`
+	// Resource is the kind's name in the paths of the API, such as gateways.
+	Resource string `json:"resource"`
 }
+
+func (k Kind) groupKind() schema.GroupKind { return schema.GroupKind{Group: k.Group, Kind: k.Kind} }
 
 // Variable is a named CEL expression.
 type Variable struct {
@@ -97,6 +102,9 @@ func (r *Rule) complete() error {
 	for i, k := range r.Kinds {
 		if k.Kind == "" {
 			return fmt.Errorf("kinds[%d].kind: missing: write a kind such as Gateway", i)
+		}
+		if k.Resource == "" {
+			return fmt.Errorf("kinds[%d].resource: missing: write the name of the kind in paths of the API, such as gateways", i)
 		}
 	}
 	for i, v := range r.Variables {

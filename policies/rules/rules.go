@@ -33,33 +33,55 @@ type Engine struct {
 }
 
 // Builtin returns the engine with the rules that are part of Gatehouse.
-func Builtin() (*Engine, error) {
-	files, err := fs.Sub(builtin, "builtin")
-	if err != nil {
-		return nil, fmt.Errorf("opening the built-in rules: %w", err)
-	}
-	return New(files)
-}
+func Builtin() (*Engine, error) { return New(builtinFiles()) }
 
 // New compiles every *.yaml file of a directory, with one rule each. A rule that does not compile is an error, which
 // names the file, the field and the problem.
 func New(files fs.FS) (*Engine, error) {
+	kinds, err := newKinds()
+	if err != nil {
+		return nil, err
+	}
+	env, err := newEnv()
+	if err != nil {
+		return nil, err
+	}
+	rules, err := parseAll(files)
+	if err != nil {
+		return nil, err
+	}
+	e := &Engine{rules: map[schema.GroupKind][]*compiled{}, kinds: kinds}
+	for _, rule := range rules {
+		c, err := compile(env, rule)
+		if err != nil {
+			return nil, fmt.Errorf("rule %s.yaml: %w", rule.Name, err)
+		}
+		for _, k := range rule.Kinds {
+			e.rules[k.groupKind()] = append(e.rules[k.groupKind()], c)
+		}
+	}
+	return e, nil
+}
+
+// newKinds returns the kinds that rules can be about, with their versions.
+func newKinds() (*runtime.Scheme, error) {
 	kinds := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{gwapiv1.Install, v1alpha1.AddToScheme} {
 		if err := add(kinds); err != nil {
 			return nil, fmt.Errorf("registering the kinds that rules check: %w", err)
 		}
 	}
-	env, err := newEnv()
-	if err != nil {
-		return nil, err
-	}
+	return kinds, nil
+}
+
+// parseAll parses the rules of a directory, in the order of their names.
+func parseAll(files fs.FS) ([]*Rule, error) {
 	names, err := fs.Glob(files, "*.yaml")
 	if err != nil {
 		return nil, fmt.Errorf("listing rules: %w", err)
 	}
-	e := &Engine{rules: map[schema.GroupKind][]*compiled{}, kinds: kinds}
-	for _, name := range names {
+	rules := make([]*Rule, len(names))
+	for i, name := range names {
 		text, err := fs.ReadFile(files, name)
 		if err != nil {
 			return nil, fmt.Errorf("reading rule %s: %w", name, err)
@@ -71,16 +93,18 @@ func New(files fs.FS) (*Engine, error) {
 		if want := rule.Name + ".yaml"; path.Base(name) != want {
 			return nil, fmt.Errorf("rule %s: name: %q is not the name of the file: name the file %s", name, rule.Name, want)
 		}
-		c, err := compile(env, rule)
-		if err != nil {
-			return nil, fmt.Errorf("rule %s: %w", name, err)
-		}
-		for _, k := range rule.Kinds {
-			gk := schema.GroupKind{Group: k.Group, Kind: k.Kind}
-			e.rules[gk] = append(e.rules[gk], c)
-		}
+		rules[i] = rule
 	}
-	return e, nil
+	return rules, nil
+}
+
+// builtinFiles has the files of the rules that are part of Gatehouse.
+func builtinFiles() fs.FS {
+	files, err := fs.Sub(builtin, "builtin")
+	if err != nil {
+		panic("opening the built-in rules: " + err.Error()) // The name is a constant.
+	}
+	return files
 }
 
 // Check returns the object's violations of rules, in the order of the rules' names and of the object's own lists. It is

@@ -16,7 +16,7 @@ import (
 const head = `
 name: r
 about: Rooms have doors.
-kinds: [{group: example.com, kind: Room}]
+kinds: [{group: example.com, kind: Room, resource: rooms}]
 `
 
 // TestNewRefuses checks that a broken rule is an error with the file, the field, the value and how to fix it.
@@ -34,6 +34,10 @@ func TestNewRefuses(t *testing.T) {
 		"no kind": {
 			"r.yaml", "name: r\nabout: a\nkinds: [{group: g}]\nvalidations: [{expression: 'true'}]",
 			"kinds[0].kind: missing",
+		},
+		"no resource": {
+			"r.yaml", "name: r\nabout: a\nkinds: [{group: g, kind: Room}]\nvalidations: [{expression: 'true'}]",
+			"kinds[0].resource: missing",
 		},
 		"no validations": {"r.yaml", head, "validations: missing"},
 		"variable's name": {"r.yaml", head +
