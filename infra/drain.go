@@ -5,6 +5,7 @@ import (
 
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"gatehouse/api/duration"
 	"gatehouse/api/v1alpha1"
 	"gatehouse/infra/shutdown"
 )
@@ -27,17 +28,17 @@ func drainOf(s *v1alpha1.ShutdownConfig) drain {
 		return drain{}
 	}
 	return drain{
-		delay: duration(s.HealthCheckFailureDelay), timeout: duration(s.DrainTimeout),
-		min: duration(s.MinDrainDuration),
+		delay: length(s.HealthCheckFailureDelay), timeout: length(s.DrainTimeout),
+		min: length(s.MinDrainDuration),
 	}
 }
 
-func duration(d *gwapiv1.Duration) *time.Duration {
+func length(d *gwapiv1.Duration) *time.Duration {
 	if d == nil {
 		return nil
 	}
-	parsed, err := time.ParseDuration(string(*d))
-	if err != nil {
+	parsed, ok := duration.Parse(*d)
+	if !ok {
 		return nil
 	}
 	return &parsed

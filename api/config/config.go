@@ -13,6 +13,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/api/duration"
 )
 
 // The default values of fields, as in Envoy Gateway.
@@ -299,7 +301,10 @@ func Load(file string) (*EnvoyGateway, error) {
 
 // Times returns the durations of a validated configuration.
 func (l *LeaderElection) Times() (lease, renew, retry time.Duration) {
-	return duration(l.LeaseDuration), duration(l.RenewDeadline), duration(l.RetryPeriod)
+	lease, _ = duration.Parse(l.LeaseDuration)
+	renew, _ = duration.Parse(l.RenewDeadline)
+	retry, _ = duration.Parse(l.RetryPeriod)
+	return lease, renew, retry
 }
 
 func (c *EnvoyGateway) setDefaults() {

@@ -5,14 +5,12 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"time"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
-)
 
-// durationPattern is the pattern of Duration in Gateway API (GEP-2257).
-var durationPattern = regexp.MustCompile(`^([0-9]{1,5}(h|m|s|ms)){1,4}$`)
+	"gatehouse/api/duration"
+)
 
 // controllerNamePattern is the pattern of GatewayController in Gateway API.
 var controllerNamePattern = regexp.MustCompile(
@@ -88,7 +86,7 @@ func (l *LeaderElection) validate(path *field.Path) field.ErrorList {
 		{"renewDeadline", l.RenewDeadline},
 		{"retryPeriod", l.RetryPeriod},
 	} {
-		if !durationPattern.MatchString(string(d.value)) || duration(d.value) == 0 {
+		if length, _ := duration.Parse(d.value); length == 0 {
 			errs = append(errs, field.Invalid(path.Child(d.name), d.value,
 				"write a duration of more than zero in h, m, s or ms, such as 15s or 1m30s"))
 		}
@@ -107,15 +105,6 @@ func (l *LeaderElection) validate(path *field.Path) field.ErrorList {
 			"must be longer than 1.2 times retryPeriod, which is "+least.String()))
 	}
 	return errs
-}
-
-// duration returns the value of a Gateway API duration, or zero if the text is invalid.
-func duration(text gwapiv1.Duration) time.Duration {
-	d, err := time.ParseDuration(string(text))
-	if err != nil {
-		return 0
-	}
-	return d
 }
 
 func (l *Logging) validate(path *field.Path) field.ErrorList {

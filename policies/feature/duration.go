@@ -1,17 +1,14 @@
 package feature
 
 import (
-	"regexp"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"gatehouse/api/duration"
 	"gatehouse/policies/verdict"
 )
-
-// durationForm is what GEP-2257 allows; Go's own durations allow more.
-var durationForm = regexp.MustCompile(`^([0-9]{1,5}(h|m|s|ms)){1,4}$`)
 
 // Duration is a Gateway API duration (GEP-2257) as Envoy takes it. It is nil if the field is not set, or does not
 // parse, which CheckDuration tells of.
@@ -43,9 +40,8 @@ func CheckPositive(field string, d *gwapiv1.Duration, otherwise string) []verdic
 }
 
 func parse(d *gwapiv1.Duration) (time.Duration, bool) {
-	if d == nil || !durationForm.MatchString(string(*d)) {
+	if d == nil {
 		return 0, false
 	}
-	length, err := time.ParseDuration(string(*d))
-	return length, err == nil
+	return duration.Parse(*d)
 }
