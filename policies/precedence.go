@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -15,24 +16,19 @@ import (
 // Older orders objects by creation time, then by namespace and name: negative if a comes first. An object that has not
 // been created yet comes after all existing ones.
 func Older(a, b metav1.Object) int {
-	at, bt := a.GetCreationTimestamp(), b.GetCreationTimestamp()
 	return cmp.Or(
-		compareBool(at.IsZero(), bt.IsZero()),
-		at.Compare(bt.Time),
+		created(a).Compare(created(b)),
 		cmp.Compare(a.GetNamespace(), b.GetNamespace()),
 		cmp.Compare(a.GetName(), b.GetName()),
 	)
 }
 
-// compareBool orders false before true.
-func compareBool(a, b bool) int {
-	switch {
-	case a == b:
-		return 0
-	case b:
-		return -1
+// created is when an object was created. One that does not exist yet will be created last.
+func created(o metav1.Object) time.Time {
+	if at := o.GetCreationTimestamp(); !at.IsZero() {
+		return at.Time
 	}
-	return 1
+	return time.Unix(1<<40, 0)
 }
 
 // Winner is the oldest of the policies of one kind with the same target; the others lose, in order of age. A policy

@@ -3,13 +3,11 @@ package translator
 import (
 	"cmp"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 
 	xdscorev3 "github.com/cncf/xds/go/xds/core/v3"
 	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	tcpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
@@ -313,7 +311,7 @@ func (f *forwarding) chain(l *listenerRow, hosts []string, p *policyRow) *listen
 		if built.Chain.FilterChainMatch == nil {
 			built.Chain.FilterChainMatch = &listenerv3.FilterChainMatch{}
 		}
-		built.Chain.FilterChainMatch.SourcePrefixRanges = ranges(f.Sources.Allowed)
+		built.Chain.FilterChainMatch.SourcePrefixRanges = feature.Ranges(f.Sources.Allowed)
 	}
 	if l.protocol().tls {
 		built.TLS = terminate(l)
@@ -356,12 +354,4 @@ func always(action proto.Message) *xdsmatcherv3.Matcher {
 	return &xdsmatcherv3.Matcher{OnNoMatch: &xdsmatcherv3.Matcher_OnMatch{OnMatch: &xdsmatcherv3.Matcher_OnMatch_Action{
 		Action: &xdscorev3.TypedExtensionConfig{Name: "route", TypedConfig: packed(action)},
 	}}}
-}
-
-func ranges(prefixes []netip.Prefix) []*corev3.CidrRange {
-	out := make([]*corev3.CidrRange, len(prefixes))
-	for i, p := range prefixes {
-		out[i] = &corev3.CidrRange{AddressPrefix: p.Addr().String(), PrefixLen: wrapperspb.UInt32(uint32(p.Bits()))}
-	}
-	return out
 }

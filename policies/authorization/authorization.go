@@ -10,12 +10,10 @@ import (
 
 	xdscorev3 "github.com/cncf/xds/go/xds/core/v3"
 	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	rbacconfigv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
 	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	networkv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/matching/common_inputs/network/v3"
 	ipv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/matching/input_matchers/ip/v3"
-	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"gatehouse/api/v1alpha1"
 	"gatehouse/policies/feature"
@@ -229,13 +227,6 @@ func decide(name string, action v1alpha1.AuthorizationAction) *xdsmatcherv3.Matc
 // client matches requests of clients with an address in one of the ranges. It uses the client address that Envoy has
 // determined, perhaps from a trusted X-Forwarded-For.
 func client(prefixes []netip.Prefix) *xdsmatcherv3.Matcher_MatcherList_Predicate {
-	ranges := make([]*corev3.CidrRange, len(prefixes))
-	for i, prefix := range prefixes {
-		ranges[i] = &corev3.CidrRange{
-			AddressPrefix: prefix.Addr().String(),
-			PrefixLen:     wrapperspb.UInt32(uint32(prefix.Bits())),
-		}
-	}
 	return &xdsmatcherv3.Matcher_MatcherList_Predicate{
 		MatchType: &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate_{
 			SinglePredicate: &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate{
@@ -246,7 +237,7 @@ func client(prefixes []netip.Prefix) *xdsmatcherv3.Matcher_MatcherList_Predicate
 				Matcher: &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate_CustomMatch{
 					CustomMatch: &xdscorev3.TypedExtensionConfig{
 						Name:        "envoy.matching.matchers.ip",
-						TypedConfig: feature.Any(&ipv3.Ip{CidrRanges: ranges, StatPrefix: "client"}),
+						TypedConfig: feature.Any(&ipv3.Ip{CidrRanges: feature.Ranges(prefixes), StatPrefix: "client"}),
 					},
 				},
 			},
