@@ -78,7 +78,7 @@ func (a *Keeper) mayRun(ctx context.Context, key string, s *state, o client.Obje
 func (a *Keeper) judgeAccount(ctx context.Context, key string, account object) error {
 	settings, _ := a.scope()
 	if settings.reserved(account) {
-		return fmt.Errorf("%w: %s is the control plane's; name another one in the EnvoyProxy", errAccount, account)
+		return fmt.Errorf("%w: %s is the control plane's: name another one in the EnvoyProxy", errAccount, account)
 	}
 	found, err := a.serviceAccount(ctx, account)
 	if err != nil {
@@ -95,10 +95,10 @@ func (a *Keeper) judgeAccount(ctx context.Context, key string, account object) e
 	}
 	switch {
 	case owner != "" && byLabels(owner) != byLabels(key):
-		return fmt.Errorf("%w: %s is that of Gateway %s, and proxies prove by it whose they are; give one of the two another name in its EnvoyProxy, at spec.provider.kubernetes.envoyServiceAccount",
+		return fmt.Errorf("%w: %s is that of Gateway %s, and proxies prove by it whose they are: give one of the two another name in its EnvoyProxy, at spec.provider.kubernetes.envoyServiceAccount",
 			errAccount, account, owner)
 	case found == nil:
-		return fmt.Errorf("%w: %s does not exist; create it, or name another one in the EnvoyProxy", errNoAccount, account)
+		return fmt.Errorf("%w: %s does not exist: create it, or name another one in the EnvoyProxy", errNoAccount, account)
 	}
 	return nil
 }

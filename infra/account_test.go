@@ -57,9 +57,9 @@ func TestNoPodsAsTheAccountOfOthers(t *testing.T) {
 		}
 	}
 	reasons := map[string]string{
-		Name("shop", "web"): "is that of Gateway shop/web, and proxies prove by it whose they are; give one of the two another name in its EnvoyProxy, at spec.provider.kubernetes.envoyServiceAccount",
-		"gatehouse":         "is the control plane's; name another one in the EnvoyProxy",
-		"gatehouse-certgen": "is the control plane's; name another one in the EnvoyProxy",
+		Name("shop", "web"): "is that of Gateway shop/web, and proxies prove by it whose they are: give one of the two another name in its EnvoyProxy, at spec.provider.kubernetes.envoyServiceAccount",
+		"gatehouse":         "is the control plane's: name another one in the EnvoyProxy",
+		"gatehouse-certgen": "is the control plane's: name another one in the EnvoyProxy",
 		"shared":            "",
 	}
 	cached := f.cached(t)

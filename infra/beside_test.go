@@ -124,7 +124,7 @@ func TestNameOfTheGatewayIsTaken(t *testing.T) {
 	err := f.Reconcile(t.Context(), shop+"/web")
 	f.report(t.Context(), shop+"/web", err)
 	want := "the name is taken: Service " + shop +
-		"/web exists, and was not made for a Gateway; delete it, or choose another name in the EnvoyProxy"
+		"/web exists, and was not made for a Gateway: delete it, or choose another name in the EnvoyProxy"
 	if !errors.Is(err, errTaken) || told != want {
 		t.Errorf("the failure is %v, told as %q", err, told)
 	}

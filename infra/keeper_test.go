@@ -249,7 +249,7 @@ func TestObjectsOfOthersAreNotTaken(t *testing.T) {
 	without.EnvoyServiceAccount = nil
 	f.Set("shop/api", withProvider(requirement("api"), without))
 	err := f.Reconcile(t.Context(), "shop/api")
-	if want := fmt.Sprintf("the name is taken: Deployment %s/edge belongs to Gateway shop/web; give one of the two another name in its EnvoyProxy", namespace); err == nil || err.Error() != want {
+	if want := fmt.Sprintf("the name is taken: Deployment %s/edge belongs to Gateway shop/web: give one of the two another name in its EnvoyProxy", namespace); err == nil || err.Error() != want {
 		t.Errorf("a Deployment of another Gateway: %v, want %s", err, want)
 	}
 

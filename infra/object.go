@@ -144,10 +144,10 @@ func mayTake(key string, live client.Object, name object) (bool, error) {
 	case name.kind == "ServiceAccount":
 		return false, nil
 	case owned:
-		return false, fmt.Errorf("%w: %s belongs to Gateway %s; give one of the two another name in its EnvoyProxy", errTaken,
+		return false, fmt.Errorf("%w: %s belongs to Gateway %s: give one of the two another name in its EnvoyProxy", errTaken,
 			name, owner)
 	}
-	return false, fmt.Errorf("%w: %s exists, and was not made for a Gateway; delete it, or choose another name in the EnvoyProxy", errTaken, name)
+	return false, fmt.Errorf("%w: %s exists, and was not made for a Gateway: delete it, or choose another name in the EnvoyProxy", errTaken, name)
 }
 
 // send applies the object server-side and returns what is stored now.

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
@@ -60,54 +59,29 @@ func reference(kind Kind, namespace, field string, ref gwapiv1.LocalPolicyTarget
 
 // checkTarget reports a group or kind that the kind of policy cannot target.
 func checkTarget(kind Kind, field, group, target string) []verdict.Problem {
-	if kind.OfBackends() {
-		return checkBackend(kind, field, group, target)
-	}
-	if group != gwapiv1.GroupName {
-		return []verdict.Problem{feature.Invalid(field+".group", "group %q cannot be targeted: write %s", group,
-			gwapiv1.GroupName)}
-	}
-	if slices.Contains(kind.Targets, target) {
-		return nil
-	}
-	return []verdict.Problem{unservedTarget(field,
-		"kind %q is not served as a target of a %s, so it has no effect there: write %s",
-		target, kind.Kind, kind.writeTargets())}
-}
-
-// checkBackend is checkTarget for a policy on backends, whose kinds have several groups.
-func checkBackend(kind Kind, field, group, target string) []verdict.Problem {
 	named := slices.Contains(kind.Targets, target)
 	if named && targetKindNamed(target).Group == group {
 		return nil
+	}
+	if group != gwapiv1.GroupName && !kind.OfBackends() {
+		return []verdict.Problem{feature.Invalid(field+".group", "group %q cannot be targeted: write %s", group,
+			gwapiv1.GroupName)}
 	}
 	effect := "so it has no effect there"
 	if named && kind.Secures {
 		effect = "and what may be meant is not reached"
 	}
-	return []verdict.Problem{unservedTarget(field, "%q of group %q is not served as a target of a %s, %s: write %s",
-		target, group, kind.Kind, effect, kind.writeTargets())}
-}
-
-func unservedTarget(field, format string, args ...any) verdict.Problem {
-	return verdict.Problem{
-		Field: field + ".kind", Reason: string(gwapiv1.PolicyReasonTargetNotFound), Weight: verdict.Unresolved,
-		Message: fmt.Sprintf(format, args...),
-	}
+	problem := verdict.WrongKind(group, target, "be a target of a "+kind.Kind+", "+effect, "write "+kind.writeTargets())
+	problem.Field, problem.Reason = field+".kind", string(gwapiv1.PolicyReasonTargetNotFound)
+	return []verdict.Problem{problem}
 }
 
 // TargetNotFound is the problem of a policy that names a missing object.
 func TargetNotFound(ref Reference) verdict.Problem {
-	return verdict.Problem{
-		Field:   ref.Field + ".name",
-		Reason:  string(gwapiv1.PolicyReasonTargetNotFound),
-		Message: fmt.Sprintf("no %s %q in namespace %q: create it or correct the name", ref.Kind, ref.Name, ref.Namespace),
-		Weight:  verdict.Unresolved,
-		Missing: &verdict.Ref{
-			Group: targetKindNamed(ref.Kind).Group, Kind: ref.Kind, Namespace: ref.Namespace,
-			Name: ref.Name,
-		},
+	to := verdict.Ref{
+		Group: targetKindNamed(ref.Kind).Group, Kind: ref.Kind, Namespace: ref.Namespace, Name: ref.Name,
 	}
+	return verdict.Absent(ref.Field+".name", to, string(gwapiv1.PolicyReasonTargetNotFound))
 }
 
 // SectionNotFound is the problem of a policy of the kind that names a section that its target does not have. have lists
@@ -122,7 +96,7 @@ func SectionNotFound(kind Kind, ref Reference, have []string) verdict.Problem {
 	}
 	way := fmt.Sprintf("name a %s so", target.Section)
 	if len(named) > 0 {
-		way = "write " + strings.Join(named, " or ")
+		way = "write " + verdict.Or(named)
 	}
 	message := fmt.Sprintf("%s %q has no %s %q: %s, or leave sectionName out for the whole %s", ref.Kind, ref.Name,
 		target.Section, ref.Section, way, ref.Kind)
@@ -136,13 +110,4 @@ func SectionNotFound(kind Kind, ref Reference, have []string) verdict.Problem {
 		Field: ref.Field + ".sectionName", Reason: string(gwapiv1.PolicyReasonTargetNotFound), Weight: verdict.Unresolved,
 		Message: message,
 	}
-}
-
-// listed joins words to a list with "or" before the last one.
-func listed(words []string) string {
-	last := len(words) - 1
-	if last < 1 {
-		return strings.Join(words, "")
-	}
-	return strings.Join(words[:last], ", ") + " or " + words[last]
 }

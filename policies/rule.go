@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"iter"
 	"slices"
-	"strings"
 	"sync"
 
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -66,7 +65,7 @@ func unserved(path string, filters []gwapiv1.HTTPRouteFilter, served []gwapiv1.H
 	for i := range filters {
 		if !slices.Contains(served, filters[i].Type) {
 			p := feature.Invalid(fmt.Sprintf("%s[%d].type", path, i), "filter %q is not served, so the rule answers 500: use %s",
-				filters[i].Type, anyOf(served))
+				filters[i].Type, verdict.Or(served))
 			p.Weight = verdict.Unresolved
 			problems = append(problems, p)
 		}
@@ -84,20 +83,6 @@ var filterTypes = sync.OnceValues(func() (ofRules, ofBackends []gwapiv1.HTTPRout
 	}
 	return ofRules, ofBackends
 })
-
-func anyOf[T ~string](words []T) string {
-	var list strings.Builder
-	for i, word := range words {
-		switch {
-		case i > 0 && i == len(words)-1:
-			list.WriteString(" or ")
-		case i > 0:
-			list.WriteString(", ")
-		}
-		list.WriteString(string(word))
-	}
-	return list.String()
-}
 
 // NeedsOfRule lists what a rule refers to besides its backends.
 func NeedsOfRule(r *gwapiv1.HTTPRouteRule) []feature.Need {

@@ -126,14 +126,23 @@ func (s *Selector) compileNamespaces(field string, written *v1alpha1.TargetSelec
 		return nil
 	case v1alpha1.TargetNamespacesSelector:
 		if written.Selector == nil {
-			return []verdict.Problem{feature.Invalid(field+".selector",
-				"from is Selector, so selector must say which namespaces: add it, or write from: Same or from: All")}
+			return CheckNamespaces(field+".selector", nil)
 		}
 		var problems []verdict.Problem
 		s.namespaces, problems = labelSelector(field+".selector", written.Selector)
 		return problems
 	}
 	return []verdict.Problem{feature.Invalid(field+".from", "%q is not known: write Same, All or Selector", written.From)}
+}
+
+// CheckNamespaces finds what is wrong with the selector of namespaces where from is Selector. It may be nil.
+func CheckNamespaces(field string, written *metav1.LabelSelector) []verdict.Problem {
+	if written == nil {
+		return []verdict.Problem{feature.Invalid(field,
+			"from is Selector, so a selector must say which namespaces: add it, or write from: Same or from: All")}
+	}
+	_, problems := labelSelector(field, written)
+	return problems
 }
 
 func labelSelector(field string, written *metav1.LabelSelector) (labels.Selector, []verdict.Problem) {

@@ -3,12 +3,12 @@ package policies
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
 
 	"gatehouse/api/v1alpha1"
+	"gatehouse/policies/verdict"
 )
 
 // Target is an object that a policy attaches to, of a kind in TargetKinds, or one section of it. It is comparable and
@@ -101,7 +101,7 @@ func (k Kind) OfBackends() bool { return targetKindNamed(k.Targets[0]).Section =
 // writeTargets says how to name the targets of a kind of policy, in words that fit behind "write ".
 func (k Kind) writeTargets() string {
 	if !k.OfBackends() {
-		return listed(k.Targets) // All have one group.
+		return verdict.Or(k.Targets) // All have one group.
 	}
 	var words []string
 	for _, target := range k.TargetKinds() {
@@ -111,6 +111,5 @@ func (k Kind) writeTargets() string {
 			words = append(words, target.Kind+" of group "+target.Group)
 		}
 	}
-	last := len(words) - 1
-	return strings.Join(words[:last], ", ") + ", or " + words[last]
+	return verdict.Or(words)
 }

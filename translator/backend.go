@@ -161,11 +161,9 @@ func (t *Tables) backend(r *flow.Read, from referrer, ref *gwapiv1.HTTPBackendRe
 	}
 	kind := backendKindOf(&ref.BackendObjectReference)
 	if kind == nil {
-		return b, &verdict.Problem{
-			Field: ".kind", Reason: string(gwapiv1.RouteReasonInvalidKind), Weight: verdict.Unresolved,
-			Message: fmt.Sprintf("%q of group %q cannot be a backend: refer to a Service, a ServiceImport or a Backend",
-				deref(ref.Kind), deref(ref.Group)),
-		}
+		problem := verdict.WrongKind(string(deref(ref.Group)), string(deref(ref.Kind)), "be a backend", "refer to "+anyBackend)
+		problem.Field, problem.Reason = ".kind", string(gwapiv1.RouteReasonInvalidKind)
+		return b, &problem
 	}
 	if off := t.enabled(kind); off != nil {
 		return b, off
@@ -245,7 +243,7 @@ func resolvePort(b backend, object *backendObject, port *gwapiv1.PortNumber) (ba
 	if port == nil {
 		return b, &verdict.Problem{
 			Field: ".port", Reason: "PortNotSpecified", Weight: verdict.Invalid,
-			Message: fmt.Sprintf("a %s needs a port; %s/%s has %s", object.Kind.name, object.Namespace, object.Name,
+			Message: fmt.Sprintf("a %s needs a port: %s/%s has %s", object.Kind.name, object.Namespace, object.Name,
 				object.listedPorts()),
 		}
 	}
@@ -268,7 +266,7 @@ func resolvePort(b backend, object *backendObject, port *gwapiv1.PortNumber) (ba
 	}
 	return b, &verdict.Problem{
 		Field: ".port", Reason: "PortNotFound", Weight: verdict.Unresolved,
-		Message: fmt.Sprintf("%s has no %s port %d; it has %s", &object.destination, b.Port.Protocol, *port,
+		Message: fmt.Sprintf("%s has no %s port %d: it has %s", &object.destination, b.Port.Protocol, *port,
 			object.listedPorts()),
 	}
 }

@@ -9,6 +9,7 @@ import (
 	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
 
 	"gatehouse/api/v1alpha1"
+	"gatehouse/policies/verdict"
 	"gatehouse/translator/flow"
 )
 
@@ -47,6 +48,9 @@ var backendKinds = []*backendKind{
 		},
 	},
 }
+
+// anyBackend names the served kinds in messages.
+var anyBackend = verdict.Or(convert(backendKinds, func(k *backendKind) string { return "a " + k.name }))
 
 // backendKindOf is nil for a kind that is not served.
 func backendKindOf(ref *gwapiv1.BackendObjectReference) *backendKind {

@@ -161,7 +161,7 @@ func (t *Tables) certificate(r *flow.Read, key string, _ bool) (*certificateRow,
 		return nil, false
 	}
 	if s.Type != corev1.SecretTypeTLS {
-		return &certificateRow{Broken: fmt.Sprintf("is of type %q; only %q can be served", s.Type, corev1.SecretTypeTLS)},
+		return &certificateRow{Broken: fmt.Sprintf("is of type %q: only %q can be served", s.Type, corev1.SecretTypeTLS)},
 			true
 	}
 	pair, err := certificate.Parse(s.Data)

@@ -80,11 +80,9 @@ func (t *Tables) authorityKindProblem(r *flow.Read, a authorityRefs, kind *autho
 ) *verdict.Problem {
 	switch {
 	case kind == nil:
-		return &verdict.Problem{
-			Reason: a.InvalidKind, Weight: verdict.Unresolved,
-			Message: fmt.Sprintf("%q of group %q cannot hold CA certificates: refer to %s", ref.Kind, ref.Group,
-				authoritiesAsked),
-		}
+		problem := verdict.WrongKind(ref.Group, ref.Kind, "hold CA certificates", "refer to "+authoritiesAsked)
+		problem.Reason = a.InvalidKind
+		return &problem
 	case kind.enable != "" && !t.kindServed(r, kind.GroupKind):
 		return &verdict.Problem{
 			Reason: a.InvalidKind, Weight: verdict.Unresolved,

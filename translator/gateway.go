@@ -6,6 +6,7 @@ import (
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/api/v1alpha1"
+	"gatehouse/policies"
 	"gatehouse/policies/verdict"
 	"gatehouse/translator/flow"
 	"gatehouse/translator/status"
@@ -78,9 +79,9 @@ func (t *Tables) gateway(r *flow.Read, key string, g *gwapiv1.Gateway) (*gateway
 	t.meetGateway(r, key, row)
 	if a := g.Spec.AllowedListeners; a != nil && a.Namespaces != nil &&
 		deref(a.Namespaces.From) == gwapiv1.NamespacesFromSelector {
-		if p := selectorProblem("spec.allowedListeners.namespaces.selector", a.Namespaces.Selector); p != nil {
+		for _, p := range policies.CheckNamespaces("spec.allowedListeners.namespaces.selector", a.Namespaces.Selector) {
 			p.Condition = conditionListenerSets
-			row.Problems = append(row.Problems, *p)
+			row.Problems = append(row.Problems, p)
 		}
 	}
 	return row, true

@@ -71,11 +71,9 @@ type parameters struct {
 // created or changed, but running Envoys still listen where it says and authenticate with the account that it names.
 func (t *Tables) envoyProxy(r *flow.Read, p parameters) (*v1alpha1.EnvoyProxy, []verdict.Problem) {
 	if p.Group != v1alpha1.GroupVersion.Group || p.Kind != v1alpha1.KindEnvoyProxy {
-		return nil, []verdict.Problem{{
-			Field: p.Field, Reason: reasonInvalidParameters, Weight: verdict.Unresolved,
-			Message: fmt.Sprintf("%s of group %q cannot hold parameters: refer to an EnvoyProxy of group %q", p.Kind, p.Group,
-				v1alpha1.GroupVersion.Group),
-		}}
+		problem := verdict.WrongKind(p.Group, p.Kind, "hold parameters", "refer to an EnvoyProxy of group "+v1alpha1.GroupName)
+		problem.Field, problem.Reason = p.Field, reasonInvalidParameters
+		return nil, []verdict.Problem{problem}
 	}
 	row, ok := t.envoyProxies.Get(r, Key(p.Namespace, p.Name))
 	if !ok {

@@ -7,10 +7,10 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/api/v1alpha1"
+	"gatehouse/policies"
 	"gatehouse/policies/verdict"
 	"gatehouse/translator/flow"
 )
@@ -205,23 +205,10 @@ func (l *listenerRow) checkPort() {
 func (l *listenerRow) checkSelector() {
 	if a := l.Spec.AllowedRoutes; a != nil && a.Namespaces != nil &&
 		deref(a.Namespaces.From) == gwapiv1.NamespacesFromSelector {
-		if p := selectorProblem(l.field("allowedRoutes.namespaces.selector"), a.Namespaces.Selector); p != nil {
-			l.problem(*p)
+		for _, p := range policies.CheckNamespaces(l.field("allowedRoutes.namespaces.selector"), a.Namespaces.Selector) {
+			l.problem(p)
 		}
 	}
-}
-
-func selectorProblem(field string, selector *metav1.LabelSelector) *verdict.Problem {
-	_, err := metav1.LabelSelectorAsSelector(selector)
-	if err == nil && selector != nil {
-		return nil
-	}
-	p := &verdict.Problem{Field: field, Reason: string(gwapiv1.ListenerReasonInvalid), Weight: verdict.Invalid}
-	p.Message = "from is Selector, so a selector must say which namespaces: add it, or write from: Same or from: All"
-	if err != nil {
-		p.Message = fmt.Sprintf("the labels cannot be matched, %v: correct that key, operator or value", err)
-	}
-	return p
 }
 
 // chooseKinds intersects the kinds that the protocol serves with allowedRoutes.kinds.

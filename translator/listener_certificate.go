@@ -95,11 +95,10 @@ func (t *Tables) certificateRef(r *flow.Read, user certificateUser, ref gwapiv1.
 	from := user.From
 	secret := secretOf(from.Namespace, ref)
 	if (ref.Group != nil && *ref.Group != "") || (ref.Kind != nil && *ref.Kind != "Secret") {
-		return "", &verdict.Problem{
-			Reason: user.Invalid, Weight: verdict.Unresolved,
-			Message: fmt.Sprintf("%q of group %q is not a Secret: refer to a Secret of type %s", deref(ref.Kind),
-				deref(ref.Group), corev1.SecretTypeTLS),
-		}
+		problem := verdict.WrongKind(string(deref(ref.Group)), string(deref(ref.Kind)), "hold a certificate with its key",
+			"refer to a Secret of type "+string(corev1.SecretTypeTLS))
+		problem.Reason = user.Invalid
+		return "", &problem
 	}
 	if !t.permitted(r, from, secret) {
 		return "", new(verdict.NotGranted(from, secret))

@@ -168,10 +168,9 @@ func (g *guardRow) unserved(f *gwapiv1.ListenerFilter, field string) {
 		Message:   fmt.Sprintf("filter %q is not served, so the listener answers 500: use ExternalAuth", f.Type),
 	})
 	if ref := f.ExtensionRef; ref != nil {
-		g.unresolved(verdict.Problem{
-			Field: field + ".extensionRef.kind", Weight: verdict.Unresolved,
-			Message: fmt.Sprintf("%q of group %q cannot be a filter of a listener: remove the filter", ref.Kind, ref.Group),
-		})
+		problem := verdict.WrongKind(string(ref.Group), string(ref.Kind), "be a filter of a listener", "remove the filter")
+		problem.Field = field + ".extensionRef.kind"
+		g.unresolved(problem)
 	}
 }
 

@@ -114,7 +114,7 @@ func (t *Tables) selects(r *flow.Read, f *fromNamespaces, namespace string) bool
 	case gwapiv1.NamespacesFromSelector:
 		compiled, err := metav1.LabelSelectorAsSelector(f.selector)
 		if err != nil || f.selector == nil {
-			return false // Who wrote it is told so, see selectorProblem.
+			return false // Who wrote it is told so, see policies.CheckNamespaces.
 		}
 		ns, ok := t.in.namespaces.Get(r, namespace)
 		return ok && compiled.Matches(labels.Set(ns.Labels))

@@ -67,8 +67,9 @@ func (t *Tables) lookUp(r *flow.Read, from verdict.Ref, need *feature.Need, have
 func (t *Tables) contentOf(r *flow.Read, from verdict.Ref, c *feature.Content) ([]byte, *verdict.Problem) {
 	to := verdict.Ref{Kind: c.Kind, Namespace: cmp.Or(c.Namespace, from.Namespace), Name: c.Name}
 	if c.Group != "" || c.RefKind != c.Kind {
-		return nil, new(feature.Invalid(".kind", "%q of group %q cannot be used here: refer to a %s", c.RefKind, c.Group,
-			c.Kind))
+		problem := verdict.WrongKind(c.Group, c.RefKind, "be used here", "refer to a "+c.Kind)
+		problem.Field, problem.Reason, problem.Weight = ".kind", string(gwapiv1.PolicyReasonInvalid), verdict.Invalid
+		return nil, &problem
 	}
 	if !t.permitted(r, from, to) {
 		return nil, new(verdict.NotGranted(from, to))

@@ -128,7 +128,7 @@ func (t *Tables) attach(r *flow.Read, p *parentRow) {
 	selected := t.selected(r, p)
 	if len(selected) == 0 {
 		p.refuse("sectionName", gwapiv1.RouteReasonNoMatchingParent, verdict.Unresolved,
-			fmt.Sprintf("%s has no listener %s; its listeners are %s", p.name(), wanted(p.ref()), listenerNames(p.written())))
+			fmt.Sprintf("%s has no listener %s: its listeners are %s", p.name(), wanted(p.ref()), listenerNames(p.written())))
 		return
 	}
 	allowed := slices.DeleteFunc(selected, func(l *listenerRow) bool {

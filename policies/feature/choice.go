@@ -3,7 +3,6 @@ package feature
 import (
 	"maps"
 	"slices"
-	"strings"
 
 	"gatehouse/policies/verdict"
 )
@@ -13,9 +12,6 @@ func CheckChoice[T ~string, V any](field string, value T, choices map[T]V) []ver
 	if _, ok := choices[value]; ok {
 		return nil
 	}
-	names := make([]string, 0, len(choices))
-	for _, choice := range slices.Sorted(maps.Keys(choices)) {
-		names = append(names, string(choice))
-	}
-	return []verdict.Problem{Invalid(field, "%q is not known: write %s", value, strings.Join(names, ", "))}
+	return []verdict.Problem{Invalid(field, "%q is not known: write %s", value,
+		verdict.Or(slices.Sorted(maps.Keys(choices))))}
 }

@@ -23,11 +23,7 @@ func check(spec *v1alpha1.ClusterSettings) []verdict.Problem {
 	if lb == nil {
 		return nil
 	}
-	var problems []verdict.Problem
-	if _, ok := balancers[lb.Type]; !ok {
-		problems = append(problems, feature.Invalid("loadBalancer.type", "%q is not known: write %s",
-			lb.Type, words(slices.Sorted(maps.Keys(balancers)))))
-	}
+	problems := feature.CheckChoice("loadBalancer.type", lb.Type, balancers)
 	if lb.SlowStart != nil {
 		problems = append(problems, feature.CheckDuration("loadBalancer.slowStart.window", &lb.SlowStart.Window)...)
 	}
@@ -42,12 +38,10 @@ func checkHash(field string, hash *v1alpha1.ConsistentHash) []verdict.Problem {
 		return []verdict.Problem{feature.Invalid(field,
 			"type is ConsistentHash, so consistentHash must say what is hashed: add it")}
 	}
-	part, ok := parts[hash.Type]
-	if !ok {
-		return []verdict.Problem{feature.Invalid(field+".type", "%q is not known: write %s",
-			hash.Type, words(slices.Sorted(maps.Keys(parts))))}
+	if unknown := feature.CheckChoice(field+".type", hash.Type, parts); len(unknown) > 0 {
+		return unknown
 	}
-	return append(part(field, hash), checkTableSize(field+".tableSize", tableSize(hash))...)
+	return append(parts[hash.Type](field, hash), checkTableSize(field+".tableSize", tableSize(hash))...)
 }
 
 // parts has, for each type, the check of the part that it names.
@@ -129,11 +123,3 @@ func checkTableSize(field string, size uint64) []verdict.Problem {
 
 // prime is exact for every size that is in range.
 func prime(n uint64) bool { return new(big.Int).SetUint64(n).ProbablyPrime(0) }
-
-func words[T ~string](values []T) string {
-	written := make([]string, len(values))
-	for i, v := range values {
-		written[i] = string(v)
-	}
-	return strings.Join(written, ", ")
-}

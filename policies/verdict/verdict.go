@@ -6,7 +6,6 @@ package verdict
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"strings"
 )
@@ -90,30 +89,6 @@ type same struct {
 }
 
 func (p Problem) same() same { return same{p.Field, p.Reason, p.Message, p.Weight} }
-
-// ReasonNotGranted is Gateway API's reason for a reference into another namespace that no ReferenceGrant allows.
-const ReasonNotGranted = "RefNotPermitted"
-
-// NotGranted is the problem of a reference from one object to another that no ReferenceGrant allows.
-func NotGranted(from, to Ref) Problem {
-	return Problem{
-		Reason: ReasonNotGranted, Weight: Unresolved,
-		Message: fmt.Sprintf("%s %s/%s may not be used from namespace %q: create a ReferenceGrant in namespace %q from %s to %s",
-			to.Kind, to.Namespace, to.Name, from.Namespace, to.Namespace, from.Kind, to.Kind),
-	}
-}
-
-// Absent is the problem of a reference, in the field, to a missing object.
-func Absent(field string, to Ref, reason string) Problem {
-	where := ""
-	if to.Namespace != "" {
-		where = fmt.Sprintf(" in namespace %q", to.Namespace)
-	}
-	return Problem{
-		Field: field, Reason: reason, Weight: Unresolved, Missing: &to,
-		Message: fmt.Sprintf("no %s %q%s: create it or correct the name", to.Kind, to.Name, where),
-	}
-}
 
 // At puts a path before the fields of the problems, which are relative to it.
 func At(path string, problems []Problem) []Problem {

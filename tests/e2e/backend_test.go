@@ -131,7 +131,7 @@ func TestUnusableBackends(t *testing.T) {
 	must(t, out, err)
 	for _, words := range []string{
 		`spec.rules[0].backendRefs[0].name: no Service "absent" in namespace "` + s.namespace + `"`,
-		`spec.rules[0].backendRefs[1].port: Service ` + s.namespace + `/a has no TCP port 81; it has ports 80`,
+		`spec.rules[0].backendRefs[1].port: Service ` + s.namespace + `/a has no TCP port 81: it has ports 80`,
 		`spec.rules[0].backendRefs[2].kind: "Pod" of group "" cannot be a backend`,
 	} {
 		if !strings.Contains(out, words) {
