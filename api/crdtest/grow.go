@@ -28,7 +28,7 @@ var pieces = []string{"a", "/a", "/%C3%BC", ".abcdefghij", "-a", `[^/]`, "(?:a|b
 // Grown returns a copy of the object in which some lists and texts are longer, up to the limits of their schema, as
 // long as the API server admits the whole. Half of the long texts come from the given ones.
 func (m *Maker) Grown(k *Kind, object map[string]any, texts []string) map[string]any {
-	spec := k.whole.Properties["spec"]
+	spec := k.Schema.Properties["spec"]
 	asked := 0
 	for i := 0; i < growths && asked < judged; i++ {
 		next := runtime.DeepCopyJSON(object)

@@ -32,7 +32,7 @@ func pick[T any](m *Maker, of ...T) T { return of[m.IntN(len(of))] }
 
 // Spec makes a random spec. The schema admits its parts, but not always the whole.
 func (m *Maker) Spec(k *Kind) any {
-	spec := k.whole.Properties["spec"]
+	spec := k.Schema.Properties["spec"]
 	return m.value(&spec, place{name: "spec"})
 }
 
