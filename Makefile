@@ -20,6 +20,7 @@ build: ## Build gatehouse and all that the local Kubernetes needs into bin/
 	@tests/cluster/build.sh
 	@tests/tools/build.sh helm
 	@manifests/gateway-api.sh
+	@manifests/embed.sh
 	@echo "building gatehouse" && go build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/gatehouse ./cmd/gatehouse
 
 .PHONY: run
@@ -88,6 +89,7 @@ licenses: sbom ## Refuse dependencies whose licence is not on the list
 .PHONY: image
 image: sbom ## Build the OCI image into bin/image, without docker; PUSH=registry/repo pushes it with its SBOM (SPDX) and both charts
 	@tests/tools/build.sh helm
+	@manifests/embed.sh
 	@tests/release/run.sh $(PUSH)
 
 .PHONY: login

@@ -107,7 +107,7 @@ var arrows = map[string][]string{
 	"controller": {"translator", "translator/*", "policies", "policies/*", "policies/verdict", "api", "xds"},
 	"cmd": {
 		"controller", "webhook", "xds", "infra", "translator", "policies", "policies/*",
-		"policies/verdict", "api",
+		"policies/verdict", "manifests", "api",
 	},
 	"manifests": {},
 }
