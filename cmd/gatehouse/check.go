@@ -9,6 +9,7 @@ import (
 
 	"gatehouse/api/config"
 	"gatehouse/controller/kube"
+	"gatehouse/manifests"
 	"gatehouse/translator"
 	"gatehouse/webhook"
 	"gatehouse/webhook/offline"
@@ -17,6 +18,10 @@ import (
 
 // errDenied ends a check that found something. The report has said what.
 var errDenied = errors.New("admission would deny some of these objects")
+
+// definitions are the CRDs that the program brings with it, and whether those of Gateway API are among them. Tests replace
+// it, because only make builds them in.
+var definitions = manifests.CRDs
 
 type checkOptions struct {
 	format, level, namespace, config string
@@ -77,8 +82,16 @@ func (o checkOptions) run(cmd *cobra.Command, paths []string) error {
 	if err != nil {
 		return err
 	}
+	crds, complete, err := definitions()
+	if err != nil {
+		return err
+	}
+	if !complete {
+		cmd.PrintErrln("gatehouse: built without the CRDs of Gateway API, so its objects are not validated by them: " +
+			"build with make, or check the CRDs too")
+	}
 	review, err := offline.Files(offline.Options{
-		Scheme: kube.NewScheme(), World: translator.NewWorld(tables), Namespace: o.namespace, Level: level,
+		Scheme: kube.NewScheme(), World: translator.NewWorld(tables), CRDs: crds, Namespace: o.namespace, Level: level,
 	}, paths, cmd.InOrStdin())
 	if err != nil {
 		return usageError{err}

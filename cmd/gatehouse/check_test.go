@@ -12,9 +12,24 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/tools/txtar"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+
+	"gatehouse/api/crdtest"
+	"gatehouse/manifests"
 )
 
 var update = flag.Bool("update", false, "rewrite the goldens")
+
+// TestMain gives the command the CRDs of Gateway API from its module, as make does.
+func TestMain(m *testing.M) {
+	crds, err := crdtest.CRDs()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	definitions = func() ([]*apiextensionsv1.CustomResourceDefinition, bool, error) { return crds, true, nil }
+	os.Exit(m.Run())
+}
 
 // TestCommands runs commands that work on manifests. A golden has the manifests, and runs of the command as files whose name is its arguments,
 // with what it prints and its exit code.
@@ -61,6 +76,32 @@ func TestCommands(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestCheckWithoutCRDs: a program that was not built by make says on stderr what it cannot do, and does the rest.
+func TestCheckWithoutCRDs(t *testing.T) {
+	all := definitions
+	t.Cleanup(func() { definitions = all })
+	definitions = func() ([]*apiextensionsv1.CustomResourceDefinition, bool, error) {
+		_, _, err := manifests.CRDs()
+		return nil, false, err
+	}
+	t.Chdir(t.TempDir())
+	if err := os.WriteFile("class.yaml", []byte("apiVersion: gateway.networking.k8s.io/v1\nkind: GatewayClass\n"+
+		"metadata: {name: a}\nspec: {controllerName: example.com/a, unknown: true}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	want := `gatehouse: built without the CRDs of Gateway API, so its objects are not validated by them: build with make, or check the CRDs too
+class.yaml:4:48: error: GatewayClass/a: spec.unknown: unknown field "spec.unknown": correct its name or remove it
+     4 | spec: {controllerName: example.com/a, unknown: true}
+       |                                                ^
+1 object judged: 1 error, 0 warnings
+gatehouse: admission would deny some of these objects
+exit code 1
+`
+	if diff := cmp.Diff(want, runCheck(t, "gatehouse check class.yaml")); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 

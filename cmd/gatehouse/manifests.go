@@ -47,9 +47,14 @@ func (o *manifestOptions) read(paths []string, stdin io.Reader) (*translated, er
 	if err != nil {
 		return nil, err
 	}
+	crds, _, err := definitions()
+	if err != nil {
+		return nil, err
+	}
 	world := translator.NewWorld(tables)
 	review, err := offline.Files(offline.Options{
-		Scheme: kube.NewScheme(), World: world, Namespace: o.namespace, Level: webhook.LevelEnforce,
+		Scheme: kube.NewScheme(), World: world, CRDs: crds, Namespace: o.namespace,
+		Level: webhook.LevelEnforce,
 	}, paths, stdin)
 	if err != nil {
 		return nil, usageError{err}

@@ -4,9 +4,11 @@ package offline
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"io"
 	"io/fs"
+	"iter"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -14,6 +16,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	kjson "sigs.k8s.io/json"
 	sigsyaml "sigs.k8s.io/yaml"
 )
 
@@ -31,30 +35,67 @@ type Place struct {
 
 // source is a file that was read.
 type source struct {
-	name  string
+	name string
+	text []byte
+	// lines are those of the text. They are made when a place is asked for, because most files have no findings.
 	lines []string
+	// placed is the part of the text that places holds with the line and column of each value.
+	placed part
+	places *yaml.Node
 }
 
 func (s *source) place(line, column int) Place {
 	p := Place{File: s.name, Line: line, Column: column}
+	if s.lines == nil {
+		s.lines = strings.Split(string(s.text), "\n")
+	}
 	if line > 0 && line <= len(s.lines) {
 		p.Text = s.lines[line-1]
 	}
 	return p
 }
 
+// part is one document of YAML: where its text begins and ends, and the number of lines before it.
+type part struct{ start, end, before int }
+
+// tree is a part with the places of its values; nil if it has none. The last one is kept.
+func (s *source) tree(p part) *yaml.Node {
+	if s.placed != p || s.places == nil {
+		node := &yaml.Node{}
+		if err := yaml.Unmarshal(s.text[p.start:p.end], node); err != nil || len(node.Content) == 0 {
+			return nil
+		}
+		shift(node, p.before)
+		s.placed, s.places = p, node.Content[0]
+	}
+	return s.places
+}
+
 // document is one object of a file.
 type document struct {
 	source *source
-	// value is the object as JSON values, node the same with its places.
-	value map[string]any
-	node  *yaml.Node
+	part   part
+	// within is the path of an object that is in a list, such as items[0].
+	within string
+	// kind is that of the object, and raw the object in JSON.
+	kind schema.GroupVersionKind
+	raw  []byte
+}
+
+// located is the document without its content, which need not be kept.
+func (d document) located() document {
+	d.raw = nil
+	return d
 }
 
 // place finds a field of the object, such as spec.rules[0].name. If the object does not have the field, it is the place
 // of the innermost field on the way to it that the object has.
 func (d document) place(field string) Place {
-	at := locate(d.node, field)
+	tree := d.source.tree(d.part)
+	if tree == nil {
+		return d.source.place(d.part.before+1, 1)
+	}
+	at := locate(locate(tree, d.within), field)
 	return d.source.place(at.Line, at.Column)
 }
 
@@ -126,17 +167,17 @@ func (r *reader) stream(name string, from io.Reader) error {
 	if len(text) > maxFile {
 		return fmt.Errorf("%s has more than %d MiB: split it", name, maxFile>>20)
 	}
-	s := &source{name: name, lines: strings.Split(string(text), "\n")}
-	for line, part := range parts(text) {
-		r.part(s, line, part)
+	s := &source{name: name, text: text}
+	for p := range parts(text) {
+		r.part(s, p)
 	}
 	return nil
 }
 
-// parts yields the documents of a file, each with the number of lines before it. They are separated as kubectl does it:
-// by lines that begin with --- and have only white space behind it.
-func parts(text []byte) func(yield func(int, []byte) bool) {
-	return func(yield func(int, []byte) bool) {
+// parts yields the documents of a file. They are separated as kubectl does it: by lines that begin with --- and have
+// only white space behind it.
+func parts(text []byte) iter.Seq[part] {
+	return func(yield func(part) bool) {
 		start, before, line := 0, 0, 0
 		for at := 0; at < len(text); line++ {
 			end := len(text)
@@ -144,62 +185,66 @@ func parts(text []byte) func(yield func(int, []byte) bool) {
 				end = at + i + 1
 			}
 			if rest, found := bytes.CutPrefix(text[at:end], []byte("---")); found && len(bytes.TrimSpace(rest)) == 0 {
-				if !yield(before, text[start:at]) {
+				if !yield(part{start, at, before}) {
 					return
 				}
 				start, before = end, line+1
 			}
 			at = end
 		}
-		yield(before, text[start:])
+		yield(part{start, len(text), before})
 	}
 }
 
 // part reads one document, which may be a list of objects.
-func (r *reader) part(s *source, before int, text []byte) {
+func (r *reader) part(s *source, p part) {
+	raw, err := sigsyaml.YAMLToJSONStrict(s.text[p.start:p.end])
+	if err != nil {
+		r.unreadable(s, p, err)
+		return
+	}
+	if string(raw) != "null" { // Otherwise there are only comments.
+		r.object(document{source: s, part: p, raw: raw})
+	}
+}
+
+// unreadable takes an error in a document. The parser of places is asked first, because its errors have lines.
+func (r *reader) unreadable(s *source, p part, err error) {
 	node := &yaml.Node{}
-	if err := yaml.Unmarshal(text, node); err != nil {
-		r.fail(s, before, 1, err)
+	if err := yaml.Unmarshal(s.text[p.start:p.end], node); err != nil {
+		r.fail(s, p.before, 1, err)
 		return
 	}
-	if node.Kind == 0 {
-		return // There are only comments.
+	line := 1
+	if len(node.Content) > 0 {
+		line = node.Content[0].Line
 	}
-	shift(node, before)
-	var value any
-	if err := sigsyaml.UnmarshalStrict(text, &value); err != nil {
-		r.fail(s, before, node.Content[0].Line-before, err)
-		return
-	}
-	object, ok := value.(map[string]any)
-	if !ok {
-		r.others++
-		return
-	}
-	r.object(document{source: s, value: object, node: node.Content[0]})
+	r.fail(s, p.before, line, err)
 }
 
 // object takes an object, or each item of a list.
 func (r *reader) object(d document) {
-	items, ok := d.value["items"].([]any)
-	kind, _ := d.value["kind"].(string)
-	version, _ := d.value["apiVersion"].(string)
-	if kind == "" || version == "" {
+	var head struct {
+		APIVersion string          `json:"apiVersion"`
+		Kind       string          `json:"kind"`
+		Items      json.RawMessage `json:"items"`
+	}
+	// A document with other types in these fields is no object.
+	if err := kjson.UnmarshalCaseSensitivePreserveInts(d.raw, &head); err != nil || head.Kind == "" ||
+		head.APIVersion == "" {
 		r.others++
 		return
 	}
-	if !ok || !strings.HasSuffix(kind, "List") {
+	var items []json.RawMessage
+	if !strings.HasSuffix(head.Kind, "List") || json.Unmarshal(head.Items, &items) != nil {
+		d.kind = schema.FromAPIVersionAndKind(head.APIVersion, head.Kind)
 		r.documents = append(r.documents, d)
 		return
 	}
 	for i, item := range items {
-		at := locate(d.node, fmt.Sprintf("items[%d]", i))
-		value, ok := item.(map[string]any)
-		if !ok {
-			r.others++
-			continue
-		}
-		r.object(document{source: d.source, value: value, node: at})
+		inner := d
+		inner.within, inner.raw = fmt.Sprintf("%s.items[%d]", d.within, i), item
+		r.object(inner)
 	}
 }
 

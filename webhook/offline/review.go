@@ -3,16 +3,17 @@ package offline
 import (
 	"cmp"
 	"encoding/json"
-	"fmt"
 	"io"
 	"slices"
 	"strings"
 
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	kjson "sigs.k8s.io/json"
 
-	"gatehouse/api/v1alpha1"
+	"gatehouse/api/definition"
 	"gatehouse/policies/verdict"
 	"gatehouse/translator"
 	"gatehouse/webhook"
@@ -28,8 +29,10 @@ const (
 
 // Options say how manifests are judged.
 type Options struct {
-	// Scheme knows the kinds that the control plane reads. Objects of other kinds are counted and not judged.
+	// Scheme knows the kinds that the control plane reads. Objects of other kinds are only judged by their CRD.
 	Scheme *runtime.Scheme
+	// CRDs are those of the cluster. Those among the manifests replace CRDs of the same kinds.
+	CRDs []*apiextensionsv1.CustomResourceDefinition
 	// World has empty tables.
 	World *translator.World
 	// Namespace is for objects that name none.
@@ -52,8 +55,8 @@ type Finding struct {
 type Review struct {
 	// Findings are in the order of the files and of the lines in them.
 	Findings []Finding
-	// Judged are the objects that the control plane reads, Ignored counts the others, and NotObjects documents that are
-	// not objects at all.
+	// Judged are the objects that the control plane reads, or whose CRD is known. Ignored counts the others, and
+	// NotObjects documents that are not objects at all.
 	Judged              []verdict.Ref
 	Ignored, NotObjects int
 	// Outcome is what the translation makes of the manifests.
@@ -76,7 +79,10 @@ func Files(o Options, paths []string, stdin io.Reader) (*Review, error) {
 	if err := files.read(paths, stdin); err != nil {
 		return nil, err
 	}
-	r := &review{Options: o, documents: map[verdict.Ref]document{}, levels: map[string]webhook.Level{}}
+	r := &review{
+		Options: o, documents: map[verdict.Ref]document{}, levels: map[string]webhook.Level{},
+		invalid: map[verdict.Ref][]string{},
+	}
 	r.NotObjects = files.others
 	for _, b := range files.broken {
 		r.Findings = append(r.Findings, Finding{
@@ -84,6 +90,7 @@ func Files(o Options, paths []string, stdin io.Reader) (*Review, error) {
 			Problem: refused(reasonUnreadable, "", b.text+": correct the form of the document"),
 		})
 	}
+	r.prepare(files.documents)
 	for _, d := range files.documents {
 		r.take(d)
 	}
@@ -101,133 +108,54 @@ func Files(o Options, paths []string, stdin io.Reader) (*Review, error) {
 type review struct {
 	Options
 	Review
+	definitions *definition.Set
+	// documents are those of the objects, without their content.
 	documents map[verdict.Ref]document
 	events    []translator.Event
 	levels    map[string]webhook.Level
+	// invalid are the fields that the CRD of an object refuses.
+	invalid map[verdict.Ref][]string
 }
 
-// take decodes an object as admission does, with the defaults that it fills in.
+// prepare reads the objects among the documents that say how others are judged.
+func (r *review) prepare(documents []document) {
+	crds := slices.Clone(r.CRDs)
+	for _, d := range documents {
+		switch d.kind.GroupKind() {
+		case schema.GroupKind{Kind: "Namespace"}:
+			namespace := &metav1.PartialObjectMetadata{}
+			if err := json.Unmarshal(d.raw, namespace); err != nil {
+				continue // The steps report it.
+			}
+			if level, err := webhook.ParseLevel(namespace.Labels[webhook.LevelLabel]); err == nil {
+				r.levels[namespace.Name] = level
+			}
+		case schema.GroupKind{Group: apiextensionsv1.GroupName, Kind: "CustomResourceDefinition"}:
+			crd := &apiextensionsv1.CustomResourceDefinition{}
+			if err := json.Unmarshal(d.raw, crd); err != nil {
+				r.deny(d, verdict.Ref{Group: d.kind.Group, Kind: d.kind.Kind, Name: crd.Name},
+					refused(reasonUnreadable, "", oneLine(err)+": correct the form of the object"))
+				continue
+			}
+			crds = append(crds, crd)
+		}
+	}
+	r.definitions = definition.NewSet(crds...)
+}
+
+// take does the steps with an object.
 func (r *review) take(d document) {
-	gvk, known := r.kind(d.value)
-	if !known {
-		r.Ignored++
+	o := &object{document: d, ref: verdict.Ref{Group: d.kind.Group, Kind: d.kind.Kind}}
+	if err := kjson.UnmarshalCaseSensitivePreserveInts(d.raw, &o.value); err != nil {
+		r.deny(d, o.ref, refused(reasonUnreadable, "", oneLine(err)+": correct the form of the object"))
 		return
 	}
-	ref := r.refIn(gvk, d.value)
-	object, problems, err := r.decode(gvk, d.value)
-	if err != nil {
-		r.deny(d, ref, refused(reasonUnreadable, "", oneLine(err)+": correct the form of the object"))
-		return
-	}
-	if !r.World.Knows(object) {
-		r.Ignored++
-		return
-	}
-	if ref.Name == "" {
-		r.deny(d, ref, refused(reasonUnreadable, "metadata", "the object has no name: write metadata.name"))
-		return
-	}
-	if before, twice := r.documents[ref]; twice {
-		at := before.place("")
-		r.deny(d, ref, refused(reasonDuplicate, "", fmt.Sprintf("the object is also in %s, line %d: remove one of them",
-			at.File, at.Line)))
-		return
-	}
-	object.SetNamespace(ref.Namespace)
-	r.documents[ref] = d
-	r.Judged = append(r.Judged, ref)
-	if level, err := webhook.ParseLevel(object.GetLabels()[webhook.LevelLabel]); ref.Kind == "Namespace" && err == nil {
-		r.levels[ref.Name] = level
-	}
-	for _, p := range problems {
-		if p.Reason == reasonUnknownField {
-			r.deny(d, ref, p)
-		} else {
-			r.find(d, ref, p)
+	for _, step := range r.steps() {
+		if !step(o) {
+			return
 		}
 	}
-	r.events = append(r.events, translator.Event{Object: object})
-}
-
-// clusterScoped are the kinds without a namespace among those that the control plane reads.
-var clusterScoped = map[string]bool{"GatewayClass": true, "Namespace": true, "ClusterTrustBundle": true}
-
-// refIn names an object that is not decoded yet.
-func (r *review) refIn(gvk schema.GroupVersionKind, value map[string]any) verdict.Ref {
-	metadata, _ := value["metadata"].(map[string]any)
-	ref := verdict.Ref{Group: gvk.Group, Kind: gvk.Kind}
-	ref.Name, _ = metadata["name"].(string)
-	if clusterScoped[gvk.Kind] {
-		return ref
-	}
-	ref.Namespace, _ = metadata["namespace"].(string)
-	ref.Namespace = cmp.Or(ref.Namespace, r.Namespace)
-	return ref
-}
-
-// kind is the kind of an object in the version that the control plane reads. Versions of one kind have the same fields.
-func (r *review) kind(value map[string]any) (schema.GroupVersionKind, bool) {
-	version, _ := value["apiVersion"].(string)
-	name, _ := value["kind"].(string)
-	gvk := schema.FromAPIVersionAndKind(version, name)
-	if r.Scheme.Recognizes(gvk) {
-		return gvk, true
-	}
-	versions := r.Scheme.VersionsForGroupKind(gvk.GroupKind())
-	if len(versions) == 0 {
-		return gvk, false
-	}
-	return versions[0].WithKind(gvk.Kind), true
-}
-
-// decode returns the object, with a problem for each field that its kind does not have, and for each that was filled
-// in.
-func (r *review) decode(gvk schema.GroupVersionKind, value map[string]any) (object translator.Object,
-	problems []verdict.Problem, err error,
-) {
-	for _, note := range webhook.Default(gvk.GroupKind(), value) {
-		field, message, _ := strings.Cut(note, ": ")
-		problems = append(problems, verdict.Problem{
-			Field: field, Reason: reasonDefaulted, Weight: verdict.Unresolved,
-			Message: message,
-		})
-	}
-	value["apiVersion"] = gvk.GroupVersion().String()
-	raw, err := json.Marshal(value)
-	if err != nil {
-		return nil, nil, fmt.Errorf("encoding the object: %w", err)
-	}
-	// Our own kinds keep the fields that they do not know, and the translation reports them.
-	if gvk.Group != v1alpha1.GroupName {
-		strict, err := r.unknown(gvk, raw)
-		if err != nil {
-			return nil, nil, err
-		}
-		problems = append(problems, strict...)
-	}
-	object, err = webhook.Decode(r.Scheme, gvk, raw)
-	return object, problems, err
-}
-
-// unknown lists the fields that the API server would refuse: kubectl asks it to be strict.
-func (r *review) unknown(gvk schema.GroupVersionKind, raw []byte) ([]verdict.Problem, error) {
-	into, err := r.Scheme.New(gvk)
-	if err != nil {
-		return nil, fmt.Errorf("decoding the object: %w", err)
-	}
-	strict, err := kjson.UnmarshalStrict(raw, into)
-	if err != nil {
-		return nil, err
-	}
-	var problems []verdict.Problem
-	for _, each := range strict {
-		_, field, _ := strings.Cut(each.Error(), `"`)
-		field = strings.TrimSuffix(field, `"`)
-		name := field[strings.LastIndexByte(field, '.')+1:]
-		problems = append(problems, refused(reasonUnknownField, field,
-			fmt.Sprintf("%q is no known field: correct its name or remove it", name)))
-	}
-	return problems, nil
+	r.events = append(r.events, translator.Event{Object: o.typed})
 }
 
 // judge gives all objects to the tables at once, so that their order does not matter.
@@ -240,6 +168,9 @@ func (r *review) judge() error {
 	for _, status := range outcome.Statuses {
 		ref := r.refOf(status.Object)
 		for _, p := range status.Problems {
+			if said(r.invalid[ref], p.Field) {
+				continue
+			}
 			r.find(r.documents[ref], ref, p)
 		}
 	}
