@@ -24,7 +24,9 @@ import (
 
 var server kubetest.Server
 
-func TestMain(m *testing.M) { kubetest.Run(m, &server, "bin/gateway-api-crds.yaml") }
+func TestMain(m *testing.M) {
+	kubetest.Run(m, &server, "bin/gateway-api-crds.yaml", "manifests/gatehouse-crds/files/gatehouse.dev_admissionrules.yaml")
+}
 
 const controllerName = "gateway.envoyproxy.io/gatewayclass-controller"
 

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -19,6 +20,7 @@ import (
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/infra/kubetest"
+	"gatehouse/policies/admissionrule"
 )
 
 var server kubetest.Server
@@ -153,5 +155,35 @@ func TestImagesOfTheChart(t *testing.T) {
 				t.Errorf("image %s as %s: %v\n%s", image, value, err, out[:min(len(out), 300)])
 			}
 		}
+	}
+}
+
+// TestRulesAreAskedAbout: the API server sends each kind that rules of the platform can be about, and also from
+// namespaces with level off.
+func TestRulesAreAskedAbout(t *testing.T) {
+	sent := map[string][]string{}
+	for _, obj := range decode(t, helmTemplate(t, "gatehouse")) {
+		config, ok := obj.(*admissionv1.ValidatingWebhookConfiguration)
+		if !ok {
+			continue
+		}
+		for _, w := range config.Webhooks {
+			for _, rule := range w.Rules {
+				for _, resource := range rule.Resources {
+					sent[w.Name] = append(sent[w.Name], resource+"."+rule.APIVersions[0]+"."+rule.APIGroups[0])
+				}
+			}
+		}
+	}
+	var want []string
+	for _, r := range admissionrule.Resources {
+		want = append(want, r.Name+"."+r.Version+"."+r.Group)
+	}
+	if diff := cmp.Diff(want, sent["off.validate.gatehouse.dev"]); diff != "" {
+		t.Errorf("at level off (-want +got):\n%s", diff)
+	}
+	want = append(want, "admissionrules.v1alpha1.gatehouse.dev")
+	if diff := cmp.Diff(want, sent["validate.gatehouse.dev"]); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

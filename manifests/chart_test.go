@@ -27,6 +27,7 @@ import (
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/api/config"
+	rulesv1alpha1 "gatehouse/api/rules/v1alpha1"
 	"gatehouse/api/v1alpha1"
 	"gatehouse/controller/kube"
 )
@@ -133,7 +134,7 @@ func TestCRDChart(t *testing.T) {
 	}
 	slices.Sort(kinds)
 	want := []string{
-		v1alpha1.KindBackend, v1alpha1.KindBackendTrafficPolicy, v1alpha1.KindClientTrafficPolicy,
+		rulesv1alpha1.KindAdmissionRule, v1alpha1.KindBackend, v1alpha1.KindBackendTrafficPolicy, v1alpha1.KindClientTrafficPolicy,
 		v1alpha1.KindEnvoyProxy, v1alpha1.KindSecurityPolicy,
 	}
 	if !slices.Equal(kinds, want) {

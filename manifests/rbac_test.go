@@ -23,7 +23,7 @@ func TestRoleCoversWhatIsWatched(t *testing.T) {
 		}
 	}
 	scheme := kube.NewScheme()
-	for _, kind := range append(kube.Kinds(), kube.Kind{Object: &corev1.Node{}}) {
+	for _, kind := range slices.Concat(kube.Kinds(), kube.RuleKinds(), []kube.Kind{{Object: &corev1.Node{}}}) {
 		gvks, _, err := scheme.ObjectKinds(kind.Object)
 		if err != nil {
 			t.Fatal(err)

@@ -40,44 +40,59 @@ type validator struct {
 	scheme *runtime.Scheme
 	levels levels
 	exists Exists
+	rules  *RuleBook
 	log    logr.Logger
 }
 
-// answer denies the added problems that the namespace's level does not allow, and warns about the other added problems.
+// answer denies the added problems that the namespace's level does not allow, and what AdmissionRules deny at every
+// level. It warns about the other added problems.
 func (v *validator) answer(ctx context.Context, request *admissionv1.AdmissionRequest) (*admissionv1.AdmissionResponse,
 	error,
 ) {
-	pass, err := passes(request)
+	if isRule(request) {
+		return v.rules.review(ctx, request)
+	}
+	level, lines, warnings, err := v.verdict(ctx, request)
 	if err != nil {
 		return nil, err
 	}
-	if pass {
-		return &admissionv1.AdmissionResponse{Allowed: true}, nil
+	rules, err := v.rules.judge(ctx, request)
+	if err != nil {
+		return nil, err
+	}
+	response := respond(request, level, lines, append(warnings, rules.warned...), rules.denials)
+	return response, rules.annotate(response)
+}
+
+// verdict is what the translation says about a request, with the level of its namespace.
+func (v *validator) verdict(ctx context.Context, request *admissionv1.AdmissionRequest) (level Level, lines []line,
+	warnings []string, err error,
+) {
+	if pass, err := passes(request); pass || err != nil {
+		return LevelOff, nil, nil, err
 	}
 	level, strange := v.levels.of(ctx, request.Namespace)
-	var warnings []string
 	if strange != "" {
 		warnings = append(warnings, strange)
 	}
 	if level == LevelOff {
-		return &admissionv1.AdmissionResponse{Allowed: true, Warnings: warnings}, nil
+		return level, nil, warnings, nil
 	}
 	obj, err := v.object(request)
 	if err != nil {
-		return nil, err
+		return level, nil, nil, err
 	}
 	findings, err := v.try(ctx, obj)
 	if err != nil {
-		return nil, err
+		return level, nil, nil, err
 	}
-	lines, err := phrase(obj, request, findings)
-	if err != nil {
-		return nil, err
+	if lines, err = phrase(obj, request, findings); err != nil {
+		return level, nil, nil, err
 	}
 	if level == LevelWarn {
 		v.tell(request, lines)
 	}
-	return respond(request, level, lines, warnings), nil
+	return level, lines, warnings, nil
 }
 
 // tell logs what level enforce would have denied. So an operator who introduces admission with warnings sees what

@@ -23,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
+	rulesv1alpha1 "gatehouse/api/rules/v1alpha1"
 	"gatehouse/api/v1alpha1"
 	"gatehouse/policies/verdict"
 	"gatehouse/translator"
@@ -91,7 +92,7 @@ func (c *cluster) register(t *testing.T, s *served, policy admissionregv1.Failur
 	rule := admissionregv1.RuleWithOperations{
 		Operations: []admissionregv1.OperationType{admissionregv1.OperationAll},
 		Rule: admissionregv1.Rule{
-			APIGroups:   []string{"gateway.networking.k8s.io", v1alpha1.GroupName},
+			APIGroups:   []string{"gateway.networking.k8s.io", v1alpha1.GroupName, rulesv1alpha1.GroupName},
 			APIVersions: []string{"*"}, Resources: []string{"*/*"},
 		},
 	}
@@ -322,6 +323,7 @@ func TestGate(t *testing.T) {
 		}
 		if diff := cmp.Diff(map[string]admissionregv1.FailurePolicyType{
 			"validate.gatehouse.dev":         want,
+			"off.validate.gatehouse.dev":     admissionregv1.Ignore,
 			"secrets.validate.gatehouse.dev": admissionregv1.Ignore,
 		}, got); diff != "" {
 			t.Error(diff)
@@ -395,6 +397,7 @@ func gated(ca []byte) *admissionregv1.ValidatingWebhookConfiguration {
 		ObjectMeta: metav1.ObjectMeta{Name: "gatehouse"},
 		Webhooks: []admissionregv1.ValidatingWebhook{
 			webhook("validate.gatehouse.dev", "gateway.networking.k8s.io", "gateways"),
+			webhook("off.validate.gatehouse.dev", v1alpha1.GroupName, "securitypolicies"),
 			webhook("secrets.validate.gatehouse.dev", "", "secrets"),
 		},
 	}

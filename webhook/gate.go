@@ -90,7 +90,7 @@ func (g *Gate) Keep(ctx context.Context) error {
 	if err := g.Reader.Get(ctx, client.ObjectKey{Name: g.Configuration}, config); err != nil {
 		return fmt.Errorf("reading ValidatingWebhookConfiguration %s: %w", g.Configuration, err)
 	}
-	judging := slices.DeleteFunc(slices.Clone(config.Webhooks), readsSecrets)
+	judging := slices.DeleteFunc(slices.Clone(config.Webhooks), staysOpen)
 	if len(judging) == 0 {
 		return nil
 	}
@@ -113,6 +113,15 @@ func (g *Gate) Keep(ctx context.Context) error {
 	}
 	g.Log.Info("admission's failurePolicy changes", "failurePolicy", want, "why", why)
 	return nil
+}
+
+// offWebhook is the name of the webhook that evaluates AdmissionRules where the label of the namespace is off.
+const offWebhook = "off.validate.gatehouse.dev"
+
+// staysOpen reports whether a webhook has failurePolicy Ignore at all times: namespaces with level off are the emergency
+// exit while nobody can answer.
+func staysOpen(w admissionregv1.ValidatingWebhook) bool {
+	return w.Name == offWebhook || readsSecrets(w)
 }
 
 // readsSecrets reports whether a webhook is for Secrets, ConfigMaps and ClusterTrustBundles. These webhooks keep

@@ -6,12 +6,15 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/go-logr/logr/testr"
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/tools/txtar"
 	admissionv1 "k8s.io/api/admission/v1"
@@ -22,6 +25,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
+	rulesv1alpha1 "gatehouse/api/rules/v1alpha1"
+	"gatehouse/policies/admissionrule"
 	"gatehouse/policies/verdict"
 	"gatehouse/translator"
 )
@@ -30,8 +35,8 @@ var update = flag.Bool("update", false, "rewrite the goldens")
 
 // TestGoldens sends requests to the server over TLS, with real tables. A golden has stored.yaml (objects that are
 // stored and in the tables), optionally unseen.yaml (objects that are stored, but not yet in the tables), late.yaml
-// (objects that reach the tables after the first try) and level.txt (the level of the installation), requests as
-// *.yaml, and answers.txt.
+// (objects that reach the tables after the first try), rules.yaml (AdmissionRules) and level.txt (the level of the
+// installation), requests as *.yaml, and answers.txt.
 func TestGoldens(t *testing.T) {
 	names, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(names) == 0 {
@@ -55,10 +60,11 @@ func golden(t *testing.T, name string) {
 	s := serve(t, Options{
 		Trier: world, Namespaces: stored(there), Exists: existsIn(there),
 		Level: Level(bytes.TrimSpace(part(archive, "level.txt"))),
+		Rules: rulesOf(t, part(archive, "rules.yaml"), stored(there)),
 	})
 	var got strings.Builder
 	for _, f := range archive.Files {
-		if filepath.Ext(f.Name) != ".yaml" || slices.Contains([]string{"stored.yaml", "unseen.yaml", "late.yaml"}, f.Name) {
+		if filepath.Ext(f.Name) != ".yaml" || slices.Contains([]string{"stored.yaml", "unseen.yaml", "late.yaml", "rules.yaml"}, f.Name) {
 			continue
 		}
 		fmt.Fprintf(&got, "# %s\n%s", strings.TrimSuffix(f.Name, ".yaml"), told(s.ask(t, f.Data)))
@@ -134,6 +140,9 @@ func told(r *admissionv1.AdmissionResponse) string {
 	for _, w := range r.Warnings {
 		fmt.Fprintf(&b, "Warning: %s\n", w)
 	}
+	for _, key := range slices.Sorted(maps.Keys(r.AuditAnnotations)) {
+		fmt.Fprintf(&b, "audit annotation %s: %s\n", key, r.AuditAnnotations[key])
+	}
 	var patch []json.RawMessage
 	if err := json.Unmarshal(r.Patch, &patch); err == nil {
 		// The operations add fields, in any order.
@@ -155,12 +164,28 @@ type memory struct {
 
 func (m memory) Get(_ context.Context, key client.ObjectKey, into client.Object, _ ...client.GetOption) error {
 	for _, o := range m.objects {
-		if ns, ok := o.(*corev1.Namespace); ok && o.GetName() == key.Name {
-			ns.DeepCopyInto(into.(*corev1.Namespace))
+		if gvkOf(o) == gvkOf(into) && client.ObjectKeyFromObject(o) == key {
+			reflect.ValueOf(into).Elem().Set(reflect.ValueOf(o.DeepCopyObject()).Elem())
 			return nil
 		}
 	}
 	return apierrors.NewNotFound(corev1.Resource("namespaces"), key.Name)
+}
+
+// rulesOf returns a book of the rules, or nil if there are none. It knows no schemas.
+func rulesOf(t *testing.T, text []byte, reader client.Reader) *RuleBook {
+	t.Helper()
+	if len(text) == 0 {
+		return nil
+	}
+	book := NewRuleBook(RuleOptions{
+		Live: reader, Namespaces: reader, Log: testr.New(t),
+		Schemas: func(context.Context) admissionrule.Schemas { return nil },
+	})
+	for _, o := range decode(t, text) {
+		book.Put(o.(*rulesv1alpha1.AdmissionRule))
+	}
+	return book
 }
 
 func existsIn(objects []translator.Object) Exists {

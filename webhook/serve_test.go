@@ -37,6 +37,7 @@ import (
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	rulesv1alpha1 "gatehouse/api/rules/v1alpha1"
 	"gatehouse/api/v1alpha1"
 	"gatehouse/policies/rules"
 	"gatehouse/translator"
@@ -48,7 +49,7 @@ func newScheme() *runtime.Scheme {
 	s := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
 		corev1.AddToScheme, certificatesv1.AddToScheme,
-		discoveryv1.AddToScheme, gwapiv1.Install, v1alpha1.AddToScheme,
+		discoveryv1.AddToScheme, gwapiv1.Install, v1alpha1.AddToScheme, rulesv1alpha1.AddToScheme,
 	} {
 		if err := add(s); err != nil {
 			panic(err)

@@ -36,6 +36,8 @@ type Options struct {
 	Level Level
 	// Exists confirms by a live read that an object is missing. If it is nil, the caches are trusted.
 	Exists Exists
+	// Rules has the AdmissionRules; nil if there are none.
+	Rules *RuleBook
 	// Clients are the clients that get a verdict; nil means everybody.
 	Clients *Clients
 	// TimeLimit is the time limit of one answer, 4s by default. A shorter limit of the API server wins.
@@ -64,7 +66,7 @@ func Register(server webhook.Server, o Options) error {
 		trier: o.Trier, scheme: o.Scheme, levels: levels{
 			namespaces: o.Namespaces, fallback: cmp.Or(o.Level, LevelEnforce),
 			log: o.Log,
-		}, exists: o.Exists, log: o.Log,
+		}, exists: o.Exists, rules: o.Rules, log: o.Log,
 	}
 	mutator := &mutator{mutations: Mutations}
 	counts, crowd := newCounts(o.Metrics), newCrowd()

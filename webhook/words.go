@@ -117,9 +117,9 @@ func discreet(obj client.Object, kind string, f translator.Finding) line {
 	return l
 }
 
-// respond turns lines into the answer for a namespace with that level.
-func respond(request *admissionv1.AdmissionRequest, level Level, lines []line,
-	warnings []string,
+// respond turns lines into the answer for a namespace with that level. It denies what AdmissionRules deny in any case.
+func respond(request *admissionv1.AdmissionRequest, level Level, lines []line, warnings []string,
+	ruled []line,
 ) *admissionv1.AdmissionResponse {
 	var denials []line
 	for _, l := range lines {
@@ -129,6 +129,7 @@ func respond(request *admissionv1.AdmissionRequest, level Level, lines []line,
 			warnings = append(warnings, l.String())
 		}
 	}
+	denials = append(denials, ruled...)
 	response := &admissionv1.AdmissionResponse{Allowed: len(denials) == 0, Warnings: fit(warnings)}
 	if len(denials) > 0 {
 		response.Result = denial(request, denials)

@@ -58,6 +58,7 @@ type plane struct {
 	infra      *infra.Keeper
 	fleets     *kube.Fleets
 	fetcher    *fetch.Fetcher
+	rules      ruling
 	settings   infra.Settings
 }
 
@@ -96,6 +97,7 @@ func newPlane(ctx context.Context, c *config.EnvoyGateway, in installation, o se
 	if err := p.addFetcher(&c.Fetching, o.cacheDirectory); err != nil {
 		return nil, err
 	}
+	p.addRules()
 	p.addController(c)
 	server, err := p.server(o, ctx.Done())
 	if err != nil {
@@ -227,7 +229,8 @@ func (p *plane) addController(c *config.EnvoyGateway) {
 		Status:         p.statuses.Set,
 		Forget:         p.statuses.Forget,
 	}, metrics.Registry, p.log.WithName("controller"))
-	p.leadership.Tasks = append(p.leadership.Tasks, p.statuses.Start, classes.Start, p.infra.Start, p.fetcher.Start)
+	p.leadership.Tasks = append(p.leadership.Tasks, p.statuses.Start, classes.Start, p.infra.Start, p.fetcher.Start,
+		p.rules.statuses.Start)
 	for _, r := range []everywhere{p.replicas.Start, p.fetcher.Run, p.translate, p.deliver} {
 		p.must(p.manager.Add(r))
 	}
@@ -247,15 +250,17 @@ func (p *plane) translate(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("make a client for CRDs: %w", err)
 	}
-	seen := func(events ...translator.Event) {
+	seen := p.rules.before(func(events ...translator.Event) {
 		p.fetcher.Pass(events...)
 		p.statuses.Seen(events...)
-	}
+	})
 	served, err := discovery.NewDiscoveryClientForConfig(p.manager.GetConfig())
 	if err != nil {
 		return fmt.Errorf("make a client for the kinds that are served: %w", err)
 	}
-	objects := &kube.Watcher{Cache: c, Reader: direct, Discovery: served, Put: seen, Log: p.log.WithName("kinds")}
+	objects := &kube.Watcher{
+		Cache: c, Reader: direct, Discovery: served, Put: seen, Further: kube.RuleKinds(), Log: p.log.WithName("kinds"),
+	}
 	if err := objects.Watch(ctx); err != nil {
 		return err
 	}
@@ -331,6 +336,7 @@ func (p *plane) addWebhook(server ctrlwebhook.Server, o serveOptions, leaving <-
 		Namespaces: p.manager.GetClient(),
 		Level:      level,
 		Exists:     webhook.Live(p.manager.GetAPIReader(), p.manager.GetRESTMapper()),
+		Rules:      p.rules.book,
 		Leaving:    leaving,
 		Metrics:    metrics.Registry,
 		Log:        p.log.WithName("webhook"),

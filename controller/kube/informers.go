@@ -15,6 +15,7 @@ import (
 	gwapixv1alpha1 "sigs.k8s.io/gateway-api/apisx/v1alpha1"
 	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
 
+	rulesv1alpha1 "gatehouse/api/rules/v1alpha1"
 	"gatehouse/api/v1alpha1"
 	"gatehouse/policies"
 	"gatehouse/translator"
@@ -55,6 +56,9 @@ func Kinds() []Kind {
 	}
 	return kinds
 }
+
+// RuleKinds returns the kinds of rules of the platform. The translation does not read them.
+func RuleKinds() []Kind { return []Kind{{Object: &rulesv1alpha1.AdmissionRule{}, Optional: true}} }
 
 // watch sends every change of the objects of one kind until it is ended.
 type watch struct {

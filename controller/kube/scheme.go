@@ -8,6 +8,7 @@ import (
 	gwapixv1alpha1 "sigs.k8s.io/gateway-api/apisx/v1alpha1"
 	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
 
+	rulesv1alpha1 "gatehouse/api/rules/v1alpha1"
 	"gatehouse/api/v1alpha1"
 )
 
@@ -16,7 +17,7 @@ func NewScheme() *runtime.Scheme {
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
 		clientgoscheme.AddToScheme, apiextensionsv1.AddToScheme, gwapiv1.Install, gwapixv1alpha1.Install, mcsv1alpha1.Install,
-		v1alpha1.AddToScheme,
+		v1alpha1.AddToScheme, rulesv1alpha1.AddToScheme,
 	} {
 		if err := add(scheme); err != nil {
 			panic(err) // Two types with one kind are a programming error.

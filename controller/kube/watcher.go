@@ -40,7 +40,9 @@ type Watcher struct {
 	Discovery Discovery
 	AskAgain  time.Duration
 	Put       func(...translator.Event)
-	Log       logr.Logger
+	// Further are kinds that are watched in addition to those that the translation reads.
+	Further []Kind
+	Log     logr.Logger
 
 	queue workqueue.TypedRateLimitingInterface[string]
 	mu    sync.Mutex
@@ -68,7 +70,7 @@ func (w *Watcher) Watch(ctx context.Context) error {
 	w.queue = workqueue.NewTypedRateLimitingQueue(workqueue.NewTypedItemExponentialFailureRateLimiter[string](firstRetry,
 		lastRetry))
 	synced := []toolscache.InformerSynced{w.complete}
-	for _, kind := range Kinds() {
+	for _, kind := range slices.Concat(Kinds(), w.Further) {
 		if kind.Optional {
 			if err := w.add(kind); err != nil {
 				return err

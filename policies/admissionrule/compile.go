@@ -2,6 +2,7 @@ package admissionrule
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/google/cel-go/cel"
@@ -48,19 +49,22 @@ type validation struct {
 // Name is the name of the AdmissionRule.
 func (r *Rule) Name() string { return r.name }
 
-// Compile compiles a rule, and checks its expressions against the schemas of all kinds that it matches. The problems
-// are those of the AdmissionRule; if one of them is Invalid, the rule is nil and not in effect. Fields have the form
-// spec.validations[0].expression, and messages about expressions begin with line and column in the expression.
+// Compile compiles a rule, and checks its expressions against the schemas of all kinds that it matches, unless schemas
+// is nil. The problems are those of the AdmissionRule: admission refuses it if one of them is Invalid. The rule is nil
+// if it cannot be evaluated at all. Fields have the form spec.validations[0].expression, and messages about expressions
+// begin with line and column in the expression.
 func Compile(source *rulesv1alpha1.AdmissionRule, schemas Schemas) (*Rule, []verdict.Problem) {
 	r := &Rule{name: source.Name, spec: &source.Spec, matcher: matcher{spec: &source.Spec.MatchConstraints}}
-	problems := r.check()
-	if len(problems) > 0 {
+	if problems := r.check(); len(problems) > 0 {
 		return nil, problems
 	}
 	c := &compiler{rule: r, programs: true}
 	c.run(environment{params: r.spec.ParamKind != nil})
 	if len(c.problems) > 0 {
 		return nil, c.problems
+	}
+	if schemas == nil {
+		return r, nil
 	}
 	for _, resource := range r.resources() {
 		kind := resource.GVK()
@@ -71,12 +75,12 @@ func Compile(source *rulesv1alpha1.AdmissionRule, schemas Schemas) (*Rule, []ver
 		}
 		c.run(environment{params: r.spec.ParamKind != nil, object: typeOf(known, kind.Kind), kind: kind.Kind})
 	}
-	for _, p := range c.problems {
-		if p.Weight == verdict.Invalid {
-			return nil, c.problems
-		}
-	}
 	return r, c.problems
+}
+
+// Refused reports whether admission refuses a rule with these problems.
+func Refused(problems []verdict.Problem) bool {
+	return slices.ContainsFunc(problems, func(p verdict.Problem) bool { return p.Weight == verdict.Invalid })
 }
 
 // check checks what needs no expression, and compiles the selectors.

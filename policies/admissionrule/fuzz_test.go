@@ -39,6 +39,9 @@ func FuzzRule(f *testing.F) {
 		for _, known := range []Schemas{schemas, none} {
 			rule, problems := Compile(anyRule(expression, message), known)
 			if rule == nil {
+				if len(problems) == 0 {
+					t.Error("a rule cannot be evaluated and nothing says why")
+				}
 				mustSay(t, problems)
 				continue
 			}
@@ -53,12 +56,9 @@ func FuzzRule(f *testing.F) {
 	})
 }
 
-// mustSay checks that there are problems, and that each has one line.
+// mustSay checks that each problem has one line.
 func mustSay(t *testing.T, problems []verdict.Problem) {
 	t.Helper()
-	if len(problems) == 0 {
-		t.Error("a rule is not in effect and nothing says why")
-	}
 	for _, p := range problems {
 		if p.Message == "" || strings.Contains(p.Message, "\n") {
 			t.Errorf("a problem is not one line: %q", p.Message)

@@ -76,8 +76,8 @@ func answers(t *testing.T, archive *txtar.Archive, schemas Schemas) string {
 	for _, p := range problems {
 		fmt.Fprintf(&b, "%s: %s\n", p.Weight, p)
 	}
-	if rule == nil {
-		return b.String() + "the rule is not in effect\n"
+	if Refused(problems) {
+		return b.String() + "the rule is refused\n"
 	}
 	around := stored(t, part(archive, "cluster.yaml"))
 	for _, f := range archive.Files {

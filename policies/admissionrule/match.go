@@ -32,7 +32,7 @@ func selectorOf(s *rulesv1alpha1.LabelSelector) (labels.Selector, error) {
 func (m *matcher) resources() []Resource {
 	var matched []Resource
 	for _, r := range Resources {
-		if slices.ContainsFunc(m.spec.ResourceRules, func(rule rulesv1alpha1.ResourceRule) bool { return covers(&rule, r) }) {
+		if m.Covers(r) {
 			matched = append(matched, r)
 		}
 	}
@@ -46,6 +46,11 @@ func covers(rule *rulesv1alpha1.ResourceRule, r Resource) bool {
 	}
 	return has(rule.APIGroups, r.Group) && has(rule.APIVersions, r.Version) && has(rule.Resources, r.Name) &&
 		(rule.Scope == "" || rule.Scope == "*" || rule.Scope == r.scope())
+}
+
+// Covers reports whether the rule may be about objects of a kind.
+func (m *matcher) Covers(r Resource) bool {
+	return slices.ContainsFunc(m.spec.ResourceRules, func(rule rulesv1alpha1.ResourceRule) bool { return covers(&rule, r) })
 }
 
 // matches reports whether the constraints are about the request.

@@ -57,6 +57,25 @@ system:serviceaccount:{{ include "gatehouse.namespace" . }}:gatehouse
     admissionReviewVersions: [v1]
 {{- end }}
 
+{{/* The kinds that are always judged, which rules of the platform can be about. */}}
+{{- define "gatehouse.kinds" }}
+      - apiGroups: [gateway.networking.k8s.io]
+        apiVersions: [v1]
+        resources: [gatewayclasses, gateways, listenersets, httproutes, grpcroutes, tlsroutes, tcproutes, udproutes, backendtlspolicies]
+        operations: [CREATE, UPDATE]
+        scope: "*"
+      - apiGroups: [gateway.networking.x-k8s.io]
+        apiVersions: [v1alpha1]
+        resources: [xbackendtrafficpolicies]
+        operations: [CREATE, UPDATE]
+        scope: "*"
+      - apiGroups: [gateway.envoyproxy.io]
+        apiVersions: [v1alpha1]
+        resources: [envoyproxies, backends, backendtrafficpolicies, securitypolicies, clienttrafficpolicies, envoyextensionpolicies, envoypatchpolicies]
+        operations: [CREATE, UPDATE]
+        scope: "*"
+{{- end }}
+
 {{/* Keeps what the control plane itself writes from being judged, and what is being deleted: if nobody could judge, its finalizers would stay. */}}
 {{- define "gatehouse.judged" }}
       - name: not-being-deleted

@@ -1,0 +1,69 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/go-logr/logr"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	rulesv1alpha1 "gatehouse/api/rules/v1alpha1"
+	"gatehouse/controller/kube"
+	"gatehouse/infra/kubetest"
+)
+
+// TestStatusOfRules: the condition Accepted says whether a rule is in effect, and what is wrong with it, for the current
+// generation.
+func TestStatusOfRules(t *testing.T) {
+	c := server.Client(t)
+	statuses := NewRuleStatuses(c, kube.Schemas(c), logr.Discard())
+	rule := func(name, expression string) *rulesv1alpha1.AdmissionRule {
+		r := &rulesv1alpha1.AdmissionRule{ObjectMeta: metav1.ObjectMeta{Name: name}}
+		r.Spec.MatchConstraints.ResourceRules = []rulesv1alpha1.ResourceRule{{
+			APIGroups: []string{"gateway.networking.k8s.io"}, APIVersions: []string{"v1"}, Resources: []string{"httproutes"},
+			Operations: []rulesv1alpha1.Operation{"CREATE"},
+		}}
+		r.Spec.Validations = []rulesv1alpha1.Validation{{Expression: expression}}
+		if err := c.Create(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	has := func(r *rulesv1alpha1.AdmissionRule, status metav1.ConditionStatus, reason, message string) func() error {
+		return func() error {
+			now := &rulesv1alpha1.AdmissionRule{}
+			if err := c.Get(t.Context(), client.ObjectKeyFromObject(r), now); err != nil {
+				return err
+			}
+			if len(now.Status.Conditions) == 1 {
+				got := now.Status.Conditions[0]
+				if got.Status == status && got.Reason == reason && got.Message == message && got.ObservedGeneration == now.Generation {
+					return nil
+				}
+			}
+			return fmt.Errorf("AdmissionRule %s has conditions %+v", r.Name, now.Status.Conditions)
+		}
+	}
+	// One rule is there before, the others come while this replica leads.
+	fine := rule("fine", "has(object.spec.hostnames)")
+	kubetest.Start(t, func(ctx context.Context) error { return statuses.Start(ctx) })
+	within(t, has(fine, metav1.ConditionTrue, "Accepted", ""))
+	broken, lost := rule("broken", "object.spec ="), rule("lost", "object.spec.hostnams == []")
+	statuses.Seen(broken.Name)
+	statuses.Seen(lost.Name)
+	within(t, has(broken, metav1.ConditionFalse, "Invalid",
+		"spec.validations[0].expression: line 1, column 13: Syntax error: token recognition error at: '=': correct the expression"))
+	within(t, has(lost, metav1.ConditionTrue, "AcceptedWithErrors",
+		"spec.validations[0].expression: line 1, column 12: undefined field 'hostnams', for kind HTTPRoute: correct the expression"))
+	if err := c.Get(t.Context(), client.ObjectKeyFromObject(broken), broken); err != nil {
+		t.Fatal(err)
+	}
+	broken.Spec.Validations[0].Expression = "true"
+	if err := c.Update(t.Context(), broken); err != nil {
+		t.Fatal(err)
+	}
+	statuses.Seen(broken.Name)
+	within(t, has(broken, metav1.ConditionTrue, "Accepted", ""))
+}

@@ -1,0 +1,201 @@
+package webhook
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+
+	admissionv1 "k8s.io/api/admission/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	rulesv1alpha1 "gatehouse/api/rules/v1alpha1"
+	"gatehouse/policies/admissionrule"
+	"gatehouse/policies/verdict"
+)
+
+// auditKey is the key of the audit annotation with the violations of rules of severity audit. The API server puts the
+// name of the webhook before it.
+const auditKey = "rules"
+
+// ruled is what AdmissionRules say about a request.
+type ruled struct {
+	denials []line
+	warned  []string
+	audited []string
+}
+
+// judge evaluates the rules that are about the request. It returns an error only if ctx ends, or if it cannot be known
+// which rules apply.
+func (b *RuleBook) judge(ctx context.Context, request *admissionv1.AdmissionRequest) (ruled, error) {
+	if b == nil {
+		return ruled{}, nil
+	}
+	kind, known := admissionrule.ResourceOf(schema.GroupKind{Group: request.Kind.Group, Kind: request.Kind.Kind})
+	rules := b.about(kind)
+	if !known || len(rules) == 0 {
+		return ruled{}, nil
+	}
+	in, err := b.input(ctx, kind, request)
+	if err != nil || in == nil {
+		return ruled{}, err
+	}
+	var out ruled
+	for _, r := range rules {
+		findings, err := r.Judge(ctx, in)
+		if err != nil {
+			return ruled{}, err
+		}
+		for i := range findings {
+			b.take(&out, request, &findings[i])
+		}
+	}
+	return out, nil
+}
+
+// input is the request in the form of rules; nil if it is one that no rule is about: a deletion, a status, a change of an
+// object that is being deleted, and a change that changes nothing.
+func (b *RuleBook) input(ctx context.Context, kind admissionrule.Resource, request *admissionv1.AdmissionRequest) (
+	*admissionrule.Input, error,
+) {
+	if request.Operation != admissionv1.Create && request.Operation != admissionv1.Update || request.SubResource != "" {
+		return nil, nil
+	}
+	in := &admissionrule.Input{Resource: kind, Request: request}
+	var err error
+	if in.Object, err = fields(request.Object.Raw); err != nil {
+		return nil, fmt.Errorf("reading the object: %w", err)
+	}
+	if leaving(in.Object) {
+		return nil, nil
+	}
+	if request.Operation == admissionv1.Update && len(request.OldObject.Raw) > 0 {
+		if in.OldObject, err = fields(request.OldObject.Raw); err != nil {
+			return nil, fmt.Errorf("reading the object as it is stored: %w", err)
+		}
+		if reflect.DeepEqual(written(in.Object), written(in.OldObject)) {
+			return nil, nil
+		}
+	}
+	if in.Namespace, err = b.namespace(ctx, request.Namespace); err != nil {
+		return nil, err
+	}
+	in.Params = func(namespace, name string, selector labels.Selector) ([]*corev1.ConfigMap, error) {
+		return b.params(ctx, namespace, name, selector)
+	}
+	return in, nil
+}
+
+// written is the part of an object that its authors write.
+func written(object map[string]any) map[string]any {
+	part := maps.Clone(object)
+	delete(part, "status")
+	metadata, _ := object["metadata"].(map[string]any)
+	metadata = maps.Clone(metadata)
+	for _, field := range []string{"managedFields", "resourceVersion", "generation"} {
+		delete(metadata, field)
+	}
+	part["metadata"] = metadata
+	return part
+}
+
+// take adds a finding to the answer, to the metrics and, if the rule says so, to the log.
+func (b *RuleBook) take(out *ruled, request *admissionv1.AdmissionRequest, f *admissionrule.Finding) {
+	l := ruleLine(f)
+	var how string
+	switch {
+	case f.Denies():
+		out.denials, how = append(out.denials, l), "denied"
+	case f.Severity == rulesv1alpha1.SeverityAudit:
+		out.audited, how = append(out.audited, l.String()), "audited"
+	default:
+		out.warned, how = append(out.warned, l.String()), "warned"
+	}
+	if request.DryRun != nil && *request.DryRun {
+		return
+	}
+	if f.Failed {
+		how = "failed"
+	}
+	b.found.WithLabelValues(f.Rule, how).Inc()
+	if f.Severity == rulesv1alpha1.SeverityAudit {
+		b.options.Log.Info("an object violates an AdmissionRule of severity audit", "rule", f.Rule,
+			"operation", request.Operation, "group", request.Kind.Group, "kind", request.Kind.Kind,
+			"namespace", request.Namespace, "name", request.Name, "user", request.UserInfo.Username, "problem", l.String())
+	}
+}
+
+// ruleLine is the text of a finding for the user, with the name of the rule.
+func ruleLine(f *admissionrule.Finding) line {
+	message := fmt.Sprintf("rule %s: %s", f.Rule, f.Message)
+	if f.Before && f.Severity == rulesv1alpha1.SeverityDeny {
+		message += " (this was so before)"
+	}
+	return line{field: f.Field, message: message, weight: f.Weight}
+}
+
+// annotate adds the violations of rules of severity audit to the audit log of the API server.
+func (r *ruled) annotate(response *admissionv1.AdmissionResponse) error {
+	if len(r.audited) == 0 {
+		return nil
+	}
+	const most = 64 // An annotation for each request must stay small.
+	text, err := json.Marshal(r.audited[:min(len(r.audited), most)])
+	if err != nil {
+		return fmt.Errorf("encoding the audit annotation: %w", err)
+	}
+	response.AuditAnnotations = map[string]string{auditKey: string(text)}
+	return nil
+}
+
+// isRule reports whether the request is about an AdmissionRule itself.
+func isRule(request *admissionv1.AdmissionRequest) bool {
+	return request.Kind.Group == rulesv1alpha1.GroupName && request.Kind.Kind == rulesv1alpha1.KindAdmissionRule
+}
+
+// review answers for an AdmissionRule that is to be stored: problems that it did not have before are denied.
+func (b *RuleBook) review(ctx context.Context, request *admissionv1.AdmissionRequest) (*admissionv1.AdmissionResponse,
+	error,
+) {
+	if b == nil || request.Operation != admissionv1.Create && request.Operation != admissionv1.Update || request.SubResource != "" {
+		return &admissionv1.AdmissionResponse{Allowed: true}, nil
+	}
+	schemas := b.options.Schemas(ctx)
+	problems, err := problemsOf(request.Object.Raw, schemas)
+	if err != nil {
+		return nil, err
+	}
+	before := map[verdict.Problem]bool{}
+	if len(problems) > 0 && len(request.OldObject.Raw) > 0 {
+		old, err := problemsOf(request.OldObject.Raw, schemas)
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range old {
+			before[p] = true
+		}
+	}
+	var lines []line
+	var warnings []string
+	for _, p := range problems {
+		if l := (line{field: p.Field, message: p.Message, weight: p.Weight}); before[p] {
+			warnings = append(warnings, l.String())
+		} else if !slices.Contains(lines, l) {
+			lines = append(lines, l)
+		}
+	}
+	return respond(request, LevelEnforce, lines, warnings, nil), nil
+}
+
+func problemsOf(raw []byte, schemas admissionrule.Schemas) ([]verdict.Problem, error) {
+	rule := &rulesv1alpha1.AdmissionRule{}
+	if err := json.Unmarshal(raw, rule); err != nil {
+		return nil, fmt.Errorf("decoding the AdmissionRule: %w", err)
+	}
+	_, problems := admissionrule.Compile(rule, schemas)
+	return problems, nil
+}
