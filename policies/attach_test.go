@@ -68,7 +68,7 @@ targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: orders}]`
 			spec: `targetRefs: [{group: gateway.networking.k8s.io, kind: MeshRoute, name: orders}]`,
 			want: []reference{{
 				Target: Target{"MeshRoute", "shop", "orders", ""}, Field: "spec.targetRefs[0]",
-				Problems: []string{`Unresolved TargetNotFound spec.targetRefs[0].kind: kind "MeshRoute" is not served as a target of a BackendTrafficPolicy, so it has no effect there: write Gateway, ListenerSet, HTTPRoute, GRPCRoute, TLSRoute, TCPRoute or UDPRoute`},
+				Problems: []string{`Unresolved TargetNotFound spec.targetRefs[0].kind: "MeshRoute" of group "gateway.networking.k8s.io" cannot be a target of a BackendTrafficPolicy, so it has no effect there: write Gateway, ListenerSet, HTTPRoute, GRPCRoute, TLSRoute, TCPRoute or UDPRoute`},
 			}},
 		},
 		"another group, no name": {
@@ -200,10 +200,10 @@ func TestSelectorProblems(t *testing.T) {
 	want := []string{
 		`Invalid Invalid spec.targetSelectors[0]: the labels cannot be matched, key: Invalid value: "a b": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]'): correct that key, operator or value`,
 		`Invalid Invalid spec.targetSelectors[1]: the labels cannot be matched, "Is" is not a valid label selector operator: correct that key, operator or value`,
-		`Invalid Invalid spec.targetSelectors[2].namespaces.selector: from is Selector, so selector must say which namespaces: add it, or write from: Same or from: All`,
+		`Invalid Invalid spec.targetSelectors[2].namespaces.selector: from is Selector, so a selector must say which namespaces: add it, or write from: Same or from: All`,
 		`Invalid Invalid spec.targetSelectors[3].namespaces.from: "Some" is not known: write Same, All or Selector`,
 		`Invalid Invalid spec.targetSelectors[4].namespaces.selector: the labels cannot be matched, values: Invalid value: ["x"]: values set must be empty for exists and does not exist: correct that key, operator or value`,
-		`Unresolved TargetNotFound spec.targetSelectors[5].kind: kind "UDPRoute" is not served as a target of a SecurityPolicy, so it has no effect there: write Gateway, ListenerSet, HTTPRoute, GRPCRoute or TCPRoute`,
+		`Unresolved TargetNotFound spec.targetSelectors[5].kind: "UDPRoute" of group "gateway.networking.k8s.io" cannot be a target of a SecurityPolicy, so it has no effect there: write Gateway, ListenerSet, HTTPRoute, GRPCRoute or TCPRoute`,
 		`Invalid Invalid spec.targetSelectors[6].group: group "apps" cannot be targeted: write gateway.networking.k8s.io`,
 	}
 	if diff := cmp.Diff(want, lines(problems)); diff != "" {
