@@ -39,6 +39,16 @@ func exitCode(err error) int {
 	return 1
 }
 
+// arguments makes a wrong number of arguments an error of those who call.
+func arguments(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return usageError{err}
+		}
+		return nil
+	}
+}
+
 func rootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "gatehouse",
@@ -47,7 +57,7 @@ func rootCommand() *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(serveCommand(), checkCommand(), translateCommand(), certgenCommand(), envoyCommand(), versionCommand())
+	root.AddCommand(serveCommand(), checkCommand(), translateCommand(), explainCommand(), certgenCommand(), envoyCommand(), versionCommand())
 	return root
 }
 

@@ -35,7 +35,7 @@ Exit codes: 0 if a Gateway is translated, 1 if none is, 2 if the files cannot be
 
   # The routes of one Gateway, as JSON
   gatehouse translate deploy/ --gateway shop/web --type route -o json`,
-		Args: cobra.MinimumNArgs(1),
+		Args: arguments(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, paths []string) error { return o.run(cmd, paths) },
 	}
 	flags := cmd.Flags()

@@ -29,7 +29,27 @@ func Normal(path string) string {
 	if plain(path) {
 		return path
 	}
-	rest, absolute := strings.CutPrefix(normalEscapes(path), "/")
+	return MergeSlashes(resolved(path, strings.ToUpper))
+}
+
+// Canonical returns the path of a request as Envoy normalizes it (normalize_path): with escapes as the client wrote
+// them, and with empty segments. It reports whether Envoy takes the path.
+func Canonical(path string) (canonical string, ok bool) {
+	for i := range len(path) {
+		if decoded, escape := escapeAt(path, i); escape && decoded == 0 {
+			return path, false
+		}
+	}
+	if plain(path) {
+		return path, true
+	}
+	return resolved(path, func(escape string) string { return escape }), true
+}
+
+// resolved returns a path without dot segments, backslashes and escapes that are not needed. Those that a client wrote
+// are spelled by a function. A path without a slash at its beginning stays as it is.
+func resolved(path string, spell func(escape string) string) string {
+	rest, absolute := strings.CutPrefix(normalEscapes(path, spell), "/")
 	if !absolute {
 		return path
 	}
@@ -48,7 +68,7 @@ func Normal(path string) string {
 			kept = append(kept, "") // The path leads to a directory.
 		}
 	}
-	return mergeSlashes("/" + strings.Join(kept, "/"))
+	return "/" + strings.Join(kept, "/")
 }
 
 // plain reports whether a path is normal at first sight, as nearly all are: it has letters, digits and unreserved
@@ -67,9 +87,9 @@ func plain(path string) bool {
 	return true
 }
 
-// mergeSlashes leaves out empty segments as Envoy does, which makes two slashes of a path that has nothing else.
-func mergeSlashes(path string) string {
-	if !strings.Contains(path, "//") {
+// MergeSlashes leaves out empty segments as Envoy does, which makes two slashes of a path that has nothing else.
+func MergeSlashes(path string) string {
+	if !strings.HasPrefix(path, "/") || !strings.Contains(path, "//") {
 		return path
 	}
 	merged := "/" + strings.Join(strings.FieldsFunc(path, func(r rune) bool { return r == '/' }), "/")
@@ -80,12 +100,16 @@ func mergeSlashes(path string) string {
 }
 
 // normalEscapes leaves only those escapes that are needed.
-func normalEscapes(path string) string {
+func normalEscapes(path string, spell func(escape string) string) string {
 	var b strings.Builder
 	for i := 0; i < len(path); i++ {
 		c, escape := path[i], false
-		if decoded, ok := escapeAt(path, i); ok {
-			c, escape = decoded, !isUnreserved(decoded)
+		if decoded, ok := escapeAt(path, i); ok && !isUnreserved(decoded) {
+			b.WriteString(spell(path[i : i+3]))
+			i += 2
+			continue
+		} else if ok {
+			c = decoded
 			i += 2
 		} else if c == '\\' {
 			c = '/'

@@ -61,6 +61,18 @@ type Review struct {
 	Ignored, NotObjects int
 	// Outcome is what the translation makes of the manifests.
 	Outcome translator.Outcome
+
+	// documents are those of the objects, without their content.
+	documents map[verdict.Ref]document
+}
+
+// Place finds a field of an object, or the innermost field on the way to it, if the object is among the manifests.
+func (r *Review) Place(object verdict.Ref, field string) (Place, bool) {
+	d, ok := r.documents[object]
+	if !ok {
+		return Place{}, false
+	}
+	return d.place(field), true
 }
 
 // Denied counts the findings for which admission would deny an object.
@@ -80,9 +92,9 @@ func Files(o Options, paths []string, stdin io.Reader) (*Review, error) {
 		return nil, err
 	}
 	r := &review{
-		Options: o, documents: map[verdict.Ref]document{}, levels: map[string]webhook.Level{},
-		invalid: map[verdict.Ref][]string{},
+		Options: o, levels: map[string]webhook.Level{}, invalid: map[verdict.Ref][]string{},
 	}
+	r.documents = map[verdict.Ref]document{}
 	r.NotObjects = files.others
 	for _, b := range files.broken {
 		r.Findings = append(r.Findings, Finding{
@@ -109,10 +121,8 @@ type review struct {
 	Options
 	Review
 	definitions *definition.Set
-	// documents are those of the objects, without their content.
-	documents map[verdict.Ref]document
-	events    []translator.Event
-	levels    map[string]webhook.Level
+	events      []translator.Event
+	levels      map[string]webhook.Level
 	// invalid are the fields that the CRD of an object refuses.
 	invalid map[verdict.Ref][]string
 }
