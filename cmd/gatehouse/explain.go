@@ -119,37 +119,37 @@ func (o *explainOptions) reached(t *translated, r *explain.Request) (*explain.Fl
 	if err != nil {
 		return nil, err
 	}
-	var all, having, serving []*explain.Fleet
+	var having, serving []*explain.Fleet
 	for _, d := range deltas {
 		f, err := explain.NewFleet(d, t.Outcome.Requirements[d.Fleet])
-		if err != nil {
-			return nil, err
+		if err != nil || len(deltas) == 1 {
+			return f, err
 		}
 		met, err := f.Meet(r)
-		if err != nil && len(deltas) == 1 {
-			return nil, err
-		}
-		all = append(all, f)
-		if err != nil || met.Listener != "" {
+		unknown := err != nil // Whoever explains the request says so.
+		if unknown || met.Listener != "" {
 			having = append(having, f)
 		}
-		if err != nil || met.Reply == nil || met.Reply.Status != 404 && met.Reply.Status != 0 {
+		if unknown || met.Reply == nil || met.Reply.Status != 404 && met.Reply.Status != 0 {
 			serving = append(serving, f)
 		}
 	}
-	var names []string
-	for _, f := range having {
-		names = append(names, f.Name)
-	}
+	return only(r, having, serving)
+}
+
+// only is the only fleet that serves a request, or the only one that has its port.
+func only(r *explain.Request, having, serving []*explain.Fleet) (*explain.Fleet, error) {
 	switch {
 	case len(serving) == 1:
 		return serving[0], nil
 	case len(having) == 1:
 		return having[0], nil
-	case len(all) == 1:
-		return all[0], nil
 	case len(having) == 0:
 		return nil, fmt.Errorf("no Gateway serves port %d: write another port into the URL", r.Port)
+	}
+	names := make([]string, len(having))
+	for i, f := range having {
+		names[i] = f.Name
 	}
 	return nil, usageError{fmt.Errorf("several Gateways serve port %d: choose one by --gateway: %s", r.Port,
 		strings.Join(names, ", "))}

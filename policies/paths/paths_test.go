@@ -78,3 +78,19 @@ func FuzzNormal(f *testing.F) {
 		}
 	})
 }
+
+// TestCanonical has paths of requests, with what Envoy makes of them. A test with a real Envoy has many more
+// (xds/explain).
+func TestCanonical(t *testing.T) {
+	for path, want := range map[string]string{
+		"/a/b": "/a/b", "/a/./b/../c": "/a/c", "/%61%7e": "/a~", "/%3a%3A": "/%3a%3A", `/a\b`: "/a/b", "//a//": "//a//",
+		"/%2e%2E/a": "/a", "/..": "/", "/a|b": "/a%7Cb", "/%zz%": "/%zz%",
+	} {
+		if got, ok := Canonical(path); got != want || !ok {
+			t.Errorf("%s: got %s, %t, want %s", path, got, ok, want)
+		}
+	}
+	if _, ok := Canonical("/a%00"); ok {
+		t.Error("an escaped NUL is taken")
+	}
+}

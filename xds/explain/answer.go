@@ -235,25 +235,9 @@ func (x *explanation) configures(filter string, from []translator.ServedPolicy, 
 	return "every listener"
 }
 
-// listener finds the listener that the request has reached: that of the route or of the filter chain, or else the one
-// whose hostname fits best.
+// listener describes the listener that the request has reached: that of its route, or else the one that takes it.
 func (x *explanation) listener() {
-	var found *translator.ServedListener
-	host, class, length := x.request.Authority[:portStart(x.request.Authority)], 0, 0
-	for i := range x.Listeners {
-		l := &x.Listeners[i]
-		if !strings.HasPrefix(l.Key, x.fleet.Name+"/") || l.Port != x.request.Port || !l.Serves || x.met.Listener == "" {
-			continue
-		}
-		if l.Key == x.met.Chain && x.request.TLS {
-			found = l
-			break
-		}
-		c, n := rank(l.Hostname)
-		if has(l.Hostname, strings.ToLower(host)) && (found == nil || c < class || c == class && n < length) {
-			found, class, length = l, c, n
-		}
-	}
+	found := x.nearest()
 	for i := range x.Routes {
 		if from := x.Routes[i].from; from != nil {
 			found = &from.Listener
@@ -266,6 +250,33 @@ func (x *explanation) listener() {
 		Object: found.Owner.String(), Name: found.Name, Port: found.Port, Protocol: found.Protocol, Hostname: found.Hostname,
 		Place: x.Place(found.Owner, ""), Policies: x.policies(found.Policies),
 	}
+}
+
+// nearest finds the listener with the filter chain of the request, or else the one whose hostname fits best. It is nil
+// if there is none.
+func (x *explanation) nearest() (found *translator.ServedListener) {
+	if x.met.Listener == "" {
+		return nil
+	}
+	host, class, length := x.host(), 0, 0
+	for i := range x.Listeners {
+		l := &x.Listeners[i]
+		if !strings.HasPrefix(l.Key, x.fleet.Name+"/") || l.Port != x.request.Port || !l.Serves {
+			continue
+		}
+		if l.Key == x.met.Chain && x.request.TLS {
+			return l
+		}
+		if c, n := rank(l.Hostname); has(l.Hostname, host) && (found == nil || c < class || c == class && n < length) {
+			found, class, length = l, c, n
+		}
+	}
+	return found
+}
+
+// host is the host of the request, without its port.
+func (x *explanation) host() string {
+	return strings.ToLower(x.request.Authority[:portStart(x.request.Authority)])
 }
 
 // passage names the filters that requests pass before a route is chosen.
@@ -318,7 +329,7 @@ func field(name string) string {
 
 // unattached finds the routes with the host of a request that no route takes.
 func (x *explanation) unattached(about map[verdict.Ref]int) {
-	host := strings.ToLower(x.request.Authority[:portStart(x.request.Authority)])
+	host := x.host()
 	for _, status := range x.Statuses {
 		var hostnames []gwapiv1.Hostname
 		ref := verdict.Ref{
