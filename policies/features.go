@@ -15,6 +15,7 @@ import (
 	"gatehouse/policies/clientcertificate"
 	"gatehouse/policies/clientconnection"
 	"gatehouse/policies/clientheaders"
+	"gatehouse/policies/clienthttp3"
 	"gatehouse/policies/clientpath"
 	"gatehouse/policies/clienttimeout"
 	"gatehouse/policies/cors"
@@ -63,6 +64,7 @@ var features = []bound{
 	listeners(clientheaders.Feature),
 	listeners(clientconnection.Feature),
 	listeners(clienttimeout.Feature),
+	listeners(clienthttp3.Feature),
 }
 
 // Names returns the features of the kind that have fields of their own, in order, each with the folder of its package.
@@ -146,6 +148,8 @@ type ListenerPart struct {
 	// Socket is what all listeners of a port share, Rest what those for HTTP share besides. Requests is the part of
 	// Rest that only listeners that read requests have.
 	Socket, Rest, Requests string
+	// QUIC reports whether the feature asks for HTTP/3. Listeners of a port may differ in it.
+	QUIC bool
 }
 
 // ListenerParts returns what each feature that shapes listeners sets. They are the same features in the same order for
@@ -158,7 +162,7 @@ func (k Kind) ListenerParts(p Object, have feature.Have) []ListenerPart {
 			f.listener(p, have, l)
 			parts = append(parts, ListenerPart{
 				Feature: f.name, Socket: string(feature.Encode(l.Socket)), Rest: string(joined(l.Chain, l.Manager)),
-				Requests: string(feature.Encode(l.Manager)),
+				Requests: string(feature.Encode(l.Manager)), QUIC: l.QUIC,
 			})
 		}
 	}

@@ -222,6 +222,9 @@ func (g golden) listenerParts(t *testing.T) (parts []txtar.File) {
 			parts = append(parts, part(t, m.file, m.with))
 		}
 	}
+	if with.QUIC != without.QUIC {
+		parts = append(parts, txtar.File{Name: "quic.txt", Data: fmt.Appendf(nil, "%t\n", with.QUIC)})
+	}
 	return parts
 }
 

@@ -16,7 +16,7 @@ func (q *Requirement) equal(o *Requirement) bool {
 func (t *Tables) requirement(r *flow.Read, key string, g *gatewayRow) (*Requirement, bool) {
 	q := &Requirement{Gateway: g.Gateway, EnvoyProxy: g.EnvoyProxy}
 	for _, row := range t.portsByFleet.Lookup(r, key) {
-		q.Ports = append(q.Ports, row.Value.Exposed)
+		q.Ports = append(q.Ports, row.Value.Exposed...)
 	}
 	slices.SortFunc(q.Ports, func(a, b Port) int {
 		return cmp.Or(cmp.Compare(a.Port, b.Port),

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -182,11 +183,25 @@ func render(t *testing.T, name string, outcome Outcome) []byte {
 				fmt.Fprintf(&out, "%s %s %s\n", d.Fleet, r.Type[strings.LastIndex(r.Type, ".")+1:], r.Name)
 			}
 		}
+	case "ports.txt":
+		for _, key := range slices.Sorted(maps.Keys(outcome.Requirements)) {
+			for _, p := range outcome.Requirements[key].Ports {
+				fmt.Fprintf(&out, "%s %s: %s %d to %d\n", key, p.Name, p.Protocol, p.Port, p.Target)
+			}
+		}
 	case "addresses.yaml":
 		for _, d := range outcome.Deltas {
 			for _, r := range d.Changed {
 				if r.Type == typeListener {
 					writeAddress(t, &out, r)
+				}
+			}
+		}
+	case "quic.yaml":
+		for _, d := range outcome.Deltas {
+			for _, r := range d.Changed {
+				if r.Type == typeListener && unpacked[*listenerv3.Listener](t, r).GetUdpListenerConfig().GetQuicOptions() != nil {
+					writeDocument(t, &out, "", asJSON(t, r))
 				}
 			}
 		}

@@ -63,12 +63,13 @@ func wholeTarget(kind, name string) v1alpha1.PolicyTargetReferences {
 
 func (h *history) clientTraffic() Object {
 	p := &v1alpha1.ClientTrafficPolicy{ObjectMeta: h.meta(h.namespace(), pick(h, "ctp1", "ctp2"))}
-	p.Spec.PolicyTargetReferences = h.targets()
+	p.Spec.PolicyTargetReferences = pick(h, h.targets(), wholeTarget("Gateway", "g1"))
 	p.Spec.Path = maybe(h, v1alpha1.PathSettings{
 		EscapedSlashesAction: maybe(h, pick[v1alpha1.PathEscapedSlashAction](h, "KeepUnchanged", "RejectRequest",
 			"UnescapeAndRedirect", "Guess")),
 		DisableMergeSlashes: maybe(h, true),
 	})
+	p.Spec.HTTP3 = maybe(h, v1alpha1.HTTP3Settings{})
 	p.Spec.Timeout = maybe(h, v1alpha1.ClientTimeout{
 		TCP: maybe(h, v1alpha1.TCPClientTimeout{
 			IdleTimeout:                 maybe[gwapiv1.Duration](h, "5m"),

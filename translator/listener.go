@@ -35,8 +35,9 @@ func (t *Tables) declareListeners() {
 	t.listenersSettings = flow.Derive(judged, "settings of listeners", (*listenerSettingsRow).equal, t.listenerSettings)
 	t.listenersTraits = flow.Derive(t.listenersSettings, "traits of listeners", flow.Same[listenerTraits], traitsOf)
 	t.conflictsByTarget = flow.NewIndex(t.listenersSettings, "conflicts by target", conflictTargets)
-	t.requestlessByTarget = flow.NewIndex(t.listenersSettings, "listeners without requests by target", requestlessTargets)
+	t.unusedByTarget = flow.NewIndex(t.listenersSettings, "listeners with unused fields by target", unusedTargets)
 	t.listeners = flow.Derive(judged, "listeners", (*listenerRow).equal, t.withhold)
+	t.quic = flow.Derive(t.listeners, "listeners with HTTP/3", quicRow.equal, t.overQUIC)
 	t.listenersByConfig = flow.NewIndex(t.listeners, "listeners by route configuration", sharedConfig)
 	t.listenersByPort = flow.NewIndex(t.listeners, "served listeners by port", servedPort)
 	t.rivalsByHost = flow.NewIndex(t.listeners, "rivals by host", rivalKeys)
@@ -44,7 +45,7 @@ func (t *Tables) declareListeners() {
 		"crowded ports", flow.Same[bool], crowded)
 	t.sharedNames = flow.Group(flow.NewIndex(t.listeners, "listeners by name of certificate", certificateNames),
 		"names of certificates", equalSharedNames, shareName)
-	t.ports = flow.Group(t.listenersByPort, "ports", flow.Same[portRow], t.port)
+	t.ports = flow.Group(t.listenersByPort, "ports", portRow.equal, t.port)
 	t.portsByFleet = flow.NewIndex(t.ports, "ports by fleet", func(_ string, p portRow) []string {
 		return []string{p.Fleet}
 	})

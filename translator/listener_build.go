@@ -26,18 +26,28 @@ func newListener() *feature.Listener {
 // filterChain is what serves a listener for HTTP or HTTPS, shaped by a policy or by the defaults. The plain HTTP
 // listeners of a port share the chain of the first.
 func filterChain(first, l *listenerRow, p *policyRow) *listenerv3.FilterChain {
+	built := httpListener(first, l, p, "h2", "http/1.1")
+	end(built, managerName, built.Manager)
+	breakChain(l.owner(), built.Chain)
+	return built.Chain
+}
+
+// managerName is the network filter that reads requests.
+const managerName = "envoy.filters.network.http_connection_manager"
+
+// httpListener is a listener for HTTP or HTTPS as a policy or the defaults shape it. With TLS its clients choose among
+// the protocols.
+func httpListener(first, l *listenerRow, p *policyRow, protocols ...string) *feature.Listener {
 	built := newListener()
 	if l.protocol().sni {
 		first = l
-		built.TLS = terminate(l, "h2", "http/1.1")
+		built.TLS = terminate(l, protocols...)
 		matchSNI(built.Chain, []string{l.hostname()})
 	}
 	built.Chain.Name = first.Key
 	manage(built.Manager, first)
 	p.shapeListener(built)
-	end(built, "envoy.filters.network.http_connection_manager", built.Manager)
-	breakChain(l.owner(), built.Chain)
-	return built.Chain
+	return built
 }
 
 // manage completes a connection manager with what no policy sets. Its filters are the same whatever policies are

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/policies"
@@ -114,8 +115,11 @@ func (c *entryRow) bindPort() int32 {
 }
 
 // portKey finds Envoy's listener. TCP and UDP have different ports.
-func (c *entryRow) portKey() string {
-	return c.fleet() + "|" + string(c.protocol().transport) + "/" + strconv.Itoa(int(c.bindPort()))
+func (c *entryRow) portKey() string { return c.portKeyOf(c.protocol().transport) }
+
+// portKeyOf is the key of the port of another protocol with the same number.
+func (c *entryRow) portKeyOf(transport corev1.Protocol) string {
+	return c.fleet() + "|" + string(transport) + "/" + strconv.Itoa(int(c.bindPort()))
 }
 
 func (c *entryRow) field(path string) string {

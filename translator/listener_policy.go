@@ -61,15 +61,18 @@ type listenerSettingsRow struct {
 	// Conflict is why the policy that covers it has no effect. It is empty if that has another reason, or it has an
 	// effect.
 	Conflict listenerConflict
-	// Requestless is where the policy is attached that says something about requests, if the listener does not read
-	// requests. It is zero otherwise. Listener is the name of the listener then.
-	Requestless policies.Target
-	Listener    string
+	// QUIC reports whether clients get HTTP/3 too.
+	QUIC bool
+	// Unused are the fields of the policy that have no effect on the listener. Target is where the policy is attached,
+	// and Listener the name of the listener; both are zero if there are no such fields.
+	Unused   []unusedFields
+	Target   policies.Target
+	Listener string
 }
 
 func (s *listenerSettingsRow) equal(o *listenerSettingsRow) bool {
-	return s.Policy.equal(o.Policy) && s.Closed == o.Closed && s.Conflict == o.Conflict &&
-		s.Requestless == o.Requestless && s.Listener == o.Listener
+	return s.Policy.equal(o.Policy) && s.Closed == o.Closed && s.Conflict == o.Conflict && s.QUIC == o.QUIC &&
+		slices.Equal(s.Unused, o.Unused) && s.Target == o.Target && s.Listener == o.Listener
 }
 
 // listenerSettings finds what policies mean for a listener. A listener without any has no row.
@@ -83,8 +86,8 @@ func (t *Tables) listenerSettings(r *flow.Read, key string, l *listenerRow) (*li
 	if covered {
 		row.Conflict = l.conflictOnPort(own, port)
 		row.Closed = own.Policy.Broken || row.Conflict.Message != ""
-		if l.protocol().layer4 && !row.Closed && len(own.Policy.aboutRequests()) > 0 {
-			row.Requestless, row.Listener = own.Target, string(l.Spec.Name)
+		if !row.Closed {
+			t.useFields(r, l, own, row)
 		}
 	}
 	switch {
@@ -93,7 +96,7 @@ func (t *Tables) listenerSettings(r *flow.Read, key string, l *listenerRow) (*li
 	case covered && !row.Closed:
 		row.Policy = own.Policy
 	}
-	return row, row.Closed || row.Policy != nil
+	return row, row.Closed || row.Policy != nil || len(row.Unused) > 0
 }
 
 // listenerTraits are what routes depend on of the settings of their listener. Bindings read these alone.

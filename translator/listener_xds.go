@@ -25,6 +25,8 @@ import (
 func (t *Tables) declareEnvoyListeners() {
 	t.listenersBySecret = flow.NewIndex(t.listeners, "listeners by Secret", servedSecrets)
 	t.secrets = flow.Group(t.listenersBySecret, "secrets", equalResources, t.secretResource)
+	t.quicSecrets = flow.Group(flow.NewIndex(t.quic, "listeners with HTTP/3 by Secret", quicSecretKeys),
+		"secrets for HTTP/3", equalResources, t.quicSecret)
 	t.listenersOfPorts = flow.Group(t.listenersByPort, "Envoy listeners by port", equalResourceLists, t.listenersOfPort)
 	t.portListeners = flow.Expand(t.listenersOfPorts, "Envoy listeners", equalResources, eachListener)
 	t.portListenersByFleet = flow.NewIndex(t.portListeners, "Envoy listeners by fleet", fleetOfListener)
@@ -58,10 +60,14 @@ type portRow struct {
 	// First is the key of the first listener of the port. Envoy's listener has its name from it.
 	First string
 	// Exposed is what the port needs of the fleet's Service.
-	Exposed Port
+	Exposed []Port
 }
 
-func (t *Tables) port(_ *flow.Read, _ string, members []flow.Row[*listenerRow]) (portRow, bool) {
+func (p portRow) equal(o portRow) bool {
+	return p.Fleet == o.Fleet && p.First == o.First && slices.Equal(p.Exposed, o.Exposed)
+}
+
+func (t *Tables) port(r *flow.Read, _ string, members []flow.Row[*listenerRow]) (portRow, bool) {
 	l := first(members)
 	p := Port{Port: l.Spec.Port, Target: l.bindPort(), Protocol: l.protocol().transport}
 	for _, m := range members { // Listeners for HTTPS and TLS may share a port, which has one name.
@@ -70,7 +76,12 @@ func (t *Tables) port(_ *flow.Read, _ string, members []flow.Row[*listenerRow]) 
 			p.Name = name
 		}
 	}
-	return portRow{Fleet: l.fleet(), First: l.Key, Exposed: p}, true
+	row := portRow{Fleet: l.fleet(), First: l.Key, Exposed: []Port{p}}
+	if t.servesQUIC(r, members) {
+		p.Name, p.Protocol = p.Name+"-h3", corev1.ProtocolUDP
+		row.Exposed = append(row.Exposed, p)
+	}
+	return row, true
 }
 
 // listenersOfPort returns Envoy's listeners for one port of a fleet. Members are the port's listeners that are served.
@@ -92,8 +103,17 @@ func (t *Tables) listenersOfPort(r *flow.Read, key string, members []flow.Row[*l
 	default:
 		out.DefaultFilterChain, needs = filterChain(first, first, port.policy()), []Name{first.Gateway.routesOf(first.Key)}
 	}
-	slices.SortFunc(needs, compareNames)
-	return []*Resource{resource(out, out.Name, slices.Compact(needs)...)}, true
+	all := []*Resource{resource(out, out.Name, distinct(needs)...)}
+	if quic := t.quicListener(r, members, port.policy()); quic != nil {
+		all = append(all, quic)
+	}
+	return all, true
+}
+
+// distinct sorts names and omits duplicates.
+func distinct(names []Name) []Name {
+	slices.SortFunc(names, compareNames)
+	return slices.Compact(names)
 }
 
 // eachListener gives each of Envoy's listeners for a port a row of its own.
@@ -112,24 +132,36 @@ func (t *Tables) chainsBySNI(r *flow.Read, out *listenerv3.Listener, members []f
 		Name:       "envoy.filters.listener.tls_inspector",
 		ConfigType: &listenerv3.ListenerFilter_TypedConfig{TypedConfig: packed(&inspectorv3.TlsInspector{})},
 	}}
-	ordered := slices.SortedFunc(slices.Values(members), func(a,
-		b flow.Row[*listenerRow],
-	) int {
-		return a.Value.compare(b.Value)
-	})
 	named := map[string]bool{}
-	for _, m := range ordered {
-		l := m.Value
+	for _, l := range inOrder(members) {
 		if l.protocol().layer4 {
 			chains, clusters := t.layer4Chains(r, l, named)
 			out.FilterChains, needs = append(out.FilterChains, chains...), append(needs, clusters...)
 		} else {
-			out.FilterChains, needs = append(out.FilterChains, filterChain(l, l, t.policyOfChain(r, l))),
-				append(needs, l.Gateway.routesOf(l.Key))
+			out.FilterChains = append(out.FilterChains, filterChain(l, l, t.policyOfChain(r, l)))
 		}
-		for _, secret := range l.sdsSecrets() {
-			needs = append(needs, Name{typeSecret, secret})
-		}
+		needs = append(needs, l.needs()...)
+	}
+	return needs
+}
+
+// inOrder are the listeners of a port in their order.
+func inOrder(members []flow.Row[*listenerRow]) []*listenerRow {
+	ordered := make([]*listenerRow, len(members))
+	for i, m := range members {
+		ordered[i] = m.Value
+	}
+	slices.SortFunc(ordered, (*listenerRow).compare)
+	return ordered
+}
+
+// needs are the secrets and the routes of a filter chain for the listener alone.
+func (l *listenerRow) needs() (needs []Name) {
+	if !l.protocol().layer4 {
+		needs = append(needs, l.Gateway.routesOf(l.Key))
+	}
+	for _, secret := range l.sdsSecrets() {
+		needs = append(needs, Name{typeSecret, secret})
 	}
 	return needs
 }

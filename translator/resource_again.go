@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	quicv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/quic/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
@@ -116,10 +117,16 @@ func (r *Resource) Detached(secrets map[Name]bool) *Resource {
 func detachedName(secret string) string { return "detached/" + secret }
 
 func detach(chain *listenerv3.FilterChain, secrets map[Name]bool) {
-	context := &tlsv3.DownstreamTlsContext{}
 	config := chain.GetTransportSocket().GetTypedConfig()
-	if config == nil || config.UnmarshalTo(context) != nil {
+	if config == nil {
 		return // Not TLS.
+	}
+	context, quic := &tlsv3.DownstreamTlsContext{}, &quicv3.QuicDownstreamTransport{}
+	overQUIC := config.UnmarshalTo(quic) == nil
+	if overQUIC {
+		context = quic.DownstreamTlsContext
+	} else if config.UnmarshalTo(context) != nil {
+		return
 	}
 	common := context.GetCommonTlsContext()
 	sources := slices.Clone(common.GetTlsCertificateSdsSecretConfigs())
@@ -130,5 +137,9 @@ func detach(chain *listenerv3.FilterChain, secrets map[Name]bool) {
 			source.Name = detachedName(source.Name)
 		}
 	}
-	chain.GetTransportSocket().ConfigType = tlsSocket(packed(context)).ConfigType
+	if overQUIC {
+		chain.TransportSocket = quicSocket(context)
+	} else {
+		chain.TransportSocket = tlsSocket(packed(context))
+	}
 }

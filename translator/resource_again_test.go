@@ -70,13 +70,20 @@ func tlsListenerOf(chains ...*corev3.TransportSocket) *listenerv3.Listener {
 // TestDetached: filter chains go on without the secrets, and all else stays.
 func TestDetached(t *testing.T) {
 	needs := []Name{{typeSecret, "n/a"}, {typeSecret, "n/ab"}, {typeSecret, "ca"}}
-	r := resource(tlsListenerOf(tlsContext("", "n/a", "n/ab"), tlsContext("ca", "n/ab"), nil), "n/g/l", needs...)
+	overQUIC := func(name string) *corev3.TransportSocket {
+		return quicSocket(&tlsv3.DownstreamTlsContext{CommonTlsContext: &tlsv3.CommonTlsContext{
+			TlsCertificateSdsSecretConfigs: []*tlsv3.SdsSecretConfig{{Name: name, SdsConfig: overADS()}},
+		}})
+	}
+	r := resource(tlsListenerOf(tlsContext("", "n/a", "n/ab"), tlsContext("ca", "n/ab"), nil, overQUIC("n/a")), "n/g/l",
+		needs...)
 	out := r.Detached(map[Name]bool{{typeSecret, "n/a"}: true, {typeSecret, "ca"}: true})
 	got := &listenerv3.Listener{}
 	if err := proto.Unmarshal(out.Body(), got); err != nil {
 		t.Fatal(err)
 	}
-	want := tlsListenerOf(tlsContext("", "detached/n/a", "n/ab"), tlsContext("detached/ca", "n/ab"), nil)
+	want := tlsListenerOf(tlsContext("", "detached/n/a", "n/ab"), tlsContext("detached/ca", "n/ab"), nil,
+		overQUIC("detached/n/a"))
 	if diff := cmp.Diff(want, got, protocmp.Transform()); diff != "" {
 		t.Errorf("the listener (-want +got):\n%s", diff)
 	}

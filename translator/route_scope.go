@@ -81,7 +81,7 @@ func setRoutes(m *hcmv3.HttpConnectionManager, routes Name) {
 }
 
 // scope is a host of a Gateway with scoped routes: its route configuration, inline, under the key of the host.
-func (t *Tables) scope(_ *flow.Read, _ string, v *virtualHostRow) (*Resource, bool) {
+func (t *Tables) scope(r *flow.Read, _ string, v *virtualHostRow) (*Resource, bool) {
 	if !v.Scoped {
 		return nil, false
 	}
@@ -89,7 +89,8 @@ func (t *Tables) scope(_ *flow.Read, _ string, v *virtualHostRow) (*Resource, bo
 	body := encode(&routev3.ScopedRouteConfiguration{Name: name, Key: &routev3.ScopedRouteConfiguration_Key{
 		Fragments: []*routev3.ScopedRouteConfiguration_Key_Fragment{scopeKey(v.Host), scopeKey(v.Config)},
 	}})
-	config := routeConfigHead(name)
+	quic, _ := t.quic.Get(r, v.Config)
+	config := routeConfigHead(name, quic.Port)
 	config.RequestHeadersToRemove = []string{listenerHeader}
 	body = appendMessage(body, fieldInlineRoutes, append(encode(config), v.Body...))
 	needs := make([]Name, len(v.Clusters))

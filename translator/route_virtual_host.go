@@ -9,6 +9,7 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/translator/flow"
 	"gatehouse/translator/hostname"
@@ -122,10 +123,13 @@ func virtualHostHead(config, host string) []byte {
 	return encode(&routev3.VirtualHost{Name: config + "/" + hostname.InName(host), Domains: []string{host}})
 }
 
-func routeConfigHead(name string) *routev3.RouteConfiguration {
+// routeConfigHead is a route configuration without virtual hosts. Its responses offer HTTP/3 at the port, if that is not
+// 0.
+func routeConfigHead(name string, quic gwapiv1.PortNumber) *routev3.RouteConfiguration {
 	return &routev3.RouteConfiguration{
 		Name: name, IgnorePortInHostMatching: true,
-		ValidateClusters: wrapperspb.Bool(false),
+		ValidateClusters:     wrapperspb.Bool(false),
+		ResponseHeadersToAdd: advertise(quic),
 	}
 }
 
@@ -138,7 +142,8 @@ func (t *Tables) routeConfig(r *flow.Read, key string, members []flow.Row[*liste
 	}
 	name := first(served).Key
 	common, _ := t.commons.Get(r, key)
-	head := append(encode(routeConfigHead(name)), t.commonFilters(r, common)...)
+	quic, _ := t.quic.Get(r, name)
+	head := append(encode(routeConfigHead(name, quic.Port)), t.commonFilters(r, common)...)
 	digest := sha256.New()
 	digest.Write(head)
 	hosts := t.hostsByConfig.Lookup(r, key)

@@ -119,7 +119,7 @@ func (t *Tables) ancestorConditions(r *flow.Read, a *attachmentRow, merges polic
 	found []verdict.Problem,
 ) []metav1.Condition {
 	problems := append(merges.problems(), found...)
-	idle := append(status.About(problems, policies.ConditionFields, ""), t.requestless(r, a)...)
+	idle := append(status.About(problems, policies.ConditionFields, ""), t.unused(r, a)...)
 	problems = slices.DeleteFunc(problems, func(p verdict.Problem) bool { return p.Condition == policies.ConditionFields })
 	accepted := status.Condition(string(gwapiv1.PolicyConditionAccepted), string(gwapiv1.PolicyReasonAccepted),
 		"The policy is accepted.", problems)

@@ -58,6 +58,9 @@ func (t *Tables) lacking(r *flow.Read, l *listenerRow) map[Name]string {
 	for _, secret := range l.sdsSecrets() {
 		needs = append(needs, Name{typeSecret, secret})
 	}
+	if t.hasQUIC(r, l) {
+		needs = append(needs, l.quicSecrets()...)
+	}
 	lacking := map[Name]string{}
 	for _, n := range needs {
 		words, ok := t.missingOfFleets.Get(r, missingKey(l.fleet(), n))
@@ -93,5 +96,6 @@ func (t *Tables) lacks(r *flow.Read, fleet string, p Proxy) map[Name]string {
 // serves reports whether a certificate can be acknowledged at all. Its listener reports one that is absent or broken.
 func (t *Tables) serves(r *flow.Read, fleet string, certificate Name) bool {
 	_, ok := t.secrets.Get(r, fleet+"|"+certificate.Name)
-	return ok
+	_, quic := t.quicSecrets.Get(r, fleet+"|"+certificate.Name)
+	return ok || quic
 }

@@ -62,6 +62,13 @@ type ClientTrafficPolicySpec struct {
 	// +optional
 	Timeout *ClientTimeout `json:"timeout,omitempty"`
 
+	// HTTP3 makes listeners serve HTTP/3 too, over QUIC on the UDP port with their number. Responses tell clients about it
+	// in the header alt-svc. Only listeners for HTTPS that request no certificates of clients can have it, and only if no
+	// listener for UDP has the port.
+	//
+	// +optional
+	HTTP3 *HTTP3Settings `json:"http3,omitempty"`
+
 	// Unread lists the fields of the spec that are not read.
 	Unread []UnreadField `json:"-"`
 }

@@ -21,6 +21,9 @@ type Listener struct {
 	// Manager reads requests. Proxy forwards connections without reading them. A listener has one of the two.
 	Manager *hcmv3.HttpConnectionManager
 	Proxy   *tcpv3.TcpProxy
+	// QUIC asks for HTTP/3 in addition, over QUIC on the UDP port of the same number. Only listeners for HTTPS can have
+	// it. What else is set holds there too, as far as it is not about TCP.
+	QUIC bool
 }
 
 // NewListener is a listener that does not terminate TLS, on which nothing is set yet.

@@ -1,0 +1,102 @@
+package translator
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"gatehouse/policies"
+	"gatehouse/policies/certificate"
+	"gatehouse/policies/verdict"
+	"gatehouse/translator/flow"
+)
+
+// A policy for listeners may say something that has no effect on some listeners that it covers. This is no problem,
+// because the same policy may be meant for other listeners of the Gateway, and a condition says it.
+
+// reasonRequestless is the reason of condition FieldsEffective for listeners that do not read requests.
+const reasonRequestless = "ListenersWithoutRequests"
+
+// unusedFields are fields of a policy that have no effect on a listener, and why.
+type unusedFields struct {
+	// Reason is that of the condition.
+	Reason string
+	// Fields begins the message of a problem, and Why ends it. The listeners are named between them.
+	Fields, Why string
+}
+
+func (u unusedFields) compare(o unusedFields) int {
+	return cmp.Or(strings.Compare(u.Reason, o.Reason), strings.Compare(u.Fields, o.Fields), strings.Compare(u.Why, o.Why))
+}
+
+// requestless are the fields of a policy about requests, for a listener that does not read them: one for TLS, TCP or
+// UDP.
+func requestless(p *policyRow) unusedFields {
+	return unusedFields{
+		Reason: reasonRequestless,
+		Fields: fmt.Sprintf("what the policy says about requests (%s)", strings.Join(p.aboutRequests(), ", ")),
+		Why:    ", which do not read requests: set it for listeners of protocol HTTP or HTTPS only",
+	}
+}
+
+// aboutRequests lists the fields of a policy that say something about requests.
+func (p *policyRow) aboutRequests() []string {
+	var fields []string
+	for i, part := range p.ListenerParts {
+		if part.Requests != defaultParts[i].Requests {
+			fields = append(fields, part.Feature)
+		}
+	}
+	slices.Sort(fields)
+	return fields
+}
+
+// useFields decides about the fields of a listener's policy that not every listener can have.
+func (t *Tables) useFields(r *flow.Read, l *listenerRow, own *listenerPolicyRow, s *listenerSettingsRow) {
+	if l.protocol().layer4 && len(own.Policy.aboutRequests()) > 0 {
+		s.Unused = append(s.Unused, requestless(own.Policy))
+	}
+	if fields := own.Policy.askingQUIC(); len(fields) > 0 {
+		if without := t.withoutQUIC(r, l, own.Policy); without != nil {
+			without.Fields = strings.Join(fields, ", ")
+			s.Unused = append(s.Unused, *without)
+		} else {
+			s.QUIC = true
+		}
+	}
+	if len(s.Unused) > 0 {
+		s.Target, s.Listener = own.Target, string(l.Spec.Name)
+	}
+}
+
+// unusedTargets is where the policy is attached of which some fields have no effect on the listener.
+func unusedTargets(_ string, s *listenerSettingsRow) []string {
+	if len(s.Unused) == 0 {
+		return nil
+	}
+	return []string{placeKey(s.Target)}
+}
+
+// unused are the problems of an attachment that covers listeners on which some fields of the policy have no effect.
+func (t *Tables) unused(r *flow.Read, a *attachmentRow) (problems []verdict.Problem) {
+	if a.Policy.Kind.Kind != policies.Kinds[listenerKind].Kind {
+		return nil
+	}
+	listeners := map[unusedFields][]string{}
+	for _, s := range t.unusedByTarget.Lookup(r, placeKey(a.Target)) {
+		for _, u := range s.Value.Unused {
+			listeners[u] = append(listeners[u], s.Value.Listener)
+		}
+	}
+	for _, u := range slices.SortedFunc(maps.Keys(listeners), unusedFields.compare) {
+		names := listeners[u]
+		slices.Sort(names)
+		problems = append(problems, verdict.Problem{
+			Condition: policies.ConditionFields, Reason: u.Reason, Weight: verdict.Unresolved,
+			Message: u.Fields + " has no effect on listeners " + certificate.Listed(slices.Compact(names)) + u.Why,
+		})
+	}
+	return problems
+}
