@@ -160,7 +160,7 @@ func TestDriftIsRepairedAndTheWorkOfOthersKept(t *testing.T) {
 }
 
 // TestNewPortKeepsTheEnvoys: a listener on a new port, which a ListenerSet may add at any time, does not replace
-// Envoys.
+// Envoys. Neither does HTTP/3, for which the Service has the number of a port a second time.
 func TestNewPortKeepsTheEnvoys(t *testing.T) {
 	f := newFixture(t)
 	f.bring(t, "shop/web", requirement("web"))
@@ -170,10 +170,9 @@ func TestNewPortKeepsTheEnvoys(t *testing.T) {
 		t.Fatal(err)
 	}
 	more := requirement("web")
-	more.Ports = append(more.Ports, translator.Port{
-		Name: "https-443", Port: 443, Target: 10443,
-		Protocol: corev1.ProtocolTCP,
-	})
+	more.Ports = append(more.Ports,
+		translator.Port{Name: "https-443", Port: 443, Target: 10443, Protocol: corev1.ProtocolTCP},
+		translator.Port{Name: "https-443-h3", Port: 443, Target: 10443, Protocol: corev1.ProtocolUDP})
 	f.bring(t, "shop/web", more)
 	if err := errors.Join(f.Get(t.Context(), key, after), f.Get(t.Context(), key, service)); err != nil {
 		t.Fatal(err)
@@ -181,8 +180,17 @@ func TestNewPortKeepsTheEnvoys(t *testing.T) {
 	if before.Generation != after.Generation {
 		t.Errorf("the Deployment was changed:\n%s", cmp.Diff(before.Spec, after.Spec))
 	}
-	if got := len(service.Spec.Ports); got != 2 {
-		t.Errorf("the Service has %d ports, want 2", got)
+	if got := len(service.Spec.Ports); got != 3 {
+		t.Errorf("the Service has %d ports, want 3", got)
+	}
+	tcp, less := service.Spec.Ports[1].NodePort, *more
+	less.Ports = more.Ports[:2]
+	f.bring(t, "shop/web", &less)
+	if err := f.Get(t.Context(), key, service); err != nil {
+		t.Fatal(err)
+	}
+	if got := service.Spec.Ports; len(got) != 2 || got[1].NodePort != tcp {
+		t.Errorf("without HTTP/3 the Service has ports %v, want two, and node port %d for TCP", got, tcp)
 	}
 }
 
