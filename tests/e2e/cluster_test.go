@@ -35,6 +35,13 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "authorizer:", serveAuth())
 		os.Exit(1)
 	}
+	if target := os.Getenv(http3Target); target != "" {
+		if err := askHTTP3(target); err != nil {
+			fmt.Fprintln(os.Stderr, "http3:", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	code, err := run(m)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
