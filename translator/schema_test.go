@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/api/crdtest"
 	"gatehouse/translator/flow"
@@ -32,7 +33,11 @@ func (h *history) fromSchema(k *crdtest.Kind) Object {
 		if k.Kind == "GatewayClass" {
 			m = h.meta("", "c")
 		}
-		object := k.Object(m.Namespace, m.Name, maker.Spec(k))
+		spec := maker.Spec(k)
+		if h.IntN(4) > 0 {
+			h.aim(k, spec)
+		}
+		object := k.Object(m.Namespace, m.Name, spec)
 		if !k.Admits(object) {
 			continue
 		}
@@ -48,6 +53,22 @@ func (h *history) fromSchema(k *crdtest.Kind) Object {
 		return o
 	}
 	return nil
+}
+
+// aim gives a policy a target that its CRD admits. What is random hardly ever is one.
+func (h *history) aim(k *crdtest.Kind, spec any) {
+	made, ok := spec.(map[string]any)
+	if _, targets := k.Schema.Properties["spec"].Properties["targetSelectors"]; !ok || !targets {
+		return
+	}
+	delete(made, "targetRef")
+	delete(made, "targetSelectors")
+	kind := "HTTPRoute"
+	if h.IntN(2) > 0 {
+		kind = "Gateway"
+		delete(made, "mergeType") // It is for routes only.
+	}
+	made["targetRefs"] = []any{map[string]any{"group": gwapiv1.GroupName, "kind": kind, "name": pick(h, words["name"]...)}}
 }
 
 // words are values for strings by the name of their field, so that objects refer to each other and paths are paths.
