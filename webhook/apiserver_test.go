@@ -96,6 +96,8 @@ func (c *cluster) register(t *testing.T, s *served, policy admissionregv1.Failur
 			APIVersions: []string{"*"}, Resources: []string{"*/*"},
 		},
 	}
+	secrets := *rule.DeepCopy()
+	secrets.APIGroups, secrets.Resources = []string{""}, []string{"secrets"}
 	none, seconds := admissionregv1.SideEffectClassNone, int32(5)
 	at := func(path string) admissionregv1.WebhookClientConfig {
 		url := "https://" + s.address + path
@@ -104,7 +106,8 @@ func (c *cluster) register(t *testing.T, s *served, policy admissionregv1.Failur
 	validating := &admissionregv1.ValidatingWebhookConfiguration{
 		ObjectMeta: metav1.ObjectMeta{Name: "under-test"},
 		Webhooks: []admissionregv1.ValidatingWebhook{{
-			Name: "validate.gatehouse.dev", ClientConfig: at(ValidatePath), Rules: []admissionregv1.RuleWithOperations{rule},
+			Name: "validate.gatehouse.dev", ClientConfig: at(ValidatePath),
+			Rules:         []admissionregv1.RuleWithOperations{rule, secrets},
 			FailurePolicy: &policy,
 			SideEffects:   &none, AdmissionReviewVersions: []string{"v1"}, TimeoutSeconds: &seconds,
 		}},
@@ -150,6 +153,7 @@ func TestAPIServer(t *testing.T) {
 		}),
 		Namespaces: c.client, Exists: Live(c.client, c.client.RESTMapper()),
 	})
+	c.tidy(t, "default", "free")
 	c.register(t, s, admissionregv1.Fail)
 	user, warnings := c.user(t)
 
@@ -196,12 +200,7 @@ func TestAPIServer(t *testing.T) {
 		}
 	})
 	t.Run("off", func(t *testing.T) {
-		if err := c.client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
-			Name:   "free",
-			Labels: map[string]string{LevelLabel: "off"},
-		}}); err != nil {
-			t.Fatal(err)
-		}
+		c.namespace(t, "free", map[string]string{LevelLabel: "off"})
 		route := routeOf(t, "wrong", "(", "gone")
 		route.SetNamespace("free")
 		if err := user.Create(t.Context(), route); err != nil {
@@ -407,10 +406,7 @@ func gated(ca []byte) *admissionregv1.ValidatingWebhookConfiguration {
 func (c *cluster) replicas(t *testing.T, slice *discoveryv1.EndpointSlice, n int) *discoveryv1.EndpointSlice {
 	t.Helper()
 	if slice == nil {
-		if err := c.client.Create(t.Context(),
-			&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "gatehouse-system"}}); err != nil {
-			t.Fatal(err)
-		}
+		c.namespace(t, "gatehouse-system", nil)
 		slice = &discoveryv1.EndpointSlice{
 			ObjectMeta: metav1.ObjectMeta{
 				Namespace: "gatehouse-system", Name: "gatehouse-1",
@@ -418,9 +414,7 @@ func (c *cluster) replicas(t *testing.T, slice *discoveryv1.EndpointSlice, n int
 			},
 			AddressType: discoveryv1.AddressTypeIPv4,
 		}
-		if err := c.client.Create(t.Context(), slice); err != nil {
-			t.Fatal(err)
-		}
+		c.create(t, slice)
 	}
 	slice.Endpoints = nil
 	for i, address := range []string{"10.0.0.1", "10.0.0.2"} {

@@ -20,10 +20,17 @@ import (
 	"time"
 
 	admissionregv1 "k8s.io/api/admissionregistration/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 	"sigs.k8s.io/yaml"
+
+	"gatehouse/api/v1alpha1"
 )
 
 const bin = "../bin"
@@ -85,7 +92,7 @@ func startCluster(t *testing.T) (*cluster, error) {
 		"--token-auth-file="+filepath.Join(dir, "tokens.csv"),
 		"--service-account-issuer=https://kubernetes.default.svc", "--service-account-key-file="+key,
 		"--service-account-signing-key-file="+key,
-		"--service-cluster-ip-range=10.96.0.0/16", "--authorization-mode=AlwaysAllow",
+		"--service-cluster-ip-range=10.96.0.0/16", "--authorization-mode=RBAC",
 		"--disable-admission-plugins=ServiceAccount"); err != nil {
 		return nil, err
 	}
@@ -109,7 +116,7 @@ func (c *cluster) prepare() error {
 	if err := os.WriteFile(filepath.Join(c.dir, "service-accounts.key"), private, 0o600); err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(c.dir, "tokens.csv"), []byte("admin,admin,admin,system:masters\n"), 0o600)
+	return os.WriteFile(filepath.Join(c.dir, "tokens.csv"), []byte("admin,admin,admin,system:masters\nann,ann,ann,team\n"), 0o600)
 }
 
 func (c *cluster) run(name string, args ...string) error {
@@ -155,6 +162,8 @@ func (c *cluster) install() error {
 	for _, add := range []func() error{
 		func() error { return apiextensionsv1.AddToScheme(scheme) },
 		func() error { return admissionregv1.AddToScheme(scheme) },
+		func() error { return authorizationv1.AddToScheme(scheme) },
+		func() error { return rbacv1.AddToScheme(scheme) },
 	} {
 		if err := add(); err != nil {
 			return err
@@ -169,7 +178,7 @@ func (c *cluster) install() error {
 		return fmt.Errorf("finding the module of Gateway API: %w", err)
 	}
 	var files []string
-	for _, kinds := range []string{"gatewayclasses", "gateways", "httproutes"} {
+	for _, kinds := range []string{"gatewayclasses", "gateways", "httproutes", "referencegrants"} {
 		files = append(files, filepath.Join(strings.TrimSpace(string(module)),
 			"config/crd/standard/gateway.networking.k8s.io_"+kinds+".yaml"))
 	}
@@ -206,6 +215,53 @@ func (c *cluster) installCRD(file string) error {
 		for _, condition := range crd.Status.Conditions {
 			if condition.Type == apiextensionsv1.Established && condition.Status == apiextensionsv1.ConditionTrue {
 				return nil
+			}
+		}
+	}
+}
+
+// namespace creates a Namespace, which stays: no controller would empty and remove it.
+func (c *cluster) namespace(t *testing.T, name string, labels map[string]string) {
+	t.Helper()
+	err := c.client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}})
+	if client.IgnoreAlreadyExists(err) != nil {
+		t.Fatal(err)
+	}
+}
+
+// create creates an object until the test ends.
+func (c *cluster) create(t *testing.T, o client.Object) {
+	t.Helper()
+	if err := c.client.Create(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.client.Delete(context.Background(), o); client.IgnoreNotFound(err) != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// tidied are the kinds of objects that tests leave behind.
+var tidied = []client.Object{
+	&gwapiv1.GatewayClass{}, &gwapiv1.Gateway{}, &gwapiv1.HTTPRoute{}, &gwapiv1.ReferenceGrant{},
+	&v1alpha1.SecurityPolicy{}, &v1alpha1.BackendTrafficPolicy{}, &v1alpha1.ClientTrafficPolicy{}, &v1alpha1.Backend{},
+	&v1alpha1.EnvoyProxy{}, &corev1.Secret{}, &corev1.ConfigMap{}, &corev1.Service{},
+}
+
+// tidy removes what is in the namespaces, and cluster-scoped objects, when the test and its other cleanups have ended.
+func (c *cluster) tidy(t *testing.T, namespaces ...string) {
+	t.Cleanup(func() { c.empty(t, namespaces...) })
+}
+
+func (c *cluster) empty(t *testing.T, namespaces ...string) {
+	t.Helper()
+	for _, namespace := range namespaces {
+		for _, kind := range tidied {
+			o := kind.DeepCopyObject().(client.Object)
+			// The API server's own Service comes back by itself.
+			if err := c.client.DeleteAllOf(context.Background(), o, client.InNamespace(namespace)); err != nil {
+				t.Errorf("tidying up %T of %s: %v", o, namespace, err)
 			}
 		}
 	}
