@@ -16,6 +16,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
@@ -40,19 +41,7 @@ func TestFinalizersGoWhileNobodyCanJudge(t *testing.T) {
 	if err := c.Create(t.Context(), class); err != nil {
 		t.Fatal(err)
 	}
-	for _, obj := range decode(t, helmTemplate(t, "gatehouse")) {
-		config, ok := obj.(*admissionv1.ValidatingWebhookConfiguration)
-		if !ok {
-			continue
-		}
-		for i := range config.Webhooks {
-			config.Webhooks[i].FailurePolicy = new(admissionv1.Fail)
-		}
-		if err := c.Create(t.Context(), config); err != nil {
-			t.Fatal(err)
-		}
-		deleteAfter(t, c, config)
-	}
+	unjudged(t, c)
 	relabel := func(value string) error {
 		changed := class.DeepCopy()
 		changed.Labels = map[string]string{"changed": value}
@@ -86,6 +75,92 @@ func deleteAfter(t *testing.T, c client.Client, o client.Object) {
 			t.Error(err)
 		}
 	})
+}
+
+// unjudged installs the chart's webhooks, as if they failed closed, with nobody to answer them.
+func unjudged(t *testing.T, c client.Client) {
+	t.Helper()
+	for _, obj := range decode(t, helmTemplate(t, "gatehouse")) {
+		config, ok := obj.(*admissionv1.ValidatingWebhookConfiguration)
+		if !ok {
+			continue
+		}
+		for i := range config.Webhooks {
+			config.Webhooks[i].FailurePolicy = new(admissionv1.Fail)
+		}
+		if err := c.Create(t.Context(), config); err != nil {
+			t.Fatal(err)
+		}
+		deleteAfter(t, c, config)
+	}
+}
+
+// TestWhatIsAskedAboutOthers: the webhook is asked about what may take traffic away, and about nothing that the
+// controllers of Kubernetes delete. Nobody answers here, so whatever is asked about fails.
+func TestWhatIsAskedAboutOthers(t *testing.T) {
+	c := server.Client(t)
+	controller := rest.CopyConfig(server.Config(t))
+	controller.Impersonate = rest.ImpersonationConfig{
+		UserName: "system:serviceaccount:kube-system:namespace-controller", Groups: []string{"system:masters"},
+	}
+	kubernetes, err := client.New(controller, client.Options{Scheme: c.Scheme()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	made := func(o client.Object) client.Object {
+		o.SetName("others")
+		if _, cluster := o.(*corev1.Namespace); !cluster {
+			o.SetNamespace("default")
+		}
+		err := c.Create(t.Context(), o)
+		for i := 0; i < 100 && err != nil; i++ { // The webhooks of another test may still be asked.
+			time.Sleep(100 * time.Millisecond)
+			err = c.Create(t.Context(), o)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return o
+	}
+	labelled := made(&corev1.Namespace{}).DeepCopyObject().(client.Object)
+	asked := map[string]client.Object{
+		"a Gateway": made(&gwapiv1.Gateway{Spec: gwapiv1.GatewaySpec{
+			GatewayClassName: "none", Listeners: []gwapiv1.Listener{{Name: "http", Protocol: "HTTP", Port: 80}},
+		}}),
+		"a Service":   made(&corev1.Service{Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}}}}),
+		"authorities": made(&corev1.ConfigMap{Data: map[string]string{"ca.crt": "x"}}),
+	}
+	settings := made(&corev1.Secret{Data: map[string][]byte{"user": nil, "password": nil}})
+	unjudged(t, c)
+	fails := func(what string, do func() error, want bool) {
+		t.Helper()
+		err := do()
+		for i := 0; i < 100 && want && err == nil; i++ { // The API server hears of its webhooks after a moment.
+			time.Sleep(100 * time.Millisecond)
+			err = do()
+		}
+		if failed := err != nil && strings.Contains(err.Error(), "validate.gatehouse.dev"); failed != want || !want && err != nil {
+			t.Errorf("%s: %v, want the webhook asked: %t", what, err, want)
+		}
+	}
+	mark := func(label string) func() error {
+		return func() error {
+			changed := labelled.DeepCopyObject().(client.Object)
+			changed.SetLabels(map[string]string{"kubernetes.io/metadata.name": "others", "changed": label})
+			changed.SetAnnotations(map[string]string{"changed": fmt.Sprint(time.Now())})
+			if label == "" {
+				changed.SetLabels(labelled.GetLabels())
+			}
+			return c.Patch(t.Context(), changed, client.MergeFrom(labelled), client.DryRunAll)
+		}
+	}
+	fails("a label of a Namespace", mark("yes"), true)
+	fails("an annotation of a Namespace", mark(""), false)
+	for what, o := range asked {
+		fails("the deletion of "+what, func() error { return c.Delete(t.Context(), o, client.DryRunAll) }, true)
+		fails("its deletion by Kubernetes", func() error { return kubernetes.Delete(t.Context(), o) }, false)
+	}
+	fails("the deletion of another Secret", func() error { return c.Delete(t.Context(), settings) }, false)
 }
 
 // TestClientCA: the control plane is given the CA of the API server's client certificate if there is one, where it is

@@ -237,7 +237,8 @@ func checkWebhook(t *testing.T, name string, rules []admissionv1.RuleWithOperati
 	t.Helper()
 	for _, rule := range rules {
 		for _, operation := range rule.Operations {
-			if operation != admissionv1.Create && operation != admissionv1.Update {
+			deleted := operation == admissionv1.Delete && name != "validate.gatehouse.dev" // It may fail closed.
+			if operation != admissionv1.Create && operation != admissionv1.Update && !deleted {
 				t.Errorf("webhook %s is called on %s", name, operation)
 			}
 		}

@@ -67,7 +67,7 @@ func (t *Tables) authoritiesAt(r *flow.Read, a authorityRefs, ref verdict.Ref) (
 	}
 	if row.Broken != "" {
 		return nil, &verdict.Problem{
-			Reason: string(gwapiv1.ListenerReasonInvalidCACertificateRef), Weight: verdict.Invalid,
+			Reason: string(gwapiv1.ListenerReasonInvalidCACertificateRef), Weight: verdict.Invalid, About: &ref,
 			Message: fmt.Sprintf("%s %s %s", ref.Kind, Key(ref.Namespace, ref.Name), row.Broken),
 		}
 	}

@@ -88,6 +88,8 @@ type objectInput struct {
 	set func(e *flow.Engine, key string, o Object)
 	del func(e *flow.Engine, key string)
 	put func(o *flow.Oracle, key string, obj Object)
+	// all lists the objects, of whatever type, that are in the table.
+	all func(r *flow.Read) []Object
 }
 
 func declareInputs(g *flow.Graph) inputs {
@@ -149,6 +151,9 @@ func inputOf[T Object](table *flow.Table[T], group, kind string, key func(Object
 		set:   func(e *flow.Engine, key string, o Object) { flow.Set(e, table, key, o.(T)) },
 		del:   func(e *flow.Engine, key string) { flow.Delete(e, table, key) },
 		put:   func(o *flow.Oracle, key string, obj Object) { flow.SetOracle(o, table, key, obj.(T)) },
+		all: func(r *flow.Read) []Object {
+			return convert(table.All(r), func(row flow.Row[T]) Object { return row.Value })
+		},
 	}
 }
 

@@ -59,7 +59,7 @@ func (t *Tables) certificates(r *flow.Read, l *listenerRow) {
 			p.Field, p.Condition = field, string(gwapiv1.ListenerConditionResolvedRefs)
 			l.problem(*p)
 		} else {
-			l.judgeUse(field, "Secret "+key, row)
+			l.judgeUse(field, secretOf(user.From.Namespace, ref), row)
 		}
 		if key != "" {
 			permitted = append(permitted, key)
@@ -110,13 +110,13 @@ func (t *Tables) certificateRef(r *flow.Read, user certificateUser, ref gwapiv1.
 		return key, new(verdict.Absent("", secret, user.Invalid))
 	case row.Broken != "":
 		return key, &verdict.Problem{
-			Reason: user.Invalid, Weight: verdict.Invalid,
+			Reason: user.Invalid, Weight: verdict.Invalid, About: &secret,
 			Message: fmt.Sprintf("Secret %s/%s %s", secret.Namespace, secret.Name, row.Broken),
 		}
 	}
 	if untimely, ok := t.untimely.Get(r, key); ok {
 		p := &verdict.Problem{
-			Reason: user.Invalid, Weight: verdict.Invalid,
+			Reason: user.Invalid, Weight: verdict.Invalid, About: &secret,
 			Message: fmt.Sprintf("Secret %s/%s %s", secret.Namespace, secret.Name, untimely.Words),
 		}
 		if untimely.Early {
@@ -150,27 +150,27 @@ const conditionChain = "ChainInOrder"
 // reasonOrder is the reason of that.
 const reasonOrder = "CertificatesInWrongOrder"
 
-// chainProblem is the problem with the order of the issuers of a certificate; nil if it has none.
-func (c *certificateRow) chainProblem(field, what string) *verdict.Problem {
+// chainProblem is the problem with the order of the issuers of a Secret's certificate; nil if it has none.
+func (c *certificateRow) chainProblem(field string, secret verdict.Ref) *verdict.Problem {
 	if c == nil || c.Pair == nil || c.Pair.WrongOrder == "" {
 		return nil
 	}
 	return &verdict.Problem{
-		Field: field, Condition: conditionChain, Reason: reasonOrder, Weight: verdict.Unresolved, Message: what + " " +
-			c.Pair.WrongOrder,
+		Field: field, Condition: conditionChain, Reason: reasonOrder, Weight: verdict.Unresolved, About: &secret,
+		Message: fmt.Sprintf("Secret %s/%s %s", secret.Namespace, secret.Name, c.Pair.WrongOrder),
 	}
 }
 
 // judgeUse reports what is wrong with a usable certificate in this listener.
-func (l *listenerRow) judgeUse(field, what string, row *certificateRow) {
-	pair := row.Pair
-	if p := row.chainProblem(field, what); p != nil {
+func (l *listenerRow) judgeUse(field string, secret verdict.Ref, row *certificateRow) {
+	pair, what := row.Pair, "Secret "+Key(secret.Namespace, secret.Name)
+	if p := row.chainProblem(field, secret); p != nil {
 		l.problem(*p)
 	}
 	if pair.WrongStaple != "" {
 		l.problem(verdict.Problem{
 			Field: field, Condition: string(gwapiv1.ListenerConditionResolvedRefs),
-			Reason: string(gwapiv1.ListenerReasonInvalidCertificateRef), Weight: verdict.Invalid,
+			Reason: string(gwapiv1.ListenerReasonInvalidCertificateRef), Weight: verdict.Invalid, About: &secret,
 			Message: fmt.Sprintf("%s %s; the certificate is served without it", what, pair.WrongStaple),
 		})
 	}

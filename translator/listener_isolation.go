@@ -72,8 +72,8 @@ func (p *parentRow) tellLost(all []*parentRow) {
 			Condition: conditionHostnames, Scope: fmt.Sprint(p.Index),
 			Message: fmt.Sprintf("%s belongs on port %d to %s, whose hostname fits better, so nothing of it gets here: attach the route there, or use other hostnames",
 				named, owner.Spec.Port, p.nameOfListener(owner)),
-			Outside: fmt.Sprintf("a route of another namespace has %q on port %d, or a part of it, and would get nothing of it any more: use another hostname, or agree with its owners first",
-				owner.hostname(), owner.Spec.Port), // Not the route's own hostnames, which are for nobody else to know.
+			// Not the route's own hostnames, which are for nobody else to know.
+			Loss: fmt.Sprintf("requests for %q on port %d, or a part of them", owner.hostname(), owner.Spec.Port),
 		})
 	}
 }

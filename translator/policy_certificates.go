@@ -61,5 +61,5 @@ func (t *Tables) presented(r *flow.Read, fleet string, secret verdict.Ref) *verd
 		return p
 	}
 	shown, _ := t.certs.Get(r, key)
-	return shown.chainProblem("", "Secret "+key)
+	return shown.chainProblem("", secret)
 }

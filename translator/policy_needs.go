@@ -80,12 +80,19 @@ func (t *Tables) contentOf(r *flow.Read, from verdict.Ref, c *feature.Content) (
 	}
 	content, ok := data[c.Key]
 	if !ok {
-		return nil, new(feature.Invalid("", "%s %s/%s has no key %q: add it", to.Kind, to.Namespace, to.Name, c.Key))
+		return nil, aboutContent(to, feature.Invalid("", "%s %s/%s has no key %q: add it", to.Kind, to.Namespace, to.Name,
+			c.Key))
 	}
 	if err := c.Check(content); err != nil {
-		return nil, new(feature.Invalid("", "key %q of %s %s/%s %v", c.Key, to.Kind, to.Namespace, to.Name, err))
+		return nil, aboutContent(to, feature.Invalid("", "key %q of %s %s/%s %v", c.Key, to.Kind, to.Namespace, to.Name, err))
 	}
 	return content, nil
+}
+
+// aboutContent is a problem with the content of an object.
+func aboutContent(of verdict.Ref, p verdict.Problem) *verdict.Problem {
+	p.About = &of
+	return &p
 }
 
 // meetAuthorities answers a need for CA certificates with one secret of Envoy, whose name begins with use. It is nil if

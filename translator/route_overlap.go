@@ -157,7 +157,7 @@ func (p *parentRow) overlapProblem(o overlap, hosts []string) verdict.Problem {
 	}
 	problem.Message = fmt.Sprintf("%s comes first for the same requests to %s, being older or having a hostname that fits better: change this match, or delete one of the two",
 		p.Route.nameOf(o.Other), named)
-	problem.Outside = fmt.Sprintf("a route of another namespace answers the same requests to %s until now: change the match, or agree with its owners first", named)
+	problem.Loss = fmt.Sprintf("requests to %s, which it has answered until now", named)
 	if o.First {
 		problem.Message = fmt.Sprintf("%s matches the same requests to %s; this route comes first and answers them",
 			p.Route.nameOf(o.Other), named)

@@ -60,11 +60,14 @@ func equalProblem(a, b *verdict.Problem) bool {
 		return a == b
 	}
 	x, y := *a, *b
-	if x.Missing != nil && y.Missing != nil && *x.Missing == *y.Missing {
-		x.Missing, y.Missing = nil, nil
+	if !equalRefs(x.Missing, y.Missing) || !equalRefs(x.About, y.About) {
+		return false
 	}
+	x.Missing, x.About = y.Missing, y.About
 	return x == y
 }
+
+func equalRefs(a, b *verdict.Ref) bool { return a == b || a != nil && b != nil && *a == *b }
 
 func equalProblems(a, b []verdict.Problem) bool {
 	return slices.EqualFunc(a, b, func(x, y verdict.Problem) bool { return equalProblem(&x, &y) })

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"gatehouse/policies/verdict"
@@ -182,22 +183,55 @@ func (p *Proxy) key() string { return p.Fleet + "|" + p.Node }
 // Try returns the problems that storing the object would add, on itself and on others, and leaves no trace. It gives up
 // when ctx ends, even while it waits or computes, and returns an error that wraps that of ctx.
 func (w *World) Try(ctx context.Context, o Object) ([]Finding, error) {
+	return w.try(ctx, Event{Object: o})
+}
+
+// TryDeletion is like Try, for the deletion of the object. With a Namespace, all that is in it is deleted.
+func (w *World) TryDeletion(ctx context.Context, o Object) ([]Finding, error) {
+	return w.try(ctx, Event{Object: o, Deleted: true})
+}
+
+func (w *World) try(ctx context.Context, e Event) ([]Finding, error) {
 	if err := w.turn.await(ctx); err != nil {
 		return nil, fmt.Errorf("wait for the tables: %w", err)
 	}
 	defer w.turn.unlock()
-	if !w.Knows(o) {
-		return nil, fmt.Errorf("try %T %s: the translation does not know this type", o, keyOf(o))
+	if !w.Knows(e.Object) {
+		return nil, fmt.Errorf("try %T %s: the translation does not know this type", e.Object, keyOf(e.Object))
 	}
+	events := append(w.within(e), e)
 	var findings []Finding
 	err := w.engine.Try(ctx,
-		func() { _ = w.set(Event{Object: o}) }, // The type was just looked up.
-		func(c *flow.Changes) { findings = w.tables.added(w.engine.Read(), c) },
+		func() {
+			for _, e := range events {
+				_ = w.set(e) // The type was just looked up, or is that of a table.
+			}
+		},
+		func(c *flow.Changes) { findings = w.tables.added(w.engine.Read(), c, w.tables.refOf(e.Object)) },
 	)
 	if err != nil {
-		return nil, fmt.Errorf("try %T %s: %w", o, keyOf(o), err)
+		return nil, fmt.Errorf("try %T %s: %w", e.Object, keyOf(e.Object), err)
 	}
 	return findings, nil
+}
+
+// within are the deletions of what is in a namespace that is deleted.
+func (w *World) within(e Event) (events []Event) {
+	namespace, ok := e.Object.(*corev1.Namespace)
+	if !ok || !e.Deleted {
+		return nil
+	}
+	r := w.engine.Read()
+	deleted := map[Object]bool{}
+	for _, input := range w.tables.in.byType {
+		for _, o := range input.all(r) {
+			if o.GetNamespace() == namespace.Name && !deleted[o] {
+				deleted[o] = true
+				events = append(events, Event{Object: o, Deleted: true})
+			}
+		}
+	}
+	return events
 }
 
 // statusTables are the tables with verdicts, of all kinds.
@@ -206,27 +240,6 @@ func (t *Tables) statusTables() []*flow.Table[*Status] {
 		t.envoyProxyStatuses, t.classStatuses, t.setStatuses, t.gatewayStatuses, t.routeStatuses,
 		t.policyStatuses, t.backendTLSStatuses, t.budgetStatuses, t.backendStatuses,
 	}
-}
-
-// added collects the new problems of changed rows.
-func (t *Tables) added(r *flow.Read, c *flow.Changes) []Finding {
-	var findings []Finding
-	for _, table := range t.statusTables() {
-		for _, key := range flow.Changed(c, table) {
-			now, ok := table.Get(r, key)
-			if !ok {
-				continue // The object lost its verdict, and with it its problems.
-			}
-			var before []verdict.Problem
-			if old, had := flow.Before(c, table, key); had {
-				before = old.Problems
-			}
-			for _, p := range verdict.Added(before, now.Problems) {
-				findings = append(findings, Finding{Object: t.refOf(now.Object), Problem: p})
-			}
-		}
-	}
-	return append(findings, t.switched(r, c)...)
 }
 
 func (t *Tables) refOf(o Object) verdict.Ref {

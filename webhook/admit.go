@@ -36,12 +36,15 @@ func (f TrierFunc) Try(ctx context.Context, obj client.Object) ([]translator.Fin
 
 // validator decides whether objects may be stored.
 type validator struct {
-	trier  Trier
-	scheme *runtime.Scheme
-	levels levels
-	exists Exists
-	rules  *RuleBook
-	log    logr.Logger
+	trier Trier
+	// deletions tries deletions; nil allows them without a look.
+	deletions Trier
+	scheme    *runtime.Scheme
+	levels    levels
+	exists    Exists
+	access    Access
+	rules     *RuleBook
+	log       logr.Logger
 }
 
 // answer denies the added problems that the namespace's level does not allow, and what AdmissionRules deny at every
@@ -51,6 +54,9 @@ func (v *validator) answer(ctx context.Context, request *admissionv1.AdmissionRe
 ) {
 	if isRule(request) {
 		return v.rules.review(ctx, request)
+	}
+	if request.Operation == admissionv1.Delete {
+		return v.deletion(ctx, request), nil
 	}
 	level, lines, warnings, err := v.verdict(ctx, request)
 	if err != nil {
@@ -78,7 +84,7 @@ func (v *validator) verdict(ctx context.Context, request *admissionv1.AdmissionR
 	if level == LevelOff {
 		return level, nil, warnings, nil
 	}
-	obj, err := v.object(request)
+	obj, err := v.object(request, request.Object.Raw)
 	if err != nil {
 		return level, nil, nil, err
 	}
@@ -86,9 +92,7 @@ func (v *validator) verdict(ctx context.Context, request *admissionv1.AdmissionR
 	if err != nil {
 		return level, nil, nil, err
 	}
-	if lines, err = phrase(obj, request, findings); err != nil {
-		return level, nil, nil, err
-	}
+	lines = v.phrase(ctx, obj, request, findings)
 	if level == LevelWarn {
 		v.tell(request, lines)
 	}
@@ -113,14 +117,15 @@ func (v *validator) tell(request *admissionv1.AdmissionRequest, lines []line) {
 // wouldDeny is the log message for an object that was admitted only because of its namespace's level.
 const wouldDeny = "level enforce would have denied what level warn let in"
 
-// object decodes the object to store as the kind that the request names. It does not check the object against its
-// schema: the API server has already done that.
-func (v *validator) object(request *admissionv1.AdmissionRequest) (client.Object, error) {
-	obj, err := Decode(v.scheme, schema.GroupVersionKind(request.Kind), request.Object.Raw)
+// object decodes an object as the kind that the request names. It does not check the object against its schema: the API
+// server has already done that.
+func (v *validator) object(request *admissionv1.AdmissionRequest, raw []byte) (client.Object, error) {
+	obj, err := Decode(v.scheme, schema.GroupVersionKind(request.Kind), raw)
 	if err != nil {
 		return nil, err
 	}
-	if obj.GetNamespace() == "" {
+	// The API server says that a Namespace is in itself.
+	if _, itself := obj.(*corev1.Namespace); !itself && obj.GetNamespace() == "" {
 		obj.SetNamespace(request.Namespace)
 	}
 	return obj, nil
@@ -154,7 +159,7 @@ func unmarshal(raw []byte, obj client.Object) error {
 	return older.Read(stored, obj)
 }
 
-// passes reports whether a request needs no verdict: a deletion, a status update, or a change that changes nothing that
+// passes reports whether a request needs no verdict: neither creation nor update, a status update, or a change that changes nothing that
 // Gatehouse reads.
 func passes(request *admissionv1.AdmissionRequest) (bool, error) {
 	if request.Operation != admissionv1.Create && request.Operation != admissionv1.Update || request.SubResource != "" {

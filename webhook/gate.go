@@ -84,27 +84,29 @@ func (g *Gate) Start(ctx context.Context) error {
 	}
 }
 
-// Keep checks once, and patches the webhooks that have another failurePolicy than the wanted one.
+// gatedWebhook is the only webhook that ever fails closed. All others keep Ignore: a cluster that cannot write Secrets,
+// or cannot delete, cannot recover.
+const gatedWebhook = "validate.gatehouse.dev"
+
+// Keep checks once, and patches the gated webhook if it has another failurePolicy than the wanted one.
 func (g *Gate) Keep(ctx context.Context) error {
 	config := &admissionregv1.ValidatingWebhookConfiguration{}
 	if err := g.Reader.Get(ctx, client.ObjectKey{Name: g.Configuration}, config); err != nil {
 		return fmt.Errorf("reading ValidatingWebhookConfiguration %s: %w", g.Configuration, err)
 	}
-	judging := slices.DeleteFunc(slices.Clone(config.Webhooks), staysOpen)
-	if len(judging) == 0 {
+	i := slices.IndexFunc(config.Webhooks,
+		func(w admissionregv1.ValidatingWebhook) bool { return w.Name == gatedWebhook })
+	if i < 0 {
 		return nil
 	}
-	want, why := g.want(ctx, judging[0].ClientConfig)
-	var webhooks []any
-	for _, w := range judging {
-		if want != "" && (w.FailurePolicy == nil || *w.FailurePolicy != want) {
-			webhooks = append(webhooks, map[string]any{"name": w.Name, "failurePolicy": want})
-		}
-	}
-	if len(webhooks) == 0 {
+	judging := config.Webhooks[i]
+	want, why := g.want(ctx, judging.ClientConfig)
+	if want == "" || judging.FailurePolicy != nil && *judging.FailurePolicy == want {
 		return nil
 	}
-	raw, err := json.Marshal(map[string]any{"webhooks": webhooks})
+	raw, err := json.Marshal(map[string]any{"webhooks": []any{
+		map[string]any{"name": gatedWebhook, "failurePolicy": want},
+	}})
 	if err != nil {
 		return fmt.Errorf("encoding the failurePolicy: %w", err)
 	}
@@ -113,25 +115,6 @@ func (g *Gate) Keep(ctx context.Context) error {
 	}
 	g.Log.Info("admission's failurePolicy changes", "failurePolicy", want, "why", why)
 	return nil
-}
-
-// offWebhook is the name of the webhook that evaluates AdmissionRules where the label of the namespace is off.
-const offWebhook = "off.validate.gatehouse.dev"
-
-// staysOpen reports whether a webhook has failurePolicy Ignore at all times: namespaces with level off are the emergency
-// exit while nobody can answer.
-func staysOpen(w admissionregv1.ValidatingWebhook) bool {
-	return w.Name == offWebhook || readsSecrets(w)
-}
-
-// readsSecrets reports whether a webhook is for Secrets, ConfigMaps and ClusterTrustBundles. These webhooks keep
-// Ignore, because a cluster that cannot write such objects cannot recover.
-func readsSecrets(w admissionregv1.ValidatingWebhook) bool {
-	return slices.ContainsFunc(w.Rules, func(r admissionregv1.RuleWithOperations) bool {
-		return slices.ContainsFunc(r.Resources, func(resource string) bool {
-			return slices.Contains([]string{"secrets", "configmaps", "clustertrustbundles", "*"}, resource)
-		})
-	})
 }
 
 // want returns the wanted failurePolicy and the reason for it. It is empty if the current one is to stay: a client that

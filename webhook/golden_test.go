@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/tools/txtar"
 	admissionv1 "k8s.io/api/admission/v1"
+	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -55,10 +56,10 @@ func golden(t *testing.T, name string) {
 	if len(bytes.TrimSpace(archive.Comment)) == 0 {
 		t.Error("the golden begins without a paragraph that tells users what is promised")
 	}
-	world := newWorld(t, part(archive, "stored.yaml"), part(archive, "late.yaml"))
+	changes, deletions := newWorlds(t, part(archive, "stored.yaml"), part(archive, "late.yaml"))
 	there := append(decode(t, part(archive, "stored.yaml")), decode(t, part(archive, "unseen.yaml"))...)
 	s := serve(t, Options{
-		Trier: world, Namespaces: stored(there), Exists: existsIn(there),
+		Trier: changes, Deletions: deletions, Namespaces: stored(there), Exists: existsIn(there), Access: mayRead,
 		Level: Level(bytes.TrimSpace(part(archive, "level.txt"))),
 		Rules: rulesOf(t, part(archive, "rules.yaml"), stored(there)),
 	})
@@ -101,12 +102,21 @@ type wish struct {
 	Path        string                `json:"path"`
 	Object      json.RawMessage       `json:"object"`
 	OldObject   json.RawMessage       `json:"oldObject"`
+	// User is the name of the user, "somebody" by default.
+	User string `json:"user"`
+	// Reads are the namespaces in which the user may read everything, by default that of the object.
+	Reads []string `json:"reads"`
+}
+
+// mayRead grants what the wish says: its namespaces are the groups of the user.
+func mayRead(_ context.Context, user authenticationv1.UserInfo, ref verdict.Ref) (bool, error) {
+	return slices.Contains(user.Groups, ref.Namespace), nil
 }
 
 // ask sends the wish, to ValidatePath by default.
 func (s *served) ask(t *testing.T, text []byte) *admissionv1.AdmissionResponse {
 	t.Helper()
-	w := wish{Operation: admissionv1.Create, Path: ValidatePath}
+	w := wish{Operation: admissionv1.Create, Path: ValidatePath, User: "somebody"}
 	if err := yaml.Unmarshal(text, &w); err != nil {
 		t.Fatal(err)
 	}
@@ -123,6 +133,10 @@ func (s *served) ask(t *testing.T, text []byte) *admissionv1.AdmissionResponse {
 		Operation: w.Operation, SubResource: w.SubResource,
 	}
 	request.Object.Raw, request.OldObject.Raw = w.Object, w.OldObject
+	if w.Reads == nil {
+		w.Reads = []string{object.Namespace}
+	}
+	request.UserInfo = authenticationv1.UserInfo{Username: w.User, Groups: w.Reads}
 	return s.post(t, w.Path, request)
 }
 

@@ -79,6 +79,13 @@ func TestMain(m *testing.M) {
 // newWorld returns a Trier on live tables with the objects.
 func newWorld(tb testing.TB, stored []byte, late ...[]byte) Trier {
 	tb.Helper()
+	trier, _ := newWorlds(tb, stored, late...)
+	return trier
+}
+
+// newWorlds returns Triers of changes and of deletions on the same live tables.
+func newWorlds(tb testing.TB, stored []byte, late ...[]byte) (changes, deletions Trier) {
+	tb.Helper()
 	engine, err := rules.Builtin()
 	if err != nil {
 		tb.Fatal(err)
@@ -94,13 +101,16 @@ func newWorld(tb testing.TB, stored []byte, late ...[]byte) Trier {
 		}
 	}
 	learn(stored)
-	return TrierFunc(func(ctx context.Context, obj client.Object) ([]translator.Finding, error) {
+	changes = TrierFunc(func(ctx context.Context, obj client.Object) ([]translator.Finding, error) {
 		findings, err := world.Try(ctx, obj)
 		if len(late) > 0 {
 			learn(late[0])
 			late = late[1:]
 		}
 		return findings, err
+	})
+	return changes, TrierFunc(func(ctx context.Context, obj client.Object) ([]translator.Finding, error) {
+		return world.TryDeletion(ctx, obj)
 	})
 }
 

@@ -28,6 +28,8 @@ const (
 type Options struct {
 	// Trier computes the effect of a change.
 	Trier Trier
+	// Deletions computes the effect of a deletion; nil allows deletions without a look.
+	Deletions Trier
 	// Scheme knows the kinds that the webhook configuration sends.
 	Scheme *runtime.Scheme
 	// Namespaces reads Namespaces from a cache, for their admission level.
@@ -38,6 +40,8 @@ type Options struct {
 	Exists Exists
 	// Rules has the AdmissionRules; nil if there are none.
 	Rules *RuleBook
+	// Access decides which objects of others are named to a user; nil names none.
+	Access Access
 	// Clients are the clients that get a verdict; nil means everybody.
 	Clients *Clients
 	// TimeLimit is the time limit of one answer, 4s by default. A shorter limit of the API server wins.
@@ -63,10 +67,10 @@ func Register(server webhook.Server, o Options) error {
 		return errors.New("the admission webhook has no Namespaces: give it the reader of the cache")
 	}
 	validator := &validator{
-		trier: o.Trier, scheme: o.Scheme, levels: levels{
+		trier: o.Trier, deletions: o.Deletions, scheme: o.Scheme, levels: levels{
 			namespaces: o.Namespaces, fallback: cmp.Or(o.Level, LevelEnforce),
 			log: o.Log,
-		}, exists: o.Exists, rules: o.Rules, log: o.Log,
+		}, exists: o.Exists, access: o.Access, rules: o.Rules, log: o.Log,
 	}
 	mutator := &mutator{mutations: Mutations}
 	counts, crowd := newCounts(o.Metrics), newCrowd()

@@ -206,54 +206,6 @@ func TestUnconfirmed(t *testing.T) {
 	}
 }
 
-// TestOthers checks what is reported about the problems of other objects.
-func TestOthers(t *testing.T) {
-	obj := &gwapiv1.HTTPRoute{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "r"}}
-	infra := gwapiv1.Namespace("infra")
-	obj.Spec.ParentRefs = []gwapiv1.ParentReference{{Name: "edge", Namespace: &infra}}
-	tests := map[string]struct {
-		ref     verdict.Ref
-		message string
-		want    string
-	}{
-		"same namespace": {
-			verdict.Ref{Kind: "HTTPRoute", Namespace: "default", Name: "other"},
-			"bad; mend it",
-			"HTTPRoute/default/other spec: bad; mend it",
-		},
-		"referred to": {
-			verdict.Ref{Kind: "Gateway", Namespace: "infra", Name: "edge"},
-			"bad; mend it",
-			"Gateway/infra/edge spec: bad; mend it",
-		},
-		"other tenant": {
-			verdict.Ref{Kind: "Gateway", Namespace: "tenant", Name: "edge"},
-			"bad; mend it",
-			"spec: with this, a Gateway of another namespace that uses this HTTPRoute would be Invalid (R): keep what it relies on, or agree with its owners first",
-		},
-		"about own object": {
-			verdict.Ref{Kind: "Gateway", Namespace: "tenant", Name: "edge"},
-			"HTTPRoute default/r is bad; mend it",
-			"spec: HTTPRoute default/r is bad; mend it (a Gateway of another namespace uses it)",
-		},
-		"names the tenant": {
-			verdict.Ref{Kind: "Gateway", Namespace: "tenant", Name: "edge"},
-			"HTTPRoute default/r is bad for tenant/edge; mend it",
-			"spec: with this, a Gateway of another namespace that uses this HTTPRoute would be Invalid (R): keep what it relies on, or agree with its owners first",
-		},
-	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			lines, err := phrase(obj, httpRoute(), []translator.Finding{{
-				Object: tt.ref, Problem: verdict.Problem{Field: "spec", Message: tt.message, Reason: "R", Weight: verdict.Invalid},
-			}})
-			if err != nil || len(lines) != 1 || lines[0].String() != tt.want {
-				t.Errorf("phrase() = %v, %v, want %s", lines, err, tt.want)
-			}
-		})
-	}
-}
-
 // TestCauses checks that clients can read a denial field by field.
 func TestCauses(t *testing.T) {
 	var lines []line

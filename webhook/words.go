@@ -1,14 +1,15 @@
 package webhook
 
 import (
+	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
 	admissionv1 "k8s.io/api/admission/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -36,85 +37,39 @@ func (l line) String() string {
 	return verdict.Problem{Field: l.field, Message: l.message}.String()
 }
 
-// phrase turns findings into lines, without duplicates. A problem of another object includes the object's name if it is
-// in the same namespace, or if the user's own object names it. Otherwise the line contains no more than a tenant may
-// know.
-func phrase(obj client.Object, request *admissionv1.AdmissionRequest, findings []translator.Finding) ([]line, error) {
+// phrase turns findings into lines, without duplicates: each problem of the user's own object, and a line for each
+// group of problems of other objects.
+func (v *validator) phrase(ctx context.Context, obj client.Object, request *admissionv1.AdmissionRequest,
+	findings []translator.Finding,
+) []line {
+	changed := changedBy(request, obj)
 	var lines []line
-	seen := map[line]bool{}
-	var own map[string]any
+	var others []translator.Finding
 	for _, f := range findings {
-		l := line{field: f.Problem.Field, message: f.Problem.Message, weight: f.Problem.Weight, pending: f.Problem.Pending}
-		if !isOwn(f.Object, obj, request) {
-			if own == nil {
-				var err error
-				if own, err = runtime.DefaultUnstructuredConverter.ToUnstructured(obj); err != nil {
-					return nil, fmt.Errorf("reading the references of the object: %w", err)
-				}
-			}
-			if f.Object.Namespace == obj.GetNamespace() || names(own, f.Object) {
-				l.field = strings.TrimSpace(f.Object.String() + " " + l.field)
-			} else {
-				l = discreet(obj, request.Kind.Kind, f)
-			}
+		if f.Object != changed {
+			others = append(others, f)
+			continue
 		}
-		if !seen[l] {
-			seen[l] = true
-			lines = append(lines, l)
-		}
+		p := f.Problem
+		lines = append(lines, line{field: p.Field, message: p.Message, weight: p.Weight, pending: p.Pending})
 	}
-	return lines, nil
+	reader := v.reader(request)
+	for _, g := range grouped(changed, others) {
+		lines = append(lines, g.lines(ctx, changed, reader)...)
+	}
+	seen := map[line]bool{}
+	return slices.DeleteFunc(lines, func(l line) bool {
+		twice := seen[l]
+		seen[l] = true
+		return twice
+	})
 }
 
-func isOwn(ref verdict.Ref, obj client.Object, request *admissionv1.AdmissionRequest) bool {
-	return ref == verdict.Ref{
-		Group: request.Kind.Group, Kind: request.Kind.Kind, Namespace: obj.GetNamespace(),
-		Name: obj.GetName(),
+// changedBy refers to the object of a request.
+func changedBy(request *admissionv1.AdmissionRequest, obj client.Object) verdict.Ref {
+	return verdict.Ref{
+		Group: request.Kind.Group, Kind: request.Kind.Kind, Namespace: obj.GetNamespace(), Name: obj.GetName(),
 	}
-}
-
-// names reports whether the user's object contains a reference to the object.
-func names(value any, ref verdict.Ref) bool {
-	switch v := value.(type) {
-	case map[string]any:
-		if v["name"] == ref.Name && v["namespace"] == ref.Namespace && (v["kind"] == nil || v["kind"] == ref.Kind) {
-			return true
-		}
-		for _, field := range v {
-			if names(field, ref) {
-				return true
-			}
-		}
-	case []any:
-		for _, item := range v {
-			if names(item, ref) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// discreet reports a problem of another tenant's object without its name. It says what is wrong if the message is about
-// the user's own object and contains no name of the other's.
-func discreet(obj client.Object, kind string, f translator.Finding) line {
-	l := line{field: "spec", weight: f.Problem.Weight, pending: f.Problem.Pending}
-	if kind == "Secret" || kind == "ConfigMap" {
-		l.field = "data"
-	}
-	if f.Problem.Outside != "" {
-		l.message = f.Problem.Outside
-		return l
-	}
-	message := f.Problem.Message
-	about := strings.Contains(message, kind+" "+translator.Key(obj.GetNamespace(), obj.GetName()))
-	if about && !strings.Contains(message, f.Object.Namespace) && !strings.Contains(message, f.Object.Name) {
-		l.message = fmt.Sprintf("%s (a %s of another namespace uses it)", message, f.Object.Kind)
-		return l
-	}
-	l.message = fmt.Sprintf("with this, a %s of another namespace that uses this %s would be %s (%s): keep what it relies on, or agree with its owners first",
-		f.Object.Kind, kind, f.Problem.Weight, f.Problem.Reason)
-	return l
 }
 
 // respond turns lines into the answer for a namespace with that level. It denies what AdmissionRules deny in any case.

@@ -324,14 +324,19 @@ func (p *plane) addWebhook(server ctrlwebhook.Server, o serveOptions, leaving <-
 	if err != nil {
 		return err
 	}
-	err = webhook.Register(server, webhook.Options{
-		Clients: clients,
-		Trier: webhook.TrierFunc(func(ctx context.Context, obj client.Object) ([]translator.Finding, error) {
+	synced := func(try func(context.Context, translator.Object) ([]translator.Finding, error)) webhook.TrierFunc {
+		return func(ctx context.Context, obj client.Object) ([]translator.Finding, error) {
 			if !p.controller.Synced() {
 				return nil, errors.New("the control plane has not read all objects yet: try again in a moment")
 			}
-			return p.world.Try(ctx, obj)
-		}),
+			return try(ctx, obj)
+		}
+	}
+	err = webhook.Register(server, webhook.Options{
+		Clients:    clients,
+		Trier:      synced(p.world.Try),
+		Deletions:  synced(p.world.TryDeletion),
+		Access:     webhook.Reviewed(p.manager.GetClient(), p.manager.GetRESTMapper()),
 		Scheme:     p.manager.GetScheme(),
 		Namespaces: p.manager.GetClient(),
 		Level:      level,

@@ -6,6 +6,7 @@ package verdict
 
 import (
 	"cmp"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -20,6 +21,9 @@ const (
 	Unresolved
 	// Conflicted has lost against another, older object. Admission warns.
 	Conflicted
+	// Notice is no problem of the object, but a consequence for it that the author of a change should know. It is never
+	// in a status. Admission warns, however strict it is.
+	Notice
 )
 
 // String is the word used for the weight in messages and metrics.
@@ -31,6 +35,8 @@ func (w Weight) String() string {
 		return "Unresolved"
 	case Conflicted:
 		return "Conflicted"
+	case Notice:
+		return "Notice"
 	}
 	return "Unknown"
 }
@@ -66,9 +72,12 @@ type Problem struct {
 	// Pending reports whether the control plane works on it as soon as the object is stored, and only then. Admission
 	// denies no object for it, however strict it is.
 	Pending bool
-	// Outside is the message for a user who caused the problem and may not know the object; empty means no more than
-	// its weight and reason.
-	Outside string
+	// About is the object that Message describes, if Message names nothing else: whoever writes that object may read the
+	// message, whoever's problem it is. It is nil if Message tells something about the object with the problem too.
+	About *Ref
+	// Loss is what the object with the problem loses, for a user who caused it and may not know the object. It follows
+	// "would lose", and speaks of the object as "its". Empty means no more than the reason says.
+	Loss string
 	// Scope limits the problem to one part of the object's status: the listener's name, the parentRef's or the
 	// ancestor's index in the text form that the translation uses. Empty means the whole object.
 	Scope string
@@ -82,7 +91,7 @@ func (p Problem) String() string {
 	return p.Field + ": " + p.Message
 }
 
-// same is the part of a problem that the reader sees; Missing, Pending, Outside and Scope are only about its handling.
+// same is the part of a problem that the reader sees; all other fields are only about its handling.
 type same struct {
 	field, reason, message string
 	weight                 Weight
@@ -98,20 +107,52 @@ func At(path string, problems []Problem) []Problem {
 	return problems
 }
 
-// Added lists the problems of now that before did not have, each once, in the order of now.
+// Added lists the problems of now that before did not have, each once, in the order of now. A problem that has only
+// moved to another place of a list is not new.
 func Added(before, now []Problem) []Problem {
-	known := make(map[same]bool, len(before))
+	had, moved := make(map[same]bool, len(before)), map[same]int{}
 	for _, p := range before {
-		known[p.same()] = true
+		if !had[p.same()] {
+			had[p.same()] = true
+			moved[p.anywhere()]++
+		}
 	}
-	var added []Problem
+	var fresh, added []Problem
+	seen := make(map[same]bool, len(now))
 	for _, p := range now {
-		if !known[p.same()] {
-			known[p.same()] = true
+		switch {
+		case seen[p.same()]:
+		case had[p.same()]:
+			moved[p.anywhere()]--
+		default:
+			fresh = append(fresh, p)
+		}
+		seen[p.same()] = true
+	}
+	for _, p := range fresh {
+		if moved[p.anywhere()]--; moved[p.anywhere()] < 0 {
 			added = append(added, p)
 		}
 	}
 	return added
+}
+
+// anywhere is the same problem at any place of the lists that its field leads through.
+func (p Problem) anywhere() same {
+	s := p.same()
+	s.field = places.ReplaceAllString(s.field, "[]")
+	return s
+}
+
+var places = regexp.MustCompile(`\[[0-9]+\]`)
+
+// Known reports whether one of the problems is at the same place for the same reason and as bad, in whatever words. An
+// object that has not changed itself has no second problem there.
+func Known(problems []Problem, p Problem) bool {
+	return slices.ContainsFunc(problems, func(o Problem) bool {
+		return o.Field == p.Field && o.Reason == p.Reason && o.Weight == p.Weight && o.Scope == p.Scope &&
+			o.Condition == p.Condition
+	})
 }
 
 // Has reports whether any of the problems has the weight.

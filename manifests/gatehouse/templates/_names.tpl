@@ -79,9 +79,17 @@ system:serviceaccount:{{ include "gatehouse.namespace" . }}:gatehouse
 {{/* Keeps what the control plane itself writes from being judged, and what is being deleted: if nobody could judge, its finalizers would stay. */}}
 {{- define "gatehouse.judged" }}
       - name: not-being-deleted
-        expression: "!has(object.metadata.deletionTimestamp)"
+        expression: "request.operation == 'DELETE' || !has(object.metadata.deletionTimestamp)"
       - name: not-the-control-plane
         expression: request.userInfo.username != {{ include "gatehouse.user" . | squote }}
+{{- end }}
+
+{{/* Keeps deletions by the controllers of Kubernetes from being looked at: they delete what is in a deleted namespace, and nobody reads their warnings. */}}
+{{- define "gatehouse.deleted" }}
+      - name: not-deleted-by-kubernetes
+        expression: >-
+          request.operation != 'DELETE' || !request.userInfo.username.startsWith('system:serviceaccount:kube-system:') &&
+          !(request.userInfo.username in ['system:kube-controller-manager', 'system:apiserver'])
 {{- end }}
 
 {{/* The metadata of an object of the certgen hook: (list $ weight) */}}

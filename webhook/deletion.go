@@ -1,0 +1,72 @@
+package webhook
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	admissionv1 "k8s.io/api/admission/v1"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"gatehouse/policies/verdict"
+	"gatehouse/translator"
+)
+
+// deletionTime is how long a deletion waits for what it takes away. After that it is allowed without a warning.
+const deletionTime = 500 * time.Millisecond
+
+// deletion allows a deletion, always, and warns about the traffic that it takes away.
+func (v *validator) deletion(ctx context.Context,
+	request *admissionv1.AdmissionRequest,
+) *admissionv1.AdmissionResponse {
+	allowed := &admissionv1.AdmissionResponse{Allowed: true}
+	if v.deletions == nil || request.SubResource != "" || unread(request.UserInfo) {
+		return allowed
+	}
+	if level, _ := v.levels.of(ctx, request.Namespace); level == LevelOff {
+		return allowed
+	}
+	obj, err := v.object(request, request.OldObject.Raw)
+	if err != nil || obj.GetDeletionTimestamp() != nil {
+		return allowed
+	}
+	limited, cancel := context.WithTimeout(ctx, deletionTime)
+	defer cancel()
+	findings, err := v.deletions.Try(limited, obj)
+	if err != nil {
+		v.log.V(1).Info("a deletion is allowed without a look", "kind", request.Kind.Kind, "namespace", request.Namespace,
+			"name", request.Name, "why", err.Error())
+		return allowed
+	}
+	allowed.Warnings = fit(v.losses(ctx, obj, request, findings))
+	return allowed
+}
+
+// losses are the warnings of a deletion. A policy whose target is deleted takes no traffic away.
+func (v *validator) losses(ctx context.Context, obj client.Object, request *admissionv1.AdmissionRequest,
+	findings []translator.Finding,
+) (warnings []string) {
+	findings = slices.DeleteFunc(slices.Clone(findings), func(f translator.Finding) bool {
+		return f.Problem.Reason == reasonTargetNotFound
+	})
+	reader, deleted := v.reader(request), changedBy(request, obj)
+	for _, g := range grouped(verdict.Ref{}, findings) {
+		who, several := g.who(ctx, deleted, reader)
+		w := "with this, " + who + " would " + g.fate(several) + ": change "
+		if several {
+			warnings = append(warnings, w+"them, or agree with the owners first")
+		} else {
+			warnings = append(warnings, w+"it, or agree with the owners first")
+		}
+	}
+	return warnings
+}
+
+// unread reports whether nobody reads the warnings that a user gets: a controller of Kubernetes, which deletes what is in
+// a deleted namespace and what belongs to deleted objects.
+func unread(user authenticationv1.UserInfo) bool {
+	return strings.HasPrefix(user.Username, "system:serviceaccount:kube-system:") ||
+		slices.Contains([]string{"system:kube-controller-manager", "system:apiserver"}, user.Username)
+}
