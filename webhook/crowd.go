@@ -26,12 +26,14 @@ const (
 type crowd struct {
 	places, bytes *shares
 	turns, large  *turns
+	// aside has an entry for each request that waits for something without a turn.
+	aside chan struct{}
 }
 
 func newCrowd() *crowd {
 	return &crowd{
 		places: newShares(maxPresent), bytes: newShares(maxPresentBytes), turns: newTurns(maxJudged),
-		large: newTurns(1),
+		large: newTurns(1), aside: make(chan struct{}, maxAside),
 	}
 }
 

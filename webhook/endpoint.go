@@ -202,17 +202,18 @@ func (e *endpoint) within(v *visit, limit time.Duration, body []byte) (*admissio
 func (e *endpoint) inTurn(v *visit, body []byte,
 	known *atomic.Pointer[admissionv1.AdmissionRequest],
 ) (*admissionv1.AdmissionResponse, error) {
-	done, err := e.crowd.turn(v.ctx, v.peer, tokens(body))
-	if err != nil {
+	h := &held{visit: v, tokens: tokens(body)}
+	var err error
+	if h.done, err = e.crowd.turn(v.ctx, v.peer, h.tokens); err != nil {
 		return nil, err
 	}
-	defer done()
+	defer func() { h.done() }()
 	request, err := readReview(body)
 	if err != nil {
 		return nil, unreadError{err}
 	}
 	known.Store(request)
-	return e.answer(v.ctx, request)
+	return e.answer(withTurn(v.ctx, h), request)
 }
 
 // timeLimit is the shorter of our limit and the API server's, which is in the query as "timeout".
