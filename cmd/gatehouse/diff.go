@@ -22,7 +22,7 @@ type diffOptions struct {
 }
 
 func diffCommand() *cobra.Command {
-	o := diffOptions{}
+	o := diffOptions{manifestOptions: manifestOptions{unvalidated: true}}
 	cmd := &cobra.Command{
 		Use:   "diff OLD NEW",
 		Short: "Say what a change of manifests does to the traffic, without a cluster",

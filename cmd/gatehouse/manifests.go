@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 
 	"gatehouse/api/config"
 	"gatehouse/controller/kube"
@@ -19,6 +20,8 @@ import (
 // manifestOptions say how manifests are read by commands that show what becomes of them.
 type manifestOptions struct {
 	namespace, config string
+	// unvalidated reports whether objects are taken without a look at their CRDs, which takes most of the time.
+	unvalidated bool
 }
 
 func (o *manifestOptions) register(flags *pflag.FlagSet) {
@@ -47,9 +50,11 @@ func (o *manifestOptions) read(paths []string, stdin io.Reader) (*translated, er
 	if err != nil {
 		return nil, err
 	}
-	crds, _, err := definitions()
-	if err != nil {
-		return nil, err
+	var crds []*apiextensionsv1.CustomResourceDefinition
+	if !o.unvalidated {
+		if crds, _, err = definitions(); err != nil {
+			return nil, err
+		}
 	}
 	world := translator.NewWorld(tables)
 	review, err := offline.Files(offline.Options{

@@ -9,6 +9,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"gatehouse/webhook/offline"
 )
 
 // revision is a path in a revision of a Git repository, such as main:deploy/.
@@ -52,7 +54,7 @@ func (v *revision) checkOut(dir string) (string, error) {
 	for each := range strings.SplitSeq(strings.TrimSuffix(string(list), "\x00"), "\x00") {
 		about, file, _ := strings.Cut(each, "\t")
 		fields := strings.Fields(about) // Mode, type and name of the object.
-		if len(fields) == 3 && strings.HasPrefix(fields[0], "100") && isManifest(file) {
+		if len(fields) == 3 && strings.HasPrefix(fields[0], "100") && offline.IsManifest(file) {
 			fmt.Fprintln(&wanted, fields[2])
 			files = append(files, file)
 		}
@@ -62,15 +64,6 @@ func (v *revision) checkOut(dir string) (string, error) {
 		return "", fmt.Errorf("reading the files of %s: %w", name, err)
 	}
 	return dir, write(dir, files, bytes.NewBuffer(contents))
-}
-
-// isManifest reports whether a file is worth its time. What is read of a folder is decided by its reader.
-func isManifest(file string) bool {
-	switch filepath.Ext(file) {
-	case ".yaml", ".yml", ".json":
-		return true
-	}
-	return false
 }
 
 // write writes files from the answers of git cat-file --batch: a line with the size, the content, and a line break.

@@ -129,7 +129,7 @@ func (r *reader) read(paths []string, stdin io.Reader) error {
 				return err
 			case entry.IsDir() && name != path && strings.HasPrefix(entry.Name(), "."):
 				return filepath.SkipDir
-			case entry.IsDir() || name != path && !isManifest(name):
+			case entry.IsDir() || name != path && !IsManifest(name):
 				return nil
 			}
 			return r.file(name)
@@ -141,8 +141,8 @@ func (r *reader) read(paths []string, stdin io.Reader) error {
 	return nil
 }
 
-// isManifest reports whether a file of a folder is read: the same endings as those that kubectl reads.
-func isManifest(name string) bool {
+// IsManifest reports whether a file of a folder is read: the same endings as those that kubectl reads.
+func IsManifest(name string) bool {
 	switch filepath.Ext(name) {
 	case ".yaml", ".yml", ".json":
 		return true

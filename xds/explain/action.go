@@ -160,7 +160,14 @@ func (x *explanation) forwards() {
 			}
 		}
 	}
-	r.Backends = x.shared(clustersOf(proxy), nil)
+	switch clusters := clustersOf(proxy); {
+	case len(clusters) > 1 || clusters[0].cluster != unusable:
+		r.Backends = x.shared(clusters, nil)
+	case strings.HasSuffix(r.Name, "/denied"):
+		r.Action = "closes the connection, because a policy denies the address of the client"
+	default:
+		r.Action = "closes the connection, because no backend can be used or no route takes it"
+	}
 	x.Routes = append(x.Routes, r)
 }
 

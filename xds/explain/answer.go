@@ -129,7 +129,9 @@ func Explain(f *Fleet, b *Background, r *Request, written string) (*Answer, erro
 		x.Routes = append(x.Routes, x.taken(&met.Chosen[i], len(met.Chosen) > 1))
 	}
 	for _, c := range met.Later {
-		x.Otherwise = append(x.Otherwise, x.candidate(c))
+		if met.Passage == nil || c.Route.Name != met.Passage.Route.Name {
+			x.Otherwise = append(x.Otherwise, x.candidate(c))
+		}
 	}
 	for _, c := range met.Missed {
 		x.Missed = append(x.Missed, x.candidate(c))
@@ -202,6 +204,9 @@ func (x *explanation) taken(c *Chosen, several bool) Route {
 		from = r.from.Rules[r.match.Rule].Policies
 	}
 	r.Policies = x.policies(from)
+	if x.met.Passage != nil && r.from == nil {
+		return r // The request has passed its filters already.
+	}
 	for _, name := range c.Filters {
 		r.Filters = append(r.Filters, Filter{name, x.configures(name, from, r.Object)})
 	}
@@ -285,8 +290,8 @@ func (x *explanation) passage() {
 		return
 	}
 	for _, name := range x.met.Passage.Filters {
-		if strings.HasPrefix(name, listenerSlot) {
-			x.Passed = append(x.Passed, Filter{name, "spec.listeners of the listener, filters.requests"})
+		if strings.HasPrefix(name, listenerSlot) && x.Listener != nil {
+			x.Passed = append(x.Passed, Filter{name, "filters.requests of listener " + x.Listener.Name})
 		}
 	}
 	x.Notes = append(x.Notes, "the filters of the listener are taken to let the request pass and to change no header")

@@ -2,6 +2,7 @@ package explain
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -142,6 +143,9 @@ func nameRank(names []string, r *Request) int {
 	return best
 }
 
+// ErrSource is returned if the address of the client is needed and not known.
+var ErrSource = errors.New("the connection depends on the address of the client: say which by --from")
+
 // bySource chooses among chains by the address of the client.
 func bySource(where string, chains []*listenerv3.FilterChain, r *Request) (*listenerv3.FilterChain, error) {
 	var chosen *listenerv3.FilterChain
@@ -149,7 +153,7 @@ func bySource(where string, chains []*listenerv3.FilterChain, r *Request) (*list
 	for _, c := range chains {
 		ranges := c.GetFilterChainMatch().GetSourcePrefixRanges()
 		if len(ranges) > 0 && !r.Source.IsValid() {
-			return nil, &Unknown{Where: where, What: "the address of the client: say which by --from; without it, this"}
+			return nil, fmt.Errorf("%s: %w", where, ErrSource)
 		}
 		bits, err := longest(ranges, r.Source)
 		if err != nil {

@@ -54,7 +54,8 @@ type Candidate struct {
 	Why string
 }
 
-// Meet finds what a request meets. The error is an *Unknown if a part of Envoy is in its way that is not known.
+// Meet finds what a request meets. The error is an *Unknown if a part of Envoy is in its way that is not known, and wraps
+// ErrSource if the client's address is missing.
 func (f *Fleet) Meet(r *Request) (*Encounter, error) {
 	e := &Encounter{Fleet: f.Name}
 	l := f.listener(r.Port)

@@ -19,7 +19,7 @@ func (a *Answer) Text(to io.Writer) error {
 	}
 	p.line("path", a.Path)
 	p.line("host", a.Host)
-	p.filters("passed first", a.Passed)
+	p.filters("before", a.Passed)
 	if a.Status != nil {
 		p.line("answer", answer(*a.Status, a.Why))
 	}
