@@ -53,12 +53,13 @@ func featuresOf(kind string) func(yield func(bound) bool) {
 // bound is a feature that knows how to find its spec in a policy or a rule, so that all features fit in one list. The
 // functions take the policy or the rule; nil has an empty spec.
 type bound struct {
-	kind       string
-	name       string
-	folder     string
-	types      []gwapiv1.HTTPRouteFilterType
-	check      func(any) []verdict.Problem
-	needs      func(any) []feature.Need
+	kind   string
+	name   string
+	folder string
+	types  []gwapiv1.HTTPRouteFilterType
+	check  func(any) []verdict.Problem
+	// asks is nil if the feature refers to nothing.
+	asks       func(any) []feature.Need
 	keys       []feature.ContentKey
 	cluster    func(any, feature.Have, *feature.Upstream)
 	route      func(any, feature.Have, *feature.Route)
@@ -99,12 +100,7 @@ func binder[P, S any](kind, path string, spec func(P) *S) func(feature.Feature[S
 				}
 				return verdict.At(path, f.Check(of(p)))
 			},
-			needs: func(p any) []feature.Need {
-				if f.Needs == nil {
-					return nil
-				}
-				return f.Needs(of(p))
-			},
+			asks: needsBy(of, f.Needs),
 			cost: func(p any) feature.Cost {
 				if f.Cost == nil {
 					return feature.Cost{}
@@ -134,6 +130,21 @@ func binder[P, S any](kind, path string, spec func(P) *S) func(feature.Feature[S
 			shapesRoutes:    f.Cluster != nil || f.Route != nil || f.Connection != nil || f.Filters != nil,
 		}
 	}
+}
+
+// needs lists what the feature refers to.
+func (b bound) needs(p any) []feature.Need {
+	if b.asks == nil {
+		return nil
+	}
+	return b.asks(p)
+}
+
+func needsBy[S any](of func(any) *S, needs func(*S) []feature.Need) func(any) []feature.Need {
+	if needs == nil {
+		return nil
+	}
+	return func(p any) []feature.Need { return needs(of(p)) }
 }
 
 // hook is a function of a feature that finds the spec in a policy or a rule, and gets the answers to the feature's own
