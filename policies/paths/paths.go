@@ -29,12 +29,13 @@ func Normal(path string) string {
 	if plain(path) {
 		return path
 	}
-	return MergeSlashes(resolved(path, strings.ToUpper))
+	return MergeSlashes(resolved(withoutParameters(path), strings.ToUpper))
 }
 
 // Canonical returns the path of a request as Envoy normalizes it (normalize_path): with escapes as the client wrote
 // them, and with empty segments. It reports whether Envoy takes the path.
 func Canonical(path string) (canonical string, ok bool) {
+	path = withoutParameters(path)
 	for i := range len(path) {
 		if decoded, escape := escapeAt(path, i); escape && decoded == 0 {
 			return path, false
@@ -44,6 +45,21 @@ func Canonical(path string) (canonical string, ok bool) {
 		return path, true
 	}
 	return resolved(path, func(escape string) string { return escape }), true
+}
+
+// withoutParameters removes the parameters of dot segments (RFC 3986, section 3.3). Envoy does not look for those of
+// dots that are escaped.
+func withoutParameters(path string) string {
+	if !strings.Contains(path, ".;") {
+		return path
+	}
+	segments := strings.Split(path, "/")
+	for i, segment := range segments {
+		if name, _, found := strings.Cut(segment, ";"); found && (name == "." || name == "..") {
+			segments[i] = name
+		}
+	}
+	return strings.Join(segments, "/")
 }
 
 // resolved returns a path without dot segments, backslashes and escapes that are not needed. Those that a client wrote

@@ -85,6 +85,7 @@ func TestCanonical(t *testing.T) {
 	for path, want := range map[string]string{
 		"/a/b": "/a/b", "/a/./b/../c": "/a/c", "/%61%7e": "/a~", "/%3a%3A": "/%3a%3A", `/a\b`: "/a/b", "//a//": "//a//",
 		"/%2e%2E/a": "/a", "/..": "/", "/a|b": "/a%7Cb", "/%zz%": "/%zz%",
+		"/a/..;b/c": "/c", "/a/.;b%00": "/a/", "/a/%2e%2E;": "/a/..;", "/a/...;b": "/a/...;b",
 	} {
 		if got, ok := Canonical(path); got != want || !ok {
 			t.Errorf("%s: got %s, %t, want %s", path, got, ok, want)

@@ -103,8 +103,7 @@ func (s *seen) normalize(m *hcmv3.HttpConnectionManager) *Reply {
 }
 
 func (s *seen) contentType() string {
-	value, _ := s.header("content-type")
-	return value
+	return strings.Join(s.header("content-type"), ",")
 }
 
 // mutate changes headers before a route is chosen.
@@ -154,7 +153,7 @@ func scopeKey(where string, b *hcmv3.ScopedRoutes_ScopeKeyBuilder, s *seen) (str
 		if from == nil || from.GetElement() != nil || from.GetIndex() != 0 {
 			return "", &Unknown{Where: where, What: "a scope key that is not the beginning of a header"}
 		}
-		value, _ := s.header(strings.ToLower(from.Name))
+		value := strings.Join(s.header(strings.ToLower(from.Name)), ",")
 		if from.ElementSeparator != "" {
 			value, _, _ = strings.Cut(value, from.ElementSeparator)
 		}

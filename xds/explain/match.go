@@ -27,27 +27,28 @@ func (s *seen) pathOnly() string {
 	return path
 }
 
-// header returns the values of a header in one text, as Envoy compares them.
-func (s *seen) header(name string) (value string, found bool) {
+// joined are headers of which Envoy keeps one text, with what it puts between the values of a client.
+var joined = map[string]string{"cookie": "; "}
+
+// header returns the values of a header.
+func (s *seen) header(name string) (values []string) {
 	switch name {
 	case ":method":
-		return s.method, true
+		return []string{s.method}
 	case ":authority", "host":
-		return s.authority, true
+		return []string{s.authority}
 	case ":path":
-		return s.path, true
+		return []string{s.path}
 	}
-	separator := ","
-	if name == "cookie" {
-		separator = "; "
-	}
-	var values []string
 	for _, h := range s.headers {
 		if h.Name == name {
 			values = append(values, h.Value)
 		}
 	}
-	return strings.Join(values, separator), len(values) > 0
+	if separator := joined[name]; separator != "" && len(values) > 1 {
+		return []string{strings.Join(values, separator)}
+	}
+	return values
 }
 
 // query returns the first value of a parameter. Envoy does not decode it.
@@ -134,12 +135,28 @@ func (s *seen) meetsHeader(where string, h *routev3.HeaderMatcher) (why string, 
 	if isOwn(name) {
 		return "", &Unknown{Where: where, What: fmt.Sprintf("a match on header %s, whose value Envoy decides", name)}
 	}
-	value, found := s.header(name)
 	what := "header " + name
 	if name == ":method" {
 		what = "method"
 	}
-	return judge(where, what, value, found, h)
+	values := s.header(name)
+	if len(values) < 2 {
+		return judge(where, what, strings.Join(values, ""), len(values) > 0, h)
+	}
+	// Envoy compares each value of most headers, and the values of some together.
+	together, err := judge(where, what, strings.Join(values, ","), true, h)
+	for _, value := range values {
+		if err != nil {
+			break
+		}
+		if why, err = judge(where, what, value, true, h); why == "" {
+			break
+		}
+	}
+	if err == nil && (why == "") != (together == "") {
+		err = &Unknown{Where: where, What: "a match on " + what + ", which the request has several times,"}
+	}
+	return together, err
 }
 
 func (s *seen) meetsQuery(where string, q *routev3.QueryParameterMatcher) (why string, err error) {
