@@ -28,6 +28,18 @@ func NewSet(crds ...*apiextensionsv1.CustomResourceDefinition) *Set {
 // Defines reports whether the kind has a CRD in the set.
 func (s *Set) Defines(kind schema.GroupKind) bool { return s.crds[kind] != nil }
 
+// Versions are the served versions of a kind.
+func (s *Set) Versions(kind schema.GroupKind) (served []schema.GroupVersion) {
+	if crd := s.crds[kind]; crd != nil {
+		for _, version := range crd.Spec.Versions {
+			if version.Served {
+				served = append(served, schema.GroupVersion{Group: kind.Group, Version: version.Name})
+			}
+		}
+	}
+	return served
+}
+
 // Kind returns a version of a kind; nil if its CRD does not serve it. An error means that the CRD is broken.
 func (s *Set) Kind(gvk schema.GroupVersionKind) (*Kind, error) {
 	if k, ok := s.kinds[gvk]; ok {

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -25,6 +27,8 @@ var definitions = manifests.CRDs
 
 type checkOptions struct {
 	format, level, namespace, config string
+	// baseline and written are the files of known findings to read and to write.
+	baseline, written string
 }
 
 func checkCommand() *cobra.Command {
@@ -49,6 +53,10 @@ Exit codes: 0 if admission would deny nothing, 1 if it would, 2 if the files can
   # Annotations in a pull request on GitHub
   gatehouse check --output github deploy/
 
+  # Only what is new
+  gatehouse check --write-baseline known.json deploy/
+  gatehouse check --baseline known.json deploy/
+
   # A report for code scanning
   gatehouse check --output sarif deploy/ > gatehouse.sarif`,
 		Args: cobra.MinimumNArgs(1),
@@ -60,6 +68,9 @@ Exit codes: 0 if admission would deny nothing, 1 if it would, 2 if the files can
 		"what is denied: off, warn, enforce or strict, as the label "+webhook.LevelLabel+" of a Namespace says")
 	flags.StringVarP(&o.namespace, "namespace", "n", "default", "namespace of objects that name none")
 	flags.StringVar(&o.config, "config", "", "configuration file of the control plane; without it its defaults hold")
+	flags.StringVar(&o.baseline, "baseline", "", "report in format json, whose findings pass and are only counted")
+	flags.StringVar(&o.written, "write-baseline", "", "file to write with all findings, which pass then")
+	cmd.MarkFlagsMutuallyExclusive("baseline", "write-baseline")
 	return cmd
 }
 
@@ -82,19 +93,9 @@ func (o checkOptions) run(cmd *cobra.Command, paths []string) error {
 	if err != nil {
 		return err
 	}
-	crds, complete, err := definitions()
+	review, err := o.review(cmd, tables, level, paths)
 	if err != nil {
 		return err
-	}
-	if !complete {
-		cmd.PrintErrln("gatehouse: built without the CRDs of Gateway API, so its objects are not validated by them: " +
-			"build with make, or check the CRDs too")
-	}
-	review, err := offline.Files(offline.Options{
-		Scheme: kube.NewScheme(), World: translator.NewWorld(tables), CRDs: crds, Namespace: o.namespace, Level: level,
-	}, paths, cmd.InOrStdin())
-	if err != nil {
-		return usageError{err}
 	}
 	if err := write(cmd.OutOrStdout(), review); err != nil {
 		return fmt.Errorf("writing the report: %w", err)
@@ -103,4 +104,57 @@ func (o checkOptions) run(cmd *cobra.Command, paths []string) error {
 		return errDenied
 	}
 	return nil
+}
+
+// review reviews the files. Findings of the baseline are left out.
+func (o checkOptions) review(cmd *cobra.Command, tables *translator.Tables, level webhook.Level, paths []string) (
+	*offline.Review, error,
+) {
+	known := report.Baseline{}
+	if o.baseline != "" {
+		text, err := os.ReadFile(o.baseline)
+		if err != nil {
+			return nil, usageError{fmt.Errorf("--baseline: %w", err)}
+		}
+		if known, err = report.ReadBaseline(text); err != nil {
+			return nil, usageError{fmt.Errorf("--baseline: %s: %w", o.baseline, err)}
+		}
+	}
+	crds, complete, err := definitions()
+	if err != nil {
+		return nil, err
+	}
+	if !complete {
+		cmd.PrintErrln("gatehouse: built without the CRDs of Gateway API, so its objects are not validated by them: " +
+			"build with make, or check the CRDs too")
+	}
+	shown := newProgress(cmd.ErrOrStderr())
+	review, err := offline.Files(offline.Options{
+		Scheme: kube.NewScheme(), World: translator.NewWorld(tables), CRDs: crds, Namespace: o.namespace, Level: level,
+		Progress: shown.stage,
+	}, paths, cmd.InOrStdin())
+	shown.end()
+	if err != nil {
+		return nil, usageError{err}
+	}
+	if o.written != "" {
+		if err := writeBaseline(o.written, review); err != nil {
+			return nil, usageError{fmt.Errorf("--write-baseline: %w", err)}
+		}
+		known = report.BaselineOf(review)
+	}
+	known.Apply(review)
+	return review, nil
+}
+
+func writeBaseline(name string, review *offline.Review) error {
+	write, err := report.In("json")
+	if err != nil {
+		return err
+	}
+	var text bytes.Buffer
+	if err := write(&text, review); err != nil {
+		return err
+	}
+	return os.WriteFile(name, text.Bytes(), 0o644)
 }

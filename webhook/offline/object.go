@@ -35,7 +35,7 @@ type step func(*object) bool
 
 // steps are in the order of an API server. The tables judge what has passed all of them.
 func (r *review) steps() []step {
-	return []step{r.define, r.name, r.prune, r.fill, r.validate, r.decode}
+	return []step{r.define, r.name, r.prune, r.fill, r.validate, r.admit, r.decode}
 }
 
 // define finds the CRD of the object, and names the object.
@@ -59,6 +59,9 @@ func (r *review) define(o *object) bool {
 		return false
 	case o.defined == nil && !r.reads(o.kind):
 		r.Ignored++
+		if r.Scheme.Recognizes(o.kind) {
+			r.admit(o)
+		}
 		return false
 	}
 	return true

@@ -21,8 +21,8 @@ import (
 	sigsyaml "sigs.k8s.io/yaml"
 )
 
-// maxFile is how much of a file is read, in bytes. An object that an API server stores has at most 1.5 MiB.
-const maxFile = 256 << 20
+// maxInput is how much is read of all files, in bytes. A cluster with 50,000 resources has a tenth of it.
+const maxInput = 512 << 20
 
 // Place is a place in a file.
 type Place struct {
@@ -109,12 +109,15 @@ type unreadable struct {
 type reader struct {
 	documents []document
 	broken    []unreadable
+	// size is what has been read, in bytes, and limit the most that is.
+	size, limit int64
 	// others counts documents that are not objects of Kubernetes, such as the values of a chart.
 	others int
 }
 
 // read reads files, and folders with all that is below them; "-" is stdin. A file that does not exist is an error. What
-// is in a file and cannot be read is not: everything else is read.
+// is in a file and cannot be read is not: everything else is read. Pipes, devices and sockets are read only if they are
+// named, because a folder may have some that never end.
 func (r *reader) read(paths []string, stdin io.Reader) error {
 	for _, path := range paths {
 		if path == "-" {
@@ -123,17 +126,25 @@ func (r *reader) read(paths []string, stdin io.Reader) error {
 			}
 			continue
 		}
-		err := filepath.WalkDir(path, func(name string, entry fs.DirEntry, err error) error {
-			switch {
-			case err != nil:
-				return err
-			case entry.IsDir() && name != path && strings.HasPrefix(entry.Name(), "."):
-				return filepath.SkipDir
-			case entry.IsDir() || name != path && !IsManifest(name):
-				return nil
-			}
-			return r.file(name)
-		})
+		info, err := os.Stat(path)
+		if err == nil && !info.IsDir() {
+			err = r.file(path)
+		} else if err == nil {
+			err = filepath.WalkDir(path, func(name string, entry fs.DirEntry, err error) error {
+				switch {
+				case err != nil:
+					return err
+				case entry.IsDir() && name != path && strings.HasPrefix(entry.Name(), "."):
+					return filepath.SkipDir
+				case entry.IsDir() || !IsManifest(name):
+					return nil
+				}
+				if info, err := os.Stat(name); err != nil || !info.Mode().IsRegular() {
+					return err
+				}
+				return r.file(name)
+			})
+		}
 		if err != nil {
 			return fmt.Errorf("reading %s: %w", path, err)
 		}
@@ -160,12 +171,13 @@ func (r *reader) file(name string) error {
 }
 
 func (r *reader) stream(name string, from io.Reader) error {
-	text, err := io.ReadAll(io.LimitReader(from, maxFile+1))
+	left := r.limit - r.size
+	text, err := io.ReadAll(io.LimitReader(from, left+1))
 	if err != nil {
 		return fmt.Errorf("reading %s: %w", name, err)
 	}
-	if len(text) > maxFile {
-		return fmt.Errorf("%s has more than %d MiB: split it", name, maxFile>>20)
+	if r.size += int64(len(text)); r.size > r.limit {
+		return fmt.Errorf("%s: all files together have more than %d MiB: check them in parts", name, r.limit>>20)
 	}
 	s := &source{name: name, text: text}
 	for p := range parts(text) {

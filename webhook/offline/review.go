@@ -2,7 +2,10 @@ package offline
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -25,6 +28,7 @@ const (
 	reasonUnknownField = "UnknownField"
 	reasonDuplicate    = "Duplicate"
 	reasonDefaulted    = "Defaulted"
+	reasonPolicy       = "AdmissionPolicy"
 )
 
 // Options say how manifests are judged.
@@ -39,6 +43,8 @@ type Options struct {
 	Namespace string
 	// Level is that of Namespaces whose object is not among the manifests, or has no level.
 	Level webhook.Level
+	// Progress is told how much of a stage is done; nil is allowed.
+	Progress func(stage string, done, all int)
 }
 
 // Finding is one problem of an object, or of a document that is not one.
@@ -49,12 +55,17 @@ type Finding struct {
 	verdict.Problem
 	// Denied reports whether admission would deny the object for it.
 	Denied bool
+	// Fingerprint names the finding by its object, field and reason, and not by its line and words, so that it stays the
+	// same when lines move. Several such findings are counted.
+	Fingerprint string
 }
 
 // Review is what is found in manifests.
 type Review struct {
 	// Findings are in the order of the files and of the lines in them.
 	Findings []Finding
+	// Old counts the findings that a baseline has passed.
+	Old int
 	// Judged are the objects that the control plane reads, or whose CRD is known. Ignored counts the others, and
 	// NotObjects documents that are not objects at all.
 	Judged              []verdict.Ref
@@ -87,9 +98,12 @@ func (r *Review) Denied() (count int) {
 
 // Files reviews files and folders; "-" is stdin. It returns an error if one of them cannot be read at all.
 func Files(o Options, paths []string, stdin io.Reader) (*Review, error) {
-	files := &reader{}
+	files := &reader{limit: maxInput}
 	if err := files.read(paths, stdin); err != nil {
 		return nil, err
+	}
+	if o.Progress == nil {
+		o.Progress = func(string, int, int) {}
 	}
 	r := &review{
 		Options: o, levels: map[string]webhook.Level{}, invalid: map[verdict.Ref][]string{},
@@ -103,7 +117,8 @@ func Files(o Options, paths []string, stdin io.Reader) (*Review, error) {
 		})
 	}
 	r.prepare(files.documents)
-	for _, d := range files.documents {
+	for i, d := range files.documents {
+		r.Progress("reviewing objects", i, len(files.documents))
 		r.take(d)
 	}
 	if err := r.judge(); err != nil {
@@ -113,6 +128,7 @@ func Files(o Options, paths []string, stdin io.Reader) (*Review, error) {
 		return cmp.Or(strings.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column),
 			strings.Compare(a.Message, b.Message))
 	})
+	r.number()
 	return &r.Review, nil
 }
 
@@ -121,6 +137,7 @@ type review struct {
 	Options
 	Review
 	definitions *definition.Set
+	policies    *policies
 	events      []translator.Event
 	levels      map[string]webhook.Level
 	// invalid are the fields that the CRD of an object refuses.
@@ -151,6 +168,7 @@ func (r *review) prepare(documents []document) {
 		}
 	}
 	r.definitions = definition.NewSet(crds...)
+	r.policies = r.newPolicies(documents)
 }
 
 // take does the steps with an object.
@@ -168,8 +186,25 @@ func (r *review) take(d document) {
 	r.events = append(r.events, translator.Event{Object: o.typed})
 }
 
+// number gives findings their fingerprints.
+func (r *review) number() {
+	counts := map[string]int{}
+	for i := range r.Findings {
+		f := &r.Findings[i]
+		about := []string{f.Object.Group, f.Object.String(), f.Field, f.Reason}
+		if f.Object.Kind == "" {
+			about = append(about, f.File)
+		}
+		key := strings.Join(about, "\x00")
+		sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%d", key, counts[key]))
+		f.Fingerprint = hex.EncodeToString(sum[:16])
+		counts[key]++
+	}
+}
+
 // judge gives all objects to the tables at once, so that their order does not matter.
 func (r *review) judge() error {
+	r.Progress("translating objects", 0, len(r.events))
 	outcome, err := r.World.Apply(r.events)
 	if err != nil {
 		return err
@@ -207,6 +242,11 @@ func (r *review) find(d document, ref verdict.Ref, p verdict.Problem) {
 // deny takes a problem for which the API server would refuse the object itself, whatever the level is.
 func (r *review) deny(d document, ref verdict.Ref, p verdict.Problem) {
 	r.Findings = append(r.Findings, Finding{Place: d.place(p.Field), Object: ref, Problem: p, Denied: true})
+}
+
+// warn takes a problem that the API server only warns about, whatever the level is.
+func (r *review) warn(d document, ref verdict.Ref, p verdict.Problem) {
+	r.Findings = append(r.Findings, Finding{Place: d.place(p.Field), Object: ref, Problem: p})
 }
 
 func refused(reason, field, message string) verdict.Problem {

@@ -2,8 +2,6 @@
 package report
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -51,13 +49,6 @@ func sentence(f *offline.Finding) string {
 	return f.Object.String() + ": " + f.String()
 }
 
-// fingerprint names a finding by what it is about and not by where it is, so that it stays the same when lines move.
-func fingerprint(f *offline.Finding) string {
-	sum := sha256.Sum256([]byte(strings.Join([]string{f.Object.Group, f.Object.String(), f.Field, f.Reason, f.Message},
-		"\x00")))
-	return hex.EncodeToString(sum[:16])
-}
-
 // text is for people: each finding with the line that it is about, and a summary.
 func text(to io.Writer, r *offline.Review) error {
 	var b strings.Builder
@@ -102,6 +93,9 @@ func Summary(r *offline.Review) string {
 	denied := r.Denied()
 	line := fmt.Sprintf("%s judged: %s, %s", count(len(r.Judged), "object"), count(denied, "error"),
 		count(len(r.Findings)-denied, "warning"))
+	if r.Old > 0 {
+		line += fmt.Sprintf("; %s of the baseline", count(r.Old, "finding"))
+	}
 	if r.Ignored > 0 {
 		line += fmt.Sprintf("; %s of kinds that Gatehouse does not read", count(r.Ignored, "object"))
 	}
@@ -143,10 +137,12 @@ func plain(to io.Writer, r *offline.Review) error {
 		list = append(list, finding{
 			File: f.File, Line: f.Line, Column: f.Column, Severity: severity(f),
 			Group: f.Object.Group, Kind: f.Object.Kind, Namespace: f.Object.Namespace, Name: f.Object.Name,
-			Field: f.Field, Reason: f.Reason, Weight: f.Weight.String(), Message: f.Message, Fingerprint: fingerprint(f),
+			Field: f.Field, Reason: f.Reason, Weight: f.Weight.String(), Message: f.Message, Fingerprint: f.Fingerprint,
 		})
 	}
-	return indented(to, map[string]any{"judged": len(r.Judged), "ignored": r.Ignored, "findings": list})
+	return indented(to, map[string]any{
+		"judged": len(r.Judged), "ignored": r.Ignored, "baseline": r.Old, "findings": list,
+	})
 }
 
 func indented(to io.Writer, value any) error {
@@ -190,7 +186,7 @@ func gitlab(to io.Writer, r *offline.Review) error {
 	for i := range r.Findings {
 		f := &r.Findings[i]
 		each := issue{
-			Description: sentence(f), CheckName: f.Reason, Fingerprint: fingerprint(f),
+			Description: sentence(f), CheckName: f.Reason, Fingerprint: f.Fingerprint,
 			Severity: severities[severity(f)],
 		}
 		each.Location.Path, each.Location.Lines.Begin = f.File, f.Line

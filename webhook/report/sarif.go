@@ -80,7 +80,7 @@ func sarif(to io.Writer, r *offline.Review) error {
 		}
 		result := sarifResult{
 			RuleID: f.Reason, RuleIndex: n, Level: severity(f), Message: sarifText{sentence(f)},
-			Fingerprints: map[string]string{"gatehouse/v1": fingerprint(f)},
+			Fingerprints: map[string]string{"gatehouse/v1": f.Fingerprint},
 		}
 		var at sarifLocation
 		at.Physical.Artifact.URI = filepath.ToSlash(f.File)

@@ -160,6 +160,26 @@ var unknownField = regexp.MustCompile(`unknown field "[^"]*"`)
 // reviewed returns the errors of schemas in a review of the text, by the name of the object.
 func reviewed(t *testing.T, text []byte) map[string][]string {
 	t.Helper()
+	said := map[string][]string{}
+	for _, f := range review(t, text).Findings {
+		name := f.Object.Name
+		switch unknown := unknownField.FindString(f.Message); {
+		case unknown != "":
+			said[name] = append(said[name], unknown)
+		case strings.HasPrefix(f.Reason, "FieldValue"):
+			said[name] = append(said[name], fmt.Sprintf("%s %s: %s", f.Reason, f.Field, f.Message))
+		}
+	}
+	for name := range said {
+		slices.Sort(said[name])
+		said[name] = slices.Compact(said[name])
+	}
+	return said
+}
+
+// review reviews a text with all CRDs.
+func review(t *testing.T, text []byte) *offline.Review {
+	t.Helper()
 	engine, err := rules.Builtin()
 	if err != nil {
 		t.Fatal(err)
@@ -175,19 +195,5 @@ func reviewed(t *testing.T, text []byte) map[string][]string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	said := map[string][]string{}
-	for _, f := range r.Findings {
-		name := f.Object.Name
-		switch unknown := unknownField.FindString(f.Message); {
-		case unknown != "":
-			said[name] = append(said[name], unknown)
-		case strings.HasPrefix(f.Reason, "FieldValue"):
-			said[name] = append(said[name], fmt.Sprintf("%s %s: %s", f.Reason, f.Field, f.Message))
-		}
-	}
-	for name := range said {
-		slices.Sort(said[name])
-		said[name] = slices.Compact(said[name])
-	}
-	return said
+	return r
 }
