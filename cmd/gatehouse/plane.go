@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -21,7 +20,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
-	ctrlwebhook "sigs.k8s.io/controller-runtime/pkg/webhook"
 
 	"gatehouse/api/config"
 	"gatehouse/controller"
@@ -31,7 +29,6 @@ import (
 	"gatehouse/infra"
 	"gatehouse/infra/certs"
 	"gatehouse/translator"
-	"gatehouse/webhook"
 	"gatehouse/xds"
 )
 
@@ -303,79 +300,6 @@ func (p *plane) stopServing(server *xds.Endpoint) {
 	force := time.AfterFunc(drain, server.Stop)
 	server.GracefulStop()
 	force.Stop()
-}
-
-// server is the HTTPS server for other replicas, if this replica leads, and for the API server, if there is a webhook.
-func (p *plane) server(o serveOptions, leaving <-chan struct{}) (ctrlwebhook.Server, error) {
-	server := webhook.NewServer("", webhookPort, p.keeper.GetCertificate)
-	server.Register(controller.ReplicasPath, p.replicas)
-	if !o.webhook {
-		return server, nil
-	}
-	return server, p.addWebhook(server, o, leaving)
-}
-
-func (p *plane) addWebhook(server ctrlwebhook.Server, o serveOptions, leaving <-chan struct{}) error {
-	level, err := webhook.ParseLevel(o.admissionLevel)
-	if err != nil {
-		return fmt.Errorf("--admission-level: %w", err)
-	}
-	clients, err := p.webhookClients(o.clientCA)
-	if err != nil {
-		return err
-	}
-	synced := func(try func(context.Context, translator.Object) ([]translator.Finding, error)) webhook.TrierFunc {
-		return func(ctx context.Context, obj client.Object) ([]translator.Finding, error) {
-			if !p.controller.Synced() {
-				return nil, errors.New("the control plane has not read all objects yet: try again in a moment")
-			}
-			return try(ctx, obj)
-		}
-	}
-	err = webhook.Register(server, webhook.Options{
-		Clients:    clients,
-		Trier:      synced(p.world.Try),
-		Deletions:  synced(p.world.TryDeletion),
-		Access:     webhook.Reviewed(p.manager.GetClient(), p.manager.GetRESTMapper()),
-		Scheme:     p.manager.GetScheme(),
-		Namespaces: p.manager.GetClient(),
-		Level:      level,
-		Exists:     webhook.Live(p.manager.GetAPIReader(), p.manager.GetRESTMapper()),
-		Rules:      p.rules.book,
-		Leaving:    leaving,
-		Metrics:    metrics.Registry,
-		Log:        p.log.WithName("webhook"),
-	})
-	if err != nil {
-		return err
-	}
-	policy, err := webhook.ParseFailurePolicy(o.failurePolicy)
-	if err != nil {
-		return fmt.Errorf("--webhook-failure-policy: %w", err)
-	}
-	gate := &webhook.Gate{
-		Reader: p.manager.GetAPIReader(), Writer: p.manager.GetClient(), Configuration: "gatehouse", Policy: policy,
-		Log:         p.log.WithName("webhook"),
-		Certificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return p.keeper.GetCertificate(nil) },
-	}
-	p.leadership.Tasks = append(p.leadership.Tasks, gate.Start)
-	return nil
-}
-
-// webhookClients are the clients that get verdicts: everybody if no file is named.
-func (p *plane) webhookClients(file string) (*webhook.Clients, error) {
-	if file == "" {
-		return nil, nil
-	}
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return nil, fmt.Errorf("--webhook-client-ca: %w", err)
-	}
-	authorities := x509.NewCertPool()
-	if !authorities.AppendCertsFromPEM(text) {
-		return nil, fmt.Errorf("--webhook-client-ca: %s has no certificate: put the CA certificates of the API server's clients there, as PEM", file)
-	}
-	return &webhook.Clients{Authorities: authorities, Own: p.keeper.CABundle, Name: p.serviceName()}, nil
 }
 
 // addProbes adds the probes. A replica is ready when it has translated everything and can serve it.
