@@ -19,6 +19,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/anypb"
 
+	"gatehouse/policies/regex"
 	"gatehouse/translator/flow"
 )
 
@@ -156,6 +157,10 @@ func bootstrap(resources []*Resource) ([]byte, error) {
 	return json.Marshal(map[string]any{
 		"node": map[string]string{"id": "fuzz", "cluster": "fuzz"}, "static_resources": static,
 		"dynamic_resources": map[string]json.RawMessage{"ads_config": json.RawMessage(ads)},
+		// The limits of the fleet's own bootstrap.
+		"layered_runtime": map[string]any{"layers": []any{map[string]any{
+			"name": "limits", "static_layer": map[string]any{"re2.max_program_size.error_level": regex.MaxProgram},
+		}}},
 	})
 }
 

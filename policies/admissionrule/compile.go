@@ -110,7 +110,7 @@ func (r *Rule) check() []verdict.Problem {
 	if r.namespaces, err = selectorOf(m.NamespaceSelector); err != nil {
 		wrong("spec.matchConstraints.namespaceSelector", oneLine(err)+": correct the selector")
 	}
-	if r.matcher.object, err = selectorOf(m.ObjectSelector); err != nil {
+	if r.object, err = selectorOf(m.ObjectSelector); err != nil {
 		wrong("spec.matchConstraints.objectSelector", oneLine(err)+": correct the selector")
 	}
 	if problem := r.params.read(r.spec); problem != nil {

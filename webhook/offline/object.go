@@ -100,7 +100,7 @@ func (r *review) name(o *object) bool {
 	if metadata["namespace"] = o.ref.Namespace; o.ref.Namespace == "" {
 		delete(metadata, "namespace")
 	}
-	r.documents[o.ref] = o.document.located()
+	r.documents[o.ref] = o.located()
 	r.Judged = append(r.Judged, o.ref)
 	return true
 }

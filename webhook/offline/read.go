@@ -130,26 +130,31 @@ func (r *reader) read(paths []string, stdin io.Reader) error {
 		if err == nil && !info.IsDir() {
 			err = r.file(path)
 		} else if err == nil {
-			err = filepath.WalkDir(path, func(name string, entry fs.DirEntry, err error) error {
-				switch {
-				case err != nil:
-					return err
-				case entry.IsDir() && name != path && strings.HasPrefix(entry.Name(), "."):
-					return filepath.SkipDir
-				case entry.IsDir() || !IsManifest(name):
-					return nil
-				}
-				if info, err := os.Stat(name); err != nil || !info.Mode().IsRegular() {
-					return err
-				}
-				return r.file(name)
-			})
+			err = r.folder(path)
 		}
 		if err != nil {
 			return fmt.Errorf("reading %s: %w", path, err)
 		}
 	}
 	return nil
+}
+
+// folder reads the manifests of a folder, and of those below it.
+func (r *reader) folder(path string) error {
+	return filepath.WalkDir(path, func(name string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir() && name != path && strings.HasPrefix(entry.Name(), "."):
+			return filepath.SkipDir
+		case entry.IsDir() || !IsManifest(name):
+			return nil
+		}
+		if info, err := os.Stat(name); err != nil || !info.Mode().IsRegular() {
+			return err
+		}
+		return r.file(name)
+	})
 }
 
 // IsManifest reports whether a file of a folder is read: the same endings as those that kubectl reads.

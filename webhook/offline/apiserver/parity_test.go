@@ -138,9 +138,7 @@ func create(t *testing.T, c client.Client, object *unstructured.Unstructured) (a
 	case !errors.As(err, &status):
 		t.Fatal(err)
 	}
-	for _, unknown := range unknownField.FindAllString(err.Error(), -1) {
-		answer = append(answer, unknown)
-	}
+	answer = append(answer, unknownField.FindAllString(err.Error(), -1)...)
 	if details := status.Status().Details; details != nil {
 		for _, cause := range details.Causes {
 			answer = append(answer, fmt.Sprintf("%s %s: %s", cause.Type, strings.Replace(cause.Field, "<nil>", "", 1),
