@@ -9,6 +9,7 @@ import (
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/api/v1alpha1"
+	"gatehouse/policies"
 	"gatehouse/policies/endpoints"
 	"gatehouse/policies/feature"
 	"gatehouse/policies/verdict"
@@ -167,7 +168,7 @@ func (t *Tables) namedElsewhere(r *flow.Read, key string) bool {
 	return len(routes) > 0
 }
 
-// namedBackends are the keys of the Backends that a route refers to, also in RequestMirror and ExternalAuth filters.
+// namedBackends are the keys of the Backends that a route refers to, also in filters.
 func namedBackends(_ string, route *routeRow) []string {
 	var keys []string
 	add := func(ref *gwapiv1.BackendObjectReference) {
@@ -185,12 +186,12 @@ func namedBackends(_ string, route *routeRow) []string {
 		for b := range rule.BackendRefs {
 			add(&rule.BackendRefs[b].BackendObjectReference)
 		}
-		for f := range rule.Filters {
-			if mirror := rule.Filters[f].RequestMirror; mirror != nil {
-				add(&mirror.BackendRef)
+		for _, need := range policies.NeedsOfRule(rule) {
+			if need.Backend == nil {
+				continue
 			}
-			if auth := rule.Filters[f].ExternalAuth; auth != nil {
-				add(&auth.BackendRef)
+			for b := range need.Backend.Refs {
+				add(&need.Backend.Refs[b].BackendObjectReference)
 			}
 		}
 	}
