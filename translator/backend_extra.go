@@ -76,7 +76,7 @@ func (t *Tables) neededBackends(r *flow.Read, from referrer, need *feature.Backe
 	if problem := checkTogether(backends); problem != nil {
 		return nil, append(problems, *problem)
 	}
-	return settled(backends), problems
+	return withoutLostFallbacks(backends), problems
 }
 
 // behind makes the fields of problems go on from a field.

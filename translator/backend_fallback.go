@@ -29,13 +29,13 @@ func (rule *ruleRow) dropFallbacks(at []int, field string) (problems []verdict.P
 		})
 		b.To = nil
 	}
-	rule.Backends = settled(rule.Backends)
+	rule.Backends = withoutLostFallbacks(rule.Backends)
 	return problems
 }
 
-// settled removes fallbacks that cannot be used: they have no share of the requests while other backends work, so their
+// withoutLostFallbacks removes fallbacks that cannot be used: they have no share of the requests while other backends work, so their
 // share must not fail. If all backends are fallbacks, they become normal backends.
-func settled(backends []backend) []backend {
+func withoutLostFallbacks(backends []backend) []backend {
 	if !onlyFallbacks(backends) {
 		return slices.DeleteFunc(backends, func(b backend) bool { return b.Fallback && !b.usable() })
 	}

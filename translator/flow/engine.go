@@ -45,10 +45,10 @@ type node interface {
 type phase int
 
 const (
-	idle     phase = iota // waiting for Set, Delete, Commit and Try
-	changing              // in the change function of Try: takes Set and Delete
-	settling              // in Commit or Try: calls row functions
-	looking               // in the look function of Try: takes no change
+	idle      phase = iota // waiting for Set, Delete, Commit and Try
+	changing               // in the change function of Try: takes Set and Delete
+	computing              // in Commit or Try: calls row functions
+	looking                // in the look function of Try: takes no change
 )
 
 // mode reports whether what the engine does is to stay.
@@ -110,7 +110,7 @@ func (e *Engine) Commit() *Changes {
 
 // compute computes the tables that have work, in order. What a table changes is work for later tables only.
 func (e *Engine) compute() *Changes {
-	e.phase = settling
+	e.phase = computing
 	defer e.blame()
 	e.batches[e.mode]++
 	c := &Changes{engine: e}
@@ -157,7 +157,7 @@ func (e *Engine) expect(call string, phases ...phase) {
 		return
 	}
 	during := map[phase]string{
-		changing: "in the change function of a Try", settling: "in a row function, or after one has panicked",
+		changing: "in the change function of a Try", computing: "in a row function, or after one has panicked",
 		looking: "in the look function of a Try",
 	}
 	panic("flow: " + call + " is called " + during[e.phase])

@@ -103,7 +103,7 @@ func (rs *rows[V]) sweep() {
 	rs.worker.sweep()
 }
 
-// calm ends the settling of the table: who reads its lists is woken, or is not, after a Try that failed.
+// calm ends the work on the table: who reads its lists is woken, or is not, after a Try that failed.
 func (rs *rows[V]) calm(wake bool) {
 	rs.whole.calm(wake)
 	for _, b := range rs.indexes {
