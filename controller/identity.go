@@ -275,7 +275,7 @@ func (i *Identities) claims(token string, now time.Time) (*claims, error) {
 	case c.account() == "":
 		return nil, fmt.Errorf("the token is one of %q, which is no service account", c.Subject)
 	case i.audience != "" && !slices.Contains(c.Audience, i.audience):
-		return nil, fmt.Errorf("the token is for the audience %q; it must be for %q", c.Audience, i.audience)
+		return nil, fmt.Errorf("the token is for the audience %q: it must be for %q", c.Audience, i.audience)
 	case !now.Before(time.Unix(c.Expires, 0)):
 		return nil, errors.New("the token has expired")
 	}

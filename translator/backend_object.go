@@ -52,9 +52,9 @@ type backendObject struct {
 	// Own is set if each endpoint has its own port, and is then the port of all references. Its number is 0. Its name
 	// is the port number if all endpoints have the same port. It is nil if a reference must name a port.
 	Own *backendPort
-	// Refused is true if nothing is sent to the object; its status says why.
+	// Refused reports whether nothing is sent to the object; its status says why.
 	Refused bool
-	// Fallback is true if the object gets requests only when the other backends of a rule cannot.
+	// Fallback reports whether the object gets requests only when the other backends of a rule cannot.
 	Fallback bool
 }
 

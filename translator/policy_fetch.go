@@ -114,7 +114,7 @@ func notFetched(f *feature.Fetch, failure string) *verdict.Problem {
 	if failure == "" {
 		problem.Message = fmt.Sprintf("%s from %q has not been fetched yet: wait a moment; until then, what needs it is not served", f.Form, f.URL)
 	} else {
-		problem.Message = fmt.Sprintf("%s from %q cannot be fetched: %s; correct the URL or its server, which is asked again until it works", f.Form, f.URL, failure)
+		problem.Message = fmt.Sprintf("%s from %q cannot be fetched (%s): correct the URL or its server, which is asked again until it works", f.Form, f.URL, failure)
 	}
 	return problem
 }

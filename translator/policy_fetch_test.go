@@ -121,15 +121,15 @@ func TestFetchedContentFailsClosed(t *testing.T) {
 		{"nothing", nil, false, `a list from "https://lists.test/one" has not been fetched yet: wait a moment; until then, what needs it is not served`},
 		{
 			"another form", &Fetched{Content: []byte("other")}, false,
-			`a list from "https://lists.test/one" cannot be fetched: the content is no list; correct the URL or its server, which is asked again until it works`,
+			`a list from "https://lists.test/one" cannot be fetched (the content is no list): correct the URL or its server, which is asked again until it works`,
 		},
 		{
 			"a failure", &Fetched{Failure: "it answers 404"}, false,
-			`a list from "https://lists.test/one" cannot be fetched: it answers 404; correct the URL or its server, which is asked again until it works`,
+			`a list from "https://lists.test/one" cannot be fetched (it answers 404): correct the URL or its server, which is asked again until it works`,
 		},
 		{
 			"empty content", &Fetched{Content: []byte{}}, false,
-			`a list from "https://lists.test/one" cannot be fetched: the content is no list; correct the URL or its server, which is asked again until it works`,
+			`a list from "https://lists.test/one" cannot be fetched (the content is no list): correct the URL or its server, which is asked again until it works`,
 		},
 		{"a list", &Fetched{Content: []byte("list 1")}, true, ""},
 		{"another list", &Fetched{Content: []byte("list 2")}, true, ""},
@@ -185,7 +185,7 @@ func TestLargeContentFailsClosed(t *testing.T) {
 		{
 			"a failure", &Fetched{File: first, Failure: "it answers 404"},
 			File{},
-			`a module from "https://modules.test/" cannot be fetched: it answers 404; correct the URL or its server, which is asked again until it works`,
+			`a module from "https://modules.test/" cannot be fetched (it answers 404): correct the URL or its server, which is asked again until it works`,
 		},
 		{"the bytes", &Fetched{File: first, Present: true}, first, ""},
 		{"other bytes", &Fetched{File: second, Present: true}, second, ""},

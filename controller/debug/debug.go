@@ -73,7 +73,7 @@ func onLoopback(next http.Handler) http.Handler {
 		}
 		if address, err := netip.ParseAddr(host); !strings.EqualFold(host, "localhost") &&
 			(err != nil || !address.IsLoopback()) {
-			http.Error(w, fmt.Sprintf("host %q is not of the loopback interface; use kubectl port-forward and localhost",
+			http.Error(w, fmt.Sprintf("host %q is not of the loopback interface: use kubectl port-forward and localhost",
 				r.Host), http.StatusForbidden)
 			return
 		}

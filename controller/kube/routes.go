@@ -74,7 +74,7 @@ func asStored(resource dynamic.ResourceInterface, empty runtime.Object) *toolsca
 func read(stored *unstructured.Unstructured, empty runtime.Object) runtime.Object {
 	object := empty.DeepCopyObject()
 	if err := older.Read(stored.Object, object); err != nil {
-		utilruntime.HandleError(fmt.Errorf("%T %s/%s is left out: %w; install the CRDs of a release of Gateway API", empty,
+		utilruntime.HandleError(fmt.Errorf("%T %s/%s is left out (%w): install the CRDs of a release of Gateway API", empty,
 			stored.GetNamespace(), stored.GetName(), err))
 		return nil
 	}

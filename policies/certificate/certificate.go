@@ -121,7 +121,7 @@ func certificates(key string, text []byte, most int) ([]*x509.Certificate, error
 			return all, err
 		}
 		if block.Type != "CERTIFICATE" || len(block.Headers) > 0 {
-			return nil, fmt.Errorf("has a PEM block %q in %s; only CERTIFICATE blocks without headers belong there", block.Type,
+			return nil, fmt.Errorf("has a PEM block %q in %s: leave only CERTIFICATE blocks without headers there", block.Type,
 				key)
 		}
 		if len(all) == most {

@@ -5,9 +5,9 @@ import (
 	"gatehouse/policies/verdict"
 )
 
-// Unread finds what of a spec is not read, be it that it is not served yet, not known, or of a wrong type. Nothing is
-// ever served as if such a field were not there; consequence says what happens instead, as in "nothing that the policy
-// covers is served".
+// Unread finds the fields of a spec that are not read, because they are not served yet, not known, or of a wrong type.
+// Nothing is ever served as if such a field were not there. Consequence says what happens instead, as in "nothing that
+// the policy covers is served".
 func Unread(fields []v1alpha1.UnreadField, consequence string) []verdict.Problem {
 	var problems []verdict.Problem
 	for _, f := range fields {

@@ -91,7 +91,7 @@ type query struct {
 	object string
 }
 
-// every is true if a requirement holds for every item to which a path leads. From is the expression at which the path
+// every is an expression that is true if a requirement holds for every item to which a path leads. From is the expression at which the path
 // begins.
 func (q query) every(from string, path steps, v *Validation) string {
 	return q.along(from, path, "true",
