@@ -59,7 +59,7 @@ type BackendSpec struct {
 	// +optional
 	AppProtocols []AppProtocol `json:"appProtocols,omitempty"`
 
-	// Fallback is true if the Backend gets requests only when no other backend of the rule has a usable endpoint. Its
+	// Fallback says whether the Backend gets requests only when no other backend of the rule has a usable endpoint. Its
 	// weight then counts among the fallbacks of the rule. If all backends of a rule are fallbacks, they are normal
 	// backends.
 	//

@@ -13,7 +13,7 @@ type BackendRef struct {
 	// +kubebuilder:validation:Maximum=1000000
 	Weight *int32 `json:"weight,omitempty"`
 
-	// Fallback is true if the backend gets requests only when no other one has a usable endpoint. Its weight then
+	// Fallback says whether the backend gets requests only when no other one has a usable endpoint. Its weight then
 	// counts among the fallbacks. If all backends are fallbacks, they are normal backends.
 	//
 	// +optional
