@@ -308,9 +308,9 @@ func repeated(q *Request) bool {
 var seed = flag.Uint64("seed", 0, "the only seed of TestAgainstEnvoy, such as one that has failed")
 
 // TestAgainstEnvoy sends random requests to an Envoy with random routes: it must choose the route that is foretold. The
-// worlds of fixed seeds are the same in each run, and one is new in each run.
+// worlds of the fixed seeds are the same in each run; -seed asks for another one.
 func TestAgainstEnvoy(t *testing.T) {
-	seeds := []uint64{1, 2, 3, uint64(time.Now().UnixNano())}
+	seeds := []uint64{1, 2, 3, 1795869856069696813}
 	if *seed != 0 {
 		seeds = []uint64{*seed}
 	}

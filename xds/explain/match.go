@@ -27,9 +27,6 @@ func (s *seen) pathOnly() string {
 	return path
 }
 
-// joined are headers of which Envoy keeps one text, with what it puts between the values of a client.
-var joined = map[string]string{"cookie": "; "}
-
 // header returns the values of a header.
 func (s *seen) header(name string) (values []string) {
 	switch name {
@@ -44,9 +41,6 @@ func (s *seen) header(name string) (values []string) {
 		if h.Name == name {
 			values = append(values, h.Value)
 		}
-	}
-	if separator := joined[name]; separator != "" && len(values) > 1 {
-		return []string{strings.Join(values, separator)}
 	}
 	return values
 }
@@ -144,7 +138,11 @@ func (s *seen) meetsHeader(where string, h *routev3.HeaderMatcher) (why string, 
 		return judge(where, what, strings.Join(values, ""), len(values) > 0, h)
 	}
 	// Envoy compares each value of most headers, and the values of some together.
-	together, err := judge(where, what, strings.Join(values, ","), true, h)
+	separator := ","
+	if name == "cookie" {
+		separator = "; "
+	}
+	together, err := judge(where, what, strings.Join(values, separator), true, h)
 	for _, value := range values {
 		if err != nil {
 			break
