@@ -157,7 +157,7 @@ func isRule(request *admissionv1.AdmissionRequest) bool {
 	return request.Kind.Group == rulesv1alpha1.GroupName && request.Kind.Kind == rulesv1alpha1.KindAdmissionRule
 }
 
-// review answers for an AdmissionRule that is to be stored: problems that it did not have before are denied.
+// review answers a request to store an AdmissionRule. It denies problems that the stored version does not have.
 func (b *RuleBook) review(ctx context.Context, request *admissionv1.AdmissionRequest) (*admissionv1.AdmissionResponse,
 	error,
 ) {

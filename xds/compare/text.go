@@ -26,7 +26,7 @@ func (c *Change) places() string {
 	return text
 }
 
-// details are those that say something.
+// details returns the details that are not empty.
 func (c *Change) details() (all []string) {
 	for _, d := range c.Details {
 		if d != "" {

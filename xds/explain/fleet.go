@@ -22,7 +22,7 @@ import (
 type Fleet struct {
 	// Name is the Gateway's namespace/name.
 	Name string
-	// ports are those that Envoy binds, by those of the listeners.
+	// ports maps the ports of listeners to the ports that Envoy binds.
 	ports map[int32]int32
 	// listeners are in the order of their names.
 	listeners []*listenerv3.Listener

@@ -31,7 +31,7 @@ type Request struct {
 // Header is a header of a request. Its name is in lower case.
 type Header struct{ Name, Value string }
 
-// methods are those that Envoy reads. CONNECT is not among them, because it has routes of its own.
+// methods are the HTTP methods that Envoy accepts. CONNECT is missing, because it has routes of its own.
 var methods = []string{"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH"}
 
 // wellKnown are the ports of schemes.

@@ -31,9 +31,9 @@ type AdmissionRule struct {
 
 // AdmissionRuleSpec says which objects a rule is about, and what it requires of them.
 //
-// All expressions are CEL, with the function libraries and cost limits of the API server. They can use object (as it
-// is to be stored), oldObject (null at creation), request (as in an AdmissionReview), namespaceObject (null for
-// objects without a namespace), params (null without paramKind) and variables.
+// All expressions are CEL, with the function libraries and cost limits of the API server. They can use object
+// (the new version), oldObject (the stored version, null at creation), request (the request of an AdmissionReview),
+// namespaceObject (null for objects without a namespace), params (null without paramKind) and variables.
 //
 // +kubebuilder:validation:XValidation:rule="has(self.paramKind) == has(self.paramRef)",fieldPath=".paramRef",message="paramKind and paramRef go together: write both or none"
 type AdmissionRuleSpec struct {
