@@ -30,7 +30,7 @@ var (
 	gateway = binder(gatewayKind, SpecField, func(g *gwapiv1.Gateway) *gwapiv1.GatewaySpec { return &g.Spec })
 )
 
-// These stand for what is no policy in the list of features.
+// These stand for what is not a policy in the list of features.
 const (
 	ruleKind    = "HTTPRouteRule"
 	gatewayKind = "Gateway"
@@ -79,9 +79,10 @@ var folders = map[string]string{v1alpha1.KindClientTrafficPolicy: "client"}
 
 // binder binds features of spec S to the policies or rules P that hold it, at a path.
 func binder[P, S any](kind, path string, spec func(P) *S) func(feature.Feature[S]) bound {
+	empty := new(S) // Features only read it.
 	of := func(p any) *S {
 		if p == nil {
-			return new(S)
+			return empty
 		}
 		return spec(p.(P))
 	}

@@ -105,6 +105,9 @@ func checkTogether(backends []backend) *verdict.Problem {
 
 // all returns the backends of a rule and the extra ones, in a stable order.
 func (row *ruleRow) all() []backend {
+	if len(row.Extra) == 0 {
+		return row.Backends
+	}
 	backends := slices.Clone(row.Backends)
 	for _, field := range slices.Sorted(maps.Keys(row.Extra)) {
 		backends = append(backends, row.Extra[field].Backends...)

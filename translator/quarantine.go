@@ -109,7 +109,7 @@ func (q quarantineRow) withoutRejected(b *bindingRow, bound *boundRule) {
 			b.reject(bound, words)
 		}
 	}
-	for _, field := range slices.Sorted(maps.Keys(bound.extra)) {
+	for _, field := range bound.extraFields() {
 		if words, rejected := q.anyVersion(bound.extra[field]); rejected {
 			bound.extra[field] = nil
 			b.reject(bound, words)

@@ -200,9 +200,17 @@ func (t *Tables) resolve(r *flow.Read, b *bindingRow, bound *boundRule, q quaran
 		b.reject(bound, words)
 	}
 	b.use(bound.clusters...)
-	for _, field := range slices.Sorted(maps.Keys(bound.extra)) {
+	for _, field := range bound.extraFields() {
 		b.use(bound.extra[field])
 	}
+}
+
+// extraFields lists the keys of extra in order.
+func (b *boundRule) extraFields() []string {
+	if len(b.extra) == 0 { // Most rules have none, and sorting allocates even then.
+		return nil
+	}
+	return slices.Sorted(maps.Keys(b.extra))
 }
 
 // use adds clusters to those that the binding needs, except for nil ones.

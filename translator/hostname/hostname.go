@@ -40,12 +40,13 @@ func Intersect(listener string, hostnames []gwapiv1.Hostname) []string {
 
 // Matching returns the most specific of a route's hostnames that cover a host, Any if none does.
 func Matching(host string, hostnames []gwapiv1.Hostname) string {
-	for _, pattern := range Covering(host) {
-		if slices.ContainsFunc(hostnames, func(h gwapiv1.Hostname) bool { return strings.EqualFold(string(h), pattern) }) {
-			return pattern
+	best := Any
+	for _, h := range hostnames {
+		if own := strings.ToLower(string(h)); Covers(own, host) && Compare(own, best) < 0 {
+			best = own
 		}
 	}
-	return Any
+	return best
 }
 
 // Covers reports whether every host that matches the second hostname also matches the first.
