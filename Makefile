@@ -53,7 +53,7 @@ conformance: build ## The official Gateway API conformance suite; MODE=controlle
 golden: ## Rewrite the goldens from what the code does now, and docs/features.md from their paragraphs
 	go test ./translator -run TestGoldens -update
 	go test ./policies ./infra ./infra/bootstrap -run TestGolden -update
-	go test ./policies/rules ./policies/admissionrule ./webhook -run TestGoldens -update
+	go test ./policies/rules ./policies/admissionrule ./webhook -run TestGolden -update
 	go test ./translator -run TestFeaturesPage -update
 
 .PHONY: generate

@@ -273,7 +273,7 @@ func (i *Identities) claims(token string, now time.Time) (*claims, error) {
 	}
 	switch {
 	case c.account() == "":
-		return nil, fmt.Errorf("the token is one of %q, which is no service account", c.Subject)
+		return nil, fmt.Errorf("the token is one of %q, which is not a service account", c.Subject)
 	case i.audience != "" && !slices.Contains(c.Audience, i.audience):
 		return nil, fmt.Errorf("the token is for the audience %q: it must be for %q", c.Audience, i.audience)
 	case !now.Before(time.Unix(c.Expires, 0)):

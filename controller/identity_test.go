@@ -50,7 +50,7 @@ func TestClaims(t *testing.T) {
 			made(`{"sub":"system:serviceaccount:n:other","aud":["xds"],"exp":99999999999}`),
 			"has nothing to ask here",
 		},
-		"of a user": {made(`{"sub":"admin","aud":["xds"],"exp":99999999999}`), "is no service account"},
+		"of a user": {made(`{"sub":"admin","aud":["xds"],"exp":99999999999}`), "is not a service account"},
 		"for the API server": {
 			made(`{"sub":"system:serviceaccount:n:envoy","aud":["api"],"exp":99999999999}`),
 			"must be for",

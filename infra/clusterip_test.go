@@ -64,6 +64,6 @@ func TestClusterIPs(t *testing.T) {
 	f.Set("shop/other", asking("other", "192.0.2.9", 80))
 	if err := f.Reconcile(t.Context(), "shop/other"); err == nil || !stays(err) ||
 		!strings.Contains(err.Error(), "192.0.2.9") {
-		t.Errorf("an address that is no cluster IP: %v", err)
+		t.Errorf("an address that is not a cluster IP: %v", err)
 	}
 }

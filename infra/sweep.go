@@ -76,7 +76,7 @@ func (a *Keeper) items(list client.ObjectList) ([]client.Object, error) {
 	err := meta.EachListItem(list, func(item runtime.Object) error {
 		o, ok := item.(client.Object)
 		if !ok {
-			return fmt.Errorf("%T is no object", item)
+			return fmt.Errorf("%T is not an object", item)
 		}
 		kind, err := a.client.GroupVersionKindFor(o)
 		if err != nil {

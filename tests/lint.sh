@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export GOTOOLCHAIN=${GOTOOLCHAIN:-go$(sed -n 's/^go //p' go.mod)}
 git rev-parse HEAD >/dev/null 2>&1 || {
-  echo "lint.sh: the files to look at are those that git knows, and this is no git repository: clone it by git" >&2
+  echo "lint.sh: the files to look at are those that git knows, and this is not a git repository: clone it by git" >&2
   exit 1
 }
 for module in . tests; do

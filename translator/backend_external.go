@@ -58,7 +58,7 @@ func (t *Tables) checkExternal(b backend, object *backendObject) *verdict.Proble
 		problem.Message = fmt.Sprintf("%s is of type ExternalName, which is not served: refer to a Service with endpoints, or have it allowed by extensionApis.enableExternalName of the control plane's configuration",
 			&object.destination)
 	case endpoints.IsAddress(name):
-		problem.Message = fmt.Sprintf("externalName %q of %s is no DNS name: write an address into an EndpointSlice of a Service without a selector",
+		problem.Message = fmt.Sprintf("externalName %q of %s is not a DNS name: write an address into an EndpointSlice of a Service without a selector",
 			name, &object.destination)
 	case endpoints.IsOwnHost(name):
 		problem.Message = fmt.Sprintf("externalName %q of %s is Envoy's own host, which is not served: name another host",

@@ -60,7 +60,7 @@ func requested(a gwapiv1.GatewaySpecAddress) (netip.Addr, error) {
 	ip, err := netip.ParseAddr(a.Value)
 	switch {
 	case err != nil || ip.Zone() != "":
-		return netip.Addr{}, fmt.Errorf("that is no IP address: write one such as 192.0.2.1")
+		return netip.Addr{}, fmt.Errorf("that is not an IP address: write one such as 192.0.2.1")
 	case ip.IsUnspecified() || ip.IsLoopback() || ip.IsLinkLocalUnicast() || ip.IsLinkLocalMulticast():
 		return netip.Addr{}, fmt.Errorf("no Service can have an unspecified, loopback or link-local address: ask for another one")
 	}

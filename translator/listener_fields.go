@@ -13,7 +13,7 @@ import (
 	"gatehouse/translator/flow"
 )
 
-// A policy for listeners may say something that has no effect on some listeners that it covers. This is no problem,
+// A policy for listeners may say something that has no effect on some listeners that it covers. This is not a problem,
 // because the same policy may be meant for other listeners of the Gateway, and a condition says it.
 
 // reasonRequestless is the reason of condition FieldsEffective for listeners that do not read requests.

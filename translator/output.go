@@ -60,7 +60,7 @@ func (n Name) MarshalText() ([]byte, error) { return []byte(n.Type + " " + n.Nam
 func (n *Name) UnmarshalText(text []byte) error {
 	var ok bool
 	if n.Type, n.Name, ok = strings.Cut(string(text), " "); !ok {
-		return fmt.Errorf("%q is no name of a resource: write its type, a blank, its name", text)
+		return fmt.Errorf("%q is not a name of a resource: write its type, a blank, its name", text)
 	}
 	return nil
 }

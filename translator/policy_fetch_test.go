@@ -39,7 +39,7 @@ var fetching = feature.Feature[v1alpha1.SecurityPolicy]{
 			Through: backend,
 			Check: func(content []byte) error {
 				if !strings.HasPrefix(string(content), "list") {
-					return errors.New("is no list")
+					return errors.New("is not a list")
 				}
 				return nil
 			},
@@ -121,7 +121,7 @@ func TestFetchedContentFailsClosed(t *testing.T) {
 		{"nothing", nil, false, `a list from "https://lists.test/one" has not been fetched yet: wait a moment; until then, what needs it is not served`},
 		{
 			"another form", &Fetched{Content: []byte("other")}, false,
-			`a list from "https://lists.test/one" cannot be fetched (the content is no list): correct the URL or its server, which is asked again until it works`,
+			`a list from "https://lists.test/one" cannot be fetched (the content is not a list): correct the URL or its server, which is asked again until it works`,
 		},
 		{
 			"a failure", &Fetched{Failure: "it answers 404"}, false,
@@ -129,7 +129,7 @@ func TestFetchedContentFailsClosed(t *testing.T) {
 		},
 		{
 			"empty content", &Fetched{Content: []byte{}}, false,
-			`a list from "https://lists.test/one" cannot be fetched (the content is no list): correct the URL or its server, which is asked again until it works`,
+			`a list from "https://lists.test/one" cannot be fetched (the content is not a list): correct the URL or its server, which is asked again until it works`,
 		},
 		{"a list", &Fetched{Content: []byte("list 1")}, true, ""},
 		{"another list", &Fetched{Content: []byte("list 2")}, true, ""},
@@ -215,7 +215,7 @@ func TestDigestThatIsNone(t *testing.T) {
 	policy := listed("p", "")
 	policy.Labels["team"], policy.Annotations["sha256"] = "b", "abc"
 	outcome := change(t, w, policy, false)
-	want := `"abc" is no SHA-256 digest: write the 64 hexadecimal digits that sha256sum prints`
+	want := `"abc" is not a SHA-256 digest: write the 64 hexadecimal digits that sha256sum prints`
 	if got := messageOf(outcome, "p"); got != want || len(outcome.Fetches) > 0 {
 		t.Errorf("the policy says %q, want %q; fetched is %v", got, want, outcome.Fetches)
 	}

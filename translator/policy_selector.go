@@ -98,7 +98,7 @@ func (t *Tables) selectTargets(r *flow.Read, policy verdict.Ref, s policies.Sele
 		for _, row := range t.targetKinds[s.Kind].selection.candidates(r, selectionPlace(s.Kind, namespace), s.Labels()) {
 			target := row.Value.Target
 			if !s.Matches(s.Kind, namespace, row.Value.Labels, labels) {
-				continue // Not selected is no mistake.
+				continue // Not selected is not a mistake.
 			}
 			to := verdict.Ref{Group: gwapiv1.GroupName, Kind: s.Kind, Namespace: namespace, Name: target.Name}
 			if s.NeedsGrant(namespace) && !t.permitted(r, policy, to) {

@@ -68,7 +68,7 @@ func overlapsOf(entries []routeEntry) []overlap {
 	for i := range entries {
 		e := &entries[i]
 		if e.Match == "" {
-			continue // It is no match of the route's own.
+			continue // It is not one of the route's own matches.
 		}
 		at, held := holders[e.Match]
 		if !held {
@@ -110,7 +110,7 @@ func overlappingRoutes(key string, o *overlapRow) []string {
 }
 
 // tellOverlaps adds a problem to a route for each place at a parent where another route precedes it. It returns the
-// places where the route precedes others: its status reports them, but they are no problem.
+// places where the route precedes others: its status reports them, but they are not problems.
 func (t *Tables) tellOverlaps(r *flow.Read, p *parentRow) (first []verdict.Problem) {
 	hosts := map[overlap][]string{}
 	for _, a := range p.Listeners {

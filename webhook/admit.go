@@ -139,7 +139,7 @@ func Decode(scheme *runtime.Scheme, gvk schema.GroupVersionKind, raw []byte) (cl
 	}
 	obj, ok := empty.(client.Object)
 	if !ok {
-		return nil, fmt.Errorf("a %s is no object with metadata: remove it from the webhook configuration", gvk.Kind)
+		return nil, fmt.Errorf("a %s is not an object with metadata: remove it from the webhook configuration", gvk.Kind)
 	}
 	if err := unmarshal(raw, obj); err != nil {
 		return nil, fmt.Errorf("decoding the object: %w", err)

@@ -41,7 +41,7 @@ var deniedAt = map[Level][]verdict.Weight{
 // ParseLevel parses a level. If the name is unknown, it returns an error that lists the levels.
 func ParseLevel(name string) (Level, error) {
 	if _, known := deniedAt[Level(name)]; !known {
-		return "", fmt.Errorf("%q is no level: use %s", name, levelNames())
+		return "", fmt.Errorf("%q is not a level: use %s", name, levelNames())
 	}
 	return Level(name), nil
 }
@@ -81,7 +81,7 @@ func (l levels) of(ctx context.Context, namespace string) (Level, string) {
 		return l.fallback, ""
 	}
 	if _, known := deniedAt[Level(value)]; !known {
-		return l.fallback, fmt.Sprintf("namespace %s has label %s=%q, which is no level, so %s holds: use %s",
+		return l.fallback, fmt.Sprintf("namespace %s has label %s=%q, which is not a level, so %s holds: use %s",
 			namespace, LevelLabel, value, l.fallback, levelNames())
 	}
 	return Level(value), ""

@@ -367,7 +367,7 @@ func TestParseLevel(t *testing.T) {
 		}
 	}
 	if _, err := ParseLevel("harsh"); err == nil || !strings.Contains(err.Error(),
-		`"harsh" is no level: use off, warn, enforce, strict`) {
+		`"harsh" is not a level: use off, warn, enforce, strict`) {
 		t.Errorf("a level that there is not: %v", err)
 	}
 }

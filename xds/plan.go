@@ -94,7 +94,7 @@ func (s *session) foresee(sub *subscription, name string) {
 	switch {
 	case r == nil && sub.have[name].gone():
 		s.warmth.drop(name)
-	case r == nil: // It may come back before it is removed, and is no warmer then.
+	case r == nil: // It may come back before it is removed, and is not warmer then.
 	case sub.have[name].gone() && s.rejected[nameOf(r)].version != r.Version:
 		s.warmth.expect(name)
 	}

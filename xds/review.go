@@ -70,7 +70,7 @@ func (s *Server) review(ctx context.Context, st *stream) (told bool) {
 		st.identity.connection.end(status.Error(codes.Unauthenticated,
 			"the token is not accepted any more: send a valid token of the proxy's service account"))
 	case !id.Mine(st.session.fleet.key):
-		st.identity.connection.end(status.Errorf(codes.PermissionDenied, "%s is no service account of Gateway %s any more",
+		st.identity.connection.end(status.Errorf(codes.PermissionDenied, "%s is not a service account of Gateway %s any more",
 			id.Subject, st.session.fleet.key))
 	}
 	return true

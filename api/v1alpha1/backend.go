@@ -156,7 +156,7 @@ type IPEndpoint struct {
 	// +required
 	// +kubebuilder:validation:MinLength=3
 	// +kubebuilder:validation:MaxLength=45
-	// +kubebuilder:validation:XValidation:rule="isIP(self)",messageExpression=`'"' + self + '" is no IP address: write one such as 10.0.0.1 or 2001:db8::1, or a name as fqdn'`,message="an IP address is needed"
+	// +kubebuilder:validation:XValidation:rule="isIP(self)",messageExpression=`'"' + self + '" is not an IP address: write one such as 10.0.0.1 or 2001:db8::1, or a name as fqdn'`,message="an IP address is needed"
 	Address string `json:"address"`
 
 	// Port is the port of the endpoint, from 1 to 65535.

@@ -61,7 +61,7 @@ func (o *diffOptions) run(cmd *cobra.Command, args []string) error {
 	write, ok := reports[o.format]
 	switch {
 	case !ok:
-		return usageError{fmt.Errorf("--output: %q is no format: use text, markdown or json", o.format)}
+		return usageError{fmt.Errorf("--output: %q is not a format: use text, markdown or json", o.format)}
 	case o.xds && o.format != "text":
 		return usageError{fmt.Errorf("--xds is a unified diff: leave out --output")}
 	case args[0] == "-" && args[1] == "-":

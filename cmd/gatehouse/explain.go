@@ -70,7 +70,7 @@ func (o *explainOptions) parse(args []string) (*explain.Request, error) {
 	r.HTTP10 = o.old
 	if o.source != "" {
 		if r.Source, err = netip.ParseAddr(o.source); err != nil {
-			return nil, fmt.Errorf("--from: %q is no address: write one such as 192.0.2.1", o.source)
+			return nil, fmt.Errorf("--from: %q is not an address: write one such as 192.0.2.1", o.source)
 		}
 	}
 	return r, nil
@@ -78,7 +78,7 @@ func (o *explainOptions) parse(args []string) (*explain.Request, error) {
 
 func (o *explainOptions) run(cmd *cobra.Command, args []string) error {
 	if !slices.Contains([]string{"text", "json"}, o.format) {
-		return usageError{fmt.Errorf("--output: %q is no format: use text or json", o.format)}
+		return usageError{fmt.Errorf("--output: %q is not a format: use text or json", o.format)}
 	}
 	if len(o.files) == 0 {
 		return usageError{errors.New("no objects are given: name files or folders by -f")}

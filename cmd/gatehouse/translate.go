@@ -52,7 +52,7 @@ var formats = map[string]func([]view.Fleet) ([]byte, error){"yaml": view.YAML, "
 func (o translateOptions) run(cmd *cobra.Command, paths []string) error {
 	write, ok := formats[o.format]
 	if !ok {
-		return usageError{fmt.Errorf("--output: %q is no format: use yaml or json", o.format)}
+		return usageError{fmt.Errorf("--output: %q is not a format: use yaml or json", o.format)}
 	}
 	if _, err := view.Of(nil, o.types...); err != nil {
 		return usageError{fmt.Errorf("--type: %w", err)}

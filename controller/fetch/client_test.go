@@ -195,7 +195,7 @@ func TestLimits(t *testing.T) {
 	})
 }
 
-// TestOtherServers: the words say what is wrong with something that is no web server, or is not there.
+// TestOtherServers: the words say what is wrong with something that is not a web server, or is not there.
 func TestOtherServers(t *testing.T) {
 	banner, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

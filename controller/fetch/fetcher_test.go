@@ -102,7 +102,7 @@ func TestWhyThereIsNoContent(t *testing.T) {
 	leader.lead(t)
 	follower.await(t, key, "", "it answers with status 503")
 	s.content.Store("page")
-	follower.await(t, key, "", "the content is no list")
+	follower.await(t, key, "", "the content is not a list")
 	s.content.Store("list " + strings.Repeat("x", 100))
 	follower.await(t, key, "", "the content has more than 100 bytes")
 	s.content.Store("list")

@@ -81,7 +81,7 @@ func (s *source) fetch(refresh time.Duration) *translator.Fetch {
 		URL: "http://" + s.address + "/", Form: "a list", MaxBytes: 100, Refresh: refresh,
 		Check: func(content []byte) error {
 			if !strings.HasPrefix(string(content), "list") {
-				return errors.New("is no list")
+				return errors.New("is not a list")
 			}
 			return nil
 		},

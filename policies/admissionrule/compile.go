@@ -104,7 +104,7 @@ func (r *Rule) check() []verdict.Problem {
 	switch r.spec.Severity {
 	case "", rulesv1alpha1.SeverityDeny, rulesv1alpha1.SeverityWarn, rulesv1alpha1.SeverityAudit:
 	default:
-		wrong("spec.severity", fmt.Sprintf("%q is no severity: write deny, warn or audit", r.spec.Severity))
+		wrong("spec.severity", fmt.Sprintf("%q is not a severity: write deny, warn or audit", r.spec.Severity))
 	}
 	var err error
 	if r.namespaces, err = selectorOf(m.NamespaceSelector); err != nil {

@@ -78,7 +78,7 @@ func checkAction(field string, action v1alpha1.AuthorizationAction) []verdict.Pr
 	if _, ok := actions[action]; ok {
 		return nil
 	}
-	return []verdict.Problem{feature.Invalid(field, "%q is no action: write Allow or Deny", action)}
+	return []verdict.Problem{feature.Invalid(field, "%q is not an action: write Allow or Deny", action)}
 }
 
 func readPrincipal(field string, principal *v1alpha1.Principal) (clients []netip.Prefix, problems []verdict.Problem) {
@@ -111,7 +111,7 @@ func parse(cidr v1alpha1.CIDR) (netip.Prefix, error) {
 		return netip.Prefix{}, fmt.Errorf("%q has no prefix length: write %s for this one address", cidr,
 			netip.PrefixFrom(addr, addr.BitLen()))
 	}
-	return netip.Prefix{}, fmt.Errorf("%q is no range of addresses: write an IP address, a slash and a prefix length, such as 10.0.0.0/8 or 2001:db8::/32", cidr)
+	return netip.Prefix{}, fmt.Errorf("%q is not a range of addresses: write an IP address, a slash and a prefix length, such as 10.0.0.0/8 or 2001:db8::/32", cidr)
 }
 
 func route(spec *v1alpha1.SecurityPolicySpec, _ feature.Have, route *feature.Route) {

@@ -135,7 +135,7 @@ func cases(t *testing.T) map[string]judged {
 			c.NotBefore, c.NotAfter = time.Now().Add(time.Hour), time.Now().Add(2*time.Hour)
 		})), key: key},
 		"staple":            {chain: chain, key: key, staple: a.staple(leaf, nil)},
-		"staple is text":    {chain: chain, key: key, staple: []byte("hello"), want: "no good OCSP response"},
+		"staple is text":    {chain: chain, key: key, staple: []byte("hello"), want: "not a valid OCSP response"},
 		"staple of another": {chain: chain, key: key, staple: a.staple(a.leaf(k, nil), nil), want: "serial number"},
 		"old staple": {chain: chain, key: key, staple: a.staple(leaf,
 			func(r *ocsp.Response) { r.NextUpdate = time.Now().Add(-time.Minute) })},
@@ -145,14 +145,14 @@ func cases(t *testing.T) map[string]judged {
 			func(r *ocsp.Response) { r.Status = ocsp.Unknown })},
 		"staple without an end": {chain: chain, key: key, staple: a.staple(leaf,
 			func(r *ocsp.Response) { r.NextUpdate = time.Time{} })},
-		"staple says try later": {chain: chain, key: key, staple: ocsp.TryLaterErrorResponse, want: "no good OCSP response"},
+		"staple says try later": {chain: chain, key: key, staple: ocsp.TryLaterErrorResponse, want: "not a valid OCSP response"},
 		"no staple for must":    {chain: chainPEM(a.leaf(k, demandStaple)), key: key, want: "must-staple"},
 	}
 	demanding := a.leaf(k, demandStaple)
 	all["staple for must"] = judged{chain: chainPEM(demanding), key: key, staple: a.staple(demanding, nil)}
 	all["wrong staple for must"] = judged{
 		chain: chainPEM(demanding), key: key, staple: []byte("hello"),
-		want: "no good OCSP response",
+		want: "not a valid OCSP response",
 	}
 	maps.Copy(all, chains(t))
 	for _, bits := range []int{1024, 2040, 2048, 4096} {

@@ -31,7 +31,7 @@ func parseStaple(der []byte, leaf *x509.Certificate) (*Staple, error) {
 	}
 	response, err := ocsp.ParseResponse(der, nil)
 	if err != nil {
-		return nil, fmt.Errorf("has a %s that is no good OCSP response in DER: fetch a new one or remove it", StapleKey)
+		return nil, fmt.Errorf("has a %s that is not a valid OCSP response in DER: fetch a new one or remove it", StapleKey)
 	}
 	if response.SerialNumber.Cmp(leaf.SerialNumber) != 0 {
 		return nil, fmt.Errorf("has a %s for a certificate with serial number %d, but %s has number %d: fetch the response of this one, or remove it", StapleKey, response.SerialNumber, ChainKey, leaf.SerialNumber)

@@ -61,10 +61,10 @@ func checkBudget(budget *v1alpha1.RetryBudget) []verdict.Problem {
 	numerator, denominator := fraction(budget)
 	switch {
 	case denominator <= 0:
-		return []verdict.Problem{feature.Invalid(field+".denominator", "%d is no denominator: write a number above 0",
+		return []verdict.Problem{feature.Invalid(field+".denominator", "%d is not a denominator: write a number above 0",
 			denominator)}
 	case numerator < 0 || numerator > denominator:
-		return []verdict.Problem{feature.Invalid(field+".numerator", "%d of %d is no share: write a number from 0 to %d",
+		return []verdict.Problem{feature.Invalid(field+".numerator", "%d of %d is not a share: write a number from 0 to %d",
 			numerator, denominator, denominator)}
 	}
 	return nil

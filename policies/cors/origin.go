@@ -25,7 +25,7 @@ func matcher(origin string) (*matcherv3.StringMatcher, error) {
 	}
 	parts := originForm.FindStringSubmatch(strings.ToLower(origin))
 	if parts == nil {
-		return nil, fmt.Errorf("%q is no web origin: write *, or scheme://host[:port] without a path, where the host may be * or *.domain", origin)
+		return nil, fmt.Errorf("%q is not a web origin: write *, or scheme://host[:port] without a path, where the host may be * or *.domain", origin)
 	}
 	scheme, host, port := parts[1], parts[2], parts[3]
 	if port != "" {

@@ -86,7 +86,7 @@ func unlikePort(port int32) string {
 	if port > 0 && port <= 65535 {
 		return ""
 	}
-	return "%d is no port that can be sent to: write a number from 1 to 65535"
+	return "%d is not a port that can be sent to: write a number from 1 to 65535"
 }
 
 // unlikeName rejects names with one part, because it depends on the resolver which host such a name means.
@@ -94,10 +94,10 @@ func unlikeName(name string) string {
 	host := Name(name)
 	switch {
 	case IsAddress(host):
-		return "%q is read as an address and is no DNS name: " +
+		return "%q is read as an address and is not a DNS name: " +
 			"write an address as ip.address, or a name such as api.example.com"
 	case len(validation.IsDNS1123Subdomain(host)) > 0:
-		return "%q is no DNS name: write one such as api.example.com"
+		return "%q is not a DNS name: write one such as api.example.com"
 	case !strings.Contains(host, "."):
 		return "%q is a part of a DNS name: write the whole name, such as api.example.com"
 	}
@@ -108,7 +108,7 @@ func unreachable(text string) string {
 	address, err := Address(text)
 	switch {
 	case err != nil:
-		return "%q is no IP address: write one such as 10.0.0.1 or 2001:db8::1, or a name as fqdn"
+		return "%q is not an IP address: write one such as 10.0.0.1 or 2001:db8::1, or a name as fqdn"
 	case address.IsLoopback() || address.IsUnspecified():
 		return "%q leads to Envoy's own host, to which nothing is sent: write the address of another host"
 	case address.IsLinkLocalUnicast():

@@ -45,7 +45,7 @@ provider:
 	}},
 	{"concurrency as an argument", "{extraArgs: [--concurrency, '2']}", nil},
 	{"a time that is none", "{shutdown: {drainTimeout: 1 minute}}", []string{
-		`spec.shutdown.drainTimeout: "1 minute" is no duration: write one to four numbers of up to five digits, each with h, m, s or ms, such as 1m30s`,
+		`spec.shutdown.drainTimeout: "1 minute" is not a duration: write one to four numbers of up to five digits, each with h, m, s or ms, such as 1m30s`,
 	}},
 	{"names that the API server refuses", `
 provider: {type: Kubernetes, kubernetes: {envoyService: {name: 1st}, envoyServiceAccount: {name: Edge}}}`, []string{

@@ -140,7 +140,7 @@ func checkHTTP(pathField, path, headersField string, copied []string) []verdict.
 	}
 	if !cleanPath(path) {
 		problems = append(problems, feature.Invalid(pathField,
-			`%q is no prefix of paths: write one without empty elements, "." and "..", such as /auth`, path))
+			`%q is not a prefix of paths: write one without empty elements, "." and "..", such as /auth`, path))
 	}
 	return problems
 }
@@ -154,7 +154,7 @@ func cleanPath(path string) bool {
 		return true
 	}
 	for element := range strings.SplitSeq(path, "/") {
-		decoded, _ := url.PathUnescape(element) // What it cannot decode is no element.
+		decoded, _ := url.PathUnescape(element) // What it cannot decode is not an element.
 		if !pathElement.MatchString(element) || decoded == "." || decoded == ".." || strings.ContainsAny(decoded, `/\`) {
 			return false
 		}

@@ -79,7 +79,7 @@ func checkOverride(http *v1alpha1.HTTPExtAuthService) (problems []verdict.Proble
 	}
 	if override != "" && (!strings.HasPrefix(override, "/") || !cleanPath(override)) {
 		problems = append(problems, feature.Invalid(field,
-			`%q is no path: write one that begins with / and has no empty elements, "." and "..", such as /auth`, override))
+			`%q is not a path: write one that begins with / and has no empty elements, "." and "..", such as /auth`, override))
 	}
 	return problems
 }

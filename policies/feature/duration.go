@@ -26,7 +26,7 @@ func CheckDuration(field string, d *gwapiv1.Duration) []verdict.Problem {
 		return nil
 	}
 	return []verdict.Problem{Invalid(field,
-		"%q is no duration: write one to four numbers of up to five digits, each with h, m, s or ms, such as 1m30s", *d)}
+		"%q is not a duration: write one to four numbers of up to five digits, each with h, m, s or ms, such as 1m30s", *d)}
 }
 
 // CheckPositive finds a duration that does not parse or is zero, where Envoy accepts no zero. Otherwise says what

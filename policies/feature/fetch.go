@@ -67,7 +67,7 @@ func (f *Fetch) Key() string {
 func CheckSHA256(field, text string) []verdict.Problem {
 	if _, err := hex.DecodeString(text); err != nil || len(text) != 2*sha256.Size || text != strings.ToLower(text) {
 		return []verdict.Problem{Invalid(field,
-			"%q is no SHA-256 digest: write the 64 hexadecimal digits that sha256sum prints", text)}
+			"%q is not a SHA-256 digest: write the 64 hexadecimal digits that sha256sum prints", text)}
 	}
 	return nil
 }
@@ -80,7 +80,7 @@ func CheckURL(field, text string) []verdict.Problem {
 	case len(text) > maxURL:
 		return []verdict.Problem{Invalid(field, "a URL of %d bytes is too long: write one of at most %d", len(text), maxURL)}
 	case err != nil:
-		return []verdict.Problem{Invalid(field, "%q is no URL: write one such as https://example.com/path", text)}
+		return []verdict.Problem{Invalid(field, "%q is not a URL: write one such as https://example.com/path", text)}
 	case u.Scheme != "http" && u.Scheme != "https", u.Hostname() == "":
 		return []verdict.Problem{Invalid(field, "%q does not name a web server: write a URL such as https://example.com/path",
 			text)}

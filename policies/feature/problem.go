@@ -30,7 +30,7 @@ func Incompatible(field, message string, args ...any) verdict.Problem {
 // token is what RFC 9110 section 5.6.2 allows in the name of a header field and in a method.
 var token = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")
 
-// CheckToken finds what is no token. What says what it stands for, such as name of a header.
+// CheckToken finds what is not a token. What says what it stands for, such as name of a header.
 func CheckToken(field, value, what string) []verdict.Problem {
 	if token.MatchString(value) {
 		return nil

@@ -19,10 +19,10 @@ func Unread(fields []v1alpha1.UnreadField, consequence string) []verdict.Problem
 			problems = append(problems, Invalid(f.Path,
 				"%q is not served yet, so %s: remove it if what it asks for is not needed", f.Name, consequence))
 		case f.Nearest != "":
-			problems = append(problems, Invalid(f.Path, "%q is no known field, so %s: write %s or remove it", f.Name,
+			problems = append(problems, Invalid(f.Path, "%q is not a known field, so %s: write %s or remove it", f.Name,
 				consequence, f.Nearest))
 		default:
-			problems = append(problems, Invalid(f.Path, "%q is no known field, so %s: remove it", f.Name, consequence))
+			problems = append(problems, Invalid(f.Path, "%q is not a known field, so %s: remove it", f.Name, consequence))
 		}
 	}
 	return problems

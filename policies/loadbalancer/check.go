@@ -118,7 +118,7 @@ func checkTableSize(field string, size uint64) []verdict.Problem {
 	for !prime(next) {
 		next++
 	}
-	return []verdict.Problem{feature.Invalid(field, "%d is no prime number: write one, such as %d", size, next)}
+	return []verdict.Problem{feature.Invalid(field, "%d is not a prime number: write one, such as %d", size, next)}
 }
 
 // prime is exact for every size that is in range.

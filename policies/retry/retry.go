@@ -71,7 +71,7 @@ func checkRetryOn(on *v1alpha1.RetryOn) []verdict.Problem {
 	for i, code := range on.HTTPStatusCodes {
 		if code < 100 || code > 599 {
 			problems = append(problems, feature.Invalid(fmt.Sprintf("retry.retryOn.httpStatusCodes[%d]", i),
-				"%d is no HTTP status code: write one from 100 to 599", code))
+				"%d is not an HTTP status code: write one from 100 to 599", code))
 		}
 	}
 	return problems

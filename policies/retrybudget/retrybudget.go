@@ -48,7 +48,7 @@ func Check(p *gwapixv1alpha1.XBackendTrafficPolicy) []verdict.Problem {
 	if b := p.Spec.RetryConstraint.Budget; b != nil {
 		if b.Percent != nil && (*b.Percent < 0 || *b.Percent > 100) {
 			problems = append(problems, feature.Invalid("spec.retryConstraint.budget.percent",
-				"%d is no percentage: write a number from 0 to 100", *b.Percent))
+				"%d is not a percentage: write a number from 0 to 100", *b.Percent))
 		}
 		problems = append(problems, checkInterval("spec.retryConstraint.budget.interval", b.Interval, time.Second)...)
 	}

@@ -59,7 +59,7 @@ func parseSteps(each string) (steps, error) {
 	for part := range strings.SplitSeq(each, ".") {
 		field, list := strings.CutSuffix(part, "[*]")
 		if !fieldName.MatchString(field) {
-			return nil, fmt.Errorf("%q in %q is no field: write a path such as spec.listeners[*]", part, each)
+			return nil, fmt.Errorf("%q in %q is not a field: write a path such as spec.listeners[*]", part, each)
 		}
 		s = append(s, step{field: field, list: list})
 	}

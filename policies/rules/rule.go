@@ -91,7 +91,7 @@ func parse(text []byte) (*Rule, error) {
 func (r *Rule) complete() error {
 	switch {
 	case !ruleName.MatchString(r.Name):
-		return fmt.Errorf("name: %q is no name: use lower-case letters, digits and dashes", r.Name)
+		return fmt.Errorf("name: %q is not a name: use lower-case letters, digits and dashes", r.Name)
 	case r.About == "":
 		return errors.New("about: missing: say in one sentence what the rule holds users to")
 	case len(r.Kinds) == 0:
@@ -109,7 +109,7 @@ func (r *Rule) complete() error {
 	}
 	for i, v := range r.Variables {
 		if !variableName.MatchString(v.Name) {
-			return fmt.Errorf("variables[%d].name: %q is no name: use letters and digits, a lower-case letter first", i, v.Name)
+			return fmt.Errorf("variables[%d].name: %q is not a name: use letters and digits, a lower-case letter first", i, v.Name)
 		}
 	}
 	for i, v := range r.Validations {
@@ -127,7 +127,7 @@ func (v *Validation) complete() error {
 	case v.Reason == "":
 		return errors.New("reason: missing: write the reason of the condition")
 	case weights[v.Weight] == 0:
-		return fmt.Errorf("weight: %q is no weight: write Invalid, Unresolved or Conflicted", v.Weight)
+		return fmt.Errorf("weight: %q is not a weight: write Invalid, Unresolved or Conflicted", v.Weight)
 	}
 	return nil
 }

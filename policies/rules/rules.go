@@ -152,7 +152,7 @@ func visible(obj runtime.Object) (map[string]any, error) {
 	}
 	value := reflect.ValueOf(obj)
 	if value.Kind() != reflect.Pointer || value.IsNil() {
-		return nil, fmt.Errorf("%T is no pointer to an object", obj)
+		return nil, fmt.Errorf("%T is not a pointer to an object", obj)
 	}
 	spec := value.Elem().FieldByName("Spec")
 	if !spec.IsValid() || spec.Kind() != reflect.Struct {

@@ -28,7 +28,7 @@ func TestNewRefuses(t *testing.T) {
 			"s.yaml", head + "validations: [{expression: 'true', message: m, reason: R, weight: Invalid}]",
 			`name: "r" is not the name of the file: name the file r.yaml`,
 		},
-		"name":     {"r.yaml", "name: R r", `name: "R r" is no name`},
+		"name":     {"r.yaml", "name: R r", `name: "R r" is not a name`},
 		"no about": {"r.yaml", "name: r", "about: missing"},
 		"no kinds": {"r.yaml", "name: r\nabout: a", "kinds: missing"},
 		"no kind": {
@@ -41,7 +41,7 @@ func TestNewRefuses(t *testing.T) {
 		},
 		"no validations": {"r.yaml", head, "validations: missing"},
 		"variable's name": {"r.yaml", head +
-			"variables: [{name: A b, expression: '1'}]\nvalidations: [{expression: 'true', message: m, reason: R, weight: Invalid}]", `variables[0].name: "A b" is no name`},
+			"variables: [{name: A b, expression: '1'}]\nvalidations: [{expression: 'true', message: m, reason: R, weight: Invalid}]", `variables[0].name: "A b" is not a name`},
 		"variable": {"r.yaml", head +
 			"variables: [{name: a, expression: '1 +'}]\nvalidations: [{expression: 'true', message: m, reason: R, weight: Invalid}]", "variables[0].expression"},
 		"no message": {
@@ -54,7 +54,7 @@ func TestNewRefuses(t *testing.T) {
 		},
 		"weight": {
 			"r.yaml", head + "validations: [{expression: 'true', message: m, reason: R, weight: Bad}]",
-			`validations[0].weight: "Bad" is no weight: write Invalid, Unresolved or Conflicted`,
+			`validations[0].weight: "Bad" is not a weight: write Invalid, Unresolved or Conflicted`,
 		},
 		"expression": {
 			"r.yaml", head +
@@ -75,7 +75,7 @@ func TestNewRefuses(t *testing.T) {
 		"each": {
 			"r.yaml", head +
 				"each: ['spec.a[0]']\nvalidations: [{expression: 'true', message: m, reason: R, weight: Invalid}]",
-			`each[0]: "a[0]" in "spec.a[0]" is no field: write a path such as spec.listeners[*]`,
+			`each[0]: "a[0]" in "spec.a[0]" is not a field: write a path such as spec.listeners[*]`,
 		},
 		"library not in CEL": {"r.yaml", head +
 			"validations: [{expression: 'now() > 0', message: m, reason: R, weight: Invalid}]", "undeclared reference to 'now'"},

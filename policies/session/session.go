@@ -120,7 +120,7 @@ func checkTimeout(s *gwapiv1.SessionPersistence, field string) []verdict.Problem
 				"a cookie of lifetimeType Permanent needs one: write when it expires, such as 24h")}
 		}
 	case length.AsDuration() <= 0:
-		return []verdict.Problem{feature.Invalid(field, "%q is no duration above 0s: write one such as 24h or 30m",
+		return []verdict.Problem{feature.Invalid(field, "%q is not a duration above 0s: write one such as 24h or 30m",
 			*s.AbsoluteTimeout)}
 	case isHeader(s):
 		p := feature.Invalid(field, "Envoy ends no session that is kept in a header, so the rule answers 500: "+

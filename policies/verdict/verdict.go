@@ -21,7 +21,7 @@ const (
 	Unresolved
 	// Conflicted has lost against another, older object. Admission warns.
 	Conflicted
-	// Notice is no problem of the object, but a consequence for it that the author of a change should know. It is never
+	// Notice is not a problem of the object, but a consequence for it that the author of a change should know. It is never
 	// in a status. Admission warns, however strict it is.
 	Notice
 )

@@ -110,7 +110,7 @@ func (o options) run(ctx context.Context) error {
 		}
 		n, err := strconv.Atoi(strings.TrimSpace(text))
 		if err != nil || n < 1 {
-			return fmt.Errorf("-n: %q is no number of routes; write for example 100,1000", text)
+			return fmt.Errorf("-n: %q is not a number of routes; write for example 100,1000", text)
 		}
 		column := fmt.Sprintf("%d routes", n)
 		t.columns = append(t.columns, column)

@@ -81,7 +81,7 @@ func TestUpServesAndDownLeavesNothing(t *testing.T) {
 		unix.ECONNREFUSED) {
 		t.Errorf("dialling the API server after down: %v, want connection refused", err)
 	}
-	c.must("down") // Twice is no error.
+	c.must("down") // Twice is not an error.
 }
 
 func TestExec(t *testing.T) {

@@ -15,7 +15,7 @@ func downCommand(dir *string) *cobra.Command {
 		Use:   "down",
 		Short: "Take the cluster down and remove all that it left",
 		Long: `Takes the cluster down: every process, network namespace and mount of it, commands that exec started there, and the
-files in its directory. Taking down what is not up is no error.`,
+files in its directory. Taking down what is not up is not an error.`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error { return down(layout{dir: *dir}) },
 	}

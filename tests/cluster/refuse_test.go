@@ -21,7 +21,7 @@ func TestUpRefuses(t *testing.T) {
 		"an image without program":       {"", []string{"--image", "web"}, `--image "web" is not NAME=PATH`},
 		"an image whose program is away": {"", []string{"--image", "web=/no/such/program"}, "no such file or directory"},
 		"an image that is a directory":   {"", []string{"--image", "web=/tmp"}, "/tmp is not an executable file"},
-		"an image with a broken pattern": {"", []string{"--image", "web[=/bin/sh"}, "web[ is no pattern"},
+		"an image with a broken pattern": {"", []string{"--image", "web[=/bin/sh"}, "web[ is not a pattern"},
 		"a directory without binaries":   {"", []string{"--bin", taken}, "there is no etcd in " + taken},
 		"an argument that nobody reads":  {"", []string{"now"}, `unknown command "now"`},
 		"a time limit without unit":      {"", []string{"--timeout", "5"}, `invalid argument "5"`},

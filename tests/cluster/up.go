@@ -188,7 +188,7 @@ func parseImage(image string) (pattern, program string, err error) {
 	}
 	pattern = path.Base(pattern) // The rest of an image's name is where it would be pulled from.
 	if _, err := path.Match(pattern, ""); err != nil {
-		return "", "", fmt.Errorf("--image %q: %s is no pattern: %w", image, pattern, err)
+		return "", "", fmt.Errorf("--image %q: %s is not a pattern: %w", image, pattern, err)
 	}
 	if program, err = filepath.Abs(program); err != nil {
 		return "", "", fmt.Errorf("--image %q: resolving the program: %w", image, err)

@@ -13,7 +13,7 @@ case $mode in
 namespace) name=gateway-namespace-mode values=(--set config.envoyGateway.provider.kubernetes.deploy.type=GatewayNamespace) ;;
 controller) name=default values=() ;;
 *)
-  echo "run.sh: MODE=$mode is no deploy mode: use namespace or controller" >&2
+  echo "run.sh: MODE=$mode is not a deploy mode: use namespace or controller" >&2
   exit 2
   ;;
 esac

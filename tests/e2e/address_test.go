@@ -29,7 +29,7 @@ func TestStaticAddress(t *testing.T) {
 }
 
 // TestManyAddresses: a Gateway can have all the sixteen addresses that it may ask for, and is served at each. A load
-// balancer that gives it more than its status may list is no harm: the first sixteen are listed, the rest is told, and
+// balancer that gives it more than its status may list does no harm: the first sixteen are listed, the rest is told, and
 // all of them are served.
 func TestManyAddresses(t *testing.T) {
 	t.Parallel()

@@ -98,7 +98,7 @@ func TestAdmissionLevels(t *testing.T) {
 		{"warn", warned, warned},
 		{"off", stored, stored},
 		{"strict", refused, refused},
-		{"stritc", refused, warned}, // What is no level is warned of, and the default holds.
+		{"stritc", refused, warned}, // What is not a level is warned of, and the default holds.
 	} {
 		t.Run("level "+c.level, func(t *testing.T) {
 			s := newScene(t, "level")
@@ -130,7 +130,7 @@ func TestAdmissionLevels(t *testing.T) {
 			}
 			out := verdict(early, c.early)
 			if c.level == "stritc" && !strings.Contains(out,
-				`gatehouse.dev/admission="stritc", which is no level, so enforce holds: use off, warn, enforce, strict`) {
+				`gatehouse.dev/admission="stritc", which is not a level, so enforce holds: use off, warn, enforce, strict`) {
 				t.Errorf("the label is not warned of: %s", out)
 			}
 		})

@@ -118,7 +118,7 @@ func TestServices(t *testing.T) {
 }
 
 // TestUnusableBackends: what of a rule's requests has nowhere to go is answered 500, as Gateway API says, and nothing
-// else of it. A Service that has no endpoint is no mistake of the route: 503.
+// else of it. A Service that has no endpoint is not a mistake of the route: 503.
 func TestUnusableBackends(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, "unusable")

@@ -49,7 +49,7 @@ func TestExternalNames(t *testing.T) {
 	s.apply(t, strings.Replace(route("again", "again.example.com"), "name: a,", "name: outside,", 1))
 
 	t.Run("what arrives", func(t *testing.T) { externalRequests(t, at) })
-	t.Run("names that are no names", func(t *testing.T) {
+	t.Run("names that are not names", func(t *testing.T) {
 		for _, name := range []string{"own", "number", "short"} {
 			s.becomes(t, "httproute/"+name, reason(".status.parents[0]", "ResolvedRefs"), "UnsupportedValue")
 			settles(t, at, "GET "+name+".example.com/server_info", http.StatusInternalServerError)

@@ -98,7 +98,7 @@ func call(t *testing.T, at, host, path string, headers ...string) (codes.Code, s
 }
 
 // TestGRPCRoutes: calls are matched as gRPC names them, /service/method. A match of a method alone is of exactly that
-// method, of any service; what is no such call is no match. A call that no rule takes is UNIMPLEMENTED, and one that a
+// method, of any service; what is not such a call does not match. A call that no rule takes is UNIMPLEMENTED, and one that a
 // rule takes whose backend cannot be is UNAVAILABLE.
 func TestGRPCRoutes(t *testing.T) {
 	t.Parallel()

@@ -97,7 +97,7 @@ spec:
 }
 
 // TestRoutesOfOneHost: routes that share a hostname are one set of rules: the more specific match comes first, whoever
-// wrote it; of equal ones the older route's, and when that goes, the younger's. Losing so is no error; kubectl warns of
+// wrote it; of equal ones the older route's, and when that goes, the younger's. Losing in this way is not an error; kubectl warns of
 // it, and both routes say so.
 func TestRoutesOfOneHost(t *testing.T) {
 	t.Parallel()

@@ -34,7 +34,7 @@ spec:
 func toSet(name string) string { return "{kind: ListenerSet, name: " + name + "}" }
 
 // TestManyListenerSets: a Gateway has as many listeners as its ListenerSets bring, beyond the 64 that it can name
-// itself, HTTP and HTTPS with a certificate each. One that comes, goes or is wrong is no matter of the others.
+// itself, HTTP and HTTPS with a certificate each. One that comes, goes or is wrong does not concern the others.
 func TestManyListenerSets(t *testing.T) {
 	t.Parallel()
 	const count = 70

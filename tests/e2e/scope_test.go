@@ -57,7 +57,7 @@ func TestClusterAddress(t *testing.T) {
 	s.becomes(t, "gateway/gw", reason(".status", "AddressesAssigned"), "NotAssigned")
 	s.becomes(t, "gateway/gw", reason(".status", "Programmed"), "AddressNotAssigned")
 
-	// What is no cluster IP of this cluster is refused by the API server, and told.
+	// What is not a cluster IP of this cluster is refused by the API server, and told.
 	other := newScene(t, "range")
 	other.apply(t, gateway("{routability: Cluster, value: 192.0.2.9}"))
 	other.becomes(t, "gateway/gw", reason(".status", "AddressesAssigned"), "NotAssigned")

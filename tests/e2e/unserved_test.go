@@ -132,8 +132,8 @@ spec: {provider: {type: Kubernetes, kubernetes: {envoyDeployment: {pod: {affinit
 `
 	for _, c := range []struct{ manifest, words string }{
 		{authentication, jwtWords},
-		{misspelt, `spec.retry.perRetry.backoff: "backoff" is no known field, so nothing that the policy covers is served: write backOff`},
-		{misspeltFleet, `envoyDeployment.pod.affinity.podAfinity: "podAfinity" is no known field, so no Gateway is accepted with these settings: write podAffinity`},
+		{misspelt, `spec.retry.perRetry.backoff: "backoff" is not a known field, so nothing that the policy covers is served: write backOff`},
+		{misspeltFleet, `envoyDeployment.pod.affinity.podAfinity: "podAfinity" is not a known field, so no Gateway is accepted with these settings: write podAffinity`},
 	} {
 		for _, flags := range [][]string{nil, {"--server-side"}} {
 			out, err := apply(c.manifest, append(flags, "-n", s.namespace)...)

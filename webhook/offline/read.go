@@ -246,7 +246,7 @@ func (r *reader) object(d document) {
 		Kind       string          `json:"kind"`
 		Items      json.RawMessage `json:"items"`
 	}
-	// A document with other types in these fields is no object.
+	// A document with other types in these fields is not an object.
 	if err := kjson.UnmarshalCaseSensitivePreserveInts(d.raw, &head); err != nil || head.Kind == "" ||
 		head.APIVersion == "" {
 		r.others++

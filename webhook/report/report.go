@@ -28,7 +28,7 @@ type Writer func(io.Writer, *offline.Review) error
 func In(format string) (Writer, error) {
 	write, ok := writers[format]
 	if !ok {
-		return nil, fmt.Errorf("%q is no format: use %s", format, strings.Join(Formats(), ", "))
+		return nil, fmt.Errorf("%q is not a format: use %s", format, strings.Join(Formats(), ", "))
 	}
 	return write, nil
 }

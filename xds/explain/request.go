@@ -66,7 +66,7 @@ func Parse(method, url string, headers []string) (*Request, error) {
 	if port != "" {
 		number, err := strconv.ParseUint(port, 10, 16)
 		if err != nil || number == 0 {
-			return nil, fmt.Errorf("%q of the URL is no port: write a number from 1 to 65535", port)
+			return nil, fmt.Errorf("%q of the URL is not a port: write a number from 1 to 65535", port)
 		}
 		r.Port = int32(number)
 	}
@@ -87,7 +87,7 @@ func (r *Request) addHeaders(lines []string) error {
 		name, value, found := strings.Cut(line, ":")
 		name, value = strings.ToLower(strings.TrimSpace(name)), strings.TrimSpace(value)
 		if !found || name == "" {
-			return fmt.Errorf("%q is no header: write a name, a colon and a value", line)
+			return fmt.Errorf("%q is not a header: write a name, a colon and a value", line)
 		}
 		if name == "host" {
 			r.Authority = value

@@ -65,7 +65,7 @@ type Resource struct {
 func Of(deltas []translator.Delta, only ...string) ([]Fleet, error) {
 	for _, name := range only {
 		if !slices.Contains(Types(), name) {
-			return nil, fmt.Errorf("%q is no type of resources: use %s", name, strings.Join(Types(), ", "))
+			return nil, fmt.Errorf("%q is not a type of resources: use %s", name, strings.Join(Types(), ", "))
 		}
 	}
 	var fleets []Fleet

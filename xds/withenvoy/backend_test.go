@@ -17,7 +17,7 @@ import (
 	"gatehouse/translator"
 )
 
-// outside is an address of this network that is no loopback address: Backends may not have those.
+// outside is an address of this network that is not a loopback address: Backends may not have those.
 const outside = "192.0.2.1"
 
 // haveOutside gives the tests' own network, see envoytest.Isolate, the address.

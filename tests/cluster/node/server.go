@@ -43,7 +43,7 @@ func (a *agent) serve(ctx context.Context) error {
 	server := &http.Server{
 		Addr:    net.JoinHostPort(a.gateway().String(), strconv.Itoa(kubeletPort)),
 		Handler: mux, ReadHeaderTimeout: 10 * time.Second,
-		ErrorLog:    slog.NewLogLogger(a.Log.Handler(), slog.LevelDebug), // Clients that leave early are no news.
+		ErrorLog:    slog.NewLogLogger(a.Log.Handler(), slog.LevelDebug), // Clients that leave early are not worth a line.
 		TLSConfig:   &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12},
 		BaseContext: func(net.Listener) context.Context { return ctx }, // Ends logs that are followed.
 	}

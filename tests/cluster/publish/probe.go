@@ -107,7 +107,7 @@ func awaitAnswer(raw int, target netip.AddrPort) (bool, error) {
 		header := int(packet[0]&0xf) * 4
 		if n < header+segmentLength || netip.AddrFrom4(from.(*unix.SockaddrInet4).Addr) != target.Addr() ||
 			binary.BigEndian.Uint16(packet[header:]) != target.Port() {
-			continue // It came before the filter was set, or is no answer to this.
+			continue // It came before the filter was set, or does not answer this.
 		}
 		switch flags := packet[header+13]; {
 		case flags&flagRST != 0:

@@ -51,7 +51,7 @@ func (p *Publisher) Watch(ctx context.Context, client kubernetes.Interface) erro
 			p.Set(ctx, slices.Clone(now))
 			last = now
 		}
-		time.Sleep(10 * time.Millisecond) // Many Services change at once; publishing them one by one is no use.
+		time.Sleep(10 * time.Millisecond) // Many Services change at once; publishing them one by one does not help.
 	}
 }
 
