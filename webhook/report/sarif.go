@@ -2,6 +2,7 @@ package report
 
 import (
 	"io"
+	"net/url"
 	"path/filepath"
 
 	"gatehouse/webhook/offline"
@@ -22,7 +23,9 @@ type sarifRun struct {
 	Tool struct {
 		Driver sarifDriver `json:"driver"`
 	} `json:"tool"`
-	Results []sarifResult `json:"results"`
+	// ColumnKind is what columns count.
+	ColumnKind string        `json:"columnKind"`
+	Results    []sarifResult `json:"results"`
 }
 
 type sarifDriver struct {
@@ -64,7 +67,7 @@ type sarifLocation struct {
 // sarif is the Static Analysis Results Interchange Format, version 2.1.0 of OASIS. The reasons of problems are its
 // rules.
 func sarif(to io.Writer, r *offline.Review) error {
-	run := sarifRun{Results: []sarifResult{}}
+	run := sarifRun{ColumnKind: "unicodeCodePoints", Results: []sarifResult{}}
 	run.Tool.Driver.Name, run.Tool.Driver.Rules = "gatehouse", []sarifRule{}
 	index := map[string]int{}
 	for i := range r.Findings {
@@ -74,8 +77,8 @@ func sarif(to io.Writer, r *offline.Review) error {
 			n = len(run.Tool.Driver.Rules)
 			index[f.Reason] = n
 			run.Tool.Driver.Rules = append(run.Tool.Driver.Rules, sarifRule{
-				ID: f.Reason, ShortDescription: sarifText{"Gatehouse reports " + f.Reason},
-				Help: sarifText{"The message names the field, the value and what to do. The status of the object would have the same words, with reason " + f.Reason + "."},
+				ID: f.Reason, ShortDescription: sarifText{title(help(f.Reason))},
+				Help: sarifText{help(f.Reason) + " The message of each result names the field, the value and the way out."},
 			})
 		}
 		result := sarifResult{
@@ -83,7 +86,7 @@ func sarif(to io.Writer, r *offline.Review) error {
 			Fingerprints: map[string]string{"gatehouse/v1": f.Fingerprint},
 		}
 		var at sarifLocation
-		at.Physical.Artifact.URI = filepath.ToSlash(f.File)
+		at.Physical.Artifact.URI = (&url.URL{Path: filepath.ToSlash(f.File)}).String()
 		at.Physical.Region.Line, at.Physical.Region.Column = max(f.Line, 1), max(f.Column, 1)
 		result.Locations = []sarifLocation{at}
 		run.Results = append(run.Results, result)
