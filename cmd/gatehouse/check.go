@@ -59,7 +59,7 @@ Exit codes: 0 if admission would deny nothing, 1 if it would, 2 if the files can
 
   # A report for code scanning
   gatehouse check --output sarif deploy/ > gatehouse.sarif`,
-		Args: cobra.MinimumNArgs(1),
+		Args: arguments(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, paths []string) error { return o.run(cmd, paths) },
 	}
 	flags := cmd.Flags()
@@ -70,11 +70,13 @@ Exit codes: 0 if admission would deny nothing, 1 if it would, 2 if the files can
 	flags.StringVar(&o.config, "config", "", "configuration file of the control plane; without it its defaults hold")
 	flags.StringVar(&o.baseline, "baseline", "", "report in format json, whose findings pass and are only counted")
 	flags.StringVar(&o.written, "write-baseline", "", "file to write with all findings, which pass then")
-	cmd.MarkFlagsMutuallyExclusive("baseline", "write-baseline")
 	return cmd
 }
 
 func (o checkOptions) run(cmd *cobra.Command, paths []string) error {
+	if o.baseline != "" && o.written != "" {
+		return usageError{errors.New("--baseline and --write-baseline exclude each other: leave out one of the two")}
+	}
 	level, err := webhook.ParseLevel(o.level)
 	if err != nil {
 		return usageError{fmt.Errorf("--level: %w", err)}
