@@ -3,11 +3,13 @@ package controller
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/util/workqueue"
@@ -25,13 +27,15 @@ const (
 	ruleLimit = 10 * time.Second
 )
 
-// RuleStatuses writes whether AdmissionRules are in effect into their statuses. It runs on the leader.
+// RuleStatuses writes whether AdmissionRules and AdmissionExceptions are in effect into their statuses. It runs on the
+// leader.
 type RuleStatuses struct {
 	client  client.Client
 	schemas func(context.Context) admissionrule.Schemas
 	log     logr.Logger
 	now     func() time.Time
-	queue   workqueue.TypedRateLimitingInterface[client.ObjectKey]
+	// queue has the names of exceptions, and those of rules without a namespace.
+	queue workqueue.TypedRateLimitingInterface[client.ObjectKey]
 }
 
 // NewRuleStatuses returns a writer that reads rules with c, from a cache.
@@ -42,17 +46,23 @@ func NewRuleStatuses(c client.Client, schemas func(context.Context) admissionrul
 	}
 }
 
-// Seen receives the name of a rule that was created or changed.
-func (s *RuleStatuses) Seen(name string) { s.queue.Add(client.ObjectKey{Name: name}) }
+// SeenRule receives the name of a rule that was created, changed or deleted.
+func (s *RuleStatuses) SeenRule(name string) { s.queue.Add(client.ObjectKey{Name: name}) }
 
-// Start writes statuses until ctx ends. It can be started again afterwards, with all rules.
+// SeenException receives the name of an exception that was created or changed.
+func (s *RuleStatuses) SeenException(namespace, name string) {
+	s.queue.Add(client.ObjectKey{Namespace: namespace, Name: name})
+}
+
+// Start writes statuses until ctx ends. It can be started again afterwards, with all rules and exceptions.
 func (s *RuleStatuses) Start(ctx context.Context) error {
 	all := &rulesv1alpha1.AdmissionRuleList{}
 	if err := s.client.List(ctx, all); err == nil { // It fails if the kind is not installed. Its rules are seen once it is.
 		for _, rule := range all.Items {
-			s.Seen(rule.Name)
+			s.SeenRule(rule.Name)
 		}
 	}
+	s.seeExceptions(ctx, func(*rulesv1alpha1.AdmissionException) bool { return true })
 	stopped := context.AfterFunc(ctx, func() { s.queue.AddAfter(client.ObjectKey{}, 0) }) // It wakes the loop below.
 	defer stopped()
 	for {
@@ -62,7 +72,7 @@ func (s *RuleStatuses) Start(ctx context.Context) error {
 			return nil
 		}
 		if err := s.write(ctx, key); err != nil {
-			s.log.Error(err, "writing the status of an AdmissionRule", "rule", key.Name)
+			s.log.Error(err, "writing the status of a rule", "namespace", key.Namespace, "name", key.Name)
 			s.queue.AddRateLimited(key)
 		} else {
 			s.queue.Forget(key)
@@ -71,40 +81,120 @@ func (s *RuleStatuses) Start(ctx context.Context) error {
 	}
 }
 
+// seeExceptions computes the statuses of some exceptions again.
+func (s *RuleStatuses) seeExceptions(ctx context.Context, which func(*rulesv1alpha1.AdmissionException) bool) {
+	all := &rulesv1alpha1.AdmissionExceptionList{}
+	if s.client.List(ctx, all) != nil {
+		return // The kind is not installed.
+	}
+	for i := range all.Items {
+		if e := &all.Items[i]; which(e) {
+			s.SeenException(e.Namespace, e.Name)
+		}
+	}
+}
+
 func (s *RuleStatuses) write(ctx context.Context, key client.ObjectKey) error {
+	if key.Name == "" {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, ruleLimit) // The cache waits for objects of a kind that is gone.
 	defer cancel()
-	rule := &rulesv1alpha1.AdmissionRule{}
-	err := s.client.Get(ctx, key, rule)
-	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("reading AdmissionRule %s: %w", key.Name, err)
+	if key.Namespace != "" {
+		return s.writeException(ctx, key)
 	}
-	if err != nil || key.Name == "" {
-		return nil
+	s.seeExceptions(ctx, func(e *rulesv1alpha1.AdmissionException) bool { return slices.Contains(e.Spec.Rules, key.Name) })
+	return s.writeRule(ctx, key)
+}
+
+func (s *RuleStatuses) writeRule(ctx context.Context, key client.ObjectKey) error {
+	rule, err := s.rule(ctx, key.Name)
+	if err != nil || rule == nil {
+		return err
 	}
 	s.queue.AddAfter(key, ruleAgain)
 	changed := rule.DeepCopy()
 	compiled, problems := admissionrule.Compile(rule, s.schemas(ctx))
-	condition := ruleCondition(compiled != nil, problems)
-	condition.ObservedGeneration, condition.LastTransitionTime = rule.Generation, metav1.NewTime(s.now())
-	meta.SetStatusCondition(&changed.Status.Conditions, condition)
+	s.set(&changed.Status.Conditions, ruleCondition(compiled != nil, problems), rule.Generation)
 	if equality.Semantic.DeepEqual(rule.Status, changed.Status) {
 		return nil
 	}
-	if err := s.client.Status().Update(ctx, changed); err != nil {
-		return client.IgnoreNotFound(err)
-	}
-	return nil
+	return client.IgnoreNotFound(s.client.Status().Update(ctx, changed))
 }
 
-// ruleCondition says whether a rule is in effect, and what is wrong with it.
-func ruleCondition(inEffect bool, problems []verdict.Problem) metav1.Condition {
-	c := metav1.Condition{Type: "Accepted", Status: metav1.ConditionTrue, Reason: "Accepted"}
+// rule reads a rule; nil if it does not exist.
+func (s *RuleStatuses) rule(ctx context.Context, name string) (*rulesv1alpha1.AdmissionRule, error) {
+	rule := &rulesv1alpha1.AdmissionRule{}
+	err := s.client.Get(ctx, client.ObjectKey{Name: name}, rule)
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading AdmissionRule %s: %w", name, err)
+	}
+	return rule, nil
+}
+
+func (s *RuleStatuses) writeException(ctx context.Context, key client.ObjectKey) error {
+	source := &rulesv1alpha1.AdmissionException{}
+	err := s.client.Get(ctx, key, source)
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("reading AdmissionException %s: %w", key, err)
+	}
+	s.queue.AddAfter(key, ruleAgain)
+	rules := map[string]*rulesv1alpha1.AdmissionRule{}
+	for _, name := range source.Spec.Rules {
+		if rules[name], err = s.rule(ctx, name); err != nil {
+			return err
+		}
+	}
+	e, problems := admissionrule.NewException(source)
+	problems = append(problems, e.Problems(func(name string) *rulesv1alpha1.AdmissionRule { return rules[name] }, s.now())...)
+	changed := source.DeepCopy()
+	s.set(&changed.Status.Conditions, exceptionCondition(problems), source.Generation)
+	if equality.Semantic.DeepEqual(source.Status, changed.Status) {
+		return nil
+	}
+	return client.IgnoreNotFound(s.client.Status().Update(ctx, changed))
+}
+
+func (s *RuleStatuses) set(conditions *[]metav1.Condition, c metav1.Condition, generation int64) {
+	c.ObservedGeneration, c.LastTransitionTime = generation, metav1.NewTime(s.now())
+	const most = 32 << 10 // The API server refuses longer messages.
+	if len(c.Message) > most {
+		c.Message = strings.ToValidUTF8(c.Message[:most], "")
+	}
+	meta.SetStatusCondition(conditions, c)
+}
+
+// exceptionCondition says whether an exception is in effect. The first problem that ends it is the reason.
+func exceptionCondition(problems []verdict.Problem) metav1.Condition {
+	c := metav1.Condition{Type: "Effective", Status: metav1.ConditionTrue, Reason: "Effective", Message: messages(problems)}
+	for _, p := range problems {
+		if p.Reason == admissionrule.ReasonExpiresSoon {
+			c.Reason = p.Reason
+			continue
+		}
+		c.Status, c.Reason = metav1.ConditionFalse, p.Reason
+		break
+	}
+	return c
+}
+
+func messages(problems []verdict.Problem) string {
 	var lines []string
 	for _, p := range problems {
 		lines = append(lines, p.String())
 	}
-	c.Message = strings.Join(lines, "\n")
+	return strings.Join(lines, "\n")
+}
+
+// ruleCondition says whether a rule is in effect, and what is wrong with it.
+func ruleCondition(inEffect bool, problems []verdict.Problem) metav1.Condition {
+	c := metav1.Condition{Type: "Accepted", Status: metav1.ConditionTrue, Reason: "Accepted", Message: messages(problems)}
 	switch {
 	case !inEffect:
 		c.Status, c.Reason = metav1.ConditionFalse, admissionrule.ReasonInvalid
@@ -113,10 +203,6 @@ func ruleCondition(inEffect bool, problems []verdict.Problem) metav1.Condition {
 		c.Reason = "AcceptedWithErrors"
 	case len(problems) > 0:
 		c.Reason = admissionrule.ReasonUnchecked
-	}
-	const most = 32 << 10 // The API server refuses longer messages.
-	if len(c.Message) > most {
-		c.Message = strings.ToValidUTF8(c.Message[:most], "")
 	}
 	return c
 }

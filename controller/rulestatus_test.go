@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/go-logr/logr"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -51,8 +52,8 @@ func TestStatusOfRules(t *testing.T) {
 	kubetest.Start(t, func(ctx context.Context) error { return statuses.Start(ctx) })
 	within(t, has(fine, metav1.ConditionTrue, "Accepted", ""))
 	broken, lost := rule("broken", "object.spec ="), rule("lost", "object.spec.hostnams == []")
-	statuses.Seen(broken.Name)
-	statuses.Seen(lost.Name)
+	statuses.SeenRule(broken.Name)
+	statuses.SeenRule(lost.Name)
 	within(t, has(broken, metav1.ConditionFalse, "Invalid",
 		"spec.validations[0].expression: line 1, column 13: Syntax error: token recognition error at: '=': correct the expression"))
 	within(t, has(lost, metav1.ConditionTrue, "AcceptedWithErrors",
@@ -64,6 +65,65 @@ func TestStatusOfRules(t *testing.T) {
 	if err := c.Update(t.Context(), broken); err != nil {
 		t.Fatal(err)
 	}
-	statuses.Seen(broken.Name)
+	statuses.SeenRule(broken.Name)
 	within(t, has(broken, metav1.ConditionTrue, "Accepted", ""))
+}
+
+// TestStatusOfExceptions: the condition Effective says whether an exception is in effect, and when that ends.
+func TestStatusOfExceptions(t *testing.T) {
+	c := server.Client(t)
+	statuses := NewRuleStatuses(c, kube.Schemas(c), logr.Discard())
+	rule := &rulesv1alpha1.AdmissionRule{ObjectMeta: metav1.ObjectMeta{Name: "with-exceptions"}}
+	rule.Spec.Exceptions = rulesv1alpha1.ExceptionsAllowed
+	rule.Spec.MatchConstraints.ResourceRules = []rulesv1alpha1.ResourceRule{{
+		APIGroups: []string{"gateway.networking.k8s.io"}, APIVersions: []string{"v1"}, Resources: []string{"httproutes"},
+		Operations: []rulesv1alpha1.Operation{"CREATE"},
+	}}
+	rule.Spec.Validations = []rulesv1alpha1.Validation{{Expression: "true"}}
+	exception := func(name, rule string, left time.Duration) *rulesv1alpha1.AdmissionException {
+		e := &rulesv1alpha1.AdmissionException{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}}
+		e.Spec = rulesv1alpha1.AdmissionExceptionSpec{
+			Rules: []string{rule}, Owner: "jane", Reason: "a test", Expires: metav1.NewTime(time.Now().Add(left)),
+			Targets: []rulesv1alpha1.ExceptionTarget{{Kind: "HTTPRoute", Name: "a"}},
+		}
+		if err := c.Create(t.Context(), e); err != nil {
+			t.Fatal(err)
+		}
+		return e
+	}
+	has := func(e *rulesv1alpha1.AdmissionException, status metav1.ConditionStatus, reason string) func() error {
+		return func() error {
+			now := &rulesv1alpha1.AdmissionException{}
+			if err := c.Get(t.Context(), client.ObjectKeyFromObject(e), now); err != nil {
+				return err
+			}
+			if len(now.Status.Conditions) == 1 {
+				got := now.Status.Conditions[0]
+				if got.Status == status && got.Reason == reason && got.ObservedGeneration == now.Generation {
+					return nil
+				}
+			}
+			return fmt.Errorf("AdmissionException %s has conditions %+v", e.Name, now.Status.Conditions)
+		}
+	}
+	const day = 24 * time.Hour
+	fine, soon, over := exception("fine", rule.Name, 30*day), exception("soon", rule.Name, day), exception("over", rule.Name, -day)
+	kubetest.Start(t, func(ctx context.Context) error { return statuses.Start(ctx) })
+	within(t, has(fine, metav1.ConditionFalse, "RuleNotFound"))
+	if err := c.Create(t.Context(), rule); err != nil {
+		t.Fatal(err)
+	}
+	statuses.SeenRule(rule.Name)
+	within(t, has(fine, metav1.ConditionTrue, "Effective"))
+	within(t, has(soon, metav1.ConditionTrue, "ExpiresSoon"))
+	within(t, has(over, metav1.ConditionFalse, "Expired"))
+	if err := c.Get(t.Context(), client.ObjectKeyFromObject(rule), rule); err != nil { // Its status was written.
+		t.Fatal(err)
+	}
+	rule.Spec.Exceptions = rulesv1alpha1.ExceptionsForbidden
+	if err := c.Update(t.Context(), rule); err != nil {
+		t.Fatal(err)
+	}
+	statuses.SeenRule(rule.Name)
+	within(t, has(fine, metav1.ConditionFalse, "NotAllowed"))
 }

@@ -25,7 +25,8 @@ import (
 var server kubetest.Server
 
 func TestMain(m *testing.M) {
-	kubetest.Run(m, &server, "bin/gateway-api-crds.yaml", "manifests/gatehouse-crds/files/gatehouse.dev_admissionrules.yaml")
+	const crds = "manifests/gatehouse-crds/files/gatehouse.dev_"
+	kubetest.Run(m, &server, "bin/gateway-api-crds.yaml", crds+"admissionrules.yaml", crds+"admissionexceptions.yaml")
 }
 
 const controllerName = "gateway.envoyproxy.io/gatewayclass-controller"

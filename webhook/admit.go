@@ -52,7 +52,7 @@ type validator struct {
 func (v *validator) answer(ctx context.Context, request *admissionv1.AdmissionRequest) (*admissionv1.AdmissionResponse,
 	error,
 ) {
-	if isRule(request) {
+	if isOfRules(request) {
 		return v.rules.review(ctx, request)
 	}
 	if request.Operation == admissionv1.Delete {

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/go-logr/logr/testr"
 	"github.com/google/go-cmp/cmp"
@@ -36,8 +37,8 @@ var update = flag.Bool("update", false, "rewrite the goldens")
 
 // TestGoldens sends requests to the server over TLS, with real tables. A golden has stored.yaml (objects that are
 // stored and in the tables), optionally unseen.yaml (objects that are stored, but not yet in the tables), late.yaml
-// (objects that reach the tables after the first try), rules.yaml (AdmissionRules) and level.txt (the level of the
-// installation), requests as *.yaml, and answers.txt.
+// (objects that reach the tables after the first try), rules.yaml (rules and exceptions, on the first of January 2026)
+// and level.txt (the level of the installation), requests as *.yaml, and answers.txt.
 func TestGoldens(t *testing.T) {
 	names, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(names) == 0 {
@@ -194,10 +195,16 @@ func rulesOf(t *testing.T, text []byte, reader client.Reader) *RuleBook {
 	}
 	book := NewRuleBook(RuleOptions{
 		Live: reader, Namespaces: reader, Log: testr.New(t),
+		Now:     func() time.Time { return time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC) },
 		Schemas: func(context.Context) admissionrule.Schemas { return nil },
 	})
 	for _, o := range decode(t, text) {
-		book.Put(o.(*rulesv1alpha1.AdmissionRule))
+		switch o := o.(type) {
+		case *rulesv1alpha1.AdmissionRule:
+			book.Put(o)
+		case *rulesv1alpha1.AdmissionException:
+			book.PutException(o)
+		}
 	}
 	return book
 }

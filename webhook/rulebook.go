@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
@@ -28,6 +29,8 @@ type RuleBook struct {
 	rules map[string]storedRule
 	// inEffect are the compiled rules by name, in this order. It is replaced, and never modified.
 	inEffect []*admissionrule.Rule
+	// exceptions are the AdmissionExceptions by their namespace and name.
+	exceptions map[string]map[string]*admissionrule.Exception
 }
 
 // RuleOptions are what rules are evaluated with.
@@ -39,6 +42,8 @@ type RuleOptions struct {
 	Namespaces client.Reader
 	// Schemas returns the schemas of the cluster's CRDs, against which new rules are checked.
 	Schemas func(context.Context) admissionrule.Schemas
+	// Now returns the time, at which exceptions may have expired; nil means the clock.
+	Now func() time.Time
 	// Metrics registers the counter; nil registers nothing.
 	Metrics prometheus.Registerer
 	Log     logr.Logger
@@ -53,14 +58,17 @@ type storedRule struct {
 // NewRuleBook returns an empty book.
 func NewRuleBook(o RuleOptions) *RuleBook {
 	b := &RuleBook{
-		options: o, rules: map[string]storedRule{},
+		options: o, rules: map[string]storedRule{}, exceptions: map[string]map[string]*admissionrule.Exception{},
 		found: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "gatehouse_admission_rule_findings_total",
-			Help: "Violations of AdmissionRules by rule and outcome (denied, warned, audited; failed if the rule could not be evaluated).",
+			Help: "Violations of AdmissionRules by rule and outcome (denied, warned, audited, excepted; failed if the rule could not be evaluated).",
 		}, []string{"rule", "outcome"}),
 	}
+	if o.Now == nil {
+		b.options.Now = time.Now
+	}
 	if o.Metrics != nil {
-		o.Metrics.MustRegister(b.found)
+		o.Metrics.MustRegister(b.found, exceptionCounts{b})
 	}
 	return b
 }

@@ -18,8 +18,8 @@ import (
 	"gatehouse/policies/verdict"
 )
 
-// auditKey is the key of the audit annotation with the violations of rules of severity audit. The API server puts the
-// name of the webhook before it.
+// auditKey is the key of the audit annotation with the violations of rules of severity audit, and with those that are
+// excepted. The API server puts the name of the webhook before it.
 const auditKey = "rules"
 
 // ruled is what AdmissionRules say about a request.
@@ -65,7 +65,9 @@ func (b *RuleBook) input(ctx context.Context, kind admissionrule.Resource, reque
 	if request.Operation != admissionv1.Create && request.Operation != admissionv1.Update || request.SubResource != "" {
 		return nil, nil
 	}
-	in := &admissionrule.Input{Resource: kind, Request: request}
+	in := &admissionrule.Input{
+		Resource: kind, Request: request, Exceptions: b.exceptionsIn(request.Namespace), Now: b.options.Now(),
+	}
 	var err error
 	if in.Object, err = fields(request.Object.Raw); err != nil {
 		return nil, fmt.Errorf("reading the object: %w", err)
@@ -105,9 +107,14 @@ func written(object map[string]any) map[string]any {
 
 // take adds a finding to the answer, to the metrics and, if the rule says so, to the log.
 func (b *RuleBook) take(out *ruled, request *admissionv1.AdmissionRequest, f *admissionrule.Finding) {
-	l := ruleLine(f)
+	l := line{field: f.Field, message: f.Words(), weight: f.Weight}
 	var how string
 	switch {
+	case f.Excepted:
+		out.audited, how = append(out.audited, l.String()), "excepted"
+		if f.EndsSoon {
+			out.warned = append(out.warned, l.String())
+		}
 	case f.Denies():
 		out.denials, how = append(out.denials, l), "denied"
 	case f.Severity == rulesv1alpha1.SeverityAudit:
@@ -129,15 +136,6 @@ func (b *RuleBook) take(out *ruled, request *admissionv1.AdmissionRequest, f *ad
 	}
 }
 
-// ruleLine is the text of a finding for the user, with the name of the rule.
-func ruleLine(f *admissionrule.Finding) line {
-	message := fmt.Sprintf("rule %s: %s", f.Rule, f.Message)
-	if f.Before && f.Severity == rulesv1alpha1.SeverityDeny {
-		message += " (this was so before)"
-	}
-	return line{field: f.Field, message: message, weight: f.Weight}
-}
-
 // annotate adds the violations of rules of severity audit to the audit log of the API server.
 func (r *ruled) annotate(response *admissionv1.AdmissionResponse) error {
 	if len(r.audited) == 0 {
@@ -152,26 +150,33 @@ func (r *ruled) annotate(response *admissionv1.AdmissionResponse) error {
 	return nil
 }
 
-// isRule reports whether the request is about an AdmissionRule itself.
-func isRule(request *admissionv1.AdmissionRequest) bool {
-	return request.Kind.Group == rulesv1alpha1.GroupName && request.Kind.Kind == rulesv1alpha1.KindAdmissionRule
+// kindsOfRules are the kinds of rules themselves, and what is wrong with an object of them.
+var kindsOfRules = map[string]func(context.Context, *RuleBook, []byte) ([]verdict.Problem, error){
+	rulesv1alpha1.KindAdmissionRule:      problemsOfRule,
+	rulesv1alpha1.KindAdmissionException: problemsOfException,
 }
 
-// review answers a request to store an AdmissionRule. It denies problems that the stored version does not have.
+// isOfRules reports whether the request is about an AdmissionRule or an AdmissionException itself.
+func isOfRules(request *admissionv1.AdmissionRequest) bool {
+	return request.Kind.Group == rulesv1alpha1.GroupName && kindsOfRules[request.Kind.Kind] != nil
+}
+
+// review answers a request to store a rule or an exception. It denies problems that the stored version does not have.
 func (b *RuleBook) review(ctx context.Context, request *admissionv1.AdmissionRequest) (*admissionv1.AdmissionResponse,
 	error,
 ) {
-	if b == nil || request.Operation != admissionv1.Create && request.Operation != admissionv1.Update || request.SubResource != "" {
+	changes := request.Operation == admissionv1.Create || request.Operation == admissionv1.Update
+	if b == nil || !changes || request.SubResource != "" {
 		return &admissionv1.AdmissionResponse{Allowed: true}, nil
 	}
-	schemas := b.options.Schemas(ctx)
-	problems, err := problemsOf(request.Object.Raw, schemas)
+	find := kindsOfRules[request.Kind.Kind]
+	problems, err := find(ctx, b, request.Object.Raw)
 	if err != nil {
 		return nil, err
 	}
 	before := map[verdict.Problem]bool{}
 	if len(problems) > 0 && len(request.OldObject.Raw) > 0 {
-		old, err := problemsOf(request.OldObject.Raw, schemas)
+		old, err := find(ctx, b, request.OldObject.Raw)
 		if err != nil {
 			return nil, err
 		}
@@ -191,11 +196,11 @@ func (b *RuleBook) review(ctx context.Context, request *admissionv1.AdmissionReq
 	return respond(request, LevelEnforce, lines, warnings, nil), nil
 }
 
-func problemsOf(raw []byte, schemas admissionrule.Schemas) ([]verdict.Problem, error) {
+func problemsOfRule(ctx context.Context, b *RuleBook, raw []byte) ([]verdict.Problem, error) {
 	rule := &rulesv1alpha1.AdmissionRule{}
 	if err := json.Unmarshal(raw, rule); err != nil {
 		return nil, fmt.Errorf("decoding the AdmissionRule: %w", err)
 	}
-	_, problems := admissionrule.Compile(rule, schemas)
+	_, problems := admissionrule.Compile(rule, b.options.Schemas(ctx))
 	return problems, nil
 }

@@ -87,8 +87,8 @@ func TestCRDsServeEveryKind(t *testing.T) {
 	}
 	sort.Strings(got)
 	want := []string{
-		rulesv1alpha1.KindAdmissionRule, v1alpha1.KindBackend, v1alpha1.KindBackendTrafficPolicy, v1alpha1.KindClientTrafficPolicy,
-		v1alpha1.KindEnvoyProxy, v1alpha1.KindSecurityPolicy,
+		rulesv1alpha1.KindAdmissionException, rulesv1alpha1.KindAdmissionRule, v1alpha1.KindBackend,
+		v1alpha1.KindBackendTrafficPolicy, v1alpha1.KindClientTrafficPolicy, v1alpha1.KindEnvoyProxy, v1alpha1.KindSecurityPolicy,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("kinds with a CRD (-want +got):\n%s", diff)

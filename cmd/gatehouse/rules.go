@@ -27,24 +27,40 @@ func (p *plane) addRules() {
 	}
 }
 
-// before takes events of rules, and passes all others on.
+// before takes events of rules and exceptions, and passes all others on.
 func (r ruling) before(next func(...translator.Event)) func(...translator.Event) {
 	return func(events ...translator.Event) {
 		var others []translator.Event
 		for _, e := range events {
-			rule, ok := e.Object.(*rulesv1alpha1.AdmissionRule)
-			switch {
-			case !ok:
-				others = append(others, e)
-			case e.Deleted:
-				r.book.Delete(rule.Name)
+			switch o := e.Object.(type) {
+			case *rulesv1alpha1.AdmissionRule:
+				r.rule(o, e.Deleted)
+			case *rulesv1alpha1.AdmissionException:
+				r.exception(o, e.Deleted)
 			default:
-				r.book.Put(rule)
-				r.statuses.Seen(rule.Name)
+				others = append(others, e)
 			}
 		}
 		if len(others) > 0 {
 			next(others...)
 		}
 	}
+}
+
+func (r ruling) rule(o *rulesv1alpha1.AdmissionRule, deleted bool) {
+	if deleted {
+		r.book.Delete(o.Name)
+	} else {
+		r.book.Put(o)
+	}
+	r.statuses.SeenRule(o.Name)
+}
+
+func (r ruling) exception(o *rulesv1alpha1.AdmissionException, deleted bool) {
+	if deleted {
+		r.book.DeleteException(o.Namespace, o.Name)
+		return
+	}
+	r.book.PutException(o)
+	r.statuses.SeenException(o.Namespace, o.Name)
 }

@@ -58,7 +58,12 @@ func Kinds() []Kind {
 }
 
 // RuleKinds returns the kinds of rules of the platform. The translation does not read them.
-func RuleKinds() []Kind { return []Kind{{Object: &rulesv1alpha1.AdmissionRule{}, Optional: true}} }
+func RuleKinds() []Kind {
+	return []Kind{
+		{Object: &rulesv1alpha1.AdmissionRule{}, Optional: true},
+		{Object: &rulesv1alpha1.AdmissionException{}, Optional: true},
+	}
+}
 
 // watch sends every change of the objects of one kind until it is ended.
 type watch struct {

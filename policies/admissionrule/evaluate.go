@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/cel-go/cel"
 	"github.com/google/cel-go/common/types"
@@ -34,6 +35,9 @@ type Input struct {
 	Namespace *corev1.Namespace
 	// Params finds ConfigMaps in a namespace, by their name if it is not empty, otherwise by the selector.
 	Params func(namespace, name string, selector labels.Selector) ([]*corev1.ConfigMap, error)
+	// Exceptions are those of the object's namespace, and Now is the time at which they may have expired.
+	Exceptions []*Exception
+	Now        time.Time
 }
 
 // Finding is one requirement of a rule that an object violates.
@@ -48,11 +52,23 @@ type Finding struct {
 	Before bool
 	// Failed reports whether the rule could not be evaluated.
 	Failed bool
+	// Excepted reports whether an AdmissionException allows it, and EndsSoon whether that ends soon. The message names
+	// the exception.
+	Excepted, EndsSoon bool
 }
 
 // Denies reports whether the object is refused for the finding.
 func (f *Finding) Denies() bool {
-	return f.Severity == rulesv1alpha1.SeverityDeny && !f.Before
+	return f.Severity == rulesv1alpha1.SeverityDeny && !f.Before && !f.Excepted
+}
+
+// Words is the message with the name of the rule, for users.
+func (f *Finding) Words() string {
+	words := fmt.Sprintf("rule %s: %s", f.Rule, f.Message)
+	if f.Before && !f.Excepted && f.Severity == rulesv1alpha1.SeverityDeny {
+		words += " (this was so before)"
+	}
+	return words
 }
 
 // Judge evaluates the rule for a request. It returns an error only if ctx ends.
@@ -69,6 +85,7 @@ func (r *Rule) Judge(ctx context.Context, in *Input) ([]Finding, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("evaluating rule %s: %w", r.name, err)
 	}
+	r.except(in, found)
 	return found, nil
 }
 

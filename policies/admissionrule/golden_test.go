@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/tools/txtar"
@@ -29,8 +30,8 @@ import (
 var update = flag.Bool("update", false, "rewrite the goldens")
 
 // TestGoldens compiles the rule of each golden (rule.yaml), and evaluates it for its objects. An object is in a file
-// NAME.yaml; if there is also NAME.stored.yaml, it is an update of that object. Namespaces and ConfigMaps are in
-// cluster.yaml. answers.txt has what the rule says.
+// NAME.yaml; if there is also NAME.stored.yaml, it is an update of that object. Namespaces, ConfigMaps and exceptions
+// are in cluster.yaml. It is the first of January 2026. answers.txt has what the rule says.
 func TestGoldens(t *testing.T) {
 	names, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(names) == 0 {
@@ -79,7 +80,15 @@ func answers(t *testing.T, archive *txtar.Archive, schemas Schemas) string {
 	if Refused(problems) {
 		return b.String() + "the rule is refused\n"
 	}
-	around := stored(t, part(archive, "cluster.yaml"))
+	around := stored(t, part(archive, "cluster.yaml"), func(name string) *rulesv1alpha1.AdmissionRule {
+		if name == source.Name {
+			return source
+		}
+		return nil
+	})
+	for _, p := range around.problems {
+		b.WriteString(p)
+	}
 	for _, f := range archive.Files {
 		name, ok := strings.CutSuffix(f.Name, ".yaml")
 		if !ok || slices.Contains([]string{"rule", "cluster"}, name) || strings.HasSuffix(name, ".stored") {
@@ -100,7 +109,12 @@ func said(t *testing.T, rule *Rule, in *Input) string {
 	var b strings.Builder
 	for _, f := range findings {
 		outcome := string(f.Severity)
-		if f.Before {
+		switch {
+		case f.EndsSoon:
+			outcome = "excepted, but not for long, from " + outcome
+		case f.Excepted:
+			outcome = "excepted from " + outcome
+		case f.Before:
 			outcome = "as before, so no longer " + outcome
 		}
 		fmt.Fprintf(&b, "%s, %s: %s\n", outcome, f.Reason, f.Problem)
@@ -124,9 +138,14 @@ func part(archive *txtar.Archive, name string) []byte {
 type cluster struct {
 	namespaces map[string]*corev1.Namespace
 	configs    []*corev1.ConfigMap
+	exceptions []*Exception
+	// problems are those of the exceptions.
+	problems []string
 }
 
-func stored(t *testing.T, text []byte) *cluster {
+var today = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+func stored(t *testing.T, text []byte, find func(string) *rulesv1alpha1.AdmissionRule) *cluster {
 	t.Helper()
 	c := &cluster{namespaces: map[string]*corev1.Namespace{}}
 	for document := range strings.SplitSeq(string(text), "\n---\n") {
@@ -147,6 +166,17 @@ func stored(t *testing.T, text []byte) *cluster {
 				t.Fatal(err)
 			}
 			c.configs = append(c.configs, config)
+		case "AdmissionException":
+			source := &rulesv1alpha1.AdmissionException{}
+			if err := yaml.UnmarshalStrict([]byte(document), source); err != nil {
+				t.Fatal(err)
+			}
+			e, problems := NewException(source)
+			problems = append(problems, e.Problems(find, today)...)
+			c.exceptions = append(c.exceptions, e)
+			for _, p := range problems {
+				c.problems = append(c.problems, fmt.Sprintf("%s: AdmissionException %s: %s\n", p.Weight, source.Name, p))
+			}
 		}
 	}
 	return c
@@ -163,7 +193,7 @@ func (c *cluster) params(namespace, name string, selector labels.Selector) (foun
 
 func (c *cluster) input(t *testing.T, object, old []byte) *Input {
 	t.Helper()
-	in := &Input{Object: values(t, object), Params: c.params}
+	in := &Input{Object: values(t, object), Params: c.params, Exceptions: c.exceptions, Now: today}
 	operation := admissionv1.Create
 	if len(old) > 0 {
 		in.OldObject, operation = values(t, old), admissionv1.Update

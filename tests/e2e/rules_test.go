@@ -12,6 +12,7 @@ apiVersion: gatehouse.dev/v1alpha1
 kind: AdmissionRule
 metadata: {name: SCENE}
 spec:
+  exceptions: Allowed
   matchConstraints:
     resourceRules:
     - {apiGroups: [gateway.networking.k8s.io], apiVersions: [v1], resources: [httproutes], operations: [CREATE, UPDATE]}
@@ -25,7 +26,7 @@ spec:
 `
 
 // TestRules: a rule of the platform holds in a namespace with level off too, once its status says that it is in effect,
-// and until it is deleted. A rule that does not fit the CRDs is refused.
+// and until it is deleted; and an exception lets one object in. A rule that does not fit the CRDs is refused.
 func TestRules(t *testing.T) {
 	s := newScene(t, "rules", "gatehouse.dev/admission=off")
 	rule := strings.ReplaceAll(ruleOfTheScene, "SCENE", s.namespace)
@@ -62,6 +63,23 @@ func TestRules(t *testing.T) {
 		return nil
 	})
 	s.apply(t, route("allowed", "a.shop.example.com"))
+	s.apply(t, fmt.Sprintf(`
+apiVersion: gatehouse.dev/v1alpha1
+kind: AdmissionException
+metadata: {name: old}
+spec: {rules: [%s], targets: [{kind: HTTPRoute, name: old}], owner: jane, reason: a test, expires: "2999-01-01T00:00:00Z"}
+`, s.namespace))
+	s.becomes(t, "admissionexception/old", condition(".status", "Effective"), "True")
+	eventually(t, "the exception to let the route in", func() error {
+		out, err := s.tryApply(route("old", "a.example.com"))
+		if err != nil {
+			err = fmt.Errorf("%w: %s", err, out)
+		}
+		return err
+	})
+	if out, err := s.tryApply(route("denied", "a.example.com")); err == nil {
+		t.Errorf("the exception lets others in: %s", out)
+	}
 	s.kubectl(t, "delete", "admissionrule", s.namespace)
 	eventually(t, "the rule to be gone", func() error {
 		out, err := s.tryApply(route("free", "a.example.com"))

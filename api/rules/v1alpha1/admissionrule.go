@@ -45,6 +45,12 @@ type AdmissionRuleSpec struct {
 	// +kubebuilder:default=deny
 	Severity Severity `json:"severity,omitempty"`
 
+	// Exceptions says whether AdmissionExceptions for this rule are allowed. Default: Forbidden.
+	//
+	// +optional
+	// +kubebuilder:default=Forbidden
+	Exceptions ExceptionPolicy `json:"exceptions,omitempty"`
+
 	// FailurePolicy says what happens if an expression fails, such as for an object that lacks a field, or if it costs
 	// too much. Fail treats the object as one that violates the rule. Ignore leaves the rule out. Default: Fail.
 	//
@@ -104,6 +110,17 @@ const (
 	SeverityDeny  Severity = "deny"
 	SeverityWarn  Severity = "warn"
 	SeverityAudit Severity = "audit"
+)
+
+// ExceptionPolicy says whether a rule has exceptions.
+//
+// +kubebuilder:validation:Enum=Allowed;Forbidden
+type ExceptionPolicy string
+
+// The policies for exceptions.
+const (
+	ExceptionsAllowed   ExceptionPolicy = "Allowed"
+	ExceptionsForbidden ExceptionPolicy = "Forbidden"
 )
 
 // FailurePolicy says what happens if an expression fails.

@@ -9,15 +9,21 @@ import (
 // GroupName is the API group of every kind of this package.
 const GroupName = "gatehouse.dev"
 
-// KindAdmissionRule is the kind of AdmissionRules.
-const KindAdmissionRule = "AdmissionRule"
+// The kinds of this package, as they are written in manifests.
+const (
+	KindAdmissionRule      = "AdmissionRule"
+	KindAdmissionException = "AdmissionException"
+)
 
 // GroupVersion is the API group and version of every kind of this package.
 var GroupVersion = schema.GroupVersion{Group: GroupName, Version: "v1alpha1"}
 
 // AddToScheme registers the kinds of this package and their lists with a scheme.
 func AddToScheme(scheme *runtime.Scheme) error {
-	scheme.AddKnownTypes(GroupVersion, &AdmissionRule{}, &AdmissionRuleList{})
+	scheme.AddKnownTypes(GroupVersion,
+		&AdmissionRule{}, &AdmissionRuleList{},
+		&AdmissionException{}, &AdmissionExceptionList{},
+	)
 	metav1.AddToGroupVersion(scheme, GroupVersion)
 	return nil
 }
