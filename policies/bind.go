@@ -69,9 +69,10 @@ type bound struct {
 	cost       func(any) feature.Cost
 	traits     func(any) feature.Traits
 	connection func(any, feature.Have, *feature.Connection)
+	effective  func(any, feature.Have, *feature.Effective)
 	filters    []feature.Filter
 
-	shapesListeners, shapesRoutes bool
+	tells, shapesListeners, shapesRoutes bool
 }
 
 // folders begin the names of the folders of a kind's features, where other kinds have features of the same names.
@@ -124,9 +125,11 @@ func binder[P, S any](kind, path string, spec func(P) *S) func(feature.Feature[S
 			route:      hook(&f, of, f.Route),
 			listener:   hook(&f, of, f.Listener),
 			connection: hook(&f, of, f.Connection),
+			effective:  hook(&f, of, f.Effective),
 			filters:    f.Filters,
 			share:      f.Share,
 
+			tells:           f.Effective != nil,
 			shapesListeners: f.Listener != nil,
 			shapesRoutes:    f.Cluster != nil || f.Route != nil || f.Connection != nil || f.Filters != nil,
 		}

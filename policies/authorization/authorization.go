@@ -29,6 +29,7 @@ var Feature = feature.Feature[v1alpha1.SecurityPolicySpec]{
 	Check:      check,
 	Route:      route,
 	Connection: connection,
+	Effective:  effective,
 	Filters: []feature.Filter{{
 		Name: Filter, Config: &rbacv3.RBAC{},
 		Off: &rbacv3.RBACPerRoute{}, // Without a configuration in it, the filter decides nothing.
@@ -161,6 +162,21 @@ func connection(spec *v1alpha1.SecurityPolicySpec, _ feature.Have, connection *f
 	slices.SortFunc(out.Allowed, netip.Prefix.Compare)
 	slices.SortFunc(out.Denied, netip.Prefix.Compare)
 	connection.Sources = out
+}
+
+func effective(spec *v1alpha1.SecurityPolicySpec, _ feature.Have, e *feature.Effective) {
+	rulings, fallback, ok := understood(spec)
+	if !ok {
+		return
+	}
+	e.Authorization = &feature.Authorization{DefaultAction: string(fallback)}
+	for _, rule := range rulings {
+		told := feature.AuthorizationRule{Name: rule.name, Action: string(rule.action)}
+		for _, prefix := range rule.clients {
+			told.ClientCIDRs = append(told.ClientCIDRs, prefix.String())
+		}
+		e.Authorization.Rules = append(e.Authorization.Rules, told)
+	}
 }
 
 // firstRules maps every range of a rule, and the range of all addresses, to the first rule that contains the whole

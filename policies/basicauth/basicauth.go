@@ -33,6 +33,7 @@ var Feature = feature.Feature[v1alpha1.SecurityPolicySpec]{
 	Keys:       []feature.ContentKey{{Kind: "Secret", Key: usersKey}},
 	Route:      route,
 	Connection: connection,
+	Effective:  effective,
 	Filters:    []feature.Filter{{Name: filter, Config: feature.Composite(), Off: feature.Nothing()}},
 }
 
@@ -66,6 +67,12 @@ func route(spec *v1alpha1.SecurityPolicySpec, have feature.Have, route *feature.
 func connection(spec *v1alpha1.SecurityPolicySpec, _ feature.Have, connection *feature.Connection) {
 	if spec.BasicAuth != nil {
 		connection.Unprotected = "basicAuth"
+	}
+}
+
+func effective(spec *v1alpha1.SecurityPolicySpec, _ feature.Have, e *feature.Effective) {
+	if spec.BasicAuth != nil {
+		e.Authenticate(feature.AuthenticationProvider{Kind: "basicAuth", Secret: e.Secret(&spec.BasicAuth.Users)})
 	}
 }
 

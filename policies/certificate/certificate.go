@@ -44,6 +44,8 @@ const (
 type Pair struct {
 	// Names are the DNS names that the certificate is for, in lower case, sorted, each once.
 	Names []string
+	// Subject and Issuer are the distinguished names of the certificate, as RFC 2253 writes them.
+	Subject, Issuer string
 	// NotBefore and NotAfter are the first and the last second in which clients accept it.
 	NotBefore, NotAfter time.Time
 	// Staple is its OCSP response, nil if there is none.
@@ -60,7 +62,8 @@ func (p *Pair) Equal(o *Pair) bool {
 	if p == nil || o == nil {
 		return p == o
 	}
-	return slices.Equal(p.Names, o.Names) && p.NotBefore.Equal(o.NotBefore) && p.NotAfter.Equal(o.NotAfter) &&
+	return slices.Equal(p.Names, o.Names) && p.Subject == o.Subject && p.Issuer == o.Issuer &&
+		p.NotBefore.Equal(o.NotBefore) && p.NotAfter.Equal(o.NotAfter) &&
 		p.Staple.equal(o.Staple) && p.WrongStaple == o.WrongStaple && p.WrongOrder == o.WrongOrder
 }
 
@@ -82,7 +85,10 @@ func Parse(data map[string][]byte) (*Pair, error) {
 	if err := checkUsage(leaf); err != nil {
 		return nil, err
 	}
-	p := &Pair{Names: names(leaf), NotBefore: leaf.NotBefore, NotAfter: leaf.NotAfter, WrongOrder: misplaced(chain)}
+	p := &Pair{
+		Names: names(leaf), Subject: leaf.Subject.String(), Issuer: leaf.Issuer.String(),
+		NotBefore: leaf.NotBefore, NotAfter: leaf.NotAfter, WrongOrder: misplaced(chain),
+	}
 	if response := data[StapleKey]; len(response) > 0 {
 		if p.Staple, err = parseStaple(response, leaf); err != nil {
 			p.WrongStaple = err.Error()

@@ -19,6 +19,15 @@ var Feature = feature.Feature[v1alpha1.ClusterSettings]{
 	Name:    "circuitBreaker",
 	Check:   check,
 	Cluster: cluster,
+	Effective: func(spec *v1alpha1.ClusterSettings, _ feature.Have, e *feature.Effective) {
+		if c := spec.CircuitBreaker; c != nil {
+			e.Limits = &feature.Limits{
+				MaxConnections: c.MaxConnections, MaxPendingRequests: c.MaxPendingRequests,
+				MaxParallelRequests: c.MaxParallelRequests, MaxParallelRetries: c.MaxParallelRetries,
+				MaxRequestsPerConnection: c.MaxRequestsPerConnection,
+			}
+		}
+	},
 }
 
 // defaultRetries is the number of parallel retries if the policy does not say. Envoy's own default of 3 is too low for

@@ -12,6 +12,11 @@ import (
 var Feature = feature.Feature[gwapiv1.GatewaySpec]{
 	Needs:   needs,
 	Cluster: cluster,
+	Effective: func(spec *gwapiv1.GatewaySpec, _ feature.Have, e *feature.Effective) {
+		for _, need := range needs(spec) {
+			e.ClientCertificate = e.Secret(need.Certificate)
+		}
+	},
 }
 
 // field is the path of the reference.

@@ -16,6 +16,11 @@ var Feature = feature.Feature[v1alpha1.ClientTrafficPolicySpec]{
 	Name:     "connection",
 	Check:    check,
 	Listener: listener,
+	Effective: func(spec *v1alpha1.ClientTrafficPolicySpec, _ feature.Have, e *feature.Effective) {
+		if limit, ok := bufferLimit(spec); ok && spec.Connection != nil && spec.Connection.BufferLimit != nil {
+			e.OfClients().BufferLimit = new(int64(limit))
+		}
+	},
 }
 
 // defaultBuffer is how many bytes of a connection are held in each direction by default.

@@ -14,6 +14,11 @@ var Feature = feature.Feature[v1alpha1.ClientTrafficPolicySpec]{
 	Name:     "headers",
 	Check:    check,
 	Listener: listener,
+	Effective: func(spec *v1alpha1.ClientTrafficPolicySpec, _ feature.Have, e *feature.Effective) {
+		if spec.Headers != nil && spec.Headers.WithUnderscoresAction != nil {
+			e.OfClients().HeadersWithUnderscores = string(*spec.Headers.WithUnderscoresAction)
+		}
+	},
 }
 
 // actions are Envoy's for names with underscores.

@@ -10,6 +10,11 @@ import (
 var Feature = feature.Feature[v1alpha1.ClientTrafficPolicySpec]{
 	Name:     "http3",
 	Listener: listener,
+	Effective: func(spec *v1alpha1.ClientTrafficPolicySpec, _ feature.Have, e *feature.Effective) {
+		if spec.HTTP3 != nil {
+			e.OfClients().HTTP3 = new(true)
+		}
+	},
 }
 
 func listener(spec *v1alpha1.ClientTrafficPolicySpec, _ feature.Have, l *feature.Listener) {

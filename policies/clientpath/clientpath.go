@@ -4,6 +4,7 @@ package clientpath
 import (
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+	"k8s.io/utils/ptr"
 
 	"gatehouse/api/v1alpha1"
 	"gatehouse/policies/feature"
@@ -15,6 +16,16 @@ var Feature = feature.Feature[v1alpha1.ClientTrafficPolicySpec]{
 	Name:     "path",
 	Check:    check,
 	Listener: listener,
+	Effective: func(spec *v1alpha1.ClientTrafficPolicySpec, _ feature.Have, e *feature.Effective) {
+		if spec.Path == nil {
+			return
+		}
+		c := e.OfClients()
+		c.EscapedSlashes = string(ptr.Deref(spec.Path.EscapedSlashesAction, ""))
+		if disabled := spec.Path.DisableMergeSlashes; disabled != nil {
+			c.MergeSlashes = new(!*disabled)
+		}
+	},
 }
 
 // actions are Envoy's for escaped slashes.

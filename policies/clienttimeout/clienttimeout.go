@@ -18,6 +18,8 @@ var Feature = feature.Feature[v1alpha1.ClientTrafficPolicySpec]{
 	Name:     "timeout",
 	Check:    check,
 	Listener: listener,
+
+	Effective: effective,
 }
 
 // What a client may take its time for by default. The body of a request has no limit as a whole, since uploads and
@@ -53,6 +55,21 @@ func listener(spec *v1alpha1.ClientTrafficPolicySpec, _ feature.Have, l *feature
 		durationpb.New(headersTime))
 	l.Manager.CommonHttpProtocolOptions.IdleTimeout = feature.Duration(http.IdleTimeout)
 	l.Manager.StreamIdleTimeout = feature.Duration(http.StreamIdleTimeout)
+}
+
+func effective(spec *v1alpha1.ClientTrafficPolicySpec, _ feature.Have, e *feature.Effective) {
+	tcp, http := parts(spec)
+	told := feature.ClientTimeouts{
+		Handshake:  feature.EffectiveDuration(feature.Duration(tcp.TLSHandshakeTimeout)),
+		Request:    feature.EffectiveDuration(feature.Duration(http.RequestReceivedTimeout)),
+		Headers:    feature.EffectiveDuration(feature.Duration(http.RequestHeadersReceivedTimeout)),
+		Idle:       feature.EffectiveDuration(feature.Duration(http.IdleTimeout)),
+		TCPIdle:    feature.EffectiveDuration(feature.Duration(tcp.IdleTimeout)),
+		StreamIdle: feature.EffectiveDuration(feature.Duration(http.StreamIdleTimeout)),
+	}
+	if told != (feature.ClientTimeouts{}) {
+		e.OfClients().Timeouts = &told
+	}
 }
 
 // parts returns both halves of the spec, empty if they are not set.

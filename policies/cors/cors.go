@@ -26,6 +26,11 @@ var Feature = feature.Feature[v1alpha1.SecurityPolicySpec]{
 	Check: check,
 	Route: route,
 	Cost:  cost,
+	Effective: func(spec *v1alpha1.SecurityPolicySpec, _ feature.Have, e *feature.Effective) {
+		if spec.CORS != nil {
+			e.CORS = settingsOf(spec.CORS).effective()
+		}
+	},
 	Traits: func(spec *v1alpha1.SecurityPolicySpec) feature.Traits {
 		return feature.Traits{Preflights: spec.CORS != nil}
 	},
@@ -60,17 +65,20 @@ func checkTokens(field string, values []string, what string) []verdict.Problem {
 }
 
 func route(spec *v1alpha1.SecurityPolicySpec, _ feature.Have, route *feature.Route) {
-	if spec.CORS == nil {
-		return
+	if spec.CORS != nil {
+		settingsOf(spec.CORS).set(route.Route)
 	}
-	s := settings{
-		origins: textsOf(spec.CORS.AllowOrigins), methods: spec.CORS.AllowMethods, headers: spec.CORS.AllowHeaders,
-		exposed: spec.CORS.ExposeHeaders, credentials: spec.CORS.AllowCredentials,
+}
+
+func settingsOf(spec *v1alpha1.CORS) *settings {
+	s := &settings{
+		origins: textsOf(spec.AllowOrigins), methods: spec.AllowMethods, headers: spec.AllowHeaders,
+		exposed: spec.ExposeHeaders, credentials: spec.AllowCredentials,
 	}
-	if age := feature.Duration(spec.CORS.MaxAge); age != nil {
+	if age := feature.Duration(spec.MaxAge); age != nil {
 		s.maxAge = strconv.FormatInt(int64(age.AsDuration()/time.Second), 10)
 	}
-	s.set(route.Route)
+	return s
 }
 
 func cost(spec *v1alpha1.SecurityPolicySpec) feature.Cost {
@@ -110,6 +118,14 @@ func (s *settings) envoy() *corsv3.CorsPolicy {
 		config.AllowCredentials = wrapperspb.Bool(*s.credentials)
 	}
 	return config
+}
+
+// effective is what the settings say to those who judge them.
+func (s *settings) effective() *feature.CORS {
+	return &feature.CORS{
+		AllowOrigins: s.origins, AllowMethods: s.methods, AllowHeaders: s.headers, ExposeHeaders: s.exposed,
+		AllowCredentials: s.credentials,
+	}
 }
 
 // list joins values. Envoy answers a lone wildcard with the values that the browser asks for. This is right with

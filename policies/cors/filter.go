@@ -23,6 +23,8 @@ var OfRule = feature.Feature[gwapiv1.HTTPRouteRule]{
 	Check: checkRule,
 	Route: routeRule,
 	Cost:  costOfRule,
+
+	Effective: effectiveRule,
 	Traits: func(rule *gwapiv1.HTTPRouteRule) feature.Traits {
 		return feature.Traits{Preflights: feature.FilterOf(rule, gwapiv1.HTTPRouteFilterCORS) >= 0}
 	},
@@ -60,13 +62,24 @@ func checkFilter(field string, spec *gwapiv1.HTTPCORSFilter) []verdict.Problem {
 
 func routeRule(rule *gwapiv1.HTTPRouteRule, _ feature.Have, route *feature.Route) {
 	for _, f := range feature.Filters(rule, gwapiv1.HTTPRouteFilterCORS) {
-		if spec := f.CORS; spec != nil {
-			s := settings{
-				origins: textsOf(spec.AllowOrigins), methods: textsOf(spec.AllowMethods), headers: textsOf(spec.AllowHeaders),
-				exposed: textsOf(spec.ExposeHeaders), credentials: spec.AllowCredentials,
-				maxAge: strconv.Itoa(int(cmp.Or(spec.MaxAge, defaultMaxAge))),
-			}
-			s.set(route.Route)
+		if f.CORS != nil {
+			settingsOfRule(f.CORS).set(route.Route)
+		}
+	}
+}
+
+func settingsOfRule(spec *gwapiv1.HTTPCORSFilter) *settings {
+	return &settings{
+		origins: textsOf(spec.AllowOrigins), methods: textsOf(spec.AllowMethods), headers: textsOf(spec.AllowHeaders),
+		exposed: textsOf(spec.ExposeHeaders), credentials: spec.AllowCredentials,
+		maxAge: strconv.Itoa(int(cmp.Or(spec.MaxAge, defaultMaxAge))),
+	}
+}
+
+func effectiveRule(rule *gwapiv1.HTTPRouteRule, _ feature.Have, e *feature.Effective) {
+	for _, f := range feature.Filters(rule, gwapiv1.HTTPRouteFilterCORS) {
+		if f.CORS != nil {
+			e.CORS = settingsOfRule(f.CORS).effective()
 		}
 	}
 }

@@ -40,12 +40,13 @@ const (
 
 // Feature is the filter of rules. A rule whose server cannot be used must not be served without it.
 var Feature = feature.Feature[gwapiv1.HTTPRouteRule]{
-	Types:   []gwapiv1.HTTPRouteFilterType{gwapiv1.HTTPRouteFilterExternalAuth},
-	Check:   check,
-	Needs:   needs,
-	Route:   route,
-	Cost:    cost,
-	Filters: []feature.Filter{{Name: filter, Config: feature.Composite()}},
+	Types:     []gwapiv1.HTTPRouteFilterType{gwapiv1.HTTPRouteFilterExternalAuth},
+	Check:     check,
+	Needs:     needs,
+	Route:     route,
+	Cost:      cost,
+	Effective: effective,
+	Filters:   []feature.Filter{{Name: filter, Config: feature.Composite()}},
 }
 
 func check(rule *gwapiv1.HTTPRouteRule) []verdict.Problem {

@@ -27,6 +27,7 @@ var OfPolicy = feature.Feature[v1alpha1.SecurityPolicySpec]{
 	Needs:      needsOfPolicy,
 	Route:      routeOfPolicy,
 	Connection: connection,
+	Effective:  effectiveOfPolicy,
 	Filters:    []feature.Filter{{Name: policyFilter, Config: feature.Composite(), Off: feature.Nothing()}},
 }
 

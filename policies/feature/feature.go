@@ -54,6 +54,10 @@ type Feature[S any] struct {
 	// Connection sets the feature's part on connections that are forwarded without looking into them. It is nil if the
 	// feature is about requests only.
 	Connection func(spec *S, have Have, connection *Connection)
+	// Effective says what the feature's part means, to those who judge the effective configuration. It must agree with
+	// what the other functions set, and says nothing that the spec leaves to defaults. The features of a kind are called
+	// in order, and those of broader objects before. It is nil if the part means nothing to them.
+	Effective func(spec *S, have Have, e *Effective)
 	// Filters are the HTTP filters that the feature needs in every connection manager, in order. Most need one. It is
 	// nil if the feature needs none.
 	Filters []Filter

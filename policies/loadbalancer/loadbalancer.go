@@ -25,6 +25,11 @@ var Feature = feature.Feature[v1alpha1.ClusterSettings]{
 	Traits: func(spec *v1alpha1.ClusterSettings) feature.Traits {
 		return feature.Traits{Together: hashes(spec.LoadBalancer)}
 	},
+	Effective: func(spec *v1alpha1.ClusterSettings, _ feature.Have, e *feature.Effective) {
+		if spec.LoadBalancer != nil {
+			e.LoadBalancer = &feature.LoadBalancerType{Type: string(spec.LoadBalancer.Type)}
+		}
+	},
 	Connection: func(spec *v1alpha1.ClusterSettings, _ feature.Have, connection *feature.Connection) {
 		lb := spec.LoadBalancer
 		connection.HashSource = hashes(lb) && lb.ConsistentHash != nil &&

@@ -18,6 +18,8 @@ var Feature = feature.Feature[gwapiv1.HTTPRouteRule]{
 	Check: check,
 	Needs: needs,
 	Route: route,
+
+	Effective: effective,
 }
 
 // backendRef is the path of the backend, behind that of the filter.
@@ -64,6 +66,15 @@ func route(rule *gwapiv1.HTTPRouteRule, have feature.Have, route *feature.Route)
 			// The backend gets the host that the client named, as the request's own backend does.
 			DisableShadowHostSuffixAppend: true,
 		})
+	}
+}
+
+// effective says which of the backends get copies: those that can be used.
+func effective(rule *gwapiv1.HTTPRouteRule, have feature.Have, e *feature.Effective) {
+	for field, f := range feature.Filters(rule, gwapiv1.HTTPRouteFilterRequestMirror) {
+		if _, ok := have.Clusters[field+backendRef]; f.RequestMirror != nil && ok {
+			e.Mirrors = append(e.Mirrors, feature.Mirror{Backend: e.Backend(&f.RequestMirror.BackendRef)})
+		}
 	}
 }
 

@@ -18,11 +18,14 @@ import (
 
 // Feature is the filter. A redirect that takes its host from the request differs by virtual host.
 var Feature = feature.Feature[gwapiv1.HTTPRouteRule]{
-	Types:   []gwapiv1.HTTPRouteFilterType{gwapiv1.HTTPRouteFilterRequestRedirect},
-	Check:   check,
-	Route:   route,
-	Cost:    cost,
-	Traits:  traits,
+	Types:  []gwapiv1.HTTPRouteFilterType{gwapiv1.HTTPRouteFilterRequestRedirect},
+	Check:  check,
+	Route:  route,
+	Cost:   cost,
+	Traits: traits,
+
+	Effective: effective,
+
 	Filters: []feature.Filter{{Name: locationFilter, Config: &metadatav3.Config{}}},
 }
 
@@ -35,6 +38,9 @@ func traits(rule *gwapiv1.HTTPRouteRule) feature.Traits {
 	}
 	return traits
 }
+
+// defaultCode is the status code of a redirect that names none (Gateway API, HTTPRequestRedirectFilter statusCode).
+const defaultCode = 302
 
 // codes are Envoy's names of the status codes.
 var codes = map[int]routev3.RedirectAction_RedirectResponseCode{
@@ -61,7 +67,7 @@ func route(rule *gwapiv1.HTTPRouteRule, _ feature.Have, route *feature.Route) {
 		if spec == nil {
 			continue
 		}
-		action := &routev3.RedirectAction{ResponseCode: codes[ptr.Deref(spec.StatusCode, 302)]}
+		action := &routev3.RedirectAction{ResponseCode: codes[ptr.Deref(spec.StatusCode, defaultCode)]}
 		if spec.Scheme != nil {
 			action.SchemeRewriteSpecifier = &routev3.RedirectAction_SchemeRedirect{SchemeRedirect: *spec.Scheme}
 		}
@@ -71,6 +77,20 @@ func route(rule *gwapiv1.HTTPRouteRule, _ feature.Have, route *feature.Route) {
 		route.Action = &routev3.Route_Redirect{Redirect: action}
 		if route.OnHost = nil; action.HostRedirect == "" {
 			route.OnHost = toHost(route.Scheme)
+		}
+	}
+}
+
+func effective(rule *gwapiv1.HTTPRouteRule, _ feature.Have, e *feature.Effective) {
+	for _, f := range feature.Filters(rule, gwapiv1.HTTPRouteFilterRequestRedirect) {
+		if spec := f.RequestRedirect; spec != nil {
+			e.Redirect = &feature.Redirect{
+				Scheme: ptr.Deref(spec.Scheme, ""), Hostname: string(ptr.Deref(spec.Hostname, "")),
+				StatusCode: int64(ptr.Deref(spec.StatusCode, defaultCode)),
+			}
+			if spec.Port != nil {
+				e.Redirect.Port = new(int64(*spec.Port))
+			}
 		}
 	}
 }

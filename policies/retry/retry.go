@@ -13,6 +13,7 @@ import (
 	previousprioritiesv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/priority/previous_priorities/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/api/v1alpha1"
 	"gatehouse/policies/feature"
@@ -24,6 +25,18 @@ var Feature = feature.Feature[v1alpha1.ClusterSettings]{
 	Name:  "retry",
 	Check: check,
 	Route: route,
+	Effective: func(spec *v1alpha1.ClusterSettings, _ feature.Have, e *feature.Effective) {
+		if spec.Retry == nil {
+			return
+		}
+		var attempt *gwapiv1.Duration
+		if per := spec.Retry.PerRetry; per != nil {
+			attempt = per.Timeout
+		}
+		policy := &routev3.RetryPolicy{NumRetries: retries(spec.Retry), PerTryTimeout: feature.Duration(attempt)}
+		_, policy.RetriableStatusCodes = retryOn(spec.Retry.RetryOn)
+		tell(policy, e)
+	},
 	Connection: func(spec *v1alpha1.ClusterSettings, _ feature.Have, connection *feature.Connection) {
 		if spec.Retry != nil {
 			connection.Retries = new(retries(spec.Retry).GetValue())
@@ -125,6 +138,20 @@ func route(spec *v1alpha1.ClusterSettings, _ feature.Have, route *feature.Route)
 		policy.RetryBackOff = retryBackOff(per.BackOff)
 	}
 	action.RetryPolicy = policy
+}
+
+// tell says what a retry policy means. It replaces what was said before as a whole.
+func tell(policy *routev3.RetryPolicy, e *feature.Effective) {
+	e.Retries = &feature.Retries{Attempts: int64(policy.GetNumRetries().GetValue())}
+	for _, code := range policy.RetriableStatusCodes {
+		e.Retries.StatusCodes = append(e.Retries.StatusCodes, int64(code))
+	}
+	if e.Timeouts == nil && policy.PerTryTimeout != nil {
+		e.Timeouts = &feature.Timeouts{}
+	}
+	if e.Timeouts != nil {
+		e.Timeouts.Attempt = feature.EffectiveDuration(policy.PerTryTimeout)
+	}
 }
 
 func retries(spec *v1alpha1.Retry) *wrapperspb.UInt32Value {

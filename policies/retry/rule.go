@@ -23,6 +23,11 @@ var OfRule = feature.Feature[gwapiv1.HTTPRouteRule]{
 		return feature.CheckDuration("retry.backoff", rule.Retry.Backoff)
 	},
 	Route: routeRule,
+	Effective: func(rule *gwapiv1.HTTPRouteRule, _ feature.Have, e *feature.Effective) {
+		if rule.Retry != nil {
+			tell(policyOf(rule.Retry), e)
+		}
+	},
 	Cost: func(rule *gwapiv1.HTTPRouteRule) feature.Cost {
 		if rule.Retry == nil {
 			return feature.Cost{}
@@ -37,10 +42,12 @@ var OfRule = feature.Feature[gwapiv1.HTTPRouteRule]{
 const unprocessed = "connect-failure,refused-stream,reset-before-request,unavailable"
 
 func routeRule(rule *gwapiv1.HTTPRouteRule, _ feature.Have, route *feature.Route) {
-	spec, action := rule.Retry, route.GetRoute()
-	if spec == nil || action == nil {
-		return
+	if action := route.GetRoute(); rule.Retry != nil && action != nil {
+		action.RetryPolicy = policyOf(rule.Retry)
 	}
+}
+
+func policyOf(spec *gwapiv1.HTTPRouteRetry) *routev3.RetryPolicy {
 	policy := Elsewhere()
 	policy.RetryOn = unprocessed
 	if len(spec.Codes) > 0 {
@@ -54,5 +61,5 @@ func routeRule(rule *gwapiv1.HTTPRouteRule, _ feature.Have, route *feature.Route
 	if backoff := feature.Duration(spec.Backoff); backoff.AsDuration() > 0 {
 		policy.RetryBackOff = &routev3.RetryPolicy_RetryBackOff{BaseInterval: backoff}
 	}
-	action.RetryPolicy = policy
+	return policy
 }

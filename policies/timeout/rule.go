@@ -7,6 +7,7 @@ import (
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/policies/feature"
@@ -27,14 +28,45 @@ var OfRule = feature.Feature[gwapiv1.HTTPRouteRule]{
 	},
 	Route:  routeRule,
 	Settle: settle,
+
+	Effective: effectiveRule,
 }
 
 func routeRule(rule *gwapiv1.HTTPRouteRule, _ feature.Have, route *feature.Route) {
-	action := route.GetRoute()
-	if rule.Timeouts == nil || action == nil {
+	if action := route.GetRoute(); rule.Timeouts != nil && action != nil {
+		setTimeouts(rule.Timeouts, action)
+	}
+}
+
+// effectiveRule has the timeouts set on an action with what was said before: it is for the same action that they say
+// something.
+func effectiveRule(rule *gwapiv1.HTTPRouteRule, _ feature.Have, e *feature.Effective) {
+	if rule.Timeouts == nil {
 		return
 	}
-	request, backend := feature.Duration(rule.Timeouts.Request), feature.Duration(rule.Timeouts.BackendRequest)
+	told, action := feature.Timeouts{}, &routev3.RouteAction{}
+	if e.Timeouts != nil {
+		told = *e.Timeouts
+	}
+	if told.Request != nil {
+		action.Timeout = durationpb.New(told.Request.Duration)
+	}
+	if e.Retries != nil {
+		action.RetryPolicy = &routev3.RetryPolicy{NumRetries: wrapperspb.UInt32(uint32(e.Retries.Attempts))}
+	}
+	setTimeouts(rule.Timeouts, action)
+	told.Request = feature.EffectiveDuration(action.Timeout)
+	if attempt := action.GetRetryPolicy().GetPerTryTimeout(); attempt != nil {
+		told.Attempt = feature.EffectiveDuration(attempt)
+	}
+	if told != (feature.Timeouts{}) {
+		e.Timeouts = &told
+	}
+}
+
+// setTimeouts sets the timeouts on an action with its retries.
+func setTimeouts(timeouts *gwapiv1.HTTPRouteTimeouts, action *routev3.RouteAction) {
+	request, backend := feature.Duration(timeouts.Request), feature.Duration(timeouts.BackendRequest)
 	if request != nil {
 		action.Timeout = request
 	}

@@ -23,6 +23,8 @@ var Feature = feature.Feature[v1alpha1.ClusterSettings]{
 	Check:   check,
 	Cluster: cluster,
 	Route:   route,
+
+	Effective: effective,
 }
 
 const (
@@ -98,6 +100,21 @@ func route(spec *v1alpha1.ClusterSettings, _ feature.Have, route *feature.Route)
 		action.MaxStreamDuration = &routev3.RouteAction_MaxStreamDuration{MaxStreamDuration: longest}
 	}
 	withRequestTimeout(action)
+}
+
+func effective(spec *v1alpha1.ClusterSettings, _ feature.Have, e *feature.Effective) {
+	tcp, http := parts(spec)
+	told := feature.Timeouts{
+		Request:               feature.EffectiveDuration(feature.Duration(http.RequestTimeout)),
+		StreamIdle:            feature.EffectiveDuration(feature.Duration(http.StreamIdleTimeout)),
+		MaxStreamDuration:     feature.EffectiveDuration(feature.Duration(http.MaxStreamDuration)),
+		Connect:               feature.EffectiveDuration(feature.Duration(tcp.ConnectTimeout)),
+		ConnectionIdle:        feature.EffectiveDuration(feature.Duration(http.ConnectionIdleTimeout)),
+		MaxConnectionDuration: feature.EffectiveDuration(feature.Duration(http.MaxConnectionDuration)),
+	}
+	if told != (feature.Timeouts{}) {
+		e.Timeouts = &told
+	}
 }
 
 // settle makes the timeouts of a route work together, those of policies and of the rule.
