@@ -50,11 +50,12 @@ conformance: build ## The official Gateway API conformance suite; MODE=controlle
 	@tests/conformance/run.sh $(or $(MODE),namespace) $(if $(RUN),-run-test $(RUN))
 
 .PHONY: golden
-golden: ## Rewrite the goldens from what the code does now, and docs/features.md from their paragraphs
-	go test ./translator -run TestGoldens -update
+golden: ## Rewrite the goldens from what the code does now, docs/features.md from their paragraphs and docs/effective.md
+	go test ./translator -run 'TestGoldens|TestEffectiveGoldens' -update
 	go test ./policies ./infra ./infra/bootstrap -run TestGolden -update
 	go test ./policies/rules ./policies/admissionrule ./webhook -run TestGolden -update
 	go test ./translator -run TestFeaturesPage -update
+	go test ./policies/effective -run TestEffectivePage -update
 
 .PHONY: generate
 generate: ## Generate deep copies and CRDs from the API types

@@ -81,15 +81,16 @@ func sources(t *testing.T) []source {
 // name that ends in a star stands for each folder there that is not listed by its own name, and may then only import
 // what it names.
 var arrows = map[string][]string{
-	"api":              {},
-	"policies/verdict": {},
-	"policies/regex":   {},
-	"policies/feature": {"policies/regex", "policies/verdict", "api"},
-	"policies/paths":   {"policies/feature", "policies/regex", "policies/verdict"},
-	"policies/merge":   {"api"},
-	"policies/retry":   {"policies/feature", "policies/verdict", "api"},
+	"api":                {},
+	"policies/verdict":   {},
+	"policies/regex":     {},
+	"policies/feature":   {"policies/regex", "policies/verdict", "api"},
+	"policies/paths":     {"policies/feature", "policies/regex", "policies/verdict"},
+	"policies/merge":     {"api"},
+	"policies/retry":     {"policies/feature", "policies/verdict", "api"},
+	"policies/effective": {"policies/feature", "policies/verdict"},
 	"policies/*": {
-		"policies/feature", "policies/merge", "policies/paths", "policies/retry", "policies/verdict", "api",
+		"policies/effective", "policies/feature", "policies/merge", "policies/paths", "policies/retry", "policies/verdict", "api",
 	},
 	"policies": {
 		"policies/*", "policies/feature", "policies/merge", "policies/paths", "policies/regex", "policies/retry",
@@ -98,11 +99,11 @@ var arrows = map[string][]string{
 	"translator/flow": {},
 	"translator/*":    {"policies/verdict", "api"},
 	"translator": {
-		"translator/flow", "translator/*", "policies", "policies/*", "policies/feature", "policies/paths",
-		"policies/regex", "policies/retry", "policies/verdict", "api",
+		"translator/flow", "translator/*", "policies", "policies/*", "policies/effective", "policies/feature",
+		"policies/paths", "policies/regex", "policies/retry", "policies/verdict", "api",
 	},
 	"xds":        {"translator", "policies", "policies/*", "policies/paths", "policies/verdict", "api"},
-	"webhook":    {"translator", "policies", "policies/*", "policies/verdict", "api"},
+	"webhook":    {"translator", "policies", "policies/*", "policies/effective", "policies/verdict", "api"},
 	"infra":      {"translator", "policies", "policies/*", "policies/regex", "policies/verdict", "api"},
 	"controller": {"translator", "translator/*", "policies", "policies/*", "policies/verdict", "api", "xds"},
 	"cmd": {

@@ -149,6 +149,28 @@ func BenchmarkTryRoute(b *testing.B) {
 	})
 }
 
+// BenchmarkTryEffectiveRoute is BenchmarkTryRoute with what the route does.
+func BenchmarkTryEffectiveRoute(b *testing.B) {
+	atScale(b, func(b *testing.B, w *World, i int) {
+		if _, err := w.TryEffective(b.Context(), Event{Object: benchRoute(7, int64(i+2))}); err != nil {
+			b.Fatal(err)
+		}
+	})
+}
+
+// BenchmarkTryEffectivePolicy is about every route.
+func BenchmarkTryEffectivePolicy(b *testing.B) {
+	atScale(b, func(b *testing.B, w *World, i int) {
+		trial, err := w.TryEffective(b.Context(), Event{Object: gatewayPolicy(int64(i + 1))})
+		if err == nil {
+			_, err = trial.After.Data()
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+	})
+}
+
 func BenchmarkFill(b *testing.B) {
 	for range b.N {
 		benchWorld(b, 5000)

@@ -98,7 +98,7 @@ func (t *Tables) policy(r *flow.Read, key string, p policies.Object) (*policyRow
 	for _, ref := range row.Attaching.References {
 		aboutTargets = append(aboutTargets, ref.Problems...)
 	}
-	if kind.Dormant && !slices.Contains(t.settings.EnabledKinds, kind.Kind) {
+	if t.dormant(kind) {
 		row.Problems = []verdict.Problem{kind.Disabled()}
 		return row, true
 	}
@@ -109,6 +109,11 @@ func (t *Tables) policy(r *flow.Read, key string, p policies.Object) (*policyRow
 	row.Beyond, row.Own = verdict.Has(written, verdict.Invalid), append(written, aboutTargets...)
 	row.ListenerParts = kind.ListenerParts(p, row.Have)
 	return row, true
+}
+
+// dormant reports whether policies of the kind have no effect, because the operator has not enabled it.
+func (t *Tables) dormant(k policies.Kind) bool {
+	return k.Dormant && !slices.Contains(t.settings.EnabledKinds, k.Kind)
 }
 
 // judge finds the problems of a policy's spec, answers its needs, and finds out whether the policy is broken. Owner

@@ -217,11 +217,16 @@ func (t *Tables) selected(r *flow.Read, p *parentRow) []*listenerRow {
 }
 
 func (t *Tables) allowsNamespace(r *flow.Read, l *listenerRow, namespace string) bool {
+	return t.selects(r, l.fromNamespaces(), namespace)
+}
+
+// fromNamespaces are the namespaces whose routes may be attached.
+func (l *listenerRow) fromNamespaces() *fromNamespaces {
 	from, selector := gwapiv1.NamespacesFromSame, (*metav1.LabelSelector)(nil)
 	if a := l.Spec.AllowedRoutes; a != nil && a.Namespaces != nil {
 		from, selector = *cmpOr(a.Namespaces.From, &from), a.Namespaces.Selector
 	}
-	return t.selects(r, &fromNamespaces{from, selector, l.owner().GetNamespace()}, namespace)
+	return &fromNamespaces{from, selector, l.owner().GetNamespace()}
 }
 
 func cmpOr[T any](p, fallback *T) *T {

@@ -11,8 +11,8 @@ import (
 
 // declareStatuses: the statuses of objects, and what the infrastructure must provide.
 func (t *Tables) declareStatuses() {
-	t.attachedRoutes = flow.Group(flow.NewIndex(t.parents, "parents by listener", attachedTo),
-		"attached routes", flow.Same[int32], t.countRoutes)
+	t.parentsByListener = flow.NewIndex(t.parents, "parents by listener", attachedTo)
+	t.attachedRoutes = flow.Group(t.parentsByListener, "attached routes", flow.Same[int32], t.countRoutes)
 	t.missingOfFleets = flow.Expand(t.gateways, "missing", flow.Same[string], t.missing)
 	t.envoyProxyStatuses = flow.Derive(t.envoyProxies, "EnvoyProxy statuses", (*Status).equal, t.envoyProxyStatus)
 	t.classStatuses = flow.Derive(t.in.classes, "class statuses", (*Status).equal, t.classStatus)

@@ -151,6 +151,7 @@ type Tables struct {
 	overridesByBelow   *flow.Index[*overrideRow]
 
 	// Statuses and requirements (status.go).
+	parentsByListener  *flow.Index[*parentRow]
 	attachedRoutes     *flow.Table[int32]
 	missingOfFleets    *flow.Table[string]
 	envoyProxyStatuses *flow.Table[*Status]

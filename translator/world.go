@@ -196,23 +196,28 @@ func (w *World) try(ctx context.Context, e Event) ([]Finding, error) {
 		return nil, fmt.Errorf("wait for the tables: %w", err)
 	}
 	defer w.turn.unlock()
+	var findings []Finding
+	err := w.look(ctx, e, func(c *flow.Changes) {
+		findings = w.tables.added(w.engine.Read(), c, w.tables.refOf(e.Object))
+	})
+	return findings, err
+}
+
+// look computes what a change of an object does, looks at it, and undoes everything. The lock is held.
+func (w *World) look(ctx context.Context, e Event, look func(*flow.Changes)) error {
 	if !w.Knows(e.Object) {
-		return nil, fmt.Errorf("try %T %s: the translation does not know this type", e.Object, keyOf(e.Object))
+		return fmt.Errorf("try %T %s: the translation does not know this type", e.Object, keyOf(e.Object))
 	}
 	events := append(w.within(e), e)
-	var findings []Finding
-	err := w.engine.Try(ctx,
-		func() {
-			for _, e := range events {
-				_ = w.set(e) // The type was just looked up, or is that of a table.
-			}
-		},
-		func(c *flow.Changes) { findings = w.tables.added(w.engine.Read(), c, w.tables.refOf(e.Object)) },
-	)
+	err := w.engine.Try(ctx, func() {
+		for _, e := range events {
+			_ = w.set(e) // The type was just looked up, or is that of a table.
+		}
+	}, look)
 	if err != nil {
-		return nil, fmt.Errorf("try %T %s: %w", e.Object, keyOf(e.Object), err)
+		return fmt.Errorf("try %T %s: %w", e.Object, keyOf(e.Object), err)
 	}
-	return findings, nil
+	return nil
 }
 
 // within are the deletions of what is in a namespace that is deleted.
