@@ -21,6 +21,7 @@ type World struct {
 	tables  *Tables
 	engine  *flow.Engine
 	batches []Batch // The last ones, the oldest first.
+	tried   func(rows int)
 
 	// now returns the time. clock is the time in the tables, and moment the time at which it must be set again.
 	now           func() time.Time
@@ -29,8 +30,12 @@ type World struct {
 
 // NewWorld returns empty tables.
 func NewWorld(t *Tables) *World {
-	return &World{turn: make(turn, 1), tables: t, engine: flow.NewEngine(t.graph), now: time.Now}
+	return &World{turn: make(turn, 1), tables: t, engine: flow.NewEngine(t.graph), now: time.Now, tried: func(int) {}}
 }
+
+// OnTry calls a function after each trial with the number of rows that were computed, until the trial gave up if it did.
+// It must be called before the first trial.
+func (w *World) OnTry(tried func(rows int)) { w.tried = tried }
 
 // turn is a lock. Waiting for it can be given up.
 type turn chan struct{}
@@ -214,6 +219,7 @@ func (w *World) look(ctx context.Context, e Event, look func(*flow.Changes)) err
 			_ = w.set(e) // The type was just looked up, or is that of a table.
 		}
 	}, look)
+	w.tried(w.engine.Tried())
 	if err != nil {
 		return fmt.Errorf("try %T %s: %w", e.Object, keyOf(e.Object), err)
 	}

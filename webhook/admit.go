@@ -44,6 +44,7 @@ type validator struct {
 	exists    Exists
 	access    Access
 	rules     *RuleBook
+	counts    *counts
 	log       logr.Logger
 }
 
@@ -66,6 +67,7 @@ func (v *validator) answer(ctx context.Context, request *admissionv1.AdmissionRe
 	if err != nil {
 		return nil, err
 	}
+	v.counts.judged(request, level, lines)
 	response := respond(request, level, lines, append(warnings, rules.warned...), rules.denials)
 	return response, rules.annotate(response)
 }

@@ -36,6 +36,7 @@ func (v *validator) deletion(ctx context.Context,
 	defer cancel()
 	findings, err := v.deletions.Try(limited, obj)
 	if err != nil {
+		v.counts.unjudged.WithLabelValues("validate", causeOf(err)).Inc()
 		v.log.V(1).Info("a deletion is allowed without a look", "kind", request.Kind.Kind, "namespace", request.Namespace,
 			"name", request.Name, "why", err.Error())
 		return allowed

@@ -53,7 +53,7 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 	}
 	if err := e.clients.admit(r); err != nil {
-		e.counts.observe(e.name, "other", failed, start)
+		e.counts.fail(e.name, "other", strangerError{err}, start)
 		http.Error(w, err.Error(), http.StatusForbidden)
 		return
 	}
@@ -68,6 +68,7 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var response *admissionv1.AdmissionResponse
 	body, err := e.read(connection, w, r, visit)
 	if err == nil {
+		e.counts.size.WithLabelValues(e.name).Observe(float64(len(body)))
 		request, response, err = e.within(visit, limit, body)
 	}
 	kind := "other"
@@ -75,11 +76,12 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		kind = request.Kind.Kind
 	}
 	if err != nil {
-		e.counts.observe(e.name, kind, failed, start)
+		e.counts.fail(e.name, kind, err, start)
 		e.refuse(w, request, err)
 		return
 	}
 	e.counts.observe(e.name, kind, outcomeOf(response), start)
+	e.counts.warnings.WithLabelValues(e.name).Add(float64(len(response.Warnings)))
 	response.UID = request.UID
 	w.Header().Set("Content-Type", "application/json")
 	if err := json.NewEncoder(w).Encode(review(response)); err != nil {
@@ -89,6 +91,9 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // unreadError is the error of a request that is not a valid review, or that is not accepted.
 type unreadError struct{ error }
+
+// strangerError is the error of a client that gets no answers.
+type strangerError struct{ error }
 
 // refuse answers a request that has no verdict; request is nil if it is unknown.
 func (e *endpoint) refuse(w http.ResponseWriter, request *admissionv1.AdmissionRequest, err error) {
@@ -191,7 +196,7 @@ func (e *endpoint) within(v *visit, limit time.Duration, body []byte) (*admissio
 	case <-v.ctx.Done():
 		err := context.Cause(v.ctx)
 		if !errors.Is(err, errCrowded) {
-			err = fmt.Errorf("no answer within %s", limit)
+			err = lateError{limit}
 		}
 		return known.Load(), nil, err
 	}

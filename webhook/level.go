@@ -53,6 +53,9 @@ func levelNames() string {
 // Denies reports whether an object with a problem of that weight is denied.
 func (l Level) Denies(w verdict.Weight) bool { return slices.Contains(deniedAt[l], w) }
 
+// denies reports whether an object with the problem of the line is denied.
+func (l Level) denies(of line) bool { return l.Denies(of.weight) && !of.pending }
+
 // levels reads the levels of namespaces.
 type levels struct {
 	namespaces client.Reader

@@ -29,7 +29,7 @@ func TestTellsWhatEnforceWouldDeny(t *testing.T) {
 	} {
 		var out bytes.Buffer
 		v := &validator{
-			trier: trier, scheme: scheme, levels: levels{namespaces: stored(nil), fallback: level},
+			trier: trier, scheme: scheme, levels: levels{namespaces: stored(nil), fallback: level}, counts: newCounts(nil),
 			log: logr.FromSlogHandler(slog.NewJSONHandler(&out, nil)),
 		}
 		request := httpRoute()
@@ -67,7 +67,7 @@ func TestPendingIsNeverDenied(t *testing.T) {
 		problem.Pending = pending
 		v := &validator{
 			trier: says(translator.Finding{Object: own, Problem: problem}), scheme: scheme,
-			levels: levels{namespaces: stored(nil), fallback: LevelStrict},
+			levels: levels{namespaces: stored(nil), fallback: LevelStrict}, counts: newCounts(nil),
 		}
 		answer, err := v.answer(t.Context(), httpRoute())
 		if err != nil || answer.Allowed != pending || pending != (len(answer.Warnings) == 1) {
@@ -80,7 +80,7 @@ func TestPendingIsNeverDenied(t *testing.T) {
 // have a stricter one.
 func TestSelfTestIsDeniedAtEachLevel(t *testing.T) {
 	for level := range deniedAt {
-		v := &validator{trier: newWorld(t, nil), scheme: scheme, levels: levels{namespaces: stored(nil), fallback: level}}
+		v := &validator{trier: newWorld(t, nil), scheme: scheme, levels: levels{namespaces: stored(nil), fallback: level}, counts: newCounts(nil)}
 		answer, err := v.answer(t.Context(), selfTestReview().Request)
 		if err != nil || answer.Allowed {
 			t.Errorf("where level %s holds the self-test is answered with %v, %v", level, answer, err)

@@ -123,12 +123,12 @@ func (g *group) lines(ctx context.Context, changed verdict.Ref, r *reader) []lin
 		for _, f := range g.findings {
 			lines = append(lines, line{
 				field:   strings.TrimSpace(f.Object.String() + " " + f.Problem.Field),
-				message: f.Problem.Message, weight: f.Problem.Weight, pending: f.Problem.Pending,
+				message: f.Problem.Message, weight: f.Problem.Weight, pending: f.Problem.Pending, reason: f.Problem.Reason,
 			})
 		}
 		return lines
 	}
-	l := line{field: "spec", weight: g.cause.weight, pending: g.cause.pending}
+	l := line{field: "spec", weight: g.cause.weight, pending: g.cause.pending, reason: g.cause.reason}
 	if changed.Kind == "Secret" || changed.Kind == "ConfigMap" {
 		l.field = "data"
 	}

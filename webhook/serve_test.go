@@ -86,25 +86,11 @@ func newWorld(tb testing.TB, stored []byte, late ...[]byte) Trier {
 // newWorlds returns Triers of changes and of deletions on the same live tables.
 func newWorlds(tb testing.TB, stored []byte, late ...[]byte) (changes, deletions Trier) {
 	tb.Helper()
-	engine, err := rules.Builtin()
-	if err != nil {
-		tb.Fatal(err)
-	}
-	world := translator.NewWorld(translator.NewTables(translator.Settings{ControllerName: "gateway.envoyproxy.io/gatewayclass-controller"}, engine))
-	learn := func(stream []byte) {
-		events := []translator.Event{{Served: &translator.ClusterTrustBundles}}
-		for _, o := range decode(tb, stream) {
-			events = append(events, translator.Event{Object: o})
-		}
-		if _, err := world.Apply(events); err != nil {
-			tb.Error(err)
-		}
-	}
-	learn(stored)
+	world := newTables(tb, stored)
 	changes = TrierFunc(func(ctx context.Context, obj client.Object) ([]translator.Finding, error) {
 		findings, err := world.Try(ctx, obj)
 		if len(late) > 0 {
-			learn(late[0])
+			learn(tb, world, late[0])
 			late = late[1:]
 		}
 		return findings, err
@@ -112,6 +98,31 @@ func newWorlds(tb testing.TB, stored []byte, late ...[]byte) (changes, deletions
 	return changes, TrierFunc(func(ctx context.Context, obj client.Object) ([]translator.Finding, error) {
 		return world.TryDeletion(ctx, obj)
 	})
+}
+
+// newTables returns live tables with the objects.
+func newTables(tb testing.TB, stored []byte) *translator.World {
+	tb.Helper()
+	engine, err := rules.Builtin()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	world := translator.NewWorld(translator.NewTables(translator.Settings{
+		ControllerName: "gateway.envoyproxy.io/gatewayclass-controller",
+	}, engine))
+	learn(tb, world, stored)
+	return world
+}
+
+func learn(tb testing.TB, world *translator.World, stream []byte) {
+	tb.Helper()
+	events := []translator.Event{{Served: &translator.ClusterTrustBundles}}
+	for _, o := range decode(tb, stream) {
+		events = append(events, translator.Event{Object: o})
+	}
+	if _, err := world.Apply(events); err != nil {
+		tb.Error(err)
+	}
 }
 
 // decode reads the objects of a YAML stream.

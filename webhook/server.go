@@ -66,14 +66,14 @@ func Register(server webhook.Server, o Options) error {
 	case o.Namespaces == nil:
 		return errors.New("the admission webhook has no Namespaces: give it the reader of the cache")
 	}
+	counts, crowd := newCounts(o.Metrics), newCrowd()
 	validator := &validator{
 		trier: o.Trier, deletions: o.Deletions, scheme: o.Scheme, levels: levels{
 			namespaces: o.Namespaces, fallback: cmp.Or(o.Level, LevelEnforce),
 			log: o.Log,
-		}, exists: o.Exists, access: o.Access, rules: o.Rules, log: o.Log,
+		}, exists: o.Exists, access: o.Access, rules: o.Rules, counts: counts, log: o.Log,
 	}
 	mutator := &mutator{mutations: Mutations}
-	counts, crowd := newCounts(o.Metrics), newCrowd()
 	for path, answer := range map[string]answerer{ValidatePath: validator.answer, MutatePath: mutator.answer} {
 		server.Register(path, &endpoint{
 			name: path[1:], answer: answer, clients: o.Clients, limit: o.TimeLimit, crowd: crowd, counts: counts,

@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/http/httptrace"
+	"os"
 	"reflect"
 	"strings"
 	"testing"
@@ -17,6 +19,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 	admissionv1 "k8s.io/api/admission/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -241,49 +244,103 @@ func TestFit(t *testing.T) {
 	}
 }
 
-// TestMetrics checks the number of series: all kinds of others count as one.
+// TestMetrics scrapes the metrics as Prometheus does. All kinds of others count as one, a dry run adds no problem, and
+// docs/operations.md lists each metric.
 func TestMetrics(t *testing.T) {
 	registry := prometheus.NewRegistry()
-	bad := translator.Finding{Object: own, Problem: verdict.Problem{
-		Field: "spec", Message: "bad",
-		Weight: verdict.Invalid,
-	}}
-	s := serve(t, Options{Trier: says(bad), Metrics: registry})
-	for range 2 {
-		s.post(t, ValidatePath, httpRoute())
+	world := newTables(t, []byte(tables))
+	observe := NewTrialSize(registry)
+	world.OnTry(func(rows int) {
+		if observe(rows); rows == 0 {
+			t.Error("a trial computed nothing")
+		}
+	})
+	slow := make(chan struct{}, 1)
+	s := serve(t, Options{Metrics: registry, Trier: TrierFunc(func(ctx context.Context, o client.Object) ([]translator.Finding, error) {
+		select {
+		case <-slow:
+			<-ctx.Done()
+			return nil, ctx.Err()
+		default:
+			return world.Try(ctx, o)
+		}
+	})})
+	route := func(dryRun bool) *admissionv1.AdmissionReview {
+		in := review(nil)
+		in.Request = httpRoute()
+		in.Request.DryRun = &dryRun
+		in.Request.Object.Raw = []byte(`{"metadata":{"name":"r"},"spec":{"parentRefs":[{"name":"eg"}],"rules":[
+{"matches":[{"path":{"type":"RegularExpression","value":"("}}],"backendRefs":[{"name":"gone","port":80}]}]}}`)
+		return in
 	}
-	s.post(t, MutatePath, httpRoute())
+	s.send(t, ValidatePath, route(false))
+	s.send(t, ValidatePath, route(true))
+	s.send(t, MutatePath, route(false))
+	slow <- struct{}{}
+	s.send(t, ValidatePath+"?timeout=250ms", route(false))
 	for _, kind := range []string{"Room", "House"} {
 		in := review(nil)
-		in.Request = create(metav1.GroupVersionKind{Group: "example.com", Version: "v1", Kind: kind}, "",
-			`{"apiVersion":"example.com/v1","kind":"Room"}`)
+		in.Request = create(metav1.GroupVersionKind{Group: "example.com", Version: "v1", Kind: kind}, "", `{"kind":"Room"}`)
 		s.send(t, ValidatePath, in)
 	}
-	families, err := registry.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := map[string]float64{}
-	for _, f := range families {
-		for _, m := range f.GetMetric() {
-			var labels []string
-			for _, l := range m.GetLabel() {
-				labels = append(labels, l.GetValue())
-			}
-			got[f.GetName()+" "+strings.Join(labels, " ")] = m.GetCounter().GetValue() +
-				float64(m.GetHistogram().GetSampleCount())
-		}
-	}
-	want := map[string]float64{
-		"gatehouse_admission_answers_total denied HTTPRoute validate": 2,
-		"gatehouse_admission_answers_total admitted HTTPRoute mutate": 1,
-		"gatehouse_admission_answers_total failed other validate":     2,
-		"gatehouse_admission_duration_seconds validate":               4,
-		"gatehouse_admission_duration_seconds mutate":                 1,
-	}
+	s.send(t, ValidatePath, []byte("{"))
+	want := `gatehouse_admission_answers_total{answer="admitted",kind="HTTPRoute",webhook="mutate"} 1
+gatehouse_admission_answers_total{answer="denied",kind="HTTPRoute",webhook="validate"} 2
+gatehouse_admission_answers_total{answer="failed",kind="HTTPRoute",webhook="validate"} 1
+gatehouse_admission_answers_total{answer="failed",kind="other",webhook="validate"} 3
+gatehouse_admission_duration_seconds_count{webhook="mutate"} 1
+gatehouse_admission_duration_seconds_count{webhook="validate"} 6
+gatehouse_admission_problems_total{answer="denied",reason="UnsupportedValue"} 1
+gatehouse_admission_problems_total{answer="warned",reason="BackendNotFound"} 1
+gatehouse_admission_request_bytes_count{webhook="mutate"} 1
+gatehouse_admission_request_bytes_count{webhook="validate"} 6
+gatehouse_admission_trial_rows_count 2
+gatehouse_admission_unjudged_total{cause="deadline",webhook="validate"} 1
+gatehouse_admission_unjudged_total{cause="error",webhook="validate"} 2
+gatehouse_admission_unjudged_total{cause="unreadable",webhook="validate"} 1
+gatehouse_admission_warnings_total{webhook="mutate"} 0
+gatehouse_admission_warnings_total{webhook="validate"} 2
+`
+	got, names := scrape(t, registry)
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
+	documented, err := os.ReadFile("../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		if !strings.Contains(string(documented), "| `"+name+"` |") {
+			t.Errorf("docs/operations.md does not list %s", name)
+		}
+	}
+}
+
+// scrape reads metrics over HTTP. It returns the lines without buckets and sums, and the names of the metrics.
+func scrape(t *testing.T, registry *prometheus.Registry) (lines string, names []string) {
+	t.Helper()
+	page := httptest.NewServer(promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	defer page.Close()
+	response, err := http.Get(page.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if name, ok := strings.CutPrefix(line, "# TYPE "); ok {
+			names = append(names, strings.Fields(name)[0])
+		}
+		series, _, _ := strings.Cut(line, "{")
+		series = strings.Fields(series)[0]
+		if !strings.HasPrefix(line, "#") && !strings.HasSuffix(series, "_bucket") && !strings.HasSuffix(series, "_sum") {
+			lines += line
+		}
+	}
+	return lines, names
 }
 
 // FuzzMutations checks that f(f(x)) = f(x) for all mutations, that given fields stay, and that nothing makes them
@@ -344,7 +401,7 @@ func contains(a, b any) bool {
 // FuzzValidate checks that no request makes the server panic or get an answer that the API server would not accept.
 func FuzzValidate(f *testing.F) {
 	trier := newWorld(f, nil)
-	v := &validator{trier: trier, scheme: scheme, levels: levels{namespaces: stored(nil)}}
+	v := &validator{trier: trier, scheme: scheme, levels: levels{namespaces: stored(nil)}, counts: newCounts(nil)}
 	f.Add("CREATE", "HTTPRoute",
 		[]byte(`{"apiVersion":"gateway.networking.k8s.io/v1","kind":"HTTPRoute","metadata":{"name":"r"},"spec":{"rules":[{"matches":[{"path":{"type":"RegularExpression","value":"("}}]}]}}`), []byte(`{}`))
 	f.Add("UPDATE", "SecurityPolicy", []byte(knownBad), []byte(`{"metadata":{"labels":{"a":"b"}}}`))

@@ -31,6 +31,8 @@ type line struct {
 	field, message string
 	weight         verdict.Weight
 	pending        bool
+	// reason is the problem's reason, for the metrics.
+	reason string
 }
 
 func (l line) String() string {
@@ -51,7 +53,7 @@ func (v *validator) phrase(ctx context.Context, obj client.Object, request *admi
 			continue
 		}
 		p := f.Problem
-		lines = append(lines, line{field: p.Field, message: p.Message, weight: p.Weight, pending: p.Pending})
+		lines = append(lines, line{field: p.Field, message: p.Message, weight: p.Weight, pending: p.Pending, reason: p.Reason})
 	}
 	reader := v.reader(request)
 	for _, g := range grouped(changed, others) {
@@ -59,6 +61,7 @@ func (v *validator) phrase(ctx context.Context, obj client.Object, request *admi
 	}
 	seen := map[line]bool{}
 	return slices.DeleteFunc(lines, func(l line) bool {
+		l.reason = ""
 		twice := seen[l]
 		seen[l] = true
 		return twice
@@ -78,7 +81,7 @@ func respond(request *admissionv1.AdmissionRequest, level Level, lines []line, w
 ) *admissionv1.AdmissionResponse {
 	var denials []line
 	for _, l := range lines {
-		if level.Denies(l.weight) && !l.pending {
+		if level.denies(l) {
 			denials = append(denials, l)
 		} else {
 			warnings = append(warnings, l.String())

@@ -44,6 +44,7 @@ func (p *plane) addWebhook(server ctrlwebhook.Server, o serveOptions, leaving <-
 			return try(ctx, obj)
 		}
 	}
+	p.world.OnTry(webhook.NewTrialSize(metrics.Registry))
 	err = webhook.Register(server, webhook.Options{
 		Clients:    clients,
 		Trier:      synced(p.world.Try),

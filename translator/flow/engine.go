@@ -36,7 +36,7 @@ type node interface {
 	takeBatch() any
 	keys() []string
 	stats() TableStats
-	computed() (table string, calls int)
+	computed(m mode) (table string, calls int)
 	value(key string) (any, bool)
 	explain(key string) ([]string, bool)
 }

@@ -54,17 +54,26 @@ func (rs *rows[V]) stats() TableStats {
 // Computed yields the tables whose row functions were called in the last batch, and how often.
 func (e *Engine) Computed(yield func(table string, calls int) bool) {
 	for _, n := range e.nodes {
-		if table, calls := n.computed(); calls > 0 && !yield(table, calls) {
+		if table, calls := n.computed(committing); calls > 0 && !yield(table, calls) {
 			return
 		}
 	}
 }
 
-func (rs *rows[V]) computed() (table string, calls int) {
-	if r := rs.ran[committing]; r.batch == rs.engine.batches[committing] {
+func (rs *rows[V]) computed(m mode) (table string, calls int) {
+	if r := rs.ran[m]; r.batch == rs.engine.batches[m] {
 		calls = r.last
 	}
 	return rs.name, calls
+}
+
+// Tried is how often row functions were called in the last Try.
+func (e *Engine) Tried() (calls int) {
+	for _, n := range e.nodes {
+		_, tried := n.computed(trying)
+		calls += tried
+	}
+	return calls
 }
 
 // Keys returns the sorted keys of the table of a name; ok is false if there is no such table.
