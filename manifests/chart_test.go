@@ -251,8 +251,8 @@ func checkWebhook(t *testing.T, name string, rules []admissionv1.RuleWithOperati
 	if policy == nil || *policy != admissionv1.Ignore {
 		t.Errorf("webhook %s does not begin with failurePolicy Ignore", name)
 	}
-	if effects == nil || *effects != admissionv1.SideEffectClassNone {
-		t.Errorf("webhook %s does not say that it has no side effects", name)
+	if effects == nil || *effects != admissionv1.SideEffectClassNoneOnDryRun {
+		t.Errorf("webhook %s does not say that a dry run has no side effects", name)
 	}
 }
 

@@ -45,7 +45,10 @@ type validator struct {
 	access    Access
 	rules     *RuleBook
 	counts    *counts
-	log       logr.Logger
+	// breakGlass is what the annotation BreakGlassAnnotation may overrule. Events report it; nil reports nothing.
+	breakGlass BreakGlass
+	events     Events
+	log        logr.Logger
 }
 
 // answer denies the added problems that the namespace's level does not allow, and what AdmissionRules deny at every
@@ -67,9 +70,35 @@ func (v *validator) answer(ctx context.Context, request *admissionv1.AdmissionRe
 	if err != nil {
 		return nil, err
 	}
-	v.counts.judged(request, level, lines)
-	response := respond(request, level, lines, append(warnings, rules.warned...), rules.denials)
-	return response, rules.annotate(response)
+	return v.conclude(ctx, request, opinion{level, lines, warnings, rules})
+}
+
+// opinion is what all who judge say about a request.
+type opinion struct {
+	level    Level
+	lines    []line
+	warnings []string
+	rules    ruled
+}
+
+// conclude turns the opinion into the answer, if the author of the change does not overrule it.
+func (v *validator) conclude(ctx context.Context, request *admissionv1.AdmissionRequest, o opinion) (
+	*admissionv1.AdmissionResponse, error,
+) {
+	plea, err := v.plea(request)
+	if err != nil {
+		return nil, err
+	}
+	v.overrule(plea, o.level, o.lines, &o.rules)
+	if plea != nil {
+		o.warnings = append([]string{plea.warning()}, o.warnings...)
+	}
+	v.counts.judged(request, o.level, o.lines)
+	response := respond(request, o.level, o.lines, append(o.warnings, o.rules.warned...), o.rules.denials)
+	if err := o.rules.annotate(response); err != nil || plea == nil {
+		return response, err
+	}
+	return response, v.record(ctx, request, plea, response)
 }
 
 // verdict is what the translation says about a request, with the level of its namespace.

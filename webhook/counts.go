@@ -18,6 +18,8 @@ const (
 	warned   outcome = "warned"
 	denied   outcome = "denied"
 	failed   outcome = "failed"
+	// overruled is a denial that the annotation BreakGlassAnnotation overruled.
+	overruled outcome = "overruled"
 )
 
 func outcomeOf(r *admissionv1.AdmissionResponse) outcome {
@@ -58,8 +60,8 @@ func causeOf(err error) string {
 // counts are the webhook's metrics. All kinds of others count as one, and reasons are those of the code, so that the
 // number of series is fixed.
 type counts struct {
-	answers, unjudged, problems, warnings *prometheus.CounterVec
-	duration, size                        *prometheus.HistogramVec
+	answers, unjudged, problems, warnings, pleas *prometheus.CounterVec
+	duration, size                               *prometheus.HistogramVec
 }
 
 func newCounts(to prometheus.Registerer) *counts {
@@ -74,11 +76,14 @@ func newCounts(to prometheus.Registerer) *counts {
 			"Admission requests without a verdict by webhook (validate, mutate) and cause (deadline, busy, unreadable, client, error).",
 			"webhook", "cause"),
 		problems: counter("gatehouse_admission_problems_total",
-			"Problems that changes would have added, by reason and answer (denied, warned); not those of dry runs.",
+			"Problems that changes would have added, by reason and answer (denied, warned, overruled); not those of dry runs.",
 			"reason", "answer"),
 		warnings: counter("gatehouse_admission_warnings_total",
 			"Warnings that users got by webhook (validate, mutate), those of rules and of the mutation included.",
 			"webhook"),
+		pleas: counter("gatehouse_admission_break_glass_total",
+			"Changes of objects with the annotation "+BreakGlassAnnotation+" by result (overruled, unneeded, refused); not dry runs.",
+			"result"),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "gatehouse_admission_duration_seconds",
 			Help:    "Time that admission requests took to answer, by webhook (validate, mutate).",
@@ -91,7 +96,7 @@ func newCounts(to prometheus.Registerer) *counts {
 		}, []string{"webhook"}),
 	}
 	if to != nil {
-		to.MustRegister(c.answers, c.unjudged, c.problems, c.warnings, c.duration, c.size)
+		to.MustRegister(c.answers, c.unjudged, c.problems, c.warnings, c.pleas, c.duration, c.size)
 	}
 	return c
 }
@@ -114,11 +119,26 @@ func (c *counts) judged(request *admissionv1.AdmissionRequest, level Level, line
 	}
 	for _, l := range lines {
 		answer := warned
-		if level.denies(l) {
+		switch {
+		case level.denies(l):
 			answer = denied
+		case l.overruled:
+			answer = overruled
 		}
 		c.problems.WithLabelValues(l.reason, string(answer)).Inc()
 	}
+}
+
+// broke counts a change of an object with the annotation BreakGlassAnnotation.
+func (c *counts) broke(p *plea) {
+	result := "unneeded"
+	switch {
+	case p.refused != "":
+		result = "refused"
+	case len(p.overruled) > 0:
+		result = "overruled"
+	}
+	c.pleas.WithLabelValues(result).Inc()
 }
 
 // NewTrialSize returns a histogram of the sizes of trials: how many rows of the tables a change made the translation

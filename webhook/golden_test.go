@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -37,8 +38,9 @@ var update = flag.Bool("update", false, "rewrite the goldens")
 
 // TestGoldens sends requests to the server over TLS, with real tables. A golden has stored.yaml (objects that are
 // stored and in the tables), optionally unseen.yaml (objects that are stored, but not yet in the tables), late.yaml
-// (objects that reach the tables after the first try), rules.yaml (rules and exceptions, on the first of January 2026)
-// and level.txt (the level of the installation), requests as *.yaml, and answers.txt.
+// (objects that reach the tables after the first try), rules.yaml (rules and exceptions, on the first of January 2026),
+// level.txt (the level of the installation) and break-glass.txt (what the annotation may overrule), requests as *.yaml,
+// and answers.txt.
 func TestGoldens(t *testing.T) {
 	names, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(names) == 0 {
@@ -59,17 +61,19 @@ func golden(t *testing.T, name string) {
 	}
 	changes, deletions := newWorlds(t, part(archive, "stored.yaml"), part(archive, "late.yaml"))
 	there := append(decode(t, part(archive, "stored.yaml")), decode(t, part(archive, "unseen.yaml"))...)
+	var got strings.Builder
 	s := serve(t, Options{
 		Trier: changes, Deletions: deletions, Namespaces: stored(there), Exists: existsIn(there), Access: mayRead,
-		Level: Level(bytes.TrimSpace(part(archive, "level.txt"))),
-		Rules: rulesOf(t, part(archive, "rules.yaml"), stored(there)),
+		Level: Level(bytes.TrimSpace(part(archive, "level.txt"))), Events: reported(t, &got),
+		BreakGlass: BreakGlass(bytes.TrimSpace(part(archive, "break-glass.txt"))),
+		Rules:      rulesOf(t, part(archive, "rules.yaml"), stored(there)),
 	})
-	var got strings.Builder
 	for _, f := range archive.Files {
 		if filepath.Ext(f.Name) != ".yaml" || slices.Contains([]string{"stored.yaml", "unseen.yaml", "late.yaml", "rules.yaml"}, f.Name) {
 			continue
 		}
-		fmt.Fprintf(&got, "# %s\n%s", strings.TrimSuffix(f.Name, ".yaml"), told(s.ask(t, f.Data)))
+		fmt.Fprintf(&got, "# %s\n", strings.TrimSuffix(f.Name, ".yaml"))
+		got.WriteString(told(s.ask(t, f.Data)))
 	}
 	at := slices.IndexFunc(archive.Files, func(f txtar.File) bool { return f.Name == "answers.txt" })
 	if at < 0 {
@@ -103,6 +107,7 @@ type wish struct {
 	Path        string                `json:"path"`
 	Object      json.RawMessage       `json:"object"`
 	OldObject   json.RawMessage       `json:"oldObject"`
+	DryRun      bool                  `json:"dryRun"`
 	// User is the name of the user, "somebody" by default.
 	User string `json:"user"`
 	// Reads are the namespaces in which the user may read everything, by default that of the object.
@@ -131,7 +136,7 @@ func (s *served) ask(t *testing.T, text []byte) *admissionv1.AdmissionResponse {
 	}
 	request := &admissionv1.AdmissionRequest{
 		UID: "u1", Kind: metav1.GroupVersionKind(object.GroupVersionKind()), Namespace: object.Namespace, Name: object.Name,
-		Operation: w.Operation, SubResource: w.SubResource,
+		Operation: w.Operation, SubResource: w.SubResource, DryRun: &w.DryRun,
 	}
 	request.Object.Raw, request.OldObject.Raw = w.Object, w.OldObject
 	if w.Reads == nil {
@@ -167,6 +172,24 @@ func told(r *admissionv1.AdmissionResponse) string {
 		}
 	}
 	return b.String()
+}
+
+// reported writes Events as text.
+func reported(t *testing.T, to io.Writer) Events {
+	return eventWriter(func(e *corev1.Event) {
+		if o := e.InvolvedObject; e.Namespace != o.Namespace || e.Type != corev1.EventTypeWarning {
+			t.Errorf("an Event in namespace %s of type %s", e.Namespace, e.Type)
+		}
+		o := e.InvolvedObject
+		fmt.Fprintf(to, "Event %s about %s %s/%s: %s\n", e.Reason, o.Kind, o.Namespace, o.Name, e.Message)
+	})
+}
+
+type eventWriter func(*corev1.Event)
+
+func (w eventWriter) Create(_ context.Context, o client.Object, _ ...client.CreateOption) error {
+	w(o.(*corev1.Event))
+	return nil
 }
 
 // stored reads objects from memory, like a cache.

@@ -54,7 +54,7 @@ func levelNames() string {
 func (l Level) Denies(w verdict.Weight) bool { return slices.Contains(deniedAt[l], w) }
 
 // denies reports whether an object with the problem of the line is denied.
-func (l Level) denies(of line) bool { return l.Denies(of.weight) && !of.pending }
+func (l Level) denies(of line) bool { return l.Denies(of.weight) && !of.pending && !of.overruled }
 
 // levels reads the levels of namespaces.
 type levels struct {

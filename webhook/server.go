@@ -40,6 +40,10 @@ type Options struct {
 	Exists Exists
 	// Rules has the AdmissionRules; nil if there are none.
 	Rules *RuleBook
+	// BreakGlass is what the annotation BreakGlassAnnotation may overrule; the default is BreakGlassVerdicts.
+	BreakGlass BreakGlass
+	// Events reports what the annotation overrules; nil reports it only in the log, the metrics and the audit log.
+	Events Events
 	// Access decides which objects of others are named to a user; nil names none.
 	Access Access
 	// Clients are the clients that get a verdict; nil means everybody.
@@ -72,6 +76,7 @@ func Register(server webhook.Server, o Options) error {
 			namespaces: o.Namespaces, fallback: cmp.Or(o.Level, LevelEnforce),
 			log: o.Log,
 		}, exists: o.Exists, access: o.Access, rules: o.Rules, counts: counts, log: o.Log,
+		breakGlass: cmp.Or(o.BreakGlass, BreakGlassVerdicts), events: o.Events,
 	}
 	mutator := &mutator{mutations: Mutations}
 	for path, answer := range map[string]answerer{ValidatePath: validator.answer, MutatePath: mutator.answer} {

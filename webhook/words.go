@@ -33,6 +33,10 @@ type line struct {
 	pending        bool
 	// reason is the problem's reason, for the metrics.
 	reason string
+	// others reports whether the problem is that of other objects.
+	others bool
+	// overruled reports whether the problem denies nothing, because of the annotation BreakGlassAnnotation.
+	overruled bool
 }
 
 func (l line) String() string {
@@ -57,11 +61,14 @@ func (v *validator) phrase(ctx context.Context, obj client.Object, request *admi
 	}
 	reader := v.reader(request)
 	for _, g := range grouped(changed, others) {
-		lines = append(lines, g.lines(ctx, changed, reader)...)
+		for _, l := range g.lines(ctx, changed, reader) {
+			l.others = true
+			lines = append(lines, l)
+		}
 	}
 	seen := map[line]bool{}
 	return slices.DeleteFunc(lines, func(l line) bool {
-		l.reason = ""
+		l.reason, l.others = "", false
 		twice := seen[l]
 		seen[l] = true
 		return twice

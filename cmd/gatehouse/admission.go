@@ -32,6 +32,10 @@ func (p *plane) addWebhook(server ctrlwebhook.Server, o serveOptions, leaving <-
 	if err != nil {
 		return fmt.Errorf("--admission-level: %w", err)
 	}
+	breakGlass, err := webhook.ParseBreakGlass(o.breakGlass)
+	if err != nil {
+		return fmt.Errorf("--admission-break-glass: %w", err)
+	}
 	clients, err := p.webhookClients(o.clientCA)
 	if err != nil {
 		return err
@@ -53,6 +57,8 @@ func (p *plane) addWebhook(server ctrlwebhook.Server, o serveOptions, leaving <-
 		Scheme:     p.manager.GetScheme(),
 		Namespaces: p.manager.GetClient(),
 		Level:      level,
+		BreakGlass: breakGlass,
+		Events:     p.manager.GetClient(),
 		Exists:     webhook.Live(p.manager.GetAPIReader(), p.manager.GetRESTMapper()),
 		Rules:      p.rules.book,
 		Leaving:    leaving,

@@ -72,6 +72,8 @@ type serveOptions struct {
 	webhook       bool
 	// admissionLevel is the level of admission in Namespaces without the label.
 	admissionLevel string
+	// breakGlass is what the break-glass annotation may overrule.
+	breakGlass string
 	// clientCA is a file with the CA certificates (PEM) of clients that may call the webhook; empty allows everybody.
 	clientCA      string
 	debugAddress  string
@@ -106,6 +108,8 @@ func serveCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&o.webhook, "webhook", true, "serve the admission webhook")
 	cmd.Flags().StringVar(&o.admissionLevel, "admission-level", string(webhook.LevelEnforce),
 		"how strict admission is in namespaces without label "+webhook.LevelLabel+": off, warn (deny nothing), enforce, or strict (deny what is missing too)")
+	cmd.Flags().StringVar(&o.breakGlass, "admission-break-glass", string(webhook.BreakGlassVerdicts),
+		"what annotation "+webhook.BreakGlassAnnotation+" overrules: forbidden (nothing), verdicts (denials because of the object itself), or rules (AdmissionRules too)")
 	cmd.Flags().StringVar(&o.clientCA, "webhook-client-ca", "",
 		"file with the CA certificates of the client certificate that the API server shows to webhooks; without it the webhook answers everybody")
 	cmd.Flags().StringVar(&o.debugAddress, "debug-address", "127.0.0.1:19000",

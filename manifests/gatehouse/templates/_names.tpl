@@ -52,7 +52,8 @@ system:serviceaccount:{{ include "gatehouse.namespace" . }}:gatehouse
 {{/* How a webhook is called. */}}
 {{- define "gatehouse.call" }}
     matchPolicy: Equivalent
-    sideEffects: None
+    # Events report what an annotation overrules.
+    sideEffects: NoneOnDryRun
     timeoutSeconds: {{ .Values.admission.timeoutSeconds }}
     admissionReviewVersions: [v1]
 {{- end }}
