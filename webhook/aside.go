@@ -42,7 +42,7 @@ func stepAside(ctx context.Context, wait func() error) error {
 	if err != nil {
 		return err
 	}
-	done, err := h.visit.crowd.turn(ctx, h.visit.peer, h.tokens)
+	done, err := h.visit.crowd.turn(ctx, h.visit.from, h.tokens)
 	if err != nil {
 		return err
 	}

@@ -45,6 +45,7 @@ var causes = []struct {
 	{"client", func(err error) bool { return errors.As(err, &strangerError{}) }},
 	{"unreadable", func(err error) bool { return errors.As(err, &unreadError{}) }},
 	{"busy", func(err error) bool { return errors.Is(err, errCrowded) }},
+	{"gone", func(err error) bool { return errors.Is(err, context.Canceled) }},
 	{"deadline", func(err error) bool { return errors.As(err, &lateError{}) || errors.Is(err, context.DeadlineExceeded) }},
 }
 
@@ -73,7 +74,7 @@ func newCounts(to prometheus.Registerer) *counts {
 			"Admission requests by webhook (validate, mutate), kind and answer (admitted, warned, denied, failed).",
 			"webhook", "kind", "answer"),
 		unjudged: counter("gatehouse_admission_unjudged_total",
-			"Admission requests without a verdict by webhook (validate, mutate) and cause (deadline, busy, unreadable, client, error).",
+			"Admission requests without a verdict by webhook (validate, mutate) and cause (deadline, busy, gone, unreadable, client, error).",
 			"webhook", "cause"),
 		problems: counter("gatehouse_admission_problems_total",
 			"Problems that changes would have added, by reason and answer (denied, warned, overruled); not those of dry runs.",

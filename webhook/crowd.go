@@ -20,7 +20,7 @@ const (
 )
 
 // crowd has the present requests. Room for their bodies is limited and shared between peers, so that a peer that floods
-// is rejected instead of others. The turns limit what is decoded: few requests at a time, and only one with many
+// is rejected instead of others. Places and turns are shared between the users of a peer too. The turns limit what is decoded: few requests at a time, and only one with many
 // tokens. So a flood takes at most 64 MiB of bodies, 4 more bodies of requests that are still tried after their time is
 // over, and 4 decoded requests.
 type crowd struct {
@@ -43,7 +43,8 @@ var errCrowded = errors.New("too many others are waiting already")
 // visit is a request while it is present.
 type visit struct {
 	crowd *crowd
-	peer  string
+	// from has no user until the body is read.
+	from sender
 	// ctx ends, with the cause errCrowded, when the request has to make room for others.
 	ctx context.Context
 	end context.CancelCauseFunc
@@ -56,7 +57,7 @@ type visit struct {
 // enter begins a visit. interrupt is called if the request has to make room for others while its body is read. The
 // caller calls leave when the visit is over.
 func (c *crowd) enter(ctx context.Context, peer string, interrupt func()) *visit {
-	v := &visit{crowd: c, peer: peer}
+	v := &visit{crowd: c, from: sender{peer: peer}}
 	v.ctx, v.end = context.WithCancelCause(ctx)
 	v.lost = func() {
 		v.end(errCrowded)
@@ -74,7 +75,7 @@ func (v *visit) leave() {
 // read reads a body to its end. It takes room for the received bytes rather than for the announced length, and a place
 // when the body is complete. If there is none, the error is errCrowded.
 func (v *visit) read(body io.Reader) ([]byte, error) {
-	if v.body = v.crowd.bytes.take(v.peer, firstRead, v.lost); v.body == nil {
+	if v.body = v.crowd.bytes.take(v.from, firstRead, v.lost); v.body == nil {
 		return nil, errCrowded
 	}
 	text := make([]byte, 0, firstRead)
@@ -97,7 +98,8 @@ func (v *visit) read(body io.Reader) ([]byte, error) {
 		if !errors.Is(err, io.EOF) {
 			return nil, err
 		}
-		if v.place = v.crowd.places.take(v.peer, 1, v.lost); v.place == nil {
+		v.from.user = userIn(text)
+		if v.place = v.crowd.places.take(v.from, 1, v.lost); v.place == nil {
 			return nil, errCrowded
 		}
 		return text, nil
@@ -105,15 +107,15 @@ func (v *visit) read(body io.Reader) ([]byte, error) {
 }
 
 // turn waits until a request with so many tokens may be decoded and judged. The caller calls done when that is over.
-func (c *crowd) turn(ctx context.Context, peer string, tokens int) (done func(), err error) {
+func (c *crowd) turn(ctx context.Context, from sender, tokens int) (done func(), err error) {
 	if tokens <= fewTokens {
-		return c.turns.await(ctx, peer)
+		return c.turns.await(ctx, from)
 	}
-	only, err := c.large.await(ctx, peer)
+	only, err := c.large.await(ctx, from)
 	if err != nil {
 		return nil, err
 	}
-	one, err := c.turns.await(ctx, peer)
+	one, err := c.turns.await(ctx, from)
 	if err != nil {
 		only()
 		return nil, err

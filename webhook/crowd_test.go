@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"gatehouse/translator"
@@ -154,46 +156,153 @@ func TestLargeBodiesMakeRoom(t *testing.T) {
 	})
 }
 
-// TestTurnsGoRound: a peer with many requests delays another peer only by a few.
+// TestTurnsGoRound: a peer with many requests delays another peer only by a few, and a user another user of the peer.
 func TestTurnsGoRound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		turns := newTurns(2)
-		began := map[string]int{}
+		began := map[sender]int{}
 		var mu sync.Mutex
-		wait := func(ctx context.Context, peer string) {
+		wait := func(ctx context.Context, from sender) {
 			go func() {
-				if _, err := turns.await(ctx, peer); err == nil {
+				if _, err := turns.await(ctx, from); err == nil {
 					mu.Lock()
 					defer mu.Unlock()
-					began[peer]++
+					began[from]++
 				}
 			}()
 			synctest.Wait()
 		}
+		flood, user, honest := sender{"api", "flood"}, sender{"api", "user"}, sender{"honest", anybody}
 		for range 100 {
-			wait(t.Context(), "flood")
+			wait(t.Context(), flood)
 		}
 		gone, end := context.WithCancel(t.Context())
-		wait(gone, "gone")
-		wait(t.Context(), "honest")
-		wait(t.Context(), "honest")
+		wait(gone, sender{"gone", anybody})
+		for _, from := range []sender{honest, honest, user, user} {
+			wait(t.Context(), from)
+		}
 		end()
 		synctest.Wait()
-		for range 4 {
-			turns.done()
+		for range 8 {
+			turns.done(0)
 			synctest.Wait()
 		}
-		if began["honest"] != 2 || began["flood"] != 4 || began["gone"] != 0 {
-			t.Errorf("after four turns: %v", began)
+		if began[honest] != 2 || began[user] != 2 || began[flood] != 6 || began[sender{"gone", anybody}] != 0 {
+			t.Errorf("after eight turns: %v", began)
 		}
-		for range 98 {
-			turns.done()
+		for range 96 {
+			turns.done(0)
 			synctest.Wait()
 		}
-		if began["flood"] != 100 || turns.free != 2 || len(turns.order)+len(turns.lines) > 0 {
-			t.Errorf("in the end: %v, %d are free, %v wait", began, turns.free, turns.order)
+		if began[flood] != 100 || turns.free != 2 || len(turns.waiting)+len(turns.crowds) > 0 {
+			t.Errorf("in the end: %v, %d are free, %v wait", began, turns.free, turns.crowds)
 		}
 	})
+}
+
+// TestHopelessRequestsAreAnsweredAtOnce: a request whose turn would come too late does not wait. The requests of others do
+// not count for more than their turns, so a user who floods loses only what is their own.
+func TestHopelessRequestsAreAnsweredAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		turns := newTurns(1)
+		const hold = 100 * time.Millisecond
+		judge := func(from sender) error {
+			ctx, cancel := context.WithTimeout(t.Context(), 20*hold)
+			defer cancel()
+			done, err := turns.await(ctx, from)
+			if err == nil {
+				time.Sleep(hold)
+				done()
+			}
+			return err
+		}
+		for range 50 {
+			if err := judge(sender{"api", "before"}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var answered, refused, late, honest atomic.Int32
+		begun := time.Now()
+		for i := range 110 {
+			go func() {
+				if i >= 100 {
+					time.Sleep(time.Millisecond) // The flood is there first.
+					if judge(sender{"api", fmt.Sprint("user", i%5)}) == nil {
+						honest.Add(1)
+					}
+					return
+				}
+				switch err := judge(sender{"api", "flood"}); {
+				case err == nil:
+					answered.Add(1)
+				case errors.Is(err, errCrowded) && time.Since(begun) == 0:
+					refused.Add(1)
+				default:
+					late.Add(1)
+				}
+			}()
+		}
+		time.Sleep(time.Minute)
+		if honest.Load() != 10 || answered.Load() < 5 || refused.Load() < 75 || answered.Load()+refused.Load()+late.Load() != 100 {
+			t.Errorf("of the honest users' %d of 10 were judged; of the flood's %d, %d were refused at once and %d later",
+				honest.Load(), answered.Load(), refused.Load(), late.Load())
+		}
+	})
+}
+
+// TestUserIn reads the user from what the API server sends, and from nothing that comes after the object.
+func TestUserIn(t *testing.T) {
+	sent := review(nil)
+	sent.Request = httpRoute()
+	sent.Request.UserInfo.Username = "system:serviceaccount:argocd:application-controller"
+	text, err := json.Marshal(sent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string]string{
+		string(text): "system:serviceaccount:argocd",
+		`{"request":{"userInfo":{"groups":["a"],"username":"jane"}}}`: "jane",
+		`{"request":{"object":{},"userInfo":{"username":"jane"}}}`:    anybody,
+		`{"request":{"userInfo":{"username":7}}}`:                     anybody,
+		`{"request":{"userInfo":{"username":""}}}`:                    anybody,
+		`{"request":[`: anybody, `{"kind":{"request":{"userInfo":{"username":"x"}}}}`: anybody, "": anybody,
+	} {
+		if got := userIn([]byte(text)); got != want {
+			t.Errorf("%.200s: %q, want %q", text, got, want)
+		}
+	}
+}
+
+// TestClientsThatLeave: what a client does not wait for is not judged to its end, and does not hold the turn.
+func TestClientsThatLeave(t *testing.T) {
+	begun, ended := make(chan struct{}, 1), make(chan error, 1)
+	registry := prometheus.NewRegistry()
+	s := serve(t, Options{TimeLimit: time.Hour, Metrics: registry, Trier: TrierFunc(func(ctx context.Context, _ client.Object) ([]translator.Finding, error) {
+		begun <- struct{}{}
+		<-ctx.Done()
+		ended <- ctx.Err()
+		return nil, ctx.Err()
+	})})
+	in := review(nil)
+	in.Request = httpRoute()
+	for range 2 * maxJudged { // Each of them gets a turn, so the ones before gave theirs back.
+		ctx, leave := context.WithCancel(t.Context())
+		go func() { _, _, _ = s.try(ctx, ValidatePath, in) }()
+		<-begun
+		leave()
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			t.Errorf("the trial ended with %v", err)
+		}
+	}
+	for until := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		lines, _ := scrape(t, registry)
+		if strings.Contains(lines, fmt.Sprintf("gatehouse_admission_unjudged_total{cause=\"gone\",webhook=\"validate\"} %d\n", 2*maxJudged)) {
+			return
+		}
+		if time.Now().After(until) {
+			t.Fatalf("the metrics are\n%s", lines)
+		}
+	}
 }
 
 // TestLargeRequestsGoOneByOne: only one request with many tokens is decoded at a time, and small ones continue in
@@ -204,7 +313,7 @@ func TestLargeRequestsGoOneByOne(t *testing.T) {
 		var done []func()
 		begin := func(tokens int) {
 			go func() {
-				if over, err := c.turn(t.Context(), "a", tokens); err == nil {
+				if over, err := c.turn(t.Context(), sender{"a", anybody}, tokens); err == nil {
 					done = append(done, over)
 				}
 			}()
@@ -247,7 +356,7 @@ func TestEndedTrial(t *testing.T) {
 	in := review(nil)
 	in.Request = httpRoute()
 	for range 2 * maxJudged {
-		if code, body := s.send(t, ValidatePath, in); code != http.StatusInternalServerError {
+		if code, body := s.send(t, ValidatePath, in); code != http.StatusServiceUnavailable {
 			t.Errorf("status %d: %s", code, body)
 		}
 	}

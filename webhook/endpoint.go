@@ -61,6 +61,7 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// The server's own context ends as soon as the server has to stop, but requests that have begun are completed.
 	ctx, cancel := context.WithDeadline(context.WithoutCancel(r.Context()), start.Add(limit))
 	defer cancel()
+	defer onGone(r, cancel)()
 	connection := http.NewResponseController(w)
 	visit := e.crowd.enter(ctx, peerOf(r.RemoteAddr), func() { _ = connection.SetReadDeadline(time.Now()) })
 	defer visit.leave()
@@ -107,8 +108,11 @@ func (e *endpoint) refuse(w http.ResponseWriter, request *admissionv1.AdmissionR
 	}
 	e.log.Error(err, "no admission verdict", "kind", kind, "namespace", namespace, "name", name)
 	status := http.StatusInternalServerError
-	if errors.Is(err, errCrowded) {
+	switch causeOf(err) {
+	case "busy":
 		status = turnAway(w)
+	case "deadline":
+		status = http.StatusServiceUnavailable
 	}
 	http.Error(w, unjudged(request, err).Error(), status)
 }
@@ -192,14 +196,16 @@ func (e *endpoint) within(v *visit, limit time.Duration, body []byte) (*admissio
 	}()
 	select {
 	case got := <-done:
-		return known.Load(), got.response, got.err
-	case <-v.ctx.Done():
-		err := context.Cause(v.ctx)
-		if !errors.Is(err, errCrowded) {
-			err = lateError{limit}
+		if got.err == nil || v.ctx.Err() == nil {
+			return known.Load(), got.response, got.err
 		}
-		return known.Load(), nil, err
+	case <-v.ctx.Done():
 	}
+	err := context.Cause(v.ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = lateError{limit}
+	}
+	return known.Load(), nil, err
 }
 
 // inTurn decodes and answers when few enough other requests are being answered, and stores the decoded request in
@@ -209,7 +215,7 @@ func (e *endpoint) inTurn(v *visit, body []byte,
 ) (*admissionv1.AdmissionResponse, error) {
 	h := &held{visit: v, tokens: tokens(body)}
 	var err error
-	if h.done, err = e.crowd.turn(v.ctx, v.peer, h.tokens); err != nil {
+	if h.done, err = e.crowd.turn(v.ctx, v.from, h.tokens); err != nil {
 		return nil, err
 	}
 	defer func() { h.done() }()

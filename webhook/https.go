@@ -72,7 +72,7 @@ func (s *server) Start(ctx context.Context) error {
 		return fmt.Errorf("listen for the API server: %w", err)
 	}
 	https := &http.Server{
-		Handler: s.mux, BaseContext: func(net.Listener) context.Context { return ctx }, ConnContext: withConnection,
+		Handler: s.mux, BaseContext: func(net.Listener) context.Context { return withServer(ctx) }, ConnContext: withConnection,
 		ReadHeaderTimeout: headerTime, ReadTimeout: s.requestTime, WriteTimeout: s.requestTime, IdleTimeout: idleTime,
 		MaxHeaderBytes: maxHeader,
 	}
@@ -117,7 +117,7 @@ func (l *sharingListener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		p := l.connections.take(peerOf(conn.RemoteAddr().String()), 1, func() { _ = conn.Close() })
+		p := l.connections.take(sender{peer: peerOf(conn.RemoteAddr().String())}, 1, func() { _ = conn.Close() })
 		if p == nil {
 			_ = conn.Close()
 			continue
@@ -146,6 +146,22 @@ func withConnection(ctx context.Context, conn net.Conn) context.Context {
 		return context.WithValue(ctx, connectionKey{}, c.NetConn())
 	}
 	return ctx
+}
+
+type serverKey struct{}
+
+// withServer lets requests know the context of their server.
+func withServer(ctx context.Context) context.Context { return context.WithValue(ctx, serverKey{}, ctx) }
+
+// onGone calls a function when the client closes its connection before the answer, and not when only the server has to
+// stop. The caller calls stop when the request is answered.
+func onGone(r *http.Request, gone func()) (stop func() bool) {
+	server, ok := r.Context().Value(serverKey{}).(context.Context)
+	return context.AfterFunc(r.Context(), func() {
+		if ok && server.Err() == nil {
+			gone()
+		}
+	})
 }
 
 // keepConnection makes the connection of a complete request the last one that its peer would lose: others are idle, or

@@ -7,7 +7,7 @@ import (
 
 // shares divides a limited amount of something between peers. One peer alone may have all of it. When all is taken, a
 // peer that has less than another peer gets the least valuable part of the other's, so that nobody keeps more than an
-// equal share from others.
+// equal share from others. A peer may act for several users, which share what it has in the same way.
 type shares struct {
 	limit int64
 
@@ -19,13 +19,13 @@ type shares struct {
 // share is what one peer has.
 type share struct {
 	sum int64
-	// portions are ordered by their value for the peer: the last one is lost first.
+	// portions are ordered by their value for the peer: the last one is lost first, of the user who has most.
 	portions []*portion
 }
 
 // portion is a part of the amount that a peer has until it is returned or taken away.
 type portion struct {
-	peer string
+	sender
 	size int64
 	// lost is called when the portion is taken away. It must neither block nor call the shares.
 	lost func()
@@ -33,18 +33,18 @@ type portion struct {
 
 func newShares(limit int64) *shares { return &shares{limit: limit, peers: map[string]*share{}} }
 
-// take returns a portion of that size for a peer; nil if there is no room. The caller must return it with giveBack.
-func (s *shares) take(peer string, size int64, lost func()) *portion {
+// take returns a portion of that size for a sender; nil if there is no room. The caller must return it with giveBack.
+func (s *shares) take(by sender, size int64, lost func()) *portion {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.makeRoom(peer, size) {
+	if !s.makeRoom(by, size) {
 		return nil
 	}
-	p := &portion{peer: peer, lost: lost}
-	mine := s.peers[peer]
+	p := &portion{sender: by, lost: lost}
+	mine := s.peers[by.peer]
 	if mine == nil {
 		mine = &share{}
-		s.peers[peer] = mine
+		s.peers[by.peer] = mine
 	}
 	mine.portions = append(mine.portions, p)
 	s.add(p, size)
@@ -56,7 +56,7 @@ func (s *shares) take(peer string, size int64, lost func()) *portion {
 func (s *shares) grow(p *portion, size int64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.has(p) || !s.makeRoom(p.peer, size) {
+	if !s.has(p) || !s.makeRoom(p.sender, size) {
 		return false
 	}
 	s.add(p, size)
@@ -86,21 +86,25 @@ func (s *shares) keep(p *portion) {
 }
 
 // makeRoom takes from the peers with the most until there is room, and takes nothing if this is impossible. Afterwards
-// the peer must not have more than the one that it takes from.
-func (s *shares) makeRoom(peer string, size int64) bool {
+// the peer must not have more than the one that it takes from, nor the user than another user of the peer.
+func (s *shares) makeRoom(by sender, size int64) bool {
+	mine := s.peers[by.peer]
 	want := size
-	if mine := s.peers[peer]; mine != nil {
+	if mine != nil {
 		want += mine.sum
 	}
 	chosen, left := []*portion(nil), map[*share]share{}
 	for missing := s.taken + size - s.limit; missing > 0; {
 		most := s.most(left)
 		if most == nil || left[most].sum <= want {
-			return false
+			if most = mine; mine == nil || !left[mine].crowdsOut(by.user, size) {
+				return false
+			}
 		}
 		rest := left[most]
-		last := rest.portions[len(rest.portions)-1]
-		left[most] = share{sum: rest.sum - last.size, portions: rest.portions[:len(rest.portions)-1]}
+		i, _ := rest.worst()
+		last := rest.portions[i]
+		left[most] = share{sum: rest.sum - last.size, portions: slices.Concat(rest.portions[:i], rest.portions[i+1:])}
 		chosen = append(chosen, last)
 		missing -= last.size
 	}
@@ -109,6 +113,27 @@ func (s *shares) makeRoom(peer string, size int64) bool {
 		p.lost()
 	}
 	return true
+}
+
+// worst is the portion that is lost first, and what each user has.
+func (s share) worst() (index int, sums map[string]int64) {
+	sums = map[string]int64{}
+	for _, p := range s.portions {
+		sums[p.user] += p.size
+	}
+	index = len(s.portions) - 1
+	for i := index; i >= 0; i-- {
+		if sums[s.portions[i].user] > sums[s.portions[index].user] {
+			index = i
+		}
+	}
+	return index, sums
+}
+
+// crowdsOut reports whether another user of the peer has more than the user would have.
+func (s share) crowdsOut(user string, size int64) bool {
+	i, sums := s.worst()
+	return i >= 0 && sums[s.portions[i].user] > sums[user]+size
 }
 
 // most is the largest share; left has the shares that will be smaller, with their new sizes.

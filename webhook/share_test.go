@@ -61,7 +61,7 @@ func TestSharesAreFair(t *testing.T) {
 				}
 				var p *portion
 				before := losses
-				p = s.take(peer, size, func() { losses++; delete(held, p) })
+				p = s.take(sender{peer: peer}, size, func() { losses++; delete(held, p) })
 				if p != nil {
 					held[p] = true
 					break
@@ -85,7 +85,7 @@ func TestSharesAreFair(t *testing.T) {
 			s.giveBack(p)
 			s.giveBack(p)
 		}
-		if s.taken != 0 || len(s.peers) != 0 || s.take("alone", limit, func() {}) == nil {
+		if s.taken != 0 || len(s.peers) != 0 || s.take(sender{peer: "alone"}, limit, func() {}) == nil {
 			t.Errorf("round %d: %d are taken of nobody", round, s.taken)
 		}
 	}
@@ -100,16 +100,55 @@ func TestKeptPartsGoLast(t *testing.T) {
 	var lost []int
 	var portions []*portion
 	for i := range 4 {
-		portions = append(portions, s.take("many", 1, func() { lost = append(lost, i) }))
+		portions = append(portions, s.take(sender{peer: "many"}, 1, func() { lost = append(lost, i) }))
 	}
 	s.keep(portions[2])
 	s.keep(portions[3])
 	for range 3 {
-		s.take("few", 1, func() { t.Error("the one that has less makes room") })
+		s.take(sender{peer: "few"}, 1, func() { t.Error("the one that has less makes room") })
 	}
 	if fmt.Sprint(lost) != "[1 0]" {
 		t.Errorf("lost are %v, want the second and then the first", lost)
 	}
+}
+
+// TestUsersShareWhatTheirPeerHas: a user with many portions makes room for other users of the same peer, and for other
+// peers, with the newest one. Of two users with as many, the one who came last does.
+func TestUsersShareWhatTheirPeerHas(t *testing.T) {
+	s := newShares(10)
+	var lost []string
+	take := func(peer, user string) bool {
+		name := fmt.Sprint(user, len(s.peers["api"].list(user)))
+		return s.take(sender{peer, user}, 1, func() { lost = append(lost, name) }) != nil
+	}
+	for range 8 {
+		take("api", "flood")
+	}
+	for range 6 {
+		if !take("api", "honest") {
+			break
+		}
+	}
+	take("other", "?")
+	if got := fmt.Sprint(lost, len(s.peers["api"].list("honest"))); got != "[flood7 flood6 flood5 honest4] 4" {
+		t.Errorf("lost, and the number of the honest user's: %s", got)
+	}
+	if s.taken != 10 || take("api", "flood") {
+		t.Errorf("%d are taken, and the flood got more", s.taken)
+	}
+}
+
+// list are the portions of a user.
+func (s *share) list(user string) (list []*portion) {
+	if s == nil {
+		return nil
+	}
+	for _, p := range s.portions {
+		if p.user == user {
+			list = append(list, p)
+		}
+	}
+	return list
 }
 
 // peers open connections from some addresses and leave them to use, until the test ends.

@@ -1,87 +1,162 @@
 package webhook
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 )
 
-// turns lets a few requests run at a time. Waiting peers take turns, with one request each, so that a peer with many
-// requests delays another peer only by a few.
+// turns lets a few requests run at a time. Waiting peers take turns, and so do the users of a peer, with one request
+// each. So a user with many requests delays other users only by a few, although the API server is one peer.
 type turns struct {
-	mu   sync.Mutex
-	free int
-	// lines are the waiting requests by peer; order are the peers with a line, the next one first.
-	lines map[string][]chan struct{}
-	order []string
+	atOnce int
+
+	mu      sync.Mutex
+	free    int
+	waiting []*waiter // The first one came first.
+	// crowds are the peers and users with waiting requests. A peer has no user.
+	crowds map[sender]*standing
+	clock  uint64
+	// hold is how long a turn takes: an average, of the last ones more than of those before.
+	hold time.Duration
 }
 
-func newTurns(atOnce int) *turns { return &turns{free: atOnce, lines: map[string][]chan struct{}{}} }
+// sender is who sent a request: a peer, and the user whose request the peer passes on.
+type sender struct{ peer, user string }
 
-// await waits for a turn. The caller calls done when it is over.
-func (t *turns) await(ctx context.Context, peer string) (done func(), err error) {
-	called := t.line(peer)
-	if called == nil {
-		return t.done, nil
-	}
-	select {
-	case <-called:
-		return t.done, nil
-	case <-ctx.Done():
-		t.leave(peer, called)
-		return nil, fmt.Errorf("waiting for other requests: %w", context.Cause(ctx))
-	}
+// waiter is a waiting request.
+type waiter struct {
+	from   sender
+	called chan struct{}
 }
 
-// line gives the peer a place to wait, nil if it may continue at once.
-func (t *turns) line(peer string) chan struct{} {
+// standing is what a peer or a user has waiting.
+type standing struct {
+	requests int
+	// last is when it last had a turn, or began to wait.
+	last uint64
+}
+
+func newTurns(atOnce int) *turns {
+	return &turns{atOnce: atOnce, free: atOnce, crowds: map[sender]*standing{}}
+}
+
+// await waits for a turn. The caller calls done when it is over. If ctx will end before the turn comes, by all
+// experience, it returns errCrowded at once.
+func (t *turns) await(ctx context.Context, from sender) (done func(), err error) {
+	w, err := t.join(ctx, from)
+	if err != nil {
+		return nil, err
+	}
+	if w != nil {
+		select {
+		case <-w.called:
+		case <-ctx.Done():
+			t.leave(w)
+			return nil, fmt.Errorf("waiting for other requests: %w", context.Cause(ctx))
+		}
+	}
+	begun := time.Now()
+	return func() { t.done(time.Since(begun)) }, nil
+}
+
+// join lets a request wait. It returns nil if the request may continue at once.
+func (t *turns) join(ctx context.Context, from sender) (*waiter, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.free > 0 { // Nobody is waiting then.
 		t.free--
-		return nil
+		return nil, nil
 	}
-	called := make(chan struct{})
-	if len(t.lines[peer]) == 0 {
-		t.order = append(t.order, peer)
+	if deadline, ok := ctx.Deadline(); ok {
+		expected := t.hold * time.Duration(t.before(from)) / time.Duration(t.atOnce)
+		if expected > time.Until(deadline) {
+			return nil, fmt.Errorf("%w: its turn would come in %s", errCrowded, expected.Round(time.Second/10))
+		}
 	}
-	t.lines[peer] = append(t.lines[peer], called)
-	return called
+	w := &waiter{from: from, called: make(chan struct{})}
+	t.waiting = append(t.waiting, w)
+	for _, who := range from.levels() {
+		if t.crowds[who] == nil {
+			t.crowds[who] = &standing{last: t.tick()}
+		}
+		t.crowds[who].requests++
+	}
+	return w, nil
 }
 
-// done gives the turn to the next one.
-func (t *turns) done() {
+// levels are the peer of a sender, and the sender itself.
+func (s sender) levels() []sender { return []sender{{peer: s.peer}, s} }
+
+func (t *turns) tick() uint64 {
+	t.clock++
+	return t.clock
+}
+
+// before is the highest number of turns that pass until a new request of the sender has its own.
+func (t *turns) before(from sender) int {
+	ofUser := 1
+	if mine := t.crowds[from]; mine != nil {
+		ofUser += mine.requests
+	}
+	ofPeer := ofUser
+	for who, s := range t.crowds {
+		if who.peer == from.peer && who.user != "" && who != from {
+			ofPeer += min(s.requests, ofUser)
+		}
+	}
+	all := ofPeer
+	for who, s := range t.crowds {
+		if who.peer != from.peer && who.user == "" {
+			all += min(s.requests, ofPeer)
+		}
+	}
+	return all
+}
+
+// done gives the turn, which took so long, to the next one.
+func (t *turns) done(took time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if len(t.order) == 0 {
+	t.hold += (took - t.hold) / 8
+	t.next()
+}
+
+func (t *turns) next() {
+	if len(t.waiting) == 0 {
 		t.free++
 		return
 	}
-	peer := t.order[0]
-	t.order = slices.Delete(t.order, 0, 1)
-	line := t.lines[peer]
-	close(line[0])
-	if len(line) == 1 {
-		delete(t.lines, peer)
-		return
+	w := slices.MinFunc(t.waiting, func(a, b *waiter) int {
+		return cmp.Or(cmp.Compare(t.crowds[sender{peer: a.from.peer}].last, t.crowds[sender{peer: b.from.peer}].last),
+			cmp.Compare(t.crowds[a.from].last, t.crowds[b.from].last))
+	})
+	for _, who := range w.from.levels() {
+		t.crowds[who].last = t.tick()
 	}
-	t.lines[peer] = slices.Delete(line, 0, 1)
-	t.order = append(t.order, peer)
+	t.remove(w)
+	close(w.called)
+}
+
+func (t *turns) remove(w *waiter) {
+	t.waiting = slices.DeleteFunc(t.waiting, func(other *waiter) bool { return other == w })
+	for _, who := range w.from.levels() {
+		if t.crowds[who].requests--; t.crowds[who].requests == 0 {
+			delete(t.crowds, who)
+		}
+	}
 }
 
 // leave stops waiting, or returns the turn that came meanwhile.
-func (t *turns) leave(peer string, called chan struct{}) {
+func (t *turns) leave(w *waiter) {
 	t.mu.Lock()
-	i := slices.Index(t.lines[peer], called)
-	if i < 0 {
-		t.mu.Unlock()
-		t.done()
+	defer t.mu.Unlock()
+	if !slices.Contains(t.waiting, w) {
+		t.next()
 		return
 	}
-	defer t.mu.Unlock()
-	if t.lines[peer] = slices.Delete(t.lines[peer], i, i+1); len(t.lines[peer]) == 0 {
-		delete(t.lines, peer)
-		t.order = slices.DeleteFunc(t.order, func(p string) bool { return p == peer })
-	}
+	t.remove(w)
 }
