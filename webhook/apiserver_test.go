@@ -357,7 +357,7 @@ func TestGate(t *testing.T) {
 
 	gate.Policy = FailurePolicyAuto
 	keep(admissionregv1.Fail)
-	_, other := issue(t)
+	_, other := issue(t, time.Now().Add(time.Hour))
 	if err := c.client.Get(t.Context(), client.ObjectKeyFromObject(config), config); err != nil {
 		t.Fatal(err)
 	}

@@ -58,31 +58,47 @@ func realCluster(t *testing.T) *cluster {
 			t.Skipf("no %s in bin/: tests/cluster/build.sh puts it there", name)
 		}
 	}
-	clusterOnce.Do(func() { shared, clusterErr = startCluster(t) })
+	clusterOnce.Do(func() { clusterErr = startCluster(t, func(c *cluster) { shared = c }) })
 	if clusterErr != nil {
 		t.Fatal(clusterErr)
 	}
 	return shared
 }
 
-func startCluster(t *testing.T) (*cluster, error) {
+// ownCluster is an API server for one test alone, whose etcd has further flags.
+func ownCluster(t *testing.T, etcd ...string) (c *cluster) {
+	t.Helper()
+	realCluster(t) // It skips the test if there are no binaries.
+	err := startCluster(t, func(started *cluster) {
+		c = started
+		t.Cleanup(c.stop)
+	}, etcd...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// startCluster starts a cluster and waits until it is ready. It calls begun first: what has been started is to be
+// stopped even if the rest fails.
+func startCluster(t *testing.T, begun func(*cluster), etcdFlags ...string) error {
 	dir, err := os.MkdirTemp("", "webhook-apiserver-")
 	if err != nil {
-		return nil, err
+		return err
 	}
 	c := &cluster{dir: dir}
-	shared = c // What has been started is stopped even if the rest fails.
+	begun(c)
 	clients, peers, secure := freePort(t), freePort(t), freePort(t)
 	etcd := fmt.Sprintf("http://127.0.0.1:%d", clients)
 	peer := fmt.Sprintf("http://127.0.0.1:%d", peers)
 	if err := c.prepare(); err != nil {
-		return nil, err
+		return err
 	}
-	if err := c.run("etcd", "--data-dir="+filepath.Join(dir, "etcd"), "--listen-client-urls="+etcd,
+	if err := c.run("etcd", append(etcdFlags, "--data-dir="+filepath.Join(dir, "etcd"), "--listen-client-urls="+etcd,
 		"--advertise-client-urls="+etcd,
 		"--listen-peer-urls="+peer, "--initial-advertise-peer-urls="+peer, "--initial-cluster=default="+peer,
-		"--unsafe-no-fsync", "--log-level=warn"); err != nil {
-		return nil, err
+		"--unsafe-no-fsync", "--log-level=warn")...); err != nil {
+		return err
 	}
 	key := filepath.Join(dir, "service-accounts.key")
 	// The advertised address is one of documentation (RFC 5737) and goes nowhere: the server itself is on loopback.
@@ -94,13 +110,13 @@ func startCluster(t *testing.T) (*cluster, error) {
 		"--service-account-signing-key-file="+key,
 		"--service-cluster-ip-range=10.96.0.0/16", "--authorization-mode=RBAC",
 		"--disable-admission-plugins=ServiceAccount"); err != nil {
-		return nil, err
+		return err
 	}
 	c.config = &rest.Config{
 		Host: fmt.Sprintf("https://127.0.0.1:%d", secure), BearerToken: "admin",
 		TLSClientConfig: rest.TLSClientConfig{Insecure: true}, QPS: -1,
 	}
-	return c, c.ready()
+	return c.ready()
 }
 
 func (c *cluster) prepare() error {

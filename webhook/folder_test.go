@@ -245,7 +245,7 @@ func applied(t *testing.T) (c *cluster, tables *fed, objects []*unstructured.Uns
 	})
 	c.tidy(t, "folder-infra", "folder-shop")
 	c.register(t, s, admissionregv1.Fail)
-	pair, ca := issue(t)
+	pair, ca := issue(t, time.Now().Add(time.Hour))
 	key, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
 	if err != nil {
 		t.Fatal(err)

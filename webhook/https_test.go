@@ -12,7 +12,7 @@ import (
 
 // TestBodiesThatNobodyReads: a connection ends if its body does not arrive, even if nobody reads the body.
 func TestBodiesThatNobodyReads(t *testing.T) {
-	certificate, _ := issue(t)
+	certificate, _ := issue(t, time.Now().Add(time.Hour))
 	port := freePort(t)
 	https := NewServer("127.0.0.1", port, func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 		return certificate,
