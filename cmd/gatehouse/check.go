@@ -27,6 +27,8 @@ var definitions = manifests.CRDs
 
 type checkOptions struct {
 	format, level, namespace, config string
+	// rules are files, folders and packs.
+	rules []string
 	// baseline and written are the files of known findings to read and to write.
 	baseline, written string
 }
@@ -53,6 +55,9 @@ Exit codes: 0 if admission would deny nothing, 1 if it would, 2 if the files can
   # Annotations in a pull request on GitHub
   gatehouse check --output github deploy/
 
+  # With the rules of the platform and a pack of them
+  gatehouse check --rules ../platform/rules --rules no-wildcard-hosts deploy/
+
   # Only what is new
   gatehouse check --write-baseline known.json deploy/
   gatehouse check --baseline known.json deploy/
@@ -70,6 +75,8 @@ Exit codes: 0 if admission would deny nothing, 1 if it would, 2 if the files can
 	flags.StringVar(&o.config, "config", "", "configuration file of the control plane; without it its defaults hold")
 	flags.StringVar(&o.baseline, "baseline", "", "report in format json, whose findings pass and are only counted")
 	flags.StringVar(&o.written, "write-baseline", "", "file to write with all findings, which pass then")
+	flags.StringArrayVar(&o.rules, "rules", nil,
+		"file, folder or pack with AdmissionRules, in addition to those among the files; may be repeated")
 	return cmd
 }
 
@@ -132,8 +139,8 @@ func (o checkOptions) review(cmd *cobra.Command, tables *translator.Tables, leve
 	}
 	shown := newProgress(cmd.ErrOrStderr())
 	review, err := offline.Files(offline.Options{
-		Scheme: kube.NewScheme(), World: translator.NewWorld(tables), CRDs: crds, Namespace: o.namespace, Level: level,
-		Progress: shown.stage,
+		Scheme: kube.NewScheme(), World: translator.NewWorld(tables), CRDs: crds, Rules: o.rules,
+		Namespace: o.namespace, Level: level, Progress: shown.stage,
 	}, paths, cmd.InOrStdin())
 	shown.end()
 	if err != nil {

@@ -62,6 +62,11 @@ func (f *Finding) Denies() bool {
 	return f.Severity == rulesv1alpha1.SeverityDeny && !f.Before && !f.Excepted
 }
 
+// Audited reports whether only the audit log tells of the finding, and not the user.
+func (f *Finding) Audited() bool {
+	return !f.EndsSoon && (f.Excepted || f.Severity == rulesv1alpha1.SeverityAudit)
+}
+
 // Words is the message with the name of the rule, for users.
 func (f *Finding) Words() string {
 	words := fmt.Sprintf("rule %s: %s", f.Rule, f.Message)

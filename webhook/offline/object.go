@@ -35,7 +35,7 @@ type step func(*object) bool
 
 // steps are in the order of an API server. The tables judge what has passed all of them.
 func (r *review) steps() []step {
-	return []step{r.define, r.name, r.prune, r.fill, r.validate, r.admit, r.decode}
+	return []step{r.define, r.name, r.prune, r.fill, r.validate, r.admit, r.rule, r.decode}
 }
 
 // define finds the CRD of the object, and names the object.

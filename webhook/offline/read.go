@@ -5,6 +5,7 @@ package offline
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -120,6 +121,9 @@ type reader struct {
 // named, because a folder may have some that never end.
 func (r *reader) read(paths []string, stdin io.Reader) error {
 	for _, path := range paths {
+		if path == "-" && stdin == nil {
+			return errors.New("stdin cannot be read for this: write a file or folder instead of -")
+		}
 		if path == "-" {
 			if err := r.stream("stdin", stdin); err != nil {
 				return err

@@ -37,6 +37,8 @@ type Options struct {
 	Scheme *runtime.Scheme
 	// CRDs are those of the cluster. Those among the manifests replace CRDs of the same kinds.
 	CRDs []*apiextensionsv1.CustomResourceDefinition
+	// Rules are files, folders and names of packs with rules of the platform. Those among the manifests hold too.
+	Rules []string
 	// World has empty tables.
 	World *translator.World
 	// Namespace is for objects that name none.
@@ -53,8 +55,10 @@ type Finding struct {
 	// Object is empty for a document that cannot be read.
 	Object verdict.Ref
 	verdict.Problem
-	// Denied reports whether admission would deny the object for it.
-	Denied bool
+	// Denied reports whether admission would deny the object for it, and Noted whether it would tell the user nothing.
+	Denied, Noted bool
+	// Rule is the AdmissionRule whose finding it is, if it is one, and Help what its owner says about it.
+	Rule, Help string
 	// Fingerprint names the finding by its object, field and reason, and not by its line and words, so that it stays the
 	// same when lines move. Several such findings are counted.
 	Fingerprint string
@@ -105,18 +109,13 @@ func Files(o Options, paths []string, stdin io.Reader) (*Review, error) {
 	if o.Progress == nil {
 		o.Progress = func(string, int, int) {}
 	}
-	r := &review{
-		Options: o, levels: map[string]webhook.Level{}, invalid: map[verdict.Ref][]string{},
-	}
-	r.documents = map[verdict.Ref]document{}
+	r := newReview(o)
 	r.NotObjects = files.others
-	for _, b := range files.broken {
-		r.Findings = append(r.Findings, Finding{
-			Place: b.at, Denied: true,
-			Problem: refused(reasonUnreadable, "", b.text+": correct the form of the document"),
-		})
-	}
+	r.broken(files.broken)
 	r.prepare(files.documents)
+	if err := r.regulate(files.documents); err != nil {
+		return nil, err
+	}
 	for i, d := range files.documents {
 		r.Progress("reviewing objects", i, len(files.documents))
 		r.take(d)
@@ -138,10 +137,27 @@ type review struct {
 	Review
 	definitions *definition.Set
 	policies    *policies
+	platform    *Platform
 	events      []translator.Event
 	levels      map[string]webhook.Level
 	// invalid are the fields that the CRD of an object refuses.
 	invalid map[verdict.Ref][]string
+}
+
+func newReview(o Options) *review {
+	r := &review{Options: o, levels: map[string]webhook.Level{}, invalid: map[verdict.Ref][]string{}}
+	r.documents = map[verdict.Ref]document{}
+	return r
+}
+
+// broken reports what cannot be read.
+func (r *review) broken(all []unreadable) {
+	for _, b := range all {
+		r.Findings = append(r.Findings, Finding{
+			Place: b.at, Denied: true,
+			Problem: refused(reasonUnreadable, "", b.text+": correct the form of the document"),
+		})
+	}
 }
 
 // prepare reads the objects among the documents that say how others are judged.
@@ -194,6 +210,9 @@ func (r *review) number() {
 		about := []string{f.Object.Group, f.Object.String(), f.Field, f.Reason}
 		if f.Object.Kind == "" {
 			about = append(about, f.File)
+		}
+		if f.Rule != "" {
+			about = append(about, f.Rule)
 		}
 		key := strings.Join(about, "\x00")
 		sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%d", key, counts[key]))

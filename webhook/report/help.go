@@ -32,6 +32,9 @@ var meanings = map[string]string{
 	"Unchecked":         "The rule is in effect, although not everything of it could be checked.",
 	"RuleViolated":      "A rule of the platform forbids this. The message names the rule.",
 	"RuleFailed":        "A rule of the platform could not be evaluated for the object. The message names the rule.",
+	"Expired":           "The exception has expired, so the rule holds again.",
+	"ExpiresSoon":       "The exception ends soon. From then on the rule holds again.",
+	"RuleNotFound":      "The exception is from a rule that does not exist.",
 	"Defaulted":         "Admission fills in a value that the object leaves open, and keeps the traffic as it is.",
 	"Disabled":          "The configuration of the control plane does not allow this kind or field.",
 	"UnsupportedValue":  "Gatehouse does not serve the field or its value. The traffic that needs it fails closed.",
@@ -66,7 +69,7 @@ var meanings = map[string]string{
 	"NotAssigned":                      "The Gateway asks for addresses that it does not get.",
 	"InvalidListenerFilter":            "A filter of the listener is wrong.",
 	"InvalidListenerFilterRef":         "A filter of the listener refers to something that does not exist or is wrong.",
-	"NotAllowed":                       "The Gateway does not allow ListenerSets from this namespace.",
+	"NotAllowed":                       "The Gateway does not allow ListenerSets from this namespace, or the rule does not allow exceptions.",
 
 	// Of routes and backends.
 	"NoMatchingParent":           "The parent does not exist, or has no listener with this name, port and protocol.",

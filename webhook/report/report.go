@@ -33,10 +33,14 @@ func In(format string) (Writer, error) {
 	return write, nil
 }
 
-// severity is error for what admission denies, and warning for the rest.
+// severity is error for what admission denies, warning for what it tells the user, and note for what it only writes into
+// the audit log.
 func severity(f *offline.Finding) string {
-	if f.Denied {
+	switch {
+	case f.Denied:
 		return "error"
+	case f.Noted:
+		return "note"
 	}
 	return "warning"
 }
@@ -90,9 +94,15 @@ func blank(text []rune) []rune {
 
 // Summary is the last line of a review.
 func Summary(r *offline.Review) string {
-	denied := r.Denied()
-	line := fmt.Sprintf("%s judged: %s, %s", count(len(r.Judged), "object"), count(denied, "error"),
-		count(len(r.Findings)-denied, "warning"))
+	counts := map[string]int{}
+	for i := range r.Findings {
+		counts[severity(&r.Findings[i])]++
+	}
+	line := fmt.Sprintf("%s judged: %s, %s", count(len(r.Judged), "object"), count(counts["error"], "error"),
+		count(counts["warning"], "warning"))
+	if counts["note"] > 0 {
+		line += ", " + count(counts["note"], "note")
+	}
 	if r.Old > 0 {
 		line += fmt.Sprintf("; %s of the baseline", count(r.Old, "finding"))
 	}
@@ -123,6 +133,7 @@ type finding struct {
 	Namespace   string `json:"namespace,omitempty"`
 	Name        string `json:"name,omitempty"`
 	Field       string `json:"field,omitempty"`
+	Rule        string `json:"rule,omitempty"`
 	Reason      string `json:"reason"`
 	Weight      string `json:"weight"`
 	Message     string `json:"message"`
@@ -137,7 +148,7 @@ func plain(to io.Writer, r *offline.Review) error {
 		list = append(list, finding{
 			File: f.File, Line: f.Line, Column: f.Column, Severity: severity(f),
 			Group: f.Object.Group, Kind: f.Object.Kind, Namespace: f.Object.Namespace, Name: f.Object.Name,
-			Field: f.Field, Reason: f.Reason, Weight: f.Weight.String(), Message: f.Message, Fingerprint: f.Fingerprint,
+			Field: f.Field, Rule: f.Rule, Reason: f.Reason, Weight: f.Weight.String(), Message: f.Message, Fingerprint: f.Fingerprint,
 		})
 	}
 	return indented(to, map[string]any{
@@ -156,10 +167,11 @@ func indented(to io.Writer, value any) error {
 func github(to io.Writer, r *offline.Review) error {
 	value := strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A")
 	property := strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A", ":", "%3A", ",", "%2C")
+	commands := map[string]string{"error": "error", "warning": "warning", "note": "notice"}
 	var b strings.Builder
 	for i := range r.Findings {
 		f := &r.Findings[i]
-		fmt.Fprintf(&b, "::%s file=%s,line=%d,col=%d,title=%s::%s\n", severity(f), property.Replace(f.File), f.Line, f.Column,
+		fmt.Fprintf(&b, "::%s file=%s,line=%d,col=%d,title=%s::%s\n", commands[severity(f)], property.Replace(f.File), f.Line, f.Column,
 			property.Replace(f.Reason), value.Replace(sentence(f)))
 	}
 	fmt.Fprintln(&b, Summary(r))
@@ -181,7 +193,7 @@ func gitlab(to io.Writer, r *offline.Review) error {
 			} `json:"lines"`
 		} `json:"location"`
 	}
-	severities := map[string]string{"error": "major", "warning": "minor"}
+	severities := map[string]string{"error": "major", "warning": "minor", "note": "info"}
 	list := []issue{}
 	for i := range r.Findings {
 		f := &r.Findings[i]

@@ -64,25 +64,41 @@ type sarifLocation struct {
 	} `json:"physicalLocation"`
 }
 
-// sarif is the Static Analysis Results Interchange Format, version 2.1.0 of OASIS. The reasons of problems are its
-// rules.
+// ruleOf is the rule of a finding: its AdmissionRule with what the owner says about it, or else its reason.
+func ruleOf(f *offline.Finding) sarifRule {
+	if f.Rule == "" {
+		return sarifRule{
+			ID: f.Reason, ShortDescription: sarifText{title(help(f.Reason))},
+			Help: sarifText{help(f.Reason) + " The message of each result names the field, the value and the way out."},
+		}
+	}
+	rule := sarifRule{
+		ID: "AdmissionRule/" + f.Rule, ShortDescription: sarifText{"AdmissionRule " + f.Rule + " of the platform"},
+		Help: sarifText{f.Help},
+	}
+	if f.Help == "" {
+		rule.Help.Text = "A rule of the platform. The message says what it requires; its owner can say why."
+	}
+	return rule
+}
+
+// sarif is the Static Analysis Results Interchange Format, version 2.1.0 of OASIS. Its rules are AdmissionRules, and the
+// reasons of all other problems.
 func sarif(to io.Writer, r *offline.Review) error {
 	run := sarifRun{ColumnKind: "unicodeCodePoints", Results: []sarifResult{}}
 	run.Tool.Driver.Name, run.Tool.Driver.Rules = "gatehouse", []sarifRule{}
 	index := map[string]int{}
 	for i := range r.Findings {
 		f := &r.Findings[i]
-		n, ok := index[f.Reason]
+		rule := ruleOf(f)
+		n, ok := index[rule.ID]
 		if !ok {
 			n = len(run.Tool.Driver.Rules)
-			index[f.Reason] = n
-			run.Tool.Driver.Rules = append(run.Tool.Driver.Rules, sarifRule{
-				ID: f.Reason, ShortDescription: sarifText{title(help(f.Reason))},
-				Help: sarifText{help(f.Reason) + " The message of each result names the field, the value and the way out."},
-			})
+			index[rule.ID] = n
+			run.Tool.Driver.Rules = append(run.Tool.Driver.Rules, rule)
 		}
 		result := sarifResult{
-			RuleID: f.Reason, RuleIndex: n, Level: severity(f), Message: sarifText{sentence(f)},
+			RuleID: rule.ID, RuleIndex: n, Level: severity(f), Message: sarifText{sentence(f)},
 			Fingerprints: map[string]string{"gatehouse/v1": f.Fingerprint},
 		}
 		var at sarifLocation
