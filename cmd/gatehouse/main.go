@@ -57,7 +57,8 @@ func rootCommand() *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(serveCommand(), checkCommand(), translateCommand(), explainCommand(), diffCommand(), certgenCommand(), envoyCommand(), versionCommand())
+	root.AddCommand(serveCommand(), checkCommand(), translateCommand(), explainCommand(), diffCommand(), testCommand(),
+		certgenCommand(), envoyCommand(), versionCommand())
 	return root
 }
 

@@ -1,0 +1,56 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"gatehouse/webhook/ruletest"
+)
+
+// errFailed ends a run of tests of which one failed. The lines before have said which.
+var errFailed = errors.New("not all rules say what the tests expect")
+
+func testCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "test FILE ...",
+		Short: "Run tests of AdmissionRules",
+		Long: `Run tests of AdmissionRules.
+
+Each file names rules, and has objects with what the rules must say about them:
+
+  rules: [hostnames.yaml]       # files or folders, from this file on
+  tests:
+  - name: a foreign hostname is denied
+    object: {apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, ...}
+    expect:
+    - {rule: hostnames, outcome: deny, field: spec.hostnames, message: use a hostname of your team}
+
+Exit codes: 0 if all tests pass, 1 if one fails, 2 if a file cannot be read.`,
+		Example: `  # All tests of a folder
+  gatehouse test rules/*_test.yaml`,
+		Args: arguments(cobra.MinimumNArgs(1)),
+		RunE: func(cmd *cobra.Command, files []string) error {
+			crds, _, err := definitions()
+			if err != nil {
+				return err
+			}
+			var passed, failed int
+			for _, name := range files {
+				result, err := ruletest.Run(cmd.Context(), name, crds, cmd.OutOrStdout())
+				if err != nil {
+					return usageError{err}
+				}
+				passed, failed = passed+result.Passed, failed+result.Failed
+			}
+			if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%d passed, %d failed\n", passed, failed); err != nil {
+				return err
+			}
+			if failed > 0 {
+				return errFailed
+			}
+			return nil
+		},
+	}
+}
