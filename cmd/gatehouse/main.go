@@ -58,7 +58,7 @@ func rootCommand() *cobra.Command {
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(serveCommand(), checkCommand(), translateCommand(), explainCommand(), diffCommand(), testCommand(),
-		certgenCommand(), envoyCommand(), versionCommand())
+		rulesCommand(), certgenCommand(), envoyCommand(), versionCommand())
 	return root
 }
 

@@ -35,6 +35,9 @@ type Engine struct {
 // Builtin returns the engine with the rules that are part of Gatehouse.
 func Builtin() (*Engine, error) { return New(builtinFiles()) }
 
+// BuiltinRules returns the rules that are part of Gatehouse, in the order of their names.
+func BuiltinRules() ([]*Rule, error) { return parseAll(builtinFiles()) }
+
 // New compiles every *.yaml file of a directory, with one rule each. A rule that does not compile is an error, which
 // names the file, the field and the problem.
 func New(files fs.FS) (*Engine, error) {
