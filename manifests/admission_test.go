@@ -234,9 +234,9 @@ func TestImagesOfTheChart(t *testing.T) {
 }
 
 // TestRulesAreAskedAbout: the API server sends each kind that rules of the platform can be about, and also from
-// namespaces with level off.
+// namespaces with level off. It sends deletions of all of them, and nobody is kept from deleting because of the webhook.
 func TestRulesAreAskedAbout(t *testing.T) {
-	sent := map[string][]string{}
+	sent, deleted := map[string][]string{}, map[string]bool{}
 	for _, obj := range decode(t, helmTemplate(t, "gatehouse")) {
 		config, ok := obj.(*admissionv1.ValidatingWebhookConfiguration)
 		if !ok {
@@ -245,14 +245,26 @@ func TestRulesAreAskedAbout(t *testing.T) {
 		for _, w := range config.Webhooks {
 			for _, rule := range w.Rules {
 				for _, resource := range rule.Resources {
-					sent[w.Name] = append(sent[w.Name], resource+"."+rule.APIVersions[0]+"."+rule.APIGroups[0])
+					kind := resource + "." + rule.APIVersions[0] + "." + rule.APIGroups[0]
+					sent[w.Name] = append(sent[w.Name], kind)
+					deletes := slices.Contains(rule.Operations, admissionv1.Delete)
+					deleted[kind] = deleted[kind] || deletes
+					if deletes && *w.FailurePolicy != admissionv1.Ignore {
+						t.Errorf("%s: nobody can delete %s while nobody can judge", w.Name, kind)
+					}
 				}
 			}
 		}
 	}
 	var want []string
 	for _, r := range admissionrule.Resources {
-		want = append(want, r.Name+"."+r.Version+"."+r.Group)
+		kind := r.Name + "." + r.Version + "." + r.Group
+		if !r.Partial {
+			want = append(want, kind)
+		}
+		if !deleted[kind] {
+			t.Errorf("deletions of %s are not sent", kind)
+		}
 	}
 	const exceptions = "admissionexceptions.v1alpha1.gatehouse.dev"
 	if diff := cmp.Diff(append(slices.Clone(want), exceptions), sent["off.validate.gatehouse.dev"]); diff != "" {

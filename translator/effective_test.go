@@ -36,7 +36,7 @@ func TestTrialTellsAllThatAChangeTouches(t *testing.T) {
 			if diff := cmp.Diff(before, everything(t, w)); diff != "" {
 				t.Fatalf("seed %d: the trial left a trace (-before +after):\n%s", seed, diff)
 			}
-			if _, err := w.Apply([]Event{change}); err != nil {
+			if _, err := w.Apply(append(w.within(change), change)); err != nil {
 				t.Fatal(err)
 			}
 			after := everything(t, w)

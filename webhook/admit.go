@@ -39,6 +39,8 @@ type validator struct {
 	trier Trier
 	// deletions tries deletions; nil allows them without a look.
 	deletions Trier
+	// effective is for rules that read the effective configuration.
+	effective Effective
 	scheme    *runtime.Scheme
 	levels    levels
 	exists    Exists
@@ -52,21 +54,18 @@ type validator struct {
 }
 
 // answer denies the added problems that the namespace's level does not allow, and what AdmissionRules deny at every
-// level. It warns about the other added problems.
+// level. It warns about the other added problems. Only AdmissionRules deny deletions.
 func (v *validator) answer(ctx context.Context, request *admissionv1.AdmissionRequest) (*admissionv1.AdmissionResponse,
 	error,
 ) {
 	if isOfRules(request) {
 		return v.rules.review(ctx, request)
 	}
-	if request.Operation == admissionv1.Delete {
-		return v.deletion(ctx, request), nil
-	}
 	level, lines, warnings, err := v.verdict(ctx, request)
 	if err != nil {
 		return nil, err
 	}
-	rules, err := v.rules.judge(ctx, request)
+	rules, err := v.rule(ctx, request)
 	if err != nil {
 		return nil, err
 	}
@@ -105,6 +104,9 @@ func (v *validator) conclude(ctx context.Context, request *admissionv1.Admission
 func (v *validator) verdict(ctx context.Context, request *admissionv1.AdmissionRequest) (level Level, lines []line,
 	warnings []string, err error,
 ) {
+	if request.Operation == admissionv1.Delete {
+		return LevelOff, nil, v.deletion(ctx, request), nil
+	}
 	if pass, err := passes(request); pass || err != nil {
 		return LevelOff, nil, nil, err
 	}

@@ -17,20 +17,17 @@ import (
 // deletionTime is how long a deletion waits for what it takes away. After that it is allowed without a warning.
 const deletionTime = 500 * time.Millisecond
 
-// deletion allows a deletion, always, and warns about the traffic that it takes away.
-func (v *validator) deletion(ctx context.Context,
-	request *admissionv1.AdmissionRequest,
-) *admissionv1.AdmissionResponse {
-	allowed := &admissionv1.AdmissionResponse{Allowed: true}
+// deletion returns warnings about the traffic that a deletion takes away.
+func (v *validator) deletion(ctx context.Context, request *admissionv1.AdmissionRequest) []string {
 	if v.deletions == nil || request.SubResource != "" || unread(request.UserInfo) {
-		return allowed
+		return nil
 	}
 	if level, _ := v.levels.of(ctx, request.Namespace); level == LevelOff {
-		return allowed
+		return nil
 	}
 	obj, err := v.object(request, request.OldObject.Raw)
 	if err != nil || obj.GetDeletionTimestamp() != nil {
-		return allowed
+		return nil
 	}
 	limited, cancel := context.WithTimeout(ctx, deletionTime)
 	defer cancel()
@@ -39,10 +36,9 @@ func (v *validator) deletion(ctx context.Context,
 		v.counts.unjudged.WithLabelValues("validate", causeOf(err)).Inc()
 		v.log.V(1).Info("a deletion is allowed without a look", "kind", request.Kind.Kind, "namespace", request.Namespace,
 			"name", request.Name, "why", err.Error())
-		return allowed
+		return nil
 	}
-	allowed.Warnings = fit(v.losses(ctx, obj, request, findings))
-	return allowed
+	return v.losses(ctx, obj, request, findings)
 }
 
 // losses are the warnings of a deletion. A policy whose target is deleted takes no traffic away.

@@ -59,11 +59,13 @@ func golden(t *testing.T, name string) {
 	if len(bytes.TrimSpace(archive.Comment)) == 0 {
 		t.Error("the golden begins without a paragraph that tells users what is promised")
 	}
-	changes, deletions := newWorlds(t, part(archive, "stored.yaml"), part(archive, "late.yaml"))
+	world := newTables(t, part(archive, "stored.yaml"))
+	changes, deletions := triers(t, world, part(archive, "late.yaml"))
 	there := append(decode(t, part(archive, "stored.yaml")), decode(t, part(archive, "unseen.yaml"))...)
 	var got strings.Builder
 	s := serve(t, Options{
-		Trier: changes, Deletions: deletions, Namespaces: stored(there), Exists: existsIn(there), Access: mayRead,
+		Trier: changes, Deletions: deletions, Effective: world.TryEffective, Namespaces: stored(there),
+		Exists: existsIn(there), Access: mayRead,
 		Level: Level(bytes.TrimSpace(part(archive, "level.txt"))), Events: reported(t, &got),
 		BreakGlass: BreakGlass(bytes.TrimSpace(part(archive, "break-glass.txt"))),
 		Rules:      rulesOf(t, part(archive, "rules.yaml"), stored(there)),

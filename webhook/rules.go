@@ -31,57 +31,52 @@ type ruled struct {
 
 // judge evaluates the rules that are about the request. It returns an error only if ctx ends, or if it cannot be known
 // which rules apply.
-func (b *RuleBook) judge(ctx context.Context, request *admissionv1.AdmissionRequest) (ruled, error) {
+func (b *RuleBook) judge(ctx context.Context, request *admissionv1.AdmissionRequest,
+	effects func() (*admissionrule.Effects, error),
+) ([]admissionrule.Finding, error) {
 	if b == nil {
-		return ruled{}, nil
+		return nil, nil
 	}
 	kind, known := admissionrule.ResourceOf(schema.GroupKind{Group: request.Kind.Group, Kind: request.Kind.Kind})
 	rules := b.about(kind)
 	if !known || len(rules) == 0 {
-		return ruled{}, nil
+		return nil, nil
 	}
 	in, err := b.input(ctx, kind, request)
 	if err != nil || in == nil {
-		return ruled{}, err
+		return nil, err
 	}
-	var out ruled
+	in.Effects = effects
+	var all []admissionrule.Finding
 	for _, r := range rules {
 		findings, err := r.Judge(ctx, in)
 		if err != nil {
-			return ruled{}, err
+			return nil, err
 		}
-		for i := range findings {
-			b.take(&out, request, &findings[i])
-		}
+		all = append(all, findings...)
 	}
-	return out, nil
+	return all, nil
 }
 
-// input is the request in the form of rules; nil if it is one that no rule is about: a deletion, a status, a change of an
-// object that is being deleted, and a change that changes nothing.
+// say turns findings into an answer, and counts them.
+func (b *RuleBook) say(request *admissionv1.AdmissionRequest, findings []admissionrule.Finding) (out ruled) {
+	for i := range findings {
+		b.take(&out, request, &findings[i])
+	}
+	return out
+}
+
+// input is the request in the form of rules; nil if it is one that no rule is about: a status, a change of an object that
+// is being deleted, a deletion by Kubernetes itself, and a change that changes nothing.
 func (b *RuleBook) input(ctx context.Context, kind admissionrule.Resource, request *admissionv1.AdmissionRequest) (
 	*admissionrule.Input, error,
 ) {
-	if request.Operation != admissionv1.Create && request.Operation != admissionv1.Update || request.SubResource != "" {
-		return nil, nil
-	}
 	in := &admissionrule.Input{
 		Resource: kind, Request: request, Exceptions: b.exceptionsIn(request.Namespace), Now: b.options.Now(),
 	}
-	var err error
-	if in.Object, err = fields(request.Object.Raw); err != nil {
-		return nil, fmt.Errorf("reading the object: %w", err)
-	}
-	if leaving(in.Object) {
-		return nil, nil
-	}
-	if request.Operation == admissionv1.Update && len(request.OldObject.Raw) > 0 {
-		if in.OldObject, err = fields(request.OldObject.Raw); err != nil {
-			return nil, fmt.Errorf("reading the object as it is stored: %w", err)
-		}
-		if reflect.DeepEqual(written(in.Object), written(in.OldObject)) {
-			return nil, nil
-		}
+	judged, err := read(in)
+	if err != nil || !judged {
+		return nil, err
 	}
 	if in.Namespace, err = b.namespace(ctx, request.Namespace); err != nil {
 		return nil, err
@@ -90,6 +85,33 @@ func (b *RuleBook) input(ctx context.Context, kind admissionrule.Resource, reque
 		return b.params(ctx, namespace, name, selector)
 	}
 	return in, nil
+}
+
+// read reads the objects of a request, and reports whether rules are about it.
+func read(in *admissionrule.Input) (judged bool, err error) {
+	request := in.Request
+	deleted := request.Operation == admissionv1.Delete
+	if !deleted && request.Operation != admissionv1.Create && request.Operation != admissionv1.Update ||
+		request.SubResource != "" || deleted && unread(request.UserInfo) {
+		return false, nil
+	}
+	if !deleted {
+		if in.Object, err = fields(request.Object.Raw); err != nil {
+			return false, fmt.Errorf("reading the object: %w", err)
+		}
+	}
+	if request.Operation != admissionv1.Create && len(request.OldObject.Raw) > 0 {
+		if in.OldObject, err = fields(request.OldObject.Raw); err != nil {
+			return false, fmt.Errorf("reading the object as it is stored: %w", err)
+		}
+	}
+	switch {
+	case deleted:
+		return in.OldObject != nil && !leaving(in.OldObject), nil
+	case leaving(in.Object):
+		return false, nil
+	}
+	return in.OldObject == nil || !reflect.DeepEqual(written(in.Object), written(in.OldObject)), nil
 }
 
 // written is the part of an object that its authors write.

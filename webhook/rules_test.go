@@ -127,9 +127,11 @@ func TestCountsOfRules(t *testing.T) {
 		request := &admissionv1.AdmissionRequest{Operation: admissionv1.Create, Namespace: team.Name, Name: "a", DryRun: &dry}
 		request.Kind = metav1.GroupVersionKind{Group: "gateway.networking.k8s.io", Version: "v1", Kind: "HTTPRoute"}
 		request.Object.Raw = raw
-		if _, err := book.judge(t.Context(), request); err != nil {
+		findings, err := book.judge(t.Context(), request, nil)
+		if err != nil {
 			t.Fatal(err)
 		}
+		book.say(request, findings)
 	}
 	families, err := metrics.Gather()
 	if err != nil || len(families) != 1 {
@@ -161,7 +163,7 @@ func TestRulesWithoutTheirNamespace(t *testing.T) {
 	request := &admissionv1.AdmissionRequest{Operation: admissionv1.Create, Namespace: "default", Name: "a"}
 	request.Kind = metav1.GroupVersionKind{Group: "gateway.networking.k8s.io", Version: "v1", Kind: "HTTPRoute"}
 	request.Object.Raw = raw
-	if _, err := book.judge(t.Context(), request); err == nil {
+	if _, err := book.judge(t.Context(), request, nil); err == nil {
 		t.Error("there is a verdict")
 	}
 }

@@ -86,7 +86,10 @@ func newWorld(tb testing.TB, stored []byte, late ...[]byte) Trier {
 // newWorlds returns Triers of changes and of deletions on the same live tables.
 func newWorlds(tb testing.TB, stored []byte, late ...[]byte) (changes, deletions Trier) {
 	tb.Helper()
-	world := newTables(tb, stored)
+	return triers(tb, newTables(tb, stored), late...)
+}
+
+func triers(tb testing.TB, world *translator.World, late ...[]byte) (changes, deletions Trier) {
 	changes = TrierFunc(func(ctx context.Context, obj client.Object) ([]translator.Finding, error) {
 		findings, err := world.Try(ctx, obj)
 		if len(late) > 0 {

@@ -30,6 +30,8 @@ type Options struct {
 	Trier Trier
 	// Deletions computes the effect of a deletion; nil allows deletions without a look.
 	Deletions Trier
+	// Effective computes the effect of a change for rules that read the effective configuration; without it they fail.
+	Effective Effective
 	// Scheme knows the kinds that the webhook configuration sends.
 	Scheme *runtime.Scheme
 	// Namespaces reads Namespaces from a cache, for their admission level.
@@ -72,7 +74,7 @@ func Register(server webhook.Server, o Options) error {
 	}
 	counts, crowd := newCounts(o.Metrics), newCrowd()
 	validator := &validator{
-		trier: o.Trier, deletions: o.Deletions, scheme: o.Scheme, levels: levels{
+		trier: o.Trier, deletions: o.Deletions, effective: o.Effective, scheme: o.Scheme, levels: levels{
 			namespaces: o.Namespaces, fallback: cmp.Or(o.Level, LevelEnforce),
 			log: o.Log,
 		}, exists: o.Exists, access: o.Access, rules: o.Rules, counts: counts, log: o.Log,

@@ -40,19 +40,26 @@ func (p *plane) addWebhook(server ctrlwebhook.Server, o serveOptions, leaving <-
 	if err != nil {
 		return err
 	}
+	unready := errors.New("the control plane has not read all objects yet: try again in a moment")
 	synced := func(try func(context.Context, translator.Object) ([]translator.Finding, error)) webhook.TrierFunc {
 		return func(ctx context.Context, obj client.Object) ([]translator.Finding, error) {
 			if !p.controller.Synced() {
-				return nil, errors.New("the control plane has not read all objects yet: try again in a moment")
+				return nil, unready
 			}
 			return try(ctx, obj)
 		}
 	}
 	p.world.OnTry(webhook.NewTrialSize(metrics.Registry))
 	err = webhook.Register(server, webhook.Options{
-		Clients:    clients,
-		Trier:      synced(p.world.Try),
-		Deletions:  synced(p.world.TryDeletion),
+		Clients:   clients,
+		Trier:     synced(p.world.Try),
+		Deletions: synced(p.world.TryDeletion),
+		Effective: func(ctx context.Context, change translator.Event) (translator.Trial, error) {
+			if !p.controller.Synced() {
+				return translator.Trial{}, unready
+			}
+			return p.world.TryEffective(ctx, change)
+		},
 		Access:     webhook.Reviewed(p.manager.GetClient(), p.manager.GetRESTMapper()),
 		Scheme:     p.manager.GetScheme(),
 		Namespaces: p.manager.GetClient(),

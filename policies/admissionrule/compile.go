@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/cel-go/cel"
 	"github.com/google/cel-go/common"
+	celast "github.com/google/cel-go/common/ast"
 	celconfig "k8s.io/apiserver/pkg/apis/cel"
 
 	rulesv1alpha1 "gatehouse/api/rules/v1alpha1"
@@ -44,6 +45,8 @@ type validation struct {
 	spec    *rulesv1alpha1.Validation
 	holds   cel.Program
 	message cel.Program // nil without messageExpression.
+	// effective reports whether the requirement is about the effective configuration.
+	effective bool
 }
 
 // Name is the name of the AdmissionRule.
@@ -60,6 +63,7 @@ func Compile(source *rulesv1alpha1.AdmissionRule, schemas Schemas) (*Rule, []ver
 	}
 	c := &compiler{rule: r, programs: true}
 	c.run(environment{params: r.spec.ParamKind != nil})
+	c.checkPartial()
 	if len(c.problems) > 0 {
 		return nil, c.problems
 	}
@@ -69,6 +73,9 @@ func Compile(source *rulesv1alpha1.AdmissionRule, schemas Schemas) (*Rule, []ver
 	for _, resource := range r.resources() {
 		kind := resource.GVK()
 		known := schemas(kind)
+		if known == nil && resource.Partial {
+			continue // Kubernetes' own kinds have no CRD.
+		}
 		if known == nil {
 			c.warn("spec.matchConstraints.resourceRules", unknownSchema(kind))
 			continue
@@ -128,6 +135,8 @@ type compiler struct {
 
 	env  *typed
 	kind string
+	// effective are the variables that read the effective configuration.
+	effective map[string]bool
 }
 
 // run compiles all expressions. What is wrong for one kind is reported once.
@@ -137,12 +146,12 @@ func (c *compiler) run(e environment) {
 		c.wrong("spec", oneLine(err)+": report this")
 		return
 	}
-	c.env, c.kind = env, e.kind
+	c.env, c.kind, c.effective = env, e.kind, map[string]bool{}
 	spec := c.rule.spec
 	for i, m := range spec.MatchConditions {
-		program := c.compile(fmt.Sprintf("spec.matchConditions[%d].expression", i), m.Expression, cel.BoolType)
+		condition := c.compile(fmt.Sprintf("spec.matchConditions[%d].expression", i), m.Expression, cel.BoolType)
 		if c.programs {
-			c.rule.conditions = append(c.rule.conditions, expression{m.Name, program})
+			c.rule.conditions = append(c.rule.conditions, expression{m.Name, condition.program})
 		}
 	}
 	for i, v := range spec.Variables {
@@ -151,18 +160,20 @@ func (c *compiler) run(e environment) {
 			c.wrong(field+"name", fmt.Sprintf("variable %q is there twice: rename one of them", v.Name))
 			continue
 		}
-		program, of := c.compileAny(field+"expression", v.Expression)
-		env.declare(v.Name, of)
+		variable := c.compileAny(field+"expression", v.Expression)
+		env.declare(v.Name, variable.of)
+		c.effective[v.Name] = variable.effective
 		if c.programs {
-			c.rule.variables = append(c.rule.variables, expression{v.Name, program})
+			c.rule.variables = append(c.rule.variables, expression{v.Name, variable.program})
 		}
 	}
 	for i := range spec.Validations {
 		v := validation{spec: &spec.Validations[i]}
 		field := fmt.Sprintf("spec.validations[%d].", i)
-		v.holds = c.compile(field+"expression", v.spec.Expression, cel.BoolType)
+		holds := c.compile(field+"expression", v.spec.Expression, cel.BoolType)
+		v.holds, v.effective = holds.program, holds.effective
 		if v.spec.MessageExpression != "" {
-			v.message = c.compile(field+"messageExpression", v.spec.MessageExpression, cel.StringType)
+			v.message = c.compile(field+"messageExpression", v.spec.MessageExpression, cel.StringType).program
 		}
 		if c.programs {
 			c.rule.validations = append(c.rule.validations, v)
@@ -171,46 +182,83 @@ func (c *compiler) run(e environment) {
 	c.programs = false
 }
 
-// compile compiles an expression that must be of a type.
-func (c *compiler) compile(field, text string, want *cel.Type) cel.Program {
-	program, of := c.compileAny(field, text)
-	if of != nil && !of.IsExactType(want) {
-		c.wrong(field, fmt.Sprintf("the expression is of type %s: write one of type %s", of, want))
-	}
-	return program
+// compiled is an expression. Its type is nil if it could not be compiled.
+type compiled struct {
+	program cel.Program
+	of      *cel.Type
+	// effective reports whether it reads the effective configuration, itself or by a variable.
+	effective bool
 }
 
-// compileAny compiles an expression, and returns a nil type if that is not possible.
-func (c *compiler) compileAny(field, text string) (cel.Program, *cel.Type) {
+// compile compiles an expression that must be of a type.
+func (c *compiler) compile(field, text string, want *cel.Type) compiled {
+	done := c.compileAny(field, text)
+	if done.of != nil && !done.of.IsExactType(want) {
+		c.wrong(field, fmt.Sprintf("the expression is of type %s: write one of type %s", done.of, want))
+	}
+	return done
+}
+
+func (c *compiler) compileAny(field, text string) compiled {
 	ast, issues := c.env.Compile(text)
 	if issues.Err() != nil {
 		for _, e := range issues.Errors() {
 			c.wrong(field, c.words(e))
 		}
-		return nil, nil
+		return compiled{}
 	}
 	if cost := c.env.cost(ast); cost > maxEstimate {
 		c.warn(field, fmt.Sprintf("the expression costs more than is allowed for the largest %s, by a factor of %.2g, and fails for them: nest fewer loops, or read shorter lists",
 			c.kind, float64(cost)/maxEstimate))
 	}
+	done := compiled{of: ast.OutputType(), effective: c.reads(ast)}
 	if !c.programs {
-		return nil, ast.OutputType()
+		return done
 	}
-	program, err := c.env.Program(ast, cel.InterruptCheckFrequency(celconfig.CheckFrequency))
-	if err != nil {
+	c.rule.effective = c.rule.effective || done.effective
+	var err error
+	if done.program, err = c.env.Program(ast, cel.InterruptCheckFrequency(celconfig.CheckFrequency)); err != nil {
 		c.wrong(field, oneLine(err)+": correct the expression")
-		return nil, nil
+		return compiled{}
 	}
-	return program, ast.OutputType()
+	return done
+}
+
+// reads reports whether an expression reads the effective configuration, itself or by a variable.
+func (c *compiler) reads(ast *cel.Ast) (reads bool) {
+	celast.PreOrderVisit(ast.NativeRep().Expr(), celast.NewExprVisitor(func(e celast.Expr) {
+		switch e.Kind() {
+		case celast.IdentKind:
+			reads = reads || e.AsIdent() == varEffective
+		case celast.SelectKind:
+			of := e.AsSelect().Operand()
+			reads = reads || of.Kind() == celast.IdentKind && of.AsIdent() == varVariables && c.effective[e.AsSelect().FieldName()]
+		default:
+		}
+	}))
+	return reads
+}
+
+// checkPartial checks that only a rule about the effective configuration names kinds of which admission sees a part.
+func (c *compiler) checkPartial() {
+	for i, rule := range c.rule.spec.MatchConstraints.ResourceRules {
+		for j, name := range rule.Resources {
+			partial := slices.ContainsFunc(Resources, func(r Resource) bool {
+				return r.Partial && r.Name == name && slices.Contains(rule.APIGroups, r.Group)
+			})
+			if partial && !c.rule.effective {
+				c.wrong(fmt.Sprintf("spec.matchConstraints.resourceRules[%d].resources[%d]", i, j), fmt.Sprintf(
+					"only rules that read effective can be about %s, because Gatehouse sees only what routes and listeners use of them: read effective, or write a ValidatingAdmissionPolicy",
+					name))
+			}
+		}
+	}
 }
 
 // words is an error of the CEL compiler as a line for users.
 func (c *compiler) words(e *common.Error) string {
 	text := strings.Join(strings.Fields(e.Message), " ")
 	text = strings.TrimSuffix(text, " (in container '')")
-	if after, ok := strings.CutPrefix(text, "undeclared reference to 'effective'"); ok && after == "" {
-		text = "effective cannot be used, because this version does not compute it"
-	}
 	if c.kind != "" {
 		text += ", for kind " + c.kind
 	}

@@ -11,6 +11,8 @@ import (
 	apiservercel "k8s.io/apiserver/pkg/cel"
 	celenvironment "k8s.io/apiserver/pkg/cel/environment"
 	"k8s.io/apiserver/pkg/cel/library"
+
+	"gatehouse/policies/effective"
 )
 
 // maxEstimate is the highest estimated cost of an expression that is not warned of. The API server refuses expressions
@@ -22,6 +24,7 @@ const (
 	varObject, varOldObject, varRequest = plugincel.ObjectVarName, plugincel.OldObjectVarName, plugincel.RequestVarName
 	varNamespace, varParams             = plugincel.NamespaceVarName, plugincel.ParamsVarName
 	varVariables                        = plugincel.VariableVarName
+	varEffective                        = "effective"
 	typeVariables                       = "gatehouse.variables"
 )
 
@@ -48,7 +51,7 @@ func (e environment) build() (*typed, error) {
 		variables: apiservercel.NewObjectType(typeVariables, map[string]*apiservercel.DeclField{}),
 		roots: map[string]*apiservercel.DeclType{
 			varRequest: plugincel.BuildRequestType(), varNamespace: plugincel.BuildNamespaceType(),
-			varObject: e.object, varOldObject: e.object,
+			varObject: e.object, varOldObject: e.object, varEffective: effective.Type(),
 		},
 	}
 	t.roots[varVariables] = t.variables

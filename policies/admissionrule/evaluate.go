@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -23,12 +22,14 @@ import (
 	"gatehouse/policies/verdict"
 )
 
-// Input is a request to create or update an object. Objects are as JSON decodes them, with whole numbers as int64.
+// Input is a request to create, update or delete an object. Objects are as JSON decodes them, with whole numbers as
+// int64.
 type Input struct {
 	Resource Resource
 	// Request is the request; its objects are not read.
 	Request *admissionv1.AdmissionRequest
-	Object  map[string]any
+	// Object is nil for a deletion.
+	Object map[string]any
 	// OldObject is the object as it is stored; nil at creation.
 	OldObject map[string]any
 	// Namespace is that of the object; nil for objects without a namespace.
@@ -38,6 +39,12 @@ type Input struct {
 	// Exceptions are those of the object's namespace, and Now is the time at which they may have expired.
 	Exceptions []*Exception
 	Now        time.Time
+	// Effects returns what the request does to the effective configuration. It is called only if an expression that
+	// reads effective is evaluated, and may be called several times.
+	Effects func() (*Effects, error)
+
+	// stored reports whether the rule is evaluated for what was there before the request.
+	stored bool
 }
 
 // Finding is one requirement of a rule that an object violates.
@@ -55,6 +62,8 @@ type Finding struct {
 	// Excepted reports whether an AdmissionException allows it, and EndsSoon whether that ends soon. The message names
 	// the exception.
 	Excepted, EndsSoon bool
+	// Effective reports whether the requirement is about the effective configuration.
+	Effective bool
 }
 
 // Denies reports whether the object is refused for the finding.
@@ -76,53 +85,82 @@ func (f *Finding) Words() string {
 	return words
 }
 
+// violation is a finding with the requirement that it is about, which is nil if none could be evaluated, and with the
+// index of the parameters.
+type violation struct {
+	Finding
+	of     *validation
+	params int
+}
+
 // Judge evaluates the rule for a request. It returns an error only if ctx ends.
 func (r *Rule) Judge(ctx context.Context, in *Input) ([]Finding, error) {
-	found := r.violations(ctx, in)
-	if len(found) > 0 && in.OldObject != nil {
-		stored := *in
-		stored.Object = in.OldObject
-		before := r.violations(ctx, &stored)
-		for i := range found {
-			found[i].Before = slices.Contains(before, found[i])
-		}
+	if !r.matches(in) {
+		return nil, nil
+	}
+	var found []violation
+	all, err := r.parameters(in)
+	if err != nil {
+		found = r.failed(nil, err)
+	} else {
+		found = r.violations(ctx, in, all)
+	}
+	if len(found) > 0 && err == nil && (in.changes() || r.effective) {
+		r.compare(ctx, in, all, found)
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("evaluating rule %s: %w", r.name, err)
 	}
-	r.except(in, found)
-	return found, nil
+	findings := make([]Finding, len(found))
+	for i := range found {
+		findings[i] = found[i].Finding
+	}
+	r.except(in, findings)
+	return findings, nil
 }
 
-// violations evaluates the rule for the object, without regard to what was stored before.
-func (r *Rule) violations(ctx context.Context, in *Input) []Finding {
-	if !r.matches(in) {
-		return nil
-	}
-	values := in.values()
-	values[varVariables] = lazy.NewMapValue(types.NewObjectType(typeVariables))
-	all, err := r.parameters(in)
-	if err != nil {
-		return r.failed("", err)
-	}
-	var found []Finding
-	for _, each := range all {
-		values[varParams] = each
-		found = append(found, r.evaluate(ctx, values)...)
+// violations evaluates the rule with each of its parameters, without regard to what was there before the request.
+func (r *Rule) violations(ctx context.Context, in *Input, all []any) (found []violation) {
+	for i, each := range all {
+		for _, v := range r.evaluate(ctx, in.values(each)) {
+			v.params = i
+			found = append(found, v)
+		}
 	}
 	return found
 }
 
 // evaluate evaluates the rule with one set of parameters.
-func (r *Rule) evaluate(ctx context.Context, values map[string]any) []Finding {
+func (r *Rule) evaluate(ctx context.Context, values map[string]any) []violation {
 	applies, err := r.applies(ctx, values)
 	if err != nil {
-		return r.failed("", err)
+		return r.failed(nil, err)
 	}
 	if !applies {
 		return nil
 	}
 	b := &budget{ctx: ctx, left: celconfig.RuntimeCELCostBudget}
+	r.bind(b, values)
+	var found []violation
+	for i := range r.validations {
+		v := &r.validations[i]
+		switch value, err := b.run(v.holds, values); {
+		case err != nil:
+			found = append(found, r.failed(v, err)...)
+		case value != types.True:
+			found = append(found, violation{of: v, Finding: Finding{
+				Rule: r.name, Severity: r.severity(), Effective: v.effective, Problem: verdict.Problem{
+					Field: v.spec.FieldPath, Reason: cmp.Or(v.spec.Reason, reasonViolated), Weight: r.weight(),
+					Message: v.words(b, values),
+				},
+			}})
+		}
+	}
+	return found
+}
+
+// bind adds the variables of the rule to the values. Each is evaluated when it is first used.
+func (r *Rule) bind(b *budget, values map[string]any) {
 	variables := lazy.NewMapValue(types.NewObjectType(typeVariables))
 	for _, v := range r.variables {
 		variables.Append(v.name, func(*lazy.MapValue) ref.Val {
@@ -134,20 +172,6 @@ func (r *Rule) evaluate(ctx context.Context, values map[string]any) []Finding {
 		})
 	}
 	values[varVariables] = variables
-	var found []Finding
-	for i := range r.validations {
-		v := &r.validations[i]
-		switch value, err := b.run(v.holds, values); {
-		case err != nil:
-			found = append(found, r.failed(v.spec.FieldPath, err)...)
-		case value != types.True:
-			found = append(found, Finding{Rule: r.name, Severity: r.severity(), Problem: verdict.Problem{
-				Field: v.spec.FieldPath, Reason: cmp.Or(v.spec.Reason, reasonViolated), Weight: r.weight(),
-				Message: v.words(b, values),
-			}})
-		}
-	}
-	return found
 }
 
 // applies reports whether all match conditions are true. A condition that is false decides, even if another one fails.
@@ -193,15 +217,25 @@ func (r *Rule) parameters(in *Input) ([]any, error) {
 	return all, nil
 }
 
-// failed is the finding of a rule that could not be evaluated.
-func (r *Rule) failed(field string, err error) []Finding {
+// failed is the finding of a requirement that could not be evaluated, or of the whole rule if v is nil.
+func (r *Rule) failed(v *validation, err error) []violation {
 	if r.spec.FailurePolicy == rulesv1alpha1.FailurePolicyIgnore {
 		return nil
 	}
-	return []Finding{{Rule: r.name, Severity: r.severity(), Failed: true, Problem: verdict.Problem{
-		Field: field, Reason: "RuleFailed", Weight: r.weight(),
-		Message: fmt.Sprintf("the rule cannot be evaluated: %s: ask its owner to correct it", oneLine(err)),
-	}}}
+	way := "ask its owner to correct it"
+	if errors.As(err, &effectsError{}) {
+		way = "try again, or ask its owner"
+	}
+	found := violation{of: v, Finding: Finding{
+		Rule: r.name, Severity: r.severity(), Failed: true, Effective: r.effective, Problem: verdict.Problem{
+			Reason: "RuleFailed", Weight: r.weight(),
+			Message: fmt.Sprintf("the rule cannot be evaluated: %s: %s", oneLine(err), way),
+		},
+	}}
+	if v != nil {
+		found.Field, found.Effective = v.spec.FieldPath, v.effective
+	}
+	return []violation{found}
 }
 
 func (r *Rule) severity() rulesv1alpha1.Severity {
@@ -216,9 +250,15 @@ func (r *Rule) weight() verdict.Weight {
 	return verdict.Unresolved
 }
 
-// values are the variables that all rules have.
-func (in *Input) values() map[string]any {
-	values := map[string]any{varObject: in.Object, varOldObject: nil, varNamespace: nil}
+// values are the values of all variables, with one of the parameters, and without the rule's own variables.
+func (in *Input) values(params any) map[string]any {
+	values := map[string]any{
+		varObject: nil, varOldObject: nil, varNamespace: nil, varEffective: in.effective(), varParams: params,
+		varVariables: lazy.NewMapValue(types.NewObjectType(typeVariables)),
+	}
+	if in.Object != nil {
+		values[varObject] = in.Object
+	}
 	if in.OldObject != nil {
 		values[varOldObject] = in.OldObject
 	}

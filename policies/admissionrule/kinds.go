@@ -17,6 +17,9 @@ type Resource struct {
 	Name string
 	// Cluster reports whether its objects have no namespace.
 	Cluster bool
+	// Partial reports whether admission sees only some of its objects or changes. Only rules that read the effective
+	// configuration can be about them: all that changes it is seen.
+	Partial bool
 }
 
 // GVK is the kind in the version in which it is judged.
@@ -37,8 +40,7 @@ const (
 	envoyGroup        = "gateway.envoyproxy.io"
 )
 
-// Resources are the kinds that rules can be about: those that the API server always sends to the webhook. Of Secrets,
-// ConfigMaps and ClusterTrustBundles it sends only some.
+// Resources are the kinds that rules can be about: those that the API server sends to the webhook.
 var Resources = []Resource{
 	{Group: gatewayGroup, Version: "v1", Kind: "GatewayClass", Name: "gatewayclasses", Cluster: true},
 	{Group: gatewayGroup, Version: "v1", Kind: "Gateway", Name: "gateways"},
@@ -57,6 +59,13 @@ var Resources = []Resource{
 	{Group: envoyGroup, Version: "v1alpha1", Kind: "ClientTrafficPolicy", Name: "clienttrafficpolicies"},
 	{Group: envoyGroup, Version: "v1alpha1", Kind: "EnvoyExtensionPolicy", Name: "envoyextensionpolicies"},
 	{Group: envoyGroup, Version: "v1alpha1", Kind: "EnvoyPatchPolicy", Name: "envoypatchpolicies"},
+	{Group: gatewayGroup, Version: "v1", Kind: "ReferenceGrant", Name: "referencegrants", Partial: true},
+	{Version: "v1", Kind: "Secret", Name: "secrets", Partial: true},
+	{Version: "v1", Kind: "ConfigMap", Name: "configmaps", Partial: true},
+	{Version: "v1", Kind: "Service", Name: "services", Partial: true},
+	{Version: "v1", Kind: "Namespace", Name: "namespaces", Cluster: true, Partial: true},
+	{Group: "certificates.k8s.io", Version: "v1", Kind: "ClusterTrustBundle", Name: "clustertrustbundles", Cluster: true, Partial: true},
+	{Group: "multicluster.x-k8s.io", Version: "v1alpha1", Kind: "ServiceImport", Name: "serviceimports", Partial: true},
 }
 
 // ResourceOf returns the resource of a kind in any version.
@@ -73,7 +82,7 @@ func ResourceOf(kind schema.GroupKind) (Resource, bool) {
 func resourcesIn(group string) string {
 	var names []string
 	for _, r := range Resources {
-		if r.Group == group {
+		if r.Group == group || group == "*" {
 			names = append(names, r.Name)
 		}
 	}
@@ -92,7 +101,7 @@ func checkResources(r *rulesv1alpha1.ResourceRule) (field, message string) {
 			if name == "*" {
 				continue
 			}
-			at := slices.IndexFunc(Resources, func(k Resource) bool { return k.Name == name && k.Group == group })
+			at := slices.IndexFunc(Resources, func(k Resource) bool { return k.Name == name && (k.Group == group || group == "*") })
 			if at < 0 && !anywhere(r.APIGroups, name) {
 				return fmt.Sprintf("resources[%d]", j), fmt.Sprintf("rules cannot be about resource %q of group %q: write one of %s, or *",
 					name, group, known)

@@ -14,6 +14,9 @@ import (
 type matcher struct {
 	spec               *rulesv1alpha1.MatchConstraints
 	namespaces, object labels.Selector
+	// effective reports whether the rule reads the effective configuration. Only such rules are about kinds of which
+	// admission sees a part.
+	effective bool
 }
 
 // selectorOf returns the selector; nil selects everything.
@@ -50,7 +53,7 @@ func covers(rule *rulesv1alpha1.ResourceRule, r Resource) bool {
 
 // Covers reports whether the rule may be about objects of a kind.
 func (m *matcher) Covers(r Resource) bool {
-	return slices.ContainsFunc(m.spec.ResourceRules, func(rule rulesv1alpha1.ResourceRule) bool { return covers(&rule, r) })
+	return (m.effective || !r.Partial) && slices.ContainsFunc(m.spec.ResourceRules, func(rule rulesv1alpha1.ResourceRule) bool { return covers(&rule, r) })
 }
 
 // matches reports whether the constraints are about the request.

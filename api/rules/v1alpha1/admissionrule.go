@@ -4,7 +4,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// AdmissionRule is a rule of the platform for objects that are created or updated. Admission evaluates it in addition
+// AdmissionRule is a rule of the platform for objects that are created, updated or deleted. Admission evaluates it in addition
 // to its own verdict, whatever level of admission a namespace has. So only the people who run the platform should be
 // able to write AdmissionRules.
 //
@@ -32,8 +32,9 @@ type AdmissionRule struct {
 // AdmissionRuleSpec says which objects a rule is about, and what it requires of them.
 //
 // All expressions are CEL, with the function libraries and cost limits of the API server. They can use object
-// (the new version), oldObject (the stored version, null at creation), request (the request of an AdmissionReview),
-// namespaceObject (null for objects without a namespace), params (null without paramKind) and variables.
+// (the new version, null for a deletion), oldObject (the stored version, null at creation), request (the request of an
+// AdmissionReview), namespaceObject (null for objects without a namespace), params (null without paramKind), effective
+// (the routes and listeners that the change touches, as they take effect with it) and variables.
 //
 // +kubebuilder:validation:XValidation:rule="has(self.paramKind) == has(self.paramRef)",fieldPath=".paramRef",message="paramKind and paramRef go together: write both or none"
 type AdmissionRuleSpec struct {

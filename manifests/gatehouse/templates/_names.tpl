@@ -63,17 +63,17 @@ system:serviceaccount:{{ include "gatehouse.namespace" . }}:gatehouse
       - apiGroups: [gateway.networking.k8s.io]
         apiVersions: [v1]
         resources: [gatewayclasses, gateways, listenersets, httproutes, grpcroutes, tlsroutes, tcproutes, udproutes, backendtlspolicies]
-        operations: [CREATE, UPDATE]
+        operations: [{{ join ", " . }}]
         scope: "*"
       - apiGroups: [gateway.networking.x-k8s.io]
         apiVersions: [v1alpha1]
         resources: [xbackendtrafficpolicies]
-        operations: [CREATE, UPDATE]
+        operations: [{{ join ", " . }}]
         scope: "*"
       - apiGroups: [gateway.envoyproxy.io]
         apiVersions: [v1alpha1]
         resources: [envoyproxies, backends, backendtrafficpolicies, securitypolicies, clienttrafficpolicies, envoyextensionpolicies, envoypatchpolicies]
-        operations: [CREATE, UPDATE]
+        operations: [{{ join ", " . }}]
         scope: "*"
 {{- end }}
 

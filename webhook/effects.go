@@ -1,0 +1,71 @@
+package webhook
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	admissionv1 "k8s.io/api/admission/v1"
+
+	rulesv1alpha1 "gatehouse/api/rules/v1alpha1"
+	"gatehouse/policies/admissionrule"
+	"gatehouse/translator"
+)
+
+// Effective computes what a change does to the effective configuration, and undoes it.
+type Effective func(ctx context.Context, change translator.Event) (translator.Trial, error)
+
+// effects returns what a request does to the effective configuration. It is computed once, when a rule asks for it.
+func (v *validator) effects(ctx context.Context,
+	request *admissionv1.AdmissionRequest,
+) func() (*admissionrule.Effects, error) {
+	return sync.OnceValues(func() (*admissionrule.Effects, error) {
+		if v.effective == nil {
+			return nil, errors.New("this control plane does not compute effective")
+		}
+		change, raw := translator.Event{}, request.Object.Raw
+		if request.Operation == admissionv1.Delete {
+			change.Deleted, raw = true, request.OldObject.Raw
+		}
+		obj, err := v.object(request, raw)
+		if err != nil {
+			return nil, err
+		}
+		change.Object = obj
+		trial, err := v.effective(ctx, change)
+		if err != nil {
+			return nil, fmt.Errorf("trying the change: %w", err)
+		}
+		return admissionrule.NewEffects(trial.Before, trial.After)
+	})
+}
+
+// rule evaluates the rules. If one of them is violated by what takes effect, it waits a moment and evaluates them again,
+// because the tables learn of objects by watches: the policy that a route needs may just have been stored.
+func (v *validator) rule(ctx context.Context, request *admissionv1.AdmissionRequest) (ruled, error) {
+	findings, err := v.rules.judge(ctx, request, v.effects(ctx, request))
+	if err != nil || !slices.ContainsFunc(findings, mayPass) || hurried(ctx) {
+		return v.rules.say(request, findings), err
+	}
+	err = stepAside(ctx, func() error {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for what takes effect: %w", ctx.Err())
+		case <-time.After(patience):
+			return nil
+		}
+	})
+	if err != nil {
+		return ruled{}, err
+	}
+	findings, err = v.rules.judge(ctx, request, v.effects(ctx, request))
+	return v.rules.say(request, findings), err
+}
+
+// mayPass reports whether a violation that the user would read of may be over in a moment.
+func mayPass(f admissionrule.Finding) bool {
+	return f.Effective && !f.Before && f.Severity != rulesv1alpha1.SeverityAudit
+}
