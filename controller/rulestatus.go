@@ -114,7 +114,10 @@ func (s *RuleStatuses) writeRule(ctx context.Context, key client.ObjectKey) erro
 	}
 	s.queue.AddAfter(key, ruleAgain)
 	changed := rule.DeepCopy()
-	compiled, problems := admissionrule.Compile(rule, s.schemas(ctx))
+	compiled, problems, err := admissionrule.Compile(ctx, rule, s.schemas(ctx))
+	if err != nil {
+		return err
+	}
 	s.set(&changed.Status.Conditions, ruleCondition(compiled != nil, problems), rule.Generation)
 	if equality.Semantic.DeepEqual(rule.Status, changed.Status) {
 		return nil

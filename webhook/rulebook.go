@@ -81,7 +81,7 @@ func (b *RuleBook) Put(source *rulesv1alpha1.AdmissionRule) {
 	if known && before.source.UID == source.UID && before.source.Generation == source.Generation {
 		return
 	}
-	rule, _ := admissionrule.Compile(source, nil) // The status of the rule has the problems.
+	rule, _, _ := admissionrule.Compile(context.Background(), source, nil) // The status of the rule has the problems.
 	b.rules[source.Name] = storedRule{source: source, rule: rule}
 	b.arrange()
 }

@@ -223,6 +223,6 @@ func problemsOfRule(ctx context.Context, b *RuleBook, raw []byte) ([]verdict.Pro
 	if err := json.Unmarshal(raw, rule); err != nil {
 		return nil, fmt.Errorf("decoding the AdmissionRule: %w", err)
 	}
-	_, problems := admissionrule.Compile(rule, b.options.Schemas(ctx))
-	return problems, nil
+	_, problems, err := admissionrule.Compile(ctx, rule, b.options.Schemas(ctx))
+	return problems, err
 }

@@ -1,6 +1,7 @@
 package admissionrule
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -52,25 +53,35 @@ type validation struct {
 // Name is the name of the AdmissionRule.
 func (r *Rule) Name() string { return r.name }
 
+// maxText is the most that all expressions of a rule may have together, in bytes. They are compiled once for each kind
+// that the rule matches.
+const maxText = 128 << 10
+
 // Compile compiles a rule, and checks its expressions against the schemas of all kinds that it matches, unless schemas
 // is nil. The problems are those of the AdmissionRule: admission refuses it if one of them is Invalid. The rule is nil
 // if it cannot be evaluated at all. Fields have the form spec.validations[0].expression, and messages about expressions
-// begin with line and column in the expression.
-func Compile(source *rulesv1alpha1.AdmissionRule, schemas Schemas) (*Rule, []verdict.Problem) {
+// begin with line and column in the expression. It returns an error only if ctx ends, which it looks at before each
+// expression.
+func Compile(ctx context.Context, source *rulesv1alpha1.AdmissionRule, schemas Schemas) (*Rule, []verdict.Problem,
+	error,
+) {
 	r := &Rule{name: source.Name, spec: &source.Spec, matcher: matcher{spec: &source.Spec.MatchConstraints}}
 	if problems := r.check(); len(problems) > 0 {
-		return nil, problems
+		return nil, problems, nil
 	}
-	c := &compiler{rule: r, programs: true}
+	c := &compiler{ctx: ctx, rule: r, programs: true}
 	c.run(environment{params: r.spec.ParamKind != nil})
 	c.checkPartial()
-	if len(c.problems) > 0 {
-		return nil, c.problems
-	}
-	if schemas == nil {
-		return r, nil
+	if refused := len(c.problems) > 0; refused || schemas == nil {
+		if refused {
+			r = nil
+		}
+		return c.result(r)
 	}
 	for _, resource := range r.resources() {
+		if ctx.Err() != nil {
+			break
+		}
 		kind := resource.GVK()
 		known := schemas(kind)
 		if known == nil && resource.Partial {
@@ -82,7 +93,15 @@ func Compile(source *rulesv1alpha1.AdmissionRule, schemas Schemas) (*Rule, []ver
 		}
 		c.run(environment{params: r.spec.ParamKind != nil, object: typeOf(known, kind.Kind), kind: kind.Kind})
 	}
-	return r, c.problems
+	return c.result(r)
+}
+
+// result is what Compile returns. What was found in a rule that was not compiled to its end means nothing.
+func (c *compiler) result(r *Rule) (*Rule, []verdict.Problem, error) {
+	if err := c.ctx.Err(); err != nil {
+		return nil, nil, fmt.Errorf("compiling AdmissionRule %s: %w", c.rule.name, err)
+	}
+	return r, c.problems, nil
 }
 
 // Refused reports whether admission refuses a rule with these problems.
@@ -123,11 +142,30 @@ func (r *Rule) check() []verdict.Problem {
 	if problem := r.params.read(r.spec); problem != nil {
 		problems = append(problems, *problem)
 	}
+	if n := textOf(r.spec); n > maxText {
+		wrong("spec", fmt.Sprintf("the expressions have %d bytes together, and a rule can have %d: make several rules of it",
+			n, maxText))
+	}
 	return problems
+}
+
+// textOf is the length of all expressions.
+func textOf(spec *rulesv1alpha1.AdmissionRuleSpec) (n int) {
+	for _, m := range spec.MatchConditions {
+		n += len(m.Expression)
+	}
+	for _, v := range spec.Variables {
+		n += len(v.Expression)
+	}
+	for _, v := range spec.Validations {
+		n += len(v.Expression) + len(v.MessageExpression)
+	}
+	return n
 }
 
 // compiler compiles the expressions of a rule in one environment after the other.
 type compiler struct {
+	ctx      context.Context
 	rule     *Rule
 	problems []verdict.Problem
 	// programs reports whether the programs are kept, and not only the types checked.
@@ -199,7 +237,11 @@ func (c *compiler) compile(field, text string, want *cel.Type) compiled {
 	return done
 }
 
+// compileAny compiles an expression, unless ctx has ended.
 func (c *compiler) compileAny(field, text string) compiled {
+	if c.ctx.Err() != nil {
+		return compiled{}
+	}
 	ast, issues := c.env.Compile(text)
 	if issues.Err() != nil {
 		for _, e := range issues.Errors() {

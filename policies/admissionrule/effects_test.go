@@ -108,9 +108,9 @@ func judged(t *testing.T, operation admissionv1.Operation, expression, message s
 	source.Spec.Variables = []rulesv1alpha1.Variable{
 		{Name: "all", Expression: "effective.routes"}, {Name: "open", Expression: "variables.all.filter(r, !has(r.authentication)).size()"},
 	}
-	rule, problems := Compile(source, nil)
-	if rule == nil {
-		t.Fatal(problems)
+	rule, problems, err := Compile(t.Context(), source, nil)
+	if rule == nil || err != nil {
+		t.Fatal(problems, err)
 	}
 	object := map[string]any{"spec": map[string]any{"x": int64(0)}}
 	in := &Input{Request: &admissionv1.AdmissionRequest{Operation: operation}, Object: object, Effects: effects}

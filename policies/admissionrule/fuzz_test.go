@@ -37,7 +37,10 @@ func FuzzRule(f *testing.F) {
 		}
 		in.OldObject = in.Object
 		for _, known := range []Schemas{schemas, none} {
-			rule, problems := Compile(anyRule(expression, message), known)
+			rule, problems, err := Compile(t.Context(), anyRule(expression, message), known)
+			if err != nil {
+				t.Fatal(err)
+			}
 			if rule == nil {
 				if len(problems) == 0 {
 					t.Error("a rule cannot be evaluated and nothing says why")

@@ -73,7 +73,10 @@ func answers(t *testing.T, archive *txtar.Archive, schemas Schemas) string {
 	if err := yaml.UnmarshalStrict(part(archive, "rule.yaml"), source); err != nil {
 		t.Fatal(err)
 	}
-	rule, problems := Compile(source, schemas)
+	rule, problems, err := Compile(t.Context(), source, schemas)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, p := range problems {
 		fmt.Fprintf(&b, "%s: %s\n", p.Weight, p)
 	}

@@ -2,6 +2,7 @@ package offline
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io/fs"
@@ -161,18 +162,21 @@ func (r *review) takeRule(d document) {
 	if _, twice := p.problems[ref]; twice {
 		return // The steps report it.
 	}
-	rule, problems := admissionrule.Compile(source, func(kind schema.GroupVersionKind) *structural.Structural {
-		known, err := r.definitions.Kind(kind)
-		if err != nil || known == nil {
-			return nil
-		}
-		return known.Schema
-	})
+	rule, problems, _ := admissionrule.Compile(context.Background(), source, r.schemaOf) // Nothing ends it.
 	if p.problems[ref] = problems; rule != nil {
 		p.Rules = append(p.Rules, StoredRule{
 			Place: d.place("metadata.name"), Source: source, Text: d.source.text[d.part.start:d.part.end], rule: rule,
 		})
 	}
+}
+
+// schemaOf returns the schema of a kind; nil if it is not known.
+func (r *review) schemaOf(kind schema.GroupVersionKind) *structural.Structural {
+	known, err := r.definitions.Kind(kind)
+	if err != nil || known == nil {
+		return nil
+	}
+	return known.Schema
 }
 
 func (r *review) takeException(d document) {
