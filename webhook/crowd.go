@@ -20,9 +20,9 @@ const (
 )
 
 // crowd has the present requests. Room for their bodies is limited and shared between peers, so that a peer that floods
-// is rejected instead of others. Places and turns are shared between the users of a peer too. The turns limit what is decoded: few requests at a time, and only one with many
-// tokens. So a flood takes at most 64 MiB of bodies, 4 more bodies of requests that are still tried after their time is
-// over, and 4 decoded requests.
+// is rejected instead of others. Places and turns are shared between the users of a peer too. The turns limit what is
+// decoded: few requests at a time, and only one with many tokens. So a flood takes at most 64 MiB of bodies, 4 more
+// bodies of requests that are still tried after their time is over, and 4 decoded requests.
 type crowd struct {
 	places, bytes *shares
 	turns, large  *turns

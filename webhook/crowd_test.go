@@ -356,7 +356,7 @@ func TestEndedTrial(t *testing.T) {
 	in := review(nil)
 	in.Request = httpRoute()
 	for range 2 * maxJudged {
-		if code, body := s.send(t, ValidatePath, in); code != http.StatusServiceUnavailable {
+		if code, body := s.send(t, ValidatePath, in); code != http.StatusInternalServerError {
 			t.Errorf("status %d: %s", code, body)
 		}
 	}

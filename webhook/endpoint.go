@@ -108,11 +108,8 @@ func (e *endpoint) refuse(w http.ResponseWriter, request *admissionv1.AdmissionR
 	}
 	e.log.Error(err, "no admission verdict", "kind", kind, "namespace", namespace, "name", name)
 	status := http.StatusInternalServerError
-	switch causeOf(err) {
-	case "busy":
+	if errors.Is(err, errCrowded) {
 		status = turnAway(w)
-	case "deadline":
-		status = http.StatusServiceUnavailable
 	}
 	http.Error(w, unjudged(request, err).Error(), status)
 }

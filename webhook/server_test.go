@@ -96,11 +96,11 @@ func TestNoVerdict(t *testing.T) {
 		},
 		"own time limit": {
 			func(context.Context, client.Object) ([]translator.Finding, error) { select {} },
-			ValidatePath, fine, 503, "no answer within 2s",
+			ValidatePath, fine, 500, "no answer within 2s",
 		},
 		"time limit of the API server": {
 			func(context.Context, client.Object) ([]translator.Finding, error) { select {} },
-			ValidatePath + "?timeout=1200ms", fine, 503, "no answer within 1s",
+			ValidatePath + "?timeout=1200ms", fine, 500, "no answer within 1s",
 		},
 	}
 	for name, tt := range tests {
