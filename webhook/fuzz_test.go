@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -33,18 +34,23 @@ func hostile() map[string][]byte {
 	for i := range 10_000 {
 		hosts = append(hosts, fmt.Sprintf(`"h%d.example.com"`, i))
 	}
+	var costly []string
+	for i := range 64 {
+		costly = append(costly, fmt.Sprintf(`{"matches":[{"path":{"type":"RegularExpression","value":"/%d((((a{1,9}){1,9}){1,9}){1,9}b)*"}}]}`, i))
+	}
 	return map[string][]byte{
-		"nothing":          nil,
-		"no review":        []byte(`[]`),
-		"cut off":          requestFor("CREATE", "HTTPRoute", `{"spec":`),
-		"invalid UTF-8":    requestFor("CREATE", "HTTPRoute", object("{\"hostnames\":[\"\xff\xfe\"]}")),
-		"deep nesting":     requestFor("CREATE", "HTTPRoute", object(strings.Repeat(`{"a":`, 50_000)+"1"+strings.Repeat("}", 50_000))),
-		"3 MiB":            requestFor("CREATE", "HTTPRoute", object(`{"hostnames":["`+strings.Repeat("a", 3<<20)+`"]}`)),
-		"10,000 hostnames": requestFor("CREATE", "HTTPRoute", object(`{"hostnames":[`+strings.Join(hosts, ",")+`]}`)),
-		"another kind":     requestFor("CREATE", "Gateway", object(`{"hostnames":[]}`)),
-		"a wrong type":     requestFor("CREATE", "HTTPRoute", object(`{"rules":{"matches":1}}`)),
-		"deleted nothing":  requestFor("DELETE", "Gateway", `null`),
-		"deleted nonsense": requestFor("DELETE", "Gateway", object(`{"rules":{"matches":1}}`)),
+		"expensive expressions": requestFor("CREATE", "HTTPRoute", object(`{"parentRefs":[{"name":"eg"}],"rules":[`+strings.Join(costly, ",")+`]}`)),
+		"nothing":               nil,
+		"no review":             []byte(`[]`),
+		"cut off":               requestFor("CREATE", "HTTPRoute", `{"spec":`),
+		"invalid UTF-8":         requestFor("CREATE", "HTTPRoute", object("{\"hostnames\":[\"\xff\xfe\"]}")),
+		"deep nesting":          requestFor("CREATE", "HTTPRoute", object(strings.Repeat(`{"a":`, 50_000)+"1"+strings.Repeat("}", 50_000))),
+		"3 MiB":                 requestFor("CREATE", "HTTPRoute", object(`{"hostnames":["`+strings.Repeat("a", 3<<20)+`"]}`)),
+		"10,000 hostnames":      requestFor("CREATE", "HTTPRoute", object(`{"hostnames":[`+strings.Join(hosts, ",")+`]}`)),
+		"another kind":          requestFor("CREATE", "Gateway", object(`{"hostnames":[]}`)),
+		"a wrong type":          requestFor("CREATE", "HTTPRoute", object(`{"rules":{"matches":1}}`)),
+		"deleted nothing":       requestFor("DELETE", "Gateway", `null`),
+		"deleted nonsense":      requestFor("DELETE", "Gateway", object(`{"rules":{"matches":1}}`)),
 	}
 }
 
@@ -73,27 +79,34 @@ func FuzzHandler(f *testing.F) {
 	})
 }
 
-// TestHostile checks what such reviews are answered: those that can be read get a verdict, others an error, and deletions
-// are always allowed.
+// TestHostile checks what such reviews are answered in time: those that can be read get a verdict, others an error, and
+// deletions are always allowed. None takes much more memory than its text.
 func TestHostile(t *testing.T) {
 	changes, deletions := newWorlds(t, []byte(tables))
 	s := serve(t, Options{Trier: changes, Deletions: deletions})
 	want := map[string]string{
-		"nothing":          "400 the request is not an AdmissionReview",
-		"no review":        "400 the request is not an AdmissionReview",
-		"cut off":          "400 the request is not an AdmissionReview",
-		"invalid UTF-8":    `200 "response"`,
-		"deep nesting":     "400 the request is not an AdmissionReview",
-		"3 MiB":            `200 "response"`,
-		"10,000 hostnames": `200 "response"`,
-		"another kind":     `200 no GatewayClass`,
-		"a wrong type":     "500 ",
-		"deleted nothing":  `200 "allowed":true`,
-		"deleted nonsense": `200 "allowed":true`,
+		"nothing":               "400 the request is not an AdmissionReview",
+		"no review":             "400 the request is not an AdmissionReview",
+		"cut off":               "400 the request is not an AdmissionReview",
+		"invalid UTF-8":         `200 "response"`,
+		"deep nesting":          "400 the request is not an AdmissionReview",
+		"3 MiB":                 `200 "response"`,
+		"10,000 hostnames":      `200 "response"`,
+		"expensive expressions": `200 "allowed":false`,
+		"another kind":          `200 no GatewayClass`,
+		"a wrong type":          "500 ",
+		"deleted nothing":       `200 "allowed":true`,
+		"deleted nonsense":      `200 "allowed":true`,
 	}
 	for name, body := range hostile() {
 		t.Run(name, func(t *testing.T) {
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
 			code, text := s.send(t, ValidatePath, body)
+			runtime.ReadMemStats(&after)
+			if took := after.TotalAlloc - before.TotalAlloc; took > 128<<20+64*uint64(len(body)) {
+				t.Errorf("%d bytes were allocated for a review of %d", took, len(body))
+			}
 			got := fmt.Sprint(code, " ", string(text))
 			begin, part, _ := strings.Cut(want[name], " ")
 			if !strings.HasPrefix(got, begin) || !strings.Contains(got, part) {

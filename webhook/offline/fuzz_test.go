@@ -2,6 +2,8 @@ package offline
 
 import (
 	"bytes"
+	"fmt"
+	"strings"
 	"testing"
 
 	"gatehouse/controller/kube"
@@ -12,7 +14,12 @@ import (
 
 // FuzzFiles: whatever stands in a file, the review ends, and each finding is at a place in the file.
 func FuzzFiles(f *testing.F) {
+	aliases := "a: &a [x, x, x, x, x, x, x, x, x, x]\n"
+	for i := range 12 { // Each level is ten times as large as the one before.
+		aliases += fmt.Sprintf("%[2]c: &%[2]c [*%[1]c, *%[1]c, *%[1]c, *%[1]c, *%[1]c, *%[1]c, *%[1]c, *%[1]c, *%[1]c, *%[1]c]\n", 'a'+i, 'b'+i)
+	}
 	for _, seed := range []string{
+		aliases, strings.Repeat("[", 20_000), strings.Repeat("{a: ", 20_000), "kind: \xff\xfe\n",
 		"", "---\n---\n", "# none\n", "a: &a [*a]\n",
 		"kind: List\napiVersion: v1\nitems: [{kind: List, apiVersion: v1, items: [1]}]\n",
 		"apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: 1\n",
