@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"go.opentelemetry.io/otel/trace"
 	admissionv1 "k8s.io/api/admission/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -37,6 +38,7 @@ type endpoint struct {
 	limit   time.Duration
 	crowd   *crowd
 	counts  *counts
+	tracer  trace.Tracer
 	knows   func(schema.GroupVersionKind) bool
 	// leaving is closed when connections must not be used again.
 	leaving <-chan struct{}
@@ -57,9 +59,11 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusForbidden)
 		return
 	}
+	traced, span := e.span(r)
+	defer span.End()
 	limit := e.timeLimit(r)
 	// The server's own context ends as soon as the server has to stop, but requests that have begun are completed.
-	ctx, cancel := context.WithDeadline(context.WithoutCancel(r.Context()), start.Add(limit))
+	ctx, cancel := context.WithDeadline(context.WithoutCancel(traced), start.Add(limit))
 	defer cancel()
 	defer onGone(r, cancel)()
 	connection := http.NewResponseController(w)
@@ -76,6 +80,7 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if request != nil && e.knows(schema.GroupVersionKind(request.Kind)) {
 		kind = request.Kind.Kind
 	}
+	describe(span, request, response, err)
 	if err != nil {
 		e.counts.fail(e.name, kind, err, start)
 		e.refuse(w, request, err)
@@ -211,8 +216,10 @@ func (e *endpoint) inTurn(v *visit, body []byte,
 	known *atomic.Pointer[admissionv1.AdmissionRequest],
 ) (*admissionv1.AdmissionResponse, error) {
 	h := &held{visit: v, tokens: tokens(body)}
+	_, waiting := stage(v.ctx, "wait for a turn")
 	var err error
-	if h.done, err = e.crowd.turn(v.ctx, v.from, h.tokens); err != nil {
+	h.done, err = e.crowd.turn(v.ctx, v.from, h.tokens)
+	if waiting.End(); err != nil {
 		return nil, err
 	}
 	defer func() { h.done() }()

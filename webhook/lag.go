@@ -71,6 +71,8 @@ func missing(findings []translator.Finding) int {
 }
 
 func (v *validator) look(ctx context.Context, obj client.Object) ([]translator.Finding, error) {
+	ctx, span := stage(ctx, "try the change")
+	defer span.End()
 	findings, err := v.trier.Try(ctx, obj)
 	if err != nil {
 		return nil, fmt.Errorf("trying the change: %w", err)

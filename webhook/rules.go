@@ -42,6 +42,8 @@ func (b *RuleBook) judge(ctx context.Context, request *admissionv1.AdmissionRequ
 	if !known || len(rules) == 0 {
 		return nil, nil
 	}
+	ctx, span := stage(ctx, "evaluate rules")
+	defer span.End()
 	in, err := b.input(ctx, kind, request)
 	if err != nil || in == nil {
 		return nil, err

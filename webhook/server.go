@@ -13,6 +13,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/webhook"
@@ -56,6 +57,8 @@ type Options struct {
 	// closed after the answer: a request on a connection that is just being closed is lost, because the API server does
 	// not repeat it. Nil means never.
 	Leaving <-chan struct{}
+	// Traces has a span for each request; nil means none.
+	Traces trace.TracerProvider
 	// Metrics registers the counters; nil registers nothing.
 	Metrics prometheus.Registerer
 	Log     logr.Logger
@@ -83,7 +86,7 @@ func Register(server webhook.Server, o Options) error {
 	mutator := &mutator{mutations: Mutations}
 	for path, answer := range map[string]answerer{ValidatePath: validator.answer, MutatePath: mutator.answer} {
 		server.Register(path, &endpoint{
-			name: path[1:], answer: answer, clients: o.Clients, limit: o.TimeLimit, crowd: crowd, counts: counts,
+			name: path[1:], answer: answer, clients: o.Clients, limit: o.TimeLimit, crowd: crowd, counts: counts, tracer: tracerOf(o.Traces),
 			knows: o.Scheme.Recognizes, leaving: o.Leaving, log: o.Log,
 		})
 	}

@@ -49,6 +49,11 @@ func (p *plane) addWebhook(server ctrlwebhook.Server, o serveOptions, leaving <-
 			return try(ctx, obj)
 		}
 	}
+	spans, err := newTraces(context.Background(), os.Getenv, p.log.WithName("webhook"))
+	if err != nil {
+		return err
+	}
+	p.must(p.manager.Add(spans))
 	p.world.OnTry(webhook.NewTrialSize(metrics.Registry))
 	err = webhook.Register(server, webhook.Options{
 		Clients:   clients,
@@ -69,6 +74,7 @@ func (p *plane) addWebhook(server ctrlwebhook.Server, o serveOptions, leaving <-
 		Exists:     webhook.Live(p.manager.GetAPIReader(), p.manager.GetRESTMapper()),
 		Rules:      p.rules.book,
 		Leaving:    leaving,
+		Traces:     spans,
 		Metrics:    metrics.Registry,
 		Log:        p.log.WithName("webhook"),
 	})
