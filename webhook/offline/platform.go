@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -112,7 +114,11 @@ func (r *reader) rules(paths []string) error {
 	for _, path := range paths {
 		pack, ok := packs.Open(path)
 		if !ok {
-			if err := r.read([]string{path}, nil); err != nil {
+			err := r.read([]string{path}, nil)
+			if errors.Is(err, fs.ErrNotExist) && filepath.Base(path) == path {
+				return fmt.Errorf("no file, folder or pack %q: correct the name; gatehouse rules list lists the packs", path)
+			}
+			if err != nil {
 				return err
 			}
 			continue
