@@ -168,6 +168,9 @@ func (r *review) decode(o *object) bool {
 	if !r.reads(o.kind) {
 		return false
 	}
+	if o.defined != nil && (o.unknown || len(r.invalid[o.ref]) > 0) {
+		o.defined.Single(o.value) // The tables rely on it, and the object is refused.
+	}
 	kind := r.version(o.kind)
 	o.value["apiVersion"] = kind.GroupVersion().String()
 	raw, err := json.Marshal(o.value)
@@ -180,7 +183,7 @@ func (r *review) decode(o *object) bool {
 	if err == nil {
 		return true
 	}
-	if len(r.invalid[o.ref]) == 0 { // Otherwise the schema has said it.
+	if len(r.invalid[o.ref]) == 0 && !o.unknown { // Otherwise the schema has said it, or does not come to it.
 		r.deny(o.document, o.ref, refused(reasonUnreadable, "", oneLine(err)+": correct the form of the object"))
 	}
 	return false
