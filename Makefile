@@ -45,6 +45,10 @@ e2e: build licenses ## Real traffic on the local Kubernetes, and the image; KUBE
 	@tests/release/previous.sh
 	cd tests && go test -count=1 -timeout 40m $(if $(KUBERNETES),./e2e,./...)
 
+.PHONY: parity
+parity: build ## The command, the webhook and the status say the same of all objects of the corpus and of changed ones; CHANGED=100 folders
+	cd tests && go test -count=1 -timeout 90m -v -run 'TestParity$$' ./e2e -parity $(or $(CHANGED),100)
+
 .PHONY: conformance
 conformance: build ## The official Gateway API conformance suite; MODE=controller runs it in the default deploy mode, RUN=NAME one test
 	@tests/conformance/run.sh $(or $(MODE),namespace) $(if $(RUN),-run-test $(RUN))
