@@ -49,6 +49,10 @@ e2e: build licenses ## Real traffic on the local Kubernetes, and the image; KUBE
 parity: build ## The command, the webhook and the status say the same of all objects of the corpus and of changed ones; CHANGED=100 folders
 	cd tests && go test -count=1 -timeout 90m -v -run 'TestParity$$' ./e2e -parity $(or $(CHANGED),100)
 
+.PHONY: soak
+soak: build ## Random objects of many tenants for SOAK (30m): denials are right, Envoy takes the rest, and nobody learns names; SEED=1
+	cd tests && go test -count=1 -timeout 24h -v -run 'TestSoak$$' ./e2e -soak $(or $(SOAK),30m) -soak-seed $(or $(SEED),1)
+
 .PHONY: conformance
 conformance: build ## The official Gateway API conformance suite; MODE=controller runs it in the default deploy mode, RUN=NAME one test
 	@tests/conformance/run.sh $(or $(MODE),namespace) $(if $(RUN),-run-test $(RUN))
