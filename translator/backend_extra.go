@@ -115,6 +115,14 @@ func (row *ruleRow) all() []backend {
 	return backends
 }
 
+// extraFields lists the keys of extra in order.
+func (b *boundRule) extraFields() []string {
+	if len(b.extra) == 0 { // Most rules have none, and sorting allocates even then.
+		return nil
+	}
+	return slices.Sorted(maps.Keys(b.extra))
+}
+
 // have are the answers to the needs of a rule: what was looked up, and the clusters of its extra backends.
 func (b *boundRule) have() feature.Have {
 	rule := &b.rules.Rules[b.rule]

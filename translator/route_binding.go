@@ -3,7 +3,6 @@ package translator
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 
@@ -203,14 +202,6 @@ func (t *Tables) resolve(r *flow.Read, b *bindingRow, bound *boundRule, q quaran
 	for _, field := range bound.extraFields() {
 		b.use(bound.extra[field])
 	}
-}
-
-// extraFields lists the keys of extra in order.
-func (b *boundRule) extraFields() []string {
-	if len(b.extra) == 0 { // Most rules have none, and sorting allocates even then.
-		return nil
-	}
-	return slices.Sorted(maps.Keys(b.extra))
 }
 
 // use adds clusters to those that the binding needs, except for nil ones.
