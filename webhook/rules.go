@@ -93,8 +93,7 @@ func (b *RuleBook) input(ctx context.Context, kind admissionrule.Resource, reque
 func read(in *admissionrule.Input) (judged bool, err error) {
 	request := in.Request
 	deleted := request.Operation == admissionv1.Delete
-	if !deleted && request.Operation != admissionv1.Create && request.Operation != admissionv1.Update ||
-		request.SubResource != "" || deleted && unread(request.UserInfo) {
+	if request.Operation == admissionv1.Connect || request.SubResource != "" || deleted && unread(request.UserInfo) {
 		return false, nil
 	}
 	if !deleted {

@@ -27,6 +27,17 @@ func (p *plane) server(o serveOptions, leaving <-chan struct{}) (ctrlwebhook.Ser
 	return server, p.addWebhook(server, o, leaving)
 }
 
+// errUnready is returned for changes that cannot be tried yet.
+var errUnready = errors.New("the control plane has not read all objects yet: try again in a moment")
+
+// tryEffective tells what a change does to the effective configuration.
+func (p *plane) tryEffective(ctx context.Context, change translator.Event) (translator.Trial, error) {
+	if !p.controller.Synced() {
+		return translator.Trial{}, errUnready
+	}
+	return p.world.TryEffective(ctx, change)
+}
+
 func (p *plane) addWebhook(server ctrlwebhook.Server, o serveOptions, leaving <-chan struct{}) error {
 	level, err := webhook.ParseLevel(o.admissionLevel)
 	if err != nil {
@@ -40,11 +51,10 @@ func (p *plane) addWebhook(server ctrlwebhook.Server, o serveOptions, leaving <-
 	if err != nil {
 		return err
 	}
-	unready := errors.New("the control plane has not read all objects yet: try again in a moment")
 	synced := func(try func(context.Context, translator.Object) ([]translator.Finding, error)) webhook.TrierFunc {
 		return func(ctx context.Context, obj client.Object) ([]translator.Finding, error) {
 			if !p.controller.Synced() {
-				return nil, unready
+				return nil, errUnready
 			}
 			return try(ctx, obj)
 		}
@@ -56,15 +66,10 @@ func (p *plane) addWebhook(server ctrlwebhook.Server, o serveOptions, leaving <-
 	p.must(p.manager.Add(spans))
 	p.world.OnTry(webhook.NewTrialSize(metrics.Registry))
 	err = webhook.Register(server, webhook.Options{
-		Clients:   clients,
-		Trier:     synced(p.world.Try),
-		Deletions: synced(p.world.TryDeletion),
-		Effective: func(ctx context.Context, change translator.Event) (translator.Trial, error) {
-			if !p.controller.Synced() {
-				return translator.Trial{}, unready
-			}
-			return p.world.TryEffective(ctx, change)
-		},
+		Clients:    clients,
+		Trier:      synced(p.world.Try),
+		Deletions:  synced(p.world.TryDeletion),
+		Effective:  p.tryEffective,
 		Access:     webhook.Reviewed(p.manager.GetClient(), p.manager.GetRESTMapper()),
 		Scheme:     p.manager.GetScheme(),
 		Namespaces: p.manager.GetClient(),

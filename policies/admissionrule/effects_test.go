@@ -28,7 +28,7 @@ func routes(all ...string) *effective.Configuration {
 		}
 		index[words[0]]++
 		if words[2] == "login" {
-			r.Effective.Authentication = &feature.Authentication{Kinds: []string{"basicAuth"}}
+			r.Authentication = &feature.Authentication{Kinds: []string{"basicAuth"}}
 		}
 		c.Routes = append(c.Routes, r)
 	}
@@ -126,13 +126,13 @@ func judged(t *testing.T, operation admissionv1.Operation, expression, message s
 	if err != nil || len(findings) > 1 {
 		t.Fatalf("%v, %v", findings, err)
 	}
-	for _, f := range findings {
-		if f.Before {
-			return "before: " + f.Message
-		}
-		return f.Message
+	switch {
+	case len(findings) == 0:
+		return ""
+	case findings[0].Before:
+		return "before: " + findings[0].Message
 	}
-	return ""
+	return findings[0].Message
 }
 
 // TestRulesThatCountRoutes: what a rule can ask of the routes of a large Gateway is within the cost limits.

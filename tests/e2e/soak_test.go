@@ -195,7 +195,7 @@ func (o *tenant) object() *unstructured.Unstructured {
 		template = o.changer.Change(corpus.Folder{Objects: []*unstructured.Unstructured{template}}).Objects[0]
 	}
 	object := template.DeepCopy()
-	object.SetNamespace(o.soak.namespace(o.number))
+	object.SetNamespace(o.namespace(o.number))
 	object.SetName(o.name(kind, o.number))
 	o.rewire(object.Object["spec"])
 	return object
@@ -253,7 +253,7 @@ func (o *tenant) refer(ref map[string]any, kind string) {
 	ref["name"] = o.name(kind, o.number)
 	delete(ref, "namespace")
 	if other := o.changer.IntN(4 * tenants); other < tenants {
-		ref["name"], ref["namespace"] = o.name(kind, other), o.soak.namespace(other)
+		ref["name"], ref["namespace"] = o.name(kind, other), o.namespace(other)
 	}
 }
 
