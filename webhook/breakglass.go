@@ -79,7 +79,7 @@ func (v *validator) plea(request *admissionv1.AdmissionRequest) (*plea, error) {
 	case v.breakGlass == BreakGlassForbidden:
 		p.refused = "it overrules nothing, because this installation forbids it: remove it"
 	case p.reason == "":
-		p.refused = fmt.Sprintf("%q is no reason, so nothing is overruled: write why it is needed", value)
+		p.refused = fmt.Sprintf("%q is not a reason, so nothing is overruled: write why it is needed", value)
 	}
 	return p, nil
 }

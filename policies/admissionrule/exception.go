@@ -87,8 +87,8 @@ func (e *Exception) Problems(find func(name string) *rulesv1alpha1.AdmissionRule
 	for i, name := range e.source.Spec.Rules {
 		field := fmt.Sprintf("spec.rules[%d]", i)
 		if rule := find(name); rule == nil {
-			add(field, ReasonRuleNotFound, fmt.Sprintf("no AdmissionRule %q: correct the name, or store the rule first", name),
-				verdict.Invalid)
+			add(field, ReasonRuleNotFound, fmt.Sprintf("no AdmissionRule %q: create it or correct the name", name),
+				verdict.Unresolved) // It may come later in the same folder.
 		} else if rule.Spec.Exceptions != rulesv1alpha1.ExceptionsAllowed {
 			add(field, ReasonNotAllowed, fmt.Sprintf("AdmissionRule %s has no exceptions: ask its owner to allow them", name),
 				verdict.Invalid)

@@ -48,10 +48,10 @@ type Route struct {
 
 	feature.Effective `json:",inline"`
 
-	// Backends are those that get requests. Those that cannot be used are not among them, see problems.
+	// Backends are the usable backends of the rule. The problems say why others cannot be used.
 	Backends []Backend `json:"backends,omitempty"`
-	// Policies are those that are attached to the rule, the route, the listener or the Gateway, for each kind the most
-	// specific one first.
+	// Policies are the policies of the rule, the route, the listener and the Gateway. For each kind, the most specific
+	// policy comes first.
 	Policies []Policy `json:"policies,omitempty"`
 	// Problems are those of the route and of the policies in effect.
 	Problems []Problem `json:"problems,omitempty"`
@@ -63,9 +63,9 @@ type Match struct {
 	Path *Value `json:"path,omitempty"`
 	// Method is the HTTP method.
 	Method string `json:"method,omitempty"`
-	// Headers are those that a request must have.
+	// Headers are the required headers.
 	Headers []NamedValue `json:"headers,omitempty"`
-	// QueryParams are those that a request must have.
+	// QueryParams are the required query parameters.
 	QueryParams []NamedValue `json:"queryParams,omitempty"`
 }
 
@@ -129,7 +129,7 @@ type TLS struct {
 	MinVersion string `json:"minVersion,omitempty"`
 	// MaxVersion is the highest one.
 	MaxVersion string `json:"maxVersion,omitempty"`
-	// Certificates are those that are served. Those that cannot be used are not among them.
+	// Certificates are the certificates that the listener serves. Unusable certificates are left out.
 	Certificates []Certificate `json:"certificates,omitempty"`
 	// ClientValidation is how certificates of clients are verified.
 	ClientValidation *ClientValidation `json:"clientValidation,omitempty"`
@@ -179,7 +179,7 @@ type Listener struct {
 type Namespaces struct {
 	// From is Same, Selector, All or None.
 	From string `json:"from"`
-	// Names are those that are there, unless from is All.
+	// Names lists these namespaces. It is absent if from is All.
 	Names []string `json:"names,omitempty"`
 }
 

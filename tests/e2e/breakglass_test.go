@@ -16,7 +16,7 @@ func TestBreakGlass(t *testing.T) {
 			fmt.Sprintf("{name: %s, annotations: {gatehouse.dev/break-glass: %q}}", name, annotation), 1)
 	}
 	const at = "metadata.annotations[gatehouse.dev/break-glass]: "
-	if out, err := s.tryApply(broken("silent", "")); err == nil || !strings.Contains(out, at+`"" is no reason`) {
+	if out, err := s.tryApply(broken("silent", "")); err == nil || !strings.Contains(out, at+`"" is not a reason`) {
 		t.Errorf("without a reason: %v\n%s", err, out)
 	}
 	out, err := kubectlOf(broken("tried", "incident 4711"), "apply", "--dry-run=server", "-n", s.namespace, "-f", "-")
