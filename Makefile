@@ -4,7 +4,8 @@ SHELL := /bin/bash
 FUZZTIME ?= 30s
 VERSION = $(shell tests/release/version.sh)
 export CGO_ENABLED := 0
-export GOFLAGS := -mod=readonly -buildvcs=false
+# With -trimpath, programs and tests share compiled packages, and so do all clones.
+export GOFLAGS := -mod=readonly -buildvcs=false -trimpath
 export GOWORK := off
 # The Go that go.mod names, which any Go from 1.21 on fetches as a module (docs/decisions/041-go-of-the-modules.md).
 export GOTOOLCHAIN := go$(shell sed -n 's/^go //p' go.mod)
@@ -21,7 +22,7 @@ build: ## Build gatehouse and all that the local Kubernetes needs into bin/
 	@tests/tools/build.sh helm
 	@manifests/gateway-api.sh
 	@manifests/embed.sh
-	@echo "building gatehouse" && go build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/gatehouse ./cmd/gatehouse
+	@echo "building gatehouse" && go build -ldflags "-X main.version=$(VERSION)" -o bin/gatehouse ./cmd/gatehouse
 
 .PHONY: run
 run: build ## Start the local Kubernetes with Gatehouse, show the quickstart and a refused policy, stay up until Ctrl-C

@@ -15,6 +15,8 @@ bin=${BIN:-$root/bin}
 older=${KUBERNETES:+kubernetes-$KUBERNETES/}
 all="etcd ${older}kube-apiserver ${older}kube-controller-manager kubectl echo-basic envoy cluster"
 export GOWORK=off
+# The flags of the Makefile, so that programs and tests share compiled packages.
+export CGO_ENABLED=0 GOFLAGS="${GOFLAGS:--trimpath}"
 export GOTOOLCHAIN="${GOTOOLCHAIN:-go$(sed -n 's/^go //p' "$root/go.mod")}"
 
 fail() {
@@ -26,12 +28,6 @@ fail() {
 # binary is replaced and never written to.
 go_build() {
 	(cd "$1" && go build -ldflags "-s -w ${4:-}" -o "$bin/.new/$3" "$2")
-}
-
-# static makes what no test links the same everywhere. The rest is built with the flags of the tests, whose
-# compiled packages it shares.
-static() {
-	export CGO_ENABLED=0 GOFLAGS="${GOFLAGS:-} -trimpath"
 }
 
 # kubernetes_module NAME prints the folder of the module that the program is built from.
@@ -70,8 +66,8 @@ PY
 
 build() {
 	case $1 in
-	etcd) (static && go_build "$here/etcd" . etcd) ;;
-	*kube-apiserver | *kube-controller-manager | kubectl) (static && kubernetes_build "$1") ;;
+	etcd) go_build "$here/etcd" . etcd ;;
+	*kube-apiserver | *kube-controller-manager | kubectl) kubernetes_build "$1" ;;
 	echo-basic) go_build "$root/tests" sigs.k8s.io/gateway-api-conformance-images/echo-basic echo-basic ;;
 	envoy) envoy_build ;;
 	cluster) go_build "$root/tests" ./cluster cluster ;;
