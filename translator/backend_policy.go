@@ -42,11 +42,7 @@ func reportOnBackends[P judgedPolicy[P]](t *Tables, a *attachTables[P],
 			slices.SortFunc(gateways, func(a, b *gatewayRow) int { return policies.Older(a.Gateway, b.Gateway) })
 			return convert(gateways, func(g *gatewayRow) gwapiv1.ParentReference { return gatewayAncestor(g.Gateway) })
 		},
-		conditions: func(_ gwapiv1.ParentReference, at []judgedAttachment[P]) []metav1.Condition {
-			var found []verdict.Problem
-			for _, a := range at {
-				found = append(found, a.Problems...)
-			}
+		conditions: func(_ gwapiv1.ParentReference, _ *attachment[P], found []verdict.Problem) []metav1.Condition {
 			return conditions(found)
 		},
 	}

@@ -183,20 +183,15 @@ func (a *attachTables[P]) problems(r *flow.Read, at *attachment[P]) []verdict.Pr
 	return []verdict.Problem{policies.Conflicted(loser.Kind, loser.Policy, at.Field, at.Target, winner.attaching().Policy)}
 }
 
-// judgedAttachment is an attachment with its problems.
-type judgedAttachment[P judgedPolicy[P]] struct {
-	*attachment[P]
-	Problems []verdict.Problem
-}
-
 // reporter says what the status of policies consists of.
 type reporter[P judgedPolicy[P]] struct {
 	// problems are those of an attachment.
 	problems func(r *flow.Read, at *attachment[P]) []verdict.Problem
 	// ancestors are the objects that an attachment is reported for.
 	ancestors func(r *flow.Read, at *attachment[P]) []gwapiv1.ParentReference
-	// conditions are those of an ancestor, which the attachments are about.
-	conditions func(ref gwapiv1.ParentReference, at []judgedAttachment[P]) []metav1.Condition
+	// conditions are those of an ancestor. at is the first attachment that it is reported for, and found are the problems
+	// of all of them.
+	conditions func(ref gwapiv1.ParentReference, at *attachment[P], found []verdict.Problem) []metav1.Condition
 }
 
 // status is the status of a policy: an entry for each ancestor of its attachments. Own are the problems of the policy
@@ -204,23 +199,24 @@ type reporter[P judgedPolicy[P]] struct {
 func (a *attachTables[P]) status(t *Tables, r *flow.Read, p P, own []verdict.Problem, report reporter[P]) *Status {
 	problems := slices.Clone(own)
 	var refs []gwapiv1.ParentReference
-	var about [][]judgedAttachment[P]
+	var first []*attachment[P]
+	var found [][]verdict.Problem
 	for _, row := range a.byPolicy.Lookup(r, p.attaching().ref().String()) {
-		at := judgedAttachment[P]{row.Value, report.problems(r, row.Value)}
-		problems = append(problems, at.Problems...)
+		there := report.problems(r, row.Value)
+		problems = append(problems, there...)
 		for _, ref := range report.ancestors(r, row.Value) {
 			i := slices.IndexFunc(refs, func(known gwapiv1.ParentReference) bool { return status.EqualParents(known, ref) })
 			if i < 0 {
-				i, refs, about = len(refs), append(refs, ref), append(about, nil)
+				i, refs, first, found = len(refs), append(refs, ref), append(first, row.Value), append(found, nil)
 			}
-			about[i] = append(about[i], at)
+			found[i] = append(found[i], there...)
 		}
 	}
 	desired := &gwapiv1.PolicyStatus{}
 	for i, ref := range refs {
 		desired.Ancestors = append(desired.Ancestors, gwapiv1.PolicyAncestorStatus{
 			AncestorRef: ref, ControllerName: gwapiv1.GatewayController(t.settings.ControllerName),
-			Conditions: report.conditions(ref, about[i]),
+			Conditions: report.conditions(ref, first[i], found[i]),
 		})
 	}
 	desired.Ancestors = limitAncestors(desired.Ancestors)

@@ -97,9 +97,8 @@ func (t *Tables) policyStatus(r *flow.Read, _ string, p *policyRow) (*Status, bo
 	merges := t.mergesOf(r, p)
 	return t.attached.status(t, r, p, merges.problems(), reporter[*policyRow]{
 		problems: t.attachmentProblems, ancestors: t.ancestors,
-		conditions: func(ref gwapiv1.ParentReference, at []judgedAttachment[*policyRow]) []metav1.Condition {
-			// If several targets of the policy have this parent, the first speaks for it.
-			return t.ancestorConditions(r, at[0].attachment, merges.on(ref), at[0].Problems)
+		conditions: func(ref gwapiv1.ParentReference, at *attachmentRow, found []verdict.Problem) []metav1.Condition {
+			return t.ancestorConditions(r, at, merges.on(ref), found)
 		},
 	}), true
 }
@@ -114,7 +113,7 @@ func (t *Tables) attachmentProblems(r *flow.Read, a *attachmentRow) []verdict.Pr
 }
 
 // ancestorConditions are the conditions of an attachment, and of what the policy is merged into there. found are the
-// problems of the attachment.
+// problems of all attachments with this ancestor.
 func (t *Tables) ancestorConditions(r *flow.Read, a *attachmentRow, merges policyMerges,
 	found []verdict.Problem,
 ) []metav1.Condition {

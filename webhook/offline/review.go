@@ -224,7 +224,9 @@ func (r *review) number() {
 // judge gives all objects to the tables at once, so that their order does not matter.
 func (r *review) judge() error {
 	r.Progress("translating objects", 0, len(r.events))
-	outcome, err := r.World.Apply(r.events)
+	// Files do not say which kinds a cluster serves, so those that not every cluster has count as served.
+	events := append([]translator.Event{{Served: &translator.ClusterTrustBundles}}, r.events...)
+	outcome, err := r.World.Apply(events)
 	if err != nil {
 		return err
 	}
