@@ -31,6 +31,7 @@ type checkOptions struct {
 	rules []string
 	// baseline and written are the files of known findings to read and to write.
 	baseline, written string
+	cluster           liveCluster
 }
 
 func checkCommand() *cobra.Command {
@@ -44,6 +45,9 @@ Check reads objects from files and folders, or from stdin with "-", and translat
 prints what admission and the status of the objects would say, with the line that each problem is about. All objects
 count as stored, in any order: what is in none of the files is missing. The label ` + webhook.LevelLabel + ` of a Namespace
 in the files sets the level there.
+
+With --context, everything that the cluster has stored counts too, as far as the files do not replace it. Objects of the
+files are then judged as changes of the cluster, and check warns about objects of the cluster that they break.
 
 Exit codes: 0 if admission would deny nothing, 1 if it would, 2 if the files cannot be read or a flag is wrong.`,
 		Example: `  # What is wrong with a folder
@@ -62,6 +66,9 @@ Exit codes: 0 if admission would deny nothing, 1 if it would, 2 if the files can
   gatehouse check --write-baseline known.json deploy/
   gatehouse check --baseline known.json deploy/
 
+  # As a change of a cluster
+  gatehouse check --context production deploy/
+
   # A report for code scanning
   gatehouse check --output sarif deploy/ > gatehouse.sarif`,
 		Args: arguments(cobra.MinimumNArgs(1)),
@@ -77,6 +84,7 @@ Exit codes: 0 if admission would deny nothing, 1 if it would, 2 if the files can
 	flags.StringVar(&o.written, "write-baseline", "", "file to write with all findings, which pass then")
 	flags.StringArrayVar(&o.rules, "rules", nil,
 		"file, folder or pack with AdmissionRules, in addition to those among the files; may be repeated")
+	o.cluster.register(flags)
 	return cmd
 }
 
@@ -137,10 +145,14 @@ func (o checkOptions) review(cmd *cobra.Command, tables *translator.Tables, leve
 		cmd.PrintErrln("gatehouse: built without the CRDs of Gateway API, so its objects are not validated by them: " +
 			"build with make, or check the CRDs too")
 	}
+	stored, err := o.cluster.read(cmd)
+	if err != nil {
+		return nil, err
+	}
 	shown := newProgress(cmd.ErrOrStderr())
 	review, err := offline.Files(offline.Options{
 		Scheme: kube.NewScheme(), World: translator.NewWorld(tables), CRDs: crds, Rules: o.rules,
-		Namespace: o.namespace, Level: level, Progress: shown.stage,
+		Namespace: o.namespace, Level: level, Progress: shown.stage, Stored: stored, OnlyNew: true,
 	}, paths, cmd.InOrStdin())
 	shown.end()
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"gatehouse/webhook/offline"
 	"gatehouse/xds/compare"
 )
 
@@ -24,7 +25,7 @@ type diffOptions struct {
 func diffCommand() *cobra.Command {
 	o := diffOptions{manifestOptions: manifestOptions{unvalidated: true}}
 	cmd := &cobra.Command{
-		Use:   "diff OLD NEW",
+		Use:   "diff OLD NEW | --context NAME NEW",
 		Short: "Say what a change of manifests does to the traffic, without a cluster",
 		Long: `Say what a change of manifests does to the traffic, without a cluster.
 
@@ -33,6 +34,9 @@ as the control plane does, and compares what Envoys get: listeners, hosts and wh
 removed, changed, tried in another order, or get no request any more because another one takes them all, policies that
 take effect or no longer do, TLS, and problems.
 
+With --context, OLD is what the cluster has stored, and NEW is the same with the objects of the files. Diff does not know
+which objects of the cluster would be deleted.
+
 Exit codes: 0 if nothing changes, 1 if something does, 2 if the files cannot be read or a flag is wrong.`,
 		Example: `  # What the working tree changes
   gatehouse diff main:deploy/ deploy/
@@ -40,9 +44,17 @@ Exit codes: 0 if nothing changes, 1 if something does, 2 if the files cannot be 
   # A comment for a pull request
   gatehouse diff origin/main:deploy/ HEAD:deploy/ -o markdown
 
+  # What files change in a cluster
+  gatehouse diff --context production deploy/
+
   # What Envoy gets, as a unified diff
   gatehouse diff old/ new/ --xds`,
-		Args: arguments(cobra.ExactArgs(2)),
+		Args: arguments(func(cmd *cobra.Command, args []string) error {
+			if o.cluster.context != "" {
+				return cobra.ExactArgs(1)(cmd, args)
+			}
+			return cobra.ExactArgs(2)(cmd, args)
+		}),
 		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, args) },
 	}
 	flags := cmd.Flags()
@@ -64,16 +76,12 @@ func (o *diffOptions) run(cmd *cobra.Command, args []string) error {
 		return usageError{fmt.Errorf("--output: %q is not a format: use text, markdown or json", o.format)}
 	case o.xds && o.format != "text":
 		return usageError{fmt.Errorf("--xds is a unified diff: leave out --output")}
-	case args[0] == "-" && args[1] == "-":
+	case len(args) == 2 && args[0] == "-" && args[1] == "-":
 		return usageError{errors.New("only one of the two can be stdin")}
 	}
-	var sides [2]*compare.Side
-	for i, argument := range args {
-		side, err := o.side(argument, cmd.InOrStdin())
-		if err != nil {
-			return err
-		}
-		sides[i] = side
+	sides, err := o.sides(cmd, args)
+	if err != nil {
+		return err
 	}
 	if o.xds {
 		differ, err := compare.Resources(cmd.OutOrStdout(), sides[0].Deltas, sides[1].Deltas)
@@ -93,8 +101,25 @@ func changed(differ bool, err error) error {
 	return err
 }
 
-// side translates one of the two.
-func (o *diffOptions) side(argument string, stdin io.Reader) (*compare.Side, error) {
+// sides translates both: two arguments, or a cluster without and with the only one.
+func (o *diffOptions) sides(cmd *cobra.Command, args []string) (sides [2]*compare.Side, err error) {
+	stored, err := o.cluster.read(cmd)
+	if err != nil {
+		return sides, err
+	}
+	if stored != nil {
+		args = []string{"", args[0]}
+	}
+	for i, argument := range args {
+		if sides[i], err = o.side(stored, argument, cmd.InOrStdin()); err != nil {
+			return sides, err
+		}
+	}
+	return sides, nil
+}
+
+// side translates one of the two. Without an argument it is the cluster as it is.
+func (o *diffOptions) side(stored *offline.Stored, argument string, stdin io.Reader) (*compare.Side, error) {
 	path := argument
 	if v := revisionOf(argument); v != nil {
 		dir, err := os.MkdirTemp("", "gatehouse-diff-")
@@ -106,7 +131,11 @@ func (o *diffOptions) side(argument string, stdin io.Reader) (*compare.Side, err
 			return nil, usageError{err}
 		}
 	}
-	t, err := o.read([]string{path}, stdin)
+	var paths []string
+	if path != "" {
+		paths = []string{path}
+	}
+	t, err := o.read(stored, paths, stdin)
 	if err != nil {
 		return nil, err
 	}

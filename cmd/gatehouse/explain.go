@@ -41,6 +41,9 @@ Exit codes: 0 if there is an answer, whatever it is, 1 if there is none, 2 if th
   # With another method, and headers
   gatehouse explain POST https://shop.example.com/cart -H 'x-canary: 1' -f deploy/
 
+  # In a cluster, as if the files were applied to it
+  gatehouse explain https://shop.example.com/cart --context production -f deploy/
+
   # With what kustomize or helm write, for scripts
   kustomize build overlays/production | gatehouse explain http://shop.example.com/ -f - -o json`,
 		Args: arguments(cobra.RangeArgs(1, 2)),
@@ -80,14 +83,18 @@ func (o *explainOptions) run(cmd *cobra.Command, args []string) error {
 	if !slices.Contains([]string{"text", "json"}, o.format) {
 		return usageError{fmt.Errorf("--output: %q is not a format: use text or json", o.format)}
 	}
-	if len(o.files) == 0 {
-		return usageError{errors.New("no objects are given: name files or folders by -f")}
+	if len(o.files) == 0 && o.cluster.context == "" {
+		return usageError{errors.New("no objects are given: name files or folders by -f, or a cluster by --context")}
 	}
 	request, err := o.parse(args)
 	if err != nil {
 		return usageError{err}
 	}
-	t, err := o.read(o.files, cmd.InOrStdin())
+	stored, err := o.cluster.read(cmd)
+	if err != nil {
+		return err
+	}
+	t, err := o.read(stored, o.files, cmd.InOrStdin())
 	if err != nil {
 		return err
 	}

@@ -22,7 +22,7 @@ func TestGoldensAreKnown(t *testing.T) {
 		if err := os.WriteFile(file, input, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		manifests, err := (&manifestOptions{namespace: "default", unvalidated: true}).read([]string{file}, nil)
+		manifests, err := (&manifestOptions{namespace: "default", unvalidated: true}).read(nil, []string{file}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

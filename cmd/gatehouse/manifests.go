@@ -20,6 +20,7 @@ import (
 // manifestOptions say how manifests are read by commands that show what becomes of them.
 type manifestOptions struct {
 	namespace, config string
+	cluster           liveCluster
 	// unvalidated reports whether objects are taken without a look at their CRDs, which takes most of the time.
 	unvalidated bool
 }
@@ -27,6 +28,7 @@ type manifestOptions struct {
 func (o *manifestOptions) register(flags *pflag.FlagSet) {
 	flags.StringVarP(&o.namespace, "namespace", "n", "default", "namespace of objects that name none")
 	flags.StringVar(&o.config, "config", "", "configuration file of the control plane; without it its defaults hold")
+	o.cluster.register(flags)
 }
 
 // translated is what manifests become.
@@ -37,8 +39,8 @@ type translated struct {
 	controller string
 }
 
-// read translates files and folders; "-" is stdin.
-func (o *manifestOptions) read(paths []string, stdin io.Reader) (*translated, error) {
+// read translates files and folders over what the cluster has, which is nil without one; "-" is stdin.
+func (o *manifestOptions) read(stored *offline.Stored, paths []string, stdin io.Reader) (*translated, error) {
 	c := config.Default()
 	if o.config != "" {
 		var err error
@@ -59,7 +61,7 @@ func (o *manifestOptions) read(paths []string, stdin io.Reader) (*translated, er
 	world := translator.NewWorld(tables)
 	review, err := offline.Files(offline.Options{
 		Scheme: kube.NewScheme(), World: world, CRDs: crds, Namespace: o.namespace,
-		Level: webhook.LevelEnforce,
+		Level: webhook.LevelEnforce, Stored: stored,
 	}, paths, stdin)
 	if err != nil {
 		return nil, usageError{err}
@@ -83,12 +85,16 @@ func (t *translated) served() error {
 
 // warn says on stderr that something is wrong with the objects.
 func (t *translated) warn(cmd *cobra.Command, paths []string) {
-	if len(t.Findings) == 0 {
-		return
+	denied, others := t.Denied(), 0
+	for i := range t.Findings {
+		if f := &t.Findings[i]; !f.Denied && !f.Stored {
+			others++
+		}
 	}
-	denied := t.Denied()
-	cmd.PrintErrf("gatehouse: %s and %s in these files: gatehouse check %s\n", plural(denied, "error"),
-		plural(len(t.Findings)-denied, "warning"), strings.Join(paths, " "))
+	if denied+others > 0 {
+		cmd.PrintErrf("gatehouse: %s and %s in these files: gatehouse check %s\n", plural(denied, "error"),
+			plural(others, "warning"), strings.Join(paths, " "))
+	}
 }
 
 func plural(n int, what string) string {

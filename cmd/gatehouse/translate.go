@@ -34,8 +34,16 @@ Exit codes: 0 if a Gateway is translated, 1 if none is, 2 if the files cannot be
   gatehouse translate deploy/
 
   # The routes of one Gateway, as JSON
-  gatehouse translate deploy/ --gateway shop/web --type route -o json`,
-		Args: arguments(cobra.MinimumNArgs(1)),
+  gatehouse translate deploy/ --gateway shop/web --type route -o json
+
+  # What a cluster has
+  gatehouse translate --context production --gateway shop/web`,
+		Args: arguments(func(cmd *cobra.Command, paths []string) error {
+			if o.cluster.context != "" {
+				return nil
+			}
+			return cobra.MinimumNArgs(1)(cmd, paths)
+		}),
 		RunE: func(cmd *cobra.Command, paths []string) error { return o.run(cmd, paths) },
 	}
 	flags := cmd.Flags()
@@ -57,7 +65,11 @@ func (o translateOptions) run(cmd *cobra.Command, paths []string) error {
 	if _, err := view.Of(nil, o.types...); err != nil {
 		return usageError{fmt.Errorf("--type: %w", err)}
 	}
-	t, err := o.read(paths, cmd.InOrStdin())
+	stored, err := o.cluster.read(cmd)
+	if err != nil {
+		return err
+	}
+	t, err := o.read(stored, paths, cmd.InOrStdin())
 	if err != nil {
 		return err
 	}

@@ -25,6 +25,8 @@ type object struct {
 	// unknown reports whether the object has fields that the kind does not have.
 	unknown bool
 	value   map[string]any
+	// old is the object as the cluster has it; nil if it is new, or if there is no cluster.
+	old map[string]any
 	// typed is the object as the control plane reads it; nil if it reads no such objects.
 	typed translator.Object
 }
@@ -100,6 +102,7 @@ func (r *review) name(o *object) bool {
 	if metadata["namespace"] = o.ref.Namespace; o.ref.Namespace == "" {
 		delete(metadata, "namespace")
 	}
+	r.age(o, metadata)
 	r.documents[o.ref] = o.located()
 	r.Judged = append(r.Judged, o.ref)
 	return true

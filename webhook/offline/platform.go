@@ -59,7 +59,7 @@ func (r *StoredRule) Help() string { return r.Source.Annotations[descriptionKey]
 func ReadPlatform(crds []*apiextensionsv1.CustomResourceDefinition, paths []string) (*Platform, error) {
 	r := newReview(Options{CRDs: crds, Rules: paths, Namespace: "default"})
 	r.prepare(nil)
-	if err := r.regulate(nil); err != nil {
+	if err := r.regulate(nil, nil); err != nil {
 		return nil, err
 	}
 	r.platform.Findings = r.Findings
@@ -76,9 +76,9 @@ func ofRules(kind schema.GroupVersionKind) bool {
 	return kind.GroupKind() == ruleKind || kind.GroupKind() == exceptionKind
 }
 
-// regulate reads the rules of the platform, with what they are evaluated with, from both places: the options and the
-// manifests. What is in the manifests wins.
-func (r *review) regulate(manifests []document) error {
+// regulate reads the rules of the platform, with what they are evaluated with, from all places: the manifests, the
+// options and the cluster. The first of them wins.
+func (r *review) regulate(manifests, stored []document) error {
 	files := &reader{limit: maxInput}
 	if err := files.rules(r.Rules); err != nil {
 		return err
@@ -89,7 +89,11 @@ func (r *review) regulate(manifests []document) error {
 		there[r.headOf(d)] = true
 	}
 	added := slices.DeleteFunc(files.documents, func(d document) bool { return there[r.headOf(d)] })
-	all := slices.Concat(added, manifests)
+	for _, d := range added {
+		there[r.headOf(d)] = true
+	}
+	stored = slices.DeleteFunc(slices.Clone(stored), func(d document) bool { return there[r.headOf(d)] })
+	all := slices.Concat(stored, added, manifests)
 	r.platform = &Platform{
 		Now: time.Now(), exceptions: map[string][]*admissionrule.Exception{}, namespaces: newNamespaces(all),
 		problems: map[verdict.Ref][]verdict.Problem{},

@@ -18,7 +18,6 @@ import (
 	"k8s.io/apiserver/pkg/admission/plugin/policy/generic"
 	"k8s.io/apiserver/pkg/admission/plugin/policy/matching"
 	"k8s.io/apiserver/pkg/admission/plugin/policy/validating"
-	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	"k8s.io/apiserver/pkg/warning"
 	kjson "sigs.k8s.io/json"
@@ -32,7 +31,7 @@ const (
 )
 
 // policies are the ValidatingAdmissionPolicies of the manifests with their bindings, evaluated by the code of the API
-// server. The request is the creation of the object by no user, who is authorized for nothing.
+// server. The request is by a user who is authorized for nothing.
 type policies struct {
 	// hooks are each a policy with one binding, because the API server only returns the first denial of a request.
 	hooks      []validating.PolicyHook
@@ -100,6 +99,9 @@ func (r *review) newPolicies(documents []document) *policies {
 func (r *review) configured(d document, into metav1.Object) bool {
 	unknown, err := kjson.UnmarshalStrict(d.raw, into)
 	ref := verdict.Ref{Group: d.kind.Group, Kind: d.kind.Kind, Name: into.GetName()}
+	if d.stored {
+		return err == nil // The API server has stored it.
+	}
 	if err != nil {
 		r.deny(d, ref, refused(reasonUnreadable, "", oneLine(err)+": correct the form of the object"))
 		return false
@@ -143,8 +145,7 @@ func (r *review) admit(o *object) bool {
 			r.policies.registry.RegisterKindFor(version.WithResource(o.defined.Resource), "", version.WithKind(o.kind.Kind))
 		}
 	}
-	attributes := admission.NewAttributesRecord(&unstructured.Unstructured{Object: o.value}, nil, o.kind, o.ref.Namespace,
-		o.ref.Name, resource, "", admission.Create, &metav1.CreateOptions{}, false, &user.DefaultInfo{})
+	attributes := r.attributes(o, resource)
 	for i := range r.policies.hooks {
 		heard := &warnings{}
 		ctx := warning.WithWarningRecorder(context.Background(), heard)
@@ -157,6 +158,17 @@ func (r *review) admit(o *object) bool {
 		}
 	}
 	return true
+}
+
+// attributes are those of the request to store an object.
+func (r *review) attributes(o *object, resource schema.GroupVersionResource) admission.Attributes {
+	now := &unstructured.Unstructured{Object: o.value}
+	if o.old == nil {
+		return admission.NewAttributesRecord(now, nil, o.kind, o.ref.Namespace, o.ref.Name, resource, "", admission.Create,
+			&metav1.CreateOptions{}, false, r.user())
+	}
+	return admission.NewAttributesRecord(now, &unstructured.Unstructured{Object: o.old}, o.kind, o.ref.Namespace, o.ref.Name,
+		resource, "", admission.Update, &metav1.UpdateOptions{}, false, r.user())
 }
 
 // denial is the text of a denial without the name of the object.

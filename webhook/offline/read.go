@@ -81,6 +81,8 @@ type document struct {
 	// kind is that of the object, and raw the object in JSON.
 	kind schema.GroupVersionKind
 	raw  []byte
+	// stored reports whether it comes from a cluster, and not from a file.
+	stored bool
 }
 
 // located is the document without its content, which need not be kept.

@@ -9,6 +9,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -39,6 +40,10 @@ type Options struct {
 	CRDs []*apiextensionsv1.CustomResourceDefinition
 	// Rules are files, folders and names of packs with rules of the platform. Those among the manifests hold too.
 	Rules []string
+	// Stored is what a cluster has, as background; nil for none. With OnlyNew, only those problems of its objects are
+	// reported that the manifests add.
+	Stored  *Stored
+	OnlyNew bool
 	// World has empty tables.
 	World *translator.World
 	// Namespace is for objects that name none.
@@ -57,6 +62,8 @@ type Finding struct {
 	verdict.Problem
 	// Denied reports whether admission would deny the object for it, and Noted whether it would tell the user nothing.
 	Denied, Noted bool
+	// Stored reports whether the object is one of the cluster, and not of the manifests.
+	Stored bool
 	// Rule is the AdmissionRule whose finding it is, if it is one, and Help what its owner says about it.
 	Rule, Help string
 	// Fingerprint names the finding by its object, field and reason, and not by its line and words, so that it stays the
@@ -112,9 +119,13 @@ func Files(o Options, paths []string, stdin io.Reader) (*Review, error) {
 	r := newReview(o)
 	r.NotObjects = files.others
 	r.broken(files.broken)
-	r.prepare(files.documents)
-	if err := r.regulate(files.documents); err != nil {
+	stored := r.background(files.documents)
+	r.prepare(slices.Concat(stored, files.documents))
+	if err := r.regulate(files.documents, stored); err != nil {
 		return nil, err
+	}
+	for _, d := range stored {
+		r.hold(d)
 	}
 	for i, d := range files.documents {
 		r.Progress("reviewing objects", i, len(files.documents))
@@ -138,14 +149,22 @@ type review struct {
 	definitions *definition.Set
 	policies    *policies
 	platform    *Platform
-	events      []translator.Event
-	levels      map[string]webhook.Level
+	// held are the objects of the cluster, and events those of the manifests.
+	held, events []translator.Event
+	// before are stored objects that one of the manifests replaces, in JSON. known are the problems that need no report.
+	before map[verdict.Ref][]byte
+	known  map[knownProblem]bool
+	now    time.Time
+	levels map[string]webhook.Level
 	// invalid are the fields that the CRD of an object refuses.
 	invalid map[verdict.Ref][]string
 }
 
 func newReview(o Options) *review {
-	r := &review{Options: o, levels: map[string]webhook.Level{}, invalid: map[verdict.Ref][]string{}}
+	r := &review{
+		Options: o, levels: map[string]webhook.Level{}, invalid: map[verdict.Ref][]string{},
+		before: map[verdict.Ref][]byte{}, known: map[knownProblem]bool{}, now: time.Now(),
+	}
 	r.documents = map[verdict.Ref]document{}
 	return r
 }
@@ -223,9 +242,11 @@ func (r *review) number() {
 
 // judge gives all objects to the tables at once, so that their order does not matter.
 func (r *review) judge() error {
-	r.Progress("translating objects", 0, len(r.events))
-	// Files do not say which kinds a cluster serves, so those that not every cluster has count as served.
-	events := append([]translator.Event{{Served: &translator.ClusterTrustBundles}}, r.events...)
+	r.Progress("translating objects", 0, len(r.held)+len(r.events))
+	events, err := r.applyBackground()
+	if err != nil {
+		return err
+	}
 	outcome, err := r.World.Apply(events)
 	if err != nil {
 		return err
@@ -234,7 +255,7 @@ func (r *review) judge() error {
 	for _, status := range outcome.Statuses {
 		ref := r.refOf(status.Object)
 		for _, p := range status.Problems {
-			if said(r.invalid[ref], p.Field) {
+			if said(r.invalid[ref], p.Field) || r.untold(ref, p) {
 				continue
 			}
 			r.find(r.documents[ref], ref, p)
@@ -256,7 +277,7 @@ func (r *review) find(d document, ref verdict.Ref, p verdict.Problem) {
 	level := cmp.Or(r.levels[ref.Namespace], r.Level)
 	r.Findings = append(r.Findings, Finding{
 		Place: d.place(p.Field), Object: ref, Problem: p,
-		Denied: level.Denies(p.Weight) && !p.Pending,
+		Denied: level.Denies(p.Weight) && !p.Pending && !d.stored, Stored: d.stored,
 	})
 }
 

@@ -112,7 +112,9 @@ func (r *review) rule(o *object) bool {
 	if len(r.platform.Rules) == 0 || o.unknown || len(r.invalid[o.ref]) > 0 {
 		return true
 	}
-	found, err := r.platform.Judge(context.Background(), Request{Object: o.value})
+	found, err := r.platform.Judge(context.Background(), Request{
+		Object: o.value, OldObject: o.old, Username: r.user().Name, Groups: r.user().Groups,
+	})
 	if err != nil {
 		r.deny(o.document, o.ref, refused(reasonUnreadable, "", oneLine(err)+": report this"))
 		return true
