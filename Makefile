@@ -82,6 +82,10 @@ bench-proxy: build ## CPU of Envoy for a request, beside an Envoy with a minimal
 bench: build bench-proxy ## Measure on the local Kubernetes, print a table; N=100,1000 the sizes, SETS=2500 ListenerSets, CHURN=30m watches memory
 	cd tests && go run ./bench $(if $(N),-n $(N)) $(if $(SETS),-sets $(SETS)) $(if $(CHURN),-churn $(CHURN))
 
+.PHONY: bench-files
+bench-files: build ## Time and memory of gatehouse check and diff on folders of N=50000 objects
+	cd tests && go run ./bench/files -n $(or $(N),50000)
+
 .PHONY: vuln
 vuln: ## Known vulnerabilities that the program calls, offline, from the database that go.mod of its tools pins
 	@tests/tools/build.sh govulncheck indexdb

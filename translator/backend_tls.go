@@ -145,10 +145,13 @@ func (t *Tables) backendTLSStatus(r *flow.Read, _ string, p *backendTLSRow) (*St
 func (p *backendTLSRow) conditions(found []verdict.Problem) []metav1.Condition {
 	all := append(slices.Clone(p.Problems), found...)
 	unresolved := status.About(all, string(gwapiv1.BackendTLSPolicyConditionResolvedRefs), "")
+	wrong := status.About(all, string(gwapiv1.PolicyConditionAccepted), "")
+	if !p.Usable {
+		wrong = append(wrong, unresolved...)
+	}
 	accepted := status.Condition(string(gwapiv1.PolicyConditionAccepted), string(gwapiv1.PolicyReasonAccepted),
-		"The policy is accepted.", status.About(all, string(gwapiv1.PolicyConditionAccepted), ""))
-	if accepted.Status == metav1.ConditionTrue && !p.Usable {
-		accepted = status.Condition(accepted.Type, "", "", unresolved)
+		"The policy is accepted.", wrong)
+	if !p.Usable {
 		accepted.Reason = string(gwapiv1.BackendTLSPolicyReasonNoValidCACertificate)
 	}
 	conditions := []metav1.Condition{

@@ -141,6 +141,6 @@ func insecureFallback(g *gwapiv1.Gateway) *metav1.Condition {
 	return &metav1.Condition{
 		Type: string(gwapiv1.GatewayConditionInsecureFrontendValidationMode), Status: metav1.ConditionTrue,
 		Reason:  string(gwapiv1.GatewayReasonConfigurationChanged),
-		Message: field + ": clients are let in without a valid certificate: write AllowValidOnly to ask for one",
+		Message: "Clients are let in without a valid certificate, as " + field + " says: write AllowValidOnly to ask for one",
 	}
 }

@@ -195,16 +195,21 @@ type reporter[P judgedPolicy[P]] struct {
 }
 
 // status is the status of a policy: an entry for each ancestor of its attachments. Own are the problems of the policy
-// wherever it is attached.
+// wherever it is attached. A target that does not exist and has no ancestor is reported on those of the other targets.
 func (a *attachTables[P]) status(t *Tables, r *flow.Read, p P, own []verdict.Problem, report reporter[P]) *Status {
 	problems := slices.Clone(own)
 	var refs []gwapiv1.ParentReference
 	var first []*attachment[P]
 	var found [][]verdict.Problem
+	var elsewhere []verdict.Problem
 	for _, row := range a.byPolicy.Lookup(r, p.attaching().ref().String()) {
 		there := report.problems(r, row.Value)
 		problems = append(problems, there...)
-		for _, ref := range report.ancestors(r, row.Value) {
+		ancestors := report.ancestors(r, row.Value)
+		if len(ancestors) == 0 && row.Value.Unmet != nil {
+			elsewhere = append(elsewhere, there...)
+		}
+		for _, ref := range ancestors {
 			i := slices.IndexFunc(refs, func(known gwapiv1.ParentReference) bool { return status.EqualParents(known, ref) })
 			if i < 0 {
 				i, refs, first, found = len(refs), append(refs, ref), append(first, row.Value), append(found, nil)
@@ -216,7 +221,7 @@ func (a *attachTables[P]) status(t *Tables, r *flow.Read, p P, own []verdict.Pro
 	for i, ref := range refs {
 		desired.Ancestors = append(desired.Ancestors, gwapiv1.PolicyAncestorStatus{
 			AncestorRef: ref, ControllerName: gwapiv1.GatewayController(t.settings.ControllerName),
-			Conditions: report.conditions(ref, first[i], found[i]),
+			Conditions: report.conditions(ref, first[i], append(found[i], elsewhere...)),
 		})
 	}
 	desired.Ancestors = limitAncestors(desired.Ancestors)

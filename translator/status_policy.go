@@ -122,9 +122,9 @@ func (t *Tables) ancestorConditions(r *flow.Read, a *attachmentRow, merges polic
 	problems = slices.DeleteFunc(problems, func(p verdict.Problem) bool { return p.Condition == policies.ConditionFields })
 	accepted := status.Condition(string(gwapiv1.PolicyConditionAccepted), string(gwapiv1.PolicyReasonAccepted),
 		"The policy is accepted.", problems)
-	conditions := []metav1.Condition{accepted}
+	conditions, ignored := []metav1.Condition{accepted}, status.FalseOnly(policies.ConditionFields, idle)
 	if accepted.Status != metav1.ConditionTrue {
-		return conditions
+		return append(conditions, ignored...)
 	}
 	key := targetKey(a.Policy.Kind.Kind, a.Target)
 	if message := policies.Merging(a.Policy.Policy, merges.over(),
@@ -139,7 +139,7 @@ func (t *Tables) ancestorConditions(r *flow.Read, a *attachmentRow, merges polic
 			Message: policies.Overridden(a.Policy.Kind, a.Policy.Policy, at),
 		})
 	}
-	return append(conditions, status.FalseOnly(policies.ConditionFields, idle)...)
+	return append(conditions, ignored...)
 }
 
 // others are the targets of other policies than that of the attachment.

@@ -70,6 +70,9 @@ func (p *parity) compareStatus(o *unstructured.Unstructured) (diff string, probl
 			want = append(want, f.line())
 		}
 	}
+	if o.GetKind() == "Backend" && len(want) == 0 {
+		return "", false // Only routes of other controllers name it, and what was said before they came stays.
+	}
 	for _, c := range conditions {
 		if c.ObservedGeneration != stored.GetGeneration() {
 			return fmt.Sprintf("%s %s: condition %s is about generation %d\n", o.GetKind(), o.GetName(), c.Type,
