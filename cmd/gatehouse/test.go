@@ -6,6 +6,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"gatehouse/api/config"
+	"gatehouse/controller/kube"
+	"gatehouse/translator"
 	"gatehouse/webhook/ruletest"
 )
 
@@ -27,6 +30,9 @@ Each file names rules, and has objects with what the rules must say about them:
     expect:
     - {rule: hostnames, outcome: deny, field: spec.hostnames, message: use a hostname of your team}
 
+Tests of rules that read effective need a list stored: objects, files and folders that are in the cluster. An oldObject
+makes a test an update, or a deletion if there is no object.
+
 Exit codes: 0 if all tests pass, 1 if one fails, 2 if a file cannot be read.`,
 		Example: `  # All tests of a folder
   gatehouse test rules/*_test.yaml`,
@@ -36,9 +42,16 @@ Exit codes: 0 if all tests pass, 1 if one fails, 2 if a file cannot be read.`,
 			if err != nil {
 				return err
 			}
+			tables, err := newTables(config.Default())
+			if err != nil {
+				return err
+			}
+			o := ruletest.Options{
+				CRDs: crds, Scheme: kube.NewScheme(), NewWorld: func() *translator.World { return translator.NewWorld(tables) },
+			}
 			var passed, failed int
 			for _, name := range files {
-				result, err := ruletest.Run(cmd.Context(), name, crds, cmd.OutOrStdout())
+				result, err := o.Run(cmd.Context(), name, cmd.OutOrStdout())
 				if err != nil {
 					return usageError{err}
 				}

@@ -53,6 +53,9 @@ type validation struct {
 // Name is the name of the AdmissionRule.
 func (r *Rule) Name() string { return r.name }
 
+// ReadsEffective reports whether the rule reads the effective configuration.
+func (r *Rule) ReadsEffective() bool { return r.effective }
+
 // maxText is the most that all expressions of a rule may have together, in bytes. They are compiled once for each kind
 // that the rule matches.
 const maxText = 128 << 10
@@ -84,8 +87,8 @@ func Compile(ctx context.Context, source *rulesv1alpha1.AdmissionRule, schemas S
 		}
 		kind := resource.GVK()
 		known := schemas(kind)
-		if known == nil && resource.Partial {
-			continue // Kubernetes' own kinds have no CRD.
+		if known == nil && (resource.Partial || !r.names(resource)) {
+			continue // Kubernetes' own kinds have no CRD, and who writes * takes what there is.
 		}
 		if known == nil {
 			c.warn("spec.matchConstraints.resourceRules", unknownSchema(kind))

@@ -64,6 +64,8 @@ type Finding struct {
 	Excepted, EndsSoon bool
 	// Effective reports whether the requirement is about the effective configuration.
 	Effective bool
+	// At is the field of the object that is closest to the violation. Only a Survey says it.
+	At string
 }
 
 // Denies reports whether the object is refused for the finding.
@@ -143,20 +145,25 @@ func (r *Rule) evaluate(ctx context.Context, values map[string]any) []violation 
 	r.bind(b, values)
 	var found []violation
 	for i := range r.validations {
-		v := &r.validations[i]
-		switch value, err := b.run(v.holds, values); {
-		case err != nil:
-			found = append(found, r.failed(v, err)...)
-		case value != types.True:
-			found = append(found, violation{of: v, Finding: Finding{
-				Rule: r.name, Severity: r.severity(), Effective: v.effective, Problem: verdict.Problem{
-					Field: v.spec.FieldPath, Reason: cmp.Or(v.spec.Reason, reasonViolated), Weight: r.weight(),
-					Message: v.words(b, values),
-				},
-			}})
-		}
+		found = append(found, r.require(&r.validations[i], b, values)...)
 	}
 	return found
+}
+
+// require evaluates one requirement.
+func (r *Rule) require(v *validation, b *budget, values map[string]any) []violation {
+	switch value, err := b.run(v.holds, values); {
+	case err != nil:
+		return r.failed(v, err)
+	case value == types.True:
+		return nil
+	}
+	return []violation{{of: v, Finding: Finding{
+		Rule: r.name, Severity: r.severity(), Effective: v.effective, Problem: verdict.Problem{
+			Field: v.spec.FieldPath, Reason: cmp.Or(v.spec.Reason, reasonViolated), Weight: r.weight(),
+			Message: v.words(b, values),
+		},
+	}}}
 }
 
 // bind adds the variables of the rule to the values. Each is evaluated when it is first used.

@@ -20,6 +20,8 @@ type Resource struct {
 	// Partial reports whether admission sees only some of its objects or changes. Only rules that read the effective
 	// configuration can be about them: all that changes it is seen.
 	Partial bool
+	// Unborn reports whether admission does not see that objects are created.
+	Unborn bool
 }
 
 // GVK is the kind in the version in which it is judged.
@@ -62,10 +64,10 @@ var Resources = []Resource{
 	{Group: gatewayGroup, Version: "v1", Kind: "ReferenceGrant", Name: "referencegrants", Partial: true},
 	{Version: "v1", Kind: "Secret", Name: "secrets", Partial: true},
 	{Version: "v1", Kind: "ConfigMap", Name: "configmaps", Partial: true},
-	{Version: "v1", Kind: "Service", Name: "services", Partial: true},
-	{Version: "v1", Kind: "Namespace", Name: "namespaces", Cluster: true, Partial: true},
+	{Version: "v1", Kind: "Service", Name: "services", Partial: true, Unborn: true},
+	{Version: "v1", Kind: "Namespace", Name: "namespaces", Cluster: true, Partial: true, Unborn: true},
 	{Group: "certificates.k8s.io", Version: "v1", Kind: "ClusterTrustBundle", Name: "clustertrustbundles", Cluster: true, Partial: true},
-	{Group: "multicluster.x-k8s.io", Version: "v1alpha1", Kind: "ServiceImport", Name: "serviceimports", Partial: true},
+	{Group: "multicluster.x-k8s.io", Version: "v1alpha1", Kind: "ServiceImport", Name: "serviceimports", Partial: true, Unborn: true},
 }
 
 // ResourceOf returns the resource of a kind in any version.

@@ -51,6 +51,13 @@ func covers(rule *rulesv1alpha1.ResourceRule, r Resource) bool {
 		(rule.Scope == "" || rule.Scope == "*" || rule.Scope == r.scope())
 }
 
+// names reports whether the constraints name a kind, and do not only match it by *.
+func (m *matcher) names(r Resource) bool {
+	return slices.ContainsFunc(m.spec.ResourceRules, func(rule rulesv1alpha1.ResourceRule) bool {
+		return slices.Contains(rule.Resources, r.Name)
+	})
+}
+
 // Covers reports whether the rule may be about objects of a kind.
 func (m *matcher) Covers(r Resource) bool {
 	return (m.effective || !r.Partial) && slices.ContainsFunc(m.spec.ResourceRules, func(rule rulesv1alpha1.ResourceRule) bool { return covers(&rule, r) })

@@ -252,9 +252,12 @@ type Problem struct {
 	Weight string `json:"weight"`
 }
 
+// Object is the name of an object.
+type Object = feature.ObjectName
+
 // ObjectOf is the name of an object.
-func ObjectOf(ref verdict.Ref) feature.ObjectName {
-	return feature.ObjectName{Kind: ref.Kind, Namespace: ref.Namespace, Name: ref.Name}
+func ObjectOf(ref verdict.Ref) Object {
+	return Object{Kind: ref.Kind, Namespace: ref.Namespace, Name: ref.Name}
 }
 
 // ProblemsOf are the problems of an object.

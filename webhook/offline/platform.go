@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -35,6 +36,8 @@ type Platform struct {
 	exceptions map[string][]*admissionrule.Exception
 	namespaces namespaces
 	configs    []*corev1.ConfigMap
+	// documents are those that were read with the rules, and the rules themselves.
+	documents []document
 	// problems are those of the rules and exceptions themselves.
 	problems map[verdict.Ref][]verdict.Problem
 }
@@ -96,7 +99,7 @@ func (r *review) regulate(manifests, stored []document) error {
 	all := slices.Concat(stored, added, manifests)
 	r.platform = &Platform{
 		Now: time.Now(), exceptions: map[string][]*admissionrule.Exception{}, namespaces: newNamespaces(all),
-		problems: map[verdict.Ref][]verdict.Problem{},
+		problems: map[verdict.Ref][]verdict.Problem{}, documents: added,
 	}
 	for _, d := range all { // Exceptions name rules, so rules come first.
 		r.takeRule(d)
@@ -112,6 +115,9 @@ func (r *review) regulate(manifests, stored []document) error {
 	}
 	return nil
 }
+
+// packPrefix is what names of files of packs begin with.
+const packPrefix = "pack:"
 
 // rules reads files, folders and packs. A name of a pack means the pack, even if there is such a file.
 func (r *reader) rules(paths []string) error {
@@ -134,7 +140,7 @@ func (r *reader) rules(paths []string) error {
 		for _, name := range names {
 			file, err := pack.Open(name)
 			if err == nil {
-				err = r.stream("pack:"+path+"/"+name, file)
+				err = r.stream(packPrefix+path+"/"+name, file)
 				_ = file.Close() // It is part of the program.
 			}
 			if err != nil {
@@ -173,6 +179,9 @@ func (r *review) takeRule(d document) {
 		return // The steps report it.
 	}
 	rule, problems, _ := admissionrule.Compile(context.Background(), source, r.schemaOf) // Nothing ends it.
+	if strings.HasPrefix(d.source.name, packPrefix) {                                    // Users cannot change it, so it is only compiled.
+		problems = slices.DeleteFunc(problems, func(p verdict.Problem) bool { return p.Reason == admissionrule.ReasonUnchecked })
+	}
 	if p.problems[ref] = problems; rule != nil {
 		p.Rules = append(p.Rules, StoredRule{
 			Place: d.place("metadata.name"), Source: source, Text: d.source.text[d.part.start:d.part.end], rule: rule,

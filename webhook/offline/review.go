@@ -18,6 +18,7 @@ import (
 	kjson "sigs.k8s.io/json"
 
 	"gatehouse/api/definition"
+	"gatehouse/policies/effective"
 	"gatehouse/policies/verdict"
 	"gatehouse/translator"
 	"gatehouse/webhook"
@@ -134,6 +135,9 @@ func Files(o Options, paths []string, stdin io.Reader) (*Review, error) {
 	if err := r.judge(); err != nil {
 		return nil, err
 	}
+	if err := r.survey(); err != nil {
+		return nil, err
+	}
 	slices.SortStableFunc(r.Findings, func(a, b Finding) int {
 		return cmp.Or(strings.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column),
 			strings.Compare(a.Message, b.Message))
@@ -149,6 +153,11 @@ type review struct {
 	definitions *definition.Set
 	policies    *policies
 	platform    *Platform
+	// asked are the objects that rules about the effective configuration are asked of, and refused those that no rule is.
+	asked   []asked
+	refused map[effective.Object]bool
+	// earlier is the effective configuration of what is stored, if only what is new is to be reported.
+	earlier *effective.Configuration
 	// held are the objects of the cluster, and events those of the manifests.
 	held, events []translator.Event
 	// before are stored objects that one of the manifests replaces, in JSON. known are the problems that need no report.
@@ -164,6 +173,7 @@ func newReview(o Options) *review {
 	r := &review{
 		Options: o, levels: map[string]webhook.Level{}, invalid: map[verdict.Ref][]string{},
 		before: map[verdict.Ref][]byte{}, known: map[knownProblem]bool{}, now: time.Now(),
+		refused: map[effective.Object]bool{},
 	}
 	r.documents = map[verdict.Ref]document{}
 	return r

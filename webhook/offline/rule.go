@@ -14,49 +14,36 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"gatehouse/policies/admissionrule"
+	"gatehouse/policies/effective"
 	"gatehouse/policies/verdict"
 )
 
-// Request is a request to store an object, as rules see it.
+// Request is a request to store an object, as rules see it, or to delete it if Object is nil.
 type Request struct {
 	Object, OldObject map[string]any
 	Username          string
 	Groups            []string
 }
 
-// Judge evaluates all rules for a request. Objects of kinds that rules cannot be about have no findings. It returns an
-// error only if ctx ends.
-func (p *Platform) Judge(ctx context.Context, q Request) ([]admissionrule.Finding, error) {
-	in, err := p.input(q)
-	if err != nil || in == nil {
-		return nil, err
-	}
-	var all []admissionrule.Finding
-	for _, r := range p.Rules {
-		found, err := r.rule.Judge(ctx, in)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, found...)
-	}
-	return all, nil
-}
-
 // input is the request in the form of rules; nil if they cannot be about its kind.
 func (p *Platform) input(q Request) (*admissionrule.Input, error) {
-	version, _ := q.Object["apiVersion"].(string)
-	kind, _ := q.Object["kind"].(string)
+	object, operation := q.Object, admissionv1.Create
+	switch {
+	case q.Object == nil:
+		object, operation = q.OldObject, admissionv1.Delete
+	case q.OldObject != nil:
+		operation = admissionv1.Update
+	}
+	version, _ := object["apiVersion"].(string)
+	kind, _ := object["kind"].(string)
 	resource, known := admissionrule.ResourceOf(schema.FromAPIVersionAndKind(version, kind).GroupKind())
 	if !known {
 		return nil, nil
 	}
-	metadata, _ := q.Object["metadata"].(map[string]any)
-	request := &admissionv1.AdmissionRequest{Operation: admissionv1.Create}
+	metadata, _ := object["metadata"].(map[string]any)
+	request := &admissionv1.AdmissionRequest{Operation: operation}
 	request.Namespace, _ = metadata["namespace"].(string)
 	request.Name, _ = metadata["name"].(string)
-	if q.OldObject != nil {
-		request.Operation = admissionv1.Update
-	}
 	request.Kind.Group, request.Kind.Version, request.Kind.Kind = resource.Group, resource.Version, resource.Kind
 	request.Resource.Group, request.Resource.Version = resource.Group, resource.Version
 	request.Resource.Resource = resource.Name
@@ -109,20 +96,82 @@ func (r *review) rule(o *object) bool {
 		}
 		return false
 	}
-	if len(r.platform.Rules) == 0 || o.unknown || len(r.invalid[o.ref]) > 0 {
+	if len(r.platform.Rules) == 0 {
 		return true
 	}
-	found, err := r.platform.Judge(context.Background(), Request{
+	if o.unknown || len(r.invalid[o.ref]) > 0 {
+		r.refused[effective.ObjectOf(o.ref)] = true
+		return true
+	}
+	in, err := r.platform.input(Request{
 		Object: o.value, OldObject: o.old, Username: r.user().Name, Groups: r.user().Groups,
 	})
+	if err != nil || in == nil {
+		return true // A Namespace is always found.
+	}
+	later := false
+	for i := range r.platform.Rules {
+		if rule := r.platform.Rules[i].rule; rule.ReadsEffective() {
+			later = later || rule.Covers(in.Resource)
+		} else {
+			found, err := rule.Judge(context.Background(), in)
+			r.ruled(o, found, err)
+		}
+	}
+	if later {
+		r.asked = append(r.asked, asked{*o, in})
+	}
+	return true
+}
+
+// asked is an object that rules about the effective configuration are asked of.
+type asked struct {
+	object
+	in *admissionrule.Input
+}
+
+// survey reports what rules find in the effective configuration of all objects. What is made of objects that the API
+// server refuses is left out, because they have their own findings.
+func (r *review) survey() error {
+	if len(r.asked) == 0 {
+		return nil
+	}
+	whole, err := r.World.Effective(context.Background())
+	if err != nil {
+		return fmt.Errorf("telling what takes effect: %w", err)
+	}
+	whole.Routes = slices.DeleteFunc(whole.Routes, func(route *effective.Route) bool {
+		return r.refused[effective.ObjectOf(verdict.Ref{Kind: route.Kind, Namespace: route.Namespace, Name: route.Name})]
+	})
+	whole.Listeners = slices.DeleteFunc(whole.Listeners, func(l *effective.Listener) bool { return r.refused[l.Owner] })
+	survey, err := admissionrule.NewSurvey(r.earlier, whole)
+	if err != nil {
+		return err
+	}
+	slices.SortStableFunc(r.asked, func(a, b asked) int {
+		return cmp.Compare(admissionrule.Rank(a.in.Resource), admissionrule.Rank(b.in.Resource))
+	})
+	for i := range r.asked {
+		r.Progress("evaluating rules", i, len(r.asked))
+		a := &r.asked[i]
+		for _, stored := range r.platform.Rules {
+			if stored.rule.ReadsEffective() {
+				found, err := survey.Judge(context.Background(), stored.rule, a.in)
+				r.ruled(&a.object, found, err)
+			}
+		}
+	}
+	return nil
+}
+
+// ruled reports what a rule finds in an object.
+func (r *review) ruled(o *object, found []admissionrule.Finding, err error) {
 	if err != nil {
 		r.deny(o.document, o.ref, refused(reasonUnreadable, "", oneLine(err)+": report this"))
-		return true
 	}
 	for i := range found {
 		r.Findings = append(r.Findings, r.platform.finding(o, &found[i]))
 	}
-	return true
 }
 
 // finding is what a rule finds in an object. What admission only writes into the audit log is a note.
@@ -131,7 +180,7 @@ func (p *Platform) finding(o *object, f *admissionrule.Finding) Finding {
 	problem.Message = f.Words()
 	at := slices.IndexFunc(p.Rules, func(r StoredRule) bool { return r.Source.Name == f.Rule })
 	return Finding{
-		Place: o.place(problem.Field), Object: o.ref, Problem: problem, Denied: f.Denies(), Noted: f.Audited(),
+		Place: o.place(cmp.Or(problem.Field, f.At)), Object: o.ref, Problem: problem, Denied: f.Denies(), Noted: f.Audited(),
 		Rule: f.Rule, Help: p.Rules[at].Help(),
 	}
 }

@@ -191,6 +191,11 @@ func (r *review) applyBackground() ([]translator.Event, error) {
 	if err != nil {
 		return nil, err
 	}
+	if len(r.asked) > 0 {
+		if r.earlier, err = r.World.Effective(context.Background()); err != nil {
+			return nil, fmt.Errorf("telling what takes effect: %w", err)
+		}
+	}
 	for _, status := range outcome.Statuses {
 		ref := r.refOf(status.Object)
 		for _, p := range status.Problems {

@@ -5,6 +5,7 @@ package ruletest
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -14,10 +15,13 @@ import (
 	"time"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/yaml"
 
 	"gatehouse/policies/admissionrule"
 	"gatehouse/policies/rules/packs"
+	"gatehouse/translator"
+	"gatehouse/webhook"
 	"gatehouse/webhook/offline"
 )
 
@@ -26,6 +30,8 @@ type File struct {
 	// Rules are packs by their names, and files and folders, relative to this file, with the rules, and with the
 	// exceptions, Namespaces and ConfigMaps that they are evaluated with.
 	Rules []string `json:"rules"`
+	// Stored is what is in the cluster before each test.
+	Stored Stored `json:"stored,omitempty"`
 	// Now is the time at which exceptions may have expired. Default: the clock.
 	Now *time.Time `json:"now,omitempty"`
 	// Tests are run in order.
@@ -35,14 +41,19 @@ type File struct {
 // Test is one request, and what the rules must say about it.
 type Test struct {
 	Name string `json:"name"`
-	// Object is stored; with OldObject it is an update.
-	Object    json.RawMessage `json:"object"`
+	// Stored is in the cluster too.
+	Stored Stored `json:"stored,omitempty"`
+	// Object is stored; with OldObject it is an update. OldObject alone is deleted.
+	Object    json.RawMessage `json:"object,omitempty"`
 	OldObject json.RawMessage `json:"oldObject,omitempty"`
 	// User sends the request.
 	User User `json:"user,omitempty"`
 	// Expect are all findings, in any order. None means that the rules say nothing.
 	Expect []Expected `json:"expect,omitempty"`
 }
+
+// Stored is a list of objects, and of files and folders with objects, relative to the file with the tests.
+type Stored []json.RawMessage
 
 // User is who sends a request.
 type User struct {
@@ -60,14 +71,21 @@ type Expected struct {
 	Message string `json:"message,omitempty"`
 }
 
+// Options are what tests are run with.
+type Options struct {
+	CRDs []*apiextensionsv1.CustomResourceDefinition
+	// Scheme knows the kinds that the control plane reads.
+	Scheme *runtime.Scheme
+	// NewWorld returns empty tables.
+	NewWorld func() *translator.World
+}
+
 // Result counts the tests of a file.
 type Result struct{ Passed, Failed int }
 
 // Run runs the tests of a file, and writes a line for each. A rule that admission would refuse is a failed test. An
 // error means that a file cannot be read.
-func Run(ctx context.Context, name string, crds []*apiextensionsv1.CustomResourceDefinition, to io.Writer) (Result,
-	error,
-) {
+func (o Options) Run(ctx context.Context, name string, to io.Writer) (Result, error) {
 	var result Result
 	file, err := read(name)
 	if err != nil {
@@ -80,7 +98,7 @@ func Run(ctx context.Context, name string, crds []*apiextensionsv1.CustomResourc
 		}
 		paths = append(paths, rule)
 	}
-	platform, err := offline.ReadPlatform(crds, paths)
+	platform, err := offline.ReadPlatform(o.CRDs, paths)
 	if err != nil {
 		return result, err
 	}
@@ -107,11 +125,16 @@ func Run(ctx context.Context, name string, crds []*apiextensionsv1.CustomResourc
 	}
 	note("the rules compile", broken)
 	for i := range file.Tests {
-		wrong, err := file.Tests[i].run(ctx, platform)
+		t := &file.Tests[i]
+		cluster, err := o.cluster(platform, filepath.Dir(name), slices.Concat(file.Stored, t.Stored))
 		if err != nil {
-			return result, fmt.Errorf("%s: test %q: %w", name, file.Tests[i].Name, err)
+			return result, fmt.Errorf("%s: test %q: %w", name, t.Name, err)
 		}
-		note(file.Tests[i].Name, wrong)
+		wrong, err := t.run(ctx, cluster)
+		if err != nil {
+			return result, fmt.Errorf("%s: test %q: %w", name, t.Name, err)
+		}
+		note(t.Name, wrong)
 	}
 	return result, nil
 }
@@ -131,19 +154,41 @@ func read(name string) (*File, error) {
 	return file, nil
 }
 
+// cluster is what a test finds.
+func (o Options) cluster(platform *offline.Platform, folder string, stored Stored) (*offline.Cluster, error) {
+	var paths []string
+	var objects []json.RawMessage
+	for _, each := range stored {
+		var path string
+		if json.Unmarshal(each, &path) == nil {
+			paths = append(paths, filepath.Join(folder, path))
+		} else {
+			objects = append(objects, each)
+		}
+	}
+	return platform.Stored(offline.Options{
+		CRDs: o.CRDs, Scheme: o.Scheme, World: o.NewWorld(), Namespace: "default", Level: webhook.LevelOff,
+	}, paths, objects)
+}
+
 // run returns what is not as expected.
-func (t *Test) run(ctx context.Context, platform *offline.Platform) ([]string, error) {
+func (t *Test) run(ctx context.Context, cluster *offline.Cluster) ([]string, error) {
 	q := offline.Request{Username: t.User.Name, Groups: t.User.Groups}
 	var err error
-	if q.Object, err = offline.Values(t.Object); err != nil {
-		return nil, err
+	if len(t.Object) == 0 && len(t.OldObject) == 0 {
+		return nil, errors.New("it changes nothing: write object, or oldObject for a deletion")
+	}
+	if len(t.Object) > 0 {
+		if q.Object, err = offline.Values(t.Object); err != nil {
+			return nil, err
+		}
 	}
 	if len(t.OldObject) > 0 {
 		if q.OldObject, err = offline.Values(t.OldObject); err != nil {
 			return nil, err
 		}
 	}
-	found, err := platform.Judge(ctx, q)
+	found, err := cluster.Judge(ctx, q)
 	if err != nil {
 		return nil, err
 	}
