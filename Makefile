@@ -2,6 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 FUZZTIME ?= 30s
+comma := ,
 VERSION = $(shell tests/release/version.sh)
 export CGO_ENABLED := 0
 # With -trimpath, programs and tests share compiled packages, and so do all clones.
@@ -81,6 +82,10 @@ bench-proxy: build ## CPU of Envoy for a request, beside an Envoy with a minimal
 .PHONY: bench
 bench: build bench-proxy ## Measure on the local Kubernetes, print a table; N=100,1000 the sizes, SETS=2500 ListenerSets, CHURN=30m watches memory
 	cd tests && go run ./bench $(if $(N),-n $(N)) $(if $(SETS),-sets $(SETS)) $(if $(CHURN),-churn $(CHURN))
+
+.PHONY: bench-admission
+bench-admission: build ## Latency of admission as the API server sees it, with and without all packs of rules; N=100,1000 the sizes
+	cd tests && go run ./bench -admission -n $(or $(N),100$(comma)1000$(comma)5000$(comma)10000)
 
 .PHONY: bench-files
 bench-files: build ## Time and memory of gatehouse check and diff on folders of N=50000 objects

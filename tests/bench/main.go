@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -33,6 +34,8 @@ type options struct {
 	ofSets bool
 	// inside is the number of routes to measure with, in the process that runs in the cluster's network.
 	inside int
+	// admission reports whether only the latency of admission is measured.
+	admission bool
 	// webhookOff reports whether only the cost of creating is measured, without admission.
 	webhookOff bool
 	root, dir  string
@@ -48,6 +51,7 @@ func main() {
 		"how long to change things without pause and watch memory, such as 30m; 0 for not at all")
 	flag.IntVar(&o.sets, "sets", 0,
 		"number of ListenerSets with 16 routes each that share one Gateway, a column of its own; 0 for none")
+	flag.BoolVar(&o.admission, "admission", false, "measure the latency of admission instead, with and without rules")
 	flag.BoolVar(&o.ofSets, "of-sets", false, "used by bench itself")
 	flag.IntVar(&o.inside, "inside", 0, "used by bench itself")
 	flag.BoolVar(&o.webhookOff, "webhook-off", false, "used by bench itself")
@@ -114,7 +118,11 @@ func (o options) run(ctx context.Context) error {
 		}
 		column := fmt.Sprintf("%d routes", n)
 		t.columns = append(t.columns, column)
-		for _, mode := range [][]string{nil, {"-scoped"}, {"-webhook-off"}} {
+		modes := [][]string{nil, {"-scoped"}, {"-webhook-off"}}
+		if o.admission {
+			modes = [][]string{{"-admission"}, {"-admission", "-webhook-off"}}
+		}
+		for _, mode := range modes {
 			if err := o.column(ctx, t, column, n, mode); err != nil {
 				t.print(os.Stdout) // What has been measured is not lost.
 				return err
@@ -154,7 +162,7 @@ func (o options) column(ctx context.Context, t *table, column string, n int, mod
 	}()
 	fmt.Fprintf(os.Stderr, "\n%s %v\n", column, mode)
 	args := []string{dir, "--set", "deployment.replicas=1"}
-	if len(mode) > 0 && mode[0] == "-webhook-off" {
+	if slices.Contains(mode, "-webhook-off") {
 		args = append(args, "--set", "admission.enabled=false")
 	}
 	up := exec.CommandContext(ctx, filepath.Join(o.root, "tests/up.sh"), args...)

@@ -15,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -23,10 +24,13 @@ import (
 // bench measures from inside the cluster's network.
 type bench struct {
 	options
-	client  client.Client
-	http    *http.Client
-	address string // Of the Gateway.
-	back    *backends
+	client client.Client
+	// raw asks the API server, whose address is apiServer, for what is not an object.
+	raw       *http.Client
+	apiServer string
+	http      *http.Client
+	address   string // Of the Gateway.
+	back      *backends
 	// oneMoreRoute is what the floor is compared to.
 	oneMoreRoute times
 	// revision is the number of the last change of the route that serves the load.
@@ -54,6 +58,8 @@ func (o options) measure(ctx context.Context) error {
 		return err
 	}
 	switch {
+	case o.admission:
+		return b.admitting(ctx)
 	case o.ofSets:
 		return b.listenerSets(ctx)
 	case o.webhookOff:
@@ -91,6 +97,10 @@ func (b *bench) connect(ctx context.Context) error {
 			return err
 		}
 	}
+	if b.raw, err = rest.HTTPClientFor(config); err != nil {
+		return fmt.Errorf("make a client: %w", err)
+	}
+	b.apiServer = config.Host
 	if b.client, err = client.New(config, client.Options{Scheme: scheme}); err != nil {
 		return fmt.Errorf("make a client: %w", err)
 	}

@@ -30,7 +30,7 @@ func (b *bench) controlPlane(ctx context.Context) (usage, error) {
 		client.MatchingLabels{"app.kubernetes.io/name": "gatehouse"}); err != nil || len(pods.Items) != 1 {
 		return u, fmt.Errorf("find the control plane: %d pods: %w", len(pods.Items), err)
 	}
-	samples, err := samples("http://" + pods.Items[0].Status.PodIP + ":19001/metrics")
+	samples, err := samples(http.DefaultClient, "http://"+pods.Items[0].Status.PodIP+":19001/metrics")
 	if err != nil {
 		return u, fmt.Errorf("read the control plane's metrics: %w", err)
 	}
@@ -45,8 +45,8 @@ func (b *bench) controlPlane(ctx context.Context) (usage, error) {
 }
 
 // samples reads metrics in Prometheus' text format, by name and labels as they stand there.
-func samples(address string) (map[string]float64, error) {
-	response, err := http.Get(address)
+func samples(by *http.Client, address string) (map[string]float64, error) {
+	response, err := by.Get(address)
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +57,11 @@ func samples(address string) (map[string]float64, error) {
 	found := map[string]float64{}
 	lines := bufio.NewScanner(response.Body)
 	for lines.Scan() {
-		name, text, _ := strings.Cut(lines.Text(), " ")
+		at := strings.LastIndexByte(lines.Text(), ' ') // Values of labels may have spaces.
+		if at < 0 {
+			continue
+		}
+		name, text := lines.Text()[:at], lines.Text()[at+1:]
 		if value, err := strconv.ParseFloat(text, 64); err == nil {
 			found[name] = value
 		}

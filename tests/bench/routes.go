@@ -17,11 +17,13 @@ import (
 const creators = 4
 
 // each calls do for 0 to n-1, by several clients at a time. It ends at the first error.
-func each(n int, do func(i int) error) error {
+func each(n int, do func(i int) error) error { return eachBy(creators, n, do) }
+
+func eachBy(clients, n int, do func(i int) error) error {
 	var next atomic.Int64
 	var group sync.WaitGroup
-	failed := make(chan error, creators)
-	for range creators {
+	failed := make(chan error, clients)
+	for range clients {
 		group.Go(func() {
 			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
 				if err := do(i); err != nil {

@@ -99,7 +99,7 @@ func (b *bench) stats(ctx context.Context, pattern string) (map[string]float64, 
 	if err != nil || len(pods.Items) != 1 {
 		return nil, fmt.Errorf("find the Envoy: %d pods: %w", len(pods.Items), err)
 	}
-	found, err := samples("http://" + pods.Items[0].Status.PodIP + ":19001/stats/prometheus?filter=" +
+	found, err := samples(http.DefaultClient, "http://"+pods.Items[0].Status.PodIP+":19001/stats/prometheus?filter="+
 		url.QueryEscape(pattern))
 	if err != nil {
 		return nil, fmt.Errorf("read Envoy's statistics: %w", err)
