@@ -14,17 +14,69 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/policies"
 	"gatehouse/policies/effective"
+	"gatehouse/policies/verdict"
 )
 
+// belongsTo is the object that what is told of belongs to.
+func belongsTo(before, after map[identity]any, id identity) verdict.Ref {
+	ref := verdict.Ref{Group: gwapiv1.GroupName}
+	told := after[id]
+	if told == nil {
+		told = before[id]
+	}
+	switch v := told.(type) {
+	case *effective.Route:
+		ref.Kind, ref.Namespace, ref.Name = v.Kind, v.Namespace, v.Name
+	case *effective.Listener:
+		ref.Kind, ref.Namespace, ref.Name = v.Owner.Kind, v.Owner.Namespace, v.Owner.Name
+	}
+	return ref
+}
+
+// TestOwnConfigurations: what belongs to objects is all that takes effect, each once.
+func TestOwnConfigurations(t *testing.T) {
+	pieces := 0
+	for seed := range uint64(30) {
+		h, w := tellingWorld(t, seed)
+		refs := map[verdict.Ref]bool{}
+		for _, o := range h.objects {
+			refs[w.tables.refOf(o)] = true
+		}
+		own, err := w.EffectiveOf(t.Context(), slices.Collect(maps.Keys(refs)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		all, left := everything(t, w), everything(t, w)
+		for ref, c := range own {
+			for id, piece := range named(c) {
+				if diff := cmp.Diff(all[id], piece); diff != "" || belongsTo(all, all, id) != ref || left[id] == nil {
+					t.Fatalf("seed %d: %s of %s (-all +own):\n%s", seed, id, ref, diff)
+				}
+				delete(left, id)
+				pieces++
+			}
+		}
+		if len(left) > 0 {
+			t.Fatalf("seed %d: nobody has %v", seed, slices.Collect(maps.Keys(left)))
+		}
+	}
+	if pieces < 200 {
+		t.Errorf("only %d routes and listeners were told of", pieces)
+	}
+}
+
 // TestTrialTellsAllThatAChangeTouches: what a trial says is what really changes, of all that takes effect, whatever
-// object changes. Nothing is left out, and nothing is told of besides except for what belongs to the object.
+// object changes. Nothing is left out, and nothing is told of besides except for what belongs to the object. The batch that
+// makes the change names the objects to which belongs what changes.
 func TestTrialTellsAllThatAChangeTouches(t *testing.T) {
 	different, kinds := 0, map[string]int{}
 	for seed := range uint64(60) {
 		h, w := tellingWorld(t, seed)
+		w.Follow(true)
 		for range 12 {
 			before := everything(t, w)
 			change := h.change()
@@ -36,7 +88,8 @@ func TestTrialTellsAllThatAChangeTouches(t *testing.T) {
 			if diff := cmp.Diff(before, everything(t, w)); diff != "" {
 				t.Fatalf("seed %d: the trial left a trace (-before +after):\n%s", seed, diff)
 			}
-			if _, err := w.Apply(append(w.within(change), change)); err != nil {
+			outcome, err := w.Apply(append(w.within(change), change))
+			if err != nil {
 				t.Fatal(err)
 			}
 			after := everything(t, w)
@@ -46,6 +99,9 @@ func TestTrialTellsAllThatAChangeTouches(t *testing.T) {
 				if _, told := merged(was, is)[id]; differs && !told {
 					t.Fatalf("seed %d: %s: the trial does not tell of %s: (-before +after)\n%s", seed, name, id,
 						cmp.Diff(before[id], after[id]))
+				}
+				if owner := belongsTo(before, after, id); differs && !outcome.Touched[owner] {
+					t.Fatalf("seed %d: %s: %s of %s changes, and the batch does not say so", seed, name, id, owner)
 				}
 				if differs {
 					different++

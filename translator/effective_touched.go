@@ -31,6 +31,13 @@ type toucher struct {
 func (t *Tables) touchedBy(r *flow.Read, c *flow.Changes, object Object) *touched {
 	x := toucher{newTouched(), t, r}
 	x.target(targetOf(t.refOf(object)))
+	x.rowsIn(c)
+	return x.touched
+}
+
+// rowsIn finds what is touched by the rows that changed.
+func (x *toucher) rowsIn(c *flow.Changes) {
+	t := x.tables
 	for _, key := range flow.Changed(c, t.bindings) { // Those of filters have no parent, so no row has such a key.
 		x.parents[key[:max(strings.LastIndex(key, "|"), 0)]] = true
 	}
@@ -41,7 +48,6 @@ func (t *Tables) touchedBy(r *flow.Read, c *flow.Changes, object Object) *touche
 	}
 	x.listenersIn(c)
 	x.policiesIn(c)
-	return x.touched
 }
 
 // listenersIn finds the listeners about which something changed, and with them their routes.

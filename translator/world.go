@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -22,6 +23,8 @@ type World struct {
 	engine  *flow.Engine
 	batches []Batch // The last ones, the oldest first.
 	tried   func(rows int)
+	// followed reports whether Outcome.Touched is wanted.
+	followed atomic.Bool
 
 	// now returns the time. clock is the time in the tables, and moment the time at which it must be set again.
 	now           func() time.Time
@@ -93,6 +96,9 @@ type Outcome struct {
 	// Classes reports whether Gateways use GatewayClasses, for each class for which this changed or that was created
 	// again.
 	Classes map[string]ClassUse
+	// Touched are the routes, Gateways and ListenerSets whose part of the effective configuration may have changed
+	// (EffectiveOf). They may be more than those, and may be gone. It is empty unless somebody follows.
+	Touched map[verdict.Ref]bool
 	// Moment is the next time at which the clock alone changes something. Apply must be called then, with or without
 	// events.
 	Moment time.Time
@@ -114,6 +120,9 @@ func (w *World) Apply(events []Event) (Outcome, error) {
 	}
 	changes := w.engine.Commit()
 	outcome := w.tables.outcome(w.engine, changes)
+	if w.followed.Load() {
+		outcome.Touched = w.tables.owners(w.engine.Read(), changes)
+	}
 	if ticked || len(flow.Changed(changes, w.tables.certs)) > 0 {
 		w.moment = w.tables.nextMoment(w.engine.Read(), w.clock)
 	}
