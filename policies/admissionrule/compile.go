@@ -34,6 +34,8 @@ type Rule struct {
 	params      params
 	variables   []expression
 	validations []validation
+	// reads are the names of the variables that its expressions read.
+	reads map[string]bool
 }
 
 // expression is a compiled expression with its name.
@@ -50,12 +52,6 @@ type validation struct {
 	effective bool
 }
 
-// Name is the name of the AdmissionRule.
-func (r *Rule) Name() string { return r.name }
-
-// ReadsEffective reports whether the rule reads the effective configuration.
-func (r *Rule) ReadsEffective() bool { return r.effective }
-
 // maxText is the most that all expressions of a rule may have together, in bytes. They are compiled once for each kind
 // that the rule matches.
 const maxText = 128 << 10
@@ -68,7 +64,9 @@ const maxText = 128 << 10
 func Compile(ctx context.Context, source *rulesv1alpha1.AdmissionRule, schemas Schemas) (*Rule, []verdict.Problem,
 	error,
 ) {
-	r := &Rule{name: source.Name, spec: &source.Spec, matcher: matcher{spec: &source.Spec.MatchConstraints}}
+	r := &Rule{
+		name: source.Name, spec: &source.Spec, matcher: matcher{spec: &source.Spec.MatchConstraints}, reads: map[string]bool{},
+	}
 	if problems := r.check(); len(problems) > 0 {
 		return nil, problems, nil
 	}
@@ -274,6 +272,7 @@ func (c *compiler) reads(ast *cel.Ast) (reads bool) {
 	celast.PreOrderVisit(ast.NativeRep().Expr(), celast.NewExprVisitor(func(e celast.Expr) {
 		switch e.Kind() {
 		case celast.IdentKind:
+			c.rule.reads[e.AsIdent()] = true
 			reads = reads || e.AsIdent() == varEffective
 		case celast.SelectKind:
 			of := e.AsSelect().Operand()

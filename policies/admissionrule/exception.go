@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -116,6 +117,23 @@ func (e *Exception) State(now time.Time) State {
 		return StateEndsSoon
 	}
 	return StateEffective
+}
+
+// Changes returns the next time at which the state changes after a time; it is zero if the exception has expired.
+func (e *Exception) Changes(after time.Time) time.Time {
+	switch end := e.source.Spec.Expires.Time; e.State(after) {
+	case StateEffective:
+		return end.Add(-notice)
+	case StateEndsSoon:
+		return end
+	case StateExpired:
+	}
+	return time.Time{}
+}
+
+// Same reports whether both except the same, for the same reason.
+func (e *Exception) Same(other *Exception) bool {
+	return equality.Semantic.DeepEqual(e.source.Spec, other.source.Spec)
 }
 
 // Rules are the names of the rules that the exception is from.
