@@ -10,6 +10,7 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"gatehouse/policies/verdict"
 	"gatehouse/translator"
 )
 
@@ -26,6 +27,9 @@ type Outlets struct {
 	Class func(class string, use translator.ClassUse)
 	// Status receives the desired status of an object.
 	Status func(*translator.Status)
+	// Applied receives the events of a batch after the tables have taken them, and what these say was touched. It may be
+	// nil.
+	Applied func(events []translator.Event, touched map[verdict.Ref]bool)
 	// Forget receives an object that no longer has a status.
 	Forget func(translator.Object)
 }
@@ -120,6 +124,9 @@ func (c *Controller) batch(events []translator.Event) time.Time {
 	}
 	for _, o := range outcome.Forgotten {
 		c.outlets.Forget(o)
+	}
+	if c.outlets.Applied != nil {
+		c.outlets.Applied(events, outcome.Touched)
 	}
 	c.batches.Observe(time.Since(start).Seconds())
 	c.log.V(1).Info("translated a batch", "events", len(events), "fleets", len(outcome.Deltas), "statuses",

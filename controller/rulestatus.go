@@ -12,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -27,21 +28,36 @@ const (
 	ruleLimit = 10 * time.Second
 )
 
-// RuleStatuses writes whether AdmissionRules and AdmissionExceptions are in effect into their statuses. It runs on the
-// leader.
+// RuleStatuses writes whether AdmissionRules and AdmissionExceptions are in effect into their statuses, and what violates
+// rules. It runs on the leader.
 type RuleStatuses struct {
 	client  client.Client
 	schemas func(context.Context) admissionrule.Schemas
 	log     logr.Logger
 	now     func() time.Time
+	// results are what violates a rule, and whether that is known.
+	results func(rule string) (*rulesv1alpha1.RuleAudit, bool)
+	// judged are the rules whose condition was found a short time ago.
+	judged map[string]judgedRule
 	// queue has the names of exceptions, and those of rules without a namespace.
 	queue workqueue.TypedRateLimitingInterface[client.ObjectKey]
 }
 
-// NewRuleStatuses returns a writer that reads rules with c, from a cache.
-func NewRuleStatuses(c client.Client, schemas func(context.Context) admissionrule.Schemas, log logr.Logger) *RuleStatuses {
+// judgedRule is the condition of a version of a rule, and until when it holds.
+type judgedRule struct {
+	uid        types.UID
+	generation int64
+	condition  metav1.Condition
+	until      time.Time
+}
+
+// NewRuleStatuses returns a writer that reads rules with c, from a cache. results returns what violates a rule, and
+// whether that is known.
+func NewRuleStatuses(c client.Client, schemas func(context.Context) admissionrule.Schemas,
+	results func(rule string) (*rulesv1alpha1.RuleAudit, bool), log logr.Logger,
+) *RuleStatuses {
 	return &RuleStatuses{
-		client: c, schemas: schemas, log: log, now: time.Now,
+		client: c, schemas: schemas, log: log, now: time.Now, results: results, judged: map[string]judgedRule{},
 		queue: workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[client.ObjectKey]()),
 	}
 }
@@ -94,6 +110,10 @@ func (s *RuleStatuses) seeExceptions(ctx context.Context, which func(*rulesv1alp
 	}
 }
 
+func (s *RuleStatuses) seeExceptionsFrom(ctx context.Context, rule string) {
+	s.seeExceptions(ctx, func(e *rulesv1alpha1.AdmissionException) bool { return slices.Contains(e.Spec.Rules, rule) })
+}
+
 func (s *RuleStatuses) write(ctx context.Context, key client.ObjectKey) error {
 	if key.Name == "" {
 		return nil
@@ -103,26 +123,49 @@ func (s *RuleStatuses) write(ctx context.Context, key client.ObjectKey) error {
 	if key.Namespace != "" {
 		return s.writeException(ctx, key)
 	}
-	s.seeExceptions(ctx, func(e *rulesv1alpha1.AdmissionException) bool { return slices.Contains(e.Spec.Rules, key.Name) })
 	return s.writeRule(ctx, key)
 }
 
 func (s *RuleStatuses) writeRule(ctx context.Context, key client.ObjectKey) error {
 	rule, err := s.rule(ctx, key.Name)
-	if err != nil || rule == nil {
-		return err
-	}
-	s.queue.AddAfter(key, ruleAgain)
-	changed := rule.DeepCopy()
-	compiled, problems, err := admissionrule.Compile(ctx, rule, s.schemas(ctx))
 	if err != nil {
 		return err
 	}
-	s.set(&changed.Status.Conditions, ruleCondition(compiled != nil, problems), rule.Generation)
+	if rule == nil {
+		delete(s.judged, key.Name)
+		s.seeExceptionsFrom(ctx, key.Name)
+		return nil
+	}
+	s.queue.AddAfter(key, ruleAgain)
+	changed := rule.DeepCopy()
+	condition, err := s.judge(ctx, rule)
+	if err != nil {
+		return err
+	}
+	s.set(&changed.Status.Conditions, condition, rule.Generation)
+	if results, known := s.results(rule.Name); known {
+		changed.Status.Audit = results
+	}
 	if equality.Semantic.DeepEqual(rule.Status, changed.Status) {
 		return nil
 	}
 	return client.IgnoreNotFound(s.client.Status().Update(ctx, changed))
+}
+
+// judge returns the condition of a rule. It is kept for some time, because compiling a rule costs far more than writing
+// new results.
+func (s *RuleStatuses) judge(ctx context.Context, rule *rulesv1alpha1.AdmissionRule) (metav1.Condition, error) {
+	if j := s.judged[rule.Name]; j.uid == rule.UID && j.generation == rule.Generation && s.now().Before(j.until) {
+		return j.condition, nil
+	}
+	compiled, problems, err := admissionrule.Compile(ctx, rule, s.schemas(ctx))
+	if err != nil {
+		return metav1.Condition{}, err
+	}
+	s.seeExceptionsFrom(ctx, rule.Name)
+	condition := ruleCondition(compiled != nil, problems)
+	s.judged[rule.Name] = judgedRule{rule.UID, rule.Generation, condition, s.now().Add(ruleAgain / 2)}
+	return condition, nil
 }
 
 // rule reads a rule; nil if it does not exist.

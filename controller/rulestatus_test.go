@@ -3,10 +3,12 @@ package controller
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -19,7 +21,10 @@ import (
 // generation.
 func TestStatusOfRules(t *testing.T) {
 	c := server.Client(t)
-	statuses := NewRuleStatuses(c, kube.Schemas(c), logr.Discard())
+	var audited atomic.Pointer[rulesv1alpha1.RuleAudit]
+	statuses := NewRuleStatuses(c, kube.Schemas(c), func(rule string) (*rulesv1alpha1.RuleAudit, bool) {
+		return audited.Load(), rule == "fine"
+	}, logr.Discard())
 	rule := func(name, expression string) *rulesv1alpha1.AdmissionRule {
 		r := &rulesv1alpha1.AdmissionRule{ObjectMeta: metav1.ObjectMeta{Name: name}}
 		r.Spec.MatchConstraints.ResourceRules = []rulesv1alpha1.ResourceRule{{
@@ -67,12 +72,32 @@ func TestStatusOfRules(t *testing.T) {
 	}
 	statuses.SeenRule(broken.Name)
 	within(t, has(broken, metav1.ConditionTrue, "Accepted", ""))
+
+	// What violates the rule is written beside the condition.
+	want := &rulesv1alpha1.RuleAudit{ObservedGeneration: 1, Judged: 7, Violations: 1, First: []rulesv1alpha1.RuleViolation{{
+		Kind: "HTTPRoute", Namespace: "n", Name: "a", Field: "spec.hostnames", Message: "write one",
+	}}}
+	for _, want := range []*rulesv1alpha1.RuleAudit{want, nil} {
+		audited.Store(want)
+		statuses.SeenRule(fine.Name)
+		within(t, func() error {
+			now := &rulesv1alpha1.AdmissionRule{}
+			if err := c.Get(t.Context(), client.ObjectKeyFromObject(fine), now); err != nil {
+				return err
+			}
+			if diff := cmp.Diff(want, now.Status.Audit); diff != "" || len(now.Status.Conditions) != 1 {
+				return fmt.Errorf("the results (-want +got):\n%s\n%v", diff, now.Status.Conditions)
+			}
+			return nil
+		})
+	}
 }
 
 // TestStatusOfExceptions: the condition Effective says whether an exception is in effect, and when that ends.
 func TestStatusOfExceptions(t *testing.T) {
 	c := server.Client(t)
-	statuses := NewRuleStatuses(c, kube.Schemas(c), logr.Discard())
+	statuses := NewRuleStatuses(c, kube.Schemas(c), func(string) (*rulesv1alpha1.RuleAudit, bool) { return nil, false },
+		logr.Discard())
 	rule := &rulesv1alpha1.AdmissionRule{ObjectMeta: metav1.ObjectMeta{Name: "with-exceptions"}}
 	rule.Spec.Exceptions = rulesv1alpha1.ExceptionsAllowed
 	rule.Spec.MatchConstraints.ResourceRules = []rulesv1alpha1.ResourceRule{{

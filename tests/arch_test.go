@@ -102,10 +102,12 @@ var arrows = map[string][]string{
 		"translator/flow", "translator/*", "policies", "policies/*", "policies/effective", "policies/feature",
 		"policies/paths", "policies/regex", "policies/retry", "policies/verdict", "api",
 	},
-	"xds":        {"translator", "policies", "policies/*", "policies/paths", "policies/verdict", "api"},
-	"webhook":    {"translator", "policies", "policies/*", "policies/effective", "policies/verdict", "api"},
-	"infra":      {"translator", "policies", "policies/*", "policies/regex", "policies/verdict", "api"},
-	"controller": {"translator", "translator/*", "policies", "policies/*", "policies/verdict", "api", "xds"},
+	"xds":     {"translator", "policies", "policies/*", "policies/paths", "policies/verdict", "api"},
+	"webhook": {"translator", "policies", "policies/*", "policies/effective", "policies/verdict", "api"},
+	"infra":   {"translator", "policies", "policies/*", "policies/regex", "policies/verdict", "api"},
+	"controller": {
+		"translator", "translator/*", "policies", "policies/*", "policies/effective", "policies/verdict", "api", "xds",
+	},
 	"cmd": {
 		"controller", "webhook", "xds", "infra", "translator", "policies", "policies/*",
 		"policies/verdict", "manifests", "api",

@@ -73,17 +73,19 @@ func NewRuleBook(o RuleOptions) *RuleBook {
 	return b
 }
 
-// Put takes a rule as it is stored. A rule whose spec is the same is not compiled again.
-func (b *RuleBook) Put(source *rulesv1alpha1.AdmissionRule) {
+// Put takes a rule as it is stored, and returns it compiled; nil if it cannot be evaluated. A rule whose spec is the same
+// is not compiled again.
+func (b *RuleBook) Put(source *rulesv1alpha1.AdmissionRule) *admissionrule.Rule {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	before, known := b.rules[source.Name]
 	if known && before.source.UID == source.UID && before.source.Generation == source.Generation {
-		return
+		return before.rule
 	}
 	rule, _, _ := admissionrule.Compile(context.Background(), source, nil) // The status of the rule has the problems.
 	b.rules[source.Name] = storedRule{source: source, rule: rule}
 	b.arrange()
+	return rule
 }
 
 // Delete forgets a rule.

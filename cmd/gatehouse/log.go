@@ -23,6 +23,7 @@ var componentsOf = map[string][]config.LogComponent{
 	"replicas":           {config.LogProvider},
 	"controller-runtime": {config.LogProvider},
 	"webhook":            {config.LogWebhook},
+	"audit":              {config.LogWebhook},
 }
 
 var slogLevels = map[config.LogLevel]slog.Level{

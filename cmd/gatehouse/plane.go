@@ -94,7 +94,9 @@ func newPlane(ctx context.Context, c *config.EnvoyGateway, in installation, o se
 	if err := p.addFetcher(&c.Fetching, o.cacheDirectory); err != nil {
 		return nil, err
 	}
-	p.addRules()
+	if err := p.addRules(&o); err != nil {
+		return nil, err
+	}
 	p.addController(c)
 	server, err := p.server(o, ctx.Done())
 	if err != nil {
@@ -224,10 +226,11 @@ func (p *plane) addController(c *config.EnvoyGateway) {
 		Fetch:          p.fetcher.Set,
 		Class:          classes.Set,
 		Status:         p.statuses.Set,
+		Applied:        p.rules.auditor.Applied,
 		Forget:         p.statuses.Forget,
 	}, metrics.Registry, p.log.WithName("controller"))
 	p.leadership.Tasks = append(p.leadership.Tasks, p.statuses.Start, classes.Start, p.infra.Start, p.fetcher.Start,
-		p.rules.statuses.Start)
+		p.rules.statuses.Start, p.rules.auditor.Start)
 	for _, r := range []everywhere{p.replicas.Start, p.fetcher.Run, p.translate, p.deliver} {
 		p.must(p.manager.Add(r))
 	}

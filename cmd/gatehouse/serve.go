@@ -72,6 +72,8 @@ type serveOptions struct {
 	webhook       bool
 	// admissionLevel is the level of admission in Namespaces without the label.
 	admissionLevel string
+	// excluded are the namespaces whose objects the API server does not send to the webhook.
+	excluded []string
 	// breakGlass is what the break-glass annotation may overrule.
 	breakGlass string
 	// clientCA is a file with the CA certificates (PEM) of clients that may call the webhook; empty allows everybody.
@@ -108,6 +110,8 @@ func serveCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&o.webhook, "webhook", true, "serve the admission webhook")
 	cmd.Flags().StringVar(&o.admissionLevel, "admission-level", string(webhook.LevelEnforce),
 		"how strict admission is in namespaces without label "+webhook.LevelLabel+": off, warn (deny nothing), enforce, or strict (deny what is missing too)")
+	cmd.Flags().StringSliceVar(&o.excluded, "admission-excluded-namespaces", []string{"kube-system"},
+		"namespaces whose objects the API server does not send to the webhook, so that stored ones are not judged by AdmissionRules either")
 	cmd.Flags().StringVar(&o.breakGlass, "admission-break-glass", string(webhook.BreakGlassVerdicts),
 		"what annotation "+webhook.BreakGlassAnnotation+" overrules: forbidden (nothing), verdicts (denials because of the object itself), or rules (AdmissionRules too)")
 	cmd.Flags().StringVar(&o.clientCA, "webhook-client-ca", "",

@@ -13,6 +13,7 @@ import (
 // +kubebuilder:resource:scope=Cluster,categories=gatehouse
 // +kubebuilder:printcolumn:name="Severity",type=string,JSONPath=`.spec.severity`
 // +kubebuilder:printcolumn:name="Accepted",type=string,JSONPath=`.status.conditions[?(@.type=="Accepted")].status`
+// +kubebuilder:printcolumn:name="Violations",type=integer,JSONPath=`.status.audit.violations`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 type AdmissionRule struct {
 	metav1.TypeMeta   `json:",inline"`
@@ -23,7 +24,7 @@ type AdmissionRule struct {
 	// +required
 	Spec AdmissionRuleSpec `json:"spec"`
 
-	// Status says whether the rule is in effect, and why not.
+	// Status says whether the rule is in effect, why not, and which stored objects violate it.
 	//
 	// +optional
 	Status AdmissionRuleStatus `json:"status,omitempty"`
@@ -255,7 +256,7 @@ const (
 	ParameterNotFoundDeny  = "Deny"
 )
 
-// AdmissionRuleStatus says whether a rule is in effect.
+// AdmissionRuleStatus says whether a rule is in effect, and what violates it.
 type AdmissionRuleStatus struct {
 	// Conditions has the condition Accepted. It is False if the rule cannot be evaluated.
 	//
@@ -264,6 +265,62 @@ type AdmissionRuleStatus struct {
 	// +listMapKey=type
 	// +kubebuilder:validation:MaxItems=8
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
+
+	// Audit says how many of the stored objects violate the rule.
+	//
+	// +optional
+	Audit *RuleAudit `json:"audit,omitempty"`
+}
+
+// RuleAudit says how many of the stored objects violate a rule.
+type RuleAudit struct {
+	// ObservedGeneration is the generation of the rule by which they were judged.
+	//
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+
+	// Judged is the number of objects that matchConstraints match.
+	Judged int32 `json:"judged"`
+
+	// Violations is how many times they violate a requirement of the rule.
+	Violations int32 `json:"violations"`
+
+	// Excepted is how many violations AdmissionExceptions allow.
+	Excepted int32 `json:"excepted"`
+
+	// Failed is how many times the rule could not be evaluated.
+	Failed int32 `json:"failed"`
+
+	// First are the first ten violations, by namespace, kind and name.
+	//
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=10
+	First []RuleViolation `json:"first,omitempty"`
+}
+
+// RuleViolation is a requirement that a stored object violates.
+type RuleViolation struct {
+	// Kind is the kind of the object.
+	Kind string `json:"kind"`
+
+	// Namespace is that of the object, empty for an object without one.
+	//
+	// +optional
+	Namespace string `json:"namespace,omitempty"`
+
+	// Name is that of the object.
+	Name string `json:"name"`
+
+	// Field is what the requirement is about.
+	//
+	// +optional
+	Field string `json:"field,omitempty"`
+
+	// Message says what is wrong. Long messages are cut.
+	//
+	// +kubebuilder:validation:MaxLength=1024
+	Message string `json:"message"`
 }
 
 // AdmissionRuleList is a list of AdmissionRules.
