@@ -2,6 +2,7 @@
 package circuitbreaker
 
 import (
+	"fmt"
 	"math"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -25,6 +26,10 @@ var Feature = feature.Feature[v1alpha1.ClusterSettings]{
 				MaxConnections: c.MaxConnections, MaxPendingRequests: c.MaxPendingRequests,
 				MaxParallelRequests: c.MaxParallelRequests, MaxParallelRetries: c.MaxParallelRetries,
 				MaxRequestsPerConnection: c.MaxRequestsPerConnection,
+			}
+			if b := c.RetryBudget; b != nil {
+				numerator, denominator := fraction(b)
+				e.Limits.RetryBudget = fmt.Sprintf("%d/%d", numerator, denominator)
 			}
 		}
 	},

@@ -170,6 +170,8 @@ type Limits struct {
 	MaxParallelRequests *int64 `json:"maxParallelRequests,omitempty"`
 	// MaxParallelRetries is for retries.
 	MaxParallelRetries *int64 `json:"maxParallelRetries,omitempty"`
+	// RetryBudget is the share of requests that may be retries, such as 20/100. It wins over maxParallelRetries.
+	RetryBudget string `json:"retryBudget,omitempty"`
 	// MaxRequestsPerConnection is after how many requests a connection is closed.
 	MaxRequestsPerConnection *int64 `json:"maxRequestsPerConnection,omitempty"`
 }
