@@ -9,6 +9,7 @@ import (
 	"github.com/google/cel-go/cel"
 	"github.com/google/cel-go/common"
 	celast "github.com/google/cel-go/common/ast"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
 	celconfig "k8s.io/apiserver/pkg/apis/cel"
 
 	rulesv1alpha1 "gatehouse/api/rules/v1alpha1"
@@ -33,6 +34,7 @@ type Rule struct {
 	conditions  []expression
 	params      params
 	variables   []expression
+	mutations   []mutation
 	validations []validation
 	// reads are the names of the variables that its expressions read.
 	reads map[string]bool
@@ -72,7 +74,7 @@ func Compile(ctx context.Context, source *rulesv1alpha1.AdmissionRule, schemas S
 	}
 	c := &compiler{ctx: ctx, rule: r, programs: true}
 	c.run(environment{params: r.spec.ParamKind != nil})
-	c.checkPartial()
+	c.checkEffective()
 	if refused := len(c.problems) > 0; refused || schemas == nil {
 		if refused {
 			r = nil
@@ -92,6 +94,7 @@ func Compile(ctx context.Context, source *rulesv1alpha1.AdmissionRule, schemas S
 			c.warn("spec.matchConstraints.resourceRules", unknownSchema(kind))
 			continue
 		}
+		c.fields, c.partial = known, resource.Partial
 		c.run(environment{params: r.spec.ParamKind != nil, object: typeOf(known, kind.Kind), kind: kind.Kind})
 	}
 	return c.result(r)
@@ -125,8 +128,13 @@ func (r *Rule) check() []verdict.Problem {
 			wrong(fmt.Sprintf("spec.matchConstraints.resourceRules[%d].%s", i, field), message)
 		}
 	}
-	if len(r.spec.Validations) == 0 {
-		wrong("spec.validations", "the rule requires nothing: write at least one validation")
+	if len(r.spec.Validations) == 0 && len(r.spec.Mutations) == 0 {
+		wrong("spec.validations", "the rule requires nothing and fills in nothing: write validations, mutations or both")
+	}
+	for i := range r.spec.Mutations {
+		if message := checkMutation(&r.spec.Mutations[i]); message != "" {
+			wrong(fmt.Sprintf("spec.mutations[%d]", i), message)
+		}
 	}
 	switch r.spec.Severity {
 	case "", rulesv1alpha1.SeverityDeny, rulesv1alpha1.SeverityWarn, rulesv1alpha1.SeverityAudit:
@@ -158,6 +166,9 @@ func textOf(spec *rulesv1alpha1.AdmissionRuleSpec) (n int) {
 	for _, v := range spec.Variables {
 		n += len(v.Expression)
 	}
+	for _, m := range spec.Mutations {
+		n += len(m.Expression())
+	}
 	for _, v := range spec.Validations {
 		n += len(v.Expression) + len(v.MessageExpression)
 	}
@@ -174,8 +185,13 @@ type compiler struct {
 
 	env  *typed
 	kind string
+	// fields are those of the kind, and partial reports whether mutations cannot be about it.
+	fields  *schema.Structural
+	partial bool
 	// effective are the variables that read the effective configuration.
 	effective map[string]bool
+	// conditional reports whether a match condition reads it.
+	conditional bool
 }
 
 // run compiles all expressions. What is wrong for one kind is reported once.
@@ -188,7 +204,9 @@ func (c *compiler) run(e environment) {
 	c.env, c.kind, c.effective = env, e.kind, map[string]bool{}
 	spec := c.rule.spec
 	for i, m := range spec.MatchConditions {
-		condition := c.compile(fmt.Sprintf("spec.matchConditions[%d].expression", i), m.Expression, cel.BoolType)
+		field := fmt.Sprintf("spec.matchConditions[%d].expression", i)
+		condition := c.compile(field, m.Expression, cel.BoolType)
+		c.conditional = c.conditional || condition.effective
 		if c.programs {
 			c.rule.conditions = append(c.rule.conditions, expression{m.Name, condition.program})
 		}
@@ -206,6 +224,7 @@ func (c *compiler) run(e environment) {
 			c.rule.variables = append(c.rule.variables, expression{v.Name, variable.program})
 		}
 	}
+	c.mutations()
 	for i := range spec.Validations {
 		v := validation{spec: &spec.Validations[i]}
 		field := fmt.Sprintf("spec.validations[%d].", i)
@@ -223,6 +242,7 @@ func (c *compiler) run(e environment) {
 
 // compiled is an expression. Its type is nil if it could not be compiled.
 type compiled struct {
+	ast     *cel.Ast
 	program cel.Program
 	of      *cel.Type
 	// effective reports whether it reads the effective configuration, itself or by a variable.
@@ -254,7 +274,7 @@ func (c *compiler) compileAny(field, text string) compiled {
 		c.warn(field, fmt.Sprintf("the expression costs more than is allowed for the largest %s, by a factor of %.2g, and fails for them: nest fewer loops, or read shorter lists",
 			c.kind, float64(cost)/maxEstimate))
 	}
-	done := compiled{of: ast.OutputType(), effective: c.reads(ast)}
+	done := compiled{ast: ast, of: ast.OutputType(), effective: c.reads(ast)}
 	if !c.programs {
 		return done
 	}
@@ -283,8 +303,8 @@ func (c *compiler) reads(ast *cel.Ast) (reads bool) {
 	return reads
 }
 
-// checkPartial checks that only a rule about the effective configuration names kinds of which admission sees a part.
-func (c *compiler) checkPartial() {
+// checkEffective checks that only a rule about the effective configuration names kinds of which admission sees a part.
+func (c *compiler) checkEffective() {
 	for i, rule := range c.rule.spec.MatchConstraints.ResourceRules {
 		for j, name := range rule.Resources {
 			partial := slices.ContainsFunc(Resources, func(r Resource) bool {
@@ -302,11 +322,15 @@ func (c *compiler) checkPartial() {
 // words is an error of the CEL compiler as a line for users.
 func (c *compiler) words(e *common.Error) string {
 	text := strings.Join(strings.Fields(e.Message), " ")
-	text = strings.TrimSuffix(text, " (in container '')")
+	return c.at(e.Location, strings.TrimSuffix(text, " (in container '')"), "correct the expression")
+}
+
+// at is a line for users about a place in an expression: what is wrong, and the way out.
+func (c *compiler) at(place common.Location, wrong, way string) string {
 	if c.kind != "" {
-		text += ", for kind " + c.kind
+		wrong += ", for kind " + c.kind
 	}
-	return fmt.Sprintf("line %d, column %d: %s: correct the expression", e.Location.Line(), e.Location.Column()+1, text)
+	return fmt.Sprintf("line %d, column %d: %s: %s", place.Line(), place.Column()+1, wrong, way)
 }
 
 func (c *compiler) wrong(field, message string) {

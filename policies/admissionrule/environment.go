@@ -9,8 +9,10 @@ import (
 	"k8s.io/apimachinery/pkg/util/version"
 	plugincel "k8s.io/apiserver/pkg/admission/plugin/cel"
 	apiservercel "k8s.io/apiserver/pkg/cel"
+	celcommon "k8s.io/apiserver/pkg/cel/common"
 	celenvironment "k8s.io/apiserver/pkg/cel/environment"
 	"k8s.io/apiserver/pkg/cel/library"
+	celmutation "k8s.io/apiserver/pkg/cel/mutation"
 
 	"gatehouse/policies/effective"
 )
@@ -40,6 +42,10 @@ type environment struct {
 // typed is a CEL environment whose variables are declared one after the other.
 type typed struct {
 	*cel.Env
+	// patching also has the types Object and JSONPatch.
+	patching *cel.Env
+	// mutates reports whether mutations are compiled. What they build has no known size, so their cost is not estimated.
+	mutates   bool
 	variables *apiservercel.DeclType
 	roots     map[string]*apiservercel.DeclType
 }
@@ -77,7 +83,21 @@ func (e environment) build() (*typed, error) {
 	if t.Env, err = set.Env(celenvironment.StoredExpressions); err != nil {
 		return nil, fmt.Errorf("making the CEL environment of rules: %w", err)
 	}
+	if set, err = set.Extend(patchTypes); err != nil {
+		return nil, fmt.Errorf("making the CEL environment of mutations: %w", err)
+	}
+	if t.patching, err = set.Env(celenvironment.StoredExpressions); err != nil {
+		return nil, fmt.Errorf("making the CEL environment of mutations: %w", err)
+	}
 	return t, nil
+}
+
+// patchTypes are what mutations use in addition.
+var patchTypes = celenvironment.VersionedOptions{
+	IntroducedVersion: version.MajorMinor(1, 0),
+	EnvOptions: []cel.EnvOption{
+		celcommon.ResolverEnvOption(&celmutation.DynamicTypeResolver{}), celenvironment.UnversionedLib(library.JSONPatch),
+	},
 }
 
 func (t *typed) has(variable string) bool { return t.variables.Fields[variable] != nil }
@@ -112,6 +132,9 @@ func declared(of *cel.Type) *apiservercel.DeclType {
 
 // cost is the cost of an expression for the largest object; 0 if the size of something that it reads has no bound.
 func (t *typed) cost(ast *cel.Ast) uint64 {
+	if t.mutates {
+		return 0
+	}
 	sizes := &sizes{roots: t.roots}
 	estimate, err := t.EstimateCost(ast, &library.CostEstimator{SizeEstimator: sizes})
 	if err != nil || sizes.unbounded {

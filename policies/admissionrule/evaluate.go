@@ -42,6 +42,10 @@ type Input struct {
 	// Effects returns what the request does to the effective configuration. It is called only if an expression that
 	// reads effective is evaluated, and may be called several times.
 	Effects func() (*Effects, error)
+	// Form returns what mutations need to know of the kind of the object, in its version; nil if its CRD is not known.
+	Form func() (*Form, error)
+	// Patch makes the changes of mutations.
+	Patch Patch
 
 	// stored reports whether the rule is evaluated for what was there before the request.
 	stored bool

@@ -24,6 +24,7 @@ import (
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 	"sigs.k8s.io/yaml"
 
+	"gatehouse/api/patching"
 	rulesv1alpha1 "gatehouse/api/rules/v1alpha1"
 )
 
@@ -98,6 +99,7 @@ func answers(t *testing.T, archive *txtar.Archive, schemas Schemas) string {
 			continue
 		}
 		in := around.input(t, f.Data, part(archive, name+".stored.yaml"))
+		in.Form = formOf(in, schemas)
 		fmt.Fprintf(&b, "# %s\n%s", name, said(t, rule, in))
 	}
 	return b.String()
@@ -105,11 +107,23 @@ func answers(t *testing.T, archive *txtar.Archive, schemas Schemas) string {
 
 func said(t *testing.T, rule *Rule, in *Input) string {
 	t.Helper()
-	findings, err := rule.Judge(t.Context(), in)
+	var b strings.Builder
+	mutated, err := Mutate(t.Context(), []*Rule{rule}, in)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var b strings.Builder
+	for _, change := range mutated.Changes {
+		fmt.Fprintf(&b, "mutated, %s\n", change.Made())
+	}
+	judged := in.with(mutated.Object)
+	if again, err := Mutate(t.Context(), []*Rule{rule}, judged); err != nil || len(again.Changes) > 0 {
+		t.Errorf("it changes more the second time: %v, %v", again, err)
+	}
+	findings, err := rule.Judge(t.Context(), judged)
+	if err != nil {
+		t.Fatal(err)
+	}
+	findings = append(mutated.Findings, findings...)
 	for _, f := range findings {
 		outcome := string(f.Severity)
 		switch {
@@ -122,10 +136,23 @@ func said(t *testing.T, rule *Rule, in *Input) string {
 		}
 		fmt.Fprintf(&b, "%s, %s: %s\n", outcome, f.Reason, f.Problem)
 	}
-	if len(findings) == 0 {
+	if b.Len() == 0 {
 		return "fine\n"
 	}
 	return b.String()
+}
+
+// formOf is the form of the kind of the object, in its version.
+func formOf(in *Input, schemas Schemas) func() (*Form, error) {
+	version, _ := in.Object["apiVersion"].(string)
+	kind := runtimeschema.FromAPIVersionAndKind(version, in.Resource.Kind)
+	return func() (*Form, error) {
+		known := schemas(kind)
+		if known == nil {
+			return nil, nil
+		}
+		return NewForm(kind, known)
+	}
 }
 
 func part(archive *txtar.Archive, name string) []byte {
@@ -196,7 +223,7 @@ func (c *cluster) params(namespace, name string, selector labels.Selector) (foun
 
 func (c *cluster) input(t *testing.T, object, old []byte) *Input {
 	t.Helper()
-	in := &Input{Object: values(t, object), Params: c.params, Exceptions: c.exceptions, Now: today}
+	in := &Input{Object: values(t, object), Patch: patching.Patch, Params: c.params, Exceptions: c.exceptions, Now: today}
 	operation := admissionv1.Create
 	if len(old) > 0 {
 		in.OldObject, operation = values(t, old), admissionv1.Update

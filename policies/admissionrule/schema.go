@@ -66,12 +66,14 @@ func metadata() schema.Structural {
 		"apiVersion": text, "kind": text, "name": text, "uid": text,
 		"controller": plain("boolean"), "blockOwnerDeletion": plain("boolean"),
 	})
+	kept, owners := list(text), list(owner)
+	kept.XListType, owners.XListType, owners.XListMapKeys = new("set"), new("map"), []string{"uid"}
 	return object(map[string]schema.Structural{
 		"name": text, "generateName": text, "namespace": text, "uid": text, "resourceVersion": text, "selfLink": text,
 		"generation": number, "deletionGracePeriodSeconds": number,
 		"creationTimestamp": text, "deletionTimestamp": text,
 		"labels": mapOf(text), "annotations": mapOf(text),
-		"finalizers": list(text), "ownerReferences": list(owner),
+		"finalizers": kept, "ownerReferences": owners,
 	})
 }
 

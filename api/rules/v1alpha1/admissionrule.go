@@ -19,7 +19,7 @@ type AdmissionRule struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// Spec says which objects the rule is about, and what it requires of them.
+	// Spec says which objects the rule is about, what it fills in, and what it requires of them.
 	//
 	// +required
 	Spec AdmissionRuleSpec `json:"spec"`
@@ -30,13 +30,15 @@ type AdmissionRule struct {
 	Status AdmissionRuleStatus `json:"status,omitempty"`
 }
 
-// AdmissionRuleSpec says which objects a rule is about, and what it requires of them.
+// AdmissionRuleSpec says which objects a rule is about, what it fills in, and what it requires of them.
 //
 // All expressions are CEL, with the function libraries and cost limits of the API server. They can use object
 // (the new version, null for a deletion), oldObject (the stored version, null at creation), request (the request of an
 // AdmissionReview), namespaceObject (null for objects without a namespace), params (null without paramKind), effective
-// (the routes and listeners that the change touches, as they take effect with it) and variables.
+// (the routes and listeners that the change touches, as they take effect with it) and variables. Mutations cannot use
+// effective, because they decide what takes effect.
 //
+// +kubebuilder:validation:XValidation:rule="has(self.validations) || has(self.mutations)",fieldPath=".validations",message="the rule requires nothing and fills in nothing: write validations, mutations or both"
 // +kubebuilder:validation:XValidation:rule="has(self.paramKind) == has(self.paramRef)",fieldPath=".paramRef",message="paramKind and paramRef go together: write both or none"
 type AdmissionRuleSpec struct {
 	// Severity says what happens to an object that violates the rule: deny refuses it, warn stores it with a warning
@@ -93,13 +95,24 @@ type AdmissionRuleSpec struct {
 	// +kubebuilder:validation:MaxItems=64
 	Variables []Variable `json:"variables,omitempty"`
 
+	// Mutations fill in defaults of the platform when an object is created or updated, before it is judged. They are
+	// made in order, and those of several rules in the order of the rules' names, after the defaults of Gatehouse. They
+	// must be idempotent: evaluated on an object that they have changed, they must change nothing. A rule whose mutations
+	// are not, or fail, changes nothing, and counts as one that cannot be evaluated.
+	//
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=16
+	Mutations []Mutation `json:"mutations,omitempty"`
+
 	// Validations are all evaluated. The object violates the rule if one of them is false.
 	//
-	// +required
+	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=64
-	Validations []Validation `json:"validations"`
+	Validations []Validation `json:"validations,omitempty"`
 }
 
 // Severity says what happens to an object that violates a rule.
