@@ -235,11 +235,26 @@ func TestImagesOfTheChart(t *testing.T) {
 	}
 }
 
-// TestRulesAreAskedAbout: the API server sends each kind that rules of the platform can be about, and also from
-// namespaces with level off. It sends deletions of all of them, and nobody is kept from deleting because of the webhook.
+// resourcesOf are the resources of a webhook with their versions and groups.
+func resourcesOf(rules []admissionv1.RuleWithOperations) (all []string) {
+	for _, rule := range rules {
+		for _, resource := range rule.Resources {
+			all = append(all, resource+"."+rule.APIVersions[0]+"."+rule.APIGroups[0])
+		}
+	}
+	return all
+}
+
+// TestRulesAreAskedAbout: the API server sends each kind that rules of the platform can be about, also to be mutated, and
+// also from namespaces with level off. It sends deletions of all of them, and nobody is kept from deleting because of the webhook.
 func TestRulesAreAskedAbout(t *testing.T) {
 	sent, deleted := map[string][]string{}, map[string]bool{}
 	for _, obj := range decode(t, helmTemplate(t, "gatehouse")) {
+		if mutating, ok := obj.(*admissionv1.MutatingWebhookConfiguration); ok {
+			for _, w := range mutating.Webhooks {
+				sent[w.Name] = append(sent[w.Name], resourcesOf(w.Rules)...)
+			}
+		}
 		config, ok := obj.(*admissionv1.ValidatingWebhookConfiguration)
 		if !ok {
 			continue
@@ -267,6 +282,9 @@ func TestRulesAreAskedAbout(t *testing.T) {
 		if !deleted[kind] {
 			t.Errorf("deletions of %s are not sent", kind)
 		}
+	}
+	if diff := cmp.Diff(want, sent["mutate.gatehouse.dev"]); diff != "" {
+		t.Errorf("for mutations (-want +got):\n%s", diff)
 	}
 	const exceptions = "admissionexceptions.v1alpha1.gatehouse.dev"
 	if diff := cmp.Diff(append(slices.Clone(want), exceptions), sent["off.validate.gatehouse.dev"]); diff != "" {

@@ -28,28 +28,44 @@ var Mutations = []Mutation{
 	targetReferences,
 }
 
-// mutator returns the defaults to fill in.
+// mutator returns the defaults to fill in: those of Gatehouse, and then those of AdmissionRules.
 type mutator struct {
 	mutations []Mutation
+	levels    levels
+	rules     *RuleBook
 }
 
-// answer admits everything. An object that cannot be decoded passes unchanged, and the schema rejects it.
-func (m *mutator) answer(_ context.Context, request *admissionv1.AdmissionRequest) (*admissionv1.AdmissionResponse,
+// answer admits everything. An object that cannot be decoded passes unchanged, and the schema rejects it. A rule whose
+// mutations fail changes nothing, and the validator rejects the object for it.
+func (m *mutator) answer(ctx context.Context, request *admissionv1.AdmissionRequest) (*admissionv1.AdmissionResponse,
 	error,
 ) {
 	response := &admissionv1.AdmissionResponse{Allowed: true}
 	if request.Operation != admissionv1.Create && request.Operation != admissionv1.Update || request.SubResource != "" {
 		return response, nil
 	}
+	kind := kindOf(request)
+	own := slices.ContainsFunc(m.mutations, func(d Mutation) bool { return slices.Contains(d.Kinds, kind) })
+	if _, rules := m.rules.mutating(kind); !own && len(rules) == 0 {
+		return response, nil
+	}
 	object, err := fields(request.Object.Raw)
 	if err != nil || leaving(object) {
 		return response, nil //nolint:nilerr // The API server words what is wrong with the form of an object.
 	}
-	notes, changed := m.mutate(schema.GroupKind{Group: request.Kind.Group, Kind: request.Kind.Kind}, object)
-	if !changed {
+	var notes []string
+	changed := false
+	if level, _ := m.levels.of(ctx, request.Namespace); own && level != LevelOff {
+		notes, changed = m.mutate(kind, object)
+	}
+	ruled, err := m.rules.mutate(ctx, request, object)
+	if err != nil {
+		return nil, err
+	}
+	if !changed && len(ruled.Changes) == 0 {
 		return response, nil
 	}
-	mutated, err := json.Marshal(object)
+	mutated, err := json.Marshal(ruled.Object)
 	if err != nil {
 		return nil, fmt.Errorf("encoding the mutated object: %w", err)
 	}
@@ -58,7 +74,7 @@ func (m *mutator) answer(_ context.Context, request *admissionv1.AdmissionReques
 		return nil, fmt.Errorf("encoding the patch: %w", err)
 	}
 	response.PatchType = patch.PatchType
-	response.Warnings = fit(notes)
+	response.Warnings = fit(append(notes, m.rules.made(request, ruled.Changes)...))
 	return response, nil
 }
 

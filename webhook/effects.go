@@ -43,12 +43,25 @@ func (v *validator) effects(ctx context.Context,
 	})
 }
 
-// rule evaluates the rules. If one of them is violated by what takes effect, it waits a moment and evaluates them again,
-// because the tables learn of objects by watches: the policy that a route needs may just have been stored.
+// rule evaluates the rules, and their mutations once more: the object may have got here without them.
 func (v *validator) rule(ctx context.Context, request *admissionv1.AdmissionRequest) (ruled, error) {
+	failed, undone, err := v.rules.again(ctx, request)
+	if err != nil {
+		return ruled{}, err
+	}
+	findings, err := v.evaluate(ctx, request)
+	said := v.rules.say(request, append(failed, findings...))
+	said.warned = append(said.warned, undone...)
+	return said, err
+}
+
+// evaluate evaluates the validations of rules. If one of them is violated by what takes effect, it waits a moment and
+// evaluates them again, because the tables learn of objects by watches: the policy that a route needs may just have been
+// stored.
+func (v *validator) evaluate(ctx context.Context, request *admissionv1.AdmissionRequest) ([]admissionrule.Finding, error) {
 	findings, err := v.rules.judge(ctx, request, v.effects(ctx, request))
 	if err != nil || !slices.ContainsFunc(findings, mayPass) || hurried(ctx) {
-		return v.rules.say(request, findings), err
+		return findings, err
 	}
 	err = stepAside(ctx, func() error {
 		select {
@@ -59,10 +72,9 @@ func (v *validator) rule(ctx context.Context, request *admissionv1.AdmissionRequ
 		}
 	})
 	if err != nil {
-		return ruled{}, err
+		return nil, err
 	}
-	findings, err = v.rules.judge(ctx, request, v.effects(ctx, request))
-	return v.rules.say(request, findings), err
+	return v.rules.judge(ctx, request, v.effects(ctx, request))
 }
 
 // mayPass reports whether a violation that the user would read of may be over in a moment.

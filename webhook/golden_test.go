@@ -13,6 +13,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -22,12 +23,15 @@ import (
 	admissionv1 "k8s.io/api/admission/v1"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
+	structural "k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
+	"gatehouse/api/crdtest"
+	"gatehouse/api/definition"
 	rulesv1alpha1 "gatehouse/api/rules/v1alpha1"
 	"gatehouse/policies/admissionrule"
 	"gatehouse/policies/verdict"
@@ -212,7 +216,26 @@ func (m memory) Get(_ context.Context, key client.ObjectKey, into client.Object,
 	return apierrors.NewNotFound(corev1.Resource("namespaces"), key.Name)
 }
 
-// rulesOf returns a book of the rules, or nil if there are none. It knows no schemas.
+// schemas are those of the CRDs that the program has.
+var schemas = sync.OnceValue(func() admissionrule.Schemas {
+	crds, err := crdtest.CRDs()
+	if err != nil {
+		panic(err)
+	}
+	var mu sync.Mutex
+	set := definition.NewSet(crds...)
+	return func(kind schema.GroupVersionKind) *structural.Structural {
+		mu.Lock()
+		defer mu.Unlock()
+		known, err := set.Kind(kind)
+		if err != nil || known == nil {
+			return nil
+		}
+		return known.Schema
+	}
+})
+
+// rulesOf returns a book of the rules, or nil if there are none.
 func rulesOf(t *testing.T, text []byte, reader client.Reader) *RuleBook {
 	t.Helper()
 	if len(text) == 0 {
@@ -221,7 +244,7 @@ func rulesOf(t *testing.T, text []byte, reader client.Reader) *RuleBook {
 	book := NewRuleBook(RuleOptions{
 		Live: reader, Namespaces: reader, Log: testr.New(t),
 		Now:     func() time.Time { return time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC) },
-		Schemas: func(context.Context) admissionrule.Schemas { return nil },
+		Schemas: func(context.Context) admissionrule.Schemas { return schemas() },
 	})
 	for _, o := range decode(t, text) {
 		switch o := o.(type) {

@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	rulesv1alpha1 "gatehouse/api/rules/v1alpha1"
@@ -31,6 +32,8 @@ type RuleBook struct {
 	inEffect []*admissionrule.Rule
 	// exceptions are the AdmissionExceptions by their namespace and name.
 	exceptions map[string]map[string]*admissionrule.Exception
+	// forms are those of the kinds that mutations change.
+	forms map[schema.GroupVersionKind]keptForm
 }
 
 // RuleOptions are what rules are evaluated with.
@@ -40,7 +43,8 @@ type RuleOptions struct {
 	Live client.Reader
 	// Namespaces reads Namespaces from a cache.
 	Namespaces client.Reader
-	// Schemas returns the schemas of the cluster's CRDs, against which new rules are checked.
+	// Schemas returns the schemas of the cluster's CRDs, against which new rules are checked, and by which mutations
+	// change objects.
 	Schemas func(context.Context) admissionrule.Schemas
 	// Now returns the time, at which exceptions may have expired; nil means the clock.
 	Now func() time.Time
@@ -59,10 +63,14 @@ type storedRule struct {
 func NewRuleBook(o RuleOptions) *RuleBook {
 	b := &RuleBook{
 		options: o, rules: map[string]storedRule{}, exceptions: map[string]map[string]*admissionrule.Exception{},
+		forms: map[schema.GroupVersionKind]keptForm{},
 		found: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "gatehouse_admission_rule_findings_total",
-			Help: "Violations of AdmissionRules by rule and outcome (denied, warned, audited, excepted; failed if the rule could not be evaluated).",
+			Help: "Violations of AdmissionRules by rule and outcome (denied, warned, audited, excepted; failed if the rule could not be evaluated), and objects that they have changed (mutated).",
 		}, []string{"rule", "outcome"}),
+	}
+	if o.Schemas == nil {
+		b.options.Schemas = func(context.Context) admissionrule.Schemas { return nil }
 	}
 	if o.Now == nil {
 		b.options.Now = time.Now

@@ -11,7 +11,6 @@ import (
 	admissionv1 "k8s.io/api/admission/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	rulesv1alpha1 "gatehouse/api/rules/v1alpha1"
 	"gatehouse/policies/admissionrule"
@@ -37,7 +36,7 @@ func (b *RuleBook) judge(ctx context.Context, request *admissionv1.AdmissionRequ
 	if b == nil {
 		return nil, nil
 	}
-	kind, known := admissionrule.ResourceOf(schema.GroupKind{Group: request.Kind.Group, Kind: request.Kind.Kind})
+	kind, known := admissionrule.ResourceOf(kindOf(request))
 	rules := b.about(kind)
 	if !known || len(rules) == 0 {
 		return nil, nil

@@ -119,6 +119,12 @@ func TestCountsOfRules(t *testing.T) {
 		book.Put(rule)
 	}
 	book.Put(ruleOf(t, "d", "object.spec.none == 1"))
+	mutating := ruleOf(t, "e", "true")
+	mutating.Spec.Mutations = []rulesv1alpha1.Mutation{{
+		PatchType: rulesv1alpha1.PatchTypeJSONPatch,
+		JSONPatch: &rulesv1alpha1.MutationExpression{Expression: `[JSONPatch{op: "add", path: "/spec/hostnames", value: ["a.example.com"]}]`},
+	}}
+	book.Put(mutating)
 	for _, dry := range []bool{true, false} {
 		raw, err := routeOf(t, "a", "/", "gone").MarshalJSON()
 		if err != nil {
@@ -132,6 +138,11 @@ func TestCountsOfRules(t *testing.T) {
 			t.Fatal(err)
 		}
 		book.say(request, findings)
+		mutated, err := book.mutate(t.Context(), request, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		book.made(request, mutated.Changes)
 	}
 	families, err := metrics.Gather()
 	if err != nil || len(families) != 1 {
@@ -145,7 +156,7 @@ func TestCountsOfRules(t *testing.T) {
 		}
 		got[name] = m.GetCounter().GetValue()
 	}
-	want := map[string]float64{"denied a ": 1, "warned b ": 1, "audited c ": 1, "failed d ": 1}
+	want := map[string]float64{"denied a ": 1, "warned b ": 1, "audited c ": 1, "failed d ": 1, "mutated e ": 1}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

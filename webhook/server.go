@@ -83,7 +83,7 @@ func Register(server webhook.Server, o Options) error {
 		}, exists: o.Exists, access: o.Access, rules: o.Rules, counts: counts, log: o.Log,
 		breakGlass: cmp.Or(o.BreakGlass, BreakGlassVerdicts), events: o.Events,
 	}
-	mutator := &mutator{mutations: Mutations}
+	mutator := &mutator{mutations: Mutations, levels: validator.levels, rules: o.Rules}
 	for path, answer := range map[string]answerer{ValidatePath: validator.answer, MutatePath: mutator.answer} {
 		server.Register(path, &endpoint{
 			name: path[1:], answer: answer, clients: o.Clients, limit: o.TimeLimit, crowd: crowd, counts: counts, tracer: tracerOf(o.Traces),
