@@ -11,6 +11,7 @@ import (
 
 	"gatehouse/api/definition"
 	"gatehouse/api/v1alpha1"
+	"gatehouse/policies/admissionrule"
 	"gatehouse/policies/verdict"
 	"gatehouse/translator"
 	"gatehouse/webhook"
@@ -27,6 +28,8 @@ type object struct {
 	value   map[string]any
 	// old is the object as the cluster has it; nil if it is new, or if there is no cluster.
 	old map[string]any
+	// found are the findings of rules whose mutations could not be made.
+	found []admissionrule.Finding
 	// typed is the object as the control plane reads it; nil if it reads no such objects.
 	typed translator.Object
 }
@@ -37,7 +40,16 @@ type step func(*object) bool
 
 // steps are in the order of an API server. The tables judge what has passed all of them.
 func (r *review) steps() []step {
-	return []step{r.define, r.name, r.prune, r.fill, r.validate, r.admit, r.rule, r.decode}
+	return []step{r.define, r.name, r.prune, r.fill, r.mutate, r.validate, r.admit, r.rule, r.decode}
+}
+
+// become makes another object of it. Fields keep the places that they have in the document.
+func (r *review) become(o *object, value map[string]any) {
+	o.moved = append(o.moved, movesBetween(o.value, value))
+	o.value = value
+	if _, named := r.documents[o.ref]; named {
+		r.documents[o.ref] = o.located()
+	}
 }
 
 // define finds the CRD of the object, and names the object.

@@ -38,6 +38,7 @@ type Platform struct {
 	configs    []*corev1.ConfigMap
 	// documents are those that were read with the rules, and the rules themselves.
 	documents []document
+	forms     *forms
 	// problems are those of the rules and exceptions themselves.
 	problems map[verdict.Ref][]verdict.Problem
 }
@@ -99,7 +100,7 @@ func (r *review) regulate(manifests, stored []document) error {
 	all := slices.Concat(stored, added, manifests)
 	r.platform = &Platform{
 		Now: time.Now(), exceptions: map[string][]*admissionrule.Exception{}, namespaces: newNamespaces(all),
-		problems: map[verdict.Ref][]verdict.Problem{}, documents: added,
+		problems: map[verdict.Ref][]verdict.Problem{}, documents: added, forms: r.forms,
 	}
 	for _, d := range all { // Exceptions name rules, so rules come first.
 		r.takeRule(d)

@@ -83,6 +83,8 @@ type document struct {
 	raw  []byte
 	// stored reports whether it comes from a cluster, and not from a file.
 	stored bool
+	// moved are the mutations of the object, in order.
+	moved []moves
 }
 
 // located is the document without its content, which need not be kept.
@@ -97,6 +99,9 @@ func (d document) place(field string) Place {
 	tree := d.source.tree(d.part)
 	if tree == nil {
 		return d.source.place(d.part.before+1, 1)
+	}
+	for i := len(d.moved) - 1; i >= 0; i-- {
+		field = d.moved[i].origin(field)
 	}
 	at := locate(locate(tree, d.within), field)
 	return d.source.place(at.Line, at.Column)

@@ -18,6 +18,7 @@ import (
 	kjson "sigs.k8s.io/json"
 
 	"gatehouse/api/definition"
+	"gatehouse/policies/admissionrule"
 	"gatehouse/policies/effective"
 	"gatehouse/policies/verdict"
 	"gatehouse/translator"
@@ -164,6 +165,7 @@ type review struct {
 	before map[verdict.Ref][]byte
 	known  map[knownProblem]bool
 	now    time.Time
+	forms  *forms
 	levels map[string]webhook.Level
 	// invalid are the fields that the CRD of an object refuses.
 	invalid map[verdict.Ref][]string
@@ -176,6 +178,7 @@ func newReview(o Options) *review {
 		refused: map[effective.Object]bool{},
 	}
 	r.documents = map[verdict.Ref]document{}
+	r.forms = &forms{schemas: r.schemaOf, known: map[schema.GroupVersionKind]*admissionrule.Form{}}
 	return r
 }
 

@@ -13,6 +13,7 @@ import (
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 	"sigs.k8s.io/yaml"
 
+	"gatehouse/api/patching"
 	"gatehouse/policies/admissionrule"
 	"gatehouse/policies/effective"
 	"gatehouse/policies/verdict"
@@ -23,6 +24,21 @@ type Request struct {
 	Object, OldObject map[string]any
 	Username          string
 	Groups            []string
+}
+
+// Mutate applies the mutations of all rules, in the order of their names. Objects of kinds that rules cannot be about stay
+// as they are. It returns an error only if ctx ends.
+func (p *Platform) Mutate(ctx context.Context, q Request) (*admissionrule.Mutated, error) {
+	in, err := p.input(q)
+	if err != nil || in == nil {
+		return &admissionrule.Mutated{Object: q.Object}, err
+	}
+	rules := make([]*admissionrule.Rule, len(p.Rules))
+	for i := range p.Rules {
+		rules[i] = p.Rules[i].rule
+	}
+	slices.SortFunc(rules, func(a, b *admissionrule.Rule) int { return cmp.Compare(a.Name(), b.Name()) })
+	return admissionrule.Mutate(ctx, rules, in)
 }
 
 // input is the request in the form of rules; nil if they cannot be about its kind.
@@ -52,6 +68,8 @@ func (p *Platform) input(q Request) (*admissionrule.Input, error) {
 		Resource: resource, Request: request, Object: q.Object, OldObject: q.OldObject,
 		Params: p.params, Exceptions: p.exceptions[request.Namespace], Now: p.Now,
 	}
+	in.Patch = patching.Patch
+	in.Form = func() (*admissionrule.Form, error) { return p.forms.of(schema.FromAPIVersionAndKind(version, kind)) }
 	if request.Namespace == "" {
 		return in, nil
 	}
@@ -83,6 +101,58 @@ func Values(text []byte) (map[string]any, error) {
 	return values, nil
 }
 
+// forms are what mutations need to know of kinds.
+type forms struct {
+	schemas admissionrule.Schemas
+	known   map[schema.GroupVersionKind]*admissionrule.Form
+}
+
+// of returns the form of a kind; nil if its CRD is not known.
+func (f *forms) of(kind schema.GroupVersionKind) (*admissionrule.Form, error) {
+	if form, ok := f.known[kind]; ok {
+		return form, nil
+	}
+	known := f.schemas(kind)
+	if known == nil {
+		return nil, nil
+	}
+	form, err := admissionrule.NewForm(kind, known)
+	if err == nil {
+		f.known[kind] = form
+	}
+	return form, err
+}
+
+// mutate applies the mutations of the rules of the platform, and reports what they fill in as admission does. Objects
+// that the API server refuses because of unknown fields stay as they are.
+func (r *review) mutate(o *object) bool {
+	if ofRules(o.kind) || len(r.platform.Rules) == 0 || o.unknown {
+		return true
+	}
+	mutated, err := r.platform.Mutate(context.Background(), Request{
+		Object: o.value, OldObject: o.old, Username: r.user().Name, Groups: r.user().Groups,
+	})
+	if err != nil {
+		r.deny(o.document, o.ref, refused(reasonUnreadable, "", oneLine(err)+": report this"))
+		return true
+	}
+	o.found = mutated.Findings
+	if len(mutated.Changes) > 0 {
+		r.become(o, mutated.Object)
+	}
+	for i := range mutated.Changes {
+		if mutated.Changes[i].Stored {
+			continue
+		}
+		change := mutated.Changes[i].Made()
+		r.Findings = append(r.Findings, Finding{
+			Place: o.place(change.Field), Object: o.ref, Problem: change, Rule: mutated.Changes[i].Rule,
+			Help: r.platform.help(mutated.Changes[i].Rule),
+		})
+	}
+	return true
+}
+
 // rule reports what the rules of the platform say about an object, at every level. Objects that the API server refuses
 // before are not evaluated. A rule or an exception ends here, with what is wrong with it.
 func (r *review) rule(o *object) bool {
@@ -109,6 +179,7 @@ func (r *review) rule(o *object) bool {
 	if err != nil || in == nil {
 		return true // A Namespace is always found.
 	}
+	r.ruled(o, o.found, nil)
 	later := false
 	for i := range r.platform.Rules {
 		if rule := r.platform.Rules[i].rule; rule.ReadsEffective() {
@@ -178,9 +249,14 @@ func (r *review) ruled(o *object, found []admissionrule.Finding, err error) {
 func (p *Platform) finding(o *object, f *admissionrule.Finding) Finding {
 	problem := f.Problem
 	problem.Message = f.Words()
-	at := slices.IndexFunc(p.Rules, func(r StoredRule) bool { return r.Source.Name == f.Rule })
 	return Finding{
 		Place: o.place(cmp.Or(problem.Field, f.At)), Object: o.ref, Problem: problem, Denied: f.Denies(), Noted: f.Audited(),
-		Rule: f.Rule, Help: p.Rules[at].Help(),
+		Rule: f.Rule, Help: p.help(f.Rule),
 	}
+}
+
+// help is what the owner of a rule says about it.
+func (p *Platform) help(rule string) string {
+	at := slices.IndexFunc(p.Rules, func(r StoredRule) bool { return r.Source.Name == rule })
+	return p.Rules[at].Help()
 }

@@ -8,8 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -50,6 +52,9 @@ type Test struct {
 	User User `json:"user,omitempty"`
 	// Expect are all findings, in any order. None means that the rules say nothing.
 	Expect []Expected `json:"expect,omitempty"`
+	// ExpectObject is what the mutations of the rules make of the object, or a part of it: lists are compared as a whole,
+	// and fields that are not named may be anything. None means that they change nothing.
+	ExpectObject json.RawMessage `json:"expectObject,omitempty"`
 }
 
 // Stored is a list of objects, and of files and folders with objects, relative to the file with the tests.
@@ -188,10 +193,20 @@ func (t *Test) run(ctx context.Context, cluster *offline.Cluster) ([]string, err
 			return nil, err
 		}
 	}
+	mutated, err := cluster.Mutate(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	wrong, err := t.compare(mutated)
+	if err != nil {
+		return nil, err
+	}
+	q.Object = mutated.Object
 	found, err := cluster.Judge(ctx, q)
 	if err != nil {
 		return nil, err
 	}
+	found = append(mutated.Findings, found...)
 	var missing []string
 	for _, e := range t.Expect {
 		at := slices.IndexFunc(found, func(f admissionrule.Finding) bool { return e.is(&f) })
@@ -206,9 +221,49 @@ func (t *Test) run(ctx context.Context, cluster *offline.Cluster) ([]string, err
 		got = append(got, fmt.Sprintf("%s by rule %s: %s", outcome(&found[i]), found[i].Rule, found[i].Problem))
 	}
 	if len(missing) == 0 && len(got) == 0 {
-		return nil, nil
+		return wrong, nil
 	}
-	return slices.Concat(lines("expected: ", missing), lines("got:      ", got)), nil
+	return slices.Concat(wrong, lines("expected: ", missing), lines("got:      ", got)), nil
+}
+
+// compare returns what the mutations have not made as expected.
+func (t *Test) compare(mutated *admissionrule.Mutated) ([]string, error) {
+	if len(t.ExpectObject) == 0 {
+		var made []string
+		for i := range mutated.Changes {
+			made = append(made, mutated.Changes[i].Made().String())
+		}
+		if len(made) == 0 {
+			return nil, nil
+		}
+		return slices.Concat(lines("expected: ", []string{"no mutations, because there is no expectObject"}), lines("got:      ", made)), nil
+	}
+	want, err := offline.Values(t.ExpectObject)
+	if err != nil {
+		return nil, err
+	}
+	return differences("", want, mutated.Object), nil
+}
+
+// differences lists the fields that are not as wanted, or are missing.
+func differences(path string, want, got any) (all []string) {
+	fields, named := want.(map[string]any)
+	inside, there := got.(map[string]any)
+	if named && there {
+		for _, name := range slices.Sorted(maps.Keys(fields)) {
+			all = append(all, differences(path+"."+name, fields[name], inside[name])...)
+		}
+		return all
+	}
+	if reflect.DeepEqual(want, got) {
+		return nil
+	}
+	text := func(value any) string {
+		raw, _ := json.Marshal(value) // It was decoded from JSON.
+		return string(raw)
+	}
+	path = strings.TrimPrefix(path, ".")
+	return slices.Concat(lines("expected: ", []string{path + ": " + text(want)}), lines("got:      ", []string{path + ": " + text(got)}))
 }
 
 // lines are what there is, behind a word; the word says so if that is nothing.
