@@ -96,7 +96,11 @@ func (t *Tables) parentConditions(p *parentRow, rules *rulesRow) []metav1.Condit
 	conditions = append(conditions, status.FalseOnly(conditionHostnames,
 		status.About(p.Problems, conditionHostnames, fmt.Sprint(p.Index)))...)
 	unusable := status.About(rules.Problems, string(gwapiv1.RouteConditionAccepted), "")
-	if len(unusable) == 0 || len(detached) > 0 {
+	switch {
+	case len(unusable) == 0:
+		return conditions
+	case len(detached) > 0:
+		conditions[0].Message = status.Message(slices.Concat(detached, unusable))
 		return conditions
 	}
 	if dropped, all := rules.dropped(unusable); all {

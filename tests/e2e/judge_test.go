@@ -146,6 +146,9 @@ func (r reply) sort() string {
 	return "admitted"
 }
 
+// byPolicy is what the API server writes before the warning of a ValidatingAdmissionPolicy.
+var byPolicy = regexp.MustCompile(`^Validation failed for ValidatingAdmissionPolicy '[^']*' with binding '[^']*': `)
+
 const byWebhook = `admission webhook "`
 
 // create creates an object; a dry run stores nothing.
@@ -173,7 +176,12 @@ func (u *user) update(t *testing.T, o *unstructured.Unstructured, dryRun bool) r
 // answer reads the API server's answer.
 func (u *user) answer(t *testing.T, err error) reply {
 	t.Helper()
-	r := reply{stored: err == nil, warnings: slices.Compact(slices.Sorted(slices.Values(u.heard)))}
+	r := reply{stored: err == nil}
+	for _, text := range u.heard {
+		r.warnings = append(r.warnings, byPolicy.ReplaceAllString(text, ""))
+	}
+	slices.Sort(r.warnings)
+	r.warnings = slices.Compact(r.warnings)
 	var status apierrors.APIStatus
 	switch {
 	case err == nil:
