@@ -53,8 +53,11 @@ func levelNames() string {
 // Denies reports whether an object with a problem of that weight is denied.
 func (l Level) Denies(w verdict.Weight) bool { return slices.Contains(deniedAt[l], w) }
 
-// denies reports whether an object with the problem of the line is denied.
-func (l Level) denies(of line) bool { return l.Denies(of.weight) && !of.pending && !of.overruled }
+// denies reports whether an object with the problem of the line is denied. What other objects lose is only warned of, at
+// every level; if it is Invalid, it is the changed object that cannot work, such as a Secret that others use.
+func (l Level) denies(of line) bool {
+	return l.Denies(of.weight) && !of.pending && !of.overruled && (!of.others || of.weight == verdict.Invalid)
+}
 
 // levels reads the levels of namespaces.
 type levels struct {

@@ -259,6 +259,9 @@ func (p *parity) expected(o *unstructured.Unstructured, found []finding) (e expe
 		case f.isAbout(o):
 			e.warnings = append(e.warnings, f.line())
 		case !before[place{f.object(), f.Field, f.Reason}]:
+			if f.Weight != "Invalid" {
+				f.Severity = "warning" // Level strict is about the object itself.
+			}
 			e.others = append(e.others, f)
 		}
 	}
