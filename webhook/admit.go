@@ -126,7 +126,7 @@ func (v *validator) verdict(ctx context.Context, request *admissionv1.AdmissionR
 		return level, nil, nil, err
 	}
 	lines = v.phrase(ctx, obj, request, findings)
-	if level == LevelWarn {
+	if level == LevelWarn && !dry(request) {
 		v.tell(request, lines)
 	}
 	return level, lines, warnings, nil

@@ -113,9 +113,13 @@ func (c *counts) fail(webhook, kind string, err error, start time.Time) {
 	c.unjudged.WithLabelValues(webhook, causeOf(err)).Inc()
 }
 
+// dry reports whether a request is a dry run. It is judged like any other, and nothing is remembered or told of it but
+// what measures the work of the webhook.
+func dry(request *admissionv1.AdmissionRequest) bool { return request.DryRun != nil && *request.DryRun }
+
 // judged counts the problems of a change that is about to be answered at a level.
 func (c *counts) judged(request *admissionv1.AdmissionRequest, level Level, lines []line) {
-	if request.DryRun != nil && *request.DryRun {
+	if dry(request) {
 		return
 	}
 	for _, l := range lines {

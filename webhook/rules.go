@@ -144,7 +144,7 @@ func (b *RuleBook) take(out *ruled, request *admissionv1.AdmissionRequest, f *ad
 	default:
 		out.warned, how = append(out.warned, l.String()), "warned"
 	}
-	if request.DryRun != nil && *request.DryRun {
+	if dry(request) {
 		return
 	}
 	if f.Failed {
