@@ -39,6 +39,17 @@ func newParamStore() paramStore {
 	}
 }
 
+// drop forgets some parameters.
+func (s *paramStore) drop(which func(paramKey) bool) {
+	for key := range s.versions {
+		if which(key) {
+			delete(s.versions, key)
+			delete(s.held, key)
+			delete(s.suspects, key)
+		}
+	}
+}
+
 // suspect takes the name of a ConfigMap that has changed.
 func (s *paramStore) suspect(namespace, config string) {
 	for key := range s.versions {

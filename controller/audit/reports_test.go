@@ -23,7 +23,7 @@ import (
 )
 
 // definitions are the CRDs of a file.
-func definitions(t *testing.T, file string) (all []*apiextensionsv1.CustomResourceDefinition) {
+func definitions(t testing.TB, file string) (all []*apiextensionsv1.CustomResourceDefinition) {
 	t.Helper()
 	text, err := os.ReadFile("testdata/" + file)
 	if err != nil {

@@ -59,6 +59,7 @@ func (a *Auditor) dropRule(name string) {
 		a.record(o, r, judgement{})
 	}
 	delete(a.rules, name)
+	a.params.drop(func(key paramKey) bool { return key.rule == r })
 	if a.leading {
 		a.changedRules[name] = true
 	}
@@ -218,6 +219,7 @@ func (a *Auditor) namespace(source *corev1.Namespace, deleted bool) {
 	before := a.namespaces[source.Name]
 	if deleted {
 		delete(a.namespaces, source.Name)
+		a.params.drop(func(key paramKey) bool { return key.from == source.Name })
 		return
 	}
 	a.namespaces[source.Name] = source
