@@ -28,14 +28,15 @@ import (
 // could double the object each time.
 const maxCopies = 3 << 20
 
-var boundCopies = sync.OnceFunc(func() { jsonpatch.AccumulatedCopySizeLimit = maxCopies })
+// BoundCopies sets this limit for the process. Patch does it too.
+var BoundCopies = sync.OnceFunc(func() { jsonpatch.AccumulatedCopySizeLimit = maxCopies })
 
 // Patch returns the object with the change that the expression of a mutation has returned. It does not change the object
 // itself. Types are those of the kind; only apply configurations need them.
 func Patch(ctx context.Context, of rulesv1alpha1.PatchType, object map[string]any, value ref.Val,
 	types managedfields.TypeConverter,
 ) (map[string]any, error) {
-	boundCopies()
+	BoundCopies()
 	patcher := patch.NewJSONPatcher(evaluated{value})
 	if of == rulesv1alpha1.PatchTypeApplyConfiguration {
 		patcher = patch.NewApplyConfigurationPatcher(evaluated{value})

@@ -68,6 +68,7 @@ func readKinds() ([]schema.GroupKind, error) {
 	objects := []client.Object{
 		&apiextensionsv1.CustomResourceDefinition{},
 		&admissionregv1.ValidatingAdmissionPolicy{}, &admissionregv1.ValidatingAdmissionPolicyBinding{},
+		&admissionregv1.MutatingAdmissionPolicy{}, &admissionregv1.MutatingAdmissionPolicyBinding{},
 	}
 	for _, k := range append(kube.Kinds(), kube.RuleKinds()...) {
 		objects = append(objects, k.Object)

@@ -75,7 +75,8 @@ func TestMutations(t *testing.T) {
 		if got := strings.TrimSpace(s.kubectl(t, "get", "httproute", "cart", "-o", stored)); got != want {
 			t.Errorf("stored: %s, want %s", got, want)
 		}
-		if out, err = s.tryApply(route); err != nil || !strings.Contains(out, "cart unchanged") || strings.Contains(out, "has set this") {
+		// kubectl sends the list of rules again, because it lacks what was filled in, as it does for defaults of CRDs.
+		if out, err = s.tryApply(route); err != nil || strings.Contains(out, "Warning") {
 			t.Errorf("applied again: %v\n%s", err, out)
 		}
 	}

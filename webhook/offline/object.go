@@ -25,7 +25,9 @@ type object struct {
 	defined *definition.Kind
 	// unknown reports whether the object has fields that the kind does not have.
 	unknown bool
-	value   map[string]any
+	// denied reports whether a policy of the API server has refused it before it could be validated.
+	denied bool
+	value  map[string]any
 	// old is the object as the cluster has it; nil if it is new, or if there is no cluster.
 	old map[string]any
 	// found are the findings of rules whose mutations could not be made.
@@ -74,6 +76,7 @@ func (r *review) define(o *object) bool {
 	case o.defined == nil && !r.reads(o.kind):
 		r.Ignored++
 		if r.Scheme.Recognizes(o.kind) {
+			r.mutate(o)
 			r.admit(o)
 		}
 		return false
@@ -141,11 +144,16 @@ func (r *review) version(kind schema.GroupVersionKind) schema.GroupVersionKind {
 	return kind
 }
 
-// fill fills in the defaults of the CRD, and those of admission.
+// fill fills in the defaults of the CRD.
 func (r *review) fill(o *object) bool {
 	if o.defined != nil {
 		o.defined.Default(o.value)
 	}
+	return true
+}
+
+// webhook does what the mutating webhook of Gatehouse does: it fills in the defaults of admission and those of rules.
+func (r *review) webhook(o *object) {
 	for _, note := range webhook.Default(o.kind.GroupKind(), o.value) {
 		at, message, _ := strings.Cut(note, ": ")
 		r.find(o.document, o.ref, verdict.Problem{
@@ -155,7 +163,7 @@ func (r *review) fill(o *object) bool {
 	if o.defined != nil {
 		o.defined.Default(o.value)
 	}
-	return true
+	r.mutateByRules(o)
 }
 
 // validate finds what the CRD refuses. Like the API server, it does not validate an object with unknown fields, because

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	admissionregv1 "k8s.io/api/admissionregistration/v1"
@@ -14,9 +13,11 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	utiljson "k8s.io/apimachinery/pkg/util/json"
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/admission/plugin/policy/generic"
 	"k8s.io/apiserver/pkg/admission/plugin/policy/matching"
+	"k8s.io/apiserver/pkg/admission/plugin/policy/mutating"
 	"k8s.io/apiserver/pkg/admission/plugin/policy/validating"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	"k8s.io/apiserver/pkg/warning"
@@ -25,17 +26,22 @@ import (
 	"gatehouse/policies/verdict"
 )
 
-const (
-	policyKind  = "ValidatingAdmissionPolicy"
-	bindingKind = "ValidatingAdmissionPolicyBinding"
-)
+// validatingPolicies are the ValidatingAdmissionPolicies with their bindings.
+var validatingPolicies = policyType[*validating.Policy, *validating.PolicyBinding, validating.Validator]{
+	kind:      "ValidatingAdmissionPolicy",
+	newPolicy: func() *validating.Policy { return &validating.Policy{} }, newBinding: func() *validating.PolicyBinding { return &validating.PolicyBinding{} },
+	policy: validating.NewValidatingAdmissionPolicyAccessor, binding: validating.NewValidatingAdmissionPolicyBindingAccessor,
+	compile: compiled,
+}
 
-// policies are the ValidatingAdmissionPolicies of the manifests with their bindings, evaluated by the code of the API
-// server. The request is by a user who is authorized for nothing.
+// policies are the admission policies of the manifests with their bindings, evaluated by the code of the API server. The
+// request is by a user who is authorized for nothing.
 type policies struct {
-	// hooks are each a policy with one binding, because the API server only returns the first denial of a request.
-	hooks      []validating.PolicyHook
-	dispatcher generic.Dispatcher[validating.PolicyHook]
+	mutating []mutating.PolicyHook
+	mutator  generic.Dispatcher[mutating.PolicyHook]
+	// validating are each a policy with one binding, because the API server only returns the first denial of a request.
+	validating []validating.PolicyHook
+	validator  generic.Dispatcher[validating.PolicyHook]
 	interfaces admission.ObjectInterfaces
 	registry   runtime.EquivalentResourceRegistry
 }
@@ -44,54 +50,22 @@ type policies struct {
 func (r *review) newPolicies(documents []document) *policies {
 	p := &policies{registry: runtime.NewEquivalentResourceRegistry()}
 	p.interfaces = &admission.RuntimeObjectInterfaces{
-		ObjectCreater: versions{}, ObjectTyper: r.Scheme, ObjectConvertor: versions{}, EquivalentResourceMapper: p.registry,
+		ObjectCreater: versions{}, ObjectTyper: r.Scheme, ObjectConvertor: versions{}, ObjectDefaulter: defaults{r},
+		EquivalentResourceMapper: p.registry,
 	}
-	defined := map[string]*admissionregv1.ValidatingAdmissionPolicy{}
-	var bindings []*admissionregv1.ValidatingAdmissionPolicyBinding
-	for _, d := range documents {
-		if d.kind.Group != admissionregv1.GroupName {
-			continue
-		}
-		switch d.kind.Kind {
-		case policyKind:
-			if policy := (&admissionregv1.ValidatingAdmissionPolicy{}); r.configured(d, policy) {
-				policy.Spec.MatchConstraints = matchDefaults(policy.Spec.MatchConstraints)
-				defined[policy.Name] = policy
-			}
-		case bindingKind:
-			if binding := (&admissionregv1.ValidatingAdmissionPolicyBinding{}); r.configured(d, binding) {
-				binding.Spec.MatchResources = matchDefaults(binding.Spec.MatchResources)
-				bindings = append(bindings, binding)
-			}
-		}
-	}
-	if len(defined) == 0 {
-		return p
-	}
-	slices.SortFunc(bindings, func(a, b *admissionregv1.ValidatingAdmissionPolicyBinding) int {
-		return strings.Compare(a.Name, b.Name)
-	})
-	evaluators := map[string]validating.Validator{}
 	store := newParams(r, documents)
-	for _, binding := range bindings {
-		policy := defined[binding.Spec.PolicyName]
-		if policy == nil {
-			continue // It is in the cluster, or nowhere. The API server ignores the binding too.
+	p.mutating = mutatingPolicies.hooks(r, documents, store)
+	for _, hook := range validatingPolicies.hooks(r, documents, store) {
+		for _, binding := range hook.Bindings {
+			hook.Bindings = []*validating.PolicyBinding{binding}
+			p.validating = append(p.validating, hook)
 		}
-		if evaluators[policy.Name] == nil {
-			evaluators[policy.Name] = compiled(policy)
-		}
-		hook := validating.PolicyHook{
-			Policy: policy, Bindings: []*admissionregv1.ValidatingAdmissionPolicyBinding{binding},
-			Evaluator: evaluators[policy.Name],
-		}
-		if kind := policy.Spec.ParamKind; kind != nil {
-			hook.ParamInformer, hook.ParamScope = store.of(schema.FromAPIVersionAndKind(kind.APIVersion, kind.Kind))
-		}
-		p.hooks = append(p.hooks, hook)
 	}
-	p.dispatcher = validating.NewDispatcher(nobody{},
-		generic.NewPolicyMatcher(matching.NewMatcher(newNamespaces(documents), nil)))
+	matcher := matching.NewMatcher(newNamespaces(documents), nil)
+	if len(p.mutating) > 0 {
+		p.mutator = mutating.NewDispatcher(nobody{}, matcher, newTypes(r.forms))
+	}
+	p.validator = validating.NewDispatcher(nobody{}, generic.NewPolicyMatcher(matcher))
 	return p
 }
 
@@ -113,43 +87,18 @@ func (r *review) configured(d document, into metav1.Object) bool {
 	return true
 }
 
-// matchDefaults fills in what the API server does.
-func matchDefaults(match *admissionregv1.MatchResources) *admissionregv1.MatchResources {
-	if match == nil {
-		return nil
-	}
-	if match.MatchPolicy == nil {
-		equivalent := admissionregv1.Equivalent
-		match.MatchPolicy = &equivalent
-	}
-	if match.NamespaceSelector == nil {
-		match.NamespaceSelector = &metav1.LabelSelector{}
-	}
-	if match.ObjectSelector == nil {
-		match.ObjectSelector = &metav1.LabelSelector{}
-	}
-	return match
-}
-
 // admit evaluates the policies, whose denials and warnings have the words of the API server. Objects that it refuses
 // before are not evaluated.
 func (r *review) admit(o *object) bool {
-	if len(r.policies.hooks) == 0 || o.unknown || len(r.invalid[o.ref]) > 0 ||
+	if len(r.policies.validating) == 0 || o.unknown || o.denied || len(r.invalid[o.ref]) > 0 ||
 		o.kind.Group == admissionregv1.GroupName {
 		return true
 	}
-	resource, _ := meta.UnsafeGuessKindToResource(o.kind)
-	if o.defined != nil {
-		resource = o.kind.GroupVersion().WithResource(o.defined.Resource)
-		for _, version := range r.definitions.Versions(o.kind.GroupKind()) {
-			r.policies.registry.RegisterKindFor(version.WithResource(o.defined.Resource), "", version.WithKind(o.kind.Kind))
-		}
-	}
-	attributes := r.attributes(o, resource)
-	for i := range r.policies.hooks {
+	attributes := r.attributes(o)
+	for i := range r.policies.validating {
 		heard := &warnings{}
 		ctx := warning.WithWarningRecorder(context.Background(), heard)
-		err := r.policies.dispatcher.Dispatch(ctx, attributes, r.policies.interfaces, r.policies.hooks[i:i+1])
+		err := r.policies.validator.Dispatch(ctx, attributes, r.policies.interfaces, r.policies.validating[i:i+1])
 		if err != nil {
 			r.deny(o.document, o.ref, refused(reasonPolicy, "", denial(err)))
 		}
@@ -161,7 +110,14 @@ func (r *review) admit(o *object) bool {
 }
 
 // attributes are those of the request to store an object.
-func (r *review) attributes(o *object, resource schema.GroupVersionResource) admission.Attributes {
+func (r *review) attributes(o *object) admission.Attributes {
+	resource, _ := meta.UnsafeGuessKindToResource(o.kind)
+	if o.defined != nil {
+		resource = o.kind.GroupVersion().WithResource(o.defined.Resource)
+		for _, version := range r.definitions.Versions(o.kind.GroupKind()) {
+			r.policies.registry.RegisterKindFor(version.WithResource(o.defined.Resource), "", version.WithKind(o.kind.Kind))
+		}
+	}
 	now := &unstructured.Unstructured{Object: o.value}
 	if o.old == nil {
 		return admission.NewAttributesRecord(now, nil, o.kind, o.ref.Namespace, o.ref.Name, resource, "", admission.Create,
@@ -208,13 +164,24 @@ func (versions) New(kind schema.GroupVersionKind) (runtime.Object, error) {
 	return made, nil
 }
 
-// Convert implements runtime.ObjectConvertor. The caller sets the version.
+// Convert implements runtime.ObjectConvertor. What is converted keeps the version that it has, if it has one.
 func (versions) Convert(in, out, _ any) error {
 	from, ok := in.(*unstructured.Unstructured)
 	to, right := out.(*unstructured.Unstructured)
 	if !ok || !right {
 		return fmt.Errorf("converting a %T to a %T", in, out)
 	}
-	to.Object = from.DeepCopy().Object
+	raw, err := from.MarshalJSON() // What a policy has built need not have values that can be copied.
+	if err != nil {
+		return fmt.Errorf("encoding the object: %w", err)
+	}
+	kind := to.GroupVersionKind()
+	to.Object = nil
+	if err := utiljson.Unmarshal(raw, &to.Object); err != nil {
+		return fmt.Errorf("decoding the object: %w", err)
+	}
+	if !kind.Empty() {
+		to.SetGroupVersionKind(kind)
+	}
 	return nil
 }

@@ -123,18 +123,18 @@ func (f *forms) of(kind schema.GroupVersionKind) (*admissionrule.Form, error) {
 	return form, err
 }
 
-// mutate applies the mutations of the rules of the platform, and reports what they fill in as admission does. Objects
+// mutateByRules applies the mutations of the rules of the platform, and reports what they fill in as admission does. Objects
 // that the API server refuses because of unknown fields stay as they are.
-func (r *review) mutate(o *object) bool {
+func (r *review) mutateByRules(o *object) {
 	if ofRules(o.kind) || len(r.platform.Rules) == 0 || o.unknown {
-		return true
+		return
 	}
 	mutated, err := r.platform.Mutate(context.Background(), Request{
 		Object: o.value, OldObject: o.old, Username: r.user().Name, Groups: r.user().Groups,
 	})
 	if err != nil {
 		r.deny(o.document, o.ref, refused(reasonUnreadable, "", oneLine(err)+": report this"))
-		return true
+		return
 	}
 	o.found = mutated.Findings
 	if len(mutated.Changes) > 0 {
@@ -150,7 +150,6 @@ func (r *review) mutate(o *object) bool {
 			Help: r.platform.help(mutated.Changes[i].Rule),
 		})
 	}
-	return true
 }
 
 // rule reports what the rules of the platform say about an object, at every level. Objects that the API server refuses
@@ -169,7 +168,7 @@ func (r *review) rule(o *object) bool {
 	if len(r.platform.Rules) == 0 {
 		return true
 	}
-	if o.unknown || len(r.invalid[o.ref]) > 0 {
+	if o.unknown || o.denied || len(r.invalid[o.ref]) > 0 {
 		r.refused[effective.ObjectOf(o.ref)] = true
 		return true
 	}
