@@ -304,9 +304,11 @@ func (o *tenant) judgeNames(object, before *unstructured.Unstructured, got reply
 // time, so what is not found is asked again: it must be found, or be gone.
 func (o *tenant) prove(object *unstructured.Unstructured, got reply) {
 	var unproved []string
+	var stored []*unstructured.Unstructured
+	var found []finding
 	for range 5 {
-		stored := o.snapshot(object)
-		found := check(o.T, append(stored, object))
+		stored = o.snapshot(object)
+		found = check(o.T, append(stored, object))
 		unproved = slices.DeleteFunc(slices.Clone(got.denials), func(line string) bool { return proved(object, line, found) })
 		if len(unproved) == 0 {
 			o.counts.addAll("denials proved", len(got.denials))
@@ -323,8 +325,11 @@ func (o *tenant) prove(object *unstructured.Unstructured, got reply) {
 			return
 		}
 	}
-	text, _ := json.Marshal(object) // It is only shown.
-	o.Errorf("the command does not say that %q\n%s", unproved, text)
+	stored = slices.DeleteFunc(stored, func(u *unstructured.Unstructured) bool {
+		return u.GetKind() != "Namespace" && !strings.Contains(strings.Join(unproved, " "), u.GetName())
+	})
+	text, _ := json.Marshal(append(stored, object)) // It is only shown.
+	o.Errorf("the command does not say that %q, but %q; these objects have to do with it:\n%s", unproved, found, text)
 }
 
 // proved reports whether the command says the line about the object, or finds something wrong with others of the kind
