@@ -2,14 +2,18 @@ package definition
 
 import (
 	"fmt"
+	"sync"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
-// Set are the CRDs of a cluster. Versions are compiled when they are asked for the first time.
+// Set are the CRDs of a cluster. Versions are compiled when they are asked for the first time. It is safe for concurrent
+// use.
 type Set struct {
-	crds  map[schema.GroupKind]*apiextensionsv1.CustomResourceDefinition
+	crds map[schema.GroupKind]*apiextensionsv1.CustomResourceDefinition
+
+	mu    sync.Mutex
 	kinds map[schema.GroupVersionKind]*Kind
 }
 
@@ -42,6 +46,8 @@ func (s *Set) Versions(kind schema.GroupKind) (served []schema.GroupVersion) {
 
 // Kind returns a version of a kind; nil if its CRD does not serve it. An error means that the CRD is broken.
 func (s *Set) Kind(gvk schema.GroupVersionKind) (*Kind, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if k, ok := s.kinds[gvk]; ok {
 		return k, nil
 	}

@@ -129,10 +129,7 @@ func Files(o Options, paths []string, stdin io.Reader) (*Review, error) {
 	for _, d := range stored {
 		r.hold(d)
 	}
-	for i, d := range files.documents {
-		r.Progress("reviewing objects", i, len(files.documents))
-		r.take(d)
-	}
+	r.takeAll(files.documents)
 	if err := r.judge(); err != nil {
 		return nil, err
 	}

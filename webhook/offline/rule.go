@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 
 	admissionv1 "k8s.io/api/admission/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -101,14 +102,17 @@ func Values(text []byte) (map[string]any, error) {
 	return values, nil
 }
 
-// forms are what mutations need to know of kinds.
+// forms are what mutations need to know of kinds. They are safe for concurrent use.
 type forms struct {
+	mu      sync.Mutex
 	schemas admissionrule.Schemas
 	known   map[schema.GroupVersionKind]*admissionrule.Form
 }
 
 // of returns the form of a kind; nil if its CRD is not known.
 func (f *forms) of(kind schema.GroupVersionKind) (*admissionrule.Form, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if form, ok := f.known[kind]; ok {
 		return form, nil
 	}
