@@ -3,6 +3,7 @@ package admissionrule
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 
 	celconfig "k8s.io/apiserver/pkg/apis/cel"
@@ -18,6 +19,10 @@ type Survey struct {
 	now, earlier surveyed
 	// told are the pieces that a requirement has been violated by.
 	told map[requirement]map[int]bool
+
+	// values are those of the last object that a rule was asked about, because other rules are asked about it next.
+	last   *Input
+	values map[string]any
 }
 
 // requirement is a validation with the index of the parameters.
@@ -136,7 +141,7 @@ func (s *Survey) Judge(ctx context.Context, r *Rule, in *Input) ([]Finding, erro
 	}
 	for i, params := range all {
 		a := &asked{survey: s, ctx: ctx, rule: r, in: in, mine: mine, was: s.earlier.naming[name], params: i}
-		a.values, a.old = in.values(params), in.before().values(params)
+		a.values = s.valuesOf(in, params)
 		found = append(found, a.evaluate()...)
 	}
 	if err := ctx.Err(); err != nil {
@@ -150,6 +155,18 @@ func (s *Survey) Judge(ctx context.Context, r *Rule, in *Input) ([]Finding, erro
 	return findings, nil
 }
 
+func (s *Survey) valuesOf(in *Input, params any) map[string]any {
+	if s.last != in {
+		s.last, s.values = in, in.values(nil)
+	}
+	if params == nil {
+		return s.values
+	}
+	values := maps.Clone(s.values)
+	values[varParams] = params
+	return values
+}
+
 // asked is a rule that is evaluated for an object with one of its parameters.
 type asked struct {
 	survey *Survey
@@ -159,8 +176,7 @@ type asked struct {
 	// mine are the pieces that the object touches, and was those that it touched earlier.
 	mine, was []int
 	params    int
-	// values are those with the object, and old those of before.
-	values, old map[string]any
+	values    map[string]any
 }
 
 func (a *asked) evaluate() (found []violation) {
@@ -266,7 +282,8 @@ func (a *asked) check(v *validation, pieces []piece) []violation {
 // checkOld is check for the object as it was before.
 func (a *asked) checkOld(v *validation, pieces []piece) []violation {
 	b := &budget{ctx: a.ctx, left: celconfig.RuntimeCELCostBudget}
-	return a.rule.require(v, b, (&lone{rule: a.rule, budget: b, values: a.old}).with(pieces))
+	old := a.in.before().values(a.values[varParams])
+	return a.rule.require(v, b, (&lone{rule: a.rule, budget: b, values: old}).with(pieces))
 }
 
 func (a *asked) with(pieces []piece) (map[string]any, *budget) {

@@ -186,7 +186,7 @@ func (r *review) rule(o *object) bool {
 	later := false
 	for i := range r.platform.Rules {
 		if rule := r.platform.Rules[i].rule; rule.ReadsEffective() {
-			later = later || rule.Covers(in.Resource)
+			later = later || !in.Resource.Unborn && rule.Covers(in.Resource)
 		} else {
 			found, err := rule.Judge(context.Background(), in)
 			r.ruled(o, found, err)
