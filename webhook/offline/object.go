@@ -156,7 +156,7 @@ func (r *review) fill(o *object) bool {
 func (r *review) webhook(o *object) {
 	for _, note := range webhook.Default(o.kind.GroupKind(), o.value) {
 		at, message, _ := strings.Cut(note, ": ")
-		r.find(o.document, o.ref, verdict.Problem{
+		r.warn(o.document, o.ref, verdict.Problem{
 			Field: at, Reason: reasonDefaulted, Weight: verdict.Unresolved, Message: message,
 		})
 	}
