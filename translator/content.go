@@ -3,6 +3,7 @@ package translator
 import (
 	"bytes"
 	"fmt"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -215,6 +216,10 @@ func (t *Tables) authority(r *flow.Read, id string, _ bool) (*authorityRow, bool
 		return nil, false
 	}
 	name := certificate.AuthoritiesIn(data)
+	kind, _, _ := strings.Cut(id, "/")
+	if kind != ClusterTrustBundles.Kind && !policies.Reads(kind, name) && !certificate.IsAuthorities(data, name) {
+		name = certificate.AuthoritiesKey // The caches do not keep other content, so it must not matter in files either.
+	}
 	if err := certificate.CheckAuthorities(name, data[name]); err != nil {
 		return &authorityRow{Broken: err.Error()}, true
 	}
