@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -41,7 +42,8 @@ func (l *liveCluster) read(cmd *cobra.Command) (*offline.Stored, error) {
 	if err != nil {
 		return nil, usageError{fmt.Errorf("--context %s: %w", l.context, err)}
 	}
-	c.QPS, c.Burst = 50, 100 // Some hundred lists, one after the other.
+	c.QPS, c.Burst = 50, 100     // Some hundred lists, one after the other.
+	c.Timeout = 30 * time.Second // For each of them.
 	cluster, err := client.New(c, client.Options{})
 	if err != nil {
 		return nil, usageError{fmt.Errorf("--context %s: %w", l.context, err)}

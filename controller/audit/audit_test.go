@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 	"sigs.k8s.io/yaml"
 
@@ -179,7 +180,7 @@ func route(namespace, name string, generation int64, hosts ...gwapiv1.Hostname) 
 	r := &gwapiv1.HTTPRoute{ObjectMeta: metav1.ObjectMeta{
 		Namespace: namespace, Name: name, Generation: generation, UID: types.UID(namespace + "/" + name),
 	}}
-	r.Spec.ParentRefs = []gwapiv1.ParentReference{{Name: "web", Namespace: ptr(gwapiv1.Namespace("edge"))}}
+	r.Spec.ParentRefs = []gwapiv1.ParentReference{{Name: "web", Namespace: ptr.To(gwapiv1.Namespace("edge"))}}
 	r.Spec.Hostnames, r.Spec.Rules = hosts, []gwapiv1.HTTPRouteRule{{}}
 	return r
 }
@@ -315,7 +316,7 @@ func TestWhatTakesEffectIsJudged(t *testing.T) {
 		g.Spec.GatewayClassName = "c"
 		g.Spec.Listeners = []gwapiv1.Listener{{
 			Name: "http", Protocol: gwapiv1.HTTPProtocolType, Port: 80,
-			AllowedRoutes: &gwapiv1.AllowedRoutes{Namespaces: &gwapiv1.RouteNamespaces{From: ptr(gwapiv1.NamespacesFromAll)}},
+			AllowedRoutes: &gwapiv1.AllowedRoutes{Namespaces: &gwapiv1.RouteNamespaces{From: ptr.To(gwapiv1.NamespacesFromAll)}},
 		}}
 		return g
 	}
@@ -482,7 +483,7 @@ func BenchmarkBeginning(b *testing.B) {
 	g.Spec.GatewayClassName = "c"
 	g.Spec.Listeners = []gwapiv1.Listener{{
 		Name: "http", Protocol: gwapiv1.HTTPProtocolType, Port: 80,
-		AllowedRoutes: &gwapiv1.AllowedRoutes{Namespaces: &gwapiv1.RouteNamespaces{From: ptr(gwapiv1.NamespacesFromAll)}},
+		AllowedRoutes: &gwapiv1.AllowedRoutes{Namespaces: &gwapiv1.RouteNamespaces{From: ptr.To(gwapiv1.NamespacesFromAll)}},
 	}}
 	f.store(g)
 	var routes []translator.Object

@@ -9,6 +9,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/utils/ptr"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 	"sigs.k8s.io/yaml"
 
@@ -51,10 +52,10 @@ func TestPacksJudgeWhatIsStored(t *testing.T) {
 	f.store(documents(t, text)...)
 	open := route("shop", "open", 1, "www.example.com")
 	open.Spec.ParentRefs = []gwapiv1.ParentReference{{
-		Name: "outside", Namespace: ptr(gwapiv1.Namespace("infra")), SectionName: ptr(gwapiv1.SectionName("http")),
+		Name: "outside", Namespace: ptr.To(gwapiv1.Namespace("infra")), SectionName: ptr.To(gwapiv1.SectionName("http")),
 	}}
 	open.Spec.Rules[0].BackendRefs = []gwapiv1.HTTPBackendRef{{BackendRef: gwapiv1.BackendRef{
-		BackendObjectReference: gwapiv1.BackendObjectReference{Name: "cart", Port: ptr(gwapiv1.PortNumber(8080))},
+		BackendObjectReference: gwapiv1.BackendObjectReference{Name: "cart", Port: ptr.To(gwapiv1.PortNumber(8080))},
 	}}}
 	f.store(open)
 	var names []string

@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	rulesv1alpha1 "gatehouse/api/rules/v1alpha1"
@@ -200,7 +201,7 @@ func (r *Reports) write(ctx context.Context, c content) error {
 	switch wanted := r.kind.report(&c); {
 	case c.empty() && absent:
 	case c.empty():
-		err = r.Client.Delete(ctx, stored, client.Preconditions{ResourceVersion: ptr(stored.GetResourceVersion())})
+		err = r.Client.Delete(ctx, stored, client.Preconditions{ResourceVersion: ptr.To(stored.GetResourceVersion())})
 	case absent:
 		if err = r.Client.Create(ctx, wanted); apierrors.HasStatusCause(err, "NamespaceTerminating") {
 			return nil
@@ -219,8 +220,6 @@ func (r *Reports) write(ctx context.Context, c content) error {
 	}
 	return nil
 }
-
-func ptr[T any](v T) *T { return &v }
 
 // fill gives a stored report what is wanted, and reports whether that changes it.
 func (k *reportKind) fill(stored, wanted *unstructured.Unstructured) (changed bool) {

@@ -2,8 +2,8 @@ package audit
 
 import "maps"
 
-// need says by which rules an object is to be judged: by all, by those that read the effective configuration, and by
-// single ones.
+// need says which rules an object must be judged by: all rules, all rules that read the effective configuration, or the
+// listed rules.
 type need struct {
 	all, effective bool
 	rules          map[*rule]bool

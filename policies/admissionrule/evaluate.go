@@ -114,6 +114,12 @@ func (r *Rule) Judge(ctx context.Context, in *Input) ([]Finding, error) {
 	if len(found) > 0 && err == nil && (in.changes() || r.effective) {
 		r.compare(ctx, in, all, found)
 	}
+	return r.findings(ctx, in, found)
+}
+
+// findings are those of violations, with what exceptions allow. It returns an error only if ctx has ended, because then
+// the violations are not all that there are.
+func (r *Rule) findings(ctx context.Context, in *Input, found []violation) ([]Finding, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("evaluating rule %s: %w", r.name, err)
 	}

@@ -144,15 +144,7 @@ func (s *Survey) Judge(ctx context.Context, r *Rule, in *Input) ([]Finding, erro
 		a.values = s.valuesOf(in, params)
 		found = append(found, a.evaluate()...)
 	}
-	if err := ctx.Err(); err != nil {
-		return nil, fmt.Errorf("evaluating rule %s: %w", r.name, err)
-	}
-	findings := make([]Finding, len(found))
-	for i := range found {
-		findings[i] = found[i].Finding
-	}
-	r.except(in, findings)
-	return findings, nil
+	return r.findings(ctx, in, found)
 }
 
 func (s *Survey) valuesOf(in *Input, params any) map[string]any {

@@ -68,9 +68,9 @@ func (t types) GetTypeConverter(kind schema.GroupVersionKind) managedfields.Type
 	if form, err := t.forms.of(kind); err == nil && form != nil {
 		return form.Types
 	}
-	stub := &unstructured.Unstructured{}
-	stub.SetGroupVersionKind(kind)
-	if _, err := t.own.ObjectToTyped(stub); err != nil {
+	empty := &unstructured.Unstructured{} // The converter says only by an object whether it knows a kind.
+	empty.SetGroupVersionKind(kind)
+	if _, err := t.own.ObjectToTyped(empty); err != nil {
 		return nil
 	}
 	return t.own

@@ -36,7 +36,7 @@ type Platform struct {
 	exceptions map[string][]*admissionrule.Exception
 	namespaces namespaces
 	configs    []*corev1.ConfigMap
-	// documents are those that were read with the rules, and the rules themselves.
+	// documents are the rules, and all other objects that are in the same files.
 	documents []document
 	forms     *forms
 	// problems are those of the rules and exceptions themselves.

@@ -154,7 +154,7 @@ type review struct {
 	// asked are the objects that rules about the effective configuration are asked of, and refused those that no rule is.
 	asked   []asked
 	refused map[effective.Object]bool
-	// earlier is the effective configuration of what is stored, if only what is new is to be reported.
+	// earlier is the effective configuration of the cluster without the manifests. It is nil unless OnlyNew is set.
 	earlier *effective.Configuration
 	// held are the objects of the cluster, and events those of the manifests.
 	held, events []translator.Event
