@@ -28,7 +28,7 @@ func (p *Platform) Stored(o Options, paths []string, objects []json.RawMessage) 
 	}
 	for i, object := range objects {
 		name, before := fmt.Sprintf("stored[%d]", i), files.others
-		files.part(&source{name: name, text: object}, part{0, len(object), 0})
+		files.part(&source{name: name, text: object}, part{end: len(object)})
 		if files.others > before {
 			return nil, fmt.Errorf("%s is not an object: write apiVersion and kind", name)
 		}
@@ -139,7 +139,7 @@ func (r *review) written(name string, object map[string]any) (document, error) {
 		return document{}, fmt.Errorf("reading %s: %w", name, err)
 	}
 	files := &reader{limit: maxInput}
-	files.part(&source{name: name, text: text}, part{0, len(text), 0})
+	files.part(&source{name: name, text: text}, part{end: len(text)})
 	if len(files.documents) != 1 {
 		return document{}, fmt.Errorf("%s is not an object: write apiVersion and kind", name)
 	}

@@ -15,6 +15,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -51,13 +52,14 @@ func (s *source) place(line, column int) Place {
 		s.lines = strings.Split(string(s.text), "\n")
 	}
 	if line > 0 && line <= len(s.lines) {
-		p.Text = s.lines[line-1]
+		p.Text = strings.TrimSuffix(s.lines[line-1], "\r")
 	}
 	return p
 }
 
-// part is one document of YAML: where its text begins and ends, and the number of lines before it.
-type part struct{ start, end, before int }
+// part is one document: where its text begins and ends, and the number of lines before it, and of characters before it in
+// its first line.
+type part struct{ start, end, before, column int }
 
 // tree is a part with the places of its values; nil if it has none. The last one is kept.
 func (s *source) tree(p part) *yaml.Node {
@@ -66,7 +68,7 @@ func (s *source) tree(p part) *yaml.Node {
 		if err := yaml.Unmarshal(s.text[p.start:p.end], node); err != nil || len(node.Content) == 0 {
 			return nil
 		}
-		shift(node, p.before)
+		shift(node, p)
 		s.placed, s.places = p, node.Content[0]
 	}
 	return s.places
@@ -98,7 +100,7 @@ func (d document) located() document {
 func (d document) place(field string) Place {
 	tree := d.source.tree(d.part)
 	if tree == nil {
-		return d.source.place(d.part.before+1, 1)
+		return d.source.place(d.part.before+1, d.part.column+1)
 	}
 	for i := len(d.moved) - 1; i >= 0; i-- {
 		field = d.moved[i].origin(field)
@@ -139,7 +141,7 @@ func (r *reader) read(paths []string, stdin io.Reader) error {
 		}
 		info, err := os.Stat(path)
 		if err == nil && !info.IsDir() {
-			err = r.file(path)
+			err = r.file(filepath.Clean(path)) // Reports name files from the working directory on, without ./ before it.
 		} else if err == nil {
 			err = r.folder(path)
 		}
@@ -197,13 +199,15 @@ func (r *reader) stream(name string, from io.Reader) error {
 	}
 	s := &source{name: name, text: text}
 	for p := range parts(text) {
-		r.part(s, p)
+		for _, value := range r.values(s, p) {
+			r.part(s, value)
+		}
 	}
 	return nil
 }
 
 // parts yields the documents of a file. They are separated as kubectl does it: by lines that begin with --- and have
-// only white space behind it.
+// only white space or a comment behind it.
 func parts(text []byte) iter.Seq[part] {
 	return func(yield func(part) bool) {
 		start, before, line := 0, 0, 0
@@ -212,21 +216,65 @@ func parts(text []byte) iter.Seq[part] {
 			if i := bytes.IndexByte(text[at:], '\n'); i >= 0 {
 				end = at + i + 1
 			}
-			if rest, found := bytes.CutPrefix(text[at:end], []byte("---")); found && len(bytes.TrimSpace(rest)) == 0 {
-				if !yield(part{start, at, before}) {
+			rest, found := bytes.CutPrefix(text[at:end], []byte(separator))
+			if rest = bytes.TrimSpace(rest); found && (len(rest) == 0 || rest[0] == '#') {
+				if !yield(part{start, at, before, 0}) {
 					return
 				}
 				start, before = end, line+1
 			}
 			at = end
 		}
-		yield(part{start, len(text), before})
+		yield(part{start, len(text), before, 0})
 	}
 }
 
+// values divides a part into the JSON objects that follow each other in it, as jq writes them and kubectl reads them: the
+// parser of YAML would read only the first one. Other parts are not divided.
+func (r *reader) values(s *source, p part) (all []part) {
+	text := s.text[p.start:p.end]
+	if !bytes.HasPrefix(bytes.TrimSpace(text), []byte("{")) {
+		return []part{p}
+	}
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	for {
+		var value json.RawMessage
+		if err := decoder.Decode(&value); err != nil {
+			if len(all) > 0 && !errors.Is(err, io.EOF) {
+				rest := bytes.TrimSpace(text[decoder.InputOffset():])
+				line := 1 + bytes.Count(text[:bytes.LastIndex(text, rest)], []byte("\n"))
+				r.fail(s, p.before, line, fmt.Errorf("behind an object in JSON: %w", err))
+			} else if len(all) < 2 {
+				return []part{p}
+			}
+			return all
+		}
+		end := int(decoder.InputOffset())
+		start := end - len(value)
+		lineStart := bytes.LastIndexByte(text[:start], '\n') + 1
+		all = append(all, part{
+			p.start + start, p.start + end, p.before + bytes.Count(text[:start], []byte("\n")),
+			utf8.RuneCount(text[lineStart:start]),
+		})
+	}
+}
+
+// separator is what lines between two documents begin with.
+const separator = "---"
+
 // part reads one document, which may be a list of objects.
 func (r *reader) part(s *source, p part) {
-	raw, err := sigsyaml.YAMLToJSONStrict(s.text[p.start:p.end])
+	text := s.text[p.start:p.end]
+	if bytes.HasPrefix(text, []byte(separator)) || bytes.Contains(text, []byte("\n"+separator)) {
+		// kubectl refuses it, and the parser would read only what is before it.
+		before, _, _ := bytes.Cut(append([]byte("\n"), text...), []byte("\n"+separator))
+		r.fail(s, p.before, 1+bytes.Count(before, []byte("\n")), errors.New("only a comment may be behind --- in its line"))
+		return
+	}
+	raw, err := sigsyaml.YAMLToJSONStrict(text)
+	if err != nil && json.Valid(text) { // Not every escape of JSON is one of YAML.
+		raw, err = text, nil
+	}
 	if err != nil {
 		r.unreadable(s, p, err)
 		return
@@ -260,7 +308,7 @@ func (r *reader) object(d document) {
 	// A document with other types in these fields is not an object.
 	if err := kjson.UnmarshalCaseSensitivePreserveInts(d.raw, &head); err != nil || head.Kind == "" ||
 		head.APIVersion == "" {
-		r.others++
+		r.nameless(d)
 		return
 	}
 	var items []json.RawMessage
@@ -274,6 +322,16 @@ func (r *reader) object(d document) {
 		inner.within, inner.raw = fmt.Sprintf("%s.items[%d]", d.within, i), item
 		r.object(inner)
 	}
+}
+
+// nameless takes a document that does not say which kind of object it is. With a kind and metadata it is meant as an object.
+func (r *reader) nameless(d document) {
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(d.raw, &fields) == nil && fields["kind"] != nil && fields["metadata"] != nil {
+		r.broken = append(r.broken, unreadable{at: d.place(""), text: "an object has apiVersion and kind, which are texts"})
+		return
+	}
+	r.others++
 }
 
 // yamlError is an error of the parser, with the line in the document if it is known.
@@ -292,10 +350,13 @@ func (r *reader) fail(s *source, before, line int, err error) {
 	r.broken = append(r.broken, unreadable{at: s.place(before+line, 1), text: text})
 }
 
-// shift moves the lines of a document to where they are in the file.
-func shift(node *yaml.Node, lines int) {
-	node.Line += lines
+// shift moves the places in a document to where they are in the file.
+func shift(node *yaml.Node, p part) {
+	if node.Line == 1 {
+		node.Column += p.column
+	}
+	node.Line += p.before
 	for _, child := range node.Content {
-		shift(child, lines)
+		shift(child, p)
 	}
 }

@@ -1,8 +1,10 @@
 package offline
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -47,5 +49,107 @@ func TestInputIsBounded(t *testing.T) {
 	r = &reader{limit: int64(2 * len(service))}
 	if err := r.read([]string{folder}, nil); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestSeparators: documents are separated as kubectl does it. A comment may be behind the separator. Anything else is an
+// error in that line: the parser would not read what follows.
+func TestSeparators(t *testing.T) {
+	for separator, want := range map[string]struct {
+		objects int
+		wrong   string
+	}{
+		"---":           {objects: 2},
+		"---\t ":        {objects: 2},
+		"--- # another": {objects: 2},
+		"---# another":  {objects: 2},
+		"---\r":         {objects: 2},
+		"--- kind: A":   {wrong: "a.yaml:4:1: only a comment may be behind --- in its line"},
+		"----":          {wrong: "a.yaml:4:1: only a comment may be behind --- in its line"},
+	} {
+		r := &reader{limit: maxInput}
+		if err := r.stream("a.yaml", strings.NewReader(service+separator+"\n"+service)); err != nil {
+			t.Fatal(err)
+		}
+		var wrong string
+		for _, b := range r.broken {
+			wrong += fmt.Sprintf("%s:%d:%d: %s", b.at.File, b.at.Line, b.at.Column, b.text)
+		}
+		if len(r.documents) != want.objects || wrong != want.wrong {
+			t.Errorf("%q: %d objects, %q; want %d, %q", separator, len(r.documents), wrong, want.objects, want.wrong)
+		}
+	}
+	r := &reader{limit: maxInput}
+	if err := r.stream("a.yaml", strings.NewReader("--- {apiVersion: v1, kind: Service}\n")); err != nil || len(r.broken) != 1 || r.broken[0].at.Line != 1 {
+		t.Errorf("an object behind the first separator: %v, %+v", err, r.broken)
+	}
+}
+
+// TestPlaces: the text of a place has no line break, however lines end in the file, and files that are named with ./ are
+// called as in folders.
+func TestPlaces(t *testing.T) {
+	t.Chdir(t.TempDir())
+	text := strings.ReplaceAll(service+"---\n"+service, "\n", "\r\n")
+	if err := os.WriteFile("a.yaml", []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	want := Place{File: "a.yaml", Line: 7, Column: 18, Text: "metadata: {name: a}"}
+	for _, path := range []string{"a.yaml", "./a.yaml", ".", "./"} {
+		r := &reader{limit: maxInput}
+		if err := r.read([]string{path}, nil); err != nil {
+			t.Fatal(err)
+		}
+		if got := r.documents[1].place("metadata.name"); got != want {
+			t.Errorf("in %s: %+v, want %+v", path, got, want)
+		}
+	}
+}
+
+// TestJSON: JSON objects may follow each other, as jq writes them. What is behind an object and cannot be read is an error,
+// and escapes are those of JSON.
+func TestJSON(t *testing.T) {
+	const object = `{"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a"}}`
+	for text, want := range map[string]string{
+		object:                                           "1:62",
+		"\t" + object + "\n" + object + "\n":             "1:63 2:62",
+		object + object:                                  "1:62 1:128",
+		object + "\n---\n" + object + object:             "1:62 3:62 3:128",
+		object + "\n\n{\"kind\": \n":                     "1:62 error 3: behind an object in JSON: unexpected EOF",
+		object + "\n\nkind: A\n":                         "1:62 error 3: behind an object in JSON: invalid character 'k' looking for beginning of value",
+		"{apiVersion: v1, kind: A, metadata: {name: a}}": "1:44",
+		`{"apiVersion": "v1", "kind": "A", "metadata": "\ud83d\ude00"}`: "1:1",
+	} {
+		r := &reader{limit: maxInput}
+		if err := r.stream("a.json", strings.NewReader(text)); err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, d := range r.documents {
+			at := d.place("metadata.name")
+			got = append(got, fmt.Sprintf("%d:%d", at.Line, at.Column))
+		}
+		for _, b := range r.broken {
+			got = append(got, fmt.Sprintf("error %d: %s", b.at.Line, b.text))
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%s\nhas %s, want %s", text, strings.Join(got, " "), want)
+		}
+	}
+}
+
+// TestWithoutAKind: what is meant as an object needs apiVersion and kind. Other documents are counted.
+func TestWithoutAKind(t *testing.T) {
+	r := &reader{limit: maxInput}
+	text := "replicas: 1\n---\n# None.\n---\napiversion: v1\nkind: Service\nmetadata: {name: a}\n---\n" +
+		"apiVersion: 1\nkind: Service\nmetadata: {name: a}\n---\napiVersion: v2\nname: chart\n"
+	if err := r.stream("a.yaml", strings.NewReader(text)); err != nil {
+		t.Fatal(err)
+	}
+	var lines []int
+	for _, b := range r.broken {
+		lines = append(lines, b.at.Line)
+	}
+	if !slices.Equal(lines, []int{5, 9}) || r.others != 2 || len(r.documents) != 0 {
+		t.Errorf("lines %v are wrong, and %d documents are others; want [5 9] and 2", lines, r.others)
 	}
 }
