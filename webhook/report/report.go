@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"gatehouse/webhook/offline"
 )
@@ -60,14 +61,48 @@ func text(to io.Writer, r *offline.Review) error {
 		f := &r.Findings[i]
 		fmt.Fprintf(&b, "%s:%d:%d: %s: %s\n", f.File, f.Line, f.Column, severity(f), string(printable(sentence(f))))
 		if f.Text != "" {
-			line := printable(f.Text)
-			fmt.Fprintf(&b, "%6d | %s\n       | %s^\n", f.Line, string(line),
-				string(blank(line[:min(max(f.Column-1, 0), len(line))])))
+			before, behind := excerpt(f.Text, f.Column)
+			fmt.Fprintf(&b, "%6d | %s%s\n       | %s^\n", f.Line, string(before), string(behind), string(blank(before)))
 		}
 	}
 	fmt.Fprintln(&b, Summary(r))
 	_, err := io.WriteString(to, b.String())
 	return err
+}
+
+// shown is how many characters of a line are shown. JSON can have all of its objects in one line.
+const shown = 160
+
+// excerpt is the part of a line around a column: what is before the column, and the rest.
+func excerpt(line string, column int) (before, behind []rune) {
+	at := max(column-1, 0)
+	first := max(at-shown/2, 0)
+	if utf8.RuneCountInString(line) <= shown {
+		first = 0
+	}
+	begin, middle, end, n := len(line), len(line), len(line), 0
+	for i := range line {
+		switch n {
+		case first:
+			begin = i
+		case first + shown:
+			end = i
+		}
+		if n == at {
+			middle = i
+		}
+		if n++; n > first+shown {
+			break
+		}
+	}
+	before, behind = printable(line[min(begin, middle):middle]), printable(line[middle:end])
+	if begin > 0 {
+		before = append([]rune{'…'}, before...)
+	}
+	if end < len(line) {
+		behind = append(behind, '…')
+	}
+	return before, behind
 }
 
 // printable replaces what would change a terminal.
