@@ -71,7 +71,6 @@ func readKinds() ([]schema.GroupKind, error) {
 		&apiextensionsv1.CustomResourceDefinition{},
 		&admissionregv1.ValidatingAdmissionPolicy{}, &admissionregv1.ValidatingAdmissionPolicyBinding{},
 		&admissionregv1.MutatingAdmissionPolicy{}, &admissionregv1.MutatingAdmissionPolicyBinding{},
-		&admissionregv1.MutatingAdmissionPolicy{}, &admissionregv1.MutatingAdmissionPolicyBinding{},
 	}
 	for _, k := range append(kube.Kinds(), kube.RuleKinds()...) {
 		objects = append(objects, k.Object)
