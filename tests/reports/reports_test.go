@@ -150,7 +150,7 @@ func TestSARIF(t *testing.T) {
 			t.Error(err)
 		}
 		got = append(got, result.Level+" "+file+":"+strconv.Itoa(*at.Region.StartLine))
-		if result.PartialFingerprints["gatehouse/v1"] == "" {
+		if of := result.PartialFingerprints; of["gatehouse/v1"] == "" || of["primaryLocationLineHash"] != of["gatehouse/v1"] {
 			t.Errorf("no fingerprint: %+v", result)
 		}
 		rule := run.Tool.Driver.Rules[result.RuleIndex]
@@ -163,8 +163,8 @@ func TestSARIF(t *testing.T) {
 	}
 }
 
-// TestFingerprints: fingerprints stay when lines move, files and values change and findings are added before, and are the
-// same in each format.
+// TestFingerprints: fingerprints stay when lines and entries of lists move, files and values change and findings are added
+// before, and are the same in each format.
 func TestFingerprints(t *testing.T) {
 	of := func(files map[string]string) (all []string) {
 		report, err := sarif.FromBytes(check(t, files, "-o", "sarif", "."))
@@ -178,7 +178,8 @@ func TestFingerprints(t *testing.T) {
 	}
 	policy := manifests["deploy/policy.yaml"]
 	before := of(map[string]string{"policy.yaml": policy})
-	moved := "# One line more.\n" + strings.ReplaceAll(strings.ReplaceAll(policy, "/33", "/34"), "50%", "60%")
+	moved := "# One line more.\n" + strings.NewReplacer("/33", "/34", "50%", "60%",
+		"    rules:\n", "    rules:\n    - {action: Deny, principal: {clientCIDRs: [10.1.0.0/16]}}\n").Replace(policy)
 	after := of(map[string]string{"other/policy.yaml": moved, "a.yaml": manifests["deploy/sub folder/100%, <a>&b.yaml"]})
 	slices.Sort(before)
 	if len(before) != 2 || before[0] == before[1] {

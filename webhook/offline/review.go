@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -68,8 +69,8 @@ type Finding struct {
 	Stored bool
 	// Rule is the AdmissionRule whose finding it is, if it is one, and Help what its owner says about it.
 	Rule, Help string
-	// Fingerprint names the finding by its object, field and reason, and not by its line and words, so that it stays the
-	// same when lines move. Several such findings are counted.
+	// Fingerprint names the finding by its object, field without indexes, and reason, and not by its line and words, so that
+	// it stays the same when lines and entries of lists move. Several such findings are counted.
 	Fingerprint string
 }
 
@@ -236,7 +237,7 @@ func (r *review) number() {
 	counts := map[string]int{}
 	for i := range r.Findings {
 		f := &r.Findings[i]
-		about := []string{f.Object.Group, f.Object.String(), f.Field, f.Reason}
+		about := []string{f.Object.Group, f.Object.String(), entryIndex.ReplaceAllString(f.Field, "[]"), f.Reason}
 		if f.Object.Kind == "" {
 			about = append(about, f.File)
 		}
@@ -244,6 +245,9 @@ func (r *review) number() {
 			about = append(about, f.Rule)
 		}
 		key := strings.Join(about, "\x00")
+// entryIndex is that of an entry of a list in a field. Entries move when others come before them, and are still the same.
+var entryIndex = regexp.MustCompile(`\[[0-9]+\]`)
+
 		sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%d", key, counts[key]))
 		f.Fingerprint = hex.EncodeToString(sum[:16])
 		counts[key]++

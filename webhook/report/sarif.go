@@ -11,6 +11,8 @@ import (
 const (
 	sarifSchema  = "https://json.schemastore.org/sarif-2.1.0.json"
 	sarifVersion = "2.1.0"
+	// githubFingerprint is the only partial fingerprint that GitHub's code scanning reads.
+	githubFingerprint = "primaryLocationLineHash"
 )
 
 type sarifLog struct {
@@ -99,7 +101,7 @@ func sarif(to io.Writer, r *offline.Review) error {
 		}
 		result := sarifResult{
 			RuleID: rule.ID, RuleIndex: n, Level: severity(f), Message: sarifText{sentence(f)},
-			Fingerprints: map[string]string{"gatehouse/v1": f.Fingerprint},
+			Fingerprints: map[string]string{"gatehouse/v1": f.Fingerprint, githubFingerprint: f.Fingerprint},
 		}
 		var at sarifLocation
 		at.Physical.Artifact.URI = (&url.URL{Path: filepath.ToSlash(f.File)}).String()
