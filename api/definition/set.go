@@ -32,6 +32,16 @@ func NewSet(crds ...*apiextensionsv1.CustomResourceDefinition) *Set {
 // Defines reports whether the kind has a CRD in the set.
 func (s *Set) Defines(kind schema.GroupKind) bool { return s.crds[kind] != nil }
 
+// DefinesGroup reports whether a kind of the group has a CRD in the set.
+func (s *Set) DefinesGroup(group string) bool {
+	for kind := range s.crds {
+		if kind.Group == group {
+			return true
+		}
+	}
+	return false
+}
+
 // Versions are the served versions of a kind.
 func (s *Set) Versions(kind schema.GroupKind) (served []schema.GroupVersion) {
 	if crd := s.crds[kind]; crd != nil {

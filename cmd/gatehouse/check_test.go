@@ -105,6 +105,40 @@ exit code 1
 	}
 }
 
+// TestCheckWarnsOfALevelThatIsNone: a misspelt level of a Namespace is said at its label, and that of the flag holds.
+func TestCheckWarnsOfALevelThatIsNone(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if err := os.WriteFile("namespace.yaml", []byte("apiVersion: v1\nkind: Namespace\n"+
+		"metadata: {name: a, labels: {gatehouse.dev/admission: strikt}}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	want := `namespace.yaml:3:55: warning: Namespace/a: metadata.labels[gatehouse.dev/admission]: "strikt" is not a level: use off, warn, enforce, strict
+     3 | metadata: {name: a, labels: {gatehouse.dev/admission: strikt}}
+       |                                                       ^
+1 object judged: 0 errors, 1 warning
+`
+	if diff := cmp.Diff(want, runCheck(t, "gatehouse check --level warn namespace.yaml")); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// TestCheckWarnsOfUnknownKinds: a kind that a group does not have is warned of. The kinds of other groups may be anything.
+func TestCheckWarnsOfUnknownKinds(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if err := os.WriteFile("a.yaml", []byte("apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRuote\nmetadata: {name: a}\n"+
+		"---\napiVersion: example.com/v1\nkind: HTTPRuote\nmetadata: {name: a}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	want := `a.yaml:2:7: warning: HTTPRuote/default/a: kind: no CRD defines kind "HTTPRuote" of group "gateway.networking.k8s.io": correct the kind, or check its CRD too
+     2 | kind: HTTPRuote
+       |       ^
+0 objects judged: 0 errors, 1 warning; 2 objects of kinds that Gatehouse does not read
+`
+	if diff := cmp.Diff(want, runCheck(t, "gatehouse check a.yaml")); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 // runCheck runs a command line such as "gatehouse check - < file".
 func runCheck(t *testing.T, line string) string {
 	t.Helper()

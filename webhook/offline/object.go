@@ -75,6 +75,12 @@ func (r *review) define(o *object) bool {
 		return false
 	case o.defined == nil && !r.reads(o.kind):
 		r.Ignored++
+		if r.definitions.DefinesGroup(o.kind.Group) {
+			r.warn(o.document, o.ref, verdict.Problem{
+				Field: "kind", Reason: reasonUnreadable, Weight: verdict.Unresolved, Message: fmt.Sprintf(
+					"no CRD defines kind %q of group %q: correct the kind, or check its CRD too", o.kind.Kind, o.kind.Group),
+			})
+		}
 		if r.Scheme.Recognizes(o.kind) {
 			r.mutate(o)
 			r.admit(o)

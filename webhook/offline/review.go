@@ -200,9 +200,7 @@ func (r *review) prepare(documents []document) {
 			if err := json.Unmarshal(d.raw, namespace); err != nil {
 				continue // The steps report it.
 			}
-			if level, err := webhook.ParseLevel(namespace.Labels[webhook.LevelLabel]); err == nil {
-				r.levels[namespace.Name] = level
-			}
+			r.level(d, namespace)
 		case schema.GroupKind{Group: apiextensionsv1.GroupName, Kind: "CustomResourceDefinition"}:
 			crd := &apiextensionsv1.CustomResourceDefinition{}
 			if err := json.Unmarshal(d.raw, crd); err != nil {
@@ -215,6 +213,21 @@ func (r *review) prepare(documents []document) {
 	}
 	r.definitions = definition.NewSet(crds...)
 	r.policies = r.newPolicies(documents)
+}
+
+// level takes the level that a Namespace says. If it says another word, admission warns at each object that is there.
+func (r *review) level(d document, namespace *metav1.PartialObjectMetadata) {
+	name, given := namespace.Labels[webhook.LevelLabel]
+	level, err := webhook.ParseLevel(name)
+	switch {
+	case err == nil:
+		r.levels[namespace.Name] = level
+	case given && !d.stored:
+		r.warn(d, r.headOf(d), verdict.Problem{
+			Field: "metadata.labels[" + webhook.LevelLabel + "]", Reason: "Invalid", Weight: verdict.Unresolved,
+			Message: err.Error(),
+		})
+	}
 }
 
 // take does the steps with an object.
@@ -232,6 +245,9 @@ func (r *review) take(d document) {
 	r.events = append(r.events, translator.Event{Object: o.typed})
 }
 
+// entryIndex is that of an entry of a list in a field. Entries move when others come before them, and are still the same.
+var entryIndex = regexp.MustCompile(`\[[0-9]+\]`)
+
 // number gives findings their fingerprints.
 func (r *review) number() {
 	counts := map[string]int{}
@@ -245,9 +261,6 @@ func (r *review) number() {
 			about = append(about, f.Rule)
 		}
 		key := strings.Join(about, "\x00")
-// entryIndex is that of an entry of a list in a field. Entries move when others come before them, and are still the same.
-var entryIndex = regexp.MustCompile(`\[[0-9]+\]`)
-
 		sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%d", key, counts[key]))
 		f.Fingerprint = hex.EncodeToString(sum[:16])
 		counts[key]++
