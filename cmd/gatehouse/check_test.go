@@ -139,6 +139,21 @@ func TestCheckWarnsOfUnknownKinds(t *testing.T) {
 	}
 }
 
+// TestUnknownCommands: a misspelt command is a wrong call, and does not only show the help.
+func TestUnknownCommands(t *testing.T) {
+	for line, want := range map[string]string{
+		"gatehouse chek deploy": "gatehouse: unknown command \"chek\" for \"gatehouse\"\nexit code 2\n",
+		"gatehouse rules lst":   "gatehouse: unknown command \"lst\" for \"gatehouse rules\"\nexit code 2\n",
+	} {
+		if got := runCheck(t, line); got != want {
+			t.Errorf("%s: got %s, want %s", line, got, want)
+		}
+	}
+	if got := runCheck(t, "gatehouse rules"); !strings.Contains(got, "Available Commands:") || strings.Contains(got, "exit code") {
+		t.Errorf("without a command: %s", got)
+	}
+}
+
 // runCheck runs a command line such as "gatehouse check - < file".
 func runCheck(t *testing.T, line string) string {
 	t.Helper()

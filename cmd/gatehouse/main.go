@@ -49,12 +49,17 @@ func arguments(check cobra.PositionalArgs) cobra.PositionalArgs {
 	}
 }
 
+// help shows the help of a command that only has others below it. Its arguments are the names of unknown ones.
+func help(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+
 func rootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "gatehouse",
 		Short:         "Gateway API for Envoy, with verdicts before anything is stored",
 		SilenceUsage:  true,
 		SilenceErrors: true,
+		Args:          arguments(cobra.NoArgs),
+		RunE:          help,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(serveCommand(), checkCommand(), translateCommand(), explainCommand(), diffCommand(), testCommand(),

@@ -28,7 +28,7 @@ type listed struct {
 func rulesCommand() *cobra.Command {
 	var paths []string
 	root := &cobra.Command{
-		Use: "rules", Short: "List and show AdmissionRules, packs of them, and built-in rules",
+		Use: "rules", Short: "List and show AdmissionRules, packs of them, and built-in rules", Args: arguments(cobra.NoArgs), RunE: help,
 		Example: `  # Rules of a folder, those of all packs, and those that are always in effect
   gatehouse rules list --rules rules/
 
