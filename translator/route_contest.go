@@ -27,12 +27,20 @@ func contested(_ string, p *parentRow) []string {
 	return attachedTo("", p)
 }
 
-func (t *Tables) contest(_ *flow.Read, listener string, members []flow.Row[*parentRow]) (contestRow, bool) {
-	first := members[0].Value.Route.Kind
-	if !slices.ContainsFunc(members, func(m flow.Row[*parentRow]) bool { return m.Value.Route.Kind != first }) {
+// contestedByKind are the kind of the route and each of these listeners.
+func contestedByKind(_ string, p *parentRow) []string {
+	if p.Route.Kind.failure == 0 {
+		return nil
+	}
+	return onListeners(string(p.Route.Kind.Name), p)
+}
+
+// contest reads the claims of a listener only if routes of several kinds claim it.
+func (t *Tables) contest(r *flow.Read, listener string, kinds []flow.Row[string]) (contestRow, bool) {
+	if len(kinds) < 2 {
 		return nil, false
 	}
-	members = slices.SortedFunc(slices.Values(members), func(a, b flow.Row[*parentRow]) int {
+	members := slices.SortedFunc(slices.Values(t.claimsByListener.Lookup(r, listener)), func(a, b flow.Row[*parentRow]) int {
 		x, y := a.Value.Route, b.Value.Route
 		return cmp.Or(cmp.Compare(age(x.Object), age(y.Object)), cmp.Compare(keyOf(x.Object), keyOf(y.Object)),
 			cmp.Compare(x.Kind.Name, y.Kind.Name))

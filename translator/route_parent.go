@@ -16,8 +16,10 @@ import (
 // declareParents: the listeners that routes are attached to.
 func (t *Tables) declareParents() {
 	t.claims = flow.Expand(t.routes, "claims", (*parentRow).equal, t.parent)
-	t.contests = flow.Group(flow.NewIndex(t.claims, "claims by listener", contested),
-		"contests", equalContests, t.contest)
+	t.claimsByListener = flow.NewIndex(t.claims, "claims by listener", contested)
+	kinds := flow.Keys(flow.NewIndex(t.claims, "claims by kind and listener", contestedByKind), "kinds of routes")
+	t.contests = flow.Group(flow.NewIndex(kinds, "kinds of routes by listener", lastPart), "contests", equalContests,
+		t.contest)
 	t.parents = flow.Derive(t.claims, "parents", (*parentRow).equal, t.keepWon)
 	t.parentsByRoute = flow.NewIndex(t.parents, "parents by route", func(_ string, p *parentRow) []string {
 		return []string{p.Route.Key}
@@ -261,6 +263,24 @@ func joinHosts(hosts []gwapiv1.Hostname) string {
 		names[i] = fmt.Sprintf("%q", h)
 	}
 	return strings.Join(names, ", ")
+}
+
+// routeOnListeners are the route and each listener that it is attached to.
+func routeOnListeners(_ string, p *parentRow) []string { return onListeners(p.Route.Key, p) }
+
+// onListeners are the keys of the listeners of a parentRef, after something else.
+func onListeners(what string, p *parentRow) []string {
+	keys := attachedTo("", p)
+	for i := range keys {
+		keys[i] = what + "|" + keys[i]
+	}
+	return keys
+}
+
+// lastPart is the listener of a key that ends with one.
+func lastPart(key, _ string) []string {
+	_, last := splitLast(key)
+	return []string{last}
 }
 
 func attachedTo(_ string, p *parentRow) []string {

@@ -30,7 +30,7 @@ func (t *Tables) declareVirtualHosts() {
 			return cluster, true
 		})
 	t.clustersByConfig = flow.NewIndex(t.clustersOfConfigs, "clusters by route configuration", namedConfig)
-	t.routeConfigs = flow.Group(t.listenersByConfig, "route configurations", equalResources, t.routeConfig)
+	t.routeConfigs = flow.Group(t.listenersByConfig, "route configurations", equalResources, t.routeConfig).Outlet()
 }
 
 const typeRoutes = typePrefix + "envoy.config.route.v3.RouteConfiguration"

@@ -12,7 +12,9 @@ import (
 // declareStatuses: the statuses of objects, and what the infrastructure must provide.
 func (t *Tables) declareStatuses() {
 	t.parentsByListener = flow.NewIndex(t.parents, "parents by listener", attachedTo)
-	t.attachedRoutes = flow.Group(t.parentsByListener, "attached routes", flow.Same[int32], t.countRoutes)
+	// A route counts once, however many of its parentRefs select the listener.
+	attached := flow.Keys(flow.NewIndex(t.parents, "parents by route and listener", routeOnListeners), "attached routes")
+	t.attachedByListener = flow.NewIndex(attached, "attached routes by listener", lastPart)
 	t.missingOfFleets = flow.Expand(t.gateways, "missing", flow.Same[string], t.missing)
 	t.envoyProxyStatuses = flow.Derive(t.envoyProxies, "EnvoyProxy statuses", (*Status).equal, t.envoyProxyStatus)
 	t.classStatuses = flow.Derive(t.in.classes, "class statuses", (*Status).equal, t.classStatus)

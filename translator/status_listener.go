@@ -65,8 +65,10 @@ func (v *listenersVerdict) tell(accepted *metav1.Condition, others bool) {
 
 func (t *Tables) listenerStatus(r *flow.Read, l *listenerRow, lacking map[Name]string) gwapiv1.ListenerStatus {
 	scope := string(l.Spec.Name)
-	attached, _ := t.attachedRoutes.Get(r, l.Key)
-	s := gwapiv1.ListenerStatus{Name: l.Spec.Name, SupportedKinds: slices.Clone(l.Kinds), AttachedRoutes: attached}
+	s := gwapiv1.ListenerStatus{
+		Name: l.Spec.Name, SupportedKinds: slices.Clone(l.Kinds),
+		AttachedRoutes: int32(t.attachedByListener.Count(r, l.Key)),
+	}
 	if s.SupportedKinds == nil {
 		s.SupportedKinds = []gwapiv1.RouteGroupKind{}
 	}
@@ -120,17 +122,4 @@ func (l *listenerRow) able() bool { return l.Serves && l.hasWholeCertificate() }
 // programmed, although running proxies still serve it.
 func (l *listenerRow) hasWholeCertificate() bool {
 	return !l.protocol().tls || l.Certified
-}
-
-// countRoutes counts the routes attached to a listener. Each counts once, however many of its parentRefs select the
-// listener.
-func (t *Tables) countRoutes(_ *flow.Read, _ string, members []flow.Row[*parentRow]) (int32, bool) {
-	routes := int32(0)
-	last := ""
-	for _, m := range members { // Sorted by key, so a route's parentRefs stand together.
-		if key := m.Value.Route.Key; key != last {
-			last, routes = key, routes+1
-		}
-	}
-	return routes, true
 }

@@ -95,10 +95,11 @@ type Tables struct {
 	portsByFleet      *flow.Index[portRow]
 
 	// Routes on listeners (route_parent.go).
-	claims         *flow.Table[*parentRow]
-	contests       *flow.Table[contestRow]
-	parents        *flow.Table[*parentRow]
-	parentsByRoute *flow.Index[*parentRow]
+	claims           *flow.Table[*parentRow]
+	claimsByListener *flow.Index[*parentRow]
+	contests         *flow.Table[contestRow]
+	parents          *flow.Table[*parentRow]
+	parentsByRoute   *flow.Index[*parentRow]
 
 	// Policies in effect (policy_merge.go).
 	merges            *flow.Table[*mergeRow]
@@ -152,7 +153,7 @@ type Tables struct {
 
 	// Statuses and requirements (status.go).
 	parentsByListener  *flow.Index[*parentRow]
-	attachedRoutes     *flow.Table[int32]
+	attachedByListener *flow.Index[string]
 	missingOfFleets    *flow.Table[string]
 	envoyProxyStatuses *flow.Table[*Status]
 	classStatuses      *flow.Table[*Status]

@@ -3,6 +3,7 @@ package translator
 import (
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -47,6 +48,34 @@ func benchSecret(i int) *corev1.Secret {
 	return &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "tls", UID: "tls"},
 		Type:       corev1.SecretTypeTLS, Data: pairs[i%2],
+	}
+}
+
+// TestTryDoesNotGrowWithTheTables: a change of one route is tried with the same memory whether a hundred routes are on the
+// Gateway or two thousand, also after many of them have changed.
+func TestTryDoesNotGrowWithTheTables(t *testing.T) {
+	const tries = 100
+	used := func(routes int) uint64 {
+		w := benchWorld(t, routes)
+		for i := range 30 {
+			apply(t, w, benchRoute(i, 2))
+		}
+		try := func(generation int64) {
+			if _, err := w.Try(t.Context(), benchRoute(7, generation)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		try(3)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		for i := range int64(tries) {
+			try(4 + i)
+		}
+		runtime.ReadMemStats(&after)
+		return (after.TotalAlloc - before.TotalAlloc) / tries
+	}
+	if few, many := used(100), used(2000); many > 2*few {
+		t.Errorf("a Try takes %d bytes with 100 routes, and %d with 2000", few, many)
 	}
 }
 

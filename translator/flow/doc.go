@@ -4,8 +4,8 @@
 // pure function from rows of tables declared before it. An [Engine] holds the rows of a graph and remembers what each
 // row read, including keys that it looked for and did not find. [Engine.Commit] recomputes the rows whose inputs
 // changed, in the order of declaration, so that one pass is enough: there are no cycles, and nobody sees a half-updated
-// view. [Engine.Try] computes the effect of a change and undoes everything. An [Oracle] computes the same tables from
-// nothing by a plain loop; tests compare the two.
+// view. [Engine.Try] computes the effect of a change, except on outlets ([Table.Outlet]), and undoes everything. An
+// [Oracle] computes the same tables from nothing by a plain loop; tests compare the two.
 //
 // Row functions must be pure: the same rows give the same result, with no clock, no I/O and no state between calls.
 // Values must never be modified after they are set or returned; tables of large structs hold pointers. The equal

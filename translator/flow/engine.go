@@ -67,6 +67,11 @@ func NewEngine(g *Graph) *Engine {
 	for _, t := range g.tables {
 		e.nodes = append(e.nodes, t.newRows(e))
 	}
+	for _, s := range e.sources {
+		if g.outlets[s.table] && len(s.children) > 0 {
+			panic(fmt.Sprintf("flow: a table is derived from %s, which is an outlet", s.name))
+		}
+	}
 	return e
 }
 
@@ -115,6 +120,9 @@ func (e *Engine) compute() *Changes {
 	e.batches[e.mode]++
 	c := &Changes{engine: e}
 	for i := e.touched.next(0); i >= 0; i = e.touched.next(i + 1) {
+		if e.mode == trying && e.graph.outlets[i] {
+			continue
+		}
 		n := e.nodes[i]
 		e.table, e.key, e.read.level = i, "", i
 		n.compute(e.mode)

@@ -163,6 +163,54 @@ func TestTryShowsAndPutsBack(t *testing.T) {
 	}
 }
 
+// TestOutletsAreForThoseOutside: an outlet follows each Commit, no Try computes it, and nothing inside may read it.
+func TestOutletsAreForThoseOutside(t *testing.T) {
+	g := flow.NewGraph()
+	in := flow.Input(g, "in", flow.Same[int])
+	calls := 0
+	double := func(_ *flow.Read, _ string, v int) (int, bool) { calls++; return 2 * v, true }
+	out := flow.Derive(in, "out", flow.Same[int], double).Outlet()
+	reader := flow.Derive(in, "reader", flow.Same[int], func(r *flow.Read, key string, v int) (int, bool) {
+		if v < 10 {
+			return v, true
+		}
+		return out.Get(r, key)
+	})
+	e := flow.NewEngine(g)
+	flow.Set(e, in, "k", 1)
+	e.Commit()
+	want(t, e, out, "k=2;")
+	try(e, func() { flow.Set(e, in, "k", 3) }, func(c *flow.Changes) {
+		want(t, e, reader, "k=3;")
+		if calls != 1 || flow.Changed(c, out) != nil {
+			t.Error("a Try has computed the outlet")
+		}
+		mustPanic(t, "out is read in a Try", func() { out.Get(e.Read(), "k") })
+	})
+	want(t, e, out, "k=2;")
+	if c := e.Commit(); !c.Empty() || calls != 1 {
+		t.Error("a Try has left work behind")
+	}
+	flow.Set(e, in, "k", 4)
+	e.Commit()
+	want(t, e, out, "k=8;")
+	flow.Set(e, in, "k", 10)
+	mustPanic(t, "out is read by a row function", func() { e.Commit() })
+	g = flow.NewGraph()
+	flow.Derive(flow.Input(g, "in", flow.Same[int]).Outlet(), "derived", flow.Same[int], double)
+	mustPanic(t, "a table is derived from in, which is an outlet", func() { flow.NewEngine(g) })
+}
+
+func mustPanic(t *testing.T, want string, do func()) {
+	t.Helper()
+	defer func() {
+		if got := fmt.Sprint(recover()); !strings.Contains(got, want) {
+			t.Errorf("got %v\nwant %s", got, want)
+		}
+	}()
+	do()
+}
+
 func TestMistakesPanicInWords(t *testing.T) {
 	s := newShop()
 	s.set("r1", "a x")

@@ -8,6 +8,8 @@ type Graph struct {
 	tables []declared
 	names  map[string]bool
 	frozen bool
+	// outlets reports by table whether it is one.
+	outlets []bool
 }
 
 // declared is a table of a graph, whatever its rows are.
@@ -38,6 +40,14 @@ type Table[V any] struct {
 
 // Name returns the name under which the table was declared.
 func (t *Table[V]) Name() string { return t.name }
+
+// Outlet makes a derived table one that only those outside read, after a Commit. A Try leaves it as it is, because what it
+// would become is of no use to anybody. It returns the table.
+func (t *Table[V]) Outlet() *Table[V] {
+	t.graph.open("outlet " + t.name)
+	t.graph.outlets[t.id] = true
+	return t
+}
 
 // Row is a value and the key under which a table holds it.
 type Row[V any] struct {
@@ -160,6 +170,24 @@ func Group[I, O any](x *Index[I], name string, equal func(a, b O) bool,
 	return t
 }
 
+// Keys declares a table with one row per key of an index: the key itself. Its rows change when a key gets its first member
+// or loses the last one, and not when a member changes.
+func Keys[I any](x *Index[I], name string) *Table[string] {
+	t := declare(x.table.graph, name, Same[string])
+	t.work = func(e *Engine, out *rows[string]) worker {
+		in := rowsOf(e, x.table).indexes[x.at]
+		w := &single[string]{out: out, call: func(c int32) (string, bool) { return in.cells[c].key, true }}
+		w.attach(&in.source, t.id)
+		return w
+	}
+	t.loop = func(r *Read, yield func(string, string)) {
+		for _, key := range plainOf(r.oracle, x.table).keysOf(x) {
+			yield(key, key)
+		}
+	}
+	return t
+}
+
 func declare[V any](g *Graph, name string, equal func(a, b V) bool) *Table[V] {
 	g.open("table " + name)
 	if g.names[name] {
@@ -171,6 +199,7 @@ func declare[V any](g *Graph, name string, equal func(a, b V) bool) *Table[V] {
 	t := &Table[V]{graph: g, id: int32(len(g.tables)), name: name, equal: equal}
 	g.names[name] = true
 	g.tables = append(g.tables, t)
+	g.outlets = append(g.outlets, false)
 	return t
 }
 

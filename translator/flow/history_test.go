@@ -112,6 +112,10 @@ func newMaze() *maze {
 		}
 		return mix(7, sum, byChain.Lookup(r, key(sum))), true
 	})
+	names := flow.NewIndex(flow.Keys(byChain, "names"), "all", func(string, string) []string { return []string{"all"} })
+	flow.Derive(c, "counts", flow.Same[int], func(r *flow.Read, k string, v int) (int, bool) {
+		return mix(9, k, byA.Count(r, key(v)), names.Count(r, "all")), true
+	})
 	flow.Expand(knots, "ends", flow.Same[int], func(r *flow.Read, k string, v int) (out []flow.Row[int]) {
 		for _, row := range byChain.Lookup(r, key(v)) {
 			out = append(out, flow.Row[int]{Key: k + "/" + row.Key, Value: row.Value})

@@ -18,6 +18,20 @@ type Read struct {
 // Read returns a handle that reads all tables and remembers nothing, for use from outside row functions.
 func (e *Engine) Read() *Read { return &Read{engine: e, level: math.MaxInt32} }
 
+// Count returns how many rows are found under a key of the index. A row that asks for it is computed again when one of
+// these rows changes, too.
+func (x *Index[V]) Count(r *Read, key string) int {
+	r.allow(x.table.id, x.name)
+	if r.oracle != nil {
+		return len(plainOf(r.oracle, x.table).lookup(x, key))
+	}
+	b := rowsOf(r.engine, x.table).indexes[x.at]
+	if c, ok := r.ask(&b.source, key); ok {
+		return b.lists[c].size
+	}
+	return 0
+}
+
 // Get returns the row of a key, if there is one.
 func (t *Table[V]) Get(r *Read, key string) (v V, ok bool) {
 	r.allow(t.id, t.name)
@@ -61,6 +75,12 @@ func (t *Table[V]) All(r *Read) []Row[V] {
 func (r *Read) allow(table int32, name string) {
 	if r == nil {
 		panic("flow: " + name + " is read without a Read; outside row functions, use that of the engine")
+	}
+	if r.tracked && r.engine.graph.outlets[table] {
+		panic(fmt.Sprintf("flow: %s is read by a row function, but it is an outlet", name))
+	}
+	if r.engine != nil && r.engine.mode == trying && r.engine.graph.outlets[table] {
+		panic(fmt.Sprintf("flow: %s is read in a Try, which does not compute outlets", name))
 	}
 	if table >= r.level {
 		panic(fmt.Sprintf("flow: %s is read, which is not declared before the reader", name))

@@ -201,7 +201,7 @@ func (w *whole[V]) move(st step[V]) {
 		return
 	}
 	w.save(w.engine)
-	if len(w.list.edits) > 64+w.list.size/2 {
+	if len(w.list.edits) > fewEdits+w.list.size/2 {
 		w.list, w.kept = ordered[V]{saved: w.list.saved}, false
 		return
 	}
@@ -231,10 +231,13 @@ func (o *ordered[V]) edit(st step[V], in bool, more int) {
 	}
 	o.edits = append(o.edits, st)
 	o.size += more
-	if len(o.edits) > 64+o.size {
+	if len(o.edits) > fewEdits+o.size {
 		o.all()
 	}
 }
+
+// fewEdits is how many edits may wait while a Try adds to them, which copies them.
+const fewEdits = 64
 
 // save reports whether a Try is about to change the list for the first time. The edits that are there are then safe
 // from being written over.
@@ -243,6 +246,9 @@ func (o *ordered[V]) save(e *Engine) bool {
 		return false
 	}
 	o.saved = e.tries
+	if len(o.edits) > fewEdits {
+		o.all()
+	}
 	o.edits = slices.Clip(o.edits)
 	return true
 }
