@@ -13,7 +13,8 @@ import (
 	"golang.org/x/tools/txtar"
 )
 
-// TestDiffOfRevisions compares what was committed with what was not: a folder, a file, and the whole of a repository.
+// TestDiffOfRevisions compares what was committed with what was not: a folder, a file, and the whole of a
+// repository. Symbolic links lead to files as in a folder.
 func TestDiffOfRevisions(t *testing.T) {
 	archive, err := txtar.ParseFile("testdata/diff.txtar")
 	if err != nil {
@@ -48,9 +49,27 @@ func TestDiffOfRevisions(t *testing.T) {
 	put("deploy/notes.txt", "old/routes.yaml")
 	run("add", ".")
 	run("commit", "-q", "-m", "first")
+	links := map[string]string{
+		"linked/routes.yaml": "../deploy/routes.yaml", "linked/gateway.yaml": "../deploy/sub folder/gateway.yaml",
+		"linked/outside.yaml": filepath.Join(t.TempDir(), "outside.yaml"), "linked/folder.yaml": "../deploy",
+	}
+	for name, to := range links {
+		if err := os.MkdirAll("linked", 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(to, name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(links["linked/outside.yaml"], nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	run("add", ".")
+	run("commit", "-q", "-m", "links")
 	for _, same := range []string{
-		"HEAD:deploy deploy", "HEAD:deploy/ HEAD:deploy", "HEAD: deploy",
-		"HEAD:deploy/routes.yaml deploy/routes.yaml",
+		"HEAD:deploy deploy", "HEAD:deploy/ HEAD:deploy", "HEAD~1: deploy",
+		"HEAD:deploy/routes.yaml deploy/routes.yaml", "HEAD:linked deploy", "HEAD:./linked/ linked", "HEAD~1:./ deploy",
+		"HEAD:linked/routes.yaml linked/routes.yaml",
 	} {
 		if got := runCheck(t, "gatehouse diff "+same); got != "The traffic does not change.\n" {
 			t.Errorf("diff %s: got %s", same, got)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"gatehouse/webhook/offline"
@@ -27,7 +28,11 @@ func revisionOf(argument string) *revision {
 	if !found || tree == "" {
 		return nil
 	}
-	return &revision{tree: tree, path: strings.Trim(path, "/")}
+	path = strings.Trim(path, "/")
+	if last := filepath.Base(path); path != "" && (last == "." || last == "..") {
+		path += "/" // Only so it is the working directory.
+	}
+	return &revision{tree: tree, path: path}
 }
 
 // checkOut writes the files of a revision into a directory, and returns the file or folder there.
@@ -37,46 +42,68 @@ func (v *revision) checkOut(dir string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("reading %s: %w", name, err)
 	}
-	if strings.TrimSpace(string(kind)) == "blob" {
-		content, err := git(nil, "cat-file", "blob", name)
-		if err != nil {
-			return "", fmt.Errorf("reading %s: %w", name, err)
+	files, objects, at := []string{filepath.Base(v.path)}, name+"\n", filepath.Join(dir, filepath.Base(v.path))
+	if strings.TrimSpace(string(kind)) != "blob" {
+		if files, objects, err = manifestsIn(name); err != nil {
+			return "", err
 		}
-		file := filepath.Join(dir, filepath.Base(v.path))
-		return file, os.WriteFile(file, content, 0o600)
+		at = dir
 	}
-	list, err := git(nil, "ls-tree", "-r", "-z", "--full-tree", name)
-	if err != nil {
-		return "", fmt.Errorf("reading %s: %w", name, err)
-	}
-	var wanted bytes.Buffer
-	var files []string
-	for each := range strings.SplitSeq(strings.TrimSuffix(string(list), "\x00"), "\x00") {
-		about, file, _ := strings.Cut(each, "\t")
-		fields := strings.Fields(about) // Mode, type and name of the object.
-		if len(fields) == 3 && strings.HasPrefix(fields[0], "100") && offline.IsManifest(file) {
-			fmt.Fprintln(&wanted, fields[2])
-			files = append(files, file)
-		}
-	}
-	contents, err := git(&wanted, "cat-file", "--batch")
+	contents, err := git(strings.NewReader(objects), "cat-file", "--batch", "--follow-symlinks")
 	if err != nil {
 		return "", fmt.Errorf("reading the files of %s: %w", name, err)
 	}
-	return dir, write(dir, files, bytes.NewBuffer(contents))
+	return at, write(dir, files, bytes.NewBuffer(contents))
 }
 
-// write writes files from the answers of git cat-file --batch: a line with the size, the content, and a line break.
+// manifestsIn lists the manifests of a tree by their paths in it, with what git calls them, each in a line.
+func manifestsIn(tree string) (files []string, objects string, err error) {
+	list, err := git(nil, "ls-tree", "-r", "-z", "--full-tree", tree)
+	if err != nil {
+		return nil, "", fmt.Errorf("reading %s: %w", tree, err)
+	}
+	var wanted strings.Builder
+	for each := range strings.SplitSeq(strings.TrimSuffix(string(list), "\x00"), "\x00") {
+		about, file, _ := strings.Cut(each, "\t")
+		fields := strings.Fields(about) // Mode, type and name of the object.
+		if len(fields) != 3 || !offline.IsManifest(file) {
+			continue
+		}
+		object := fields[2]
+		switch {
+		case fields[0] == "120000" && !strings.Contains(file, "\n"): // A symbolic link is followed by its path.
+			object = strings.TrimSuffix(tree, "/") + "/" + file
+			if strings.HasSuffix(tree, ":") {
+				object = tree + file
+			}
+		case !strings.HasPrefix(fields[0], "100"):
+			continue
+		}
+		fmt.Fprintln(&wanted, object)
+		files = append(files, file)
+	}
+	return files, wanted.String(), nil
+}
+
+// write writes files from the answers of git cat-file --batch: a line with the size, the content, and a line break. What a
+// symbolic link leads to is left out unless it is a file of the revision.
 func write(dir string, files []string, from *bytes.Buffer) error {
 	for _, file := range files {
 		line, err := from.ReadString('\n')
 		if err != nil {
 			return fmt.Errorf("reading %s: %w", file, err)
 		}
-		var object, kind string
-		var size int
-		if _, err := fmt.Sscan(line, &object, &kind, &size); err != nil || size >= from.Len() {
+		said := strings.Fields(line) // The object, its type and its size, or a word and the size of what is behind it.
+		size := -1
+		if len(said) > 1 {
+			size, err = strconv.Atoi(said[len(said)-1])
+		}
+		if err != nil || size < 0 || size >= from.Len() {
 			return fmt.Errorf("reading %s: git answers %q", file, strings.TrimSpace(line))
+		}
+		if len(said) != 3 || said[1] != "blob" {
+			from.Next(size + 1)
+			continue
 		}
 		path := filepath.Join(dir, filepath.FromSlash(file))
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
