@@ -134,8 +134,12 @@ func (r *reader) read(paths []string, stdin io.Reader) error {
 			return errors.New("stdin cannot be read for this: write a file or folder instead of -")
 		}
 		if path == "-" {
+			before := r.size
 			if err := r.stream("stdin", stdin); err != nil {
 				return err
+			}
+			if r.size == before { // Nothing would be found then, and a broken pipe would pass for a right one.
+				return errors.New("stdin is empty: look at the command before the pipe")
 			}
 			continue
 		}

@@ -34,6 +34,21 @@ func TestFoldersDoNotBlock(t *testing.T) {
 	}
 }
 
+// TestStdinIsNotEmpty: kustomize that fails must not pass for a folder without mistakes. An empty file is fine.
+func TestStdinIsNotEmpty(t *testing.T) {
+	r := &reader{limit: maxInput}
+	if err := r.read([]string{"-"}, strings.NewReader("")); err == nil || !strings.Contains(err.Error(), "stdin is empty") {
+		t.Errorf("empty input: %v", err)
+	}
+	file := filepath.Join(t.TempDir(), "a.yaml")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.read([]string{file, "-"}, strings.NewReader("\n")); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestInputIsBounded: all files together have a limit.
 func TestInputIsBounded(t *testing.T) {
 	folder := t.TempDir()
