@@ -14,6 +14,7 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -262,7 +263,7 @@ func (o *tenant) write(object *unstructured.Unstructured) (got reply, before *un
 	before = object.DeepCopy()
 	err := o.user.client.Get(context.Background(), client.ObjectKeyFromObject(object), before)
 	switch {
-	case apierrors.IsNotFound(err):
+	case apierrors.IsNotFound(err), meta.IsNoMatchError(err): // Nobody serves the version, so it is refused.
 		return o.user.create(o.T, object, false), nil
 	case err != nil:
 		o.Error(err)
