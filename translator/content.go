@@ -2,6 +2,7 @@ package translator
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -162,7 +163,9 @@ func (t *Tables) certificate(r *flow.Read, key string, _ bool) (*certificateRow,
 		return nil, false
 	}
 	if s.Type != corev1.SecretTypeTLS {
-		return &certificateRow{Broken: fmt.Sprintf("is of type %q: only %q can be served", s.Type, corev1.SecretTypeTLS)},
+		// The API server stores a Secret without a type as one of type Opaque, and files may not say so.
+		stored := cmp.Or(s.Type, corev1.SecretTypeOpaque)
+		return &certificateRow{Broken: fmt.Sprintf("is of type %q: only %q can be served", stored, corev1.SecretTypeTLS)},
 			true
 	}
 	pair, err := certificate.Parse(s.Data)
