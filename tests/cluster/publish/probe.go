@@ -5,13 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// answerLimit is how long a port inside may take to answer; there is no wire between.
-const answerLimit = 200 * time.Millisecond
+// answerLimit is how long a port inside may take to answer; there is no wire between. On a busy machine an answer may
+// be late all the same, so a port that says nothing is asked attempts times.
+const (
+	answerLimit = 200 * time.Millisecond
+	attempts    = 3
+)
 
 const (
 	flagSYN, flagRST, flagACK = 1 << 1, 1 << 2, 1 << 4
@@ -33,34 +38,51 @@ func Listening(target netip.AddrPort, source netip.Addr) (bool, error) {
 	}
 	defer unix.Close(raw)
 	syn := segment(netip.AddrPortFrom(source, port), target)
-	err = unix.Sendto(raw, syn, 0, &unix.SockaddrInet4{Addr: target.Addr().As4()})
-	if errors.Is(err, unix.EHOSTUNREACH) || errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EPERM) ||
-		errors.Is(err, unix.ECONNREFUSED) {
-		return false, nil // A rule of the cluster's firewall rejected it, or there is no such address.
+	for range attempts {
+		err = unix.Sendto(raw, syn, 0, &unix.SockaddrInet4{Addr: target.Addr().As4()})
+		if errors.Is(err, unix.EHOSTUNREACH) || errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EPERM) ||
+			errors.Is(err, unix.ECONNREFUSED) {
+			return false, nil // A rule of the cluster's firewall rejected it, or there is no such address.
+		}
+		if err != nil {
+			return false, fmt.Errorf("probing %s: %w", target, err)
+		}
+		if listening, answered, err := awaitAnswer(raw, target); answered || err != nil {
+			return listening, err
+		}
 	}
-	if err != nil {
-		return false, fmt.Errorf("probing %s: %w", target, err)
-	}
-	return awaitAnswer(raw, target)
+	return false, nil
 }
 
-// reservePort binds a port that nobody else gets meanwhile. Since nobody listens on it either, the kernel answers
-// what comes to it with a reset.
+// Probes come from these ports in turn. Connections have theirs from 32768 on, and kernels remember those that have ended
+// for some time: the first segment of a probe from such a port is taken for a part of that connection, and what answers it
+// does not say whether the port listens.
+const (
+	firstPort  = 10000
+	probePorts = 20000
+)
+
+var probes atomic.Uint32
+
+// reservePort binds the next port that nobody else has. Since nobody listens on it either, the kernel answers what comes
+// to it with a reset.
 func reservePort(source netip.Addr) (int, uint16, error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return 0, 0, fmt.Errorf("making a socket: %w", err)
 	}
-	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: source.As4()}); err != nil {
-		_ = unix.Close(fd)
-		return 0, 0, fmt.Errorf("reserving a port of %s: %w", source, err)
+	for range probePorts {
+		port := uint16(firstPort + probes.Add(1)%probePorts)
+		err = unix.Bind(fd, &unix.SockaddrInet4{Addr: source.As4(), Port: int(port)})
+		if err == nil {
+			return fd, port, nil
+		}
+		if !errors.Is(err, unix.EADDRINUSE) {
+			break
+		}
 	}
-	name, err := unix.Getsockname(fd)
-	if err != nil {
-		_ = unix.Close(fd)
-		return 0, 0, fmt.Errorf("reserving a port of %s: %w", source, err)
-	}
-	return fd, uint16(name.(*unix.SockaddrInet4).Port), nil
+	_ = unix.Close(fd)
+	return 0, 0, fmt.Errorf("reserving a port of %s: %w", source, err)
 }
 
 // openRaw opens a raw socket that receives the segments to one port only.
@@ -90,8 +112,8 @@ func openRaw(source netip.Addr, port uint16) (int, error) {
 	return fd, nil
 }
 
-// awaitAnswer reads until the target says whether it listens; silence means that it does not.
-func awaitAnswer(raw int, target netip.AddrPort) (bool, error) {
+// awaitAnswer reads until the target says whether it listens, or has said nothing for too long.
+func awaitAnswer(raw int, target netip.AddrPort) (listening, answered bool, err error) {
 	packet := make([]byte, 512)
 	for deadline := time.Now().Add(answerLimit); time.Now().Before(deadline); {
 		n, from, err := unix.Recvfrom(raw, packet, 0)
@@ -99,10 +121,10 @@ func awaitAnswer(raw int, target netip.AddrPort) (bool, error) {
 			continue
 		}
 		if errors.Is(err, unix.EAGAIN) {
-			return false, nil
+			return false, false, nil
 		}
 		if err != nil {
-			return false, fmt.Errorf("waiting for the answer of %s: %w", target, err)
+			return false, false, fmt.Errorf("waiting for the answer of %s: %w", target, err)
 		}
 		header := int(packet[0]&0xf) * 4
 		if n < header+segmentLength || netip.AddrFrom4(from.(*unix.SockaddrInet4).Addr) != target.Addr() ||
@@ -111,12 +133,12 @@ func awaitAnswer(raw int, target netip.AddrPort) (bool, error) {
 		}
 		switch flags := packet[header+13]; {
 		case flags&flagRST != 0:
-			return false, nil
+			return false, true, nil
 		case flags&flagSYN != 0 && flags&flagACK != 0:
-			return true, nil
+			return true, true, nil
 		}
 	}
-	return false, nil
+	return false, false, nil
 }
 
 // segment makes the first segment of a handshake.

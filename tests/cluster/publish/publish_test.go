@@ -3,6 +3,7 @@ package publish
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -98,6 +99,30 @@ func TestAddressWithoutLoopback(t *testing.T) {
 	foreign := Service{Name: "web", Address: netip.MustParseAddr("203.0.113.1"), Ports: []Port{{Number: 80}}}
 	p.Set(t.Context(), []Service{foreign})
 	await(t, told, []Service{foreign})
+}
+
+// A probe comes from a port that no connection had, because kernels remember connections that have ended.
+func TestProbesHavePortsOfTheirOwn(t *testing.T) {
+	needRoot(t)
+	inside := listen(t, "127.0.0.1:0")
+	target := inside.Addr().(*net.TCPAddr).AddrPort()
+	connection := dial(t, target).LocalAddr().(*net.TCPAddr).AddrPort()
+	if connection.Port() < firstPort+probePorts {
+		t.Fatalf("a connection has port %d, which is one of probes", connection.Port())
+	}
+	listen(t, fmt.Sprintf("127.0.0.1:%d", firstPort+(probes.Load()+2)%probePorts)) // Another program has the second one.
+	seen := map[uint16]bool{}
+	for range 10 {
+		reserved, port, err := reservePort(loopback)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = unix.Close(reserved)
+		if seen[port] || port < firstPort || port >= firstPort+probePorts {
+			t.Errorf("port %d is reserved after %v", port, seen)
+		}
+		seen[port] = true
+	}
 }
 
 func publisher(told chan []Service) *Publisher {
