@@ -26,7 +26,7 @@ build: ## Build gatehouse and all that the local Kubernetes needs into bin/
 	@echo "building gatehouse" && go build -ldflags "-X main.version=$(VERSION)" -o bin/gatehouse ./cmd/gatehouse
 
 .PHONY: run
-run: build ## Start the local Kubernetes with Gatehouse, show the quickstart and a refused policy, stay up until Ctrl-C
+run: build ## Start the local Kubernetes with Gatehouse, show the quickstart and a refused policy, stay up until Ctrl-C; CERT_MANAGER=1 with cert-manager
 	@tests/run.sh
 
 .PHONY: test
@@ -45,6 +45,7 @@ unit: ## Unit tests, goldens, fuzz seeds and the oracle's property tests
 .PHONY: e2e
 e2e: build licenses ## Real traffic on the local Kubernetes, and the image; KUBERNETES=1.36 or 1.35: the traffic on that one
 	@tests/release/previous.sh
+	@tests/cluster/build.sh cert-manager
 	cd tests && go test -count=1 -timeout 40m $(if $(KUBERNETES),./e2e,./...)
 
 .PHONY: parity
@@ -54,6 +55,11 @@ parity: build ## The command, the webhook and the status say the same of all obj
 .PHONY: soak
 soak: build ## Random objects of many tenants for SOAK (30m): denials are right, Envoy takes the rest, and nobody learns names; SEED=1
 	cd tests && go test -count=1 -timeout 24h -v -run 'TestSoak$$' ./e2e -soak $(or $(SOAK),30m) -soak-seed $(or $(SEED),1)
+
+.PHONY: cert-manager
+cert-manager: build ## Certificates of cert-manager for Gateways and ListenerSets, and what is served while cert-manager or its ACME server is away
+	@tests/cluster/build.sh cert-manager
+	cd tests && go test -count=1 -timeout 30m -v -run 'TestCertManager' ./e2e -cert-manager
 
 .PHONY: conformance
 conformance: build ## The official Gateway API conformance suite; MODE=controller runs it in the default deploy mode, RUN=NAME one test

@@ -35,6 +35,10 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "authorizer:", serveAuth())
 		os.Exit(1)
 	}
+	if text := os.Getenv(acmeFront); text != "" {
+		fmt.Fprintln(os.Stderr, "front:", serveFront(text))
+		os.Exit(1)
+	}
 	if target := os.Getenv(http3Target); target != "" {
 		if err := askHTTP3(target); err != nil {
 			fmt.Fprintln(os.Stderr, "http3:", err)
@@ -140,8 +144,14 @@ func must(t *testing.T, out string, err error) string {
 // eventually waits until what answers without an error, and fails with the last one.
 func eventually(t *testing.T, what string, try func() error) {
 	t.Helper()
+	within(t, 40*time.Second, what, try)
+}
+
+// within is eventually with a time limit of one's own.
+func within(t *testing.T, limit time.Duration, what string, try func() error) {
+	t.Helper()
 	var err error
-	for deadline := time.Now().Add(40 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(limit); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		if err = try(); err == nil {
 			return
 		}

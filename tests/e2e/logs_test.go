@@ -26,10 +26,12 @@ func keepLogs() {
 		out, _ := kubectl(args...) // An error is in what kubectl printed.
 		section("kubectl "+strings.Join(args, " "), out)
 	}
-	pods, _ := kubectl("get", "pods", "-n", "gatehouse-system", "-o", "name")
-	for pod := range strings.FieldsSeq(pods) {
-		out, _ := kubectl("logs", "-n", "gatehouse-system", pod, "--all-containers", "--tail=500")
-		section(pod, out)
+	for _, namespace := range []string{"gatehouse-system", "cert-manager", "acme"} {
+		pods, _ := kubectl("get", "pods", "-n", namespace, "-o", "name", "--ignore-not-found")
+		for pod := range strings.FieldsSeq(pods) {
+			out, _ := kubectl("logs", "-n", namespace, pod, "--all-containers", "--tail=500")
+			section(pod, out)
+		}
 	}
 	logs, _ := filepath.Glob(filepath.Join(dir, "logs", "*.log"))
 	for _, log := range logs {
