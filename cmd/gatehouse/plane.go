@@ -165,8 +165,9 @@ func (p *plane) addCertificates(ctx context.Context, o serveOptions) error {
 	}
 	p.keeper = certs.NewKeeper(direct, certs.Settings{
 		Namespace: p.namespace, DNSNames: certs.ServiceNames("gatehouse", p.namespace, p.domain),
+		From: o.certificateFrom, Overlap: o.certificateOverlap,
 	}, p.log.WithName("certs"))
-	if o.webhook {
+	if o.webhook && o.injectCA {
 		p.keeper.Webhooks = "gatehouse"
 	}
 	if err := p.keeper.Load(ctx); err != nil {

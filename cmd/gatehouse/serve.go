@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"gatehouse/api/config"
+	"gatehouse/infra/certs"
 	"gatehouse/webhook"
 )
 
@@ -82,6 +83,12 @@ type serveOptions struct {
 	shutdownDelay time.Duration
 	// cacheDirectory is for large content that was fetched.
 	cacheDirectory string
+	// certificateFrom is the Secret that cert-manager fills, empty for the own CA, and certificateOverlap how long clients may
+	// take to learn of another CA.
+	certificateFrom    string
+	certificateOverlap time.Duration
+	// injectCA is whether the webhook configurations are told the CA.
+	injectCA bool
 }
 
 func serveCommand() *cobra.Command {
@@ -122,6 +129,12 @@ func serveCommand() *cobra.Command {
 		"how long to serve on after SIGTERM, until the API server and the Envoys have turned to other replicas")
 	cmd.Flags().StringVar(&o.cacheDirectory, "cache-directory", "/cache",
 		"directory of this replica alone for large content that it fetches; it should last as long as the pod")
+	cmd.Flags().StringVar(&o.certificateFrom, "certificate-from", "",
+		"Secret of the own namespace that cert-manager fills with the certificate for xDS and the webhook; without it gatehouse has a CA of its own")
+	cmd.Flags().DurationVar(&o.certificateOverlap, "certificate-overlap", certs.DefaultOverlap,
+		"how long Envoys and API servers may take to learn of another CA, before a certificate of it is served")
+	cmd.Flags().BoolVar(&o.injectCA, "webhook-ca-injection", true,
+		"write the CA into the webhook configurations; false leaves it to cert-manager's cainjector")
 	return cmd
 }
 

@@ -1,6 +1,6 @@
-// Package certs provides the serving certificate of the control plane: its own CA and a certificate for its Service.
-// Both are in one Secret that all replicas share. They are renewed long before they expire, and all clients trust them
-// during the whole time.
+// Package certs provides the serving certificate of the control plane, from its own CA or from cert-manager. It is in one
+// Secret that all replicas share, together with the CAs that clients trust. It is renewed long before it expires, and all
+// clients trust it during the whole time, also while it changes to another CA.
 package certs
 
 import (
@@ -32,6 +32,12 @@ type Settings struct {
 	// LeafLifetime and CALifetime are how long a new certificate is valid; it is renewed after two thirds of that time.
 	// Zero means the default.
 	LeafLifetime, CALifetime time.Duration
+	// From is the name of another Secret in Namespace, which cert-manager fills with the certificate to serve; its ca.crt is
+	// what clients must trust. Empty means the own CA, which also serves until cert-manager has filled the Secret.
+	From string
+	// Overlap is how long clients may take to learn of the CAs of another certificate, before it is served; zero means the
+	// default.
+	Overlap time.Duration
 }
 
 // ServiceNames returns the names of a Service inside the cluster.
@@ -54,6 +60,9 @@ func (s Settings) withDefaults() Settings {
 	if s.CALifetime == 0 {
 		s.CALifetime = DefaultCALifetime
 	}
+	if s.Overlap == 0 {
+		s.Overlap = DefaultOverlap
+	}
 	return s
 }
 
@@ -66,6 +75,14 @@ func (s Settings) key() client.ObjectKey {
 const (
 	caCertKey = "ca.crt"
 	caKeyKey  = "ca.key"
+)
+
+// The annotations of the Secret. annotationFrom names the Secret from which its certificate comes, and annotationSince is
+// the time (RFC 3339) of the last change in a handover. annotationInject lets cert-manager's cainjector read ca.crt.
+const (
+	annotationFrom   = "gatehouse.dev/certificate-from"
+	annotationSince  = "gatehouse.dev/certificate-since"
+	annotationInject = "cert-manager.io/allow-direct-injection"
 )
 
 // annotationCertManager is on Secrets that cert-manager writes. They are used, but never written to.
@@ -110,7 +127,7 @@ func tryEnsure(ctx context.Context, c client.Client, s Settings, known *Serving,
 	if err != nil && !absent {
 		return nil, fmt.Errorf("reading Secret %s: %w", s.key(), err)
 	}
-	stored, broken := parse(secret.Data)
+	stored, broken := read(secret)
 	if secret.Annotations[annotationCertManager] != "" {
 		if broken != nil {
 			return nil, fmt.Errorf("reading Secret %s, which cert-manager fills: %w", s.key(), broken)
@@ -120,17 +137,30 @@ func tryEnsure(ctx context.Context, c client.Client, s Settings, known *Serving,
 	if broken != nil {
 		stored = known
 	}
-	if stored != nil && stored.caKey == nil && !replace {
-		return stored, nil
-	}
-	wanted, err := renew(stored, s, time.Now(), replace)
+	now := time.Now()
+	source, waiting := readSource(ctx, c, s, now)
+	wanted, err := next(stored, source, s, now, replace)
 	if err != nil {
 		return nil, fmt.Errorf("renewing the certificates of Secret %s: %w", s.key(), err)
 	}
-	if wanted == stored && broken == nil {
-		return wanted, nil
+	if wanted != stored || stored.ours() && (broken != nil || secret.Annotations[annotationInject] == "") {
+		err = write(ctx, c, s, secret, wanted)
 	}
-	return wanted, write(ctx, c, s, secret, wanted)
+	served := *wanted
+	served.waiting = waiting
+	return &served, err
+}
+
+// read parses the Secret.
+func read(secret *corev1.Secret) (*Serving, error) {
+	s, err := parse(secret.Data)
+	if err != nil {
+		return nil, err
+	}
+	s.from = secret.Annotations[annotationFrom]
+	// Without a time, or with a malformed one, the last change was long ago.
+	s.since, _ = time.Parse(time.RFC3339, secret.Annotations[annotationSince])
+	return s, nil
 }
 
 // write stores the certificates, in a new Secret if there was none. It returns a conflict if the Secret has been
@@ -149,6 +179,7 @@ func write(ctx context.Context, c client.Client, s Settings, secret *corev1.Secr
 			Type: corev1.SecretTypeTLS,
 			Data: data,
 		}
+		wanted.annotate(fresh)
 		if err := c.Create(ctx, fresh); err != nil {
 			return fmt.Errorf("creating Secret %s: %w", s.key(), err)
 		}
@@ -160,10 +191,30 @@ func write(ctx context.Context, c client.Client, s Settings, secret *corev1.Secr
 		changed.Data = map[string][]byte{}
 	}
 	maps.Copy(changed.Data, data)
+	if wanted.caKey == nil {
+		delete(changed.Data, caKeyKey)
+	}
+	wanted.annotate(changed)
 	if err := c.Update(ctx, changed); err != nil {
 		return fmt.Errorf("updating Secret %s: %w", s.key(), err)
 	}
 	return nil
+}
+
+// annotate writes what is not in the data of the Secret.
+func (s *Serving) annotate(secret *corev1.Secret) {
+	if secret.Annotations == nil {
+		secret.Annotations = map[string]string{}
+	}
+	secret.Annotations[annotationInject] = "true"
+	delete(secret.Annotations, annotationFrom)
+	delete(secret.Annotations, annotationSince)
+	if s.from != "" {
+		secret.Annotations[annotationFrom] = s.from
+	}
+	if !s.since.IsZero() {
+		secret.Annotations[annotationSince] = s.since.UTC().Format(time.RFC3339Nano)
+	}
 }
 
 // errNothing is the reason why an empty Secret cannot be used.

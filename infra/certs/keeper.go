@@ -111,6 +111,10 @@ func (k *Keeper) take(serving *Serving) {
 	k.mu.Lock()
 	old := k.current
 	k.current = serving
+	if serving.waiting != nil && (old == nil || old.waiting == nil || old.waiting.Error() != serving.waiting.Error()) {
+		k.log.Info("the certificate of cert-manager is not served", "reason", serving.waiting.Error(),
+			"servingUntil", serving.Leaf.Leaf.NotAfter)
+	}
 	var calls []func()
 	if old == nil || !bytes.Equal(old.caBundle, serving.caBundle) {
 		calls = append(calls, k.onChange...)

@@ -22,10 +22,19 @@ type Serving struct {
 	caKey crypto.Signer
 	// caBundle is ca.crt of the Secret.
 	caBundle []byte
+	// from is the Secret to which the certificate was handed over, empty for the own CA. since is the time of the last step
+	// of a handover, zero if there was none.
+	from  string
+	since time.Time
+	// waiting is why the certificate of Settings.From is not used; nil if it is, or if none is asked for.
+	waiting error
 }
 
 // CABundle returns the certificates (PEM) that clients must trust.
 func (s *Serving) CABundle() []byte { return bytes.Clone(s.caBundle) }
+
+// ours reports whether the Secret may be written to.
+func (s *Serving) ours() bool { return s.caKey != nil || s.from != "" }
 
 // parse parses the data of the Secret. It returns an error if parts are missing, invalid, or do not belong together.
 func parse(data map[string][]byte) (*Serving, error) {
@@ -62,16 +71,16 @@ func (s *Serving) data() (map[string][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	caKey, err := encodeKey(s.caKey)
-	if err != nil {
-		return nil, err
-	}
-	return map[string][]byte{
+	data := map[string][]byte{
 		caCertKey:               s.caBundle,
-		caKeyKey:                caKey,
 		corev1.TLSCertKey:       encodeCertificates(s.Leaf.Certificate...),
 		corev1.TLSPrivateKeyKey: key,
-	}, nil
+	}
+	if s.caKey == nil {
+		return data, nil
+	}
+	data[caKeyKey], err = encodeKey(s.caKey)
+	return data, err
 }
 
 // renew returns the certificates to use from now on: the given ones, unless renewal is due or replace is set. A CA is

@@ -39,6 +39,14 @@ imagePullSecrets:
 system:serviceaccount:{{ include "gatehouse.namespace" . }}:gatehouse
 {{- end }}
 
+{{/* Lets cainjector write the CA, if it is to do so. The Secret is that of the control plane, which has all CAs of a change. */}}
+{{- define "gatehouse.injection" }}
+{{- if and .Values.certManager.enabled (eq .Values.certManager.caInjection "cainjector") }}
+  annotations:
+    cert-manager.io/inject-ca-from-secret: {{ include "gatehouse.namespace" . }}/gatehouse
+{{- end }}
+{{- end }}
+
 {{/* Where a webhook is called: (list namespace path) */}}
 {{- define "gatehouse.client" }}
     clientConfig:
