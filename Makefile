@@ -61,6 +61,11 @@ cert-manager: build ## Certificates of cert-manager for Gateways and ListenerSet
 	@tests/cluster/build.sh cert-manager
 	cd tests && go test -count=1 -timeout 30m -v -run 'TestCertManager' ./e2e -cert-manager
 
+.PHONY: rotations
+rotations: build ## The certificate of the control plane and its CA are renewed by cert-manager N=100 times, under load
+	@tests/cluster/build.sh cert-manager
+	cd tests && go test -count=1 -timeout 6h -v -run 'TestCertManagerIssuesForTheControlPlane' ./e2e -rotations $(or $(N),100)
+
 .PHONY: conformance
 conformance: build ## The official Gateway API conformance suite; MODE=controller runs it in the default deploy mode, RUN=NAME one test
 	@tests/conformance/run.sh $(or $(MODE),namespace) $(if $(RUN),-run-test $(RUN))

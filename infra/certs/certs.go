@@ -92,23 +92,32 @@ const annotationCertManager = "cert-manager.io/certificate-name"
 const attempts = 5
 
 // EnsureServing creates or renews the Secret if necessary, and returns its content. Replicas may do it at the same
-// time: one of them writes, and the others read the result. A Secret without the CA's key belongs to somebody else, and
+// time: one of them writes, and the others read the result. A Secret without the CA's key comes from somebody else, and
 // is used as it is.
 func EnsureServing(ctx context.Context, c client.Client, s Settings) (*Serving, error) {
-	return ensure(ctx, c, s.withDefaults(), nil, false)
+	return ensure(ctx, c, s.withDefaults(), nil, create)
 }
 
 // Replace makes a new CA and a new certificate in any case. Clients that trust the old CA trust the new one, unless the
 // old Secret is invalid or gone.
 func Replace(ctx context.Context, c client.Client, s Settings) (*Serving, error) {
-	return ensure(ctx, c, s.withDefaults(), nil, true)
+	return ensure(ctx, c, s.withDefaults(), nil, replace)
 }
 
+// purpose is what somebody wants of the Secret.
+type purpose int
+
+const (
+	create  purpose = iota // a certificate that works, from wherever
+	serve                  // that of the settings
+	replace                // a new CA of its own
+)
+
 // ensure restores known if the Secret is gone or invalid; known is nil if nothing is known.
-func ensure(ctx context.Context, c client.Client, s Settings, known *Serving, replace bool) (*Serving, error) {
+func ensure(ctx context.Context, c client.Client, s Settings, known *Serving, want purpose) (*Serving, error) {
 	var last error
 	for range attempts {
-		current, err := tryEnsure(ctx, c, s, known, replace)
+		current, err := tryEnsure(ctx, c, s, known, want)
 		if err == nil {
 			return current, nil
 		}
@@ -120,7 +129,7 @@ func ensure(ctx context.Context, c client.Client, s Settings, known *Serving, re
 	return nil, fmt.Errorf("others keep writing to Secret %s: %w", s.key(), last)
 }
 
-func tryEnsure(ctx context.Context, c client.Client, s Settings, known *Serving, replace bool) (*Serving, error) {
+func tryEnsure(ctx context.Context, c client.Client, s Settings, known *Serving, want purpose) (*Serving, error) {
 	secret := &corev1.Secret{}
 	err := c.Get(ctx, s.key(), secret)
 	absent := apierrors.IsNotFound(err)
@@ -139,7 +148,7 @@ func tryEnsure(ctx context.Context, c client.Client, s Settings, known *Serving,
 	}
 	now := time.Now()
 	source, waiting := readSource(ctx, c, s, now)
-	wanted, err := next(stored, source, s, now, replace)
+	wanted, err := next(stored, source, s, now, want)
 	if err != nil {
 		return nil, fmt.Errorf("renewing the certificates of Secret %s: %w", s.key(), err)
 	}

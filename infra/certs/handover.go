@@ -75,9 +75,9 @@ func (s *Serving) usable(names []string, now time.Time) error {
 
 // next returns what the Secret must contain now: stored itself if nothing is to change. source is the certificate of
 // Secret From; nil if there is none, or if it cannot be used.
-func next(stored, source *Serving, s Settings, now time.Time, replace bool) (*Serving, error) {
+func next(stored, source *Serving, s Settings, now time.Time, want purpose) (*Serving, error) {
 	switch {
-	case replace:
+	case want == replace:
 		return renew(stored, s, now, true)
 	case source != nil:
 		return handOver(stored, source, s, now), nil
@@ -85,7 +85,7 @@ func next(stored, source *Serving, s Settings, now time.Time, replace bool) (*Se
 		return renew(stored, s, now, false)
 	case stored.from == "":
 		return stored, nil // It belongs to somebody else.
-	case s.From != "" && now.Before(stored.Leaf.Leaf.NotAfter):
+	case (s.From != "" || want == create) && now.Before(stored.Leaf.Leaf.NotAfter):
 		return stored, nil
 	}
 	own, err := ownTarget(stored, s, now)

@@ -53,7 +53,7 @@ func TestHandOver(t *testing.T) {
 		t.Helper()
 		s.From = from
 		for end := now.Add(d); now.Before(end); now = now.Add(10 * time.Second) {
-			step, err := next(stored, source, s, now, false)
+			step, err := next(stored, source, s, now, serve)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -104,6 +104,9 @@ func TestHandOver(t *testing.T) {
 	source = b.issue(t, now) // Renewed before the first one was served.
 	walk("tls", time.Hour)
 	settled(source, 4)
+	if again, err := next(stored, nil, testSettings(), now, create); err != nil || again != stored {
+		t.Errorf("certgen takes the certificate back: %v", err)
+	}
 	source = nil // Its Secret is gone, or broken.
 	walk("tls", time.Hour)
 	if len(served) != 4 || stored.caKey != nil {
@@ -130,7 +133,7 @@ func TestHandOverOfWhatWorksNoLonger(t *testing.T) {
 	later := now.Add(s.LeafLifetime)
 	theirs := newIssuer(t, s, later).issue(t, later)
 	for _, source := range []*Serving{theirs, nil} {
-		step, err := next(stored, source, s, later, false)
+		step, err := next(stored, source, s, later, serve)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -43,7 +43,7 @@ func (k *Keeper) Load(ctx context.Context) error {
 	k.mu.RLock()
 	known := k.current
 	k.mu.RUnlock()
-	serving, err := ensure(ctx, k.client, k.settings, known, false)
+	serving, err := ensure(ctx, k.client, k.settings, known, serve)
 	if err != nil {
 		return err
 	}
