@@ -38,6 +38,7 @@ type Kind struct {
 
 	// hasStatus reports whether status is a subresource, which cannot be set when an object is created.
 	hasStatus bool
+	acceptor  *acceptor
 	validator validation.SchemaValidator
 	cel       *cel.Validator
 }
@@ -60,7 +61,7 @@ func newKind(crd *apiextensionsv1.CustomResourceDefinition, version *apiextensio
 	if err := defaulting.PruneDefaults(structural); err != nil {
 		return nil, fmt.Errorf("reading the defaults of the schema: %w", err)
 	}
-	validator, _, err := validation.NewSchemaValidator(props)
+	validator, openAPI, err := validation.NewSchemaValidator(props)
 	if err != nil {
 		return nil, fmt.Errorf("reading the schema: %w", err)
 	}
@@ -70,7 +71,7 @@ func newKind(crd *apiextensionsv1.CustomResourceDefinition, version *apiextensio
 		},
 		Resource: crd.Spec.Names.Plural, Namespaced: crd.Spec.Scope != apiextensionsv1.ClusterScoped,
 		Schema: structural, hasStatus: version.Subresources != nil && version.Subresources.Status != nil,
-		validator: validator, cel: cel.NewValidator(structural, true, celconfig.PerCallLimit),
+		acceptor: newAcceptor(openAPI), validator: validator, cel: cel.NewValidator(structural, true, celconfig.PerCallLimit),
 	}, nil
 }
 
@@ -113,14 +114,17 @@ func (k *Kind) Default(object map[string]any) { defaulting.Default(object, k.Sch
 func (k *Kind) Validate(object map[string]any) field.ErrorList {
 	ctx := context.Background()
 	errs := k.validateMeta(ctx, object)
-	errs = append(errs, validation.ValidateCustomResource(nil, object, k.validator)...)
+	if !k.acceptor.accepts(object) {
+		errs = append(errs, validation.ValidateCustomResource(nil, object, k.validator)...)
+	}
 	errs = append(errs, objectmeta.Validate(ctx, nil, object, k.Schema, false)...)
 	errs = append(errs, listtype.ValidateListSetsAndMaps(nil, k.Schema, object)...)
 	if slices.ContainsFunc(errs, blocking) {
 		return append(errs, field.Invalid(nil, nil, "some validation rules were not checked because the object was "+
 			"invalid; correct the existing errors to complete validation"))
 	}
-	broken, _ := k.cel.Validate(ctx, nil, k.Schema, object, nil, celconfig.RuntimeCELCostBudget)
+	schema := narrow(k.Schema, []any{object})
+	broken, _ := with(k.cel, schema).Validate(ctx, nil, schema, object, nil, celconfig.RuntimeCELCostBudget)
 	return append(errs, broken...)
 }
 
