@@ -28,7 +28,7 @@ func (p *Platform) Stored(o Options, paths []string, objects []json.RawMessage) 
 	}
 	for i, object := range objects {
 		name, before := fmt.Sprintf("stored[%d]", i), files.others
-		files.part(&source{name: name, text: object}, part{end: len(object)})
+		files.part(newSource(name, object), part{end: len(object)})
 		if files.others > before {
 			return nil, fmt.Errorf("%s is not an object: write apiVersion and kind", name)
 		}
@@ -139,7 +139,7 @@ func (r *review) written(name string, object map[string]any) (document, error) {
 		return document{}, fmt.Errorf("reading %s: %w", name, err)
 	}
 	files := &reader{limit: maxInput}
-	files.part(&source{name: name, text: text}, part{end: len(text)})
+	files.part(newSource(name, text), part{end: len(text)})
 	if len(files.documents) != 1 {
 		return document{}, fmt.Errorf("%s is not an object: write apiVersion and kind", name)
 	}
@@ -148,6 +148,7 @@ func (r *review) written(name string, object map[string]any) (document, error) {
 
 // refusal is an error if the API server would refuse one of the objects.
 func (r *review) refusal() error {
+	r.place()
 	at := slices.IndexFunc(r.Findings, func(f Finding) bool { return f.Denied })
 	if at < 0 {
 		return nil

@@ -13,13 +13,12 @@ import (
 // inExpression is the beginning of a problem of an expression, see admissionrule.Compile.
 var inExpression = regexp.MustCompile(`^line (\d+), column (\d+): `)
 
-// placeIn finds the place of a problem. If it is about an expression, that is the place in the expression, as far as it
-// is written in the file as it is: lines that YAML joins are not followed.
-func (d document) placeIn(p verdict.Problem) Place {
+// placeOf finds the place of a problem of a rule in the tree of the document. If it is about an expression, that is the
+// place in the expression, as far as it is written in the file as it is: lines that YAML joins are not followed.
+func (d document) placeOf(tree *yaml.Node, p verdict.Problem) Place {
 	found := inExpression.FindStringSubmatch(p.Message)
-	tree := d.source.tree(d.part)
 	if found == nil || tree == nil {
-		return d.place(p.Field)
+		return d.placeIn(tree, p.Field)
 	}
 	line, _ := strconv.Atoi(found[1])
 	column, _ := strconv.Atoi(found[2])
@@ -30,7 +29,7 @@ func (d document) placeIn(p verdict.Problem) Place {
 		place.Column += indent(d.source.place(at.Line+1, 1).Text) + column - 1
 		return place
 	case at.Style&yaml.FoldedStyle != 0 || line != 1:
-		return d.place(p.Field)
+		return d.placeIn(tree, p.Field)
 	case at.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle) != 0:
 		column++
 	}

@@ -3,20 +3,36 @@ package offline
 import (
 	"maps"
 	"runtime"
+	"slices"
 	"sync"
+	"sync/atomic"
 
 	"gatehouse/policies/effective"
 	"gatehouse/policies/verdict"
 )
 
-// share is how many documents a worker takes at least.
+// share is how many documents a worker takes.
 const share = 128
 
+// each calls a function for all numbers below n, on all CPUs that the program may use.
+func each(n int, do func(i int)) {
+	var workers sync.WaitGroup
+	var next atomic.Int64
+	for range min(runtime.GOMAXPROCS(0), n) {
+		workers.Go(func() {
+			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+				do(i)
+			}
+		})
+	}
+	workers.Wait()
+}
+
 // takeAll does the steps with all objects, on all CPUs that the program may use. What is found is in the order of the
-// documents. Places are found by file, so a file is never divided.
+// documents.
 func (r *review) takeAll(documents []document) {
-	shares := divide(documents)
-	if len(shares) > 1 && runtime.GOMAXPROCS(0) > 1 && r.takeShares(shares, len(documents)) {
+	shares := slices.Collect(slices.Chunk(documents, share))
+	if len(shares) > 1 && r.takeShares(shares, len(documents)) {
 		return
 	}
 	for i, d := range documents {
@@ -25,48 +41,22 @@ func (r *review) takeAll(documents []document) {
 	}
 }
 
-// divide makes shares of whole files, in order.
-func divide(documents []document) (shares [][]document) {
-	start := 0
-	for i := range documents {
-		last := i+1 == len(documents)
-		if last || i+1-start >= share && documents[i+1].source != documents[i].source {
-			shares = append(shares, documents[start:i+1])
-			start = i + 1
-		}
-	}
-	return shares
-}
-
 // takeShares takes shares at the same time. If an object is there twice, nothing is taken, and it returns false: which of
 // both is refused depends on the order.
 func (r *review) takeShares(shares [][]document, all int) bool {
-	reviews, next, finished := make([]*review, len(shares)), make(chan int), make(chan int)
-	var workers sync.WaitGroup
-	for range min(runtime.GOMAXPROCS(0), len(shares)) {
-		workers.Go(func() {
-			for i := range next {
-				reviews[i] = r.apart()
-				for _, d := range shares[i] {
-					reviews[i].take(d)
-				}
-				finished <- len(shares[i])
-			}
-		})
-	}
-	go func() {
-		for i := range shares {
-			next <- i
+	reviews := make([]*review, len(shares))
+	var done int
+	var mu sync.Mutex
+	each(len(shares), func(i int) {
+		part := r.apart()
+		for _, d := range shares[i] {
+			part.take(d)
 		}
-		close(next)
-		workers.Wait()
-		close(finished)
-	}()
-	done := 0
-	for n := range finished {
-		done += n
+		mu.Lock()
+		defer mu.Unlock()
+		reviews[i], done = part, done+len(shares[i])
 		r.Progress("reviewing objects", done, all)
-	}
+	})
 	there := maps.Clone(r.documents)
 	for _, part := range reviews {
 		for ref, d := range part.documents {
@@ -88,14 +78,14 @@ func (r *review) takeShares(shares [][]document, all int) bool {
 func (r *review) apart() *review {
 	part := *r
 	part.Review = Review{documents: map[verdict.Ref]document{}}
-	part.asked, part.events = nil, nil
+	part.found, part.asked, part.events = nil, nil, nil
 	part.refused, part.invalid = map[effective.Object]bool{}, map[verdict.Ref][]string{}
 	return &part
 }
 
 // add takes what was found in some objects.
 func (r *review) add(part *review) {
-	r.Findings = append(r.Findings, part.Findings...)
+	r.found = append(r.found, part.found...)
 	r.Judged = append(r.Judged, part.Judged...)
 	r.Ignored += part.Ignored
 	r.asked, r.events = append(r.asked, part.asked...), append(r.events, part.events...)

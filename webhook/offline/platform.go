@@ -66,6 +66,7 @@ func ReadPlatform(crds []*apiextensionsv1.CustomResourceDefinition, paths []stri
 	if err := r.regulate(nil, nil); err != nil {
 		return nil, err
 	}
+	r.place()
 	r.platform.Findings = r.Findings
 	return r.platform, nil
 }
@@ -149,6 +150,7 @@ func (r *reader) rules(paths []string) error {
 			}
 		}
 	}
+	r.parse()
 	return nil
 }
 

@@ -13,8 +13,10 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
@@ -40,19 +42,19 @@ type source struct {
 	name string
 	text []byte
 	// lines are those of the text. They are made when a place is asked for, because most files have no findings.
-	lines []string
-	// placed is the part of the text that places holds with the line and column of each value.
-	placed part
-	places *yaml.Node
+	lines func() []string
+}
+
+func newSource(name string, text []byte) *source {
+	return &source{name: name, text: text, lines: sync.OnceValue(func() []string {
+		return strings.Split(string(text), "\n")
+	})}
 }
 
 func (s *source) place(line, column int) Place {
 	p := Place{File: s.name, Line: line, Column: column}
-	if s.lines == nil {
-		s.lines = strings.Split(string(s.text), "\n")
-	}
-	if line > 0 && line <= len(s.lines) {
-		p.Text = strings.TrimSuffix(s.lines[line-1], "\r")
+	if lines := s.lines(); line > 0 && line <= len(lines) {
+		p.Text = strings.TrimSuffix(lines[line-1], "\r")
 	}
 	return p
 }
@@ -61,17 +63,14 @@ func (s *source) place(line, column int) Place {
 // its first line.
 type part struct{ start, end, before, column int }
 
-// tree is a part with the places of its values; nil if it has none. The last one is kept.
+// tree is a part with the places of its values; nil if it has none.
 func (s *source) tree(p part) *yaml.Node {
-	if s.placed != p || s.places == nil {
-		node := &yaml.Node{}
-		if err := yaml.Unmarshal(s.text[p.start:p.end], node); err != nil || len(node.Content) == 0 {
-			return nil
-		}
-		shift(node, p)
-		s.placed, s.places = p, node.Content[0]
+	node := &yaml.Node{}
+	if err := yaml.Unmarshal(s.text[p.start:p.end], node); err != nil || len(node.Content) == 0 {
+		return nil
 	}
-	return s.places
+	shift(node, p)
+	return node.Content[0]
 }
 
 // document is one object of a file.
@@ -97,8 +96,10 @@ func (d document) located() document {
 
 // place finds a field of the object, such as spec.rules[0].name. If the object does not have the field, it is the place
 // of the innermost field on the way to it that the object has.
-func (d document) place(field string) Place {
-	tree := d.source.tree(d.part)
+func (d document) place(field string) Place { return d.placeIn(d.source.tree(d.part), field) }
+
+// placeIn is place with the tree of the part.
+func (d document) placeIn(tree *yaml.Node, field string) Place {
 	if tree == nil {
 		return d.source.place(d.part.before+1, d.part.column+1)
 	}
@@ -117,12 +118,20 @@ type unreadable struct {
 
 // reader collects the documents of files.
 type reader struct {
+	// unread are the parts of files that are not parsed yet.
+	unread    []unread
 	documents []document
 	broken    []unreadable
 	// size is what has been read, in bytes, and limit the most that is.
 	size, limit int64
 	// others counts documents that are not objects of Kubernetes, such as the values of a chart.
 	others int
+}
+
+// unread is a part of a file.
+type unread struct {
+	source *source
+	part   part
 }
 
 // read reads files, and folders with all that is below them; "-" is stdin. A file that does not exist is an error. What
@@ -153,7 +162,27 @@ func (r *reader) read(paths []string, stdin io.Reader) error {
 			return fmt.Errorf("reading %s: %w", path, err)
 		}
 	}
+	r.parse()
 	return nil
+}
+
+// parse parses what has been read, on all CPUs that the program may use. Documents are in the order of the files.
+func (r *reader) parse() {
+	shares := slices.Collect(slices.Chunk(r.unread, share))
+	readers := make([]reader, len(shares))
+	each(len(shares), func(i int) {
+		for _, u := range shares[i] {
+			for _, value := range readers[i].values(u.source, u.part) {
+				readers[i].part(u.source, value)
+			}
+		}
+	})
+	for i := range readers {
+		r.documents = append(r.documents, readers[i].documents...)
+		r.broken = append(r.broken, readers[i].broken...)
+		r.others += readers[i].others
+	}
+	r.unread = nil
 }
 
 // folder reads the manifests of a folder, and of those below it.
@@ -201,11 +230,9 @@ func (r *reader) stream(name string, from io.Reader) error {
 	if r.size += int64(len(text)); r.size > r.limit {
 		return fmt.Errorf("%s: all files together have more than %d MiB: check them in parts", name, r.limit>>20)
 	}
-	s := &source{name: name, text: text}
+	s := newSource(name, text)
 	for p := range parts(text) {
-		for _, value := range r.values(s, p) {
-			r.part(s, value)
-		}
+		r.unread = append(r.unread, unread{s, p})
 	}
 	return nil
 }

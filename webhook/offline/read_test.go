@@ -86,6 +86,7 @@ func TestSeparators(t *testing.T) {
 		if err := r.stream("a.yaml", strings.NewReader(service+separator+"\n"+service)); err != nil {
 			t.Fatal(err)
 		}
+		r.parse()
 		var wrong string
 		for _, b := range r.broken {
 			wrong += fmt.Sprintf("%s:%d:%d: %s", b.at.File, b.at.Line, b.at.Column, b.text)
@@ -95,8 +96,11 @@ func TestSeparators(t *testing.T) {
 		}
 	}
 	r := &reader{limit: maxInput}
-	if err := r.stream("a.yaml", strings.NewReader("--- {apiVersion: v1, kind: Service}\n")); err != nil || len(r.broken) != 1 || r.broken[0].at.Line != 1 {
-		t.Errorf("an object behind the first separator: %v, %+v", err, r.broken)
+	if err := r.stream("a.yaml", strings.NewReader("--- {apiVersion: v1, kind: Service}\n")); err != nil {
+		t.Fatal(err)
+	}
+	if r.parse(); len(r.broken) != 1 || r.broken[0].at.Line != 1 {
+		t.Errorf("an object behind the first separator: %+v", r.broken)
 	}
 }
 
@@ -138,6 +142,7 @@ func TestJSON(t *testing.T) {
 		if err := r.stream("a.json", strings.NewReader(text)); err != nil {
 			t.Fatal(err)
 		}
+		r.parse()
 		var got []string
 		for _, d := range r.documents {
 			at := d.place("metadata.name")
@@ -160,6 +165,7 @@ func TestWithoutAKind(t *testing.T) {
 	if err := r.stream("a.yaml", strings.NewReader(text)); err != nil {
 		t.Fatal(err)
 	}
+	r.parse()
 	var lines []int
 	for _, b := range r.broken {
 		lines = append(lines, b.at.Line)

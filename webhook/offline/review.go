@@ -137,6 +137,7 @@ func Files(o Options, paths []string, stdin io.Reader) (*Review, error) {
 	if err := r.survey(); err != nil {
 		return nil, err
 	}
+	r.place()
 	slices.SortStableFunc(r.Findings, func(a, b Finding) int {
 		return cmp.Or(strings.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column),
 			strings.Compare(a.Message, b.Message))
@@ -152,6 +153,8 @@ type review struct {
 	definitions *definition.Set
 	policies    *policies
 	platform    *Platform
+	// found is what is found in objects, in this order. Places are looked up at the end.
+	found []found
 	// asked are the objects that rules about the effective configuration are asked of, and refused those that no rule is.
 	asked   []asked
 	refused map[effective.Object]bool
@@ -183,10 +186,10 @@ func newReview(o Options) *review {
 // broken reports what cannot be read.
 func (r *review) broken(all []unreadable) {
 	for _, b := range all {
-		r.Findings = append(r.Findings, Finding{
+		r.found = append(r.found, found{Finding: Finding{
 			Place: b.at, Denied: true,
 			Problem: refused(reasonUnreadable, "", b.text+": correct the form of the document"),
-		})
+		}})
 	}
 }
 
@@ -302,20 +305,19 @@ func (r *review) refOf(object translator.Object) verdict.Ref {
 // find takes a problem that admission denies or warns about, as the level of the namespace says.
 func (r *review) find(d document, ref verdict.Ref, p verdict.Problem) {
 	level := cmp.Or(r.levels[ref.Namespace], r.Level)
-	r.Findings = append(r.Findings, Finding{
-		Place: d.place(p.Field), Object: ref, Problem: p,
-		Denied: level.Denies(p.Weight) && !p.Pending && !d.stored, Stored: d.stored,
+	r.report(d, p.Field, Finding{
+		Object: ref, Problem: p, Denied: level.Denies(p.Weight) && !p.Pending && !d.stored, Stored: d.stored,
 	})
 }
 
 // deny takes a problem for which the API server would refuse the object itself, whatever the level is.
 func (r *review) deny(d document, ref verdict.Ref, p verdict.Problem) {
-	r.Findings = append(r.Findings, Finding{Place: d.place(p.Field), Object: ref, Problem: p, Denied: true})
+	r.report(d, p.Field, Finding{Object: ref, Problem: p, Denied: true})
 }
 
 // warn takes a problem that the API server only warns about, whatever the level is.
 func (r *review) warn(d document, ref verdict.Ref, p verdict.Problem) {
-	r.Findings = append(r.Findings, Finding{Place: d.place(p.Field), Object: ref, Problem: p})
+	r.report(d, p.Field, Finding{Object: ref, Problem: p})
 }
 
 func refused(reason, field, message string) verdict.Problem {

@@ -149,9 +149,8 @@ func (r *review) mutateByRules(o *object) {
 			continue
 		}
 		change := mutated.Changes[i].Made()
-		r.Findings = append(r.Findings, Finding{
-			Place: o.place(change.Field), Object: o.ref, Problem: change, Rule: mutated.Changes[i].Rule,
-			Help: r.platform.help(mutated.Changes[i].Rule),
+		r.report(o.document, change.Field, Finding{
+			Object: o.ref, Problem: change, Rule: mutated.Changes[i].Rule, Help: r.platform.help(mutated.Changes[i].Rule),
 		})
 	}
 }
@@ -162,8 +161,8 @@ func (r *review) rule(o *object) bool {
 	if ofRules(o.kind) {
 		for _, problem := range r.platform.problems[o.ref] {
 			if !said(r.invalid[o.ref], problem.Field) {
-				r.Findings = append(r.Findings, Finding{
-					Place: o.placeIn(problem), Object: o.ref, Problem: problem, Denied: problem.Weight == verdict.Invalid,
+				r.report(o.document, problem.Field, Finding{
+					Object: o.ref, Problem: problem, Denied: problem.Weight == verdict.Invalid,
 				})
 			}
 		}
@@ -244,7 +243,7 @@ func (r *review) ruled(o *object, found []admissionrule.Finding, err error) {
 		r.deny(o.document, o.ref, refused(reasonUnreadable, "", oneLine(err)+": report this"))
 	}
 	for i := range found {
-		r.Findings = append(r.Findings, r.platform.finding(o, &found[i]))
+		r.report(o.document, cmp.Or(found[i].Field, found[i].At), r.platform.finding(o, &found[i]))
 	}
 }
 
@@ -253,8 +252,7 @@ func (p *Platform) finding(o *object, f *admissionrule.Finding) Finding {
 	problem := f.Problem
 	problem.Message = f.Words()
 	return Finding{
-		Place: o.place(cmp.Or(problem.Field, f.At)), Object: o.ref, Problem: problem, Denied: f.Denies(), Noted: f.Audited(),
-		Rule: f.Rule, Help: p.help(f.Rule),
+		Object: o.ref, Problem: problem, Denied: f.Denies(), Noted: f.Audited(), Rule: f.Rule, Help: p.help(f.Rule),
 	}
 }
 

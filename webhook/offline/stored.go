@@ -137,7 +137,7 @@ func (r *review) background(manifests []document) []document {
 		replaced[r.headOf(d)] = true
 	}
 	files := &reader{limit: maxInput}
-	at := &source{name: r.Stored.Name}
+	at := newSource(r.Stored.Name, nil)
 	for _, raw := range r.Stored.Objects {
 		files.object(document{source: at, raw: raw, stored: true})
 	}
