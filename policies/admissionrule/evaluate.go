@@ -160,12 +160,18 @@ func (r *Rule) evaluate(ctx context.Context, values map[string]any) []violation 
 	return found
 }
 
+// holds reports whether a requirement is met.
+func (r *Rule) holds(v *validation, b *budget, values map[string]any) (bool, error) {
+	value, err := b.run(v.holds, values)
+	return err == nil && value == types.True, err
+}
+
 // require evaluates one requirement.
 func (r *Rule) require(v *validation, b *budget, values map[string]any) []violation {
-	switch value, err := b.run(v.holds, values); {
+	switch met, err := r.holds(v, b, values); {
 	case err != nil:
 		return r.failed(v, err)
-	case value == types.True:
+	case met:
 		return nil
 	}
 	return []violation{{of: v, Finding: Finding{

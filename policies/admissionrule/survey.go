@@ -13,17 +13,30 @@ import (
 )
 
 // Survey evaluates rules that read effective for objects that are all there at once, such as those of files. A violation
-// that many objects touch is found once (decision 088). It is not safe for concurrent use.
+// that many objects touch is found once (decision 088). It is safe for concurrent use.
 type Survey struct {
 	// now is what takes effect with all objects, and earlier what did so without them.
 	now, earlier surveyed
+}
+
+// Subject is an object that rules are asked about. It is safe for concurrent use.
+type Subject struct {
+	survey *Survey
+	in     *Input
+	// mine are the pieces that the object touches, and was those that it touched earlier.
+	mine, was []int
+	values    map[string]any
+}
+
+// Inquiry evaluates a rule for one object after the other.
+type Inquiry struct {
+	rule *Rule
 	// told are the pieces that a requirement has been violated by.
 	told map[requirement]map[int]bool
-
-	// values are those of the last object that a rule was asked about, because other rules are asked about it next.
-	last   *Input
-	values map[string]any
 }
+
+// NewInquiry returns an inquiry that has not been asked about any object.
+func NewInquiry(r *Rule) *Inquiry { return &Inquiry{rule: r, told: map[requirement]map[int]bool{}} }
 
 // requirement is a validation with the index of the parameters.
 type requirement struct {
@@ -42,7 +55,7 @@ type surveyed struct {
 // NewSurvey returns a survey of the effective configuration as a whole: without the objects, and with them. The first is
 // nil if nothing counts as there before.
 func NewSurvey(earlier, now *effective.Configuration) (*Survey, error) {
-	s := &Survey{told: map[requirement]map[int]bool{}}
+	s := &Survey{}
 	if earlier == nil {
 		earlier = &effective.Configuration{}
 	}
@@ -125,50 +138,42 @@ func Rank(r Resource) int {
 	return 3
 }
 
-// Judge evaluates a rule for the creation of an object, with what the object touches of the effective configuration,
-// except for what violates the same requirement and has been found at another object. It returns an error only if ctx
-// ends.
-func (s *Survey) Judge(ctx context.Context, r *Rule, in *Input) ([]Finding, error) {
+// Subject prepares the creation of an object for all rules.
+func (s *Survey) Subject(in *Input) *Subject {
 	name := effective.Object{Kind: in.Resource.Kind, Namespace: in.Request.Namespace, Name: in.Request.Name}
-	mine := s.now.naming[name]
-	if in.Resource.Unborn || in.Resource.Partial && len(mine) == 0 || !r.matches(in) {
-		return nil, nil
-	}
-	all, err := r.parameters(in)
-	var found []violation
-	if err != nil {
-		found = r.failed(nil, err)
-	}
-	for i, params := range all {
-		a := &asked{survey: s, ctx: ctx, rule: r, in: in, mine: mine, was: s.earlier.naming[name], params: i}
-		a.values = s.valuesOf(in, params)
-		found = append(found, a.evaluate()...)
-	}
-	return r.findings(ctx, in, found)
+	return &Subject{survey: s, in: in, mine: s.now.naming[name], was: s.earlier.naming[name], values: in.values(nil)}
 }
 
-func (s *Survey) valuesOf(in *Input, params any) map[string]any {
-	if s.last != in {
-		s.last, s.values = in, in.values(nil)
+// Judge evaluates the rule for the creation of an object, with what the object touches of the effective configuration,
+// except for what violates the same requirement and has been found at another object. It returns an error only if ctx
+// ends.
+func (q *Inquiry) Judge(ctx context.Context, o *Subject) ([]Finding, error) {
+	if o.in.Resource.Unborn || o.in.Resource.Partial && len(o.mine) == 0 || !q.rule.matches(o.in) {
+		return nil, nil
 	}
-	if params == nil {
-		return s.values
+	all, err := q.rule.parameters(o.in)
+	var found []violation
+	if err != nil {
+		found = q.rule.failed(nil, err)
 	}
-	values := maps.Clone(s.values)
-	values[varParams] = params
-	return values
+	for i, params := range all {
+		a := &asked{Inquiry: q, Subject: o, ctx: ctx, params: i, values: o.values}
+		if params != nil {
+			a.values = maps.Clone(o.values)
+			a.values[varParams] = params
+		}
+		found = append(found, a.evaluate()...)
+	}
+	return q.rule.findings(ctx, o.in, found)
 }
 
 // asked is a rule that is evaluated for an object with one of its parameters.
 type asked struct {
-	survey *Survey
+	*Inquiry
+	*Subject
 	ctx    context.Context
-	rule   *Rule
-	in     *Input
-	// mine are the pieces that the object touches, and was those that it touched earlier.
-	mine, was []int
-	params    int
-	values    map[string]any
+	params int
+	values map[string]any
 }
 
 func (a *asked) evaluate() (found []violation) {
@@ -199,10 +204,10 @@ func (a *asked) evaluate() (found []violation) {
 // require evaluates a requirement. What violates it alone is a finding, and the rest another one if it violates it too.
 func (a *asked) require(v *validation) (found []violation) {
 	key := requirement{v, a.params}
-	told := a.survey.told[key]
+	told := a.told[key]
 	if told == nil {
 		told = map[int]bool{}
-		a.survey.told[key] = told
+		a.told[key] = told
 	}
 	known := func(i int) bool { return told[i] }
 	rest := slices.DeleteFunc(slices.Clone(a.mine), known)
@@ -234,7 +239,7 @@ func (a *asked) blame(v *validation, indexes []int) (problems []violation, about
 	var alone, fresh []int
 	for _, i := range indexes {
 		p := a.survey.now.pieces[i]
-		if len(indexes) > 1 && len(a.check(v, []piece{p})) == 0 {
+		if len(indexes) > 1 && !a.violates(v, p) {
 			continue
 		}
 		alone = append(alone, i)
@@ -269,6 +274,13 @@ func (a *asked) blame(v *validation, indexes []int) (problems []violation, about
 func (a *asked) check(v *validation, pieces []piece) []violation {
 	values, b := a.with(pieces)
 	return a.rule.require(v, b, values)
+}
+
+// violates reports whether a piece violates a requirement alone.
+func (a *asked) violates(v *validation, p piece) bool {
+	values, b := a.with([]piece{p})
+	met, err := a.rule.holds(v, b, values)
+	return !met && (err == nil || a.rule.spec.FailurePolicy != rulesv1alpha1.FailurePolicyIgnore)
 }
 
 // checkOld is check for the object as it was before.

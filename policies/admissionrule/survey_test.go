@@ -33,13 +33,14 @@ func findings(t *testing.T, earlier, whole *effective.Configuration, source *rul
 	if err != nil {
 		t.Fatal(err)
 	}
+	inquiry := NewInquiry(rule)
 	for _, name := range objects {
 		words := strings.Split(name, "/")
 		in := &Input{Request: &admissionv1.AdmissionRequest{Operation: admissionv1.Create}, Object: map[string]any{"kind": words[0]}}
 		in.Request.Namespace, in.Request.Name = words[1], words[2]
 		at := slices.IndexFunc(Resources, func(r Resource) bool { return r.Kind == words[0] })
 		in.Resource, _ = ResourceOf(runtimeschema.GroupKind{Group: Resources[at].Group, Kind: words[0]})
-		found, err := survey.Judge(t.Context(), rule, in)
+		found, err := inquiry.Judge(t.Context(), survey.Subject(in))
 		if err != nil {
 			t.Fatal(err)
 		}

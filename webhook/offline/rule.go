@@ -224,17 +224,41 @@ func (r *review) survey() error {
 	slices.SortStableFunc(r.asked, func(a, b asked) int {
 		return cmp.Compare(admissionrule.Rank(a.in.Resource), admissionrule.Rank(b.in.Resource))
 	})
-	for i := range r.asked {
-		r.Progress("evaluating rules", i, len(r.asked))
-		a := &r.asked[i]
-		for _, stored := range r.platform.Rules {
-			if stored.rule.ReadsEffective() {
-				found, err := survey.Judge(context.Background(), stored.rule, a.in)
-				r.ruled(&a.object, found, err)
-			}
+	var inquiries []*admissionrule.Inquiry
+	for i := range r.platform.Rules {
+		if rule := r.platform.Rules[i].rule; rule.ReadsEffective() {
+			inquiries = append(inquiries, admissionrule.NewInquiry(rule))
 		}
 	}
+	for start := 0; start < len(r.asked); start += surveyed {
+		r.Progress("evaluating rules", start, len(r.asked))
+		r.inquire(survey, inquiries, r.asked[start:min(start+surveyed, len(r.asked))])
+	}
 	return nil
+}
+
+// surveyed is how many objects rules are asked about before their findings are reported.
+const surveyed = 1024
+
+// inquire asks all rules about some objects, at the same time, as far as there are CPUs. Each rule is asked about one object
+// after the other.
+func (r *review) inquire(survey *admissionrule.Survey, rules []*admissionrule.Inquiry, all []asked) {
+	subjects := make([]*admissionrule.Subject, len(all))
+	each(len(all), func(i int) { subjects[i] = survey.Subject(all[i].in) })
+	type answer struct {
+		found []admissionrule.Finding
+		err   error
+	}
+	answers := make([]answer, len(rules)*len(all))
+	each(len(rules), func(i int) {
+		for j, subject := range subjects {
+			found, err := rules[i].Judge(context.Background(), subject)
+			answers[j*len(rules)+i] = answer{found, err}
+		}
+	})
+	for i := range answers {
+		r.ruled(&all[i/len(rules)].object, answers[i].found, answers[i].err)
+	}
 }
 
 // ruled reports what a rule finds in an object.
