@@ -50,8 +50,9 @@ type validation struct {
 	spec    *rulesv1alpha1.Validation
 	holds   cel.Program
 	message cel.Program // nil without messageExpression.
-	// effective reports whether the requirement is about the effective configuration.
-	effective bool
+	// effective reports whether the requirement is about the effective configuration, and apart whether each route and each
+	// listener meets it or violates it alone.
+	effective, apart bool
 }
 
 // maxText is the most that all expressions of a rule may have together, in bytes. They are compiled once for each kind
@@ -190,6 +191,8 @@ type compiler struct {
 	partial bool
 	// effective are the variables that read the effective configuration.
 	effective map[string]bool
+	// natures are those of the variables.
+	natures natures
 	// conditional reports whether a match condition reads it.
 	conditional bool
 }
@@ -201,7 +204,7 @@ func (c *compiler) run(e environment) {
 		c.wrong("spec", oneLine(err)+": report this")
 		return
 	}
-	c.env, c.kind, c.effective = env, e.kind, map[string]bool{}
+	c.env, c.kind, c.effective, c.natures = env, e.kind, map[string]bool{}, natures{}
 	spec := c.rule.spec
 	for i, m := range spec.MatchConditions {
 		field := fmt.Sprintf("spec.matchConditions[%d].expression", i)
@@ -220,6 +223,9 @@ func (c *compiler) run(e environment) {
 		variable := c.compileAny(field+"expression", v.Expression)
 		env.declare(v.Name, variable.of)
 		c.effective[v.Name] = variable.effective
+		if variable.ast != nil {
+			c.natures[v.Name] = c.natures.of(variable.ast.NativeRep().Expr(), nil)
+		}
 		if c.programs {
 			c.rule.variables = append(c.rule.variables, expression{v.Name, variable.program})
 		}
@@ -230,6 +236,7 @@ func (c *compiler) run(e environment) {
 		field := fmt.Sprintf("spec.validations[%d].", i)
 		holds := c.compile(field+"expression", v.spec.Expression, cel.BoolType)
 		v.holds, v.effective = holds.program, holds.effective
+		v.apart = holds.ast != nil && c.natures.apart(holds.ast)
 		if v.spec.MessageExpression != "" {
 			v.message = c.compile(field+"messageExpression", v.spec.MessageExpression, cel.StringType).program
 		}

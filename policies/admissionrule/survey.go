@@ -31,12 +31,16 @@ type Subject struct {
 // Inquiry evaluates a rule for one object after the other.
 type Inquiry struct {
 	rule *Rule
-	// told are the pieces that a requirement has been violated by.
+	// told are the pieces that a requirement has been violated by, and met those that have met one which is met by each
+	// piece alone.
 	told map[requirement]map[int]bool
+	met  map[*validation]map[int]bool
 }
 
 // NewInquiry returns an inquiry that has not been asked about any object.
-func NewInquiry(r *Rule) *Inquiry { return &Inquiry{rule: r, told: map[requirement]map[int]bool{}} }
+func NewInquiry(r *Rule) *Inquiry {
+	return &Inquiry{rule: r, told: map[requirement]map[int]bool{}, met: map[*validation]map[int]bool{}}
+}
 
 // requirement is a validation with the index of the parameters.
 type requirement struct {
@@ -209,7 +213,12 @@ func (a *asked) require(v *validation) (found []violation) {
 		told = map[int]bool{}
 		a.told[key] = told
 	}
-	known := func(i int) bool { return told[i] }
+	met := a.met[v]
+	if met == nil {
+		met = map[int]bool{}
+		a.met[v] = met
+	}
+	known := func(i int) bool { return told[i] || met[i] }
 	rest := slices.DeleteFunc(slices.Clone(a.mine), known)
 	if len(rest) == 0 && len(a.mine) > 0 {
 		return nil
@@ -217,6 +226,11 @@ func (a *asked) require(v *validation) (found []violation) {
 	for {
 		problems, about := a.blame(v, rest)
 		if len(problems) == 0 {
+			if v.apart {
+				for _, i := range rest {
+					met[i] = true
+				}
+			}
 			return found
 		}
 		found = append(found, problems...)
