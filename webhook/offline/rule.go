@@ -3,6 +3,7 @@ package offline
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"sync"
@@ -12,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
+	kjson "sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
 
 	"gatehouse/api/patching"
@@ -175,9 +177,7 @@ func (r *review) rule(o *object) bool {
 		r.refused[effective.ObjectOf(o.ref)] = true
 		return true
 	}
-	in, err := r.platform.input(Request{
-		Object: o.value, OldObject: o.old, Username: r.user().Name, Groups: r.user().Groups,
-	})
+	in, err := r.input(o)
 	if err != nil || in == nil {
 		return true // A Namespace is always found.
 	}
@@ -192,15 +192,44 @@ func (r *review) rule(o *object) bool {
 		}
 	}
 	if later {
-		r.asked = append(r.asked, asked{*o, in})
+		text, err := json.Marshal(o.value)
+		if err != nil {
+			r.ruled(o, nil, err)
+			return true
+		}
+		r.asked = append(r.asked, asked{
+			object: object{document: o.located(), ref: o.ref, old: o.old}, rank: admissionrule.Rank(in.Resource), text: text,
+		})
 	}
 	return true
 }
 
-// asked is an object that rules about the effective configuration are asked of.
+// input is the request to store an object, as rules see it; nil if they cannot be about its kind.
+func (r *review) input(o *object) (*admissionrule.Input, error) {
+	return r.platform.input(Request{
+		Object: o.value, OldObject: o.old, Username: r.user().Name, Groups: r.user().Groups,
+	})
+}
+
+// asked is an object that rules about the effective configuration are asked of, in the order of the ranks. It has no value
+// until then, but text in JSON, which is many times smaller.
 type asked struct {
 	object
-	in *admissionrule.Input
+	rank int
+	text []byte
+}
+
+// subject is the object as a survey sees it.
+func (r *review) subject(survey *admissionrule.Survey, a *asked) (*admissionrule.Subject, error) {
+	o := a.object
+	if err := kjson.UnmarshalCaseSensitivePreserveInts(a.text, &o.value); err != nil {
+		return nil, fmt.Errorf("reading the object: %w", err)
+	}
+	in, err := r.input(&o)
+	if err != nil {
+		return nil, err
+	}
+	return survey.Subject(in), nil
 }
 
 // survey reports what rules find in the effective configuration of all objects. What is made of objects that the API
@@ -222,7 +251,7 @@ func (r *review) survey() error {
 		return err
 	}
 	slices.SortStableFunc(r.asked, func(a, b asked) int {
-		return cmp.Compare(admissionrule.Rank(a.in.Resource), admissionrule.Rank(b.in.Resource))
+		return cmp.Compare(a.rank, b.rank)
 	})
 	var inquiries []*admissionrule.Inquiry
 	for i := range r.platform.Rules {
@@ -243,8 +272,8 @@ const surveyed = 1024
 // inquire asks all rules about some objects, at the same time, as far as there are CPUs. Each rule is asked about one object
 // after the other.
 func (r *review) inquire(survey *admissionrule.Survey, rules []*admissionrule.Inquiry, all []asked) {
-	subjects := make([]*admissionrule.Subject, len(all))
-	each(len(all), func(i int) { subjects[i] = survey.Subject(all[i].in) })
+	subjects, unread := make([]*admissionrule.Subject, len(all)), make([]error, len(all))
+	each(len(all), func(i int) { subjects[i], unread[i] = r.subject(survey, &all[i]) })
 	type answer struct {
 		found []admissionrule.Finding
 		err   error
@@ -252,8 +281,10 @@ func (r *review) inquire(survey *admissionrule.Survey, rules []*admissionrule.In
 	answers := make([]answer, len(rules)*len(all))
 	each(len(rules), func(i int) {
 		for j, subject := range subjects {
-			found, err := rules[i].Judge(context.Background(), subject)
-			answers[j*len(rules)+i] = answer{found, err}
+			a := &answers[j*len(rules)+i]
+			if a.err = unread[j]; a.err == nil {
+				a.found, a.err = rules[i].Judge(context.Background(), subject)
+			}
 		}
 	})
 	for i := range answers {
