@@ -149,10 +149,13 @@ func (o checkOptions) review(cmd *cobra.Command, tables *translator.Tables, leve
 	if err != nil {
 		return nil, err
 	}
-	shown := newProgress(cmd.ErrOrStderr())
+	shown, fit := newProgress(cmd.ErrOrStderr()), spareCollector()
 	review, err := offline.Files(offline.Options{
 		Scheme: kube.NewScheme(), World: translator.NewWorld(tables), CRDs: crds, Rules: o.rules,
-		Namespace: o.namespace, Level: level, Progress: shown.stage, Stored: stored, OnlyNew: true,
+		Namespace: o.namespace, Level: level, Progress: func(stage string, done, all int) {
+			fit()
+			shown.stage(stage, done, all)
+		}, Stored: stored, OnlyNew: true,
 	}, paths, cmd.InOrStdin())
 	shown.end()
 	if err != nil {
