@@ -31,6 +31,7 @@ func (t *Tables) declareContent() {
 	certs := flow.Group(flow.NewIndex(t.content, "certificates", usedCertificates),
 		"used certificates", flow.Same[bool], isUsed)
 	t.certs = flow.Derive(certs, "certificates", (*certificateRow).equal, t.certificate)
+	t.declareIssuances(certs)
 	t.untimely = flow.Derive(t.certs, "untimely certificates", equalUntimely, t.untimelyCertificate)
 	authorities := flow.Group(flow.NewIndex(t.content, "CA certificates", usedAuthorities),
 		"used CA certificates", flow.Same[bool], isUsed)

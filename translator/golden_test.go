@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	acmev1 "github.com/cert-manager/cert-manager/pkg/apis/acme/v1"
+	cmv1 "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
@@ -65,7 +67,7 @@ func newTestScheme() *runtime.Scheme {
 	for _, add := range []func(*runtime.Scheme) error{
 		gwapiv1.Install, gwapixv1alpha1.Install, mcsv1alpha1.Install,
 		corev1.AddToScheme, certificatesv1.AddToScheme, certificatesv1beta1.AddToScheme, discoveryv1.AddToScheme,
-		v1alpha1.AddToScheme,
+		v1alpha1.AddToScheme, cmv1.AddToScheme, acmev1.AddToScheme,
 	} {
 		if err := add(scheme); err != nil {
 			panic(err) // Two types under one kind: a programmer's mistake.

@@ -13,6 +13,9 @@ func (h *history) listenerSet() Object {
 		Name: gwapiv1.ObjectName(pick(h, "g1", "g1", "g2", "g3")), Namespace: maybe(h, gwapiv1.Namespace(h.namespace())),
 		Kind: maybe(h, pick[gwapiv1.Kind](h, "Gateway", "Gateway", "Other")),
 	}
+	if h.IntN(3) == 0 {
+		s.Annotations = h.issued()
+	}
 	for _, l := range h.listeners() {
 		s.Spec.Listeners = append(s.Spec.Listeners, gwapiv1.ListenerEntry(l))
 	}

@@ -89,7 +89,7 @@ func (h *history) object() Object {
 	return pick(h, h.class, h.gateway, h.gateway, h.listenerSet, h.route, h.route, h.route, h.grpcRoute, h.layer4Route,
 		h.service, h.serviceImport, h.slice, h.secret, h.labelled, h.grant,
 		h.envoyProxy, h.backendTraffic, h.security, h.clientTraffic, h.base, h.over, h.unserved, h.configMap, h.bundle,
-		h.backendTLS, h.retryBudget, h.listing)()
+		h.backendTLS, h.retryBudget, h.listing, h.issuerObject, h.issuance, h.issuance, h.solverRoute)()
 }
 
 func (h *history) class() Object {
@@ -127,8 +127,11 @@ func (h *history) gateway() Object {
 		ObjectMeta: h.meta(h.namespace(), pick(h, "g1", "g2")),
 		Spec:       gwapiv1.GatewaySpec{GatewayClassName: "c"},
 	}
-	if h.IntN(3) == 0 {
+	switch h.IntN(6) {
+	case 0, 1:
 		g.Annotations = map[string]string{ScopedRoutesAnnotation: "true"}
+	case 2:
+		g.Annotations = h.issued()
 	}
 	for range h.IntN(2) * h.IntN(3) {
 		g.Spec.Addresses = append(g.Spec.Addresses, gwapiv1.GatewaySpecAddress{

@@ -5,6 +5,10 @@ import (
 	"reflect"
 	"time"
 
+	"github.com/cert-manager/cert-manager/pkg/apis/acme"
+	acmev1 "github.com/cert-manager/cert-manager/pkg/apis/acme/v1"
+	"github.com/cert-manager/cert-manager/pkg/apis/certmanager"
+	cmv1 "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	certificatesv1 "k8s.io/api/certificates/v1"
 	certificatesv1beta1 "k8s.io/api/certificates/v1beta1"
 	corev1 "k8s.io/api/core/v1"
@@ -59,6 +63,13 @@ type inputs struct {
 	bundles        *flow.Table[*certificatesv1.ClusterTrustBundle]
 	backendTLS     *flow.Table[*gwapiv1.BackendTLSPolicy]
 	budgets        *flow.Table[*gwapixv1alpha1.XBackendTrafficPolicy]
+	// What cert-manager works on. Its status matters here, and not only its spec.
+	certificates   *flow.Table[*cmv1.Certificate]
+	requests       *flow.Table[*cmv1.CertificateRequest]
+	orders         *flow.Table[*acmev1.Order]
+	challenges     *flow.Table[*acmev1.Challenge]
+	issuers        *flow.Table[*cmv1.Issuer]
+	clusterIssuers *flow.Table[*cmv1.ClusterIssuer]
 	envoyProxies   *flow.Table[*v1alpha1.EnvoyProxy]
 	policies       *flow.Table[policies.Object]
 	// lostClasses are keyed by the Gateway that had the class last, see keepLost.
@@ -120,6 +131,12 @@ func declareInputs(g *flow.Graph) inputs {
 	})
 	in.backendTLS = declare[*gwapiv1.BackendTLSPolicy](&in, g, gwapiv1.GroupName, "BackendTLSPolicy")
 	in.budgets = declare[*gwapixv1alpha1.XBackendTrafficPolicy](&in, g, retrybudget.Group, retrybudget.Kind)
+	in.certificates = declareWhole[*cmv1.Certificate](&in, g, certmanager.GroupName, cmv1.CertificateKind)
+	in.requests = declareWhole[*cmv1.CertificateRequest](&in, g, certmanager.GroupName, cmv1.CertificateRequestKind)
+	in.orders = declareWhole[*acmev1.Order](&in, g, acme.GroupName, acmev1.OrderKind)
+	in.challenges = declareWhole[*acmev1.Challenge](&in, g, acme.GroupName, acmev1.ChallengeKind)
+	in.issuers = declareWhole[*cmv1.Issuer](&in, g, certmanager.GroupName, cmv1.IssuerKind)
+	in.clusterIssuers = declareWhole[*cmv1.ClusterIssuer](&in, g, certmanager.GroupName, cmv1.ClusterIssuerKind)
 	in.envoyProxies = declare[*v1alpha1.EnvoyProxy](&in, g, v1alpha1.GroupName, "EnvoyProxy")
 	in.policies = flow.Input(g, "Policy", sameObject[policies.Object])
 	for _, kind := range policies.Kinds {
@@ -138,7 +155,16 @@ func declareInputs(g *flow.Graph) inputs {
 }
 
 func declare[T Object](in *inputs, g *flow.Graph, group, kind string) *flow.Table[T] {
-	table := flow.Input(g, kind, sameObject[T])
+	return declareBy(in, g, group, kind, sameObject[T])
+}
+
+// declareWhole is declare for a kind whose status others write and the translation reads.
+func declareWhole[T Object](in *inputs, g *flow.Graph, group, kind string) *flow.Table[T] {
+	return declareBy(in, g, group, kind, func(a, b T) bool { return sameObject(a, b) && samePart(a, b, "Status") })
+}
+
+func declareBy[T Object](in *inputs, g *flow.Graph, group, kind string, same func(a, b T) bool) *flow.Table[T] {
+	table := flow.Input(g, kind, same)
 	in.byType[reflect.TypeFor[T]()] = inputOf(table, group, kind, keyOf)
 	return table
 }
@@ -180,11 +206,12 @@ func sameObject[T Object](a, b T) bool {
 	}
 	return a.GetGeneration() != 0 && a.GetGeneration() == b.GetGeneration() && a.GetUID() == b.GetUID() &&
 		a.GetDeletionTimestamp().Equal(b.GetDeletionTimestamp()) &&
-		maps.Equal(a.GetLabels(), b.GetLabels()) && maps.Equal(a.GetAnnotations(), b.GetAnnotations()) && sameSpec(a, b)
+		maps.Equal(a.GetLabels(), b.GetLabels()) && maps.Equal(a.GetAnnotations(), b.GetAnnotations()) &&
+		reflect.DeepEqual(a.GetOwnerReferences(), b.GetOwnerReferences()) && samePart(a, b, "Spec")
 }
 
-// sameSpec compares the specs of two objects of one kind, if it has any.
-func sameSpec(a, b Object) bool {
-	x, y := reflect.ValueOf(a).Elem().FieldByName("Spec"), reflect.ValueOf(b).Elem().FieldByName("Spec")
+// samePart compares the specs, or the statuses, of two objects of one kind, if it has any.
+func samePart(a, b Object, part string) bool {
+	x, y := reflect.ValueOf(a).Elem().FieldByName(part), reflect.ValueOf(b).Elem().FieldByName(part)
 	return !x.IsValid() || !y.IsValid() || reflect.DeepEqual(x.Addr().Interface(), y.Addr().Interface())
 }

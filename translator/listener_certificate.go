@@ -11,6 +11,7 @@ import (
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/policies/certificate"
+	"gatehouse/policies/issuer"
 	"gatehouse/policies/verdict"
 	"gatehouse/translator/flow"
 	"gatehouse/translator/hostname"
@@ -45,7 +46,11 @@ func (t *Tables) certificates(r *flow.Read, l *listenerRow) {
 	if l.Spec.TLS == nil {
 		return // A rule tells of it.
 	}
-	user := certificateUser{From: l.ownerRef(), Invalid: string(gwapiv1.ListenerReasonInvalidCertificateRef)}
+	user := certificateUser{From: l.ownerRef(), Invalid: string(gwapiv1.ListenerReasonInvalidCertificateRef), Asked: l.asked()}
+	if user.Asked != nil {
+		user.Ignored = user.Asked.Ignores(l.Spec)
+		t.judgeIssuer(r, l, user.Asked)
+	}
 	q, _ := t.quarantines.Get(r, l.fleet())
 	var whole, permitted []string
 	for i, ref := range l.Spec.TLS.CertificateRefs {
@@ -59,7 +64,11 @@ func (t *Tables) certificates(r *flow.Read, l *listenerRow) {
 			p.Field, p.Condition = field, string(gwapiv1.ListenerConditionResolvedRefs)
 			l.problem(*p)
 		} else {
-			l.judgeUse(field, secretOf(user.From.Namespace, ref), row)
+			secret := secretOf(user.From.Namespace, ref)
+			l.judgeUse(field, secret, row)
+			if row.Pair.Temporary {
+				t.tellTemporary(r, l, field, secret)
+			}
 		}
 		if key != "" {
 			permitted = append(permitted, key)
@@ -86,6 +95,10 @@ type certificateUser struct {
 	From verdict.Ref
 	// Invalid is the reason for a reference to what cannot be used.
 	Invalid string
+	// Asked is what the user asks cert-manager for; nil for nothing. Ignored says why cert-manager issues nothing for this
+	// user all the same; empty if it does.
+	Asked   *issuer.Asked
+	Ignored string
 }
 
 // certificateRef returns the Secret's key, empty if the reference is not allowed, and what is wrong with it.
@@ -107,7 +120,7 @@ func (t *Tables) certificateRef(r *flow.Read, user certificateUser, ref gwapiv1.
 	row, ok := t.certs.Get(r, key)
 	switch {
 	case !ok:
-		return key, new(verdict.Absent("", secret, user.Invalid))
+		return key, new(t.absentSecret(r, user, secret))
 	case row.Broken != "":
 		return key, &verdict.Problem{
 			Reason: user.Invalid, Weight: verdict.Invalid, About: &secret,

@@ -202,13 +202,9 @@ func (p *parentRow) listenerKey(name gwapiv1.SectionName) string {
 }
 
 func (t *Tables) selected(r *flow.Read, p *parentRow) []*listenerRow {
-	ref := p.ref()
 	var selected []*listenerRow
 	for _, l := range p.written() {
-		if ref.SectionName != nil && *ref.SectionName != "" && *ref.SectionName != l.Name {
-			continue
-		}
-		if ref.Port != nil && *ref.Port != l.Port {
+		if !p.selects(l) {
 			continue
 		}
 		if row, ok := t.listeners.Get(r, p.listenerKey(l.Name)); ok {
@@ -216,6 +212,12 @@ func (t *Tables) selected(r *flow.Read, p *parentRow) []*listenerRow {
 		}
 	}
 	return selected
+}
+
+// selects reports whether the parentRef means a listener of what it names.
+func (p *parentRow) selects(l *gwapiv1.Listener) bool {
+	ref := p.ref()
+	return (deref(ref.SectionName) == "" || *ref.SectionName == l.Name) && (ref.Port == nil || *ref.Port == l.Port)
 }
 
 func (t *Tables) allowsNamespace(r *flow.Read, l *listenerRow, namespace string) bool {

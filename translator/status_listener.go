@@ -95,7 +95,7 @@ func (t *Tables) listenerStatus(r *flow.Read, l *listenerRow, lacking map[Name]s
 	if overlap := t.overlapping(r, l); overlap != nil {
 		s.Conditions = append(s.Conditions, *overlap)
 	}
-	for _, kind := range []string{conditionHostname, conditionChain} {
+	for _, kind := range []string{conditionHostname, conditionChain, conditionIssued} {
 		s.Conditions = append(s.Conditions, status.FalseOnly(kind, status.About(l.Problems, kind, scope))...)
 	}
 	return s

@@ -4,6 +4,8 @@
 package translator
 
 import (
+	acmev1 "github.com/cert-manager/cert-manager/pkg/apis/acme/v1"
+	cmv1 "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
@@ -51,6 +53,13 @@ type Tables struct {
 	certs       *flow.Table[*certificateRow]
 	untimely    *flow.Table[*certificate.Untimely]
 	authorities *flow.Table[*authorityRow]
+
+	// What cert-manager does for certificates in use (content_issuance.go).
+	certificatesBySecret  *flow.Index[*cmv1.Certificate]
+	requestsByCertificate *flow.Index[*cmv1.CertificateRequest]
+	ordersByRequest       *flow.Index[*acmev1.Order]
+	challengesByOrder     *flow.Index[*acmev1.Challenge]
+	issuances             *flow.Table[issuanceRow]
 
 	// Gateways and ListenerSets (gateway.go).
 	gateways     *flow.Table[*gatewayRow]
@@ -125,6 +134,7 @@ type Tables struct {
 	rejectedByRoute *flow.Index[*bindingRow]
 
 	// Virtual hosts and route configurations (route_virtual_host.go).
+	bindingsByHost    *flow.Index[*bindingRow]
 	virtualHosts      *flow.Table[*virtualHostRow]
 	overlapsByRoute   *flow.Index[*overlapRow]
 	scopes            *flow.Table[*Resource]

@@ -65,17 +65,34 @@ func (m *mutator) answer(ctx context.Context, request *admissionv1.AdmissionRequ
 	if !changed && len(ruled.Changes) == 0 {
 		return response, nil
 	}
-	mutated, err := json.Marshal(ruled.Object)
-	if err != nil {
-		return nil, fmt.Errorf("encoding the mutated object: %w", err)
+	if err := setPatch(response, request.Object.Raw, ruled.Object); err != nil {
+		return nil, err
 	}
-	patch := admission.PatchResponseFromRaw(request.Object.Raw, mutated)
-	if response.Patch, err = json.Marshal(patch.Patches); err != nil {
-		return nil, fmt.Errorf("encoding the patch: %w", err)
-	}
-	response.PatchType = patch.PatchType
 	response.Warnings = fit(append(notes, m.rules.made(request, ruled.Changes)...))
 	return response, nil
+}
+
+// setPatch sets the JSON patch that makes the mutated object of the one that was given. Both are written in the same form,
+// or large numbers that nobody has changed would be in it.
+func setPatch(response *admissionv1.AdmissionResponse, raw []byte, mutated map[string]any) error {
+	given, err := fields(raw)
+	if err != nil {
+		return err
+	}
+	before, err := json.Marshal(given)
+	if err != nil {
+		return fmt.Errorf("encoding the object: %w", err)
+	}
+	after, err := json.Marshal(mutated)
+	if err != nil {
+		return fmt.Errorf("encoding the mutated object: %w", err)
+	}
+	patch := admission.PatchResponseFromRaw(before, after)
+	if response.Patch, err = json.Marshal(patch.Patches); err != nil {
+		return fmt.Errorf("encoding the patch: %w", err)
+	}
+	response.PatchType = patch.PatchType
+	return nil
 }
 
 // Default fills in the defaults of admission in an object of a kind, and returns the warnings about what was chosen.

@@ -10,7 +10,7 @@ import (
 )
 
 // readAnnotations are the prefixes of annotations that Gatehouse reads.
-var readAnnotations = []string{"gateway.envoyproxy.io/", "gatehouse.dev/"}
+var readAnnotations = []string{"gateway.envoyproxy.io/", "gatehouse.dev/", "cert-manager.io/", "acme.cert-manager.io/"}
 
 // fields decodes an object into maps, with whole numbers as int64.
 func fields(raw []byte) (map[string]any, error) {

@@ -27,7 +27,8 @@ import (
 // CacheOptions keep the caches small. Managed fields are dropped. For the kinds that fleets consist of, only objects of
 // fleets are held, in the namespaces that the control plane may read. ConfigMaps are read everywhere; of those that
 // belong to no fleet and have no fetched content, only the content that can be referred to is held, as for Secrets and
-// ClusterTrustBundles. Of CRDs only the names are held, and of Nodes only the addresses.
+// ClusterTrustBundles. Of objects of cert-manager only what onlyIssuance keeps is held, of CRDs only the names, and of
+// Nodes only the addresses.
 //
 // The objects come from the API server of c. An error means that no client can be made from c.
 func CacheOptions(c *rest.Config, namespace string, deploy config.DeployType) (cache.Options, error) {
@@ -60,6 +61,9 @@ func byDefault(o any) (any, error) {
 	switch o.(type) {
 	case *certificatesv1.ClusterTrustBundle, *certificatesv1beta1.ClusterTrustBundle:
 		return onlyBundle(o)
+	}
+	if kept := onlyIssuance(o); kept != nil {
+		return kept, nil
 	}
 	return cache.TransformStripManagedFields()(o)
 }

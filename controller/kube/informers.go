@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"sync"
 
+	acmev1 "github.com/cert-manager/cert-manager/pkg/apis/acme/v1"
+	cmv1 "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	toolscache "k8s.io/client-go/tools/cache"
@@ -47,6 +49,12 @@ func Kinds() []Kind {
 		{Object: &mcsv1alpha1.ServiceImport{}, Optional: true},
 		{Object: &v1alpha1.EnvoyProxy{}, Optional: true},
 		{Object: &v1alpha1.Backend{}, Optional: true},
+		{Object: &cmv1.Certificate{}, Optional: true},
+		{Object: &cmv1.CertificateRequest{}, Optional: true},
+		{Object: &cmv1.Issuer{}, Optional: true},
+		{Object: &cmv1.ClusterIssuer{}, Optional: true},
+		{Object: &acmev1.Order{}, Optional: true},
+		{Object: &acmev1.Challenge{}, Optional: true},
 	}
 	for _, route := range translator.RouteTypes() {
 		kinds = append(kinds, Kind{Object: route.(client.Object), Optional: true})

@@ -1,6 +1,8 @@
 package kube
 
 import (
+	acmev1 "github.com/cert-manager/cert-manager/pkg/apis/acme/v1"
+	cmv1 "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
@@ -17,7 +19,7 @@ func NewScheme() *runtime.Scheme {
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
 		clientgoscheme.AddToScheme, apiextensionsv1.AddToScheme, gwapiv1.Install, gwapixv1alpha1.Install, mcsv1alpha1.Install,
-		v1alpha1.AddToScheme, rulesv1alpha1.AddToScheme,
+		v1alpha1.AddToScheme, rulesv1alpha1.AddToScheme, cmv1.AddToScheme, acmev1.AddToScheme,
 	} {
 		if err := add(scheme); err != nil {
 			panic(err) // Two types with one kind are a programming error.

@@ -55,6 +55,8 @@ type Pair struct {
 	// WrongOrder says what is wrong with the order of the chain after the certificate, which is served as it is; empty
 	// if nothing is wrong.
 	WrongOrder string
+	// Temporary reports whether cert-manager made it to bridge the time until the real one is issued. No client trusts it.
+	Temporary bool
 }
 
 // Equal reports whether the two are equal.
@@ -64,7 +66,8 @@ func (p *Pair) Equal(o *Pair) bool {
 	}
 	return slices.Equal(p.Names, o.Names) && p.Subject == o.Subject && p.Issuer == o.Issuer &&
 		p.NotBefore.Equal(o.NotBefore) && p.NotAfter.Equal(o.NotAfter) &&
-		p.Staple.equal(o.Staple) && p.WrongStaple == o.WrongStaple && p.WrongOrder == o.WrongOrder
+		p.Staple.equal(o.Staple) && p.WrongStaple == o.WrongStaple && p.WrongOrder == o.WrongOrder &&
+		p.Temporary == o.Temporary
 }
 
 // Parse checks the data of a Secret of type kubernetes.io/tls, except for checks that depend on the time and on the
@@ -88,6 +91,7 @@ func Parse(data map[string][]byte) (*Pair, error) {
 	p := &Pair{
 		Names: names(leaf), Subject: leaf.Subject.String(), Issuer: leaf.Issuer.String(),
 		NotBefore: leaf.NotBefore, NotAfter: leaf.NotAfter, WrongOrder: misplaced(chain),
+		Temporary: temporary(leaf),
 	}
 	if response := data[StapleKey]; len(response) > 0 {
 		if p.Staple, err = parseStaple(response, leaf); err != nil {
@@ -101,6 +105,13 @@ func Parse(data map[string][]byte) (*Pair, error) {
 		return nil, fmt.Errorf("has a certificate that asks for an OCSP response (must-staple) and has none: put the response, in DER, under %s, or issue the certificate without that demand", StapleKey)
 	}
 	return p, nil
+}
+
+// temporary reports whether cert-manager made a certificate for as long as the real one is not issued, as the annotation
+// cert-manager.io/issue-temporary-certificate asks: a CA with this name, which nobody keeps, signs it, and the serial
+// number in its subject is always the same (pkg/util/pki of cert-manager).
+func temporary(leaf *x509.Certificate) bool {
+	return leaf.Issuer.CommonName == "cert-manager.local" && leaf.Subject.SerialNumber == "1234567890"
 }
 
 func parseChain(text []byte) ([]*x509.Certificate, error) {
