@@ -26,6 +26,7 @@ type Mutation struct {
 // Mutations are applied in order. To add one, add an entry.
 var Mutations = []Mutation{
 	targetReferences,
+	certificateRefs,
 }
 
 // mutator returns the defaults to fill in: those of Gatehouse, and then those of AdmissionRules.

@@ -24,6 +24,8 @@ import (
 	"testing"
 	"time"
 
+	acmev1 "github.com/cert-manager/cert-manager/pkg/apis/acme/v1"
+	cmv1 "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	"github.com/go-logr/logr"
 	"github.com/go-logr/logr/testr"
 	admissionv1 "k8s.io/api/admission/v1"
@@ -50,6 +52,7 @@ func newScheme() *runtime.Scheme {
 	for _, add := range []func(*runtime.Scheme) error{
 		corev1.AddToScheme, certificatesv1.AddToScheme,
 		discoveryv1.AddToScheme, gwapiv1.Install, v1alpha1.AddToScheme, rulesv1alpha1.AddToScheme,
+		cmv1.AddToScheme, acmev1.AddToScheme,
 	} {
 		if err := add(s); err != nil {
 			panic(err)

@@ -9,6 +9,7 @@ package webhook
 import (
 	"cmp"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -47,6 +48,9 @@ type Options struct {
 	BreakGlass BreakGlass
 	// Events reports what the annotation overrules; nil reports it only in the log, the metrics and the audit log.
 	Events Events
+	// LeaveCertificateRefs switches off that Secrets are named in listeners for which cert-manager is asked to issue
+	// certificates.
+	LeaveCertificateRefs bool
 	// Access decides which objects of others are named to a user; nil names none.
 	Access Access
 	// Clients are the clients that get a verdict; nil means everybody.
@@ -83,7 +87,11 @@ func Register(server webhook.Server, o Options) error {
 		}, exists: o.Exists, access: o.Access, rules: o.Rules, counts: counts, log: o.Log,
 		breakGlass: cmp.Or(o.BreakGlass, BreakGlassVerdicts), events: o.Events,
 	}
-	mutator := &mutator{mutations: Mutations, levels: validator.levels, rules: o.Rules}
+	mutations := slices.Clone(Mutations)
+	if o.LeaveCertificateRefs {
+		mutations = slices.DeleteFunc(mutations, func(m Mutation) bool { return m.Name == certificateRefs.Name })
+	}
+	mutator := &mutator{mutations: mutations, levels: validator.levels, rules: o.Rules}
 	for path, answer := range map[string]answerer{ValidatePath: validator.answer, MutatePath: mutator.answer} {
 		server.Register(path, &endpoint{
 			name: path[1:], answer: answer, clients: o.Clients, limit: o.TimeLimit, crowd: crowd, counts: counts, tracer: tracerOf(o.Traces),

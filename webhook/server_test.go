@@ -349,13 +349,18 @@ func FuzzMutations(f *testing.F) {
 	for _, spec := range []string{
 		`{"spec":{"targetRefs":[{"name":"eg"},{"name":"r","kind":"HTTPRoute"},{"name":"x","group":"example.com"},{}]}}`,
 		`{"spec":{"targetRef":{"name":"eg","sectionName":"s"}}}`, `{"spec":{"targetRef":[1],"targetRefs":{"name":1}}}`,
-		`{"spec":[]}`, `{}`, `null`,
+		`{"spec":[]}`, `{}`, `null`, annotated,
+		`{"metadata":{"name":1,"annotations":{"cert-manager.io/issuer":"ca"}},"spec":{"listeners":[1,{"tls":1}]}}`,
 	} {
-		f.Add([]byte(spec))
+		f.Add(true, []byte(spec))
+		f.Add(false, []byte(spec))
 	}
 	m := &mutator{mutations: Mutations}
-	kind := schema.GroupKind{Group: v1alpha1.GroupName, Kind: v1alpha1.KindSecurityPolicy}
-	f.Fuzz(func(t *testing.T, raw []byte) {
+	f.Fuzz(func(t *testing.T, gateway bool, raw []byte) {
+		kind := schema.GroupKind{Group: v1alpha1.GroupName, Kind: v1alpha1.KindSecurityPolicy}
+		if gateway {
+			kind = schema.GroupKind{Group: gwapiv1.GroupName, Kind: "Gateway"}
+		}
 		object, err := fields(raw)
 		if err != nil {
 			t.Skip()
@@ -377,6 +382,11 @@ func FuzzMutations(f *testing.F) {
 		}
 	})
 }
+
+// annotated is a Gateway with listeners for which cert-manager is asked to issue certificates.
+const annotated = `{"kind":"Gateway","metadata":{"name":"eg","annotations":{"cert-manager.io/issuer":"ca"}},"spec":{"listeners":[
+	{"name":"a","protocol":"HTTPS","hostname":"a.example.com"}, {"name":"b","protocol":"HTTPS","hostname":"b.example.com","tls":{}},
+	{"name":"c","protocol":"HTTPS","hostname":"c.example.com","tls":{"certificateRefs":[]}}, {"name":"d","protocol":"HTTP"}]}}`
 
 // contains reports whether all that b has is in a.
 func contains(a, b any) bool {

@@ -82,6 +82,8 @@ func (p *plane) addWebhook(server ctrlwebhook.Server, o serveOptions, leaving <-
 		Traces:     spans,
 		Metrics:    metrics.Registry,
 		Log:        p.log.WithName("webhook"),
+
+		LeaveCertificateRefs: !o.certificateRefs,
 	})
 	if err != nil {
 		return err

@@ -77,6 +77,8 @@ type serveOptions struct {
 	excluded []string
 	// breakGlass is what the break-glass annotation may overrule.
 	breakGlass string
+	// certificateRefs reports whether Secrets are named in listeners for which cert-manager is asked to issue certificates.
+	certificateRefs bool
 	// clientCA is a file with the CA certificates (PEM) of clients that may call the webhook; empty allows everybody.
 	clientCA      string
 	debugAddress  string
@@ -121,6 +123,8 @@ func serveCommand() *cobra.Command {
 		"namespaces whose objects the API server does not send to the webhook, so that stored ones are not judged by AdmissionRules either")
 	cmd.Flags().StringVar(&o.breakGlass, "admission-break-glass", string(webhook.BreakGlassVerdicts),
 		"what annotation "+webhook.BreakGlassAnnotation+" overrules: forbidden (nothing), verdicts (denials because of the object itself), or rules (AdmissionRules too)")
+	cmd.Flags().BoolVar(&o.certificateRefs, "admission-certificate-refs", true,
+		"name a Secret in HTTPS listeners without certificateRefs whose Gateway or ListenerSet names an issuer of cert-manager")
 	cmd.Flags().StringVar(&o.clientCA, "webhook-client-ca", "",
 		"file with the CA certificates of the client certificate that the API server shows to webhooks; without it the webhook answers everybody")
 	cmd.Flags().StringVar(&o.debugAddress, "debug-address", "127.0.0.1:19000",
