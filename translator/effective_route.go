@@ -57,8 +57,12 @@ func (t *Tables) tell(ctx context.Context, r *flow.Read, at *touched, most int) 
 	return told, nil
 }
 
-// routesOf are the rules of a route on the listeners of one parent.
+// routesOf are the rules of a route on the listeners of one parent. Nothing is told of a route that only answers ACME
+// servers: no request gets anywhere by it, so rules have nothing to demand of it.
 func (x *teller) routesOf(key string, p *parentRow) (routes []*effective.Route) {
+	if x.answer(x.read, p.Route) != "" {
+		return nil
+	}
 	rules, _ := x.rulesOf.Get(x.read, p.Route.Key)
 	for _, a := range p.Listeners {
 		b, bound := x.bindings.Get(x.read, key+"|"+a.Listener.Key)

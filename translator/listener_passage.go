@@ -169,7 +169,7 @@ func guarded(members []flow.Row[*bindingRow], entries []routeEntry) []routeEntry
 		return entries
 	}
 	if guard.Closed {
-		entries = nil
+		entries = unstoppable(entries)
 	}
 	if kind == &grpcRoutes {
 		return append(entries, guard.OnGRPC)

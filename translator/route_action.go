@@ -6,10 +6,42 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/policies"
 	"gatehouse/policies/feature"
 )
+
+// envoyRoutes are the routes of a match of a rule: one, or one for each backend (byShare).
+func (t *Tables) envoyRoutes(bound *boundRule, match *gwapiv1.HTTPRouteMatch) []*feature.Route {
+	built, spec := t.newRoute(bound, match), &bound.rules.Route.Rules[bound.rule]
+	route := built.Route
+	if bound.answer != "" {
+		bound.prove(route)
+		return []*feature.Route{built}
+	}
+	if bound.closed() {
+		fail(route, bound.rules.Route)
+		bound.common.exempt(route)
+		policies.SettleRule(spec, built)
+		return []*feature.Route{built}
+	}
+	shares := forward(route, bound)
+	bound.policed(route)
+	policies.RouteRule(spec, bound.have(), built)
+	shareByHash(route.GetRoute())
+	policies.SettleRule(spec, built)
+	return byShare(built, shares)
+}
+
+// newRoute is a route of a match of a rule that does nothing yet.
+func (t *Tables) newRoute(bound *boundRule, match *gwapiv1.HTTPRouteMatch) *feature.Route {
+	return &feature.Route{
+		Route: &routev3.Route{Match: envoyMatch(match)}, Owner: bound.name(), Match: match,
+		Scheme: bound.listener.scheme(), Port: bound.listener.Spec.Port, GRPC: bound.rules.Route.Kind.http2,
+		EndsIdle: bound.traits.EndsIdle, Once: t.settings.RetriesDisabled, Guarded: bound.listener.guarded(),
+	}
+}
 
 // fail makes a rule fail closed that cannot be carried out as written.
 func fail(route *routev3.Route, of *routeRow) {

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strconv"
 
-	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	"google.golang.org/protobuf/encoding/protowire"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
@@ -43,6 +42,8 @@ type hostRoutes struct {
 	// Hostname is the route's hostname that matches the host.
 	Hostname string
 	Routes   []routeEntry
+	// Wider are the hosts whose routes answer all other requests for the host, if the routes are for ACME servers only.
+	Wider []string
 }
 
 // routeEntry is one encoded route and its place among the others. Hosts, and listeners that a parentRef selects, share
@@ -76,7 +77,7 @@ func (b *bindingRow) equal(o *bindingRow) bool {
 		b.Kind == o.Kind && b.Guard.equal(o.Guard) &&
 		slices.Equal(b.Rejected, o.Rejected) && slices.EqualFunc(b.Clusters, o.Clusters, (*clusterUse).equal) &&
 		slices.EqualFunc(b.Hosts, o.Hosts, func(a, b hostRoutes) bool {
-			return a.Host == b.Host && a.Hostname == b.Hostname && slices.EqualFunc(a.Routes, b.Routes, routeEntry.equal)
+			return a.Host == b.Host && a.Hostname == b.Hostname && slices.Equal(a.Wider, b.Wider) && slices.EqualFunc(a.Routes, b.Routes, routeEntry.equal)
 		})
 }
 
@@ -132,8 +133,13 @@ func (t *Tables) bind(r *flow.Read, b *bindingRow, rules *rulesRow, a attachedLi
 			b.Guard = guard.shut()
 		}
 	}
+	answers := t.answer(r, rules.Route) != ""
 	for _, host := range a.Hosts {
-		b.Hosts = append(b.Hosts, hostRoutes{Host: host, Hostname: hostname.Matching(host, rules.Route.Hostnames)})
+		routes := hostRoutes{Host: host, Hostname: hostname.Matching(host, rules.Route.Hostnames)}
+		if answers {
+			routes.Wider = wider(host, a.Listener)
+		}
+		b.Hosts = append(b.Hosts, routes)
 	}
 	plain := boundRule{rules: rules, listener: a.Listener}
 	plain.common, _ = t.commons.Get(r, b.Config)
@@ -175,6 +181,8 @@ type boundRule struct {
 	clusters []*clusterUse
 	// extra are the clusters of the rule's extra backends, nil for one that cannot be used.
 	extra map[string]*clusterUse
+	// answer is what the rule answers to an ACME server, without policies and backends. It is empty for almost all rules.
+	answer string
 	// traits are those of the listener. If it is closed, the rule answers 500.
 	traits listenerTraits
 	// rejected reports whether Envoy rejected a part of the rule, which then answers 500.
@@ -191,6 +199,9 @@ type boundRule struct {
 // resolve finds the policies and clusters of a rule.
 func (t *Tables) resolve(r *flow.Read, b *bindingRow, bound *boundRule, q quarantineRow) {
 	bound.traits, _ = t.listenersTraits.Get(r, bound.listener.Key)
+	if bound.answer = t.answer(r, bound.rules.Route); bound.answer != "" {
+		return
+	}
 	t.resolveEffects(r, bound)
 	t.clusterUses(r, bound)
 	bound.resolveNeeds()
@@ -279,6 +290,7 @@ func (t *Tables) matchRoutes(b *bindingRow, bound *boundRule, match *gwapiv1.HTT
 	route := bound.rules.Route
 	order := route.Kind.precedence(route, bound.rule, m)
 	order.created, order.route, order.rule, order.match = age(route.Object), route.Key, bound.rule, m
+	order.proof = bound.answer != ""
 	if bound.collapsed {
 		order.hostname = hostname.Any // Behind all other routes.
 	}
@@ -304,7 +316,7 @@ func (t *Tables) matchRoutes(b *bindingRow, bound *boundRule, match *gwapiv1.HTT
 // routeEntries are the entries of a route of a match: those for the hosts come first.
 func (b *bindingRow) routeEntries(bound *boundRule, built *feature.Route, order precedence, suffix string) []ruleEntry {
 	message, match := built.Route, built.Match
-	if bound.listener.guarded() {
+	if bound.listener.guarded() && bound.answer == "" {
 		behindFilters(message)
 	}
 	breakRoute(bound.rules.Route.Object, message)
@@ -355,33 +367,6 @@ func age(o Object) int64 {
 		return 1 << 62
 	}
 	return created.Unix()
-}
-
-// envoyRoutes are the routes of a match of a rule: one, or one for each backend (byShare).
-func (t *Tables) envoyRoutes(bound *boundRule, match *gwapiv1.HTTPRouteMatch) []*feature.Route {
-	built, spec := t.newRoute(bound, match), &bound.rules.Route.Rules[bound.rule]
-	route := built.Route
-	if bound.closed() {
-		fail(route, bound.rules.Route)
-		bound.common.exempt(route)
-		policies.SettleRule(spec, built)
-		return []*feature.Route{built}
-	}
-	shares := forward(route, bound)
-	bound.policed(route)
-	policies.RouteRule(spec, bound.have(), built)
-	shareByHash(route.GetRoute())
-	policies.SettleRule(spec, built)
-	return byShare(built, shares)
-}
-
-// newRoute is a route of a match of a rule that does nothing yet.
-func (t *Tables) newRoute(bound *boundRule, match *gwapiv1.HTTPRouteMatch) *feature.Route {
-	return &feature.Route{
-		Route: &routev3.Route{Match: envoyMatch(match)}, Owner: bound.name(), Match: match,
-		Scheme: bound.listener.scheme(), Port: bound.listener.Spec.Port, GRPC: bound.rules.Route.Kind.http2,
-		EndsIdle: bound.traits.EndsIdle, Once: t.settings.RetriesDisabled, Guarded: bound.listener.guarded(),
-	}
 }
 
 // name names the rule of a route, such as httproute/shop/products/rule/0, for logs and statistics.

@@ -152,6 +152,7 @@ func pathMatching(regex string) *routev3.RouteMatch_SafeRegex {
 // (HTTPRoute, hostnames; HTTPRouteRule, matches), with regular expressions, which it leaves open, between exact paths
 // and prefixes as in Envoy Gateway.
 type precedence struct {
+	proof       bool   // It answers an ACME server, and comes first.
 	hostname    string // The route's hostname that matches the host, hostname.Any if it has none.
 	path        int    // 0 exact, 1 regular expression, 2 prefix
 	pathLength  int
@@ -188,6 +189,7 @@ func precedenceOf(m *gwapiv1.HTTPRouteMatch) precedence {
 
 func comparePrecedence(a, b precedence) int {
 	return cmp.Or(
+		compareBool(b.proof, a.proof),
 		hostname.Compare(a.hostname, b.hostname),
 		cmp.Compare(a.path, b.path),
 		cmp.Compare(b.pathLength, a.pathLength),

@@ -17,8 +17,8 @@ import (
 
 // declareVirtualHosts: the virtual hosts and the route configurations. Their keys begin with the fleet, see splitKey.
 func (t *Tables) declareVirtualHosts() {
-	t.virtualHosts = flow.Group(flow.NewIndex(t.bindings, "bindings by host", boundHosts),
-		"virtual hosts", (*virtualHostRow).equal, t.virtualHost)
+	t.bindingsByHost = flow.NewIndex(t.bindings, "bindings by host", boundHosts)
+	t.virtualHosts = flow.Group(t.bindingsByHost, "virtual hosts", (*virtualHostRow).equal, t.virtualHost)
 	t.overlapsByRoute = flow.NewIndex(flow.Expand(t.virtualHosts, "overlaps", (*overlapRow).equal, t.overlaps),
 		"overlaps by route", overlappingRoutes)
 	t.scopes = flow.Derive(t.virtualHosts, "scopes", equalResources, t.scope)
@@ -63,22 +63,17 @@ func (v *virtualHostRow) equal(o *virtualHostRow) bool {
 		slices.Equal(v.Clusters, o.Clusters) && slices.Equal(v.Overlaps, o.Overlaps)
 }
 
-func (t *Tables) virtualHost(_ *flow.Read, key string, members []flow.Row[*bindingRow]) (*virtualHostRow, bool) {
-	_, host := splitLast(key)
+func (t *Tables) virtualHost(r *flow.Read, key string, members []flow.Row[*bindingRow]) (*virtualHostRow, bool) {
+	config, host := splitLast(key)
 	row := &virtualHostRow{Host: host, Config: members[0].Value.ConfigName, Scoped: members[0].Value.Scoped}
-	var entries []routeEntry
+	entries := entriesOn(host, members)
+	row.Overlaps = overlapsOf(entries)
+	if others, at := t.behind(r, config, host, members); len(others) > 0 {
+		entries, members = append(entries, entriesOn(at, others)...), slices.Concat(members, others)
+	}
 	for _, m := range members {
-		for _, h := range m.Value.Hosts {
-			if h.Host == host {
-				entries = append(entries, h.Routes...)
-			}
-		}
 		row.Clusters = append(row.Clusters, m.Value.clusterNames()...)
 	}
-	slices.SortFunc(entries, func(a, b routeEntry) int { return comparePrecedence(a.Order, b.Order) })
-	// A route that two parentRefs attach is here twice.
-	entries = slices.CompactFunc(entries, func(a, b routeEntry) bool { return a.Order == b.Order })
-	row.Overlaps = overlapsOf(entries)
 	slices.Sort(row.Clusters)
 	row.Clusters = slices.Compact(row.Clusters)
 	head := virtualHostHead(row.Config, host)
@@ -88,6 +83,20 @@ func (t *Tables) virtualHost(_ *flow.Read, key string, members []flow.Row[*bindi
 	row.Body = encodedHost(head, guarded(members, entries))
 	row.Sum = sha256.Sum256(row.Body)
 	return row, true
+}
+
+// entriesOn are the routes that bindings have on a host, in the order in which they are tried.
+func entriesOn(host string, members []flow.Row[*bindingRow]) (entries []routeEntry) {
+	for _, m := range members {
+		for _, h := range m.Value.Hosts {
+			if h.Host == host {
+				entries = append(entries, h.Routes...)
+			}
+		}
+	}
+	slices.SortFunc(entries, func(a, b routeEntry) int { return comparePrecedence(a.Order, b.Order) })
+	// A route that two parentRefs attach is here twice.
+	return slices.CompactFunc(entries, func(a, b routeEntry) bool { return a.Order == b.Order })
 }
 
 // clusterNames are those that the routes of the binding and the filters of its listener use.

@@ -169,7 +169,7 @@ func (v *servedView) route(key string, b *bindingRow) (Served, bool) {
 	}
 	for i := range rules.Rules {
 		rule := ServedRule{Name: string(deref(p.Route.Rules[i].Name))}
-		rule.Policies = v.effective(chain(p.Route, i, l))
+		rule.Policies = v.effective(v.places(v.read, p.Route, i, l))
 		for _, to := range rules.Rules[i].Backends {
 			rule.Backends = append(rule.Backends, servedBackend(to))
 		}
