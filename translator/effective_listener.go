@@ -63,11 +63,15 @@ func (x *teller) termination(l *listenerRow, policy *policyRow) *effective.TLS {
 			continue // A problem of the listener says why.
 		}
 		secret, _ := x.in.secrets.Get(x.read, key)
-		tls.Certificates = append(tls.Certificates, effective.Certificate{
+		told := effective.Certificate{
 			Secret: feature.ObjectName{Kind: "Secret", Namespace: secret.Namespace, Name: secret.Name},
 			Names:  row.Pair.Names, Subject: row.Pair.Subject, Issuer: row.Pair.Issuer,
 			NotBefore: new(metav1.NewTime(row.Pair.NotBefore)), NotAfter: new(metav1.NewTime(row.Pair.NotAfter)),
-		})
+		}
+		if by, ok := x.issuances.Get(x.read, key); ok && by.Waits == "" {
+			told.IssuedBy = new(effective.ObjectOf(by.Issuer))
+		}
+		tls.Certificates = append(tls.Certificates, told)
 	}
 	if v, _ := validationOf(l.Gateway.Gateway, l.Spec.Port); v != nil && l.Clients != nil {
 		mode := gwapiv1.AllowValidOnly

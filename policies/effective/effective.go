@@ -149,6 +149,9 @@ type Certificate struct {
 	NotBefore *metav1.Time `json:"notBefore,omitempty"`
 	// NotAfter is when it ends to be valid.
 	NotAfter *metav1.Time `json:"notAfter,omitempty"`
+	// IssuedBy is the issuer that a Certificate of cert-manager names for the Secret, if cert-manager says that it is
+	// issued. Whoever may write the Secret or the Certificate can change this; a rule that must be sure reads issuer.
+	IssuedBy *feature.ObjectName `json:"issuedBy,omitempty"`
 }
 
 // ClientValidation is how certificates of clients are verified.
