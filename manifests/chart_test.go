@@ -44,9 +44,11 @@ var renderings = map[string][]string{
 		"--set=networkPolicy.apiServerCIDRs={192.0.2.1/32},networkPolicy.extraIngress[0].ports[0].port=xds",
 		"--set=admission.excludedNamespaces={infra,ci},deployment.gatehouse.extraArgs={--v=1}",
 	},
-	"gateway-namespace": {"--set=config.envoyGateway.provider.kubernetes.deploy.type=GatewayNamespace"},
-	"namespace":         {"--set=createNamespace=true"},
-	"no-admission":      {"--set=admission.enabled=false,networkPolicy.enabled=false,podDisruptionBudget.maxUnavailable=50%"},
+	"cert-manager":        {"--set=certManager.enabled=true,certManager.renewBefore=360h"},
+	"cert-manager-issuer": {"--set=certManager.enabled=true,certManager.caInjection=cainjector,certManager.issuerRef.name=platform,certManager.issuerRef.kind=ClusterIssuer"},
+	"gateway-namespace":   {"--set=config.envoyGateway.provider.kubernetes.deploy.type=GatewayNamespace"},
+	"namespace":           {"--set=createNamespace=true"},
+	"no-admission":        {"--set=admission.enabled=false,networkPolicy.enabled=false,podDisruptionBudget.maxUnavailable=50%"},
 }
 
 // TestChart decodes every object of the chart as the API server does, unknown fields refused, and holds them to what
