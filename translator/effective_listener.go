@@ -20,7 +20,7 @@ func (x *teller) entry(l *listenerRow) *effective.Entry {
 	}
 	g := l.Gateway.Gateway
 	entry := &effective.Entry{
-		Name: string(l.Spec.Name), Owner: effective.ObjectOf(l.ownerRef()),
+		Name: string(l.Spec.Name), Owner: effective.ObjectOf(l.ownerRef()), OwnerLabels: l.owner().GetLabels(),
 		Gateway: effective.Gateway{
 			Namespace: g.Namespace, Name: g.Name, Class: string(g.Spec.GatewayClassName), Labels: g.Labels,
 		},

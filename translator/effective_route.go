@@ -76,7 +76,7 @@ func (x *teller) routesOf(key string, p *parentRow) (routes []*effective.Route) 
 		for i := range rules.Rules {
 			route := &effective.Route{
 				Kind: string(p.Route.Kind.Name), Namespace: p.Route.Object.GetNamespace(), Name: p.Route.Object.GetName(),
-				Parent: int64(p.Index), Rule: int64(i), Hostnames: hosts, Listener: x.entry(a.Listener),
+				Labels: p.Route.Object.GetLabels(), Parent: int64(p.Index), Rule: int64(i), Hostnames: hosts, Listener: x.entry(a.Listener),
 			}
 			x.tellRule(route, p, b, x.resolved(rules, i, a.Listener, b))
 			routes = append(routes, route)

@@ -73,7 +73,7 @@ func (b *RuleBook) input(ctx context.Context, kind admissionrule.Resource, reque
 	*admissionrule.Input, error,
 ) {
 	in := &admissionrule.Input{
-		Resource: kind, Request: request, Exceptions: b.exceptionsIn(request.Namespace), Now: b.options.Now(),
+		Resource: kind, Request: request, Exceptions: b.exceptionsIn, Now: b.options.Now(),
 	}
 	judged, err := read(in)
 	if err != nil || !judged {

@@ -27,12 +27,11 @@ const (
 
 // task is an object with the rules that judge it, and with what it is judged with.
 type task struct {
-	object     *object
-	source     translator.Object
-	namespace  *corev1.Namespace
-	exceptions []*admissionrule.Exception
-	rules      []*rule
-	results    []judgement // By rule.
+	object    *object
+	source    translator.Object
+	namespace *corev1.Namespace
+	rules     []*rule
+	results   []judgement // By rule.
 	// failed is why something could not be read.
 	failed error
 }
@@ -87,7 +86,6 @@ func (a *Auditor) next() (tasks []*task, worked bool) {
 			return
 		}
 		slices.SortFunc(t.rules, func(a, b *rule) int { return cmp.Compare(a.name(), b.name()) })
-		t.exceptions = a.exceptionsIn(o.ref.Namespace)
 		tasks = append(tasks, t)
 	})
 	return tasks, took > 0
@@ -95,6 +93,8 @@ func (a *Auditor) next() (tasks []*task, worked bool) {
 
 // exceptionsIn lists the exceptions of a namespace by name.
 func (a *Auditor) exceptionsIn(namespace string) (all []*admissionrule.Exception) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	for _, name := range sortedKeys(a.exceptions[namespace]) {
 		all = append(all, a.exceptions[namespace][name].compiled)
 	}
@@ -113,7 +113,7 @@ func (a *Auditor) judge(ctx context.Context, t *task, own *effective.Configurati
 	}
 	in := &admissionrule.Input{
 		Resource: t.object.resource, Request: request(t.object), Object: values, Namespace: t.namespace,
-		Exceptions: t.exceptions, Now: a.o.Now(),
+		Exceptions: a.exceptionsIn, Now: a.o.Now(),
 		Effects: func() (*admissionrule.Effects, error) { return admissionrule.NewEffects(nil, own) },
 	}
 	for _, r := range t.rules {

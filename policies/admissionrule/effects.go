@@ -93,9 +93,10 @@ type piece struct {
 	list string
 	// owner and name are those of the listener, and route is the route on it.
 	owner, name, route string
-	// rule is nil for a listener.
-	rule  *effective.Route
-	value any
+	// rule is nil for a listener, and listener for a route.
+	rule     *effective.Route
+	listener *effective.Listener
+	value    any
 }
 
 const listRoutes, listListeners = "routes", "listeners"
@@ -110,7 +111,7 @@ func (s side) pieces() (pieces []piece) {
 	}
 	for i, l := range s.of.Listeners {
 		pieces = append(pieces, piece{
-			list: listListeners, owner: l.Owner.String(), name: l.Name, value: s.data[listListeners].([]any)[i],
+			list: listListeners, owner: l.Owner.String(), name: l.Name, listener: l, value: s.data[listListeners].([]any)[i],
 		})
 	}
 	return pieces
@@ -118,7 +119,7 @@ func (s side) pieces() (pieces []piece) {
 
 // place is the same for all rules of a route on a listener.
 func (p piece) place() piece {
-	p.rule, p.value = nil, nil
+	p.rule, p.listener, p.value = nil, nil, nil
 	return p
 }
 

@@ -36,8 +36,8 @@ type Input struct {
 	Namespace *corev1.Namespace
 	// Params finds ConfigMaps in a namespace, by their name if it is not empty, otherwise by the selector.
 	Params func(namespace, name string, selector labels.Selector) ([]*corev1.ConfigMap, error)
-	// Exceptions are those of the object's namespace, and Now is the time at which they may have expired.
-	Exceptions []*Exception
+	// Exceptions returns those of a namespace; nil if there are none at all. Now is the time at which they may have expired.
+	Exceptions func(namespace string) []*Exception
 	Now        time.Time
 	// Effects returns what the request does to the effective configuration. It is called only if an expression that
 	// reads effective is evaluated, and may be called several times.
@@ -111,8 +111,10 @@ func (r *Rule) Judge(ctx context.Context, in *Input) ([]Finding, error) {
 	} else {
 		found = r.violations(ctx, in, all)
 	}
-	if len(found) > 0 && err == nil && (in.changes() || r.effective) {
-		r.compare(ctx, in, all, found)
+	if len(found) > 0 && err == nil {
+		if in, found = r.spare(ctx, in, all, found); in.changes() || r.effective {
+			r.compare(ctx, in, all, found)
+		}
 	}
 	return r.findings(ctx, in, found)
 }

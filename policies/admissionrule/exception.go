@@ -141,29 +141,48 @@ func (e *Exception) Rules() []string { return e.source.Spec.Rules }
 
 func (e *Exception) end() string { return e.source.Spec.Expires.UTC().Format(time.RFC3339) }
 
-// covers reports whether the object is excepted from a rule, whether or not the exception has expired.
-func (e *Exception) covers(rule string, in *Input) bool {
-	if e.source.Namespace != in.Request.Namespace || !slices.Contains(e.source.Spec.Rules, rule) {
+// excepted is an object that may be excepted.
+type excepted struct {
+	kind            schema.GroupKind
+	namespace, name string
+	labels          labels.Set
+}
+
+// covers reports whether an object is excepted from a rule, whether or not the exception has expired.
+func (e *Exception) covers(rule string, o excepted) bool {
+	if e.source.Namespace != o.namespace || !slices.Contains(e.source.Spec.Rules, rule) {
 		return false
 	}
 	return slices.ContainsFunc(e.targets, func(t target) bool {
-		return t.kind.Group == in.Resource.Group && t.kind.Kind == in.Resource.Kind &&
-			(t.name == in.Request.Name || t.name == "" && t.selector.Matches(labelsOf(in.Object)))
+		return t.kind == o.kind && (t.name == o.name || t.name == "" && t.selector.Matches(o.labels))
 	})
 }
 
-// except marks the findings of a rule from which the object is excepted. Of several exceptions the one that ends last
-// counts.
-func (r *Rule) except(in *Input, found []Finding) {
-	if r.spec.Exceptions != rulesv1alpha1.ExceptionsAllowed {
-		return
+// exception returns the exception of an object from the rule: of several ones that which ends last. It returns nil if
+// there is none.
+func (r *Rule) exception(in *Input, o excepted) (last *Exception) {
+	if r.spec.Exceptions != rulesv1alpha1.ExceptionsAllowed || in.Exceptions == nil {
+		return nil
 	}
-	var last *Exception
-	for _, e := range in.Exceptions {
-		if e.covers(r.name, in) && (last == nil || last.source.Spec.Expires.Before(&e.source.Spec.Expires)) {
+	for _, e := range in.Exceptions(o.namespace) {
+		if e.covers(r.name, o) && (last == nil || last.source.Spec.Expires.Before(&e.source.Spec.Expires)) {
 			last = e
 		}
 	}
+	return last
+}
+
+// own is the object of the request.
+func (in *Input) own() excepted {
+	return excepted{
+		kind:      schema.GroupKind{Group: in.Resource.Group, Kind: in.Resource.Kind},
+		namespace: in.Request.Namespace, name: in.Request.Name, labels: labelsOf(in.Object),
+	}
+}
+
+// except marks the findings of a rule from which the object is excepted.
+func (r *Rule) except(in *Input, found []Finding) {
+	last := r.exception(in, in.own())
 	if last == nil {
 		return
 	}

@@ -223,7 +223,10 @@ func (c *cluster) params(namespace, name string, selector labels.Selector) (foun
 
 func (c *cluster) input(t *testing.T, object, old []byte) *Input {
 	t.Helper()
-	in := &Input{Object: values(t, object), Patch: patching.Patch, Params: c.params, Exceptions: c.exceptions, Now: today}
+	in := &Input{
+		Object: values(t, object), Patch: patching.Patch, Params: c.params, Now: today,
+		Exceptions: func(string) []*Exception { return c.exceptions },
+	}
 	operation := admissionv1.Create
 	if len(old) > 0 {
 		in.OldObject, operation = values(t, old), admissionv1.Update

@@ -160,8 +160,9 @@ func (q *Inquiry) Judge(ctx context.Context, o *Subject) ([]Finding, error) {
 	if err != nil {
 		found = q.rule.failed(nil, err)
 	}
+	held := q.held(o)
 	for i, params := range all {
-		a := &asked{Inquiry: q, Subject: o, ctx: ctx, params: i, values: o.values}
+		a := &asked{Inquiry: q, Subject: o, ctx: ctx, held: held, params: i, values: o.values}
 		if params != nil {
 			a.values = maps.Clone(o.values)
 			a.values[varParams] = params
@@ -171,11 +172,21 @@ func (q *Inquiry) Judge(ctx context.Context, o *Subject) ([]Finding, error) {
 	return q.rule.findings(ctx, o.in, found)
 }
 
+// held are the pieces that the object touches, without those that exceptions from the rule spare.
+func (q *Inquiry) held(o *Subject) []int {
+	if q.rule.spec.Exceptions != rulesv1alpha1.ExceptionsAllowed || o.in.Exceptions == nil {
+		return o.mine
+	}
+	spares := q.rule.spares(o.in)
+	return slices.DeleteFunc(slices.Clone(o.mine), func(i int) bool { return spares(o.survey.now.pieces[i]) })
+}
+
 // asked is a rule that is evaluated for an object with one of its parameters.
 type asked struct {
 	*Inquiry
 	*Subject
 	ctx    context.Context
+	held   []int
 	params int
 	values map[string]any
 }
@@ -219,8 +230,8 @@ func (a *asked) require(v *validation) (found []violation) {
 		a.met[v] = met
 	}
 	known := func(i int) bool { return told[i] || met[i] }
-	rest := slices.DeleteFunc(slices.Clone(a.mine), known)
-	if len(rest) == 0 && len(a.mine) > 0 {
+	rest := slices.DeleteFunc(slices.Clone(a.held), known)
+	if len(rest) == 0 && len(a.mine) > 0 || len(a.held) < len(a.mine) && len(a.check(v, a.survey.now.at(a.mine))) == 0 {
 		return nil
 	}
 	for {

@@ -30,6 +30,8 @@ type Route struct {
 	Namespace string `json:"namespace"`
 	// Name is that of the route.
 	Name string `json:"name"`
+	// Labels are those of the route, for exceptions. Rules do not see them.
+	Labels map[string]string `json:"-"`
 	// Parent is the index of the parentRef by which the route is attached to the listener.
 	Parent int64 `json:"parent"`
 	// Rule is the index of the rule.
@@ -93,6 +95,8 @@ type Entry struct {
 	Name string `json:"name"`
 	// Owner is the Gateway or the ListenerSet that has the listener.
 	Owner feature.ObjectName `json:"owner"`
+	// OwnerLabels are the labels of the owner, for exceptions. Rules do not see them.
+	OwnerLabels map[string]string `json:"-"`
 	// Gateway is the Gateway whose Envoys serve it.
 	Gateway Gateway `json:"gateway"`
 	// Protocol is HTTP, HTTPS, TLS, TCP or UDP.

@@ -69,7 +69,10 @@ func (p *Platform) input(q Request) (*admissionrule.Input, error) {
 	request.UserInfo.Username, request.UserInfo.Groups = q.Username, q.Groups
 	in := &admissionrule.Input{
 		Resource: resource, Request: request, Object: q.Object, OldObject: q.OldObject,
-		Params: p.params, Exceptions: p.exceptions[request.Namespace], Now: p.Now,
+		Params: p.params, Now: p.Now,
+	}
+	if len(p.exceptions) > 0 {
+		in.Exceptions = func(namespace string) []*admissionrule.Exception { return p.exceptions[namespace] }
 	}
 	in.Patch = patching.Patch
 	in.Form = func() (*admissionrule.Form, error) { return p.forms.of(schema.FromAPIVersionAndKind(version, kind)) }

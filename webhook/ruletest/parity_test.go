@@ -62,7 +62,7 @@ func (o Options) compare(t *testing.T, rules string, files []string) (count int)
 		t.Fatal(err)
 	}
 	found := map[string]map[string]bool{}
-	anywhere := map[string]bool{}
+	anywhere, denied := map[string]bool{}, map[string]bool{}
 	for _, f := range review.Findings {
 		if f.Rule != "" {
 			if found[f.Object.String()] == nil {
@@ -70,6 +70,7 @@ func (o Options) compare(t *testing.T, rules string, files []string) (count int)
 			}
 			found[f.Object.String()][f.Message] = true
 			anywhere[f.Rule] = true
+			denied[f.Rule] = denied[f.Rule] || f.Denied
 			count++
 		}
 	}
@@ -100,6 +101,9 @@ func (o Options) compare(t *testing.T, rules string, files []string) (count int)
 			// Admission is not asked whether a Service or a Namespace may be created.
 			if created(object) && !anywhere[findings[j].Rule] {
 				t.Errorf("%v: admission says of %s: %s, and check nothing", files, name, findings[j].Words())
+			}
+			if created(object) && findings[j].Denies() && !denied[findings[j].Rule] {
+				t.Errorf("%v: admission denies %s: %s, and check denies nothing", files, name, findings[j].Words())
 			}
 		}
 		for message := range found[name] {
