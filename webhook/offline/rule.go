@@ -195,16 +195,19 @@ func (r *review) rule(o *object) bool {
 		}
 	}
 	if later {
-		text, err := json.Marshal(o.value)
-		if err != nil {
-			r.ruled(o, nil, err)
-			return true
-		}
-		r.asked = append(r.asked, asked{
-			object: object{document: o.located(), ref: o.ref, old: o.old}, rank: admissionrule.Rank(in.Resource), text: text,
-		})
+		r.keep(o, admissionrule.Rank(in.Resource))
 	}
 	return true
+}
+
+// keep keeps an object that rules are asked about when all is translated.
+func (r *review) keep(o *object, rank int) {
+	text, err := json.Marshal(o.value)
+	if err != nil {
+		r.ruled(o, nil, err)
+		return
+	}
+	r.asked = append(r.asked, asked{object{document: o.located(), ref: o.ref, old: o.old}, rank, text})
 }
 
 // input is the request to store an object, as rules see it; nil if they cannot be about its kind.
