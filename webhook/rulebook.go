@@ -145,8 +145,8 @@ func (b *RuleBook) namespace(ctx context.Context, name string) (*corev1.Namespac
 	return ns, nil
 }
 
-// params reads the ConfigMaps that a rule takes its parameters from, sorted by name.
-func (b *RuleBook) params(ctx context.Context, namespace, name string, selector labels.Selector) ([]*corev1.ConfigMap,
+// Params reads the ConfigMaps that a rule takes its parameters from, sorted by name.
+func (b *RuleBook) Params(ctx context.Context, namespace, name string, selector labels.Selector) ([]*corev1.ConfigMap,
 	error,
 ) {
 	if name != "" {

@@ -83,7 +83,7 @@ func (b *RuleBook) input(ctx context.Context, kind admissionrule.Resource, reque
 		return nil, err
 	}
 	in.Params = func(namespace, name string, selector labels.Selector) ([]*corev1.ConfigMap, error) {
-		return b.params(ctx, namespace, name, selector)
+		return b.Params(ctx, namespace, name, selector)
 	}
 	return in, nil
 }

@@ -29,19 +29,19 @@ func (p *plane) addRules(o *serveOptions) error {
 		return fmt.Errorf("make a client for the kinds of reports: %w", err)
 	}
 	log := p.log.WithName("audit")
+	book := webhook.NewRuleBook(webhook.RuleOptions{
+		Live: p.manager.GetAPIReader(), Namespaces: p.manager.GetClient(), Schemas: schemas,
+		Metrics: metrics.Registry, Log: p.log.WithName("webhook"),
+	})
 	auditor := audit.New(audit.Options{
-		Tables: p.world, Live: p.manager.GetAPIReader(), Scheme: p.manager.GetScheme(),
+		Tables: p.world, Live: p.manager.GetAPIReader(), Params: book.Params, Scheme: p.manager.GetScheme(),
 		Known:    func(ctx context.Context) bool { return p.controller.WaitSynced(ctx) },
 		Changed:  func(rule string) { p.rules.statuses.SeenRule(rule) },
 		Reports:  &audit.Reports{Client: p.manager.GetClient(), Discovery: served, Log: log},
 		Excluded: o.excluded, Metrics: metrics.Registry, Log: log,
 	})
 	p.rules = ruling{
-		book: webhook.NewRuleBook(webhook.RuleOptions{
-			Live: p.manager.GetAPIReader(), Namespaces: p.manager.GetClient(), Schemas: schemas,
-			Metrics: metrics.Registry, Log: p.log.WithName("webhook"),
-		}),
-		auditor:  auditor,
+		book: book, auditor: auditor,
 		statuses: controller.NewRuleStatuses(p.manager.GetClient(), schemas, auditor.Results, p.log.WithName("status")),
 	}
 	return nil

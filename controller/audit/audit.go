@@ -9,6 +9,7 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -28,9 +29,10 @@ type Tables interface {
 // Options are what stored objects are judged with, and who is told of the results.
 type Options struct {
 	Tables Tables
-	// Live reads from the API server itself: parameters of rules, and objects with fields that the control plane does
-	// not keep.
+	// Live reads objects with fields that the control plane does not keep from the API server itself.
 	Live client.Reader
+	// Params reads the ConfigMaps that a rule takes its parameters from, by name or else by the selector.
+	Params func(ctx context.Context, namespace, name string, selector labels.Selector) ([]*corev1.ConfigMap, error)
 	// Scheme knows the kinds of the objects.
 	Scheme *runtime.Scheme
 	// Known waits until all existing objects have been passed to Applied; it returns false if the context ends.

@@ -26,6 +26,7 @@ import (
 	"gatehouse/policies/rules"
 	"gatehouse/policies/verdict"
 	"gatehouse/translator"
+	"gatehouse/webhook"
 )
 
 var server kubetest.Server
@@ -63,6 +64,7 @@ func newOffice(t testing.TB, o Options) *office {
 	}
 	o.Metrics = f.metrics
 	o.Tables, o.Scheme, o.Log = f.world, kube.NewScheme(), logr.Discard()
+	o.Params = webhook.NewRuleBook(webhook.RuleOptions{Live: o.Live}).Params
 	o.Known = func(context.Context) bool { return true }
 	o.Changed = func(rule string) { f.changed[rule] = true }
 	o.Now = func() time.Time { return f.now }

@@ -1,17 +1,13 @@
 package audit
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/labels"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 // mostParams is how many sets of parameters are held. Others are read again when they are needed.
@@ -73,7 +69,7 @@ func (a *Auditor) parameters(ctx context.Context, r *rule, from, name string, se
 	if held {
 		return found, nil
 	}
-	found, err := a.readParams(ctx, from, name, selector)
+	found, err := a.o.Params(ctx, from, name, selector)
 	if err != nil {
 		return nil, err
 	}
@@ -95,30 +91,6 @@ func (a *Auditor) parameters(ctx context.Context, r *rule, from, name string, se
 	return found, nil
 }
 
-func (a *Auditor) readParams(ctx context.Context, from, name string, selector labels.Selector) ([]*corev1.ConfigMap, error) {
-	if name != "" {
-		config := &corev1.ConfigMap{}
-		err := a.o.Live.Get(ctx, client.ObjectKey{Namespace: from, Name: name}, config)
-		switch {
-		case apierrors.IsNotFound(err):
-			return nil, nil
-		case err != nil:
-			return nil, fmt.Errorf("read ConfigMap %s/%s: %w", from, name, err)
-		}
-		return []*corev1.ConfigMap{config}, nil
-	}
-	list := &corev1.ConfigMapList{}
-	if err := a.o.Live.List(ctx, list, client.InNamespace(from), client.MatchingLabelsSelector{Selector: selector}); err != nil {
-		return nil, fmt.Errorf("list ConfigMaps in %s: %w", from, err)
-	}
-	var found []*corev1.ConfigMap
-	for i := range list.Items {
-		found = append(found, &list.Items[i])
-	}
-	slices.SortFunc(found, func(a, b *corev1.ConfigMap) int { return cmp.Compare(a.Name, b.Name) })
-	return found, nil
-}
-
 // versionOf is the same for the same ConfigMaps.
 func versionOf(all []*corev1.ConfigMap) string {
 	var text strings.Builder
@@ -137,7 +109,7 @@ func (a *Auditor) reread(ctx context.Context) {
 	a.mu.Unlock()
 	for key := range suspects {
 		_, name, selector, _ := key.rule.compiled.Params(key.from)
-		found, err := a.readParams(ctx, key.from, name, selector)
+		found, err := a.o.Params(ctx, key.from, name, selector)
 		a.mu.Lock()
 		if err == nil {
 			a.renew(key, found)
