@@ -3,19 +3,19 @@ package audit
 import (
 	"context"
 	"fmt"
-	"strings"
+	"slices"
 	"time"
 
 	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	rulesv1alpha1 "gatehouse/api/rules/v1alpha1"
+	"gatehouse/controller/kube"
 )
 
 const (
@@ -38,19 +38,13 @@ type Reports struct {
 	// Client reads and writes reports in the API server itself.
 	Client client.Client
 	// Discovery returns which kinds the API server serves.
-	Discovery Discovery
+	Discovery kube.Discovery
 	Log       logr.Logger
 
 	kind   *reportKind // Nil if none is installed.
 	looked time.Time
 	// written are the namespaces that have a report.
 	written map[string]bool
-}
-
-// Discovery returns the resources that an API server serves in a version of a group. The error is NotFound if it does
-// not serve the version.
-type Discovery interface {
-	ServerResourcesForGroupVersionWithContext(ctx context.Context, groupVersion string) (*metav1.APIResourceList, error)
 }
 
 // reportKind is a pair of kinds: reports of a namespace, and of the cluster.
@@ -138,20 +132,8 @@ func (r *Reports) find(ctx context.Context, now time.Time) (changed bool) {
 
 // serves reports whether the API server has both kinds.
 func (r *Reports) serves(ctx context.Context, kind *reportKind) (bool, error) {
-	list, err := r.Discovery.ServerResourcesForGroupVersionWithContext(ctx, kind.String())
-	if apierrors.IsNotFound(err) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("ask what is served of %s: %w", kind.GroupVersion, err)
-	}
-	found := 0
-	for i := range list.APIResources {
-		if k := list.APIResources[i].Kind; (k == kind.namespaced || k == kind.cluster) && !strings.Contains(list.APIResources[i].Name, "/") {
-			found++
-		}
-	}
-	return found == 2, nil
+	kinds, err := kube.Served(ctx, r.Discovery, kind.GroupVersion)
+	return slices.Contains(kinds, kind.namespaced) && slices.Contains(kinds, kind.cluster), err
 }
 
 // list lists the reports of a kind that this control plane has written.

@@ -3,6 +3,8 @@ package kube
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
@@ -165,17 +167,23 @@ func (w *Watcher) serves(ctx context.Context, o client.Object) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("find the kind of %T: %w", o, err)
 	}
-	list, err := w.Discovery.ServerResourcesForGroupVersionWithContext(ctx, gvk.GroupVersion().String())
+	kinds, err := Served(ctx, w.Discovery, gvk.GroupVersion())
+	return slices.Contains(kinds, gvk.Kind), err
+}
+
+// Served are the kinds that the API server serves in a version of a group.
+func Served(ctx context.Context, from Discovery, version schema.GroupVersion) (kinds []string, _ error) {
+	list, err := from.ServerResourcesForGroupVersionWithContext(ctx, version.String())
 	if apierrors.IsNotFound(err) {
-		return false, nil
+		return nil, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("ask what is served of %s: %w", gvk.GroupVersion(), err)
+		return nil, fmt.Errorf("ask what is served of %s: %w", version, err)
 	}
 	for i := range list.APIResources {
-		if list.APIResources[i].Kind == gvk.Kind {
-			return true, nil
+		if !strings.Contains(list.APIResources[i].Name, "/") { // Otherwise it is a subresource.
+			kinds = append(kinds, list.APIResources[i].Kind)
 		}
 	}
-	return false, nil
+	return kinds, nil
 }
