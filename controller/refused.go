@@ -2,7 +2,6 @@ package controller
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
@@ -13,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"gatehouse/api/event"
 	"gatehouse/translator"
 )
 
@@ -27,9 +27,6 @@ const refusedInterval = 10 * time.Minute
 
 // eventRefused is the reason of Events about such objects.
 const eventRefused = "StatusRefused"
-
-// maxEventMessage is the API's limit for the message of an Event, in bytes here.
-const maxEventMessage = 1024
 
 // refusesObject reports whether the API server refused to write a status because of the rest of the object.
 func refusesObject(err error) bool {
@@ -62,12 +59,8 @@ func (w *StatusWriter) noteRefused(ctx context.Context, key statusKey, e *entry,
 	}
 }
 
-// refusedEvent is the Event about an object. Its name follows from the object and the message, so that a control plane
-// that has started again does not report the same once more.
+// refusedEvent is the Event about an object. A control plane that has started again does not report the same once more.
 func (w *StatusWriter) refusedEvent(o translator.Object, message string) *corev1.Event {
-	if len(message) > maxEventMessage {
-		message = strings.ToValidUTF8(message[:maxEventMessage], "")
-	}
 	about := corev1.ObjectReference{
 		Namespace: o.GetNamespace(), Name: o.GetName(), UID: o.GetUID(),
 		ResourceVersion: o.GetResourceVersion(),
@@ -75,17 +68,5 @@ func (w *StatusWriter) refusedEvent(o translator.Object, message string) *corev1
 	if gvk, err := w.client.GroupVersionKindFor(o); err == nil {
 		about.APIVersion, about.Kind = gvk.GroupVersion().String(), gvk.Kind
 	}
-	namespace := o.GetNamespace()
-	if namespace == "" {
-		namespace = metav1.NamespaceDefault // Kubernetes keeps the Events about objects of the whole cluster there.
-	}
-	hash := sha256.Sum256([]byte(string(o.GetUID()) + message))
-	name := strings.TrimRight(o.GetName()[:min(len(o.GetName()), 200)], ".-")
-	now := metav1.Now()
-	return &corev1.Event{
-		ObjectMeta:     metav1.ObjectMeta{Namespace: namespace, Name: fmt.Sprintf("%s.%x", name, hash[:8])},
-		InvolvedObject: about, Type: corev1.EventTypeWarning, Reason: eventRefused, Message: message,
-		Source: corev1.EventSource{Component: "gatehouse"}, ReportingController: "gatehouse.dev/gatehouse",
-		FirstTimestamp: now, LastTimestamp: now, Count: 1,
-	}
+	return event.Warning(about, eventRefused, message, string(o.GetUID())+message)
 }

@@ -3,7 +3,6 @@ package webhook
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -14,6 +13,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"gatehouse/api/event"
 )
 
 // BreakGlassAnnotation on an object lets changes of it pass in spite of denials. Its value is the reason; see
@@ -184,10 +185,6 @@ func (v *validator) record(ctx context.Context, request *admissionv1.AdmissionRe
 func overruledEvent(request *admissionv1.AdmissionRequest, p *plea) *corev1.Event {
 	object := &metav1.PartialObjectMetadata{}
 	_ = json.Unmarshal(request.Object.Raw, object) // It was read before.
-	namespace := request.Namespace
-	if namespace == "" {
-		namespace = metav1.NamespaceDefault // Kubernetes keeps the Events about objects of the whole cluster there.
-	}
 	about := corev1.ObjectReference{
 		APIVersion: metav1.GroupVersion{Group: request.Kind.Group, Version: request.Kind.Version}.String(),
 		Kind:       request.Kind.Kind, Namespace: request.Namespace, Name: object.Name, UID: object.UID,
@@ -197,15 +194,7 @@ func overruledEvent(request *admissionv1.AdmissionRequest, p *plea) *corev1.Even
 	if more := len(p.overruled) - 1; more > 0 {
 		said += fmt.Sprintf("; and %d more", more)
 	}
-	hash := sha256.Sum256([]byte(request.UID))
-	name := strings.TrimRight(object.Name[:min(len(object.Name), 200)], ".-")
-	now := metav1.Now()
-	return &corev1.Event{
-		ObjectMeta:     metav1.ObjectMeta{Namespace: namespace, Name: fmt.Sprintf("%s.%x", name, hash[:8])},
-		InvolvedObject: about, Type: corev1.EventTypeWarning, Reason: "BreakGlass", Message: cut(said, maxNote),
-		Source: corev1.EventSource{Component: "gatehouse"}, ReportingController: "gatehouse.dev/gatehouse",
-		FirstTimestamp: now, LastTimestamp: now, Count: 1,
-	}
+	return event.Warning(about, "BreakGlass", cut(said, maxNote), string(request.UID))
 }
 
 // Events creates the Events of admission.
