@@ -11,12 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// answerLimit is how long a port inside may take to answer; there is no wire between. On a busy machine an answer may
-// be late all the same, so a port that says nothing is asked attempts times.
-const (
-	answerLimit = 200 * time.Millisecond
-	attempts    = 3
-)
+// answerLimit is how long a port inside may take to answer; there is no wire between.
+const answerLimit = 200 * time.Millisecond
 
 const (
 	flagSYN, flagRST, flagACK = 1 << 1, 1 << 2, 1 << 4
@@ -38,20 +34,15 @@ func Listening(target netip.AddrPort, source netip.Addr) (bool, error) {
 	}
 	defer unix.Close(raw)
 	syn := segment(netip.AddrPortFrom(source, port), target)
-	for range attempts {
-		err = unix.Sendto(raw, syn, 0, &unix.SockaddrInet4{Addr: target.Addr().As4()})
-		if errors.Is(err, unix.EHOSTUNREACH) || errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EPERM) ||
-			errors.Is(err, unix.ECONNREFUSED) {
-			return false, nil // A rule of the cluster's firewall rejected it, or there is no such address.
-		}
-		if err != nil {
-			return false, fmt.Errorf("probing %s: %w", target, err)
-		}
-		if listening, answered, err := awaitAnswer(raw, target); answered || err != nil {
-			return listening, err
-		}
+	err = unix.Sendto(raw, syn, 0, &unix.SockaddrInet4{Addr: target.Addr().As4()})
+	if errors.Is(err, unix.EHOSTUNREACH) || errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EPERM) ||
+		errors.Is(err, unix.ECONNREFUSED) {
+		return false, nil // A rule of the cluster's firewall rejected it, or there is no such address.
 	}
-	return false, nil
+	if err != nil {
+		return false, fmt.Errorf("probing %s: %w", target, err)
+	}
+	return awaitAnswer(raw, target, port)
 }
 
 // Probes come from these ports in turn. Connections have theirs from 32768 on, and kernels remember those that have ended
@@ -112,8 +103,8 @@ func openRaw(source netip.Addr, port uint16) (int, error) {
 	return fd, nil
 }
 
-// awaitAnswer reads until the target says whether it listens, or has said nothing for too long.
-func awaitAnswer(raw int, target netip.AddrPort) (listening, answered bool, err error) {
+// awaitAnswer reads until the target says to the port whether it listens; silence means that it does not.
+func awaitAnswer(raw int, target netip.AddrPort, port uint16) (bool, error) {
 	packet := make([]byte, 512)
 	for deadline := time.Now().Add(answerLimit); time.Now().Before(deadline); {
 		n, from, err := unix.Recvfrom(raw, packet, 0)
@@ -121,24 +112,24 @@ func awaitAnswer(raw int, target netip.AddrPort) (listening, answered bool, err 
 			continue
 		}
 		if errors.Is(err, unix.EAGAIN) {
-			return false, false, nil
+			return false, nil
 		}
 		if err != nil {
-			return false, false, fmt.Errorf("waiting for the answer of %s: %w", target, err)
+			return false, fmt.Errorf("waiting for the answer of %s: %w", target, err)
 		}
 		header := int(packet[0]&0xf) * 4
 		if n < header+segmentLength || netip.AddrFrom4(from.(*unix.SockaddrInet4).Addr) != target.Addr() ||
-			binary.BigEndian.Uint16(packet[header:]) != target.Port() {
+			binary.BigEndian.Uint16(packet[header:]) != target.Port() || binary.BigEndian.Uint16(packet[header+2:]) != port {
 			continue // It came before the filter was set, or does not answer this.
 		}
 		switch flags := packet[header+13]; {
 		case flags&flagRST != 0:
-			return false, true, nil
+			return false, nil
 		case flags&flagSYN != 0 && flags&flagACK != 0:
-			return true, true, nil
+			return true, nil
 		}
 	}
-	return false, false, nil
+	return false, nil
 }
 
 // segment makes the first segment of a handshake.

@@ -3,7 +3,6 @@ package publish
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -101,27 +100,40 @@ func TestAddressWithoutLoopback(t *testing.T) {
 	await(t, told, []Service{foreign})
 }
 
-// A probe comes from a port that no connection had, because kernels remember connections that have ended.
-func TestProbesHavePortsOfTheirOwn(t *testing.T) {
+// A probe is not answered by what the port sends to others at the same time.
+func TestProbeAmongResets(t *testing.T) {
 	needRoot(t)
 	inside := listen(t, "127.0.0.1:0")
 	target := inside.Addr().(*net.TCPAddr).AddrPort()
-	connection := dial(t, target).LocalAddr().(*net.TCPAddr).AddrPort()
-	if connection.Port() < firstPort+probePorts {
-		t.Fatalf("a connection has port %d, which is one of probes", connection.Port())
-	}
-	listen(t, fmt.Sprintf("127.0.0.1:%d", firstPort+(probes.Load()+2)%probePorts)) // Another program has the second one.
-	seen := map[uint16]bool{}
-	for range 10 {
-		reserved, port, err := reservePort(loopback)
-		if err != nil {
-			t.Fatal(err)
+	go func() {
+		for {
+			connection, err := inside.Accept()
+			if err != nil {
+				return
+			}
+			_ = connection.(*net.TCPConn).SetLinger(0)
+			connection.Close()
 		}
-		_ = unix.Close(reserved)
-		if seen[port] || port < firstPort || port >= firstPort+probePorts {
-			t.Errorf("port %d is reserved after %v", port, seen)
+	}()
+	ended := make(chan struct{})
+	defer close(ended)
+	go func() {
+		for {
+			select {
+			case <-ended:
+				return
+			default:
+			}
+			if connection, err := net.Dial("tcp4", target.String()); err == nil {
+				_, _ = connection.Read(make([]byte, 1))
+				connection.Close()
+			}
 		}
-		seen[port] = true
+	}()
+	for i := range 5000 {
+		if open, err := Listening(target, loopback); err != nil || !open {
+			t.Fatalf("probe %d: %v, %v", i, open, err)
+		}
 	}
 }
 
