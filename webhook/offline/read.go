@@ -21,7 +21,6 @@ import (
 
 	"go.yaml.in/yaml/v3"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	kjson "sigs.k8s.io/json"
 	sigsyaml "sigs.k8s.io/yaml"
 )
 
@@ -327,42 +326,6 @@ func (r *reader) unreadable(s *source, p part, err error) {
 		line = node.Content[0].Line
 	}
 	r.fail(s, p.before, line, err)
-}
-
-// object takes an object, or each item of a list.
-func (r *reader) object(d document) {
-	var head struct {
-		APIVersion string          `json:"apiVersion"`
-		Kind       string          `json:"kind"`
-		Items      json.RawMessage `json:"items"`
-	}
-	// A document with other types in these fields is not an object.
-	if err := kjson.UnmarshalCaseSensitivePreserveInts(d.raw, &head); err != nil || head.Kind == "" ||
-		head.APIVersion == "" {
-		r.nameless(d)
-		return
-	}
-	var items []json.RawMessage
-	if !strings.HasSuffix(head.Kind, "List") || json.Unmarshal(head.Items, &items) != nil {
-		d.kind = schema.FromAPIVersionAndKind(head.APIVersion, head.Kind)
-		r.documents = append(r.documents, d)
-		return
-	}
-	for i, item := range items {
-		inner := d
-		inner.within, inner.raw = fmt.Sprintf("%s.items[%d]", d.within, i), item
-		r.object(inner)
-	}
-}
-
-// nameless takes a document that does not say which kind of object it is. With a kind and metadata it is meant as an object.
-func (r *reader) nameless(d document) {
-	var fields map[string]json.RawMessage
-	if json.Unmarshal(d.raw, &fields) == nil && fields["kind"] != nil && fields["metadata"] != nil {
-		r.broken = append(r.broken, unreadable{at: d.place(""), text: "an object has apiVersion and kind, which are texts"})
-		return
-	}
-	r.others++
 }
 
 // yamlError is an error of the parser, with the line in the document if it is known.
