@@ -125,6 +125,8 @@ type reader struct {
 	size, limit int64
 	// others counts documents that are not objects of Kubernetes, such as the values of a chart.
 	others int
+	// files are the names of the files that have been read.
+	files map[string]bool
 }
 
 // unread is a part of a file.
@@ -211,7 +213,15 @@ func IsManifest(name string) bool {
 	return false
 }
 
+// file reads a file, once: it may be named beside its folder.
 func (r *reader) file(name string) error {
+	if r.files[name] {
+		return nil
+	}
+	if r.files == nil {
+		r.files = map[string]bool{}
+	}
+	r.files[name] = true
 	file, err := os.Open(name)
 	if err != nil {
 		return err

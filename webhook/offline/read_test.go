@@ -104,13 +104,17 @@ func TestSeparators(t *testing.T) {
 	}
 }
 
-// TestPlaces: the text of a place has no line break, however lines end in the file, and files that are named with ./ are
-// called as in folders.
+// TestPlaces: the text of a place has no line break, however lines end in the file. Files that are named with ./ are
+// called as in folders, and read once.
 func TestPlaces(t *testing.T) {
 	t.Chdir(t.TempDir())
 	text := strings.ReplaceAll(service+"---\n"+service, "\n", "\r\n")
 	if err := os.WriteFile("a.yaml", []byte(text), 0o600); err != nil {
 		t.Fatal(err)
+	}
+	r := &reader{limit: maxInput}
+	if err := r.read([]string{".", "a.yaml", "./a.yaml"}, nil); err != nil || len(r.documents) != 2 {
+		t.Errorf("a file that is named beside its folder: %d objects, %v", len(r.documents), err)
 	}
 	want := Place{File: "a.yaml", Line: 7, Column: 18, Text: "metadata: {name: a}"}
 	for _, path := range []string{"a.yaml", "./a.yaml", ".", "./"} {
