@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -21,6 +22,29 @@ func TestProgress(t *testing.T) {
 	if shown.String() != want {
 		t.Errorf("shown is %q, want %q", shown.String(), want)
 	}
+}
+
+// TestLongStages: a stage that has nothing more to tell is shown too, a second after the command began.
+func TestLongStages(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var shown bytes.Buffer
+		p := &progress{to: &shown, now: time.Now, next: time.Now().Add(time.Second)}
+		p.stage("reading", 0, 1)
+		p.stage("translating", 0, 1)
+		time.Sleep(900 * time.Millisecond)
+		synctest.Wait()
+		if shown.Len() > 0 {
+			t.Errorf("%q is shown before a second", shown.String())
+		}
+		time.Sleep(200 * time.Millisecond)
+		synctest.Wait()
+		p.stage("writing", 1, 1)
+		p.end()
+		want := "\r\x1b[Ktranslating: 0 of 1\r\x1b[Kwriting: 1 of 1\r\x1b[K"
+		if shown.String() != want {
+			t.Errorf("shown is %q, want %q", shown.String(), want)
+		}
+	})
 }
 
 // TestProgressIsForTerminals: nothing is shown in a file or pipe.
