@@ -2,6 +2,7 @@ package offline
 
 import (
 	"context"
+	"fmt"
 	"reflect"
 
 	admissionregv1 "k8s.io/api/admissionregistration/v1"
@@ -16,6 +17,7 @@ import (
 	clientscheme "k8s.io/client-go/kubernetes/scheme"
 
 	"gatehouse/api/patching"
+	"gatehouse/policies/verdict"
 )
 
 // mutatingPolicies are the MutatingAdmissionPolicies with their bindings.
@@ -26,31 +28,32 @@ var mutatingPolicies = policyType[*mutating.Policy, *mutating.PolicyBinding, mut
 	compile: compiledMutations,
 }
 
-// compiledMutations is a policy with its expressions compiled as the API server does it. An expression that cannot be
-// compiled is reported when the policy is evaluated.
-func compiledMutations(policy *mutating.Policy) mutating.PolicyEvaluator {
+// compiledMutations is what compiled is for a MutatingAdmissionPolicy.
+func compiledMutations(policy *mutating.Policy) (mutating.PolicyEvaluator, []verdict.Problem) {
 	patching.BoundCopies()
 	spec := &policy.Spec
 	c, err := newCompiler(spec.Variables, spec.ParamKind != nil)
 	if err != nil {
-		return mutating.PolicyEvaluator{Error: err}
+		return mutating.PolicyEvaluator{Error: err}, nil
 	}
 	evaluator := mutating.PolicyEvaluator{CompositedCompiler: c.CompositedCompiler, Matcher: c.matcher(spec.MatchConditions, spec.FailurePolicy, policy.Name)}
 	patches := c.all
 	patches.HasPatchTypes = true
-	for _, m := range spec.Mutations {
+	for i, m := range spec.Mutations {
 		switch {
 		case m.PatchType == admissionregv1.PatchTypeJSONPatch && m.JSONPatch != nil:
 			condition := &patch.JSONPatchCondition{Expression: m.JSONPatch.Expression}
+			c.check(fmt.Sprintf("spec.mutations[%d].jsonPatch.expression", i), condition, patches)
 			evaluator.Mutators = append(evaluator.Mutators,
 				patch.NewJSONPatcher(c.CompileMutatingEvaluator(condition, patches, environment.StoredExpressions)))
 		case m.PatchType == admissionregv1.PatchTypeApplyConfiguration && m.ApplyConfiguration != nil:
 			condition := &patch.ApplyConfigurationCondition{Expression: m.ApplyConfiguration.Expression}
+			c.check(fmt.Sprintf("spec.mutations[%d].applyConfiguration.expression", i), condition, patches)
 			evaluator.Mutators = append(evaluator.Mutators,
 				patch.NewApplyConfigurationPatcher(c.CompileMutatingEvaluator(condition, patches, environment.StoredExpressions)))
 		}
 	}
-	return evaluator
+	return evaluator, c.problems
 }
 
 // types are what merges apply configurations into objects: the schemas of CRDs, and those of Kubernetes' own kinds.
