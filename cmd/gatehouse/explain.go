@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"slices"
 	"strings"
@@ -110,10 +111,20 @@ func (o *explainOptions) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	if o.format == "text" {
-		return answer.Text(cmd.OutOrStdout())
+	if err := o.write(cmd.OutOrStdout(), answer); err != nil {
+		return err
 	}
-	encoder := json.NewEncoder(cmd.OutOrStdout())
+	if answer.Status != nil && *answer.Status == 0 {
+		return errors.New("the request gets no answer")
+	}
+	return nil
+}
+
+func (o *explainOptions) write(to io.Writer, answer *explain.Answer) error {
+	if o.format == "text" {
+		return answer.Text(to)
+	}
+	encoder := json.NewEncoder(to)
 	encoder.SetEscapeHTML(false)
 	encoder.SetIndent("", "  ")
 	return encoder.Encode(answer)
