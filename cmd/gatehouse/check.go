@@ -96,6 +96,9 @@ func (o checkOptions) run(cmd *cobra.Command, paths []string) error {
 	if err != nil {
 		return usageError{fmt.Errorf("--level: %w", err)}
 	}
+	if err := validNamespace(o.namespace); err != nil {
+		return err
+	}
 	write, err := report.In(o.format)
 	if err != nil {
 		return usageError{fmt.Errorf("--output: %w", err)}

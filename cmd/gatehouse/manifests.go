@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	"gatehouse/api/config"
 	"gatehouse/controller/kube"
@@ -31,6 +32,14 @@ func (o *manifestOptions) register(flags *pflag.FlagSet) {
 	o.cluster.register(flags)
 }
 
+// validNamespace checks the value of --namespace.
+func validNamespace(name string) error {
+	if problems := validation.IsDNS1123Label(name); len(problems) > 0 {
+		return usageError{fmt.Errorf("--namespace: %q is not the name of a namespace: %s", name, problems[0])}
+	}
+	return nil
+}
+
 // translated is what manifests become.
 type translated struct {
 	*offline.Review
@@ -41,6 +50,9 @@ type translated struct {
 
 // read translates files and folders over what the cluster has, which is nil without one; "-" is stdin.
 func (o *manifestOptions) read(stored *offline.Stored, paths []string, stdin io.Reader) (*translated, error) {
+	if err := validNamespace(o.namespace); err != nil {
+		return nil, err
+	}
 	c := config.Default()
 	if o.config != "" {
 		var err error

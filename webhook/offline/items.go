@@ -1,6 +1,7 @@
 package offline
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -31,6 +32,10 @@ func (r *reader) object(d document) {
 	for i, item := range items {
 		inner := d
 		inner.within, inner.raw = fmt.Sprintf("%s.items[%d]", d.within, i), item
+		if !bytes.HasPrefix(bytes.TrimSpace(item), []byte("{")) {
+			r.broken = append(r.broken, unreadable{at: inner.place(""), text: "an item of a list is an object, and this is none"})
+			continue
+		}
 		r.object(inner)
 	}
 }

@@ -135,6 +135,9 @@ func (r *reader) rules(paths []string) error {
 			}
 			continue
 		}
+		if r.again(packPrefix + path) {
+			continue
+		}
 		names, err := fs.Glob(pack, "*.yaml")
 		if err != nil {
 			return fmt.Errorf("reading pack %s: %w", path, err)

@@ -125,7 +125,7 @@ type reader struct {
 	size, limit int64
 	// others counts documents that are not objects of Kubernetes, such as the values of a chart.
 	others int
-	// files are the names of the files that have been read.
+	// files are the names of the files and packs that have been read.
 	files map[string]bool
 }
 
@@ -215,19 +215,27 @@ func IsManifest(name string) bool {
 
 // file reads a file, once: it may be named beside its folder.
 func (r *reader) file(name string) error {
-	if r.files[name] {
+	if r.again(name) {
 		return nil
 	}
-	if r.files == nil {
-		r.files = map[string]bool{}
-	}
-	r.files[name] = true
 	file, err := os.Open(name)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = file.Close() }()
 	return r.stream(name, file)
+}
+
+// again reports whether it is called again with the name of a file or pack.
+func (r *reader) again(name string) bool {
+	if r.files[name] {
+		return true
+	}
+	if r.files == nil {
+		r.files = map[string]bool{}
+	}
+	r.files[name] = true
+	return false
 }
 
 func (r *reader) stream(name string, from io.Reader) error {

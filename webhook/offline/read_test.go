@@ -161,11 +161,13 @@ func TestJSON(t *testing.T) {
 	}
 }
 
-// TestWithoutAKind: what is meant as an object needs apiVersion and kind. Other documents are counted.
+// TestWithoutAKind: what is meant as an object needs apiVersion and kind, and what is in a list is an object. Other documents
+// are counted.
 func TestWithoutAKind(t *testing.T) {
 	r := &reader{limit: maxInput}
 	text := "replicas: 1\n---\n# None.\n---\napiversion: v1\nkind: Service\nmetadata: {name: a}\n---\n" +
-		"apiVersion: 1\nkind: Service\nmetadata: {name: a}\n---\napiVersion: v2\nname: chart\n"
+		"apiVersion: 1\nkind: Service\nmetadata: {name: a}\n---\napiVersion: v2\nname: chart\n" +
+		"---\napiVersion: v1\nkind: List\nitems:\n- 1\n- {}\n"
 	if err := r.stream("a.yaml", strings.NewReader(text)); err != nil {
 		t.Fatal(err)
 	}
@@ -174,7 +176,15 @@ func TestWithoutAKind(t *testing.T) {
 	for _, b := range r.broken {
 		lines = append(lines, b.at.Line)
 	}
-	if !slices.Equal(lines, []int{5, 9}) || r.others != 2 || len(r.documents) != 0 {
-		t.Errorf("lines %v are wrong, and %d documents are others; want [5 9] and 2", lines, r.others)
+	if !slices.Equal(lines, []int{5, 9, 19}) || r.others != 3 || len(r.documents) != 0 {
+		t.Errorf("lines %v are wrong, and %d documents are others; want [5 9 19] and 3", lines, r.others)
+	}
+}
+
+// TestPacksAreReadOnce: a pack that is named twice has each of its rules once.
+func TestPacksAreReadOnce(t *testing.T) {
+	r := &reader{limit: maxInput}
+	if err := r.rules([]string{"tls-baseline", "tls-baseline"}); err != nil || len(r.documents) != 1 {
+		t.Errorf("%d rules are read: %v", len(r.documents), err)
 	}
 }

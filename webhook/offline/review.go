@@ -100,6 +100,14 @@ func (r *Review) Place(object verdict.Ref, field string) (Place, bool) {
 	return d.place(field), true
 }
 
+// File is the file of an object, if the object is among the manifests.
+func (r *Review) File(object verdict.Ref) string {
+	if d, ok := r.documents[object]; ok {
+		return d.source.name
+	}
+	return ""
+}
+
 // Denied counts the findings for which admission would deny an object.
 func (r *Review) Denied() (count int) {
 	for _, f := range r.Findings {

@@ -45,7 +45,7 @@ func junit(to io.Writer, r *offline.Review) error {
 	at := map[verdict.Ref]int{}
 	for _, ref := range r.Judged {
 		at[ref] = len(s.Cases)
-		s.Cases = append(s.Cases, testCase{Name: ref.String(), ClassName: ref.Kind})
+		s.Cases = append(s.Cases, testCase{Name: ref.String(), ClassName: ref.Kind, File: r.File(ref)})
 	}
 	for i := range r.Findings {
 		f := &r.Findings[i]
