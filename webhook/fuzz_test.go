@@ -34,18 +34,23 @@ func hostile() map[string][]byte {
 	for i := range 10_000 {
 		hosts = append(hosts, fmt.Sprintf(`"h%d.example.com"`, i))
 	}
-	var costly []string
-	for i := range 64 {
-		costly = append(costly, fmt.Sprintf(`{"matches":[{"path":{"type":"RegularExpression","value":"/%d((((a{1,9}){1,9}){1,9}){1,9}b)*"}}]}`, i))
+	rules := func(expression string) string {
+		var all []string
+		for i := range 64 {
+			all = append(all, fmt.Sprintf(`{"matches":[{"path":{"type":"RegularExpression","value":"/%d%s"}}]}`, i, expression))
+		}
+		return `{"parentRefs":[{"name":"eg"}],"rules":[` + strings.Join(all, ",") + `]}`
 	}
 	return map[string][]byte{
-		"expensive expressions": requestFor("CREATE", "HTTPRoute", object(`{"parentRefs":[{"name":"eg"}],"rules":[`+strings.Join(costly, ",")+`]}`)),
+		"invalid expressions":   requestFor("CREATE", "HTTPRoute", object(rules("((((a{1,9}){1,9}){1,9}){1,9}b)*"))),
+		"large expressions":     requestFor("CREATE", "HTTPRoute", object(rules("(abcdefghij){1000}"))),
+		"expensive expressions": requestFor("CREATE", "HTTPRoute", object(rules("(ab){1000}"))),
 		"nothing":               nil,
 		"no review":             []byte(`[]`),
 		"cut off":               requestFor("CREATE", "HTTPRoute", `{"spec":`),
 		"invalid UTF-8":         requestFor("CREATE", "HTTPRoute", object("{\"hostnames\":[\"\xff\xfe\"]}")),
 		"deep nesting":          requestFor("CREATE", "HTTPRoute", object(strings.Repeat(`{"a":`, 50_000)+"1"+strings.Repeat("}", 50_000))),
-		"3 MiB":                 requestFor("CREATE", "HTTPRoute", object(`{"hostnames":["`+strings.Repeat("a", 3<<20)+`"]}`)),
+		"3 MiB":                 requestFor("CREATE", "HTTPRoute", object(`{"parentRefs":[{"name":"eg"}],"hostnames":["`+strings.Repeat("a", 3<<20)+`"]}`)),
 		"10,000 hostnames":      requestFor("CREATE", "HTTPRoute", object(`{"hostnames":[`+strings.Join(hosts, ",")+`]}`)),
 		"another kind":          requestFor("CREATE", "Gateway", object(`{"hostnames":[]}`)),
 		"a wrong type":          requestFor("CREATE", "HTTPRoute", object(`{"rules":{"matches":1}}`)),
@@ -90,9 +95,11 @@ func TestHostile(t *testing.T) {
 		"cut off":               "400 the request is not an AdmissionReview",
 		"invalid UTF-8":         `200 "response"`,
 		"deep nesting":          "400 the request is not an AdmissionReview",
-		"3 MiB":                 `200 "response"`,
-		"10,000 hostnames":      `200 "response"`,
-		"expensive expressions": `200 "allowed":false`,
+		"3 MiB":                 `200 "allowed":true`,
+		"10,000 hostnames":      `200 "allowed":true`,
+		"invalid expressions":   "200 is not valid RE2",
+		"large expressions":     "200 needs a program of",
+		"expensive expressions": `200 "allowed":true`,
 		"another kind":          `200 no GatewayClass`,
 		"a wrong type":          "500 ",
 		"deleted nothing":       `200 "allowed":true`,
