@@ -11,8 +11,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// answerLimit is how long a port inside may take to answer; there is no wire between.
-const answerLimit = 200 * time.Millisecond
+// answerLimit is how long a port inside may take to answer; there is no wire between. A machine that is busy may lose the
+// segment, so a port is asked several times before its silence counts.
+const (
+	answerLimit = 200 * time.Millisecond
+	attempts    = 3
+)
 
 const (
 	flagSYN, flagRST, flagACK = 1 << 1, 1 << 2, 1 << 4
@@ -34,15 +38,20 @@ func Listening(target netip.AddrPort, source netip.Addr) (bool, error) {
 	}
 	defer unix.Close(raw)
 	syn := segment(netip.AddrPortFrom(source, port), target)
-	err = unix.Sendto(raw, syn, 0, &unix.SockaddrInet4{Addr: target.Addr().As4()})
-	if errors.Is(err, unix.EHOSTUNREACH) || errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EPERM) ||
-		errors.Is(err, unix.ECONNREFUSED) {
-		return false, nil // A rule of the cluster's firewall rejected it, or there is no such address.
+	for range attempts {
+		err = unix.Sendto(raw, syn, 0, &unix.SockaddrInet4{Addr: target.Addr().As4()})
+		if errors.Is(err, unix.EHOSTUNREACH) || errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EPERM) ||
+			errors.Is(err, unix.ECONNREFUSED) {
+			return false, nil // A rule of the cluster's firewall rejected it, or there is no such address.
+		}
+		if err != nil {
+			return false, fmt.Errorf("probing %s: %w", target, err)
+		}
+		if open, answered, err := awaitAnswer(raw, target, port); answered || err != nil {
+			return open, err
+		}
 	}
-	if err != nil {
-		return false, fmt.Errorf("probing %s: %w", target, err)
-	}
-	return awaitAnswer(raw, target, port)
+	return false, nil
 }
 
 // Probes come from these ports in turn. Connections have theirs from 32768 on, and kernels remember those that have ended
@@ -103,8 +112,8 @@ func openRaw(source netip.Addr, port uint16) (int, error) {
 	return fd, nil
 }
 
-// awaitAnswer reads until the target says to the port whether it listens; silence means that it does not.
-func awaitAnswer(raw int, target netip.AddrPort, port uint16) (bool, error) {
+// awaitAnswer reads until the target says to the port whether it listens, or is silent for too long.
+func awaitAnswer(raw int, target netip.AddrPort, port uint16) (open, answered bool, err error) {
 	packet := make([]byte, 512)
 	for deadline := time.Now().Add(answerLimit); time.Now().Before(deadline); {
 		n, from, err := unix.Recvfrom(raw, packet, 0)
@@ -112,10 +121,10 @@ func awaitAnswer(raw int, target netip.AddrPort, port uint16) (bool, error) {
 			continue
 		}
 		if errors.Is(err, unix.EAGAIN) {
-			return false, nil
+			return false, false, nil
 		}
 		if err != nil {
-			return false, fmt.Errorf("waiting for the answer of %s: %w", target, err)
+			return false, false, fmt.Errorf("waiting for the answer of %s: %w", target, err)
 		}
 		header := int(packet[0]&0xf) * 4
 		if n < header+segmentLength || netip.AddrFrom4(from.(*unix.SockaddrInet4).Addr) != target.Addr() ||
@@ -124,12 +133,12 @@ func awaitAnswer(raw int, target netip.AddrPort, port uint16) (bool, error) {
 		}
 		switch flags := packet[header+13]; {
 		case flags&flagRST != 0:
-			return false, nil
+			return false, true, nil
 		case flags&flagSYN != 0 && flags&flagACK != 0:
-			return true, nil
+			return true, true, nil
 		}
 	}
-	return false, nil
+	return false, false, nil
 }
 
 // segment makes the first segment of a handshake.
