@@ -31,7 +31,18 @@ func TestTheClockExpiresCertificates(t *testing.T) {
 		}
 		return outcome
 	}
+	valid := func(want bool) {
+		t.Helper()
+		all, err := w.Certificates(t.Context())
+		if err != nil || len(all) != 1 {
+			t.Fatalf("the certificates in use are %v, %v", all, err)
+		}
+		if c := all[0]; c.Namespace != "n" || c.Name != "tls" || c.Issuer != pair.Issuer || !c.NotAfter.Equal(pair.NotAfter) || c.Valid != want {
+			t.Errorf("the certificate in use is %+v, want one that is valid: %t", c, want)
+		}
+	}
 	outcome := apply(benchEvents(0)...)
+	valid(true)
 	if p := problemsOf(outcome); len(p) > 0 {
 		t.Fatalf("a valid certificate is refused: %v", p)
 	}
@@ -49,6 +60,7 @@ func TestTheClockExpiresCertificates(t *testing.T) {
 	}
 	now = outcome.Moment
 	outcome = apply()
+	valid(false)
 	if p := problemsOf(outcome); len(p) != 1 || !strings.Contains(p[0].Message,
 		"Secret n/tls has a certificate that expired at") || p[0].Weight != verdict.Invalid {
 		t.Errorf("an expired certificate: %v", p)

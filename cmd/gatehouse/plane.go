@@ -178,6 +178,15 @@ func (p *plane) addCertificates(ctx context.Context, o serveOptions) error {
 	return p.manager.Add(p.keeper)
 }
 
+// certificate is the certificate of the control plane, for metrics.
+func (p *plane) certificate() translator.Certificate {
+	leaf, now := p.keeper.Certificate(), time.Now()
+	return translator.Certificate{
+		Namespace: p.namespace, Name: certs.DefaultSecret, Issuer: leaf.Issuer.String(), NotBefore: leaf.NotBefore,
+		NotAfter: leaf.NotAfter, Valid: !now.Before(leaf.NotBefore) && now.Before(leaf.NotAfter),
+	}
+}
+
 func (p *plane) addDelivery(restConfig *rest.Config) error {
 	reviews, err := reviewer(restConfig, p.manager)
 	if err != nil {
@@ -232,6 +241,7 @@ func (p *plane) addController(c *config.EnvoyGateway) {
 		Applied:        p.rules.auditor.Applied,
 		Forget:         p.statuses.Forget,
 	}, metrics.Registry, p.log.WithName("controller"))
+	metrics.Registry.MustRegister(&controller.Certificates{List: p.world.Certificates, Own: p.certificate})
 	p.leadership.Tasks = append(p.leadership.Tasks, p.statuses.Start, classes.Start, p.infra.Start, p.fetcher.Start,
 		p.rules.statuses.Start, p.rules.auditor.Start)
 	for _, r := range []everywhere{p.replicas.Start, p.fetcher.Run, p.translate, p.deliver} {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"sync"
 	"time"
@@ -83,6 +84,16 @@ func (k *Keeper) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) 
 		return nil, errors.New("there is no serving certificate yet")
 	}
 	return &k.current.Leaf, nil
+}
+
+// Certificate returns the certificate that is served; nil before Load.
+func (k *Keeper) Certificate() *x509.Certificate {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	if k.current == nil {
+		return nil
+	}
+	return k.current.Leaf.Leaf
 }
 
 // CABundle returns the certificates (PEM) that clients of this process must trust; nil before Load.
