@@ -126,6 +126,26 @@ func (b *bench) installPacks(ctx context.Context) error {
 		rules++
 	}
 	progress("%d rules are stored", rules)
-	time.Sleep(3 * time.Second) // The control plane hears of them by a watch.
-	return nil
+	return b.judged(ctx, rules)
+}
+
+// auditTime is how long the background audit may take to judge what is stored by all packs.
+const auditTime = 10 * time.Minute
+
+// judged waits until what is stored has been judged by all rules, so that this is not measured with the changes.
+func (b *bench) judged(ctx context.Context, rules int) error {
+	for deadline := time.Now().Add(auditTime); ; time.Sleep(time.Second) {
+		get := exec.CommandContext(ctx, filepath.Join(b.root, "bin/kubectl"), "get", "admissionrules", "-o",
+			"jsonpath={.items[*].status.audit.observedGeneration}")
+		out, err := get.Output()
+		if err != nil {
+			return fmt.Errorf("read the rules: %w", err)
+		}
+		if len(bytes.Fields(out)) == rules {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("what is stored has not been judged by all %d rules within %s", rules, auditTime)
+		}
+	}
 }
