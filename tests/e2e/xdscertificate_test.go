@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -17,6 +18,8 @@ var rotations = flag.Int("rotations", 1, "how often the certificate of the contr
 // plane is the namespace of the control plane.
 var plane = scene{"gatehouse-system"}
 
+// The file is the last one, because the test replaces the Secret that others look at.
+
 // TestCertManagerIssuesForTheControlPlane: the certificate for xDS and the webhook moves from the own CA to cert-manager,
 // is renewed there together with its CA, and moves back. Meanwhile no request fails, good objects are admitted, a broken one
 // is refused, no Envoy loses its connection but to a replica that ends, and Envoys connect to new replicas at each step. When
@@ -27,9 +30,15 @@ func TestCertManagerIssuesForTheControlPlane(t *testing.T) {
 	s.apply(t, fmt.Sprintf(echoServer, "a", 1), plainGateway, route("r", s.host()))
 	at := address(t, s.namespace, "gw")
 	settles(t, at, "GET "+s.host()+"/", http.StatusOK)
-	t.Cleanup(func() {
-		certifyPlane(t, 1, "certManager.enabled=false,certManager.caInjection=gatehouse")
-		plane.becomesOwn(t)
+	before := filepath.Join(t.TempDir(), "values.yaml")
+	values, err := helm("get", "values", "gatehouse", "--namespace=gatehouse-system", "--output=yaml")
+	must(t, values, err)
+	must(t, before, os.WriteFile(before, []byte(values), 0o600))
+	t.Cleanup(func() { // Charts of other versions know nothing of the values that are set here.
+		out, err := helm("upgrade", "gatehouse", filepath.Join(root, "manifests/gatehouse"), "--namespace=gatehouse-system",
+			"--reset-values", "--values="+before, "--wait", "--timeout=120s", "--force-conflicts")
+		must(t, out, err)
+		lives(t)
 	})
 
 	certifyPlane(t, 2, "certManager.enabled=false") // Two replicas, so that one can end.
