@@ -95,8 +95,8 @@ func next(stored, source *Serving, s Settings, now time.Time, want purpose) (*Se
 	return handOver(stored, own, s, now), nil
 }
 
-// ownTarget is the own CA with a certificate of it, to which stored is to be handed over. The CA is in stored already if
-// this began earlier.
+// ownTarget is what a handover to the own CA leads to. If the handover has begun earlier, it continues with the CA that is
+// stored; otherwise there is a new CA.
 func ownTarget(stored *Serving, s Settings, now time.Time) (*Serving, error) {
 	if stored.caKey == nil {
 		return first(nil, s, now)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -57,9 +56,8 @@ func (s scene) resolves(t *testing.T, gateway string, hosts ...string) {
 // certificateOf is the certificate in a Secret, in PEM.
 func (s scene) certificateOf(t *testing.T, secret string) string {
 	t.Helper()
-	encoded := s.kubectl(t, "get", "secret", secret, "-o", `jsonpath={.data.tls\.crt}`)
-	text, err := base64.StdEncoding.DecodeString(encoded)
-	return must(t, string(text), err)
+	text, err := s.secretData(secret, "tls.crt")
+	return must(t, text, err)
 }
 
 // caOfCluster is the CA of ClusterIssuer ca.
