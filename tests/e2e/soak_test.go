@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -38,6 +37,7 @@ func TestSoak(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := &soak{T: t, platform: newScene(t, "platform").namespace, counts: &tally{count: map[string]int{}}}
+	s.versions = &history{versions: map[string][]string{}}
 	s.build()
 	acks, nacks := s.answersOfEnvoy()
 	var group sync.WaitGroup
@@ -66,6 +66,7 @@ type soak struct {
 	*testing.T
 	platform string
 	counts   *tally
+	versions *history
 	admin    *user
 }
 
@@ -278,27 +279,6 @@ func (o *tenant) write(object *unstructured.Unstructured) (got reply, before *un
 	}
 	object.SetResourceVersion(before.GetResourceVersion())
 	return o.user.update(o.T, object, false), before
-}
-
-// owned matches names that say whose object or namespace it is.
-var owned = regexp.MustCompile(`\bt(\d)-[a-z0-9-]+`)
-
-// judgeNames fails if an answer names something of a tenant whose objects the author may not read, and that is in none
-// of the author's own two versions of the object.
-func (o *tenant) judgeNames(object, before *unstructured.Unstructured, got reply) {
-	own, err := json.Marshal([]*unstructured.Unstructured{object, before})
-	if err != nil {
-		o.Error(err)
-		return
-	}
-	for _, line := range slices.Concat(got.denials, got.warnings) {
-		for _, m := range owned.FindAllStringSubmatch(line, -1) {
-			if other := int(m[1][0] - '0'); !mayRead(o.number, other) && !strings.Contains(string(own), m[0]) {
-				o.Errorf("tenant %d may not read what tenant %d has, but is told of %s:\n%s\n%s", o.number, other, m[0], line, own)
-			}
-		}
-	}
-	o.counts.addAll("lines judged", len(got.denials)+len(got.warnings))
 }
 
 // prove finds each denial in what the command says about all that is stored, with the object. Others write at the same
