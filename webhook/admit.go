@@ -61,11 +61,12 @@ func (v *validator) answer(ctx context.Context, request *admissionv1.AdmissionRe
 	if isOfRules(request) {
 		return v.rules.review(ctx, request)
 	}
-	level, lines, warnings, err := v.verdict(ctx, request)
+	trial := v.trialOf(request)
+	level, lines, warnings, err := v.verdict(ctx, request, trial)
 	if err != nil {
 		return nil, err
 	}
-	rules, err := v.rule(ctx, request)
+	rules, err := v.rule(ctx, request, trial)
 	if err != nil {
 		return nil, err
 	}
@@ -101,8 +102,8 @@ func (v *validator) conclude(ctx context.Context, request *admissionv1.Admission
 }
 
 // verdict is what the translation says about a request, with the level of its namespace.
-func (v *validator) verdict(ctx context.Context, request *admissionv1.AdmissionRequest) (level Level, lines []line,
-	warnings []string, err error,
+func (v *validator) verdict(ctx context.Context, request *admissionv1.AdmissionRequest, trial *trial) (level Level,
+	lines []line, warnings []string, err error,
 ) {
 	if request.Operation == admissionv1.Delete {
 		return LevelOff, nil, v.deletion(ctx, request), nil
@@ -121,7 +122,7 @@ func (v *validator) verdict(ctx context.Context, request *admissionv1.AdmissionR
 	if err != nil {
 		return level, nil, nil, err
 	}
-	findings, err := v.try(ctx, obj)
+	findings, err := v.try(ctx, trial, obj)
 	if err != nil {
 		return level, nil, nil, err
 	}

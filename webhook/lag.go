@@ -25,8 +25,8 @@ const (
 // objects by watches, and a user who applies a folder of objects must not be warned about objects that are stored
 // already. Missing objects are looked up in the API server. For everything else that may still appear, such as a grant
 // or a label, there is a second check. Others have the turn meanwhile.
-func (v *validator) try(ctx context.Context, obj client.Object) ([]translator.Finding, error) {
-	findings, err := v.look(ctx, obj)
+func (v *validator) try(ctx context.Context, trial *trial, obj client.Object) ([]translator.Finding, error) {
+	findings, err := v.look(ctx, trial, obj)
 	if err != nil || !slices.ContainsFunc(findings, mayCome) || hurried(ctx) {
 		return findings, err
 	}
@@ -37,7 +37,8 @@ func (v *validator) try(ctx context.Context, obj client.Object) ([]translator.Fi
 	if err != nil || !slices.ContainsFunc(findings, mayLag) {
 		return findings, err
 	}
-	return v.look(ctx, obj)
+	trial.waited = true
+	return v.look(ctx, trial, obj)
 }
 
 // wait drops the findings about missing objects that appear in time. It ends early if nothing is missing any more.
@@ -70,10 +71,10 @@ func missing(findings []translator.Finding) int {
 	return len(refs)
 }
 
-func (v *validator) look(ctx context.Context, obj client.Object) ([]translator.Finding, error) {
+func (v *validator) look(ctx context.Context, trial *trial, obj client.Object) ([]translator.Finding, error) {
 	ctx, span := stage(ctx, "try the change")
 	defer span.End()
-	findings, err := v.trier.Try(ctx, obj)
+	findings, err := v.attempt(ctx, trial, obj)
 	if err != nil {
 		return nil, fmt.Errorf("trying the change: %w", err)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
+	admissionv1 "k8s.io/api/admission/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/labels"
@@ -126,6 +127,15 @@ func (b *RuleBook) about(kind admissionrule.Resource) []*admissionrule.Rule {
 		}
 	}
 	return rules
+}
+
+// readsEffective reports whether a rule that may be about the request reads the effective configuration.
+func (b *RuleBook) readsEffective(request *admissionv1.AdmissionRequest) bool {
+	if b == nil {
+		return false
+	}
+	kind, known := admissionrule.ResourceOf(kindOf(request))
+	return known && slices.ContainsFunc(b.about(kind), (*admissionrule.Rule).ReadsEffective)
 }
 
 // namespace returns the Namespace of an object; nil for objects without a namespace. The cache may not have a new one

@@ -275,7 +275,8 @@ func (r *Rule) weight() verdict.Weight {
 	return verdict.Unresolved
 }
 
-// values are the values of all variables, with one of the parameters, and without the rule's own variables.
+// values are the values of all variables, with one of the parameters, and without the rule's own variables. Those that are
+// functions are computed when an expression first reads them.
 func (in *Input) values(params any) map[string]any {
 	values := map[string]any{
 		varObject: nil, varOldObject: nil, varNamespace: nil, varEffective: in.effective(), varParams: params,
@@ -288,11 +289,13 @@ func (in *Input) values(params any) map[string]any {
 		values[varOldObject] = in.OldObject
 	}
 	if in.Namespace != nil {
-		values[varNamespace] = celcommon.SchemalessTypedToVal(in.Namespace)
+		values[varNamespace] = func() ref.Val { return celcommon.SchemalessTypedToVal(in.Namespace) }
 	}
-	request := *in.Request
-	request.Object.Raw, request.OldObject.Raw = nil, nil
-	values[varRequest] = celcommon.SchemalessTypedToVal(&request)
+	values[varRequest] = func() ref.Val {
+		request := *in.Request
+		request.Object.Raw, request.OldObject.Raw = nil, nil
+		return celcommon.SchemalessTypedToVal(&request)
+	}
 	return values
 }
 
