@@ -22,8 +22,8 @@ import (
 	"gatehouse/translator"
 )
 
-// TestCertificatesExpireWithoutEvents: the status tells of a certificate in the second in which it expires, although
-// nothing happens.
+// TestCertificatesExpireWithoutEvents: the status tells of a certificate in the second in which it begins to expire soon,
+// and in that in which it expires, although nothing happens.
 func TestCertificatesExpireWithoutEvents(t *testing.T) {
 	engine, err := rules.Builtin()
 	if err != nil {
@@ -67,9 +67,11 @@ func TestCertificatesExpireWithoutEvents(t *testing.T) {
 		go c.Run(ctx)
 		time.Sleep(time.Until(until))
 		synctest.Wait()
-		if len(told) > 0 {
-			t.Fatalf("before its end the certificate is refused: %v", told)
+		soon := until.Add(-48 * time.Hour * 3 / 10)
+		if words := told[soon]; len(told) != 1 || !strings.Contains(words, "has a certificate that expires soon") {
+			t.Fatalf("what is told before the end, by time: %v; want it once, at %v", told, soon)
 		}
+		clear(told)
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
 		if words := told[until.Add(time.Second)]; len(told) != 1 ||

@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"gatehouse/api/event"
 	"gatehouse/translator"
@@ -53,14 +54,18 @@ func (w *StatusWriter) noteRefused(ctx context.Context, key statusKey, e *entry,
 	}
 	message := fmt.Sprintf("the status cannot be written, since the API server does not accept the stored object: correct it; %v", refusal)
 	w.log.Info(message, "kind", kind, "object", key.name)
-	if err := w.client.Create(ctx, w.refusedEvent(o, message)); err != nil && !apierrors.IsAlreadyExists(err) &&
-		ctx.Err() == nil {
-		w.log.Error(err, "Event not created", "kind", kind, "object", key.name)
+	w.tell(ctx, o, eventRefused, message)
+}
+
+// tell creates an Event about an object. A control plane that has started again does not report the same once more.
+func (w *StatusWriter) tell(ctx context.Context, o client.Object, reason, message string) {
+	err := w.client.Create(ctx, w.eventAbout(o, reason, message))
+	if err != nil && !apierrors.IsAlreadyExists(err) && ctx.Err() == nil {
+		w.log.Error(err, "Event not created", "reason", reason, "object", client.ObjectKeyFromObject(o))
 	}
 }
 
-// refusedEvent is the Event about an object. A control plane that has started again does not report the same once more.
-func (w *StatusWriter) refusedEvent(o translator.Object, message string) *corev1.Event {
+func (w *StatusWriter) eventAbout(o client.Object, reason, message string) *corev1.Event {
 	about := corev1.ObjectReference{
 		Namespace: o.GetNamespace(), Name: o.GetName(), UID: o.GetUID(),
 		ResourceVersion: o.GetResourceVersion(),
@@ -68,5 +73,5 @@ func (w *StatusWriter) refusedEvent(o translator.Object, message string) *corev1
 	if gvk, err := w.client.GroupVersionKindFor(o); err == nil {
 		about.APIVersion, about.Kind = gvk.GroupVersion().String(), gvk.Kind
 	}
-	return event.Warning(about, eventRefused, message, string(o.GetUID())+message)
+	return event.Warning(about, reason, message, string(o.GetUID())+message)
 }

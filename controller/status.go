@@ -250,6 +250,7 @@ func (w *StatusWriter) write(ctx context.Context, key statusKey, e *entry) (bool
 		return false, fmt.Errorf("write the status of %s: %w", key.name, err)
 	}
 	w.note(e, s, written.GetResourceVersion())
+	w.tellOfCertificates(ctx, current, written)
 	if written.GetResourceVersion() != version { // A write without a change creates no new version.
 		e.replaced = version
 	}

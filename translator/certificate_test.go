@@ -23,13 +23,18 @@ import (
 var pairs = []map[string][]byte{newPair("*.example.com", "*.example.org"), newPair("*.example.com", "*.example.org")}
 
 func newPair(hosts ...string) map[string][]byte {
+	return newPairUntil(time.Now().Add(time.Hour), hosts...)
+}
+
+// newPairUntil is the content of a TLS Secret with a certificate that expires at a time.
+func newPairUntil(until time.Time, hosts ...string) map[string][]byte {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		panic(err)
 	}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, DNSNames: hosts,
-		NotAfter: time.Now().Add(time.Hour),
+		NotBefore: time.Now().Add(-time.Minute), NotAfter: until,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {

@@ -12,9 +12,9 @@ import (
 	"gatehouse/policies/verdict"
 )
 
-// TestTheClockExpiresCertificates: the status changes in the very moment in which a certificate is over, by nothing but
-// the clock, and what proxies have stays as it is. A certificate that was already over when it came into use is told of
-// at once.
+// TestTheClockExpiresCertificates: the status changes in the very moment in which a certificate ends soon, and in that in
+// which it is over, by nothing but the clock, and what proxies have stays as it is. A renewal ends it. A certificate that
+// was already over when it came into use is told of at once.
 func TestTheClockExpiresCertificates(t *testing.T) {
 	w := newWorld(t)
 	now := time.Now()
@@ -46,20 +46,45 @@ func TestTheClockExpiresCertificates(t *testing.T) {
 	if p := problemsOf(outcome); len(p) > 0 {
 		t.Fatalf("a valid certificate is refused: %v", p)
 	}
-	end := pair.NotAfter.Add(time.Second)
-	for at := outcome.Moment; at.Before(end); at = outcome.Moment {
-		if now = at; !at.After(w.clock) {
-			t.Fatalf("the clock is to be set at %v, where it stands", at)
+	// pass lets the time pass until a moment, before which nothing happens.
+	pass := func(until time.Time) {
+		t.Helper()
+		for at := outcome.Moment; at.Before(until); at = outcome.Moment {
+			if now = at; !at.After(w.clock) {
+				t.Fatalf("the clock is to be set at %v, where it stands", at)
+			}
+			if outcome = apply(); len(outcome.Statuses)+len(outcome.Deltas) > 0 {
+				t.Fatalf("%v before the moment the certificate is told of: %v", until.Sub(now), problemsOf(outcome))
+			}
 		}
-		if outcome = apply(); len(outcome.Statuses)+len(outcome.Deltas) > 0 {
-			t.Fatalf("%v before its end the certificate is told of: %v", end.Sub(now), problemsOf(outcome))
+		if !outcome.Moment.Equal(until) {
+			t.Fatalf("the clock is to be set at %v, want %v", outcome.Moment, until)
 		}
+		now = outcome.Moment
+		outcome = apply()
 	}
-	if !outcome.Moment.Equal(end) {
-		t.Fatalf("the clock is to be set at %v, want the end of the certificate, %v", outcome.Moment, end)
+	pass(pair.EndsSoon(DefaultExpiryWarning))
+	valid(true)
+	if p := problemsOf(outcome); len(p) != 1 || p[0].Weight != verdict.Notice || p[0].Condition != conditionCurrent ||
+		!strings.HasSuffix(p[0].Message, "Secret n/tls has a certificate that expires soon, at "+
+			pair.NotAfter.UTC().Format(time.RFC3339)+": issue a new one") {
+		t.Errorf("a certificate that ends soon: %v", p)
 	}
-	now = outcome.Moment
+	if len(outcome.Deltas) > 0 {
+		t.Errorf("what proxies have depends on the clock: %v", outcome.Deltas)
+	}
+	renewed := apply(Event{Object: &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "tls", UID: "tls"}, Type: corev1.SecretTypeTLS,
+		Data: newPairUntil(now.Add(24*time.Hour), "*.example.com", "*.example.org"),
+	}})
+	if p := problemsOf(renewed); len(renewed.Statuses) != 1 || len(p) > 0 {
+		t.Errorf("after the renewal: %d statuses, %v", len(renewed.Statuses), p)
+	}
+	apply(Event{Object: &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "tls", UID: "tls"}, Type: corev1.SecretTypeTLS, Data: pairs[0],
+	}})
 	outcome = apply()
+	pass(pair.NotAfter.Add(time.Second))
 	valid(false)
 	if p := problemsOf(outcome); len(p) != 1 || !strings.Contains(p[0].Message,
 		"Secret n/tls has a certificate that expired at") || p[0].Weight != verdict.Invalid {

@@ -33,6 +33,7 @@ func (t *Tables) declareContent() {
 	t.certs = flow.Derive(certs, "certificates", (*certificateRow).equal, t.certificate)
 	t.declareIssuances(certs)
 	t.untimely = flow.Derive(t.certs, "untimely certificates", equalUntimely, t.untimelyCertificate)
+	t.ending = flow.Derive(t.certs, "ending certificates", flow.Same[endingRow], t.endingCertificate)
 	authorities := flow.Group(flow.NewIndex(t.content, "CA certificates", usedAuthorities),
 		"used CA certificates", flow.Same[bool], isUsed)
 	t.authorities = flow.Derive(authorities, "CA certificates", (*authorityRow).equal, t.authority)
@@ -188,15 +189,15 @@ func (t *Tables) untimelyCertificate(r *flow.Read, _ string, row *certificateRow
 
 func equalUntimely(a, b *certificate.Untimely) bool { return *a == *b }
 
-// nextMoment is when the clock must be set again: when a certificate in use begins or ends to be valid, and at the
-// latest after clockStep.
+// nextMoment is when the clock must be set again: when a certificate in use begins or ends to be valid, or ends soon,
+// and at the latest after clockStep.
 func (t *Tables) nextMoment(r *flow.Read, now time.Time) time.Time {
 	next := now.Add(clockStep)
 	for _, row := range t.certs.All(r) {
 		if row.Value.Pair == nil {
 			continue
 		}
-		if m := row.Value.Pair.Next(now); !m.IsZero() && m.Before(next) {
+		if m := row.Value.Pair.Next(now, t.settings.expiryWarning()); !m.IsZero() && m.Before(next) {
 			next = m
 		}
 	}

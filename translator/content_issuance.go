@@ -2,6 +2,7 @@ package translator
 
 import (
 	"fmt"
+	"time"
 
 	acmev1 "github.com/cert-manager/cert-manager/pkg/apis/acme/v1"
 	cmv1 "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
@@ -41,7 +42,11 @@ type issuanceRow struct {
 	// Certificate is the name of the Certificate, in the namespace of the Secret.
 	Certificate string
 	Issuer      verdict.Ref
-	// Waits says what the Certificate waits for, or why it failed; empty if it is issued.
+	// Issued reports whether the Secret has what the Certificate asks for, and Due is when it is renewed, zero if
+	// cert-manager does not say.
+	Issued bool
+	Due    time.Time
+	// Waits says what the Certificate waits for, or why it failed; empty if it is issued and is not being renewed.
 	Waits string
 }
 
@@ -61,8 +66,13 @@ func (t *Tables) issuance(r *flow.Read, secret string, _ bool) (issuanceRow, boo
 		return issuanceRow{}, false
 	}
 	c := all[0].Value
-	row := issuanceRow{Certificate: c.Name, Issuer: issuer.RefOf(c.Namespace, c.Spec.IssuerRef)}
-	if !issuer.Issued(c) {
+	row := issuanceRow{
+		Certificate: c.Name, Issuer: issuer.RefOf(c.Namespace, c.Spec.IssuerRef), Issued: issuer.Issued(c),
+	}
+	if due := c.Status.RenewalTime; due != nil {
+		row.Due = due.UTC()
+	}
+	if !row.Issued || issuer.Issuing(c) {
 		row.Waits = t.waits(r, c, row.Issuer)
 	}
 	return row, true

@@ -68,7 +68,7 @@ func (x *teller) termination(l *listenerRow, policy *policyRow) *effective.TLS {
 			Names:  row.Pair.Names, Subject: row.Pair.Subject, Issuer: row.Pair.Issuer,
 			NotBefore: new(metav1.NewTime(row.Pair.NotBefore)), NotAfter: new(metav1.NewTime(row.Pair.NotAfter)),
 		}
-		if by, ok := x.issuances.Get(x.read, key); ok && by.Waits == "" {
+		if by, ok := x.issuances.Get(x.read, key); ok && by.Issued {
 			told.IssuedBy = new(effective.ObjectOf(by.Issuer))
 		}
 		tls.Certificates = append(tls.Certificates, told)

@@ -100,7 +100,8 @@ func decode(tb testing.TB, stream []byte) []Object {
 
 // TestGoldens runs every testdata/*.txtar. The first paragraph says what users are promised; input.yaml holds the
 // objects; each other file is a part of the outcome, and only the parts that a golden is about are in it. What
-// settings.yaml holds is set before, and the cluster serves the kinds of served.txt besides those of every cluster.
+// settings.yaml holds is set before, and the cluster serves the kinds of served.txt besides those of every cluster. The
+// clock shows what now.txt holds.
 func TestGoldens(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(files) == 0 {
@@ -122,6 +123,13 @@ func golden(t *testing.T, file string) {
 			t.Fatal(err)
 		}
 	}
+	if i := slices.IndexFunc(archive.Files, func(f txtar.File) bool { return f.Name == "now.txt" }); i >= 0 {
+		now, err := time.Parse(time.RFC3339, strings.TrimSpace(string(archive.Files[i].Data)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		world.now = func() time.Time { return now }
+	}
 	var events []Event
 	if i := slices.IndexFunc(archive.Files, func(f txtar.File) bool { return f.Name == "served.txt" }); i >= 0 {
 		for _, name := range strings.Fields(string(archive.Files[i].Data)) {
@@ -139,7 +147,7 @@ func golden(t *testing.T, file string) {
 	mustBeOwn(t, outcome.Statuses)
 	for i := range archive.Files[1:] {
 		part := &archive.Files[i+1]
-		if part.Name == "settings.yaml" || part.Name == "served.txt" {
+		if slices.Contains([]string{"settings.yaml", "served.txt", "now.txt"}, part.Name) {
 			continue
 		}
 		got := render(t, part.Name, outcome)

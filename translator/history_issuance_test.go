@@ -1,6 +1,8 @@
 package translator
 
 import (
+	"time"
+
 	acmev1 "github.com/cert-manager/cert-manager/pkg/apis/acme/v1"
 	cmv1 "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	cmmeta "github.com/cert-manager/cert-manager/pkg/apis/meta/v1"
@@ -76,6 +78,12 @@ func (h *history) issuance() Object {
 			Type:   cmv1.CertificateConditionReady,
 			Status: pick(h, cmmeta.ConditionTrue, cmmeta.ConditionFalse, cmmeta.ConditionFalse),
 		}}
+		if h.IntN(2) == 0 {
+			c.Status.RenewalTime = new(metav1.NewTime(time.Now().Add(time.Duration(1-h.IntN(3)) * time.Hour)))
+			c.Status.Conditions = append(c.Status.Conditions, cmv1.CertificateCondition{
+				Type: cmv1.CertificateConditionIssuing, Status: pick(h, cmmeta.ConditionTrue, cmmeta.ConditionFalse),
+			})
+		}
 		return c
 	case 1:
 		r := &cmv1.CertificateRequest{ObjectMeta: owned(cmv1.SchemeGroupVersion.WithKind(cmv1.CertificateKind))}

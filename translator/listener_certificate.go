@@ -69,6 +69,7 @@ func (t *Tables) certificates(r *flow.Read, l *listenerRow) {
 			if row.Pair.Temporary {
 				t.tellTemporary(r, l, field, secret)
 			}
+			t.tellEnding(r, l, field, secret)
 		}
 		if key != "" {
 			permitted = append(permitted, key)

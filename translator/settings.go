@@ -1,5 +1,7 @@
 package translator
 
+import "time"
+
 // Settings are what the translation must know of the installation. They do not change while the process runs.
 type Settings struct {
 	// ControllerName is the GatewayClasses' controllerName that is served.
@@ -11,6 +13,8 @@ type Settings struct {
 	ExternalNames bool
 	// RouteMemory is how much memory of each Envoy one route may take, in bytes; 0 stands for DefaultRouteMemory.
 	RouteMemory int64
+	// ExpiryWarning is how long before a certificate expires the status tells of it; 0 stands for DefaultExpiryWarning.
+	ExpiryWarning time.Duration
 	// EnabledKinds are the enabled ones of the kinds that have no effect unless the operator enables them: dormant
 	// kinds of policies (policies.Kind), XBackendTrafficPolicy and Backend.
 	EnabledKinds []string

@@ -95,10 +95,18 @@ func (t *Tables) listenerStatus(r *flow.Read, l *listenerRow, lacking map[Name]s
 	if overlap := t.overlapping(r, l); overlap != nil {
 		s.Conditions = append(s.Conditions, *overlap)
 	}
-	for _, kind := range []string{conditionHostname, conditionChain, conditionIssued} {
+	for _, kind := range certificateConditions {
 		s.Conditions = append(s.Conditions, status.FalseOnly(kind, status.About(l.Problems, kind, scope))...)
 	}
 	return s
+}
+
+// certificateConditions are the conditions of listeners that exist only while something is wrong with their certificates.
+var certificateConditions = []string{conditionHostname, conditionChain, conditionIssued, conditionCurrent}
+
+// AboutCertificates reports whether a condition of a listener that is False is about its certificates.
+func AboutCertificates(c metav1.Condition) bool {
+	return slices.Contains(certificateConditions, c.Type) || c.Reason == string(gwapiv1.ListenerReasonInvalidCertificateRef)
 }
 
 func (l *listenerRow) programmed(lacking map[Name]string) metav1.Condition {

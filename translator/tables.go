@@ -52,6 +52,7 @@ type Tables struct {
 	content     *flow.Table[contentUse]
 	certs       *flow.Table[*certificateRow]
 	untimely    *flow.Table[*certificate.Untimely]
+	ending      *flow.Table[endingRow]
 	authorities *flow.Table[*authorityRow]
 
 	// What cert-manager does for certificates in use (content_issuance.go).

@@ -14,6 +14,7 @@ import (
 
 	"gatehouse/api/config"
 	"gatehouse/infra/certs"
+	"gatehouse/translator"
 	"gatehouse/webhook"
 )
 
@@ -89,6 +90,8 @@ type serveOptions struct {
 	// take to learn of another CA.
 	certificateFrom    string
 	certificateOverlap time.Duration
+	// expiryWarning is how long before certificates of listeners expire the status tells of it.
+	expiryWarning time.Duration
 	// injectCA is whether the webhook configurations are told the CA.
 	injectCA bool
 }
@@ -102,6 +105,9 @@ func serveCommand() *cobra.Command {
 		Example: "  gatehouse serve --config /config/gatehouse.yaml",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.expiryWarning <= 0 {
+				return fmt.Errorf("--certificate-expiry-warning is %v: give it a duration above 0, such as 336h", o.expiryWarning)
+			}
 			c, err := o.load()
 			if err != nil {
 				return err
@@ -137,6 +143,8 @@ func serveCommand() *cobra.Command {
 		"Secret of the own namespace that cert-manager fills with the certificate for xDS and the webhook; without it gatehouse has a CA of its own")
 	cmd.Flags().DurationVar(&o.certificateOverlap, "certificate-overlap", certs.DefaultOverlap,
 		"how long Envoys and API servers may take to learn of another CA, before a certificate of it is served")
+	cmd.Flags().DurationVar(&o.expiryWarning, "certificate-expiry-warning", translator.DefaultExpiryWarning,
+		"how long before the certificate of a listener expires its status and an Event tell of it; three tenths of its lifetime if that is shorter")
 	cmd.Flags().BoolVar(&o.injectCA, "webhook-ca-injection", true,
 		"write the CA into the webhook configurations; false leaves it to cert-manager's cainjector")
 	return cmd

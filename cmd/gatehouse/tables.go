@@ -2,14 +2,20 @@ package main
 
 import (
 	"fmt"
+	"time"
 
 	"gatehouse/api/config"
 	"gatehouse/policies/rules"
 	"gatehouse/translator"
 )
 
-// newTables declares the tables with what the configuration says about them.
+// newTables declares the tables with what the configuration says about them, and with the default of what flags say.
 func newTables(c *config.EnvoyGateway) (*translator.Tables, error) {
+	return tablesWarning(c, translator.DefaultExpiryWarning)
+}
+
+// tablesWarning declares the tables with how long before certificates expire the status tells of it.
+func tablesWarning(c *config.EnvoyGateway, expiry time.Duration) (*translator.Tables, error) {
 	engine, err := rules.Builtin()
 	if err != nil {
 		return nil, fmt.Errorf("compile the built-in rules: %w", err)
@@ -21,5 +27,6 @@ func newTables(c *config.EnvoyGateway) (*translator.Tables, error) {
 		RouteMemory:        c.Limits.RouteMemoryBytes(),
 		EnabledKinds:       c.EnabledKinds(),
 		RetriesDisabled:    c.Backends.DisableRetries,
+		ExpiryWarning:      expiry,
 	}, engine), nil
 }

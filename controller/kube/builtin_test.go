@@ -144,7 +144,7 @@ func authority(t *testing.T, serial int64) string {
 	}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(serial), BasicConstraintsValid: true, IsCA: true,
-		NotAfter: time.Now().Add(time.Hour),
+		NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(time.Hour),
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {

@@ -29,10 +29,13 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		now := time.Unix(at, 0)
-		next := p.Next(now)
+		next := p.Next(now, 14*24*time.Hour)
 		if before := next.Add(-time.Nanosecond); !next.IsZero() && before.After(now) &&
 			(p.At(now) == nil) != (p.At(before) == nil) {
 			t.Errorf("the judgement changes between %v and %v, which Next does not tell", now, next)
+		}
+		if soon := p.EndsSoon(14 * 24 * time.Hour); soon.After(now) && soon.Before(next) {
+			t.Errorf("the certificate ends soon from %v on, and the next moment after %v is %v", soon, now, next)
 		}
 		p.For("www.example.com")
 	})

@@ -31,9 +31,23 @@ func (p *Pair) At(now time.Time) *Untimely {
 	return nil
 }
 
-// Next is the first moment after now at which At gives another answer, zero if there is none.
-func (p *Pair) Next(now time.Time) time.Time {
-	moments := []time.Time{p.NotBefore, p.end()}
+// EndsSoon is the moment from which on the certificate ends soon: that long before its last second, or, if this is
+// shorter, three tenths of its lifetime. That is a little less than the third that cert-manager leaves when it renews a
+// certificate.
+func (p *Pair) EndsSoon(before time.Duration) time.Time {
+	return p.NotAfter.Add(-min(before, p.lifetime()/10*3))
+}
+
+// Overdue is the moment from which on a renewal is late that was due at a time: a hundredth of the lifetime later, which
+// an issuer may take.
+func (p *Pair) Overdue(due time.Time) time.Time { return due.Add(p.lifetime() / 100) }
+
+func (p *Pair) lifetime() time.Duration { return p.NotAfter.Sub(p.NotBefore) }
+
+// Next is the first moment after now at which At gives another answer, or at which the certificate ends soon; zero if
+// there is none.
+func (p *Pair) Next(now time.Time, before time.Duration) time.Time {
+	moments := []time.Time{p.NotBefore, p.EndsSoon(before), p.end()}
 	if p.Staple != nil && p.Staple.Required {
 		moments = append(moments, p.Staple.end())
 	}

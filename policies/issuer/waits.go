@@ -43,6 +43,16 @@ func Issued(c *cmv1.Certificate) bool {
 	return ready != nil && ready.Status == cmmeta.ConditionTrue
 }
 
+// Issuing reports whether cert-manager tries to issue a certificate, for the first time or again, or has failed.
+func Issuing(c *cmv1.Certificate) bool {
+	issuing := conditionOf(c, cmv1.CertificateConditionIssuing)
+	return issuing != nil && (issuing.Status != cmmeta.ConditionFalse || issuing.Reason != reasonIssued)
+}
+
+// reasonIssued is the reason of a condition Issuing that is False because the certificate was issued. Whether
+// cert-manager removes the condition instead is a setting of it.
+const reasonIssued = "Issued"
+
 // Unready says why an issuer does not issue, in a text that fits behind its name; empty if it does, or if cert-manager
 // has not said anything yet.
 func Unready(s *cmv1.IssuerStatus) string {
@@ -89,7 +99,7 @@ func kindOf(o metav1.Object) string {
 func ofCertificate(c *cmv1.Certificate) string {
 	ready, issuing := conditionOf(c, cmv1.CertificateConditionReady), conditionOf(c, cmv1.CertificateConditionIssuing)
 	switch {
-	case ready != nil && ready.Status == cmmeta.ConditionTrue:
+	case Issued(c) && !Issuing(c):
 		return ""
 	case issuing != nil && issuing.Status == cmmeta.ConditionFalse:
 		return "failed: " + said(issuing.Message, issuing.Reason)

@@ -21,8 +21,9 @@ const (
 	Unresolved
 	// Conflicted has lost against another, older object. Admission warns.
 	Conflicted
-	// Notice is not a problem of the object, but a consequence for it that the author of a change should know. It is never
-	// in a status. Admission warns, however strict it is.
+	// Notice is not a problem of the object, but something that the author of a change should know: a consequence for
+	// the object, or what will become a problem. Admission warns, however strict it is. In a status it is only in
+	// conditions that are about nothing else.
 	Notice
 )
 

@@ -53,7 +53,7 @@ func (a authority) issue(t *testing.T, serial int64, name string) (certificate, 
 	}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: name},
-		DNSNames: []string{name}, NotAfter: time.Now().Add(time.Hour),
+		DNSNames: []string{name}, NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(time.Hour),
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, a.certificate, &private.PublicKey, a.key)
 	if err != nil {
