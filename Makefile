@@ -98,6 +98,10 @@ bench: build bench-proxy ## Measure on the local Kubernetes, print a table; N=10
 bench-admission: build ## Latency of admission as the API server sees it, with and without all packs of rules; N=100,1000 the sizes
 	cd tests && go run ./bench -admission -n $(or $(N),100$(comma)1000$(comma)5000$(comma)10000)
 
+.PHONY: bench-certificates
+bench-certificates: build ## From a Secret's update to the certificate on the wire, and memory for each of N=1000 HTTPS listeners, beside one
+	cd tests && go run ./bench -certificates -n 1,$(or $(N),1000)
+
 .PHONY: bench-files
 bench-files: build ## Time and memory of gatehouse check and diff on folders of N=50000 objects
 	cd tests && go run ./bench/files -n $(or $(N),50000)

@@ -2,19 +2,12 @@ package main
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"math/big"
 	"slices"
 	"strconv"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -36,7 +29,7 @@ func (b *bench) underLoad(ctx context.Context) error {
 	if err := b.stage(ctx); err != nil {
 		return fmt.Errorf("prepare the changes: %w", err)
 	}
-	l, err := startLoad(ctx, b.address)
+	l, err := startLoad(ctx, b.address, secureLoad{[]string{secureHost}, secureWorkers, secureStreams})
 	if err != nil {
 		return err
 	}
@@ -59,14 +52,14 @@ func (b *bench) underLoad(ctx context.Context) error {
 
 // stage creates what the load needs: a route for requests, one for gRPC, and a TLS listener.
 func (b *bench) stage(ctx context.Context) error {
-	streaming := route("grpc", "grpc", "/")
-	// Envoy ends a stream after 15 s otherwise.
-	streaming.Spec.Rules[0].Timeouts = &gwapiv1.HTTPRouteTimeouts{Request: ptr(gwapiv1.Duration("0s"))}
+	streaming, secure := route("grpc", "grpc", "/"), route("secure", "web", "/")
+	streaming.Spec.Rules = []gwapiv1.HTTPRouteRule{streams()}
+	secure.Spec.Rules = append(secure.Spec.Rules, streams())
 	objects := slices.Concat(service("web", 80, "", b.back.web[:3]...), service("other", 80, "", b.back.web[3:5]...),
 		service("grpc", 80, "kubernetes.io/h2c", b.back.streaming...),
 		[]client.Object{
-			route("web", "web", "/"), streaming, route("secure", "web", "/"), certificate("cert", 1),
-			certificate("more", 1000),
+			route("web", "web", "/"), streaming, secure, certificate("cert", secureHost, 1),
+			certificate("more", "more.example.com", 1000),
 		})
 	for _, o := range objects {
 		if err := b.client.Create(ctx, o); err != nil {
@@ -183,7 +176,7 @@ func (b *bench) reorder(ctx context.Context) error {
 
 func (b *bench) rotate(ctx context.Context) error {
 	for i := range 10 {
-		if err := b.client.Update(ctx, certificate("cert", int64(i+2))); err != nil {
+		if err := b.client.Update(ctx, certificate("cert", secureHost, int64(i+2))); err != nil {
 			return err
 		}
 		if err := b.seen(ctx, b.presents(secureHost, int64(i+2))); err != nil {
@@ -320,28 +313,4 @@ func (b *bench) editGateway(ctx context.Context, edit func(*gwapiv1.Gateway)) er
 		edit(g)
 		return b.client.Update(ctx, g)
 	})
-}
-
-// certificate is a self-signed one with a serial number.
-func certificate(name string, serial int64) *corev1.Secret {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		panic(err) // There is always randomness.
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(serial), DNSNames: []string{secureHost},
-		NotAfter: time.Now().Add(time.Hour),
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		panic(err) // As above.
-	}
-	private, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		panic(err) // As above.
-	}
-	return &corev1.Secret{ObjectMeta: named(name), Type: corev1.SecretTypeTLS, Data: map[string][]byte{
-		"tls.crt": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
-		"tls.key": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}),
-	}}
 }

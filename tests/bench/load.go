@@ -33,9 +33,17 @@ const (
 	streamInterval = 200 * time.Millisecond
 )
 
+// secureLoad is the part of a load that goes over TLS, to the hosts in turn.
+type secureLoad struct {
+	hosts []string
+	// workers make requests, and streams are how many of each kind go over TLS.
+	workers, streams int
+}
+
 // load is requests and long-lived streams to a Gateway, until it is stopped.
 type load struct {
 	address string
+	secured secureLoad
 	sent    atomic.Int64
 	failed  atomic.Int64
 	broken  atomic.Int64
@@ -46,28 +54,36 @@ type load struct {
 }
 
 // startLoad returns once all streams are open.
-func startLoad(ctx context.Context, address string) (*load, error) {
+func startLoad(ctx context.Context, address string, secured secureLoad) (*load, error) {
 	ctx, cancel := context.WithCancel(ctx)
-	l := &load{address: address, stop: cancel}
+	l := &load{address: address, secured: secured, stop: cancel}
 	for range workers {
 		l.group.Go(func() { l.requests(ctx) })
 	}
-	for range secureWorkers {
-		l.group.Go(func() { l.secure(ctx) })
+	for i := range secured.workers {
+		l.group.Go(func() { l.secure(ctx, i) })
 	}
 	for i := range webSockets {
-		if err := l.webSocket(ctx, i < secureStreams); err != nil {
+		if err := l.webSocket(ctx, l.host(i)); err != nil {
 			l.end()
 			return nil, fmt.Errorf("open a WebSocket: %w", err)
 		}
 	}
 	for i := range gRPCStreams {
-		if err := l.gRPC(ctx, i < secureStreams); err != nil {
+		if err := l.gRPC(ctx, l.host(i)); err != nil {
 			l.end()
 			return nil, fmt.Errorf("open a gRPC stream: %w", err)
 		}
 	}
 	return l, nil
+}
+
+// host is the one that a stream goes to over TLS, "" for a stream without TLS.
+func (l *load) host(stream int) string {
+	if stream >= l.secured.streams {
+		return ""
+	}
+	return l.secured.hosts[stream%len(l.secured.hosts)]
 }
 
 func (l *load) end() {
@@ -95,18 +111,18 @@ func (l *load) requests(ctx context.Context) {
 	}
 }
 
-// secure makes a new TLS connection for each request, some each second.
-func (l *load) secure(ctx context.Context) {
+// secure makes a new TLS connection for each request, some each second. The first one goes to that host.
+func (l *load) secure(ctx context.Context, first int) {
 	transport := &http.Transport{
 		DisableKeepAlives: true,
-		DialTLSContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			return (&tls.Dialer{Config: &tls.Config{ServerName: secureHost, InsecureSkipVerify: true}}).DialContext(ctx, network,
-				l.address+":443")
+		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true},
+		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, network, l.address+":443")
 		},
 	}
 	client := &http.Client{Timeout: 5 * time.Second, Transport: transport}
-	for ctx.Err() == nil {
-		response, err := client.Get("https://" + secureHost + "/")
+	for i := first; ctx.Err() == nil; i += l.secured.workers {
+		response, err := client.Get("https://" + l.secured.hosts[i%len(l.secured.hosts)] + "/")
 		status, body := 0, fmt.Sprint(err)
 		if err == nil {
 			status = response.StatusCode
@@ -142,23 +158,23 @@ func (l *load) keep(ctx context.Context, what string, pass func() error, leave f
 	}
 }
 
-// webSocket opens a connection that is upgraded, on the port whose certificate is rotated if it is secure, and keeps
-// it.
-func (l *load) webSocket(ctx context.Context, secure bool) error {
+// webSocket opens a connection that is upgraded, to a host over TLS or without TLS if there is none, and keeps it.
+func (l *load) webSocket(ctx context.Context, host string) error {
 	var connection net.Conn
 	var err error
-	if secure {
+	if host != "" {
 		connection, err = (&tls.Dialer{Config: &tls.Config{
-			ServerName:         secureHost,
+			ServerName:         host,
 			InsecureSkipVerify: true,
 		}}).DialContext(ctx, "tcp", l.address+":443")
 	} else {
+		host = webHost
 		connection, err = (&net.Dialer{}).DialContext(ctx, "tcp", l.address+":80")
 	}
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(connection, "GET / HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n", webHost)
+	fmt.Fprintf(connection, "GET / HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n", host)
 	reader := bufio.NewReader(connection)
 	response, err := http.ReadResponse(reader, nil)
 	if err == nil && response.StatusCode != http.StatusSwitchingProtocols {
@@ -172,12 +188,14 @@ func (l *load) webSocket(ctx context.Context, secure bool) error {
 }
 
 // gRPC opens a stream of messages, as above.
-func (l *load) gRPC(ctx context.Context, secure bool) error {
+func (l *load) gRPC(ctx context.Context, host string) error {
 	target, transport := l.address+":80", insecure.NewCredentials()
-	if secure {
+	if host == "" {
+		host = gRPCHost
+	} else {
 		target, transport = l.address+":443", credentials.NewTLS(&tls.Config{InsecureSkipVerify: true})
 	}
-	client, err := grpc.NewClient("passthrough:///"+target, grpc.WithAuthority(gRPCHost),
+	client, err := grpc.NewClient("passthrough:///"+target, grpc.WithAuthority(host),
 		grpc.WithTransportCredentials(transport))
 	if err != nil {
 		return err

@@ -36,6 +36,8 @@ type options struct {
 	inside int
 	// admission reports whether only the latency of admission is measured.
 	admission bool
+	// certificates reports whether only certificates are measured, and the sizes are numbers of HTTPS listeners.
+	certificates bool
 	// webhookOff reports whether only the cost of creating is measured, without admission.
 	webhookOff bool
 	root, dir  string
@@ -52,6 +54,8 @@ func main() {
 	flag.IntVar(&o.sets, "sets", 0,
 		"number of ListenerSets with 16 routes each that share one Gateway, a column of its own; 0 for none")
 	flag.BoolVar(&o.admission, "admission", false, "measure the latency of admission instead, with and without rules")
+	flag.BoolVar(&o.certificates, "certificates", false,
+		"measure ListenerSets with an HTTPS listener and a certificate each instead; -n are their numbers")
 	flag.BoolVar(&o.ofSets, "of-sets", false, "used by bench itself")
 	flag.IntVar(&o.inside, "inside", 0, "used by bench itself")
 	flag.BoolVar(&o.webhookOff, "webhook-off", false, "used by bench itself")
@@ -114,15 +118,11 @@ func (o options) run(ctx context.Context) error {
 		}
 		n, err := strconv.Atoi(strings.TrimSpace(text))
 		if err != nil || n < 1 {
-			return fmt.Errorf("-n: %q is not a number of routes; write for example 100,1000", text)
+			return fmt.Errorf("-n: %q is not a number of %s; write for example 100,1000", text, o.objects())
 		}
-		column := fmt.Sprintf("%d routes", n)
+		column := fmt.Sprintf("%d %s", n, o.objects())
 		t.columns = append(t.columns, column)
-		modes := [][]string{nil, {"-scoped"}, {"-webhook-off"}}
-		if o.admission {
-			modes = [][]string{{"-admission"}, {"-admission", "-webhook-off"}}
-		}
-		for _, mode := range modes {
+		for _, mode := range o.modes() {
 			if err := o.column(ctx, t, column, n, mode); err != nil {
 				t.print(os.Stdout) // What has been measured is not lost.
 				return err
@@ -139,6 +139,25 @@ func (o options) run(ctx context.Context) error {
 	}
 	t.print(os.Stdout)
 	return nil
+}
+
+// objects is what the sizes are numbers of.
+func (o options) objects() string {
+	if o.certificates {
+		return "HTTPS listeners"
+	}
+	return "routes"
+}
+
+// modes are the arguments for each cluster of a column.
+func (o options) modes() [][]string {
+	switch {
+	case o.certificates:
+		return [][]string{{"-certificates"}}
+	case o.admission:
+		return [][]string{{"-admission"}, {"-admission", "-webhook-off"}}
+	}
+	return [][]string{nil, {"-scoped"}, {"-webhook-off"}}
 }
 
 // column starts a cluster, measures in it, and removes it.

@@ -60,6 +60,8 @@ func (o options) measure(ctx context.Context) error {
 	switch {
 	case o.admission:
 		return b.admitting(ctx)
+	case o.certificates:
+		return b.certificates(ctx)
 	case o.ofSets:
 		return b.listenerSets(ctx)
 	case o.webhookOff:

@@ -78,6 +78,16 @@ func rule(path string, backends ...gwapiv1.HTTPBackendRef) gwapiv1.HTTPRouteRule
 	}}}, BackendRefs: backends}
 }
 
+// healthPath is the one of the gRPC streams.
+const healthPath = "/grpc.health.v1.Health"
+
+// streams is a rule for gRPC streams. Envoy would end them after 15 s without the timeout.
+func streams() gwapiv1.HTTPRouteRule {
+	r := rule(healthPath, to("grpc", 1))
+	r.Timeouts = &gwapiv1.HTTPRouteTimeouts{Request: ptr(gwapiv1.Duration("0s"))}
+	return r
+}
+
 func to(service string, weight int32) gwapiv1.HTTPBackendRef {
 	ref := gwapiv1.HTTPBackendRef{}
 	ref.Name, ref.Port, ref.Weight = gwapiv1.ObjectName(service), ptr(gwapiv1.PortNumber(80)), &weight

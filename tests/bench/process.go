@@ -20,11 +20,12 @@ type usage struct {
 	rss     int64   // Bytes.
 	mallocs float64
 	writes  map[string]float64 // Successful status writes by kind.
+	sent    map[string]float64 // Resources sent to proxies by type, removals included.
 }
 
 // controlPlane reads the control plane's own metrics.
 func (b *bench) controlPlane(ctx context.Context) (usage, error) {
-	u := usage{writes: map[string]float64{}}
+	u := usage{writes: map[string]float64{}, sent: map[string]float64{}}
 	pods := &corev1.PodList{}
 	if err := b.client.List(ctx, pods, client.InNamespace("gatehouse-system"),
 		client.MatchingLabels{"app.kubernetes.io/name": "gatehouse"}); err != nil || len(pods.Items) != 1 {
@@ -39,6 +40,9 @@ func (b *bench) controlPlane(ctx context.Context) (usage, error) {
 	for name, value := range samples {
 		if strings.HasPrefix(name, "gatehouse_status_writes_total{") && strings.Contains(name, `result="success"`) {
 			u.writes[label(name, "kind")] += value
+		}
+		if strings.HasPrefix(name, "gatehouse_xds_resources_total{") {
+			u.sent[label(name, "type")] += value
 		}
 	}
 	return u, nil

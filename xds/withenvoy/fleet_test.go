@@ -34,6 +34,7 @@ import (
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"github.com/go-logr/logr"
 	"github.com/go-logr/logr/testr"
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"sigs.k8s.io/yaml"
@@ -68,6 +69,8 @@ type controlled struct {
 	server    *xds.Server
 	grpc      *xds.Endpoint
 	served    chan error
+	// counters are those of the control plane since it started.
+	counters *prometheus.Registry
 
 	mu     sync.Mutex
 	tokens map[string]xds.Identity
@@ -123,9 +126,10 @@ func (c *controlled) serve() {
 	if testing.Verbose() {
 		log = testr.NewWithInterface(c.t, testr.Options{})
 	}
+	c.counters = prometheus.NewRegistry()
 	c.server = xds.New(xds.Config{
 		Authenticate: c.authenticate, Report: c.report, Grace: grace, Remembered: remembered,
-		Log: log,
+		Log: log, Metrics: c.counters,
 	})
 	c.grpc = c.server.Serve(func() *tls.Certificate { return &c.leaf })
 	c.served = make(chan error, 1)
@@ -235,6 +239,24 @@ func idle(p xds.ProxyState) bool {
 		}
 	}
 	return !p.Behind && len(p.Types) >= 4
+}
+
+// sent is how many resources of each type the control plane has sent, removals included.
+func (c *controlled) sent() map[string]int {
+	c.t.Helper()
+	families, err := c.counters.Gather()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	counts := map[string]int{}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			if f.GetName() == "gatehouse_xds_resources_total" {
+				counts[m.GetLabel()[0].GetValue()] = int(m.GetCounter().GetValue())
+			}
+		}
+	}
+	return counts
 }
 
 // stat returns one of Envoy's statistics, 0 if it does not exist.
