@@ -1,6 +1,7 @@
 package translator
 
 import (
+	"cmp"
 	"fmt"
 
 	acmev1 "github.com/cert-manager/cert-manager/pkg/apis/acme/v1"
@@ -26,6 +27,9 @@ const (
 	reasonUnreachable = "ChallengeUnreachable"
 	reasonTemporary   = "TemporaryCertificate"
 )
+
+// DefaultClusterResourceNamespace is where cert-manager has the Secrets of ClusterIssuers unless it is told otherwise.
+const DefaultClusterResourceNamespace = "cert-manager"
 
 // asked is what the annotations of the listener's owner ask cert-manager for; nil for nothing.
 func (c *entryRow) asked() *issuer.Asked {
@@ -91,9 +95,9 @@ func (l *listenerRow) unissued(field, reason, message string) verdict.Problem {
 func (t *Tables) judgeHost(r *flow.Read, l *listenerRow, asked *issuer.Asked, spec *cmv1.IssuerSpec) {
 	host, labels := l.hostname(), l.owner().GetLabels()
 	words := issuer.Excludes(spec, host, labels)
-	if words == "" && spec.CA != nil && asked.Issuer.Namespace != "" {
-		// Where the Secrets of ClusterIssuers are is a setting of cert-manager.
-		if ca, ok := t.in.secrets.Get(r, Key(asked.Issuer.Namespace, spec.CA.SecretName)); ok {
+	if words == "" && spec.CA != nil {
+		namespace := cmp.Or(asked.Issuer.Namespace, t.settings.ClusterResourceNamespace, DefaultClusterResourceNamespace)
+		if ca, ok := t.in.secrets.Get(r, Key(namespace, spec.CA.SecretName)); ok {
 			words = certificate.Excludes(ca.Data[certificate.ChainKey], host)
 		}
 	}

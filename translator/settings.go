@@ -15,6 +15,9 @@ type Settings struct {
 	RouteMemory int64
 	// ExpiryWarning is how long before a certificate expires the status tells of it; 0 stands for DefaultExpiryWarning.
 	ExpiryWarning time.Duration
+	// ClusterResourceNamespace is where cert-manager has the Secrets of ClusterIssuers; empty stands for
+	// DefaultClusterResourceNamespace.
+	ClusterResourceNamespace string
 	// EnabledKinds are the enabled ones of the kinds that have no effect unless the operator enables them: dormant
 	// kinds of policies (policies.Kind), XBackendTrafficPolicy and Backend.
 	EnabledKinds []string

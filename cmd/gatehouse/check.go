@@ -109,7 +109,7 @@ func (o checkOptions) run(cmd *cobra.Command, paths []string) error {
 			return usageError{err}
 		}
 	}
-	tables, err := newTables(c)
+	tables, err := newTables(c, translator.Settings{})
 	if err != nil {
 		return err
 	}

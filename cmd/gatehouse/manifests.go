@@ -60,7 +60,7 @@ func (o *manifestOptions) read(stored *offline.Stored, paths []string, stdin io.
 			return nil, usageError{err}
 		}
 	}
-	tables, err := newTables(c)
+	tables, err := newTables(c, translator.Settings{})
 	if err != nil {
 		return nil, err
 	}

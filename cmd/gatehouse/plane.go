@@ -74,7 +74,7 @@ func newPlane(ctx context.Context, c *config.EnvoyGateway, in installation, o se
 	if err := p.addLeadership(restConfig, c.Provider.Kubernetes.LeaderElection); err != nil {
 		return nil, err
 	}
-	tables, err := tablesWarning(c, o.expiryWarning)
+	tables, err := newTables(c, o.tables)
 	if err != nil {
 		return nil, err
 	}

@@ -90,8 +90,8 @@ type serveOptions struct {
 	// take to learn of another CA.
 	certificateFrom    string
 	certificateOverlap time.Duration
-	// expiryWarning is how long before certificates of listeners expire the status tells of it.
-	expiryWarning time.Duration
+	// tables is what flags say of the translation.
+	tables translator.Settings
 	// injectCA is whether the webhook configurations are told the CA.
 	injectCA bool
 }
@@ -105,8 +105,8 @@ func serveCommand() *cobra.Command {
 		Example: "  gatehouse serve --config /config/gatehouse.yaml",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if o.expiryWarning <= 0 {
-				return fmt.Errorf("--certificate-expiry-warning is %v: give it a duration above 0, such as 336h", o.expiryWarning)
+			if o.tables.ExpiryWarning <= 0 {
+				return fmt.Errorf("--certificate-expiry-warning is %v: give it a duration above 0, such as 336h", o.tables.ExpiryWarning)
 			}
 			c, err := o.load()
 			if err != nil {
@@ -143,8 +143,10 @@ func serveCommand() *cobra.Command {
 		"Secret of the own namespace that cert-manager fills with the certificate for xDS and the webhook; without it gatehouse has a CA of its own")
 	cmd.Flags().DurationVar(&o.certificateOverlap, "certificate-overlap", certs.DefaultOverlap,
 		"how long Envoys and API servers may take to learn of another CA, before a certificate of it is served")
-	cmd.Flags().DurationVar(&o.expiryWarning, "certificate-expiry-warning", translator.DefaultExpiryWarning,
+	cmd.Flags().DurationVar(&o.tables.ExpiryWarning, "certificate-expiry-warning", translator.DefaultExpiryWarning,
 		"how long before the certificate of a listener expires its status and an Event tell of it; three tenths of its lifetime if that is shorter")
+	cmd.Flags().StringVar(&o.tables.ClusterResourceNamespace, "cluster-resource-namespace", translator.DefaultClusterResourceNamespace,
+		"the namespace in which cert-manager looks for the Secrets of ClusterIssuers, as its own flag of this name says")
 	cmd.Flags().BoolVar(&o.injectCA, "webhook-ca-injection", true,
 		"write the CA into the webhook configurations; false leaves it to cert-manager's cainjector")
 	return cmd

@@ -42,7 +42,7 @@ Exit codes: 0 if all tests pass, 1 if one fails, 2 if a file cannot be read.`,
 			if err != nil {
 				return err
 			}
-			tables, err := newTables(config.Default())
+			tables, err := newTables(config.Default(), translator.Settings{})
 			if err != nil {
 				return err
 			}

@@ -111,7 +111,7 @@ func TestTraces(t *testing.T) {
 // admit sends a review to the webhook, as a part of the trace of the caller.
 func admit(t *testing.T, spans *traces, caller, review string) {
 	t.Helper()
-	tables, err := newTables(config.Default())
+	tables, err := newTables(config.Default(), translator.Settings{})
 	if err != nil {
 		t.Fatal(err)
 	}
