@@ -23,6 +23,10 @@ var (
 		"When a certificate in use began to be valid, which is about when it was issued.")
 	validDesc = certificateDesc("valid",
 		"Whether a certificate in use can be read and is valid now: 1 or 0.")
+	soonDesc = certificateDesc("expires_soon",
+		"Whether the status of its users tells that a certificate in use expires soon: 1 or 0.")
+	pendingDesc = certificateDesc("issuance_pending",
+		"Whether cert-manager is issuing or renewing a certificate in use, has failed to, or is late: 1 or 0; only of those that it issues.")
 )
 
 func certificateDesc(name, help string, more ...string) *prometheus.Desc {
@@ -31,7 +35,7 @@ func certificateDesc(name, help string, more ...string) *prometheus.Desc {
 
 // Describe implements prometheus.Collector.
 func (*Certificates) Describe(to chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{expiryDesc, issuedDesc, validDesc} {
+	for _, desc := range []*prometheus.Desc{expiryDesc, issuedDesc, validDesc, soonDesc, pendingDesc} {
 		to <- desc
 	}
 }
@@ -48,11 +52,18 @@ func (c *Certificates) Collect(to chan<- prometheus.Metric) {
 		to <- prometheus.NewInvalidMetric(validDesc, err)
 	}
 	for _, cert := range append(all, c.Own()) {
-		valid := 0.0
-		if cert.Valid {
-			valid = 1
+		flag := func(desc *prometheus.Desc, is bool) {
+			value := 0.0
+			if is {
+				value = 1
+			}
+			to <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, cert.Namespace, cert.Name)
 		}
-		to <- prometheus.MustNewConstMetric(validDesc, prometheus.GaugeValue, valid, cert.Namespace, cert.Name)
+		flag(validDesc, cert.Valid)
+		flag(soonDesc, cert.ExpiresSoon)
+		if cert.Issued {
+			flag(pendingDesc, cert.Pending)
+		}
 		if cert.NotAfter.IsZero() {
 			continue
 		}

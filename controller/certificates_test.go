@@ -19,9 +19,9 @@ func TestCertificateMetrics(t *testing.T) {
 	list := []translator.Certificate{
 		{
 			Namespace: "shop", Name: "good", Issuer: "CN=team CA", NotBefore: time.Unix(1000, 0), NotAfter: time.Unix(5000, 0),
-			Valid: true,
+			Valid: true, ExpiresSoon: true,
 		},
-		{Namespace: "shop", Name: "broken"},
+		{Namespace: "shop", Name: "broken", Issued: true, Pending: true},
 	}
 	own := translator.Certificate{
 		Namespace: "gatehouse-system", Name: "gatehouse", Issuer: "CN=gatehouse CA", NotBefore: time.Unix(2000, 0),
@@ -31,10 +31,18 @@ func TestCertificateMetrics(t *testing.T) {
 		List: func(context.Context) ([]translator.Certificate, error) { return list, nil },
 		Own:  func() translator.Certificate { return own },
 	}
-	want := `# HELP gatehouse_certificate_expiry_timestamp_seconds When a certificate in use expires, by its Secret and by who issued it.
+	want := `# HELP gatehouse_certificate_expires_soon Whether the status of its users tells that a certificate in use expires soon: 1 or 0.
+# TYPE gatehouse_certificate_expires_soon gauge
+gatehouse_certificate_expires_soon{namespace="gatehouse-system",secret="gatehouse"} 0
+gatehouse_certificate_expires_soon{namespace="shop",secret="broken"} 0
+gatehouse_certificate_expires_soon{namespace="shop",secret="good"} 1
+# HELP gatehouse_certificate_expiry_timestamp_seconds When a certificate in use expires, by its Secret and by who issued it.
 # TYPE gatehouse_certificate_expiry_timestamp_seconds gauge
 gatehouse_certificate_expiry_timestamp_seconds{issuer="CN=gatehouse CA",namespace="gatehouse-system",secret="gatehouse"} 3000
 gatehouse_certificate_expiry_timestamp_seconds{issuer="CN=team CA",namespace="shop",secret="good"} 5000
+# HELP gatehouse_certificate_issuance_pending Whether cert-manager is issuing or renewing a certificate in use, has failed to, or is late: 1 or 0; only of those that it issues.
+# TYPE gatehouse_certificate_issuance_pending gauge
+gatehouse_certificate_issuance_pending{namespace="shop",secret="broken"} 1
 # HELP gatehouse_certificate_valid Whether a certificate in use can be read and is valid now: 1 or 0.
 # TYPE gatehouse_certificate_valid gauge
 gatehouse_certificate_valid{namespace="gatehouse-system",secret="gatehouse"} 0

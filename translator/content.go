@@ -28,10 +28,10 @@ func (t *Tables) declareContent() {
 		flow.Expand(t.in.listenerSets, "content of ListenerSets", flow.Same[contentUse], t.listenerSetContent),
 		flow.Expand(t.in.policies, "content of policies", flow.Same[contentUse], t.policyContent),
 		flow.Expand(t.in.backendTLS, "content of backend TLS policies", flow.Same[contentUse], backendTLSContent))
-	certs := flow.Group(flow.NewIndex(t.content, "certificates", usedCertificates),
+	t.usedCerts = flow.Group(flow.NewIndex(t.content, "certificates", usedCertificates),
 		"used certificates", flow.Same[bool], isUsed)
-	t.certs = flow.Derive(certs, "certificates", (*certificateRow).equal, t.certificate)
-	t.declareIssuances(certs)
+	t.certs = flow.Derive(t.usedCerts, "certificates", (*certificateRow).equal, t.certificate)
+	t.declareIssuances(t.usedCerts)
 	t.untimely = flow.Derive(t.certs, "untimely certificates", equalUntimely, t.untimelyCertificate)
 	t.ending = flow.Derive(t.certs, "ending certificates", flow.Same[endingRow], t.endingCertificate)
 	authorities := flow.Group(flow.NewIndex(t.content, "CA certificates", usedAuthorities),
@@ -43,6 +43,10 @@ func (t *Tables) declareContent() {
 type contentUse struct {
 	Certificate bool
 	Target      verdict.Ref
+	// Owner and Field are the object with the reference and its path. They are empty for references of listeners, and for
+	// those to CA certificates.
+	Owner verdict.Ref
+	Field string
 }
 
 // usedContent makes rows of what an object refers to. Whether a reference is allowed is judged where it is followed.
@@ -65,7 +69,7 @@ func (t *Tables) gatewayContent(r *flow.Read, key string, g *gwapiv1.Gateway) []
 	if g.Spec.TLS == nil {
 		return usedContent("Gateway/"+key, uses)
 	}
-	uses = append(uses, neededContent(g.Namespace, policies.NeedsOfGateway(g))...)
+	uses = append(uses, neededContent(gatewayRef(g), policies.NeedsOfGateway(g))...)
 	if f := g.Spec.TLS.Frontend; f != nil {
 		for _, ref := range clientAuthorities(g, f.Default.Validation) {
 			uses = append(uses, contentUse{Target: ref})
@@ -96,21 +100,24 @@ func (t *Tables) listenerSetContent(r *flow.Read, key string, s *gwapiv1.Listene
 }
 
 func backendTLSContent(_ *flow.Read, key string, p *gwapiv1.BackendTLSPolicy) []flow.Row[contentUse] {
-	return usedContent("BackendTLSPolicy/"+key, neededContent(p.Namespace, backendtls.Needs(p)))
+	return usedContent("BackendTLSPolicy/"+key, neededContent(verdict.Ref{Group: gwapiv1.GroupName, Kind: backendtls.Kind, Namespace: p.Namespace, Name: p.Name}, backendtls.Needs(p)))
 }
 
 func (t *Tables) policyContent(_ *flow.Read, key string, p policies.Object) []flow.Row[contentUse] {
-	return usedContent("Policy/"+key, neededContent(p.GetNamespace(), t.needs(kindOf(key), p)))
+	return usedContent("Policy/"+key, neededContent(kindOf(key).Ref(p), t.needs(kindOf(key), p)))
 }
 
 // neededContent are the certificates and CA certificates among the needs of an object.
-func neededContent(namespace string, needs []feature.Need) (uses []contentUse) {
+func neededContent(owner verdict.Ref, needs []feature.Need) (uses []contentUse) {
 	for _, need := range needs {
 		if need.Certificate != nil {
-			uses = append(uses, contentUse{Certificate: true, Target: secretOf(namespace, *need.Certificate)})
+			uses = append(uses, contentUse{
+				Certificate: true, Target: secretOf(owner.Namespace, *need.Certificate), Owner: owner,
+				Field: policies.SpecField + "." + need.Field,
+			})
 		}
 		if need.Authorities != nil {
-			for _, ref := range needed(need.Authorities, namespace) {
+			for _, ref := range needed(need.Authorities, owner.Namespace) {
 				uses = append(uses, contentUse{Target: ref})
 			}
 		}

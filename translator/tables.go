@@ -53,6 +53,7 @@ type Tables struct {
 	certs       *flow.Table[*certificateRow]
 	untimely    *flow.Table[*certificate.Untimely]
 	ending      *flow.Table[endingRow]
+	usedCerts   *flow.Table[bool]
 	authorities *flow.Table[*authorityRow]
 
 	// What cert-manager does for certificates in use (content_issuance.go).

@@ -29,11 +29,13 @@ type World struct {
 	// now returns the time. clock is the time in the tables, and moment the time at which it must be set again.
 	now           func() time.Time
 	clock, moment time.Time
+	// rotated is when certificates in use were last replaced, by the keys of their Secrets.
+	rotated map[string]time.Time
 }
 
 // NewWorld returns empty tables.
 func NewWorld(t *Tables) *World {
-	return &World{turn: make(turn, 1), tables: t, engine: flow.NewEngine(t.graph), now: time.Now, tried: func(int) {}}
+	return &World{turn: make(turn, 1), tables: t, engine: flow.NewEngine(t.graph), now: time.Now, tried: func(int) {}, rotated: map[string]time.Time{}}
 }
 
 // OnTry calls a function after each trial with the number of rows that were computed, until the trial gave up if it did.
@@ -120,6 +122,7 @@ func (w *World) Apply(events []Event) (Outcome, error) {
 	}
 	changes := w.engine.Commit()
 	outcome := w.tables.outcome(w.engine, changes)
+	w.noteRotations(changes)
 	if w.followed.Load() {
 		outcome.Touched = w.tables.owners(w.engine.Read(), changes)
 	}

@@ -104,7 +104,7 @@ func newPlane(ctx context.Context, c *config.EnvoyGateway, in installation, o se
 	}
 	p.must(p.manager.Add(server))
 	if o.debugAddress != "" {
-		p.must(p.manager.Add(&debug.Server{Address: o.debugAddress, World: p.world, Proxies: p.xds.Debug}))
+		p.must(p.manager.Add(&debug.Server{Address: o.debugAddress, World: p.world, Proxies: p.xds.Debug, Own: p.certificate}))
 	}
 	return p, p.addProbes()
 }

@@ -28,6 +28,8 @@ type Server struct {
 	World   *translator.World
 	// Proxies are the proxies that are connected to this replica.
 	Proxies func() []xds.FleetState
+	// Own is the certificate of the control plane.
+	Own func() translator.Certificate
 }
 
 // NeedLeaderElection returns false: every replica has its own pages.
@@ -57,6 +59,7 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("GET /tables/{table}/{key...}", s.row)
 	mux.HandleFunc("GET /batches", s.batches)
 	mux.HandleFunc("GET /proxies", s.proxies)
+	mux.HandleFunc("GET /certificates", s.certificates)
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
@@ -89,6 +92,7 @@ func (s *Server) index(w http.ResponseWriter, r *http.Request) {
 			link("/proxies", "/proxies"),
 			{Text: "the Envoys that are connected to this replica: what they have, wait for and rejected"},
 		},
+		{link("/certificates", "/certificates"), {Text: "every certificate in use: where, whose, until when, and why it is not served"}},
 		{link("/debug/pprof/", "/debug/pprof/"), {Text: "Go's profiles of this process"}},
 	}})
 }

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -70,7 +71,12 @@ func newServer(t *testing.T) *httptest.Server {
 			}},
 		}}}}
 	}
-	server := httptest.NewServer((&Server{World: world, Proxies: proxies}).Handler())
+	own := func() translator.Certificate {
+		return translator.Certificate{
+			Namespace: "gatehouse-system", Name: "gatehouse", Issuer: "CN=gatehouse", NotAfter: time.Unix(0, 0), Valid: true,
+		}
+	}
+	server := httptest.NewServer((&Server{World: world, Proxies: proxies, Own: own}).Handler())
 	t.Cleanup(server.Close)
 	return server
 }
@@ -105,6 +111,10 @@ func TestPages(t *testing.T) {
 		"/tables/route statuses/HTTPRoute/shop/cart":      {`"reason": "BackendNotFound"`, "create it or correct the name"},
 		"/tables/route configurations/shop/web|TCP/10080": {`"name":`, "virtualHosts", "directResponse"},
 		"/batches": {"4", "route statuses 1"},
+		"/certificates": {
+			"NOT AFTER", "shop/cert", "Gateway shop/web, listener https",
+			`no      `, `Secret shop/cert is of type "Opaque"`, "gatehouse-system/gatehouse", "CN=gatehouse", "1970-01-01T00:00:00Z",
+		},
 		"/proxies": {"pod-1", "Cluster", "routes wait for cluster service/shop/cart/80"},
 	} {
 		status, body := fetch(t, server, (&url.URL{Path: path}).EscapedPath(), "*/*")
