@@ -16,6 +16,8 @@ var silent = map[string]string{
 	"HTTPRouteRule URLRewrite":             "only the route rewrites, so rules find it in the object",
 	"HTTPRouteRule sessionPersistence":     "only the route says it, and it is no matter of protection",
 	"BackendTrafficPolicy tcpKeepalive":    "it finds dead connections, and is no limit or protection",
+	"BackendTrafficPolicy dns":             "it says how names are resolved, and is no limit or protection",
+	"BackendTrafficPolicy http2":           "it is about how a protocol is spoken, and is no limit or protection",
 	"SecurityPolicy of a feature's filter": "cors.Vary helps cors, which says it",
 	"HTTPRouteRule of a feature's filter":  "trace, grpcweb and retry.Repeat help all routes, or the retry that says it",
 }

@@ -18,13 +18,18 @@ import (
 	"gatehouse/policies/clienthttp3"
 	"gatehouse/policies/clientpath"
 	"gatehouse/policies/clienttimeout"
+	"gatehouse/policies/connection"
 	"gatehouse/policies/cors"
+	"gatehouse/policies/dns"
 	"gatehouse/policies/extauth"
 	"gatehouse/policies/feature"
 	"gatehouse/policies/grpcweb"
 	"gatehouse/policies/headers"
+	"gatehouse/policies/healthcheck"
+	"gatehouse/policies/http2"
 	"gatehouse/policies/loadbalancer"
 	"gatehouse/policies/mirror"
+	"gatehouse/policies/proxyprotocol"
 	"gatehouse/policies/redirect"
 	"gatehouse/policies/retry"
 	"gatehouse/policies/rewrite"
@@ -57,7 +62,12 @@ var features = []bound{
 	settings(timeout.Feature),
 	settings(retry.Feature),
 	settings(loadbalancer.Feature),
+	settings(healthcheck.Feature),
 	settings(circuitbreaker.Feature),
+	settings(connection.Feature),
+	settings(dns.Feature),
+	settings(http2.Feature),
+	settings(proxyprotocol.Feature),
 	settings(tcpkeepalive.Feature),
 	gateway(clientcertificate.Feature),
 	listeners(clientpath.Feature),
@@ -224,7 +234,7 @@ func Off(filter string) *anypb.Any { return off[filter] }
 // Settings encodes the settings of an upstream, without the certificate, which belongs to the TLS of its backends:
 // equal settings have equal bytes, in every replica and after every restart.
 func Settings(upstream *feature.Upstream) []byte {
-	return joined(upstream.Cluster, upstream.HTTP)
+	return append(joined(upstream.Cluster, upstream.HTTP), upstream.Rest()...)
 }
 
 // joined encodes messages one after the other. Their lengths prevent bytes of one from counting as bytes of the next.

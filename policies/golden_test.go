@@ -182,6 +182,15 @@ func (g golden) outcome(t *testing.T) []txtar.File {
 	if !proto.Equal(with.HTTP, without.HTTP) {
 		parts = append(parts, part(t, "upstream_http.yaml", with.HTTP))
 	}
+	if with.HTTP2 != nil {
+		parts = append(parts, part(t, "upstream_http2.yaml", with.HTTP2))
+	}
+	if with.DNS != nil {
+		parts = append(parts, part(t, "dns.yaml", with.DNS))
+	}
+	if diff := cmp.Diff(without.Endpoints, with.Endpoints); diff != "" {
+		parts = append(parts, txtar.File{Name: "endpoints.txt", Data: fmt.Appendf(nil, "%+v\n", with.Endpoints)})
+	}
 	route := &routev3.Route{Action: &routev3.Route_Route{Route: &routev3.RouteAction{}}}
 	g.feature.route(g.policy, g.have, &feature.Route{Route: route, Owner: "shop/orders"})
 	if proto.Size(route.GetRoute()) == 0 {

@@ -30,6 +30,11 @@ func (g golden) buildCluster(name string, endpoints ...*corev3.Address) *cluster
 			ProtocolConfig: &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig_HttpProtocolOptions{},
 		},
 	}
+	for _, check := range upstream.Cluster.HealthChecks {
+		if check.GetGrpcHealthCheck() != nil { // Such a check is only made of backends that are spoken to in HTTP/2.
+			upstream.HTTP.GetExplicitHttpConfig().ProtocolConfig = &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{}
+		}
+	}
 	locality := &endpointv3.LocalityLbEndpoints{
 		Locality:            &corev3.Locality{Region: "backend"},
 		LoadBalancingWeight: wrapperspb.UInt32(1),

@@ -1,19 +1,20 @@
 package translator
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
-	commondnsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/common/dns/v3"
-	dnsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/dns/v3"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"gatehouse/policies/dns"
 	"gatehouse/policies/endpoints"
+	"gatehouse/policies/feature"
 	"gatehouse/policies/verdict"
 	"gatehouse/translator/flow"
 )
@@ -113,15 +114,16 @@ func (t *Tables) checkNames(r *flow.Read, b *backend) *verdict.Problem {
 // setDiscovery sets where the cluster's endpoints come from: the control plane, or DNS. DNS names are absolute, like
 // the CNAME record of a Service of type ExternalName. IPv4 comes first, as for endpoints. Envoy must not wait for an
 // answer, because a name that gets none would block all other changes of clusters and the start of each new Envoy.
-func setDiscovery(c *clusterv3.Cluster, use *clusterUse) {
+func setDiscovery(u *feature.Upstream, use *clusterUse) {
+	c := u.Cluster
 	if use.named() {
 		c.ClusterDiscoveryType = &clusterv3.Cluster_ClusterType{ClusterType: &clusterv3.Cluster_CustomClusterType{
-			Name: "envoy.clusters.dns", TypedConfig: packed(&dnsv3.DnsCluster{
-				RespectDnsTtl: true, DnsLookupFamily: commondnsv3.DnsLookupFamily_V4_PREFERRED,
-			}),
+			Name: "envoy.clusters.dns", TypedConfig: packed(cmp.Or(u.DNS, dns.Resolution(nil))),
 		}}
 		c.WaitForWarmOnInit = wrapperspb.Bool(false)
-		c.LoadAssignment = &endpointv3.ClusterLoadAssignment{ClusterName: use.Name, Endpoints: use.localities(nil)}
+		c.LoadAssignment = &endpointv3.ClusterLoadAssignment{
+			ClusterName: use.Name, Endpoints: use.localities(&u.Endpoints, nil),
+		}
 		return
 	}
 	c.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_EDS}

@@ -14,6 +14,7 @@ import (
 
 	"gatehouse/policies"
 	"gatehouse/policies/feature"
+	"gatehouse/policies/healthcheck"
 	"gatehouse/translator/flow"
 )
 
@@ -43,13 +44,15 @@ type clusterUse struct {
 	Client string
 	// Once is the same for all clusters of an installation, see feature.Upstream.
 	Once bool
+	// Host is the host that health checks ask for, see feature.Upstream. It is empty if none asks for one.
+	Host string
 }
 
 func (c *clusterUse) equal(o *clusterUse) bool {
 	if c == nil || o == nil {
 		return c == o
 	}
-	return c.Name == o.Name && c.Lost == o.Lost && c.Client == o.Client &&
+	return c.Name == o.Name && c.Lost == o.Lost && c.Client == o.Client && c.Host == o.Host &&
 		slices.EqualFunc(c.Backends, o.Backends, backend.equal) &&
 		slices.EqualFunc(c.Shapes, o.Shapes, (*clusterShape).equal)
 }
@@ -72,7 +75,7 @@ func (s *clusterShape) equal(o *clusterShape) bool {
 
 // clusterUses finds the cluster of each backend of the rule and of its filters, nil for a backend that cannot be used.
 func (t *Tables) clusterUses(r *flow.Read, bound *boundRule) {
-	form := t.form(bound.listener.Gateway, bound.effects)
+	form := t.form(bound.listener.Gateway, bound.effects, bound.host())
 	rule := &bound.rules.Rules[bound.rule]
 	together := func(e *effectRow) bool { return e != nil && !e.Broken && e.Traits.Together }
 	// Envoy fails over, and shares out datagrams, in one cluster only.
@@ -95,8 +98,9 @@ func (t *Tables) clusterUses(r *flow.Read, bound *boundRule) {
 	}
 }
 
-// form is what the clusters have in common for which the policies are in effect.
-func (t *Tables) form(gateway *gatewayRow, effects []*effectRow) (form clusterForm) {
+// form is what the clusters have in common for which the policies are in effect. The host is that of their requests, and
+// may be empty.
+func (t *Tables) form(gateway *gatewayRow, effects []*effectRow, host string) (form clusterForm) {
 	shaping := make([]*clusterShape, len(effects))
 	shaped := false
 	for i, e := range effects {
@@ -109,6 +113,7 @@ func (t *Tables) form(gateway *gatewayRow, effects []*effectRow) (form clusterFo
 		clientRefused: gateway.ClientRefused,
 	}
 	if shaped {
+		form.use.Host = host
 		form.shape()
 	}
 	return form
@@ -127,6 +132,9 @@ type clusterForm struct {
 func (f *clusterForm) shape() {
 	u := upstream(&f.use)
 	f.settings, f.use.Client = policies.Settings(u), u.Certificate
+	if !u.Endpoints.CheckHosts {
+		f.use.Host = "" // So that clusters for different hosts are one.
+	}
 	f.clientRefused = f.clientRefused && f.use.Client == ""
 }
 
@@ -272,7 +280,10 @@ func clusterName(b backend) string {
 // upstream is a cluster with the settings of policies, or with the defaults if there is no policy.
 func upstream(use *clusterUse) *feature.Upstream {
 	u := feature.NewUpstream()
-	u.Localities, u.Once, u.Certificate = use.several(), use.Once, use.Client
+	u.Localities, u.Once, u.Certificate, u.Host = use.several(), use.Once, use.Client, use.Host
+	if u.Host == "" && len(use.Backends) > 0 {
+		u.Host = use.Backends[0].To.host()
+	}
 	for i, kind := range policies.Kinds {
 		if i < len(use.Shapes) && use.Shapes[i] != nil {
 			kind.Cluster(use.Shapes[i].Policy, use.Shapes[i].Have, u)
@@ -308,14 +319,17 @@ func clusterResource(use *clusterUse) *Resource {
 	for _, secret := range use.secrets() {
 		needs = append(needs, Name{typeSecret, secret})
 	}
-	return resource(envoyCluster(use), use.Name, needs...)
+	made := envoyCluster(use)
+	r := resource(made, use.Name, needs...)
+	r.Warms = healthcheck.Warms(made)
+	return r
 }
 
 func envoyCluster(use *clusterUse) *clusterv3.Cluster {
 	u := upstream(use)
 	c := u.Cluster
 	c.Name = use.Name
-	setDiscovery(c, use)
+	setDiscovery(u, use)
 	c.IgnoreHealthOnHostRemoval = true
 	if c.PerConnectionBufferLimitBytes == nil {
 		c.PerConnectionBufferLimitBytes = wrapperspb.UInt32(32 * 1024)
@@ -325,8 +339,10 @@ func envoyCluster(use *clusterUse) *clusterv3.Cluster {
 	if c.TypedExtensionProtocolOptions == nil {
 		c.TypedExtensionProtocolOptions = map[string]*anypb.Any{}
 	}
-	if !use.Backends[0].datagrams() {
-		setProtocol(u.HTTP, use)
+	if use.Backends[0].datagrams() { // Envoy has no checks and no sockets of this kind for datagrams.
+		c.HealthChecks, c.OutlierDetection, c.TransportSocket = nil, nil, nil
+	} else {
+		setProtocol(u, use)
 		c.TypedExtensionProtocolOptions[httpOptions] = packed(u.HTTP)
 	}
 	for _, s := range use.Shapes {

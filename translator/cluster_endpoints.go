@@ -12,6 +12,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 
 	"gatehouse/policies/endpoints"
+	"gatehouse/policies/feature"
 	"gatehouse/translator/flow"
 )
 
@@ -29,15 +30,18 @@ func (t *Tables) endpoints(r *flow.Read, _ string, c *clusterRow) (*Resource, bo
 	if c.Use.named() {
 		return nil, false // Envoy asks DNS.
 	}
-	localities := c.Use.localities(func(b backend) []*endpointv3.LbEndpoint {
-		return loadBalanced(t.slicesByOwner.Lookup(r, b.To.key()), b.Port)
+	set := upstream(c.Use).Endpoints
+	localities := c.Use.localities(&set, func(b backend) map[string][]*endpointv3.LbEndpoint {
+		return loadBalanced(t.slicesByOwner.Lookup(r, b.To.key()), b.Port, set.ZoneWeights != nil)
 	})
 	return resource(&endpointv3.ClusterLoadAssignment{ClusterName: c.Use.Name, Endpoints: localities}, c.Use.Name), true
 }
 
 // localities are the endpoints of the cluster, with one or more localities for each backend. sliced returns the
-// endpoints of a backend from EndpointSlices; a cluster of DNS names does not call it.
-func (c *clusterUse) localities(sliced func(backend) []*endpointv3.LbEndpoint) (all []*endpointv3.LocalityLbEndpoints) {
+// endpoints of a backend from EndpointSlices, by zone if zones matter; a cluster of DNS names does not call it.
+func (c *clusterUse) localities(set *feature.Endpoints,
+	sliced func(backend) map[string][]*endpointv3.LbEndpoint,
+) (all []*endpointv3.LocalityLbEndpoints) {
 	add := func(region, zone string, weight uint32, endpoints []*endpointv3.LbEndpoint) *endpointv3.LocalityLbEndpoints {
 		all = append(all, &endpointv3.LocalityLbEndpoints{
 			Locality:            &corev3.Locality{Region: region, Zone: zone},
@@ -45,37 +49,39 @@ func (c *clusterUse) localities(sliced func(backend) []*endpointv3.LbEndpoint) (
 		})
 		return all[len(all)-1]
 	}
+	share := c.zoneShares(set)
 	for _, b := range c.Backends {
-		zones := map[string][]*endpointv3.LbEndpoint{}
+		var zones map[string][]*endpointv3.LbEndpoint
 		if b.To.Discovery == bySlices {
-			zones[""] = sliced(b)
+			zones = sliced(b)
 		} else {
-			zones = b.listed(!c.several())
+			zones = b.listed(!c.several() || set.ZoneWeights != nil)
 		}
 		// Other backends must not get the datagrams of a backend without endpoints, except fallbacks.
-		if len(zones[""]) == 0 && b.datagrams() && c.several() && !failsOver(c.Backends) {
-			zones[""] = discarded(corev1.ProtocolUDP)
+		if len(zones) == 0 && b.datagrams() && c.several() && !failsOver(c.Backends) {
+			zones = map[string][]*endpointv3.LbEndpoint{"": discarded(corev1.ProtocolUDP)}
 		}
+		weight := share(b.Weight, slices.Sorted(maps.Keys(zones)))
 		for _, zone := range slices.Sorted(maps.Keys(zones)) {
-			if len(zones[zone]) == 0 {
+			if weight[zone] == 0 {
 				continue
 			}
-			locality := add(clusterName(b), zone, b.Weight, zones[zone])
+			locality := add(clusterName(b), zone, weight[zone], zones[zone])
 			if b.Fallback {
 				locality.Priority = 1
 			}
 			c.choose(b, locality.LbEndpoints)
+			setChecks(set, locality.LbEndpoints)
 		}
 	}
 	if c.Lost > 0 {
-		lost := add(unusableCluster, "", c.Lost, discarded(c.Backends[0].Port.Protocol))
+		lost := add(unusableCluster, "", share(c.Lost, []string{""})[""], discarded(c.Backends[0].Port.Protocol))
 		c.choose(c.Backends[0], lost.LbEndpoints)
 	}
 	return all
 }
 
-// listed are the endpoints that the object lists, by zone if byZone is true. A cluster of several backends has no
-// zones, because the weights of its localities are those of the backends. The dot at the end of a name prevents that
+// listed are the endpoints that the object lists, by zone if byZone is true. The dot at the end of a name prevents that
 // Envoy uses the search domains of its pod.
 func (b backend) listed(byZone bool) map[string][]*endpointv3.LbEndpoint {
 	zones := map[string][]*endpointv3.LbEndpoint{}
@@ -103,21 +109,26 @@ type endpoint struct {
 	other address
 }
 
-// address is where an endpoint listens, and its zone, which may be unknown.
+// address is where an endpoint listens, and whose it is. The zone is empty if it does not matter.
 type address struct {
 	ip   string
 	port int32
 	of   string
+	zone string
 }
 
 func compareAddresses(a, b address) int {
-	return cmp.Or(cmp.Compare(a.ip, b.ip), cmp.Compare(a.port, b.port), cmp.Compare(a.of, b.of))
+	return cmp.Or(cmp.Compare(a.ip, b.ip), cmp.Compare(a.port, b.port), cmp.Compare(a.of, b.of),
+		cmp.Compare(a.zone, b.zone))
 }
 
 // loadBalanced lists the endpoints that are ready; if there are none, those that terminate but still serve (as
 // kube-proxy does, KEP-1669). A terminating endpoint that is not needed is left out: Envoy sends it nothing new and
-// lets it finish what it has. The port is found by its name, because its number may differ between pods.
-func loadBalanced(rows []flow.Row[*discoveryv1.EndpointSlice], port backendPort) []*endpointv3.LbEndpoint {
+// lets it finish what it has. The port is found by its name, because its number may differ between pods. They are
+// listed by zone if byZone is true, else all under "".
+func loadBalanced(rows []flow.Row[*discoveryv1.EndpointSlice], port backendPort,
+	byZone bool,
+) map[string][]*endpointv3.LbEndpoint {
 	var ready, serving families
 	for _, row := range rows {
 		number, ok := slicePort(row.Value, port)
@@ -133,18 +144,22 @@ func loadBalanced(rows []flow.Row[*discoveryv1.EndpointSlice], port backendPort)
 			if isReady {
 				to = &ready
 			}
-			to.add(row.Value.AddressType, address{e.Addresses[0], number, ownerOf(e.TargetRef)})
+			a := address{ip: e.Addresses[0], port: number, of: ownerOf(e.TargetRef)}
+			if byZone {
+				a.zone = deref(e.Zone)
+			}
+			to.add(row.Value.AddressType, a)
 		}
 	}
 	endpoints := ready.endpoints()
 	if len(endpoints) == 0 {
 		endpoints = serving.endpoints()
 	}
-	lb := make([]*endpointv3.LbEndpoint, len(endpoints))
-	for i, e := range endpoints {
-		lb[i] = e.balanced(port.Protocol)
+	zones := map[string][]*endpointv3.LbEndpoint{}
+	for _, e := range endpoints {
+		zones[e.zone] = append(zones[e.zone], e.balanced(port.Protocol))
 	}
-	return lb
+	return zones
 }
 
 // usable reports whether anything can be sent to an endpoint, and whether it is ready and not terminating. The API

@@ -7,23 +7,31 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	upstreamhttpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
+	"google.golang.org/protobuf/proto"
 
 	"gatehouse/api/v1alpha1"
+	"gatehouse/policies/feature"
+	"gatehouse/policies/healthcheck"
 )
 
 // setProtocol sets the protocol to the backend from the appProtocol of the port. If that names none, Envoy and the
 // backend negotiate it when they use TLS.
-func setProtocol(options *upstreamhttpv3.HttpProtocolOptions, use *clusterUse) {
+func setProtocol(u *feature.Upstream, use *clusterUse) {
+	options, http2 := u.HTTP, http2Options()
+	if u.HTTP2 != nil {
+		proto.Merge(http2, u.HTTP2)
+	}
 	explicit := &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig{
 		ProtocolConfig: &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig_HttpProtocolOptions{HttpProtocolOptions: &corev3.Http1ProtocolOptions{}},
 	}
 	b := use.Backends[0]
+	healthcheck.Speak(u.Cluster, b.speaksHTTP2())
 	switch {
 	case b.speaksHTTP2():
-		explicit.ProtocolConfig = &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{Http2ProtocolOptions: http2Options()}
+		explicit.ProtocolConfig = &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{Http2ProtocolOptions: http2}
 	case use.alwaysTLS() && !sayWebSocket(b.Port):
 		options.UpstreamProtocolOptions = &upstreamhttpv3.HttpProtocolOptions_AutoConfig{AutoConfig: &upstreamhttpv3.HttpProtocolOptions_AutoHttpConfig{
-			HttpProtocolOptions: &corev3.Http1ProtocolOptions{}, Http2ProtocolOptions: http2Options(),
+			HttpProtocolOptions: &corev3.Http1ProtocolOptions{}, Http2ProtocolOptions: http2,
 		}}
 		return
 	}

@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"gatehouse/policies/backendtls"
+	"gatehouse/policies/proxyprotocol"
 	"gatehouse/translator/flow"
 )
 
@@ -61,7 +62,8 @@ func (c *clusterUse) mixed() bool {
 // secure sets the transport socket of the cluster. If its backends differ, it sets one for each of them, and endpoints
 // choose theirs (see choose).
 func (c *clusterUse) secure(cluster *clusterv3.Cluster) {
-	cluster.TransportSocket = c.socket(c.Backends[0])
+	outer := cluster.TransportSocket
+	cluster.TransportSocket = proxyprotocol.Wrap(outer, c.socket(c.Backends[0]))
 	if !c.mixed() {
 		return
 	}
@@ -76,7 +78,7 @@ func (c *clusterUse) secure(cluster *clusterv3.Cluster) {
 		if name := clusterName(b); !slices.ContainsFunc(cluster.TransportSocketMatches,
 			func(m *clusterv3.Cluster_TransportSocketMatch) bool { return m.Name == name }) {
 			cluster.TransportSocketMatches = append(cluster.TransportSocketMatches, &clusterv3.Cluster_TransportSocketMatch{
-				Name: name, Match: chooses(b), TransportSocket: socket,
+				Name: name, Match: chooses(b), TransportSocket: proxyprotocol.Wrap(outer, socket),
 			})
 		}
 	}

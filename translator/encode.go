@@ -46,7 +46,7 @@ func equalResources(a, b *Resource) bool {
 	if a == nil || b == nil {
 		return a == b
 	}
-	return a.Version == b.Version && a.Name == b.Name && a.Type == b.Type && slices.Equal(a.Needs, b.Needs)
+	return a.Version == b.Version && a.Name == b.Name && a.Type == b.Type && a.Warms == b.Warms && slices.Equal(a.Needs, b.Needs)
 }
 
 func equalResourceLists(a, b []*Resource) bool { return slices.EqualFunc(a, b, equalResources) }

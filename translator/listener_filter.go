@@ -93,7 +93,7 @@ func (t *Tables) guard(r *flow.Read, key string, l *listenerRow) (*guardRow, boo
 	}
 	g := &guardRow{Listener: l, Cost: 2 * perRoute}
 	g.common, _ = t.commons.Get(r, configKey(l))
-	form := t.form(l.Gateway, t.effects(r, l.chain()))
+	form := t.form(l.Gateway, t.effects(r, l.chain()), "")
 	q, _ := t.quarantines.Get(r, l.fleet())
 	for i := range l.filters() {
 		f, field := &l.filters()[i], l.field(fmt.Sprintf("filters.requests[%d]", i))

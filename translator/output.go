@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -30,6 +31,9 @@ type Resource struct {
 	// Needs names the resources that Envoy asks for because of this one: a cluster's load assignment, a listener's
 	// route configurations and secrets, a route configuration's clusters. Delivery orders changes by it.
 	Needs []Name
+	// Warms is how long Envoy may take to use a cluster after it has got the endpoints, because it asks them for their
+	// health first.
+	Warms time.Duration
 }
 
 // Body is the encoded message as a whole. It must not be written to.

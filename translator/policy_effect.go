@@ -124,6 +124,7 @@ func (e *effectRow) on(route *routev3.Route) {
 	}
 	if action := route.GetRoute(); action != nil {
 		proto.Merge(action, e.Route.GetRoute())
+		route.ResponseHeadersToRemove = append(route.ResponseHeadersToRemove, e.Route.ResponseHeadersToRemove...)
 	}
 }
 

@@ -112,7 +112,7 @@ func (t *Tables) via(r *flow.Read, through *neededCluster) *Via {
 		v := ViaBackend{Listed: b.To.Discovery != bySlices, Fallback: b.Fallback}
 		balanced := b.listed(false)[""]
 		if !v.Listed {
-			balanced = loadBalanced(t.slicesByOwner.Lookup(r, b.To.key()), b.Port)
+			balanced = loadBalanced(t.slicesByOwner.Lookup(r, b.To.key()), b.Port, false)[""]
 		}
 		for _, e := range balanced {
 			v.Endpoints = append(v.Endpoints, hostPort(e.GetEndpoint().Address))

@@ -66,7 +66,7 @@ func (s *session) rejectResource(sub *subscription, res *translator.Resource, wo
 		s.warmth.drop(n.Name)
 		s.foresee(sub, n.Name) // A later version may follow.
 	} else {
-		s.warmth.done(n, seq)
+		s.warmth.done(n, seq, s.now)
 	}
 	if n.Type == resource.SecretType {
 		s.remember(sub, res)

@@ -306,7 +306,7 @@ func (s *session) accept(r *response) {
 		s.acceptResource(sub, res, r.seq)
 	}
 	for _, name := range r.removed {
-		s.warmth.done(translator.Name{Type: sub.url, Name: name}, r.seq)
+		s.warmth.done(translator.Name{Type: sub.url, Name: name}, r.seq, s.now)
 		if h := sub.have[name]; h != nil && h.sent == nil {
 			delete(sub.have, name)
 			s.news = s.news || sub.reported != unreported
@@ -319,7 +319,7 @@ func (s *session) accept(r *response) {
 
 func (s *session) acceptResource(sub *subscription, res *translator.Resource, seq uint64) {
 	n := nameOf(res)
-	s.warmth.done(n, seq)
+	s.warmth.done(n, seq, s.now)
 	s.releaseMemory(n)
 	if !s.restored(n, res) && len(s.parked[n]) == 0 {
 		s.absolve(n)

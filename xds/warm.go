@@ -31,6 +31,10 @@ type warming struct {
 	// seenAt is when the proxy showed that it had read the cluster: the time limit starts here.
 	seenAt  time.Time
 	waiting []translator.Name
+	// warms is how long the proxy takes after it has what the cluster waits for, and readyAt when that time is over. It
+	// is zero until then.
+	warms   time.Duration
+	readyAt time.Time
 }
 
 func newWarmth() warmth {
@@ -68,7 +72,7 @@ func (w *warmth) sent(r *translator.Resource, seq uint64, now time.Time) {
 	if c == nil || c.seq != 0 {
 		return
 	}
-	c.seq, c.sentAt = seq, now
+	c.seq, c.sentAt, c.warms = seq, now, r.Warms
 	w.unseen++
 	for _, n := range r.Needs {
 		if n.Type == resource.EndpointType || n.Type == resource.SecretType {
@@ -105,8 +109,9 @@ func (w *warmth) see(c *warming, now time.Time) {
 }
 
 // done notes that a resource of the response seq is acknowledged, rejected or known to be missing. For a cluster
-// itself this means nothing.
-func (w *warmth) done(n translator.Name, seq uint64) {
+// itself this means nothing. A cluster with health checks is not used until each endpoint has been asked, or has had
+// its time to answer.
+func (w *warmth) done(n translator.Name, seq uint64, now time.Time) {
 	for _, cluster := range slices.Clone(w.by[n]) {
 		c := w.cold[cluster]
 		if c.seq > seq {
@@ -114,7 +119,12 @@ func (w *warmth) done(n translator.Name, seq uint64) {
 		}
 		c.waiting = slices.DeleteFunc(c.waiting, func(m translator.Name) bool { return m == n })
 		w.by[n] = slices.DeleteFunc(w.by[n], func(name string) bool { return name == cluster })
-		if len(c.waiting) == 0 {
+		switch {
+		case len(c.waiting) > 0:
+		case c.warms > 0:
+			w.see(c, now)
+			c.readyAt = now.Add(c.warms + checkMargin)
+		default:
 			w.drop(cluster)
 		}
 	}
@@ -147,8 +157,15 @@ func (w *warmth) block(r *translator.Resource, l limits, now time.Time) (until t
 	return time.Time{}, false
 }
 
-// deadline is when the wait for a sent cluster ends.
+// checkMargin is how much longer than a health check may take the wait for it is.
+const checkMargin = 200 * time.Millisecond
+
+// deadline is when the wait for a sent cluster ends. No endpoint can delay others with the answer to a health check for
+// longer than the grace.
 func (c *warming) deadline(l limits) time.Time {
+	if !c.readyAt.IsZero() {
+		return earlier(c.readyAt, c.seenAt.Add(max(l.grace, l.warm)))
+	}
 	if c.seenAt.IsZero() {
 		return c.sentAt.Add(l.grace)
 	}

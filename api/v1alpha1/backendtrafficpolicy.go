@@ -54,11 +54,18 @@ func (s *BackendTrafficPolicySpec) UnmarshalJSON(text []byte) (err error) {
 }
 
 // ClusterSettings is how Envoy talks to a group of endpoints.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.connection) || !has(self.connection.preconnect) || !has(self.connection.preconnect.predictivePercent) || (has(self.loadBalancer) && self.loadBalancer.type in ['Random', 'RoundRobin'])",fieldPath=".connection.preconnect.predictivePercent",message="predictivePercent works only with loadBalancer.type Random or RoundRobin: remove it or change the type"
 type ClusterSettings struct {
 	// LoadBalancer chooses an endpoint for each request. Default: LeastRequest.
 	//
 	// +optional
 	LoadBalancer *LoadBalancer `json:"loadBalancer,omitempty"`
+
+	// HealthCheck takes endpoints out that do not answer as they should. Default: none.
+	//
+	// +optional
+	HealthCheck *HealthCheck `json:"healthCheck,omitempty"`
 
 	// CircuitBreaker limits what may be open to the endpoints at once.
 	//
@@ -70,6 +77,26 @@ type ClusterSettings struct {
 	//
 	// +optional
 	Retry *Retry `json:"retry,omitempty"`
+
+	// Connection says how connections to endpoints are handled.
+	//
+	// +optional
+	Connection *BackendConnection `json:"connection,omitempty"`
+
+	// DNS says how names of endpoints are resolved. It has no effect on endpoints with addresses.
+	//
+	// +optional
+	DNS *DNS `json:"dns,omitempty"`
+
+	// HTTP2 says how HTTP/2 is spoken to endpoints. It does not turn HTTP/2 on: appProtocol of the backend's port does.
+	//
+	// +optional
+	HTTP2 *HTTP2Settings `json:"http2,omitempty"`
+
+	// ProxyProtocol tells endpoints the address of the client at the beginning of each connection. Default: off.
+	//
+	// +optional
+	ProxyProtocol *ProxyProtocol `json:"proxyProtocol,omitempty"`
 
 	// TCPKeepalive finds connections to endpoints that do not answer any more. Default: off.
 	//

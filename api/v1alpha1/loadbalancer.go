@@ -7,10 +7,12 @@ import gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 // +union
 //
 // +kubebuilder:validation:XValidation:rule="self.type == 'ConsistentHash' ? has(self.consistentHash) : !has(self.consistentHash)",fieldPath=".consistentHash",messageExpression=`self.type == 'ConsistentHash' ? 'type is ConsistentHash, so consistentHash must say what is hashed' : 'consistentHash works only with type ConsistentHash, not with ' + self.type + ': remove it or change the type'`,message="consistentHash and type ConsistentHash need each other"
-// +kubebuilder:validation:XValidation:rule="!(self.type in ['Random', 'ConsistentHash']) || !has(self.slowStart)",fieldPath=".slowStart",messageExpression=`'slowStart works only with type LeastRequest or RoundRobin, not with ' + self.type + ': remove it or change the type'`,message="slowStart works only with type LeastRequest or RoundRobin"
+// +kubebuilder:validation:XValidation:rule="self.type == 'BackendUtilization' ? has(self.backendUtilization) : !has(self.backendUtilization)",fieldPath=".backendUtilization",messageExpression=`self.type == 'BackendUtilization' ? 'type is BackendUtilization, so backendUtilization must be set: write {} for the defaults' : 'backendUtilization works only with type BackendUtilization, not with ' + self.type + ': remove it or change the type'`,message="backendUtilization and type BackendUtilization need each other"
+// +kubebuilder:validation:XValidation:rule="!(self.type in ['Random', 'ConsistentHash']) || !has(self.slowStart)",fieldPath=".slowStart",messageExpression=`'slowStart works only with type LeastRequest, RoundRobin or BackendUtilization, not with ' + self.type + ': remove it or change the type'`,message="slowStart works only with type LeastRequest, RoundRobin or BackendUtilization"
 type LoadBalancer struct {
 	// Type is the algorithm. ConsistentHash sends requests with the same hash to the same endpoint; LeastRequest
-	// chooses the less busy of two random endpoints; Random and RoundRobin work as their names say.
+	// chooses the less busy of two random endpoints; BackendUtilization gives busy endpoints fewer requests, by the load
+	// that they report; Random and RoundRobin work as their names say.
 	//
 	// +unionDiscriminator
 	// +required
@@ -21,7 +23,24 @@ type LoadBalancer struct {
 	// +optional
 	ConsistentHash *ConsistentHash `json:"consistentHash,omitempty"`
 
-	// SlowStart gives new endpoints a growing share of requests. Only for types LeastRequest and RoundRobin.
+	// BackendUtilization says how load that endpoints report becomes their share when type is BackendUtilization.
+	//
+	// +optional
+	BackendUtilization *BackendUtilization `json:"backendUtilization,omitempty"`
+
+	// EndpointOverride lets a request name the endpoint that it goes to. Other requests, and those that name no endpoint
+	// of the backend, go where type says.
+	//
+	// +optional
+	EndpointOverride *EndpointOverride `json:"endpointOverride,omitempty"`
+
+	// ZoneAware shares out requests by the zones of the endpoints.
+	//
+	// +optional
+	ZoneAware *ZoneAware `json:"zoneAware,omitempty"`
+
+	// SlowStart gives new endpoints a growing share of requests. Only for types LeastRequest, RoundRobin and
+	// BackendUtilization.
 	//
 	// +optional
 	SlowStart *SlowStart `json:"slowStart,omitempty"`
@@ -29,15 +48,16 @@ type LoadBalancer struct {
 
 // LoadBalancerType is a load balancing algorithm.
 //
-// +kubebuilder:validation:Enum=ConsistentHash;LeastRequest;Random;RoundRobin
+// +kubebuilder:validation:Enum=BackendUtilization;ConsistentHash;LeastRequest;Random;RoundRobin
 type LoadBalancerType string
 
 // The load balancing algorithms.
 const (
-	ConsistentHashLoadBalancerType LoadBalancerType = "ConsistentHash"
-	LeastRequestLoadBalancerType   LoadBalancerType = "LeastRequest"
-	RandomLoadBalancerType         LoadBalancerType = "Random"
-	RoundRobinLoadBalancerType     LoadBalancerType = "RoundRobin"
+	BackendUtilizationLoadBalancerType LoadBalancerType = "BackendUtilization"
+	ConsistentHashLoadBalancerType     LoadBalancerType = "ConsistentHash"
+	LeastRequestLoadBalancerType       LoadBalancerType = "LeastRequest"
+	RandomLoadBalancerType             LoadBalancerType = "Random"
+	RoundRobinLoadBalancerType         LoadBalancerType = "RoundRobin"
 )
 
 // ConsistentHash says what is hashed to choose an endpoint: exactly the part that type names.

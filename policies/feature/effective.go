@@ -35,8 +35,14 @@ type Effective struct {
 	Mirrors []Mirror `json:"mirrors,omitempty"`
 	// LoadBalancer is how an endpoint is chosen.
 	LoadBalancer *LoadBalancerType `json:"loadBalancer,omitempty"`
+	// HealthCheck is how endpoints are found that should get no requests.
+	HealthCheck *HealthCheck `json:"healthCheck,omitempty"`
 	// Limits are how much may be open to a backend at once.
 	Limits *Limits `json:"limits,omitempty"`
+	// BackendBufferLimit is how many bytes of a connection to an endpoint are held in each direction.
+	BackendBufferLimit *int64 `json:"backendBufferLimit,omitempty"`
+	// ProxyProtocol is the version of the PROXY protocol in which endpoints are told the client's address, V1 or V2.
+	ProxyProtocol string `json:"proxyProtocol,omitempty"`
 	// ClientCertificate is the Secret with the certificate that Envoy presents to backends with TLS.
 	ClientCertificate *ObjectName `json:"clientCertificate,omitempty"`
 	// Clients are the limits and the checks for clients and their requests. Listeners have them, and not routes.
@@ -156,8 +162,18 @@ type Mirror struct {
 
 // LoadBalancerType is how an endpoint is chosen.
 type LoadBalancerType struct {
-	// Type is LeastRequest, RoundRobin, Random or ConsistentHash.
+	// Type is LeastRequest, RoundRobin, Random, ConsistentHash or BackendUtilization.
 	Type string `json:"type"`
+}
+
+// HealthCheck is how endpoints are found that should get no requests.
+type HealthCheck struct {
+	// Active is the protocol in which endpoints are asked, HTTP, TCP or GRPC, if they are.
+	Active string `json:"active,omitempty"`
+	// Passive is true if answers to requests count.
+	Passive bool `json:"passive"`
+	// PanicThreshold is the share of healthy endpoints, in per cent, below which all endpoints get requests.
+	PanicThreshold *int64 `json:"panicThreshold,omitempty"`
 }
 
 // Limits are how much may be open to a backend at once.
@@ -230,7 +246,8 @@ func (e *Effective) OfClients() *Clients {
 func (e *Effective) OfConnections() {
 	kept := Effective{
 		Namespace: e.Namespace, Authorization: e.Authorization, LoadBalancer: e.LoadBalancer, Retries: e.Retries,
-		ClientCertificate: e.ClientCertificate, Clients: e.Clients.ofConnections(),
+		ClientCertificate: e.ClientCertificate, Clients: e.Clients.ofConnections(), HealthCheck: e.HealthCheck,
+		BackendBufferLimit: e.BackendBufferLimit, ProxyProtocol: e.ProxyProtocol,
 	}
 	if e.Timeouts != nil && e.Timeouts.Connect != nil {
 		kept.Timeouts = &Timeouts{Connect: e.Timeouts.Connect}

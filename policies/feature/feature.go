@@ -5,8 +5,6 @@
 package feature
 
 import (
-	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
-	upstreamhttpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/policies/verdict"
@@ -61,26 +59,4 @@ type Feature[S any] struct {
 	// Filters are the HTTP filters that the feature needs in every connection manager, in order. Most need one. It is
 	// nil if the feature needs none.
 	Filters []Filter
-}
-
-// Upstream is a cluster being built. Features set what they are about and leave the rest alone.
-type Upstream struct {
-	Cluster *clusterv3.Cluster
-	// HTTP ends up in the cluster's typed_extension_protocol_options, which is up to whoever builds the cluster.
-	HTTP *upstreamhttpv3.HttpProtocolOptions
-	// Localities reports whether the cluster holds several backends, each as a locality of its own. The code that
-	// builds the cluster sets it before the features are called, and gives every locality a name and a weight. Envoy
-	// sends nothing to a locality that lacks one of them.
-	Localities bool
-	// Once reports whether a request that no endpoint received is by default not tried at another endpoint. The code
-	// that builds the cluster sets it before the features are called.
-	Once bool
-	// Certificate is the name of the SDS secret with the certificate that Envoy presents to backends with TLS. It is
-	// empty for none. That of the Gateway is set before the features of policies are called.
-	Certificate string
-}
-
-// NewUpstream is an upstream on which nothing is set yet.
-func NewUpstream() *Upstream {
-	return &Upstream{Cluster: &clusterv3.Cluster{}, HTTP: &upstreamhttpv3.HttpProtocolOptions{}}
 }

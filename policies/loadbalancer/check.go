@@ -27,6 +27,9 @@ func check(spec *v1alpha1.ClusterSettings) []verdict.Problem {
 	if lb.SlowStart != nil {
 		problems = append(problems, feature.CheckDuration("loadBalancer.slowStart.window", &lb.SlowStart.Window)...)
 	}
+	problems = append(problems, checkUtilization("loadBalancer.backendUtilization", lb)...)
+	problems = append(problems, checkOverride("loadBalancer.endpointOverride", lb.EndpointOverride)...)
+	problems = append(problems, checkZones("loadBalancer.zoneAware", lb.ZoneAware)...)
 	if hashes(lb) {
 		problems = append(problems, checkHash("loadBalancer.consistentHash", lb.ConsistentHash)...)
 	}

@@ -26,6 +26,7 @@ func tableSize(hash *v1alpha1.ConsistentHash) uint64 {
 }
 
 func route(spec *v1alpha1.ClusterSettings, _ feature.Have, route *feature.Route) {
+	hideReports(spec.LoadBalancer, route)
 	action := route.GetRoute()
 	if action == nil || !hashes(spec.LoadBalancer) || spec.LoadBalancer.ConsistentHash == nil {
 		return

@@ -9,6 +9,7 @@ import (
 	maglevv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/maglev/v3"
 	randomv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/random/v3"
 	roundrobinv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/round_robin/v3"
+	wrrlocalityv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/wrr_locality/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
@@ -72,6 +73,10 @@ var balancers = map[v1alpha1.LoadBalancerType]balancer{
 			}
 		},
 	},
+	v1alpha1.BackendUtilizationLoadBalancerType: {
+		"envoy.load_balancing_policies.client_side_weighted_round_robin",
+		func(lb *v1alpha1.LoadBalancer, _ bool) proto.Message { return utilization(lb) },
+	},
 }
 
 func cluster(spec *v1alpha1.ClusterSettings, _ feature.Have, upstream *feature.Upstream) {
@@ -83,18 +88,25 @@ func cluster(spec *v1alpha1.ClusterSettings, _ feature.Have, upstream *feature.U
 	if !ok {
 		return
 	}
-	upstream.Cluster.LoadBalancingPolicy = &clusterv3.LoadBalancingPolicy{
-		Policies: []*clusterv3.LoadBalancingPolicy_Policy{{
-			TypedExtensionConfig: &corev3.TypedExtensionConfig{
-				Name:        b.extension,
-				TypedConfig: feature.Any(b.config(lb, upstream.Localities)),
-			},
-		}},
+	upstream.Endpoints.ZoneWeights = zoneWeights(lb)
+	weighted := upstream.Localities || upstream.Endpoints.ZoneWeights != nil
+	chosen := policy(b.extension, b.config(lb, weighted))
+	if lb.Type == v1alpha1.BackendUtilizationLoadBalancerType && weighted {
+		// It knows nothing of localities, so another policy chooses one before.
+		chosen = policy("envoy.load_balancing_policies.wrr_locality", &wrrlocalityv3.WrrLocality{EndpointPickingPolicy: chosen})
 	}
+	upstream.Cluster.LoadBalancingPolicy = overridden(lb, chosen)
 }
 
-// localities spreads requests over localities by their weights, which stand for the weights of a rule's backends. It is
-// nil for a cluster of one backend, whose endpoints have no locality.
+// policy is a load balancing policy with a configuration.
+func policy(extension string, config proto.Message) *clusterv3.LoadBalancingPolicy {
+	return &clusterv3.LoadBalancingPolicy{Policies: []*clusterv3.LoadBalancingPolicy_Policy{{
+		TypedExtensionConfig: &corev3.TypedExtensionConfig{Name: extension, TypedConfig: feature.Any(config)},
+	}}}
+}
+
+// localities spreads requests over localities by their weights, which stand for the weights of a rule's backends, or of
+// zones. It is nil for a cluster whose localities have no weights.
 func localities(weighted bool) *commonv3.LocalityLbConfig {
 	if !weighted {
 		return nil

@@ -1,0 +1,69 @@
+package feature
+
+import (
+	"fmt"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	dnsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/dns/v3"
+	upstreamhttpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
+)
+
+// Upstream is a cluster being built. Features set what they are about and leave the rest alone.
+type Upstream struct {
+	// Cluster may have a transport socket that wraps another one. The code that builds the cluster puts the socket for
+	// TLS into it.
+	Cluster *clusterv3.Cluster
+	// HTTP ends up in the cluster's typed_extension_protocol_options, which is up to whoever builds the cluster.
+	HTTP *upstreamhttpv3.HttpProtocolOptions
+	// HTTP2 replaces single options of HTTP/2, if it is spoken. It is nil for the defaults.
+	HTTP2 *corev3.Http2ProtocolOptions
+	// DNS is how the names of endpoints are resolved. It is nil for the defaults.
+	DNS *dnsv3.DnsCluster
+	// Endpoints is what is set on endpoints.
+	Endpoints Endpoints
+
+	// What follows is set by the code that builds the cluster, before the features are called.
+
+	// Localities reports whether the cluster holds several backends, each as a locality of its own, with a name and a
+	// weight. Envoy sends nothing to a locality that lacks one of them.
+	Localities bool
+	// Once reports whether a request that no endpoint received is by default not tried at another endpoint.
+	Once bool
+	// Host is the host that requests to the endpoints are for, such as those of health checks, if the feature's spec does
+	// not say. It may be empty.
+	Host string
+
+	// Certificate is the name of the SDS secret with the certificate that Envoy presents to backends with TLS. It is
+	// empty for none. That of the Gateway is set before the features of policies are called.
+	Certificate string
+}
+
+// Endpoints is what is set on the endpoints of a cluster.
+type Endpoints struct {
+	// ZoneWeights are the weights of zones. A zone that is not in it has weight 1. It is nil if zones do not matter.
+	ZoneWeights map[string]uint32
+	// CheckPort is the port of health checks, 0 for that of requests.
+	CheckPort uint32
+	// CheckHosts reports whether the health checks of an endpoint that has a host name are for that host.
+	CheckHosts bool
+}
+
+// NewUpstream is an upstream on which nothing is set yet.
+func NewUpstream() *Upstream {
+	return &Upstream{Cluster: &clusterv3.Cluster{}, HTTP: &upstreamhttpv3.HttpProtocolOptions{}}
+}
+
+// Rest encodes what features have set elsewhere than in Cluster, HTTP and Certificate. It is empty for the defaults.
+func (u *Upstream) Rest() (out []byte) {
+	if u.HTTP2 != nil {
+		out = fmt.Appendf(out, "http2=%q", Encode(u.HTTP2))
+	}
+	if u.DNS != nil {
+		out = fmt.Appendf(out, "dns=%q", Encode(u.DNS))
+	}
+	if e := u.Endpoints; e.ZoneWeights != nil || e.CheckPort > 0 || e.CheckHosts {
+		out = fmt.Appendf(out, "endpoints=%+v", e) // Maps are printed in order.
+	}
+	return out
+}
