@@ -124,6 +124,44 @@ func BenchmarkSecret(b *testing.B) {
 	atScale(b, func(b *testing.B, w *World, i int) { apply(b, w, benchSecret(i+1)) })
 }
 
+// secureSet is a ListenerSet with an HTTPS listener for one host, which is another one in each generation.
+func secureSet(i int, generation int64) *gwapiv1.ListenerSet {
+	name := fmt.Sprintf("set%d", i)
+	return &gwapiv1.ListenerSet{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: name, UID: types.UID(name), Generation: generation},
+		Spec: gwapiv1.ListenerSetSpec{ParentRef: gwapiv1.ParentGatewayReference{Name: "g"}, Listeners: []gwapiv1.ListenerEntry{{
+			Name: "https", Protocol: gwapiv1.HTTPSProtocolType, Port: 443,
+			Hostname: ptr(gwapiv1.Hostname(fmt.Sprintf("v%d.%s.example.com", generation, name))),
+			TLS:      &gwapiv1.ListenerTLSConfig{CertificateRefs: []gwapiv1.SecretObjectReference{{Name: "tls"}}},
+		}}},
+	}
+}
+
+// BenchmarkListenerSet changes one of many listeners of a port. Envoy's listener has all of them, so its bytes grow with
+// their number.
+func BenchmarkListenerSet(b *testing.B) {
+	for _, n := range []int{100, 1000} {
+		b.Run(fmt.Sprintf("sets=%d", n), func(b *testing.B) {
+			events := benchEvents(0)
+			events[1].Object.(*gwapiv1.Gateway).Spec.AllowedListeners = &gwapiv1.AllowedListeners{
+				Namespaces: &gwapiv1.ListenerNamespaces{From: ptr(gwapiv1.NamespacesFromSame)},
+			}
+			for i := range n {
+				events = append(events, Event{Object: secureSet(i, 1)})
+			}
+			w := newWorld(b)
+			if _, err := w.Apply(events); err != nil {
+				b.Fatal(err)
+			}
+			b.ReportAllocs()
+			b.ResetTimer()
+			for i := range b.N {
+				apply(b, w, secureSet(7, int64(i+2)))
+			}
+		})
+	}
+}
+
 // BenchmarkGatewayPolicy is about every route, so it does grow with their number.
 func BenchmarkGatewayPolicy(b *testing.B) {
 	atScale(b, func(b *testing.B, w *World, i int) { apply(b, w, gatewayPolicy(int64(i+1))) })

@@ -1,7 +1,10 @@
 package translator
 
 import (
+	"bytes"
 	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"slices"
 	"strings"
@@ -27,6 +30,7 @@ func (t *Tables) declareEnvoyListeners() {
 	t.secrets = flow.Group(t.listenersBySecret, "secrets", equalResources, t.secretResource)
 	t.quicSecrets = flow.Group(flow.NewIndex(t.quic, "listeners with HTTP/3 by Secret", quicSecretKeys),
 		"secrets for HTTP/3", equalResources, t.quicSecret)
+	t.chains = flow.Derive(t.listeners, "filter chains", chainRow.equal, t.chainOf)
 	t.listenersOfPorts = flow.Group(t.listenersByPort, "Envoy listeners by port", equalResourceLists, t.listenersOfPort)
 	t.portListeners = flow.Expand(t.listenersOfPorts, "Envoy listeners", equalResources, eachListener)
 	t.portListenersByFleet = flow.NewIndex(t.portListeners, "Envoy listeners by fleet", fleetOfListener)
@@ -35,6 +39,8 @@ func (t *Tables) declareEnvoyListeners() {
 const (
 	typeListener = typePrefix + "envoy.config.listener.v3.Listener"
 	typeSecret   = typePrefix + "envoy.extensions.transport_sockets.tls.v3.Secret"
+	// fieldFilterChains is the number of a listener's field filter_chains.
+	fieldFilterChains = 3
 )
 
 // configKey finds a listener's route configuration: its own if it has a filter chain of its own, otherwise that of the
@@ -92,18 +98,19 @@ func (t *Tables) listenersOfPort(r *flow.Read, key string, members []flow.Row[*l
 	port.policy().shapeListener(built)
 	out := built.Socket
 	out.Name, out.Address, out.AccessLog = first.Key, first.bindAddress(), notFoundLog()
+	var chains []chainRow
 	var needs []Name
 	switch p := first.protocol(); {
 	case p.transport == corev1.ProtocolUDP:
 		needs = t.datagrams(r, out, first)
 	case p.sni:
-		needs = t.chainsBySNI(r, out, members)
+		chains, needs = t.chainsBySNI(r, out, members)
 	case p.layer4:
 		out.FilterChains, needs = t.layer4Chains(r, first, map[string]bool{})
 	default:
 		out.DefaultFilterChain, needs = filterChain(first, first, port.policy()), []Name{first.Gateway.routesOf(first.Key)}
 	}
-	all := []*Resource{resource(out, out.Name, distinct(needs)...)}
+	all := []*Resource{withChains(out, chains, distinct(needs))}
 	if quic := t.quicListener(r, members, port.policy()); quic != nil {
 		all = append(all, quic)
 	}
@@ -125,9 +132,47 @@ func eachListener(_ *flow.Read, key string, all []*Resource) []flow.Row[*Resourc
 	return rows
 }
 
-// chainsBySNI gives each listener of a port its filter chains, which Envoy chooses among by the server name of the TLS
+// chainRow is a filter chain, encoded as the field of its listener.
+type chainRow struct {
+	Body []byte
+	// Sum is a hash of Body, so that the whole listener need not be hashed again when one chain changes.
+	Sum [sha256.Size]byte
+}
+
+func (c chainRow) equal(o chainRow) bool { return c.Sum == o.Sum && bytes.Equal(c.Body, o.Body) }
+
+func newChain(chain *listenerv3.FilterChain) chainRow {
+	body := appendMessage(nil, fieldFilterChains, encode(chain))
+	return chainRow{body, sha256.Sum256(body)}
+}
+
+// chainOf is the filter chain of a listener for HTTPS. A port may have many of them, of which a change usually concerns one.
+func (t *Tables) chainOf(r *flow.Read, _ string, l *listenerRow) (chainRow, bool) {
+	if !l.Serves || !l.protocol().sni || l.protocol().layer4 {
+		return chainRow{}, false
+	}
+	return newChain(filterChain(l, l, t.policyOfChain(r, l))), true
+}
+
+// withChains is a listener with more filter chains than it has: their bytes, one after the other.
+func withChains(out *listenerv3.Listener, chains []chainRow, needs []Name) *Resource {
+	head, digest := encode(out), sha256.New()
+	digest.Write(head)
+	pieces := append(make([][]byte, 0, 1+len(chains)), head)
+	for _, c := range chains {
+		pieces = append(pieces, c.Body)
+		digest.Write(c.Sum[:])
+	}
+	return &Resource{
+		Type: typeListener, Name: out.Name, Version: hex.EncodeToString(digest.Sum(nil)[:16]), Pieces: pieces, Needs: needs,
+	}
+}
+
+// chainsBySNI are the filter chains of the listeners of a port, which Envoy chooses among by the server name of the TLS
 // handshake.
-func (t *Tables) chainsBySNI(r *flow.Read, out *listenerv3.Listener, members []flow.Row[*listenerRow]) (needs []Name) {
+func (t *Tables) chainsBySNI(r *flow.Read, out *listenerv3.Listener, members []flow.Row[*listenerRow]) (chains []chainRow,
+	needs []Name,
+) {
 	out.ListenerFilters = []*listenerv3.ListenerFilter{{
 		Name:       "envoy.filters.listener.tls_inspector",
 		ConfigType: &listenerv3.ListenerFilter_TypedConfig{TypedConfig: packed(&inspectorv3.TlsInspector{})},
@@ -135,14 +180,18 @@ func (t *Tables) chainsBySNI(r *flow.Read, out *listenerv3.Listener, members []f
 	named := map[string]bool{}
 	for _, l := range inOrder(members) {
 		if l.protocol().layer4 {
-			chains, clusters := t.layer4Chains(r, l, named)
-			out.FilterChains, needs = append(out.FilterChains, chains...), append(needs, clusters...)
+			several, clusters := t.layer4Chains(r, l, named)
+			for _, chain := range several {
+				chains = append(chains, newChain(chain))
+			}
+			needs = append(needs, clusters...)
 		} else {
-			out.FilterChains = append(out.FilterChains, filterChain(l, l, t.policyOfChain(r, l)))
+			chain, _ := t.chains.Get(r, l.Key)
+			chains = append(chains, chain)
 		}
 		needs = append(needs, l.needs()...)
 	}
-	return needs
+	return chains, needs
 }
 
 // inOrder are the listeners of a port in their order.

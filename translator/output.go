@@ -25,8 +25,8 @@ type Resource struct {
 	// Version is a hash of the body in hex: equal bytes have equal versions on every replica and after every restart.
 	Version string
 	// Pieces are the encoded message, the value of the Any, one after the other. A route configuration shares those of
-	// its virtual hosts with the versions before and after it, so that a change costs its whole length only when it is
-	// sent.
+	// its virtual hosts with the versions before and after it, and a listener those of its filter chains, so that a change
+	// costs the whole length only when it is sent.
 	Pieces [][]byte
 	// Needs names the resources that Envoy asks for because of this one: a cluster's load assignment, a listener's
 	// route configurations and secrets, a route configuration's clusters. Delivery orders changes by it.

@@ -154,6 +154,7 @@ type Tables struct {
 	listenersBySecret    *flow.Index[*listenerRow]
 	secrets              *flow.Table[*Resource]
 	quicSecrets          *flow.Table[*Resource]
+	chains               *flow.Table[chainRow]
 	listenersOfPorts     *flow.Table[[]*Resource]
 	portListeners        *flow.Table[*Resource]
 	portListenersByFleet *flow.Index[*Resource]
