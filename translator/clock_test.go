@@ -101,3 +101,23 @@ func TestTheClockExpiresCertificates(t *testing.T) {
 		t.Errorf("a change that makes nothing worse is refused: %v, %v", findings, err)
 	}
 }
+
+// TestJustIssuedCertificatesAreValid: the clock of the tables may be a minute late, and those of issuers ahead. A certificate
+// that begins to be valid within a minute counts as valid. One that begins later does not.
+func TestJustIssuedCertificatesAreValid(t *testing.T) {
+	pair, err := certificate.Parse(pairs[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for before, problems := range map[time.Duration]int{time.Second: 0, time.Minute: 0, 2 * time.Minute: 1} {
+		w := newWorld(t)
+		w.now = func() time.Time { return pair.NotBefore.Add(-before) }
+		outcome, err := w.Apply(benchEvents(0))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p := problemsOf(outcome); len(p) != problems {
+			t.Errorf("%v before a certificate is valid: got the problems %v, want %d", before, p, problems)
+		}
+	}
+}

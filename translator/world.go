@@ -137,8 +137,9 @@ func (w *World) Apply(events []Event) (Outcome, error) {
 	return outcome, nil
 }
 
-// clockStep is how far the tables' clock may be behind. A certificate that comes into use is judged by this clock. One
-// that is in use is judged again at the moment at which it begins or ends to be valid.
+// clockStep is how far the tables' clock may be behind. A certificate that comes into use is judged by this clock, so it
+// counts as valid a bit earlier than it says. One that is in use is judged again at the moment at which it begins or ends
+// to be valid.
 const clockStep = time.Minute
 
 // setClock sets the tables' clock if necessary, and reports whether it did. Most batches do not set it, so they judge

@@ -15,10 +15,17 @@ type Untimely struct {
 	Early bool
 }
 
+// leeway is how much earlier than it says a certificate counts as valid. Issuers such as cert-manager make certificates that
+// are valid from the second in which they are issued, clocks of machines differ, and the caller's may be late.
+const leeway = time.Minute
+
+// begin is the first moment in which the certificate counts as valid.
+func (p *Pair) begin() time.Time { return p.NotBefore.Add(-leeway) }
+
 // At returns why the certificate is not valid at a time; nil if it is.
 func (p *Pair) At(now time.Time) *Untimely {
 	switch {
-	case now.Before(p.NotBefore):
+	case now.Before(p.begin()):
 		return &Untimely{
 			Early: true,
 			Words: fmt.Sprintf("has a certificate that is not valid before %s; until then clients refuse it: keep the old one, or wait", stamp(p.NotBefore)),
@@ -47,7 +54,7 @@ func (p *Pair) lifetime() time.Duration { return p.NotAfter.Sub(p.NotBefore) }
 // Next is the first moment after now at which At gives another answer, or at which the certificate ends soon; zero if
 // there is none.
 func (p *Pair) Next(now time.Time, before time.Duration) time.Time {
-	moments := []time.Time{p.NotBefore, p.EndsSoon(before), p.end()}
+	moments := []time.Time{p.begin(), p.EndsSoon(before), p.end()}
 	if p.Staple != nil && p.Staple.Required {
 		moments = append(moments, p.Staple.end())
 	}

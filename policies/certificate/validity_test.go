@@ -8,6 +8,7 @@ import (
 )
 
 func TestTimes(t *testing.T) {
+	const never = -time.Hour
 	from := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	p := &Pair{NotBefore: from, NotAfter: from.Add(time.Hour)}
 	required := &Pair{
@@ -20,18 +21,19 @@ func TestTimes(t *testing.T) {
 		after time.Duration
 		words string
 		early bool
-		next  time.Duration // After from; negative for never.
+		next  time.Duration // After from; never for never.
 	}{
 		"before": {
-			p, -time.Second,
-			"has a certificate that is not valid before 2026-01-02T03:04:05Z; until then clients refuse it: keep the old one, or wait", true, 0,
+			p, -time.Minute - time.Second,
+			"has a certificate that is not valid before 2026-01-02T03:04:05Z; until then clients refuse it: keep the old one, or wait", true, -time.Minute,
 		},
-		"first": {p, 0, "", false, 50 * time.Minute},
-		"soon":  {p, 50 * time.Minute, "", false, time.Hour + time.Second},
-		"last":  {p, time.Hour + time.Millisecond, "", false, time.Hour + time.Second},
+		"just issued, by a clock that is ahead": {p, -time.Second, "", false, 50 * time.Minute},
+		"first":                                 {p, 0, "", false, 50 * time.Minute},
+		"soon":                                  {p, 50 * time.Minute, "", false, time.Hour + time.Second},
+		"last":                                  {p, time.Hour + time.Millisecond, "", false, time.Hour + time.Second},
 		"after": {
 			p, time.Hour + time.Second, "has a certificate that expired at 2026-01-02T04:04:05Z: issue a new one",
-			false, -1,
+			false, never,
 		},
 		"staple": {required, time.Minute, "", false, time.Minute + time.Second},
 		"old staple": {
@@ -41,7 +43,7 @@ func TestTimes(t *testing.T) {
 		"not needed": {optional, time.Minute + time.Second, "", false, 50 * time.Minute},
 		"all is late": {
 			required, 2 * time.Hour, "has a certificate that expired at 2026-01-02T04:04:05Z: issue a new one",
-			false, -1,
+			false, never,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -51,7 +53,7 @@ func TestTimes(t *testing.T) {
 				t.Errorf("At: %+v, want %q, early %t", got, c.words, c.early)
 			}
 			next := c.pair.Next(now, 10*time.Minute)
-			if want := from.Add(c.next); c.next < 0 && !next.IsZero() || c.next >= 0 && !next.Equal(want) {
+			if want := from.Add(c.next); c.next == never && !next.IsZero() || c.next != never && !next.Equal(want) {
 				t.Errorf("Next: %v after the beginning, want %v", next.Sub(from), c.next)
 			}
 		})
