@@ -167,6 +167,7 @@ func (p *plane) addCertificates(ctx context.Context, o serveOptions) error {
 		Namespace: p.namespace, DNSNames: certs.ServiceNames("gatehouse", p.namespace, p.domain),
 		From: o.certificateFrom, Overlap: o.certificateOverlap,
 	}, p.log.WithName("certs"))
+	p.keeper.Leading = p.manager.Elected()
 	// All replicas know of a step of a handover long before the next one.
 	p.keeper.Interval = min(certs.DefaultInterval, max(o.certificateOverlap/10, time.Second/10))
 	if o.webhook && o.injectCA {

@@ -109,7 +109,7 @@ type purpose int
 
 const (
 	create  purpose = iota // a certificate that works, from wherever
-	serve                  // that of the settings
+	serve                  // that of the settings, in steps
 	replace                // a new CA of its own
 )
 

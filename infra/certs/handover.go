@@ -79,7 +79,7 @@ func next(stored, source *Serving, s Settings, now time.Time, want purpose) (*Se
 	switch {
 	case want == replace:
 		return renew(stored, s, now, true)
-	case source != nil:
+	case source != nil && (want == serve || stored == nil || !now.Before(stored.Leaf.Leaf.NotAfter)):
 		return handOver(stored, source, s, now), nil
 	case stored == nil || stored.from == "" && stored.caKey != nil:
 		return renew(stored, s, now, false)

@@ -124,6 +124,47 @@ func TestHandOver(t *testing.T) {
 	}
 }
 
+// TestOnlyTheLeaderHandsOver: while an upgrade replaces the replicas, those with the settings of before and those with the new
+// ones look at the Secret in turns. The ones that do not lead change nothing, whichever way the installation moves. They make a
+// certificate only where there is none that works.
+func TestOnlyTheLeaderHandsOver(t *testing.T) {
+	s := testSettings()
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	source := newIssuer(t, s, now).issue(t, now)
+	look := func(stored *Serving, from string, want purpose) *Serving {
+		t.Helper()
+		mine := s
+		var theirs *Serving
+		if mine.From = from; from != "" {
+			theirs = source
+		}
+		step, err := next(stored, theirs, mine, now, want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return step
+	}
+	own := look(nil, "", create)
+	for name, stored := range map[string]*Serving{
+		"the own CA": own, "on its way to cert-manager": look(own, "cm", serve), "cert-manager": look(nil, "cm", create),
+		"on its way back": look(look(nil, "cm", create), "", serve),
+	} {
+		for _, from := range []string{"", "cm"} {
+			if look(stored, from, create) != stored {
+				t.Errorf("%s: a replica that does not lead, with the settings %q, changes it", name, from)
+			}
+		}
+	}
+	if stored := look(own, "cm", serve); stored == own || len(stored.cas) != 2 {
+		t.Errorf("the leader does not begin to hand over: the CAs are %v", stored.cas)
+	}
+	now = source.Leaf.Leaf.NotAfter
+	source = newIssuer(t, s, now).issue(t, now)
+	if stored := look(look(nil, "cm", create), "cm", create); !bytes.Equal(stored.Leaf.Certificate[0], source.Leaf.Certificate[0]) {
+		t.Error("what has expired is not replaced by a replica that does not lead")
+	}
+}
+
 // TestHandOverOfWhatWorksNoLonger: a certificate that has expired is replaced at once, by cert-manager's or by the own CA.
 func TestHandOverOfWhatWorksNoLonger(t *testing.T) {
 	s := testSettings()

@@ -28,6 +28,9 @@ type Keeper struct {
 	// Webhooks is the name of the ValidatingWebhookConfiguration and of the MutatingWebhookConfiguration that get the
 	// CA; empty means none. It may be set before Start.
 	Webhooks string
+	// Leading is closed when this replica leads, which alone makes the steps of a handover: replicas with other settings would
+	// make other ones. Nil means that there is no other replica. It may be set before Load.
+	Leading <-chan struct{}
 
 	mu       sync.RWMutex
 	current  *Serving
@@ -44,12 +47,24 @@ func (k *Keeper) Load(ctx context.Context) error {
 	k.mu.RLock()
 	known := k.current
 	k.mu.RUnlock()
-	serving, err := ensure(ctx, k.client, k.settings, known, serve)
+	serving, err := ensure(ctx, k.client, k.settings, known, k.purpose())
 	if err != nil {
 		return err
 	}
 	k.take(serving)
 	return nil
+}
+
+func (k *Keeper) purpose() purpose {
+	if k.Leading == nil {
+		return serve
+	}
+	select {
+	case <-k.Leading:
+		return serve
+	default:
+		return create
+	}
 }
 
 // Start maintains the certificate until ctx ends. A failure is logged and tried again; the current certificate stays in
