@@ -35,6 +35,10 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "authorizer:", serveAuth())
 		os.Exit(1)
 	}
+	if os.Getenv(securedServer) != "" {
+		fmt.Fprintln(os.Stderr, "secured:", serveSecured())
+		os.Exit(1)
+	}
 	if text := os.Getenv(acmeFront); text != "" {
 		fmt.Fprintln(os.Stderr, "front:", serveFront(text))
 		os.Exit(1)

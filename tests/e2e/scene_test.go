@@ -42,9 +42,14 @@ spec: {selector: {app: %[1]s}, ports: [{name: http, port: 80, targetPort: web}]}
 `
 
 // inPod is a Deployment that runs this program, which a variable of its environment makes a server, with the ports and
-// probes of its container.
-func inPod(t *testing.T, name, variable, value, container string) string {
+// probes of its container. Secrets are mounted at their names.
+func inPod(t *testing.T, name, variable, value, container string, secrets ...string) string {
 	t.Helper()
+	volumes, mounts := "", ""
+	for _, secret := range secrets {
+		volumes += fmt.Sprintf(", {name: %[1]s, secret: {secretName: %[1]s}}", secret)
+		mounts += fmt.Sprintf(", {name: %[1]s, mountPath: /%[1]s}", secret)
+	}
 	program, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -58,14 +63,15 @@ spec:
   template:
     metadata: {labels: {app: %[1]s}}
     spec:
-      volumes: [{name: program, hostPath: {path: %[2]s}}]
+      volumes: [{name: program, hostPath: {path: %[2]s}}%[7]s]
       containers:
       - name: %[1]s
         image: registry.k8s.io/gateway-api/conformance/echo-basic:v0.1.0
         command: [/program/%[3]s]
         env: [{name: %[4]s, value: %[5]q}]
-        volumeMounts: [{name: program, mountPath: /program}]
-%[6]s`, name, filepath.Dir(program), filepath.Base(program), variable, value, container)
+        volumeMounts: [{name: program, mountPath: /program}%[8]s]
+%[6]s`, name, filepath.Dir(program), filepath.Base(program), variable, value, container,
+		volumes, mounts)
 }
 
 // plainGateway has one HTTP listener on port 80.

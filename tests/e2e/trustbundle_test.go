@@ -67,17 +67,22 @@ func (a authority) issue(t *testing.T, serial int64, name string) (certificate, 
 		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: encoded})
 }
 
-// bundle is a ClusterTrustBundle of the authority, in the version that the cluster serves.
+// bundle is a ClusterTrustBundle of the authority.
 func (a authority) bundle(t *testing.T, name string) string {
+	t.Helper()
+	return trustBundle(t, name, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.certificate.Raw})))
+}
+
+// trustBundle is a ClusterTrustBundle of certificates in PEM, in the version that the cluster serves.
+func trustBundle(t *testing.T, name, certificates string) string {
 	t.Helper()
 	version := "v1beta1"
 	if served, err := kubectl("get", "--raw", "/apis/certificates.k8s.io/v1"); strings.Contains(must(t, served, err),
 		"clustertrustbundles") {
 		version = "v1"
 	}
-	text := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.certificate.Raw}))
 	return fmt.Sprintf("apiVersion: certificates.k8s.io/%s\nkind: ClusterTrustBundle\nmetadata: {name: %s}\nspec:\n  trustBundle: |\n    %s\n",
-		version, name, strings.ReplaceAll(strings.TrimSpace(text), "\n", "\n    "))
+		version, name, strings.ReplaceAll(strings.TrimSpace(certificates), "\n", "\n    "))
 }
 
 const securedBackend = `
