@@ -35,6 +35,13 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "authorizer:", serveAuth())
 		os.Exit(1)
 	}
+	if address := os.Getenv(connectedEnvoy); address != "" {
+		if err := watchConnection(address); err != nil {
+			fmt.Fprintln(os.Stderr, "connection:", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if os.Getenv(securedServer) != "" {
 		fmt.Fprintln(os.Stderr, "secured:", serveSecured())
 		os.Exit(1)

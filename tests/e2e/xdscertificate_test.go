@@ -22,7 +22,7 @@ var plane = scene{"gatehouse-system"}
 
 // TestCertManagerIssuesForTheControlPlane: the certificate for xDS and the webhook moves from the own CA to cert-manager,
 // is renewed there together with its CA, and moves back. Meanwhile no request fails, good objects are admitted, a broken one
-// is refused, no Envoy loses its connection but to a replica that ends, and Envoys connect to new replicas at each step. When
+// is refused, no Envoy loses its connection but to a replica that ends, and then for no longer than its back-off. When
 // the control plane was away and everything that Envoys trust is gone, they connect as well.
 func TestCertManagerIssuesForTheControlPlane(t *testing.T) {
 	certManager(t)
@@ -45,6 +45,7 @@ func TestCertManagerIssuesForTheControlPlane(t *testing.T) {
 	ends := []func(){admits(t, s), loads(t, at, s.host())}
 	certifyPlane(t, 2, "certManager.enabled=true")
 	plane.handsOver(t, only)
+	connection := s.watchesConnection(t)
 	for i := range *rotations {
 		plane.renews(t, "gatehouse-ca")
 		plane.renews(t, "gatehouse")
@@ -54,6 +55,7 @@ func TestCertManagerIssuesForTheControlPlane(t *testing.T) {
 		s.apply(t, route(fmt.Sprintf("after%d", i%3), host))
 		settles(t, at, "GET "+host+"/", http.StatusOK)
 	}
+	reconnectsInTime(t, connection, *rotations)
 	certifyPlane(t, 2, "certManager.enabled=false")
 	plane.becomesOwn(t)
 	certifyPlane(t, 2, "certManager.enabled=true,certManager.caInjection=cainjector")
