@@ -188,10 +188,12 @@ func (s scene) renews(t *testing.T, certificate string) {
 	})
 }
 
-// losesAReplica deletes a replica of the control plane, so that what is connected to it connects to another one.
+// losesAReplica deletes the oldest replica of the control plane, which is the one that Envoys connected to when the one before
+// it was deleted.
 func (s scene) losesAReplica(t *testing.T) {
 	t.Helper()
-	pods := strings.Fields(s.kubectl(t, "get", "pods", "-l", controlPlane, "-o", "jsonpath={.items[*].metadata.name}"))
+	pods := strings.Fields(s.kubectl(t, "get", "pods", "-l", controlPlane, "--sort-by=.metadata.creationTimestamp",
+		"-o", "jsonpath={.items[*].metadata.name}"))
 	s.kubectl(t, "delete", "pod", pods[0])
 	s.kubectl(t, "rollout", "status", "deployment/gatehouse", "--timeout=60s")
 }
