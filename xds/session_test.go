@@ -280,6 +280,30 @@ func TestClusterThatAsksDNSGetsTheWholeLimit(t *testing.T) {
 	p.want("CDS b@2", "RDS r@3")
 }
 
+// Envoy uses a cluster with a health check after its endpoints have answered, or could have. No endpoint holds others for
+// longer than the grace by not answering.
+func TestRouteWaitsForHealthChecks(t *testing.T) {
+	for warms, wait := range map[time.Duration]time.Duration{
+		700 * time.Millisecond: 700*time.Millisecond + checkMargin, time.Minute: 5 * time.Second,
+	} {
+		p := serving(t)
+		checked := res("CDS b@1 EDS:b")
+		checked.Warms = warms
+		p.f.publish(translator.Delta{
+			Fleet: "ns/gw", Changed: []*translator.Resource{checked, res("EDS b@1"), res("RDS r@2 CDS:b")},
+		}, p.now)
+		p.want("CDS b@1")
+		p.ask("EDS", "b")
+		p.want("EDS b@1")
+		p.ack("EDS")
+		p.want()
+		p.after(wait - time.Millisecond)
+		p.want()
+		p.after(time.Millisecond)
+		p.want("RDS r@2")
+	}
+}
+
 func TestWarmLimitIsPaidOnce(t *testing.T) {
 	p := serving(t)
 	p.publish("CDS b@1 EDS:b", "RDS r@2 CDS:a CDS:b")
