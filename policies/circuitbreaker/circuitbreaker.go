@@ -39,6 +39,9 @@ var Feature = feature.Feature[v1alpha1.ClusterSettings]{
 // a backend that many clients use.
 const defaultRetries = 1024
 
+// defaultPerEndpoint is the number of connections to an endpoint if the policy limits them and does not say to how many.
+const defaultPerEndpoint = 1024
+
 // percent is the default denominator of a fraction (Gateway API, Fraction).
 const percent = 100
 
@@ -111,9 +114,13 @@ func cluster(spec *v1alpha1.ClusterSettings, _ feature.Have, upstream *feature.U
 	}
 }
 
+// perEndpoint is the limit of connections to one endpoint, nil for none.
 func perEndpoint(c *v1alpha1.CircuitBreaker) *int64 {
-	if c.PerEndpoint == nil {
+	switch {
+	case c.PerEndpoint == nil:
 		return nil
+	case c.PerEndpoint.MaxConnections == nil:
+		return new(int64(defaultPerEndpoint))
 	}
 	return c.PerEndpoint.MaxConnections
 }

@@ -27,11 +27,11 @@ var Feature = feature.Feature[v1alpha1.ClusterSettings]{
 	},
 }
 
-// The limits of both percentages of preconnect. Envoy has none for the second.
+// The limits of both percentages of preconnect, which are Envoy's.
 const (
-	minPercent     = 100
-	maxPerEndpoint = 300
-	percent        = 100
+	minPercent = 100
+	maxPercent = 300
+	percent    = 100
 )
 
 // Options of sockets on Linux (SOL_SOCKET, SO_SNDBUF and SO_RCVBUF).
@@ -69,23 +69,24 @@ func checkPreconnect(field string, p *v1alpha1.PreconnectPolicy, lb *v1alpha1.Lo
 	if p == nil {
 		return nil
 	}
-	if n := p.PerEndpointPercent; n != nil && (*n < minPercent || *n > maxPerEndpoint) {
-		problems = append(problems, feature.Invalid(field+".perEndpointPercent",
-			"%d is out of range: write a number from %d to %d", *n, minPercent, maxPerEndpoint))
-	}
-	n := p.PredictivePercent
-	if n == nil {
+	problems = append(checkPercent(field+".perEndpointPercent", p.PerEndpointPercent),
+		checkPercent(field+".predictivePercent", p.PredictivePercent)...)
+	if p.PredictivePercent == nil {
 		return problems
-	}
-	if *n < minPercent {
-		problems = append(problems, feature.Invalid(field+".predictivePercent",
-			"%d is out of range: write a number of at least %d", *n, minPercent))
 	}
 	if lb == nil || lb.Type != v1alpha1.RandomLoadBalancerType && lb.Type != v1alpha1.RoundRobinLoadBalancerType {
 		problems = append(problems, feature.Invalid(field+".predictivePercent",
 			"predictivePercent works only with loadBalancer.type Random or RoundRobin: remove it or change the type"))
 	}
 	return problems
+}
+
+func checkPercent(field string, n *uint32) []verdict.Problem {
+	if n == nil || *n >= minPercent && *n <= maxPercent {
+		return nil
+	}
+	return []verdict.Problem{feature.Invalid(field, "%d is out of range: write a number from %d to %d", *n, minPercent,
+		maxPercent)}
 }
 
 func cluster(spec *v1alpha1.ClusterSettings, _ feature.Have, upstream *feature.Upstream) {

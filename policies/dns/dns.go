@@ -48,6 +48,9 @@ func check(spec *v1alpha1.ClusterSettings) []verdict.Problem {
 		return nil
 	}
 	problems := feature.CheckPositive("dns.dnsRefreshRate", spec.DNS.DNSRefreshRate, defaultRefresh.String())
+	if rate := spec.DNS.DNSRefreshRate; feature.Duration(rate).AsDuration() == time.Millisecond {
+		problems = append(problems, feature.Invalid("dns.dnsRefreshRate", "%q is too short: write at least 2ms", *rate))
+	}
 	if family := spec.DNS.LookupFamily; family != nil {
 		problems = append(problems, feature.CheckChoice("dns.lookupFamily", *family, families)...)
 	}
@@ -67,7 +70,7 @@ func Resolution(spec *v1alpha1.DNS) *dnsv3.DnsCluster {
 			BaseInterval: durationpb.New(firstRetry), MaxInterval: durationpb.New(lastRetry),
 		},
 	}
-	if out.DnsRefreshRate.AsDuration() == 0 {
+	if out.DnsRefreshRate.AsDuration() <= time.Millisecond {
 		out.DnsRefreshRate = durationpb.New(defaultRefresh)
 	}
 	if spec.LookupFamily != nil {

@@ -35,6 +35,10 @@ func checkUtilization(field string, lb *v1alpha1.LoadBalancer) []verdict.Problem
 	}
 	if oob := u.OutOfBand; oob != nil {
 		problems = append(problems, feature.CheckPositive(field+".outOfBand.reportingPeriod", oob.ReportingPeriod, "10s")...)
+		if p := oob.Port; p != nil && (*p < 1 || *p > 65535) {
+			problems = append(problems, feature.Invalid(field+".outOfBand.port", "%d is not a port: write a number from 1 to 65535",
+				*p))
+		}
 		if a := oob.Authority; a != nil && strings.ContainsAny(*a, "\r\n\x00") {
 			problems = append(problems, feature.Invalid(field+".outOfBand.authority",
 				"%q cannot be a host: remove line breaks and NUL", *a))
@@ -63,7 +67,7 @@ func utilization(lb *v1alpha1.LoadBalancer) *utilizationv3.ClientSideWeightedRou
 		if oob.Port != nil || oob.Authority != nil {
 			out.OobReportingConfig = &commonv3.OrcaOobReportingConfig{}
 		}
-		if oob.Port != nil {
+		if oob.Port != nil && *oob.Port > 0 {
 			out.OobReportingConfig.PortValue = uint32(*oob.Port)
 		}
 		if oob.Authority != nil {
