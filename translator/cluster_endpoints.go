@@ -23,6 +23,8 @@ func (t *Tables) declareClusters() {
 	t.assignments = flow.Derive(t.clusters, "endpoints", equalResources, t.endpoints)
 	t.clusterSecrets = flow.Group(flow.NewIndex(t.clusters, "clusters by secret", clusterSecrets),
 		"secrets of clusters", equalResources, t.clusterSecret)
+	t.zonesOfFleets = flow.Group(flow.NewIndex(t.in.slices, "slices of fleets", t.slicesOfFleets),
+		"zones of fleets", equalResources, t.fleetZones)
 }
 
 // endpoints is the load assignment of a cluster. An EndpointSlice event touches these rows only.
@@ -32,7 +34,7 @@ func (t *Tables) endpoints(r *flow.Read, _ string, c *clusterRow) (*Resource, bo
 	}
 	set := upstream(c.Use).Endpoints
 	localities := c.Use.localities(&set, func(b backend) map[string][]*endpointv3.LbEndpoint {
-		return loadBalanced(t.slicesByOwner.Lookup(r, b.To.key()), b.Port, set.ZoneWeights != nil)
+		return loadBalanced(t.slicesByOwner.Lookup(r, b.To.key()), b.Port, set.ZoneWeights != nil || set.OwnZone)
 	})
 	return resource(&endpointv3.ClusterLoadAssignment{ClusterName: c.Use.Name, Endpoints: localities}, c.Use.Name), true
 }
@@ -66,7 +68,11 @@ func (c *clusterUse) localities(set *feature.Endpoints,
 			if weight[zone] == 0 {
 				continue
 			}
-			locality := add(clusterName(b), zone, weight[zone], zones[zone])
+			region := clusterName(b)
+			if set.OwnZone {
+				region = "" // Envoy's own locality has none.
+			}
+			locality := add(region, zone, weight[zone], zones[zone])
 			if b.Fallback {
 				locality.Priority = 1
 			}

@@ -19,6 +19,7 @@ import (
 	"gatehouse/api/crdtest"
 	"gatehouse/api/v1alpha1"
 	"gatehouse/policies/certificate"
+	"gatehouse/policies/envoyproxy"
 	"gatehouse/policies/retrybudget"
 	"gatehouse/translator/flow"
 )
@@ -75,6 +76,9 @@ func (h *history) meta(namespace, name string) metav1.ObjectMeta {
 		Labels:            map[string]string{"team": pick(h, "a", "b")},
 	}
 }
+
+// fleetsNamespace is where the Envoys of histories run.
+const fleetsNamespace = "n1"
 
 func (h *history) namespace() string { return pick(h, "n1", "n2") }
 
@@ -279,6 +283,9 @@ func (h *history) slice() Object {
 	}
 	s.Labels = map[string]string{pick(h, discoveryv1.LabelServiceName, discoveryv1.LabelServiceName,
 		mcsv1alpha1.LabelServiceName): pick(h, "s1", "s2")}
+	if h.IntN(4) == 0 {
+		maps.Copy(s.Labels, envoyproxy.OwnerLabels(h.namespace(), pick(h, "g1", "g2")))
+	}
 	s.Ports = []discoveryv1.EndpointPort{
 		{Name: ptr(pick(h, "http", "web")), Port: ptr(pick[int32](h, 8080, 9090))},
 		{Name: ptr("udp"), Port: ptr[int32](8080), Protocol: ptr(corev1.ProtocolUDP)},
@@ -291,6 +298,7 @@ func (h *history) slice() Object {
 		s.Endpoints = append(s.Endpoints, discoveryv1.Endpoint{
 			Addresses:  []string{fmt.Sprintf("%s%d", network, h.IntN(4))},
 			Conditions: discoveryv1.EndpointConditions{Ready: maybe(h, h.IntN(2) == 0), Serving: maybe(h, true)},
+			Zone:       maybe(h, pick(h, "a", "b")),
 			TargetRef:  maybe(h, corev1.ObjectReference{Kind: "Pod", UID: types.UID(pick(h, "pod1", "pod2"))}),
 		})
 	}
@@ -532,6 +540,7 @@ func play(t *testing.T, seed uint64, batches int) {
 	h, w := newHistory(seed), newWorld(t)
 	w.tables.settings.ExternalNames, w.tables.settings.EnabledKinds = seed%2 == 0,
 		[]string{retrybudget.Kind, v1alpha1.KindBackend}
+	w.tables.settings.Namespace = fleetsNamespace
 	w.now = func() time.Time { return h.clock }
 	w.tables.needs = testNeeds
 	events := h.opening()

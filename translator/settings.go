@@ -9,6 +9,8 @@ type Settings struct {
 	// InGatewayNamespace reports whether Envoys run in the namespace of their Gateway rather than in that of the
 	// control plane.
 	InGatewayNamespace bool
+	// Namespace is that of the control plane, empty if there is none, as for files.
+	Namespace string
 	// ExternalNames lets Services of type ExternalName be backends.
 	ExternalNames bool
 	// RouteMemory is how much memory of each Envoy one route may take, in bytes; 0 stands for DefaultRouteMemory.

@@ -149,6 +149,7 @@ type Tables struct {
 	clusters       *flow.Table[*clusterRow]
 	assignments    *flow.Table[*Resource]
 	clusterSecrets *flow.Table[*Resource]
+	zonesOfFleets  *flow.Table[*Resource]
 
 	// Envoy's listeners (listener_xds.go).
 	listenersBySecret    *flow.Index[*listenerRow]

@@ -37,7 +37,7 @@ type PreconnectPolicy struct {
 	PerEndpointPercent *uint32 `json:"perEndpointPercent,omitempty"`
 
 	// PredictivePercent is the same for all endpoints together: connections are opened to the endpoints that will get the
-	// next requests. Only for load balancers of type Random and RoundRobin.
+	// next requests; at most 300. Only for load balancers of type Random and RoundRobin.
 	//
 	// +optional
 	// +kubebuilder:validation:Minimum=100

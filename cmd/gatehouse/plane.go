@@ -74,6 +74,7 @@ func newPlane(ctx context.Context, c *config.EnvoyGateway, in installation, o se
 	if err := p.addLeadership(restConfig, c.Provider.Kubernetes.LeaderElection); err != nil {
 		return nil, err
 	}
+	o.tables.Namespace = in.namespace
 	tables, err := newTables(c, o.tables)
 	if err != nil {
 		return nil, err

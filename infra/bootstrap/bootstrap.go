@@ -18,6 +18,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/structpb"
 
+	"gatehouse/policies/envoyproxy"
 	"gatehouse/policies/regex"
 )
 
@@ -103,8 +104,9 @@ func config(s Settings) (*bootstrapv3.Bootstrap, error) {
 		Admin: &bootstrapv3.Admin{Address: address("127.0.0.1", AdminPort), IgnoreGlobalConnLimit: true},
 		StaticResources: &bootstrapv3.Bootstrap_StaticResources{
 			Listeners: []*listenerv3.Listener{metrics, ready},
-			Clusters:  []*clusterv3.Cluster{xds, adminUpstream()},
+			Clusters:  []*clusterv3.Cluster{xds, adminUpstream(), fleetCluster()},
 		},
+		ClusterManager:   &bootstrapv3.ClusterManager{LocalClusterName: envoyproxy.FleetCluster},
 		DynamicResources: dynamicResources(),
 		OverloadManager:  overload,
 		LayeredRuntime: &bootstrapv3.LayeredRuntime{Layers: []*bootstrapv3.RuntimeLayer{{
@@ -140,6 +142,24 @@ func dynamicResources() *bootstrapv3.Bootstrap_DynamicResources {
 				}},
 			}},
 		},
+	}
+}
+
+// fleetTimeout is how long the start waits for the zones of the fleet. A control plane that is older than Envoy does not
+// know them.
+const fleetTimeout = 5 * time.Second
+
+// fleetCluster is the cluster of the Envoys of the fleet, which the control plane tells. Nothing is sent to it.
+func fleetCluster() *clusterv3.Cluster {
+	return &clusterv3.Cluster{
+		Name:                 envoyproxy.FleetCluster,
+		ConnectTimeout:       durationpb.New(connectTimeout),
+		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_EDS},
+		EdsClusterConfig: &clusterv3.Cluster_EdsClusterConfig{EdsConfig: &corev3.ConfigSource{
+			ConfigSourceSpecifier: &corev3.ConfigSource_Ads{Ads: &corev3.AggregatedConfigSource{}},
+			ResourceApiVersion:    corev3.ApiVersion_V3,
+			InitialFetchTimeout:   durationpb.New(fleetTimeout),
+		}},
 	}
 }
 

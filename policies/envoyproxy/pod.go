@@ -34,6 +34,9 @@ const (
 	TempVolume      = "tmp"
 )
 
+// FleetCluster is the cluster of the Envoys of a fleet themselves, by which each knows how many there are in its zone.
+const FleetCluster = "fleet"
+
 // The environment that every Envoy has.
 const (
 	EnvPodNamespace = "ENVOY_POD_NAMESPACE"

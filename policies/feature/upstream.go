@@ -43,6 +43,8 @@ type Upstream struct {
 type Endpoints struct {
 	// ZoneWeights are the weights of zones. A zone that is not in it has weight 1. It is nil if zones do not matter.
 	ZoneWeights map[string]uint32
+	// OwnZone reports whether endpoints are grouped by their zones alone, to be compared with the zone of Envoy.
+	OwnZone bool
 	// CheckPort is the port of health checks, 0 for that of requests.
 	CheckPort uint32
 	// CheckHosts reports whether the health checks of an endpoint that has a host name are for that host.
@@ -62,8 +64,18 @@ func (u *Upstream) Rest() (out []byte) {
 	if u.DNS != nil {
 		out = fmt.Appendf(out, "dns=%q", Encode(u.DNS))
 	}
-	if e := u.Endpoints; e.ZoneWeights != nil || e.CheckPort > 0 || e.CheckHosts {
-		out = fmt.Appendf(out, "endpoints=%+v", e) // Maps are printed in order.
+	e := u.Endpoints
+	if e.ZoneWeights != nil {
+		out = fmt.Appendf(out, "zones=%v", e.ZoneWeights) // Maps are printed in order.
+	}
+	if e.OwnZone {
+		out = append(out, "zone=own"...)
+	}
+	if e.CheckPort > 0 {
+		out = fmt.Appendf(out, "check=%d", e.CheckPort)
+	}
+	if e.CheckHosts {
+		out = append(out, "check=hosts"...)
 	}
 	return out
 }

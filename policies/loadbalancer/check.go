@@ -29,7 +29,7 @@ func check(spec *v1alpha1.ClusterSettings) []verdict.Problem {
 	}
 	problems = append(problems, checkUtilization("loadBalancer.backendUtilization", lb)...)
 	problems = append(problems, checkOverride("loadBalancer.endpointOverride", lb.EndpointOverride)...)
-	problems = append(problems, checkZones("loadBalancer.zoneAware", lb.ZoneAware)...)
+	problems = append(problems, checkZones("loadBalancer.zoneAware", lb)...)
 	if hashes(lb) {
 		problems = append(problems, checkHash("loadBalancer.consistentHash", lb.ConsistentHash)...)
 	}

@@ -38,44 +38,44 @@ var Feature = feature.Feature[v1alpha1.ClusterSettings]{
 	},
 }
 
-// balancer makes Envoy's load balancing policy of one type, weighted by locality or not.
+// balancer makes Envoy's load balancing policy of one type, which chooses a locality first if it is told how.
 type balancer struct {
 	extension string
-	config    func(lb *v1alpha1.LoadBalancer, weighted bool) proto.Message
+	config    func(lb *v1alpha1.LoadBalancer, localities *commonv3.LocalityLbConfig) proto.Message
 }
 
 // balancers is every type of load balancer.
 var balancers = map[v1alpha1.LoadBalancerType]balancer{
 	v1alpha1.LeastRequestLoadBalancerType: {
 		"envoy.load_balancing_policies.least_request",
-		func(lb *v1alpha1.LoadBalancer, weighted bool) proto.Message {
-			return &leastrequestv3.LeastRequest{LocalityLbConfig: localities(weighted), SlowStartConfig: slowStart(lb)}
+		func(lb *v1alpha1.LoadBalancer, localities *commonv3.LocalityLbConfig) proto.Message {
+			return &leastrequestv3.LeastRequest{LocalityLbConfig: localities, SlowStartConfig: slowStart(lb)}
 		},
 	},
 	v1alpha1.RoundRobinLoadBalancerType: {
 		"envoy.load_balancing_policies.round_robin",
-		func(lb *v1alpha1.LoadBalancer, weighted bool) proto.Message {
-			return &roundrobinv3.RoundRobin{LocalityLbConfig: localities(weighted), SlowStartConfig: slowStart(lb)}
+		func(lb *v1alpha1.LoadBalancer, localities *commonv3.LocalityLbConfig) proto.Message {
+			return &roundrobinv3.RoundRobin{LocalityLbConfig: localities, SlowStartConfig: slowStart(lb)}
 		},
 	},
 	v1alpha1.RandomLoadBalancerType: {
 		"envoy.load_balancing_policies.random",
-		func(_ *v1alpha1.LoadBalancer, weighted bool) proto.Message {
-			return &randomv3.Random{LocalityLbConfig: localities(weighted)}
+		func(_ *v1alpha1.LoadBalancer, localities *commonv3.LocalityLbConfig) proto.Message {
+			return &randomv3.Random{LocalityLbConfig: localities}
 		},
 	},
 	v1alpha1.ConsistentHashLoadBalancerType: {
 		"envoy.load_balancing_policies.maglev",
-		func(lb *v1alpha1.LoadBalancer, weighted bool) proto.Message {
+		func(lb *v1alpha1.LoadBalancer, localities *commonv3.LocalityLbConfig) proto.Message {
 			return &maglevv3.Maglev{
 				TableSize:                wrapperspb.UInt64(tableSize(lb.ConsistentHash)),
-				LocalityWeightedLbConfig: localities(weighted).GetLocalityWeightedLbConfig(),
+				LocalityWeightedLbConfig: localities.GetLocalityWeightedLbConfig(),
 			}
 		},
 	},
 	v1alpha1.BackendUtilizationLoadBalancerType: {
 		"envoy.load_balancing_policies.client_side_weighted_round_robin",
-		func(lb *v1alpha1.LoadBalancer, _ bool) proto.Message { return utilization(lb) },
+		func(lb *v1alpha1.LoadBalancer, _ *commonv3.LocalityLbConfig) proto.Message { return utilization(lb) },
 	},
 }
 
@@ -89,9 +89,9 @@ func cluster(spec *v1alpha1.ClusterSettings, _ feature.Have, upstream *feature.U
 		return
 	}
 	upstream.Endpoints.ZoneWeights = zoneWeights(lb)
-	weighted := upstream.Localities || upstream.Endpoints.ZoneWeights != nil
-	chosen := policy(b.extension, b.config(lb, weighted))
-	if lb.Type == v1alpha1.BackendUtilizationLoadBalancerType && weighted {
+	localities := localities(lb, upstream)
+	chosen := policy(b.extension, b.config(lb, localities))
+	if lb.Type == v1alpha1.BackendUtilizationLoadBalancerType && localities != nil {
 		// It knows nothing of localities, so another policy chooses one before.
 		chosen = policy("envoy.load_balancing_policies.wrr_locality", &wrrlocalityv3.WrrLocality{EndpointPickingPolicy: chosen})
 	}
@@ -103,19 +103,6 @@ func policy(extension string, config proto.Message) *clusterv3.LoadBalancingPoli
 	return &clusterv3.LoadBalancingPolicy{Policies: []*clusterv3.LoadBalancingPolicy_Policy{{
 		TypedExtensionConfig: &corev3.TypedExtensionConfig{Name: extension, TypedConfig: feature.Any(config)},
 	}}}
-}
-
-// localities spreads requests over localities by their weights, which stand for the weights of a rule's backends, or of
-// zones. It is nil for a cluster whose localities have no weights.
-func localities(weighted bool) *commonv3.LocalityLbConfig {
-	if !weighted {
-		return nil
-	}
-	return &commonv3.LocalityLbConfig{
-		LocalityConfigSpecifier: &commonv3.LocalityLbConfig_LocalityWeightedLbConfig_{
-			LocalityWeightedLbConfig: &commonv3.LocalityLbConfig_LocalityWeightedLbConfig{},
-		},
-	}
 }
 
 func slowStart(lb *v1alpha1.LoadBalancer) *commonv3.SlowStartConfig {

@@ -66,7 +66,7 @@ func TestEnvoyLeavesUnderLoad(t *testing.T) {
 }
 
 // TestFleetFollowsItsEnvoyProxy: the number of Envoys, and whether a Deployment or a DaemonSet runs them, follow the
-// EnvoyProxy without failing a request; what somebody else changes is set right.
+// EnvoyProxy without failing a request; what somebody else changes is set right. Envoys know how many they are.
 func TestFleetFollowsItsEnvoyProxy(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, "follow")
@@ -89,6 +89,19 @@ func TestFleetFollowsItsEnvoyProxy(t *testing.T) {
 	s.apply(t, fmt.Sprintf(customFleet, "envoyDeployment: {replicas: 2}"))
 	fleet("deployments", "{.items[*].status.readyReplicas}", "2")
 	s.becomes(t, "gateway/gw", message(".status", "Programmed"), "2/2 envoy replicas available")
+	eventually(t, "each Envoy knows both of the fleet, which zones are compared with", func() error {
+		out, err := kubectl(append([]string{"get", "pods", "-o", "jsonpath={.items[*].status.podIP}"}, fleetOf(s)...)...)
+		if err != nil {
+			return fmt.Errorf("%s: %w", out, err)
+		}
+		for _, ip := range strings.Fields(out) {
+			stats, err := inside("curl", "-s", "http://"+ip+":19001/stats/prometheus")
+			if err != nil || !strings.Contains(stats, `envoy_cluster_membership_total{envoy_cluster_name="fleet"} 2`) {
+				return fmt.Errorf("the Envoy at %s does not (%v)", ip, err)
+			}
+		}
+		return nil
+	})
 	out, err := kubectl(append([]string{"scale", "deployments", "--replicas=3"}, fleetOf(s)...)...)
 	must(t, out, err)
 	fleet("deployments", "{.items[*].spec.replicas}", "2")

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -26,6 +27,7 @@ import (
 
 	"gatehouse/api/v1alpha1"
 	"gatehouse/infra/envoytest"
+	"gatehouse/policies/envoyproxy"
 	"gatehouse/translator"
 )
 
@@ -293,7 +295,8 @@ func proxyProtocolArrives(t *testing.T, c *translated) {
 	}
 }
 
-// requestsNameTheirEndpoint: a header decides which endpoint gets a request; without it both get some.
+// requestsNameTheirEndpoint: a header decides which endpoint gets a request; without it both get some. The kernel asks
+// the endpoints of idle connections whether they are still there.
 func requestsNameTheirEndpoint(t *testing.T, c *translated) {
 	objects := c.behind("override", named("one"), named("two"))
 	second := objects[2].(*discoveryv1.EndpointSlice)
@@ -302,14 +305,32 @@ func requestsNameTheirEndpoint(t *testing.T, c *translated) {
 		EndpointOverride: &v1alpha1.EndpointOverride{
 			ExtractFrom: []v1alpha1.EndpointOverrideExtractFrom{{Header: new("X-Endpoint")}},
 		},
-	}}, objects...)
+	}, TCPKeepalive: &v1alpha1.TCPKeepalive{IdleTime: new(gwapiv1.Duration("7s"))}}, objects...)
 	envoytest.WaitFor(t, "both endpoints", func() bool { return len(tally(t, host, 4)) == 2 })
+	envoytest.WaitFor(t, "a timer of keepalives", func() bool { return keptAlive(t, *second.Ports[0].Port) })
 	if got := tally(t, host, 20, fmt.Sprintf("X-Endpoint: 127.0.0.1:%d", *second.Ports[0].Port)); got["200 two"] != 20 {
 		t.Errorf("requests that name the second endpoint are answered %v", got)
 	}
 	if got := tally(t, host, 20, "X-Endpoint: 192.0.2.9:80"); got["200 one"]+got["200 two"] != 20 {
 		t.Errorf("requests that name no endpoint of the backend are answered %v", got)
 	}
+}
+
+// keptAlive reports whether a connection to a port of 127.0.0.1 has a timer of keepalives, which is kind 2 of
+// /proc/net/tcp (proc(5)).
+func keptAlive(t *testing.T, port int32) bool {
+	t.Helper()
+	table, err := os.ReadFile("/proc/thread-self/net/tcp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(table)) {
+		if fields := strings.Fields(line); len(fields) > 5 && fields[2] == fmt.Sprintf("0100007F:%04X", port) &&
+			strings.HasPrefix(fields[5], "02:") {
+			return true
+		}
+	}
+	return false
 }
 
 // inZones puts the endpoints of behind into zones.
@@ -478,3 +499,40 @@ func attachingChecksFailsNothing(t *testing.T, c *translated) {
 
 // quantity is a number of bytes.
 func quantity(text string) *resource.Quantity { return new(resource.MustParse(text)) }
+
+// TestOwnZoneIsPreferred: requests stay in Envoy's own zone, all of them or as many as the zone's share of endpoints
+// allows, and go everywhere without preferLocal. It depends on how the fleet is spread over the zones.
+func TestOwnZoneIsPreferred(t *testing.T) {
+	c := startWith(t, translator.Settings{InGatewayNamespace: true}, false)
+	fleet := &discoveryv1.EndpointSlice{ObjectMeta: c.meta("fleet"), AddressType: discoveryv1.AddressTypeIPv4}
+	fleet.Labels = envoyproxy.OwnerLabels("shop", "web")
+	for i, zone := range []string{ownZone, ownZone, "there", "there"} {
+		fleet.Endpoints = append(fleet.Endpoints, discoveryv1.Endpoint{Addresses: []string{fmt.Sprintf("192.0.2.%d", i+1)}, Zone: &zone})
+	}
+	c.apply(fleet, c.route("ready.example.com", nil))
+	c.serves(proxyPort, "ready.example.com")
+	for name, tc := range map[string]struct {
+		zones *v1alpha1.ZoneAware
+		// here is how many of 200 requests stay, give or take most.
+		here, most int
+	}{
+		"any":    {nil, 50, 2},
+		"forced": {&v1alpha1.ZoneAware{PreferLocal: &v1alpha1.PreferLocalZone{Force: &v1alpha1.ForceLocalZone{}, MinEndpointsThreshold: new(uint64(1))}}, 200, 0},
+		// The zone has a quarter of the endpoints and half of the Envoys, so they keep half of their requests. Five
+		// standard deviations of a binomial distribution.
+		"shared": {&v1alpha1.ZoneAware{PreferLocal: &v1alpha1.PreferLocalZone{MinEndpointsThreshold: new(uint64(1))}}, 100, 36},
+	} {
+		t.Run(name, func(t *testing.T) {
+			objects := inZones(c.behind(name, named("here"), named("there"), named("there"), named("there")),
+				ownZone, "there", "there", "there")
+			host := c.settled(name, v1alpha1.ClusterSettings{
+				LoadBalancer: &v1alpha1.LoadBalancer{Type: v1alpha1.RoundRobinLoadBalancerType, ZoneAware: tc.zones},
+			}, objects...)
+			envoytest.WaitFor(t, "the route", func() bool { return verbatim(t, http.MethodGet, host, "/").StatusCode == 200 })
+			c.quiet()
+			if got := tally(t, host, 200)["200 here"]; got < tc.here-tc.most || got > tc.here+tc.most {
+				t.Errorf("%d of 200 requests stay in the zone, want %d", got, tc.here)
+			}
+		})
+	}
+}

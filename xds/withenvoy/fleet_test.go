@@ -48,6 +48,7 @@ import (
 const (
 	fleetName = "shop/web"
 	podName   = "web-1"
+	ownZone   = "here"
 	proxyPort = 10080
 	grace     = 300 * time.Millisecond
 	// remembered is small enough that a test can exceed it.
@@ -110,7 +111,8 @@ func start(t testing.TB, resources ...*translator.Resource) *controlled {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.envoy = envoytest.Start(t, config, "--service-cluster", fleetName, "--service-node", podName)
+	c.envoy = envoytest.Start(t, config, "--service-cluster", fleetName, "--service-node", podName,
+		"--service-zone", ownZone)
 	return c
 }
 
