@@ -302,8 +302,12 @@ func listenerAddress(t *testing.T, path string) string {
 			continue
 		}
 		address, err := askListener(string(admin))
-		if err == nil {
-			return address
+		if err == nil { // Envoy tells of its listeners before they take connections.
+			var conn net.Conn
+			if conn, err = net.Dial("tcp", address); err == nil {
+				_ = conn.Close()
+				return address
+			}
 		}
 		last = err
 	}

@@ -18,6 +18,7 @@ import (
 	"gatehouse/policies/clienthttp3"
 	"gatehouse/policies/clientpath"
 	"gatehouse/policies/clienttimeout"
+	"gatehouse/policies/clienttls"
 	"gatehouse/policies/connection"
 	"gatehouse/policies/cors"
 	"gatehouse/policies/dns"
@@ -70,6 +71,7 @@ var features = []bound{
 	settings(proxyprotocol.Feature),
 	settings(tcpkeepalive.Feature),
 	gateway(clientcertificate.Feature),
+	listeners(clienttls.Feature),
 	listeners(clientpath.Feature),
 	listeners(clientheaders.Feature),
 	listeners(clientconnection.Feature),
@@ -171,7 +173,7 @@ func (k Kind) ListenerParts(p Object, have feature.Have) []ListenerPart {
 			l := feature.NewListener()
 			f.listener(p, have, l)
 			parts = append(parts, ListenerPart{
-				Feature: f.name, Socket: string(feature.Encode(l.Socket)), Rest: string(joined(l.Chain, l.Manager)),
+				Feature: f.name, Socket: string(joined(l.Socket, l.Inspector)), Rest: string(joined(l.Chain, l.Manager)),
 				Requests: string(feature.Encode(l.Manager)), QUIC: l.QUIC,
 			})
 		}

@@ -227,8 +227,10 @@ func (g golden) listenerParts(t *testing.T) (parts []txtar.File) {
 		with, without proto.Message
 	}{
 		{"listener.yaml", with.Socket, without.Socket},
+		{"tls_inspector.yaml", with.Inspector, without.Inspector},
 		{"filter_chain.yaml", with.Chain, without.Chain},
 		{"tls.yaml", with.TLS, without.TLS},
+		{"clients.yaml", with.Clients, without.Clients},
 		{"connection_manager.yaml", with.Manager, without.Manager},
 		{"tcp_proxy.yaml", with.Proxy, without.Proxy},
 	} {

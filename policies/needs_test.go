@@ -1,6 +1,7 @@
 package policies
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -10,7 +11,9 @@ import (
 
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"gatehouse/policies/certificate"
 	"gatehouse/policies/feature"
+	"gatehouse/policies/verdict"
 )
 
 // answer answers a need as the translation does, with content if it asks for some, and returns what is wrong with the
@@ -25,6 +28,11 @@ func answer(have *feature.Have, need *feature.Need, content []byte) error {
 		have.Clusters[need.Field] = feature.Cluster{Name: "cluster-of-" + name, Host: name + ".test"}
 	case need.Certificate != nil:
 		have.AddCertificate(need.Field, "secret-of-"+string(need.Certificate.Name))
+	case need.Authorities != nil:
+		if err := certificate.CheckAuthorities(certificate.AuthoritiesKey, content); err != nil {
+			return fmt.Errorf("the object %w", err)
+		}
+		have.AddContent(need.Field, bytes.TrimSpace(content))
 	case need.Content != nil:
 		if err := need.Content.Check(content); err != nil {
 			return fmt.Errorf("key %s %w", need.Content.Key, err)
@@ -59,14 +67,15 @@ func describe(need *feature.Need) string {
 		return text.String()
 	case need.Certificate != nil:
 		return fmt.Sprintf("%s: certificate of Secret %q\n", need.Field, need.Certificate.Name)
+	case need.Authorities != nil:
+		return fmt.Sprintf("%s: CA certificates of %v\n", need.Field, need.Authorities.Refs)
 	case need.Content != nil:
 		return fmt.Sprintf("%s: key %s of %s %q\n", need.Field, need.Content.Key, need.Content.Kind, need.Content.Name)
 	}
 	return fmt.Sprintf("%s: %s from %q\n", need.Field, need.Fetch.Form, need.Fetch.URL)
 }
 
-// TestGoldensAnswerEveryNeed: a golden can have a need of each kind, and the fuzzer answers it. Policies on backends
-// alone need CA certificates.
+// TestGoldensAnswerEveryNeed: a golden can have a need of each kind, and the fuzzer answers it.
 func TestGoldensAnswerEveryNeed(t *testing.T) {
 	filled := func(content []byte) error {
 		if len(content) == 0 {
@@ -79,10 +88,11 @@ func TestGoldensAnswerEveryNeed(t *testing.T) {
 		"Content":     {{Content: feature.SecretContent(secret, "key", filled)}},
 		"Backend":     {{Backend: feature.OneBackend(gwapiv1.BackendObjectReference{Name: "b"})}},
 		"Certificate": {{Certificate: secret}},
+		"Authorities": {{Authorities: &feature.Authorities{Refs: []verdict.Ref{{Kind: "Secret", Name: "s"}}}}},
 		"Fetch":       {{Fetch: &feature.Fetch{Check: filled}}, {Fetch: &feature.Fetch{Large: true}}},
 	}
 	for kind := range reflect.TypeFor[feature.Need]().Fields() {
-		if kind.Type.Kind() != reflect.Pointer || kind.Name == "Authorities" {
+		if kind.Type.Kind() != reflect.Pointer {
 			continue
 		}
 		if len(needs[kind.Name]) == 0 {
@@ -91,7 +101,11 @@ func TestGoldensAnswerEveryNeed(t *testing.T) {
 		for _, need := range needs[kind.Name] {
 			need.Field = "field"
 			var have feature.Have
-			if err := answer(&have, &need, []byte("content")); err != nil || have.Equal(feature.Have{}) {
+			content := []byte("content")
+			if need.Authorities != nil {
+				content = serverCertificate().chain
+			}
+			if err := answer(&have, &need, content); err != nil || have.Equal(feature.Have{}) {
 				t.Errorf("a need for %s is answered by %v: %v", kind.Name, have, err)
 			}
 			if !strings.HasPrefix(describe(&need), "field: ") {

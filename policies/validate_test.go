@@ -72,11 +72,22 @@ func (g golden) buildRoute(cluster string) *routev3.Route {
 	return route
 }
 
-// buildListener is a complete listener for HTTP with the settings of the policy. The routes are those of its connection
-// manager.
+// buildListener is a complete listener with the settings of the policy, for HTTPS if it is about listeners, otherwise for
+// HTTP. The routes are those of its connection manager.
 func (g golden) buildListener(name string, routes *routev3.RouteConfiguration) *listenerv3.Listener {
 	built := feature.NewListener()
+	secure := g.policy != nil && g.kind.ShapesListeners()
+	if secure {
+		built.TLS = terminating().TLS
+	}
 	g.kind.Listener(g.policy, g.have, built)
+	if secure {
+		built.Chain.TransportSocket = serverSocket(built)
+		built.Socket.ListenerFilters = append(built.Socket.ListenerFilters, &listenerv3.ListenerFilter{
+			Name:       "envoy.filters.listener.tls_inspector",
+			ConfigType: &listenerv3.ListenerFilter_TypedConfig{TypedConfig: feature.Any(built.Inspector)},
+		})
+	}
 	built.Manager.StatPrefix = name
 	built.Manager.RouteSpecifier = &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: routes}
 	for _, f := range Filters() {
@@ -86,10 +97,10 @@ func (g golden) buildListener(name string, routes *routev3.RouteConfiguration) *
 		Name:       "envoy.filters.http.router",
 		ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: feature.Any(&routerv3.Router{})},
 	})
-	built.Chain.Filters = []*listenerv3.Filter{{
+	built.Chain.Filters = append(built.Chain.Filters, &listenerv3.Filter{
 		Name:       "envoy.filters.network.http_connection_manager",
 		ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: feature.Any(built.Manager)},
-	}}
+	})
 	built.Socket.Name, built.Socket.Address = name, loopback(0)
 	built.Socket.FilterChains = []*listenerv3.FilterChain{built.Chain}
 	return built.Socket

@@ -28,13 +28,22 @@ type authorityRefs struct {
 // returns what is wrong with the others. The name of the secret consists of all references, so that the secret changes
 // when an object appears or disappears. Envoy then takes the secret without draining the connections of the listener.
 func (t *Tables) trust(r *flow.Read, a authorityRefs) (*Resource, []verdict.Problem) {
-	var (
-		problems []verdict.Problem
-		names    []string
-		all      []byte
-	)
+	all, problems := t.trusted(r, a)
+	if len(all) == 0 {
+		return nil, problems
+	}
+	names := convert(a.Refs, func(ref verdict.Ref) string {
+		return strings.ToLower(ref.Kind) + "/" + Key(ref.Namespace, ref.Name)
+	})
+	name := a.Use + "/" + strings.Join(names, "+")
+	return resource(&tlsv3.Secret{Name: name, Type: &tlsv3.Secret_ValidationContext{
+		ValidationContext: &tlsv3.CertificateValidationContext{TrustedCa: inlineBytes(all)},
+	}}, name), problems
+}
+
+// trusted are the CA certificates that exist and are valid, in PEM, and what is wrong with the others.
+func (t *Tables) trusted(r *flow.Read, a authorityRefs) (all []byte, problems []verdict.Problem) {
 	for i, ref := range a.Refs {
-		names = append(names, strings.ToLower(ref.Kind)+"/"+Key(ref.Namespace, ref.Name))
 		certificates, p := t.authoritiesAt(r, a, ref)
 		if p != nil {
 			p.Field, p.Condition = fmt.Sprintf("%s[%d]", a.Field, i), string(gwapiv1.GatewayConditionResolvedRefs)
@@ -43,13 +52,7 @@ func (t *Tables) trust(r *flow.Read, a authorityRefs) (*Resource, []verdict.Prob
 		}
 		all = append(append(all, certificates...), '\n')
 	}
-	if len(all) == 0 {
-		return nil, problems
-	}
-	name := a.Use + "/" + strings.Join(names, "+")
-	return resource(&tlsv3.Secret{Name: name, Type: &tlsv3.Secret_ValidationContext{
-		ValidationContext: &tlsv3.CertificateValidationContext{TrustedCa: inlineBytes(all)},
-	}}, name), problems
+	return all, problems
 }
 
 // authoritiesAt returns the CA certificates of an object, or what is wrong with the reference to it.

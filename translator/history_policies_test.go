@@ -70,6 +70,9 @@ func (h *history) clientTraffic() Object {
 		DisableMergeSlashes: maybe(h, true),
 	})
 	p.Spec.HTTP3 = maybe(h, v1alpha1.HTTP3Settings{})
+	if h.IntN(2) == 0 {
+		p.Spec.TLS = h.clientTLS()
+	}
 	p.Spec.Timeout = maybe(h, v1alpha1.ClientTimeout{
 		TCP: maybe(h, v1alpha1.TCPClientTimeout{
 			IdleTimeout:                 maybe[gwapiv1.Duration](h, "5m"),
@@ -78,6 +81,22 @@ func (h *history) clientTraffic() Object {
 		HTTP: maybe(h, v1alpha1.HTTPClientTimeout{StreamIdleTimeout: maybe[gwapiv1.Duration](h, "1m")}),
 	})
 	return p
+}
+
+func (h *history) clientTLS() *v1alpha1.ClientTLSSettings {
+	v := &v1alpha1.ClientValidationContext{
+		Mode: maybe(h, pick(h, v1alpha1.ClientValidationVerifyIfGiven, v1alpha1.ClientValidationRequest)),
+	}
+	for range 1 + h.IntN(2) {
+		ref := gwapiv1.SecretObjectReference{
+			Kind: maybe[gwapiv1.Kind](h, "ConfigMap"), Name: gwapiv1.ObjectName(pick(h, "s", "s", "none")),
+		}
+		v.CACertificateRefs = append(v.CACertificateRefs, ref)
+	}
+	return &v1alpha1.ClientTLSSettings{
+		TLSSettings:      v1alpha1.TLSSettings{MinVersion: maybe(h, v1alpha1.TLSv13)},
+		ClientValidation: v,
+	}
 }
 
 func (h *history) retryBudget() Object {

@@ -37,6 +37,7 @@ func (t *Tables) declareListeners() {
 	t.conflictsByTarget = flow.NewIndex(t.listenersSettings, "conflicts by target", conflictTargets)
 	t.unusedByTarget = flow.NewIndex(t.listenersSettings, "listeners with unused fields by target", unusedTargets)
 	t.listeners = flow.Derive(judged, "listeners", (*listenerRow).equal, t.withhold)
+	t.verifying = flow.Derive(t.listeners, "listeners whose policy asks for certificates", verifyingRow.equal, t.verifies)
 	t.quic = flow.Derive(t.listeners, "listeners with HTTP/3", quicRow.equal, t.overQUIC)
 	t.listenersByConfig = flow.NewIndex(t.listeners, "listeners by route configuration", sharedConfig)
 	t.listenersByPort = flow.NewIndex(t.listeners, "served listeners by port", servedPort)

@@ -63,12 +63,12 @@ func manage(manager *hcmv3.HttpConnectionManager, l *listenerRow) {
 }
 
 // end puts the parts of a filter chain together, once nothing of them changes any more. The filter gets all
-// connections.
+// connections that features' own filters let through.
 func end(built *feature.Listener, filter string, config proto.Message) {
-	built.Chain.Filters = []*listenerv3.Filter{{
+	built.Chain.Filters = append(built.Chain.Filters, &listenerv3.Filter{
 		Name:       filter,
 		ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: packed(config)},
-	}}
+	})
 	if built.TLS != nil {
 		built.Chain.TransportSocket = tlsSocket(packed(built.TLS))
 	}

@@ -85,6 +85,9 @@ func (t *Tables) listenerSettings(r *flow.Read, key string, l *listenerRow) (*li
 	row := &listenerSettingsRow{}
 	if covered {
 		row.Conflict = l.conflictOnPort(own, port)
+		if row.Conflict.Message == "" {
+			row.Conflict = t.rejectedClients(r, l, own)
+		}
 		row.Closed = own.Policy.Broken || row.Conflict.Message != ""
 		if !row.Closed {
 			t.useFields(r, l, own, row)
@@ -95,6 +98,8 @@ func (t *Tables) listenerSettings(r *flow.Read, key string, l *listenerRow) (*li
 		row.Policy = port.policy()
 	case covered && !row.Closed:
 		row.Policy = own.Policy
+	case covered && l.Clients == nil:
+		row.Policy = own.Policy.refusing()
 	}
 	return row, row.Closed || row.Policy != nil || len(row.Unused) > 0
 }
@@ -151,9 +156,10 @@ func (t *Tables) policyOfChain(r *flow.Read, l *listenerRow) *policyRow {
 
 // shapeListener sets on a listener what a policy says, or the defaults if there is none.
 func (p *policyRow) shapeListener(built *feature.Listener) {
-	if p == nil {
+	if p == nil || p.Refuses {
 		policies.Kinds[listenerKind].Listener(nil, feature.Have{}, built)
-		return
+	} else {
+		p.Kind.Listener(p.Policy, p.Have, built)
 	}
-	p.Kind.Listener(p.Policy, p.Have, built)
+	p.askClients(built)
 }

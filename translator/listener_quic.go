@@ -59,11 +59,11 @@ func (t *Tables) withoutQUIC(r *flow.Read, l *listenerRow, p *policyRow) *unused
 		return &unusedFields{
 			Reason: reasonNotHTTPS, Why: ", which have another protocol than HTTPS: set it for listeners of protocol HTTPS only",
 		}
-	case l.Clients != nil:
+	case l.Clients != nil || p.Clients != nil:
 		return &unusedFields{
 			Reason: reasonClients,
 			Why: ", which request certificates of clients, because these are not verified over QUIC: " +
-				"use a port without validation in spec.tls.frontend of the Gateway for HTTP/3",
+				"use a port for HTTP/3 without validation in spec.tls.frontend of the Gateway and tls.clientValidation of the policy",
 		}
 	}
 	if _, taken := t.firstOfPorts.Get(r, l.portKeyOf(corev1.ProtocolUDP)); taken {
@@ -221,9 +221,10 @@ func quicChain(l *listenerRow, p *policyRow) *listenerv3.FilterChain {
 	for _, secret := range built.TLS.CommonTlsContext.TlsCertificateSdsSecretConfigs {
 		secret.Name = quicPrefix + secret.Name
 	}
+	built.TLS.CommonTlsContext.AlpnProtocols, built.TLS.CommonTlsContext.TlsParams = []string{"h3"}, nil // QUIC has TLS 1.3.
 	built.Manager.CodecType = hcmv3.HttpConnectionManager_HTTP3
 	built.Manager.Http2ProtocolOptions, built.Manager.Http3ProtocolOptions = nil, &corev3.Http3ProtocolOptions{}
-	built.Chain.TransportSocketConnectTimeout = nil // It is about TCP.
+	built.Chain.TransportSocketConnectTimeout, built.Chain.Filters = nil, nil // They are about TCP.
 	end(built, managerName, built.Manager)
 	built.Chain.TransportSocket = quicSocket(built.TLS)
 	return built.Chain

@@ -13,13 +13,13 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	filelogv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/file/v3"
-	inspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"google.golang.org/protobuf/types/known/structpb"
 	corev1 "k8s.io/api/core/v1"
 
 	"gatehouse/policies"
+	"gatehouse/policies/feature"
 	"gatehouse/translator/flow"
 	"gatehouse/translator/hostname"
 )
@@ -31,6 +31,8 @@ func (t *Tables) declareEnvoyListeners() {
 	t.quicSecrets = flow.Group(flow.NewIndex(t.quic, "listeners with HTTP/3 by Secret", quicSecretKeys),
 		"secrets for HTTP/3", equalResources, t.quicSecret)
 	t.chains = flow.Derive(t.listeners, "filter chains", chainRow.equal, t.chainOf)
+	t.clientsSecrets = flow.Group(flow.NewIndex(t.verifying, "listeners by what they accept of clients", clientsKey),
+		"secrets of policies", equalResources, clientsSecret)
 	t.listenersOfPorts = flow.Group(t.listenersByPort, "Envoy listeners by port", equalResourceLists, t.listenersOfPort)
 	t.portListeners = flow.Expand(t.listenersOfPorts, "Envoy listeners", equalResources, eachListener)
 	t.portListenersByFleet = flow.NewIndex(t.portListeners, "Envoy listeners by fleet", fleetOfListener)
@@ -104,7 +106,7 @@ func (t *Tables) listenersOfPort(r *flow.Read, key string, members []flow.Row[*l
 	case p.transport == corev1.ProtocolUDP:
 		needs = t.datagrams(r, out, first)
 	case p.sni:
-		chains, needs = t.chainsBySNI(r, out, members)
+		chains, needs = t.chainsBySNI(r, built, members)
 	case p.layer4:
 		out.FilterChains, needs = t.layer4Chains(r, first, map[string]bool{})
 	default:
@@ -170,13 +172,14 @@ func withChains(out *listenerv3.Listener, chains []chainRow, needs []Name) *Reso
 
 // chainsBySNI are the filter chains of the listeners of a port, which Envoy chooses among by the server name of the TLS
 // handshake.
-func (t *Tables) chainsBySNI(r *flow.Read, out *listenerv3.Listener, members []flow.Row[*listenerRow]) (chains []chainRow,
+func (t *Tables) chainsBySNI(r *flow.Read, built *feature.Listener, members []flow.Row[*listenerRow]) (chains []chainRow,
 	needs []Name,
 ) {
-	out.ListenerFilters = []*listenerv3.ListenerFilter{{
+	out := built.Socket
+	out.ListenerFilters = append(out.ListenerFilters, &listenerv3.ListenerFilter{
 		Name:       "envoy.filters.listener.tls_inspector",
-		ConfigType: &listenerv3.ListenerFilter_TypedConfig{TypedConfig: packed(&inspectorv3.TlsInspector{})},
-	}}
+		ConfigType: &listenerv3.ListenerFilter_TypedConfig{TypedConfig: packed(built.Inspector)},
+	})
 	named := map[string]bool{}
 	for _, l := range inOrder(members) {
 		if l.protocol().layer4 {
@@ -189,7 +192,12 @@ func (t *Tables) chainsBySNI(r *flow.Read, out *listenerv3.Listener, members []f
 			chain, _ := t.chains.Get(r, l.Key)
 			chains = append(chains, chain)
 		}
-		needs = append(needs, l.needs()...)
+		if !l.protocol().layer4 {
+			needs = append(needs, l.Gateway.routesOf(l.Key))
+		}
+		for _, secret := range t.secretsOf(r, l) {
+			needs = append(needs, Name{typeSecret, secret})
+		}
 	}
 	return chains, needs
 }
@@ -202,17 +210,6 @@ func inOrder(members []flow.Row[*listenerRow]) []*listenerRow {
 	}
 	slices.SortFunc(ordered, (*listenerRow).compare)
 	return ordered
-}
-
-// needs are the secrets and the routes of a filter chain for the listener alone.
-func (l *listenerRow) needs() (needs []Name) {
-	if !l.protocol().layer4 {
-		needs = append(needs, l.Gateway.routesOf(l.Key))
-	}
-	for _, secret := range l.sdsSecrets() {
-		needs = append(needs, Name{typeSecret, secret})
-	}
-	return needs
 }
 
 // statPrefix is the name under which Envoy counts what the listener does.
@@ -243,10 +240,7 @@ func terminate(l *listenerRow, alpn ...string) *tlsv3.DownstreamTlsContext {
 		common.TlsCertificateSdsSecretConfigs = append(common.TlsCertificateSdsSecretConfigs,
 			&tlsv3.SdsSecretConfig{Name: secret, SdsConfig: overADS()})
 	}
-	context := &tlsv3.DownstreamTlsContext{
-		CommonTlsContext: common, DisableStatefulSessionResumption: true,
-		SessionTicketKeysType: &tlsv3.DownstreamTlsContext_DisableStatelessSessionResumption{DisableStatelessSessionResumption: true},
-	}
+	context := &tlsv3.DownstreamTlsContext{CommonTlsContext: common}
 	l.Clients.judge(context, overADS())
 	return context
 }

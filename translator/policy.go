@@ -55,6 +55,11 @@ type policyRow struct {
 	ShapesCluster bool
 	// ListenerParts are the settings of listeners that the policy covers.
 	ListenerParts []policies.ListenerPart
+	// Clients is which certificates of clients are accepted, nil if clients are not asked for any.
+	Clients *Resource
+	// Refuses lets no client in that connects with TLS, whatever its certificate. Such a row stands for a policy that
+	// verifies clients, on a listener on which it has no effect.
+	Refuses bool
 	// Cost is what the policy adds to each route that it covers, in bytes of an Envoy.
 	Cost   int64
 	Traits feature.Traits
@@ -64,11 +69,15 @@ func (p *policyRow) equal(o *policyRow) bool {
 	if p == nil || o == nil {
 		return p == o
 	}
-	return slices.Equal(p.Members, o.Members) && p.Merges == o.Merges && p.Broken == o.Broken && p.Beyond == o.Beyond &&
-		p.ShapesCluster == o.ShapesCluster && p.Cost == o.Cost && p.Traits == o.Traits &&
+	return slices.Equal(p.Members, o.Members) && p.flags() == o.flags() && equalResources(p.Clients, o.Clients) &&
+		p.Cost == o.Cost && p.Traits == o.Traits &&
 		p.Have.Equal(o.Have) && equalNeeded(p.Clusters, o.Clusters) && slices.EqualFunc(p.Asked, o.Asked, backend.equal) &&
 		slices.EqualFunc(p.Fetches, o.Fetches, (*neededFetch).equal) &&
 		equalProblems(p.Problems, o.Problems) && equalProblems(p.Own, o.Own)
+}
+
+func (p *policyRow) flags() [5]bool {
+	return [5]bool{p.Merges, p.Broken, p.Refuses, p.Beyond, p.ShapesCluster}
 }
 
 // key is that of the row.
@@ -108,6 +117,7 @@ func (t *Tables) policy(r *flow.Read, key string, p policies.Object) (*policyRow
 	written := kind.CheckWritten(p)
 	row.Beyond, row.Own = verdict.Has(written, verdict.Invalid), append(written, aboutTargets...)
 	row.ListenerParts = kind.ListenerParts(p, row.Have)
+	row.Clients = row.clients()
 	return row, true
 }
 

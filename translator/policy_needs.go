@@ -22,6 +22,8 @@ func (t *Tables) meet(r *flow.Read, p *policyRow, owner func(field string) verdi
 			meet = t.meetBackend
 		case need.Fetch != nil:
 			meet = t.meetFetch
+		case need.Authorities != nil:
+			meet = t.meetTrusted
 		}
 		field := policies.SpecField + "." + need.Field
 		met, problems := meet(r, p, owner(field), &need)
@@ -93,6 +95,26 @@ func (t *Tables) contentOf(r *flow.Read, from verdict.Ref, c *feature.Content) (
 func aboutContent(of verdict.Ref, p verdict.Problem) *verdict.Problem {
 	p.About = &of
 	return &p
+}
+
+// meetTrusted answers a need of a policy for CA certificates with those that exist and are valid. Without any the need is
+// not met.
+func (t *Tables) meetTrusted(r *flow.Read, p *policyRow, from verdict.Ref, need *feature.Need) (bool,
+	[]verdict.Problem,
+) {
+	all, problems := t.trusted(r, authorityRefs{
+		From: from, InvalidKind: need.Authorities.InvalidKind, Refs: needed(need.Authorities, from.Namespace),
+	})
+	for i := range problems {
+		problems[i].Condition = ""
+		if problems[i].Reason == string(gwapiv1.ListenerReasonInvalidCACertificateRef) {
+			problems[i].Reason = string(gwapiv1.PolicyReasonInvalid)
+		}
+	}
+	if len(all) > 0 {
+		p.Have.AddContent(need.Field, all)
+	}
+	return len(all) > 0, problems
 }
 
 // meetAuthorities answers a need for CA certificates with one secret of Envoy, whose name begins with use. It is nil if

@@ -14,7 +14,9 @@ import (
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/policies"
+	"gatehouse/policies/certificate"
 	"gatehouse/policies/feature"
+	"gatehouse/policies/verdict"
 )
 
 // routesOfAllKinds is a route of each kind on a listener of its protocol, and one on a listener of a ListenerSet. Each
@@ -144,6 +146,12 @@ func allAsked() map[string]asked {
 			need:   feature.Need{Certificate: secret},
 			object: &corev1.Secret{ObjectMeta: meta, Type: corev1.SecretTypeTLS, Data: pairs[0]},
 		},
+		"Authorities": {
+			need: feature.Need{Authorities: &feature.Authorities{Refs: []verdict.Ref{{Kind: "Secret", Name: "needed"}}}},
+			object: &corev1.Secret{
+				ObjectMeta: meta, Data: map[string][]byte{certificate.AuthoritiesKey: pairs[0][corev1.TLSCertKey]},
+			},
+		},
 		"Fetch": {
 			need:    feature.Need{Fetch: fetch},
 			fetched: &Fetched{Key: fetch.Key(), Content: []byte("filled")},
@@ -151,11 +159,10 @@ func allAsked() map[string]asked {
 	}
 }
 
-// TestEveryNeedIsAsked: there is a need of each kind that features can have. Policies on backends alone need CA
-// certificates.
+// TestEveryNeedIsAsked: there is a need of each kind that features can have.
 func TestEveryNeedIsAsked(t *testing.T) {
 	for field := range reflect.TypeFor[feature.Need]().Fields() {
-		if _, ok := allAsked()[field.Name]; field.Type.Kind() == reflect.Pointer && !ok && field.Name != "Authorities" {
+		if _, ok := allAsked()[field.Name]; field.Type.Kind() == reflect.Pointer && !ok {
 			t.Errorf("no test takes away what a need for %s asks for", field.Name)
 		}
 	}

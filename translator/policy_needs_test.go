@@ -17,6 +17,7 @@ import (
 
 	"gatehouse/api/v1alpha1"
 	"gatehouse/policies"
+	"gatehouse/policies/certificate"
 	"gatehouse/policies/feature"
 )
 
@@ -65,6 +66,7 @@ func TestNeedsFailClosed(t *testing.T) {
 			continue
 		}
 		kind := policies.Kinds[kindIndex(policy.GetObjectKind().GroupVersionKind().Kind)]
+		given := meeting(archive, kind.Needs(policy))
 		for _, need := range kind.Needs(policy) {
 			have := content(archive, "have/"+need.Field)
 			if len(kind.Check(policy)) > 0 || need.Content != nil && need.Content.Check(have) != nil {
@@ -73,7 +75,7 @@ func TestNeedsFailClosed(t *testing.T) {
 			judged++
 			for how, attached := range attachments(kind, policy) {
 				t.Run(fmt.Sprintf("%s %s %s", strings.TrimPrefix(path, "../policies/"), need.Field, how), func(t *testing.T) {
-					failsClosed(t, attached, &need, have)
+					failsClosed(t, append(attached, given...), &need, have)
 				})
 			}
 		}
@@ -83,7 +85,32 @@ func TestNeedsFailClosed(t *testing.T) {
 	}
 }
 
-func failsClosed(t *testing.T, attached []policies.Object, need *feature.Need, have []byte) {
+// meeting are the objects that meet the needs of a golden for content and CA certificates.
+func meeting(archive *txtar.Archive, needs []feature.Need) (objects []Object) {
+	for _, need := range needs {
+		have := content(archive, "have/"+need.Field)
+		switch {
+		case need.Authorities != nil:
+			for _, ref := range need.Authorities.Refs {
+				objects = append(objects, holding(ref.Kind, "shop", ref.Name, certificate.AuthoritiesKey, have))
+			}
+		case need.Content != nil:
+			objects = append(objects, holding(need.Content.Kind, "shop", need.Content.Name, need.Content.Key, have))
+		}
+	}
+	return objects
+}
+
+// holding is a Secret or a ConfigMap with one key.
+func holding(kind, namespace, name, key string, value []byte) Object {
+	meta := metav1.ObjectMeta{Namespace: namespace, Name: name}
+	if kind == "ConfigMap" {
+		return &corev1.ConfigMap{ObjectMeta: meta, Data: map[string]string{key: string(value)}}
+	}
+	return &corev1.Secret{ObjectMeta: meta, Data: map[string][]byte{key: value}}
+}
+
+func failsClosed(t *testing.T, attached []Object, need *feature.Need, have []byte) {
 	w := newWorld(t)
 	for _, o := range decode(t, []byte(strings.TrimSpace(protected))) {
 		change(t, w, o, false)
@@ -100,6 +127,9 @@ func failsClosed(t *testing.T, attached []policies.Object, need *feature.Need, h
 	default:
 		t.Skip("TestNeedsFailClosedEverywhere takes away what is needed of every kind")
 	}
+	if need.Content != nil { // The other needs are met.
+		change(t, w, holding(need.Content.Kind, "shop", need.Content.Name, need.Content.Key, have), true)
+	}
 	for _, step := range losses(need, have) {
 		change(t, w, step.object, step.gone)
 		if served := forwards(t, w, "shop/web"); served != (step.served || need.Optional) {
@@ -108,8 +138,11 @@ func failsClosed(t *testing.T, attached []policies.Object, need *feature.Need, h
 	}
 }
 
-// attachments are a policy on the protected route, alone and merged with another one.
-func attachments(kind policies.Kind, policy policies.Object) map[string][]policies.Object {
+// attachments are a policy on the protected route, alone and merged with another one if the kind has that.
+func attachments(kind policies.Kind, policy policies.Object) map[string][]Object {
+	if _, merges := policy.(interface{ GetMerging() *v1alpha1.Merging }); !merges {
+		return map[string][]Object{"alone": {policy}}
+	}
 	merged := func(p policies.Object) policies.Object {
 		p.(interface{ GetMerging() *v1alpha1.Merging }).GetMerging().MergeType = ptr(v1alpha1.StrategicMerge)
 		return p
@@ -122,7 +155,7 @@ func attachments(kind policies.Kind, policy policies.Object) map[string][]polici
 		*p.GetTargets() = wholeTarget(target, targetName)
 		return p
 	}
-	return map[string][]policies.Object{
+	return map[string][]Object{
 		"alone":       {policy},
 		"over others": {merged(on(policy, "needs", "HTTPRoute", "orders")), on(kind.New(), "base", "Gateway", "web")},
 		"below":       {on(policy, "needs", "Gateway", "web"), merged(on(kind.New(), "over", "HTTPRoute", "orders"))},
@@ -139,9 +172,7 @@ type loss struct {
 
 func lostContent(need *feature.Need, have []byte) []loss {
 	secret := func(namespace, key string, value []byte) Object {
-		return &corev1.Secret{
-			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: need.Content.Name}, Data: map[string][]byte{key: value},
-		}
+		return holding(need.Content.Kind, namespace, need.Content.Name, key, value)
 	}
 	whole := secret("shop", need.Content.Key, have)
 	return []loss{

@@ -55,7 +55,7 @@ func (t *Tables) lacking(r *flow.Read, l *listenerRow) map[Name]string {
 	for _, listener := range port {
 		needs = append(needs, Name{listener.Type, listener.Name})
 	}
-	for _, secret := range l.sdsSecrets() {
+	for _, secret := range t.secretsOf(r, l) {
 		needs = append(needs, Name{typeSecret, secret})
 	}
 	if t.hasQUIC(r, l) {
@@ -97,5 +97,6 @@ func (t *Tables) lacks(r *flow.Read, fleet string, p Proxy) map[Name]string {
 func (t *Tables) serves(r *flow.Read, fleet string, certificate Name) bool {
 	_, ok := t.secrets.Get(r, fleet+"|"+certificate.Name)
 	_, quic := t.quicSecrets.Get(r, fleet+"|"+certificate.Name)
-	return ok || quic
+	_, clients := t.clientsSecrets.Get(r, fleet+"|"+certificate.Name)
+	return ok || quic || clients
 }

@@ -207,7 +207,7 @@ func TestHistoriesReachEveryTable(t *testing.T) {
 	reached := func() bool {
 		return len(most) > 0 && !slices.Contains(slices.Collect(maps.Values(most)), 0)
 	}
-	for seed := uint64(0); seed < 400 && !reached(); seed++ {
+	for seed := uint64(0); seed < 1000 && !reached(); seed++ {
 		h, w := newHistory(seed), newWorld(t)
 		w.tables.needs = testNeeds
 		w.tables.settings.EnabledKinds = []string{retrybudget.Kind, v1alpha1.KindBackend}

@@ -41,6 +41,11 @@ type ClientTrafficPolicy struct {
 type ClientTrafficPolicySpec struct {
 	PolicyTargetReferences `json:",inline"`
 
+	// TLS says how TLS with clients is terminated, and which certificates of clients are accepted.
+	//
+	// +optional
+	TLS *ClientTLSSettings `json:"tls,omitempty"`
+
 	// Path says how the paths of requests are brought into one form before a route is chosen for them. Segments such as
 	// .. are always resolved.
 	//

@@ -194,6 +194,8 @@ type Limits struct {
 
 // Clients are the limits and the checks for clients.
 type Clients struct {
+	// Certificates is what a policy asks of the certificates of clients. What a Gateway asks is in tls.
+	Certificates *ClientCertificates `json:"certificates,omitempty"`
 	// Timeouts are how long clients may take.
 	Timeouts *ClientTimeouts `json:"timeouts,omitempty"`
 	// BufferLimit is how many bytes of a connection are held in each direction.
@@ -207,6 +209,16 @@ type Clients struct {
 	MergeSlashes *bool `json:"mergeSlashes,omitempty"`
 	// HTTP3 is true if HTTP/3 is served too, which only listeners for HTTPS do.
 	HTTP3 *bool `json:"http3,omitempty"`
+}
+
+// ClientCertificates is what is asked of the certificates of clients.
+type ClientCertificates struct {
+	// Mode is Request, RequireAny, VerifyIfGiven or RequireAndVerify.
+	Mode string `json:"mode"`
+	// Authorities have the CA certificates that are trusted.
+	Authorities []ObjectName `json:"authorities,omitempty"`
+	// Revocations have the lists of revoked certificates.
+	Revocations []ObjectName `json:"revocations,omitempty"`
 }
 
 // ClientTimeouts are how long clients may take. 0s means without limit.
@@ -265,7 +277,7 @@ func (c *Clients) ofConnections() *Clients {
 	if c == nil {
 		return nil
 	}
-	kept := Clients{BufferLimit: c.BufferLimit}
+	kept := Clients{Certificates: c.Certificates, BufferLimit: c.BufferLimit}
 	if t := c.Timeouts; t != nil && (t.Handshake != nil || t.TCPIdle != nil) {
 		kept.Timeouts = &ClientTimeouts{Handshake: t.Handshake, TCPIdle: t.TCPIdle}
 	}

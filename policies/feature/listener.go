@@ -3,6 +3,7 @@ package feature
 import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	inspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	tcpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
@@ -13,11 +14,17 @@ import (
 type Listener struct {
 	// Socket is Envoy's listener: how it accepts connections. All listeners of a port share it.
 	Socket *listenerv3.Listener
+	// Inspector reads the server names of TLS before a filter chain is chosen. It is used on ports for HTTPS and TLS, whose
+	// listeners share it.
+	Inspector *inspectorv3.TlsInspector
 	// Chain is the filter chain. A listener for HTTPS or TLS has its own, and its own of everything below. The
 	// listeners for HTTP of a port share all of it.
 	Chain *listenerv3.FilterChain
 	// TLS is how TLS with clients is terminated. It is nil if it is not terminated.
 	TLS *tlsv3.DownstreamTlsContext
+	// Clients is which certificates of clients are accepted, nil if clients are not asked. Envoy gets it by SDS, so that a
+	// change of it drains no connection.
+	Clients *tlsv3.CertificateValidationContext
 	// Manager reads requests. Proxy forwards connections without reading them. A listener has one of the two.
 	Manager *hcmv3.HttpConnectionManager
 	Proxy   *tcpv3.TcpProxy
@@ -29,7 +36,7 @@ type Listener struct {
 // NewListener is a listener that does not terminate TLS, on which nothing is set yet.
 func NewListener() *Listener {
 	return &Listener{
-		Socket: &listenerv3.Listener{}, Chain: &listenerv3.FilterChain{},
+		Socket: &listenerv3.Listener{}, Inspector: &inspectorv3.TlsInspector{}, Chain: &listenerv3.FilterChain{},
 		Manager: &hcmv3.HttpConnectionManager{CommonHttpProtocolOptions: &corev3.HttpProtocolOptions{}},
 		Proxy:   &tcpv3.TcpProxy{},
 	}

@@ -30,8 +30,8 @@ type Need struct {
 	// it.
 	Field string
 	// Content is what is read of an object, Backend is what requests are sent to, Fetch is content that is fetched, and
-	// Certificate is a Secret of type kubernetes.io/tls that Envoy gets by SDS, and Authorities are CA certificates,
-	// which only policies on backends need. One of them is set.
+	// Certificate is a Secret of type kubernetes.io/tls that Envoy gets by SDS, and Authorities are CA certificates.
+	// One of them is set.
 	Content     *Content
 	Backend     *Backend
 	Fetch       *Fetch

@@ -10,6 +10,10 @@ type Traits struct {
 	// all backends. Otherwise each backend may have a cluster of its own.
 	Together bool
 
+	// VerifiesClients reports whether clients without a trusted certificate get no connection. Then none gets one while
+	// what the policy covers is not served.
+	VerifiesClients bool
+
 	// What follows is of rules only.
 
 	// Answers reports whether requests are answered without a backend.
@@ -24,6 +28,7 @@ type Traits struct {
 func (t Traits) Or(o Traits) Traits {
 	return Traits{
 		Preflights: t.Preflights || o.Preflights, Together: t.Together || o.Together, Answers: t.Answers || o.Answers,
-		ReplacesPrefix: t.ReplacesPrefix || o.ReplacesPrefix, Apart: t.Apart || o.Apart,
+		VerifiesClients: t.VerifiesClients || o.VerifiesClients,
+		ReplacesPrefix:  t.ReplacesPrefix || o.ReplacesPrefix, Apart: t.Apart || o.Apart,
 	}
 }

@@ -2,6 +2,7 @@ package explain
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
@@ -79,16 +80,20 @@ func (f *Fleet) Meet(r *Request) (*Encounter, error) {
 // through follows a connection through a filter chain.
 func (f *Fleet) through(e *Encounter, c *listenerv3.FilterChain, r *Request) error {
 	where := "filter chain " + c.Name
-	if len(c.Filters) != 1 {
-		return &Unknown{Where: where, What: fmt.Sprintf("%d network filters", len(c.Filters))}
+	filters := c.Filters
+	for len(filters) > 1 && slices.Contains(knownLimits, filters[0].GetName()) {
+		filters = filters[1:]
+	}
+	if len(filters) != 1 {
+		return &Unknown{Where: where, What: fmt.Sprintf("%d network filters", len(filters))}
 	}
 	proxy, manager := &tcpv3.TcpProxy{}, &hcmv3.HttpConnectionManager{}
-	switch config := c.Filters[0].GetTypedConfig(); {
+	switch config := filters[0].GetTypedConfig(); {
 	case config.UnmarshalTo(proxy) == nil:
 		e.Forwards = proxy
 		return nil
 	case config.UnmarshalTo(manager) != nil:
-		return &Unknown{Where: where, What: "network filter " + c.Filters[0].Name}
+		return &Unknown{Where: where, What: "network filter " + filters[0].Name}
 	}
 	switch ended := c.TransportSocket != nil; {
 	case ended && !r.TLS:

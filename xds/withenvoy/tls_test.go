@@ -37,7 +37,8 @@ type authority struct {
 func newAuthority(t *testing.T) *authority {
 	t.Helper()
 	key, der := sign(t, &x509.Certificate{
-		Subject: pkix.Name{CommonName: "test CA"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+		Subject: pkix.Name{CommonName: "test CA"}, IsCA: true, BasicConstraintsValid: true,
+		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
 	}, nil, nil)
 	cert, err := x509.ParseCertificate(der)
 	if err != nil {
@@ -201,7 +202,7 @@ func (c *translated) httpsGateway(listeners ...gwapiv1.Listener) *gwapiv1.Gatewa
 }
 
 // askTLS sends a request for a host over its own HTTP/2 connection, which was opened for the server name.
-func askTLS(t *testing.T, port int, serverName, host string, certificates ...tls.Certificate) string {
+func askTLS(t testing.TB, port int, serverName, host string, certificates ...tls.Certificate) string {
 	t.Helper()
 	config := &tls.Config{ServerName: serverName, InsecureSkipVerify: true}
 	// A certificate is sent even if the server asks for certificates of another CA.
