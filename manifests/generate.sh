@@ -23,7 +23,7 @@ bin/controller-gen object paths=./api/...
 out=manifests/gatehouse-crds/files
 raw=$(mktemp -d)
 trap 'rm -rf "$raw"' EXIT
-bin/controller-gen crd paths=./api/... output:crd:dir="$raw"
+bin/controller-gen crd:allowDangerousTypes=true paths=./api/... output:crd:dir="$raw"
 mkdir "$raw/cut"
 for crd in "$raw"/*.yaml; do
   case $crd in */gatehouse.dev_*) cp "$crd" "$raw/cut"; continue ;; esac

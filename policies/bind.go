@@ -16,6 +16,11 @@ var (
 		func(p *v1alpha1.SecurityPolicy) *v1alpha1.SecurityPolicySpec {
 			return &p.Spec
 		})
+	// traffic binds features of routes and their requests.
+	traffic = binder(v1alpha1.KindBackendTrafficPolicy, SpecField,
+		func(p *v1alpha1.BackendTrafficPolicy) *v1alpha1.BackendTrafficPolicySpec {
+			return &p.Spec
+		})
 	// settings binds features of ClusterSettings, the part of a BackendTrafficPolicy that other kinds have for single
 	// backends.
 	settings = binder(v1alpha1.KindBackendTrafficPolicy, SpecField,

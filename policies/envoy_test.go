@@ -104,6 +104,7 @@ func TestTraffic(t *testing.T) {
 	t.Run("retry", send.testRetry)
 	t.Run("timeout", send.testTimeout)
 	t.Run("hash", send.testHash)
+	t.Run("rate limit", send.testRateLimit)
 }
 
 func (send client) testAuthorization(t *testing.T) {

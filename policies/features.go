@@ -9,7 +9,9 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
+	"gatehouse/policies/admissioncontrol"
 	"gatehouse/policies/authorization"
+	"gatehouse/policies/bandwidthlimit"
 	"gatehouse/policies/basicauth"
 	"gatehouse/policies/circuitbreaker"
 	"gatehouse/policies/clientcertificate"
@@ -19,10 +21,12 @@ import (
 	"gatehouse/policies/clientpath"
 	"gatehouse/policies/clienttimeout"
 	"gatehouse/policies/clienttls"
+	"gatehouse/policies/compressor"
 	"gatehouse/policies/connection"
 	"gatehouse/policies/cors"
 	"gatehouse/policies/dns"
 	"gatehouse/policies/extauth"
+	"gatehouse/policies/faultinjection"
 	"gatehouse/policies/feature"
 	"gatehouse/policies/grpcweb"
 	"gatehouse/policies/headers"
@@ -31,7 +35,9 @@ import (
 	"gatehouse/policies/loadbalancer"
 	"gatehouse/policies/mirror"
 	"gatehouse/policies/proxyprotocol"
+	"gatehouse/policies/ratelimit"
 	"gatehouse/policies/redirect"
+	"gatehouse/policies/requestbuffer"
 	"gatehouse/policies/retry"
 	"gatehouse/policies/rewrite"
 	"gatehouse/policies/session"
@@ -44,6 +50,8 @@ import (
 // which the features of a kind are applied.
 var features = []bound{
 	rule(trace.Feature),
+	traffic(requestbuffer.Feature), // Before all that may wait: behind it, Envoy would not notice bodies that are too large.
+	traffic(faultinjection.Feature),
 	security(cors.Vary),
 	security(cors.Feature),
 	security(extauth.OfPolicy),
@@ -54,6 +62,10 @@ var features = []bound{
 	rule(mirror.Feature),
 	rule(cors.OfRule),
 	rule(extauth.Feature),
+	traffic(ratelimit.Feature),
+	traffic(bandwidthlimit.Feature),
+	traffic(compressor.Feature),
+	traffic(admissioncontrol.Feature),
 	rule(grpcweb.Feature),
 	rule(session.Feature),
 	rule(redirect.Feature),

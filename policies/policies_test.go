@@ -139,7 +139,7 @@ func TestProblemsAreOneLine(t *testing.T) {
 				t.Errorf("%s: field %q does not begin at spec", g.path, p.Field)
 			case strings.Contains(p.Message, "\n") || p.Message == "":
 				t.Errorf("%s: message %q is not one line", g.path, p.Message)
-			case p.Condition == ConditionFields && p.Weight == verdict.Unresolved:
+			case p.Condition == feature.ConditionFields && p.Weight == verdict.Unresolved:
 			case p.Weight != verdict.Invalid || p.Reason != "Invalid":
 				t.Errorf("%s: %s has weight %s and reason %q", g.path, p.Field, p.Weight, p.Reason)
 			}

@@ -18,12 +18,8 @@ import (
 // the features of BackendTrafficPolicy, wherever they stand (decision 065). What these features set on routes has no
 // effect there, because no route leads to such backends, unless the policy's own feature makes something of it.
 
-const (
-	// ConditionFields is False on a policy of which some fields have no effect.
-	ConditionFields = "FieldsEffective"
-	// reasonOfRoutes is the reason if the fields are about requests of routes.
-	reasonOfRoutes = "OnlyForRoutes"
-)
+// reasonOfRoutes is the reason of condition FieldsEffective if the fields are about requests of routes.
+const reasonOfRoutes = "OnlyForRoutes"
 
 // OfSettings returns a BackendTrafficPolicy with the settings, and its kind: settings mean the same wherever they
 // stand.
@@ -61,10 +57,8 @@ func (k Kind) withoutEffect(p Object, need int) []verdict.Problem {
 	s := settingsOf{kind: k, policy: p.DeepCopyObject().(Object), need: need}
 	var problems []verdict.Problem
 	for _, field := range s.idle(decoded(&written)) {
-		problems = append(problems, verdict.Problem{
-			Field: field, Reason: reasonOfRoutes, Condition: ConditionFields, Weight: verdict.Unresolved,
-			Message: "this is about requests of routes, so it has no effect here: leave it out or choose something else",
-		})
+		problems = append(problems, feature.WithoutEffect(field, reasonOfRoutes,
+			"this is about requests of routes, so it has no effect here: leave it out or choose something else"))
 	}
 	return problems
 }

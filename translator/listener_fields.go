@@ -9,6 +9,7 @@ import (
 
 	"gatehouse/policies"
 	"gatehouse/policies/certificate"
+	"gatehouse/policies/feature"
 	"gatehouse/policies/verdict"
 	"gatehouse/translator/flow"
 )
@@ -94,7 +95,7 @@ func (t *Tables) unused(r *flow.Read, a *attachmentRow) (problems []verdict.Prob
 		names := listeners[u]
 		slices.Sort(names)
 		problems = append(problems, verdict.Problem{
-			Condition: policies.ConditionFields, Reason: u.Reason, Weight: verdict.Unresolved,
+			Condition: feature.ConditionFields, Reason: u.Reason, Weight: verdict.Unresolved,
 			Message: u.Fields + " has no effect on listeners " + certificate.Listed(slices.Compact(names)) + u.Why,
 		})
 	}

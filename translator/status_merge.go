@@ -8,6 +8,7 @@ import (
 	"gatehouse/api/v1alpha1"
 	"gatehouse/policies"
 	"gatehouse/policies/backendtls"
+	"gatehouse/policies/feature"
 	"gatehouse/translator/status"
 )
 
@@ -16,7 +17,7 @@ var ownConditions = []string{
 	"Accepted", "Programmed", "ResolvedRefs", "Conflicted", "PartiallyInvalid", "Aggregated", conditionHostnames,
 	conditionBackends,
 	conditionOverlap, policies.ReasonOverridden, policies.ReasonMerged, backendtls.ConditionOptions, conditionHostname,
-	conditionChain, conditionIssued, conditionCurrent, conditionZones, policies.ConditionFields, string(gwapiv1.GatewayConditionAddressesAssigned),
+	conditionChain, conditionIssued, conditionCurrent, conditionZones, feature.ConditionFields, string(gwapiv1.GatewayConditionAddressesAssigned),
 	string(gwapiv1.GatewayConditionInsecureFrontendValidationMode), string(gwapiv1.ListenerConditionOverlappingTLSConfig),
 }
 

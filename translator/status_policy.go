@@ -7,6 +7,7 @@ import (
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/policies"
+	"gatehouse/policies/feature"
 	"gatehouse/policies/verdict"
 	"gatehouse/translator/flow"
 	"gatehouse/translator/status"
@@ -118,11 +119,11 @@ func (t *Tables) ancestorConditions(r *flow.Read, a *attachmentRow, merges polic
 	found []verdict.Problem,
 ) []metav1.Condition {
 	problems := append(merges.problems(), found...)
-	idle := append(status.About(problems, policies.ConditionFields, ""), t.unused(r, a)...)
-	problems = slices.DeleteFunc(problems, func(p verdict.Problem) bool { return p.Condition == policies.ConditionFields })
+	idle := append(status.About(problems, feature.ConditionFields, ""), t.unused(r, a)...)
+	problems = slices.DeleteFunc(problems, func(p verdict.Problem) bool { return p.Condition == feature.ConditionFields })
 	accepted := status.Condition(string(gwapiv1.PolicyConditionAccepted), string(gwapiv1.PolicyReasonAccepted),
 		"The policy is accepted.", problems)
-	conditions, ignored := []metav1.Condition{accepted}, status.FalseOnly(policies.ConditionFields, idle)
+	conditions, ignored := []metav1.Condition{accepted}, status.FalseOnly(feature.ConditionFields, idle)
 	if accepted.Status != metav1.ConditionTrue {
 		return append(conditions, ignored...)
 	}

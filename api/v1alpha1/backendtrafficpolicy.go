@@ -41,6 +41,47 @@ type BackendTrafficPolicySpec struct {
 	Merging                `json:",inline"`
 	ClusterSettings        `json:",inline"`
 
+	// RateLimit limits how many requests are served. Default: no limit.
+	//
+	// +optional
+	RateLimit *RateLimitSpec `json:"rateLimit,omitempty"`
+
+	// BandwidthLimit limits how fast bodies of requests and responses are forwarded. Default: no limit.
+	//
+	// +optional
+	BandwidthLimit *BandwidthLimit `json:"bandwidthLimit,omitempty"`
+
+	// FaultInjection delays requests, or answers them with an error, to test how clients cope. Default: no fault.
+	//
+	// +optional
+	FaultInjection *FaultInjection `json:"faultInjection,omitempty"`
+
+	// AdmissionControl rejects some requests while too many fail. Default: off.
+	//
+	// +optional
+	AdmissionControl *AdmissionControl `json:"admissionControl,omitempty"`
+
+	// Compression is the former name of compressor. It is deprecated.
+	//
+	// +optional
+	// +patchMergeKey=type
+	// +patchStrategy=merge
+	Compression []*Compression `json:"compression,omitempty" patchStrategy:"merge" patchMergeKey:"type"`
+
+	// Compressor says how responses are compressed for clients that take it. The first one is preferred. Default: they
+	// are not.
+	//
+	// +optional
+	// +patchMergeKey=type
+	// +patchStrategy=merge
+	Compressor []*Compression `json:"compressor,omitempty" patchStrategy:"merge" patchMergeKey:"type"`
+
+	// RequestBuffer has requests be forwarded when their bodies are complete. Connections are not upgraded then. Default:
+	// bodies are forwarded as they come.
+	//
+	// +optional
+	RequestBuffer *RequestBuffer `json:"requestBuffer,omitempty"`
+
 	// Unread lists the fields of the spec that are not read.
 	Unread []UnreadField `json:"-"`
 }

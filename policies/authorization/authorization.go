@@ -89,7 +89,7 @@ func readPrincipal(field string, principal *v1alpha1.Principal) (clients []netip
 	}
 	clients = make([]netip.Prefix, 0, len(principal.ClientCIDRs))
 	for i, cidr := range principal.ClientCIDRs {
-		prefix, err := parse(cidr)
+		prefix, err := feature.ParsePrefix(string(cidr))
 		if err != nil {
 			problems = append(problems, feature.Invalid(fmt.Sprintf("%s.clientCIDRs[%d]", field, i), "%v", err))
 			continue
@@ -97,22 +97,6 @@ func readPrincipal(field string, principal *v1alpha1.Principal) (clients []netip
 		clients = append(clients, prefix)
 	}
 	return clients, problems
-}
-
-// parse parses a range of addresses. It ignores bits after the prefix.
-func parse(cidr v1alpha1.CIDR) (netip.Prefix, error) {
-	prefix, err := netip.ParsePrefix(string(cidr))
-	if err == nil && prefix.Addr().Is4In6() {
-		return netip.Prefix{}, fmt.Errorf("%q is an IPv4 range in the form of IPv6, which no client's address has: write the IPv4 range, such as 10.0.0.0/8", cidr)
-	}
-	if err == nil {
-		return prefix.Masked(), nil
-	}
-	if addr, err := netip.ParseAddr(string(cidr)); err == nil && addr.Zone() == "" {
-		return netip.Prefix{}, fmt.Errorf("%q has no prefix length: write %s for this one address", cidr,
-			netip.PrefixFrom(addr, addr.BitLen()))
-	}
-	return netip.Prefix{}, fmt.Errorf("%q is not a range of addresses: write an IP address, a slash and a prefix length, such as 10.0.0.0/8 or 2001:db8::/32", cidr)
 }
 
 func route(spec *v1alpha1.SecurityPolicySpec, _ feature.Have, route *feature.Route) {

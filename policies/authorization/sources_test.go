@@ -71,7 +71,7 @@ func longest(ranges []netip.Prefix, address netip.Addr) int {
 // contains reports whether one of the ranges contains the whole of another.
 func contains(cidrs []v1alpha1.CIDR, all netip.Prefix) bool {
 	return slices.ContainsFunc(cidrs, func(cidr v1alpha1.CIDR) bool {
-		prefix, err := parse(cidr)
+		prefix, err := feature.ParsePrefix(string(cidr))
 		return err == nil && prefix.Bits() <= all.Bits() && prefix.Contains(all.Addr())
 	})
 }

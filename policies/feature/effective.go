@@ -43,6 +43,18 @@ type Effective struct {
 	BackendBufferLimit *int64 `json:"backendBufferLimit,omitempty"`
 	// ProxyProtocol is the version of the PROXY protocol in which endpoints are told the client's address, V1 or V2.
 	ProxyProtocol string `json:"proxyProtocol,omitempty"`
+	// RateLimit is how many requests are served in which time.
+	RateLimit *RateLimit `json:"rateLimit,omitempty"`
+	// Bandwidth is how fast bodies are forwarded.
+	Bandwidth *Bandwidth `json:"bandwidth,omitempty"`
+	// MaxRequestBody is how many bytes the body of a request may have. Without it there is no limit.
+	MaxRequestBody *int64 `json:"maxRequestBody,omitempty"`
+	// Compression are the ways to compress responses: Gzip, Brotli, Zstd. The first is preferred.
+	Compression []string `json:"compression,omitempty"`
+	// Faults are faults that clients are tested with.
+	Faults *Faults `json:"faults,omitempty"`
+	// AdmissionControl says when requests are rejected because others fail.
+	AdmissionControl *AdmissionControl `json:"admissionControl,omitempty"`
 	// ClientCertificate is the Secret with the certificate that Envoy presents to backends with TLS.
 	ClientCertificate *ObjectName `json:"clientCertificate,omitempty"`
 	// Clients are the limits and the checks for clients and their requests. Listeners have them, and not routes.
@@ -140,6 +152,52 @@ type Retries struct {
 	Attempts int64 `json:"attempts"`
 	// StatusCodes are those of answers that are tried again.
 	StatusCodes []int64 `json:"statusCodes,omitempty"`
+}
+
+// RateLimit is how many requests are served in which time.
+type RateLimit struct {
+	// Local are the limits for each Envoy and each match of the route. A request must stay within all that count it.
+	Local []RateLimitRule `json:"local,omitempty"`
+}
+
+// RateLimitRule is one limit.
+type RateLimitRule struct {
+	// Requests is how many are served.
+	Requests int64 `json:"requests"`
+	// Unit is the time: Second, Minute, Hour, Day, Week, Month or Year.
+	Unit string `json:"unit"`
+	// ClientCIDRs are ranges in which the address of a client must be to be counted. It must be in all of them.
+	ClientCIDRs []string `json:"clientCIDRs,omitempty"`
+	// Selective is true if only requests that meet other conditions are counted.
+	Selective bool `json:"selective"`
+	// Each is what has a limit of its own, such as client address or header x-user.
+	Each []string `json:"each,omitempty"`
+	// ShadowMode is true if requests are counted and none is denied.
+	ShadowMode *bool `json:"shadowMode,omitempty"`
+}
+
+// Bandwidth is how fast bodies are forwarded, in KiB each second, for each Envoy and each match of the route.
+type Bandwidth struct {
+	// Request is for those of requests.
+	Request *int64 `json:"request,omitempty"`
+	// Response is for those of responses.
+	Response *int64 `json:"response,omitempty"`
+}
+
+// Faults are faults that clients are tested with.
+type Faults struct {
+	// Delay is how long requests are held back.
+	Delay *metav1.Duration `json:"delay,omitempty"`
+	// StatusCode is that of answers in place of the backend.
+	StatusCode *int64 `json:"statusCode,omitempty"`
+	// GRPCStatus is the same for the status of gRPC.
+	GRPCStatus *int64 `json:"grpcStatus,omitempty"`
+}
+
+// AdmissionControl says when requests are rejected because others fail.
+type AdmissionControl struct {
+	// MinSuccessRate is the share of successful requests, in percent, below which some are rejected.
+	MinSuccessRate int64 `json:"minSuccessRate"`
 }
 
 // Redirect is where clients are sent. What it does not name is taken from the request.

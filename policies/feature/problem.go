@@ -27,6 +27,17 @@ func Incompatible(field, message string, args ...any) verdict.Problem {
 	return p
 }
 
+// ConditionFields is False on a policy of which some fields have no effect.
+const ConditionFields = "FieldsEffective"
+
+// WithoutEffect is a problem of a field that has no effect where it stands. The rest of the policy takes effect.
+func WithoutEffect(field, reason, message string, args ...any) verdict.Problem {
+	return verdict.Problem{
+		Field: field, Reason: reason, Condition: ConditionFields, Weight: verdict.Unresolved,
+		Message: fmt.Sprintf(message, args...),
+	}
+}
+
 // token is what RFC 9110 section 5.6.2 allows in the name of a header field and in a method.
 var token = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")
 

@@ -1,0 +1,188 @@
+// Package ratelimit is the rateLimit part of a BackendTrafficPolicy: how many requests are served.
+package ratelimit
+
+import (
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	ratelimitv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/common/ratelimit/v3"
+	localv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/local_ratelimit/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+	"k8s.io/utils/ptr"
+
+	"gatehouse/api/v1alpha1"
+	"gatehouse/policies/feature"
+	"gatehouse/policies/verdict"
+)
+
+const (
+	// filter is the HTTP filter. Each route has its own configuration of it, because the routes that share one would
+	// also share its limits.
+	filter = "envoy.filters.http.local_ratelimit"
+	// statPrefix begins the names of its statistics.
+	statPrefix = "http_local_rate_limiter"
+)
+
+// Feature is the rateLimit part.
+var Feature = feature.Feature[v1alpha1.BackendTrafficPolicySpec]{
+	Name:      "rateLimit",
+	Check:     check,
+	Route:     route,
+	Cost:      cost,
+	Effective: effective,
+	Filters:   []feature.Filter{{Name: filter, Config: &localv3.LocalRateLimit{StatPrefix: statPrefix}}},
+}
+
+// units are the times of limits.
+var units = map[v1alpha1.RateLimitUnit]time.Duration{
+	v1alpha1.RateLimitUnitSecond: time.Second,
+	v1alpha1.RateLimitUnitMinute: time.Minute,
+	v1alpha1.RateLimitUnitHour:   time.Hour,
+	v1alpha1.RateLimitUnitDay:    day,
+	v1alpha1.RateLimitUnitWeek:   7 * day,
+	v1alpha1.RateLimitUnitMonth:  30 * day,
+	v1alpha1.RateLimitUnitYear:   365 * day,
+}
+
+const day = 24 * time.Hour
+
+const (
+	// maxDistinct is how many values of a rule have a limit of their own at a time. The one that was not seen for the
+	// longest time makes room for another.
+	maxDistinct = 10_000
+	// perDistinct is what Envoy needs for such a value, in bytes.
+	perDistinct = 256
+)
+
+// rules are the local limits of a policy.
+func rules(spec *v1alpha1.BackendTrafficPolicySpec) []v1alpha1.RateLimitRule {
+	if spec.RateLimit == nil || spec.RateLimit.Local == nil {
+		return nil
+	}
+	return spec.RateLimit.Local.Rules
+}
+
+// failed reports whether the policy cannot be carried out. What it covers is not served then.
+func failed(problems []verdict.Problem) bool { return verdict.Has(problems, verdict.Invalid) }
+
+// open reports whether a rule counts all requests that no other rule counts.
+func open(rule *v1alpha1.RateLimitRule) bool { return len(rule.ClientSelectors) == 0 }
+
+func route(spec *v1alpha1.BackendTrafficPolicySpec, _ feature.Have, route *feature.Route) {
+	limits := rules(spec)
+	if len(limits) == 0 || failed(check(spec)) {
+		return
+	}
+	config := &localv3.LocalRateLimit{
+		StatPrefix:                      statPrefix,
+		TokenBucket:                     bucket(&unlimited),
+		FilterEnabled:                   all(),
+		FilterEnforced:                  all(),
+		AlwaysConsumeDefaultTokenBucket: wrapperspb.Bool(false),
+		EnableXRatelimitHeaders:         ratelimitv3.XRateLimitHeadersRFCVersion_DRAFT_VERSION_03,
+	}
+	for i := range limits {
+		if open(&limits[i]) && len(limits) > 1 {
+			if !ptr.Deref(limits[i].ShadowMode, false) {
+				config.TokenBucket = bucket(&limits[i].Limit)
+			}
+			continue
+		}
+		add(config, i, &limits[i])
+	}
+	feature.PerRoute(route.Route, filter, config)
+}
+
+// unlimited is the limit of requests that no rule counts.
+var unlimited = v1alpha1.RateLimitValue{Requests: maxRequests, Unit: v1alpha1.RateLimitUnitSecond}
+
+// add adds a limit: what describes the requests that it counts, and the bucket that they have in common.
+func add(config *localv3.LocalRateLimit, i int, rule *v1alpha1.RateLimitRule) {
+	d := describe(i, rule)
+	limit := &routev3.RateLimit{Actions: d.actions, HitsAddend: hits(rule)}
+	if h := rule.XRateLimitHeaders; h != nil {
+		limit.XRatelimitOption = headerOptions[*h]
+	}
+	config.RateLimits = append(config.RateLimits, limit)
+	config.Descriptors = append(config.Descriptors, &ratelimitv3.LocalRateLimitDescriptor{
+		Entries: d.entries, TokenBucket: bucket(&rule.Limit), ShadowMode: ptr.Deref(rule.ShadowMode, false),
+	})
+	if d.distinct {
+		config.MaxDynamicDescriptors = wrapperspb.UInt32(maxDistinct)
+	}
+}
+
+var headerOptions = map[v1alpha1.XRateLimitHeaders]routev3.RateLimit_XRateLimitOption{
+	v1alpha1.XRateLimitHeadersOff:            routev3.RateLimit_OFF,
+	v1alpha1.XRateLimitHeadersDraftVersion03: routev3.RateLimit_DRAFT_VERSION_03,
+}
+
+// bucket has the requests of a limit. Envoy has no empty bucket: a limit of 0 has one token, and each request costs
+// two.
+func bucket(limit *v1alpha1.RateLimitValue) *typev3.TokenBucket {
+	tokens := uint32(max(limit.Requests, 1))
+	return &typev3.TokenBucket{
+		MaxTokens: tokens, TokensPerFill: wrapperspb.UInt32(tokens), FillInterval: durationpb.New(units[limit.Unit]),
+	}
+}
+
+// hits is how many tokens a request takes, nil for one.
+func hits(rule *v1alpha1.RateLimitRule) *routev3.RateLimit_HitsAddend {
+	if rule.Limit.Requests == 0 {
+		return &routev3.RateLimit_HitsAddend{Number: wrapperspb.UInt64(2)}
+	}
+	switch cost := requestCost(rule); {
+	case cost == nil:
+		return nil
+	case cost.Metadata != nil:
+		return &routev3.RateLimit_HitsAddend{
+			Format: "%DYNAMIC_METADATA(" + cost.Metadata.Namespace + ":" + cost.Metadata.Key + ")%",
+		}
+	case cost.Number != nil:
+		return &routev3.RateLimit_HitsAddend{Number: wrapperspb.UInt64(uint64(*cost.Number))}
+	}
+	return nil
+}
+
+func requestCost(rule *v1alpha1.RateLimitRule) *v1alpha1.RateLimitCostSpecifier {
+	if rule.Cost == nil {
+		return nil
+	}
+	return rule.Cost.Request
+}
+
+func all() *corev3.RuntimeFractionalPercent {
+	return &corev3.RuntimeFractionalPercent{DefaultValue: &typev3.FractionalPercent{Numerator: 100}}
+}
+
+// cost adds the expressions of a policy, and the values that have limits of their own.
+func cost(spec *v1alpha1.BackendTrafficPolicySpec) (cost feature.Cost) {
+	limits := rules(spec)
+	for i := range limits {
+		d := describe(i, &limits[i])
+		cost.Route += feature.Expressions(d.expressions...)
+		if d.distinct {
+			cost.Route += maxDistinct * perDistinct
+		}
+	}
+	return cost
+}
+
+func effective(spec *v1alpha1.BackendTrafficPolicySpec, _ feature.Have, e *feature.Effective) {
+	limits := rules(spec)
+	if len(limits) == 0 || failed(check(spec)) {
+		return
+	}
+	e.RateLimit = &feature.RateLimit{}
+	for i := range limits {
+		d := describe(i, &limits[i])
+		told := feature.RateLimitRule{
+			Requests: limits[i].Limit.Requests, Unit: string(limits[i].Limit.Unit),
+			ClientCIDRs: d.ranges, Selective: d.selective, Each: d.each, ShadowMode: limits[i].ShadowMode,
+		}
+		e.RateLimit.Local = append(e.RateLimit.Local, told)
+	}
+}

@@ -1,0 +1,50 @@
+// Package requestbuffer is the requestBuffer part of a BackendTrafficPolicy: requests are forwarded when their bodies are
+// complete.
+package requestbuffer
+
+import (
+	"math"
+
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	bufferv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/buffer/v3"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"gatehouse/api/v1alpha1"
+	"gatehouse/policies/feature"
+	"gatehouse/policies/verdict"
+)
+
+// filter is the HTTP filter that becomes the buffer of a route. Envoy's own filter needs a limit for all routes.
+const filter = "envoy.filters.http.composite/buffer"
+
+// Feature is the requestBuffer part.
+var Feature = feature.Feature[v1alpha1.BackendTrafficPolicySpec]{
+	Name:  "requestBuffer",
+	Check: check,
+	Route: route,
+	Effective: func(spec *v1alpha1.BackendTrafficPolicySpec, _ feature.Have, e *feature.Effective) {
+		if b := spec.RequestBuffer; b != nil {
+			e.MaxRequestBody = new(b.Limit.Value())
+		}
+	},
+	Filters: []feature.Filter{{Name: filter, Config: feature.Composite(), Off: feature.Nothing()}},
+}
+
+func check(spec *v1alpha1.BackendTrafficPolicySpec) []verdict.Problem {
+	if spec.RequestBuffer == nil {
+		return nil
+	}
+	return feature.CheckQuantity("requestBuffer.limit", &spec.RequestBuffer.Limit, 1, math.MaxUint32, "64Ki")
+}
+
+func route(spec *v1alpha1.BackendTrafficPolicySpec, _ feature.Have, route *feature.Route) {
+	if spec.RequestBuffer == nil || len(check(spec)) > 0 {
+		return
+	}
+	config := &bufferv3.Buffer{MaxRequestBytes: wrapperspb.UInt32(uint32(spec.RequestBuffer.Limit.Value()))}
+	feature.PerRoute(route.Route, filter, feature.Whole(feature.Extension("envoy.filters.http.buffer", config)))
+	// What is sent over an upgraded connection would be held back as the body of the request.
+	route.Forward().UpgradeConfigs = []*routev3.RouteAction_UpgradeConfig{{
+		UpgradeType: "websocket", Enabled: wrapperspb.Bool(false),
+	}}
+}
