@@ -836,7 +836,7 @@ func (in *CRL) DeepCopyInto(out *CRL) {
 	*out = *in
 	if in.Refs != nil {
 		in, out := &in.Refs, &out.Refs
-		*out = make([]apisv1.SecretObjectReference, len(*in))
+		*out = make([]v1.SecretObjectReference, len(*in))
 		for i := range *in {
 			(*in)[i].DeepCopyInto(&(*out)[i])
 		}
@@ -1099,7 +1099,7 @@ func (in *ClientValidationContext) DeepCopyInto(out *ClientValidationContext) {
 	}
 	if in.CACertificateRefs != nil {
 		in, out := &in.CACertificateRefs, &out.CACertificateRefs
-		*out = make([]apisv1.SecretObjectReference, len(*in))
+		*out = make([]v1.SecretObjectReference, len(*in))
 		for i := range *in {
 			(*in)[i].DeepCopyInto(&(*out)[i])
 		}
