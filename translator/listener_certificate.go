@@ -158,20 +158,27 @@ const conditionHostname = "HostnameCovered"
 const reasonOtherHosts = "CertificateForOtherHosts"
 
 // conditionChain is False on a listener, or on a Gateway for its backends, with a certificate whose issuers are not in
-// order. It is served nevertheless, because many clients accept it.
+// order, or do not lead to a CA. It is served nevertheless, because many clients accept it.
 const conditionChain = "ChainInOrder"
 
-// reasonOrder is the reason of that.
-const reasonOrder = "CertificatesInWrongOrder"
+// Reasons of that.
+const (
+	reasonOrder      = "CertificatesInWrongOrder"
+	reasonIncomplete = "ChainIncomplete"
+)
 
-// chainProblem is the problem with the order of the issuers of a Secret's certificate; nil if it has none.
+// chainProblem is the problem with the issuers of a Secret's certificate; nil if it has none.
 func (c *certificateRow) chainProblem(field string, secret verdict.Ref) *verdict.Problem {
-	if c == nil || c.Pair == nil || c.Pair.WrongOrder == "" {
+	if c == nil || c.Pair == nil || c.Pair.WrongOrder == "" && c.Pair.WrongChain == "" {
 		return nil
 	}
+	reason := reasonOrder
+	if c.Pair.WrongOrder == "" {
+		reason = reasonIncomplete
+	}
 	return &verdict.Problem{
-		Field: field, Condition: conditionChain, Reason: reasonOrder, Weight: verdict.Unresolved, About: &secret,
-		Message: fmt.Sprintf("Secret %s/%s %s", secret.Namespace, secret.Name, c.Pair.WrongOrder),
+		Field: field, Condition: conditionChain, Reason: reason, Weight: verdict.Unresolved, About: &secret,
+		Message: fmt.Sprintf("Secret %s/%s %s", secret.Namespace, secret.Name, c.Pair.WrongOrder+c.Pair.WrongChain),
 	}
 }
 

@@ -8,6 +8,7 @@ package certificate
 
 import (
 	"bytes"
+	"cmp"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/x509"
@@ -55,6 +56,9 @@ type Pair struct {
 	// WrongOrder says what is wrong with the order of the chain after the certificate, which is served as it is; empty
 	// if nothing is wrong.
 	WrongOrder string
+	// WrongChain says that some clients find no way from the certificate to a CA for another reason than the order; empty
+	// if nothing is known of that.
+	WrongChain string
 	// Temporary reports whether cert-manager made it to bridge the time until the real one is issued. No client trusts it.
 	Temporary bool
 }
@@ -67,6 +71,7 @@ func (p *Pair) Equal(o *Pair) bool {
 	return slices.Equal(p.Names, o.Names) && p.Subject == o.Subject && p.Issuer == o.Issuer &&
 		p.NotBefore.Equal(o.NotBefore) && p.NotAfter.Equal(o.NotAfter) &&
 		p.Staple.equal(o.Staple) && p.WrongStaple == o.WrongStaple && p.WrongOrder == o.WrongOrder &&
+		p.WrongChain == o.WrongChain &&
 		p.Temporary == o.Temporary
 }
 
@@ -92,6 +97,9 @@ func Parse(data map[string][]byte) (*Pair, error) {
 		Names: names(leaf), Subject: leaf.Subject.String(), Issuer: leaf.Issuer.String(),
 		NotBefore: leaf.NotBefore, NotAfter: leaf.NotAfter, WrongOrder: misplaced(chain),
 		Temporary: temporary(leaf),
+	}
+	if p.WrongOrder == "" {
+		p.WrongChain = cmp.Or(unanchored(chain, data[AuthoritiesKey]), incomplete(chain))
 	}
 	if response := data[StapleKey]; len(response) > 0 {
 		if p.Staple, err = parseStaple(response, leaf); err != nil {
