@@ -209,6 +209,9 @@ func (x *explanation) taken(c *Chosen, several bool) Route {
 	}
 	for _, name := range c.Filters {
 		r.Filters = append(r.Filters, Filter{name, x.configures(name, from, r.Object)})
+		if name == injectedFaults {
+			x.Notes = append(x.Notes, "faultInjection delays requests of the route, or answers a share of them itself")
+		}
 	}
 	if c.Abort == 0 {
 		r.Backends = x.backends(c.Route, &r)

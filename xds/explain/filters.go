@@ -113,8 +113,11 @@ func choosesIn(m protoreflect.Message) (found bool) {
 	return found
 }
 
-// aborted returns the status with which a filter answers a request before it is forwarded, 0 if none does. It knows
-// faults without chance, which refuse methods.
+// injectedFaults is the filter with the faults of BackendTrafficPolicies.
+const injectedFaults = "envoy.filters.http.fault"
+
+// aborted returns the status with which a filter answers a request before it is forwarded, 0 if none does. Faults by chance
+// answer none here: the explanation has a note about them.
 func aborted(where string, m *hcmv3.HttpConnectionManager, l levels, s *seen) (int, error) {
 	for _, f := range m.HttpFilters {
 		fault := &faultv3.HTTPFault{}
@@ -128,6 +131,9 @@ func aborted(where string, m *hcmv3.HttpConnectionManager, l levels, s *seen) (i
 		}
 		if err := config.UnmarshalTo(fault); err != nil {
 			return 0, &Unknown{Where: where, What: "filter " + f.Name}
+		}
+		if f.Name == injectedFaults {
+			continue
 		}
 		if share := fault.GetAbort().GetPercentage(); fault.Delay != nil || share.GetNumerator() != 100 ||
 			share.GetDenominator() != typev3.FractionalPercent_HUNDRED {
