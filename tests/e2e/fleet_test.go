@@ -96,8 +96,11 @@ func TestFleetFollowsItsEnvoyProxy(t *testing.T) {
 		}
 		for _, ip := range strings.Fields(out) {
 			stats, err := inside("curl", "-s", "http://"+ip+":19001/stats/prometheus")
-			if err != nil || !strings.Contains(stats, `envoy_cluster_membership_total{envoy_cluster_name="fleet"} 2`) {
-				return fmt.Errorf("the Envoy at %s does not (%v)", ip, err)
+			if err != nil {
+				return err
+			}
+			if !strings.Contains(stats, `envoy_cluster_membership_total{envoy_cluster_name="fleet"} 2`) {
+				return fmt.Errorf("the Envoy at %s does not", ip)
 			}
 		}
 		return nil
