@@ -24,7 +24,7 @@ var (
 	validDesc = certificateDesc("valid",
 		"Whether a certificate in use can be read and is valid now: 1 or 0.")
 	soonDesc = certificateDesc("expires_soon",
-		"Whether the status of its users tells that a certificate in use expires soon: 1 or 0.")
+		"1 if a certificate in use expires soon, which the status of the objects that use it says too, and otherwise 0.")
 	pendingDesc = certificateDesc("issuance_pending",
 		"Whether cert-manager is issuing or renewing a certificate in use, has failed to, or is late: 1 or 0; only of those that it issues.")
 )

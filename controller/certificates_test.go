@@ -31,7 +31,7 @@ func TestCertificateMetrics(t *testing.T) {
 		List: func(context.Context) ([]translator.Certificate, error) { return list, nil },
 		Own:  func() translator.Certificate { return own },
 	}
-	want := `# HELP gatehouse_certificate_expires_soon Whether the status of its users tells that a certificate in use expires soon: 1 or 0.
+	want := `# HELP gatehouse_certificate_expires_soon 1 if a certificate in use expires soon, which the status of the objects that use it says too, and otherwise 0.
 # TYPE gatehouse_certificate_expires_soon gauge
 gatehouse_certificate_expires_soon{namespace="gatehouse-system",secret="gatehouse"} 0
 gatehouse_certificate_expires_soon{namespace="shop",secret="broken"} 0

@@ -19,7 +19,8 @@ type Certificate struct {
 	// has no certificate that can be read.
 	Issuer              string
 	NotBefore, NotAfter time.Time
-	// Valid reports whether it can be read and is valid now, ExpiresSoon whether the status tells that it expires soon.
+	// Valid reports whether the certificate can be read and is valid now. ExpiresSoon reports whether it expires soon, as
+	// the status of the objects that use it says.
 	Valid, ExpiresSoon bool
 	// Issued reports whether cert-manager issues it, and Pending whether the first or the next one is still to come and is
 	// being issued, has failed, or is overdue.

@@ -29,7 +29,7 @@ func check(spec *v1alpha1.ClientTrafficPolicySpec) []verdict.Problem {
 	return problems
 }
 
-// ciphers are those that Envoy has, by their names in OpenSSL and in the registry of IANA.
+// ciphers are the cipher suites that Envoy supports. The keys are OpenSSL's names, the values those of IANA. Envoy accepts both.
 var ciphers = map[string]string{
 	"ECDHE-ECDSA-AES128-GCM-SHA256": "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
 	"ECDHE-RSA-AES128-GCM-SHA256":   "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
@@ -47,7 +47,7 @@ var ciphers = map[string]string{
 	"AES256-SHA":                    "TLS_RSA_WITH_AES_256_CBC_SHA",
 }
 
-// curves and signatures are those that Envoy has, by all names that it accepts.
+// curves and signatures are the curves and the signature algorithms that Envoy supports, with every name that it accepts.
 var (
 	curves     = []string{"P-256", "P-384", "P-521", "X25519", "X25519MLKEM768", "prime256v1", "secp384r1", "secp521r1"}
 	signatures = []string{

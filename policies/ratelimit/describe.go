@@ -3,6 +3,7 @@ package ratelimit
 import (
 	"cmp"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -145,6 +146,9 @@ func (d *description) methods(name string, matches []v1alpha1.RateLimitMethodMat
 	case len(named) == 1:
 		d.value(name, false, feature.HeaderIs(feature.MethodHeader, feature.Exactly(named[0])))
 	default:
+		for i := range named {
+			named[i] = regexp.QuoteMeta(named[i])
+		}
 		d.value(name, false, feature.HeaderIs(feature.MethodHeader, d.matching(strings.Join(named, "|"))))
 	}
 }

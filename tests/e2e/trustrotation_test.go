@@ -164,7 +164,7 @@ func TestCertManagerRotatesTrust(t *testing.T) {
 	certManager(t)
 	for _, source := range []struct {
 		name string
-		// objects and refs are what tells that these CAs are trusted. cas are their names.
+		// cas are the names of the CAs that are trusted, objects contain their certificates, and refs refer to these objects.
 		objects func(t *testing.T, s scene, cas ...string) string
 		refs    func(s scene, cas ...string) string
 	}{

@@ -16,7 +16,6 @@ import (
 	"testing"
 
 	"golang.org/x/net/http2"
-	"golang.org/x/net/http2/hpack"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
@@ -384,57 +383,22 @@ func busyEndpointsGetLess(t *testing.T, c *translated) {
 // keepaliveAsks: Envoy asks at intervals whether an endpoint is still there.
 func keepaliveAsks(t *testing.T, c *translated) {
 	var pings atomic.Int32
-	listener := listen(t)
-	t.Cleanup(func() { _ = listener.Close() })
-	go func() {
-		for {
-			connection, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go countPings(connection, &pings)
+	port := servesFrames(t, func(framer *http2.Framer, frame http2.Frame) bool {
+		ping, ok := frame.(*http2.PingFrame)
+		if !ok || ping.IsAck() {
+			return false
 		}
-	}()
+		pings.Add(1)
+		_ = framer.WritePing(true, ping.Data)
+		return true
+	})
 	objects := c.behind("ping")
 	objects[0].(*corev1.Service).Spec.Ports[0].AppProtocol = new("kubernetes.io/h2c")
 	host := c.settled("ping", v1alpha1.ClusterSettings{HTTP2: &v1alpha1.HTTP2Settings{
 		ConnectionKeepalive: &v1alpha1.HTTP2ConnectionKeepalive{Interval: new(gwapiv1.Duration("100ms"))},
-	}}, append(objects, c.further("ping", "http", listener.Addr().(*net.TCPAddr).Port))...)
+	}}, append(objects, c.further("ping", "http", port))...)
 	envoytest.WaitFor(t, "the route", func() bool { return verbatim(t, http.MethodGet, host, "/").StatusCode == 200 })
 	envoytest.WaitFor(t, "questions", func() bool { return pings.Load() >= 3 })
-}
-
-// countPings serves HTTP/2 on a connection, answers each request with 200, and counts the pings.
-func countPings(conn net.Conn, pings *atomic.Int32) {
-	defer func() { _ = conn.Close() }()
-	if _, err := io.ReadFull(conn, make([]byte, len(http2.ClientPreface))); err != nil {
-		return
-	}
-	framer := http2.NewFramer(conn, conn)
-	_ = framer.WriteSettings()
-	for {
-		frame, err := framer.ReadFrame()
-		if err != nil {
-			return
-		}
-		switch f := frame.(type) {
-		case *http2.SettingsFrame:
-			if !f.IsAck() {
-				_ = framer.WriteSettingsAck()
-			}
-		case *http2.PingFrame:
-			if !f.IsAck() {
-				pings.Add(1)
-				_ = framer.WritePing(true, f.Data)
-			}
-		case *http2.HeadersFrame:
-			var block bytes.Buffer
-			_ = hpack.NewEncoder(&block).WriteField(hpack.HeaderField{Name: ":status", Value: "200"})
-			_ = framer.WriteHeaders(http2.HeadersFrameParam{
-				StreamID: f.StreamID, BlockFragment: block.Bytes(), EndHeaders: true, EndStream: true,
-			})
-		}
-	}
 }
 
 // connectionsAreLimited: connections are opened before they are needed, carry as many requests as they may, and are

@@ -107,22 +107,25 @@ func TestRetriesOfRules(t *testing.T) {
 	}
 }
 
-// refusesFirst is an HTTP/2 server that refuses the first stream and answers the others with 200.
-func refusesFirst(t *testing.T, streams *atomic.Int32) int {
+// servesFrames is an HTTP/2 server that answers each stream with 200, except for the frames that meet handles itself. It
+// returns the port.
+func servesFrames(t *testing.T, meet func(*http2.Framer, http2.Frame) (handled bool)) int {
+	t.Helper()
 	listener := listen(t)
+	t.Cleanup(func() { _ = listener.Close() })
 	go func() {
 		for {
 			conn, err := listener.Accept()
 			if err != nil {
 				return
 			}
-			go refuseFirst(conn, streams)
+			go serveFrames(conn, meet)
 		}
 	}()
 	return listener.Addr().(*net.TCPAddr).Port
 }
 
-func refuseFirst(conn net.Conn, streams *atomic.Int32) {
+func serveFrames(conn net.Conn, meet func(*http2.Framer, http2.Frame) (handled bool)) {
 	defer func() { _ = conn.Close() }()
 	if _, err := io.ReadFull(conn, make([]byte, len(http2.ClientPreface))); err != nil {
 		return
@@ -134,21 +137,19 @@ func refuseFirst(conn net.Conn, streams *atomic.Int32) {
 		if err != nil {
 			return
 		}
+		if meet(framer, frame) {
+			continue
+		}
 		switch f := frame.(type) {
 		case *http2.SettingsFrame:
 			if !f.IsAck() {
 				_ = framer.WriteSettingsAck()
 			}
 		case *http2.HeadersFrame:
-			if streams.Add(1) == 1 {
-				_ = framer.WriteRSTStream(f.StreamID, http2.ErrCodeRefusedStream)
-				continue
-			}
 			var block bytes.Buffer
 			_ = hpack.NewEncoder(&block).WriteField(hpack.HeaderField{Name: ":status", Value: "200"})
 			_ = framer.WriteHeaders(http2.HeadersFrameParam{
-				StreamID: f.StreamID, BlockFragment: block.Bytes(), EndHeaders: true,
-				EndStream: true,
+				StreamID: f.StreamID, BlockFragment: block.Bytes(), EndHeaders: true, EndStream: true,
 			})
 		}
 	}
@@ -160,7 +161,15 @@ func TestRefusedStreamsAreRetried(t *testing.T) {
 	var streams atomic.Int32
 	objects := c.behind("refuses")
 	objects[0].(*corev1.Service).Spec.Ports[0].AppProtocol = new("kubernetes.io/h2c")
-	c.apply(append(objects, c.further("refuses", "http", refusesFirst(t, &streams)))...)
+	port := servesFrames(t, func(framer *http2.Framer, frame http2.Frame) bool {
+		headers, ok := frame.(*http2.HeadersFrame)
+		if !ok || streams.Add(1) > 1 {
+			return false
+		}
+		_ = framer.WriteRSTStream(headers.StreamID, http2.ErrCodeRefusedStream)
+		return true
+	})
+	c.apply(append(objects, c.further("refuses", "http", port))...)
 	route := c.route("a.example.com", nil)
 	matched(&route.Spec.Rules[0], "/refused", "")
 	route.Spec.Rules[0].BackendRefs[0].Name = "refuses"
