@@ -28,13 +28,17 @@ func newPair(hosts ...string) map[string][]byte {
 
 // newPairUntil is the content of a TLS Secret with a certificate that expires at a time.
 func newPairUntil(until time.Time, hosts ...string) map[string][]byte {
+	return newPairBetween(time.Now().Add(-time.Minute), until, hosts...)
+}
+
+func newPairBetween(from, until time.Time, hosts ...string) map[string][]byte {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		panic(err)
 	}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, DNSNames: hosts,
-		NotBefore: time.Now().Add(-time.Minute), NotAfter: until,
+		NotBefore: from, NotAfter: until,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {

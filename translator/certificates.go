@@ -139,7 +139,7 @@ func (t *Tables) useByListener(r *flow.Read, l *listenerRow, field, key string) 
 	use := CertificateUse{Owner: l.ownerRef(), Field: field, Listener: string(l.Spec.Name)}
 	row, found := t.certs.Get(r, key)
 	q, _ := t.quarantines.Get(r, l.fleet())
-	use.Served = found && row.Resource != nil && l.Serves && slices.Contains(l.Secrets, key) &&
+	use.Served = found && row.Resource != nil && !t.early(r, key) && l.Serves && slices.Contains(l.Secrets, key) &&
 		q.rejectedSecret("", "", row.Resource.Version) == nil
 	for _, p := range l.Problems {
 		if p.Field == field {

@@ -102,6 +102,44 @@ func TestTheClockExpiresCertificates(t *testing.T) {
 	}
 }
 
+// TestEarlyCertificatesWait: a certificate that is not valid yet takes no certificate from proxies. They get it in the very
+// moment from which on it counts as valid.
+func TestEarlyCertificatesWait(t *testing.T) {
+	w := newWorld(t)
+	now := time.Now()
+	w.now = func() time.Time { return now }
+	apply := func(events ...Event) Outcome {
+		t.Helper()
+		outcome, err := w.Apply(events)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return outcome
+	}
+	apply(benchEvents(0)...)
+	begins := now.Truncate(time.Second).Add(30 * time.Minute)
+	counts := begins.Add(-time.Minute) // See TestJustIssuedCertificatesAreValid.
+	outcome := apply(Event{Object: &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "tls", UID: "tls"}, Type: corev1.SecretTypeTLS,
+		Data: newPairBetween(begins, begins.Add(365*24*time.Hour), "*.example.com", "*.example.org"),
+	}})
+	if p := problemsOf(outcome); len(p) != 1 || !strings.Contains(p[0].Message, "Secret n/tls has a certificate that is not valid before") {
+		t.Errorf("a certificate that is not valid yet: %v", p)
+	}
+	for now.Before(counts) {
+		for _, d := range outcome.Deltas {
+			if len(d.Changed) > 0 {
+				t.Fatalf("%v before it counts as valid, proxies get %v", counts.Sub(now), d.Changed)
+			}
+		}
+		now = outcome.Moment
+		outcome = apply()
+	}
+	if p := problemsOf(outcome); len(p) > 0 || len(outcome.Deltas) != 1 || len(outcome.Deltas[0].Changed) != 1 {
+		t.Errorf("when it counts as valid: %v, %v", p, outcome.Deltas)
+	}
+}
+
 // TestJustIssuedCertificatesAreValid: the clock of the tables may be a minute late, and those of issuers ahead. A certificate
 // that begins to be valid within a minute counts as valid. One that begins later does not.
 func TestJustIssuedCertificatesAreValid(t *testing.T) {

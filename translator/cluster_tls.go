@@ -138,8 +138,8 @@ func clusterSecrets(key string, c *clusterRow) []string {
 	return keys
 }
 
-// clusterSecret is what SDS serves to clusters under a name. A deleted client certificate is no longer served; running
-// proxies keep the one that they have.
+// clusterSecret is what SDS serves to clusters under a name. A client certificate that is deleted, broken or not valid yet
+// is not served; running proxies keep the one that they have.
 func (t *Tables) clusterSecret(r *flow.Read, key string, members []flow.Row[*clusterRow]) (*Resource, bool) {
 	fleet, name := splitKey(key)
 	secret, isClient := strings.CutPrefix(name, clientPrefix)
@@ -152,7 +152,7 @@ func (t *Tables) clusterSecret(r *flow.Read, key string, members []flow.Row[*clu
 		return backends[i].TLS.Trust, true
 	}
 	s, ok := t.in.secrets.Get(r, secret)
-	if row, known := t.certs.Get(r, secret); !ok || !known || row.Broken != "" {
+	if row, known := t.certs.Get(r, secret); !ok || !known || row.Broken != "" || t.early(r, secret) {
 		return nil, false
 	}
 	res := clientResource(s)

@@ -194,6 +194,13 @@ func (t *Tables) untimelyCertificate(r *flow.Read, _ string, row *certificateRow
 	return untimely, untimely != nil
 }
 
+// early reports whether the certificate of a Secret is not valid yet. It is not served before it is, so that running proxies
+// keep the one before.
+func (t *Tables) early(r *flow.Read, key string) bool {
+	untimely, ok := t.untimely.Get(r, key)
+	return ok && untimely.Early
+}
+
 func equalUntimely(a, b *certificate.Untimely) bool { return *a == *b }
 
 // nextMoment is when the clock must be set again: when a certificate in use begins or ends to be valid, or ends soon,

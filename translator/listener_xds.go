@@ -296,15 +296,15 @@ func notFoundLog() []*accesslogv3.AccessLog {
 	return log
 }
 
-// secretResource is what SDS serves under the name of a Secret. For a broken Secret that is nothing, and running
-// proxies keep what they have.
+// secretResource is what SDS serves under the name of a Secret. For one that is broken or not valid yet that is nothing,
+// and running proxies keep what they have.
 func (t *Tables) secretResource(r *flow.Read, key string, members []flow.Row[*listenerRow]) (*Resource, bool) {
 	fleet, name := splitKey(key)
 	if c := members[0].Value.Clients; c != nil && c.Trust.Name == name {
 		return c.Trust, true
 	}
 	row, ok := t.certs.Get(r, name)
-	if !ok || row.Resource == nil {
+	if !ok || row.Resource == nil || t.early(r, name) {
 		return nil, false
 	}
 	q, _ := t.quarantines.Get(r, fleet)

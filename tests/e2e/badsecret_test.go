@@ -109,12 +109,12 @@ func badSecrets(t *testing.T, a authority, host string) []badSecret {
 	add(refused, "authority first", "has its certificates in the wrong order: the one that tls.key belongs to is number 2",
 		slices.Concat(a.pem(), good), goodKey, nil)
 
-	untimely := badSecret{denied: true, condition: "ResolvedRefs", reason: "InvalidCertificateRef"}
-	certificate, private = a.certify(t, host, key, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-30 * time.Second) })
-	add(untimely, "expired", "has a certificate that expired at", certificate, private, nil)
-	untimely.denied = false
+	untimely := badSecret{kept: true, condition: "ResolvedRefs", reason: "InvalidCertificateRef"}
 	certificate, private = a.certify(t, host, key, func(c *x509.Certificate) { c.NotBefore = time.Now().Add(30 * time.Minute) })
 	add(untimely, "not yet valid", "has a certificate that is not valid before", certificate, private, nil)
+	untimely.denied, untimely.kept = true, false
+	certificate, private = a.certify(t, host, key, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-2 * time.Minute) })
+	add(untimely, "expired", "has a certificate that expired at", certificate, private, nil)
 	certificate, private = a.certify(t, "www.example.org", key, nil)
 	add(badSecret{condition: "HostnameCovered", reason: "CertificateForOtherHosts"}, "wrong host",
 		`has a certificate for ["www.example.org"] and not for "`+host+`"`, certificate, private, nil)
