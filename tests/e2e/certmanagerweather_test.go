@@ -135,8 +135,8 @@ func whole(t *testing.T) {
 }
 
 // TestCertManagerACMEServerInTrouble: while the ACME server is away, limits the rate or answers nonsense, a certificate
-// that is due for renewal goes on being served, and no request fails. When the trouble is over, the certificate is
-// renewed.
+// that is due for renewal goes on being served, no request fails, and the status of the listener says what cert-manager
+// waits for. When the trouble is over, the certificate is renewed.
 func TestCertManagerACMEServerInTrouble(t *testing.T) {
 	whole(t)
 	s := newScene(t, "acme-trouble")
@@ -182,7 +182,7 @@ func TestCertManagerACMEServerInTrouble(t *testing.T) {
 			return err
 		})
 		before := load.seen()
-		time.Sleep(10 * time.Second) // Some attempts fail.
+		s.waitsFor(t, `cert-manager issues the next one from Certificate "served" by Issuer "fronted", and `) // Some attempts fail.
 		if load.seen() != before {
 			t.Errorf("%s: there is a new certificate all the same", trouble)
 		}
@@ -197,6 +197,24 @@ func TestCertManagerACMEServerInTrouble(t *testing.T) {
 	load.noneFailed()
 }
 
+// waitsFor waits until the status of the listener https says that the renewal of its certificate, which is valid for an
+// hour, is late, and what it waits for. It says so a hundredth of that hour after the renewal is due, or within a minute
+// after that.
+func (s scene) waitsFor(t *testing.T, words string) {
+	t.Helper()
+	within(t, 3*time.Minute, "the status says what the renewal waits for", func() error {
+		said, err := kubectl("get", "-n", s.namespace, "gateway/gw", "-o", fmt.Sprintf("go-template=%s",
+			`{{range .status.listeners}}{{if eq .name "https"}}{{range .conditions}}{{if eq .type "CertificateCurrent"}}{{.reason}}: {{.message}}{{end}}{{end}}{{end}}{{end}}`))
+		if err == nil && (!strings.HasPrefix(said, "RenewalOverdue: ") || !strings.Contains(said, words)) {
+			err = fmt.Errorf("it says %q", said)
+		}
+		if err == nil {
+			t.Log(said)
+		}
+		return err
+	})
+}
+
 // whatIsSaid is what cert-manager says of its objects in the scene.
 func whatIsSaid(s scene) string {
 	out, _ := kubectl("get", "-n", s.namespace, "certificates,certificaterequests,orders.acme.cert-manager.io,challenges", "-o",
@@ -205,8 +223,8 @@ func whatIsSaid(s scene) string {
 }
 
 // TestCertManagerIsAway: while the controller of cert-manager or its webhook is away, what is served stays served, by a
-// control plane and an Envoy that start meanwhile too. A listener that is added then has no certificate and disturbs no
-// other. When cert-manager is back, certificates that are due are renewed, and the new listener is served.
+// control plane and an Envoy that start meanwhile too, and the status says that a renewal is late. A listener that is added
+// then has no certificate and disturbs no other. When cert-manager is back, certificates that are due are renewed, and the new listener is served.
 func TestCertManagerIsAway(t *testing.T) {
 	whole(t)
 	s := newScene(t, "away")
@@ -230,8 +248,8 @@ func TestCertManagerIsAway(t *testing.T) {
 			late, host)
 		s.applyIssued(t, gateway)
 		s.becomes(t, "gateway/gw", reason(`.status.listeners[?(@.name=="`+late+`")]`, "ResolvedRefs"), "InvalidCertificateRef")
-		time.Sleep(12 * time.Second) // The certificate is due.
-		if load.seen() > before+1 {  // One may have been on its way.
+		s.waitsFor(t, `cert-manager issues the next one from Certificate "served" by ClusterIssuer "ca", and `)
+		if load.seen() > before+1 { // One may have been on its way.
 			t.Errorf("without %s the certificate is renewed", part)
 		}
 		load.noneFailed()
