@@ -14,7 +14,7 @@ func onlyIssuance(o any) client.Object {
 	case *cmv1.Certificate:
 		return &cmv1.Certificate{
 			ObjectMeta: related(o), Spec: cmv1.CertificateSpec{SecretName: o.Spec.SecretName, IssuerRef: o.Spec.IssuerRef},
-			Status: cmv1.CertificateStatus{Conditions: o.Status.Conditions},
+			Status: cmv1.CertificateStatus{Conditions: o.Status.Conditions, RenewalTime: o.Status.RenewalTime},
 		}
 	case *cmv1.CertificateRequest:
 		return &cmv1.CertificateRequest{

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/tools/txtar"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
@@ -126,7 +127,8 @@ func outcomeOf(t *testing.T, stream []byte, held bool) (lines []string, cut int)
 	return lines, cut
 }
 
-// TestNoSecretsOfIssuersAreHeld: of requests, certificates, templates and access to servers nothing stays in memory.
+// TestNoSecretsOfIssuersAreHeld: of requests, certificates, templates and access to servers nothing stays in memory. When a
+// certificate is to be renewed does: the status tells of renewals that are late.
 func TestNoSecretsOfIssuersAreHeld(t *testing.T) {
 	issuer := &cmv1.ClusterIssuer{}
 	issuer.Spec.Vault = &cmv1.VaultIssuer{Server: "https://vault.example.com"}
@@ -137,7 +139,13 @@ func TestNoSecretsOfIssuersAreHeld(t *testing.T) {
 	request.Spec.Request, request.Status.Certificate = []byte("request"), []byte("certificate")
 	request.Annotations = map[string]string{cmv1.CertificateRequestRevisionAnnotationKey: "3", "other": "long"}
 	request.Status.Conditions = []cmv1.CertificateRequestCondition{{Type: "Ready", Status: cmmeta.ConditionTrue}}
+	certificate := &cmv1.Certificate{Spec: cmv1.CertificateSpec{SecretName: "tls", DNSNames: []string{"example.com"}}}
+	certificate.Status.RenewalTime = new(metav1.Now())
 	for _, c := range []struct{ given, want any }{
+		{certificate, &cmv1.Certificate{
+			Spec:   cmv1.CertificateSpec{SecretName: "tls"},
+			Status: cmv1.CertificateStatus{RenewalTime: certificate.Status.RenewalTime},
+		}},
 		{issuer, &cmv1.ClusterIssuer{Spec: cmv1.IssuerSpec{IssuerConfig: cmv1.IssuerConfig{ACME: &acmev1.ACMEIssuer{
 			Solvers: []acmev1.ACMEChallengeSolver{{DNS01: &acmev1.ACMEChallengeSolverDNS01{}}},
 		}}}}},
