@@ -140,6 +140,7 @@ func shakeHands(t *testing.T, at, host string, authorities ...string) *handshake
 	fresh.DisableKeepAlives = true
 	l.running.Go(func() { l.repeat(func() (string, error) { return verified(fresh, at, host) }) })
 	kept, connections := trusting(t, host, authorities...), 0
+	kept.MaxConnsPerHost = 1 // It waits for its connection, which is free a moment after the answer has been read.
 	kept.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
 		connections++ // One request is sent at a time.
 		return (&net.Dialer{}).DialContext(ctx, network, address)
