@@ -12,6 +12,15 @@ import (
 	"gatehouse/policies/verdict"
 )
 
+func mustApply(t *testing.T, w *World, events ...Event) Outcome {
+	t.Helper()
+	outcome, err := w.Apply(events)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return outcome
+}
+
 // TestTheClockExpiresCertificates: the status changes in the very moment in which a certificate ends soon, and in that in
 // which it is over, by nothing but the clock, and what proxies have stays as it is. A renewal ends it. A certificate that
 // was already over when it came into use is told of at once.
@@ -23,14 +32,7 @@ func TestTheClockExpiresCertificates(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	apply := func(events ...Event) Outcome {
-		t.Helper()
-		outcome, err := w.Apply(events)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return outcome
-	}
+	apply := func(events ...Event) Outcome { return mustApply(t, w, events...) }
 	valid := func(want bool) {
 		t.Helper()
 		all, err := w.Certificates(t.Context())
@@ -108,14 +110,7 @@ func TestEarlyCertificatesWait(t *testing.T) {
 	w := newWorld(t)
 	now := time.Now()
 	w.now = func() time.Time { return now }
-	apply := func(events ...Event) Outcome {
-		t.Helper()
-		outcome, err := w.Apply(events)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return outcome
-	}
+	apply := func(events ...Event) Outcome { return mustApply(t, w, events...) }
 	apply(benchEvents(0)...)
 	begins := now.Truncate(time.Second).Add(30 * time.Minute)
 	counts := begins.Add(-time.Minute) // See TestJustIssuedCertificatesAreValid.

@@ -127,8 +127,8 @@ func outcomeOf(t *testing.T, stream []byte, held bool) (lines []string, cut int)
 	return lines, cut
 }
 
-// TestNoSecretsOfIssuersAreHeld: of requests, certificates, templates and access to servers nothing stays in memory. When a
-// certificate is to be renewed does: the status tells of renewals that are late.
+// TestNoSecretsOfIssuersAreHeld: of requests, certificates, templates and access to servers nothing stays in memory. The
+// time of the next renewal stays, because the status tells of late renewals.
 func TestNoSecretsOfIssuersAreHeld(t *testing.T) {
 	issuer := &cmv1.ClusterIssuer{}
 	issuer.Spec.Vault = &cmv1.VaultIssuer{Server: "https://vault.example.com"}
