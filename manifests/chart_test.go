@@ -137,7 +137,8 @@ func TestCRDChart(t *testing.T) {
 	slices.Sort(kinds)
 	want := []string{
 		rulesv1alpha1.KindAdmissionException, rulesv1alpha1.KindAdmissionRule, v1alpha1.KindBackend,
-		v1alpha1.KindBackendTrafficPolicy, v1alpha1.KindClientTrafficPolicy, v1alpha1.KindEnvoyProxy, v1alpha1.KindSecurityPolicy,
+		v1alpha1.KindBackendTrafficPolicy, v1alpha1.KindClientTrafficPolicy, v1alpha1.KindEnvoyProxy, v1alpha1.KindHTTPRouteFilter,
+		v1alpha1.KindSecurityPolicy,
 	}
 	if !slices.Equal(kinds, want) {
 		t.Errorf("CRDs of kinds %v, want %v", kinds, want)

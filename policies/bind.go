@@ -31,7 +31,7 @@ var (
 		func(p *v1alpha1.ClientTrafficPolicy) *v1alpha1.ClientTrafficPolicySpec {
 			return &p.Spec
 		})
-	rule    = binder(ruleKind, "", func(r *gwapiv1.HTTPRouteRule) *gwapiv1.HTTPRouteRule { return r })
+	rule    = binder(ruleKind, "", func(r *feature.Rule) *gwapiv1.HTTPRouteRule { return &r.HTTPRouteRule })
 	gateway = binder(gatewayKind, SpecField, func(g *gwapiv1.Gateway) *gwapiv1.GatewaySpec { return &g.Spec })
 )
 
@@ -70,7 +70,8 @@ type bound struct {
 	route      func(any, feature.Have, *feature.Route)
 	settle     func(any, *feature.Route)
 	listener   func(any, feature.Have, *feature.Listener)
-	share      func([]gwapiv1.HTTPRouteFilter, *feature.Share)
+	share      func(rule any, backend int, share *feature.Share)
+	conditions func(any) []feature.Condition
 	cost       func(any) feature.Cost
 	traits     func(any) feature.Traits
 	connection func(any, feature.Have, *feature.Connection)
@@ -132,7 +133,7 @@ func binder[P, S any](kind, path string, spec func(P) *S) func(feature.Feature[S
 			connection: hook(&f, of, f.Connection),
 			effective:  hook(&f, of, f.Effective),
 			filters:    f.Filters,
-			share:      f.Share,
+			share:      shareBy(of, f.Share),
 
 			tells:           f.Effective != nil,
 			shapesListeners: f.Listener != nil,
@@ -154,6 +155,17 @@ func needsBy[S any](of func(any) *S, needs func(*S) []feature.Need) func(any) []
 		return nil
 	}
 	return func(p any) []feature.Need { return needs(of(p)) }
+}
+
+// shareBy lets a feature of rules set its part on the share of a backend by its number. It is nil if the feature has none.
+func shareBy[S any](of func(any) *S, share func(*S, *feature.Share)) func(any, int, *feature.Share) {
+	if share == nil {
+		return nil
+	}
+	return func(r any, backend int, on *feature.Share) {
+		filters := r.(*feature.Rule).BackendRefs[backend].Filters
+		share(of(&feature.Rule{HTTPRouteRule: gwapiv1.HTTPRouteRule{Filters: filters}}), on)
+	}
 }
 
 // hook is a function of a feature that finds the spec in a policy or a rule, and gets the answers to the feature's own

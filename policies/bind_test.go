@@ -14,10 +14,10 @@ import (
 // of the policy has it.
 func TestHooksGetTheirOwnAnswers(t *testing.T) {
 	have := feature.Have{
-		Content:      map[string][]byte{"own": []byte("mine"), "other": []byte("not mine")},
-		Clusters:     map[string]feature.Cluster{"own": {Name: "mine"}, "other": {Name: "not mine"}},
-		Certificates: map[string]string{"own": "mine", "other": "not mine"},
-		Files:        map[string]feature.File{"own": {}, "other": {}},
+		Content:  map[string][]byte{"own": []byte("mine"), "other": []byte("not mine")},
+		Clusters: map[string]feature.Cluster{"own": {Name: "mine"}, "other": {Name: "not mine"}},
+		Secrets:  map[string]string{"own": "mine", "other": "not mine"},
+		Files:    map[string]feature.File{"own": {}, "other": {}},
 	}
 	own := []feature.Need{{Field: "own"}}
 	tests := map[string]struct {
@@ -51,7 +51,7 @@ func TestHooksGetTheirOwnAnswers(t *testing.T) {
 				if !h.Equal(tc.want) {
 					t.Errorf("a hook got %v, want %v", h, tc.want)
 				}
-				names := slices.Concat(keysOf(h.Content), keysOf(h.Clusters), keysOf(h.Certificates), keysOf(h.Files))
+				names := slices.Concat(keysOf(h.Content), keysOf(h.Clusters), keysOf(h.Secrets), keysOf(h.Files))
 				if slices.Contains(names, "other") || len(names) != 4*len(tc.needs) {
 					t.Errorf("a hook got the answers %q to %d needs", names, len(tc.needs))
 				}

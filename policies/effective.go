@@ -29,7 +29,7 @@ func (k Kind) effectiveOf(p Object, owner func(field string) Object, have featur
 }
 
 // EffectiveOfRule says what a rule of a route means.
-func EffectiveOfRule(r *gwapiv1.HTTPRouteRule, have feature.Have, e *feature.Effective) {
+func EffectiveOfRule(r *feature.Rule, have feature.Have, e *feature.Effective) {
 	for f := range featuresIn(r) {
 		f.effective(r, have, e)
 	}

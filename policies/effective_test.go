@@ -19,6 +19,9 @@ var silent = map[string]string{
 	"BackendTrafficPolicy dns":             "it says how names are resolved, and is no limit or protection",
 	"BackendTrafficPolicy http2":           "it is about how a protocol is spoken, and is no limit or protection",
 	"SecurityPolicy of a feature's filter": "cors.Vary helps cors, which says it",
+	"HTTPRouteFilter urlRewrite":           "as the filter URLRewrite of Gateway API",
+	"HTTPRouteFilter matches":              "it is about which requests the rule gets, which the matches of the route say",
+	"HTTPRouteFilter credentialInjection":  "it is about what backends are told, and is no limit or protection of the route",
 	"HTTPRouteRule of a feature's filter":  "trace, grpcweb and retry.Repeat help all routes, or the retry that says it",
 }
 
@@ -31,7 +34,7 @@ func TestFeaturesSayWhatTakesEffect(t *testing.T) {
 	for _, f := range features {
 		key := f.kind + " " + f.name
 		switch {
-		case len(f.types) > 0:
+		case f.kind == ruleKind && len(f.types) > 0:
 			key = f.kind + " " + string(f.types[0])
 		case f.name == "" && f.kind != gatewayKind:
 			key = f.kind + " of a feature's filter"
@@ -54,7 +57,7 @@ func TestDefaultsSayNothing(t *testing.T) {
 	for _, kind := range Kinds {
 		kind.Effective(kind.New(), feature.Have{}, &e)
 	}
-	EffectiveOfRule(&gwapiv1.HTTPRouteRule{}, feature.Have{}, &e)
+	EffectiveOfRule(&feature.Rule{}, feature.Have{}, &e)
 	EffectiveOfGateway(&gwapiv1.Gateway{}, feature.Have{}, &e)
 	if diff := cmp.Diff(feature.Effective{}, e); diff != "" {
 		t.Errorf("empty objects say (-nothing +said):\n%s", diff)

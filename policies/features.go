@@ -28,6 +28,9 @@ import (
 	"gatehouse/policies/extauth"
 	"gatehouse/policies/faultinjection"
 	"gatehouse/policies/feature"
+	"gatehouse/policies/filtercredentialinjection"
+	"gatehouse/policies/filtermatches"
+	"gatehouse/policies/filterurlrewrite"
 	"gatehouse/policies/grpcweb"
 	"gatehouse/policies/headers"
 	"gatehouse/policies/healthcheck"
@@ -58,6 +61,7 @@ var features = []bound{
 	security(basicauth.Feature),
 	security(authorization.Feature),
 	rule(rewrite.Feature), // Before headers, so that a change of x-forwarded-host wins over what it adds.
+	extension(filterurlrewrite.Feature),
 	rule(headers.Feature),
 	rule(mirror.Feature),
 	rule(cors.OfRule),
@@ -68,6 +72,8 @@ var features = []bound{
 	traffic(admissioncontrol.Feature),
 	rule(grpcweb.Feature),
 	rule(session.Feature),
+	extension(filtermatches.Feature),
+	extension(filtercredentialinjection.Feature),
 	rule(redirect.Feature),
 	rule(retry.OfRule),
 	rule(timeout.OfRule),

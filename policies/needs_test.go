@@ -26,8 +26,13 @@ func answer(have *feature.Have, need *feature.Need, content []byte) error {
 			have.Clusters = map[string]feature.Cluster{}
 		}
 		have.Clusters[need.Field] = feature.Cluster{Name: "cluster-of-" + name, Host: name + ".test"}
+	case need.Credential != nil:
+		if err := need.Credential.Check(content); err != nil {
+			return fmt.Errorf("key %s %w", need.Credential.Key, err)
+		}
+		have.AddSecret(need.Field, "credential-of-"+need.Credential.Name)
 	case need.Certificate != nil:
-		have.AddCertificate(need.Field, "secret-of-"+string(need.Certificate.Name))
+		have.AddSecret(need.Field, "secret-of-"+string(need.Certificate.Name))
 	case need.Authorities != nil:
 		if err := certificate.CheckAuthorities(certificate.AuthoritiesKey, content); err != nil {
 			return fmt.Errorf("the object %w", err)
@@ -69,6 +74,8 @@ func describe(need *feature.Need) string {
 		return fmt.Sprintf("%s: certificate of Secret %q\n", need.Field, need.Certificate.Name)
 	case need.Authorities != nil:
 		return fmt.Sprintf("%s: CA certificates of %v\n", need.Field, need.Authorities.Refs)
+	case need.Credential != nil:
+		return fmt.Sprintf("%s: credential %s of Secret %q\n", need.Field, need.Credential.Key, need.Credential.Name)
 	case need.Content != nil:
 		return fmt.Sprintf("%s: key %s of %s %q\n", need.Field, need.Content.Key, need.Content.Kind, need.Content.Name)
 	}
@@ -85,6 +92,7 @@ func TestGoldensAnswerEveryNeed(t *testing.T) {
 	}
 	secret := &gwapiv1.SecretObjectReference{Name: "s"}
 	needs := map[string][]feature.Need{
+		"Credential":  {{Credential: feature.SecretContent(secret, "key", filled)}},
 		"Content":     {{Content: feature.SecretContent(secret, "key", filled)}},
 		"Backend":     {{Backend: feature.OneBackend(gwapiv1.BackendObjectReference{Name: "b"})}},
 		"Certificate": {{Certificate: secret}},
@@ -125,7 +133,7 @@ func TestFeaturesWithNeedsAreTried(t *testing.T) {
 		}
 	}
 	for _, f := range features {
-		byFilters := f.kind == ruleKind && len(f.types) > 0 // TestNeedsOfFiltersFailClosed of package translator.
+		byFilters := len(f.types) > 0 // TestNeedsOfFiltersFailClosed and TestNeedsOfHTTPRouteFilters of package translator.
 		if f.asks != nil && !byFilters && !tried[f.kind+" "+f.name] {
 			t.Errorf("no test takes away what feature %q of %s needs: write a golden that has it", f.name, f.kind)
 		}

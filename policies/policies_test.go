@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
 
+	"gatehouse/api/v1alpha1"
 	"gatehouse/policies/feature"
 	"gatehouse/policies/verdict"
 )
@@ -43,7 +44,7 @@ func TestGoldenFilters(t *testing.T) {
 // TestKindsAndFeaturesAgree compares the two lists.
 func TestKindsAndFeaturesAgree(t *testing.T) {
 	for _, f := range features {
-		found := f.kind == ruleKind || f.kind == gatewayKind
+		found := slices.Contains([]string{ruleKind, gatewayKind, v1alpha1.KindHTTPRouteFilter}, f.kind)
 		for _, kind := range Kinds {
 			found = found || kind.Kind == f.kind
 		}

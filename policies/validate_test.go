@@ -15,7 +15,6 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
-	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/policies/feature"
 )
@@ -68,7 +67,7 @@ func (g golden) buildRoute(cluster string) *routev3.Route {
 	if g.policy != nil {
 		g.kind.Route(g.policy, g.have, route)
 	}
-	SettleRule(&gwapiv1.HTTPRouteRule{}, &feature.Route{Route: route})
+	SettleRule(&feature.Rule{}, &feature.Route{Route: route})
 	return route
 }
 

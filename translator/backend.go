@@ -37,6 +37,8 @@ type ruleRow struct {
 	Loose []bool
 	// Unreadable are the regular expressions of these matches that cannot be used.
 	Unreadable []string
+	// Conditions are those of which requests must fulfill one besides the matches; nil for none.
+	Conditions []feature.Condition
 	// Traits are what is known of the rule before anything is made of it.
 	Traits feature.Traits
 	// Cost is what the rule costs an Envoy, without its policies.
@@ -58,6 +60,10 @@ type backend struct {
 	Fallback bool
 	// Filters are those of the backendRef itself.
 	Filters []gwapiv1.HTTPRouteFilter
+	// At is the index of the backendRef in its rule.
+	At int
+	// Extensions are the HTTPRouteFilters that shape the backend's cluster.
+	Extensions []feature.ExtensionFilter
 	// HTTP2 reports whether Envoy must use HTTP/2 although the port does not name it, as for gRPC.
 	HTTP2 bool
 }
@@ -68,7 +74,7 @@ func (b backend) equal(o backend) bool {
 	if b.To == nil || o.To == nil {
 		return b.To == o.To && b.Weight == o.Weight && b.Fallback == o.Fallback && b.Port.Protocol == o.Port.Protocol
 	}
-	return b.HTTP2 == o.HTTP2 && b.Weight == o.Weight && b.Fallback == o.Fallback && b.Port == o.Port &&
+	return b.At == o.At && slices.EqualFunc(b.Extensions, o.Extensions, feature.ExtensionFilter.Equal) && b.HTTP2 == o.HTTP2 && b.Weight == o.Weight && b.Fallback == o.Fallback && b.Port == o.Port &&
 		b.TLS.equal(o.TLS) && b.Budget.equal(o.Budget) && b.To.equal(o.To)
 }
 
@@ -96,9 +102,9 @@ func (t *Tables) routeRules(r *flow.Read, _ string, route *routeRow) (*rulesRow,
 	for i := range route.Rules {
 		rule, out := &route.Rules[i], &row.Rules[i]
 		field := fmt.Sprintf("spec.rules[%d]", i)
-		out.Traits = policies.TraitsOfRule(rule)
+		out.Traits, out.Conditions = policies.TraitsOfRule(rule), policies.ConditionsOfRule(rule)
 		row.Problems = append(row.Problems, out.judgeMatches(route, i, illegible != nil)...)
-		broken := verdict.At(field, policies.CheckRule(rule))
+		broken := verdict.At(field, append(policies.CheckRule(rule), t.judgeExtensions(r, route, rule)...))
 		out.Broken = out.Broken || len(broken) > 0
 		row.Problems = append(row.Problems, broken...)
 		row.Problems = append(row.Problems, verdict.At(field, t.meetRule(r, route.referrer(), out,
@@ -124,6 +130,7 @@ func (t *Tables) ruleBackends(r *flow.Read, route *routeRow, out *ruleRow, rule 
 			problem.Condition = string(gwapiv1.RouteConditionResolvedRefs)
 			problems = append(problems, *problem)
 		}
+		backend.At, backend.Extensions = i, shapingClusters(&route.Rules[rule], i)
 		if backend.Weight > 0 {
 			out.Backends, at = append(out.Backends, backend), append(at, i)
 		}

@@ -7,6 +7,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"gatehouse/policies/feature"
 	"gatehouse/policies/verdict"
 	"gatehouse/translator/flow"
 )
@@ -80,7 +81,7 @@ func (t *Tables) withoutEndpoints(r *flow.Read, rules *rulesRow) []verdict.Probl
 }
 
 // checkShares reports a rule that has no backend for its requests and does not answer them itself.
-func (row *ruleRow) checkShares(route *routeRow, rule *gwapiv1.HTTPRouteRule, field string) *verdict.Problem {
+func (row *ruleRow) checkShares(route *routeRow, rule *feature.Rule, field string) *verdict.Problem {
 	forwards := func(b gwapiv1.HTTPBackendRef) bool { return b.Weight == nil || *b.Weight > 0 }
 	if row.Traits.Answers || slices.ContainsFunc(rule.BackendRefs, forwards) {
 		return nil

@@ -144,7 +144,7 @@ func (t *Tables) enabled(kind *backendKind) *verdict.Problem {
 // backendStatus reports whether requests can be sent to a Backend. The condition Accepted has no controller name, so a
 // Backend that only routes of other controllers refer to gets no status.
 func (t *Tables) backendStatus(r *flow.Read, key string, l *listedRow) (*Status, bool) {
-	if t.namedElsewhere(r, key) {
+	if t.refersElsewhere(r, t.routesByBackend, key) {
 		return newStatus(l.Backend, nil, nil), true
 	}
 	problems := l.Problems
@@ -157,9 +157,9 @@ func (t *Tables) backendStatus(r *flow.Read, key string, l *listedRow) (*Status,
 	return newStatus(l.Backend, problems, desired), true
 }
 
-// namedElsewhere reports whether routes refer to a Backend, and all of them belong to other controllers.
-func (t *Tables) namedElsewhere(r *flow.Read, key string) bool {
-	routes := t.routesByBackend.Lookup(r, key)
+// refersElsewhere reports whether routes refer to an object, and all of them belong to other controllers.
+func (t *Tables) refersElsewhere(r *flow.Read, by *flow.Index[*routeRow], key string) bool {
+	routes := by.Lookup(r, key)
 	for _, route := range routes {
 		if t.routeMayBeOurs(r, route.Value) {
 			return false

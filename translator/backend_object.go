@@ -22,6 +22,7 @@ func (t *Tables) declareSlices() {
 // declareBackends: what routes and policies refer to as backends, and the policies of backends.
 func (t *Tables) declareBackends() {
 	t.routes = flow.Derive(t.in.routes, "routes", (*routeRow).equal, t.route)
+	t.routesByFilter = flow.NewIndex(t.routes, "routes by HTTPRouteFilter", namedFilters)
 	t.routesByBackend = flow.NewIndex(t.routes, "routes by Backend", namedBackends)
 	t.listedBackends = flow.Derive(t.in.backends, "Backends with their problems", (*listedRow).equal, t.listed)
 	t.backends = t.backendObjects()

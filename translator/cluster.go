@@ -6,9 +6,7 @@ import (
 	"strings"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"google.golang.org/protobuf/types/known/anypb"
-	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 	corev1 "k8s.io/api/core/v1"
 
@@ -158,7 +156,7 @@ func (f *clusterForm) alone(b backend) *clusterUse {
 	}
 	use := f.use
 	use.Backends = []backend{b.alone()}
-	use.Name = clusterName(b) + settingsSuffix(slices.Concat(f.settings, use.socketBytes(b), externalBytes(b),
+	use.Name = clusterName(b) + settingsSuffix(slices.Concat(f.settings, extensionBytes(b), use.socketBytes(b), externalBytes(b),
 		b.budgetBytes()))
 	return &use
 }
@@ -173,7 +171,7 @@ func settingsSuffix(settings []byte) string {
 
 // alone is the backend without its relation to others, which the route has if the cluster has no other.
 func (b backend) alone() backend {
-	b.Weight, b.Filters, b.Fallback = 1, nil, false
+	b.Weight, b.Filters, b.At, b.Fallback = 1, nil, 0, false
 	return b
 }
 
@@ -241,10 +239,11 @@ func (f *clusterForm) join(backends []backend) *clusterUse {
 			use.Backends[i].Weight += b.Weight // Envoy knows one weight of a locality.
 			continue
 		}
+		b.At = 0
 		use.Backends = append(use.Backends, b)
 	}
 	for _, b := range use.Backends {
-		fmt.Fprintf(&content, "%s=%d;%s%s%s", clusterName(b), b.Weight, use.socketBytes(b), b.budgetBytes(),
+		fmt.Fprintf(&content, "%s=%d;%s%s%s%s", clusterName(b), b.Weight, extensionBytes(b), use.socketBytes(b), b.budgetBytes(),
 			b.togetherBytes())
 	}
 	if use.Lost > 0 {
@@ -289,6 +288,11 @@ func upstream(use *clusterUse) *feature.Upstream {
 			kind.Cluster(use.Shapes[i].Policy, use.Shapes[i].Have, u)
 		} else {
 			kind.Cluster(nil, feature.Have{}, u)
+		}
+	}
+	if len(use.Backends) > 0 { // Backends with different ones are never in one cluster.
+		for _, e := range use.Backends[0].Extensions {
+			policies.ClusterOfExtension(e, u)
 		}
 	}
 	return u
@@ -351,12 +355,4 @@ func envoyCluster(use *clusterUse) *clusterv3.Cluster {
 		}
 	}
 	return c
-}
-
-func overADS() *corev3.ConfigSource {
-	return &corev3.ConfigSource{
-		ResourceApiVersion:    corev3.ApiVersion_V3,
-		ConfigSourceSpecifier: &corev3.ConfigSource_Ads{Ads: &corev3.AggregatedConfigSource{}},
-		InitialFetchTimeout:   durationpb.New(0),
-	}
 }

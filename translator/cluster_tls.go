@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"gatehouse/policies/backendtls"
+	"gatehouse/policies/feature"
 	"gatehouse/policies/proxyprotocol"
 	"gatehouse/translator/flow"
 )
@@ -30,7 +31,7 @@ func (c *clusterUse) socket(b backend) *corev3.TransportSocket {
 	if b.TLS == nil {
 		return nil
 	}
-	credentials := backendtls.Credentials{From: overADS()}
+	credentials := backendtls.Credentials{From: feature.OverADS()}
 	if b.TLS.Trust != nil {
 		credentials.Authorities = b.TLS.Trust.Name
 	}
@@ -113,6 +114,7 @@ func (c *clusterUse) secrets() []string {
 			names = append(names, c.Client)
 		}
 	}
+	names = append(names, c.credentials()...)
 	slices.Sort(names)
 	return slices.Compact(names)
 }
@@ -142,6 +144,9 @@ func clusterSecrets(key string, c *clusterRow) []string {
 // is not served; running proxies keep the one that they have.
 func (t *Tables) clusterSecret(r *flow.Read, key string, members []flow.Row[*clusterRow]) (*Resource, bool) {
 	fleet, name := splitKey(key)
+	if credential, ok := t.credentialNamed(r, name); ok {
+		return credential, credential != nil
+	}
 	secret, isClient := strings.CutPrefix(name, clientPrefix)
 	if !isClient {
 		backends := members[0].Value.Use.Backends

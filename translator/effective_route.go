@@ -6,8 +6,10 @@ import (
 	"maps"
 	"slices"
 
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"gatehouse/api/v1alpha1"
 	"gatehouse/policies"
 	"gatehouse/policies/backendtls"
 	"gatehouse/policies/effective"
@@ -162,7 +164,7 @@ func (x *teller) closedRule(b *bindingRow, bound *boundRule) bool {
 	case len(rule.Loose) > 0 && !slices.Contains(rule.Loose, false):
 		return true
 	}
-	built := x.envoyRoutes(bound, nil)[0]
+	built := x.envoyRoutes(bound, nil, feature.Condition{})[0]
 	return built.GetDirectResponse() != nil
 }
 
@@ -235,7 +237,31 @@ func backendTLSOf(p *gwapiv1.BackendTLSPolicy) *effective.BackendTLS {
 	return tls
 }
 
-func matchesOf(rule *gwapiv1.HTTPRouteRule) []effective.Match {
+// matchesOf are the matches of a rule, each with each of its conditions.
+func matchesOf(rule *feature.Rule) []effective.Match {
+	matches, conditions := plainMatches(rule), policies.ConditionsOfRule(rule)
+	if len(conditions) == 0 {
+		return matches
+	}
+	if len(matches) == 0 {
+		matches = []effective.Match{{}}
+	}
+	var all []effective.Match
+	for _, m := range matches {
+		for _, also := range conditions {
+			m.Cookies = convert(also.Cookies, func(c *routev3.CookieMatcher) effective.NamedValue {
+				if regex := c.StringMatch.GetSafeRegex(); regex != nil {
+					return effective.NamedValue{Name: c.Name, Type: string(v1alpha1.CookieMatchRegularExpression), Value: regex.Regex}
+				}
+				return effective.NamedValue{Name: c.Name, Type: string(v1alpha1.CookieMatchExact), Value: c.StringMatch.GetExact()}
+			})
+			all = append(all, m)
+		}
+	}
+	return all
+}
+
+func plainMatches(rule *feature.Rule) []effective.Match {
 	return convert(rule.Matches, func(m gwapiv1.HTTPRouteMatch) effective.Match {
 		told := effective.Match{Method: string(deref(m.Method))}
 		if m.Path != nil {

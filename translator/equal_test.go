@@ -44,6 +44,7 @@ var uncompared = map[string]string{
 	"policyRow.Connection":    "made of Policy and Have",
 	"effectRow.Route":         "encoded is it",
 	"filterConfig.Config":     "Entry has it encoded",
+	"ruleRow.Conditions":      "made of Route",
 	"guardRow.chain":          "OnHTTP and OnGRPC are made of it",
 	"Fetch.Check":             "equal forms have equal checks",
 	"policyRow.ListenerParts": "made of Policy and Have",

@@ -3,6 +3,8 @@ package translator
 import (
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 	mcsv1alpha1 "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
+
+	"gatehouse/api/v1alpha1"
 )
 
 func (h *history) serviceImport() Object {
@@ -36,12 +38,18 @@ func (h *history) filters(rule *gwapiv1.HTTPRouteRule) {
 		rule.Filters = append(rule.Filters, h.externalAuth())
 	}
 	if h.IntN(4) == 0 {
+		rule.Filters = append(rule.Filters, h.extensionRef())
+	}
+	if h.IntN(4) == 0 {
 		rule.SessionPersistence = &gwapiv1.SessionPersistence{
 			Type:            maybe(h, gwapiv1.HeaderBasedSessionPersistence),
 			AbsoluteTimeout: maybe[gwapiv1.Duration](h, "1h"),
 		}
 	}
 	for i := range rule.BackendRefs {
+		if h.IntN(4) == 0 {
+			rule.BackendRefs[i].Filters = []gwapiv1.HTTPRouteFilter{h.extensionRef()}
+		}
 		if h.IntN(4) == 0 {
 			rule.BackendRefs[i].Filters = []gwapiv1.HTTPRouteFilter{{
 				Type: gwapiv1.HTTPRouteFilterURLRewrite,
@@ -58,6 +66,30 @@ func (h *history) filters(rule *gwapiv1.HTTPRouteRule) {
 	for i := range rule.Matches {
 		rule.Matches[i].Method = maybe(h, pick(h, gwapiv1.HTTPMethodGet, gwapiv1.HTTPMethodOptions))
 	}
+}
+
+func (h *history) extensionRef() gwapiv1.HTTPRouteFilter {
+	return gwapiv1.HTTPRouteFilter{Type: gwapiv1.HTTPRouteFilterExtensionRef, ExtensionRef: &gwapiv1.LocalObjectReference{
+		Group: v1alpha1.GroupName, Kind: v1alpha1.KindHTTPRouteFilter, Name: gwapiv1.ObjectName(pick(h, "f1", "f2")),
+	}}
+}
+
+func (h *history) routeFilter() Object {
+	f := &v1alpha1.HTTPRouteFilter{ObjectMeta: h.meta(h.namespace(), pick(h, "f1", "f2"))}
+	for range h.IntN(3) {
+		f.Spec.Matches = append(f.Spec.Matches, v1alpha1.HTTPRouteMatchFilter{Cookies: []v1alpha1.HTTPCookieMatch{{
+			Type: maybe(h, v1alpha1.CookieMatchRegularExpression), Name: "c", Value: pick(h, "a", "b+", "("),
+		}}})
+	}
+	f.Spec.URLRewrite = maybe(h, v1alpha1.HTTPURLRewriteFilter{Hostname: &v1alpha1.HTTPHostnameModifier{
+		Type: v1alpha1.HostnameFromHeader, Header: ptr(pick(h, "x-host", "x host")),
+	}})
+	if h.IntN(2) == 0 {
+		f.Spec.CredentialInjection = &v1alpha1.HTTPCredentialInjectionFilter{Header: maybe(h, "x-key")}
+		ref := &f.Spec.CredentialInjection.Credential.ValueRef
+		ref.Name, ref.Namespace = "s", h.elsewhere()
+	}
+	return f
 }
 
 func (h *history) externalAuth() gwapiv1.HTTPRouteFilter {

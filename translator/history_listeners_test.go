@@ -34,7 +34,7 @@ func (h *history) listeners() (listeners []gwapiv1.Listener) {
 		if l.Protocol == gwapiv1.HTTPSProtocolType || l.Protocol == gwapiv1.TLSProtocolType {
 			l.TLS = &gwapiv1.ListenerTLSConfig{CertificateRefs: []gwapiv1.SecretObjectReference{{
 				Name:      "s",
-				Namespace: maybe(h, gwapiv1.Namespace(h.namespace())),
+				Namespace: h.elsewhere(),
 			}}}
 		}
 		if l.Protocol == gwapiv1.TLSProtocolType {

@@ -91,7 +91,7 @@ func (h *history) object() Object {
 		}
 	}
 	return pick(h, h.class, h.gateway, h.gateway, h.listenerSet, h.route, h.route, h.route, h.grpcRoute, h.layer4Route,
-		h.service, h.serviceImport, h.slice, h.secret, h.labelled, h.grant,
+		h.routeFilter, h.service, h.serviceImport, h.slice, h.secret, h.labelled, h.grant,
 		h.envoyProxy, h.backendTraffic, h.security, h.clientTraffic, h.base, h.over, h.unserved, h.configMap, h.bundle,
 		h.backendTLS, h.retryBudget, h.listing, h.issuerObject, h.issuance, h.issuance, h.solverRoute)()
 }
@@ -143,7 +143,7 @@ func (h *history) gateway() Object {
 			Value: pick(h, "", "10.2.2.2", "10.3.3.3", "127.0.0.1"),
 		})
 	}
-	if h.IntN(2) == 0 {
+	if h.IntN(3) == 0 {
 		g.Spec.TLS = h.gatewayTLS()
 	}
 	if h.IntN(4) > 0 {
@@ -311,6 +311,9 @@ func (h *history) secret() Object {
 		Data: map[string][]byte{"tls.crt": []byte("no"), "tls.key": []byte("no")},
 	}
 	s.Generation = 0
+	if h.IntN(2) == 0 {
+		defer func() { s.Data["credential"] = []byte(pick(h, "secret", "other", "two\nlines")) }()
+	}
 	if h.IntN(3) > 0 {
 		s.Data = maps.Clone(pick(h, pairs...))
 		s.Data[certificate.AuthoritiesKey] = s.Data["tls.crt"]
@@ -329,7 +332,7 @@ func (h *history) grant() Object {
 		From: []gwapiv1.ReferenceGrantFrom{
 			{Group: gwapiv1.GroupName, Kind: pick[gwapiv1.Kind](h, "HTTPRoute", "GRPCRoute", "TLSRoute", "UDPRoute", "Gateway",
 				"ListenerSet"), Namespace: gwapiv1.Namespace(h.namespace())},
-			{Group: v1alpha1.GroupName, Kind: "BackendTrafficPolicy", Namespace: "n1"},
+			{Group: v1alpha1.GroupName, Kind: pick[gwapiv1.Kind](h, "BackendTrafficPolicy", v1alpha1.KindHTTPRouteFilter), Namespace: "n1"},
 		},
 		To: []gwapiv1.ReferenceGrantTo{
 			{Kind: "Service"},
@@ -484,7 +487,7 @@ func (h *history) opening() (events []Event) {
 		h.class, h.gateway, h.gateway, h.gateway, h.listenerSet, h.listenerSet, h.service,
 		h.service, h.service, h.service, h.secret, h.secret, h.slice, h.configMap, h.configMap, h.configMap, h.bundle,
 		h.bundle, h.backendTLS, h.backendTLS, h.backendTLS, h.backendTLS, h.route, h.route, h.route, h.route, h.route, h.base,
-		h.base, h.over, h.over,
+		h.base, h.over, h.over, h.clientTraffic, h.clientTraffic,
 	} {
 		events = append(events, h.store(make()))
 	}

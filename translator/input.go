@@ -58,6 +58,7 @@ type inputs struct {
 	slices         *flow.Table[*discoveryv1.EndpointSlice]
 	serviceImports *flow.Table[*mcsv1alpha1.ServiceImport]
 	backends       *flow.Table[*v1alpha1.Backend]
+	filters        *flow.Table[*v1alpha1.HTTPRouteFilter]
 	secrets        *flow.Table[*corev1.Secret]
 	configMaps     *flow.Table[*corev1.ConfigMap]
 	bundles        *flow.Table[*certificatesv1.ClusterTrustBundle]
@@ -121,6 +122,7 @@ func declareInputs(g *flow.Graph) inputs {
 	in.slices = declare[*discoveryv1.EndpointSlice](&in, g, discoveryv1.GroupName, "EndpointSlice")
 	in.serviceImports = declare[*mcsv1alpha1.ServiceImport](&in, g, mcsv1alpha1.GroupName, "ServiceImport")
 	in.backends = declare[*v1alpha1.Backend](&in, g, v1alpha1.GroupName, v1alpha1.KindBackend)
+	in.filters = declare[*v1alpha1.HTTPRouteFilter](&in, g, v1alpha1.GroupName, v1alpha1.KindHTTPRouteFilter)
 	in.secrets = declare[*corev1.Secret](&in, g, "", "Secret")
 	in.configMaps = declare[*corev1.ConfigMap](&in, g, "", "ConfigMap")
 	in.bundles = flow.Input(g, ClusterTrustBundles.Kind, sameBundle)

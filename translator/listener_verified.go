@@ -55,7 +55,7 @@ func (p *policyRow) askClients(built *feature.Listener) {
 		}
 	case p.Clients != nil:
 		built.TLS.CommonTlsContext.ValidationContextType = &tlsv3.CommonTlsContext_ValidationContextSdsSecretConfig{
-			ValidationContextSdsSecretConfig: &tlsv3.SdsSecretConfig{Name: p.Clients.Name, SdsConfig: overADS()},
+			ValidationContextSdsSecretConfig: &tlsv3.SdsSecretConfig{Name: p.Clients.Name, SdsConfig: feature.OverADS()},
 		}
 	}
 }

@@ -238,10 +238,10 @@ func terminate(l *listenerRow, alpn ...string) *tlsv3.DownstreamTlsContext {
 	common := &tlsv3.CommonTlsContext{AlpnProtocols: alpn}
 	for _, secret := range l.Secrets {
 		common.TlsCertificateSdsSecretConfigs = append(common.TlsCertificateSdsSecretConfigs,
-			&tlsv3.SdsSecretConfig{Name: secret, SdsConfig: overADS()})
+			&tlsv3.SdsSecretConfig{Name: secret, SdsConfig: feature.OverADS()})
 	}
 	context := &tlsv3.DownstreamTlsContext{CommonTlsContext: common}
-	l.Clients.judge(context, overADS())
+	l.Clients.judge(context, feature.OverADS())
 	return context
 }
 

@@ -29,10 +29,10 @@ func (t *Tables) meetGateway(r *flow.Read, key string, row *gatewayRow) {
 		From:    gatewayRef(row.Gateway),
 		Invalid: string(gwapiv1.GatewayReasonInvalidClientCertificateRef),
 	}
-	have := feature.Have{Certificates: map[string]string{}}
+	have := feature.Have{Secrets: map[string]string{}}
 	for _, need := range policies.NeedsOfGateway(row.Gateway) {
 		name, problem := t.certificateFor(r, user, &need)
-		have.Certificates[need.Field] = name
+		have.Secrets[need.Field] = name
 		row.ClientRefused = row.ClientRefused || name == ""
 		if problem == nil {
 			problem = t.presented(r, key, secretOf(row.Gateway.Namespace, *need.Certificate))

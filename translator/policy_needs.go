@@ -1,8 +1,6 @@
 package translator
 
 import (
-	"cmp"
-
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/policies"
@@ -49,7 +47,14 @@ func (t *Tables) lookUp(r *flow.Read, from verdict.Ref, need *feature.Need, have
 		user := certificateUser{From: from, Invalid: string(gwapiv1.PolicyReasonInvalid)}
 		name, problem := t.certificateFor(r, user, need)
 		if problem == nil {
-			have.AddCertificate(need.Field, name)
+			have.AddSecret(need.Field, name)
+		}
+		return problem
+	}
+	if need.Credential != nil {
+		_, problem := t.contentOf(r, from, need.Credential)
+		if problem == nil {
+			have.AddSecret(need.Field, credentialName(need.Credential.Object(from.Namespace), need.Credential.Key))
 		}
 		return problem
 	}
@@ -67,7 +72,7 @@ func (t *Tables) lookUp(r *flow.Read, from verdict.Ref, need *feature.Need, have
 // contentOf returns the content that an object refers to, or what is wrong. The field of the problem begins with the
 // field of the reference.
 func (t *Tables) contentOf(r *flow.Read, from verdict.Ref, c *feature.Content) ([]byte, *verdict.Problem) {
-	to := verdict.Ref{Kind: c.Kind, Namespace: cmp.Or(c.Namespace, from.Namespace), Name: c.Name}
+	to := c.Object(from.Namespace)
 	if c.Group != "" || c.RefKind != c.Kind {
 		problem := verdict.WrongKind(c.Group, c.RefKind, "be used here", "refer to a "+c.Kind)
 		problem.Field, problem.Reason, problem.Weight = ".kind", string(gwapiv1.PolicyReasonInvalid), verdict.Invalid

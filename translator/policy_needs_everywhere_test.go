@@ -134,6 +134,10 @@ func allAsked() map[string]asked {
 			need:   feature.Need{Content: feature.SecretContent(secret, "key", filled)},
 			object: &corev1.Secret{ObjectMeta: meta, Data: map[string][]byte{"key": []byte("filled")}},
 		},
+		"Credential": {
+			need:   feature.Need{Credential: feature.SecretContent(secret, "key", filled)},
+			object: &corev1.Secret{ObjectMeta: meta, Data: map[string][]byte{"key": []byte("filled")}},
+		},
 		"Backend": {
 			need: feature.Need{Backend: feature.OneBackend(gwapiv1.BackendObjectReference{
 				Name: "needed", Port: ptr[gwapiv1.PortNumber](80),
@@ -270,7 +274,7 @@ func TestNeedsOfFiltersFailClosed(t *testing.T) {
 		if filter.ExternalAuth != nil {
 			filter.ExternalAuth.ExternalAuthProtocol = gwapiv1.HTTPRouteExternalAuthHTTPProtocol
 		}
-		rule := &gwapiv1.HTTPRouteRule{Filters: []gwapiv1.HTTPRouteFilter{filter}}
+		rule := &feature.Rule{HTTPRouteRule: gwapiv1.HTTPRouteRule{Filters: []gwapiv1.HTTPRouteFilter{filter}}}
 		for _, need := range policies.NeedsOfRule(rule) {
 			tried++
 			t.Run(field.Name, func(t *testing.T) { filterFailsClosed(t, filter, need.Optional) })

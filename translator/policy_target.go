@@ -4,6 +4,7 @@ import (
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/policies"
+	"gatehouse/policies/feature"
 	"gatehouse/translator/flow"
 )
 
@@ -88,7 +89,7 @@ func (t *Tables) targetedRoutes(kind *routeKind, selection *selection) targetKin
 			if !ok {
 				return nil, false
 			}
-			return convert(route.Rules, func(rule gwapiv1.HTTPRouteRule) string { return string(deref(rule.Name)) }), true
+			return convert(route.Rules, func(rule feature.Rule) string { return string(deref(rule.Name)) }), true
 		},
 		selection: selection,
 		mayBeOurs: func(r *flow.Read, key string) bool {

@@ -10,6 +10,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
+
+	"gatehouse/policies/feature"
 )
 
 // TestSecretAgain: a secret that is sent again has a line behind its PEM and differs in nothing else.
@@ -49,11 +51,11 @@ func tlsContext(authorities string, names ...string) *corev3.TransportSocket {
 	common := &tlsv3.CommonTlsContext{}
 	for _, name := range names {
 		common.TlsCertificateSdsSecretConfigs = append(common.TlsCertificateSdsSecretConfigs,
-			&tlsv3.SdsSecretConfig{Name: name, SdsConfig: overADS()})
+			&tlsv3.SdsSecretConfig{Name: name, SdsConfig: feature.OverADS()})
 	}
 	if authorities != "" {
 		common.ValidationContextType = &tlsv3.CommonTlsContext_ValidationContextSdsSecretConfig{
-			ValidationContextSdsSecretConfig: &tlsv3.SdsSecretConfig{Name: authorities, SdsConfig: overADS()},
+			ValidationContextSdsSecretConfig: &tlsv3.SdsSecretConfig{Name: authorities, SdsConfig: feature.OverADS()},
 		}
 	}
 	return tlsSocket(packed(&tlsv3.DownstreamTlsContext{CommonTlsContext: common}))
@@ -72,7 +74,7 @@ func TestDetached(t *testing.T) {
 	needs := []Name{{typeSecret, "n/a"}, {typeSecret, "n/ab"}, {typeSecret, "ca"}}
 	overQUIC := func(name string) *corev3.TransportSocket {
 		return quicSocket(&tlsv3.DownstreamTlsContext{CommonTlsContext: &tlsv3.CommonTlsContext{
-			TlsCertificateSdsSecretConfigs: []*tlsv3.SdsSecretConfig{{Name: name, SdsConfig: overADS()}},
+			TlsCertificateSdsSecretConfigs: []*tlsv3.SdsSecretConfig{{Name: name, SdsConfig: feature.OverADS()}},
 		}})
 	}
 	r := resource(tlsListenerOf(tlsContext("", "n/a", "n/ab"), tlsContext("ca", "n/ab"), nil, overQUIC("n/a")), "n/g/l",

@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"gatehouse/policies/feature"
 	"gatehouse/policies/verdict"
 	"gatehouse/translator/flow"
 )
@@ -73,7 +74,8 @@ var httpRoutes = routeKind{
 	New:  func() Object { return &gwapiv1.HTTPRoute{} },
 	read: func(o Object, row *routeRow) {
 		spec := &o.(*gwapiv1.HTTPRoute).Spec
-		row.Parents, row.Hostnames, row.Rules = spec.ParentRefs, spec.Hostnames, spec.Rules
+		row.Parents, row.Hostnames = spec.ParentRefs, spec.Hostnames
+		row.Rules = convert(spec.Rules, func(r gwapiv1.HTTPRouteRule) feature.Rule { return feature.Rule{HTTPRouteRule: r} })
 	},
 	status:    func(o Object) *gwapiv1.RouteStatus { return &o.(*gwapiv1.HTTPRoute).Status.RouteStatus },
 	transport: corev1.ProtocolTCP,
@@ -98,10 +100,14 @@ type routeRow struct {
 	Parents   []gwapiv1.ParentReference
 	Hostnames []gwapiv1.Hostname
 	// Rules are those of an HTTPRoute, or of another kind in the same terms.
-	Rules []gwapiv1.HTTPRouteRule
+	Rules []feature.Rule
 }
 
-func (row *routeRow) equal(o *routeRow) bool { return row.Object == o.Object }
+func (row *routeRow) equal(o *routeRow) bool {
+	return row.Object == o.Object && slices.EqualFunc(row.Rules, o.Rules, func(a, b feature.Rule) bool {
+		return slices.EqualFunc(a.Extensions, b.Extensions, feature.ExtensionFilter.Equal)
+	})
+}
 
 // name is the route as it stands in the names of what is made of it.
 func (row *routeRow) name() string {
@@ -124,8 +130,9 @@ func routeKindOf(o Object) *routeKind {
 }
 
 // route brings a route into the form of all kinds.
-func (t *Tables) route(_ *flow.Read, key string, o Object) (*routeRow, bool) {
+func (t *Tables) route(r *flow.Read, key string, o Object) (*routeRow, bool) {
 	row := &routeRow{Key: key, Object: o, Kind: routeKindOf(o)}
 	row.Kind.read(o, row)
+	t.extend(r, row)
 	return row, true
 }

@@ -13,8 +13,8 @@ import (
 )
 
 // envoyRoutes are the routes of a match of a rule: one, or one for each backend (byShare).
-func (t *Tables) envoyRoutes(bound *boundRule, match *gwapiv1.HTTPRouteMatch) []*feature.Route {
-	built, spec := t.newRoute(bound, match), &bound.rules.Route.Rules[bound.rule]
+func (t *Tables) envoyRoutes(bound *boundRule, match *gwapiv1.HTTPRouteMatch, also feature.Condition) []*feature.Route {
+	built, spec := t.newRoute(bound, match, also), &bound.rules.Route.Rules[bound.rule]
 	route := built.Route
 	if bound.answer != "" {
 		bound.prove(route)
@@ -35,9 +35,9 @@ func (t *Tables) envoyRoutes(bound *boundRule, match *gwapiv1.HTTPRouteMatch) []
 }
 
 // newRoute is a route of a match of a rule that does nothing yet.
-func (t *Tables) newRoute(bound *boundRule, match *gwapiv1.HTTPRouteMatch) *feature.Route {
+func (t *Tables) newRoute(bound *boundRule, match *gwapiv1.HTTPRouteMatch, also feature.Condition) *feature.Route {
 	return &feature.Route{
-		Route: &routev3.Route{Match: envoyMatch(match)}, Owner: bound.name(), Match: match,
+		Route: &routev3.Route{Match: envoyMatchAnd(match, also)}, Owner: bound.name(), Match: match,
 		Scheme: bound.listener.scheme(), Port: bound.listener.Spec.Port, GRPC: bound.rules.Route.Kind.http2,
 		EndsIdle: bound.traits.EndsIdle, Once: t.settings.RetriesDisabled, Guarded: bound.listener.guarded(),
 	}
@@ -105,7 +105,7 @@ func backendShares(bound *boundRule, rule *ruleRow) []*feature.Share {
 			Name:   name,
 			Weight: wrapperspb.UInt32(b.share()),
 		}}
-		policies.Share(b.Filters, s)
+		policies.Share(&bound.rules.Route.Rules[bound.rule], b.At, s)
 		shares = append(shares, s)
 	}
 	return shares

@@ -6,7 +6,6 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/proto"
-	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/policies/feature"
 )
@@ -59,7 +58,7 @@ func shareSuffix(share, of int) string {
 }
 
 // routesPerMatch is the maximum number of routes for each match of a rule, see byShare.
-func routesPerMatch(rule *gwapiv1.HTTPRouteRule, traits feature.Traits) int64 {
+func routesPerMatch(rule *feature.Rule, traits feature.Traits) int64 {
 	if traits.Apart {
 		return int64(len(rule.BackendRefs))
 	}

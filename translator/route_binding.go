@@ -269,43 +269,44 @@ func (q quarantineRow) anyOf(routes []ruleEntry) (words string, rejected bool) {
 	return "", false
 }
 
-// ruleRoutes are the routes of a rule: one for each match and host.
+// ruleRoutes are the routes of a rule: one for each match, condition and host.
 func (t *Tables) ruleRoutes(b *bindingRow, bound *boundRule) []ruleEntry {
 	spec := &bound.rules.Route.Rules[bound.rule]
 	if bound.dropped {
 		return nil
 	}
+	conditions := bound.conditions()
 	if len(spec.Matches) == 0 || bound.collapsed {
-		return t.matchRoutes(b, bound, nil, -1)
+		return t.matchesRoutes(b, bound, nil, -1, conditions)
 	}
 	var entries []ruleEntry
 	for m := range spec.Matches {
-		entries = append(entries, t.matchRoutes(b, bound, &spec.Matches[m], m)...)
+		entries = append(entries, t.matchesRoutes(b, bound, &spec.Matches[m], m, conditions)...)
 	}
 	return entries
 }
 
-// matchRoutes are the routes of one match, and of its preflights.
-func (t *Tables) matchRoutes(b *bindingRow, bound *boundRule, match *gwapiv1.HTTPRouteMatch, m int) []ruleEntry {
-	route := bound.rules.Route
-	order := route.Kind.precedence(route, bound.rule, m)
-	order.created, order.route, order.rule, order.match = age(route.Object), route.Key, bound.rule, m
+// matchRoutes are the routes of one match with the condition that the order names, and of its preflights.
+func (t *Tables) matchRoutes(b *bindingRow, bound *boundRule, match *gwapiv1.HTTPRouteMatch, order precedence, suffix string,
+) []ruleEntry {
+	route, m, also := bound.rules.Route, order.match, bound.conditions()[order.condition]
+	order.created, order.route, order.rule = age(route.Object), route.Key, bound.rule
 	order.proof = bound.answer != ""
 	if bound.collapsed {
 		order.hostname = hostname.Any // Behind all other routes.
 	}
 	if bound.unmatchable || (m >= 0 && bound.rules.Rules[bound.rule].Loose[m]) {
-		built := t.newRoute(bound, match)
+		built := t.newRoute(bound, match, also)
 		looseRoute(bound, built, &order, bound.unmatchable)
 		policies.SettleRule(&route.Rules[bound.rule], built)
-		return b.routeEntries(bound, built, order, "")
+		return b.routeEntries(bound, built, order, suffix)
 	}
 	var entries []ruleEntry
-	routes := t.envoyRoutes(bound, match)
-	own := matchHash(envoyMatch(match))
+	routes := t.envoyRoutes(bound, match, also)
+	own := matchHash(envoyMatchAnd(match, also))
 	for i, built := range routes {
 		order.share = i
-		entries = append(entries, b.routeEntries(bound, built, order, shareSuffix(i, len(routes)))...)
+		entries = append(entries, b.routeEntries(bound, built, order, suffix+shareSuffix(i, len(routes)))...)
 	}
 	for h := range b.Hosts {
 		entries[h].Match = own // That of the first stands for all, as they are one match to other routes.
@@ -321,12 +322,13 @@ func (b *bindingRow) routeEntries(bound *boundRule, built *feature.Route, order 
 	}
 	breakRoute(bound.rules.Route.Object, message)
 	entries := b.onHosts(bound, built, order, suffix)
-	if kept := bound.withinSession(built); kept != nil {
+	if sessions := bound.withinSession(built); sessions != nil {
 		within := order
 		within.session = true
-		entries = append(entries, b.onHosts(bound, kept, within, suffix+"/session")...)
+		entries = append(entries, b.onHosts(bound, sessions, within, suffix+"/session")...)
 	}
-	if match != nil && keepsPreflights(match) && bound.preflighted() {
+	kept := match != nil && keepsPreflights(match) || order.cookies > 0
+	if kept && order.condition == 0 && bound.preflighted() {
 		preflight := *built
 		preflight.Route = asPreflight(message, &order)
 		entries = append(entries, b.onHosts(bound, &preflight, order, suffix+"/cors-preflight")...)

@@ -53,6 +53,7 @@ func asPreflight(route *routev3.Route, order *precedence) *routev3.Route {
 			match = append(match, feature.HeaderIs(askedHeaders, listing(name)))
 		}
 	}
+	preflight.Match.Cookies = nil // Preflights have no cookies.
 	present := feature.HasHeader(originHeader)
 	preflight.Match.Headers = append(match, present, asked)
 	order.headers = len(match) + 1

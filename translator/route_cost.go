@@ -40,7 +40,7 @@ type ruleCost struct {
 }
 
 // costOf estimates the cost of a rule. If it is illegible, no regular expression of its matches is used.
-func costOf(rule *gwapiv1.HTTPRouteRule, traits feature.Traits, illegible bool) ruleCost {
+func costOf(rule *feature.Rule, traits feature.Traits, illegible bool) ruleCost {
 	parts, routes := policies.CostOfRule(rule), routesPerMatch(rule, traits)
 	c := ruleCost{each: perRoute + feature.PerEntry*int64(len(rule.Filters)) + parts.Route}
 	backends, shares := parts.Backends, int64(1)
@@ -57,11 +57,26 @@ func costOf(rule *gwapiv1.HTTPRouteRule, traits feature.Traits, illegible bool) 
 	if c.routes = routes; len(rule.Matches) > 0 {
 		c.addMatches(rule, traits.ReplacesPrefix, illegible)
 	}
+	c.addConditions(policies.ConditionsOfRule(rule))
 	return c
 }
 
+// addConditions adds the cost of conditions besides the matches. Each match has its routes with each of them.
+func (c *ruleCost) addConditions(conditions []feature.Condition) {
+	n := int64(len(conditions))
+	if n == 0 {
+		return
+	}
+	var cost int64
+	for _, also := range conditions {
+		cost += also.Cost
+	}
+	c.asked, c.askedMatches = c.routes, c.matches+2*feature.PerEntry*c.routes // Preflights have no cookies.
+	c.matches, c.routes = n*c.matches+c.routes*cost, n*c.routes
+}
+
 // addMatches adds the cost of the matches. Each match has as many routes as there are now.
-func (c *ruleCost) addMatches(rule *gwapiv1.HTTPRouteRule, replaced, illegible bool) {
+func (c *ruleCost) addMatches(rule *feature.Rule, replaced, illegible bool) {
 	routes := c.routes
 	c.routes = 0
 	for m := range rule.Matches {
@@ -127,10 +142,11 @@ func (c *ruleCost) whole(bound *boundRule) int64 {
 
 // failing is the cost of the rule if it fails and no regular expression of its matches is used, which their texts stand
 // for.
-func (c *ruleCost) failing(route *gwapiv1.HTTPRouteRule) int64 {
+func (c *ruleCost) failing(route *feature.Rule) int64 {
 	cost := (c.routes+c.asked)*perRoute + c.listings
+	conditions := max(len(policies.ConditionsOfRule(route)), 1)
 	for m := range route.Matches {
-		cost += 2 * matchCost(&route.Matches[m])
+		cost += 2 * int64(conditions) * matchCost(&route.Matches[m])
 	}
 	return cost
 }

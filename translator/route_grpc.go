@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"gatehouse/policies/feature"
 	"gatehouse/policies/verdict"
 )
 
@@ -40,13 +41,11 @@ var grpcRoutes = routeKind{
 }
 
 // httpRules puts the rules of a GRPCRoute into HTTPRoute's terms: a method is a path.
-func httpRules(rules []gwapiv1.GRPCRouteRule) []gwapiv1.HTTPRouteRule {
-	out := make([]gwapiv1.HTTPRouteRule, len(rules))
+func httpRules(rules []gwapiv1.GRPCRouteRule) []feature.Rule {
+	out := make([]feature.Rule, len(rules))
 	for i, rule := range rules {
-		out[i] = gwapiv1.HTTPRouteRule{
-			Name: rule.Name, Filters: httpFilters(rule.Filters),
-			SessionPersistence: rule.SessionPersistence,
-		}
+		out[i].Name, out[i].Filters = rule.Name, httpFilters(rule.Filters)
+		out[i].SessionPersistence = rule.SessionPersistence
 		for _, m := range rule.Matches {
 			out[i].Matches = append(out[i].Matches, httpMatch(m))
 		}

@@ -64,8 +64,8 @@ var udpRoutes = routeKind{
 }
 
 // layer4Rule puts a rule into HTTPRoute's terms: it has backends and nothing else.
-func layer4Rule(name *gwapiv1.SectionName, refs []gwapiv1.BackendRef) gwapiv1.HTTPRouteRule {
-	rule := gwapiv1.HTTPRouteRule{Name: name}
+func layer4Rule(name *gwapiv1.SectionName, refs []gwapiv1.BackendRef) (rule feature.Rule) {
+	rule.Name = name
 	for _, ref := range refs {
 		rule.BackendRefs = append(rule.BackendRefs, gwapiv1.HTTPBackendRef{BackendRef: ref})
 	}

@@ -109,6 +109,13 @@ func envoyMatch(m *gwapiv1.HTTPRouteMatch) *routev3.RouteMatch {
 	return out
 }
 
+// envoyMatchAnd translates a match with a condition besides.
+func envoyMatchAnd(m *gwapiv1.HTTPRouteMatch, also feature.Condition) *routev3.RouteMatch {
+	out := envoyMatch(m)
+	out.Cookies = also.Cookies
+	return out
+}
+
 // firstOf leaves out entries that have the name of an earlier one. They must be ignored, for precedence too (Gateway
 // API, name of HTTPHeaderMatch, GRPCHeaderMatch and HTTPQueryParamMatch).
 func firstOf[T any](entries []T, name func(T) string) []T {
@@ -152,18 +159,21 @@ func pathMatching(regex string) *routev3.RouteMatch_SafeRegex {
 // (HTTPRoute, hostnames; HTTPRouteRule, matches), with regular expressions, which it leaves open, between exact paths
 // and prefixes as in Envoy Gateway.
 type precedence struct {
-	proof       bool   // It answers an ACME server, and comes first.
-	hostname    string // The route's hostname that matches the host, hostname.Any if it has none.
-	path        int    // 0 exact, 1 regular expression, 2 prefix
-	pathLength  int
-	method      bool
-	headers     int
-	queryParams int
-	created     int64 // Seconds since 1970, as exact as the API server has it.
-	route       string
-	rule, match int
-	share       int  // Which of the routes of the backends of one match it is.
-	session     bool // It takes those requests only that have a session already.
+	proof        bool   // It answers an ACME server, and comes first.
+	hostname     string // The route's hostname that matches the host, hostname.Any if it has none.
+	path         int    // 0 exact, 1 regular expression, 2 prefix
+	pathLength   int
+	method       bool
+	headers      int
+	cookies      int // Of a condition besides the match, and how many of them have exact values.
+	exactCookies int
+	queryParams  int
+	created      int64 // Seconds since 1970, as exact as the API server has it.
+	route        string
+	rule, match  int
+	condition    int  // Which of the conditions besides the match it has.
+	share        int  // Which of the routes of the backends of one match it is.
+	session      bool // It takes those requests only that have a session already.
 }
 
 func precedenceOf(m *gwapiv1.HTTPRouteMatch) precedence {
@@ -195,11 +205,14 @@ func comparePrecedence(a, b precedence) int {
 		cmp.Compare(b.pathLength, a.pathLength),
 		compareBool(b.method, a.method),
 		cmp.Compare(b.headers, a.headers),
+		cmp.Compare(b.cookies, a.cookies),
+		cmp.Compare(b.exactCookies, a.exactCookies),
 		cmp.Compare(b.queryParams, a.queryParams),
 		cmp.Compare(a.created, b.created),
 		cmp.Compare(a.route, b.route),
 		cmp.Compare(a.rule, b.rule),
 		cmp.Compare(a.match, b.match),
+		cmp.Compare(a.condition, b.condition),
 		cmp.Compare(a.share, b.share),
 		compareBool(b.session, a.session),
 	)

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"gatehouse/policies/feature"
 	"gatehouse/policies/verdict"
 	"gatehouse/translator/flow"
 )
@@ -47,7 +48,7 @@ func (g *gatewayRow) routesOf(config string) Name {
 func setRoutes(m *hcmv3.HttpConnectionManager, routes Name) {
 	if routes.Type == typeRoutes {
 		m.RouteSpecifier = &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{
-			ConfigSource:    overADS(),
+			ConfigSource:    feature.OverADS(),
 			RouteConfigName: routes.Name,
 		}}
 		return
@@ -66,8 +67,8 @@ func setRoutes(m *hcmv3.HttpConnectionManager, routes Name) {
 		})
 	}
 	m.RouteSpecifier = &hcmv3.HttpConnectionManager_ScopedRoutes{ScopedRoutes: &hcmv3.ScopedRoutes{
-		Name: routes.Name, ScopeKeyBuilder: key, RdsConfigSource: overADS(),
-		ConfigSpecifier: &hcmv3.ScopedRoutes_ScopedRds{ScopedRds: &hcmv3.ScopedRds{ScopedRdsConfigSource: overADS()}},
+		Name: routes.Name, ScopeKeyBuilder: key, RdsConfigSource: feature.OverADS(),
+		ConfigSpecifier: &hcmv3.ScopedRoutes_ScopedRds{ScopedRds: &hcmv3.ScopedRds{ScopedRdsConfigSource: feature.OverADS()}},
 	}}
 	m.EarlyHeaderMutationExtensions = []*corev3.TypedExtensionConfig{{
 		Name: "envoy.http.early_header_mutation.header_mutation",

@@ -27,6 +27,7 @@ func (t *Tables) declareStatuses() {
 	t.backendTLSStatuses = flow.Derive(t.backendTLS, "backend TLS policy statuses", (*Status).equal, t.backendTLSStatus)
 	t.budgetStatuses = flow.Derive(t.budgets, "retry budget statuses", (*Status).equal, t.budgetStatus)
 	t.backendStatuses = flow.Derive(t.listedBackends, "Backend statuses", (*Status).equal, t.backendStatus)
+	t.extensionStatuses = flow.Derive(t.extensions, "HTTPRouteFilter verdicts", (*Status).equal, t.extensionStatus)
 	t.requirements = flow.Derive(t.gateways, "requirements", (*Requirement).equal, t.requirement)
 }
 

@@ -70,6 +70,8 @@ type Tables struct {
 	// Routes as they are written, and backends (backend_object.go).
 	routes           *flow.Table[*routeRow]
 	routesByBackend  *flow.Index[*routeRow]
+	extensions       *flow.Table[*extensionRow]
+	routesByFilter   *flow.Index[*routeRow]
 	listedBackends   *flow.Table[*listedRow]
 	backends         *flow.Table[*backendObject]
 	backendTLS       *flow.Table[*backendTLSRow]
@@ -181,6 +183,7 @@ type Tables struct {
 	backendTLSStatuses *flow.Table[*Status]
 	budgetStatuses     *flow.Table[*Status]
 	backendStatuses    *flow.Table[*Status]
+	extensionStatuses  *flow.Table[*Status]
 	requirements       *flow.Table[*Requirement]
 }
 
@@ -195,6 +198,7 @@ func NewTables(s Settings, engine *rules.Engine) *Tables {
 	t.declareClasses()
 	t.declareContent()
 	t.declareGateways()
+	t.declareExtensions()
 	t.declareBackends()
 	t.declarePolicies()
 	t.declareListeners()

@@ -263,6 +263,7 @@ func (t *Tables) statusTables() []*flow.Table[*Status] {
 	return []*flow.Table[*Status]{
 		t.envoyProxyStatuses, t.classStatuses, t.setStatuses, t.gatewayStatuses, t.routeStatuses,
 		t.policyStatuses, t.backendTLSStatuses, t.budgetStatuses, t.backendStatuses,
+		t.extensionStatuses,
 	}
 }
 

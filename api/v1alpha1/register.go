@@ -13,6 +13,7 @@ const GroupName = "gateway.envoyproxy.io"
 const (
 	KindEnvoyProxy           = "EnvoyProxy"
 	KindBackend              = "Backend"
+	KindHTTPRouteFilter      = "HTTPRouteFilter"
 	KindBackendTrafficPolicy = "BackendTrafficPolicy"
 	KindSecurityPolicy       = "SecurityPolicy"
 	KindClientTrafficPolicy  = "ClientTrafficPolicy"
@@ -28,6 +29,7 @@ func AddToScheme(scheme *runtime.Scheme) error {
 	scheme.AddKnownTypes(GroupVersion,
 		&EnvoyProxy{}, &EnvoyProxyList{},
 		&Backend{}, &BackendList{},
+		&HTTPRouteFilter{}, &HTTPRouteFilterList{},
 		&BackendTrafficPolicy{}, &BackendTrafficPolicyList{},
 		&SecurityPolicy{}, &SecurityPolicyList{},
 		&ClientTrafficPolicy{}, &ClientTrafficPolicyList{},

@@ -88,7 +88,8 @@ func TestCRDsServeEveryKind(t *testing.T) {
 	sort.Strings(got)
 	want := []string{
 		rulesv1alpha1.KindAdmissionException, rulesv1alpha1.KindAdmissionRule, v1alpha1.KindBackend,
-		v1alpha1.KindBackendTrafficPolicy, v1alpha1.KindClientTrafficPolicy, v1alpha1.KindEnvoyProxy, v1alpha1.KindSecurityPolicy,
+		v1alpha1.KindBackendTrafficPolicy, v1alpha1.KindClientTrafficPolicy, v1alpha1.KindEnvoyProxy, v1alpha1.KindHTTPRouteFilter,
+		v1alpha1.KindSecurityPolicy,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("kinds with a CRD (-want +got):\n%s", diff)
@@ -188,6 +189,8 @@ func unread(obj *unstructured.Unstructured) []v1alpha1.UnreadField {
 		return decoded[v1alpha1.EnvoyProxy](obj).Spec.Unread
 	case v1alpha1.KindBackend:
 		return decoded[v1alpha1.Backend](obj).Spec.Unread
+	case v1alpha1.KindHTTPRouteFilter:
+		return decoded[v1alpha1.HTTPRouteFilter](obj).Spec.Unread
 	case v1alpha1.KindSecurityPolicy:
 		return decoded[v1alpha1.SecurityPolicy](obj).GetUnread()
 	}

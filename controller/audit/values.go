@@ -46,6 +46,8 @@ func partly(kind string, source translator.Object) bool {
 	switch o := source.(type) {
 	case *v1alpha1.Backend:
 		return len(o.Spec.Unread) > 0
+	case *v1alpha1.HTTPRouteFilter:
+		return len(o.Spec.Unread) > 0
 	case *v1alpha1.EnvoyProxy:
 		return true // Its Go type has fields that an object does not have.
 	case policies.Object:

@@ -49,6 +49,7 @@ func Kinds() []Kind {
 		{Object: &mcsv1alpha1.ServiceImport{}, Optional: true},
 		{Object: &v1alpha1.EnvoyProxy{}, Optional: true},
 		{Object: &v1alpha1.Backend{}, Optional: true},
+		{Object: &v1alpha1.HTTPRouteFilter{}, Optional: true},
 		{Object: &cmv1.Certificate{}, Optional: true},
 		{Object: &cmv1.CertificateRequest{}, Optional: true},
 		{Object: &cmv1.Issuer{}, Optional: true},

@@ -9,10 +9,7 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	admissionv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/admission_control/v3"
-	codecv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/upstream_codec/v3"
-	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
-	"google.golang.org/protobuf/proto"
 	"k8s.io/utils/ptr"
 
 	"gatehouse/api/v1alpha1"
@@ -132,18 +129,11 @@ func cluster(spec *v1alpha1.BackendTrafficPolicySpec, _ feature.Have, upstream *
 		RpsThreshold:            &corev3.RuntimeUInt32{DefaultValue: ptr.Deref(c.MinRequestRate, 0)},
 		MaxRejectionProbability: percent(ptr.Deref(c.MaxRejectionPercent, defaultRejection)),
 	}
-	upstream.HTTP.HttpFilters = []*hcmv3.HttpFilter{
-		upstreamFilter("envoy.filters.http.admission_control", config),
-		upstreamFilter("envoy.filters.http.upstream_codec", &codecv3.UpstreamCodec{}),
-	}
+	upstream.AddFilter("envoy.filters.http.admission_control", config)
 }
 
 func percent(n uint32) *corev3.RuntimePercent {
 	return &corev3.RuntimePercent{DefaultValue: &typev3.Percent{Value: float64(n)}}
-}
-
-func upstreamFilter(name string, config proto.Message) *hcmv3.HttpFilter {
-	return &hcmv3.HttpFilter{Name: name, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: feature.Any(config)}}
 }
 
 func httpCriteria(c *v1alpha1.HTTPSuccessCriteria) *admissionv3.AdmissionControl_SuccessCriteria_HttpCriteria {

@@ -56,6 +56,7 @@ var Resources = []Resource{
 	{Group: experimentalGroup, Version: "v1alpha1", Kind: "XBackendTrafficPolicy", Name: "xbackendtrafficpolicies"},
 	{Group: envoyGroup, Version: "v1alpha1", Kind: "EnvoyProxy", Name: "envoyproxies"},
 	{Group: envoyGroup, Version: "v1alpha1", Kind: "Backend", Name: "backends"},
+	{Group: envoyGroup, Version: "v1alpha1", Kind: "HTTPRouteFilter", Name: "httproutefilters"},
 	{Group: envoyGroup, Version: "v1alpha1", Kind: "BackendTrafficPolicy", Name: "backendtrafficpolicies"},
 	{Group: envoyGroup, Version: "v1alpha1", Kind: "SecurityPolicy", Name: "securitypolicies"},
 	{Group: envoyGroup, Version: "v1alpha1", Kind: "ClientTrafficPolicy", Name: "clienttrafficpolicies"},

@@ -30,5 +30,5 @@ func needs(spec *gwapiv1.GatewaySpec) []feature.Need {
 }
 
 func cluster(_ *gwapiv1.GatewaySpec, have feature.Have, upstream *feature.Upstream) {
-	upstream.Certificate = have.Certificates[field]
+	upstream.Certificate = have.Secrets[field]
 }

@@ -69,6 +69,8 @@ type Match struct {
 	Headers []NamedValue `json:"headers,omitempty"`
 	// QueryParams are the required query parameters.
 	QueryParams []NamedValue `json:"queryParams,omitempty"`
+	// Cookies are the required cookies, of an HTTPRouteFilter.
+	Cookies []NamedValue `json:"cookies,omitempty"`
 }
 
 // Value is what something is compared with.

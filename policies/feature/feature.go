@@ -35,9 +35,11 @@ type Feature[S any] struct {
 	// what others have set. The features of the rule have their turn in order. It is called for routes that answer 500
 	// too, for which Route is not called. It is nil if nothing is left to do, and always nil for features of policies.
 	Settle func(spec *S, route *Route)
-	// Share sets the feature's part on the share of a backend whose backendRef has filters. It is nil if the feature
-	// does nothing for single backends.
-	Share func(filters []gwapiv1.HTTPRouteFilter, share *Share)
+	// Share sets the feature's part on the share of a backend whose backendRef has filters. Of a rule, the spec has these
+	// filters and nothing else. It is nil if the feature does nothing for single backends.
+	Share func(spec *S, share *Share)
+	// Conditions are further conditions of requests, of which one must hold. It is nil if the feature has none.
+	Conditions func(spec *S) []Condition
 	// Types are the types of filters of a rule that the feature carries out; with Share, those of its backendRefs too.
 	Types []gwapiv1.HTTPRouteFilterType
 	// Cost estimates what the feature's part costs each route of an Envoy. It is nil if that is nothing. The size of

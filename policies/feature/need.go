@@ -29,10 +29,11 @@ type Need struct {
 	// Field is the path of the reference, relative to the feature's spec, such as basicAuth.users. Have answers under
 	// it.
 	Field string
-	// Content is what is read of an object, Backend is what requests are sent to, Fetch is content that is fetched, and
-	// Certificate is a Secret of type kubernetes.io/tls that Envoy gets by SDS, and Authorities are CA certificates.
-	// One of them is set.
+	// Content is what is read of an object, Backend is what requests are sent to, Fetch is content that is fetched,
+	// Credential is content of a Secret that Envoy gets by SDS, Certificate is a Secret of type kubernetes.io/tls that it
+	// gets in the same way, and Authorities are CA certificates. One of them is set.
 	Content     *Content
+	Credential  *Content
 	Backend     *Backend
 	Fetch       *Fetch
 	Certificate *gwapiv1.SecretObjectReference
@@ -51,6 +52,11 @@ type Content struct {
 	Name      string
 	// Check returns an error if the content cannot be used. Its text fits behind "key .htpasswd of Secret shop/users ".
 	Check func(content []byte) error
+}
+
+// Object is the object that has the content, for a reference of an object in the namespace.
+func (c *Content) Object(from string) verdict.Ref {
+	return verdict.Ref{Kind: c.Kind, Namespace: cmp.Or(c.Namespace, from), Name: c.Name}
 }
 
 // Authorities are the CA certificates of several objects, which are trusted together. The need is met if one of the
@@ -86,8 +92,8 @@ type Have struct {
 	Content map[string][]byte
 	// Clusters has the clusters of the backends.
 	Clusters map[string]Cluster
-	// Certificates has the names of the SDS secrets. Envoy does not use a cluster before it has its secrets.
-	Certificates map[string]string
+	// Secrets has the names of the SDS secrets. Envoy does not use a cluster before it has its secrets.
+	Secrets map[string]string
 	// Files has the large content that was fetched.
 	Files map[string]File
 }
@@ -102,7 +108,7 @@ type Cluster struct {
 // Equal reports whether both have the same answers.
 func (h Have) Equal(o Have) bool {
 	return maps.EqualFunc(h.Content, o.Content, bytes.Equal) && maps.Equal(h.Clusters, o.Clusters) &&
-		maps.Equal(h.Certificates, o.Certificates) && maps.Equal(h.Files, o.Files)
+		maps.Equal(h.Secrets, o.Secrets) && maps.Equal(h.Files, o.Files)
 }
 
 // For returns the answers to the needs and no others.
@@ -110,7 +116,7 @@ func (h Have) For(needs []Need) (own Have) {
 	for _, need := range needs {
 		answer(&own.Content, h.Content, need.Field)
 		answer(&own.Clusters, h.Clusters, need.Field)
-		answer(&own.Certificates, h.Certificates, need.Field)
+		answer(&own.Secrets, h.Secrets, need.Field)
 		answer(&own.Files, h.Files, need.Field)
 	}
 	return own
@@ -135,10 +141,10 @@ func (h *Have) AddContent(field string, content []byte) {
 	h.Content[field] = content
 }
 
-// AddCertificate answers a need with the name of an SDS secret.
-func (h *Have) AddCertificate(field, name string) {
-	if h.Certificates == nil {
-		h.Certificates = map[string]string{}
+// AddSecret answers a need with the name of an SDS secret.
+func (h *Have) AddSecret(field, name string) {
+	if h.Secrets == nil {
+		h.Secrets = map[string]string{}
 	}
-	h.Certificates[field] = name
+	h.Secrets[field] = name
 }

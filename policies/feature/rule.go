@@ -5,8 +5,44 @@ import (
 	"iter"
 	"slices"
 
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/api/v1alpha1"
 )
+
+// Rule is a rule of an HTTPRoute, or of another kind of route in the same terms, with what it refers to that says more
+// about its requests.
+type Rule struct {
+	gwapiv1.HTTPRouteRule
+	// Extensions are the HTTPRouteFilters that exist of those that the rule refers to, in the order of the references.
+	Extensions []ExtensionFilter
+}
+
+// ExtensionFilter is an HTTPRouteFilter that a rule refers to.
+type ExtensionFilter struct {
+	// Field is the path of the filter that refers to it, relative to the rule, such as backendRefs[1].filters[2].
+	Field string
+	// Backend is the index of the backendRef that has the filter, or -1 if the rule itself has it.
+	Backend int
+	Filter  *v1alpha1.HTTPRouteFilter
+	// Have answers the needs of the HTTPRouteFilter.
+	Have Have
+}
+
+// Equal reports whether both mean the same.
+func (e ExtensionFilter) Equal(o ExtensionFilter) bool {
+	return e.Field == o.Field && e.Backend == o.Backend && e.Filter == o.Filter && e.Have.Equal(o.Have)
+}
+
+// Condition is a condition of requests beside the match of a rule.
+type Condition struct {
+	Cookies []*routev3.CookieMatcher
+	// Exact is how many of the cookies have exact values. A match with more of them comes first.
+	Exact int
+	// Cost is what it costs a route, in bytes.
+	Cost int64
+}
 
 // Filters yields the filters of a rule that have one of the types, with their paths relative to the rule, such as
 // filters[2].

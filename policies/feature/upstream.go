@@ -6,7 +6,10 @@ import (
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	dnsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/dns/v3"
+	codecv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/upstream_codec/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	upstreamhttpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
+	"google.golang.org/protobuf/proto"
 )
 
 // Upstream is a cluster being built. Features set what they are about and leave the rest alone.
@@ -54,6 +57,19 @@ type Endpoints struct {
 // NewUpstream is an upstream on which nothing is set yet.
 func NewUpstream() *Upstream {
 	return &Upstream{Cluster: &clusterv3.Cluster{}, HTTP: &upstreamhttpv3.HttpProtocolOptions{}}
+}
+
+// AddFilter adds an HTTP filter that every request to the cluster passes, behind those that are there.
+func (u *Upstream) AddFilter(name string, config proto.Message) {
+	filter := func(name string, config proto.Message) *hcmv3.HttpFilter {
+		return &hcmv3.HttpFilter{Name: name, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: Any(config)}}
+	}
+	filters := u.HTTP.HttpFilters
+	if len(filters) > 0 {
+		filters = filters[:len(filters)-1] // The last one sends the request.
+	}
+	u.HTTP.HttpFilters = append(filters, filter(name, config),
+		filter("envoy.filters.http.upstream_codec", &codecv3.UpstreamCodec{}))
 }
 
 // Rest encodes what features have set elsewhere than in Cluster, HTTP and Certificate. It is empty for the defaults.

@@ -87,9 +87,9 @@ func route(rule *gwapiv1.HTTPRouteRule, _ feature.Have, route *feature.Route) {
 	}
 }
 
-func share(filters []gwapiv1.HTTPRouteFilter, share *feature.Share) {
-	for i := range filters {
-		f := &filters[i]
+func share(backend *gwapiv1.HTTPRouteRule, share *feature.Share) {
+	for i := range backend.Filters {
+		f := &backend.Filters[i]
 		add, remove := changes(f.RequestHeaderModifier)
 		share.RequestHeadersToAdd = append(share.RequestHeadersToAdd, add...)
 		share.RequestHeadersToRemove = append(share.RequestHeadersToRemove, remove...)

@@ -56,11 +56,11 @@ func route(rule *gwapiv1.HTTPRouteRule, _ feature.Have, route *feature.Route) {
 	}
 }
 
-func share(filters []gwapiv1.HTTPRouteFilter, share *feature.Share) {
-	if host := hostIn(filters); host != "" {
+func share(backend *gwapiv1.HTTPRouteRule, share *feature.Share) {
+	if host := hostIn(backend.Filters); host != "" {
 		setHost(share.WeightedCluster_ClusterWeight, host)
 	}
-	if path := pathIn(filters); path != nil {
+	if path := pathIn(backend.Filters); path != nil {
 		share.OnRoute = func(route *feature.Route) { setPath(route.Forward(), route.Match, path) }
 	}
 }

@@ -69,6 +69,6 @@ var (
 	}, headerChanges...)
 	knownMatch = []protoreflect.Name{
 		"prefix", "path", "safe_regex", "path_separated_prefix", "case_sensitive", "headers", "query_parameters",
-		"filter_state", "runtime_fraction",
+		"filter_state", "runtime_fraction", "cookies",
 	}
 )

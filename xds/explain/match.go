@@ -75,7 +75,16 @@ func (s *seen) meets(where string, m *routev3.RouteMatch) (why string, err error
 			return why, err
 		}
 	}
-	for _, f := range m.FilterState {
+	for _, c := range m.Cookies {
+		if why, err := s.meetsCookie(where, c); why != "" || err != nil {
+			return why, err
+		}
+	}
+	return s.meetsState(where, m.FilterState)
+}
+
+func (s *seen) meetsState(where string, states []*matcherv3.FilterStateMatcher) (why string, err error) {
+	for _, f := range states {
 		value, found := s.state[f.Key]
 		ok, err := text(where, f.GetStringMatch(), value)
 		if err != nil {

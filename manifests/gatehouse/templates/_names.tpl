@@ -80,7 +80,7 @@ system:serviceaccount:{{ include "gatehouse.namespace" . }}:gatehouse
         scope: "*"
       - apiGroups: [gateway.envoyproxy.io]
         apiVersions: [v1alpha1]
-        resources: [envoyproxies, backends, backendtrafficpolicies, securitypolicies, clienttrafficpolicies, envoyextensionpolicies, envoypatchpolicies]
+        resources: [envoyproxies, backends, httproutefilters, backendtrafficpolicies, securitypolicies, clienttrafficpolicies, envoyextensionpolicies, envoypatchpolicies]
         operations: [{{ join ", " . }}]
         scope: "*"
 {{- end }}

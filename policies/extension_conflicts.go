@@ -1,0 +1,93 @@
+package policies
+
+import (
+	"fmt"
+
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/policies/feature"
+	"gatehouse/policies/verdict"
+)
+
+// rewriting is a filter that changes the host or the path.
+type rewriting struct {
+	field      string
+	backend    int
+	host, path bool
+}
+
+// checkExtensions finds HTTPRouteFilters of a rule that do not go together with its other filters. A rule may change the
+// host and the path once each, by whatever filter, and have one HTTPRouteFilter with matches.
+func checkExtensions(r *feature.Rule) (problems []verdict.Problem) {
+	matches, all := "", rewritingsOf(r)
+	redirect := feature.FilterOf(&r.HTTPRouteRule, gwapiv1.HTTPRouteFilterRequestRedirect)
+	mirror := feature.FilterOf(&r.HTTPRouteRule, gwapiv1.HTTPRouteFilterRequestMirror)
+	for _, e := range r.Extensions {
+		field := e.Field + ".extensionRef"
+		spec := &e.Filter.Spec
+		switch {
+		case len(spec.Matches) > 0 && e.Backend >= 0:
+			problems = append(problems, feature.Incompatible(field,
+				"it has matches, and a backend cannot choose its requests, so the rule fails: refer to it in the rule, or remove the matches"))
+		case len(spec.Matches) > 0 && matches != "":
+			problems = append(problems, feature.Incompatible(field,
+				"it has matches, and that of %s has some already, so the rule fails: use one of both, or put the matches into one", matches))
+		case len(spec.Matches) > 0:
+			matches = e.Field
+		}
+		if spec.URLRewrite == nil {
+			continue
+		}
+		if redirect >= 0 {
+			problems = append(problems, feature.Incompatible(field,
+				"it changes the host or the path of requests, and the rule redirects them (filters[%d]), so it fails: remove one of both", redirect))
+		}
+		if mirror >= 0 && e.Backend >= 0 && spec.URLRewrite.Path != nil {
+			p := feature.Incompatible(field,
+				"the rule mirrors requests (filters[%d]), and Envoy would mirror them with this path too, so the rule fails: "+
+					"refer to it in the rule, or give the backend a rule of its own", mirror)
+			p.Weight = verdict.Unresolved
+			problems = append(problems, p)
+		}
+		own := rewriting{field, e.Backend, spec.URLRewrite.Hostname != nil, spec.URLRewrite.Path != nil}
+		for _, other := range all {
+			if what := own.clashes(other); what != "" {
+				problems = append(problems, feature.Incompatible(field,
+					"it changes the %s, and so does %s, so the rule fails: remove one of both", what, other.field))
+			}
+		}
+		all = append(all, own)
+	}
+	return problems
+}
+
+// clashes says what both change for the same requests; empty for nothing.
+func (w rewriting) clashes(other rewriting) string {
+	switch {
+	case w.backend >= 0 && other.backend >= 0 && w.backend != other.backend:
+		return ""
+	case w.host && other.host:
+		return "host"
+	case w.path && other.path:
+		return "path"
+	}
+	return ""
+}
+
+// rewritingsOf are the filters of type URLRewrite.
+func rewritingsOf(r *feature.Rule) (all []rewriting) {
+	add := func(path string, backend int, filters []gwapiv1.HTTPRouteFilter) {
+		for i, f := range filters {
+			if f.Type == gwapiv1.HTTPRouteFilterURLRewrite && f.URLRewrite != nil {
+				all = append(all, rewriting{
+					fmt.Sprintf("%sfilters[%d]", path, i), backend, f.URLRewrite.Hostname != nil, f.URLRewrite.Path != nil,
+				})
+			}
+		}
+	}
+	add("", -1, r.Filters)
+	for b := range r.BackendRefs {
+		add(fmt.Sprintf("backendRefs[%d].", b), b, r.BackendRefs[b].Filters)
+	}
+	return all
+}
