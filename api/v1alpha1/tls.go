@@ -5,12 +5,12 @@ package v1alpha1
 // +kubebuilder:validation:XValidation:rule="!has(self.minVersion) || self.minVersion != '1.3' || !has(self.ciphers)",fieldPath=".ciphers",message="TLS 1.3 has ciphers of its own, which cannot be chosen: remove ciphers, or allow an older version with minVersion"
 // +kubebuilder:validation:XValidation:rule="!has(self.maxVersion) || self.maxVersion == 'Auto' || (!has(self.minVersion) ? self.maxVersion in ['1.2', '1.3'] : self.minVersion == 'Auto' || self.minVersion <= self.maxVersion)",fieldPath=".maxVersion",message="maxVersion is older than minVersion, which is 1.2 if it is not set: write a newer maxVersion, or an older minVersion"
 type TLSSettings struct {
-	// MinVersion is the oldest version of TLS. Auto is Envoy's default. Default: 1.2.
+	// MinVersion is the oldest version of TLS. Default: 1.2, which Auto means too.
 	//
 	// +optional
 	MinVersion *TLSVersion `json:"minVersion,omitempty"`
 
-	// MaxVersion is the newest version of TLS. Auto is Envoy's default. Default: 1.3.
+	// MaxVersion is the newest version of TLS. Default: 1.3, which Auto means too.
 	//
 	// +optional
 	MaxVersion *TLSVersion `json:"maxVersion,omitempty"`
@@ -47,7 +47,7 @@ type TLSSettings struct {
 	Fingerprints []TLSFingerprint `json:"fingerprints,omitempty"`
 }
 
-// TLSVersion is a version of TLS. Auto leaves it to Envoy.
+// TLSVersion is a version of TLS. Auto is the default of the field.
 //
 // +kubebuilder:validation:Enum=Auto;"1.0";"1.1";"1.2";"1.3"
 type TLSVersion string
