@@ -38,7 +38,7 @@ type TLSSettings struct {
 	//
 	// +optional
 	// +nullable
-	ALPNProtocols []ALPNProtocol `json:"alpnProtocols,omitempty"`
+	ALPNProtocols []ALPNProtocol `json:"alpnProtocols,omitzero"`
 
 	// Fingerprints are computed of each TLS handshake, and available to access logs and headers as
 	// %TLS_JA3_FINGERPRINT% and %TLS_JA4_FINGERPRINT%. The listeners of a port share them. Default: none.
