@@ -32,9 +32,8 @@ type TLSSettings struct {
 	// +optional
 	SignatureAlgorithms []string `json:"signatureAlgorithms,omitempty"`
 
-	// ALPNProtocols are the protocols that clients can choose in the TLS handshake, the preferred one first. An empty list
-	// offers no choice. HTTP/3 does not depend on it. Default: h2 and http/1.1 on listeners for HTTPS, none on those for
-	// TLS.
+	// ALPNProtocols are the protocols on which both sides can agree in the TLS handshake, the preferred one first. An empty
+	// list offers no choice. HTTP/3 does not depend on it. Default: h2 and http/1.1 for HTTP, none for other connections.
 	//
 	// +optional
 	// +nullable

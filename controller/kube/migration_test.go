@@ -63,7 +63,7 @@ func TestMovingFromEnvoyGatewayAndBack(t *testing.T) {
 		"ClientTrafficPolicy":  {`"clientIPDetection" is not served yet`},
 		"EnvoyExtensionPolicy": {"kind EnvoyExtensionPolicy is not served yet"},
 		"EnvoyPatchPolicy":     {"kind EnvoyPatchPolicy is switched off"},
-		"Backend":              {`"tls" is not served yet`, "spec.endpoints[1].unix: "},
+		"Backend":              {"spec.tls.futureField: ", "spec.endpoints[1].unix: "},
 	} {
 		s.awaitStatus(t, kind, words)
 	}
