@@ -15,10 +15,18 @@ import (
 	"gatehouse/policies/basicauth"
 	"gatehouse/policies/circuitbreaker"
 	"gatehouse/policies/clientcertificate"
+	"gatehouse/policies/clientclientipdetection"
 	"gatehouse/policies/clientconnection"
+	"gatehouse/policies/clientgrpc"
 	"gatehouse/policies/clientheaders"
+	"gatehouse/policies/clienthealthcheck"
+	"gatehouse/policies/clienthttp1"
+	"gatehouse/policies/clienthttp2"
 	"gatehouse/policies/clienthttp3"
 	"gatehouse/policies/clientpath"
+	"gatehouse/policies/clientproxyprotocol"
+	"gatehouse/policies/clientscheme"
+	"gatehouse/policies/clienttcpkeepalive"
 	"gatehouse/policies/clienttimeout"
 	"gatehouse/policies/clienttls"
 	"gatehouse/policies/compressor"
@@ -84,11 +92,19 @@ var features = []bound{
 	settings(tcpkeepalive.Feature),
 	gateway(clientcertificate.Feature),
 	listeners(clienttls.Feature),
+	listeners(clientproxyprotocol.Feature),
+	listeners(clienttcpkeepalive.Feature),
+	listeners(clientclientipdetection.Feature),
+	listeners(clienthealthcheck.Feature), // Its filter is before that of headers, and answers before all others.
 	listeners(clientpath.Feature),
 	listeners(clientheaders.Feature),
-	listeners(clientconnection.Feature),
 	listeners(clienttimeout.Feature),
+	listeners(clientconnection.Feature),
+	listeners(clienthttp1.Feature),
+	listeners(clienthttp2.Feature),
 	listeners(clienthttp3.Feature),
+	listeners(clientgrpc.Feature),
+	listeners(clientscheme.Feature),
 }
 
 // Names returns the features of the kind that have fields of their own, in order, each with the folder of its package.
@@ -185,8 +201,8 @@ func (k Kind) ListenerParts(p Object, have feature.Have) []ListenerPart {
 			l := feature.NewListener()
 			f.listener(p, have, l)
 			parts = append(parts, ListenerPart{
-				Feature: f.name, Socket: string(joined(l.Socket, l.Inspector)), Rest: string(joined(l.Chain, l.Manager)),
-				Requests: string(feature.Encode(l.Manager)), QUIC: l.QUIC,
+				Feature: f.name, Socket: string(joined(l.Socket, l.Inspector)), Rest: string(feature.Encode(l.Chain)) + l.Requests(),
+				Requests: l.Requests(), QUIC: l.QUIC,
 			})
 		}
 	}

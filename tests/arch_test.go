@@ -88,12 +88,14 @@ var arrows = map[string][]string{
 	"policies/paths":     {"policies/feature", "policies/regex", "policies/verdict"},
 	"policies/merge":     {"api"},
 	"policies/retry":     {"policies/feature", "policies/verdict", "api"},
+	"policies/http2":     {"policies/feature", "policies/verdict", "api"},
 	"policies/effective": {"policies/feature", "policies/verdict"},
 	"policies/*": {
-		"policies/effective", "policies/feature", "policies/merge", "policies/paths", "policies/retry", "policies/verdict", "api",
+		"policies/effective", "policies/feature", "policies/http2", "policies/merge", "policies/paths", "policies/retry",
+		"policies/verdict", "api",
 	},
 	"policies": {
-		"policies/*", "policies/feature", "policies/merge", "policies/paths", "policies/regex", "policies/retry",
+		"policies/*", "policies/feature", "policies/http2", "policies/merge", "policies/paths", "policies/regex", "policies/retry",
 		"policies/verdict", "api",
 	},
 	"translator/flow": {},

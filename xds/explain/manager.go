@@ -9,6 +9,7 @@ import (
 	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	healthv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/health_check/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	earlyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/early_header_mutation/header_mutation/v3"
 
@@ -31,7 +32,7 @@ func receive(where string, m *hcmv3.HttpConnectionManager, r *Request) (*seen, *
 	}
 	s := &seen{method: r.Method, authority: r.Authority, path: r.Path, state: map[string]string{}}
 	s.headers = slices.Clone(r.Headers)
-	if r.HTTP10 {
+	if r.HTTP10 && !m.GetHttpProtocolOptions().GetAcceptHttp_10() {
 		return nil, &Reply{426, "the client speaks HTTP/1.0, which the listener does not"}, nil
 	}
 	if reply := s.underscores(m); reply != nil {
@@ -43,7 +44,22 @@ func receive(where string, m *hcmv3.HttpConnectionManager, r *Request) (*seen, *
 	if m.StripTrailingHostDot {
 		s.authority = withoutDot(s.authority)
 	}
-	return s, nil, s.mutate(where, m)
+	if err := s.mutate(where, m); err != nil {
+		return nil, nil, err
+	}
+	return s, s.healthCheck(m), nil
+}
+
+// healthCheck is the answer to a request about the health of the Gateway itself, nil for other requests.
+func (s *seen) healthCheck(m *hcmv3.HttpConnectionManager) *Reply {
+	for _, f := range m.HttpFilters {
+		check := &healthv3.HealthCheck{}
+		if f.GetTypedConfig().MessageIs(check) && f.GetTypedConfig().UnmarshalTo(check) == nil && len(check.Headers) == 1 &&
+			check.Headers[0].GetStringMatch().GetExact() == s.path {
+			return &Reply{200, "the listener answers requests with this path itself (ClientTrafficPolicy, healthCheck.path)"}
+		}
+	}
+	return nil
 }
 
 // underscores applies what the connection manager does about names of headers with underscores.
@@ -114,16 +130,38 @@ func (s *seen) mutate(where string, m *hcmv3.HttpConnectionManager) error {
 			return &Unknown{Where: where, What: "early header mutation " + extension.GetName()}
 		}
 		for _, one := range mutation.Mutations {
-			add, ok := one.Action.(*mutationv3.HeaderMutation_Append)
-			if !ok || add.Append.AppendAction != corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD {
-				return &Unknown{Where: where, What: "an early header mutation other than to set a header"}
+			if !s.changes(one) {
+				return &Unknown{Where: where, What: "an early header mutation with a command, or one that removes headers by a match,"}
 			}
-			header := Header{strings.ToLower(add.Append.GetHeader().GetKey()), add.Append.GetHeader().GetValue()}
-			s.headers = slices.DeleteFunc(s.headers, func(h Header) bool { return h.Name == header.Name })
-			s.headers = append(s.headers, header)
 		}
 	}
 	return nil
+}
+
+// changes changes a header, and reports whether it can.
+func (s *seen) changes(one *mutationv3.HeaderMutation) bool {
+	name := strings.ToLower(one.GetRemove())
+	is := func(h Header) bool { return h.Name == name }
+	if name != "" {
+		s.headers = slices.DeleteFunc(s.headers, is)
+		return true
+	}
+	add := one.GetAppend()
+	name = strings.ToLower(add.GetHeader().GetKey())
+	value := strings.ReplaceAll(add.GetHeader().GetValue(), "%%", "")
+	if name == "" || strings.Contains(value, "%") {
+		return false
+	}
+	switch add.AppendAction {
+	case corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD:
+		s.headers = slices.DeleteFunc(s.headers, is)
+	case corev3.HeaderValueOption_ADD_IF_ABSENT:
+		if slices.ContainsFunc(s.headers, is) {
+			return true
+		}
+	}
+	s.headers = append(s.headers, Header{name, strings.ReplaceAll(add.GetHeader().GetValue(), "%%", "%")})
+	return true
 }
 
 // config finds the route configuration for a request: that of the connection manager, or that of the scope. It is nil if
