@@ -59,6 +59,7 @@ var (
 		"http_protocol_options", "original_ip_detection_extensions", "skip_xff_append", "forward_client_cert_details",
 		"set_current_client_cert_details", "generate_request_id", "preserve_external_request_id", "max_request_headers_kb",
 		"scheme_header_transformation", "drain_timeout", "delayed_close_timeout", "tracing", "local_reply_config", "stream_flush_timeout",
+		"http1_safe_max_connection_duration",
 	}
 	knownConfig = append([]protoreflect.Name{
 		"name", "virtual_hosts", "ignore_port_in_host_matching", "validate_clusters", "typed_per_filter_config",

@@ -12,6 +12,7 @@ import (
 	healthv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/health_check/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	earlyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/early_header_mutation/header_mutation/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 
 	"gatehouse/policies/paths"
 )
@@ -30,7 +31,7 @@ func receive(where string, m *hcmv3.HttpConnectionManager, r *Request) (*seen, *
 	if err := only(where, m, knownManager...); err != nil {
 		return nil, nil, err
 	}
-	s := &seen{method: r.Method, authority: r.Authority, path: r.Path, state: map[string]string{}}
+	s := &seen{method: r.Method, authority: r.Authority, path: r.Path, state: map[string]string{}, uncertain: map[string]bool{}}
 	s.headers = slices.Clone(r.Headers)
 	if r.HTTP10 && !m.GetHttpProtocolOptions().GetAcceptHttp_10() {
 		return nil, &Reply{426, "the client speaks HTTP/1.0, which the listener does not"}, nil
@@ -130,38 +131,66 @@ func (s *seen) mutate(where string, m *hcmv3.HttpConnectionManager) error {
 			return &Unknown{Where: where, What: "early header mutation " + extension.GetName()}
 		}
 		for _, one := range mutation.Mutations {
-			if !s.changes(one) {
-				return &Unknown{Where: where, What: "an early header mutation with a command, or one that removes headers by a match,"}
+			if err := s.changes(where, one); err != nil {
+				return err
 			}
 		}
 	}
 	return nil
 }
 
-// changes changes a header, and reports whether it can.
-func (s *seen) changes(one *mutationv3.HeaderMutation) bool {
-	name := strings.ToLower(one.GetRemove())
-	is := func(h Header) bool { return h.Name == name }
-	if name != "" {
-		s.headers = slices.DeleteFunc(s.headers, is)
-		return true
+// changes changes a header. One whose new value is not known here becomes uncertain.
+func (s *seen) changes(where string, one *mutationv3.HeaderMutation) error {
+	if m := one.GetRemoveOnMatch(); m != nil {
+		return s.removes(where, m.GetKeyMatcher())
+	}
+	if name := strings.ToLower(one.GetRemove()); name != "" {
+		s.remove(name)
+		return nil
 	}
 	add := one.GetAppend()
-	name = strings.ToLower(add.GetHeader().GetKey())
-	value := strings.ReplaceAll(add.GetHeader().GetValue(), "%%", "")
-	if name == "" || strings.Contains(value, "%") {
-		return false
+	name, value := strings.ToLower(add.GetHeader().GetKey()), add.GetHeader().GetValue()
+	if name == "" {
+		return &Unknown{Where: where, What: "an early header mutation without a name"}
 	}
 	switch add.AppendAction {
 	case corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD:
-		s.headers = slices.DeleteFunc(s.headers, is)
+		s.remove(name)
 	case corev3.HeaderValueOption_ADD_IF_ABSENT:
-		if slices.ContainsFunc(s.headers, is) {
-			return true
+		if slices.ContainsFunc(s.headers, func(h Header) bool { return h.Name == name }) {
+			return nil
 		}
 	}
-	s.headers = append(s.headers, Header{name, strings.ReplaceAll(add.GetHeader().GetValue(), "%%", "%")})
-	return true
+	if strings.Contains(strings.ReplaceAll(value, "%%", ""), "%") {
+		if slices.Contains(reads, name) {
+			return &Unknown{Where: where, What: fmt.Sprintf("an early header mutation that makes %q of a command", name)}
+		}
+		s.uncertain[name] = true
+	}
+	s.headers = append(s.headers, Header{name, strings.ReplaceAll(value, "%%", "%")})
+	return nil
+}
+
+// reads are headers that decide about a request elsewhere than in the matches of routes.
+var reads = []string{":method", ":authority", "host", ":path", "content-type"}
+
+func (s *seen) remove(name string) {
+	s.headers = slices.DeleteFunc(s.headers, func(h Header) bool { return h.Name == name })
+	delete(s.uncertain, name)
+}
+
+// removes removes the headers whose names match.
+func (s *seen) removes(where string, m *matcherv3.StringMatcher) error {
+	for _, h := range slices.Clone(s.headers) {
+		met, err := text(where, m, h.Name)
+		if err != nil {
+			return err
+		}
+		if met {
+			s.remove(h.Name)
+		}
+	}
+	return nil
 }
 
 // config finds the route configuration for a request: that of the connection manager, or that of the scope. It is nil if
