@@ -6,6 +6,7 @@ import (
 	"iter"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
@@ -181,13 +182,16 @@ func (k Kind) Listener(p Object, have feature.Have, l *feature.Listener) {
 	}
 }
 
-// ListenerPart is what one feature of a policy sets on a listener that does not terminate TLS, encoded.
+// ListenerPart is what one feature of a policy sets on a listener that does not terminate TLS, encoded; TLS apart.
 type ListenerPart struct {
 	// Feature is the field of the spec.
 	Feature string
 	// Socket is what all listeners of a port share, Rest what those for HTTP share besides. Requests is the part of
 	// Rest that only listeners that read requests have.
 	Socket, Rest, Requests string
+	// TLS is what only listeners that terminate TLS have, and Inspector the part of Socket that those have besides which
+	// forward it.
+	TLS, Inspector string
 	// QUIC reports whether the feature asks for HTTP/3. Listeners of a port may differ in it.
 	QUIC bool
 }
@@ -198,11 +202,14 @@ func (k Kind) ListenerParts(p Object, have feature.Have) []ListenerPart {
 	var parts []ListenerPart
 	for f := range k.features {
 		if f.shapesListeners {
-			l := feature.NewListener()
+			l, terminating := feature.NewListener(), feature.NewListener()
+			terminating.TLS = &tlsv3.DownstreamTlsContext{}
 			f.listener(p, have, l)
+			f.listener(p, have, terminating)
 			parts = append(parts, ListenerPart{
 				Feature: f.name, Socket: string(joined(l.Socket, l.Inspector)), Rest: string(feature.Encode(l.Chain)) + l.Requests(),
 				Requests: l.Requests(), QUIC: l.QUIC,
+				TLS: string(joined(terminating.TLS, terminating.Clients)), Inspector: string(feature.Encode(l.Inspector)),
 			})
 		}
 	}
