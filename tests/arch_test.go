@@ -89,13 +89,14 @@ var arrows = map[string][]string{
 	"policies/merge":       {"api"},
 	"policies/retry":       {"policies/feature", "policies/verdict", "api"},
 	"policies/tlssettings": {"policies/feature", "policies/verdict", "api"},
+	"policies/http2":       {"policies/feature", "policies/verdict", "api"},
 	"policies/effective":   {"policies/feature", "policies/verdict"},
 	"policies/*": {
-		"policies/effective", "policies/feature", "policies/merge", "policies/paths", "policies/retry",
+		"policies/effective", "policies/feature", "policies/http2", "policies/merge", "policies/paths", "policies/retry",
 		"policies/tlssettings", "policies/verdict", "api",
 	},
 	"policies": {
-		"policies/*", "policies/feature", "policies/merge", "policies/paths", "policies/regex", "policies/retry",
+		"policies/*", "policies/feature", "policies/http2", "policies/merge", "policies/paths", "policies/regex", "policies/retry",
 		"policies/verdict", "api",
 	},
 	"translator/flow": {},
