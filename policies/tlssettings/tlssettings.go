@@ -55,6 +55,9 @@ var (
 
 // Check finds what is wrong with the settings. Field is their path, such as tls.
 func Check(field string, tls *v1alpha1.TLSSettings) (problems []verdict.Problem) {
+	if problems := checkLengths(field, tls); len(problems) > 0 {
+		return problems
+	}
 	problems = checkVersions(field, tls)
 	for i, group := range tls.Ciphers {
 		problems = append(problems, checkCiphers(fmt.Sprintf("%s.ciphers[%d]", field, i), group)...)
@@ -69,6 +72,33 @@ func Check(field string, tls *v1alpha1.TLSSettings) (problems []verdict.Problem)
 	}
 	for i, fingerprint := range tls.Fingerprints {
 		problems = append(problems, feature.CheckChoice(fmt.Sprintf("%s.fingerprints[%d]", field, i), fingerprint, fingerprints)...)
+	}
+	return problems
+}
+
+// most is how long a list may be. Envoy has fewer than half as many of anything, so no list that it accepts is longer. The
+// limit bounds the problems of a policy, as the API server has none.
+const most = 100
+
+func checkLengths(field string, tls *v1alpha1.TLSSettings) (problems []verdict.Problem) {
+	ciphers := 0
+	for _, group := range tls.Ciphers {
+		ciphers += 1 + strings.Count(group, "|")
+	}
+	for _, list := range []struct {
+		name   string
+		length int
+	}{
+		{"ciphers", ciphers},
+		{"ecdhCurves", len(tls.ECDHCurves)},
+		{"signatureAlgorithms", len(tls.SignatureAlgorithms)},
+		{"alpnProtocols", len(tls.ALPNProtocols)},
+		{"fingerprints", len(tls.Fingerprints)},
+	} {
+		if list.length > most {
+			problems = append(problems, feature.Invalid(field+"."+list.name, "%d entries are more than the %d that are allowed: remove some",
+				list.length, most))
+		}
 	}
 	return problems
 }
