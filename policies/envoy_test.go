@@ -23,6 +23,7 @@ import (
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/types/known/structpb"
 )
 
 // envoyBinary is Envoy as the repository's Makefile installs it. Without it, tests that need it are skipped.
@@ -47,6 +48,14 @@ func bootstrap(t *testing.T, backends ...*corev3.Address) []byte {
 	config := &bootstrapv3.Bootstrap{
 		Admin:           &bootstrapv3.Admin{Address: loopback(0)},
 		StaticResources: &bootstrapv3.Bootstrap_StaticResources{},
+		// As in the start configuration of a fleet.
+		LayeredRuntime: &bootstrapv3.LayeredRuntime{Layers: []*bootstrapv3.RuntimeLayer{{
+			Name: "features", LayerSpecifier: &bootstrapv3.RuntimeLayer_StaticLayer{StaticLayer: &structpb.Struct{
+				Fields: map[string]*structpb.Value{
+					"envoy.reloadable_features.enable_formatter_for_ratelimit_action_descriptor_value": structpb.NewBoolValue(true),
+				},
+			}},
+		}}},
 	}
 	routes := &routev3.RouteConfiguration{Name: "routes"}
 	for _, g := range append(goldens(t), plain) {

@@ -3,6 +3,7 @@ package policies
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 )
@@ -38,6 +39,7 @@ func (send client) testRateLimit(t *testing.T) {
 	t.Run("selectors", func(t *testing.T) {
 		// Each request costs 2 of the 5 that a user of a shop may send each minute.
 		const host, path = "ratelimit-all", "/search?size=large&q=tea&shop="
+		long := strings.Repeat("a", 256)
 		of := func(user, client string) []string {
 			return []string{"X-Plan", "free", "X-User", user, "X-Forwarded-For", client}
 		}
@@ -57,6 +59,16 @@ func (send client) testRateLimit(t *testing.T) {
 			{"/search?size=large&q=TEA&shop=one", of("ann", "10.1.2.3"), "[200 200 200]"},
 			{path + "one", append(of("ann", "10.1.2.3"), "X-Agent", "bot 1"), "[200 200 200]"},
 			{path + "one", []string{"X-Plan", "free", "X-Forwarded-For", "10.1.2.3"}, "[200 200 200]"},
+			// Values that begin with the same 256 bytes share a limit.
+			{path + "one", of(long+"a", "10.1.2.3"), "[200 200 429]"},
+			{path + "one", of(long+strings.Repeat("b", 5000), "10.1.2.3"), "[429 429 429]"},
+			{path + "one", of(long[1:]+"c", "10.1.2.3"), "[200 200 429]"},
+			{path + "one", of(long[1:]+"d", "10.1.2.3"), "[200 200 429]"},
+			{path + long + "a", of("ann", "10.1.2.3"), "[200 200 429]"},
+			{path + long + "b", of("ann", "10.1.2.3"), "[429 429 429]"},
+			// One without a value has a limit too.
+			{path + "one", of("", "10.1.2.3"), "[200 200 429]"},
+			{path, of("ann", "10.1.2.3"), "[200 200 429]"},
 		} {
 			if got := fmt.Sprint(send.codes(t, 3, host, tc.path, tc.headers...)); got != tc.want {
 				t.Errorf("%s with %q: got %s, want %s", tc.path, tc.headers, got, tc.want)

@@ -96,7 +96,7 @@ func config(s Settings) (*bootstrapv3.Bootstrap, error) {
 	if err != nil {
 		return nil, err
 	}
-	limits, err := runtimeLimits()
+	runtime, err := runtimeLayer()
 	if err != nil {
 		return nil, err
 	}
@@ -110,8 +110,8 @@ func config(s Settings) (*bootstrapv3.Bootstrap, error) {
 		DynamicResources: dynamicResources(),
 		OverloadManager:  overload,
 		LayeredRuntime: &bootstrapv3.LayeredRuntime{Layers: []*bootstrapv3.RuntimeLayer{{
-			Name:           "limits",
-			LayerSpecifier: &bootstrapv3.RuntimeLayer_StaticLayer{StaticLayer: limits},
+			Name:           "gatehouse",
+			LayerSpecifier: &bootstrapv3.RuntimeLayer_StaticLayer{StaticLayer: runtime},
 		}}},
 		DeferredStatOptions: &bootstrapv3.Bootstrap_DeferredStatOptions{EnableDeferredCreationStats: true},
 	}, nil
@@ -163,17 +163,22 @@ func fleetCluster() *clusterv3.Cluster {
 	}
 }
 
-// runtimeLimits makes Envoy reject the same regular expressions as the control plane. Envoy's default limit of 100
-// instructions is too low for many expressions in use, and the control plane reports the reason in status.
-func runtimeLimits() (*structpb.Struct, error) {
-	limits, err := structpb.NewStruct(map[string]any{
+// descriptors has Envoy read command operators in the values of rate limit descriptors, for policies/ratelimit.
+const descriptors = "envoy.reloadable_features.enable_formatter_for_ratelimit_action_descriptor_value"
+
+// runtimeLayer makes Envoy reject the same regular expressions as the control plane. Envoy's default limit of 100
+// instructions is too low for many expressions in use, and the control plane reports the reason in status. It also turns
+// on what features of policies need.
+func runtimeLayer() (*structpb.Struct, error) {
+	layer, err := structpb.NewStruct(map[string]any{
 		"re2.max_program_size.error_level": float64(regex.MaxProgram),
 		"re2.max_program_size.warn_level":  float64(1000),
+		descriptors:                        true,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("making the runtime layer: %w", err)
 	}
-	return limits, nil
+	return layer, nil
 }
 
 // everywhere is a port on all addresses of the pod.

@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"unicode"
 
 	"k8s.io/utils/ptr"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -157,7 +158,7 @@ func checkSelector(field string, s *v1alpha1.RateLimitSelectCondition) (problems
 	for i, h := range s.Headers {
 		at := fmt.Sprintf("%s.headers[%d]", field, i)
 		problems = append(problems, feature.CheckHeaderName(at+".name", h.Name)...)
-		problems = append(problems, checkValue(at, h.Type, h.Value, h.Invert)...)
+		problems = append(problems, checkValue(at, h.Name, h.Type, h.Value, h.Invert)...)
 	}
 	for i, m := range s.Methods {
 		problems = append(problems, feature.CheckToken(fmt.Sprintf("%s.methods[%d].value", field, i), string(m.Value),
@@ -170,7 +171,7 @@ func checkSelector(field string, s *v1alpha1.RateLimitSelectCondition) (problems
 		if q.Name == "" {
 			problems = append(problems, feature.Invalid(at+".name", "a parameter has a name: write it"))
 		}
-		problems = append(problems, checkValue(at, q.Type, q.Value, q.Invert)...)
+		problems = append(problems, checkValue(at, q.Name, q.Type, q.Value, q.Invert)...)
 	}
 	return problems
 }
@@ -180,7 +181,8 @@ var valueTypes = map[v1alpha1.RateLimitValueMatchType]bool{
 	v1alpha1.RateLimitMatchExact: true, v1alpha1.RateLimitMatchRegularExpression: true, v1alpha1.RateLimitMatchDistinct: true,
 }
 
-func checkValue(field string, kind *v1alpha1.RateLimitValueMatchType, value *string, invert *bool) []verdict.Problem {
+// checkValue judges how the value of a header or a parameter is compared.
+func checkValue(field, name string, kind *v1alpha1.RateLimitValueMatchType, value *string, invert *bool) []verdict.Problem {
 	how := ptr.Deref(kind, v1alpha1.RateLimitMatchExact)
 	if problems := feature.CheckChoice(field+".type", how, valueTypes); len(problems) > 0 {
 		return problems
@@ -189,6 +191,10 @@ func checkValue(field string, kind *v1alpha1.RateLimitValueMatchType, value *str
 	case how == v1alpha1.RateLimitMatchDistinct && ptr.Deref(invert, false):
 		return []verdict.Problem{feature.Invalid(field+".invert",
 			"each value has a limit of its own, so there is nothing to invert: remove invert, or write another type")}
+	case how == v1alpha1.RateLimitMatchDistinct && strings.ContainsFunc(name, inOperator):
+		return []verdict.Problem{feature.Invalid(field+".name",
+			"Envoy cannot tell the values of %q apart: write a name without percent signs, colons, parentheses and spaces, or another type",
+			name)}
 	case how == v1alpha1.RateLimitMatchDistinct:
 		return nil
 	case value == nil:
@@ -197,6 +203,11 @@ func checkValue(field string, kind *v1alpha1.RateLimitValueMatchType, value *str
 		return feature.CheckExpression(field+".value", *value)
 	}
 	return nil
+}
+
+// inOperator reports whether a command operator of Envoy cannot have the character in a name.
+func inOperator(r rune) bool {
+	return strings.ContainsRune("%:()", r) || unicode.IsSpace(r) || unicode.IsControl(r)
 }
 
 // pathTypes are the ways to compare a path.

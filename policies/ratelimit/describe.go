@@ -25,16 +25,14 @@ import (
 type description struct {
 	actions []*routev3.RateLimit_Action
 	entries []*ratelimitv3.RateLimitDescriptor_Entry
-	// distinct reports whether an entry has any value, each with a limit of its own.
-	distinct bool
 	// expressions are the regular expressions.
 	expressions []string
 
-	// The rest is for those who judge the limits: the ranges of clients, whether there are other conditions, and what
-	// has limits of its own.
+	// each is what has limits of its own: an entry for each of them has any value.
+	each []string
+	// The rest is for those who judge the limits: the ranges of clients, and whether there are other conditions.
 	ranges    []string
 	selective bool
-	each      []string
 
 	// prefix begins the names of the entries, and conditions is how many headers and parameters there are.
 	prefix     string
@@ -77,7 +75,13 @@ func (d *description) fixed(name string, action *routev3.RateLimit_Action) {
 func (d *description) any(key, each string, action *routev3.RateLimit_Action) {
 	d.actions = append(d.actions, action)
 	d.entries = append(d.entries, &ratelimitv3.RateLimitDescriptor_Entry{Key: key})
-	d.distinct, d.each = true, append(d.each, each)
+	d.each = append(d.each, each)
+}
+
+// beginning is the command operator of Envoy for the first maxValue bytes of a header or a parameter. The start
+// configuration of Envoy has it be read in descriptors (infra/bootstrap).
+func beginning(operator, name string) string {
+	return fmt.Sprintf("%%%s(%s):%d%%", operator, name, maxValue)
 }
 
 // next is the name of the next condition on a header or a parameter.
@@ -104,9 +108,12 @@ func (d *description) header(match *v1alpha1.RateLimitHeaderMatch) {
 	name := d.next()
 	if ptr.Deref(match.Type, "") == v1alpha1.RateLimitMatchDistinct {
 		d.any(d.prefix+name, "header "+strings.ToLower(match.Name), &routev3.RateLimit_Action{
-			ActionSpecifier: &routev3.RateLimit_Action_RequestHeaders_{
-				RequestHeaders: &routev3.RateLimit_Action_RequestHeaders{
-					HeaderName: match.Name, DescriptorKey: d.prefix + name,
+			ActionSpecifier: &routev3.RateLimit_Action_HeaderValueMatch_{
+				HeaderValueMatch: &routev3.RateLimit_Action_HeaderValueMatch{
+					DescriptorKey: d.prefix + name, DescriptorValue: beginning("REQ", match.Name), DefaultValue: d.prefix + name,
+					Headers: []*routev3.HeaderMatcher{{
+						Name: match.Name, HeaderMatchSpecifier: &routev3.HeaderMatcher_PresentMatch{PresentMatch: true},
+					}},
 				},
 			},
 		})
@@ -214,9 +221,13 @@ func (d *description) parameter(match *v1alpha1.RateLimitQueryParamMatch) {
 	d.selective = true
 	if ptr.Deref(match.Type, "") == v1alpha1.RateLimitMatchDistinct {
 		d.any(d.prefix+name, "query parameter "+match.Name, &routev3.RateLimit_Action{
-			ActionSpecifier: &routev3.RateLimit_Action_QueryParameters_{
-				QueryParameters: &routev3.RateLimit_Action_QueryParameters{
-					QueryParameterName: match.Name, DescriptorKey: d.prefix + name,
+			ActionSpecifier: &routev3.RateLimit_Action_QueryParameterValueMatch_{
+				QueryParameterValueMatch: &routev3.RateLimit_Action_QueryParameterValueMatch{
+					DescriptorKey: d.prefix + name, DescriptorValue: beginning("QUERY_PARAM", match.Name),
+					DefaultValue: d.prefix + name,
+					QueryParameters: []*routev3.QueryParameterMatcher{{
+						Name: match.Name, QueryParameterMatchSpecifier: &routev3.QueryParameterMatcher_PresentMatch{PresentMatch: true},
+					}},
 				},
 			},
 		})

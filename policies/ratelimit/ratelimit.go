@@ -53,8 +53,9 @@ const (
 	// maxDistinct is how many values of a rule have a limit of their own at a time. The one that was not seen for the
 	// longest time makes room for another.
 	maxDistinct = 10_000
-	// perDistinct is what Envoy needs for such a value, in bytes.
-	perDistinct = 256
+	// maxValue is how many bytes of a value Envoy keeps. Clients choose values, and this bounds the memory that they take.
+	// Values that begin with the same bytes share a limit.
+	maxValue = 256
 )
 
 // rules are the local limits of a policy.
@@ -110,7 +111,7 @@ func add(config *localv3.LocalRateLimit, i int, rule *v1alpha1.RateLimitRule) {
 	config.Descriptors = append(config.Descriptors, &ratelimitv3.LocalRateLimitDescriptor{
 		Entries: d.entries, TokenBucket: bucket(&rule.Limit), ShadowMode: ptr.Deref(rule.ShadowMode, false),
 	})
-	if d.distinct {
+	if len(d.each) > 0 {
 		config.MaxDynamicDescriptors = wrapperspb.UInt32(maxDistinct)
 	}
 }
@@ -164,9 +165,7 @@ func cost(spec *v1alpha1.BackendTrafficPolicySpec) (cost feature.Cost) {
 	for i := range limits {
 		d := describe(i, &limits[i])
 		cost.Route += feature.Expressions(d.expressions...)
-		if d.distinct {
-			cost.Route += maxDistinct * perDistinct
-		}
+		cost.Route += int64(maxDistinct * maxValue * len(d.each))
 	}
 	return cost
 }

@@ -44,6 +44,7 @@ var policied = map[string]string{
 	"admission":  "{admissionControl: {samplingWindow: 10s}}",
 	"criteria":   "{admissionControl: {successCriteria: {http: {statusCodes: [500]}}}}",
 	"limited":    "{rateLimit: {local: {rules: [{limit: {requests: 2, unit: Year}}]}}}",
+	"each":       "{rateLimit: {local: {rules: [{clientSelectors: [{headers: [{name: x-user, type: Distinct}]}], limit: {requests: 1, unit: Year}}]}}}",
 	"slowly":     "{faultInjection: {delay: {fixedDelay: 200ms}}, requestBuffer: {limit: 64Ki}}",
 	"everything": "{compressor: [{type: Gzip}], faultInjection: {delay: {fixedDelay: 100ms}}, requestBuffer: {limit: 64Ki}, bandwidthLimit: {request: {limit: {value: 1Mi, unit: Second}}}, rateLimit: {local: {rules: [{limit: {requests: 5, unit: Year}}]}}}",
 }
@@ -272,6 +273,15 @@ func limits(t *testing.T, below string) {
 	}
 	if got := fmt.Sprint(codes); got != "[200 200 429 429]" {
 		t.Errorf("two requests a year: got %s", got)
+	}
+	long := strings.Repeat("a", 256)
+	for _, tc := range []struct {
+		user string
+		want int
+	}{{"ann", 200}, {"bob", 200}, {"ann", 429}, {long + "a", 200}, {long + "b", 429}, {long[1:] + "b", 200}} {
+		if got := post(t, "each"+below, "/", nil, "X-User", tc.user).StatusCode; got != tc.want {
+			t.Errorf("user %q: got %d, want %d", tc.user, got, tc.want)
+		}
 	}
 }
 
