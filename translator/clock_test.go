@@ -5,10 +5,12 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/tools/txtar"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"gatehouse/policies/certificate"
+	"gatehouse/policies/feature"
 	"gatehouse/policies/verdict"
 )
 
@@ -153,4 +155,48 @@ func TestJustIssuedCertificatesAreValid(t *testing.T) {
 			t.Errorf("%v before a certificate is valid: got the problems %v, want %d", before, p, problems)
 		}
 	}
+}
+
+// TestTheClockEndsContent: the clock is to be set in the moments in which content begins and ends to be valid, and the
+// status changes in these alone.
+func TestTheClockEndsContent(t *testing.T) {
+	at := func(hours int) time.Time { return time.Date(2030, 1, 1, hours, 0, 0, 0, time.UTC) }
+	part := func(of string, from, until int) lifetimeRow {
+		return lifetimeRow{Lifetime: feature.Lifetime{Of: of, From: at(from), Until: at(until)}}
+	}
+	all := []lifetimeRow{part("a", 1, 5), part("b", 2, 4), part("a", 4, 8), part("c", 1, 9)}
+	all[3].Until = time.Time{}
+	w := newWorld(t)
+	for hour, want := range map[int]string{0: "abc", 1: "b", 2: "", 3: "", 4: "b", 7: "b", 8: "ab", 100: "ab"} {
+		got := ""
+		for _, p := range untimelyAt(all, at(hour)) {
+			got += p.Message[:1]
+		}
+		if got != want {
+			t.Errorf("at %d o'clock %q is not valid, want %q", hour, got, want)
+		}
+	}
+	mustApply(t, w, revocationEvents(t)...)
+	r := w.engine.Read()
+	begin, end := time.Date(2026, 2, 1, 0, 0, 0, 0, time.UTC), time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
+	for _, tc := range []struct{ now, want time.Time }{
+		{begin.Add(-time.Second), begin}, {begin, begin.Add(clockStep)}, {end.Add(-time.Second), end},
+	} {
+		if got := w.tables.nextMoment(r, tc.now); !got.Equal(tc.want) {
+			t.Errorf("at %v the clock is to be set at %v next, want %v", tc.now, got, tc.want)
+		}
+	}
+}
+
+// revocationEvents are the objects of golden client-revocations.
+func revocationEvents(t *testing.T) (events []Event) {
+	t.Helper()
+	archive, err := txtar.ParseFile("testdata/client-revocations.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range decode(t, archive.Files[0].Data) {
+		events = append(events, Event{Object: o})
+	}
+	return events
 }

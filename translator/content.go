@@ -210,7 +210,7 @@ func (t *Tables) early(r *flow.Read, key string) bool {
 func equalUntimely(a, b *certificate.Untimely) bool { return *a == *b }
 
 // nextMoment is when the clock must be set again: when a certificate in use begins or ends to be valid, or ends soon,
-// and at the latest after clockStep.
+// when content of a policy begins or ends to be valid, and at the latest after clockStep.
 func (t *Tables) nextMoment(r *flow.Read, now time.Time) time.Time {
 	next := now.Add(clockStep)
 	for _, row := range t.certs.All(r) {
@@ -221,7 +221,7 @@ func (t *Tables) nextMoment(r *flow.Read, now time.Time) time.Time {
 			next = m
 		}
 	}
-	return next
+	return t.nextLifetime(r, now, next)
 }
 
 // authorityRow is the CA certificates of an object that somebody uses.

@@ -48,6 +48,7 @@ var uncompared = map[string]string{
 	"guardRow.chain":          "OnHTTP and OnGRPC are made of it",
 	"Fetch.Check":             "equal forms have equal checks",
 	"policyRow.ListenerParts": "made of Policy and Have",
+	"policyRow.Lifetimes":     "made of Policy and Have",
 }
 
 // TestRowsCompareEachField: two rows of a table of which one field differs, at any depth, are not equal. Otherwise what

@@ -15,6 +15,7 @@ import (
 // declarePolicies: what policies say and where they are attached.
 func (t *Tables) declarePolicies() {
 	t.policies = flow.Derive(t.in.policies, "policies", (*policyRow).equal, t.policy)
+	t.lasting = flow.NewIndex(t.policies, "policies with content that ends", hasLifetimes)
 	t.attached = declareAttached(t, t.policies, policies.Kinds...)
 	t.winners = flow.Derive(t.attached.targets, "policies of targets", slices.Equal[[]winnerRow], t.winnersOf)
 	t.listenerWinners = flow.Derive(t.attached.targets, "listener policies of targets", flow.Same[string],
@@ -55,6 +56,8 @@ type policyRow struct {
 	ShapesCluster bool
 	// ListenerParts are the settings of listeners that the policy covers.
 	ListenerParts []policies.ListenerPart
+	// Lifetimes are when parts of the content that the policy needs are valid.
+	Lifetimes []lifetimeRow
 	// Clients is which certificates of clients are accepted, nil if clients are not asked for any.
 	Clients *Resource
 	// Refuses lets no client in that connects with TLS, whatever its certificate. Such a row stands for a policy that

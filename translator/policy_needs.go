@@ -37,6 +37,7 @@ func (t *Tables) meetObject(r *flow.Read, p *policyRow, from verdict.Ref, need *
 	if problem := t.lookUp(r, from, need, &p.Have); problem != nil {
 		return false, []verdict.Problem{*problem}
 	}
+	p.addLifetimes(from, need)
 	return true, nil
 }
 

@@ -17,7 +17,7 @@ var ownConditions = []string{
 	"Accepted", "Programmed", "ResolvedRefs", "Conflicted", "PartiallyInvalid", "Aggregated", conditionHostnames,
 	conditionBackends,
 	conditionOverlap, policies.ReasonOverridden, policies.ReasonMerged, backendtls.ConditionOptions, conditionHostname,
-	conditionChain, conditionIssued, conditionCurrent, conditionZones, feature.ConditionFields, string(gwapiv1.GatewayConditionAddressesAssigned),
+	conditionChain, conditionIssued, conditionCurrent, conditionContent, conditionZones, feature.ConditionFields, string(gwapiv1.GatewayConditionAddressesAssigned),
 	string(gwapiv1.GatewayConditionInsecureFrontendValidationMode), string(gwapiv1.ListenerConditionOverlappingTLSConfig),
 }
 

@@ -96,7 +96,7 @@ func (t *Tables) policyStatus(r *flow.Read, _ string, p *policyRow) (*Status, bo
 		return newStatus(p.Policy, nil, &gwapiv1.PolicyStatus{}), true // What we once said is taken back.
 	}
 	merges := t.mergesOf(r, p)
-	return t.attached.status(t, r, p, merges.problems(), reporter[*policyRow]{
+	return t.attached.status(t, r, p, append(merges.problems(), t.untimelyContent(r, p)...), reporter[*policyRow]{
 		problems: t.attachmentProblems, ancestors: t.ancestors,
 		conditions: func(ref gwapiv1.ParentReference, at *attachmentRow, found []verdict.Problem) []metav1.Condition {
 			return t.ancestorConditions(r, at, merges.on(ref), found)
@@ -123,7 +123,8 @@ func (t *Tables) ancestorConditions(r *flow.Read, a *attachmentRow, merges polic
 	problems = slices.DeleteFunc(problems, func(p verdict.Problem) bool { return p.Condition == feature.ConditionFields })
 	accepted := status.Condition(string(gwapiv1.PolicyConditionAccepted), string(gwapiv1.PolicyReasonAccepted),
 		"The policy is accepted.", problems)
-	conditions, ignored := []metav1.Condition{accepted}, status.FalseOnly(feature.ConditionFields, idle)
+	conditions, ignored := []metav1.Condition{accepted}, append(status.FalseOnly(feature.ConditionFields, idle),
+		status.FalseOnly(conditionContent, t.untimelyContent(r, a.Policy))...)
 	if accepted.Status != metav1.ConditionTrue {
 		return append(conditions, ignored...)
 	}

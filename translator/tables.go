@@ -82,6 +82,7 @@ type Tables struct {
 
 	// Policies and their targets (policy.go).
 	policies        *flow.Table[*policyRow]
+	lasting         *flow.Index[*policyRow]
 	attached        *attachTables[*policyRow]
 	winners         *flow.Table[[]winnerRow]
 	listenerWinners *flow.Table[string]

@@ -126,7 +126,7 @@ func (w *World) Apply(events []Event) (Outcome, error) {
 	if w.followed.Load() {
 		outcome.Touched = w.tables.owners(w.engine.Read(), changes)
 	}
-	if ticked || len(flow.Changed(changes, w.tables.certs)) > 0 {
+	if ticked || len(flow.Changed(changes, w.tables.certs))+len(flow.Changed(changes, w.tables.policies)) > 0 {
 		w.moment = w.tables.nextMoment(w.engine.Read(), w.clock)
 	}
 	outcome.Moment = w.moment

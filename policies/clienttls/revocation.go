@@ -6,6 +6,8 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+
+	"gatehouse/policies/feature"
 )
 
 // revocationsKey is the key for lists of revoked certificates in ConfigMaps and Secrets.
@@ -47,4 +49,18 @@ func checkRevocations(text []byte) error {
 		text = rest
 	}
 	return nil
+}
+
+// lifetimes is when the lists are valid. Envoy verifies no certificate of an authority without a valid one.
+func lifetimes(text []byte) (all []feature.Lifetime) {
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		if list, err := x509.ParseRevocationList(block.Bytes); err == nil {
+			all = append(all, feature.Lifetime{
+				Of:   fmt.Sprintf("the list of revoked certificates of %q", list.Issuer),
+				From: list.ThisUpdate, Until: list.NextUpdate,
+				Without: "Envoy refuses all clients with certificates of this authority",
+			})
+		}
+	}
+	return all
 }

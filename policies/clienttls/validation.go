@@ -72,6 +72,7 @@ func needs(spec *v1alpha1.ClientTrafficPolicySpec) []feature.Need {
 	if v.CRL != nil {
 		for i := range v.CRL.Refs {
 			content := feature.SecretContent(&v.CRL.Refs[i], revocationsKey, checkRevocations)
+			content.Lifetimes = lifetimes
 			if content.RefKind == "ConfigMap" {
 				content.Kind = content.RefKind
 			}

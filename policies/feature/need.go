@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"maps"
+	"time"
 
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
@@ -52,6 +53,24 @@ type Content struct {
 	Name      string
 	// Check returns an error if the content cannot be used. Its text fits behind "key .htpasswd of Secret shop/users ".
 	Check func(content []byte) error
+	// Lifetimes says when parts of the content are valid, if only the time decides. It is nil if the time does not matter.
+	Lifetimes func(content []byte) []Lifetime
+}
+
+// Lifetime is when a part of content is valid.
+type Lifetime struct {
+	// Of is what the part is, such as "the list of revoked certificates of CN=web". Of several parts that are the same, one
+	// that is valid is enough.
+	Of string
+	// From is the first moment, Until the first one after the last. Until is zero if there is no last one.
+	From, Until time.Time
+	// Without says what happens while no such part is valid.
+	Without string
+}
+
+// At reports whether the part is valid.
+func (l Lifetime) At(now time.Time) bool {
+	return !now.Before(l.From) && (l.Until.IsZero() || now.Before(l.Until))
 }
 
 // Object is the object that has the content, for a reference of an object in the namespace.

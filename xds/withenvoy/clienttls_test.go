@@ -28,10 +28,14 @@ import (
 // revoking is a ConfigMap with the authority's list of revoked certificates.
 func (c *translated) revoking(name string, by *authority, revoked ...tls.Certificate) *corev1.ConfigMap {
 	c.t.Helper()
+	return c.revokingFrom(time.Now().Add(-time.Minute), name, by, revoked...)
+}
+
+// revokingFrom is revoking with a list that is valid for an hour.
+func (c *translated) revokingFrom(begin time.Time, name string, by *authority, revoked ...tls.Certificate) *corev1.ConfigMap {
+	c.t.Helper()
 	meta := c.meta(name)
-	list := &x509.RevocationList{
-		Number: big.NewInt(meta.Generation), ThisUpdate: time.Now().Add(-time.Minute), NextUpdate: time.Now().Add(time.Hour),
-	}
+	list := &x509.RevocationList{Number: big.NewInt(meta.Generation), ThisUpdate: begin, NextUpdate: begin.Add(time.Hour)}
 	for _, r := range revoked {
 		leaf, err := x509.ParseCertificate(r.Certificate[0])
 		if err != nil {
@@ -185,6 +189,30 @@ func TestRotationOfClientAuthorities(t *testing.T) {
 	stop()
 	if c.lets(revoked) || !c.lets(valid) || !c.lets(renewed) {
 		t.Error("after all rotations, other clients are let in than before")
+	}
+}
+
+// TestRevocationsOutOfTime: while no list of an authority is valid, Envoy refuses its clients. One that is valid is enough.
+func TestRevocationsOutOfTime(t *testing.T) {
+	c, ca := startSecure(t)
+	client := ca.issue("client")
+	c.apply(c.authorities("ca", ca.pem()), c.revoking("lists", ca), c.terminating(v1alpha1.ClientTLSSettings{
+		ClientValidation: &v1alpha1.ClientValidationContext{
+			CACertificateRefs: configMapRefs("ca"), CRL: &v1alpha1.CRL{Refs: configMapRefs("lists")},
+		},
+	}))
+	envoytest.WaitFor(t, "the policy", func() bool { return !c.lets() && c.lets(client) })
+	ended := c.revokingFrom(time.Now().Add(-2*time.Hour), "lists", ca)
+	early := c.revokingFrom(time.Now().Add(time.Hour), "lists", ca)
+	both := c.revoking("lists", ca)
+	both.Data["ca.crl"] = ended.Data["ca.crl"] + both.Data["ca.crl"]
+	for _, step := range []struct {
+		what  string
+		lists *corev1.ConfigMap
+		lets  bool
+	}{{"ended", ended, false}, {"ended, and valid", both, true}, {"early", early, false}} {
+		c.apply(step.lists)
+		envoytest.WaitFor(t, step.what, func() bool { return c.lets(client) == step.lets })
 	}
 }
 
