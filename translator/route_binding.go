@@ -326,6 +326,11 @@ func (b *bindingRow) routeEntries(bound *boundRule, built *feature.Route, order 
 		within.session = true
 		entries = append(entries, b.onHosts(bound, kept, within, suffix+"/session")...)
 	}
+	if tunnel := asTunnel(built); tunnel != nil {
+		asked := order
+		asked.tunnel = true
+		entries = append(entries, b.onHosts(bound, tunnel, asked, suffix+"/connect")...)
+	}
 	if match != nil && keepsPreflights(match) && bound.preflighted() {
 		preflight := *built
 		preflight.Route = asPreflight(message, &order)

@@ -164,6 +164,7 @@ type precedence struct {
 	rule, match int
 	share       int  // Which of the routes of the backends of one match it is.
 	session     bool // It takes those requests only that have a session already.
+	tunnel      bool // It takes requests of method CONNECT.
 }
 
 func precedenceOf(m *gwapiv1.HTTPRouteMatch) precedence {
@@ -202,6 +203,7 @@ func comparePrecedence(a, b precedence) int {
 		cmp.Compare(a.match, b.match),
 		cmp.Compare(a.share, b.share),
 		compareBool(b.session, a.session),
+		compareBool(a.tunnel, b.tunnel),
 	)
 }
 
