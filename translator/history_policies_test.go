@@ -64,6 +64,10 @@ func wholeTarget(kind, name string) v1alpha1.PolicyTargetReferences {
 func (h *history) clientTraffic() Object {
 	p := &v1alpha1.ClientTrafficPolicy{ObjectMeta: h.meta(h.namespace(), pick(h, "ctp1", "ctp2"))}
 	p.Spec.PolicyTargetReferences = pick(h, h.targets(), wholeTarget("Gateway", "g1"))
+	if h.IntN(3) == 0 { // Few of the policies below are served, and HTTP/3 needs a certificate besides.
+		p.Spec.HTTP3 = &v1alpha1.HTTP3Settings{}
+		return p
+	}
 	p.Spec.Path = maybe(h, v1alpha1.PathSettings{
 		EscapedSlashesAction: maybe(h, pick[v1alpha1.PathEscapedSlashAction](h, "KeepUnchanged", "RejectRequest",
 			"UnescapeAndRedirect", "Guess")),
