@@ -18,6 +18,9 @@ var silent = map[string]string{
 	"BackendTrafficPolicy tcpKeepalive":    "it finds dead connections, and is no limit or protection",
 	"BackendTrafficPolicy dns":             "it says how names are resolved, and is no limit or protection",
 	"BackendTrafficPolicy http2":           "it is about how a protocol is spoken, and is no limit or protection",
+	"ClientTrafficPolicy tcpKeepalive":     "it finds dead connections, and is no limit or protection",
+	"ClientTrafficPolicy grpc":             "it translates requests, and is no limit or protection",
+	"ClientTrafficPolicy scheme":           "it is what backends see, and no limit or protection",
 	"SecurityPolicy of a feature's filter": "cors.Vary helps cors, which says it",
 	"HTTPRouteRule of a feature's filter":  "trace, grpcweb and retry.Repeat help all routes, or the retry that says it",
 }

@@ -6,6 +6,7 @@ import (
 	"iter"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
@@ -15,10 +16,18 @@ import (
 	"gatehouse/policies/basicauth"
 	"gatehouse/policies/circuitbreaker"
 	"gatehouse/policies/clientcertificate"
+	"gatehouse/policies/clientclientipdetection"
 	"gatehouse/policies/clientconnection"
+	"gatehouse/policies/clientgrpc"
 	"gatehouse/policies/clientheaders"
+	"gatehouse/policies/clienthealthcheck"
+	"gatehouse/policies/clienthttp1"
+	"gatehouse/policies/clienthttp2"
 	"gatehouse/policies/clienthttp3"
 	"gatehouse/policies/clientpath"
+	"gatehouse/policies/clientproxyprotocol"
+	"gatehouse/policies/clientscheme"
+	"gatehouse/policies/clienttcpkeepalive"
 	"gatehouse/policies/clienttimeout"
 	"gatehouse/policies/clienttls"
 	"gatehouse/policies/compressor"
@@ -86,11 +95,19 @@ var features = []bound{
 	settings(tcpkeepalive.Feature),
 	gateway(clientcertificate.Feature),
 	listeners(clienttls.Feature),
+	listeners(clientproxyprotocol.Feature),
+	listeners(clienttcpkeepalive.Feature),
+	listeners(clientclientipdetection.Feature),
+	listeners(clienthealthcheck.Feature), // Its filter is before that of headers, and answers before all others.
 	listeners(clientpath.Feature),
 	listeners(clientheaders.Feature),
-	listeners(clientconnection.Feature),
 	listeners(clienttimeout.Feature),
+	listeners(clientconnection.Feature),
+	listeners(clienthttp1.Feature),
+	listeners(clienthttp2.Feature),
 	listeners(clienthttp3.Feature),
+	listeners(clientgrpc.Feature),
+	listeners(clientscheme.Feature),
 }
 
 // Names returns the features of the kind that have fields of their own, in order, each with the folder of its package.
@@ -167,13 +184,16 @@ func (k Kind) Listener(p Object, have feature.Have, l *feature.Listener) {
 	}
 }
 
-// ListenerPart is what one feature of a policy sets on a listener that does not terminate TLS, encoded.
+// ListenerPart is what one feature of a policy sets on a listener that does not terminate TLS, encoded; TLS apart.
 type ListenerPart struct {
 	// Feature is the field of the spec.
 	Feature string
 	// Socket is what all listeners of a port share, Rest what those for HTTP share besides. Requests is the part of
 	// Rest that only listeners that read requests have.
 	Socket, Rest, Requests string
+	// TLS is what only listeners that terminate TLS have, and Inspector the part of Socket that those have besides which
+	// forward it.
+	TLS, Inspector string
 	// QUIC reports whether the feature asks for HTTP/3. Listeners of a port may differ in it.
 	QUIC bool
 }
@@ -184,11 +204,14 @@ func (k Kind) ListenerParts(p Object, have feature.Have) []ListenerPart {
 	var parts []ListenerPart
 	for f := range k.features {
 		if f.shapesListeners {
-			l := feature.NewListener()
+			l, terminating := feature.NewListener(), feature.NewListener()
+			terminating.TLS = &tlsv3.DownstreamTlsContext{}
 			f.listener(p, have, l)
+			f.listener(p, have, terminating)
 			parts = append(parts, ListenerPart{
-				Feature: f.name, Socket: string(joined(l.Socket, l.Inspector)), Rest: string(joined(l.Chain, l.Manager)),
-				Requests: string(feature.Encode(l.Manager)), QUIC: l.QUIC,
+				Feature: f.name, Socket: string(joined(l.Socket, l.Inspector)), Rest: string(feature.Encode(l.Chain)) + l.Requests(),
+				Requests: l.Requests(), QUIC: l.QUIC,
+				TLS: string(joined(terminating.TLS, terminating.Clients)), Inspector: string(feature.Encode(l.Inspector)),
 			})
 		}
 	}

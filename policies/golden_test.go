@@ -232,11 +232,15 @@ func (g golden) listenerParts(t *testing.T) (parts []txtar.File) {
 		{"tls.yaml", with.TLS, without.TLS},
 		{"clients.yaml", with.Clients, without.Clients},
 		{"connection_manager.yaml", with.Manager, without.Manager},
+		{"router.yaml", with.Router, without.Router},
 		{"tcp_proxy.yaml", with.Proxy, without.Proxy},
 	} {
 		if !proto.Equal(m.with, m.without) {
 			parts = append(parts, part(t, m.file, m.with))
 		}
+	}
+	if with.GRPCWeb != nil {
+		parts = append(parts, txtar.File{Name: "grpc_web.txt", Data: fmt.Appendf(nil, "%t\n", *with.GRPCWeb)})
 	}
 	if with.QUIC != without.QUIC {
 		parts = append(parts, txtar.File{Name: "quic.txt", Data: fmt.Appendf(nil, "%t\n", with.QUIC)})
@@ -246,6 +250,7 @@ func (g golden) listenerParts(t *testing.T) (parts []txtar.File) {
 
 func terminating() *feature.Listener {
 	l := feature.NewListener()
+	l.Host = "shop.test"
 	l.TLS = &tlsv3.DownstreamTlsContext{}
 	return l
 }

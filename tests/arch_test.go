@@ -81,19 +81,22 @@ func sources(t *testing.T) []source {
 // name that ends in a star stands for each folder there that is not listed by its own name, and may then only import
 // what it names.
 var arrows = map[string][]string{
-	"api":                {},
-	"policies/verdict":   {},
-	"policies/regex":     {},
-	"policies/feature":   {"policies/regex", "policies/verdict", "api"},
-	"policies/paths":     {"policies/feature", "policies/regex", "policies/verdict"},
-	"policies/merge":     {"api"},
-	"policies/retry":     {"policies/feature", "policies/verdict", "api"},
-	"policies/effective": {"policies/feature", "policies/verdict"},
+	"api":                  {},
+	"policies/verdict":     {},
+	"policies/regex":       {},
+	"policies/feature":     {"policies/regex", "policies/verdict", "api"},
+	"policies/paths":       {"policies/feature", "policies/regex", "policies/verdict"},
+	"policies/merge":       {"api"},
+	"policies/retry":       {"policies/feature", "policies/verdict", "api"},
+	"policies/tlssettings": {"policies/feature", "policies/verdict", "api"},
+	"policies/http2":       {"policies/feature", "policies/verdict", "api"},
+	"policies/effective":   {"policies/feature", "policies/verdict"},
 	"policies/*": {
-		"policies/effective", "policies/feature", "policies/merge", "policies/paths", "policies/retry", "policies/verdict", "api",
+		"policies/effective", "policies/feature", "policies/http2", "policies/merge", "policies/paths", "policies/retry",
+		"policies/tlssettings", "policies/verdict", "api",
 	},
 	"policies": {
-		"policies/*", "policies/feature", "policies/merge", "policies/paths", "policies/regex", "policies/retry",
+		"policies/*", "policies/feature", "policies/http2", "policies/merge", "policies/paths", "policies/regex", "policies/retry",
 		"policies/verdict", "api",
 	},
 	"translator/flow": {},

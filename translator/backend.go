@@ -49,8 +49,8 @@ type backend struct {
 	// is then answered with 500.
 	To   *destination
 	Port backendPort
-	// TLS is the policy for TLS to the backend, nil for plain text.
-	TLS *backendTLSRow
+	// TLS is how TLS to the backend is used, nil for plain text.
+	TLS *tlsUse
 	// Budget is the policy that says how many of the requests may be retries, nil if none does.
 	Budget *budgetRow
 	Weight uint32
@@ -188,7 +188,7 @@ func (t *Tables) backend(r *flow.Read, from referrer, ref *gwapiv1.HTTPBackendRe
 		t.limitRetries(r, &b)
 	}
 	if problem == nil && !b.datagrams() {
-		problem = t.secure(r, &b, from.Namespace)
+		problem = t.secure(r, &b, from)
 	}
 	if problem == nil {
 		problem = b.checkProtocol(from.kind)
@@ -223,6 +223,12 @@ func (t *Tables) checkObject(b backend, object *backendObject) *verdict.Problem 
 		return &verdict.Problem{
 			Field: ".name", Reason: string(gwapiv1.RouteReasonUnsupportedValue), Weight: verdict.Unresolved,
 			Message: fmt.Sprintf("%s is not accepted, so nothing is sent to it: see its status", &object.destination),
+		}
+	case object.TLS != nil && b.datagrams():
+		return &verdict.Problem{
+			Field: ".name", Reason: string(gwapiv1.RouteReasonUnsupportedProtocol), Weight: verdict.Unresolved,
+			Message: fmt.Sprintf("%s asks for TLS, in which datagrams are not sent: use a Backend without tls",
+				&object.destination),
 		}
 	case object.named() && object.Own == nil:
 		return t.checkExternal(b, object)

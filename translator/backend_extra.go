@@ -95,6 +95,11 @@ func checkTogether(backends []backend) *verdict.Problem {
 			"use Backends with fqdn for all of them, or for none", a.To, b.To)
 		return problem
 	}
+	if a, b := namedApart(backends); a != nil && b != nil {
+		problem.Message = fmt.Sprintf("the server name for %s is the host of each request and that for %s is not, which do not "+
+			"go together in one cluster of Envoy: write tls.sni into the Backend", a.To, b.To)
+		return problem
+	}
 	if a, b := split(backends, backend.speaksHTTP2); a != nil && b != nil {
 		problem.Message = fmt.Sprintf("%s is spoken to in HTTP/2 and %s is not, and Envoy speaks one of the two in a cluster: "+
 			"use ports with the same appProtocol", a.To, b.To)

@@ -58,6 +58,10 @@ func partsFallbacks(backends []backend) string {
 		return "names and addresses do not go together in one; " +
 			"use Backends with fqdn for all backends of the rule, or for none"
 	}
+	if ofRequests, ofItself := namedApart(backends); ofRequests != nil && ofItself != nil {
+		return fmt.Sprintf("the server name for %s is the host of each request and that for %s is not, which do not go "+
+			"together in one; write tls.sni into the Backend", ofRequests.To, ofItself.To)
+	}
 	return ""
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"gatehouse/api/v1alpha1"
 	"gatehouse/policies"
+	"gatehouse/policies/backendtls"
 	"gatehouse/policies/endpoints"
 	"gatehouse/policies/feature"
 	"gatehouse/policies/verdict"
@@ -23,14 +24,19 @@ import (
 type listedRow struct {
 	Backend  *v1alpha1.Backend
 	Problems []verdict.Problem
+	// TLS is what it says about TLS, nil for nothing.
+	TLS *ownTLS
 }
 
 func (l *listedRow) equal(o *listedRow) bool {
-	return l.Backend == o.Backend && equalProblems(l.Problems, o.Problems)
+	return l.Backend == o.Backend && l.TLS.equal(o.TLS) && equalProblems(l.Problems, o.Problems)
 }
 
-func (t *Tables) listed(_ *flow.Read, _ string, b *v1alpha1.Backend) (*listedRow, bool) {
-	return &listedRow{Backend: b, Problems: slices.Concat(t.rules.Check(b), endpoints.Check(b), checkNamePorts(b))}, true
+func (t *Tables) listed(r *flow.Read, _ string, b *v1alpha1.Backend) (*listedRow, bool) {
+	row := &listedRow{Backend: b, Problems: slices.Concat(t.rules.Check(b), endpoints.Check(b), checkNamePorts(b),
+		backendtls.CheckBackend(b))}
+	t.meetListed(r, row)
+	return row, true
 }
 
 // checkNamePorts finds DNS names with a port that Envoy's own pods use. The owner of a name decides what it resolves
@@ -50,7 +56,7 @@ func checkNamePorts(b *v1alpha1.Backend) []verdict.Problem {
 // readBackend reads the endpoints of a Backend. A Backend with problems is refused as a whole.
 func readBackend(l *listedRow, row *backendObject) {
 	spec := &l.Backend.Spec
-	row.Discovery, row.Own, row.Fallback = byAddress, &backendPort{}, deref(spec.Fallback)
+	row.Discovery, row.Own, row.Fallback, row.TLS = byAddress, &backendPort{}, deref(spec.Fallback), l.TLS
 	if row.Refused = len(l.Problems) > 0; row.Refused {
 		return
 	}
@@ -147,7 +153,7 @@ func (t *Tables) backendStatus(r *flow.Read, key string, l *listedRow) (*Status,
 	if t.namedElsewhere(r, key) {
 		return newStatus(l.Backend, nil, nil), true
 	}
-	problems := l.Problems
+	problems := append(slices.Clip(l.Problems), t.checkTrusts(r, l)...)
 	if off := t.enabled(backendKindNamed(v1alpha1.KindBackend)); off != nil {
 		off.Field, off.Reason = "spec", "Disabled"
 		problems = []verdict.Problem{*off}

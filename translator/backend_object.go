@@ -65,6 +65,8 @@ type destination struct {
 	Discovery       discovery
 	// Endpoints are the endpoints in the spec of the object. It is nil if they are in EndpointSlices.
 	Endpoints []listedEndpoint
+	// TLS is what the object itself says about TLS to its endpoints, nil for nothing.
+	TLS *ownTLS
 	// Near is the setting with which the object asks for endpoints near by, such as trafficDistribution:
 	// PreferSameZone. It is empty if there is none.
 	Near string
@@ -97,7 +99,7 @@ func (o *backendObject) equal(other *backendObject) bool {
 
 func (d *destination) equal(o *destination) bool {
 	return d == o || d.Kind == o.Kind && d.Namespace == o.Namespace && d.Name == o.Name &&
-		d.Discovery == o.Discovery && d.Near == o.Near && slices.Equal(d.Endpoints, o.Endpoints)
+		d.Discovery == o.Discovery && d.Near == o.Near && d.TLS.equal(o.TLS) && slices.Equal(d.Endpoints, o.Endpoints)
 }
 
 // String names the object in messages.

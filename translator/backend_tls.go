@@ -1,7 +1,6 @@
 package translator
 
 import (
-	"fmt"
 	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -77,29 +76,6 @@ func (b backend) secured() []policies.Target {
 	return policies.Chain(port)
 }
 
-// secure finds the TLS policy of the backend. With a policy that cannot be carried out nothing is sent to it.
-func (t *Tables) secure(r *flow.Read, b *backend, namespace string) *verdict.Problem {
-	for _, target := range b.secured() {
-		if b.TLS = t.securing.at(r, target); b.TLS != nil {
-			break
-		}
-	}
-	if b.TLS == nil {
-		b.TLS = t.misaimed(r, b.target())
-	}
-	if b.usable() {
-		return nil
-	}
-	name := "its " + backendtls.Kind
-	if b.To.Namespace == namespace {
-		name = fmt.Sprintf("%s %q", backendtls.Kind, b.TLS.Policy.Name)
-	}
-	return &verdict.Problem{
-		Reason: reasonBackendTLS, Weight: verdict.Unresolved,
-		Message: fmt.Sprintf("%s is not reached, since %s cannot be carried out: see the status of the policy", b.To, name),
-	}
-}
-
 // misaimed is a policy that names the backend and cannot be attached to it. Its owner wants TLS there, so a port
 // without a policy of its own is not reached in plain text.
 func (t *Tables) misaimed(r *flow.Read, target policies.Target) *backendTLSRow {
@@ -108,9 +84,6 @@ func (t *Tables) misaimed(r *flow.Read, target policies.Target) *backendTLSRow {
 	}
 	return nil
 }
-
-// usable reports whether requests can be sent to the backend.
-func (b backend) usable() bool { return b.To != nil && (b.TLS == nil || b.TLS.Usable) }
 
 // keysOfRules are the keys under which a policy finds the routes that use its targets, also for mirrors and for
 // authorization.

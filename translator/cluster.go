@@ -139,7 +139,7 @@ func (f *clusterForm) shape() {
 }
 
 func (f *clusterForm) reaches(b backend) bool {
-	return b.usable() && (b.TLS == nil || !f.clientRefused)
+	return b.usable() && (b.TLS == nil || b.TLS.Client != "" || !f.clientRefused)
 }
 
 // apart gives each backend a cluster of its own.
@@ -188,14 +188,14 @@ func plain(backends []backend) []backend {
 
 // together puts all backends that have endpoints into one cluster, named by its content. Other backends keep a cluster
 // and a share of their own: unusable ones; those without endpoints, because Envoy would give their share to the others;
-// those with filters, which must not see requests of other backends; and those that are only a name, because Envoy does
-// not resolve names beside endpoints. For datagrams all are part of the cluster, because Envoy has no other way to
+// those that cannot share one (sharable). For datagrams all are part of the cluster, because Envoy has no other way to
 // share them out (discarded). If there are fallbacks, all backends that can be reached are part of it, because
 // fallbacks serve for those without endpoints.
 func (f *clusterForm) together(backends []backend, hasEndpoint func(backend) bool) []*clusterUse {
 	uses, fails := f.apart(backends), failsOver(backends)
+	sharable := sharable(backends)
 	joins := func(b backend) bool {
-		return f.reaches(b) && (fails || !b.To.named() && len(b.Filters) == 0 && (b.datagrams() || hasEndpoint(b)))
+		return f.reaches(b) && (fails || sharable(b) && (b.datagrams() || hasEndpoint(b)))
 	}
 	if !slices.ContainsFunc(backends, joins) {
 		return uses
@@ -213,6 +213,17 @@ func (f *clusterForm) together(backends []backend, hasEndpoint func(backend) boo
 		}
 	}
 	return uses
+}
+
+// sharable returns which of the backends can be in one cluster with others. Those with filters cannot, which must not see
+// requests of other backends; nor those that are only a name, because Envoy does not resolve names beside endpoints; nor
+// those whose server name is the host of each request, if another has its own.
+func sharable(backends []backend) func(backend) bool {
+	ofRequests, ofItself := namedApart(backends)
+	apart := ofRequests != nil && ofItself != nil
+	return func(b backend) bool {
+		return !b.To.named() && len(b.Filters) == 0 && (!apart || !b.ofRequests())
+	}
 }
 
 // shared puts all backends of a need into one cluster, nil if none of them can be reached. The others keep their share,

@@ -24,12 +24,13 @@ func setProtocol(u *feature.Upstream, use *clusterUse) {
 	explicit := &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig{
 		ProtocolConfig: &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig_HttpProtocolOptions{HttpProtocolOptions: &corev3.Http1ProtocolOptions{}},
 	}
+	use.nameServers(options)
 	b := use.Backends[0]
 	healthcheck.Speak(u.Cluster, b.speaksHTTP2())
 	switch {
 	case b.speaksHTTP2():
 		explicit.ProtocolConfig = &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{Http2ProtocolOptions: http2}
-	case use.alwaysTLS() && !sayWebSocket(b.Port):
+	case use.alwaysTLS() && !sayWebSocket(b.Port) && !use.offersHTTP1():
 		options.UpstreamProtocolOptions = &upstreamhttpv3.HttpProtocolOptions_AutoConfig{AutoConfig: &upstreamhttpv3.HttpProtocolOptions_AutoHttpConfig{
 			HttpProtocolOptions: &corev3.Http1ProtocolOptions{}, Http2ProtocolOptions: http2,
 		}}
@@ -66,8 +67,7 @@ func (b backend) unspoken(kind *routeKind) string {
 	case kind.http2:
 		return fmt.Sprintf("which gRPC cannot be sent in: use one with appProtocol %s/h2c", group)
 	case b.TLS == nil && strings.HasSuffix(b.Port.AppProtocol, "/wss"):
-		return fmt.Sprintf("which needs TLS: create a BackendTLSPolicy for the %s, or use appProtocol %s/ws", b.To.Kind.name,
-			group)
+		return fmt.Sprintf("which needs TLS: %s, or use appProtocol %s/ws", b.wayToTLS(), group)
 	}
 	return ""
 }

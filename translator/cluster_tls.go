@@ -2,6 +2,7 @@ package translator
 
 import (
 	"bytes"
+	"cmp"
 	"slices"
 	"strings"
 
@@ -34,11 +35,13 @@ func (c *clusterUse) socket(b backend) *corev3.TransportSocket {
 	if b.TLS.Trust != nil {
 		credentials.Authorities = b.TLS.Trust.Name
 	}
-	if c.Client != "" {
-		credentials.Client = c.Client
-	}
-	return tlsSocket(packed(backendtls.Context(b.TLS.Policy, credentials)))
+	credentials.Client = c.client(b)
+	negotiated := !b.speaksHTTP2() && !sayWebSocket(b.Port)
+	return tlsSocket(packed(b.TLS.Context(credentials, negotiated)))
 }
+
+// client is the name of the SDS secret with the certificate that is presented to the backend, empty for none.
+func (c *clusterUse) client(b backend) string { return cmp.Or(b.TLS.Client, c.Client) }
 
 // socketBytes distinguish the sockets of backends. They are empty for plain text.
 func (c *clusterUse) socketBytes(b backend) []byte {
@@ -103,14 +106,14 @@ func chooses(b backend) *structpb.Struct {
 func (c *clusterUse) secrets() []string {
 	var names []string
 	for _, b := range c.Backends {
-		switch {
-		case b.TLS == nil:
+		if b.TLS == nil {
 			continue
-		case b.TLS.Trust != nil:
+		}
+		if b.TLS.Trust != nil {
 			names = append(names, b.TLS.Trust.Name)
 		}
-		if c.Client != "" {
-			names = append(names, c.Client)
+		if client := c.client(b); client != "" {
+			names = append(names, client)
 		}
 	}
 	slices.Sort(names)

@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"gatehouse/api/v1alpha1"
 	"gatehouse/policies"
 	"gatehouse/policies/backendtls"
 	"gatehouse/policies/certificate"
@@ -27,7 +28,8 @@ func (t *Tables) declareContent() {
 		flow.Expand(t.in.gateways, "content of Gateways", flow.Same[contentUse], t.gatewayContent),
 		flow.Expand(t.in.listenerSets, "content of ListenerSets", flow.Same[contentUse], t.listenerSetContent),
 		flow.Expand(t.in.policies, "content of policies", flow.Same[contentUse], t.policyContent),
-		flow.Expand(t.in.backendTLS, "content of backend TLS policies", flow.Same[contentUse], backendTLSContent))
+		flow.Expand(t.in.backendTLS, "content of backend TLS policies", flow.Same[contentUse], backendTLSContent),
+		flow.Expand(t.in.backends, "content of Backends", flow.Same[contentUse], listedContent))
 	t.usedCerts = flow.Group(flow.NewIndex(t.content, "certificates", usedCertificates),
 		"used certificates", flow.Same[bool], isUsed)
 	t.certs = flow.Derive(t.usedCerts, "certificates", (*certificateRow).equal, t.certificate)
@@ -101,6 +103,10 @@ func (t *Tables) listenerSetContent(r *flow.Read, key string, s *gwapiv1.Listene
 
 func backendTLSContent(_ *flow.Read, key string, p *gwapiv1.BackendTLSPolicy) []flow.Row[contentUse] {
 	return usedContent("BackendTLSPolicy/"+key, neededContent(verdict.Ref{Group: gwapiv1.GroupName, Kind: backendtls.Kind, Namespace: p.Namespace, Name: p.Name}, backendtls.Needs(p)))
+}
+
+func listedContent(_ *flow.Read, key string, b *v1alpha1.Backend) []flow.Row[contentUse] {
+	return usedContent("Backend/"+key, neededContent(backendRefOf(b), backendtls.NeedsOfBackend(b)))
 }
 
 func (t *Tables) policyContent(_ *flow.Read, key string, p policies.Object) []flow.Row[contentUse] {

@@ -217,20 +217,25 @@ func reachedBackends(bound *boundRule) (told []effective.Backend) {
 			backend.Port = new(int64(b.Port.Number))
 		}
 		if b.TLS != nil && !bound.listener.protocol().passed() {
-			backend.TLS = backendTLSOf(b.TLS.Policy)
+			backend.TLS = backendTLSOf(b)
 		}
 		told = append(told, backend)
 	}
 	return told
 }
 
-func backendTLSOf(p *gwapiv1.BackendTLSPolicy) *effective.BackendTLS {
-	tls := &effective.BackendTLS{
-		Policy:   feature.ObjectName{Kind: backendtls.Kind, Namespace: p.Namespace, Name: p.Name},
-		Hostname: string(p.Spec.Validation.Hostname),
+func backendTLSOf(b backend) *effective.BackendTLS {
+	tls := &effective.BackendTLS{Hostname: b.TLS.Names().SNI, Unverified: b.TLS.Unverified()}
+	namespace := b.To.Namespace
+	var needs []feature.Need
+	if p := b.TLS.Policy; p != nil {
+		namespace, needs = p.Namespace, backendtls.Needs(p)
+		tls.Policy = &feature.ObjectName{Kind: backendtls.Kind, Namespace: p.Namespace, Name: p.Name}
+	} else {
+		needs = backendtls.AuthoritiesOf(b.TLS.Own)
 	}
-	for _, need := range backendtls.Needs(p) {
-		tls.Authorities = convert(needed(need.Authorities, p.Namespace), effective.ObjectOf)
+	for _, need := range needs {
+		tls.Authorities = convert(needed(need.Authorities, namespace), effective.ObjectOf)
 	}
 	return tls
 }

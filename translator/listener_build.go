@@ -1,24 +1,22 @@
 package translator
 
 import (
+	"strings"
+
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
-	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
+	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_mutation/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"gatehouse/policies/feature"
+	"gatehouse/policies/grpcweb"
+	"gatehouse/translator/hostname"
 )
 
 // newListener returns a listener with the values that no policy sets. What policies set has no value yet.
 func newListener() *feature.Listener {
 	built := feature.NewListener()
-	streams := http2Options()
-	streams.MaxConcurrentStreams = wrapperspb.UInt32(100)
-	built.Manager.Http2ProtocolOptions = streams
-	built.Manager.UseRemoteAddress = wrapperspb.Bool(true)
 	built.Manager.ServerHeaderTransformation = hcmv3.HttpConnectionManager_PASS_THROUGH
-	built.Manager.StripTrailingHostDot = true
 	built.Manager.UpgradeConfigs = []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}}
 	return built
 }
@@ -45,21 +43,40 @@ func httpListener(first, l *listenerRow, p *policyRow, protocols ...string) *fea
 		matchSNI(built.Chain, []string{l.hostname()})
 	}
 	built.Chain.Name = first.Key
-	manage(built.Manager, first)
+	built.Host = first.host()
 	p.shapeListener(built)
+	manage(built, first)
 	return built
 }
 
-// manage completes a connection manager with what no policy sets. Its filters are the same whatever policies are
-// attached: a change of them would drain the filter chain.
-func manage(manager *hcmv3.HttpConnectionManager, l *listenerRow) {
+// manage completes a connection manager. But for the filters of a policy about its listener, the filters are the same
+// whatever policies are attached: a change of them would drain the filter chain.
+func manage(built *feature.Listener, l *listenerRow) {
+	manager := built.Manager
 	manager.StatPrefix = l.statPrefix()
 	manager.AccessLog = requestLog()
-	manager.HttpFilters = append(managerFilters(), &hcmv3.HttpFilter{
+	for _, f := range managerFilters() {
+		if f.Name == grpcweb.Filter && built.GRPCWeb != nil {
+			f.Disabled = false
+			if !*built.GRPCWeb { // Routes enable the filter by its name, so it is replaced by one that does nothing.
+				f.ConfigType = &hcmv3.HttpFilter_TypedConfig{TypedConfig: packed(&mutationv3.HeaderMutation{})}
+			}
+		}
+		manager.HttpFilters = append(manager.HttpFilters, f)
+	}
+	manager.HttpFilters = append(manager.HttpFilters, &hcmv3.HttpFilter{
 		Name:       "envoy.filters.http.router",
-		ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: packed(&routerv3.Router{SuppressEnvoyHeaders: true})},
+		ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: packed(built.Router)},
 	})
-	setRoutes(manager, l.Gateway.routesOf(l.Key))
+	setRoutes(manager, l.Gateway.routesOf(l.Key)) // Behind what a policy does to headers.
+}
+
+// host is the hostname of the listener, empty if it is not one host.
+func (l *listenerRow) host() string {
+	if host := l.hostname(); !strings.HasPrefix(host, hostname.Any) {
+		return host
+	}
+	return ""
 }
 
 // end puts the parts of a filter chain together, once nothing of them changes any more. The filter gets all

@@ -17,8 +17,11 @@ import (
 // A policy for listeners may say something that has no effect on some listeners that it covers. This is not a problem,
 // because the same policy may be meant for other listeners of the Gateway, and a condition says it.
 
-// reasonRequestless is the reason of condition FieldsEffective for listeners that do not read requests.
-const reasonRequestless = "ListenersWithoutRequests"
+// Reasons of condition FieldsEffective for listeners that do not read requests, and for those that do not terminate TLS.
+const (
+	reasonRequestless = "ListenersWithoutRequests"
+	reasonTLSless     = "ListenersWithoutTLS"
+)
 
 // unusedFields are fields of a policy that have no effect on a listener, and why.
 type unusedFields struct {
@@ -42,11 +45,36 @@ func requestless(p *policyRow) unusedFields {
 	}
 }
 
+// tlsless are the fields of a policy about TLS, for a listener that does not terminate it.
+func tlsless(fields []string) unusedFields {
+	return unusedFields{
+		Reason: reasonTLSless,
+		Fields: fmt.Sprintf("what the policy says about terminating TLS (%s)", strings.Join(fields, ", ")),
+		Why:    ", which do not terminate TLS: set it for listeners of protocol HTTPS, or of protocol TLS with mode Terminate, only",
+	}
+}
+
 // aboutRequests lists the fields of a policy that say something about requests.
 func (p *policyRow) aboutRequests() []string {
+	return p.differing(func(part policies.ListenerPart) string { return part.Requests })
+}
+
+// aboutTLS lists the fields of a policy that would say something about a listener if it terminated TLS. Where TLS is
+// forwarded, its beginning is read too.
+func (p *policyRow) aboutTLS(l *listenerRow) []string {
+	return p.differing(func(part policies.ListenerPart) string {
+		if l.protocol().sni {
+			return part.TLS
+		}
+		return part.TLS + part.Inspector
+	})
+}
+
+// differing lists the fields of a policy for which a part of what they set is not the default.
+func (p *policyRow) differing(of func(policies.ListenerPart) string) []string {
 	var fields []string
 	for i, part := range p.ListenerParts {
-		if part.Requests != defaultParts[i].Requests {
+		if of(part) != of(defaultParts[i]) {
 			fields = append(fields, part.Feature)
 		}
 	}
@@ -58,6 +86,9 @@ func (p *policyRow) aboutRequests() []string {
 func (t *Tables) useFields(r *flow.Read, l *listenerRow, own *listenerPolicyRow, s *listenerSettingsRow) {
 	if l.protocol().layer4 && len(own.Policy.aboutRequests()) > 0 {
 		s.Unused = append(s.Unused, requestless(own.Policy))
+	}
+	if fields := own.Policy.aboutTLS(l); !l.protocol().tls && len(fields) > 0 {
+		s.Unused = append(s.Unused, tlsless(fields))
 	}
 	if fields := own.Policy.askingQUIC(); len(fields) > 0 {
 		if without := t.withoutQUIC(r, l, own.Policy); without != nil {

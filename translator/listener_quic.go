@@ -180,7 +180,9 @@ func (t *Tables) quicListener(r *flow.Read, members []flow.Row[*listenerRow], po
 	first, built := first(members), newListener()
 	port.shapeListener(built)
 	out := built.Socket
-	out.ListenerFiltersTimeout = nil // No listener filter is needed: QUIC reads the server name itself.
+	// No listener filter is needed: QUIC reads the server name itself.
+	out.ListenerFilters, out.ListenerFiltersTimeout, out.TcpKeepalive = nil, nil, nil
+	out.SocketOptions, out.MaxConnectionsToAcceptPerSocketEvent = nil, nil
 	var needs []Name
 	for _, l := range inOrder(members) {
 		if t.hasQUIC(r, l) {

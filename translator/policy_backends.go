@@ -83,7 +83,7 @@ func (c *clusterUse) through(g *gatewayRow) *clusterUse {
 	}
 	use.Backends = nil
 	for _, b := range c.Backends {
-		if b.TLS == nil {
+		if b.TLS == nil || b.TLS.Client != "" {
 			use.Backends = append(use.Backends, b)
 		} else {
 			use.Lost += b.Weight

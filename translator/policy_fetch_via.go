@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"gatehouse/policies/backendtls"
+	"gatehouse/policies/endpoints"
 	"gatehouse/policies/feature"
 	"gatehouse/policies/verdict"
 	"gatehouse/translator/flow"
@@ -59,8 +60,8 @@ type ViaBackend struct {
 	Listed    bool
 	// Fallback reports whether it is asked only if no other backend answers.
 	Fallback bool
-	// TLS is how connections are secured, by the backend's BackendTLSPolicy. If it is nil, the scheme of the URL
-	// decides.
+	// TLS is how connections are secured, by the backend's BackendTLSPolicy or by the Backend. If it is nil, the scheme of
+	// the URL decides.
 	TLS *ViaTLS
 }
 
@@ -69,6 +70,8 @@ type ViaTLS struct {
 	// Authorities are the CA certificates in PEM. It is empty for those of the system.
 	Authorities []byte
 	Verified    backendtls.Names
+	// Unverified reports whether the certificate is not verified.
+	Unverified bool
 }
 
 func (v *Via) equal(o *Via) bool {
@@ -85,7 +88,7 @@ func (t *ViaTLS) equal(o *ViaTLS) bool {
 	if t == nil || o == nil {
 		return t == o
 	}
-	return bytes.Equal(t.Authorities, o.Authorities) && t.Verified.Equal(o.Verified)
+	return bytes.Equal(t.Authorities, o.Authorities) && t.Verified.Equal(o.Verified) && t.Unverified == o.Unverified
 }
 
 // sourceOf is the Source of a need of a policy.
@@ -121,7 +124,7 @@ func (t *Tables) via(r *flow.Read, through *neededCluster) *Via {
 			}
 		}
 		if b.TLS != nil {
-			v.TLS = &ViaTLS{Authorities: b.TLS.authorities(), Verified: backendtls.NamesOf(b.TLS.Policy)}
+			v.TLS = &ViaTLS{Authorities: b.TLS.authorities(), Verified: b.names(), Unverified: b.TLS.Unverified()}
 		}
 		via.Backends = append(via.Backends, v)
 	}
@@ -133,8 +136,21 @@ func hostPort(a *corev3.Address) string {
 	return net.JoinHostPort(socket.Address, strconv.FormatUint(uint64(socket.GetPortValue()), 10))
 }
 
+// names are those by which the backend is asked and verified. If its endpoints have names of their own, one of these.
+func (b backend) names() backendtls.Names {
+	names := b.TLS.Names()
+	if !b.TLS.OfEndpoints() {
+		return names
+	}
+	for _, e := range b.To.Endpoints {
+		names.Hosts = append(names.Hosts, cmp.Or(e.Hostname, endpoints.Name(e.Host)))
+	}
+	names.SNI = names.Hosts[0]
+	return names
+}
+
 // authorities are the CA certificates in PEM, nil for those of the system.
-func (p *backendTLSRow) authorities() []byte {
+func (p *tlsUse) authorities() []byte {
 	if p.Trust == nil {
 		return nil
 	}

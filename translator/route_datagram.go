@@ -38,6 +38,7 @@ func (f *forwarding) datagrams(out *listenerv3.Listener, l *listenerRow) {
 	}
 	out.Address.GetSocketAddress().Protocol = corev3.SocketAddress_UDP
 	out.PerConnectionBufferLimitBytes, out.ListenerFiltersTimeout, out.AccessLog = nil, nil, nil
+	out.TcpKeepalive, out.SocketOptions, out.MaxConnectionsToAcceptPerSocketEvent = nil, nil, nil
 	out.ListenerFilters = []*listenerv3.ListenerFilter{{
 		Name:       "envoy.filters.udp_listener.udp_proxy",
 		ConfigType: &listenerv3.ListenerFilter_TypedConfig{TypedConfig: packed(proxy)},

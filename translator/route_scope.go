@@ -69,7 +69,7 @@ func setRoutes(m *hcmv3.HttpConnectionManager, routes Name) {
 		Name: routes.Name, ScopeKeyBuilder: key, RdsConfigSource: overADS(),
 		ConfigSpecifier: &hcmv3.ScopedRoutes_ScopedRds{ScopedRds: &hcmv3.ScopedRds{ScopedRdsConfigSource: overADS()}},
 	}}
-	m.EarlyHeaderMutationExtensions = []*corev3.TypedExtensionConfig{{
+	m.EarlyHeaderMutationExtensions = append(m.EarlyHeaderMutationExtensions, &corev3.TypedExtensionConfig{
 		Name: "envoy.http.early_header_mutation.header_mutation",
 		TypedConfig: packed(&earlyv3.HeaderMutation{Mutations: []*mutationv3.HeaderMutation{{
 			Action: &mutationv3.HeaderMutation_Append{Append: &corev3.HeaderValueOption{
@@ -77,7 +77,7 @@ func setRoutes(m *hcmv3.HttpConnectionManager, routes Name) {
 				AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
 			}},
 		}}}),
-	}}
+	})
 }
 
 // scope is a host of a Gateway with scoped routes: its route configuration, inline, under the key of the host.

@@ -253,7 +253,7 @@ func servedBackend(b backend) ServedBackend {
 	}
 	s.Ref = verdict.Ref{Group: b.To.Kind.group, Kind: b.To.Kind.name, Namespace: b.To.Namespace, Name: b.To.Name}
 	s.Port = b.Port.Number
-	if b.TLS != nil {
+	if b.TLS != nil && b.TLS.Policy != nil {
 		s.TLS = policies.BackendTLS.Ref(b.TLS.Policy)
 	}
 	return s

@@ -61,7 +61,7 @@ func (m *Maker) value(s *structuralschema.Structural, p place) any {
 	switch {
 	case s.XIntOrString:
 		return pick(m, slices.DeleteFunc([]any{int64(1), int64(50), "25%", "1", "70000"}, func(v any) bool {
-			return !compiled(limits(s).Pattern).MatchString(fmt.Sprint(v))
+			return !matches(fmt.Sprint(v), limits(s))
 		})...)
 	case s.Type == "string":
 		return m.word(limits(s), p)
@@ -113,6 +113,12 @@ func (m *Maker) word(v *structuralschema.ValueValidation, p place) string {
 	return pick(m, known...)
 }
 
+// matches reports whether a text has all patterns of a schema. Quantities have several.
+func matches(w string, v *structuralschema.ValueValidation) bool {
+	lacks := func(all structuralschema.NestedValueValidation) bool { return !compiled(all.Pattern).MatchString(w) }
+	return compiled(v.Pattern).MatchString(w) && !slices.ContainsFunc(v.AllOf, lacks)
+}
+
 // fits reports whether the schema admits a string.
 func fits(w string, v *structuralschema.ValueValidation) bool {
 	if _, err := base64.StdEncoding.DecodeString(w); v.Format == "byte" && err != nil {
@@ -160,11 +166,27 @@ func (m *Maker) list(s *structuralschema.Structural, p place) []any {
 	if v := limits(s); v.MaxItems != nil {
 		most = min(*v.MaxItems, least+3)
 	}
-	list := []any{}
+	list, seen := []any{}, map[string]bool{}
 	for range least + m.Int64N(max(most-least, 0)+1) {
-		list = append(list, m.value(s.Items, p.item()))
+		item := m.value(s.Items, p.item())
+		if key := identity(item, s); key == "" || !seen[key] {
+			list, seen[key] = append(list, item), true
+		}
 	}
 	return list
+}
+
+// identity is what only one item of a list may have, "" if items may be equal.
+func identity(item any, s *structuralschema.Structural) string {
+	if s.XListType != nil && *s.XListType == "set" {
+		return fmt.Sprint(item)
+	}
+	key := ""
+	for _, name := range s.XListMapKeys {
+		object, _ := item.(map[string]any)
+		key += fmt.Sprintf("%q ", fmt.Sprint(object[name]))
+	}
+	return key
 }
 
 // fields makes an object. If a field type names another field, as in unions, the object gets that one and not the

@@ -34,6 +34,8 @@ type Backend struct {
 // BackendSpec has the endpoints of a Backend and their protocol.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.type) || self.type != 'DynamicResolver' || !has(self.endpoints)",fieldPath=".endpoints",message="type DynamicResolver takes the endpoint from each request: remove endpoints, or write type Endpoints"
+// +kubebuilder:validation:XValidation:rule="!has(self.type) || self.type != 'DynamicResolver' || !has(self.tls) || !has(self.tls.autoSNIFromEndpointHostname) || !self.tls.autoSNIFromEndpointHostname",fieldPath=".tls.autoSNIFromEndpointHostname",message="type DynamicResolver has no endpoints with a host name of their own, and takes the server name from each request: remove autoSNIFromEndpointHostname"
+// +kubebuilder:validation:XValidation:rule="!has(self.tls) || !has(self.tls.autoSNIFromEndpointHostname) || !self.tls.autoSNIFromEndpointHostname || !has(self.endpoints) || self.endpoints.all(e, has(e.fqdn) || has(e.hostname))",fieldPath=".endpoints",message="autoSNIFromEndpointHostname takes the server name from the endpoint, and one of them has no name: write hostname for each endpoint without fqdn, or write sni"
 type BackendSpec struct {
 	// Type says where the endpoints come from. Endpoints means the list in this object. DynamicResolver means the host of
 	// each request; it is not served yet.
@@ -53,11 +55,17 @@ type BackendSpec struct {
 	Endpoints []BackendEndpoint `json:"endpoints,omitempty"`
 
 	// AppProtocols are the protocols of the endpoints. gateway.envoyproxy.io/h2c is HTTP/2 without TLS.
-	// gateway.envoyproxy.io/ws and wss are WebSockets over HTTP/1.1; wss needs a BackendTLSPolicy. Default: HTTP/1.1,
+	// gateway.envoyproxy.io/ws and wss are WebSockets over HTTP/1.1; wss needs tls or a BackendTLSPolicy. Default: HTTP/1.1,
 	// or the protocol that TLS negotiates.
 	//
 	// +optional
 	AppProtocols []AppProtocol `json:"appProtocols,omitempty"`
+
+	// TLS says that Envoy uses TLS to the endpoints, and how it verifies them. If a BackendTLSPolicy is for the Backend too,
+	// its CA certificates and names win, and the rest is taken from here.
+	//
+	// +optional
+	TLS *BackendTLSSettings `json:"tls,omitempty"`
 
 	// Fallback says whether the Backend gets requests only when no other backend of the rule has a usable endpoint. Its
 	// weight then counts among the fallbacks of the rule. If all backends of a rule are fallbacks, they are normal

@@ -41,6 +41,27 @@ type ClientTrafficPolicy struct {
 type ClientTrafficPolicySpec struct {
 	PolicyTargetReferences `json:",inline"`
 
+	// TCPKeepalive has the kernel find out which connections are dead. The listeners of a port share it.
+	//
+	// +optional
+	TCPKeepalive *TCPKeepalive `json:"tcpKeepalive,omitempty"`
+
+	// EnableProxyProtocol is the same as proxyProtocol without settings. Deprecated: write proxyProtocol.
+	//
+	// +optional
+	EnableProxyProtocol *bool `json:"enableProxyProtocol,omitempty"`
+
+	// ProxyProtocol reads the header of the PROXY protocol at the beginning of connections. The listeners of a port share
+	// it. It is not for HTTP/3.
+	//
+	// +optional
+	ProxyProtocol *ProxyProtocolSettings `json:"proxyProtocol,omitempty"`
+
+	// ClientIPDetection says how the address of the client is found.
+	//
+	// +optional
+	ClientIPDetection *ClientIPDetectionSettings `json:"clientIPDetection,omitempty"`
+
 	// TLS says how TLS with clients is terminated, and which certificates of clients are accepted.
 	//
 	// +optional
@@ -67,12 +88,37 @@ type ClientTrafficPolicySpec struct {
 	// +optional
 	Timeout *ClientTimeout `json:"timeout,omitempty"`
 
+	// HTTP1 is about HTTP/1 with clients.
+	//
+	// +optional
+	HTTP1 *HTTP1Settings `json:"http1,omitempty"`
+
+	// HTTP2 is about HTTP/2 with clients.
+	//
+	// +optional
+	HTTP2 *HTTP2Settings `json:"http2,omitempty"`
+
 	// HTTP3 makes listeners serve HTTP/3 too, over QUIC on the UDP port with their number. Responses tell clients about it
 	// in the header alt-svc. Only listeners for HTTPS that request no certificates of clients can have it, and only if no
 	// listener for UDP has the port.
 	//
 	// +optional
 	HTTP3 *HTTP3Settings `json:"http3,omitempty"`
+
+	// GRPC is about gRPC.
+	//
+	// +optional
+	GRPC *GRPCSettings `json:"grpc,omitempty"`
+
+	// HealthCheck answers requests about the health of the Gateway.
+	//
+	// +optional
+	HealthCheck *HealthCheckSettings `json:"healthCheck,omitempty"`
+
+	// Scheme says which scheme backends see. Default: Preserve.
+	//
+	// +optional
+	Scheme *SchemeHeaderTransform `json:"scheme,omitempty"`
 
 	// Unread lists the fields of the spec that are not read.
 	Unread []UnreadField `json:"-"`

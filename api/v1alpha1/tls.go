@@ -5,12 +5,12 @@ package v1alpha1
 // +kubebuilder:validation:XValidation:rule="!has(self.minVersion) || self.minVersion != '1.3' || !has(self.ciphers)",fieldPath=".ciphers",message="TLS 1.3 has ciphers of its own, which cannot be chosen: remove ciphers, or allow an older version with minVersion"
 // +kubebuilder:validation:XValidation:rule="!has(self.maxVersion) || self.maxVersion == 'Auto' || (!has(self.minVersion) ? self.maxVersion in ['1.2', '1.3'] : self.minVersion == 'Auto' || self.minVersion <= self.maxVersion)",fieldPath=".maxVersion",message="maxVersion is older than minVersion, which is 1.2 if it is not set: write a newer maxVersion, or an older minVersion"
 type TLSSettings struct {
-	// MinVersion is the oldest version of TLS. Auto is Envoy's default. Default: 1.2.
+	// MinVersion is the oldest version of TLS. Default: 1.2, which Auto means too.
 	//
 	// +optional
 	MinVersion *TLSVersion `json:"minVersion,omitempty"`
 
-	// MaxVersion is the newest version of TLS. Auto is Envoy's default. Default: 1.3.
+	// MaxVersion is the newest version of TLS. Default: 1.3, which Auto means too.
 	//
 	// +optional
 	MaxVersion *TLSVersion `json:"maxVersion,omitempty"`
@@ -32,13 +32,12 @@ type TLSSettings struct {
 	// +optional
 	SignatureAlgorithms []string `json:"signatureAlgorithms,omitempty"`
 
-	// ALPNProtocols are the protocols that clients can choose in the TLS handshake, the preferred one first. An empty list
-	// offers no choice. HTTP/3 does not depend on it. Default: h2 and http/1.1 on listeners for HTTPS, none on those for
-	// TLS.
+	// ALPNProtocols are the protocols on which both sides can agree in the TLS handshake, the preferred one first. An empty
+	// list offers no choice. HTTP/3 does not depend on it. Default: h2 and http/1.1 for HTTP, none for other connections.
 	//
 	// +optional
 	// +nullable
-	ALPNProtocols []ALPNProtocol `json:"alpnProtocols,omitempty"`
+	ALPNProtocols []ALPNProtocol `json:"alpnProtocols,omitzero"`
 
 	// Fingerprints are computed of each TLS handshake, and available to access logs and headers as
 	// %TLS_JA3_FINGERPRINT% and %TLS_JA4_FINGERPRINT%. The listeners of a port share them. Default: none.
@@ -47,7 +46,7 @@ type TLSSettings struct {
 	Fingerprints []TLSFingerprint `json:"fingerprints,omitempty"`
 }
 
-// TLSVersion is a version of TLS. Auto leaves it to Envoy.
+// TLSVersion is a version of TLS. Auto is the default of the field.
 //
 // +kubebuilder:validation:Enum=Auto;"1.0";"1.1";"1.2";"1.3"
 type TLSVersion string

@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -27,12 +28,12 @@ func (c *Client) Through(via *translator.Via) *Client {
 
 // toBackends sends the connections of a transport to the endpoints of the backends.
 func (c *Client) toBackends(transport *http.Transport) {
-	transport.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
+	transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, backend, err := c.dialEndpoint(ctx, network)
 		if err != nil || backend.TLS == nil {
 			return conn, err
 		}
-		return secured(ctx, conn, c.backendTLS(backend.TLS))
+		return secured(ctx, conn, c.backendTLS(backend.TLS, hostOf(address)))
 	}
 	transport.DialTLSContext = func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, backend, err := c.dialEndpoint(ctx, network)
@@ -40,14 +41,19 @@ func (c *Client) toBackends(transport *http.Transport) {
 			return nil, err
 		}
 		if backend.TLS != nil {
-			return secured(ctx, conn, c.backendTLS(backend.TLS))
+			return secured(ctx, conn, c.backendTLS(backend.TLS, hostOf(address)))
 		}
-		host, _, err := net.SplitHostPort(address)
-		if err != nil {
-			host = address // http.Transport adds the port.
-		}
-		return secured(ctx, conn, &tls.Config{ServerName: host, RootCAs: c.Authorities, MinVersion: tls.VersionTLS12})
+		return secured(ctx, conn, &tls.Config{ServerName: hostOf(address), RootCAs: c.Authorities, MinVersion: tls.VersionTLS12})
 	}
+}
+
+// hostOf is the host of an address with a port, which http.Transport adds.
+func hostOf(address string) string {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return address
+	}
+	return host
 }
 
 func secured(ctx context.Context, conn net.Conn, config *tls.Config) (net.Conn, error) {
@@ -102,15 +108,21 @@ func (c *Client) dialEndpoint(ctx context.Context, network string) (net.Conn, *t
 	return nil, nil, fmt.Errorf("connect to the backend: %w", err)
 }
 
-// backendTLS is the configuration by which the BackendTLSPolicy verifies the backend (Gateway API,
-// BackendTLSPolicyValidation): by its hostname, or by the subject alternative names if it has some.
-func (c *Client) backendTLS(t *translator.ViaTLS) *tls.Config {
+// backendTLS is the configuration by which the backend is verified (Gateway API, BackendTLSPolicyValidation): by its
+// hostname, or by the subject alternative names if it has some. Without both, by the host of the URL.
+func (c *Client) backendTLS(t *translator.ViaTLS, host string) *tls.Config {
 	names, authorities := t.Verified, c.Authorities
 	if len(t.Authorities) > 0 {
 		authorities = x509.NewCertPool()
 		authorities.AppendCertsFromPEM(t.Authorities)
 	}
-	config := &tls.Config{ServerName: names.SNI, RootCAs: authorities, MinVersion: tls.VersionTLS12}
+	config := &tls.Config{
+		ServerName: cmp.Or(names.SNI, host), RootCAs: authorities, MinVersion: tls.VersionTLS12,
+		InsecureSkipVerify: t.Unverified, //nolint:gosec // The Backend asks for it.
+	}
+	if t.Unverified {
+		return config
+	}
 	if len(names.Hosts)+len(names.URIs) > 0 {
 		config.InsecureSkipVerify = true //nolint:gosec // VerifyConnection verifies the certificate by other names.
 		config.VerifyConnection = func(state tls.ConnectionState) error {

@@ -60,10 +60,10 @@ func TestMovingFromEnvoyGatewayAndBack(t *testing.T) {
 		"BackendTrafficPolicy": {`"global" is not served yet`, `"responseOverride" is not served yet`},
 		"Gateway":              {"EnvoyProxy default/eg is not valid: spec.backendTLS: "},
 		"EnvoyProxy":           {"spec.backendTLS: ", `"reason":"InvalidParameters"`},
-		"ClientTrafficPolicy":  {`"clientIPDetection" is not served yet`},
+		"ClientTrafficPolicy":  {`"disableRateLimitHeaders" is not served yet`},
 		"EnvoyExtensionPolicy": {"kind EnvoyExtensionPolicy is not served yet"},
 		"EnvoyPatchPolicy":     {"kind EnvoyPatchPolicy is switched off"},
-		"Backend":              {`"tls" is not served yet`, "spec.endpoints[1].unix: "},
+		"Backend":              {"spec.tls.futureField: ", "spec.endpoints[1].unix: "},
 	} {
 		s.awaitStatus(t, kind, words)
 	}

@@ -7,7 +7,6 @@ import (
 	"maps"
 	"slices"
 
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
@@ -77,7 +76,8 @@ func Needs(p *gwapiv1.BackendTLSPolicy) []feature.Need {
 
 // Names are what is sent to a backend as SNI, and what its certificate must be for.
 type Names struct {
-	// SNI is the name of the server. The certificate must be for it if Hosts and URIs are empty.
+	// SNI is the name of the server. The certificate must be for it if Hosts and URIs are empty. If all are empty, the
+	// name is the host of the request.
 	SNI string
 	// Hosts and URIs are subject alternative names, of which the certificate must have one.
 	Hosts, URIs []string
@@ -88,8 +88,8 @@ func (n Names) Equal(o Names) bool {
 	return n.SNI == o.SNI && slices.Equal(n.Hosts, o.Hosts) && slices.Equal(n.URIs, o.URIs)
 }
 
-// NamesOf are the names of a policy that passed Check.
-func NamesOf(p *gwapiv1.BackendTLSPolicy) Names {
+// namesOf are the names of a policy that passed Check.
+func namesOf(p *gwapiv1.BackendTLSPolicy) Names {
 	names := Names{SNI: string(p.Spec.Validation.Hostname)}
 	for _, san := range p.Spec.Validation.SubjectAltNames {
 		switch m := matcher(san); {
@@ -101,48 +101,6 @@ func NamesOf(p *gwapiv1.BackendTLSPolicy) Names {
 		}
 	}
 	return names
-}
-
-// Credentials are the names of the secrets that Envoy gets by SDS.
-type Credentials struct {
-	// Authorities are the trusted CA certificates; empty for those of Envoy's system.
-	Authorities string
-	// Client is the certificate that Envoy presents, empty for none.
-	Client string
-	// From is the SDS source of the secrets.
-	From *corev3.ConfigSource
-}
-
-// Context is the TLS configuration of connections to the backends of a policy that passed Check. Envoy verifies the
-// backend by the policy's subject alternative names, or by the hostname if there are none.
-func Context(p *gwapiv1.BackendTLSPolicy, c Credentials) *tlsv3.UpstreamTlsContext {
-	v := &p.Spec.Validation
-	validation := &tlsv3.CertificateValidationContext{}
-	for _, san := range v.SubjectAltNames {
-		if m := matcher(san); m != nil {
-			validation.MatchTypedSubjectAltNames = append(validation.MatchTypedSubjectAltNames, m)
-		}
-	}
-	if len(validation.MatchTypedSubjectAltNames) == 0 {
-		validation.MatchTypedSubjectAltNames = []*tlsv3.SubjectAltNameMatcher{exactly(tlsv3.SubjectAltNameMatcher_DNS,
-			string(v.Hostname))}
-	}
-	common := &tlsv3.CommonTlsContext{}
-	if c.Client != "" {
-		common.TlsCertificateSdsSecretConfigs = []*tlsv3.SdsSecretConfig{{Name: c.Client, SdsConfig: c.From}}
-	}
-	if c.Authorities == "" {
-		validation.TrustedCa = &corev3.DataSource{Specifier: &corev3.DataSource_Filename{Filename: systemAuthorities}}
-		common.ValidationContextType = &tlsv3.CommonTlsContext_ValidationContext{ValidationContext: validation}
-	} else {
-		common.ValidationContextType = &tlsv3.CommonTlsContext_CombinedValidationContext{
-			CombinedValidationContext: &tlsv3.CommonTlsContext_CombinedCertificateValidationContext{
-				DefaultValidationContext:         validation,
-				ValidationContextSdsSecretConfig: &tlsv3.SdsSecretConfig{Name: c.Authorities, SdsConfig: c.From},
-			},
-		}
-	}
-	return &tlsv3.UpstreamTlsContext{CommonTlsContext: common, Sni: string(v.Hostname)}
 }
 
 // matcher returns nil for a name whose type and value do not match.

@@ -68,7 +68,7 @@ func effective(spec *v1alpha1.ClientTrafficPolicySpec, _ feature.Have, e *featur
 		StreamIdle: feature.EffectiveDuration(feature.Duration(http.StreamIdleTimeout)),
 	}
 	if told != (feature.ClientTimeouts{}) {
-		e.OfClients().Timeouts = &told
+		*e.OfClients().Limits() = told
 	}
 }
 

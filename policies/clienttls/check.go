@@ -4,13 +4,13 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
-	"maps"
 	"regexp"
 	"slices"
 	"strings"
 
 	"gatehouse/api/v1alpha1"
 	"gatehouse/policies/feature"
+	"gatehouse/policies/tlssettings"
 	"gatehouse/policies/verdict"
 )
 
@@ -18,118 +18,13 @@ func check(spec *v1alpha1.ClientTrafficPolicySpec) []verdict.Problem {
 	if spec.TLS == nil {
 		return nil
 	}
-	problems := checkSettings(&spec.TLS.TLSSettings)
+	problems := tlssettings.Check("tls", &spec.TLS.TLSSettings)
 	if spec.HTTP3 != nil && spec.TLS.MaxVersion != nil && *spec.TLS.MaxVersion < v1alpha1.TLSv13 {
 		problems = append(problems, feature.Invalid("tls.maxVersion",
 			"http3 needs TLS 1.3, and %s is the newest version here: remove one of the two fields", *spec.TLS.MaxVersion))
 	}
 	if v := spec.TLS.ClientValidation; v != nil {
 		problems = append(problems, checkValidation(v)...)
-	}
-	return problems
-}
-
-// ciphers are the cipher suites that Envoy supports. The keys are OpenSSL's names, the values those of IANA. Envoy accepts both.
-var ciphers = map[string]string{
-	"ECDHE-ECDSA-AES128-GCM-SHA256": "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
-	"ECDHE-RSA-AES128-GCM-SHA256":   "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
-	"ECDHE-ECDSA-AES256-GCM-SHA384": "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
-	"ECDHE-RSA-AES256-GCM-SHA384":   "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
-	"ECDHE-ECDSA-CHACHA20-POLY1305": "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
-	"ECDHE-RSA-CHACHA20-POLY1305":   "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
-	"ECDHE-ECDSA-AES128-SHA":        "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA",
-	"ECDHE-RSA-AES128-SHA":          "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA",
-	"AES128-GCM-SHA256":             "TLS_RSA_WITH_AES_128_GCM_SHA256",
-	"AES128-SHA":                    "TLS_RSA_WITH_AES_128_CBC_SHA",
-	"ECDHE-ECDSA-AES256-SHA":        "TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA",
-	"ECDHE-RSA-AES256-SHA":          "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA",
-	"AES256-GCM-SHA384":             "TLS_RSA_WITH_AES_256_GCM_SHA384",
-	"AES256-SHA":                    "TLS_RSA_WITH_AES_256_CBC_SHA",
-}
-
-// curves and signatures are the curves and the signature algorithms that Envoy supports, with every name that it accepts.
-var (
-	curves     = []string{"P-256", "P-384", "P-521", "X25519", "X25519MLKEM768", "prime256v1", "secp384r1", "secp521r1"}
-	signatures = []string{
-		"ECDSA+SHA256", "ECDSA+SHA384", "ECDSA+SHA512", "RSA+SHA256", "RSA+SHA384", "RSA+SHA512",
-		"RSA-PSS+SHA256", "RSA-PSS+SHA384", "RSA-PSS+SHA512",
-		"ecdsa_secp256r1_sha256", "ecdsa_secp384r1_sha384", "ecdsa_secp521r1_sha512", "ed25519",
-		"rsa_pkcs1_sha1", "rsa_pkcs1_sha256", "rsa_pkcs1_sha384", "rsa_pkcs1_sha512",
-		"rsa_pss_rsae_sha256", "rsa_pss_rsae_sha384", "rsa_pss_rsae_sha512",
-	}
-)
-
-func checkSettings(tls *v1alpha1.TLSSettings) []verdict.Problem {
-	problems := checkVersions(tls)
-	for i, group := range tls.Ciphers {
-		problems = append(problems, checkCiphers(fmt.Sprintf("tls.ciphers[%d]", i), group)...)
-	}
-	problems = append(problems, checkEach("tls.ecdhCurves", tls.ECDHCurves, curves)...)
-	problems = append(problems, checkEach("tls.signatureAlgorithms", tls.SignatureAlgorithms, signatures)...)
-	for i, protocol := range tls.ALPNProtocols {
-		if len(protocol) == 0 || len(protocol) > 255 || strings.Contains(string(protocol), ",") {
-			problems = append(problems, feature.Invalid(fmt.Sprintf("tls.alpnProtocols[%d]", i),
-				"%q cannot be the name of a protocol: write 1 to 255 bytes without a comma, such as h2 or http/1.1", protocol))
-		}
-	}
-	for i, fingerprint := range tls.Fingerprints {
-		problems = append(problems, feature.CheckChoice(fmt.Sprintf("tls.fingerprints[%d]", i), fingerprint, fingerprints)...)
-	}
-	return problems
-}
-
-var fingerprints = map[v1alpha1.TLSFingerprint]bool{v1alpha1.TLSFingerprintJA3: true, v1alpha1.TLSFingerprintJA4: true}
-
-func checkVersions(tls *v1alpha1.TLSSettings) (problems []verdict.Problem) {
-	if tls.MinVersion != nil {
-		problems = append(problems, feature.CheckChoice("tls.minVersion", *tls.MinVersion, versions)...)
-	}
-	if tls.MaxVersion != nil {
-		problems = append(problems, feature.CheckChoice("tls.maxVersion", *tls.MaxVersion, versions)...)
-	}
-	lowest, highest := v1alpha1.TLSv12, v1alpha1.TLSv13
-	if tls.MinVersion != nil && *tls.MinVersion != v1alpha1.TLSAuto {
-		lowest = *tls.MinVersion
-	}
-	if tls.MaxVersion != nil && *tls.MaxVersion != v1alpha1.TLSAuto {
-		highest = *tls.MaxVersion
-	}
-	if len(problems) == 0 && lowest > highest {
-		problems = append(problems, feature.Invalid("tls.maxVersion",
-			"%s is older than minVersion, which is %s: write a newer maxVersion, or an older minVersion", highest, lowest))
-	}
-	if lowest == v1alpha1.TLSv13 && len(tls.Ciphers) > 0 {
-		problems = append(problems, feature.Invalid("tls.ciphers",
-			"TLS 1.3 has ciphers of its own, which cannot be chosen: remove ciphers, or allow an older version with minVersion"))
-	}
-	return problems
-}
-
-// checkCiphers finds names that Envoy does not have, in a cipher or a group of equally preferred ones.
-func checkCiphers(field, group string) (problems []verdict.Problem) {
-	all := []string{group}
-	if inner, ok := strings.CutPrefix(group, "["); ok && strings.HasSuffix(inner, "]") {
-		all = strings.Split(strings.TrimSuffix(inner, "]"), "|")
-	}
-	for _, cipher := range all {
-		if _, ok := ciphers[cipher]; !ok && !slices.Contains(slices.Collect(maps.Values(ciphers)), cipher) {
-			problems = append(problems, feature.Invalid(field, "%q is not a cipher that Envoy has: write %s", cipher,
-				verdict.Or(slices.Sorted(maps.Keys(ciphers)))))
-		}
-	}
-	return problems
-}
-
-// checkEach finds values that Envoy does not have, and those that are there twice, which Envoy rejects.
-func checkEach(field string, values, known []string) (problems []verdict.Problem) {
-	for i, value := range values {
-		at := fmt.Sprintf("%s[%d]", field, i)
-		switch {
-		case !slices.Contains(known, value):
-			problems = append(problems, feature.Invalid(at, "%q is not one that Envoy has: write %s", value, verdict.Or(known)))
-		case slices.Contains(values[:i], value):
-			problems = append(problems, feature.Invalid(at, "%q is there twice: remove one of the two", value))
-		}
 	}
 	return problems
 }

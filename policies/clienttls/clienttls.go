@@ -10,6 +10,7 @@ import (
 
 	"gatehouse/api/v1alpha1"
 	"gatehouse/policies/feature"
+	"gatehouse/policies/tlssettings"
 )
 
 // Feature is the tls part.
@@ -23,15 +24,6 @@ var Feature = feature.Feature[v1alpha1.ClientTrafficPolicySpec]{
 	Listener:  listener,
 	Traits:    traits,
 	Effective: effective,
-}
-
-// versions are Envoy's.
-var versions = map[v1alpha1.TLSVersion]tlsv3.TlsParameters_TlsProtocol{
-	v1alpha1.TLSAuto: tlsv3.TlsParameters_TLS_AUTO,
-	v1alpha1.TLSv10:  tlsv3.TlsParameters_TLSv1_0,
-	v1alpha1.TLSv11:  tlsv3.TlsParameters_TLSv1_1,
-	v1alpha1.TLSv12:  tlsv3.TlsParameters_TLSv1_2,
-	v1alpha1.TLSv13:  tlsv3.TlsParameters_TLSv1_3,
 }
 
 func listener(spec *v1alpha1.ClientTrafficPolicySpec, have feature.Have, l *feature.Listener) {
@@ -72,17 +64,7 @@ func parameters(tls *v1alpha1.TLSSettings) *tlsv3.TlsParameters {
 	if tls.MinVersion == nil && tls.MaxVersion == nil && len(tls.Ciphers)+len(tls.ECDHCurves)+len(tls.SignatureAlgorithms) == 0 {
 		return nil
 	}
-	p := &tlsv3.TlsParameters{
-		CipherSuites: tls.Ciphers, EcdhCurves: tls.ECDHCurves, SignatureAlgorithms: tls.SignatureAlgorithms,
-		TlsMinimumProtocolVersion: tlsv3.TlsParameters_TLSv1_2, TlsMaximumProtocolVersion: tlsv3.TlsParameters_TLSv1_3,
-	}
-	if tls.MinVersion != nil {
-		p.TlsMinimumProtocolVersion = versions[*tls.MinVersion]
-	}
-	if tls.MaxVersion != nil {
-		p.TlsMaximumProtocolVersion = versions[*tls.MaxVersion]
-	}
-	return p
+	return tlssettings.Parameters(tls)
 }
 
 // resume says which sessions can be resumed. None can by default.

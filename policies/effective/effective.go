@@ -210,10 +210,13 @@ type Backend struct {
 
 // BackendTLS is how Envoy uses TLS to a backend.
 type BackendTLS struct {
-	// Policy is the BackendTLSPolicy.
-	Policy feature.ObjectName `json:"policy"`
-	// Hostname is the name that the certificate of the backend must be for.
-	Hostname string `json:"hostname"`
+	// Policy is the BackendTLSPolicy. Without one, the Backend asks for TLS itself.
+	Policy *feature.ObjectName `json:"policy,omitempty"`
+	// Hostname is the name that the certificate of the backend must be for. Without it, this is the host name of the
+	// endpoint or the host of the request.
+	Hostname string `json:"hostname,omitempty"`
+	// Unverified is true if the certificate of the backend is not verified.
+	Unverified bool `json:"unverified,omitempty"`
 	// Authorities are the objects with the CA certificates. Without any, those of Envoy's system are trusted.
 	Authorities []feature.ObjectName `json:"authorities,omitempty"`
 }

@@ -253,51 +253,6 @@ type Limits struct {
 	MaxRequestsPerConnection *int64 `json:"maxRequestsPerConnection,omitempty"`
 }
 
-// Clients are the limits and the checks for clients.
-type Clients struct {
-	// Certificates is what a policy asks of the certificates of clients. What a Gateway asks is in tls.
-	Certificates *ClientCertificates `json:"certificates,omitempty"`
-	// Timeouts are how long clients may take.
-	Timeouts *ClientTimeouts `json:"timeouts,omitempty"`
-	// BufferLimit is how many bytes of a connection are held in each direction.
-	BufferLimit *int64 `json:"bufferLimit,omitempty"`
-	// HeadersWithUnderscores is what is done with them: Allow, RejectRequest or DropHeader.
-	HeadersWithUnderscores string `json:"headersWithUnderscores,omitempty"`
-	// EscapedSlashes is what is done with paths that have them: KeepUnchanged, RejectRequest, UnescapeAndForward or
-	// UnescapeAndRedirect.
-	EscapedSlashes string `json:"escapedSlashes,omitempty"`
-	// MergeSlashes is true if several slashes in a row count as one.
-	MergeSlashes *bool `json:"mergeSlashes,omitempty"`
-	// HTTP3 is true if HTTP/3 is served too, which only listeners for HTTPS do.
-	HTTP3 *bool `json:"http3,omitempty"`
-}
-
-// ClientCertificates is what is asked of the certificates of clients.
-type ClientCertificates struct {
-	// Mode is Request, RequireAny, VerifyIfGiven or RequireAndVerify.
-	Mode string `json:"mode"`
-	// Authorities have the CA certificates that are trusted.
-	Authorities []ObjectName `json:"authorities,omitempty"`
-	// Revocations have the lists of revoked certificates.
-	Revocations []ObjectName `json:"revocations,omitempty"`
-}
-
-// ClientTimeouts are how long clients may take. 0s means without limit.
-type ClientTimeouts struct {
-	// Handshake is for the TLS handshake.
-	Handshake *metav1.Duration `json:"handshake,omitempty"`
-	// Request is for a request to be received as a whole.
-	Request *metav1.Duration `json:"request,omitempty"`
-	// Headers is for the headers of a request to be received.
-	Headers *metav1.Duration `json:"headers,omitempty"`
-	// Idle is how long a connection without requests is kept.
-	Idle *metav1.Duration `json:"idle,omitempty"`
-	// TCPIdle is how long a connection without traffic is kept, if it is forwarded without looking into it.
-	TCPIdle *metav1.Duration `json:"tcpIdle,omitempty"`
-	// StreamIdle is how long a request may be without any traffic.
-	StreamIdle *metav1.Duration `json:"streamIdle,omitempty"`
-}
-
 // Authenticate adds a provider.
 func (e *Effective) Authenticate(p AuthenticationProvider) {
 	if e.Authentication == nil {
@@ -305,14 +260,6 @@ func (e *Effective) Authenticate(p AuthenticationProvider) {
 	}
 	e.Authentication.Kinds = append(e.Authentication.Kinds, p.Kind)
 	e.Authentication.Providers = append(e.Authentication.Providers, p)
-}
-
-// OfClients returns what is said about clients, to say more.
-func (e *Effective) OfClients() *Clients {
-	if e.Clients == nil {
-		e.Clients = &Clients{}
-	}
-	return e.Clients
 }
 
 // OfConnections leaves only what holds for connections that are forwarded without looking into them.
@@ -332,20 +279,6 @@ func (e *Effective) OfConnections() {
 		kept.Retries = &Retries{Attempts: e.Retries.Attempts}
 	}
 	*e = kept
-}
-
-func (c *Clients) ofConnections() *Clients {
-	if c == nil {
-		return nil
-	}
-	kept := Clients{Certificates: c.Certificates, BufferLimit: c.BufferLimit}
-	if t := c.Timeouts; t != nil && (t.Handshake != nil || t.TCPIdle != nil) {
-		kept.Timeouts = &ClientTimeouts{Handshake: t.Handshake, TCPIdle: t.TCPIdle}
-	}
-	if kept == (Clients{}) {
-		return nil
-	}
-	return &kept
 }
 
 // Secret names the Secret that a reference in the spec names.

@@ -1,8 +1,12 @@
 package feature
 
 import (
+	"strconv"
+	"strings"
+
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	inspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	tcpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
@@ -25,7 +29,13 @@ type Listener struct {
 	// Clients is which certificates of clients are accepted, nil if clients are not asked. Envoy gets it by SDS, so that a
 	// change of it drains no connection.
 	Clients *tlsv3.CertificateValidationContext
-	// Manager reads requests. Proxy forwards connections without reading them. A listener has one of the two.
+	// Host is the hostname of the listener, empty if it is not one host.
+	Host string
+	// Router is the last filter of the Manager, which forwards requests.
+	Router *routerv3.Router
+	// GRPCWeb enables or disables the filter for gRPC-Web on all routes. If it is nil, the routes decide.
+	GRPCWeb *bool
+	// Manager reads requests. The HTTP filters that features put into it come before all others. Proxy forwards connections without reading them. A listener has one of the two.
 	Manager *hcmv3.HttpConnectionManager
 	Proxy   *tcpv3.TcpProxy
 	// QUIC asks for HTTP/3 in addition, over QUIC on the UDP port of the same number. Only listeners for HTTPS can have
@@ -39,5 +49,15 @@ func NewListener() *Listener {
 		Socket: &listenerv3.Listener{}, Inspector: &inspectorv3.TlsInspector{}, Chain: &listenerv3.FilterChain{},
 		Manager: &hcmv3.HttpConnectionManager{CommonHttpProtocolOptions: &corev3.HttpProtocolOptions{}},
 		Proxy:   &tcpv3.TcpProxy{},
+		Router:  &routerv3.Router{},
 	}
+}
+
+// Requests is what is set about requests, encoded.
+func (l *Listener) Requests() string {
+	web := "routes"
+	if l.GRPCWeb != nil {
+		web = strconv.FormatBool(*l.GRPCWeb)
+	}
+	return strings.Join([]string{string(Encode(l.Manager)), string(Encode(l.Router)), web}, "|")
 }

@@ -10,15 +10,15 @@ import (
 	"gatehouse/policies/feature"
 )
 
-// filter is the name of the HTTP filter. It leaves all other requests alone.
-const filter = "envoy.filters.http.grpc_web"
+// Filter is the name of the HTTP filter. It leaves all other requests alone.
+const Filter = "envoy.filters.http.grpc_web"
 
 // Feature enables the filter.
 var Feature = feature.Feature[gwapiv1.HTTPRouteRule]{
 	Route: func(_ *gwapiv1.HTTPRouteRule, _ feature.Have, route *feature.Route) {
 		if route.GRPC && route.GetRoute() != nil {
-			feature.Enable(route.Route, filter)
+			feature.Enable(route.Route, Filter)
 		}
 	},
-	Filters: []feature.Filter{{Name: filter, Config: &grpcwebv3.GrpcWeb{}, GRPC: true}},
+	Filters: []feature.Filter{{Name: Filter, Config: &grpcwebv3.GrpcWeb{}, GRPC: true}},
 }

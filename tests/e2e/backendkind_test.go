@@ -94,11 +94,11 @@ func TestBackends(t *testing.T) {
 // refusedBackends: what cannot be served as it is written is not stored, and kubectl says why.
 func refusedBackends(t *testing.T, s scene) {
 	for spec, words := range map[string]string{
-		"endpoints: [{ip: {address: 127.0.0.1, port: 19000}}]":             `"127.0.0.1" leads to Envoy's own host`,
-		"endpoints: [{ip: {address: 169.254.169.254, port: 80}}]":          `"169.254.169.254" is on the link of Envoy`,
-		"endpoints: [{fqdn: {hostname: localhost, port: 80}}]":             `"localhost" is Envoy's own host`,
-		"endpoints: [{fqdn: {hostname: a.example.com, port: 19000}}]":      `19000 is a port of Envoy's own pods`,
-		"endpoints: [{ip: {address: 10.0.0.1, port: 1}}], tls: {sni: a.b}": `"tls" is not served yet`,
+		"endpoints: [{ip: {address: 127.0.0.1, port: 19000}}]":                  `"127.0.0.1" leads to Envoy's own host`,
+		"endpoints: [{ip: {address: 169.254.169.254, port: 80}}]":               `"169.254.169.254" is on the link of Envoy`,
+		"endpoints: [{fqdn: {hostname: localhost, port: 80}}]":                  `"localhost" is Envoy's own host`,
+		"endpoints: [{fqdn: {hostname: a.example.com, port: 19000}}]":           `19000 is a port of Envoy's own pods`,
+		"endpoints: [{ip: {address: 10.0.0.1, port: 1}}], tls: {sni: 10.0.0.1}": `"10.0.0.1" is not a DNS name`,
 		"type: DynamicResolver": `type "DynamicResolver" is not served yet`,
 		"endpoints: [{fqdn: {hostname: a.b, port: 1}}, {ip: {address: 1.1.1.1, port: 1}}]": `do not go together`,
 	} {

@@ -129,9 +129,8 @@ const securedPorts = `
         readinessProbe: {tcpSocket: {port: https}, periodSeconds: 1}
 `
 
-// mutualTLS asks for certificates on all sides: of clients, of the Gateway, and of its backend. The argument is the CAs that
-// clients and backends are judged by.
-const mutualTLS = `
+// policedService is the backend as a Service, which a BackendTLSPolicy secures. The argument is the CAs that it is judged by.
+const policedService = `
 apiVersion: v1
 kind: Service
 metadata: {name: a}
@@ -142,18 +141,72 @@ kind: BackendTLSPolicy
 metadata: {name: a}
 spec:
   targetRefs: [{group: "", kind: Service, name: a}]
-  validation: {hostname: backend.example.com, caCertificateRefs: [%[1]s]}
+  validation: {hostname: backend.example.com, caCertificateRefs: [%s]}
+`
+
+// askingBackend is the backend as a Backend, which asks for TLS itself. The arguments are the CAs that it is judged by, and
+// the namespace.
+const askingBackend = `
+apiVersion: v1
+kind: Service
+metadata: {name: a}
+spec: {selector: {app: a}, ports: [{name: https, port: 80, targetPort: https}]}
 ---
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: Backend
+metadata: {name: a}
+spec:
+  endpoints: [{fqdn: {hostname: a.%[2]s.svc.cluster.local, port: 80}}]
+  tls: {sni: backend.example.com, caCertificateRefs: [%[1]s], clientCertificateRef: {name: gateway}}
+`
+
+// askingGateway asks clients for certificates. The arguments are the CAs that they are judged by, and what it presents to
+// backends.
+const askingGateway = `
 apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
 metadata: {name: gw}
 spec:
   gatewayClassName: eg
   tls:
-    backend: {clientCertificateRef: {name: gateway}}
-    frontend: {default: {validation: {caCertificateRefs: [%[1]s]}}}
+    frontend: {default: {validation: {caCertificateRefs: [%s]}}}
+%s
   listeners: [{name: https, protocol: HTTPS, port: 443, tls: {certificateRefs: [{name: served}]}}]
 `
+
+// trustSources are the kinds of objects that CAs are read from.
+var trustSources = []struct {
+	name string
+	// cas are the names of the CAs that are trusted, objects contain their certificates, and refs refer to these objects.
+	objects func(t *testing.T, s scene, cas ...string) string
+	refs    func(s scene, cas ...string) string
+}{
+	{
+		name:    "ConfigMap",
+		objects: func(t *testing.T, s scene, cas ...string) string { return bundleInConfigMap(s.authorities(t, cas...)) },
+		refs:    func(scene, ...string) string { return `{group: "", kind: ConfigMap, name: trusted}` },
+	},
+	{
+		name:    "Secret",
+		objects: func(*testing.T, scene, ...string) string { return "" },
+		refs: func(_ scene, cas ...string) string {
+			refs := make([]string, len(cas))
+			for i, ca := range cas {
+				refs[i] = fmt.Sprintf(`{group: "", kind: Secret, name: ca-%s}`, ca)
+			}
+			return strings.Join(refs, ", ")
+		},
+	},
+	{
+		name: "ClusterTrustBundle",
+		objects: func(t *testing.T, s scene, cas ...string) string {
+			return trustBundle(t, s.namespace, s.authorities(t, cas...))
+		},
+		refs: func(s scene, _ ...string) string {
+			return fmt.Sprintf("{group: certificates.k8s.io, kind: ClusterTrustBundle, name: %s}", s.namespace)
+		},
+	},
+}
 
 // TestCertManagerRotatesTrust: CAs of backends and of clients, the client certificate of the Gateway and the certificate of
 // a backend, all from cert-manager, move from one CA to another under load. CAs are in a ConfigMap as trust-manager writes it,
@@ -161,53 +214,42 @@ spec:
 // Afterwards the old one is not trusted any more, on either side.
 func TestCertManagerRotatesTrust(t *testing.T) {
 	t.Parallel()
+	rotateTrust(t, route("r", "www.example.com"), func(_ scene, refs string) string {
+		return fmt.Sprintf(policedService+"---"+askingGateway, refs, refs, "    backend: {clientCertificateRef: {name: gateway}}")
+	})
+}
+
+// TestCertManagerRotatesTrustOfBackends: the same with the CAs and the client certificate in tls of a Backend.
+func TestCertManagerRotatesTrustOfBackends(t *testing.T) {
+	t.Cleanup(func() { reconfigure(t, "extensionApis.enableBackend=false") })
+	reconfigure(t, "extensionApis.enableBackend=true")
+	toBackend := strings.Replace(route("r", "www.example.com"), "{name: a, port: 80}",
+		"{group: gateway.envoyproxy.io, kind: Backend, name: a}", 1)
+	rotateTrust(t, toBackend, func(s scene, refs string) string {
+		return fmt.Sprintf(askingBackend, refs, s.namespace) + "---" + fmt.Sprintf(askingGateway, refs, "")
+	})
+}
+
+// rotateTrust rotates what is in each kind of object. The route leads to the backend, and secured are the objects that ask
+// for certificates.
+func rotateTrust(t *testing.T, route string, secured func(s scene, refs string) string) {
+	t.Helper()
 	certManager(t)
-	for _, source := range []struct {
-		name string
-		// cas are the names of the CAs that are trusted, objects contain their certificates, and refs refer to these objects.
-		objects func(t *testing.T, s scene, cas ...string) string
-		refs    func(s scene, cas ...string) string
-	}{
-		{
-			name:    "ConfigMap",
-			objects: func(t *testing.T, s scene, cas ...string) string { return bundleInConfigMap(s.authorities(t, cas...)) },
-			refs:    func(scene, ...string) string { return `{group: "", kind: ConfigMap, name: trusted}` },
-		},
-		{
-			name:    "Secret",
-			objects: func(*testing.T, scene, ...string) string { return "" },
-			refs: func(_ scene, cas ...string) string {
-				refs := make([]string, len(cas))
-				for i, ca := range cas {
-					refs[i] = fmt.Sprintf(`{group: "", kind: Secret, name: ca-%s}`, ca)
-				}
-				return strings.Join(refs, ", ")
-			},
-		},
-		{
-			name: "ClusterTrustBundle",
-			objects: func(t *testing.T, s scene, cas ...string) string {
-				return trustBundle(t, s.namespace, s.authorities(t, cas...))
-			},
-			refs: func(s scene, _ ...string) string {
-				return fmt.Sprintf("{group: certificates.k8s.io, kind: ClusterTrustBundle, name: %s}", s.namespace)
-			},
-		},
-	} {
+	for _, source := range trustSources {
 		t.Run(source.name, func(t *testing.T) {
 			t.Parallel()
 			s := newScene(t, "trust")
 			t.Cleanup(func() { _, _ = kubectl("delete", "clustertrustbundle", s.namespace, "--ignore-not-found") }) // The cluster goes anyway.
-			s.rotatesTrust(t, func(cas ...string) {
+			s.rotatesTrust(t, route, func(cas ...string) {
 				t.Helper()
-				s.apply(t, source.objects(t, s, cas...), fmt.Sprintf(mutualTLS, source.refs(s, cas...)))
+				s.apply(t, source.objects(t, s, cas...), secured(s, source.refs(s, cas...)))
 			})
 		})
 	}
 }
 
 // rotatesTrust moves everything of a scene to another CA, and back where that must fail.
-func (s scene) rotatesTrust(t *testing.T, trust func(cas ...string)) {
+func (s scene) rotatesTrust(t *testing.T, route string, trust func(cas ...string)) {
 	t.Helper()
 	s.apply(t, twoCAs)
 	for _, name := range []string{"ca-one", "ca-two", "served", "backend", "gateway", "client-one", "client-two"} {
@@ -215,7 +257,7 @@ func (s scene) rotatesTrust(t *testing.T, trust func(cas ...string)) {
 	}
 	s.admitsGateways(t, "one")
 	trust("one")
-	s.apply(t, inPod(t, "a", securedServer, "1", securedPorts, "backend", "clients"), route("r", "www.example.com"))
+	s.apply(t, inPod(t, "a", securedServer, "1", securedPorts, "backend", "clients"), route)
 	at := address(t, s.namespace, "gw")
 	one, two := s.client(t, "client-one"), s.client(t, "client-two")
 	gets(t, one, at, "one for one, asked by one")

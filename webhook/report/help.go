@@ -52,6 +52,7 @@ var meanings = map[string]string{
 	"UnsupportedHTTP3ClientValidation": "HTTP/3 cannot ask for client certificates in this way.",
 	"HTTP3Rejected":                    "Envoy rejects the settings of the listener for HTTP/3.",
 	"ListenersWithoutHTTPS":            "The setting needs a listener with HTTPS, and there is none.",
+	"ListenersWithoutTLS":              "The setting is about terminating TLS, which the listener does not do.",
 	"ListenersWithoutRequests":         "The setting is about requests, and the listener passes connections on.",
 	"OverlappingCertificates":          "The certificates of several listeners are for the same hosts.",
 	"OverlappingHostnames":             "Listeners of one port have hostnames in common, which clients may mix up.",

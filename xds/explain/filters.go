@@ -72,7 +72,7 @@ func rechosen(where string, m *hcmv3.HttpConnectionManager, l levels) (state map
 			continue
 		}
 		if chooses(f.GetTypedConfig()) || chooses(own) {
-			return nil, &Unknown{Where: where, What: "filter " + f.Name + ", which may make Envoy choose another route,"}
+			return nil, &Unknown{Where: where, What: "filter " + f.Name + ", which may make Envoy choose another route"}
 		}
 	}
 	return state, nil

@@ -56,7 +56,10 @@ var (
 		"http2_protocol_options", "http3_protocol_options", "use_remote_address", "server_header_transformation",
 		"strip_trailing_host_dot", "upgrade_configs", "common_http_protocol_options", "normalize_path", "merge_slashes",
 		"path_with_escaped_slashes_action", "request_timeout", "stream_idle_timeout", "request_headers_timeout",
-		"drain_timeout", "delayed_close_timeout", "tracing", "local_reply_config", "stream_flush_timeout",
+		"http_protocol_options", "original_ip_detection_extensions", "skip_xff_append", "forward_client_cert_details",
+		"set_current_client_cert_details", "generate_request_id", "preserve_external_request_id", "max_request_headers_kb",
+		"scheme_header_transformation", "drain_timeout", "delayed_close_timeout", "tracing", "local_reply_config", "stream_flush_timeout",
+		"http1_safe_max_connection_duration",
 	}
 	knownConfig = append([]protoreflect.Name{
 		"name", "virtual_hosts", "ignore_port_in_host_matching", "validate_clusters", "typed_per_filter_config",

@@ -9,8 +9,10 @@ import (
 	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	healthv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/health_check/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	earlyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/early_header_mutation/header_mutation/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 
 	"gatehouse/policies/paths"
 )
@@ -29,9 +31,9 @@ func receive(where string, m *hcmv3.HttpConnectionManager, r *Request) (*seen, *
 	if err := only(where, m, knownManager...); err != nil {
 		return nil, nil, err
 	}
-	s := &seen{method: r.Method, authority: r.Authority, path: r.Path, state: map[string]string{}}
+	s := &seen{method: r.Method, authority: r.Authority, path: r.Path, state: map[string]string{}, uncertain: map[string]bool{}}
 	s.headers = slices.Clone(r.Headers)
-	if r.HTTP10 {
+	if r.HTTP10 && !m.GetHttpProtocolOptions().GetAcceptHttp_10() {
 		return nil, &Reply{426, "the client speaks HTTP/1.0, which the listener does not"}, nil
 	}
 	if reply := s.underscores(m); reply != nil {
@@ -43,7 +45,22 @@ func receive(where string, m *hcmv3.HttpConnectionManager, r *Request) (*seen, *
 	if m.StripTrailingHostDot {
 		s.authority = withoutDot(s.authority)
 	}
-	return s, nil, s.mutate(where, m)
+	if err := s.mutate(where, m); err != nil {
+		return nil, nil, err
+	}
+	return s, s.healthCheck(m), nil
+}
+
+// healthCheck is the answer to a request about the health of the Gateway itself, nil for other requests.
+func (s *seen) healthCheck(m *hcmv3.HttpConnectionManager) *Reply {
+	for _, f := range m.HttpFilters {
+		check := &healthv3.HealthCheck{}
+		if f.GetTypedConfig().MessageIs(check) && f.GetTypedConfig().UnmarshalTo(check) == nil && len(check.Headers) == 1 &&
+			check.Headers[0].GetStringMatch().GetExact() == s.path {
+			return &Reply{200, "the listener answers requests with this path itself (ClientTrafficPolicy, healthCheck.path)"}
+		}
+	}
+	return nil
 }
 
 // underscores applies what the connection manager does about names of headers with underscores.
@@ -114,13 +131,63 @@ func (s *seen) mutate(where string, m *hcmv3.HttpConnectionManager) error {
 			return &Unknown{Where: where, What: "early header mutation " + extension.GetName()}
 		}
 		for _, one := range mutation.Mutations {
-			add, ok := one.Action.(*mutationv3.HeaderMutation_Append)
-			if !ok || add.Append.AppendAction != corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD {
-				return &Unknown{Where: where, What: "an early header mutation other than to set a header"}
+			if err := s.changes(where, one); err != nil {
+				return err
 			}
-			header := Header{strings.ToLower(add.Append.GetHeader().GetKey()), add.Append.GetHeader().GetValue()}
-			s.headers = slices.DeleteFunc(s.headers, func(h Header) bool { return h.Name == header.Name })
-			s.headers = append(s.headers, header)
+		}
+	}
+	return nil
+}
+
+// changes changes a header. One whose new value is not known here becomes uncertain.
+func (s *seen) changes(where string, one *mutationv3.HeaderMutation) error {
+	if m := one.GetRemoveOnMatch(); m != nil {
+		return s.removes(where, m.GetKeyMatcher())
+	}
+	if name := strings.ToLower(one.GetRemove()); name != "" {
+		s.remove(name)
+		return nil
+	}
+	add := one.GetAppend()
+	name, value := strings.ToLower(add.GetHeader().GetKey()), add.GetHeader().GetValue()
+	if name == "" {
+		return &Unknown{Where: where, What: "an early header mutation without a name"}
+	}
+	switch add.AppendAction {
+	case corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD:
+		s.remove(name)
+	case corev3.HeaderValueOption_ADD_IF_ABSENT:
+		if slices.ContainsFunc(s.headers, func(h Header) bool { return h.Name == name }) {
+			return nil
+		}
+	}
+	if strings.Contains(strings.ReplaceAll(value, "%%", ""), "%") {
+		if slices.Contains(reads, name) {
+			return &Unknown{Where: where, What: fmt.Sprintf("an early header mutation that makes %q of a command", name)}
+		}
+		s.uncertain[name] = true
+	}
+	s.headers = append(s.headers, Header{name, strings.ReplaceAll(value, "%%", "%")})
+	return nil
+}
+
+// reads are headers that decide about a request elsewhere than in the matches of routes.
+var reads = []string{":method", ":authority", "host", ":path", "content-type"}
+
+func (s *seen) remove(name string) {
+	s.headers = slices.DeleteFunc(s.headers, func(h Header) bool { return h.Name == name })
+	delete(s.uncertain, name)
+}
+
+// removes removes the headers whose names match.
+func (s *seen) removes(where string, m *matcherv3.StringMatcher) error {
+	for _, h := range slices.Clone(s.headers) {
+		met, err := text(where, m, h.Name)
+		if err != nil {
+			return err
+		}
+		if met {
+			s.remove(h.Name)
 		}
 	}
 	return nil

@@ -17,6 +17,8 @@ const million = 1_000_000
 type seen struct {
 	method, authority, path string
 	headers                 []Header
+	// uncertain are the headers that Envoy makes of what is not known here, such as the address of the client.
+	uncertain map[string]bool
 	// state is the filter state.
 	state map[string]string
 }
@@ -131,6 +133,9 @@ func (s *seen) meetsHeader(where string, h *routev3.HeaderMatcher) (why string, 
 	if isOwn(name) {
 		return "", &Unknown{Where: where, What: fmt.Sprintf("a match on header %s, whose value Envoy decides", name)}
 	}
+	if s.uncertain[name] {
+		return "", &Unknown{Where: where, What: fmt.Sprintf("a match on header %s, which a ClientTrafficPolicy makes of a command", name)}
+	}
 	what := "header " + name
 	if name == ":method" {
 		what = "method"
@@ -154,7 +159,7 @@ func (s *seen) meetsHeader(where string, h *routev3.HeaderMatcher) (why string, 
 		}
 	}
 	if err == nil && (why == "") != (together == "") {
-		err = &Unknown{Where: where, What: "a match on " + what + ", which the request has several times,"}
+		err = &Unknown{Where: where, What: "a match on " + what + ", which the request has several times"}
 	}
 	return together, err
 }

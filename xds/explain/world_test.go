@@ -150,7 +150,31 @@ func (r random) clientPolicy(gateway string) *v1alpha1.ClientTrafficPolicy {
 	}
 	p.Spec.Headers = &v1alpha1.HeaderSettings{WithUnderscoresAction: maybe(r, pick(r, v1alpha1.WithUnderscoresActionAllow,
 		v1alpha1.WithUnderscoresActionRejectRequest, v1alpha1.WithUnderscoresActionDropHeader))}
+	if r.IntN(2) == 0 {
+		p.Spec.Headers.EarlyRequestHeaders = r.changes()
+	}
 	return p
+}
+
+// changes changes headers that routes match, so that each has one value, and makes one of a command that none matches.
+func (r random) changes() *v1alpha1.HTTPHeaderFilter {
+	f := &v1alpha1.HTTPHeaderFilter{
+		Set: []v1alpha1.HTTPHeader{{Name: pick(r, "x-a", "X-B", "x-c"), Value: pick(r, "1", "2", "100%%")}},
+		Add: []v1alpha1.HTTPHeader{
+			{Name: "x-new", Value: pick(r, "1", "2", "")}, {Name: "x-client", Value: "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"},
+		},
+		AddIfAbsent: []v1alpha1.HTTPHeader{{Name: pick(r, "X-A", "x-b", "x-new"), Value: pick(r, "1", "2", "")}},
+	}
+	if r.IntN(3) == 0 {
+		f.Remove = []string{pick(r, "x-a", "Origin", "x-new")}
+	}
+	if r.IntN(3) == 0 {
+		f.RemoveOnMatch = []v1alpha1.StringMatch{{
+			Type:  new(pick(r, v1alpha1.StringMatchExact, v1alpha1.StringMatchPrefix, v1alpha1.StringMatchSuffix)),
+			Value: pick(r, "x-a", "x-", "-b"),
+		}}
+	}
+	return f
 }
 
 func (r random) parents() []gwapiv1.ParentReference {
@@ -219,7 +243,7 @@ func (r random) match() gwapiv1.HTTPRouteMatch {
 	for range r.IntN(3) * r.IntN(2) {
 		m.Headers = append(m.Headers, gwapiv1.HTTPHeaderMatch{
 			Type: new(pick(r, gwapiv1.HeaderMatchExact, gwapiv1.HeaderMatchRegularExpression)),
-			Name: pick[gwapiv1.HTTPHeaderName](r, "x-a", "X-B", "cookie", "origin"), Value: pick(r, "1", "2", "1,2", ".*", "[12]"),
+			Name: pick[gwapiv1.HTTPHeaderName](r, "x-a", "X-B", "cookie", "origin", "x-new"), Value: pick(r, "1", "2", "1,2", ".*", "[12]"),
 		})
 	}
 	for range r.IntN(3) * r.IntN(2) {
