@@ -44,6 +44,7 @@ import (
 	"gatehouse/policies/headers"
 	"gatehouse/policies/healthcheck"
 	"gatehouse/policies/http2"
+	"gatehouse/policies/httpupgrade"
 	"gatehouse/policies/loadbalancer"
 	"gatehouse/policies/mirror"
 	"gatehouse/policies/proxyprotocol"
@@ -79,6 +80,7 @@ var features = []bound{
 	traffic(bandwidthlimit.Feature),
 	traffic(compressor.Feature),
 	traffic(admissioncontrol.Feature),
+	traffic(httpupgrade.Feature),
 	rule(grpcweb.Feature),
 	rule(session.Feature),
 	extension(filtermatches.Feature),

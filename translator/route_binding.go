@@ -327,6 +327,11 @@ func (b *bindingRow) routeEntries(bound *boundRule, built *feature.Route, order 
 		within.session = true
 		entries = append(entries, b.onHosts(bound, sessions, within, suffix+"/session")...)
 	}
+	if tunnel := asTunnel(built); tunnel != nil {
+		asked := order
+		asked.tunnel = true
+		entries = append(entries, b.onHosts(bound, tunnel, asked, suffix+"/connect")...)
+	}
 	kept := match != nil && keepsPreflights(match) || order.cookies > 0
 	if kept && order.condition == 0 && bound.preflighted() {
 		preflight := *built

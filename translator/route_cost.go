@@ -134,6 +134,9 @@ func (c *ruleCost) whole(bound *boundRule) int64 {
 	if bound.preflighted() {
 		cost += c.asked*each + c.askedMatches + c.listings
 	}
+	if bound.tunnels() {
+		cost += c.routes*each + c.matches
+	}
 	if c.session > 0 {
 		cost += c.routes*(each+c.session) + c.matches
 	}

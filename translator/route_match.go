@@ -174,6 +174,7 @@ type precedence struct {
 	condition    int  // Which of the conditions besides the match it has.
 	share        int  // Which of the routes of the backends of one match it is.
 	session      bool // It takes those requests only that have a session already.
+	tunnel       bool // It takes requests of method CONNECT.
 }
 
 func precedenceOf(m *gwapiv1.HTTPRouteMatch) precedence {
@@ -215,6 +216,7 @@ func comparePrecedence(a, b precedence) int {
 		cmp.Compare(a.condition, b.condition),
 		cmp.Compare(a.share, b.share),
 		compareBool(b.session, a.session),
+		compareBool(a.tunnel, b.tunnel),
 	)
 }
 

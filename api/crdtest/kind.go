@@ -97,6 +97,24 @@ func (k *Kind) Admits(object map[string]any) bool {
 	return len(k.Validate(object)) == 0
 }
 
+// admitsSome removes the fields of the spec that the API server rejects. It reports whether the API server would store
+// the rest, with the defaults filled in. Otherwise specs of many fields would seldom be admitted.
+func (k *Kind) admitsSome(object map[string]any) bool {
+	for !k.Admits(object) {
+		spec, _ := object["spec"].(map[string]any)
+		left := len(spec)
+		for _, e := range k.Validate(object) {
+			if path := strings.FieldsFunc(e.Field, func(c rune) bool { return c == '.' || c == '[' }); len(path) > 1 && path[0] == "spec" {
+				delete(spec, path[1])
+			}
+		}
+		if len(spec) == left {
+			return false
+		}
+	}
+	return true
+}
+
 // Typed returns the object in the Go type of a scheme. This fails for some objects that the schema admits: for example,
 // it does not check the form of a quantity.
 func (k *Kind) Typed(object map[string]any, scheme *runtime.Scheme) (runtime.Object, error) {

@@ -36,6 +36,7 @@ type BackendTrafficPolicy struct {
 // +kubebuilder:validation:XValidation:rule="!has(self.targetRef) || self.targetRef.kind in ['Gateway', 'ListenerSet', 'HTTPRoute', 'GRPCRoute', 'TLSRoute', 'TCPRoute', 'UDPRoute']",fieldPath=".targetRef.kind",messageExpression=`'a BackendTrafficPolicy cannot target kind "' + self.targetRef.kind + '": write Gateway, ListenerSet, HTTPRoute, GRPCRoute, TLSRoute, TCPRoute or UDPRoute'`,message="a BackendTrafficPolicy targets objects of kind Gateway, ListenerSet, HTTPRoute, GRPCRoute, TLSRoute, TCPRoute or UDPRoute"
 // +kubebuilder:validation:XValidation:rule="!has(self.targetRefs) || self.targetRefs.all(r, r.kind in ['Gateway', 'ListenerSet', 'HTTPRoute', 'GRPCRoute', 'TLSRoute', 'TCPRoute', 'UDPRoute'])",fieldPath=".targetRefs",message="a BackendTrafficPolicy targets objects of kind Gateway, ListenerSet, HTTPRoute, GRPCRoute, TLSRoute, TCPRoute or UDPRoute: change the kind of the entry that has another"
 // +kubebuilder:validation:XValidation:rule="!has(self.mergeType) || ((!has(self.targetRef) || self.targetRef.kind.endsWith('Route')) && (!has(self.targetRefs) || self.targetRefs.all(r, r.kind.endsWith('Route'))) && (!has(self.targetSelectors) || self.targetSelectors.all(s, s.kind.endsWith('Route'))))",fieldPath=".mergeType",message="a policy with mergeType can only target routes: change the targets that are none, or remove mergeType"
+// +kubebuilder:validation:XValidation:rule="!has(self.requestBuffer) || !has(self.httpUpgrade) || size(self.httpUpgrade) == 0",fieldPath=".requestBuffer",message="bodies cannot be held on a connection that changes to another protocol: remove requestBuffer or httpUpgrade"
 type BackendTrafficPolicySpec struct {
 	PolicyTargetReferences `json:",inline"`
 	Merging                `json:",inline"`
@@ -81,6 +82,14 @@ type BackendTrafficPolicySpec struct {
 	//
 	// +optional
 	RequestBuffer *RequestBuffer `json:"requestBuffer,omitempty"`
+
+	// HTTPUpgrade are the protocols that clients may change to on a connection of HTTP. Default: websocket.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxItems=16
+	// +patchMergeKey=type
+	// +patchStrategy=merge
+	HTTPUpgrade []*ProtocolUpgradeConfig `json:"httpUpgrade,omitempty" patchStrategy:"merge" patchMergeKey:"type"`
 
 	// Unread lists the fields of the spec that are not read.
 	Unread []UnreadField `json:"-"`

@@ -169,6 +169,8 @@ func (s server) judge(obj *unstructured.Unstructured) []string {
 
 	errs := validation.ValidateCustomResource(nil, obj.Object, s.schema)
 	errs = append(errs, listtype.ValidateListSetsAndMaps(nil, s.structural, obj.Object)...)
+	// The fields of an object are validated in any order.
+	slices.SortFunc(errs, func(a, b *field.Error) int { return strings.Compare(a.Error(), b.Error()) })
 	if blocking(errs) {
 		errs = append(errs, field.Invalid(nil, nil,
 			"some validation rules were not checked because the object was invalid; correct the existing errors to complete validation"))

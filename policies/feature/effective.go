@@ -51,6 +51,9 @@ type Effective struct {
 	MaxRequestBody *int64 `json:"maxRequestBody,omitempty"`
 	// Compression are the ways to compress responses: Gzip, Brotli, Zstd. The first is preferred.
 	Compression []string `json:"compression,omitempty"`
+	// Upgrades are the protocols that clients may change to, in lower case; connect is the method CONNECT. Without it, it is
+	// websocket.
+	Upgrades []string `json:"upgrades,omitempty"`
 	// Faults are faults that clients are tested with.
 	Faults *Faults `json:"faults,omitempty"`
 	// AdmissionControl says when requests are rejected because others fail.

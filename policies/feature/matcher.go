@@ -16,6 +16,9 @@ import (
 // MethodHeader is where HTTP/2, and Envoy for any HTTP, has the method.
 const MethodHeader = ":method"
 
+// MethodConnect is the method by which clients ask for tunnels. Upgrade configurations of Envoy have it as a type.
+const MethodConnect = "CONNECT"
+
 // Exactly matches a text.
 func Exactly(text string) *matcherv3.StringMatcher {
 	return &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: text}}

@@ -34,6 +34,10 @@ func check(spec *v1alpha1.BackendTrafficPolicySpec) []verdict.Problem {
 	if spec.RequestBuffer == nil {
 		return nil
 	}
+	if len(spec.HTTPUpgrade) > 0 {
+		return []verdict.Problem{feature.Invalid("requestBuffer",
+			"bodies cannot be held on a connection that changes to another protocol: remove requestBuffer or httpUpgrade")}
+	}
 	return feature.CheckQuantity("requestBuffer.limit", &spec.RequestBuffer.Limit, 1, math.MaxUint32, "64Ki")
 }
 

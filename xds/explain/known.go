@@ -71,7 +71,7 @@ var (
 		"name", "match", "route", "redirect", "direct_response", "typed_per_filter_config", "metadata", "decorator", "tracing",
 	}, headerChanges...)
 	knownMatch = []protoreflect.Name{
-		"prefix", "path", "safe_regex", "path_separated_prefix", "case_sensitive", "headers", "query_parameters",
+		"prefix", "path", "connect_matcher", "safe_regex", "path_separated_prefix", "case_sensitive", "headers", "query_parameters",
 		"filter_state", "runtime_fraction", "cookies",
 	}
 )

@@ -126,6 +126,8 @@ func (s *seen) meetsPath(where string, m *routev3.RouteMatch) (why string, err e
 		if !ok {
 			return fmt.Sprintf("path %q does not match %s", path, p.SafeRegex.Regex), nil
 		}
+	case *routev3.RouteMatch_ConnectMatcher_:
+		return "path " + path + " is none of CONNECT, which has no path", nil // No Request has this method.
 	default:
 		return "", &Unknown{Where: where, What: fmt.Sprintf("a match of type %T", m.PathSpecifier)}
 	}

@@ -43,6 +43,9 @@ var policied = map[string]string{
 	"slow":       "{bandwidthLimit: {request: {limit: {value: 64Ki, unit: Second}}, response: {limit: {value: 128Ki, unit: Second}, responseTrailers: {prefix: x}}}}",
 	"admission":  "{admissionControl: {samplingWindow: 10s}}",
 	"criteria":   "{admissionControl: {successCriteria: {http: {statusCodes: [500]}}}}",
+	"upgrade":    "{httpUpgrade: [{type: spdy/3.1}]}",
+	"tunnel":     "{httpUpgrade: [{type: websocket}, {type: CONNECT, connect: {terminate: true}}]}",
+	"proxy":      "{httpUpgrade: [{type: CONNECT}]}",
 	"limited":    "{rateLimit: {local: {rules: [{limit: {requests: 2, unit: Year}}]}}}",
 	"each":       "{rateLimit: {local: {rules: [{clientSelectors: [{headers: [{name: x-user, type: Distinct}]}], limit: {requests: 1, unit: Year}}]}}}",
 	"slowly":     "{faultInjection: {delay: {fixedDelay: 200ms}}, requestBuffer: {limit: 64Ki}}",
@@ -64,7 +67,13 @@ func (a *asked) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("X-Accepted", r.Header.Get("Accept-Encoding"))
 	w.Header().Set("Content-Type", "text/plain")
+	if r.Method == http.MethodConnect {
+		upgrade(w, r)
+		return
+	}
 	switch r.URL.Path {
+	case "/upgrade":
+		upgrade(w, r)
 	case "/text":
 		_, _ = io.WriteString(w, text)
 	case "/fail":
@@ -158,6 +167,7 @@ func TestBackendTraffic(t *testing.T) {
 			t.Run("bandwidthLimit", func(t *testing.T) { slows(t, below) })
 			t.Run("admissionControl", func(t *testing.T) { rejects(t, a, below) })
 			t.Run("rateLimit", func(t *testing.T) { limits(t, below) })
+			t.Run("httpUpgrade", func(t *testing.T) { upgrades(t, below) })
 			t.Run("everything", func(t *testing.T) { together(t, below) })
 		})
 	}
