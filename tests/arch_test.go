@@ -92,7 +92,7 @@ var arrows = map[string][]string{
 	"policies/http2":       {"policies/feature", "policies/verdict", "api"},
 	"policies/effective":   {"policies/feature", "policies/verdict"},
 	"policies/*": {
-		"policies/effective", "policies/feature", "policies/http2", "policies/merge", "policies/paths", "policies/retry",
+		"policies/effective", "policies/feature", "policies/http2", "policies/merge", "policies/paths", "policies/regex", "policies/retry",
 		"policies/tlssettings", "policies/verdict", "api",
 	},
 	"policies": {
