@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -24,7 +25,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -210,6 +213,7 @@ func (c *cluster) install() error {
 	return nil
 }
 
+// installCRD returns when clients find the kind, which may be a moment after the CRD is established.
 func (c *cluster) installCRD(file string) error {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -224,14 +228,19 @@ func (c *cluster) installCRD(file string) error {
 	if err := c.client.Create(ctx, crd); err != nil {
 		return err
 	}
+	established := func(condition apiextensionsv1.CustomResourceDefinitionCondition) bool {
+		return condition.Type == apiextensionsv1.Established && condition.Status == apiextensionsv1.ConditionTrue
+	}
 	for ; ; time.Sleep(50 * time.Millisecond) {
 		if err := c.client.Get(ctx, client.ObjectKeyFromObject(crd), crd); err != nil {
 			return err
 		}
-		for _, condition := range crd.Status.Conditions {
-			if condition.Type == apiextensionsv1.Established && condition.Status == apiextensionsv1.ConditionTrue {
-				return nil
-			}
+		if !slices.ContainsFunc(crd.Status.Conditions, established) {
+			continue
+		}
+		_, err := c.client.RESTMapper().RESTMapping(schema.GroupKind{Group: crd.Spec.Group, Kind: crd.Spec.Names.Kind})
+		if !meta.IsNoMatchError(err) {
+			return err
 		}
 	}
 }
