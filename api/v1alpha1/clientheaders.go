@@ -11,6 +11,12 @@ type HeaderSettings struct {
 	// +optional
 	EnableEnvoyHeaders *bool `json:"enableEnvoyHeaders,omitempty"`
 
+	// DisableRateLimitHeaders removes the headers x-ratelimit-limit, x-ratelimit-remaining and x-ratelimit-reset from
+	// responses, which tell clients of rate limits. Default: false.
+	//
+	// +optional
+	DisableRateLimitHeaders *bool `json:"disableRateLimitHeaders,omitempty"`
+
 	// XForwardedClientCert says what happens to the header x-forwarded-client-cert, which has the certificate of the
 	// client.
 	//

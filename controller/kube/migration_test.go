@@ -60,7 +60,6 @@ func TestMovingFromEnvoyGatewayAndBack(t *testing.T) {
 		"BackendTrafficPolicy": {`"global" is not served yet`, `"responseOverride" is not served yet`},
 		"Gateway":              {"EnvoyProxy default/eg is not valid: spec.backendTLS: "},
 		"EnvoyProxy":           {"spec.backendTLS: ", `"reason":"InvalidParameters"`},
-		"ClientTrafficPolicy":  {`"disableRateLimitHeaders" is not served yet`},
 		"EnvoyExtensionPolicy": {"kind EnvoyExtensionPolicy is not served yet"},
 		"EnvoyPatchPolicy":     {"kind EnvoyPatchPolicy is switched off"},
 		"Backend":              {"spec.tls.futureField: ", "spec.endpoints[1].unix: "},

@@ -57,6 +57,9 @@ var details = map[v1alpha1.XFCCCertData]func(*hcmv3.HttpConnectionManager_SetCur
 	v1alpha1.XFCCURI:     func(d *hcmv3.HttpConnectionManager_SetCurrentClientCertDetails) { d.Uri = true },
 }
 
+// rateLimits are the headers that tell clients of rate limits.
+var rateLimits = []string{"x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"}
+
 // The limits of the headers of a request, in KiB.
 const (
 	minHeaders = 1
@@ -141,7 +144,11 @@ func listener(spec *v1alpha1.ClientTrafficPolicySpec, _ feature.Have, l *feature
 	if changed := mutations(h.EarlyRequestHeaders); len(changed) > 0 {
 		m.EarlyHeaderMutationExtensions = append(m.EarlyHeaderMutationExtensions, early(changed))
 	}
-	if changed := mutations(h.LateResponseHeaders); len(changed) > 0 {
+	changed := mutations(h.LateResponseHeaders)
+	if ptr.Deref(h.DisableRateLimitHeaders, false) { // Whoever writes one of them in lateResponseHeaders means it.
+		changed = append(mutations(&v1alpha1.HTTPHeaderFilter{Remove: rateLimits}), changed...)
+	}
+	if len(changed) > 0 {
 		m.HttpFilters = append(m.HttpFilters, late(changed))
 	}
 }

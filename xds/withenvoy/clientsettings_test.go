@@ -287,6 +287,36 @@ func TestClientConnections(t *testing.T) {
 	})
 }
 
+// TestRateLimitHeaders: responses tell of limits, unless the policy of the listener forbids it.
+func TestRateLimitHeaders(t *testing.T) {
+	c := startSeen(t)
+	limits := &v1alpha1.BackendTrafficPolicy{ObjectMeta: c.meta("limits")}
+	limits.Spec.TargetRefs = []gwapiv1.LocalPolicyTargetReferenceWithSectionName{{
+		LocalPolicyTargetReference: gwapiv1.LocalPolicyTargetReference{Group: gwapiv1.GroupName, Kind: "HTTPRoute", Name: "seen.test"},
+	}}
+	limits.Spec.RateLimit = &v1alpha1.RateLimitSpec{Local: &v1alpha1.LocalRateLimit{Rules: []v1alpha1.RateLimitRule{
+		{Limit: v1alpha1.RateLimitValue{Requests: 5, Unit: "Hour"}},
+	}}}
+	c.apply(limits)
+	told := func() (status int, limit, remaining, reset string) {
+		response, _ := exchangeRaw(t, "GET / HTTP/1.1\r\n"+seenHost)
+		if response == nil {
+			t.Fatal("no response")
+		}
+		h := response.Header
+		return response.StatusCode, h.Get("X-Ratelimit-Limit"), h.Get("X-Ratelimit-Remaining"), h.Get("X-Ratelimit-Reset")
+	}
+	envoytest.WaitFor(t, "a response above the limit that tells of it", func() bool {
+		status, limit, remaining, reset := told()
+		return status == http.StatusTooManyRequests && limit != "" && remaining != "" && reset != ""
+	})
+	c.apply(c.clients(v1alpha1.ClientTrafficPolicySpec{Headers: &v1alpha1.HeaderSettings{DisableRateLimitHeaders: new(true)}}))
+	envoytest.WaitFor(t, "a response above the limit that does not", func() bool {
+		status, limit, remaining, reset := told()
+		return status == http.StatusTooManyRequests && limit+remaining+reset == ""
+	})
+}
+
 // streams is how many streams Envoy lets a connection of HTTP/2 have at a time.
 func streams(t *testing.T) uint32 {
 	t.Helper()
