@@ -20,7 +20,9 @@ func extension(f feature.Feature[v1alpha1.HTTPRouteFilterSpec]) bound {
 	ofFilter := b
 	b.route = func(r any, _ feature.Have, route *feature.Route) {
 		for e := range extensions(r, -1) {
-			ofFilter.route(e.Filter, e.Have, route)
+			if !e.Broken {
+				ofFilter.route(e.Filter, e.Have, route)
+			}
 		}
 	}
 	b.settle = func(r any, route *feature.Route) {
@@ -35,7 +37,7 @@ func extension(f feature.Feature[v1alpha1.HTTPRouteFilterSpec]) bound {
 	}
 	b.share = func(r any, backend int, share *feature.Share) {
 		for e := range extensions(r, backend) {
-			if f.Share != nil {
+			if f.Share != nil && !e.Broken {
 				f.Share(&e.Filter.Spec, share)
 			}
 		}

@@ -1,8 +1,6 @@
 package policies
 
 import (
-	"fmt"
-
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/policies/feature"
@@ -11,8 +9,7 @@ import (
 
 // rewriting is a filter that changes the host or the path.
 type rewriting struct {
-	field      string
-	backend    int
+	feature.FilterAt
 	host, path bool
 }
 
@@ -49,11 +46,11 @@ func checkExtensions(r *feature.Rule) (problems []verdict.Problem) {
 			p.Weight = verdict.Unresolved
 			problems = append(problems, p)
 		}
-		own := rewriting{field, e.Backend, spec.URLRewrite.Hostname != nil, spec.URLRewrite.Path != nil}
+		own := rewriting{e.FilterAt, spec.URLRewrite.Hostname != nil, spec.URLRewrite.Path != nil}
 		for _, other := range all {
 			if what := own.clashes(other); what != "" {
 				problems = append(problems, feature.Incompatible(field,
-					"it changes the %s, and so does %s, so the rule fails: remove one of both", what, other.field))
+					"it changes the %s, and so does %s, so the rule fails: remove one of both", what, other.Field))
 			}
 		}
 		all = append(all, own)
@@ -64,7 +61,7 @@ func checkExtensions(r *feature.Rule) (problems []verdict.Problem) {
 // clashes says what both change for the same requests; empty for nothing.
 func (w rewriting) clashes(other rewriting) string {
 	switch {
-	case w.backend >= 0 && other.backend >= 0 && w.backend != other.backend:
+	case w.Backend >= 0 && other.Backend >= 0 && w.Backend != other.Backend:
 		return ""
 	case w.host && other.host:
 		return "host"
@@ -76,18 +73,10 @@ func (w rewriting) clashes(other rewriting) string {
 
 // rewritingsOf are the filters of type URLRewrite.
 func rewritingsOf(r *feature.Rule) (all []rewriting) {
-	add := func(path string, backend int, filters []gwapiv1.HTTPRouteFilter) {
-		for i, f := range filters {
-			if f.Type == gwapiv1.HTTPRouteFilterURLRewrite && f.URLRewrite != nil {
-				all = append(all, rewriting{
-					fmt.Sprintf("%sfilters[%d]", path, i), backend, f.URLRewrite.Hostname != nil, f.URLRewrite.Path != nil,
-				})
-			}
+	for at, f := range feature.AllFilters(&r.HTTPRouteRule, gwapiv1.HTTPRouteFilterURLRewrite) {
+		if f.URLRewrite != nil {
+			all = append(all, rewriting{at, f.URLRewrite.Hostname != nil, f.URLRewrite.Path != nil})
 		}
-	}
-	add("", -1, r.Filters)
-	for b := range r.BackendRefs {
-		add(fmt.Sprintf("backendRefs[%d].", b), b, r.BackendRefs[b].Filters)
 	}
 	return all
 }

@@ -157,8 +157,8 @@ func TestJustIssuedCertificatesAreValid(t *testing.T) {
 	}
 }
 
-// TestTheClockEndsContent: the clock is to be set in the moments in which content begins and ends to be valid, and the
-// status changes in these alone.
+// TestTheClockEndsContent: the clock is set at each time at which content begins or ends to be valid. The status changes
+// at these times only.
 func TestTheClockEndsContent(t *testing.T) {
 	at := func(hours int) time.Time { return time.Date(2030, 1, 1, hours, 0, 0, 0, time.UTC) }
 	part := func(of string, from, until int) lifetimeRow {
@@ -183,7 +183,7 @@ func TestTheClockEndsContent(t *testing.T) {
 		{begin.Add(-time.Second), begin}, {begin, begin.Add(clockStep)}, {end.Add(-time.Second), end},
 	} {
 		if got := w.tables.nextMoment(r, tc.now); !got.Equal(tc.want) {
-			t.Errorf("at %v the clock is to be set at %v next, want %v", tc.now, got, tc.want)
+			t.Errorf("at %v: the clock is next set at %v, want %v", tc.now, got, tc.want)
 		}
 	}
 }

@@ -64,7 +64,7 @@ func wholeTarget(kind, name string) v1alpha1.PolicyTargetReferences {
 func (h *history) clientTraffic() Object {
 	p := &v1alpha1.ClientTrafficPolicy{ObjectMeta: h.meta(h.namespace(), pick(h, "ctp1", "ctp2"))}
 	p.Spec.PolicyTargetReferences = pick(h, h.targets(), wholeTarget("Gateway", "g1"))
-	if h.IntN(3) == 0 { // Few Gateways have what HTTP/3 needs, so no other setting is to be in its way.
+	if h.IntN(3) == 0 { // Few Gateways have what HTTP/3 needs, so these policies have no other field that could be refused.
 		p.Spec.HTTP3 = &v1alpha1.HTTP3Settings{}
 		return p
 	}

@@ -59,24 +59,16 @@ func (e *extensionRow) ref() verdict.Ref {
 
 // extensionRef is a filter of a rule that refers to another object.
 type extensionRef struct {
-	// Field is the path of the filter, relative to the rule, and Backend the index of its backendRef, -1 for none.
-	Field   string
-	Backend int
-	To      gwapiv1.LocalObjectReference
+	feature.FilterAt
+	To gwapiv1.LocalObjectReference
 }
 
 // extensionRefs are the references of a rule and of its backendRefs.
 func extensionRefs(rule *feature.Rule) (refs []extensionRef) {
-	add := func(path string, backend int, filters []gwapiv1.HTTPRouteFilter) {
-		for i, f := range filters {
-			if f.Type == gwapiv1.HTTPRouteFilterExtensionRef && f.ExtensionRef != nil {
-				refs = append(refs, extensionRef{fmt.Sprintf("%sfilters[%d]", path, i), backend, *f.ExtensionRef})
-			}
+	for at, f := range feature.AllFilters(&rule.HTTPRouteRule, gwapiv1.HTTPRouteFilterExtensionRef) {
+		if f.ExtensionRef != nil {
+			refs = append(refs, extensionRef{at, *f.ExtensionRef})
 		}
-	}
-	add("", -1, rule.Filters)
-	for b := range rule.BackendRefs {
-		add(fmt.Sprintf("backendRefs[%d].", b), b, rule.BackendRefs[b].Filters)
 	}
 	return refs
 }
@@ -92,7 +84,7 @@ func (t *Tables) extend(r *flow.Read, row *routeRow) {
 		for _, ref := range extensionRefs(rule) {
 			if e, ok := t.extensions.Get(r, Key(row.Object.GetNamespace(), string(ref.To.Name))); ok && ref.known() {
 				rule.Extensions = append(rule.Extensions, feature.ExtensionFilter{
-					Field: ref.Field, Backend: ref.Backend, Filter: e.Filter, Have: e.Have,
+					FilterAt: ref.FilterAt, Filter: e.Filter, Broken: e.Broken, Have: e.Have,
 				})
 			}
 		}

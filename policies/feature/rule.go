@@ -19,20 +19,27 @@ type Rule struct {
 	Extensions []ExtensionFilter
 }
 
-// ExtensionFilter is an HTTPRouteFilter that a rule refers to.
-type ExtensionFilter struct {
-	// Field is the path of the filter that refers to it, relative to the rule, such as backendRefs[1].filters[2].
+// FilterAt is where a rule has a filter.
+type FilterAt struct {
+	// Field is the path of the filter, relative to the rule, such as backendRefs[1].filters[2].
 	Field string
 	// Backend is the index of the backendRef that has the filter, or -1 if the rule itself has it.
 	Backend int
-	Filter  *v1alpha1.HTTPRouteFilter
+}
+
+// ExtensionFilter is an HTTPRouteFilter that a rule refers to, and where it does so.
+type ExtensionFilter struct {
+	FilterAt
+	Filter *v1alpha1.HTTPRouteFilter
+	// Broken reports whether the HTTPRouteFilter has a problem. Then the rule fails.
+	Broken bool
 	// Have answers the needs of the HTTPRouteFilter.
 	Have Have
 }
 
 // Equal reports whether both mean the same.
 func (e ExtensionFilter) Equal(o ExtensionFilter) bool {
-	return e.Field == o.Field && e.Backend == o.Backend && e.Filter == o.Filter && e.Have.Equal(o.Have)
+	return e.FilterAt == o.FilterAt && e.Filter == o.Filter && e.Broken == o.Broken && e.Have.Equal(o.Have)
 }
 
 // Condition is a condition of requests beside the match of a rule.
@@ -57,9 +64,25 @@ func BackendFilters(
 	rule *gwapiv1.HTTPRouteRule, types ...gwapiv1.HTTPRouteFilterType,
 ) iter.Seq2[string, *gwapiv1.HTTPRouteFilter] {
 	return func(yield func(string, *gwapiv1.HTTPRouteFilter) bool) {
+		for at, f := range AllFilters(rule, types...) {
+			if at.Backend >= 0 && !yield(at.Field, f) {
+				return
+			}
+		}
+	}
+}
+
+// AllFilters yields the filters of a rule and of its backendRefs that have one of the types, and where they are.
+func AllFilters(rule *gwapiv1.HTTPRouteRule, types ...gwapiv1.HTTPRouteFilterType) iter.Seq2[FilterAt, *gwapiv1.HTTPRouteFilter] {
+	return func(yield func(FilterAt, *gwapiv1.HTTPRouteFilter) bool) {
+		for field, f := range Filters(rule, types...) {
+			if !yield(FilterAt{field, -1}, f) {
+				return
+			}
+		}
 		for b := range rule.BackendRefs {
 			for field, f := range filters(fmt.Sprintf("backendRefs[%d].filters[%%d]", b), rule.BackendRefs[b].Filters, types) {
-				if !yield(field, f) {
+				if !yield(FilterAt{field, b}, f) {
 					return
 				}
 			}

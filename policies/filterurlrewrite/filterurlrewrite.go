@@ -87,7 +87,7 @@ func checkReplacement(field string, r *v1alpha1.ReplaceRegexMatch) []verdict.Pro
 }
 
 func route(spec *v1alpha1.HTTPRouteFilterSpec, _ feature.Have, route *feature.Route) {
-	if spec.URLRewrite == nil || len(check(spec)) > 0 {
+	if spec.URLRewrite == nil {
 		return
 	}
 	action := route.Forward()

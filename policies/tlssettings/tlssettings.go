@@ -23,7 +23,7 @@ var versions = map[v1alpha1.TLSVersion]tlsv3.TlsParameters_TlsProtocol{
 	v1alpha1.TLSv13:  tlsv3.TlsParameters_TLSv1_3,
 }
 
-// ciphers are those that Envoy has, by their names in OpenSSL and in the registry of IANA.
+// ciphers has the ciphers that Envoy supports: from the name in OpenSSL to the name in the registry of IANA.
 var ciphers = map[string]string{
 	"ECDHE-ECDSA-AES128-GCM-SHA256": "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
 	"ECDHE-RSA-AES128-GCM-SHA256":   "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
@@ -41,7 +41,7 @@ var ciphers = map[string]string{
 	"AES256-SHA":                    "TLS_RSA_WITH_AES_256_CBC_SHA",
 }
 
-// curves and signatures are those that Envoy has, by all names that it accepts.
+// curves and signatures are the names that Envoy accepts.
 var (
 	curves     = []string{"P-256", "P-384", "P-521", "X25519", "X25519MLKEM768", "prime256v1", "secp384r1", "secp521r1"}
 	signatures = []string{
@@ -76,8 +76,8 @@ func Check(field string, tls *v1alpha1.TLSSettings) (problems []verdict.Problem)
 	return problems
 }
 
-// most is how long a list may be. Envoy has fewer than half as many of anything, so no list that it accepts is longer. The
-// limit bounds the problems of a policy, as the API server has none.
+// most is the maximum length of a list. Envoy supports fewer of each. The API server has no limit, and each wrong entry is a
+// problem that is kept.
 const most = 100
 
 func checkLengths(field string, tls *v1alpha1.TLSSettings) (problems []verdict.Problem) {
