@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -48,14 +47,8 @@ func startSeen(t *testing.T) *translated {
 // exchangeRaw sends bytes over a connection of its own and returns the response with its body, nil if there is none.
 func exchangeRaw(t *testing.T, sent string) (*http.Response, string) {
 	t.Helper()
-	conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", proxyPort))
-	if err != nil {
-		t.Fatal(err)
-	}
+	conn := connect(t, 3*time.Second)
 	defer func() { _ = conn.Close() }()
-	if err := conn.SetDeadline(time.Now().Add(3 * time.Second)); err != nil {
-		t.Fatal(err)
-	}
 	if _, err := io.WriteString(conn, sent); err != nil {
 		return nil, ""
 	}
@@ -271,10 +264,7 @@ func TestClientConnections(t *testing.T) {
 	}
 	limited(v1alpha1.ConnectionLimit{Value: new(int64(1))})
 	envoytest.WaitFor(t, "a second connection to be closed", func() bool {
-		first, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", proxyPort))
-		if err != nil {
-			t.Fatal(err)
-		}
+		first := connect(t, 10*time.Second)
 		defer func() { _ = first.Close() }()
 		if _, err := io.WriteString(first, "GET / HTTP/1.1\r\n"+seenHost); err != nil {
 			return false
@@ -320,10 +310,7 @@ func TestRateLimitHeaders(t *testing.T) {
 // streams is how many streams Envoy lets a connection of HTTP/2 have at a time.
 func streams(t *testing.T) uint32 {
 	t.Helper()
-	conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", proxyPort))
-	if err != nil {
-		t.Fatal(err)
-	}
+	conn := connect(t, 10*time.Second)
 	defer func() { _ = conn.Close() }()
 	if _, err := io.WriteString(conn, http2.ClientPreface); err != nil {
 		t.Fatal(err)

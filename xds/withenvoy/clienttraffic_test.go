@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -153,14 +152,8 @@ func TestClientTimeouts(t *testing.T) {
 // stall sends a part of a request and returns the status of the response, 0 if there is none within 2s.
 func stall(t *testing.T, sent string) int {
 	t.Helper()
-	conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", proxyPort))
-	if err != nil {
-		t.Fatal(err)
-	}
+	conn := connect(t, 2*time.Second)
 	defer func() { _ = conn.Close() }()
-	if err := conn.SetDeadline(time.Now().Add(2 * time.Second)); err != nil {
-		t.Fatal(err)
-	}
 	if _, err := io.Copy(conn, strings.NewReader(sent)); err != nil {
 		t.Fatal(err)
 	}

@@ -4,8 +4,10 @@ import (
 	"crypto/sha1"
 	"encoding/base64"
 	"fmt"
+	"net"
 	"net/http"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -174,4 +176,17 @@ func TestUsersOfManyRoutes(t *testing.T) {
 			t.Errorf("%s%s with %q answers %d, want %d", tc.host, tc.path, tc.lines, got, tc.code)
 		}
 	}
+}
+
+// connect opens a connection to the Gateway's first port, over which nothing may take longer.
+func connect(t *testing.T, within time.Duration) net.Conn {
+	t.Helper()
+	conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", proxyPort))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.SetDeadline(time.Now().Add(within)); err != nil {
+		t.Fatal(err)
+	}
+	return conn
 }

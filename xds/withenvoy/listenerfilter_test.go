@@ -351,10 +351,7 @@ func TestListenerFiltersLeaveRestAlone(t *testing.T) {
 			t.Errorf("gRPC-Web to %s: got %d of type %q, want type %q", host, response.StatusCode, got, want)
 		}
 	}
-	conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", proxyPort))
-	if err != nil {
-		t.Fatal(err)
-	}
+	conn := connect(t, 10*time.Second)
 	defer func() { _ = conn.Close() }()
 	_, _ = io.WriteString(conn,
 		"GET /switched HTTP/1.1\r\nHost: rest.guarded.test\r\n"+gold+"\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")

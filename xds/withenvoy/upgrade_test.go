@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -75,14 +74,8 @@ func upgrades(t *testing.T, below string) {
 // first line that is answered.
 func inTunnel(t *testing.T, ask, say string) string {
 	t.Helper()
-	conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", proxyPort))
-	if err != nil {
-		t.Fatal(err)
-	}
+	conn := connect(t, 10*time.Second)
 	defer func() { _ = conn.Close() }()
-	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
-		t.Fatal(err)
-	}
 	_, _ = io.WriteString(conn, ask)
 	stream, method := bufio.NewReader(conn), strings.Fields(ask)[0]
 	response, err := http.ReadResponse(stream, &http.Request{Method: method})
