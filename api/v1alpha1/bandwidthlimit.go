@@ -52,7 +52,7 @@ type BandwidthLimitValue struct {
 	//
 	// +required
 	// +kubebuilder:validation:XIntOrString
-	// +kubebuilder:validation:Pattern="^[1-9]+[0-9]*([EPTGMK]i|[EPTGMK])?$"
+	// +kubebuilder:validation:Pattern="^[1-9]+[0-9]*([EPTGMK]i|[EPTGMk])?$"
 	Value resource.Quantity `json:"value"`
 
 	// Unit is the time.

@@ -28,7 +28,7 @@ type Compression struct {
 	//
 	// +optional
 	// +kubebuilder:validation:XIntOrString
-	// +kubebuilder:validation:Pattern="^[1-9]+[0-9]*([EPTGMK]i|[EPTGMK])?$"
+	// +kubebuilder:validation:Pattern="^[1-9]+[0-9]*([EPTGMK]i|[EPTGMk])?$"
 	MinContentLength *resource.Quantity `json:"minContentLength,omitempty"`
 }
 

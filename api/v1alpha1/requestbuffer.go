@@ -8,6 +8,6 @@ type RequestBuffer struct {
 	//
 	// +required
 	// +kubebuilder:validation:XIntOrString
-	// +kubebuilder:validation:Pattern="^[1-9]+[0-9]*([EPTGMK]i|[EPTGMK])?$"
+	// +kubebuilder:validation:Pattern="^[1-9]+[0-9]*([EPTGMK]i|[EPTGMk])?$"
 	Limit resource.Quantity `json:"limit"`
 }
