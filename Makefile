@@ -71,11 +71,12 @@ conformance: build ## The official Gateway API conformance suite; MODE=controlle
 	@tests/conformance/run.sh $(or $(MODE),namespace) $(if $(RUN),-run-test $(RUN))
 
 .PHONY: golden
-golden: ## Rewrite the goldens from what the code and the CRDs do now, docs/features.md from their paragraphs, docs/effective.md and docs/packs.md
+golden: ## Rewrite the goldens from what the code and the CRDs do now, docs/features.md from their paragraphs, docs/fields from the fields that they show, docs/effective.md and docs/packs.md
 	go test ./translator -run 'TestGoldens|TestEffectiveGoldens' -update
 	go test ./policies ./infra ./infra/bootstrap -run TestGolden -update
 	go test ./policies/rules ./policies/rules/packs ./policies/admissionrule ./webhook -run TestGolden -update
-	go test ./translator -run TestFeaturesPage -update
+	go test ./translator -run 'TestFeaturesPage|TestFieldsPages' -update
+	go test ./policies -run TestFieldsPages -update
 	go test ./policies/effective -run TestEffectivePage -update
 	go test ./api/v1alpha1 -run TestSchema -update
 

@@ -73,11 +73,17 @@ func describe(need *feature.Need) string {
 	case need.Certificate != nil:
 		return fmt.Sprintf("%s: certificate of Secret %q\n", need.Field, need.Certificate.Name)
 	case need.Authorities != nil:
-		return fmt.Sprintf("%s: CA certificates of %v\n", need.Field, need.Authorities.Refs)
+		var text strings.Builder
+		for _, ref := range need.Authorities.Refs {
+			text.WriteString(" " + strings.TrimPrefix(ref.Group+"/"+ref.String(), "/"))
+		}
+		return fmt.Sprintf("%s: CA certificates of%s\n", need.Field, text.String())
 	case need.Credential != nil:
 		return fmt.Sprintf("%s: credential %s of Secret %q\n", need.Field, need.Credential.Key, need.Credential.Name)
 	case need.Content != nil:
-		return fmt.Sprintf("%s: key %s of %s %q\n", need.Field, need.Content.Key, need.Content.Kind, need.Content.Name)
+		return fmt.Sprintf("%s: key %s of %s %q\n", need.Field, need.Content.Key,
+			strings.TrimPrefix(need.Content.Group+"/"+need.Content.RefKind, "/"),
+			strings.TrimPrefix(need.Content.Namespace+"/"+need.Content.Name, "/"))
 	}
 	return fmt.Sprintf("%s: %s from %q\n", need.Field, need.Fetch.Form, need.Fetch.URL)
 }

@@ -117,6 +117,30 @@ func golden(t *testing.T, file string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	outcome := outcomeOf(t, archive)
+	mustBeOwn(t, outcome.Statuses)
+	for i := range archive.Files[1:] {
+		part := &archive.Files[i+1]
+		if slices.Contains([]string{"settings.yaml", "served.txt", "now.txt"}, part.Name) {
+			continue
+		}
+		got := render(t, part.Name, outcome)
+		if *update {
+			part.Data = got
+		} else if diff := cmp.Diff(string(part.Data), string(got)); diff != "" {
+			t.Errorf("%s (-want +got, rewrite with -update):\n%s", part.Name, diff)
+		}
+	}
+	if *update {
+		if err := os.WriteFile(file, txtar.Format(archive), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// outcomeOf is the outcome of what a golden holds.
+func outcomeOf(t *testing.T, archive *txtar.Archive) Outcome {
+	t.Helper()
 	world := newWorld(t)
 	if i := slices.IndexFunc(archive.Files, func(f txtar.File) bool { return f.Name == "settings.yaml" }); i >= 0 {
 		if err := yaml.UnmarshalStrict(archive.Files[i].Data, &world.tables.settings); err != nil {
@@ -144,24 +168,7 @@ func golden(t *testing.T, file string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	mustBeOwn(t, outcome.Statuses)
-	for i := range archive.Files[1:] {
-		part := &archive.Files[i+1]
-		if slices.Contains([]string{"settings.yaml", "served.txt", "now.txt"}, part.Name) {
-			continue
-		}
-		got := render(t, part.Name, outcome)
-		if *update {
-			part.Data = got
-		} else if diff := cmp.Diff(string(part.Data), string(got)); diff != "" {
-			t.Errorf("%s (-want +got, rewrite with -update):\n%s", part.Name, diff)
-		}
-	}
-	if *update {
-		if err := os.WriteFile(file, txtar.Format(archive), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
+	return outcome
 }
 
 // parts of an outcome, by the name of the golden's file.

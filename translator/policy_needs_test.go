@@ -252,7 +252,7 @@ func TestSecretsOfOthersNeedAGrant(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	policy := strings.Replace(string(archive.Files[0].Data), "{name: people}", "{name: people, namespace: staff}", 1)
+	policy := strings.Replace(string(archive.Files[0].Data), "namespace: shop, name: people", "namespace: staff, name: people", 1)
 	for _, o := range append(decode(t, []byte(strings.TrimSpace(protected))), decode(t, []byte(policy))...) {
 		change(t, w, o, false)
 	}
