@@ -135,6 +135,7 @@ func (t *Tables) ruleBackends(r *flow.Read, route *routeRow, out *ruleRow, rule 
 			out.Backends, at = append(out.Backends, backend), append(at, i)
 		}
 	}
+	problems = append(problems, out.dropResolvers(at, field)...)
 	return append(problems, out.dropFallbacks(at, field)...)
 }
 
@@ -187,7 +188,7 @@ func (t *Tables) backend(r *flow.Read, from referrer, ref *gwapiv1.HTTPBackendRe
 		return b, new(verdict.Absent(".name", to, string(gwapiv1.RouteReasonBackendNotFound)))
 	}
 	b.Fallback = object.Fallback
-	if problem := t.checkObject(b, object); problem != nil {
+	if problem := t.checkObject(from, b, object); problem != nil {
 		return b, problem
 	}
 	b, problem := resolvePort(b, object, ref.Port)
@@ -224,12 +225,18 @@ func (b *backend) checkProtocol(kind *routeKind) *verdict.Problem {
 }
 
 // checkObject reports why nothing is sent to any port of an object.
-func (t *Tables) checkObject(b backend, object *backendObject) *verdict.Problem {
+func (t *Tables) checkObject(from referrer, b backend, object *backendObject) *verdict.Problem {
 	switch {
 	case object.Refused:
 		return &verdict.Problem{
 			Field: ".name", Reason: string(gwapiv1.RouteReasonUnsupportedValue), Weight: verdict.Unresolved,
 			Message: fmt.Sprintf("%s is not accepted, so nothing is sent to it: see its status", &object.destination),
+		}
+	case object.Discovery == byRequest && from.kind.failure == 0:
+		return &verdict.Problem{
+			Field: ".name", Reason: string(gwapiv1.RouteReasonUnsupportedProtocol), Weight: verdict.Unresolved,
+			Message: fmt.Sprintf("%s takes the endpoint from the host of each request, and a %s has no requests: list endpoints",
+				&object.destination, from.Kind),
 		}
 	case object.TLS != nil && b.datagrams():
 		return &verdict.Problem{

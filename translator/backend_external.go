@@ -126,6 +126,10 @@ func setDiscovery(u *feature.Upstream, use *clusterUse) {
 		}
 		return
 	}
+	if use.byRequest() {
+		resolveRequests(u, use)
+		return
+	}
 	c.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_EDS}
 	c.EdsClusterConfig = &clusterv3.Cluster_EdsClusterConfig{EdsConfig: feature.OverADS()}
 }

@@ -65,6 +65,14 @@ func (t *Tables) neededBackends(r *flow.Read, from referrer, need *feature.Backe
 			problem.Field = need.At(i) + problem.Field
 			problems = append(problems, *problem)
 		}
+		if b.byRequest() {
+			problems = append(problems, verdict.Problem{
+				Field: need.At(i) + ".name", Reason: string(gwapiv1.RouteReasonUnsupportedValue), Weight: verdict.Unresolved,
+				Message: fmt.Sprintf("%s takes the endpoint from the host of each request, which only the backend of a rule gets: "+
+					"list endpoints", b.To),
+			})
+			b.To = nil
+		}
 		if need.HTTP2 != nil {
 			b.HTTP2 = *need.HTTP2
 		}

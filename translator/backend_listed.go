@@ -60,7 +60,9 @@ func readBackend(l *listedRow, row *backendObject) {
 	if row.Refused = len(l.Problems) > 0; row.Refused {
 		return
 	}
-	if spec.Endpoints[0].FQDN != nil {
+	if endpoints.ByRequest(l.Backend) {
+		row.Discovery = byRequest
+	} else if spec.Endpoints[0].FQDN != nil {
 		row.Discovery = byName
 	}
 	for _, e := range spec.Endpoints {
@@ -72,6 +74,9 @@ func readBackend(l *listedRow, row *backendObject) {
 	}
 	if len(spec.AppProtocols) > 0 {
 		row.Own.AppProtocol = string(slices.Max(spec.AppProtocols)) // wss includes the requirements of ws.
+	}
+	if len(row.Endpoints) == 0 {
+		return
 	}
 	first := row.Endpoints[0].Port
 	if !slices.ContainsFunc(row.Endpoints, func(e listedEndpoint) bool { return e.Port != first }) {

@@ -43,6 +43,8 @@ const (
 	byAddress
 	// byName means that the object lists their DNS names, which Envoy resolves.
 	byName
+	// byRequest means that the endpoint is the host of each request, which Envoy resolves.
+	byRequest
 )
 
 // backendObject is an object that backendRefs can name, of whatever kind.

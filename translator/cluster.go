@@ -328,7 +328,7 @@ func (t *Tables) cluster(_ *flow.Read, key string, members []flow.Row[*bindingRo
 
 func clusterResource(use *clusterUse) *Resource {
 	var needs []Name
-	if !use.named() {
+	if !use.named() && !use.byRequest() {
 		needs = append(needs, Name{typeEndpoints, use.Name})
 	}
 	for _, secret := range use.secrets() {
@@ -358,6 +358,7 @@ func envoyCluster(use *clusterUse) *clusterv3.Cluster {
 		c.HealthChecks, c.OutlierDetection, c.TransportSocket = nil, nil, nil
 	} else {
 		setProtocol(u, use)
+		use.guard(u.HTTP)
 		c.TypedExtensionProtocolOptions[httpOptions] = packed(u.HTTP)
 	}
 	for _, s := range use.Shapes {

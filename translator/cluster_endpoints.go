@@ -29,7 +29,7 @@ func (t *Tables) declareClusters() {
 
 // endpoints is the load assignment of a cluster. An EndpointSlice event touches these rows only.
 func (t *Tables) endpoints(r *flow.Read, _ string, c *clusterRow) (*Resource, bool) {
-	if c.Use.named() {
+	if c.Use.named() || c.Use.byRequest() {
 		return nil, false // Envoy asks DNS.
 	}
 	set := upstream(c.Use).Endpoints

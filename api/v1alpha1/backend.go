@@ -38,7 +38,9 @@ type Backend struct {
 // +kubebuilder:validation:XValidation:rule="!has(self.tls) || !has(self.tls.autoSNIFromEndpointHostname) || !self.tls.autoSNIFromEndpointHostname || !has(self.endpoints) || self.endpoints.all(e, has(e.fqdn) || has(e.hostname))",fieldPath=".endpoints",message="autoSNIFromEndpointHostname takes the server name from the endpoint, and one of them has no name: write hostname for each endpoint without fqdn, or write sni"
 type BackendSpec struct {
 	// Type says where the endpoints come from. Endpoints means the list in this object. DynamicResolver means the host of
-	// each request; it is not served yet.
+	// each request: Envoy resolves it and sends the request there, to port 80, or 443 with TLS, if the host has no port.
+	// A Backend of this type must be the only one of a rule of an HTTPRoute or GRPCRoute. Nothing is sent to addresses of
+	// Envoy's own host and its link, and nothing to the ports of Envoy's own pods: requests are answered with 503 and 403.
 	//
 	// +optional
 	// +kubebuilder:default=Endpoints
@@ -110,6 +112,7 @@ const (
 
 // BackendEndpoint is one endpoint: a DNS name or an address, each with a port.
 //
+// +kubebuilder:validation:XValidation:rule="!has(self.unix) || (!has(self.fqdn) && !has(self.ip))",fieldPath=".unix",message="an endpoint is a socket, a name or an address: remove all but one of unix, fqdn and ip"
 // +kubebuilder:validation:XValidation:rule="!has(self.fqdn) || !has(self.ip)",fieldPath=".ip",message="an endpoint is a name or an address: remove fqdn or ip"
 type BackendEndpoint struct {
 	// Hostname is the host name of the endpoint, if Envoy rewrites the host of requests to that of the endpoint. Default:
@@ -130,6 +133,11 @@ type BackendEndpoint struct {
 	//
 	// +optional
 	IP *IPEndpoint `json:"ip,omitempty"`
+
+	// Unix is a Unix socket in the pods of Envoy. It is not served: a Backend with one is not accepted.
+	//
+	// +optional
+	Unix *UnixSocket `json:"unix,omitempty"`
 
 	// Zone is the location of the endpoint, such as a zone of a cloud.
 	//
@@ -173,6 +181,15 @@ type IPEndpoint struct {
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=65535
 	Port int32 `json:"port"`
+}
+
+// UnixSocket is an endpoint in the pods of Envoy.
+type UnixSocket struct {
+	// Path is the path of the socket in the file system of Envoy.
+	//
+	// +required
+	// +kubebuilder:validation:MaxLength=108
+	Path string `json:"path"`
 }
 
 // BackendStatus says whether a Backend was accepted.

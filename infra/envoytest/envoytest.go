@@ -20,8 +20,9 @@ import (
 // isolated is set in the environment of a test binary that runs in its own network namespace.
 const isolated = "GATEHOUSE_TEST_ISOLATED"
 
-// Isolate runs the tests in their own network namespace, so that Envoy's fixed ports do not conflict; it never returns.
-// TestMain calls it. Creating the namespace needs root, or user namespaces.
+// Isolate runs the tests in their own network namespace, so that Envoy's fixed ports do not conflict, and in their own
+// mount namespace, where they may replace /etc/resolv.conf; it never returns. TestMain calls it. Creating the namespaces
+// needs root, or user namespaces.
 func Isolate(m *testing.M) {
 	if os.Getenv(isolated) != "" {
 		if err := loopbackUp(); err != nil {
@@ -33,7 +34,7 @@ func Isolate(m *testing.M) {
 	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
 	cmd.Env = append(os.Environ(), isolated+"=1")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Unshareflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
 	if uid, gid := os.Getuid(), os.Getgid(); uid != 0 {
 		cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER
 		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: uid, Size: 1}}

@@ -27,10 +27,16 @@ const maxZone = 253
 // Check finds problems of a Backend. Nothing is sent to a Backend with a problem.
 func Check(b *v1alpha1.Backend) []verdict.Problem {
 	problems := feature.Unread(b.Spec.Unread, consequence)
-	if b.Spec.Type != nil && *b.Spec.Type != v1alpha1.BackendTypeEndpoints {
+	switch {
+	case ByRequest(b):
+		if len(b.Spec.Endpoints) > 0 {
+			problems = append(problems, feature.Invalid("spec.endpoints",
+				"type DynamicResolver takes the endpoint from each request: remove endpoints, or write type Endpoints"))
+		}
+	case b.Spec.Type != nil && *b.Spec.Type != v1alpha1.BackendTypeEndpoints:
 		problems = append(problems, feature.Invalid("spec.type",
-			"type %q is not served yet, so %s: write Endpoints, and list them", *b.Spec.Type, consequence))
-	} else if len(b.Spec.Endpoints) == 0 {
+			"type %q is not known, so %s: write Endpoints or DynamicResolver", *b.Spec.Type, consequence))
+	case len(b.Spec.Endpoints) == 0:
 		problems = append(problems, feature.Invalid("spec.endpoints",
 			"there is no endpoint, so %s: list at least one", consequence))
 	}
@@ -46,6 +52,11 @@ func Check(b *v1alpha1.Backend) []verdict.Problem {
 	return problems
 }
 
+// ByRequest reports whether the endpoint of a Backend is the host of each request.
+func ByRequest(b *v1alpha1.Backend) bool {
+	return b.Spec.Type != nil && *b.Spec.Type == v1alpha1.BackendTypeDynamicResolver
+}
+
 func checkEndpoint(field string, b *v1alpha1.Backend, e *v1alpha1.BackendEndpoint) (problems []verdict.Problem) {
 	tell := func(below, words string, args ...any) {
 		if words != "" {
@@ -59,6 +70,9 @@ func checkEndpoint(field string, b *v1alpha1.Backend, e *v1alpha1.BackendEndpoin
 		tell(".zone", "a name of %d bytes is too long for a zone: write one of %d or less", len(*e.Zone), maxZone)
 	}
 	switch {
+	case e.Unix != nil:
+		tell(".unix", "socket %q is in the pods of Envoy, and nothing is sent to sockets there: write fqdn or ip",
+			e.Unix.Path)
 	case e.FQDN != nil && e.IP != nil:
 		tell("", "an endpoint is a name or an address: remove fqdn or ip")
 	case e.FQDN != nil:
@@ -74,7 +88,7 @@ func checkEndpoint(field string, b *v1alpha1.Backend, e *v1alpha1.BackendEndpoin
 	case len(b.Spec.Unread) == 0: // Otherwise the endpoint may be of a type that is not served, which is reported already.
 		tell("", "the endpoint is neither a name nor an address: write fqdn or ip")
 	}
-	if (e.FQDN == nil) != (b.Spec.Endpoints[0].FQDN == nil) {
+	if e.Unix == nil && (e.FQDN == nil) != (b.Spec.Endpoints[0].FQDN == nil) {
 		tell("", "names and addresses do not go together: write fqdn for each of the endpoints, or for none")
 	}
 	return problems
@@ -118,6 +132,20 @@ func unreachable(text string) string {
 		return "%q is the address of several hosts: write that of one"
 	}
 	return ""
+}
+
+// Unreachable are the ranges of addresses that unreachable rejects, and all IPv4 addresses that are written as IPv6 ones,
+// because they would have to be rejected a second time in this form.
+func Unreachable() []netip.Prefix {
+	texts := []string{
+		"0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "255.255.255.255/32",
+		"::/127", "::ffff:0.0.0.0/96", "fe80::/10", "ff00::/8",
+	}
+	ranges := make([]netip.Prefix, len(texts))
+	for i, text := range texts {
+		ranges[i] = netip.MustParsePrefix(text)
+	}
+	return ranges
 }
 
 var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})

@@ -81,6 +81,12 @@ func TestBackends(t *testing.T) {
 	end()
 
 	t.Run("refused", func(t *testing.T) { refusedBackends(t, s) })
+	t.Run("resolver", func(t *testing.T) {
+		host := "a." + s.namespace + ".svc.cluster.local"
+		s.apply(t, listing("any", "{type: DynamicResolver}"), strings.Replace(toListing("any", ""), "any.example.com", host+", localhost", 1))
+		goesTo(t, at, host, "a")
+		settles(t, at, "GET localhost:19000/", http.StatusServiceUnavailable)
+	})
 	t.Run("fallback", func(t *testing.T) {
 		s.apply(t, listing("spare", "{fallback: true, "+pods+"}"), toListing("spare", "{name: a, port: 80}, "))
 		goesTo(t, at, "spare.example.com", "a")
@@ -94,12 +100,12 @@ func TestBackends(t *testing.T) {
 // refusedBackends: what cannot be served as it is written is not stored, and kubectl says why.
 func refusedBackends(t *testing.T, s scene) {
 	for spec, words := range map[string]string{
-		"endpoints: [{ip: {address: 127.0.0.1, port: 19000}}]":                  `"127.0.0.1" leads to Envoy's own host`,
-		"endpoints: [{ip: {address: 169.254.169.254, port: 80}}]":               `"169.254.169.254" is on the link of Envoy`,
-		"endpoints: [{fqdn: {hostname: localhost, port: 80}}]":                  `"localhost" is Envoy's own host`,
-		"endpoints: [{fqdn: {hostname: a.example.com, port: 19000}}]":           `19000 is a port of Envoy's own pods`,
-		"endpoints: [{ip: {address: 10.0.0.1, port: 1}}], tls: {sni: 10.0.0.1}": `"10.0.0.1" is not a DNS name`,
-		"type: DynamicResolver": `type "DynamicResolver" is not served yet`,
+		"endpoints: [{ip: {address: 127.0.0.1, port: 19000}}]":                             `"127.0.0.1" leads to Envoy's own host`,
+		"endpoints: [{ip: {address: 169.254.169.254, port: 80}}]":                          `"169.254.169.254" is on the link of Envoy`,
+		"endpoints: [{fqdn: {hostname: localhost, port: 80}}]":                             `"localhost" is Envoy's own host`,
+		"endpoints: [{fqdn: {hostname: a.example.com, port: 19000}}]":                      `19000 is a port of Envoy's own pods`,
+		"endpoints: [{ip: {address: 10.0.0.1, port: 1}}], tls: {sni: 10.0.0.1}":            `"10.0.0.1" is not a DNS name`,
+		"endpoints: [{unix: {path: /run/app.sock}}]":                                       `socket "/run/app.sock" is in the pods of Envoy`,
 		"endpoints: [{fqdn: {hostname: a.b, port: 1}}, {ip: {address: 1.1.1.1, port: 1}}]": `do not go together`,
 	} {
 		out, err := s.tryApply(listing("refused", "{"+spec+"}"))
