@@ -170,6 +170,9 @@ func (g golden) outcome(t *testing.T) []txtar.File {
 		if err != nil {
 			return parts[len(parts)-1:]
 		}
+		if need.Limits != nil {
+			parts = append(parts, part(t, "rate_limit_service.yaml", need.Limits.Config("shop/web")))
+		}
 	}
 	validate(t, g.buildCluster("backend"))
 	validate(t, g.buildRoute("backend"))

@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
@@ -55,6 +56,8 @@ func answer(have *feature.Have, need *feature.Need, content []byte) error {
 			return fmt.Errorf("the content %w", err)
 		}
 		have.AddContent(need.Field, content)
+	case need.Limits != nil:
+		have.AddLimiter(need.Field, feature.Limiter{Cluster: "cluster-of-limits", Policy: "shop/web", Timeout: 20 * time.Millisecond})
 	default:
 		return errors.New("nothing answers such a need")
 	}
@@ -84,6 +87,8 @@ func describe(need *feature.Need) string {
 		return fmt.Sprintf("%s: key %s of %s %q\n", need.Field, need.Content.Key,
 			strings.TrimPrefix(need.Content.Group+"/"+need.Content.RefKind, "/"),
 			strings.TrimPrefix(need.Content.Namespace+"/"+need.Content.Name, "/"))
+	case need.Limits != nil:
+		return fmt.Sprintf("%s: the rate limit service\n", need.Field)
 	}
 	return fmt.Sprintf("%s: %s from %q\n", need.Field, need.Fetch.Form, need.Fetch.URL)
 }
@@ -103,6 +108,7 @@ func TestGoldensAnswerEveryNeed(t *testing.T) {
 		"Backend":     {{Backend: feature.OneBackend(gwapiv1.BackendObjectReference{Name: "b"})}},
 		"Certificate": {{Certificate: secret}},
 		"Authorities": {{Authorities: &feature.Authorities{Refs: []verdict.Ref{{Kind: "Secret", Name: "s"}}}}},
+		"Limits":      {{Limits: &feature.GlobalLimits{}}},
 		"Fetch":       {{Fetch: &feature.Fetch{Check: filled}}, {Fetch: &feature.Fetch{Large: true}}},
 	}
 	for kind := range reflect.TypeFor[feature.Need]().Fields() {

@@ -110,7 +110,8 @@ func listedContent(_ *flow.Read, key string, b *v1alpha1.Backend) []flow.Row[con
 }
 
 func (t *Tables) policyContent(_ *flow.Read, key string, p policies.Object) []flow.Row[contentUse] {
-	return usedContent("Policy/"+key, neededContent(kindOf(key).Ref(p), t.needs(kindOf(key), p)))
+	needs := t.needs(kindOf(key), p)
+	return usedContent("Policy/"+key, append(neededContent(kindOf(key).Ref(p), needs), t.limiterContent(needs)...))
 }
 
 // neededContent are the certificates and CA certificates among the needs of an object.

@@ -178,6 +178,7 @@ var parts = map[string]string{
 	"scopes.yaml":    typeScopes,
 	"clusters.yaml":  typeCluster,
 	"endpoints.yaml": typeEndpoints,
+	"limits.yaml":    typePrefix + "ratelimit.config.ratelimit.v3.RateLimitConfig",
 }
 
 func render(t *testing.T, name string, outcome Outcome) []byte {

@@ -77,6 +77,12 @@ func (h *history) meta(namespace, name string) metav1.ObjectMeta {
 	}
 }
 
+// testRateLimits is the service that counts requests in histories.
+var testRateLimits = &RateLimits{
+	Host: "gatehouse-ratelimit.n1.svc.cluster.local", Port: 8081, Timeout: 20 * time.Millisecond,
+	TLS: &v1alpha1.BackendTLSSettings{SNI: ptr(gwapiv1.PreciseHostname("gatehouse-ratelimit.n1.svc.cluster.local"))},
+}
+
 // fleetsNamespace is where the Envoys of histories run.
 const fleetsNamespace = "n1"
 
@@ -307,7 +313,7 @@ func (h *history) slice() Object {
 
 func (h *history) secret() Object {
 	s := &corev1.Secret{
-		ObjectMeta: h.meta(h.namespace(), "s"), Type: corev1.SecretTypeTLS,
+		ObjectMeta: h.meta(h.namespace(), pick(h, "s", "s", "s", RateLimitService, RateLimitClients)), Type: corev1.SecretTypeTLS,
 		Data: map[string][]byte{"tls.crt": []byte("no"), "tls.key": []byte("no")},
 	}
 	s.Generation = 0
@@ -385,6 +391,12 @@ func (h *history) backendTraffic() Object {
 			Type:           "ConsistentHash",
 			ConsistentHash: &v1alpha1.ConsistentHash{Type: "SourceIP"},
 		}
+	}
+	if h.IntN(3) == 0 {
+		p.Spec.RateLimit = &v1alpha1.RateLimitSpec{Global: &v1alpha1.GlobalRateLimit{Rules: []v1alpha1.RateLimitRule{{
+			Limit:  v1alpha1.RateLimitValue{Requests: int64(h.IntN(3)), Unit: pick[v1alpha1.RateLimitUnit](h, "Hour", "Hour", "Noon")},
+			Shared: maybe(h, true),
+		}}}}
 	}
 	return p
 }
@@ -543,7 +555,7 @@ func play(t *testing.T, seed uint64, batches int) {
 	h, w := newHistory(seed), newWorld(t)
 	w.tables.settings.ExternalNames, w.tables.settings.EnabledKinds = seed%2 == 0,
 		[]string{retrybudget.Kind, v1alpha1.KindBackend}
-	w.tables.settings.Namespace = fleetsNamespace
+	w.tables.settings.Namespace, w.tables.settings.RateLimits = fleetsNamespace, testRateLimits
 	w.now = func() time.Time { return h.clock }
 	w.tables.needs = testNeeds
 	events := h.opening()

@@ -41,6 +41,8 @@ type policyRow struct {
 	Broken bool
 	// Beyond reports whether the policy is broken whatever it is merged with.
 	Beyond bool
+	// Limits are what the service must know that counts requests for the policy.
+	Limits []*Resource
 	// Fetches are those needs that must be fetched.
 	Fetches []*neededFetch
 	// Attaching finds the targets.
@@ -75,7 +77,7 @@ func (p *policyRow) equal(o *policyRow) bool {
 	return slices.Equal(p.Members, o.Members) && p.flags() == o.flags() && equalResources(p.Clients, o.Clients) &&
 		p.Cost == o.Cost && p.Traits == o.Traits &&
 		p.Have.Equal(o.Have) && equalNeeded(p.Clusters, o.Clusters) && slices.EqualFunc(p.Asked, o.Asked, backend.equal) &&
-		slices.EqualFunc(p.Fetches, o.Fetches, (*neededFetch).equal) &&
+		slices.EqualFunc(p.Fetches, o.Fetches, (*neededFetch).equal) && slices.EqualFunc(p.Limits, o.Limits, equalResources) &&
 		equalProblems(p.Problems, o.Problems) && equalProblems(p.Own, o.Own)
 }
 

@@ -31,6 +31,8 @@ func (t *Tables) declareMerges() {
 	t.policiesByBackend = flow.NewIndex(t.effectivePolicies, "policies by backend", keysOfNeeds)
 	t.fetches = flow.Group(flow.NewIndex(t.effectivePolicies, "policies by fetched content", fetchedBy),
 		"content to fetch", equalFetches, t.fetch)
+	t.rateLimits = flow.Group(flow.NewIndex(t.effectivePolicies, "policies by limits", limitsKeys),
+		"limits of the rate limit service", equalResources, t.limits)
 	t.policyEffects = flow.Derive(t.effectivePolicies, "effects of policies", (*effectRow).equal, t.effect)
 	t.policyFilters = flow.Derive(t.effectivePolicies, "filters of policies", equalFilterConfigs, t.filterConfigs)
 	t.policyConnections = flow.Derive(t.effectivePolicies, "connections of policies", feature.Connection.Equal,

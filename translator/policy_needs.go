@@ -22,6 +22,8 @@ func (t *Tables) meet(r *flow.Read, p *policyRow, owner func(field string) verdi
 			meet = t.meetFetch
 		case need.Authorities != nil:
 			meet = t.meetTrusted
+		case need.Limits != nil:
+			meet = t.meetLimits
 		}
 		field := policies.SpecField + "." + need.Field
 		met, problems := meet(r, p, owner(field), &need)

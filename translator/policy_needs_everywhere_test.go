@@ -111,7 +111,8 @@ func placesFor(kind policies.Kind) (places []place) {
 	return places
 }
 
-// asked is a need for something, and what meets it: an object or fetched content.
+// asked is a need for something, and what meets it: an object or fetched content. If both are nil, it is the configuration,
+// which does not change.
 type asked struct {
 	need    feature.Need
 	object  Object
@@ -156,6 +157,7 @@ func allAsked() map[string]asked {
 				ObjectMeta: meta, Data: map[string][]byte{certificate.AuthoritiesKey: pairs[0][corev1.TLSCertKey]},
 			},
 		},
+		"Limits": {need: feature.Need{Limits: &feature.GlobalLimits{}}},
 		"Fetch": {
 			need:    feature.Need{Fetch: fetch},
 			fetched: &Fetched{Key: fetch.Key(), Content: []byte("filled")},
@@ -226,6 +228,9 @@ func failsClosedAt(t *testing.T, scene []Object, kind policies.Kind, a asked, at
 	}
 	change(t, w, policy, false)
 	wantForwarded(t, w, "while it is missing", at.covers...)
+	if a.object == nil && a.fetched == nil {
+		return
+	}
 	give := func(gone bool) {
 		if a.object == nil {
 			report(t, w, a.fetched, gone)

@@ -26,4 +26,6 @@ type Settings struct {
 	// RetriesDisabled keeps requests that no endpoint got from being tried at another one, unless a route or a policy
 	// says so.
 	RetriesDisabled bool
+	// RateLimits is the service that counts requests for all Envoys, nil if there is none.
+	RateLimits *RateLimits
 }

@@ -123,6 +123,7 @@ type Tables struct {
 	effectivePolicies *flow.Table[*policyRow]
 	policiesByBackend *flow.Index[*policyRow]
 	fetches           *flow.Table[*Fetch]
+	rateLimits        *flow.Table[*Resource]
 	policyEffects     *flow.Table[*effectRow]
 	policyFilters     *flow.Table[[]filterConfig]
 	policyConnections *flow.Table[feature.Connection]

@@ -211,7 +211,7 @@ func TestHistoriesReachEveryTable(t *testing.T) {
 		h, w := newHistory(seed), newWorld(t)
 		w.tables.needs = testNeeds
 		w.tables.settings.EnabledKinds = []string{retrybudget.Kind, v1alpha1.KindBackend}
-		w.tables.settings.Namespace = fleetsNamespace
+		w.tables.settings.Namespace, w.tables.settings.RateLimits = fleetsNamespace, testRateLimits
 		w.now = func() time.Time { return h.clock }
 		events := h.opening()
 		for range 40 {

@@ -311,7 +311,7 @@ func (t *Tables) deltas(r *flow.Read, c *flow.Changes) []Delta {
 	}
 	for _, table := range []*flow.Table[*Resource]{
 		t.assignments, t.secrets, t.quicSecrets, t.clientsSecrets, t.clusterSecrets, t.zonesOfFleets, t.portListeners, t.scopes,
-		t.routeConfigs,
+		t.routeConfigs, t.rateLimits,
 	} {
 		collect(f, table, func(res *Resource) *Resource { return res })
 	}

@@ -9,6 +9,12 @@ type RateLimitSpec struct {
 	// +optional
 	Type *RateLimitType `json:"type,omitempty"`
 
+	// Global limits what all Envoys serve together. They ask a service that counts, which the configuration of the control
+	// plane names. Each match of each rule of a route counts for itself, for each host and each Gateway.
+	//
+	// +optional
+	Global *GlobalRateLimit `json:"global,omitempty"`
+
 	// Local limits what each Envoy serves. Each match of each rule of a route counts for itself.
 	//
 	// +optional
@@ -26,7 +32,19 @@ const (
 	LocalRateLimitType  RateLimitType = "Local"
 )
 
+// GlobalRateLimit limits what all Envoys serve together.
+type GlobalRateLimit struct {
+	// Rules are the limits. A request that no rule counts is served.
+	//
+	// +required
+	// +kubebuilder:validation:MaxItems=256
+	Rules []RateLimitRule `json:"rules"`
+}
+
 // LocalRateLimit limits what each Envoy serves.
+//
+// +kubebuilder:validation:XValidation:rule="self.rules.all(r, !has(r.cost) || !has(r.cost.response))",message="a local limit has no cost.response: remove it, or write the rule into global"
+// +kubebuilder:validation:XValidation:rule="self.rules.all(r, !has(r.limit.fromMetadata))",message="a local limit has no limit.fromMetadata: remove it, or write the rule into global"
 type LocalRateLimit struct {
 	// Rules are the limits. One of them may have no clientSelectors. It counts the requests that no other rule counts.
 	// The units of the other rules must be multiples of its unit.
@@ -54,7 +72,7 @@ type RateLimitRule struct {
 	// +optional
 	Cost *RateLimitCost `json:"cost,omitempty"`
 
-	// Shared has all targets of the policy share one limit. It has no effect on local limits.
+	// Shared has all targets of the policy share one limit, on all Gateways. It has no effect on local limits.
 	//
 	// +optional
 	Shared *bool `json:"shared,omitempty"`
@@ -279,14 +297,42 @@ type RateLimitValue struct {
 	//
 	// +required
 	Unit RateLimitUnit `json:"unit"`
+
+	// FromMetadata is where in the dynamic metadata of the request another limit may be. The value there is a struct with
+	// the fields requests_per_unit, a number, and unit, such as HOUR. Without it, or with another value, requests and unit
+	// hold. Only for global limits.
+	//
+	// +optional
+	FromMetadata *RateLimitMetadata `json:"fromMetadata,omitempty"`
+}
+
+// RateLimitMetadata is the place of a limit in the dynamic metadata of a request.
+type RateLimitMetadata struct {
+	// Namespace is the namespace of the metadata.
+	//
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	Namespace string `json:"namespace"`
+
+	// Key is the key in it.
+	//
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	Key string `json:"key"`
 }
 
 // RateLimitCost is how much a request counts.
 type RateLimitCost struct {
-	// Request is what counts when the request comes, and must be there for the request to be served.
+	// Request is what counts when the request comes, and must be there for the request to be served. Default: 1.
 	//
 	// +optional
 	Request *RateLimitCostSpecifier `json:"request,omitempty"`
+
+	// Response is what counts in addition when the response is complete. It denies only later requests. Only for global
+	// limits. Default: nothing.
+	//
+	// +optional
+	Response *RateLimitCostSpecifier `json:"response,omitempty"`
 }
 
 // RateLimitCostFrom says where a cost comes from.

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"gatehouse/policies/verdict"
+	"gatehouse/translator"
 	"gatehouse/xds/explain"
 )
 
@@ -139,6 +140,9 @@ func (o *explainOptions) reached(t *translated, r *explain.Request) (*explain.Fl
 	}
 	var having, serving []*explain.Fleet
 	for _, d := range deltas {
+		if d.Fleet == translator.RateLimitFleet && d.Fleet != o.gateway {
+			continue // No request reaches it.
+		}
 		f, err := explain.NewFleet(d, t.Outcome.Requirements[d.Fleet])
 		if err != nil || len(deltas) == 1 {
 			return f, err

@@ -161,6 +161,8 @@ type Retries struct {
 type RateLimit struct {
 	// Local are the limits for each Envoy and each match of the route. A request must stay within all that count it.
 	Local []RateLimitRule `json:"local,omitempty"`
+	// Global are the limits for all Envoys together. They too must allow a request.
+	Global []RateLimitRule `json:"global,omitempty"`
 }
 
 // RateLimitRule is one limit.

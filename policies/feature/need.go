@@ -32,13 +32,14 @@ type Need struct {
 	Field string
 	// Content is what is read of an object, Backend is what requests are sent to, Fetch is content that is fetched,
 	// Credential is content of a Secret that Envoy gets by SDS, Certificate is a Secret of type kubernetes.io/tls that it
-	// gets in the same way, and Authorities are CA certificates. One of them is set.
+	// gets in the same way, Authorities are CA certificates, and Limits are what a service counts. One of them is set.
 	Content     *Content
 	Credential  *Content
 	Backend     *Backend
 	Fetch       *Fetch
 	Certificate *gwapiv1.SecretObjectReference
 	Authorities *Authorities
+	Limits      *GlobalLimits
 	// Optional reports whether the feature does its part without the answer, as the spec's failOpen asks.
 	Optional bool
 }
@@ -115,6 +116,8 @@ type Have struct {
 	Secrets map[string]string
 	// Files has the large content that was fetched.
 	Files map[string]File
+	// Limiters has the service that counts requests.
+	Limiters map[string]Limiter
 }
 
 // Cluster is a cluster of Envoy.
@@ -127,7 +130,7 @@ type Cluster struct {
 // Equal reports whether both have the same answers.
 func (h Have) Equal(o Have) bool {
 	return maps.EqualFunc(h.Content, o.Content, bytes.Equal) && maps.Equal(h.Clusters, o.Clusters) &&
-		maps.Equal(h.Secrets, o.Secrets) && maps.Equal(h.Files, o.Files)
+		maps.Equal(h.Secrets, o.Secrets) && maps.Equal(h.Files, o.Files) && maps.Equal(h.Limiters, o.Limiters)
 }
 
 // For returns the answers to the needs and no others.
@@ -137,6 +140,7 @@ func (h Have) For(needs []Need) (own Have) {
 		answer(&own.Clusters, h.Clusters, need.Field)
 		answer(&own.Secrets, h.Secrets, need.Field)
 		answer(&own.Files, h.Files, need.Field)
+		answer(&own.Limiters, h.Limiters, need.Field)
 	}
 	return own
 }

@@ -18,29 +18,59 @@ import (
 // maxRequests is the largest limit.
 const maxRequests = math.MaxUint32
 
-// reasonLocal is the reason of condition FieldsEffective for what Envoys that count for themselves cannot do.
-const reasonLocal = "OnlyForGlobal"
+// maxCost is the largest cost that Envoy takes from a policy.
+const maxCost = 1_000_000_000
 
-func check(spec *v1alpha1.BackendTrafficPolicySpec) (problems []verdict.Problem) {
+// The reasons of condition FieldsEffective: for what Envoys that count for themselves cannot do, for limits of another
+// type than the policy asks for, and for limits that the policy does not write itself.
+const (
+	reasonLocal    = "OnlyForGlobal"
+	reasonType     = "OnlyForType"
+	reasonMetadata = "LimitFromMetadata"
+)
+
+func check(spec *v1alpha1.BackendTrafficPolicySpec) []verdict.Problem {
 	if spec.RateLimit == nil {
 		return nil
 	}
-	if kind := spec.RateLimit.Type; kind != nil && *kind != v1alpha1.LocalRateLimitType {
+	return slices.Concat(checkHalves(spec.RateLimit), checkLocal(local(spec)), checkGlobal(global(spec)))
+}
+
+// checkHalves finds a policy without limits, and halves of it that are not read.
+func checkHalves(limit *v1alpha1.RateLimitSpec) (problems []verdict.Problem) {
+	written := map[v1alpha1.RateLimitType]bool{
+		v1alpha1.LocalRateLimitType: limit.Local != nil, v1alpha1.GlobalRateLimitType: limit.Global != nil,
+	}
+	if limit.Local == nil && limit.Global == nil {
+		return []verdict.Problem{feature.Invalid("rateLimit", "there is no limit: set local or global, or remove rateLimit")}
+	}
+	if limit.Type == nil {
+		return nil
+	}
+	kind := *limit.Type
+	if problems := feature.CheckChoice("rateLimit.type", kind, written); len(problems) > 0 {
+		return problems
+	}
+	if !written[kind] {
 		return []verdict.Problem{feature.Invalid("rateLimit.type",
-			"%q is not served yet, so nothing that the policy covers is served: write the limits into local, and leave type out",
-			*kind)}
+			"%q has only %s be read, which is not set: set it, or leave type out", kind, strings.ToLower(string(kind)))}
 	}
-	if spec.RateLimit.Local == nil && slices.ContainsFunc(spec.Unread, ofLimit) {
-		return nil // Whoever checks the spec reports these fields.
+	for other, there := range written {
+		if there && other != kind {
+			problems = append(problems, feature.WithoutEffect("rateLimit."+strings.ToLower(string(other)), reasonType,
+				"type %s has only %s be read, so this has no effect: leave type out, or remove this", kind,
+				strings.ToLower(string(kind))))
+		}
 	}
-	if spec.RateLimit.Local == nil {
-		return []verdict.Problem{feature.Invalid("rateLimit", "there is no limit: set local, or remove rateLimit")}
-	}
-	limits := spec.RateLimit.Local.Rules
+	return problems
+}
+
+func checkLocal(limits []v1alpha1.RateLimitRule) (problems []verdict.Problem) {
 	base := -1
 	for i := range limits {
 		field := fmt.Sprintf("rateLimit.local.rules[%d]", i)
 		problems = append(problems, checkRule(field, &limits[i])...)
+		problems = append(problems, checkLocalRule(field, &limits[i])...)
 		if !open(&limits[i]) {
 			continue
 		}
@@ -55,9 +85,40 @@ func check(spec *v1alpha1.BackendTrafficPolicySpec) (problems []verdict.Problem)
 	return append(problems, checkUnits(limits, base)...)
 }
 
-// ofLimit reports whether a field that is not read is one of the limits, such as global.
-func ofLimit(field v1alpha1.UnreadField) bool {
-	return strings.HasPrefix(field.Path, "spec.rateLimit.")
+// checkLocalRule finds what Envoys that count for themselves cannot do.
+func checkLocalRule(field string, rule *v1alpha1.RateLimitRule) (problems []verdict.Problem) {
+	const way = "a local limit has none: remove it, or write the rule into global"
+	if rule.Limit.FromMetadata != nil {
+		problems = append(problems, feature.Invalid(field+".limit.fromMetadata", way))
+	}
+	if rule.Cost != nil && rule.Cost.Response != nil {
+		problems = append(problems, feature.Invalid(field+".cost.response", way))
+	}
+	if ptr.Deref(rule.Shared, false) {
+		problems = append(problems, feature.WithoutEffect(field+".shared", reasonLocal,
+			"each match of a route counts for itself in a local limit, so this has no effect: leave it out"))
+	}
+	return problems
+}
+
+func checkGlobal(limits []v1alpha1.RateLimitRule) (problems []verdict.Problem) {
+	for i := range limits {
+		field, rule := fmt.Sprintf("rateLimit.global.rules[%d]", i), &limits[i]
+		problems = append(problems, checkRule(field, rule)...)
+		from := rule.Limit.FromMetadata
+		if from == nil {
+			continue
+		}
+		if from.Namespace == "" || from.Key == "" {
+			problems = append(problems, feature.Invalid(field+".limit.fromMetadata",
+				"a place in metadata has a namespace and a key: write both"))
+		}
+		if ptr.Deref(rule.ShadowMode, false) {
+			problems = append(problems, feature.WithoutEffect(field+".shadowMode", reasonMetadata,
+				"a limit that comes from metadata denies requests even so: remove shadowMode or limit.fromMetadata"))
+		}
+	}
+	return problems
 }
 
 // checkBase finds what a rule without clientSelectors cannot have beside others: it counts the requests that those do
@@ -101,13 +162,12 @@ func checkRule(field string, rule *v1alpha1.RateLimitRule) (problems []verdict.P
 			uint32(maxRequests)))
 	}
 	problems = append(problems, feature.CheckChoice(field+".limit.unit", rule.Limit.Unit, units)...)
-	problems = append(problems, checkCost(field+".cost.request", requestCost(rule))...)
+	if rule.Cost != nil {
+		problems = append(problems, checkCost(field+".cost.request", rule.Cost.Request)...)
+		problems = append(problems, checkCost(field+".cost.response", rule.Cost.Response)...)
+	}
 	if h := rule.XRateLimitHeaders; h != nil {
 		problems = append(problems, feature.CheckChoice(field+".xRateLimitHeaders", *h, headerOptions)...)
-	}
-	if ptr.Deref(rule.Shared, false) {
-		problems = append(problems, feature.WithoutEffect(field+".shared", reasonLocal,
-			"each match of a route counts for itself in a local limit, so this has no effect: leave it out"))
 	}
 	return problems
 }
@@ -131,8 +191,8 @@ func checkCost(field string, cost *v1alpha1.RateLimitCostSpecifier) []verdict.Pr
 		problems = []verdict.Problem{feature.Invalid(field,
 			"a cost from Metadata is in the metadata of the request: set metadata, and not number")}
 	}
-	if n := cost.Number; n != nil && (*n < 0 || *n > maxRequests) {
-		problems = append(problems, feature.Invalid(field+".number", "%d is out of range: write 0 to %d", *n, uint32(maxRequests)))
+	if n := cost.Number; n != nil && (*n < 0 || *n > maxCost) {
+		problems = append(problems, feature.Invalid(field+".number", "%d is out of range: write 0 to %d", *n, maxCost))
 	}
 	return append(problems, checkMetadata(field+".metadata", cost.Metadata)...)
 }

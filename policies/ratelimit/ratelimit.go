@@ -30,10 +30,14 @@ const (
 var Feature = feature.Feature[v1alpha1.BackendTrafficPolicySpec]{
 	Name:      "rateLimit",
 	Check:     check,
+	Needs:     needs,
 	Route:     route,
 	Cost:      cost,
 	Effective: effective,
-	Filters:   []feature.Filter{{Name: filter, Config: &localv3.LocalRateLimit{StatPrefix: statPrefix}}},
+	Filters: []feature.Filter{
+		{Name: filter, Config: &localv3.LocalRateLimit{StatPrefix: statPrefix}},
+		{Name: globalFilter, Config: feature.Composite(), Off: feature.Nothing()},
+	},
 }
 
 // units are the times of limits.
@@ -58,12 +62,25 @@ const (
 	maxValue = 256
 )
 
-// rules are the local limits of a policy.
-func rules(spec *v1alpha1.BackendTrafficPolicySpec) []v1alpha1.RateLimitRule {
-	if spec.RateLimit == nil || spec.RateLimit.Local == nil {
-		return nil
+// local are the limits of a policy for which each Envoy counts.
+func local(spec *v1alpha1.BackendTrafficPolicySpec) []v1alpha1.RateLimitRule {
+	if limit := spec.RateLimit; limit != nil && limit.Local != nil && reads(limit, v1alpha1.LocalRateLimitType) {
+		return limit.Local.Rules
 	}
-	return spec.RateLimit.Local.Rules
+	return nil
+}
+
+// global are the limits of a policy for which one service counts.
+func global(spec *v1alpha1.BackendTrafficPolicySpec) []v1alpha1.RateLimitRule {
+	if limit := spec.RateLimit; limit != nil && limit.Global != nil && reads(limit, v1alpha1.GlobalRateLimitType) {
+		return limit.Global.Rules
+	}
+	return nil
+}
+
+// reads reports whether a half of the limits is read.
+func reads(limit *v1alpha1.RateLimitSpec, half v1alpha1.RateLimitType) bool {
+	return limit.Type == nil || *limit.Type == half
 }
 
 // failed reports whether the policy cannot be carried out. What it covers is not served then.
@@ -72,11 +89,19 @@ func failed(problems []verdict.Problem) bool { return verdict.Has(problems, verd
 // open reports whether a rule counts all requests that no other rule counts.
 func open(rule *v1alpha1.RateLimitRule) bool { return len(rule.ClientSelectors) == 0 }
 
-func route(spec *v1alpha1.BackendTrafficPolicySpec, _ feature.Have, route *feature.Route) {
-	limits := rules(spec)
-	if len(limits) == 0 || failed(check(spec)) {
+func route(spec *v1alpha1.BackendTrafficPolicySpec, have feature.Have, route *feature.Route) {
+	if failed(check(spec)) {
 		return
 	}
+	if limits := local(spec); len(limits) > 0 {
+		feature.PerRoute(route.Route, filter, localConfig(limits))
+	}
+	if limiter, ok := have.Limiters[globalField]; ok {
+		feature.PerRoute(route.Route, globalFilter, feature.Whole(feature.Extension(asker, globalConfig(global(spec), limiter))))
+	}
+}
+
+func localConfig(limits []v1alpha1.RateLimitRule) *localv3.LocalRateLimit {
 	config := &localv3.LocalRateLimit{
 		StatPrefix:                      statPrefix,
 		TokenBucket:                     bucket(&unlimited),
@@ -94,7 +119,7 @@ func route(spec *v1alpha1.BackendTrafficPolicySpec, _ feature.Have, route *featu
 		}
 		add(config, i, &limits[i])
 	}
-	feature.PerRoute(route.Route, filter, config)
+	return config
 }
 
 // unlimited is the limit of requests that no rule counts.
@@ -135,7 +160,12 @@ func hits(rule *v1alpha1.RateLimitRule) *routev3.RateLimit_HitsAddend {
 	if rule.Limit.Requests == 0 {
 		return &routev3.RateLimit_HitsAddend{Number: wrapperspb.UInt64(2)}
 	}
-	switch cost := requestCost(rule); {
+	return addend(requestCost(rule))
+}
+
+// addend is a cost for Envoy, nil for 1.
+func addend(cost *v1alpha1.RateLimitCostSpecifier) *routev3.RateLimit_HitsAddend {
+	switch {
 	case cost == nil:
 		return nil
 	case cost.Metadata != nil:
@@ -159,29 +189,35 @@ func all() *corev3.RuntimeFractionalPercent {
 	return &corev3.RuntimeFractionalPercent{DefaultValue: &typev3.FractionalPercent{Numerator: 100}}
 }
 
-// cost adds the expressions of a policy, and the values that have limits of their own.
+// cost adds the expressions of a policy, and the values that have local limits of their own.
 func cost(spec *v1alpha1.BackendTrafficPolicySpec) (cost feature.Cost) {
-	limits := rules(spec)
-	for i := range limits {
-		d := describe(i, &limits[i])
+	for i, rule := range local(spec) {
+		d := describe(i, &rule)
 		cost.Route += feature.Expressions(d.expressions...)
 		cost.Route += int64(maxDistinct * maxValue * len(d.each))
+	}
+	for i, rule := range global(spec) {
+		cost.Route += feature.Expressions(describe(i, &rule).expressions...)
 	}
 	return cost
 }
 
 func effective(spec *v1alpha1.BackendTrafficPolicySpec, _ feature.Have, e *feature.Effective) {
-	limits := rules(spec)
-	if len(limits) == 0 || failed(check(spec)) {
+	here, everywhere := local(spec), global(spec)
+	if len(here)+len(everywhere) == 0 || failed(check(spec)) {
 		return
 	}
-	e.RateLimit = &feature.RateLimit{}
+	e.RateLimit = &feature.RateLimit{Local: tell(here), Global: tell(everywhere)}
+}
+
+// tell says what limits mean.
+func tell(limits []v1alpha1.RateLimitRule) (told []feature.RateLimitRule) {
 	for i := range limits {
 		d := describe(i, &limits[i])
-		told := feature.RateLimitRule{
+		told = append(told, feature.RateLimitRule{
 			Requests: limits[i].Limit.Requests, Unit: string(limits[i].Limit.Unit),
 			ClientCIDRs: d.ranges, Selective: d.selective, Each: d.each, ShadowMode: limits[i].ShadowMode,
-		}
-		e.RateLimit.Local = append(e.RateLimit.Local, told)
+		})
 	}
+	return told
 }
