@@ -44,9 +44,12 @@ type proof struct {
 
 type proofKey struct{}
 
-// identify checks the bearer token of a call. It returns a context with the proof, or a gRPC status: Unauthenticated if
+// identify checks the bearer token of a call, or the certificate of the rate limit service. It returns a context with the proof, or a gRPC status: Unauthenticated if
 // there is no valid token, Unavailable if it could not be checked.
 func (s *Server) identify(ctx context.Context) (context.Context, error) {
+	if id, ok := limiter(ctx); ok {
+		return s.prove(ctx, "", id)
+	}
 	md, _ := metadata.FromIncomingContext(ctx)
 	values := md.Get("authorization")
 	if len(values) != 1 {
@@ -77,6 +80,11 @@ func (s *Server) identify(ctx context.Context) (context.Context, error) {
 		return nil, status.Error(codes.Unauthenticated,
 			"the token was not accepted: send a valid token of the proxy's service account")
 	}
+	return s.prove(ctx, token, id)
+}
+
+// prove returns a context with the proof that the caller is who it says, if it may have another connection.
+func (s *Server) prove(ctx context.Context, token string, id Identity) (context.Context, error) {
 	c := connectionOf(ctx)
 	if c == nil {
 		return nil, status.Error(codes.Internal, "the call came by no connection of this server")

@@ -104,6 +104,18 @@ func (c *connection) Write(b []byte) (int, error) {
 	return n, err
 }
 
+// deliver sends a response of a size in bytes. It waits until the peer has read the previous one; the connection ends if
+// that takes too long.
+func (c *connection) deliver(size int, late func(), send func() error) error {
+	c.change(func() { c.unsent += size })
+	stalled := time.AfterFunc(readLimit, func() {
+		late()
+		c.kill()
+	})
+	defer stalled.Stop()
+	return send()
+}
+
 // Close is called by the transport.
 func (c *connection) Close() error {
 	err := c.Conn.Close()

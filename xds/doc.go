@@ -10,6 +10,7 @@
 //	serving.go, auth.go   the gRPC server, TLS, authentication and authorization
 //	server.go, fleet.go   what is published, one fleet of proxies per Gateway
 //	stream.go, report.go  the connection of one proxy: the only goroutines of this package
+//	limits.go             the connection of the rate limit service
 //	session.go            what one proxy has, was sent, acknowledged and asks for: the delta protocol, without I/O
 //	plan.go, warm.go      what is sent next: make before break
 //	reject.go, leave.go   what happens to rejected and to removed resources

@@ -26,6 +26,8 @@ type fleet struct {
 	// size is the approximate memory of the resources' names on a stream, in bytes.
 	size    int
 	streams map[*stream]struct{}
+	// watchers are signalled when resources change, for streams without a session.
+	watchers map[chan struct{}]struct{}
 	// guilty are the parts of resources that proxies of the fleet have rejected, by hash, with Envoy's messages. There
 	// are at most room of them. convicted counts all parts that have ever been guilty.
 	guilty map[string]string
@@ -45,7 +47,7 @@ type batch struct {
 func newFleet(key string) *fleet {
 	return &fleet{
 		key: key, resources: map[string]map[string]*translator.Resource{}, streams: map[*stream]struct{}{},
-		room: guiltyLimit,
+		watchers: map[chan struct{}]struct{}{}, room: guiltyLimit,
 	}
 }
 
@@ -91,6 +93,7 @@ func (f *fleet) publish(d translator.Delta, now time.Time) {
 		}
 		s.wake()
 	}
+	f.wakeWatchers()
 }
 
 // get returns the desired resource with the name, or nil.
@@ -113,5 +116,16 @@ func (f *fleet) wakeAll() {
 	defer f.mu.Unlock()
 	for s := range f.streams {
 		s.wake()
+	}
+	f.wakeWatchers()
+}
+
+// wakeWatchers signals that something may have changed. It never waits. The mutex must be held.
+func (f *fleet) wakeWatchers() {
+	for awake := range f.watchers {
+		select {
+		case awake <- struct{}{}:
+		default:
+		}
 	}
 }

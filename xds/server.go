@@ -3,6 +3,7 @@ package xds
 import (
 	"cmp"
 	"context"
+	"crypto/x509"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,6 +25,8 @@ type Config struct {
 	// Confirm is Authenticate for the token of an open stream, so that tokens of strangers do not delay its check. The
 	// default is Authenticate.
 	Confirm func(ctx context.Context, token string) (Identity, error)
+	// RateLimits, if set, returns the CAs that sign the certificate of the rate limit service.
+	RateLimits func() *x509.CertPool
 	// Report, if set, is called with the latest state when the acknowledgements or rejections of a proxy change, and
 	// with connected false when the proxy's last stream has ended. Calls for one proxy come one after the other; those
 	// for different proxies may overlap.
@@ -128,11 +131,6 @@ func (s *Server) Close() {
 	s.end()
 }
 
-// StreamAggregatedResources answers that the state-of-the-world variant is not served.
-func (s *Server) StreamAggregatedResources(stream discovery.AggregatedDiscoveryService_StreamAggregatedResourcesServer) error {
-	return unserved(nil, stream)
-}
-
 // DeltaAggregatedResources serves one proxy until it disconnects, its token expires or the server is closed.
 func (s *Server) DeltaAggregatedResources(stream discovery.AggregatedDiscoveryService_DeltaAggregatedResourcesServer) error {
 	id, ok := stream.Context().Value(proofKey{}).(proof)
@@ -210,7 +208,7 @@ func (s *Server) drop(key string) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if !f.known && len(f.streams) == 0 {
+	if !f.known && len(f.streams)+len(f.watchers) == 0 {
 		delete(s.fleets, key)
 	}
 }

@@ -52,6 +52,7 @@ func (s *Server) Serve(certificate func() *tls.Certificate) *Endpoint {
 			return nil, errors.New("the xDS server has no serving certificate yet")
 		},
 	}
+	s.asksForCertificates(config)
 	return s.serve(grpc.Creds(credentials.NewTLS(config)))
 }
 

@@ -199,17 +199,11 @@ func (s *Server) send(st *stream) (wakeAt time.Time, err error) {
 	}
 }
 
-// deliver sends a response. It waits until the proxy has read the previous one; the connection ends if that takes too
-// long.
+// deliver sends a response, see connection.deliver.
 func (s *Server) deliver(st *stream, r *response) error {
-	c := st.identity.connection
-	c.change(func() { c.unsent += r.size() })
-	stalled := time.AfterFunc(readLimit, func() {
+	return st.identity.connection.deliver(r.size(), func() {
 		s.log.Info("a proxy does not read its responses", "fleet", st.session.fleet.key, "node", st.node)
-		c.kill()
-	})
-	defer stalled.Stop()
-	return st.grpc.Send(r.message())
+	}, func() error { return st.grpc.Send(r.message()) })
 }
 
 // tellNews reports changes. The fleet's mutex must be held.
