@@ -19,6 +19,8 @@ import (
 var elsewhere = map[string]string{
 	"targetRef": "[Targets](Targets.md)", "targetRefs": "[Targets](Targets.md)", "targetSelectors": "[Targets](Targets.md)",
 	"mergeType": "[Targets](Targets.md)", "backendSettings": "as in [BackendTrafficPolicy](BackendTrafficPolicy.md)",
+	"spec.rateLimit.local.rules[].limit.fromMetadata": "[refused](../../policies/ratelimit/impossible_global.txtar)",
+	"spec.rateLimit.local.rules[].cost.response":      "[refused](../../policies/ratelimit/impossible_global.txtar)",
 	"backendRef":  "[ext-auth-backends](../../translator/testdata/ext-auth-backends.txtar)",
 	"backendRefs": "[ext-auth-backends](../../translator/testdata/ext-auth-backends.txtar)",
 }
@@ -85,7 +87,7 @@ var messages = map[string]string{
 	"dns.yaml": "DnsCluster", "endpoints.txt": "LbEndpoint", "route.yaml": "Route", "sources.txt": "RBAC", "listener.yaml": "Listener",
 	"tls_inspector.yaml": "TlsInspector", "filter_chain.yaml": "FilterChain", "tls.yaml": "DownstreamTlsContext",
 	"clients.yaml": "CertificateValidationContext", "connection_manager.yaml": "HttpConnectionManager", "router.yaml": "Router",
-	"tcp_proxy.yaml": "TcpProxy", "grpc_web.txt": "GrpcWeb", "quic.txt": "QuicProtocolOptions", "needs.txt": "references", "warned.txt": fieldtest.Warning,
+	"tcp_proxy.yaml": "TcpProxy", "grpc_web.txt": "GrpcWeb", "quic.txt": "QuicProtocolOptions", "needs.txt": "references", "rate_limit_service.yaml": "RateLimitConfig", "warned.txt": fieldtest.Warning,
 }
 
 // with is the result of the golden with another policy: trees by the names of Envoy's messages. It is nil if the policy is

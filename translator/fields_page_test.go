@@ -23,12 +23,12 @@ import (
 // translations: every field of such a kind changes the outcome of one of them.
 func TestFieldsPages(t *testing.T) {
 	for _, page := range []struct {
-		title, kind string
-		fields      func(path string) bool
+		title, kind, goldens string
+		fields               func(path string) bool
 	}{
-		{"Backend", "Backend", func(string) bool { return true }},
-		{"HTTPRouteFilter", "HTTPRouteFilter", func(string) bool { return true }},
-		{"Targets", "BackendTrafficPolicy", func(path string) bool {
+		{"Backend", "Backend", "*", func(string) bool { return true }},
+		{"HTTPRouteFilter", "HTTPRouteFilter", "*", func(string) bool { return true }},
+		{"Targets", "BackendTrafficPolicy", "*policies*", func(path string) bool {
 			return strings.HasPrefix(path, "spec.target") || path == "spec.mergeType"
 		}},
 	} {
@@ -45,7 +45,7 @@ func TestFieldsPages(t *testing.T) {
 			effects := fieldtest.Effects{"spec.tls.fingerprints": { // Clients have fingerprints, and backends do not.
 				Example: "../../translator/testdata/backends-tls.txtar", Settings: []string{"nothing"},
 			}}
-			files, err := filepath.Glob("testdata/*.txtar")
+			files, err := filepath.Glob("testdata/" + page.goldens + ".txtar")
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -1,18 +1,18 @@
 package fieldtest
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path"
-	"slices"
 	"strings"
 )
 
 // shown is how many settings a line names.
 const shown = 3
 
-// Page is docs/fields of a kind: a table of its fields, and the fields of which no example is known. A field of elsewhere is
-// described on another page, with all fields under it; elsewhere has the link.
+// Page is docs/fields of a kind: a table of its fields, and the fields of which no example is known. A field with a name or a
+// path of elsewhere is described where the text there says, with all fields under it.
 func Page(kind string, fields []Field, effects Effects, elsewhere map[string]string) (page string, missing []string) {
 	var text strings.Builder
 	fmt.Fprintf(&text, "# Fields of %s\n\n"+
@@ -22,10 +22,13 @@ func Page(kind string, fields []Field, effects Effects, elsewhere map[string]str
 		"| field | type | limits | changes in Envoy | example |\n|---|---|---|---|---|\n", kind)
 	for _, f := range fields {
 		name := strings.TrimPrefix(f.Path, "spec.")
-		if link, ok := elsewhere[f.Path[strings.LastIndexByte(f.Path, '.')+1:]]; ok {
-			fmt.Fprintf(&text, "| %s | %s | | | %s |\n", name, f.Type, link)
+		if at, where := lookUp(elsewhere, f.Path); where != "" {
+			if at == f.Path {
+				fmt.Fprintf(&text, "| %s | %s | | | %s |\n", name, f.Type, where)
+			}
+			continue
 		}
-		if !f.Leaf(fields) || slices.ContainsFunc(strings.FieldsFunc(f.Path, notName), func(part string) bool { return elsewhere[part] != "" }) {
+		if !f.Leaf(fields) {
 			continue
 		}
 		effect, ok := effects[f.Path]
@@ -43,7 +46,19 @@ func Page(kind string, fields []Field, effects Effects, elsewhere map[string]str
 	return text.String(), missing
 }
 
-func notName(r rune) bool { return r == '.' || r == '[' || r == ']' }
+// lookUp finds a field, or the outermost one around it, in elsewhere. It returns the path of that one.
+func lookUp(elsewhere map[string]string, path string) (at, where string) {
+	for i := range len(path) + 1 {
+		if i < len(path) && path[i] != '.' {
+			continue
+		}
+		at = strings.TrimSuffix(path[:i], "[]")
+		if where = cmp.Or(elsewhere[at], elsewhere[at[strings.LastIndexByte(at, '.')+1:]]); where != "" {
+			return at, where
+		}
+	}
+	return "", ""
+}
 
 // Hold compares a page with its file, or writes it.
 func Hold(file, page string, write bool) error {
