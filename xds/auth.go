@@ -44,8 +44,8 @@ type proof struct {
 
 type proofKey struct{}
 
-// identify checks the bearer token of a call, or the certificate of the rate limit service. It returns a context with the proof, or a gRPC status: Unauthenticated if
-// there is no valid token, Unavailable if it could not be checked.
+// identify checks the bearer token of a call, or the certificate of the rate limit service. It returns a context with the
+// proof, or a gRPC status: Unauthenticated if there is no valid token, Unavailable if it could not be checked.
 func (s *Server) identify(ctx context.Context) (context.Context, error) {
 	if id, ok := limiter(ctx); ok {
 		return s.prove(ctx, "", id)
