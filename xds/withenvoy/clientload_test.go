@@ -21,21 +21,24 @@ import (
 	"gatehouse/infra/envoytest"
 )
 
-// startLoaded serves secureHost over HTTP and over HTTPS by a backend whose path /stream has no end.
+// streaming is a backend whose path /stream has no end.
+func streaming(w http.ResponseWriter, r *http.Request) {
+	if _, err := io.Copy(io.Discard, r.Body); err != nil || r.URL.Path != "/stream" {
+		return
+	}
+	for r.Context().Err() == nil {
+		if _, err := io.WriteString(w, "x"); err != nil || http.NewResponseController(w).Flush() != nil {
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// startLoaded serves secureHost over HTTP and over HTTPS by a backend that streams.
 func startLoaded(t *testing.T) *translated {
 	t.Helper()
 	c := startTranslated(t, false)
-	c.apply(c.behind("busy", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if _, err := io.Copy(io.Discard, r.Body); err != nil || r.URL.Path != "/stream" {
-			return
-		}
-		for r.Context().Err() == nil {
-			if _, err := io.WriteString(w, "x"); err != nil || http.NewResponseController(w).Flush() != nil {
-				return
-			}
-			time.Sleep(20 * time.Millisecond)
-		}
-	}))...)
+	c.apply(c.behind("busy", http.HandlerFunc(streaming))...)
 	g := c.httpsGateway(gwapiv1.Listener{Name: "https", Port: 443})
 	g.Spec.Listeners = append(g.Spec.Listeners, gwapiv1.Listener{Name: "on-80", Protocol: gwapiv1.HTTPProtocolType, Port: 80})
 	route := c.route(secureHost, nil)
