@@ -31,6 +31,20 @@ func listContentKeys() []feature.ContentKey {
 	return slices.Compact(keys)
 }
 
+// OnlyKey returns the key of an object with just one key that may have content under any name (feature.Content, Only). It
+// is empty if there is none.
+func OnlyKey[V ~string | ~[]byte](kind string, data map[string]V) string {
+	if kind != "ConfigMap" || len(data) != 1 {
+		return ""
+	}
+	for key, content := range data {
+		if len(content) <= feature.MaxOnly && !Reads(kind, key) {
+			return key
+		}
+	}
+	return ""
+}
+
 // Reads reports whether something is read under the key of a Secret or a ConfigMap.
 func Reads(kind, key string) bool {
 	return slices.Contains(contentKeys, feature.ContentKey{Kind: kind, Key: key})

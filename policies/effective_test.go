@@ -12,20 +12,21 @@ import (
 // silent are the features that say nothing about the effective configuration, each with the reason: by kind and folder
 // of the feature, or by the types of its filters.
 var silent = map[string]string{
-	"HTTPRouteRule RequestHeaderModifier":  "only the route changes headers, so rules find the changes in the object",
-	"HTTPRouteRule URLRewrite":             "only the route rewrites, so rules find it in the object",
-	"HTTPRouteRule sessionPersistence":     "only the route says it, and it is no matter of protection",
-	"BackendTrafficPolicy tcpKeepalive":    "it finds dead connections, and is no limit or protection",
-	"BackendTrafficPolicy dns":             "it says how names are resolved, and is no limit or protection",
-	"BackendTrafficPolicy http2":           "it is about how a protocol is spoken, and is no limit or protection",
-	"ClientTrafficPolicy tcpKeepalive":     "it finds dead connections, and is no limit or protection",
-	"ClientTrafficPolicy grpc":             "it translates requests, and is no limit or protection",
-	"ClientTrafficPolicy scheme":           "it is what backends see, and no limit or protection",
-	"SecurityPolicy of a feature's filter": "cors.Vary helps cors, which says it",
-	"HTTPRouteFilter urlRewrite":           "as the filter URLRewrite of Gateway API",
-	"HTTPRouteFilter matches":              "it is about which requests the rule gets, which the matches of the route say",
-	"HTTPRouteFilter credentialInjection":  "it is about what backends are told, and is no limit or protection of the route",
-	"HTTPRouteRule of a feature's filter":  "trace, grpcweb and retry.Repeat help all routes, or the retry that says it",
+	"HTTPRouteRule RequestHeaderModifier":   "only the route changes headers, so rules find the changes in the object",
+	"HTTPRouteRule URLRewrite":              "only the route rewrites, so rules find it in the object",
+	"HTTPRouteRule sessionPersistence":      "only the route says it, and it is no matter of protection",
+	"BackendTrafficPolicy tcpKeepalive":     "it finds dead connections, and is no limit or protection",
+	"BackendTrafficPolicy dns":              "it says how names are resolved, and is no limit or protection",
+	"BackendTrafficPolicy http2":            "it is about how a protocol is spoken, and is no limit or protection",
+	"BackendTrafficPolicy responseOverride": "it is about what responses look like, and is no limit or protection",
+	"ClientTrafficPolicy tcpKeepalive":      "it finds dead connections, and is no limit or protection",
+	"ClientTrafficPolicy grpc":              "it translates requests, and is no limit or protection",
+	"ClientTrafficPolicy scheme":            "it is what backends see, and no limit or protection",
+	"SecurityPolicy of a feature's filter":  "cors.Vary helps cors, which says it",
+	"HTTPRouteFilter urlRewrite":            "as the filter URLRewrite of Gateway API",
+	"HTTPRouteFilter matches":               "it is about which requests the rule gets, which the matches of the route say",
+	"HTTPRouteFilter credentialInjection":   "it is about what backends are told, and is no limit or protection of the route",
+	"HTTPRouteRule of a feature's filter":   "trace, grpcweb and retry.Repeat help all routes, or the retry that says it",
 }
 
 // TestFeaturesSayWhatTakesEffect: each feature has a part in the effective configuration, or a reason to have none.

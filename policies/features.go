@@ -51,6 +51,7 @@ import (
 	"gatehouse/policies/ratelimit"
 	"gatehouse/policies/redirect"
 	"gatehouse/policies/requestbuffer"
+	"gatehouse/policies/responseoverride"
 	"gatehouse/policies/retry"
 	"gatehouse/policies/rewrite"
 	"gatehouse/policies/session"
@@ -63,7 +64,8 @@ import (
 // which the features of a kind are applied.
 var features = []bound{
 	rule(trace.Feature),
-	traffic(requestbuffer.Feature), // Before all that may wait: behind it, Envoy would not notice bodies that are too large.
+	traffic(responseoverride.Feature), // Before all that may answer.
+	traffic(requestbuffer.Feature),    // Before all that may wait: behind it, Envoy would not notice bodies that are too large.
 	traffic(faultinjection.Feature),
 	security(cors.Vary),
 	security(cors.Feature),

@@ -2,6 +2,7 @@ package policies
 
 import (
 	"encoding/json"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -25,6 +26,17 @@ var elsewhere = map[string]string{
 	"backendRefs": "[ext-auth-backends](../../translator/testdata/ext-auth-backends.txtar)",
 }
 
+// inert are the fields that change nothing: what one says is so without it, and the others are always refused.
+var inert = fieldtest.Effects{
+	"spec.clientIPDetection.directSourceIP": {
+		Example: "../../policies/clientclientipdetection/direct.txtar", Settings: []string{"nothing"},
+	},
+	"spec.responseOverride[].redirect.path.replacePrefixMatch": refused,
+	"spec.responseOverride[].response.header.remove":           refused,
+}
+
+var refused = fieldtest.Effect{Example: "../../policies/responseoverride/impossible.txtar", Settings: []string{"refused"}}
+
 // TestFieldsPages holds docs/fields to the goldens: every field of a policy changes the result of one of them.
 func TestFieldsPages(t *testing.T) {
 	for _, kind := range Kinds {
@@ -40,9 +52,7 @@ func TestFieldsPages(t *testing.T) {
 			if err != nil || len(kinds) != 1 {
 				t.Fatalf("%d kinds, error %v", len(kinds), err)
 			}
-			effects := fieldtest.Effects{"spec.clientIPDetection.directSourceIP": { // So it is without the field.
-				Example: "../../policies/clientclientipdetection/direct.txtar", Settings: []string{"nothing"},
-			}}
+			effects := maps.Clone(inert)
 			for _, g := range goldens(t) {
 				if g.kind.Kind == kind.Kind && g.served() {
 					g.effects(t, kinds[0], fields, effects)

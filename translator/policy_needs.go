@@ -88,13 +88,17 @@ func (t *Tables) contentOf(r *flow.Read, from verdict.Ref, c *feature.Content) (
 	if !ok {
 		return nil, new(verdict.Absent(".name", to, string(gwapiv1.PolicyReasonInvalid)))
 	}
-	content, ok := data[c.Key]
+	key := c.Key
+	if only := policies.OnlyKey(c.Kind, data); c.Only && only != "" {
+		key = only
+	}
+	content, ok := data[key]
 	if !ok {
 		return nil, aboutContent(to, feature.Invalid("", "%s %s/%s has no key %q: add it", to.Kind, to.Namespace, to.Name,
 			c.Key))
 	}
 	if err := c.Check(content); err != nil {
-		return nil, aboutContent(to, feature.Invalid("", "key %q of %s %s/%s %v", c.Key, to.Kind, to.Namespace, to.Name, err))
+		return nil, aboutContent(to, feature.Invalid("", "key %q of %s %s/%s %v", key, to.Kind, to.Namespace, to.Name, err))
 	}
 	return content, nil
 }

@@ -174,11 +174,14 @@ func lostContent(need *feature.Need, have []byte) []loss {
 	secret := func(namespace, key string, value []byte) Object {
 		return holding(need.Content.Kind, namespace, need.Content.Name, key, value)
 	}
-	whole := secret("shop", need.Content.Key, have)
+	whole, other := secret("shop", need.Content.Key, have), secret("shop", "other", have)
+	if need.Content.Only { // Content under the only key is found, whatever its name is.
+		other.(*corev1.ConfigMap).Data["another"] = string(have)
+	}
 	return []loss{
 		{"no object", secret("other", need.Content.Key, have), false, false},
 		{"the object", whole, false, true},
-		{"another key", secret("shop", "other", have), false, false},
+		{"another key", other, false, false},
 		{"no content", secret("shop", need.Content.Key, nil), false, false},
 		{"the object again", whole, false, true},
 		{"the object deleted", whole, true, false},

@@ -83,6 +83,13 @@ type BackendTrafficPolicySpec struct {
 	// +optional
 	RequestBuffer *RequestBuffer `json:"requestBuffer,omitempty"`
 
+	// ResponseOverride replaces responses by others. The first entry that matches a response replaces it. Default: none is
+	// replaced.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxItems=64
+	ResponseOverride []*ResponseOverride `json:"responseOverride,omitempty"`
+
 	// HTTPUpgrade are the protocols that clients may change to on a connection of HTTP. Default: websocket.
 	//
 	// +optional

@@ -128,8 +128,9 @@ func onlyBundle(o any) (any, error) {
 // ofUse is the part of an object's content that something may read.
 func ofUse[V any](kind string, part map[string]V, whole map[string][]byte) map[string]V {
 	var kept map[string]V
+	only := policies.OnlyKey(kind, whole)
 	for key, content := range part {
-		if !policies.Reads(kind, key) && !certificate.IsAuthorities(whole, key) {
+		if key != only && !policies.Reads(kind, key) && !certificate.IsAuthorities(whole, key) {
 			continue
 		}
 		if kept == nil {

@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -11,11 +12,13 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"gatehouse/policies/envoyproxy"
+	"gatehouse/policies/feature"
 )
 
-// TestOnlyAuthoritiesAreHeld: of a ConfigMap the cache holds what a reference to CA certificates needs, of a fleet's
-// own and of one with fetched content everything.
-func TestOnlyAuthoritiesAreHeld(t *testing.T) {
+// TestOnlyContentIsHeld: of a ConfigMap the cache holds what a reference to CA certificates needs, of a fleet's own and of
+// one with fetched content everything.
+func TestOnlyContentIsHeld(t *testing.T) {
+	long := strings.Repeat("a", feature.MaxBody+1)
 	meta := metav1.ObjectMeta{Namespace: "n", Name: "c", UID: "u", ResourceVersion: "7"}
 	foreign := &corev1.ConfigMap{
 		ObjectMeta: meta, Data: map[string]string{"ca.crt": "x", "large": "y"},
@@ -29,7 +32,7 @@ func TestOnlyAuthoritiesAreHeld(t *testing.T) {
 	if diff := cmp.Diff(&corev1.ConfigMap{ObjectMeta: meta, Data: map[string]string{"ca.crt": "x"}}, kept); diff != "" {
 		t.Errorf("what is held of a ConfigMap (-want +got):\n%s", diff)
 	}
-	for content, held := range map[string]bool{"-----BEGIN CERTIFICATE-----\n": true, "large": false} {
+	for content, held := range map[string]bool{"-----BEGIN CERTIFICATE-----\n" + long: true, long: false} {
 		alone := &corev1.ConfigMap{ObjectMeta: meta, Data: map[string]string{"root-cert.pem": content}}
 		want := &corev1.ConfigMap{ObjectMeta: meta}
 		if held {
@@ -44,7 +47,7 @@ func TestOnlyAuthoritiesAreHeld(t *testing.T) {
 	if kept, err := onlyContent("gatehouse-system")(own.DeepCopy()); err != nil || !cmp.Equal(own, kept) {
 		t.Errorf("what is held of a fleet's ConfigMap, %v (-want +got):\n%s", err, cmp.Diff(own, kept))
 	}
-	fetched := &corev1.ConfigMap{ObjectMeta: meta, BinaryData: map[string][]byte{"content": []byte("x")}}
+	fetched := &corev1.ConfigMap{ObjectMeta: meta, BinaryData: map[string][]byte{"content": []byte(long)}}
 	fetched.Name, fetched.Annotations = "gatehouse-fetched-0123", map[string]string{"gatehouse.dev/digest": "y"}
 	for namespace, want := range map[string]*corev1.ConfigMap{
 		meta.Namespace: fetched, "gatehouse-system": {ObjectMeta: metav1.ObjectMeta{
@@ -55,6 +58,31 @@ func TestOnlyAuthoritiesAreHeld(t *testing.T) {
 		if kept, err := onlyContent(namespace)(fetched.DeepCopy()); err != nil || !cmp.Equal(want, kept) {
 			t.Errorf("what a control plane in namespace %s holds of fetched content, %v (-want +got):\n%s", namespace, err,
 				cmp.Diff(want, kept))
+		}
+	}
+}
+
+// TestBodiesAreHeld: of a ConfigMap the cache holds what a reference to the body of a response needs: the key
+// response.body, and an only key with any name, if it is short enough.
+func TestBodiesAreHeld(t *testing.T) {
+	type data = map[string]string
+	short, long := "a page", strings.Repeat("a", feature.MaxBody+1)
+	meta := metav1.ObjectMeta{Namespace: "n", Name: "c"}
+	for name, tc := range map[string]struct{ given, want corev1.ConfigMap }{
+		"its own key":                  {corev1.ConfigMap{Data: data{"response.body": long, "other": short}}, corev1.ConfigMap{Data: data{"response.body": long}}},
+		"an only key":                  {corev1.ConfigMap{Data: data{"page.html": short}}, corev1.ConfigMap{Data: data{"page.html": short}}},
+		"an only key with a long text": {corev1.ConfigMap{Data: data{"page.html": long}}, corev1.ConfigMap{}},
+		"two keys":                     {corev1.ConfigMap{Data: data{"page.html": short, "other": short}}, corev1.ConfigMap{}},
+		"a binary key": {
+			corev1.ConfigMap{BinaryData: map[string][]byte{"page": []byte(short)}},
+			corev1.ConfigMap{BinaryData: map[string][]byte{"page": []byte(short)}},
+		},
+		"a key of each": {corev1.ConfigMap{Data: data{"a": short}, BinaryData: map[string][]byte{"b": []byte(short)}}, corev1.ConfigMap{}},
+		"nothing":       {},
+	} {
+		tc.given.ObjectMeta, tc.want.ObjectMeta = meta, meta
+		if kept, err := onlyContent("gatehouse-system")(&tc.given); err != nil || !cmp.Equal(&tc.want, kept) {
+			t.Errorf("%s: held is %v, error %v", name, kept, err)
 		}
 	}
 }

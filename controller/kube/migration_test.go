@@ -57,7 +57,7 @@ func TestMovingFromEnvoyGatewayAndBack(t *testing.T) {
 	s.govern(t, nil, logr.Discard())
 	for kind, words := range map[string][]string{
 		"SecurityPolicy":       {`"jwt" is not served yet`, "spec.apiKeyAuth: ", "spec.authorization.rules[0].operation: "},
-		"BackendTrafficPolicy": {`no service counts requests for all Envoys`, `"responseOverride" is not served yet`},
+		"BackendTrafficPolicy": {`no service counts requests for all Envoys`},
 		"Gateway":              {"EnvoyProxy default/eg is not valid: spec.backendTLS: "},
 		"EnvoyProxy":           {"spec.backendTLS: ", `"reason":"InvalidParameters"`},
 		"EnvoyExtensionPolicy": {"kind EnvoyExtensionPolicy is not served yet"},

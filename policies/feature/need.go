@@ -52,6 +52,9 @@ type Content struct {
 	// Namespace is that of the object. Empty stands for the namespace of the object that refers to it.
 	Namespace string
 	Name      string
+	// Only reports whether the content may also be under the only key of the object, if nothing else is read under this
+	// key and it has at most MaxOnly bytes.
+	Only bool
 	// Check returns an error if the content cannot be used. Its text fits behind "key .htpasswd of Secret shop/users ".
 	Check func(content []byte) error
 	// Lifetimes says when parts of the content are valid, if only the time decides. It is nil if the time does not matter.
@@ -78,6 +81,10 @@ func (l Lifetime) At(now time.Time) bool {
 func (c *Content) Object(from string) verdict.Ref {
 	return verdict.Ref{Kind: c.Kind, Namespace: cmp.Or(c.Namespace, from), Name: c.Name}
 }
+
+// MaxOnly is how long content under the only key of a ConfigMap may be, in bytes. Caches keep it of every ConfigMap, whether
+// something refers to it or not.
+const MaxOnly = 64 << 10
 
 // Authorities are the CA certificates of several objects, which are trusted together. The need is met if one of the
 // references is.

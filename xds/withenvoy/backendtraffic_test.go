@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 	"sigs.k8s.io/yaml"
 
@@ -46,6 +48,7 @@ var policied = map[string]string{
 	"upgrade":    "{httpUpgrade: [{type: spdy/3.1}]}",
 	"tunnel":     "{httpUpgrade: [{type: websocket}, {type: CONNECT, connect: {terminate: true}}]}",
 	"proxy":      "{httpUpgrade: [{type: CONNECT}]}",
+	"override":   overriding,
 	"limited":    "{rateLimit: {local: {rules: [{limit: {requests: 2, unit: Year}}]}}}",
 	"each":       "{rateLimit: {local: {rules: [{clientSelectors: [{headers: [{name: x-user, type: Distinct}]}], limit: {requests: 1, unit: Year}}]}}}",
 	"slowly":     "{faultInjection: {delay: {fixedDelay: 200ms}}, requestBuffer: {limit: 64Ki}}",
@@ -69,6 +72,13 @@ func (a *asked) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/plain")
 	if r.Method == http.MethodConnect {
 		upgrade(w, r)
+		return
+	}
+	if code, err := strconv.Atoi(r.URL.Query().Get("status")); err == nil {
+		_ = http.NewResponseController(w).EnableFullDuplex() // Answers before the end of the request.
+		w.Header().Set("X-Error", r.URL.Query().Get("error"))
+		w.WriteHeader(code)
+		_, _ = io.WriteString(w, "of the backend")
 		return
 	}
 	switch r.URL.Path {
@@ -113,6 +123,8 @@ func startTraffic(t *testing.T) (*translated, *asked) {
 			}
 		}
 	}
+	c.apply(&corev1.ConfigMap{ObjectMeta: c.meta("page"), Data: map[string]string{"response.body": "A page for %RESPONSE_CODE%, 100% sure."}})
+	c.apply(&corev1.ConfigMap{ObjectMeta: c.meta("only"), Data: map[string]string{"only.txt": "The only page."}})
 	c.apply(c.route("last.test", nil))
 	c.serves(proxyPort, "last.test")
 	c.quiet()
@@ -167,6 +179,7 @@ func TestBackendTraffic(t *testing.T) {
 			t.Run("bandwidthLimit", func(t *testing.T) { slows(t, below) })
 			t.Run("admissionControl", func(t *testing.T) { rejects(t, a, below) })
 			t.Run("rateLimit", func(t *testing.T) { limits(t, below) })
+			t.Run("responseOverride", func(t *testing.T) { overrides(t, below) })
 			t.Run("httpUpgrade", func(t *testing.T) { upgrades(t, below) })
 			t.Run("everything", func(t *testing.T) { together(t, below) })
 		})
