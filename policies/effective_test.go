@@ -24,6 +24,7 @@ var silent = map[string]string{
 	"ClientTrafficPolicy scheme":            "it is what backends see, and no limit or protection",
 	"SecurityPolicy of a feature's filter":  "cors.Vary helps cors, which says it",
 	"HTTPRouteFilter urlRewrite":            "as the filter URLRewrite of Gateway API",
+	"HTTPRouteFilter directResponse":        "only the route says it, and it is no limit or protection",
 	"HTTPRouteFilter matches":               "it is about which requests the rule gets, which the matches of the route say",
 	"HTTPRouteFilter credentialInjection":   "it is about what backends are told, and is no limit or protection of the route",
 	"HTTPRouteRule of a feature's filter":   "trace, grpcweb and retry.Repeat help all routes, or the retry that says it",

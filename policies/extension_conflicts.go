@@ -1,9 +1,13 @@
 package policies
 
 import (
+	"fmt"
+	"net/http"
+
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/policies/feature"
+	"gatehouse/policies/filterdirectresponse"
 	"gatehouse/policies/verdict"
 )
 
@@ -11,6 +15,36 @@ import (
 type rewriting struct {
 	feature.FilterAt
 	host, path bool
+}
+
+// checkAnswers finds HTTPRouteFilters of a rule with direct responses that cannot be given. A rule has one answer.
+func checkAnswers(r *feature.Rule) (problems []verdict.Problem) {
+	first := ""
+	if redirect := feature.FilterOf(&r.HTTPRouteRule, gwapiv1.HTTPRouteFilterRequestRedirect); redirect >= 0 {
+		first = fmt.Sprintf("filters[%d]", redirect)
+	}
+	for _, e := range r.Extensions {
+		answer, field := e.Filter.Spec.DirectResponse, e.Field+".extensionRef"
+		if answer == nil {
+			continue
+		}
+		status := filterdirectresponse.Status(answer)
+		switch {
+		case e.Backend >= 0:
+			problems = append(problems, feature.Incompatible(field,
+				"it has directResponse, and a backend answers by itself, so the rule fails: refer to it in the rule, or remove directResponse"))
+		case first != "":
+			problems = append(problems, feature.Incompatible(field,
+				"it has directResponse, and %s answers the requests too, so the rule fails: remove one of both", first))
+		case r.GRPC && status < http.StatusMultipleChoices:
+			problems = append(problems, feature.Invalid(field,
+				"it answers with status code %d, and gRPC has no empty response, so the rule fails: write a statusCode from 300 to 599, such as 503", status))
+		}
+		if e.Backend < 0 && first == "" {
+			first = e.Field
+		}
+	}
+	return problems
 }
 
 // checkExtensions finds HTTPRouteFilters of a rule that do not go together with its other filters. A rule may change the

@@ -38,6 +38,7 @@ import (
 	"gatehouse/policies/faultinjection"
 	"gatehouse/policies/feature"
 	"gatehouse/policies/filtercredentialinjection"
+	"gatehouse/policies/filterdirectresponse"
 	"gatehouse/policies/filtermatches"
 	"gatehouse/policies/filterurlrewrite"
 	"gatehouse/policies/grpcweb"
@@ -87,6 +88,7 @@ var features = []bound{
 	rule(session.Feature),
 	extension(filtermatches.Feature),
 	extension(filtercredentialinjection.Feature),
+	extension(filterdirectresponse.Feature),
 	rule(redirect.Feature),
 	rule(retry.OfRule),
 	rule(timeout.OfRule),

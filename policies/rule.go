@@ -56,6 +56,7 @@ func CheckRule(r *feature.Rule) []verdict.Problem {
 		problems = append(problems, f.check(r)...)
 	}
 	problems = append(problems, checkExtensions(r)...)
+	problems = append(problems, checkAnswers(r)...)
 	for i := range problems {
 		if problems[i].Reason == string(gwapiv1.PolicyReasonInvalid) {
 			problems[i].Reason = string(gwapiv1.RouteReasonUnsupportedValue)

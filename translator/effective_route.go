@@ -165,7 +165,7 @@ func (x *teller) closedRule(b *bindingRow, bound *boundRule) bool {
 		return true
 	}
 	built := x.envoyRoutes(bound, nil, feature.Condition{})[0]
-	return built.GetDirectResponse() != nil
+	return built.GetDirectResponse() != nil && !rule.Traits.Answers
 }
 
 // ofRule leaves the problems of a route that concern a rule by one of the parentRefs.

@@ -42,9 +42,14 @@ func TestFieldsPages(t *testing.T) {
 			if err != nil || len(kinds) != 1 {
 				t.Fatalf("%d kinds, error %v", len(kinds), err)
 			}
-			effects := fieldtest.Effects{"spec.tls.fingerprints": { // Clients have fingerprints, and backends do not.
-				Example: "../../translator/testdata/backends-tls.txtar", Settings: []string{"nothing"},
-			}}
+			effects := fieldtest.Effects{
+				"spec.tls.fingerprints": { // Clients have fingerprints, and backends do not.
+					Example: "../../translator/testdata/backends-tls.txtar", Settings: []string{"nothing"},
+				},
+				"spec.directResponse.header.remove": { // Nothing can be removed from a response of Envoy.
+					Example: "../../translator/testdata/direct-responses-refused.txtar", Settings: []string{"refused"},
+				},
+			}
 			files, err := filepath.Glob("testdata/" + page.goldens + ".txtar")
 			if err != nil {
 				t.Fatal(err)

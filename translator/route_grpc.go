@@ -44,7 +44,7 @@ var grpcRoutes = routeKind{
 func httpRules(rules []gwapiv1.GRPCRouteRule) []feature.Rule {
 	out := make([]feature.Rule, len(rules))
 	for i, rule := range rules {
-		out[i].Name, out[i].Filters = rule.Name, httpFilters(rule.Filters)
+		out[i].GRPC, out[i].Name, out[i].Filters = true, rule.Name, httpFilters(rule.Filters)
 		out[i].SessionPersistence = rule.SessionPersistence
 		for _, m := range rule.Matches {
 			out[i].Matches = append(out[i].Matches, httpMatch(m))

@@ -30,6 +30,12 @@ type HTTPRouteFilterSpec struct {
 	// +optional
 	URLRewrite *HTTPURLRewriteFilter `json:"urlRewrite,omitempty"`
 
+	// DirectResponse answers requests, and no backend of the rule gets them. A rule has at most one. Backends cannot have
+	// any.
+	//
+	// +optional
+	DirectResponse *HTTPDirectResponseFilter `json:"directResponse,omitempty"`
+
 	// CredentialInjection adds a credential to requests before they are forwarded, such as an API key that clients do not
 	// have. In a backendRef it is added to requests to this backend.
 	//
@@ -53,6 +59,33 @@ func (s *HTTPRouteFilterSpec) UnmarshalJSON(text []byte) (err error) {
 	type spec HTTPRouteFilterSpec // Without this method.
 	s.Unread, err = decodeSpec(text, KindHTTPRouteFilter, (*spec)(s))
 	return err
+}
+
+// HTTPDirectResponseFilter is a response of Envoy.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.header) || !has(self.header.remove) || size(self.header.remove) == 0",fieldPath=".header.remove",message="headers cannot be removed here: leave remove out"
+type HTTPDirectResponseFilter struct {
+	// ContentType is the header Content-Type. Default: text/plain, if the response has a body.
+	//
+	// +optional
+	ContentType *string `json:"contentType,omitempty"`
+
+	// Body is the body. It may contain command operators of Envoy, such as %REQ(:path)%. A response with status code 204 or
+	// 304 cannot have one.
+	//
+	// +optional
+	Body *CustomResponseBody `json:"body,omitempty"`
+
+	// StatusCode is the status code. Rules of GRPCRoutes cannot have one below 300, because gRPC has no empty response.
+	// Default: 200.
+	//
+	// +optional
+	StatusCode *int `json:"statusCode,omitempty"`
+
+	// Header says which headers are set, and which values are added. Values may contain command operators of Envoy.
+	//
+	// +optional
+	Header *gwapiv1.HTTPHeaderFilter `json:"header,omitempty"`
 }
 
 // HTTPURLRewriteFilter changes the host and the path of requests before they are forwarded.

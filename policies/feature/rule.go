@@ -17,6 +17,8 @@ type Rule struct {
 	gwapiv1.HTTPRouteRule
 	// Extensions are the HTTPRouteFilters that exist of those that the rule refers to, in the order of the references.
 	Extensions []ExtensionFilter
+	// GRPC reports whether the requests are those of gRPC.
+	GRPC bool
 }
 
 // FilterAt is where a rule has a filter.

@@ -26,6 +26,9 @@ var codes = map[routev3.RedirectAction_RedirectResponseCode]int{
 func action(r *routev3.Route) string {
 	switch a := r.Action.(type) {
 	case *routev3.Route_DirectResponse:
+		if a.DirectResponse.BodyFormat != nil { // Only an HTTPRouteFilter says what to answer.
+			return fmt.Sprintf("answers %d, as directResponse of an HTTPRouteFilter says", a.DirectResponse.Status)
+		}
 		return fmt.Sprintf("answers %d%s", a.DirectResponse.Status, reason(r.Name, a.DirectResponse.Status))
 	case *routev3.Route_Redirect:
 		return redirection(a.Redirect)
