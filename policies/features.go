@@ -59,6 +59,7 @@ import (
 	"gatehouse/policies/tcpkeepalive"
 	"gatehouse/policies/timeout"
 	"gatehouse/policies/trace"
+	"gatehouse/policies/useclientprotocol"
 )
 
 // features is every feature of policies, rules and Gateways. Its order is the order of the HTTP filters, and that in
@@ -83,6 +84,7 @@ var features = []bound{
 	traffic(bandwidthlimit.Feature),
 	traffic(compressor.Feature),
 	traffic(admissioncontrol.Feature),
+	traffic(useclientprotocol.Feature),
 	traffic(httpupgrade.Feature),
 	rule(grpcweb.Feature),
 	rule(session.Feature),

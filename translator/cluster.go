@@ -13,6 +13,7 @@ import (
 	"gatehouse/policies"
 	"gatehouse/policies/feature"
 	"gatehouse/policies/healthcheck"
+	"gatehouse/policies/useclientprotocol"
 	"gatehouse/translator/flow"
 )
 
@@ -40,6 +41,8 @@ type clusterUse struct {
 	Shapes []*clusterShape
 	// Client is the name of the SDS secret with the certificate that is presented to backends with TLS, empty for none.
 	Client string
+	// Follows reports whether a policy has requests be forwarded in the version of HTTP of the client.
+	Follows bool
 	// Once is the same for all clusters of an installation, see feature.Upstream.
 	Once bool
 	// Host is the host that health checks ask for, see feature.Upstream. It is empty if none asks for one.
@@ -50,7 +53,7 @@ func (c *clusterUse) equal(o *clusterUse) bool {
 	if c == nil || o == nil {
 		return c == o
 	}
-	return c.Name == o.Name && c.Lost == o.Lost && c.Client == o.Client && c.Host == o.Host &&
+	return c.Name == o.Name && c.Lost == o.Lost && c.Client == o.Client && c.Follows == o.Follows && c.Host == o.Host &&
 		slices.EqualFunc(c.Backends, o.Backends, backend.equal) &&
 		slices.EqualFunc(c.Shapes, o.Shapes, (*clusterShape).equal)
 }
@@ -129,7 +132,7 @@ type clusterForm struct {
 // shape sets what policies make of a cluster.
 func (f *clusterForm) shape() {
 	u := upstream(&f.use)
-	f.settings, f.use.Client = policies.Settings(u), u.Certificate
+	f.settings, f.use.Client, f.use.Follows = policies.Settings(u), u.Certificate, useclientprotocol.Follows(u)
 	if !u.Endpoints.CheckHosts {
 		f.use.Host = "" // So that clusters for different hosts are one.
 	}

@@ -14,8 +14,8 @@ import (
 	"gatehouse/policies/healthcheck"
 )
 
-// setProtocol sets the protocol to the backend from the appProtocol of the port. If that names none, Envoy and the
-// backend negotiate it when they use TLS.
+// setProtocol sets the protocol to the backend from the appProtocol of the port, unless a policy says that it is that of the
+// client. If nothing says it, Envoy and the backend negotiate it when they use TLS. gRPC is always HTTP/2.
 func setProtocol(u *feature.Upstream, use *clusterUse) {
 	options, http2 := u.HTTP, http2Options()
 	if u.HTTP2 != nil {
@@ -28,6 +28,13 @@ func setProtocol(u *feature.Upstream, use *clusterUse) {
 	b := use.Backends[0]
 	healthcheck.Speak(u.Cluster, b.speaksHTTP2())
 	switch {
+	case use.followsClient(b):
+		options.UpstreamProtocolOptions = &upstreamhttpv3.HttpProtocolOptions_UseDownstreamProtocolConfig{
+			UseDownstreamProtocolConfig: &upstreamhttpv3.HttpProtocolOptions_UseDownstreamHttpConfig{
+				HttpProtocolOptions: &corev3.Http1ProtocolOptions{}, Http2ProtocolOptions: http2,
+			},
+		}
+		return
 	case b.speaksHTTP2():
 		explicit.ProtocolConfig = &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{Http2ProtocolOptions: http2}
 	case use.alwaysTLS() && !sayWebSocket(b.Port) && !use.offersHTTP1():
@@ -38,6 +45,9 @@ func setProtocol(u *feature.Upstream, use *clusterUse) {
 	}
 	options.UpstreamProtocolOptions = &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig_{ExplicitHttpConfig: explicit}
 }
+
+// followsClient reports whether the backend is spoken to in the version of HTTP of each request.
+func (c *clusterUse) followsClient(b backend) bool { return c.Follows && !b.HTTP2 }
 
 // speaksHTTP2 reports whether the backend is spoken to in HTTP/2, whatever TLS negotiates.
 func (b backend) speaksHTTP2() bool { return b.HTTP2 || sayHTTP2(b.Port) }

@@ -37,7 +37,7 @@ func (c *clusterUse) socket(b backend) *corev3.TransportSocket {
 		credentials.Authorities = b.TLS.Trust.Name
 	}
 	credentials.Client = c.client(b)
-	negotiated := !b.speaksHTTP2() && !sayWebSocket(b.Port)
+	negotiated := !b.speaksHTTP2() && !sayWebSocket(b.Port) && !c.followsClient(b)
 	return tlsSocket(packed(b.TLS.Context(credentials, negotiated)))
 }
 

@@ -62,6 +62,13 @@ type BackendTrafficPolicySpec struct {
 	// +optional
 	AdmissionControl *AdmissionControl `json:"admissionControl,omitempty"`
 
+	// UseClientProtocol forwards requests in the version of HTTP in which clients send them, whatever the backends say
+	// about themselves; those of HTTP/3 in HTTP/2. Requests of GRPCRoutes are always forwarded in HTTP/2. Default: the
+	// backend decides.
+	//
+	// +optional
+	UseClientProtocol *bool `json:"useClientProtocol,omitempty"`
+
 	// Compression is the former name of compressor. It is deprecated.
 	//
 	// +optional

@@ -652,6 +652,11 @@ func (in *BackendTrafficPolicySpec) DeepCopyInto(out *BackendTrafficPolicySpec) 
 		*out = new(AdmissionControl)
 		(*in).DeepCopyInto(*out)
 	}
+	if in.UseClientProtocol != nil {
+		in, out := &in.UseClientProtocol, &out.UseClientProtocol
+		*out = new(bool)
+		**out = **in
+	}
 	if in.Compression != nil {
 		in, out := &in.Compression, &out.Compression
 		*out = make([]*Compression, len(*in))
