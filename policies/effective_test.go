@@ -17,6 +17,7 @@ var silent = map[string]string{
 	"HTTPRouteRule sessionPersistence":       "only the route says it, and it is no matter of protection",
 	"BackendTrafficPolicy tcpKeepalive":      "it finds dead connections, and is no limit or protection",
 	"BackendTrafficPolicy dns":               "it says how names are resolved, and is no limit or protection",
+	"BackendTrafficPolicy routingType":       "it says who chooses an endpoint, and is no limit or protection",
 	"BackendTrafficPolicy useClientProtocol": "it is about how a protocol is spoken, and is no limit or protection",
 	"BackendTrafficPolicy http2":             "it is about how a protocol is spoken, and is no limit or protection",
 	"BackendTrafficPolicy responseOverride":  "it is about what responses look like, and is no limit or protection",

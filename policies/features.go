@@ -55,6 +55,7 @@ import (
 	"gatehouse/policies/responseoverride"
 	"gatehouse/policies/retry"
 	"gatehouse/policies/rewrite"
+	"gatehouse/policies/routingtype"
 	"gatehouse/policies/session"
 	"gatehouse/policies/tcpkeepalive"
 	"gatehouse/policies/timeout"
@@ -85,6 +86,7 @@ var features = []bound{
 	traffic(compressor.Feature),
 	traffic(admissioncontrol.Feature),
 	traffic(useclientprotocol.Feature),
+	traffic(routingtype.Feature),
 	traffic(httpupgrade.Feature),
 	rule(grpcweb.Feature),
 	rule(session.Feature),

@@ -1,6 +1,8 @@
 package translator
 
 import (
+	"net/netip"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -111,7 +113,7 @@ func objectsOf[O any](in *flow.Table[O], kind *backendKind, read func(O, *backen
 }
 
 func readService(s *corev1.Service, row *backendObject) {
-	row.Discovery, row.Near = bySlices, nearness(s)
+	row.Discovery, row.Near, row.Addresses = bySlices, nearness(s), ownAddresses(s.Spec.ClusterIPs)
 	if s.Spec.Type == corev1.ServiceTypeExternalName {
 		row.Discovery, row.Endpoints = byName, []listedEndpoint{{Host: s.Spec.ExternalName}}
 	}
@@ -120,9 +122,17 @@ func readService(s *corev1.Service, row *backendObject) {
 	}
 }
 
+// ownAddresses are the addresses of a Service; that of a headless one is None.
+func ownAddresses(ips []string) []string {
+	return slices.DeleteFunc(slices.Clone(ips), func(ip string) bool {
+		_, err := netip.ParseAddr(ip)
+		return err != nil
+	})
+}
+
 // readServiceImport: the endpoints of a Service of several clusters are in EndpointSlices too (KEP-1645).
 func readServiceImport(s *mcsv1alpha1.ServiceImport, row *backendObject) {
-	row.Discovery, row.Near = bySlices, asksFor(s.Spec.TrafficDistribution)
+	row.Discovery, row.Near, row.Addresses = bySlices, asksFor(s.Spec.TrafficDistribution), ownAddresses(s.Spec.IPs)
 	for _, p := range s.Spec.Ports {
 		row.Ports = append(row.Ports, backendPort{p.Name, protocolOf(&p.Protocol), p.Port, deref(p.AppProtocol)})
 	}

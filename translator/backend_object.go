@@ -66,6 +66,9 @@ type destination struct {
 	Kind            *backendKind
 	Namespace, Name string
 	Discovery       discovery
+	// Addresses are those of the Service or the ServiceImport itself, at most one of each family. It is nil if there are
+	// none.
+	Addresses []string
 	// Endpoints are the endpoints in the spec of the object. It is nil if they are in EndpointSlices.
 	Endpoints []listedEndpoint
 	// TLS is what the object itself says about TLS to its endpoints, nil for nothing.
@@ -102,7 +105,8 @@ func (o *backendObject) equal(other *backendObject) bool {
 
 func (d *destination) equal(o *destination) bool {
 	return d == o || d.Kind == o.Kind && d.Namespace == o.Namespace && d.Name == o.Name &&
-		d.Discovery == o.Discovery && d.Near == o.Near && d.TLS.equal(o.TLS) && slices.Equal(d.Endpoints, o.Endpoints)
+		d.Discovery == o.Discovery && d.Near == o.Near && d.TLS.equal(o.TLS) && slices.Equal(d.Endpoints, o.Endpoints) &&
+		slices.Equal(d.Addresses, o.Addresses)
 }
 
 // String names the object in messages.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"strings"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
@@ -34,6 +35,9 @@ func (t *Tables) endpoints(r *flow.Read, _ string, c *clusterRow) (*Resource, bo
 	}
 	set := upstream(c.Use).Endpoints
 	localities := c.Use.localities(&set, func(b backend) map[string][]*endpointv3.LbEndpoint {
+		if set.OfService && len(b.To.Addresses) > 0 {
+			return map[string][]*endpointv3.LbEndpoint{"": b.ofService()}
+		}
 		return loadBalanced(t.slicesByOwner.Lookup(r, b.To.key()), b.Port, set.ZoneWeights != nil || set.OwnZone)
 	})
 	return resource(&endpointv3.ClusterLoadAssignment{ClusterName: c.Use.Name, Endpoints: localities}, c.Use.Name), true
@@ -106,6 +110,22 @@ func (b backend) listed(byZone bool) map[string][]*endpointv3.LbEndpoint {
 		zones[zone] = append(zones[zone], lb)
 	}
 	return zones
+}
+
+// ofService is the address of the Service itself.
+func (b backend) ofService() (all []*endpointv3.LbEndpoint) {
+	var own families
+	for _, ip := range b.To.Addresses {
+		family := discoveryv1.AddressTypeIPv4
+		if strings.Contains(ip, ":") {
+			family = discoveryv1.AddressTypeIPv6
+		}
+		own.add(family, address{ip: ip, port: b.Port.Number, of: b.To.key()})
+	}
+	for _, e := range own.endpoints() {
+		all = append(all, e.balanced(b.Port.Protocol))
+	}
+	return all
 }
 
 // endpoint is what can be sent to.

@@ -230,8 +230,8 @@ func concerns(request *admissionv1.AdmissionRequest, object map[string]any) bool
 	return object["type"] == string(corev1.SecretTypeTLS) || hasContent(request.Kind.Kind, object)
 }
 
-// hasContent reports whether an object has a key under which something is read, or just one key, which may be CA
-// certificates (certificate.AuthoritiesIn).
+// hasContent reports whether an object has a key under which something is read, or just one key, which may be that of CA
+// certificates (certificate.AuthoritiesIn) or of the body of a response (policies.OnlyKey).
 func hasContent(kind string, object map[string]any) bool {
 	text, _ := object["data"].(map[string]any)
 	binary, _ := object["binaryData"].(map[string]any)

@@ -69,6 +69,13 @@ type BackendTrafficPolicySpec struct {
 	// +optional
 	UseClientProtocol *bool `json:"useClientProtocol,omitempty"`
 
+	// RoutingType is Endpoint or Service. With Service, requests go to the address of a Service or a ServiceImport
+	// (clusterIP), and Kubernetes chooses the endpoint of a connection. Those without an address, which are headless, and
+	// Backends stay with their endpoints. Default: Endpoint.
+	//
+	// +optional
+	RoutingType *RoutingType `json:"routingType,omitempty"`
+
 	// Compression is the former name of compressor. It is deprecated.
 	//
 	// +optional
@@ -108,6 +115,15 @@ type BackendTrafficPolicySpec struct {
 	// Unread lists the fields of the spec that are not read.
 	Unread []UnreadField `json:"-"`
 }
+
+// RoutingType says where requests go.
+type RoutingType string
+
+// Where requests go.
+const (
+	ServiceRoutingType  RoutingType = "Service"
+	EndpointRoutingType RoutingType = "Endpoint"
+)
 
 // UnmarshalJSON decodes the spec, and notes the fields that are not read.
 func (s *BackendTrafficPolicySpec) UnmarshalJSON(text []byte) (err error) {

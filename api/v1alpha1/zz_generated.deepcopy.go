@@ -657,6 +657,11 @@ func (in *BackendTrafficPolicySpec) DeepCopyInto(out *BackendTrafficPolicySpec) 
 		*out = new(bool)
 		**out = **in
 	}
+	if in.RoutingType != nil {
+		in, out := &in.RoutingType, &out.RoutingType
+		*out = new(RoutingType)
+		**out = **in
+	}
 	if in.Compression != nil {
 		in, out := &in.Compression, &out.Compression
 		*out = make([]*Compression, len(*in))

@@ -50,6 +50,8 @@ type Endpoints struct {
 	OwnZone bool
 	// CheckPort is the port of health checks, 0 for that of requests.
 	CheckPort uint32
+	// OfService reports whether requests go to the address of a Service, if it has one, and not to its endpoints.
+	OfService bool
 	// CheckHosts reports whether the health checks of an endpoint that has a host name are for that host.
 	CheckHosts bool
 }
@@ -89,6 +91,9 @@ func (u *Upstream) Rest() (out []byte) {
 	}
 	if e.CheckPort > 0 {
 		out = fmt.Appendf(out, "check=%d", e.CheckPort)
+	}
+	if e.OfService {
+		out = append(out, "of=service"...)
 	}
 	if e.CheckHosts {
 		out = append(out, "check=hosts"...)
