@@ -45,8 +45,8 @@ func (t *Tables) meetLimits(r *flow.Read, p *policyRow, from verdict.Ref, need *
 	service := t.settings.RateLimits
 	if service == nil {
 		return false, []verdict.Problem{feature.Invalid("",
-			"no service counts requests for all Envoys, so nothing that the policy covers is served: "+
-				"write the limits into local")}
+			"no service counts requests for all Envoys, so nothing that the policy covers is served: have rateLimit written "+
+				"into the control plane's configuration, or write the limits into local")}
 	}
 	policy := Key(from.Namespace, from.Name)
 	config := need.Limits.Config(policy)

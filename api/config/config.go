@@ -56,6 +56,9 @@ type EnvoyGateway struct {
 	// Backends says how backends are reached where neither a route nor a policy says. Envoy Gateway has no such field.
 	Backends Backends `json:"backends,omitzero"`
 
+	// RateLimit says how requests are counted for all Envoys together. Default: not at all.
+	RateLimit *RateLimit `json:"rateLimit,omitempty"`
+
 	// Limits keep one object from taking what others need. Envoy Gateway has no such field.
 	Limits Limits `json:"limits,omitzero"`
 
@@ -215,7 +218,7 @@ const (
 	LogXDSServer LogComponent = "xds-server"
 	// LogInfrastructure makes the objects that run Envoys.
 	LogInfrastructure LogComponent = "infrastructure"
-	// LogGlobalRateLimit has nothing to log.
+	// LogGlobalRateLimit runs the rate limit service.
 	LogGlobalRateLimit LogComponent = "global-ratelimit"
 	// LogWebhook is admission. Envoy Gateway has no such component.
 	LogWebhook LogComponent = "webhook"
@@ -321,6 +324,9 @@ func (c *EnvoyGateway) setDefaults() {
 	setDefault(&c.Fetching.LargeContent.MaxSize, DefaultMaxSize)
 	setDefault(&c.Fetching.LargeContent.CacheSize, DefaultCacheSize)
 
+	if c.RateLimit != nil {
+		setDefault(&c.RateLimit.Timeout, DefaultRateLimitTimeout)
+	}
 	if c.Logging.Level == nil {
 		c.Logging.Level = map[LogComponent]LogLevel{}
 	}

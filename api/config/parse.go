@@ -99,8 +99,16 @@ func withKnownFields(strict []error) []error {
 	return explained
 }
 
+// isStruct reports whether a type is a struct or a pointer to one.
+func isStruct(t reflect.Type) bool {
+	return t.Kind() == reflect.Struct || t.Kind() == reflect.Pointer && t.Elem().Kind() == reflect.Struct
+}
+
 // knownFields returns the names of the fields in the object that contains the last field of path.
 func knownFields(t reflect.Type, path string) []string {
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
 	name, rest, deeper := strings.Cut(path, ".")
 	var known []string
 	for field := range t.Fields() {
@@ -108,7 +116,7 @@ func knownFields(t reflect.Type, path string) []string {
 		switch {
 		case field.Anonymous:
 			known = append(known, knownFields(field.Type, "")...)
-		case deeper && tag == name && field.Type.Kind() == reflect.Struct:
+		case deeper && tag == name && isStruct(field.Type):
 			return knownFields(field.Type, rest)
 		default:
 			known = append(known, tag)

@@ -44,6 +44,7 @@ func (c *EnvoyGateway) Validate() error {
 		errs = append(errs, field.Invalid(field.NewPath("limits", "routeMemory"), c.Limits.RouteMemory,
 			"write a number of bytes of at least 1Mi, such as "+DefaultRouteMemory+" or 1Gi"))
 	}
+	errs = append(errs, c.RateLimit.validate(field.NewPath("rateLimit"))...)
 	fetching := field.NewPath("fetching")
 	errs = append(errs, validateCIDRs(fetching.Child("allowedCIDRs"), c.Fetching.AllowedCIDRs)...)
 	errs = append(errs, validateCIDRs(fetching.Child("deniedCIDRs"), c.Fetching.DeniedCIDRs)...)

@@ -22,6 +22,7 @@ var componentsOf = map[string][]config.LogComponent{
 	"certs":              {config.LogProvider},
 	"replicas":           {config.LogProvider},
 	"controller-runtime": {config.LogProvider},
+	"global-ratelimit":   {config.LogGlobalRateLimit},
 	"webhook":            {config.LogWebhook},
 	"audit":              {config.LogWebhook},
 }

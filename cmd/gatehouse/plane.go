@@ -57,6 +57,7 @@ type plane struct {
 	fetcher    *fetch.Fetcher
 	rules      ruling
 	settings   infra.Settings
+	limiting   limiting
 }
 
 func newPlane(ctx context.Context, c *config.EnvoyGateway, in installation, o serveOptions) (*plane, error) {
@@ -75,12 +76,16 @@ func newPlane(ctx context.Context, c *config.EnvoyGateway, in installation, o se
 		return nil, err
 	}
 	o.tables.Namespace = in.namespace
+	o.tables.RateLimits = rateLimits(c.RateLimit, in.namespace, in.domain)
 	tables, err := newTables(c, o.tables)
 	if err != nil {
 		return nil, err
 	}
 	p.world = translator.NewWorld(tables)
 	if err := p.addCertificates(ctx, o); err != nil {
+		return nil, err
+	}
+	if err := p.addRateLimits(ctx, c.RateLimit); err != nil {
 		return nil, err
 	}
 	if err := p.addDelivery(restConfig); err != nil {
@@ -195,14 +200,18 @@ func (p *plane) addDelivery(restConfig *rest.Config) error {
 		return err
 	}
 	p.identities = controller.NewIdentities(reviews, infra.XDSHost(p.namespace, p.domain))
-	p.xds = xds.New(xds.Config{
+	settings := xds.Config{
 		Authenticate: p.identities.Authenticate,
 		Confirm:      p.identities.Confirm,
 		Report:       func(proxy translator.Proxy, connected bool) { p.replicas.Report(proxy, connected) },
 		Memory:       p.memory / 4, // Tables and the garbage collector use the rest.
 		Metrics:      metrics.Registry,
 		Log:          p.log.WithName("xds"),
-	})
+	}
+	if p.limiting.service != nil {
+		settings.RateLimits = p.rateLimitAuthorities
+	}
+	p.xds = xds.New(settings)
 	p.identities.OnChange(p.xds.Review)
 	return nil
 }
@@ -225,7 +234,10 @@ func (p *plane) addInfrastructure(ctx context.Context, c *config.EnvoyGateway) e
 		Put: func(events ...translator.Event) { p.controller.Put(events...) },
 	}
 	p.infra.Failed, p.infra.Proven = p.fleets.Failed, p.identities.Set
-	p.keeper.OnChange(func() { p.infra.SetCA(p.keeper.CABundle()) })
+	p.keeper.OnChange(func() {
+		p.infra.SetCA(p.keeper.CABundle())
+		p.limiting.keeper.Changed()
+	})
 	return nil
 }
 
@@ -245,7 +257,7 @@ func (p *plane) addController(c *config.EnvoyGateway) {
 	}, metrics.Registry, p.log.WithName("controller"))
 	metrics.Registry.MustRegister(&controller.Certificates{List: p.world.Certificates, Own: p.certificate})
 	p.leadership.Tasks = append(p.leadership.Tasks, p.statuses.Start, classes.Start, p.infra.Start, p.fetcher.Start,
-		p.rules.statuses.Start, p.rules.auditor.Start)
+		p.rules.statuses.Start, p.rules.auditor.Start, p.limiting.keeper.Start)
 	for _, r := range []everywhere{p.replicas.Start, p.fetcher.Run, p.translate, p.deliver} {
 		p.must(p.manager.Add(r))
 	}

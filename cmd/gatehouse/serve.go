@@ -22,6 +22,7 @@ import (
 type installation struct {
 	namespace, pod, address, domain string
 	envoyImage, gatehouseImage      string
+	rateLimitImage                  string
 	pullSecrets                     []corev1.LocalObjectReference
 	// gatehousePullPolicy may be empty.
 	gatehousePullPolicy corev1.PullPolicy
@@ -32,15 +33,22 @@ type installation struct {
 // defaultEnvoyImage is the Envoy image that this version is tested with.
 const defaultEnvoyImage = "docker.io/envoyproxy/envoy:distroless-v1.40.0"
 
+// defaultDomain is the domain of a cluster unless the chart says another one.
+const defaultDomain = "cluster.local"
+
 func readInstallation(getenv func(string) string) (installation, error) {
 	in := installation{
 		namespace: getenv("POD_NAMESPACE"), pod: getenv("POD_NAME"), address: getenv("POD_IP"),
 		domain:     getenv("KUBERNETES_CLUSTER_DOMAIN"),
 		envoyImage: getenv("ENVOY_IMAGE"), gatehouseImage: getenv("GATEHOUSE_IMAGE"),
+		rateLimitImage:      getenv("RATE_LIMIT_IMAGE"),
 		gatehousePullPolicy: corev1.PullPolicy(getenv("GATEHOUSE_PULL_POLICY")),
 	}
 	if in.domain == "" {
-		in.domain = "cluster.local"
+		in.domain = defaultDomain
+	}
+	if in.rateLimitImage == "" {
+		in.rateLimitImage = defaultRateLimitImage
 	}
 	if in.envoyImage == "" {
 		in.envoyImage = defaultEnvoyImage

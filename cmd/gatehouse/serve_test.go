@@ -20,7 +20,7 @@ func TestInstallation(t *testing.T) {
 	}
 	want := installation{
 		namespace: "gatehouse-system", pod: "gatehouse-0", address: "10.0.0.1", domain: "cluster.local",
-		envoyImage: defaultEnvoyImage, gatehouseImage: "r.example.com/gatehouse:1", gatehousePullPolicy: corev1.PullAlways,
+		envoyImage: defaultEnvoyImage, rateLimitImage: defaultRateLimitImage, gatehouseImage: "r.example.com/gatehouse:1", gatehousePullPolicy: corev1.PullAlways,
 		pullSecrets: []corev1.LocalObjectReference{{Name: "mirror"}, {Name: "own"}}, memory: 1 << 30,
 	}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(installation{})); diff != "" {

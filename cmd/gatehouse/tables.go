@@ -20,5 +20,8 @@ func newTables(c *config.EnvoyGateway, settings translator.Settings) (*translato
 	settings.RouteMemory = c.Limits.RouteMemoryBytes()
 	settings.EnabledKinds = c.EnabledKinds()
 	settings.RetriesDisabled = c.Backends.DisableRetries
+	if settings.RateLimits == nil { // For files, the names do not matter.
+		settings.RateLimits = rateLimits(c.RateLimit, settings.Namespace, defaultDomain)
+	}
 	return translator.NewTables(settings, engine), nil
 }

@@ -62,6 +62,9 @@ func newLeaf(s Settings, ca *x509.Certificate, caKey crypto.Signer, now time.Tim
 	template.DNSNames = s.DNSNames
 	template.KeyUsage = x509.KeyUsageDigitalSignature
 	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+	if s.Client {
+		template.ExtKeyUsage = append(template.ExtKeyUsage, x509.ExtKeyUsageClientAuth)
+	}
 	key, err := newKey()
 	if err != nil {
 		return nil, nil, err

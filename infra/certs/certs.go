@@ -29,6 +29,8 @@ type Settings struct {
 	Namespace, Secret string
 	// DNSNames are the names that the certificate is for.
 	DNSNames []string
+	// Client reports whether it is for clients too.
+	Client bool
 	// LeafLifetime and CALifetime are how long a new certificate is valid; it is renewed after two thirds of that time.
 	// Zero means the default.
 	LeafLifetime, CALifetime time.Duration
