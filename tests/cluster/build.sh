@@ -14,7 +14,7 @@ here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 root=$(CDPATH='' cd -- "$here/../.." && pwd)
 bin=${BIN:-$root/bin}
 older=${KUBERNETES:+kubernetes-$KUBERNETES/}
-all="etcd ${older}kube-apiserver ${older}kube-controller-manager kubectl echo-basic envoy cluster"
+all="etcd ${older}kube-apiserver ${older}kube-controller-manager kubectl echo-basic envoy ratelimit cluster"
 more="cert-manager"
 export GOWORK=off
 # The flags of the Makefile, so that programs and tests share compiled packages.
@@ -93,6 +93,7 @@ build() {
 	*kube-apiserver | *kube-controller-manager | kubectl) kubernetes_build "$1" ;;
 	echo-basic) go_build "$root/tests" sigs.k8s.io/gateway-api-conformance-images/echo-basic echo-basic ;;
 	envoy) envoy_build ;;
+	ratelimit) go_build "$here/ratelimit" github.com/envoyproxy/ratelimit/src/service_cmd ratelimit ;;
 	cluster) go_build "$root/tests" ./cluster cluster ;;
 	cert-manager) cert_manager_build ;;
 	esac
@@ -102,6 +103,7 @@ build() {
 inputs() {
 	case $1 in
 	etcd) cat "$here"/etcd/* ;;
+	ratelimit) cat "$here"/ratelimit/* ;;
 	*kube-apiserver | *kube-controller-manager | kubectl) cat "$(kubernetes_module "$1")"/* ;;
 	echo-basic) cat "$root/tests/go.mod" "$root/tests/go.sum" ;;
 	envoy) cat "$here/envoy.txt" && uname -m ;;
@@ -158,6 +160,6 @@ for name; do
 	echo "$stamp" >"$bin/.stamps/$name"
 	echo "[$count/$#] $name: built in $(($(date +%s) - begin)) s"
 done
-[ -z "$older" ] || for name in etcd echo-basic envoy; do
+[ -z "$older" ] || for name in etcd echo-basic envoy ratelimit; do
 	ln -sf "../$name" "$bin/$older$name"
 done

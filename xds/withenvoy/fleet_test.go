@@ -62,8 +62,12 @@ type controlled struct {
 	t        testing.TB
 	settings bootstrap.Settings
 	leaf     tls.Certificate
-	token    *envoytest.Mount
-	envoy    *envoytest.Envoy
+	// ca are the CA certificates (PEM) of the control plane.
+	ca []byte
+	// config is Envoy's start configuration.
+	config string
+	token  *envoytest.Mount
+	envoy  *envoytest.Envoy
 
 	// published is what the control plane has published so far, and would publish again after a restart.
 	published map[translator.Name]*translator.Resource
@@ -90,7 +94,7 @@ func start(t testing.TB, resources ...*translator.Resource) *controlled {
 		tokens: map[string]xds.Identity{"first": {Subject: "system:serviceaccount:shop:web", Fleets: []string{fleetName}}},
 	}
 	ca, leaf := certificates(t, "localhost")
-	c.leaf = leaf
+	c.ca, c.leaf = ca, leaf
 	mount := envoytest.NewMount(t)
 	c.settings = bootstrap.Settings{
 		XDSHost: "localhost", ConfigDir: mount.Dir,
@@ -107,11 +111,10 @@ func start(t testing.TB, resources ...*translator.Resource) *controlled {
 		t.Fatal(err)
 	}
 	mount.Write(t, files)
-	config, err := bootstrap.JSON(c.settings)
-	if err != nil {
+	if c.config, err = bootstrap.JSON(c.settings); err != nil {
 		t.Fatal(err)
 	}
-	c.envoy = envoytest.Start(t, config, "--service-cluster", fleetName, "--service-node", podName,
+	c.envoy = envoytest.Start(t, c.config, "--service-cluster", fleetName, "--service-node", podName,
 		"--service-zone", ownZone)
 	return c
 }
@@ -131,7 +134,7 @@ func (c *controlled) serve() {
 	c.counters = prometheus.NewRegistry()
 	c.server = xds.New(xds.Config{
 		Authenticate: c.authenticate, Report: c.report, Grace: grace, Remembered: remembered,
-		Log: log, Metrics: c.counters,
+		Log: log, Metrics: c.counters, RateLimits: serviceAuthorities,
 	})
 	c.grpc = c.server.Serve(func() *tls.Certificate { return &c.leaf })
 	c.served = make(chan error, 1)
@@ -393,7 +396,7 @@ func certificates(t testing.TB, name string) (ca []byte, leaf tls.Certificate) {
 	}
 	key, der := sign(t, &x509.Certificate{
 		Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}, parent, caKey)
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: caDER}),
 		tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
