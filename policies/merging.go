@@ -40,14 +40,7 @@ func (k Kind) checkMerging(p Object) []verdict.Problem {
 		return []verdict.Problem{feature.Invalid(mergeTypeField,
 			"%q is not known: write StrategicMerge or JSONMerge, or remove it to replace less specific policies", how)}
 	}
-	var kinds []string
-	for _, ref := range References(k, p) {
-		kinds = append(kinds, ref.Kind)
-	}
-	for _, s := range p.GetTargets().TargetSelectors {
-		kinds = append(kinds, string(s.Kind))
-	}
-	for _, kind := range kinds {
+	for _, kind := range k.kindsOfTargets(p) {
 		if targetKindNamed(kind).Section != sectionRule {
 			return []verdict.Problem{feature.Invalid(mergeTypeField,
 				"a policy with mergeType can only target routes, and this one targets a %s: remove that target, or mergeType",

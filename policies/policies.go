@@ -113,7 +113,11 @@ func (k Kind) Check(p Object) []verdict.Problem {
 	for f := range k.features {
 		problems = append(problems, f.check(p)...)
 	}
-	return append(problems, k.checkSettings(p)...)
+	problems = append(problems, k.checkSettings(p)...)
+	if !verdict.Has(problems, verdict.Invalid) {
+		problems = append(problems, k.checkForwarded(p)...)
+	}
+	return problems
 }
 
 // CheckWritten is the part of Check that is about the policy as it is written. No merge with other policies can change

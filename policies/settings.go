@@ -1,9 +1,6 @@
 package policies
 
 import (
-	"bytes"
-	"encoding/json"
-	"maps"
 	"slices"
 	"strings"
 
@@ -55,8 +52,13 @@ func (k Kind) withoutEffect(p Object, need int) []verdict.Problem {
 		return nil // Nearly always.
 	}
 	s := settingsOf{kind: k, policy: p.DeepCopyObject().(Object), need: need}
+	does := func(tree map[string]any) effects {
+		settings := new(v1alpha1.ClusterSettings)
+		encoded(tree, settings)
+		return effects{here: s.effect(settings), elsewhere: ofRoutes(settings)}
+	}
 	var problems []verdict.Problem
-	for _, field := range s.idle(decoded(&written)) {
+	for _, field := range idle(decoded(&written), does) {
 		problems = append(problems, feature.WithoutEffect(field, reasonOfRoutes,
 			"this is about requests of routes, so it has no effect here: leave it out or choose something else"))
 	}
@@ -93,56 +95,4 @@ func (s settingsOf) effect(settings *v1alpha1.ClusterSettings) string {
 	kind.Cluster(policy, feature.Have{}, upstream)
 	have := feature.Have{Clusters: map[string]feature.Cluster{need.Field: {Name: "cluster", Host: "host"}}}
 	return string(Settings(upstream)) + routeBy(s.kind, s.policy, have)
-}
-
-// idle lists the fields of settings, as a tree, that would do something to routes but do nothing where they stand. It
-// tries the settings without each field. If a field as a whole does nothing, its parts are not listed.
-func (s settingsOf) idle(settings map[string]any) []string {
-	whole := encoded(settings)
-	effect, onRoutes := s.effect(whole), ofRoutes(whole)
-	var idle []string
-	var try func(path string, fields map[string]any)
-	try = func(path string, fields map[string]any) {
-		for _, name := range slices.Sorted(maps.Keys(fields)) {
-			value := fields[name]
-			delete(fields, name)
-			without := encoded(settings)
-			fields[name] = value
-			parts, _ := value.(map[string]any)
-			switch {
-			case s.effect(without) != effect:
-				try(path+name+".", parts)
-			case ofRoutes(without) != onRoutes:
-				idle = append(idle, path+name)
-			}
-		}
-	}
-	try("", settings)
-	return idle
-}
-
-// decoded returns settings as a tree, encoded the settings of a tree that was one of settings.
-func decoded(s *v1alpha1.ClusterSettings) (tree map[string]any) {
-	text, err := json.Marshal(s)
-	if err == nil {
-		decoder := json.NewDecoder(bytes.NewReader(text))
-		decoder.UseNumber()
-		err = decoder.Decode(&tree)
-	}
-	if err != nil {
-		panic("decoding settings that were encoded: " + err.Error())
-	}
-	return tree
-}
-
-func encoded(tree map[string]any) *v1alpha1.ClusterSettings {
-	var s v1alpha1.ClusterSettings
-	text, err := json.Marshal(tree)
-	if err == nil {
-		err = json.Unmarshal(text, &s)
-	}
-	if err != nil {
-		panic("encoding settings that were decoded: " + err.Error())
-	}
-	return &s
 }

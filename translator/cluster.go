@@ -357,8 +357,8 @@ func envoyCluster(use *clusterUse) *clusterv3.Cluster {
 	if c.TypedExtensionProtocolOptions == nil {
 		c.TypedExtensionProtocolOptions = map[string]*anypb.Any{}
 	}
-	if use.Backends[0].datagrams() { // Envoy has no checks and no sockets of this kind for datagrams.
-		c.HealthChecks, c.OutlierDetection, c.TransportSocket = nil, nil, nil
+	if use.Backends[0].datagrams() {
+		u.LimitToDatagrams()
 	} else {
 		setProtocol(u, use)
 		use.guard(u.HTTP)

@@ -44,17 +44,13 @@ var grpcCodes = []v1alpha1.GRPCSuccessCode{
 	"DataLoss", "Unauthenticated",
 }
 
-// kinds are the kinds of targets whose requests Envoy sees.
-var kinds = []string{"Gateway", "ListenerSet", "HTTPRoute", "GRPCRoute"}
-
 func check(spec *v1alpha1.BackendTrafficPolicySpec) (problems []verdict.Problem) {
 	c := spec.AdmissionControl
 	if c == nil {
 		return nil
 	}
 	const field = "admissionControl."
-	problems = checkTargets(&spec.PolicyTargetReferences)
-	problems = append(problems, feature.CheckDuration(field+"samplingWindow", c.SamplingWindow)...)
+	problems = feature.CheckDuration(field+"samplingWindow", c.SamplingWindow)
 	if d := feature.Duration(c.SamplingWindow); d != nil && d.AsDuration() < time.Second {
 		problems = append(problems, feature.Invalid(field+"samplingWindow", "%q is too short: write 1s or more", *c.SamplingWindow))
 	}
@@ -68,25 +64,6 @@ func check(spec *v1alpha1.BackendTrafficPolicySpec) (problems []verdict.Problem)
 		problems = append(problems, feature.Invalid(field+"maxRejectionPercent", "%d is not a share in percent: write 0 to 100", n))
 	}
 	return append(problems, checkCriteria(field+"successCriteria", c.SuccessCriteria)...)
-}
-
-func checkTargets(targets *v1alpha1.PolicyTargetReferences) (problems []verdict.Problem) {
-	wrong := func(kind string) {
-		if kind != "" && !slices.Contains(kinds, kind) {
-			problems = append(problems, feature.Invalid("admissionControl",
-				"Envoy does not see the requests of kind %s: remove admissionControl or this target", kind))
-		}
-	}
-	if targets.TargetRef != nil {
-		wrong(string(targets.TargetRef.Kind))
-	}
-	for _, ref := range targets.TargetRefs {
-		wrong(string(ref.Kind))
-	}
-	for _, selector := range targets.TargetSelectors {
-		wrong(string(selector.Kind))
-	}
-	return problems
 }
 
 func checkCriteria(field string, c *v1alpha1.AdmissionControlSuccessCriteria) (problems []verdict.Problem) {

@@ -74,6 +74,11 @@ func (u *Upstream) AddFilter(name string, config proto.Message) {
 		filter("envoy.filters.http.upstream_codec", &codecv3.UpstreamCodec{}))
 }
 
+// LimitToDatagrams removes what Envoy does not have for datagrams: checks of endpoints, and sockets of other kinds.
+func (u *Upstream) LimitToDatagrams() {
+	u.Cluster.HealthChecks, u.Cluster.OutlierDetection, u.Cluster.TransportSocket = nil, nil, nil
+}
+
 // Rest encodes what features have set elsewhere than in Cluster, HTTP and Certificate. It is empty for the defaults.
 func (u *Upstream) Rest() (out []byte) {
 	if u.HTTP2 != nil {
