@@ -24,17 +24,20 @@ import (
 type listedRow struct {
 	Backend  *v1alpha1.Backend
 	Problems []verdict.Problem
+	// Idle are its fields without effect. They do no harm.
+	Idle []verdict.Problem
 	// TLS is what it says about TLS, nil for nothing.
 	TLS *ownTLS
 }
 
 func (l *listedRow) equal(o *listedRow) bool {
-	return l.Backend == o.Backend && l.TLS.equal(o.TLS) && equalProblems(l.Problems, o.Problems)
+	return l.Backend == o.Backend && l.TLS.equal(o.TLS) && equalProblems(l.Problems, o.Problems) &&
+		equalProblems(l.Idle, o.Idle)
 }
 
 func (t *Tables) listed(r *flow.Read, _ string, b *v1alpha1.Backend) (*listedRow, bool) {
 	row := &listedRow{Backend: b, Problems: slices.Concat(t.rules.Check(b), endpoints.Check(b), checkNamePorts(b),
-		backendtls.CheckBackend(b))}
+		backendtls.CheckBackend(b)), Idle: endpoints.WithoutEffect(b)}
 	t.meetListed(r, row)
 	return row, true
 }
@@ -158,14 +161,15 @@ func (t *Tables) backendStatus(r *flow.Read, key string, l *listedRow) (*Status,
 	if t.refersElsewhere(r, t.routesByBackend, key) {
 		return newStatus(l.Backend, nil, nil), true
 	}
-	problems := append(slices.Clip(l.Problems), t.checkTrusts(r, l)...)
+	problems, idle := append(slices.Clip(l.Problems), t.checkTrusts(r, l)...), l.Idle
 	if off := t.enabled(backendKindNamed(v1alpha1.KindBackend)); off != nil {
 		off.Field, off.Reason = "spec", "Disabled"
-		problems = []verdict.Problem{*off}
+		problems, idle = []verdict.Problem{*off}, nil
 	}
-	desired := &v1alpha1.BackendStatus{Conditions: []metav1.Condition{status.Condition(string(gwapiv1.PolicyConditionAccepted),
-		string(gwapiv1.PolicyReasonAccepted), "The Backend is accepted.", problems)}}
-	return newStatus(l.Backend, problems, desired), true
+	desired := &v1alpha1.BackendStatus{Conditions: append([]metav1.Condition{status.Condition(
+		string(gwapiv1.PolicyConditionAccepted), string(gwapiv1.PolicyReasonAccepted), "The Backend is accepted.", problems)},
+		status.FalseOnly(feature.ConditionFields, idle)...)}
+	return newStatus(l.Backend, slices.Concat(problems, idle), desired), true
 }
 
 // refersElsewhere reports whether routes refer to an object, and all of them belong to other controllers.

@@ -194,7 +194,8 @@ type UnixSocket struct {
 
 // BackendStatus says whether a Backend was accepted.
 type BackendStatus struct {
-	// Conditions has the condition Accepted. It is False if nothing is sent to the Backend.
+	// Conditions has the condition Accepted. It is False if nothing is sent to the Backend. FieldsEffective is False if some
+	// of its fields have no effect.
 	//
 	// +optional
 	// +listType=map

@@ -52,6 +52,26 @@ func Check(b *v1alpha1.Backend) []verdict.Problem {
 	return problems
 }
 
+// Reasons of condition FieldsEffective of a Backend.
+const (
+	reasonOfClients  = "OnlyForClients"
+	reasonOfRequests = "NotForDynamicResolver"
+)
+
+// WithoutEffect finds fields of a Backend that have no effect. The rest of the Backend takes effect.
+func WithoutEffect(b *v1alpha1.Backend) (problems []verdict.Problem) {
+	if b.Spec.TLS != nil && len(b.Spec.TLS.Fingerprints) > 0 {
+		problems = append(problems, feature.WithoutEffect("spec.tls.fingerprints", reasonOfClients,
+			"fingerprints are those of clients, and to endpoints Envoy is the client, so this has no effect: remove it, or write "+
+				"it in a ClientTrafficPolicy"))
+	}
+	if b.Spec.Fallback != nil && *b.Spec.Fallback && ByRequest(b) {
+		problems = append(problems, feature.WithoutEffect("spec.fallback", reasonOfRequests,
+			"a Backend of type DynamicResolver is the only one of its rule, so this has no effect: remove it"))
+	}
+	return problems
+}
+
 // ByRequest reports whether the endpoint of a Backend is the host of each request.
 func ByRequest(b *v1alpha1.Backend) bool {
 	return b.Spec.Type != nil && *b.Spec.Type == v1alpha1.BackendTypeDynamicResolver
