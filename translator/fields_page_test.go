@@ -43,9 +43,6 @@ func TestFieldsPages(t *testing.T) {
 				t.Fatalf("%d kinds, error %v", len(kinds), err)
 			}
 			effects := fieldtest.Effects{
-				"spec.tls.fingerprints": { // Clients have fingerprints, and backends do not.
-					Example: "../../translator/testdata/backends-tls.txtar", Settings: []string{"nothing"},
-				},
 				"spec.directResponse.header.remove": { // Nothing can be removed from a response of Envoy.
 					Example: "../../translator/testdata/direct-responses-refused.txtar", Settings: []string{"refused"},
 				},
