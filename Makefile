@@ -39,6 +39,7 @@ lint: ## Formatting, linters, and generated files as they should be
 
 .PHONY: unit
 unit: ## Unit tests, goldens, fuzz seeds and the oracle's property tests
+	@tests/tools/redis.sh
 	go test ./...
 	go test -tags gatehousedebug -run TestQuarantine ./xds/withenvoy
 
