@@ -77,7 +77,7 @@ func (m *Maker) costly(k *Kind, name types.NamespacedName, texts []string) (Obje
 	}
 	for range tries {
 		small := k.Object(name.Namespace, name.Name, m.Spec(k))
-		if !k.admitsSome(small) {
+		if !k.AdmitsSome(small) {
 			continue
 		}
 		typed, err := k.Typed(m.Grown(k, small, texts), known)

@@ -21,7 +21,7 @@ func TestObjectsGrow(t *testing.T) {
 		m, factor, left := &Maker{Rand: rand.New(rand.NewPCG(1, 1)), Words: heavy.Words}, 0, 8
 		for range 10 * tries {
 			small := k.Object("default", "a", m.Spec(k))
-			if !k.admitsSome(small) {
+			if !k.AdmitsSome(small) {
 				continue
 			}
 			if left--; left < 0 && factor > 1 {

@@ -97,9 +97,9 @@ func (k *Kind) Admits(object map[string]any) bool {
 	return len(k.Validate(object)) == 0
 }
 
-// admitsSome removes the fields of the spec that the API server rejects. It reports whether the API server would store
+// AdmitsSome removes the fields of the spec that the API server rejects. It reports whether the API server would store
 // the rest, with the defaults filled in. Otherwise specs of many fields would seldom be admitted.
-func (k *Kind) admitsSome(object map[string]any) bool {
+func (k *Kind) AdmitsSome(object map[string]any) bool {
 	for !k.Admits(object) {
 		spec, _ := object["spec"].(map[string]any)
 		left := len(spec)
