@@ -37,6 +37,7 @@ type BackendTrafficPolicy struct {
 // +kubebuilder:validation:XValidation:rule="!has(self.targetRefs) || self.targetRefs.all(r, r.kind in ['Gateway', 'ListenerSet', 'HTTPRoute', 'GRPCRoute', 'TLSRoute', 'TCPRoute', 'UDPRoute'])",fieldPath=".targetRefs",message="a BackendTrafficPolicy targets objects of kind Gateway, ListenerSet, HTTPRoute, GRPCRoute, TLSRoute, TCPRoute or UDPRoute: change the kind of the entry that has another"
 // +kubebuilder:validation:XValidation:rule="!has(self.mergeType) || ((!has(self.targetRef) || self.targetRef.kind.endsWith('Route')) && (!has(self.targetRefs) || self.targetRefs.all(r, r.kind.endsWith('Route'))) && (!has(self.targetSelectors) || self.targetSelectors.all(s, s.kind.endsWith('Route'))))",fieldPath=".mergeType",message="a policy with mergeType can only target routes: change the targets that are none, or remove mergeType"
 // +kubebuilder:validation:XValidation:rule="!has(self.requestBuffer) || !has(self.httpUpgrade) || size(self.httpUpgrade) == 0",fieldPath=".requestBuffer",message="bodies cannot be held on a connection that changes to another protocol: remove requestBuffer or httpUpgrade"
+// +kubebuilder:validation:XValidation:rule="!has(self.compression) || size(self.compression) == 0 || !has(self.compressor) || size(self.compressor) == 0",fieldPath=".compression",message="compressor says the same: remove compression, which is deprecated"
 type BackendTrafficPolicySpec struct {
 	PolicyTargetReferences `json:",inline"`
 	Merging                `json:",inline"`

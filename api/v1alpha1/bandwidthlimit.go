@@ -4,6 +4,8 @@ import "k8s.io/apimachinery/pkg/api/resource"
 
 // BandwidthLimit limits how fast bodies are forwarded. It needs request or response. Each Envoy and each match of each
 // rule of a route counts for itself.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.request) || has(self.response)",message="there is no limit: set request or response, or remove bandwidthLimit"
 type BandwidthLimit struct {
 	// Request limits what clients send.
 	//
@@ -43,6 +45,7 @@ type BandwidthLimitResponseTrailers struct {
 	// Prefix is put before their names, with a dash.
 	//
 	// +optional
+	// +kubebuilder:validation:Pattern=`^[^\x00\r\n]*$`
 	Prefix *string `json:"prefix,omitempty"`
 }
 

@@ -3,6 +3,8 @@ package v1alpha1
 import gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 // FaultInjection delays requests, or answers them with an error, to test how clients cope. It needs delay or abort.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.delay) || has(self.abort)",message="there is no fault: set delay or abort, or remove faultInjection"
 type FaultInjection struct {
 	// Delay holds requests back.
 	//
@@ -30,6 +32,8 @@ type FaultInjectionDelay struct {
 }
 
 // FaultInjectionAbort answers requests without the backend. It needs one of both statuses.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.httpStatus) != has(self.grpcStatus)",message="an answer has one status: set httpStatus or grpcStatus"
 type FaultInjectionAbort struct {
 	// HTTPStatus is the status code of the answer.
 	//
