@@ -114,14 +114,14 @@ func TestRightsToItsOwn(t *testing.T) {
 		"leases":                  "create",
 		"leases gatehouse-leader": "get update",
 		"secrets":                 "create",
-		"secrets gatehouse":       "update",
-		"validatingwebhookconfigurations gatehouse": "get patch",
-		"mutatingwebhookconfigurations gatehouse":   "get patch",
-		"httproutes/status":                         "update",
-		"gatewayclasses":                            "patch",
-		"deployments":                               "get list watch create patch delete",
-		"configmaps":                                "create patch delete",
-		"events":                                    "create",
+		"secrets gatehouse gatehouse-ratelimit gatehouse-ratelimit-clients": "update",
+		"validatingwebhookconfigurations gatehouse":                         "get patch",
+		"mutatingwebhookconfigurations gatehouse":                           "get patch",
+		"httproutes/status": "update",
+		"gatewayclasses":    "patch",
+		"deployments":       "get list watch create patch delete",
+		"configmaps":        "create patch delete",
+		"events":            "create",
 	} {
 		if got[resource] != verbs {
 			t.Errorf("the rights to %s are %q, want %q", resource, got[resource], verbs)

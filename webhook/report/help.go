@@ -94,10 +94,12 @@ var meanings = map[string]string{
 	"AllZones":                   "Requests go to the endpoints of all zones, although the nearest are asked for.",
 
 	// Of policies.
-	"TargetNotFound": "The policy is about something that does not exist.",
-	"Conflicted":     "An older policy has the same target and wins.",
-	"OnlyForRoutes":  "The setting has an effect only in a policy on a route.",
-	"NotFetched":     "Content that the policy needs could not be fetched.",
+	"TargetNotFound":  "The policy is about something that does not exist.",
+	"Conflicted":      "An older policy has the same target and wins.",
+	"OnlyForRoutes":   "The setting has an effect only in a policy on a route.",
+	"OnlyForRequests": "The setting is about requests, which Envoy does not read on routes of this kind.",
+	"NotForDatagrams": "Envoy does not have the setting for datagrams.",
+	"NotFetched":      "Content that the policy needs could not be fetched.",
 }
 
 // title is a sentence without its full stop, as lists of rules show it.
