@@ -9,6 +9,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"gatehouse/api/v1alpha1"
 )
 
 // benchRoute is a route of its own host to one of 500 Services.
@@ -157,6 +159,45 @@ func BenchmarkListenerSet(b *testing.B) {
 			b.ResetTimer()
 			for i := range b.N {
 				apply(b, w, secureSet(7, int64(i+2)))
+			}
+		})
+	}
+}
+
+// routePolicy is a policy of a route of benchWorld.
+func routePolicy(i int, generation int64) *v1alpha1.BackendTrafficPolicy {
+	name := fmt.Sprintf("r%d", i)
+	p := &v1alpha1.BackendTrafficPolicy{ObjectMeta: metav1.ObjectMeta{
+		Namespace: "n", Name: name, UID: types.UID(name), Generation: generation, CreationTimestamp: metav1.Unix(int64(i), 0),
+	}}
+	p.Spec.TargetRefs = []gwapiv1.LocalPolicyTargetReferenceWithSectionName{{
+		LocalPolicyTargetReference: gwapiv1.LocalPolicyTargetReference{
+			Group: gwapiv1.GroupName, Kind: "HTTPRoute", Name: gwapiv1.ObjectName(name),
+		},
+	}}
+	p.Spec.Timeout = &v1alpha1.Timeout{HTTP: &v1alpha1.HTTPTimeout{
+		RequestTimeout: ptr(gwapiv1.Duration(fmt.Sprintf("%ds", generation))),
+	}}
+	return p
+}
+
+// BenchmarkRoutePolicy changes the policy of one of many routes that have a policy each. It should take at most twice as
+// long as BenchmarkRoute.
+func BenchmarkRoutePolicy(b *testing.B) {
+	for _, n := range []int{1000, 10000} {
+		b.Run(fmt.Sprintf("routes=%d", n), func(b *testing.B) {
+			w := benchWorld(b, n)
+			policies := make([]Event, n)
+			for i := range policies {
+				policies[i].Object = routePolicy(i, 1)
+			}
+			if _, err := w.Apply(policies); err != nil {
+				b.Fatal(err)
+			}
+			b.ReportAllocs()
+			b.ResetTimer()
+			for i := range b.N {
+				apply(b, w, routePolicy(7, int64(i+2)))
 			}
 		})
 	}
