@@ -17,8 +17,8 @@ import (
 // rateLimitInterval is the time between two repairs of the service's objects.
 const rateLimitInterval = 30 * time.Second
 
-// RateLimitKeeper keeps the objects of the rate limit service equal to the desired ones, or deletes them if there is to be
-// no service. It runs only on the leader.
+// RateLimitKeeper keeps the objects of the rate limit service as they should be. It deletes them if the configuration asks
+// for no service. It runs only on the leader.
 type RateLimitKeeper struct {
 	client   client.Client
 	settings func() RateLimitSettings

@@ -3,7 +3,6 @@ package translator
 import (
 	"fmt"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -11,6 +10,7 @@ import (
 
 	"golang.org/x/tools/txtar"
 
+	"gatehouse/api/fieldtest"
 	"gatehouse/policies"
 )
 
@@ -103,15 +103,8 @@ func TestFeaturesPage(t *testing.T) {
 		}
 	}
 	page.WriteString(featureTable(t, examples))
-	const file = "../docs/features.md"
-	if *update {
-		if err := os.WriteFile(file, []byte(page.String()), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	if got, err := os.ReadFile(file); err != nil || string(got) != page.String() {
-		t.Errorf("%s is not what the goldens say (%v); run make golden", file, err)
+	if err := fieldtest.Hold("../docs/features.md", page.String(), *update); err != nil {
+		t.Error(err)
 	}
 }
 

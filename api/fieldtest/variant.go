@@ -14,8 +14,9 @@ import (
 // Place is a field without fields of its own, at one place of an object.
 type Place struct {
 	Field Field
-	// Changed are the objects that differ only in this field: it is not there, or has another value. Without are those that
-	// lack a field around it, the nearest first; the last is nil, for no object at all. Not all of them are valid.
+	// Changed are copies of the object in which only this field is missing, or has another value.
+	// Without are copies without the field around it, then without the one around that, and so on. The last one is nil,
+	// which stands for no object at all. Some copies are not valid.
 	Changed, Without []map[string]any
 }
 

@@ -14,7 +14,7 @@ import (
 const quantity = `^[1-9]+[0-9]*([EPTGMK]i|[EPTGMk])?$`
 
 // TestFieldsOfEnvoyGateway compares the fields of our kinds, and their types, with those of Envoy Gateway in
-// testdata/fields.txt: none is missing, and none has another type or another name. What is there as unserved is missing.
+// testdata/fields.txt: none is missing but those that are marked there as unserved, and none has another type or name.
 func TestFieldsOfEnvoyGateway(t *testing.T) {
 	types := readTypes(t)
 	for _, kind := range []string{"Backend", "BackendTrafficPolicy", "ClientTrafficPolicy", "HTTPRouteFilter"} {

@@ -143,7 +143,7 @@ func unreachable(text string) string {
 	switch {
 	case err != nil:
 		return "%q is not an IP address: write one such as 10.0.0.1 or 2001:db8::1, or a name as fqdn"
-	case address.IsLoopback() || address.IsUnspecified():
+	case address.IsLoopback() || address.IsUnspecified() || thisNetwork.Contains(address):
 		return "%q leads to Envoy's own host, to which nothing is sent: write the address of another host"
 	case address.IsLinkLocalUnicast():
 		return "%q is on the link of Envoy's host, where clouds have the credentials of machines, " +
@@ -167,6 +167,9 @@ func Unreachable() []netip.Prefix {
 	}
 	return ranges
 }
+
+// thisNetwork are the addresses that mean the own network (RFC 6890).
+var thisNetwork = netip.MustParsePrefix("0.0.0.0/8")
 
 var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 

@@ -1,6 +1,8 @@
 package endpoints
 
 import (
+	"net/netip"
+	"slices"
 	"testing"
 
 	"gatehouse/api/v1alpha1"
@@ -63,4 +65,29 @@ func withName(name string) *v1alpha1.Backend {
 
 func with(e v1alpha1.BackendEndpoint) *v1alpha1.Backend {
 	return &v1alpha1.Backend{Spec: v1alpha1.BackendSpec{Endpoints: []v1alpha1.BackendEndpoint{e}}}
+}
+
+// TestRangesAreThoseOfAddresses: Envoy is told the same ranges that endpoints are refused for. Their ends and the addresses
+// beside them are tried, but not those of IPv4 addresses that are written as IPv6 ones.
+func TestRangesAreThoseOfAddresses(t *testing.T) {
+	ranges := Unreachable()
+	for _, r := range ranges {
+		if r.Addr().Is4In6() {
+			continue
+		}
+		last := r.Addr().AsSlice()
+		for bit := r.Bits(); bit < r.Addr().BitLen(); bit++ {
+			last[bit/8] |= 1 << (7 - bit%8)
+		}
+		end, _ := netip.AddrFromSlice(last)
+		for _, a := range []netip.Addr{r.Addr().Prev(), r.Addr(), end, end.Next()} {
+			if !a.IsValid() {
+				continue
+			}
+			in := slices.ContainsFunc(ranges, func(r netip.Prefix) bool { return r.Contains(a) })
+			if refused := unreachable(a.String()) != ""; refused != in {
+				t.Errorf("%s is refused: %t, and in a range: %t", a, refused, in)
+			}
+		}
+	}
 }

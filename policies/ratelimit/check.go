@@ -53,12 +53,12 @@ func checkHalves(limit *v1alpha1.RateLimitSpec) (problems []verdict.Problem) {
 	}
 	if !written[kind] {
 		return []verdict.Problem{feature.Invalid("rateLimit.type",
-			"%q has only %s be read, which is not set: set it, or leave type out", kind, strings.ToLower(string(kind)))}
+			"with type %s only %s is read, and it is not set: set it, or leave type out", kind, strings.ToLower(string(kind)))}
 	}
 	for other, there := range written {
 		if there && other != kind {
 			problems = append(problems, feature.WithoutEffect("rateLimit."+strings.ToLower(string(other)), reasonType,
-				"type %s has only %s be read, so this has no effect: leave type out, or remove this", kind,
+				"with type %s only %s is read, so this has no effect: leave type out, or remove this", kind,
 				strings.ToLower(string(kind))))
 		}
 	}

@@ -7,10 +7,8 @@ import (
 	"strconv"
 	"strings"
 
-	xdscorev3 "github.com/cncf/xds/go/xds/core/v3"
 	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
-	"google.golang.org/protobuf/proto"
 	"k8s.io/utils/ptr"
 
 	"gatehouse/api/v1alpha1"
@@ -26,33 +24,26 @@ var sources = map[v1alpha1.ResponseOverrideSource]string{
 	v1alpha1.ResponseOverrideSourceBackend: "false",
 }
 
-// condition is a condition on a response.
-type condition = xdsmatcherv3.Matcher_MatcherList_Predicate
-
 // predicate is the condition of an override.
-func predicate(o *v1alpha1.ResponseOverride) *condition {
-	var all []*condition
+func predicate(o *v1alpha1.ResponseOverride) *feature.Predicate {
+	var all []*feature.Predicate
 	if pattern := codes(o.Match.StatusCodes); pattern != "" {
-		all = append(all, is("status", &matcherv3.HttpResponseStatusCodeMatchInput{}, matching(pattern)))
+		all = append(all, feature.Is("status", &matcherv3.HttpResponseStatusCodeMatchInput{}, feature.Like(pattern)))
 	}
 	for i := range o.Match.ResponseHeaders {
 		h := &o.Match.ResponseHeaders[i]
-		all = append(all, is("header", &matcherv3.HttpResponseHeaderMatchInput{HeaderName: h.Name}, text(&h.Value)))
+		all = append(all, feature.Is("header", &matcherv3.HttpResponseHeaderMatchInput{HeaderName: h.Name}, text(&h.Value)))
 	}
 	if local := sources[ptr.Deref(o.Source, v1alpha1.ResponseOverrideSourceAll)]; local != "" {
-		all = append(all, is("local", &matcherv3.HttpResponseLocalReplyMatchInput{}, &xdsmatcherv3.StringMatcher{
-			MatchPattern: &xdsmatcherv3.StringMatcher_Exact{Exact: local},
-		}))
+		all = append(all, feature.Is("local", &matcherv3.HttpResponseLocalReplyMatchInput{}, feature.Same(local)))
 	}
 	if mayBeBodiless(o) {
-		all = append(all, not(is("status", &matcherv3.HttpResponseStatusCodeMatchInput{}, matching("204|304"))))
+		all = append(all, feature.Not(feature.Is("status", &matcherv3.HttpResponseStatusCodeMatchInput{}, feature.Like("204|304"))))
 	}
 	if len(all) == 1 {
 		return all[0]
 	}
-	return &condition{MatchType: &xdsmatcherv3.Matcher_MatcherList_Predicate_AndMatcher{
-		AndMatcher: &xdsmatcherv3.Matcher_MatcherList_Predicate_PredicateList{Predicate: all},
-	}}
+	return feature.All(all)
 }
 
 // mayBeBodiless reports whether an override would give a body to responses whose status code allows none
@@ -66,20 +57,6 @@ func mayBeBodiless(o *v1alpha1.ResponseOverride) bool {
 	})
 }
 
-func not(c *condition) *condition {
-	return &condition{MatchType: &xdsmatcherv3.Matcher_MatcherList_Predicate_NotMatcher{NotMatcher: c}}
-}
-
-// is is the condition that an input has a value.
-func is(name string, input proto.Message, value *xdsmatcherv3.StringMatcher) *condition {
-	return &condition{MatchType: &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate_{
-		SinglePredicate: &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate{
-			Input:   &xdscorev3.TypedExtensionConfig{Name: name, TypedConfig: feature.Any(input)},
-			Matcher: &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate_ValueMatch{ValueMatch: value},
-		},
-	}}
-}
-
 // text matches the value of a header.
 func text(m *v1alpha1.StringMatch) *xdsmatcherv3.StringMatcher {
 	switch ptr.Deref(m.Type, v1alpha1.StringMatchExact) {
@@ -88,15 +65,9 @@ func text(m *v1alpha1.StringMatch) *xdsmatcherv3.StringMatcher {
 	case v1alpha1.StringMatchSuffix:
 		return &xdsmatcherv3.StringMatcher{MatchPattern: &xdsmatcherv3.StringMatcher_Suffix{Suffix: m.Value}}
 	case v1alpha1.StringMatchRegularExpression:
-		return matching(m.Value)
+		return feature.Like(m.Value)
 	}
-	return &xdsmatcherv3.StringMatcher{MatchPattern: &xdsmatcherv3.StringMatcher_Exact{Exact: m.Value}}
-}
-
-func matching(expression string) *xdsmatcherv3.StringMatcher {
-	return &xdsmatcherv3.StringMatcher{MatchPattern: &xdsmatcherv3.StringMatcher_SafeRegex{SafeRegex: &xdsmatcherv3.RegexMatcher{
-		EngineType: &xdsmatcherv3.RegexMatcher_GoogleRe2{GoogleRe2: &xdsmatcherv3.RegexMatcher_GoogleRE2{}}, Regex: expression,
-	}}}
+	return feature.Same(m.Value)
 }
 
 // codes is the regular expression of status codes, empty for none. Envoy has no matcher for numbers here.

@@ -1,13 +1,11 @@
 package retry
 
 import (
-	xdscorev3 "github.com/cncf/xds/go/xds/core/v3"
 	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
 	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	matchingv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/common/matching/v3"
-	skipv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/common/matcher/action/v3"
 	headersv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_mutation/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -24,7 +22,7 @@ var Repeat = feature.Feature[gwapiv1.HTTPRouteRule]{
 	Settle: settleRepeats,
 	Filters: []feature.Filter{{
 		Name: RepeatFilter, Config: repeats(),
-		Off: &matchingv3.ExtensionWithMatcherPerRoute{XdsMatcher: &xdsmatcherv3.Matcher{OnNoMatch: skip()}},
+		Off: &matchingv3.ExtensionWithMatcherPerRoute{XdsMatcher: &xdsmatcherv3.Matcher{OnNoMatch: feature.Skip()}},
 	}},
 }
 
@@ -48,19 +46,15 @@ func settleRepeats(rule *gwapiv1.HTTPRouteRule, route *feature.Route) {
 var safeMethods = []string{"GET", "HEAD", "OPTIONS"}
 
 func repeats() *matchingv3.ExtensionWithMatcher {
-	var unsafe []*xdsmatcherv3.Matcher_MatcherList_Predicate
+	var unsafe []*feature.Predicate
 	for _, method := range safeMethods {
-		unsafe = append(unsafe, &xdsmatcherv3.Matcher_MatcherList_Predicate{MatchType: &xdsmatcherv3.Matcher_MatcherList_Predicate_NotMatcher{
-			NotMatcher: methodIs(method),
-		}})
+		unsafe = append(unsafe, feature.Not(methodIs(method)))
 	}
 	return &matchingv3.ExtensionWithMatcher{
 		XdsMatcher: &xdsmatcherv3.Matcher{MatcherType: &xdsmatcherv3.Matcher_MatcherList_{MatcherList: &xdsmatcherv3.Matcher_MatcherList{
 			Matchers: []*xdsmatcherv3.Matcher_MatcherList_FieldMatcher{{
-				Predicate: &xdsmatcherv3.Matcher_MatcherList_Predicate{MatchType: &xdsmatcherv3.Matcher_MatcherList_Predicate_AndMatcher{
-					AndMatcher: &xdsmatcherv3.Matcher_MatcherList_Predicate_PredicateList{Predicate: unsafe},
-				}},
-				OnMatch: skip(),
+				Predicate: feature.All(unsafe),
+				OnMatch:   feature.Skip(),
 			}},
 		}}},
 		ExtensionConfig: &corev3.TypedExtensionConfig{Name: "repeat", TypedConfig: feature.Any(&headersv3.HeaderMutation{
@@ -74,23 +68,6 @@ func repeats() *matchingv3.ExtensionWithMatcher {
 	}
 }
 
-// skip makes a filter with a matcher do nothing.
-func skip() *xdsmatcherv3.Matcher_OnMatch {
-	return &xdsmatcherv3.Matcher_OnMatch{OnMatch: &xdsmatcherv3.Matcher_OnMatch_Action{
-		Action: &xdscorev3.TypedExtensionConfig{Name: "skip", TypedConfig: feature.Any(&skipv3.SkipFilter{})},
-	}}
-}
-
-func methodIs(method string) *xdsmatcherv3.Matcher_MatcherList_Predicate {
-	return &xdsmatcherv3.Matcher_MatcherList_Predicate{MatchType: &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate_{
-		SinglePredicate: &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate{
-			Input: &xdscorev3.TypedExtensionConfig{
-				Name:        "method",
-				TypedConfig: feature.Any(&matcherv3.HttpRequestHeaderMatchInput{HeaderName: feature.MethodHeader}),
-			},
-			Matcher: &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate_ValueMatch{
-				ValueMatch: &xdsmatcherv3.StringMatcher{MatchPattern: &xdsmatcherv3.StringMatcher_Exact{Exact: method}},
-			},
-		},
-	}}
+func methodIs(method string) *feature.Predicate {
+	return feature.Is("method", &matcherv3.HttpRequestHeaderMatchInput{HeaderName: feature.MethodHeader}, feature.Same(method))
 }

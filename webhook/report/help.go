@@ -94,12 +94,20 @@ var meanings = map[string]string{
 	"AllZones":                   "Requests go to the endpoints of all zones, although the nearest are asked for.",
 
 	// Of policies.
-	"TargetNotFound":  "The policy is about something that does not exist.",
-	"Conflicted":      "An older policy has the same target and wins.",
-	"OnlyForRoutes":   "The setting has an effect only in a policy on a route.",
-	"OnlyForRequests": "The setting is about requests, which Envoy does not read on routes of this kind.",
-	"NotForDatagrams": "Envoy does not have the setting for datagrams.",
-	"NotFetched":      "Content that the policy needs could not be fetched.",
+	"TargetNotFound":        "The policy is about something that does not exist.",
+	"Conflicted":            "An older policy has the same target and wins.",
+	"OnlyForRoutes":         "The setting has an effect only in a policy on a route.",
+	"OnlyForRequests":       "The setting is about requests, which Envoy does not read on routes of this kind.",
+	"NotForDatagrams":       "Envoy does not have the setting for datagrams.",
+	"OnlyForClients":        "The setting is about clients, and has no effect on the way to a backend.",
+	"OnlyForGlobal":         "The setting has an effect only in limits that all Envoys share.",
+	"OnlyForType":           "The type of the limits does not include these.",
+	"LimitFromMetadata":     "The limit comes from metadata, and the setting has no effect on such limits.",
+	"OtherType":             "The field belongs to another type than the one that is written.",
+	"SetByHeader":           "Another field sets the same header, and wins.",
+	"NotForDynamicResolver": "The setting has no effect on a Backend of type DynamicResolver.",
+	"InvalidBackendRef":     "The backend cannot be used together with the others of its rule.",
+	"NotFetched":            "Content that the policy needs could not be fetched.",
 }
 
 // title is a sentence without its full stop, as lists of rules show it.

@@ -21,7 +21,7 @@ type loadedChange struct {
 }
 
 // TestPoliciesUnderLoad attaches, changes, re-targets and removes a BackendTrafficPolicy, a SecurityPolicy,
-// HTTPRouteFilters and Backends, under up to 1,000 requests in a second and more than 50 streams. No request fails and no
+// HTTPRouteFilters and Backends, under up to 1,600 requests in a second and about 140 streams. No request fails and no
 // stream ends.
 func TestPoliciesUnderLoad(t *testing.T) {
 	haveOutside(t)
