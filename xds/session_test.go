@@ -280,6 +280,35 @@ func TestClusterThatAsksDNSGetsTheWholeLimit(t *testing.T) {
 	p.want("CDS b@2", "RDS r@3")
 }
 
+// What has its secrets may not have an answer of DNS.
+func TestClusterThatAsksDNSGetsTheWholeLimitWithTLS(t *testing.T) {
+	p := serving(t)
+	p.publish("CDS b@1 SDS:ca", "SDS ca@1", "RDS r@2 CDS:b")
+	p.want("CDS b@1")
+	p.ask("SDS", "ca")
+	p.want("SDS ca@1")
+	p.ack("SDS")
+	p.want()
+	p.after(999 * time.Millisecond)
+	p.want()
+	p.after(time.Millisecond)
+	p.want("RDS r@2")
+}
+
+// The limit for DNS leaves room for the health check after the answer.
+func TestClusterThatAsksDNSIsChecked(t *testing.T) {
+	p := serving(t)
+	checked := res("CDS b@1")
+	checked.Warms = 700 * time.Millisecond
+	p.f.publish(translator.Delta{Fleet: "ns/gw", Changed: []*translator.Resource{checked, res("RDS r@2 CDS:b")}}, p.now)
+	p.want("CDS b@1")
+	p.ack("CDS")
+	p.after(time.Second + checked.Warms + checkMargin - time.Millisecond)
+	p.want()
+	p.after(time.Millisecond)
+	p.want("RDS r@2")
+}
+
 // Envoy uses a cluster with a health check after its endpoints have answered, or could have. No endpoint holds others for
 // longer than the grace by not answering.
 func TestRouteWaitsForHealthChecks(t *testing.T) {

@@ -12,9 +12,9 @@ import (
 // warmth has the clusters that the proxy does not have yet. A route that names such a cluster would answer 503, so it
 // waits until the cluster is warm: until the proxy has acknowledged its endpoints and secrets. The acknowledgement of
 // the cluster itself shows only that it was accepted (and comes late while Envoy warms any other cluster). A cluster
-// that uses DNS needs neither, and nothing shows when it has an answer: it gets the whole time limit. Each cluster is
-// waited for only once: when it is warm, rejected or out of time it leaves this list and does not come back while the
-// proxy has it.
+// that uses DNS needs no endpoints, and nothing shows when it has an answer: it gets the whole time limit, also when it
+// has its secrets. Each cluster is waited for only once: when it is warm, rejected or out of time it leaves this list and
+// does not come back while the proxy has it.
 type warmth struct {
 	cold map[string]*warming
 	// by lists, for each resource, the cold clusters that wait for it.
@@ -31,6 +31,8 @@ type warming struct {
 	// seenAt is when the proxy showed that it had read the cluster: the time limit starts here.
 	seenAt  time.Time
 	waiting []translator.Name
+	// told reports whether the proxy gets the endpoints from here, and so shows when it has them.
+	told bool
 	// warms is how long the proxy takes after it has what the cluster waits for, and readyAt when that time is over. It
 	// is zero until then.
 	warms   time.Duration
@@ -77,6 +79,7 @@ func (w *warmth) sent(r *translator.Resource, seq uint64, now time.Time) {
 	for _, n := range r.Needs {
 		if n.Type == resource.EndpointType || n.Type == resource.SecretType {
 			c.waiting = append(c.waiting, n)
+			c.told = c.told || n.Type == resource.EndpointType
 			w.by[n] = append(w.by[n], r.Name)
 		}
 	}
@@ -120,7 +123,7 @@ func (w *warmth) done(n translator.Name, seq uint64, now time.Time) {
 		c.waiting = slices.DeleteFunc(c.waiting, func(m translator.Name) bool { return m == n })
 		w.by[n] = slices.DeleteFunc(w.by[n], func(name string) bool { return name == cluster })
 		switch {
-		case len(c.waiting) > 0:
+		case len(c.waiting) > 0 || !c.told:
 		case c.warms > 0:
 			w.see(c, now)
 			c.readyAt = now.Add(c.warms + checkMargin)
@@ -168,6 +171,9 @@ func (c *warming) deadline(l limits) time.Time {
 	}
 	if c.seenAt.IsZero() {
 		return c.sentAt.Add(l.grace)
+	}
+	if !c.told && c.warms > 0 {
+		return c.seenAt.Add(min(l.warm+c.warms+checkMargin, max(l.grace, l.warm)))
 	}
 	return c.seenAt.Add(l.warm)
 }
