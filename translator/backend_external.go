@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strings"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
@@ -27,24 +26,9 @@ const reasonAddressType = "UnsupportedAddressType"
 // cluster.
 func (c *clusterUse) named() bool { return c.Backends[0].To.named() }
 
-// externalBytes become part of the name of a cluster, so that a cluster with other DNS names is a new cluster. If the
-// names of a cluster changed in place, it would have no endpoints until the new names are resolved.
-func externalBytes(b backend) []byte {
-	if !b.To.named() {
-		return nil
-	}
-	var text strings.Builder
-	for i, e := range b.To.Endpoints {
-		if i > 0 {
-			text.WriteByte(',')
-		}
-		text.WriteString(endpoints.Name(e.Host))
-		if e.Port > 0 {
-			fmt.Fprintf(&text, ":%d/%s/%s", e.Port, e.Hostname, e.Zone)
-		}
-	}
-	return []byte(text.String())
-}
+// namedBytes are the content of a cluster with DNS names, as a part of its name: a cluster that differs in anything is a
+// new cluster. If it changed in place, Envoy would begin without endpoints, until the names are resolved again.
+func namedBytes(use *clusterUse) []byte { return encode(envoyCluster(use)) }
 
 // checkExternal reports why a Service of type ExternalName is not served. If they are allowed, whoever writes Services
 // can make Envoy call any name that it can resolve. So the names of Envoy's own host are refused.

@@ -89,17 +89,6 @@ func (b backend) share() uint32 {
 	return b.Weight
 }
 
-// togetherBytes distinguish clusters of several backends by the parts that are not in the names of the backends.
-func (b backend) togetherBytes() (text []byte) {
-	if b.To != nil {
-		text = externalBytes(b)
-	}
-	if b.Fallback {
-		text = append(text, " fallback;"...)
-	}
-	return text
-}
-
 // failsOver reports whether there are fallbacks among backends.
 func failsOver(backends []backend) bool {
 	return slices.ContainsFunc(backends, func(b backend) bool { return b.Fallback })

@@ -159,8 +159,11 @@ func (f *clusterForm) alone(b backend) *clusterUse {
 	}
 	use := f.use
 	use.Backends = []backend{b.alone()}
-	use.Name = clusterName(b) + settingsSuffix(slices.Concat(f.settings, extensionBytes(b), use.socketBytes(b), externalBytes(b),
-		b.budgetBytes()))
+	settings := slices.Concat(f.settings, extensionBytes(b), use.socketBytes(b), b.budgetBytes())
+	if use.named() {
+		settings = namedBytes(&use)
+	}
+	use.Name = clusterName(b) + settingsSuffix(settings)
 	return &use
 }
 
@@ -257,11 +260,16 @@ func (f *clusterForm) join(backends []backend) *clusterUse {
 		use.Backends = append(use.Backends, b)
 	}
 	for _, b := range use.Backends {
-		fmt.Fprintf(&content, "%s=%d;%s%s%s%s", clusterName(b), b.Weight, extensionBytes(b), use.socketBytes(b), b.budgetBytes(),
-			b.togetherBytes())
+		fmt.Fprintf(&content, "%s=%d;%s%s%s", clusterName(b), b.Weight, extensionBytes(b), use.socketBytes(b), b.budgetBytes())
+		if b.Fallback {
+			content.WriteString(" fallback;")
+		}
 	}
 	if use.Lost > 0 {
 		fmt.Fprintf(&content, "%s=%d;", unusableCluster, use.Lost)
+	}
+	if use.named() {
+		content.Write(namedBytes(&use))
 	}
 	use.Name = rulePrefix + hash([]byte(content.String()), 8) + settingsSuffix(f.settings)
 	return &use
