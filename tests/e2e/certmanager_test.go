@@ -1,7 +1,7 @@
 package e2e
 
 import (
-	"context"
+	"bufio"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -139,24 +139,61 @@ func shakeHands(t *testing.T, at, host string, authorities ...string) *handshake
 	fresh := trusting(t, host, authorities...)
 	fresh.DisableKeepAlives = true
 	l.running.Go(func() { l.repeat(func() (string, error) { return verified(fresh, at, host) }) })
-	kept, connections := trusting(t, host, authorities...), 0
-	kept.MaxConnsPerHost = 1 // It waits for its connection, which is free a moment after the answer has been read.
-	kept.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
-		connections++ // One request is sent at a time.
-		return (&net.Dialer{}).DialContext(ctx, network, address)
-	}
+	kept := keptConnection{settings: trusting(t, host, authorities...).TLSClientConfig}
 	l.running.Go(func() {
-		defer kept.CloseIdleConnections()
-		l.repeat(func() (string, error) {
-			serial, err := verified(kept, at, host)
-			if err == nil && connections > 1 {
-				err = errors.New("the connection that was to be kept had to be made again")
-				connections = 1
-			}
-			return serial, err
-		})
+		defer kept.close()
+		l.repeat(func() (string, error) { return kept.verified(at, host) })
 	})
 	return l
+}
+
+// keptConnection is one connection for all requests. That of an http.Transport is not reused if the goroutine that wrote
+// the request is told so too late, which a busy machine makes happen.
+type keptConnection struct {
+	settings   *tls.Config
+	connection *tls.Conn
+	answers    *bufio.Reader
+}
+
+// verified is the function of this name on the connection, which the first request makes, and the one after a failure.
+func (k *keptConnection) verified(at, host string) (serial string, err error) {
+	defer func() {
+		if err != nil {
+			k.close()
+		}
+	}()
+	if k.connection == nil {
+		dialer := &net.Dialer{Timeout: 5 * time.Second}
+		if k.connection, err = tls.DialWithDialer(dialer, "tcp", net.JoinHostPort(at, "443"), k.settings); err != nil {
+			return "", err
+		}
+		k.answers = bufio.NewReader(k.connection)
+	}
+	if err := k.connection.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		return "", err
+	}
+	if _, err := fmt.Fprintf(k.connection, "GET / HTTP/1.1\r\nHost: %s\r\n\r\n", host); err != nil {
+		return "", fmt.Errorf("on the connection that is kept: %w", err)
+	}
+	response, err := http.ReadResponse(k.answers, nil)
+	if err != nil {
+		return "", fmt.Errorf("on the connection that is kept: %w", err)
+	}
+	defer response.Body.Close()
+	if _, err := io.Copy(io.Discard, response.Body); err != nil {
+		return "", fmt.Errorf("on the connection that is kept: %w", err)
+	}
+	if response.StatusCode != http.StatusOK || response.Close {
+		return "", fmt.Errorf("answered %d, and closes the connection: %t", response.StatusCode, response.Close)
+	}
+	return k.connection.ConnectionState().PeerCertificates[0].SerialNumber.String(), nil
+}
+
+func (k *keptConnection) close() {
+	if k.connection != nil {
+		_ = k.connection.Close() // It may have been closed.
+		k.connection = nil
+	}
 }
 
 // repeat asks every few milliseconds.
