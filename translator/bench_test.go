@@ -134,34 +134,60 @@ func secureSet(i int, generation int64) *gwapiv1.ListenerSet {
 		Spec: gwapiv1.ListenerSetSpec{ParentRef: gwapiv1.ParentGatewayReference{Name: "g"}, Listeners: []gwapiv1.ListenerEntry{{
 			Name: "https", Protocol: gwapiv1.HTTPSProtocolType, Port: 443,
 			Hostname: ptr(gwapiv1.Hostname(fmt.Sprintf("v%d.%s.example.com", generation, name))),
-			TLS:      &gwapiv1.ListenerTLSConfig{CertificateRefs: []gwapiv1.SecretObjectReference{{Name: "tls"}}},
+			TLS: &gwapiv1.ListenerTLSConfig{CertificateRefs: []gwapiv1.SecretObjectReference{
+				{Name: gwapiv1.ObjectName(fmt.Sprintf("tls%d", i))},
+			}},
 		}}},
+	}
+}
+
+// setsWorld is a Gateway with ListenerSets. Each has its own certificate (ownSecret).
+func setsWorld(t testing.TB, n int) *World {
+	t.Helper()
+	events := benchEvents(0)
+	events[1].Object.(*gwapiv1.Gateway).Spec.AllowedListeners = &gwapiv1.AllowedListeners{
+		Namespaces: &gwapiv1.ListenerNamespaces{From: ptr(gwapiv1.NamespacesFromSame)},
+	}
+	for i := range n {
+		events = append(events, Event{Object: secureSet(i, 1)}, Event{Object: ownSecret(i, 0)})
+	}
+	w := newWorld(t)
+	if _, err := w.Apply(events); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+// ownSecret is the certificate of secureSet(i), one of two in turn.
+func ownSecret(i, version int) *corev1.Secret {
+	s := benchSecret(version)
+	s.Name = fmt.Sprintf("tls%d", i)
+	s.UID = types.UID(s.Name)
+	return s
+}
+
+func withSets(b *testing.B, change func(b *testing.B, w *World, i int)) {
+	for _, n := range []int{100, 1000} {
+		b.Run(fmt.Sprintf("sets=%d", n), func(b *testing.B) {
+			w := setsWorld(b, n)
+			b.ReportAllocs()
+			b.ResetTimer()
+			for i := range b.N {
+				change(b, w, i)
+			}
+		})
 	}
 }
 
 // BenchmarkListenerSet changes one of many listeners of a port. Envoy's listener has all of them, so its bytes grow with
 // their number.
 func BenchmarkListenerSet(b *testing.B) {
-	for _, n := range []int{100, 1000} {
-		b.Run(fmt.Sprintf("sets=%d", n), func(b *testing.B) {
-			events := benchEvents(0)
-			events[1].Object.(*gwapiv1.Gateway).Spec.AllowedListeners = &gwapiv1.AllowedListeners{
-				Namespaces: &gwapiv1.ListenerNamespaces{From: ptr(gwapiv1.NamespacesFromSame)},
-			}
-			for i := range n {
-				events = append(events, Event{Object: secureSet(i, 1)})
-			}
-			w := newWorld(b)
-			if _, err := w.Apply(events); err != nil {
-				b.Fatal(err)
-			}
-			b.ReportAllocs()
-			b.ResetTimer()
-			for i := range b.N {
-				apply(b, w, secureSet(7, int64(i+2)))
-			}
-		})
-	}
+	withSets(b, func(b *testing.B, w *World, i int) { apply(b, w, secureSet(7, int64(i+2))) })
+}
+
+// BenchmarkRotation renews one of many certificates of a port.
+func BenchmarkRotation(b *testing.B) {
+	withSets(b, func(b *testing.B, w *World, i int) { apply(b, w, ownSecret(7, i+1)) })
 }
 
 // routePolicy is a policy of a route of benchWorld.

@@ -33,6 +33,10 @@ func (t *Tables) declareEnvoyListeners() {
 	t.chains = flow.Derive(t.listeners, "filter chains", chainRow.equal, t.chainOf)
 	t.clientsSecrets = flow.Group(flow.NewIndex(t.verifying, "listeners by what they accept of clients", clientsKey),
 		"secrets of policies", equalResources, clientsSecret)
+	for _, secrets := range []*flow.Table[*Resource]{t.secrets, t.quicSecrets, t.clientsSecrets} {
+		t.offered = append(t.offered, flow.Derive(secrets, "names of "+secrets.Name(), flow.Same[bool],
+			func(*flow.Read, string, *Resource) (bool, bool) { return true, true }))
+	}
 	t.listenersOfPorts = flow.Group(t.listenersByPort, "Envoy listeners by port", equalResourceLists, t.listenersOfPort)
 	t.portListeners = flow.Expand(t.listenersOfPorts, "Envoy listeners", equalResources, eachListener)
 	t.portListenersByFleet = flow.NewIndex(t.portListeners, "Envoy listeners by fleet", fleetOfListener)

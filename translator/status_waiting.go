@@ -95,8 +95,8 @@ func (t *Tables) lacks(r *flow.Read, fleet string, p Proxy) map[Name]string {
 
 // serves reports whether a certificate can be acknowledged at all. Its listener reports one that is absent or broken.
 func (t *Tables) serves(r *flow.Read, fleet string, certificate Name) bool {
-	_, ok := t.secrets.Get(r, fleet+"|"+certificate.Name)
-	_, quic := t.quicSecrets.Get(r, fleet+"|"+certificate.Name)
-	_, clients := t.clientsSecrets.Get(r, fleet+"|"+certificate.Name)
-	return ok || quic || clients
+	return slices.ContainsFunc(t.offered, func(names *flow.Table[bool]) bool {
+		_, ok := names.Get(r, fleet+"|"+certificate.Name)
+		return ok
+	})
 }

@@ -162,6 +162,7 @@ type Tables struct {
 	quicSecrets          *flow.Table[*Resource]
 	chains               *flow.Table[chainRow]
 	clientsSecrets       *flow.Table[*Resource]
+	offered              []*flow.Table[bool] // which secrets there are, whatever is in them
 	listenersOfPorts     *flow.Table[[]*Resource]
 	portListeners        *flow.Table[*Resource]
 	portListenersByFleet *flow.Index[*Resource]

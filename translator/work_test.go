@@ -116,6 +116,20 @@ func TestWorkDoesNotGrowWithTheTables(t *testing.T) {
 	}
 }
 
+// TestRotationTouchesItsSecretOnly: a certificate that is renewed is one secret for Envoy. The listener that it is for,
+// the others of its port, and what they wait for stay as they are.
+func TestRotationTouchesItsSecretOnly(t *testing.T) {
+	w := setsWorld(t, 20)
+	apply(t, w, ownSecret(7, 1))
+	want := map[string]int{
+		"certificates": 1, "untimely certificates": 1, "ending certificates": 1,
+		"judged listeners": 1, "secrets": 1, "names of secrets": 1,
+	}
+	if diff := cmp.Diff(want, computed(w)); diff != "" {
+		t.Errorf("rows computed by table (-want +got):\n%s", diff)
+	}
+}
+
 // TestLastEndpointTouchesStatusesOfItsRoutes: what a Service's last endpoint changes by going, and its first by coming,
 // is the status of the routes to it, however many others there are.
 func TestLastEndpointTouchesStatusesOfItsRoutes(t *testing.T) {
