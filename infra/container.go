@@ -116,7 +116,7 @@ func (f *fleetPlan) envoyArgs() ([]string, error) {
 	args := []string{
 		"--service-cluster", f.key,
 		"--service-node", "$(" + envoyproxy.EnvPodName + ")",
-		"--service-zone", "$(" + envoyproxy.EnvZone + ")",
+		"--service-zone", "$(" + envoyproxy.EnvZone + ")$(" + envoyproxy.EnvInjectedZone + ")", // One of them is empty.
 		// Kubernetes treats $( as the start of a variable, so it is escaped.
 		"--config-yaml", strings.ReplaceAll(strings.ReplaceAll(config, "$(", "$$("), bootstrap.MemoryLimit,
 			"$("+envoyproxy.EnvMemoryLimit+")"),
@@ -181,12 +181,13 @@ func containerPorts() []corev1.ContainerPort {
 }
 
 // podEnv tells a container where it runs. The zone is a label that the API server copies from the node to the pod, from
-// Kubernetes 1.35 on (KEP-4742). Before, and without zones, it is empty.
+// Kubernetes 1.35 on (KEP-4742). Before, it is an annotation that our webhook adds. Without zones, both are empty.
 func podEnv() []corev1.EnvVar {
 	return []corev1.EnvVar{
 		fieldEnv(envoyproxy.EnvPodNamespace, "metadata.namespace"),
 		fieldEnv(envoyproxy.EnvPodName, "metadata.name"),
 		fieldEnv(envoyproxy.EnvZone, "metadata.labels['"+corev1.LabelTopologyZone+"']"),
+		fieldEnv(envoyproxy.EnvInjectedZone, "metadata.annotations['"+envoyproxy.AnnotationZone+"']"),
 	}
 }
 

@@ -47,7 +47,7 @@ func TestEnvoyAcceptsItsArguments(t *testing.T) {
 				}
 			}
 			expand := strings.NewReplacer(configDir, dir, "$("+envoyproxy.EnvPodName+")", "web-1", "$("+envoyproxy.EnvZone+")",
-				"",
+				"", "$("+envoyproxy.EnvInjectedZone+")", "zone-a",
 				"$("+envoyproxy.EnvMemoryLimit+")", "1073741824")
 			args := []string{"--mode", "validate", "--use-dynamic-base-id"}
 			for _, o := range objects {

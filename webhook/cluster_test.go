@@ -104,7 +104,7 @@ func startCluster(t *testing.T, begun func(*cluster), etcdFlags ...string) error
 		return err
 	}
 	key := filepath.Join(dir, "service-accounts.key")
-	// The advertised address is one of documentation (RFC 5737) and goes nowhere: the server itself is on loopback.
+	// Before Kubernetes 1.35 there is no PodTopologyLabels. The advertised address is one of documentation (RFC 5737) and goes nowhere: the server itself is on loopback.
 	if err := c.run("kube-apiserver", "--etcd-servers="+etcd, "--bind-address=127.0.0.1",
 		fmt.Sprintf("--secure-port=%d", secure),
 		"--advertise-address=192.0.2.1", "--endpoint-reconciler-type=none", "--cert-dir="+dir,
@@ -112,7 +112,7 @@ func startCluster(t *testing.T, begun func(*cluster), etcdFlags ...string) error
 		"--service-account-issuer=https://kubernetes.default.svc", "--service-account-key-file="+key,
 		"--service-account-signing-key-file="+key,
 		"--service-cluster-ip-range=10.96.0.0/16", "--authorization-mode=RBAC",
-		"--disable-admission-plugins=ServiceAccount"); err != nil {
+		"--disable-admission-plugins=ServiceAccount,PodTopologyLabels"); err != nil {
 		return err
 	}
 	c.config = &rest.Config{

@@ -71,28 +71,28 @@ func newCounts(to prometheus.Registerer) *counts {
 	}
 	c := &counts{
 		answers: counter("gatehouse_admission_answers_total",
-			"Admission requests by webhook (validate, mutate), kind and answer (admitted, warned, denied, failed).",
+			"Admission requests by webhook (validate, mutate, inject-pod-topology), kind and answer (admitted, warned, denied, failed).",
 			"webhook", "kind", "answer"),
 		unjudged: counter("gatehouse_admission_unjudged_total",
-			"Admission requests without a verdict by webhook (validate, mutate) and cause (deadline, busy, gone, unreadable, client, error).",
+			"Admission requests without a verdict by webhook (validate, mutate, inject-pod-topology) and cause (deadline, busy, gone, unreadable, client, error).",
 			"webhook", "cause"),
 		problems: counter("gatehouse_admission_problems_total",
 			"Problems that changes would have added, by reason and answer (denied, warned, overruled); not those of dry runs.",
 			"reason", "answer"),
 		warnings: counter("gatehouse_admission_warnings_total",
-			"Warnings that users got by webhook (validate, mutate), those of rules and of the mutation included.",
+			"Warnings that users got by webhook (validate, mutate, inject-pod-topology), those of rules and of the mutation included.",
 			"webhook"),
 		pleas: counter("gatehouse_admission_break_glass_total",
 			"Changes of objects with the annotation "+BreakGlassAnnotation+" by result (overruled, unneeded, refused); not dry runs.",
 			"result"),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "gatehouse_admission_duration_seconds",
-			Help:    "Time that admission requests took to answer, by webhook (validate, mutate).",
+			Help:    "Time that admission requests took to answer, by webhook (validate, mutate, inject-pod-topology).",
 			Buckets: []float64{.001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5},
 		}, []string{"webhook"}),
 		size: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "gatehouse_admission_request_bytes",
-			Help:    "Size of admission requests that were read completely, by webhook (validate, mutate).",
+			Help:    "Size of admission requests that were read completely, by webhook (validate, mutate, inject-pod-topology).",
 			Buckets: prometheus.ExponentialBuckets(1<<10, 4, 7), // Up to 4 MiB; the largest request has 7.
 		}, []string{"webhook"}),
 	}

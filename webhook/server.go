@@ -24,6 +24,7 @@ import (
 const (
 	ValidatePath = "/validate"
 	MutatePath   = "/mutate"
+	ZonePath     = "/inject-pod-topology"
 )
 
 // Options are the options of admission.
@@ -51,6 +52,8 @@ type Options struct {
 	// LeaveCertificateRefs switches off that Secrets are named in listeners for which cert-manager is asked to issue
 	// certificates.
 	LeaveCertificateRefs bool
+	// Zones tells Envoys their zone; nil does not.
+	Zones *Zones
 	// Access decides which objects of others are named to a user; nil names none.
 	Access Access
 	// Clients are the clients that get a verdict; nil means everybody.
@@ -92,7 +95,11 @@ func Register(server webhook.Server, o Options) error {
 		mutations = slices.DeleteFunc(mutations, func(m Mutation) bool { return m.Name == certificateRefs.Name })
 	}
 	mutator := &mutator{mutations: mutations, levels: validator.levels, rules: o.Rules}
-	for path, answer := range map[string]answerer{ValidatePath: validator.answer, MutatePath: mutator.answer} {
+	answers := map[string]answerer{ValidatePath: validator.answer, MutatePath: mutator.answer}
+	if o.Zones != nil {
+		answers[ZonePath] = o.Zones.answer
+	}
+	for path, answer := range answers {
 		server.Register(path, &endpoint{
 			name: path[1:], answer: answer, clients: o.Clients, limit: o.TimeLimit, crowd: crowd, counts: counts, tracer: tracerOf(o.Traces),
 			knows: o.Scheme.Recognizes, leaving: o.Leaving, log: o.Log,

@@ -158,6 +158,15 @@ type Kubernetes struct {
 
 	// LeaderElection chooses the replica that writes status and infrastructure.
 	LeaderElection LeaderElection `json:"leaderElection,omitzero"`
+
+	// ProxyTopologyInjector tells Envoys the zone of their node where Kubernetes does not, as before version 1.35.
+	ProxyTopologyInjector ProxyTopologyInjector `json:"proxyTopologyInjector,omitzero"`
+}
+
+// ProxyTopologyInjector tells Envoys the zone of their node, by a webhook that is called when their pods are bound to it.
+type ProxyTopologyInjector struct {
+	// Disabled switches it off. Default: false.
+	Disabled bool `json:"disabled,omitempty"`
 }
 
 // Deploy says in which namespace the Envoys of a Gateway run.

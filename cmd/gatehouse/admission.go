@@ -83,7 +83,7 @@ func (p *plane) addWebhook(server ctrlwebhook.Server, o serveOptions, leaving <-
 		Metrics:    metrics.Registry,
 		Log:        p.log.WithName("webhook"),
 
-		LeaveCertificateRefs: !o.certificateRefs,
+		Zones: p.zones, LeaveCertificateRefs: !o.certificateRefs,
 	})
 	if err != nil {
 		return err

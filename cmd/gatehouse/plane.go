@@ -29,6 +29,7 @@ import (
 	"gatehouse/infra"
 	"gatehouse/infra/certs"
 	"gatehouse/translator"
+	"gatehouse/webhook"
 	"gatehouse/xds"
 )
 
@@ -57,6 +58,7 @@ type plane struct {
 	fetcher    *fetch.Fetcher
 	rules      ruling
 	settings   infra.Settings
+	zones      *webhook.Zones
 	limiting   limiting
 }
 
@@ -226,6 +228,9 @@ func (p *plane) addInfrastructure(ctx context.Context, c *config.EnvoyGateway) e
 		GatehousePullPolicy: p.gatehousePullPolicy,
 		XDSHost:             infra.XDSHost(p.namespace, p.domain), XDSPort: xdsPort, CA: p.keeper.CABundle(),
 		DeployMode: c.Provider.Kubernetes.Deploy.Type,
+	}
+	if !c.Provider.Kubernetes.ProxyTopologyInjector.Disabled {
+		p.zones = &webhook.Zones{Reader: p.manager.GetAPIReader(), KeyOf: p.settings.KeyOf}
 	}
 	p.infra = infra.New(p.manager.GetClient(), p.settings, p.log.WithName("infrastructure"))
 	p.infra.Known = func(ctx context.Context) bool { return p.controller.WaitSynced(ctx) }

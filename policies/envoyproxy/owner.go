@@ -52,6 +52,9 @@ func ManagedLabels() map[string]string {
 // AnnotationGatewayName has the name of a Gateway that is too long for a label.
 const AnnotationGatewayName = "gatehouse.dev/owning-gateway-name"
 
+// AnnotationZone has the zone of the node of a pod, where Kubernetes does not copy it as a label.
+const AnnotationZone = "gatehouse.dev/zone"
+
 // KeyOf returns the namespace/name of the Gateway whose fleet the object belongs to; false if it belongs to none.
 func KeyOf(o metav1.Object) (string, bool) {
 	labels := o.GetLabels()

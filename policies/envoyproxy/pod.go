@@ -42,6 +42,7 @@ const (
 	EnvPodNamespace = "ENVOY_POD_NAMESPACE"
 	EnvPodName      = "ENVOY_POD_NAME"
 	EnvZone         = "ENVOY_SERVICE_ZONE"
+	EnvInjectedZone = "ENVOY_INJECTED_ZONE"
 	EnvMemoryLimit  = "ENVOY_MEMORY_LIMIT"
 )
 
@@ -49,7 +50,7 @@ var (
 	ownLabels     = []string{LabelName, LabelComponent, LabelManagedBy, LabelGatewayNamespace, LabelGatewayName}
 	ownContainers = []string{EnvoyContainer, ShutdownContainer}
 	ownVolumes    = []string{XDSConfigVolume, XDSTokenVolume, TempVolume}
-	ownEnv        = []string{EnvPodNamespace, EnvPodName, EnvZone, EnvMemoryLimit}
+	ownEnv        = []string{EnvPodNamespace, EnvPodName, EnvZone, EnvInjectedZone, EnvMemoryLimit}
 )
 
 // checkPod reports names that are used twice, which the API server rejects, and mounts of missing volumes.

@@ -112,3 +112,9 @@ metadata:
     helm.sh/hook-delete-policy: before-hook-creation, hook-succeeded
     helm.sh/hook-weight: {{ index . 1 | quote }}
 {{- end }}
+
+{{/* Whether a webhook tells Envoys their zone: "true" or nothing. */}}
+{{- define "gatehouse.zones" }}
+{{- $disabled := dig "provider" "kubernetes" "proxyTopologyInjector" "disabled" false .Values.config.envoyGateway }}
+{{- if and .Values.admission.enabled .Values.topologyInjector.enabled (not $disabled) }}true{{ end }}
+{{- end }}
