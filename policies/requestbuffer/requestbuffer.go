@@ -5,8 +5,12 @@ package requestbuffer
 import (
 	"math"
 
+	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
+	rulesv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	bufferv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/buffer/v3"
+	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"gatehouse/api/v1alpha1"
@@ -16,6 +20,9 @@ import (
 
 // filter is the HTTP filter that becomes the buffer of a route. Envoy's own filter needs a limit for all routes.
 const filter = "envoy.filters.http.composite/buffer"
+
+// websocket is the protocol that connection managers let clients change to by default.
+const websocket = "websocket"
 
 // Feature is the requestBuffer part.
 var Feature = feature.Feature[v1alpha1.BackendTrafficPolicySpec]{
@@ -46,9 +53,21 @@ func route(spec *v1alpha1.BackendTrafficPolicySpec, _ feature.Have, route *featu
 		return
 	}
 	config := &bufferv3.Buffer{MaxRequestBytes: wrapperspb.UInt32(uint32(spec.RequestBuffer.Limit.Value()))}
-	feature.PerRoute(route.Route, filter, feature.Whole(feature.Extension("envoy.filters.http.buffer", config)))
+	buffer := feature.Whole(feature.Extension("envoy.filters.http.buffer", config))
+	buffer.Matcher.MatcherType = upgradesRefused
+	feature.PerRoute(route.Route, filter, buffer)
 	// What is sent over an upgraded connection would be held back as the body of the request.
 	route.Forward().UpgradeConfigs = []*routev3.RouteAction_UpgradeConfig{{
-		UpgradeType: "websocket", Enabled: wrapperspb.Bool(false),
+		UpgradeType: websocket, Enabled: wrapperspb.Bool(false),
 	}}
 }
+
+// upgradesRefused answers requests for an upgrade with 403 in place of the buffer. They come as far as this only on
+// listeners with filters, where Envoy upgrades connections before it knows the route.
+var upgradesRefused = &xdsmatcherv3.Matcher_MatcherList_{MatcherList: &xdsmatcherv3.Matcher_MatcherList{
+	Matchers: []*xdsmatcherv3.Matcher_MatcherList_FieldMatcher{{
+		Predicate: feature.Is("upgrade", &matcherv3.HttpRequestHeaderMatchInput{HeaderName: "upgrade"},
+			&xdsmatcherv3.StringMatcher{MatchPattern: &xdsmatcherv3.StringMatcher_Exact{Exact: websocket}, IgnoreCase: true}),
+		OnMatch: feature.Whole(feature.Extension("envoy.filters.http.rbac", &rbacv3.RBAC{Rules: &rulesv3.RBAC{}})).Matcher.OnNoMatch,
+	}},
+}}
