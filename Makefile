@@ -47,6 +47,7 @@ unit: ## Unit tests, goldens, fuzz seeds and the oracle's property tests
 e2e: build licenses ## Real traffic on the local Kubernetes, and the image; KUBERNETES=1.36 or 1.35: the traffic on that one
 	@tests/release/previous.sh
 	@tests/cluster/build.sh cert-manager
+	@tests/tools/redis.sh
 	cd tests && go test -count=1 -timeout 40m $(if $(KUBERNETES),./e2e,./...)
 
 .PHONY: parity

@@ -12,6 +12,7 @@ shift
 [ -z "${CERT_MANAGER:-}" ] || tests/cluster/build.sh cert-manager
 images=(--image "gatehouse*=$PWD/bin/gatehouse")
 if [ -x bin/previous/gatehouse ]; then images+=(--image "gatehouse:previous=$PWD/bin/previous/gatehouse"); fi
+if redis=$(command -v redis-server); then images+=(--image "redis=$redis"); fi
 for program in bin/cert-manager/{cert-manager-*,pebble*}; do
   if [ -x "$program" ]; then images+=(--image "${program##*/}=$PWD/$program"); fi
 done

@@ -22,8 +22,8 @@ func upCommand(dir *string) *cobra.Command {
 		Long: `Brings the cluster up and returns when pods can be created; a cluster that is up already stays as it is. What an
 earlier cluster left in the directory, because it crashed, is cleaned away first.
 
-Pods run local programs. These images are known: echo-basic*, envoy and gatehouse*, each the binary of that name
-beside this one. --image adds more; a pattern is matched with the last path element of a pod's image, with its tag
+Pods run local programs. These images are known: echo-basic*, envoy, gatehouse* and ratelimit, each the binary of that
+name beside this one. --image adds more; a pattern is matched with the last path element of a pod's image, with its tag
 and without.`,
 		Example: `  cluster up
   cluster up --dir /tmp/other
@@ -166,7 +166,7 @@ func (f upFlags) options() (options, error) {
 	}
 	for pattern, name := range map[string]string{
 		"echo-basic*": "echo-basic", "envoy": "envoy",
-		"gatehouse*": "gatehouse",
+		"gatehouse*": "gatehouse", "ratelimit": "ratelimit",
 	} {
 		o.Images[pattern] = filepath.Join(o.Binaries, name)
 	}

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/structpb"
 )
 
 // authorizer is the variable of the environment that makes this program an authorization server in a pod, by HTTP and
@@ -69,6 +70,14 @@ func judgeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// quota is what a request costs, and the limit, in the form that Envoy's filter of global rate limits reads.
+var quota = &structpb.Struct{Fields: map[string]*structpb.Value{
+	"cost": structpb.NewNumberValue(2),
+	"limit": structpb.NewStructValue(&structpb.Struct{Fields: map[string]*structpb.Value{
+		"requests_per_unit": structpb.NewNumberValue(2), "unit": structpb.NewStringValue("YEAR"),
+	}}),
+}}
+
 type judge struct {
 	authv3.UnimplementedAuthorizationServer
 }
@@ -87,6 +96,7 @@ func (judge) Check(ctx context.Context, r *authv3.CheckRequest) (*authv3.CheckRe
 			HttpResponse: &authv3.CheckResponse_OkResponse{OkResponse: &authv3.OkHttpResponse{
 				Headers: append(header("x-user", "joe"), header("x-asked", asked)...),
 			}},
+			DynamicMetadata: quota,
 		}, nil
 	case asBroken:
 		return nil, status.Error(codes.Internal, "broken")

@@ -12,11 +12,13 @@ import (
 
 // reconfigure upgrades the release with a setting of the configuration file, as a user does, and waits until the
 // control plane runs with it.
-func reconfigure(t *testing.T, setting string) {
+func reconfigure(t *testing.T, settings ...string) {
 	t.Helper()
 	upgrade := exec.Command(filepath.Join(bin, "helm"), "upgrade", "gatehouse", filepath.Join(root, "manifests/gatehouse"),
-		"--namespace", "gatehouse-system", "--reuse-values", "--set", "config.envoyGateway."+setting, "--wait", "--timeout",
-		"60s")
+		"--namespace", "gatehouse-system", "--reset-then-reuse-values", "--wait", "--timeout", "60s")
+	for _, setting := range settings {
+		upgrade.Args = append(upgrade.Args, "--set", "config.envoyGateway."+setting)
+	}
 	upgrade.Env = append(os.Environ(), "KUBECONFIG="+filepath.Join(dir, "kubeconfig"))
 	out, err := upgrade.CombinedOutput()
 	must(t, string(out), err)

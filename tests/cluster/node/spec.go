@@ -13,7 +13,8 @@ import (
 	"gatehouse/tests/cluster/node/sandbox"
 )
 
-// binaries is where a container finds the program of its image, which is also the image's entry point.
+// binaries is where a container finds the program of its image, which is also the image's entry point, unless its command
+// names another place.
 const binaries = "/usr/local/bin/"
 
 // imageUser is the user of images for a pod that must not run as root and names no user: that of distroless images.
@@ -40,9 +41,13 @@ func (c *container) sandboxSpec() (*sandbox.Spec, error) {
 	if err != nil {
 		return nil, err
 	}
+	program := binaries + path.Base(binary)
 	command := env.ExpandAll(c.spec.Command, vars)
-	if len(command) == 0 {
-		command = []string{binaries + path.Base(binary)}
+	switch {
+	case len(command) == 0:
+		command = []string{program}
+	case path.IsAbs(command[0]) && path.Base(command[0]) == path.Base(binary):
+		program = command[0] // A command with the whole path says where the image has its program.
 	}
 	s := &sandbox.Spec{
 		Hostname:   hostName(object),
@@ -54,7 +59,7 @@ func (c *container) sandboxSpec() (*sandbox.Spec, error) {
 			"/etc/hosts":       hosts(object, p.network.Addrs, p.ClusterDomain),
 			"/etc/resolv.conf": resolvConf(object, p.gateway(), p.ClusterDomain),
 		},
-		Mounts: []sandbox.Mount{{Source: binary, Target: binaries + path.Base(binary), ReadOnly: true}},
+		Mounts: []sandbox.Mount{{Source: binary, Target: program, ReadOnly: true}},
 	}
 	applySecurity(s, object.Spec.SecurityContext, c.spec.SecurityContext)
 	mounts, err := c.mounts(object, vars)
