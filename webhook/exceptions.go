@@ -79,7 +79,7 @@ func (b *RuleBook) source(ctx context.Context, name string) (*rulesv1alpha1.Admi
 	rule := &rulesv1alpha1.AdmissionRule{}
 	err := b.options.Live.Get(ctx, client.ObjectKey{Name: name}, rule)
 	if apierrors.IsNotFound(err) {
-		return known, nil
+		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading AdmissionRule %s for an exception from it: %w", name, err)

@@ -31,7 +31,7 @@ func exceptionOf(name, rule string, expires time.Time) *rulesv1alpha1.AdmissionE
 }
 
 // TestExceptionFromANewRule: a rule that no cache has yet can have exceptions, and so can one that has just begun to
-// allow them. Of a rule that does not exist there is a warning.
+// allow them. Of a rule that does not exist, or not any more, there is a warning.
 func TestExceptionFromANewRule(t *testing.T) {
 	allowing := func(name string) *rulesv1alpha1.AdmissionRule {
 		rule := ruleOf(t, name, "true")
@@ -42,7 +42,8 @@ func TestExceptionFromANewRule(t *testing.T) {
 		Live: stored([]translator.Object{allowing("new"), allowing("changed")}), Log: testr.New(t),
 	})
 	book.Put(ruleOf(t, "changed", "true"))
-	for rule, warnings := range map[string]int{"new": 0, "changed": 0, "none": 1} {
+	book.Put(ruleOf(t, "deleted", "true"))
+	for rule, warnings := range map[string]int{"new": 0, "changed": 0, "none": 1, "deleted": 1} {
 		raw, err := json.Marshal(exceptionOf("a", rule, time.Now().Add(365*24*time.Hour)))
 		if err != nil {
 			t.Fatal(err)
