@@ -18,6 +18,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 )
 
 // root is the repository, bin its binaries, dir the cluster's directory.
@@ -26,37 +29,28 @@ var root, bin, dir string
 // teardown is how long before the time limit of go test the cluster is removed.
 const teardown = 30 * time.Second
 
+// roles are what this program is in pods and beside clusters, by the variable of the environment that makes it so and whose
+// value it gets.
+var roles = map[string]func(value string) error{
+	upstreamDNS:    serveDNS,
+	authorizer:     func(string) error { return serveAuth() },
+	connectedEnvoy: watchConnection,
+	securedServer:  func(string) error { return serveSecured() },
+	acmeFront:      serveFront,
+	http3Target:    askHTTP3,
+}
+
 func TestMain(m *testing.M) {
-	if upstream := os.Getenv(upstreamDNS); upstream != "" {
-		fmt.Fprintln(os.Stderr, "dns:", serveDNS(upstream))
-		os.Exit(1)
-	}
-	if os.Getenv(authorizer) != "" {
-		fmt.Fprintln(os.Stderr, "authorizer:", serveAuth())
-		os.Exit(1)
-	}
-	if address := os.Getenv(connectedEnvoy); address != "" {
-		if err := watchConnection(address); err != nil {
-			fmt.Fprintln(os.Stderr, "connection:", err)
-			os.Exit(1)
+	for name, play := range roles {
+		if value := os.Getenv(name); value != "" {
+			if err := play(value); err != nil {
+				fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
+				os.Exit(1)
+			}
+			os.Exit(0)
 		}
-		os.Exit(0)
 	}
-	if os.Getenv(securedServer) != "" {
-		fmt.Fprintln(os.Stderr, "secured:", serveSecured())
-		os.Exit(1)
-	}
-	if text := os.Getenv(acmeFront); text != "" {
-		fmt.Fprintln(os.Stderr, "front:", serveFront(text))
-		os.Exit(1)
-	}
-	if target := os.Getenv(http3Target); target != "" {
-		if err := askHTTP3(target); err != nil {
-			fmt.Fprintln(os.Stderr, "http3:", err)
-			os.Exit(1)
-		}
-		os.Exit(0)
-	}
+	ctrllog.SetLogger(zap.New()) // A client says with a stack trace that it has none.
 	code, err := run(m)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
