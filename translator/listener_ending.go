@@ -43,11 +43,14 @@ func (t *Tables) endingCertificate(r *flow.Read, key string, row *certificateRow
 		return endingRow{}, false
 	}
 	expiry := row.Pair.NotAfter.UTC().Format(time.RFC3339)
-	if !now.Before(row.Pair.EndsSoon(t.settings.expiryWarning())) {
+	by, planned := t.issuances.Get(r, key)
+	planned = planned && !by.Due.IsZero() && by.Due.Before(row.Pair.NotAfter)
+	switch {
+	case planned && now.Before(row.Pair.Overdue(by.Due)):
+		return endingRow{}, false // cert-manager renews it in time, even if that is soon before it expires.
+	case !now.Before(row.Pair.EndsSoon(t.settings.expiryWarning())):
 		return endingRow{reasonExpiresSoon, "has a certificate that expires soon, at " + expiry}, true
-	}
-	by, ok := t.issuances.Get(r, key)
-	if !ok || by.Due.IsZero() || now.Before(row.Pair.Overdue(by.Due)) {
+	case !planned:
 		return endingRow{}, false
 	}
 	return endingRow{reasonOverdue, fmt.Sprintf("has a certificate whose renewal was due at %s, and which expires at %s",

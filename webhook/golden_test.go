@@ -199,7 +199,7 @@ func (w eventWriter) Create(_ context.Context, o client.Object, _ ...client.Crea
 }
 
 // stored reads objects from memory, like a cache.
-func stored(objects []translator.Object) client.Reader { return memory{objects: objects} }
+func stored(objects []translator.Object) memory { return memory{objects: objects} }
 
 type memory struct {
 	client.Reader
@@ -236,17 +236,18 @@ var schemas = sync.OnceValue(func() admissionrule.Schemas {
 })
 
 // rulesOf returns a book of the rules, or nil if there are none.
-func rulesOf(t *testing.T, text []byte, reader client.Reader) *RuleBook {
+func rulesOf(t *testing.T, text []byte, reader memory) *RuleBook {
 	t.Helper()
 	if len(text) == 0 {
 		return nil
 	}
+	rules := decode(t, text)
 	book := NewRuleBook(RuleOptions{
-		Live: reader, Namespaces: reader, Log: testr.New(t),
+		Live: stored(slices.Concat(reader.objects, rules)), Namespaces: reader, Log: testr.New(t),
 		Now:     func() time.Time { return time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC) },
 		Schemas: func(context.Context) admissionrule.Schemas { return schemas() },
 	})
-	for _, o := range decode(t, text) {
+	for _, o := range rules {
 		switch o := o.(type) {
 		case *rulesv1alpha1.AdmissionRule:
 			book.Put(o)

@@ -134,7 +134,7 @@ func TestCertManagerChallengeWithinASecond(t *testing.T) {
 	}
 	slices.Sort(took)
 	t.Logf("from the stored route to the answer: half within %s, all within %s", took[len(took)/2], took[len(took)-1])
-	if took[len(took)/2] > time.Second {
+	if took[len(took)-1] > time.Second {
 		t.Errorf("answers take too long: %s", took)
 	}
 }
