@@ -4,6 +4,8 @@ import (
 	"slices"
 	"time"
 
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+
 	"gatehouse/api/v1alpha1"
 	"gatehouse/policies/backendtls"
 	"gatehouse/policies/feature"
@@ -65,6 +67,10 @@ func (t *Tables) meetLimits(r *flow.Read, p *policyRow, from verdict.Ref, need *
 	return true, nil
 }
 
+// limiterSettings have Envoys look for the service often until its name exists, which Envoy does not take for a failure.
+// Afterwards the record says how long it holds.
+var limiterSettings = &v1alpha1.ClusterSettings{DNS: &v1alpha1.DNS{DNSRefreshRate: new(gwapiv1.Duration("2s"))}}
+
 // limiterCluster is the cluster of the service, nil as long as its CA is not known.
 func (t *Tables) limiterCluster(r *flow.Read, service *RateLimits, p *policyRow) *clusterUse {
 	authority := t.limiterSecret(RateLimitService)
@@ -76,7 +82,7 @@ func (t *Tables) limiterCluster(r *flow.Read, service *RateLimits, p *policyRow)
 		Kind: limiterKind, Namespace: t.settings.Namespace, Name: RateLimitService, Discovery: byName,
 		Endpoints: []listedEndpoint{{Host: service.Host, Port: service.Port}},
 	}
-	return t.settingsForm(p, &feature.Backend{}).alone(backend{
+	return t.settingsForm(p, &feature.Backend{Settings: limiterSettings}).alone(backend{
 		To: to, HTTP2: true,
 		TLS: &tlsUse{
 			Use:   backendtls.Use{Own: service.TLS},
