@@ -1,41 +1,45 @@
 package e2e
 
 import (
+	"bufio"
+	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
-	"math/rand/v2"
 	"net/http"
+	"net/textproto"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
 	"testing"
 )
 
 // task is an example of docs/tasks.md.
 type task struct {
-	title, manifest string
-	requests        []taskRequest
+	title string
+	// before are commands that come before the manifest. It may be empty.
+	before, manifest string
+	requests         []taskRequest
 }
 
-// taskRequest is one call of curl there.
+// taskRequest is one call of curl there, with the commands before it that nothing is said of.
 type taskRequest struct {
-	line, path, host string
-	headers          [][2]string
-	code             int
+	script string
+	// code is the status, empty if the connection is closed without an answer.
+	code string
 	// name and value are a header of the response or its body, or if seen is set, what the backend sees of the request.
+	// A value that ends in three dots is the beginning.
 	name, value string
 	seen        bool
 }
 
 var (
-	taskParts   = regexp.MustCompile("(?s)^(.*?)\n.*?```yaml\n(.*?)```\n+```sh\n(.*?)```")
-	taskCall    = regexp.MustCompile(`^curl -i (.*) "http://\$GATEWAY(/.*)" # (\d{3})(?:, (the backend sees )?([A-Za-z-]+): (.*))?$`)
-	taskHeaders = regexp.MustCompile(`-H '([^:']+): ([^']*)'`)
+	taskParts  = regexp.MustCompile("(?s)^(.*?)\n(?:.*?```sh\n(.*?)```\n)?.*?```yaml\n(.*?)```\n+```sh\n(.*?)```\n*$")
+	taskResult = regexp.MustCompile(`^(?:.* \| )?curl -i .* # (?:(\d{3})(?:, (the backend sees )?([A-Za-z-]+): (.*))?|no answer)$`)
 )
 
-// readTasks reads docs/tasks.md. A line that it does not understand fails the test.
+// readTasks reads docs/tasks.md. A section that it does not understand fails the test.
 func readTasks(t *testing.T) (tasks []task) {
 	t.Helper()
 	text, err := os.ReadFile("../../docs/tasks.md")
@@ -47,93 +51,132 @@ func readTasks(t *testing.T) (tasks []task) {
 		if parts == nil {
 			t.Fatalf("no example: %s", section)
 		}
-		next := task{title: parts[1], manifest: parts[2]}
-		for line := range strings.Lines(parts[3]) {
-			call := taskCall.FindStringSubmatch(strings.TrimSpace(line))
-			if call == nil {
+		next, script := task{title: parts[1], before: parts[2], manifest: parts[3]}, ""
+		for line := range strings.Lines(parts[4]) {
+			script += line
+			result := taskResult.FindStringSubmatch(strings.TrimSpace(line))
+			if result == nil && strings.Contains(line, " # ") {
 				t.Fatalf("%s: not a request with its result: %s", next.title, line)
 			}
-			code, _ := strconv.Atoi(call[3]) // Digits, as the expression says.
-			r := taskRequest{line: call[0], path: call[2], code: code, seen: call[4] != "", name: call[5], value: call[6]}
-			for _, header := range taskHeaders.FindAllStringSubmatch(call[1], -1) {
-				if header[1] == "Host" {
-					r.host = header[2]
-				} else {
-					r.headers = append(r.headers, [2]string{header[1], header[2]})
-				}
+			if result != nil {
+				next.requests = append(next.requests, taskRequest{
+					script: script, code: result[1], seen: result[2] != "", name: result[3], value: result[4],
+				})
+				script = ""
 			}
-			next.requests = append(next.requests, r)
 		}
 		tasks = append(tasks, next)
 	}
 	return tasks
 }
 
-// TestTasks applies each example of docs/tasks.md and sends its requests.
+// TestTasks applies each example of docs/tasks.md and runs its commands.
 func TestTasks(t *testing.T) {
 	tasks := readTasks(t)
 	s := newScene(t, "tasks")
 	s.apply(t, strings.ReplaceAll(fmt.Sprintf(echoServer, "backend", 1), "port: 80,", "port: 3000,"),
 		strings.Replace(plainGateway, "name: gw", "name: eg", 1))
-	t.Cleanup(func() { reconfigure(t, "extensionApis.enableBackend=false") })
-	reconfigure(t, "extensionApis.enableBackend=true")
-	at := address(t, s.namespace, "eg")
+	_, noRedis := exec.LookPath("redis-server")
+	settings, back := []string{"extensionApis.enableBackend=true"}, []string{"extensionApis.enableBackend=false"}
+	if noRedis == nil {
+		s.apply(t, redisPod)
+		s.kubectl(t, "rollout", "status", "deployment/redis", "--timeout=60s")
+		settings = append(settings, limitSettings(s)...)
+		back = append(back, "rateLimit=null")
+	}
+	t.Cleanup(func() { reconfigure(t, back...) })
+	reconfigure(t, settings...)
+	shell := taskShell{namespace: s.namespace, gateway: address(t, s.namespace, "eg"), dir: t.TempDir()}
 	for _, task := range tasks {
 		t.Run(task.title, func(t *testing.T) {
-			s.apply(t, strings.ReplaceAll(task.manifest, "backend.default.", "backend."+s.namespace+"."))
+			if noRedis != nil && strings.Contains(task.manifest, "global:") {
+				t.Skipf("there is no Redis: install it by tests/tools/redis.sh: %v", noRedis)
+			}
+			out, err := shell.run(task.before)
+			must(t, out, err)
+			s.apply(t, shell.here(task.manifest))
 			for _, r := range task.requests {
-				eventually(t, r.line, func() error { return r.ask(at) })
+				eventually(t, r.script, func() error { return shell.answers(r) })
 			}
 		})
 	}
 }
 
-// ask sends the request. It returns an error if something else comes back.
-func (r taskRequest) ask(at string) error {
-	path := strings.ReplaceAll(r.path, "$RANDOM", strconv.Itoa(rand.IntN(1e9)))
-	request, err := http.NewRequest(http.MethodGet, "http://"+at+path, nil)
+// taskShell runs commands of docs/tasks.md in a folder, as somebody whose objects are in a namespace.
+type taskShell struct{ namespace, gateway, dir string }
+
+// here puts the namespace in the place of that of docs/tasks.md.
+func (s taskShell) here(text string) string {
+	return strings.ReplaceAll(text, ".default.svc.", "."+s.namespace+".svc.")
+}
+
+func (s taskShell) run(script string) (string, error) {
+	cmd := exec.Command("bash", "-c", fmt.Sprintf("kubectl() { %s -n %s \"$@\"; }\n", filepath.Join(bin, "kubectl"), s.namespace)+
+		s.here(script))
+	cmd.Dir = s.dir
+	cmd.Env = append(os.Environ(), "GATEWAY="+s.gateway, "KUBECONFIG="+filepath.Join(dir, "kubeconfig"))
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	out, err := cmd.Output()
+	if err != nil {
+		err = fmt.Errorf("%w: %s", err, said.String())
+	}
+	return string(out), err
+}
+
+// answers sends the request. It returns an error if something else comes back.
+func (s taskShell) answers(r taskRequest) error {
+	out, err := s.run(r.script)
+	if r.code == "" {
+		if err == nil {
+			return fmt.Errorf("answered %.200s", out)
+		}
+		return nil
+	}
 	if err != nil {
 		return err
 	}
-	request.Host = r.host
-	for _, header := range r.headers {
-		request.Header.Set(header[0], header[1])
+	head, body, _ := strings.Cut(out, "\r\n\r\n")
+	status, headers, _ := strings.Cut(head, "\r\n")
+	if code := strings.Fields(status + " - -")[1]; code != r.code {
+		return fmt.Errorf("answered %s: %.200s", code, body)
 	}
-	response, err := direct.Do(request)
-	if err != nil {
-		return err
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	if err != nil {
-		return err
-	}
-	if response.StatusCode != r.code {
-		return fmt.Errorf("answered %d: %.200s", response.StatusCode, body)
-	}
-	got := response.Header.Get(r.name)
-	if r.name == "body" {
-		got = strings.TrimSpace(string(body))
+	got := body
+	if r.name != "body" {
+		fields, err := textproto.NewReader(bufio.NewReader(strings.NewReader(headers + "\r\n\r\n"))).ReadMIMEHeader()
+		if err != nil {
+			return err
+		}
+		got = fields.Get(r.name)
 	}
 	if r.seen {
-		var sees struct {
-			Path, Host string
-			Headers    http.Header
-		}
-		if err := json.Unmarshal(body, &sees); err != nil {
-			return fmt.Errorf("%.200s: %w", body, err)
-		}
-		switch r.name {
-		case "Path":
-			got = sees.Path
-		case "Host":
-			got = sees.Host
-		default:
-			got = sees.Headers.Get(r.name)
+		if got, err = seenByBackend(r.name, body); err != nil {
+			return err
 		}
 	}
-	if r.name != "" && got != r.value {
-		return fmt.Errorf("%s is %q, want %q", r.name, got, r.value)
+	if got = strings.TrimSpace(got); r.name == "" || got == r.value {
+		return nil
 	}
-	return nil
+	if begin, open := strings.CutSuffix(r.value, "..."); open && strings.HasPrefix(got, begin) {
+		return nil
+	}
+	return fmt.Errorf("%s is %q, want %q", r.name, got, r.value)
+}
+
+// seenByBackend is a header, the path or the host of a request, as the echo server tells of it.
+func seenByBackend(name, body string) (string, error) {
+	var sees struct {
+		Path, Host string
+		Headers    http.Header
+	}
+	if err := json.Unmarshal([]byte(body), &sees); err != nil {
+		return "", fmt.Errorf("%.200s: %w", body, err)
+	}
+	switch name {
+	case "Path":
+		return sees.Path, nil
+	case "Host":
+		return sees.Host, nil
+	}
+	return sees.Headers.Get(name), nil
 }
