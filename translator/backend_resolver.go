@@ -15,6 +15,7 @@ import (
 	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	codecv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/upstream_codec/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	sniv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/sni_dynamic_forward_proxy/v3"
 	upstreamipv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/rbac/matchers/upstream_ip_port/v3"
 	upstreamhttpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
@@ -29,10 +30,14 @@ import (
 	"gatehouse/policies/verdict"
 )
 
-// A Backend of type DynamicResolver has no endpoints: Envoy resolves the host of each request. See decision 102.
+// A Backend of type DynamicResolver has no endpoints: Envoy resolves the host of each request, or the server name of each
+// connection. See decision 102.
 
 // reasonResolver is Envoy Gateway's reason for a Backend of type DynamicResolver that is not the only one of its rule.
 const reasonResolver = "InvalidBackendRef"
+
+// portOfServerNames is the port to which connections go by their server name, which has no port.
+const portOfServerNames = 443
 
 // maxResolved is how many hosts an Envoy keeps for a Backend. Each costs it some KiB, and clients choose them.
 const maxResolved = 1024
@@ -44,7 +49,7 @@ const (
 	longestResolution = 5 * time.Second
 )
 
-// byRequest reports whether the endpoint is the host of each request.
+// byRequest reports whether the endpoint is the host of each request, or the server name of each connection.
 func (b backend) byRequest() bool { return b.To != nil && b.To.Discovery == byRequest }
 
 func (c *clusterUse) byRequest() bool { return c.Backends[0].byRequest() }
@@ -71,10 +76,31 @@ func (row *ruleRow) dropResolvers(at []int, field string) (problems []verdict.Pr
 	return problems
 }
 
-// resolveRequests makes a cluster whose endpoint is the host of each request. Envoy balances nothing there. Addresses of
-// Envoy's own host and its link are removed from what a host resolves to, the addresses in hosts too.
+// resolveRequests makes a cluster whose endpoint is the host of each request. Envoy balances nothing there.
 func resolveRequests(u *feature.Upstream, use *clusterUse) {
 	c, tls := u.Cluster, use.Backends[0].TLS
+	c.LoadBalancingPolicy, c.LbPolicy = nil, clusterv3.Cluster_CLUSTER_PROVIDED
+	c.ClusterDiscoveryType = &clusterv3.Cluster_ClusterType{ClusterType: &clusterv3.Cluster_CustomClusterType{
+		Name: "envoy.clusters.dynamic_forward_proxy", TypedConfig: packed(&proxyclusterv3.ClusterConfig{
+			ClusterImplementationSpecifier: &proxyclusterv3.ClusterConfig_DnsCacheConfig{DnsCacheConfig: resolved(u, use)},
+			// Envoy would want the host of the request as the server name, and verify it, even without TLS.
+			AllowInsecureClusterOptions: tls == nil || !tls.OfRequests() || tls.Unverified(),
+		}),
+	}}
+}
+
+// resolveServerNames is the configuration of the network filter that resolves the server names of connections for such
+// a cluster.
+func resolveServerNames(use *clusterUse) *sniv3.FilterConfig {
+	return &sniv3.FilterConfig{
+		DnsCacheConfig: resolved(upstream(use), use),
+		PortSpecifier:  &sniv3.FilterConfig_PortValue{PortValue: portOfServerNames},
+	}
+}
+
+// resolved is the cache of what hosts resolve to. Addresses of Envoy's own host and its link are removed from it, the
+// addresses in hosts too.
+func resolved(u *feature.Upstream, use *clusterUse) *proxyv3.DnsCacheConfig {
 	resolution := cmp.Or(u.DNS, dns.Resolution(nil))
 	cache := &proxyv3.DnsCacheConfig{
 		Name: use.Name, DnsRefreshRate: resolution.DnsRefreshRate, MaxHosts: wrapperspb.UInt32(maxResolved),
@@ -90,14 +116,7 @@ func resolveRequests(u *feature.Upstream, use *clusterUse) {
 	}
 	// Envoy rejects a second cache with the name of the first one that has other settings.
 	cache.Name += settingsSuffix(packed(cache).GetValue())
-	c.LoadBalancingPolicy, c.LbPolicy = nil, clusterv3.Cluster_CLUSTER_PROVIDED
-	c.ClusterDiscoveryType = &clusterv3.Cluster_ClusterType{ClusterType: &clusterv3.Cluster_CustomClusterType{
-		Name: "envoy.clusters.dynamic_forward_proxy", TypedConfig: packed(&proxyclusterv3.ClusterConfig{
-			ClusterImplementationSpecifier: &proxyclusterv3.ClusterConfig_DnsCacheConfig{DnsCacheConfig: cache},
-			// Envoy would want the host of the request as the server name, and verify it, even without TLS.
-			AllowInsecureClusterOptions: tls == nil || !tls.OfRequests() || tls.Unverified(),
-		}),
-	}}
+	return cache
 }
 
 // guard denies requests to the ports of Envoy's own pods, if whoever sends a request says where it goes.

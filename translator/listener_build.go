@@ -82,11 +82,16 @@ func (l *listenerRow) host() string {
 // end puts the parts of a filter chain together, once nothing of them changes any more. The filter gets all
 // connections that features' own filters let through.
 func end(built *feature.Listener, filter string, config proto.Message) {
+	add(built, filter, config)
+	if built.TLS != nil {
+		built.Chain.TransportSocket = tlsSocket(packed(built.TLS))
+	}
+}
+
+// add adds a network filter to the chain.
+func add(built *feature.Listener, filter string, config proto.Message) {
 	built.Chain.Filters = append(built.Chain.Filters, &listenerv3.Filter{
 		Name:       filter,
 		ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: packed(config)},
 	})
-	if built.TLS != nil {
-		built.Chain.TransportSocket = tlsSocket(packed(built.TLS))
-	}
 }

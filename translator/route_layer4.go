@@ -84,6 +84,8 @@ type forwarding struct {
 	Hosts, Hostnames []string
 	// Clusters share the connections. Without any, connections are closed and datagrams dropped.
 	Clusters []share
+	// Resolver is the cluster whose endpoints are the server names of connections, nil if there is none.
+	Resolver *clusterUse
 	// Sources are the addresses from which connections may come, nil for all.
 	Sources *feature.Sources
 	// BySource sends all connections of an address to one endpoint.
@@ -105,7 +107,7 @@ func (f *forwarding) equal(o *forwarding) bool {
 	return f.Listener == o.Listener && f.Route == o.Route && f.Name == o.Name && f.Created == o.Created &&
 		f.BySource == o.BySource && f.Retries == o.Retries &&
 		slices.Equal(f.Hosts, o.Hosts) && slices.Equal(f.Hostnames, o.Hostnames) && slices.Equal(f.Clusters, o.Clusters) &&
-		f.Sources.Equal(o.Sources)
+		f.Sources.Equal(o.Sources) && f.Resolver.equal(o.Resolver)
 }
 
 func forwardingListener(_ string, b *bindingRow) []string {
@@ -133,7 +135,7 @@ func (t *Tables) forward(r *flow.Read, b *bindingRow, rules *rulesRow, a attache
 		t.resolve(r, b, bound, q)
 		allowed.charge(b, bound)
 		connection, closed := t.connection(r, bound)
-		if closed != "" {
+		if closed = cmp.Or(closed, bound.unresolved()); closed != "" {
 			b.withdraw(bound, closed)
 		}
 		f.add(b, bound, connection)
@@ -168,6 +170,24 @@ func (t *Tables) connection(r *flow.Read, bound *boundRule) (connection feature.
 	return connection, closed
 }
 
+// unresolved says why Envoy cannot resolve the server names of connections for a rule. It is empty if it can, or need not.
+func (bound *boundRule) unresolved() string {
+	if !bound.listener.protocol().tls || bound.resolver() == nil {
+		return ""
+	}
+	return "the TLS of clients ends here, and a Backend of type DynamicResolver gets it as it is, so connections are closed: use a " +
+		"listener with tls.mode Passthrough, or list endpoints"
+}
+
+// resolver is the cluster whose endpoints are the server names of connections, nil if there is none.
+func (bound *boundRule) resolver() *clusterUse {
+	i := slices.IndexFunc(bound.clusters, func(c *clusterUse) bool { return c != nil && c.byRequest() })
+	if i < 0 {
+		return nil
+	}
+	return bound.clusters[i]
+}
+
 // closes says why a policy of the kind allows no connection of the listener to be forwarded. It is empty if it does.
 func closes(l *listenerRow, kind string, says feature.Connection) string {
 	switch {
@@ -192,6 +212,9 @@ func (f *forwarding) add(b *bindingRow, bound *boundRule, connection feature.Con
 	}
 	if shares, usable := layer4Shares(bound, &bound.rules.Rules[bound.rule]); usable {
 		f.Clusters = append(f.Clusters, shares...)
+	}
+	if use := bound.resolver(); use != nil {
+		f.Resolver = use
 	}
 }
 
@@ -318,6 +341,9 @@ func (f *forwarding) chain(l *listenerRow, hosts []string, p *policyRow) *listen
 	}
 	f.proxy(built.Proxy, l)
 	p.shapeListener(built)
+	if f.Resolver != nil && len(f.Clusters) > 0 {
+		add(built, "envoy.filters.network.sni_dynamic_forward_proxy", resolveServerNames(f.Resolver))
+	}
 	end(built, "envoy.filters.network.tcp_proxy", built.Proxy)
 	breakChain(l.owner(), built.Chain)
 	return built.Chain

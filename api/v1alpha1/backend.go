@@ -41,6 +41,7 @@ type BackendSpec struct {
 	// each request: Envoy resolves it and sends the request there, to port 80, or 443 with TLS, if the host has no port.
 	// A Backend of this type must be the only one of a rule of an HTTPRoute or GRPCRoute. Nothing is sent to addresses of
 	// Envoy's own host and its link, and nothing to the ports of Envoy's own pods: requests are answered with 503 and 403.
+	// With a TLSRoute on a listener that passes TLS through, it means port 443 of the server name of each connection.
 	//
 	// +optional
 	// +kubebuilder:default=Endpoints

@@ -48,8 +48,10 @@ var (
 		"name", "filter_chain_match", "filters", "transport_socket", "metadata",
 		"transport_socket_connect_timeout",
 	}
-	// knownLimits are network filters that close connections, and do nothing else.
-	knownLimits     = []string{"envoy.filters.network.rbac", "envoy.filters.network.connection_limit"}
+	// knownLimits are network filters that hold or close connections, and do nothing else.
+	knownLimits = []string{
+		"envoy.filters.network.rbac", "envoy.filters.network.connection_limit", "envoy.filters.network.sni_dynamic_forward_proxy",
+	}
 	knownChainMatch = []protoreflect.Name{"server_names", "source_prefix_ranges"}
 	knownManager    = []protoreflect.Name{
 		"stat_prefix", "access_log", "http_filters", "rds", "scoped_routes", "early_header_mutation_extensions",

@@ -1,6 +1,8 @@
 package withenvoy
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"io"
 	"net"
@@ -242,4 +244,56 @@ func (c *translated) asking(path, host, to string) string {
 	defer func() { _ = response.Body.Close() }()
 	body, err := io.ReadAll(response.Body)
 	return fmt.Sprint(response.StatusCode, " ", string(body), err)
+}
+
+// TestServerNamesAreResolved sends TLS through a TLSRoute to a Backend of type DynamicResolver: it goes to port 443 of the
+// server name, and never to Envoy's own host or its link, also if such an address comes first. Where TLS ends, nothing is
+// sent.
+func TestServerNamesAreResolved(t *testing.T) {
+	haveOutside(t)
+	serveNames(t, map[string][]string{
+		"two.example.com": {"127.0.0.1", outside}, "own.example.com": {"127.0.0.1"}, "zero.example.com": {"0.0.0.0"},
+		"link.example.com": {"169.254.169.254"}, "six.example.com": {"::1"}, "mapped.example.com": {"::ffff:127.0.0.1"},
+	})
+	ca, served := certificates(t, "*.example.com")
+	trusted := x509.NewCertPool()
+	trusted.AppendCertsFromPEM(ca)
+	for address, name := range map[string]string{outside: "outside", "127.0.0.1": "own host", "[::1]": "own host"} {
+		listener, err := net.Listen("tcp", address+":443")
+		if err != nil {
+			t.Fatal(err)
+		}
+		speaker(t, tls.NewListener(listener, &tls.Config{Certificates: []tls.Certificate{served}, MinVersion: tls.VersionTLS12}), name)
+	}
+
+	m := &translated{generation: 100}
+	gateway := m.gateway(false)
+	gateway.Spec.Listeners = []gwapiv1.Listener{
+		{Name: "through", Protocol: gwapiv1.TLSProtocolType, Port: 443, TLS: &gwapiv1.ListenerTLSConfig{Mode: new(gwapiv1.TLSModePassthrough)}},
+		{
+			Name: "end", Protocol: gwapiv1.TLSProtocolType, Port: 444,
+			TLS: &gwapiv1.ListenerTLSConfig{CertificateRefs: []gwapiv1.SecretObjectReference{{Name: "end"}}},
+		},
+	}
+	resolver := &v1alpha1.Backend{ObjectMeta: m.meta("resolver")}
+	resolver.Spec.Type = new(v1alpha1.BackendTypeDynamicResolver)
+	to := func(listener gwapiv1.SectionName) *gwapiv1.TLSRoute {
+		route := m.tlsRoute(listener, "*.example.com", string(listener))
+		route.Spec.Rules[0].BackendRefs = []gwapiv1.BackendRef{toListing("resolver").BackendRef}
+		return route
+	}
+	startTranslated(t, false, gateway, resolver, keyPair(t, m.meta("end"), served), to("through"), to("end"))
+
+	envoytest.WaitFor(t, "a server name to be resolved", func() bool { return heard(10443, "a.example.com", trusted) == "outside" })
+	for name, want := range map[string]string{
+		"b.example.com": "outside", "two.example.com": "outside",
+		"own.example.com": "", "zero.example.com": "", "link.example.com": "", "six.example.com": "", "mapped.example.com": "",
+	} {
+		if got := heard(10443, name, trusted); got != want {
+			t.Errorf("a connection for server name %q hears %q, want %q", name, got, want)
+		}
+	}
+	if got := heard(10444, "a.example.com", trusted); got != "" {
+		t.Errorf("a connection whose TLS ends at Envoy hears %q", got)
+	}
 }
