@@ -168,7 +168,8 @@ type FQDNEndpoint struct {
 // IPEndpoint is an endpoint by its address.
 type IPEndpoint struct {
 	// Address is an IPv4 or IPv6 address. Loopback, unspecified, multicast and link-local addresses are rejected. An
-	// example of the last is 169.254.169.254, where clouds provide the credentials of machines.
+	// example of the last is 169.254.169.254, where clouds provide the credentials of machines. The other addresses at
+	// which clouds provide them, such as fd00:ec2::254, are rejected too.
 	//
 	// +required
 	// +kubebuilder:validation:MinLength=3

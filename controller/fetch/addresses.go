@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+
+	"gatehouse/policies/endpoints"
 )
 
 // Addresses says from which addresses something may be fetched. Of the ranges that contain an address, the longest
@@ -13,9 +15,8 @@ type Addresses struct {
 }
 
 // deniedByDefault leads to the pod itself, to the local network link, where clouds have the credentials of machines, or
-// to no single host (IANA IPv4 and IPv6 Special-Purpose Address Registries). The last ones are metadata services of
-// clouds that are not on the link.
-var deniedByDefault = []netip.Prefix{
+// to no single host (IANA IPv4 and IPv6 Special-Purpose Address Registries). Clouds have credentials at the last ones too.
+var deniedByDefault = append([]netip.Prefix{
 	netip.MustParsePrefix("0.0.0.0/8"),
 	netip.MustParsePrefix("127.0.0.0/8"),
 	netip.MustParsePrefix("169.254.0.0/16"),
@@ -24,11 +25,7 @@ var deniedByDefault = []netip.Prefix{
 	netip.MustParsePrefix("::/96"),
 	netip.MustParsePrefix("fe80::/10"),
 	netip.MustParsePrefix("ff00::/8"),
-	netip.MustParsePrefix("fd00:ec2::254/128"),
-	netip.MustParsePrefix("fd20:ce::254/128"),
-	netip.MustParsePrefix("100.100.100.200/32"),
-	netip.MustParsePrefix("168.63.129.16/32"),
-}
+}, endpoints.Credentials...)
 
 // translated is the range of IPv6 addresses that stand for the IPv4 address in their last four bytes (RFC 6052).
 var translated = netip.MustParsePrefix("64:ff9b::/96")

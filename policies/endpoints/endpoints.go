@@ -148,6 +148,8 @@ func unreachable(text string) string {
 	case address.IsLinkLocalUnicast():
 		return "%q is on the link of Envoy's host, where clouds have the credentials of machines, " +
 			"and nothing is sent there: write an address that is routed"
+	case slices.ContainsFunc(Credentials, func(r netip.Prefix) bool { return r.Contains(address) }):
+		return "%q is where a cloud has the credentials of machines, and nothing is sent there: write the address of another host"
 	case address.IsMulticast() || address == broadcast:
 		return "%q is the address of several hosts: write that of one"
 	}
@@ -165,7 +167,19 @@ func Unreachable() []netip.Prefix {
 	for i, text := range texts {
 		ranges[i] = netip.MustParsePrefix(text)
 	}
-	return ranges
+	return append(ranges, Credentials...)
+}
+
+// Credentials are the addresses outside of the local link at which clouds document services with the credentials of
+// machines and pods.
+var Credentials = []netip.Prefix{
+	netip.MustParsePrefix("100.100.100.200/32"),     // Alibaba Cloud: instance metadata
+	netip.MustParsePrefix("168.63.129.16/32"),       // Azure: WireServer, which configures machines
+	netip.MustParsePrefix("fd00:ec2::/32"),          // AWS: instance metadata (::254), EKS Pod Identity (::23), DNS, time
+	netip.MustParsePrefix("fd20:ce::254/128"),       // Google Cloud: metadata server of IPv6-only instances
+	netip.MustParsePrefix("fd00:c1::a9fe:a9fe/128"), // Oracle Cloud Infrastructure: instance metadata
+	netip.MustParsePrefix("fd00:42::42/128"),        // Scaleway: instance metadata
+	netip.MustParsePrefix("fd00:a9fe:a9fe::1/128"),  // Akamai: metadata service
 }
 
 // thisNetwork are the addresses that mean the own network (RFC 6890).

@@ -14,6 +14,7 @@ func TestWhatLeadsToEnvoy(t *testing.T) {
 	for _, address := range []string{
 		"127.0.0.1", "127.255.0.9", "0.0.0.0", "::", "::1", "::ffff:127.0.0.1", "0:0:0:0:0:ffff:7f00:1", "::ffff:0.0.0.0",
 		"169.254.169.254", "::ffff:169.254.169.254", "fe80::1", "fe80::1%lo", "::1%lo", "224.0.0.1", "ff02::1",
+		"fd00:ec2::254", "fd00:ec2::23", "fd20:ce::254", "fd00:c1:0::a9fe:a9fe", "fd00:42::42", "fd00:a9fe:a9fe::1", "100.100.100.200", "168.63.129.16",
 		"255.255.255.255", "127.1", "0177.0.0.1", "",
 	} {
 		if len(Check(withAddress(address))) == 0 {
@@ -31,7 +32,7 @@ func TestWhatLeadsToEnvoy(t *testing.T) {
 }
 
 func TestWhatCanBeSentTo(t *testing.T) {
-	for _, address := range []string{"10.0.0.1", "192.0.2.7", "2001:db8::1", "fd00::1", "::ffff:10.0.0.1", "1.1.1.1"} {
+	for _, address := range []string{"10.0.0.1", "192.0.2.7", "2001:db8::1", "fd00::1", "fd20:ce::253", "::ffff:10.0.0.1", "1.1.1.1"} {
 		if problems := Check(withAddress(address)); len(problems) > 0 {
 			t.Errorf("address %q: %v", address, problems)
 		}
