@@ -28,7 +28,7 @@ var Feature = feature.Feature[v1alpha1.ClusterSettings]{
 				MaxRequestsPerConnection: c.MaxRequestsPerConnection,
 			}
 			if b := c.RetryBudget; b != nil {
-				numerator, denominator := fraction(b)
+				numerator, denominator := feature.Fraction(&b.Percent)
 				e.Limits.RetryBudget = fmt.Sprintf("%d/%d", numerator, denominator)
 			}
 		}
@@ -41,9 +41,6 @@ const defaultRetries = 1024
 
 // defaultPerEndpoint is the number of connections to an endpoint if the policy limits them and does not say to how many.
 const defaultPerEndpoint = 1024
-
-// percent is the default denominator of a fraction (Gateway API, Fraction).
-const percent = 100
 
 func check(spec *v1alpha1.ClusterSettings) []verdict.Problem {
 	c := spec.CircuitBreaker
@@ -74,17 +71,7 @@ func checkBudget(budget *v1alpha1.RetryBudget) []verdict.Problem {
 	if budget == nil {
 		return nil
 	}
-	const field = "circuitBreaker.retryBudget.percent"
-	numerator, denominator := fraction(budget)
-	switch {
-	case denominator <= 0:
-		return []verdict.Problem{feature.Invalid(field+".denominator", "%d is not a denominator: write a number above 0",
-			denominator)}
-	case numerator < 0 || numerator > denominator:
-		return []verdict.Problem{feature.Invalid(field+".numerator", "%d of %d is not a share: write a number from 0 to %d",
-			numerator, denominator, denominator)}
-	}
-	return nil
+	return feature.CheckFraction("circuitBreaker.retryBudget.percent", &budget.Percent)
 }
 
 func cluster(spec *v1alpha1.ClusterSettings, _ feature.Have, upstream *feature.Upstream) {
@@ -137,19 +124,12 @@ func retryBudget(budget *v1alpha1.RetryBudget) *clusterv3.CircuitBreakers_Thresh
 	if budget == nil || len(checkBudget(budget)) > 0 {
 		return nil
 	}
-	numerator, denominator := fraction(budget)
+	numerator, denominator := feature.Fraction(&budget.Percent)
 	out := &clusterv3.CircuitBreakers_Thresholds_RetryBudget{
-		BudgetPercent: &typev3.Percent{Value: percent * float64(numerator) / float64(denominator)},
+		BudgetPercent: &typev3.Percent{Value: 100 * float64(numerator) / float64(denominator)},
 	}
 	if n := budget.MinRetryConcurrency; n != nil {
 		out.MinRetryConcurrency = wrapperspb.UInt32(*n)
 	}
 	return out
-}
-
-func fraction(budget *v1alpha1.RetryBudget) (numerator, denominator int32) {
-	if budget.Percent.Denominator == nil {
-		return budget.Percent.Numerator, percent
-	}
-	return budget.Percent.Numerator, *budget.Percent.Denominator
 }

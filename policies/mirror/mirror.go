@@ -5,7 +5,6 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
-	"k8s.io/utils/ptr"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/policies/feature"
@@ -78,9 +77,6 @@ func effective(rule *gwapiv1.HTTPRouteRule, have feature.Have, e *feature.Effect
 	}
 }
 
-// million is the finest denominator that Envoy knows.
-const million = 1_000_000
-
 // mirrored returns the share of the requests that are mirrored, nil for all.
 func mirrored(spec *gwapiv1.HTTPRequestMirrorFilter) *corev3.RuntimeFractionalPercent {
 	var share *typev3.FractionalPercent
@@ -91,9 +87,7 @@ func mirrored(spec *gwapiv1.HTTPRequestMirrorFilter) *corev3.RuntimeFractionalPe
 			Denominator: typev3.FractionalPercent_HUNDRED,
 		}
 	case spec.Fraction != nil:
-		of := int64(max(ptr.Deref(spec.Fraction.Denominator, 100), 1))
-		n := int64(max(spec.Fraction.Numerator, 0)) * million / of
-		share = &typev3.FractionalPercent{Numerator: uint32(min(n, million)), Denominator: typev3.FractionalPercent_MILLION}
+		share = feature.Portion(spec.Fraction)
 	default:
 		return nil
 	}
