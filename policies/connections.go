@@ -91,7 +91,7 @@ func (k Kind) ofConnections(p Object, datagrams bool) string {
 		c.PreconnectPolicy = nil
 		connection.Retries = nil
 	}
-	out := string(Settings(u)) + fmt.Sprint(connection.HashSource, connection.Unprotected)
+	out := string(Settings(u)) + fmt.Sprint(connection.HashSource, connection.Unprotected, connection.StatName)
 	if connection.Retries != nil {
 		out += fmt.Sprint(" retries ", *connection.Retries)
 	}

@@ -18,6 +18,7 @@ var silent = map[string]string{
 	"BackendTrafficPolicy tcpKeepalive":      "it finds dead connections, and is no limit or protection",
 	"BackendTrafficPolicy dns":               "it says how names are resolved, and is no limit or protection",
 	"BackendTrafficPolicy routingType":       "it says who chooses an endpoint, and is no limit or protection",
+	"BackendTrafficPolicy telemetry":         "it is about what is told of requests, and is no limit or protection",
 	"BackendTrafficPolicy useClientProtocol": "it is about how a protocol is spoken, and is no limit or protection",
 	"BackendTrafficPolicy http2":             "it is about how a protocol is spoken, and is no limit or protection",
 	"BackendTrafficPolicy responseOverride":  "it is about what responses look like, and is no limit or protection",

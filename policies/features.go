@@ -58,6 +58,7 @@ import (
 	"gatehouse/policies/routingtype"
 	"gatehouse/policies/session"
 	"gatehouse/policies/tcpkeepalive"
+	"gatehouse/policies/telemetry"
 	"gatehouse/policies/timeout"
 	"gatehouse/policies/trace"
 	"gatehouse/policies/useclientprotocol"
@@ -87,6 +88,7 @@ var features = []bound{
 	traffic(admissioncontrol.Feature),
 	traffic(useclientprotocol.Feature),
 	traffic(routingtype.Feature),
+	traffic(telemetry.Feature),
 	traffic(httpupgrade.Feature),
 	rule(grpcweb.Feature),
 	rule(session.Feature),

@@ -117,14 +117,20 @@ func shareable(route *routev3.Route) []string {
 
 func configCost(config *anypb.Any) int64 { return feature.Encoded(config) }
 
-// on sets the effect on a route, except for the configurations that routes share.
-func (e *effectRow) on(route *routev3.Route) {
+// on sets the effect on a route of the rule with a name, except for the configurations that routes share.
+func (e *effectRow) on(route *routev3.Route, rule feature.RouteName) {
 	for filter, config := range e.Route.TypedPerFilterConfig {
 		setFilter(route, filter, config)
 	}
 	if action := route.GetRoute(); action != nil {
 		proto.Merge(action, e.Route.GetRoute())
 		route.ResponseHeadersToRemove = append(route.ResponseHeadersToRemove, e.Route.ResponseHeadersToRemove...)
+	}
+	if e.Route.StatPrefix != "" {
+		route.StatPrefix = feature.StatName(e.Route.StatPrefix, rule)
+	}
+	if e.Route.Tracing != nil {
+		route.Tracing = e.Route.Tracing
 	}
 }
 

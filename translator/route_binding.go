@@ -382,6 +382,15 @@ func (b *boundRule) name() string {
 	return b.rules.Route.name() + "/rule/" + rule
 }
 
+// statName is what the names of statistics may have of the rule.
+func (b *boundRule) statName() feature.RouteName {
+	route := b.rules.Route
+	return feature.RouteName{
+		Kind: string(route.Kind.Name), Namespace: route.Object.GetNamespace(), Name: route.Object.GetName(),
+		Rule: string(deref(route.Rules[b.rule].Name)),
+	}
+}
+
 // closed reports whether nothing of the rule is served.
 func (b *boundRule) closed() bool {
 	broken := func(e *effectRow) bool { return e != nil && e.Broken }

@@ -127,7 +127,7 @@ func (t *Tables) resolveEffects(r *flow.Read, bound *boundRule) {
 func (b *boundRule) policed(route *routev3.Route) {
 	for kind, e := range b.effects {
 		if e != nil {
-			e.on(route)
+			e.on(route, b.statName())
 		}
 		if common := b.common.policy(kind); e == nil || common.Key != e.Key {
 			switchOff(route, common.Filters)

@@ -1,6 +1,8 @@
 package translator
 
 import (
+	"cmp"
+
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	udpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/udp/udp_proxy/v3"
@@ -30,7 +32,7 @@ func (f *forwarding) datagrams(out *listenerv3.Listener, l *listenerRow) {
 		cluster = f.Clusters[0].Cluster
 	}
 	proxy := &udpv3.UdpProxyConfig{
-		StatPrefix:     l.statPrefix(),
+		StatPrefix:     cmp.Or(f.StatName, l.statPrefix()),
 		RouteSpecifier: &udpv3.UdpProxyConfig_Matcher{Matcher: always(&udpv3.Route{Cluster: cluster})},
 	}
 	if f.BySource {

@@ -92,6 +92,8 @@ type forwarding struct {
 	BySource bool
 	// Retries is how many more endpoints are tried for a connection if one does not answer.
 	Retries uint32
+	// StatName is the name under which connections and datagrams are counted, empty for that of the listener.
+	StatName string
 }
 
 // share is a cluster's part of the connections.
@@ -105,7 +107,7 @@ func (f *forwarding) equal(o *forwarding) bool {
 		return f == o
 	}
 	return f.Listener == o.Listener && f.Route == o.Route && f.Name == o.Name && f.Created == o.Created &&
-		f.BySource == o.BySource && f.Retries == o.Retries &&
+		f.BySource == o.BySource && f.Retries == o.Retries && f.StatName == o.StatName &&
 		slices.Equal(f.Hosts, o.Hosts) && slices.Equal(f.Hostnames, o.Hostnames) && slices.Equal(f.Clusters, o.Clusters) &&
 		f.Sources.Equal(o.Sources) && f.Resolver.equal(o.Resolver)
 }
@@ -204,6 +206,7 @@ func closes(l *listenerRow, kind string, says feature.Connection) string {
 func (f *forwarding) add(b *bindingRow, bound *boundRule, connection feature.Connection) {
 	f.Retries = *connection.Retries
 	f.BySource = f.BySource || connection.HashSource
+	f.StatName = feature.StatName(connection.StatName, bound.statName())
 	if connection.Sources != nil {
 		f.Sources = connection.Sources
 	}
@@ -351,7 +354,7 @@ func (f *forwarding) chain(l *listenerRow, hosts []string, p *policyRow) *listen
 
 // proxy has a TCP proxy forward to the clusters.
 func (f *forwarding) proxy(proxy *tcpv3.TcpProxy, l *listenerRow) {
-	proxy.StatPrefix, proxy.AccessLog = l.statPrefix(), requestLog()
+	proxy.StatPrefix, proxy.AccessLog = cmp.Or(f.StatName, l.statPrefix()), requestLog()
 	switch len(f.Clusters) {
 	case 0:
 		proxy.ClusterSpecifier = &tcpv3.TcpProxy_Cluster{Cluster: unusableCluster}

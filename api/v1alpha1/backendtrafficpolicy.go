@@ -113,6 +113,11 @@ type BackendTrafficPolicySpec struct {
 	// +patchStrategy=merge
 	HTTPUpgrade []*ProtocolUpgradeConfig `json:"httpUpgrade,omitempty" patchStrategy:"merge" patchMergeKey:"type"`
 
+	// Telemetry is what Envoy tells about requests: their spans, and statistics. Default: nothing about single routes.
+	//
+	// +optional
+	Telemetry *BackendTelemetry `json:"telemetry,omitempty"`
+
 	// Unread lists the fields of the spec that are not read.
 	Unread []UnreadField `json:"-"`
 }

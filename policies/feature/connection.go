@@ -19,18 +19,22 @@ type Connection struct {
 	// Unprotected is the field of a part that protects requests and cannot protect connections, so that none may be
 	// forwarded. It is empty if there is none.
 	Unprotected string
+	// StatName is the template of the name under which connections and datagrams are counted (StatName). It is empty for
+	// the default.
+	StatName string
 }
 
 // Add takes over what another policy says about the connections.
 func (c *Connection) Add(o Connection) {
 	c.Sources, c.Retries = cmp.Or(o.Sources, c.Sources), cmp.Or(o.Retries, c.Retries)
 	c.HashSource, c.Unprotected = c.HashSource || o.HashSource, cmp.Or(c.Unprotected, o.Unprotected)
+	c.StatName = cmp.Or(o.StatName, c.StatName)
 }
 
 // Equal reports whether both say the same.
 func (c Connection) Equal(o Connection) bool {
 	return c.Sources.Equal(o.Sources) && c.HashSource == o.HashSource && ptr.Equal(c.Retries, o.Retries) &&
-		c.Unprotected == o.Unprotected
+		c.Unprotected == o.Unprotected && c.StatName == o.StatName
 }
 
 // Sources are the addresses from which connections may come, and those from which they may not. Of ranges that contain

@@ -70,7 +70,7 @@ var (
 		"name", "domains", "routes", "retry_policy", "typed_per_filter_config",
 	}, headerChanges...)
 	knownRoute = append([]protoreflect.Name{
-		"name", "match", "route", "redirect", "direct_response", "typed_per_filter_config", "metadata", "decorator", "tracing",
+		"name", "match", "route", "redirect", "direct_response", "typed_per_filter_config", "metadata", "decorator", "tracing", "stat_prefix",
 	}, headerChanges...)
 	knownMatch = []protoreflect.Name{
 		"prefix", "path", "connect_matcher", "safe_regex", "path_separated_prefix", "case_sensitive", "headers", "query_parameters",
