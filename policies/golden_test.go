@@ -170,7 +170,7 @@ func (g golden) outcome(t *testing.T) []txtar.File {
 		if err != nil {
 			return parts[len(parts)-1:]
 		}
-		if need.Limits != nil {
+		if need.Limits != nil && need.Limits.Config != nil {
 			parts = append(parts, part(t, "rate_limit_service.yaml", need.Limits.Config("shop/web")))
 		}
 	}

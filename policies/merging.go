@@ -81,6 +81,7 @@ func (k Kind) Merge(members []Object) (*Merged, error) {
 	if err := stdjson.Unmarshal(m.document.JSON(), m.Policy); err != nil {
 		return nil, fmt.Errorf("decoding the merged policy: %w", err)
 	}
+	inherit(m.Policy, members)
 	first := members[0]
 	m.Policy.SetNamespace(first.GetNamespace())
 	m.Policy.SetName(first.GetName())
@@ -89,6 +90,19 @@ func (k Kind) Merge(members []Object) (*Merged, error) {
 	m.Policy.SetLabels(first.GetLabels())
 	m.Policy.SetAnnotations(first.GetAnnotations())
 	return m, nil
+}
+
+// inherit adds up what has no place in the document, because each part of it stays with the policy that wrote it.
+func inherit(merged Object, members []Object) {
+	into, ok := merged.(*v1alpha1.BackendTrafficPolicy)
+	if !ok {
+		return
+	}
+	from := make([]*v1alpha1.BackendTrafficPolicy, len(members))
+	for i, m := range members {
+		from[i] = m.(*v1alpha1.BackendTrafficPolicy)
+	}
+	into.InheritLimits(from)
 }
 
 // Owner returns the policy that wrote a field, such as spec.basicAuth.users. If several wrote parts of it, it is the

@@ -51,8 +51,10 @@ func (t *Tables) meetLimits(r *flow.Read, p *policyRow, from verdict.Ref, need *
 				"into the control plane's configuration, or write the limits into local")}
 	}
 	policy := Key(from.Namespace, from.Name)
-	config := need.Limits.Config(policy)
-	p.Limits = append(p.Limits, resource(config, config.Name))
+	if need.Limits.Config != nil {
+		config := need.Limits.Config(policy)
+		p.Limits = append(p.Limits, resource(config, config.Name))
+	}
 	limiter := feature.Limiter{
 		Cluster: unusableCluster, Policy: policy, Timeout: service.Timeout, FailClosed: service.FailClosed,
 	}

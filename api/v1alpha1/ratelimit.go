@@ -19,6 +19,10 @@ type RateLimitSpec struct {
 	//
 	// +optional
 	Local *LocalRateLimit `json:"local,omitempty"`
+
+	// Inherited are the global limits of the policies that the policy was merged over and that add to its own, the nearest
+	// first.
+	Inherited []InheritedLimits `json:"-"`
 }
 
 // RateLimitType says who counts requests.

@@ -8,7 +8,8 @@ import (
 
 // GlobalLimits are limits of requests that all Envoys have together. A service counts the requests, and Envoys ask it.
 type GlobalLimits struct {
-	// Config returns what the service must know of the limits, if a policy (namespace/name) wrote them.
+	// Config returns what the service must know of the limits, if a policy (namespace/name) wrote them. It is nil if the
+	// service has them from other policies.
 	Config func(policy string) *configv3.RateLimitConfig
 }
 

@@ -33,8 +33,15 @@ func check(spec *v1alpha1.BackendTrafficPolicySpec) []verdict.Problem {
 	if spec.RateLimit == nil {
 		return nil
 	}
-	return slices.Concat(checkHalves(spec.RateLimit), checkLocal(local(spec)), checkGlobal(global(spec)))
+	problems := slices.Concat(checkHalves(spec.RateLimit), checkLocal(local(spec)), checkGlobal(global(spec)))
+	for _, others := range inherited(spec) {
+		problems = append(problems, slices.DeleteFunc(checkGlobal(others.Rules), effectless)...)
+	}
+	return problems
 }
+
+// effectless reports whether a problem is that a field has no effect, which the policy that wrote it says.
+func effectless(p verdict.Problem) bool { return p.Weight != verdict.Invalid }
 
 // checkHalves finds a policy without limits, and halves of it that are not read.
 func checkHalves(limit *v1alpha1.RateLimitSpec) (problems []verdict.Problem) {

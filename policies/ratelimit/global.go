@@ -38,16 +38,18 @@ const (
 // needs asks for the service, and tells it the limits.
 func needs(spec *v1alpha1.BackendTrafficPolicySpec) []feature.Need {
 	limits := global(spec)
-	if len(limits) == 0 || failed(check(spec)) {
+	if len(everywhere(spec)) == 0 || failed(check(spec)) {
 		return nil
 	}
-	return []feature.Need{{Field: globalField, Limits: &feature.GlobalLimits{
-		Config: func(policy string) *configv3.RateLimitConfig { return serviceConfig(limits, policy) },
-	}}}
+	asks := &feature.GlobalLimits{}
+	if len(limits) > 0 { // The service has those of other policies from these.
+		asks.Config = func(policy string) *configv3.RateLimitConfig { return serviceConfig(limits, policy) }
+	}
+	return []feature.Need{{Field: globalField, Limits: asks}}
 }
 
 // globalConfig has Envoy ask the service about each request that limits count. Envoy asks once for all of them.
-func globalConfig(limits []v1alpha1.RateLimitRule, limiter feature.Limiter) *globalv3.RateLimit {
+func globalConfig(spec *v1alpha1.BackendTrafficPolicySpec, limiter feature.Limiter) *globalv3.RateLimit {
 	config := &globalv3.RateLimit{
 		Domain: domain, Timeout: durationpb.New(limiter.Timeout), FailureModeDeny: limiter.FailClosed,
 		EnableXRatelimitHeaders:        globalv3.RateLimit_DRAFT_VERSION_03,
@@ -59,9 +61,18 @@ func globalConfig(limits []v1alpha1.RateLimitRule, limiter feature.Limiter) *glo
 			}},
 		},
 	}
+	ask(config, global(spec), limiter.Policy)
+	for _, others := range inherited(spec) {
+		ask(config, others.Rules, others.Policy)
+	}
+	return config
+}
+
+// ask adds the limits that a policy (namespace/name) wrote.
+func ask(config *globalv3.RateLimit, limits []v1alpha1.RateLimitRule, policy string) {
 	for i := range limits {
 		rule := &limits[i]
-		actions := append(whose(rule, limiter.Policy), describe(i, rule).actions...)
+		actions := append(whose(rule, policy), describe(i, rule).actions...)
 		asked := &routev3.RateLimit{Actions: actions, HitsAddend: addend(requestCost(rule)), Limit: override(rule)}
 		if h := rule.XRateLimitHeaders; h != nil {
 			asked.XRatelimitOption = headerOptions[*h]
@@ -73,7 +84,6 @@ func globalConfig(limits []v1alpha1.RateLimitRule, limiter feature.Limiter) *glo
 			})
 		}
 	}
-	return config
 }
 
 // whose are the actions that say whose limit it is.

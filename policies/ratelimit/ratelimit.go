@@ -2,6 +2,7 @@
 package ratelimit
 
 import (
+	"slices"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -78,6 +79,23 @@ func global(spec *v1alpha1.BackendTrafficPolicySpec) []v1alpha1.RateLimitRule {
 	return nil
 }
 
+// inherited are the limits of other policies that count too, and for which that service counts.
+func inherited(spec *v1alpha1.BackendTrafficPolicySpec) []v1alpha1.InheritedLimits {
+	if limit := spec.RateLimit; limit != nil && reads(limit, v1alpha1.GlobalRateLimitType) {
+		return limit.Inherited
+	}
+	return nil
+}
+
+// everywhere are all limits for which that service counts.
+func everywhere(spec *v1alpha1.BackendTrafficPolicySpec) []v1alpha1.RateLimitRule {
+	limits := slices.Clone(global(spec))
+	for _, others := range inherited(spec) {
+		limits = append(limits, others.Rules...)
+	}
+	return limits
+}
+
 // reads reports whether a half of the limits is read.
 func reads(limit *v1alpha1.RateLimitSpec, half v1alpha1.RateLimitType) bool {
 	return limit.Type == nil || *limit.Type == half
@@ -97,7 +115,7 @@ func route(spec *v1alpha1.BackendTrafficPolicySpec, have feature.Have, route *fe
 		feature.PerRoute(route.Route, filter, localConfig(limits))
 	}
 	if limiter, ok := have.Limiters[globalField]; ok {
-		feature.PerRoute(route.Route, globalFilter, feature.Whole(feature.Extension(asker, globalConfig(global(spec), limiter))))
+		feature.PerRoute(route.Route, globalFilter, feature.Whole(feature.Extension(asker, globalConfig(spec, limiter))))
 	}
 }
 
@@ -196,18 +214,18 @@ func cost(spec *v1alpha1.BackendTrafficPolicySpec) (cost feature.Cost) {
 		cost.Route += feature.Expressions(d.expressions...)
 		cost.Route += int64(maxDistinct * maxValue * len(d.each))
 	}
-	for i, rule := range global(spec) {
+	for i, rule := range everywhere(spec) {
 		cost.Route += feature.Expressions(describe(i, &rule).expressions...)
 	}
 	return cost
 }
 
 func effective(spec *v1alpha1.BackendTrafficPolicySpec, _ feature.Have, e *feature.Effective) {
-	here, everywhere := local(spec), global(spec)
-	if len(here)+len(everywhere) == 0 || failed(check(spec)) {
+	here, together := local(spec), everywhere(spec)
+	if len(here)+len(together) == 0 || failed(check(spec)) {
 		return
 	}
-	e.RateLimit = &feature.RateLimit{Local: tell(here), Global: tell(everywhere)}
+	e.RateLimit = &feature.RateLimit{Local: tell(here), Global: tell(together)}
 }
 
 // tell says what limits mean.

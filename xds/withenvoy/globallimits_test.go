@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse/api/v1alpha1"
 	"gatehouse/infra/envoytest"
 )
 
@@ -100,6 +101,39 @@ func TestSharedLimits(t *testing.T) {
 	got = fmt.Sprint(l.codes("a.example.com", 2, own), ", ", l.codes("b.example.com", 2, own))
 	if want := "200 429, 200 429"; got != want {
 		t.Errorf("own: %s, want %s", got, want)
+	}
+}
+
+// TestMergedLimits: limits of a policy on a route are added to those of the Gateway's policy that it is merged over, and
+// what is shared has one counter for routes with and without such a policy.
+func TestMergedLimits(t *testing.T) {
+	var made translated
+	l := startLimited(t, true, made.route("a.example.com", nil), made.route("b.example.com", nil))
+	all := l.limit("web", `global: {rules: [
+		{clientSelectors: [{headers: [{name: x-shared, value: a}]}], limit: {requests: 3, unit: Year}, shared: true},
+		{clientSelectors: [{headers: [{name: x-own, value: a}]}], limit: {requests: 1, unit: Year}},
+		{clientSelectors: [{headers: [{name: x-probe, value: a}]}], limit: {requests: 0, unit: Year}}]}`)
+	all.Spec.TargetRefs[0].Kind = "Gateway"
+	more := l.limit("a.example.com", `global: {rules: [
+		{clientSelectors: [{headers: [{name: x-more, value: a}]}], limit: {requests: 1, unit: Year}},
+		{clientSelectors: [{headers: [{name: x-late, value: a}]}], limit: {requests: 0, unit: Year}}]}`)
+	more.Spec.MergeType = new(v1alpha1.StrategicMerge)
+	l.publishAll(all, more)
+	l.counts("b.example.com", probe)
+	l.counts("a.example.com", probe)
+	l.counts("a.example.com", sent{headers: []string{"x-late", "a"}})
+	shared, own, added := sent{headers: []string{"x-shared", "a"}}, sent{headers: []string{"x-own", "a"}}, sent{headers: []string{"x-more", "a"}}
+	got := fmt.Sprint(l.codes("a.example.com", 2, shared), ", ", l.codes("b.example.com", 2, shared), ", ", l.codes("a.example.com", 1, shared))
+	if want := "200 200, 200 429, 429"; got != want {
+		t.Errorf("shared: %s, want %s", got, want)
+	}
+	got = fmt.Sprint(l.codes("a.example.com", 2, own), ", ", l.codes("b.example.com", 2, own))
+	if want := "200 429, 200 429"; got != want {
+		t.Errorf("own: %s, want %s", got, want)
+	}
+	got = fmt.Sprint(l.codes("a.example.com", 2, added), ", ", l.codes("b.example.com", 2, added))
+	if want := "200 429, 200 200"; got != want {
+		t.Errorf("added: %s, want %s", got, want)
 	}
 }
 
