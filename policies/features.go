@@ -154,12 +154,18 @@ func (k Kind) Cluster(p Object, have feature.Have, upstream *feature.Upstream) {
 }
 
 // ShapesCluster reports whether a cluster with the policy differs from one without. A policy that repeats the defaults
-// makes no difference.
+// makes no difference, unless an EnvoyProxy may have changed them.
 func (k Kind) ShapesCluster(p Object, have feature.Have) bool {
-	with, without := feature.NewUpstream(), feature.NewUpstream()
-	k.Cluster(p, have, with)
-	k.Cluster(nil, feature.Have{}, without)
-	return with.Certificate != without.Certificate || !bytes.Equal(Settings(with), Settings(without))
+	for _, ofService := range []bool{false, true} {
+		with, without := feature.NewUpstream(), feature.NewUpstream()
+		with.Endpoints.OfService, without.Endpoints.OfService = ofService, ofService
+		k.Cluster(p, have, with)
+		k.Cluster(nil, feature.Have{}, without)
+		if with.Certificate != without.Certificate || !bytes.Equal(Settings(with), Settings(without)) {
+			return true
+		}
+	}
+	return false
 }
 
 // Cost estimates what the policy costs each route that it covers, in bytes of an Envoy, the size of what it sets there

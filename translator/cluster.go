@@ -47,6 +47,8 @@ type clusterUse struct {
 	Once bool
 	// Host is the host that health checks ask for, see feature.Upstream. It is empty if none asks for one.
 	Host string
+	// OfService reports whether requests go to the addresses of Services if no policy says otherwise.
+	OfService bool
 }
 
 func (c *clusterUse) equal(o *clusterUse) bool {
@@ -54,6 +56,7 @@ func (c *clusterUse) equal(o *clusterUse) bool {
 		return c == o
 	}
 	return c.Name == o.Name && c.Lost == o.Lost && c.Client == o.Client && c.Follows == o.Follows && c.Host == o.Host &&
+		c.OfService == o.OfService &&
 		slices.EqualFunc(c.Backends, o.Backends, backend.equal) &&
 		slices.EqualFunc(c.Shapes, o.Shapes, (*clusterShape).equal)
 }
@@ -110,10 +113,12 @@ func (t *Tables) form(gateway *gatewayRow, effects []*effectRow, host string) (f
 		}
 	}
 	form = clusterForm{
-		use:           clusterUse{Shapes: shaping, Client: gateway.Client, Once: t.settings.RetriesDisabled},
+		use: clusterUse{
+			Shapes: shaping, Client: gateway.Client, Once: t.settings.RetriesDisabled, OfService: gateway.ofService(),
+		},
 		clientRefused: gateway.ClientRefused,
 	}
-	if shaped {
+	if shaped || form.use.OfService {
 		form.use.Host = host
 		form.shape()
 	}
@@ -133,6 +138,7 @@ type clusterForm struct {
 func (f *clusterForm) shape() {
 	u := upstream(&f.use)
 	f.settings, f.use.Client, f.use.Follows = policies.Settings(u), u.Certificate, useclientprotocol.Follows(u)
+	f.use.OfService = u.Endpoints.OfService
 	if !u.Endpoints.CheckHosts {
 		f.use.Host = "" // So that clusters for different hosts are one.
 	}
@@ -302,6 +308,7 @@ func clusterName(b backend) string {
 func upstream(use *clusterUse) *feature.Upstream {
 	u := feature.NewUpstream()
 	u.Localities, u.Once, u.Certificate, u.Host = use.several(), use.Once, use.Client, use.Host
+	u.Endpoints.OfService = use.OfService
 	if u.Host == "" && len(use.Backends) > 0 {
 		u.Host = use.Backends[0].To.host()
 	}

@@ -7,6 +7,7 @@ import (
 
 	"gatehouse/api/v1alpha1"
 	"gatehouse/policies"
+	"gatehouse/policies/routingtype"
 	"gatehouse/policies/verdict"
 	"gatehouse/translator/flow"
 	"gatehouse/translator/status"
@@ -46,6 +47,11 @@ func (g *gatewayRow) equal(o *gatewayRow) bool {
 	return g.Gateway == o.Gateway && g.Class == o.Class && g.EnvoyProxy == o.EnvoyProxy &&
 		g.Lost == o.Lost && g.Client == o.Client && g.ClientRefused == o.ClientRefused &&
 		equalProblems(g.Problems, o.Problems) && equalProblems(g.ListenerProblems, o.ListenerProblems)
+}
+
+// ofService reports whether requests go to the addresses of Services if no policy says otherwise.
+func (g *gatewayRow) ofService() bool {
+	return g.EnvoyProxy != nil && routingtype.OfService(g.EnvoyProxy.Spec.RoutingType, false)
 }
 
 func (t *Tables) gateway(r *flow.Read, key string, g *gwapiv1.Gateway) (*gatewayRow, bool) {

@@ -56,6 +56,12 @@ type EnvoyProxySpec struct {
 	// +optional
 	IPFamily *IPFamily `json:"ipFamily,omitempty"`
 
+	// RoutingType is the routingType of all routes of the fleet for which no BackendTrafficPolicy says another one:
+	// Endpoint, or Service. Default: Endpoint.
+	//
+	// +optional
+	RoutingType *RoutingType `json:"routingType,omitempty"`
+
 	// ExtraArgs are appended to Envoy's command line.
 	//
 	// +optional

@@ -2185,6 +2185,11 @@ func (in *EnvoyProxySpec) DeepCopyInto(out *EnvoyProxySpec) {
 		*out = new(IPFamily)
 		**out = **in
 	}
+	if in.RoutingType != nil {
+		in, out := &in.RoutingType, &out.RoutingType
+		*out = new(RoutingType)
+		**out = **in
+	}
 	if in.ExtraArgs != nil {
 		in, out := &in.ExtraArgs, &out.ExtraArgs
 		*out = make([]string, len(*in))

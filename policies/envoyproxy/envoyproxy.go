@@ -28,6 +28,7 @@ func Problems(ep *v1alpha1.EnvoyProxy) []verdict.Problem {
 	problems := slices.Concat(
 		feature.Unread(spec.Unread, "no Gateway is accepted with these settings"),
 		checkLogging(spec.Logging),
+		feature.CheckRoutingType("spec.routingType", spec.RoutingType),
 		checkExtraArgs(spec),
 		checkShutdown(spec.Shutdown),
 	)

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 
+	"gatehouse/api/v1alpha1"
 	"gatehouse/policies/verdict"
 )
 
@@ -14,4 +15,14 @@ func CheckChoice[T ~string, V any](field string, value T, choices map[T]V) []ver
 	}
 	return []verdict.Problem{Invalid(field, "%q is not known: write %s", value,
 		verdict.Or(slices.Sorted(maps.Keys(choices))))}
+}
+
+var routingTypes = map[v1alpha1.RoutingType]bool{v1alpha1.ServiceRoutingType: true, v1alpha1.EndpointRoutingType: true}
+
+// CheckRoutingType checks the routingType of a policy or of a fleet, which may be absent.
+func CheckRoutingType(field string, chosen *v1alpha1.RoutingType) []verdict.Problem {
+	if chosen == nil {
+		return nil
+	}
+	return CheckChoice(field, *chosen, routingTypes)
 }

@@ -3,8 +3,6 @@
 package routingtype
 
 import (
-	"k8s.io/utils/ptr"
-
 	"gatehouse/api/v1alpha1"
 	"gatehouse/policies/feature"
 	"gatehouse/policies/verdict"
@@ -16,15 +14,17 @@ const field = "routingType"
 var Feature = feature.Feature[v1alpha1.BackendTrafficPolicySpec]{
 	Name: field,
 	Check: func(spec *v1alpha1.BackendTrafficPolicySpec) []verdict.Problem {
-		return feature.CheckChoice(field, chosen(spec), types)
+		return feature.CheckRoutingType(field, spec.RoutingType)
 	},
 	Cluster: func(spec *v1alpha1.BackendTrafficPolicySpec, _ feature.Have, u *feature.Upstream) {
-		u.Endpoints.OfService = chosen(spec) == v1alpha1.ServiceRoutingType
+		u.Endpoints.OfService = OfService(spec.RoutingType, u.Endpoints.OfService)
 	},
 }
 
-var types = map[v1alpha1.RoutingType]bool{v1alpha1.ServiceRoutingType: true, v1alpha1.EndpointRoutingType: true}
-
-func chosen(spec *v1alpha1.BackendTrafficPolicySpec) v1alpha1.RoutingType {
-	return ptr.Deref(spec.RoutingType, v1alpha1.EndpointRoutingType)
+// OfService reports whether requests go to the address of a Service. Without a choice it is the default.
+func OfService(chosen *v1alpha1.RoutingType, otherwise bool) bool {
+	if chosen == nil {
+		return otherwise
+	}
+	return *chosen == v1alpha1.ServiceRoutingType
 }
