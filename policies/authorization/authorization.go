@@ -226,21 +226,7 @@ func decide(name string, action v1alpha1.AuthorizationAction) *xdsmatcherv3.Matc
 
 // client matches requests of clients with an address in one of the ranges. It uses the client address that Envoy has
 // determined, perhaps from a trusted X-Forwarded-For.
-func client(prefixes []netip.Prefix) *xdsmatcherv3.Matcher_MatcherList_Predicate {
-	return &xdsmatcherv3.Matcher_MatcherList_Predicate{
-		MatchType: &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate_{
-			SinglePredicate: &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate{
-				Input: &xdscorev3.TypedExtensionConfig{
-					Name:        "envoy.matching.inputs.source_ip",
-					TypedConfig: feature.Any(&networkv3.SourceIPInput{}),
-				},
-				Matcher: &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate_CustomMatch{
-					CustomMatch: &xdscorev3.TypedExtensionConfig{
-						Name:        "envoy.matching.matchers.ip",
-						TypedConfig: feature.Any(&ipv3.Ip{CidrRanges: feature.Ranges(prefixes), StatPrefix: "client"}),
-					},
-				},
-			},
-		},
-	}
+func client(prefixes []netip.Prefix) *feature.Predicate {
+	return feature.Meets("envoy.matching.inputs.source_ip", &networkv3.SourceIPInput{},
+		"envoy.matching.matchers.ip", &ipv3.Ip{CidrRanges: feature.Ranges(prefixes), StatPrefix: "client"})
 }

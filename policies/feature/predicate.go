@@ -12,12 +12,26 @@ type Predicate = xdsmatcherv3.Matcher_MatcherList_Predicate
 
 // Is is the condition that an input has a text (Same, Like). The name is for Envoy's messages.
 func Is(name string, input proto.Message, text *xdsmatcherv3.StringMatcher) *Predicate {
-	return &Predicate{MatchType: &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate_{
-		SinglePredicate: &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate{
-			Input:   &xdscorev3.TypedExtensionConfig{Name: name, TypedConfig: Any(input)},
-			Matcher: &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate_ValueMatch{ValueMatch: text},
-		},
-	}}
+	return single(&xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate{
+		Input:   extension(name, input),
+		Matcher: &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate_ValueMatch{ValueMatch: text},
+	})
+}
+
+// Meets is the condition that a matcher of its own accepts an input, such as one for addresses. Both have Envoy's names.
+func Meets(name string, input proto.Message, matcher string, config proto.Message) *Predicate {
+	return single(&xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate{
+		Input:   extension(name, input),
+		Matcher: &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate_CustomMatch{CustomMatch: extension(matcher, config)},
+	})
+}
+
+func single(condition *xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate) *Predicate {
+	return &Predicate{MatchType: &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate_{SinglePredicate: condition}}
+}
+
+func extension(name string, config proto.Message) *xdscorev3.TypedExtensionConfig {
+	return &xdscorev3.TypedExtensionConfig{Name: name, TypedConfig: Any(config)}
 }
 
 // Not is the opposite of a condition.
@@ -35,7 +49,7 @@ func All(conditions []*Predicate) *Predicate {
 // Skip has a filter with a matcher do nothing.
 func Skip() *xdsmatcherv3.Matcher_OnMatch {
 	return &xdsmatcherv3.Matcher_OnMatch{OnMatch: &xdsmatcherv3.Matcher_OnMatch_Action{
-		Action: &xdscorev3.TypedExtensionConfig{Name: "skip", TypedConfig: Any(&skipv3.SkipFilter{})},
+		Action: extension("skip", &skipv3.SkipFilter{}),
 	}}
 }
 
