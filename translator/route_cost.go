@@ -34,6 +34,8 @@ type ruleCost struct {
 	// matches and askedMatches are what matching costs those routes, listings what the names of headers in preflights
 	// cost besides.
 	matches, askedMatches, listings int64
+	// tunnels are how many of the routes may have another for tunnels, and tunnelMatches what matching costs those.
+	tunnels, tunnelMatches int64
 	// session is what requests of a session cost besides in each route, 0 if there are none that have routes of their
 	// own.
 	session int64
@@ -54,7 +56,7 @@ func costOf(rule *feature.Rule, traits feature.Traits, illegible bool) ruleCost 
 	if len(rule.BackendRefs) > 1 {
 		c.session = parts.Session // Of the second route for requests of a session, see withinSession.
 	}
-	if c.routes = routes; len(rule.Matches) > 0 {
+	if c.routes, c.tunnels = routes, routes; len(rule.Matches) > 0 {
 		c.addMatches(rule, traits.ReplacesPrefix, illegible)
 	}
 	c.addConditions(policies.ConditionsOfRule(rule))
@@ -73,12 +75,13 @@ func (c *ruleCost) addConditions(conditions []feature.Condition) {
 	}
 	c.asked, c.askedMatches = c.routes, c.matches+2*feature.PerEntry*c.routes // Preflights have no cookies.
 	c.matches, c.routes = n*c.matches+c.routes*cost, n*c.routes
+	c.tunnelMatches, c.tunnels = n*c.tunnelMatches+c.tunnels*cost, n*c.tunnels
 }
 
 // addMatches adds the cost of the matches. Each match has as many routes as there are now.
 func (c *ruleCost) addMatches(rule *feature.Rule, replaced, illegible bool) {
 	routes := c.routes
-	c.routes = 0
+	c.routes, c.tunnels = 0, 0
 	for m := range rule.Matches {
 		match := &rule.Matches[m]
 		cost := matchCost(match)
@@ -87,6 +90,9 @@ func (c *ruleCost) addMatches(rule *feature.Rule, replaced, illegible bool) {
 		}
 		cost += pathCost(match.Path, replaced)
 		c.routes, c.matches = c.routes+routes, c.matches+routes*cost
+		if !otherMethod(match) {
+			c.tunnels, c.tunnelMatches = c.tunnels+routes, c.tunnelMatches+routes*cost
+		}
 		if keepsPreflights(match) {
 			c.asked, c.askedMatches, c.listings = c.asked+routes, c.askedMatches+routes*(cost+2*feature.PerEntry),
 				c.listings+routes*listingsCost(match)
@@ -135,7 +141,7 @@ func (c *ruleCost) whole(bound *boundRule) int64 {
 		cost += c.asked*each + c.askedMatches + c.listings
 	}
 	if bound.tunnels() {
-		cost += c.routes*each + c.matches
+		cost += c.tunnels*each + c.tunnelMatches
 	}
 	if c.session > 0 {
 		cost += c.routes*(each+c.session) + c.matches
