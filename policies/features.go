@@ -33,6 +33,7 @@ import (
 	"gatehouse/policies/compressor"
 	"gatehouse/policies/connection"
 	"gatehouse/policies/cors"
+	"gatehouse/policies/csrf"
 	"gatehouse/policies/dns"
 	"gatehouse/policies/extauth"
 	"gatehouse/policies/faultinjection"
@@ -73,6 +74,7 @@ var features = []bound{
 	traffic(faultinjection.Feature),
 	security(cors.Vary),
 	security(cors.Feature),
+	security(csrf.Feature),
 	security(extauth.OfPolicy),
 	security(basicauth.Feature),
 	security(authorization.Feature),

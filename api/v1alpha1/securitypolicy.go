@@ -5,8 +5,9 @@ import (
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
-// SecurityPolicy says who may send requests to the Gateways and routes that it attaches to: which web origins (CORS),
-// which users (basicAuth), which clients (authorization), and what an authorization server lets through (extAuth).
+// SecurityPolicy says who may send requests to the Gateways and routes that it attaches to: which web origins (CORS), whose
+// pages may change something (csrf), which users (basicAuth), which clients (authorization), and what an authorization
+// server lets through (extAuth).
 //
 // The most specific policy wins as a whole: one on a route rule over one on its route, over one on a listener, over
 // one on the Gateway. With mergeType it changes the next less specific one instead. Among equals the oldest wins. A
@@ -46,6 +47,11 @@ type SecurityPolicySpec struct {
 	//
 	// +optional
 	CORS *CORS `json:"cors,omitempty"`
+
+	// CSRF protects from requests that pages of other hosts make browsers send.
+	//
+	// +optional
+	CSRF *CSRF `json:"csrf,omitempty"`
 
 	// ExtAuth lets a server decide which requests are let through.
 	//

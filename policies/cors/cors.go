@@ -46,7 +46,7 @@ func check(spec *v1alpha1.SecurityPolicySpec) []verdict.Problem {
 	}
 	var problems []verdict.Problem
 	for i, origin := range spec.CORS.AllowOrigins {
-		if _, err := matcher(string(origin)); err != nil {
+		if _, err := feature.ParseOrigin(string(origin)); err != nil {
 			problems = append(problems, feature.Invalid(fmt.Sprintf("cors.allowOrigins[%d]", i), "%v", err))
 		}
 	}
@@ -110,8 +110,8 @@ func (s *settings) envoy() *corsv3.CorsPolicy {
 		ForwardNotMatchingPreflights: wrapperspb.Bool(false),
 	}
 	for _, origin := range s.origins {
-		if m, err := matcher(origin); err == nil {
-			config.AllowOriginStringMatch = append(config.AllowOriginStringMatch, m)
+		if o, err := feature.ParseOrigin(origin); err == nil {
+			config.AllowOriginStringMatch = append(config.AllowOriginStringMatch, o.Header())
 		}
 	}
 	if s.credentials != nil {
@@ -143,4 +143,14 @@ func textsOf[T ~string](values []T) []string {
 		texts[i] = string(v)
 	}
 	return texts
+}
+
+// originsCost is what the regular expressions cost that origins with wildcards become, in bytes.
+func originsCost[T ~string](origins []T) (cost int64) {
+	for _, origin := range origins {
+		if o, err := feature.ParseOrigin(string(origin)); err == nil {
+			cost += feature.Expressions(o.Header().GetSafeRegex().GetRegex())
+		}
+	}
+	return cost
 }

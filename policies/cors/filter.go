@@ -49,7 +49,7 @@ func checkRule(rule *gwapiv1.HTTPRouteRule) []verdict.Problem {
 func checkFilter(field string, spec *gwapiv1.HTTPCORSFilter) []verdict.Problem {
 	var problems []verdict.Problem
 	for i, origin := range spec.AllowOrigins {
-		if _, err := matcher(string(origin)); err != nil {
+		if _, err := feature.ParseOrigin(string(origin)); err != nil {
 			problems = append(problems, feature.Invalid(fmt.Sprintf("%s.allowOrigins[%d]", field, i), "%v", err))
 		}
 	}

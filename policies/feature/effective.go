@@ -24,6 +24,8 @@ type Effective struct {
 	Authorization *Authorization `json:"authorization,omitempty"`
 	// CORS is which web origins may send requests from a browser.
 	CORS *CORS `json:"cors,omitempty"`
+	// CSRF says that requests which change something have to come from pages of the host that they are for.
+	CSRF *CSRF `json:"csrf,omitempty"`
 	// Timeouts are how long requests, and connections to backends, may take.
 	Timeouts *Timeouts `json:"timeouts,omitempty"`
 	// Retries are how often a request, or a connection, that failed is tried again. Without it, only requests that no
@@ -129,6 +131,14 @@ type CORS struct {
 	ExposeHeaders []string `json:"exposeHeaders,omitempty"`
 	// AllowCredentials is true if browsers send cookies and the like.
 	AllowCredentials *bool `json:"allowCredentials,omitempty"`
+}
+
+// CSRF says which pages may send requests that change something.
+type CSRF struct {
+	// AdditionalOrigins are the origins of the pages besides those of the host, such as https://*.example.com.
+	AdditionalOrigins []string `json:"additionalOrigins,omitempty"`
+	// Enforced is false if some of the requests, or all, are only counted.
+	Enforced bool `json:"enforced"`
 }
 
 // Timeouts are how long requests, and connections to backends, may take. 0s means without limit.
