@@ -81,7 +81,8 @@ func TestClusterSettings(t *testing.T) {
 	}
 }
 
-// outlierIsEjected: an endpoint that answers 500 twice gets no more requests.
+// outlierIsEjected: an endpoint that answers 500 twice gets no more requests, but for those that are sent before Envoy's main
+// thread has heard of it.
 func outlierIsEjected(t *testing.T, c *translated) {
 	fails := named("bad", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) })
 	host := c.settled("outlier", v1alpha1.ClusterSettings{HealthCheck: &v1alpha1.HealthCheck{
@@ -93,8 +94,8 @@ func outlierIsEjected(t *testing.T, c *translated) {
 		bad += got["500 bad"]
 		return got["200 good"] == 20
 	})
-	if bad != 2 {
-		t.Errorf("%d requests were answered by the bad endpoint, want 2", bad)
+	if bad < 2 || bad > 4 {
+		t.Errorf("%d requests were answered by the bad endpoint, want 2, or few more", bad)
 	}
 }
 
