@@ -19,6 +19,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
+	"gatehouse/api/v1alpha1"
 	"gatehouse/policies/feature"
 	"gatehouse/policies/verdict"
 )
@@ -177,6 +178,7 @@ func (g golden) outcome(t *testing.T) []txtar.File {
 	validate(t, g.buildCluster("backend"))
 	validate(t, g.buildRoute("backend"))
 	with, without := feature.NewUpstream(), feature.NewUpstream()
+	with.Modules = loadable
 	g.feature.cluster(g.policy, g.have, with)
 	g.feature.cluster(nil, feature.Have{}, without)
 	if !proto.Equal(with.Cluster, without.Cluster) {
@@ -210,6 +212,11 @@ func (g golden) outcome(t *testing.T) []txtar.File {
 	}
 	return append(parts, g.listenerParts(t)...)
 }
+
+// loadable are the modules that the Envoys of goldens have.
+var loadable = feature.Modules{{Name: "shop", Source: v1alpha1.DynamicModuleSource{
+	Local: &v1alpha1.LocalDynamicModule{Path: "/modules/libshop.so"},
+}}}
 
 func words(problems []verdict.Problem) []byte {
 	var text strings.Builder

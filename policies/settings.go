@@ -37,12 +37,23 @@ func (k Kind) checkSettings(p Object) (problems []verdict.Problem) {
 		for j := range found {
 			found[j].Field = strings.TrimPrefix(found[j].Field, SpecField+".")
 		}
+		found = append(found, kind.checkModules(policy)...)
 		if !verdict.Has(found, verdict.Invalid) {
 			found = append(found, k.withoutEffect(p, i)...)
 		}
 		problems = append(problems, verdict.At(SpecField+"."+need.Backend.SettingsField, found)...)
 	}
 	return problems
+}
+
+// checkModules finds settings that need a module. Those are of the fleet of a Gateway, and a backend that a policy needs
+// belongs to no Gateway.
+func (k Kind) checkModules(settings Object) []verdict.Problem {
+	u := feature.NewUpstream()
+	if k.Cluster(settings, feature.Have{}, u); u.Unmet == "" {
+		return nil
+	}
+	return []verdict.Problem{feature.Invalid("loadBalancer", "%s can only be used for backends of routes: choose another type", u.Unmet)}
 }
 
 // withoutEffect finds the settings of a need, by its index, that have no effect. Fields are relative to the settings.

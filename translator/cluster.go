@@ -49,6 +49,8 @@ type clusterUse struct {
 	Host string
 	// OfService reports whether requests go to the addresses of Services if no policy says otherwise.
 	OfService bool
+	// Modules are those that the fleet has, if policies shape the cluster. The name contains how one is loaded.
+	Modules feature.Modules
 }
 
 func (c *clusterUse) equal(o *clusterUse) bool {
@@ -56,7 +58,7 @@ func (c *clusterUse) equal(o *clusterUse) bool {
 		return c == o
 	}
 	return c.Name == o.Name && c.Lost == o.Lost && c.Client == o.Client && c.Follows == o.Follows && c.Host == o.Host &&
-		c.OfService == o.OfService &&
+		c.OfService == o.OfService && c.Modules.Equal(o.Modules) &&
 		slices.EqualFunc(c.Backends, o.Backends, backend.equal) &&
 		slices.EqualFunc(c.Shapes, o.Shapes, (*clusterShape).equal)
 }
@@ -78,7 +80,8 @@ func (s *clusterShape) equal(o *clusterShape) bool {
 }
 
 // clusterUses finds the cluster of each backend of the rule and of its filters, nil for a backend that cannot be used.
-func (t *Tables) clusterUses(r *flow.Read, bound *boundRule) {
+// Unmet is what the fleet lacks, so that none can be used. It is empty for nothing.
+func (t *Tables) clusterUses(r *flow.Read, bound *boundRule) (unmet string) {
 	form := t.form(bound.listener.Gateway, bound.effects, bound.host())
 	rule := &bound.rules.Rules[bound.rule]
 	together := func(e *effectRow) bool { return e != nil && !e.Broken && e.Traits.Together }
@@ -100,6 +103,7 @@ func (t *Tables) clusterUses(r *flow.Read, bound *boundRule) {
 	} else {
 		bound.clusters = form.apart(targets)
 	}
+	return form.unmet
 }
 
 // form is what the clusters have in common for which the policies are in effect. The host is that of their requests, and
@@ -119,7 +123,7 @@ func (t *Tables) form(gateway *gatewayRow, effects []*effectRow, host string) (f
 		clientRefused: gateway.ClientRefused,
 	}
 	if shaped || form.use.OfService {
-		form.use.Host = host
+		form.use.Host, form.use.Modules = host, feature.ModulesOf(gateway.EnvoyProxy)
 		form.shape()
 	}
 	return form
@@ -132,6 +136,8 @@ type clusterForm struct {
 	settings []byte
 	// clientRefused reports whether backends with TLS cannot be used.
 	clientRefused bool
+	// unmet is what the fleet lacks, so that no backend can be used. It is empty for nothing.
+	unmet string
 }
 
 // shape sets what policies make of a cluster.
@@ -139,6 +145,7 @@ func (f *clusterForm) shape() {
 	u := upstream(&f.use)
 	f.settings, f.use.Client, f.use.Follows = policies.Settings(u), u.Certificate, useclientprotocol.Follows(u)
 	f.use.OfService = u.Endpoints.OfService
+	f.unmet = u.Unmet
 	if !u.Endpoints.CheckHosts {
 		f.use.Host = "" // So that clusters for different hosts are one.
 	}
@@ -146,7 +153,7 @@ func (f *clusterForm) shape() {
 }
 
 func (f *clusterForm) reaches(b backend) bool {
-	return b.usable() && (b.TLS == nil || b.TLS.Client != "" || !f.clientRefused)
+	return f.unmet == "" && b.usable() && (b.TLS == nil || b.TLS.Client != "" || !f.clientRefused)
 }
 
 // apart gives each backend a cluster of its own.
@@ -307,7 +314,7 @@ func clusterName(b backend) string {
 // upstream is a cluster with the settings of policies, or with the defaults if there is no policy.
 func upstream(use *clusterUse) *feature.Upstream {
 	u := feature.NewUpstream()
-	u.Localities, u.Once, u.Certificate, u.Host = use.several(), use.Once, use.Client, use.Host
+	u.Localities, u.Once, u.Certificate, u.Host, u.Modules = use.several(), use.Once, use.Client, use.Host, use.Modules
 	u.Endpoints.OfService = use.OfService
 	if u.Host == "" && len(use.Backends) > 0 {
 		u.Host = use.Backends[0].To.host()

@@ -134,6 +134,15 @@ func (e *effectRow) on(route *routev3.Route, rule feature.RouteName) {
 	}
 }
 
+// statName is what the names of statistics may have of the rule.
+func (b *boundRule) statName() feature.RouteName {
+	route := b.rules.Route
+	return feature.RouteName{
+		Kind: string(route.Kind.Name), Namespace: route.Object.GetNamespace(), Name: route.Object.GetName(),
+		Rule: string(deref(route.Rules[b.rule].Name)),
+	}
+}
+
 // setFilter gives a filter its configuration on a route. The configuration is not copied.
 func setFilter(route *routev3.Route, filter string, config *anypb.Any) {
 	if route.TypedPerFilterConfig == nil {

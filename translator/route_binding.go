@@ -203,7 +203,9 @@ func (t *Tables) resolve(r *flow.Read, b *bindingRow, bound *boundRule, q quaran
 		return
 	}
 	t.resolveEffects(r, bound)
-	t.clusterUses(r, bound)
+	if unmet := t.clusterUses(r, bound); unmet != "" {
+		b.lack(bound, unmet)
+	}
 	bound.resolveNeeds()
 	q.withoutRejected(b, bound)
 	if words, rejected := bound.rejectedCommon(); rejected {
@@ -380,15 +382,6 @@ func age(o Object) int64 {
 func (b *boundRule) name() string {
 	rule := cmp.Or(string(deref(b.rules.Route.Rules[b.rule].Name)), strconv.Itoa(b.rule))
 	return b.rules.Route.name() + "/rule/" + rule
-}
-
-// statName is what the names of statistics may have of the rule.
-func (b *boundRule) statName() feature.RouteName {
-	route := b.rules.Route
-	return feature.RouteName{
-		Kind: string(route.Kind.Name), Namespace: route.Object.GetNamespace(), Name: route.Object.GetName(),
-		Rule: string(deref(route.Rules[b.rule].Name)),
-	}
 }
 
 // closed reports whether nothing of the rule is served.

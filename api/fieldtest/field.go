@@ -16,8 +16,8 @@ import (
 type Field struct {
 	// Path begins with spec, and [] follows the name of a list: spec.targetRefs[].name.
 	Path string
-	// Type is that of the schema, "quantity" for an integer or a text, and "map" for an object with any keys. That of a list
-	// is the type of its items after [].
+	// Type is that of the schema, "quantity" for an integer or a text, "map" for an object with any keys, and "json" for
+	// any value. That of a list is the type of its items after [].
 	Type   string
 	Schema *apiextensionsv1.JSONSchemaProps
 	// Required reports whether the API server refuses the object around it if the field is not there.
@@ -62,6 +62,8 @@ func typeOf(schema *apiextensionsv1.JSONSchemaProps) string {
 		return "quantity"
 	case schema.AdditionalProperties != nil:
 		return "map"
+	case schema.Type == "":
+		return "json"
 	default:
 		return schema.Type
 	}

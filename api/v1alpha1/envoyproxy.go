@@ -72,6 +72,14 @@ type EnvoyProxySpec struct {
 	// +optional
 	Shutdown *ShutdownConfig `json:"shutdown,omitempty"`
 
+	// DynamicModules are the shared libraries that policies can have Envoys load.
+	//
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=16
+	DynamicModules []DynamicModule `json:"dynamicModules,omitempty"`
+
 	// Unread lists the fields of the spec that are not read.
 	Unread []UnreadField `json:"-"`
 }

@@ -89,7 +89,7 @@ func expand(t *testing.T, types map[string][]string, path, name string, fields m
 			list = "[]"
 		}
 		switch item {
-		case "string", "integer", "number", "boolean", "quantity", "map":
+		case "string", "integer", "number", "boolean", "quantity", "map", "json":
 			fields[field] = list + item
 		default:
 			fields[field] = list + "object"

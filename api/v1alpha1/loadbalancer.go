@@ -9,11 +9,14 @@ import gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 // +kubebuilder:validation:XValidation:rule="self.type == 'ConsistentHash' ? has(self.consistentHash) : !has(self.consistentHash)",fieldPath=".consistentHash",messageExpression=`self.type == 'ConsistentHash' ? 'type is ConsistentHash, so consistentHash must say what is hashed' : 'consistentHash works only with type ConsistentHash, not with ' + self.type + ': remove it or change the type'`,message="consistentHash and type ConsistentHash need each other"
 // +kubebuilder:validation:XValidation:rule="self.type == 'BackendUtilization' ? has(self.backendUtilization) : !has(self.backendUtilization)",fieldPath=".backendUtilization",messageExpression=`self.type == 'BackendUtilization' ? 'type is BackendUtilization, so backendUtilization must be set: write {} for the defaults' : 'backendUtilization works only with type BackendUtilization, not with ' + self.type + ': remove it or change the type'`,message="backendUtilization and type BackendUtilization need each other"
 // +kubebuilder:validation:XValidation:rule="!(self.type in ['ConsistentHash', 'BackendUtilization']) || !has(self.zoneAware) || !has(self.zoneAware.preferLocal)",fieldPath=".zoneAware.preferLocal",messageExpression=`'preferLocal does not work with type ' + self.type + ': remove it or change the type'`,message="preferLocal does not work with types ConsistentHash and BackendUtilization"
-// +kubebuilder:validation:XValidation:rule="!(self.type in ['Random', 'ConsistentHash']) || !has(self.slowStart)",fieldPath=".slowStart",messageExpression=`'slowStart works only with type LeastRequest, RoundRobin or BackendUtilization, not with ' + self.type + ': remove it or change the type'`,message="slowStart works only with type LeastRequest, RoundRobin or BackendUtilization"
+// +kubebuilder:validation:XValidation:rule="!(self.type in ['Random', 'ConsistentHash', 'DynamicModule']) || !has(self.slowStart)",fieldPath=".slowStart",messageExpression=`'slowStart works only with type LeastRequest, RoundRobin or BackendUtilization, not with ' + self.type + ': remove it or change the type'`,message="slowStart works only with type LeastRequest, RoundRobin or BackendUtilization"
+// +kubebuilder:validation:XValidation:rule="self.type == 'DynamicModule' ? has(self.dynamicModule) : !has(self.dynamicModule)",fieldPath=".dynamicModule",messageExpression=`self.type == 'DynamicModule' ? 'type is DynamicModule, so dynamicModule must name a module' : 'dynamicModule works only with type DynamicModule, not with ' + self.type + ': remove it or change the type'`,message="dynamicModule and type DynamicModule need each other"
+// +kubebuilder:validation:XValidation:rule="self.type != 'DynamicModule' || !has(self.zoneAware)",fieldPath=".zoneAware",message="zoneAware does not work with type DynamicModule, whose module chooses endpoints of all zones: remove it or change the type"
+// +kubebuilder:validation:XValidation:rule="self.type != 'DynamicModule' || !has(self.endpointOverride)",fieldPath=".endpointOverride",message="endpointOverride does not work with type DynamicModule: remove it or change the type"
 type LoadBalancer struct {
 	// Type is the algorithm. ConsistentHash sends requests with the same hash to the same endpoint; LeastRequest
 	// chooses the less busy of two random endpoints; BackendUtilization gives busy endpoints fewer requests, by the load
-	// that they report; Random and RoundRobin work as their names say.
+	// that they report; DynamicModule has a module choose that Envoy loads; Random and RoundRobin work as their names say.
 	//
 	// +unionDiscriminator
 	// +required
@@ -28,6 +31,12 @@ type LoadBalancer struct {
 	//
 	// +optional
 	BackendUtilization *BackendUtilization `json:"backendUtilization,omitempty"`
+
+	// DynamicModule is the module that chooses endpoints when type is DynamicModule. Requests get 500, and connections are
+	// closed, where the Gateway's EnvoyProxy does not have the module.
+	//
+	// +optional
+	DynamicModule *DynamicModuleLBPolicy `json:"dynamicModule,omitempty"`
 
 	// EndpointOverride lets a request name the endpoint that it goes to. Other requests, and those that name no endpoint
 	// of the backend, go where type says.
@@ -49,13 +58,14 @@ type LoadBalancer struct {
 
 // LoadBalancerType is a load balancing algorithm.
 //
-// +kubebuilder:validation:Enum=BackendUtilization;ConsistentHash;LeastRequest;Random;RoundRobin
+// +kubebuilder:validation:Enum=BackendUtilization;ConsistentHash;DynamicModule;LeastRequest;Random;RoundRobin
 type LoadBalancerType string
 
 // The load balancing algorithms.
 const (
 	BackendUtilizationLoadBalancerType LoadBalancerType = "BackendUtilization"
 	ConsistentHashLoadBalancerType     LoadBalancerType = "ConsistentHash"
+	DynamicModuleLoadBalancerType      LoadBalancerType = "DynamicModule"
 	LeastRequestLoadBalancerType       LoadBalancerType = "LeastRequest"
 	RandomLoadBalancerType             LoadBalancerType = "Random"
 	RoundRobinLoadBalancerType         LoadBalancerType = "RoundRobin"

@@ -31,6 +31,7 @@ func Problems(ep *v1alpha1.EnvoyProxy) []verdict.Problem {
 		feature.CheckRoutingType("spec.routingType", spec.RoutingType),
 		checkExtraArgs(spec),
 		checkShutdown(spec.Shutdown),
+		checkModules(spec.DynamicModules),
 	)
 	if spec.Provider == nil || spec.Provider.Kubernetes == nil {
 		return problems

@@ -44,6 +44,10 @@ provider:
 		`spec.extraArgs[1]: "--concurrency" is given to Envoy already: keep spec.concurrency only`,
 	}},
 	{"concurrency as an argument", "{extraArgs: [--concurrency, '2']}", nil},
+	{"modules without a usable file", "{dynamicModules: [{name: a, source: {local: {path: liba.so}}}, {name: b, source: {type: Local}}]}", []string{
+		`spec.dynamicModules[0].source.local.path: "liba.so" is no absolute path: write one, such as /modules/libshop.so`,
+		`spec.dynamicModules[1].source.local: a module is a file in Envoy's container: set local.path`,
+	}},
 	{"a time that is none", "{shutdown: {drainTimeout: 1 minute}}", []string{
 		`spec.shutdown.drainTimeout: "1 minute" is not a duration: write one to four numbers of up to five digits, each with h, m, s or ms, such as 1m30s`,
 	}},

@@ -235,7 +235,7 @@ type Mirror struct {
 
 // LoadBalancerType is how an endpoint is chosen.
 type LoadBalancerType struct {
-	// Type is LeastRequest, RoundRobin, Random, ConsistentHash or BackendUtilization.
+	// Type is LeastRequest, RoundRobin, Random, ConsistentHash, BackendUtilization or DynamicModule.
 	Type string `json:"type"`
 }
 

@@ -26,6 +26,10 @@ type Upstream struct {
 	// Endpoints is what is set on endpoints.
 	Endpoints Endpoints
 
+	// Unmet is what the fleet lacks for the cluster, such as a module. Nothing is sent to the cluster then. It is empty for
+	// nothing.
+	Unmet string
+
 	// What follows is set by the code that builds the cluster, before the features are called.
 
 	// Localities reports whether the cluster holds several backends, each as a locality of its own, with a name and a
@@ -36,6 +40,8 @@ type Upstream struct {
 	// Host is the host that requests to the endpoints are for, such as those of health checks, if the feature's spec does
 	// not say. It may be empty.
 	Host string
+	// Modules are the modules that the Envoys may load.
+	Modules Modules
 
 	// Certificate is the name of the SDS secret with the certificate that Envoy presents to backends with TLS. It is
 	// empty for none. That of the Gateway is set before the features of policies are called.
@@ -86,6 +92,9 @@ func (u *Upstream) Rest() (out []byte) {
 	}
 	if u.DNS != nil {
 		out = fmt.Appendf(out, "dns=%q", Encode(u.DNS))
+	}
+	if u.Unmet != "" {
+		out = fmt.Appendf(out, "unmet=%q", u.Unmet)
 	}
 	e := u.Endpoints
 	if e.ZoneWeights != nil {

@@ -30,6 +30,7 @@ func check(spec *v1alpha1.ClusterSettings) []verdict.Problem {
 	problems = append(problems, checkUtilization("loadBalancer.backendUtilization", lb)...)
 	problems = append(problems, checkOverride("loadBalancer.endpointOverride", lb.EndpointOverride)...)
 	problems = append(problems, checkZones("loadBalancer.zoneAware", lb)...)
+	problems = append(problems, checkModule("loadBalancer.dynamicModule", lb)...)
 	if hashes(lb) {
 		problems = append(problems, checkHash("loadBalancer.consistentHash", lb.ConsistentHash)...)
 	}

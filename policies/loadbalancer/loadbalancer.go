@@ -77,6 +77,7 @@ var balancers = map[v1alpha1.LoadBalancerType]balancer{
 		"envoy.load_balancing_policies.client_side_weighted_round_robin",
 		func(lb *v1alpha1.LoadBalancer, _ *commonv3.LocalityLbConfig) proto.Message { return utilization(lb) },
 	},
+	v1alpha1.DynamicModuleLoadBalancerType: {}, // It knows nothing of localities, see module.
 }
 
 func cluster(spec *v1alpha1.ClusterSettings, _ feature.Have, upstream *feature.Upstream) {
@@ -84,8 +85,14 @@ func cluster(spec *v1alpha1.ClusterSettings, _ feature.Have, upstream *feature.U
 	if lb == nil {
 		lb = &v1alpha1.LoadBalancer{Type: v1alpha1.LeastRequestLoadBalancerType}
 	}
+	if byModule(lb) {
+		if config := module(lb, upstream); config != nil {
+			upstream.Cluster.LoadBalancingPolicy = policy("envoy.load_balancing_policies.dynamic_modules", config)
+		}
+		return
+	}
 	b, ok := balancers[lb.Type]
-	if !ok {
+	if !ok || b.config == nil {
 		return
 	}
 	upstream.Endpoints.ZoneWeights = zoneWeights(lb)
