@@ -55,10 +55,15 @@ func (k Kind) kindsOfTargets(p Object) (kinds []string) {
 
 // idleOn lists the fields of a policy, relative to its spec, that shape requests but not connections or datagrams.
 func (k Kind) idleOn(p Object, datagrams bool) []string {
+	return k.IdleWhere(p, func(p Object) string { return k.ofConnections(p, datagrams) })
+}
+
+// IdleWhere lists the fields of a policy, relative to its spec, that shape requests, but change nothing of what here encodes.
+func (k Kind) IdleWhere(p Object, here func(Object) string) []string {
 	does := func(spec map[string]any) effects {
 		policy := k.New()
 		encoded(map[string]any{SpecField: spec}, policy)
-		return effects{here: k.ofConnections(policy, datagrams), elsewhere: k.ofRequests(policy)}
+		return effects{here: here(policy), elsewhere: k.ofRequests(policy)}
 	}
 	spec, ok := decoded(p)[SpecField].(map[string]any)
 	if !ok {

@@ -136,6 +136,7 @@ func (t *Tables) ruleBackends(r *flow.Read, route *routeRow, out *ruleRow, rule 
 		}
 	}
 	problems = append(problems, out.dropResolvers(at, field)...)
+	problems = append(problems, out.withoutChoice(&route.Rules[rule], field)...)
 	return append(problems, out.dropFallbacks(at, field)...)
 }
 

@@ -114,7 +114,7 @@ func unusedTargets(_ string, s *listenerSettingsRow) []string {
 // unused are the problems of an attachment that covers listeners on which some fields of the policy have no effect.
 func (t *Tables) unused(r *flow.Read, a *attachmentRow) (problems []verdict.Problem) {
 	if a.Policy.Kind.Kind != policies.Kinds[listenerKind].Kind {
-		return nil
+		return t.unusedOnHosts(r, a)
 	}
 	listeners := map[unusedFields][]string{}
 	for _, s := range t.unusedByTarget.Lookup(r, placeKey(a.Target)) {

@@ -8,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"gatehouse/policies/feature"
 	"gatehouse/policies/verdict"
 	"gatehouse/translator/flow"
 	"gatehouse/translator/status"
@@ -51,6 +52,7 @@ func (t *Tables) routeStatus(r *flow.Read, key string, route *routeRow) (*Status
 			Conditions: slices.Concat(t.parentConditions(p, rules),
 				status.FalseOnly(conditionBackends, append(status.About(rules.Problems, conditionBackends, ""), idle...)),
 				status.FalseOnly(conditionZones, withoutNearness(rules)),
+				status.FalseOnly(feature.ConditionFields, status.About(rules.Problems, feature.ConditionFields, "")),
 				overlapCondition(append(status.About(p.Problems, conditionOverlap, fmt.Sprint(p.Index)), firsts[p.Index]...))),
 		})
 	}
