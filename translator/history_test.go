@@ -549,15 +549,22 @@ func (h *history) fresh(w *World) *flow.Oracle {
 	return oracle
 }
 
+// world is one in which everything is served that the history has objects for.
+func (h *history) world(t testing.TB) *World {
+	t.Helper()
+	w := newWorld(t)
+	w.tables.settings.EnabledKinds = []string{retrybudget.Kind, v1alpha1.KindBackend}
+	w.tables.settings.Namespace, w.tables.settings.RateLimits = fleetsNamespace, testRateLimits
+	w.now = func() time.Time { return h.clock }
+	return w
+}
+
 // play applies a random history in batches, tries objects in between, and compares every table with a fresh start.
 func play(t *testing.T, seed uint64, batches int) {
 	t.Helper()
-	h, w := newHistory(seed), newWorld(t)
-	w.tables.settings.ExternalNames, w.tables.settings.EnabledKinds = seed%2 == 0,
-		[]string{retrybudget.Kind, v1alpha1.KindBackend}
-	w.tables.settings.Namespace, w.tables.settings.RateLimits = fleetsNamespace, testRateLimits
-	w.now = func() time.Time { return h.clock }
-	w.tables.needs = testNeeds
+	h := newHistory(seed)
+	w := h.world(t)
+	w.tables.settings.ExternalNames, w.tables.needs = seed%2 == 0, testNeeds
 	events := h.opening()
 	kept := map[string]*Status{} // What a writer of statuses remembers.
 	for range batches {

@@ -1,14 +1,18 @@
 package translator
 
 import (
+	"fmt"
 	"reflect"
+	"strings"
 	"sync"
 	"testing"
 
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/api/crdtest"
+	"gatehouse/policies"
+	"gatehouse/policies/verdict"
 	"gatehouse/translator/flow"
 )
 
@@ -42,6 +46,9 @@ func (h *history) fromSchema(k *crdtest.Kind) Object {
 			continue
 		}
 		made, err := k.Typed(object, testScheme)
+		if err == nil && h.IntN(4) > 0 {
+			made, err = mended(k, object, made)
+		}
 		if err != nil {
 			continue
 		}
@@ -55,20 +62,80 @@ func (h *history) fromSchema(k *crdtest.Kind) Object {
 	return nil
 }
 
+// mended is a policy without the parts of its spec that its features refuse, so that the others are translated.
+func mended(k *crdtest.Kind, object map[string]any, made runtime.Object) (runtime.Object, error) {
+	at := kindIndex(k.Kind)
+	p, ok := made.(policies.Object)
+	if !ok || at < 0 || policies.Kinds[at].Unserved {
+		return made, nil
+	}
+	spec := object["spec"].(map[string]any)
+	for {
+		left := len(spec)
+		for _, problem := range policies.Kinds[at].Check(p) {
+			if path := strings.FieldsFunc(problem.Field, func(c rune) bool { return c == '.' || c == '[' }); problem.Weight == verdict.Invalid && len(path) > 1 {
+				delete(spec, path[1])
+			}
+		}
+		if len(spec) == left {
+			return p, nil
+		}
+		if !k.AdmitsSome(object) {
+			return nil, fmt.Errorf("the CRD does not admit what is left of %v", object)
+		}
+		typed, err := k.Typed(object, testScheme)
+		if err != nil {
+			return nil, err
+		}
+		p = typed.(policies.Object)
+	}
+}
+
+// TestRandomPoliciesAreTranslated: random policies of each served kind take effect often enough for the fuzz with a real Envoy.
+func TestRandomPoliciesAreTranslated(t *testing.T) {
+	made, effective := map[string]int{}, map[string]int{}
+	for seed := range uint64(12) {
+		h := newHistory(seed)
+		w, events := h.world(t), h.opening()
+		for range 60 {
+			events = append(events, h.store(h.object()))
+		}
+		if _, err := w.Apply(events); err != nil {
+			t.Fatal(err)
+		}
+		for _, row := range w.tables.policies.All(w.engine.Read()) {
+			made[row.Value.Kind.Kind]++
+			if !row.Value.Broken {
+				effective[row.Value.Kind.Kind]++
+			}
+		}
+	}
+	t.Logf("of %v, %v can take effect", made, effective)
+	for _, kind := range policies.Kinds {
+		if !kind.Unserved && effective[kind.Kind] < made[kind.Kind]/4 {
+			t.Errorf("of %d policies of kind %s, only %d can take effect", made[kind.Kind], kind.Kind, effective[kind.Kind])
+		}
+	}
+}
+
 // aim gives a policy a target that its CRD admits. What is random hardly ever is one.
 func (h *history) aim(k *crdtest.Kind, spec any) {
 	made, ok := spec.(map[string]any)
-	if _, targets := k.Schema.Properties["spec"].Properties["targetSelectors"]; !ok || !targets {
+	at := kindIndex(k.Kind)
+	if _, targets := k.Schema.Properties["spec"].Properties["targetSelectors"]; !ok || !targets || at < 0 {
 		return
 	}
 	delete(made, "targetRef")
 	delete(made, "targetSelectors")
-	kind := "HTTPRoute"
-	if h.IntN(2) > 0 {
-		kind = "Gateway"
+	kinds := policies.Kinds[at].TargetKinds()
+	kind := kinds[h.IntN(len(kinds))]
+	name := map[string]string{"Gateway": "g", "ListenerSet": "ls"}[kind.Kind]
+	if name == "" {
+		name = "r"
+	} else {
 		delete(made, "mergeType") // It is for routes only.
 	}
-	made["targetRefs"] = []any{map[string]any{"group": gwapiv1.GroupName, "kind": kind, "name": pick(h, words["name"]...)}}
+	made["targetRefs"] = []any{map[string]any{"group": kind.Group, "kind": kind.Kind, "name": pick(h, name+"1", name+"2")}}
 }
 
 // words are values for strings by the name of their field, so that objects refer to each other and paths are paths.

@@ -157,9 +157,12 @@ func bootstrap(resources []*Resource) ([]byte, error) {
 	return json.Marshal(map[string]any{
 		"node": map[string]string{"id": "fuzz", "cluster": "fuzz"}, "static_resources": static,
 		"dynamic_resources": map[string]json.RawMessage{"ads_config": json.RawMessage(ads)},
-		// The limits of the fleet's own bootstrap.
+		// As in the start configuration of fleets (infra/bootstrap).
 		"layered_runtime": map[string]any{"layers": []any{map[string]any{
-			"name": "limits", "static_layer": map[string]any{"re2.max_program_size.error_level": regex.MaxProgram},
+			"name": "limits", "static_layer": map[string]any{
+				"re2.max_program_size.error_level":                                             regex.MaxProgram,
+				"envoy.reloadable_features.enable_formatter_for_ratelimit_action_descriptor_value": true,
+			},
 		}}},
 	})
 }
@@ -233,7 +236,9 @@ func FuzzEnvoy(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, seed uint64) {
-		h, w := newHistory(seed), newWorld(t)
+		h := newHistory(seed)
+		w := h.world(t)
+		w.tables.settings.ExternalNames = true
 		events := h.opening()
 		for range 60 {
 			events = append(events, h.store(h.object()))

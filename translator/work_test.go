@@ -6,7 +6,6 @@ import (
 	"runtime"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -15,7 +14,6 @@ import (
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/api/v1alpha1"
-	"gatehouse/policies/retrybudget"
 )
 
 // computed counts the rows of each table that the last batch computed.
@@ -222,11 +220,9 @@ func TestHistoriesReachEveryTable(t *testing.T) {
 		return len(most) > 0 && !slices.Contains(slices.Collect(maps.Values(most)), 0)
 	}
 	for seed := uint64(0); seed < 1000 && !reached(); seed++ {
-		h, w := newHistory(seed), newWorld(t)
+		h := newHistory(seed)
+		w := h.world(t)
 		w.tables.needs = testNeeds
-		w.tables.settings.EnabledKinds = []string{retrybudget.Kind, v1alpha1.KindBackend}
-		w.tables.settings.Namespace, w.tables.settings.RateLimits = fleetsNamespace, testRateLimits
-		w.now = func() time.Time { return h.clock }
 		events := h.opening()
 		for range 40 {
 			h.pass()
