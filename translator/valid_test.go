@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -107,6 +108,11 @@ func (w *World) all(fleet string) (resources []*Resource) {
 	return resources
 }
 
+// ads is where resources come from in that configuration, and overADS how they are asked for in a fleet's resources.
+const ads = `{"api_type":"DELTA_GRPC","transport_api_version":"V3","grpc_services":[{"envoy_grpc":{"cluster_name":"ads"}}]}`
+
+var overADS = regexp.MustCompile(`"ads": ?\{\}`)
+
 // bootstrap is a configuration of Envoy with a fleet's resources as static ones, each listener with the routes that it
 // asks for.
 func bootstrap(resources []*Resource) ([]byte, error) {
@@ -150,17 +156,19 @@ func bootstrap(resources []*Resource) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
+		// Static clusters that use DNS ask for secrets before Envoy has the stream of ads_config, without which it crashes.
+		text = overADS.ReplaceAll(text, []byte(`"apiConfigSource":`+ads))
 		static[field] = append(static[field], text)
 	}
-	ads := `{"api_type":"DELTA_GRPC","transport_api_version":"V3","grpc_services":[{"envoy_grpc":{"cluster_name":"ads"}}]}`
-	static["clusters"] = append(static["clusters"], json.RawMessage(`{"name":"ads","type":"STATIC"}`))
+	server := json.RawMessage(`{"name":"ads","type":"STATIC"}`)
+	static["clusters"] = append([]json.RawMessage{server}, static["clusters"]...)
 	return json.Marshal(map[string]any{
 		"node": map[string]string{"id": "fuzz", "cluster": "fuzz"}, "static_resources": static,
 		"dynamic_resources": map[string]json.RawMessage{"ads_config": json.RawMessage(ads)},
 		// As in the start configuration of fleets (infra/bootstrap).
 		"layered_runtime": map[string]any{"layers": []any{map[string]any{
 			"name": "limits", "static_layer": map[string]any{
-				"re2.max_program_size.error_level":                                             regex.MaxProgram,
+				"re2.max_program_size.error_level":                                                 regex.MaxProgram,
 				"envoy.reloadable_features.enable_formatter_for_ratelimit_action_descriptor_value": true,
 			},
 		}}},

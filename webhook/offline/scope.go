@@ -6,18 +6,20 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
-// clusterScoped are the kinds of Kubernetes itself whose objects are in no namespace, by their group. CRDs say it of
-// their kinds, but of its own kinds Kubernetes says it only while it runs.
+// clusterScoped are the kinds of Kubernetes itself, and others that listeners are judged by, whose objects are in no
+// namespace, by their group. CRDs say it of their kinds, but of its own kinds Kubernetes says it only while it runs.
 var clusterScoped = map[string][]string{
 	"": {"ComponentStatus", "Namespace", "Node", "PersistentVolume"},
 	"admissionregistration.k8s.io": {
 		"MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding", "MutatingWebhookConfiguration",
 		"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding", "ValidatingWebhookConfiguration",
 	},
-	"apiextensions.k8s.io":         {"CustomResourceDefinition"},
-	"apiregistration.k8s.io":       {"APIService"},
-	"authentication.k8s.io":        {"SelfSubjectReview", "TokenReview"},
-	"authorization.k8s.io":         {"SelfSubjectAccessReview", "SelfSubjectRulesReview", "SubjectAccessReview"},
+	"apiextensions.k8s.io":   {"CustomResourceDefinition"},
+	"apiregistration.k8s.io": {"APIService"},
+	"authentication.k8s.io":  {"SelfSubjectReview", "TokenReview"},
+	"authorization.k8s.io":   {"SelfSubjectAccessReview", "SelfSubjectRulesReview", "SubjectAccessReview"},
+	// No build of the program contains the CRD of this kind.
+	"cert-manager.io":              {"ClusterIssuer"},
 	"certificates.k8s.io":          {"CertificateSigningRequest", "ClusterTrustBundle"},
 	"flowcontrol.apiserver.k8s.io": {"FlowSchema", "PriorityLevelConfiguration"},
 	// The CRD of this kind says it too, but not every build of the program contains it.
@@ -31,7 +33,7 @@ var clusterScoped = map[string][]string{
 	"storagemigration.k8s.io":   {"StorageVersionMigration"},
 }
 
-// ClusterScoped reports whether a kind of Kubernetes itself has objects without a namespace.
+// ClusterScoped reports whether a kind is listed as one whose objects are in no namespace.
 func ClusterScoped(kind schema.GroupKind) bool {
 	return slices.Contains(clusterScoped[kind.Group], kind.Kind)
 }
