@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	acmev1 "github.com/cert-manager/cert-manager/pkg/apis/acme/v1"
 	"github.com/cert-manager/cert-manager/pkg/apis/certmanager"
@@ -116,43 +115,6 @@ func (a *Asked) Ignores(l *gwapiv1.Listener) string {
 		return "the listener has no hostname: give it one, or create the Secret"
 	}
 	return ""
-}
-
-// wrongSetting is the first annotation beside that of the issuer that cert-manager cannot read.
-func wrongSetting(annotations map[string]string) string {
-	for _, s := range settings {
-		if value, ok := annotations[s.key]; ok && !s.valid(value) {
-			return fmt.Sprintf("%q in annotation %s is wrong: use %s", value, s.key, s.instead)
-		}
-	}
-	return ""
-}
-
-// settings are the annotations beside that of the issuer that have a form.
-var settings = []struct {
-	key, instead string
-	valid        func(string) bool
-}{
-	{cmv1.DurationAnnotationKey, "a duration such as 2160h", isDuration},
-	{cmv1.RenewBeforeAnnotationKey, "a duration such as 360h", isDuration},
-	{cmv1.RevisionHistoryLimitAnnotationKey, "a number from 1 on", func(value string) bool {
-		n, err := strconv.ParseInt(value, 10, 32)
-		return err == nil && n > 0
-	}},
-	{cmv1.PrivateKeyAlgorithmAnnotationKey, "RSA, ECDSA or Ed25519", oneOf(cmv1.RSAKeyAlgorithm,
-		cmv1.ECDSAKeyAlgorithm, cmv1.Ed25519KeyAlgorithm)},
-	{cmv1.PrivateKeyEncodingAnnotationKey, "PKCS1 or PKCS8", oneOf(cmv1.PKCS1, cmv1.PKCS8)},
-	{cmv1.PrivateKeyRotationPolicyAnnotationKey, "Never or Always", oneOf(cmv1.RotationPolicyNever,
-		cmv1.RotationPolicyAlways)},
-}
-
-func isDuration(value string) bool {
-	_, err := time.ParseDuration(value)
-	return err == nil
-}
-
-func oneOf[T ~string](values ...T) func(string) bool {
-	return func(value string) bool { return slices.Contains(values, T(value)) }
 }
 
 // listed are the parts of a list with commas.

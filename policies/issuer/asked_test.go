@@ -30,6 +30,23 @@ func TestAskedBy(t *testing.T) {
 		{annotations{AnnotationIssuer: "ca", "cert-manager.io/renew-before": "1w"}, "Issuer/shop/ca", "cert-manager.io", `"1w"`},
 		{annotations{AnnotationIssuer: "ca", "cert-manager.io/revision-history-limit": "0"}, "Issuer/shop/ca", "cert-manager.io", "from 1 on"},
 		{annotations{AnnotationIssuer: "ca", "cert-manager.io/private-key-algorithm": "rsa"}, "Issuer/shop/ca", "cert-manager.io", "RSA, ECDSA"},
+		{annotations{AnnotationIssuer: "ca", "cert-manager.io/renew-before-percentage": "33%"}, "Issuer/shop/ca", "cert-manager.io", `"33%"`},
+		{annotations{AnnotationIssuer: "ca", "cert-manager.io/usages": "server auth, digital signature"}, "Issuer/shop/ca", "cert-manager.io", ""},
+		{annotations{AnnotationIssuer: "ca", "cert-manager.io/usages": "server"}, "Issuer/shop/ca", "cert-manager.io", "server auth"},
+		{annotations{AnnotationIssuer: "ca", "cert-manager.io/private-key-size": "256"}, "Issuer/shop/ca", "cert-manager.io", "for RSA"},
+		{annotations{
+			AnnotationIssuer: "ca", "cert-manager.io/private-key-size": "256", "cert-manager.io/private-key-algorithm": "ECDSA",
+		}, "Issuer/shop/ca", "cert-manager.io", ""},
+		{annotations{
+			AnnotationIssuer: "ca", "cert-manager.io/private-key-size": "2048", "cert-manager.io/private-key-algorithm": "ECDSA",
+		}, "Issuer/shop/ca", "cert-manager.io", "521"},
+		{annotations{AnnotationIssuer: "ca", "cert-manager.io/secret-template": `{"labels": {"a": "b"}}`}, "Issuer/shop/ca", "cert-manager.io", ""},
+		{annotations{AnnotationIssuer: "ca", "cert-manager.io/secret-template": `{"label": {}}`}, "Issuer/shop/ca", "cert-manager.io", "JSON"},
+		{annotations{
+			AnnotationIssuer: "ca", "cert-manager.io/secret-template": `{"annotations": {"cert-manager.io/a": "b"}}`,
+		}, "Issuer/shop/ca", "cert-manager.io", "no annotation"},
+		{annotations{AnnotationIssuer: "ca", "cert-manager.io/subject-organizations": `Shop,"Bank, Ltd."`}, "Issuer/shop/ca", "cert-manager.io", ""},
+		{annotations{AnnotationIssuer: "ca", "cert-manager.io/subject-localities": `a "b`}, "Issuer/shop/ca", "cert-manager.io", "one line"},
 	} {
 		asked := AskedBy("shop", c.given)
 		if asked == nil {
