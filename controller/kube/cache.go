@@ -2,6 +2,8 @@ package kube
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
 	certificatesv1 "k8s.io/api/certificates/v1"
@@ -125,13 +127,24 @@ func onlyBundle(o any) (any, error) {
 	return o, nil
 }
 
-// ofUse is the part of an object's content that something may read.
+// ofUse is the part of an object's content that something may read. The name of one more key stays, without its content, if
+// without it the CA certificates would seem to be under the only key that is left (certificate.AuthoritiesIn).
 func ofUse[V any](kind string, part map[string]V, whole map[string][]byte) map[string]V {
-	var kept map[string]V
 	only := policies.OnlyKey(kind, whole)
-	for key, content := range part {
-		if key != only && !policies.Reads(kind, key) && !certificate.IsAuthorities(whole, key) {
-			continue
+	unread := func(key string) bool {
+		return key != only && !policies.Reads(kind, key) && !certificate.IsAuthorities(whole, key)
+	}
+	left := maps.Clone(whole)
+	maps.DeleteFunc(left, func(key string, _ []byte) bool { return unread(key) })
+	named := len(left) > 0 && certificate.AuthoritiesIn(left) != certificate.AuthoritiesIn(whole)
+	var kept map[string]V
+	for _, key := range slices.Sorted(maps.Keys(part)) {
+		content := part[key]
+		if unread(key) {
+			if !named {
+				continue
+			}
+			named, content = false, *new(V)
 		}
 		if kept == nil {
 			kept = map[string]V{}

@@ -267,6 +267,7 @@ func (s scene) rotatesTrust(t *testing.T, route string, trust func(cas ...string
 	trust("one", "two")
 	s.admitsGateways(t, "one", "two")
 	gets(t, two, at, "one for one two, asked by one")
+	time.Sleep(2 * time.Second) // The listener has changed at once, and routes to a name wait a second for DNS (docs/xds.md).
 	as(two)
 	s.isIssuedBy(t, "backend", "two")
 	gets(t, two, at, "two for one two, asked by one")
