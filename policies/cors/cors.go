@@ -44,12 +44,7 @@ func check(spec *v1alpha1.SecurityPolicySpec) []verdict.Problem {
 	if spec.CORS == nil {
 		return nil
 	}
-	var problems []verdict.Problem
-	for i, origin := range spec.CORS.AllowOrigins {
-		if _, err := feature.ParseOrigin(string(origin)); err != nil {
-			problems = append(problems, feature.Invalid(fmt.Sprintf("cors.allowOrigins[%d]", i), "%v", err))
-		}
-	}
+	problems := feature.CheckOrigins("cors.allowOrigins", spec.CORS.AllowOrigins)
 	problems = append(problems, checkTokens("cors.allowMethods", spec.CORS.AllowMethods, "name of a method")...)
 	problems = append(problems, checkTokens("cors.allowHeaders", spec.CORS.AllowHeaders, "name of a header")...)
 	problems = append(problems, checkTokens("cors.exposeHeaders", spec.CORS.ExposeHeaders, "name of a header")...)
@@ -85,7 +80,7 @@ func cost(spec *v1alpha1.SecurityPolicySpec) feature.Cost {
 	if spec.CORS == nil {
 		return feature.Cost{}
 	}
-	return feature.Cost{Route: originsCost(spec.CORS.AllowOrigins)}
+	return feature.Cost{Route: feature.OriginsCost(spec.CORS.AllowOrigins)}
 }
 
 // settings are the common settings of a SecurityPolicy and an HTTPRoute filter.
@@ -109,11 +104,7 @@ func (s *settings) envoy() *corsv3.CorsPolicy {
 		MaxAge:                       s.maxAge,
 		ForwardNotMatchingPreflights: wrapperspb.Bool(false),
 	}
-	for _, origin := range s.origins {
-		if o, err := feature.ParseOrigin(origin); err == nil {
-			config.AllowOriginStringMatch = append(config.AllowOriginStringMatch, o.Header())
-		}
-	}
+	config.AllowOriginStringMatch = feature.Origins(s.origins, feature.Origin.Header)
 	if s.credentials != nil {
 		config.AllowCredentials = wrapperspb.Bool(*s.credentials)
 	}
@@ -143,14 +134,4 @@ func textsOf[T ~string](values []T) []string {
 		texts[i] = string(v)
 	}
 	return texts
-}
-
-// originsCost is what the regular expressions cost that origins with wildcards become, in bytes.
-func originsCost[T ~string](origins []T) (cost int64) {
-	for _, origin := range origins {
-		if o, err := feature.ParseOrigin(string(origin)); err == nil {
-			cost += feature.Expressions(o.Header().GetSafeRegex().GetRegex())
-		}
-	}
-	return cost
 }

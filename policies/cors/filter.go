@@ -2,7 +2,6 @@ package cors
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"strconv"
 
@@ -47,12 +46,7 @@ func checkRule(rule *gwapiv1.HTTPRouteRule) []verdict.Problem {
 }
 
 func checkFilter(field string, spec *gwapiv1.HTTPCORSFilter) []verdict.Problem {
-	var problems []verdict.Problem
-	for i, origin := range spec.AllowOrigins {
-		if _, err := feature.ParseOrigin(string(origin)); err != nil {
-			problems = append(problems, feature.Invalid(fmt.Sprintf("%s.allowOrigins[%d]", field, i), "%v", err))
-		}
-	}
+	problems := feature.CheckOrigins(field+".allowOrigins", spec.AllowOrigins)
 	return slices.Concat(problems,
 		checkTokens(field+".allowMethods", textsOf(spec.AllowMethods), "name of a method"),
 		checkTokens(field+".allowHeaders", textsOf(spec.AllowHeaders), "name of a header"),
@@ -90,7 +84,7 @@ func costOfRule(rule *gwapiv1.HTTPRouteRule) feature.Cost {
 	cost := feature.Cost{Route: feature.Encoded(trial)}
 	for _, f := range feature.Filters(rule, gwapiv1.HTTPRouteFilterCORS) {
 		if f.CORS != nil {
-			cost.Route += originsCost(f.CORS.AllowOrigins)
+			cost.Route += feature.OriginsCost(f.CORS.AllowOrigins)
 		}
 	}
 	return cost

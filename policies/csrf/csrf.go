@@ -3,11 +3,10 @@
 package csrf
 
 import (
-	"fmt"
-
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	csrfv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/csrf/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	"google.golang.org/protobuf/proto"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/api/v1alpha1"
@@ -36,28 +35,17 @@ func check(spec *v1alpha1.SecurityPolicySpec) (problems []verdict.Problem) {
 	if fraction := spec.CSRF.ShadowFraction; fraction != nil {
 		problems = feature.CheckFraction("csrf.shadowFraction", fraction)
 	}
-	for i, origin := range spec.CSRF.AdditionalOrigins {
-		if _, err := feature.ParseOrigin(string(origin)); err != nil {
-			problems = append(problems, feature.Invalid(fmt.Sprintf("csrf.additionalOrigins[%d]", i), "%v", err))
-		}
-	}
-	return problems
+	return append(problems, feature.CheckOrigins("csrf.additionalOrigins", spec.CSRF.AdditionalOrigins)...)
 }
 
 func route(spec *v1alpha1.SecurityPolicySpec, _ feature.Have, route *feature.Route) {
 	if spec.CSRF == nil {
 		return
 	}
-	config := &csrfv3.CsrfPolicy{
-		FilterEnabled: enforced(spec.CSRF.ShadowFraction),
-		ShadowEnabled: fixed(&typev3.FractionalPercent{Numerator: whole, Denominator: typev3.FractionalPercent_MILLION}),
-	}
-	for _, origin := range spec.CSRF.AdditionalOrigins {
-		if o, err := feature.ParseOrigin(string(origin)); err == nil {
-			config.AdditionalOrigins = append(config.AdditionalOrigins, o.Authority())
-		}
-	}
-	feature.PerRoute(route.Route, filter, config)
+	feature.PerRoute(route.Route, filter, &csrfv3.CsrfPolicy{
+		FilterEnabled: fixed(enforced(spec.CSRF.ShadowFraction)), ShadowEnabled: fixed(all()),
+		AdditionalOrigins: feature.Origins(spec.CSRF.AdditionalOrigins, feature.Origin.Authority),
+	})
 }
 
 // connection closes connections: what they carry is not read.
@@ -67,39 +55,33 @@ func connection(spec *v1alpha1.SecurityPolicySpec, _ feature.Have, connection *f
 	}
 }
 
-func cost(spec *v1alpha1.SecurityPolicySpec) (cost feature.Cost) {
+func cost(spec *v1alpha1.SecurityPolicySpec) feature.Cost {
 	if spec.CSRF == nil {
-		return cost
+		return feature.Cost{}
 	}
-	for _, origin := range spec.CSRF.AdditionalOrigins {
-		if o, err := feature.ParseOrigin(string(origin)); err == nil {
-			cost.Route += feature.Expressions(o.Authority().GetSafeRegex().GetRegex())
-		}
-	}
-	return cost
+	return feature.Cost{Route: feature.OriginsCost(spec.CSRF.AdditionalOrigins)}
 }
 
 func effective(spec *v1alpha1.SecurityPolicySpec, _ feature.Have, e *feature.Effective) {
 	if spec.CSRF == nil {
 		return
 	}
-	e.CSRF = &feature.CSRF{Enforced: enforced(spec.CSRF.ShadowFraction).DefaultValue.Numerator == whole}
+	e.CSRF = &feature.CSRF{Enforced: proto.Equal(enforced(spec.CSRF.ShadowFraction), all())}
 	for _, origin := range spec.CSRF.AdditionalOrigins {
 		e.CSRF.AdditionalOrigins = append(e.CSRF.AdditionalOrigins, string(origin))
 	}
 }
 
-// whole is all of a share in millionths.
-const whole = 1_000_000
+// all are all requests.
+func all() *typev3.FractionalPercent { return feature.Portion(&gwapiv1.Fraction{Numerator: 100}) }
 
 // enforced is the share of the requests that are not only counted, rounded up.
-func enforced(shadow *gwapiv1.Fraction) *corev3.RuntimeFractionalPercent {
-	if shadow == nil {
-		shadow = &gwapiv1.Fraction{}
+func enforced(shadow *gwapiv1.Fraction) *typev3.FractionalPercent {
+	share := all()
+	if shadow != nil {
+		share.Numerator -= feature.Portion(shadow).Numerator
 	}
-	share := feature.Portion(shadow)
-	share.Numerator = whole - share.Numerator
-	return fixed(share)
+	return share
 }
 
 // nobody is the configuration with which the filter does nothing.

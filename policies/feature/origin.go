@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+
+	"gatehouse/policies/verdict"
 )
 
 // originForm matches scheme, host and port of an origin.
@@ -65,4 +67,32 @@ func (o Origin) after(text string) *matcherv3.StringMatcher {
 		return Exactly(text + o.host + o.port)
 	}
 	return Matching(regexp.QuoteMeta(text) + "[^/]+" + regexp.QuoteMeta(domain+o.port))
+}
+
+// CheckOrigins finds what is no origin in a list.
+func CheckOrigins[T ~string](field string, origins []T) (problems []verdict.Problem) {
+	for i, origin := range origins {
+		if _, err := ParseOrigin(string(origin)); err != nil {
+			problems = append(problems, Invalid(fmt.Sprintf("%s[%d]", field, i), "%v", err))
+		}
+	}
+	return problems
+}
+
+// Origins are matchers of what browsers send for origins (Origin.Header, Origin.Authority). What is no origin is left out.
+func Origins[T ~string](origins []T, sent func(Origin) *matcherv3.StringMatcher) (matchers []*matcherv3.StringMatcher) {
+	for _, origin := range origins {
+		if o, err := ParseOrigin(string(origin)); err == nil {
+			matchers = append(matchers, sent(o))
+		}
+	}
+	return matchers
+}
+
+// OriginsCost is what the regular expressions cost that origins with wildcards become, in bytes.
+func OriginsCost[T ~string](origins []T) (cost int64) {
+	for _, m := range Origins(origins, Origin.Header) {
+		cost += Expressions(m.GetSafeRegex().GetRegex())
+	}
+	return cost
 }
