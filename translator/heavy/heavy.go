@@ -8,6 +8,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"gatehouse/api/v1alpha1"
@@ -44,10 +45,11 @@ const (
 	ServicePorts = 512
 )
 
-// Scene is an HTTPRoute with what it refers to, and a policy on it.
+// Scene is an HTTPRoute with what it refers to, and policies on it, nil for none.
 type Scene struct {
-	Route  *gwapiv1.HTTPRoute
-	Policy *v1alpha1.SecurityPolicy // nil if there is none
+	Route   *gwapiv1.HTTPRoute
+	Policy  *v1alpha1.SecurityPolicy
+	Traffic *v1alpha1.BackendTrafficPolicy
 }
 
 // Content is what makes a route heavy.
@@ -56,8 +58,9 @@ type Content struct {
 	// Match and Rule make each match and each rule heavy; nil leaves them as they are.
 	Match func(i int, m *gwapiv1.HTTPRouteMatch)
 	Rule  func(i int, r *gwapiv1.HTTPRouteRule)
-	// Policy is on the route if it is not nil.
-	Policy *v1alpha1.SecurityPolicySpec
+	// Policy and Traffic are on the route if they are not nil.
+	Policy  *v1alpha1.SecurityPolicySpec
+	Traffic *v1alpha1.BackendTrafficPolicySpec
 	// Wild has all hosts of some domains in place of exact ones.
 	Wild bool
 }
@@ -93,23 +96,39 @@ func Make(c Content) Scene {
 		spec.Rules = append(spec.Rules, rule)
 	}
 	if c.Policy != nil {
-		s.Policy = &v1alpha1.SecurityPolicy{ObjectMeta: metav1.ObjectMeta{
-			Namespace: Namespace, Name: "heavy", UID: "policy",
-			Generation: 1,
-		}, Spec: *c.Policy}
-		target := gwapiv1.LocalPolicyTargetReferenceWithSectionName{}
-		target.Group, target.Kind, target.Name = gwapiv1.GroupName, "HTTPRoute", "heavy"
-		s.Policy.Spec.TargetRefs = []gwapiv1.LocalPolicyTargetReferenceWithSectionName{target}
+		s.Policy = &v1alpha1.SecurityPolicy{ObjectMeta: policyMeta("policy"), Spec: *c.Policy}
+		s.Policy.Spec.TargetRefs = onRoute()
+	}
+	if c.Traffic != nil {
+		s.Traffic = &v1alpha1.BackendTrafficPolicy{ObjectMeta: policyMeta("traffic"), Spec: *c.Traffic}
+		s.Traffic.Spec.TargetRefs = onRoute()
 	}
 	return s
 }
 
-// Objects are the route and the policy.
-func (s Scene) Objects() []Object {
-	if s.Policy == nil {
-		return []Object{s.Route}
+func policyMeta(uid types.UID) metav1.ObjectMeta {
+	return metav1.ObjectMeta{Namespace: Namespace, Name: "heavy", UID: uid, Generation: 1}
+}
+
+// onRoute are the targets of a policy on the route.
+func onRoute() []gwapiv1.LocalPolicyTargetReferenceWithSectionName {
+	target := gwapiv1.LocalPolicyTargetReferenceWithSectionName{}
+	target.Group, target.Kind, target.Name = gwapiv1.GroupName, "HTTPRoute", "heavy"
+	return []gwapiv1.LocalPolicyTargetReferenceWithSectionName{target}
+}
+
+// Objects are the route and the policies.
+func (s Scene) Objects() []Object { return append([]Object{s.Route}, s.Policies()...) }
+
+// Policies are those on the route.
+func (s Scene) Policies() (all []Object) {
+	if s.Policy != nil {
+		all = append(all, s.Policy)
 	}
-	return []Object{s.Route, s.Policy}
+	if s.Traffic != nil {
+		all = append(all, s.Traffic)
+	}
+	return all
 }
 
 // Object is any of Kubernetes.

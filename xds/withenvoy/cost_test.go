@@ -154,8 +154,8 @@ func refused(t *testing.T, s heavy.Scene, listeners int) bool {
 	world := translator.NewWorld(translator.NewTables(costSettings, engine))
 	class, gateway, service, light := heavy.Around(servedClass, listeners)
 	events := []translator.Event{{Object: class}, {Object: gateway}, {Object: service}, {Object: light}}
-	if s.Policy != nil {
-		events = append(events, translator.Event{Object: s.Policy})
+	for _, p := range s.Policies() {
+		events = append(events, translator.Event{Object: p})
 	}
 	if _, err := world.Apply(events); err != nil {
 		t.Fatal(err)
@@ -288,6 +288,11 @@ var contents = map[string]heavy.Content{
 	"client ranges":       {Rules: 1, Matches: 4, Hosts: 4, Policy: heavy.Ranges(1, 1000)},
 	"rules of a policy":   {Rules: 1, Matches: 4, Hosts: 4, Policy: heavy.Ranges(64, 1)},
 	"patterns of origins": {Rules: 1, Matches: 4, Hosts: 4, Policy: heavy.Origins(10)},
+	"statistics": {Rules: 4, Matches: 4, Hosts: 4, Rule: func(i int, r *gwapiv1.HTTPRouteRule) {
+		r.Name = new(gwapiv1.SectionName(fmt.Sprintf("r%d", i)))
+	}, Traffic: &v1alpha1.BackendTrafficPolicySpec{Telemetry: &v1alpha1.BackendTelemetry{Metrics: &v1alpha1.BackendMetrics{
+		RouteStatName: new("%ROUTE_NAMESPACE%/%ROUTE_NAME%/%ROUTE_RULE_NAME%/" + strings.Repeat("n", 200)),
+	}}}},
 }
 
 // TestEnvoyTakesLessThanEstimated: on the largest number of listeners on which a route is accepted, it takes less

@@ -3,8 +3,10 @@ package withenvoy
 import (
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -135,24 +137,35 @@ func minimalConfig(b *testing.B, c *translated, backend int32) string {
 	if err != nil {
 		b.Fatal(err)
 	}
+	return handwritten("minimal", map[string]int{"answers": int(backend)}, fmt.Sprintf("access_log: [%s]", log),
+		`{virtual_hosts: [{name: all, domains: ["*"], routes: [{match: {prefix: /}, route: {cluster: answers}}]}]}`)
+}
+
+// handwritten is the configuration of an Envoy with clusters on loopback ports, and a listener on minimalPort with the
+// router alone. The rest of its connection manager is YAML, and its routes are in braces.
+func handwritten(name string, clusters map[string]int, manager, routes string) string {
+	var made []string
+	for _, cluster := range slices.Sorted(maps.Keys(clusters)) {
+		made = append(made, fmt.Sprintf(`{name: %[1]s, load_assignment: {cluster_name: %[1]s, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: %[2]d}}}}]}]}}`,
+			cluster, clusters[cluster]))
+	}
 	return fmt.Sprintf(`
+node: {id: %[1]s, cluster: %[1]s}
 static_resources:
-  clusters:
-  - name: answers
-    load_assignment: {cluster_name: answers, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: %d}}}}]}]}
+  clusters: [%[2]s]
   listeners:
-  - name: minimal
-    address: {socket_address: {address: 127.0.0.1, port_value: %d}}
+  - name: %[1]s
+    address: {socket_address: {address: 127.0.0.1, port_value: %[3]d}}
     filter_chains:
     - filters:
       - name: envoy.filters.network.http_connection_manager
         typed_config:
           "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
-          stat_prefix: minimal
-          access_log: [%s]
-          route_config: {virtual_hosts: [{name: all, domains: ["*"], routes: [{match: {prefix: /}, route: {cluster: answers}}]}]}
+          stat_prefix: %[1]s
+          %[4]s
+          route_config: %[5]s
           http_filters: [{name: envoy.filters.http.router, typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}]
-`, backend, minimalPort, log)
+`, name, strings.Join(made, ", "), minimalPort, manager, routes)
 }
 
 // quantile is the value below which a share of the values are.

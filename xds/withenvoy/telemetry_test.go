@@ -208,34 +208,8 @@ func tracingConfig(t *testing.T, routes *routev3.RouteConfiguration, backend, co
 	if err != nil {
 		t.Fatal(err)
 	}
-	cluster := func(name string, port int) string {
-		return fmt.Sprintf(`{name: %[1]s, load_assignment: {cluster_name: %[1]s, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: %[2]d}}}}]}]}}`,
-			name, port)
-	}
-	return fmt.Sprintf(`
-node: {id: traced, cluster: traced}
-static_resources:
-  clusters: [%s, %s]
-  listeners:
-  - name: traced
-    address: {socket_address: {address: 127.0.0.1, port_value: %d}}
-    filter_chains:
-    - filters:
-      - name: envoy.filters.network.http_connection_manager
-        typed_config:
-          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
-          stat_prefix: traced
-          use_remote_address: true
-          tracing:
-            spawn_upstream_span: true
-            provider:
-              name: envoy.tracers.zipkin
-              typed_config:
-                "@type": type.googleapis.com/envoy.config.trace.v3.ZipkinConfig
-                collector_cluster: collector
-                collector_endpoint: /api/v2/spans
-                collector_endpoint_version: HTTP_JSON
-          route_config: %s
-          http_filters: [{name: envoy.filters.http.router, typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}]
-`, cluster("answers", backend), cluster("collector", collector), minimalPort, encoded)
+	return handwritten("traced", map[string]int{"answers": backend, "collector": collector},
+		`use_remote_address: true
+          tracing: {spawn_upstream_span: true, provider: {name: envoy.tracers.zipkin, typed_config: {"@type": type.googleapis.com/envoy.config.trace.v3.ZipkinConfig, collector_cluster: collector, collector_endpoint: /api/v2/spans, collector_endpoint_version: HTTP_JSON}}}`,
+		string(encoded))
 }
