@@ -233,7 +233,7 @@ func (t *Tables) checkObject(from referrer, b backend, object *backendObject) *v
 			Field: ".name", Reason: string(gwapiv1.RouteReasonUnsupportedValue), Weight: verdict.Unresolved,
 			Message: fmt.Sprintf("%s is not accepted, so nothing is sent to it: see its status", &object.destination),
 		}
-	case object.Discovery == byRequest && from.kind.failure == 0 && from.kind != &tlsRoutes:
+	case object.Discovery == byRequest && from.kind.failure == 0 && !from.kind.serverNames:
 		return &verdict.Problem{
 			Field: ".name", Reason: string(gwapiv1.RouteReasonUnsupportedProtocol), Weight: verdict.Unresolved,
 			Message: fmt.Sprintf("%s takes the endpoint from the host of each request, and a %s has no requests: list endpoints",

@@ -49,7 +49,7 @@ type clusterUse struct {
 	Host string
 	// OfService reports whether requests go to the addresses of Services if no policy says otherwise.
 	OfService bool
-	// Modules are those that the fleet has, if policies shape the cluster. The name contains how one is loaded.
+	// Modules are those of the fleet. They are left out where no policy shapes the cluster, because none is used there.
 	Modules feature.Modules
 }
 

@@ -111,7 +111,8 @@ func unusedTargets(_ string, s *listenerSettingsRow) []string {
 	return []string{placeKey(s.Target)}
 }
 
-// unused are the problems of an attachment that covers listeners on which some fields of the policy have no effect.
+// unused are the problems of an attachment that some fields of the policy have no effect where it covers: on listeners, or
+// for another kind on rules whose endpoint is the host of each request.
 func (t *Tables) unused(r *flow.Read, a *attachmentRow) (problems []verdict.Problem) {
 	if a.Policy.Kind.Kind != policies.Kinds[listenerKind].Kind {
 		return t.unusedOnHosts(r, a)

@@ -39,6 +39,8 @@ type routeKind struct {
 	transport corev1.Protocol
 	// failure is the status of what cannot be carried out as written; layer 4 knows none.
 	failure uint32
+	// serverNames reports whether what is forwarded has the server name of a TLS handshake.
+	serverNames bool
 	// http2 reports whether Envoy speaks HTTP/2 to backends even if their Service does not ask for it.
 	http2 bool
 	// checkMatch finds what keeps a match of a rule from being translated.

@@ -22,8 +22,8 @@ import (
 )
 
 var tlsRoutes = routeKind{
-	Name: "TLSRoute",
-	New:  func() Object { return &gwapiv1.TLSRoute{} },
+	Name: "TLSRoute", serverNames: true,
+	New: func() Object { return &gwapiv1.TLSRoute{} },
 	read: func(o Object, row *routeRow) {
 		spec := &o.(*gwapiv1.TLSRoute).Spec
 		row.Parents, row.Hostnames = spec.ParentRefs, spec.Hostnames

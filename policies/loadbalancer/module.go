@@ -18,7 +18,7 @@ import (
 const (
 	// maxName is the length of a name, and maxConfig the size of a configuration in bytes. Each cluster has a copy of both.
 	maxName   = 253
-	maxConfig = 32 << 10
+	maxConfig = 4 << 10
 )
 
 // moduleName is the name of a module.

@@ -105,6 +105,8 @@ var meanings = map[string]string{
 	"LimitFromMetadata":     "The limit comes from metadata, and the setting has no effect on such limits.",
 	"OtherType":             "The field belongs to another type than the one that is written.",
 	"SetByHeader":           "Another field sets the same header, and wins.",
+	"EndpointFromHost":      "The host of each request is its endpoint, so there is no choice that the setting could be about.",
+	"NoTracingProvider":     "No Envoy sends spans, so the setting has no effect.",
 	"NotForDynamicResolver": "The setting has no effect on a Backend of type DynamicResolver.",
 	"InvalidBackendRef":     "The backend cannot be used together with the others of its rule.",
 	"NotFetched":            "Content that the policy needs could not be fetched.",
